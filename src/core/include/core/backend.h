@@ -1,0 +1,152 @@
+/* What a device offers the compiler. Two implementations: src/cpu and src/gpu.
+ *
+ * Life of a node: can_fuse (asked by passes) -> prepare (chooses the algorithm, states its workspace, may
+ * time candidates) -> [memory plan] -> bind (pointers fixed once) -> run, many times. run enqueues on the
+ * stream it is given, never blocks on the device and allocates nothing, so a program can be captured. */
+#ifndef DT_CORE_BACKEND_H
+#define DT_CORE_BACKEND_H
+
+#include "core/graph.h"
+#include "core/step.h"
+
+typedef struct dt_backend dt_backend;
+typedef struct dt_stream dt_stream;   /* opaque; NULL: the backend's compute stream */
+typedef struct dt_event dt_event;     /* opaque */
+typedef struct dt_prep dt_prep;       /* opaque: what prepare decided for a node; owned by the backend */
+typedef struct dt_capture dt_capture; /* opaque: a captured program */
+
+typedef enum dt_memkind {
+    DT_MEM_DEVICE = 0, /* zero-filled; 256-byte aligned (64 on the CPU) */
+    DT_MEM_HOST,       /* pinned host memory that async copies may use; zero-filled */
+    DT_MEM_COMM        /* device memory fit for collectives (ncclMemAlloc) */
+} dt_memkind;
+
+/* A bound kernel: run(ctx, stream). */
+typedef struct dt_kernel {
+    dt_status (*run)(void *ctx, dt_stream *stream);
+    void *ctx;             /* owned by the backend, freed with it */
+    dt_nid node;           /* -1: an axis kernel */
+    const char *label;     /* what it is, for profiles: "conv 3x3/1 64->64 [engine]"; owned like ctx */
+} dt_kernel;
+
+/* Pointers of a node, given once at bind. */
+typedef struct dt_binding {
+    void *in[DT_MAX_IN];
+    void *out[DT_MAX_OUT];
+    void *workspace;
+    const dt_step_params *params; /* device-visible step parameters */
+} dt_binding;
+
+/* Kernels over a range [offset, offset + n_elem) of the parameter axis. */
+typedef enum dt_axis_kind {
+    DT_AXIS_ACCUM = 0, /* acc = (params.first_micro ? 0 : acc) + grad */
+    DT_AXIS_SUMSQ,     /* norm2[0] += sum of (grad / loss_scale)^2; not finite stays not finite */
+    DT_AXIS_UPDATE,    /* optimizer step, 16-bit copy, EMA */
+    DT_AXIS_CAST       /* param16 = master */
+} dt_axis_kind;
+
+typedef enum dt_optim_kind { DT_OPTIM_SGD = 0, DT_OPTIM_ADAMW } dt_optim_kind;
+
+/* One parameter's stretch of the axis. */
+typedef struct dt_axis_segment {
+    int64_t offset, n_elem; /* padding past n_elem up to the next segment is zero and stays zero */
+    float decay;            /* weight decay of this parameter; 0 for BN parameters and biases */
+} dt_axis_segment;
+
+/* Update rules (PyTorch 2 definitions, no dampening, decay as said):
+ *  SGD:   g += decay*w; v = momentum*v + g; w -= lr * (nesterov ? g + momentum*v : v). v starts at 0.
+ *         momentum == 0: w -= lr*g and mom1 is NULL.
+ *  ADAMW: w -= lr*decay*w; m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2;
+ *         w -= lr * (m/adam_correct1) / (sqrt(v/adam_correct2) + eps)
+ * g = grad / loss_scale * clip, clip = min(1, clip_norm / (sqrt(norm2) + 1e-6)) when clip_norm > 0.
+ * When norm2 (or, without one, nothing) is not finite the whole update is skipped and metrics SKIPPED = 1.
+ * EMA: ema = d*ema + (1-d)*w with d = params.ema_decay, when ema != NULL. */
+typedef struct dt_axis_args {
+    int64_t offset, n_elem;
+    const dt_axis_segment *segment; /* host array of all segments of the axis, ascending; copied at bind */
+    int32_t n_segment;
+    const void *grad;        /* axis base pointers (element 0 of the axis), of dtype grad_dtype */
+    dt_dtype grad_dtype;
+    float *acc;
+    float *master;
+    void *param16;           /* NULL in fp32 */
+    dt_dtype param16_dtype;
+    float *mom1, *mom2, *ema;/* NULL when unused */
+    float *norm2;            /* f32 [1] sum of squares over all buckets; NULL: no clipping, no skip */
+    float *metrics;          /* f32 [DT_METRIC_COUNT] */
+    dt_optim_kind optim;
+    float momentum, beta1, beta2, eps, clip_norm;
+    bool nesterov;
+    const dt_step_params *params;
+} dt_axis_args;
+
+/* Patterns a fusion pass may ask for. Node ids refer to the graph given. */
+typedef enum dt_fusion {
+    DT_FUSE_CONV_STATS = 0, /* node: CONV; its y's BN_STATS moves into it */
+    DT_FUSE_CONV_PROLOGUE,  /* node: CONV whose x is a BN_APPLY with relu, no residual */
+    DT_FUSE_WGRAD_PROLOGUE, /* node: CONV_WGRAD, likewise */
+    DT_FUSE_DGRAD_BN,       /* node: CONV_DGRAD whose dx feeds only a BN_REDUCE with mask FROM_C */
+    DT_FUSE_DUAL_APPLY,     /* node: BN_APPLY with residual that is a BN_APPLY without relu */
+    DT_FUSE_SECOND_GRAD,    /* node: BN_REDUCE whose dy is an ADD used by nothing else */
+    DT_FUSE_COUNT
+} dt_fusion;
+
+typedef struct dt_device_info {
+    char name[128];
+    int64_t total_bytes, free_bytes; /* memory of the device (of the host for the CPU) */
+    bool is_gpu;
+} dt_device_info;
+
+struct dt_backend {
+    const char *name; /* "cpu" or "cuda" */
+    int64_t align_bytes;
+    dt_device_info info;
+
+    dt_status (*alloc)(dt_backend *be, dt_memkind kind, int64_t bytes, void **out);
+    void (*free)(dt_backend *be, dt_memkind kind, void *ptr);
+    /* Any direction; asynchronous on a device when the host side is DT_MEM_HOST. */
+    dt_status (*copy)(dt_backend *be, void *dst, const void *src, int64_t bytes, dt_stream *stream);
+    dt_status (*fill)(dt_backend *be, void *dst, int byte, int64_t bytes, dt_stream *stream);
+
+    dt_status (*stream_create)(dt_backend *be, dt_stream **out);
+    void (*stream_destroy)(dt_backend *be, dt_stream *stream);
+    dt_status (*stream_sync)(dt_backend *be, dt_stream *stream); /* the only call that waits on the device */
+    dt_status (*event_create)(dt_backend *be, dt_event **out);
+    void (*event_destroy)(dt_backend *be, dt_event *event);
+    dt_status (*event_record)(dt_backend *be, dt_event *event, dt_stream *stream);
+    dt_status (*event_wait)(dt_backend *be, dt_event *event, dt_stream *stream);  /* stream waits for event */
+    dt_status (*event_query)(dt_backend *be, dt_event *event, bool *done);        /* does not block */
+
+    bool (*supports)(dt_backend *be, dt_dtype compute); /* precision available */
+    /* Seconds saved per run by this fusion; <= 0: do not fuse. */
+    double (*fuse_gain)(dt_backend *be, const dt_graph *g, dt_fusion fusion, dt_nid node);
+    dt_status (*prepare)(dt_backend *be, const dt_graph *g, dt_nid node, dt_prep **out, int64_t *workspace_bytes);
+    dt_status (*bind)(dt_backend *be, const dt_graph *g, dt_nid node, dt_prep *prep, const dt_binding *b,
+                      dt_kernel *out);
+    dt_status (*bind_axis)(dt_backend *be, dt_axis_kind kind, const dt_axis_args *args, dt_kernel *out);
+
+    /* Records what `enqueue` puts on the compute stream (and on streams forked from it and joined again) as one
+     * replayable graph. NULL on a backend that only runs lists. */
+    dt_status (*capture)(dt_backend *be, dt_status (*enqueue)(void *arg), void *arg, dt_capture **out);
+    dt_status (*replay)(dt_backend *be, dt_capture *capture, dt_stream *stream);
+
+    void (*destroy)(dt_backend *be);
+};
+
+typedef struct dt_backend_options {
+    int32_t local_rank, local_world; /* ranks on this host; chooses the GPU and divides the cores */
+    int32_t threads;                 /* CPU: compute threads of this rank; 0: cores of the mask / local ranks */
+    bool deterministic;              /* bit-equal runs */
+    bool tf32;                       /* GPU: matrix units for fp32 */
+    bool share_gpu;                  /* two ranks may use one GPU */
+    const char *cache_dir;           /* engine cache; NULL: $XDG_CACHE_HOME/dtrain or ~/.cache/dtrain */
+} dt_backend_options;
+
+/* src/cpu */
+dt_status dt_backend_cpu_create(const dt_backend_options *options, dt_backend **out);
+/* src/gpu; fails with DT_ERR_UNSUPPORTED ("built without CUDA") or DT_ERR_DEVICE (no driver, no GPU) */
+dt_status dt_backend_cuda_create(const dt_backend_options *options, dt_backend **out);
+/* Number of usable GPUs; 0 without a driver, without a GPU, or in a build without CUDA. Never fails. */
+int32_t dt_cuda_device_count(void);
+
+#endif

@@ -1,0 +1,187 @@
+/* The model graph: values and nodes in flat arrays, connected by ids.
+ *
+ * A value never holds a data pointer; the plan gives it an arena and an offset, and a backend binds pointers
+ * once. Nodes are kept in execution order. Layout of images is N H W C, of convolution weights K R S C
+ * (out channels, rows, columns, in channels / groups), of dense weights K C (out, in). */
+#ifndef DT_CORE_GRAPH_H
+#define DT_CORE_GRAPH_H
+
+#include "core/status.h"
+#include "core/types.h"
+
+enum { DT_MAX_DIM = 4, DT_MAX_IN = 10, DT_MAX_OUT = 6, DT_NAME_MAX = 96 };
+
+typedef int32_t dt_vid; /* index of a value; -1: none */
+typedef int32_t dt_nid; /* index of a node; -1: none */
+
+typedef enum dt_role {
+    DT_ROLE_INPUT,  /* filled by the loader */
+    DT_ROLE_PARAM,  /* trained; lives on the parameter axis */
+    DT_ROLE_STATE,  /* kept between steps, not trained: BN running statistics */
+    DT_ROLE_ACT,    /* activation, gradient of one, saved statistic: lives inside a program */
+    DT_ROLE_GRAD,   /* gradient of a PARAM; lives on the parameter axis */
+    DT_ROLE_METRIC, /* the metrics vector, f32 [DT_METRIC_COUNT], accumulated over the micro-steps of a step */
+    DT_ROLE_COUNT
+} dt_role;
+
+typedef enum dt_arena {
+    DT_ARENA_NONE = 0,
+    DT_ARENA_MASTER,  /* fp32 parameters, on the axis; the checkpoint's weights */
+    DT_ARENA_PARAM16, /* 16-bit copy for compute, on the axis; absent in fp32 */
+    DT_ARENA_GRAD,    /* gradients as backward writes them, on the axis */
+    DT_ARENA_ACC,     /* fp32 gradients summed over micro-steps, on the axis; absent when not needed */
+    DT_ARENA_MOM1,    /* optimizer: momentum or Adam's m */
+    DT_ARENA_MOM2,    /* optimizer: Adam's v */
+    DT_ARENA_EMA,     /* averaged weights */
+    DT_ARENA_STATE,   /* running statistics */
+    DT_ARENA_ACT,     /* activations and workspaces, packed by the plan */
+    DT_ARENA_INPUT,   /* input slot of this micro-step */
+    DT_ARENA_METRIC,
+    DT_ARENA_COUNT
+} dt_arena;
+
+typedef enum dt_init {
+    DT_INIT_ZERO = 0,
+    DT_INIT_ONE,
+    DT_INIT_KAIMING_NORMAL_FAN_OUT, /* N(0, 2 / fan_out): torchvision's ResNet convolutions */
+    DT_INIT_KAIMING_UNIFORM_A5,     /* U(-1/sqrt(fan_in), +): PyTorch's default for Linear and Conv2d */
+    DT_INIT_UNIFORM_FAN_IN          /* U(-1/sqrt(fan_in), +) for a bias; fan_in is that of the weight */
+} dt_init;
+
+typedef struct dt_value {
+    char name[DT_NAME_MAX]; /* unique; of a PARAM or STATE it is the checkpoint key: "layer1.0.conv2.weight" */
+    dt_dtype dtype;
+    int32_t ndim;
+    int64_t dim[DT_MAX_DIM];
+    dt_role role;
+    dt_nid producer;     /* -1: none (inputs, parameters, states) */
+    dt_vid alias_of;     /* >= 0: the same bytes as that value (reshape) */
+    dt_vid grad_of;      /* for GRAD: the parameter */
+    dt_init init;        /* for PARAM */
+    int64_t fan_in, fan_out;
+    bool decay;          /* for PARAM: weight decay applies (not to BN parameters and biases) */
+    int64_t axis_offset; /* for PARAM and GRAD: first element on the parameter axis */
+    dt_arena arena;      /* set by the plan */
+    int64_t offset_bytes;/* within the arena */
+    int32_t first, last; /* live range in node positions; set by the plan; -1: whole program */
+} dt_value;
+
+/* Ops. The table in op.c has one row each; op.h documents inputs and outputs. */
+typedef enum dt_op {
+    DT_OP_INPUT = 0,
+    DT_OP_CONV,
+    DT_OP_DENSE,
+    DT_OP_BATCHNORM,
+    DT_OP_RELU,
+    DT_OP_ADD,
+    DT_OP_MAXPOOL,
+    DT_OP_AVGPOOL,
+    DT_OP_GLOBAL_AVGPOOL,
+    DT_OP_RESHAPE,
+    DT_OP_DROPOUT,
+    DT_OP_XENT,
+    /* made by passes out of BATCHNORM */
+    DT_OP_BN_STATS,
+    DT_OP_BN_FINALIZE,
+    DT_OP_BN_FOLD,
+    DT_OP_BN_APPLY,
+    /* made by autodiff */
+    DT_OP_CONV_DGRAD,
+    DT_OP_CONV_WGRAD,
+    DT_OP_DENSE_DGRAD,
+    DT_OP_DENSE_WGRAD,
+    DT_OP_BIAS_GRAD,
+    DT_OP_BN_REDUCE,
+    DT_OP_BN_DX,
+    DT_OP_RELU_BWD,
+    DT_OP_MAXPOOL_BWD,
+    DT_OP_AVGPOOL_BWD,
+    DT_OP_GLOBAL_AVGPOOL_BWD,
+    DT_OP_DROPOUT_BWD,
+    DT_OP_XENT_BWD,
+    DT_OP_COUNT
+} dt_op;
+
+/* Where a ReLU's mask comes from in backward. */
+typedef enum dt_mask {
+    DT_MASK_NONE = 0,
+    DT_MASK_FROM_Y, /* y > 0, y the stored output */
+    DT_MASK_FROM_C  /* c * scale + bias > 0, recomputed from the BN input */
+} dt_mask;
+
+typedef enum dt_phase { DT_PHASE_FORWARD = 0, DT_PHASE_BACKWARD } dt_phase;
+
+/* Attributes; which fields an op reads is said in op.h. Plain data: copied freely. */
+typedef struct dt_attr {
+    int32_t kernel[2], stride[2], pad[2], dilation[2]; /* rows, columns */
+    int32_t groups;
+    bool bias;              /* CONV, DENSE: third input is the bias */
+    bool relu;              /* BATCHNORM, BN_APPLY: ends in a ReLU */
+    bool residual;          /* BATCHNORM, BN_APPLY: last input is added before the ReLU */
+    bool residual_scaled;   /* BN_APPLY: the residual is itself scaled and shifted per channel */
+    bool prologue;          /* CONV, CONV_WGRAD: x is relu(x * scale + bias), applied while reading */
+    bool stats;             /* CONV: also writes per-channel sum and sum of squares of y */
+    bool stats_are_sums;    /* BN_FINALIZE: stats are (sum, sum of squares), not (mean, biased variance) */
+    bool second_grad;       /* BN_REDUCE: the incoming gradient is the sum of two values */
+    bool writes_dz;         /* BN_REDUCE: also writes the masked gradient */
+    dt_mask mask;           /* BN_REDUCE, BN_DX: where the ReLU mask comes from */
+    bool bn_epilogue;       /* CONV_DGRAD: masks its result and sums for the BN backward, as BN_REDUCE */
+    bool source_crop;       /* INPUT: crop, resize and flip from the source window on the device */
+    float eps, momentum;    /* BATCHNORM family. momentum: weight of the new batch statistic */
+    float drop_p;           /* DROPOUT */
+    uint64_t salt;          /* DROPOUT: tells dropout nodes apart */
+    float smoothing;        /* XENT */
+    float mean[4], stddev[4]; /* INPUT: per channel, in units of 0..1 */
+} dt_attr;
+
+typedef struct dt_node {
+    dt_op op;
+    dt_attr attr;
+    int32_t n_in, n_out;
+    dt_vid in[DT_MAX_IN], out[DT_MAX_OUT];
+    dt_phase phase;
+    int64_t workspace_bytes; /* set by the backend's prepare; planned like a value live at this node only */
+    dt_vid workspace;        /* the value that stands for it; -1: none */
+} dt_node;
+
+typedef struct dt_graph {
+    dt_value *value;
+    int32_t n_value, cap_value;
+    dt_node *node;
+    int32_t n_node, cap_node;
+    dt_vid image, label, aug, logits, loss, metrics; /* well-known values; -1 if absent */
+    dt_dtype compute;   /* dtype of activations and weights: f32, f16 or bf16 */
+    bool training;      /* forward uses batch statistics and dropout */
+} dt_graph;
+
+/* An empty graph. `compute` is the dtype of activations, weights and their gradients. */
+dt_status dt_graph_create(dt_graph **out, dt_dtype compute, bool training);
+void dt_graph_destroy(dt_graph *g); /* accepts NULL */
+/* A deep copy. */
+dt_status dt_graph_clone(const dt_graph *g, dt_graph **out);
+
+/* Adds a value without a producer; fails if the name is taken or a dim is not positive. */
+dt_status dt_graph_add_value(dt_graph *g, const char *name, dt_role role, dt_dtype dtype, int32_t ndim,
+                             const int64_t *dim, dt_vid *out);
+
+/* Appends a node, creating its outputs by the op's infer rule; output i is named "<name>" (i = 0) or
+ * "<name>:<i>". Fails with a message that names the node when shapes or attributes do not fit. The ids of
+ * the outputs are in the node; `out` (may be NULL) gets output 0. */
+dt_status dt_graph_add_node(dt_graph *g, const char *name, dt_op op, const dt_attr *attr, int32_t n_in,
+                            const dt_vid *in, dt_vid *out);
+
+/* Id of the value of that name, -1 if there is none. */
+dt_vid dt_graph_find(const dt_graph *g, const char *name);
+
+static inline dt_value *dt_graph_value(const dt_graph *g, dt_vid id) { return &g->value[id]; }
+/* The value whose storage this one shares (itself if no alias). */
+dt_vid dt_graph_root(const dt_graph *g, dt_vid id);
+int64_t dt_value_n_elem(const dt_value *v);
+int64_t dt_value_bytes(const dt_value *v);
+/* "64x32x32x16 f32" into a static thread-local buffer. */
+const char *dt_value_shape_text(const dt_value *v);
+
+/* Checks invariants: ids in range, producers before consumers, unique names. For tests and after passes. */
+dt_status dt_graph_validate(const dt_graph *g);
+
+#endif

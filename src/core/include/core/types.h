@@ -1,0 +1,40 @@
+/* Data types and small helpers that every room shares. */
+#ifndef DT_CORE_TYPES_H
+#define DT_CORE_TYPES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum dt_dtype {
+    DT_DTYPE_F32 = 0,
+    DT_DTYPE_F16,
+    DT_DTYPE_BF16,
+    DT_DTYPE_U8,
+    DT_DTYPE_I32,
+    DT_DTYPE_I64,
+    DT_DTYPE_F64,
+    DT_DTYPE_COUNT
+} dt_dtype;
+
+/* Bytes of one element. */
+size_t dt_dtype_size(dt_dtype dtype);
+/* "f32", "f16", "bf16", "u8", "i32", "i64", "f64". */
+const char *dt_dtype_name(dt_dtype dtype);
+
+/* `x` rounded up to a multiple of `to` (to > 0). */
+static inline int64_t dt_round_up(int64_t x, int64_t to) { return (x + to - 1) / to * to; }
+static inline int64_t dt_min_i64(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline int64_t dt_max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
+
+/* Seconds of a monotonic clock. */
+double dt_time_s(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

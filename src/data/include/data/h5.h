@@ -1,0 +1,60 @@
+/* HDF5 behind a few calls: the only file of the project that includes hdf5.h is h5.c.
+ *
+ * All calls take one process-wide lock, so any thread may call them. Every HDF5 result is checked, including
+ * those of close. HDF5's exit handler is turned off (H5dont_atexit): after a full disk it can crash. Error text
+ * names the file and the object. Names may hold '.' but are flat within a group: "images", "tensors/fc.weight". */
+#ifndef DT_DATA_H5_H
+#define DT_DATA_H5_H
+
+#include "core/status.h"
+#include "core/types.h"
+
+typedef struct dt_h5 dt_h5;
+
+typedef struct dt_h5_info {
+    dt_dtype dtype;
+    int32_t ndim;           /* 0: scalar */
+    int64_t dim[4];
+    int64_t n_elem;
+    int64_t offset_bytes;   /* in the file if contiguous and allocated (pread it); -1 otherwise */
+    bool chunked_or_filtered;
+} dt_h5_info;
+
+/* Creates (truncates) a file. */
+dt_status dt_h5_create(const char *path, dt_h5 **out);
+/* Opens for reading. Missing, truncated or foreign file: DT_ERR_DATA. */
+dt_status dt_h5_open(const char *path, dt_h5 **out);
+/* Flushes and closes; the handle is gone even on error. A full disk may show only here. NULL: DT_OK. */
+dt_status dt_h5_close(dt_h5 *h);
+
+/* Writes a contiguous dataset; intermediate groups are created. dtype F16/BF16 are not storable. */
+dt_status dt_h5_write(dt_h5 *h, const char *name, dt_dtype dtype, int32_t ndim, const int64_t *dim,
+                      const void *data);
+/* Creates a contiguous dataset without data (early allocation) and tells its offset in the file, so that the
+ * caller can pwrite it after dt_h5_close. */
+dt_status dt_h5_reserve(dt_h5 *h, const char *name, dt_dtype dtype, int32_t ndim, const int64_t *dim,
+                        int64_t *offset_bytes);
+/* Creates/extends a chunked 1-D or N-D dataset along dim 0 with these rows (importers). */
+dt_status dt_h5_append(dt_h5 *h, const char *name, dt_dtype dtype, int32_t ndim, const int64_t *row_dim,
+                       int64_t n_rows, const void *data);
+
+/* DT_ERR_DATA if absent or of a type that is not a dt_dtype. */
+dt_status dt_h5_info_get(dt_h5 *h, const char *name, dt_h5_info *out);
+bool dt_h5_has(dt_h5 *h, const char *name);
+/* Reads the whole dataset, converting to `dtype`; `n_elem` must equal the dataset's. */
+dt_status dt_h5_read(dt_h5 *h, const char *name, dt_dtype dtype, int64_t n_elem, void *dst);
+/* Reads rows [row0, row0 + n_rows) along dim 0. */
+dt_status dt_h5_read_rows(dt_h5 *h, const char *name, dt_dtype dtype, int64_t row0, int64_t n_rows, void *dst);
+/* Calls `fn` for every dataset below `group` ("" or "/": all), name relative to it, in name order. Stops at the
+ * first status that is not DT_OK and returns it. */
+dt_status dt_h5_list(dt_h5 *h, const char *group, dt_status (*fn)(void *arg, const char *name), void *arg);
+
+/* Root attributes. Strings are variable or fixed length UTF-8; caller frees *out. */
+dt_status dt_h5_attr_set_i64(dt_h5 *h, const char *name, int64_t value);
+dt_status dt_h5_attr_set_f64(dt_h5 *h, const char *name, double value);
+dt_status dt_h5_attr_set_str(dt_h5 *h, const char *name, const char *value);
+dt_status dt_h5_attr_get_i64(dt_h5 *h, const char *name, int64_t *out);
+dt_status dt_h5_attr_get_f64(dt_h5 *h, const char *name, double *out);
+dt_status dt_h5_attr_get_str(dt_h5 *h, const char *name, char **out);
+
+#endif

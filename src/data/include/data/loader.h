@@ -1,0 +1,82 @@
+/* The loader: worker threads that fill a ring of slots with the micro-batches of this rank, in order.
+ *
+ * What a run sees is a pure function of (seed, global sample counter). Sample counter t belongs to epoch t / N
+ * and is sample perm(seed, epoch, t % N) of the N training samples. Step s covers counters
+ * [s*B, (s+1)*B), B the global batch. They are dealt to M virtual shards: shard m takes the counters with
+ * (t - s*B) % M == m, in ascending order, and is one micro-batch; rank r of W runs the shards m % W == r in
+ * ascending order. So the samples of a micro-batch depend on M alone, not on the number of ranks or threads.
+ * Augmentation draws are Philox(seed, AUGMENT; epoch, sample).
+ * Evaluation: samples 0..N-1 in order, rank r of W takes i % W == r, centre crop, no randomness; the tail of the
+ * last batch has label -1 and n_valid says how many are real. */
+#ifndef DT_DATA_LOADER_H
+#define DT_DATA_LOADER_H
+
+#include "core/config.h"
+#include "core/status.h"
+#include "core/types.h"
+
+typedef struct dt_dataset dt_dataset; /* an opened set of shards, or the synthetic one; immutable, shared */
+typedef struct dt_loader dt_loader;
+
+typedef struct dt_dataset_info {
+    int64_t n_samples;
+    int64_t height, width, channels; /* as stored; for JPEG the largest height and width */
+    int64_t n_classes;
+    bool jpeg;
+    double mean[4], stddev[4];       /* per channel, 0..1; of the data, stored in the shard; 0.5/0.25 if absent */
+    char class_name[64];             /* "" or the first class, for messages; see dt_dataset_class_name */
+} dt_dataset_info;
+
+/* Opens a directory of shard-*.h5, one .h5 file, or "synthetic" (uses c->data.synthetic_*, image_size).
+ * `path` relative to the working directory. Validates shapes, types and label range of every shard. */
+dt_status dt_dataset_open(const dt_config *c, const char *path, dt_dataset **out);
+void dt_dataset_close(dt_dataset *d); /* accepts NULL */
+void dt_dataset_info_get(const dt_dataset *d, dt_dataset_info *out);
+/* Owned by the dataset; "" when the data has no names. */
+const char *dt_dataset_class_name(const dt_dataset *d, int64_t label);
+
+typedef struct dt_loader_options {
+    const dt_config *config;   /* data, augment, train sections; must outlive the loader */
+    const dt_dataset *dataset; /* must outlive the loader */
+    bool eval;
+    bool source_crop;          /* raw data: deliver whole stored images + aug rows; the device crops and flips */
+    uint64_t seed;
+    int64_t out_h, out_w;      /* of delivered images (stored size when source_crop) */
+    int64_t batch;             /* eval: rows per batch. train: ignored, see n_shards */
+    int64_t global_batch;      /* train */
+    int64_t n_shards;          /* train: M >= world */
+    int32_t rank, world;
+    int64_t first_step;        /* train: where to start */
+    int64_t n_steps;           /* train: stop after this many steps; < 0: never */
+    int32_t threads;           /* >= 1 */
+    int32_t n_slots;           /* >= 2 */
+    /* Slot memory, e.g. pinned. NULL: the loader allocates with aligned_alloc. */
+    dt_status (*alloc)(void *arg, int64_t bytes, void **out);
+    void (*free)(void *arg, void *ptr);
+    void *alloc_arg;
+} dt_loader_options;
+
+typedef struct dt_batch {
+    uint8_t *image;   /* u8 [rows, out_h, out_w, C] (or the stored size when source_crop) */
+    int32_t *label;   /* i32 [rows]; -1: padding */
+    int32_t *aug;     /* i32 [rows, 8] {x0, y0, w, h, flip, 0, 0, 0}; NULL unless source_crop */
+    int64_t rows;     /* rows of the slot (the micro-batch) */
+    int64_t n_valid;  /* rows that hold samples */
+    int64_t step, shard; /* train: which step and virtual shard */
+    int32_t slot;     /* 0..n_slots-1 */
+    bool last;        /* eval: no batch follows */
+} dt_batch;
+
+/* Starts the workers. */
+dt_status dt_loader_open(const dt_loader_options *o, dt_loader **out);
+/* Rows of this rank's shard number i (0-based among its own shards). */
+int64_t dt_loader_rows(const dt_loader_options *o, int64_t shard);
+/* Waits for the next batch of this rank in order. A worker's error (damaged sample, read error) is returned here.
+ * `wait_s` (may be NULL) gets the time spent waiting. After the end: DT_ERR_INTERNAL. */
+dt_status dt_loader_next(dt_loader *l, dt_batch *out, double *wait_s);
+/* Gives the slot back; it may be refilled at once. */
+void dt_loader_release(dt_loader *l, const dt_batch *b);
+/* Stops and joins the workers. Accepts NULL. Returns within one sample's work even with full slots. */
+void dt_loader_close(dt_loader *l);
+
+#endif

@@ -1,0 +1,61 @@
+/* Communicator interface: MPI or NCCL behind it. All calls are collective unless said otherwise.
+ *
+ * Agreement calls (agree, bcast_host, ...) work on host memory and always go through MPI; reduce calls work on
+ * the memory kind the communicator was made for. */
+#ifndef DT_DIST_COMM_H
+#define DT_DIST_COMM_H
+
+#include "core/backend.h"
+#include "core/status.h"
+#include "core/types.h"
+
+typedef struct dt_comm dt_comm;
+
+struct dt_comm {
+    const char *name;                 /* "mpi" or "nccl" */
+    int32_t rank, world;
+    int32_t local_rank, local_world;  /* among the ranks of this host (MPI_Comm_split_type) */
+    bool device_memory;               /* allreduce takes device pointers and a stream */
+    char host[64];
+
+    /* In-place sum over ranks. Enqueues (NCCL) or starts (MPI); buf must stay untouched until wait. */
+    dt_status (*allreduce_begin)(dt_comm *c, void *buf, int64_t n_elem, dt_dtype dtype, dt_stream *stream);
+    /* Moves pending reductions on; cheap; not collective. */
+    dt_status (*progress)(dt_comm *c);
+    /* Completes all begun reductions (on a device: makes `stream` wait; does not block the host). Fails with
+     * DT_ERR_PEER after the timeout. */
+    dt_status (*wait)(dt_comm *c, dt_stream *stream);
+    /* Copies root's device/host buffer to all. */
+    dt_status (*bcast)(dt_comm *c, void *buf, int64_t n_elem, dt_dtype dtype, int32_t root, dt_stream *stream);
+    /* Last resort: makes every rank end with exit code `code`. Not collective; does not return. */
+    void (*abort)(dt_comm *c, int code);
+    void (*destroy)(dt_comm *c);
+
+    double timeout_s;
+    void *impl;
+};
+
+/* Starts MPI (MPI_THREAD_SERIALIZED or better) once per process. Without mpirun the world is one rank. Refuses
+ * when SLURM_NTASKS > 1 but the MPI world is 1, unless DTRAIN_SINGLE=1. argc/argv as main's. */
+dt_status dt_comm_init(int *argc, char ***argv, dt_comm **out);
+/* MPI_Finalize, or _exit-safe abandonment after a failure. Destroys the communicator. Accepts NULL. */
+void dt_comm_fini(dt_comm *mpi);
+
+/* NCCL over the ranks of `mpi`; fails with DT_ERR_UNSUPPORTED where it is not built. `mpi` must outlive it. */
+dt_status dt_comm_nccl_create(dt_comm *mpi, dt_backend *be, double timeout_s, dt_comm **out);
+
+/* Host-side agreement, always over MPI; `mpi` is the communicator of dt_comm_init. These wait politely (they
+ * sleep, they do not spin) and fail with DT_ERR_PEER after mpi->timeout_s. */
+
+/* All ranks return DT_OK only if all brought DT_OK. Otherwise every rank returns the status of the lowest failed
+ * rank and its error text, prefixed "rank N (host): " when another rank failed. */
+dt_status dt_comm_agree(dt_comm *mpi, dt_status mine);
+dt_status dt_comm_bcast_host(dt_comm *mpi, void *buf, int64_t bytes, int32_t root);
+dt_status dt_comm_sum_host(dt_comm *mpi, double *values, int32_t n);
+dt_status dt_comm_max_host(dt_comm *mpi, double *values, int32_t n);
+/* Every rank learns whether all brought the same value; DT_ERR_CONFIG naming the first rank that differs from
+ * rank 0 and `what` otherwise. */
+dt_status dt_comm_check_equal(dt_comm *mpi, uint64_t value, const char *what);
+dt_status dt_comm_barrier(dt_comm *mpi);
+
+#endif

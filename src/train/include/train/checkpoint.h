@@ -1,0 +1,75 @@
+/* Coordinated checkpoints: one directory per step, DIR/step-00001234/, holding state.h5 and manifest.json.
+ *
+ * Every tensor is whole and named, so a checkpoint depends neither on the world size nor on the backend.
+ * Rank 0 writes. Protocol: free space is checked; DIR/.tmp-<step>-<nonce>/ is written; each file fsynced; the
+ * manifest (with length and XXH3 of state.h5 and of every tensor) written last and fsynced; the directory
+ * fsynced, renamed, its parent fsynced. Loading verifies length and hash before HDF5 sees the file. */
+#ifndef DT_TRAIN_CHECKPOINT_H
+#define DT_TRAIN_CHECKPOINT_H
+
+#include "core/status.h"
+#include "core/types.h"
+
+typedef struct dt_ckpt_tensor {
+    const char *name;    /* "param/layer1.0.conv1.weight", "mom1/...", "ema/...", "state/bn1.running_mean" */
+    int32_t ndim;
+    int64_t dim[4];
+    float *data;         /* fp32, host */
+} dt_ckpt_tensor;
+
+/* The rest of the state. Stored in the manifest and as attributes. */
+typedef struct dt_ckpt_meta {
+    int64_t step;        /* steps done: the next to run */
+    int64_t samples;     /* global samples consumed: the loader's whole state */
+    int64_t global_batch, n_shards, seed;
+    double loss_scale;
+    int64_t good_steps;  /* dynamic loss scale: steps since the last change */
+    int64_t optimizer_steps; /* updates not skipped: Adam's t */
+    uint64_t config_hash;
+    double best_top1;
+} dt_ckpt_meta;
+
+typedef struct dt_ckpt_policy {
+    const char *dir;         /* <out_dir>/checkpoints; created */
+    int64_t keep_last;       /* >= 2 */
+    int64_t keep_every;      /* steps; 0: off */
+} dt_ckpt_policy;
+
+typedef struct dt_ckpt_writer dt_ckpt_writer; /* one thread, at most one save in flight */
+
+dt_status dt_ckpt_writer_create(const dt_ckpt_policy *policy, dt_ckpt_writer **out);
+/* Starts a save: copies the tensors into the writer's own buffers (reused between saves), then writes in the
+ * thread. Waits first for a save in flight. Refuses non-finite tensors (DT_ERR_NONFINITE). The config text is stored as
+ * config.toml in the checkpoint and in the manifest. */
+dt_status dt_ckpt_writer_save(dt_ckpt_writer *w, const dt_ckpt_meta *meta, int32_t n_tensor,
+                              const dt_ckpt_tensor *tensor, const char *config_text);
+/* Waits for the save in flight and returns its result (once; DT_OK if none since the last call). */
+dt_status dt_ckpt_writer_wait(dt_ckpt_writer *w);
+/* Result of a finished save without waiting: *done false while one is in flight. */
+dt_status dt_ckpt_writer_poll(dt_ckpt_writer *w, bool *done);
+void dt_ckpt_writer_destroy(dt_ckpt_writer *w); /* waits; accepts NULL */
+
+/* A verified checkpoint, fully in host memory. */
+typedef struct dt_ckpt {
+    char path[1024];
+    dt_ckpt_meta meta;
+    int32_t n_tensor;
+    dt_ckpt_tensor *tensor; /* name and data owned */
+    char *config_text;
+} dt_ckpt;
+
+/* Loads a checkpoint directory (one that holds manifest.json). DT_ERR_CHECKPOINT says what is wrong and where. */
+dt_status dt_ckpt_load(const char *path, dt_ckpt **out);
+/* Newest usable checkpoint below `dir`: tries them newest first; each refused one is reported through `note` (may be
+ * NULL). *out = NULL and DT_OK when there is none at all; DT_ERR_CHECKPOINT when all are damaged. */
+dt_status dt_ckpt_load_latest(const char *dir, void (*note)(void *arg, const char *text), void *arg, dt_ckpt **out);
+void dt_ckpt_free(dt_ckpt *c);
+/* NULL if absent. */
+const dt_ckpt_tensor *dt_ckpt_find(const dt_ckpt *c, const char *name);
+
+/* Exclusive lock of a run directory (flock on DIR/.lock, holding host and pid). Second user: DT_ERR_USAGE naming the
+ * first. The descriptor is released by dt_run_unlock or by process exit. */
+dt_status dt_run_lock(const char *out_dir, int *fd);
+void dt_run_unlock(int fd);
+
+#endif

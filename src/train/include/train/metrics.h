@@ -1,0 +1,48 @@
+/* What a run tells: progress line, metrics.jsonl, TensorBoard events, plot. Used by rank 0 only. */
+#ifndef DT_TRAIN_METRICS_H
+#define DT_TRAIN_METRICS_H
+
+#include "core/status.h"
+#include "core/types.h"
+
+typedef struct dt_metrics dt_metrics;
+
+typedef struct dt_metrics_options {
+    const char *out_dir;     /* holds metrics.jsonl, events.out.tfevents.*, curves.svg */
+    bool tensorboard;
+    int64_t resume_step;     /* entries of steps >= this are cut off first, so each step stands once */
+    int64_t total_steps, steps_per_epoch, log_every;
+    bool live;               /* stderr is a terminal: one line rewritten; else a line every log_every steps */
+} dt_metrics_options;
+
+typedef struct dt_train_record {
+    int64_t step;            /* 1-based number of the step just done */
+    double epoch;            /* fractional */
+    double loss, top1;       /* means over the global batch; top1 in 0..1 */
+    double lr, samples_per_s, grad_norm;
+    double data_wait;        /* fraction of the time spent waiting for data */
+    double step_ms;
+    bool skipped;
+} dt_train_record;
+
+typedef struct dt_eval_record {
+    int64_t step;
+    double epoch, loss, top1, top5, lr, samples_per_s;
+    int64_t n_samples;
+    bool ema;
+} dt_eval_record;
+
+dt_status dt_metrics_open(const dt_metrics_options *o, dt_metrics **out);
+dt_status dt_metrics_train(dt_metrics *m, const dt_train_record *r);
+dt_status dt_metrics_eval(dt_metrics *m, const dt_eval_record *r);
+/* A line of text that does not break the live line ("saved checkpoint ..."). */
+void dt_metrics_note(dt_metrics *m, const char *fmt, ...) DT_PRINTF(2, 3);
+/* Makes all records durable (fsync of metrics.jsonl); called before a checkpoint is published. */
+dt_status dt_metrics_flush(dt_metrics *m);
+/* Writes curves.svg from metrics.jsonl (loss and accuracy over steps), closes everything. Accepts NULL. */
+dt_status dt_metrics_close(dt_metrics *m);
+
+/* The plot alone: reads a metrics.jsonl, writes an SVG. */
+dt_status dt_plot_curves(const char *metrics_path, const char *svg_path);
+
+#endif
