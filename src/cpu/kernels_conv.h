@@ -1,0 +1,63 @@
+/* fp32 convolution and dense kernels of the CPU backend; used by backend.c only.
+ *
+ * A plan is made once per node (prepare) and is plain data; a run allocates nothing, starts its own OpenMP
+ * parallel region of plan.threads threads, and gives the same bits on every run with the same thread count.
+ * Not here: BatchNorm, pooling, element-wise work. */
+#ifndef DT_CPU_KERNELS_CONV_H
+#define DT_CPU_KERNELS_CONV_H
+
+#include "core/op.h"
+
+typedef enum dt_cpu_conv_kind {
+    DT_CPU_CONV_FORWARD = 0, /* out = y  [N,P,Q,K]     from x, w, [bias] */
+    DT_CPU_CONV_DGRAD,       /* out = dx [N,H,W,C]     from dy, w */
+    DT_CPU_CONV_WGRAD        /* out = dw [K,R,S,C/G]   from x, dy */
+} dt_cpu_conv_kind;
+
+typedef enum dt_cpu_conv_algo {
+    DT_CPU_CONV_ALGO_GEMM = 0, /* im2col of a cache-sized tile, then register-blocked GEMM */
+    DT_CPU_CONV_ALGO_WINOGRAD, /* F(4x4,3x3) and its two gradients */
+    DT_CPU_CONV_ALGO_DIRECT    /* loops over taps, vectors over channels: depthwise and other narrow groups */
+} dt_cpu_conv_algo;
+
+typedef struct dt_cpu_conv_plan {
+    dt_conv_dims dims;
+    dt_cpu_conv_kind kind;
+    dt_cpu_conv_algo algo;
+    int32_t threads;
+    int64_t tile;            /* rows (GEMM) or image tiles (Winograd) of one block */
+    int64_t shared_bytes;    /* first part of the workspace: packed weights, common to all threads */
+    int64_t thread_bytes;    /* then one part of this size per thread */
+    int64_t workspace_bytes; /* all of it; needs 64-byte alignment, no particular contents */
+    char label[64];          /* "conv 3x3/1 64->64 [winograd]" */
+} dt_cpu_conv_plan;
+
+typedef struct dt_cpu_conv_args {
+    const float *x, *w, *dy; /* as the kind reads them; others may be NULL */
+    const float *bias;       /* FORWARD: [K], or NULL */
+    float *out;
+    void *workspace; /* plan.workspace_bytes, 64-byte aligned; may be NULL if 0 */
+} dt_cpu_conv_args;
+
+/* Chooses algorithm and workspace. threads >= 1. Fails (DT_ERR_UNSUPPORTED) on sizes that overflow. */
+dt_status dt_cpu_conv_plan_make(const dt_conv_dims *dims, dt_cpu_conv_kind kind, int32_t threads,
+                                dt_cpu_conv_plan *out);
+/* The same with the algorithm given; fails (DT_ERR_UNSUPPORTED) where it does not apply. */
+dt_status dt_cpu_conv_plan_algo(const dt_conv_dims *dims, dt_cpu_conv_kind kind, dt_cpu_conv_algo algo,
+                                int32_t threads, dt_cpu_conv_plan *out);
+void dt_cpu_conv_run(const dt_cpu_conv_plan *plan, const dt_cpu_conv_args *args);
+
+/* Dense layers: x [N,C], w [K,C], bias [K] or NULL, y and dy [N,K], all contiguous. `workspace`:
+ * dt_cpu_dense_workspace_bytes(n, c, k, threads), 64-byte aligned, for any of the three. */
+int64_t dt_cpu_dense_workspace_bytes(int64_t n, int64_t c, int64_t k, int32_t threads);
+void dt_cpu_dense_forward(int64_t n, int64_t c, int64_t k, const float *x, const float *w, const float *bias,
+                          float *y, void *workspace, int32_t threads);
+void dt_cpu_dense_dgrad(int64_t n, int64_t c, int64_t k, const float *dy, const float *w, float *dx,
+                        void *workspace, int32_t threads);
+void dt_cpu_dense_wgrad(int64_t n, int64_t c, int64_t k, const float *x, const float *dy, float *dw,
+                        void *workspace, int32_t threads);
+
+/* Instruction set the kernels run on: "avx512", "avx2" or "generic". */
+const char *dt_cpu_conv_isa(void);
+
+#endif
