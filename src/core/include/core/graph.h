@@ -115,6 +115,7 @@ typedef enum dt_phase { DT_PHASE_FORWARD = 0, DT_PHASE_BACKWARD } dt_phase;
 typedef struct dt_attr {
     int32_t kernel[2], stride[2], pad[2], dilation[2]; /* rows, columns */
     int32_t groups;
+    int32_t size[2];        /* H, W of the output: INPUT, CONV_DGRAD, pool backward; RESHAPE (0: flatten) */
     bool bias;              /* CONV, DENSE: third input is the bias */
     bool relu;              /* BATCHNORM, BN_APPLY: ends in a ReLU */
     bool residual;          /* BATCHNORM, BN_APPLY: last input is added before the ReLU */

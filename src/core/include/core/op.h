@@ -8,7 +8,7 @@
  *  INPUT        image u8 [N,Hs,Ws,Cs], (source_crop) aug i32 [N,8] -> x T [N,H,W,Cpad]
  *               x = (u8/255 - mean[c]) / stddev[c]; channels past Cs are 0. aug = {x0, y0, w, h, flip, 0,0,0}:
  *               window of the source to resize (bilinear, half-pixel centres) to H x W; flip mirrors columns.
- *               Output dims come from attr.kernel = {H, W} and attr.groups = Cpad.
+ *               attr.size = {H, W}, attr.groups = Cpad.
  *  CONV         x T [N,H,W,C], w T [K,R,S,C/G], [b f32 K (bias)], [scale f32 C, shift f32 C (prologue)]
  *               -> y T [N,P,Q,K], [stats f32 [2,K] = sum, sum of squares over m of y (stats)]
  *               P = (H + 2 pad - dilation (R-1) - 1) / stride + 1. Cross-correlation, as PyTorch's Conv2d.
@@ -31,14 +31,14 @@
  *  MAXPOOL      x -> y, idx u8 [N,P,Q,C] (position inside the window, row-major; first maximum wins)
  *  AVGPOOL      x -> y; divides by R*S, padding counts as zeros (PyTorch's default)
  *  GLOBAL_AVGPOOL x [N,H,W,C] -> y [N,C]
- *  RESHAPE      x -> y, an alias with the dims in attr.kernel/stride: [N, rest] (flatten) or those of the forward
+ *  RESHAPE      x -> y, an alias: [N,rest] where attr.size is 0 (flatten), else [N,H,W,rest]
  *  DROPOUT      x -> y = x * keep / (1-p); keep from Philox(rng key(seed, DROPOUT, salt), (step, micro), element/4)
  *  XENT         logits T [N,K], label i32 [N], metrics f32 -> loss f32 [N] (per sample; 0 where label < 0),
  *               prob f32 [N,K] (softmax); adds to metrics (LOSS, TOP1, TOP5, SAMPLES)
  *               loss = (1-s) * -log p[label] + s * mean_k(-log p[k]), s = smoothing (PyTorch cross_entropy).
  *               A class counts as above the label's if its logit is greater, or equal with a lower index.
  *  CONV_DGRAD   dy [N,P,Q,K], w, [bn_epilogue: c T like dx, mean, invstd, scale, shift f32 C, gamma]
- *               -> dx T [N,H,W,C], [bn_epilogue: dgamma g C, dbeta g C, coef f32 [3,C]]; H, W from attr.
+ *               -> dx T [N,H,W,C], [bn_epilogue: dgamma g C, dbeta g C, coef f32 [3,C]]; H, W from attr.size.
  *               With bn_epilogue dx is the masked gradient dz (mask c*scale+shift > 0).
  *  CONV_WGRAD   x T, dy T, [scale, shift f32 C (prologue)] -> dw g [K,R,S,C/G]
  *  DENSE_DGRAD  dy [N,K], w [K,C] -> dx [N,C];  DENSE_WGRAD x [N,C], dy [N,K] -> dw g [K,C]
@@ -51,6 +51,7 @@
  *               D = -A*dbeta/m - B*mean   (Ioffe & Szegedy 2015, collected per channel)
  *  BN_DX        dz or dy T, c T, coef f32 [3,C], [mask FROM_C: scale, shift f32 C] -> dc T
  *  RELU_BWD     dy, y -> dx = dy where y > 0
+ *  All backward ops with an image output take H, W from attr.size.
  *  MAXPOOL_BWD  dy, idx -> dx;  AVGPOOL_BWD dy -> dx;  GLOBAL_AVGPOOL_BWD dy [N,C] -> dx [N,H,W,C]
  *  DROPOUT_BWD  dy -> dx (the same draw)
  *  XENT_BWD     prob f32 [N,K], label i32 [N] -> dlogits T [N,K] = loss_weight * loss_scale * (prob - target),

@@ -1,0 +1,195 @@
+/* Graph storage: two growing arrays and the rules that keep them consistent. Shapes come from the op table.
+ */
+#include "core/graph.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/op.h"
+
+dt_status dt_graph_create(dt_graph **out, dt_dtype compute, bool training) {
+    dt_graph *g = calloc(1, sizeof *g);
+    if (!g) return dt_fail(DT_ERR_MEMORY, "no memory for a graph");
+    g->compute = compute;
+    g->training = training;
+    g->image = g->label = g->aug = g->logits = g->loss = g->metrics = -1;
+    *out = g;
+    return DT_OK;
+}
+
+void dt_graph_destroy(dt_graph *g) {
+    if (!g) return;
+    free(g->value);
+    free(g->node);
+    free(g);
+}
+
+dt_status dt_graph_clone(const dt_graph *g, dt_graph **out) {
+    dt_graph *c = malloc(sizeof *c);
+    if (!c) return dt_fail(DT_ERR_MEMORY, "no memory for a graph");
+    *c = *g;
+    c->cap_value = g->n_value ? g->n_value : 1;
+    c->cap_node = g->n_node ? g->n_node : 1;
+    c->value = malloc((size_t)c->cap_value * sizeof *c->value);
+    c->node = malloc((size_t)c->cap_node * sizeof *c->node);
+    if (!c->value || !c->node) {
+        dt_graph_destroy(c);
+        return dt_fail(DT_ERR_MEMORY, "no memory for a graph");
+    }
+    memcpy(c->value, g->value, (size_t)g->n_value * sizeof *c->value);
+    memcpy(c->node, g->node, (size_t)g->n_node * sizeof *c->node);
+    *out = c;
+    return DT_OK;
+}
+
+/* Makes room for one more element of `size` bytes; *cap doubles. */
+static dt_status grow(void **array, int32_t n, int32_t *cap, size_t size) {
+    if (n < *cap) return DT_OK;
+    int32_t new_cap = *cap ? *cap * 2 : 64;
+    void *p = realloc(*array, (size_t)new_cap * size);
+    if (!p) return dt_fail(DT_ERR_MEMORY, "no memory for %d graph elements", new_cap);
+    *array = p;
+    *cap = new_cap;
+    return DT_OK;
+}
+
+dt_vid dt_graph_find(const dt_graph *g, const char *name) {
+    for (dt_vid i = 0; i < g->n_value; i++)
+        if (strcmp(g->value[i].name, name) == 0) return i;
+    return -1;
+}
+
+static dt_status push_value(dt_graph *g, const dt_value *v, dt_vid *out) {
+    if (strlen(v->name) == 0) return dt_fail(DT_ERR_CONFIG, "a value has no name");
+    if (dt_graph_find(g, v->name) >= 0)
+        return dt_fail(DT_ERR_CONFIG, "the name \"%s\" is used twice in the model", v->name);
+    if (v->ndim < 1 || v->ndim > DT_MAX_DIM)
+        return dt_fail(DT_ERR_CONFIG, "%s has %d dimensions, not 1 to %d", v->name, v->ndim, DT_MAX_DIM);
+    int64_t n = 1;
+    for (int32_t i = 0; i < v->ndim; i++) {
+        if (v->dim[i] <= 0)
+            return dt_fail(DT_ERR_CONFIG, "%s: dimension %d would be %lld", v->name, i, (long long)v->dim[i]);
+        if (n > INT64_MAX / 16 / v->dim[i]) return dt_fail(DT_ERR_CONFIG, "%s is too large", v->name);
+        n *= v->dim[i];
+    }
+    DT_TRY(grow((void **)&g->value, g->n_value, &g->cap_value, sizeof *g->value));
+    g->value[g->n_value] = *v;
+    *out = g->n_value++;
+    return DT_OK;
+}
+
+static dt_value blank_value(void) {
+    dt_value v;
+    memset(&v, 0, sizeof v);
+    v.producer = v.alias_of = v.grad_of = -1;
+    v.first = v.last = -1;
+    v.axis_offset = -1;
+    return v;
+}
+
+dt_status dt_graph_add_value(dt_graph *g, const char *name, dt_role role, dt_dtype dtype, int32_t ndim,
+                             const int64_t *dim, dt_vid *out) {
+    dt_value v = blank_value();
+    if ((size_t)snprintf(v.name, sizeof v.name, "%s", name) >= sizeof v.name)
+        return dt_fail(DT_ERR_CONFIG, "the name \"%s\" is longer than %d characters", name, DT_NAME_MAX - 1);
+    v.role = role;
+    v.dtype = dtype;
+    v.ndim = ndim;
+    for (int32_t i = 0; i < ndim && i < DT_MAX_DIM; i++) v.dim[i] = dim[i];
+    return push_value(g, &v, out);
+}
+
+dt_status dt_graph_add_node(dt_graph *g, const char *name, dt_op op, const dt_attr *attr, int32_t n_in,
+                            const dt_vid *in, dt_vid *out) {
+    const dt_op_row *row = dt_op_get(op);
+    dt_node n;
+    memset(&n, 0, sizeof n);
+    n.op = op;
+    if (attr) n.attr = *attr;
+    n.n_in = n_in;
+    n.workspace = -1;
+    if (n_in < row->min_in || n_in > row->max_in)
+        return dt_fail(DT_ERR_CONFIG, "%s (%s): %d inputs, not %d to %d", name, row->name, n_in, row->min_in,
+                       row->max_in);
+    for (int32_t i = 0; i < n_in; i++) {
+        if (in[i] < 0 || in[i] >= g->n_value)
+            return dt_fail(DT_ERR_CONFIG, "%s (%s): input %d does not exist", name, row->name, i);
+        n.in[i] = in[i];
+    }
+    dt_value outs[DT_MAX_OUT];
+    for (int32_t i = 0; i < DT_MAX_OUT; i++) outs[i] = blank_value(), outs[i].role = DT_ROLE_ACT;
+    dt_status st = row->infer(g, &n, &n.n_out, outs);
+    if (st != DT_OK) {
+        dt_error_context("%s (%s)", name, row->name);
+        return st;
+    }
+    DT_ASSERT(n.n_out <= row->n_out_max);
+    dt_nid id = g->n_node;
+    DT_TRY(grow((void **)&g->node, g->n_node, &g->cap_node, sizeof *g->node));
+    int32_t n_value = g->n_value;
+    for (int32_t i = 0; i < n.n_out; i++) {
+        int len = i == 0 ? snprintf(outs[i].name, sizeof outs[i].name, "%s", name)
+                         : snprintf(outs[i].name, sizeof outs[i].name, "%s:%d", name, i);
+        outs[i].producer = id;
+        if (row->view) outs[i].alias_of = in[0];
+        st = (size_t)len < sizeof outs[i].name ? push_value(g, &outs[i], &n.out[i])
+                                               : dt_fail(DT_ERR_CONFIG, "the name \"%s\" is too long", name);
+        if (st != DT_OK) {
+            g->n_value = n_value;
+            return st;
+        }
+    }
+    g->node[g->n_node++] = n;
+    if (out) *out = n.n_out > 0 ? n.out[0] : -1;
+    return DT_OK;
+}
+
+dt_vid dt_graph_root(const dt_graph *g, dt_vid id) {
+    while (g->value[id].alias_of >= 0) id = g->value[id].alias_of;
+    return id;
+}
+
+int64_t dt_value_n_elem(const dt_value *v) {
+    int64_t n = 1;
+    for (int32_t i = 0; i < v->ndim; i++) n *= v->dim[i];
+    return n;
+}
+
+int64_t dt_value_bytes(const dt_value *v) {
+    return dt_value_n_elem(v) * (int64_t)dt_dtype_size(v->dtype);
+}
+
+const char *dt_value_shape_text(const dt_value *v) {
+    static _Thread_local char text[96];
+    int n = 0;
+    for (int32_t i = 0; i < v->ndim; i++)
+        n += snprintf(text + n, sizeof text - (size_t)n, i ? "x%lld" : "%lld", (long long)v->dim[i]);
+    snprintf(text + n, sizeof text - (size_t)n, " %s", dt_dtype_name(v->dtype));
+    return text;
+}
+
+dt_status dt_graph_validate(const dt_graph *g) {
+    for (dt_nid i = 0; i < g->n_node; i++) {
+        const dt_node *n = &g->node[i];
+        const dt_op_row *row = dt_op_get(n->op);
+        for (int32_t j = 0; j < n->n_in; j++) {
+            dt_vid v = n->in[j];
+            if (v < 0 || v >= g->n_value)
+                return dt_fail(DT_ERR_INTERNAL, "node %d (%s): input %d is value %d", i, row->name, j, v);
+            if (g->value[v].producer >= i)
+                return dt_fail(DT_ERR_INTERNAL, "node %d (%s) reads %s before it is made", i, row->name,
+                               g->value[v].name);
+        }
+        for (int32_t j = 0; j < n->n_out; j++) {
+            dt_vid v = n->out[j];
+            if (v < 0 || v >= g->n_value || g->value[v].producer != i)
+                return dt_fail(DT_ERR_INTERNAL, "node %d (%s): output %d has another producer", i, row->name,
+                               j);
+        }
+    }
+    for (dt_vid a = 0; a < g->n_value; a++)
+        if (dt_graph_find(g, g->value[a].name) != a)
+            return dt_fail(DT_ERR_INTERNAL, "two values are named %s", g->value[a].name);
+    return DT_OK;
+}
