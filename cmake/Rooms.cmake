@@ -3,7 +3,7 @@
 
 add_library(dt_flags INTERFACE)
 target_compile_definitions(dt_flags INTERFACE _GNU_SOURCE)
-set(DT_WARNINGS -Wall -Wextra -Wconversion -Wshadow -Wvla $<$<BOOL:${DT_WERROR}>:-Werror>)
+set(DT_WARNINGS -Wall -Wextra -Wconversion -Wshadow -Wvla -Wno-format-truncation $<$<BOOL:${DT_WERROR}>:-Werror>)
 target_compile_options(
   dt_flags
   INTERFACE $<$<COMPILE_LANGUAGE:C>:${DT_WARNINGS}

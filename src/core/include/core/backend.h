@@ -24,9 +24,9 @@ typedef enum dt_memkind {
 /* A bound kernel: run(ctx, stream). */
 typedef struct dt_kernel {
     dt_status (*run)(void *ctx, dt_stream *stream);
-    void *ctx;             /* owned by the backend, freed with it */
-    dt_nid node;           /* -1: an axis kernel */
-    const char *label;     /* what it is, for profiles: "conv 3x3/1 64->64 [engine]"; owned like ctx */
+    void *ctx;         /* owned by the backend, freed with it */
+    dt_nid node;       /* -1: an axis kernel */
+    const char *label; /* what it is, for profiles: "conv 3x3/1 64->64 [engine]"; owned like ctx */
 } dt_kernel;
 
 /* Pointers of a node, given once at bind. */
@@ -65,15 +65,15 @@ typedef struct dt_axis_args {
     int64_t offset, n_elem;
     const dt_axis_segment *segment; /* host array of all segments of the axis, ascending; copied at bind */
     int32_t n_segment;
-    const void *grad;        /* axis base pointers (element 0 of the axis), of dtype grad_dtype */
+    const void *grad; /* axis base pointers (element 0 of the axis), of dtype grad_dtype */
     dt_dtype grad_dtype;
     float *acc;
     float *master;
-    void *param16;           /* NULL in fp32 */
+    void *param16; /* NULL in fp32 */
     dt_dtype param16_dtype;
-    float *mom1, *mom2, *ema;/* NULL when unused */
-    float *norm2;            /* f32 [1] sum of squares over all buckets; NULL: no clipping, no skip */
-    float *metrics;          /* f32 [DT_METRIC_COUNT] */
+    float *mom1, *mom2, *ema; /* NULL when unused */
+    float *norm2;             /* f32 [1] sum of squares over all buckets; NULL: no clipping, no skip */
+    float *metrics;           /* f32 [DT_METRIC_COUNT] */
     dt_optim_kind optim;
     float momentum, beta1, beta2, eps, clip_norm;
     bool nesterov;
@@ -114,19 +114,20 @@ struct dt_backend {
     dt_status (*event_create)(dt_backend *be, dt_event **out);
     void (*event_destroy)(dt_backend *be, dt_event *event);
     dt_status (*event_record)(dt_backend *be, dt_event *event, dt_stream *stream);
-    dt_status (*event_wait)(dt_backend *be, dt_event *event, dt_stream *stream);  /* stream waits for event */
-    dt_status (*event_query)(dt_backend *be, dt_event *event, bool *done);        /* does not block */
+    dt_status (*event_wait)(dt_backend *be, dt_event *event, dt_stream *stream); /* stream waits for event */
+    dt_status (*event_query)(dt_backend *be, dt_event *event, bool *done);       /* does not block */
 
     bool (*supports)(dt_backend *be, dt_dtype compute); /* precision available */
     /* Seconds saved per run by this fusion; <= 0: do not fuse. */
     double (*fuse_gain)(dt_backend *be, const dt_graph *g, dt_fusion fusion, dt_nid node);
-    dt_status (*prepare)(dt_backend *be, const dt_graph *g, dt_nid node, dt_prep **out, int64_t *workspace_bytes);
+    dt_status (*prepare)(dt_backend *be, const dt_graph *g, dt_nid node, dt_prep **out,
+                         int64_t *workspace_bytes);
     dt_status (*bind)(dt_backend *be, const dt_graph *g, dt_nid node, dt_prep *prep, const dt_binding *b,
                       dt_kernel *out);
     dt_status (*bind_axis)(dt_backend *be, dt_axis_kind kind, const dt_axis_args *args, dt_kernel *out);
 
-    /* Records what `enqueue` puts on the compute stream (and on streams forked from it and joined again) as one
-     * replayable graph. NULL on a backend that only runs lists. */
+    /* Records what `enqueue` puts on the compute stream (and on streams forked from it and joined again) as
+     * one replayable graph. NULL on a backend that only runs lists. */
     dt_status (*capture)(dt_backend *be, dt_status (*enqueue)(void *arg), void *arg, dt_capture **out);
     dt_status (*replay)(dt_backend *be, dt_capture *capture, dt_stream *stream);
 
@@ -135,11 +136,11 @@ struct dt_backend {
 
 typedef struct dt_backend_options {
     int32_t local_rank, local_world; /* ranks on this host; chooses the GPU and divides the cores */
-    int32_t threads;                 /* CPU: compute threads of this rank; 0: cores of the mask / local ranks */
-    bool deterministic;              /* bit-equal runs */
-    bool tf32;                       /* GPU: matrix units for fp32 */
-    bool share_gpu;                  /* two ranks may use one GPU */
-    const char *cache_dir;           /* engine cache; NULL: $XDG_CACHE_HOME/dtrain or ~/.cache/dtrain */
+    int32_t threads;       /* CPU: compute threads of this rank; 0: cores of the mask / local ranks */
+    bool deterministic;    /* bit-equal runs */
+    bool tf32;             /* GPU: matrix units for fp32 */
+    bool share_gpu;        /* two ranks may use one GPU */
+    const char *cache_dir; /* engine cache; NULL: $XDG_CACHE_HOME/dtrain or ~/.cache/dtrain */
 } dt_backend_options;
 
 /* src/cpu */

@@ -13,10 +13,19 @@
 enum { DT_CONFIG_STR_MAX = 1024, DT_CONFIG_LAYERS_MAX = 512, DT_CONFIG_MILESTONES_MAX = 16 };
 
 typedef enum dt_device_choice { DT_DEVICE_AUTO = 0, DT_DEVICE_CPU, DT_DEVICE_CUDA } dt_device_choice;
-typedef enum dt_precision { DT_PRECISION_FP32 = 0, DT_PRECISION_TF32, DT_PRECISION_BF16, DT_PRECISION_FP16 } dt_precision;
+typedef enum dt_precision {
+    DT_PRECISION_FP32 = 0,
+    DT_PRECISION_TF32,
+    DT_PRECISION_BF16,
+    DT_PRECISION_FP16
+} dt_precision;
 typedef enum dt_cfg_optim { DT_CFG_SGD = 0, DT_CFG_MOMENTUM, DT_CFG_NESTEROV, DT_CFG_ADAMW } dt_cfg_optim;
 typedef enum dt_schedule_kind {
-    DT_SCHEDULE_CONSTANT = 0, DT_SCHEDULE_STEP, DT_SCHEDULE_COSINE, DT_SCHEDULE_POLYNOMIAL, DT_SCHEDULE_LINEAR
+    DT_SCHEDULE_CONSTANT = 0,
+    DT_SCHEDULE_STEP,
+    DT_SCHEDULE_COSINE,
+    DT_SCHEDULE_POLYNOMIAL,
+    DT_SCHEDULE_LINEAR
 } dt_schedule_kind;
 typedef enum dt_crop { DT_CROP_NONE = 0, DT_CROP_PAD, DT_CROP_RANDOM_RESIZED } dt_crop;
 typedef enum dt_decoder { DT_DECODER_AUTO = 0, DT_DECODER_CPU, DT_DECODER_NVJPEG } dt_decoder;
@@ -27,15 +36,15 @@ typedef enum dt_save_error { DT_SAVE_ERROR_WARN = 0, DT_SAVE_ERROR_STOP } dt_sav
 
 /* One [[model.layers]] entry. `type` names the layer; the other keys are checked against the layer's row. */
 typedef struct dt_layer_config {
-    char type[24];    /* conv, dense, batchnorm, relu, maxpool, avgpool, global_avgpool, flatten, dropout, add */
-    char name[48];    /* "" : layer<i> */
-    char from[48];    /* input: the name of an earlier layer, "input"; "" : the layer before */
-    char with[48];    /* add: the other operand */
-    int64_t channels; /* conv, dense: outputs */
+    char type[24]; /* conv, dense, batchnorm, relu, maxpool, avgpool, global_avgpool, flatten, dropout, add */
+    char name[48]; /* "" : layer<i> */
+    char from[48]; /* input: the name of an earlier layer, "input"; "" : the layer before */
+    char with[48]; /* add: the other operand */
+    int64_t channels;                              /* conv, dense: outputs */
     int64_t kernel, stride, pad, dilation, groups; /* pad -1: (kernel-1)*dilation/2 */
     bool bias;
-    double rate;      /* dropout */
-    int32_t line;     /* of the config, for messages */
+    double rate;  /* dropout */
+    int32_t line; /* of the config, for messages */
 } dt_layer_config;
 
 typedef struct dt_config {
@@ -44,87 +53,88 @@ typedef struct dt_config {
         char out_dir[DT_CONFIG_STR_MAX];
         char resume[DT_CONFIG_STR_MAX]; /* "auto" | "never" | path of a checkpoint or run directory */
         int64_t seed;
-        int64_t device;                 /* dt_device_choice */
-        int64_t threads;                /* CPU compute threads per rank; 0: cores / local ranks */
-        int64_t log_every;              /* steps between plain progress lines */
-        int64_t capture;                /* dt_capture_choice */
+        int64_t device;    /* dt_device_choice */
+        int64_t threads;   /* CPU compute threads per rank; 0: cores / local ranks */
+        int64_t log_every; /* steps between plain progress lines */
+        int64_t capture;   /* dt_capture_choice */
         bool tensorboard;
     } run;
     struct {
-        char name[64];                  /* resnet18 | resnet34 | resnet50 | quickstart | fashion | layers */
-        int64_t classes;                /* 0: from the data */
-        bool small_stem;                /* resnet: 3x3/1 stem without max-pool, for 32 px images */
+        char name[64];   /* resnet18 | resnet34 | resnet50 | quickstart | fashion | layers */
+        int64_t classes; /* 0: from the data */
+        bool small_stem; /* resnet: 3x3/1 stem without max-pool, for 32 px images */
         bool zero_init_residual;
         double bn_momentum, bn_eps;
         int32_t n_layers;
-        dt_layer_config *layers;        /* owned */
+        dt_layer_config *layers; /* owned */
     } model;
     struct {
-        char train[DT_CONFIG_STR_MAX], val[DT_CONFIG_STR_MAX]; /* shard directory, shard file or "synthetic" */
-        int64_t image_size;             /* H = W fed to the model; 0: as stored */
-        int64_t workers;                /* loader threads per rank; 0: chosen */
-        int64_t prefetch;               /* batches kept ready */
-        int64_t decoder;                /* dt_decoder */
-        int64_t synthetic_samples;      /* "synthetic": samples per epoch */
+        char train[DT_CONFIG_STR_MAX],
+            val[DT_CONFIG_STR_MAX]; /* shard directory, shard file or "synthetic" */
+        int64_t image_size;         /* H = W fed to the model; 0: as stored */
+        int64_t workers;            /* loader threads per rank; 0: chosen */
+        int64_t prefetch;           /* batches kept ready */
+        int64_t decoder;            /* dt_decoder */
+        int64_t synthetic_samples;  /* "synthetic": samples per epoch */
         int64_t synthetic_channels, synthetic_classes;
-        bool verify;                    /* check every sample's checksum while reading */
+        bool verify; /* check every sample's checksum while reading */
     } data;
     struct {
-        int64_t crop;                   /* dt_crop */
-        int64_t pad;                    /* DT_CROP_PAD: pixels on each side */
+        int64_t crop;                                      /* dt_crop */
+        int64_t pad;                                       /* DT_CROP_PAD: pixels on each side */
         double scale_min, scale_max, ratio_min, ratio_max; /* DT_CROP_RANDOM_RESIZED */
         bool flip;
-        double mean[4], stddev[4];      /* n_mean entries; 0 entries: the data's own */
+        double mean[4], stddev[4]; /* n_mean entries; 0 entries: the data's own */
         int32_t n_mean, n_stddev;
-        double eval_resize;             /* evaluation: centre crop of image_size out of this side; 0: no resize */
+        double eval_resize; /* evaluation: centre crop of image_size out of this side; 0: no resize */
     } augment;
     struct {
         int64_t global_batch;
-        int64_t micro_batch;            /* 0: one micro-batch per rank; else global_batch / micro_batch shards */
-        int64_t steps;                  /* 0: epochs decide */
+        int64_t micro_batch; /* 0: one micro-batch per rank; else global_batch / micro_batch shards */
+        int64_t steps;       /* 0: epochs decide */
         double epochs;
-        int64_t precision;              /* dt_precision */
+        int64_t precision; /* dt_precision */
         double label_smoothing;
-        double clip_norm;               /* 0: off */
-        double ema;                     /* decay; 0: off */
-        double loss_scale;              /* 0: chosen (1 in fp32/tf32/bf16, 1024 in fp16) */
-        int64_t eval_every_epochs;      /* 0: only at the end */
-        int64_t eval_batch;             /* 0: the micro-batch */
+        double clip_norm;          /* 0: off */
+        double ema;                /* decay; 0: off */
+        double loss_scale;         /* 0: chosen (1 in fp32/tf32/bf16, 1024 in fp16) */
+        int64_t eval_every_epochs; /* 0: only at the end */
+        int64_t eval_batch;        /* 0: the micro-batch */
         bool deterministic;
-        int64_t max_skipped;            /* consecutive non-finite steps before giving up */
+        int64_t max_skipped; /* consecutive non-finite steps before giving up */
     } train;
     struct {
-        int64_t kind;                   /* dt_cfg_optim */
+        int64_t kind; /* dt_cfg_optim */
         double lr, momentum, weight_decay, beta1, beta2, eps;
         bool decay_bn_and_bias;
     } optim;
     struct {
-        int64_t kind;                   /* dt_schedule_kind */
+        int64_t kind; /* dt_schedule_kind */
         double warmup_epochs;
-        int64_t warmup_steps;           /* > 0 wins over warmup_epochs */
-        double warmup_start;            /* fraction of lr at step 0 */
-        double final;                   /* fraction of lr at the end */
-        double power;                   /* polynomial */
-        double gamma;                   /* step */
+        int64_t warmup_steps;                        /* > 0 wins over warmup_epochs */
+        double warmup_start;                         /* fraction of lr at step 0 */
+        double final;                                /* fraction of lr at the end */
+        double power;                                /* polynomial */
+        double gamma;                                /* step */
         double milestones[DT_CONFIG_MILESTONES_MAX]; /* step: epochs */
         int32_t n_milestones;
     } schedule;
     struct {
-        int64_t backend;                /* dt_comm_choice */
-        int64_t buckets;                /* number of gradient buckets */
+        int64_t backend; /* dt_comm_choice */
+        int64_t buckets; /* number of gradient buckets */
         bool overlap;
-        int64_t payload;                /* dt_payload */
+        int64_t payload; /* dt_payload */
         double timeout_s;
         bool share_gpu;
     } dist;
     struct {
-        int64_t every_steps;            /* 0: by epochs only */
-        double every_epochs;            /* 0: off */
-        double every_minutes;           /* 0: off */
-        int64_t keep_last;              /* at least 2 */
-        int64_t keep_every;             /* steps; such checkpoints are never deleted; 0: off */
+        int64_t every_steps;  /* 0: by epochs only */
+        double every_epochs;  /* 0: off */
+        double every_minutes; /* 0: off */
+        int64_t keep_last;    /* at least 2 */
+        int64_t keep_every;   /* steps; such checkpoints are never deleted; 0: off */
         bool async;
-        int64_t on_error;               /* dt_save_error */
+        int64_t on_error; /* dt_save_error */
     } checkpoint;
 } dt_config;
 

@@ -20,7 +20,8 @@ typedef enum dt_role {
     DT_ROLE_STATE,  /* kept between steps, not trained: BN running statistics */
     DT_ROLE_ACT,    /* activation, gradient of one, saved statistic: lives inside a program */
     DT_ROLE_GRAD,   /* gradient of a PARAM; lives on the parameter axis */
-    DT_ROLE_METRIC, /* the metrics vector, f32 [DT_METRIC_COUNT], accumulated over the micro-steps of a step */
+    DT_ROLE_METRIC, /* the metrics vector, f32 [DT_METRIC_COUNT], accumulated over the micro-steps of a step
+                     */
     DT_ROLE_COUNT
 } dt_role;
 
@@ -49,21 +50,22 @@ typedef enum dt_init {
 } dt_init;
 
 typedef struct dt_value {
-    char name[DT_NAME_MAX]; /* unique; of a PARAM or STATE it is the checkpoint key: "layer1.0.conv2.weight" */
+    char
+        name[DT_NAME_MAX]; /* unique; of a PARAM or STATE it is the checkpoint key: "layer1.0.conv2.weight" */
     dt_dtype dtype;
     int32_t ndim;
     int64_t dim[DT_MAX_DIM];
     dt_role role;
-    dt_nid producer;     /* -1: none (inputs, parameters, states) */
-    dt_vid alias_of;     /* >= 0: the same bytes as that value (reshape) */
-    dt_vid grad_of;      /* for GRAD: the parameter */
-    dt_init init;        /* for PARAM */
+    dt_nid producer; /* -1: none (inputs, parameters, states) */
+    dt_vid alias_of; /* >= 0: the same bytes as that value (reshape) */
+    dt_vid grad_of;  /* for GRAD: the parameter */
+    dt_init init;    /* for PARAM */
     int64_t fan_in, fan_out;
-    bool decay;          /* for PARAM: weight decay applies (not to BN parameters and biases) */
-    int64_t axis_offset; /* for PARAM and GRAD: first element on the parameter axis */
-    dt_arena arena;      /* set by the plan */
-    int64_t offset_bytes;/* within the arena */
-    int32_t first, last; /* live range in node positions; set by the plan; -1: whole program */
+    bool decay;           /* for PARAM: weight decay applies (not to BN parameters and biases) */
+    int64_t axis_offset;  /* for PARAM and GRAD: first element on the parameter axis */
+    dt_arena arena;       /* set by the plan */
+    int64_t offset_bytes; /* within the arena */
+    int32_t first, last;  /* live range in node positions; set by the plan; -1: whole program */
 } dt_value;
 
 /* Ops. The table in op.c has one row each; op.h documents inputs and outputs. */
@@ -115,23 +117,23 @@ typedef enum dt_phase { DT_PHASE_FORWARD = 0, DT_PHASE_BACKWARD } dt_phase;
 typedef struct dt_attr {
     int32_t kernel[2], stride[2], pad[2], dilation[2]; /* rows, columns */
     int32_t groups;
-    int32_t size[2];        /* H, W of the output: INPUT, CONV_DGRAD, pool backward; RESHAPE (0: flatten) */
-    bool bias;              /* CONV, DENSE: third input is the bias */
-    bool relu;              /* BATCHNORM, BN_APPLY: ends in a ReLU */
-    bool residual;          /* BATCHNORM, BN_APPLY: last input is added before the ReLU */
-    bool residual_scaled;   /* BN_APPLY: the residual is itself scaled and shifted per channel */
-    bool prologue;          /* CONV, CONV_WGRAD: x is relu(x * scale + bias), applied while reading */
-    bool stats;             /* CONV: also writes per-channel sum and sum of squares of y */
-    bool stats_are_sums;    /* BN_FINALIZE: stats are (sum, sum of squares), not (mean, biased variance) */
-    bool second_grad;       /* BN_REDUCE: the incoming gradient is the sum of two values */
-    bool writes_dz;         /* BN_REDUCE: also writes the masked gradient */
-    dt_mask mask;           /* BN_REDUCE, BN_DX: where the ReLU mask comes from */
-    bool bn_epilogue;       /* CONV_DGRAD: masks its result and sums for the BN backward, as BN_REDUCE */
-    bool source_crop;       /* INPUT: crop, resize and flip from the source window on the device */
-    float eps, momentum;    /* BATCHNORM family. momentum: weight of the new batch statistic */
-    float drop_p;           /* DROPOUT */
-    uint64_t salt;          /* DROPOUT: tells dropout nodes apart */
-    float smoothing;        /* XENT */
+    int32_t size[2];          /* H, W of the output: INPUT, CONV_DGRAD, pool backward; RESHAPE (0: flatten) */
+    bool bias;                /* CONV, DENSE: third input is the bias */
+    bool relu;                /* BATCHNORM, BN_APPLY: ends in a ReLU */
+    bool residual;            /* BATCHNORM, BN_APPLY: last input is added before the ReLU */
+    bool residual_scaled;     /* BN_APPLY: the residual is itself scaled and shifted per channel */
+    bool prologue;            /* CONV, CONV_WGRAD: x is relu(x * scale + bias), applied while reading */
+    bool stats;               /* CONV: also writes per-channel sum and sum of squares of y */
+    bool stats_are_sums;      /* BN_FINALIZE: stats are (sum, sum of squares), not (mean, biased variance) */
+    bool second_grad;         /* BN_REDUCE: the incoming gradient is the sum of two values */
+    bool writes_dz;           /* BN_REDUCE: also writes the masked gradient */
+    dt_mask mask;             /* BN_REDUCE, BN_DX: where the ReLU mask comes from */
+    bool bn_epilogue;         /* CONV_DGRAD: masks its result and sums for the BN backward, as BN_REDUCE */
+    bool source_crop;         /* INPUT: crop, resize and flip from the source window on the device */
+    float eps, momentum;      /* BATCHNORM family. momentum: weight of the new batch statistic */
+    float drop_p;             /* DROPOUT */
+    uint64_t salt;            /* DROPOUT: tells dropout nodes apart */
+    float smoothing;          /* XENT */
     float mean[4], stddev[4]; /* INPUT: per channel, in units of 0..1 */
 } dt_attr;
 
@@ -151,8 +153,8 @@ typedef struct dt_graph {
     dt_node *node;
     int32_t n_node, cap_node;
     dt_vid image, label, aug, logits, loss, metrics; /* well-known values; -1 if absent */
-    dt_dtype compute;   /* dtype of activations and weights: f32, f16 or bf16 */
-    bool training;      /* forward uses batch statistics and dropout */
+    dt_dtype compute;                                /* dtype of activations and weights: f32, f16 or bf16 */
+    bool training;                                   /* forward uses batch statistics and dropout */
 } dt_graph;
 
 /* An empty graph. `compute` is the dtype of activations, weights and their gradients. */
@@ -174,7 +176,9 @@ dt_status dt_graph_add_node(dt_graph *g, const char *name, dt_op op, const dt_at
 /* Id of the value of that name, -1 if there is none. */
 dt_vid dt_graph_find(const dt_graph *g, const char *name);
 
-static inline dt_value *dt_graph_value(const dt_graph *g, dt_vid id) { return &g->value[id]; }
+static inline dt_value *dt_graph_value(const dt_graph *g, dt_vid id) {
+    return &g->value[id];
+}
 /* The value whose storage this one shares (itself if no alias). */
 dt_vid dt_graph_root(const dt_graph *g, dt_vid id);
 int64_t dt_value_n_elem(const dt_value *v);

@@ -1,13 +1,13 @@
-/* The op table: one const row per op. Adding an op = one row here, one CPU kernel, one GPU kernel and one case
- * in the op test matrix.
+/* The op table: one const row per op. Adding an op = one row here, one CPU kernel, one GPU kernel and one
+ * case in the op test matrix.
  *
  * Letters: N batch, H W image, C in channels, K out channels, R S kernel rows/columns, P Q output image,
  * G groups, m = N*H*W. "T" is the compute dtype (f32, f16, bf16); statistics and BN parameters are f32.
  * "g" is the dtype of the gradient arena (= T). Inputs in [] are there only when the attribute in () says so.
  *
  *  INPUT        image u8 [N,Hs,Ws,Cs], (source_crop) aug i32 [N,8] -> x T [N,H,W,Cpad]
- *               x = (u8/255 - mean[c]) / stddev[c]; channels past Cs are 0. aug = {x0, y0, w, h, flip, 0,0,0}:
- *               window of the source to resize (bilinear, half-pixel centres) to H x W; flip mirrors columns.
+ *               x = (u8/255 - mean[c]) / stddev[c]; channels past Cs are 0. aug = {x0, y0, w, h, flip,
+ * 0,0,0}: window of the source to resize (bilinear, half-pixel centres) to H x W; flip mirrors columns.
  *               attr.size = {H, W}, attr.groups = Cpad.
  *  CONV         x T [N,H,W,C], w T [K,R,S,C/G], [b f32 K (bias)], [scale f32 C, shift f32 C (prologue)]
  *               -> y T [N,P,Q,K], [stats f32 [2,K] = sum, sum of squares over m of y (stats)]
@@ -17,8 +17,8 @@
  *               -> y T, mean f32 C, invstd f32 C, scale f32 C, shift f32 C
  *               y = act(x*scale + shift [+ res]), scale = gamma*invstd, shift = beta - mean*scale,
  *               invstd = 1/sqrt(var + eps), var biased; training updates
- *               rmean += momentum*(mean - rmean), rvar += momentum*(var*m/(m-1) - rvar) (PyTorch BatchNorm2d).
- *               When graph.training is false mean and var are rmean and rvar. Never lowered: pass
+ *               rmean += momentum*(mean - rmean), rvar += momentum*(var*m/(m-1) - rvar) (PyTorch
+ * BatchNorm2d). When graph.training is false mean and var are rmean and rvar. Never lowered: pass
  *               dt_pass_split_batchnorm turns it into the four ops below.
  *  BN_STATS     x T [...,C] -> stats f32 [2,C] = (mean, biased variance)
  *  BN_FINALIZE  stats f32 [2,C], gamma, beta, rmean, rvar (f32 C; the last two are also written)
@@ -32,12 +32,12 @@
  *  AVGPOOL      x -> y; divides by R*S, padding counts as zeros (PyTorch's default)
  *  GLOBAL_AVGPOOL x [N,H,W,C] -> y [N,C]
  *  RESHAPE      x -> y, an alias: [N,rest] where attr.size is 0 (flatten), else [N,H,W,rest]
- *  DROPOUT      x -> y = x * keep / (1-p); keep from Philox(rng key(seed, DROPOUT, salt), (step, micro), element/4)
- *  XENT         logits T [N,K], label i32 [N], metrics f32 -> loss f32 [N] (per sample; 0 where label < 0),
- *               prob f32 [N,K] (softmax); adds to metrics (LOSS, TOP1, TOP5, SAMPLES)
- *               loss = (1-s) * -log p[label] + s * mean_k(-log p[k]), s = smoothing (PyTorch cross_entropy).
- *               A class counts as above the label's if its logit is greater, or equal with a lower index.
- *  CONV_DGRAD   dy [N,P,Q,K], w, [bn_epilogue: c T like dx, mean, invstd, scale, shift f32 C, gamma]
+ *  DROPOUT      x -> y = x * keep / (1-p); keep from Philox(rng key(seed, DROPOUT, salt), (step, micro),
+ * element/4) XENT         logits T [N,K], label i32 [N], metrics f32 -> loss f32 [N] (per sample; 0 where
+ * label < 0), prob f32 [N,K] (softmax); adds to metrics (LOSS, TOP1, TOP5, SAMPLES) loss = (1-s) * -log
+ * p[label] + s * mean_k(-log p[k]), s = smoothing (PyTorch cross_entropy). A class counts as above the
+ * label's if its logit is greater, or equal with a lower index. CONV_DGRAD   dy [N,P,Q,K], w, [bn_epilogue: c
+ * T like dx, mean, invstd, scale, shift f32 C, gamma]
  *               -> dx T [N,H,W,C], [bn_epilogue: dgamma g C, dbeta g C, coef f32 [3,C]]; H, W from attr.size.
  *               With bn_epilogue dx is the masked gradient dz (mask c*scale+shift > 0).
  *  CONV_WGRAD   x T, dy T, [scale, shift f32 C (prologue)] -> dw g [K,R,S,C/G]
@@ -54,8 +54,8 @@
  *  All backward ops with an image output take H, W from attr.size.
  *  MAXPOOL_BWD  dy, idx -> dx;  AVGPOOL_BWD dy -> dx;  GLOBAL_AVGPOOL_BWD dy [N,C] -> dx [N,H,W,C]
  *  DROPOUT_BWD  dy -> dx (the same draw)
- *  XENT_BWD     prob f32 [N,K], label i32 [N] -> dlogits T [N,K] = loss_weight * loss_scale * (prob - target),
- *               target = (1-s)*onehot + s/K; rows with label < 0 are 0
+ *  XENT_BWD     prob f32 [N,K], label i32 [N] -> dlogits T [N,K] = loss_weight * loss_scale * (prob -
+ * target), target = (1-s)*onehot + s/K; rows with label < 0 are 0
  */
 #ifndef DT_CORE_OP_H
 #define DT_CORE_OP_H
@@ -71,8 +71,8 @@ typedef struct dt_op_row {
     bool view;                       /* moves no data: output aliases input 0 */
     /* Checks inputs and attributes and states the outputs: fills n_out, and dtype, ndim, dim of out[i]. */
     dt_status (*infer)(const dt_graph *g, const dt_node *n, int32_t *n_out, dt_value *out);
-    /* Appends backward nodes. dout: gradient of output 0. din[i]: gradient of input i, -1 where none is needed.
-     * want[i] says which inputs need one. NULL: not differentiable. */
+    /* Appends backward nodes. dout: gradient of output 0. din[i]: gradient of input i, -1 where none is
+     * needed. want[i] says which inputs need one. NULL: not differentiable. */
     dt_status (*grad)(dt_graph *g, dt_nid n, dt_vid dout, const bool *want, dt_vid *din);
     /* Floating-point operations (a multiply-add is two). NULL: one per output element. */
     double (*flops)(const dt_graph *g, const dt_node *n);

@@ -33,7 +33,9 @@ DT_HOST_DEVICE static inline dt_u32x4 dt_philox(uint64_t key, uint64_t counter_h
 }
 
 /* Uniform in [0, 1): the top 24 bits, exact in fp32. */
-DT_HOST_DEVICE static inline float dt_u01(uint32_t word) { return (float)(word >> 8) * (1.0f / 16777216.0f); }
+DT_HOST_DEVICE static inline float dt_u01(uint32_t word) {
+    return (float)(word >> 8) * (1.0f / 16777216.0f);
+}
 
 /* One key per purpose, so that no two streams of one run overlap. */
 typedef enum dt_rng_stream {

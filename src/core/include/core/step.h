@@ -5,30 +5,30 @@
 #include <stdint.h>
 
 typedef struct dt_step_params {
-    float lr;              /* learning rate of this step */
-    float loss_scale;      /* gradients in GRAD are multiplied by it; the optimizer divides (static scale) */
-    float loss_weight;     /* weight of one sample in the loss: 1 / global batch */
-    float ema_decay;       /* weight of the old average; 0: no EMA this step */
-    float adam_correct1;   /* 1 - beta1^t, t = 1 for the first update */
-    float adam_correct2;   /* 1 - beta2^t */
-    int32_t first_micro;   /* 1: accumulation overwrites; 0: adds */
-    int32_t slot;          /* input slot of this micro-step */
-    uint64_t seed;         /* run seed: key of dropout */
-    uint64_t step;         /* global step, from 0 */
-    uint64_t micro;        /* index of this micro-batch in the global batch (virtual shard) */
+    float lr;            /* learning rate of this step */
+    float loss_scale;    /* gradients in GRAD are multiplied by it; the optimizer divides (static scale) */
+    float loss_weight;   /* weight of one sample in the loss: 1 / global batch */
+    float ema_decay;     /* weight of the old average; 0: no EMA this step */
+    float adam_correct1; /* 1 - beta1^t, t = 1 for the first update */
+    float adam_correct2; /* 1 - beta2^t */
+    int32_t first_micro; /* 1: accumulation overwrites; 0: adds */
+    int32_t slot;        /* input slot of this micro-step */
+    uint64_t seed;       /* run seed: key of dropout */
+    uint64_t step;       /* global step, from 0 */
+    uint64_t micro;      /* index of this micro-batch in the global batch (virtual shard) */
 } dt_step_params;
 
 /* Sums over the samples of a step (all its micro-batches), filled by the xent op and the optimizer.
  * Order matters: the first DT_METRIC_SUMMED entries are summed over ranks. */
 typedef enum dt_metric {
-    DT_METRIC_LOSS = 0,    /* sum of per-sample losses */
-    DT_METRIC_TOP1,        /* samples whose first class is right */
+    DT_METRIC_LOSS = 0, /* sum of per-sample losses */
+    DT_METRIC_TOP1,     /* samples whose first class is right */
     DT_METRIC_TOP5,
-    DT_METRIC_SAMPLES,     /* samples with a label (label >= 0) */
-    DT_METRIC_STOP,        /* > 0: a rank asks to stop (signal) */
+    DT_METRIC_SAMPLES, /* samples with a label (label >= 0) */
+    DT_METRIC_STOP,    /* > 0: a rank asks to stop (signal) */
     DT_METRIC_SUMMED,
     DT_METRIC_GRAD_NORM = DT_METRIC_SUMMED, /* global L2 norm of the averaged gradient, before clipping */
-    DT_METRIC_SKIPPED,     /* 1: the update was skipped because the gradient was not finite */
+    DT_METRIC_SKIPPED, /* 1: the update was skipped because the gradient was not finite */
     DT_METRIC_LOSS_SCALE,
     DT_METRIC_COUNT
 } dt_metric;

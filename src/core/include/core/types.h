@@ -27,9 +27,15 @@ size_t dt_dtype_size(dt_dtype dtype);
 const char *dt_dtype_name(dt_dtype dtype);
 
 /* `x` rounded up to a multiple of `to` (to > 0). */
-static inline int64_t dt_round_up(int64_t x, int64_t to) { return (x + to - 1) / to * to; }
-static inline int64_t dt_min_i64(int64_t a, int64_t b) { return a < b ? a : b; }
-static inline int64_t dt_max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
+static inline int64_t dt_round_up(int64_t x, int64_t to) {
+    return (x + to - 1) / to * to;
+}
+static inline int64_t dt_min_i64(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+static inline int64_t dt_max_i64(int64_t a, int64_t b) {
+    return a > b ? a : b;
+}
 
 /* Seconds of a monotonic clock. */
 double dt_time_s(void);

@@ -1,0 +1,53 @@
+/* The parameter axis: one element order that parameters, gradients, fp32 masters and optimizer state share.
+ *
+ * The order is the one in which backward completes the gradients, so a communication bucket, an optimizer
+ * launch and a stretch of a checkpoint are all [offset, offset + n_elem). Segments start at multiples of
+ * DT_AXIS_ALIGN elements; the padding between them is zero and stays zero. */
+#ifndef DT_CORE_AXIS_H
+#define DT_CORE_AXIS_H
+
+#include "core/backend.h"
+#include "core/graph.h"
+
+enum { DT_AXIS_ALIGN = 64, DT_BUCKETS_MAX = 64 };
+
+typedef struct dt_bucket {
+    int64_t offset, n_elem;
+    int32_t first_segment, n_segment;
+} dt_bucket;
+
+typedef struct dt_axis_param {
+    char name[DT_NAME_MAX];
+    dt_init init;
+    int64_t fan_in, fan_out;
+    int32_t ndim;
+    int64_t dim[DT_MAX_DIM];
+} dt_axis_param;
+
+typedef struct dt_axis {
+    int64_t n_elem;       /* with padding */
+    int64_t n_param_elem; /* without */
+    int32_t n_segment;
+    dt_axis_segment *segment; /* ascending */
+    dt_axis_param *param;     /* of the same index */
+    int32_t n_bucket;
+    dt_bucket bucket[DT_BUCKETS_MAX]; /* in completion order, covering the axis */
+} dt_axis;
+
+/* Lays the parameters of a differentiated graph on the axis, sets axis_offset of every PARAM and GRAD, and
+ * cuts `n_bucket` buckets (fewer if there are fewer parameters; the last one small: nothing is left to hide
+ * it behind). `weight_decay` goes to segments whose parameter has decay set (all of them if decay_all). */
+dt_status dt_axis_build(dt_graph *g, int32_t n_bucket, float weight_decay, bool decay_all, dt_axis **out);
+void dt_axis_destroy(dt_axis *a); /* accepts NULL */
+
+/* Gives the PARAMs of another graph of the same model (evaluation) their offsets, by name and shape. */
+dt_status dt_axis_assign(const dt_axis *a, dt_graph *g);
+
+/* Segment of the parameter of that name, -1 if there is none. */
+int32_t dt_axis_find(const dt_axis *a, const char *name);
+
+/* Fills `master` (n_elem floats, zeroed) with initial weights: a function of the seed and each parameter's
+ * name. */
+void dt_axis_init(const dt_axis *a, uint64_t seed, float *master);
+
+#endif

@@ -1,0 +1,23 @@
+/* Graph-to-graph passes. Each leaves a valid graph that computes the same function. */
+#ifndef DT_CORE_PASS_H
+#define DT_CORE_PASS_H
+
+#include "core/backend.h"
+#include "core/graph.h"
+
+/* BATCHNORM + RELU, and BATCHNORM + ADD + RELU, into one BATCHNORM. Before autodiff. */
+dt_status dt_pass_fuse_bn_act(dt_graph *g);
+
+/* BATCHNORM into BN_STATS + BN_FINALIZE + BN_APPLY (training) or BN_FOLD + BN_APPLY. After autodiff. */
+dt_status dt_pass_split_batchnorm(dt_graph *g);
+
+/* The fusions of dt_fusion that the backend says pay. After split. */
+dt_status dt_pass_fuse_for_backend(dt_graph *g, dt_backend *be);
+
+/* Drops nodes whose results nobody reads. */
+dt_status dt_pass_remove_dead(dt_graph *g);
+
+/* Number of uses of a value as a node input. */
+int32_t dt_graph_use_count(const dt_graph *g, dt_vid v);
+
+#endif
