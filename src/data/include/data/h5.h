@@ -1,4 +1,4 @@
-/* HDF5 behind a few calls: the only file of the project that includes hdf5.h is h5.c.
+/* HDF5 behind a few calls: hdf5.h is included by h5.c and h5_attr.c alone.
  *
  * All calls take one process-wide lock, so any thread may call them. Every HDF5 result is checked, including
  * those of close. HDF5's exit handler is turned off (H5dont_atexit): after a full disk it can crash. Error text

@@ -1,0 +1,551 @@
+/* HDF5 behind the calls of data/h5.h: files and datasets (h5_attr.c: attributes).
+ *
+ * One process-wide lock is held around every call: the library is either not thread-safe or serialised by a
+ * lock of its own. Its error stack is silenced (per thread, so on every entry) and the innermost message, the
+ * one that says "no space left" or "bad signature", goes into the error text. Object times are not recorded,
+ * so that equal content gives equal bytes. Not here: what a shard or a checkpoint is made of. */
+#include "h5_private.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    H5_NDIM_MAX = 4,
+    H5_ALIGN_BYTES = 4096,      /* of large contiguous data: pages, direct I/O */
+    H5_ALIGN_THRESHOLD = 65536, /* smaller objects stay packed */
+    H5_CHUNK_BYTES = 1 << 20,
+};
+
+static pthread_mutex_t h5_mutex = PTHREAD_MUTEX_INITIALIZER;
+static bool h5_ready;
+
+void dt_h5_lock(void) {
+    pthread_mutex_lock(&h5_mutex);
+    if (!h5_ready) {
+        H5dont_atexit();
+        h5_ready = H5open() >= 0;
+    }
+    H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
+}
+
+void dt_h5_unlock(void) {
+    pthread_mutex_unlock(&h5_mutex);
+}
+
+typedef struct h5_cause {
+    char text[256];
+} h5_cause;
+
+static herr_t take_innermost(unsigned n, const H5E_error2_t *e, void *arg) {
+    h5_cause *cause = arg;
+    if (n == 0 && e->desc) snprintf(cause->text, sizeof cause->text, "%s", e->desc);
+    return 0;
+}
+
+/* "path: what name: HDF5's innermost message". */
+static dt_status h5_fail(dt_status status, const char *path, const char *what, const char *name) {
+    h5_cause cause = {"unknown HDF5 error"};
+    H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, take_innermost, &cause);
+    H5Eclear2(H5E_DEFAULT);
+    return dt_fail(status, "%s: %s%s%s: %s", path, what, *name ? " " : "", name, cause.text);
+}
+
+dt_status dt_h5_file_fail(const dt_h5 *h, const char *what, const char *name) {
+    return h5_fail(h->writable ? DT_ERR_IO : DT_ERR_DATA, h->path, what, name);
+}
+
+static hid_t native_type(dt_dtype dtype) {
+    switch (dtype) {
+    case DT_DTYPE_F32:
+        return H5T_NATIVE_FLOAT;
+    case DT_DTYPE_F64:
+        return H5T_NATIVE_DOUBLE;
+    case DT_DTYPE_U8:
+        return H5T_NATIVE_UINT8;
+    case DT_DTYPE_I32:
+        return H5T_NATIVE_INT32;
+    case DT_DTYPE_I64:
+        return H5T_NATIVE_INT64;
+    default:
+        return -1;
+    }
+}
+
+/* The dtype of a stored type, if it is one; `native` tells whether its bytes can be used as they lie. */
+static bool stored_dtype(hid_t type, dt_dtype *dtype, bool *native) {
+    static const dt_dtype kinds[] = {DT_DTYPE_F32, DT_DTYPE_F64, DT_DTYPE_U8, DT_DTYPE_I32, DT_DTYPE_I64};
+    H5T_class_t class = H5Tget_class(type);
+    size_t size = H5Tget_size(type);
+    if (class != H5T_FLOAT && class != H5T_INTEGER) return false;
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        hid_t mine = native_type(kinds[i]);
+        if (H5Tget_class(mine) != class || H5Tget_size(mine) != size) continue;
+        if (class == H5T_INTEGER && H5Tget_sign(mine) != H5Tget_sign(type)) continue;
+        *dtype = kinds[i];
+        *native = H5Tequal(mine, type) > 0;
+        return true;
+    }
+    return false;
+}
+
+/* Elements of these dims; false on a negative dim or when the bytes would overflow. */
+static bool count_elements(int32_t ndim, const int64_t *dim, dt_dtype dtype, int64_t *n_elem) {
+    int64_t n = 1;
+    if (ndim < 0 || ndim > H5_NDIM_MAX) return false;
+    for (int32_t i = 0; i < ndim; i++)
+        if (dim[i] < 0 || __builtin_mul_overflow(n, dim[i], &n)) return false;
+    int64_t bytes;
+    if (__builtin_mul_overflow(n, (int64_t)dt_dtype_size(dtype), &bytes)) return false;
+    *n_elem = n;
+    return true;
+}
+
+/* --- files
+ * --------------------------------------------------------------------------------------------------- */
+
+/* NULL when out of memory. */
+static dt_h5 *new_handle(const char *path, bool writable) {
+    dt_h5 *h = calloc(1, sizeof *h);
+    char *copy = strdup(path);
+    if (!h || !copy) {
+        free(h);
+        free(copy);
+        return NULL;
+    }
+    *h = (dt_h5){.file = -1, .writable = writable, .path = copy};
+    return h;
+}
+
+static void free_handle(dt_h5 *h) {
+    free(h->path);
+    free(h);
+}
+
+static dt_status create_locked(dt_h5 *h) {
+    hid_t fcpl = H5Pcreate(H5P_FILE_CREATE), fapl = H5Pcreate(H5P_FILE_ACCESS);
+    if (fcpl >= 0 && fapl >= 0 && H5Pset_obj_track_times(fcpl, false) >= 0 &&
+        H5Pset_alignment(fapl, H5_ALIGN_THRESHOLD, H5_ALIGN_BYTES) >= 0 &&
+        H5Pset_fclose_degree(fapl, H5F_CLOSE_STRONG) >= 0)
+        h->file = H5Fcreate(h->path, H5F_ACC_TRUNC, fcpl, fapl);
+    dt_status status = h->file >= 0 ? DT_OK : h5_fail(DT_ERR_IO, h->path, "cannot create the file", "");
+    if (fcpl >= 0) H5Pclose(fcpl);
+    if (fapl >= 0) H5Pclose(fapl);
+    return status;
+}
+
+static dt_status open_locked(dt_h5 *h) {
+    hid_t fapl = H5Pcreate(H5P_FILE_ACCESS);
+    /* Readers need no lock file support from the file system: finished files do not change. */
+    if (fapl >= 0 && H5Pset_fclose_degree(fapl, H5F_CLOSE_STRONG) >= 0 &&
+        H5Pset_file_locking(fapl, false, true) >= 0)
+        h->file = H5Fopen(h->path, H5F_ACC_RDONLY, fapl);
+    dt_status status =
+        h->file >= 0 ? DT_OK : h5_fail(DT_ERR_DATA, h->path, "cannot open as an HDF5 file", "");
+    if (fapl >= 0) H5Pclose(fapl);
+    return status;
+}
+
+static dt_status open_or_create(const char *path, bool writable, dt_h5 **out) {
+    *out = NULL;
+    dt_h5 *h = new_handle(path, writable);
+    if (!h) return dt_fail(DT_ERR_MEMORY, "%s: out of memory", path);
+    dt_h5_lock();
+    dt_status status = writable ? create_locked(h) : open_locked(h);
+    dt_h5_unlock();
+    if (status != DT_OK) {
+        free_handle(h);
+        return status;
+    }
+    *out = h;
+    return DT_OK;
+}
+
+dt_status dt_h5_create(const char *path, dt_h5 **out) {
+    return open_or_create(path, true, out);
+}
+
+dt_status dt_h5_open(const char *path, dt_h5 **out) {
+    return open_or_create(path, false, out);
+}
+
+dt_status dt_h5_close(dt_h5 *h) {
+    if (!h) return DT_OK;
+    dt_status status = DT_OK;
+    dt_h5_lock();
+    /* Flushed first: after a failed write the close itself may report success. */
+    if (h->writable && H5Fflush(h->file, H5F_SCOPE_LOCAL) < 0)
+        status = dt_h5_file_fail(h, "cannot write the file out", "");
+    if (H5Fclose(h->file) < 0 && status == DT_OK) status = dt_h5_file_fail(h, "cannot close the file", "");
+    dt_h5_unlock();
+    free_handle(h);
+    return status;
+}
+
+/* --- writing
+ * ------------------------------------------------------------------------------------------------- */
+
+typedef struct h5_new {
+    dt_dtype dtype;
+    int32_t ndim;
+    hsize_t dim[H5_NDIM_MAX];
+    bool chunked; /* growing along dim 0 */
+    bool early;   /* space is allocated at creation */
+} h5_new;
+
+static hid_t creation_plist(const h5_new *n) {
+    hid_t dcpl = H5Pcreate(H5P_DATASET_CREATE);
+    if (dcpl < 0) return -1;
+    bool ok = H5Pset_obj_track_times(dcpl, false) >= 0 && H5Pset_fill_time(dcpl, H5D_FILL_TIME_NEVER) >= 0;
+    if (n->early) ok = ok && H5Pset_alloc_time(dcpl, H5D_ALLOC_TIME_EARLY) >= 0;
+    if (n->chunked) {
+        hsize_t chunk[H5_NDIM_MAX];
+        uint64_t row_bytes = dt_dtype_size(n->dtype);
+        for (int32_t i = 1; i < n->ndim; i++) {
+            chunk[i] = n->dim[i];
+            row_bytes *= n->dim[i];
+        }
+        chunk[0] = row_bytes < H5_CHUNK_BYTES ? H5_CHUNK_BYTES / row_bytes : 1;
+        ok = ok && H5Pset_chunk(dcpl, n->ndim, chunk) >= 0;
+    }
+    if (ok) return dcpl;
+    H5Pclose(dcpl);
+    return -1;
+}
+
+/* Creates the dataset and the groups on its way; -1 on failure. */
+static hid_t create_dataset(const dt_h5 *h, const char *name, const h5_new *n) {
+    hsize_t max_dim[H5_NDIM_MAX];
+    memcpy(max_dim, n->dim, sizeof max_dim);
+    if (n->chunked) max_dim[0] = H5S_UNLIMITED;
+    hid_t space = n->ndim ? H5Screate_simple(n->ndim, n->dim, max_dim) : H5Screate(H5S_SCALAR);
+    hid_t lcpl = H5Pcreate(H5P_LINK_CREATE), dcpl = creation_plist(n), set = -1;
+    if (space >= 0 && lcpl >= 0 && dcpl >= 0 && H5Pset_create_intermediate_group(lcpl, 1) >= 0)
+        set = H5Dcreate2(h->file, name, native_type(n->dtype), space, lcpl, dcpl, H5P_DEFAULT);
+    if (dcpl >= 0) H5Pclose(dcpl);
+    if (lcpl >= 0) H5Pclose(lcpl);
+    if (space >= 0) H5Sclose(space);
+    return set;
+}
+
+static dt_status check_new(const dt_h5 *h, const char *name, dt_dtype dtype, int32_t ndim, const int64_t *dim,
+                           h5_new *n) {
+    int64_t n_elem;
+    if (!h->writable)
+        return dt_fail(DT_ERR_INTERNAL, "%s: opened for reading, cannot write %s", h->path, name);
+    dt_h5_lock();
+    hid_t type = native_type(dtype);
+    dt_h5_unlock();
+    if (type < 0)
+        return dt_fail(DT_ERR_INTERNAL, "%s: %s: type %s is not storable", h->path, name,
+                       dt_dtype_name(dtype));
+    if (!count_elements(ndim, dim, dtype, &n_elem))
+        return dt_fail(DT_ERR_INTERNAL, "%s: %s: dims out of range", h->path, name);
+    *n = (h5_new){.dtype = dtype, .ndim = ndim};
+    for (int32_t i = 0; i < ndim; i++) n->dim[i] = (hsize_t)dim[i];
+    return DT_OK;
+}
+
+dt_status dt_h5_write(dt_h5 *h, const char *name, dt_dtype dtype, int32_t ndim, const int64_t *dim,
+                      const void *data) {
+    h5_new n;
+    DT_TRY(check_new(h, name, dtype, ndim, dim, &n));
+    dt_status status = DT_OK;
+    dt_h5_lock();
+    hid_t set = create_dataset(h, name, &n);
+    if (set < 0)
+        status = dt_h5_file_fail(h, "cannot create", name);
+    else {
+        if (H5Dwrite(set, native_type(dtype), H5S_ALL, H5S_ALL, H5P_DEFAULT, data) < 0)
+            status = dt_h5_file_fail(h, "cannot write", name);
+        if (H5Dclose(set) < 0 && status == DT_OK) status = dt_h5_file_fail(h, "cannot close", name);
+    }
+    dt_h5_unlock();
+    return status;
+}
+
+dt_status dt_h5_reserve(dt_h5 *h, const char *name, dt_dtype dtype, int32_t ndim, const int64_t *dim,
+                        int64_t *offset_bytes) {
+    h5_new n;
+    DT_TRY(check_new(h, name, dtype, ndim, dim, &n));
+    n.early = true;
+    dt_status status = DT_OK;
+    dt_h5_lock();
+    hid_t set = create_dataset(h, name, &n);
+    haddr_t offset = set >= 0 ? H5Dget_offset(set) : HADDR_UNDEF;
+    bool empty = false;
+    for (int32_t i = 0; i < ndim; i++) empty = empty || dim[i] == 0;
+    if (set < 0 || (offset == HADDR_UNDEF && !empty)) status = dt_h5_file_fail(h, "cannot reserve", name);
+    if (set >= 0 && H5Dclose(set) < 0 && status == DT_OK) status = dt_h5_file_fail(h, "cannot close", name);
+    dt_h5_unlock();
+    *offset_bytes = empty ? 0 : (int64_t)offset;
+    return status;
+}
+
+/* Rows of the dataset so far, after checking that it has these row dims; -1 and `status` set otherwise. */
+static int64_t rows_so_far(const dt_h5 *h, hid_t set, const char *name, const h5_new *n, dt_status *status) {
+    hsize_t dim[H5_NDIM_MAX] = {0};
+    hid_t space = H5Dget_space(set), type = H5Dget_type(set);
+    dt_dtype dtype = DT_DTYPE_COUNT;
+    bool native, same = space >= 0 && type >= 0 && H5Sget_simple_extent_ndims(space) == n->ndim &&
+                        H5Sget_simple_extent_dims(space, dim, NULL) >= 0 &&
+                        stored_dtype(type, &dtype, &native) && dtype == n->dtype;
+    for (int32_t i = 1; i < n->ndim; i++) same = same && dim[i] == n->dim[i];
+    if (space >= 0) H5Sclose(space);
+    if (type >= 0) H5Tclose(type);
+    if (same) return (int64_t)dim[0];
+    *status = dt_fail(DT_ERR_INTERNAL, "%s: %s: appended rows differ from those before", h->path, name);
+    return -1;
+}
+
+static dt_status append_locked(const dt_h5 *h, hid_t set, const char *name, const h5_new *n,
+                               const void *data) {
+    dt_status status = DT_OK;
+    int64_t before = rows_so_far(h, set, name, n, &status);
+    if (before < 0) return status;
+    hsize_t dim[H5_NDIM_MAX], start[H5_NDIM_MAX] = {(hsize_t)before};
+    memcpy(dim, n->dim, sizeof dim);
+    dim[0] += (hsize_t)before;
+    hid_t file_space = -1, memory_space = -1;
+    if (H5Dset_extent(set, dim) < 0 || (file_space = H5Dget_space(set)) < 0 ||
+        (memory_space = H5Screate_simple(n->ndim, n->dim, NULL)) < 0 ||
+        H5Sselect_hyperslab(file_space, H5S_SELECT_SET, start, NULL, n->dim, NULL) < 0 ||
+        H5Dwrite(set, native_type(n->dtype), memory_space, file_space, H5P_DEFAULT, data) < 0)
+        status = dt_h5_file_fail(h, "cannot append to", name);
+    if (file_space >= 0) H5Sclose(file_space);
+    if (memory_space >= 0) H5Sclose(memory_space);
+    return status;
+}
+
+dt_status dt_h5_append(dt_h5 *h, const char *name, dt_dtype dtype, int32_t ndim, const int64_t *row_dim,
+                       int64_t n_rows, const void *data) {
+    h5_new n;
+    if (ndim < 1 || ndim > H5_NDIM_MAX)
+        return dt_fail(DT_ERR_INTERNAL, "%s: %s: dims out of range", h->path, name);
+    int64_t dim[H5_NDIM_MAX] = {n_rows};
+    for (int32_t i = 1; i < ndim; i++) dim[i] = row_dim[i - 1];
+    DT_TRY(check_new(h, name, dtype, ndim, dim, &n));
+    dt_status status = DT_OK;
+    dt_h5_lock();
+    hid_t set;
+    if (H5Lexists(h->file, name, H5P_DEFAULT) > 0)
+        set = H5Dopen2(h->file, name, H5P_DEFAULT);
+    else {
+        h5_new empty = n;
+        empty.chunked = true;
+        empty.dim[0] = 0;
+        set = create_dataset(h, name, &empty);
+    }
+    if (set < 0)
+        status = dt_h5_file_fail(h, "cannot create", name);
+    else {
+        if (n_rows) status = append_locked(h, set, name, &n, data);
+        if (H5Dclose(set) < 0 && status == DT_OK) status = dt_h5_file_fail(h, "cannot close", name);
+    }
+    dt_h5_unlock();
+    return status;
+}
+
+/* --- reading
+ * ------------------------------------------------------------------------------------------------- */
+
+/* Where the data lie. External files and virtual datasets are refused: a shard must not name other files. */
+static bool stored_layout(hid_t set, bool native, dt_h5_info *info) {
+    hid_t dcpl = H5Dget_create_plist(set);
+    if (dcpl < 0) return false;
+    H5D_layout_t layout = H5Pget_layout(dcpl);
+    int n_filter = H5Pget_nfilters(dcpl), n_external = H5Pget_external_count(dcpl);
+    H5Pclose(dcpl);
+    if (layout < 0 || layout == H5D_VIRTUAL || n_filter < 0 || n_external != 0) return false;
+    info->chunked_or_filtered = layout == H5D_CHUNKED || n_filter > 0;
+    info->offset_bytes = -1;
+    if (layout == H5D_CONTIGUOUS && native) {
+        haddr_t offset = H5Dget_offset(set);
+        if (offset != HADDR_UNDEF && offset <= INT64_MAX) info->offset_bytes = (int64_t)offset;
+    }
+    return true;
+}
+
+static dt_status describe(const dt_h5 *h, hid_t set, const char *name, dt_h5_info *info) {
+    dt_status status = DT_OK;
+    hsize_t dim[H5_NDIM_MAX] = {0};
+    bool native = false;
+    *info = (dt_h5_info){0};
+    hid_t space = H5Dget_space(set), type = H5Dget_type(set);
+    if (space < 0 || type < 0) {
+        status = dt_h5_file_fail(h, "cannot read the header of", name);
+        goto done;
+    }
+    if (!stored_dtype(type, &info->dtype, &native)) {
+        status = dt_fail(DT_ERR_DATA, "%s: %s is not of type u8, i32, i64, f32 or f64", h->path, name);
+        goto done;
+    }
+    int ndim = H5Sget_simple_extent_ndims(space);
+    if (ndim < 0 || ndim > H5_NDIM_MAX || H5Sget_simple_extent_type(space) == H5S_NULL ||
+        H5Sget_simple_extent_dims(space, dim, NULL) < 0) {
+        status = dt_fail(DT_ERR_DATA, "%s: %s has no dims or more than %d", h->path, name, H5_NDIM_MAX);
+        goto done;
+    }
+    info->ndim = ndim;
+    for (int i = 0; i < ndim; i++) info->dim[i] = dim[i] > INT64_MAX ? -1 : (int64_t)dim[i];
+    if (!count_elements(info->ndim, info->dim, info->dtype, &info->n_elem))
+        status = dt_fail(DT_ERR_DATA, "%s: %s: dims out of range", h->path, name);
+    else if (!stored_layout(set, native, info))
+        status = dt_fail(DT_ERR_DATA, "%s: %s has a layout that is not contiguous, compact or chunked",
+                         h->path, name);
+done:
+    if (space >= 0) H5Sclose(space);
+    if (type >= 0) H5Tclose(type);
+    return status;
+}
+
+static dt_status open_described(const dt_h5 *h, const char *name, hid_t *set, dt_h5_info *info) {
+    *set = H5Dopen2(h->file, name, H5P_DEFAULT);
+    if (*set < 0) {
+        H5Eclear2(H5E_DEFAULT);
+        return dt_fail(DT_ERR_DATA, "%s: no dataset %s", h->path, name);
+    }
+    dt_status status = describe(h, *set, name, info);
+    if (status != DT_OK) H5Dclose(*set);
+    return status;
+}
+
+dt_status dt_h5_info_get(dt_h5 *h, const char *name, dt_h5_info *out) {
+    hid_t set;
+    dt_h5_lock();
+    dt_status status = open_described(h, name, &set, out);
+    if (status == DT_OK && H5Dclose(set) < 0) status = dt_h5_file_fail(h, "cannot close", name);
+    dt_h5_unlock();
+    return status;
+}
+
+bool dt_h5_has(dt_h5 *h, const char *name) {
+    dt_h5_lock();
+    /* Opening is the one test that also fails for a missing group on the way. */
+    hid_t set = H5Dopen2(h->file, name, H5P_DEFAULT);
+    H5Eclear2(H5E_DEFAULT);
+    if (set >= 0) H5Dclose(set);
+    dt_h5_unlock();
+    return set >= 0;
+}
+
+static bool same_class(dt_dtype a, dt_dtype b) {
+    bool float_a = a == DT_DTYPE_F32 || a == DT_DTYPE_F64, float_b = b == DT_DTYPE_F32 || b == DT_DTYPE_F64;
+    return float_a == float_b;
+}
+
+/* Integers convert to integers and floats to floats; a float where an integer belongs is a foreign file. */
+static dt_status check_read(const dt_h5 *h, const char *name, const dt_h5_info *info, dt_dtype dtype) {
+    if (native_type(dtype) < 0)
+        return dt_fail(DT_ERR_INTERNAL, "%s: %s: cannot read as %s", h->path, name, dt_dtype_name(dtype));
+    if (!same_class(info->dtype, dtype))
+        return dt_fail(DT_ERR_DATA, "%s: %s is of type %s, expected %s", h->path, name,
+                       dt_dtype_name(info->dtype), dt_dtype_name(dtype));
+    return DT_OK;
+}
+
+dt_status dt_h5_read(dt_h5 *h, const char *name, dt_dtype dtype, int64_t n_elem, void *dst) {
+    dt_h5_info info;
+    hid_t set = -1;
+    dt_h5_lock();
+    dt_status status = open_described(h, name, &set, &info);
+    if (status != DT_OK) goto unlock;
+    DT_TRY_GOTO(status, check_read(h, name, &info, dtype), close);
+    if (info.n_elem != n_elem) {
+        status = dt_fail(DT_ERR_DATA, "%s: %s has %lld elements, expected %lld", h->path, name,
+                         (long long)info.n_elem, (long long)n_elem);
+        goto close;
+    }
+    if (n_elem && H5Dread(set, native_type(dtype), H5S_ALL, H5S_ALL, H5P_DEFAULT, dst) < 0)
+        status = dt_h5_file_fail(h, "cannot read", name);
+close:
+    if (H5Dclose(set) < 0 && status == DT_OK) status = dt_h5_file_fail(h, "cannot close", name);
+unlock:
+    dt_h5_unlock();
+    return status;
+}
+
+static dt_status read_slab(const dt_h5 *h, hid_t set, const char *name, const dt_h5_info *info,
+                           dt_dtype dtype, int64_t row0, int64_t n_rows, void *dst) {
+    hsize_t start[H5_NDIM_MAX] = {(hsize_t)row0}, count[H5_NDIM_MAX] = {(hsize_t)n_rows};
+    for (int32_t i = 1; i < info->ndim; i++) count[i] = (hsize_t)info->dim[i];
+    dt_status status = DT_OK;
+    hid_t file_space = H5Dget_space(set), memory_space = H5Screate_simple(info->ndim, count, NULL);
+    if (file_space < 0 || memory_space < 0 ||
+        H5Sselect_hyperslab(file_space, H5S_SELECT_SET, start, NULL, count, NULL) < 0 ||
+        H5Dread(set, native_type(dtype), memory_space, file_space, H5P_DEFAULT, dst) < 0)
+        status = dt_h5_file_fail(h, "cannot read rows of", name);
+    if (file_space >= 0) H5Sclose(file_space);
+    if (memory_space >= 0) H5Sclose(memory_space);
+    return status;
+}
+
+dt_status dt_h5_read_rows(dt_h5 *h, const char *name, dt_dtype dtype, int64_t row0, int64_t n_rows,
+                          void *dst) {
+    dt_h5_info info;
+    hid_t set = -1;
+    dt_h5_lock();
+    dt_status status = open_described(h, name, &set, &info);
+    if (status != DT_OK) goto unlock;
+    DT_TRY_GOTO(status, check_read(h, name, &info, dtype), close);
+    if (info.ndim < 1 || row0 < 0 || n_rows < 0 || row0 > info.dim[0] || n_rows > info.dim[0] - row0)
+        status = dt_fail(DT_ERR_DATA, "%s: %s has %lld rows, wanted %lld from row %lld", h->path, name,
+                         (long long)(info.ndim ? info.dim[0] : 1), (long long)n_rows, (long long)row0);
+    else if (n_rows && info.n_elem)
+        status = read_slab(h, set, name, &info, dtype, row0, n_rows, dst);
+close:
+    if (H5Dclose(set) < 0 && status == DT_OK) status = dt_h5_file_fail(h, "cannot close", name);
+unlock:
+    dt_h5_unlock();
+    return status;
+}
+
+/* --- listing
+ * ------------------------------------------------------------------------------------------------- */
+
+typedef struct name_list {
+    char **name;
+    size_t n, capacity;
+} name_list;
+
+static herr_t collect_dataset(hid_t group, const char *name, const H5L_info_t *link, void *arg) {
+    name_list *list = arg;
+    if (link->type != H5L_TYPE_HARD) return 0;
+    hid_t object = H5Oopen(group, name, H5P_DEFAULT);
+    if (object < 0) return -1;
+    bool dataset = H5Iget_type(object) == H5I_DATASET;
+    if (H5Oclose(object) < 0) return -1;
+    if (!dataset) return 0;
+    if (list->n == list->capacity) {
+        size_t capacity = list->capacity ? 2 * list->capacity : 64;
+        char **grown = realloc(list->name, capacity * sizeof *grown);
+        if (!grown) return -1;
+        list->name = grown;
+        list->capacity = capacity;
+    }
+    char *copy = strdup(name);
+    if (!copy) return -1;
+    list->name[list->n++] = copy;
+    return 0;
+}
+
+static int compare_names(const void *a, const void *b) {
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+dt_status dt_h5_list(dt_h5 *h, const char *group, dt_status (*fn)(void *arg, const char *name), void *arg) {
+    name_list list = {0};
+    dt_status status = DT_OK;
+    dt_h5_lock();
+    if (H5Lvisit_by_name(h->file, *group ? group : "/", H5_INDEX_NAME, H5_ITER_INC, collect_dataset, &list,
+                         H5P_DEFAULT) < 0)
+        status = dt_h5_file_fail(h, "cannot list group", group);
+    dt_h5_unlock();
+    /* Called without the lock, so that `fn` may read what it is told of. */
+    if (list.n) qsort(list.name, list.n, sizeof *list.name, compare_names);
+    for (size_t i = 0; i < list.n && status == DT_OK; i++) status = fn(arg, list.name[i]);
+    for (size_t i = 0; i < list.n; i++) free(list.name[i]);
+    free(list.name);
+    return status;
+}

@@ -1,0 +1,23 @@
+/* What h5.c and h5_attr.c share. Not for anyone else: it is the way to hdf5.h. */
+#ifndef DT_DATA_H5_PRIVATE_H
+#define DT_DATA_H5_PRIVATE_H
+
+#include <hdf5.h>
+
+#include "data/h5.h"
+
+struct dt_h5 {
+    hid_t file;
+    bool writable;
+    char *path;
+};
+
+/* The process-wide lock; taking it also sets the library up and silences its error stack for this thread. */
+void dt_h5_lock(void);
+void dt_h5_unlock(void);
+
+/* dt_fail with "path: what name: HDF5's innermost message". The status is that of the file's content where it
+ * is read (DT_ERR_DATA) and of the disk where it is written (DT_ERR_IO). Under the lock. */
+dt_status dt_h5_file_fail(const dt_h5 *h, const char *what, const char *name) DT_MUST_CHECK;
+
+#endif
