@@ -1,0 +1,173 @@
+/* Cross checks: what no key alone can tell. Each is one row: the key that a message names, and the test. */
+#include "config_table.h"
+
+#include <string.h>
+
+/* Writes what is wrong into `text`, with the mend; returns false where nothing is. */
+typedef bool check_fn(const dt_config *c, char *text, size_t size);
+
+#define WRONG(...) (snprintf(text, size, __VA_ARGS__), true)
+
+static bool check_length(const dt_config *c, char *text, size_t size) {
+    if (c->train.steps > 0 || c->train.epochs > 0) return false;
+    return WRONG("set train.epochs or train.steps above 0: the run has no end");
+}
+
+static bool check_micro_batch(const dt_config *c, char *text, size_t size) {
+    int64_t micro = c->train.micro_batch, global = c->train.global_batch;
+    if (micro == 0 || global % micro == 0) return false;
+    if (micro > global)
+        return WRONG("%lld is larger than train.global_batch = %lld", (long long)micro, (long long)global);
+    return WRONG("%lld does not divide train.global_batch = %lld", (long long)micro, (long long)global);
+}
+
+static bool check_precision(const dt_config *c, char *text, size_t size) {
+    if (c->run.device != DT_DEVICE_CPU || c->train.precision == DT_PRECISION_FP32) return false;
+    return WRONG(
+        "run.device = \"cpu\" computes in fp32 only: set train.precision = \"fp32\" or another device");
+}
+
+static bool check_decoder(const dt_config *c, char *text, size_t size) {
+    if (c->run.device != DT_DEVICE_CPU || c->data.decoder != DT_DECODER_NVJPEG) return false;
+    return WRONG("nvjpeg needs a GPU, but run.device = \"cpu\": set data.decoder = \"auto\"");
+}
+
+static bool check_backend(const dt_config *c, char *text, size_t size) {
+    if (c->dist.backend != DT_COMM_NCCL) return false;
+    if (c->run.device == DT_DEVICE_CPU)
+        return WRONG("nccl needs GPUs, but run.device = \"cpu\": set dist.backend = \"auto\"");
+    if (c->dist.share_gpu)
+        return WRONG("nccl takes one GPU per rank, but dist.share_gpu = true: set dist.backend = \"mpi\"");
+    return false;
+}
+
+static bool check_synthetic(const dt_config *c, char *text, size_t size) {
+    bool synthetic = strcmp(c->data.train, "synthetic") == 0 || strcmp(c->data.val, "synthetic") == 0;
+    if (!synthetic || c->data.image_size > 0) return false;
+    return WRONG("synthetic data has no stored size: set data.image_size");
+}
+
+static bool check_crop_pad(const dt_config *c, char *text, size_t size) {
+    if (c->augment.crop != DT_CROP_PAD || c->augment.pad > 0) return false;
+    return WRONG("augment.crop = \"pad\" needs a pad above 0 (or set augment.crop = \"none\")");
+}
+
+static bool check_scale(const dt_config *c, char *text, size_t size) {
+    if (c->augment.scale_min <= c->augment.scale_max) return false;
+    return WRONG("%g is above augment.scale_max = %g", c->augment.scale_min, c->augment.scale_max);
+}
+
+static bool check_ratio(const dt_config *c, char *text, size_t size) {
+    if (c->augment.ratio_min <= c->augment.ratio_max) return false;
+    return WRONG("%g is above augment.ratio_max = %g", c->augment.ratio_min, c->augment.ratio_max);
+}
+
+static bool check_mean(const dt_config *c, char *text, size_t size) {
+    if (c->augment.n_mean == c->augment.n_stddev) return false;
+    return WRONG("augment.mean has %d entries, augment.std %d: give both, one entry per channel",
+                 c->augment.n_mean, c->augment.n_stddev);
+}
+
+static bool check_eval_resize(const dt_config *c, char *text, size_t size) {
+    double resize = c->augment.eval_resize;
+    if (resize == 0 || resize >= (double)c->data.image_size) return false;
+    return WRONG("%g is below data.image_size = %lld: the centre crop would not fit", resize,
+                 (long long)c->data.image_size);
+}
+
+static bool check_nesterov(const dt_config *c, char *text, size_t size) {
+    if (c->optim.kind != DT_CFG_NESTEROV || c->optim.momentum > 0) return false;
+    return WRONG("nesterov needs a momentum above 0 (or set optim.kind = \"sgd\")");
+}
+
+static bool check_milestones(const dt_config *c, char *text, size_t size) {
+    if (c->schedule.kind == DT_SCHEDULE_STEP && c->schedule.n_milestones == 0)
+        return WRONG("schedule.kind = \"step\" needs milestones, e.g. [30.0, 60.0]");
+    for (int32_t i = 1; i < c->schedule.n_milestones; i++)
+        if (c->schedule.milestones[i] <= c->schedule.milestones[i - 1])
+            return WRONG("must ascend, but %g follows %g", c->schedule.milestones[i],
+                         c->schedule.milestones[i - 1]);
+    return false;
+}
+
+static bool check_warmup_steps(const dt_config *c, char *text, size_t size) {
+    if (c->schedule.warmup_steps == 0 || c->train.steps == 0 || c->schedule.warmup_steps < c->train.steps)
+        return false;
+    return WRONG("the warm-up of %lld steps fills the whole run of train.steps = %lld",
+                 (long long)c->schedule.warmup_steps, (long long)c->train.steps);
+}
+
+static bool check_warmup_epochs(const dt_config *c, char *text, size_t size) {
+    bool used = c->schedule.warmup_steps == 0 && c->schedule.warmup_epochs > 0;
+    if (!used || c->train.epochs == 0 || c->schedule.warmup_epochs < c->train.epochs) return false;
+    return WRONG("the warm-up of %g epochs fills the whole run of train.epochs = %g",
+                 c->schedule.warmup_epochs, c->train.epochs);
+}
+
+static bool check_keep_every(const dt_config *c, char *text, size_t size) {
+    int64_t every = c->checkpoint.every_steps, keep = c->checkpoint.keep_every;
+    bool only_steps = every > 0 && c->checkpoint.every_epochs == 0 && c->checkpoint.every_minutes == 0;
+    if (!only_steps || keep % every == 0) return false;
+    return WRONG("%lld is no multiple of checkpoint.every_steps = %lld: such checkpoints would never be made",
+                 (long long)keep, (long long)every);
+}
+
+static bool check_resume(const dt_config *c, char *text, size_t size) {
+    if (c->run.resume[0]) return false;
+    return WRONG("is empty: \"auto\", \"never\" or the path of a checkpoint");
+}
+
+static bool check_layers(const dt_config *c, char *text, size_t size) {
+    bool wanted = strcmp(c->model.name, "layers") == 0;
+    if (wanted && c->model.n_layers == 0) return WRONG("\"layers\" needs [[model.layers]] entries");
+    if (!wanted && c->model.n_layers > 0)
+        return WRONG("\"%s\" would ignore [[model.layers]]: set model.name = \"layers\" or remove them",
+                     c->model.name);
+    return false;
+}
+
+static const struct {
+    const char *key;
+    check_fn *fn;
+} check_table[] = {
+    {"model.name", check_layers},
+    {"run.resume", check_resume},
+    {"data.image_size", check_synthetic},
+    {"data.decoder", check_decoder},
+    {"augment.pad", check_crop_pad},
+    {"augment.scale_min", check_scale},
+    {"augment.ratio_min", check_ratio},
+    {"augment.mean", check_mean},
+    {"augment.eval_resize", check_eval_resize},
+    {"train.epochs", check_length},
+    {"train.micro_batch", check_micro_batch},
+    {"train.precision", check_precision},
+    {"optim.momentum", check_nesterov},
+    {"schedule.milestones", check_milestones},
+    {"schedule.warmup_steps", check_warmup_steps},
+    {"schedule.warmup_epochs", check_warmup_epochs},
+    {"dist.backend", check_backend},
+    {"checkpoint.keep_every", check_keep_every},
+};
+
+/* Where `key` was set; else any key of its section, else the start of the file. */
+static dt_place place_of_key(const dt_config_reader *r, const char *key) {
+    size_t section = (size_t)(strchr(key, '.') - key) + 1;
+    dt_place at = {r->name, 1, 1};
+    for (int i = 0; i < dt_key_count; i++) {
+        if (!r->set_at[i].name) continue;
+        if (strcmp(dt_key_table[i].key, key) == 0) return r->set_at[i];
+        if (strncmp(dt_key_table[i].key, key, section) == 0 && r->set_at[i].line > 0) at = r->set_at[i];
+    }
+    if (strcmp(key, "model.name") == 0 && r->layers_at.name) return r->layers_at;
+    return at;
+}
+
+dt_status dt_config_check(const dt_config_reader *r) {
+    for (size_t i = 0; i < sizeof check_table / sizeof check_table[0]; i++) {
+        char text[512];
+        if (!check_table[i].fn(r->config, text, sizeof text)) continue;
+        return dt_config_fail(place_of_key(r, check_table[i].key), check_table[i].key, "%s", text);
+    }
+    return DT_OK;
+}
