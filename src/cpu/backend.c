@@ -1,0 +1,378 @@
+/* The CPU backend: the table that says which kernel computes an op, and the backend's functions around it. It
+ * is the documented oracle of the GPU backend. Everything runs on the caller's thread (and OpenMP's) before
+ * returning, so streams and events hold nothing. */
+#include "core/backend.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "kernels.h"
+#include "kernels_conv.h"
+
+enum { ALIGN_BYTES = 64, LABEL_MAX = 160 };
+#define HUGE_PAGE_BYTES  ((int64_t)2 << 20)
+#define HOST_BYTES_PER_S 10e9 /* for the gain of a fusion; only its sign and order matter */
+
+/* Something freed with the backend. */
+typedef struct owned {
+    struct owned *next;
+    dt_cpu_axis *axis; /* NULL: memory only */
+} owned;
+
+typedef struct cpu_backend {
+    dt_backend base;
+    int32_t threads;
+    owned *first;
+} cpu_backend;
+
+struct dt_prep {
+    owned head;
+    dt_cpu_conv_plan conv; /* of a convolution */
+    int64_t workspace_bytes;
+};
+
+/* A bound node. */
+typedef struct bound {
+    owned head;
+    char label[LABEL_MAX];
+    dt_cpu_node node;
+    dt_cpu_conv_plan conv;
+} bound;
+
+static cpu_backend *cpu(dt_backend *be) {
+    return (cpu_backend *)be;
+}
+
+/* Zeroed memory that starts with an owned; freed with the backend. */
+static void *own(cpu_backend *be, size_t bytes) {
+    owned *o = calloc(1, bytes);
+    if (!o) return NULL;
+    o->next = be->first;
+    be->first = o;
+    return o;
+}
+
+/* --- convolution and dense
+ * ------------------------------------------------------------------------------------- */
+
+static dt_status run_conv(void *ctx, dt_stream *stream) {
+    (void)stream;
+    const bound *c = ctx;
+    const dt_binding *b = &c->node.b;
+    dt_cpu_conv_args a = {.out = b->out[0], .workspace = b->workspace};
+    switch (c->conv.kind) {
+    case DT_CPU_CONV_FORWARD:
+        a.x = b->in[0], a.w = b->in[1], a.bias = c->node.attr.bias ? b->in[2] : NULL;
+        break;
+    case DT_CPU_CONV_DGRAD:
+        a.dy = b->in[0], a.w = b->in[1];
+        break;
+    case DT_CPU_CONV_WGRAD:
+        a.x = b->in[0], a.dy = b->in[1];
+        break;
+    }
+    dt_cpu_conv_run(&c->conv, &a);
+    return DT_OK;
+}
+
+/* For dense nodes: m rows N, c input features, k output features. */
+static dt_status run_dense(void *ctx, dt_stream *stream) {
+    (void)stream;
+    const bound *c = ctx;
+    const dt_cpu_node *d = &c->node;
+    dt_cpu_dense_forward(d->m, d->c, d->k, d->b.in[0], d->b.in[1], d->attr.bias ? d->b.in[2] : NULL,
+                         d->b.out[0], d->b.workspace, d->threads);
+    return DT_OK;
+}
+
+static dt_status run_dense_dgrad(void *ctx, dt_stream *stream) {
+    (void)stream;
+    const bound *c = ctx;
+    const dt_cpu_node *d = &c->node;
+    dt_cpu_dense_dgrad(d->m, d->c, d->k, d->b.in[0], d->b.in[1], d->b.out[0], d->b.workspace, d->threads);
+    return DT_OK;
+}
+
+static dt_status run_dense_wgrad(void *ctx, dt_stream *stream) {
+    (void)stream;
+    const bound *c = ctx;
+    const dt_cpu_node *d = &c->node;
+    dt_cpu_dense_wgrad(d->m, d->c, d->k, d->b.in[0], d->b.in[1], d->b.out[0], d->b.workspace, d->threads);
+    return DT_OK;
+}
+
+/* --- the lowering table
+ * ---------------------------------------------------------------------------------------- */
+
+typedef enum family { FAMILY_PLAIN = 0, FAMILY_CONV, FAMILY_DENSE } family;
+
+/* Which operand gives n, h, w, c; the other of in[0] and out[0] gives p, q, k. */
+typedef enum main_operand { MAIN_IN0 = 0, MAIN_IN1, MAIN_OUT0 } main_operand;
+
+typedef struct lowering {
+    dt_status (*run)(void *ctx, dt_stream *stream);
+    main_operand main;
+    family family;
+    dt_cpu_conv_kind conv;
+    int64_t n_sum; /* of a column reduction: numbers kept per column */
+} lowering;
+
+static const lowering lowering_table[] = {
+    [DT_OP_INPUT] = {.run = dt_cpu_input, .main = MAIN_OUT0},
+    [DT_OP_CONV] = {.run = run_conv, .family = FAMILY_CONV, .conv = DT_CPU_CONV_FORWARD},
+    [DT_OP_DENSE] = {.run = run_dense, .family = FAMILY_DENSE},
+    [DT_OP_BATCHNORM] = {.run = NULL}, /* the pass split_batchnorm replaces it */
+    [DT_OP_RELU] = {.run = dt_cpu_relu},
+    [DT_OP_ADD] = {.run = dt_cpu_add},
+    [DT_OP_MAXPOOL] = {.run = dt_cpu_maxpool},
+    [DT_OP_AVGPOOL] = {.run = dt_cpu_avgpool},
+    [DT_OP_GLOBAL_AVGPOOL] = {.run = dt_cpu_global_avgpool},
+    [DT_OP_RESHAPE] = {.run = dt_cpu_copy},
+    [DT_OP_DROPOUT] = {.run = dt_cpu_dropout},
+    [DT_OP_XENT] = {.run = dt_cpu_xent},
+    [DT_OP_BN_STATS] = {.run = dt_cpu_bn_stats, .n_sum = 2},
+    [DT_OP_BN_FINALIZE] = {.run = dt_cpu_bn_finalize, .main = MAIN_IN1},
+    [DT_OP_BN_FOLD] = {.run = dt_cpu_bn_fold},
+    [DT_OP_BN_APPLY] = {.run = dt_cpu_bn_apply},
+    [DT_OP_CONV_DGRAD] = {.run = run_conv, .family = FAMILY_CONV, .conv = DT_CPU_CONV_DGRAD},
+    [DT_OP_CONV_WGRAD] = {.run = run_conv, .family = FAMILY_CONV, .conv = DT_CPU_CONV_WGRAD},
+    [DT_OP_DENSE_DGRAD] = {.run = run_dense_dgrad, .family = FAMILY_DENSE},
+    [DT_OP_DENSE_WGRAD] = {.run = run_dense_wgrad, .family = FAMILY_DENSE},
+    [DT_OP_BIAS_GRAD] = {.run = dt_cpu_bias_grad, .n_sum = 1},
+    [DT_OP_BN_REDUCE] = {.run = dt_cpu_bn_reduce, .n_sum = 2},
+    [DT_OP_BN_DX] = {.run = dt_cpu_bn_dx},
+    [DT_OP_RELU_BWD] = {.run = dt_cpu_relu_bwd},
+    [DT_OP_MAXPOOL_BWD] = {.run = dt_cpu_maxpool_bwd, .main = MAIN_OUT0},
+    [DT_OP_AVGPOOL_BWD] = {.run = dt_cpu_avgpool_bwd, .main = MAIN_OUT0},
+    [DT_OP_GLOBAL_AVGPOOL_BWD] = {.run = dt_cpu_global_avgpool_bwd, .main = MAIN_OUT0},
+    [DT_OP_DROPOUT_BWD] = {.run = dt_cpu_dropout},
+    [DT_OP_XENT_BWD] = {.run = dt_cpu_xent_bwd},
+};
+_Static_assert(sizeof lowering_table / sizeof lowering_table[0] == DT_OP_COUNT, "a row per op");
+
+static int64_t dim_or_1(const dt_value *v, int32_t i) {
+    return i < v->ndim ? v->dim[i] : 1;
+}
+
+/* Sizes of a node that is no convolution. */
+static void node_sizes(const dt_graph *g, const dt_node *n, dt_cpu_node *d) {
+    const lowering *row = &lowering_table[n->op];
+    d->op = n->op;
+    d->attr = n->attr;
+    const dt_value *in0 = &g->value[n->in[0]], *out0 = &g->value[n->out[0]];
+    if (row->family == FAMILY_DENSE) {
+        const dt_value *w = &g->value[n->op == DT_OP_DENSE_WGRAD ? n->out[0] : n->in[1]];
+        d->m = in0->dim[0], d->c = w->dim[1], d->k = w->dim[0];
+        return;
+    }
+    const dt_value *main = row->main == MAIN_IN0 ? in0 : row->main == MAIN_IN1 ? &g->value[n->in[1]] : out0;
+    const dt_value *other = row->main == MAIN_OUT0 ? in0 : out0;
+    d->n = main->dim[0], d->h = dim_or_1(main, 1), d->w = dim_or_1(main, 2);
+    d->c = main->dim[main->ndim - 1];
+    d->p = dim_or_1(other, 1), d->q = dim_or_1(other, 2), d->k = other->dim[other->ndim - 1];
+    d->n_elem = dt_value_n_elem(main);
+    d->m = d->n_elem / d->c;
+    d->bn_rows = (double)(n->op == DT_OP_BN_FINALIZE ? n->attr.kernel[0] : d->m);
+}
+
+static dt_status prepare(dt_backend *be, const dt_graph *g, dt_nid node, dt_prep **out,
+                         int64_t *workspace_bytes) {
+    const dt_node *n = &g->node[node];
+    const lowering *row = &lowering_table[n->op];
+    const dt_attr *t = &n->attr;
+    if (!row->run || g->compute != DT_DTYPE_F32 || t->prologue || t->stats || t->bn_epilogue)
+        return dt_fail(DT_ERR_UNSUPPORTED, "the cpu backend does not compute %s of %s in %s%s",
+                       dt_op_get(n->op)->name, n->n_out > 0 ? g->value[n->out[0]].name : "nothing",
+                       dt_dtype_name(g->compute),
+                       t->prologue || t->stats || t->bn_epilogue ? " with a fused neighbour" : "");
+    dt_prep *p = own(cpu(be), sizeof *p);
+    if (!p) return dt_fail(DT_ERR_MEMORY, "no memory to prepare a node");
+    int32_t threads = cpu(be)->threads;
+    if (row->family == FAMILY_CONV) {
+        dt_conv_dims dims = dt_op_conv_dims(g, n);
+        DT_TRY(dt_cpu_conv_plan_make(&dims, row->conv, threads, &p->conv));
+        p->workspace_bytes = p->conv.workspace_bytes;
+    } else {
+        dt_cpu_node d = {0};
+        node_sizes(g, n, &d);
+        if (row->family == FAMILY_DENSE)
+            p->workspace_bytes = dt_cpu_dense_workspace_bytes(d.m, d.c, d.k, threads);
+        if (row->n_sum > 0) p->workspace_bytes = dt_cpu_reduce_bytes(d.m, d.c, row->n_sum);
+    }
+    *out = p;
+    *workspace_bytes = p->workspace_bytes;
+    return DT_OK;
+}
+
+static dt_status bind(dt_backend *be, const dt_graph *g, dt_nid node, dt_prep *prep, const dt_binding *b,
+                      dt_kernel *out) {
+    const dt_node *n = &g->node[node];
+    const lowering *row = &lowering_table[n->op];
+    bound *c = own(cpu(be), sizeof *c);
+    if (!c) return dt_fail(DT_ERR_MEMORY, "no memory to bind a node");
+    c->node.b = *b;
+    c->node.threads = cpu(be)->threads;
+    if (row->family == FAMILY_CONV) {
+        c->conv = prep->conv;
+        c->node.attr = n->attr;
+        snprintf(c->label, sizeof c->label, "%s", prep->conv.label);
+    } else {
+        node_sizes(g, n, &c->node);
+        snprintf(c->label, sizeof c->label, "%s %s", dt_op_get(n->op)->name,
+                 dt_value_shape_text(&g->value[row->main == MAIN_OUT0 ? n->out[0] : n->in[0]]));
+    }
+    for (int32_t i = n->n_in; i < DT_MAX_IN; i++) c->node.b.in[i] = NULL;
+    *out = (dt_kernel){.run = row->run,
+                       .ctx = row->family == FAMILY_PLAIN ? (void *)&c->node : (void *)c,
+                       .node = node,
+                       .label = c->label};
+    return DT_OK;
+}
+
+static dt_status bind_axis(dt_backend *be, dt_axis_kind kind, const dt_axis_args *args, dt_kernel *out) {
+    static const char *const label[] = {[DT_AXIS_ACCUM] = "accumulate",
+                                        [DT_AXIS_SUMSQ] = "gradient norm",
+                                        [DT_AXIS_UPDATE] = "optimizer",
+                                        [DT_AXIS_CAST] = "cast parameters"};
+    owned *o = own(cpu(be), sizeof *o);
+    if (!o) return dt_fail(DT_ERR_MEMORY, "no memory to bind a kernel");
+    DT_TRY(dt_cpu_axis_create(kind, args, cpu(be)->threads, &o->axis));
+    *out = (dt_kernel){.run = dt_cpu_axis_run, .ctx = o->axis, .node = -1, .label = label[kind]};
+    return DT_OK;
+}
+
+/* --- memory
+ * ---------------------------------------------------------------------------------------------------- */
+
+static dt_status mem_alloc(dt_backend *be, dt_memkind kind, int64_t bytes, void **out) {
+    (void)kind;
+    int64_t align = bytes >= 2 * HUGE_PAGE_BYTES ? HUGE_PAGE_BYTES : ALIGN_BYTES;
+    if (bytes < 0 || bytes > INT64_MAX - align)
+        return dt_fail(DT_ERR_MEMORY, "%lld bytes cannot be allocated", (long long)bytes);
+    int64_t size = dt_round_up(dt_max_i64(bytes, 1), align);
+    char *p = aligned_alloc((size_t)align, (size_t)size);
+    if (!p)
+        return dt_fail(DT_ERR_MEMORY, "no memory for %.1f MiB: reduce train.micro_batch",
+                       (double)bytes / (1024.0 * 1024.0));
+    if (align == HUGE_PAGE_BYTES) (void)madvise(p, (size_t)size, MADV_HUGEPAGE); /* advice only */
+        /* The threads that will use the pages touch them first. */
+#pragma omp parallel for schedule(static) num_threads(cpu(be)->threads) if (size > HUGE_PAGE_BYTES)
+    for (int64_t at = 0; at < size; at += HUGE_PAGE_BYTES)
+        memset(p + at, 0, (size_t)dt_min_i64(HUGE_PAGE_BYTES, size - at));
+    *out = p;
+    return DT_OK;
+}
+
+static void mem_free(dt_backend *be, dt_memkind kind, void *ptr) {
+    (void)be, (void)kind;
+    free(ptr);
+}
+
+static dt_status mem_copy(dt_backend *be, void *dst, const void *src, int64_t bytes, dt_stream *stream) {
+    (void)be, (void)stream;
+    if (bytes > 0) memmove(dst, src, (size_t)bytes);
+    return DT_OK;
+}
+
+static dt_status mem_fill(dt_backend *be, void *dst, int byte, int64_t bytes, dt_stream *stream) {
+    (void)be, (void)stream;
+    if (bytes > 0) memset(dst, byte, (size_t)bytes);
+    return DT_OK;
+}
+
+/* --- streams and events: all work is done when a call returns
+ * ---------------------------------------------------- */
+
+static char token; /* what stream and event handles point at */
+
+static dt_status stream_create(dt_backend *be, dt_stream **out) {
+    (void)be;
+    *out = (dt_stream *)(void *)&token;
+    return DT_OK;
+}
+
+static void stream_destroy(dt_backend *be, dt_stream *stream) {
+    (void)be, (void)stream;
+}
+
+static dt_status stream_sync(dt_backend *be, dt_stream *stream) {
+    (void)be, (void)stream;
+    return DT_OK;
+}
+
+static dt_status event_create(dt_backend *be, dt_event **out) {
+    (void)be;
+    *out = (dt_event *)(void *)&token;
+    return DT_OK;
+}
+
+static void event_destroy(dt_backend *be, dt_event *event) {
+    (void)be, (void)event;
+}
+
+static dt_status event_pass(dt_backend *be, dt_event *event, dt_stream *stream) {
+    (void)be, (void)event, (void)stream;
+    return DT_OK;
+}
+
+static dt_status event_query(dt_backend *be, dt_event *event, bool *done) {
+    (void)be, (void)event;
+    *done = true;
+    return DT_OK;
+}
+
+/* --- the backend
+ * ----------------------------------------------------------------------------------------------- */
+
+static bool supports(dt_backend *be, dt_dtype compute) {
+    (void)be;
+    return compute == DT_DTYPE_F32;
+}
+
+/* A fusion here saves writing and reading one image. Fusions into convolutions are not implemented. */
+static double fuse_gain(dt_backend *be, const dt_graph *g, dt_fusion fusion, dt_nid node) {
+    (void)be;
+    if (fusion != DT_FUSE_DUAL_APPLY && fusion != DT_FUSE_SECOND_GRAD) return 0;
+    return 2 * (double)dt_value_bytes(&g->value[g->node[node].in[0]]) / HOST_BYTES_PER_S;
+}
+
+static void destroy(dt_backend *be) {
+    if (!be) return;
+    for (owned *o = cpu(be)->first, *next; o; o = next) {
+        next = o->next;
+        dt_cpu_axis_destroy(o->axis);
+        free(o);
+    }
+    free(be);
+}
+
+dt_status dt_backend_cpu_create(const dt_backend_options *options, dt_backend **out) {
+    cpu_backend *c = calloc(1, sizeof *c);
+    if (!c) return dt_fail(DT_ERR_MEMORY, "no memory for the cpu backend");
+    c->threads = dt_cpu_threads_setup(options);
+    c->base = (dt_backend){.name = "cpu",
+                           .align_bytes = ALIGN_BYTES,
+                           .alloc = mem_alloc,
+                           .free = mem_free,
+                           .copy = mem_copy,
+                           .fill = mem_fill,
+                           .stream_create = stream_create,
+                           .stream_destroy = stream_destroy,
+                           .stream_sync = stream_sync,
+                           .event_create = event_create,
+                           .event_destroy = event_destroy,
+                           .event_record = event_pass,
+                           .event_wait = event_pass,
+                           .event_query = event_query,
+                           .supports = supports,
+                           .fuse_gain = fuse_gain,
+                           .prepare = prepare,
+                           .bind = bind,
+                           .bind_axis = bind_axis,
+                           .destroy = destroy};
+    dt_cpu_host_info(&c->base.info);
+    *out = &c->base;
+    return DT_OK;
+}

@@ -1,0 +1,117 @@
+/* Kernels of the CPU backend other than convolution and dense; used by backend.c only.
+ *
+ * Every kernel is a run function over a dt_cpu_node: pointers, attributes and sizes fixed at bind. A run
+ * allocates nothing. Work is cut by sizes alone, never by the number of threads, and partial sums are
+ * combined in a fixed order, so results are the same bits for any number of threads. All data is fp32 unless
+ * said otherwise. */
+#ifndef DT_CPU_KERNELS_H
+#define DT_CPU_KERNELS_H
+
+#include "core/backend.h"
+#include "core/op.h"
+
+/* Compiles a function for AVX-512, AVX2 and the base instruction set, chosen when the program is loaded. Not
+ * under sanitizers: their run-time is not up yet when the loader makes the choice. */
+#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__)
+#define DT_CPU_SIMD __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define DT_CPU_SIMD
+#endif
+#define DT_CPU_INLINE static inline __attribute__((always_inline))
+
+enum {
+    DT_CPU_WIDE = 256,        /* narrow rows are taken several at once, up to this many floats */
+    DT_CPU_TILE = 512,        /* columns of one tile of a reduction, at most */
+    DT_CPU_GRAIN = 32 * 1024, /* elements below which a piece of work is not cut further */
+    DT_CPU_MAX_CHUNKS = 64    /* row chunks of a reduction, at most */
+};
+
+/* A node of the graph as the kernels see it. */
+typedef struct dt_cpu_node {
+    dt_op op;
+    dt_attr attr;
+    dt_binding b;
+    int32_t threads;
+    int64_t n, h, w,
+        c; /* dims of the main operand: the larger image of a pool, the output of INPUT; c is the last */
+    int64_t p, q, k;   /* the other image: the pooled one, or the stored one of INPUT */
+    int64_t m, n_elem; /* of the main operand: rows (elements / c), elements */
+    double bn_rows;    /* rows that batch statistics cover */
+} dt_cpu_node;
+
+/* How a matrix of m rows and c columns is cut: n_chunk chunks of rows, n_tile tiles of columns. */
+typedef struct dt_cpu_split {
+    int64_t chunk_rows, n_chunk, tile_cols, n_tile;
+} dt_cpu_split;
+
+/* For reductions over rows: a bounded number of chunks. */
+dt_cpu_split dt_cpu_split_reduce(int64_t m, int64_t c);
+/* For element-wise work: rows of about DT_CPU_GRAIN elements. Both give multiples of dt_cpu_group_rows. */
+int64_t dt_cpu_chunk_rows(int64_t m, int64_t c);
+/* Rows taken at once so that a group has about DT_CPU_WIDE floats; 1 for wide rows. */
+int64_t dt_cpu_group_rows(int64_t c);
+
+/* Part of a matrix seen as wide rows: `group` rows of all c columns taken as one, or a tile of `cols`
+ * columns. Wide row r starts at r * stride and has `width` floats, the last one `last_width`. width <=
+ * DT_CPU_TILE for tiles. */
+typedef struct dt_cpu_wide {
+    int64_t n_row, stride, width, last_width, group, cols;
+} dt_cpu_wide;
+dt_cpu_wide dt_cpu_wide_make(int64_t rows, int64_t c, int64_t cols);
+/* A per-column vector repeated to the width of a wide row: written to buf [DT_CPU_WIDE], or `src` itself
+ * where rows are not grouped. And back: the sum of column `col` over the group. */
+const float *dt_cpu_widen(float *buf, const float *src, const dt_cpu_wide *v);
+double dt_cpu_fold(const float *wide, int64_t col, int64_t cols, int64_t group);
+
+/* Column reduction in two phases. `piece` leaves the sums of rows [row0, row0 + rows) and columns [col0, col0
+ * + cols) in partial[i * c], i < n_sum, pointing at column col0 of its chunk; `combine` then takes all chunks
+ * of some columns, partial [n_chunk, n_sum, c], in order. The node's workspace holds dt_cpu_reduce_bytes. */
+typedef void (*dt_cpu_piece_fn)(const dt_cpu_node *d, int64_t row0, int64_t rows, int64_t col0, int64_t cols,
+                                double *partial);
+typedef void (*dt_cpu_combine_fn)(const dt_cpu_node *d, const dt_cpu_split *s, const double *partial,
+                                  int64_t col0, int64_t cols);
+int64_t dt_cpu_reduce_bytes(int64_t m, int64_t c, int64_t n_sum);
+void dt_cpu_reduce_columns(const dt_cpu_node *d, int64_t n_sum, dt_cpu_piece_fn piece,
+                           dt_cpu_combine_fn combine);
+
+/* norm.c */
+dt_status dt_cpu_bn_stats(void *node, dt_stream *stream);
+dt_status dt_cpu_bn_finalize(void *node, dt_stream *stream);
+dt_status dt_cpu_bn_fold(void *node, dt_stream *stream);
+dt_status dt_cpu_bn_apply(void *node, dt_stream *stream);
+/* norm_grad.c */
+dt_status dt_cpu_bn_reduce(void *node, dt_stream *stream);
+dt_status dt_cpu_bn_dx(void *node, dt_stream *stream);
+dt_status dt_cpu_bias_grad(void *node, dt_stream *stream);
+/* eltwise.c */
+dt_status dt_cpu_relu(void *node, dt_stream *stream);
+dt_status dt_cpu_relu_bwd(void *node, dt_stream *stream);
+dt_status dt_cpu_add(void *node, dt_stream *stream);
+dt_status dt_cpu_copy(void *node, dt_stream *stream);
+dt_status dt_cpu_dropout(void *node, dt_stream *stream); /* and its backward: the same map */
+/* pool.c */
+dt_status dt_cpu_maxpool(void *node, dt_stream *stream);
+dt_status dt_cpu_maxpool_bwd(void *node, dt_stream *stream);
+dt_status dt_cpu_avgpool(void *node, dt_stream *stream);
+dt_status dt_cpu_avgpool_bwd(void *node, dt_stream *stream);
+dt_status dt_cpu_global_avgpool(void *node, dt_stream *stream);
+dt_status dt_cpu_global_avgpool_bwd(void *node, dt_stream *stream);
+/* loss.c */
+dt_status dt_cpu_xent(void *node, dt_stream *stream);
+dt_status dt_cpu_xent_bwd(void *node, dt_stream *stream);
+/* input.c */
+dt_status dt_cpu_input(void *node, dt_stream *stream);
+
+/* optim.c: a kernel over a range of the parameter axis. */
+typedef struct dt_cpu_axis dt_cpu_axis;
+dt_status dt_cpu_axis_create(dt_axis_kind kind, const dt_axis_args *args, int32_t threads, dt_cpu_axis **out);
+void dt_cpu_axis_destroy(dt_cpu_axis *axis); /* accepts NULL */
+dt_status dt_cpu_axis_run(void *axis, dt_stream *stream);
+
+/* host.c: processor name, memory. */
+void dt_cpu_host_info(dt_device_info *out);
+
+/* threads.c: how many threads this rank computes with; at least 1. Makes OpenMP and OpenBLAS use as many. */
+int32_t dt_cpu_threads_setup(const dt_backend_options *options);
+
+#endif

@@ -1,0 +1,199 @@
+/* Max, average and global average pooling and their gradients. The gradients gather: each input element
+ * collects from the windows that cover it, so every element is written once and in a fixed order. */
+#include "kernels.h"
+
+#include <string.h>
+
+#include <math.h>
+
+enum { TILE = 64 }; /* channels at a time */
+
+/* Rows of one side that are pooled together: window `o` covers input [first, last). */
+typedef struct span {
+    int64_t first, last;
+} span;
+
+/* Input positions of window o that lie inside [0, size). */
+static span window(int64_t o, int64_t stride, int64_t pad, int64_t kernel, int64_t size) {
+    int64_t begin = o * stride - pad;
+    return (span){dt_max_i64(begin, 0), dt_min_i64(begin + kernel, size)};
+}
+
+/* Windows that cover input position i. */
+static span covering(int64_t i, int64_t stride, int64_t pad, int64_t kernel, int64_t n_out) {
+    int64_t low = i + pad - kernel + 1;
+    return (span){low <= 0 ? 0 : (low + stride - 1) / stride, dt_min_i64((i + pad) / stride + 1, n_out)};
+}
+
+DT_CPU_SIMD static void max_step(const float *x, int64_t n, int32_t at, float *best, int32_t *best_at) {
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) {
+        bool take = x[i] > best[i] || x[i] != x[i]; /* NaN wins, as in PyTorch */
+        best[i] = take ? x[i] : best[i];
+        best_at[i] = take ? at : best_at[i];
+    }
+}
+
+static void maxpool_row(const dt_cpu_node *d, int64_t image, int64_t p) {
+    const float *x = (const float *)d->b.in[0] + image * d->h * d->w * d->c;
+    int64_t out = (image * d->p + p) * d->q * d->c;
+    float *y = (float *)d->b.out[0] + out;
+    uint8_t *idx = (uint8_t *)d->b.out[1] + out;
+    const dt_attr *k = &d->attr;
+    span rows = window(p, k->stride[0], k->pad[0], k->kernel[0], d->h);
+    for (int64_t q = 0; q < d->q; q++) {
+        span cols = window(q, k->stride[1], k->pad[1], k->kernel[1], d->w);
+        int64_t h0 = p * k->stride[0] - k->pad[0], w0 = q * k->stride[1] - k->pad[1];
+        for (int64_t c0 = 0; c0 < d->c; c0 += TILE) {
+            int64_t n = dt_min_i64(TILE, d->c - c0);
+            float best[TILE];
+            int32_t best_at[TILE];
+            int32_t start = (int32_t)((rows.first - h0) * k->kernel[1] + cols.first - w0);
+            for (int64_t i = 0; i < n; i++) best[i] = -INFINITY, best_at[i] = start;
+            for (int64_t h = rows.first; h < rows.last; h++)
+                for (int64_t w = cols.first; w < cols.last; w++)
+                    max_step(x + (h * d->w + w) * d->c + c0, n, (int32_t)((h - h0) * k->kernel[1] + w - w0),
+                             best, best_at);
+            for (int64_t i = 0; i < n; i++) {
+                y[q * d->c + c0 + i] = best[i];
+                idx[q * d->c + c0 + i] = (uint8_t)best_at[i];
+            }
+        }
+    }
+}
+
+dt_status dt_cpu_maxpool(void *node, dt_stream *stream) {
+    (void)stream;
+    const dt_cpu_node *d = node;
+#pragma omp parallel for collapse(2) schedule(static) num_threads(d->threads) if (d->n_elem > DT_CPU_GRAIN)
+    for (int64_t n = 0; n < d->n; n++)
+        for (int64_t p = 0; p < d->p; p++) maxpool_row(d, n, p);
+    return DT_OK;
+}
+
+DT_CPU_SIMD static void max_collect(float *dx, const float *dy, const uint8_t *idx, int64_t n, uint8_t at) {
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) dx[i] += idx[i] == at ? dy[i] : 0;
+}
+
+static void maxpool_bwd_row(const dt_cpu_node *d, int64_t image, int64_t h) {
+    int64_t out = image * d->p * d->q * d->c;
+    const float *dy = (const float *)d->b.in[0] + out;
+    const uint8_t *idx = (const uint8_t *)d->b.in[1] + out;
+    float *dx = (float *)d->b.out[0] + (image * d->h + h) * d->w * d->c;
+    const dt_attr *k = &d->attr;
+    span ps = covering(h, k->stride[0], k->pad[0], k->kernel[0], d->p);
+    memset(dx, 0, (size_t)(d->w * d->c) * sizeof *dx);
+    for (int64_t w = 0; w < d->w; w++) {
+        span qs = covering(w, k->stride[1], k->pad[1], k->kernel[1], d->q);
+        for (int64_t p = ps.first; p < ps.last; p++)
+            for (int64_t q = qs.first; q < qs.last; q++) {
+                int64_t r = h + k->pad[0] - p * k->stride[0], s = w + k->pad[1] - q * k->stride[1];
+                int64_t from = (p * d->q + q) * d->c;
+                max_collect(dx + w * d->c, dy + from, idx + from, d->c, (uint8_t)(r * k->kernel[1] + s));
+            }
+    }
+}
+
+dt_status dt_cpu_maxpool_bwd(void *node, dt_stream *stream) {
+    (void)stream;
+    const dt_cpu_node *d = node;
+#pragma omp parallel for collapse(2) schedule(static) num_threads(d->threads) if (d->n_elem > DT_CPU_GRAIN)
+    for (int64_t n = 0; n < d->n; n++)
+        for (int64_t h = 0; h < d->h; h++) maxpool_bwd_row(d, n, h);
+    return DT_OK;
+}
+
+DT_CPU_SIMD static void add_scaled(float *y, const float *x, float scale, int64_t n) {
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) y[i] += x[i] * scale;
+}
+
+static float window_scale(const dt_attr *k) {
+    return 1.0f / (float)(k->kernel[0] * k->kernel[1]);
+}
+
+static void avgpool_row(const dt_cpu_node *d, int64_t image, int64_t p) {
+    const float *x = (const float *)d->b.in[0] + image * d->h * d->w * d->c;
+    float *y = (float *)d->b.out[0] + (image * d->p + p) * d->q * d->c;
+    const dt_attr *k = &d->attr;
+    span rows = window(p, k->stride[0], k->pad[0], k->kernel[0], d->h);
+    memset(y, 0, (size_t)(d->q * d->c) * sizeof *y);
+    for (int64_t q = 0; q < d->q; q++) {
+        span cols = window(q, k->stride[1], k->pad[1], k->kernel[1], d->w);
+        for (int64_t h = rows.first; h < rows.last; h++)
+            for (int64_t w = cols.first; w < cols.last; w++)
+                add_scaled(y + q * d->c, x + (h * d->w + w) * d->c, window_scale(k), d->c);
+    }
+}
+
+dt_status dt_cpu_avgpool(void *node, dt_stream *stream) {
+    (void)stream;
+    const dt_cpu_node *d = node;
+#pragma omp parallel for collapse(2) schedule(static) num_threads(d->threads) if (d->n_elem > DT_CPU_GRAIN)
+    for (int64_t n = 0; n < d->n; n++)
+        for (int64_t p = 0; p < d->p; p++) avgpool_row(d, n, p);
+    return DT_OK;
+}
+
+static void avgpool_bwd_row(const dt_cpu_node *d, int64_t image, int64_t h) {
+    const float *dy = (const float *)d->b.in[0] + image * d->p * d->q * d->c;
+    float *dx = (float *)d->b.out[0] + (image * d->h + h) * d->w * d->c;
+    const dt_attr *k = &d->attr;
+    span ps = covering(h, k->stride[0], k->pad[0], k->kernel[0], d->p);
+    memset(dx, 0, (size_t)(d->w * d->c) * sizeof *dx);
+    for (int64_t w = 0; w < d->w; w++) {
+        span qs = covering(w, k->stride[1], k->pad[1], k->kernel[1], d->q);
+        for (int64_t p = ps.first; p < ps.last; p++)
+            for (int64_t q = qs.first; q < qs.last; q++)
+                add_scaled(dx + w * d->c, dy + (p * d->q + q) * d->c, window_scale(k), d->c);
+    }
+}
+
+dt_status dt_cpu_avgpool_bwd(void *node, dt_stream *stream) {
+    (void)stream;
+    const dt_cpu_node *d = node;
+#pragma omp parallel for collapse(2) schedule(static) num_threads(d->threads) if (d->n_elem > DT_CPU_GRAIN)
+    for (int64_t n = 0; n < d->n; n++)
+        for (int64_t h = 0; h < d->h; h++) avgpool_bwd_row(d, n, h);
+    return DT_OK;
+}
+
+DT_CPU_SIMD static void add_double(double *sum, const float *x, int64_t n) {
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) sum[i] += (double)x[i];
+}
+
+dt_status dt_cpu_global_avgpool(void *node, dt_stream *stream) {
+    (void)stream;
+    const dt_cpu_node *d = node;
+    int64_t area = d->h * d->w;
+#pragma omp parallel for collapse(2) schedule(static) num_threads(d->threads) if (d->n_elem > DT_CPU_GRAIN)
+    for (int64_t n = 0; n < d->n; n++)
+        for (int64_t c0 = 0; c0 < d->c; c0 += TILE) {
+            const float *x = (const float *)d->b.in[0] + n * area * d->c + c0;
+            float *y = (float *)d->b.out[0] + n * d->c + c0;
+            int64_t cols = dt_min_i64(TILE, d->c - c0);
+            double sum[TILE] = {0};
+            for (int64_t i = 0; i < area; i++) add_double(sum, x + i * d->c, cols);
+            for (int64_t i = 0; i < cols; i++) y[i] = (float)(sum[i] / (double)area);
+        }
+    return DT_OK;
+}
+
+DT_CPU_SIMD static void set_scaled(float *y, const float *x, float scale, int64_t n) {
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) y[i] = x[i] * scale;
+}
+
+dt_status dt_cpu_global_avgpool_bwd(void *node, dt_stream *stream) {
+    (void)stream;
+    const dt_cpu_node *d = node;
+    int64_t area = d->h * d->w;
+#pragma omp parallel for schedule(static) num_threads(d->threads) if (d->n_elem > DT_CPU_GRAIN)
+    for (int64_t n = 0; n < d->n; n++)
+        for (int64_t i = 0; i < area; i++)
+            set_scaled((float *)d->b.out[0] + (n * area + i) * d->c, (const float *)d->b.in[0] + n * d->c,
+                       1.0f / (float)area, d->c);
+    return DT_OK;
+}
