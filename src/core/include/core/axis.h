@@ -21,7 +21,8 @@ typedef struct dt_axis_param {
     dt_init init;
     int64_t fan_in, fan_out;
     int32_t ndim;
-    int64_t dim[DT_MAX_DIM];
+    int64_t dim[DT_MAX_DIM]; /* as stored in checkpoints: without channel padding */
+    int64_t padded_c;        /* last dim on the axis */
 } dt_axis_param;
 
 typedef struct dt_axis {
@@ -45,6 +46,13 @@ dt_status dt_axis_assign(const dt_axis *a, dt_graph *g);
 
 /* Segment of the parameter of that name, -1 if there is none. */
 int32_t dt_axis_find(const dt_axis *a, const char *name);
+
+/* Number of elements of parameter i in a checkpoint. */
+int64_t dt_axis_stored_elem(const dt_axis *a, int32_t i);
+/* Copies parameter i between an axis array and its checkpoint form (channel padding dropped; zeroed on the
+ * axis). */
+void dt_axis_to_stored(const dt_axis *a, int32_t i, const float *axis, float *stored);
+void dt_axis_from_stored(const dt_axis *a, int32_t i, const float *stored, float *axis);
 
 /* Fills `master` (n_elem floats, zeroed) with initial weights: a function of the seed and each parameter's
  * name. */

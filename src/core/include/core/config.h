@@ -143,8 +143,9 @@ void dt_config_init(dt_config *c);
 /* Frees the layers. Harmless after a failed load, and twice. */
 void dt_config_fini(dt_config *c);
 
-/* Starts with dt_config_init: defaults, then the file, then `override` strings "section.key=value" (TOML values; bare words are strings),
- * then cross checks. Errors: DT_ERR_CONFIG with file:line:column, the key, and the nearest valid name. */
+/* Starts with dt_config_init: defaults, then the file, then `override` strings "section.key=value" (TOML
+ * values; bare words are strings), then cross checks. Errors: DT_ERR_CONFIG with file:line:column, the key,
+ * and the nearest valid name. */
 dt_status dt_config_load(dt_config *c, const char *path, int n_override, const char *const *override);
 
 /* The same from text in memory; `name` stands for the file in messages. */
@@ -156,8 +157,9 @@ dt_status dt_config_write(const dt_config *c, FILE *out);
 /* The same as text; caller frees. */
 dt_status dt_config_to_text(const dt_config *c, char **out);
 
-/* Hash of what changes the mathematics of a run: model, data, augmentation, training, optimizer, schedule, seed,
- * payload. A run and its exact resumption agree in it; output paths, threads, intervals and logging are left out. */
+/* Hash of what changes the mathematics of a run: model, data, augmentation, training, optimizer, schedule,
+ * seed, payload. A run and its exact resumption agree in it; output paths, threads, intervals and logging are
+ * left out. */
 uint64_t dt_config_hash(const dt_config *c);
 /* Hash of every key: what the ranks of one job must agree in. */
 uint64_t dt_config_hash_all(const dt_config *c);

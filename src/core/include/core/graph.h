@@ -61,7 +61,9 @@ typedef struct dt_value {
     dt_vid grad_of;  /* for GRAD: the parameter */
     dt_init init;    /* for PARAM */
     int64_t fan_in, fan_out;
-    bool decay;           /* for PARAM: weight decay applies (not to BN parameters and biases) */
+    bool decay;       /* for PARAM: weight decay applies (not to BN parameters and biases) */
+    int64_t stored_c; /* for PARAM: last dim in checkpoints when the device pads channels (the rest is 0); 0:
+                         all */
     int64_t axis_offset;  /* for PARAM and GRAD: first element on the parameter axis */
     dt_arena arena;       /* set by the plan */
     int64_t offset_bytes; /* within the arena */

@@ -44,6 +44,7 @@ int64_t dt_store_bytes(const dt_axis *axis, const dt_graph *g, const dt_store_op
 typedef struct dt_program {
     dt_graph *graph; /* owned */
     dt_plan plan;
+    dt_prep **prep; /* the backend's choice per node */
     dt_kernel *kernel;
     int32_t n_kernel;
     int32_t *bucket_after; /* per kernel: number of buckets complete once it ran */

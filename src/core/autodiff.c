@@ -1,0 +1,80 @@
+/* Reverse-mode differentiation: walks the forward nodes backwards and sums contributions where a value is
+ * used more than once. */
+#include "core/autodiff.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/op.h"
+
+/* needs[v]: a parameter influences v. */
+static void mark_needs(const dt_graph *g, bool *needs) {
+    for (dt_vid v = 0; v < g->n_value; v++) needs[v] = g->value[v].role == DT_ROLE_PARAM;
+    for (dt_nid i = 0; i < g->n_node; i++) {
+        const dt_node *n = &g->node[i];
+        if (!dt_op_get(n->op)->grad) continue;
+        bool any = false;
+        for (int32_t j = 0; j < n->n_in; j++) any |= needs[n->in[j]];
+        for (int32_t j = 0; j < n->n_out; j++) needs[n->out[j]] |= any;
+    }
+}
+
+/* Adds one contribution to the gradient of v. */
+static dt_status contribute(dt_graph *g, dt_vid v, dt_vid contribution, dt_vid *grad) {
+    if (grad[v] < 0) {
+        grad[v] = contribution;
+        return DT_OK;
+    }
+    char name[DT_NAME_MAX];
+    for (int32_t k = 2;; k++) {
+        snprintf(name, sizeof name, "sum/%.*s#%d", DT_NAME_MAX - 16, g->value[v].name, k);
+        if (dt_graph_find(g, name) < 0) break;
+    }
+    return dt_graph_add_node(g, name, DT_OP_ADD, NULL, 2, (dt_vid[]){grad[v], contribution}, &grad[v]);
+}
+
+dt_status dt_autodiff(dt_graph *g) {
+    DT_ASSERT(g->training && g->loss >= 0);
+    const int32_t n_forward = g->n_node, n_value = g->n_value;
+    dt_status st = DT_OK;
+    bool *needs = calloc((size_t)n_value, sizeof *needs);
+    dt_vid *grad = malloc((size_t)n_value * sizeof *grad);
+    if (!needs || !grad) {
+        st = dt_fail(DT_ERR_MEMORY, "no memory to differentiate %d values", n_value);
+        goto out;
+    }
+    for (dt_vid v = 0; v < n_value; v++) grad[v] = -1;
+    mark_needs(g, needs);
+
+    for (dt_nid i = n_forward - 1; i >= 0; i--) {
+        const dt_node n = g->node[i];
+        const dt_op_row *row = dt_op_get(n.op);
+        dt_vid dout = grad[n.out[0]];
+        if (!row->grad || !needs[n.out[0]] || (dout < 0 && n.out[0] != g->loss)) continue;
+        bool want[DT_MAX_IN];
+        dt_vid din[DT_MAX_IN];
+        for (int32_t j = 0; j < n.n_in; j++) want[j] = needs[n.in[j]], din[j] = -1;
+        DT_TRY_GOTO(st, row->grad(g, i, dout, want, din), out);
+        for (int32_t j = 0; j < n.n_in; j++)
+            if (want[j] && din[j] >= 0) DT_TRY_GOTO(st, contribute(g, n.in[j], din[j], grad), out);
+    }
+    for (dt_nid i = n_forward; i < g->n_node; i++) g->node[i].phase = DT_PHASE_BACKWARD;
+
+    for (dt_vid v = 0; v < n_value; v++) {
+        if (g->value[v].role != DT_ROLE_PARAM) continue;
+        if (grad[v] < 0) {
+            st = dt_fail(DT_ERR_CONFIG,
+                         "the loss does not depend on parameter %s: remove the layer or connect it",
+                         g->value[v].name);
+            goto out;
+        }
+        dt_value *d = &g->value[grad[v]];
+        d->role = DT_ROLE_GRAD;
+        d->grad_of = v;
+    }
+out:
+    free(needs);
+    free(grad);
+    return st;
+}

@@ -1,0 +1,163 @@
+/* Layout of the parameter axis, its buckets, and initial weights. */
+#include "core/axis.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/rng.h"
+
+static void cut_buckets(dt_axis *a, int32_t n_bucket) {
+    if (n_bucket > a->n_segment) n_bucket = a->n_segment;
+    if (n_bucket > DT_BUCKETS_MAX) n_bucket = DT_BUCKETS_MAX;
+    /* The last bucket is a tenth of an equal share: its reduction cannot overlap with backward. */
+    double share = n_bucket > 1 ? (double)a->n_elem / ((double)n_bucket - 1 + 0.1) : (double)a->n_elem;
+    int32_t s = 0;
+    a->n_bucket = 0;
+    while (s < a->n_segment) {
+        dt_bucket *b = &a->bucket[a->n_bucket];
+        b->offset = a->segment[s].offset;
+        b->first_segment = s;
+        int32_t left = n_bucket - a->n_bucket; /* buckets still to make, this one included */
+        double end = share * (a->n_bucket + 1);
+        do s++;
+        while (s < a->n_segment &&
+               (left == 1 || ((double)a->segment[s].offset < end && a->n_segment - s >= left)));
+        b->n_segment = s - b->first_segment;
+        b->n_elem = (s < a->n_segment ? a->segment[s].offset : a->n_elem) - b->offset;
+        a->n_bucket++;
+    }
+}
+
+dt_status dt_axis_build(dt_graph *g, int32_t n_bucket, float weight_decay, bool decay_all, dt_axis **out) {
+    dt_axis *a = calloc(1, sizeof *a);
+    if (!a) return dt_fail(DT_ERR_MEMORY, "no memory for the parameter axis");
+    int32_t n = 0;
+    for (dt_vid v = 0; v < g->n_value; v++) n += g->value[v].role == DT_ROLE_GRAD;
+    a->segment = calloc((size_t)n + 1, sizeof *a->segment);
+    a->param = calloc((size_t)n + 1, sizeof *a->param);
+    if (!a->segment || !a->param) {
+        dt_axis_destroy(a);
+        return dt_fail(DT_ERR_MEMORY, "no memory for the parameter axis");
+    }
+    for (dt_nid i = 0; i < g->n_node; i++) {
+        const dt_node *node = &g->node[i];
+        for (int32_t j = 0; j < node->n_out; j++) {
+            dt_value *d = &g->value[node->out[j]];
+            if (d->role != DT_ROLE_GRAD) continue;
+            dt_value *p = &g->value[d->grad_of];
+            dt_axis_segment *s = &a->segment[a->n_segment];
+            dt_axis_param *q = &a->param[a->n_segment++];
+            s->offset = a->n_elem;
+            s->n_elem = dt_value_n_elem(p);
+            s->decay = p->decay || decay_all ? weight_decay : 0;
+            memcpy(q->name, p->name, sizeof q->name);
+            q->init = p->init, q->fan_in = p->fan_in, q->fan_out = p->fan_out, q->ndim = p->ndim;
+            memcpy(q->dim, p->dim, sizeof q->dim);
+            q->padded_c = p->dim[p->ndim - 1];
+            if (p->stored_c) q->dim[p->ndim - 1] = p->stored_c;
+            p->axis_offset = d->axis_offset = s->offset;
+            a->n_param_elem += s->n_elem;
+            a->n_elem = dt_round_up(a->n_elem + s->n_elem, DT_AXIS_ALIGN);
+        }
+    }
+    if (a->n_segment == 0) {
+        dt_axis_destroy(a);
+        return dt_fail(DT_ERR_CONFIG, "the model has no parameters to train");
+    }
+    cut_buckets(a, n_bucket < 1 ? 1 : n_bucket);
+    *out = a;
+    return DT_OK;
+}
+
+void dt_axis_destroy(dt_axis *a) {
+    if (!a) return;
+    free(a->segment);
+    free(a->param);
+    free(a);
+}
+
+int32_t dt_axis_find(const dt_axis *a, const char *name) {
+    for (int32_t i = 0; i < a->n_segment; i++)
+        if (strcmp(a->param[i].name, name) == 0) return i;
+    return -1;
+}
+
+dt_status dt_axis_assign(const dt_axis *a, dt_graph *g) {
+    for (dt_vid v = 0; v < g->n_value; v++) {
+        dt_value *p = &g->value[v];
+        if (p->role != DT_ROLE_PARAM) continue;
+        int32_t s = dt_axis_find(a, p->name);
+        if (s < 0 || a->segment[s].n_elem != dt_value_n_elem(p))
+            return dt_fail(DT_ERR_INTERNAL, "parameter %s of the evaluation graph is not on the axis",
+                           p->name);
+        p->axis_offset = a->segment[s].offset;
+    }
+    return DT_OK;
+}
+
+static uint64_t name_hash(const char *name) { /* FNV-1a */
+    uint64_t h = 14695981039346656037ull;
+    for (; *name; name++) h = (h ^ (uint8_t)*name) * 1099511628211ull;
+    return h;
+}
+
+int64_t dt_axis_stored_elem(const dt_axis *a, int32_t i) {
+    int64_t n = 1;
+    for (int32_t d = 0; d < a->param[i].ndim; d++) n *= a->param[i].dim[d];
+    return n;
+}
+
+void dt_axis_to_stored(const dt_axis *a, int32_t i, const float *axis, float *stored) {
+    int64_t c = a->param[i].dim[a->param[i].ndim - 1], pad_c = a->param[i].padded_c;
+    const float *from = axis + a->segment[i].offset;
+    for (int64_t row = 0; row < a->segment[i].n_elem / pad_c; row++)
+        memcpy(stored + row * c, from + row * pad_c, (size_t)c * sizeof *from);
+}
+
+void dt_axis_from_stored(const dt_axis *a, int32_t i, const float *stored, float *axis) {
+    int64_t c = a->param[i].dim[a->param[i].ndim - 1], pad_c = a->param[i].padded_c;
+    float *to = axis + a->segment[i].offset;
+    for (int64_t row = 0; row < a->segment[i].n_elem / pad_c; row++) {
+        memcpy(to + row * pad_c, stored + row * c, (size_t)c * sizeof *to);
+        memset(to + row * pad_c + c, 0, (size_t)(pad_c - c) * sizeof *to);
+    }
+}
+
+/* Four draws of the parameter's distribution. */
+static void draw4(const dt_axis_param *p, uint64_t key, uint64_t hash, uint64_t counter, float *v) {
+    dt_u32x4 r = dt_philox(key, hash, counter);
+    for (int k = 0; k < 4; k++) v[k] = dt_u01(r.v[k]);
+    if (p->init == DT_INIT_KAIMING_NORMAL_FAN_OUT) {
+        float stddev = sqrtf(2.0f / (float)p->fan_out);
+        for (int k = 0; k < 4; k += 2) { /* Box-Muller */
+            float radius = sqrtf(-2.0f * logf(1.0f - v[k])), angle = 6.28318530718f * v[k + 1];
+            v[k] = stddev * radius * cosf(angle);
+            v[k + 1] = stddev * radius * sinf(angle);
+        }
+        return;
+    }
+    float bound = 1.0f / sqrtf((float)p->fan_in);
+    for (int k = 0; k < 4; k++) v[k] = bound * (2.0f * v[k] - 1.0f);
+}
+
+void dt_axis_init(const dt_axis *a, uint64_t seed, float *master) {
+    const uint64_t key = dt_rng_key(seed, DT_RNG_INIT, 0);
+    for (int32_t s = 0; s < a->n_segment; s++) {
+        const dt_axis_param *p = &a->param[s];
+        float *w = master + a->segment[s].offset;
+        if (p->init == DT_INIT_ZERO) continue;
+        if (p->init == DT_INIT_ONE) {
+            for (int64_t i = 0; i < a->segment[s].n_elem; i++) w[i] = 1.0f;
+            continue;
+        }
+        /* Draws are counted in stored elements, so channel padding does not change the weights. */
+        int64_t n = dt_axis_stored_elem(a, s), c = p->dim[p->ndim - 1];
+        uint64_t hash = name_hash(p->name);
+        for (int64_t i = 0; i < n; i += 4) {
+            float v[4];
+            draw4(p, key, hash, (uint64_t)i / 4, v);
+            for (int64_t k = i; k < i + 4 && k < n; k++) w[k / c * p->padded_c + k % c] = v[k - i];
+        }
+    }
+}

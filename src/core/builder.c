@@ -1,0 +1,157 @@
+/* Layer helpers over dt_graph_add_value and dt_graph_add_node. */
+#include "core/builder.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "core/step.h"
+
+/* "<name>.<suffix>". */
+static const char *joined(char *text, const char *name, const char *suffix) {
+    snprintf(text, DT_NAME_MAX, "%s.%s", name, suffix);
+    return text;
+}
+
+static dt_vid add_value(dt_builder *b, const char *name, const char *suffix, dt_role role, dt_dtype dtype,
+                        int32_t ndim, const int64_t *dim) {
+    char full[DT_NAME_MAX];
+    dt_vid id = -1;
+    if (b->status == DT_OK)
+        b->status = dt_graph_add_value(b->g, joined(full, name, suffix), role, dtype, ndim, dim, &id);
+    return b->status == DT_OK ? id : -1;
+}
+
+dt_vid dt_build_op(dt_builder *b, const char *name, dt_op op, const dt_attr *attr, int32_t n_in,
+                   const dt_vid *in) {
+    dt_vid out = -1;
+    if (b->status == DT_OK) b->status = dt_graph_add_node(b->g, name, op, attr, n_in, in, &out);
+    return b->status == DT_OK ? out : -1;
+}
+
+dt_vid dt_build_input(dt_builder *b, const dt_model_input *in) {
+    if (b->status != DT_OK) return -1;
+    int64_t h = in->source_crop ? in->src_height : in->height,
+            w = in->source_crop ? in->src_width : in->width;
+    dt_graph *g = b->g;
+    b->status = dt_graph_add_value(g, "image", DT_ROLE_INPUT, DT_DTYPE_U8, 4,
+                                   (int64_t[]){in->batch, h, w, in->channels}, &g->image);
+    if (b->status == DT_OK)
+        b->status = dt_graph_add_value(g, "label", DT_ROLE_INPUT, DT_DTYPE_I32, 1, &in->batch, &g->label);
+    if (b->status == DT_OK && in->source_crop)
+        b->status =
+            dt_graph_add_value(g, "aug", DT_ROLE_INPUT, DT_DTYPE_I32, 2, (int64_t[]){in->batch, 8}, &g->aug);
+    if (b->status == DT_OK)
+        b->status = dt_graph_add_value(g, "metrics", DT_ROLE_METRIC, DT_DTYPE_F32, 1,
+                                       (int64_t[]){DT_METRIC_COUNT}, &g->metrics);
+    dt_attr t = {.size = {(int32_t)in->height, (int32_t)in->width},
+                 .groups = (int32_t)in->padded_channels,
+                 .source_crop = in->source_crop};
+    memcpy(t.mean, in->mean, sizeof t.mean);
+    memcpy(t.stddev, in->stddev, sizeof t.stddev);
+    return dt_build_op(b, "input", DT_OP_INPUT, &t, in->source_crop ? 2 : 1, (dt_vid[]){g->image, g->aug});
+}
+
+/* Channels that carry data: those of the stored image at the input, all of them elsewhere. */
+static int64_t real_channels(const dt_builder *b, dt_vid x) {
+    const dt_value *v = &b->g->value[x];
+    if (v->producer >= 0 && b->g->node[v->producer].op == DT_OP_INPUT) return b->g->value[b->g->image].dim[3];
+    return v->dim[v->ndim - 1];
+}
+
+static dt_vid add_bias(dt_builder *b, const char *name, int64_t n, int64_t fan_in) {
+    dt_vid bias = add_value(b, name, "bias", DT_ROLE_PARAM, DT_DTYPE_F32, 1, &n);
+    if (bias < 0) return -1;
+    b->g->value[bias].init = DT_INIT_UNIFORM_FAN_IN;
+    b->g->value[bias].fan_in = fan_in;
+    return bias;
+}
+
+dt_vid dt_build_conv(dt_builder *b, const char *name, dt_vid x, const dt_conv_options *o) {
+    if (b->status != DT_OK) return -1;
+    const dt_value xv = b->g->value[x];
+    int64_t groups = o->groups > 0 ? o->groups : 1, c = xv.dim[xv.ndim - 1], real = real_channels(b, x);
+    if (xv.ndim != 4 || groups > c) {
+        b->status = dt_fail(DT_ERR_CONFIG, "%s: a convolution with %lld groups over %s", name,
+                            (long long)groups, dt_value_shape_text(&xv));
+        return -1;
+    }
+    const int64_t dim[] = {o->channels, o->kernel, o->kernel, c / groups};
+    dt_vid w = add_value(b, name, "weight", DT_ROLE_PARAM, b->g->compute, 4, dim);
+    if (w < 0) return -1;
+    dt_value *wv = &b->g->value[w];
+    wv->init = o->init;
+    wv->decay = true;
+    wv->fan_in = o->kernel * o->kernel * (real / groups > 0 ? real / groups : 1);
+    wv->fan_out = o->kernel * o->kernel * o->channels / groups;
+    if (real != c && groups == 1) wv->stored_c = real;
+    int64_t fan_in = wv->fan_in;
+    dt_vid in[3] = {x, w, -1};
+    if (o->bias) in[2] = add_bias(b, name, o->channels, fan_in);
+    int32_t dilation = o->dilation > 0 ? (int32_t)o->dilation : 1;
+    dt_attr t = {.kernel = {(int32_t)o->kernel, (int32_t)o->kernel},
+                 .stride = {(int32_t)o->stride, (int32_t)o->stride},
+                 .pad = {(int32_t)o->pad, (int32_t)o->pad},
+                 .dilation = {dilation, dilation},
+                 .groups = (int32_t)groups,
+                 .bias = o->bias};
+    return dt_build_op(b, name, DT_OP_CONV, &t, o->bias ? 3 : 2, in);
+}
+
+dt_vid dt_build_dense(dt_builder *b, const char *name, dt_vid x, int64_t features, bool bias) {
+    if (b->status != DT_OK) return -1;
+    const dt_value *xv = &b->g->value[x];
+    int64_t c = dt_value_n_elem(xv) / xv->dim[0];
+    dt_vid w = add_value(b, name, "weight", DT_ROLE_PARAM, b->g->compute, 2, (int64_t[]){features, c});
+    if (w < 0) return -1;
+    b->g->value[w].init = DT_INIT_KAIMING_UNIFORM_A5;
+    b->g->value[w].fan_in = c;
+    b->g->value[w].fan_out = features;
+    b->g->value[w].decay = true;
+    dt_vid in[3] = {x, w, -1};
+    if (bias) in[2] = add_bias(b, name, features, c);
+    return dt_build_op(b, name, DT_OP_DENSE, &(dt_attr){.bias = bias}, bias ? 3 : 2, in);
+}
+
+dt_vid dt_build_batchnorm(dt_builder *b, const char *name, dt_vid x, bool zero_gamma) {
+    if (b->status != DT_OK) return -1;
+    const dt_value *xv = &b->g->value[x];
+    int64_t c = xv->dim[xv->ndim - 1];
+    dt_vid in[5] = {x, add_value(b, name, "weight", DT_ROLE_PARAM, DT_DTYPE_F32, 1, &c),
+                    add_value(b, name, "bias", DT_ROLE_PARAM, DT_DTYPE_F32, 1, &c),
+                    add_value(b, name, "running_mean", DT_ROLE_STATE, DT_DTYPE_F32, 1, &c),
+                    add_value(b, name, "running_var", DT_ROLE_STATE, DT_DTYPE_F32, 1, &c)};
+    if (b->status != DT_OK) return -1;
+    b->g->value[in[1]].init = zero_gamma ? DT_INIT_ZERO : DT_INIT_ONE;
+    b->g->value[in[4]].init = DT_INIT_ONE;
+    dt_attr t = {.eps = (float)b->config->model.bn_eps, .momentum = (float)b->config->model.bn_momentum};
+    return dt_build_op(b, name, DT_OP_BATCHNORM, &t, 5, in);
+}
+
+dt_vid dt_build_relu(dt_builder *b, const char *name, dt_vid x) {
+    return dt_build_op(b, name, DT_OP_RELU, NULL, 1, &x);
+}
+
+dt_vid dt_build_add(dt_builder *b, const char *name, dt_vid x, dt_vid y) {
+    return dt_build_op(b, name, DT_OP_ADD, NULL, 2, (dt_vid[]){x, y});
+}
+
+dt_vid dt_build_pool(dt_builder *b, const char *name, dt_op op, dt_vid x, int64_t kernel, int64_t stride,
+                     int64_t pad) {
+    int32_t k = (int32_t)kernel, s = (int32_t)stride, p = (int32_t)pad;
+    dt_attr t = {.kernel = {k, k}, .stride = {s, s}, .pad = {p, p}};
+    return dt_build_op(b, name, op, &t, 1, &x);
+}
+
+dt_vid dt_build_dropout(dt_builder *b, const char *name, dt_vid x, double rate) {
+    if (b->status != DT_OK || !b->g->training) return x; /* identity in evaluation */
+    dt_attr t = {.drop_p = (float)rate, .salt = (uint64_t)b->g->n_node};
+    return dt_build_op(b, name, DT_OP_DROPOUT, &t, 1, &x);
+}
+
+void dt_build_loss(dt_builder *b, dt_vid logits) {
+    if (b->status != DT_OK) return;
+    dt_graph *g = b->g;
+    g->logits = logits;
+    dt_attr t = {.smoothing = g->training ? (float)b->config->train.label_smoothing : 0.0f};
+    g->loss = dt_build_op(b, "loss", DT_OP_XENT, &t, 3, (dt_vid[]){logits, g->label, g->metrics});
+}

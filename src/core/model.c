@@ -1,0 +1,94 @@
+/* The model table, and how a forward graph is shown to people. */
+#include "core/model.h"
+
+#include <string.h>
+
+#include "core/op.h"
+#include "core/pass.h"
+#include "model_nets.h"
+
+typedef struct model_row {
+    const char *name;
+    dt_net_fn *build;
+    int64_t arg[5];
+} model_row;
+
+static const model_row model_table[] = {
+    {"quickstart", dt_net_quickstart, {0}},
+    {"resnet18", dt_net_resnet, {2, 2, 2, 2, 0}},
+    {"resnet34", dt_net_resnet, {3, 4, 6, 3, 0}},
+    {"resnet50", dt_net_resnet, {3, 4, 6, 3, 1}},
+    {"layers", dt_net_layers, {0}},
+};
+enum { N_MODEL = sizeof model_table / sizeof model_table[0] };
+
+const char *dt_model_names(void) {
+    static _Thread_local char text[256];
+    text[0] = 0;
+    for (size_t i = 0; i < N_MODEL; i++) {
+        if (i) strncat(text, ", ", sizeof text - strlen(text) - 1);
+        strncat(text, model_table[i].name, sizeof text - strlen(text) - 1);
+    }
+    return text;
+}
+
+dt_status dt_model_build(const dt_config *c, const dt_model_input *in, dt_dtype compute, bool training,
+                         dt_graph **out) {
+    const model_row *row = NULL;
+    for (size_t i = 0; i < N_MODEL; i++)
+        if (strcmp(model_table[i].name, c->model.name) == 0) row = &model_table[i];
+    if (!row)
+        return dt_fail(DT_ERR_CONFIG, "model.name = \"%s\": the models are %s", c->model.name,
+                       dt_model_names());
+    dt_graph *g;
+    DT_TRY(dt_graph_create(&g, compute, training));
+    dt_builder b = {.g = g, .config = c};
+    dt_vid x = dt_build_input(&b, in);
+    if (b.status == DT_OK) dt_build_loss(&b, row->build(&b, x, in->classes, row->arg));
+    if (b.status == DT_OK) b.status = dt_pass_fuse_bn_act(g);
+    if (b.status != DT_OK) {
+        dt_error_context("model %s", row->name);
+        dt_graph_destroy(g);
+        return b.status;
+    }
+    *out = g;
+    return DT_OK;
+}
+
+static int64_t node_params(const dt_graph *g, const dt_node *n) {
+    int64_t sum = 0;
+    for (int32_t j = 0; j < n->n_in; j++) {
+        const dt_value *v = &g->value[n->in[j]];
+        if (v->role != DT_ROLE_PARAM) continue;
+        int64_t c = v->dim[v->ndim - 1];
+        sum += dt_value_n_elem(v) / c * (v->stored_c ? v->stored_c : c);
+    }
+    return sum;
+}
+
+double dt_model_flops(const dt_graph *g) {
+    double sum = 0;
+    for (dt_nid i = 0; i < g->n_node; i++) sum += dt_op_flops(g, &g->node[i]);
+    return sum / (double)g->value[g->image].dim[0];
+}
+
+int64_t dt_model_n_param(const dt_graph *g) {
+    int64_t sum = 0;
+    for (dt_nid i = 0; i < g->n_node; i++) sum += node_params(g, &g->node[i]);
+    return sum;
+}
+
+void dt_model_print(const dt_graph *g, FILE *out) {
+    fprintf(out, "%-28s %-14s %-22s %12s %12s\n", "layer", "op", "output", "parameters", "MFLOP/sample");
+    for (dt_nid i = 0; i < g->n_node; i++) {
+        const dt_node *n = &g->node[i];
+        const dt_value *y = &g->value[n->out[0]];
+        char op[32];
+        snprintf(op, sizeof op, "%s%s%s", dt_op_get(n->op)->name, n->attr.residual ? "+add" : "",
+                 n->attr.relu ? "+relu" : "");
+        fprintf(out, "%-28s %-14s %-22s %12lld %12.3f\n", y->name, op, dt_value_shape_text(y),
+                (long long)node_params(g, n), dt_op_flops(g, n) / 1e6 / (double)y->dim[0]);
+    }
+    fprintf(out, "%-28s %-14s %-22s %12lld %12.3f\n", "total", "", "", (long long)dt_model_n_param(g),
+            dt_model_flops(g) / 1e6);
+}
