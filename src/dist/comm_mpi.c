@@ -1,0 +1,310 @@
+/* The MPI communicator: start and end of MPI, and reductions of host buffers.
+ *
+ * Reductions are MPI_Iallreduce. In Open MPI its schedule depends on the world size, the element count and
+ * the type alone, so the order of additions is fixed and every rank gets the same bits (tests/dist checks
+ * both). */
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "comm_mpi_internal.h"
+
+static const double default_timeout_s = 300.0;
+/* How long MPI_Abort may take before the process ends itself. */
+static const time_t abort_patience_s = 5;
+/* Elements per MPI call: counts are ints, and libraries overflow byte counts near INT_MAX. */
+static const int64_t call_elem_max = INT64_C(1) << 28;
+
+static bool mpi_started; /* MPI starts once per process */
+
+dt_mpi *dt_mpi_of(dt_comm *c) {
+    DT_ASSERT(c != NULL && strcmp(c->name, "mpi") == 0);
+    return c->impl;
+}
+
+/* ---- reductions ---- */
+
+static MPI_Datatype mpi_type_of(dt_dtype dtype) {
+    switch (dtype) {
+    case DT_DTYPE_F32:
+        return MPI_FLOAT;
+    case DT_DTYPE_F64:
+        return MPI_DOUBLE;
+    case DT_DTYPE_I32:
+        return MPI_INT32_T;
+    case DT_DTYPE_F16:
+    case DT_DTYPE_BF16:
+        return MPI_UINT16_T;
+    default:
+        return MPI_DATATYPE_NULL;
+    }
+}
+
+static MPI_Op mpi_sum_of(const dt_mpi *m, dt_dtype dtype) {
+    if (dtype == DT_DTYPE_F16) return m->sum_f16;
+    if (dtype == DT_DTYPE_BF16) return m->sum_bf16;
+    return MPI_SUM;
+}
+
+static dt_status mpi_progress(dt_comm *c) {
+    dt_mpi *m = dt_mpi_of(c);
+    if (m->n_pending == 0) return DT_OK;
+    int done[DT_MPI_PENDING_MAX], n_done = 0;
+    dt_status status;
+    DT_MPI_CALL(m, status, MPI_Testsome(m->n_pending, m->pending, &n_done, done, MPI_STATUSES_IGNORE));
+    if (status != DT_OK) return status;
+    int kept = 0;
+    for (int i = 0; i < m->n_pending; i++)
+        if (m->pending[i] != MPI_REQUEST_NULL) m->pending[kept++] = m->pending[i];
+    m->n_pending = kept;
+    return DT_OK;
+}
+
+static dt_status mpi_wait(dt_comm *c, dt_stream *stream) {
+    (void)stream;
+    dt_mpi *m = dt_mpi_of(c);
+    if (m->n_pending == 0) return DT_OK;
+    DT_TRY(dt_mpi_finish(m, m->pending, m->n_pending, "all-reduce"));
+    m->n_pending = 0;
+    return DT_OK;
+}
+
+static dt_status mpi_allreduce_begin(dt_comm *c, void *buf, int64_t n_elem, dt_dtype dtype,
+                                     dt_stream *stream) {
+    dt_mpi *m = dt_mpi_of(c);
+    MPI_Datatype type = mpi_type_of(dtype);
+    if (type == MPI_DATATYPE_NULL)
+        return dt_fail(DT_ERR_UNSUPPORTED, "all-reduce over MPI: no sums of %s", dt_dtype_name(dtype));
+    if (c->world == 1) return DT_OK;
+    size_t elem_bytes = dt_dtype_size(dtype);
+    for (int64_t at = 0; at < n_elem; at += call_elem_max) {
+        if (m->n_pending == DT_MPI_PENDING_MAX) DT_TRY(mpi_progress(c));
+        if (m->n_pending == DT_MPI_PENDING_MAX) DT_TRY(mpi_wait(c, stream));
+        int n = (int)dt_min_i64(call_elem_max, n_elem - at);
+        void *from = (char *)buf + (size_t)at * elem_bytes;
+        dt_status status;
+        DT_MPI_CALL(m, status,
+                    MPI_Iallreduce(MPI_IN_PLACE, from, n, type, mpi_sum_of(m, dtype), m->reduce,
+                                   &m->pending[m->n_pending]));
+        if (status != DT_OK) return status;
+        m->n_pending++;
+    }
+    return DT_OK;
+}
+
+static dt_status mpi_bcast(dt_comm *c, void *buf, int64_t n_elem, dt_dtype dtype, int32_t root,
+                           dt_stream *stream) {
+    (void)stream;
+    return dt_comm_bcast_host(c, buf, n_elem * (int64_t)dt_dtype_size(dtype), root);
+}
+
+/* ---- end ---- */
+
+static void *abort_watch(void *arg) {
+    int code = *(const int *)arg;
+    struct timespec t = {.tv_sec = abort_patience_s};
+    nanosleep(&t, NULL);
+    _exit(code);
+}
+
+static void mpi_abort(dt_comm *c, int code) {
+    dt_mpi *m = dt_mpi_of(c);
+    /* Static: the watching thread may outlive this frame's use of it. */
+    static int exit_code;
+    exit_code = code;
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, abort_watch, &exit_code) != 0) _exit(code);
+    /* Another thread may be inside MPI, perhaps for good: then abort all the same. */
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += 1;
+    pthread_mutex_timedlock(&m->lock, &until);
+    MPI_Abort(MPI_COMM_WORLD, code);
+    _exit(code);
+}
+
+static void mpi_free(dt_mpi *m) {
+    pthread_mutex_destroy(&m->lock);
+    free(m->host);
+    free(m->heard);
+    free(m);
+}
+
+static void mpi_destroy(dt_comm *c) {
+    dt_comm_fini(c);
+}
+
+void dt_comm_fini(dt_comm *mpi) {
+    if (mpi == NULL) return;
+    dt_mpi *m = dt_mpi_of(mpi);
+    /* A rank that did not come would hang MPI_Finalize: meet first, with a timeout. */
+    if (m->n_pending > 0 || m->broken || dt_comm_barrier(mpi) != DT_OK) {
+        mpi_free(m);
+        return;
+    }
+    MPI_Op_free(&m->sum_f16);
+    MPI_Op_free(&m->sum_bf16);
+    MPI_Comm_free(&m->reduce);
+    MPI_Comm_free(&m->control);
+    MPI_Comm_free(&m->roll);
+    MPI_Finalize();
+    mpi_free(m);
+}
+
+/* ---- start ---- */
+
+static int64_t env_count(const char *name) {
+    const char *text = getenv(name);
+    if (text == NULL || *text == '\0') return -1;
+    char *end;
+    errno = 0;
+    long long value = strtoll(text, &end, 10);
+    return errno == 0 && *end == '\0' ? value : -1;
+}
+
+/* Set by mpirun, srun --mpi=pmix or pmi2, and other launchers that an MPI process can talk to. */
+static bool has_launcher(void) {
+    static const char *const mark[] = {"OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMIX_NAMESPACE", "PMI_RANK",
+                                       "PMI_FD"};
+    for (size_t i = 0; i < sizeof mark / sizeof mark[0]; i++)
+        if (getenv(mark[i]) != NULL) return true;
+    return false;
+}
+
+/* A launcher started several processes, yet MPI sees one: each would train alone and all would write one run.
+ */
+static dt_status check_lone_rank(void) {
+    static const char *const size_of_launcher[] = {"SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE"};
+    if (env_count("DTRAIN_SINGLE") == 1) return DT_OK;
+    for (size_t i = 0; i < sizeof size_of_launcher / sizeof size_of_launcher[0]; i++) {
+        int64_t n = env_count(size_of_launcher[i]);
+        if (n > 1)
+            return dt_fail(
+                DT_ERR_USAGE,
+                "%s is %lld, but MPI sees one rank: this would be %lld jobs of one rank each. Start with "
+                "mpirun, or with srun --mpi=pmix; for one process on purpose set DTRAIN_SINGLE=1",
+                size_of_launcher[i], (long long)n, (long long)n);
+    }
+    return DT_OK;
+}
+
+/* Process-wide, once. */
+static dt_status start_mpi(int *argc, char ***argv) {
+    if (mpi_started) return dt_fail(DT_ERR_INTERNAL, "MPI was already started in this process");
+    mpi_started = true;
+    /* Start-up and MPI_Finalize wait inside MPI: let them yield the core. */
+    setenv("OMPI_MCA_mpi_yield_when_idle", "1", 0);
+    /* Rabenseifner's algorithm moves the least data; by default two ranks take turns and need 2.5 times as
+     * long. */
+    setenv("OMPI_MCA_coll_libnbc_iallreduce_algorithm", "3", 0);
+    /* Without a launcher Open MPI would start a daemon of its own, which a container may forbid. */
+    if (!has_launcher()) setenv("OMPI_MCA_ess_singleton_isolated", "1", 0);
+    int provided = MPI_THREAD_SINGLE;
+    int rc = MPI_Init_thread(argc, argv, MPI_THREAD_SERIALIZED, &provided);
+    if (rc != MPI_SUCCESS) return dt_fail(DT_ERR_PEER, "MPI_Init_thread failed with code %d", rc);
+    if (provided < MPI_THREAD_SERIALIZED)
+        return dt_fail(
+            DT_ERR_UNSUPPORTED,
+            "this MPI library offers thread level %d, dtrain needs MPI_THREAD_SERIALIZED (%d): use a build "
+            "with thread support",
+            provided, MPI_THREAD_SERIALIZED);
+    return DT_OK;
+}
+
+static dt_status dup_world(dt_mpi *m, MPI_Comm *out) {
+    dt_status status;
+    DT_MPI_CALL(m, status, MPI_Comm_dup(MPI_COMM_WORLD, out));
+    return status;
+}
+
+static dt_status find_local_ranks(dt_mpi *m) {
+    MPI_Comm node = MPI_COMM_NULL;
+    dt_status status;
+    DT_MPI_CALL(m, status,
+                MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node));
+    if (status != DT_OK) return status;
+    int rank = 0, world = 1;
+    DT_MPI_CALL(m, status, MPI_Comm_rank(node, &rank));
+    if (status != DT_OK) return status;
+    DT_MPI_CALL(m, status, MPI_Comm_size(node, &world));
+    if (status != DT_OK) return status;
+    m->base.local_rank = rank;
+    m->base.local_world = world;
+    DT_MPI_CALL(m, status, MPI_Comm_free(&node));
+    return status;
+}
+
+static dt_status gather_hosts(dt_mpi *m) {
+    m->host = calloc((size_t)m->base.world, sizeof *m->host);
+    m->heard = calloc((size_t)m->base.world, sizeof *m->heard);
+    if (m->host == NULL || m->heard == NULL)
+        return dt_fail(DT_ERR_MEMORY, "no memory for the host names of %d ranks", (int)m->base.world);
+    MPI_Request req;
+    dt_status status;
+    DT_MPI_CALL(m, status,
+                MPI_Iallgather(m->base.host, DT_MPI_HOST_MAX, MPI_CHAR, m->host, DT_MPI_HOST_MAX, MPI_CHAR,
+                               m->control, &req));
+    if (status != DT_OK) return status;
+    return dt_mpi_finish(m, &req, 1, "exchange of host names");
+}
+
+static dt_status set_up(dt_mpi *m) {
+    dt_status status;
+    int rank = 0, world = 1;
+    DT_MPI_CALL(m, status, MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN));
+    if (status != DT_OK) return status;
+    DT_MPI_CALL(m, status, MPI_Comm_rank(MPI_COMM_WORLD, &rank));
+    if (status != DT_OK) return status;
+    DT_MPI_CALL(m, status, MPI_Comm_size(MPI_COMM_WORLD, &world));
+    if (status != DT_OK) return status;
+    m->base.rank = rank;
+    m->base.world = world;
+    if (world == 1) DT_TRY(check_lone_rank());
+    DT_TRY(dup_world(m, &m->reduce));
+    DT_TRY(dup_world(m, &m->control));
+    DT_TRY(dup_world(m, &m->roll));
+    DT_MPI_CALL(m, status, MPI_Op_create(dt_mpi_sum_f16, 1, &m->sum_f16));
+    if (status != DT_OK) return status;
+    DT_MPI_CALL(m, status, MPI_Op_create(dt_mpi_sum_bf16, 1, &m->sum_bf16));
+    if (status != DT_OK) return status;
+    DT_TRY(find_local_ranks(m));
+    return gather_hosts(m);
+}
+
+dt_status dt_comm_init(int *argc, char ***argv, dt_comm **out) {
+    *out = NULL;
+    dt_mpi *m = calloc(1, sizeof *m);
+    if (m == NULL) return dt_fail(DT_ERR_MEMORY, "no memory for the communicator");
+    pthread_mutex_init(&m->lock, NULL);
+    m->base = (dt_comm){.name = "mpi",
+                        .rank = 0,
+                        .world = 1,
+                        .local_rank = 0,
+                        .local_world = 1,
+                        .device_memory = false,
+                        .allreduce_begin = mpi_allreduce_begin,
+                        .progress = mpi_progress,
+                        .wait = mpi_wait,
+                        .bcast = mpi_bcast,
+                        .abort = mpi_abort,
+                        .destroy = mpi_destroy,
+                        .timeout_s = default_timeout_s,
+                        .impl = m};
+    if (gethostname(m->base.host, sizeof m->base.host - 1) != 0)
+        snprintf(m->base.host, sizeof m->base.host, "?");
+
+    dt_status status = start_mpi(argc, argv);
+    if (status == DT_OK) status = set_up(m);
+    if (status != DT_OK) {
+        /* One rank alone can end properly; among several the exit of this one ends the job. */
+        if (status == DT_ERR_USAGE) MPI_Finalize();
+        mpi_free(m);
+        return status;
+    }
+    *out = &m->base;
+    return DT_OK;
+}

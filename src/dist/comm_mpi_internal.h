@@ -1,0 +1,58 @@
+/* What the files of the MPI communicator share: its state, checked calls and the polite wait. Private to
+ * src/dist.
+ *
+ * MPI runs at MPI_THREAD_SERIALIZED: every MPI call is made under `lock`, which is never held while sleeping.
+ */
+#ifndef DT_DIST_COMM_MPI_INTERNAL_H
+#define DT_DIST_COMM_MPI_INTERNAL_H
+
+#include <mpi.h>
+#include <pthread.h>
+
+#include "dist/comm.h"
+#include "pacer.h"
+
+enum { DT_MPI_PENDING_MAX = 64, DT_MPI_HOST_MAX = 64 };
+
+typedef struct dt_mpi {
+    dt_comm base;
+    MPI_Comm reduce;  /* gradient reductions: their order must not depend on agreement calls */
+    MPI_Comm control; /* agreement and broadcasts */
+    MPI_Comm roll;    /* roll call of ranks after a timeout */
+    MPI_Op sum_f16, sum_bf16;
+    MPI_Request pending[DT_MPI_PENDING_MAX];
+    int n_pending;
+    char (*host)[DT_MPI_HOST_MAX]; /* [world] */
+    bool *heard;                   /* [world], of the roll call under way */
+    pthread_mutex_t lock;
+    bool broken; /* a call failed or timed out: MPI_Finalize could hang */
+} dt_mpi;
+
+/* The MPI communicator behind `c`; asserts that it is one. */
+dt_mpi *dt_mpi_of(dt_comm *c);
+
+/* DT_ERR_PEER with MPI's own text when rc is not MPI_SUCCESS. */
+dt_status dt_mpi_check(dt_mpi *m, int rc, const char *call);
+/* Completes all n requests; `phase` names the wait in the error text. Fails with DT_ERR_PEER after
+ * base.timeout_s. */
+dt_status dt_mpi_finish(dt_mpi *m, MPI_Request *req, int n, const char *phase);
+
+/* Answers ranks that ask whether this one is alive. Call with the lock held. */
+void dt_mpi_roll_answer(dt_mpi *m);
+/* Asks all ranks for a sign of life, for at most a second, and describes who gave none. */
+void dt_mpi_roll_call(dt_mpi *m, char *text, size_t text_bytes);
+
+/* MPI_User_function's: element-wise sums of 16-bit floats, added in fp32, rounded to nearest even. */
+void dt_mpi_sum_f16(void *in, void *inout, int *n, MPI_Datatype *type);
+void dt_mpi_sum_bf16(void *in, void *inout, int *n, MPI_Datatype *type);
+
+/* Runs an expression that is an MPI call under the lock, and checks it. */
+#define DT_MPI_CALL(m, status, call)                                                                         \
+    do {                                                                                                     \
+        pthread_mutex_lock(&(m)->lock);                                                                      \
+        int dt_mpi_rc_ = (call);                                                                             \
+        pthread_mutex_unlock(&(m)->lock);                                                                    \
+        (status) = dt_mpi_check((m), dt_mpi_rc_, #call);                                                     \
+    } while (0)
+
+#endif

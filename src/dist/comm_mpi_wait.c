@@ -1,0 +1,112 @@
+/* Waiting on MPI without burning a core, and the roll call that names silent ranks when a wait fails.
+ *
+ * Ranks may share cores, so a wait spins for microseconds only, then yields, then sleeps. Open MPI moves
+ * messages only inside MPI calls: each look at the requests is also what drives them. */
+#include <stdio.h>
+#include <string.h>
+
+#include "comm_mpi_internal.h"
+
+enum { TAG_ASK = 1, TAG_ANSWER = 2, SILENT_NAMED_MAX = 8 };
+
+static const double roll_call_s = 1.0;
+
+dt_status dt_mpi_check(dt_mpi *m, int rc, const char *call) {
+    if (rc == MPI_SUCCESS) return DT_OK;
+    m->broken = true;
+    char text[MPI_MAX_ERROR_STRING] = "unknown error";
+    int len = 0;
+    pthread_mutex_lock(&m->lock);
+    MPI_Error_string(rc, text, &len);
+    pthread_mutex_unlock(&m->lock);
+    return dt_fail(DT_ERR_PEER, "%.*s failed: %s", (int)strcspn(call, "("), call, text);
+}
+
+dt_status dt_mpi_finish(dt_mpi *m, MPI_Request *req, int n, const char *phase) {
+    dt_pacer pacer;
+    dt_pacer_start(&pacer);
+    double answer_s = 0;
+    for (;;) {
+        int done = 0;
+        pthread_mutex_lock(&m->lock);
+        int rc = MPI_Testall(n, req, &done, MPI_STATUSES_IGNORE);
+        if (rc == MPI_SUCCESS && !done && pacer.waited_s - answer_s > 10e-3) {
+            dt_mpi_roll_answer(m);
+            answer_s = pacer.waited_s;
+        }
+        pthread_mutex_unlock(&m->lock);
+        if (rc != MPI_SUCCESS) {
+            dt_status status = dt_mpi_check(m, rc, "MPI_Testall");
+            dt_error_context("%s", phase);
+            return status;
+        }
+        if (done) return DT_OK;
+        if (pacer.waited_s > m->base.timeout_s) break;
+        dt_pacer_rest(&pacer);
+    }
+    m->broken = true;
+    char silent[512];
+    dt_mpi_roll_call(m, silent, sizeof silent);
+    return dt_fail(DT_ERR_PEER, "%s did not complete within %g s: %s", phase, m->base.timeout_s, silent);
+}
+
+/* Zero bytes: fits every transport's eager path, so the request needs no further care. */
+static void roll_send(dt_mpi *m, int rank, int tag) {
+    MPI_Request req;
+    if (MPI_Isend(NULL, 0, MPI_BYTE, rank, tag, m->roll, &req) == MPI_SUCCESS) MPI_Request_free(&req);
+}
+
+/* True and the sender's rank when a message with the tag was there. */
+static bool roll_take(dt_mpi *m, int tag, int *rank) {
+    int there = 0;
+    MPI_Status status;
+    if (MPI_Iprobe(MPI_ANY_SOURCE, tag, m->roll, &there, &status) != MPI_SUCCESS || !there) return false;
+    *rank = status.MPI_SOURCE;
+    return MPI_Recv(NULL, 0, MPI_BYTE, *rank, tag, m->roll, MPI_STATUS_IGNORE) == MPI_SUCCESS;
+}
+
+void dt_mpi_roll_answer(dt_mpi *m) {
+    int rank;
+    while (roll_take(m, TAG_ASK, &rank)) roll_send(m, rank, TAG_ANSWER);
+}
+
+static bool is_silent(const dt_mpi *m, const bool *heard, int rank) {
+    return rank != m->base.rank && !heard[rank];
+}
+
+void dt_mpi_roll_call(dt_mpi *m, char *text, size_t text_bytes) {
+    int world = m->base.world;
+    bool *heard = m->heard;
+    memset(heard, 0, (size_t)world * sizeof *heard);
+    pthread_mutex_lock(&m->lock);
+    for (int r = 0; r < world; r++)
+        if (r != m->base.rank) roll_send(m, r, TAG_ASK);
+    pthread_mutex_unlock(&m->lock);
+
+    int n_silent = world - 1;
+    dt_pacer pacer;
+    for (dt_pacer_start(&pacer); n_silent > 0 && pacer.waited_s < roll_call_s; dt_pacer_rest(&pacer)) {
+        int rank;
+        pthread_mutex_lock(&m->lock);
+        dt_mpi_roll_answer(m);
+        while (roll_take(m, TAG_ANSWER, &rank)) {
+            n_silent -= is_silent(m, heard, rank);
+            heard[rank] = true;
+        }
+        pthread_mutex_unlock(&m->lock);
+    }
+    if (n_silent == 0) {
+        snprintf(text, text_bytes, "all ranks are alive, but wait in different calls");
+        return;
+    }
+    size_t len = (size_t)snprintf(text, text_bytes, "no answer from");
+    int named = 0;
+    for (int r = 0; r < world && named < SILENT_NAMED_MAX && len < text_bytes; r++) {
+        if (!is_silent(m, heard, r)) continue;
+        len += (size_t)snprintf(text + len, text_bytes - len, "%s rank %d (%s)", named ? "," : "", r,
+                                m->host[r]);
+        named++;
+    }
+    if (n_silent > named && len < text_bytes)
+        snprintf(text + len, text_bytes - len, " and %d more", n_silent - named);
+}

@@ -1,0 +1,152 @@
+/* The watchdog thread: it ends a job that stopped moving. Not a profiler: it knows the last beat only.
+ *
+ * A stopped process (SIGSTOP, suspended machine) sees its own silence as a gap between two ticks: such gaps
+ * restart the count, so that it is the waiting ranks that report, not the one that slept. */
+#include "dist/watchdog.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static const double tick_s = 0.1;
+static const double stopped_gap_s = 2.0;
+/* The rank that prints first should end the others before they print the same. */
+static const double other_rank_delay_s = 1.0;
+static const double stagger_s = 0.2, stagger_max_s = 2.0;
+
+struct dt_watchdog {
+    dt_comm *mpi;
+    double timeout_s;
+    pthread_t thread;
+    pthread_mutex_t lock; /* guards quit, poll, poll_arg */
+    pthread_cond_t wake;
+    bool quit;
+    dt_status (*poll)(void *arg);
+    void *poll_arg;
+    _Atomic int64_t n_beat, step;
+    _Atomic(const char *) phase;
+    _Atomic bool paused;
+};
+
+void dt_watchdog_beat(dt_watchdog *w, int64_t step, const char *phase) {
+    if (w == NULL) return;
+    atomic_store_explicit(&w->step, step, memory_order_relaxed);
+    atomic_store_explicit(&w->phase, phase, memory_order_relaxed);
+    atomic_fetch_add_explicit(&w->n_beat, 1, memory_order_release);
+}
+
+void dt_watchdog_pause(dt_watchdog *w, bool paused) {
+    if (w == NULL) return;
+    atomic_store(&w->paused, paused);
+    atomic_fetch_add_explicit(&w->n_beat, 1, memory_order_release); /* the count starts anew */
+}
+
+void dt_watchdog_set_poll(dt_watchdog *w, dt_status (*poll)(void *arg), void *arg) {
+    if (w == NULL) return;
+    pthread_mutex_lock(&w->lock);
+    w->poll = poll;
+    w->poll_arg = arg;
+    pthread_mutex_unlock(&w->lock);
+}
+
+/* Sleeps, or returns early when asked to quit. Called with the lock held. True: quit. */
+static bool rest(dt_watchdog *w, double seconds) {
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    int64_t ns = until.tv_nsec + (int64_t)(seconds * 1e9);
+    until.tv_sec += (time_t)(ns / 1000000000);
+    until.tv_nsec = (long)(ns % 1000000000);
+    while (!w->quit && pthread_cond_timedwait(&w->wake, &w->lock, &until) == 0) {
+    }
+    return w->quit;
+}
+
+/* One write, so that the lines of several ranks do not mix. */
+static void end_job(dt_watchdog *w, const char *cause) {
+    char line[1024];
+    int n = snprintf(line, sizeof line, "dtrain: rank %d (%s): %s; ending the job\n", (int)w->mpi->rank,
+                     w->mpi->host, cause);
+    size_t len = n < 0 ? 0 : (size_t)n < sizeof line ? (size_t)n : sizeof line - 1;
+    if (write(STDERR_FILENO, line, len) < 0) { /* nobody left to tell */
+    }
+    int code = dt_status_exit_code(DT_ERR_PEER);
+    w->mpi->abort(w->mpi, code);
+    _exit(code);
+}
+
+/* Waits for ranks that noticed first. True: quit was asked meanwhile, or the run moved on. */
+static bool let_others_report(dt_watchdog *w, int64_t n_beat) {
+    int32_t rank = w->mpi->rank;
+    if (rank == 0) return false;
+    double stagger = stagger_s * (double)(rank - 1);
+    double delay_s = other_rank_delay_s + (stagger < stagger_max_s ? stagger : stagger_max_s);
+    return rest(w, delay_s) || atomic_load_explicit(&w->n_beat, memory_order_acquire) != n_beat;
+}
+
+static void *watch(void *arg) {
+    dt_watchdog *w = arg;
+    int64_t seen = -1;
+    double last_tick_s = dt_time_s(), silent_s = 0;
+    pthread_mutex_lock(&w->lock);
+    while (!rest(w, tick_s)) {
+        double now_s = dt_time_s(), gap_s = now_s - last_tick_s;
+        last_tick_s = now_s;
+        int64_t n_beat = atomic_load_explicit(&w->n_beat, memory_order_acquire);
+        bool quiet = n_beat == seen && gap_s < stopped_gap_s && !atomic_load(&w->paused);
+        silent_s = quiet ? silent_s + gap_s : 0;
+        seen = n_beat;
+
+        if (w->poll != NULL && w->poll(w->poll_arg) != DT_OK) end_job(w, dt_error_text());
+        if (silent_s < w->timeout_s || let_others_report(w, n_beat)) continue;
+        const char *phase = atomic_load_explicit(&w->phase, memory_order_relaxed);
+        char cause[512];
+        snprintf(cause, sizeof cause, "no progress for %.0f s in step %lld (%s)", silent_s,
+                 (long long)atomic_load_explicit(&w->step, memory_order_relaxed), phase);
+        end_job(w, cause);
+    }
+    pthread_mutex_unlock(&w->lock);
+    return NULL;
+}
+
+dt_status dt_watchdog_start(dt_comm *mpi, double timeout_s, dt_watchdog **out) {
+    *out = NULL;
+    if (!(timeout_s > 0))
+        return dt_fail(DT_ERR_CONFIG, "watchdog: the timeout must be above 0 s, got %g", timeout_s);
+    dt_watchdog *w = calloc(1, sizeof *w);
+    if (w == NULL) return dt_fail(DT_ERR_MEMORY, "no memory for the watchdog");
+    w->mpi = mpi;
+    w->timeout_s = timeout_s;
+    atomic_init(&w->phase, "start");
+    pthread_mutex_init(&w->lock, NULL);
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&w->wake, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    int rc = pthread_create(&w->thread, NULL, watch, w);
+    if (rc != 0) {
+        pthread_cond_destroy(&w->wake);
+        pthread_mutex_destroy(&w->lock);
+        free(w);
+        return dt_fail(DT_ERR_MEMORY, "watchdog: cannot start its thread: %s", strerror(rc));
+    }
+    *out = w;
+    return DT_OK;
+}
+
+void dt_watchdog_stop(dt_watchdog *w) {
+    if (w == NULL) return;
+    pthread_mutex_lock(&w->lock);
+    w->quit = true;
+    pthread_cond_signal(&w->wake);
+    pthread_mutex_unlock(&w->lock);
+    pthread_join(w->thread, NULL);
+    pthread_cond_destroy(&w->wake);
+    pthread_mutex_destroy(&w->lock);
+    free(w);
+}
