@@ -17,7 +17,7 @@ typedef enum dt_cpu_conv_kind {
 typedef enum dt_cpu_conv_algo {
     DT_CPU_CONV_ALGO_GEMM = 0, /* im2col of a cache-sized tile, then register-blocked GEMM */
     DT_CPU_CONV_ALGO_WINOGRAD, /* F(4x4,3x3) and its two gradients */
-    DT_CPU_CONV_ALGO_DIRECT    /* loops over taps, vectors over channels: depthwise and other narrow groups */
+    DT_CPU_CONV_ALGO_DEPTHWISE /* loops over taps, vectors over channels: groups == C == K */
 } dt_cpu_conv_algo;
 
 typedef struct dt_cpu_conv_plan {

@@ -1,0 +1,74 @@
+/* Convolution plans: chooses the algorithm of a convolution and sends runs to it. */
+#include "conv_internal.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static bool always_applies(const dt_conv_dims *d) {
+    return d->groups > 0;
+}
+static bool depthwise_applies(const dt_conv_dims *d) {
+    return d->groups == d->c && d->k == d->c && d->c > 1;
+}
+
+static const struct {
+    const char *name;
+    bool (*applies)(const dt_conv_dims *dims);
+    void (*plan)(dt_cpu_conv_plan *plan);
+    void (*run[3])(const dt_cpu_conv_plan *plan, const dt_cpu_conv_args *args); /* by kind */
+} algo_table[] = {
+    [DT_CPU_CONV_ALGO_GEMM] = {"gemm",
+                               always_applies,
+                               dt_cpu_conv_gemm_plan,
+                               {dt_cpu_conv_gemm_run, dt_cpu_conv_gemm_run, dt_cpu_conv_gemm_wgrad}},
+    [DT_CPU_CONV_ALGO_DEPTHWISE] = {"depthwise",
+                                    depthwise_applies,
+                                    dt_cpu_conv_depthwise_plan,
+                                    {dt_cpu_conv_depthwise_run, dt_cpu_conv_depthwise_run,
+                                     dt_cpu_conv_depthwise_run}},
+};
+
+static const char *const kind_name[] = {"conv", "conv dgrad", "conv wgrad"};
+
+/* Bytes of a tensor of these dims stay far from overflow, so that sums of a few of them do too. */
+static bool size_fits(int64_t a, int64_t b, int64_t c, int64_t d) {
+    int64_t n;
+    return a > 0 && b > 0 && c > 0 && d > 0 && !__builtin_mul_overflow(a, b, &n) &&
+           !__builtin_mul_overflow(n, c, &n) && !__builtin_mul_overflow(n, d, &n) && n < INT64_MAX / 4096;
+}
+
+dt_status dt_cpu_conv_plan_algo(const dt_conv_dims *dims, dt_cpu_conv_kind kind, dt_cpu_conv_algo algo,
+                                int32_t threads, dt_cpu_conv_plan *out) {
+    const dt_conv_dims *d = dims;
+    if (threads < 1 || d->groups < 1 || d->c % d->groups || d->k % d->groups ||
+        !size_fits(d->n, d->h, d->w, d->c) || !size_fits(d->n, d->p, d->q, d->k) ||
+        !size_fits(d->k, d->r, d->s, d->c))
+        return dt_fail(DT_ERR_UNSUPPORTED,
+                       "convolution %ldx%ldx%ldx%ld -> %ld channels is too large for the CPU", (long)d->n,
+                       (long)d->h, (long)d->w, (long)d->c, (long)d->k);
+    if (!algo_table[algo].applies || !algo_table[algo].applies(d))
+        return dt_fail(DT_ERR_UNSUPPORTED, "this convolution algorithm does not fit the convolution");
+    memset(out, 0, sizeof *out);
+    out->dims = *dims;
+    out->kind = kind;
+    out->algo = algo;
+    out->threads = threads;
+    algo_table[algo].plan(out);
+    out->shared_bytes = dt_i64_round_up(out->shared_bytes, 64);
+    out->thread_bytes = dt_i64_round_up(out->thread_bytes, 64);
+    out->workspace_bytes = out->shared_bytes + out->thread_bytes * threads;
+    snprintf(out->label, sizeof out->label, "%s %ldx%ld/%ld %ld->%ld [%s]", kind_name[kind], (long)d->r,
+             (long)d->s, (long)d->stride_h, (long)d->c, (long)d->k, algo_table[algo].name);
+    return DT_OK;
+}
+
+dt_status dt_cpu_conv_plan_make(const dt_conv_dims *dims, dt_cpu_conv_kind kind, int32_t threads,
+                                dt_cpu_conv_plan *out) {
+    dt_cpu_conv_algo algo = DT_CPU_CONV_ALGO_GEMM;
+    if (depthwise_applies(dims)) algo = DT_CPU_CONV_ALGO_DEPTHWISE;
+    return dt_cpu_conv_plan_algo(dims, kind, algo, threads, out);
+}
+
+void dt_cpu_conv_run(const dt_cpu_conv_plan *plan, const dt_cpu_conv_args *args) {
+    algo_table[plan->algo].run[plan->kind](plan, args);
+}

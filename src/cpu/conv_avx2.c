@@ -1,0 +1,39 @@
+/* Convolution loops for AVX2. Compiled for that instruction set whatever the build targets; called only
+ * where the processor has it. */
+#if defined(__x86_64__)
+#pragma GCC target("avx2,fma")
+#include <immintrin.h>
+#include <stddef.h>
+#include "conv_simd.h"
+
+typedef __m256 vf;
+enum { VL = 8 };
+#define MR 6
+
+static inline vf v_load(const float *p) {
+    return _mm256_loadu_ps(p);
+}
+static inline void v_store(float *p, vf v) {
+    _mm256_storeu_ps(p, v);
+}
+static inline vf v_set1(float x) {
+    return _mm256_set1_ps(x);
+}
+static inline vf v_zero(void) {
+    return _mm256_setzero_ps();
+}
+static inline vf v_fma(vf a, vf b, vf c) {
+    return _mm256_fmadd_ps(a, b, c);
+}
+
+#include "conv_gemm_inner.h"
+
+const dt_cpu_simd dt_cpu_simd_avx2 = {.name = "avx2",
+                                      .lanes = VL,
+                                      .nr = NR,
+                                      .mr = MR,
+                                      .gather = gather,
+                                      .gemm_nn = gemm_nn,
+                                      .gemm_tn = gemm_tn,
+                                      .mul_add = mul_add};
+#endif

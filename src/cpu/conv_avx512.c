@@ -1,0 +1,39 @@
+/* Convolution loops for AVX-512. Compiled for that instruction set whatever the build targets; called only
+ * where the processor has it. */
+#if defined(__x86_64__)
+#pragma GCC target("avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")
+#include <immintrin.h>
+#include <stddef.h>
+#include "conv_simd.h"
+
+typedef __m512 vf;
+enum { VL = 16 };
+#define MR 14
+
+static inline vf v_load(const float *p) {
+    return _mm512_loadu_ps(p);
+}
+static inline void v_store(float *p, vf v) {
+    _mm512_storeu_ps(p, v);
+}
+static inline vf v_set1(float x) {
+    return _mm512_set1_ps(x);
+}
+static inline vf v_zero(void) {
+    return _mm512_setzero_ps();
+}
+static inline vf v_fma(vf a, vf b, vf c) {
+    return _mm512_fmadd_ps(a, b, c);
+}
+
+#include "conv_gemm_inner.h"
+
+const dt_cpu_simd dt_cpu_simd_avx512 = {.name = "avx512",
+                                        .lanes = VL,
+                                        .nr = NR,
+                                        .mr = MR,
+                                        .gather = gather,
+                                        .gemm_nn = gemm_nn,
+                                        .gemm_tn = gemm_tn,
+                                        .mul_add = mul_add};
+#endif

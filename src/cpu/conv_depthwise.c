@@ -1,0 +1,117 @@
+/* Depthwise convolution (groups == C == K): every tap is a product of two channel vectors. */
+#include "conv_internal.h"
+
+#include <omp.h>
+#include <string.h>
+
+void dt_cpu_conv_depthwise_plan(dt_cpu_conv_plan *plan) {
+    const dt_conv_dims *d = &plan->dims;
+    const int64_t bytes = d->r * d->s * d->c * (int64_t)sizeof(float);
+    plan->shared_bytes = bytes; /* weights [R*S, C] */
+    plan->thread_bytes = plan->kind == DT_CPU_CONV_WGRAD ? bytes : 0;
+}
+
+/* Output pixel of image row p, column q lies under tap (r, s) at input pixel (h, w); false outside the image.
+ */
+static bool tap_pixel(const dt_conv_dims *d, int64_t p, int64_t q, int64_t r, int64_t s, int64_t *h,
+                      int64_t *w) {
+    *h = p * d->stride_h - d->pad_h + r * d->dil_h;
+    *w = q * d->stride_w - d->pad_w + s * d->dil_w;
+    return *h >= 0 && *h < d->h && *w >= 0 && *w < d->w;
+}
+
+static void forward_row(const dt_conv_dims *d, const dt_cpu_conv_args *args, const float *taps, int64_t image,
+                        int64_t p) {
+    const dt_cpu_simd *simd = dt_cpu_simd_get();
+    for (int64_t q = 0; q < d->q; q++) {
+        float *y = args->out + ((image * d->p + p) * d->q + q) * d->c;
+        if (args->bias)
+            memcpy(y, args->bias, (size_t)d->c * sizeof *y);
+        else
+            memset(y, 0, (size_t)d->c * sizeof *y);
+        for (int64_t r = 0; r < d->r; r++)
+            for (int64_t s = 0; s < d->s; s++) {
+                int64_t h, w;
+                if (tap_pixel(d, p, q, r, s, &h, &w))
+                    simd->mul_add(d->c, args->x + ((image * d->h + h) * d->w + w) * d->c,
+                                  taps + (r * d->s + s) * d->c, y);
+            }
+    }
+}
+
+static void dgrad_image(const dt_conv_dims *d, const dt_cpu_conv_args *args, const float *taps,
+                        int64_t image) {
+    const dt_cpu_simd *simd = dt_cpu_simd_get();
+    float *dx = args->out + image * d->h * d->w * d->c;
+    memset(dx, 0, (size_t)(d->h * d->w * d->c) * sizeof *dx);
+    for (int64_t p = 0; p < d->p; p++)
+        for (int64_t q = 0; q < d->q; q++)
+            for (int64_t r = 0; r < d->r; r++)
+                for (int64_t s = 0; s < d->s; s++) {
+                    int64_t h, w;
+                    if (tap_pixel(d, p, q, r, s, &h, &w))
+                        simd->mul_add(d->c, args->dy + ((image * d->p + p) * d->q + q) * d->c,
+                                      taps + (r * d->s + s) * d->c, dx + (h * d->w + w) * d->c);
+                }
+}
+
+static void wgrad_image(const dt_conv_dims *d, const dt_cpu_conv_args *args, int64_t image, float *sum) {
+    const dt_cpu_simd *simd = dt_cpu_simd_get();
+    for (int64_t p = 0; p < d->p; p++)
+        for (int64_t q = 0; q < d->q; q++)
+            for (int64_t r = 0; r < d->r; r++)
+                for (int64_t s = 0; s < d->s; s++) {
+                    int64_t h, w;
+                    if (tap_pixel(d, p, q, r, s, &h, &w))
+                        simd->mul_add(d->c, args->dy + ((image * d->p + p) * d->q + q) * d->c,
+                                      args->x + ((image * d->h + h) * d->w + w) * d->c,
+                                      sum + (r * d->s + s) * d->c);
+                }
+}
+
+static void wgrad_run(const dt_cpu_conv_plan *plan, const dt_cpu_conv_args *args) {
+    const dt_conv_dims *d = &plan->dims;
+    const int64_t n_tap = d->r * d->s, threads = plan->threads;
+    char *parts = (char *)args->workspace + plan->shared_bytes;
+#pragma omp parallel num_threads(plan->threads)
+    {
+#pragma omp for schedule(static, 1)
+        for (int64_t t = 0; t < threads; t++) {
+            float *sum = (float *)(void *)(parts + t * plan->thread_bytes);
+            memset(sum, 0, (size_t)plan->thread_bytes);
+            for (int64_t image = d->n * t / threads; image < d->n * (t + 1) / threads; image++)
+                wgrad_image(d, args, image, sum);
+        }
+#pragma omp for schedule(static)
+        for (int64_t c = 0; c < d->c; c++)
+            for (int64_t tap = 0; tap < n_tap; tap++) {
+                float total = 0.0f;
+                for (int64_t t = 0; t < threads; t++)
+                    total += ((float *)(void *)(parts + t * plan->thread_bytes))[tap * d->c + c];
+                args->out[c * n_tap + tap] = total;
+            }
+    }
+}
+
+void dt_cpu_conv_depthwise_run(const dt_cpu_conv_plan *plan, const dt_cpu_conv_args *args) {
+    const dt_conv_dims *d = &plan->dims;
+    if (plan->kind == DT_CPU_CONV_WGRAD) {
+        wgrad_run(plan, args);
+        return;
+    }
+    float *taps = args->workspace;
+    const int64_t n_tap = d->r * d->s;
+    for (int64_t c = 0; c < d->c; c++)
+        for (int64_t tap = 0; tap < n_tap; tap++) taps[tap * d->c + c] = args->w[c * n_tap + tap];
+#pragma omp parallel num_threads(plan->threads)
+    {
+        if (plan->kind == DT_CPU_CONV_FORWARD) {
+#pragma omp for collapse(2) schedule(static)
+            for (int64_t image = 0; image < d->n; image++)
+                for (int64_t p = 0; p < d->p; p++) forward_row(d, args, taps, image, p);
+        } else {
+#pragma omp for schedule(static)
+            for (int64_t image = 0; image < d->n; image++) dgrad_image(d, args, taps, image);
+        }
+    }
+}

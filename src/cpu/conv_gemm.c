@@ -1,0 +1,310 @@
+/* Convolution as a matrix product: forward, gradients of the input and of the weights, any geometry.
+ *
+ * Forward is y[m,K] = windows[m, R*S*C] w^T; a cache-sized tile of the window matrix is gathered at a time.
+ * The gradient of the input splits the image by (row, column) modulo the stride: every class of pixels sees a
+ * fixed set of taps and is itself a stride-1 forward product over dy. The gradient of the weights is dy^T
+ * windows. */
+#include "conv_internal.h"
+
+#include <omp.h>
+#include <string.h>
+
+enum { TILE_BYTES = 256 * 1024, TILE_ROWS_MAX = 252, PARTIAL_BYTES_MAX = 64 * 1024 * 1024 };
+
+/* One stride-1-like product of a forward or dgrad convolution. */
+typedef struct part {
+    dt_cpu_gather g;
+    int64_t rows, depth;
+    int64_t h0, w0, step_h, step_w; /* GEMM row (n, i, j) is output pixel (h0 + i*step_h, w0 + j*step_w) */
+    int64_t r_last, s_last, r_step, s_step; /* dgrad: tap t is weight row r_last - t*r_step */
+} part;
+
+static int64_t gcd(int64_t a, int64_t b) {
+    return b ? gcd(b, a % b) : a;
+}
+
+/* Taps of one axis that reach output positions congruent to `residue` (position + pad, modulo stride). */
+static void axis_taps(int64_t residue, int64_t size, int64_t taps, int64_t stride, int64_t pad, int64_t dil,
+                      int64_t *first, int64_t *count, int64_t *n_tap, int64_t *tap_last, int64_t *tap_step,
+                      int64_t *off, int64_t *src_dil) {
+    *first = ((residue - pad) % stride + stride) % stride;
+    *count = *first < size ? dt_i64_ceil_div(size - *first, stride) : 0;
+    *tap_step = stride / gcd(stride, dil);
+    *src_dil = *tap_step * dil / stride;
+    *n_tap = 0;
+    *tap_last = 0;
+    for (int64_t t = 0; t < taps; t++)
+        if (t * dil % stride == residue) {
+            *tap_last = t;
+            ++*n_tap;
+        }
+    *off = (*first + pad - *tap_last * dil) / stride; /* exact: the residues agree */
+}
+
+static int64_t part_count(const dt_cpu_conv_plan *plan) {
+    return plan->kind == DT_CPU_CONV_FORWARD ? 1 : plan->dims.stride_h * plan->dims.stride_w;
+}
+
+static part part_get(const dt_cpu_conv_plan *plan, int64_t index) {
+    const dt_conv_dims *d = &plan->dims;
+    part t = {.step_h = 1, .step_w = 1};
+    if (plan->kind != DT_CPU_CONV_DGRAD) {
+        t.g = (dt_cpu_gather){.src_h = d->h,
+                              .src_w = d->w,
+                              .src_c = d->c,
+                              .c = d->c / d->groups,
+                              .out_h = d->p,
+                              .out_w = d->q,
+                              .stride_h = d->stride_h,
+                              .stride_w = d->stride_w,
+                              .off_h = -d->pad_h,
+                              .off_w = -d->pad_w,
+                              .dil_h = d->dil_h,
+                              .dil_w = d->dil_w,
+                              .taps_h = d->r,
+                              .taps_w = d->s};
+    } else {
+        t.g = (dt_cpu_gather){
+            .src_h = d->p, .src_w = d->q, .src_c = d->k, .c = d->k / d->groups, .stride_h = 1, .stride_w = 1};
+        t.step_h = d->stride_h;
+        t.step_w = d->stride_w;
+        axis_taps(index / d->stride_w, d->h, d->r, d->stride_h, d->pad_h, d->dil_h, &t.h0, &t.g.out_h,
+                  &t.g.taps_h, &t.r_last, &t.r_step, &t.g.off_h, &t.g.dil_h);
+        axis_taps(index % d->stride_w, d->w, d->s, d->stride_w, d->pad_w, d->dil_w, &t.w0, &t.g.out_w,
+                  &t.g.taps_w, &t.s_last, &t.s_step, &t.g.off_w, &t.g.dil_w);
+    }
+    t.rows = d->n * t.g.out_h * t.g.out_w;
+    t.depth = t.g.taps_h * t.g.taps_w * t.g.c;
+    return t;
+}
+
+/* The windows are the source itself: 1x1, stride 1, no padding. */
+static bool gather_is_identity(const dt_cpu_gather *g) {
+    return g->taps_h == 1 && g->taps_w == 1 && g->stride_h == 1 && g->stride_w == 1 && g->off_h == 0 &&
+           g->off_w == 0 && g->out_h == g->src_h && g->out_w == g->src_w;
+}
+
+/* Columns [0, n) of a panel of width nr, n_row rows: dst[i*nr + j] = src[i*step_row + j*step_col]; one of the
+ * steps is 1. */
+static void pack_panel(float *dst, int64_t nr, int64_t n, int64_t n_row, const float *src, int64_t step_row,
+                       int64_t step_col) {
+    if (step_col == 1) {
+        for (int64_t i = 0; i < n_row; i++) {
+            memcpy(dst + i * nr, src + i * step_row, (size_t)n * sizeof *dst);
+            if (n < nr) memset(dst + i * nr + n, 0, (size_t)(nr - n) * sizeof *dst);
+        }
+        return;
+    }
+    for (int64_t i0 = 0; i0 < n_row; i0 += 16) { /* transposed: 16 rows at a time stay in L1 */
+        const int64_t i1 = dt_i64_min(i0 + 16, n_row);
+        for (int64_t j = 0; j < nr; j++)
+            for (int64_t i = i0; i < i1; i++) dst[i * nr + j] = j < n ? src[j * step_col + i] : 0.0f;
+    }
+}
+
+/* Packs panel `index` of group `group`. */
+static void part_pack(const dt_cpu_conv_plan *plan, const part *t, const float *w, int64_t group,
+                      int64_t index, int64_t nr, float *dst) {
+    const dt_conv_dims *d = &plan->dims;
+    const int64_t cg = d->c / d->groups, kg = d->k / d->groups, row = d->r * d->s * cg;
+    const float *wg = w + group * kg * row;
+    if (plan->kind == DT_CPU_CONV_FORWARD) {
+        pack_panel(dst, nr, dt_i64_min(nr, kg - index * nr), t->depth, wg + index * nr * row, 1, row);
+        return;
+    }
+    for (int64_t th = 0; th < t->g.taps_h; th++)
+        for (int64_t tw = 0; tw < t->g.taps_w; tw++) {
+            const int64_t tap = (t->r_last - th * t->r_step) * d->s + (t->s_last - tw * t->s_step);
+            pack_panel(dst + (th * t->g.taps_w + tw) * kg * nr, nr, dt_i64_min(nr, cg - index * nr), kg,
+                       wg + tap * cg + index * nr, row, 1);
+        }
+}
+
+static int64_t out_channels(const dt_cpu_conv_plan *plan) {
+    return plan->kind == DT_CPU_CONV_DGRAD ? plan->dims.c : plan->dims.k;
+}
+
+/* Threads of wgrad: `across` share the columns of dw, `along` share the rows summed over. */
+static void wgrad_grid(const dt_cpu_conv_plan *plan, int64_t nr, int64_t *across, int64_t *along) {
+    const dt_conv_dims *d = &plan->dims;
+    const int64_t cols = d->r * d->s * (d->c / d->groups), panels = dt_i64_ceil_div(cols, nr);
+    double best = 0;
+    *across = 1;
+    *along = 1;
+    for (int64_t a = 1; a <= plan->threads; a++) {
+        if (plan->threads % a) continue;
+        const int64_t l = plan->threads / a;
+        const double share = (double)dt_i64_ceil_div(panels, a) / (double)panels / (double)l;
+        if ((l - 1) * d->k * cols * (int64_t)sizeof(float) > PARTIAL_BYTES_MAX && a < panels) continue;
+        if (best > 0 && share > best * 1.02) continue;
+        best = share;
+        *across = a;
+        *along = l;
+    }
+}
+
+void dt_cpu_conv_gemm_plan(dt_cpu_conv_plan *plan) {
+    const dt_cpu_simd *simd = dt_cpu_simd_get();
+    const dt_conv_dims *d = &plan->dims;
+    const int64_t fl = (int64_t)sizeof(float);
+    if (plan->kind == DT_CPU_CONV_WGRAD) {
+        int64_t across, along;
+        wgrad_grid(plan, simd->nr, &across, &along);
+        const int64_t cols = d->r * d->s * (d->c / d->groups);
+        const int64_t own =
+            dt_i64_min(cols, dt_i64_ceil_div(dt_i64_ceil_div(cols, simd->nr), across) * simd->nr);
+        const int64_t pitch = dt_cpu_pitch(own);
+        plan->tile = dt_i64_max(32, dt_i64_min(TILE_ROWS_MAX, TILE_BYTES / (pitch * fl)));
+        plan->thread_bytes = plan->tile * pitch * fl;
+        plan->shared_bytes = (along - 1) * d->k * cols * fl;
+        return;
+    }
+    int64_t depth = 0, rows = 0;
+    for (int64_t i = 0; i < part_count(plan); i++) {
+        const part t = part_get(plan, i);
+        depth = dt_i64_max(depth, t.depth);
+        rows = dt_i64_max(rows, t.rows);
+    }
+    const int64_t n = out_channels(plan) / d->groups;
+    plan->tile = TILE_BYTES / (dt_cpu_pitch(depth) * fl);
+    plan->tile = dt_i64_min(plan->tile, dt_i64_ceil_div(rows, 4 * plan->threads));
+    plan->tile = dt_i64_round_up(dt_i64_max(1, dt_i64_min(plan->tile, TILE_ROWS_MAX)), simd->mr);
+    plan->thread_bytes = plan->tile * (dt_cpu_pitch(depth) + n) * fl;
+    plan->shared_bytes = d->groups * dt_i64_round_up(n, simd->nr) *
+                         (d->r * d->s * (plan->kind == DT_CPU_CONV_FORWARD ? d->c : d->k) / d->groups) * fl;
+}
+
+/* Copies a tile of GEMM rows to the pixels of the output they stand for. */
+static void scatter_rows(const dt_cpu_conv_plan *plan, const part *t, int64_t row0, int64_t n_row,
+                         const float *tile, int64_t ld, int64_t n, float *out) {
+    const dt_conv_dims *d = &plan->dims;
+    for (int64_t i = 0; i < n_row; i++) {
+        const int64_t row = row0 + i, image = row / (t->g.out_h * t->g.out_w);
+        const int64_t h = t->h0 + row / t->g.out_w % t->g.out_h * t->step_h;
+        const int64_t w = t->w0 + row % t->g.out_w * t->step_w;
+        float *to = out + ((image * d->h + h) * d->w + w) * d->c;
+        if (tile)
+            memcpy(to, tile + i * ld, (size_t)n * sizeof *to);
+        else
+            memset(to, 0, (size_t)n * sizeof *to);
+    }
+}
+
+/* Columns [col0, col1) of rows [row0, row0 + n_row) of one group. */
+static void part_block(const dt_cpu_conv_plan *plan, const part *t, const dt_cpu_conv_args *args,
+                       const float *packed, int64_t group, int64_t row0, int64_t n_row, int64_t col0,
+                       int64_t col1, float *scratch) {
+    const dt_cpu_simd *simd = dt_cpu_simd_get();
+    const dt_conv_dims *d = &plan->dims;
+    const int64_t channels = out_channels(plan), n = channels / d->groups;
+    const bool strided = t->step_h != 1 || t->step_w != 1;
+    float *out = args->out + group * n + col0;
+    if (t->depth == 0) {
+        scatter_rows(plan, t, row0, n_row, NULL, 0, col1 - col0, out);
+        return;
+    }
+    dt_cpu_gather g = t->g;
+    g.c0 = group * g.c;
+    const float *src = plan->kind == DT_CPU_CONV_DGRAD ? args->dy : args->x;
+    const int64_t pitch = dt_cpu_pitch(t->depth);
+    const float *a = src + row0 * g.src_c + g.c0;
+    int64_t lda = g.src_c;
+    if (!gather_is_identity(&g)) {
+        simd->gather(&g, src, row0, n_row, 0, t->depth, scratch, pitch);
+        a = scratch;
+        lda = pitch;
+    }
+    float *tile = scratch + plan->tile * pitch;
+    const float *bias = args->bias ? args->bias + group * n + col0 : NULL;
+    simd->gemm_nn(n_row, col1 - col0, t->depth, a, lda, packed + col0 * t->depth, bias, 0,
+                  strided ? tile : out + row0 * channels, strided ? n : channels);
+    if (strided) scatter_rows(plan, t, row0, n_row, tile, n, col1 - col0, out);
+}
+
+void dt_cpu_conv_gemm_run(const dt_cpu_conv_plan *plan, const dt_cpu_conv_args *args) {
+    const dt_cpu_simd *simd = dt_cpu_simd_get();
+    const dt_conv_dims *d = &plan->dims;
+    const int64_t n = out_channels(plan) / d->groups, panels = dt_i64_ceil_div(n, simd->nr);
+#pragma omp parallel num_threads(plan->threads)
+    {
+        char *own = (char *)args->workspace + plan->shared_bytes + omp_get_thread_num() * plan->thread_bytes;
+        float *packed = args->workspace;
+        for (int64_t index = 0; index < part_count(plan); index++) {
+            const part t = part_get(plan, index);
+            const int64_t group_size = panels * simd->nr * t.depth;
+            const int64_t tiles = dt_i64_ceil_div(t.rows, plan->tile);
+            /* few rows: share the columns too */
+            const int64_t want = tiles >= 2 * plan->threads || tiles == 0 ? 1 : 2 * plan->threads / tiles;
+            const int64_t per = dt_i64_ceil_div(panels, dt_i64_min(want, panels));
+            const int64_t splits = dt_i64_ceil_div(panels, per);
+#pragma omp for collapse(2) schedule(static)
+            for (int64_t group = 0; group < d->groups; group++)
+                for (int64_t p = 0; p < panels; p++)
+                    part_pack(plan, &t, args->w, group, p, simd->nr,
+                              packed + group * group_size + p * simd->nr * t.depth);
+#pragma omp for collapse(3) schedule(dynamic) nowait
+            for (int64_t tile = 0; tile < tiles; tile++)
+                for (int64_t group = 0; group < d->groups; group++)
+                    for (int64_t split = 0; split < splits; split++) {
+                        const int64_t row0 = tile * plan->tile;
+                        part_block(plan, &t, args, packed + group * group_size, group, row0,
+                                   dt_i64_min(plan->tile, t.rows - row0), split * per * simd->nr,
+                                   dt_i64_min(n, (split + 1) * per * simd->nr), (float *)(void *)own);
+                    }
+            packed += d->groups * group_size;
+        }
+    }
+}
+
+/* One thread's share: columns [col0, col1), rows [row0, row1), all groups; result to dw [K, cols]. */
+static void wgrad_share(const dt_cpu_conv_plan *plan, const part *t, const dt_cpu_conv_args *args,
+                        int64_t col0, int64_t col1, int64_t row0, int64_t row1, float *scratch, float *dw) {
+    const dt_cpu_simd *simd = dt_cpu_simd_get();
+    const dt_conv_dims *d = &plan->dims;
+    const int64_t kg = d->k / d->groups, cols = t->depth, pitch = dt_cpu_pitch(col1 - col0);
+    for (int64_t group = 0; group < d->groups; group++) {
+        dt_cpu_gather g = t->g;
+        g.c0 = group * g.c;
+        float *to = dw + group * kg * cols + col0;
+        const bool direct = gather_is_identity(&g) && (col1 - col0) % simd->lanes == 0;
+        for (int64_t row = row0; row < row1 || row == row0; row += plan->tile) {
+            const int64_t n_row = dt_i64_max(0, dt_i64_min(plan->tile, row1 - row));
+            const float *b = args->x + row * g.src_c + g.c0 + col0;
+            if (!direct) {
+                simd->gather(&g, args->x, row, n_row, col0, col1, scratch, pitch);
+                b = scratch;
+            }
+            simd->gemm_tn(kg, col1 - col0, n_row, args->dy + row * d->k + group * kg, d->k, b,
+                          direct ? g.src_c : pitch, row == row0 ? NULL : to, cols, to, cols);
+        }
+    }
+}
+
+void dt_cpu_conv_gemm_wgrad(const dt_cpu_conv_plan *plan, const dt_cpu_conv_args *args) {
+    const dt_cpu_simd *simd = dt_cpu_simd_get();
+    const dt_conv_dims *d = &plan->dims;
+    const part t = part_get(plan, 0);
+    const int64_t size = d->k * t.depth;
+    int64_t across, along;
+    wgrad_grid(plan, simd->nr, &across, &along);
+    const int64_t panels = dt_i64_ceil_div(t.depth, simd->nr);
+    const int64_t per = dt_i64_ceil_div(panels, across) * simd->nr;
+#pragma omp parallel num_threads(plan->threads)
+    {
+        char *own = (char *)args->workspace + plan->shared_bytes + omp_get_thread_num() * plan->thread_bytes;
+        float *partial = args->workspace;
+#pragma omp for collapse(2) schedule(static, 1)
+        for (int64_t l = 0; l < along; l++)
+            for (int64_t a = 0; a < across; a++) {
+                const int64_t col0 = dt_i64_min(a * per, t.depth), col1 = dt_i64_min(col0 + per, t.depth);
+                if (col0 < col1)
+                    wgrad_share(plan, &t, args, col0, col1, t.rows * l / along, t.rows * (l + 1) / along,
+                                (float *)(void *)own, l ? partial + (l - 1) * size : args->out);
+            }
+        if (along > 1) {
+#pragma omp for schedule(static)
+            for (int64_t i = 0; i < size; i++)
+                for (int64_t l = 1; l < along; l++) args->out[i] += partial[(l - 1) * size + i];
+        }
+    }
+}

@@ -1,0 +1,208 @@
+/* Register-blocked GEMM and the gathering of image windows, for the vector type of the including file.
+ *
+ * The including file defines vf, VL (lanes), MR (rows of a block, at most 14) and v_load, v_store, v_set1,
+ * v_zero, v_fma. No include guard: included once by each of conv_avx512.c, conv_avx2.c and conv_generic.c. */
+
+#define NR          (2 * VL)
+#define ALWAYS      static inline __attribute__((always_inline))
+#define DEPTH_BLOCK 384 /* depth of one pass: a block of rows stays in L1 */
+
+ALWAYS void copy_floats(float *restrict dst, const float *restrict src, int64_t n) {
+    int64_t i = 0;
+    for (; i + VL <= n; i += VL) v_store(dst + i, v_load(src + i));
+    for (; i < n; i++) dst[i] = src[i];
+}
+
+ALWAYS void zero_floats(float *dst, int64_t n) {
+    int64_t i = 0;
+    for (; i + VL <= n; i += VL) v_store(dst + i, v_zero());
+    for (; i < n; i++) dst[i] = 0.0f;
+}
+
+ALWAYS int64_t min_i64(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+ALWAYS int64_t max_i64(int64_t a, int64_t b) {
+    return a > b ? a : b;
+}
+
+/* Columns [lo, hi) of a stretch whose part [from, to) comes from src (src addresses column 0), the rest is 0.
+ */
+ALWAYS void copy_stretch(float *dst, const float *src, int64_t src_at, int64_t from, int64_t to, int64_t lo,
+                         int64_t hi) {
+    const int64_t a = min_i64(max_i64(from, lo), hi), b = max_i64(min_i64(to, hi), a);
+    zero_floats(dst, a - lo);
+    copy_floats(dst + (a - lo), src + (src_at + a), b - a);
+    zero_floats(dst + (b - lo), hi - b);
+}
+
+static void gather(const dt_cpu_gather *g, const float *src, int64_t row0, int64_t n_row, int64_t col0,
+                   int64_t col1, float *dst, int64_t pitch) {
+    const int64_t line = g->taps_w * g->c;
+    const bool joined = g->dil_w == 1 && g->c == g->src_c;
+    int64_t j = row0 % g->out_w, i = row0 / g->out_w % g->out_h, n = row0 / (g->out_w * g->out_h);
+    for (int64_t row = 0; row < n_row; row++, dst += pitch) {
+        const int64_t w0 = j * g->stride_w + g->off_w;
+        for (int64_t th = col0 / line; th * line < col1; th++) {
+            const int64_t h = i * g->stride_h + g->off_h + th * g->dil_h;
+            const int64_t lo = max_i64(col0 - th * line, 0), hi = min_i64(col1 - th * line, line);
+            float *to = dst + (th * line + lo - col0);
+            if (h < 0 || h >= g->src_h) {
+                zero_floats(to, hi - lo);
+                continue;
+            }
+            const int64_t at = ((n * g->src_h + h) * g->src_w + w0) * g->src_c + g->c0;
+            if (joined) {
+                const int64_t s0 = max_i64(-w0, 0), s1 = min_i64(g->taps_w, g->src_w - w0);
+                copy_stretch(to, src, at, s0 * g->c, s1 * g->c, lo, hi);
+                continue;
+            }
+            for (int64_t tw = lo / g->c; tw * g->c < hi; tw++) {
+                const int64_t w = w0 + tw * g->dil_w;
+                const int64_t tlo = max_i64(lo - tw * g->c, 0), thi = min_i64(hi - tw * g->c, g->c);
+                const int64_t end = w >= 0 && w < g->src_w ? g->c : 0;
+                copy_stretch(to + (tw * g->c + tlo - lo), src, at + tw * g->dil_w * g->src_c, 0, end, tlo,
+                             thi);
+            }
+        }
+        if (++j == g->out_w) {
+            j = 0;
+            if (++i == g->out_h) i = 0, n++;
+        }
+    }
+}
+
+/* One register block: c[mr, nv*VL] = init + sum over k of a(i,k) b(k,.), a(i,k) = a[i*ar + k*ak]. */
+ALWAYS void micro(const int mr, const int nv, int64_t k, const float *a, int64_t ar, int64_t ak,
+                  const float *b, int64_t bk, const float *init, int64_t init_ld, float *c, int64_t ldc) {
+    vf acc[MR][2];
+#pragma GCC unroll 14
+    for (int i = 0; i < mr; i++)
+#pragma GCC unroll 2
+        for (int j = 0; j < nv; j++) acc[i][j] = init ? v_load(init + i * init_ld + j * VL) : v_zero();
+    for (int64_t t = 0; t < k; t++) {
+        vf bv[2];
+#pragma GCC unroll 2
+        for (int j = 0; j < nv; j++) bv[j] = v_load(b + j * VL);
+#pragma GCC unroll 14
+        for (int i = 0; i < mr; i++) {
+            const vf av = v_set1(a[i * ar]);
+#pragma GCC unroll 2
+            for (int j = 0; j < nv; j++) acc[i][j] = v_fma(av, bv[j], acc[i][j]);
+        }
+        a += ak;
+        b += bk;
+    }
+#pragma GCC unroll 14
+    for (int i = 0; i < mr; i++)
+#pragma GCC unroll 2
+        for (int j = 0; j < nv; j++) v_store(c + i * ldc + j * VL, acc[i][j]);
+}
+
+typedef void (*micro_fn)(int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb,
+                         const float *init, int64_t init_ld, float *c, int64_t ldc);
+
+#define MICRO(mr, nv)                                                                                        \
+    static void nn_##mr##_##nv(int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb,          \
+                               const float *init, int64_t init_ld, float *c, int64_t ldc) {                  \
+        micro(mr, nv, k, a, lda, 1, b, ldb, init, init_ld, c, ldc);                                          \
+    }                                                                                                        \
+    static void tn_##mr##_##nv(int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb,          \
+                               const float *init, int64_t init_ld, float *c, int64_t ldc) {                  \
+        micro(mr, nv, k, a, 1, lda, b, ldb, init, init_ld, c, ldc);                                          \
+    }
+#define MICRO_ROW(mr) MICRO(mr, 1) MICRO(mr, 2)
+#define NN_PAIR(mr)                                                                                          \
+    { nn_##mr##_1, nn_##mr##_2 }
+#define TN_PAIR(mr)                                                                                          \
+    { tn_##mr##_1, tn_##mr##_2 }
+
+MICRO_ROW(1)
+MICRO_ROW(2)
+MICRO_ROW(3)
+MICRO_ROW(4)
+#if MR > 4
+MICRO_ROW(5)
+MICRO_ROW(6)
+#endif
+#if MR > 6
+MICRO_ROW(7)
+MICRO_ROW(8)
+MICRO_ROW(9)
+MICRO_ROW(10)
+MICRO_ROW(11)
+MICRO_ROW(12)
+MICRO_ROW(13)
+MICRO_ROW(14)
+#endif
+
+static const micro_fn nn_table[MR][2] = {
+    NN_PAIR(1), NN_PAIR(2), NN_PAIR(3), NN_PAIR(4),
+#if MR > 4
+    NN_PAIR(5), NN_PAIR(6),
+#endif
+#if MR > 6
+    NN_PAIR(7), NN_PAIR(8), NN_PAIR(9), NN_PAIR(10), NN_PAIR(11), NN_PAIR(12), NN_PAIR(13), NN_PAIR(14),
+#endif
+};
+static const micro_fn tn_table[MR][2] = {
+    TN_PAIR(1), TN_PAIR(2), TN_PAIR(3), TN_PAIR(4),
+#if MR > 4
+    TN_PAIR(5), TN_PAIR(6),
+#endif
+#if MR > 6
+    TN_PAIR(7), TN_PAIR(8), TN_PAIR(9), TN_PAIR(10), TN_PAIR(11), TN_PAIR(12), TN_PAIR(13), TN_PAIR(14),
+#endif
+};
+
+/* One panel of n <= NR columns: all m rows, in blocks of nearly equal height. a_row: step of a between rows.
+ */
+ALWAYS void panel(const micro_fn table[MR][2], int64_t m, int64_t n, int64_t k, const float *a, int64_t a_row,
+                  int64_t lda, const float *b, int64_t ldb, const float *init, int64_t init_ld, float *c,
+                  int64_t ldc) {
+    const int64_t blocks = (m + MR - 1) / MR, low = m / blocks, high = m % blocks;
+    const int nv = n > VL ? 1 : 0;
+    for (int64_t i = 0, at = 0; i < blocks; i++) {
+        const int64_t rows = low + (i < high ? 1 : 0);
+        const float *from = init ? init + at * init_ld : NULL;
+        const micro_fn run = table[rows - 1][nv];
+        if (n % VL == 0) {
+            run(k, a + at * a_row, lda, b, ldb, from, init_ld, c + at * ldc, ldc);
+        } else { /* columns past n must not be touched: go through a full-width copy */
+            float full[MR * NR] = {0};
+            for (int64_t r = 0; from && r < rows; r++)
+                for (int64_t col = 0; col < n; col++) full[r * NR + col] = from[r * init_ld + col];
+            run(k, a + at * a_row, lda, b, ldb, full, NR, full, NR);
+            for (int64_t r = 0; r < rows; r++)
+                for (int64_t col = 0; col < n; col++) c[(at + r) * ldc + col] = full[r * NR + col];
+        }
+        at += rows;
+    }
+}
+
+static void gemm_nn(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b,
+                    const float *init, int64_t init_ld, float *c, int64_t ldc) {
+    for (int64_t d = 0; d < k; d += DEPTH_BLOCK) {
+        const int64_t depth = min_i64(DEPTH_BLOCK, k - d);
+        const float *from = d ? c : init;
+        const int64_t from_ld = d ? ldc : init_ld;
+        for (int64_t j = 0; j < n; j += NR)
+            panel(nn_table, m, min_i64(NR, n - j), depth, a + d, lda, lda, b + j * k + d * NR, NR,
+                  from ? from + j : NULL, from_ld, c + j, ldc);
+    }
+}
+
+static void gemm_tn(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb,
+                    const float *init, int64_t init_ld, float *c, int64_t ldc) {
+    for (int64_t j = 0; j < n; j += NR)
+        panel(tn_table, m, min_i64(NR, n - j), k, a, 1, lda, b + j, ldb, init ? init + j : NULL, init_ld,
+              c + j, ldc);
+}
+
+static void mul_add(int64_t n, const float *a, const float *b, float *y) {
+    int64_t i = 0;
+    for (; i + VL <= n; i += VL) v_store(y + i, v_fma(v_load(a + i), v_load(b + i), v_load(y + i)));
+    for (; i < n; i++) y[i] += a[i] * b[i];
+}
+
+#undef DEPTH_BLOCK

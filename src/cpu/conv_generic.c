@@ -1,0 +1,56 @@
+/* Convolution loops in plain C vectors of four floats: any processor. Also picks the table to use. */
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include "conv_simd.h"
+#include "kernels_conv.h"
+
+typedef float vf __attribute__((vector_size(16)));
+enum { VL = 4 };
+#define MR 4
+
+static inline vf v_load(const float *p) {
+    vf v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+static inline void v_store(float *p, vf v) {
+    memcpy(p, &v, sizeof v);
+}
+static inline vf v_set1(float x) {
+    return (vf){x, x, x, x};
+}
+static inline vf v_zero(void) {
+    return (vf){0};
+}
+static inline vf v_fma(vf a, vf b, vf c) {
+    return a * b + c;
+}
+
+#include "conv_gemm_inner.h"
+
+const dt_cpu_simd dt_cpu_simd_generic = {.name = "generic",
+                                         .lanes = VL,
+                                         .nr = NR,
+                                         .mr = MR,
+                                         .gather = gather,
+                                         .gemm_nn = gemm_nn,
+                                         .gemm_tn = gemm_tn,
+                                         .mul_add = mul_add};
+
+const dt_cpu_simd *dt_cpu_simd_get(void) {
+#if defined(__x86_64__)
+    const char *most = getenv("DT_CPU_ISA");
+    const bool no_avx512 = most && strcmp(most, "avx512") != 0;
+    const bool no_avx2 = no_avx512 && strcmp(most, "avx2") != 0;
+    if (!no_avx512 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw"))
+        return &dt_cpu_simd_avx512;
+    if (!no_avx2 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return &dt_cpu_simd_avx2;
+#endif
+    return &dt_cpu_simd_generic;
+}
+
+const char *dt_cpu_conv_isa(void) {
+    return dt_cpu_simd_get()->name;
+}

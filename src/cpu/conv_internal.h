@@ -1,0 +1,35 @@
+/* What the convolution algorithms share: each fills its part of a plan and runs it. Private to conv*.c. */
+#ifndef DT_CPU_CONV_INTERNAL_H
+#define DT_CPU_CONV_INTERNAL_H
+
+#include "conv_simd.h"
+#include "kernels_conv.h"
+
+static inline int64_t dt_i64_min(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+static inline int64_t dt_i64_max(int64_t a, int64_t b) {
+    return a > b ? a : b;
+}
+static inline int64_t dt_i64_ceil_div(int64_t a, int64_t b) {
+    return (a + b - 1) / b;
+}
+static inline int64_t dt_i64_round_up(int64_t a, int64_t b) {
+    return dt_i64_ceil_div(a, b) * b;
+}
+
+/* Floats between rows of a scratch matrix of n columns: whole cache lines, an odd number of them, so that
+ * equal columns of neighbouring rows do not fall on the same cache set. */
+static inline int64_t dt_cpu_pitch(int64_t n) {
+    return (dt_i64_ceil_div(n, 16) | 1) * 16;
+}
+
+/* Each sets tile, shared_bytes and thread_bytes; dims, kind, algo and threads are set. */
+void dt_cpu_conv_gemm_plan(dt_cpu_conv_plan *plan);
+void dt_cpu_conv_gemm_run(const dt_cpu_conv_plan *plan, const dt_cpu_conv_args *args);
+void dt_cpu_conv_gemm_wgrad(const dt_cpu_conv_plan *plan, const dt_cpu_conv_args *args);
+
+void dt_cpu_conv_depthwise_plan(dt_cpu_conv_plan *plan);
+void dt_cpu_conv_depthwise_run(const dt_cpu_conv_plan *plan, const dt_cpu_conv_args *args);
+
+#endif

@@ -1,0 +1,50 @@
+/* The inner loops of convolution, once per instruction set; private to conv_*.c, gemm.c and dense.c.
+ *
+ * conv_avx512.c, conv_avx2.c and conv_generic.c each define the vector type and include conv_gemm_inner.h and
+ * conv_winograd_inner.h, which hold the loops; dt_cpu_simd_get picks one table at run time. */
+#ifndef DT_CPU_CONV_SIMD_H
+#define DT_CPU_CONV_SIMD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Rows of an implicit matrix: row (n, i, j) holds, tap by tap, `c` channels of the source pixels
+ * (i*stride_h + off_h + th*dil_h, j*stride_w + off_w + tw*dil_w); pixels outside the image are 0.
+ * Source: [n, src_h, src_w, src_c], channels c0 .. c0+c. Columns: taps_h * taps_w * c. */
+typedef struct dt_cpu_gather {
+    int64_t src_h, src_w, src_c, c0, c;
+    int64_t out_h, out_w;
+    int64_t stride_h, stride_w, off_h, off_w, dil_h, dil_w, taps_h, taps_w;
+} dt_cpu_gather;
+
+typedef struct dt_cpu_simd {
+    const char *name;
+    int64_t lanes; /* floats in a vector */
+    int64_t nr;    /* width of a packed panel: two vectors */
+    int64_t mr;    /* rows of a full register block */
+
+    /* Copies columns [col0, col1) of rows [row0, row0 + n_row) to dst[row * pitch + col - col0]. */
+    void (*gather)(const dt_cpu_gather *g, const float *src, int64_t row0, int64_t n_row, int64_t col0,
+                   int64_t col1, float *dst, int64_t pitch);
+    /* c[m,n] = init + a[m,k] b[k,n]. b: panels [ceil(n/nr)][k][nr]. init: NULL is 0; row i is init +
+     * i*init_ld, so init_ld = 0 adds a bias and init = c accumulates. */
+    void (*gemm_nn)(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b,
+                    const float *init, int64_t init_ld, float *c, int64_t ldc);
+    /* c[m,n] = init + a^T b for a [k,m], b [k,n] row-major. Rows of b are read up to n rounded up to lanes.
+     */
+    void (*gemm_tn)(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb,
+                    const float *init, int64_t init_ld, float *c, int64_t ldc);
+    /* y[i] += a[i] * b[i] */
+    void (*mul_add)(int64_t n, const float *a, const float *b, float *y);
+} dt_cpu_simd;
+
+extern const dt_cpu_simd dt_cpu_simd_generic;
+#if defined(__x86_64__)
+extern const dt_cpu_simd dt_cpu_simd_avx2;
+extern const dt_cpu_simd dt_cpu_simd_avx512;
+#endif
+
+/* The widest one this processor runs; DT_CPU_ISA in the environment (avx512, avx2, generic) asks for less. */
+const dt_cpu_simd *dt_cpu_simd_get(void);
+
+#endif
