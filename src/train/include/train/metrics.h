@@ -1,6 +1,11 @@
-/* What a run tells: progress line, metrics.jsonl, TensorBoard events, plot. Used by rank 0 only. */
+/* What a run tells: progress line, metrics.jsonl, TensorBoard events, plot. Used by rank 0 only.
+ *
+ * Nothing here may stop a training run: after dt_metrics_open, a failing disk is noted once on the console and tried
+ * again later, and the calls return DT_OK. Records are kept in memory and written about once a second. */
 #ifndef DT_TRAIN_METRICS_H
 #define DT_TRAIN_METRICS_H
+
+#include <stdio.h>
 
 #include "core/status.h"
 #include "core/types.h"
@@ -10,9 +15,11 @@ typedef struct dt_metrics dt_metrics;
 typedef struct dt_metrics_options {
     const char *out_dir;     /* holds metrics.jsonl, events.out.tfevents.*, curves.svg */
     bool tensorboard;
-    int64_t resume_step;     /* entries of steps >= this are cut off first, so each step stands once */
+    int64_t resume_step;     /* steps already done. Records of later steps, and damaged lines, are cut from an
+                                existing metrics.jsonl, so each step stands once; 0: starts a new file */
     int64_t total_steps, steps_per_epoch, log_every;
-    bool live;               /* stderr is a terminal: one line rewritten; else a line every log_every steps */
+    bool live;               /* `console` is a terminal: one line rewritten; else a line every log_every steps */
+    FILE *console;           /* not owned; NULL: stderr */
 } dt_metrics_options;
 
 typedef struct dt_train_record {
@@ -32,17 +39,19 @@ typedef struct dt_eval_record {
     bool ema;
 } dt_eval_record;
 
+/* All strings of `o` are copied. DT_ERR_IO where out_dir cannot be written. */
 dt_status dt_metrics_open(const dt_metrics_options *o, dt_metrics **out);
 dt_status dt_metrics_train(dt_metrics *m, const dt_train_record *r);
 dt_status dt_metrics_eval(dt_metrics *m, const dt_eval_record *r);
-/* A line of text that does not break the live line ("saved checkpoint ..."). */
+/* A line of text (without the newline) that does not break the live line ("saved checkpoint ..."). */
 void dt_metrics_note(dt_metrics *m, const char *fmt, ...) DT_PRINTF(2, 3);
 /* Makes all records durable (fsync of metrics.jsonl); called before a checkpoint is published. */
 dt_status dt_metrics_flush(dt_metrics *m);
 /* Writes curves.svg from metrics.jsonl (loss and accuracy over steps), closes everything. Accepts NULL. */
 dt_status dt_metrics_close(dt_metrics *m);
 
-/* The plot alone: reads a metrics.jsonl, writes an SVG. */
+/* The plot alone: reads a metrics.jsonl, writes an SVG. Lines that are no records are passed over; none at all
+ * gives empty axes. DT_ERR_IO where the one cannot be read or the other not be written. */
 dt_status dt_plot_curves(const char *metrics_path, const char *svg_path);
 
 #endif

@@ -1,0 +1,218 @@
+/* metrics.jsonl, and the hand-out of each record to console and TensorBoard. Formats and cuts; buffering is
+ * in metrics_append.c, the progress line in metrics_console.c. */
+#include "train/metrics.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <jansson.h>
+
+#include "metrics_append.h"
+#include "metrics_console.h"
+#include "tfevents.h"
+
+enum { PATH_BYTES = 4096 };
+
+struct dt_metrics {
+    dt_append jsonl;
+    dt_tfevents *events; /* NULL: off */
+    dt_console console;
+    bool failed; /* a write failure was noted */
+    char jsonl_path[PATH_BYTES], svg_path[PATH_BYTES];
+};
+
+/* Digits that tell any two float32 values apart, with some to spare for means. */
+static const size_t json_flags = JSON_REAL_PRECISION(10) | JSON_PRESERVE_ORDER;
+
+static dt_status join_path(char out[PATH_BYTES], const char *dir, const char *name) {
+    int n = snprintf(out, PATH_BYTES, "%s/%s", dir, name);
+    if (n < 0 || n >= PATH_BYTES) return dt_fail(DT_ERR_IO, "%.60s...: path too long", dir);
+    return DT_OK;
+}
+
+/* A whole line that is a record of a step up to resume_step. */
+static bool keeps_line(const char *line, size_t size, int64_t resume_step) {
+    if (size == 0 || line[size - 1] != '\n') return false;
+    json_t *record = json_loadb(line, size, 0, NULL);
+    const json_t *step = json_object_get(record, "step");
+    bool keeps = json_is_integer(step) && json_integer_value(step) <= resume_step;
+    json_decref(record);
+    return keeps;
+}
+
+/* Copies the lines to keep; *cut tells whether any is left out. */
+static dt_status copy_kept(FILE *in, FILE *out, const char *path, int64_t resume_step, bool *cut) {
+    char *line = NULL;
+    size_t room = 0;
+    dt_status status = DT_OK;
+    *cut = false;
+    for (ssize_t n = getline(&line, &room, in); n > 0; n = getline(&line, &room, in)) {
+        if (!keeps_line(line, (size_t)n, resume_step))
+            *cut = true;
+        else if (fwrite(line, 1, (size_t)n, out) != (size_t)n)
+            break;
+    }
+    free(line);
+    if (ferror(in)) status = dt_fail(DT_ERR_IO, "%s: cannot be read", path);
+    if (ferror(out) || fflush(out) != 0 || fsync(fileno(out)) != 0)
+        status = dt_fail(DT_ERR_IO, "%s.tmp: cannot be written: %s", path, strerror(errno));
+    return status;
+}
+
+/* The old file stands until the shortened copy has replaced it. */
+static dt_status cut_records(const char *path, int64_t resume_step) {
+    dt_status status = DT_OK;
+    bool cut = false;
+    FILE *out = NULL;
+    char copy[PATH_BYTES + 8];
+    snprintf(copy, sizeof copy, "%s.tmp", path);
+    FILE *in = fopen(path, "rb");
+    if (!in && errno == ENOENT) return DT_OK;
+    if (!in) return dt_fail(DT_ERR_IO, "%s: cannot be opened: %s", path, strerror(errno));
+    if (resume_step <= 0) {
+        fclose(in);
+        if (truncate(path, 0) != 0)
+            return dt_fail(DT_ERR_IO, "%s: cannot be emptied: %s", path, strerror(errno));
+        return DT_OK;
+    }
+    out = fopen(copy, "wb");
+    if (!out) {
+        status = dt_fail(DT_ERR_IO, "%s: cannot be opened: %s", copy, strerror(errno));
+        goto done;
+    }
+    DT_TRY_GOTO(status, copy_kept(in, out, path, resume_step, &cut), done);
+    if (cut && rename(copy, path) != 0)
+        status = dt_fail(DT_ERR_IO, "%s: cannot be replaced: %s", path, strerror(errno));
+done:
+    fclose(in);
+    if (out) fclose(out);
+    if (out && (!cut || status != DT_OK)) unlink(copy);
+    return status;
+}
+
+dt_status dt_metrics_open(const dt_metrics_options *o, dt_metrics **out) {
+    *out = NULL;
+    dt_status status = DT_OK;
+    dt_metrics *m = calloc(1, sizeof *m);
+    if (!m) return dt_fail(DT_ERR_MEMORY, "out of memory for the metrics");
+    m->jsonl.fd = -1;
+    dt_console_init(&m->console, o);
+    DT_TRY_GOTO(status, join_path(m->jsonl_path, o->out_dir, "metrics.jsonl"), done);
+    DT_TRY_GOTO(status, join_path(m->svg_path, o->out_dir, "curves.svg"), done);
+    DT_TRY_GOTO(status, cut_records(m->jsonl_path, o->resume_step), done);
+    DT_TRY_GOTO(status, dt_append_open(&m->jsonl, m->jsonl_path, false), done);
+    int64_t first_step = o->resume_step > 0 ? o->resume_step + 1 : 0;
+    if (o->tensorboard) DT_TRY_GOTO(status, dt_tfevents_open(o->out_dir, first_step, &m->events), done);
+done:
+    if (status == DT_OK) {
+        *out = m;
+    } else {
+        dt_append_close(&m->jsonl);
+        free(m);
+    }
+    return status;
+}
+
+/* Says a write failure once; the run goes on. */
+static void note_failure(dt_metrics *m, dt_status status, const char *what) {
+    if (status == DT_OK || m->failed) return;
+    m->failed = true;
+    dt_metrics_note(m, "warning: %s: %s (training goes on; records may be missing)", what, dt_error_text());
+}
+
+/* JSON knows neither NaN nor infinity. */
+static json_t *number(double x) {
+    return isfinite(x) ? json_real(x) : json_null();
+}
+
+/* Takes the record. */
+static void append_json(dt_metrics *m, json_t *record) {
+    dt_status status = DT_OK;
+    char *line = record ? json_dumps(record, json_flags) : NULL;
+    json_decref(record);
+    if (line) {
+        size_t n = strlen(line);
+        line[n] = '\n'; /* in the place of the terminator: the file has lines, not strings */
+        status = dt_append_record(&m->jsonl, line, n + 1);
+        free(line);
+    } else {
+        status = dt_fail(DT_ERR_MEMORY, "out of memory for a record");
+    }
+    note_failure(m, status, "metrics.jsonl");
+}
+
+dt_status dt_metrics_train(dt_metrics *m, const dt_train_record *r) {
+    if (!m) return DT_OK;
+    append_json(m, json_pack("{s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b}", "kind", "train",
+                             "step", (json_int_t)r->step, "epoch", number(r->epoch), "loss", number(r->loss),
+                             "top1", number(r->top1), "lr", number(r->lr), "grad_norm", number(r->grad_norm),
+                             "samples_per_s", number(r->samples_per_s), "step_ms", number(r->step_ms),
+                             "data_wait", number(r->data_wait), "skipped", (int)r->skipped));
+    if (m->events) {
+        const dt_tfscalar scalars[] = {
+            {"train/loss", r->loss},
+            {"train/top1", r->top1},
+            {"train/lr", r->lr},
+            {"train/grad_norm", r->grad_norm},
+            {"train/epoch", r->epoch},
+            {"speed/samples_per_s", r->samples_per_s},
+            {"speed/data_wait", r->data_wait},
+        };
+        int n = (int)(sizeof scalars / sizeof scalars[0]);
+        note_failure(m, dt_tfevents_write(m->events, r->step, n, scalars), "TensorBoard events");
+    }
+    dt_console_step(&m->console, r);
+    return DT_OK;
+}
+
+dt_status dt_metrics_eval(dt_metrics *m, const dt_eval_record *r) {
+    if (!m) return DT_OK;
+    append_json(m, json_pack("{s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:b}", "kind", "eval", "step",
+                             (json_int_t)r->step, "epoch", number(r->epoch), "loss", number(r->loss), "top1",
+                             number(r->top1), "top5", number(r->top5), "lr", number(r->lr), "samples_per_s",
+                             number(r->samples_per_s), "n_samples", (json_int_t)r->n_samples, "ema",
+                             (int)r->ema));
+    if (m->events) {
+        const dt_tfscalar scalars[] = {
+            {"eval/loss", r->loss}, {"eval/top1", r->top1}, {"eval/top5", r->top5}};
+        int n = (int)(sizeof scalars / sizeof scalars[0]);
+        note_failure(m, dt_tfevents_write(m->events, r->step, n, scalars), "TensorBoard events");
+    }
+    dt_metrics_note(
+        m, "evaluation at step %lld, epoch %.4g: loss %.4f, top-1 %.2f %%, top-5 %.2f %%%s (%lld samples)",
+        (long long)r->step, r->epoch, r->loss, 100 * r->top1, 100 * r->top5,
+        r->ema ? ", averaged weights" : "", (long long)r->n_samples);
+    return DT_OK;
+}
+
+void dt_metrics_note(dt_metrics *m, const char *fmt, ...) {
+    if (!m) return;
+    char text[1024];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    dt_console_note(&m->console, text);
+}
+
+dt_status dt_metrics_flush(dt_metrics *m) {
+    if (!m) return DT_OK;
+    note_failure(m, dt_append_flush(&m->jsonl, true), "metrics.jsonl");
+    if (m->events) note_failure(m, dt_tfevents_flush(m->events, false), "TensorBoard events");
+    return DT_OK;
+}
+
+dt_status dt_metrics_close(dt_metrics *m) {
+    if (!m) return DT_OK;
+    dt_console_end(&m->console);
+    dt_metrics_flush(m);
+    dt_append_close(&m->jsonl);
+    note_failure(m, dt_plot_curves(m->jsonl_path, m->svg_path), "curves.svg");
+    dt_tfevents_close(m->events);
+    free(m);
+    return DT_OK;
+}

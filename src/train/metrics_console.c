@@ -1,0 +1,192 @@
+/* Progress on the console. Numbers are means over the steps since the line was last shown. */
+#include "metrics_console.h"
+
+#include <math.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+enum { COLUMNS_DEFAULT = 80, COLUMNS_MAX = 240, PART_MAX = 64, BAR_MAX = 30, BAR_MIN = 10 };
+static const double redraw_every_s = 0.1;
+
+typedef enum part_kind {
+    PART_EPOCH = 0,
+    PART_STEP,
+    PART_LOSS,
+    PART_TOP1,
+    PART_LR,
+    PART_SPEED,
+    PART_ETA,
+    PART_WAIT,
+    PART_COUNT
+} part_kind;
+
+/* The order in which parts give way on a narrow terminal. */
+static const part_kind drop_order[] = {PART_WAIT, PART_LR,   PART_SPEED, PART_EPOCH,
+                                       PART_ETA,  PART_TOP1, PART_STEP};
+
+void dt_console_init(dt_console *c, const dt_metrics_options *o) {
+    double now = dt_time_s();
+    *c = (dt_console){.out = o->console ? o->console : stderr,
+                      .live = o->live,
+                      .total_steps = o->total_steps,
+                      .steps_per_epoch = o->steps_per_epoch,
+                      .log_every = o->log_every > 0 ? o->log_every : 1,
+                      .first_step = o->resume_step,
+                      .started_at = now,
+                      .shown_at = now - 1};
+}
+
+static void format_duration(double s, char out[24]) {
+    if (!(s >= 0) || s > 3.6e8) {
+        strcpy(out, "-");
+        return;
+    }
+    long long t = (long long)(s + 0.5);
+    if (t >= 360000)
+        snprintf(out, 24, "%lldd%lldh", t / 86400, t / 3600 % 24);
+    else if (t >= 3600)
+        snprintf(out, 24, "%lld:%02lld:%02lld", t / 3600, t / 60 % 60, t % 60);
+    else
+        snprintf(out, 24, "%lld:%02lld", t / 60, t % 60);
+}
+
+/* 987, 12.3k, 1.23M: at most five characters. */
+static void format_count(double x, char out[24]) {
+    if (!isfinite(x) || x < 0)
+        strcpy(out, "-");
+    else if (x < 9999.5)
+        snprintf(out, 24, "%.0f", x);
+    else if (x < 999.5e3)
+        snprintf(out, 24, x < 99.95e3 ? "%.1fk" : "%.0fk", x / 1e3);
+    else
+        snprintf(out, 24, "%.2fM", x / 1e6);
+}
+
+static void format_parts(const dt_console *c, bool labels, char part[PART_COUNT][PART_MAX]) {
+    const dt_train_record *r = &c->last;
+    double n = c->n_shown > 0 ? (double)c->n_shown : 1;
+    double n_finite = (double)c->n_finite;
+    double epochs = c->steps_per_epoch > 0 ? (double)c->total_steps / (double)c->steps_per_epoch : 0;
+    char eta[24], speed[24];
+    double done = (double)(r->step - c->first_step);
+    double elapsed_s = dt_time_s() - c->started_at;
+    format_duration(done > 0 ? elapsed_s / done * (double)(c->total_steps - r->step) : NAN, eta);
+    format_count(c->samples_per_s_sum / n, speed);
+
+    snprintf(part[PART_EPOCH], PART_MAX, labels ? "epoch %.2f/%.4g" : "ep %.2f/%.4g", r->epoch, epochs);
+    snprintf(part[PART_STEP], PART_MAX, labels ? "step %lld/%lld" : "%lld/%lld", (long long)r->step,
+             (long long)c->total_steps);
+    if (n_finite > 0) {
+        snprintf(part[PART_LOSS], PART_MAX, "loss %.4g", c->loss_sum / n_finite);
+        snprintf(part[PART_TOP1], PART_MAX, labels ? "accuracy %.2f%%" : "acc %.1f%%",
+                 100 * c->top1_sum / n_finite);
+    } else {
+        strcpy(part[PART_LOSS], "loss not finite");
+        part[PART_TOP1][0] = '\0';
+    }
+    snprintf(part[PART_LR], PART_MAX, "lr %.3g", r->lr);
+    snprintf(part[PART_SPEED], PART_MAX, labels ? "%s images/s" : "%s/s", speed);
+    snprintf(part[PART_ETA], PART_MAX, "ETA %s", eta);
+    snprintf(part[PART_WAIT], PART_MAX, labels ? "data wait %.0f%%" : "wait %.0f%%",
+             100 * c->data_wait_sum / n);
+}
+
+static int joined_length(char part[PART_COUNT][PART_MAX], int separator) {
+    int n = 0;
+    for (int i = 0; i < PART_COUNT; i++)
+        if (part[i][0]) n += (int)strlen(part[i]) + (n > 0 ? separator : 0);
+    return n;
+}
+
+static void join(char part[PART_COUNT][PART_MAX], const char *separator, char *out, size_t size) {
+    size_t used = 0;
+    out[0] = '\0';
+    for (int i = 0; i < PART_COUNT && used < size; i++) {
+        if (!part[i][0]) continue;
+        int n = snprintf(out + used, size - used, "%s%s", used > 0 ? separator : "", part[i]);
+        if (n > 0) used += (size_t)n;
+    }
+}
+
+void dt_console_format(const dt_console *c, int columns, char *out, size_t size) {
+    char part[PART_COUNT][PART_MAX];
+    format_parts(c, true, part);
+    int n = joined_length(part, 2);
+    if (n <= columns) {
+        int bar = columns - n - 3 < BAR_MAX ? columns - n - 3 : BAR_MAX;
+        size_t used = 0;
+        if (c->live && bar >= BAR_MIN && c->total_steps > 0) {
+            int64_t filled = dt_min_i64(c->last.step * bar / c->total_steps, bar);
+            out[used++] = '[';
+            for (int i = 0; i < bar; i++) out[used++] = i < filled ? '=' : i == filled ? '>' : ' ';
+            out[used++] = ']';
+            out[used++] = ' ';
+        }
+        join(part, "  ", out + used, size - used);
+        return;
+    }
+    format_parts(c, false, part);
+    for (size_t i = 0; i < sizeof drop_order / sizeof drop_order[0]; i++) {
+        if (joined_length(part, 1) <= columns) break;
+        part[drop_order[i]][0] = '\0';
+    }
+    join(part, joined_length(part, 2) <= columns ? "  " : " ", out, size);
+    if (columns >= 0 && strlen(out) > (size_t)columns) out[columns] = '\0';
+}
+
+static int terminal_columns(FILE *out) {
+    struct winsize w;
+    if (ioctl(fileno(out), TIOCGWINSZ, &w) != 0 || w.ws_col == 0) return COLUMNS_DEFAULT;
+    return w.ws_col < COLUMNS_MAX ? w.ws_col : COLUMNS_MAX;
+}
+
+static void draw(dt_console *c) {
+    char line[COLUMNS_MAX + 1];
+    /* The last column stays free: some terminals wrap once it is written. */
+    dt_console_format(c, terminal_columns(c->out) - 1, line, sizeof line);
+    fprintf(c->out, "\r%s\x1b[K", line);
+    fflush(c->out);
+    c->line_shown = true;
+}
+
+void dt_console_step(dt_console *c, const dt_train_record *r) {
+    c->last = *r;
+    c->n_shown++;
+    if (isfinite(r->loss) && isfinite(r->top1)) {
+        c->loss_sum += r->loss;
+        c->top1_sum += r->top1;
+        c->n_finite++;
+    }
+    c->samples_per_s_sum += isfinite(r->samples_per_s) ? r->samples_per_s : 0;
+    c->data_wait_sum += isfinite(r->data_wait) ? r->data_wait : 0;
+
+    double now = dt_time_s();
+    bool last = r->step == c->total_steps;
+    if (c->live) {
+        if (now - c->shown_at < redraw_every_s && !last) return;
+        draw(c);
+    } else {
+        if (r->step % c->log_every != 0 && !last) return;
+        char line[COLUMNS_MAX + 1];
+        dt_console_format(c, COLUMNS_MAX, line, sizeof line);
+        fprintf(c->out, "%s\n", line);
+        fflush(c->out);
+    }
+    c->shown_at = now;
+    c->n_shown = c->n_finite = 0;
+    c->loss_sum = c->top1_sum = c->samples_per_s_sum = c->data_wait_sum = 0;
+}
+
+void dt_console_note(dt_console *c, const char *text) {
+    fprintf(c->out, "%s%s\n", c->line_shown ? "\r\x1b[K" : "", text);
+    fflush(c->out);
+    c->line_shown = false;
+    /* The progress line comes back with the next step that may draw. */
+    c->shown_at = 0;
+}
+
+void dt_console_end(dt_console *c) {
+    if (c->line_shown) fputc('\n', c->out);
+    fflush(c->out);
+    c->line_shown = false;
+}
