@@ -21,6 +21,11 @@ static const struct {
                                always_applies,
                                dt_cpu_conv_gemm_plan,
                                {dt_cpu_conv_gemm_run, dt_cpu_conv_gemm_run, dt_cpu_conv_gemm_wgrad}},
+    [DT_CPU_CONV_ALGO_WINOGRAD] = {"winograd",
+                                   dt_cpu_conv_winograd_applies,
+                                   dt_cpu_conv_winograd_plan,
+                                   {dt_cpu_conv_winograd_run, dt_cpu_conv_winograd_run,
+                                    dt_cpu_conv_winograd_wgrad}},
     [DT_CPU_CONV_ALGO_DEPTHWISE] = {"depthwise",
                                     depthwise_applies,
                                     dt_cpu_conv_depthwise_plan,
@@ -46,7 +51,7 @@ dt_status dt_cpu_conv_plan_algo(const dt_conv_dims *dims, dt_cpu_conv_kind kind,
         return dt_fail(DT_ERR_UNSUPPORTED,
                        "convolution %ldx%ldx%ldx%ld -> %ld channels is too large for the CPU", (long)d->n,
                        (long)d->h, (long)d->w, (long)d->c, (long)d->k);
-    if (!algo_table[algo].applies || !algo_table[algo].applies(d))
+    if (!algo_table[algo].applies(d))
         return dt_fail(DT_ERR_UNSUPPORTED, "this convolution algorithm does not fit the convolution");
     memset(out, 0, sizeof *out);
     out->dims = *dims;
@@ -65,6 +70,7 @@ dt_status dt_cpu_conv_plan_algo(const dt_conv_dims *dims, dt_cpu_conv_kind kind,
 dt_status dt_cpu_conv_plan_make(const dt_conv_dims *dims, dt_cpu_conv_kind kind, int32_t threads,
                                 dt_cpu_conv_plan *out) {
     dt_cpu_conv_algo algo = DT_CPU_CONV_ALGO_GEMM;
+    if (dt_cpu_conv_winograd_applies(dims)) algo = DT_CPU_CONV_ALGO_WINOGRAD;
     if (depthwise_applies(dims)) algo = DT_CPU_CONV_ALGO_DEPTHWISE;
     return dt_cpu_conv_plan_algo(dims, kind, algo, threads, out);
 }

@@ -25,8 +25,18 @@ static inline vf v_zero(void) {
 static inline vf v_fma(vf a, vf b, vf c) {
     return _mm512_fmadd_ps(a, b, c);
 }
+static inline vf v_add(vf a, vf b) {
+    return _mm512_add_ps(a, b);
+}
+static inline vf v_sub(vf a, vf b) {
+    return _mm512_sub_ps(a, b);
+}
+static inline vf v_mul(vf a, vf b) {
+    return _mm512_mul_ps(a, b);
+}
 
 #include "conv_gemm_inner.h"
+#include "conv_winograd_inner.h"
 
 const dt_cpu_simd dt_cpu_simd_avx512 = {.name = "avx512",
                                         .lanes = VL,
@@ -35,5 +45,10 @@ const dt_cpu_simd dt_cpu_simd_avx512 = {.name = "avx512",
                                         .gather = gather,
                                         .gemm_nn = gemm_nn,
                                         .gemm_tn = gemm_tn,
+                                        .winograd_input = winograd_input,
+                                        .winograd_grad = winograd_grad,
+                                        .winograd_output = winograd_output,
+                                        .winograd_dw = winograd_dw,
+                                        .winograd_filter = winograd_filter,
                                         .mul_add = mul_add};
 #endif

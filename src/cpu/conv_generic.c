@@ -26,8 +26,18 @@ static inline vf v_zero(void) {
 static inline vf v_fma(vf a, vf b, vf c) {
     return a * b + c;
 }
+static inline vf v_add(vf a, vf b) {
+    return a + b;
+}
+static inline vf v_sub(vf a, vf b) {
+    return a - b;
+}
+static inline vf v_mul(vf a, vf b) {
+    return a * b;
+}
 
 #include "conv_gemm_inner.h"
+#include "conv_winograd_inner.h"
 
 const dt_cpu_simd dt_cpu_simd_generic = {.name = "generic",
                                          .lanes = VL,
@@ -36,6 +46,11 @@ const dt_cpu_simd dt_cpu_simd_generic = {.name = "generic",
                                          .gather = gather,
                                          .gemm_nn = gemm_nn,
                                          .gemm_tn = gemm_tn,
+                                         .winograd_input = winograd_input,
+                                         .winograd_grad = winograd_grad,
+                                         .winograd_output = winograd_output,
+                                         .winograd_dw = winograd_dw,
+                                         .winograd_filter = winograd_filter,
                                          .mul_add = mul_add};
 
 const dt_cpu_simd *dt_cpu_simd_get(void) {

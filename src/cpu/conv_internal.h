@@ -29,6 +29,11 @@ void dt_cpu_conv_gemm_plan(dt_cpu_conv_plan *plan);
 void dt_cpu_conv_gemm_run(const dt_cpu_conv_plan *plan, const dt_cpu_conv_args *args);
 void dt_cpu_conv_gemm_wgrad(const dt_cpu_conv_plan *plan, const dt_cpu_conv_args *args);
 
+bool dt_cpu_conv_winograd_applies(const dt_conv_dims *dims);
+void dt_cpu_conv_winograd_plan(dt_cpu_conv_plan *plan);
+void dt_cpu_conv_winograd_run(const dt_cpu_conv_plan *plan, const dt_cpu_conv_args *args);
+void dt_cpu_conv_winograd_wgrad(const dt_cpu_conv_plan *plan, const dt_cpu_conv_args *args);
+
 void dt_cpu_conv_depthwise_plan(dt_cpu_conv_plan *plan);
 void dt_cpu_conv_depthwise_run(const dt_cpu_conv_plan *plan, const dt_cpu_conv_args *args);
 

@@ -34,6 +34,19 @@ typedef struct dt_cpu_simd {
      */
     void (*gemm_tn)(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb,
                     const float *init, int64_t init_ld, float *c, int64_t ldc);
+    /* Winograd F(4x4,3x3); value xi of the 36 of a tile is `step` floats after value xi - 1, `channels` is a
+     * multiple of lanes. Input: pixels (row-major) to values; grad: 4x4 pixels of dy likewise. */
+    void (*winograd_input)(const float *const pixel[36], int64_t channels, float *dst, int64_t step);
+    void (*winograd_grad)(const float *const pixel[16], int64_t channels, float *dst, int64_t step);
+    /* Values to the rows x cols (at most 4 x 4) pixels of an output tile. bias may be NULL. */
+    void (*winograd_output)(const float *src, int64_t step, int64_t channels, const float *bias, float *dst,
+                            int64_t row_step, int64_t col_step, int64_t rows, int64_t cols);
+    /* Sum of n_src sets of values to dst [3*3, channels]. */
+    void (*winograd_dw)(const float *const *src, int64_t n_src, int64_t step, int64_t channels, float *dst);
+    /* n_row vectors of weights; tap t of vector i is at g[t * tap_step + i * row_step] and its values go to
+     * dst[i * nr]. flip: the taps in reverse, as the gradient of the input wants. */
+    void (*winograd_filter)(const float *g, int64_t tap_step, int64_t row_step, bool flip, int64_t n_row,
+                            float *dst, int64_t step);
     /* y[i] += a[i] * b[i] */
     void (*mul_add)(int64_t n, const float *a, const float *b, float *y);
 } dt_cpu_simd;

@@ -1,0 +1,351 @@
+/* 3x3 convolutions of stride 1 by Winograd's F(4x4,3x3): a quarter of the multiplications.
+ *
+ * A tile of 4x4 outputs and its 6x6 inputs become 36 products per pair of channels, so each of the 36 values
+ * is one matrix product over tiles and channels. Two ways to order the work: "fused", where each thread takes
+ * blocks of tiles from input to output inside its L2 cache, and "phased", for many channels, where all
+ * threads first transform a chunk of tiles, then share the 36 products, then transform back: the weights are
+ * read once per chunk. */
+#include "conv_internal.h"
+
+#include <omp.h>
+#include <string.h>
+
+enum {
+    VALUES = 36,
+    TILE = 4,
+    FUSED_INPUT_BYTES = 1200 * 1024, /* transformed inputs of one fused block */
+    FUSED_SUM_BYTES = 1300 * 1024,   /* wgrad: sums that a thread keeps in its L2 */
+    FUSED_TILES_MIN = 28,
+    FUSED_TILES_MAX = 112,
+    PHASED_TILES = 128,
+    PARTS_MAX = 64 /* wgrad: sets of sums to add up */
+};
+
+/* Sizes of one convolution as the algorithm sees it: src -> dst images and channels. */
+typedef struct layout {
+    int64_t src_h, src_w, src_c, dst_h, dst_w, dst_c, pad_h, pad_w;
+    int64_t tiles_h, tiles_w, tiles; /* over the images of the batch */
+    int64_t nr, panels, panel_size;  /* weights: [36][panels][src_c][nr] */
+    int64_t pitch, step;             /* transformed src: [36] steps of [tile][pitch] */
+    int64_t out_pitch, out_step;     /* products: the same */
+    bool phased;
+} layout;
+
+bool dt_cpu_conv_winograd_applies(const dt_conv_dims *d) {
+    return d->r == 3 && d->s == 3 && d->stride_h == 1 && d->stride_w == 1 && d->dil_h == 1 && d->dil_w == 1 &&
+           d->groups == 1 && d->pad_h <= 2 && d->pad_w <= 2 && d->c % 16 == 0 && d->k % 16 == 0;
+}
+
+/* Floats between the 36 values: an odd number of cache lines, or all of them fall on the same sets. */
+static int64_t value_step(int64_t n) {
+    return dt_cpu_pitch(n);
+}
+
+static int64_t floats_bytes(int64_t n) {
+    return n * (int64_t)sizeof(float);
+}
+
+/* Everything but what follows from the number of tiles in a block. */
+static layout layout_sizes(const dt_cpu_conv_plan *plan) {
+    const dt_conv_dims *d = &plan->dims;
+    layout l = {.src_h = d->h,
+                .src_w = d->w,
+                .src_c = d->c,
+                .dst_h = d->p,
+                .dst_w = d->q,
+                .dst_c = d->k,
+                .pad_h = d->pad_h,
+                .pad_w = d->pad_w};
+    if (plan->kind == DT_CPU_CONV_DGRAD)
+        l = (layout){.src_h = d->p,
+                     .src_w = d->q,
+                     .src_c = d->k,
+                     .dst_h = d->h,
+                     .dst_w = d->w,
+                     .dst_c = d->c,
+                     .pad_h = 2 - d->pad_h,
+                     .pad_w = 2 - d->pad_w};
+    l.tiles_h = dt_i64_ceil_div(l.dst_h, TILE);
+    l.tiles_w = dt_i64_ceil_div(l.dst_w, TILE);
+    l.tiles = d->n * l.tiles_h * l.tiles_w;
+    l.nr = dt_cpu_simd_get()->nr;
+    l.panels = dt_i64_ceil_div(l.dst_c, l.nr);
+    l.panel_size = l.src_c * l.nr;
+    l.pitch = dt_cpu_pitch(l.src_c);
+    return l;
+}
+
+/* wgrad: threads that share the output channels; the others of the grid share the tiles. 0: phased. */
+static int64_t wgrad_across(const dt_cpu_conv_plan *plan) {
+    const int64_t sums = floats_bytes(VALUES * plan->dims.k * plan->dims.c);
+    for (int64_t across = 1; across <= plan->threads; across++)
+        if (plan->threads % across == 0 && plan->dims.k % (across * 16) == 0 &&
+            sums / across <= FUSED_SUM_BYTES)
+            return across;
+    return 0;
+}
+
+/* wgrad: threads that share the tiles. */
+static int64_t wgrad_along(const dt_cpu_conv_plan *plan, int64_t across) {
+    return dt_i64_min(PARTS_MAX, plan->threads / across);
+}
+
+static layout layout_get(const dt_cpu_conv_plan *plan) {
+    layout l = layout_sizes(plan);
+    l.step = value_step(plan->tile * l.pitch);
+    if (plan->kind == DT_CPU_CONV_WGRAD) {
+        const int64_t across = wgrad_across(plan);
+        l.phased = across == 0;
+        l.out_pitch = dt_cpu_pitch(l.phased ? l.dst_c : l.dst_c / across);
+    } else {
+        l.phased = floats_bytes(VALUES * FUSED_TILES_MIN * l.pitch) > FUSED_INPUT_BYTES;
+        l.out_pitch = l.phased ? dt_cpu_pitch(l.dst_c) : l.nr;
+    }
+    l.out_step = value_step(plan->tile * l.out_pitch);
+    return l;
+}
+
+void dt_cpu_conv_winograd_plan(dt_cpu_conv_plan *plan) {
+    layout l = layout_get(plan);
+    const int64_t zeros = dt_i64_max(l.src_c, l.dst_c);
+    const bool wgrad = plan->kind == DT_CPU_CONV_WGRAD;
+    const int64_t across = wgrad ? dt_i64_max(1, wgrad_across(plan)) : 1;
+    const int64_t workers = wgrad ? wgrad_along(plan, across) : plan->threads;
+    if (l.phased) {
+        plan->tile = dt_i64_min(PHASED_TILES, l.tiles);
+    } else { /* as many tiles as fit, in blocks of equal size, the same number for each thread */
+        const int64_t row = floats_bytes(VALUES * (wgrad ? l.pitch + l.out_pitch : l.pitch));
+        const int64_t most =
+            dt_i64_max(FUSED_TILES_MIN, dt_i64_min(FUSED_TILES_MAX, FUSED_INPUT_BYTES / row));
+        const int64_t blocks = dt_i64_round_up(dt_i64_ceil_div(l.tiles, most), workers);
+        plan->tile = dt_i64_ceil_div(l.tiles, blocks);
+    }
+    l = layout_get(plan);
+    const int64_t values = VALUES * (l.step + l.out_step);
+    const int64_t weights = wgrad ? 0 : VALUES * l.panels * l.panel_size;
+    const int64_t sums = wgrad ? VALUES * l.src_c * l.dst_c / across : 0;
+    plan->shared_bytes = floats_bytes(zeros + weights + (l.phased ? values + sums : 0));
+    plan->thread_bytes = l.phased ? 0 : floats_bytes(values + sums);
+}
+
+/* Addresses of a side x side window of an image [h, w, c]; `zeros` stands for pixels outside. */
+static void window_pixels(const float *image, int64_t h, int64_t w, int64_t c, int64_t h0, int64_t w0,
+                          int64_t side, const float *zeros, const float **pixel) {
+    for (int64_t i = 0; i < side; i++) {
+        const bool row_in = h0 + i >= 0 && h0 + i < h;
+        for (int64_t j = 0; j < side; j++) {
+            const bool in = row_in && w0 + j >= 0 && w0 + j < w;
+            pixel[i * side + j] = in ? image + ((h0 + i) * w + w0 + j) * c : zeros;
+        }
+    }
+}
+
+/* Position of a tile: image, and the output pixel of its corner. */
+static void tile_place(const layout *l, int64_t tile, int64_t *image, int64_t *h, int64_t *w) {
+    *image = tile / (l->tiles_h * l->tiles_w);
+    *h = tile / l->tiles_w % l->tiles_h * TILE;
+    *w = tile % l->tiles_w * TILE;
+}
+
+static void transform_input(const layout *l, const float *src, const float *zeros, int64_t tile, float *dst) {
+    const float *pixel[VALUES];
+    int64_t image, h, w;
+    tile_place(l, tile, &image, &h, &w);
+    window_pixels(src + image * l->src_h * l->src_w * l->src_c, l->src_h, l->src_w, l->src_c, h - l->pad_h,
+                  w - l->pad_w, TILE + 2, zeros, pixel);
+    dt_cpu_simd_get()->winograd_input(pixel, l->src_c, dst, l->step);
+}
+
+/* Channels [k0, k0 + n) of dy. */
+static void transform_grad(const layout *l, const float *dy, const float *zeros, int64_t tile, int64_t k0,
+                           int64_t n, float *dst) {
+    const float *pixel[TILE * TILE];
+    int64_t image, h, w;
+    tile_place(l, tile, &image, &h, &w);
+    window_pixels(dy + image * l->dst_h * l->dst_w * l->dst_c + k0, l->dst_h, l->dst_w, l->dst_c, h, w, TILE,
+                  zeros, pixel);
+    dt_cpu_simd_get()->winograd_grad(pixel, n, dst, l->out_step);
+}
+
+/* Channels [c0, c0 + n) of one output tile. */
+static void transform_output(const layout *l, const float *values, int64_t tile, int64_t c0, int64_t n,
+                             const float *bias, float *out) {
+    int64_t image, h, w;
+    tile_place(l, tile, &image, &h, &w);
+    float *dst = out + ((image * l->dst_h + h) * l->dst_w + w) * l->dst_c + c0;
+    dt_cpu_simd_get()->winograd_output(values, l->out_step, n, bias ? bias + c0 : NULL, dst,
+                                       l->dst_w * l->dst_c, l->dst_c, dt_i64_min(TILE, l->dst_h - h),
+                                       dt_i64_min(TILE, l->dst_w - w));
+}
+
+/* Weights of output panel `panel` and 16 source channels from c0, transformed. */
+static void transform_filter(const dt_cpu_conv_plan *plan, const layout *l, const float *w, int64_t panel,
+                             int64_t c0, float *weights) {
+    const dt_cpu_simd *simd = dt_cpu_simd_get();
+    const int64_t c = plan->dims.c, step = l->panels * l->panel_size,
+                  width = dt_i64_min(l->nr, l->dst_c - panel * l->nr);
+    float *dst = weights + panel * l->panel_size + c0 * l->nr;
+    for (int64_t at = 0; at < width; at += simd->lanes, dst += simd->lanes) {
+        const int64_t o = panel * l->nr + at;  /* first of the output channels of this vector */
+        if (plan->kind == DT_CPU_CONV_DGRAD) { /* w [source][tap][output] */
+            simd->winograd_filter(w + c0 * 9 * c + o, c, 9 * c, true, 16, dst, step);
+            continue;
+        }
+        float turned[9 * 16 * 16]; /* [tap][source][output] out of w [output][tap][source] */
+        for (int64_t i = 0; i < simd->lanes; i++)
+            for (int64_t tap = 0; tap < 9; tap++)
+                for (int64_t j = 0; j < 16; j++)
+                    turned[(tap * 16 + j) * simd->lanes + i] = w[((o + i) * 9 + tap) * c + c0 + j];
+        simd->winograd_filter(turned, 16 * simd->lanes, simd->lanes, false, 16, dst, step);
+    }
+}
+
+/* Tiles [t0, t1) from input to output, in the memory of one thread. */
+static void fused_block(const layout *l, const dt_cpu_conv_args *args, const float *src, const float *zeros,
+                        const float *weights, int64_t t0, int64_t t1, float *values) {
+    const dt_cpu_simd *simd = dt_cpu_simd_get();
+    float *products = values + VALUES * l->step;
+    for (int64_t t = t0; t < t1; t++) transform_input(l, src, zeros, t, values + (t - t0) * l->pitch);
+    for (int64_t panel = 0; panel < l->panels; panel++) {
+        const int64_t c0 = panel * l->nr, n = dt_i64_min(l->nr, l->dst_c - c0);
+        for (int64_t v = 0; v < VALUES; v++)
+            simd->gemm_nn(t1 - t0, n, l->src_c, values + v * l->step, l->pitch,
+                          weights + (v * l->panels + panel) * l->panel_size, NULL, 0,
+                          products + v * l->out_step, l->out_pitch);
+        for (int64_t t = t0; t < t1; t++)
+            transform_output(l, products + (t - t0) * l->out_pitch, t, c0, n, args->bias, args->out);
+    }
+}
+
+/* Columns of one of the 36 products a work item takes, so that there are a few items for each thread. */
+static int64_t columns_per_item(const dt_cpu_conv_plan *plan, int64_t columns, int64_t unit) {
+    const int64_t items = dt_i64_ceil_div(4 * plan->threads, VALUES);
+    return dt_i64_round_up(dt_i64_ceil_div(columns, items), unit);
+}
+
+/* All threads of a team: tiles [t0, t1). */
+static void phased_chunk(const dt_cpu_conv_plan *plan, const layout *l, const dt_cpu_conv_args *args,
+                         const float *src, const float *zeros, const float *weights, int64_t t0, int64_t t1,
+                         float *values) {
+    const dt_cpu_simd *simd = dt_cpu_simd_get();
+    float *products = values + VALUES * l->step;
+    const int64_t per = columns_per_item(plan, l->dst_c, l->nr);
+#pragma omp for schedule(static)
+    for (int64_t t = t0; t < t1; t++) transform_input(l, src, zeros, t, values + (t - t0) * l->pitch);
+#pragma omp for collapse(2) schedule(dynamic)
+    for (int64_t v = 0; v < VALUES; v++)
+        for (int64_t c0 = 0; c0 < l->dst_c; c0 += per)
+            simd->gemm_nn(t1 - t0, dt_i64_min(per, l->dst_c - c0), l->src_c, values + v * l->step, l->pitch,
+                          weights + v * l->panels * l->panel_size + c0 * l->src_c, NULL, 0,
+                          products + v * l->out_step + c0, l->out_pitch);
+#pragma omp for schedule(static)
+    for (int64_t t = t0; t < t1; t++)
+        transform_output(l, products + (t - t0) * l->out_pitch, t, 0, l->dst_c, args->bias, args->out);
+}
+
+void dt_cpu_conv_winograd_run(const dt_cpu_conv_plan *plan, const dt_cpu_conv_args *args) {
+    const layout l = layout_get(plan);
+    const float *src = plan->kind == DT_CPU_CONV_DGRAD ? args->dy : args->x;
+    float *zeros = args->workspace, *weights = zeros + dt_i64_max(l.src_c, l.dst_c);
+    float *values = weights + VALUES * l.panels * l.panel_size; /* phased */
+    char *parts = (char *)args->workspace + plan->shared_bytes;
+    memset(zeros, 0, (size_t)floats_bytes(dt_i64_max(l.src_c, l.dst_c)));
+#pragma omp parallel num_threads(plan->threads)
+    {
+#pragma omp for collapse(2) schedule(static)
+        for (int64_t panel = 0; panel < l.panels; panel++)
+            for (int64_t c0 = 0; c0 < l.src_c; c0 += 16)
+                transform_filter(plan, &l, args->w, panel, c0, weights);
+        if (l.phased) {
+            for (int64_t t0 = 0; t0 < l.tiles; t0 += plan->tile)
+                phased_chunk(plan, &l, args, src, zeros, weights, t0, dt_i64_min(t0 + plan->tile, l.tiles),
+                             values);
+        } else {
+            float *own = (float *)(void *)(parts + omp_get_thread_num() * plan->thread_bytes);
+#pragma omp for schedule(dynamic)
+            for (int64_t t0 = 0; t0 < l.tiles; t0 += plan->tile)
+                fused_block(&l, args, src, zeros, weights, t0, dt_i64_min(t0 + plan->tile, l.tiles), own);
+        }
+    }
+}
+
+/* One thread's share: output channels [k0, k0 + n), tiles [t0, t1). */
+static void fused_wgrad(const dt_cpu_conv_plan *plan, const layout *l, const dt_cpu_conv_args *args,
+                        const float *zeros, int64_t k0, int64_t n, int64_t t0, int64_t t1, float *values) {
+    const dt_cpu_simd *simd = dt_cpu_simd_get();
+    float *grads = values + VALUES * l->step, *sums = grads + VALUES * l->out_step;
+    memset(sums, 0, (size_t)floats_bytes(VALUES * n * l->src_c));
+    for (int64_t t = t0; t < t1; t += plan->tile) {
+        const int64_t end = dt_i64_min(t + plan->tile, t1);
+        for (int64_t i = t; i < end; i++) {
+            transform_input(l, args->x, zeros, i, values + (i - t) * l->pitch);
+            transform_grad(l, args->dy, zeros, i, k0, n, grads + (i - t) * l->out_pitch);
+        }
+        for (int64_t v = 0; v < VALUES; v++) {
+            float *sum = sums + v * n * l->src_c;
+            simd->gemm_tn(n, l->src_c, end - t, grads + v * l->out_step, l->out_pitch, values + v * l->step,
+                          l->pitch, sum, l->src_c, sum, l->src_c);
+        }
+    }
+}
+
+static void wgrad_fused_team(const dt_cpu_conv_plan *plan, const layout *l, const dt_cpu_conv_args *args,
+                             const float *zeros) {
+    char *parts = (char *)args->workspace + plan->shared_bytes;
+    const int64_t across = wgrad_across(plan), along = wgrad_along(plan, across), n = l->dst_c / across;
+#pragma omp for collapse(2) schedule(static, 1)
+    for (int64_t a = 0; a < across; a++)
+        for (int64_t b = 0; b < along; b++)
+            fused_wgrad(plan, l, args, zeros, a * n, n, l->tiles * b / along, l->tiles * (b + 1) / along,
+                        (float *)(void *)(parts + (a * along + b) * plan->thread_bytes));
+#pragma omp for schedule(static)
+    for (int64_t k = 0; k < l->dst_c; k++) {
+        const float *src[PARTS_MAX];
+        for (int64_t b = 0; b < along; b++)
+            src[b] = (const float *)(void *)(parts + (k / n * along + b) * plan->thread_bytes) +
+                     VALUES * (l->step + l->out_step) + k % n * l->src_c;
+        dt_cpu_simd_get()->winograd_dw(src, along, n * l->src_c, l->src_c, args->out + k * 9 * l->src_c);
+    }
+}
+
+static void wgrad_phased_team(const dt_cpu_conv_plan *plan, const layout *l, const dt_cpu_conv_args *args,
+                              const float *zeros, float *values) {
+    const dt_cpu_simd *simd = dt_cpu_simd_get();
+    float *grads = values + VALUES * l->step, *sums = grads + VALUES * l->out_step;
+    const int64_t per = columns_per_item(plan, l->dst_c, 16), size = l->dst_c * l->src_c;
+    for (int64_t t0 = 0; t0 < l->tiles; t0 += plan->tile) {
+        const int64_t t1 = dt_i64_min(t0 + plan->tile, l->tiles);
+#pragma omp for schedule(static)
+        for (int64_t t = t0; t < t1; t++) {
+            transform_input(l, args->x, zeros, t, values + (t - t0) * l->pitch);
+            transform_grad(l, args->dy, zeros, t, 0, l->dst_c, grads + (t - t0) * l->out_pitch);
+        }
+#pragma omp for collapse(2) schedule(dynamic)
+        for (int64_t v = 0; v < VALUES; v++)
+            for (int64_t k0 = 0; k0 < l->dst_c; k0 += per) {
+                float *sum = sums + v * size + k0 * l->src_c;
+                simd->gemm_tn(dt_i64_min(per, l->dst_c - k0), l->src_c, t1 - t0, grads + v * l->out_step + k0,
+                              l->out_pitch, values + v * l->step, l->pitch, t0 ? sum : NULL, l->src_c, sum,
+                              l->src_c);
+            }
+    }
+#pragma omp for schedule(static)
+    for (int64_t k = 0; k < l->dst_c; k++) {
+        const float *src = sums + k * l->src_c;
+        simd->winograd_dw(&src, 1, size, l->src_c, args->out + k * 9 * l->src_c);
+    }
+}
+
+void dt_cpu_conv_winograd_wgrad(const dt_cpu_conv_plan *plan, const dt_cpu_conv_args *args) {
+    const layout l = layout_get(plan);
+    float *zeros = args->workspace;
+    const int64_t n_zero = dt_i64_max(l.src_c, l.dst_c);
+    memset(zeros, 0, (size_t)floats_bytes(n_zero));
+#pragma omp parallel num_threads(plan->threads)
+    {
+        if (l.phased)
+            wgrad_phased_team(plan, &l, args, zeros, zeros + n_zero);
+        else
+            wgrad_fused_team(plan, &l, args, zeros);
+    }
+}
