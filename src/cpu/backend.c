@@ -129,7 +129,7 @@ static const lowering lowering_table[] = {
     [DT_OP_MAXPOOL] = {.run = dt_cpu_maxpool},
     [DT_OP_AVGPOOL] = {.run = dt_cpu_avgpool},
     [DT_OP_GLOBAL_AVGPOOL] = {.run = dt_cpu_global_avgpool},
-    [DT_OP_RESHAPE] = {.run = dt_cpu_copy},
+    [DT_OP_RESHAPE] = {.run = NULL}, /* a view: nothing to run */
     [DT_OP_DROPOUT] = {.run = dt_cpu_dropout},
     [DT_OP_XENT] = {.run = dt_cpu_xent},
     [DT_OP_BN_STATS] = {.run = dt_cpu_bn_stats, .n_sum = 2},
@@ -317,6 +317,11 @@ static dt_status event_pass(dt_backend *be, dt_event *event, dt_stream *stream) 
     return DT_OK;
 }
 
+static dt_status event_sync(dt_backend *be, dt_event *event) {
+    (void)be, (void)event;
+    return DT_OK;
+}
+
 static dt_status event_query(dt_backend *be, dt_event *event, bool *done) {
     (void)be, (void)event;
     *done = true;
@@ -354,6 +359,7 @@ dt_status dt_backend_cpu_create(const dt_backend_options *options, dt_backend **
     c->threads = dt_cpu_threads_setup(options);
     c->base = (dt_backend){.name = "cpu",
                            .align_bytes = ALIGN_BYTES,
+                           .host_threads = dt_cpu_threads_share(options),
                            .alloc = mem_alloc,
                            .free = mem_free,
                            .copy = mem_copy,
@@ -365,6 +371,7 @@ dt_status dt_backend_cpu_create(const dt_backend_options *options, dt_backend **
                            .event_destroy = event_destroy,
                            .event_record = event_pass,
                            .event_wait = event_pass,
+                           .event_sync = event_sync,
                            .event_query = event_query,
                            .supports = supports,
                            .fuse_gain = fuse_gain,

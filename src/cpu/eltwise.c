@@ -1,8 +1,6 @@
 /* Element-wise ops: relu, add, dropout and the relu gradient. One pass over memory each. */
 #include "kernels.h"
 
-#include <string.h>
-
 #include "core/rng.h"
 
 typedef void (*map_fn)(float *y, const float *a, const float *b, int64_t n);
@@ -21,11 +19,6 @@ DT_CPU_SIMD static void map_relu_bwd(float *y, const float *a, const float *b, i
 DT_CPU_SIMD static void map_add(float *y, const float *a, const float *b, int64_t n) {
 #pragma omp simd
     for (int64_t i = 0; i < n; i++) y[i] = a[i] + b[i];
-}
-
-static void map_copy(float *y, const float *a, const float *b, int64_t n) {
-    (void)b;
-    if (y != a) memcpy(y, a, (size_t)n * sizeof *y);
 }
 
 static dt_status map_run(const dt_cpu_node *d, map_fn fn) {
@@ -50,11 +43,6 @@ dt_status dt_cpu_relu_bwd(void *node, dt_stream *stream) {
 dt_status dt_cpu_add(void *node, dt_stream *stream) {
     (void)stream;
     return map_run(node, map_add);
-}
-
-dt_status dt_cpu_copy(void *node, dt_stream *stream) {
-    (void)stream;
-    return map_run(node, map_copy);
 }
 
 /* Element e takes word e % 4 of the draw with counter (step << 24 | micro, e / 4); it is kept when u >= p. */

@@ -87,7 +87,6 @@ dt_status dt_cpu_bias_grad(void *node, dt_stream *stream);
 dt_status dt_cpu_relu(void *node, dt_stream *stream);
 dt_status dt_cpu_relu_bwd(void *node, dt_stream *stream);
 dt_status dt_cpu_add(void *node, dt_stream *stream);
-dt_status dt_cpu_copy(void *node, dt_stream *stream);
 dt_status dt_cpu_dropout(void *node, dt_stream *stream); /* and its backward: the same map */
 /* pool.c */
 dt_status dt_cpu_maxpool(void *node, dt_stream *stream);
@@ -111,7 +110,9 @@ dt_status dt_cpu_axis_run(void *axis, dt_stream *stream);
 /* host.c: processor name, memory. */
 void dt_cpu_host_info(dt_device_info *out);
 
-/* threads.c: how many threads this rank computes with; at least 1. Makes OpenMP and OpenBLAS use as many. */
+/* threads.c: this rank's share of the host's cores; and how many threads it computes with, which is the share
+ * unless the options say otherwise. The latter makes OpenMP and OpenBLAS use as many. Both at least 1. */
+int32_t dt_cpu_threads_share(const dt_backend_options *options);
 int32_t dt_cpu_threads_setup(const dt_backend_options *options);
 
 #endif

@@ -43,20 +43,19 @@ static int64_t cap(int64_t value, int64_t limit) {
     return limit > 0 ? dt_min_i64(value, limit) : value;
 }
 
-int32_t dt_cpu_threads_setup(const dt_backend_options *options) {
+int32_t dt_cpu_threads_share(const dt_backend_options *options) {
     int64_t mine = dt_max_i64(mask_cores(0), 1);
-    int64_t ranks = dt_max_i64(options->local_world, 1);
-    int64_t threads = options->threads;
-    if (threads <= 0) {
-        /* The launcher's mask tells the cores of the job on this host, where it is wider than ours. */
-        int64_t host = cap(dt_max_i64(mine, mask_cores(getppid())), env_cores("SLURM_CPUS_ON_NODE"));
-        host = cap(host, quota_cores());
-        threads = dt_min_i64(mine, host / ranks);
-    }
-    threads = dt_min_i64(dt_max_i64(threads, 1), 1024);
+    /* The launcher's mask tells the cores of the job on this host, where it is wider than ours. */
+    int64_t host = cap(dt_max_i64(mine, mask_cores(getppid())), env_cores("SLURM_CPUS_ON_NODE"));
+    host = cap(host, quota_cores());
+    return (int32_t)dt_max_i64(dt_min_i64(mine, host / dt_max_i64(options->local_world, 1)), 1);
+}
+
+int32_t dt_cpu_threads_setup(const dt_backend_options *options) {
+    int32_t threads = options->threads > 0 ? options->threads : dt_cpu_threads_share(options);
     omp_set_dynamic(0);
     omp_set_max_active_levels(1);
-    omp_set_num_threads((int)threads);
-    openblas_set_num_threads((int)threads);
-    return (int32_t)threads;
+    omp_set_num_threads(threads);
+    openblas_set_num_threads(threads);
+    return threads;
 }
