@@ -101,6 +101,7 @@ struct dt_backend {
     const char *name; /* "cpu" or "cuda" */
     int64_t align_bytes;
     dt_device_info info;
+    int32_t host_threads; /* host threads this rank may use: its share of the cores */
 
     dt_status (*alloc)(dt_backend *be, dt_memkind kind, int64_t bytes, void **out);
     void (*free)(dt_backend *be, dt_memkind kind, void *ptr);
@@ -110,11 +111,12 @@ struct dt_backend {
 
     dt_status (*stream_create)(dt_backend *be, dt_stream **out);
     void (*stream_destroy)(dt_backend *be, dt_stream *stream);
-    dt_status (*stream_sync)(dt_backend *be, dt_stream *stream); /* the only call that waits on the device */
+    dt_status (*stream_sync)(dt_backend *be, dt_stream *stream); /* the host waits */
     dt_status (*event_create)(dt_backend *be, dt_event **out);
     void (*event_destroy)(dt_backend *be, dt_event *event);
     dt_status (*event_record)(dt_backend *be, dt_event *event, dt_stream *stream);
     dt_status (*event_wait)(dt_backend *be, dt_event *event, dt_stream *stream); /* stream waits for event */
+    dt_status (*event_sync)(dt_backend *be, dt_event *event);                    /* the host waits */
     dt_status (*event_query)(dt_backend *be, dt_event *event, bool *done);       /* does not block */
 
     bool (*supports)(dt_backend *be, dt_dtype compute); /* precision available */

@@ -26,6 +26,7 @@ typedef enum dt_metric {
     DT_METRIC_TOP5,
     DT_METRIC_SAMPLES, /* samples with a label (label >= 0) */
     DT_METRIC_STOP,    /* > 0: a rank asks to stop (signal) */
+    DT_METRIC_SAVE,        /* > 0: rank 0's clock asks for a checkpoint */
     DT_METRIC_SUMMED,
     DT_METRIC_GRAD_NORM = DT_METRIC_SUMMED, /* global L2 norm of the averaged gradient, before clipping */
     DT_METRIC_SKIPPED, /* 1: the update was skipped because the gradient was not finite */

@@ -1,0 +1,107 @@
+/* The command `dtrain`: finds the verb, starts the ranks, and is the only place that prints errors and exits.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "verbs.h"
+
+typedef struct verb_row {
+    const char *name;
+    dt_verb_fn *run;
+    bool ranks; /* starts MPI */
+    const char *usage, *help;
+} verb_row;
+
+static const verb_row verb_table[] = {
+    {"train", dt_verb_train, true, "CONFIG.toml [section.key=value ...]", "train (the verb may be left out)"},
+    {"eval", dt_verb_eval, true, "CONFIG.toml [section.key=value ...]",
+     "evaluate the newest or the named checkpoint"},
+    {"inspect", dt_verb_inspect, true, "CONFIG.toml [section.key=value ...]",
+     "model, memory plan, buckets; trains nothing"},
+    {"data", dt_verb_data, false, "import|info|verify ...", "make, show and check data sets"},
+    {"bench", dt_verb_bench, true, "step|op|comm|data ...", "measure"},
+    {"config", dt_verb_config, false, "[CONFIG.toml ...]",
+     "every key; with a file: the resolved configuration"},
+};
+enum { N_VERB = sizeof verb_table / sizeof verb_table[0] };
+
+static void print_help(FILE *out) {
+    fprintf(out, "dtrain %s: trains neural networks on one or many ranks\n\n", DT_VERSION);
+    fprintf(out, "  dtrain CONFIG.toml [section.key=value ...]     the same under mpirun -np N\n\n");
+    for (int i = 0; i < N_VERB; i++)
+        fprintf(out, "  dtrain %-8s %-38s %s\n", verb_table[i].name, verb_table[i].usage, verb_table[i].help);
+    fprintf(out, "  dtrain --help | --version\n\n");
+    fprintf(
+        out,
+        "exit codes: 0 done, 2 usage or configuration, 3 data, 4 no usable checkpoint, 5 loss not finite,\n"
+        "            6 peer lost, 85 stopped by a signal and saved, 1 anything else\n");
+}
+
+/* Ends with the code of `st`. When all ranks failed together one of them speaks; when only this one failed it
+ * speaks and takes the others down, who would wait for it. */
+static int finish(dt_comm *mpi, dt_status st) {
+    int code = dt_status_exit_code(st);
+    if (st == DT_OK || st == DT_STOPPED) {
+        fflush(stdout);
+        dt_comm_fini(mpi);
+        return code;
+    }
+    char text[4096];
+    snprintf(text, sizeof text, "%s", dt_error_text());
+    bool together = true;
+    if (mpi && mpi->world > 1) {
+        const dt_status mine = st;
+        mpi->timeout_s = 1;
+        together = dt_comm_agree(mpi, mine) == mine && strstr(dt_error_text(), text) != NULL;
+    }
+    fflush(stdout);
+    if (!together || !mpi || mpi->rank == 0) {
+        if (mpi && mpi->world > 1 && !together)
+            fprintf(stderr, "dtrain: rank %d (%s): %s\n", mpi->rank, mpi->host, text);
+        else
+            fprintf(stderr, "dtrain: %s\n", text);
+    }
+    fflush(stderr);
+    if (!together) mpi->abort(mpi, code);
+    dt_comm_fini(mpi);
+    return code;
+}
+
+static const verb_row *find_verb(const char *name) {
+    for (int i = 0; i < N_VERB; i++)
+        if (strcmp(verb_table[i].name, name) == 0) return &verb_table[i];
+    return NULL;
+}
+
+int main(int argc, char **argv) {
+    dt_app app = {.start_s = dt_time_s()};
+    if (argc < 2) {
+        print_help(stderr);
+        return 2;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+        print_help(stdout);
+        return fflush(stdout) == 0 ? 0 : 1;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        printf("dtrain %s\n", DT_VERSION);
+        return fflush(stdout) == 0 ? 0 : 1;
+    }
+    const verb_row *verb = find_verb(argv[1]);
+    int shift = verb ? 1 : 0;
+    if (!verb) {
+        size_t len = strlen(argv[1]);
+        if (len < 5 || strcmp(argv[1] + len - 5, ".toml") != 0) {
+            fprintf(stderr,
+                    "dtrain: \"%s\" is neither a verb nor a .toml file; dtrain --help lists the verbs\n",
+                    argv[1]);
+            return 2;
+        }
+        verb = find_verb("train");
+    }
+    dt_status st = verb->ranks ? dt_comm_init(&argc, &argv, &app.mpi) : DT_OK;
+    if (st == DT_OK) st = verb->run(&app, argc - shift, argv + shift);
+    return finish(app.mpi, st);
+}

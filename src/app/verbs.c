@@ -1,0 +1,99 @@
+/* Train, eval, inspect, config, bench: thin layers over src/train. */
+#include "verbs.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "train/bench.h"
+#include "train/trainer.h"
+
+const char *dt_app_option(int *argc, char **argv, const char *name) {
+    size_t len = strlen(name);
+    for (int i = 1; i < *argc; i++) {
+        if (strncmp(argv[i], "--", 2) != 0 || strncmp(argv[i] + 2, name, len) != 0) continue;
+        const char *value = NULL;
+        int n = 0;
+        if (argv[i][2 + len] == '=')
+            value = argv[i] + 3 + len, n = 1;
+        else if (argv[i][2 + len] == 0 && i + 1 < *argc)
+            value = argv[i + 1], n = 2;
+        if (!value) continue;
+        memmove(argv + i, argv + i + n, (size_t)(*argc - i - n) * sizeof *argv);
+        *argc -= n;
+        return value;
+    }
+    return NULL;
+}
+
+dt_status dt_app_count(int *argc, char **argv, const char *name, int64_t fallback, int64_t max,
+                       int64_t *out) {
+    const char *text = dt_app_option(argc, argv, name);
+    *out = fallback;
+    if (!text) return DT_OK;
+    char *end;
+    errno = 0;
+    long long v = strtoll(text, &end, 10);
+    if (errno || *end || end == text || v < 1 || v > max)
+        return dt_fail(DT_ERR_USAGE, "--%s %s: expected a whole number from 1 to %lld", name, text,
+                       (long long)max);
+    *out = v;
+    return DT_OK;
+}
+
+dt_status dt_app_config(int argc, char **argv, dt_config *c) {
+    dt_config_init(c);
+    if (argc < 2)
+        return dt_fail(DT_ERR_USAGE, "%s needs a configuration: dtrain %s CONFIG.toml", argv[0], argv[0]);
+    for (int i = 2; i < argc; i++)
+        if (!strchr(argv[i], '=') || argv[i][0] == '-')
+            return dt_fail(DT_ERR_USAGE, "\"%s\" is not of the form section.key=value", argv[i]);
+    return dt_config_load(c, argv[1], argc - 2, (const char *const *)(argv + 2));
+}
+
+/* The configuration on every rank, or the first rank's error. */
+static dt_status load_agreed(dt_app *app, int argc, char **argv, dt_config *c) {
+    return dt_comm_agree(app->mpi, dt_app_config(argc, argv, c));
+}
+
+dt_status dt_verb_train(dt_app *app, int argc, char **argv) {
+    dt_config c;
+    dt_status st = load_agreed(app, argc, argv, &c);
+    if (st == DT_OK) st = dt_trainer_run(&c, app->mpi, app->start_s);
+    dt_config_fini(&c);
+    return st;
+}
+
+dt_status dt_verb_eval(dt_app *app, int argc, char **argv) {
+    dt_config c;
+    dt_status st = load_agreed(app, argc, argv, &c);
+    if (st == DT_OK) st = dt_trainer_eval(&c, app->mpi);
+    dt_config_fini(&c);
+    return st;
+}
+
+dt_status dt_verb_inspect(dt_app *app, int argc, char **argv) {
+    dt_config c;
+    dt_status st = load_agreed(app, argc, argv, &c);
+    if (st == DT_OK) st = dt_inspect(&c, app->mpi, stdout);
+    dt_config_fini(&c);
+    return st;
+}
+
+dt_status dt_verb_config(dt_app *app, int argc, char **argv) {
+    (void)app;
+    if (argc < 2) {
+        dt_config_print_keys(stdout);
+        return DT_OK;
+    }
+    if (strcmp(argv[1], "--markdown") == 0) {
+        dt_config_print_markdown(stdout);
+        return DT_OK;
+    }
+    dt_config c;
+    dt_status st = dt_app_config(argc, argv, &c);
+    if (st == DT_OK) st = dt_config_write(&c, stdout);
+    dt_config_fini(&c);
+    return st;
+}

@@ -1,0 +1,261 @@
+/* Timing of steps, kernels and reductions through the same engine that trains. */
+#include "train/bench.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "core/model.h"
+#include "core/op.h"
+#include "core/rng.h"
+#include "train/session.h"
+
+enum { WINDOWS = 5 };
+
+static int by_value(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double median(double *v, int n) {
+    qsort(v, (size_t)n, sizeof *v, by_value);
+    return v[n / 2];
+}
+
+/* Random pixels and labels in the program's input arena. */
+static dt_status fill_input(dt_session *s) {
+    const dt_program *p = dt_engine_program(s->engine, false);
+    const dt_graph *g = p->graph;
+    const dt_value *image = &g->value[g->image], *label = &g->value[g->label];
+    const dt_value *logits = &g->value[g->logits];
+    int64_t rows = label->dim[0], n = dt_value_n_elem(image);
+    dt_batch b = {.rows = rows, .n_valid = rows};
+    void *image_mem = NULL, *label_mem = NULL, *aug_mem = NULL;
+    dt_status st = s->be->alloc(s->be, DT_MEM_HOST, n, &image_mem);
+    if (st == DT_OK) st = s->be->alloc(s->be, DT_MEM_HOST, rows * 4, &label_mem);
+    if (st == DT_OK) st = s->be->alloc(s->be, DT_MEM_HOST, rows * 32, &aug_mem);
+    if (st != DT_OK) goto out;
+    b.image = image_mem, b.label = label_mem, b.aug = aug_mem;
+    for (int64_t i = 0; i < n; i++)
+        b.image[i] = (uint8_t)(dt_philox(1, 0, (uint64_t)i / 16).v[i / 4 % 4] >> (8 * (i % 4)));
+    for (int64_t i = 0; i < rows; i++) {
+        b.label[i] = (int32_t)(i % logits->dim[1]);
+        const int32_t whole[8] = {0, 0, (int32_t)image->dim[2], (int32_t)image->dim[1], (int32_t)(i & 1), 0,
+                                  0, 0};
+        memcpy(b.aug + 8 * i, whole, sizeof whole);
+    }
+    st = dt_engine_feed(s->engine, &b, false);
+    if (st == DT_OK) st = dt_engine_sync(s->engine);
+out:
+    if (image_mem) s->be->free(s->be, DT_MEM_HOST, image_mem);
+    if (label_mem) s->be->free(s->be, DT_MEM_HOST, label_mem);
+    if (aug_mem) s->be->free(s->be, DT_MEM_HOST, aug_mem);
+    return st;
+}
+
+static dt_status one_step(dt_session *s, int64_t step, dt_step_result *last) {
+    const dt_config *c = s->config;
+    const dt_division *d = dt_engine_division(s->engine);
+    dt_step_params p = {.lr = 1e-3f,
+                        .loss_scale = c->train.precision == DT_PRECISION_FP16 ? 1024.0f : 1.0f,
+                        .loss_weight = 1.0f / (float)c->train.global_batch,
+                        .adam_correct1 = 1,
+                        .adam_correct2 = 1,
+                        .seed = 1,
+                        .step = (uint64_t)step};
+    DT_TRY(dt_engine_begin_step(s->engine, false, false));
+    for (int64_t m = 0; m < d->n_micro; m++) {
+        p.first_micro = m == 0;
+        p.micro = (uint64_t)m;
+        DT_TRY(dt_engine_micro(s->engine, &p, m == d->n_micro - 1));
+    }
+    DT_TRY(dt_engine_end_step(s->engine, step));
+    bool ready;
+    while (dt_engine_pending(s->engine) > dt_engine_lag(s->engine))
+        DT_TRY(dt_engine_result(s->engine, true, &ready, last));
+    return DT_OK;
+}
+
+dt_status dt_bench_step(const dt_config *c, dt_comm *mpi, int64_t steps) {
+    dt_session s;
+    dt_step_result r = {0};
+    double start_s = dt_time_s();
+    DT_TRY(dt_session_open(c, mpi, true, &s));
+    dt_status st = dt_engine_init(s.engine);
+    if (st == DT_OK) st = fill_input(&s);
+    for (int64_t i = 0; st == DT_OK && i < 3; i++) st = one_step(&s, i, &r);
+    if (st == DT_OK) st = dt_engine_sync(s.engine);
+    double ready_s = dt_time_s() - start_s, window_s[WINDOWS];
+    for (int w = 0; st == DT_OK && w < WINDOWS; w++) {
+        DT_TRY_GOTO(st, dt_comm_barrier(mpi), out);
+        double t = dt_time_s();
+        for (int64_t i = 0; st == DT_OK && i < steps; i++) {
+            dt_watchdog_beat(s.watchdog, i, "benchmark");
+            st = one_step(&s, 3 + w * steps + i, &r);
+        }
+        if (st == DT_OK) st = dt_engine_sync(s.engine);
+        window_s[w] = (dt_time_s() - t) / (double)steps;
+    }
+    if (st != DT_OK || mpi->rank != 0) goto out;
+    double lo = window_s[0], hi = window_s[0];
+    for (int w = 1; w < WINDOWS; w++) lo = fmin(lo, window_s[w]), hi = fmax(hi, window_s[w]);
+    double step_s = median(window_s, WINDOWS), flops = 0;
+    const dt_graph *g = dt_engine_program(s.engine, false)->graph;
+    for (dt_nid i = 0; i < g->n_node; i++) flops += dt_op_flops(g, &g->node[i]);
+    flops *= (double)dt_engine_division(s.engine)->n_micro;
+    struct rusage use;
+    getrusage(RUSAGE_SELF, &use);
+    printf("%s, %d rank(s), %s: step %.3f ms (%.3f to %.3f), %.1f samples/s, %.2f TFLOP/s a rank\n",
+           c->model.name, mpi->world, s.be->info.name, 1e3 * step_s, 1e3 * lo, 1e3 * hi,
+           (double)c->train.global_batch / step_s, flops / step_s / 1e12);
+    printf("{\"bench\":\"step\",\"model\":\"%s\",\"ranks\":%d,\"global_batch\":%lld,\"step_ms\":%.4f,"
+           "\"samples_per_s\":%.2f,"
+           "\"device_mib\":%.1f,\"peak_rss_mib\":%.1f,\"ready_s\":%.2f,\"loss\":%.5f}\n",
+           c->model.name, mpi->world, (long long)c->train.global_batch, 1e3 * step_s,
+           (double)c->train.global_batch / step_s, (double)dt_engine_device_bytes(s.engine) / (1 << 20),
+           (double)use.ru_maxrss / 1024, ready_s,
+           (double)r.metric[DT_METRIC_LOSS] / fmax(1, (double)r.metric[DT_METRIC_SAMPLES]));
+out:
+    dt_session_close(&s);
+    return st;
+}
+
+/* Median seconds of one kernel: each sample times enough launches to be measurable. */
+static dt_status time_kernel(dt_session *s, const dt_kernel *k, int64_t repeats, double *out_s) {
+    double sample[WINDOWS];
+    DT_TRY(k->run(k->ctx, NULL));
+    for (int w = 0; w < WINDOWS; w++) {
+        DT_TRY(dt_engine_sync(s->engine));
+        double t = dt_time_s();
+        for (int64_t i = 0; i < repeats; i++) DT_TRY(k->run(k->ctx, NULL));
+        DT_TRY(dt_engine_sync(s->engine));
+        sample[w] = (dt_time_s() - t) / (double)repeats;
+    }
+    *out_s = median(sample, WINDOWS);
+    return DT_OK;
+}
+
+dt_status dt_bench_op(const dt_config *c, dt_comm *mpi, int64_t repeats) {
+    dt_session s;
+    dt_step_result r;
+    DT_TRY(dt_session_open(c, mpi, true, &s));
+    dt_status st = dt_engine_init(s.engine);
+    if (st == DT_OK) st = fill_input(&s);
+    if (st == DT_OK) st = one_step(&s, 0, &r);
+    const dt_program *p = dt_engine_program(s.engine, false);
+    double total_s = 0, op_s[DT_OP_COUNT] = {0};
+    if (st == DT_OK && mpi->rank == 0)
+        printf("%-16s %-34s %10s %10s %10s  %s\n", "op", "result", "ms", "GB/s", "GFLOP/s", "kernel");
+    for (int32_t i = 0; st == DT_OK && i < p->n_kernel; i++) {
+        const dt_node *n = &p->graph->node[p->kernel[i].node];
+        double kernel_s;
+        dt_watchdog_beat(s.watchdog, i, "benchmark");
+        DT_TRY_GOTO(st, time_kernel(&s, &p->kernel[i], repeats, &kernel_s), out);
+        total_s += kernel_s;
+        op_s[n->op] += kernel_s;
+        if (mpi->rank == 0)
+            printf("%-16s %-34.34s %10.4f %10.1f %10.1f  %s\n", dt_op_get(n->op)->name,
+                   p->graph->value[n->out[0]].name, 1e3 * kernel_s, dt_op_bytes(p->graph, n) / kernel_s / 1e9,
+                   dt_op_flops(p->graph, n) / kernel_s / 1e9, p->kernel[i].label ? p->kernel[i].label : "");
+    }
+    if (st == DT_OK && mpi->rank == 0) {
+        printf("\n%-16s %10s %8s\n", "op", "ms", "share");
+        for (int op = 0; op < DT_OP_COUNT; op++)
+            if (op_s[op] > 0)
+                printf("%-16s %10.3f %7.1f%%\n", dt_op_get((dt_op)op)->name, 1e3 * op_s[op],
+                       100 * op_s[op] / total_s);
+        printf("%-16s %10.3f\n", "sum", 1e3 * total_s);
+    }
+out:
+    dt_session_close(&s);
+    return st;
+}
+
+dt_status dt_bench_comm(const dt_config *c, dt_comm *mpi, int64_t max_bytes) {
+    dt_backend *be = NULL;
+    dt_comm *comm = mpi;
+    void *buf = NULL;
+    dt_status st = dt_comm_agree(mpi, dt_session_backend(c, mpi, &be));
+    if (st != DT_OK) goto out;
+    mpi->timeout_s = c->dist.timeout_s;
+    if (be->info.is_gpu && c->dist.backend != DT_COMM_MPI && mpi->world > 1)
+        DT_TRY_GOTO(st, dt_comm_agree(mpi, dt_comm_nccl_create(mpi, be, c->dist.timeout_s, &comm)), out);
+    DT_TRY_GOTO(st, be->alloc(be, comm->device_memory ? DT_MEM_COMM : DT_MEM_HOST, max_bytes, &buf), out);
+    if (mpi->rank == 0)
+        printf("# all-reduce in place, float, sum, %d ranks, %s\n#%12s %12s %10s %10s %10s\n", mpi->world,
+               comm->name, "size (B)", "count", "time (us)", "algbw GB/s", "busbw GB/s");
+    for (int64_t bytes = 1 << 10; bytes <= max_bytes; bytes *= 4) {
+        int repeats = bytes <= 1 << 22 ? 50 : 20;
+        double sample[WINDOWS];
+        for (int w = -1; w < WINDOWS; w++) { /* the first window warms up */
+            DT_TRY_GOTO(st, be->stream_sync(be, NULL), out);
+            DT_TRY_GOTO(st, dt_comm_barrier(mpi), out);
+            double t = dt_time_s();
+            for (int i = 0; i < repeats; i++) {
+                DT_TRY_GOTO(st, comm->allreduce_begin(comm, buf, bytes / 4, DT_DTYPE_F32, NULL), out);
+                DT_TRY_GOTO(st, comm->wait(comm, NULL), out);
+            }
+            DT_TRY_GOTO(st, be->stream_sync(be, NULL), out);
+            if (w >= 0) sample[w] = (dt_time_s() - t) / repeats;
+        }
+        double s = median(sample, WINDOWS), alg = (double)bytes / s / 1e9;
+        if (mpi->rank == 0)
+            printf(" %12lld %12lld %10.1f %10.2f %10.2f\n", (long long)bytes, (long long)bytes / 4, 1e6 * s,
+                   alg, alg * 2 * (mpi->world - 1) / mpi->world);
+    }
+out:
+    if (buf) be->free(be, comm->device_memory ? DT_MEM_COMM : DT_MEM_HOST, buf);
+    if (comm != mpi) comm->destroy(comm);
+    if (be) be->destroy(be);
+    return st;
+}
+
+static void print_buckets(const dt_axis *axis, int64_t payload_bytes, FILE *out) {
+    fprintf(out, "\n%-8s %14s %12s %12s   first to last parameter\n", "bucket", "offset", "elements", "MiB");
+    for (int32_t b = 0; b < axis->n_bucket; b++) {
+        const dt_bucket *k = &axis->bucket[b];
+        fprintf(out, "%-8d %14lld %12lld %12.3f   %s .. %s\n", b, (long long)k->offset, (long long)k->n_elem,
+                (double)(k->n_elem * payload_bytes) / (1 << 20), axis->param[k->first_segment].name,
+                axis->param[k->first_segment + k->n_segment - 1].name);
+    }
+}
+
+dt_status dt_inspect(const dt_config *c, dt_comm *mpi, FILE *out) {
+    dt_session s;
+    dt_graph *g = NULL;
+    dt_dataset_info info;
+    DT_TRY(dt_session_open(c, mpi, true, &s));
+    const dt_division *d = dt_engine_division(s.engine);
+    const dt_program *p = dt_engine_program(s.engine, false);
+    const dt_axis *axis = dt_engine_axis(s.engine);
+    dt_dataset_info_get(s.train_data, &info);
+    dt_status st = dt_engine_forward_graph(c, s.be, &info, d->rows, true, &g);
+    if (st != DT_OK || mpi->rank != 0) goto out;
+    dt_model_print(g, out);
+    const dt_value *peak = &p->graph->value[p->graph->node[p->plan.peak_node].out[0]];
+    fprintf(out, "\nmemory of a rank on %s, micro-batch %lld\n", s.be->info.name, (long long)d->rows);
+    fprintf(out, "  activations, naive sum   %10.2f MiB\n", (double)p->plan.naive_bytes / (1 << 20));
+    fprintf(out,
+            "  activations, planned     %10.2f MiB (%.1f %% of naive; the live values at %s need %.2f)\n",
+            (double)p->plan.act_bytes / (1 << 20),
+            100.0 * (double)p->plan.act_bytes / (double)p->plan.naive_bytes, peak->name,
+            (double)p->plan.floor_bytes / (1 << 20));
+    fprintf(out, "  parameters and optimizer %10.2f MiB\n",
+            (double)(dt_engine_device_bytes(s.engine) - p->plan.act_bytes - p->plan.input_bytes) / (1 << 20));
+    fprintf(out, "  total                    %10.2f MiB of %.2f free\n",
+            (double)dt_engine_device_bytes(s.engine) / (1 << 20), (double)s.be->info.free_bytes / (1 << 20));
+    fprintf(out, "  largest micro-batch that fits: about %lld\n",
+            (long long)dt_engine_largest_rows(s.engine));
+    fprintf(
+        out,
+        "\nbatch %lld = %lld micro-batches; this rank runs %lld of %lld samples; %lld steps, %lld an epoch\n",
+        (long long)d->global_batch, (long long)d->n_shards, (long long)d->n_micro, (long long)d->rows,
+        (long long)dt_session_total_steps(&s), (long long)dt_session_steps_per_epoch(&s));
+    print_buckets(axis, c->dist.payload == DT_PAYLOAD_FP32 ? 4 : (int64_t)dt_dtype_size(p->graph->compute),
+                  out);
+out:
+    dt_graph_destroy(g);
+    dt_session_close(&s);
+    return st;
+}

@@ -1,0 +1,328 @@
+/* Compiling a run: from the configuration to bound programs, with every byte accounted for. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/autodiff.h"
+#include "core/model.h"
+#include "core/pass.h"
+#include "engine_internal.h"
+
+static dt_dtype compute_dtype(const dt_config *c) {
+    static const dt_dtype of[] = {
+        [DT_PRECISION_FP32] = DT_DTYPE_F32,
+        [DT_PRECISION_TF32] = DT_DTYPE_F32,
+        [DT_PRECISION_BF16] = DT_DTYPE_BF16,
+        [DT_PRECISION_FP16] = DT_DTYPE_F16,
+    };
+    return of[c->train.precision];
+}
+
+dt_status dt_division_make(const dt_config *c, int32_t rank, int32_t world, dt_division *out) {
+    const int64_t batch = c->train.global_batch, micro = c->train.micro_batch;
+    memset(out, 0, sizeof *out);
+    out->global_batch = batch;
+    out->n_shards = micro > 0 ? batch / micro : world;
+    if (micro > 0 && batch % micro)
+        return dt_fail(DT_ERR_CONFIG,
+                       "train.micro_batch = %lld does not divide train.global_batch = %lld: choose a divisor",
+                       (long long)micro, (long long)batch);
+    if (out->n_shards < world)
+        return dt_fail(DT_ERR_CONFIG,
+                       "train.global_batch = %lld in micro-batches of %lld gives %lld shards, but there are "
+                       "%d ranks: set "
+                       "train.micro_batch to at most %lld, or start fewer ranks",
+                       (long long)batch, (long long)micro, (long long)out->n_shards, world,
+                       (long long)(batch / world));
+    if (batch < world)
+        return dt_fail(DT_ERR_CONFIG, "train.global_batch = %lld is less than the number of ranks, %d",
+                       (long long)batch, world);
+    out->n_micro = out->n_shards / world + (rank < out->n_shards % world ? 1 : 0);
+    out->rows = batch / out->n_shards + (rank < batch % out->n_shards ? 1 : 0);
+    out->eval_rows = c->train.eval_batch > 0 ? c->train.eval_batch : (batch + out->n_shards - 1) / out->n_shards;
+    return DT_OK;
+}
+
+/* What the model is fed, from the configuration and the data. */
+static dt_status model_input(const dt_config *c, const dt_backend *be, const dt_dataset_info *d, int64_t rows,
+                             bool training, dt_model_input *in) {
+    memset(in, 0, sizeof *in);
+    in->batch = rows;
+    in->height = c->data.image_size > 0 ? c->data.image_size : d->height;
+    in->width = c->data.image_size > 0 ? c->data.image_size : d->width;
+    in->channels = d->channels;
+    in->padded_channels = be->info.is_gpu ? dt_round_up(d->channels, 4) : d->channels;
+    in->classes = c->model.classes > 0 ? c->model.classes : d->n_classes;
+    if (in->classes < d->n_classes)
+        return dt_fail(DT_ERR_CONFIG, "model.classes = %lld, but the data has %lld classes",
+                       (long long)in->classes, (long long)d->n_classes);
+    /* Raw images of one size can be cropped on the device from what is stored: less work for the host's
+     * threads. */
+    in->source_crop = be->info.is_gpu && training && !d->jpeg && c->augment.crop == DT_CROP_RANDOM_RESIZED;
+    in->src_height = d->height;
+    in->src_width = d->width;
+    for (int i = 0; i < 4; i++) {
+        in->mean[i] = (float)(i < c->augment.n_mean ? c->augment.mean[i] : d->mean[i]);
+        in->stddev[i] = (float)(i < c->augment.n_stddev ? c->augment.stddev[i] : d->stddev[i]);
+    }
+    return DT_OK;
+}
+
+dt_status dt_engine_forward_graph(const dt_config *c, const dt_backend *be, const dt_dataset_info *data,
+                                  int64_t rows, bool training, dt_graph **out) {
+    dt_model_input in;
+    DT_TRY(model_input(c, be, data, rows, training, &in));
+    return dt_model_build(c, &in, compute_dtype(c), training, out);
+}
+
+/* The programs, prepared but without memory. */
+static dt_status compile(dt_engine *e, const dt_dataset_info *data) {
+    const dt_config *c = e->config;
+    dt_graph *g = NULL, *ge = NULL;
+    dt_status st = DT_OK;
+    /* The axis needs the training graph even where only evaluation runs. */
+    DT_TRY_GOTO(st, dt_engine_forward_graph(c, e->be, data, e->division.rows, true, &g), fail);
+    DT_TRY_GOTO(st, dt_autodiff(g), fail);
+    /* Before the backend's choices: the axis must be the same on every rank and device. */
+    DT_TRY_GOTO(st,
+                dt_axis_build(g, (int32_t)c->dist.buckets, (float)c->optim.weight_decay,
+                              c->optim.decay_bn_and_bias, &e->axis),
+                fail);
+    if (e->train) {
+        DT_TRY_GOTO(st, dt_pass_split_batchnorm(g), fail);
+        DT_TRY_GOTO(st, dt_pass_fuse_for_backend(g, e->be), fail);
+        DT_TRY_GOTO(st, dt_pass_remove_dead(g), fail);
+        DT_TRY_GOTO(st, dt_program_prepare(e->be, g, NULL, &e->program), fail);
+    } else {
+        dt_graph_destroy(g);
+    }
+    g = NULL;
+    DT_TRY_GOTO(st, dt_engine_forward_graph(c, e->be, data, e->division.eval_rows, false, &ge), fail);
+    DT_TRY_GOTO(st, dt_axis_assign(e->axis, ge), fail);
+    DT_TRY_GOTO(st, dt_pass_split_batchnorm(ge), fail);
+    DT_TRY_GOTO(st, dt_pass_fuse_for_backend(ge, e->be), fail);
+    DT_TRY_GOTO(st, dt_pass_remove_dead(ge), fail);
+    return dt_program_prepare(e->be, ge, NULL, &e->eval);
+fail:
+    dt_graph_destroy(g);
+    dt_graph_destroy(ge);
+    return st;
+}
+
+static int64_t act_bytes(const dt_engine *e) {
+    int64_t eval = e->eval->plan.act_bytes, train = e->train ? e->program->plan.act_bytes : 0;
+    return train > eval ? train : eval;
+}
+
+static int64_t input_bytes(const dt_engine *e) {
+    int64_t eval = e->eval->plan.input_bytes, train = e->train ? e->program->plan.input_bytes : 0;
+    int64_t largest = train > eval ? train : eval;
+    return train + eval + (e->be->info.is_gpu ? ENGINE_STAGES * largest : 0);
+}
+
+int64_t dt_engine_largest_rows(const dt_engine *e) {
+    int64_t per_batch = act_bytes(e) + input_bytes(e);
+    int64_t fixed = e->device_bytes - per_batch;
+    int64_t rows = e->train ? e->division.rows : e->division.eval_rows;
+    /* Free memory was read before this engine took its share. */
+    double left = 0.97 * (double)(e->be->info.free_bytes - fixed);
+    return left <= 0 ? 0 : (int64_t)(left / ((double)per_batch / (double)rows));
+}
+
+static dt_status check_memory(dt_engine *e, const dt_store_options *o) {
+    const dt_graph *g = e->eval->graph;
+    e->device_bytes = dt_store_bytes(e->axis, g, o) + act_bytes(e) + input_bytes(e) +
+                      (e->train && e->config->train.ema > 0 ? e->axis->n_elem * 4 : 0);
+    int64_t free_bytes = e->be->info.free_bytes;
+    if (free_bytes <= 0 || e->device_bytes <= free_bytes) return DT_OK;
+    return dt_fail(DT_ERR_MEMORY,
+                   "%s needs %.2f GiB, but %.2f GiB are free on %s: the largest micro-batch that fits is "
+                   "about %lld (now "
+                   "%lld); set train.micro_batch to a divisor of train.global_batch that is not larger",
+                   "this run", (double)e->device_bytes / (1 << 30), (double)free_bytes / (1 << 30),
+                   e->be->info.name, (long long)dt_engine_largest_rows(e), (long long)e->division.rows);
+}
+
+static dt_axis_args axis_args(const dt_engine *e, int64_t offset, int64_t n_elem, bool summed) {
+    const dt_store *s = e->store;
+    const dt_config *c = e->config;
+    const bool acc = summed && e->accumulate;
+    dt_axis_args a = {
+        .offset = offset,
+        .n_elem = n_elem,
+        .segment = e->axis->segment,
+        .n_segment = e->axis->n_segment,
+        .grad = s->arena[acc ? DT_ARENA_ACC : DT_ARENA_GRAD],
+        .grad_dtype = acc ? DT_DTYPE_F32 : s->options.compute,
+        .acc = s->arena[DT_ARENA_ACC],
+        .master = s->arena[DT_ARENA_MASTER],
+        .param16 = s->arena[DT_ARENA_PARAM16],
+        .param16_dtype = s->options.compute,
+        .mom1 = s->arena[DT_ARENA_MOM1],
+        .mom2 = s->arena[DT_ARENA_MOM2],
+        .ema = s->arena[DT_ARENA_EMA],
+        .norm2 = s->norm2,
+        .metrics = s->arena[DT_ARENA_METRIC],
+        .optim = c->optim.kind == DT_CFG_ADAMW ? DT_OPTIM_ADAMW : DT_OPTIM_SGD,
+        .momentum = c->optim.kind == DT_CFG_SGD ? 0.0f : (float)c->optim.momentum,
+        .beta1 = (float)c->optim.beta1,
+        .beta2 = (float)c->optim.beta2,
+        .eps = (float)c->optim.eps,
+        .clip_norm = (float)c->train.clip_norm,
+        .nesterov = c->optim.kind == DT_CFG_NESTEROV,
+        .params = s->params,
+    };
+    return a;
+}
+
+static dt_status bind_axis_kernels(dt_engine *e) {
+    dt_backend *be = e->be;
+    dt_axis_args all = axis_args(e, 0, e->axis->n_elem, true);
+    if (e->store->arena[DT_ARENA_PARAM16]) DT_TRY(be->bind_axis(be, DT_AXIS_CAST, &all, &e->cast));
+    if (!e->train) return DT_OK;
+    DT_TRY(be->bind_axis(be, DT_AXIS_SUMSQ, &all, &e->sumsq));
+    DT_TRY(be->bind_axis(be, DT_AXIS_UPDATE, &all, &e->update));
+    for (int32_t b = 0; e->accumulate && b < e->axis->n_bucket; b++) {
+        dt_axis_args part = axis_args(e, e->axis->bucket[b].offset, e->axis->bucket[b].n_elem, false);
+        DT_TRY(be->bind_axis(be, DT_AXIS_ACCUM, &part, &e->accum[b]));
+    }
+    return DT_OK;
+}
+
+static dt_status create_reducer(dt_engine *e) {
+    if (!e->comm || e->comm->world == 1) return DT_OK;
+    dt_reduce_range range[DT_BUCKETS_MAX];
+    for (int32_t b = 0; b < e->axis->n_bucket; b++)
+        range[b] = (dt_reduce_range){e->axis->bucket[b].offset, e->axis->bucket[b].n_elem};
+    dt_reducer_options o = {
+        .comm = e->comm,
+        .be = e->be,
+        .base = e->store->arena[e->accumulate ? DT_ARENA_ACC : DT_ARENA_GRAD],
+        .dtype = e->accumulate ? DT_DTYPE_F32 : e->store->options.compute,
+        .overlap = e->config->dist.overlap,
+        .n_bucket = e->axis->n_bucket,
+        .bucket = range,
+    };
+    DT_TRY(dt_reducer_create(&o, &e->reducer));
+    return dt_reducer_set_extra(e->reducer, e->store->arena[DT_ARENA_METRIC], DT_METRIC_SUMMED);
+}
+
+/* Pinned rings and, on a device, the staging of inputs. */
+static dt_status create_rings(dt_engine *e) {
+    dt_backend *be = e->be;
+    const int64_t slot_bytes = (DT_METRIC_COUNT + 1) * (int64_t)sizeof(float);
+    for (int i = 0; i < ENGINE_RING; i++) {
+        DT_TRY(be->alloc(be, DT_MEM_HOST, slot_bytes, (void **)&e->ring[i].metric));
+        DT_TRY(be->alloc(be, DT_MEM_HOST, slot_bytes, (void **)&e->ring[i].begin));
+        DT_TRY(be->event_create(be, &e->ring[i].done));
+    }
+    e->n_params = (int32_t)(e->division.n_micro * ENGINE_RING);
+    DT_TRY(
+        be->alloc(be, DT_MEM_HOST, e->n_params * (int64_t)sizeof *e->params_ring, (void **)&e->params_ring));
+    if (!be->info.is_gpu) return DT_OK;
+    int64_t bytes = e->eval->plan.input_bytes;
+    if (e->train && e->program->plan.input_bytes > bytes) bytes = e->program->plan.input_bytes;
+    DT_TRY(be->stream_create(be, &e->copy_stream));
+    for (int i = 0; i < ENGINE_STAGES; i++) {
+        DT_TRY(be->alloc(be, DT_MEM_DEVICE, bytes, (void **)&e->stages[i].device));
+        DT_TRY(be->event_create(be, &e->stages[i].filled));
+        DT_TRY(be->event_create(be, &e->stages[i].taken));
+    }
+    return DT_OK;
+}
+
+dt_status dt_engine_create(const dt_engine_options *o, dt_engine **out) {
+    const dt_config *c = o->config;
+    const bool adam = c->optim.kind == DT_CFG_ADAMW;
+    dt_store_options so = {
+        .compute = compute_dtype(c),
+        .train = o->train,
+        .mom1 = adam || (c->optim.kind != DT_CFG_SGD && c->optim.momentum > 0),
+        .mom2 = adam,
+        .ema = c->train.ema > 0,
+    };
+    dt_status st = DT_OK;
+    dt_engine *e = calloc(1, sizeof *e);
+    if (!e) return dt_fail(DT_ERR_MEMORY, "no memory for the engine");
+    e->config = c;
+    e->be = o->be;
+    e->mpi = o->mpi;
+    e->comm = o->comm;
+    e->train = o->train;
+    DT_TRY_GOTO(st, dt_division_make(c, o->mpi ? o->mpi->rank : 0, o->mpi ? o->mpi->world : 1, &e->division),
+                fail);
+    if (!o->be->supports(o->be, so.compute)) {
+        st = dt_fail(DT_ERR_CONFIG, "train.precision: %s is not available on %s; use \"fp32\"",
+                     dt_dtype_name(so.compute), o->be->info.name);
+        goto fail;
+    }
+    /* Uneven shards: ranks may differ in the number of micro-batches, so all accumulate if one does. */
+    so.accumulate = so.train && (e->division.n_shards > (o->mpi ? o->mpi->world : 1) ||
+                                 (c->dist.payload == DT_PAYLOAD_FP32 && so.compute != DT_DTYPE_F32));
+    e->accumulate = so.accumulate;
+    DT_TRY_GOTO(st, compile(e, o->data), fail);
+    DT_TRY_GOTO(st, check_memory(e, &so), fail);
+    DT_TRY_GOTO(st, dt_store_create(e->be, e->axis, e->eval->graph, &so, &e->store), fail);
+    dt_program_options share = {0};
+    if (e->train) {
+        DT_TRY_GOTO(st, dt_program_bind(e->program, e->store, NULL), fail);
+        share.act = e->program->act;
+        share.act_bytes = e->program->plan.act_bytes;
+    }
+    DT_TRY_GOTO(st, dt_program_bind(e->eval, e->store, &share), fail);
+    DT_TRY_GOTO(st, bind_axis_kernels(e), fail);
+    DT_TRY_GOTO(st, create_rings(e), fail);
+    DT_TRY_GOTO(st, dt_engine_state_setup(e), fail);
+    if (e->train) DT_TRY_GOTO(st, create_reducer(e), fail);
+    *out = e;
+    return DT_OK;
+fail:
+    dt_engine_destroy(e);
+    return st;
+}
+
+void dt_engine_destroy(dt_engine *e) {
+    if (!e) return;
+    dt_backend *be = e->be;
+    dt_reducer_destroy(e->reducer);
+    dt_engine_state_teardown(e);
+    for (int i = 0; i < ENGINE_STAGES; i++) {
+        if (e->stages[i].device) be->free(be, DT_MEM_DEVICE, e->stages[i].device);
+        if (e->stages[i].filled) be->event_destroy(be, e->stages[i].filled);
+        if (e->stages[i].taken) be->event_destroy(be, e->stages[i].taken);
+    }
+    if (e->copy_stream) be->stream_destroy(be, e->copy_stream);
+    if (e->params_ring) be->free(be, DT_MEM_HOST, e->params_ring);
+    for (int i = 0; i < ENGINE_RING; i++) {
+        if (e->ring[i].metric) be->free(be, DT_MEM_HOST, e->ring[i].metric);
+        if (e->ring[i].begin) be->free(be, DT_MEM_HOST, e->ring[i].begin);
+        if (e->ring[i].done) be->event_destroy(be, e->ring[i].done);
+    }
+    dt_program_destroy(e->eval);
+    dt_program_destroy(e->program);
+    dt_store_destroy(e->store);
+    dt_axis_destroy(e->axis);
+    free(e);
+}
+
+const dt_division *dt_engine_division(const dt_engine *e) {
+    return &e->division;
+}
+const dt_program *dt_engine_program(const dt_engine *e, bool eval) {
+    return eval ? e->eval : e->program;
+}
+const dt_axis *dt_engine_axis(const dt_engine *e) {
+    return e->axis;
+}
+int64_t dt_engine_device_bytes(const dt_engine *e) {
+    return e->device_bytes;
+}
+dt_status dt_engine_sync(dt_engine *e) {
+    return e->be->stream_sync(e->be, NULL);
+}
+
+void dt_engine_input_size(const dt_engine *e, bool *source_crop, int64_t *height, int64_t *width) {
+    const dt_graph *g = e->train ? e->program->graph : e->eval->graph;
+    *source_crop = g->aug >= 0;
+    *height = g->value[g->image].dim[1];
+    *width = g->value[g->image].dim[2];
+}

@@ -1,0 +1,64 @@
+/* The engine's parts, shared by engine_build.c, engine_run.c and engine_state.c. */
+#ifndef DT_TRAIN_ENGINE_INTERNAL_H
+#define DT_TRAIN_ENGINE_INTERNAL_H
+
+#include "train/engine.h"
+
+enum { ENGINE_RING = DT_METRIC_LAG_MAX + 2, ENGINE_STAGES = 2 };
+
+/* Device-side copy of a batch on its way in: filled by the copy stream while the step before computes. */
+typedef struct stage {
+    char *device;     /* input_bytes */
+    dt_event *filled; /* copy stream: the batch is there */
+    dt_event *taken;  /* compute stream: it was copied into the input arena */
+} stage;
+
+/* Pinned host side of one step in flight. */
+typedef struct ring_slot {
+    float *metric; /* pinned f32 [DT_METRIC_COUNT], then norm2 */
+    float *begin;  /* pinned f32 [DT_METRIC_COUNT]: what the metrics start from */
+    dt_event *done;
+    int64_t step;
+} ring_slot;
+
+struct dt_engine {
+    const dt_config *config;
+    dt_backend *be;
+    dt_comm *mpi, *comm;
+    dt_division division;
+    bool train;
+    dt_axis *axis;
+    dt_store *store;
+    dt_program *program, *eval;
+    dt_reducer *reducer; /* NULL in a world of one */
+    bool accumulate;
+    dt_kernel accum[DT_BUCKETS_MAX], sumsq, update, cast;
+    bool in_last;      /* the micro-batch being enqueued ends the step */
+    int32_t n_reduced; /* buckets handed to the reducer in this replay */
+    int64_t device_bytes;
+
+    dt_stream *copy_stream;
+    stage stages[ENGINE_STAGES];
+    int64_t n_fed;
+    dt_step_params *params_ring; /* pinned, one per micro-batch in flight */
+    int32_t n_params, next_params;
+    ring_slot ring[ENGINE_RING];
+    int64_t n_begun, n_read; /* steps */
+    dt_capture *captured[2]; /* micro, last; NULL: run the list */
+    bool warm[2];            /* ran once outside of a capture */
+
+    float *host;        /* pinned axis-sized scratch for transfers */
+    float *host_state;  /* running statistics of all ranks [world, state elements] */
+    float *state_saved; /* pinned: this rank's own, while evaluation uses the average */
+    void *master_saved; /* device: weights while evaluation uses the EMA */
+    int64_t n_state_elem;
+    bool eval_ema;
+    int32_t n_tensor;
+    dt_ckpt_tensor *tensor; /* snapshot */
+};
+
+/* engine_state.c */
+dt_status dt_engine_state_setup(dt_engine *e);
+void dt_engine_state_teardown(dt_engine *e);
+
+#endif

@@ -1,0 +1,138 @@
+/* Running steps: feeding, replaying, reading metrics. Nothing here allocates or waits on the device, except
+ * dt_engine_result when asked to. */
+#include <string.h>
+
+#include "engine_internal.h"
+
+dt_status dt_engine_begin_step(dt_engine *e, bool stop, bool save) {
+    dt_backend *be = e->be;
+    DT_ASSERT(e->n_begun - e->n_read < ENGINE_RING);
+    ring_slot *r = &e->ring[e->n_begun % ENGINE_RING];
+    memset(r->begin, 0, DT_METRIC_COUNT * sizeof *r->begin);
+    r->begin[DT_METRIC_STOP] = stop ? 1.0f : 0.0f;
+    r->begin[DT_METRIC_SAVE] = save ? 1.0f : 0.0f;
+    e->n_begun++;
+    return be->copy(be, e->store->arena[DT_ARENA_METRIC], r->begin, DT_METRIC_COUNT * (int64_t)sizeof(float),
+                    NULL);
+}
+
+typedef struct part {
+    dt_vid value;
+    const void *data;
+} part;
+
+/* Copies the parts of a batch to `base`, laid out as the program's input arena. */
+static dt_status copy_batch(dt_engine *e, const dt_program *p, const dt_batch *b, char *base,
+                            dt_stream *stream) {
+    const dt_graph *g = p->graph;
+    const part parts[] = {{g->image, b->image}, {g->label, b->label}, {g->aug, b->aug}};
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        if (parts[i].value < 0) continue;
+        const dt_value *v = &g->value[parts[i].value];
+        DT_TRY(e->be->copy(e->be, base + v->offset_bytes, parts[i].data, dt_value_bytes(v), stream));
+    }
+    return DT_OK;
+}
+
+dt_status dt_engine_feed(dt_engine *e, const dt_batch *b, bool eval) {
+    dt_backend *be = e->be;
+    const dt_program *p = eval ? e->eval : e->program;
+    if (!be->info.is_gpu) return copy_batch(e, p, b, p->input, NULL);
+    stage *s = &e->stages[e->n_fed++ % ENGINE_STAGES];
+    if (e->n_fed > ENGINE_STAGES) DT_TRY(be->event_wait(be, s->taken, e->copy_stream));
+    DT_TRY(copy_batch(e, p, b, s->device, e->copy_stream));
+    DT_TRY(be->event_record(be, s->filled, e->copy_stream));
+    DT_TRY(be->event_wait(be, s->filled, NULL));
+    DT_TRY(be->copy(be, p->input, s->device, p->plan.input_bytes, NULL));
+    return be->event_record(be, s->taken, NULL);
+}
+
+bool dt_engine_input_done(dt_engine *e, int64_t fed) {
+    if (!e->be->info.is_gpu) return true;
+    if (fed + ENGINE_STAGES <= e->n_fed - 1) return true; /* a later batch already reused its stage's event */
+    bool done = false;
+    return e->be->event_query(e->be, e->stages[fed % ENGINE_STAGES].filled, &done) == DT_OK && done;
+}
+
+int64_t dt_engine_fed(const dt_engine *e) {
+    return e->n_fed;
+}
+
+/* After each kernel: buckets that became complete are summed over micro-batches and handed on. */
+static dt_status on_kernel(void *arg, int32_t n_complete) {
+    dt_engine *e = arg;
+    for (; e->n_reduced < n_complete; e->n_reduced++) {
+        int32_t b = e->n_reduced;
+        if (e->accumulate) DT_TRY(e->accum[b].run(e->accum[b].ctx, NULL));
+        if (e->reducer && e->in_last) DT_TRY(dt_reducer_ready(e->reducer, b));
+    }
+    return e->reducer && e->in_last ? dt_reducer_progress(e->reducer) : DT_OK;
+}
+
+static dt_status enqueue(void *arg) {
+    dt_engine *e = arg;
+    e->n_reduced = 0;
+    DT_TRY(dt_program_run(e->program, on_kernel, e));
+    if (!e->in_last) return DT_OK;
+    if (e->reducer) DT_TRY(dt_reducer_finish(e->reducer));
+    DT_TRY(e->be->fill(e->be, e->store->norm2, 0, (int64_t)sizeof(float), NULL));
+    DT_TRY(e->sumsq.run(e->sumsq.ctx, NULL));
+    return e->update.run(e->update.ctx, NULL);
+}
+
+dt_status dt_engine_micro(dt_engine *e, const dt_step_params *params, bool last) {
+    dt_backend *be = e->be;
+    dt_step_params *p = &e->params_ring[e->next_params];
+    e->next_params = (e->next_params + 1) % e->n_params;
+    *p = *params;
+    DT_TRY(be->copy(be, e->store->params, p, (int64_t)sizeof *p, NULL));
+    e->in_last = last;
+    if (e->captured[last]) return be->replay(be, e->captured[last], NULL);
+    /* The first run is plain: libraries set themselves up in it, which a capture does not allow. */
+    if (!e->warm[last] || !be->capture || e->config->run.capture != DT_CAPTURE_STEP ||
+        (e->reducer && !e->comm->device_memory)) {
+        e->warm[last] = true;
+        return enqueue(e);
+    }
+    DT_TRY(be->capture(be, enqueue, e, &e->captured[last]));
+    return be->replay(be, e->captured[last], NULL);
+}
+
+dt_status dt_engine_end_step(dt_engine *e, int64_t step) {
+    dt_backend *be = e->be;
+    ring_slot *r = &e->ring[(e->n_begun - 1) % ENGINE_RING];
+    r->step = step;
+    DT_TRY(be->copy(be, r->metric, e->store->arena[DT_ARENA_METRIC], DT_METRIC_COUNT * (int64_t)sizeof(float),
+                    NULL));
+    DT_TRY(be->copy(be, r->metric + DT_METRIC_COUNT, e->store->norm2, (int64_t)sizeof(float), NULL));
+    return be->event_record(be, r->done, NULL);
+}
+
+int32_t dt_engine_pending(const dt_engine *e) {
+    return (int32_t)(e->n_begun - e->n_read);
+}
+
+int32_t dt_engine_lag(const dt_engine *e) {
+    return e->be->info.is_gpu ? DT_METRIC_LAG_MAX : 0;
+}
+
+dt_status dt_engine_result(dt_engine *e, bool wait, bool *ready, dt_step_result *out) {
+    *ready = false;
+    if (e->n_read == e->n_begun) return DT_OK;
+    ring_slot *r = &e->ring[e->n_read % ENGINE_RING];
+    DT_TRY(e->be->event_query(e->be, r->done, ready));
+    if (!*ready && wait) {
+        DT_TRY(e->be->event_sync(e->be, r->done));
+        *ready = true;
+    }
+    if (!*ready) return DT_OK;
+    out->step = r->step;
+    memcpy(out->metric, r->metric, sizeof out->metric);
+    out->norm2 = r->metric[DT_METRIC_COUNT];
+    e->n_read++;
+    return DT_OK;
+}
+
+dt_status dt_engine_eval_batch(dt_engine *e) {
+    return dt_program_run(e->eval, NULL, NULL);
+}

@@ -1,0 +1,278 @@
+/* The engine's state on its way to and from the host: initial weights, checkpoints, evaluation's averages. */
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+#include "engine_internal.h"
+
+/* Axis arenas that a checkpoint holds, by name prefix. */
+typedef struct saved_row {
+    dt_arena arena;
+    const char *prefix;
+} saved_row;
+
+static const saved_row saved_table[] = {
+    {DT_ARENA_MASTER, "param/"},
+    {DT_ARENA_MOM1, "mom1/"},
+    {DT_ARENA_MOM2, "mom2/"},
+    {DT_ARENA_EMA, "ema/"},
+};
+enum { N_SAVED = sizeof saved_table / sizeof saved_table[0] };
+/* Every rank's own running statistics, so that a resumed run is bit-exact; "state/" holds their average. */
+static const char LOCAL_STATE[] = "local_state";
+
+static int32_t world_of(const dt_engine *e) {
+    return e->mpi ? e->mpi->world : 1;
+}
+static int32_t rank_of(const dt_engine *e) {
+    return e->mpi ? e->mpi->rank : 0;
+}
+
+static dt_status add_tensor(dt_engine *e, const char *prefix, const char *name, int32_t ndim,
+                            const int64_t *dim) {
+    dt_ckpt_tensor *t = &e->tensor[e->n_tensor++];
+    size_t len = strlen(prefix) + strlen(name) + 1;
+    char *full = malloc(len);
+    int64_t n = 1;
+    for (int32_t d = 0; d < ndim; d++) t->dim[d] = dim[d], n *= dim[d];
+    t->ndim = ndim;
+    t->data = malloc((size_t)n * sizeof *t->data);
+    t->name = full;
+    if (!full || !t->data) return dt_fail(DT_ERR_MEMORY, "no memory for the snapshot of %s", name);
+    memcpy(full, prefix, strlen(prefix));
+    memcpy(full + strlen(prefix), name, strlen(name) + 1);
+    return DT_OK;
+}
+
+/* The snapshot's tensors: made once, filled at each save. Only rank 0 keeps them. */
+static dt_status create_tensors(dt_engine *e) {
+    const dt_store *s = e->store;
+    size_t n = (size_t)e->axis->n_segment * N_SAVED + (size_t)s->n_state + 1;
+    e->tensor = calloc(n, sizeof *e->tensor);
+    if (!e->tensor) return dt_fail(DT_ERR_MEMORY, "no memory for %zu tensors", n);
+    for (size_t k = 0; k < N_SAVED; k++)
+        for (int32_t i = 0; s->arena[saved_table[k].arena] && i < e->axis->n_segment; i++) {
+            const dt_axis_param *p = &e->axis->param[i];
+            DT_TRY(add_tensor(e, saved_table[k].prefix, p->name, p->ndim, p->dim));
+        }
+    for (int32_t i = 0; i < s->n_state; i++)
+        DT_TRY(add_tensor(e, "state/", s->state[i].name, 1, &s->state[i].n_elem));
+    if (e->n_state_elem == 0) return DT_OK;
+    return add_tensor(e, "", LOCAL_STATE, 2, (int64_t[]){world_of(e), e->n_state_elem});
+}
+
+dt_status dt_engine_state_setup(dt_engine *e) {
+    dt_backend *be = e->be;
+    e->n_state_elem = e->store->bytes[DT_ARENA_STATE] / (int64_t)sizeof(float);
+    DT_TRY(be->alloc(be, DT_MEM_HOST, e->store->bytes[DT_ARENA_MASTER], (void **)&e->host));
+    if (e->n_state_elem > 0) {
+        DT_TRY(be->alloc(be, DT_MEM_HOST, world_of(e) * e->n_state_elem * (int64_t)sizeof(float),
+                         (void **)&e->host_state));
+        DT_TRY(
+            be->alloc(be, DT_MEM_HOST, e->n_state_elem * (int64_t)sizeof(float), (void **)&e->state_saved));
+    }
+    if (e->store->arena[DT_ARENA_EMA])
+        DT_TRY(be->alloc(be, DT_MEM_DEVICE, e->store->bytes[DT_ARENA_MASTER], &e->master_saved));
+    return e->train && rank_of(e) == 0 ? create_tensors(e) : DT_OK;
+}
+
+void dt_engine_state_teardown(dt_engine *e) {
+    dt_backend *be = e->be;
+    if (e->host) be->free(be, DT_MEM_HOST, e->host);
+    if (e->host_state) be->free(be, DT_MEM_HOST, e->host_state);
+    if (e->state_saved) be->free(be, DT_MEM_HOST, e->state_saved);
+    if (e->master_saved) be->free(be, DT_MEM_DEVICE, e->master_saved);
+    for (int32_t i = 0; i < e->n_tensor; i++) {
+        free((void *)(uintptr_t)e->tensor[i].name);
+        free(e->tensor[i].data);
+    }
+    free(e->tensor);
+}
+
+/* Blocking copies between the host scratch and an arena. */
+static dt_status to_device(dt_engine *e, dt_arena arena, const void *src) {
+    DT_TRY(e->be->copy(e->be, e->store->arena[arena], src, e->store->bytes[arena], NULL));
+    return e->be->stream_sync(e->be, NULL);
+}
+
+static dt_status to_host(dt_engine *e, dt_arena arena, void *dst) {
+    DT_TRY(e->be->copy(e->be, dst, e->store->arena[arena], e->store->bytes[arena], NULL));
+    return e->be->stream_sync(e->be, NULL);
+}
+
+static dt_status refresh_compute_copy(dt_engine *e) {
+    return e->cast.run ? e->cast.run(e->cast.ctx, NULL) : DT_OK;
+}
+
+static void fresh_state(const dt_store *s, float *host) {
+    for (int32_t i = 0; i < s->n_state; i++)
+        for (int64_t k = 0; k < s->state[i].n_elem; k++)
+            host[s->state[i].offset_bytes / (int64_t)sizeof(float) + k] = s->state[i].init;
+}
+
+dt_status dt_engine_init(dt_engine *e) {
+    dt_store *s = e->store;
+    memset(e->host, 0, (size_t)s->bytes[DT_ARENA_MASTER]);
+    dt_axis_init(e->axis, (uint64_t)e->config->run.seed, e->host);
+    DT_TRY(to_device(e, DT_ARENA_MASTER, e->host));
+    if (s->arena[DT_ARENA_EMA]) DT_TRY(to_device(e, DT_ARENA_EMA, e->host));
+    static const dt_arena zeroed[] = {DT_ARENA_MOM1, DT_ARENA_MOM2};
+    for (size_t i = 0; i < sizeof zeroed / sizeof zeroed[0]; i++)
+        if (s->arena[zeroed[i]])
+            DT_TRY(e->be->fill(e->be, s->arena[zeroed[i]], 0, s->bytes[zeroed[i]], NULL));
+    if (e->n_state_elem > 0) {
+        memset(e->host_state, 0, (size_t)s->bytes[DT_ARENA_STATE]);
+        fresh_state(s, e->host_state);
+        DT_TRY(to_device(e, DT_ARENA_STATE, e->host_state));
+    }
+    return refresh_compute_copy(e);
+}
+
+static bool same_dims(const dt_ckpt_tensor *t, int32_t ndim, const int64_t *dim) {
+    return t->ndim == ndim && memcmp(t->dim, dim, (size_t)ndim * sizeof *dim) == 0;
+}
+
+static dt_status find_tensor(const dt_ckpt *c, const char *prefix, const char *name, int32_t ndim,
+                             const int64_t *dim, const dt_ckpt_tensor **out) {
+    char full[DT_NAME_MAX + 16];
+    snprintf(full, sizeof full, "%s%s", prefix, name);
+    *out = dt_ckpt_find(c, full);
+    if (!*out)
+        return dt_fail(DT_ERR_CHECKPOINT, "%s has no tensor %s: it is of another model or optimizer", c->path,
+                       full);
+    if (!same_dims(*out, ndim, dim))
+        return dt_fail(DT_ERR_CHECKPOINT,
+                       "%s: tensor %s has another shape than the model's: it is of another model", c->path,
+                       full);
+    return DT_OK;
+}
+
+static dt_status load_state(dt_engine *e, const dt_ckpt *c) {
+    dt_store *s = e->store;
+    if (e->n_state_elem == 0) return DT_OK;
+    const dt_ckpt_tensor *local = dt_ckpt_find(c, LOCAL_STATE), *t;
+    memset(e->host_state, 0, (size_t)s->bytes[DT_ARENA_STATE]);
+    for (int32_t i = 0; i < s->n_state; i++) {
+        DT_TRY(find_tensor(c, "state/", s->state[i].name, 1, &s->state[i].n_elem, &t));
+        memcpy(e->host_state + s->state[i].offset_bytes / (int64_t)sizeof(float), t->data,
+               (size_t)s->state[i].n_elem * sizeof(float));
+    }
+    /* Same division of the work: each rank continues with its own statistics, bit for bit. */
+    if (local && same_dims(local, 2, (int64_t[]){world_of(e), e->n_state_elem}))
+        memcpy(e->host_state, local->data + rank_of(e) * e->n_state_elem,
+               (size_t)e->n_state_elem * sizeof(float));
+    return to_device(e, DT_ARENA_STATE, e->host_state);
+}
+
+dt_status dt_engine_load(dt_engine *e, const dt_ckpt *c) {
+    dt_store *s = e->store;
+    for (size_t k = 0; k < N_SAVED; k++) {
+        const saved_row *row = &saved_table[k];
+        if (!s->arena[row->arena]) continue;
+        const char *prefix = row->prefix;
+        /* A run that turns averaging on later starts the average from the weights. */
+        if (row->arena == DT_ARENA_EMA && s->arena[DT_ARENA_EMA]) {
+            char first[DT_NAME_MAX + 16];
+            snprintf(first, sizeof first, "%s%s", prefix, e->axis->param[0].name);
+            if (!dt_ckpt_find(c, first)) prefix = "param/";
+        }
+        memset(e->host, 0, (size_t)s->bytes[DT_ARENA_MASTER]);
+        for (int32_t i = 0; i < e->axis->n_segment; i++) {
+            const dt_axis_param *p = &e->axis->param[i];
+            const dt_ckpt_tensor *t;
+            DT_TRY(find_tensor(c, prefix, p->name, p->ndim, p->dim, &t));
+            dt_axis_from_stored(e->axis, i, t->data, e->host);
+        }
+        DT_TRY(to_device(e, row->arena, e->host));
+    }
+    DT_TRY(load_state(e, c));
+    return refresh_compute_copy(e);
+}
+
+/* host_state: row r holds rank r's statistics, on every rank. */
+static dt_status gather_state(dt_engine *e) {
+    if (e->n_state_elem == 0) return DT_OK;
+    float *own = e->host_state + rank_of(e) * e->n_state_elem;
+    if (world_of(e) == 1) return to_host(e, DT_ARENA_STATE, own);
+    memset(e->host_state, 0, (size_t)(world_of(e) * e->n_state_elem) * sizeof(float));
+    DT_TRY(to_host(e, DT_ARENA_STATE, own));
+    /* The other rows are zero: the sum is the concatenation, exactly. */
+    DT_TRY(e->mpi->allreduce_begin(e->mpi, e->host_state, world_of(e) * e->n_state_elem, DT_DTYPE_F32, NULL));
+    return e->mpi->wait(e->mpi, NULL);
+}
+
+/* Mean over ranks of statistic k, summed in rank order. */
+static float mean_state(const dt_engine *e, int64_t k) {
+    double sum = 0;
+    for (int32_t r = 0; r < world_of(e); r++) sum += (double)e->host_state[r * e->n_state_elem + k];
+    return (float)(sum / world_of(e));
+}
+
+static dt_ckpt_tensor *tensor_named(dt_engine *e, const char *prefix, const char *name) {
+    char full[DT_NAME_MAX + 16];
+    snprintf(full, sizeof full, "%s%s", prefix, name);
+    for (int32_t i = 0; i < e->n_tensor; i++)
+        if (strcmp(e->tensor[i].name, full) == 0) return &e->tensor[i];
+    return NULL;
+}
+
+dt_status dt_engine_snapshot(dt_engine *e, int32_t *n, const dt_ckpt_tensor **tensors) {
+    const dt_store *s = e->store;
+    DT_TRY(gather_state(e));
+    *n = e->n_tensor;
+    *tensors = e->tensor;
+    if (rank_of(e) != 0) return DT_OK;
+    int32_t next = 0; /* the tensors are in the order of create_tensors */
+    for (size_t k = 0; k < N_SAVED; k++) {
+        if (!s->arena[saved_table[k].arena]) continue;
+        DT_TRY(to_host(e, saved_table[k].arena, e->host));
+        for (int32_t i = 0; i < e->axis->n_segment; i++)
+            dt_axis_to_stored(e->axis, i, e->host, e->tensor[next++].data);
+    }
+    for (int32_t i = 0; i < s->n_state; i++, next++)
+        for (int64_t k = 0; k < s->state[i].n_elem; k++)
+            e->tensor[next].data[k] = mean_state(e, s->state[i].offset_bytes / (int64_t)sizeof(float) + k);
+    dt_ckpt_tensor *local = tensor_named(e, "", LOCAL_STATE);
+    if (local) memcpy(local->data, e->host_state, (size_t)(world_of(e) * e->n_state_elem) * sizeof(float));
+    return DT_OK;
+}
+
+dt_status dt_engine_hash(dt_engine *e, uint64_t *out) {
+    DT_TRY(to_host(e, DT_ARENA_MASTER, e->host));
+    *out = XXH3_64bits(e->host, (size_t)e->store->bytes[DT_ARENA_MASTER]);
+    return DT_OK;
+}
+
+dt_status dt_engine_eval_begin(dt_engine *e, bool ema) {
+    dt_backend *be = e->be;
+    dt_store *s = e->store;
+    e->eval_ema = ema && s->arena[DT_ARENA_EMA];
+    DT_TRY(gather_state(e));
+    if (e->n_state_elem > 0) {
+        memcpy(e->state_saved, e->host_state + rank_of(e) * e->n_state_elem,
+               (size_t)e->n_state_elem * sizeof(float));
+        for (int64_t k = 0; k < e->n_state_elem; k++) e->host_state[k] = mean_state(e, k);
+        DT_TRY(to_device(e, DT_ARENA_STATE, e->host_state));
+    }
+    if (e->eval_ema) {
+        DT_TRY(be->copy(be, e->master_saved, s->arena[DT_ARENA_MASTER], s->bytes[DT_ARENA_MASTER], NULL));
+        DT_TRY(
+            be->copy(be, s->arena[DT_ARENA_MASTER], s->arena[DT_ARENA_EMA], s->bytes[DT_ARENA_MASTER], NULL));
+        DT_TRY(refresh_compute_copy(e));
+    }
+    return be->fill(be, s->arena[DT_ARENA_METRIC], 0, s->bytes[DT_ARENA_METRIC], NULL);
+}
+
+dt_status dt_engine_eval_end(dt_engine *e, double *metric) {
+    dt_backend *be = e->be;
+    dt_store *s = e->store;
+    float *host = e->ring[0].begin; /* no step is in flight during evaluation */
+    DT_TRY(to_host(e, DT_ARENA_METRIC, host));
+    for (int i = 0; i < DT_METRIC_COUNT; i++) metric[i] = (double)host[i];
+    if (e->n_state_elem > 0) DT_TRY(to_device(e, DT_ARENA_STATE, e->state_saved));
+    if (e->eval_ema) {
+        DT_TRY(be->copy(be, s->arena[DT_ARENA_MASTER], e->master_saved, s->bytes[DT_ARENA_MASTER], NULL));
+        DT_TRY(refresh_compute_copy(e));
+    }
+    return e->mpi ? dt_comm_sum_host(e->mpi, metric, DT_METRIC_COUNT) : DT_OK;
+}

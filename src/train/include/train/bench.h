@@ -1,0 +1,23 @@
+/* Measurements of a configured run, for people: `dtrain bench ...` and `dtrain inspect`. Nothing here is a
+ * test. */
+#ifndef DT_TRAIN_BENCH_H
+#define DT_TRAIN_BENCH_H
+
+#include "core/config.h"
+#include "dist/comm.h"
+
+/* Training steps of the configuration on one batch that stays where it is (no loader): median of windows,
+ * samples/s, FLOP/s, memory; one JSON line at the end. */
+dt_status dt_bench_step(const dt_config *c, dt_comm *mpi, int64_t steps);
+
+/* Every kernel of the training program, and the optimizer, alone: time, GB/s against the bytes that must
+ * move, FLOP/s. */
+dt_status dt_bench_op(const dt_config *c, dt_comm *mpi, int64_t repeats);
+
+/* All-reduce by size, in the columns of nccl-tests: bytes, elements, time, algorithm and bus bandwidth. */
+dt_status dt_bench_comm(const dt_config *c, dt_comm *mpi, int64_t max_bytes);
+
+/* The model layer by layer, memory plan, buckets, largest batch; runs nothing. */
+dt_status dt_inspect(const dt_config *c, dt_comm *mpi, FILE *out);
+
+#endif

@@ -1,0 +1,104 @@
+/* The engine: a compiled run. It owns the programs, the memory and the axis kernels, and runs micro-batches;
+ * it decides nothing per step. The trainer feeds it and reads the metrics.
+ *
+ * Compiling: model graph -> autodiff -> parameter axis -> passes -> plan -> bound kernels, once. Training
+ * replays `micro` (forward, backward, accumulate) and `last` (the same, then reduction and update). */
+#ifndef DT_TRAIN_ENGINE_H
+#define DT_TRAIN_ENGINE_H
+
+#include "core/backend.h"
+#include "core/config.h"
+#include "core/program.h"
+#include "data/loader.h"
+#include "dist/comm.h"
+#include "dist/reduce.h"
+#include "train/checkpoint.h"
+
+enum { DT_METRIC_LAG_MAX = 2 };
+
+typedef struct dt_engine_options {
+    const dt_config *config;
+    dt_backend *be; /* borrowed */
+    dt_comm *mpi;   /* borrowed; world, rank, agreement */
+    dt_comm *comm;  /* gradients; may be mpi itself; NULL: no reduction (inspection, benchmarks) */
+    const dt_dataset_info *data;
+    bool train; /* false: evaluation only */
+} dt_engine_options;
+
+/* How the samples of a step are divided. */
+typedef struct dt_division {
+    int64_t global_batch;
+    int64_t n_shards; /* virtual shards = micro-batches of a step over all ranks */
+    int64_t n_micro;  /* of this rank */
+    int64_t rows;     /* of this rank's micro-batches */
+    int64_t eval_rows;
+} dt_division;
+
+typedef struct dt_step_result {
+    int64_t step;
+    float metric[DT_METRIC_COUNT]; /* summed over ranks */
+    float norm2;
+} dt_step_result;
+
+typedef struct dt_engine dt_engine;
+
+/* DT_ERR_CONFIG when the batch cannot be divided, with the fix. */
+dt_status dt_division_make(const dt_config *c, int32_t rank, int32_t world, dt_division *out);
+
+/* Compiles and allocates. Out of memory: DT_ERR_MEMORY that says the need, the free amount and the largest
+ * batch that fits, before anything is allocated where the device tells. */
+dt_status dt_engine_create(const dt_engine_options *o, dt_engine **out);
+void dt_engine_destroy(dt_engine *e); /* accepts NULL */
+
+/* Fresh weights, optimizer state and statistics from the seed. */
+dt_status dt_engine_init(dt_engine *e);
+/* Weights, optimizer state, averages and statistics of a checkpoint. A missing or misshapen tensor is
+ * DT_ERR_CHECKPOINT. */
+dt_status dt_engine_load(dt_engine *e, const dt_ckpt *c);
+/* Brings the whole state to the host. Collective: statistics of all ranks are gathered. The tensors belong to
+ * the engine and stay valid until the next call. */
+dt_status dt_engine_snapshot(dt_engine *e, int32_t *n, const dt_ckpt_tensor **tensors);
+/* Hash of the fp32 weights; equal on all ranks of a healthy run. */
+dt_status dt_engine_hash(dt_engine *e, uint64_t *out);
+
+/* Begins a step: clears the metrics; stop and save ask all ranks to stop or save. */
+dt_status dt_engine_begin_step(dt_engine *e, bool stop, bool save);
+/* Feeds a batch: on the CPU it is copied on return, on a device the copy is queued. */
+dt_status dt_engine_feed(dt_engine *e, const dt_batch *b, bool eval);
+/* Batches fed so far; the number of a batch is this before its feed. */
+int64_t dt_engine_fed(const dt_engine *e);
+/* Whether batch number `fed` has left its host memory, so that its slot may be released. */
+bool dt_engine_input_done(dt_engine *e, int64_t fed);
+/* Enqueues one micro-batch; with `last` also reduction and update. */
+dt_status dt_engine_micro(dt_engine *e, const dt_step_params *params, bool last);
+/* Ends a step: its metrics travel to the host. */
+dt_status dt_engine_end_step(dt_engine *e, int64_t step);
+/* Next result in order if `wait` or if it has arrived: *ready. Results are `lag` steps late at the most. */
+dt_status dt_engine_result(dt_engine *e, bool wait, bool *ready, dt_step_result *out);
+/* Steps begun whose results have not been read. */
+int32_t dt_engine_pending(const dt_engine *e);
+/* How many steps late results are read: 0 on the CPU. */
+int32_t dt_engine_lag(const dt_engine *e);
+
+/* Evaluation: begin (averages the statistics over ranks; puts the averaged weights in place when `ema`), feed
+ * and run batches, end (gives metrics summed over ranks and restores). Collective. */
+dt_status dt_engine_eval_begin(dt_engine *e, bool ema);
+dt_status dt_engine_eval_batch(dt_engine *e);
+dt_status dt_engine_eval_end(dt_engine *e, double *metric); /* DT_METRIC_COUNT doubles */
+
+/* For people and benchmarks. */
+const dt_division *dt_engine_division(const dt_engine *e);
+const dt_program *dt_engine_program(const dt_engine *e, bool eval);
+const dt_axis *dt_engine_axis(const dt_engine *e);
+int64_t dt_engine_device_bytes(const dt_engine *e);
+/* Largest rows per micro-batch that fits the device's free memory by this plan's slope. */
+int64_t dt_engine_largest_rows(const dt_engine *e);
+dt_status dt_engine_sync(dt_engine *e);
+/* Size of a loader's images: what the input op expects. */
+void dt_engine_input_size(const dt_engine *e, bool *source_crop, int64_t *height, int64_t *width);
+
+/* The forward graph of the configured model for `rows` samples, as the engine compiles it. */
+dt_status dt_engine_forward_graph(const dt_config *c, const dt_backend *be, const dt_dataset_info *data,
+                                  int64_t rows, bool training, dt_graph **out);
+
+#endif

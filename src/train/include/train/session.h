@@ -1,0 +1,46 @@
+/* A session: everything a run needs opened in the right order, each stage agreed by all ranks, so that a
+ * failure on one rank ends all of them with that rank's message. */
+#ifndef DT_TRAIN_SESSION_H
+#define DT_TRAIN_SESSION_H
+
+#include "core/config.h"
+#include "data/loader.h"
+#include "dist/comm.h"
+#include "dist/watchdog.h"
+#include "train/engine.h"
+
+typedef struct dt_session {
+    const dt_config *config; /* borrowed */
+    dt_comm *mpi;            /* borrowed */
+    dt_backend *be;
+    dt_comm *comm;                     /* gradients: NCCL, or mpi itself */
+    dt_dataset *train_data, *val_data; /* NULL where not opened or not configured */
+    dt_engine *engine;
+    dt_watchdog *watchdog;
+} dt_session;
+
+/* Opens device, communicator, data and engine. `train` false: validation data and evaluation only. */
+dt_status dt_session_open(const dt_config *c, dt_comm *mpi, bool train, dt_session *out);
+void dt_session_close(dt_session *s);
+
+/* Backend by run.device: the GPU where one is usable, else the CPU; an explicit choice that cannot be had is
+ * an error. */
+dt_status dt_session_backend(const dt_config *c, const dt_comm *mpi, dt_backend **out);
+
+/* Loader over the session's data. train: from `first_step`; eval: once through the validation set. */
+dt_status dt_session_loader(dt_session *s, bool eval, int64_t first_step, int64_t n_steps, dt_loader **out);
+
+/* Evaluates the validation set; every sample counts once whatever the world size. */
+typedef struct dt_eval_result {
+    double loss, top1, top5; /* means */
+    int64_t n_samples;
+    double seconds;
+    bool interrupted; /* a signal came: the figures are not complete */
+} dt_eval_result;
+dt_status dt_session_evaluate(dt_session *s, bool ema, dt_eval_result *out);
+
+/* Steps of the whole run, and of an epoch (rounded up). */
+int64_t dt_session_total_steps(const dt_session *s);
+int64_t dt_session_steps_per_epoch(const dt_session *s);
+
+#endif

@@ -1,0 +1,207 @@
+/* Opening and closing what a run needs; evaluation. */
+#include "train/session.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "dist/signals.h"
+
+enum { EVAL_POLL_BATCHES = 8 };
+
+dt_status dt_session_backend(const dt_config *c, const dt_comm *mpi, dt_backend **out) {
+    dt_backend_options o = {
+        .local_rank = mpi ? mpi->local_rank : 0,
+        .local_world = mpi ? mpi->local_world : 1,
+        .threads = (int32_t)c->run.threads,
+        .deterministic = c->train.deterministic,
+        .tf32 = c->train.precision == DT_PRECISION_TF32,
+        .share_gpu = c->dist.share_gpu,
+    };
+    bool gpu =
+        c->run.device == DT_DEVICE_CUDA || (c->run.device == DT_DEVICE_AUTO && dt_cuda_device_count() > 0);
+    return gpu ? dt_backend_cuda_create(&o, out) : dt_backend_cpu_create(&o, out);
+}
+
+static dt_status open_comm(const dt_config *c, dt_session *s) {
+    s->comm = s->mpi;
+    bool nccl = c->dist.backend == DT_COMM_NCCL || (c->dist.backend == DT_COMM_AUTO && s->be->info.is_gpu);
+    if (s->mpi->world == 1 || !nccl) return DT_OK;
+    if (!s->be->info.is_gpu)
+        return dt_fail(DT_ERR_CONFIG, "dist.backend = \"nccl\" needs GPUs; use \"auto\" or \"mpi\"");
+    dt_status st = dt_comm_nccl_create(s->mpi, s->be, c->dist.timeout_s, &s->comm);
+    if (st == DT_ERR_UNSUPPORTED && c->dist.backend == DT_COMM_AUTO) {
+        s->comm = s->mpi; /* built without NCCL: MPI works everywhere */
+        return DT_OK;
+    }
+    if (st != DT_OK) s->comm = s->mpi;
+    return st;
+}
+
+static dt_status open_data(const dt_config *c, bool train, dt_session *s) {
+    if (train) DT_TRY(dt_dataset_open(c, c->data.train, &s->train_data));
+    if (c->data.val[0]) DT_TRY(dt_dataset_open(c, c->data.val, &s->val_data));
+    if (!train && !s->val_data)
+        return dt_fail(DT_ERR_CONFIG, "data.val is not set: there is nothing to evaluate on");
+    if (!s->train_data || !s->val_data) return DT_OK;
+    dt_dataset_info a, b;
+    dt_dataset_info_get(s->train_data, &a);
+    dt_dataset_info_get(s->val_data, &b);
+    if (a.channels != b.channels || a.n_classes != b.n_classes)
+        return dt_fail(DT_ERR_DATA, "%s has %lld channels and %lld classes, %s has %lld and %lld",
+                       c->data.train, (long long)a.channels, (long long)a.n_classes, c->data.val,
+                       (long long)b.channels, (long long)b.n_classes);
+    if (c->data.image_size == 0 && (a.height != b.height || a.width != b.width || a.jpeg || b.jpeg))
+        return dt_fail(DT_ERR_CONFIG, "the images differ in size: set data.image_size");
+    return DT_OK;
+}
+
+static dt_status open_engine(const dt_config *c, bool train, dt_session *s) {
+    dt_dataset_info info;
+    dt_dataset_info_get(train ? s->train_data : s->val_data, &info);
+    if (info.jpeg && c->data.image_size == 0)
+        return dt_fail(DT_ERR_CONFIG, "JPEG images differ in size: set data.image_size");
+    dt_engine_options o = {
+        .config = c, .be = s->be, .mpi = s->mpi, .comm = s->comm, .data = &info, .train = train};
+    return dt_engine_create(&o, &s->engine);
+}
+
+dt_status dt_session_open(const dt_config *c, dt_comm *mpi, bool train, dt_session *out) {
+    memset(out, 0, sizeof *out);
+    out->config = c;
+    out->mpi = mpi;
+    mpi->timeout_s = c->dist.timeout_s;
+    DT_TRY(dt_comm_agree(mpi, dt_comm_check_equal(mpi, dt_config_hash(c), "the configuration")));
+    dt_status st = dt_comm_agree(mpi, dt_session_backend(c, mpi, &out->be));
+    if (st == DT_OK) st = dt_comm_agree(mpi, open_comm(c, out));
+    if (st == DT_OK) st = dt_comm_agree(mpi, open_data(c, train, out));
+    if (st == DT_OK) st = dt_comm_agree(mpi, open_engine(c, train, out));
+    if (st == DT_OK) st = dt_comm_agree(mpi, dt_watchdog_start(mpi, c->dist.timeout_s, &out->watchdog));
+    if (st != DT_OK) dt_session_close(out);
+    return st;
+}
+
+void dt_session_close(dt_session *s) {
+    dt_watchdog_stop(s->watchdog);
+    dt_engine_destroy(s->engine);
+    dt_dataset_close(s->train_data);
+    dt_dataset_close(s->val_data);
+    if (s->comm && s->comm != s->mpi) s->comm->destroy(s->comm);
+    if (s->be) s->be->destroy(s->be);
+    memset(s, 0, sizeof *s);
+}
+
+static dt_status alloc_pinned(void *arg, int64_t bytes, void **out) {
+    dt_backend *be = arg;
+    return be->alloc(be, DT_MEM_HOST, bytes, out);
+}
+
+static void free_pinned(void *arg, void *ptr) {
+    dt_backend *be = arg;
+    be->free(be, DT_MEM_HOST, ptr);
+}
+
+dt_status dt_session_loader(dt_session *s, bool eval, int64_t first_step, int64_t n_steps, dt_loader **out) {
+    const dt_config *c = s->config;
+    const dt_division *d = dt_engine_division(s->engine);
+    const dt_program *p = dt_engine_program(s->engine, eval);
+    const dt_value *image = &p->graph->value[p->graph->image];
+    int32_t threads = (int32_t)c->data.workers;
+    /* The CPU computes on the same cores: one thread reads ahead. A GPU leaves the cores to the loader. */
+    if (threads == 0) threads = s->be->info.is_gpu ? s->be->host_threads : 1;
+    dt_loader_options o = {
+        .config = c,
+        .dataset = eval ? s->val_data : s->train_data,
+        .eval = eval,
+        .source_crop = p->graph->aug >= 0,
+        .seed = (uint64_t)c->run.seed,
+        .out_h = image->dim[1],
+        .out_w = image->dim[2],
+        .batch = d->eval_rows,
+        .global_batch = d->global_batch,
+        .n_shards = d->n_shards,
+        .rank = s->mpi->rank,
+        .world = s->mpi->world,
+        .first_step = first_step,
+        .n_steps = n_steps,
+        .threads = threads,
+        .n_slots = (int32_t)c->data.prefetch + 2,
+        .alloc = alloc_pinned,
+        .free = free_pinned,
+        .alloc_arg = s->be,
+    };
+    return dt_loader_open(&o, out);
+}
+
+int64_t dt_session_steps_per_epoch(const dt_session *s) {
+    dt_dataset_info info;
+    dt_dataset_info_get(s->train_data, &info);
+    int64_t batch = s->config->train.global_batch;
+    return (info.n_samples + batch - 1) / batch;
+}
+
+int64_t dt_session_total_steps(const dt_session *s) {
+    const dt_config *c = s->config;
+    dt_dataset_info info;
+    dt_dataset_info_get(s->train_data, &info);
+    int64_t steps = (int64_t)ceil(c->train.epochs * (double)info.n_samples / (double)c->train.global_batch);
+    return c->train.steps > 0 && (c->train.epochs <= 0 || c->train.steps < steps) ? c->train.steps : steps;
+}
+
+/* All ranks learn whether one of them was asked to stop. */
+static dt_status agree_stop(dt_session *s, bool *stop) {
+    double flag = dt_signal_pending() ? 1 : 0;
+    DT_TRY(dt_comm_max_host(s->mpi, &flag, 1));
+    *stop = flag > 0;
+    return DT_OK;
+}
+
+/* One rank's share of the evaluation. */
+static dt_status evaluate_batches(dt_session *s, int64_t n_batch, dt_loader *loader, bool *stop) {
+    bool more = loader != NULL;
+    for (int64_t i = 0; i < n_batch && !*stop; i++) {
+        if (i % EVAL_POLL_BATCHES == 0) DT_TRY(agree_stop(s, stop));
+        dt_watchdog_beat(s->watchdog, i, "evaluation");
+        if (!more || *stop) continue; /* this rank has fewer batches than the others */
+        dt_batch b;
+        DT_TRY(dt_loader_next(loader, &b, NULL));
+        int64_t fed = dt_engine_fed(s->engine);
+        DT_TRY(dt_engine_feed(s->engine, &b, true));
+        DT_TRY(dt_engine_eval_batch(s->engine));
+        while (!dt_engine_input_done(s->engine, fed)) DT_TRY(dt_engine_sync(s->engine));
+        more = !b.last;
+        dt_loader_release(loader, &b);
+    }
+    return DT_OK;
+}
+
+dt_status dt_session_evaluate(dt_session *s, bool ema, dt_eval_result *out) {
+    memset(out, 0, sizeof *out);
+    dt_dataset_info info;
+    dt_dataset_info_get(s->val_data, &info);
+    const dt_division *d = dt_engine_division(s->engine);
+    const int64_t per_rank = (info.n_samples + s->mpi->world - 1) / s->mpi->world;
+    const int64_t n_batch = (per_rank + d->eval_rows - 1) / d->eval_rows;
+    double metric[DT_METRIC_COUNT], start_s = dt_time_s();
+    dt_loader *loader = NULL;
+    dt_status st = info.n_samples > s->mpi->rank ? dt_session_loader(s, true, 0, 0, &loader) : DT_OK;
+    DT_TRY_GOTO(st, dt_comm_agree(s->mpi, st), out);
+    DT_TRY_GOTO(st, dt_engine_eval_begin(s->engine, ema), out);
+    st = evaluate_batches(s, n_batch, loader, &out->interrupted);
+    DT_TRY_GOTO(st, dt_comm_agree(s->mpi, st), out);
+    DT_TRY_GOTO(st, dt_engine_eval_end(s->engine, metric), out);
+    out->seconds = dt_time_s() - start_s;
+    out->n_samples = (int64_t)metric[DT_METRIC_SAMPLES];
+    if (!out->interrupted && out->n_samples != info.n_samples) {
+        st = dt_fail(DT_ERR_INTERNAL, "evaluation saw %lld samples of %lld", (long long)out->n_samples,
+                     (long long)info.n_samples);
+        goto out;
+    }
+    double n = metric[DT_METRIC_SAMPLES] > 0 ? metric[DT_METRIC_SAMPLES] : 1;
+    out->loss = metric[DT_METRIC_LOSS] / n;
+    out->top1 = metric[DT_METRIC_TOP1] / n;
+    out->top5 = metric[DT_METRIC_TOP5] / n;
+out:
+    dt_loader_close(loader);
+    return st;
+}

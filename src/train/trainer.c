@@ -1,0 +1,227 @@
+/* The training loop. Decisions that concern all ranks (stop, save, give up) follow from sums that travelled
+ * with the gradients, read a fixed number of steps late, so every rank decides the same at the same step
+ * without extra messages. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/schedule.h"
+#include "dist/signals.h"
+#include "trainer_internal.h"
+
+double dt_trainer_epoch(const dt_trainer *t, int64_t step) {
+    return (double)step * (double)t->config->train.global_batch / (double)t->n_samples;
+}
+
+/* Whether step number `step` (steps done) is the first at or past a multiple of `every` epochs. */
+static bool crosses_epochs(const dt_trainer *t, int64_t step, double every) {
+    return every > 0 && floor(dt_trainer_epoch(t, step) / every + 1e-9) >
+                            floor(dt_trainer_epoch(t, step - 1) / every + 1e-9);
+}
+
+static bool eval_due(const dt_trainer *t, int64_t step) {
+    if (!t->session.val_data) return false;
+    return step == t->total_steps || crosses_epochs(t, step, (double)t->config->train.eval_every_epochs);
+}
+
+static bool save_due(const dt_trainer *t, int64_t step) {
+    const int64_t every = t->config->checkpoint.every_steps;
+    return step == t->total_steps || t->save_asked || (every > 0 && step % every == 0) ||
+           crosses_epochs(t, step, t->config->checkpoint.every_epochs);
+}
+
+static dt_step_params step_params(const dt_trainer *t, int64_t shard) {
+    const dt_config *c = t->config;
+    double updates = (double)(t->updates + dt_engine_pending(t->session.engine));
+    dt_step_params p = {
+        .lr = (float)t->lr[t->step % 8],
+        .loss_scale = (float)t->loss_scale,
+        .loss_weight = (float)(1.0 / (double)c->train.global_batch),
+        .ema_decay = (float)c->train.ema,
+        .adam_correct1 = (float)(1 - pow(c->optim.beta1, updates)),
+        .adam_correct2 = (float)(1 - pow(c->optim.beta2, updates)),
+        .seed = (uint64_t)c->run.seed,
+        .step = (uint64_t)t->step,
+        .micro = (uint64_t)shard,
+    };
+    return p;
+}
+
+/* Slots whose batch is still being copied to the device. */
+typedef struct in_flight {
+    dt_batch batch[4];
+    int64_t fed[4];
+    int32_t n;
+} in_flight;
+
+static dt_status release_done(dt_trainer *t, dt_loader *loader, in_flight *f, bool all) {
+    while (f->n > 0) {
+        if (!dt_engine_input_done(t->session.engine, f->fed[0])) {
+            if (!all) return DT_OK;
+            DT_TRY(dt_engine_sync(t->session.engine));
+        }
+        dt_loader_release(loader, &f->batch[0]);
+        f->n--;
+        memmove(f->batch, f->batch + 1, sizeof f->batch[0] * (size_t)f->n);
+        memmove(f->fed, f->fed + 1, sizeof f->fed[0] * (size_t)f->n);
+    }
+    return DT_OK;
+}
+
+/* Queues one whole step. */
+static dt_status run_step(dt_trainer *t, dt_loader *loader, in_flight *f) {
+    dt_engine *e = t->session.engine;
+    const dt_division *d = dt_engine_division(e);
+    const double minutes = t->config->checkpoint.every_minutes;
+    bool save = t->root && minutes > 0 && dt_time_s() - t->last_save_s > 60 * minutes;
+    t->lr[t->step % 8] = dt_schedule_lr(t->config, t->step, t->total_steps, t->steps_per_epoch);
+    DT_TRY(dt_engine_begin_step(e, dt_signal_pending(), save));
+    for (int64_t m = 0; m < d->n_micro; m++) {
+        double wait_s = 0;
+        dt_watchdog_beat(t->session.watchdog, t->step, "waiting for data");
+        if (f->n == 4) DT_TRY(release_done(t, loader, f, true));
+        DT_TRY(dt_loader_next(loader, &f->batch[f->n], &wait_s));
+        t->data_wait_s += wait_s;
+        dt_watchdog_beat(t->session.watchdog, t->step, "forward and backward");
+        f->fed[f->n] = dt_engine_fed(e);
+        dt_step_params p = step_params(t, f->batch[f->n].shard);
+        p.first_micro = m == 0;
+        DT_TRY(dt_engine_feed(e, &f->batch[f->n], false));
+        f->n++;
+        DT_TRY(dt_engine_micro(e, &p, m == d->n_micro - 1));
+        DT_TRY(release_done(t, loader, f, false));
+    }
+    return dt_engine_end_step(e, t->step);
+}
+
+/* Takes the result of one step: what all ranks must decide, then what rank 0 reports. */
+static dt_status take_result(dt_trainer *t) {
+    dt_step_result r;
+    bool ready;
+    dt_watchdog_beat(t->session.watchdog, t->step, "gradient exchange and update");
+    DT_TRY(dt_engine_result(t->session.engine, true, &ready, &r));
+    if (r.metric[DT_METRIC_STOP] > 0) t->stop = true;
+    if (r.metric[DT_METRIC_SAVE] > 0) t->save_asked = true;
+    bool skipped = r.metric[DT_METRIC_SKIPPED] > 0 || !isfinite(r.metric[DT_METRIC_LOSS]);
+    t->skipped_in_a_row = skipped ? t->skipped_in_a_row + 1 : 0;
+    if (!skipped) t->updates++;
+    DT_TRY(dt_trainer_report_step(t, &r));
+    if (t->skipped_in_a_row > t->config->train.max_skipped)
+        return dt_fail(
+            DT_ERR_NONFINITE,
+            "the loss or the gradient was not finite in %lld steps in a row up to step %lld: lower optim.lr, "
+            "lengthen the "
+            "warm-up, set train.clip_norm, or use a wider train.precision; the last checkpoint is untouched",
+            (long long)t->skipped_in_a_row, (long long)r.step + 1);
+    return DT_OK;
+}
+
+static dt_status take_results(dt_trainer *t, int32_t leave) {
+    while (dt_engine_pending(t->session.engine) > leave) DT_TRY(take_result(t));
+    return DT_OK;
+}
+
+static dt_status evaluate(dt_trainer *t) {
+    dt_eval_result r;
+    const bool ema = t->config->train.ema > 0;
+    uint64_t hash;
+    DT_TRY(dt_engine_hash(t->session.engine, &hash));
+    DT_TRY(dt_comm_check_equal(t->mpi, hash, "the parameters"));
+    DT_TRY(dt_session_evaluate(&t->session, ema, &r));
+    t->eval_pending = r.interrupted;
+    if (r.interrupted) {
+        t->stop = true;
+        return DT_OK;
+    }
+    return dt_trainer_report_eval(t, &r);
+}
+
+static dt_status train_steps(dt_trainer *t, dt_loader *loader) {
+    in_flight f = {.n = 0};
+    const int32_t lag = dt_engine_lag(t->session.engine);
+    if (t->eval_pending && eval_due(t, t->step)) DT_TRY(evaluate(t));
+    while (t->step < t->total_steps && !t->stop) {
+        DT_TRY(run_step(t, loader, &f));
+        t->step++;
+        bool eval = eval_due(t, t->step);
+        DT_TRY(take_results(t, eval || t->step == t->total_steps ? 0 : lag));
+        bool save = save_due(t, t->step);
+        if (eval || save || t->stop) DT_TRY(take_results(t, 0));
+        if (eval) DT_TRY(evaluate(t));
+        if ((save || t->stop) && t->skipped_in_a_row == 0)
+            DT_TRY(dt_trainer_save(t, t->stop || t->step == t->total_steps));
+    }
+    return release_done(t, loader, &f, true);
+}
+
+static void close_run(dt_trainer *t, dt_status *st) {
+    dt_ckpt_writer_destroy(t->writer);
+    char text[1024];
+    snprintf(text, sizeof text, "%s", dt_error_text());
+    dt_status closed = dt_metrics_close(t->metrics);
+    if (*st == DT_OK && closed != DT_OK)
+        *st = closed;
+    else if (*st != DT_OK)
+        dt_error_set_text(text);
+    dt_run_unlock(t->lock_fd);
+    free(t->config_text);
+    dt_session_close(&t->session);
+}
+
+dt_status dt_trainer_run(const dt_config *c, dt_comm *mpi, double start_s) {
+    dt_trainer t = {.config = c,
+                    .mpi = mpi,
+                    .root = mpi->rank == 0,
+                    .lock_fd = -1,
+                    .start_s = start_s,
+                    .loss_scale = c->train.loss_scale,
+                    .last_save_s = start_s};
+    dt_loader *loader = NULL;
+    dt_status st = dt_signal_install();
+    DT_TRY_GOTO(st, dt_comm_agree(mpi, st), out);
+    DT_TRY_GOTO(st, dt_session_open(c, mpi, true, &t.session), out);
+    dt_dataset_info info;
+    dt_dataset_info_get(t.session.train_data, &info);
+    t.n_samples = info.n_samples;
+    t.total_steps = dt_session_total_steps(&t.session);
+    t.steps_per_epoch = dt_session_steps_per_epoch(&t.session);
+    if (t.loss_scale <= 0) t.loss_scale = c->train.precision == DT_PRECISION_FP16 ? 1024 : 1;
+    DT_TRY_GOTO(st, dt_trainer_open_run(&t), out);
+    dt_trainer_summary(&t);
+    uint64_t hash;
+    st = dt_engine_hash(t.session.engine, &hash);
+    DT_TRY_GOTO(st, dt_comm_agree(mpi, st), out);
+    DT_TRY_GOTO(st, dt_comm_check_equal(mpi, hash, "the parameters"), out);
+    st = dt_session_loader(&t.session, false, t.step, t.total_steps - t.step, &loader);
+    DT_TRY_GOTO(st, dt_comm_agree(mpi, st), out);
+    t.last_result_s = dt_time_s();
+    st = train_steps(&t, loader);
+    if (st == DT_OK && t.stop) st = DT_STOPPED;
+out:
+    dt_loader_close(loader);
+    close_run(&t, &st);
+    return st;
+}
+
+static void print_note(void *arg, const char *text) {
+    fprintf(arg, "dtrain: %s\n", text);
+}
+
+dt_status dt_trainer_eval(const dt_config *c, dt_comm *mpi) {
+    dt_session s;
+    dt_ckpt *ckpt = NULL;
+    dt_eval_result r = {0};
+    dt_status st = dt_session_open(c, mpi, false, &s);
+    if (st != DT_OK) return st;
+    DT_TRY_GOTO(st, dt_trainer_load(c, mpi, true, print_note, stderr, &ckpt), out);
+    DT_TRY_GOTO(st, dt_comm_agree(mpi, dt_engine_load(s.engine, ckpt)), out);
+    DT_TRY_GOTO(st, dt_session_evaluate(&s, c->train.ema > 0, &r), out);
+    if (mpi->rank == 0)
+        printf("%s: step %lld, %lld samples: loss %.4f, top-1 %.2f %%, top-5 %.2f %% (%.0f samples/s)\n",
+               ckpt->path, (long long)ckpt->meta.step, (long long)r.n_samples, r.loss, 100 * r.top1,
+               100 * r.top5, (double)r.n_samples / r.seconds);
+out:
+    dt_ckpt_free(ckpt);
+    dt_session_close(&s);
+    return st;
+}

@@ -1,0 +1,54 @@
+/* The trainer's state, shared by trainer.c (the loop), trainer_save.c (checkpoints, resuming) and
+ * trainer_report.c. */
+#ifndef DT_TRAIN_TRAINER_INTERNAL_H
+#define DT_TRAIN_TRAINER_INTERNAL_H
+
+#include "train/checkpoint.h"
+#include "train/metrics.h"
+#include "train/session.h"
+#include "train/trainer.h"
+
+typedef struct dt_trainer {
+    const dt_config *config;
+    dt_comm *mpi;
+    dt_session session;
+    bool root;              /* rank 0: writes everything */
+    int lock_fd;            /* of the run directory; -1: none */
+    dt_metrics *metrics;    /* root */
+    dt_ckpt_writer *writer; /* root */
+    char ckpt_dir[DT_CONFIG_STR_MAX + 16];
+    char *config_text; /* root: the resolved configuration */
+
+    int64_t n_samples; /* of the training set */
+    int64_t step, total_steps, steps_per_epoch;
+    int64_t updates; /* not skipped: Adam's t */
+    int64_t skipped_in_a_row;
+    double loss_scale;
+    double best_top1;
+    bool eval_pending;     /* stopped inside the evaluation that belongs to this step */
+    bool stop, save_asked; /* agreed by all ranks */
+    double start_s, last_save_s, last_result_s;
+    double data_wait_s; /* since the last result */
+    double lr[8];       /* of the steps in flight */
+    bool first_reported;
+} dt_trainer;
+
+/* Epochs done after `step` steps, fractional. */
+double dt_trainer_epoch(const dt_trainer *t, int64_t step);
+
+/* trainer_save.c */
+/* Opens or creates the run directory: lock, resume, metrics, checkpoint writer. */
+dt_status dt_trainer_open_run(dt_trainer *t);
+/* Starts a save of the state after `step`; `final` waits for it. A failed save is noted and, unless
+ * checkpoint.on_error is "stop", forgiven. Collective. */
+dt_status dt_trainer_save(dt_trainer *t, bool final);
+/* Loads the checkpoint that run.resume asks for; *loaded false when there is none. Collective. */
+dt_status dt_trainer_load(const dt_config *c, dt_comm *mpi, bool must,
+                          void (*note)(void *arg, const char *text), void *arg, dt_ckpt **out);
+
+/* trainer_report.c */
+void dt_trainer_summary(const dt_trainer *t);
+dt_status dt_trainer_report_step(dt_trainer *t, const dt_step_result *r);
+dt_status dt_trainer_report_eval(dt_trainer *t, const dt_eval_result *r);
+
+#endif

@@ -1,0 +1,77 @@
+/* What the trainer tells: the summary at the start, each step, each evaluation. */
+#include <math.h>
+
+#include "core/model.h"
+#include "trainer_internal.h"
+
+static const char *const precision_name[] = {"fp32", "tf32", "bf16", "fp16"};
+
+void dt_trainer_summary(const dt_trainer *t) {
+    if (!t->root) return;
+    const dt_config *c = t->config;
+    const dt_session *s = &t->session;
+    const dt_division *d = dt_engine_division(s->engine);
+    const dt_program *p = dt_engine_program(s->engine, false);
+    const dt_axis *axis = dt_engine_axis(s->engine);
+    dt_dataset_info info;
+    dt_dataset_info_get(s->train_data, &info);
+    printf("dtrain  %s on %d rank%s, %s (%s, %d thread%s a rank, communication: %s)\n", c->model.name,
+           t->mpi->world, t->mpi->world == 1 ? "" : "s", s->be->info.name, precision_name[c->train.precision],
+           s->be->host_threads, s->be->host_threads == 1 ? "" : "s", s->comm->name);
+    printf("data    %s: %lld samples, %lldx%lldx%lld, %lld classes%s\n", c->data.train,
+           (long long)info.n_samples, (long long)info.height, (long long)info.width, (long long)info.channels,
+           (long long)info.n_classes, info.jpeg ? ", JPEG" : "");
+    printf("batch   %lld = %lld micro-batches of %lld\n", (long long)d->global_batch, (long long)d->n_shards,
+           (long long)(d->global_batch / d->n_shards));
+    printf("model   %.3f M parameters in %d buckets; activations %.1f MiB (%.1f without reuse); device "
+           "memory %.1f MiB\n",
+           (double)axis->n_param_elem / 1e6, axis->n_bucket, (double)p->plan.act_bytes / (1 << 20),
+           (double)p->plan.naive_bytes / (1 << 20), (double)dt_engine_device_bytes(s->engine) / (1 << 20));
+    printf("run     steps %lld to %lld (%.1f epochs), in %s\n", (long long)t->step, (long long)t->total_steps,
+           dt_trainer_epoch(t, t->total_steps), c->run.out_dir);
+    fflush(stdout);
+}
+
+dt_status dt_trainer_report_step(dt_trainer *t, const dt_step_result *r) {
+    const double now_s = dt_time_s(), span_s = now_s - t->last_result_s;
+    const double n = r->metric[DT_METRIC_SAMPLES] > 0 ? (double)r->metric[DT_METRIC_SAMPLES] : 1;
+    dt_train_record rec = {
+        .step = r->step + 1,
+        .epoch = dt_trainer_epoch(t, r->step + 1),
+        .loss = (double)r->metric[DT_METRIC_LOSS] / n,
+        .top1 = (double)r->metric[DT_METRIC_TOP1] / n,
+        .lr = t->lr[r->step % 8],
+        .samples_per_s = (double)t->config->train.global_batch / span_s,
+        .grad_norm = sqrt((double)r->norm2),
+        .data_wait = t->data_wait_s / span_s,
+        .step_ms = 1e3 * span_s,
+        .skipped = r->metric[DT_METRIC_SKIPPED] > 0,
+    };
+    t->last_result_s = now_s;
+    t->data_wait_s = 0;
+    if (!t->root) return DT_OK;
+    if (!t->first_reported) {
+        dt_metrics_note(t->metrics, "first step done %.2f s after the start", now_s - t->start_s);
+        t->first_reported = true;
+    }
+    return dt_metrics_train(t->metrics, &rec);
+}
+
+dt_status dt_trainer_report_eval(dt_trainer *t, const dt_eval_result *r) {
+    if (r->top1 > t->best_top1) t->best_top1 = r->top1;
+    t->last_result_s = dt_time_s();
+    t->data_wait_s = 0;
+    if (!t->root) return DT_OK;
+    dt_eval_record rec = {
+        .step = t->step,
+        .epoch = dt_trainer_epoch(t, t->step),
+        .loss = r->loss,
+        .top1 = r->top1,
+        .top5 = r->top5,
+        .lr = t->lr[(t->step > 0 ? t->step - 1 : 0) % 8],
+        .samples_per_s = (double)r->n_samples / r->seconds,
+        .n_samples = r->n_samples,
+        .ema = t->config->train.ema > 0,
+    };
+    return dt_metrics_eval(t->metrics, &rec);
+}

@@ -1,0 +1,209 @@
+/* The run directory: lock, resuming, saving. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "trainer_internal.h"
+
+/* mkdir -p. */
+static dt_status make_dirs(const char *path) {
+    char part[DT_CONFIG_STR_MAX + 16];
+    snprintf(part, sizeof part, "%s", path);
+    for (char *p = part + 1;; p++) {
+        if (*p != '/' && *p) continue;
+        char keep = *p;
+        *p = 0;
+        if (mkdir(part, 0777) != 0 && errno != EEXIST)
+            return dt_fail(DT_ERR_IO, "cannot create directory %s: %s", part, strerror(errno));
+        *p = keep;
+        if (!keep) return DT_OK;
+    }
+}
+
+static bool is_file(const char *dir, const char *name) {
+    char path[DT_CONFIG_STR_MAX + 64];
+    struct stat s;
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    return stat(path, &s) == 0;
+}
+
+/* Rank 0 chooses and verifies; *out NULL when there is nothing to resume from. */
+static dt_status choose(const dt_config *c, bool must, void (*note)(void *arg, const char *text), void *arg,
+                        dt_ckpt **out) {
+    char dir[DT_CONFIG_STR_MAX + 16];
+    const char *resume = c->run.resume;
+    *out = NULL;
+    if (strcmp(resume, "never") == 0 && !must) return DT_OK;
+    if (strcmp(resume, "auto") == 0 || strcmp(resume, "never") == 0) {
+        snprintf(dir, sizeof dir, "%s/checkpoints", c->run.out_dir);
+        DT_TRY(dt_ckpt_load_latest(dir, note, arg, out));
+        if (!*out && must)
+            return dt_fail(DT_ERR_CHECKPOINT, "there is no checkpoint in %s; set run.resume to one", dir);
+        return DT_OK;
+    }
+    if (is_file(resume, "manifest.json")) return dt_ckpt_load(resume, out);
+    snprintf(dir, sizeof dir, "%s/checkpoints", resume);
+    const char *where = access(dir, R_OK) == 0 ? dir : resume;
+    DT_TRY(dt_ckpt_load_latest(where, note, arg, out));
+    if (!*out)
+        return dt_fail(DT_ERR_CHECKPOINT,
+                       "run.resume = \"%s\" is neither a checkpoint nor a run directory with checkpoints",
+                       resume);
+    return DT_OK;
+}
+
+dt_status dt_trainer_load(const dt_config *c, dt_comm *mpi, bool must,
+                          void (*note)(void *arg, const char *text), void *arg, dt_ckpt **out) {
+    char path[sizeof((dt_ckpt *)0)->path] = "";
+    *out = NULL;
+    dt_status st = mpi->rank == 0 ? choose(c, must, note, arg, out) : DT_OK;
+    DT_TRY(dt_comm_agree(mpi, st));
+    if (*out) snprintf(path, sizeof path, "%s", (*out)->path);
+    DT_TRY(dt_comm_bcast_host(mpi, path, (int64_t)sizeof path, 0));
+    if (!path[0]) return DT_OK;
+    st = mpi->rank == 0 ? DT_OK : dt_ckpt_load(path, out);
+    return dt_comm_agree(mpi, st);
+}
+
+/* A checkpoint continues only a run that draws the same samples. */
+static dt_status check_fits(const dt_trainer *t, const dt_ckpt *k) {
+    const dt_config *c = t->config;
+    if (k->meta.global_batch != c->train.global_batch)
+        return dt_fail(DT_ERR_CONFIG,
+                       "%s was written with train.global_batch = %lld, this run has %lld: the position in "
+                       "the data would not fit; "
+                       "keep the batch, or start anew with run.resume = \"never\" and another run.out_dir",
+                       k->path, (long long)k->meta.global_batch, (long long)c->train.global_batch);
+    if (k->meta.seed != c->run.seed)
+        return dt_fail(DT_ERR_CONFIG, "%s was written with run.seed = %lld, this run has %lld: keep the seed",
+                       k->path, (long long)k->meta.seed, (long long)c->run.seed);
+    if (k->meta.samples != k->meta.step * k->meta.global_batch || k->meta.step < 0)
+        return dt_fail(DT_ERR_CHECKPOINT, "%s: step %lld and %lld samples do not belong together", k->path,
+                       (long long)k->meta.step, (long long)k->meta.samples);
+    return DT_OK;
+}
+
+static void note_metrics(void *arg, const char *text) {
+    (void)arg;
+    fprintf(stderr, "dtrain: %s\n", text);
+}
+
+static dt_status resume(dt_trainer *t) {
+    dt_ckpt *k = NULL;
+    DT_TRY(dt_trainer_load(t->config, t->mpi, false, note_metrics, NULL, &k));
+    if (!k) return dt_comm_agree(t->mpi, dt_engine_init(t->session.engine));
+    dt_status st = check_fits(t, k);
+    if (st == DT_OK) st = dt_engine_load(t->session.engine, k);
+    st = dt_comm_agree(t->mpi, st);
+    if (st == DT_OK) {
+        t->step = k->meta.step;
+        t->updates = k->meta.optimizer_steps;
+        t->best_top1 = k->meta.best_top1;
+        t->eval_pending = k->meta.eval_pending != 0;
+        if (k->meta.loss_scale > 0 && t->config->train.loss_scale <= 0) t->loss_scale = k->meta.loss_scale;
+        if (t->root) {
+            printf("resuming %s at step %lld\n", k->path, (long long)k->meta.step);
+            if (k->meta.config_hash != dt_config_hash(t->config))
+                printf("note: the configuration differs from the checkpoint's; the run continues with the "
+                       "new one\n");
+        }
+    }
+    dt_ckpt_free(k);
+    return st;
+}
+
+static dt_status write_config(dt_trainer *t) {
+    char path[DT_CONFIG_STR_MAX + 32];
+    DT_TRY(dt_config_to_text(t->config, &t->config_text));
+    snprintf(path, sizeof path, "%s/config.toml", t->config->run.out_dir);
+    FILE *f = fopen(path, "w");
+    if (!f) return dt_fail(DT_ERR_IO, "cannot write %s: %s", path, strerror(errno));
+    bool failed = fputs(t->config_text, f) == EOF;
+    if (fclose(f) != 0 || failed) return dt_fail(DT_ERR_IO, "cannot write %s: %s", path, strerror(errno));
+    return DT_OK;
+}
+
+/* Rank 0: "never" must not mix with an older run's checkpoints, which a later "auto" would prefer. */
+static dt_status refuse_mixing(const dt_trainer *t) {
+    dt_ckpt *old = NULL;
+    if (strcmp(t->config->run.resume, "never") != 0) return DT_OK;
+    dt_status st = dt_ckpt_load_latest(t->ckpt_dir, NULL, NULL, &old);
+    bool exists = st != DT_OK || old;
+    dt_ckpt_free(old);
+    if (!exists) return DT_OK;
+    return dt_fail(DT_ERR_CONFIG,
+                   "run.resume = \"never\", but %s holds checkpoints of an earlier run: choose another "
+                   "run.out_dir, remove "
+                   "them, or set run.resume = \"auto\"",
+                   t->ckpt_dir);
+}
+
+static dt_status open_root(dt_trainer *t) {
+    DT_TRY(make_dirs(t->ckpt_dir));
+    DT_TRY(dt_run_lock(t->config->run.out_dir, &t->lock_fd));
+    DT_TRY(refuse_mixing(t));
+    dt_ckpt_policy policy = {.dir = t->ckpt_dir,
+                             .keep_last = t->config->checkpoint.keep_last,
+                             .keep_every = t->config->checkpoint.keep_every};
+    DT_TRY(dt_ckpt_writer_create(&policy, &t->writer));
+    return write_config(t);
+}
+
+static dt_status open_metrics(dt_trainer *t) {
+    dt_metrics_options o = {.out_dir = t->config->run.out_dir,
+                            .tensorboard = t->config->run.tensorboard,
+                            .resume_step = t->step,
+                            .total_steps = t->total_steps,
+                            .steps_per_epoch = t->steps_per_epoch,
+                            .log_every = t->config->run.log_every,
+                            .live = isatty(STDOUT_FILENO) != 0,
+                            .console = stdout};
+    return dt_metrics_open(&o, &t->metrics);
+}
+
+dt_status dt_trainer_open_run(dt_trainer *t) {
+    snprintf(t->ckpt_dir, sizeof t->ckpt_dir, "%s/checkpoints", t->config->run.out_dir);
+    DT_TRY(dt_comm_agree(t->mpi, t->root ? open_root(t) : DT_OK));
+    DT_TRY(resume(t));
+    return dt_comm_agree(t->mpi, t->root ? open_metrics(t) : DT_OK);
+}
+
+/* The result of a finished save; failures are notes unless the user wants to stop. */
+static dt_status settle(dt_trainer *t, dt_status st) {
+    if (st == DT_OK) return DT_OK;
+    if (t->config->checkpoint.on_error == DT_SAVE_ERROR_STOP) return st;
+    dt_metrics_note(t->metrics, "checkpoint not saved, training goes on: %s", dt_error_text());
+    return DT_OK;
+}
+
+static dt_status save_root(dt_trainer *t, int32_t n, const dt_ckpt_tensor *tensors, bool final) {
+    dt_ckpt_meta meta = {
+        .step = t->step,
+        .samples = t->step * t->config->train.global_batch,
+        .global_batch = t->config->train.global_batch,
+        .n_shards = dt_engine_division(t->session.engine)->n_shards,
+        .seed = t->config->run.seed,
+        .loss_scale = t->loss_scale,
+        .optimizer_steps = t->updates,
+        .config_hash = dt_config_hash(t->config),
+        .best_top1 = t->best_top1,
+        .eval_pending = t->eval_pending,
+    };
+    DT_TRY(settle(t, dt_ckpt_writer_wait(t->writer)));
+    DT_TRY(dt_metrics_flush(t->metrics));
+    dt_status st = dt_ckpt_writer_save(t->writer, &meta, n, tensors, t->config_text);
+    if (st == DT_OK && (final || !t->config->checkpoint.async)) st = dt_ckpt_writer_wait(t->writer);
+    return final && t->stop ? st : settle(t, st);
+}
+
+dt_status dt_trainer_save(dt_trainer *t, bool final) {
+    int32_t n;
+    const dt_ckpt_tensor *tensors;
+    dt_watchdog_beat(t->session.watchdog, t->step, "saving");
+    DT_TRY(dt_engine_snapshot(t->session.engine, &n, &tensors));
+    t->save_asked = false;
+    t->last_save_s = dt_time_s();
+    return dt_comm_agree(t->mpi, t->root ? save_root(t, n, tensors, final) : DT_OK);
+}
