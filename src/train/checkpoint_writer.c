@@ -1,0 +1,306 @@
+/* The checkpoint writer: a snapshot taken by the caller, and one thread that writes it out.
+ *
+ * Only the snapshot (copy and check for non-finite values) blocks the caller. A save that fails removes what
+ * it wrote and leaves its cause for dt_ckpt_writer_wait or _poll; the run goes on. */
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include "checkpoint_internal.h"
+
+/* Beyond the tensors: HDF5's header, groups and alignment, the manifest. */
+static const int64_t spare_bytes = 1 << 20, spare_bytes_per_tensor = 8192;
+static const int64_t keep_last_min = 2; /* the newest may turn out damaged */
+enum { SNAPSHOT_BLOCK = 16384 /* elements copied, then checked while in cache */ };
+
+struct dt_ckpt_writer {
+    dt_ckpt_policy policy; /* dir owned */
+    pthread_t thread;
+    pthread_mutex_t lock; /* guards what follows up to the job */
+    pthread_cond_t changed;
+    bool quit, busy;
+    dt_status result; /* first failure not yet handed over */
+    char *result_text;
+
+    /* The job: the caller's while not busy, the thread's while busy. */
+    dt_ckpt_manifest manifest;
+    float *data; /* all tensors one after another, in the manifest's order */
+    int64_t data_room;
+};
+
+/* ---- writing, in the thread ---- */
+
+static dt_status check_space(const dt_ckpt_writer *w) {
+    struct statvfs fs;
+    if (statvfs(w->policy.dir, &fs) != 0)
+        return dt_fail(DT_ERR_IO, "%s: cannot ask for free space: %s", w->policy.dir, strerror(errno));
+    if (fs.f_blocks == 0) return DT_OK; /* the file system does not tell */
+    int64_t needed = spare_bytes + w->manifest.n_tensor * spare_bytes_per_tensor;
+    for (int32_t i = 0; i < w->manifest.n_tensor; i++)
+        needed += w->manifest.tensor[i].n_elem * (int64_t)sizeof(float);
+    double free_bytes = (double)fs.f_bavail * (double)fs.f_frsize;
+    if (free_bytes >= (double)needed) return DT_OK;
+    return dt_fail(DT_ERR_IO, "%s: a checkpoint needs %.1f MB, only %.1f MB are free", w->policy.dir,
+                   (double)needed / 1e6, free_bytes / 1e6);
+}
+
+static dt_status write_tensors(const dt_ckpt_writer *w, dt_h5 *h) {
+    const float *data = w->data;
+    for (int32_t i = 0; i < w->manifest.n_tensor; i++) {
+        dt_ckpt_entry *e = &w->manifest.tensor[i];
+        e->xxh3 = XXH3_64bits(data, (size_t)e->n_elem * sizeof(float));
+        DT_TRY(dt_h5_write(h, e->name, DT_DTYPE_F32, e->ndim, e->dim, data));
+        data += e->n_elem;
+    }
+    return dt_ckpt_meta_store(h, &w->manifest.meta);
+}
+
+static dt_status write_state(dt_ckpt_writer *w, const char *tmp_path) {
+    char path[DT_CKPT_PATH_MAX];
+    dt_h5 *h;
+    DT_TRY(dt_ckpt_path(path, tmp_path, DT_CKPT_STATE_FILE));
+    DT_TRY(dt_h5_create(path, &h));
+    dt_status status = write_tensors(w, h);
+    if (status != DT_OK) {
+        char text[2048];
+        snprintf(text, sizeof text, "%s", dt_error_text());
+        if (dt_h5_close(h) != DT_OK) dt_error_set_text(text); /* the first failure is the cause */
+        return status;
+    }
+    DT_TRY(dt_h5_close(h));
+    DT_TRY(dt_ckpt_file_sync(path, false));
+    return dt_ckpt_file_hash(path, -1, &w->manifest.state_bytes, &w->manifest.state_xxh3);
+}
+
+static dt_status write_texts(const dt_ckpt_writer *w, const char *tmp_path) {
+    char path[DT_CKPT_PATH_MAX], *manifest;
+    DT_TRY(dt_ckpt_path(path, tmp_path, DT_CKPT_CONFIG_FILE));
+    DT_TRY(dt_ckpt_file_write(path, w->manifest.config_text, strlen(w->manifest.config_text)));
+    DT_TRY(dt_ckpt_path(path, tmp_path, DT_CKPT_MANIFEST_FILE));
+    DT_TRY(dt_ckpt_manifest_format(&w->manifest, &manifest));
+    dt_status status = dt_ckpt_file_write(path, manifest, strlen(manifest));
+    free(manifest);
+    return status;
+}
+
+static dt_status write_checkpoint(dt_ckpt_writer *w) {
+    char name[DT_CKPT_NAME_MAX], tmp_path[DT_CKPT_PATH_MAX];
+    int64_t step = w->manifest.meta.step;
+    int lock_fd = -1;
+    DT_TRY(check_space(w));
+    DT_TRY(dt_ckpt_tmp_create(w->policy.dir, step, name, &lock_fd));
+    dt_status status;
+    DT_TRY_GOTO(status, dt_ckpt_path(tmp_path, w->policy.dir, name), fail);
+    DT_TRY_GOTO(status, write_state(w, tmp_path), fail);
+    DT_TRY_GOTO(status, write_texts(w, tmp_path), fail);
+    DT_TRY_GOTO(status, dt_ckpt_file_sync(tmp_path, true), fail);
+    DT_TRY_GOTO(status, dt_ckpt_publish(w->policy.dir, name, step), fail);
+    if (lock_fd >= 0) close(lock_fd);
+    status = dt_ckpt_retain(&w->policy, step);
+    if (status != DT_OK) dt_error_context("step %" PRId64 " is saved, but old checkpoints stay", step);
+    return status;
+fail:
+    dt_ckpt_tmp_remove(w->policy.dir, name);
+    if (lock_fd >= 0) close(lock_fd);
+    dt_error_context("checkpoint of step %" PRId64 " not saved", step);
+    return status == DT_ERR_MEMORY ? status : DT_ERR_IO;
+}
+
+static void *write_jobs(void *arg) {
+    dt_ckpt_writer *w = arg;
+    pthread_mutex_lock(&w->lock);
+    for (;;) {
+        while (!w->busy && !w->quit) pthread_cond_wait(&w->changed, &w->lock);
+        if (!w->busy) break;
+        pthread_mutex_unlock(&w->lock);
+        dt_status status = write_checkpoint(w);
+        pthread_mutex_lock(&w->lock);
+        if (status != DT_OK && w->result == DT_OK) {
+            w->result = status;
+            w->result_text = strdup(dt_error_text());
+        }
+        w->busy = false;
+        pthread_cond_broadcast(&w->changed);
+    }
+    pthread_mutex_unlock(&w->lock);
+    return NULL;
+}
+
+/* ---- the caller's side ---- */
+
+/* Hands the result over; the lock is held and no save is in flight. */
+static dt_status take_result(dt_ckpt_writer *w) {
+    dt_status status = w->result;
+    if (status != DT_OK) dt_error_set_text(w->result_text != NULL ? w->result_text : "checkpoint not saved");
+    free(w->result_text);
+    w->result_text = NULL;
+    w->result = DT_OK;
+    return status;
+}
+
+static void await_idle(dt_ckpt_writer *w) {
+    while (w->busy) pthread_cond_wait(&w->changed, &w->lock);
+}
+
+dt_status dt_ckpt_writer_wait(dt_ckpt_writer *w) {
+    pthread_mutex_lock(&w->lock);
+    await_idle(w);
+    dt_status status = take_result(w);
+    pthread_mutex_unlock(&w->lock);
+    return status;
+}
+
+dt_status dt_ckpt_writer_poll(dt_ckpt_writer *w, bool *done) {
+    pthread_mutex_lock(&w->lock);
+    *done = !w->busy;
+    dt_status status = *done ? take_result(w) : DT_OK;
+    pthread_mutex_unlock(&w->lock);
+    return status;
+}
+
+/* Names, shapes and texts of the job. */
+static dt_status describe_job(dt_ckpt_manifest *m, const dt_ckpt_meta *meta, int32_t n_tensor,
+                              const dt_ckpt_tensor *tensor, const char *config_text, int64_t *n_elem) {
+    *n_elem = 0;
+    m->meta = *meta;
+    m->config_text = strdup(config_text);
+    m->tensor = calloc((size_t)n_tensor + 1, sizeof *m->tensor);
+    if (m->config_text == NULL || m->tensor == NULL)
+        return dt_fail(DT_ERR_MEMORY, "no memory for a checkpoint");
+    for (int32_t i = 0; i < n_tensor; i++) {
+        dt_ckpt_entry *e = &m->tensor[i];
+        e->ndim = tensor[i].ndim;
+        e->n_elem = dt_ckpt_count_elements(e->ndim, tensor[i].dim);
+        if (e->n_elem == 0 || !dt_ckpt_name_ok(tensor[i].name))
+            return dt_fail(DT_ERR_INTERNAL,
+                           "checkpoint: tensor \"%s\" has a name or shape that cannot be stored",
+                           tensor[i].name);
+        memcpy(e->dim, tensor[i].dim, sizeof e->dim);
+        e->name = strdup(tensor[i].name);
+        if (e->name == NULL) return dt_fail(DT_ERR_MEMORY, "no memory for a checkpoint");
+        m->n_tensor = i + 1;
+        if (__builtin_add_overflow(*n_elem, e->n_elem, n_elem) ||
+            *n_elem > INT64_MAX / (int64_t)sizeof(float))
+            return dt_fail(DT_ERR_INTERNAL, "checkpoint: more tensors than memory can hold");
+    }
+    return DT_OK;
+}
+
+static dt_status make_room(dt_ckpt_writer *w, int64_t n_elem) {
+    if (n_elem <= w->data_room) return DT_OK;
+    free(w->data);
+    w->data_room = 0;
+    w->data = malloc((size_t)n_elem * sizeof(float));
+    if (w->data == NULL)
+        return dt_fail(DT_ERR_MEMORY, "no memory for a checkpoint's copy of %.1f MB", (double)n_elem * 4e-6);
+    w->data_room = n_elem;
+    return DT_OK;
+}
+
+/* Copies block by block and checks each block while it is in the cache. */
+static dt_status copy_finite(float *dst, const dt_ckpt_tensor *t, int64_t n_elem) {
+    for (int64_t at = 0; at < n_elem; at += SNAPSHOT_BLOCK) {
+        int64_t n = dt_min_i64(SNAPSHOT_BLOCK, n_elem - at);
+        memcpy(dst + at, t->data + at, (size_t)n * sizeof(float));
+        int64_t bad = dt_ckpt_find_nonfinite(dst + at, n);
+        if (bad >= 0)
+            return dt_fail(DT_ERR_NONFINITE,
+                           "%s: element %" PRId64 " is %s; not saved, the checkpoints before stay", t->name,
+                           at + bad, isnan(dst[at + bad]) ? "not a number" : "infinite");
+    }
+    return DT_OK;
+}
+
+dt_status dt_ckpt_writer_save(dt_ckpt_writer *w, const dt_ckpt_meta *meta, int32_t n_tensor,
+                              const dt_ckpt_tensor *tensor, const char *config_text) {
+    pthread_mutex_lock(&w->lock);
+    await_idle(w);
+    pthread_mutex_unlock(&w->lock);
+
+    int64_t n_elem;
+    dt_ckpt_manifest_clear(&w->manifest);
+    DT_TRY(describe_job(&w->manifest, meta, n_tensor, tensor, config_text, &n_elem));
+    DT_TRY(make_room(w, n_elem));
+    float *dst = w->data;
+    for (int32_t i = 0; i < n_tensor; i++) {
+        DT_TRY(copy_finite(dst, &tensor[i], w->manifest.tensor[i].n_elem));
+        dst += w->manifest.tensor[i].n_elem;
+    }
+
+    pthread_mutex_lock(&w->lock);
+    w->busy = true;
+    pthread_cond_broadcast(&w->changed);
+    pthread_mutex_unlock(&w->lock);
+    return DT_OK;
+}
+
+/* mkdir -p */
+static dt_status make_directories(const char *dir) {
+    char path[DT_CKPT_PATH_MAX];
+    int n = snprintf(path, sizeof path, "%s", dir);
+    if (n < 1 || n >= DT_CKPT_PATH_MAX)
+        return dt_fail(DT_ERR_IO, "checkpoint directory \"%s\": path too long", dir);
+    for (char *p = path + 1;; p++) {
+        char kept = *p;
+        if (kept != '/' && kept != '\0') continue;
+        *p = '\0';
+        if (mkdir(path, 0777) != 0 && errno != EEXIST)
+            return dt_fail(DT_ERR_IO, "%s: cannot create: %s", path, strerror(errno));
+        *p = kept;
+        if (kept == '\0') return DT_OK;
+    }
+}
+
+dt_status dt_ckpt_writer_create(const dt_ckpt_policy *policy, dt_ckpt_writer **out) {
+    *out = NULL;
+    if (policy->keep_last < keep_last_min)
+        return dt_fail(DT_ERR_CONFIG, "checkpoint.keep_last must be at least %" PRId64 ", got %" PRId64,
+                       keep_last_min, policy->keep_last);
+    DT_TRY(make_directories(policy->dir));
+    DT_TRY(dt_ckpt_sweep(policy->dir));
+    dt_ckpt_writer *w = calloc(1, sizeof *w);
+    char *dir = strdup(policy->dir);
+    if (w == NULL || dir == NULL) {
+        free(w);
+        free(dir);
+        return dt_fail(DT_ERR_MEMORY, "no memory for the checkpoint writer");
+    }
+    w->policy = *policy;
+    w->policy.dir = dir;
+    pthread_mutex_init(&w->lock, NULL);
+    pthread_cond_init(&w->changed, NULL);
+    int rc = pthread_create(&w->thread, NULL, write_jobs, w);
+    if (rc != 0) {
+        pthread_cond_destroy(&w->changed);
+        pthread_mutex_destroy(&w->lock);
+        free(dir);
+        free(w);
+        return dt_fail(DT_ERR_MEMORY, "cannot start the checkpoint thread: %s", strerror(rc));
+    }
+    *out = w;
+    return DT_OK;
+}
+
+void dt_ckpt_writer_destroy(dt_ckpt_writer *w) {
+    if (w == NULL) return;
+    pthread_mutex_lock(&w->lock);
+    w->quit = true;
+    pthread_cond_broadcast(&w->changed);
+    pthread_mutex_unlock(&w->lock);
+    pthread_join(w->thread, NULL);
+    pthread_cond_destroy(&w->changed);
+    pthread_mutex_destroy(&w->lock);
+    dt_ckpt_manifest_clear(&w->manifest);
+    free(w->result_text);
+    free(w->data);
+    free((char *)w->policy.dir);
+    free(w);
+}
