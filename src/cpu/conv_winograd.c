@@ -13,8 +13,8 @@
 enum {
     VALUES = 36,
     TILE = 4,
-    FUSED_INPUT_BYTES = 1200 * 1024, /* transformed inputs of one fused block */
-    FUSED_SUM_BYTES = 1300 * 1024,   /* wgrad: sums that a thread keeps in its L2 */
+    FUSED_INPUT_BYTES = 600 * 1024, /* transformed inputs of one fused block */
+    FUSED_SUM_BYTES = 1300 * 1024,  /* wgrad: sums that a thread keeps in its L2 */
     FUSED_TILES_MIN = 28,
     FUSED_TILES_MAX = 112,
     PHASED_TILES = 128,
@@ -29,6 +29,7 @@ typedef struct layout {
     int64_t pitch, step;             /* transformed src: [36] steps of [tile][pitch] */
     int64_t out_pitch, out_step;     /* products: the same */
     bool phased;
+    const dt_cpu_simd *simd;
 } layout;
 
 bool dt_cpu_conv_winograd_applies(const dt_conv_dims *d) {
@@ -68,7 +69,8 @@ static layout layout_sizes(const dt_cpu_conv_plan *plan) {
     l.tiles_h = dt_i64_ceil_div(l.dst_h, TILE);
     l.tiles_w = dt_i64_ceil_div(l.dst_w, TILE);
     l.tiles = d->n * l.tiles_h * l.tiles_w;
-    l.nr = dt_cpu_simd_get()->nr;
+    l.simd = dt_cpu_simd_get();
+    l.nr = l.simd->nr;
     l.panels = dt_i64_ceil_div(l.dst_c, l.nr);
     l.panel_size = l.src_c * l.nr;
     l.pitch = dt_cpu_pitch(l.src_c);
@@ -153,7 +155,7 @@ static void transform_input(const layout *l, const float *src, const float *zero
     tile_place(l, tile, &image, &h, &w);
     window_pixels(src + image * l->src_h * l->src_w * l->src_c, l->src_h, l->src_w, l->src_c, h - l->pad_h,
                   w - l->pad_w, TILE + 2, zeros, pixel);
-    dt_cpu_simd_get()->winograd_input(pixel, l->src_c, dst, l->step);
+    l->simd->winograd_input(pixel, l->src_c, dst, l->step);
 }
 
 /* Channels [k0, k0 + n) of dy. */
@@ -164,7 +166,7 @@ static void transform_grad(const layout *l, const float *dy, const float *zeros,
     tile_place(l, tile, &image, &h, &w);
     window_pixels(dy + image * l->dst_h * l->dst_w * l->dst_c + k0, l->dst_h, l->dst_w, l->dst_c, h, w, TILE,
                   zeros, pixel);
-    dt_cpu_simd_get()->winograd_grad(pixel, n, dst, l->out_step);
+    l->simd->winograd_grad(pixel, n, dst, l->out_step);
 }
 
 /* Channels [c0, c0 + n) of one output tile. */
@@ -173,45 +175,42 @@ static void transform_output(const layout *l, const float *values, int64_t tile,
     int64_t image, h, w;
     tile_place(l, tile, &image, &h, &w);
     float *dst = out + ((image * l->dst_h + h) * l->dst_w + w) * l->dst_c + c0;
-    dt_cpu_simd_get()->winograd_output(values, l->out_step, n, bias ? bias + c0 : NULL, dst,
-                                       l->dst_w * l->dst_c, l->dst_c, dt_i64_min(TILE, l->dst_h - h),
-                                       dt_i64_min(TILE, l->dst_w - w));
+    l->simd->winograd_output(values, l->out_step, n, bias ? bias + c0 : NULL, dst, l->dst_w * l->dst_c,
+                             l->dst_c, dt_i64_min(TILE, l->dst_h - h), dt_i64_min(TILE, l->dst_w - w));
 }
 
 /* Weights of output panel `panel` and 16 source channels from c0, transformed. */
 static void transform_filter(const dt_cpu_conv_plan *plan, const layout *l, const float *w, int64_t panel,
                              int64_t c0, float *weights) {
-    const dt_cpu_simd *simd = dt_cpu_simd_get();
     const int64_t c = plan->dims.c, step = l->panels * l->panel_size,
                   width = dt_i64_min(l->nr, l->dst_c - panel * l->nr);
     float *dst = weights + panel * l->panel_size + c0 * l->nr;
-    for (int64_t at = 0; at < width; at += simd->lanes, dst += simd->lanes) {
+    for (int64_t at = 0; at < width; at += l->simd->lanes, dst += l->simd->lanes) {
         const int64_t o = panel * l->nr + at;  /* first of the output channels of this vector */
         if (plan->kind == DT_CPU_CONV_DGRAD) { /* w [source][tap][output] */
-            simd->winograd_filter(w + c0 * 9 * c + o, c, 9 * c, true, 16, dst, step);
+            l->simd->winograd_filter(w + c0 * 9 * c + o, c, 9 * c, true, 16, dst, step);
             continue;
         }
         float turned[9 * 16 * 16]; /* [tap][source][output] out of w [output][tap][source] */
-        for (int64_t i = 0; i < simd->lanes; i++)
+        for (int64_t i = 0; i < l->simd->lanes; i++)
             for (int64_t tap = 0; tap < 9; tap++)
                 for (int64_t j = 0; j < 16; j++)
-                    turned[(tap * 16 + j) * simd->lanes + i] = w[((o + i) * 9 + tap) * c + c0 + j];
-        simd->winograd_filter(turned, 16 * simd->lanes, simd->lanes, false, 16, dst, step);
+                    turned[(tap * 16 + j) * l->simd->lanes + i] = w[((o + i) * 9 + tap) * c + c0 + j];
+        l->simd->winograd_filter(turned, 16 * l->simd->lanes, l->simd->lanes, false, 16, dst, step);
     }
 }
 
 /* Tiles [t0, t1) from input to output, in the memory of one thread. */
 static void fused_block(const layout *l, const dt_cpu_conv_args *args, const float *src, const float *zeros,
                         const float *weights, int64_t t0, int64_t t1, float *values) {
-    const dt_cpu_simd *simd = dt_cpu_simd_get();
     float *products = values + VALUES * l->step;
     for (int64_t t = t0; t < t1; t++) transform_input(l, src, zeros, t, values + (t - t0) * l->pitch);
     for (int64_t panel = 0; panel < l->panels; panel++) {
         const int64_t c0 = panel * l->nr, n = dt_i64_min(l->nr, l->dst_c - c0);
         for (int64_t v = 0; v < VALUES; v++)
-            simd->gemm_nn(t1 - t0, n, l->src_c, values + v * l->step, l->pitch,
-                          weights + (v * l->panels + panel) * l->panel_size, NULL, 0,
-                          products + v * l->out_step, l->out_pitch);
+            l->simd->gemm_nn(t1 - t0, n, l->src_c, values + v * l->step, l->pitch,
+                             weights + (v * l->panels + panel) * l->panel_size, NULL, 0,
+                             products + v * l->out_step, l->out_pitch);
         for (int64_t t = t0; t < t1; t++)
             transform_output(l, products + (t - t0) * l->out_pitch, t, c0, n, args->bias, args->out);
     }
@@ -227,7 +226,6 @@ static int64_t columns_per_item(const dt_cpu_conv_plan *plan, int64_t columns, i
 static void phased_chunk(const dt_cpu_conv_plan *plan, const layout *l, const dt_cpu_conv_args *args,
                          const float *src, const float *zeros, const float *weights, int64_t t0, int64_t t1,
                          float *values) {
-    const dt_cpu_simd *simd = dt_cpu_simd_get();
     float *products = values + VALUES * l->step;
     const int64_t per = columns_per_item(plan, l->dst_c, l->nr);
 #pragma omp for schedule(static)
@@ -235,9 +233,9 @@ static void phased_chunk(const dt_cpu_conv_plan *plan, const layout *l, const dt
 #pragma omp for collapse(2) schedule(dynamic)
     for (int64_t v = 0; v < VALUES; v++)
         for (int64_t c0 = 0; c0 < l->dst_c; c0 += per)
-            simd->gemm_nn(t1 - t0, dt_i64_min(per, l->dst_c - c0), l->src_c, values + v * l->step, l->pitch,
-                          weights + v * l->panels * l->panel_size + c0 * l->src_c, NULL, 0,
-                          products + v * l->out_step + c0, l->out_pitch);
+            l->simd->gemm_nn(t1 - t0, dt_i64_min(per, l->dst_c - c0), l->src_c, values + v * l->step,
+                             l->pitch, weights + v * l->panels * l->panel_size + c0 * l->src_c, NULL, 0,
+                             products + v * l->out_step + c0, l->out_pitch);
 #pragma omp for schedule(static)
     for (int64_t t = t0; t < t1; t++)
         transform_output(l, products + (t - t0) * l->out_pitch, t, 0, l->dst_c, args->bias, args->out);
@@ -272,7 +270,6 @@ void dt_cpu_conv_winograd_run(const dt_cpu_conv_plan *plan, const dt_cpu_conv_ar
 /* One thread's share: output channels [k0, k0 + n), tiles [t0, t1). */
 static void fused_wgrad(const dt_cpu_conv_plan *plan, const layout *l, const dt_cpu_conv_args *args,
                         const float *zeros, int64_t k0, int64_t n, int64_t t0, int64_t t1, float *values) {
-    const dt_cpu_simd *simd = dt_cpu_simd_get();
     float *grads = values + VALUES * l->step, *sums = grads + VALUES * l->out_step;
     memset(sums, 0, (size_t)floats_bytes(VALUES * n * l->src_c));
     for (int64_t t = t0; t < t1; t += plan->tile) {
@@ -283,8 +280,8 @@ static void fused_wgrad(const dt_cpu_conv_plan *plan, const layout *l, const dt_
         }
         for (int64_t v = 0; v < VALUES; v++) {
             float *sum = sums + v * n * l->src_c;
-            simd->gemm_tn(n, l->src_c, end - t, grads + v * l->out_step, l->out_pitch, values + v * l->step,
-                          l->pitch, sum, l->src_c, sum, l->src_c);
+            l->simd->gemm_tn(n, l->src_c, end - t, grads + v * l->out_step, l->out_pitch,
+                             values + v * l->step, l->pitch, sum, l->src_c, sum, l->src_c);
         }
     }
 }
@@ -304,13 +301,12 @@ static void wgrad_fused_team(const dt_cpu_conv_plan *plan, const layout *l, cons
         for (int64_t b = 0; b < along; b++)
             src[b] = (const float *)(void *)(parts + (k / n * along + b) * plan->thread_bytes) +
                      VALUES * (l->step + l->out_step) + k % n * l->src_c;
-        dt_cpu_simd_get()->winograd_dw(src, along, n * l->src_c, l->src_c, args->out + k * 9 * l->src_c);
+        l->simd->winograd_dw(src, along, n * l->src_c, l->src_c, args->out + k * 9 * l->src_c);
     }
 }
 
 static void wgrad_phased_team(const dt_cpu_conv_plan *plan, const layout *l, const dt_cpu_conv_args *args,
                               const float *zeros, float *values) {
-    const dt_cpu_simd *simd = dt_cpu_simd_get();
     float *grads = values + VALUES * l->step, *sums = grads + VALUES * l->out_step;
     const int64_t per = columns_per_item(plan, l->dst_c, 16), size = l->dst_c * l->src_c;
     for (int64_t t0 = 0; t0 < l->tiles; t0 += plan->tile) {
@@ -324,15 +320,15 @@ static void wgrad_phased_team(const dt_cpu_conv_plan *plan, const layout *l, con
         for (int64_t v = 0; v < VALUES; v++)
             for (int64_t k0 = 0; k0 < l->dst_c; k0 += per) {
                 float *sum = sums + v * size + k0 * l->src_c;
-                simd->gemm_tn(dt_i64_min(per, l->dst_c - k0), l->src_c, t1 - t0, grads + v * l->out_step + k0,
-                              l->out_pitch, values + v * l->step, l->pitch, t0 ? sum : NULL, l->src_c, sum,
-                              l->src_c);
+                l->simd->gemm_tn(dt_i64_min(per, l->dst_c - k0), l->src_c, t1 - t0,
+                                 grads + v * l->out_step + k0, l->out_pitch, values + v * l->step, l->pitch,
+                                 t0 ? sum : NULL, l->src_c, sum, l->src_c);
             }
     }
 #pragma omp for schedule(static)
     for (int64_t k = 0; k < l->dst_c; k++) {
         const float *src = sums + k * l->src_c;
-        simd->winograd_dw(&src, 1, size, l->src_c, args->out + k * 9 * l->src_c);
+        l->simd->winograd_dw(&src, 1, size, l->src_c, args->out + k * 9 * l->src_c);
     }
 }
 
