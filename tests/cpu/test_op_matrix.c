@@ -1,0 +1,423 @@
+/* The op test matrix on the CPU backend: for every case, shape errors, bounds, repeatability, plain
+ * references, and finite differences of every gradient rule. */
+#include "op_reference.h"
+
+static dt_backend *make_backend(int32_t threads) {
+    dt_backend *be = NULL;
+    op_ok(dt_backend_cpu_create(&(dt_backend_options){.local_world = 1, .threads = threads}, &be));
+    return be;
+}
+
+static int set_up(void **state) {
+    *state = make_backend(2);
+    return 0;
+}
+
+static int tear_down(void **state) {
+    dt_backend *be = *state;
+    be->destroy(be);
+    return 0;
+}
+
+static void test_every_op_has_a_case(void **state) {
+    (void)state;
+    for (int op = 0; op < DT_OP_COUNT; op++) {
+        int n = 0;
+        for (int i = 0; i < OP_CASE_COUNT; i++) n += (int)op_case_table[i].op == op;
+        if (n == 0) fail_msg("op %s has no case in op_cases.h", dt_op_get((dt_op)op)->name);
+    }
+}
+
+/* --- shape errors
+ * ------------------------------------------------------------------------------------------------ */
+
+static void expect_refused(const op_case *c, dt_dtype compute, const char *how) {
+    dt_graph *g = NULL;
+    op_ok(dt_graph_create(&g, compute, !c->eval));
+    dt_status st = op_case_add(c, g, NULL);
+    if (st == DT_OK) fail_msg("case %s was accepted with %s", c->name, how);
+    if (!strstr(dt_error_text(), "node"))
+        fail_msg("case %s with %s: the message \"%s\" does not name the node", c->name, how, dt_error_text());
+    assert_int_equal(g->n_node, 0);
+    dt_graph_destroy(g);
+}
+
+/* Operands whose length is fixed by convention, not by a shape rule: the metrics vector and the windows. */
+static bool op_reads_loosely(const op_case *c, int32_t input) {
+    return (c->op == DT_OP_XENT && input == 2) || (c->op == DT_OP_INPUT && input == 1);
+}
+
+static void test_wrong_inputs_are_refused(void **state) {
+    (void)state;
+    for (int i = 0; i < OP_CASE_COUNT; i++) {
+        const op_case *c = &op_case_table[i];
+        int32_t n = op_case_n_in(c);
+        op_case bad = *c;
+        memset(&bad.in[n - 1], 0, sizeof bad.in[n - 1]);
+        if (n > 1) expect_refused(&bad, DT_DTYPE_F32, "an input missing");
+        bad = *c;
+        if (n < DT_MAX_IN) {
+            bad.in[n] = (op_in){IN_LABEL, {1}};
+            expect_refused(&bad, DT_DTYPE_F32, "an input too many");
+        }
+        bad = *c;
+        if (c->op != DT_OP_BN_FOLD && c->op != DT_OP_BN_FINALIZE && c->op != DT_OP_RESHAPE &&
+            c->op != DT_OP_ADD) {
+            bad.in[0].kind = c->in[0].kind == IN_LABEL ? IN_ACT : IN_LABEL;
+            expect_refused(&bad, DT_DTYPE_F32, "the wrong dtype");
+        }
+        for (int32_t k = 1; k < n; k++) {
+            if (op_reads_loosely(c, k)) continue;
+            bad = *c;
+            bool first = c->free_dim >> k & 1;
+            if (c->op != DT_OP_CONV_DGRAD || k != 1 || first)
+                bad.in[k].dim[first ? 0 : op_in_ndim(&c->in[k]) - 1]++;
+            expect_refused(&bad, DT_DTYPE_F32, "a wrong size");
+        }
+    }
+}
+
+static void test_wrong_attributes_are_refused(void **state) {
+    (void)state;
+#define IMAGE                                                                                                \
+    {                                                                                                        \
+        IN_ACT, {                                                                                            \
+            2, 5, 5, 4                                                                                       \
+        }                                                                                                    \
+    }
+#define WEIGHT                                                                                               \
+    {                                                                                                        \
+        IN_ACT, {                                                                                            \
+            6, 3, 3, 4                                                                                       \
+        }                                                                                                    \
+    }
+    static const op_case bad[] = {
+        {.name = "stride 0", .op = DT_OP_CONV, .attr = {OP_CONV(3, 3, 0, 1)}, .in = {IMAGE, WEIGHT}},
+        {.name = "negative padding", .op = DT_OP_CONV, .attr = {OP_CONV(3, 3, 1, -1)}, .in = {IMAGE, WEIGHT}},
+        {.name = "window of 4", .op = DT_OP_CONV, .attr = {OP_CONV(4, 3, 1, 1)}, .in = {IMAGE, WEIGHT}},
+        {.name = "window too large",
+         .op = DT_OP_CONV,
+         .attr = {OP_CONV(3, 3, 1, 0)},
+         .in = {{IN_ACT, {2, 2, 5, 4}}, WEIGHT}},
+        {.name = "3 groups",
+         .op = DT_OP_CONV,
+         .attr = {OP_WINDOW(3, 3, 1, 1), .dilation = {1, 1}, .groups = 3},
+         .in = {IMAGE, WEIGHT}},
+        {.name = "0 groups",
+         .op = DT_OP_CONV,
+         .attr = {OP_WINDOW(3, 3, 1, 1), .dilation = {1, 1}},
+         .in = {IMAGE, WEIGHT}},
+        {.name = "pool padding", .op = DT_OP_MAXPOOL, .attr = {OP_WINDOW(2, 2, 2, 2)}, .in = {IMAGE}},
+        {.name = "pool kernel 0", .op = DT_OP_AVGPOOL, .attr = {OP_WINDOW(0, 2, 2, 0)}, .in = {IMAGE}},
+        {.name = "pool window 16x16", .op = DT_OP_MAXPOOL, .attr = {OP_WINDOW(16, 16, 1, 8)}, .in = {IMAGE}},
+        {.name = "pool_bwd size",
+         .op = DT_OP_AVGPOOL_BWD,
+         .attr = {OP_WINDOW(2, 2, 2, 0), .size = {5, 5}},
+         .in = {IMAGE}},
+        {.name = "global pool_bwd size", .op = DT_OP_GLOBAL_AVGPOOL_BWD, .in = {{IN_ACT, {2, 3}}}},
+        {.name = "pool of rows",
+         .op = DT_OP_MAXPOOL,
+         .attr = {OP_WINDOW(2, 2, 2, 0)},
+         .in = {{IN_ACT, {2, 3}}}},
+        {.name = "eps 0",
+         .op = DT_OP_BATCHNORM,
+         .in = {IMAGE, {IN_POS, {4}}, {IN_VEC, {4}}, {IN_VEC, {4}}, {IN_POS, {4}}}},
+        {.name = "one value a channel",
+         .op = DT_OP_BATCHNORM,
+         .attr = {OP_BN},
+         .in = {{IN_ACT, {1, 4}}, {IN_POS, {4}}, {IN_VEC, {4}}, {IN_VEC, {4}}, {IN_POS, {4}}}},
+        {.name = "rate 1", .op = DT_OP_DROPOUT, .attr = {.drop_p = 1}, .in = {IMAGE}},
+        {.name = "rate -0.1", .op = DT_OP_DROPOUT, .attr = {.drop_p = -0.1f}, .in = {IMAGE}},
+        {.name = "rate nan", .op = DT_OP_DROPOUT, .attr = {.drop_p = NAN}, .in = {IMAGE}},
+        {.name = "smoothing 1",
+         .op = DT_OP_XENT,
+         .attr = {.smoothing = 1},
+         .in = {{IN_ACT, {2, 3}}, {IN_LABEL, {2}}, {IN_ZERO, {DT_METRIC_COUNT}}}},
+        {.name = "stddev 0",
+         .op = DT_OP_INPUT,
+         .attr = {.size = {5, 5}, .groups = 3},
+         .in = {{IN_BYTE, {2, 5, 5, 3}}}},
+        {.name = "image size",
+         .op = DT_OP_INPUT,
+         .attr = {.size = {5, 6}, .groups = 3, OP_NORMAL},
+         .in = {{IN_BYTE, {2, 5, 5, 3}}}},
+        {.name = "5 channels",
+         .op = DT_OP_INPUT,
+         .attr = {.size = {5, 5}, .groups = 8, OP_NORMAL},
+         .in = {{IN_BYTE, {2, 5, 5, 5}}}},
+        {.name = "unpadded channels",
+         .op = DT_OP_INPUT,
+         .attr = {.size = {5, 5}, .groups = 2, OP_NORMAL},
+         .in = {{IN_BYTE, {2, 5, 5, 3}}}},
+        {.name = "image of 7 elements",
+         .op = DT_OP_RESHAPE,
+         .attr = {.size = {2, 2}},
+         .in = {{IN_ACT, {2, 7}}}},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) expect_refused(&bad[i], DT_DTYPE_F32, "that");
+}
+
+/* --- bounds, repeatability
+ * --------------------------------------------------------------------------------------- */
+
+/* Outputs of all nodes, one after the other, as floats; caller frees. */
+static float *all_outputs(op_run *r, int64_t *n_elem) {
+    float *all = NULL;
+    *n_elem = 0;
+    for (dt_vid v = 0; v < r->g->n_value; v++) {
+        if (op_is_input(r, v)) continue;
+        int64_t n = dt_value_n_elem(&r->g->value[v]);
+        float *one = op_read(r, v), *more = realloc(all, (size_t)(*n_elem + n) * sizeof *more);
+        if (!more) fail_msg("no memory");
+        all = more;
+        memcpy(all + *n_elem, one, (size_t)n * sizeof *one);
+        *n_elem += n;
+        free(one);
+    }
+    return all;
+}
+
+static void run_case(dt_backend *be, const op_case *c, bool in_place, float **out, int64_t *n_elem) {
+    dt_graph *g = op_case_graph(c, DT_DTYPE_F32);
+    op_run r = op_run_open(be, g, &op_step, in_place);
+    op_case_fill(c, &r);
+    op_run_go(&r);
+    op_check_bounds(&r);
+    *out = all_outputs(&r, n_elem);
+    op_run_close(&r);
+    dt_graph_destroy(g);
+}
+
+static void expect_same_bits(const float *a, const float *b, int64_t n, const op_case *c, const char *what) {
+    for (int64_t i = 0; i < n; i++)
+        if (memcmp(&a[i], &b[i], sizeof *a) != 0)
+            fail_msg("case %s, %s: element %lld is %.9g and %.9g", c->name, what, (long long)i, (double)a[i],
+                     (double)b[i]);
+}
+
+static void test_bounds_and_repeats(void **state) {
+    dt_backend *be = *state;
+    for (int i = 0; i < OP_CASE_COUNT; i++) {
+        const op_case *c = &op_case_table[i];
+        float *a = NULL, *b = NULL, *p = NULL;
+        int64_t n = 0;
+        run_case(be, c, false, &a, &n);
+        run_case(be, c, false, &b, &n);
+        run_case(be, c, true, &p, &n);
+        expect_same_bits(a, b, n, c, "run again");
+        expect_same_bits(a, p, n, c, "in place");
+        free(a), free(b), free(p);
+    }
+}
+
+/* All kernels but the matrix products cut their work by sizes alone. */
+static void test_threads_do_not_change_results(void **state) {
+    dt_backend *one = make_backend(1), *three = make_backend(3);
+    (void)state;
+    for (int i = 0; i < OP_CASE_COUNT; i++) {
+        const op_case *c = &op_case_table[i];
+        bool product = c->op == DT_OP_CONV || c->op == DT_OP_CONV_DGRAD || c->op == DT_OP_CONV_WGRAD ||
+                       c->op == DT_OP_DENSE || c->op == DT_OP_DENSE_DGRAD || c->op == DT_OP_DENSE_WGRAD;
+        float *a = NULL, *b = NULL;
+        int64_t n = 0;
+        run_case(one, c, false, &a, &n);
+        run_case(three, c, false, &b, &n);
+        if (product)
+            op_expect_close(b, a, n, 1e-5, c->name);
+        else
+            expect_same_bits(a, b, n, c, "3 threads");
+        free(a), free(b);
+    }
+    one->destroy(one);
+    three->destroy(three);
+}
+
+/* Inputs keep their bits, except those an op updates. */
+static void test_inputs_are_only_read(void **state) {
+    dt_backend *be = *state;
+    for (int i = 0; i < OP_CASE_COUNT; i++) {
+        const op_case *c = &op_case_table[i];
+        if (c->op == DT_OP_BN_FINALIZE || c->op == DT_OP_BATCHNORM || c->op == DT_OP_XENT) continue;
+        dt_graph *g = op_case_graph(c, DT_DTYPE_F32);
+        op_run r = op_run_open(be, g, &op_step, false);
+        op_case_fill(c, &r);
+        float *before[DT_MAX_IN];
+        const dt_node *n = &g->node[0];
+        for (int32_t k = 0; k < n->n_in; k++) before[k] = op_read(&r, n->in[k]);
+        op_run_go(&r);
+        for (int32_t k = 0; k < n->n_in; k++) {
+            float *after = op_read(&r, n->in[k]);
+            expect_same_bits(before[k], after, dt_value_n_elem(&g->value[n->in[k]]), c, "input");
+            free(before[k]), free(after);
+        }
+        op_run_close(&r);
+        dt_graph_destroy(g);
+    }
+}
+
+/* --- references
+ * -------------------------------------------------------------------------------------------------- */
+
+/* A resized pixel is rounded to a byte; where fp32 and double fall on different sides of a half, it is off by
+ * one. */
+static void expect_close_pixels(const float *got, const float *want, int64_t n, const op_case *c) {
+    int64_t n_off = 0;
+    for (int64_t i = 0; i < n; i++) {
+        float d = fabsf(got[i] - want[i]);
+        n_off += d > 1e-5f;
+        if (d > 1.01f / 255 / 0.2f)
+            fail_msg("case %s: element %lld is off by %g", c->name, (long long)i, (double)d);
+    }
+    if (n_off * 50 > n)
+        fail_msg("case %s: %lld of %lld elements are off", c->name, (long long)n_off, (long long)n);
+}
+
+static void test_references(void **state) {
+    dt_backend *be = *state;
+    for (int i = 0; i < OP_CASE_COUNT; i++) {
+        const op_case *c = &op_case_table[i];
+        if (!op_reference_table[c->op]) continue;
+        dt_graph *g = op_case_graph(c, DT_DTYPE_F32);
+        op_run r = op_run_open(be, g, &op_step, false);
+        op_case_fill(c, &r);
+        const dt_value *x = &g->value[g->node[0].in[0]];
+        op_ref ref = {.g = g, .n = &g->node[0], .t = &g->node[0].attr, .n_elem = dt_value_n_elem(x)};
+        ref.c = c->op == DT_OP_BN_FINALIZE ? x->dim[1] : x->dim[x->ndim - 1];
+        ref.m = ref.n_elem / ref.c;
+        for (int32_t k = 0; k < ref.n->n_in; k++) ref.in[k] = op_read(&r, ref.n->in[k]);
+        for (int32_t k = 0; k < ref.n->n_out; k++)
+            ref.out[k] = op_zalloc(dt_value_n_elem(&g->value[ref.n->out[k]]) * (int64_t)sizeof(double));
+        op_run_go(&r);
+        op_reference_table[c->op](&ref);
+        for (int32_t k = 0; k < ref.n->n_out; k++) {
+            int64_t n = dt_value_n_elem(&g->value[ref.n->out[k]]);
+            float *got = op_read(&r, ref.n->out[k]), *want = op_zalloc(n * 4);
+            for (int64_t e = 0; e < n; e++) want[e] = (float)ref.out[k][e];
+            if (c->attr.source_crop)
+                expect_close_pixels(got, want, n, c);
+            else
+                op_expect_close(got, want, n, 4e-6, c->name);
+            free(got), free(want), free(ref.out[k]);
+        }
+        for (int32_t k = 0; k < ref.n->n_in; k++) free(ref.in[k]);
+        op_run_close(&r);
+        dt_graph_destroy(g);
+    }
+}
+
+/* --- finite differences
+ * ------------------------------------------------------------------------------------------ */
+
+/* The op and its gradient rule; dout is a value filled with random weights, so the scalar is sum(y * dout).
+ */
+typedef struct grad_graph {
+    dt_graph *g;
+    dt_vid y, dout, din[DT_MAX_IN], in[DT_MAX_IN];
+    int32_t n_in;
+} grad_graph;
+
+static grad_graph grad_graph_make(const op_case *c) {
+    grad_graph q = {.n_in = op_case_n_in(c)};
+    bool want[DT_MAX_IN];
+    op_ok(dt_graph_create(&q.g, DT_DTYPE_F32, true));
+    op_ok(op_case_add(c, q.g, &q.y));
+    dt_value y = q.g->value[q.y];
+    op_ok(dt_graph_add_value(q.g, "dout", DT_ROLE_INPUT, y.dtype, y.ndim, y.dim, &q.dout));
+    for (int32_t k = 0; k < DT_MAX_IN; k++) want[k] = k < q.n_in, q.din[k] = -1;
+    for (int32_t k = 0; k < q.n_in; k++) q.in[k] = q.g->node[0].in[k];
+    op_ok(dt_op_get(c->op)->grad(q.g, 0, q.dout, want, q.din));
+    op_ok(dt_pass_split_batchnorm(q.g));
+    op_ok(dt_graph_validate(q.g));
+    return q;
+}
+
+static double scalar(op_run *r, const grad_graph *q, const float *weight, bool is_loss) {
+    op_run_go(r);
+    float *y = op_read(r, q->y);
+    double sum = 0, loss_weight = (double)op_step.loss_weight * (double)op_step.loss_scale;
+    for (int64_t i = 0; i < dt_value_n_elem(&q->g->value[q->y]); i++)
+        sum += (double)y[i] * (is_loss ? loss_weight : (double)weight[i]);
+    free(y);
+    return sum;
+}
+
+/* Central differences of input k at a sample of its elements. Where they disagree with the gradient, the
+ * point may be a kink: then the gradient must lie between the one-sided slopes. */
+static void check_gradient(const op_case *c, op_run *r, const grad_graph *q, int32_t k, const float *weight) {
+    bool is_loss = c->op == DT_OP_XENT;
+    int64_t n = dt_value_n_elem(&q->g->value[q->in[k]]), n_kink = 0, n_tried = 0;
+    bool curved =
+        c->op == DT_OP_BATCHNORM || c->op == DT_OP_XENT || c->op == DT_OP_RELU || c->op == DT_OP_MAXPOOL;
+    const double step =
+        curved ? 1e-2 : 0.25; /* a linear op is exact at any step; a large one has less noise */
+    double largest = 0, middle = scalar(r, q, weight, is_loss);
+    float *x = op_read(r, q->in[k]), *grad = op_read(r, q->din[k]);
+    for (int64_t i = 0; i < n; i++) largest = fmax(largest, fabs((double)grad[i]));
+    double allowed = 4e-3 * largest + 1e-4;
+    int64_t stride = n / 96 + 1;
+    for (int64_t i = 0; i < n; i += stride, n_tried++) {
+        float at = x[i], high = at + (float)step, low = at - (float)step;
+        x[i] = high;
+        op_write(r, q->in[k], x);
+        double up = scalar(r, q, weight, is_loss);
+        x[i] = low;
+        op_write(r, q->in[k], x);
+        double down = scalar(r, q, weight, is_loss);
+        x[i] = at;
+        double central = (up - down) / (double)(high - low), got = (double)grad[i];
+        if (fabs(central - got) <= allowed) continue;
+        double right = (up - middle) / (double)(high - at), left = (middle - down) / (double)(at - low);
+        n_kink++;
+        if (got < fmin(left, right) - allowed || got > fmax(left, right) + allowed ||
+            fabs(right - left) < allowed)
+            fail_msg("case %s, input %d, element %lld: gradient %.6g, differences %.6g", c->name, k,
+                     (long long)i, got, central);
+    }
+    op_write(r, q->in[k], x);
+    if (n_kink * 5 > n_tried) fail_msg("case %s, input %d: %lld kinks", c->name, k, (long long)n_kink);
+    free(x), free(grad);
+}
+
+static void test_finite_differences(void **state) {
+    dt_backend *be = *state;
+    int n_checked[DT_OP_COUNT] = {0};
+    for (int i = 0; i < OP_CASE_COUNT; i++) {
+        const op_case *c = &op_case_table[i];
+        if (!dt_op_get(c->op)->grad || c->large || c->eval) continue;
+        grad_graph q = grad_graph_make(c);
+        op_run r = op_run_open(be, q.g, &op_step, false);
+        op_case_fill(c, &r);
+        int64_t n = dt_value_n_elem(&q.g->value[q.dout]);
+        float *weight = op_zalloc(n * 4);
+        for (int64_t e = 0; e < n; e++) weight[e] = 2 * op_uniform(99, e) - 1;
+        op_write(&r, q.dout, weight);
+        op_run_go(&r);
+        op_check_bounds(&r);
+        for (int32_t k = 0; k < q.n_in; k++) {
+            if (q.din[k] < 0) continue;
+            assert_int_equal(dt_value_n_elem(&q.g->value[q.din[k]]), dt_value_n_elem(&q.g->value[q.in[k]]));
+            check_gradient(c, &r, &q, k, weight);
+            n_checked[c->op]++;
+        }
+        free(weight);
+        op_run_close(&r);
+        dt_graph_destroy(q.g);
+    }
+    for (int op = 0; op < DT_OP_COUNT; op++)
+        if (dt_op_get((dt_op)op)->grad && n_checked[op] == 0)
+            fail_msg("no gradient of %s was checked", dt_op_get((dt_op)op)->name);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_op_has_a_case),
+        cmocka_unit_test(test_wrong_inputs_are_refused),
+        cmocka_unit_test(test_wrong_attributes_are_refused),
+        cmocka_unit_test(test_bounds_and_repeats),
+        cmocka_unit_test(test_threads_do_not_change_results),
+        cmocka_unit_test(test_inputs_are_only_read),
+        cmocka_unit_test(test_references),
+        cmocka_unit_test(test_finite_differences),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}

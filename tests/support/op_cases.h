@@ -1,0 +1,589 @@
+/* The op test matrix: one list of cases, each a graph of one op with its inputs. Neutral of backends:
+ * tests/cpu checks the oracle with it, tests/gpu compares with the oracle. Every op must have a case. */
+#ifndef DT_TEST_OP_CASES_H
+#define DT_TEST_OP_CASES_H
+
+#include "core/pass.h"
+#include "core/rng.h"
+#include "op_run.h"
+
+/* What an input holds: its dtype and how it is filled. */
+typedef enum op_kind {
+    IN_ACT = 0,  /* compute dtype, uniform in [-1.5, 1.5) */
+    IN_DISTINCT, /* compute dtype, all different by a margin: no ties, no kinks nearby */
+    IN_FAR,      /* compute dtype, 50 +- 1: cancellation in statistics */
+    IN_VEC,      /* f32, uniform in [-1.5, 1.5) */
+    IN_POS,      /* f32, uniform in [0.5, 1.5) */
+    IN_ZERO,     /* f32 zeros */
+    IN_PROB,     /* f32 rows that sum to 1 */
+    IN_BYTE,     /* u8 */
+    IN_LABEL,    /* i32 class of a row; the number of classes is the last dim of input 0 */
+    IN_PADDED,   /* the same, every third -1 */
+    IN_POSITION, /* u8 position within attr.kernel */
+    IN_WINDOW    /* i32 [N,8] windows inside input 0; every second flipped */
+} op_kind;
+
+typedef struct op_in {
+    op_kind kind;
+    int64_t dim[DT_MAX_DIM];
+} op_in;
+
+typedef struct op_case {
+    const char *name;
+    dt_op op;
+    dt_attr attr;
+    op_in in[DT_MAX_IN]; /* as many as have dims */
+    bool eval;           /* graph not in training */
+    bool large;          /* too large for finite differences */
+    uint32_t
+        free_dim; /* bit i: the last dim of input i may differ (it decides an output's); its first may not */
+} op_case;
+
+#define OP_WINDOW(r, s, step, padding) .kernel = {r, s}, .stride = {step, step}, .pad = {padding, padding}
+#define OP_CONV(r, s, step, padding)   OP_WINDOW(r, s, step, padding), .dilation = {1, 1}, .groups = 1
+#define OP_BN                          .eps = 1e-5f, .momentum = 0.1f
+#define OP_NORMAL                      .mean = {0.5f, 0.4f, 0.3f, 0.2f}, .stddev = {0.25f, 0.2f, 0.3f, 0.5f}
+
+static const op_case op_case_table[] = {
+    {.name = "input gray",
+     .op = DT_OP_INPUT,
+     .attr = {.size = {5, 7}, .groups = 1, OP_NORMAL},
+     .in = {{IN_BYTE, {3, 5, 7, 1}}}},
+    {.name = "input rgb",
+     .op = DT_OP_INPUT,
+     .attr = {.size = {4, 6}, .groups = 3, OP_NORMAL},
+     .in = {{IN_BYTE, {2, 4, 6, 3}}}},
+    {.name = "input rgb padded to 8",
+     .op = DT_OP_INPUT,
+     .attr = {.size = {4, 6}, .groups = 8, OP_NORMAL},
+     .in = {{IN_BYTE, {2, 4, 6, 3}}}},
+    {.name = "input large",
+     .op = DT_OP_INPUT,
+     .attr = {.size = {33, 35}, .groups = 4, OP_NORMAL},
+     .in = {{IN_BYTE, {16, 33, 35, 3}}}},
+    {.name = "input crop down",
+     .op = DT_OP_INPUT,
+     .attr = {.size = {6, 5}, .groups = 4, .source_crop = true, OP_NORMAL},
+     .in = {{IN_BYTE, {6, 17, 13, 3}}, {IN_WINDOW, {6, 8}}}},
+    {.name = "input crop up",
+     .op = DT_OP_INPUT,
+     .attr = {.size = {16, 24}, .groups = 1, .source_crop = true, OP_NORMAL},
+     .in = {{IN_BYTE, {5, 9, 8, 1}}, {IN_WINDOW, {5, 8}}}},
+
+    {.name = "conv 3x3",
+     .op = DT_OP_CONV,
+     .attr = {OP_CONV(3, 3, 1, 1)},
+     .in = {{IN_ACT, {2, 6, 5, 8}}, {IN_ACT, {8, 3, 3, 8}}}},
+    {.name = "conv 3x3 bias",
+     .op = DT_OP_CONV,
+     .attr = {OP_CONV(3, 3, 1, 1), .bias = true},
+     .in = {{IN_ACT, {2, 5, 6, 3}}, {IN_ACT, {5, 3, 3, 3}}, {IN_VEC, {5}}}},
+    {.name = "conv 3x3/2",
+     .op = DT_OP_CONV,
+     .attr = {OP_CONV(3, 3, 2, 1)},
+     .in = {{IN_ACT, {2, 9, 7, 4}}, {IN_ACT, {6, 3, 3, 4}}}},
+    {.name = "conv 3x3 no pad",
+     .op = DT_OP_CONV,
+     .attr = {OP_CONV(3, 3, 1, 0)},
+     .in = {{IN_ACT, {1, 5, 7, 4}}, {IN_ACT, {4, 3, 3, 4}}}},
+    {.name = "conv 1x1",
+     .op = DT_OP_CONV,
+     .attr = {OP_CONV(1, 1, 1, 0)},
+     .in = {{IN_ACT, {2, 4, 3, 6}}, {IN_ACT, {10, 1, 1, 6}}}},
+    {.name = "conv 1x1/2",
+     .op = DT_OP_CONV,
+     .attr = {OP_CONV(1, 1, 2, 0)},
+     .in = {{IN_ACT, {2, 5, 6, 4}}, {IN_ACT, {8, 1, 1, 4}}}},
+    {.name = "conv 7x7/2 stem",
+     .op = DT_OP_CONV,
+     .attr = {OP_CONV(7, 7, 2, 3)},
+     .in = {{IN_ACT, {1, 12, 11, 3}}, {IN_ACT, {4, 7, 7, 3}}}},
+    {.name = "conv 5x3 uneven",
+     .op = DT_OP_CONV,
+     .attr = {.kernel = {5, 3}, .stride = {1, 2}, .pad = {2, 0}, .dilation = {1, 1}, .groups = 1},
+     .in = {{IN_ACT, {2, 6, 8, 3}}, {IN_ACT, {4, 5, 3, 3}}}},
+    {.name = "conv dilated",
+     .op = DT_OP_CONV,
+     .attr = {.kernel = {3, 3}, .stride = {1, 1}, .pad = {2, 2}, .dilation = {2, 2}, .groups = 1},
+     .in = {{IN_ACT, {1, 8, 7, 4}}, {IN_ACT, {4, 3, 3, 4}}}},
+    {.name = "conv dilated /2",
+     .op = DT_OP_CONV,
+     .attr = {.kernel = {3, 3}, .stride = {2, 2}, .pad = {3, 3}, .dilation = {3, 2}, .groups = 1},
+     .in = {{IN_ACT, {1, 9, 8, 3}}, {IN_ACT, {4, 3, 3, 3}}}},
+    {.name = "conv 2 groups",
+     .op = DT_OP_CONV,
+     .attr = {.kernel = {3, 3}, .stride = {1, 1}, .pad = {1, 1}, .dilation = {1, 1}, .groups = 2},
+     .in = {{IN_ACT, {2, 5, 5, 8}}, {IN_ACT, {6, 3, 3, 4}}}},
+    {.name = "conv depthwise",
+     .op = DT_OP_CONV,
+     .attr = {.kernel = {3, 3}, .stride = {1, 1}, .pad = {1, 1}, .dilation = {1, 1}, .groups = 6},
+     .in = {{IN_ACT, {2, 6, 5, 6}}, {IN_ACT, {6, 3, 3, 1}}}},
+    {.name = "conv depthwise x2 /2",
+     .op = DT_OP_CONV,
+     .attr =
+         {.kernel = {3, 3}, .stride = {2, 2}, .pad = {1, 1}, .dilation = {1, 1}, .groups = 4, .bias = true},
+     .in = {{IN_ACT, {2, 7, 6, 4}}, {IN_ACT, {8, 3, 3, 1}}, {IN_VEC, {8}}}},
+    {.name = "conv one pixel",
+     .op = DT_OP_CONV,
+     .attr = {OP_CONV(3, 3, 1, 1)},
+     .in = {{IN_ACT, {1, 1, 1, 1}}, {IN_ACT, {1, 3, 3, 1}}}},
+    {.name = "conv large",
+     .op = DT_OP_CONV,
+     .attr = {OP_CONV(3, 3, 1, 1)},
+     .in = {{IN_ACT, {8, 18, 15, 32}}, {IN_ACT, {48, 3, 3, 32}}},
+     .large = true},
+
+    {.name = "dense", .op = DT_OP_DENSE, .in = {{IN_ACT, {5, 12}}, {IN_ACT, {7, 12}}}},
+    {.name = "dense bias",
+     .op = DT_OP_DENSE,
+     .attr = {.bias = true},
+     .in = {{IN_ACT, {4, 9}}, {IN_ACT, {10, 9}}, {IN_VEC, {10}}}},
+    {.name = "dense of image",
+     .op = DT_OP_DENSE,
+     .attr = {.bias = true},
+     .in = {{IN_ACT, {3, 2, 3, 4}}, {IN_ACT, {5, 24}}, {IN_VEC, {5}}}},
+    {.name = "dense one row", .op = DT_OP_DENSE, .in = {{IN_ACT, {1, 33}}, {IN_ACT, {1, 33}}}},
+    {.name = "dense large",
+     .op = DT_OP_DENSE,
+     .attr = {.bias = true},
+     .in = {{IN_ACT, {65, 300}}, {IN_ACT, {130, 300}}, {IN_VEC, {130}}},
+     .large = true},
+
+    {.name = "batchnorm",
+     .op = DT_OP_BATCHNORM,
+     .attr = {OP_BN},
+     .in = {{IN_ACT, {3, 4, 3, 5}}, {IN_POS, {5}}, {IN_VEC, {5}}, {IN_VEC, {5}}, {IN_POS, {5}}}},
+    {.name = "batchnorm relu",
+     .op = DT_OP_BATCHNORM,
+     .attr = {OP_BN, .relu = true},
+     .in = {{IN_ACT, {3, 4, 3, 6}}, {IN_POS, {6}}, {IN_VEC, {6}}, {IN_VEC, {6}}, {IN_POS, {6}}}},
+    {.name = "batchnorm residual",
+     .op = DT_OP_BATCHNORM,
+     .attr = {OP_BN, .residual = true},
+     .in = {{IN_ACT, {2, 4, 3, 3}},
+            {IN_POS, {3}},
+            {IN_VEC, {3}},
+            {IN_VEC, {3}},
+            {IN_POS, {3}},
+            {IN_ACT, {2, 4, 3, 3}}}},
+    {.name = "batchnorm residual relu",
+     .op = DT_OP_BATCHNORM,
+     .attr = {OP_BN, .residual = true, .relu = true},
+     .in = {{IN_ACT, {2, 4, 3, 4}},
+            {IN_POS, {4}},
+            {IN_VEC, {4}},
+            {IN_VEC, {4}},
+            {IN_POS, {4}},
+            {IN_ACT, {2, 4, 3, 4}}}},
+    {.name = "batchnorm rows",
+     .op = DT_OP_BATCHNORM,
+     .attr = {OP_BN},
+     .in = {{IN_ACT, {16, 4}}, {IN_POS, {4}}, {IN_VEC, {4}}, {IN_VEC, {4}}, {IN_POS, {4}}}},
+    {.name = "batchnorm eval",
+     .op = DT_OP_BATCHNORM,
+     .attr = {OP_BN, .relu = true},
+     .in = {{IN_ACT, {2, 3, 3, 5}}, {IN_POS, {5}}, {IN_VEC, {5}}, {IN_VEC, {5}}, {IN_POS, {5}}},
+     .eval = true},
+
+    {.name = "bn_stats", .op = DT_OP_BN_STATS, .in = {{IN_ACT, {3, 4, 5, 6}}}},
+    {.name = "bn_stats one channel", .op = DT_OP_BN_STATS, .in = {{IN_ACT, {2, 3, 3, 1}}}},
+    {.name = "bn_stats far from 0", .op = DT_OP_BN_STATS, .in = {{IN_FAR, {8, 16, 16, 24}}}},
+    {.name = "bn_stats long", .op = DT_OP_BN_STATS, .in = {{IN_ACT, {23, 31, 37, 3}}}},
+    {.name = "bn_stats wide", .op = DT_OP_BN_STATS, .in = {{IN_ACT, {3, 7, 9, 1100}}}},
+    {.name = "bn_stats rows", .op = DT_OP_BN_STATS, .in = {{IN_ACT, {777, 300}}}},
+    {.name = "bn_finalize",
+     .op = DT_OP_BN_FINALIZE,
+     .attr = {OP_BN, .kernel = {48}},
+     .in = {{IN_POS, {2, 7}}, {IN_POS, {7}}, {IN_VEC, {7}}, {IN_VEC, {7}}, {IN_POS, {7}}}},
+    {.name = "bn_finalize sums",
+     .op = DT_OP_BN_FINALIZE,
+     .attr = {OP_BN, .kernel = {2}, .stats_are_sums = true},
+     .in = {{IN_POS, {2, 7}}, {IN_POS, {7}}, {IN_VEC, {7}}, {IN_VEC, {7}}, {IN_POS, {7}}}},
+    {.name = "bn_fold",
+     .op = DT_OP_BN_FOLD,
+     .attr = {OP_BN},
+     .in = {{IN_POS, {9}}, {IN_VEC, {9}}, {IN_VEC, {9}}, {IN_POS, {9}}}},
+
+    {.name = "bn_apply", .op = DT_OP_BN_APPLY, .in = {{IN_ACT, {2, 5, 3, 7}}, {IN_VEC, {7}}, {IN_VEC, {7}}}},
+    {.name = "bn_apply relu",
+     .op = DT_OP_BN_APPLY,
+     .attr = {.relu = true},
+     .in = {{IN_ACT, {9, 31, 17, 13}}, {IN_VEC, {13}}, {IN_VEC, {13}}}},
+    {.name = "bn_apply residual",
+     .op = DT_OP_BN_APPLY,
+     .attr = {.residual = true},
+     .in = {{IN_ACT, {2, 5, 3, 8}}, {IN_VEC, {8}}, {IN_VEC, {8}}, {IN_ACT, {2, 5, 3, 8}}}},
+    {.name = "bn_apply residual relu",
+     .op = DT_OP_BN_APPLY,
+     .attr = {.residual = true, .relu = true},
+     .in = {{IN_ACT, {4, 9, 3, 520}}, {IN_VEC, {520}}, {IN_VEC, {520}}, {IN_ACT, {4, 9, 3, 520}}}},
+    {.name = "bn_apply residual scaled",
+     .op = DT_OP_BN_APPLY,
+     .attr = {.residual = true, .residual_scaled = true},
+     .in = {{IN_ACT, {2, 5, 3, 8}},
+            {IN_VEC, {8}},
+            {IN_VEC, {8}},
+            {IN_ACT, {2, 5, 3, 8}},
+            {IN_VEC, {8}},
+            {IN_VEC, {8}}}},
+    {.name = "bn_apply residual scaled relu",
+     .op = DT_OP_BN_APPLY,
+     .attr = {.residual = true, .residual_scaled = true, .relu = true},
+     .in = {{IN_ACT, {8, 33, 5, 48}},
+            {IN_VEC, {48}},
+            {IN_VEC, {48}},
+            {IN_ACT, {8, 33, 5, 48}},
+            {IN_VEC, {48}},
+            {IN_VEC, {48}}}},
+
+    {.name = "bn_reduce",
+     .op = DT_OP_BN_REDUCE,
+     .in = {{IN_ACT, {2, 4, 3, 5}}, {IN_ACT, {2, 4, 3, 5}}, {IN_VEC, {5}}, {IN_POS, {5}}, {IN_VEC, {5}}}},
+    {.name = "bn_reduce writes dz",
+     .op = DT_OP_BN_REDUCE,
+     .attr = {.writes_dz = true},
+     .in = {{IN_ACT, {2, 4, 3, 5}}, {IN_ACT, {2, 4, 3, 5}}, {IN_VEC, {5}}, {IN_POS, {5}}, {IN_VEC, {5}}}},
+    {.name = "bn_reduce from y",
+     .op = DT_OP_BN_REDUCE,
+     .attr = {.mask = DT_MASK_FROM_Y},
+     .in = {{IN_ACT, {2, 4, 3, 6}},
+            {IN_ACT, {2, 4, 3, 6}},
+            {IN_VEC, {6}},
+            {IN_POS, {6}},
+            {IN_VEC, {6}},
+            {IN_ACT, {2, 4, 3, 6}}}},
+    {.name = "bn_reduce from y, dz",
+     .op = DT_OP_BN_REDUCE,
+     .attr = {.mask = DT_MASK_FROM_Y, .writes_dz = true},
+     .in = {{IN_ACT, {9, 16, 16, 24}},
+            {IN_ACT, {9, 16, 16, 24}},
+            {IN_VEC, {24}},
+            {IN_POS, {24}},
+            {IN_VEC, {24}},
+            {IN_ACT, {9, 16, 16, 24}}}},
+    {.name = "bn_reduce from c",
+     .op = DT_OP_BN_REDUCE,
+     .attr = {.mask = DT_MASK_FROM_C},
+     .in = {{IN_ACT, {5, 31, 17, 40}},
+            {IN_ACT, {5, 31, 17, 40}},
+            {IN_VEC, {40}},
+            {IN_POS, {40}},
+            {IN_VEC, {40}},
+            {IN_VEC, {40}},
+            {IN_VEC, {40}}}},
+    {.name = "bn_reduce two gradients",
+     .op = DT_OP_BN_REDUCE,
+     .attr = {.second_grad = true},
+     .in = {{IN_ACT, {2, 4, 3, 5}},
+            {IN_ACT, {2, 4, 3, 5}},
+            {IN_ACT, {2, 4, 3, 5}},
+            {IN_VEC, {5}},
+            {IN_POS, {5}},
+            {IN_VEC, {5}}}},
+    {.name = "bn_reduce two gradients from y, dz",
+     .op = DT_OP_BN_REDUCE,
+     .attr = {.second_grad = true, .mask = DT_MASK_FROM_Y, .writes_dz = true},
+     .in = {{IN_ACT, {3, 5, 7, 530}},
+            {IN_ACT, {3, 5, 7, 530}},
+            {IN_ACT, {3, 5, 7, 530}},
+            {IN_VEC, {530}},
+            {IN_POS, {530}},
+            {IN_VEC, {530}},
+            {IN_ACT, {3, 5, 7, 530}}}},
+    {.name = "bn_reduce two gradients from c, dz",
+     .op = DT_OP_BN_REDUCE,
+     .attr = {.second_grad = true, .mask = DT_MASK_FROM_C, .writes_dz = true},
+     .in = {{IN_ACT, {2, 4, 3, 8}},
+            {IN_ACT, {2, 4, 3, 8}},
+            {IN_ACT, {2, 4, 3, 8}},
+            {IN_VEC, {8}},
+            {IN_POS, {8}},
+            {IN_VEC, {8}},
+            {IN_VEC, {8}},
+            {IN_VEC, {8}}}},
+    {.name = "bn_dx",
+     .op = DT_OP_BN_DX,
+     .in = {{IN_ACT, {2, 4, 3, 5}}, {IN_ACT, {2, 4, 3, 5}}, {IN_VEC, {3, 5}}}},
+    {.name = "bn_dx from c",
+     .op = DT_OP_BN_DX,
+     .attr = {.mask = DT_MASK_FROM_C},
+     .in = {{IN_ACT, {7, 31, 9, 40}},
+            {IN_ACT, {7, 31, 9, 40}},
+            {IN_VEC, {3, 40}},
+            {IN_VEC, {40}},
+            {IN_VEC, {40}}}},
+
+    {.name = "relu", .op = DT_OP_RELU, .in = {{IN_ACT, {2, 3, 5, 7}}}},
+    {.name = "relu large", .op = DT_OP_RELU, .in = {{IN_ACT, {70001, 1}}}, .large = true},
+    {.name = "relu_bwd", .op = DT_OP_RELU_BWD, .in = {{IN_ACT, {3, 333}}, {IN_ACT, {3, 333}}}},
+    {.name = "add", .op = DT_OP_ADD, .in = {{IN_ACT, {2, 3, 5, 7}}, {IN_ACT, {2, 3, 5, 7}}}},
+    {.name = "reshape flatten", .op = DT_OP_RESHAPE, .in = {{IN_ACT, {2, 3, 4, 5}}}},
+    {.name = "reshape image", .op = DT_OP_RESHAPE, .attr = {.size = {3, 4}}, .in = {{IN_ACT, {2, 60}}}},
+
+    {.name = "maxpool 2x2/2",
+     .op = DT_OP_MAXPOOL,
+     .attr = {OP_WINDOW(2, 2, 2, 0)},
+     .in = {{IN_DISTINCT, {2, 6, 5, 3}}}},
+    {.name = "maxpool 3x3/2 pad",
+     .op = DT_OP_MAXPOOL,
+     .attr = {OP_WINDOW(3, 3, 2, 1)},
+     .in = {{IN_DISTINCT, {2, 7, 6, 4}}}},
+    {.name = "maxpool 3x2/1",
+     .op = DT_OP_MAXPOOL,
+     .attr = {OP_WINDOW(3, 2, 1, 0)},
+     .in = {{IN_DISTINCT, {1, 5, 4, 70}}},
+     .large = true},
+    {.name = "maxpool ties",
+     .op = DT_OP_MAXPOOL,
+     .attr = {OP_WINDOW(3, 3, 2, 1)},
+     .in = {{IN_ZERO, {1, 5, 5, 2}}},
+     .large = true},
+    {.name = "maxpool_bwd 2x2/2",
+     .op = DT_OP_MAXPOOL_BWD,
+     .attr = {OP_WINDOW(2, 2, 2, 0), .size = {6, 5}},
+     .in = {{IN_ACT, {2, 3, 2, 3}}, {IN_POSITION, {2, 3, 2, 3}}}},
+    {.name = "maxpool_bwd 3x3/2 pad",
+     .op = DT_OP_MAXPOOL_BWD,
+     .attr = {OP_WINDOW(3, 3, 2, 1), .size = {17, 18}},
+     .in = {{IN_ACT, {8, 9, 9, 68}}, {IN_POSITION, {8, 9, 9, 68}}}},
+    {.name = "avgpool 2x2/2",
+     .op = DT_OP_AVGPOOL,
+     .attr = {OP_WINDOW(2, 2, 2, 0)},
+     .in = {{IN_ACT, {2, 6, 5, 3}}}},
+    {.name = "avgpool 3x3/2 pad",
+     .op = DT_OP_AVGPOOL,
+     .attr = {OP_WINDOW(3, 3, 2, 1)},
+     .in = {{IN_ACT, {2, 7, 6, 5}}}},
+    {.name = "avgpool_bwd 3x3/2 pad",
+     .op = DT_OP_AVGPOOL_BWD,
+     .attr = {OP_WINDOW(3, 3, 2, 1), .size = {7, 6}},
+     .in = {{IN_ACT, {2, 4, 3, 5}}}},
+    {.name = "global_avgpool", .op = DT_OP_GLOBAL_AVGPOOL, .in = {{IN_ACT, {3, 4, 5, 6}}}},
+    {.name = "global_avgpool wide",
+     .op = DT_OP_GLOBAL_AVGPOOL,
+     .in = {{IN_ACT, {3, 7, 7, 130}}},
+     .large = true},
+    {.name = "global_avgpool_bwd",
+     .op = DT_OP_GLOBAL_AVGPOOL_BWD,
+     .attr = {.size = {4, 5}},
+     .in = {{IN_ACT, {3, 6}}}},
+
+    {.name = "dropout", .op = DT_OP_DROPOUT, .attr = {.drop_p = 0.3f, .salt = 5}, .in = {{IN_ACT, {3, 37}}}},
+    {.name = "dropout 0", .op = DT_OP_DROPOUT, .attr = {.drop_p = 0}, .in = {{IN_ACT, {3, 5}}}},
+    {.name = "dropout large",
+     .op = DT_OP_DROPOUT,
+     .attr = {.drop_p = 0.5f, .salt = 9},
+     .in = {{IN_ACT, {64, 3, 3, 30}}},
+     .large = true},
+    {.name = "dropout_bwd",
+     .op = DT_OP_DROPOUT_BWD,
+     .attr = {.drop_p = 0.3f, .salt = 5},
+     .in = {{IN_ACT, {3, 37}}}},
+
+    {.name = "xent",
+     .op = DT_OP_XENT,
+     .in = {{IN_ACT, {6, 10}}, {IN_LABEL, {6}}, {IN_ZERO, {DT_METRIC_COUNT}}}},
+    {.name = "xent smoothing",
+     .op = DT_OP_XENT,
+     .attr = {.smoothing = 0.1f},
+     .in = {{IN_ACT, {5, 7}}, {IN_LABEL, {5}}, {IN_ZERO, {DT_METRIC_COUNT}}}},
+    {.name = "xent padded labels",
+     .op = DT_OP_XENT,
+     .attr = {.smoothing = 0.2f},
+     .in = {{IN_ACT, {7, 4}}, {IN_PADDED, {7}}, {IN_ZERO, {DT_METRIC_COUNT}}}},
+    {.name = "xent 1000 classes",
+     .op = DT_OP_XENT,
+     .attr = {.smoothing = 0.1f},
+     .in = {{IN_ACT, {33, 1000}}, {IN_PADDED, {33}}, {IN_ZERO, {DT_METRIC_COUNT}}},
+     .large = true},
+    {.name = "xent_bwd", .op = DT_OP_XENT_BWD, .in = {{IN_PROB, {6, 10}}, {IN_LABEL, {6}}}},
+    {.name = "xent_bwd smoothing, padded",
+     .op = DT_OP_XENT_BWD,
+     .attr = {.smoothing = 0.1f},
+     .in = {{IN_PROB, {37, 1001}}, {IN_PADDED, {37}}}},
+
+    {.name = "conv_dgrad 3x3/2",
+     .op = DT_OP_CONV_DGRAD,
+     .attr = {OP_CONV(3, 3, 2, 1), .size = {9, 8}},
+     .in = {{IN_ACT, {2, 5, 4, 6}}, {IN_ACT, {6, 3, 3, 4}}},
+     .free_dim = 2},
+    {.name = "conv_dgrad 3x3",
+     .op = DT_OP_CONV_DGRAD,
+     .attr = {OP_CONV(3, 3, 1, 1), .size = {6, 5}},
+     .in = {{IN_ACT, {2, 6, 5, 8}}, {IN_ACT, {8, 3, 3, 8}}},
+     .free_dim = 2},
+    {.name = "conv_wgrad 3x3",
+     .op = DT_OP_CONV_WGRAD,
+     .attr = {OP_CONV(3, 3, 1, 1)},
+     .in = {{IN_ACT, {2, 6, 5, 8}}, {IN_ACT, {2, 6, 5, 8}}},
+     .free_dim = 2},
+    {.name = "conv_dgrad large",
+     .op = DT_OP_CONV_DGRAD,
+     .attr = {OP_CONV(3, 3, 1, 1), .size = {18, 15}},
+     .in = {{IN_ACT, {8, 18, 15, 48}}, {IN_ACT, {48, 3, 3, 32}}},
+     .free_dim = 2},
+    {.name = "conv_wgrad 3x3/2",
+     .op = DT_OP_CONV_WGRAD,
+     .attr = {OP_CONV(3, 3, 2, 1)},
+     .in = {{IN_ACT, {2, 9, 8, 4}}, {IN_ACT, {2, 5, 4, 6}}},
+     .free_dim = 2},
+    {.name = "conv_wgrad large",
+     .op = DT_OP_CONV_WGRAD,
+     .attr = {OP_CONV(3, 3, 1, 1)},
+     .in = {{IN_ACT, {8, 18, 15, 32}}, {IN_ACT, {8, 18, 15, 48}}},
+     .free_dim = 2},
+    {.name = "dense_dgrad",
+     .op = DT_OP_DENSE_DGRAD,
+     .in = {{IN_ACT, {5, 7}}, {IN_ACT, {7, 12}}},
+     .free_dim = 2},
+    {.name = "dense_wgrad",
+     .op = DT_OP_DENSE_WGRAD,
+     .in = {{IN_ACT, {5, 12}}, {IN_ACT, {5, 7}}},
+     .free_dim = 2},
+    {.name = "bias_grad", .op = DT_OP_BIAS_GRAD, .in = {{IN_ACT, {3, 4, 5, 6}}}},
+    {.name = "bias_grad rows", .op = DT_OP_BIAS_GRAD, .in = {{IN_ACT, {333, 1030}}}},
+};
+enum { OP_CASE_COUNT = sizeof op_case_table / sizeof op_case_table[0] };
+
+static inline int32_t op_in_ndim(const op_in *in) {
+    int32_t n = 0;
+    while (n < DT_MAX_DIM && in->dim[n] > 0) n++;
+    return n;
+}
+
+static inline int32_t op_case_n_in(const op_case *c) {
+    int32_t n = 0;
+    while (n < DT_MAX_IN && c->in[n].dim[0] > 0) n++;
+    return n;
+}
+
+static inline dt_dtype op_in_dtype(op_kind kind, dt_dtype compute) {
+    switch (kind) {
+    case IN_ACT:
+    case IN_DISTINCT:
+    case IN_FAR:
+        return compute;
+    case IN_BYTE:
+    case IN_POSITION:
+        return DT_DTYPE_U8;
+    case IN_LABEL:
+    case IN_PADDED:
+    case IN_WINDOW:
+        return DT_DTYPE_I32;
+    default:
+        return DT_DTYPE_F32;
+    }
+}
+
+/* Adds the case's inputs as values "in0", "in1", ... and its op as node "node". */
+static inline dt_status op_case_add(const op_case *c, dt_graph *g, dt_vid *out) {
+    dt_vid in[DT_MAX_IN];
+    for (int32_t i = 0; i < op_case_n_in(c); i++) {
+        char name[] = {'i', 'n', (char)('0' + i), '\0'};
+        /* an image of zeros is data too: ties need it in the compute dtype */
+        dt_dtype dtype =
+            c->in[i].kind == IN_ZERO && i == 0 ? g->compute : op_in_dtype(c->in[i].kind, g->compute);
+        dt_role role = c->op == DT_OP_XENT && i == 2 ? DT_ROLE_METRIC : DT_ROLE_INPUT;
+        DT_TRY(dt_graph_add_value(g, name, role, dtype, op_in_ndim(&c->in[i]), c->in[i].dim, &in[i]));
+    }
+    return dt_graph_add_node(g, "node", c->op, &c->attr, op_case_n_in(c), in, out);
+}
+
+/* The graph of a case, BATCHNORM split as a backend wants it. */
+static inline dt_graph *op_case_graph(const op_case *c, dt_dtype compute) {
+    dt_graph *g = NULL;
+    op_ok(dt_graph_create(&g, compute, !c->eval));
+    op_ok(op_case_add(c, g, NULL));
+    op_ok(dt_pass_split_batchnorm(g));
+    return g;
+}
+
+static inline float op_uniform(uint64_t salt, int64_t i) {
+    return dt_u01(dt_philox(dt_rng_key(7, DT_RNG_TEST, salt), 0, (uint64_t)i / 4).v[i % 4]);
+}
+
+static inline void op_fill_window(const op_case *c, int64_t row, float u, int32_t *aug) {
+    int64_t h = c->in[0].dim[1], w = c->in[0].dim[2];
+    memset(aug, 0, 8 * sizeof *aug);
+    aug[2] = (int32_t)(1 + (w - 1) * (row + 1) / (row + 2)),
+    aug[3] = (int32_t)(1 + (h - 1) * (row + 2) / (row + 3));
+    if (row == 0) aug[2] = (int32_t)w, aug[3] = (int32_t)h;
+    aug[0] = (int32_t)((float)(w - aug[2]) * u), aug[1] = (int32_t)((float)(h - aug[3]) * u);
+    aug[4] = (int32_t)(row % 2);
+}
+
+/* Host data of input i: floats for float kinds, bytes or i32 for the others; always the same for a case.
+ * Caller frees. `round_to` rounds floats of the compute dtype to what that dtype can hold. */
+static inline void *op_case_data(const op_case *c, int32_t i, dt_dtype round_to) {
+    const op_in *in = &c->in[i];
+    int64_t n = 1, cols = in->dim[op_in_ndim(in) - 1], classes = c->in[0].dim[op_in_ndim(&c->in[0]) - 1];
+    for (int32_t d = 0; d < op_in_ndim(in); d++) n *= in->dim[d];
+    float *f = op_zalloc(n * 4);
+    int32_t *whole = (int32_t *)(void *)f;
+    uint8_t *byte = (uint8_t *)f;
+    uint64_t salt = (uint64_t)i + 1;
+    double sum = 0;
+    for (int64_t e = 0; e < n; e++) {
+        float u = op_uniform(salt, e);
+        switch (in->kind) {
+        case IN_ACT:
+        case IN_VEC:
+            f[e] = 3 * u - 1.5f;
+            break;
+        case IN_DISTINCT:
+            f[e] = 0.125f * (float)(e * 37 % n) - (float)n / 16; /* 37 is no factor of n */
+            break;
+        case IN_FAR:
+            f[e] = 49 + 2 * u;
+            break;
+        case IN_POS:
+            f[e] = 0.5f + u;
+            break;
+        case IN_ZERO:
+            f[e] = 0;
+            break;
+        case IN_PROB:
+            if (e % cols == 0) {
+                sum = 0;
+                for (int64_t k = 0; k < cols; k++) sum += (double)op_uniform(salt, e + k);
+            }
+            f[e] = (float)((double)u / sum);
+            break;
+        case IN_BYTE:
+            byte[e] = (uint8_t)(256 * u);
+            break;
+        case IN_LABEL:
+            whole[e] = (int32_t)((float)classes * u);
+            break;
+        case IN_PADDED:
+            whole[e] = e % 3 == 1 ? -1 : (int32_t)((float)classes * u);
+            break;
+        case IN_POSITION:
+            byte[e] = (uint8_t)((float)(c->attr.kernel[0] * c->attr.kernel[1]) * u);
+            break;
+        case IN_WINDOW:
+            if (e % 8 == 0) op_fill_window(c, e / 8, u, whole + e);
+            break;
+        }
+        if (op_is_16(round_to) && op_in_dtype(in->kind, round_to) == round_to)
+            f[e] = op_from16(round_to, op_to16(round_to, f[e]));
+    }
+    return f;
+}
+
+/* Writes all inputs of the case. */
+static inline void op_case_fill(const op_case *c, op_run *r) {
+    for (int32_t i = 0; i < op_case_n_in(c); i++) {
+        char name[] = {'i', 'n', (char)('0' + i), '\0'};
+        dt_vid v = dt_graph_find(r->g, name);
+        void *data = op_case_data(c, i, r->g->compute);
+        dt_dtype dtype = r->g->value[v].dtype;
+        if (dtype == DT_DTYPE_U8 || dtype == DT_DTYPE_I32)
+            op_write_bytes(r, v, data);
+        else
+            op_write(r, v, data);
+        free(data);
+    }
+}
+
+#endif
