@@ -25,7 +25,8 @@ enum {
 typedef struct layout {
     int64_t src_h, src_w, src_c, dst_h, dst_w, dst_c, pad_h, pad_w;
     int64_t tiles_h, tiles_w, tiles; /* over the images of the batch */
-    int64_t nr, panels, panel_size;  /* weights: [36][panels][src_c][nr] */
+    int64_t nr, panels, panel_size;  /* weights: 36 steps of [panels][src_c][nr] */
+    int64_t weight_step, sum_step;   /* wgrad: 36 steps of [dst_c of a thread][src_c] */
     int64_t pitch, step;             /* transformed src: [36] steps of [tile][pitch] */
     int64_t out_pitch, out_step;     /* products: the same */
     bool phased;
@@ -73,6 +74,7 @@ static layout layout_sizes(const dt_cpu_conv_plan *plan) {
     l.nr = l.simd->nr;
     l.panels = dt_i64_ceil_div(l.dst_c, l.nr);
     l.panel_size = l.src_c * l.nr;
+    l.weight_step = value_step(l.panels * l.panel_size);
     l.pitch = dt_cpu_pitch(l.src_c);
     return l;
 }
@@ -99,6 +101,7 @@ static layout layout_get(const dt_cpu_conv_plan *plan) {
         const int64_t across = wgrad_across(plan);
         l.phased = across == 0;
         l.out_pitch = dt_cpu_pitch(l.phased ? l.dst_c : l.dst_c / across);
+        l.sum_step = value_step(l.dst_c / dt_i64_max(1, across) * l.src_c);
     } else {
         l.phased = floats_bytes(VALUES * FUSED_TILES_MIN * l.pitch) > FUSED_INPUT_BYTES;
         l.out_pitch = l.phased ? dt_cpu_pitch(l.dst_c) : l.nr;
@@ -124,8 +127,8 @@ void dt_cpu_conv_winograd_plan(dt_cpu_conv_plan *plan) {
     }
     l = layout_get(plan);
     const int64_t values = VALUES * (l.step + l.out_step);
-    const int64_t weights = wgrad ? 0 : VALUES * l.panels * l.panel_size;
-    const int64_t sums = wgrad ? VALUES * l.src_c * l.dst_c / across : 0;
+    const int64_t weights = wgrad ? 0 : VALUES * l.weight_step;
+    const int64_t sums = wgrad ? VALUES * l.sum_step : 0;
     plan->shared_bytes = floats_bytes(zeros + weights + (l.phased ? values + sums : 0));
     plan->thread_bytes = l.phased ? 0 : floats_bytes(values + sums);
 }
@@ -182,13 +185,12 @@ static void transform_output(const layout *l, const float *values, int64_t tile,
 /* Weights of output panel `panel` and 16 source channels from c0, transformed. */
 static void transform_filter(const dt_cpu_conv_plan *plan, const layout *l, const float *w, int64_t panel,
                              int64_t c0, float *weights) {
-    const int64_t c = plan->dims.c, step = l->panels * l->panel_size,
-                  width = dt_i64_min(l->nr, l->dst_c - panel * l->nr);
+    const int64_t c = plan->dims.c, width = dt_i64_min(l->nr, l->dst_c - panel * l->nr);
     float *dst = weights + panel * l->panel_size + c0 * l->nr;
     for (int64_t at = 0; at < width; at += l->simd->lanes, dst += l->simd->lanes) {
         const int64_t o = panel * l->nr + at;  /* first of the output channels of this vector */
         if (plan->kind == DT_CPU_CONV_DGRAD) { /* w [source][tap][output] */
-            l->simd->winograd_filter(w + c0 * 9 * c + o, c, 9 * c, true, 16, dst, step);
+            l->simd->winograd_filter(w + c0 * 9 * c + o, c, 9 * c, true, 16, dst, l->weight_step);
             continue;
         }
         float turned[9 * 16 * 16]; /* [tap][source][output] out of w [output][tap][source] */
@@ -196,7 +198,7 @@ static void transform_filter(const dt_cpu_conv_plan *plan, const layout *l, cons
             for (int64_t tap = 0; tap < 9; tap++)
                 for (int64_t j = 0; j < 16; j++)
                     turned[(tap * 16 + j) * l->simd->lanes + i] = w[((o + i) * 9 + tap) * c + c0 + j];
-        l->simd->winograd_filter(turned, 16 * l->simd->lanes, l->simd->lanes, false, 16, dst, step);
+        l->simd->winograd_filter(turned, 16 * l->simd->lanes, l->simd->lanes, false, 16, dst, l->weight_step);
     }
 }
 
@@ -209,7 +211,7 @@ static void fused_block(const layout *l, const dt_cpu_conv_args *args, const flo
         const int64_t c0 = panel * l->nr, n = dt_i64_min(l->nr, l->dst_c - c0);
         for (int64_t v = 0; v < VALUES; v++)
             l->simd->gemm_nn(t1 - t0, n, l->src_c, values + v * l->step, l->pitch,
-                             weights + (v * l->panels + panel) * l->panel_size, NULL, 0,
+                             weights + v * l->weight_step + panel * l->panel_size, NULL, 0,
                              products + v * l->out_step, l->out_pitch);
         for (int64_t t = t0; t < t1; t++)
             transform_output(l, products + (t - t0) * l->out_pitch, t, c0, n, args->bias, args->out);
@@ -234,7 +236,7 @@ static void phased_chunk(const dt_cpu_conv_plan *plan, const layout *l, const dt
     for (int64_t v = 0; v < VALUES; v++)
         for (int64_t c0 = 0; c0 < l->dst_c; c0 += per)
             l->simd->gemm_nn(t1 - t0, dt_i64_min(per, l->dst_c - c0), l->src_c, values + v * l->step,
-                             l->pitch, weights + v * l->panels * l->panel_size + c0 * l->src_c, NULL, 0,
+                             l->pitch, weights + v * l->weight_step + c0 * l->src_c, NULL, 0,
                              products + v * l->out_step + c0, l->out_pitch);
 #pragma omp for schedule(static)
     for (int64_t t = t0; t < t1; t++)
@@ -245,7 +247,7 @@ void dt_cpu_conv_winograd_run(const dt_cpu_conv_plan *plan, const dt_cpu_conv_ar
     const layout l = layout_get(plan);
     const float *src = plan->kind == DT_CPU_CONV_DGRAD ? args->dy : args->x;
     float *zeros = args->workspace, *weights = zeros + dt_i64_max(l.src_c, l.dst_c);
-    float *values = weights + VALUES * l.panels * l.panel_size; /* phased */
+    float *values = weights + VALUES * l.weight_step; /* phased */
     char *parts = (char *)args->workspace + plan->shared_bytes;
     memset(zeros, 0, (size_t)floats_bytes(dt_i64_max(l.src_c, l.dst_c)));
 #pragma omp parallel num_threads(plan->threads)
@@ -271,7 +273,7 @@ void dt_cpu_conv_winograd_run(const dt_cpu_conv_plan *plan, const dt_cpu_conv_ar
 static void fused_wgrad(const dt_cpu_conv_plan *plan, const layout *l, const dt_cpu_conv_args *args,
                         const float *zeros, int64_t k0, int64_t n, int64_t t0, int64_t t1, float *values) {
     float *grads = values + VALUES * l->step, *sums = grads + VALUES * l->out_step;
-    memset(sums, 0, (size_t)floats_bytes(VALUES * n * l->src_c));
+    memset(sums, 0, (size_t)floats_bytes(VALUES * l->sum_step));
     for (int64_t t = t0; t < t1; t += plan->tile) {
         const int64_t end = dt_i64_min(t + plan->tile, t1);
         for (int64_t i = t; i < end; i++) {
@@ -279,7 +281,7 @@ static void fused_wgrad(const dt_cpu_conv_plan *plan, const layout *l, const dt_
             transform_grad(l, args->dy, zeros, i, k0, n, grads + (i - t) * l->out_pitch);
         }
         for (int64_t v = 0; v < VALUES; v++) {
-            float *sum = sums + v * n * l->src_c;
+            float *sum = sums + v * l->sum_step;
             l->simd->gemm_tn(n, l->src_c, end - t, grads + v * l->out_step, l->out_pitch,
                              values + v * l->step, l->pitch, sum, l->src_c, sum, l->src_c);
         }
@@ -301,14 +303,14 @@ static void wgrad_fused_team(const dt_cpu_conv_plan *plan, const layout *l, cons
         for (int64_t b = 0; b < along; b++)
             src[b] = (const float *)(void *)(parts + (k / n * along + b) * plan->thread_bytes) +
                      VALUES * (l->step + l->out_step) + k % n * l->src_c;
-        l->simd->winograd_dw(src, along, n * l->src_c, l->src_c, args->out + k * 9 * l->src_c);
+        l->simd->winograd_dw(src, along, l->sum_step, l->src_c, args->out + k * 9 * l->src_c);
     }
 }
 
 static void wgrad_phased_team(const dt_cpu_conv_plan *plan, const layout *l, const dt_cpu_conv_args *args,
                               const float *zeros, float *values) {
     float *grads = values + VALUES * l->step, *sums = grads + VALUES * l->out_step;
-    const int64_t per = columns_per_item(plan, l->dst_c, 16), size = l->dst_c * l->src_c;
+    const int64_t per = columns_per_item(plan, l->dst_c, 16);
     for (int64_t t0 = 0; t0 < l->tiles; t0 += plan->tile) {
         const int64_t t1 = dt_i64_min(t0 + plan->tile, l->tiles);
 #pragma omp for schedule(static)
@@ -319,7 +321,7 @@ static void wgrad_phased_team(const dt_cpu_conv_plan *plan, const layout *l, con
 #pragma omp for collapse(2) schedule(dynamic)
         for (int64_t v = 0; v < VALUES; v++)
             for (int64_t k0 = 0; k0 < l->dst_c; k0 += per) {
-                float *sum = sums + v * size + k0 * l->src_c;
+                float *sum = sums + v * l->sum_step + k0 * l->src_c;
                 l->simd->gemm_tn(dt_i64_min(per, l->dst_c - k0), l->src_c, t1 - t0,
                                  grads + v * l->out_step + k0, l->out_pitch, values + v * l->step, l->pitch,
                                  t0 ? sum : NULL, l->src_c, sum, l->src_c);
@@ -328,7 +330,7 @@ static void wgrad_phased_team(const dt_cpu_conv_plan *plan, const layout *l, con
 #pragma omp for schedule(static)
     for (int64_t k = 0; k < l->dst_c; k++) {
         const float *src = sums + k * l->src_c;
-        l->simd->winograd_dw(&src, 1, size, l->src_c, args->out + k * 9 * l->src_c);
+        l->simd->winograd_dw(&src, 1, l->sum_step, l->src_c, args->out + k * 9 * l->src_c);
     }
 }
 
