@@ -1,0 +1,300 @@
+/* Opening a set of shards: all of them are there, whole and alike; and the synthetic set, images cut at
+ * pseudo-random places out of one block of noise, which costs no more than a copy. */
+#include "dataset.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#include "core/rng.h"
+#include "files.h"
+#include "index.h"
+
+enum {
+    NOISE_PLACES = 1 << 20, /* different images of the synthetic set */
+    SPARE_FILES = 128,      /* descriptors left to the rest of the program */
+    SYNTHETIC_SIDE = 32,    /* where image_size is 0 */
+};
+
+static bool is_shard_name(const char *name) {
+    size_t n = strlen(name);
+    return strncmp(name, "shard-", 6) == 0 && n > 9 && strcmp(name + n - 3, ".h5") == 0;
+}
+
+/* Shards named "-of-N" must all be there, also where no index says so. */
+static dt_status check_complete(const char *path, const dt_names *names) {
+    int64_t i, n_shards;
+    for (int64_t k = 0; k < names->n; k++) {
+        if (!dt_shard_name_parse(names->name[k], &i, &n_shards)) continue;
+        if (n_shards != names->n || i != k)
+            return dt_fail(
+                DT_ERR_DATA,
+                "%s: %lld shard files, but %s is one of %lld: the import was not finished (run it again) "
+                "or files are missing",
+                path, (long long)names->n, names->name[k], (long long)n_shards);
+    }
+    return DT_OK;
+}
+
+static dt_status check_index(const char *path, const dt_names *names) {
+    dt_index index;
+    bool found;
+    DT_TRY(dt_index_read(path, &index, &found));
+    if (!found) return check_complete(path, names);
+    dt_status status = DT_OK;
+    if (index.n_shards != names->n)
+        status = dt_fail(DT_ERR_DATA, "%s: %lld shard files, but " DT_INDEX_NAME " lists %lld", path,
+                         (long long)names->n, (long long)index.n_shards);
+    for (int64_t i = 0; i < index.n_shards && status == DT_OK; i++) {
+        struct stat st;
+        char *file;
+        if (asprintf(&file, "%s/%s", path, index.shard[i].file) < 0) {
+            status = dt_fail(DT_ERR_MEMORY, "%s: out of memory", path);
+            break;
+        }
+        if (stat(file, &st) != 0)
+            status = dt_fail(DT_ERR_DATA, "%s: listed in " DT_INDEX_NAME ": %s", file, strerror(errno));
+        else if (st.st_size != index.shard[i].n_bytes)
+            status = dt_fail(DT_ERR_DATA, "%s: %lld bytes, but " DT_INDEX_NAME " says %lld (import it again)",
+                             file, (long long)st.st_size, (long long)index.shard[i].n_bytes);
+        free(file);
+    }
+    dt_index_free(&index);
+    return status;
+}
+
+/* A descriptor per shard stays open: raises the soft limit where it is too low for them. */
+static dt_status allow_files(const char *path, int64_t n) {
+    struct rlimit limit;
+    rlim_t wanted = (rlim_t)(n + SPARE_FILES);
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted) return DT_OK;
+    if (limit.rlim_max < wanted)
+        return dt_fail(DT_ERR_DATA, "%s: %lld shards need more open files than allowed (ulimit -Hn %lld)",
+                       path, (long long)n, (long long)limit.rlim_max);
+    limit.rlim_cur = wanted;
+    if (setrlimit(RLIMIT_NOFILE, &limit) == 0) return DT_OK;
+    return dt_fail(DT_ERR_DATA, "%s: cannot allow %lld open files: %s", path, (long long)wanted,
+                   strerror(errno));
+}
+
+static dt_status check_alike(const dt_shard *a, const dt_shard *b) {
+    if (a->jpeg != b->jpeg || a->channels != b->channels || a->n_classes != b->n_classes ||
+        (!a->jpeg && (a->height != b->height || a->width != b->width)))
+        return dt_fail(DT_ERR_DATA, "%s: kind, shape or classes differ from %s", b->path, a->path);
+    return DT_OK;
+}
+
+static void sum_up(dt_dataset *d) {
+    dt_dataset_info *info = &d->info;
+    double pixels = 0, sum[DT_CHANNELS_MAX] = {0}, sum_sq[DT_CHANNELS_MAX] = {0};
+    const dt_shard *head = &d->shard[0];
+    *info = (dt_dataset_info){.channels = head->channels, .n_classes = head->n_classes, .jpeg = head->jpeg};
+    d->has_stats = true;
+    for (int64_t i = 0; i < d->n_shards; i++) {
+        const dt_shard *s = &d->shard[i];
+        d->first[i + 1] = d->first[i] + s->n_samples;
+        info->height = dt_max_i64(info->height, s->height);
+        info->width = dt_max_i64(info->width, s->width);
+        if (head->n_classes == 0)
+            for (int64_t k = 0; k < s->n_samples; k++)
+                info->n_classes = dt_max_i64(info->n_classes, (int64_t)s->label[k] + 1);
+        d->has_stats = d->has_stats && s->stats_pixels > 0;
+        pixels += (double)s->stats_pixels;
+        for (int64_t c = 0; c < s->channels; c++) {
+            sum[c] += (double)s->sum[c];
+            sum_sq[c] += (double)s->sum_sq[c];
+        }
+    }
+    info->n_samples = d->first[d->n_shards];
+    for (int64_t c = 0; c < DT_CHANNELS_MAX; c++) {
+        info->mean[c] = 0.5;
+        info->stddev[c] = 0.25;
+        if (!d->has_stats || c >= info->channels) continue;
+        double mean = sum[c] / pixels, variance = sum_sq[c] / pixels - mean * mean;
+        info->mean[c] = mean / 255;
+        /* An image set of one grey level still has to be divided by something. */
+        info->stddev[c] = variance > 1e-4 ? sqrt(variance) / 255 : 1;
+    }
+}
+
+char **dt_class_names_split(const char *text, int64_t n) {
+    char **name = calloc((size_t)n, sizeof *name);
+    if (!name) return NULL;
+    for (int64_t i = 0; i < n; i++) {
+        const char *end = strchrnul(text, '\n');
+        bool last = *end == 0;
+        name[i] = strndup(text, (size_t)(end - text));
+        if (!name[i] || last != (i == n - 1)) {
+            dt_class_names_free(name, n);
+            return NULL;
+        }
+        text = end + 1;
+    }
+    return name;
+}
+
+void dt_class_names_free(char **name, int64_t n) {
+    if (!name) return;
+    for (int64_t i = 0; i < n; i++) free(name[i]);
+    free(name);
+}
+
+static dt_status take_names(dt_dataset *d) {
+    const dt_shard *head = &d->shard[0];
+    if (!head->class_names) return DT_OK;
+    d->class_name = dt_class_names_split(head->class_names, d->info.n_classes);
+    if (!d->class_name)
+        return dt_fail(DT_ERR_DATA, "%s: attribute class_names does not hold %lld names", head->path,
+                       (long long)d->info.n_classes);
+    snprintf(d->info.class_name, sizeof d->info.class_name, "%s", d->class_name[0]);
+    return DT_OK;
+}
+
+static dt_status open_shards(dt_dataset *d, const char *path, const dt_names *names) {
+    DT_TRY(allow_files(path, names->n));
+    d->shard = calloc((size_t)names->n, sizeof *d->shard);
+    d->first = calloc((size_t)names->n + 1, sizeof *d->first);
+    if (!d->shard || !d->first) return dt_fail(DT_ERR_MEMORY, "%s: out of memory", path);
+    for (int64_t i = 0; i < names->n; i++) {
+        char *file;
+        if (asprintf(&file, "%s%s%s", path, *names->name[i] ? "/" : "", names->name[i]) < 0)
+            return dt_fail(DT_ERR_MEMORY, "%s: out of memory", path);
+        d->n_shards = i + 1;
+        dt_status status = dt_shard_open(file, &d->shard[i]);
+        free(file);
+        DT_TRY(status);
+        DT_TRY(check_alike(&d->shard[0], &d->shard[i]));
+    }
+    sum_up(d);
+    return take_names(d);
+}
+
+dt_status dt_dataset_open_path(const char *path, dt_dataset **out) {
+    struct stat st;
+    dt_names names = {0};
+    char *whole[] = {""}; /* a single file: nothing follows its path */
+    *out = NULL;
+    if (stat(path, &st) != 0) return dt_fail(DT_ERR_DATA, "%s: no such data: %s", path, strerror(errno));
+    dt_dataset *d = calloc(1, sizeof *d);
+    if (!d) return dt_fail(DT_ERR_MEMORY, "%s: out of memory", path);
+    dt_status status = DT_OK;
+    if (!(d->path = strdup(path))) {
+        status = dt_fail(DT_ERR_MEMORY, "%s: out of memory", path);
+        goto done;
+    }
+    if (S_ISDIR(st.st_mode)) {
+        DT_TRY_GOTO(status, dt_dir_list(path, is_shard_name, &names), done);
+        if (names.n == 0) {
+            status =
+                dt_fail(DT_ERR_DATA,
+                        "%s: no shard-*.h5 in this directory (make them with: dtrain data import)", path);
+            goto done;
+        }
+        DT_TRY_GOTO(status, check_index(path, &names), done);
+        DT_TRY_GOTO(status, open_shards(d, path, &names), done);
+    } else
+        DT_TRY_GOTO(status, open_shards(d, path, &(dt_names){whole, 1}), done);
+done:
+    dt_names_free(&names);
+    if (status != DT_OK) {
+        dt_dataset_close(d);
+        return status;
+    }
+    *out = d;
+    return DT_OK;
+}
+
+static dt_status open_synthetic(const dt_config *c, dt_dataset *d) {
+    int64_t side = c->data.image_size ? c->data.image_size : SYNTHETIC_SIDE;
+    int64_t channels = c->data.synthetic_channels;
+    if (c->data.synthetic_samples < 1 || c->data.synthetic_classes < 1 ||
+        c->data.synthetic_classes > INT32_MAX || channels < 1 || channels > DT_CHANNELS_MAX || side < 1 ||
+        side > 8192)
+        return dt_fail(DT_ERR_CONFIG,
+                       "synthetic data: samples, classes, channels or data.image_size out of range");
+    d->info = (dt_dataset_info){.n_samples = c->data.synthetic_samples,
+                                .height = side,
+                                .width = side,
+                                .channels = channels,
+                                .n_classes = c->data.synthetic_classes,
+                                .mean = {0.5, 0.5, 0.5, 0.5},
+                                .stddev = {0.25, 0.25, 0.25, 0.25}};
+    int64_t n = NOISE_PLACES + side * side * channels;
+    d->noise = malloc((size_t)dt_round_up(n, 16));
+    if (!d->noise) return dt_fail(DT_ERR_MEMORY, "synthetic data: out of memory");
+    for (int64_t i = 0; i < n; i += 16) {
+        dt_u32x4 word = dt_philox(0, 0, (uint64_t)i);
+        memcpy(d->noise + i, word.v, sizeof word.v);
+    }
+    return DT_OK;
+}
+
+dt_status dt_dataset_open(const dt_config *c, const char *path, dt_dataset **out) {
+    *out = NULL;
+    if (strcmp(path, "synthetic") != 0) return dt_dataset_open_path(path, out);
+    dt_dataset *d = calloc(1, sizeof *d);
+    if (!d) return dt_fail(DT_ERR_MEMORY, "synthetic data: out of memory");
+    dt_status status = open_synthetic(c, d);
+    if (status != DT_OK) {
+        dt_dataset_close(d);
+        return status;
+    }
+    *out = d;
+    return DT_OK;
+}
+
+void dt_dataset_close(dt_dataset *d) {
+    if (!d) return;
+    for (int64_t i = 0; i < d->n_shards; i++) dt_shard_close(&d->shard[i]);
+    dt_class_names_free(d->class_name, d->info.n_classes);
+    free(d->shard);
+    free(d->first);
+    free(d->noise);
+    free(d->path);
+    free(d);
+}
+
+void dt_dataset_info_get(const dt_dataset *d, dt_dataset_info *out) {
+    *out = d->info;
+}
+
+const char *dt_dataset_class_name(const dt_dataset *d, int64_t label) {
+    return d->class_name && label >= 0 && label < d->info.n_classes ? d->class_name[label] : "";
+}
+
+void dt_dataset_locate(const dt_dataset *d, int64_t sample, dt_sample *out) {
+    if (d->noise) {
+        dt_u32x4 word = dt_philox(1, 0, (uint64_t)sample);
+        *out = (dt_sample){.row = word.v[0] % NOISE_PLACES,
+                           .label = (int32_t)(word.v[1] % (uint64_t)d->info.n_classes),
+                           .height = d->info.height,
+                           .width = d->info.width,
+                           .n_bytes = d->info.height * d->info.width * d->info.channels};
+        return;
+    }
+    int64_t low = 0, high = d->n_shards; /* first[low] <= sample < first[high] */
+    while (high - low > 1) {
+        int64_t middle = low + (high - low) / 2;
+        if (d->first[middle] <= sample)
+            low = middle;
+        else
+            high = middle;
+    }
+    const dt_shard *s = &d->shard[low];
+    int64_t row = sample - d->first[low];
+    *out = (dt_sample){.shard = s,
+                       .row = row,
+                       .label = s->label[row],
+                       .height = s->jpeg ? s->jpeg_height[row] : s->height,
+                       .width = s->jpeg ? s->jpeg_width[row] : s->width,
+                       .n_bytes = dt_shard_sample_bytes(s, row)};
+}
+
+dt_status dt_sample_read(const dt_dataset *d, const dt_sample *s, int64_t begin, int64_t n, uint8_t *dst) {
+    if (s->shard) return dt_shard_read(s->shard, s->row, begin, n, dst);
+    memcpy(dst, d->noise + s->row + begin, (size_t)n);
+    return DT_OK;
+}

@@ -1,0 +1,39 @@
+/* A set of shards seen as samples 0..n-1: what the loader, the checks and the benchmark read from. */
+#ifndef DT_DATA_DATASET_H
+#define DT_DATA_DATASET_H
+
+#include "data/loader.h"
+#include "shard.h"
+
+struct dt_dataset {
+    dt_dataset_info info;
+    char *path;
+    int64_t n_shards;
+    dt_shard *shard;
+    int64_t *first;    /* [n_shards + 1] first sample of each shard */
+    char **class_name; /* [n_classes] or NULL */
+    uint8_t *noise;    /* the synthetic set: bytes that its images are cut from; NULL otherwise */
+    bool has_stats;
+};
+
+typedef struct dt_sample {
+    const dt_shard *shard; /* NULL: synthetic */
+    int64_t row;           /* in the shard; synthetic: offset in the noise */
+    int32_t label;
+    int64_t height, width;
+    int64_t n_bytes;
+} dt_sample;
+
+/* Opens a directory or a file, not the synthetic set. */
+dt_status dt_dataset_open_path(const char *path, dt_dataset **out);
+
+void dt_dataset_locate(const dt_dataset *d, int64_t sample, dt_sample *out);
+
+/* Bytes [begin, begin + n) of the sample. */
+dt_status dt_sample_read(const dt_dataset *d, const dt_sample *s, int64_t begin, int64_t n, uint8_t *dst);
+
+/* Splits newline-separated names into n of them; NULL when there are not n. Free with dt_class_names_free. */
+char **dt_class_names_split(const char *text, int64_t n);
+void dt_class_names_free(char **name, int64_t n);
+
+#endif

@@ -1,0 +1,35 @@
+/* One sample from the disk to its place in a batch: read, check, decode, crop, resize, flip. */
+#ifndef DT_DATA_FETCH_H
+#define DT_DATA_FETCH_H
+
+#include "data/augment.h"
+#include "dataset.h"
+#include "resize.h"
+
+typedef struct dt_fetch_options {
+    const dt_dataset *dataset;
+    dt_augment augment;
+    bool source_crop; /* deliver the stored image and the window's numbers */
+    bool verify;
+    dt_simd simd;
+} dt_fetch_options;
+
+/* Where the time went. */
+typedef struct dt_fetch_times {
+    double read_s, decode_s, resize_s;
+    int64_t n_samples, n_bytes, n_warnings;
+} dt_fetch_times;
+
+/* Buffers of one thread. */
+typedef struct dt_fetcher dt_fetcher;
+
+dt_status dt_fetcher_new(const dt_fetch_options *o, dt_fetcher **out);
+void dt_fetcher_free(dt_fetcher *f); /* accepts NULL */
+
+/* image: u8 [out_h, out_w, C] (stored size when source_crop); aug: i32 [8], only when source_crop. */
+dt_status dt_fetch(dt_fetcher *f, uint64_t epoch, int64_t sample, uint8_t *image, int32_t *label,
+                   int32_t *aug);
+
+void dt_fetcher_times(const dt_fetcher *f, dt_fetch_times *out);
+
+#endif

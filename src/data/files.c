@@ -1,0 +1,185 @@
+/* Whole files and directories; every system call's result is looked at. */
+#include "files.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+enum { HASH_BLOCK_BYTES = 1 << 20 };
+
+static dt_status io_fail(const char *path, const char *what) {
+    return dt_fail(DT_ERR_IO, "%s: %s: %s", path, what, strerror(errno));
+}
+
+static dt_status sync_path(const char *path, int flags) {
+    int fd = open(path, flags | O_CLOEXEC);
+    if (fd < 0) return io_fail(path, "cannot open");
+    dt_status status = fsync(fd) == 0 ? DT_OK : io_fail(path, "cannot sync");
+    if (close(fd) != 0 && status == DT_OK) status = io_fail(path, "cannot close");
+    return status;
+}
+
+dt_status dt_file_publish(const char *temporary, const char *path) {
+    DT_TRY(sync_path(temporary, O_RDONLY));
+    if (rename(temporary, path) != 0) return io_fail(path, "cannot rename to it");
+    char *copy = strdup(path);
+    if (!copy) return dt_fail(DT_ERR_MEMORY, "%s: out of memory", path);
+    dt_status status = sync_path(dirname(copy), O_RDONLY | O_DIRECTORY);
+    free(copy);
+    return status;
+}
+
+dt_status dt_file_replace(const char *path, const char *text) {
+    char *temporary;
+    if (asprintf(&temporary, "%s.tmp", path) < 0) return dt_fail(DT_ERR_MEMORY, "%s: out of memory", path);
+    dt_status status = DT_OK;
+    FILE *f = fopen(temporary, "we");
+    if (!f)
+        status = io_fail(temporary, "cannot create");
+    else {
+        bool written = fputs(text, f) >= 0;
+        if ((fclose(f) != 0 || !written)) status = io_fail(temporary, "cannot write");
+    }
+    if (status == DT_OK) status = dt_file_publish(temporary, path);
+    if (status != DT_OK) unlink(temporary);
+    free(temporary);
+    return status;
+}
+
+dt_status dt_file_read(const char *path, int64_t max_bytes, uint8_t **out, int64_t *n_bytes) {
+    *out = NULL;
+    struct stat st;
+    uint8_t *bytes = NULL;
+    dt_status status = DT_OK;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &st) != 0) {
+        status = dt_fail(DT_ERR_DATA, "%s: cannot open: %s", path, strerror(errno));
+        goto done;
+    }
+    if (!S_ISREG(st.st_mode) || st.st_size > max_bytes) {
+        status = dt_fail(DT_ERR_DATA, "%s: not a file of at most %lld bytes", path, (long long)max_bytes);
+        goto done;
+    }
+    bytes = malloc((size_t)st.st_size + 1);
+    if (!bytes) {
+        status = dt_fail(DT_ERR_MEMORY, "%s: out of memory", path);
+        goto done;
+    }
+    int64_t n = 0;
+    while (n < st.st_size) {
+        ssize_t got = read(fd, bytes + n, (size_t)(st.st_size - n));
+        if (got < 0 && errno == EINTR) continue;
+        if (got <= 0) {
+            status = dt_fail(DT_ERR_DATA, "%s: cannot read: %s", path,
+                             got < 0 ? strerror(errno) : "it has become shorter");
+            goto done;
+        }
+        n += got;
+    }
+    bytes[n] = 0; /* so that text can be used as a string */
+    *out = bytes;
+    *n_bytes = n;
+    bytes = NULL;
+done:
+    free(bytes);
+    if (fd >= 0) close(fd);
+    return status;
+}
+
+dt_status dt_file_hash(const char *path, uint64_t *hash, int64_t *n_bytes) {
+    dt_status status = DT_OK;
+    uint8_t *block = malloc(HASH_BLOCK_BYTES);
+    XXH3_state_t *state = XXH3_createState();
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    *n_bytes = 0;
+    if (!block || !state)
+        status = dt_fail(DT_ERR_MEMORY, "%s: out of memory", path);
+    else if (fd < 0)
+        status = dt_fail(DT_ERR_DATA, "%s: cannot open: %s", path, strerror(errno));
+    if (state) XXH3_64bits_reset(state);
+    while (status == DT_OK) {
+        ssize_t got = read(fd, block, HASH_BLOCK_BYTES);
+        if (got == 0) break;
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0)
+            status = dt_fail(DT_ERR_DATA, "%s: cannot read: %s", path, strerror(errno));
+        else {
+            XXH3_64bits_update(state, block, (size_t)got);
+            *n_bytes += got;
+        }
+    }
+    if (status == DT_OK) *hash = XXH3_64bits_digest(state);
+    XXH3_freeState(state);
+    free(block);
+    if (fd >= 0) close(fd);
+    return status;
+}
+
+dt_status dt_dir_create(const char *path) {
+    if (!*path) return dt_fail(DT_ERR_IO, "the name of the directory is empty");
+    char *copy = strdup(path);
+    if (!copy) return dt_fail(DT_ERR_MEMORY, "%s: out of memory", path);
+    dt_status status = DT_OK;
+    for (char *p = copy + 1; status == DT_OK; p++) {
+        if (*p != '/' && *p != 0) continue;
+        char end = *p;
+        *p = 0;
+        if (mkdir(copy, 0777) != 0 && errno != EEXIST) status = io_fail(copy, "cannot create the directory");
+        *p = end;
+        if (end == 0) break;
+    }
+    free(copy);
+    return status;
+}
+
+static int compare_names(const void *a, const void *b) {
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+dt_status dt_dir_list(const char *path, bool (*keep)(const char *name), dt_names *out) {
+    *out = (dt_names){0};
+    int64_t capacity = 0;
+    dt_status status = DT_OK;
+    DIR *d = opendir(path);
+    if (!d) return dt_fail(DT_ERR_DATA, "%s: cannot list: %s", path, strerror(errno));
+    for (;;) {
+        errno = 0;
+        struct dirent *entry = readdir(d);
+        if (!entry) {
+            if (errno) status = dt_fail(DT_ERR_DATA, "%s: cannot list: %s", path, strerror(errno));
+            break;
+        }
+        if (!keep(entry->d_name)) continue;
+        if (out->n == capacity) {
+            capacity = capacity ? 2 * capacity : 256;
+            char **grown = realloc(out->name, (size_t)capacity * sizeof *grown);
+            if (grown) out->name = grown;
+            if (!grown) capacity = 0;
+        }
+        char *copy = capacity ? strdup(entry->d_name) : NULL;
+        if (!copy) {
+            status = dt_fail(DT_ERR_MEMORY, "%s: out of memory", path);
+            break;
+        }
+        out->name[out->n++] = copy;
+    }
+    closedir(d);
+    if (status != DT_OK)
+        dt_names_free(out);
+    else if (out->n)
+        qsort(out->name, (size_t)out->n, sizeof *out->name, compare_names);
+    return status;
+}
+
+void dt_names_free(dt_names *names) {
+    for (int64_t i = 0; i < names->n; i++) free(names->name[i]);
+    free(names->name);
+    *names = (dt_names){0};
+}

@@ -1,0 +1,34 @@
+/* Files as the importers need them: whole in memory, and published under their final name only when complete.
+ */
+#ifndef DT_DATA_FILES_H
+#define DT_DATA_FILES_H
+
+#include "core/status.h"
+#include "core/types.h"
+
+#define DT_TEMPORARY_PREFIX ".tmp-"
+
+/* Syncs `temporary`, renames it to `path`, syncs the directory. */
+dt_status dt_file_publish(const char *temporary, const char *path);
+
+/* Writes `text` to `path` by way of a temporary file. */
+dt_status dt_file_replace(const char *path, const char *text);
+
+/* Reads a file of at most `max_bytes`; caller frees. DT_ERR_DATA when it cannot be read or is larger. */
+dt_status dt_file_read(const char *path, int64_t max_bytes, uint8_t **out, int64_t *n_bytes);
+
+/* XXH3-64 of a whole file, and its size. */
+dt_status dt_file_hash(const char *path, uint64_t *hash, int64_t *n_bytes);
+
+/* Creates a directory and its parents where absent. */
+dt_status dt_dir_create(const char *path);
+
+/* Names in a directory for which keep(name) holds, sorted by bytes. Free with dt_names_free. */
+typedef struct dt_names {
+    char **name;
+    int64_t n;
+} dt_names;
+dt_status dt_dir_list(const char *path, bool (*keep)(const char *name), dt_names *out);
+void dt_names_free(dt_names *names);
+
+#endif

@@ -1,0 +1,289 @@
+/* The course of an import: open the source, cut it into shards, keep those an earlier run finished, make the
+ * rest, and write the index last. */
+#include "data/import.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include "dataset.h"
+#include "files.h"
+#include "import_shard.h"
+#include "index.h"
+#include "shard.h"
+
+enum { DEFAULT_SHARD_BYTES = 512 << 20, SHARDS_MAX = 99999, NAMES_MAX_BYTES = 16 << 20 };
+
+static const struct {
+    const char *name;
+    dt_status (*open)(const dt_import_options *o, dt_source *out);
+} kinds[] = {
+    [DT_IMPORT_IDX] = {"idx", dt_source_idx},
+    [DT_IMPORT_CIFAR10] = {"cifar10", dt_source_cifar},
+    [DT_IMPORT_CIFAR100] = {"cifar100", dt_source_cifar},
+    [DT_IMPORT_FOLDER] = {"folder", dt_source_folder},
+    [DT_IMPORT_SYNTHETIC] = {"synthetic", dt_source_synthetic},
+};
+_Static_assert(sizeof kinds / sizeof kinds[0] == DT_IMPORT_KIND_COUNT, "a row per kind");
+
+bool dt_import_kind_parse(const char *name, dt_import_kind *out) {
+    for (int i = 0; i < DT_IMPORT_KIND_COUNT; i++)
+        if (strcmp(name, kinds[i].name) == 0) {
+            *out = (dt_import_kind)i;
+            return true;
+        }
+    return false;
+}
+
+typedef struct import {
+    const dt_import_options *o;
+    dt_source source;
+    char *class_names; /* owned; NULL if none */
+    int64_t n_classes, n_shards;
+    int32_t threads;
+    uint64_t identity;
+    int lock_fd;
+    dt_index index;
+    dt_import_result result;
+} import;
+
+static dt_status open_source(import *m) {
+    const dt_import_options *o = m->o;
+    if (!o->out_dir || !o->split || (unsigned)o->kind >= DT_IMPORT_KIND_COUNT || o->jpeg_quality < 0 ||
+        o->jpeg_quality > 100 || o->shard_bytes < 0 || o->threads < 0)
+        return dt_fail(DT_ERR_USAGE, "import: options are missing or out of range");
+    DT_TRY(kinds[o->kind].open(o, &m->source));
+    if (o->store == DT_STORE_JPEG && m->source.channels != 1 && m->source.channels != 3)
+        return dt_fail(DT_ERR_USAGE, "import: JPEG shards hold 1 or 3 channels, these images have %lld",
+                       (long long)m->source.channels);
+    return DT_OK;
+}
+
+/* Names from the user's file, one a line, else from the source. They may name more classes than occur. */
+static dt_status take_names(import *m) {
+    m->n_classes = m->source.n_classes;
+    if (!m->o->class_names) {
+        if (m->source.class_names && !(m->class_names = strdup(m->source.class_names)))
+            return dt_fail(DT_ERR_MEMORY, "import: out of memory");
+        return DT_OK;
+    }
+    int64_t n, lines = 1;
+    DT_TRY(dt_file_read(m->o->class_names, NAMES_MAX_BYTES, (uint8_t **)&m->class_names, &n));
+    while (n > 0 && (m->class_names[n - 1] == '\n' || m->class_names[n - 1] == '\r')) m->class_names[--n] = 0;
+    for (int64_t i = 0; i < n; i++) lines += m->class_names[i] == '\n';
+    if (lines < m->n_classes || strlen(m->class_names) != (size_t)n)
+        return dt_fail(DT_ERR_DATA, "%s: %lld names for %lld classes", m->o->class_names, (long long)lines,
+                       (long long)m->n_classes);
+    m->n_classes = lines;
+    return DT_OK;
+}
+
+/* All that decides the bytes of the shards. */
+static void identify(import *m) {
+    const dt_import_options *o = m->o;
+    const uint64_t words[] = {m->source.identity,
+                              (uint64_t)o->kind,
+                              (uint64_t)o->store,
+                              (uint64_t)o->resize,
+                              o->square,
+                              (uint64_t)m->source.channels,
+                              (uint64_t)o->jpeg_quality,
+                              o->skip_broken,
+                              (uint64_t)m->n_shards,
+                              (uint64_t)m->source.n_samples,
+                              (uint64_t)m->source.height,
+                              (uint64_t)m->source.width,
+                              (uint64_t)m->n_classes};
+    m->identity = XXH3_64bits(words, sizeof words);
+    if (m->class_names)
+        m->identity = XXH3_64bits_withSeed(m->class_names, strlen(m->class_names), m->identity);
+    m->identity = XXH3_64bits_withSeed(o->split, strlen(o->split), m->identity);
+}
+
+static dt_status plan_shards(import *m) {
+    int64_t target = m->o->shard_bytes ? m->o->shard_bytes : DEFAULT_SHARD_BYTES;
+    double bytes = (double)m->source.n_samples * (double)dt_max_i64(m->source.sample_bytes, 1);
+    double n = bytes / (double)target;
+    m->n_shards = n >= SHARDS_MAX ? SHARDS_MAX : (int64_t)n + ((double)(int64_t)n < n);
+    m->n_shards = dt_max_i64(1, dt_min_i64(m->n_shards, m->source.n_samples));
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    m->threads = m->o->threads ? m->o->threads : cores > 0 ? (int32_t)cores : 1;
+    m->index.shard = calloc((size_t)m->n_shards, sizeof *m->index.shard);
+    if (!m->index.shard) return dt_fail(DT_ERR_MEMORY, "import: out of memory");
+    m->index.n_shards = m->n_shards;
+    return DT_OK;
+}
+
+static bool is_leftover(const char *name) {
+    return strncmp(name, DT_TEMPORARY_PREFIX "shard-", sizeof DT_TEMPORARY_PREFIX "shard-" - 1) == 0;
+}
+
+static bool is_shard(const char *name) {
+    return dt_shard_name_parse(name, NULL, NULL);
+}
+
+/* One import at a time in a directory; what an interrupted one left half-written is removed, and shards of
+ * another division are refused rather than mixed in. */
+static dt_status prepare_dir(import *m) {
+    const char *dir = m->o->out_dir;
+    dt_names names;
+    DT_TRY(dt_dir_create(dir));
+    m->lock_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (m->lock_fd < 0) return dt_fail(DT_ERR_IO, "%s: cannot open: %s", dir, strerror(errno));
+    if (flock(m->lock_fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+        return dt_fail(DT_ERR_IO, "%s: another import is writing here", dir);
+    DT_TRY(dt_dir_list(dir, is_leftover, &names));
+    for (int64_t i = 0; i < names.n; i++) unlinkat(m->lock_fd, names.name[i], 0);
+    dt_names_free(&names);
+    DT_TRY(dt_dir_list(dir, is_shard, &names));
+    dt_status status = DT_OK;
+    for (int64_t i = 0, n; i < names.n && status == DT_OK; i++)
+        if (dt_shard_name_parse(names.name[i], NULL, &n) && n != m->n_shards)
+            status = dt_fail(DT_ERR_DATA,
+                             "%s/%s belongs to another import of %lld shards; this one makes %lld (remove "
+                             "the directory or choose another)",
+                             dir, names.name[i], (long long)n, (long long)m->n_shards);
+    dt_names_free(&names);
+    return status;
+}
+
+static dt_status check_samples(const dt_shard *s) {
+    dt_status status = DT_OK;
+    int64_t capacity = 0;
+    for (int64_t i = 0; i < s->n_samples; i++) capacity = dt_max_i64(capacity, dt_shard_sample_bytes(s, i));
+    uint8_t *bytes = malloc((size_t)capacity);
+    if (!bytes) return dt_fail(DT_ERR_MEMORY, "%s: out of memory", s->path);
+    for (int64_t i = 0; i < s->n_samples && status == DT_OK; i++) {
+        status = dt_shard_read(s, i, 0, dt_shard_sample_bytes(s, i), bytes);
+        if (status == DT_OK) status = dt_shard_check(s, i, bytes);
+    }
+    free(bytes);
+    return status;
+}
+
+/* Whether an earlier run finished this shard. A shard that is damaged is made again; one of another origin is
+ * not ours to overwrite. */
+static dt_status find_finished(const char *path, const char *origin, bool *finished) {
+    dt_shard s;
+    *finished = false;
+    if (access(path, F_OK) != 0) return DT_OK;
+    dt_status status = dt_shard_open(path, &s);
+    if (status == DT_OK && s.source && strcmp(s.source, origin) != 0)
+        status = dt_fail(DT_ERR_USAGE,
+                         "%s was imported from something else or with other options (remove the directory "
+                         "or choose another)",
+                         path);
+    else if (status == DT_OK) {
+        status = check_samples(&s);
+        *finished = status == DT_OK;
+    }
+    dt_shard_close(&s);
+    if (status == DT_ERR_DATA) {
+        dt_error_set_text("");
+        return DT_OK;
+    }
+    return status;
+}
+
+static dt_status finish_row(import *m, const char *path, const char *name, dt_index_shard *row) {
+    dt_shard s;
+    dt_status status = dt_shard_open(path, &s);
+    row->n_samples = s.n_samples;
+    m->result.n_skipped += s.n_skipped;
+    dt_shard_close(&s);
+    DT_TRY(status);
+    snprintf(row->file, sizeof row->file, "%s", name);
+    DT_TRY(dt_file_hash(path, &row->xxh3, &row->n_bytes));
+    m->result.n_samples += row->n_samples;
+    m->result.n_bytes += row->n_bytes;
+    return DT_OK;
+}
+
+static dt_status make_shard(import *m, int64_t i) {
+    const dt_import_options *o = m->o;
+    char name[64], origin[64];
+    char *path;
+    bool finished = false;
+    int64_t n = m->source.n_samples;
+    dt_shard_job job = {.o = o,
+                        .source = &m->source,
+                        .begin = (int64_t)((__int128)n * i / m->n_shards),
+                        .end = (int64_t)((__int128)n * (i + 1) / m->n_shards),
+                        .threads = m->threads,
+                        .name = name,
+                        .origin = origin,
+                        .class_names = m->class_names,
+                        .n_classes = m->n_classes};
+    dt_shard_name(name, sizeof name, i, m->n_shards);
+    snprintf(origin, sizeof origin, "%s %016" PRIx64, kinds[o->kind].name, m->identity);
+    if (asprintf(&path, "%s/%s", o->out_dir, name) < 0)
+        return dt_fail(DT_ERR_MEMORY, "import: out of memory");
+    dt_status status;
+    DT_TRY_GOTO(status, find_finished(path, origin, &finished), done);
+    if (finished) {
+        char text[128];
+        snprintf(text, sizeof text, "%s is finished already: kept", name);
+        if (o->note) o->note(o->arg, text);
+        m->result.n_shards_kept++;
+    } else {
+        /* The index speaks of whole sets only. */
+        unlinkat(m->lock_fd, DT_INDEX_NAME, 0);
+        DT_TRY_GOTO(status, dt_import_shard(&job), done);
+    }
+    DT_TRY_GOTO(status, finish_row(m, path, name, &m->index.shard[i]), done);
+    if (o->progress && !o->progress(o->arg, job.end, n) && i + 1 < m->n_shards)
+        status = dt_fail(DT_STOPPED, "import interrupted; run it again to go on");
+done:
+    free(path);
+    return status;
+}
+
+static dt_status write_index(import *m) {
+    dt_dataset *d;
+    unlinkat(m->lock_fd, DT_INDEX_NAME, 0); /* also one that is damaged */
+    /* Opened as a training run would, which checks that all fits together. */
+    DT_TRY(dt_dataset_open_path(m->o->out_dir, &d));
+    const dt_dataset_info *info = &d->info;
+    dt_index_facts facts = {.split = m->o->split,
+                            .jpeg = info->jpeg,
+                            .n_samples = info->n_samples,
+                            .n_skipped = m->result.n_skipped,
+                            .n_classes = info->n_classes,
+                            .height = info->height,
+                            .width = info->width,
+                            .channels = info->channels,
+                            .mean = info->mean,
+                            .stddev = info->stddev,
+                            .class_name = d->class_name};
+    dt_status status = dt_index_write(m->o->out_dir, &m->index, &facts);
+    m->result.n_shards = m->n_shards;
+    m->result.n_classes = info->n_classes;
+    dt_dataset_close(d);
+    return status;
+}
+
+dt_status dt_import_run(const dt_import_options *o, dt_import_result *out) {
+import m = {.o = o, .lock_fd = - 1 };
+    dt_status status;
+    DT_TRY_GOTO(status, open_source(&m), done);
+    DT_TRY_GOTO(status, take_names(&m), done);
+    DT_TRY_GOTO(status, plan_shards(&m), done);
+    identify(&m);
+    DT_TRY_GOTO(status, prepare_dir(&m), done);
+    for (int64_t i = 0; i < m.n_shards; i++) DT_TRY_GOTO(status, make_shard(&m, i), done);
+    DT_TRY_GOTO(status, write_index(&m), done);
+done:
+    *out = m.result;
+    if (m.lock_fd >= 0) close(m.lock_fd);
+    dt_source_close(&m.source);
+    dt_index_free(&m.index);
+    free(m.class_names);
+    return status;
+}

@@ -1,0 +1,63 @@
+/* Making shards out of other formats: `dtrain data import`.
+ *
+ * Deterministic (equal inputs and options give equal bytes, for any number of threads), atomic per shard, and
+ * resumable: shards already finished by an earlier, interrupted import of the same thing are checked and
+ * kept. */
+#ifndef DT_DATA_IMPORT_H
+#define DT_DATA_IMPORT_H
+
+#include "core/status.h"
+#include "core/types.h"
+
+typedef enum dt_import_kind {
+    DT_IMPORT_IDX = 0,  /* input[0] images, input[1] labels; gzipped or not (MNIST and its kin) */
+    DT_IMPORT_CIFAR10,  /* input[...]: binary files, or one directory with data_batch_*.bin, test_batch.bin */
+    DT_IMPORT_CIFAR100, /* input[...]: binary files, or one directory with train.bin, test.bin; fine labels */
+    DT_IMPORT_FOLDER,   /* input[0]: directory with a directory of .jpg and .png files per class */
+    DT_IMPORT_SYNTHETIC, /* no input: generated photo-like images, for benchmarks */
+    DT_IMPORT_KIND_COUNT
+} dt_import_kind;
+
+typedef enum dt_import_store {
+    DT_STORE_RAW = 0, /* decoded, all of one size */
+    DT_STORE_JPEG     /* JPEG bytes: those of the file where nothing has to be changed, else encoded anew */
+} dt_import_store;
+
+typedef struct dt_import_options {
+    dt_import_kind kind;
+    dt_import_store store;
+    const char *const *input;
+    int32_t n_input;
+    const char *out_dir;
+    const char
+        *split; /* "train", "val", ...; recorded. CIFAR directories: val or test takes the test files */
+    const char *class_names; /* file with one name per line; NULL: those of the source, if it has any */
+    int64_t resize;          /* folder: the shorter side in pixels; 0: as it is */
+    bool square;             /* folder: then the centre resize x resize */
+    int64_t channels;        /* folder: 1 or 3; 0: 3 */
+    int32_t jpeg_quality;    /* of what is encoded anew; 0: 90 */
+    int64_t shard_bytes;     /* about; 0: 512 MiB */
+    int32_t threads;         /* 0: one per core */
+    bool skip_broken;        /* leave damaged images out and count them, instead of ending at the first */
+    struct {
+        int64_t n_samples, n_classes, height, width;
+    } synthetic;
+    /* Both may be NULL; called from the importing thread. `progress` returning false interrupts: DT_STOPPED.
+     */
+    bool (*progress)(void *arg, int64_t done, int64_t total);
+    void (*note)(void *arg, const char *text); /* a sample was skipped, a shard was kept */
+    void *arg;
+} dt_import_options;
+
+typedef struct dt_import_result {
+    int64_t n_samples, n_skipped, n_shards, n_shards_kept, n_bytes, n_classes;
+} dt_import_result;
+
+/* "idx", "cifar10", "cifar100", "folder", "synthetic". False if there is none of this name. */
+bool dt_import_kind_parse(const char *name, dt_import_kind *out);
+
+/* DT_ERR_DATA: an input is missing or damaged, or out_dir holds the shards of another import. DT_ERR_IO:
+ * cannot write. DT_ERR_USAGE: options that do not fit. */
+dt_status dt_import_run(const dt_import_options *o, dt_import_result *out);
+
+#endif

@@ -1,0 +1,146 @@
+/* index.json by way of jansson. Everything read is checked: the file may be damaged or made by hand. */
+#include "index.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "files.h"
+
+#define INDEX_FORMAT "dtrain-dataset"
+
+enum { INDEX_VERSION = 1, INDEX_MAX_BYTES = 256 << 20 };
+
+void dt_shard_name(char *out, size_t n, int64_t i, int64_t n_shards) {
+    snprintf(out, n, "shard-%05" PRId64 "-of-%05" PRId64 ".h5", i, n_shards);
+}
+
+bool dt_shard_name_parse(const char *name, int64_t *i, int64_t *n_shards) {
+    int64_t index, count;
+    int used = -1;
+    if (sscanf(name, "shard-%5" SCNd64 "-of-%5" SCNd64 ".h5%n", &index, &count, &used) != 2) return false;
+    if (used < 0 || name[used] || index < 0 || count < 1 || index >= count) return false;
+    if (i) *i = index;
+    if (n_shards) *n_shards = count;
+    return true;
+}
+
+static dt_status damaged(const char *path, const char *what) {
+    return dt_fail(DT_ERR_DATA, "%s: damaged: %s (import again to write it anew)", path, what);
+}
+
+static dt_status read_shard(const char *path, const json_t *row, dt_index_shard *out) {
+    const char *file = json_string_value(json_object_get(row, "file"));
+    const char *hash = json_string_value(json_object_get(row, "xxh3_64"));
+    json_t *count = json_object_get(row, "count"), *bytes = json_object_get(row, "bytes");
+    if (!file || !hash || !json_is_integer(count) || !json_is_integer(bytes))
+        return damaged(path, "a shard needs file, count, bytes and xxh3_64");
+    if (strchr(file, '/') || strlen(file) >= sizeof out->file) return damaged(path, "a shard's file name");
+    char *end;
+    errno = 0;
+    out->xxh3 = strtoull(hash, &end, 16);
+    if (errno || end != hash + 16 || *end) return damaged(path, "a shard's xxh3_64 is not 16 hex digits");
+    strcpy(out->file, file);
+    out->n_samples = json_integer_value(count);
+    out->n_bytes = json_integer_value(bytes);
+    return DT_OK;
+}
+
+static dt_status parse(const char *path, const uint8_t *text, int64_t n, dt_index *out) {
+    json_error_t error;
+    json_t *root = json_loadb((const char *)text, (size_t)n, JSON_REJECT_DUPLICATES, &error);
+    if (!root) return dt_fail(DT_ERR_DATA, "%s:%d:%d: %s", path, error.line, error.column, error.text);
+    dt_status status = DT_OK;
+    const char *format = json_string_value(json_object_get(root, "format"));
+    json_t *version = json_object_get(root, "version"), *shards = json_object_get(root, "shards");
+    if (!format || strcmp(format, INDEX_FORMAT) != 0 || json_integer_value(version) != INDEX_VERSION ||
+        json_array_size(shards) == 0) {
+        status = damaged(path, "format, version or shards");
+        goto done;
+    }
+    out->shard = calloc(json_array_size(shards), sizeof *out->shard);
+    if (!out->shard) {
+        status = dt_fail(DT_ERR_MEMORY, "%s: out of memory", path);
+        goto done;
+    }
+    out->n_shards = (int64_t)json_array_size(shards);
+    for (int64_t i = 0; i < out->n_shards; i++)
+        DT_TRY_GOTO(status, read_shard(path, json_array_get(shards, (size_t)i), &out->shard[i]), done);
+done:
+    json_decref(root);
+    if (status != DT_OK) dt_index_free(out);
+    return status;
+}
+
+dt_status dt_index_read(const char *dir, dt_index *out, bool *found) {
+    char *path;
+    uint8_t *text = NULL;
+    int64_t n;
+    *out = (dt_index){0};
+    *found = false;
+    if (asprintf(&path, "%s/" DT_INDEX_NAME, dir) < 0)
+        return dt_fail(DT_ERR_MEMORY, "%s: out of memory", dir);
+    dt_status status = DT_OK;
+    if (access(path, F_OK) == 0) {
+        status = dt_file_read(path, INDEX_MAX_BYTES, &text, &n);
+        if (status == DT_OK) status = parse(path, text, n, out);
+        *found = status == DT_OK;
+    }
+    free(text);
+    free(path);
+    return status;
+}
+
+void dt_index_free(dt_index *index) {
+    free(index->shard);
+    *index = (dt_index){0};
+}
+
+static json_t *real_array(const double *x, int64_t n) {
+    json_t *out = json_array();
+    for (int64_t i = 0; i < n; i++) json_array_append_new(out, json_real(x[i]));
+    return out;
+}
+
+static json_t *shard_rows(const dt_index *index) {
+    json_t *out = json_array();
+    for (int64_t i = 0; i < index->n_shards; i++) {
+        const dt_index_shard *s = &index->shard[i];
+        char hash[17];
+        snprintf(hash, sizeof hash, "%016" PRIx64, s->xxh3);
+        json_array_append_new(out, json_pack("{s:s, s:I, s:I, s:s}", "file", s->file, "count",
+                                             (json_int_t)s->n_samples, "bytes", (json_int_t)s->n_bytes,
+                                             "xxh3_64", hash));
+    }
+    return out;
+}
+
+dt_status dt_index_write(const char *dir, const dt_index *index, const dt_index_facts *facts) {
+    char *path = NULL, *text = NULL;
+    dt_status status = DT_OK;
+    json_t *names = json_array();
+    if (facts->class_name)
+        for (int64_t i = 0; i < facts->n_classes; i++)
+            json_array_append_new(names, json_string(facts->class_name[i]));
+    json_t *root = json_pack(
+        "{s:s, s:i, s:s?, s:s, s:I, s:I, s:I, s:[I, I, I], s:o, s:o, s:o, s:o}", "format", INDEX_FORMAT,
+        "version", INDEX_VERSION, "split", facts->split, "kind", facts->jpeg ? "jpeg" : "raw", "count",
+        (json_int_t)facts->n_samples, "skipped", (json_int_t)facts->n_skipped, "classes",
+        (json_int_t)facts->n_classes, "shape", (json_int_t)facts->height, (json_int_t)facts->width,
+        (json_int_t)facts->channels, "mean", real_array(facts->mean, facts->channels), "std",
+        real_array(facts->stddev, facts->channels), "class_names", names, "shards", shard_rows(index));
+    if (root) text = json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(9));
+    json_decref(root);
+    if (!text || asprintf(&path, "%s/" DT_INDEX_NAME, dir) < 0)
+        status =
+            dt_fail(DT_ERR_MEMORY, "%s/" DT_INDEX_NAME ": out of memory, or a class name is not UTF-8", dir);
+    else
+        status = dt_file_replace(path, text);
+    free(text);
+    free(path);
+    return status;
+}

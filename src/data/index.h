@@ -1,0 +1,41 @@
+/* index.json of a directory of shards: which files belong to it, their sizes and hashes, and the totals for
+ * people. It is written last, so its presence says that the import was finished. */
+#ifndef DT_DATA_INDEX_H
+#define DT_DATA_INDEX_H
+
+#include "core/status.h"
+#include "core/types.h"
+
+#define DT_INDEX_NAME "index.json"
+
+typedef struct dt_index_shard {
+    char file[64];
+    int64_t n_samples, n_bytes;
+    uint64_t xxh3;
+} dt_index_shard;
+
+typedef struct dt_index {
+    int64_t n_shards;
+    dt_index_shard *shard; /* owned */
+} dt_index;
+
+/* Facts of the whole set that index.json states besides the shards. */
+typedef struct dt_index_facts {
+    const char *split;
+    bool jpeg;
+    int64_t n_samples, n_skipped, n_classes, height, width, channels;
+    const double *mean, *stddev; /* [channels] */
+    char *const *class_name;     /* [n_classes] or NULL */
+} dt_index_facts;
+
+/* DT_ERR_DATA when damaged. `found` false (and DT_OK) when the directory has none. */
+dt_status dt_index_read(const char *dir, dt_index *out, bool *found);
+void dt_index_free(dt_index *index);
+dt_status dt_index_write(const char *dir, const dt_index *index, const dt_index_facts *facts);
+
+/* "shard-00003-of-00016.h5" */
+void dt_shard_name(char *out, size_t n, int64_t i, int64_t n_shards);
+/* Whether it has that form; i and n_shards may be NULL. */
+bool dt_shard_name_parse(const char *name, int64_t *i, int64_t *n_shards);
+
+#endif

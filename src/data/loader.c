@@ -1,0 +1,359 @@
+/* The loader: a ring of slots filled by worker threads, several of them on one batch.
+ *
+ * Work is handed out as tickets, runs of rows of consecutive batches, under one mutex. A ticket can be taken
+ * when its batch's slot has been given back, so tickets are served in order and at most n_slots batches are
+ * under way. Which samples a batch holds follows from its number alone (see data/loader.h); an error is kept
+ * in the slot of its batch and surfaces when the consumer gets there, so a run sees the same batches up to it
+ * every time. */
+#include "data/loader.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "data/order.h"
+#include "fetch.h"
+
+enum {
+    TICKETS_PER_THREAD = 4, /* of one batch: evens out slow samples */
+    SLOT_ALIGN_BYTES = 4096,
+    ERROR_TEXT_BYTES = 1024,
+};
+
+typedef struct slot {
+    uint8_t *memory; /* image, label, aug */
+    int64_t batch;   /* being filled or full; -1: free */
+    int64_t rows_left;
+    int64_t error_row; /* lowest row that failed; -1: none */
+    dt_status status;
+    char error[ERROR_TEXT_BYTES];
+} slot;
+
+typedef struct ticket {
+    int64_t batch, row0, row1;
+} ticket;
+
+struct dt_loader {
+    dt_loader_options o;
+    dt_dataset_info info;
+    dt_fetch_options fetch;
+    int64_t n_own_shards; /* train: shards of this rank */
+    int64_t n_batches;    /* -1: without end */
+    int64_t max_rows, ticket_rows;
+    int64_t image_bytes; /* of one row */
+    int64_t label_offset, aug_offset, slot_bytes;
+    slot *slots;
+    pthread_t *threads;
+    int32_t n_started;
+    pthread_mutex_t mutex;
+    pthread_cond_t work, filled;
+    ticket next; /* the ticket to be handed out */
+    int64_t next_delivery;
+    atomic_bool stop;
+};
+
+/* --- which samples are where
+ * --------------------------------------------------------------------------------- */
+
+int64_t dt_loader_rows(const dt_loader_options *o, int64_t shard) {
+    if (o->eval) return o->batch;
+    int64_t m = o->rank + shard * o->world;
+    return (o->global_batch - m + o->n_shards - 1) / o->n_shards;
+}
+
+static int64_t batch_rows(const dt_loader *l, int64_t batch) {
+    return dt_loader_rows(&l->o, l->o.eval ? 0 : batch % l->n_own_shards);
+}
+
+/* The sample of a row of a batch, or -1 where an evaluation batch is padded. */
+static int64_t sample_of(const dt_loader *l, int64_t batch, int64_t row, uint64_t *epoch) {
+    int64_t n = l->info.n_samples;
+    *epoch = 0;
+    if (l->o.eval) {
+        int64_t i = (batch * l->o.batch + row) * l->o.world + l->o.rank;
+        return i < n ? i : -1;
+    }
+    int64_t step = l->o.first_step + batch / l->n_own_shards;
+    int64_t m = l->o.rank + batch % l->n_own_shards * l->o.world;
+    int64_t t = step * l->o.global_batch + m + row * l->o.n_shards;
+    *epoch = (uint64_t)(t / n);
+    return (int64_t)dt_order_sample(l->o.seed, (uint64_t)n, (uint64_t)t);
+}
+
+/* --- workers
+ * ------------------------------------------------------------------------------------------------- */
+
+static slot *slot_of(dt_loader *l, int64_t batch) {
+    return &l->slots[batch % l->o.n_slots];
+}
+
+/* Waits for a ticket; false when the loader stops or there is nothing left. Under the mutex. */
+static bool take_ticket(dt_loader *l, ticket *out) {
+    for (;;) {
+        if (atomic_load(&l->stop) || (l->n_batches >= 0 && l->next.batch >= l->n_batches)) return false;
+        slot *s = slot_of(l, l->next.batch);
+        if (s->batch < 0) {
+            s->batch = l->next.batch;
+            s->rows_left = batch_rows(l, l->next.batch);
+            s->error_row = -1;
+            s->status = DT_OK;
+        }
+        if (s->batch == l->next.batch) break;
+        pthread_cond_wait(&l->work, &l->mutex);
+    }
+    int64_t rows = batch_rows(l, l->next.batch);
+    *out = l->next;
+    out->row1 = dt_min_i64(out->row0 + l->ticket_rows, rows);
+    l->next.row0 = out->row1;
+    if (out->row1 == rows) l->next = (ticket){.batch = out->batch + 1};
+    return true;
+}
+
+static dt_status fill_row(dt_loader *l, dt_fetcher *f, uint8_t *memory, int64_t batch, int64_t row) {
+    uint8_t *image = memory + row * l->image_bytes;
+    int32_t *label = (int32_t *)(void *)(memory + l->label_offset) + row;
+    int32_t *aug = l->o.source_crop ? (int32_t *)(void *)(memory + l->aug_offset) + 8 * row : NULL;
+    uint64_t epoch;
+    int64_t sample = sample_of(l, batch, row, &epoch);
+    if (sample >= 0) return dt_fetch(f, epoch, sample, image, label, aug);
+    memset(image, 0, (size_t)l->image_bytes);
+    *label = -1;
+    /* A padded row has a window too, so that a device need not look at labels. */
+    const int32_t numbers[8] = {0, 0, (int32_t)l->fetch.augment.out_w, (int32_t)l->fetch.augment.out_h, 0, 0,
+                                0, 0};
+    if (aug) memcpy(aug, numbers, sizeof numbers);
+    return DT_OK;
+}
+
+static void *work(void *arg) {
+    dt_loader *l = arg;
+    dt_fetcher *f = NULL;
+    ticket t;
+    dt_status created = dt_fetcher_new(&l->fetch, &f);
+    pthread_mutex_lock(&l->mutex);
+    while (take_ticket(l, &t)) {
+        slot *s = slot_of(l, t.batch);
+        uint8_t *memory = s->memory;
+        pthread_mutex_unlock(&l->mutex);
+        dt_status status = created;
+        int64_t row = t.row0;
+        while (status == DT_OK && row < t.row1 && !atomic_load_explicit(&l->stop, memory_order_relaxed)) {
+            status = fill_row(l, f, memory, t.batch, row);
+            if (status == DT_OK) row++;
+        }
+        pthread_mutex_lock(&l->mutex);
+        if (status != DT_OK && (s->error_row < 0 || row < s->error_row)) {
+            s->error_row = row;
+            s->status = status;
+            snprintf(s->error, sizeof s->error, "%s", dt_error_text());
+        }
+        s->rows_left -= t.row1 - t.row0;
+        if (s->rows_left == 0) pthread_cond_broadcast(&l->filled);
+    }
+    pthread_mutex_unlock(&l->mutex);
+    dt_fetcher_free(f);
+    return NULL;
+}
+
+/* --- opening and closing
+ * ------------------------------------------------------------------------------------- */
+
+static dt_status check_options(const dt_loader_options *o, const dt_dataset_info *info) {
+    if (o->world < 1 || o->rank < 0 || o->rank >= o->world || o->threads < 1 || o->n_slots < 2)
+        return dt_fail(DT_ERR_INTERNAL, "loader: rank, world, threads or slots out of range");
+    if (o->out_h < 1 || o->out_w < 1 || o->out_h > DT_SIDE_MAX || o->out_w > DT_SIDE_MAX)
+        return dt_fail(DT_ERR_CONFIG, "loader: image size %lld x %lld out of range", (long long)o->out_h,
+                       (long long)o->out_w);
+    if (o->eval && o->batch < 1) return dt_fail(DT_ERR_CONFIG, "loader: the evaluation batch is empty");
+    if (!o->eval && (o->n_shards < o->world || o->global_batch < o->n_shards || o->first_step < 0))
+        return dt_fail(DT_ERR_CONFIG,
+                       "train.global_batch = %lld cannot be dealt to %lld micro-batches on %d ranks: each "
+                       "needs a sample",
+                       (long long)o->global_batch, (long long)o->n_shards, o->world);
+    if (o->source_crop && info->jpeg)
+        return dt_fail(DT_ERR_INTERNAL, "loader: JPEG data cannot be cropped on the device");
+    if (o->source_crop && (o->out_h != info->height || o->out_w != info->width))
+        return dt_fail(DT_ERR_INTERNAL, "loader: source_crop delivers the stored size");
+    return DT_OK;
+}
+
+static dt_status check_augment(const dt_augment *a, const dt_dataset_info *info) {
+    if (a->crop != DT_CROP_PAD) return DT_OK;
+    if (info->jpeg)
+        return dt_fail(DT_ERR_CONFIG,
+                       "augment.crop = \"pad\" needs images of one size (raw shards); these are JPEG");
+    if (a->pad < 0 || info->height + 2 * a->pad < a->out_h || info->width + 2 * a->pad < a->out_w)
+        return dt_fail(DT_ERR_CONFIG,
+                       "augment.pad = %lld: %lld x %lld images are too small for crops of %lld x %lld",
+                       (long long)a->pad, (long long)info->height, (long long)info->width,
+                       (long long)a->out_h, (long long)a->out_w);
+    return DT_OK;
+}
+
+static void plan_batches(dt_loader *l) {
+    const dt_loader_options *o = &l->o;
+    if (o->eval) {
+        int64_t most =
+            (l->info.n_samples + o->world - 1) / o->world; /* of any rank: all run as many batches */
+        l->n_batches = (most + o->batch - 1) / o->batch;
+        l->max_rows = o->batch;
+    } else {
+        l->n_own_shards = (o->n_shards - o->rank + o->world - 1) / o->world;
+        l->n_batches = o->n_steps < 0 ? -1 : o->n_steps * l->n_own_shards;
+        l->max_rows = dt_loader_rows(o, 0);
+    }
+    int64_t share = (int64_t)o->threads * TICKETS_PER_THREAD;
+    l->ticket_rows = dt_max_i64(1, l->max_rows / share);
+}
+
+static dt_status allocate_slots(dt_loader *l) {
+    l->image_bytes = l->o.out_h * l->o.out_w * l->info.channels;
+    int64_t images;
+    if (__builtin_mul_overflow(l->image_bytes, l->max_rows, &images) || images > INT64_MAX / 4)
+        return dt_fail(DT_ERR_CONFIG, "loader: a batch of %lld images is too large", (long long)l->max_rows);
+    l->label_offset = dt_round_up(images, 64);
+    l->aug_offset = l->label_offset + dt_round_up(4 * l->max_rows, 64);
+    l->slot_bytes = dt_round_up(l->aug_offset + (l->o.source_crop ? 32 * l->max_rows : 0), SLOT_ALIGN_BYTES);
+    l->slots = calloc((size_t)l->o.n_slots, sizeof *l->slots);
+    if (!l->slots) return dt_fail(DT_ERR_MEMORY, "loader: out of memory");
+    for (int32_t i = 0; i < l->o.n_slots; i++) {
+        l->slots[i].batch = -1;
+        void *memory = NULL;
+        if (l->o.alloc)
+            DT_TRY(l->o.alloc(l->o.alloc_arg, l->slot_bytes, &memory));
+        else
+            memory = aligned_alloc(SLOT_ALIGN_BYTES, (size_t)l->slot_bytes);
+        if (!memory)
+            return dt_fail(DT_ERR_MEMORY, "loader: out of memory for %d slots of %lld bytes", l->o.n_slots,
+                           (long long)l->slot_bytes);
+        l->slots[i].memory = memory;
+    }
+    return DT_OK;
+}
+
+static dt_status start_threads(dt_loader *l) {
+    sigset_t all, before;
+    l->threads = calloc((size_t)l->o.threads, sizeof *l->threads);
+    if (!l->threads) return dt_fail(DT_ERR_MEMORY, "loader: out of memory");
+    /* Signals are for the main thread. */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int error = 0;
+    while (l->n_started < l->o.threads && error == 0) {
+        error = pthread_create(&l->threads[l->n_started], NULL, work, l);
+        if (error == 0) l->n_started++;
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (error) return dt_fail(DT_ERR_MEMORY, "loader: cannot start a thread: %s", strerror(error));
+    return DT_OK;
+}
+
+dt_status dt_loader_open(const dt_loader_options *o, dt_loader **out) {
+    *out = NULL;
+    dt_loader *l = calloc(1, sizeof *l);
+    if (!l) return dt_fail(DT_ERR_MEMORY, "loader: out of memory");
+    dt_status status = DT_OK;
+    l->o = *o;
+    pthread_mutex_init(&l->mutex, NULL);
+    pthread_cond_init(&l->work, NULL);
+    pthread_cond_init(&l->filled, NULL);
+    dt_dataset_info_get(o->dataset, &l->info);
+    DT_TRY_GOTO(status, check_options(o, &l->info), done);
+    /* With source_crop the device makes image_size out of the stored image. */
+    int64_t side = o->config->data.image_size;
+    l->fetch = (dt_fetch_options){.dataset = o->dataset,
+                                  .source_crop = o->source_crop,
+                                  .verify = o->config->data.verify,
+                                  .simd = dt_simd_best()};
+    dt_augment_init(&l->fetch.augment, o->config, o->seed, o->eval, o->source_crop && side ? side : o->out_h,
+                    o->source_crop && side ? side : o->out_w);
+    DT_TRY_GOTO(status, check_augment(&l->fetch.augment, &l->info), done);
+    plan_batches(l);
+    DT_TRY_GOTO(status, allocate_slots(l), done);
+    DT_TRY_GOTO(status, start_threads(l), done);
+done:
+    if (status != DT_OK) {
+        dt_loader_close(l);
+        return status;
+    }
+    *out = l;
+    return DT_OK;
+}
+
+void dt_loader_close(dt_loader *l) {
+    if (!l) return;
+    pthread_mutex_lock(&l->mutex);
+    atomic_store(&l->stop, true);
+    pthread_cond_broadcast(&l->work);
+    pthread_mutex_unlock(&l->mutex);
+    for (int32_t i = 0; i < l->n_started; i++) pthread_join(l->threads[i], NULL);
+    for (int32_t i = 0; l->slots && i < l->o.n_slots; i++) {
+        if (l->o.alloc && l->slots[i].memory)
+            l->o.free(l->o.alloc_arg, l->slots[i].memory);
+        else
+            free(l->slots[i].memory);
+    }
+    pthread_cond_destroy(&l->work);
+    pthread_cond_destroy(&l->filled);
+    pthread_mutex_destroy(&l->mutex);
+    free(l->threads);
+    free(l->slots);
+    free(l);
+}
+
+/* --- the consumer
+ * -------------------------------------------------------------------------------------------- */
+
+static void describe(const dt_loader *l, const slot *s, dt_batch *out) {
+    int64_t batch = s->batch, rows = batch_rows(l, batch);
+    *out = (dt_batch){.image = s->memory,
+                      .label = (int32_t *)(void *)(s->memory + l->label_offset),
+                      .rows = rows,
+                      .n_valid = rows,
+                      .slot = (int32_t)(batch % l->o.n_slots)};
+    if (l->o.source_crop) out->aug = (int32_t *)(void *)(s->memory + l->aug_offset);
+    if (l->o.eval) {
+        int64_t own = (l->info.n_samples - l->o.rank + l->o.world - 1) / l->o.world;
+        out->n_valid = dt_min_i64(dt_max_i64(own - batch * rows, 0), rows);
+        out->last = batch == l->n_batches - 1;
+        return;
+    }
+    out->step = l->o.first_step + batch / l->n_own_shards;
+    out->shard = l->o.rank + batch % l->n_own_shards * l->o.world;
+}
+
+dt_status dt_loader_next(dt_loader *l, dt_batch *out, double *wait_s) {
+    double t = dt_time_s();
+    dt_status status = DT_OK;
+    pthread_mutex_lock(&l->mutex);
+    if (l->n_batches >= 0 && l->next_delivery >= l->n_batches)
+        status = dt_fail(DT_ERR_INTERNAL, "loader: no batch follows the last one");
+    else {
+        slot *s = slot_of(l, l->next_delivery);
+        if (s->batch >= 0 && s->batch < l->next_delivery)
+            status = dt_fail(DT_ERR_INTERNAL, "loader: all slots are held by the consumer");
+        while (status == DT_OK && (s->batch != l->next_delivery || s->rows_left > 0))
+            pthread_cond_wait(&l->filled, &l->mutex);
+        if (status == DT_OK && s->status != DT_OK) {
+            dt_error_set_text(s->error);
+            status = s->status;
+        }
+        if (status == DT_OK) {
+            describe(l, s, out);
+            l->next_delivery++;
+        }
+    }
+    pthread_mutex_unlock(&l->mutex);
+    if (wait_s) *wait_s = dt_time_s() - t;
+    return status;
+}
+
+void dt_loader_release(dt_loader *l, const dt_batch *b) {
+    pthread_mutex_lock(&l->mutex);
+    l->slots[b->slot].batch = -1;
+    pthread_cond_broadcast(&l->work);
+    pthread_mutex_unlock(&l->mutex);
+}

@@ -1,0 +1,39 @@
+/* Where an importer's samples come from: one small interface with an implementation per format. */
+#ifndef DT_DATA_SOURCE_H
+#define DT_DATA_SOURCE_H
+
+#include "data/import.h"
+#include "jpeg.h"
+
+/* One sample as the source has it: pixels, or a JPEG file to be kept. */
+typedef struct dt_item {
+    const uint8_t *pixel; /* [height, width, channels]; NULL: JPEG */
+    const uint8_t *jpeg;
+    int64_t n_jpeg_bytes;
+    int32_t height, width, label;
+    void *owned; /* freed after use; may be NULL */
+} dt_item;
+
+typedef struct dt_source {
+    int64_t n_samples, n_classes;
+    int64_t height, width, channels; /* height and width 0: they differ from sample to sample */
+    int64_t sample_bytes;            /* about, as stored */
+    char *class_names;               /* newline-separated, owned by the state; NULL if none */
+    uint64_t identity;               /* hash of the inputs */
+    void *state;
+    /* Called from several threads, each with a decoder of its own. DT_ERR_DATA: this sample is damaged. */
+    dt_status (*load)(const void *state, dt_jpeg *decoder, int64_t i, dt_item *out);
+    void (*close)(void *state);
+} dt_source;
+
+dt_status dt_source_idx(const dt_import_options *o, dt_source *out);
+dt_status dt_source_cifar(const dt_import_options *o, dt_source *out);
+dt_status dt_source_folder(const dt_import_options *o, dt_source *out);
+dt_status dt_source_synthetic(const dt_import_options *o, dt_source *out);
+
+static inline void dt_source_close(dt_source *s) {
+    if (s->close) s->close(s->state);
+    *s = (dt_source){.class_names = NULL};
+}
+
+#endif
