@@ -46,6 +46,10 @@ dt_status dt_trainer_save(dt_trainer *t, bool final);
 dt_status dt_trainer_load(const dt_config *c, dt_comm *mpi, bool must,
                           void (*note)(void *arg, const char *text), void *arg, dt_ckpt **out);
 
+/* trainer_terminal.c */
+/* Whether standard output ends at a terminal, looking through mpirun. */
+bool dt_trainer_terminal(void);
+
 /* trainer_report.c */
 void dt_trainer_summary(const dt_trainer *t);
 dt_status dt_trainer_report_step(dt_trainer *t, const dt_step_result *r);

@@ -13,11 +13,12 @@ void dt_trainer_summary(const dt_trainer *t) {
     const dt_division *d = dt_engine_division(s->engine);
     const dt_program *p = dt_engine_program(s->engine, false);
     const dt_axis *axis = dt_engine_axis(s->engine);
+    const int threads = c->run.threads > 0 ? (int)c->run.threads : s->be->host_threads;
     dt_dataset_info info;
     dt_dataset_info_get(s->train_data, &info);
     printf("dtrain  %s on %d rank%s, %s (%s, %d thread%s a rank, communication: %s)\n", c->model.name,
            t->mpi->world, t->mpi->world == 1 ? "" : "s", s->be->info.name, precision_name[c->train.precision],
-           s->be->host_threads, s->be->host_threads == 1 ? "" : "s", s->comm->name);
+           threads, threads == 1 ? "" : "s", s->comm->name);
     printf("data    %s: %lld samples, %lldx%lldx%lld, %lld classes%s\n", c->data.train,
            (long long)info.n_samples, (long long)info.height, (long long)info.width, (long long)info.channels,
            (long long)info.n_classes, info.jpeg ? ", JPEG" : "");

@@ -158,7 +158,7 @@ static dt_status open_metrics(dt_trainer *t) {
                             .total_steps = t->total_steps,
                             .steps_per_epoch = t->steps_per_epoch,
                             .log_every = t->config->run.log_every,
-                            .live = isatty(STDOUT_FILENO) != 0,
+                            .live = dt_trainer_terminal(),
                             .console = stdout};
     return dt_metrics_open(&o, &t->metrics);
 }
