@@ -5,6 +5,7 @@
 
 #define NR          (2 * VL)
 #define ALWAYS      static inline __attribute__((always_inline))
+#define AHEAD       16  /* steps of the depth to fetch ahead */
 #define DEPTH_BLOCK 384 /* depth of one pass: a block of rows stays in L1 */
 
 ALWAYS void copy_floats(float *restrict dst, const float *restrict src, int64_t n) {
@@ -83,7 +84,11 @@ ALWAYS void micro(const int mr, const int nv, int64_t k, const float *a, int64_t
     for (int64_t t = 0; t < k; t++) {
         vf bv[2];
 #pragma GCC unroll 2
-        for (int j = 0; j < nv; j++) bv[j] = v_load(b + j * VL);
+        for (int j = 0; j < nv; j++) {
+            bv[j] = v_load(b + j * VL);
+            __builtin_prefetch(b + AHEAD * bk + j * VL);
+        }
+        if (ar == 1) __builtin_prefetch(a + AHEAD * ak);
 #pragma GCC unroll 14
         for (int i = 0; i < mr; i++) {
             const vf av = v_set1(a[i * ar]);
@@ -105,7 +110,8 @@ typedef void (*micro_fn)(int64_t k, const float *a, int64_t lda, const float *b,
 #define MICRO(mr, nv)                                                                                        \
     static void nn_##mr##_##nv(int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb,          \
                                const float *init, int64_t init_ld, float *c, int64_t ldc) {                  \
-        micro(mr, nv, k, a, lda, 1, b, ldb, init, init_ld, c, ldc);                                          \
+        (void)ldb;                                                                                           \
+        micro(mr, nv, k, a, lda, 1, b, NR, init, init_ld, c, ldc);                                           \
     }                                                                                                        \
     static void tn_##mr##_##nv(int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb,          \
                                const float *init, int64_t init_ld, float *c, int64_t ldc) {                  \
@@ -205,4 +211,5 @@ static void mul_add(int64_t n, const float *a, const float *b, float *y) {
     for (; i < n; i++) y[i] += a[i] * b[i];
 }
 
+#undef AHEAD
 #undef DEPTH_BLOCK

@@ -307,6 +307,11 @@ static void wgrad_fused_team(const dt_cpu_conv_plan *plan, const layout *l, cons
     }
 }
 
+/* Brings what the product walks over in strides into L2 as one stream. */
+static void fetch_floats(const float *v, int64_t n) {
+    for (int64_t i = 0; i < n; i += 16) __builtin_prefetch(v + i, 0, 2);
+}
+
 static void wgrad_phased_team(const dt_cpu_conv_plan *plan, const layout *l, const dt_cpu_conv_args *args,
                               const float *zeros, float *values) {
     float *grads = values + VALUES * l->step, *sums = grads + VALUES * l->out_step;
@@ -322,6 +327,9 @@ static void wgrad_phased_team(const dt_cpu_conv_plan *plan, const layout *l, con
         for (int64_t v = 0; v < VALUES; v++)
             for (int64_t k0 = 0; k0 < l->dst_c; k0 += per) {
                 float *sum = sums + v * l->sum_step + k0 * l->src_c;
+                fetch_floats(values + v * l->step, (t1 - t0) * l->pitch);
+                fetch_floats(grads + v * l->out_step, (t1 - t0) * l->out_pitch);
+                if (t0) fetch_floats(sum, dt_i64_min(per, l->dst_c - k0) * l->src_c);
                 l->simd->gemm_tn(dt_i64_min(per, l->dst_c - k0), l->src_c, t1 - t0,
                                  grads + v * l->out_step + k0, l->out_pitch, values + v * l->step, l->pitch,
                                  t0 ? sum : NULL, l->src_c, sum, l->src_c);
