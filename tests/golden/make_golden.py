@@ -1,0 +1,251 @@
+#!/usr/bin/env python3
+"""Makes the golden files of tests/cpu/test_golden.c with PyTorch: ops.h5, optim.h5, resnet.h5.
+
+Run it in this folder with torch and h5py installed; only needed when a case is added. Arrays are stored in dtrain's
+layouts: images N H W C, convolution weights K R S C. The constants below are those of the test.
+"""
+import h5py
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+LOSS_WEIGHT, LOSS_SCALE = 0.25, 2.0  # op_step of tests/support/op_run.h
+
+
+def nhwc(t):
+    return t.detach().permute(0, 2, 3, 1).contiguous() if t.dim() == 4 else t.detach()
+
+
+def nchw(t):
+    return t.permute(0, 3, 1, 2).contiguous() if t.dim() == 4 else t
+
+
+def save(group, name, value, dtype=np.float32):
+    group.create_dataset(name, data=np.ascontiguousarray(value.numpy().astype(dtype)))
+
+
+class Ops:
+    """Collects cases: inputs in dtrain's layout, output, and a gradient for every input that has one."""
+
+    def __init__(self, path):
+        self.file = h5py.File(path, "w")
+        self.rng = torch.Generator().manual_seed(1)
+
+    def normal(self, *shape):
+        return torch.randn(*shape, generator=self.rng)
+
+    def case(self, name, fn, *inputs, want=None):
+        """fn maps NCHW double tensors to the output; `want` names the inputs to differentiate (default: all)."""
+        group = self.file.create_group(name)
+        x = [nchw(t.double()).requires_grad_(want is None or i in want) for i, t in enumerate(inputs)]
+        y = fn(*x)
+        r = self.normal(*nhwc(y).shape)
+        y.backward(nchw(r.double()))
+        for i, t in enumerate(inputs):
+            save(group, f"in{i}", t)
+        save(group, "out", nhwc(y))
+        save(group, "dout", r)
+        for i, t in enumerate(x):
+            if t.grad is not None:
+                save(group, f"grad{i}", nhwc(t.grad))
+
+    def batchnorm(self, name, shape, relu=False, residual=False):
+        c = shape[-1]
+        inputs = [self.normal(*shape) * 2 + 1, self.normal(c), self.normal(c), self.normal(c), self.normal(c).abs() + 0.5]
+        state = [t.double().clone() for t in inputs[3:5]]
+        if residual:
+            inputs.append(self.normal(*shape))
+
+        def fn(x, gamma, beta, rmean, rvar, *res):
+            y = F.batch_norm(x, state[0], state[1], gamma, beta, training=True, momentum=0.1, eps=1e-5)
+            y = y + res[0] if residual else y
+            return F.relu(y) if relu else y
+
+        self.case(name, fn, *inputs, want={0, 1, 2, 5})
+        save(self.file[name], "after3", state[0])
+        save(self.file[name], "after4", state[1])
+
+    def cross_entropy(self, name, n, k, smoothing, padded):
+        group = self.file.create_group(name)
+        logits, labels = self.normal(n, k) * 3, torch.randint(0, k, (n,), generator=self.rng)
+        if padded:
+            labels[1::3] = -1
+        x = logits.double().requires_grad_()
+        loss = F.cross_entropy(x, labels, reduction="none", label_smoothing=smoothing, ignore_index=-1)
+        (loss.sum() * LOSS_WEIGHT * LOSS_SCALE).backward()
+        real = labels >= 0
+        top = logits.topk(min(5, k)).indices == labels[:, None]
+        metrics = torch.stack([loss.detach().sum(), (top[:, 0] & real).sum(), (top.any(1) & real).sum(), real.sum()])
+        save(group, "in0", logits)
+        save(group, "in1", labels, np.int32)
+        save(group, "out", loss.detach())
+        save(group, "grad0", x.grad)
+        save(group, "metrics", metrics)
+
+    def image(self, name, n, h, w, c):
+        group = self.file.create_group(name)
+        pixels = torch.randint(0, 256, (n, h, w, c), generator=self.rng)
+        mean, std = torch.tensor([0.5, 0.4, 0.3, 0.2])[:c], torch.tensor([0.25, 0.2, 0.3, 0.5])[:c]
+        save(group, "in0", pixels, np.uint8)
+        save(group, "out", (pixels.double() / 255 - mean) / std)
+
+
+def make_ops():
+    o = Ops("ops.h5")
+
+    def conv(name, x, w, bias=False, **kw):
+        inputs = [o.normal(*x), o.normal(*w)] + ([o.normal(w[0])] if bias else [])
+        o.case(name, lambda x, w, b=None: F.conv2d(x, w, b, **kw), *inputs)
+
+    conv("conv 3x3", (2, 7, 6, 16), (16, 3, 3, 16), padding=1)
+    conv("conv 3x3 thin", (2, 5, 6, 3), (4, 3, 3, 3), padding=1)
+    conv("conv bias stride", (2, 9, 8, 5), (7, 3, 3, 5), bias=True, padding=1, stride=2)
+    conv("conv 1x1", (2, 4, 5, 9), (6, 1, 1, 9))
+    conv("conv 1x1 stride", (2, 5, 4, 9), (6, 1, 1, 9), stride=2)
+    conv("conv 7x7 stem", (1, 15, 14, 3), (8, 7, 7, 3), padding=3, stride=2)
+    conv("conv dilated", (1, 9, 8, 4), (4, 3, 3, 4), padding=2, dilation=2)
+    conv("conv grouped", (2, 6, 5, 8), (12, 3, 3, 4), padding=1, groups=2)
+    conv("conv depthwise", (2, 7, 6, 8), (8, 3, 3, 1), padding=1, groups=8, stride=2)
+    conv("conv uneven", (2, 7, 9, 3), (5, 5, 3, 3), padding=(2, 0), stride=(1, 2))
+
+    o.case("dense", F.linear, o.normal(6, 13), o.normal(9, 13))
+    o.case("dense bias", F.linear, o.normal(5, 17), o.normal(10, 17), o.normal(10))
+    o.case("relu", F.relu, o.normal(2, 3, 4, 5))
+    o.case("add", torch.add, o.normal(2, 3, 4, 5), o.normal(2, 3, 4, 5))
+    o.case("maxpool", lambda x: F.max_pool2d(x, 2, 2), o.normal(2, 7, 6, 5))
+    o.case("maxpool pad", lambda x: F.max_pool2d(x, 3, 2, 1), o.normal(2, 8, 7, 5))
+    o.case("avgpool", lambda x: F.avg_pool2d(x, 2, 2), o.normal(2, 7, 6, 5))
+    o.case("avgpool pad", lambda x: F.avg_pool2d(x, 3, 2, 1), o.normal(2, 8, 7, 5))
+    o.case("global avgpool", lambda x: x.mean((2, 3)), o.normal(3, 5, 4, 7))
+    o.case("reshape", lambda x: x.permute(0, 2, 3, 1).reshape(2, -1), o.normal(2, 3, 4, 5))
+    o.batchnorm("batchnorm", (4, 5, 3, 6))
+    o.batchnorm("batchnorm relu", (4, 5, 3, 6), relu=True)
+    o.batchnorm("batchnorm residual", (4, 5, 3, 6), residual=True)
+    o.batchnorm("batchnorm residual relu", (4, 5, 3, 6), relu=True, residual=True)
+    o.batchnorm("batchnorm rows", (24, 6))
+    o.cross_entropy("xent", 9, 10, 0.0, False)
+    o.cross_entropy("xent smoothing", 9, 10, 0.1, False)
+    o.cross_entropy("xent padded", 9, 12, 0.2, True)
+    o.image("input", 2, 5, 6, 3)
+
+
+STEPS = 5
+
+
+def make_optim():
+    """Two parameters, the second without decay, over five steps with a changing rate."""
+    rng = torch.Generator().manual_seed(2)
+    rates = [0.1, 0.05, 0.1, 0.02, 0.01]
+    with h5py.File("optim.h5", "w") as f:
+        start = [torch.randn(n, generator=rng) for n in (70, 33)]
+        grads = [[torch.randn(n, generator=rng) * 0.3 for n in (70, 33)] for _ in range(STEPS)]
+        save(f, "start", torch.cat(start))
+        save(f, "grad", torch.stack([torch.cat(g) for g in grads]))
+        save(f, "rate", torch.tensor(rates))
+        rules = {
+            "sgd": (torch.optim.SGD, {}, 0.0, 0.0),
+            "sgd decay": (torch.optim.SGD, {}, 0.1, 0.0),
+            "momentum": (torch.optim.SGD, {"momentum": 0.9}, 0.0, 0.0),
+            "momentum decay": (torch.optim.SGD, {"momentum": 0.9}, 0.1, 0.0),
+            "momentum clipped": (torch.optim.SGD, {"momentum": 0.9}, 0.1, 0.5),
+            "nesterov": (torch.optim.SGD, {"momentum": 0.9, "nesterov": True}, 0.1, 0.0),
+            "adamw": (torch.optim.AdamW, {"betas": (0.9, 0.99), "eps": 1e-6}, 0.0, 0.0),
+            "adamw decay": (torch.optim.AdamW, {"betas": (0.9, 0.99), "eps": 1e-6}, 0.1, 0.0),
+            "adamw clipped": (torch.optim.AdamW, {"betas": (0.9, 0.99), "eps": 1e-6}, 0.1, 0.5),
+        }
+        for name, (kind, options, decay, clip) in rules.items():
+            w = [nn.Parameter(t.double().clone()) for t in start]
+            optim = kind(
+                [{"params": [w[0]], "weight_decay": decay}, {"params": [w[1]], "weight_decay": 0.0}], lr=1.0, **options
+            )
+            ema = [t.detach().clone() for t in w]
+            trace, averages, norms = [], [], []
+            for step in range(STEPS):
+                for p, g in zip(w, grads[step]):
+                    p.grad = g.double().clone()
+                norms.append(nn.utils.clip_grad_norm_(w, clip if clip > 0 else 1e30))
+                for group in optim.param_groups:
+                    group["lr"] = rates[step]
+                optim.step()
+                for e, p in zip(ema, w):
+                    e.lerp_(p.detach(), 0.1)
+                trace.append(torch.cat([p.detach() for p in w]).clone())
+                averages.append(torch.cat(ema).clone())
+            group = f.create_group(name)
+            save(group, "weight", torch.stack(trace))
+            save(group, "ema", torch.stack(averages))
+            save(group, "norm", torch.stack(norms))
+
+
+class Block(nn.Module):
+    def __init__(self, c, k, stride):
+        super().__init__()
+        self.conv1 = nn.Conv2d(c, k, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(k)
+        self.conv2 = nn.Conv2d(k, k, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(k)
+        self.downsample = None
+        if stride != 1 or c != k:
+            self.downsample = nn.Sequential(nn.Conv2d(c, k, 1, stride, bias=False), nn.BatchNorm2d(k))
+
+    def forward(self, x):
+        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        return F.relu(y + (self.downsample(x) if self.downsample else x))
+
+
+class TinyResNet(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 8, 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(8)
+        self.layer1 = nn.Sequential(Block(8, 8, 1), Block(8, 8, 1))
+        self.layer2 = nn.Sequential(Block(8, 16, 2), Block(16, 16, 1))
+        self.fc = nn.Linear(16, 10)
+
+    def forward(self, x):
+        x = self.layer2(self.layer1(F.relu(self.bn1(self.conv1(x)))))
+        return self.fc(x.mean((2, 3)))
+
+
+def save_model(group, model):
+    for name, t in model.state_dict().items():
+        if not name.endswith("num_batches_tracked"):
+            save(group, name, nhwc(t))
+
+
+def make_resnet():
+    torch.manual_seed(3)
+    model = TinyResNet()
+    images = torch.randint(0, 256, (4, 8, 16, 16, 3))
+    labels = torch.randint(0, 10, (4, 8))
+    with h5py.File("resnet.h5", "w") as f:
+        save_model(f.create_group("start"), model)
+        save(f, "images", images.flatten(0, 1), np.uint8)
+        save(f, "labels", labels.flatten(), np.int32)
+        decay = [p for p in model.parameters() if p.dim() > 1]
+        rest = [p for p in model.parameters() if p.dim() == 1]
+        optim = torch.optim.SGD(
+            [{"params": decay, "weight_decay": 5e-4}, {"params": rest, "weight_decay": 0.0}], lr=0.01, momentum=0.9
+        )
+        losses = []
+        for step in range(20):
+            x = nchw((images[step % 4] / 255 - 0.5) / 0.25)
+            loss = F.cross_entropy(model(x), labels[step % 4], label_smoothing=0.1)
+            optim.zero_grad()
+            loss.backward()
+            optim.step()
+            losses.append(loss.detach())
+        save(f, "loss", torch.stack(losses))
+        save_model(f.create_group("final"), model)
+        model.eval()
+        with torch.no_grad():
+            save(f, "eval_logits", model(nchw((images[0] / 255 - 0.5) / 0.25)))
+
+
+if __name__ == "__main__":
+    torch.use_deterministic_algorithms(True)
+    torch.set_num_threads(1)
+    make_ops()
+    make_optim()
+    make_resnet()
