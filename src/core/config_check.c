@@ -150,20 +150,35 @@ static const struct {
     {"checkpoint.keep_every", check_keep_every},
 };
 
-/* Where `key` was set; else any key of its section, else the start of the file. */
+/* Where `key` was set; else the first key of its section; else the start of the file. */
 static dt_place place_of_key(const dt_config_reader *r, const char *key) {
     size_t section = (size_t)(strchr(key, '.') - key) + 1;
-    dt_place at = {r->name, 1, 1};
+    dt_place best = {r->name, 1, 1};
+    bool found = false;
     for (int i = 0; i < dt_key_count; i++) {
-        if (!r->set_at[i].name) continue;
-        if (strcmp(dt_key_table[i].key, key) == 0) return r->set_at[i];
-        if (strncmp(dt_key_table[i].key, key, section) == 0 && r->set_at[i].line > 0) at = r->set_at[i];
+        dt_place at = r->set_at[i];
+        if (!at.name) continue;
+        if (strcmp(dt_key_table[i].key, key) == 0) return at;
+        if (strncmp(dt_key_table[i].key, key, section) != 0 || at.line <= 0) continue;
+        if (!found || at.line < best.line) best = at;
+        found = true;
     }
     if (strcmp(key, "model.name") == 0 && r->layers_at.name) return r->layers_at;
-    return at;
+    return best;
+}
+
+static dt_status check_required(const dt_config_reader *r) {
+    for (int i = 0; i < dt_key_count; i++) {
+        const dt_key_row *row = &dt_key_table[i];
+        const char *value = (const char *)r->config + row->offset; /* only strings are required */
+        if ((row->flags & DT_KEY_REQUIRED) && !*value)
+            return dt_config_fail(place_of_key(r, row->key), row->key, "is required: %s", row->help);
+    }
+    return DT_OK;
 }
 
 dt_status dt_config_check(const dt_config_reader *r) {
+    DT_TRY(check_required(r));
     for (size_t i = 0; i < sizeof check_table / sizeof check_table[0]; i++) {
         char text[512];
         if (!check_table[i].fn(r->config, text, sizeof text)) continue;

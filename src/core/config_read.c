@@ -210,18 +210,6 @@ static void derive_out_dir(dt_config *c) {
     }
 }
 
-static dt_status check_required(const dt_config_reader *r) {
-    for (int i = 0; i < dt_key_count; i++) {
-        const dt_key_row *row = &dt_key_table[i];
-        if (!(row->flags & DT_KEY_REQUIRED)) continue;
-        const char *value = (const char *)r->config + row->offset;
-        if (*value) continue;
-        dt_place at = r->set_at[i].name ? r->set_at[i] : (dt_place){r->name, 1, 1};
-        return dt_config_fail(at, row->key, "is required: %s", row->help);
-    }
-    return DT_OK;
-}
-
 dt_status dt_config_parse(dt_config *c, const char *name, const char *text, int n_override,
                           const char *const *override) {
     dt_config_init(c);
@@ -240,7 +228,6 @@ dt_status dt_config_parse(dt_config *c, const char *name, const char *text, int 
     DT_TRY_GOTO(status, read_text(&r, text, strlen(text)), done);
     for (int i = 0; i < n_override; i++) DT_TRY_GOTO(status, read_override(&r, override[i]), done);
     if (!c->run.out_dir[0]) derive_out_dir(c);
-    DT_TRY_GOTO(status, check_required(&r), done);
     status = dt_config_check(&r);
 done:
     free(r.set_at);

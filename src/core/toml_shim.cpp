@@ -2,7 +2,19 @@
 // positions. Knows nothing of the configuration's keys.
 #include "toml_shim.h"
 
-#define TOML_EXCEPTIONS        0
+#include <stdexcept>
+
+// toml++ 3.3 asserts on some malformed keys, and without assertions reads on; such text is to be refused as
+// any other.
+struct toml_lost : std::runtime_error {
+    toml_lost() : std::runtime_error("malformed key or table") {}
+};
+static constexpr void toml_holds(bool holds) {
+    if (!holds) throw toml_lost();
+}
+#undef NDEBUG // under which toml++ would drop these checks
+#define TOML_ASSERT(expr)      toml_holds(static_cast<bool>(expr))
+#define TOML_EXCEPTIONS        1
 #define TOML_HEADER_ONLY       1
 #define TOML_MAX_NESTED_VALUES 16
 #include <toml++/toml.h>
@@ -120,41 +132,124 @@ class Copier {
     dt_toml_error *error_;
 };
 
-// toml++ limits nested values but not dotted keys, whose tables it frees recursively.
+// Follows strings and comments through a text, as far as is needed to know what stands outside of them.
+class Outline {
+  public:
+    // Takes the byte at `i`; returns how many bytes belong together there.
+    size_t step(std::string_view text, size_t i) {
+        const char c = text[i];
+        const bool three = text.substr(i, 3) == std::string(3, c);
+        if (c == '\n' && (comment_ || !multi_line_)) {
+            comment_ = false;
+            quote_ = 0;
+        } else if (comment_ || c == '\n') {
+            return 1;
+        } else if (quote_ == 0 && (c == '"' || c == '\'')) {
+            quote_ = c;
+            multi_line_ = three;
+            return three ? 3 : 1;
+        } else if (quote_ == 0) {
+            comment_ = c == '#';
+        } else if (quote_ == '"' && c == '\\' && text.substr(i + 1, 1) != "\n") {
+            return std::min<size_t>(2, text.size() - i);
+        } else if (c == quote_ && (!multi_line_ || three)) {
+            return close(text, i);
+        }
+        return 1;
+    }
+
+    // Whether toml++ can take a character beyond ASCII here. In strings of several lines it could by TOML's
+    // rules.
+    bool takes_unicode() const { return comment_ || (quote_ != 0 && !multi_line_); }
+
+  private:
+    size_t close(std::string_view text, size_t i) {
+        const char c = quote_;
+        size_t n = multi_line_ ? 3 : 1;
+        // One or two quotes may stand directly before the closing three.
+        while (multi_line_ && n < 5 && text.substr(i + n, 1) == std::string(1, c)) n++;
+        quote_ = 0;
+        multi_line_ = false;
+        return n;
+    }
+
+    bool comment_ = false, multi_line_ = false;
+    char quote_ = 0;
+};
+
+// What toml++ 3.3 must not see: dotted keys without end, whose tables it frees recursively, and characters
+// beyond ASCII outside of strings and comments, which TOML forbids and which lead its tables of Unicode
+// spaces astray.
 bool text_is_sane(std::string_view text, dt_toml_error *error) {
     if (text.size() > DT_TOML_TEXT_MAX) {
         set_error(error, {1, 1}, "larger than 1 MiB: not a configuration");
         return false;
     }
+    const std::string_view byte_order_mark = "\xef\xbb\xbf";
+    Outline outline;
     toml::source_index line = 1;
+    size_t line_start = text.substr(0, 3) == byte_order_mark ? 3 : 0;
     int dots = 0;
-    for (const char c : text) {
-        if (c == '\n') {
-            line++;
-            dots = 0;
-        } else if (c == '.' && ++dots > DT_TOML_LINE_DOTS_MAX) {
+    for (size_t i = line_start, n = 0; i < text.size(); i += n) {
+        const toml::source_position at = {line, static_cast<toml::source_index>(i - line_start + 1)};
+        if (static_cast<unsigned char>(text[i]) >= 0x80 && !outline.takes_unicode()) {
+            set_error(error, at, "only ASCII characters are allowed outside of strings and comments");
+            return false;
+        }
+        if (text[i] == '.' && ++dots > DT_TOML_LINE_DOTS_MAX) {
             set_error(error, {line, 1}, "more than 64 dots in one line");
             return false;
         }
+        n = outline.step(text, i);
+        if (text[i] == '\n') {
+            line++;
+            line_start = i + 1;
+            dots = 0;
+        }
     }
     return true;
+}
+
+bool loses_way(std::string_view text) {
+    try {
+        (void)toml::parse(text);
+    } catch (const toml_lost &) {
+        return true;
+    } catch (...) {
+    }
+    return false;
+}
+
+// The line on which toml++ loses its way. It reads forward, so all longer texts are lost too: bisect.
+int32_t lost_line(std::string_view text) {
+    size_t low = 0, high = text.size();
+    while (low < high) {
+        const size_t middle = low + (high - low) / 2;
+        if (loses_way(text.substr(0, text.find('\n', middle))))
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return static_cast<int32_t>(1 +
+                                std::count(text.begin(), text.begin() + static_cast<ptrdiff_t>(low), '\n'));
 }
 
 } // namespace
 
 extern "C" dt_toml *dt_toml_parse(const char *text, size_t size, dt_toml_error *error) {
     *error = dt_toml_error{};
+    const std::string_view view(text, size);
     try {
-        const std::string_view view(text, size);
         if (!text_is_sane(view, error)) return nullptr;
-        const toml::parse_result result = toml::parse(view);
-        if (!result) {
-            set_error(error, result.error().source().begin, result.error().description());
-            return nullptr;
-        }
+        const toml::table table = toml::parse(view);
         auto doc = std::make_unique<dt_toml>();
-        if (!Copier(doc.get(), error).copy(result.table(), &doc->root)) return nullptr;
+        if (!Copier(doc.get(), error).copy(table, &doc->root)) return nullptr;
         return doc.release();
+    } catch (const toml::parse_error &e) {
+        set_error(error, e.source().begin, e.description());
+    } catch (const toml_lost &e) {
+        set_error(error, {1, 1}, e.what());
+        error->line = lost_line(view);
     } catch (const std::exception &e) {
         set_error(error, {1, 1}, e.what());
     } catch (...) {

@@ -77,7 +77,8 @@ static void format_parts(const dt_console *c, bool labels, char part[PART_COUNT]
     snprintf(part[PART_STEP], PART_MAX, labels ? "step %lld/%lld" : "%lld/%lld", (long long)r->step,
              (long long)c->total_steps);
     if (n_finite > 0) {
-        snprintf(part[PART_LOSS], PART_MAX, "loss %.4g", c->loss_sum / n_finite);
+        double loss = c->loss_sum / n_finite;
+        snprintf(part[PART_LOSS], PART_MAX, fabs(loss) < 10 ? "loss %.4f" : "loss %.4g", loss);
         snprintf(part[PART_TOP1], PART_MAX, labels ? "accuracy %.2f%%" : "acc %.1f%%",
                  100 * c->top1_sum / n_finite);
     } else {

@@ -100,19 +100,19 @@ static void thin(curve *c) {
     c->n = n;
 }
 
-/* Exponential mean over about a fiftieth of the curve, corrected for its start. */
-static void smooth(curve *c) {
-    double keep = 1 - 1 / fmax(1, (double)c->n / 50), mean = 0, weight = 0;
-    for (size_t i = 0; i < c->n; i++) {
-        mean = keep * mean + (1 - keep) * c->y[i];
-        weight = keep * weight + (1 - keep);
-        c->y[i] = mean / weight;
-    }
-}
-
-static dt_status copy_curve(const curve *from, curve *to) {
+/* `to` is `from` averaged over a centred window of about a fiftieth of the curve, narrower near the ends, so
+ * that it lags behind at neither side. */
+static dt_status smooth(const curve *from, curve *to) {
+    size_t reach = from->n / 100;
     *to = (curve){0};
-    for (size_t i = 0; i < from->n; i++) DT_TRY(curve_add(to, from->x[i], from->y[i]));
+    for (size_t i = 0; i < from->n; i++) {
+        size_t r = reach, after = from->n - 1 - i;
+        if (r > i) r = i;
+        if (r > after) r = after;
+        double sum = 0;
+        for (size_t k = i - r; k <= i + r; k++) sum += from->y[k];
+        DT_TRY(curve_add(to, from->x[i], sum / (double)(2 * r + 1)));
+    }
     return DT_OK;
 }
 
@@ -123,8 +123,9 @@ static void extend(double *low, double *high, const double *v, size_t n) {
     }
 }
 
-/* Ticks at 1, 2 or 5 times a power of ten; `snap` widens the range to whole ticks. */
-static axis make_axis(double low, double high, bool snap) {
+/* Ticks at 1, 2 or 5 times a power of ten. For values the range is widened to whole ticks; steps are whole
+ * numbers. */
+static axis make_axis(double low, double high, bool steps) {
     if (!(low <= high)) {
         low = 0;
         high = 1;
@@ -136,7 +137,9 @@ static axis make_axis(double low, double high, bool snap) {
     }
     double raw = (high - low) / TICKS, power = pow(10, floor(log10(raw))), lead = raw / power;
     axis a = {low, high, power * (lead <= 1 ? 1 : lead <= 2 ? 2 : lead <= 5 ? 5 : 10)};
-    if (snap) {
+    if (steps) {
+        a.tick = fmax(a.tick, 1);
+    } else {
         a.low = floor(low / a.tick + 1e-9) * a.tick;
         a.high = ceil(high / a.tick - 1e-9) * a.tick;
     }
@@ -220,14 +223,13 @@ static dt_status draw_panel(FILE *out, int index, const char *title, curve *trai
     double low = INFINITY, high = -INFINITY;
     thin(train);
     thin(eval);
-    dt_status status = copy_curve(train, &smoothed);
+    dt_status status = smooth(train, &smoothed);
     if (status != DT_OK) goto done;
-    smooth(&smoothed);
     /* Single wild steps run out of the panel rather than flatten everything else. */
     extend(&low, &high, smoothed.y, smoothed.n);
     extend(&low, &high, eval->y, eval->n);
     if (!percent && low > 0 && low < 0.3 * high) low = 0;
-    axis ay = make_axis(low, high, true);
+    axis ay = make_axis(low, high, false);
     draw_axes(out, title, left, ax, ay);
     fprintf(out, "<g clip-path=\"url(#p%d)\">\n", index);
     draw_curve(out, train, "r", left, ax, ay, false);
@@ -275,7 +277,7 @@ static void draw_head(FILE *out, const char *metrics_path) {
             WIDTH, HEIGHT, WIDTH, HEIGHT, WIDTH, HEIGHT);
     for (int i = 0; i < 2; i++)
         fprintf(out, "<clipPath id=\"p%d\"><rect x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\"/></clipPath>\n",
-                i, PANEL_LEFT + i * PANEL_STEP, PANEL_TOP - 2, PANEL_WIDTH + 2, PANEL_HEIGHT + 4);
+                i, PANEL_LEFT + i * PANEL_STEP, PANEL_TOP - 4, PANEL_WIDTH + 5, PANEL_HEIGHT + 8);
     fprintf(out, "<text class=\"n\" x=\"%d\" y=\"28\">", PANEL_LEFT);
     print_run_name(out, metrics_path);
     fputs("</text>\n", out);
@@ -284,11 +286,11 @@ static void draw_head(FILE *out, const char *metrics_path) {
 static dt_status draw(FILE *out, const char *metrics_path, curve curves[CURVE_COUNT]) {
     double low = INFINITY, high = -INFINITY;
     for (int i = 0; i < CURVE_COUNT; i++) extend(&low, &high, curves[i].x, curves[i].n);
-    if (low <= 0.2 * high) low = 0;
-    axis ax = make_axis(low, high, false);
+    if (low <= 0.2 * high || low == high) low = 0;
+    axis ax = make_axis(low, high, true);
     draw_head(out, metrics_path);
     DT_TRY(draw_panel(out, 0, "Loss", &curves[TRAIN_LOSS], &curves[EVAL_LOSS], ax, false));
-    DT_TRY(draw_panel(out, 1, "Top-1 accuracy, %", &curves[TRAIN_TOP1], &curves[EVAL_TOP1], ax, true));
+    DT_TRY(draw_panel(out, 1, "Accuracy", &curves[TRAIN_TOP1], &curves[EVAL_TOP1], ax, true));
     fputs("</svg>\n", out);
     return DT_OK;
 }

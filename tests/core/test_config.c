@@ -1,0 +1,484 @@
+/* The configuration: defaults, files, overrides, what is refused and in which words, and the text that reads
+ * back. */
+#include "core/config.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define DATA    "[data]\ntrain = \"a\"\nval = \"b\"\n" /* lines 1 to 3 */
+#define EPOCHS  "train.epochs = 1\n"
+#define MINIMAL EPOCHS DATA
+
+static dt_status parse(dt_config *c, const char *text) {
+    return dt_config_parse(c, "dir/run.toml", text, 0, NULL);
+}
+
+static void defaults_hold(void **state) {
+    (void)state;
+    dt_config c;
+    assert_int_equal(parse(&c, MINIMAL), DT_OK);
+    assert_string_equal(c.path, "dir/run.toml");
+    assert_string_equal(c.run.out_dir, "runs/run");
+    assert_string_equal(c.run.resume, "auto");
+    assert_string_equal(c.model.name, "resnet18");
+    assert_string_equal(c.data.train, "a");
+    assert_int_equal(c.run.device, DT_DEVICE_AUTO);
+    assert_int_equal(c.optim.kind, DT_CFG_MOMENTUM);
+    assert_true(c.optim.lr == 0.1 && c.optim.momentum == 0.9 && c.optim.weight_decay == 1e-4);
+    assert_true(c.train.epochs == 1);
+    assert_int_equal(c.schedule.kind, DT_SCHEDULE_COSINE);
+    assert_int_equal(c.checkpoint.keep_last, 3);
+    assert_true(c.dist.overlap);
+    assert_int_equal(c.augment.n_mean, 0);
+    assert_null(c.model.layers);
+    dt_config_fini(&c);
+}
+
+static void values_are_read(void **state) {
+    (void)state;
+    dt_config c;
+    assert_int_equal(parse(&c, "train = {epochs = 2.5, global_batch = 256, micro_batch = 64}\n" DATA
+                               "[augment]\nmean = [0.5, 0, 1]\nstd = [0.1, 0.2, 3]\ncrop = \"pad\"\n"
+                               "[run]\nseed = 9223372036854775807\nout_dir = 'x \"y\" \\'\n"
+                               "[optim]\nlr = 1\nkind = \"adamw\"\n"
+                               "[schedule]\nkind = \"step\"\nmilestones = [1, 2.5]\n"),
+                     DT_OK);
+    assert_true(c.train.epochs == 2.5);
+    assert_int_equal(c.train.micro_batch, 64);
+    assert_int_equal(c.augment.n_mean, 3);
+    assert_true(c.augment.mean[0] == 0.5 && c.augment.mean[1] == 0 && c.augment.stddev[2] == 3);
+    assert_int_equal(c.augment.crop, DT_CROP_PAD);
+    assert_true(c.run.seed == INT64_MAX);
+    assert_string_equal(c.run.out_dir, "x \"y\" \\");
+    assert_true(c.optim.lr == 1);
+    assert_int_equal(c.optim.kind, DT_CFG_ADAMW);
+    assert_int_equal(c.schedule.n_milestones, 2);
+    dt_config_fini(&c);
+}
+
+static const char layers_text[] =
+    MINIMAL "[model]\nname = \"layers\"\n"
+            "[[model.layers]]\ntype = \"conv\"\nname = \"trunk\"\nchannels = 8\n"
+            "[[model.layers]]\ntype = \"maxpool\"\nkernel = 3\n"
+            "[[model.layers]]\ntype = \"dropout\"\nfrom = \"trunk\"\n"
+            "[[model.layers]]\ntype = \"add\"\nwith = \"trunk\"\n"
+            "[[model.layers]]\ntype = \"dense\"\nchannels = 10\nbias = false\n";
+
+static void layers_are_read(void **state) {
+    (void)state;
+    dt_config c;
+    assert_int_equal(parse(&c, layers_text), DT_OK);
+    assert_int_equal(c.model.n_layers, 5);
+    const dt_layer_config *l = c.model.layers;
+    assert_string_equal(l[0].type, "conv");
+    assert_string_equal(l[0].name, "trunk");
+    assert_int_equal(l[0].channels, 8);
+    assert_int_equal(l[0].kernel, 3);
+    assert_int_equal(l[0].pad, -1);
+    assert_int_equal(l[0].groups, 1);
+    assert_true(l[0].bias);
+    assert_int_equal(l[0].line, 7);
+    assert_string_equal(l[1].name, "layer2");
+    assert_int_equal(l[1].stride, 3);
+    assert_int_equal(l[1].pad, 0);
+    assert_string_equal(l[2].from, "trunk");
+    assert_true(l[2].rate == 0.5);
+    assert_string_equal(l[3].with, "trunk");
+    assert_false(l[4].bias);
+    dt_config_fini(&c);
+}
+
+static void overrides_win(void **state) {
+    (void)state;
+    dt_config c;
+    const char *const override[] = {"optim.lr=0.25",
+                                    "run.out_dir=/tmp/a b",
+                                    "optim.kind=adamw",
+                                    "schedule.milestones=1,2",
+                                    "augment.mean=[0.5]",
+                                    "augment.std=[ 0.25 ]",
+                                    "run.resume=\"never\"",
+                                    "train.steps=7",
+                                    "checkpoint.async=false",
+                                    "data.train=a=b\\c\"d",
+                                    "optim.lr=0.5",
+                                    "model.name=layers",
+                                    "model.layers=[{type='flatten'}, {type='dense', channels=3}]"};
+    int n = (int)(sizeof override / sizeof override[0]);
+    assert_int_equal(dt_config_parse(&c, "x", MINIMAL "[optim]\nlr = 3.0\n", n, override), DT_OK);
+    assert_true(c.optim.lr == 0.5);
+    assert_string_equal(c.run.out_dir, "/tmp/a b");
+    assert_int_equal(c.optim.kind, DT_CFG_ADAMW);
+    assert_int_equal(c.schedule.n_milestones, 2);
+    assert_true(c.augment.stddev[0] == 0.25);
+    assert_string_equal(c.run.resume, "never");
+    assert_int_equal(c.train.steps, 7);
+    assert_false(c.checkpoint.async);
+    assert_string_equal(c.data.train, "a=b\\c\"d");
+    assert_int_equal(c.model.n_layers, 2);
+    dt_config_fini(&c);
+}
+
+typedef struct refusal {
+    const char *text;
+    const char *message; /* the start of the error after "f.toml:" */
+} refusal;
+
+/* MINIMAL fills lines 1 to 4. */
+static const refusal refusals[] = {
+    /* TOML itself */
+    {"a = ", "1:5: "},
+    {"[data\n", "1:6: "},
+    {"\n\nx = \"abc\n", "3:9: "},
+    {"[a]\nb = 1\nb = 2\n", "3:5: "},
+    {"a = \"\\u0000\"", "1:5: a NUL character"},
+    {"a = \"\xff\"", "1:"},
+    {"x = 1 # \xc3\xa4 \"\ny = \"\xc3\xa4\"\n\xc3\xa4 = 1\n", "3:1: only ASCII"},
+    {"x = \"\"\"\"\" # quotes end\n", "1:"},
+    {"x = \"\"\"a\n.\"\"\"\"\" \xc3\xa4\n", "2:8: only ASCII"},
+    {"[run]\n[ = 1\n", "2:1: malformed key or table"},
+    {"a = [[[[[[[[[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]]]]]]]]]", "1:"},
+    {"a.b.c.d.e.f.g.h.a.b.c.d.e.f.g.h.a.b.c.d.e.f.g.h.a.b.c.d.e.f.g.h.a.b.c.d.e.f.g.h.a.b.c.d.e.f.g.h."
+     "a.b.c.d.e.f.g.h.a.b.c.d.e.f.g.h.a.b.c.d.e.f.g.h = 1",
+     "1:1: more than 64 dots in one line"},
+    /* unknown names */
+    {MINIMAL "[optim]\nlrr = 0.1\n", "6:1: optim.lrr: unknown key; did you mean optim.lr?"},
+    {MINIMAL "[optim]\nwieght_decay = 0.1\n",
+     "6:1: optim.wieght_decay: unknown key; did you mean optim.weight_decay?"},
+    {MINIMAL "[model]\nlr = 0.1\n", "6:1: model.lr: unknown key; did you mean optim.lr?"},
+    {MINIMAL "[model]\nbatch_size = 1\n",
+     "6:1: model.batch_size: unknown key; did you mean train.global_batch?"},
+    {MINIMAL "[model]\nzzz = 1\n", "6:1: model.zzz: unknown key; `dtrain config` lists all keys"},
+    {MINIMAL "[optm]\nlr = 1\n", "5:2: optm: unknown section; did you mean optim?"},
+    {MINIMAL "[qwertyuiop]\nlr = 1\n", "5:2: qwertyuiop: unknown section; there are run, model"},
+    {"lr = 1\n", "1:1: lr: unknown key; did you mean optim.lr?"},
+    {MINIMAL "[optim.lr]\nx = 1\n", "5:1: optim.lr: expected a number, got a table"},
+    {MINIMAL "[[optim]]\nx = 1\n", "5:3: optim: is a section: write [optim]"},
+    {"run = 3\n", "1:1: run: is a section: write [run]"},
+    /* wrong types */
+    {MINIMAL "[optim]\nlr = \"0.1\"\n", "6:6: optim.lr: expected a number, got a string"},
+    {MINIMAL "[optim]\nlr = true\n", "6:6: optim.lr: expected a number, got a boolean"},
+    {MINIMAL "[optim]\nkind = 1\n", "6:8: optim.kind: expected a string, got an integer"},
+    {MINIMAL "[run]\nseed = 1.5\n", "6:8: run.seed: expected an integer, got 1.5"},
+    {MINIMAL "[run]\nseed = 1e3\n", "6:8: run.seed: expected an integer, got 1000: write it without"},
+    {MINIMAL "[run]\nseed = 1979-05-27\n", "6:8: run.seed: expected an integer, got a date"},
+    {MINIMAL "[run]\ntensorboard = 1\n", "6:15: run.tensorboard: expected true or false, got an integer"},
+    {MINIMAL "[augment]\nmean = 0.5\n", "6:8: augment.mean: expected an array of numbers, got a number"},
+    {MINIMAL "[augment]\nmean = [0.5,\n\"x\"]\n", "7:1: augment.mean: expected a number, got a string"},
+    {MINIMAL "[augment]\nmean = [1, 1, 1, 1, 1]\n", "6:8: augment.mean: 5 entries: at most 4"},
+    /* out of range */
+    {MINIMAL "[optim]\nlr = -0.1\n",
+     "6:6: optim.lr: -0.1 is out of range: must be at least 0 and at most 1000000"},
+    {MINIMAL "[optim]\nlr = nan\n", "6:6: optim.lr: must be a finite number"},
+    {MINIMAL "[optim]\nlr = inf\n", "6:6: optim.lr: must be a finite number"},
+    {MINIMAL "[optim]\nbeta1 = 1.0\n", "6:9: optim.beta1: 1 is out of range: must be at least 0 and below 1"},
+    {MINIMAL "[optim]\neps = 0\n", "6:7: optim.eps: 0 is out of range: must be above 0 and at most 1"},
+    {MINIMAL "[run]\nseed = -1\n", "6:8: run.seed: -1 is out of range: must be at least 0"},
+    {MINIMAL "[checkpoint]\nkeep_last = 1\n",
+     "6:13: checkpoint.keep_last: 1 is out of range: must be at least 2"},
+    {"train.global_batch = 0\n", "1:22: train.global_batch: 0 is out of range"},
+    {"train.global_batch = 9223372036854775807\n",
+     "1:22: train.global_batch: 9.22337203685e+18 is out of range"},
+    {"train.global_batch = 9223372036854775808\n", "1:"},
+    {MINIMAL "[augment]\nmean = [1.0]\nstd = [0.0]\n",
+     "7:8: augment.std: 0 is out of range: must be above 0"},
+    {MINIMAL "[optim]\nkind = \"adam\"\n", "6:8: optim.kind: \"adam\" is not one of \"sgd\", \"momentum\", "
+                                           "\"nesterov\" or \"adamw\"; did you mean \"adamw\"?"},
+    {MINIMAL "[model]\nname = \"resnet19\"\n", "6:8: model.name: \"resnet19\" is not one of"},
+    /* required */
+    {EPOCHS "[data]\ntrain = \"a\"\n", "3:9: data.val: is required: "},
+    {EPOCHS "[data]\ntrain = \"\"\nval = \"b\"\n", "3:9: data.train: is required: "},
+    {EPOCHS, "1:1: data.train: is required"},
+    {DATA, "1:1: train.epochs: set train.epochs or train.steps above 0"},
+    {DATA "[train]\nepochs = 0.0\n", "5:10: train.epochs: set train.epochs or train.steps above 0"},
+    {MINIMAL "[run]\nresume = \"\"\n", "6:10: run.resume: is empty"},
+    /* contradictions */
+    {"train = {epochs = 1, global_batch = 128, micro_batch = 48}\n" DATA,
+     "1:56: train.micro_batch: 48 does not divide train.global_batch = 128"},
+    {"train = {epochs = 1, global_batch = 16, micro_batch = 48}\n" DATA,
+     "1:55: train.micro_batch: 48 is larger than train.global_batch = 16"},
+    {MINIMAL "[run]\ndevice = \"cpu\"\n[data.x]\n", "7:7: data.x: unknown key"},
+    {"train = {epochs = 1, precision = \"bf16\"}\nrun.device = \"cpu\"\n" DATA,
+     "1:34: train.precision: run.device = \"cpu\" computes in fp32 only"},
+    {"train.epochs = 1\nrun.device = \"cpu\"\n" DATA "decoder = \"nvjpeg\"\n",
+     "6:11: data.decoder: nvjpeg needs a GPU"},
+    {"run.device = \"cpu\"\n" MINIMAL "[dist]\nbackend = \"nccl\"\n", "7:11: dist.backend: nccl needs GPUs"},
+    {MINIMAL "[dist]\nbackend = \"nccl\"\nshare_gpu = true\n",
+     "6:11: dist.backend: nccl takes one GPU per rank"},
+    {EPOCHS "[data]\ntrain = \"synthetic\"\nval = \"b\"\n",
+     "3:9: data.image_size: synthetic data has no stored size"},
+    {MINIMAL "[augment]\ncrop = \"pad\"\npad = 0\n",
+     "7:7: augment.pad: augment.crop = \"pad\" needs a pad above 0"},
+    {MINIMAL "[augment]\nscale_min = 0.5\nscale_max = 0.25\n", "6:13: augment.scale_min: 0.5 is above"},
+    {MINIMAL "[augment]\nratio_min = 2.0\n", "6:13: augment.ratio_min: 2 is above augment.ratio_max"},
+    {MINIMAL "[augment]\nmean = [0.5, 0.5]\nstd = [0.1]\n", "6:8: augment.mean: augment.mean has 2 entries, "
+                                                            "augment.std 1: give both"},
+    {EPOCHS DATA "image_size = 224\n[augment]\neval_resize = 200\n",
+     "7:15: augment.eval_resize: 200 is below"},
+    {MINIMAL "[optim]\nkind = \"nesterov\"\nmomentum = 0\n", "7:12: optim.momentum: nesterov needs"},
+    {MINIMAL "[schedule]\nkind = \"step\"\n",
+     "6:8: schedule.milestones: schedule.kind = \"step\" needs milestones"},
+    {MINIMAL "[schedule]\nkind = \"step\"\nmilestones = [3, 3]\n",
+     "7:14: schedule.milestones: must ascend, but 3"},
+    {MINIMAL "[schedule]\nwarmup_epochs = 1\n",
+     "6:17: schedule.warmup_epochs: the warm-up of 1 epochs fills"},
+    {"train.steps = 10\n" DATA "[schedule]\nwarmup_steps = 10\n",
+     "6:16: schedule.warmup_steps: the warm-up of 10"},
+    {MINIMAL "[checkpoint]\nevery_steps = 10\nevery_epochs = 0\nkeep_every = 15\n",
+     "8:14: checkpoint.keep_every: 15 is no multiple of checkpoint.every_steps = 10"},
+    /* layers */
+    {MINIMAL "[model]\nname = \"layers\"\n", "6:8: model.name: \"layers\" needs [[model.layers]] entries"},
+    {MINIMAL "[[model.layers]]\ntype = \"relu\"\n", "5:"},
+    {MINIMAL "[model]\nlayers = 1\n", "6:10: model.layers: expected [[model.layers]] tables, got an integer"},
+    {MINIMAL "[model]\nlayers = [1]\n", "6:11: model.layers[0]: expected a table, got an integer"},
+    {MINIMAL "[[model.layers]]\nchannels = 1\n", "5:1: model.layers[0]: has no type"},
+    {MINIMAL "[[model.layers]]\ntype = 1\n", "6:8: model.layers[0]: type: expected a string"},
+    {MINIMAL "[[model.layers]]\ntype = \"conv2d\"\n",
+     "6:8: model.layers[0]: \"conv2d\" is no layer type; did you "
+     "mean \"conv\"?"},
+    {MINIMAL "[[model.layers]]\ntype = \"conv\"\n", "5:1: model.layers[0]: conv needs channels"},
+    {MINIMAL "[[model.layers]]\ntype = \"conv\"\nchanels = 1\n",
+     "7:1: model.layers[0]: conv has no key chanels; did "
+     "you mean channels?"},
+    {MINIMAL "[[model.layers]]\ntype = \"relu\"\nkernel = 1\n",
+     "7:1: model.layers[0]: relu has no key kernel; its "
+     "keys are type, name, from"},
+    {MINIMAL "[[model.layers]]\ntype = \"conv\"\nchannels = 0\n",
+     "7:12: model.layers[0].channels: 0 is out of range"},
+    {MINIMAL "[[model.layers]]\ntype = \"relu\"\nname = \"a b\"\n",
+     "5:1: model.layers[0].name: \"a b\": only"},
+    {MINIMAL "[[model.layers]]\ntype = \"relu\"\nname = \"input\"\n",
+     "5:1: model.layers[0].name: \"input\" names"},
+    {MINIMAL "[[model.layers]]\ntype = \"relu\"\n[[model.layers]]\ntype = \"relu\"\nname = \"layer1\"\n",
+     "7:1: model.layers[1].name: \"layer1\" is also the name of model.layers[0]"},
+    {MINIMAL "[[model.layers]]\ntype = \"relu\"\nfrom = \"layer1\"\n",
+     "5:1: model.layers[0].from: no earlier layer"},
+    {MINIMAL "[[model.layers]]\ntype = \"relu\"\nname = \"trunk\"\n[[model.layers]]\ntype = \"add\"\nwith = "
+             "\"trnk\"\n",
+     "8:1: model.layers[1].with: no earlier layer is named \"trnk\"; did you mean \"trunk\"?"},
+};
+
+static void malformed_files_are_refused(void **state) {
+    (void)state;
+    int n_wrong = 0;
+    for (size_t i = 0; i < sizeof refusals / sizeof refusals[0]; i++) {
+        dt_config c;
+        const refusal *r = &refusals[i];
+        dt_status status = dt_config_parse(&c, "f.toml", r->text, 0, NULL);
+        const char *text = status == DT_OK ? "accepted" : dt_error_text();
+        dt_config_fini(&c);
+        if (status == DT_ERR_CONFIG && strncmp(text, "f.toml:", 7) == 0 &&
+            strncmp(text + 7, r->message, strlen(r->message)) == 0)
+            continue;
+        print_error("%s\ngot:  %s\nwant: f.toml:%s\n\n", r->text, text, r->message);
+        n_wrong++;
+    }
+    assert_int_equal(n_wrong, 0);
+    assert_int_equal(dt_status_exit_code(DT_ERR_CONFIG), 2);
+}
+
+static const refusal override_refusals[] = {
+    {"optim.lrr=1", "optim.lrr: unknown key; did you mean optim.lr?"},
+    {"optim.lr=abc", "optim.lr: expected a number, got \"abc\""},
+    {"optim.lr=", "optim.lr: expected a number, got \"\""},
+    {"optim.lr=1\nrun.seed=3", "optim.lr: more than one value"},
+    {"train.steps=1.5", "train.steps: expected an integer, got 1.5"},
+    {"optim.kind=adam", "optim.kind: \"adam\" is not one of"},
+    {"data.train=\xff", "data.train: expected a string"},
+    {"optim.lr", "\"optim.lr\": expected section.key=value"},
+    {"", "\"\": expected section.key=value"},
+    {"=1", ": unknown key"},
+    {"train.micro_batch=3", "train.micro_batch: 3 does not divide train.global_batch = 128"},
+    {"model.layers=[{type='dens'}]", "model.layers[0]: \"dens\" is no layer type; did you mean \"dense\"?"},
+};
+
+static void malformed_overrides_are_refused(void **state) {
+    (void)state;
+    for (size_t i = 0; i < sizeof override_refusals / sizeof override_refusals[0]; i++) {
+        dt_config c;
+        const refusal *r = &override_refusals[i];
+        dt_status status = dt_config_parse(&c, "f.toml", MINIMAL, 1, &r->text);
+        const char *text = dt_error_text();
+        if (status != DT_ERR_CONFIG || strncmp(text, "command line: ", 14) != 0 ||
+            strncmp(text + 14, r->message, strlen(r->message)) != 0)
+            fail_msg("%s: status %d, got: %s", r->text, (int)status, text);
+        dt_config_fini(&c);
+    }
+}
+
+static void long_values_are_refused(void **state) {
+    (void)state;
+    static char text[4096], value[2000];
+    memset(value, 'x', sizeof value - 1);
+    snprintf(text, sizeof text, MINIMAL "[run]\nout_dir = \"%s\"\n", value);
+    dt_config c;
+    assert_int_equal(parse(&c, text), DT_ERR_CONFIG);
+    assert_non_null(strstr(dt_error_text(), "6:11: run.out_dir: longer than 1023 bytes"));
+    assert_int_equal(dt_config_parse(&c, value, MINIMAL, 0, NULL), DT_ERR_CONFIG);
+    snprintf(text, sizeof text, "%s=1", value);
+    const char *override = text;
+    assert_int_equal(dt_config_parse(&c, "f", MINIMAL, 1, &override), DT_ERR_CONFIG);
+}
+
+static void text_reads_back(void **state) {
+    (void)state;
+    dt_config a, b;
+    const char *const override[] = {"optim.lr=0.1234567890123456789", "run.out_dir=a\"b\\c\td\xc3\xa9",
+                                    "augment.mean=0.1,2,3e-7", "augment.std=0.3333333333333333,1,1e22",
+                                    "train.epochs=0.1"};
+    assert_int_equal(dt_config_parse(&a, "x.toml", layers_text, 5, override), DT_OK);
+    char *text = NULL, *again = NULL;
+    assert_int_equal(dt_config_to_text(&a, &text), DT_OK);
+    assert_int_equal(dt_config_parse(&b, "x.toml", text, 0, NULL), DT_OK);
+    assert_int_equal(dt_config_to_text(&b, &again), DT_OK);
+    assert_string_equal(text, again);
+    assert_int_equal(a.model.n_layers, b.model.n_layers);
+    for (int i = 0; i < a.model.n_layers; i++) {
+        a.model.layers[i].line = b.model.layers[i].line;
+        assert_memory_equal(&a.model.layers[i], &b.model.layers[i], sizeof a.model.layers[i]);
+    }
+    assert_memory_equal(&a.run, &b.run, sizeof a.run);
+    assert_memory_equal(&a.data, &b.data, sizeof a.data);
+    assert_memory_equal(&a.augment, &b.augment, sizeof a.augment);
+    assert_memory_equal(&a.train, &b.train, sizeof a.train);
+    assert_memory_equal(&a.optim, &b.optim, sizeof a.optim);
+    assert_memory_equal(&a.schedule, &b.schedule, sizeof a.schedule);
+    assert_memory_equal(&a.dist, &b.dist, sizeof a.dist);
+    assert_memory_equal(&a.checkpoint, &b.checkpoint, sizeof a.checkpoint);
+    free(text);
+    free(again);
+    dt_config_fini(&a);
+    dt_config_fini(&b);
+}
+
+static void files_are_loaded(void **state) {
+    (void)state;
+    char path[] = "/tmp/dt_config_XXXXXX";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    dt_config a, b;
+    assert_int_equal(parse(&a, MINIMAL "[optim]\nlr = 0.3\n"), DT_OK);
+    FILE *f = fdopen(fd, "w");
+    assert_non_null(f);
+    assert_int_equal(dt_config_write(&a, f), DT_OK);
+    fclose(f);
+    const char *override = "run.threads=2";
+    assert_int_equal(dt_config_load(&b, path, 1, &override), DT_OK);
+    assert_string_equal(b.path, path);
+    assert_true(b.optim.lr == 0.3);
+    assert_int_equal(b.run.threads, 2);
+    dt_config_fini(&b);
+
+    f = fopen(path, "w");
+    assert_non_null(f);
+    assert_int_equal(fwrite("[run]\0", 1, 6, f), 6);
+    fclose(f);
+    assert_int_equal(dt_config_load(&b, path, 0, NULL), DT_ERR_CONFIG);
+    assert_non_null(strstr(dt_error_text(), "NUL"));
+    assert_int_equal(truncate(path, 2 << 20), 0);
+    assert_int_equal(dt_config_load(&b, path, 0, NULL), DT_ERR_CONFIG);
+    assert_non_null(strstr(dt_error_text(), "larger than 1 MiB"));
+    unlink(path);
+    assert_int_equal(dt_config_load(&b, path, 0, NULL), DT_ERR_CONFIG);
+    assert_non_null(strstr(dt_error_text(), "No such file"));
+    assert_int_equal(dt_config_load(&b, "/tmp", 0, NULL), DT_ERR_CONFIG);
+    dt_config_fini(&a);
+}
+
+static uint64_t hash_with(const char *override, bool all) {
+    dt_config c;
+    assert_int_equal(dt_config_parse(&c, "f.toml", layers_text, override ? 1 : 0, &override), DT_OK);
+    uint64_t hash = all ? dt_config_hash_all(&c) : dt_config_hash(&c);
+    dt_config_fini(&c);
+    return hash;
+}
+
+static void hash_covers_the_mathematics(void **state) {
+    (void)state;
+    static const char *const maths[] = {"optim.lr=0.2",          "run.seed=2",
+                                        "train.global_batch=64", "model.bn_eps=1e-4",
+                                        "augment.flip=true",     "schedule.final=0.5",
+                                        "train.precision=bf16",  "data.image_size=32",
+                                        "dist.payload=fp32",     "model.layers=[{type='flatten'}]"};
+    static const char *const other[] = {"run.out_dir=elsewhere", "run.threads=3",  "run.log_every=1",
+                                        "data.workers=2",        "dist.buckets=4", "checkpoint.every_steps=5",
+                                        "run.resume=never",      "run.device=cpu", "run.tensorboard=false"};
+    uint64_t base = hash_with(NULL, false), base_all = hash_with(NULL, true);
+    assert_int_equal(base, hash_with("optim.lr=0.1", false));
+    for (size_t i = 0; i < sizeof maths / sizeof maths[0]; i++) {
+        assert_int_not_equal(base, hash_with(maths[i], false));
+        assert_int_not_equal(base_all, hash_with(maths[i], true));
+    }
+    for (size_t i = 0; i < sizeof other / sizeof other[0]; i++) {
+        assert_int_equal(base, hash_with(other[i], false));
+        assert_int_not_equal(base_all, hash_with(other[i], true));
+    }
+}
+
+/* docs/config.md is the table's own text: `dtrain config --markdown > docs/config.md` renews it. */
+static void documentation_is_current(void **state) {
+    (void)state;
+    char *text = NULL, *file = NULL;
+    size_t size = 0, room = 0;
+    FILE *out = open_memstream(&text, &size);
+    assert_non_null(out);
+    dt_config_print_markdown(out);
+    fclose(out);
+    FILE *in = fopen(DT_TEST_DATA "/../../docs/config.md", "r");
+    assert_non_null(in);
+    assert_true(getdelim(&file, &room, '\0', in) > 0);
+    fclose(in);
+    assert_string_equal(file, text);
+    free(text);
+    free(file);
+}
+
+static void key_list_names_every_key(void **state) {
+    (void)state;
+    char *keys = NULL, *config = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&keys, &size);
+    assert_non_null(out);
+    dt_config_print_keys(out);
+    fclose(out);
+    dt_config c;
+    assert_int_equal(parse(&c, MINIMAL), DT_OK);
+    assert_int_equal(dt_config_to_text(&c, &config), DT_OK);
+    char section[64] = "", *rest = NULL;
+    int n = 0;
+    for (char *line = strtok_r(config, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
+        char name[64], full[160];
+        if (sscanf(line, "[%63[a-z]]", section) == 1) continue;
+        assert_int_equal(sscanf(line, "%63s =", name), 1);
+        snprintf(full, sizeof full, "  %s.%s ", section, name);
+        if (!strstr(keys, full)) fail_msg("%s is not listed", full);
+        n++;
+    }
+    assert_true(n > 60);
+    free(keys);
+    free(config);
+    dt_config_fini(&c);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(defaults_hold),
+        cmocka_unit_test(values_are_read),
+        cmocka_unit_test(layers_are_read),
+        cmocka_unit_test(overrides_win),
+        cmocka_unit_test(malformed_files_are_refused),
+        cmocka_unit_test(malformed_overrides_are_refused),
+        cmocka_unit_test(long_values_are_refused),
+        cmocka_unit_test(text_reads_back),
+        cmocka_unit_test(files_are_loaded),
+        cmocka_unit_test(hash_covers_the_mathematics),
+        cmocka_unit_test(documentation_is_current),
+        cmocka_unit_test(key_list_names_every_key),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
