@@ -27,6 +27,16 @@ const char *dt_app_option(int *argc, char **argv, const char *name) {
     return NULL;
 }
 
+bool dt_app_flag(int *argc, char **argv, const char *name) {
+    for (int i = 1; i < *argc; i++) {
+        if (strncmp(argv[i], "--", 2) != 0 || strcmp(argv[i] + 2, name) != 0) continue;
+        memmove(argv + i, argv + i + 1, (size_t)(*argc - i - 1) * sizeof *argv);
+        (*argc)--;
+        return true;
+    }
+    return false;
+}
+
 dt_status dt_app_count(int *argc, char **argv, const char *name, int64_t fallback, int64_t max,
                        int64_t *out) {
     const char *text = dt_app_option(argc, argv, name);

@@ -18,6 +18,8 @@ dt_verb_fn dt_verb_train, dt_verb_eval, dt_verb_inspect, dt_verb_config, dt_verb
 dt_status dt_app_config(int argc, char **argv, dt_config *c);
 /* Value of option --name VALUE or --name=VALUE taken out of argv; NULL if it is not there. */
 const char *dt_app_option(int *argc, char **argv, const char *name);
+/* Whether --name is there; takes it out of argv. */
+bool dt_app_flag(int *argc, char **argv, const char *name);
 /* Whole number from 1 to max of an option; `fallback` where it is absent. */
 dt_status dt_app_count(int *argc, char **argv, const char *name, int64_t fallback, int64_t max, int64_t *out);
 

@@ -124,7 +124,7 @@ dt_status dt_infer_conv(const dt_graph *g, const dt_node *n, int32_t *n_out, dt_
     int32_t next = 2;
     if (t->bias) DT_TRY(need_vectors(g, n, next++, 1, k));
     if (t->prologue) DT_TRY(need_vectors(g, n, next, 2, c));
-    int64_t p, q;
+    int64_t p = 0, q = 0;
     DT_TRY(window_out(t, 0, x->dim[1], &p));
     DT_TRY(window_out(t, 1, x->dim[2], &q));
     *n_out = t->stats ? 2 : 1;
@@ -186,7 +186,7 @@ static dt_status infer_pool(const dt_graph *g, const dt_node *n, dt_value *out) 
     DT_TRY(need_image(g, n, 0));
     DT_TRY(need_compute(g, n, 0));
     const dt_value *x = in_value(g, n, 0);
-    int64_t p, q;
+    int64_t p = 0, q = 0;
     for (int32_t a = 0; a < 2; a++)
         if (n->attr.pad[a] * 2 > n->attr.kernel[a])
             return dt_fail(DT_ERR_CONFIG, "padding %d is more than half the window %d", n->attr.pad[a],
@@ -309,7 +309,7 @@ dt_status dt_infer_conv_dgrad(const dt_graph *g, const dt_node *n, int32_t *n_ou
     DT_TRY(need_compute(g, n, 1));
     DT_TRY(need_count(n, t->bn_epilogue ? 8 : 2));
     const dt_value *dy = in_value(g, n, 0), *w = in_value(g, n, 1);
-    int64_t p, q, c = w->dim[3] * t->groups;
+    int64_t p = 0, q = 0, c = w->dim[3] * t->groups;
     if (t->groups < 1 || w->dim[0] != dy->dim[3] || w->dim[1] != t->kernel[0] || w->dim[2] != t->kernel[1] ||
         w->dim[0] % t->groups)
         return dt_fail(DT_ERR_CONFIG, "weight %s is %s: it does not fit", w->name, dt_value_shape_text(w));
@@ -340,7 +340,7 @@ dt_status dt_infer_conv_wgrad(const dt_graph *g, const dt_node *n, int32_t *n_ou
     DT_TRY(need_compute(g, n, 1));
     DT_TRY(need_count(n, t->prologue ? 4 : 2));
     const dt_value *x = in_value(g, n, 0), *dy = in_value(g, n, 1);
-    int64_t p, q, c = x->dim[3], k = dy->dim[3];
+    int64_t p = 0, q = 0, c = x->dim[3], k = dy->dim[3];
     DT_TRY(window_out(t, 0, x->dim[1], &p));
     DT_TRY(window_out(t, 1, x->dim[2], &q));
     if (t->groups < 1 || c % t->groups || k % t->groups || p != dy->dim[1] || q != dy->dim[2] ||
@@ -416,7 +416,7 @@ dt_status dt_infer_bn_dx(const dt_graph *g, const dt_node *n, int32_t *n_out, dt
 
 dt_status dt_infer_pool_bwd(const dt_graph *g, const dt_node *n, int32_t *n_out, dt_value *out) {
     const dt_value *dy = in_value(g, n, 0);
-    int64_t p, q;
+    int64_t p = 0, q = 0;
     DT_TRY(need_image(g, n, 0));
     DT_TRY(need_compute(g, n, 0));
     DT_TRY(window_out(&n->attr, 0, n->attr.size[0], &p));

@@ -51,13 +51,21 @@ void dt_error_context(const char *fmt, ...) {
     memcpy(error_text, text, sizeof error_text);
 }
 
-const char *dt_error_text(void) { return error_text; }
+const char *dt_error_text(void) {
+    return error_text;
+}
 
-void dt_error_set_text(const char *text) { snprintf(error_text, sizeof error_text, "%s", text); }
+void dt_error_set_text(const char *text) {
+    snprintf(error_text, sizeof error_text, "%s", text);
+}
 
-int dt_status_exit_code(dt_status status) { return status_table[status].exit_code; }
+int dt_status_exit_code(dt_status status) {
+    return status_table[status].exit_code;
+}
 
-const char *dt_status_name(dt_status status) { return status_table[status].name; }
+const char *dt_status_name(dt_status status) {
+    return status_table[status].name;
+}
 
 void dt_assert_fail(const char *expr, const char *file, int line) {
     fprintf(stderr, "dtrain: internal error: %s does not hold (%s:%d)\n", expr, file, line);

@@ -9,14 +9,19 @@ typedef struct dtype_row {
 } dtype_row;
 
 static const dtype_row dtype_table[] = {
-    [DT_DTYPE_F32] = {"f32", 4}, [DT_DTYPE_F16] = {"f16", 2}, [DT_DTYPE_BF16] = {"bf16", 2}, [DT_DTYPE_U8] = {"u8", 1},
-    [DT_DTYPE_I32] = {"i32", 4}, [DT_DTYPE_I64] = {"i64", 8}, [DT_DTYPE_F64] = {"f64", 8},
+    [DT_DTYPE_F32] = {"f32", 4}, [DT_DTYPE_F16] = {"f16", 2}, [DT_DTYPE_BF16] = {"bf16", 2},
+    [DT_DTYPE_U8] = {"u8", 1},   [DT_DTYPE_I32] = {"i32", 4}, [DT_DTYPE_I64] = {"i64", 8},
+    [DT_DTYPE_F64] = {"f64", 8},
 };
 _Static_assert(sizeof dtype_table / sizeof dtype_table[0] == DT_DTYPE_COUNT, "a row per dtype");
 
-size_t dt_dtype_size(dt_dtype dtype) { return dtype_table[dtype].bytes; }
+size_t dt_dtype_size(dt_dtype dtype) {
+    return dtype_table[dtype].bytes;
+}
 
-const char *dt_dtype_name(dt_dtype dtype) { return dtype_table[dtype].name; }
+const char *dt_dtype_name(dt_dtype dtype) {
+    return dtype_table[dtype].name;
+}
 
 double dt_time_s(void) {
     struct timespec t;

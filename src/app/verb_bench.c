@@ -1,0 +1,64 @@
+/* `dtrain bench`: which measurement, with which arguments. */
+#include <string.h>
+
+#include "train/bench.h"
+#include "verbs.h"
+
+static dt_status bench_step(dt_app *app, int argc, char **argv) {
+    dt_config c;
+    int64_t steps;
+    dt_config_init(&c);
+    dt_status st = dt_app_count(&argc, argv, "steps", 10, 1000000, &steps);
+    if (st == DT_OK) st = dt_app_config(argc, argv, &c);
+    st = dt_comm_agree(app->mpi, st);
+    if (st == DT_OK) st = dt_bench_step(&c, app->mpi, steps);
+    dt_config_fini(&c);
+    return st;
+}
+
+static dt_status bench_op(dt_app *app, int argc, char **argv) {
+    dt_config c;
+    int64_t repeats;
+    dt_config_init(&c);
+    dt_status st = dt_app_count(&argc, argv, "repeats", 5, 1000000, &repeats);
+    if (st == DT_OK) st = dt_app_config(argc, argv, &c);
+    st = dt_comm_agree(app->mpi, st);
+    if (st == DT_OK) st = dt_bench_op(&c, app->mpi, repeats);
+    dt_config_fini(&c);
+    return st;
+}
+
+static dt_status bench_comm(dt_app *app, int argc, char **argv) {
+    dt_config c;
+    int64_t max_bytes;
+    dt_config_init(&c);
+    dt_status st = dt_app_count(&argc, argv, "max-bytes", 64 << 20, 1ll << 34, &max_bytes);
+    if (st == DT_OK && argc > 1) st = dt_app_config(argc, argv, &c);
+    st = dt_comm_agree(app->mpi, st);
+    if (st == DT_OK) st = dt_bench_comm(&c, app->mpi, max_bytes / 4 * 4);
+    dt_config_fini(&c);
+    return st;
+}
+
+typedef struct bench_row {
+    const char *name;
+    dt_verb_fn *run;
+    const char *usage;
+} bench_row;
+
+static const bench_row bench_table[] = {
+    {"step", bench_step, "step CONFIG.toml [--steps N] [section.key=value ...]"},
+    {"op", bench_op, "op CONFIG.toml [--repeats N] [section.key=value ...]"},
+    {"comm", bench_comm, "comm [CONFIG.toml] [--max-bytes N]"},
+};
+
+dt_status dt_verb_bench(dt_app *app, int argc, char **argv) {
+    for (size_t i = 0; argc > 1 && i < sizeof bench_table / sizeof bench_table[0]; i++)
+        if (strcmp(bench_table[i].name, argv[1]) == 0) return bench_table[i].run(app, argc - 1, argv + 1);
+    char usage[512] = "";
+    for (size_t i = 0; i < sizeof bench_table / sizeof bench_table[0]; i++) {
+        strncat(usage, "\n  dtrain bench ", sizeof usage - strlen(usage) - 1);
+        strncat(usage, bench_table[i].usage, sizeof usage - strlen(usage) - 1);
+    }
+    return dt_fail(DT_ERR_USAGE, "bench what?%s", usage);
+}

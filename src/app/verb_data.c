@@ -1,0 +1,133 @@
+/* `dtrain data`: import, info, verify. */
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "data/import.h"
+#include "verbs.h"
+
+enum { INPUTS_MAX = 64 };
+
+static const char IMPORT_USAGE[] =
+    "usage:\n"
+    "  dtrain data import idx --images FILE --labels FILE --out DIR\n"
+    "  dtrain data import cifar10|cifar100 DIR|FILE... --out DIR [--split train|val]\n"
+    "  dtrain data import folder DIR --out DIR [--resize N [--square]] [--store raw|jpeg]\n"
+    "  dtrain data import synthetic --samples N --classes K --size N --out DIR [--store raw|jpeg]\n"
+    "options: --split NAME  --class-names FILE  --channels 1|3  --quality Q  --shard-mib N  --threads N  "
+    "--skip-broken";
+
+typedef struct import_args {
+    dt_import_options o;
+    const char *input[INPUTS_MAX];
+    const char *images, *labels;
+} import_args;
+
+/* Takes the value of every option out of argv. */
+static dt_status parse_import(int argc, char **argv, import_args *a) {
+    dt_import_options *o = &a->o;
+    int64_t threads, quality, mib, size;
+    if (argc < 2 || !dt_import_kind_parse(argv[1], &o->kind))
+        return dt_fail(DT_ERR_USAGE, "%s", IMPORT_USAGE);
+    const char *store = dt_app_option(&argc, argv, "store");
+    a->images = dt_app_option(&argc, argv, "images");
+    a->labels = dt_app_option(&argc, argv, "labels");
+    o->out_dir = dt_app_option(&argc, argv, "out");
+    o->split = dt_app_option(&argc, argv, "split");
+    o->class_names = dt_app_option(&argc, argv, "class-names");
+    DT_TRY(dt_app_count(&argc, argv, "resize", 0, 16384, &o->resize));
+    DT_TRY(dt_app_count(&argc, argv, "channels", 0, 4, &o->channels));
+    DT_TRY(dt_app_count(&argc, argv, "threads", 0, 1024, &threads));
+    DT_TRY(dt_app_count(&argc, argv, "quality", 0, 100, &quality));
+    DT_TRY(dt_app_count(&argc, argv, "shard-mib", 0, 1 << 20, &mib));
+    DT_TRY(dt_app_count(&argc, argv, "samples", 0, INT64_MAX, &o->synthetic.n_samples));
+    DT_TRY(dt_app_count(&argc, argv, "classes", 0, 1 << 24, &o->synthetic.n_classes));
+    DT_TRY(dt_app_count(&argc, argv, "size", 0, 16384, &size));
+    o->threads = (int32_t)threads;
+    o->jpeg_quality = (int32_t)quality;
+    o->shard_bytes = mib << 20;
+    o->synthetic.height = o->synthetic.width = size;
+    o->square = dt_app_flag(&argc, argv, "square");
+    o->skip_broken = dt_app_flag(&argc, argv, "skip-broken");
+    if (store && strcmp(store, "raw") != 0 && strcmp(store, "jpeg") != 0)
+        return dt_fail(DT_ERR_USAGE, "--store %s: expected raw or jpeg", store);
+    o->store = store && strcmp(store, "jpeg") == 0 ? DT_STORE_JPEG : DT_STORE_RAW;
+    if (!o->split) o->split = "train";
+    if (!o->out_dir) return dt_fail(DT_ERR_USAGE, "--out DIR is missing\n%s", IMPORT_USAGE);
+    for (int i = 2; i < argc; i++) {
+        if (argv[i][0] == '-') return dt_fail(DT_ERR_USAGE, "unknown option %s\n%s", argv[i], IMPORT_USAGE);
+        if (o->n_input == INPUTS_MAX) return dt_fail(DT_ERR_USAGE, "more than %d inputs", INPUTS_MAX);
+        a->input[o->n_input++] = argv[i];
+    }
+    if (o->kind == DT_IMPORT_IDX && a->images && a->labels) {
+        a->input[0] = a->images, a->input[1] = a->labels;
+        o->n_input = 2;
+    }
+    o->input = a->input;
+    return DT_OK;
+}
+
+/* What the progress bar shows and when it was last drawn. */
+typedef struct bar {
+    const char *what;
+    double start_s, drawn_s;
+    bool live;
+} bar;
+
+static bool draw(void *arg, int64_t done, int64_t total) {
+    bar *b = arg;
+    double now_s = dt_time_s();
+    bool last = done == total;
+    if (!b->live || (now_s - b->drawn_s < 0.1 && !last)) return true;
+    b->drawn_s = now_s;
+    double part = total > 0 ? (double)done / (double)total : 1,
+           rate = (double)done / (now_s - b->start_s + 1e-9);
+    char cells[31];
+    memset(cells, '.', 30);
+    memset(cells, '#', (size_t)(30 * part));
+    cells[30] = 0;
+    fprintf(stderr, "\r%s [%s] %3.0f %%  %lld of %lld, %.0f/s \033[K%s", b->what, cells, 100 * part,
+            (long long)done, (long long)total, rate, last ? "\n" : "");
+    return true;
+}
+
+static void note(void *arg, const char *text) {
+    bar *b = arg;
+    fprintf(stderr, "%s%s\n", b->live ? "\r\033[K" : "", text);
+}
+
+static bar new_bar(const char *what) {
+    return (bar){.what = what, .start_s = dt_time_s(), .live = isatty(STDERR_FILENO) != 0};
+}
+
+static dt_status data_import(int argc, char **argv) {
+    import_args a = {.images = NULL};
+    dt_import_result r;
+    bar b = new_bar("import");
+    DT_TRY(parse_import(argc, argv, &a));
+    a.o.progress = draw;
+    a.o.note = note;
+    a.o.arg = &b;
+    DT_TRY(dt_import_run(&a.o, &r));
+    printf("%s: %lld samples of %lld classes in %lld shards, %.1f MiB (%lld shards were there already, %lld "
+           "samples skipped), "
+           "%.1f s\n",
+           a.o.out_dir, (long long)r.n_samples, (long long)r.n_classes, (long long)r.n_shards,
+           (double)r.n_bytes / (1 << 20), (long long)r.n_shards_kept, (long long)r.n_skipped,
+           dt_time_s() - b.start_s);
+    return DT_OK;
+}
+
+typedef struct data_row {
+    const char *name;
+    dt_status (*run)(int argc, char **argv);
+} data_row;
+
+static const data_row data_table[] = {{"import", data_import}};
+
+dt_status dt_verb_data(dt_app *app, int argc, char **argv) {
+    (void)app;
+    for (size_t i = 0; argc > 1 && i < sizeof data_table / sizeof data_table[0]; i++)
+        if (strcmp(data_table[i].name, argv[1]) == 0) return data_table[i].run(argc - 1, argv + 1);
+    return dt_fail(DT_ERR_USAGE, "dtrain data import|info|verify\n%s", IMPORT_USAGE);
+}
