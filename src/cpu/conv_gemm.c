@@ -9,7 +9,12 @@
 #include <omp.h>
 #include <string.h>
 
-enum { TILE_BYTES = 256 * 1024, TILE_ROWS_MAX = 252, PARTIAL_BYTES_MAX = 64 * 1024 * 1024 };
+enum {
+    TILE_BYTES = 256 * 1024,
+    TILE_ROWS_MAX = 252,
+    WGRAD_ROWS_MAX = 1024,
+    PARTIAL_BYTES_MAX = 64 * 1024 * 1024
+};
 
 /* One stride-1-like product of a forward or dgrad convolution. */
 typedef struct part {
@@ -154,7 +159,7 @@ void dt_cpu_conv_gemm_plan(dt_cpu_conv_plan *plan) {
         const int64_t own =
             dt_i64_min(cols, dt_i64_ceil_div(dt_i64_ceil_div(cols, simd->nr), across) * simd->nr);
         const int64_t pitch = dt_cpu_pitch(own);
-        plan->tile = dt_i64_max(32, dt_i64_min(TILE_ROWS_MAX, TILE_BYTES / (pitch * fl)));
+        plan->tile = dt_i64_max(32, dt_i64_min(WGRAD_ROWS_MAX, TILE_BYTES / (pitch * fl)));
         plan->thread_bytes = plan->tile * pitch * fl;
         plan->shared_bytes = (along - 1) * d->k * cols * fl;
         return;
@@ -178,15 +183,18 @@ void dt_cpu_conv_gemm_plan(dt_cpu_conv_plan *plan) {
 static void scatter_rows(const dt_cpu_conv_plan *plan, const part *t, int64_t row0, int64_t n_row,
                          const float *tile, int64_t ld, int64_t n, float *out) {
     const dt_conv_dims *d = &plan->dims;
-    for (int64_t i = 0; i < n_row; i++) {
-        const int64_t row = row0 + i, image = row / (t->g.out_h * t->g.out_w);
-        const int64_t h = t->h0 + row / t->g.out_w % t->g.out_h * t->step_h;
-        const int64_t w = t->w0 + row % t->g.out_w * t->step_w;
-        float *to = out + ((image * d->h + h) * d->w + w) * d->c;
+    int64_t j = row0 % t->g.out_w, i = row0 / t->g.out_w % t->g.out_h,
+            image = row0 / (t->g.out_w * t->g.out_h);
+    for (int64_t row = 0; row < n_row; row++) {
+        float *to = out + ((image * d->h + t->h0 + i * t->step_h) * d->w + t->w0 + j * t->step_w) * d->c;
         if (tile)
-            memcpy(to, tile + i * ld, (size_t)n * sizeof *to);
+            memcpy(to, tile + row * ld, (size_t)n * sizeof *to);
         else
             memset(to, 0, (size_t)n * sizeof *to);
+        if (++j == t->g.out_w) {
+            j = 0;
+            if (++i == t->g.out_h) i = 0, image++;
+        }
     }
 }
 

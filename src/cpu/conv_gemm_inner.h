@@ -1,7 +1,8 @@
 /* Register-blocked GEMM and the gathering of image windows, for the vector type of the including file.
  *
- * The including file defines vf, VL (lanes), MR (rows of a block, at most 14) and v_load, v_store, v_set1,
- * v_zero, v_fma. No include guard: included once by each of conv_avx512.c, conv_avx2.c and conv_generic.c. */
+ * The including file defines vf, VL (lanes), MR (rows of a block, at most 14) and v_load, v_store,
+ * v_copy_some, v_set1, v_zero, v_fma. No include guard: included once by each of conv_avx512.c, conv_avx2.c
+ * and conv_generic.c. */
 
 #define NR          (2 * VL)
 #define ALWAYS      static inline __attribute__((always_inline))
@@ -11,13 +12,14 @@
 ALWAYS void copy_floats(float *restrict dst, const float *restrict src, int64_t n) {
     int64_t i = 0;
     for (; i + VL <= n; i += VL) v_store(dst + i, v_load(src + i));
-    for (; i < n; i++) dst[i] = src[i];
+    if (i < n) v_copy_some(dst + i, src + i, n - i);
 }
 
 ALWAYS void zero_floats(float *dst, int64_t n) {
+    static const float zeros[VL];
     int64_t i = 0;
     for (; i + VL <= n; i += VL) v_store(dst + i, v_zero());
-    for (; i < n; i++) dst[i] = 0.0f;
+    if (i < n) v_copy_some(dst + i, zeros, n - i);
 }
 
 ALWAYS int64_t min_i64(int64_t a, int64_t b) {
@@ -39,31 +41,31 @@ ALWAYS void copy_stretch(float *dst, const float *src, int64_t src_at, int64_t f
 
 static void gather(const dt_cpu_gather *g, const float *src, int64_t row0, int64_t n_row, int64_t col0,
                    int64_t col1, float *dst, int64_t pitch) {
-    const int64_t line = g->taps_w * g->c;
+    const int64_t line = g->taps_w * g->c, th0 = col0 / line, th1 = (col1 + line - 1) / line;
     const bool joined = g->dil_w == 1 && g->c == g->src_c;
     int64_t j = row0 % g->out_w, i = row0 / g->out_w % g->out_h, n = row0 / (g->out_w * g->out_h);
     for (int64_t row = 0; row < n_row; row++, dst += pitch) {
         const int64_t w0 = j * g->stride_w + g->off_w;
-        for (int64_t th = col0 / line; th * line < col1; th++) {
+        const int64_t from = max_i64(-w0, 0) * g->c, to = min_i64(g->taps_w, g->src_w - w0) * g->c;
+        const bool inside = joined && from == 0 && to == line; /* no padding left or right */
+        for (int64_t th = th0; th < th1; th++) {
             const int64_t h = i * g->stride_h + g->off_h + th * g->dil_h;
             const int64_t lo = max_i64(col0 - th * line, 0), hi = min_i64(col1 - th * line, line);
-            float *to = dst + (th * line + lo - col0);
-            if (h < 0 || h >= g->src_h) {
-                zero_floats(to, hi - lo);
-                continue;
-            }
+            float *part = dst + (th * line + lo - col0);
             const int64_t at = ((n * g->src_h + h) * g->src_w + w0) * g->src_c + g->c0;
-            if (joined) {
-                const int64_t s0 = max_i64(-w0, 0), s1 = min_i64(g->taps_w, g->src_w - w0);
-                copy_stretch(to, src, at, s0 * g->c, s1 * g->c, lo, hi);
-                continue;
-            }
-            for (int64_t tw = lo / g->c; tw * g->c < hi; tw++) {
-                const int64_t w = w0 + tw * g->dil_w;
-                const int64_t tlo = max_i64(lo - tw * g->c, 0), thi = min_i64(hi - tw * g->c, g->c);
-                const int64_t end = w >= 0 && w < g->src_w ? g->c : 0;
-                copy_stretch(to + (tw * g->c + tlo - lo), src, at + tw * g->dil_w * g->src_c, 0, end, tlo,
-                             thi);
+            if (h < 0 || h >= g->src_h) {
+                zero_floats(part, hi - lo);
+            } else if (inside) {
+                copy_floats(part, src + (at + lo), hi - lo);
+            } else if (joined) {
+                copy_stretch(part, src, at, from, to, lo, hi);
+            } else {
+                for (int64_t tw = lo / g->c; tw * g->c < hi; tw++) {
+                    const int64_t w = w0 + tw * g->dil_w;
+                    const int64_t tlo = max_i64(lo - tw * g->c, 0), thi = min_i64(hi - tw * g->c, g->c);
+                    copy_stretch(part + (tw * g->c + tlo - lo), src, at + tw * g->dil_w * g->src_c, 0,
+                                 w >= 0 && w < g->src_w ? g->c : 0, tlo, thi);
+                }
             }
         }
         if (++j == g->out_w) {
