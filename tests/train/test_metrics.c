@@ -1,0 +1,302 @@
+/* metrics.jsonl and the console: what is written, what a resumption cuts, and what a full disk may do. */
+#include "train/metrics.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+#include <jansson.h>
+
+#include "metrics_console.h"
+#include "metrics_dir.h"
+
+static dt_train_record train_record(int64_t step) {
+    return (dt_train_record){.step = step,
+                             .epoch = (double)step / 10,
+                             .loss = 2.0 / (double)step,
+                             .top1 = 0.5,
+                             .lr = 0.1,
+                             .samples_per_s = 1234.5,
+                             .grad_norm = 3,
+                             .data_wait = 0.02,
+                             .step_ms = 12};
+}
+
+static dt_eval_record eval_record(int64_t step) {
+    return (dt_eval_record){.step = step,
+                            .epoch = 1,
+                            .loss = 0.5,
+                            .top1 = 0.9,
+                            .top5 = 0.99,
+                            .lr = 0.1,
+                            .samples_per_s = 99,
+                            .n_samples = 10000,
+                            .ema = true};
+}
+
+static dt_metrics *open_metrics(metrics_dir *d, int64_t resume_step, bool live) {
+    dt_metrics *m = NULL;
+    dt_metrics_options o = {.out_dir = d->path,
+                            .resume_step = resume_step,
+                            .total_steps = 20,
+                            .steps_per_epoch = 10,
+                            .log_every = 5,
+                            .live = live,
+                            .console = d->console};
+    assert_int_equal(dt_metrics_open(&o, &m), DT_OK);
+    return m;
+}
+
+static void write_steps(dt_metrics *m, int64_t from, int64_t to) {
+    for (int64_t step = from; step <= to; step++) {
+        dt_train_record r = train_record(step);
+        assert_int_equal(dt_metrics_train(m, &r), DT_OK);
+    }
+}
+
+/* Every line as JSON; the steps of `kind` in order must be 1..n. */
+static void expect_steps(const metrics_dir *d, const char *kind, int n) {
+    char *text = metrics_dir_read(d, "metrics.jsonl"), *rest = NULL;
+    int seen = 0;
+    for (char *line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
+        json_t *record = json_loads(line, 0, NULL);
+        assert_non_null(record);
+        if (strcmp(json_string_value(json_object_get(record, "kind")), kind) == 0)
+            assert_int_equal(json_integer_value(json_object_get(record, "step")), ++seen);
+        json_decref(record);
+    }
+    assert_int_equal(seen, n);
+    free(text);
+}
+
+static json_t *line_of(const metrics_dir *d, int index) {
+    char *text = metrics_dir_read(d, "metrics.jsonl"), *line = text;
+    for (; index > 0; index--) line = strchr(line, '\n') + 1;
+    *strchr(line, '\n') = '\0';
+    json_t *record = json_loads(line, 0, NULL);
+    assert_non_null(record);
+    free(text);
+    return record;
+}
+
+static void records_are_json_lines(void **state) {
+    metrics_dir *d = *state;
+    dt_metrics *m = open_metrics(d, 0, false);
+    dt_train_record r = train_record(1);
+    r.loss = 0.1234567890123;
+    assert_int_equal(dt_metrics_train(m, &r), DT_OK);
+    r = train_record(2);
+    r.loss = NAN;
+    r.grad_norm = INFINITY;
+    r.skipped = true;
+    assert_int_equal(dt_metrics_train(m, &r), DT_OK);
+    dt_eval_record e = eval_record(2);
+    e.top5 = -INFINITY;
+    assert_int_equal(dt_metrics_eval(m, &e), DT_OK);
+    assert_int_equal(dt_metrics_close(m), DT_OK);
+
+    static const char *const train_keys[] = {"kind",      "step",      "epoch",         "loss",
+                                             "top1",      "lr",        "samples_per_s", "step_ms",
+                                             "data_wait", "grad_norm", "skipped"};
+    static const char *const eval_keys[] = {"kind", "step",          "epoch", "loss",      "top1",
+                                            "lr",   "samples_per_s", "top5",  "n_samples", "ema"};
+    json_t *record = line_of(d, 0);
+    for (size_t i = 0; i < sizeof train_keys / sizeof train_keys[0]; i++)
+        assert_non_null(json_object_get(record, train_keys[i]));
+    assert_true(fabs(json_real_value(json_object_get(record, "loss")) - 0.1234567890123) < 1e-9);
+    assert_false(json_is_true(json_object_get(record, "skipped")));
+    json_decref(record);
+    record = line_of(d, 1);
+    assert_true(json_is_null(json_object_get(record, "loss")));
+    assert_true(json_is_null(json_object_get(record, "grad_norm")));
+    assert_true(json_is_true(json_object_get(record, "skipped")));
+    json_decref(record);
+    record = line_of(d, 2);
+    for (size_t i = 0; i < sizeof eval_keys / sizeof eval_keys[0]; i++)
+        assert_non_null(json_object_get(record, eval_keys[i]));
+    assert_string_equal(json_string_value(json_object_get(record, "kind")), "eval");
+    assert_true(json_is_null(json_object_get(record, "top5")));
+    assert_int_equal(json_integer_value(json_object_get(record, "n_samples")), 10000);
+    json_decref(record);
+}
+
+static void resuming_cuts_later_steps(void **state) {
+    metrics_dir *d = *state;
+    dt_metrics *m = open_metrics(d, 0, false);
+    write_steps(m, 1, 9);
+    dt_eval_record e = eval_record(1);
+    assert_int_equal(dt_metrics_eval(m, &e), DT_OK);
+    e.step = 7;
+    assert_int_equal(dt_metrics_eval(m, &e), DT_OK);
+    dt_metrics_close(m);
+    m = open_metrics(d, 6, false);
+    write_steps(m, 7, 12);
+    dt_metrics_close(m);
+    expect_steps(d, "train", 12);
+    expect_steps(d, "eval", 1);
+    /* Nothing to cut: the file stays. */
+    m = open_metrics(d, 12, false);
+    write_steps(m, 13, 13);
+    dt_metrics_close(m);
+    expect_steps(d, "train", 13);
+    /* A run from the start. */
+    m = open_metrics(d, 0, false);
+    write_steps(m, 1, 2);
+    dt_metrics_close(m);
+    expect_steps(d, "train", 2);
+    expect_steps(d, "eval", 0);
+    assert_false(metrics_dir_has(d, "metrics.jsonl.tmp"));
+}
+
+static void resuming_drops_damaged_lines(void **state) {
+    metrics_dir *d = *state;
+    metrics_dir_write(d, "metrics.jsonl",
+                      "{\"kind\": \"train\", \"step\": 1}\n"
+                      "\n"
+                      "not json\n"
+                      "[1, 2]\n"
+                      "{\"kind\": \"train\", \"step\": \"2\"}\n"
+                      "{\"kind\": \"train\", \"step\": 2}\n"
+                      "{\"kind\": \"train\", \"step\": 3, \"lo");
+    dt_metrics *m = open_metrics(d, 5, false);
+    dt_metrics_close(m);
+    expect_steps(d, "train", 2);
+    /* Torn exactly before the end of its line. */
+    metrics_dir_write(d, "metrics.jsonl",
+                      "{\"kind\": \"train\", \"step\": 1}\n{\"kind\": \"train\", \"step\": 2}");
+    m = open_metrics(d, 5, false);
+    write_steps(m, 2, 3);
+    dt_metrics_close(m);
+    expect_steps(d, "train", 3);
+}
+
+static void flushed_records_survive_a_kill(void **state) {
+    metrics_dir *d = *state;
+    dt_metrics *m = open_metrics(d, 0, false);
+    write_steps(m, 1, 4);
+    assert_int_equal(dt_metrics_flush(m), DT_OK);
+    expect_steps(d, "train", 4);
+    dt_metrics_close(m);
+}
+
+static int count(const char *text, const char *what) {
+    int n = 0;
+    for (const char *p = strstr(text, what); p; p = strstr(p + 1, what)) n++;
+    return n;
+}
+
+/* Writing stops at a file size limit, as on a full disk; later there is room again. */
+static void full_disk_is_noted_once(void **state) {
+    metrics_dir *d = *state;
+    struct rlimit before, small;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    signal(SIGXFSZ, SIG_IGN);
+    dt_metrics *m = open_metrics(d, 0, false);
+    write_steps(m, 1, 2);
+    assert_int_equal(dt_metrics_flush(m), DT_OK);
+    small = before;
+    small.rlim_cur = 700; /* in the middle of the fourth record */
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    write_steps(m, 3, 6);
+    dt_status first = dt_metrics_flush(m), second = dt_metrics_flush(m);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    assert_int_equal(first, DT_OK);
+    assert_int_equal(second, DT_OK);
+    expect_steps(d, "train", 2);
+    write_steps(m, 7, 8);
+    dt_metrics_close(m);
+    signal(SIGXFSZ, SIG_DFL);
+    expect_steps(d, "train", 8);
+    assert_int_equal(count(metrics_dir_console(d), "warning: metrics.jsonl: cannot be written"), 1);
+}
+
+static void missing_directory_is_an_error(void **state) {
+    (void)state;
+    dt_metrics *m = NULL;
+    dt_metrics_options o = {.out_dir = "/nonexistent/dir", .total_steps = 1, .log_every = 1};
+    assert_int_equal(dt_metrics_open(&o, &m), DT_ERR_IO);
+    assert_null(m);
+    assert_non_null(strstr(dt_error_text(), "/nonexistent/dir/metrics.jsonl"));
+    assert_int_equal(dt_metrics_close(NULL), DT_OK);
+}
+
+static void piped_output_is_plain_lines(void **state) {
+    metrics_dir *d = *state;
+    dt_metrics *m = open_metrics(d, 0, false);
+    write_steps(m, 1, 18);
+    dt_metrics_note(m, "saved %d", 18);
+    write_steps(m, 19, 20);
+    dt_metrics_close(m);
+    const char *text = metrics_dir_console(d);
+    assert_null(strchr(text, '\r'));
+    assert_null(strchr(text, '\x1b'));
+    assert_int_equal(count(text, "\n"), 5); /* steps 5, 10, 15, the note, 20 */
+    assert_int_equal(count(text, "saved 18\n"), 1);
+    assert_non_null(strstr(text, "epoch 0.50/2  step 5/20  loss 0.9133  accuracy 50.00%"));
+    assert_non_null(strstr(text, "data wait 2%"));
+}
+
+static void live_output_is_one_line(void **state) {
+    metrics_dir *d = *state;
+    dt_metrics *m = open_metrics(d, 0, true);
+    write_steps(m, 1, 20);
+    dt_metrics_note(m, "saved");
+    dt_metrics_close(m);
+    const char *text = metrics_dir_console(d);
+    assert_int_equal(count(text, "\n"), 1);
+    assert_non_null(strstr(text, "\r\x1b[Ksaved\n"));
+    assert_non_null(strstr(text, " 20/20 "));
+    /* Twenty steps take no tenth of a second: the first and the last are drawn. */
+    assert_in_range(count(text, "loss"), 2, 4);
+}
+
+static void progress_fits_the_terminal(void **state) {
+    metrics_dir *d = *state;
+    dt_console c;
+    dt_metrics_options o = {
+        .total_steps = 450000, .steps_per_epoch = 5005, .log_every = 50, .live = true, .console = d->console};
+    dt_console_init(&c, &o);
+    c.last = train_record(123456);
+    c.last.epoch = 24.67;
+    c.last.lr = 0.0123456;
+    c.n_shown = c.n_finite = 1;
+    c.loss_sum = 12.3456;
+    c.top1_sum = 1;
+    c.samples_per_s_sum = 123456;
+    c.started_at -= 40000;
+    for (int columns = 0; columns <= 200; columns++) {
+        char line[256];
+        dt_console_format(&c, columns, line, sizeof line);
+        assert_true(strlen(line) <= (size_t)columns);
+        if (columns >= 11) assert_non_null(strstr(line, "loss"));
+        if (columns >= 79) {
+            static const char *const parts[] = {"24.67/89.91", "123456/450000", "12.35",
+                                                "100.0",       "123k",          "ETA 29:23"};
+            for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+                assert_non_null(strstr(line, parts[i]));
+        }
+        if (columns >= 160) assert_non_null(strstr(line, "[====="));
+    }
+    c.n_finite = 0;
+    char line[256];
+    dt_console_format(&c, 79, line, sizeof line);
+    assert_non_null(strstr(line, "loss not finite"));
+}
+
+int main(void) {
+#define IN_DIR(test) cmocka_unit_test_setup_teardown(test, metrics_dir_make, metrics_dir_remove)
+    const struct CMUnitTest tests[] = {
+        IN_DIR(records_are_json_lines),       IN_DIR(resuming_cuts_later_steps),
+        IN_DIR(resuming_drops_damaged_lines), IN_DIR(flushed_records_survive_a_kill),
+        IN_DIR(full_disk_is_noted_once),      IN_DIR(missing_directory_is_an_error),
+        IN_DIR(piped_output_is_plain_lines),  IN_DIR(live_output_is_one_line),
+        IN_DIR(progress_fits_the_terminal),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
