@@ -233,34 +233,45 @@ void dt_cpu_conv_gemm_run(const dt_cpu_conv_plan *plan, const dt_cpu_conv_args *
     const dt_cpu_simd *simd = dt_cpu_simd_get();
     const dt_conv_dims *d = &plan->dims;
     const int64_t n = out_channels(plan) / d->groups, panels = dt_i64_ceil_div(n, simd->nr);
+    int64_t rows = 0;
+    for (int64_t i = 0; i < part_count(plan); i++) rows = dt_i64_max(rows, part_get(plan, i).rows);
+    const int64_t tiles = dt_i64_ceil_div(rows, plan->tile);
+    /* few rows: share the columns too */
+    const int64_t want = tiles >= 2 * plan->threads ? 1 : 2 * plan->threads / tiles;
+    const int64_t per = dt_i64_ceil_div(panels, dt_i64_min(want, panels));
+    const int64_t splits = dt_i64_ceil_div(panels, per);
 #pragma omp parallel num_threads(plan->threads)
     {
         char *own = (char *)args->workspace + plan->shared_bytes + omp_get_thread_num() * plan->thread_bytes;
-        float *packed = args->workspace;
-        for (int64_t index = 0; index < part_count(plan); index++) {
-            const part t = part_get(plan, index);
-            const int64_t group_size = panels * simd->nr * t.depth;
-            const int64_t tiles = dt_i64_ceil_div(t.rows, plan->tile);
-            /* few rows: share the columns too */
-            const int64_t want = tiles >= 2 * plan->threads || tiles == 0 ? 1 : 2 * plan->threads / tiles;
-            const int64_t per = dt_i64_ceil_div(panels, dt_i64_min(want, panels));
-            const int64_t splits = dt_i64_ceil_div(panels, per);
-#pragma omp for collapse(2) schedule(static)
+        float *packed = args->workspace; /* part by part: [group][panel][depth][nr] */
+        for (int64_t i = 0; i < part_count(plan); i++) {
+            const part t = part_get(plan, i);
+            const int64_t panel_size = simd->nr * t.depth;
+#pragma omp for collapse(2) schedule(static) nowait
             for (int64_t group = 0; group < d->groups; group++)
                 for (int64_t p = 0; p < panels; p++)
                     part_pack(plan, &t, args->w, group, p, simd->nr,
-                              packed + group * group_size + p * simd->nr * t.depth);
-#pragma omp for collapse(3) schedule(dynamic) nowait
-            for (int64_t tile = 0; tile < tiles; tile++)
-                for (int64_t group = 0; group < d->groups; group++)
-                    for (int64_t split = 0; split < splits; split++) {
-                        const int64_t row0 = tile * plan->tile;
-                        part_block(plan, &t, args, packed + group * group_size, group, row0,
-                                   dt_i64_min(plan->tile, t.rows - row0), split * per * simd->nr,
-                                   dt_i64_min(n, (split + 1) * per * simd->nr), (float *)(void *)own);
-                    }
-            packed += d->groups * group_size;
+                              packed + (group * panels + p) * panel_size);
+            packed += d->groups * panels * panel_size;
         }
+#pragma omp barrier
+        /* all parts of one stretch of the images in turn: they read the same source */
+#pragma omp for collapse(3) schedule(dynamic)
+        for (int64_t tile = 0; tile < tiles; tile++)
+            for (int64_t group = 0; group < d->groups; group++)
+                for (int64_t split = 0; split < splits; split++) {
+                    packed = args->workspace;
+                    for (int64_t i = 0; i < part_count(plan); i++) {
+                        const part t = part_get(plan, i);
+                        const int64_t group_size = panels * simd->nr * t.depth;
+                        const int64_t row0 = t.rows * tile / tiles, row1 = t.rows * (tile + 1) / tiles;
+                        if (row0 < row1)
+                            part_block(plan, &t, args, packed + group * group_size, group, row0, row1 - row0,
+                                       split * per * simd->nr, dt_i64_min(n, (split + 1) * per * simd->nr),
+                                       (float *)(void *)own);
+                        packed += d->groups * group_size;
+                    }
+                }
     }
 }
 
