@@ -1,0 +1,234 @@
+/* NCCL's communicator, set up over MPI. Non-blocking: every call that NCCL finishes later is polled with a
+ * timeout, so a rank that died ends the wait instead of hanging it.
+ *
+ * A dt_stream of the CUDA backend is a cudaStream_t (src/gpu says so). Calls without a stream use one of the
+ * communicator's own, forked from the compute stream and joined by wait(). */
+#include <nccl.h>
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "dist/comm.h"
+
+enum { REGISTERED_MAX = 256, POLL_FAST = 1000 };
+
+/* A buffer that NCCL was asked to register: whole buckets of the gradient arena, always the same few. */
+typedef struct registered {
+    void *buf;
+    size_t bytes;
+    void *handle; /* NULL: it could not be registered */
+} registered;
+
+typedef struct nccl_state {
+    dt_comm base;
+    dt_comm *mpi;
+    dt_backend *be;
+    ncclComm_t comm;
+    dt_stream *stream; /* for calls without one; made when first needed */
+    dt_event *produced, *done;
+    bool on_own_stream; /* something was put on it since the last wait */
+    atomic_bool broken; /* aborted: only the memory is left to free */
+    int32_t n_registered;
+    registered reg[REGISTERED_MAX];
+} nccl_state;
+
+static nccl_state *state_of(dt_comm *c) {
+    return c->impl;
+}
+
+static dt_status nccl_fail(nccl_state *s, ncclResult_t r, const char *call) {
+    const char *detail = s->comm ? ncclGetLastError(s->comm) : "";
+    dt_status st =
+        r == ncclRemoteError || r == ncclInternalError || r == ncclSystemError ? DT_ERR_PEER : DT_ERR_DEVICE;
+    return dt_fail(st, "NCCL on rank %d (%s): %s in %s%s%s", s->base.rank, s->base.host,
+                   ncclGetErrorString(r), call, detail && *detail ? ": " : "", detail ? detail : "");
+}
+
+/* Kills what is under way on this communicator; other ranks see it as a remote error. */
+static void kill_comm(nccl_state *s) {
+    if (s->comm && !atomic_exchange(&s->broken, true)) (void)ncclCommAbort(s->comm);
+}
+
+static void nap(void) {
+    const struct timespec t = {.tv_nsec = 200 * 1000};
+    (void)nanosleep(&t, NULL);
+}
+
+/* Waits until NCCL has finished what `r` left in progress. */
+static dt_status settle(nccl_state *s, ncclResult_t r, const char *call) {
+    double end = dt_time_s() + s->base.timeout_s;
+    for (int64_t i = 0; r == ncclInProgress; i++) {
+        ncclResult_t err = ncclCommGetAsyncError(s->comm, &r);
+        if (err != ncclSuccess) r = err;
+        if (r != ncclInProgress) break;
+        if (dt_time_s() > end) {
+            kill_comm(s);
+            return dt_fail(DT_ERR_PEER,
+                           "NCCL on rank %d (%s): %s did not finish within %.0f s: another rank is missing",
+                           s->base.rank, s->base.host, call, s->base.timeout_s);
+        }
+        if (i > POLL_FAST) nap();
+    }
+    if (r == ncclSuccess) return DT_OK;
+    dt_status st = nccl_fail(s, r, call);
+    kill_comm(s);
+    return st;
+}
+
+static dt_status alive(nccl_state *s) {
+    if (!atomic_load(&s->broken)) return DT_OK;
+    return dt_fail(DT_ERR_PEER, "NCCL on rank %d (%s): the communicator was aborted after an earlier error",
+                   s->base.rank, s->base.host);
+}
+
+static ncclDataType_t nccl_type(dt_dtype dtype) {
+    static const ncclDataType_t TYPE[DT_DTYPE_COUNT] = {
+        [DT_DTYPE_F32] = ncclFloat32, [DT_DTYPE_F16] = ncclFloat16, [DT_DTYPE_BF16] = ncclBfloat16,
+        [DT_DTYPE_U8] = ncclUint8,    [DT_DTYPE_I32] = ncclInt32,   [DT_DTYPE_I64] = ncclInt64,
+        [DT_DTYPE_F64] = ncclFloat64};
+    return TYPE[dtype];
+}
+
+/* Registered buffers move without a copy. Best effort: what cannot be registered is reduced all the same. */
+static dt_status register_once(nccl_state *s, void *buf, size_t bytes) {
+    for (int32_t i = 0; i < s->n_registered; i++)
+        if (s->reg[i].buf == buf && s->reg[i].bytes == bytes) return DT_OK;
+    if (s->n_registered == REGISTERED_MAX) return DT_OK;
+    registered *r = &s->reg[s->n_registered++];
+    *r = (registered){.buf = buf, .bytes = bytes};
+    ncclResult_t res = ncclCommRegister(s->comm, buf, bytes, &r->handle);
+    if (res == ncclInProgress) return settle(s, res, "ncclCommRegister");
+    if (res != ncclSuccess) r->handle = NULL;
+    return DT_OK;
+}
+
+/* The stream to use; without one the own stream, behind what the compute stream has enqueued. */
+static dt_status enter(nccl_state *s, dt_stream *stream, dt_stream **use) {
+    *use = stream;
+    if (stream) return DT_OK;
+    if (!s->stream) {
+        DT_TRY(s->be->stream_create(s->be, &s->stream));
+        DT_TRY(s->be->event_create(s->be, &s->produced));
+        DT_TRY(s->be->event_create(s->be, &s->done));
+    }
+    DT_TRY(s->be->event_record(s->be, s->produced, NULL));
+    DT_TRY(s->be->event_wait(s->be, s->produced, s->stream));
+    s->on_own_stream = true;
+    *use = s->stream;
+    return DT_OK;
+}
+
+static dt_status join(nccl_state *s) {
+    if (!s->on_own_stream) return DT_OK;
+    s->on_own_stream = false;
+    DT_TRY(s->be->event_record(s->be, s->done, s->stream));
+    return s->be->event_wait(s->be, s->done, NULL);
+}
+
+static dt_status nccl_allreduce(dt_comm *c, void *buf, int64_t n_elem, dt_dtype dtype, dt_stream *stream) {
+    nccl_state *s = state_of(c);
+    dt_stream *use;
+    DT_TRY(alive(s));
+    DT_TRY(register_once(s, buf, (size_t)n_elem * dt_dtype_size(dtype)));
+    DT_TRY(enter(s, stream, &use));
+    return settle(
+        s, ncclAllReduce(buf, buf, (size_t)n_elem, nccl_type(dtype), ncclSum, s->comm, (cudaStream_t)use),
+        "ncclAllReduce");
+}
+
+static dt_status nccl_bcast(dt_comm *c, void *buf, int64_t n_elem, dt_dtype dtype, int32_t root,
+                            dt_stream *stream) {
+    nccl_state *s = state_of(c);
+    dt_stream *use;
+    DT_TRY(alive(s));
+    DT_TRY(enter(s, stream, &use));
+    DT_TRY(settle(s,
+                  ncclBroadcast(buf, buf, (size_t)n_elem, nccl_type(dtype), root, s->comm, (cudaStream_t)use),
+                  "ncclBroadcast"));
+    return stream ? DT_OK : join(s);
+}
+
+/* Also called by the watchdog's thread. */
+static dt_status nccl_progress(dt_comm *c) {
+    nccl_state *s = state_of(c);
+    ncclResult_t r = ncclSuccess;
+    DT_TRY(alive(s));
+    ncclResult_t err = ncclCommGetAsyncError(s->comm, &r);
+    if (err != ncclSuccess) r = err;
+    if (r == ncclSuccess || r == ncclInProgress) return DT_OK;
+    dt_status st = nccl_fail(s, r, "a collective");
+    kill_comm(s);
+    return st;
+}
+
+static dt_status nccl_wait(dt_comm *c, dt_stream *stream) {
+    nccl_state *s = state_of(c);
+    DT_TRY(nccl_progress(c));
+    return stream ? DT_OK : join(s); /* on a stream of the caller, order is enough */
+}
+
+static void nccl_abort(dt_comm *c, int code) {
+    nccl_state *s = state_of(c);
+    kill_comm(s);
+    s->mpi->abort(s->mpi, code);
+}
+
+static void nccl_destroy(dt_comm *c) {
+    nccl_state *s = state_of(c);
+    if (s->comm && !atomic_load(&s->broken)) {
+        for (int32_t i = 0; i < s->n_registered; i++)
+            if (s->reg[i].handle) (void)ncclCommDeregister(s->comm, s->reg[i].handle);
+        if (settle(s, ncclCommFinalize(s->comm), "ncclCommFinalize") == DT_OK) (void)ncclCommDestroy(s->comm);
+    }
+    if (s->done) s->be->event_destroy(s->be, s->done);
+    if (s->produced) s->be->event_destroy(s->be, s->produced);
+    if (s->stream) s->be->stream_destroy(s->be, s->stream);
+    free(s);
+}
+
+/* Joins the communicator. Every rank must get here, so what can fail alone is agreed on before. */
+static dt_status connect_ranks(nccl_state *s) {
+    ncclUniqueId id = {0};
+    dt_status mine = DT_OK;
+    if (s->base.rank == 0) {
+        ncclResult_t r = ncclGetUniqueId(&id);
+        if (r != ncclSuccess) mine = nccl_fail(s, r, "ncclGetUniqueId");
+    }
+    DT_TRY(dt_comm_agree(s->mpi, mine));
+    DT_TRY(dt_comm_bcast_host(s->mpi, &id, (int64_t)sizeof id, 0));
+    ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+    config.blocking = 0;
+    mine = settle(s, ncclCommInitRankConfig(&s->comm, s->base.world, id, s->base.rank, &config),
+                  "ncclCommInitRankConfig");
+    return dt_comm_agree(s->mpi, mine);
+}
+
+dt_status dt_comm_nccl_create(dt_comm *mpi, dt_backend *be, double timeout_s, dt_comm **out) {
+    *out = NULL;
+    if (!be->info.is_gpu)
+        return dt_fail(DT_ERR_CONFIG, "NCCL reduces GPU memory only; use dist.backend = \"mpi\"");
+    nccl_state *s = calloc(1, sizeof *s);
+    if (!s) return dt_fail(DT_ERR_MEMORY, "no memory for the NCCL communicator");
+    s->mpi = mpi;
+    s->be = be;
+    s->base = *mpi; /* rank, world, host */
+    s->base.name = "nccl";
+    s->base.device_memory = true;
+    s->base.allreduce_begin = nccl_allreduce;
+    s->base.progress = nccl_progress;
+    s->base.wait = nccl_wait;
+    s->base.bcast = nccl_bcast;
+    s->base.abort = nccl_abort;
+    s->base.destroy = nccl_destroy;
+    s->base.timeout_s = timeout_s;
+    s->base.impl = s;
+    dt_status st = connect_ranks(s);
+    if (st != DT_OK) {
+        kill_comm(s);
+        nccl_destroy(&s->base);
+        return st;
+    }
+    *out = &s->base;
+    return DT_OK;
+}

@@ -1,0 +1,96 @@
+/* Kernels over the parameter axis: what bind leaves on the device (chunks of the segments, partial sums) and
+ * the launch. */
+#include <stdlib.h>
+
+#include "lower.h"
+
+typedef struct axis_bound {
+    dt_cuda *cu;
+    dt_axis_kind kind;
+    dt_axis_args args;        /* args.segment is not kept */
+    dt_gpu_axis_chunk *chunk; /* device */
+    int32_t n_chunk;
+    float *partial; /* device */
+} axis_bound;
+
+static const char *const LABEL[] = {[DT_AXIS_ACCUM] = "axis accumulate",
+                                    [DT_AXIS_SUMSQ] = "axis sum of squares",
+                                    [DT_AXIS_UPDATE] = "axis update",
+                                    [DT_AXIS_CAST] = "axis cast"};
+
+static dt_status run(void *ctx, dt_stream *stream) {
+    const axis_bound *k = ctx;
+    cudaStream_t s = dt_cuda_stream(k->cu, stream);
+    cudaError_t err = cudaErrorInvalidValue;
+    switch (k->kind) {
+    case DT_AXIS_ACCUM:
+        err = dt_gpu_axis_accum(&k->cu->gpu, &k->args, s);
+        break;
+    case DT_AXIS_SUMSQ:
+        err = dt_gpu_axis_sumsq(&k->cu->gpu, &k->args, k->partial, s);
+        break;
+    case DT_AXIS_UPDATE:
+        err = dt_gpu_axis_update(&k->args, k->chunk, k->n_chunk, s);
+        break;
+    case DT_AXIS_CAST:
+        err = dt_gpu_axis_cast(&k->cu->gpu, &k->args, s);
+        break;
+    }
+    return err == cudaSuccess ? DT_OK : dt_cuda_fail(err, LABEL[k->kind], __FILE__, __LINE__);
+}
+
+/* Cuts the segments within the range into chunks; counts them where out is NULL. */
+static int32_t cut(const dt_axis_args *a, dt_gpu_axis_chunk *out) {
+    int32_t n = 0;
+    for (int32_t i = 0; i < a->n_segment; i++) {
+        const dt_axis_segment *s = &a->segment[i];
+        int64_t end = dt_min_i64(s->offset + s->n_elem, a->offset + a->n_elem);
+        for (int64_t at = dt_max_i64(s->offset, a->offset); at < end; at += DT_GPU_AXIS_CHUNK, n++)
+            if (out)
+                out[n] = (dt_gpu_axis_chunk){.first = at,
+                                             .n_elem = (int32_t)dt_min_i64(DT_GPU_AXIS_CHUNK, end - at),
+                                             .decay = s->decay};
+    }
+    return n;
+}
+
+static dt_status upload_chunks(axis_bound *k, const dt_axis_args *a) {
+    k->n_chunk = cut(a, NULL);
+    if (k->n_chunk == 0) return DT_OK;
+    size_t bytes = (size_t)k->n_chunk * sizeof *k->chunk;
+    dt_gpu_axis_chunk *host = malloc(bytes);
+    if (!host) return dt_fail(DT_ERR_MEMORY, "no memory for the optimizer's %d chunks", k->n_chunk);
+    cut(a, host);
+    dt_status st = dt_cuda_own_device(k->cu, (int64_t)bytes, (void **)&k->chunk);
+    if (st == DT_OK) {
+        cudaError_t err = cudaMemcpy(k->chunk, host, bytes, cudaMemcpyHostToDevice);
+        if (err != cudaSuccess) st = dt_cuda_fail(err, "cudaMemcpy", __FILE__, __LINE__);
+    }
+    free(host);
+    return st;
+}
+
+/* Vectors of four elements are used from `offset` on. */
+static dt_status check_alignment(const dt_axis_args *a) {
+    bool ok = a->offset % 4 == 0;
+    for (int32_t i = 0; i < a->n_segment; i++) ok = ok && a->segment[i].offset % 4 == 0;
+    const void *const p[] = {a->grad, a->acc, a->master, a->param16, a->mom1, a->mom2, a->ema};
+    for (size_t i = 0; i < sizeof p / sizeof *p; i++) ok = ok && ((uintptr_t)p[i] & 15) == 0;
+    return ok ? DT_OK : dt_fail(DT_ERR_INTERNAL, "the parameter axis is not aligned to 16 bytes");
+}
+
+dt_status dt_cuda_bind_axis(dt_backend *be, dt_axis_kind kind, const dt_axis_args *args, dt_kernel *out) {
+    dt_cuda *cu = dt_cuda_of(be);
+    axis_bound *k = NULL;
+    DT_TRY(check_alignment(args));
+    DT_TRY(dt_cuda_own(cu, sizeof *k, (void **)&k));
+    k->cu = cu;
+    k->kind = kind;
+    k->args = *args;
+    k->args.segment = NULL;
+    if (kind == DT_AXIS_UPDATE) DT_TRY(upload_chunks(k, args));
+    if (kind == DT_AXIS_SUMSQ)
+        DT_TRY(dt_cuda_own_device(cu, DT_GPU_SUMSQ_BLOCKS * (int64_t)sizeof(float), (void **)&k->partial));
+    *out = (dt_kernel){.run = run, .ctx = k, .node = -1, .label = LABEL[kind]};
+    return DT_OK;
+}

@@ -1,0 +1,331 @@
+/* Sums over the rows of [rows, C]: BN statistics, the BN gradient's sums, bias gradients.
+ *
+ * Stage one: a block owns a tile of channels and every gridDim.y-th group of rows; it writes one partial sum per
+ * channel. Stage two: a warp per channel adds the partial sums in a fixed order, in double. */
+#include "vec.cuh"
+
+namespace {
+using namespace dt;
+
+enum { TILE_VECS = 16, ROW_UNROLL = 4, MAX_SPLITS = 1024, WARP = 32 };
+
+/* Shape of stage one. */
+struct Split {
+    dim3 grid, block;
+    int32_t splits;
+};
+
+Split split_for(const dt_gpu *gpu, int64_t rows, int64_t c_vec) {
+    int64_t tx = 1;
+    while (tx < c_vec && tx < TILE_VECS) tx *= 2;
+    int64_t ty = THREADS / tx, tiles = ceil_div(c_vec, tx);
+    int64_t want = ceil_div((int64_t)gpu->sm_count * 8, tiles), most = ceil_div(rows, ty * ROW_UNROLL);
+    int64_t splits = want < most ? want : most;
+    if (splits > MAX_SPLITS) splits = MAX_SPLITS;
+    if (splits < 1) splits = 1;
+    Split s = {dim3((unsigned)tiles, (unsigned)splits), dim3((unsigned)tx, (unsigned)ty), (int32_t)splits};
+    return s;
+}
+
+/* Adds the V sums of all ty lanes of the block; the result is in lane 0. smem: THREADS * V floats. */
+template <int V> __device__ void block_sum(float (&v)[V], float *smem) {
+    const int tx = threadIdx.x, ty = threadIdx.y, n_tx = blockDim.x;
+    __syncthreads();
+#pragma unroll
+    for (int j = 0; j < V; j++) smem[(ty * V + j) * n_tx + tx] = v[j];
+    for (int half = blockDim.y / 2; half > 0; half /= 2) {
+        __syncthreads();
+        if (ty < half) {
+#pragma unroll
+            for (int j = 0; j < V; j++) {
+                v[j] += smem[((ty + half) * V + j) * n_tx + tx];
+                smem[(ty * V + j) * n_tx + tx] = v[j];
+            }
+        }
+    }
+}
+
+/* What stage one adds up, per element: F::NIN input tensors and one or two sums. */
+template <typename T, int V> struct StatsOf {
+    static constexpr int NIN = 1;
+    static constexpr bool TWO = true;
+    const T *in[1];
+    bool shifted; /* around row 0, against cancellation */
+    T *out;
+    float k[V];
+    __device__ void start(int64_t c0) {
+#pragma unroll
+        for (int j = 0; j < V; j++) k[j] = shifted ? to_float(in[0][c0 + j]) : 0.0f;
+    }
+    __device__ void add(const Pack<T, V> *p, float (&s1)[V], float (&s2)[V], Pack<T, V> *) {
+#pragma unroll
+        for (int j = 0; j < V; j++) {
+            float d = to_float(p[0].v[j]) - k[j];
+            s1[j] += d;
+            s2[j] = fmaf(d, d, s2[j]);
+        }
+    }
+};
+
+template <typename T, int V> struct SumOf {
+    static constexpr int NIN = 1;
+    static constexpr bool TWO = false;
+    const T *in[1];
+    T *out;
+    __device__ void start(int64_t) {}
+    __device__ void add(const Pack<T, V> *p, float (&s1)[V], float (&)[V], Pack<T, V> *) {
+#pragma unroll
+        for (int j = 0; j < V; j++) s1[j] += to_float(p[0].v[j]);
+    }
+};
+
+/* in: c, dy, [dy2], [y]. Sums dz and dz * (c - mean). */
+template <typename T, int V, int MASK, bool SECOND> struct GradOf {
+    static constexpr int NIN = 2 + (SECOND ? 1 : 0) + (MASK == DT_MASK_FROM_Y ? 1 : 0);
+    static constexpr bool TWO = true;
+    const T *in[NIN];
+    T *out; /* dz; NULL: not written */
+    const float *mean, *scale, *shift;
+    float m[V], ks[V], kb[V];
+    __device__ void start(int64_t c0) {
+#pragma unroll
+        for (int j = 0; j < V; j++) {
+            m[j] = mean[c0 + j];
+            ks[j] = MASK == DT_MASK_FROM_C ? scale[c0 + j] : 0.0f;
+            kb[j] = MASK == DT_MASK_FROM_C ? shift[c0 + j] : 0.0f;
+        }
+    }
+    __device__ void add(const Pack<T, V> *p, float (&s1)[V], float (&s2)[V], Pack<T, V> *dz) {
+#pragma unroll
+        for (int j = 0; j < V; j++) {
+            float c = to_float(p[0].v[j]), d = to_float(p[1].v[j]);
+            if (SECOND) d += to_float(p[2].v[j]);
+            if (MASK == DT_MASK_FROM_Y && !(to_float(p[NIN - 1].v[j]) > 0.0f)) d = 0.0f;
+            if (MASK == DT_MASK_FROM_C && !(fmaf(c, ks[j], kb[j]) > 0.0f)) d = 0.0f;
+            T rounded = from_float<T>(d);
+            if (out) d = to_float(rounded); /* the sums are those of what BN_DX will read */
+            dz->v[j] = rounded;
+            s1[j] += d;
+            s2[j] = fmaf(d, c - m[j], s2[j]);
+        }
+    }
+};
+
+/* partial [2 or 1][C][splits] */
+template <typename T, int V, typename F>
+__global__ void __launch_bounds__(THREADS) stage_one(F f, int64_t rows, int64_t c, float *partial) {
+    __shared__ float smem[THREADS * V];
+    const int64_t cv = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, c_vec = c / V;
+    const int64_t c0 = cv * V, stride = (int64_t)gridDim.y * blockDim.y;
+    float s1[V], s2[V];
+#pragma unroll
+    for (int j = 0; j < V; j++) s1[j] = s2[j] = 0.0f;
+    if (cv < c_vec) {
+        f.start(c0);
+        int64_t r = (int64_t)blockIdx.y * blockDim.y + threadIdx.y;
+        for (; r + (ROW_UNROLL - 1) * stride < rows; r += ROW_UNROLL * stride) {
+            Pack<T, V> p[ROW_UNROLL][F::NIN], dz;
+#pragma unroll
+            for (int u = 0; u < ROW_UNROLL; u++)
+#pragma unroll
+                for (int i = 0; i < F::NIN; i++) p[u][i] = load<T, V>(f.in[i] + (r + u * stride) * c + c0);
+#pragma unroll
+            for (int u = 0; u < ROW_UNROLL; u++) {
+                f.add(p[u], s1, s2, &dz);
+                if (f.out) store<T, V>(f.out + (r + u * stride) * c + c0, dz);
+            }
+        }
+        for (; r < rows; r += stride) {
+            Pack<T, V> p[F::NIN], dz;
+#pragma unroll
+            for (int i = 0; i < F::NIN; i++) p[i] = load<T, V>(f.in[i] + r * c + c0);
+            f.add(p, s1, s2, &dz);
+            if (f.out) store<T, V>(f.out + r * c + c0, dz);
+        }
+    }
+    block_sum<V>(s1, smem);
+    if (F::TWO) block_sum<V>(s2, smem);
+    if (threadIdx.y == 0 && cv < c_vec) {
+#pragma unroll
+        for (int j = 0; j < V; j++) {
+            partial[(c0 + j) * gridDim.y + blockIdx.y] = s1[j];
+            if (F::TWO) partial[(c + c0 + j) * gridDim.y + blockIdx.y] = s2[j];
+        }
+    }
+}
+
+template <typename T, int V, typename F>
+int32_t run_stage_one(const dt_gpu *gpu, const F &f, int64_t rows, int64_t c, float *partial, cudaStream_t s) {
+    Split sp = split_for(gpu, rows, c / V);
+    stage_one<T, V, F><<<sp.grid, sp.block, 0, s>>>(f, rows, c, partial);
+    return sp.splits;
+}
+
+__device__ double warp_total(const float *p, int32_t n) {
+    double sum = 0;
+    for (int32_t i = threadIdx.x % WARP; i < n; i += WARP) sum += p[i];
+#pragma unroll
+    for (int d = WARP / 2; d > 0; d /= 2) sum += __shfl_down_sync(0xffffffffu, sum, d);
+    return sum;
+}
+
+__device__ int64_t warp_channel() {
+    return ((int64_t)blockIdx.x * THREADS + threadIdx.x) / WARP;
+}
+
+unsigned warps_grid(int64_t c) {
+    return (unsigned)ceil_div(c, THREADS / WARP);
+}
+
+template <typename T>
+__global__ void stats_final(const T *x, const float *partial, int32_t splits, float *stats, int64_t rows, int64_t c,
+                            bool sums) {
+    int64_t ch = warp_channel();
+    if (ch >= c) return;
+    double s1 = warp_total(partial + ch * splits, splits), s2 = warp_total(partial + (c + ch) * splits, splits);
+    if (threadIdx.x % WARP) return;
+    if (sums) {
+        stats[ch] = (float)s1;
+        stats[c + ch] = (float)s2;
+        return;
+    }
+    double d = s1 / (double)rows, var = s2 / (double)rows - d * d;
+    stats[ch] = (float)(to_float(x[ch]) + d);
+    stats[c + ch] = (float)(var < 0 ? 0 : var); /* keeps NaN */
+}
+
+template <typename T> __global__ void bias_final(const float *partial, int32_t splits, T *db, int64_t c) {
+    int64_t ch = warp_channel();
+    if (ch >= c) return;
+    double s = warp_total(partial + ch * splits, splits);
+    if (threadIdx.x % WARP == 0) db[ch] = from_float<T>((float)s);
+}
+
+/* coef of dc = A*dz + B*c + D (core/op.h). */
+__device__ void write_coef(float *coef, int64_t ch, int64_t c, double rows, double dgamma, double dbeta, float mean,
+                           float invstd, float gamma) {
+    double a = (double)gamma * invstd, b = -a * invstd * dgamma / rows;
+    coef[ch] = (float)a;
+    coef[c + ch] = (float)b;
+    coef[2 * c + ch] = (float)(-a * dbeta / rows - b * mean);
+}
+
+template <typename T>
+__global__ void grad_final(const float *partial, int32_t splits, dt_gpu_bn_reduce_args a) {
+    int64_t ch = warp_channel();
+    if (ch >= a.c) return;
+    double dbeta = warp_total(partial + ch * splits, splits);
+    double dgamma = warp_total(partial + (a.c + ch) * splits, splits) * a.invstd[ch];
+    if (threadIdx.x % WARP) return;
+    ((T *)a.dbeta)[ch] = from_float<T>((float)dbeta);
+    ((T *)a.dgamma)[ch] = from_float<T>((float)dgamma);
+    write_coef(a.coef, ch, a.c, (double)a.rows, dgamma, dbeta, a.mean[ch], a.invstd[ch], a.gamma[ch]);
+}
+
+template <typename T>
+__global__ void coef_kernel(const float *dgamma32, const float *dbeta32, const float *mean, const float *invstd,
+                            const float *gamma, T *dgamma, T *dbeta, float *coef, int64_t rows, int64_t c) {
+    int64_t ch = (int64_t)blockIdx.x * THREADS + threadIdx.x;
+    if (ch >= c) return;
+    dgamma[ch] = from_float<T>(dgamma32[ch]);
+    dbeta[ch] = from_float<T>(dbeta32[ch]);
+    write_coef(coef, ch, c, (double)rows, dgamma32[ch], dbeta32[ch], mean[ch], invstd[ch], gamma[ch]);
+}
+
+__global__ void beta_kernel(const float *mean, const float *scale, const float *shift, float *beta, int64_t c) {
+    int64_t ch = (int64_t)blockIdx.x * THREADS + threadIdx.x;
+    if (ch < c) beta[ch] = fmaf(mean[ch], scale[ch], shift[ch]);
+}
+
+template <typename T, int V>
+cudaError_t stats(const dt_gpu *gpu, const void *x, float *out, bool sums, int64_t rows, int64_t c, float *ws,
+                  cudaStream_t s) {
+    StatsOf<T, V> f = {};
+    f.in[0] = (const T *)x;
+    f.shifted = !sums;
+    int32_t splits = run_stage_one<T, V>(gpu, f, rows, c, ws, s);
+    stats_final<T><<<warps_grid(c), THREADS, 0, s>>>((const T *)x, ws, splits, out, rows, c, sums);
+    return cudaPeekAtLastError();
+}
+
+template <typename T, int V>
+cudaError_t bias(const dt_gpu *gpu, const void *dy, void *db, int64_t rows, int64_t c, float *ws, cudaStream_t s) {
+    SumOf<T, V> f = {};
+    f.in[0] = (const T *)dy;
+    int32_t splits = run_stage_one<T, V>(gpu, f, rows, c, ws, s);
+    bias_final<T><<<warps_grid(c), THREADS, 0, s>>>(ws, splits, (T *)db, c);
+    return cudaPeekAtLastError();
+}
+
+template <typename T, int V, int MASK, bool SECOND>
+cudaError_t grad(const dt_gpu *gpu, const dt_gpu_bn_reduce_args &a, cudaStream_t s) {
+    GradOf<T, V, MASK, SECOND> f = {};
+    f.in[0] = (const T *)a.c_in;
+    f.in[1] = (const T *)a.dy;
+    if (SECOND) f.in[2] = (const T *)a.dy2;
+    if (MASK == DT_MASK_FROM_Y) f.in[f.NIN - 1] = (const T *)a.y;
+    f.out = (T *)a.dz;
+    f.mean = a.mean;
+    f.scale = a.scale;
+    f.shift = a.shift;
+    int32_t splits = run_stage_one<T, V>(gpu, f, a.rows, a.c, a.workspace, s);
+    grad_final<T><<<warps_grid(a.c), THREADS, 0, s>>>(a.workspace, splits, a);
+    return cudaPeekAtLastError();
+}
+
+template <typename T, int V, int MASK>
+cudaError_t grad_second(const dt_gpu *gpu, const dt_gpu_bn_reduce_args &a, cudaStream_t s) {
+    return a.dy2 ? grad<T, V, MASK, true>(gpu, a, s) : grad<T, V, MASK, false>(gpu, a, s);
+}
+
+template <typename T, int V>
+cudaError_t grad_mask(const dt_gpu *gpu, const dt_gpu_bn_reduce_args &a, cudaStream_t s) {
+    if (a.y) return grad_second<T, V, DT_MASK_FROM_Y>(gpu, a, s);
+    if (a.scale) return grad_second<T, V, DT_MASK_FROM_C>(gpu, a, s);
+    return grad_second<T, V, DT_MASK_NONE>(gpu, a, s);
+}
+
+} // namespace
+
+int64_t dt_gpu_reduce_bytes(const dt_gpu *gpu, dt_dtype t, int64_t rows, int64_t c) {
+    /* Both widths: which one runs depends on the pointers. */
+    int64_t wide = 16 / (int64_t)(t == DT_DTYPE_F32 ? 4 : 2);
+    int64_t splits = split_for(gpu, rows, c).splits;
+    if (c % wide == 0) {
+        int64_t v = split_for(gpu, rows, c / wide).splits;
+        if (v > splits) splits = v;
+    }
+    return 2 * c * splits * (int64_t)sizeof(float);
+}
+
+cudaError_t dt_gpu_bn_stats(const dt_gpu *gpu, dt_dtype t, const void *x, float *out, bool sums, int64_t rows,
+                            int64_t c, float *ws, cudaStream_t s) {
+    DT_WITH_TYPE(t, return aligned16(x) && c % WIDE<T> == 0 ? stats<T, WIDE<T>>(gpu, x, out, sums, rows, c, ws, s)
+                                                            : stats<T, 1>(gpu, x, out, sums, rows, c, ws, s));
+}
+
+cudaError_t dt_gpu_bias_grad(const dt_gpu *gpu, dt_dtype t, const void *dy, void *db, int64_t rows, int64_t c,
+                             float *ws, cudaStream_t s) {
+    DT_WITH_TYPE(t, return aligned16(dy) && c % WIDE<T> == 0 ? bias<T, WIDE<T>>(gpu, dy, db, rows, c, ws, s)
+                                                             : bias<T, 1>(gpu, dy, db, rows, c, ws, s));
+}
+
+cudaError_t dt_gpu_bn_reduce(const dt_gpu *gpu, dt_dtype t, const dt_gpu_bn_reduce_args *a, cudaStream_t s) {
+    bool al = aligned16(a->dy) && aligned16(a->c_in) && aligned16(a->dy2) && aligned16(a->y) && aligned16(a->dz);
+    DT_WITH_TYPE(t, return al && a->c % WIDE<T> == 0 ? grad_mask<T, WIDE<T>>(gpu, *a, s)
+                                                     : grad_mask<T, 1>(gpu, *a, s));
+}
+
+cudaError_t dt_gpu_bn_beta(const float *mean, const float *scale, const float *shift, float *beta, int64_t c,
+                           cudaStream_t s) {
+    beta_kernel<<<(unsigned)ceil_div(c, THREADS), THREADS, 0, s>>>(mean, scale, shift, beta, c);
+    return cudaPeekAtLastError();
+}
+
+cudaError_t dt_gpu_bn_coef(dt_dtype t, const float *dgamma32, const float *dbeta32, const float *mean,
+                           const float *invstd, const float *gamma, void *dgamma, void *dbeta, float *coef,
+                           int64_t rows, int64_t c, cudaStream_t s) {
+    DT_WITH_TYPE(t, coef_kernel<T><<<(unsigned)ceil_div(c, THREADS), THREADS, 0, s>>>(
+                        dgamma32, dbeta32, mean, invstd, gamma, (T *)dgamma, (T *)dbeta, coef, rows, c));
+    return cudaPeekAtLastError();
+}

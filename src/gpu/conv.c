@@ -1,0 +1,229 @@
+/* CONV, CONV_DGRAD and CONV_WGRAD: a cuDNN plan, with what the plan does not do done by own kernels around
+ * it.
+ *
+ * A fused node runs cuDNN's fused engine where there is one (fp16) and otherwise the plain convolution
+ * between our passes: the result is the same, so a pass may fuse freely and only time decides. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "lower.h"
+
+/* Vectors of C floats that the fused dgrad needs besides the node's own. */
+enum { VEC_BETA = 0, VEC_DGAMMA, VEC_DBETA, VEC_EQ_DY, VEC_EQ_X, VEC_EQ_BIAS, VEC_COUNT };
+/* Inputs of CONV_DGRAD with bn_epilogue. */
+enum { IN_DY = 0, IN_W, IN_C, IN_MEAN, IN_INVSTD, IN_SCALE, IN_SHIFT, IN_GAMMA };
+
+/* All convolutions of the graph as they stand, so that their plans are built together, in threads. */
+static dt_status require_graph(dt_cuda *cu, const dt_graph *g, const dt_conv_spec *mine) {
+    enum { MAX_SPECS = 4096 };
+    const dt_engine *e = dt_engines_find(cu, mine);
+    if (e && e->known && (e->plan || !e->usable)) return DT_OK;
+    int32_t n = 0;
+    dt_conv_spec *spec = malloc(MAX_SPECS * sizeof *spec);
+    if (!spec) return dt_fail(DT_ERR_MEMORY, "no memory to list the graph's convolutions");
+    spec[n++] = *mine;
+    for (int32_t i = 0; i < g->n_node && n < MAX_SPECS; i++) {
+        const dt_node *node = &g->node[i];
+        if (node->op != DT_OP_CONV && node->op != DT_OP_CONV_DGRAD && node->op != DT_OP_CONV_WGRAD) continue;
+        dt_conv_kind kind = dt_conv_kind_of(node);
+        if (!dt_conv_fusable(g, node)) kind = dt_conv_plain_kind(kind);
+        spec[n++] = dt_conv_spec_of(g, node, kind);
+    }
+    dt_status st = dt_engines_require(cu, n, spec, true);
+    free(spec);
+    return st;
+}
+
+dt_status dt_lower_conv_prepare(dt_cuda *cu, const dt_graph *g, const dt_node *n, dt_prep *p) {
+    dt_conv_prep *c = &p->conv;
+    dt_conv_kind kind = dt_conv_kind_of(n), plain = dt_conv_plain_kind(kind);
+    dt_conv_spec spec = dt_conv_spec_of(g, n, dt_conv_fusable(g, n) ? kind : plain);
+    DT_TRY(require_graph(cu, g, &spec));
+    c->engine = dt_engines_find(cu, &spec);
+    if (!c->engine->usable && spec.kind != (int32_t)plain) {
+        spec.kind = (int32_t)plain;
+        DT_TRY(require_graph(cu, g, &spec));
+        c->engine = dt_engines_find(cu, &spec);
+    }
+    dt_conv_spec_text(&spec, p->label, sizeof p->label - 16);
+    if (!c->engine->usable)
+        return dt_fail(DT_ERR_UNSUPPORTED, "cuDNN has no engine for %s: %s", p->label,
+                       c->engine->error[0] ? c->engine->error : "known from the engine cache");
+    bool fused = spec.kind != (int32_t)plain;
+    const dt_conv_dims *d = &spec.d;
+    const dt_attr *a = &n->attr;
+    int64_t x_elem = d->n * d->h * d->w * d->c, y_rows = d->n * d->p * d->q;
+    c->own_prologue = a->prologue && !fused;
+    c->own_stats = a->stats && !fused;
+    c->own_epilogue = a->bn_epilogue && !fused;
+    c->i_bias = n->op == DT_OP_CONV && a->bias ? 2 : -1;
+    c->i_scale = a->prologue ? (c->i_bias < 0 ? 2 : 3) : -1;
+    c->plan_at = dt_prep_take(p, c->engine->workspace_bytes);
+    c->t_at = c->f32_at = c->reduce_at = -1;
+    if (a->prologue)
+        c->t_at = dt_prep_take(p, (c->own_prologue ? x_elem : 2 * d->c) * (int64_t)dt_dtype_size(p->t));
+    if (a->bn_epilogue && fused) c->f32_at = dt_prep_take(p, VEC_COUNT * d->c * (int64_t)sizeof(float));
+    if (spec.kind == DT_CONV_SBR_STATS && !a->stats)
+        c->f32_at = dt_prep_take(p, 2 * d->k * (int64_t)sizeof(float));
+    if (c->own_stats) c->reduce_at = dt_prep_take(p, dt_gpu_reduce_bytes(&cu->gpu, p->t, y_rows, d->k));
+    if (c->own_epilogue)
+        c->reduce_at = dt_prep_take(p, dt_gpu_reduce_bytes(&cu->gpu, p->t, d->n * d->h * d->w, d->c));
+    size_t used = 0;
+    while (p->label[used]) used++;
+    snprintf(p->label + used, sizeof p->label - used, " [%lld]", (long long)c->engine->choice.engine);
+    return DT_OK;
+}
+
+static void forward_pointers(const dt_bound *k, void **ptr) {
+    const dt_conv_prep *c = &k->prep->conv;
+    const dt_conv_dims *d = &c->engine->spec.d;
+    float *stats = k->prep->node.attr.stats ? k->b.out[1] : dt_bound_workspace(k, c->f32_at);
+    ptr[DT_UID_X] = c->own_prologue ? dt_bound_workspace(k, c->t_at) : k->b.in[0];
+    ptr[DT_UID_W] = k->b.in[1];
+    ptr[DT_UID_Y] = k->b.out[0];
+    ptr[DT_UID_SUM] = stats;
+    ptr[DT_UID_SQSUM] = stats + d->k;
+}
+
+static void dgrad_pointers(const dt_bound *k, void **ptr) {
+    const dt_conv_prep *c = &k->prep->conv;
+    const int64_t n = c->engine->spec.d.c;
+    float *vec = dt_bound_workspace(k, c->f32_at);
+    ptr[DT_UID_X] = k->b.out[0];
+    ptr[DT_UID_W] = k->b.in[IN_W];
+    ptr[DT_UID_Y] = k->b.in[IN_DY];
+    if (!k->prep->node.attr.bn_epilogue) return;
+    ptr[DT_UID_C] = k->b.in[IN_C];
+    ptr[DT_UID_MEAN] = k->b.in[IN_MEAN];
+    ptr[DT_UID_INVSTD] = k->b.in[IN_INVSTD];
+    ptr[DT_UID_GAMMA] = k->b.in[IN_GAMMA];
+    ptr[DT_UID_BETA] = vec + VEC_BETA * n;
+    ptr[DT_UID_DGAMMA] = vec + VEC_DGAMMA * n;
+    ptr[DT_UID_DBETA] = vec + VEC_DBETA * n;
+    ptr[DT_UID_EQ_DY] = vec + VEC_EQ_DY * n;
+    ptr[DT_UID_EQ_X] = vec + VEC_EQ_X * n;
+    ptr[DT_UID_EQ_BIAS] = vec + VEC_EQ_BIAS * n;
+}
+
+static void wgrad_pointers(const dt_bound *k, void **ptr) {
+    const dt_conv_prep *c = &k->prep->conv;
+    ptr[DT_UID_X] = c->own_prologue ? dt_bound_workspace(k, c->t_at) : k->b.in[0];
+    ptr[DT_UID_W] = k->b.out[0];
+    ptr[DT_UID_Y] = k->b.in[1];
+}
+
+static void release_pack(void *ptr) {
+    dt_dnn_release(ptr);
+}
+
+dt_status dt_lower_conv_bind(dt_cuda *cu, dt_bound *k) {
+    const dt_conv_prep *c = &k->prep->conv;
+    void *ptr[DT_UID_COUNT] = {0};
+    if (k->prep->node.op == DT_OP_CONV)
+        forward_pointers(k, ptr);
+    else if (k->prep->node.op == DT_OP_CONV_DGRAD)
+        dgrad_pointers(k, ptr);
+    else
+        wgrad_pointers(k, ptr);
+    if (k->prep->node.attr.prologue && !c->own_prologue) {
+        char *vectors = dt_bound_workspace(k, c->t_at);
+        ptr[DT_UID_SCALE] = vectors;
+        ptr[DT_UID_SHIFT] = vectors + c->engine->spec.d.c * (int64_t)dt_dtype_size(k->prep->t);
+    }
+    uint32_t uids = dt_conv_kind_uids((dt_conv_kind)c->engine->spec.kind);
+    for (int u = 0; u < DT_UID_COUNT; u++)
+        if ((uids & (1u << u)) && ((uintptr_t)ptr[u] & 15))
+            return dt_fail(DT_ERR_INTERNAL, "%s: a tensor is not aligned to 16 bytes", k->prep->label);
+    k->pack_desc = (dt_dnn_builder){.handle = cu->dnn};
+    k->pack = dt_dnn_pack(&k->pack_desc, uids, ptr, dt_bound_workspace(k, c->plan_at));
+    if (k->pack_desc.st != CUDNN_STATUS_SUCCESS) DT_CUDNN_TRY(k->pack_desc.st);
+    return dt_cuda_adopt(cu, &k->pack_desc, release_pack);
+}
+
+static dt_status execute(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    if (cu->dnn_stream != s) {
+        DT_CUDNN_TRY(cudnnSetStream(cu->dnn, s));
+        cu->dnn_stream = s;
+    }
+    cudnnStatus_t st = cudnnBackendExecute(cu->dnn, k->prep->conv.engine->plan, k->pack);
+    if (st != CUDNN_STATUS_SUCCESS) {
+        dt_status failed = dt_cudnn_fail(st, "cudnnBackendExecute", __FILE__, __LINE__);
+        dt_error_context("%s", k->prep->label);
+        return failed;
+    }
+    return DT_OK;
+}
+
+/* Makes what the plan reads in place of x: scale and shift in T, or relu(x * scale + shift) itself. */
+static dt_status prologue(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    const dt_conv_prep *c = &k->prep->conv;
+    const dt_conv_dims *d = &c->engine->spec.d;
+    if (c->i_scale < 0) return DT_OK;
+    const float *scale = k->b.in[c->i_scale], *shift = k->b.in[c->i_scale + 1];
+    void *out = dt_bound_workspace(k, c->t_at);
+    if (!c->own_prologue)
+        return dt_launch_status(dt_gpu_cast_vectors(k->prep->t, scale, shift, out, d->c, s), k);
+    const dt_gpu_bn_apply_args a = {.x = k->b.in[0],
+                                    .scale = scale,
+                                    .shift = shift,
+                                    .y = out,
+                                    .rows = d->n * d->h * d->w,
+                                    .c = d->c,
+                                    .relu = true};
+    return dt_launch_status(dt_gpu_bn_apply(&cu->gpu, k->prep->t, &a, s), k);
+}
+
+dt_status dt_lower_conv_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    const dt_conv_prep *c = &k->prep->conv;
+    const dt_conv_dims *d = &c->engine->spec.d;
+    const int64_t rows = d->n * d->p * d->q;
+    DT_TRY(prologue(cu, k, s));
+    DT_TRY(execute(cu, k, s));
+    if (c->i_bias >= 0)
+        DT_TRY(dt_launch_status(
+            dt_gpu_bias_add(&cu->gpu, k->prep->t, k->b.out[0], k->b.in[c->i_bias], rows, d->k, s), k));
+    if (c->own_stats)
+        DT_TRY(dt_launch_status(dt_gpu_bn_stats(&cu->gpu, k->prep->t, k->b.out[0], k->b.out[1], true, rows,
+                                                d->k, dt_bound_workspace(k, c->reduce_at), s),
+                                k));
+    return DT_OK;
+}
+
+dt_status dt_lower_dgrad_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    const dt_conv_prep *c = &k->prep->conv;
+    const dt_conv_dims *d = &c->engine->spec.d;
+    if (!k->prep->node.attr.bn_epilogue) return execute(cu, k, s);
+    const int64_t rows = d->n * d->h * d->w;
+    const float *mean = k->b.in[IN_MEAN], *invstd = k->b.in[IN_INVSTD], *gamma = k->b.in[IN_GAMMA];
+    const float *scale = k->b.in[IN_SCALE], *shift = k->b.in[IN_SHIFT];
+    if (c->own_epilogue) {
+        const dt_gpu_bn_reduce_args a = {.dy = k->b.out[0],
+                                         .c_in = k->b.in[IN_C],
+                                         .mean = mean,
+                                         .invstd = invstd,
+                                         .gamma = gamma,
+                                         .scale = scale,
+                                         .shift = shift,
+                                         .dgamma = k->b.out[1],
+                                         .dbeta = k->b.out[2],
+                                         .coef = k->b.out[3],
+                                         .dz = k->b.out[0],
+                                         .workspace = dt_bound_workspace(k, c->reduce_at),
+                                         .rows = rows,
+                                         .c = d->c};
+        DT_TRY(execute(cu, k, s));
+        return dt_launch_status(dt_gpu_bn_reduce(&cu->gpu, k->prep->t, &a, s), k);
+    }
+    float *vec = dt_bound_workspace(k, c->f32_at);
+    DT_TRY(dt_launch_status(dt_gpu_bn_beta(mean, scale, shift, vec + VEC_BETA * d->c, d->c, s), k));
+    DT_TRY(execute(cu, k, s));
+    return dt_launch_status(dt_gpu_bn_coef(k->prep->t, vec + VEC_DGAMMA * d->c, vec + VEC_DBETA * d->c, mean,
+                                           invstd, gamma, k->b.out[1], k->b.out[2], k->b.out[3], rows, d->c,
+                                           s),
+                            k);
+}
+
+dt_status dt_lower_wgrad_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    DT_TRY(prologue(cu, k, s));
+    return execute(cu, k, s);
+}

@@ -1,0 +1,122 @@
+/* DENSE and its gradients through cuBLASLt. cuBLASLt counts columns first, so a row-major [N,C] is its C x N
+ * matrix; every product below is written in its order. */
+#include <stdio.h>
+#include <string.h>
+
+#include "lower.h"
+
+static const uint64_t WORKSPACE_LIMIT = 32u << 20;
+static const uint32_t ALIGN_BYTES = 16;
+
+static cudaDataType_t data_type(dt_dtype t) {
+    return t == DT_DTYPE_F16 ? CUDA_R_16F : t == DT_DTYPE_BF16 ? CUDA_R_16BF : CUDA_R_32F;
+}
+
+static void release_matmul(void *ptr) {
+    (void)cublasLtMatmulDescDestroy(ptr);
+}
+static void release_layout(void *ptr) {
+    (void)cublasLtMatrixLayoutDestroy(ptr);
+}
+
+static dt_status layout(dt_cuda *cu, dt_dtype t, int64_t rows, int64_t cols, cublasLtMatrixLayout_t *out) {
+    DT_CUBLAS_TRY(cublasLtMatrixLayoutCreate(out, data_type(t), (uint64_t)rows, (uint64_t)cols, rows));
+    return dt_cuda_adopt(cu, *out, release_layout);
+}
+
+/* Shapes of the product D = op(A) op(B), column-major. */
+typedef struct product {
+    cublasOperation_t op_a, op_b;
+    int64_t a_rows, a_cols, b_rows, b_cols, d_rows, d_cols;
+} product;
+
+static product product_of(dt_op op, int64_t n, int64_t c, int64_t k) {
+    if (op == DT_OP_DENSE) /* y^T[K,N] = w[C,K]^T x[C,N] */
+        return (product){CUBLAS_OP_T, CUBLAS_OP_N, c, k, c, n, k, n};
+    if (op == DT_OP_DENSE_DGRAD) /* dx^T[C,N] = w[C,K] dy[K,N] */
+        return (product){CUBLAS_OP_N, CUBLAS_OP_N, c, k, k, n, c, n};
+    return (product){CUBLAS_OP_N, CUBLAS_OP_T, c, n, k, n, c, k}; /* dw^T[C,K] = x[C,N] dy[K,N]^T */
+}
+
+static dt_status choose_algo(dt_cuda *cu, dt_prep *p) {
+    dt_dense_prep *d = &p->dense;
+    cublasLtMatmulPreference_t pref = NULL;
+    cublasLtMatmulHeuristicResult_t found;
+    int n = 0;
+    DT_CUBLAS_TRY(cublasLtMatmulPreferenceCreate(&pref));
+    static const cublasLtMatmulPreferenceAttributes_t ALIGN[] = {
+        CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
+        CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES};
+    cublasStatus_t st = cublasLtMatmulPreferenceSetAttribute(pref, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
+                                                             &WORKSPACE_LIMIT, sizeof WORKSPACE_LIMIT);
+    for (size_t i = 0; i < sizeof ALIGN / sizeof *ALIGN && st == CUBLAS_STATUS_SUCCESS; i++)
+        st = cublasLtMatmulPreferenceSetAttribute(pref, ALIGN[i], &ALIGN_BYTES, sizeof ALIGN_BYTES);
+    if (st == CUBLAS_STATUS_SUCCESS)
+        st = cublasLtMatmulAlgoGetHeuristic(cu->blas, d->matmul, d->a, d->b, d->d, d->d, pref, 1, &found, &n);
+    (void)cublasLtMatmulPreferenceDestroy(pref);
+    if (st != CUBLAS_STATUS_SUCCESS || n == 0)
+        return dt_fail(DT_ERR_UNSUPPORTED, "cuBLASLt has no algorithm for %s: %s", p->label,
+                       cublasLtGetStatusString(st));
+    d->algo = found.algo;
+    d->plan_bytes = found.workspaceSize;
+    return DT_OK;
+}
+
+dt_status dt_lower_dense_prepare(dt_cuda *cu, const dt_graph *g, const dt_node *n, dt_prep *p) {
+    dt_dense_prep *d = &p->dense;
+    const dt_value *first = &g->value[n->in[0]], *second = &g->value[n->in[1]];
+    d->n = first->dim[0];
+    d->c = n->op == DT_OP_DENSE_DGRAD ? second->dim[1] : dt_value_n_elem(first) / d->n;
+    d->k = n->op == DT_OP_DENSE         ? second->dim[0]
+           : n->op == DT_OP_DENSE_DGRAD ? first->dim[1]
+                                        : second->dim[1];
+    snprintf(p->label, sizeof p->label, "%s %lldx%lld->%lld %s", p->row->name, (long long)d->n,
+             (long long)d->c, (long long)d->k, dt_dtype_name(p->t));
+    cublasComputeType_t compute =
+        p->t == DT_DTYPE_F32 && cu->tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
+    DT_CUBLAS_TRY(cublasLtMatmulDescCreate(&d->matmul, compute, CUDA_R_32F));
+    DT_TRY(dt_cuda_adopt(cu, d->matmul, release_matmul));
+    const product q = product_of(n->op, d->n, d->c, d->k);
+    DT_CUBLAS_TRY(
+        cublasLtMatmulDescSetAttribute(d->matmul, CUBLASLT_MATMUL_DESC_TRANSA, &q.op_a, sizeof q.op_a));
+    DT_CUBLAS_TRY(
+        cublasLtMatmulDescSetAttribute(d->matmul, CUBLASLT_MATMUL_DESC_TRANSB, &q.op_b, sizeof q.op_b));
+    if (n->op == DT_OP_DENSE && n->attr.bias) {
+        cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_BIAS;
+        d->bias16 = p->t != DT_DTYPE_F32; /* the epilogue wants the bias in the output's dtype */
+        DT_CUBLAS_TRY(cublasLtMatmulDescSetAttribute(d->matmul, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue,
+                                                     sizeof epilogue));
+    }
+    DT_TRY(layout(cu, p->t, q.a_rows, q.a_cols, &d->a));
+    DT_TRY(layout(cu, p->t, q.b_rows, q.b_cols, &d->b));
+    DT_TRY(layout(cu, p->t, q.d_rows, q.d_cols, &d->d));
+    DT_TRY(choose_algo(cu, p));
+    (void)dt_prep_take(p, (int64_t)d->plan_bytes);
+    if (d->bias16) (void)dt_prep_take(p, d->k * (int64_t)dt_dtype_size(p->t));
+    return DT_OK;
+}
+
+dt_status dt_lower_dense_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    const dt_prep *p = k->prep;
+    const dt_dense_prep *d = &p->dense;
+    const float one = 1.0f, zero = 0.0f;
+    /* A is the weight forward and in dgrad, x in wgrad. */
+    const void *a = p->node.op == DT_OP_DENSE_WGRAD ? k->b.in[0] : k->b.in[1];
+    const void *b = p->node.op == DT_OP_DENSE_WGRAD ? k->b.in[1] : k->b.in[0];
+    if (p->node.op == DT_OP_DENSE && p->node.attr.bias) {
+        const void *bias = k->b.in[2];
+        if (d->bias16) {
+            void *bias16 = dt_bound_workspace(k, dt_round_up((int64_t)d->plan_bytes, 256));
+            DT_TRY(dt_launch_status(dt_gpu_cast_vectors(p->t, bias, NULL, bias16, d->k, s), k));
+            bias = bias16;
+        }
+        DT_CUBLAS_TRY(
+            cublasLtMatmulDescSetAttribute(d->matmul, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias));
+    }
+    cublasStatus_t st = cublasLtMatmul(cu->blas, d->matmul, &one, a, d->a, b, d->b, &zero, k->b.out[0], d->d,
+                                       k->b.out[0], d->d, &d->algo, k->b.workspace, d->plan_bytes, s);
+    if (st == CUBLAS_STATUS_SUCCESS) return DT_OK;
+    dt_status failed = dt_cublas_fail(st, "cublasLtMatmul", __FILE__, __LINE__);
+    dt_error_context("%s", p->label);
+    return failed;
+}

@@ -1,0 +1,60 @@
+/* The engine cache: which engine runs a convolution on this card, remembered on disk. Knows no CUDA.
+ *
+ * The file is text, one line a choice, a checksum at the end; a damaged or foreign file is ignored. */
+#ifndef DT_GPU_ENGINE_CACHE_H
+#define DT_GPU_ENGINE_CACHE_H
+
+#include "core/op.h"
+
+typedef enum dt_conv_kind {
+    DT_CONV_F = 0,     /* y = conv(x, w) */
+    DT_CONV_F_STATS,   /* and per-channel sum and sum of squares of y */
+    DT_CONV_SBR_STATS, /* the same on relu(x * scale + shift); scale and shift in T */
+    DT_CONV_D,         /* dx */
+    DT_CONV_D_BN,      /* dx masked by relu of the BN of c, and the BN gradient's sums */
+    DT_CONV_W,         /* dw */
+    DT_CONV_SBR_W,     /* dw, on relu(x * scale + shift) */
+    DT_CONV_KIND_COUNT
+} dt_conv_kind;
+
+typedef struct dt_conv_spec {
+    int32_t kind;  /* dt_conv_kind */
+    int32_t dtype; /* dt_dtype */
+    dt_conv_dims d;
+} dt_conv_spec;
+
+enum { DT_KNOB_MAX = 24 };
+
+/* How an engine was configured: enough to build its plan again. */
+typedef struct dt_engine_choice {
+    int64_t engine;
+    int32_t n_knob;
+    int32_t knob[DT_KNOB_MAX];
+    int64_t value[DT_KNOB_MAX];
+} dt_engine_choice;
+
+typedef struct dt_engine_record {
+    dt_conv_spec spec;
+    int32_t rules; /* bit 0: tf32, bit 1: deterministic */
+    bool usable;
+    double seconds;
+    dt_engine_choice choice;
+} dt_engine_record;
+
+typedef struct dt_engine_cache {
+    char path[1024]; /* "": no place for a file */
+    char card[192];  /* first line's key: card, library versions */
+    int32_t n, cap;
+    dt_engine_record *record;
+} dt_engine_cache;
+
+void dt_engine_cache_open(dt_engine_cache *c, const char *dir, const char *card_name, size_t cudnn_version);
+const dt_engine_record *dt_engine_cache_find(const dt_engine_cache *c, const dt_conv_spec *spec,
+                                             int32_t rules);
+/* Replaces or adds; false without memory. */
+bool dt_engine_cache_put(dt_engine_cache *c, const dt_engine_record *r);
+/* Writes beside and renames; failure only costs time at the next start. */
+void dt_engine_cache_write(const dt_engine_cache *c);
+void dt_engine_cache_close(dt_engine_cache *c);
+
+#endif

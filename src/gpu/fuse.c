@@ -1,0 +1,128 @@
+/* Which fusions pay: the timed fused engine against the timed plain engine plus the passes over memory that
+ * the fusion saves. Passes are taken at the rate our kernels reach of the card's memory.
+ *
+ * A BN_APPLY goes away only if the convolution and the weight gradient that read its result both take it as a
+ * prologue; each of the two is credited with half of the pass, so a pass that wants both asks for the sum. */
+#include <stdlib.h>
+
+#include "lower.h"
+
+static const double REACHED = 0.85;        /* of the memory's peak rate */
+static const double SMALL_KERNEL_S = 2e-6; /* a launch over a few channels */
+
+/* The kinds by plain kind and what is fused. */
+dt_conv_kind dt_conv_kind_of(const dt_node *n) {
+    if (n->op == DT_OP_CONV_DGRAD) return n->attr.bn_epilogue ? DT_CONV_D_BN : DT_CONV_D;
+    if (n->op == DT_OP_CONV_WGRAD) return n->attr.prologue ? DT_CONV_SBR_W : DT_CONV_W;
+    if (n->attr.prologue) return DT_CONV_SBR_STATS; /* there is no engine without statistics */
+    return n->attr.stats ? DT_CONV_F_STATS : DT_CONV_F;
+}
+
+dt_conv_kind dt_conv_plain_kind(dt_conv_kind kind) {
+    static const dt_conv_kind PLAIN[DT_CONV_KIND_COUNT] = {
+        [DT_CONV_F] = DT_CONV_F,     [DT_CONV_F_STATS] = DT_CONV_F, [DT_CONV_SBR_STATS] = DT_CONV_F,
+        [DT_CONV_D] = DT_CONV_D,     [DT_CONV_D_BN] = DT_CONV_D,    [DT_CONV_W] = DT_CONV_W,
+        [DT_CONV_SBR_W] = DT_CONV_W,
+    };
+    return PLAIN[kind];
+}
+
+dt_conv_spec dt_conv_spec_of(const dt_graph *g, const dt_node *n, dt_conv_kind kind) {
+    return (dt_conv_spec){.kind = (int32_t)kind, .dtype = (int32_t)g->compute, .d = dt_op_conv_dims(g, n)};
+}
+
+bool dt_conv_fusable(const dt_graph *g, const dt_node *n) {
+    const dt_conv_dims d = dt_op_conv_dims(g, n);
+    return g->compute == DT_DTYPE_F16 && d.groups == 1 && d.c % 8 == 0 && d.k % 8 == 0 && !n->attr.bias;
+}
+
+/* The BN_APPLY that makes x could be a prologue. */
+static bool has_plain_apply(const dt_graph *g, dt_vid x) {
+    dt_nid p = g->value[x].producer;
+    return p >= 0 && g->node[p].op == DT_OP_BN_APPLY && g->node[p].attr.relu && !g->node[p].attr.residual;
+}
+
+/* Every convolution of the graph in every form a pass may ask about: timed together, built in threads. */
+static dt_status require_all(dt_cuda *cu, const dt_graph *g) {
+    enum { PER_NODE = 4 };
+    int32_t n = 0;
+    dt_conv_spec *spec = calloc((size_t)g->n_node * PER_NODE, sizeof *spec);
+    if (!spec) return dt_fail(DT_ERR_MEMORY, "no memory to list the graph's convolutions");
+    for (int32_t i = 0; i < g->n_node; i++) {
+        const dt_node *node = &g->node[i];
+        if (node->op != DT_OP_CONV && node->op != DT_OP_CONV_DGRAD && node->op != DT_OP_CONV_WGRAD) continue;
+        dt_conv_kind plain = dt_conv_plain_kind(dt_conv_kind_of(node));
+        spec[n++] = dt_conv_spec_of(g, node, plain);
+        if (!dt_conv_fusable(g, node)) continue;
+        bool apply = node->attr.prologue || has_plain_apply(g, node->in[0]);
+        if (plain == DT_CONV_F) {
+            spec[n++] = dt_conv_spec_of(g, node, DT_CONV_F_STATS);
+            if (apply) spec[n++] = dt_conv_spec_of(g, node, DT_CONV_SBR_STATS);
+        }
+        if (plain == DT_CONV_D) spec[n++] = dt_conv_spec_of(g, node, DT_CONV_D_BN);
+        if (plain == DT_CONV_W && apply) spec[n++] = dt_conv_spec_of(g, node, DT_CONV_SBR_W);
+    }
+    dt_status st = dt_engines_require(cu, n, spec, false);
+    free(spec);
+    return st;
+}
+
+/* Seconds of a convolution; negative where it cannot run or was not timed. */
+static double time_of(dt_cuda *cu, const dt_graph *g, const dt_node *n, dt_conv_kind kind) {
+    dt_conv_spec spec = dt_conv_spec_of(g, n, kind);
+    const dt_engine *e = dt_engines_find(cu, &spec);
+    if (!e || !e->known) {
+        if (require_all(cu, g) != DT_OK) return -1;
+        e = dt_engines_find(cu, &spec);
+        if (!e || !e->known) {
+            if (dt_engines_require(cu, 1, &spec, false) != DT_OK) return -1;
+            e = dt_engines_find(cu, &spec);
+        }
+    }
+    return e && e->usable && e->seconds > 0 ? e->seconds : -1;
+}
+
+static double memory_rate(const dt_cuda *cu) {
+    int khz = 0, bits = 0;
+    if (cudaDeviceGetAttribute(&khz, cudaDevAttrMemoryClockRate, cu->device) != cudaSuccess ||
+        cudaDeviceGetAttribute(&bits, cudaDevAttrGlobalMemoryBusWidth, cu->device) != cudaSuccess || khz <= 0)
+        return 1e12;
+    return 2.0 * khz * 1e3 * bits / 8 * REACHED;
+}
+
+/* Seconds to move a value `times` times. */
+static double pass_time(const dt_cuda *cu, const dt_graph *g, dt_vid v, double times) {
+    return times * (double)dt_value_bytes(&g->value[v]) / memory_rate(cu) + SMALL_KERNEL_S;
+}
+
+/* saved + plain - fused, or 0 where a time is missing. */
+static double gain(dt_cuda *cu, const dt_graph *g, const dt_node *n, dt_conv_kind plain, dt_conv_kind fused,
+                   double saved) {
+    if (!dt_conv_fusable(g, n)) return 0;
+    double tp = time_of(cu, g, n, plain), tf = time_of(cu, g, n, fused);
+    return tp > 0 && tf > 0 ? saved + tp - tf : 0;
+}
+
+double dt_cuda_fuse_gain(dt_backend *be, const dt_graph *g, dt_fusion fusion, dt_nid node) {
+    dt_cuda *cu = dt_cuda_of(be);
+    const dt_node *n = &g->node[node];
+    switch (fusion) {
+    case DT_FUSE_CONV_STATS:
+        if (n->attr.prologue) return dt_conv_fusable(g, n) ? pass_time(cu, g, n->out[0], 1) : 0;
+        return gain(cu, g, n, DT_CONV_F, DT_CONV_F_STATS, pass_time(cu, g, n->out[0], 1) + SMALL_KERNEL_S);
+    case DT_FUSE_CONV_PROLOGUE: /* without a backward pass the convolution alone saves it */
+        return gain(cu, g, n, n->attr.stats ? DT_CONV_F_STATS : DT_CONV_F, DT_CONV_SBR_STATS,
+                    pass_time(cu, g, n->in[0], g->training ? 1 : 2) - SMALL_KERNEL_S);
+    case DT_FUSE_WGRAD_PROLOGUE:
+        return gain(cu, g, n, DT_CONV_W, DT_CONV_SBR_W, pass_time(cu, g, n->in[0], 1) - SMALL_KERNEL_S);
+    case DT_FUSE_DGRAD_BN:
+        return gain(cu, g, n, DT_CONV_D, DT_CONV_D_BN, pass_time(cu, g, n->out[0], 2) - SMALL_KERNEL_S);
+    case DT_FUSE_DUAL_APPLY:
+        return pass_time(cu, g, n->out[0], 2);
+    case DT_FUSE_SECOND_GRAD:
+        return pass_time(cu, g, n->in[0], 1);
+    case DT_FUSE_COUNT:
+        break;
+    }
+    return 0;
+}

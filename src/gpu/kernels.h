@@ -1,0 +1,153 @@
+/* Launchers of the own CUDA kernels: memory-bound work, fp32 accumulation, no atomics (deterministic).
+ *
+ * A launcher picks 16-byte vectors where the channel count and the pointers allow it, one element otherwise.
+ * Letters as in core/op.h; rows = elements / C. All return the launch's error. */
+#ifndef DT_GPU_KERNELS_H
+#define DT_GPU_KERNELS_H
+
+#include <cuda_runtime_api.h>
+
+#include "core/backend.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct dt_gpu {
+    int32_t sm_count;
+} dt_gpu;
+
+/* pointwise.cu: whether this build's machine code runs on the current card. */
+bool dt_gpu_has_code(void);
+
+/* input.cu */
+typedef struct dt_gpu_input_args {
+    const uint8_t *image; /* [N,Hs,Ws,Cs] */
+    const int32_t *aug;   /* [N,8]; NULL: no crop, resize or flip */
+    void *x;              /* T [N,H,W,Cpad] */
+    int32_t n, hs, ws, cs, h, w, cpad;
+    float mean[4], stddev[4];
+} dt_gpu_input_args;
+cudaError_t dt_gpu_input(const dt_gpu *gpu, dt_dtype t, const dt_gpu_input_args *a, cudaStream_t s);
+
+/* bn.cu */
+typedef struct dt_gpu_bn_apply_args {
+    const void *x, *res; /* res NULL: none */
+    const float *scale, *shift;
+    const float *rscale, *rshift; /* NULL: res is added as it is */
+    void *y;
+    int64_t rows, c;
+    bool relu;
+} dt_gpu_bn_apply_args;
+cudaError_t dt_gpu_bn_apply(const dt_gpu *gpu, dt_dtype t, const dt_gpu_bn_apply_args *a, cudaStream_t s);
+
+typedef struct dt_gpu_bn_dx_args {
+    const void *dy, *c_in;      /* c_in: the BN input */
+    const float *coef;          /* [3,C] */
+    const float *scale, *shift; /* NULL: dy is masked already */
+    void *dc;
+    int64_t rows, c;
+} dt_gpu_bn_dx_args;
+cudaError_t dt_gpu_bn_dx(const dt_gpu *gpu, dt_dtype t, const dt_gpu_bn_dx_args *a, cudaStream_t s);
+
+typedef struct dt_gpu_bn_finalize_args {
+    const float *stats, *gamma, *beta;
+    float *rmean, *rvar;
+    float *mean, *invstd, *scale, *shift;
+    int64_t c;
+    double rows;
+    float eps, momentum;
+    bool stats_are_sums;
+} dt_gpu_bn_finalize_args;
+cudaError_t dt_gpu_bn_finalize(const dt_gpu_bn_finalize_args *a, cudaStream_t s);
+cudaError_t dt_gpu_bn_fold(const float *gamma, const float *beta, const float *rmean, const float *rvar,
+                           float *scale, float *shift, int64_t c, float eps, cudaStream_t s);
+
+/* bn_reduce.cu: column reductions in two stages; the second adds the partial sums in a fixed order. */
+int64_t dt_gpu_reduce_bytes(const dt_gpu *gpu, dt_dtype t, int64_t rows, int64_t c); /* workspace */
+/* stats [2,C]: (mean, biased variance), or (sum, sum of squares) when sums. */
+cudaError_t dt_gpu_bn_stats(const dt_gpu *gpu, dt_dtype t, const void *x, float *stats, bool sums,
+                            int64_t rows, int64_t c, float *workspace, cudaStream_t s);
+/* db T [C] = column sums of dy. */
+cudaError_t dt_gpu_bias_grad(const dt_gpu *gpu, dt_dtype t, const void *dy, void *db, int64_t rows, int64_t c,
+                             float *workspace, cudaStream_t s);
+typedef struct dt_gpu_bn_reduce_args {
+    const void *dy, *dy2, *c_in, *y; /* dy2, y NULL: absent */
+    const float *mean, *invstd, *gamma;
+    const float *scale, *shift; /* not NULL: mask c*scale+shift > 0 */
+    void *dgamma, *dbeta;       /* T [C] */
+    float *coef;                /* [3,C] */
+    void *dz;                   /* NULL: not written; may be dy */
+    float *workspace;
+    int64_t rows, c;
+} dt_gpu_bn_reduce_args;
+cudaError_t dt_gpu_bn_reduce(const dt_gpu *gpu, dt_dtype t, const dt_gpu_bn_reduce_args *a, cudaStream_t s);
+/* Around cuDNN's fused dgrad: beta = shift + mean*scale before; dgamma, dbeta in T and coef after. */
+cudaError_t dt_gpu_bn_beta(const float *mean, const float *scale, const float *shift, float *beta, int64_t c,
+                           cudaStream_t s);
+cudaError_t dt_gpu_bn_coef(dt_dtype t, const float *dgamma32, const float *dbeta32, const float *mean,
+                           const float *invstd, const float *gamma, void *dgamma, void *dbeta, float *coef,
+                           int64_t rows, int64_t c, cudaStream_t s);
+
+/* pointwise.cu */
+cudaError_t dt_gpu_relu(const dt_gpu *gpu, dt_dtype t, const void *x, void *y, int64_t n, cudaStream_t s);
+cudaError_t dt_gpu_relu_bwd(const dt_gpu *gpu, dt_dtype t, const void *dy, const void *y, void *dx, int64_t n,
+                            cudaStream_t s);
+cudaError_t dt_gpu_add(const dt_gpu *gpu, dt_dtype t, const void *a, const void *b, void *y, int64_t n,
+                       cudaStream_t s);
+/* y = x * keep / (1-p), the draw of core/op.h; also its backward. */
+cudaError_t dt_gpu_dropout(const dt_gpu *gpu, dt_dtype t, const void *x, void *y, int64_t n, float p,
+                           uint64_t salt, const dt_step_params *params, cudaStream_t s);
+/* y T [rows,C] += b f32 [C] */
+cudaError_t dt_gpu_bias_add(const dt_gpu *gpu, dt_dtype t, void *y, const float *b, int64_t rows, int64_t c,
+                            cudaStream_t s);
+/* Two f32 vectors of n elements to T, into out and out + n. `b` may be NULL. */
+cudaError_t dt_gpu_cast_vectors(dt_dtype t, const float *a, const float *b, void *out, int64_t n,
+                                cudaStream_t s);
+/* Uniform in [-1, 1): data to time engines on. */
+cudaError_t dt_gpu_fill_random(const dt_gpu *gpu, dt_dtype t, void *x, int64_t n, uint64_t seed,
+                               cudaStream_t s);
+
+/* pool.cu */
+typedef struct dt_gpu_pool_args {
+    const void *in;     /* x forward, dy backward */
+    const uint8_t *idx; /* MAXPOOL_BWD */
+    void *out;
+    uint8_t *idx_out;               /* MAXPOOL */
+    int32_t n, h, w, c, p, q;       /* H W the image, P Q the pooled image */
+    int32_t kr, ks, sr, ss, pr, ps; /* kernel, stride, pad: rows, columns */
+} dt_gpu_pool_args;
+cudaError_t dt_gpu_maxpool(const dt_gpu *gpu, dt_dtype t, const dt_gpu_pool_args *a, cudaStream_t s);
+cudaError_t dt_gpu_maxpool_bwd(const dt_gpu *gpu, dt_dtype t, const dt_gpu_pool_args *a, cudaStream_t s);
+cudaError_t dt_gpu_avgpool(const dt_gpu *gpu, dt_dtype t, const dt_gpu_pool_args *a, cudaStream_t s);
+cudaError_t dt_gpu_avgpool_bwd(const dt_gpu *gpu, dt_dtype t, const dt_gpu_pool_args *a, cudaStream_t s);
+/* x [N,HW,C] -> y [N,C], and back. */
+cudaError_t dt_gpu_global_avgpool(const dt_gpu *gpu, dt_dtype t, const void *x, void *y, int64_t n,
+                                  int64_t hw, int64_t c, cudaStream_t s);
+cudaError_t dt_gpu_global_avgpool_bwd(const dt_gpu *gpu, dt_dtype t, const void *dy, void *dx, int64_t n,
+                                      int64_t hw, int64_t c, cudaStream_t s);
+
+/* xent.cu */
+cudaError_t dt_gpu_xent(dt_dtype t, const void *logits, const int32_t *label, float *metrics, float *loss,
+                        float *prob, int64_t n, int64_t k, float smoothing, float *workspace, cudaStream_t s);
+cudaError_t dt_gpu_xent_bwd(const dt_gpu *gpu, dt_dtype t, const float *prob, const int32_t *label,
+                            void *dlogits, int64_t n, int64_t k, float smoothing,
+                            const dt_step_params *params, cudaStream_t s);
+
+/* axis.cu. A chunk is a stretch of one segment: one block's work. */
+typedef struct dt_gpu_axis_chunk {
+    int64_t first;
+    int32_t n_elem;
+    float decay;
+} dt_gpu_axis_chunk;
+enum { DT_GPU_AXIS_CHUNK = 2048, DT_GPU_SUMSQ_BLOCKS = 1024 };
+cudaError_t dt_gpu_axis_accum(const dt_gpu *gpu, const dt_axis_args *a, cudaStream_t s);
+cudaError_t dt_gpu_axis_cast(const dt_gpu *gpu, const dt_axis_args *a, cudaStream_t s);
+cudaError_t dt_gpu_axis_sumsq(const dt_gpu *gpu, const dt_axis_args *a, float *partial, cudaStream_t s);
+cudaError_t dt_gpu_axis_update(const dt_axis_args *a, const dt_gpu_axis_chunk *chunk, int32_t n_chunk,
+                               cudaStream_t s);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

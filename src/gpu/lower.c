@@ -1,0 +1,270 @@
+/* The lowering table and the ops that are one launch of an own kernel. */
+#include "lower.h"
+
+#include <stdio.h>
+#include <string.h>
+
+dt_status dt_launch_status(cudaError_t err, const dt_bound *k) {
+    return err == cudaSuccess ? DT_OK : dt_cuda_fail(err, k->prep->label, __FILE__, __LINE__);
+}
+
+static void *in(const dt_bound *k, int32_t i) {
+    return k->b.in[i];
+}
+
+static dt_status run_input(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    const dt_prep *p = k->prep;
+    const int64_t *src = p->in_dim[0], *dst = p->out_dim;
+    dt_gpu_input_args a = {.image = in(k, 0),
+                           .aug = p->node.attr.source_crop ? in(k, 1) : NULL,
+                           .x = k->b.out[0],
+                           .n = (int32_t)src[0],
+                           .hs = (int32_t)src[1],
+                           .ws = (int32_t)src[2],
+                           .cs = (int32_t)src[3],
+                           .h = (int32_t)dst[1],
+                           .w = (int32_t)dst[2],
+                           .cpad = (int32_t)dst[3]};
+    memcpy(a.mean, p->node.attr.mean, sizeof a.mean);
+    memcpy(a.stddev, p->node.attr.stddev, sizeof a.stddev);
+    return dt_launch_status(dt_gpu_input(&cu->gpu, p->t, &a, s), k);
+}
+
+static dt_status run_relu(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    return dt_launch_status(dt_gpu_relu(&cu->gpu, k->prep->t, in(k, 0), k->b.out[0], k->prep->n_elem, s), k);
+}
+
+static dt_status run_relu_bwd(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    return dt_launch_status(
+        dt_gpu_relu_bwd(&cu->gpu, k->prep->t, in(k, 0), in(k, 1), k->b.out[0], k->prep->n_elem, s), k);
+}
+
+static dt_status run_add(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    return dt_launch_status(
+        dt_gpu_add(&cu->gpu, k->prep->t, in(k, 0), in(k, 1), k->b.out[0], k->prep->n_elem, s), k);
+}
+
+/* RESHAPE is an alias; where a program gives it memory of its own, the bytes are copied. */
+static dt_status run_reshape(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    (void)cu;
+    if (in(k, 0) == k->b.out[0]) return DT_OK;
+    size_t bytes = (size_t)k->prep->n_elem * dt_dtype_size(k->prep->t);
+    return dt_launch_status(cudaMemcpyAsync(k->b.out[0], in(k, 0), bytes, cudaMemcpyDeviceToDevice, s), k);
+}
+
+static dt_status run_dropout(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    const dt_attr *a = &k->prep->node.attr;
+    return dt_launch_status(dt_gpu_dropout(&cu->gpu, k->prep->t, in(k, 0), k->b.out[0], k->prep->n_elem,
+                                           a->drop_p, a->salt, k->b.params, s),
+                            k);
+}
+
+/* Pools: in_dim[0] is the image forward and the pooled image backward. */
+static dt_gpu_pool_args pool_args(const dt_bound *k, const int64_t *image, const int64_t *pooled) {
+    const dt_attr *a = &k->prep->node.attr;
+    return (dt_gpu_pool_args){.in = in(k, 0),
+                              .out = k->b.out[0],
+                              .n = (int32_t)image[0],
+                              .h = (int32_t)image[1],
+                              .w = (int32_t)image[2],
+                              .c = (int32_t)image[3],
+                              .p = (int32_t)pooled[1],
+                              .q = (int32_t)pooled[2],
+                              .kr = a->kernel[0],
+                              .ks = a->kernel[1],
+                              .sr = a->stride[0],
+                              .ss = a->stride[1],
+                              .pr = a->pad[0],
+                              .ps = a->pad[1]};
+}
+
+static dt_status run_maxpool(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    dt_gpu_pool_args a = pool_args(k, k->prep->in_dim[0], k->prep->out_dim);
+    a.idx_out = k->b.out[1];
+    return dt_launch_status(dt_gpu_maxpool(&cu->gpu, k->prep->t, &a, s), k);
+}
+
+static dt_status run_maxpool_bwd(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    dt_gpu_pool_args a = pool_args(k, k->prep->out_dim, k->prep->in_dim[0]);
+    a.idx = in(k, 1);
+    return dt_launch_status(dt_gpu_maxpool_bwd(&cu->gpu, k->prep->t, &a, s), k);
+}
+
+static dt_status run_avgpool(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    const dt_gpu_pool_args a = pool_args(k, k->prep->in_dim[0], k->prep->out_dim);
+    return dt_launch_status(dt_gpu_avgpool(&cu->gpu, k->prep->t, &a, s), k);
+}
+
+static dt_status run_avgpool_bwd(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    const dt_gpu_pool_args a = pool_args(k, k->prep->out_dim, k->prep->in_dim[0]);
+    return dt_launch_status(dt_gpu_avgpool_bwd(&cu->gpu, k->prep->t, &a, s), k);
+}
+
+static dt_status run_global(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    const int64_t *x = k->prep->in_dim[0];
+    return dt_launch_status(
+        dt_gpu_global_avgpool(&cu->gpu, k->prep->t, in(k, 0), k->b.out[0], x[0], x[1] * x[2], x[3], s), k);
+}
+
+static dt_status run_global_bwd(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    const int64_t *x = k->prep->out_dim;
+    return dt_launch_status(
+        dt_gpu_global_avgpool_bwd(&cu->gpu, k->prep->t, in(k, 0), k->b.out[0], x[0], x[1] * x[2], x[3], s),
+        k);
+}
+
+enum { XENT_ROW_FLOATS = 4 };
+
+static dt_status prepare_xent(dt_cuda *cu, const dt_graph *g, const dt_node *n, dt_prep *p) {
+    (void)cu, (void)g, (void)n;
+    (void)dt_prep_take(p, p->rows * XENT_ROW_FLOATS * (int64_t)sizeof(float));
+    return DT_OK;
+}
+
+static dt_status run_xent(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    (void)cu;
+    const dt_prep *p = k->prep;
+    return dt_launch_status(dt_gpu_xent(p->t, in(k, 0), in(k, 1), in(k, 2), k->b.out[0], k->b.out[1], p->rows,
+                                        p->c, p->node.attr.smoothing, k->b.workspace, s),
+                            k);
+}
+
+static dt_status run_xent_bwd(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    const dt_prep *p = k->prep;
+    return dt_launch_status(dt_gpu_xent_bwd(&cu->gpu, p->t, in(k, 0), in(k, 1), k->b.out[0], p->rows, p->c,
+                                            p->node.attr.smoothing, k->b.params, s),
+                            k);
+}
+
+/* Column reductions over the main operand. */
+static dt_status prepare_reduce(dt_cuda *cu, const dt_graph *g, const dt_node *n, dt_prep *p) {
+    (void)g, (void)n;
+    (void)dt_prep_take(p, dt_gpu_reduce_bytes(&cu->gpu, p->t, p->rows, p->c));
+    return DT_OK;
+}
+
+static dt_status run_bn_stats(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    const dt_prep *p = k->prep;
+    return dt_launch_status(
+        dt_gpu_bn_stats(&cu->gpu, p->t, in(k, 0), k->b.out[0], false, p->rows, p->c, k->b.workspace, s), k);
+}
+
+static dt_status run_bias_grad(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    const dt_prep *p = k->prep;
+    return dt_launch_status(
+        dt_gpu_bias_grad(&cu->gpu, p->t, in(k, 0), k->b.out[0], p->rows, p->c, k->b.workspace, s), k);
+}
+
+static dt_status run_bn_finalize(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    (void)cu;
+    const dt_attr *t = &k->prep->node.attr;
+    const dt_gpu_bn_finalize_args a = {.stats = in(k, 0),
+                                       .gamma = in(k, 1),
+                                       .beta = in(k, 2),
+                                       .rmean = in(k, 3),
+                                       .rvar = in(k, 4),
+                                       .mean = k->b.out[0],
+                                       .invstd = k->b.out[1],
+                                       .scale = k->b.out[2],
+                                       .shift = k->b.out[3],
+                                       .c = k->prep->out_dim[0],
+                                       .rows = t->kernel[0],
+                                       .eps = t->eps,
+                                       .momentum = t->momentum,
+                                       .stats_are_sums = t->stats_are_sums};
+    return dt_launch_status(dt_gpu_bn_finalize(&a, s), k);
+}
+
+static dt_status run_bn_fold(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    (void)cu;
+    return dt_launch_status(dt_gpu_bn_fold(in(k, 0), in(k, 1), in(k, 2), in(k, 3), k->b.out[0], k->b.out[1],
+                                           k->prep->out_dim[0], k->prep->node.attr.eps, s),
+                            k);
+}
+
+static dt_status run_bn_apply(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    const dt_attr *t = &k->prep->node.attr;
+    const dt_gpu_bn_apply_args a = {.x = in(k, 0),
+                                    .scale = in(k, 1),
+                                    .shift = in(k, 2),
+                                    .res = t->residual ? in(k, 3) : NULL,
+                                    .rscale = t->residual_scaled ? in(k, 4) : NULL,
+                                    .rshift = t->residual_scaled ? in(k, 5) : NULL,
+                                    .y = k->b.out[0],
+                                    .rows = k->prep->rows,
+                                    .c = k->prep->c,
+                                    .relu = t->relu};
+    return dt_launch_status(dt_gpu_bn_apply(&cu->gpu, k->prep->t, &a, s), k);
+}
+
+static dt_status run_bn_reduce(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    const dt_attr *t = &k->prep->node.attr;
+    const int32_t c = t->second_grad ? 2 : 1; /* index of the BN input */
+    const dt_gpu_bn_reduce_args a = {.dy = in(k, 0),
+                                     .dy2 = t->second_grad ? in(k, 1) : NULL,
+                                     .c_in = in(k, c),
+                                     .mean = in(k, c + 1),
+                                     .invstd = in(k, c + 2),
+                                     .gamma = in(k, c + 3),
+                                     .y = t->mask == DT_MASK_FROM_Y ? in(k, c + 4) : NULL,
+                                     .scale = t->mask == DT_MASK_FROM_C ? in(k, c + 4) : NULL,
+                                     .shift = t->mask == DT_MASK_FROM_C ? in(k, c + 5) : NULL,
+                                     .dgamma = k->b.out[0],
+                                     .dbeta = k->b.out[1],
+                                     .coef = k->b.out[2],
+                                     .dz = t->writes_dz ? k->b.out[3] : NULL,
+                                     .workspace = k->b.workspace,
+                                     .rows = k->prep->rows,
+                                     .c = k->prep->c};
+    return dt_launch_status(dt_gpu_bn_reduce(&cu->gpu, k->prep->t, &a, s), k);
+}
+
+static dt_status run_bn_dx(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    const bool mask = k->prep->node.attr.mask == DT_MASK_FROM_C;
+    const dt_gpu_bn_dx_args a = {.dy = in(k, 0),
+                                 .c_in = in(k, 1),
+                                 .coef = in(k, 2),
+                                 .scale = mask ? in(k, 3) : NULL,
+                                 .shift = mask ? in(k, 4) : NULL,
+                                 .dc = k->b.out[0],
+                                 .rows = k->prep->rows,
+                                 .c = k->prep->c};
+    return dt_launch_status(dt_gpu_bn_dx(&cu->gpu, k->prep->t, &a, s), k);
+}
+
+/* BATCHNORM has no row: it is split before lowering. */
+static const dt_lower_row TABLE[] = {
+    [DT_OP_INPUT] = {"input", NULL, NULL, run_input},
+    [DT_OP_CONV] = {"conv", dt_lower_conv_prepare, dt_lower_conv_bind, dt_lower_conv_run},
+    [DT_OP_DENSE] = {"dense", dt_lower_dense_prepare, NULL, dt_lower_dense_run},
+    [DT_OP_RELU] = {"relu", NULL, NULL, run_relu},
+    [DT_OP_ADD] = {"add", NULL, NULL, run_add},
+    [DT_OP_MAXPOOL] = {"maxpool", NULL, NULL, run_maxpool},
+    [DT_OP_AVGPOOL] = {"avgpool", NULL, NULL, run_avgpool},
+    [DT_OP_GLOBAL_AVGPOOL] = {"global_avgpool", NULL, NULL, run_global},
+    [DT_OP_RESHAPE] = {"reshape", NULL, NULL, run_reshape},
+    [DT_OP_DROPOUT] = {"dropout", NULL, NULL, run_dropout},
+    [DT_OP_XENT] = {"xent", prepare_xent, NULL, run_xent},
+    [DT_OP_BN_STATS] = {"bn_stats", prepare_reduce, NULL, run_bn_stats},
+    [DT_OP_BN_FINALIZE] = {"bn_finalize", NULL, NULL, run_bn_finalize},
+    [DT_OP_BN_FOLD] = {"bn_fold", NULL, NULL, run_bn_fold},
+    [DT_OP_BN_APPLY] = {"bn_apply", NULL, NULL, run_bn_apply},
+    [DT_OP_CONV_DGRAD] = {"conv_dgrad", dt_lower_conv_prepare, dt_lower_conv_bind, dt_lower_dgrad_run},
+    [DT_OP_CONV_WGRAD] = {"conv_wgrad", dt_lower_conv_prepare, dt_lower_conv_bind, dt_lower_wgrad_run},
+    [DT_OP_DENSE_DGRAD] = {"dense_dgrad", dt_lower_dense_prepare, NULL, dt_lower_dense_run},
+    [DT_OP_DENSE_WGRAD] = {"dense_wgrad", dt_lower_dense_prepare, NULL, dt_lower_dense_run},
+    [DT_OP_BIAS_GRAD] = {"bias_grad", prepare_reduce, NULL, run_bias_grad},
+    [DT_OP_BN_REDUCE] = {"bn_reduce", prepare_reduce, NULL, run_bn_reduce},
+    [DT_OP_BN_DX] = {"bn_dx", NULL, NULL, run_bn_dx},
+    [DT_OP_RELU_BWD] = {"relu_bwd", NULL, NULL, run_relu_bwd},
+    [DT_OP_MAXPOOL_BWD] = {"maxpool_bwd", NULL, NULL, run_maxpool_bwd},
+    [DT_OP_AVGPOOL_BWD] = {"avgpool_bwd", NULL, NULL, run_avgpool_bwd},
+    [DT_OP_GLOBAL_AVGPOOL_BWD] = {"global_avgpool_bwd", NULL, NULL, run_global_bwd},
+    [DT_OP_DROPOUT_BWD] = {"dropout_bwd", NULL, NULL, run_dropout},
+    [DT_OP_XENT_BWD] = {"xent_bwd", NULL, NULL, run_xent_bwd},
+};
+_Static_assert(sizeof TABLE / sizeof *TABLE == DT_OP_COUNT, "a row for each op");
+
+const dt_lower_row *dt_lower_get(dt_op op) {
+    return op >= 0 && op < DT_OP_COUNT && TABLE[op].run ? &TABLE[op] : NULL;
+}

@@ -1,0 +1,100 @@
+/* Lowering: from a node to something that runs. One row per op says how it is prepared and how it is
+ * launched; prepare sees the graph, run sees only what prepare and bind left. */
+#ifndef DT_GPU_LOWER_H
+#define DT_GPU_LOWER_H
+
+#include "engine.h"
+#include "gpu.h"
+
+typedef struct dt_bound dt_bound;
+
+typedef struct dt_lower_row {
+    const char *name;
+    dt_status (*prepare)(dt_cuda *cu, const dt_graph *g, const dt_node *n,
+                         dt_prep *prep);         /* NULL: nothing to do */
+    dt_status (*bind)(dt_cuda *cu, dt_bound *k); /* NULL: nothing to do */
+    dt_status (*run)(dt_cuda *cu, const dt_bound *k, cudaStream_t s);
+} dt_lower_row;
+
+/* Offsets into the workspace of a convolution's parts; -1: not used. */
+typedef struct dt_conv_prep {
+    const dt_engine *engine;
+    int64_t plan_at, t_at, f32_at, reduce_at;   /* plan's own, vectors or x in T, f32 vectors, reduction */
+    int32_t i_bias, i_scale;                    /* inputs; -1: none */
+    bool own_prologue, own_stats, own_epilogue; /* done by our kernels around a plain convolution */
+} dt_conv_prep;
+
+typedef struct dt_dense_prep {
+    int64_t n, c, k;
+    cublasLtMatmulDesc_t matmul;
+    cublasLtMatrixLayout_t a, b, d;
+    cublasLtMatmulAlgo_t algo;
+    size_t plan_bytes;
+    bool bias16; /* the bias goes through the workspace in T */
+} dt_dense_prep;
+
+/* What prepare decided. rows x c is the matrix view of `main`: the op's largest operand. */
+struct dt_prep {
+    const dt_lower_row *row;
+    dt_node node; /* a copy: passes may move the graph's */
+    dt_dtype t;   /* the graph's compute dtype */
+    int64_t n_elem, rows, c;
+    int64_t in_dim[2][DT_MAX_DIM],
+        out_dim[DT_MAX_DIM]; /* of inputs 0 and 1 and output 0; missing ones are 1 */
+    int64_t workspace_bytes;
+    char label[128];
+    union {
+        dt_conv_prep conv;
+        dt_dense_prep dense;
+    };
+};
+
+struct dt_bound {
+    dt_cuda *cu;
+    const dt_prep *prep;
+    dt_binding b;
+    dt_dnn_builder pack_desc; /* CONV family */
+    cudnnBackendDescriptor_t pack;
+};
+
+const dt_lower_row *dt_lower_get(dt_op op); /* NULL: the op has no kernel here */
+
+/* Reserves `bytes` of the node's workspace; returns the offset. */
+static inline int64_t dt_prep_take(dt_prep *p, int64_t bytes) {
+    int64_t at = p->workspace_bytes;
+    p->workspace_bytes = dt_round_up(at + bytes, 256);
+    return at;
+}
+static inline void *dt_bound_workspace(const dt_bound *k, int64_t at) {
+    return (char *)k->b.workspace + at;
+}
+
+/* Error of a launch, with the node's label. */
+dt_status dt_launch_status(cudaError_t err, const dt_bound *k);
+
+/* conv.c */
+dt_status dt_lower_conv_prepare(dt_cuda *cu, const dt_graph *g, const dt_node *n, dt_prep *prep);
+dt_status dt_lower_conv_bind(dt_cuda *cu, dt_bound *k);
+dt_status dt_lower_conv_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s);
+dt_status dt_lower_dgrad_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s);
+dt_status dt_lower_wgrad_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s);
+
+/* dense.c */
+dt_status dt_lower_dense_prepare(dt_cuda *cu, const dt_graph *g, const dt_node *n, dt_prep *prep);
+dt_status dt_lower_dense_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s);
+
+/* fuse.c: the backend's answer to fusion passes. */
+double dt_cuda_fuse_gain(dt_backend *be, const dt_graph *g, dt_fusion fusion, dt_nid node);
+/* A convolution as the engine table knows it. */
+dt_conv_spec dt_conv_spec_of(const dt_graph *g, const dt_node *n, dt_conv_kind kind);
+/* The kind that runs the node as it stands. */
+dt_conv_kind dt_conv_kind_of(const dt_node *n);
+/* cuDNN's fused training patterns: 16-bit floats, whole groups, channels by eight. */
+bool dt_conv_fusable(const dt_graph *g, const dt_node *n);
+/* The plain convolution of a fused one. */
+dt_conv_kind dt_conv_plain_kind(dt_conv_kind kind);
+
+/* axis_run.c */
+dt_status dt_cuda_bind_axis(dt_backend *be, dt_axis_kind kind, const dt_axis_args *args, dt_kernel *out);
+
+#endif

@@ -1,0 +1,14 @@
+/* The GPU room of a build without a CUDA toolkit: says so when asked. */
+#include "core/backend.h"
+
+dt_status dt_backend_cuda_create(const dt_backend_options *options, dt_backend **out) {
+    (void)options;
+    *out = NULL;
+    return dt_fail(DT_ERR_UNSUPPORTED,
+                   "this dtrain was built without CUDA: rebuild it where a CUDA toolkit with cuDNN is "
+                   "installed (-DDT_CUDA=ON), or set run.device = \"cpu\"");
+}
+
+int32_t dt_cuda_device_count(void) {
+    return 0;
+}

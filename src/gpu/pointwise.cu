@@ -1,0 +1,153 @@
+/* Element-wise kernels: relu, add, dropout, bias, casts, and random data for timing. One pass over memory. */
+#include "core/rng.h"
+#include "vec.cuh"
+
+namespace {
+using namespace dt;
+
+enum { UNROLL = 4 };
+
+struct Relu {
+    __device__ float operator()(float a, float) const {
+        return a < 0.0f ? 0.0f : a; /* keeps NaN */
+    }
+};
+struct ReluBwd {
+    __device__ float operator()(float dy, float y) const {
+        return y > 0.0f ? dy : 0.0f;
+    }
+};
+struct Add {
+    __device__ float operator()(float a, float b) const {
+        return a + b;
+    }
+};
+
+/* y = op(a, b) over n elements: whole packs, then the rest. b NULL: unary. */
+template <typename T, int V, typename Op>
+__global__ void __launch_bounds__(THREADS) map_kernel(Op op, const T *a, const T *b, T *y, int64_t n) {
+    const int64_t stride = (int64_t)gridDim.x * THREADS, n_vec = n / V;
+    int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x;
+    const int64_t tail = n_vec * V + i;
+    for (; i < n_vec; i += UNROLL * stride) {
+        Pack<T, V> pa[UNROLL], pb[UNROLL];
+#pragma unroll
+        for (int u = 0; u < UNROLL; u++) {
+            int64_t k = i + u * stride;
+            if (k < n_vec) {
+                pa[u] = load<T, V>(a + k * V);
+                pb[u] = b ? load<T, V>(b + k * V) : pa[u];
+            }
+        }
+#pragma unroll
+        for (int u = 0; u < UNROLL; u++) {
+            int64_t k = i + u * stride;
+            if (k >= n_vec) break;
+#pragma unroll
+            for (int j = 0; j < V; j++) pa[u].v[j] = from_float<T>(op(to_float(pa[u].v[j]), to_float(pb[u].v[j])));
+            store<T, V>(y + k * V, pa[u]);
+        }
+    }
+    if (tail < n) y[tail] = from_float<T>(op(to_float(a[tail]), b ? to_float(b[tail]) : 0.0f));
+}
+
+template <typename Op>
+cudaError_t map(const dt_gpu *gpu, dt_dtype t, Op op, const void *a, const void *b, void *y, int64_t n,
+                cudaStream_t s) {
+    bool al = aligned16(a) && aligned16(b) && aligned16(y);
+    DT_WITH_TYPE(t, {
+        if (al)
+            map_kernel<T, WIDE<T>><<<grid_for(gpu, ceil_div(n, WIDE<T>), UNROLL), THREADS, 0, s>>>(
+                op, (const T *)a, (const T *)b, (T *)y, n);
+        else
+            map_kernel<T, 1>
+                <<<grid_for(gpu, n, UNROLL), THREADS, 0, s>>>(op, (const T *)a, (const T *)b, (T *)y, n);
+    });
+    return cudaPeekAtLastError();
+}
+
+/* Four elements, one Philox draw, per turn: element e takes word e % 4 of the draw e / 4. */
+template <typename T>
+__global__ void __launch_bounds__(THREADS) dropout_kernel(const T *x, T *y, int64_t n, float p, uint64_t salt,
+                                                          const dt_step_params *params) {
+    const uint64_t key = dt_rng_key(params->seed, DT_RNG_DROPOUT, salt);
+    const uint64_t counter_hi = params->step << 24 | params->micro;
+    const float scale = 1.0f / (1.0f - p);
+    const int64_t stride = (int64_t)gridDim.x * THREADS;
+    for (int64_t q = (int64_t)blockIdx.x * THREADS + threadIdx.x; q * 4 < n; q += stride) {
+        dt_u32x4 r = dt_philox(key, counter_hi, (uint64_t)q);
+#pragma unroll
+        for (int j = 0; j < 4; j++) {
+            int64_t e = q * 4 + j;
+            if (e < n) y[e] = from_float<T>(dt_u01(r.v[j]) >= p ? to_float(x[e]) * scale : 0.0f);
+        }
+    }
+}
+
+template <typename T>
+__global__ void __launch_bounds__(THREADS) bias_kernel(T *y, const float *b, int64_t n, int64_t c) {
+    const int64_t stride = (int64_t)gridDim.x * THREADS;
+    for (int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x; i < n; i += stride)
+        y[i] = from_float<T>(to_float(y[i]) + b[i % c]);
+}
+
+template <typename T> __global__ void cast_kernel(const float *a, const float *b, T *out, int64_t n) {
+    int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x;
+    if (i >= n) return;
+    out[i] = from_float<T>(a[i]);
+    if (b) out[n + i] = from_float<T>(b[i]);
+}
+
+template <typename T>
+__global__ void __launch_bounds__(THREADS) random_kernel(T *x, int64_t n, uint64_t seed) {
+    const int64_t stride = (int64_t)gridDim.x * THREADS;
+    for (int64_t q = (int64_t)blockIdx.x * THREADS + threadIdx.x; q * 4 < n; q += stride) {
+        dt_u32x4 r = dt_philox(seed, 0, (uint64_t)q);
+        for (int j = 0; j < 4; j++)
+            if (q * 4 + j < n) x[q * 4 + j] = from_float<T>(2.0f * dt_u01(r.v[j]) - 1.0f);
+    }
+}
+
+} // namespace
+
+bool dt_gpu_has_code(void) {
+    cudaFuncAttributes attr;
+    return cudaFuncGetAttributes(&attr, (const void *)random_kernel<float>) == cudaSuccess;
+}
+
+cudaError_t dt_gpu_relu(const dt_gpu *gpu, dt_dtype t, const void *x, void *y, int64_t n, cudaStream_t s) {
+    return map(gpu, t, Relu{}, x, nullptr, y, n, s);
+}
+
+cudaError_t dt_gpu_relu_bwd(const dt_gpu *gpu, dt_dtype t, const void *dy, const void *y, void *dx, int64_t n,
+                            cudaStream_t s) {
+    return map(gpu, t, ReluBwd{}, dy, y, dx, n, s);
+}
+
+cudaError_t dt_gpu_add(const dt_gpu *gpu, dt_dtype t, const void *a, const void *b, void *y, int64_t n,
+                       cudaStream_t s) {
+    return map(gpu, t, Add{}, a, b, y, n, s);
+}
+
+cudaError_t dt_gpu_dropout(const dt_gpu *gpu, dt_dtype t, const void *x, void *y, int64_t n, float p, uint64_t salt,
+                           const dt_step_params *params, cudaStream_t s) {
+    DT_WITH_TYPE(t, dropout_kernel<T><<<grid_for(gpu, ceil_div(n, 4), 1), THREADS, 0, s>>>((const T *)x, (T *)y, n, p,
+                                                                                         salt, params));
+    return cudaPeekAtLastError();
+}
+
+cudaError_t dt_gpu_bias_add(const dt_gpu *gpu, dt_dtype t, void *y, const float *b, int64_t rows, int64_t c,
+                            cudaStream_t s) {
+    DT_WITH_TYPE(t, bias_kernel<T><<<grid_for(gpu, rows * c, 1), THREADS, 0, s>>>((T *)y, b, rows * c, c));
+    return cudaPeekAtLastError();
+}
+
+cudaError_t dt_gpu_cast_vectors(dt_dtype t, const float *a, const float *b, void *out, int64_t n, cudaStream_t s) {
+    DT_WITH_TYPE(t, cast_kernel<T><<<(unsigned)ceil_div(n, THREADS), THREADS, 0, s>>>(a, b, (T *)out, n));
+    return cudaPeekAtLastError();
+}
+
+cudaError_t dt_gpu_fill_random(const dt_gpu *gpu, dt_dtype t, void *x, int64_t n, uint64_t seed, cudaStream_t s) {
+    DT_WITH_TYPE(t, random_kernel<T><<<grid_for(gpu, ceil_div(n, 4), 1), THREADS, 0, s>>>((T *)x, n, seed));
+    return cudaPeekAtLastError();
+}

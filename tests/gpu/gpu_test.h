@@ -1,0 +1,49 @@
+/* A CUDA backend for a test, or a skip that says so. */
+#ifndef DT_TEST_GPU_TEST_H
+#define DT_TEST_GPU_TEST_H
+
+#include <stdio.h>
+
+#include "op_cases.h"
+
+typedef struct gpu_pair {
+    dt_backend *gpu, *cpu; /* gpu NULL: there is none */
+} gpu_pair;
+
+static inline int gpu_pair_open(void **state) {
+    static gpu_pair pair;
+    pair = (gpu_pair){0};
+    dt_backend_options o = {
+        .local_world = 1, .deterministic = true, .cache_dir = getenv("DTRAIN_TEST_CACHE")};
+    op_ok(dt_backend_cpu_create(&o, &pair.cpu));
+    if (dt_cuda_device_count() > 0) op_ok(dt_backend_cuda_create(&o, &pair.gpu));
+    *state = &pair;
+    return 0;
+}
+
+static inline int gpu_pair_close(void **state) {
+    gpu_pair *p = *state;
+    if (p->gpu) p->gpu->destroy(p->gpu);
+    p->cpu->destroy(p->cpu);
+    return 0;
+}
+
+#define GPU_OR_SKIP(pair)                                                                                    \
+    do {                                                                                                     \
+        if (!(pair)->gpu) skip();                                                                            \
+    } while (0)
+
+/* Runs the group; says so when there was no GPU to run it on. */
+#define GPU_TEST_MAIN(name, tests)                                                                           \
+    int main(void) {                                                                                         \
+        int failed = cmocka_run_group_tests_name(name, tests, gpu_pair_open, gpu_pair_close);                \
+        if (dt_cuda_device_count() == 0) puts("ALL TESTS SKIPPED: no GPU");                                  \
+        return failed;                                                                                       \
+    }
+
+/* Error allowed against the fp32 oracle on inputs rounded to the dtype: a few roundings of the result. */
+static inline double gpu_tolerance(dt_dtype t) {
+    return t == DT_DTYPE_F32 ? 1e-5 : t == DT_DTYPE_F16 ? 1.5e-3 : 1.2e-2;
+}
+
+#endif

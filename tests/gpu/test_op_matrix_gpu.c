@@ -1,0 +1,118 @@
+/* The op test matrix on the CUDA backend against the CPU oracle, in every dtype: guard bands, poisoned
+ * outputs, bit-equal repeats, in-place runs, replay of a captured graph. */
+#include "gpu_test.h"
+
+/* A case run on one backend; the inputs are those that `rounded` can hold. */
+static op_run run_case(dt_backend *be, const op_case *c, dt_graph *g, dt_dtype rounded, bool in_place) {
+    op_run r = op_run_open(be, g, &op_step, in_place);
+    for (int32_t i = 0; i < op_case_n_in(c); i++) {
+        char name[] = {'i', 'n', (char)('0' + i), '\0'};
+        dt_vid v = dt_graph_find(g, name);
+        void *data = op_case_data(c, i, rounded);
+        dt_dtype dtype = g->value[v].dtype;
+        if (dtype == DT_DTYPE_U8 || dtype == DT_DTYPE_I32)
+            op_write_bytes(&r, v, data);
+        else
+            op_write(&r, v, data);
+        free(data);
+    }
+    op_run_go(&r);
+    return r;
+}
+
+static void compare_outputs(op_run *gpu, op_run *cpu, const op_case *c, dt_dtype t) {
+    for (dt_vid v = 0; v < gpu->g->n_value; v++) {
+        const dt_value *val = &gpu->g->value[v];
+        bool written = val->producer >= 0 || val->role == DT_ROLE_METRIC;
+        if (!written) continue;
+        dt_vid w = dt_graph_find(cpu->g, val->name);
+        assert_true(w >= 0);
+        float *got = op_read(gpu, v), *want = op_read(cpu, w);
+        char what[200];
+        snprintf(what, sizeof what, "%s, %s, %s", c->name, dt_dtype_name(t), val->name);
+        op_expect_close(got, want, dt_value_n_elem(val), gpu_tolerance(t), what);
+        free(got);
+        free(want);
+    }
+}
+
+static void expect_same_outputs(op_run *a, op_run *b, const op_case *c, const char *what) {
+    for (dt_vid v = 0; v < a->g->n_value; v++) {
+        if (op_is_input(a, v)) continue;
+        float *x = op_read(a, v), *y = op_read(b, v);
+        if (memcmp(x, y, (size_t)dt_value_n_elem(&a->g->value[v]) * sizeof *x) != 0)
+            fail_msg("%s: %s changes %s", c->name, what, a->g->value[v].name);
+        free(x);
+        free(y);
+    }
+}
+
+static void check_case(gpu_pair *p, const op_case *c, dt_dtype t) {
+    dt_graph *g = op_case_graph(c, t), *oracle = op_case_graph(c, DT_DTYPE_F32);
+    op_run want = run_case(p->cpu, c, oracle, t, false), got = run_case(p->gpu, c, g, t, false);
+    op_check_bounds(&got);
+    compare_outputs(&got, &want, c, t);
+    op_run again = run_case(p->gpu, c, g, t, false), place = run_case(p->gpu, c, g, t, true);
+    expect_same_outputs(&got, &again, c, "a second run");
+    expect_same_outputs(&got, &place, c, "running in place");
+    op_run_close(&place);
+    op_run_close(&again);
+    op_run_close(&got);
+    op_run_close(&want);
+    dt_graph_destroy(oracle);
+    dt_graph_destroy(g);
+}
+
+static void check_all(void **state, dt_dtype t) {
+    gpu_pair *p = *state;
+    GPU_OR_SKIP(p);
+    for (int i = 0; i < OP_CASE_COUNT; i++) check_case(p, &op_case_table[i], t);
+}
+
+static void test_f32(void **state) {
+    check_all(state, DT_DTYPE_F32);
+}
+static void test_f16(void **state) {
+    check_all(state, DT_DTYPE_F16);
+}
+static void test_bf16(void **state) {
+    check_all(state, DT_DTYPE_BF16);
+}
+
+static dt_status enqueue(void *arg) {
+    op_run *r = arg;
+    for (int32_t i = 0; i < r->n_kernel; i++) DT_TRY(r->kernel[i].run(r->kernel[i].ctx, NULL));
+    return DT_OK;
+}
+
+static void test_replay_equals_run(void **state) {
+    gpu_pair *p = *state;
+    GPU_OR_SKIP(p);
+    for (int i = 0; i < OP_CASE_COUNT; i++) {
+        const op_case *c = &op_case_table[i];
+        if (c->op == DT_OP_XENT || c->op == DT_OP_BN_FINALIZE || c->op == DT_OP_BATCHNORM)
+            continue; /* they add up */
+        dt_graph *g = op_case_graph(c, DT_DTYPE_F16);
+        op_run run = run_case(p->gpu, c, g, DT_DTYPE_F16, false),
+               replay = run_case(p->gpu, c, g, DT_DTYPE_F16, false);
+        for (dt_vid v = 0; v < g->n_value; v++)
+            if (!op_is_input(&replay, v) && g->value[v].alias_of < 0)
+                op_fill_device(p->gpu, replay.value[v].data, OP_POISON, replay.value[v].bytes);
+        dt_capture *captured = NULL;
+        op_ok(p->gpu->capture(p->gpu, enqueue, &replay, &captured));
+        op_ok(p->gpu->replay(p->gpu, captured, NULL));
+        op_ok(p->gpu->stream_sync(p->gpu, NULL));
+        expect_same_outputs(&run, &replay, c, "replaying");
+        op_run_close(&replay);
+        op_run_close(&run);
+        dt_graph_destroy(g);
+    }
+}
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(test_f32),
+    cmocka_unit_test(test_f16),
+    cmocka_unit_test(test_bf16),
+    cmocka_unit_test(test_replay_equals_run),
+};
+GPU_TEST_MAIN("op matrix on the GPU", tests)
