@@ -23,6 +23,8 @@ static void replace_uses(dt_graph *g, dt_vid from, dt_vid to) {
     for (dt_nid i = 0; i < g->n_node; i++)
         for (int32_t j = 0; j < g->node[i].n_in; j++)
             if (g->node[i].in[j] == from) g->node[i].in[j] = to;
+    for (dt_vid v = 0; v < g->n_value; v++) /* views of it */
+        if (g->value[v].alias_of == from) g->value[v].alias_of = to;
     dt_vid *known[] = {&g->logits, &g->loss};
     for (size_t k = 0; k < sizeof known / sizeof known[0]; k++)
         if (*known[k] == from) *known[k] = to;
