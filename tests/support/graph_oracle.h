@@ -1,0 +1,397 @@
+/* An interpreter of graphs in double: every op of core/op.h, forward, backward and fused, as plainly as its
+ * definition. What passes, autodiff and whole programs are held against. Nothing shares memory except views,
+ * so the result does not depend on any plan. Header only. */
+#ifndef DT_TEST_GRAPH_ORACLE_H
+#define DT_TEST_GRAPH_ORACLE_H
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/graph.h"
+#include "core/op.h"
+#include "core/rng.h"
+#include "core/step.h"
+#include "test_check.h"
+
+typedef struct oracle {
+    const dt_graph *g; /* not owned */
+    dt_step_params step;
+    double **data; /* per value; a view shares its root's */
+} oracle;
+
+/* Zeroed memory for every value. */
+static inline oracle oracle_open(const dt_graph *g, const dt_step_params *step) {
+    oracle o = {.g = g, .step = *step, .data = check_alloc((size_t)g->n_value * sizeof(double *))};
+    for (dt_vid v = 0; v < g->n_value; v++) {
+        dt_vid root = dt_graph_root(g, v);
+        o.data[v] =
+            root == v ? check_alloc((size_t)dt_value_n_elem(&g->value[v]) * sizeof(double)) : o.data[root];
+    }
+    return o;
+}
+
+static inline void oracle_close(oracle *o) {
+    for (dt_vid v = 0; v < o->g->n_value; v++)
+        if (dt_graph_root(o->g, v) == v) free(o->data[v]);
+    free(o->data);
+}
+
+/* A node at work. */
+typedef struct oracle_node {
+    const oracle *o;
+    const dt_node *n;
+    const dt_attr *t;
+    double *in[DT_MAX_IN], *out[DT_MAX_OUT];
+    int64_t n_elem, c, m; /* of input 0: elements, last dim, rows */
+} oracle_node;
+
+static inline const dt_value *oracle_in(const oracle_node *x, int32_t i) {
+    return &x->o->g->value[x->n->in[i]];
+}
+static inline const dt_value *oracle_out(const oracle_node *x, int32_t i) {
+    return &x->o->g->value[x->n->out[i]];
+}
+static inline void oracle_zero(const oracle_node *x, int32_t i) {
+    memset(x->out[i], 0, (size_t)dt_value_n_elem(oracle_out(x, i)) * sizeof(double));
+}
+
+static inline void oracle_input(oracle_node *x) {
+    const dt_value *src = oracle_in(x, 0), *dst = oracle_out(x, 0);
+    oracle_zero(x, 0);
+    for (int64_t i = 0; i < dt_value_n_elem(src); i++) {
+        int64_t c = i % src->dim[3];
+        x->out[0][i / src->dim[3] * dst->dim[3] + c] =
+            (x->in[0][i] / 255 - (double)x->t->mean[c]) / (double)x->t->stddev[c];
+    }
+}
+
+/* The masked gradient and the sums of batch normalisation's backward, in place on dz. */
+static inline void oracle_bn_sums(double *dz, const double *c, const double *mean, const double *invstd,
+                                  const double *gamma, int64_t n_elem, int64_t n_c, double *const *out) {
+    double *dgamma = out[0], *dbeta = out[1], *coef = out[2], m = (double)(n_elem / n_c);
+    for (int64_t k = 0; k < n_c; k++) dgamma[k] = dbeta[k] = 0;
+    for (int64_t i = 0; i < n_elem; i++) {
+        int64_t k = i % n_c;
+        dbeta[k] += dz[i];
+        dgamma[k] += dz[i] * (c[i] - mean[k]) * invstd[k];
+    }
+    for (int64_t k = 0; k < n_c; k++) {
+        double a = gamma[k] * invstd[k], b = -a * invstd[k] * dgamma[k] / m;
+        coef[k] = a, coef[n_c + k] = b, coef[2 * n_c + k] = -a * dbeta[k] / m - b * mean[k];
+    }
+}
+
+static inline void oracle_conv(oracle_node *x) {
+    const dt_conv_dims d = dt_op_conv_dims(x->o->g, x->n);
+    const int64_t cg = d.c / d.groups, kg = d.k / d.groups, n_image = d.n * d.h * d.w * d.c;
+    const dt_op op = x->n->op;
+    double *read = NULL;
+    oracle_zero(x, 0);
+    if (op == DT_OP_CONV && x->t->bias)
+        for (int64_t i = 0; i < d.n * d.p * d.q * d.k; i++) x->out[0][i] = x->in[2][i % d.k];
+    if (x->t->prologue) {
+        const double *scale = x->in[x->n->n_in - 2], *shift = x->in[x->n->n_in - 1];
+        read = check_alloc((size_t)n_image * sizeof *read);
+        for (int64_t i = 0; i < n_image; i++)
+            read[i] = fmax(x->in[0][i] * scale[i % d.c] + shift[i % d.c], 0);
+    }
+    const double *image = read ? read : x->in[0];
+    for (int64_t i = 0; i < d.n * d.p * d.q * d.r * d.s; i++) {
+        int64_t s = i % d.s, r = i / d.s % d.r, q = i / d.s / d.r % d.q, p = i / d.s / d.r / d.q % d.p;
+        int64_t n = i / d.s / d.r / d.q / d.p;
+        int64_t h = p * d.stride_h - d.pad_h + r * d.dil_h, w = q * d.stride_w - d.pad_w + s * d.dil_w;
+        if (h < 0 || h >= d.h || w < 0 || w >= d.w) continue;
+        for (int64_t k = 0; k < d.k; k++)
+            for (int64_t c = 0; c < cg; c++) {
+                int64_t xi = ((n * d.h + h) * d.w + w) * d.c + k / kg * cg + c;
+                int64_t yi = ((n * d.p + p) * d.q + q) * d.k + k, wi = ((k * d.r + r) * d.s + s) * cg + c;
+                if (op == DT_OP_CONV) x->out[0][yi] += image[xi] * x->in[1][wi];
+                if (op == DT_OP_CONV_DGRAD) x->out[0][xi] += x->in[0][yi] * x->in[1][wi];
+                if (op == DT_OP_CONV_WGRAD) x->out[0][wi] += image[xi] * x->in[1][yi];
+            }
+    }
+    free(read);
+    if (x->t->stats) {
+        oracle_zero(x, 1);
+        for (int64_t i = 0; i < d.n * d.p * d.q * d.k; i++) {
+            x->out[1][i % d.k] += x->out[0][i];
+            x->out[1][d.k + i % d.k] += x->out[0][i] * x->out[0][i];
+        }
+    }
+    if (x->t->bn_epilogue) { /* inputs: dy, w, c, mean, invstd, scale, shift, gamma */
+        for (int64_t i = 0; i < n_image; i++)
+            if (!(x->in[2][i] * x->in[5][i % d.c] + x->in[6][i % d.c] > 0)) x->out[0][i] = 0;
+        oracle_bn_sums(x->out[0], x->in[2], x->in[3], x->in[4], x->in[7], n_image, d.c, x->out + 1);
+    }
+}
+
+static inline void oracle_dense(oracle_node *x) {
+    bool forward = x->n->op == DT_OP_DENSE, wgrad = x->n->op == DT_OP_DENSE_WGRAD;
+    int64_t rows = oracle_in(x, 0)->dim[0], k = wgrad ? oracle_in(x, 1)->dim[1] : oracle_in(x, 1)->dim[0];
+    int64_t c = wgrad ? x->n_elem / rows : oracle_in(x, 1)->dim[1];
+    oracle_zero(x, 0);
+    for (int64_t n = 0; n < rows; n++)
+        for (int64_t j = 0; j < k; j++) {
+            if (forward && x->t->bias) x->out[0][n * k + j] = x->in[2][j];
+            for (int64_t i = 0; i < c; i++) {
+                if (forward) x->out[0][n * k + j] += x->in[0][n * c + i] * x->in[1][j * c + i];
+                if (wgrad) x->out[0][j * c + i] += x->in[0][n * c + i] * x->in[1][n * k + j];
+                if (!forward && !wgrad) x->out[0][n * c + i] += x->in[0][n * k + j] * x->in[1][j * c + i];
+            }
+        }
+}
+
+/* Mean and biased variance per channel. */
+static inline void oracle_moments(const oracle_node *x, double *mean, double *var) {
+    for (int64_t k = 0; k < x->c; k++) mean[k] = var[k] = 0;
+    for (int64_t i = 0; i < x->n_elem; i++) mean[i % x->c] += x->in[0][i] / (double)x->m;
+    for (int64_t i = 0; i < x->n_elem; i++)
+        var[i % x->c] += pow(x->in[0][i] - mean[i % x->c], 2) / (double)x->m;
+}
+
+/* What normalises channel k: mean, invstd, scale, shift into out[0..3]. */
+static inline void oracle_scale_shift(const oracle_node *x, double mean, double var, int64_t k,
+                                      const double *gamma, const double *beta, double *const *out) {
+    double invstd = 1 / sqrt(var + (double)x->t->eps);
+    out[0][k] = mean, out[1][k] = invstd;
+    out[2][k] = gamma[k] * invstd, out[3][k] = beta[k] - mean * out[2][k];
+}
+
+static inline void oracle_running(const oracle_node *x, double rows, double mean, double var, double *rmean,
+                                  double *rvar) {
+    double momentum = (double)x->t->momentum;
+    *rmean += momentum * (mean - *rmean);
+    *rvar += momentum * (var * rows / (rows - 1) - *rvar);
+}
+
+static inline void oracle_batchnorm(oracle_node *x) {
+    double *mean = x->out[1], *var = x->out[2];
+    if (x->o->g->training) {
+        oracle_moments(x, mean, var);
+        for (int64_t k = 0; k < x->c; k++)
+            oracle_running(x, (double)x->m, mean[k], var[k], &x->in[3][k], &x->in[4][k]);
+    } else {
+        memcpy(mean, x->in[3], (size_t)x->c * sizeof *mean);
+        memcpy(var, x->in[4], (size_t)x->c * sizeof *var);
+    }
+    for (int64_t k = 0; k < x->c; k++)
+        oracle_scale_shift(x, mean[k], var[k], k, x->in[1], x->in[2], x->out + 1);
+    for (int64_t i = 0; i < x->n_elem; i++) {
+        double y = x->in[0][i] * x->out[3][i % x->c] + x->out[4][i % x->c];
+        if (x->t->residual) y += x->in[5][i];
+        x->out[0][i] = x->t->relu ? fmax(y, 0) : y;
+    }
+}
+
+static inline void oracle_bn_stats(oracle_node *x) {
+    oracle_moments(x, x->out[0], x->out[0] + x->c);
+}
+
+static inline void oracle_bn_finalize(oracle_node *x) {
+    const int64_t n_c = x->c;
+    const double rows = x->t->kernel[0];
+    for (int64_t k = 0; k < n_c; k++) {
+        double mean = x->in[0][k], var = x->in[0][n_c + k];
+        if (x->t->stats_are_sums) mean /= rows, var = fmax(var / rows - mean * mean, 0);
+        oracle_running(x, rows, mean, var, &x->in[3][k], &x->in[4][k]);
+        oracle_scale_shift(x, mean, var, k, x->in[1], x->in[2], x->out);
+    }
+}
+
+static inline void oracle_bn_fold(oracle_node *x) {
+    for (int64_t k = 0; k < x->c; k++) {
+        x->out[0][k] = x->in[0][k] / sqrt(x->in[3][k] + (double)x->t->eps);
+        x->out[1][k] = x->in[1][k] - x->in[2][k] * x->out[0][k];
+    }
+}
+
+static inline void oracle_bn_apply(oracle_node *x) {
+    for (int64_t i = 0; i < x->n_elem; i++) {
+        int64_t k = i % x->c;
+        double y = x->in[0][i] * x->in[1][k] + x->in[2][k];
+        if (x->t->residual)
+            y += x->t->residual_scaled ? x->in[3][i] * x->in[4][k] + x->in[5][k] : x->in[3][i];
+        x->out[0][i] = x->t->relu ? fmax(y, 0) : y;
+    }
+}
+
+static inline void oracle_bn_reduce(oracle_node *x) {
+    const int32_t j = x->t->second_grad ? 2 : 1;
+    double *dz = check_alloc((size_t)x->n_elem * sizeof *dz), *const *in = x->in;
+    for (int64_t i = 0; i < x->n_elem; i++) {
+        int64_t k = i % x->c;
+        dz[i] = in[0][i] + (x->t->second_grad ? in[1][i] : 0);
+        if (x->t->mask == DT_MASK_FROM_Y && !(in[j + 4][i] > 0)) dz[i] = 0;
+        if (x->t->mask == DT_MASK_FROM_C && !(in[j][i] * in[j + 4][k] + in[j + 5][k] > 0)) dz[i] = 0;
+    }
+    oracle_bn_sums(dz, in[j], in[j + 1], in[j + 2], in[j + 3], x->n_elem, x->c, x->out);
+    if (x->t->writes_dz) memcpy(x->out[3], dz, (size_t)x->n_elem * sizeof *dz);
+    free(dz);
+}
+
+static inline void oracle_bn_dx(oracle_node *x) {
+    const double *coef = x->in[2];
+    for (int64_t i = 0; i < x->n_elem; i++) {
+        int64_t k = i % x->c;
+        double dz = x->in[0][i];
+        if (x->t->mask == DT_MASK_FROM_C && !(x->in[1][i] * x->in[3][k] + x->in[4][k] > 0)) dz = 0;
+        x->out[0][i] = coef[k] * dz + coef[x->c + k] * x->in[1][i] + coef[2 * x->c + k];
+    }
+}
+
+static inline void oracle_eltwise(oracle_node *x) {
+    const dt_op op = x->n->op;
+    const double p = (double)x->t->drop_p;
+    const uint64_t key = dt_rng_key(x->o->step.seed, DT_RNG_DROPOUT, x->t->salt);
+    const uint64_t hi = x->o->step.step << 24 | x->o->step.micro;
+    for (int64_t i = 0; i < x->n_elem; i++) {
+        double a = x->in[0][i];
+        if (op == DT_OP_RELU) x->out[0][i] = fmax(a, 0);
+        if (op == DT_OP_ADD) x->out[0][i] = a + x->in[1][i];
+        if (op == DT_OP_RELU_BWD) x->out[0][i] = x->in[1][i] > 0 ? a : 0;
+        if (op == DT_OP_DROPOUT || op == DT_OP_DROPOUT_BWD)
+            x->out[0][i] =
+                (double)dt_u01(dt_philox(key, hi, (uint64_t)i / 4).v[i % 4]) >= p ? a / (1 - p) : 0;
+    }
+}
+
+/* Pools and their gradients: every element of every window. */
+static inline void oracle_pool(oracle_node *x) {
+    const bool max = x->n->op == DT_OP_MAXPOOL || x->n->op == DT_OP_MAXPOOL_BWD;
+    const bool back = x->n->op == DT_OP_MAXPOOL_BWD || x->n->op == DT_OP_AVGPOOL_BWD;
+    const dt_value *big = back ? oracle_out(x, 0) : oracle_in(x, 0);
+    const dt_value *small = back ? oracle_in(x, 0) : oracle_out(x, 0);
+    const dt_attr *t = x->t;
+    const double area = t->kernel[0] * t->kernel[1];
+    oracle_zero(x, 0);
+    for (int64_t o = 0; o < dt_value_n_elem(small); o++) {
+        const int64_t c = o % small->dim[3], q = o / small->dim[3] % small->dim[2];
+        const int64_t p = o / small->dim[3] / small->dim[2] % small->dim[1];
+        const int64_t n = o / small->dim[3] / small->dim[2] / small->dim[1];
+        bool first = true;
+        for (int32_t k = 0; k < t->kernel[0] * t->kernel[1]; k++) {
+            const int64_t h = p * t->stride[0] - t->pad[0] + k / t->kernel[1];
+            const int64_t w = q * t->stride[1] - t->pad[1] + k % t->kernel[1];
+            if (h < 0 || h >= big->dim[1] || w < 0 || w >= big->dim[2]) continue;
+            const int64_t i = ((n * big->dim[1] + h) * big->dim[2] + w) * big->dim[3] + c;
+            if (back && max && (int32_t)x->in[1][o] == k) x->out[0][i] += x->in[0][o];
+            if (back && !max) x->out[0][i] += x->in[0][o] / area;
+            if (!back && !max) x->out[0][o] += x->in[0][i] / area;
+            if (!back && max && (first || x->in[0][i] > x->out[0][o])) {
+                x->out[0][o] = x->in[0][i];
+                x->out[1][o] = k;
+                first = false;
+            }
+        }
+    }
+}
+
+static inline void oracle_global_avgpool(oracle_node *x) {
+    const bool back = x->n->op == DT_OP_GLOBAL_AVGPOOL_BWD;
+    const dt_value *image = back ? oracle_out(x, 0) : oracle_in(x, 0);
+    const int64_t area = image->dim[1] * image->dim[2], c = image->dim[3];
+    oracle_zero(x, 0);
+    for (int64_t i = 0; i < dt_value_n_elem(image); i++) {
+        int64_t o = i / (area * c) * c + i % c;
+        if (back)
+            x->out[0][i] = x->in[0][o] / (double)area;
+        else
+            x->out[0][o] += x->in[0][i] / (double)area;
+    }
+}
+
+static inline void oracle_bias_grad(oracle_node *x) {
+    oracle_zero(x, 0);
+    for (int64_t i = 0; i < x->n_elem; i++) x->out[0][i % x->c] += x->in[0][i];
+}
+
+static inline void oracle_xent(oracle_node *x) {
+    const double s = (double)x->t->smoothing, k = (double)x->c;
+    for (int64_t n = 0; n < x->m; n++) {
+        const double *logit = x->in[0] + n * x->c;
+        const int32_t label = (int32_t)x->in[1][n];
+        double sum = 0, loss = 0, top = logit[0];
+        int32_t above = 0;
+        for (int64_t i = 0; i < x->c; i++) top = fmax(top, logit[i]);
+        for (int64_t i = 0; i < x->c; i++) sum += exp(logit[i] - top);
+        for (int64_t i = 0; i < x->c; i++) {
+            double log_p = logit[i] - top - log(sum);
+            x->out[1][n * x->c + i] = exp(log_p);
+            loss -= log_p * (s / k + (i == label ? 1 - s : 0));
+            if (label >= 0) above += logit[i] > logit[label] || (i < label && logit[i] == logit[label]);
+        }
+        x->out[0][n] = label < 0 ? 0 : loss;
+        if (label < 0) continue;
+        x->in[2][DT_METRIC_LOSS] += loss;
+        x->in[2][DT_METRIC_TOP1] += above < 1;
+        x->in[2][DT_METRIC_TOP5] += above < 5;
+        x->in[2][DT_METRIC_SAMPLES] += 1;
+    }
+}
+
+static inline void oracle_xent_bwd(oracle_node *x) {
+    const double weight = (double)x->o->step.loss_weight * (double)x->o->step.loss_scale;
+    const double s = (double)x->t->smoothing;
+    for (int64_t i = 0; i < x->n_elem; i++) {
+        int32_t label = (int32_t)x->in[1][i / x->c];
+        double target = s / (double)x->c + (i % x->c == label ? 1 - s : 0);
+        x->out[0][i] = label < 0 ? 0 : weight * (x->in[0][i] - target);
+    }
+}
+
+static void (*const oracle_table[DT_OP_COUNT])(oracle_node *x) = {
+    [DT_OP_INPUT] = oracle_input,
+    [DT_OP_CONV] = oracle_conv,
+    [DT_OP_DENSE] = oracle_dense,
+    [DT_OP_BATCHNORM] = oracle_batchnorm,
+    [DT_OP_RELU] = oracle_eltwise,
+    [DT_OP_ADD] = oracle_eltwise,
+    [DT_OP_MAXPOOL] = oracle_pool,
+    [DT_OP_AVGPOOL] = oracle_pool,
+    [DT_OP_GLOBAL_AVGPOOL] = oracle_global_avgpool,
+    [DT_OP_DROPOUT] = oracle_eltwise,
+    [DT_OP_XENT] = oracle_xent,
+    [DT_OP_BN_STATS] = oracle_bn_stats,
+    [DT_OP_BN_FINALIZE] = oracle_bn_finalize,
+    [DT_OP_BN_FOLD] = oracle_bn_fold,
+    [DT_OP_BN_APPLY] = oracle_bn_apply,
+    [DT_OP_CONV_DGRAD] = oracle_conv,
+    [DT_OP_CONV_WGRAD] = oracle_conv,
+    [DT_OP_DENSE_DGRAD] = oracle_dense,
+    [DT_OP_DENSE_WGRAD] = oracle_dense,
+    [DT_OP_BIAS_GRAD] = oracle_bias_grad,
+    [DT_OP_BN_REDUCE] = oracle_bn_reduce,
+    [DT_OP_BN_DX] = oracle_bn_dx,
+    [DT_OP_RELU_BWD] = oracle_eltwise,
+    [DT_OP_MAXPOOL_BWD] = oracle_pool,
+    [DT_OP_AVGPOOL_BWD] = oracle_pool,
+    [DT_OP_GLOBAL_AVGPOOL_BWD] = oracle_global_avgpool,
+    [DT_OP_DROPOUT_BWD] = oracle_eltwise,
+    [DT_OP_XENT_BWD] = oracle_xent_bwd,
+};
+
+/* Runs nodes [0, n_node) in order. Metrics and running statistics are updated as by a program. */
+static inline void oracle_run(oracle *o, int32_t n_node) {
+    for (dt_nid i = 0; i < n_node; i++) {
+        const dt_node *n = &o->g->node[i];
+        if (n->op == DT_OP_RESHAPE) continue;
+        const dt_value *x0 = &o->g->value[n->in[0]];
+        oracle_node x = {.o = o, .n = n, .t = &n->attr, .n_elem = dt_value_n_elem(x0)};
+        x.c = x0->dim[x0->ndim - 1];
+        if (n->op == DT_OP_BN_FINALIZE) x.c = dt_value_n_elem(&o->g->value[n->in[1]]);
+        x.m = x.n_elem / x.c;
+        for (int32_t j = 0; j < n->n_in; j++) x.in[j] = o->data[n->in[j]];
+        for (int32_t j = 0; j < n->n_out; j++) x.out[j] = o->data[n->out[j]];
+        oracle_table[n->op](&x);
+    }
+}
+
+/* Sum of the per-sample losses. */
+static inline double oracle_loss(const oracle *o) {
+    double sum = 0;
+    for (int64_t i = 0; i < dt_value_n_elem(&o->g->value[o->g->loss]); i++) sum += o->data[o->g->loss][i];
+    return sum;
+}
+
+#endif
