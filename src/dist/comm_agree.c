@@ -1,6 +1,7 @@
 /* Agreement between ranks on host values. Every call is a non-blocking collective, waited for politely. */
 #include <limits.h>
 #include <string.h>
+#include <time.h>
 
 #include "comm_mpi_internal.h"
 
@@ -8,22 +9,23 @@ enum { TEXT_MAX = 4096 };
 
 static const int64_t bcast_bytes_max = INT64_C(1) << 28; /* per call: MPI counts are ints */
 
-static dt_status reduce(dt_mpi *m, void *values, int n, MPI_Datatype type, MPI_Op op, const char *phase) {
+static dt_status reduce(dt_mpi *m, MPI_Comm comm, void *values, int n, MPI_Datatype type, MPI_Op op,
+                        const char *phase) {
     if (m->base.world == 1) return DT_OK;
     MPI_Request req;
     dt_status status;
-    DT_MPI_CALL(m, status, MPI_Iallreduce(MPI_IN_PLACE, values, n, type, op, m->control, &req));
+    DT_MPI_CALL(m, status, MPI_Iallreduce(MPI_IN_PLACE, values, n, type, op, comm, &req));
     if (status != DT_OK) return status;
     return dt_mpi_finish(m, &req, 1, phase);
 }
 
-static dt_status bcast(dt_mpi *m, void *buf, int64_t bytes, int root, const char *phase) {
+static dt_status bcast(dt_mpi *m, MPI_Comm comm, void *buf, int64_t bytes, int root, const char *phase) {
     if (m->base.world == 1) return DT_OK;
     for (int64_t at = 0; at < bytes; at += bcast_bytes_max) {
         MPI_Request req;
         dt_status status;
         int n = (int)dt_min_i64(bcast_bytes_max, bytes - at);
-        DT_MPI_CALL(m, status, MPI_Ibcast((char *)buf + at, n, MPI_BYTE, root, m->control, &req));
+        DT_MPI_CALL(m, status, MPI_Ibcast((char *)buf + at, n, MPI_BYTE, root, comm, &req));
         if (status != DT_OK) return status;
         DT_TRY(dt_mpi_finish(m, &req, 1, phase));
     }
@@ -37,9 +39,9 @@ static int64_t text_hash(const char *text) {
     return (int64_t)(h >> 2);
 }
 
-dt_status dt_comm_agree(dt_comm *mpi, dt_status mine) {
-    dt_mpi *m = dt_mpi_of(mpi);
-    if (mpi->world == 1) return mine;
+static dt_status agree(dt_mpi *m, MPI_Comm comm, dt_status mine) {
+    int rank = m->base.rank;
+    if (m->base.world == 1) return mine;
     struct {
         int32_t status;
         char text[TEXT_MAX];
@@ -47,38 +49,46 @@ dt_status dt_comm_agree(dt_comm *mpi, dt_status mine) {
     if (mine != DT_OK) strncpy(verdict.text, dt_error_text(), sizeof verdict.text - 1);
     /* Minima: lowest failed rank; least hash; minus the greatest hash. Ranks that are well bring hash 0. */
     int64_t hash = mine == DT_OK ? 0 : text_hash(verdict.text);
-    int64_t least[3] = {mine == DT_OK ? INT_MAX : mpi->rank, hash, -hash};
-    DT_TRY(reduce(m, least, 3, MPI_INT64_T, MPI_MIN, "agreement"));
+    int64_t least[3] = {mine == DT_OK ? INT_MAX : rank, hash, -hash};
+    DT_TRY(reduce(m, comm, least, 3, MPI_INT64_T, MPI_MIN, "agreement"));
     if (least[0] == INT_MAX) return DT_OK;
     int failed = (int)least[0];
     bool all_same = least[1] == -least[2];
-    DT_TRY(bcast(m, &verdict, (int64_t)sizeof verdict, failed, "agreement"));
-    if (failed == mpi->rank || all_same)
+    DT_TRY(bcast(m, comm, &verdict, (int64_t)sizeof verdict, failed, "agreement"));
+    if (failed == rank || all_same)
         dt_error_set_text(verdict.text);
     else
         return dt_fail((dt_status)verdict.status, "rank %d (%s): %s", failed, m->host[failed], verdict.text);
     return (dt_status)verdict.status;
 }
 
+dt_status dt_comm_agree(dt_comm *mpi, dt_status mine) {
+    dt_mpi *m = dt_mpi_of(mpi);
+    return agree(m, m->control, mine);
+}
+
 dt_status dt_comm_bcast_host(dt_comm *mpi, void *buf, int64_t bytes, int32_t root) {
-    return bcast(dt_mpi_of(mpi), buf, bytes, root, "broadcast");
+    dt_mpi *m = dt_mpi_of(mpi);
+    return bcast(m, m->control, buf, bytes, root, "broadcast");
 }
 
 dt_status dt_comm_sum_host(dt_comm *mpi, double *values, int32_t n) {
-    return reduce(dt_mpi_of(mpi), values, n, MPI_DOUBLE, MPI_SUM, "sum over ranks");
+    dt_mpi *m = dt_mpi_of(mpi);
+    return reduce(m, m->control, values, n, MPI_DOUBLE, MPI_SUM, "sum over ranks");
 }
 
 dt_status dt_comm_max_host(dt_comm *mpi, double *values, int32_t n) {
-    return reduce(dt_mpi_of(mpi), values, n, MPI_DOUBLE, MPI_MAX, "maximum over ranks");
+    dt_mpi *m = dt_mpi_of(mpi);
+    return reduce(m, m->control, values, n, MPI_DOUBLE, MPI_MAX, "maximum over ranks");
 }
 
 dt_status dt_comm_check_equal(dt_comm *mpi, uint64_t value, const char *what) {
     dt_mpi *m = dt_mpi_of(mpi);
     if (mpi->world == 1) return DT_OK;
     uint64_t of_rank0 = value;
-    DT_TRY(bcast(m, &of_rank0, (int64_t)sizeof of_rank0, 0, what));
+    DT_TRY(bcast(m, m->control, &of_rank0, (int64_t)sizeof of_rank0, 0, what));
     int64_t first = value == of_rank0 ? INT_MAX : mpi->rank;
-    DT_TRY(reduce(m, &first, 1, MPI_INT64_T, MPI_MIN, what));
+    DT_TRY(reduce(m, m->control, &first, 1, MPI_INT64_T, MPI_MIN, what));
     if (first == INT_MAX) return DT_OK;
     return dt_fail(DT_ERR_CONFIG, "%s differs between ranks: rank %d (%s) does not have what rank 0 (%s) has",
                    what, (int)first, m->host[first], m->host[0]);
@@ -92,4 +102,31 @@ dt_status dt_comm_barrier(dt_comm *mpi) {
     DT_MPI_CALL(m, status, MPI_Ibarrier(m->control, &req));
     if (status != DT_OK) return status;
     return dt_mpi_finish(m, &req, 1, "barrier");
+}
+
+/* True when every rank has come within the time. */
+static bool all_come(dt_mpi *m, double patience_s) {
+    MPI_Request req;
+    dt_status status;
+    DT_MPI_CALL(m, status, MPI_Ibarrier(m->ending, &req));
+    return status == DT_OK && dt_mpi_finish_within(m, &req, 1, patience_s, &status) && status == DT_OK;
+}
+
+dt_comm_ending dt_comm_agree_end(dt_comm *mpi, dt_status mine, double patience_s) {
+    dt_mpi *m = dt_mpi_of(mpi);
+    if (mpi->world == 1) return (dt_comm_ending){.together = true, .speak = true};
+    char text[TEXT_MAX];
+    strncpy(text, dt_error_text(), sizeof text - 1);
+    text[sizeof text - 1] = '\0';
+    if (all_come(m, patience_s) && agree(m, m->ending, mine) != DT_OK && !m->broken)
+        return (dt_comm_ending){.together = true, .speak = mpi->rank == 0};
+    m->broken = true;
+    dt_error_set_text(text);
+    if (mine == DT_ERR_PEER) {
+        double delay_s = dt_pacer_report_delay_s(mpi->rank);
+        struct timespec t = {.tv_sec = (time_t)delay_s,
+                             .tv_nsec = (long)((delay_s - (double)(time_t)delay_s) * 1e9)};
+        nanosleep(&t, NULL);
+    }
+    return (dt_comm_ending){.together = false, .speak = true};
 }

@@ -151,6 +151,7 @@ void dt_comm_fini(dt_comm *mpi) {
     MPI_Comm_free(&m->reduce);
     MPI_Comm_free(&m->control);
     MPI_Comm_free(&m->roll);
+    MPI_Comm_free(&m->ending);
     MPI_Finalize();
     mpi_free(m);
 }
@@ -267,6 +268,7 @@ static dt_status set_up(dt_mpi *m) {
     DT_TRY(dup_world(m, &m->reduce));
     DT_TRY(dup_world(m, &m->control));
     DT_TRY(dup_world(m, &m->roll));
+    DT_TRY(dup_world(m, &m->ending));
     DT_MPI_CALL(m, status, MPI_Op_create(dt_mpi_sum_f16, 1, &m->sum_f16));
     if (status != DT_OK) return status;
     DT_MPI_CALL(m, status, MPI_Op_create(dt_mpi_sum_bf16, 1, &m->sum_bf16));

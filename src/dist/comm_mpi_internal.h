@@ -19,6 +19,7 @@ typedef struct dt_mpi {
     MPI_Comm reduce;  /* gradient reductions: their order must not depend on agreement calls */
     MPI_Comm control; /* agreement and broadcasts */
     MPI_Comm roll;    /* roll call of ranks after a timeout */
+    MPI_Comm ending;  /* agreement of failing ranks, while others may be in any other call */
     MPI_Op sum_f16, sum_bf16;
     MPI_Request pending[DT_MPI_PENDING_MAX];
     int n_pending;
@@ -36,6 +37,9 @@ dt_status dt_mpi_check(dt_mpi *m, int rc, const char *call);
 /* Completes all n requests; `phase` names the wait in the error text. Fails with DT_ERR_PEER after
  * base.timeout_s. */
 dt_status dt_mpi_finish(dt_mpi *m, MPI_Request *req, int n, const char *phase);
+
+/* The same without a roll call: false when they did not complete in time. */
+bool dt_mpi_finish_within(dt_mpi *m, MPI_Request *req, int n, double seconds, dt_status *status);
 
 /* Answers ranks that ask whether this one is alive. Call with the lock held. */
 void dt_mpi_roll_answer(dt_mpi *m);

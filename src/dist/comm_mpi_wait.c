@@ -10,6 +10,7 @@
 enum { TAG_ASK = 1, TAG_ANSWER = 2, SILENT_NAMED_MAX = 8 };
 
 static const double roll_call_s = 1.0;
+static const double answer_every_s = 10e-3;
 
 dt_status dt_mpi_check(dt_mpi *m, int rc, const char *call) {
     if (rc == MPI_SUCCESS) return DT_OK;
@@ -22,7 +23,7 @@ dt_status dt_mpi_check(dt_mpi *m, int rc, const char *call) {
     return dt_fail(DT_ERR_PEER, "%.*s failed: %s", (int)strcspn(call, "("), call, text);
 }
 
-dt_status dt_mpi_finish(dt_mpi *m, MPI_Request *req, int n, const char *phase) {
+bool dt_mpi_finish_within(dt_mpi *m, MPI_Request *req, int n, double seconds, dt_status *status) {
     dt_pacer pacer;
     dt_pacer_start(&pacer);
     double answer_s = 0;
@@ -30,19 +31,23 @@ dt_status dt_mpi_finish(dt_mpi *m, MPI_Request *req, int n, const char *phase) {
         int done = 0;
         pthread_mutex_lock(&m->lock);
         int rc = MPI_Testall(n, req, &done, MPI_STATUSES_IGNORE);
-        if (rc == MPI_SUCCESS && !done && pacer.waited_s - answer_s > 10e-3) {
+        if (rc == MPI_SUCCESS && !done && pacer.waited_s - answer_s > answer_every_s) {
             dt_mpi_roll_answer(m);
             answer_s = pacer.waited_s;
         }
         pthread_mutex_unlock(&m->lock);
-        if (rc != MPI_SUCCESS) {
-            dt_status status = dt_mpi_check(m, rc, "MPI_Testall");
-            dt_error_context("%s", phase);
-            return status;
-        }
-        if (done) return DT_OK;
-        if (pacer.waited_s > m->base.timeout_s) break;
+        *status = dt_mpi_check(m, rc, "MPI_Testall");
+        if (done || *status != DT_OK) return true;
+        if (pacer.waited_s > seconds) return false;
         dt_pacer_rest(&pacer);
+    }
+}
+
+dt_status dt_mpi_finish(dt_mpi *m, MPI_Request *req, int n, const char *phase) {
+    dt_status status;
+    if (dt_mpi_finish_within(m, req, n, m->base.timeout_s, &status)) {
+        if (status != DT_OK) dt_error_context("%s", phase);
+        return status;
     }
     m->broken = true;
     char silent[512];

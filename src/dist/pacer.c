@@ -4,10 +4,9 @@
 #include <sched.h>
 #include <time.h>
 
-#include "core/types.h"
-
 static const double stopped_gap_s = 1.0;
 static const double spin_s = 20e-6;
+static const double report_delay_s = 1.0, stagger_s = 0.2, stagger_max_s = 2.0;
 
 typedef struct pace_row {
     double until_s; /* of waiting */
@@ -35,4 +34,10 @@ void dt_pacer_rest(dt_pacer *p) {
         struct timespec t = {.tv_nsec = row->sleep_ns};
         nanosleep(&t, NULL);
     }
+}
+
+double dt_pacer_report_delay_s(int32_t rank) {
+    if (rank == 0) return 0;
+    double stagger = stagger_s * (double)(rank - 1);
+    return report_delay_s + (stagger < stagger_max_s ? stagger : stagger_max_s);
 }

@@ -13,11 +13,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "pacer.h"
+
 static const double tick_s = 0.1;
 static const double stopped_gap_s = 2.0;
-/* The rank that prints first should end the others before they print the same. */
-static const double other_rank_delay_s = 1.0;
-static const double stagger_s = 0.2, stagger_max_s = 2.0;
+/* Waits of the communicator time out first: their message names the ranks that are missing. */
+static const double grace_s = 3.0;
 
 struct dt_watchdog {
     dt_comm *mpi;
@@ -81,10 +82,7 @@ static void end_job(dt_watchdog *w, const char *cause) {
 
 /* Waits for ranks that noticed first. True: quit was asked meanwhile, or the run moved on. */
 static bool let_others_report(dt_watchdog *w, int64_t n_beat) {
-    int32_t rank = w->mpi->rank;
-    if (rank == 0) return false;
-    double stagger = stagger_s * (double)(rank - 1);
-    double delay_s = other_rank_delay_s + (stagger < stagger_max_s ? stagger : stagger_max_s);
+    double delay_s = dt_pacer_report_delay_s(w->mpi->rank);
     return rest(w, delay_s) || atomic_load_explicit(&w->n_beat, memory_order_acquire) != n_beat;
 }
 
@@ -92,6 +90,7 @@ static void *watch(void *arg) {
     dt_watchdog *w = arg;
     int64_t seen = -1;
     double last_tick_s = dt_time_s(), silent_s = 0;
+    double limit_s = w->timeout_s + (w->mpi->world > 1 ? grace_s : 0);
     pthread_mutex_lock(&w->lock);
     while (!rest(w, tick_s)) {
         double now_s = dt_time_s(), gap_s = now_s - last_tick_s;
@@ -102,7 +101,7 @@ static void *watch(void *arg) {
         seen = n_beat;
 
         if (w->poll != NULL && w->poll(w->poll_arg) != DT_OK) end_job(w, dt_error_text());
-        if (silent_s < w->timeout_s || let_others_report(w, n_beat)) continue;
+        if (silent_s < limit_s || let_others_report(w, n_beat)) continue;
         const char *phase = atomic_load_explicit(&w->phase, memory_order_relaxed);
         char cause[512];
         snprintf(cause, sizeof cause, "no progress for %.0f s in step %lld (%s)", silent_s,

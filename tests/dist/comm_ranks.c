@@ -1,6 +1,6 @@
 /* The communicator under mpirun: `comm_ranks CASE` on every rank. A failed check prints and ends all ranks.
  *
- * The fault cases (kill, stop, silent, apart, stray) end in the way that faults.sh expects. */
+ * The fault cases (kill, stop, silent, apart, stray, together) end in the way that faults.sh expects. */
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
@@ -255,6 +255,15 @@ static void case_barrier(void) {
 
 /* ---- faults ---- */
 
+/* Ends this process as the command does. */
+static void end(dt_status status) {
+    dt_comm_ending ending = dt_comm_agree_end(comm, status, 1.0);
+    if (ending.speak) fprintf(stderr, "dtrain: rank %d: %s\n", (int)comm->rank, dt_error_text());
+    if (!ending.together) comm->abort(comm, dt_status_exit_code(status));
+    dt_comm_fini(comm);
+    exit(dt_status_exit_code(status));
+}
+
 /* Reduces for ever. At the tenth step the last rank does what `fault` says. */
 static void train_until(void (*fault)(void), dt_watchdog *w) {
     enum { N = 100000 };
@@ -264,11 +273,9 @@ static void train_until(void (*fault)(void), dt_watchdog *w) {
         if (step == 10 && comm->rank == comm->world - 1) fault();
         for (int i = 0; i < N; i++) grad[i] = 1;
         dt_watchdog_beat(w, step, "all-reduce");
-        if (comm->allreduce_begin(comm, grad, N, DT_DTYPE_F32, NULL) != DT_OK ||
-            comm->wait(comm, NULL) != DT_OK) {
-            fprintf(stderr, "dtrain: rank %d: %s\n", (int)comm->rank, dt_error_text());
-            comm->abort(comm, dt_status_exit_code(DT_ERR_PEER));
-        }
+        dt_status status = comm->allreduce_begin(comm, grad, N, DT_DTYPE_F32, NULL);
+        if (status == DT_OK) status = comm->wait(comm, NULL);
+        if (status != DT_OK) end(status);
     }
 }
 
@@ -301,17 +308,21 @@ static void case_apart(void) {
     float value = 1;
     if (comm->rank == 0) CHECK_OK(comm->allreduce_begin(comm, &value, 1, DT_DTYPE_F32, NULL));
     dt_status status = comm->rank == 0 ? comm->wait(comm, NULL) : dt_comm_barrier(comm);
-    fprintf(stderr, "dtrain: rank %d: %s\n", (int)comm->rank, dt_error_text());
-    comm->abort(comm, dt_status_exit_code(status));
+    end(status);
 }
 
 /* An error that only one rank sees: it ends all, once. */
 static void stray_error(void) {
-    fprintf(stderr, "dtrain: rank %d: the disk is on fire\n", (int)comm->rank);
-    comm->abort(comm, dt_status_exit_code(DT_ERR_DATA));
+    end(dt_fail(DT_ERR_DATA, "the disk is on fire"));
 }
 static void case_stray(void) {
     train_until(stray_error, NULL);
+}
+
+/* One rank's error that all agreed on: they end together, properly. */
+static void case_together(void) {
+    dt_status mine = comm->rank == 1 ? dt_fail(DT_ERR_DATA, "no such shard") : DT_OK;
+    end(dt_comm_agree(comm, mine));
 }
 
 /* Rate and start-up, for people. */
@@ -336,10 +347,10 @@ typedef struct case_row {
 } case_row;
 
 static const case_row case_table[] = {
-    {"sums", case_sums},   {"overlap", case_overlap}, {"determinism", case_determinism},
-    {"agree", case_agree}, {"barrier", case_barrier}, {"kill", case_kill},
-    {"stop", case_stop},   {"silent", case_silent},   {"apart", case_apart},
-    {"stray", case_stray}, {"rate", case_rate},
+    {"sums", case_sums},   {"overlap", case_overlap},   {"determinism", case_determinism},
+    {"agree", case_agree}, {"barrier", case_barrier},   {"kill", case_kill},
+    {"stop", case_stop},   {"silent", case_silent},     {"apart", case_apart},
+    {"stray", case_stray}, {"together", case_together}, {"rate", case_rate},
 };
 
 int main(int argc, char **argv) {

@@ -14,10 +14,11 @@ fail() {
 # want_code "" : any but 0. want_lines: how often the text may appear, as a grep -c result.
 case $case in
 kill)   limit_s=10 want_code=    want_text= ;;
-stop)   limit_s=12 want_code=6   want_text='no progress for [2-9] s in step 10 (all-reduce); ending the job' ;;
+stop)   limit_s=12 want_code=6   want_text='no progress for [5-9] s in step 10 (all-reduce); ending the job' ;;
 silent) limit_s=11 want_code=6   want_text='all-reduce did not complete within 1 s: no answer from rank 2 (' ;;
 apart)  limit_s=11 want_code=6   want_text='did not complete within 1 s: all ranks are alive, but wait in different calls' ;;
-stray)  limit_s=10 want_code=3   want_text='the disk is on fire' ;;
+stray)  limit_s=10 want_code=3   want_text='rank 2: the disk is on fire' ;;
+together) limit_s=10 want_code=3 want_text='rank 0: rank 1 (.*): no such shard' ;;
 lone)   limit_s=10 want_code=2   want_text='set DTRAIN_SINGLE=1' ;;
 *) echo "faults: no case $case"; exit 2 ;;
 esac
@@ -36,9 +37,10 @@ took_s=$(($(date +%s) - start_s))
 [ "$took_s" -le "$limit_s" ] || fail "took $took_s s, at most $limit_s s allowed"
 [ -z "$want_text" ] || grep -q "$want_text" "$log" || fail "no \"$want_text\" in the output"
 case $case in
-stop | stray | lone)
+stop | silent | apart | stray | together | lone)
     [ "$(grep -c "$want_text" "$log")" -eq 1 ] || fail "the message came more than once" ;;
 esac
+if [ "$case" = together ] && grep -q MPI_ABORT "$log"; then fail "did not end properly"; fi
 if [ "$case" = lone ]; then
     SLURM_NTASKS=4 DTRAIN_SINGLE=1 "$program" sums >"$log" 2>&1 || fail "DTRAIN_SINGLE=1 was refused"
 fi

@@ -58,4 +58,15 @@ dt_status dt_comm_max_host(dt_comm *mpi, double *values, int32_t n);
 dt_status dt_comm_check_equal(dt_comm *mpi, uint64_t value, const char *what);
 dt_status dt_comm_barrier(dt_comm *mpi);
 
+/* How a failed process should end. */
+typedef struct dt_comm_ending {
+    bool together; /* every rank came here: dt_comm_fini is safe. Otherwise end with abort */
+    bool speak;    /* this rank should print dt_error_text(): one rank per cause does */
+} dt_comm_ending;
+
+/* Called once, by a rank that fails and is about to end, wherever the others are: it disturbs no other call. Waits at
+ * most patience_s for the others to fail too, then agrees as dt_comm_agree does. When they do not come, this rank
+ * speaks for itself (ranks that lost a peer: the lowest first, and its abort ends the rest). `mine` is not DT_OK. */
+dt_comm_ending dt_comm_agree_end(dt_comm *mpi, dt_status mine, double patience_s);
+
 #endif
