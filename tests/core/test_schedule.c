@@ -1,0 +1,121 @@
+/* Learning-rate schedules against their formulas, at their corners, and in their shape. */
+#include "core/schedule.h"
+#include "test_check.h"
+
+enum { TOTAL = 1000, PER_EPOCH = 100 };
+
+static dt_config schedule(dt_schedule_kind kind) {
+    dt_config c;
+    dt_config_init(&c);
+    c.optim.lr = 0.4;
+    c.schedule.kind = kind;
+    c.schedule.warmup_epochs = 0;
+    c.schedule.warmup_steps = 100;
+    c.schedule.warmup_start = 0.25;
+    c.schedule.final = 0.1;
+    c.schedule.power = 2;
+    c.schedule.gamma = 0.1;
+    c.schedule.n_milestones = 2;
+    c.schedule.milestones[0] = 3;
+    c.schedule.milestones[1] = 6.5;
+    return c;
+}
+
+static double at(const dt_config *c, int64_t step) {
+    return dt_schedule_lr(c, step, TOTAL, PER_EPOCH);
+}
+
+static void need(double got, double want) {
+    if (!(fabs(got - want) <= 1e-12 * fmax(1, fabs(want)))) fail_msg("%.17g, expected %.17g", got, want);
+}
+
+static double formula(const dt_config *c, int64_t step) {
+    const double u = ((double)step - 100) / (TOTAL - 100), lr = 0.4, final = 0.1;
+    if (step < 100) return lr * (0.25 + 0.75 * (double)step / 100);
+    switch ((dt_schedule_kind)c->schedule.kind) {
+    case DT_SCHEDULE_CONSTANT:
+        return lr;
+    case DT_SCHEDULE_STEP:
+        return step < 300 ? lr : step < 650 ? lr * 0.1 : lr * 0.1 * 0.1;
+    case DT_SCHEDULE_COSINE:
+        return lr * (final + (1 - final) * 0.5 * (1 + cos(acos(-1.0) * u)));
+    case DT_SCHEDULE_POLYNOMIAL:
+        return lr * (final + (1 - final) * (1 - u) * (1 - u));
+    case DT_SCHEDULE_LINEAR:
+        return lr * (1 - u * (1 - final));
+    }
+    return NAN;
+}
+
+static const dt_schedule_kind kinds[] = {DT_SCHEDULE_CONSTANT, DT_SCHEDULE_STEP, DT_SCHEDULE_COSINE,
+                                         DT_SCHEDULE_POLYNOMIAL, DT_SCHEDULE_LINEAR};
+enum { N_KIND = sizeof kinds / sizeof kinds[0] };
+
+static void test_formulas(void **state) {
+    (void)state;
+    for (int k = 0; k < N_KIND; k++) {
+        dt_config c = schedule(kinds[k]);
+        for (int64_t s = 0; s < TOTAL; s++) need(at(&c, s), formula(&c, s));
+    }
+}
+
+static void test_corners(void **state) {
+    (void)state;
+    for (int k = 0; k < N_KIND; k++) {
+        dt_config c = schedule(kinds[k]);
+        bool decays = kinds[k] != DT_SCHEDULE_CONSTANT && kinds[k] != DT_SCHEDULE_STEP;
+        need(at(&c, 0), 0.1);          /* warmup_start * lr */
+        need(at(&c, 50), 0.4 * 0.625); /* half way up */
+        need(at(&c, 100), 0.4);        /* warm-up ends at lr exactly */
+        if (decays) need(at(&c, TOTAL), 0.04);
+        need(at(&c, TOTAL + 500), at(&c, TOTAL)); /* and stays there */
+    }
+    dt_config c = schedule(DT_SCHEDULE_COSINE);
+    need(at(&c, 550), 0.4 * (0.1 + 0.9 * 0.5)); /* half way: the mean of both ends */
+}
+
+static void test_monotone(void **state) {
+    (void)state;
+    for (int k = 0; k < N_KIND; k++) {
+        dt_config c = schedule(kinds[k]);
+        for (int64_t s = 1; s <= 100; s++) assert_true(at(&c, s) > at(&c, s - 1));
+        for (int64_t s = 101; s <= TOTAL + 10; s++) assert_true(at(&c, s) <= at(&c, s - 1));
+        for (int64_t s = 0; s <= TOTAL; s++) assert_true(at(&c, s) > 0 && at(&c, s) <= 0.4);
+    }
+}
+
+static void test_warmup_epochs(void **state) {
+    (void)state;
+    dt_config c = schedule(DT_SCHEDULE_CONSTANT);
+    c.schedule.warmup_steps = 0;
+    c.schedule.warmup_epochs = 2.5;
+    need(at(&c, 125), 0.4 * (0.25 + 0.75 * 0.5));
+    need(at(&c, 250), 0.4);
+    c.schedule.warmup_steps = 10; /* steps win over epochs */
+    need(at(&c, 10), 0.4);
+    c.schedule.warmup_steps = 0;
+    c.schedule.warmup_epochs = 0; /* no warm-up: full rate at once */
+    need(at(&c, 0), 0.4);
+}
+
+/* A run that ends inside or right after its warm-up has no span left to decay over. */
+static void test_no_span(void **state) {
+    (void)state;
+    for (int k = 0; k < N_KIND; k++) {
+        dt_config c = schedule(kinds[k]);
+        for (int64_t total = 0; total <= 100; total += 50)
+            for (int64_t s = 0; s <= 200; s += 10) {
+                double lr = dt_schedule_lr(&c, s, total, PER_EPOCH);
+                assert_true(isfinite(lr) && lr >= 0 && lr <= 0.4);
+            }
+        assert_true(isfinite(dt_schedule_lr(&c, 500, TOTAL, 0)));
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_formulas),      cmocka_unit_test(test_corners), cmocka_unit_test(test_monotone),
+        cmocka_unit_test(test_warmup_epochs), cmocka_unit_test(test_no_span),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
