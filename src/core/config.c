@@ -52,9 +52,9 @@ static const char *const model_names[] = {"resnet18", "resnet34", "resnet50", "q
 
 /* Sections stand together, in the order in which they are written and documented. */
 const dt_key_row dt_key_table[] = {
-    {STRING("run.out_dir", run.out_dir),
-     .help = "Directory of the run: checkpoints, metrics, resolved configuration. Not set: runs/<name of the "
-             "configuration file>"},
+    {STRING("run.out_dir", run.out_dir), .help = "Directory of the run: checkpoints, metrics, resolved "
+                                                 "configuration. Not set: runs/ and the name of the "
+                                                 "configuration file"},
     {STRING("run.resume", run.resume), .fallback = "auto",
      .help =
          "auto: continue from run.out_dir's newest usable checkpoint; never: start anew; or the path of a "
@@ -96,7 +96,7 @@ const dt_key_row dt_key_table[] = {
     {INT("data.prefetch", data.prefetch, 1, 256), .fallback = "4", .help = "Batches kept ready"},
     {CHOICE("data.decoder", data.decoder, decoder_names), MATHS, .fallback = "auto",
      .help = "JPEG decoder: cpu (libjpeg-turbo), nvjpeg (GPU), or auto"},
-    {INT("data.synthetic_samples", data.synthetic_samples, 1, 0x1p40), MATHS, .fallback = "10240",
+    {INT("data.synthetic_samples", data.synthetic_samples, 1, 1e12), MATHS, .fallback = "10240",
      .help = "synthetic: samples per epoch"},
     {INT("data.synthetic_channels", data.synthetic_channels, 1, 4), MATHS, .fallback = "3",
      .help = "synthetic: channels per image"},

@@ -112,7 +112,9 @@ static void describe_range(const dt_key_row *row, char *out, size_t size) {
     const char *above = row->flags & DT_KEY_OPEN_MIN ? "above" : "at least";
     const char *below = row->flags & DT_KEY_OPEN_MAX ? "below" : "at most";
     out[0] = '\0';
-    if (has_min && has_max)
+    if (has_min && has_max && !(row->flags & (DT_KEY_OPEN_MIN | DT_KEY_OPEN_MAX)))
+        snprintf(out, size, "from %.12g to %.12g", row->min, row->max);
+    else if (has_min && has_max)
         snprintf(out, size, "%s %.12g and %s %.12g", above, row->min, below, row->max);
     else if (has_min)
         snprintf(out, size, "%s %.12g", above, row->min);
@@ -270,11 +272,11 @@ void dt_key_print(const dt_key_row *row, const void *base, FILE *out) {
     }
 }
 
-void dt_key_print_range(const dt_key_row *row, FILE *out) {
+void dt_key_print_range(const dt_key_row *row, const char *prefix, FILE *out) {
     char text[512] = "";
     if (row->choices)
         list_choices(row->choices, text, sizeof text);
     else if (row->kind == DT_KEY_INT || row->kind == DT_KEY_FLOAT || row->kind == DT_KEY_FLOATS)
         describe_range(row, text, sizeof text);
-    fputs(text, out);
+    if (*text) fprintf(out, "%s%s", prefix, text);
 }

@@ -91,8 +91,8 @@ dt_status dt_key_set(const dt_key_row *row, const char *key, void *base, const d
 void dt_key_set_default(const dt_key_row *row, void *base);
 /* Prints the field's value as TOML. */
 void dt_key_print(const dt_key_row *row, const void *base, FILE *out);
-/* "0 to 1", "> 0", "\"a\", \"b\"", "" where anything goes. */
-void dt_key_print_range(const dt_key_row *row, FILE *out);
+/* `prefix` and 'from 0 to 1' or '"a" or "b"'; nothing where any value goes. */
+void dt_key_print_range(const dt_key_row *row, const char *prefix, FILE *out);
 const char *dt_key_kind_name(dt_key_kind kind);
 
 /* Replaces the layers by those of `v`. */

@@ -126,8 +126,7 @@ void dt_config_print_keys(FILE *out) {
         if (starts_section(i)) fprintf(out, "%s[%.*s]\n", i > 0 ? "\n" : "", (int)n, row->key);
         fprintf(out, "  %-26s %s, default ", row->key, dt_key_kind_name(row->kind));
         print_fallback(row, &defaults, out);
-        if (row->choices || row->kind == DT_KEY_INT || row->kind == DT_KEY_FLOAT) fputs("; ", out);
-        dt_key_print_range(row, out);
+        dt_key_print_range(row, "; ", out);
         fprintf(out, "\n      %s\n", row->help);
     }
     fputs("\n[[model.layers]], with model.name = \"layers\"\n", out);
@@ -156,7 +155,7 @@ static void print_markdown_layers(FILE *out) {
     for (int k = 0; k < DT_LAYER_KEY_COUNT; k++) {
         const dt_key_row *row = &dt_layer_key_table[k];
         fprintf(out, "| `%s` | %s | ", row->key, dt_key_kind_name(row->kind));
-        dt_key_print_range(row, out);
+        dt_key_print_range(row, "", out);
         fprintf(out, " | %s |\n", row->help);
     }
     fputs("\nA residual block:\n\n```toml\n"
@@ -190,7 +189,7 @@ void dt_config_print_markdown(FILE *out) {
         fputs(has_value ? "`" : "", out);
         print_fallback(row, &defaults, out);
         fprintf(out, "%s | ", has_value ? "`" : "");
-        dt_key_print_range(row, out);
+        dt_key_print_range(row, "", out);
         fprintf(out, " | %s |\n", row->help);
     }
     print_markdown_layers(out);
