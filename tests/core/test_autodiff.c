@@ -1,0 +1,246 @@
+/* Autodiff on whole small models: every element of every parameter's gradient against central differences of
+ * the loss in double, and the program on the CPU against the same. The differences see only forward ops, so
+ * a wrong rule, a missed contribution and a wrong backward kernel all show. */
+#include <stdio.h>
+
+#include "core/model.h"
+#include "graph_program.h"
+#include "random_graph.h"
+
+static const double STEP = 1e-5; /* of the central difference */
+
+/* Allowed distance of a gradient from the differences: relative to the gradient, plus so much an element
+ * where the true gradient vanishes (a bias before batch normalisation). */
+typedef struct tolerance {
+    double relative, absolute;
+} tolerance;
+
+static const tolerance rules_allowed = {3e-6, 1e-9};   /* backward rules in double */
+static const tolerance program_allowed = {2e-4, 2e-6}; /* the fp32 program */
+
+static void need_close(const double *got, const double *want, int64_t n, tolerance t, const char *what,
+                       const char *name) {
+    double d2 = 0, w2 = 0;
+    for (int64_t i = 0; i < n; i++) d2 += (got[i] - want[i]) * (got[i] - want[i]), w2 += want[i] * want[i];
+    if (!(sqrt(d2) <= t.relative * sqrt(w2) + t.absolute * sqrt((double)n)))
+        fail_msg("%s: the gradient of %s is off by %.2e of %.2e", what, name, sqrt(d2), sqrt(w2));
+}
+
+/* dloss/dparam by central differences on the forward graph, for the loss as the program scales it. */
+static void numeric_gradient(oracle *o, dt_vid param, double *out) {
+    const double scale = (double)live_step.loss_weight * (double)live_step.loss_scale;
+    for (int64_t i = 0; i < dt_value_n_elem(&o->g->value[param]); i++) {
+        double *w = &o->data[param][i], kept = *w, loss[2];
+        for (int side = 0; side < 2; side++) {
+            *w = kept + (side ? STEP : -STEP);
+            oracle_run(o, o->g->n_node);
+            loss[side] = oracle_loss(o);
+        }
+        *w = kept;
+        out[i] = scale * (loss[1] - loss[0]) / (2 * STEP);
+    }
+}
+
+static dt_vid gradient_of(const dt_graph *g, dt_vid param) {
+    dt_vid found = -1;
+    for (dt_vid v = 0; v < g->n_value; v++)
+        if (g->value[v].role == DT_ROLE_GRAD && g->value[v].grad_of == param) {
+            assert_int_equal(found, -1);
+            found = v;
+        }
+    return found;
+}
+
+/* Takes the forward graph. */
+static void check_gradients(dt_graph *forward, const char *what) {
+    dt_graph *g;
+    dt_axis *axis;
+    int32_t n_forward = forward->n_node, n_param = 0;
+    check_ok(dt_graph_clone(forward, &g));
+    check_ok(dt_autodiff(g));
+    check_ok(dt_graph_validate(g));
+    check_ok(dt_axis_build(g, 2, 0, false, &axis));
+    for (dt_vid v = 0; v < forward->n_value; v++) forward->value[v].axis_offset = g->value[v].axis_offset;
+    for (dt_nid i = 0; i < g->n_node; i++)
+        assert_int_equal(g->node[i].phase, i < n_forward ? DT_PHASE_FORWARD : DT_PHASE_BACKWARD);
+
+    oracle numeric = oracle_open(forward, &live_step), rules = oracle_open(g, &live_step);
+    oracle_reset(&numeric, axis);
+    oracle_reset(&rules, axis);
+    oracle_run(&rules, g->n_node);
+
+    dt_graph *compiled;
+    check_ok(dt_graph_clone(g, &compiled));
+    dt_backend *be = live_backend();
+    check_ok(dt_pass_split_batchnorm(compiled));
+    check_ok(dt_pass_fuse_for_backend(compiled, be));
+    check_ok(dt_pass_remove_dead(compiled));
+    live l = live_open(be, axis, compiled, NULL);
+    check_ok(dt_program_run(l.program, NULL, NULL));
+
+    for (dt_vid v = 0; v < forward->n_value; v++) {
+        const dt_value *p = &forward->value[v];
+        if (p->role != DT_ROLE_PARAM) continue;
+        int64_t n = dt_value_n_elem(p);
+        double *want = check_alloc((size_t)n * sizeof *want), *got = check_alloc((size_t)n * sizeof *got);
+        dt_vid d = gradient_of(g, v);
+        assert_true(d >= 0);
+        assert_int_equal(g->value[d].axis_offset, g->value[v].axis_offset);
+        numeric_gradient(&numeric, v, want);
+        need_close(rules.data[d], want, n, rules_allowed, what, p->name);
+        const float *program = (const float *)l.store->arena[DT_ARENA_GRAD] + p->axis_offset;
+        for (int64_t i = 0; i < n; i++) got[i] = (double)program[i];
+        need_close(got, want, n, program_allowed, what, p->name);
+        free(want), free(got);
+        n_param++;
+    }
+    assert_int_equal(n_param, axis->n_segment);
+    live_close(&l);
+    be->destroy(be);
+    oracle_close(&numeric);
+    oracle_close(&rules);
+    dt_graph_destroy(g);
+    dt_graph_destroy(forward);
+    dt_axis_destroy(axis);
+}
+
+static void check_model(const char *layers, int64_t side, int64_t channels) {
+    char text[4096];
+    dt_config c;
+    dt_graph *g;
+    snprintf(text, sizeof text, "[model]\nname = \"layers\"\n[train]\nlabel_smoothing = 0.1\n%s", layers);
+    check_config(&c, text);
+    dt_model_input in = {.batch = 4,
+                         .height = side,
+                         .width = side,
+                         .channels = channels,
+                         .padded_channels = channels,
+                         .classes = 3,
+                         .mean = {0.5f, 0.4f, 0.3f},
+                         .stddev = {0.25f, 0.3f, 0.2f}};
+    check_ok(dt_model_build(&c, &in, DT_DTYPE_F32, true, &g));
+    check_gradients(g, layers);
+    dt_config_fini(&c);
+}
+
+#define LAYER(type, rest) "[[model.layers]]\ntype = \"" type "\"\n" rest
+
+static void test_mlp(void **state) {
+    (void)state;
+    check_model(LAYER("flatten", "") LAYER("dense", "channels = 9\n") LAYER("relu", "")
+                    LAYER("dense", "channels = 7\nbias = false\n") LAYER("batchnorm", "") LAYER("relu", "")
+                        LAYER("dropout", "rate = 0.4\n") LAYER("dense", "channels = 3\n"),
+                4, 2);
+}
+
+static void test_conv_net_with_residual(void **state) {
+    (void)state;
+    check_model(LAYER("conv", "channels = 6\nbias = false\n") LAYER("batchnorm", "")
+                    LAYER("relu", "name = \"a\"\n") LAYER("conv", "channels = 6\n") LAYER("batchnorm", "")
+                        LAYER("relu", "") LAYER("conv", "channels = 6\ngroups = 2\n")
+                            LAYER("batchnorm", "name = \"b\"\n") LAYER("add", "with = \"a\"\n")
+                                LAYER("relu", "") LAYER("global_avgpool", "")
+                                    LAYER("dense", "channels = 3\n"),
+                6, 3);
+}
+
+static void test_downsample_and_pools(void **state) {
+    (void)state;
+    check_model(
+        LAYER("conv", "channels = 4\nkernel = 3\nstride = 2\n") LAYER("batchnorm", "") LAYER("relu", "")
+            LAYER("maxpool", "kernel = 3\nstride = 1\npad = 1\nname = \"p\"\n")
+                LAYER("conv", "channels = 6\nkernel = 3\nstride = 2\n") LAYER("batchnorm", "name = \"m\"\n")
+                    LAYER("conv", "channels = 6\nkernel = 1\nstride = 2\npad = 0\nfrom = \"p\"\n")
+                        LAYER("batchnorm", "name = \"s\"\n") LAYER("add", "from = \"m\"\nwith = \"s\"\n")
+                            LAYER("relu", "") LAYER("avgpool", "kernel = 2\n") LAYER("flatten", "")
+                                LAYER("dense", "channels = 3\n"),
+        9, 1);
+}
+
+/* One value read by four layers, twice by one of them, and summed again. */
+static void test_values_with_many_readers(void **state) {
+    (void)state;
+    check_model(LAYER("conv", "channels = 4\nname = \"c\"\n") LAYER("relu", "name = \"r\"\n")
+                    LAYER("add", "from = \"r\"\nwith = \"r\"\nname = \"twice\"\n")
+                        LAYER("conv", "channels = 4\nfrom = \"r\"\ndilation = 2\nname = \"d\"\n")
+                            LAYER("add", "with = \"r\"\n") LAYER("add", "with = \"twice\"\n")
+                                LAYER("add", "with = \"c\"\n") LAYER("relu", "")
+                                    LAYER("batchnorm", "name = \"n\"\n") LAYER("relu", "name = \"e\"\n")
+                                        LAYER("add", "from = \"n\"\nwith = \"e\"\n") LAYER("flatten", "")
+                                            LAYER("dense", "channels = 3\n"),
+                5, 2);
+}
+
+/* One weight used by two convolutions: its gradient is the sum. */
+static void test_shared_weight(void **state) {
+    (void)state;
+    dt_config c;
+    check_config(&c, "[model]\nname = \"quickstart\"\n");
+    dt_builder b = {.config = &c};
+    check_ok(dt_graph_create(&b.g, DT_DTYPE_F32, true));
+    dt_model_input in = {.batch = 3,
+                         .height = 5,
+                         .width = 5,
+                         .channels = 2,
+                         .padded_channels = 2,
+                         .mean = {0.5f, 0.5f},
+                         .stddev = {0.3f, 0.3f}};
+    dt_conv_options o = {
+        .channels = 2, .kernel = 3, .stride = 1, .pad = 1, .init = DT_INIT_KAIMING_UNIFORM_A5};
+    dt_vid y = dt_build_conv(&b, "shared", dt_build_input(&b, &in), &o);
+    y = dt_build_relu(&b, "r", y);
+    dt_attr t = b.g->node[b.g->value[dt_graph_find(b.g, "shared")].producer].attr;
+    y = dt_build_op(&b, "again", DT_OP_CONV, &t, 2, (dt_vid[]){y, dt_graph_find(b.g, "shared.weight")});
+    y = dt_build_op(&b, "third", DT_OP_CONV, &t, 2, (dt_vid[]){y, dt_graph_find(b.g, "shared.weight")});
+    dt_build_loss(&b, dt_build_dense(&b, "fc", y, 3, true));
+    check_ok(b.status);
+    check_gradients(b.g, "a shared weight");
+    dt_config_fini(&c);
+}
+
+static void test_random_networks(void **state) {
+    (void)state;
+    dt_config c;
+    check_config(&c, "[model]\nname = \"quickstart\"\n[train]\nlabel_smoothing = 0.05\n");
+    for (uint64_t seed = 500; seed < 516; seed++) {
+        char what[32];
+        dt_graph *g = random_graph(&c, seed, true);
+        if (seed & 1) check_ok(dt_pass_fuse_bn_act(g));
+        snprintf(what, sizeof what, "random network %llu", (unsigned long long)seed);
+        check_gradients(g, what);
+    }
+    dt_config_fini(&c);
+}
+
+static void test_parameter_without_influence(void **state) {
+    (void)state;
+    dt_config c;
+    dt_graph *g;
+    check_config(&c, "[model]\nname = \"layers\"\n" LAYER("flatten", "name = \"f\"\n")
+                         LAYER("dense", "channels = 8\nname = \"unused\"\n")
+                             LAYER("dense", "from = \"f\"\nchannels = 3\n"));
+    dt_model_input in = {.batch = 2,
+                         .height = 4,
+                         .width = 4,
+                         .channels = 1,
+                         .padded_channels = 1,
+                         .classes = 3,
+                         .stddev = {1}};
+    check_ok(dt_model_build(&c, &in, DT_DTYPE_F32, true, &g));
+    CHECK_ERROR(dt_autodiff(g), DT_ERR_CONFIG, "unused.weight", "does not depend");
+    dt_graph_destroy(g);
+    dt_config_fini(&c);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_mlp),
+        cmocka_unit_test(test_conv_net_with_residual),
+        cmocka_unit_test(test_downsample_and_pools),
+        cmocka_unit_test(test_values_with_many_readers),
+        cmocka_unit_test(test_shared_weight),
+        cmocka_unit_test(test_random_networks),
+        cmocka_unit_test(test_parameter_without_influence),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
