@@ -140,6 +140,17 @@ static void resuming_cuts_later_steps(void **state) {
     dt_metrics_close(m);
     expect_steps(d, "train", 12);
     expect_steps(d, "eval", 1);
+    /* An evaluation at the very step of the resumption is repeated, but stands once. */
+    m = open_metrics(d, 12, false);
+    e.step = 2;
+    assert_int_equal(dt_metrics_eval(m, &e), DT_OK);
+    dt_metrics_close(m);
+    m = open_metrics(d, 2, false);
+    assert_int_equal(dt_metrics_eval(m, &e), DT_OK);
+    write_steps(m, 3, 12);
+    dt_metrics_close(m);
+    expect_steps(d, "train", 12);
+    expect_steps(d, "eval", 2);
     /* Nothing to cut: the file stays. */
     m = open_metrics(d, 12, false);
     write_steps(m, 13, 13);

@@ -16,7 +16,8 @@ typedef struct dt_metrics_options {
     const char *out_dir;     /* holds metrics.jsonl, events.out.tfevents.*, curves.svg */
     bool tensorboard;
     int64_t resume_step;     /* steps already done. Records of later steps, and damaged lines, are cut from an
-                                existing metrics.jsonl, so each step stands once; 0: starts a new file */
+                                existing metrics.jsonl, so each step stands once (an evaluation repeated at
+                                resume_step is not recorded again); 0: starts a new file */
     int64_t total_steps, steps_per_epoch, log_every;
     bool live;               /* `console` is a terminal: one line rewritten; else a line every log_every steps */
     FILE *console;           /* not owned; NULL: stderr */
