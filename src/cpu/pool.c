@@ -2,11 +2,10 @@
  * collects from the windows that cover it, so every element is written once and in a fixed order. */
 #include "kernels.h"
 
+#include <math.h>
 #include <string.h>
 
-#include <math.h>
-
-enum { TILE = 64 }; /* channels at a time */
+enum { TILE = 64, LANES = 16 }; /* channels at a time; max pooling keeps LANES of them in registers */
 
 /* Rows of one side that are pooled together: window `o` covers input [first, last). */
 typedef struct span {
@@ -14,51 +13,53 @@ typedef struct span {
 } span;
 
 /* Input positions of window o that lie inside [0, size). */
-static span window(int64_t o, int64_t stride, int64_t pad, int64_t kernel, int64_t size) {
+DT_CPU_INLINE span window(int64_t o, int64_t stride, int64_t pad, int64_t kernel, int64_t size) {
     int64_t begin = o * stride - pad;
     return (span){dt_max_i64(begin, 0), dt_min_i64(begin + kernel, size)};
 }
 
 /* Windows that cover input position i. */
-static span covering(int64_t i, int64_t stride, int64_t pad, int64_t kernel, int64_t n_out) {
+DT_CPU_INLINE span covering(int64_t i, int64_t stride, int64_t pad, int64_t kernel, int64_t n_out) {
     int64_t low = i + pad - kernel + 1;
     return (span){low <= 0 ? 0 : (low + stride - 1) / stride, dt_min_i64((i + pad) / stride + 1, n_out)};
 }
 
-DT_CPU_SIMD static void max_step(const float *x, int64_t n, int32_t at, float *best, int32_t *best_at) {
+/* Takes one more element of a window for n <= LANES channels; the first maximum wins, NaN over all, as in
+ * PyTorch. */
+DT_CPU_INLINE void max_step(const float *x, int64_t n, int32_t position, float *best, int32_t *best_at) {
 #pragma omp simd
     for (int64_t i = 0; i < n; i++) {
-        bool take = x[i] > best[i] || x[i] != x[i]; /* NaN wins, as in PyTorch */
+        bool take = x[i] > best[i] || x[i] != x[i];
         best[i] = take ? x[i] : best[i];
-        best_at[i] = take ? at : best_at[i];
+        best_at[i] = take ? position : best_at[i];
     }
 }
 
-static void maxpool_row(const dt_cpu_node *d, int64_t image, int64_t p) {
+/* One output pixel of n <= LANES channels; h0, w0: the window's corner, which may lie outside the image. */
+DT_CPU_INLINE void max_pixel(const dt_cpu_node *d, const float *x, span rows, span cols, int64_t h0,
+                             int64_t w0, int64_t n, float *y, uint8_t *idx) {
+    int32_t kernel_w = d->attr.kernel[1], at[LANES];
+    int32_t first = (int32_t)((rows.first - h0) * kernel_w + cols.first - w0);
+    for (int64_t i = 0; i < n; i++) y[i] = -INFINITY, at[i] = first;
+    for (int64_t h = rows.first; h < rows.last; h++)
+        for (int64_t w = cols.first; w < cols.last; w++)
+            max_step(x + (h * d->w + w) * d->c, n, (int32_t)((h - h0) * kernel_w + w - w0), y, at);
+    for (int64_t i = 0; i < n; i++) idx[i] = (uint8_t)at[i];
+}
+
+DT_CPU_SIMD static void maxpool_row(const dt_cpu_node *d, int64_t image, int64_t p) {
     const float *x = (const float *)d->b.in[0] + image * d->h * d->w * d->c;
     int64_t out = (image * d->p + p) * d->q * d->c;
     float *y = (float *)d->b.out[0] + out;
     uint8_t *idx = (uint8_t *)d->b.out[1] + out;
     const dt_attr *k = &d->attr;
+    int64_t h0 = p * k->stride[0] - k->pad[0];
     span rows = window(p, k->stride[0], k->pad[0], k->kernel[0], d->h);
-    for (int64_t q = 0; q < d->q; q++) {
+    for (int64_t q = 0; q < d->q; q++, y += d->c, idx += d->c) {
+        int64_t w0 = q * k->stride[1] - k->pad[1], c = 0;
         span cols = window(q, k->stride[1], k->pad[1], k->kernel[1], d->w);
-        int64_t h0 = p * k->stride[0] - k->pad[0], w0 = q * k->stride[1] - k->pad[1];
-        for (int64_t c0 = 0; c0 < d->c; c0 += TILE) {
-            int64_t n = dt_min_i64(TILE, d->c - c0);
-            float best[TILE];
-            int32_t best_at[TILE];
-            int32_t start = (int32_t)((rows.first - h0) * k->kernel[1] + cols.first - w0);
-            for (int64_t i = 0; i < n; i++) best[i] = -INFINITY, best_at[i] = start;
-            for (int64_t h = rows.first; h < rows.last; h++)
-                for (int64_t w = cols.first; w < cols.last; w++)
-                    max_step(x + (h * d->w + w) * d->c + c0, n, (int32_t)((h - h0) * k->kernel[1] + w - w0),
-                             best, best_at);
-            for (int64_t i = 0; i < n; i++) {
-                y[q * d->c + c0 + i] = best[i];
-                idx[q * d->c + c0 + i] = (uint8_t)best_at[i];
-            }
-        }
+        for (; c + LANES <= d->c; c += LANES) max_pixel(d, x + c, rows, cols, h0, w0, LANES, y + c, idx + c);
+        if (c < d->c) max_pixel(d, x + c, rows, cols, h0, w0, d->c - c, y + c, idx + c);
     }
 }
 
@@ -71,12 +72,12 @@ dt_status dt_cpu_maxpool(void *node, dt_stream *stream) {
     return DT_OK;
 }
 
-DT_CPU_SIMD static void max_collect(float *dx, const float *dy, const uint8_t *idx, int64_t n, uint8_t at) {
+DT_CPU_INLINE void max_collect(float *dx, const float *dy, const uint8_t *idx, int64_t n, uint8_t at) {
 #pragma omp simd
     for (int64_t i = 0; i < n; i++) dx[i] += idx[i] == at ? dy[i] : 0;
 }
 
-static void maxpool_bwd_row(const dt_cpu_node *d, int64_t image, int64_t h) {
+DT_CPU_SIMD static void maxpool_bwd_row(const dt_cpu_node *d, int64_t image, int64_t h) {
     int64_t out = image * d->p * d->q * d->c;
     const float *dy = (const float *)d->b.in[0] + out;
     const uint8_t *idx = (const uint8_t *)d->b.in[1] + out;
@@ -104,16 +105,16 @@ dt_status dt_cpu_maxpool_bwd(void *node, dt_stream *stream) {
     return DT_OK;
 }
 
-DT_CPU_SIMD static void add_scaled(float *y, const float *x, float scale, int64_t n) {
+DT_CPU_INLINE void add_scaled(float *y, const float *x, float scale, int64_t n) {
 #pragma omp simd
     for (int64_t i = 0; i < n; i++) y[i] += x[i] * scale;
 }
 
-static float window_scale(const dt_attr *k) {
+DT_CPU_INLINE float window_scale(const dt_attr *k) {
     return 1.0f / (float)(k->kernel[0] * k->kernel[1]);
 }
 
-static void avgpool_row(const dt_cpu_node *d, int64_t image, int64_t p) {
+DT_CPU_SIMD static void avgpool_row(const dt_cpu_node *d, int64_t image, int64_t p) {
     const float *x = (const float *)d->b.in[0] + image * d->h * d->w * d->c;
     float *y = (float *)d->b.out[0] + (image * d->p + p) * d->q * d->c;
     const dt_attr *k = &d->attr;
@@ -136,7 +137,7 @@ dt_status dt_cpu_avgpool(void *node, dt_stream *stream) {
     return DT_OK;
 }
 
-static void avgpool_bwd_row(const dt_cpu_node *d, int64_t image, int64_t h) {
+DT_CPU_SIMD static void avgpool_bwd_row(const dt_cpu_node *d, int64_t image, int64_t h) {
     const float *dy = (const float *)d->b.in[0] + image * d->p * d->q * d->c;
     float *dx = (float *)d->b.out[0] + (image * d->h + h) * d->w * d->c;
     const dt_attr *k = &d->attr;
