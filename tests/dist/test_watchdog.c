@@ -1,0 +1,183 @@
+/* The watchdog in child processes, with a communicator whose abort ends the child; and the stop signals. */
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "dist/signals.h"
+#include "dist/watchdog.h"
+
+static void sleep_s(double seconds) {
+    struct timespec t = {.tv_sec = (time_t)seconds,
+                         .tv_nsec = (long)((seconds - (double)(time_t)seconds) * 1e9)};
+    while (nanosleep(&t, &t) != 0) {
+    }
+}
+
+static void fake_abort(dt_comm *c, int code) {
+    (void)c;
+    _exit(code);
+}
+
+static dt_comm comm = {.name = "fake", .rank = 0, .world = 1, .host = "node3", .abort = fake_abort};
+
+/* Runs `body` in a child; its exit code (-signal when killed) and what it wrote to stderr. */
+static int run_child(void (*body)(void), char *output, size_t output_bytes) {
+    int ends[2];
+    assert_int_equal(pipe(ends), 0);
+    fflush(NULL);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        dup2(ends[1], STDERR_FILENO);
+        close(ends[0]);
+        close(ends[1]);
+        body();
+        _exit(0);
+    }
+    close(ends[1]);
+    size_t len = 0;
+    ssize_t n;
+    while (len + 1 < output_bytes && (n = read(ends[0], output + len, output_bytes - 1 - len)) > 0)
+        len += (size_t)n;
+    output[len] = '\0';
+    close(ends[0]);
+    int how;
+    assert_int_equal(waitpid(child, &how, 0), child);
+    return WIFEXITED(how) ? WEXITSTATUS(how) : -WTERMSIG(how);
+}
+
+static dt_watchdog *start(double timeout_s) {
+    dt_watchdog *w;
+    if (dt_watchdog_start(&comm, timeout_s, &w) != DT_OK) _exit(99);
+    return w;
+}
+
+static void body_silent(void) {
+    dt_watchdog *w = start(0.5);
+    dt_watchdog_beat(w, 1234, "all-reduce");
+    sleep_s(10);
+}
+
+static void test_silent(void **state) {
+    (void)state;
+    char output[1024];
+    double start_s = dt_time_s();
+    assert_int_equal(run_child(body_silent, output, sizeof output), 6);
+    assert_true(dt_time_s() - start_s < 5);
+    assert_string_equal(
+        output, "dtrain: rank 0 (node3): no progress for 1 s in step 1234 (all-reduce); ending the job\n");
+}
+
+static void body_beating(void) {
+    dt_watchdog *w = start(0.5);
+    for (int i = 0; i < 20; i++) {
+        dt_watchdog_beat(w, i, "forward");
+        sleep_s(0.1);
+    }
+    dt_watchdog_pause(w, true);
+    sleep_s(1.2);
+    dt_watchdog_pause(w, false);
+    sleep_s(0.2); /* the count starts anew after a pause */
+    dt_watchdog_stop(w);
+    dt_watchdog_beat(NULL, 1, "none");
+    dt_watchdog_pause(NULL, true);
+    dt_watchdog_stop(NULL);
+}
+
+static void test_beating_and_paused(void **state) {
+    (void)state;
+    char output[1024];
+    assert_int_equal(run_child(body_beating, output, sizeof output), 0);
+    assert_string_equal(output, "");
+}
+
+/* A process that was stopped itself does not report its own silence. */
+static void body_stopped(void) {
+    dt_watchdog *w = start(2.5);
+    dt_watchdog_beat(w, 1, "forward");
+    pid_t self = getpid();
+    pid_t waker = fork();
+    if (waker == 0) {
+        sleep_s(4);
+        kill(self, SIGCONT);
+        _exit(0);
+    }
+    raise(SIGSTOP);
+    sleep_s(0.5);
+    dt_watchdog_stop(w);
+}
+
+static void test_stopped(void **state) {
+    (void)state;
+    char output[1024];
+    assert_int_equal(run_child(body_stopped, output, sizeof output), 0);
+    assert_string_equal(output, "");
+}
+
+static dt_status poll_fails(void *arg) {
+    return dt_fail(DT_ERR_DEVICE, "%s", (const char *)arg);
+}
+
+static void body_poll(void) {
+    dt_watchdog *w = start(100);
+    dt_watchdog_set_poll(w, poll_fails, "NCCL lost a peer");
+    for (int i = 0; i < 50; i++) {
+        dt_watchdog_beat(w, i, "forward");
+        sleep_s(0.1);
+    }
+}
+
+static void test_poll(void **state) {
+    (void)state;
+    char output[1024];
+    assert_int_equal(run_child(body_poll, output, sizeof output), 6);
+    assert_string_equal(output, "dtrain: rank 0 (node3): NCCL lost a peer; ending the job\n");
+}
+
+static void test_bad_timeout(void **state) {
+    (void)state;
+    dt_watchdog *w;
+    assert_int_equal(dt_watchdog_start(&comm, 0, &w), DT_ERR_CONFIG);
+    assert_null(w);
+}
+
+/* ---- signals ---- */
+
+static void body_signals(void) {
+    if (dt_signal_install() != DT_OK || dt_signal_pending() || dt_signal_name()[0] != '\0') _exit(1);
+    raise(SIGPIPE);
+    raise(SIGXFSZ);
+    if (dt_signal_pending()) _exit(2);
+    for (int i = 0; i < 5; i++) raise(SIGUSR1);
+    if (!dt_signal_pending() || strcmp(dt_signal_name(), "SIGUSR1") != 0) _exit(3);
+    raise(SIGTERM);
+    if (strcmp(dt_signal_name(), "SIGUSR1") != 0) _exit(4); /* the first stays */
+    raise(SIGINT);
+    raise(SIGINT);
+    raise(SIGINT); /* the third Ctrl-C kills */
+    _exit(5);
+}
+
+static void test_signals(void **state) {
+    (void)state;
+    char output[1024];
+    assert_int_equal(run_child(body_signals, output, sizeof output), -SIGINT);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_silent),      cmocka_unit_test(test_beating_and_paused),
+        cmocka_unit_test(test_stopped),     cmocka_unit_test(test_poll),
+        cmocka_unit_test(test_bad_timeout), cmocka_unit_test(test_signals),
+    };
+    return cmocka_run_group_tests_name("watchdog", tests, NULL, NULL);
+}
