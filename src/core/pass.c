@@ -199,8 +199,10 @@ static void fuse_prologue(dt_graph *g, dt_backend *be, dt_nid i) {
         for (int32_t j = 0; j < n->n_in; j++) {
             if (n->in[j] != apply.out[0]) continue;
             if (j != 0 || n->attr.prologue || (n->op != DT_OP_CONV && n->op != DT_OP_CONV_WGRAD)) return;
-            gain +=
+            double one =
                 be->fuse_gain(be, g, n->op == DT_OP_CONV ? DT_FUSE_CONV_PROLOGUE : DT_FUSE_WGRAD_PROLOGUE, k);
+            if (one == 0) return; /* this reader cannot; the gain of the others does not help it */
+            gain += one;
             n_reader++;
         }
     }

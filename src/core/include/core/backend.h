@@ -42,7 +42,8 @@ typedef enum dt_axis_kind {
     DT_AXIS_ACCUM = 0, /* acc = (params.first_micro ? 0 : acc) + grad */
     DT_AXIS_SUMSQ,     /* norm2[0] += sum of (grad / loss_scale)^2; not finite stays not finite */
     DT_AXIS_UPDATE,    /* optimizer step, 16-bit copy, EMA */
-    DT_AXIS_CAST       /* param16 = master */
+    DT_AXIS_CAST,      /* param16 = master */
+    DT_AXIS_SCALE      /* after UPDATE: the dynamic loss scale */
 } dt_axis_kind;
 
 typedef enum dt_optim_kind { DT_OPTIM_SGD = 0, DT_OPTIM_ADAMW } dt_optim_kind;
@@ -52,6 +53,10 @@ typedef struct dt_axis_segment {
     int64_t offset, n_elem; /* padding past n_elem up to the next segment is zero and stays zero */
     float decay;            /* weight decay of this parameter; 0 for BN parameters and biases */
 } dt_axis_segment;
+
+/* Dynamic loss scale (PyTorch's GradScaler): a skipped update halves params.loss_scale (not below 1) and
+ * clears good_steps; growth_steps updates in a row without a skip double it (not above 2^24). Metrics
+ * LOSS_SCALE and GOOD_STEPS tell the result. */
 
 /* Update rules (PyTorch 2 definitions, no dampening, decay as said):
  *  SGD:   g += decay*w; v = momentum*v + g; w -= lr * (nesterov ? g + momentum*v : v). v starts at 0.
@@ -77,7 +82,8 @@ typedef struct dt_axis_args {
     dt_optim_kind optim;
     float momentum, beta1, beta2, eps, clip_norm;
     bool nesterov;
-    const dt_step_params *params;
+    dt_step_params *params; /* SCALE writes the device's own part */
+    int32_t growth_steps;   /* SCALE */
 } dt_axis_args;
 
 /* Patterns a fusion pass may ask for. Node ids refer to the graph given. */
@@ -120,7 +126,7 @@ struct dt_backend {
     dt_status (*event_query)(dt_backend *be, dt_event *event, bool *done);       /* does not block */
 
     bool (*supports)(dt_backend *be, dt_dtype compute); /* precision available */
-    /* Seconds saved per run by this fusion; <= 0: do not fuse. */
+    /* Seconds saved per run by this fusion; negative: it costs more than it saves; 0: it cannot be done. */
     double (*fuse_gain)(dt_backend *be, const dt_graph *g, dt_fusion fusion, dt_nid node);
     dt_status (*prepare)(dt_backend *be, const dt_graph *g, dt_nid node, dt_prep **out,
                          int64_t *workspace_bytes);
