@@ -155,12 +155,26 @@ static void run_accum(const dt_cpu_axis *axis) {
     }
 }
 
+static void run_scale(const dt_axis_args *a) {
+    dt_step_params *p = a->params;
+    if (a->metrics[DT_METRIC_SKIPPED] > 0) {
+        p->loss_scale = fmaxf(1, p->loss_scale / 2);
+        p->good_steps = 0;
+    } else if (++p->good_steps >= a->growth_steps) {
+        p->loss_scale = fminf(0x1p24f, p->loss_scale * 2);
+        p->good_steps = 0;
+    }
+    a->metrics[DT_METRIC_LOSS_SCALE] = p->loss_scale;
+    a->metrics[DT_METRIC_GOOD_STEPS] = (float)p->good_steps;
+}
+
 dt_status dt_cpu_axis_run(void *axis, dt_stream *stream) {
     (void)stream;
     const dt_cpu_axis *x = axis;
     if (x->kind == DT_AXIS_ACCUM) run_accum(x);
     if (x->kind == DT_AXIS_SUMSQ) run_sumsq(x);
     if (x->kind == DT_AXIS_UPDATE) run_update(x);
+    if (x->kind == DT_AXIS_SCALE) run_scale(&x->args);
     return DT_OK; /* CAST: fp32 parameters are the masters themselves */
 }
 

@@ -124,6 +124,19 @@ __device__ float updated(const dt_axis_args &a, const Factors &f, float decay, f
     return w - f.lr * (a.nesterov ? g + a.momentum * *m1 : *m1);
 }
 
+__global__ void scale_kernel(dt_axis_args a) {
+    dt_step_params *p = a.params;
+    if (a.metrics[DT_METRIC_SKIPPED] > 0.0f) {
+        p->loss_scale = fmaxf(1.0f, p->loss_scale / 2.0f);
+        p->good_steps = 0;
+    } else if (++p->good_steps >= a.growth_steps) {
+        p->loss_scale = fminf(0x1p24f, p->loss_scale * 2.0f);
+        p->good_steps = 0;
+    }
+    a.metrics[DT_METRIC_LOSS_SCALE] = p->loss_scale;
+    a.metrics[DT_METRIC_GOOD_STEPS] = (float)p->good_steps;
+}
+
 template <typename G, typename P>
 __global__ void __launch_bounds__(THREADS) update_kernel(dt_axis_args a, const dt_gpu_axis_chunk *chunk) {
     const Factors f = factors(a);
@@ -190,6 +203,11 @@ cudaError_t dt_gpu_axis_cast(const dt_gpu *gpu, const dt_axis_args *a, cudaStrea
     DT_WITH_TYPE(a->param16_dtype, cast_kernel<T><<<grid_for(gpu, a->n_elem, 1), THREADS, 0, s>>>(
                                        a->master + a->offset, (T *)a->param16 + a->offset, a->n_elem));
     return cudaPeekAtLastError();
+}
+
+cudaError_t dt_gpu_axis_scale(const dt_axis_args *a, cudaStream_t s) {
+    scale_kernel<<<1, 1, 0, s>>>(*a);
+    return cudaGetLastError();
 }
 
 cudaError_t dt_gpu_axis_sumsq(const dt_gpu *gpu, const dt_axis_args *a, float *partial, cudaStream_t s) {

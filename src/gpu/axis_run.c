@@ -16,7 +16,8 @@ typedef struct axis_bound {
 static const char *const LABEL[] = {[DT_AXIS_ACCUM] = "axis accumulate",
                                     [DT_AXIS_SUMSQ] = "axis sum of squares",
                                     [DT_AXIS_UPDATE] = "axis update",
-                                    [DT_AXIS_CAST] = "axis cast"};
+                                    [DT_AXIS_CAST] = "axis cast",
+                                    [DT_AXIS_SCALE] = "axis loss scale"};
 
 static dt_status run(void *ctx, dt_stream *stream) {
     const axis_bound *k = ctx;
@@ -34,6 +35,9 @@ static dt_status run(void *ctx, dt_stream *stream) {
         break;
     case DT_AXIS_CAST:
         err = dt_gpu_axis_cast(&k->cu->gpu, &k->args, s);
+        break;
+    case DT_AXIS_SCALE:
+        err = dt_gpu_axis_scale(&k->args, s);
         break;
     }
     return err == cudaSuccess ? DT_OK : dt_cuda_fail(err, LABEL[k->kind], __FILE__, __LINE__);

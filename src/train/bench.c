@@ -58,7 +58,6 @@ static dt_status one_step(dt_session *s, int64_t step, dt_step_result *last) {
     const dt_config *c = s->config;
     const dt_division *d = dt_engine_division(s->engine);
     dt_step_params p = {.lr = 1e-3f,
-                        .loss_scale = c->train.precision == DT_PRECISION_FP16 ? 1024.0f : 1.0f,
                         .loss_weight = 1.0f / (float)c->train.global_batch,
                         .adam_correct1 = 1,
                         .adam_correct2 = 1,
@@ -83,6 +82,8 @@ dt_status dt_bench_step(const dt_config *c, dt_comm *mpi, int64_t steps) {
     double start_s = dt_time_s();
     DT_TRY(dt_session_open(c, mpi, true, &s));
     dt_status st = dt_engine_init(s.engine);
+    if (st == DT_OK)
+        st = dt_engine_set_loss_scale(s.engine, c->train.precision == DT_PRECISION_FP16 ? 1024 : 1, 0);
     if (st == DT_OK) st = fill_input(&s);
     for (int64_t i = 0; st == DT_OK && i < 3; i++) st = one_step(&s, i, &r);
     if (st == DT_OK) st = dt_engine_sync(s.engine);
@@ -141,6 +142,8 @@ dt_status dt_bench_op(const dt_config *c, dt_comm *mpi, int64_t repeats) {
     dt_step_result r;
     DT_TRY(dt_session_open(c, mpi, true, &s));
     dt_status st = dt_engine_init(s.engine);
+    if (st == DT_OK)
+        st = dt_engine_set_loss_scale(s.engine, c->train.precision == DT_PRECISION_FP16 ? 1024 : 1, 0);
     if (st == DT_OK) st = fill_input(&s);
     if (st == DT_OK) st = one_step(&s, 0, &r);
     const dt_program *p = dt_engine_program(s.engine, false);

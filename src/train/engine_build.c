@@ -38,7 +38,8 @@ dt_status dt_division_make(const dt_config *c, int32_t rank, int32_t world, dt_d
                        (long long)batch, world);
     out->n_micro = out->n_shards / world + (rank < out->n_shards % world ? 1 : 0);
     out->rows = batch / out->n_shards + (rank < batch % out->n_shards ? 1 : 0);
-    out->eval_rows = c->train.eval_batch > 0 ? c->train.eval_batch : (batch + out->n_shards - 1) / out->n_shards;
+    out->eval_rows =
+        c->train.eval_batch > 0 ? c->train.eval_batch : (batch + out->n_shards - 1) / out->n_shards;
     return DT_OK;
 }
 
@@ -170,6 +171,7 @@ static dt_axis_args axis_args(const dt_engine *e, int64_t offset, int64_t n_elem
         .clip_norm = (float)c->train.clip_norm,
         .nesterov = c->optim.kind == DT_CFG_NESTEROV,
         .params = s->params,
+        .growth_steps = (int32_t)c->train.loss_scale_growth,
     };
     return a;
 }
@@ -181,6 +183,7 @@ static dt_status bind_axis_kernels(dt_engine *e) {
     if (!e->train) return DT_OK;
     DT_TRY(be->bind_axis(be, DT_AXIS_SUMSQ, &all, &e->sumsq));
     DT_TRY(be->bind_axis(be, DT_AXIS_UPDATE, &all, &e->update));
+    if (all.growth_steps > 0) DT_TRY(be->bind_axis(be, DT_AXIS_SCALE, &all, &e->scale));
     for (int32_t b = 0; e->accumulate && b < e->axis->n_bucket; b++) {
         dt_axis_args part = axis_args(e, e->axis->bucket[b].offset, e->axis->bucket[b].n_elem, false);
         DT_TRY(be->bind_axis(be, DT_AXIS_ACCUM, &part, &e->accum[b]));

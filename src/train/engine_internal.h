@@ -32,7 +32,7 @@ struct dt_engine {
     dt_program *program, *eval;
     dt_reducer *reducer; /* NULL in a world of one */
     bool accumulate;
-    dt_kernel accum[DT_BUCKETS_MAX], sumsq, update, cast;
+    dt_kernel accum[DT_BUCKETS_MAX], sumsq, update, scale, cast;
     bool in_last;      /* the micro-batch being enqueued ends the step */
     int32_t n_reduced; /* buckets handed to the reducer in this replay */
     int64_t device_bytes;

@@ -77,7 +77,8 @@ static dt_status enqueue(void *arg) {
     if (e->reducer) DT_TRY(dt_reducer_finish(e->reducer));
     DT_TRY(e->be->fill(e->be, e->store->norm2, 0, (int64_t)sizeof(float), NULL));
     DT_TRY(e->sumsq.run(e->sumsq.ctx, NULL));
-    return e->update.run(e->update.ctx, NULL);
+    DT_TRY(e->update.run(e->update.ctx, NULL));
+    return e->scale.run ? e->scale.run(e->scale.ctx, NULL) : DT_OK;
 }
 
 dt_status dt_engine_micro(dt_engine *e, const dt_step_params *params, bool last) {
@@ -85,7 +86,7 @@ dt_status dt_engine_micro(dt_engine *e, const dt_step_params *params, bool last)
     dt_step_params *p = &e->params_ring[e->next_params];
     e->next_params = (e->next_params + 1) % e->n_params;
     *p = *params;
-    DT_TRY(be->copy(be, e->store->params, p, (int64_t)sizeof *p, NULL));
+    DT_TRY(be->copy(be, e->store->params, p, DT_STEP_HOST_BYTES, NULL));
     e->in_last = last;
     if (e->captured[last]) return be->replay(be, e->captured[last], NULL);
     /* The first run is plain: libraries set themselves up in it, which a capture does not allow. */

@@ -237,6 +237,16 @@ dt_status dt_engine_snapshot(dt_engine *e, int32_t *n, const dt_ckpt_tensor **te
     return DT_OK;
 }
 
+dt_status dt_engine_set_loss_scale(dt_engine *e, float scale, int32_t good_steps) {
+    dt_step_params *p = &e->params_ring[0]; /* nothing is in flight */
+    p->loss_scale = scale;
+    p->good_steps = good_steps;
+    char *device = (char *)e->store->params;
+    DT_TRY(e->be->copy(e->be, device + DT_STEP_HOST_BYTES, (char *)p + DT_STEP_HOST_BYTES,
+                       (int64_t)sizeof *p - DT_STEP_HOST_BYTES, NULL));
+    return e->be->stream_sync(e->be, NULL);
+}
+
 dt_status dt_engine_hash(dt_engine *e, uint64_t *out) {
     DT_TRY(to_host(e, DT_ARENA_MASTER, e->host));
     *out = XXH3_64bits(e->host, (size_t)e->store->bytes[DT_ARENA_MASTER]);

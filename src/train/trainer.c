@@ -35,7 +35,6 @@ static dt_step_params step_params(const dt_trainer *t, int64_t shard) {
     double updates = (double)(t->updates + dt_engine_pending(t->session.engine));
     dt_step_params p = {
         .lr = (float)t->lr[t->step % 8],
-        .loss_scale = (float)t->loss_scale,
         .loss_weight = (float)(1.0 / (double)c->train.global_batch),
         .ema_decay = (float)c->train.ema,
         .adam_correct1 = (float)(1 - pow(c->optim.beta1, updates)),
@@ -102,6 +101,10 @@ static dt_status take_result(dt_trainer *t) {
     DT_TRY(dt_engine_result(t->session.engine, true, &ready, &r));
     if (r.metric[DT_METRIC_STOP] > 0) t->stop = true;
     if (r.metric[DT_METRIC_SAVE] > 0) t->save_asked = true;
+    if (t->config->train.loss_scale_growth > 0) {
+        t->loss_scale = (double)r.metric[DT_METRIC_LOSS_SCALE];
+        t->good_steps = (int64_t)r.metric[DT_METRIC_GOOD_STEPS];
+    }
     bool skipped = r.metric[DT_METRIC_SKIPPED] > 0 || !isfinite(r.metric[DT_METRIC_LOSS]);
     t->skipped_in_a_row = skipped ? t->skipped_in_a_row + 1 : 0;
     if (!skipped) t->updates++;
@@ -187,6 +190,8 @@ dt_status dt_trainer_run(const dt_config *c, dt_comm *mpi, double start_s) {
     t.steps_per_epoch = dt_session_steps_per_epoch(&t.session);
     if (t.loss_scale <= 0) t.loss_scale = c->train.precision == DT_PRECISION_FP16 ? 1024 : 1;
     DT_TRY_GOTO(st, dt_trainer_open_run(&t), out);
+    st = dt_engine_set_loss_scale(t.session.engine, (float)t.loss_scale, (int32_t)t.good_steps);
+    DT_TRY_GOTO(st, dt_comm_agree(mpi, st), out);
     dt_trainer_summary(&t);
     uint64_t hash;
     st = dt_engine_hash(t.session.engine, &hash);

@@ -24,6 +24,7 @@ typedef struct dt_trainer {
     int64_t updates; /* not skipped: Adam's t */
     int64_t skipped_in_a_row;
     double loss_scale;
+    int64_t good_steps;        /* of the dynamic loss scale */
     double best_top1;
     bool eval_pending;     /* stopped inside the evaluation that belongs to this step */
     bool stop, save_asked; /* agreed by all ranks */
@@ -39,8 +40,8 @@ double dt_trainer_epoch(const dt_trainer *t, int64_t step);
 /* trainer_save.c */
 /* Opens or creates the run directory: lock, resume, metrics, checkpoint writer. */
 dt_status dt_trainer_open_run(dt_trainer *t);
-/* Starts a save of the state after `step`; `final` waits for it. A failed save is noted and, unless
- * checkpoint.on_error is "stop", forgiven. Collective. */
+/* Starts a save of the state after `step`; `final` waits for it. A failed save that is not the final one is
+ * noted and, unless checkpoint.on_error is "stop", forgiven. Collective. */
 dt_status dt_trainer_save(dt_trainer *t, bool final);
 /* Loads the checkpoint that run.resume asks for; *loaded false when there is none. Collective. */
 dt_status dt_trainer_load(const dt_config *c, dt_comm *mpi, bool must,

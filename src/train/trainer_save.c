@@ -102,7 +102,10 @@ static dt_status resume(dt_trainer *t) {
         t->updates = k->meta.optimizer_steps;
         t->best_top1 = k->meta.best_top1;
         t->eval_pending = k->meta.eval_pending != 0;
-        if (k->meta.loss_scale > 0 && t->config->train.loss_scale <= 0) t->loss_scale = k->meta.loss_scale;
+        if (k->meta.loss_scale > 0 && t->config->train.loss_scale_growth > 0) {
+            t->loss_scale = k->meta.loss_scale;
+            t->good_steps = k->meta.good_steps;
+        }
         if (t->root) {
             printf("resuming %s at step %lld\n", k->path, (long long)k->meta.step);
             if (k->meta.config_hash != dt_config_hash(t->config))
@@ -147,11 +150,12 @@ static dt_status open_root(dt_trainer *t) {
     dt_ckpt_policy policy = {.dir = t->ckpt_dir,
                              .keep_last = t->config->checkpoint.keep_last,
                              .keep_every = t->config->checkpoint.keep_every};
-    DT_TRY(dt_ckpt_writer_create(&policy, &t->writer));
-    return write_config(t);
+    return dt_ckpt_writer_create(&policy, &t->writer);
 }
 
-static dt_status open_metrics(dt_trainer *t) {
+/* After resuming: a run that cannot go on stays as it was. */
+static dt_status open_records(dt_trainer *t) {
+    DT_TRY(write_config(t));
     dt_metrics_options o = {.out_dir = t->config->run.out_dir,
                             .tensorboard = t->config->run.tensorboard,
                             .resume_step = t->step,
@@ -167,7 +171,7 @@ dt_status dt_trainer_open_run(dt_trainer *t) {
     snprintf(t->ckpt_dir, sizeof t->ckpt_dir, "%s/checkpoints", t->config->run.out_dir);
     DT_TRY(dt_comm_agree(t->mpi, t->root ? open_root(t) : DT_OK));
     DT_TRY(resume(t));
-    return dt_comm_agree(t->mpi, t->root ? open_metrics(t) : DT_OK);
+    return dt_comm_agree(t->mpi, t->root ? open_records(t) : DT_OK);
 }
 
 /* The result of a finished save; failures are notes unless the user wants to stop. */
@@ -186,6 +190,7 @@ static dt_status save_root(dt_trainer *t, int32_t n, const dt_ckpt_tensor *tenso
         .n_shards = dt_engine_division(t->session.engine)->n_shards,
         .seed = t->config->run.seed,
         .loss_scale = t->loss_scale,
+        .good_steps = t->good_steps,
         .optimizer_steps = t->updates,
         .config_hash = dt_config_hash(t->config),
         .best_top1 = t->best_top1,
@@ -195,7 +200,7 @@ static dt_status save_root(dt_trainer *t, int32_t n, const dt_ckpt_tensor *tenso
     DT_TRY(dt_metrics_flush(t->metrics));
     dt_status st = dt_ckpt_writer_save(t->writer, &meta, n, tensors, t->config_text);
     if (st == DT_OK && (final || !t->config->checkpoint.async)) st = dt_ckpt_writer_wait(t->writer);
-    return final && t->stop ? st : settle(t, st);
+    return final ? st : settle(t, st);
 }
 
 dt_status dt_trainer_save(dt_trainer *t, bool final) {

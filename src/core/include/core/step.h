@@ -2,11 +2,11 @@
 #ifndef DT_CORE_STEP_H
 #define DT_CORE_STEP_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 typedef struct dt_step_params {
     float lr;            /* learning rate of this step */
-    float loss_scale;    /* gradients in GRAD are multiplied by it; the optimizer divides (static scale) */
     float loss_weight;   /* weight of one sample in the loss: 1 / global batch */
     float ema_decay;     /* weight of the old average; 0: no EMA this step */
     float adam_correct1; /* 1 - beta1^t, t = 1 for the first update */
@@ -16,7 +16,13 @@ typedef struct dt_step_params {
     uint64_t seed;       /* run seed: key of dropout */
     uint64_t step;       /* global step, from 0 */
     uint64_t micro;      /* index of this micro-batch in the global batch (virtual shard) */
+    /* Below: the device's own. The host writes them once; DT_AXIS_SCALE changes them. */
+    float loss_scale;   /* gradients in GRAD are multiplied by it; the optimizer divides */
+    int32_t good_steps; /* updates since the scale last changed */
 } dt_step_params;
+
+/* What the host sends before each micro-step. */
+#define DT_STEP_HOST_BYTES ((int64_t)offsetof(dt_step_params, loss_scale))
 
 /* Sums over the samples of a step (all its micro-batches), filled by the xent op and the optimizer.
  * Order matters: the first DT_METRIC_SUMMED entries are summed over ranks. */
@@ -26,11 +32,12 @@ typedef enum dt_metric {
     DT_METRIC_TOP5,
     DT_METRIC_SAMPLES, /* samples with a label (label >= 0) */
     DT_METRIC_STOP,    /* > 0: a rank asks to stop (signal) */
-    DT_METRIC_SAVE,        /* > 0: rank 0's clock asks for a checkpoint */
+    DT_METRIC_SAVE,    /* > 0: rank 0's clock asks for a checkpoint */
     DT_METRIC_SUMMED,
     DT_METRIC_GRAD_NORM = DT_METRIC_SUMMED, /* global L2 norm of the averaged gradient, before clipping */
-    DT_METRIC_SKIPPED, /* 1: the update was skipped because the gradient was not finite */
-    DT_METRIC_LOSS_SCALE,
+    DT_METRIC_SKIPPED,    /* 1: the update was skipped because the gradient was not finite */
+    DT_METRIC_LOSS_SCALE, /* dynamic loss scale after the step */
+    DT_METRIC_GOOD_STEPS,
     DT_METRIC_COUNT
 } dt_metric;
 

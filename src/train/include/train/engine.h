@@ -58,6 +58,8 @@ dt_status dt_engine_load(dt_engine *e, const dt_ckpt *c);
 /* Brings the whole state to the host. Collective: statistics of all ranks are gathered. The tensors belong to
  * the engine and stay valid until the next call. */
 dt_status dt_engine_snapshot(dt_engine *e, int32_t *n, const dt_ckpt_tensor **tensors);
+/* Loss scale from here on; waits for the device. Before the first step. */
+dt_status dt_engine_set_loss_scale(dt_engine *e, float scale, int32_t good_steps);
 /* Hash of the fp32 weights; equal on all ranks of a healthy run. */
 dt_status dt_engine_hash(dt_engine *e, uint64_t *out);
 
