@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Shared by the launch scripts; sourced by them, not run.
 
 dt_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)

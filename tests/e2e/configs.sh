@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# Malformed configurations end with exit code 2 and one message that names file, line and column; so do overrides, by key.
+. "$(dirname "$0")/lib.sh"
+
+# bad NAME PATTERN: standard input is appended to a good configuration.
+bad() {
+    { sed '/^\[train\]/,$d' base.toml && cat; } >"$1.toml"
+    train 0 "$1.log" "$1.toml" run.out_dir=run
+    expect_code 2
+    expect "$1.log" "^dtrain: " 1
+    expect "$1.log" "$1\\.toml:[0-9]+:[0-9]+: .*$2" 1
+}
+bad unknown_key 'train.epoch.*train.epochs' <<<'[train]
+epoch = 3'
+bad unknown_section 'optimizer.*optim' <<<'[optimizer]
+lr = 3'
+bad wrong_type 'train.steps' <<<'[train]
+steps = "many"'
+bad out_of_range 'checkpoint.keep_last' <<<'[checkpoint]
+keep_last = 1'
+bad choice 'optim.kind.*sgd' <<<'[optim]
+kind = "sgdd"'
+bad syntax '' <<<'[train
+steps = 3'
+bad twice '' <<<'[train]
+steps = 3
+steps = 4'
+bad layer 'kernel' <<<'[[model.layers]]
+type = "conv"
+channels = 3
+kernels = 3'
+
+refused() {
+    local pattern=$1
+    shift
+    train 0 override.log "$@"
+    expect_code 2
+    expect override.log '^dtrain: ' 1
+    expect override.log "$pattern" 1
+}
+refused 'train.stepz' base.toml train.stepz=3
+refused 'train.steps' base.toml train.steps=-1
+refused 'global_batch' base.toml train.global_batch=33
+refused 'absent.toml' absent.toml
+refused 'oops' base.toml oops
+: >empty.toml
+refused 'empty.toml' empty.toml
+head -c 4096 /dev/urandom >noise.toml
+refused 'noise.toml' noise.toml
+mkdir folder.toml
+refused 'folder.toml' folder.toml
+[ ! -e run ] || fail "a refused configuration made a run directory"
+
+# All ranks refuse together, with one message.
+train 4 ranks.log base.toml train.stepz=3
+expect_code 2
+expect ranks.log '^dtrain: ' 1
+pass "all refused"

@@ -1,0 +1,176 @@
+# shellcheck shell=bash
+# Shared by the end-to-end tests; sourced, not run. Each test gets a directory of its own as working directory, with
+# base.toml and data/ in it, and a bound on every wait. From ctest: DTRAIN, MPIRUN, E2E_DATA, E2E_SOURCE, E2E_SLOW.
+set -euo pipefail
+: "${DTRAIN:?}" "${MPIRUN:?}" "${E2E_DATA:?}" "${E2E_SOURCE:?}" "${E2E_SLOW:=1}"
+
+# Of this host's two or more ranks none is bound, and there may be more ranks than cores.
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
+export OMPI_MCA_hwloc_base_binding_policy=none OMPI_MCA_mpi_yield_when_idle=1 OMP_WAIT_POLICY=passive
+unset "${!SLURM_@}" 2>/dev/null || true
+
+name=$(basename "$0" .sh)
+work=$(mktemp -d "${TMPDIR:-/tmp}/dtrain-$name.XXXXXX")
+started=()
+
+clean_up() {
+    local code=$? pid
+    for pid in "${started[@]}"; do kill_job "$pid"; done
+    if [ "$code" -ne 0 ] && [ "$code" -ne 77 ]; then
+        for log in "$work"/*.log; do
+            [ -s "$log" ] || continue
+            echo "---- $(basename "$log")"
+            tail -n 40 "$log"
+        done
+    fi
+    cd /
+    rm -rf "$work"
+    exit "$code"
+}
+trap clean_up EXIT
+cd "$work"
+cp "$E2E_SOURCE/base.toml" .
+ln -s "$E2E_DATA" data
+
+fail() {
+    echo "$name: FAILED: $*"
+    exit 1
+}
+
+skip() {
+    echo "$name: SKIPPED: $*"
+    exit 77
+}
+
+pass() { echo "$name: $*"; }
+
+# seconds N: N, longer under a sanitizer.
+seconds() { echo $(($1 * E2E_SLOW)); }
+
+# train RANKS LOG ARGUMENT...: runs dtrain on RANKS ranks to its end; its exit code is in $code, its time in $took_s.
+train() {
+    local ranks=$1 log=$2 start_s=$SECONDS
+    shift 2
+    code=0
+    if [ "$ranks" -eq 0 ]; then
+        timeout -k 5 "$(seconds 60)" "$DTRAIN" "$@" >"$log" 2>&1 </dev/null || code=$?
+    else
+        timeout -k 5 "$(seconds 60)" "$MPIRUN" -np "$ranks" "$DTRAIN" "$@" >"$log" 2>&1 </dev/null || code=$?
+    fi
+    took_s=$((SECONDS - start_s))
+    [ "$code" -ne 124 ] && [ "$code" -ne 137 ] || fail "$log: still running after $(seconds 60) s"
+}
+
+# train_ok: train, and anything but exit code 0 is a failure.
+train_ok() {
+    train "$@"
+    [ "$code" -eq 0 ] || fail "$2: exit code $code, want 0"
+}
+
+# begin RANKS LOG ARGUMENT...: starts dtrain in the background; $job is mpirun's pid.
+begin() {
+    local ranks=$1 log=$2
+    shift 2
+    "$MPIRUN" -np "$ranks" "$DTRAIN" "$@" >"$log" 2>&1 </dev/null &
+    job=$!
+    started+=("$job")
+}
+
+# ranks_of JOB: the pids of its ranks.
+ranks_of() { pgrep -P "$1" || true; }
+
+# kill_job JOB: kills mpirun and its ranks, without warning.
+kill_job() {
+    local pids
+    pids="$1 $(ranks_of "$1" | tr '\n' ' ')"
+    # shellcheck disable=SC2086 # one pid each
+    kill -9 $pids 2>/dev/null || true
+}
+
+# end JOB SECONDS: waits for a job's end; $code is its exit code, $took_s the time waited.
+end() {
+    local start_s=$SECONDS limit_s
+    limit_s=$(seconds "$2")
+    while kill -0 "$1" 2>/dev/null; do
+        [ $((SECONDS - start_s)) -le "$limit_s" ] || fail "job still running after $limit_s s"
+        sleep 0.05
+    done
+    code=0
+    wait "$1" || code=$?
+    took_s=$((SECONDS - start_s))
+}
+
+# gone PID...: none of them runs any more. One that nobody has waited for yet counts as gone.
+gone() {
+    local pid
+    for pid in "$@"; do
+        case $(ps -o stat= -p "$pid" || true) in
+        '' | Z*) ;;
+        *) return 1 ;;
+        esac
+    done
+}
+
+# await SECONDS COMMAND...: waits until the command succeeds.
+await() {
+    local limit_s start_s=$SECONDS
+    limit_s=$(seconds "$1")
+    shift
+    until "$@" >/dev/null 2>&1; do
+        [ $((SECONDS - start_s)) -le "$limit_s" ] || fail "waited $limit_s s in vain for: $*"
+        sleep 0.02
+    done
+}
+
+expect_code() { [ "$code" -eq "$1" ] || fail "exit code $code, want $1"; }
+
+# expect LOG PATTERN [TIMES]: the extended regular expression is in so many lines of the log; without TIMES: in some.
+expect() {
+    local n
+    n=$(grep -cE -- "$2" "$1" || true)
+    if [ $# -lt 3 ]; then
+        [ "$n" -ge 1 ] || fail "$1: no line with \"$2\""
+    else
+        [ "$n" -eq "$3" ] || fail "$1: $n lines with \"$2\", want $3"
+    fi
+}
+
+newest() { find "$1/checkpoints" -maxdepth 1 -name 'step-*' | sort | tail -n 1; }
+
+# records DIR KIND: its records without the times, which no two runs share.
+records() {
+    grep "\"kind\": \"$2\"" "$1/metrics.jsonl" |
+        sed -E 's/, "(samples_per_s|step_ms|data_wait)": [^,}]*//g'
+}
+
+# field DIR KIND NAME: the values of one field, a line each.
+field() { grep "\"kind\": \"$2\"" "$1/metrics.jsonl" | sed -E "s/.*\"$3\": ([^,}]*).*/\\1/"; }
+
+# same_run A B: both directories hold the same weights, optimizer state, statistics and records, bit for bit.
+same_run() {
+    local a b
+    a=$(newest "$1") b=$(newest "$2")
+    [ "$(basename "$a")" = "$(basename "$b")" ] || fail "$1 ends at $a, $2 at $b"
+    cmp "$a/state.h5" "$b/state.h5" || fail "$a and $b differ"
+    diff <(records "$1" train) <(records "$2" train) >records.log || fail "$1 and $2 tell different training steps"
+    diff <(records "$1" eval) <(records "$2" eval) >records.log || fail "$1 and $2 tell different evaluations"
+}
+
+# each_step_once DIR N: metrics.jsonl has the steps 1 to N once each, in order.
+each_step_once() { diff <(field "$1" train step) <(seq "$2") >steps.log || fail "$1: not each step of 1 to $2 once"; }
+
+# close_losses A B TOLERANCE [STEPS]: the losses of the first STEPS steps, without it of all, agree relatively.
+close_losses() {
+    paste <(field "$1" train loss) <(field "$2" train loss) | head -n "${4-1000000}" | awk -v tolerance="$3" '
+        { d = $1 - $2; if (d < 0) d = -d; if (NF != 2 || !(d <= tolerance * ($1 + 1e-3))) bad = bad " " NR ": " $0 }
+        END { if (NR == 0 || bad != "") { print "steps" bad; exit 1 } }' >losses.log ||
+        fail "losses of $1 and $2 differ by more than $3"
+}
+
+# flip FILE OFFSET: inverts one byte.
+flip() {
+    local byte
+    byte=$(od -An -tu1 -j "$2" -N 1 "$1")
+    # shellcheck disable=SC2059 # the format is the byte
+    printf "\\x$(printf %02x $((byte ^ 255)))" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
+}

@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# A run whose loss is no longer finite ends with exit code 5, on all ranks, and its good checkpoints stay as they were.
+. "$(dirname "$0")/lib.sh"
+common=(base.toml data.train=data/small schedule.kind=constant schedule.warmup_steps=0 checkpoint.every_steps=5)
+sums() { find run/checkpoints -path '*/step-*' -type f -exec cksum {} + | sort; }
+
+train_ok 2 good.log "${common[@]}" run.out_dir=run train.steps=20
+sums >before.log
+train 2 bad.log "${common[@]}" run.out_dir=run train.steps=200 optim.lr=1e6 optim.weight_decay=1e5 train.ema=0 \
+    train.max_skipped=4
+expect_code 5
+expect bad.log '^dtrain: .*not finite' 1
+sums | diff before.log - || fail "the checkpoints changed"
+if grep -Eiq '"(loss|grad_norm)": *-?(nan|inf)' run/metrics.jsonl; then fail "metrics.jsonl is no JSON: nan or inf"; fi
+pass "exit code 5, checkpoints untouched"

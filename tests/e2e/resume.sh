@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# resume.sh RANKS: a run in three parts equals the run in one, bit for bit: weights, optimizer, averages, records.
+. "$(dirname "$0")/lib.sh"
+ranks=$1
+common=(base.toml data.train=data/small schedule.kind=constant train.eval_every_epochs=1)
+
+for kind in nesterov adamw; do
+    rate=0.05
+    [ "$kind" = nesterov ] || rate=0.003
+    train_ok "$ranks" straight.log "${common[@]}" optim.kind=$kind optim.lr=$rate run.out_dir=straight-$kind
+    for steps in 7 23 40; do
+        train_ok "$ranks" "part-$steps.log" "${common[@]}" optim.kind=$kind optim.lr=$rate \
+            run.out_dir=parts-$kind train.steps=$steps
+    done
+    expect part-40.log '^resuming parts-.*/step-00000023 at step 23' 1
+    # The parts also evaluated where they ended; the straight run had no reason to.
+    sed -i -E '/"eval", "step": (7|23),/d' parts-$kind/metrics.jsonl
+    same_run straight-$kind parts-$kind
+    each_step_once parts-$kind 40
+done
+
+# A finished run started again stays as it is.
+sum=$(cksum <"$(newest parts-adamw)/state.h5")
+train_ok "$ranks" again.log "${common[@]}" optim.kind=adamw optim.lr=0.003 run.out_dir=parts-adamw
+[ "$sum" = "$(cksum <"$(newest parts-adamw)/state.h5")" ] || fail "a finished run changed when it was started again"
+each_step_once parts-adamw 40
+
+# Another batch cannot continue it.
+train "$ranks" batch.log "${common[@]}" optim.kind=adamw run.out_dir=parts-adamw train.steps=60 train.global_batch=64
+expect_code 2
+expect batch.log 'train.global_batch' 1
+pass "7 + 16 + 17 steps equal 40 on $ranks ranks"

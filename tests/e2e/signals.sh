@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# signals.sh RANKS: SIGTERM, SIGINT and SIGUSR1 end a run with exit code 85 after the step at hand; resumed, it ends as if
+# nothing had happened. One rank's signal stops all.
+. "$(dirname "$0")/lib.sh"
+ranks=$1
+common=(base.toml data.train=data/small run.log_every=1 train.steps=1000 checkpoint.every_steps=0)
+
+train_ok "$ranks" straight.log "${common[@]}" run.out_dir=straight
+reached() { grep -q "step $2/1000" "$1"; }
+
+stopped=0
+for signal in TERM INT USR1; do
+    last=$(field run train step 2>/dev/null | tail -n 1 || true)
+    begin "$ranks" "$signal.log" "${common[@]}" run.out_dir=run
+    await 30 reached "$signal.log" $((${last:-0} + 20))
+    case $signal in
+    # mpirun leaves its ranks a second after SIGTERM and SIGINT of its own, so these go to a rank.
+    TERM) kill -TERM "$(ranks_of "$job" | tail -n 1)" ;;
+    INT) kill -INT "$(ranks_of "$job" | head -n 1)" ;;
+    USR1) kill -USR1 "$job" ;;
+    esac
+    end "$job" 20
+    [ "$code" -ne 0 ] || break # it was through before the signal came
+    expect_code 85
+    stopped=$((stopped + 1))
+    step=$(field run train step | tail -n 1)
+    [ -s "run/checkpoints/step-$(printf %08d "$step")/manifest.json" ] || fail "SIG$signal: step $step was not saved"
+done
+[ "$stopped" -eq 3 ] || fail "only $stopped of 3 signals came in time"
+train_ok "$ranks" last.log "${common[@]}" run.out_dir=run
+same_run straight run
+each_step_once run 1000
+pass "3 signals on $ranks ranks, same weights and records"

@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# A signal in the middle of an evaluation is heeded there; resumed, the run makes up for the evaluation.
+. "$(dirname "$0")/lib.sh"
+common=(base.toml data.train=data/small data.val=synthetic data.image_size=16 data.synthetic_channels=1
+    data.synthetic_classes=4 data.synthetic_samples=200000 train.steps=3 schedule.warmup_steps=0 train.eval_batch=8 run.log_every=1)
+
+begin 2 stop.log "${common[@]}" run.out_dir=run
+await 30 grep -q 'step 3/3' stop.log
+sleep 0.1
+kill -USR1 "$job"
+end "$job" 15
+expect_code 85
+[ -z "$(field run eval step)" ] || fail "the evaluation had ended before the signal: the test says nothing"
+grep -Eq '"eval_pending": *1' run/checkpoints/step-00000003/manifest.json || fail "the checkpoint does not know of the evaluation"
+
+train_ok 2 resumed.log "${common[@]}" run.out_dir=run
+each_step_once run 3
+[ "$(field run eval step)" = 3 ] || fail "the evaluation of step 3 was not made up for"
+pass "stopped in an evaluation, which came after resuming"
