@@ -87,8 +87,8 @@ const dt_key_row dt_key_table[] = {
 
     {STRING("data.train", data.train), .flags = DT_KEY_REQUIRED | DT_KEY_MATHS,
      .help = "Training set: directory of shards, one shard file, or synthetic"},
-    {STRING("data.val", data.val), .flags = DT_KEY_REQUIRED,
-     .help = "Evaluation set: directory of shards, one shard file, or synthetic"},
+    {STRING("data.val", data.val), .fallback = "\"\"",
+     .help = "Evaluation set: directory of shards, one shard file, or synthetic; empty: no evaluation"},
     {INT("data.image_size", data.image_size, 0, 16384), MATHS, .fallback = "0",
      .help = "Height and width fed to the model, in pixels; 0: as stored"},
     {INT("data.workers", data.workers, 0, 1024), .fallback = "0",
@@ -153,7 +153,8 @@ const dt_key_row dt_key_table[] = {
     {FLOAT("train.loss_scale", train.loss_scale, 0, 0x1p32), MATHS, .fallback = "0.0",
      .help = "Factor on the loss against fp16 underflow; 0: chosen (1024 in fp16, else 1)"},
     {INT("train.loss_scale_growth", train.loss_scale_growth, 0, 1 << 30), MATHS, .fallback = "0",
-     .help = "Dynamic loss scale: doubled after so many good steps, halved at a bad one (2000 is usual); 0: static"},
+     .help = "Dynamic loss scale: doubled after so many good steps, halved at a bad one (2000 is usual); 0: "
+             "static"},
     {INT("train.eval_every_epochs", train.eval_every_epochs, 0, 1000000), .fallback = "1",
      .help = "Epochs between evaluations; 0: only at the end"},
     {INT("train.eval_batch", train.eval_batch, 0, 1 << 24), .fallback = "0",

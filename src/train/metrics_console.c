@@ -29,7 +29,6 @@ void dt_console_init(dt_console *c, const dt_metrics_options *o) {
     *c = (dt_console){.out = o->console ? o->console : stderr,
                       .live = o->live,
                       .total_steps = o->total_steps,
-                      .steps_per_epoch = o->steps_per_epoch,
                       .log_every = o->log_every > 0 ? o->log_every : 1,
                       .first_step = o->resume_step,
                       .started_at = now,
@@ -66,7 +65,7 @@ static void format_parts(const dt_console *c, bool labels, char part[PART_COUNT]
     const dt_train_record *r = &c->last;
     double n = c->n_shown > 0 ? (double)c->n_shown : 1;
     double n_finite = (double)c->n_finite;
-    double epochs = c->steps_per_epoch > 0 ? (double)c->total_steps / (double)c->steps_per_epoch : 0;
+    double epochs = r->step > 0 ? r->epoch * (double)c->total_steps / (double)r->step : 0;
     char eta[24], speed[24];
     double done = (double)(r->step - c->first_step);
     double elapsed_s = dt_time_s() - c->started_at;

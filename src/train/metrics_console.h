@@ -10,7 +10,7 @@ typedef struct dt_console {
     FILE *out;
     bool live;
     bool line_shown; /* live: the cursor stands at the end of the progress line */
-    int64_t total_steps, steps_per_epoch, log_every, first_step;
+    int64_t total_steps, log_every, first_step;
     double started_at, shown_at; /* dt_time_s() */
     int64_t n_shown;             /* steps in the sums below, which restart at every shown line */
     double loss_sum, top1_sum, samples_per_s_sum, data_wait_sum;

@@ -160,7 +160,6 @@ static dt_status open_records(dt_trainer *t) {
                             .tensorboard = t->config->run.tensorboard,
                             .resume_step = t->step,
                             .total_steps = t->total_steps,
-                            .steps_per_epoch = t->steps_per_epoch,
                             .log_every = t->config->run.log_every,
                             .live = dt_trainer_terminal(),
                             .console = stdout};

@@ -190,7 +190,6 @@ static const refusal refusals[] = {
                                            "\"nesterov\" or \"adamw\"; did you mean \"adamw\"?"},
     {MINIMAL "[model]\nname = \"resnet19\"\n", "6:8: model.name: \"resnet19\" is not one of"},
     /* required */
-    {EPOCHS "[data]\ntrain = \"a\"\n", "3:9: data.val: is required: "},
     {EPOCHS "[data]\ntrain = \"\"\nval = \"b\"\n", "3:9: data.train: is required: "},
     {EPOCHS, "1:1: data.train: is required"},
     {DATA, "1:1: train.epochs: set train.epochs or train.steps above 0"},

@@ -124,12 +124,8 @@ static void event_files_sort_by_age(void **state) {
 static void metrics_fill_all_files(void **state) {
     metrics_dir *d = *state;
     dt_metrics *m = NULL;
-    dt_metrics_options o = {.out_dir = d->path,
-                            .tensorboard = true,
-                            .total_steps = 4,
-                            .steps_per_epoch = 2,
-                            .log_every = 1,
-                            .console = d->console};
+    dt_metrics_options o = {
+        .out_dir = d->path, .tensorboard = true, .total_steps = 4, .log_every = 1, .console = d->console};
     assert_int_equal(dt_metrics_open(&o, &m), DT_OK);
     for (int64_t step = 1; step <= 4; step++) {
         dt_train_record r = {.step = step, .loss = 1, .top1 = 0.5};

@@ -18,7 +18,7 @@ typedef struct dt_metrics_options {
     int64_t resume_step;     /* steps already done. Records of later steps, and damaged lines, are cut from an
                                 existing metrics.jsonl, so each step stands once (an evaluation repeated at
                                 resume_step is not recorded again); 0: starts a new file */
-    int64_t total_steps, steps_per_epoch, log_every;
+    int64_t total_steps, log_every;
     bool live;               /* `console` is a terminal: one line rewritten; else a line every log_every steps */
     FILE *console;           /* not owned; NULL: stderr */
 } dt_metrics_options;
