@@ -1,0 +1,195 @@
+/* The graph's storage and its rules: what is refused and how it says so, views, copies, validation. */
+#include <stdio.h>
+
+#include "core/op.h"
+#include "test_check.h"
+
+typedef struct tiny {
+    dt_graph *g;
+    dt_vid x, w, y, r, flat;
+} tiny;
+
+/* x [2,4,4,3] -> conv 5 -> relu -> flatten */
+static tiny tiny_open(void) {
+    tiny t;
+    dt_attr conv = {.kernel = {3, 3}, .stride = {1, 1}, .pad = {1, 1}, .dilation = {1, 1}, .groups = 1};
+    check_ok(dt_graph_create(&t.g, DT_DTYPE_F32, true));
+    check_ok(dt_graph_add_value(t.g, "x", DT_ROLE_ACT, DT_DTYPE_F32, 4, (int64_t[]){2, 4, 4, 3}, &t.x));
+    check_ok(dt_graph_add_value(t.g, "w", DT_ROLE_PARAM, DT_DTYPE_F32, 4, (int64_t[]){5, 3, 3, 3}, &t.w));
+    check_ok(dt_graph_add_node(t.g, "y", DT_OP_CONV, &conv, 2, (dt_vid[]){t.x, t.w}, &t.y));
+    check_ok(dt_graph_add_node(t.g, "r", DT_OP_RELU, NULL, 1, &t.y, &t.r));
+    check_ok(dt_graph_add_node(t.g, "flat", DT_OP_RESHAPE, NULL, 1, &t.r, &t.flat));
+    check_ok(dt_graph_validate(t.g));
+    return t;
+}
+
+static void test_values_and_views(void **state) {
+    (void)state;
+    tiny t = tiny_open();
+    const dt_value *y = dt_graph_value(t.g, t.y);
+    assert_int_equal(dt_value_n_elem(y), 2 * 4 * 4 * 5);
+    assert_int_equal(dt_value_bytes(y), 2 * 4 * 4 * 5 * 4);
+    assert_string_equal(dt_value_shape_text(y), "2x4x4x5 f32");
+    assert_string_equal(dt_value_shape_text(dt_graph_value(t.g, t.flat)), "2x80 f32");
+    assert_int_equal(dt_graph_root(t.g, t.flat), t.r);
+    assert_int_equal(dt_graph_root(t.g, t.r), t.r);
+    assert_int_equal(dt_graph_find(t.g, "flat"), t.flat);
+    assert_int_equal(dt_graph_find(t.g, "fla"), -1);
+    assert_int_equal(y->producer, 0);
+    assert_int_equal(dt_graph_value(t.g, t.x)->producer, -1);
+    dt_attr back = {.size = {2, 2}};
+    dt_vid image;
+    check_ok(dt_graph_add_node(t.g, "image", DT_OP_RESHAPE, &back, 1, &t.flat, &image));
+    assert_string_equal(dt_value_shape_text(dt_graph_value(t.g, image)), "2x2x2x20 f32");
+    assert_int_equal(dt_graph_root(t.g, image), t.r); /* a view of a view */
+    dt_graph_destroy(t.g);
+}
+
+static void test_clone_is_deep(void **state) {
+    (void)state;
+    tiny t = tiny_open();
+    dt_graph *c;
+    check_ok(dt_graph_clone(t.g, &c));
+    assert_int_equal(c->n_node, t.g->n_node);
+    assert_memory_equal(c->value, t.g->value, (size_t)c->n_value * sizeof *c->value);
+    for (int i = 0; i < 200; i++) { /* grows past its first allocation */
+        char name[16];
+        dt_vid v;
+        snprintf(name, sizeof name, "more%d", i);
+        check_ok(dt_graph_add_node(c, name, DT_OP_RELU, NULL, 1, &t.r, &v));
+    }
+    check_ok(dt_graph_validate(c));
+    c->node[0].op = DT_OP_ADD;
+    assert_int_equal(t.g->node[0].op, DT_OP_CONV);
+    assert_int_equal(t.g->n_node, 3);
+    dt_graph_destroy(c);
+    dt_graph_destroy(t.g);
+    dt_graph_destroy(NULL);
+}
+
+static void test_refused_values(void **state) {
+    (void)state;
+    tiny t = tiny_open();
+    dt_vid v;
+    char name[DT_NAME_MAX + 8];
+    const int64_t two[] = {2, 2, 2, 2, 2};
+    const int32_t n = t.g->n_value;
+#define ADD(name_, ndim, ...)                                                                                \
+    dt_graph_add_value(t.g, name_, DT_ROLE_ACT, DT_DTYPE_F32, ndim, (int64_t[]){__VA_ARGS__}, &v)
+    CHECK_ERROR(ADD("y", 1, 4), DT_ERR_CONFIG, "\"y\"", "twice");
+    CHECK_ERROR(ADD("", 1, 4), DT_ERR_CONFIG, "no name");
+    CHECK_ERROR(ADD("z", 0, 4), DT_ERR_CONFIG, "z", "0 dimensions");
+    CHECK_ERROR(dt_graph_add_value(t.g, "z", DT_ROLE_ACT, DT_DTYPE_F32, 5, two, &v), DT_ERR_CONFIG, "5 dim");
+    CHECK_ERROR(ADD("z", 2, 4, 0), DT_ERR_CONFIG, "z", "dimension 1");
+    CHECK_ERROR(ADD("z", 2, -1, 4), DT_ERR_CONFIG, "dimension 0");
+    CHECK_ERROR(ADD("z", 3, INT32_MAX, INT32_MAX, INT32_MAX), DT_ERR_CONFIG, "too large");
+    CHECK_ERROR(ADD("z", 1, INT64_MAX), DT_ERR_CONFIG, "too large");
+    memset(name, 'n', sizeof name);
+    name[DT_NAME_MAX] = 0;
+    CHECK_ERROR(ADD(name, 1, 4), DT_ERR_CONFIG, "longer than");
+    assert_int_equal(t.g->n_value, n);
+    name[DT_NAME_MAX - 1] = 0; /* the longest that fits */
+    check_ok(ADD(name, 1, 4));
+#undef ADD
+    dt_graph_destroy(t.g);
+}
+
+static void test_refused_nodes(void **state) {
+    (void)state;
+    tiny t = tiny_open();
+    const int32_t n_value = t.g->n_value, n_node = t.g->n_node;
+    dt_attr conv = t.g->node[0].attr;
+    dt_vid v;
+#define ADD(name, op, attr, ...)                                                                             \
+    dt_graph_add_node(t.g, name, op, attr, (int32_t)(sizeof((dt_vid[]){__VA_ARGS__}) / sizeof(dt_vid)),      \
+                      (dt_vid[]){__VA_ARGS__}, &v)
+    CHECK_ERROR(ADD("z", DT_OP_CONV, &conv, t.x), DT_ERR_CONFIG, "z (conv)", "1 inputs");
+    CHECK_ERROR(ADD("z", DT_OP_RELU, NULL, n_value), DT_ERR_CONFIG, "z (relu)", "does not exist");
+    CHECK_ERROR(ADD("z", DT_OP_RELU, NULL, -1), DT_ERR_CONFIG, "does not exist");
+    CHECK_ERROR(ADD("z", DT_OP_ADD, NULL, t.x, t.y), DT_ERR_CONFIG, "z (add)", "x is 2x4x4x3 f32",
+                "y is 2x4x4x5 f32");
+    CHECK_ERROR(ADD("z", DT_OP_CONV, &conv, t.y, t.w), DT_ERR_CONFIG, "weight w is 5x3x3x3 f32");
+    CHECK_ERROR(ADD("z", DT_OP_GLOBAL_AVGPOOL, NULL, t.flat), DT_ERR_CONFIG, "flat is 2x80 f32");
+    CHECK_ERROR(ADD("y", DT_OP_RELU, NULL, t.y), DT_ERR_CONFIG, "\"y\"", "twice");
+    conv.pad[0] = conv.pad[1] = 0, conv.dilation[0] = 2;
+    CHECK_ERROR(ADD("z", DT_OP_CONV, &conv, t.x, t.w), DT_ERR_CONFIG, "window of 5", "image side of 4");
+    /* Its second output has a name already: the first must not stay. */
+    dt_attr pool = {.kernel = {2, 2}, .stride = {2, 2}};
+    check_ok(dt_graph_add_value(t.g, "p:1", DT_ROLE_ACT, DT_DTYPE_F32, 1, (int64_t[]){1}, &v));
+    CHECK_ERROR(ADD("p", DT_OP_MAXPOOL, &pool, t.x), DT_ERR_CONFIG, "\"p:1\"");
+    assert_int_equal(dt_graph_find(t.g, "p"), -1);
+    assert_int_equal(t.g->n_value, n_value + 1);
+    assert_int_equal(t.g->n_node, n_node);
+    check_ok(dt_graph_validate(t.g));
+#undef ADD
+    dt_graph_destroy(t.g);
+}
+
+static void break_input_range(tiny *t) {
+    t->g->node[1].in[0] = t->g->n_value;
+}
+static void break_input_none(tiny *t) {
+    t->g->node[1].in[0] = -1;
+}
+static void break_order(tiny *t) {
+    dt_node n = t->g->node[0];
+    t->g->node[0] = t->g->node[1], t->g->node[1] = n;
+}
+static void break_self(tiny *t) {
+    t->g->node[1].in[0] = t->r;
+}
+static void break_producer(tiny *t) {
+    t->g->value[t->r].producer = 0;
+}
+static void break_output(tiny *t) {
+    t->g->node[1].out[0] = t->y;
+}
+static void break_output_range(tiny *t) {
+    t->g->node[1].out[0] = 1000;
+}
+static void break_name(tiny *t) {
+    strcpy(t->g->value[t->r].name, "y");
+}
+static void break_view(tiny *t) {
+    t->g->value[t->flat].alias_of = t->x;
+}
+static void break_view_lost(tiny *t) {
+    t->g->value[t->flat].alias_of = -1;
+}
+static void break_view_made(tiny *t) {
+    t->g->value[t->r].alias_of = t->y;
+}
+
+static void test_validate_finds_broken_graphs(void **state) {
+    (void)state;
+    static const struct {
+        void (*spoil)(tiny *t);
+        const char *says;
+    } cases[] = {
+        {break_input_range, "input 0"},         {break_input_none, "input 0"},
+        {break_order, "before it is made"},     {break_self, "before it is made"},
+        {break_producer, "producer"},           {break_output, "producer"},
+        {break_output_range, "producer"},       {break_name, "named y"},
+        {break_view, "memory of another"},      {break_view_lost, "memory of another"},
+        {break_view_made, "memory of another"},
+    };
+    for (size_t k = 0; k < sizeof cases / sizeof cases[0]; k++) {
+        tiny t = tiny_open();
+        cases[k].spoil(&t);
+        dt_status st = dt_graph_validate(t.g);
+        if (st == DT_OK) fail_msg("broken graph %zu passes", k);
+        CHECK_ERROR(st, DT_ERR_INTERNAL, cases[k].says);
+        dt_graph_destroy(t.g);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_values_and_views),
+        cmocka_unit_test(test_clone_is_deep),
+        cmocka_unit_test(test_refused_values),
+        cmocka_unit_test(test_refused_nodes),
+        cmocka_unit_test(test_validate_finds_broken_graphs),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
