@@ -87,7 +87,7 @@ const dt_key_row dt_key_table[] = {
 
     {STRING("data.train", data.train), .flags = DT_KEY_REQUIRED | DT_KEY_MATHS,
      .help = "Training set: directory of shards, one shard file, or synthetic"},
-    {STRING("data.val", data.val), .fallback = "\"\"",
+    {STRING("data.val", data.val), .fallback = "",
      .help = "Evaluation set: directory of shards, one shard file, or synthetic; empty: no evaluation"},
     {INT("data.image_size", data.image_size, 0, 16384), MATHS, .fallback = "0",
      .help = "Height and width fed to the model, in pixels; 0: as stored"},

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "core/step.h"
+
 static const dt_value *in_value(const dt_graph *g, const dt_node *n, int32_t i) {
     return &g->value[n->in[i]];
 }
@@ -98,6 +100,12 @@ dt_status dt_infer_input(const dt_graph *g, const dt_node *n, int32_t *n_out, dt
     if (!n->attr.source_crop && (v->dim[1] != n->attr.size[0] || v->dim[2] != n->attr.size[1]))
         return dt_fail(DT_ERR_CONFIG, "the image is %lldx%lld, the model's input %dx%d", (long long)v->dim[1],
                        (long long)v->dim[2], n->attr.size[0], n->attr.size[1]);
+    if (n->attr.source_crop) {
+        const dt_value *aug = in_value(g, n, 1);
+        if (aug->dtype != DT_DTYPE_I32 || aug->ndim != 2 || aug->dim[0] != v->dim[0] || aug->dim[1] != 8)
+            return dt_fail(DT_ERR_CONFIG, "windows %s are %s, expected [%lld,8] i32", aug->name,
+                           dt_value_shape_text(aug), (long long)v->dim[0]);
+    }
     for (int64_t c = 0; c < v->dim[3]; c++)
         if (!(n->attr.stddev[c] > 0))
             return dt_fail(DT_ERR_CONFIG, "the standard deviation must be positive");
@@ -251,6 +259,7 @@ dt_status dt_infer_xent(const dt_graph *g, const dt_node *n, int32_t *n_out, dt_
     if (label->dtype != DT_DTYPE_I32 || dt_value_n_elem(label) != x->dim[0])
         return dt_fail(DT_ERR_CONFIG, "labels %s are %s, expected %lld i32", label->name,
                        dt_value_shape_text(label), (long long)x->dim[0]);
+    DT_TRY(need_vectors(g, n, 2, 1, DT_METRIC_COUNT));
     if (!(n->attr.smoothing >= 0 && n->attr.smoothing < 1))
         return dt_fail(DT_ERR_CONFIG, "label smoothing %g is not in [0, 1)", (double)n->attr.smoothing);
     *n_out = 2;
