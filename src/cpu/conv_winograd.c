@@ -18,7 +18,8 @@ enum {
     FUSED_TILES_MIN = 28,
     FUSED_TILES_MAX = 112,
     PHASED_TILES = 128,
-    PARTS_MAX = 64 /* wgrad: sets of sums to add up */
+    PASS_BYTES = 10 * 1024 * 1024, /* phased: transformed weights, or sums of wgrad, at a time */
+    PARTS_MAX = 64                 /* wgrad: sets of sums to add up */
 };
 
 /* Sizes of one convolution as the algorithm sees it: src -> dst images and channels. */
@@ -29,6 +30,7 @@ typedef struct layout {
     int64_t weight_step, sum_step;   /* wgrad: 36 steps of [dst_c of a thread][src_c] */
     int64_t pitch, step;             /* transformed src: [36] steps of [tile][pitch] */
     int64_t out_pitch, out_step;     /* products: the same */
+    int64_t cut;                     /* channels of dst taken at a time: all, unless phased */
     bool phased;
     const dt_cpu_simd *simd;
 } layout;
@@ -72,9 +74,7 @@ static layout layout_sizes(const dt_cpu_conv_plan *plan) {
     l.tiles = d->n * l.tiles_h * l.tiles_w;
     l.simd = dt_cpu_simd_get();
     l.nr = l.simd->nr;
-    l.panels = dt_i64_ceil_div(l.dst_c, l.nr);
     l.panel_size = l.src_c * l.nr;
-    l.weight_step = value_step(l.panels * l.panel_size);
     l.pitch = dt_cpu_pitch(l.src_c);
     return l;
 }
@@ -96,16 +96,20 @@ static int64_t wgrad_along(const dt_cpu_conv_plan *plan, int64_t across) {
 
 static layout layout_get(const dt_cpu_conv_plan *plan) {
     layout l = layout_sizes(plan);
-    l.step = value_step(plan->tile * l.pitch);
-    if (plan->kind == DT_CPU_CONV_WGRAD) {
-        const int64_t across = wgrad_across(plan);
-        l.phased = across == 0;
-        l.out_pitch = dt_cpu_pitch(l.phased ? l.dst_c : l.dst_c / across);
-        l.sum_step = value_step(l.dst_c / dt_i64_max(1, across) * l.src_c);
-    } else {
-        l.phased = floats_bytes(VALUES * FUSED_TILES_MIN * l.pitch) > FUSED_INPUT_BYTES;
-        l.out_pitch = l.phased ? dt_cpu_pitch(l.dst_c) : l.nr;
+    const bool wgrad = plan->kind == DT_CPU_CONV_WGRAD;
+    const int64_t across = wgrad ? wgrad_across(plan) : 0;
+    l.phased = wgrad ? across == 0 : floats_bytes(VALUES * FUSED_TILES_MIN * l.pitch) > FUSED_INPUT_BYTES;
+    l.cut = l.dst_c;
+    if (l.phased) {
+        const int64_t most = PASS_BYTES / floats_bytes(VALUES * l.src_c) / l.nr * l.nr;
+        l.cut = dt_i64_min(l.dst_c, dt_i64_max(l.nr, most));
     }
+    const int64_t columns = wgrad && !l.phased ? l.dst_c / across : l.cut;
+    l.panels = dt_i64_ceil_div(l.cut, l.nr);
+    l.weight_step = value_step(l.panels * l.panel_size);
+    l.sum_step = value_step(columns * l.src_c);
+    l.step = value_step(plan->tile * l.pitch);
+    l.out_pitch = wgrad || l.phased ? dt_cpu_pitch(columns) : l.nr;
     l.out_step = value_step(plan->tile * l.out_pitch);
     return l;
 }
@@ -182,11 +186,12 @@ static void transform_output(const layout *l, const float *values, int64_t tile,
                              l->dst_c, dt_i64_min(TILE, l->dst_h - h), dt_i64_min(TILE, l->dst_w - w));
 }
 
-/* Weights of output panel `panel` and 16 source channels from c0, transformed. */
+/* Weights of output panel `panel` and 16 source channels from c0, transformed; `weights` starts at panel
+ * `first`. */
 static void transform_filter(const dt_cpu_conv_plan *plan, const layout *l, const float *w, int64_t panel,
-                             int64_t c0, float *weights) {
+                             int64_t first, int64_t c0, float *weights) {
     const int64_t c = plan->dims.c, width = dt_i64_min(l->nr, l->dst_c - panel * l->nr);
-    float *dst = weights + panel * l->panel_size + c0 * l->nr;
+    float *dst = weights + (panel - first) * l->panel_size + c0 * l->nr;
     for (int64_t at = 0; at < width; at += l->simd->lanes, dst += l->simd->lanes) {
         const int64_t o = panel * l->nr + at;  /* first of the output channels of this vector */
         if (plan->kind == DT_CPU_CONV_DGRAD) { /* w [source][tap][output] */
@@ -224,23 +229,28 @@ static int64_t columns_per_item(const dt_cpu_conv_plan *plan, int64_t columns, i
     return dt_i64_round_up(dt_i64_ceil_div(columns, items), unit);
 }
 
-/* All threads of a team: tiles [t0, t1). */
-static void phased_chunk(const dt_cpu_conv_plan *plan, const layout *l, const dt_cpu_conv_args *args,
-                         const float *src, const float *zeros, const float *weights, int64_t t0, int64_t t1,
-                         float *values) {
+/* All threads of a team: output channels [c0, c0 + n) of every tile. */
+static void phased_pass(const dt_cpu_conv_plan *plan, const layout *l, const dt_cpu_conv_args *args,
+                        const float *src, const float *zeros, const float *weights, int64_t c0, int64_t n,
+                        float *values) {
     float *products = values + VALUES * l->step;
-    const int64_t per = columns_per_item(plan, l->dst_c, l->nr);
+    const int64_t per = columns_per_item(plan, n, l->nr);
+    for (int64_t t0 = 0; t0 < l->tiles; t0 += plan->tile) {
+        const int64_t t1 = dt_i64_min(t0 + plan->tile, l->tiles);
+        if (c0 == 0 || l->tiles > plan->tile) { /* else they are there from the pass before */
 #pragma omp for schedule(static)
-    for (int64_t t = t0; t < t1; t++) transform_input(l, src, zeros, t, values + (t - t0) * l->pitch);
+            for (int64_t t = t0; t < t1; t++) transform_input(l, src, zeros, t, values + (t - t0) * l->pitch);
+        }
 #pragma omp for collapse(2) schedule(dynamic)
-    for (int64_t v = 0; v < VALUES; v++)
-        for (int64_t c0 = 0; c0 < l->dst_c; c0 += per)
-            l->simd->gemm_nn(t1 - t0, dt_i64_min(per, l->dst_c - c0), l->src_c, values + v * l->step,
-                             l->pitch, weights + v * l->weight_step + c0 * l->src_c, NULL, 0,
-                             products + v * l->out_step + c0, l->out_pitch);
+        for (int64_t v = 0; v < VALUES; v++)
+            for (int64_t c = 0; c < n; c += per)
+                l->simd->gemm_nn(t1 - t0, dt_i64_min(per, n - c), l->src_c, values + v * l->step, l->pitch,
+                                 weights + v * l->weight_step + c * l->src_c, NULL, 0,
+                                 products + v * l->out_step + c, l->out_pitch);
 #pragma omp for schedule(static)
-    for (int64_t t = t0; t < t1; t++)
-        transform_output(l, products + (t - t0) * l->out_pitch, t, 0, l->dst_c, args->bias, args->out);
+        for (int64_t t = t0; t < t1; t++)
+            transform_output(l, products + (t - t0) * l->out_pitch, t, c0, n, args->bias, args->out);
+    }
 }
 
 void dt_cpu_conv_winograd_run(const dt_cpu_conv_plan *plan, const dt_cpu_conv_args *args) {
@@ -251,15 +261,14 @@ void dt_cpu_conv_winograd_run(const dt_cpu_conv_plan *plan, const dt_cpu_conv_ar
     char *parts = (char *)args->workspace + plan->shared_bytes;
     memset(zeros, 0, (size_t)floats_bytes(dt_i64_max(l.src_c, l.dst_c)));
 #pragma omp parallel num_threads(plan->threads)
-    {
+    for (int64_t c = 0; c < l.dst_c; c += l.cut) {
+        const int64_t n = dt_i64_min(l.cut, l.dst_c - c), first = c / l.nr;
 #pragma omp for collapse(2) schedule(static)
-        for (int64_t panel = 0; panel < l.panels; panel++)
+        for (int64_t panel = first; panel < first + dt_i64_ceil_div(n, l.nr); panel++)
             for (int64_t c0 = 0; c0 < l.src_c; c0 += 16)
-                transform_filter(plan, &l, args->w, panel, c0, weights);
+                transform_filter(plan, &l, args->w, panel, first, c0, weights);
         if (l.phased) {
-            for (int64_t t0 = 0; t0 < l.tiles; t0 += plan->tile)
-                phased_chunk(plan, &l, args, src, zeros, weights, t0, dt_i64_min(t0 + plan->tile, l.tiles),
-                             values);
+            phased_pass(plan, &l, args, src, zeros, weights, c, n, values);
         } else {
             float *own = (float *)(void *)(parts + omp_get_thread_num() * plan->thread_bytes);
 #pragma omp for schedule(dynamic)
@@ -312,33 +321,35 @@ static void fetch_floats(const float *v, int64_t n) {
     for (int64_t i = 0; i < n; i += 16) __builtin_prefetch(v + i, 0, 2);
 }
 
-static void wgrad_phased_team(const dt_cpu_conv_plan *plan, const layout *l, const dt_cpu_conv_args *args,
-                              const float *zeros, float *values) {
+/* All threads of a team: output channels [k0, k0 + n). */
+static void wgrad_phased_pass(const dt_cpu_conv_plan *plan, const layout *l, const dt_cpu_conv_args *args,
+                              const float *zeros, int64_t k0, int64_t n, float *values) {
     float *grads = values + VALUES * l->step, *sums = grads + VALUES * l->out_step;
-    const int64_t per = columns_per_item(plan, l->dst_c, 16);
+    const int64_t per = columns_per_item(plan, n, 16);
     for (int64_t t0 = 0; t0 < l->tiles; t0 += plan->tile) {
         const int64_t t1 = dt_i64_min(t0 + plan->tile, l->tiles);
+        const bool inputs = k0 == 0 || l->tiles > plan->tile; /* else there from the pass before */
 #pragma omp for schedule(static)
         for (int64_t t = t0; t < t1; t++) {
-            transform_input(l, args->x, zeros, t, values + (t - t0) * l->pitch);
-            transform_grad(l, args->dy, zeros, t, 0, l->dst_c, grads + (t - t0) * l->out_pitch);
+            if (inputs) transform_input(l, args->x, zeros, t, values + (t - t0) * l->pitch);
+            transform_grad(l, args->dy, zeros, t, k0, n, grads + (t - t0) * l->out_pitch);
         }
 #pragma omp for collapse(2) schedule(dynamic)
         for (int64_t v = 0; v < VALUES; v++)
-            for (int64_t k0 = 0; k0 < l->dst_c; k0 += per) {
-                float *sum = sums + v * l->sum_step + k0 * l->src_c;
+            for (int64_t k = 0; k < n; k += per) {
+                float *sum = sums + v * l->sum_step + k * l->src_c;
+                const int64_t rows = dt_i64_min(per, n - k);
                 fetch_floats(values + v * l->step, (t1 - t0) * l->pitch);
                 fetch_floats(grads + v * l->out_step, (t1 - t0) * l->out_pitch);
-                if (t0) fetch_floats(sum, dt_i64_min(per, l->dst_c - k0) * l->src_c);
-                l->simd->gemm_tn(dt_i64_min(per, l->dst_c - k0), l->src_c, t1 - t0,
-                                 grads + v * l->out_step + k0, l->out_pitch, values + v * l->step, l->pitch,
-                                 t0 ? sum : NULL, l->src_c, sum, l->src_c);
+                if (t0) fetch_floats(sum, rows * l->src_c);
+                l->simd->gemm_tn(rows, l->src_c, t1 - t0, grads + v * l->out_step + k, l->out_pitch,
+                                 values + v * l->step, l->pitch, t0 ? sum : NULL, l->src_c, sum, l->src_c);
             }
     }
 #pragma omp for schedule(static)
-    for (int64_t k = 0; k < l->dst_c; k++) {
+    for (int64_t k = 0; k < n; k++) {
         const float *src = sums + k * l->src_c;
-        l->simd->winograd_dw(&src, 1, l->sum_step, l->src_c, args->out + k * 9 * l->src_c);
+        l->simd->winograd_dw(&src, 1, l->sum_step, l->src_c, args->out + (k0 + k) * 9 * l->src_c);
     }
 }
 
@@ -350,7 +361,8 @@ void dt_cpu_conv_winograd_wgrad(const dt_cpu_conv_plan *plan, const dt_cpu_conv_
 #pragma omp parallel num_threads(plan->threads)
     {
         if (l.phased)
-            wgrad_phased_team(plan, &l, args, zeros, zeros + n_zero);
+            for (int64_t k0 = 0; k0 < l.dst_c; k0 += l.cut)
+                wgrad_phased_pass(plan, &l, args, zeros, k0, dt_i64_min(l.cut, l.dst_c - k0), zeros + n_zero);
         else
             wgrad_fused_team(plan, &l, args, zeros);
     }
