@@ -200,9 +200,11 @@ static void transform_filter(const dt_cpu_conv_plan *plan, const layout *l, cons
         }
         float turned[9 * 16 * 16]; /* [tap][source][output] out of w [output][tap][source] */
         for (int64_t i = 0; i < l->simd->lanes; i++)
-            for (int64_t tap = 0; tap < 9; tap++)
-                for (int64_t j = 0; j < 16; j++)
-                    turned[(tap * 16 + j) * l->simd->lanes + i] = w[((o + i) * 9 + tap) * c + c0 + j];
+            for (int64_t tap = 0; tap < 9; tap++) {
+                const float *from = w + ((o + i) * 9 + tap) * c + c0;
+                __builtin_prefetch(from + 32); /* for the calls to come: too far apart for the hardware */
+                for (int64_t j = 0; j < 16; j++) turned[(tap * 16 + j) * l->simd->lanes + i] = from[j];
+            }
         l->simd->winograd_filter(turned, 16 * l->simd->lanes, l->simd->lanes, false, 16, dst, l->weight_step);
     }
 }
