@@ -106,6 +106,9 @@ dt_status dt_jpeg_begin(dt_jpeg *j, const uint8_t *bytes, int64_t n, int32_t *he
     j->damaged = false;
     if (setjmp(j->escape)) return unreadable(j);
     jpeg_abort_decompress(&j->d);
+    /* jpeg_skip_scanlines looks at these also where this image has none, and finds the freed ones of the last. */
+    j->d.cconvert = NULL;
+    j->d.cquantize = NULL;
     jpeg_mem_src(&j->d, bytes, (unsigned long)n);
     jpeg_read_header(&j->d, TRUE);
     uint64_t pixels = (uint64_t)j->d.image_width * j->d.image_height;

@@ -3,7 +3,10 @@
 
 #include "core/rng.h"
 
-enum { FEISTEL_ROUNDS = 8 };
+enum {
+    FEISTEL_ROUNDS = 8,
+    DOMAIN_BITS_MIN = 8, /* narrower halves cannot reach every permutation evenly */
+};
 
 /* 64-bit finaliser of MurmurHash3: every input bit changes every output bit with probability near one half.
  */
@@ -18,7 +21,7 @@ static uint64_t mix(uint64_t x) {
 uint64_t dt_order_at(uint64_t key, uint64_t n, uint64_t i) {
     if (n < 2) return 0;
     unsigned bits = 64 - (unsigned)__builtin_clzll(n - 1);
-    if (bits < 2) bits = 2;
+    if (bits < DOMAIN_BITS_MIN) bits = DOMAIN_BITS_MIN;
     unsigned low_bits = bits / 2;
     uint64_t low_mask = ((uint64_t)1 << low_bits) - 1, high_mask = ((uint64_t)1 << (bits - low_bits)) - 1;
     uint64_t x = i;

@@ -13,7 +13,7 @@ enum { CHANNELS = 3, OCTAVES = 7, FIRST_CELL = 128 };
 
 /* Contrast by octave (cells of 128, 64, ... 2 pixels): falls like that of photographs, and puts a 500 x 375
  * image at quality 90 near 90 kB. */
-static const float amplitude[OCTAVES] = {80, 48, 30, 20, 13, 9, 7};
+static const float amplitude[OCTAVES] = {80, 48, 34, 30, 28, 30, 70};
 
 typedef struct synthetic_state {
     int64_t n_classes, height, width;

@@ -1,0 +1,344 @@
+/* The loader's promises: which samples are where, independent of threads and ranks; errors; shutdown. */
+#include "data_support.h"
+
+#include <sys/stat.h>
+
+#include "data/order.h"
+#include "dataset.h"
+
+enum { N = 103, SIDE = 4, SEED = 11, DEADLOCK_S = 120 };
+
+typedef struct fixture {
+    dt_config config;
+    dt_dataset *data;
+} fixture;
+
+static fixture open_fixture(const char *path) {
+    fixture f = {.config = test_config()};
+    assert_ok(dt_dataset_open(&f.config, path, &f.data));
+    return f;
+}
+
+static dt_loader_options train_options(const fixture *f, int64_t global_batch, int64_t n_shards, int32_t rank,
+                                       int32_t world, int32_t threads) {
+    dt_dataset_info info;
+    dt_dataset_info_get(f->data, &info);
+    return (dt_loader_options){.config = &f->config,
+                               .dataset = f->data,
+                               .seed = SEED,
+                               .out_h = info.height,
+                               .out_w = info.width,
+                               .global_batch = global_batch,
+                               .n_shards = n_shards,
+                               .rank = rank,
+                               .world = world,
+                               .n_steps = -1,
+                               .threads = threads,
+                               .n_slots = 3};
+}
+
+/* A global batch is dealt to shards by counter: row r of shard m of step s is counter s*B + m + r*M, for any
+ * world and any number of threads, with B not divisible by M and epochs that end inside a batch. */
+static void test_partition(void **state) {
+    (void)state;
+    fixture f = open_fixture(make_numbered("partition", N, SIDE, 20));
+    assert_int_equal(f.data->n_shards, 6);
+    const int64_t global_batch = 19, n_shards = 5, n_steps = 17;
+    for (int32_t world = 1; world <= 5; world++)
+        for (int32_t threads = 1; threads <= 8; threads += 7) {
+            int64_t n_seen = 0;
+            for (int32_t rank = 0; rank < world; rank++) {
+                dt_loader_options o = train_options(&f, global_batch, n_shards, rank, world, threads);
+                o.n_steps = n_steps;
+                dt_loader *l;
+                assert_ok(dt_loader_open(&o, &l));
+                for (int64_t s = 0; s < n_steps; s++)
+                    for (int64_t m = rank, i = 0; m < n_shards; m += world, i++) {
+                        dt_batch b;
+                        assert_ok(dt_loader_next(l, &b, NULL));
+                        assert_true(b.step == s && b.shard == m);
+                        assert_true(b.rows == (global_batch - m + n_shards - 1) / n_shards);
+                        assert_true(b.rows == dt_loader_rows(&o, i) && b.n_valid == b.rows);
+                        assert_null(b.aug);
+                        for (int64_t r = 0; r < b.rows; r++) {
+                            uint64_t t = (uint64_t)(s * global_batch + m + r * n_shards);
+                            int64_t number = number_of(b.image + r * SIDE * SIDE);
+                            assert_int_equal(number, dt_order_sample(SEED, N, t));
+                            assert_int_equal(b.label[r], number % 10);
+                            assert_int_equal(b.image[r * SIDE * SIDE + 9], (uint8_t)(number * 31 + 63));
+                            n_seen++;
+                        }
+                        dt_loader_release(l, &b);
+                    }
+                dt_batch none;
+                assert_fails(dt_loader_next(l, &none, NULL), DT_ERR_INTERNAL, "last");
+                dt_loader_close(l);
+            }
+            assert_int_equal(n_seen, global_batch * n_steps);
+        }
+    dt_dataset_close(f.data);
+}
+
+static void test_resume(void **state) {
+    (void)state;
+    fixture f = open_fixture(make_numbered("resume", N, SIDE, 1000));
+    for (int64_t first = 0; first < 30; first += 7) {
+        dt_loader_options o = train_options(&f, 32, 2, 1, 2, 2);
+        o.first_step = first;
+        dt_loader *l;
+        dt_batch b;
+        assert_ok(dt_loader_open(&o, &l));
+        assert_ok(dt_loader_next(l, &b, NULL));
+        assert_int_equal(b.step, first);
+        for (int64_t r = 0; r < b.rows; r++)
+            assert_int_equal(number_of(b.image + r * SIDE * SIDE),
+                             dt_order_sample(SEED, N, (uint64_t)(first * 32 + 1 + 2 * r)));
+        dt_loader_close(l);
+    }
+    dt_dataset_close(f.data);
+}
+
+static void test_eval_once(void **state) {
+    (void)state;
+    fixture f = open_fixture(make_numbered("eval", N, SIDE, 30));
+    for (int32_t world = 1; world <= 5; world++)
+        for (int64_t batch = 1; batch <= 40; batch += 13) {
+            int seen[N] = {0};
+            int64_t n_batches = -1;
+            for (int32_t rank = 0; rank < world; rank++) {
+                dt_loader_options o = train_options(&f, 0, 0, rank, world, 3);
+                o.eval = true;
+                o.batch = batch;
+                dt_loader *l;
+                dt_batch b = {.last = false};
+                int64_t n = 0;
+                assert_ok(dt_loader_open(&o, &l));
+                for (; !b.last; n++) {
+                    assert_ok(dt_loader_next(l, &b, NULL));
+                    assert_int_equal(b.rows, batch);
+                    for (int64_t r = 0; r < b.rows; r++) {
+                        int64_t number = number_of(b.image + r * SIDE * SIDE);
+                        assert_int_equal(b.label[r], r < b.n_valid ? number % 10 : -1);
+                        if (r >= b.n_valid) continue;
+                        assert_int_equal(number % world, rank);
+                        seen[number]++;
+                    }
+                    dt_loader_release(l, &b);
+                }
+                dt_loader_close(l);
+                if (n_batches < 0) n_batches = n;
+                assert_int_equal(n, n_batches); /* no rank waits alone in a collective */
+            }
+            for (int i = 0; i < N; i++) assert_int_equal(seen[i], 1);
+        }
+    dt_dataset_close(f.data);
+}
+
+/* Bytes of the first batches, all ranks in order of (step, shard). */
+static uint8_t *global_bytes(const fixture *f, int64_t side, int32_t world, int32_t threads, int64_t n_steps,
+                             size_t *n) {
+    const int64_t global_batch = 12, n_shards = 4;
+    int64_t row_bytes = side * side * f->data->info.channels;
+    *n = (size_t)(n_steps * global_batch * row_bytes);
+    uint8_t *out = calloc(1, *n);
+    for (int32_t rank = 0; rank < world; rank++) {
+        dt_loader_options o = train_options(f, global_batch, n_shards, rank, world, threads);
+        o.out_h = o.out_w = side;
+        o.n_steps = n_steps;
+        dt_loader *l;
+        assert_ok(dt_loader_open(&o, &l));
+        for (int64_t i = 0; i < n_steps * ((n_shards - rank + world - 1) / world); i++) {
+            dt_batch b;
+            assert_ok(dt_loader_next(l, &b, NULL));
+            memcpy(out + (b.step * global_batch + b.shard * 3) * row_bytes, b.image, (size_t)(3 * row_bytes));
+            dt_loader_release(l, &b);
+        }
+        dt_loader_close(l);
+    }
+    return out;
+}
+
+static void check_same_bytes(const char *path) {
+    fixture f = open_fixture(path);
+    f.config.augment.crop = DT_CROP_RANDOM_RESIZED;
+    f.config.augment.flip = true;
+    size_t n, n_other;
+    uint8_t *one = global_bytes(&f, 24, 1, 1, 5, &n);
+    for (int32_t world = 1; world <= 4; world++) {
+        uint8_t *other = global_bytes(&f, 24, world, 8, 5, &n_other);
+        assert_int_equal(n, n_other);
+        assert_memory_equal(one, other, n);
+        free(other);
+    }
+    uint64_t sum = 0;
+    for (size_t i = 0; i < n; i++) sum += one[i];
+    assert_true(sum > 20 * n); /* not black */
+    free(one);
+    dt_dataset_close(f.data);
+}
+
+static void test_augmented_bytes(void **state) {
+    (void)state;
+    check_same_bytes(make_photos("photos_raw", DT_STORE_RAW, 40, 48, 48));
+    check_same_bytes(make_photos("photos_jpeg", DT_STORE_JPEG, 40, 60, 80));
+    check_same_bytes("synthetic");
+}
+
+static void test_early_close(void **state) {
+    (void)state;
+    fixture f = open_fixture(make_numbered("close", N, SIDE, 1000));
+    alarm(DEADLOCK_S);
+    for (int32_t threads = 1; threads <= 8; threads++)
+        for (int held = 0; held <= 3; held++) {
+            dt_loader_options o = train_options(&f, 32, 1, 0, 1, threads);
+            dt_loader *l;
+            dt_batch b;
+            assert_ok(dt_loader_open(&o, &l));
+            for (int i = 0; i < held; i++) assert_ok(dt_loader_next(l, &b, NULL));
+            if (held == 3) assert_fails(dt_loader_next(l, &b, NULL), DT_ERR_INTERNAL, "slots");
+            dt_loader_close(l);
+        }
+    alarm(0);
+    dt_loader_close(NULL);
+    dt_dataset_close(f.data);
+}
+
+static int64_t n_allocated;
+
+static dt_status count_alloc(void *arg, int64_t bytes, void **out) {
+    if (n_allocated == *(int64_t *)arg) return dt_fail(DT_ERR_MEMORY, "no more pinned memory");
+    n_allocated++;
+    *out = malloc((size_t)bytes);
+    return DT_OK;
+}
+
+static void count_free(void *arg, void *ptr) {
+    (void)arg;
+    n_allocated--;
+    free(ptr);
+}
+
+static void test_slot_memory(void **state) {
+    (void)state;
+    fixture f = open_fixture("synthetic");
+    int64_t limit = 3;
+    dt_loader_options o = train_options(&f, 8, 1, 0, 1, 2);
+    o.alloc = count_alloc;
+    o.free = count_free;
+    o.alloc_arg = &limit;
+    dt_loader *l;
+    assert_ok(dt_loader_open(&o, &l));
+    assert_int_equal(n_allocated, 3);
+    dt_loader_close(l);
+    assert_int_equal(n_allocated, 0);
+    limit = 2;
+    assert_fails(dt_loader_open(&o, &l), DT_ERR_MEMORY, "pinned");
+    assert_null(l);
+    assert_int_equal(n_allocated, 0);
+    dt_dataset_close(f.data);
+}
+
+/* A flipped bit in one sample is found when that sample's batch is asked for, not before, and named. */
+static void test_damaged_sample(void **state) {
+    (void)state;
+    char *dir = make_numbered("damaged", N, SIDE, 1000);
+    fixture f = open_fixture(dir);
+    const int64_t bad = 57;
+    int64_t offset = f.data->shard[0].data_offset_bytes + bad * SIDE * SIDE + 7;
+    FILE *file = fopen(f.data->shard[0].path, "r+b");
+    assert_int_equal(fseek(file, offset, SEEK_SET), 0);
+    int byte = fgetc(file);
+    assert_int_equal(fseek(file, offset, SEEK_SET), 0);
+    fputc(byte ^ 16, file);
+    fclose(file);
+    f.config.data.verify = true;
+    dt_loader_options o = train_options(&f, 4, 1, 0, 1, 4);
+    int64_t bad_step = 0;
+    for (uint64_t t = 0; t < N; t++)
+        if (dt_order_sample(SEED, N, t) == (uint64_t)bad) bad_step = (int64_t)t / 4;
+    dt_loader *l;
+    dt_batch b;
+    assert_ok(dt_loader_open(&o, &l));
+    for (int64_t s = 0; s < bad_step; s++) {
+        assert_ok(dt_loader_next(l, &b, NULL));
+        dt_loader_release(l, &b);
+    }
+    assert_fails(dt_loader_next(l, &b, NULL), DT_ERR_DATA, "sample 57 is damaged");
+    assert_non_null(strstr(dt_error_text(), f.data->shard[0].path));
+    assert_int_equal(dt_loader_next(l, &b, NULL), DT_ERR_DATA);
+    dt_loader_close(l);
+    f.config.data.verify = false;
+    o.first_step = bad_step;
+    assert_ok(dt_loader_open(&o, &l));
+    assert_ok(dt_loader_next(l, &b, NULL));
+    dt_loader_close(l);
+    dt_dataset_close(f.data);
+}
+
+static void test_file_becomes_shorter(void **state) {
+    (void)state;
+    fixture f = open_fixture(make_numbered("shorter", N, SIDE, 1000));
+    assert_int_equal(truncate(f.data->shard[0].path, f.data->shard[0].data_offset_bytes + 100), 0);
+    dt_loader_options o = train_options(&f, N, 1, 0, 1, 2);
+    dt_loader *l;
+    dt_batch b;
+    assert_ok(dt_loader_open(&o, &l));
+    assert_fails(dt_loader_next(l, &b, NULL), DT_ERR_DATA, "shorter");
+    dt_loader_close(l);
+    dt_dataset_close(f.data);
+}
+
+static void test_refused_options(void **state) {
+    (void)state;
+    fixture f = open_fixture("synthetic");
+    dt_loader *l;
+    dt_loader_options o = train_options(&f, 3, 4, 0, 4, 1); /* a shard without a sample */
+    assert_fails(dt_loader_open(&o, &l), DT_ERR_CONFIG, "global_batch = 3");
+    o = train_options(&f, 8, 2, 0, 4, 1); /* a rank without a shard */
+    assert_fails(dt_loader_open(&o, &l), DT_ERR_CONFIG, "4 ranks");
+    o = train_options(&f, 8, 1, 0, 1, 1);
+    f.config.augment.crop = DT_CROP_PAD;
+    o.out_h = o.out_w = 64;
+    assert_fails(dt_loader_open(&o, &l), DT_ERR_CONFIG, "augment.pad");
+    dt_dataset_close(f.data);
+}
+
+/* Shards of others, chunked by h5py's or our append: the same batches, read through HDF5. */
+static void test_chunked(void **state) {
+    (void)state;
+    fixture f = open_fixture(make_numbered("plain", N, SIDE, 1000));
+    uint8_t *image = malloc(N * SIDE * SIDE);
+    int32_t label[N];
+    for (int64_t i = 0; i < N; i++) {
+        assert_ok(dt_shard_read(&f.data->shard[0], i, 0, SIDE * SIDE, image + i * SIDE * SIDE));
+        label[i] = f.data->shard[0].label[i];
+    }
+    dt_h5 *h;
+    assert_ok(dt_h5_create(in_scratch("chunked.h5"), &h));
+    assert_ok(dt_h5_append(h, "images", DT_DTYPE_U8, 4, (int64_t[]){SIDE, SIDE, 1}, N, image));
+    assert_ok(dt_h5_write(h, "labels", DT_DTYPE_I32, 1, (int64_t[]){N}, label));
+    assert_ok(dt_h5_close(h));
+    fixture g = open_fixture(in_scratch("chunked.h5"));
+    assert_non_null(g.data->shard[0].h);
+    assert_int_equal(g.data->info.n_classes, 10);
+    f.config.augment.crop = g.config.augment.crop = DT_CROP_RANDOM_RESIZED;
+    size_t n;
+    uint8_t *a = global_bytes(&f, 6, 1, 1, 10, &n), *b = global_bytes(&g, 6, 2, 4, 10, &n);
+    assert_memory_equal(a, b, n);
+    free(a);
+    free(b);
+    free(image);
+    dt_dataset_close(f.data);
+    dt_dataset_close(g.data);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_partition),       cmocka_unit_test(test_resume),
+        cmocka_unit_test(test_eval_once),       cmocka_unit_test(test_augmented_bytes),
+        cmocka_unit_test(test_early_close),     cmocka_unit_test(test_slot_memory),
+        cmocka_unit_test(test_damaged_sample),  cmocka_unit_test(test_file_becomes_shorter),
+        cmocka_unit_test(test_refused_options), cmocka_unit_test(test_chunked),
+    };
+    return cmocka_run_group_tests(tests, make_scratch, remove_scratch);
+}
