@@ -1,16 +1,16 @@
 """Continues a dtrain run in PyTorch and compares the loss of every step.
 
-usage: torch_curve.py RUN_DIR SHARD.h5 MODEL [--small-stem] [--precision fp32|tf32|fp16|bf16] [--device cuda|cpu]
+usage: torch_curve.py RUN_DIR DATA_DIR MODEL [--small-stem] [--precision fp32|tf32|fp16|bf16] [--device cuda|cpu]
 
 RUN_DIR must hold a checkpoint of step 1 and the metrics of the steps after it, from a run without augmentation whose global batch is
-the whole shard: then every step sees the same samples, and their order does not matter. Weights, momentum and running statistics come
+the whole data set (one shard): then every step sees the same samples, and their order does not matter. Weights, momentum and running statistics come
 from the checkpoint, the learning rates from metrics.jsonl, the rest of the recipe from config.toml. Prints one JSON line.
 """
-import argparse, json, math, pathlib, sys, tomllib
+import argparse, json, pathlib, tomllib
 import h5py, numpy as np, torch, torchvision
 
 ap = argparse.ArgumentParser()
-ap.add_argument("run"); ap.add_argument("shard"); ap.add_argument("model")
+ap.add_argument("run"); ap.add_argument("data"); ap.add_argument("model")
 ap.add_argument("--small-stem", action="store_true"); ap.add_argument("--precision", default="fp32")
 ap.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu"); ap.add_argument("--plot", default="")
 a = ap.parse_args()
@@ -21,10 +21,11 @@ ckpt = run / "checkpoints" / "step-00000001" / "state.h5"
 records = [json.loads(l) for l in (run / "metrics.jsonl").read_text().splitlines()]
 train = {r["step"]: r for r in records if r["kind"] == "train"}
 
-with h5py.File(a.shard) as f:
+index = json.loads((pathlib.Path(a.data) / "index.json").read_text())
+with h5py.File(pathlib.Path(a.data) / index["shards"][0]["file"]) as f:
     images, labels = f["images"][:], f["labels"][:]
-    mean = np.array(cfg["augment"].get("mean") or f.attrs["mean"], np.float32).reshape(-1)
-    std = np.array(cfg["augment"].get("stddev") or f.attrs["std"], np.float32).reshape(-1)
+mean = np.array(cfg["augment"].get("mean") or index["mean"], np.float32)
+std = np.array(cfg["augment"].get("stddev") or index["std"], np.float32)
 x = torch.from_numpy((images.astype(np.float32) / 255 - mean) / std).permute(0, 3, 1, 2).to(a.device, memory_format=torch.channels_last)
 y = torch.from_numpy(labels.astype(np.int64)).to(a.device)
 net = getattr(torchvision.models, a.model)(num_classes=int(labels.max()) + 1 if not cfg["model"]["classes"] else cfg["model"]["classes"])
