@@ -51,6 +51,11 @@ mkdir folder.toml
 refused 'folder.toml' folder.toml
 [ ! -e run ] || fail "a refused configuration made a run directory"
 
+# The configurations that come with dtrain are good ones.
+for config in "$E2E_SOURCE"/../../configs/*.toml; do
+    train_ok 0 shipped.log config "$config"
+done
+
 # All ranks refuse together, with one message.
 train 4 ranks.log base.toml train.stepz=3
 expect_code 2
