@@ -20,7 +20,7 @@ enum {
 typedef struct part {
     dt_cpu_gather g;
     int64_t rows, depth;
-    int64_t h0, w0, step_h, step_w; /* GEMM row (n, i, j) is output pixel (h0 + i*step_h, w0 + j*step_w) */
+    dt_cpu_scatter to;
     int64_t r_last, s_last, r_step, s_step; /* dgrad: tap t is weight row r_last - t*r_step */
 } part;
 
@@ -52,7 +52,7 @@ static int64_t part_count(const dt_cpu_conv_plan *plan) {
 
 static part part_get(const dt_cpu_conv_plan *plan, int64_t index) {
     const dt_conv_dims *d = &plan->dims;
-    part t = {.step_h = 1, .step_w = 1};
+    part t = {.to = {.step_h = 1, .step_w = 1}};
     if (plan->kind != DT_CPU_CONV_DGRAD) {
         t.g = (dt_cpu_gather){.src_h = d->h,
                               .src_w = d->w,
@@ -71,13 +71,15 @@ static part part_get(const dt_cpu_conv_plan *plan, int64_t index) {
     } else {
         t.g = (dt_cpu_gather){
             .src_h = d->p, .src_w = d->q, .src_c = d->k, .c = d->k / d->groups, .stride_h = 1, .stride_w = 1};
-        t.step_h = d->stride_h;
-        t.step_w = d->stride_w;
-        axis_taps(index / d->stride_w, d->h, d->r, d->stride_h, d->pad_h, d->dil_h, &t.h0, &t.g.out_h,
+        t.to = (dt_cpu_scatter){
+            .dst_h = d->h, .dst_w = d->w, .dst_c = d->c, .step_h = d->stride_h, .step_w = d->stride_w};
+        axis_taps(index / d->stride_w, d->h, d->r, d->stride_h, d->pad_h, d->dil_h, &t.to.h0, &t.g.out_h,
                   &t.g.taps_h, &t.r_last, &t.r_step, &t.g.off_h, &t.g.dil_h);
-        axis_taps(index % d->stride_w, d->w, d->s, d->stride_w, d->pad_w, d->dil_w, &t.w0, &t.g.out_w,
+        axis_taps(index % d->stride_w, d->w, d->s, d->stride_w, d->pad_w, d->dil_w, &t.to.w0, &t.g.out_w,
                   &t.g.taps_w, &t.s_last, &t.s_step, &t.g.off_w, &t.g.dil_w);
     }
+    t.to.out_h = t.g.out_h;
+    t.to.out_w = t.g.out_w;
     t.rows = d->n * t.g.out_h * t.g.out_w;
     t.depth = t.g.taps_h * t.g.taps_w * t.g.c;
     return t;
@@ -179,25 +181,6 @@ void dt_cpu_conv_gemm_plan(dt_cpu_conv_plan *plan) {
                          (d->r * d->s * (plan->kind == DT_CPU_CONV_FORWARD ? d->c : d->k) / d->groups) * fl;
 }
 
-/* Copies a tile of GEMM rows to the pixels of the output they stand for. */
-static void scatter_rows(const dt_cpu_conv_plan *plan, const part *t, int64_t row0, int64_t n_row,
-                         const float *tile, int64_t ld, int64_t n, float *out) {
-    const dt_conv_dims *d = &plan->dims;
-    int64_t j = row0 % t->g.out_w, i = row0 / t->g.out_w % t->g.out_h,
-            image = row0 / (t->g.out_w * t->g.out_h);
-    for (int64_t row = 0; row < n_row; row++) {
-        float *to = out + ((image * d->h + t->h0 + i * t->step_h) * d->w + t->w0 + j * t->step_w) * d->c;
-        if (tile)
-            memcpy(to, tile + row * ld, (size_t)n * sizeof *to);
-        else
-            memset(to, 0, (size_t)n * sizeof *to);
-        if (++j == t->g.out_w) {
-            j = 0;
-            if (++i == t->g.out_h) i = 0, image++;
-        }
-    }
-}
-
 /* Columns [col0, col1) of rows [row0, row0 + n_row) of one group. */
 static void part_block(const dt_cpu_conv_plan *plan, const part *t, const dt_cpu_conv_args *args,
                        const float *packed, int64_t group, int64_t row0, int64_t n_row, int64_t col0,
@@ -205,10 +188,10 @@ static void part_block(const dt_cpu_conv_plan *plan, const part *t, const dt_cpu
     const dt_cpu_simd *simd = dt_cpu_simd_get();
     const dt_conv_dims *d = &plan->dims;
     const int64_t channels = out_channels(plan), n = channels / d->groups;
-    const bool strided = t->step_h != 1 || t->step_w != 1;
+    const bool strided = t->to.step_h != 1 || t->to.step_w != 1;
     float *out = args->out + group * n + col0;
     if (t->depth == 0) {
-        scatter_rows(plan, t, row0, n_row, NULL, 0, col1 - col0, out);
+        simd->scatter(&t->to, NULL, row0, n_row, col1 - col0, out, 0);
         return;
     }
     dt_cpu_gather g = t->g;
@@ -226,7 +209,7 @@ static void part_block(const dt_cpu_conv_plan *plan, const part *t, const dt_cpu
     const float *bias = args->bias ? args->bias + group * n + col0 : NULL;
     simd->gemm_nn(n_row, col1 - col0, t->depth, a, lda, packed + col0 * t->depth, bias, 0,
                   strided ? tile : out + row0 * channels, strided ? n : channels);
-    if (strided) scatter_rows(plan, t, row0, n_row, tile, n, col1 - col0, out);
+    if (strided) simd->scatter(&t->to, tile, row0, n_row, col1 - col0, out, n);
 }
 
 void dt_cpu_conv_gemm_run(const dt_cpu_conv_plan *plan, const dt_cpu_conv_args *args) {

@@ -75,6 +75,23 @@ static void gather(const dt_cpu_gather *g, const float *src, int64_t row0, int64
     }
 }
 
+static void scatter(const dt_cpu_scatter *s, const float *tile, int64_t row0, int64_t n_row, int64_t n,
+                    float *dst, int64_t pitch) {
+    int64_t j = row0 % s->out_w, i = row0 / s->out_w % s->out_h, image = row0 / (s->out_w * s->out_h);
+    for (int64_t row = 0; row < n_row; row++) {
+        float *to =
+            dst + ((image * s->dst_h + s->h0 + i * s->step_h) * s->dst_w + s->w0 + j * s->step_w) * s->dst_c;
+        if (tile)
+            copy_floats(to, tile + row * pitch, n);
+        else
+            zero_floats(to, n);
+        if (++j == s->out_w) {
+            j = 0;
+            if (++i == s->out_h) i = 0, image++;
+        }
+    }
+}
+
 /* One register block: c[mr, nv*VL] = init + sum over k of a(i,k) b(k,.), a(i,k) = a[i*ar + k*ak]. */
 ALWAYS void micro(const int mr, const int nv, int64_t k, const float *a, int64_t ar, int64_t ak,
                   const float *b, int64_t bk, const float *init, int64_t init_ld, float *c, int64_t ldc) {

@@ -17,6 +17,12 @@ typedef struct dt_cpu_gather {
     int64_t stride_h, stride_w, off_h, off_w, dil_h, dil_w, taps_h, taps_w;
 } dt_cpu_gather;
 
+/* Where rows of a product go: row (n, i, j) is pixel (h0 + i*step_h, w0 + j*step_w) of image n of
+ * [n, dst_h, dst_w, dst_c]. */
+typedef struct dt_cpu_scatter {
+    int64_t dst_h, dst_w, dst_c, out_h, out_w, h0, w0, step_h, step_w;
+} dt_cpu_scatter;
+
 typedef struct dt_cpu_simd {
     const char *name;
     int64_t lanes; /* floats in a vector */
@@ -26,6 +32,9 @@ typedef struct dt_cpu_simd {
     /* Copies columns [col0, col1) of rows [row0, row0 + n_row) to dst[row * pitch + col - col0]. */
     void (*gather)(const dt_cpu_gather *g, const float *src, int64_t row0, int64_t n_row, int64_t col0,
                    int64_t col1, float *dst, int64_t pitch);
+    /* Copies n columns of rows [row0, row0 + n_row) from tile [n_row][pitch]; tile NULL: zeros. */
+    void (*scatter)(const dt_cpu_scatter *s, const float *tile, int64_t row0, int64_t n_row, int64_t n,
+                    float *dst, int64_t pitch);
     /* c[m,n] = init + a[m,k] b[k,n]. b: panels [ceil(n/nr)][k][nr]. init: NULL is 0; row i is init +
      * i*init_ld, so init_ld = 0 adds a bias and init = c accumulates. */
     void (*gemm_nn)(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b,
