@@ -12,6 +12,7 @@ void dt_augment_init(dt_augment *a, const dt_config *c, uint64_t seed, bool eval
     *a = (dt_augment){
         .crop = eval ? DT_CROP_NONE : (dt_crop)c->augment.crop,
         .eval = eval,
+        .padded = c->augment.crop == DT_CROP_PAD && !(c->augment.eval_resize > 0),
         .flip = !eval && c->augment.flip,
         .out_h = out_h,
         .out_w = out_w,
@@ -44,6 +45,12 @@ static dt_window centred(int64_t src_h, int64_t src_w, double h, double w) {
 }
 
 static dt_window centre_crop(const dt_augment *a, int64_t src_h, int64_t src_w) {
+    /* Trained on padded images: evaluated on images padded evenly, not on enlarged ones. */
+    if (a->padded && (a->out_h > src_h || a->out_w > src_w))
+        return (dt_window){.x0 = (int32_t)((src_w - a->out_w) / 2),
+                           .y0 = (int32_t)((src_h - a->out_h) / 2),
+                           .w = (int32_t)a->out_w,
+                           .h = (int32_t)a->out_h};
     double out_h = (double)a->out_h, out_w = (double)a->out_w;
     double shorter = (double)dt_min_i64(src_h, src_w);
     double zoom = a->eval_resize > 0 ? shorter / a->eval_resize : 1;

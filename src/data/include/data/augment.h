@@ -22,6 +22,7 @@ enum { DT_AUGMENT_KEYS = 6 };
 typedef struct dt_augment {
     dt_crop crop;
     bool eval, flip;
+    bool padded; /* evaluation pads images smaller than the output instead of enlarging them */
     int64_t out_h, out_w, pad;
     double scale_min, scale_max, log_ratio_min, log_ratio_max;
     double eval_resize;
@@ -39,7 +40,7 @@ void dt_augment_init(dt_augment *a, const dt_config *c, uint64_t seed, bool eval
  * then the largest centred window whose ratio is in range. none and evaluation: eval_resize > 0: centre crop
  * of the output size out of the image resized so that its shorter side is eval_resize; else a centre crop
  * without resizing. Where the image is too small for that, the largest centred window of the output's aspect
- * ratio. */
+ * ratio; with crop "pad" the image padded evenly with zeros. */
 dt_window dt_augment_window(const dt_augment *a, uint64_t epoch, uint64_t sample, int64_t src_h,
                             int64_t src_w);
 
