@@ -1,8 +1,9 @@
 /* HDF5 behind a few calls: hdf5.h is included by h5.c and h5_attr.c alone.
  *
  * All calls take one process-wide lock, so any thread may call them. Every HDF5 result is checked, including
- * those of close. HDF5's exit handler is turned off (H5dont_atexit): after a full disk it can crash. Error text
- * names the file and the object. Names may hold '.' but are flat within a group: "images", "tensors/fc.weight". */
+ * those of close. HDF5's exit handler is turned off (H5dont_atexit): after a full disk it can crash. Error
+ * text names the file and the object. Names may hold '.' but are flat within a group: "images",
+ * "tensors/fc.weight". */
 #ifndef DT_DATA_H5_H
 #define DT_DATA_H5_H
 
@@ -13,10 +14,10 @@ typedef struct dt_h5 dt_h5;
 
 typedef struct dt_h5_info {
     dt_dtype dtype;
-    int32_t ndim;           /* 0: scalar */
+    int32_t ndim; /* 0: scalar */
     int64_t dim[4];
     int64_t n_elem;
-    int64_t offset_bytes;   /* in the file if contiguous and allocated (pread it); -1 otherwise */
+    int64_t offset_bytes; /* in the file if contiguous and allocated (pread it); -1 otherwise */
     bool chunked_or_filtered;
 } dt_h5_info;
 
@@ -44,9 +45,10 @@ bool dt_h5_has(dt_h5 *h, const char *name);
 /* Reads the whole dataset, converting to `dtype`; `n_elem` must equal the dataset's. */
 dt_status dt_h5_read(dt_h5 *h, const char *name, dt_dtype dtype, int64_t n_elem, void *dst);
 /* Reads rows [row0, row0 + n_rows) along dim 0. */
-dt_status dt_h5_read_rows(dt_h5 *h, const char *name, dt_dtype dtype, int64_t row0, int64_t n_rows, void *dst);
-/* Calls `fn` for every dataset below `group` ("" or "/": all), name relative to it, in name order. Stops at the
- * first status that is not DT_OK and returns it. */
+dt_status dt_h5_read_rows(dt_h5 *h, const char *name, dt_dtype dtype, int64_t row0, int64_t n_rows,
+                          void *dst);
+/* Calls `fn` for every dataset below `group` ("" or "/": all), name relative to it, in name order. Stops at
+ * the first status that is not DT_OK and returns it. */
 dt_status dt_h5_list(dt_h5 *h, const char *group, dt_status (*fn)(void *arg, const char *name), void *arg);
 
 /* Root attributes. Strings are variable or fixed length UTF-8; caller frees *out. */

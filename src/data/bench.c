@@ -1,0 +1,211 @@
+/* Timing of the way from the page cache to a batch. The images are generated (source_synthetic.c), since a
+ * benchmark must run anywhere; their JPEG files are as large as those of photographs of their size. */
+#include "data/bench.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "data/import.h"
+#include "fetch.h"
+#include "files.h"
+
+enum { RAW_SIDE = 256, JPEG_H = 375, JPEG_W = 500, OUT_SIDE = 224, CLASSES = 10, BATCH = 64, SLOTS = 3 };
+
+typedef struct bench {
+    dt_data_bench_options o;
+    dt_config config;
+    char *dir;
+    bool temporary;
+    dt_dataset *raw, *jpeg;
+} bench;
+
+static dt_status make_set(const bench *b, const char *name, dt_import_store store, int64_t h, int64_t w,
+                          dt_dataset **out) {
+    char *dir;
+    if (asprintf(&dir, "%s/%s", b->dir, name) < 0) return dt_fail(DT_ERR_MEMORY, "bench: out of memory");
+    dt_import_options o = {.kind = DT_IMPORT_SYNTHETIC,
+                           .store = store,
+                           .out_dir = dir,
+                           .split = "train",
+                           .synthetic = {b->o.n_images, CLASSES, h, w}};
+    dt_import_result ignored;
+    dt_status status = dt_import_run(&o, &ignored);
+    if (status == DT_OK) status = dt_dataset_open_path(dir, out);
+    free(dir);
+    return status;
+}
+
+/* The JPEG samples as files, in directories by class. */
+static dt_status dump_files(const bench *b) {
+    const char *root = b->o.dump_dir;
+    dt_status status = DT_OK;
+    for (int64_t i = 0; root && status == DT_OK && i < b->jpeg->info.n_samples; i++) {
+        dt_sample s;
+        char *dir = NULL, *path = NULL;
+        dt_dataset_locate(b->jpeg, i, &s);
+        uint8_t *bytes = malloc((size_t)s.n_bytes);
+        if (!bytes || asprintf(&dir, "%s/%02d", root, s.label) < 0 ||
+            asprintf(&path, "%s/%06lld.jpg", dir, (long long)i) < 0)
+            status = dt_fail(DT_ERR_MEMORY, "bench: out of memory");
+        if (status == DT_OK) status = dt_dir_create(dir);
+        if (status == DT_OK) status = dt_sample_read(b->jpeg, &s, 0, s.n_bytes, bytes);
+        FILE *f = status == DT_OK ? fopen(path, "we") : NULL;
+        bool written = f && fwrite(bytes, 1, (size_t)s.n_bytes, f) == (size_t)s.n_bytes;
+        if ((f && fclose(f) != 0) || (status == DT_OK && !written))
+            status = dt_fail(DT_ERR_IO, "%s: cannot write", path);
+        free(bytes);
+        free(dir);
+        free(path);
+    }
+    return status;
+}
+
+/* One thread, without the loader around it. */
+static dt_status time_fetch(const bench *b, const dt_dataset *d, const char *name, bool verify,
+                            dt_data_bench_row *row) {
+    dt_fetch_options o = {.dataset = d, .verify = verify, .simd = dt_simd_best()};
+    dt_augment_init(&o.augment, &b->config, 1, false, OUT_SIDE, OUT_SIDE);
+    dt_fetcher *f;
+    int32_t label;
+    dt_status status = DT_OK;
+    uint8_t *image = malloc((size_t)OUT_SIDE * OUT_SIDE * (size_t)d->info.channels);
+    if (!image) return dt_fail(DT_ERR_MEMORY, "bench: out of memory");
+    DT_TRY_GOTO(status, dt_fetcher_new(&o, &f), done);
+    int64_t n = 0, warm = dt_min_i64(d->info.n_samples, BATCH);
+    dt_fetch_times before = {0}, after;
+    double start = dt_time_s(), seconds = 0;
+    for (; seconds < b->o.seconds || n == 0; n++) {
+        int64_t sample = n % d->info.n_samples;
+        DT_TRY_GOTO(status, dt_fetch(f, (uint64_t)(n / d->info.n_samples), sample, image, &label, NULL),
+                    free);
+        if (n == warm) {
+            dt_fetcher_times(f, &before);
+            start = dt_time_s();
+        }
+        seconds = n > warm ? dt_time_s() - start : 0;
+    }
+    dt_fetcher_times(f, &after);
+    double images = (double)(after.n_samples - before.n_samples);
+    *row = (dt_data_bench_row){.name = name,
+                               .images_per_s = images / seconds,
+                               .read_us = (after.read_s - before.read_s) / images * 1e6,
+                               .decode_us = (after.decode_s - before.decode_s) / images * 1e6,
+                               .resize_us = (after.resize_s - before.resize_s) / images * 1e6,
+                               .mb_per_image = (double)(after.n_bytes - before.n_bytes) / images * 1e-6};
+free:
+    dt_fetcher_free(f);
+done:
+    free(image);
+    return status;
+}
+
+static dt_status time_loader(const bench *b, const dt_dataset *d, const char *name, dt_data_bench_row *row) {
+    dt_loader_options o = {.config = &b->config,
+                           .dataset = d,
+                           .out_h = OUT_SIDE,
+                           .out_w = OUT_SIDE,
+                           .global_batch = BATCH,
+                           .n_shards = 1,
+                           .world = 1,
+                           .n_steps = -1,
+                           .threads = b->o.threads,
+                           .n_slots = SLOTS};
+    dt_loader *l;
+    dt_batch batch;
+    DT_TRY(dt_loader_open(&o, &l));
+    dt_status status = DT_OK;
+    double start = 0, seconds = 0;
+    int64_t n = 0;
+    for (; status == DT_OK && (n < 2 * SLOTS || seconds < b->o.seconds); n++) {
+        status = dt_loader_next(l, &batch, NULL);
+        if (status == DT_OK) dt_loader_release(l, &batch);
+        if (n == SLOTS) start = dt_time_s(); /* past what was prepared while nobody looked */
+        seconds = n > SLOTS ? dt_time_s() - start : 0;
+    }
+    *row = (dt_data_bench_row){.name = name, .images_per_s = (double)((n - 1 - SLOTS) * BATCH) / seconds};
+    dt_loader_close(l);
+    return status;
+}
+
+static void print_table(FILE *out, const dt_data_bench_row *rows, int32_t threads) {
+    fprintf(out, "%-28s %10s %9s %9s %9s %9s\n", "to 224 x 224, crop and flip", "images/s", "read us",
+            "decode us", "resize us", "MB/image");
+    for (int i = 0; i < DT_DATA_BENCH_ROWS; i++) {
+        fprintf(out, "%-28s %10.0f", rows[i].name, rows[i].images_per_s);
+        if (rows[i].mb_per_image > 0)
+            fprintf(out, " %9.1f %9.1f %9.1f %9.3f\n", rows[i].read_us, rows[i].decode_us, rows[i].resize_us,
+                    rows[i].mb_per_image);
+        else
+            fprintf(out, " %d thread%s\n", threads, threads == 1 ? "" : "s");
+    }
+}
+
+static dt_status run(bench *b, FILE *out, dt_data_bench_row *rows) {
+    DT_TRY(make_set(b, "raw", DT_STORE_RAW, RAW_SIDE, RAW_SIDE, &b->raw));
+    DT_TRY(make_set(b, "jpeg", DT_STORE_JPEG, JPEG_H, JPEG_W, &b->jpeg));
+    DT_TRY(dump_files(b));
+    DT_TRY(time_fetch(b, b->raw, "raw 256 x 256", false, &rows[0]));
+    DT_TRY(time_fetch(b, b->raw, "raw 256 x 256, verified", true, &rows[1]));
+    DT_TRY(time_fetch(b, b->jpeg, "JPEG 500 x 375", false, &rows[2]));
+    DT_TRY(time_loader(b, b->raw, "raw, loader", &rows[3]));
+    DT_TRY(time_loader(b, b->jpeg, "JPEG, loader", &rows[4]));
+    if (out) print_table(out, rows, b->o.threads);
+    return DT_OK;
+}
+
+static bool any_name(const char *name) {
+    return name[0] != '.';
+}
+
+/* Removes dir/raw and dir/jpeg, which hold files only. */
+static void remove_sets(const char *root) {
+    static const char *const sets[] = {"raw", "jpeg"};
+    char path[4096];
+    for (int i = 0; i < 2; i++) {
+        char dir[2048];
+        dt_names names;
+        snprintf(dir, sizeof dir, "%s/%s", root, sets[i]);
+        if (dt_dir_list(dir, any_name, &names) != DT_OK) continue;
+        for (int64_t k = 0; k < names.n; k++) {
+            snprintf(path, sizeof path, "%s/%s", dir, names.name[k]);
+            unlink(path);
+        }
+        dt_names_free(&names);
+        rmdir(dir);
+    }
+    rmdir(root);
+}
+
+dt_status dt_data_bench(const dt_data_bench_options *o, FILE *out,
+                        dt_data_bench_row rows[DT_DATA_BENCH_ROWS]) {
+    bench b = {.o = *o, .temporary = !o->dir};
+    if (b.o.n_images <= 0) b.o.n_images = 256;
+    if (b.o.seconds <= 0) b.o.seconds = 3;
+    if (b.o.threads <= 0) b.o.threads = 1;
+    dt_config_init(&b.config);
+    b.config.augment.crop = DT_CROP_RANDOM_RESIZED;
+    b.config.augment.flip = true;
+    const char *tmp = getenv("TMPDIR");
+    int n = o->dir ? asprintf(&b.dir, "%s", o->dir)
+                   : asprintf(&b.dir, "%s/dtrain-bench-XXXXXX", tmp && *tmp ? tmp : "/tmp");
+    dt_status status = DT_OK;
+    if (n < 0)
+        status = dt_fail(DT_ERR_MEMORY, "bench: out of memory");
+    else if (b.temporary && !mkdtemp(b.dir))
+        status = dt_fail(DT_ERR_IO, "%s: cannot create a temporary directory", b.dir);
+    else {
+        status = run(&b, out, rows);
+        dt_dataset_close(b.raw);
+        dt_dataset_close(b.jpeg);
+        if (b.temporary) {
+            char text[1024];
+            snprintf(text, sizeof text, "%s", dt_error_text()); /* clearing up must not hide the cause */
+            remove_sets(b.dir);
+            dt_error_set_text(text);
+        }
+        free(b.dir);
+    }
+    dt_config_fini(&b.config);
+    return status;
+}

@@ -1,0 +1,149 @@
+/* Describing a set of shards, and reading all of it to see that it is sound. */
+#include "data/info.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "dataset.h"
+#include "files.h"
+#include "index.h"
+#include "jpeg.h"
+
+enum { CLASSES_SHOWN = 20, PROGRESS_EVERY = 256 };
+
+static void print_channels(FILE *out, const char *title, const double *x, int64_t n) {
+    fprintf(out, "%-9s", title);
+    for (int64_t c = 0; c < n; c++) fprintf(out, " %.4f", x[c]);
+    fprintf(out, "\n");
+}
+
+static dt_status print_classes(const dt_dataset *d, FILE *out) {
+    int64_t n = d->info.n_classes, shown = dt_min_i64(n, CLASSES_SHOWN);
+    int64_t *count = calloc((size_t)n, sizeof *count);
+    if (!count) return dt_fail(DT_ERR_MEMORY, "%s: out of memory", d->path);
+    for (int64_t i = 0; i < d->n_shards; i++)
+        for (int64_t k = 0; k < d->shard[i].n_samples; k++) count[d->shard[i].label[k]]++;
+    fprintf(out, "classes   %lld\n", (long long)n);
+    for (int64_t i = 0; i < shown; i++)
+        fprintf(out, "  %6lld  %-24s %lld\n", (long long)i, dt_dataset_class_name(d, i), (long long)count[i]);
+    if (shown < n) fprintf(out, "  ... and %lld more\n", (long long)(n - shown));
+    free(count);
+    return DT_OK;
+}
+
+dt_status dt_data_info_print(const char *path, FILE *out) {
+    dt_dataset *d;
+    DT_TRY(dt_dataset_open_path(path, &d));
+    const dt_dataset_info *info = &d->info;
+    int64_t bytes = 0;
+    for (int64_t i = 0; i < d->n_shards; i++)
+        for (int64_t k = 0; k < d->shard[i].n_samples; k++) bytes += dt_shard_sample_bytes(&d->shard[i], k);
+    fprintf(out, "data      %s\n", path);
+    fprintf(out, "kind      %s\n", info->jpeg ? "JPEG" : "raw u8");
+    fprintf(out, "samples   %lld in %lld shard%s, %.1f MB\n", (long long)info->n_samples,
+            (long long)d->n_shards, d->n_shards == 1 ? "" : "s", (double)bytes * 1e-6);
+    fprintf(out, "shape     %s%lld x %lld x %lld (H x W x C)\n", info->jpeg ? "up to " : "",
+            (long long)info->height, (long long)info->width, (long long)info->channels);
+    if (d->has_stats) {
+        print_channels(out, "mean", info->mean, info->channels);
+        print_channels(out, "std", info->stddev, info->channels);
+    }
+    dt_status status = print_classes(d, out);
+    dt_dataset_close(d);
+    return status;
+}
+
+typedef struct verifier {
+    bool (*progress)(void *arg, int64_t done, int64_t total);
+    void *arg;
+    dt_data_verify_result *result;
+    dt_jpeg *decoder;
+    uint8_t *bytes;
+    int64_t capacity;
+} verifier;
+
+/* Hashes the files before anything parses them. */
+static dt_status verify_index(const char *path, verifier *v) {
+    dt_index index;
+    DT_TRY(dt_index_read(path, &index, &v->result->indexed));
+    dt_status status = DT_OK;
+    for (int64_t i = 0; i < index.n_shards && status == DT_OK; i++) {
+        const dt_index_shard *row = &index.shard[i];
+        char *file;
+        uint64_t hash;
+        int64_t n_bytes;
+        if (asprintf(&file, "%s/%s", path, row->file) < 0) {
+            status = dt_fail(DT_ERR_MEMORY, "%s: out of memory", path);
+            break;
+        }
+        status = dt_file_hash(file, &hash, &n_bytes);
+        if (status == DT_OK && (hash != row->xxh3 || n_bytes != row->n_bytes))
+            status = dt_fail(DT_ERR_DATA,
+                             "%s: differs from what " DT_INDEX_NAME " says: damaged (import it again)", file);
+        free(file);
+    }
+    dt_index_free(&index);
+    return status;
+}
+
+static dt_status verify_jpeg(verifier *v, const dt_shard *s, int64_t i, int64_t n) {
+    int32_t h, w;
+    dt_jpeg_part part;
+    DT_TRY(dt_jpeg_begin(v->decoder, v->bytes, n, &h, &w));
+    if (h != s->jpeg_height[i] || w != s->jpeg_width[i])
+        return dt_fail(DT_ERR_DATA, "the JPEG is %d x %d, but the shard says %d x %d", h, w,
+                       s->jpeg_height[i], s->jpeg_width[i]);
+    DT_TRY(dt_jpeg_decode(v->decoder, 0, 0, w, h, 1, 1, s->channels, &part));
+    if (dt_jpeg_damaged(v->decoder)) return dt_fail(DT_ERR_DATA, "the JPEG data is damaged or cut short");
+    return DT_OK;
+}
+
+static dt_status verify_sample(verifier *v, const dt_shard *s, int64_t i) {
+    int64_t n = dt_shard_sample_bytes(s, i);
+    if (n > v->capacity) {
+        free(v->bytes);
+        v->bytes = malloc((size_t)n);
+        v->capacity = v->bytes ? n : 0;
+        if (!v->bytes) return dt_fail(DT_ERR_MEMORY, "%s: out of memory", s->path);
+    }
+    DT_TRY(dt_shard_read(s, i, 0, n, v->bytes));
+    v->result->n_bytes += n;
+    if (s->checksum) DT_TRY(dt_shard_check(s, i, v->bytes));
+    if (!s->jpeg) return DT_OK;
+    dt_status status = verify_jpeg(v, s, i, n);
+    if (status != DT_OK) dt_error_context("%s: sample %lld", s->path, (long long)i);
+    return status;
+}
+
+static dt_status verify_shards(verifier *v, const dt_dataset *d) {
+    for (int64_t i = 0; i < d->n_shards; i++) {
+        for (int64_t k = 0; k < d->shard[i].n_samples; k++) {
+            DT_TRY(verify_sample(v, &d->shard[i], k));
+            v->result->n_samples++;
+            if (v->progress && v->result->n_samples % PROGRESS_EVERY == 0 &&
+                !v->progress(v->arg, v->result->n_samples, d->info.n_samples))
+                return dt_fail(DT_STOPPED, "interrupted");
+        }
+        v->result->n_shards++;
+    }
+    if (v->progress) v->progress(v->arg, d->info.n_samples, d->info.n_samples);
+    return DT_OK;
+}
+
+dt_status dt_data_verify(const char *path, bool (*progress)(void *arg, int64_t done, int64_t total),
+                         void *arg, dt_data_verify_result *out) {
+    struct stat st;
+    dt_dataset *d = NULL;
+    verifier v = {.progress = progress, .arg = arg, .result = out};
+    *out = (dt_data_verify_result){0};
+    dt_status status = dt_jpeg_new(&v.decoder);
+    if (status == DT_OK && stat(path, &st) == 0 && S_ISDIR(st.st_mode)) status = verify_index(path, &v);
+    if (status == DT_OK) status = dt_dataset_open_path(path, &d);
+    if (status == DT_OK) status = verify_shards(&v, d);
+    if (v.decoder) out->n_jpeg_warnings = dt_jpeg_warnings(v.decoder);
+    dt_dataset_close(d);
+    dt_jpeg_free(v.decoder);
+    free(v.bytes);
+    return status;
+}
