@@ -1,6 +1,7 @@
 /* `dtrain bench`: which measurement, with which arguments. */
 #include <string.h>
 
+#include "data/bench.h"
 #include "train/bench.h"
 #include "verbs.h"
 
@@ -40,6 +41,22 @@ static dt_status bench_comm(dt_app *app, int argc, char **argv) {
     return st;
 }
 
+static dt_status bench_data(dt_app *app, int argc, char **argv) {
+    (void)app;
+    int64_t threads, images, seconds;
+    dt_data_bench_row rows[DT_DATA_BENCH_ROWS];
+    DT_TRY(dt_app_count(&argc, argv, "threads", 1, 1024, &threads));
+    DT_TRY(dt_app_count(&argc, argv, "images", 256, 1 << 20, &images));
+    DT_TRY(dt_app_count(&argc, argv, "seconds", 3, 3600, &seconds));
+    dt_data_bench_options o = {.dir = dt_app_option(&argc, argv, "dir"),
+                               .dump_dir = dt_app_option(&argc, argv, "dump-jpeg"),
+                               .n_images = images,
+                               .seconds = (double)seconds,
+                               .threads = (int32_t)threads};
+    if (argc > 1) return dt_fail(DT_ERR_USAGE, "bench data: unknown argument \"%s\"", argv[1]);
+    return dt_data_bench(&o, stdout, rows);
+}
+
 typedef struct bench_row {
     const char *name;
     dt_verb_fn *run;
@@ -49,6 +66,7 @@ typedef struct bench_row {
 static const bench_row bench_table[] = {
     {"step", bench_step, "step CONFIG.toml [--steps N] [section.key=value ...]"},
     {"op", bench_op, "op CONFIG.toml [--repeats N] [section.key=value ...]"},
+    {"data", bench_data, "data [--seconds N] [--threads N] [--images N] [--dir DIR] [--dump-jpeg DIR]"},
     {"comm", bench_comm, "comm [CONFIG.toml] [--max-bytes N]"},
 };
 

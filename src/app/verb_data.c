@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "data/import.h"
+#include "data/info.h"
 #include "verbs.h"
 
 enum { INPUTS_MAX = 64 };
@@ -118,12 +119,30 @@ static dt_status data_import(int argc, char **argv) {
     return DT_OK;
 }
 
+static dt_status data_info(int argc, char **argv) {
+    if (argc != 2) return dt_fail(DT_ERR_USAGE, "usage: dtrain data info DIR|SHARD.h5");
+    return dt_data_info_print(argv[1], stdout);
+}
+
+static dt_status data_verify(int argc, char **argv) {
+    if (argc != 2) return dt_fail(DT_ERR_USAGE, "usage: dtrain data verify DIR|SHARD.h5");
+    bar b = new_bar("verify");
+    dt_data_verify_result r;
+    DT_TRY(dt_data_verify(argv[1], draw, &b, &r));
+    printf("%s: %lld samples in %lld shards, %.1f MiB: all sound%s\n", argv[1], (long long)r.n_samples,
+           (long long)r.n_shards, (double)r.n_bytes / (1 << 20),
+           r.indexed ? "" : " (no index.json: shard hashes not compared)");
+    if (r.n_jpeg_warnings > 0)
+        printf("%lld JPEG files have harmless oddities\n", (long long)r.n_jpeg_warnings);
+    return DT_OK;
+}
+
 typedef struct data_row {
     const char *name;
     dt_status (*run)(int argc, char **argv);
 } data_row;
 
-static const data_row data_table[] = {{"import", data_import}};
+static const data_row data_table[] = {{"import", data_import}, {"info", data_info}, {"verify", data_verify}};
 
 dt_status dt_verb_data(dt_app *app, int argc, char **argv) {
     (void)app;
