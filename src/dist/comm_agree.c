@@ -112,21 +112,25 @@ static bool all_come(dt_mpi *m, double patience_s) {
     return status == DT_OK && dt_mpi_finish_within(m, &req, 1, patience_s, &status) && status == DT_OK;
 }
 
+static void sleep_s(double seconds) {
+    time_t whole = (time_t)seconds;
+    struct timespec t = {.tv_sec = whole, .tv_nsec = (long)((seconds - (double)whole) * 1e9)};
+    nanosleep(&t, NULL);
+}
+
 dt_comm_ending dt_comm_agree_end(dt_comm *mpi, dt_status mine, double patience_s) {
     dt_mpi *m = dt_mpi_of(mpi);
     if (mpi->world == 1) return (dt_comm_ending){.together = true, .speak = true};
     char text[TEXT_MAX];
     strncpy(text, dt_error_text(), sizeof text - 1);
     text[sizeof text - 1] = '\0';
-    if (all_come(m, patience_s) && agree(m, m->ending, mine) != DT_OK && !m->broken)
-        return (dt_comm_ending){.together = true, .speak = mpi->rank == 0};
-    m->broken = true;
-    dt_error_set_text(text);
-    if (mine == DT_ERR_PEER) {
-        double delay_s = dt_pacer_report_delay_s(mpi->rank);
-        struct timespec t = {.tv_sec = (time_t)delay_s,
-                             .tv_nsec = (long)((delay_s - (double)(time_t)delay_s) * 1e9)};
-        nanosleep(&t, NULL);
-    }
-    return (dt_comm_ending){.together = false, .speak = true};
+    bool was_broken = m->broken;
+    m->broken = false;
+    bool came = all_come(m, patience_s) && agree(m, m->ending, mine) != DT_OK && !m->broken;
+    m->broken = was_broken || !came;
+    if (came && !was_broken) return (dt_comm_ending){.together = true, .speak = mpi->rank == 0};
+    /* The lowest rank's abort should end the others before they speak or abort. */
+    if (came || mine == DT_ERR_PEER) sleep_s(dt_pacer_report_delay_s(mpi->rank));
+    if (!came) dt_error_set_text(text);
+    return (dt_comm_ending){.together = false, .speak = !came || mpi->rank == 0};
 }

@@ -6,7 +6,7 @@
 
 static const double stopped_gap_s = 1.0;
 static const double spin_s = 20e-6;
-static const double report_delay_s = 1.0, stagger_s = 0.2, stagger_max_s = 2.0;
+static const double report_delay_s = 2.0, stagger_s = 0.2, stagger_max_s = 2.0;
 
 typedef struct pace_row {
     double until_s; /* of waiting */
