@@ -13,6 +13,7 @@ enum {
     TILE_BYTES = 256 * 1024,
     TILE_ROWS_MAX = 252,
     WGRAD_ROWS_MAX = 1024,
+    SUM_BYTES = 1200 * 1024,
     PARTIAL_BYTES_MAX = 64 * 1024 * 1024
 };
 
@@ -150,6 +151,13 @@ static void wgrad_grid(const dt_cpu_conv_plan *plan, int64_t nr, int64_t *across
     }
 }
 
+/* Columns of dw that a thread sums up at a time, so that the sums stay in its cache; `own`: all it has. */
+static int64_t wgrad_chunk(const dt_cpu_conv_plan *plan, int64_t nr, int64_t own) {
+    const int64_t column = plan->dims.k / plan->dims.groups * (int64_t)sizeof(float);
+    const int64_t chunks = dt_i64_ceil_div(own * column, SUM_BYTES);
+    return dt_i64_min(own, dt_i64_round_up(dt_i64_ceil_div(own, chunks), nr));
+}
+
 void dt_cpu_conv_gemm_plan(dt_cpu_conv_plan *plan) {
     const dt_cpu_simd *simd = dt_cpu_simd_get();
     const dt_conv_dims *d = &plan->dims;
@@ -160,7 +168,7 @@ void dt_cpu_conv_gemm_plan(dt_cpu_conv_plan *plan) {
         const int64_t cols = d->r * d->s * (d->c / d->groups);
         const int64_t own =
             dt_i64_min(cols, dt_i64_ceil_div(dt_i64_ceil_div(cols, simd->nr), across) * simd->nr);
-        const int64_t pitch = dt_cpu_pitch(own);
+        const int64_t pitch = dt_cpu_pitch(wgrad_chunk(plan, simd->nr, own));
         plan->tile = dt_i64_max(32, dt_i64_min(WGRAD_ROWS_MAX, TILE_BYTES / (pitch * fl)));
         plan->thread_bytes = plan->tile * pitch * fl;
         plan->shared_bytes = (along - 1) * d->k * cols * fl;
@@ -291,6 +299,7 @@ void dt_cpu_conv_gemm_wgrad(const dt_cpu_conv_plan *plan, const dt_cpu_conv_args
     wgrad_grid(plan, simd->nr, &across, &along);
     const int64_t panels = dt_i64_ceil_div(t.depth, simd->nr);
     const int64_t per = dt_i64_ceil_div(panels, across) * simd->nr;
+    const int64_t chunk = wgrad_chunk(plan, simd->nr, dt_i64_min(t.depth, per));
 #pragma omp parallel num_threads(plan->threads)
     {
         char *own = (char *)args->workspace + plan->shared_bytes + omp_get_thread_num() * plan->thread_bytes;
@@ -299,9 +308,10 @@ void dt_cpu_conv_gemm_wgrad(const dt_cpu_conv_plan *plan, const dt_cpu_conv_args
         for (int64_t l = 0; l < along; l++)
             for (int64_t a = 0; a < across; a++) {
                 const int64_t col0 = dt_i64_min(a * per, t.depth), col1 = dt_i64_min(col0 + per, t.depth);
-                if (col0 < col1)
-                    wgrad_share(plan, &t, args, col0, col1, t.rows * l / along, t.rows * (l + 1) / along,
-                                (float *)(void *)own, l ? partial + (l - 1) * size : args->out);
+                for (int64_t c = col0; c < col1; c += chunk)
+                    wgrad_share(plan, &t, args, c, dt_i64_min(c + chunk, col1), t.rows * l / along,
+                                t.rows * (l + 1) / along, (float *)(void *)own,
+                                l ? partial + (l - 1) * size : args->out);
             }
         if (along > 1) {
 #pragma omp for schedule(static)
