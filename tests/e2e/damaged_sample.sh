@@ -15,6 +15,6 @@ for ranks in 1 2 4; do
     [ "$took_s" -le "$(seconds 15)" ] || fail "$ranks ranks took $took_s s to end"
 done
 if "$DTRAIN" data verify damaged >verify.log 2>&1; then fail "data verify finds nothing"; fi
-expect verify.log 'sample [0-9]+'
+expect verify.log '^dtrain: damaged/shard-.*\.h5' 1
 train_ok 2 unchecked.log base.toml data.train=damaged data.verify=false run.out_dir=unchecked
 pass "exit code 3, one message, on 1, 2 and 4 ranks"
