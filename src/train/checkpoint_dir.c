@@ -188,7 +188,7 @@ dt_status dt_ckpt_publish(const char *dir, const char *tmp, int64_t step) {
                 return dt_fail(DT_ERR_IO, "%s: cannot rename it to %s: %s", from, name, strerror(errno));
         }
     }
-    return dt_ckpt_file_sync(dir, true);
+    return dt_ckpt_dir_sync(dir);
 }
 
 /* A look that does not read the state: manifest whole, state of the right length. */

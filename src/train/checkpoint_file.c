@@ -19,13 +19,13 @@ dt_status dt_ckpt_path(char *out, const char *dir, const char *name) {
     return dt_fail(DT_ERR_IO, "%s/%s: path longer than %d bytes", dir, name, DT_CKPT_PATH_MAX - 1);
 }
 
-static dt_status write_all(int fd, const char *path, const char *data, size_t bytes) {
-    while (bytes > 0) {
-        ssize_t n = write(fd, data, bytes);
+dt_status dt_ckpt_file_put(int fd, const char *path, const void *data, int64_t bytes, int64_t offset_bytes) {
+    const char *from = data;
+    for (int64_t at = 0; at < bytes;) {
+        ssize_t n = pwrite(fd, from + at, (size_t)(bytes - at), offset_bytes + at);
         if (n < 0 && errno == EINTR) continue;
         if (n <= 0) return dt_fail(DT_ERR_IO, "%s: cannot write: %s", path, strerror(n < 0 ? errno : ENOSPC));
-        data += n;
-        bytes -= (size_t)n;
+        at += n;
     }
     return DT_OK;
 }
@@ -33,7 +33,7 @@ static dt_status write_all(int fd, const char *path, const char *data, size_t by
 dt_status dt_ckpt_file_write(const char *path, const char *text, size_t bytes) {
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (fd < 0) return dt_fail(DT_ERR_IO, "%s: cannot create: %s", path, strerror(errno));
-    dt_status status = write_all(fd, path, text, bytes);
+    dt_status status = dt_ckpt_file_put(fd, path, text, (int64_t)bytes, 0);
     if (status == DT_OK && fsync(fd) != 0)
         status = dt_fail(DT_ERR_IO, "%s: fsync: %s", path, strerror(errno));
     if (close(fd) != 0 && status == DT_OK)
@@ -41,8 +41,8 @@ dt_status dt_ckpt_file_write(const char *path, const char *text, size_t bytes) {
     return status;
 }
 
-dt_status dt_ckpt_file_sync(const char *path, bool directory) {
-    int fd = open(path, O_RDONLY | O_CLOEXEC | (directory ? O_DIRECTORY : 0));
+dt_status dt_ckpt_dir_sync(const char *path) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_DIRECTORY);
     if (fd < 0) return dt_fail(DT_ERR_IO, "%s: cannot open: %s", path, strerror(errno));
     dt_status status = fsync(fd) == 0 ? DT_OK : dt_fail(DT_ERR_IO, "%s: fsync: %s", path, strerror(errno));
     close(fd);

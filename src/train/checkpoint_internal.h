@@ -28,7 +28,8 @@ typedef struct dt_ckpt_entry {
     int32_t ndim;
     int64_t dim[4];
     int64_t n_elem;
-    uint64_t xxh3; /* of its fp32 bytes */
+    uint64_t xxh3;        /* of its fp32 bytes */
+    int64_t offset_bytes; /* of its data in state.h5; the writer's alone */
 } dt_ckpt_entry;
 
 /* What manifest.json says. All strings owned. */
@@ -60,10 +61,12 @@ dt_status dt_ckpt_meta_store(dt_h5 *h, const dt_ckpt_meta *meta);
 dt_status dt_ckpt_path(char *out, const char *dir, const char *name);
 /* Creates, writes, fsyncs and closes. */
 dt_status dt_ckpt_file_write(const char *path, const char *text, size_t bytes);
+/* pwrite of all bytes. */
+dt_status dt_ckpt_file_put(int fd, const char *path, const void *data, int64_t bytes, int64_t offset_bytes);
 /* Regular files only, at most max_bytes; '\0' appended; caller frees *text. */
 dt_status dt_ckpt_file_read(const char *path, size_t max_bytes, char **text, size_t *bytes);
-/* fsync of a file or directory. */
-dt_status dt_ckpt_file_sync(const char *path, bool directory);
+/* fsync of a directory. */
+dt_status dt_ckpt_dir_sync(const char *path);
 /* Length and XXH3-64 of a regular file. A length other than want_bytes (unless that is -1) fails before any
  * reading. */
 dt_status dt_ckpt_file_hash(const char *path, int64_t want_bytes, int64_t *bytes, uint64_t *xxh3);

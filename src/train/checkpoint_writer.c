@@ -3,6 +3,7 @@
  * Only the snapshot (copy and check for non-finite values) blocks the caller. A save that fails removes what
  * it wrote and leaves its cause for dt_ckpt_writer_wait or _poll; the run goes on. */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <math.h>
 #include <pthread.h>
@@ -52,31 +53,51 @@ static dt_status check_space(const dt_ckpt_writer *w) {
                    (double)needed / 1e6, free_bytes / 1e6);
 }
 
-static dt_status write_tensors(const dt_ckpt_writer *w, dt_h5 *h) {
-    const float *data = w->data;
+/* Everything but the tensors' data: HDF5 lays the file out, we fill it (no lock held, errors in plain words).
+ */
+static dt_status lay_out(dt_ckpt_writer *w, dt_h5 *h) {
     for (int32_t i = 0; i < w->manifest.n_tensor; i++) {
         dt_ckpt_entry *e = &w->manifest.tensor[i];
-        e->xxh3 = XXH3_64bits(data, (size_t)e->n_elem * sizeof(float));
-        DT_TRY(dt_h5_write(h, e->name, DT_DTYPE_F32, e->ndim, e->dim, data));
-        data += e->n_elem;
+        DT_TRY(dt_h5_reserve(h, e->name, DT_DTYPE_F32, e->ndim, e->dim, &e->offset_bytes));
     }
     return dt_ckpt_meta_store(h, &w->manifest.meta);
 }
 
+static dt_status create_state(dt_ckpt_writer *w, const char *path) {
+    dt_h5 *h;
+    DT_TRY(dt_h5_create(path, &h));
+    dt_status status = lay_out(w, h);
+    if (status == DT_OK) return dt_h5_close(h);
+    char text[2048];
+    snprintf(text, sizeof text, "%s", dt_error_text());
+    if (dt_h5_close(h) != DT_OK) dt_error_set_text(text); /* the first failure is the cause */
+    return status;
+}
+
+static dt_status fill_state(dt_ckpt_writer *w, const char *path) {
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0) return dt_fail(DT_ERR_IO, "%s: cannot open: %s", path, strerror(errno));
+    dt_status status = DT_OK;
+    const float *data = w->data;
+    for (int32_t i = 0; i < w->manifest.n_tensor && status == DT_OK; i++) {
+        dt_ckpt_entry *e = &w->manifest.tensor[i];
+        int64_t bytes = e->n_elem * (int64_t)sizeof(float);
+        e->xxh3 = XXH3_64bits(data, (size_t)bytes);
+        status = dt_ckpt_file_put(fd, path, data, bytes, e->offset_bytes);
+        data += e->n_elem;
+    }
+    if (status == DT_OK && fsync(fd) != 0)
+        status = dt_fail(DT_ERR_IO, "%s: fsync: %s", path, strerror(errno));
+    if (close(fd) != 0 && status == DT_OK)
+        status = dt_fail(DT_ERR_IO, "%s: close: %s", path, strerror(errno));
+    return status;
+}
+
 static dt_status write_state(dt_ckpt_writer *w, const char *tmp_path) {
     char path[DT_CKPT_PATH_MAX];
-    dt_h5 *h;
     DT_TRY(dt_ckpt_path(path, tmp_path, DT_CKPT_STATE_FILE));
-    DT_TRY(dt_h5_create(path, &h));
-    dt_status status = write_tensors(w, h);
-    if (status != DT_OK) {
-        char text[2048];
-        snprintf(text, sizeof text, "%s", dt_error_text());
-        if (dt_h5_close(h) != DT_OK) dt_error_set_text(text); /* the first failure is the cause */
-        return status;
-    }
-    DT_TRY(dt_h5_close(h));
-    DT_TRY(dt_ckpt_file_sync(path, false));
+    DT_TRY(create_state(w, path));
+    DT_TRY(fill_state(w, path));
     return dt_ckpt_file_hash(path, -1, &w->manifest.state_bytes, &w->manifest.state_xxh3);
 }
 
@@ -101,7 +122,7 @@ static dt_status write_checkpoint(dt_ckpt_writer *w) {
     DT_TRY_GOTO(status, dt_ckpt_path(tmp_path, w->policy.dir, name), fail);
     DT_TRY_GOTO(status, write_state(w, tmp_path), fail);
     DT_TRY_GOTO(status, write_texts(w, tmp_path), fail);
-    DT_TRY_GOTO(status, dt_ckpt_file_sync(tmp_path, true), fail);
+    DT_TRY_GOTO(status, dt_ckpt_dir_sync(tmp_path), fail);
     DT_TRY_GOTO(status, dt_ckpt_publish(w->policy.dir, name, step), fail);
     if (lock_fd >= 0) close(lock_fd);
     status = dt_ckpt_retain(&w->policy, step);
