@@ -1,6 +1,7 @@
 /* The watchdog: one thread per rank that ends the job when it stops moving.
  *
- * The trainer calls dt_watchdog_beat() at each phase. When no beat came for timeout_s, the thread prints one
+ * The trainer calls dt_watchdog_beat() at each phase. When no beat came for timeout_s (and, among
+ * several ranks, 3 s more: the communicator's own timeout names the missing ranks), the thread prints one
  * message (rank, host, step, phase, seconds) and ends the whole job through comm->abort with exit code 6;
  * if that does not return, _exit. Never aborts while paused (long host work such as checkpoint loads). */
 #ifndef DT_DIST_WATCHDOG_H
