@@ -72,10 +72,11 @@ dt_cores() {
 }
 
 # dt_mpi_setup RANKS: sets dt_mpi_args for `mpirun "${dt_mpi_args[@]}" PROGRAM` on this host, and what Open MPI wants
-# of root. Ranks are not bound to a core: each runs several threads and divides the host's cores itself.
+# of root. Ranks are not bound to a core: each runs several threads and divides the host's cores itself. What went
+# wrong the ranks say; mpirun need not add to it.
 dt_mpi_setup() {
     local ranks=$1
-    dt_mpi_args=(-np "$ranks" --bind-to none)
+    dt_mpi_args=(--quiet -np "$ranks" --bind-to none)
     if [ "$ranks" -gt "$(dt_cores)" ]; then dt_mpi_args+=(--oversubscribe); fi
     if [ "$(id -u)" -eq 0 ]; then
         export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
