@@ -66,6 +66,12 @@ static dt_status open_engine(const dt_config *c, bool train, dt_session *s) {
     return dt_engine_create(&o, &s->engine);
 }
 
+/* NCCL reports a failed peer out of band. */
+static dt_status poll_comm(void *arg) {
+    dt_comm *comm = arg;
+    return comm->progress(comm);
+}
+
 dt_status dt_session_open(const dt_config *c, dt_comm *mpi, bool train, dt_session *out) {
     memset(out, 0, sizeof *out);
     out->config = c;
@@ -77,6 +83,7 @@ dt_status dt_session_open(const dt_config *c, dt_comm *mpi, bool train, dt_sessi
     if (st == DT_OK) st = dt_comm_agree(mpi, open_data(c, train, out));
     if (st == DT_OK) st = dt_comm_agree(mpi, open_engine(c, train, out));
     if (st == DT_OK) st = dt_comm_agree(mpi, dt_watchdog_start(mpi, c->dist.timeout_s, &out->watchdog));
+    if (st == DT_OK && out->comm->device_memory) dt_watchdog_set_poll(out->watchdog, poll_comm, out->comm);
     if (st != DT_OK) dt_session_close(out);
     return st;
 }
