@@ -42,29 +42,15 @@ static void print_help(FILE *out) {
 /* Ends with the code of `st`. When all ranks failed together one of them speaks; when only this one failed it
  * speaks and takes the others down, who would wait for it. */
 static int finish(dt_comm *mpi, dt_status st) {
-    int code = dt_status_exit_code(st);
-    if (st == DT_OK || st == DT_STOPPED) {
+    const int code = dt_status_exit_code(st);
+    dt_comm_ending e = {.together = true, .speak = true};
+    if (st != DT_OK && st != DT_STOPPED) {
+        if (mpi) e = dt_comm_agree_end(mpi, st, 1.0);
         fflush(stdout);
-        dt_comm_fini(mpi);
-        return code;
-    }
-    char text[4096];
-    snprintf(text, sizeof text, "%s", dt_error_text());
-    bool together = true;
-    if (mpi && mpi->world > 1) {
-        const dt_status mine = st;
-        mpi->timeout_s = 1;
-        together = dt_comm_agree(mpi, mine) == mine && strstr(dt_error_text(), text) != NULL;
+        if (e.speak) fprintf(stderr, "dtrain: %s\n", dt_error_text());
     }
     fflush(stdout);
-    if (!together || !mpi || mpi->rank == 0) {
-        if (mpi && mpi->world > 1 && !together)
-            fprintf(stderr, "dtrain: rank %d (%s): %s\n", mpi->rank, mpi->host, text);
-        else
-            fprintf(stderr, "dtrain: %s\n", text);
-    }
-    fflush(stderr);
-    if (!together) mpi->abort(mpi, code);
+    if (!e.together) mpi->abort(mpi, code);
     dt_comm_fini(mpi);
     return code;
 }

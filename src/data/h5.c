@@ -49,6 +49,7 @@ static dt_status h5_fail(dt_status status, const char *path, const char *what, c
     h5_cause cause = {"unknown HDF5 error"};
     H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, take_innermost, &cause);
     H5Eclear2(H5E_DEFAULT);
+    cause.text[strcspn(cause.text, "\r\n")] = 0; /* messages are one line */
     return dt_fail(status, "%s: %s%s%s: %s", path, what, *name ? " " : "", name, cause.text);
 }
 

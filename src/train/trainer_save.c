@@ -128,25 +128,26 @@ static dt_status write_config(dt_trainer *t) {
     return DT_OK;
 }
 
-/* Rank 0: "never" must not mix with an older run's checkpoints, which a later "auto" would prefer. */
+/* Rank 0: a run that does not continue the directory's newest checkpoint must not mix with it: a later "auto"
+ * would prefer it. */
 static dt_status refuse_mixing(const dt_trainer *t) {
     dt_ckpt *old = NULL;
-    if (strcmp(t->config->run.resume, "never") != 0) return DT_OK;
+    if (strcmp(t->config->run.resume, "auto") == 0) return DT_OK;
     dt_status st = dt_ckpt_load_latest(t->ckpt_dir, NULL, NULL, &old);
-    bool exists = st != DT_OK || old;
+    bool later =
+        st != DT_OK || (old && (old->meta.step > t->step || strcmp(t->config->run.resume, "never") == 0));
     dt_ckpt_free(old);
-    if (!exists) return DT_OK;
-    return dt_fail(DT_ERR_CONFIG,
-                   "run.resume = \"never\", but %s holds checkpoints of an earlier run: choose another "
-                   "run.out_dir, remove "
-                   "them, or set run.resume = \"auto\"",
-                   t->ckpt_dir);
+    if (!later) return DT_OK;
+    return dt_fail(
+        DT_ERR_CONFIG,
+        "run.resume = \"%s\", but %s holds checkpoints of an earlier run: choose another run.out_dir, "
+        "remove them, or set run.resume = \"auto\"",
+        t->config->run.resume, t->ckpt_dir);
 }
 
 static dt_status open_root(dt_trainer *t) {
     DT_TRY(make_dirs(t->ckpt_dir));
     DT_TRY(dt_run_lock(t->config->run.out_dir, &t->lock_fd));
-    DT_TRY(refuse_mixing(t));
     dt_ckpt_policy policy = {.dir = t->ckpt_dir,
                              .keep_last = t->config->checkpoint.keep_last,
                              .keep_every = t->config->checkpoint.keep_every};
@@ -170,6 +171,7 @@ dt_status dt_trainer_open_run(dt_trainer *t) {
     snprintf(t->ckpt_dir, sizeof t->ckpt_dir, "%s/checkpoints", t->config->run.out_dir);
     DT_TRY(dt_comm_agree(t->mpi, t->root ? open_root(t) : DT_OK));
     DT_TRY(resume(t));
+    DT_TRY(dt_comm_agree(t->mpi, t->root ? refuse_mixing(t) : DT_OK));
     return dt_comm_agree(t->mpi, t->root ? open_records(t) : DT_OK);
 }
 
@@ -209,5 +211,9 @@ dt_status dt_trainer_save(dt_trainer *t, bool final) {
     DT_TRY(dt_engine_snapshot(t->session.engine, &n, &tensors));
     t->save_asked = false;
     t->last_save_s = dt_time_s();
-    return dt_comm_agree(t->mpi, t->root ? save_root(t, n, tensors, final) : DT_OK);
+    /* Writing may take longer than a step may: the disk's slowness is not a stall. */
+    dt_watchdog_pause(t->session.watchdog, true);
+    dt_status st = dt_comm_agree(t->mpi, t->root ? save_root(t, n, tensors, final) : DT_OK);
+    dt_watchdog_pause(t->session.watchdog, false);
+    return st;
 }
