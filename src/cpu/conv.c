@@ -67,10 +67,21 @@ dt_status dt_cpu_conv_plan_algo(const dt_conv_dims *dims, dt_cpu_conv_kind kind,
     return DT_OK;
 }
 
+/* Winograd loses where 4x4 tiles hang far over a tiny image, or so few that transforming the weights shows.
+ */
+static bool winograd_pays(const dt_conv_dims *d, dt_cpu_conv_kind kind) {
+    const int64_t h = kind == DT_CPU_CONV_DGRAD ? d->h : d->p, w = kind == DT_CPU_CONV_DGRAD ? d->w : d->q;
+    const int64_t covered = dt_i64_round_up(h, 4) * dt_i64_round_up(w, 4);
+    return 5 * h * w >= 2 * covered && d->n * covered >= 8 * 16;
+}
+
 dt_status dt_cpu_conv_plan_make(const dt_conv_dims *dims, dt_cpu_conv_kind kind, int32_t threads,
                                 dt_cpu_conv_plan *out) {
     dt_cpu_conv_algo algo = DT_CPU_CONV_ALGO_GEMM;
-    if (dt_cpu_conv_winograd_applies(dims)) algo = DT_CPU_CONV_ALGO_WINOGRAD;
+    if (dims->groups < 1 || !size_fits(dims->n, dims->h, dims->w, dims->c) ||
+        !size_fits(dims->n, dims->p, dims->q, dims->k))
+        return dt_cpu_conv_plan_algo(dims, kind, algo, threads, out); /* says what is wrong */
+    if (dt_cpu_conv_winograd_applies(dims) && winograd_pays(dims, kind)) algo = DT_CPU_CONV_ALGO_WINOGRAD;
     if (depthwise_applies(dims)) algo = DT_CPU_CONV_ALGO_DEPTHWISE;
     return dt_cpu_conv_plan_algo(dims, kind, algo, threads, out);
 }

@@ -10,11 +10,11 @@
 #include <string.h>
 
 enum {
-    TILE_BYTES = 256 * 1024,
+    TILE_BYTES = 256 * 1024, /* gathered windows of one block */
     TILE_ROWS_MAX = 252,
     WGRAD_ROWS_MAX = 1024,
-    SUM_BYTES = 1200 * 1024,
-    PARTIAL_BYTES_MAX = 64 * 1024 * 1024
+    SUM_BYTES = 1200 * 1024,             /* wgrad: sums that stay in L2 */
+    PARTIAL_BYTES_MAX = 64 * 1024 * 1024 /* wgrad: sums of threads that share the rows */
 };
 
 /* One stride-1-like product of a forward or dgrad convolution. */

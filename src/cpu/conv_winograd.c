@@ -27,7 +27,7 @@ typedef struct layout {
     int64_t src_h, src_w, src_c, dst_h, dst_w, dst_c, pad_h, pad_w;
     int64_t tiles_h, tiles_w, tiles; /* over the images of the batch */
     int64_t nr, panels, panel_size;  /* weights: 36 steps of [panels][src_c][nr] */
-    int64_t weight_step, sum_step;   /* wgrad: 36 steps of [dst_c of a thread][src_c] */
+    int64_t weight_step, sum_step;   /* sums of wgrad: 36 steps of [dst_c of a thread or pass][src_c] */
     int64_t pitch, step;             /* transformed src: [36] steps of [tile][pitch] */
     int64_t out_pitch, out_step;     /* products: the same */
     int64_t cut;                     /* channels of dst taken at a time: all, unless phased */
