@@ -1,6 +1,6 @@
-/* Kernels over the parameter axis: accumulate, cast, sum of squares (two stages), optimizer update. What changes
- * from step to step is read from device memory, so a captured step stays valid. Segments start at multiples of 64
- * elements, so four at a time are aligned. */
+/* Kernels over the parameter axis: accumulate, cast, sum of squares (two stages), optimizer update. What
+ * changes from step to step is read from device memory, so a captured step stays valid. Segments start at
+ * multiples of 64 elements, so four at a time are aligned. */
 #include "vec.cuh"
 
 namespace {
@@ -110,7 +110,8 @@ __device__ Factors factors(const dt_axis_args &a) {
 }
 
 /* One element's new weight; m1, m2: its optimizer state (core/backend.h states the rules). */
-__device__ float updated(const dt_axis_args &a, const Factors &f, float decay, float g, float w, float *m1, float *m2) {
+__device__ float updated(const dt_axis_args &a, const Factors &f, float decay, float g, float w, float *m1,
+                         float *m2) {
     g *= f.grad_scale;
     if (a.optim == DT_OPTIM_ADAMW) {
         *m1 = a.beta1 * *m1 + (1.0f - a.beta1) * g;
@@ -213,8 +214,8 @@ cudaError_t dt_gpu_axis_scale(const dt_axis_args *a, cudaStream_t s) {
 cudaError_t dt_gpu_axis_sumsq(const dt_gpu *gpu, const dt_axis_args *a, float *partial, cudaStream_t s) {
     unsigned grid = grid_for(gpu, ceil_div(a->n_elem, QUAD), 4);
     if (grid > DT_GPU_SUMSQ_BLOCKS) grid = DT_GPU_SUMSQ_BLOCKS;
-    DT_WITH_TYPE(a->grad_dtype, sumsq_kernel<T><<<grid, THREADS, 0, s>>>((const T *)a->grad + a->offset, partial,
-                                                                       a->n_elem, a->params));
+    DT_WITH_TYPE(a->grad_dtype, sumsq_kernel<T>
+                 <<<grid, THREADS, 0, s>>>((const T *)a->grad + a->offset, partial, a->n_elem, a->params));
     sumsq_final<<<1, SUM_THREADS, 0, s>>>(partial, (int)grid, a->norm2);
     return cudaPeekAtLastError();
 }

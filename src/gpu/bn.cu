@@ -13,9 +13,13 @@ enum { RES_NONE = 0, RES_PLAIN, RES_SCALED };
 /* y = act(x*scale + shift [+ res | + res*rscale + rshift]). The grid's stride is a multiple of c_vec, so each
  * thread keeps its channels' factors in registers. */
 template <typename T, int V, int RES>
-__global__ void __launch_bounds__(THREADS) apply_kernel(dt_gpu_bn_apply_args a, int64_t n_vec, int32_t c_vec) {
+__global__ void __launch_bounds__(THREADS)
+    apply_kernel(dt_gpu_bn_apply_args a, int64_t n_vec, int32_t c_vec) {
     const int64_t stride = (int64_t)gridDim.x * THREADS;
-    int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x;
+    /* From the end to the start: the end of what the convolution wrote is still in the L2, and the start of
+     * what is written here will be when the next convolution reads it. */
+    int64_t i = n_vec - 1 - ((int64_t)blockIdx.x * THREADS + threadIdx.x);
+    if (i < 0) return;
     const int32_t c0 = (int32_t)(i % c_vec) * V;
     const T *x = (const T *)a.x, *res = (const T *)a.res;
     T *y = (T *)a.y;
@@ -38,17 +42,17 @@ __global__ void __launch_bounds__(THREADS) apply_kernel(dt_gpu_bn_apply_args a, 
         }
         return out;
     };
-    for (; i + (UNROLL - 1) * stride < n_vec; i += UNROLL * stride) {
+    for (; i - (UNROLL - 1) * stride >= 0; i -= UNROLL * stride) {
         Pack<T, V> px[UNROLL], pr[UNROLL];
 #pragma unroll
         for (int u = 0; u < UNROLL; u++) {
-            px[u] = load<T, V>(x + (i + u * stride) * V);
-            if (RES != RES_NONE) pr[u] = load<T, V>(res + (i + u * stride) * V);
+            px[u] = load<T, V>(x + (i - u * stride) * V);
+            if (RES != RES_NONE) pr[u] = load<T, V>(res + (i - u * stride) * V);
         }
 #pragma unroll
-        for (int u = 0; u < UNROLL; u++) store<T, V>(y + (i + u * stride) * V, one(px[u], pr[u]));
+        for (int u = 0; u < UNROLL; u++) store<T, V>(y + (i - u * stride) * V, one(px[u], pr[u]));
     }
-    for (; i < n_vec; i += stride) {
+    for (; i >= 0; i -= stride) {
         Pack<T, V> px = load<T, V>(x + i * V), pr = px;
         if (RES != RES_NONE) pr = load<T, V>(res + i * V);
         store<T, V>(y + i * V, one(px, pr));
@@ -152,7 +156,8 @@ __global__ void fold_kernel(const float *gamma, const float *beta, const float *
 
 cudaError_t dt_gpu_bn_apply(const dt_gpu *gpu, dt_dtype t, const dt_gpu_bn_apply_args *a, cudaStream_t s) {
     bool al = aligned16(a->x) && aligned16(a->y) && (!a->res || aligned16(a->res));
-    DT_WITH_TYPE(t, return al && a->c % WIDE<T> == 0 ? apply<T, WIDE<T>>(gpu, *a, s) : apply<T, 1>(gpu, *a, s));
+    DT_WITH_TYPE(t,
+                 return al && a->c % WIDE<T> == 0 ? apply<T, WIDE<T>>(gpu, *a, s) : apply<T, 1>(gpu, *a, s));
 }
 
 cudaError_t dt_gpu_bn_dx(const dt_gpu *gpu, dt_dtype t, const dt_gpu_bn_dx_args *a, cudaStream_t s) {
@@ -167,6 +172,7 @@ cudaError_t dt_gpu_bn_finalize(const dt_gpu_bn_finalize_args *a, cudaStream_t s)
 
 cudaError_t dt_gpu_bn_fold(const float *gamma, const float *beta, const float *rmean, const float *rvar,
                            float *scale, float *shift, int64_t c, float eps, cudaStream_t s) {
-    fold_kernel<<<(unsigned)ceil_div(c, THREADS), THREADS, 0, s>>>(gamma, beta, rmean, rvar, scale, shift, c, eps);
+    fold_kernel<<<(unsigned)ceil_div(c, THREADS), THREADS, 0, s>>>(gamma, beta, rmean, rvar, scale, shift, c,
+                                                                   eps);
     return cudaPeekAtLastError();
 }

@@ -1,15 +1,18 @@
 /* Sums over the rows of [rows, C]: BN statistics, the BN gradient's sums, bias gradients.
  *
- * Stage one: a block owns a tile of channels and every gridDim.y-th group of rows; it writes one partial sum per
- * channel. Stage two: a warp per channel adds the partial sums in a fixed order, in double. */
+ * Stage one: a block owns a tile of channels and every gridDim.y-th group of rows; it writes one partial sum
+ * per channel. Stage two: a warp per channel adds the partial sums in a fixed order, in double. */
 #include "vec.cuh"
 
 namespace {
 using namespace dt;
 
-enum { TILE_VECS = 16, ROW_UNROLL = 4, MAX_SPLITS = 1024, WARP = 32 };
+enum { TILE_VECS = 16, BLOCKS_PER_SM = 2, MAX_SPLITS = 1024, WARP = 32, BATCH = 8 };
 
-/* Shape of stage one. */
+/* Rows in flight per thread: about the same bytes for any number of inputs. */
+template <int NIN> constexpr int ROWS = NIN == 1 ? 8 : 4;
+
+/* Shape of stage one: as many blocks as run at once. */
 struct Split {
     dim3 grid, block;
     int32_t splits;
@@ -19,7 +22,7 @@ Split split_for(const dt_gpu *gpu, int64_t rows, int64_t c_vec) {
     int64_t tx = 1;
     while (tx < c_vec && tx < TILE_VECS) tx *= 2;
     int64_t ty = THREADS / tx, tiles = ceil_div(c_vec, tx);
-    int64_t want = ceil_div((int64_t)gpu->sm_count * 8, tiles), most = ceil_div(rows, ty * ROW_UNROLL);
+    int64_t want = ceil_div((int64_t)gpu->sm_count * BLOCKS_PER_SM, tiles), most = ceil_div(rows, ty * 4);
     int64_t splits = want < most ? want : most;
     if (splits > MAX_SPLITS) splits = MAX_SPLITS;
     if (splits < 1) splits = 1;
@@ -113,7 +116,8 @@ template <typename T, int V, int MASK, bool SECOND> struct GradOf {
 
 /* partial [2 or 1][C][splits] */
 template <typename T, int V, typename F>
-__global__ void __launch_bounds__(THREADS) stage_one(F f, int64_t rows, int64_t c, float *partial) {
+__global__ void __launch_bounds__(THREADS, BLOCKS_PER_SM)
+    stage_one(F f, int64_t rows, int64_t c, float *partial) {
     __shared__ float smem[THREADS * V];
     const int64_t cv = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, c_vec = c / V;
     const int64_t c0 = cv * V, stride = (int64_t)gridDim.y * blockDim.y;
@@ -122,20 +126,22 @@ __global__ void __launch_bounds__(THREADS) stage_one(F f, int64_t rows, int64_t 
     for (int j = 0; j < V; j++) s1[j] = s2[j] = 0.0f;
     if (cv < c_vec) {
         f.start(c0);
-        int64_t r = (int64_t)blockIdx.y * blockDim.y + threadIdx.y;
-        for (; r + (ROW_UNROLL - 1) * stride < rows; r += ROW_UNROLL * stride) {
-            Pack<T, V> p[ROW_UNROLL][F::NIN], dz;
+        constexpr int U = ROWS<F::NIN>;
+        /* From the last row to the first: the end of what the kernel before wrote is still in the L2. */
+        int64_t r = rows - 1 - ((int64_t)blockIdx.y * blockDim.y + threadIdx.y);
+        for (; r - (U - 1) * stride >= 0; r -= U * stride) {
+            Pack<T, V> p[U][F::NIN], dz;
 #pragma unroll
-            for (int u = 0; u < ROW_UNROLL; u++)
+            for (int u = 0; u < U; u++)
 #pragma unroll
-                for (int i = 0; i < F::NIN; i++) p[u][i] = load<T, V>(f.in[i] + (r + u * stride) * c + c0);
+                for (int i = 0; i < F::NIN; i++) p[u][i] = load<T, V>(f.in[i] + (r - u * stride) * c + c0);
 #pragma unroll
-            for (int u = 0; u < ROW_UNROLL; u++) {
+            for (int u = 0; u < U; u++) {
                 f.add(p[u], s1, s2, &dz);
-                if (f.out) store<T, V>(f.out + (r + u * stride) * c + c0, dz);
+                if (f.out) store<T, V>(f.out + (r - u * stride) * c + c0, dz);
             }
         }
-        for (; r < rows; r += stride) {
+        for (; r >= 0; r -= stride) {
             Pack<T, V> p[F::NIN], dz;
 #pragma unroll
             for (int i = 0; i < F::NIN; i++) p[i] = load<T, V>(f.in[i] + r * c + c0);
@@ -155,7 +161,8 @@ __global__ void __launch_bounds__(THREADS) stage_one(F f, int64_t rows, int64_t 
 }
 
 template <typename T, int V, typename F>
-int32_t run_stage_one(const dt_gpu *gpu, const F &f, int64_t rows, int64_t c, float *partial, cudaStream_t s) {
+int32_t run_stage_one(const dt_gpu *gpu, const F &f, int64_t rows, int64_t c, float *partial,
+                      cudaStream_t s) {
     Split sp = split_for(gpu, rows, c / V);
     stage_one<T, V, F><<<sp.grid, sp.block, 0, s>>>(f, rows, c, partial);
     return sp.splits;
@@ -163,7 +170,13 @@ int32_t run_stage_one(const dt_gpu *gpu, const F &f, int64_t rows, int64_t c, fl
 
 __device__ double warp_total(const float *p, int32_t n) {
     double sum = 0;
-    for (int32_t i = threadIdx.x % WARP; i < n; i += WARP) sum += p[i];
+    for (int32_t i = threadIdx.x % WARP; i < n; i += BATCH * WARP) { /* loads of a batch overlap */
+        float v[BATCH];
+#pragma unroll
+        for (int b = 0; b < BATCH; b++) v[b] = i + b * WARP < n ? p[i + b * WARP] : 0.0f;
+#pragma unroll
+        for (int b = 0; b < BATCH; b++) sum += v[b];
+    }
 #pragma unroll
     for (int d = WARP / 2; d > 0; d /= 2) sum += __shfl_down_sync(0xffffffffu, sum, d);
     return sum;
@@ -178,11 +191,12 @@ unsigned warps_grid(int64_t c) {
 }
 
 template <typename T>
-__global__ void stats_final(const T *x, const float *partial, int32_t splits, float *stats, int64_t rows, int64_t c,
-                            bool sums) {
+__global__ void stats_final(const T *x, const float *partial, int32_t splits, float *stats, int64_t rows,
+                            int64_t c, bool sums) {
     int64_t ch = warp_channel();
     if (ch >= c) return;
-    double s1 = warp_total(partial + ch * splits, splits), s2 = warp_total(partial + (c + ch) * splits, splits);
+    double s1 = warp_total(partial + ch * splits, splits),
+           s2 = warp_total(partial + (c + ch) * splits, splits);
     if (threadIdx.x % WARP) return;
     if (sums) {
         stats[ch] = (float)s1;
@@ -202,8 +216,8 @@ template <typename T> __global__ void bias_final(const float *partial, int32_t s
 }
 
 /* coef of dc = A*dz + B*c + D (core/op.h). */
-__device__ void write_coef(float *coef, int64_t ch, int64_t c, double rows, double dgamma, double dbeta, float mean,
-                           float invstd, float gamma) {
+__device__ void write_coef(float *coef, int64_t ch, int64_t c, double rows, double dgamma, double dbeta,
+                           float mean, float invstd, float gamma) {
     double a = (double)gamma * invstd, b = -a * invstd * dgamma / rows;
     coef[ch] = (float)a;
     coef[c + ch] = (float)b;
@@ -223,8 +237,9 @@ __global__ void grad_final(const float *partial, int32_t splits, dt_gpu_bn_reduc
 }
 
 template <typename T>
-__global__ void coef_kernel(const float *dgamma32, const float *dbeta32, const float *mean, const float *invstd,
-                            const float *gamma, T *dgamma, T *dbeta, float *coef, int64_t rows, int64_t c) {
+__global__ void coef_kernel(const float *dgamma32, const float *dbeta32, const float *mean,
+                            const float *invstd, const float *gamma, T *dgamma, T *dbeta, float *coef,
+                            int64_t rows, int64_t c) {
     int64_t ch = (int64_t)blockIdx.x * THREADS + threadIdx.x;
     if (ch >= c) return;
     dgamma[ch] = from_float<T>(dgamma32[ch]);
@@ -232,7 +247,8 @@ __global__ void coef_kernel(const float *dgamma32, const float *dbeta32, const f
     write_coef(coef, ch, c, (double)rows, dgamma32[ch], dbeta32[ch], mean[ch], invstd[ch], gamma[ch]);
 }
 
-__global__ void beta_kernel(const float *mean, const float *scale, const float *shift, float *beta, int64_t c) {
+__global__ void beta_kernel(const float *mean, const float *scale, const float *shift, float *beta,
+                            int64_t c) {
     int64_t ch = (int64_t)blockIdx.x * THREADS + threadIdx.x;
     if (ch < c) beta[ch] = fmaf(mean[ch], scale[ch], shift[ch]);
 }
@@ -249,7 +265,8 @@ cudaError_t stats(const dt_gpu *gpu, const void *x, float *out, bool sums, int64
 }
 
 template <typename T, int V>
-cudaError_t bias(const dt_gpu *gpu, const void *dy, void *db, int64_t rows, int64_t c, float *ws, cudaStream_t s) {
+cudaError_t bias(const dt_gpu *gpu, const void *dy, void *db, int64_t rows, int64_t c, float *ws,
+                 cudaStream_t s) {
     SumOf<T, V> f = {};
     f.in[0] = (const T *)dy;
     int32_t splits = run_stage_one<T, V>(gpu, f, rows, c, ws, s);
@@ -300,8 +317,9 @@ int64_t dt_gpu_reduce_bytes(const dt_gpu *gpu, dt_dtype t, int64_t rows, int64_t
 
 cudaError_t dt_gpu_bn_stats(const dt_gpu *gpu, dt_dtype t, const void *x, float *out, bool sums, int64_t rows,
                             int64_t c, float *ws, cudaStream_t s) {
-    DT_WITH_TYPE(t, return aligned16(x) && c % WIDE<T> == 0 ? stats<T, WIDE<T>>(gpu, x, out, sums, rows, c, ws, s)
-                                                            : stats<T, 1>(gpu, x, out, sums, rows, c, ws, s));
+    DT_WITH_TYPE(t, return aligned16(x) && c % WIDE<T> == 0
+                               ? stats<T, WIDE<T>>(gpu, x, out, sums, rows, c, ws, s)
+                               : stats<T, 1>(gpu, x, out, sums, rows, c, ws, s));
 }
 
 cudaError_t dt_gpu_bias_grad(const dt_gpu *gpu, dt_dtype t, const void *dy, void *db, int64_t rows, int64_t c,
@@ -311,7 +329,8 @@ cudaError_t dt_gpu_bias_grad(const dt_gpu *gpu, dt_dtype t, const void *dy, void
 }
 
 cudaError_t dt_gpu_bn_reduce(const dt_gpu *gpu, dt_dtype t, const dt_gpu_bn_reduce_args *a, cudaStream_t s) {
-    bool al = aligned16(a->dy) && aligned16(a->c_in) && aligned16(a->dy2) && aligned16(a->y) && aligned16(a->dz);
+    bool al =
+        aligned16(a->dy) && aligned16(a->c_in) && aligned16(a->dy2) && aligned16(a->y) && aligned16(a->dz);
     DT_WITH_TYPE(t, return al && a->c % WIDE<T> == 0 ? grad_mask<T, WIDE<T>>(gpu, *a, s)
                                                      : grad_mask<T, 1>(gpu, *a, s));
 }

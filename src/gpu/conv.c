@@ -59,7 +59,9 @@ dt_status dt_lower_conv_prepare(dt_cuda *cu, const dt_graph *g, const dt_node *n
     c->i_bias = n->op == DT_OP_CONV && a->bias ? 2 : -1;
     c->i_scale = a->prologue ? (c->i_bias < 0 ? 2 : 3) : -1;
     c->plan_at = dt_prep_take(p, c->engine->workspace_bytes);
-    c->t_at = c->f32_at = c->reduce_at = -1;
+    c->t_at = c->f32_at = c->reduce_at = c->fold_at = -1;
+    if (dt_conv_folds(g, n))
+        c->fold_at = dt_prep_take(p, dt_conv_uid_elems(&spec, DT_UID_W) * (int64_t)dt_dtype_size(p->t));
     if (a->prologue)
         c->t_at = dt_prep_take(p, (c->own_prologue ? x_elem : 2 * d->c) * (int64_t)dt_dtype_size(p->t));
     if (a->bn_epilogue && fused) c->f32_at = dt_prep_take(p, VEC_COUNT * d->c * (int64_t)sizeof(float));
@@ -130,6 +132,7 @@ dt_status dt_lower_conv_bind(dt_cuda *cu, dt_bound *k) {
         ptr[DT_UID_SCALE] = vectors;
         ptr[DT_UID_SHIFT] = vectors + c->engine->spec.d.c * (int64_t)dt_dtype_size(k->prep->t);
     }
+    if (c->fold_at >= 0) ptr[DT_UID_W] = dt_bound_workspace(k, c->fold_at);
     uint32_t uids = dt_conv_kind_uids((dt_conv_kind)c->engine->spec.kind);
     for (int u = 0; u < DT_UID_COUNT; u++)
         if ((uids & (1u << u)) && ((uintptr_t)ptr[u] & 15))
@@ -138,6 +141,20 @@ dt_status dt_lower_conv_bind(dt_cuda *cu, dt_bound *k) {
     k->pack = dt_dnn_pack(&k->pack_desc, uids, ptr, dt_bound_workspace(k, c->plan_at));
     if (k->pack_desc.st != CUDNN_STATUS_SUCCESS) DT_CUDNN_TRY(k->pack_desc.st);
     return dt_cuda_adopt(cu, &k->pack_desc, release_pack);
+}
+
+/* Lays the weight out for a folded convolution, or the folded weight's gradient back. */
+static dt_status fold(const dt_bound *k, cudaStream_t s) {
+    const dt_prep *p = k->prep;
+    const dt_conv_dims *d = &p->conv.engine->spec.d;
+    if (p->conv.fold_at < 0) return DT_OK;
+    const bool inverse = p->node.op == DT_OP_CONV_WGRAD;
+    void *folded = dt_bound_workspace(k, p->conv.fold_at);
+    return dt_launch_status(dt_gpu_fold_weight(p->t, inverse ? folded : k->b.in[1],
+                                               inverse ? k->b.out[0] : folded, d->k * d->r,
+                                               p->node.attr.kernel[1], (int32_t)d->c / 2, (int32_t)d->s,
+                                               p->node.attr.pad[1] % 2, inverse, s),
+                            k);
 }
 
 static dt_status execute(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
@@ -178,6 +195,7 @@ dt_status dt_lower_conv_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     const dt_conv_dims *d = &c->engine->spec.d;
     const int64_t rows = d->n * d->p * d->q;
     DT_TRY(prologue(cu, k, s));
+    DT_TRY(fold(k, s));
     DT_TRY(execute(cu, k, s));
     if (c->i_bias >= 0)
         DT_TRY(dt_launch_status(
@@ -192,6 +210,7 @@ dt_status dt_lower_conv_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
 dt_status dt_lower_dgrad_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     const dt_conv_prep *c = &k->prep->conv;
     const dt_conv_dims *d = &c->engine->spec.d;
+    DT_TRY(fold(k, s));
     if (!k->prep->node.attr.bn_epilogue) return execute(cu, k, s);
     const int64_t rows = d->n * d->h * d->w;
     const float *mean = k->b.in[IN_MEAN], *invstd = k->b.in[IN_INVSTD], *gamma = k->b.in[IN_GAMMA];
@@ -225,5 +244,6 @@ dt_status dt_lower_dgrad_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
 
 dt_status dt_lower_wgrad_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     DT_TRY(prologue(cu, k, s));
-    return execute(cu, k, s);
+    DT_TRY(execute(cu, k, s));
+    return fold(k, s);
 }

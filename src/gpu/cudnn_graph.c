@@ -186,19 +186,29 @@ static void pointwise(graph_ops *g, cudnnPointwiseMode_t mode, cudnnBackendDescr
     push(g, op, "pointwise operation");
 }
 
+/* Padding behind the image: as before it, unless the output is smaller than that makes it (folded columns).
+ */
+static int64_t post_pad(int64_t in, int64_t kernel, int64_t out, int64_t stride, int64_t pad,
+                        int64_t dilation) {
+    int64_t span = dilation * (kernel - 1) + 1;
+    return (in + 2 * pad - span) / stride + 1 == out ? pad : (out - 1) * stride + span - in - pad;
+}
+
 static cudnnBackendDescriptor_t conv_desc(graph_ops *g) {
     dt_dnn_builder *b = g->b;
     const dt_conv_dims *d = &g->spec->d;
     cudnnDataType_t comp = CUDNN_DATA_FLOAT;
     cudnnConvolutionMode_t mode = CUDNN_CROSS_CORRELATION;
     const int64_t n_spatial = 2, dilation[2] = {d->dil_h, d->dil_w}, stride[2] = {d->stride_h, d->stride_w},
-                  pad[2] = {d->pad_h, d->pad_w};
+                  pad[2] = {d->pad_h, d->pad_w},
+                  post[2] = {post_pad(d->h, d->r, d->p, d->stride_h, d->pad_h, d->dil_h),
+                             post_pad(d->w, d->s, d->q, d->stride_w, d->pad_w, d->dil_w)};
     cudnnBackendDescriptor_t c = dt_dnn_make(b, CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR);
     dt_dnn_set(b, c, CUDNN_ATTR_CONVOLUTION_COMP_TYPE, CUDNN_TYPE_DATA_TYPE, 1, &comp);
     dt_dnn_set(b, c, CUDNN_ATTR_CONVOLUTION_CONV_MODE, CUDNN_TYPE_CONVOLUTION_MODE, 1, &mode);
     dt_dnn_set(b, c, CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS, CUDNN_TYPE_INT64, 1, &n_spatial);
     dt_dnn_set(b, c, CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, CUDNN_TYPE_INT64, 2, pad);
-    dt_dnn_set(b, c, CUDNN_ATTR_CONVOLUTION_POST_PADDINGS, CUDNN_TYPE_INT64, 2, pad);
+    dt_dnn_set(b, c, CUDNN_ATTR_CONVOLUTION_POST_PADDINGS, CUDNN_TYPE_INT64, 2, post);
     dt_dnn_set(b, c, CUDNN_ATTR_CONVOLUTION_DILATIONS, CUDNN_TYPE_INT64, 2, dilation);
     dt_dnn_set(b, c, CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, CUDNN_TYPE_INT64, 2, stride);
     dt_dnn_finalize(b, c, "convolution");

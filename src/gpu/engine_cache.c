@@ -11,7 +11,7 @@
 #include <xxhash.h>
 
 enum { SPEC_FIELDS = 18, FILE_MAX = 8 * 1024 * 1024 };
-static const char MAGIC[] = "dtrain engines 1";
+static const char MAGIC[] = "dtrain engines 2";
 
 static void spec_fields(const dt_conv_spec *s, int64_t v[SPEC_FIELDS]) {
     const dt_conv_dims *d = &s->d;

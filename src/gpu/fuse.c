@@ -27,12 +27,32 @@ dt_conv_kind dt_conv_plain_kind(dt_conv_kind kind) {
     return PLAIN[kind];
 }
 
+/* Four channels of 16 bits are half of what matrix units want to load. With a stride of 2, pairs of columns
+ * can be taken as one of eight channels: the same memory seen as [N,H,W/2,2C]; only the weight is laid out
+ * anew. */
+bool dt_conv_folds(const dt_graph *g, const dt_node *n) {
+    const dt_conv_dims d = dt_op_conv_dims(g, n);
+    return g->compute != DT_DTYPE_F32 && d.c == 4 && d.groups == 1 && d.w % 2 == 0 && d.stride_w == 2 &&
+           d.dil_w == 1 && !n->attr.prologue && !n->attr.bn_epilogue;
+}
+
 dt_conv_spec dt_conv_spec_of(const dt_graph *g, const dt_node *n, dt_conv_kind kind) {
-    return (dt_conv_spec){.kind = (int32_t)kind, .dtype = (int32_t)g->compute, .d = dt_op_conv_dims(g, n)};
+    dt_conv_spec spec = {.kind = (int32_t)kind, .dtype = (int32_t)g->compute, .d = dt_op_conv_dims(g, n)};
+    if (dt_conv_folds(g, n)) {
+        /* An odd padding starts within a pair: a zero tap in front makes it even. */
+        dt_conv_dims *d = &spec.d;
+        int64_t odd = d->pad_w % 2;
+        d->w /= 2;
+        d->c *= 2;
+        d->s = (d->s + odd + 1) / 2;
+        d->pad_w = (d->pad_w + odd) / 2;
+        d->stride_w = 1;
+    }
+    return spec;
 }
 
 bool dt_conv_fusable(const dt_graph *g, const dt_node *n) {
-    const dt_conv_dims d = dt_op_conv_dims(g, n);
+    const dt_conv_dims d = dt_conv_spec_of(g, n, DT_CONV_F).d;
     return g->compute == DT_DTYPE_F16 && d.groups == 1 && d.c % 8 == 0 && d.k % 8 == 0 && !n->attr.bias;
 }
 

@@ -1,6 +1,6 @@
-/* The INPUT op: bytes to normalised T with channels padded; with a window per sample also crop, resize and flip.
- * The resize rounds to bytes as the loader's does, with the same operations in the same order, so that both give
- * the same pixel. A thread owns one output pixel. */
+/* The INPUT op: bytes to normalised T with channels padded; with a window per sample also crop, resize and
+ * flip. The resize rounds to bytes as the loader's does, with the same operations in the same order, so that
+ * both give the same pixel. A thread owns one output pixel. */
 #include "vec.cuh"
 
 namespace {

@@ -104,6 +104,9 @@ cudaError_t dt_gpu_bias_add(const dt_gpu *gpu, dt_dtype t, void *y, const float 
 /* Two f32 vectors of n elements to T, into out and out + n. `b` may be NULL. */
 cudaError_t dt_gpu_cast_vectors(dt_dtype t, const float *a, const float *b, void *out, int64_t n,
                                 cudaStream_t s);
+/* A weight [KR,S,C] to [KR,S2,2,C] with `odd` zero taps in front and zeros behind; inverse: back. */
+cudaError_t dt_gpu_fold_weight(dt_dtype t, const void *in, void *out, int64_t kr, int32_t s, int32_t c,
+                               int32_t s2, int32_t odd, bool inverse, cudaStream_t stream);
 /* Uniform in [-1, 1): data to time engines on. */
 cudaError_t dt_gpu_fill_random(const dt_gpu *gpu, dt_dtype t, void *x, int64_t n, uint64_t seed,
                                cudaStream_t s);

@@ -19,6 +19,7 @@ typedef struct dt_lower_row {
 /* Offsets into the workspace of a convolution's parts; -1: not used. */
 typedef struct dt_conv_prep {
     const dt_engine *engine;
+    int64_t fold_at;                            /* the folded weight; -1: not folded */
     int64_t plan_at, t_at, f32_at, reduce_at;   /* plan's own, vectors or x in T, f32 vectors, reduction */
     int32_t i_bias, i_scale;                    /* inputs; -1: none */
     bool own_prologue, own_stats, own_epilogue; /* done by our kernels around a plain convolution */
@@ -87,6 +88,8 @@ dt_status dt_lower_dense_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s);
 double dt_cuda_fuse_gain(dt_backend *be, const dt_graph *g, dt_fusion fusion, dt_nid node);
 /* A convolution as the engine table knows it. */
 dt_conv_spec dt_conv_spec_of(const dt_graph *g, const dt_node *n, dt_conv_kind kind);
+/* Whether dt_conv_spec_of folds columns in pairs into the channels. */
+bool dt_conv_folds(const dt_graph *g, const dt_node *n);
 /* The kind that runs the node as it stands. */
 dt_conv_kind dt_conv_kind_of(const dt_node *n);
 /* cuDNN's fused training patterns: 16-bit floats, whole groups, channels by eight. */

@@ -8,19 +8,13 @@ using namespace dt;
 enum { UNROLL = 4 };
 
 struct Relu {
-    __device__ float operator()(float a, float) const {
-        return a < 0.0f ? 0.0f : a; /* keeps NaN */
-    }
+    __device__ float operator()(float a, float) const { return a < 0.0f ? 0.0f : a; /* keeps NaN */ }
 };
 struct ReluBwd {
-    __device__ float operator()(float dy, float y) const {
-        return y > 0.0f ? dy : 0.0f;
-    }
+    __device__ float operator()(float dy, float y) const { return y > 0.0f ? dy : 0.0f; }
 };
 struct Add {
-    __device__ float operator()(float a, float b) const {
-        return a + b;
-    }
+    __device__ float operator()(float a, float b) const { return a + b; }
 };
 
 /* y = op(a, b) over n elements: whole packs, then the rest. b NULL: unary. */
@@ -44,7 +38,8 @@ __global__ void __launch_bounds__(THREADS) map_kernel(Op op, const T *a, const T
             int64_t k = i + u * stride;
             if (k >= n_vec) break;
 #pragma unroll
-            for (int j = 0; j < V; j++) pa[u].v[j] = from_float<T>(op(to_float(pa[u].v[j]), to_float(pb[u].v[j])));
+            for (int j = 0; j < V; j++)
+                pa[u].v[j] = from_float<T>(op(to_float(pa[u].v[j]), to_float(pb[u].v[j])));
             store<T, V>(y + k * V, pa[u]);
         }
     }
@@ -68,8 +63,8 @@ cudaError_t map(const dt_gpu *gpu, dt_dtype t, Op op, const void *a, const void 
 
 /* Four elements, one Philox draw, per turn: element e takes word e % 4 of the draw e / 4. */
 template <typename T>
-__global__ void __launch_bounds__(THREADS) dropout_kernel(const T *x, T *y, int64_t n, float p, uint64_t salt,
-                                                          const dt_step_params *params) {
+__global__ void __launch_bounds__(THREADS)
+    dropout_kernel(const T *x, T *y, int64_t n, float p, uint64_t salt, const dt_step_params *params) {
     const uint64_t key = dt_rng_key(params->seed, DT_RNG_DROPOUT, salt);
     const uint64_t counter_hi = params->step << 24 | params->micro;
     const float scale = 1.0f / (1.0f - p);
@@ -96,6 +91,21 @@ template <typename T> __global__ void cast_kernel(const float *a, const float *b
     if (i >= n) return;
     out[i] = from_float<T>(a[i]);
     if (b) out[n + i] = from_float<T>(b[i]);
+}
+
+template <typename T>
+__global__ void fold_kernel(const T *in, T *out, int64_t kr, int32_t s, int32_t c, int32_t s2, int32_t odd,
+                            bool inverse) {
+    const int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x; /* element of the folded weight */
+    if (i >= kr * s2 * 2 * c) return;
+    const int32_t tap = (int32_t)(i / c % (2 * s2)) - odd;
+    const bool there = tap >= 0 && tap < s;
+    const int64_t plain = ((i / c / (2 * s2)) * s + tap) * c + i % c;
+    if (inverse) {
+        if (there) out[plain] = in[i];
+    } else {
+        out[i] = there ? in[plain] : from_float<T>(0.0f);
+    }
 }
 
 template <typename T>
@@ -129,10 +139,10 @@ cudaError_t dt_gpu_add(const dt_gpu *gpu, dt_dtype t, const void *a, const void 
     return map(gpu, t, Add{}, a, b, y, n, s);
 }
 
-cudaError_t dt_gpu_dropout(const dt_gpu *gpu, dt_dtype t, const void *x, void *y, int64_t n, float p, uint64_t salt,
-                           const dt_step_params *params, cudaStream_t s) {
-    DT_WITH_TYPE(t, dropout_kernel<T><<<grid_for(gpu, ceil_div(n, 4), 1), THREADS, 0, s>>>((const T *)x, (T *)y, n, p,
-                                                                                         salt, params));
+cudaError_t dt_gpu_dropout(const dt_gpu *gpu, dt_dtype t, const void *x, void *y, int64_t n, float p,
+                           uint64_t salt, const dt_step_params *params, cudaStream_t s) {
+    DT_WITH_TYPE(t, dropout_kernel<T><<<grid_for(gpu, ceil_div(n, 4), 1), THREADS, 0, s>>>(
+                        (const T *)x, (T *)y, n, p, salt, params));
     return cudaPeekAtLastError();
 }
 
@@ -142,12 +152,22 @@ cudaError_t dt_gpu_bias_add(const dt_gpu *gpu, dt_dtype t, void *y, const float 
     return cudaPeekAtLastError();
 }
 
-cudaError_t dt_gpu_cast_vectors(dt_dtype t, const float *a, const float *b, void *out, int64_t n, cudaStream_t s) {
+cudaError_t dt_gpu_cast_vectors(dt_dtype t, const float *a, const float *b, void *out, int64_t n,
+                                cudaStream_t s) {
     DT_WITH_TYPE(t, cast_kernel<T><<<(unsigned)ceil_div(n, THREADS), THREADS, 0, s>>>(a, b, (T *)out, n));
     return cudaPeekAtLastError();
 }
 
-cudaError_t dt_gpu_fill_random(const dt_gpu *gpu, dt_dtype t, void *x, int64_t n, uint64_t seed, cudaStream_t s) {
+cudaError_t dt_gpu_fold_weight(dt_dtype t, const void *in, void *out, int64_t kr, int32_t s, int32_t c,
+                               int32_t s2, int32_t odd, bool inverse, cudaStream_t stream) {
+    unsigned grid = (unsigned)ceil_div(kr * s2 * 2 * c, THREADS);
+    DT_WITH_TYPE(t, fold_kernel<T>
+                 <<<grid, THREADS, 0, stream>>>((const T *)in, (T *)out, kr, s, c, s2, odd, inverse));
+    return cudaPeekAtLastError();
+}
+
+cudaError_t dt_gpu_fill_random(const dt_gpu *gpu, dt_dtype t, void *x, int64_t n, uint64_t seed,
+                               cudaStream_t s) {
     DT_WITH_TYPE(t, random_kernel<T><<<grid_for(gpu, ceil_div(n, 4), 1), THREADS, 0, s>>>((T *)x, n, seed));
     return cudaPeekAtLastError();
 }

@@ -94,17 +94,19 @@ __global__ void __launch_bounds__(THREADS)
 
 } // namespace
 
-cudaError_t dt_gpu_xent(dt_dtype t, const void *logits, const int32_t *label, float *metrics, float *loss, float *prob,
-                        int64_t n, int64_t k, float smoothing, float *workspace, cudaStream_t s) {
-    DT_WITH_TYPE(t, row_kernel<T><<<(unsigned)n, THREADS, 0, s>>>((const T *)logits, label, loss, prob, workspace, k,
-                                                                  smoothing));
+cudaError_t dt_gpu_xent(dt_dtype t, const void *logits, const int32_t *label, float *metrics, float *loss,
+                        float *prob, int64_t n, int64_t k, float smoothing, float *workspace,
+                        cudaStream_t s) {
+    DT_WITH_TYPE(t, row_kernel<T><<<(unsigned)n, THREADS, 0, s>>>((const T *)logits, label, loss, prob,
+                                                                  workspace, k, smoothing));
     metrics_kernel<<<1, THREADS, 0, s>>>(workspace, metrics, n);
     return cudaPeekAtLastError();
 }
 
-cudaError_t dt_gpu_xent_bwd(const dt_gpu *gpu, dt_dtype t, const float *prob, const int32_t *label, void *dlogits,
-                            int64_t n, int64_t k, float smoothing, const dt_step_params *params, cudaStream_t s) {
-    DT_WITH_TYPE(t, grad_kernel<T><<<grid_for(gpu, n * k, 1), THREADS, 0, s>>>(prob, label, (T *)dlogits, n, k,
-                                                                              smoothing, params));
+cudaError_t dt_gpu_xent_bwd(const dt_gpu *gpu, dt_dtype t, const float *prob, const int32_t *label,
+                            void *dlogits, int64_t n, int64_t k, float smoothing,
+                            const dt_step_params *params, cudaStream_t s) {
+    DT_WITH_TYPE(t, grad_kernel<T><<<grid_for(gpu, n * k, 1), THREADS, 0, s>>>(prob, label, (T *)dlogits, n,
+                                                                               k, smoothing, params));
     return cudaPeekAtLastError();
 }

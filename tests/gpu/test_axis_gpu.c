@@ -1,0 +1,199 @@
+/* Kernels over the parameter axis on the GPU against the CPU's: optimizers, clipping, the skipped step,
+ * averaging, the 16-bit copy, accumulation. Gradients are values that the 16-bit type holds. */
+#include "gpu_test.h"
+
+enum { N_SEGMENT = 5, N_ELEM = 64 * 700 };
+
+static const dt_axis_segment SEGMENT[N_SEGMENT] = {
+    {.offset = 0, .n_elem = 1, .decay = 0.0f},
+    {.offset = 64, .n_elem = 100, .decay = 0.1f},
+    {.offset = 192, .n_elem = 4096 + 3, .decay = 0.05f},
+    {.offset = 192 + 4160, .n_elem = 30000, .decay = 0.0f},
+    {.offset = 192 + 4160 + 30016, .n_elem = 64, .decay = 0.2f}};
+
+typedef enum vec { V_GRAD, V_ACC, V_MASTER, V_MOM1, V_MOM2, V_EMA, V_COUNT } vec;
+
+/* One backend's arrays. */
+typedef struct side {
+    dt_backend *be;
+    float *v[V_COUNT];
+    void *grad16, *param16;
+    float *norm2, *metrics;
+    dt_step_params *params;
+} side;
+
+static void *device(dt_backend *be, const void *from, int64_t bytes) {
+    void *p = NULL;
+    op_ok(be->alloc(be, DT_MEM_DEVICE, bytes, &p));
+    if (from) op_ok(be->copy(be, p, from, bytes, NULL));
+    op_ok(be->stream_sync(be, NULL));
+    return p;
+}
+
+static bool in_segment(int64_t i) {
+    for (int s = 0; s < N_SEGMENT; s++)
+        if (i >= SEGMENT[s].offset && i < SEGMENT[s].offset + SEGMENT[s].n_elem) return true;
+    return false;
+}
+
+static side side_open(dt_backend *be, dt_dtype t, const dt_step_params *step) {
+    side s = {.be = be};
+    float *data = op_zalloc(N_ELEM * 4);
+    uint16_t *half = op_zalloc(N_ELEM * 2);
+    for (int k = 0; k < V_COUNT; k++) {
+        for (int64_t i = 0; i < N_ELEM; i++) {
+            float u = op_uniform((uint64_t)k + 50, i);
+            data[i] = !in_segment(i) ? 0 : k == V_MOM2 ? u : 2 * u - 1;
+            if (k == V_GRAD && op_is_16(t)) data[i] = op_from16(t, half[i] = op_to16(t, data[i]));
+        }
+        s.v[k] = device(be, data, N_ELEM * 4);
+        if (k == V_GRAD && op_is_16(t)) s.grad16 = device(be, half, N_ELEM * 2);
+    }
+    if (op_is_16(t)) s.param16 = device(be, NULL, N_ELEM * 2);
+    s.norm2 = device(be, NULL, 4);
+    s.metrics = device(be, NULL, DT_METRIC_COUNT * 4);
+    s.params = device(be, step, (int64_t)sizeof *step);
+    free(data);
+    free(half);
+    return s;
+}
+
+static void side_close(side *s) {
+    void *const p[] = {s->grad16, s->param16, s->norm2, s->metrics, s->params};
+    for (int k = 0; k < V_COUNT; k++) s->be->free(s->be, DT_MEM_DEVICE, s->v[k]);
+    for (size_t k = 0; k < sizeof p / sizeof p[0]; k++)
+        if (p[k]) s->be->free(s->be, DT_MEM_DEVICE, p[k]);
+}
+
+static dt_axis_args side_args(const side *s, dt_dtype t, const dt_axis_args *like) {
+    dt_axis_args a = *like;
+    a.n_elem = N_ELEM;
+    a.segment = SEGMENT;
+    a.n_segment = N_SEGMENT;
+    a.grad = s->grad16 ? s->grad16 : s->v[V_GRAD];
+    a.grad_dtype = s->grad16 ? t : DT_DTYPE_F32;
+    a.acc = s->v[V_ACC];
+    a.master = s->v[V_MASTER];
+    a.param16 = s->param16;
+    a.param16_dtype = t;
+    a.mom1 = like->optim == DT_OPTIM_SGD && like->momentum == 0 ? NULL : s->v[V_MOM1];
+    a.mom2 = like->optim == DT_OPTIM_ADAMW ? s->v[V_MOM2] : NULL;
+    a.ema = s->v[V_EMA];
+    a.norm2 = s->norm2;
+    a.metrics = s->metrics;
+    a.params = s->params;
+    return a;
+}
+
+static void run(const side *s, dt_axis_kind kind, const dt_axis_args *a) {
+    dt_kernel k;
+    op_ok(s->be->bind_axis(s->be, kind, a, &k));
+    op_ok(k.run(k.ctx, NULL));
+    op_ok(s->be->stream_sync(s->be, NULL));
+}
+
+static void read_back(const side *s, const float *from, float *to, int64_t n) {
+    op_ok(s->be->copy(s->be, to, from, n * 4, NULL));
+    op_ok(s->be->stream_sync(s->be, NULL));
+}
+
+static void compare(const side *a, const side *b, const char *what) {
+    float *x = op_zalloc(N_ELEM * 4), *y = op_zalloc(N_ELEM * 4);
+    for (int k = 0; k < V_COUNT; k++) {
+        read_back(a, a->v[k], x, N_ELEM);
+        read_back(b, b->v[k], y, N_ELEM);
+        op_expect_close(x, y, N_ELEM, 1e-6, what);
+        for (int64_t i = 0; i < N_ELEM; i++)
+            if (!in_segment(i) && x[i] != 0)
+                fail_msg("%s: the padding at %lld was written", what, (long long)i);
+    }
+    read_back(a, a->metrics, x, DT_METRIC_COUNT);
+    read_back(b, b->metrics, y, DT_METRIC_COUNT);
+    op_expect_close(x, y, DT_METRIC_COUNT, 1e-6, what);
+    free(x);
+    free(y);
+}
+
+static void check_update(gpu_pair *p, dt_dtype t, const dt_axis_args *like, const char *what) {
+    side g = side_open(p->gpu, t, &op_step), c = side_open(p->cpu, DT_DTYPE_F32, &op_step);
+    /* The oracle gets the rounded gradients. */
+    float *grad = op_zalloc(N_ELEM * 4);
+    read_back(&g, g.v[V_GRAD], grad, N_ELEM);
+    op_ok(p->cpu->copy(p->cpu, c.v[V_GRAD], grad, N_ELEM * 4, NULL));
+    dt_axis_args ga = side_args(&g, t, like), ca = side_args(&c, DT_DTYPE_F32, like);
+    for (dt_axis_kind k = DT_AXIS_ACCUM; k <= DT_AXIS_UPDATE; k++) {
+        run(&g, k, &ga);
+        run(&c, k, &ca);
+    }
+    compare(&g, &c, what);
+    if (op_is_16(t)) {
+        uint16_t *half = op_zalloc(N_ELEM * 2);
+        for (int cast = 0; cast < 2; cast++) {
+            if (cast) {
+                op_fill_device(p->gpu, g.param16, 0x55, N_ELEM * 2);
+                run(&g, DT_AXIS_CAST, &ga);
+            }
+            read_back(&g, g.v[V_MASTER], grad, N_ELEM);
+            op_ok(p->gpu->copy(p->gpu, half, g.param16, N_ELEM * 2, NULL));
+            op_ok(p->gpu->stream_sync(p->gpu, NULL));
+            for (int64_t i = 0; i < N_ELEM; i++)
+                if (half[i] != op_to16(t, grad[i]))
+                    fail_msg("%s: 16-bit copy of element %lld", what, (long long)i);
+        }
+        free(half);
+    }
+    free(grad);
+    side_close(&g);
+    side_close(&c);
+}
+
+static void check_rule(void **state, dt_axis_args like, const char *what) {
+    static const dt_dtype TYPES[] = {DT_DTYPE_F32, DT_DTYPE_F16, DT_DTYPE_BF16};
+    gpu_pair *p = *state;
+    GPU_OR_SKIP(p);
+    for (size_t t = 0; t < sizeof TYPES / sizeof TYPES[0]; t++) check_update(p, TYPES[t], &like, what);
+}
+
+static void test_sgd(void **state) {
+    check_rule(state, (dt_axis_args){.optim = DT_OPTIM_SGD}, "sgd");
+}
+static void test_momentum(void **state) {
+    check_rule(state, (dt_axis_args){.optim = DT_OPTIM_SGD, .momentum = 0.9f, .clip_norm = 1.0f},
+               "momentum, clipped");
+}
+static void test_nesterov(void **state) {
+    check_rule(state, (dt_axis_args){.optim = DT_OPTIM_SGD, .momentum = 0.9f, .nesterov = true}, "nesterov");
+}
+static void test_adamw(void **state) {
+    check_rule(state, (dt_axis_args){.optim = DT_OPTIM_ADAMW, .beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f},
+               "adamw");
+}
+
+static void test_not_finite_is_skipped(void **state) {
+    gpu_pair *p = *state;
+    GPU_OR_SKIP(p);
+    side s = side_open(p->gpu, DT_DTYPE_F16, &op_step);
+    dt_axis_args a = side_args(&s, DT_DTYPE_F16, &(dt_axis_args){.optim = DT_OPTIM_SGD, .momentum = 0.9f});
+    float *before = op_zalloc(N_ELEM * 4), *after = op_zalloc(N_ELEM * 4), metrics[DT_METRIC_COUNT];
+    uint16_t infinite = 0x7C00;
+    op_ok(p->gpu->copy(p->gpu, (uint16_t *)s.grad16 + 5000, &infinite, 2, NULL));
+    read_back(&s, s.v[V_MASTER], before, N_ELEM);
+    run(&s, DT_AXIS_SUMSQ, &a);
+    run(&s, DT_AXIS_UPDATE, &a);
+    read_back(&s, s.v[V_MASTER], after, N_ELEM);
+    read_back(&s, s.metrics, metrics, DT_METRIC_COUNT);
+    assert_memory_equal(before, after, N_ELEM * 4);
+    assert_true(metrics[DT_METRIC_SKIPPED] == 1.0f);
+    free(before);
+    free(after);
+    side_close(&s);
+}
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(test_sgd),
+    cmocka_unit_test(test_momentum),
+    cmocka_unit_test(test_nesterov),
+    cmocka_unit_test(test_adamw),
+    cmocka_unit_test(test_not_finite_is_skipped),
+};
+GPU_TEST_MAIN("axis kernels on the GPU", tests)
