@@ -2,6 +2,7 @@
  * Reading is in config_read.c, cross checks in config_check.c, [[model.layers]] in config_layers.c, writing
  * and documentation in config_write.c. A new key is a field of dt_config and a row here. */
 #include "config_table.h"
+#include "core/model.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -33,8 +34,6 @@ static const char *const payload_names[] = {
     [DT_PAYLOAD_COMPUTE] = "compute", [DT_PAYLOAD_FP32] = "fp32", NULL};
 static const char *const save_error_names[] = {
     [DT_SAVE_ERROR_WARN] = "warn", [DT_SAVE_ERROR_STOP] = "stop", NULL};
-static const char *const model_names[] = {"resnet18", "resnet34", "resnet50", "quickstart",
-                                          "fashion",  "layers",   NULL};
 
 #define KEY(name, kind_, field)                                                                              \
     .key = name, .kind = kind_, .offset = offsetof(dt_config, field), .size = sizeof(((dt_config *)0)->field)
@@ -71,7 +70,7 @@ const dt_key_row dt_key_table[] = {
      .help = "GPU: step replays the whole training step as one CUDA graph"},
     {BOOL("run.tensorboard", run.tensorboard), .fallback = "true", .help = "Write TensorBoard event files"},
 
-    {STRING("model.name", model.name), MATHS, .choices = model_names, .fallback = "resnet18",
+    {STRING("model.name", model.name), MATHS, .choices = dt_model_choices, .fallback = "resnet18",
      .help = "Built-in model, or layers for the [[model.layers]] of this file"},
     {INT("model.classes", model.classes, 0, 1 << 20), MATHS, .fallback = "0",
      .help = "Outputs of the classifier; 0: as many as the data has classes"},

@@ -22,24 +22,15 @@ static const model_row model_table[] = {
 };
 enum { N_MODEL = sizeof model_table / sizeof model_table[0] };
 
-const char *dt_model_names(void) {
-    static _Thread_local char text[256];
-    text[0] = 0;
-    for (size_t i = 0; i < N_MODEL; i++) {
-        if (i) strncat(text, ", ", sizeof text - strlen(text) - 1);
-        strncat(text, model_table[i].name, sizeof text - strlen(text) - 1);
-    }
-    return text;
-}
+const char *const dt_model_choices[] = {"quickstart", "resnet18", "resnet34", "resnet50", "layers", NULL};
+_Static_assert(sizeof dt_model_choices / sizeof dt_model_choices[0] == N_MODEL + 1, "a choice per model");
 
 dt_status dt_model_build(const dt_config *c, const dt_model_input *in, dt_dtype compute, bool training,
                          dt_graph **out) {
     const model_row *row = NULL;
     for (size_t i = 0; i < N_MODEL; i++)
         if (strcmp(model_table[i].name, c->model.name) == 0) row = &model_table[i];
-    if (!row)
-        return dt_fail(DT_ERR_CONFIG, "model.name = \"%s\": the models are %s", c->model.name,
-                       dt_model_names());
+    if (!row) return dt_fail(DT_ERR_CONFIG, "model.name = \"%s\" is not a model", c->model.name);
     dt_graph *g;
     DT_TRY(dt_graph_create(&g, compute, training));
     dt_builder b = {.g = g, .config = c};

@@ -60,7 +60,7 @@ typedef struct dt_config {
         bool tensorboard;
     } run;
     struct {
-        char name[64];   /* resnet18 | resnet34 | resnet50 | quickstart | fashion | layers */
+        char name[64];   /* one of dt_model_choices */
         int64_t classes; /* 0: from the data */
         bool small_stem; /* resnet: 3x3/1 stem without max-pool, for 32 px images */
         bool zero_init_residual;

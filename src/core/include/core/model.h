@@ -22,8 +22,8 @@ typedef struct dt_model_input {
 dt_status dt_model_build(const dt_config *c, const dt_model_input *in, dt_dtype compute, bool training,
                          dt_graph **out);
 
-/* Names of the built-in models, separated by ", ". */
-const char *dt_model_names(void);
+/* Names of the models, ending in NULL: the choices of model.name. */
+extern const char *const dt_model_choices[];
 
 /* Layer by layer: output shape, parameters, FLOPs (forward, one sample); totals at the end. */
 void dt_model_print(const dt_graph *forward, FILE *out);
