@@ -25,6 +25,16 @@ enum { N_MODEL = sizeof model_table / sizeof model_table[0] };
 const char *const dt_model_choices[] = {"quickstart", "resnet18", "resnet34", "resnet50", "layers", NULL};
 _Static_assert(sizeof dt_model_choices / sizeof dt_model_choices[0] == N_MODEL + 1, "a choice per model");
 
+static const char *joined_names(void) {
+    static _Thread_local char text[256];
+    text[0] = 0;
+    for (size_t i = 0; i < N_MODEL; i++) {
+        if (i) strncat(text, ", ", sizeof text - strlen(text) - 1);
+        strncat(text, model_table[i].name, sizeof text - strlen(text) - 1);
+    }
+    return text;
+}
+
 dt_status dt_model_build(const dt_config *c, const dt_model_input *in, dt_dtype compute, bool training,
                          dt_graph **out) {
     const model_row *row = NULL;
