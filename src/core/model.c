@@ -40,7 +40,9 @@ dt_status dt_model_build(const dt_config *c, const dt_model_input *in, dt_dtype 
     const model_row *row = NULL;
     for (size_t i = 0; i < N_MODEL; i++)
         if (strcmp(model_table[i].name, c->model.name) == 0) row = &model_table[i];
-    if (!row) return dt_fail(DT_ERR_CONFIG, "model.name = \"%s\" is not a model", c->model.name);
+    if (!row)
+        return dt_fail(DT_ERR_CONFIG, "model.name = \"%s\": the models are %s", c->model.name,
+                       joined_names());
     dt_graph *g;
     DT_TRY(dt_graph_create(&g, compute, training));
     dt_builder b = {.g = g, .config = c};
