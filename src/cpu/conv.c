@@ -42,12 +42,16 @@ static bool size_fits(int64_t a, int64_t b, int64_t c, int64_t d) {
            !__builtin_mul_overflow(n, c, &n) && !__builtin_mul_overflow(n, d, &n) && n < INT64_MAX / 4096;
 }
 
+static bool dims_fit(const dt_conv_dims *d) {
+    return d->groups > 0 && d->c % d->groups == 0 && d->k % d->groups == 0 &&
+           size_fits(d->n, d->h, d->w, d->c) && size_fits(d->n, d->p, d->q, d->k) &&
+           size_fits(d->k, d->r, d->s, d->c);
+}
+
 dt_status dt_cpu_conv_plan_algo(const dt_conv_dims *dims, dt_cpu_conv_kind kind, dt_cpu_conv_algo algo,
                                 int32_t threads, dt_cpu_conv_plan *out) {
     const dt_conv_dims *d = dims;
-    if (threads < 1 || d->groups < 1 || d->c % d->groups || d->k % d->groups ||
-        !size_fits(d->n, d->h, d->w, d->c) || !size_fits(d->n, d->p, d->q, d->k) ||
-        !size_fits(d->k, d->r, d->s, d->c))
+    if (threads < 1 || !dims_fit(d))
         return dt_fail(DT_ERR_UNSUPPORTED,
                        "convolution %ldx%ldx%ldx%ld -> %ld channels is too large for the CPU", (long)d->n,
                        (long)d->h, (long)d->w, (long)d->c, (long)d->k);
@@ -67,8 +71,7 @@ dt_status dt_cpu_conv_plan_algo(const dt_conv_dims *dims, dt_cpu_conv_kind kind,
     return DT_OK;
 }
 
-/* Winograd loses where 4x4 tiles hang far over a tiny image, or so few that transforming the weights shows.
- */
+/* Not where 4x4 tiles hang far over a tiny image, or are so few that the transformed weights cost more. */
 static bool winograd_pays(const dt_conv_dims *d, dt_cpu_conv_kind kind) {
     const int64_t h = kind == DT_CPU_CONV_DGRAD ? d->h : d->p, w = kind == DT_CPU_CONV_DGRAD ? d->w : d->q;
     const int64_t covered = dt_i64_round_up(h, 4) * dt_i64_round_up(w, 4);
@@ -78,11 +81,10 @@ static bool winograd_pays(const dt_conv_dims *d, dt_cpu_conv_kind kind) {
 dt_status dt_cpu_conv_plan_make(const dt_conv_dims *dims, dt_cpu_conv_kind kind, int32_t threads,
                                 dt_cpu_conv_plan *out) {
     dt_cpu_conv_algo algo = DT_CPU_CONV_ALGO_GEMM;
-    if (dims->groups < 1 || !size_fits(dims->n, dims->h, dims->w, dims->c) ||
-        !size_fits(dims->n, dims->p, dims->q, dims->k))
-        return dt_cpu_conv_plan_algo(dims, kind, algo, threads, out); /* says what is wrong */
-    if (dt_cpu_conv_winograd_applies(dims) && winograd_pays(dims, kind)) algo = DT_CPU_CONV_ALGO_WINOGRAD;
-    if (depthwise_applies(dims)) algo = DT_CPU_CONV_ALGO_DEPTHWISE;
+    if (dims_fit(dims)) {
+        if (dt_cpu_conv_winograd_applies(dims) && winograd_pays(dims, kind)) algo = DT_CPU_CONV_ALGO_WINOGRAD;
+        if (depthwise_applies(dims)) algo = DT_CPU_CONV_ALGO_DEPTHWISE;
+    }
     return dt_cpu_conv_plan_algo(dims, kind, algo, threads, out);
 }
 
