@@ -59,8 +59,7 @@ static dt_status prepare(dt_backend *be, const dt_graph *g, dt_nid node, dt_prep
     p->n_elem = dt_value_n_elem(main);
     p->c = main->dim[main->ndim - 1];
     p->rows = p->n_elem / p->c;
-    copy_dims(p->in_dim[0], main);
-    if (n->n_in > 1) copy_dims(p->in_dim[1], &g->value[n->in[1]]);
+    copy_dims(p->in_dim, main);
     copy_dims(p->out_dim, &g->value[n->out[0]]);
     snprintf(p->label, sizeof p->label, "%s %lldx%lld %s", row->name, (long long)p->rows, (long long)p->c,
              dt_dtype_name(p->t));

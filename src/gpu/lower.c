@@ -14,7 +14,7 @@ static void *in(const dt_bound *k, int32_t i) {
 
 static dt_status run_input(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     const dt_prep *p = k->prep;
-    const int64_t *src = p->in_dim[0], *dst = p->out_dim;
+    const int64_t *src = p->in_dim, *dst = p->out_dim;
     dt_gpu_input_args a = {.image = in(k, 0),
                            .aug = p->node.attr.source_crop ? in(k, 1) : NULL,
                            .x = k->b.out[0],
@@ -59,7 +59,7 @@ static dt_status run_dropout(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
                             k);
 }
 
-/* Pools: in_dim[0] is the image forward and the pooled image backward. */
+/* Pools: in_dim is the image forward and the pooled image backward. */
 static dt_gpu_pool_args pool_args(const dt_bound *k, const int64_t *image, const int64_t *pooled) {
     const dt_attr *a = &k->prep->node.attr;
     return (dt_gpu_pool_args){.in = in(k, 0),
@@ -79,29 +79,29 @@ static dt_gpu_pool_args pool_args(const dt_bound *k, const int64_t *image, const
 }
 
 static dt_status run_maxpool(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
-    dt_gpu_pool_args a = pool_args(k, k->prep->in_dim[0], k->prep->out_dim);
+    dt_gpu_pool_args a = pool_args(k, k->prep->in_dim, k->prep->out_dim);
     a.idx_out = k->b.out[1];
     return dt_launch_status(dt_gpu_maxpool(&cu->gpu, k->prep->t, &a, s), k);
 }
 
 static dt_status run_maxpool_bwd(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
-    dt_gpu_pool_args a = pool_args(k, k->prep->out_dim, k->prep->in_dim[0]);
+    dt_gpu_pool_args a = pool_args(k, k->prep->out_dim, k->prep->in_dim);
     a.idx = in(k, 1);
     return dt_launch_status(dt_gpu_maxpool_bwd(&cu->gpu, k->prep->t, &a, s), k);
 }
 
 static dt_status run_avgpool(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
-    const dt_gpu_pool_args a = pool_args(k, k->prep->in_dim[0], k->prep->out_dim);
+    const dt_gpu_pool_args a = pool_args(k, k->prep->in_dim, k->prep->out_dim);
     return dt_launch_status(dt_gpu_avgpool(&cu->gpu, k->prep->t, &a, s), k);
 }
 
 static dt_status run_avgpool_bwd(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
-    const dt_gpu_pool_args a = pool_args(k, k->prep->out_dim, k->prep->in_dim[0]);
+    const dt_gpu_pool_args a = pool_args(k, k->prep->out_dim, k->prep->in_dim);
     return dt_launch_status(dt_gpu_avgpool_bwd(&cu->gpu, k->prep->t, &a, s), k);
 }
 
 static dt_status run_global(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
-    const int64_t *x = k->prep->in_dim[0];
+    const int64_t *x = k->prep->in_dim;
     return dt_launch_status(
         dt_gpu_global_avgpool(&cu->gpu, k->prep->t, in(k, 0), k->b.out[0], x[0], x[1] * x[2], x[3], s), k);
 }

@@ -40,8 +40,7 @@ struct dt_prep {
     dt_node node; /* a copy: passes may move the graph's */
     dt_dtype t;   /* the graph's compute dtype */
     int64_t n_elem, rows, c;
-    int64_t in_dim[2][DT_MAX_DIM],
-        out_dim[DT_MAX_DIM]; /* of inputs 0 and 1 and output 0; missing ones are 1 */
+    int64_t in_dim[DT_MAX_DIM], out_dim[DT_MAX_DIM]; /* of input 0 and output 0; missing ones are 1 */
     int64_t workspace_bytes;
     char label[128];
     union {
