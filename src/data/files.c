@@ -93,29 +93,37 @@ done:
     return status;
 }
 
-dt_status dt_file_hash(const char *path, uint64_t *hash, int64_t *n_bytes) {
+static dt_status hash_range(const char *path, int fd, int64_t begin, int64_t end, uint8_t *block,
+                            XXH3_state_t *state) {
+    while (begin < end) {
+        ssize_t got = pread(fd, block, (size_t)dt_min_i64(HASH_BLOCK_BYTES, end - begin), begin);
+        if (got < 0 && errno == EINTR) continue;
+        if (got <= 0)
+            return dt_fail(DT_ERR_DATA, "%s: cannot read: %s", path,
+                           got < 0 ? strerror(errno) : "it has become shorter");
+        XXH3_64bits_update(state, block, (size_t)got);
+        begin += got;
+    }
+    return DT_OK;
+}
+
+dt_status dt_file_hash(const char *path, int64_t skip, int64_t n_skip, uint64_t *hash, int64_t *n_bytes) {
+    struct stat st;
     dt_status status = DT_OK;
     uint8_t *block = malloc(HASH_BLOCK_BYTES);
     XXH3_state_t *state = XXH3_createState();
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    *n_bytes = 0;
     if (!block || !state)
         status = dt_fail(DT_ERR_MEMORY, "%s: out of memory", path);
-    else if (fd < 0)
+    else if (fd < 0 || fstat(fd, &st) != 0)
         status = dt_fail(DT_ERR_DATA, "%s: cannot open: %s", path, strerror(errno));
-    if (state) XXH3_64bits_reset(state);
-    while (status == DT_OK) {
-        ssize_t got = read(fd, block, HASH_BLOCK_BYTES);
-        if (got == 0) break;
-        if (got < 0 && errno == EINTR) continue;
-        if (got < 0)
-            status = dt_fail(DT_ERR_DATA, "%s: cannot read: %s", path, strerror(errno));
-        else {
-            XXH3_64bits_update(state, block, (size_t)got);
-            *n_bytes += got;
-        }
+    else {
+        *n_bytes = st.st_size;
+        XXH3_64bits_reset(state);
+        status = hash_range(path, fd, 0, dt_min_i64(skip, st.st_size), block, state);
+        if (status == DT_OK) status = hash_range(path, fd, skip + n_skip, st.st_size, block, state);
+        *hash = XXH3_64bits_digest(state);
     }
-    if (status == DT_OK) *hash = XXH3_64bits_digest(state);
     XXH3_freeState(state);
     free(block);
     if (fd >= 0) close(fd);

@@ -17,8 +17,8 @@ dt_status dt_file_replace(const char *path, const char *text);
 /* Reads a file of at most `max_bytes`; caller frees. DT_ERR_DATA when it cannot be read or is larger. */
 dt_status dt_file_read(const char *path, int64_t max_bytes, uint8_t **out, int64_t *n_bytes);
 
-/* XXH3-64 of a whole file, and its size. */
-dt_status dt_file_hash(const char *path, uint64_t *hash, int64_t *n_bytes);
+/* XXH3-64 of a file without the range [skip, skip + n_skip), and its size. Skipped bytes are not read. */
+dt_status dt_file_hash(const char *path, int64_t skip, int64_t n_skip, uint64_t *hash, int64_t *n_bytes);
 
 /* Creates a directory and its parents where absent. */
 dt_status dt_dir_create(const char *path);

@@ -195,12 +195,17 @@ static dt_status find_finished(const char *path, const char *origin, bool *finis
 static dt_status finish_row(import *m, const char *path, const char *name, dt_index_shard *row) {
     dt_shard s;
     dt_status status = dt_shard_open(path, &s);
-    row->n_samples = s.n_samples;
-    m->result.n_skipped += s.n_skipped;
+    if (status == DT_OK) {
+        row->n_samples = s.n_samples;
+        row->data_offset = s.data_offset_bytes;
+        row->data_bytes = s.jpeg ? s.offset[s.n_samples] : s.n_samples * dt_shard_sample_bytes(&s, 0);
+        m->result.n_skipped += s.n_skipped;
+    }
     dt_shard_close(&s);
     DT_TRY(status);
     snprintf(row->file, sizeof row->file, "%s", name);
-    DT_TRY(dt_file_hash(path, &row->xxh3, &row->n_bytes));
+    DT_TRY(dt_file_hash(path, 0, 0, &row->xxh3, &row->n_bytes));
+    DT_TRY(dt_file_hash(path, row->data_offset, row->data_bytes, &row->structure_xxh3, &row->n_bytes));
     m->result.n_samples += row->n_samples;
     m->result.n_bytes += row->n_bytes;
     return DT_OK;

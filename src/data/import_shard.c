@@ -167,7 +167,9 @@ static void watch(build *b) {
         int64_t done = b->job->begin + b->done;
         pthread_mutex_unlock(&b->mutex);
         if (note[0] && o->note) o->note(o->arg, note);
-        bool go_on = !o->progress || o->progress(o->arg, done, b->job->source->n_samples);
+        /* The end of the shard is told by the caller, when it is on disk. */
+        bool over = done == b->job->end;
+        bool go_on = over || !o->progress || o->progress(o->arg, done, b->job->source->n_samples);
         pthread_mutex_lock(&b->mutex);
         if (go_on || b->stop) continue;
         b->stop = true;

@@ -33,20 +33,34 @@ static dt_status damaged(const char *path, const char *what) {
     return dt_fail(DT_ERR_DATA, "%s: damaged: %s (import again to write it anew)", path, what);
 }
 
+/* 16 hex digits. */
+static bool read_hash(const json_t *row, const char *key, uint64_t *out) {
+    const char *text = json_string_value(json_object_get(row, key));
+    char *end;
+    if (!text) return false;
+    errno = 0;
+    *out = strtoull(text, &end, 16);
+    return errno == 0 && end == text + 16 && *end == 0;
+}
+
+static bool read_count(const json_t *row, const char *key, int64_t *out) {
+    const json_t *value = json_object_get(row, key);
+    *out = json_integer_value(value);
+    return json_is_integer(value) && *out >= 0;
+}
+
 static dt_status read_shard(const char *path, const json_t *row, dt_index_shard *out) {
     const char *file = json_string_value(json_object_get(row, "file"));
-    const char *hash = json_string_value(json_object_get(row, "xxh3_64"));
-    json_t *count = json_object_get(row, "count"), *bytes = json_object_get(row, "bytes");
-    if (!file || !hash || !json_is_integer(count) || !json_is_integer(bytes))
-        return damaged(path, "a shard needs file, count, bytes and xxh3_64");
-    if (strchr(file, '/') || strlen(file) >= sizeof out->file) return damaged(path, "a shard's file name");
-    char *end;
-    errno = 0;
-    out->xxh3 = strtoull(hash, &end, 16);
-    if (errno || end != hash + 16 || *end) return damaged(path, "a shard's xxh3_64 is not 16 hex digits");
+    if (!file || strchr(file, '/') || strlen(file) >= sizeof out->file)
+        return damaged(path, "a shard's file name");
     strcpy(out->file, file);
-    out->n_samples = json_integer_value(count);
-    out->n_bytes = json_integer_value(bytes);
+    if (!read_count(row, "count", &out->n_samples) || !read_count(row, "bytes", &out->n_bytes) ||
+        !read_count(row, "data_offset", &out->data_offset) ||
+        !read_count(row, "data_bytes", &out->data_bytes) || !read_hash(row, "xxh3_64", &out->xxh3) ||
+        !read_hash(row, "structure_xxh3_64", &out->structure_xxh3))
+        return damaged(path, "a shard's numbers or hashes");
+    if (out->data_offset > out->n_bytes || out->data_bytes > out->n_bytes - out->data_offset)
+        return damaged(path, "a shard's data range");
     return DT_OK;
 }
 
@@ -110,11 +124,14 @@ static json_t *shard_rows(const dt_index *index) {
     json_t *out = json_array();
     for (int64_t i = 0; i < index->n_shards; i++) {
         const dt_index_shard *s = &index->shard[i];
-        char hash[17];
+        char hash[17], structure[17];
         snprintf(hash, sizeof hash, "%016" PRIx64, s->xxh3);
-        json_array_append_new(out, json_pack("{s:s, s:I, s:I, s:s}", "file", s->file, "count",
-                                             (json_int_t)s->n_samples, "bytes", (json_int_t)s->n_bytes,
-                                             "xxh3_64", hash));
+        snprintf(structure, sizeof structure, "%016" PRIx64, s->structure_xxh3);
+        json_array_append_new(out,
+                              json_pack("{s:s, s:I, s:I, s:s, s:I, s:I, s:s}", "file", s->file, "count",
+                                        (json_int_t)s->n_samples, "bytes", (json_int_t)s->n_bytes, "xxh3_64",
+                                        hash, "data_offset", (json_int_t)s->data_offset, "data_bytes",
+                                        (json_int_t)s->data_bytes, "structure_xxh3_64", structure));
     }
     return out;
 }

@@ -11,7 +11,9 @@
 typedef struct dt_index_shard {
     char file[64];
     int64_t n_samples, n_bytes;
-    uint64_t xxh3;
+    uint64_t xxh3;                   /* of the whole file */
+    int64_t data_offset, data_bytes; /* where the samples lie; they have checksums of their own */
+    uint64_t structure_xxh3;         /* of all bytes outside that range */
 } dt_index_shard;
 
 typedef struct dt_index {

@@ -77,7 +77,7 @@ static dt_status verify_index(const char *path, verifier *v) {
             status = dt_fail(DT_ERR_MEMORY, "%s: out of memory", path);
             break;
         }
-        status = dt_file_hash(file, &hash, &n_bytes);
+        status = dt_file_hash(file, 0, 0, &hash, &n_bytes);
         if (status == DT_OK && (hash != row->xxh3 || n_bytes != row->n_bytes))
             status = dt_fail(DT_ERR_DATA,
                              "%s: differs from what " DT_INDEX_NAME " says: damaged (import it again)", file);
@@ -122,6 +122,7 @@ static dt_status verify_shards(verifier *v, const dt_dataset *d) {
             DT_TRY(verify_sample(v, &d->shard[i], k));
             v->result->n_samples++;
             if (v->progress && v->result->n_samples % PROGRESS_EVERY == 0 &&
+                v->result->n_samples < d->info.n_samples &&
                 !v->progress(v->arg, v->result->n_samples, d->info.n_samples))
                 return dt_fail(DT_STOPPED, "interrupted");
         }

@@ -1,0 +1,98 @@
+/* One input through a parser of the data room: shared by the libFuzzer programs in tests/fuzz and by the
+ * short deterministic runs of test_data_fuzz.c. Whatever the bytes are, these return. */
+#ifndef DT_TEST_FUZZ_TARGETS_H
+#define DT_TEST_FUZZ_TARGETS_H
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "jpeg.h"
+#include "png_image.h"
+#include "shard.h"
+#include "source.h"
+
+/* A temporary file; -1 when there is none. HDF5 wants a real path, so it has a name until it is dropped. */
+static inline int temporary_file(const uint8_t *bytes, size_t n, char path[64]) {
+    strcpy(path, "/tmp/dt_fuzz_XXXXXX");
+    int fd = mkstemp(path);
+    if (fd < 0) return -1;
+    if (write(fd, bytes, n) == (ssize_t)n) return fd;
+    close(fd);
+    unlink(path);
+    return -1;
+}
+
+static inline void drop_file(int fd, const char *path) {
+    if (fd < 0) return;
+    close(fd);
+    unlink(path);
+}
+
+/* Opens the bytes as a shard and reads every sample. Returns the status of opening. */
+static inline dt_status fuzz_shard(const uint8_t *bytes, size_t n) {
+    char path[64];
+    dt_shard s;
+    int fd = temporary_file(bytes, n, path);
+    if (fd < 0) return DT_ERR_IO;
+    dt_status status = dt_shard_open(path, &s);
+    for (int64_t i = 0; status == DT_OK && i < s.n_samples; i++) {
+        int64_t size = dt_shard_sample_bytes(&s, i);
+        uint8_t *sample = malloc((size_t)size);
+        if (sample && dt_shard_read(&s, i, 0, size, sample) == DT_OK &&
+            dt_shard_check(&s, i, sample) == DT_OK)
+            (void)sample[size - 1];
+        free(sample);
+    }
+    dt_shard_close(&s);
+    drop_file(fd, path);
+    return status;
+}
+
+/* The first byte says how many of the next are the label file; the rest is the image file. */
+static inline dt_status fuzz_idx(const uint8_t *bytes, size_t n) {
+    char images[64], labels[64];
+    if (n < 1) return DT_ERR_DATA;
+    size_t n_labels = bytes[0] < n - 1 ? bytes[0] : n - 1;
+    int label_fd = temporary_file(bytes + 1, n_labels, labels);
+    int image_fd = temporary_file(bytes + 1 + n_labels, n - 1 - n_labels, images);
+    const char *input[] = {images, labels};
+    dt_import_options o = {.kind = DT_IMPORT_IDX, .input = input, .n_input = 2};
+    dt_source source = {.state = NULL};
+    dt_status status = DT_ERR_IO;
+    if (label_fd >= 0 && image_fd >= 0) status = dt_source_idx(&o, &source);
+    for (int64_t i = 0; status == DT_OK && i < source.n_samples; i++) {
+        dt_item item;
+        status = source.load(source.state, NULL, i, &item);
+    }
+    dt_source_close(&source);
+    drop_file(label_fd, labels);
+    drop_file(image_fd, images);
+    return status;
+}
+
+/* Decodes a window that depends on the size of the image, whole and scaled; PNG likewise. */
+static inline dt_status fuzz_image(const uint8_t *bytes, size_t n) {
+    dt_jpeg *j;
+    dt_jpeg_part part;
+    int32_t h, w;
+    uint8_t *pixel;
+    if (dt_png_is(bytes, (int64_t)n)) {
+        dt_status status = dt_png_decode(bytes, (int64_t)n, 3, &pixel, &h, &w);
+        free(pixel);
+        return status;
+    }
+    if (dt_jpeg_new(&j) != DT_OK) return DT_ERR_MEMORY;
+    dt_status status = dt_jpeg_begin(j, bytes, (int64_t)n, &h, &w);
+    if (status == DT_OK && (int64_t)h * w <= 1 << 20) {
+        status = dt_jpeg_decode(j, w / 3, h / 3, w - w / 3, h - h / 3, 8, 8, 3, &part);
+        dt_status again = dt_jpeg_begin(j, bytes, (int64_t)n, &h, &w);
+        if (again == DT_OK) again = dt_jpeg_decode(j, 0, h / 2, w, 1, w, 1, 1, &part);
+        if (status == DT_OK) status = again;
+    }
+    dt_jpeg_free(j);
+    return status;
+}
+
+#endif

@@ -1,0 +1,132 @@
+/* Deterministic mutations of sound inputs, so that every run of the suite feeds the parsers some thousand
+ * damaged files: they end with an error and a message, or with data that passed every check. */
+#include "data_support.h"
+
+#include "data/info.h"
+#include "fuzz_targets.h"
+
+static uint64_t random_state = 88172645463325252u;
+
+static uint64_t random_word(void) {
+    random_state ^= random_state << 13;
+    random_state ^= random_state >> 7;
+    return random_state ^= random_state << 17;
+}
+
+/* Flips, overwrites, or cuts; in the first `head` bytes more often, where the structure is. */
+static size_t mutate(uint8_t *bytes, size_t n, size_t head) {
+    uint64_t count = 1 + random_word() % 4;
+    for (uint64_t i = 0; i < count; i++) {
+        size_t at = random_word() % (random_word() % 4 && head < n ? head : n);
+        switch (random_word() % 4) {
+        case 0:
+            bytes[at] ^= (uint8_t)(1u << random_word() % 8);
+            break;
+        case 1:
+            bytes[at] = (uint8_t)random_word();
+            break;
+        case 2:
+            bytes[at] = random_word() % 2 ? 0xFF : 0;
+            break;
+        default:
+            if (random_word() % 8 == 0) n = 1 + random_word() % n;
+            if (at >= n) at = n - 1;
+            bytes[at] = (uint8_t)(bytes[at] + 1);
+        }
+    }
+    return n;
+}
+
+static void run(const uint8_t *seed, size_t n, size_t head, int rounds,
+                dt_status (*target)(const uint8_t *, size_t)) {
+    int n_failed = 0;
+    assert_ok(target(seed, n));
+    for (int i = 0; i < rounds; i++) {
+        uint8_t *bytes = malloc(n);
+        memcpy(bytes, seed, n);
+        size_t size = mutate(bytes, n, head);
+        dt_error_set_text("");
+        dt_status status = target(bytes, size);
+        if (status != DT_OK) {
+            n_failed++;
+            assert_true(status == DT_ERR_DATA || status == DT_ERR_MEMORY);
+            assert_true(strlen(dt_error_text()) > 10);
+        }
+        free(bytes);
+    }
+    assert_true(n_failed > rounds / 20); /* the mutations reach the structure */
+}
+
+/* A shard as it is used, with its index: damage of the structure is found before HDF5 sees it, damage of a
+ * sample by its checksum. */
+static char *shard_dir;
+
+static dt_status open_and_read(const uint8_t *bytes, size_t n) {
+    char path[300];
+    dt_config c = test_config();
+    dt_dataset *d;
+    dt_data_verify_result result;
+    snprintf(path, sizeof path, "%s/shard-00000-of-00001.h5", shard_dir);
+    write_file(path, bytes, n);
+    dt_status opened = dt_dataset_open(&c, shard_dir, &d),
+              verified = dt_data_verify(shard_dir, NULL, NULL, &result);
+    dt_dataset_close(d);
+    assert_true(opened == DT_OK || verified != DT_OK);
+    return verified;
+}
+
+static void run_shard(const char *name) {
+    size_t n;
+    shard_dir = in_scratch("%s", name);
+    uint8_t *seed = slurp(in_scratch("%s/shard-00000-of-00001.h5", name), &n);
+    run(seed, n, 4096, 500, open_and_read);
+    free(seed);
+}
+
+static void test_raw_shard(void **state) {
+    (void)state;
+    run_shard("raw");
+}
+
+static void test_jpeg_shard(void **state) {
+    (void)state;
+    run_shard("jpeg");
+}
+
+static void test_idx(void **state) {
+    (void)state;
+    size_t n_image, n_label;
+    uint8_t *image = slurp(in_scratch("raw.images"), &n_image),
+            *label = slurp(in_scratch("raw.labels"), &n_label);
+    uint8_t *seed = malloc(1 + n_image + n_label);
+    seed[0] = (uint8_t)n_label;
+    memcpy(seed + 1, label, n_label);
+    memcpy(seed + 1 + n_label, image, n_image);
+    run(seed, 1 + n_image + n_label, 1 + n_label + 16, 3000, fuzz_idx);
+    free(seed);
+    free(label);
+    free(image);
+}
+
+static void test_jpeg(void **state) {
+    (void)state;
+    uint8_t pixel[40 * 33 * 3], *bytes;
+    int64_t n;
+    for (size_t i = 0; i < sizeof pixel; i++) pixel[i] = (uint8_t)(i * i >> 5);
+    assert_ok(dt_jpeg_encode(pixel, 40, 33, 3, 90, &bytes, &n));
+    run(bytes, (size_t)n, 640, 5000, fuzz_image);
+    free(bytes);
+}
+
+static int prepare(void **state) {
+    if (make_scratch(state) != 0) return -1;
+    make_numbered("raw", 20, 4, 1000);
+    make_photos("jpeg", DT_STORE_JPEG, 6, 24, 20);
+    return 0;
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_idx), cmocka_unit_test(test_jpeg),
+                                       cmocka_unit_test(test_raw_shard), cmocka_unit_test(test_jpeg_shard)};
+    return cmocka_run_group_tests(tests, prepare, remove_scratch);
+}
