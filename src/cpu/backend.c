@@ -83,7 +83,7 @@ static dt_status run_dense(void *ctx, dt_stream *stream) {
     const bound *c = ctx;
     const dt_cpu_node *d = &c->node;
     dt_cpu_dense_forward(d->m, d->c, d->k, d->b.in[0], d->b.in[1], d->attr.bias ? d->b.in[2] : NULL,
-                         d->b.out[0], d->b.workspace, d->threads);
+                         d->b.out[0]);
     return DT_OK;
 }
 
@@ -91,7 +91,7 @@ static dt_status run_dense_dgrad(void *ctx, dt_stream *stream) {
     (void)stream;
     const bound *c = ctx;
     const dt_cpu_node *d = &c->node;
-    dt_cpu_dense_dgrad(d->m, d->c, d->k, d->b.in[0], d->b.in[1], d->b.out[0], d->b.workspace, d->threads);
+    dt_cpu_dense_dgrad(d->m, d->c, d->k, d->b.in[0], d->b.in[1], d->b.out[0]);
     return DT_OK;
 }
 
@@ -99,7 +99,7 @@ static dt_status run_dense_wgrad(void *ctx, dt_stream *stream) {
     (void)stream;
     const bound *c = ctx;
     const dt_cpu_node *d = &c->node;
-    dt_cpu_dense_wgrad(d->m, d->c, d->k, d->b.in[0], d->b.in[1], d->b.out[0], d->b.workspace, d->threads);
+    dt_cpu_dense_wgrad(d->m, d->c, d->k, d->b.in[0], d->b.in[1], d->b.out[0]);
     return DT_OK;
 }
 
@@ -197,8 +197,9 @@ static dt_status prepare(dt_backend *be, const dt_graph *g, dt_nid node, dt_prep
     } else {
         dt_cpu_node d = {0};
         node_sizes(g, n, &d);
-        if (row->family == FAMILY_DENSE)
-            p->workspace_bytes = dt_cpu_dense_workspace_bytes(d.m, d.c, d.k, threads);
+        if (row->family == FAMILY_DENSE && (d.m | d.c | d.k) > INT32_MAX)
+            return dt_fail(DT_ERR_UNSUPPORTED, "a dense layer of %lld x %lld x %lld is too large", (long long)d.m,
+                           (long long)d.c, (long long)d.k);
         if (row->n_sum > 0) p->workspace_bytes = dt_cpu_reduce_bytes(d.m, d.c, row->n_sum);
     }
     *out = p;

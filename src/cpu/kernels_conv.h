@@ -47,15 +47,11 @@ dt_status dt_cpu_conv_plan_algo(const dt_conv_dims *dims, dt_cpu_conv_kind kind,
                                 int32_t threads, dt_cpu_conv_plan *out);
 void dt_cpu_conv_run(const dt_cpu_conv_plan *plan, const dt_cpu_conv_args *args);
 
-/* Dense layers: x [N,C], w [K,C], bias [K] or NULL, y and dy [N,K], all contiguous. `workspace`:
- * dt_cpu_dense_workspace_bytes(n, c, k, threads), 64-byte aligned, for any of the three. */
-int64_t dt_cpu_dense_workspace_bytes(int64_t n, int64_t c, int64_t k, int32_t threads);
+/* Dense layers: x [N,C], w [K,C], bias [K] or NULL, y and dy [N,K], all contiguous, each dim below 2^31. */
 void dt_cpu_dense_forward(int64_t n, int64_t c, int64_t k, const float *x, const float *w, const float *bias,
-                          float *y, void *workspace, int32_t threads);
-void dt_cpu_dense_dgrad(int64_t n, int64_t c, int64_t k, const float *dy, const float *w, float *dx,
-                        void *workspace, int32_t threads);
-void dt_cpu_dense_wgrad(int64_t n, int64_t c, int64_t k, const float *x, const float *dy, float *dw,
-                        void *workspace, int32_t threads);
+                          float *y);
+void dt_cpu_dense_dgrad(int64_t n, int64_t c, int64_t k, const float *dy, const float *w, float *dx);
+void dt_cpu_dense_wgrad(int64_t n, int64_t c, int64_t k, const float *x, const float *dy, float *dw);
 
 /* Instruction set the kernels run on: "avx512", "avx2" or "generic". */
 const char *dt_cpu_conv_isa(void);

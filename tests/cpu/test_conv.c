@@ -202,21 +202,19 @@ static void test_dense_matches_reference(void **state) {
         float *x = draw_array(n * c), *w = draw_array(k * c), *dy = draw_array(n * k), *bias = draw_array(k);
         const dt_cpu_conv_args args = {.x = x, .w = w, .dy = dy, .bias = bias};
         const int64_t n_out[] = {n * k, n * c, k * c};
-        float *work = poisoned(dt_cpu_dense_workspace_bytes(n, c, k, 2) / (int64_t)sizeof(float));
         for (int kind = 0; kind < 3; kind++) {
             double *want = calloc((size_t)n_out[kind], sizeof *want);
             assert_non_null(want);
             reference(&d, (dt_cpu_conv_kind)kind, &args, want);
             float *got = poisoned(n_out[kind]);
-            if (kind == DT_CPU_CONV_FORWARD) dt_cpu_dense_forward(n, c, k, x, w, bias, got, work, 2);
-            if (kind == DT_CPU_CONV_DGRAD) dt_cpu_dense_dgrad(n, c, k, dy, w, got, work, 2);
-            if (kind == DT_CPU_CONV_WGRAD) dt_cpu_dense_wgrad(n, c, k, x, dy, got, work, 2);
+            if (kind == DT_CPU_CONV_FORWARD) dt_cpu_dense_forward(n, c, k, x, w, bias, got);
+            if (kind == DT_CPU_CONV_DGRAD) dt_cpu_dense_dgrad(n, c, k, dy, w, got);
+            if (kind == DT_CPU_CONV_WGRAD) dt_cpu_dense_wgrad(n, c, k, x, dy, got);
             check_guard(got, n_out[kind], "output", "dense");
             assert_true(relative_error(got, want, n_out[kind]) < 1e-6);
             free(got);
             free(want);
         }
-        free(work);
         free(x);
         free(w);
         free(dy);
