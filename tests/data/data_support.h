@@ -43,12 +43,12 @@ static inline int remove_scratch(void **state) {
     return system(command);
 }
 
-/* A path in the scratch directory; valid for the next seven calls. */
+/* A path in the scratch directory; valid for the next 63 calls. */
 static inline char *in_scratch(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 static inline char *in_scratch(const char *fmt, ...) {
-    static char path[8][256];
+    static char path[64][256];
     static int turn;
-    char *out = path[turn++ % 8];
+    char *out = path[turn++ % 64];
     int n = snprintf(out, 256, "%s/", scratch);
     va_list ap;
     va_start(ap, fmt);

@@ -1,0 +1,380 @@
+/* Importers: every format, resumption, determinism, and inputs that are cut short, foreign or damaged. */
+#include "data_support.h"
+
+#include <png.h>
+#include <sys/stat.h>
+#include <zlib.h>
+
+#include "data/info.h"
+#include "dataset.h"
+#include "jpeg.h"
+
+#define SAME_BYTES                                                                                           \
+    "cmp %s/shard-00000-of-00001.h5 %s/shard-00000-of-00001.h5 && cmp %s/index.json %s/index.json"
+
+static dt_import_options idx_options(const char *const *input, const char *out) {
+    return (dt_import_options){
+        .kind = DT_IMPORT_IDX, .input = input, .n_input = 2, .out_dir = out, .split = "train", .threads = 2};
+}
+
+static void gzip_file(const char *from, const char *to) {
+    size_t n;
+    uint8_t *bytes = slurp(from, &n);
+    gzFile f = gzopen(to, "wb");
+    assert_int_equal(gzwrite(f, bytes, (unsigned)n), n);
+    assert_int_equal(gzclose(f), Z_OK);
+    free(bytes);
+}
+
+static dt_dataset *open_set(const char *path) {
+    dt_config c = test_config();
+    dt_dataset *d;
+    dt_data_verify_result v;
+    assert_ok(dt_data_verify(path, NULL, NULL, &v));
+    assert_ok(dt_dataset_open(&c, path, &d));
+    assert_int_equal(v.n_samples, d->info.n_samples);
+    return d;
+}
+
+static void test_idx(void **state) {
+    (void)state;
+    const uint32_t n = 50, side = 4;
+    char *images = in_scratch("i"), *labels = in_scratch("l"), *gz_images = in_scratch("i.gz");
+    write_numbered_idx(images, labels, n, side);
+    gzip_file(images, gz_images);
+    const char *plain[] = {images, labels}, *packed[] = {gz_images, labels};
+    dt_import_options o = idx_options(plain, in_scratch("idx1"));
+    dt_import_result r;
+    assert_ok(dt_import_run(&o, &r));
+    assert_true(r.n_samples == n && r.n_shards == 1 && r.n_classes == 10 && r.n_skipped == 0);
+    /* Gzipped or not, one thread or three: the same bytes. */
+    o = idx_options(packed, in_scratch("idx2"));
+    o.threads = 3;
+    assert_ok(dt_import_run(&o, &r));
+    char command[800], *a = in_scratch("idx1"), *b = in_scratch("idx2");
+    snprintf(command, sizeof command, SAME_BYTES, a, b, a, b);
+    assert_int_equal(system(command), 0);
+    dt_dataset *d = open_set(a);
+    double sum = 0, sum_sq = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        uint8_t pixel[16];
+        dt_sample s;
+        dt_dataset_locate(d, i, &s);
+        assert_ok(dt_sample_read(d, &s, 0, 16, pixel));
+        assert_true(number_of(pixel) == i && s.label == (int32_t)i % 10);
+        for (int k = 0; k < 16; k++) sum += pixel[k], sum_sq += pixel[k] * pixel[k];
+    }
+    double mean = sum / (n * 16), variance = sum_sq / (n * 16) - mean * mean;
+    assert_true(d->info.mean[0] * 255 - mean < 1e-9 && mean - d->info.mean[0] * 255 < 1e-9);
+    double deviation = d->info.stddev[0] * 255;
+    assert_true(deviation * deviation - variance < 1e-6 && variance - deviation * deviation < 1e-6);
+    assert_string_equal(dt_dataset_class_name(d, 3), "");
+    dt_dataset_close(d);
+}
+
+static void test_class_names(void **state) {
+    (void)state;
+    char *images = in_scratch("ci"), *labels = in_scratch("cl"), *names = in_scratch("names");
+    write_numbered_idx(images, labels, 20, 4);
+    const char *input[] = {images, labels};
+    dt_import_options o = idx_options(input, in_scratch("named"));
+    dt_import_result r;
+    o.class_names = names;
+    write_file(names, "a\nb\n", 4);
+    assert_fails(dt_import_run(&o, &r), DT_ERR_DATA, "2 names for 10 classes");
+    write_file(names, "0\n1\n2\nthree\n4\n5\n6\n7\n8\n9\n", 24);
+    assert_ok(dt_import_run(&o, &r));
+    dt_dataset *d = open_set(o.out_dir);
+    assert_string_equal(dt_dataset_class_name(d, 3), "three");
+    assert_string_equal(d->info.class_name, "0");
+    dt_dataset_close(d);
+}
+
+static void test_idx_bad(void **state) {
+    (void)state;
+    char *images = in_scratch("bi"), *labels = in_scratch("bl"), *bad = in_scratch("bad"),
+         *gz = in_scratch("bad.gz");
+    size_t n, n_gz;
+    write_numbered_idx(images, labels, 500, 8);
+    const char *input[] = {bad, labels}, *swapped[] = {labels, images}, *packed[] = {gz, labels};
+    dt_import_options o = idx_options(input, in_scratch("never"));
+    dt_import_result r;
+    uint8_t *bytes = slurp(images, &n);
+    assert_fails(dt_import_run(&o, &r), DT_ERR_DATA, "bad: cannot open");
+    write_file(bad, bytes, n - 1);
+    assert_fails(dt_import_run(&o, &r), DT_ERR_DATA, "bad: truncated");
+    write_file(bad, bytes, 7);
+    assert_fails(dt_import_run(&o, &r), DT_ERR_DATA, "bad: truncated");
+    bytes = realloc(bytes, n + 1);
+    bytes[n] = 0;
+    write_file(bad, bytes, n + 1);
+    assert_fails(dt_import_run(&o, &r), DT_ERR_DATA, "longer than its IDX header");
+    memset(bytes + 4, 0xFF, 12); /* dims whose product overflows */
+    write_file(bad, bytes, n);
+    assert_fails(dt_import_run(&o, &r), DT_ERR_DATA, "out of range");
+    memset(bytes + 4, 0x7F, 4); /* 34 billion pixels that are not there */
+    put_big_endian(bytes + 8, 4);
+    put_big_endian(bytes + 12, 4);
+    write_file(bad, bytes, n);
+    assert_fails(dt_import_run(&o, &r), DT_ERR_DATA, "truncated");
+    write_file(bad, "not an idx file at all", 22);
+    assert_fails(dt_import_run(&o, &r), DT_ERR_DATA, "not an IDX file");
+    o.input = swapped;
+    assert_fails(dt_import_run(&o, &r), DT_ERR_DATA, "not images");
+    free(bytes);
+    gzip_file(images, gz);
+    bytes = slurp(gz, &n_gz);
+    o.input = packed;
+    write_file(gz, bytes, n_gz - 6); /* in the trailer */
+    assert_fails(dt_import_run(&o, &r), DT_ERR_DATA, "bad.gz");
+    write_file(gz, bytes, n_gz / 2);
+    assert_fails(dt_import_run(&o, &r), DT_ERR_DATA, "bad.gz: truncated");
+    bytes[n_gz - 5] ^= 1; /* the stream's own checksum */
+    write_file(gz, bytes, n_gz);
+    assert_fails(dt_import_run(&o, &r), DT_ERR_DATA, "bad.gz");
+    free(bytes);
+    o.n_input = 1;
+    assert_fails(dt_import_run(&o, &r), DT_ERR_USAGE, "two files");
+    assert_int_equal(access(in_scratch("never/shard-00000-of-00001.h5"), F_OK), -1);
+}
+
+static bool stop_after_two_shards(void *arg, int64_t done, int64_t total) {
+    (void)arg;
+    return done < total * 2 / 5;
+}
+
+static void test_resume(void **state) {
+    (void)state;
+    char *images = in_scratch("ri"), *labels = in_scratch("rl"), *dir = in_scratch("resumed");
+    char command[800], path[300];
+    write_numbered_idx(images, labels, 100, 4);
+    const char *input[] = {images, labels};
+    dt_import_options o = idx_options(input, dir);
+    dt_import_result r;
+    o.shard_bytes = 20 * 16;
+    o.progress = stop_after_two_shards;
+    assert_fails(dt_import_run(&o, &r), DT_STOPPED, "interrupted");
+    o.progress = NULL;
+    dt_config c = test_config();
+    dt_dataset *d;
+    assert_fails(dt_dataset_open(&c, dir, &d), DT_ERR_DATA, "not finished");
+    /* A half-written shard of a killed import, and a bit flipped in a finished one. */
+    write_file(in_scratch("resumed/.tmp-shard-00002-of-00005.h5"), "half", 4);
+    size_t n;
+    snprintf(path, sizeof path, "%s/shard-00001-of-00005.h5", dir);
+    uint8_t *bytes = slurp(path, &n);
+    dt_shard s;
+    assert_ok(dt_shard_open(path, &s));
+    bytes[s.data_offset_bytes + 33] ^= 4;
+    dt_shard_close(&s);
+    write_file(path, bytes, n);
+    free(bytes);
+    assert_ok(dt_import_run(&o, &r));
+    assert_true(r.n_shards == 5 && r.n_shards_kept == 1 && r.n_samples == 100);
+    assert_int_equal(access(in_scratch("resumed/.tmp-shard-00002-of-00005.h5"), F_OK), -1);
+    o.out_dir = in_scratch("straight");
+    assert_ok(dt_import_run(&o, &r));
+    snprintf(command, sizeof command, "diff -r %s %s", dir, o.out_dir);
+    assert_int_equal(system(command), 0);
+    /* Again: all is kept, also the index. */
+    assert_ok(dt_import_run(&o, &r));
+    assert_int_equal(r.n_shards_kept, 5);
+    assert_int_equal(system(command), 0);
+    /* A damaged index is written anew. */
+    write_file(in_scratch("straight/index.json"), "{", 1);
+    assert_fails(dt_dataset_open(&c, o.out_dir, &d), DT_ERR_DATA, "index.json");
+    assert_ok(dt_import_run(&o, &r));
+    assert_int_equal(system(command), 0);
+    /* Other options or data in the same directory are refused, not mixed. */
+    o.split = "val";
+    assert_fails(dt_import_run(&o, &r), DT_ERR_USAGE, "other options");
+    o.shard_bytes = 50 * 16;
+    assert_fails(dt_import_run(&o, &r), DT_ERR_DATA, "another import of 5 shards");
+}
+
+static void write_cifar(const char *path, int64_t label_bytes, int n, int first) {
+    size_t record = (size_t)label_bytes + 3072;
+    uint8_t *bytes = calloc((size_t)n, record);
+    for (int i = 0; i < n; i++) {
+        uint8_t *r = bytes + (size_t)i * record;
+        r[label_bytes - 1] = (uint8_t)((first + i) % 10);
+        for (int k = 0; k < 3072; k++) r[label_bytes + k] = (uint8_t)(first + i + k / 1024 * 50 + k % 1024);
+    }
+    write_file(path, bytes, (size_t)n * record);
+    free(bytes);
+}
+
+static void test_cifar(void **state) {
+    (void)state;
+    char *dir = in_scratch("cifar");
+    assert_int_equal(mkdir(dir, 0777), 0);
+    for (int i = 1; i <= 5; i++) write_cifar(in_scratch("cifar/data_batch_%d.bin", i), 1, 7, 7 * (i - 1));
+    write_cifar(in_scratch("cifar/test_batch.bin"), 1, 4, 100);
+    write_file(in_scratch("cifar/batches.meta.txt"), "c0\nc1\nc2\nc3\nc4\nc5\nc6\nc7\nc8\nc9\n\n", 31);
+    const char *input = dir;
+    dt_import_options o = {.kind = DT_IMPORT_CIFAR10,
+                           .input = &input,
+                           .n_input = 1,
+                           .out_dir = in_scratch("cifar_out"),
+                           .split = "train",
+                           .threads = 2};
+    dt_import_result r;
+    assert_ok(dt_import_run(&o, &r));
+    assert_true(r.n_samples == 35 && r.n_classes == 10);
+    dt_dataset *d = open_set(o.out_dir);
+    assert_string_equal(dt_dataset_class_name(d, 9), "c9");
+    for (int i = 0; i < 35; i += 17) {
+        uint8_t pixel[3072];
+        dt_sample s;
+        dt_dataset_locate(d, i, &s);
+        assert_ok(dt_sample_read(d, &s, 0, 3072, pixel));
+        assert_int_equal(s.label, i % 10);
+        for (int k = 0; k < 3072; k++) assert_int_equal(pixel[k], (uint8_t)(i + k % 3 * 50 + k / 3));
+    }
+    dt_dataset_close(d);
+    o.split = "val";
+    o.out_dir = in_scratch("cifar_val");
+    assert_ok(dt_import_run(&o, &r));
+    assert_int_equal(r.n_samples, 4);
+    assert_int_equal(truncate(in_scratch("cifar/test_batch.bin"), 5000), 0);
+    o.out_dir = in_scratch("cifar_bad");
+    assert_fails(dt_import_run(&o, &r), DT_ERR_DATA, "test_batch.bin");
+    char *hundred = in_scratch("hundred.bin");
+    write_cifar(hundred, 2, 12, 0);
+    input = hundred;
+    assert_fails(dt_import_run(&o, &r), DT_ERR_DATA, "hundred.bin");
+    o.kind = DT_IMPORT_CIFAR100;
+    assert_ok(dt_import_run(&o, &r));
+    assert_true(r.n_samples == 12 && r.n_classes == 100);
+}
+
+/* Directories cat and dog with JPEGs of different sizes, one PNG, one broken JPEG; a text file beside them.
+ */
+static char *make_folder(const char *name, bool broken) {
+    char *dir = in_scratch("%s", name), command[400];
+    snprintf(command, sizeof command, "mkdir -p %s/cat %s/dog", dir, dir);
+    assert_int_equal(system(command), 0);
+    for (int i = 0; i < 6; i++) {
+        int h = 40 + 3 * i, w = 70 - 2 * i;
+        uint8_t *pixel = malloc((size_t)(h * w * 3)), *bytes;
+        int64_t n;
+        for (int k = 0; k < h * w * 3; k++) pixel[k] = (uint8_t)(40 * i + k % 3 * 9);
+        assert_ok(dt_jpeg_encode(pixel, h, w, 3, 92, &bytes, &n));
+        size_t size = broken && i == 3 ? (size_t)n - 12 : (size_t)n;
+        write_file(in_scratch("%s/%s/%d.jpg", name, i % 2 ? "dog" : "cat", i), bytes, size);
+        free(bytes);
+        free(pixel);
+    }
+    png_image image = {.version = PNG_IMAGE_VERSION, .width = 50, .height = 50, .format = PNG_FORMAT_GRAY};
+    uint8_t grey[50 * 50];
+    memset(grey, 77, sizeof grey);
+    assert_true(png_image_write_to_file(&image, in_scratch("%s/cat/9.PNG", name), 0, grey, 0, NULL));
+    write_file(in_scratch("%s/readme.txt", name), "x", 1);
+    write_file(in_scratch("%s/dog/notes.txt", name), "x", 1);
+    return dir;
+}
+
+static dt_import_options folder_options(const char *const *input, dt_import_store store, const char *out) {
+    return (dt_import_options){.kind = DT_IMPORT_FOLDER,
+                               .store = store,
+                               .input = input,
+                               .n_input = 1,
+                               .out_dir = out,
+                               .split = "train",
+                               .threads = 3};
+}
+
+static void test_folder(void **state) {
+    (void)state;
+    const char *input = make_folder("folder", false);
+    dt_import_options o = folder_options(&input, DT_STORE_JPEG, in_scratch("folder_jpeg"));
+    dt_import_result r;
+    assert_ok(dt_import_run(&o, &r));
+    assert_true(r.n_samples == 7 && r.n_classes == 2);
+    dt_dataset *d = open_set(o.out_dir);
+    assert_string_equal(dt_dataset_class_name(d, 0), "cat");
+    assert_string_equal(dt_dataset_class_name(d, 1), "dog");
+    assert_true(d->info.jpeg && d->info.height == 55 && d->info.width == 70);
+    dt_sample s;
+    dt_dataset_locate(d, 0, &s);
+    assert_true(s.label == 0 && s.height == 40 && s.width == 70);
+    size_t n; /* the file's own bytes */
+    uint8_t *file = slurp(in_scratch("folder/cat/0.jpg"), &n), *stored = malloc(n);
+    assert_int_equal(s.n_bytes, n);
+    assert_ok(dt_sample_read(d, &s, 0, s.n_bytes, stored));
+    assert_memory_equal(file, stored, n);
+    free(file);
+    free(stored);
+    dt_dataset_close(d);
+
+    o = folder_options(&input, DT_STORE_RAW, in_scratch("folder_raw"));
+    assert_fails(dt_import_run(&o, &r), DT_ERR_USAGE, "one size");
+    o.resize = 24;
+    o.square = true;
+    assert_ok(dt_import_run(&o, &r));
+    d = open_set(o.out_dir);
+    assert_true(!d->info.jpeg && d->info.height == 24 && d->info.width == 24 && d->info.channels == 3);
+    uint8_t pixel[24 * 24 * 3];
+    dt_dataset_locate(d, 4, &s); /* dog/1 */
+    assert_int_equal(s.label, 1);
+    assert_ok(dt_sample_read(d, &s, 0, s.n_bytes, pixel));
+    for (int k = 0; k < 24 * 24 * 3; k++) assert_in_range(pixel[k], 40 + k % 3 * 9 - 3, 40 + k % 3 * 9 + 3);
+    dt_dataset_close(d);
+
+    o = folder_options(&input, DT_STORE_JPEG, in_scratch("folder_short"));
+    o.resize = 32;
+    assert_ok(dt_import_run(&o, &r));
+    d = open_set(o.out_dir);
+    dt_dataset_locate(d, 0, &s);
+    assert_true(s.height == 32 && s.width == 56);
+    dt_dataset_close(d);
+}
+
+static void count_note(void *arg, const char *text) {
+    if (strstr(text, "3.jpg") || strstr(text, "sample 5")) ++*(int *)arg;
+}
+
+static void test_folder_broken(void **state) {
+    (void)state;
+    const char *input = make_folder("broken", true);
+    for (int store = DT_STORE_RAW; store <= DT_STORE_JPEG; store++) {
+        dt_import_options o =
+            folder_options(&input, (dt_import_store)store, in_scratch("broken_out%d", store));
+        dt_import_result r;
+        int notes = 0;
+        o.resize = store == DT_STORE_RAW ? 16 : 0;
+        o.square = store == DT_STORE_RAW;
+        assert_fails(dt_import_run(&o, &r), DT_ERR_DATA, "damaged or cut short");
+        o.skip_broken = true;
+        o.note = count_note;
+        o.arg = &notes;
+        assert_ok(dt_import_run(&o, &r));
+        assert_true(r.n_samples == 6 && r.n_skipped == 1);
+        assert_int_equal(notes, 1);
+        dt_dataset *d = open_set(o.out_dir);
+        dt_sample s;
+        dt_dataset_locate(d, 5, &s);
+        assert_int_equal(s.label, 1);
+        dt_dataset_close(d);
+    }
+    char *empty = in_scratch("empty/a");
+    char command[300];
+    snprintf(command, sizeof command, "mkdir -p %s", empty);
+    assert_int_equal(system(command), 0);
+    input = in_scratch("empty");
+    dt_import_options o = folder_options(&input, DT_STORE_JPEG, in_scratch("empty_out"));
+    dt_import_result r;
+    assert_fails(dt_import_run(&o, &r), DT_ERR_DATA, "no images");
+    input = in_scratch("absent");
+    assert_fails(dt_import_run(&o, &r), DT_ERR_DATA, "absent");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_idx),           cmocka_unit_test(test_class_names),
+        cmocka_unit_test(test_idx_bad),       cmocka_unit_test(test_resume),
+        cmocka_unit_test(test_cifar),         cmocka_unit_test(test_folder),
+        cmocka_unit_test(test_folder_broken),
+    };
+    return cmocka_run_group_tests(tests, make_scratch, remove_scratch);
+}

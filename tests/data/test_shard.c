@@ -1,0 +1,290 @@
+/* Shards that are not what they should be: each is refused with DT_ERR_DATA and a message that says why; and
+ * what `info` and `verify` say of sound ones. */
+#include "data_support.h"
+
+#include "data/info.h"
+#include "dataset.h"
+
+enum { N = 6, SIDE = 4 };
+
+/* A shard with one thing wrong. */
+typedef struct flaw {
+    const char *what, *message;
+    dt_status (*make)(dt_h5 *h);
+} flaw;
+
+static const uint8_t pixels[N * SIDE * SIDE * 8] = {1};
+static const int32_t labels[N] = {0, 1, 2, 0, 1, 2};
+
+static dt_status write_attributes(dt_h5 *h, const char *format, int64_t version, int64_t count,
+                                  int64_t classes) {
+    DT_TRY(dt_h5_attr_set_str(h, "format", format));
+    DT_TRY(dt_h5_attr_set_i64(h, "version", version));
+    DT_TRY(dt_h5_attr_set_i64(h, "count", count));
+    return dt_h5_attr_set_i64(h, "classes", classes);
+}
+
+static dt_status write_images(dt_h5 *h) {
+    return dt_h5_write(h, "images", DT_DTYPE_U8, 4, (int64_t[]){N, SIDE, SIDE, 1}, pixels);
+}
+
+static dt_status write_labels(dt_h5 *h) {
+    return dt_h5_write(h, "labels", DT_DTYPE_I32, 1, (int64_t[]){N}, labels);
+}
+
+static dt_status sound(dt_h5 *h) {
+    DT_TRY(write_attributes(h, "dtrain-shard", 1, N, 3));
+    DT_TRY(write_images(h));
+    return write_labels(h);
+}
+
+static dt_status nothing(dt_h5 *h) {
+    (void)h;
+    return DT_OK;
+}
+
+static dt_status no_labels(dt_h5 *h) {
+    return write_images(h);
+}
+
+static dt_status float_images(dt_h5 *h) {
+    DT_TRY(write_labels(h));
+    return dt_h5_write(h, "images", DT_DTYPE_F32, 4, (int64_t[]){N, SIDE, SIDE, 1}, pixels);
+}
+
+static dt_status flat_images(dt_h5 *h) {
+    DT_TRY(write_labels(h));
+    return dt_h5_write(h, "images", DT_DTYPE_U8, 2, (int64_t[]){N, SIDE * SIDE}, pixels);
+}
+
+static dt_status float_labels(dt_h5 *h) {
+    const float values[N] = {0};
+    DT_TRY(write_images(h));
+    return dt_h5_write(h, "labels", DT_DTYPE_F32, 1, (int64_t[]){N}, values);
+}
+
+static dt_status few_labels(dt_h5 *h) {
+    DT_TRY(write_images(h));
+    return dt_h5_write(h, "labels", DT_DTYPE_I32, 1, (int64_t[]){N - 1}, labels);
+}
+
+static dt_status large_label(dt_h5 *h) {
+    DT_TRY(write_attributes(h, "dtrain-shard", 1, N, 2));
+    DT_TRY(write_images(h));
+    return write_labels(h);
+}
+
+static dt_status negative_label(dt_h5 *h) {
+    const int32_t values[N] = {0, 0, 0, -1, 0, 0};
+    DT_TRY(write_images(h));
+    return dt_h5_write(h, "labels", DT_DTYPE_I32, 1, (int64_t[]){N}, values);
+}
+
+static dt_status other_format(dt_h5 *h) {
+    DT_TRY(write_attributes(h, "dtrain-checkpoint", 1, N, 3));
+    DT_TRY(write_images(h));
+    return write_labels(h);
+}
+
+static dt_status newer_version(dt_h5 *h) {
+    DT_TRY(write_attributes(h, "dtrain-shard", 99, N, 3));
+    DT_TRY(write_images(h));
+    return write_labels(h);
+}
+
+static dt_status wrong_count(dt_h5 *h) {
+    DT_TRY(write_attributes(h, "dtrain-shard", 1, N + 1, 3));
+    DT_TRY(write_images(h));
+    return write_labels(h);
+}
+
+static dt_status empty(dt_h5 *h) {
+    DT_TRY(dt_h5_write(h, "images", DT_DTYPE_U8, 4, (int64_t[]){0, SIDE, SIDE, 1}, pixels));
+    return dt_h5_write(h, "labels", DT_DTYPE_I32, 1, (int64_t[]){0}, labels);
+}
+
+static dt_status zero_height(dt_h5 *h) {
+    DT_TRY(write_labels(h));
+    return dt_h5_write(h, "images", DT_DTYPE_U8, 4, (int64_t[]){N, 0, SIDE, 1}, pixels);
+}
+
+static dt_status eight_channels(dt_h5 *h) {
+    DT_TRY(write_labels(h));
+    return dt_h5_write(h, "images", DT_DTYPE_U8, 4, (int64_t[]){N, SIDE, SIDE, 8}, pixels);
+}
+
+static dt_status short_checksums(dt_h5 *h) {
+    const int64_t sums[2] = {0};
+    DT_TRY(sound(h));
+    return dt_h5_write(h, "checksum", DT_DTYPE_I64, 1, (int64_t[]){2}, sums);
+}
+
+static dt_status wrong_names(dt_h5 *h) {
+    DT_TRY(dt_h5_attr_set_str(h, "class_names", "only one"));
+    return sound(h);
+}
+
+static dt_status write_jpeg(dt_h5 *h, const int64_t *offset, int32_t height) {
+    const int32_t side[2] = {height, 8};
+    const int32_t label[2] = {0, 1};
+    DT_TRY(dt_h5_write(h, "jpeg/bytes", DT_DTYPE_U8, 1, (int64_t[]){20}, pixels));
+    DT_TRY(dt_h5_write(h, "jpeg/offsets", DT_DTYPE_I64, 1, (int64_t[]){3}, offset));
+    DT_TRY(dt_h5_write(h, "jpeg/height", DT_DTYPE_I32, 1, (int64_t[]){2}, side));
+    DT_TRY(dt_h5_write(h, "jpeg/width", DT_DTYPE_I32, 1, (int64_t[]){2}, side));
+    return dt_h5_write(h, "labels", DT_DTYPE_I32, 1, (int64_t[]){2}, label);
+}
+
+static dt_status descending_offsets(dt_h5 *h) {
+    return write_jpeg(h, (int64_t[]){0, 25, 20}, 8);
+}
+static dt_status empty_jpeg(dt_h5 *h) {
+    return write_jpeg(h, (int64_t[]){0, 20, 20}, 8);
+}
+static dt_status far_offsets(dt_h5 *h) {
+    return write_jpeg(h, (int64_t[]){0, 10, 30}, 8);
+}
+static dt_status overflowing_offsets(dt_h5 *h) {
+    return write_jpeg(h, (int64_t[]){0, INT64_MIN, 20}, 8);
+}
+static dt_status zero_jpeg_height(dt_h5 *h) {
+    return write_jpeg(h, (int64_t[]){0, 10, 20}, 0);
+}
+
+static const flaw flaws[] = {
+    {"nothing in it", "no dataset images", nothing},
+    {"no labels", "no dataset labels", no_labels},
+    {"float images", "images is not u8", float_images},
+    {"flat images", "images is not u8", flat_images},
+    {"float labels", "labels is of type f32", float_labels},
+    {"few labels", "labels has 5 elements", few_labels},
+    {"large label", "sample 2 has label 2", large_label},
+    {"negative label", "sample 3 has label -1", negative_label},
+    {"other format", "attribute format", other_format},
+    {"newer version", "shard version 99", newer_version},
+    {"wrong count", "attribute count", wrong_count},
+    {"empty", "it is empty", empty},
+    {"zero height", "images is out of range", zero_height},
+    {"eight channels", "images is out of range", eight_channels},
+    {"short checksums", "checksum has 2 elements", short_checksums},
+    {"wrong names", "does not hold 3 names", wrong_names},
+    {"descending offsets", "jpeg/offsets does not ascend", descending_offsets},
+    {"empty JPEG", "jpeg/offsets does not ascend", empty_jpeg},
+    {"far offsets", "does not span jpeg/bytes", far_offsets},
+    {"overflowing offsets", "jpeg/offsets does not ascend", overflowing_offsets},
+    {"zero JPEG height", "jpeg/height or jpeg/width", zero_jpeg_height},
+};
+
+static void make(const char *path, dt_status (*fill)(dt_h5 *h)) {
+    dt_h5 *h;
+    assert_ok(dt_h5_create(path, &h));
+    assert_ok(fill(h));
+    assert_ok(dt_h5_close(h));
+}
+
+static void test_flaws(void **state) {
+    (void)state;
+    dt_config c = test_config();
+    dt_dataset *d;
+    char *path = in_scratch("flaw.h5");
+    make(path, sound);
+    assert_ok(dt_dataset_open(&c, path, &d));
+    assert_int_equal(d->info.n_samples, N);
+    assert_true(d->info.mean[0] == 0.5 && d->info.stddev[0] == 0.25); /* no statistics */
+    dt_dataset_close(d);
+    for (size_t i = 0; i < sizeof flaws / sizeof flaws[0]; i++) {
+        make(path, flaws[i].make);
+        assert_fails(dt_dataset_open(&c, path, &d), DT_ERR_DATA, flaws[i].message);
+        assert_non_null(strstr(dt_error_text(), "flaw.h5"));
+        assert_null(d);
+    }
+    assert_fails(dt_dataset_open(&c, in_scratch("absent"), &d), DT_ERR_DATA, "absent");
+    assert_fails(dt_dataset_open(&c, scratch, &d), DT_ERR_DATA, "no shard-*.h5");
+}
+
+/* Every length from nothing to all but one byte. */
+static void test_truncated(void **state) {
+    (void)state;
+    dt_config c = test_config();
+    dt_dataset *d;
+    dt_data_verify_result v;
+    char *dir = make_numbered("truncated", 40, SIDE, 1000), path[300];
+    snprintf(path, sizeof path, "%s/shard-00000-of-00001.h5", dir);
+    size_t n;
+    uint8_t *bytes = slurp(path, &n);
+    for (size_t size = 0; size<n; size += size + 203> n && size < n - 1 ? n - 1 - size : 203) {
+        write_file(path, bytes, size);
+        assert_fails(dt_dataset_open(&c, dir, &d), DT_ERR_DATA, "bytes, but index.json says");
+        assert_int_equal(dt_dataset_open(&c, path, &d), DT_ERR_DATA); /* without the index */
+        assert_int_equal(dt_data_verify(dir, NULL, NULL, &v), DT_ERR_DATA);
+    }
+    write_file(path, bytes, n);
+    assert_ok(dt_data_verify(dir, NULL, NULL, &v));
+    assert_true(v.n_samples == 40 && v.n_shards == 1 && v.indexed);
+    free(bytes);
+}
+
+static void test_missing_shard(void **state) {
+    (void)state;
+    dt_config c = test_config();
+    dt_dataset *d;
+    char *dir = make_numbered("missing", 40, SIDE, 10), path[300];
+    snprintf(path, sizeof path, "%s/shard-00002-of-00004.h5", dir);
+    assert_int_equal(unlink(path), 0);
+    assert_fails(dt_dataset_open(&c, dir, &d), DT_ERR_DATA, "3 shard files, but index.json lists 4");
+    snprintf(path, sizeof path, "%s/index.json", dir);
+    assert_int_equal(unlink(path), 0);
+    assert_fails(dt_dataset_open(&c, dir, &d), DT_ERR_DATA, "not finished");
+}
+
+static void test_shards_that_differ(void **state) {
+    (void)state;
+    dt_config c = test_config();
+    dt_dataset *d;
+    char command[600];
+    snprintf(command, sizeof command,
+             "mkdir %s && cp %s/shard-*.h5 %s/shard-a.h5 && cp %s/shard-*.h5 %s/shard-b.h5",
+             in_scratch("mixed"), make_numbered("four", 10, 4, 100), in_scratch("mixed"),
+             make_numbered("five", 10, 5, 100), in_scratch("mixed"));
+    assert_int_equal(system(command), 0);
+    assert_fails(dt_dataset_open(&c, in_scratch("mixed"), &d), DT_ERR_DATA, "differ from");
+}
+
+static void test_bad_index(void **state) {
+    (void)state;
+    static const char *const texts[] = {
+        "",
+        "[]",
+        "{\"format\": \"x\"}",
+        "{\"format\": \"dtrain-dataset\", \"version\": 1, \"shards\": []}",
+        "{\"format\": \"dtrain-dataset\", \"version\": 1, \"shards\": [{\"file\": \"../../etc/passwd\"}]}",
+        "{\"format\": \"dtrain-dataset\", \"version\": 1, \"shards\": [{\"file\": \"a\", \"count\": -1}]}"};
+    dt_config c = test_config();
+    dt_dataset *d;
+    char *dir = make_numbered("index", 10, SIDE, 100), *path = in_scratch("index/index.json");
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        write_file(path, texts[i], strlen(texts[i]));
+        assert_fails(dt_dataset_open(&c, dir, &d), DT_ERR_DATA, "index.json");
+    }
+}
+
+static void test_info(void **state) {
+    (void)state;
+    char text[4096] = "";
+    FILE *f = fmemopen(text, sizeof text, "w");
+    assert_ok(dt_data_info_print(make_photos("info", DT_STORE_JPEG, 12, 20, 30), f));
+    fclose(f);
+    assert_non_null(strstr(text, "kind      JPEG"));
+    assert_non_null(strstr(text, "12 in 1 shard,"));
+    assert_non_null(strstr(text, "up to 20 x 30 x 3"));
+    assert_non_null(strstr(text, "mean      0."));
+    assert_non_null(strstr(text, "classes   4"));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_flaws),         cmocka_unit_test(test_truncated),
+        cmocka_unit_test(test_missing_shard), cmocka_unit_test(test_shards_that_differ),
+        cmocka_unit_test(test_bad_index),     cmocka_unit_test(test_info),
+    };
+    return cmocka_run_group_tests(tests, make_scratch, remove_scratch);
+}
