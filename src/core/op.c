@@ -39,6 +39,17 @@ static double dense_flops(const dt_graph *g, const dt_node *n) {
     return n->op == DT_OP_DENSE_WGRAD ? 2.0 * first * other : 2.0 * rows * other;
 }
 
+static double gram_flops(const dt_graph *g, const dt_node *n) {
+    /* rows x C x K of GRAM, GRAM_CROSS and BN_GRAM_DX; K x C x C of the small matrices */
+    const dt_value *a = &g->value[n->in[0]], *b = &g->value[n->in[n->n_in > 2 ? 2 : n->n_in - 1]];
+    const double k = (double)a->dim[a->ndim - 1], c = (double)b->dim[b->ndim - 1];
+    const double rows = (double)dt_value_n_elem(a) / k;
+    if (n->op == DT_OP_BN_GRAM || n->op == DT_OP_BN_GRAM_GRAD)
+        return 2.0 * (double)dt_value_n_elem(&g->value[n->in[n->op == DT_OP_BN_GRAM ? 2 : 4]]) *
+               (n->op == DT_OP_BN_GRAM ? rows : k);
+    return 2.0 * rows * c * (k + (n->op == DT_OP_BN_GRAM_DX ? c : 0));
+}
+
 static double pool_flops(const dt_graph *g, const dt_node *n) {
     return (double)dt_value_n_elem(&g->value[n->in[0]]);
 }
@@ -51,7 +62,7 @@ static double bn_flops(const dt_graph *g, const dt_node *n) {
 static const dt_op_row op_table[] = {
     /*                      name               inputs  outs  in place    view   infer  grad  flops */
     [DT_OP_INPUT] = {"input", 1, 2, 1, NO_INPLACE, false, dt_infer_input, NULL, NULL},
-    [DT_OP_CONV] = {"conv", 2, 5, 2, NO_INPLACE, false, dt_infer_conv, dt_grad_conv, conv_flops},
+    [DT_OP_CONV] = {"conv", 2, 7, 2, NO_INPLACE, false, dt_infer_conv, dt_grad_conv, conv_flops},
     [DT_OP_DENSE] = {"dense", 2, 3, 1, NO_INPLACE, false, dt_infer_dense, dt_grad_dense, dense_flops},
     [DT_OP_BATCHNORM] = {"batchnorm", 5, 6, 5, NO_INPLACE, false, dt_infer_batchnorm, dt_grad_batchnorm,
                          bn_flops},
@@ -68,6 +79,13 @@ static const dt_op_row op_table[] = {
     [DT_OP_BN_FINALIZE] = {"bn_finalize", 5, 5, 4, NO_INPLACE, false, dt_infer_bn_finalize, NULL, NULL},
     [DT_OP_BN_FOLD] = {"bn_fold", 4, 4, 2, NO_INPLACE, false, dt_infer_bn_fold, NULL, NULL},
     [DT_OP_BN_APPLY] = {"bn_apply", 3, 6, 1, 0, 0, false, dt_infer_bn_apply, NULL, NULL},
+    [DT_OP_GRAM] = {"gram", 1, 1, 2, NO_INPLACE, false, dt_infer_gram, NULL, gram_flops},
+    [DT_OP_GRAM_CROSS] = {"gram_cross", 2, 2, 1, NO_INPLACE, false, dt_infer_gram_cross, NULL, gram_flops},
+    [DT_OP_BN_GRAM] = {"bn_gram", 7, 7, 5, NO_INPLACE, false, dt_infer_bn_gram, NULL, gram_flops},
+    [DT_OP_BN_MASK] = {"bn_mask", 1, 3, 2, 1, 0, false, dt_infer_bn_mask, NULL, pool_flops},
+    [DT_OP_BN_GRAM_GRAD] = {"bn_gram_grad", 8, 8, 5, NO_INPLACE, false, dt_infer_bn_gram_grad, NULL,
+                            gram_flops},
+    [DT_OP_BN_GRAM_DX] = {"bn_gram_dx", 4, 4, 1, NO_INPLACE, false, dt_infer_bn_gram_dx, NULL, gram_flops},
     [DT_OP_CONV_DGRAD] = {"conv_dgrad", 2, 8, 4, NO_INPLACE, false, dt_infer_conv_dgrad, NULL, conv_flops},
     [DT_OP_CONV_WGRAD] = {"conv_wgrad", 2, 4, 1, NO_INPLACE, false, dt_infer_conv_wgrad, NULL, conv_flops},
     [DT_OP_DENSE_DGRAD] = {"dense_dgrad", 2, 2, 1, NO_INPLACE, false, dt_infer_dense_dgrad, NULL,

@@ -120,7 +120,11 @@ dt_status dt_infer_conv(const dt_graph *g, const dt_node *n, int32_t *n_out, dt_
     DT_TRY(need_image(g, n, 1));
     DT_TRY(need_compute(g, n, 0));
     DT_TRY(need_compute(g, n, 1));
-    DT_TRY(need_count(n, 2 + (t->bias ? 1 : 0) + (t->prologue ? 2 : 0)));
+    const int32_t n_apply =
+        t->apply ? 2 + (t->residual ? 1 : 0) + (t->residual && t->residual_scaled ? 2 : 0) : 0;
+    DT_TRY(need_count(n, 2 + (t->bias ? 1 : 0) + (t->prologue ? 2 : 0) + n_apply));
+    if (t->apply && (t->bias || t->prologue || t->stats))
+        return dt_fail(DT_ERR_CONFIG, "a normalised result beside a bias, a prologue or statistics");
     const dt_value *x = in_value(g, n, 0), *w = in_value(g, n, 1);
     int64_t c = x->dim[3], k = w->dim[0], groups = t->groups;
     if (groups < 1 || c % groups || k % groups)
@@ -137,6 +141,11 @@ dt_status dt_infer_conv(const dt_graph *g, const dt_node *n, int32_t *n_out, dt_
     DT_TRY(window_out(t, 1, x->dim[2], &q));
     *n_out = t->stats ? 2 : 1;
     set_out(&out[0], g->compute, 4, x->dim[0], p, q, k);
+    if (t->apply) DT_TRY(need_vectors(g, n, 2, 2, k));
+    if (t->apply && t->residual && !same_shape(&out[0], in_value(g, n, 4)))
+        return dt_fail(DT_ERR_CONFIG, "the residual %s is %s", in_value(g, n, 4)->name,
+                       dt_value_shape_text(in_value(g, n, 4)));
+    if (n_apply == 5) DT_TRY(need_vectors(g, n, 5, 2, k));
     set_out(&out[1], DT_DTYPE_F32, 2, 2, k, 0, 0);
     return DT_OK;
 }

@@ -9,7 +9,9 @@ dt_infer_fn dt_infer_input, dt_infer_conv, dt_infer_dense, dt_infer_batchnorm, d
     dt_infer_maxpool, dt_infer_avgpool, dt_infer_global_avgpool, dt_infer_reshape, dt_infer_dropout,
     dt_infer_xent, dt_infer_bn_stats, dt_infer_bn_finalize, dt_infer_bn_fold, dt_infer_bn_apply,
     dt_infer_conv_dgrad, dt_infer_conv_wgrad, dt_infer_dense_dgrad, dt_infer_dense_wgrad, dt_infer_bias_grad,
-    dt_infer_bn_reduce, dt_infer_bn_dx, dt_infer_pool_bwd, dt_infer_global_avgpool_bwd, dt_infer_xent_bwd;
+    dt_infer_bn_reduce, dt_infer_bn_dx, dt_infer_pool_bwd, dt_infer_global_avgpool_bwd, dt_infer_xent_bwd,
+    dt_infer_gram, dt_infer_gram_cross, dt_infer_bn_gram, dt_infer_bn_mask, dt_infer_bn_gram_grad,
+    dt_infer_bn_gram_dx;
 
 typedef dt_status dt_grad_fn(dt_graph *g, dt_nid n, dt_vid dout, const bool *want, dt_vid *din);
 dt_grad_fn dt_grad_conv, dt_grad_dense, dt_grad_batchnorm, dt_grad_relu, dt_grad_add, dt_grad_maxpool,

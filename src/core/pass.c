@@ -178,7 +178,7 @@ out:
 static void fuse_conv_stats(dt_graph *g, dt_backend *be, dt_nid i) {
     dt_node *stats = &g->node[i];
     dt_node *conv = made_by(g, stats->in[0], DT_OP_CONV), *finalize = only_reader(g, stats->out[0]);
-    if (!conv || conv->attr.stats || !finalize) return;
+    if (!conv || conv->attr.stats || conv->attr.apply || !finalize) return;
     if (be->fuse_gain(be, g, DT_FUSE_CONV_STATS, (dt_nid)(conv - g->node)) <= 0) return;
     conv->attr.stats = true;
     conv->out[conv->n_out++] = stats->out[0];
@@ -292,7 +292,7 @@ dt_status dt_pass_fuse_for_backend(dt_graph *g, dt_backend *be) {
 
 /* Nodes that matter even if nobody reads their outputs: they write states, metrics or gradients. */
 static bool has_effect(const dt_graph *g, const dt_node *n) {
-    if (n->op == DT_OP_BN_FINALIZE || n->op == DT_OP_XENT) return true;
+    if (n->op == DT_OP_BN_FINALIZE || n->op == DT_OP_BN_GRAM || n->op == DT_OP_XENT) return true;
     for (int32_t j = 0; j < n->n_out; j++)
         if (g->value[n->out[j]].role == DT_ROLE_GRAD) return true;
     return false;

@@ -57,6 +57,17 @@ static void *own(cpu_backend *be, size_t bytes) {
 /* --- convolution and dense
  * ------------------------------------------------------------------------------------- */
 
+/* The end of a convolution with apply. */
+static dt_status apply_in_place(const bound *c) {
+    const dt_conv_dims *dims = &c->conv.dims;
+    dt_cpu_node d = {.op = DT_OP_BN_APPLY, .attr = c->node.attr, .threads = c->node.threads, .c = dims->k};
+    d.m = dims->n * dims->p * dims->q;
+    d.n_elem = d.m * d.c;
+    d.b.in[0] = d.b.out[0] = c->node.b.out[0];
+    for (int32_t i = 1; i < 6; i++) d.b.in[i] = c->node.b.in[i + 1];
+    return dt_cpu_bn_apply(&d, NULL);
+}
+
 static dt_status run_conv(void *ctx, dt_stream *stream) {
     (void)stream;
     const bound *c = ctx;
@@ -74,7 +85,7 @@ static dt_status run_conv(void *ctx, dt_stream *stream) {
         break;
     }
     dt_cpu_conv_run(&c->conv, &a);
-    return DT_OK;
+    return c->node.attr.apply ? apply_in_place(c) : DT_OK;
 }
 
 /* For dense nodes: m rows N, c input features, k output features. */
@@ -136,6 +147,12 @@ static const lowering lowering_table[] = {
     [DT_OP_BN_FINALIZE] = {.run = dt_cpu_bn_finalize, .main = MAIN_IN1},
     [DT_OP_BN_FOLD] = {.run = dt_cpu_bn_fold},
     [DT_OP_BN_APPLY] = {.run = dt_cpu_bn_apply},
+    [DT_OP_GRAM] = {.run = dt_cpu_gram},
+    [DT_OP_GRAM_CROSS] = {.run = dt_cpu_gram_cross},
+    [DT_OP_BN_GRAM] = {.run = dt_cpu_bn_gram},
+    [DT_OP_BN_MASK] = {.run = dt_cpu_bn_mask},
+    [DT_OP_BN_GRAM_GRAD] = {.run = dt_cpu_bn_gram_grad},
+    [DT_OP_BN_GRAM_DX] = {.run = dt_cpu_bn_gram_dx},
     [DT_OP_CONV_DGRAD] = {.run = run_conv, .family = FAMILY_CONV, .conv = DT_CPU_CONV_DGRAD},
     [DT_OP_CONV_WGRAD] = {.run = run_conv, .family = FAMILY_CONV, .conv = DT_CPU_CONV_WGRAD},
     [DT_OP_DENSE_DGRAD] = {.run = run_dense_dgrad, .family = FAMILY_DENSE},
@@ -198,8 +215,8 @@ static dt_status prepare(dt_backend *be, const dt_graph *g, dt_nid node, dt_prep
         dt_cpu_node d = {0};
         node_sizes(g, n, &d);
         if (row->family == FAMILY_DENSE && (d.m | d.c | d.k) > INT32_MAX)
-            return dt_fail(DT_ERR_UNSUPPORTED, "a dense layer of %lld x %lld x %lld is too large", (long long)d.m,
-                           (long long)d.c, (long long)d.k);
+            return dt_fail(DT_ERR_UNSUPPORTED, "a dense layer of %lld x %lld x %lld is too large",
+                           (long long)d.m, (long long)d.c, (long long)d.k);
         if (row->n_sum > 0) p->workspace_bytes = dt_cpu_reduce_bytes(d.m, d.c, row->n_sum);
     }
     *out = p;

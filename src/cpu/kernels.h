@@ -83,6 +83,13 @@ dt_status dt_cpu_bn_apply(void *node, dt_stream *stream);
 dt_status dt_cpu_bn_reduce(void *node, dt_stream *stream);
 dt_status dt_cpu_bn_dx(void *node, dt_stream *stream);
 dt_status dt_cpu_bias_grad(void *node, dt_stream *stream);
+/* gram.c */
+dt_status dt_cpu_gram(void *node, dt_stream *stream);
+dt_status dt_cpu_gram_cross(void *node, dt_stream *stream);
+dt_status dt_cpu_bn_gram(void *node, dt_stream *stream);
+dt_status dt_cpu_bn_mask(void *node, dt_stream *stream);
+dt_status dt_cpu_bn_gram_grad(void *node, dt_stream *stream);
+dt_status dt_cpu_bn_gram_dx(void *node, dt_stream *stream);
 /* eltwise.c */
 dt_status dt_cpu_relu(void *node, dt_stream *stream);
 dt_status dt_cpu_relu_bwd(void *node, dt_stream *stream);

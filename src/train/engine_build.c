@@ -90,6 +90,7 @@ static dt_status compile(dt_engine *e, const dt_dataset_info *data) {
                 fail);
     if (e->train) {
         DT_TRY_GOTO(st, dt_pass_split_batchnorm(g), fail);
+        DT_TRY_GOTO(st, dt_pass_gram_batchnorm(g, e->be), fail);
         DT_TRY_GOTO(st, dt_pass_fuse_for_backend(g, e->be), fail);
         DT_TRY_GOTO(st, dt_pass_remove_dead(g), fail);
         DT_TRY_GOTO(st, dt_program_prepare(e->be, g, NULL, &e->program), fail);

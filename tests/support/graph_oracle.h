@@ -119,6 +119,15 @@ static inline void oracle_conv(oracle_node *x) {
             x->out[1][d.k + i % d.k] += x->out[0][i] * x->out[0][i];
         }
     }
+    if (op == DT_OP_CONV && x->t->apply) { /* inputs: x, w, scale, shift, res, rscale, rshift */
+        for (int64_t i = 0; i < d.n * d.p * d.q * d.k; i++) {
+            const int64_t k = i % d.k;
+            double y = x->out[0][i] * x->in[2][k] + x->in[3][k];
+            if (x->t->residual)
+                y += x->t->residual_scaled ? x->in[4][i] * x->in[5][k] + x->in[6][k] : x->in[4][i];
+            x->out[0][i] = x->t->relu ? fmax(y, 0) : y;
+        }
+    }
     if (x->t->bn_epilogue) { /* inputs: dy, w, c, mean, invstd, scale, shift, gamma */
         for (int64_t i = 0; i < n_image; i++)
             if (!(x->in[2][i] * x->in[5][i % d.c] + x->in[6][i % d.c] > 0)) x->out[0][i] = 0;
@@ -237,6 +246,83 @@ static inline void oracle_bn_dx(oracle_node *x) {
         double dz = x->in[0][i];
         if (x->t->mask == DT_MASK_FROM_C && !(x->in[1][i] * x->in[3][k] + x->in[4][k] > 0)) dz = 0;
         x->out[0][i] = coef[k] * dz + coef[x->c + k] * x->in[1][i] + coef[2 * x->c + k];
+    }
+}
+
+/* out [ka,kb] = a^T b */
+static inline void oracle_product(const double *a, const double *b, int64_t m, int64_t ka, int64_t kb,
+                                  double *out) {
+    for (int64_t e = 0; e < ka * kb; e++) {
+        out[e] = 0;
+        for (int64_t i = 0; i < m; i++) out[e] += a[i * ka + e / kb] * b[i * kb + e % kb];
+    }
+}
+
+static inline void oracle_gram(oracle_node *x) {
+    const bool cross = x->n->op == DT_OP_GRAM_CROSS;
+    oracle_product(x->in[0], x->in[cross ? 1 : 0], x->m, x->c, oracle_out(x, 0)->dim[1], x->out[0]);
+    if (cross) return;
+    oracle_zero(x, 1);
+    for (int64_t i = 0; i < x->n_elem; i++) x->out[1][i % x->c] += x->in[0][i];
+}
+
+static inline void oracle_bn_gram(oracle_node *x) {
+    const int64_t c = x->c;
+    const double m = x->t->kernel[0];
+    for (int64_t k = 0; k < oracle_in(x, 2)->dim[0]; k++) {
+        const double *w = x->in[2] + k * c;
+        double mean = 0, var = 0, *wcov = x->out[4] + k * c;
+        for (int64_t i = 0; i < c; i++) {
+            wcov[i] = 0;
+            for (int64_t j = 0; j < c; j++)
+                wcov[i] += w[j] * (x->in[0][i * c + j] / m - x->in[1][i] * x->in[1][j] / (m * m));
+            mean += w[i] * x->in[1][i] / m;
+            var += w[i] * wcov[i];
+        }
+        oracle_running(x, m, mean, var, &x->in[5][k], &x->in[6][k]);
+        oracle_scale_shift(x, mean, var, k, x->in[3], x->in[4], x->out);
+    }
+}
+
+static inline void oracle_bn_mask(oracle_node *x) {
+    const double *y = x->in[x->t->second_grad ? 2 : 1];
+    oracle_zero(x, 0);
+    for (int64_t i = 0; i < x->n_elem; i++) {
+        double dz = x->in[0][i] + (x->t->second_grad ? x->in[1][i] : 0);
+        if (x->t->mask == DT_MASK_FROM_Y && !(y[i] > 0)) dz = 0;
+        if (x->t->writes_dz) x->out[1][i] = dz;
+        x->out[0][i % x->c] += dz;
+    }
+}
+
+static inline void oracle_bn_gram_grad(oracle_node *x) {
+    const int64_t c = x->c;
+    const double *p = x->in[0], *dbeta = x->in[1], *wcov = x->in[2], *sum = x->in[3], m = x->t->kernel[0];
+    double *mv = x->out[4];
+    oracle_zero(x, 4);
+    for (int64_t k = 0; k < x->m; k++) {
+        const double *w = x->in[4] + k * c, is = x->in[6][k], a = x->in[7][k] * is;
+        double dgamma = 0;
+        for (int64_t i = 0; i < c; i++) dgamma += is * w[i] * (p[k * c + i] - dbeta[k] * sum[i] / m);
+        const double b = -a * is * dgamma / m, d = -a * dbeta[k] / m - b * x->in[5][k];
+        x->out[0][k] = dgamma, x->out[1][k] = dbeta[k];
+        for (int64_t i = 0; i < c; i++) {
+            x->out[2][k * c + i] = a * (p[k * c + i] - dbeta[k] * sum[i] / m) + b * m * wcov[k * c + i];
+            x->out[3][k * c + i] = a * w[i];
+            mv[c * c + i] += d * w[i];
+            for (int64_t j = 0; j < c; j++) mv[i * c + j] += b * w[i] * w[j];
+        }
+    }
+}
+
+static inline void oracle_bn_gram_dx(oracle_node *x) {
+    const dt_value *dx = oracle_out(x, 0);
+    const int64_t c = dx->dim[dx->ndim - 1];
+    for (int64_t e = 0; e < x->m * c; e++) {
+        double sum = x->in[3][c * c + e % c];
+        for (int64_t k = 0; k < x->c; k++) sum += x->in[0][e / c * x->c + k] * x->in[1][k * c + e % c];
+        for (int64_t j = 0; j < c; j++) sum += x->in[2][e / c * c + j] * x->in[3][j * c + e % c];
+        x->out[0][e] = sum;
     }
 }
 
@@ -363,6 +449,12 @@ static void (*const oracle_table[DT_OP_COUNT])(oracle_node *x) = {
     [DT_OP_BIAS_GRAD] = oracle_bias_grad,
     [DT_OP_BN_REDUCE] = oracle_bn_reduce,
     [DT_OP_BN_DX] = oracle_bn_dx,
+    [DT_OP_GRAM] = oracle_gram,
+    [DT_OP_GRAM_CROSS] = oracle_gram,
+    [DT_OP_BN_GRAM] = oracle_bn_gram,
+    [DT_OP_BN_MASK] = oracle_bn_mask,
+    [DT_OP_BN_GRAM_GRAD] = oracle_bn_gram_grad,
+    [DT_OP_BN_GRAM_DX] = oracle_bn_gram_dx,
     [DT_OP_RELU_BWD] = oracle_eltwise,
     [DT_OP_MAXPOOL_BWD] = oracle_pool,
     [DT_OP_AVGPOOL_BWD] = oracle_pool,

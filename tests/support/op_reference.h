@@ -65,6 +65,20 @@ static inline void ref_input(op_ref *r) {
                 }
 }
 
+/* The result of a CONV with apply, from the plain convolution's. */
+static inline void ref_conv_apply(op_ref *r) {
+    const int64_t k = ref_out(r, 0)->dim[3];
+    for (int64_t i = 0; i < dt_value_n_elem(ref_out(r, 0)); i++) {
+        double *y = &r->out[0][i];
+        *y = *y * (double)r->in[2][i % k] + (double)r->in[3][i % k];
+        if (r->t->residual_scaled)
+            *y += (double)r->in[4][i] * (double)r->in[5][i % k] + (double)r->in[6][i % k];
+        else if (r->t->residual)
+            *y += (double)r->in[4][i];
+        if (r->t->relu) *y = fmax(*y, 0);
+    }
+}
+
 /* Visits every (output, input, weight) triple of a convolution: all three ops are sums over them. */
 static inline void ref_conv(op_ref *r) {
     dt_conv_dims d = dt_op_conv_dims(r->g, r->n);
@@ -90,6 +104,92 @@ static inline void ref_conv(op_ref *r) {
                                 r->out[0][f] += (double)r->in[0][x] * (double)r->in[1][y];
                         }
                 }
+    if (r->n->op == DT_OP_CONV && r->t->apply) ref_conv_apply(r);
+}
+
+/* out [ka,kb] = a^T b */
+static inline void ref_product(const float *a, const float *b, int64_t m, int64_t ka, int64_t kb,
+                               double *out) {
+    for (int64_t e = 0; e < ka * kb; e++)
+        for (int64_t i = 0; i < m; i++) out[e] += (double)a[i * ka + e / kb] * (double)b[i * kb + e % kb];
+}
+
+static inline void ref_gram(op_ref *r) {
+    ref_product(r->in[0], r->in[0], r->m, r->c, r->c, r->out[0]);
+    for (int64_t i = 0; i < r->n_elem; i++) r->out[1][i % r->c] += (double)r->in[0][i];
+}
+
+static inline void ref_gram_cross(op_ref *r) {
+    ref_product(r->in[0], r->in[1], r->m, r->c, ref_out(r, 0)->dim[1], r->out[0]);
+}
+
+static inline void ref_bn_gram(op_ref *r) {
+    const int64_t c = r->c, n_k = ref_in(r, 2)->dim[0];
+    const double m = r->t->kernel[0];
+    for (int64_t k = 0; k < n_k; k++) {
+        const float *w = r->in[2] + k * c;
+        double mean = 0, var = 0;
+        for (int64_t i = 0; i < c; i++) {
+            double dot = 0;
+            for (int64_t j = 0; j < c; j++)
+                dot += (double)w[j] * ((double)r->in[0][i * c + j] / m -
+                                       (double)r->in[1][i] * (double)r->in[1][j] / (m * m));
+            r->out[4][k * c + i] = dot;
+            mean += (double)w[i] * (double)r->in[1][i] / m;
+            var += dot * (double)w[i];
+        }
+        r->out[0][k] = mean;
+        r->out[1][k] = 1 / sqrt(fmax(var, 0) + (double)r->t->eps);
+        r->out[2][k] = (double)r->in[3][k] * r->out[1][k];
+        r->out[3][k] = (double)r->in[4][k] - mean * r->out[2][k];
+    }
+}
+
+static inline void ref_bn_mask(op_ref *r) {
+    const float *y = r->in[r->t->second_grad ? 2 : 1];
+    for (int64_t i = 0; i < r->n_elem; i++) {
+        double dz = (double)r->in[0][i] + (r->t->second_grad ? (double)r->in[1][i] : 0);
+        if (r->t->mask == DT_MASK_FROM_Y && !(y[i] > 0)) dz = 0;
+        if (r->t->writes_dz) r->out[1][i] = dz;
+        r->out[0][i % r->c] += dz;
+    }
+}
+
+/* Through the definitions: dc = A*dz + B*c + D, dw = dc^T x, with the sums over rows written as matrices. */
+static inline void ref_bn_gram_grad(op_ref *r) {
+    const int64_t c = r->c, n_k = r->m;
+    const float *p = r->in[0], *dbeta = r->in[1], *wcov = r->in[2], *sum = r->in[3], *w = r->in[4];
+    const double m = r->t->kernel[0];
+    for (int64_t k = 0; k < n_k; k++) {
+        const double is = (double)r->in[6][k], a = (double)r->in[7][k] * is;
+        double dgamma = 0;
+        for (int64_t i = 0; i < c; i++)
+            dgamma +=
+                is * (double)w[k * c + i] * ((double)p[k * c + i] - (double)dbeta[k] * (double)sum[i] / m);
+        const double b = -a * is * dgamma / m, d = -a * (double)dbeta[k] / m - b * (double)r->in[5][k];
+        r->out[0][k] = dgamma;
+        r->out[1][k] = (double)dbeta[k];
+        for (int64_t i = 0; i < c; i++) {
+            r->out[2][k * c + i] = a * ((double)p[k * c + i] - (double)dbeta[k] * (double)sum[i] / m) +
+                                   b * m * (double)wcov[k * c + i];
+            r->out[3][k * c + i] = a * (double)w[k * c + i];
+            r->out[4][c * c + i] += d * (double)w[k * c + i];
+            for (int64_t j = 0; j < c; j++)
+                r->out[4][i * c + j] += b * (double)w[k * c + i] * (double)w[k * c + j];
+        }
+    }
+}
+
+static inline void ref_bn_gram_dx(op_ref *r) {
+    const int64_t c = ref_out(r, 0)->dim[ref_out(r, 0)->ndim - 1];
+    for (int64_t e = 0; e < r->m * c; e++) {
+        const int64_t row = e / c, i = e % c;
+        r->out[0][e] = (double)r->in[3][c * c + i];
+        for (int64_t k = 0; k < r->c; k++)
+            r->out[0][e] += (double)r->in[0][row * r->c + k] * (double)r->in[1][k * c + i];
+        for (int64_t j = 0; j < c; j++)
+            r->out[0][e] += (double)r->in[2][row * c + j] * (double)r->in[3][j * c + i];
+    }
 }
 
 static inline void ref_dense(op_ref *r) {
@@ -273,6 +373,12 @@ static const op_ref_fn op_reference_table[DT_OP_COUNT] = {
     [DT_OP_BN_APPLY] = ref_bn_apply,
     [DT_OP_BN_REDUCE] = ref_bn_reduce,
     [DT_OP_BN_DX] = ref_bn_dx,
+    [DT_OP_GRAM] = ref_gram,
+    [DT_OP_GRAM_CROSS] = ref_gram_cross,
+    [DT_OP_BN_GRAM] = ref_bn_gram,
+    [DT_OP_BN_MASK] = ref_bn_mask,
+    [DT_OP_BN_GRAM_GRAD] = ref_bn_gram_grad,
+    [DT_OP_BN_GRAM_DX] = ref_bn_gram_dx,
     [DT_OP_RELU_BWD] = ref_relu_bwd,
     [DT_OP_MAXPOOL] = ref_pool,
     [DT_OP_MAXPOOL_BWD] = ref_pool,

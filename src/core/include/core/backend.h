@@ -94,6 +94,7 @@ typedef enum dt_fusion {
     DT_FUSE_DGRAD_BN,       /* node: CONV_DGRAD whose dx feeds only a BN_REDUCE with mask FROM_C */
     DT_FUSE_DUAL_APPLY,     /* node: BN_APPLY with residual that is a BN_APPLY without relu */
     DT_FUSE_SECOND_GRAD,    /* node: BN_REDUCE whose dy is an ADD used by nothing else */
+    DT_FUSE_GRAM_BN,        /* node: 1x1 CONV whose BN may be computed from Gram matrices (core/pass.h) */
     DT_FUSE_COUNT
 } dt_fusion;
 

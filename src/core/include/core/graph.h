@@ -89,6 +89,13 @@ typedef enum dt_op {
     DT_OP_BN_FINALIZE,
     DT_OP_BN_FOLD,
     DT_OP_BN_APPLY,
+    /* made by the pass gram_batchnorm */
+    DT_OP_GRAM,
+    DT_OP_GRAM_CROSS,
+    DT_OP_BN_GRAM,
+    DT_OP_BN_MASK,
+    DT_OP_BN_GRAM_GRAD,
+    DT_OP_BN_GRAM_DX,
     /* made by autodiff */
     DT_OP_CONV_DGRAD,
     DT_OP_CONV_WGRAD,
@@ -121,15 +128,16 @@ typedef struct dt_attr {
     int32_t groups;
     int32_t size[2];          /* H, W of the output: INPUT, CONV_DGRAD, pool backward; RESHAPE (0: flatten) */
     bool bias;                /* CONV, DENSE: third input is the bias */
-    bool relu;                /* BATCHNORM, BN_APPLY: ends in a ReLU */
-    bool residual;            /* BATCHNORM, BN_APPLY: last input is added before the ReLU */
-    bool residual_scaled;     /* BN_APPLY: the residual is itself scaled and shifted per channel */
+    bool apply;               /* CONV: y is scaled and shifted per channel, as by BN_APPLY */
+    bool relu;                /* BATCHNORM, BN_APPLY, CONV with apply: ends in a ReLU */
+    bool residual;            /* the same: an input is added before the ReLU */
+    bool residual_scaled;     /* BN_APPLY, CONV with apply: the residual is itself scaled and shifted */
     bool prologue;            /* CONV, CONV_WGRAD: x is relu(x * scale + bias), applied while reading */
     bool stats;               /* CONV: also writes per-channel sum and sum of squares of y */
     bool stats_are_sums;      /* BN_FINALIZE: stats are (sum, sum of squares), not (mean, biased variance) */
-    bool second_grad;         /* BN_REDUCE: the incoming gradient is the sum of two values */
-    bool writes_dz;           /* BN_REDUCE: also writes the masked gradient */
-    dt_mask mask;             /* BN_REDUCE, BN_DX: where the ReLU mask comes from */
+    bool second_grad;         /* BN_REDUCE, BN_MASK: the incoming gradient is the sum of two values */
+    bool writes_dz;           /* BN_REDUCE, BN_MASK: also writes the masked gradient */
+    dt_mask mask;             /* BN_REDUCE, BN_MASK, BN_DX: where the ReLU mask comes from */
     bool bn_epilogue;         /* CONV_DGRAD: masks its result and sums for the BN backward, as BN_REDUCE */
     bool source_crop;         /* INPUT: crop, resize and flip from the source window on the device */
     float eps, momentum;      /* BATCHNORM family. momentum: weight of the new batch statistic */

@@ -11,6 +11,8 @@
  *               attr.size = {H, W}, attr.groups = Cpad.
  *  CONV         x T [N,H,W,C], w T [K,R,S,C/G], [b f32 K (bias)], [scale f32 C, shift f32 C (prologue)]
  *               -> y T [N,P,Q,K], [stats f32 [2,K] = sum, sum of squares over m of y (stats)]
+ *               With apply the further inputs and y are those of BN_APPLY on the convolution's result:
+ *               scale, shift f32 K, [res T like y (residual)], [rscale, rshift f32 K (residual_scaled)].
  *               P = (H + 2 pad - dilation (R-1) - 1) / stride + 1. Cross-correlation, as PyTorch's Conv2d.
  *  DENSE        x T [N,...] seen as [N,C], w T [K,C], [b f32 K (bias)] -> y T [N,K], y = x w^T + b
  *  BATCHNORM    x T [...,C], gamma f32 C, beta f32 C, rmean f32 C, rvar f32 C, [res T like x (residual)]
@@ -26,6 +28,20 @@
  *  BN_FOLD      gamma, beta, rmean, rvar -> scale, shift f32 C (evaluation)
  *  BN_APPLY     x T, scale, shift, [res T (residual)], [rscale, rshift f32 C (residual_scaled)] -> y T
  *               y = act(x*scale + shift [+ res or res*rscale + rshift]), act = relu if attr.relu
+ *  GRAM         x T [...,C] -> gram f32 [C,C] = x^T x, sum f32 [C] = column sums
+ *  GRAM_CROSS   dz T [...,K], x T [...,C] -> p f32 [K,C] = dz^T x
+ *  BN_GRAM      gram, sum of x, w T [K,1,1,C], gamma, beta, rmean, rvar (f32 K; the last two also written)
+ *               -> mean, invstd, scale, shift f32 K, wcov f32 [K,C]
+ *               BN_FINALIZE for c = x w^T: with cov = gram/m - sum sum^T/m^2, wcov = w cov,
+ *               mean_k = w_k.sum/m, var_k = wcov_k.w_k (not below 0). m is attr.kernel[0].
+ *  BN_MASK      dy T, [dy2 T (second_grad)], [y T (mask FROM_Y)] -> dbeta f32 K = column sums of dz,
+ *               [dz T (writes_dz)]; dz as in BN_REDUCE. mask is NONE or FROM_Y.
+ *  BN_GRAM_GRAD p = dz^T x, dbeta f32 K, wcov, sum of x, w, mean, invstd, gamma
+ *               -> dgamma g K, dbeta g K, dw g [K,1,1,C], wa T [K,1,1,C], mv f32 [C+1,C]
+ *               With q = p - dbeta sum^T/m and A, B, D of BN_REDUCE: dgamma_k = invstd_k * w_k.q_k,
+ *               dw_k = A_k q_k + m B_k wcov_k, wa_k = A_k w_k; mv is M = w^T diag(B) w and below it the
+ *               row v = w^T D. m is attr.kernel[0].
+ *  BN_GRAM_DX   dz T [...,K], wa T [K,1,1,C], x T [...,C], mv f32 [C+1,C] -> dx T = dz wa + x M + v
  *  RELU         x -> y = max(x, 0)
  *  ADD          a, b -> y = a + b
  *  MAXPOOL      x -> y, idx u8 [N,P,Q,C] (position inside the window, row-major; first maximum wins)

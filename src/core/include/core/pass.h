@@ -11,7 +11,13 @@ dt_status dt_pass_fuse_bn_act(dt_graph *g);
 /* BATCHNORM into BN_STATS + BN_FINALIZE + BN_APPLY (training) or BN_FOLD + BN_APPLY. After autodiff. */
 dt_status dt_pass_split_batchnorm(dt_graph *g);
 
-/* The fusions of dt_fusion that the backend says pay. After split. */
+/* Batch normalisation of a 1x1 convolution from Gram matrices, where the backend says it pays: with c = x
+ * w^T, the statistics of c follow from x^T x, so that the convolution can end in the normalisation, and its
+ * gradients from dz^T x, so that neither c nor its gradient is ever in memory. After split, before
+ * fuse_for_backend. */
+dt_status dt_pass_gram_batchnorm(dt_graph *g, dt_backend *be);
+
+/* The other fusions of dt_fusion that the backend says pay. After split. */
 dt_status dt_pass_fuse_for_backend(dt_graph *g, dt_backend *be);
 
 /* Drops nodes whose results nobody reads. */
