@@ -122,8 +122,7 @@ static dt_status fill_row(dt_loader *l, dt_fetcher *f, uint8_t *memory, int64_t 
     memset(image, 0, (size_t)l->image_bytes);
     *label = -1;
     /* A padded row has a window too, so that a device need not look at labels. */
-    const int32_t numbers[8] = {0, 0, (int32_t)l->fetch.augment.out_w, (int32_t)l->fetch.augment.out_h, 0, 0,
-                                0, 0};
+    const int32_t numbers[8] = {0, 0, (int32_t)l->info.width, (int32_t)l->info.height, 0, 0, 0, 0};
     if (aug) memcpy(aug, numbers, sizeof numbers);
     return DT_OK;
 }
@@ -180,8 +179,10 @@ static dt_status check_options(const dt_loader_options *o, const dt_dataset_info
     return DT_OK;
 }
 
-static dt_status check_augment(const dt_augment *a, const dt_dataset_info *info) {
+static dt_status check_augment(const dt_augment *a, const dt_dataset_info *info, bool source_crop) {
     if (a->crop != DT_CROP_PAD) return DT_OK;
+    if (source_crop)
+        return dt_fail(DT_ERR_INTERNAL, "loader: pad crops leave the image, a device cannot make them");
     if (info->jpeg)
         return dt_fail(DT_ERR_CONFIG,
                        "augment.crop = \"pad\" needs images of one size (raw shards); these are JPEG");
@@ -270,7 +271,7 @@ dt_status dt_loader_open(const dt_loader_options *o, dt_loader **out) {
                                   .simd = dt_simd_best()};
     dt_augment_init(&l->fetch.augment, o->config, o->seed, o->eval, o->source_crop && side ? side : o->out_h,
                     o->source_crop && side ? side : o->out_w);
-    DT_TRY_GOTO(status, check_augment(&l->fetch.augment, &l->info), done);
+    DT_TRY_GOTO(status, check_augment(&l->fetch.augment, &l->info, o->source_crop), done);
     plan_batches(l);
     DT_TRY_GOTO(status, allocate_slots(l), done);
     DT_TRY_GOTO(status, start_threads(l), done);

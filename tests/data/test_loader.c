@@ -1,6 +1,7 @@
 /* The loader's promises: which samples are where, independent of threads and ranks; errors; shutdown. */
 #include "data_support.h"
 
+#include <math.h>
 #include <sys/stat.h>
 
 #include "data/order.h"
@@ -184,6 +185,56 @@ static void test_augmented_bytes(void **state) {
     check_same_bytes("synthetic");
 }
 
+/* What a device makes of the stored images and the windows' numbers is what the loader makes itself, within
+ * one level: bilinear by its definition, rounded half up. */
+static void test_source_crop(void **state) {
+    (void)state;
+    enum { STORED = 40, OUT = 24, BATCH = 16, C = 3 };
+    fixture f = open_fixture(make_photos("source_crop", DT_STORE_RAW, 30, STORED, STORED));
+    f.config.augment.crop = DT_CROP_RANDOM_RESIZED;
+    f.config.augment.flip = true;
+    f.config.data.image_size = OUT;
+    dt_loader_options device = train_options(&f, BATCH, 1, 0, 1, 2), host = device;
+    device.source_crop = true;
+    host.out_h = host.out_w = OUT;
+    dt_loader *ld, *lh;
+    assert_ok(dt_loader_open(&device, &ld));
+    assert_ok(dt_loader_open(&host, &lh));
+    int64_t n_off = 0, n = 0;
+    for (int step = 0; step < 8; step++) {
+        dt_batch d, h;
+        assert_ok(dt_loader_next(ld, &d, NULL));
+        assert_ok(dt_loader_next(lh, &h, NULL));
+        assert_memory_equal(d.label, h.label, BATCH * sizeof *d.label);
+        for (int64_t k = 0; k < BATCH * OUT * OUT * C; k++, n++) {
+            int64_t c = k % C, x = k / C % OUT, y = k / C / OUT % OUT, row = k / C / OUT / OUT;
+            const int32_t *aug = d.aug + 8 * row;
+            const uint8_t *image = d.image + row * STORED * STORED * C;
+            double sx =
+                fmin(fmax(((double)(aug[4] ? OUT - 1 - x : x) + 0.5) * aug[2] / OUT - 0.5, 0), aug[2] - 1);
+            double sy = fmin(fmax(((double)y + 0.5) * aug[3] / OUT - 0.5, 0), aug[3] - 1);
+            int64_t x0 = (int64_t)sx, y0 = (int64_t)sy, x1 = dt_min_i64(x0 + 1, aug[2] - 1),
+                    y1 = dt_min_i64(y0 + 1, aug[3] - 1);
+            double fx = sx - (double)x0, fy = sy - (double)y0, v = 0;
+            const int64_t at[4][2] = {{y0, x0}, {y0, x1}, {y1, x0}, {y1, x1}};
+            const double weight[4] = {(1 - fy) * (1 - fx), (1 - fy) * fx, fy * (1 - fx), fy * fx};
+            for (int i = 0; i < 4; i++)
+                v += weight[i] * image[((aug[1] + at[i][0]) * STORED + aug[0] + at[i][1]) * C + c];
+            int off = abs((int)floor(v + 0.5) - h.image[k]);
+            assert_true(off <= 1);
+            n_off += off;
+        }
+        dt_loader_release(ld, &d);
+        dt_loader_release(lh, &h);
+    }
+    assert_true(n_off * 20 < n);
+    dt_loader_close(ld);
+    dt_loader_close(lh);
+    f.config.augment.crop = DT_CROP_PAD;
+    assert_fails(dt_loader_open(&device, &ld), DT_ERR_INTERNAL, "pad crops");
+    dt_dataset_close(f.data);
+}
+
 static void test_early_close(void **state) {
     (void)state;
     fixture f = open_fixture(make_numbered("close", N, SIDE, 1000));
@@ -334,11 +385,17 @@ static void test_chunked(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_partition),       cmocka_unit_test(test_resume),
-        cmocka_unit_test(test_eval_once),       cmocka_unit_test(test_augmented_bytes),
-        cmocka_unit_test(test_early_close),     cmocka_unit_test(test_slot_memory),
-        cmocka_unit_test(test_damaged_sample),  cmocka_unit_test(test_file_becomes_shorter),
-        cmocka_unit_test(test_refused_options), cmocka_unit_test(test_chunked),
+        cmocka_unit_test(test_partition),
+        cmocka_unit_test(test_resume),
+        cmocka_unit_test(test_eval_once),
+        cmocka_unit_test(test_augmented_bytes),
+        cmocka_unit_test(test_source_crop),
+        cmocka_unit_test(test_early_close),
+        cmocka_unit_test(test_slot_memory),
+        cmocka_unit_test(test_damaged_sample),
+        cmocka_unit_test(test_file_becomes_shorter),
+        cmocka_unit_test(test_refused_options),
+        cmocka_unit_test(test_chunked),
     };
     return cmocka_run_group_tests(tests, make_scratch, remove_scratch);
 }
