@@ -166,6 +166,7 @@ static void check_same_bytes(const char *path) {
     size_t n, n_other;
     uint8_t *one = global_bytes(&f, 24, 1, 1, 5, &n);
     for (int32_t world = 1; world <= 4; world++) {
+        f.config.data.verify = world > 2; /* reads all of a sample instead of the window's rows */
         uint8_t *other = global_bytes(&f, 24, world, 8, 5, &n_other);
         assert_int_equal(n, n_other);
         assert_memory_equal(one, other, n);

@@ -223,6 +223,34 @@ static void test_truncated(void **state) {
     free(bytes);
 }
 
+/* With an index a flipped bit outside the samples is found before HDF5 parses the file, wherever it is; one
+ * in a sample is left to the sample's checksum. */
+static void test_flipped_bits(void **state) {
+    (void)state;
+    dt_config c = test_config();
+    dt_dataset *d;
+    dt_data_verify_result v;
+    char *dir = make_numbered("flipped", 40, SIDE, 1000), path[300];
+    snprintf(path, sizeof path, "%s/shard-00000-of-00001.h5", dir);
+    assert_ok(dt_dataset_open(&c, dir, &d));
+    size_t n, begin = (size_t)d->shard[0].data_offset_bytes, end = begin + 40 * SIDE * SIDE;
+    dt_dataset_close(d);
+    uint8_t *bytes = slurp(path, &n);
+    assert_true(begin > 100 && end < n - 100);
+    for (size_t at = 0; at < n; at += 1 + at % 5) {
+        bytes[at] ^= (uint8_t)(1u << at % 8);
+        write_file(path, bytes, n);
+        if (at >= begin && at < end)
+            assert_ok(dt_dataset_open(&c, dir, &d));
+        else
+            assert_fails(dt_dataset_open(&c, dir, &d), DT_ERR_DATA, "its structure differs");
+        dt_dataset_close(d);
+        if (at % 16 == 0) assert_fails(dt_data_verify(dir, NULL, NULL, &v), DT_ERR_DATA, "differs from what");
+        bytes[at] ^= (uint8_t)(1u << at % 8);
+    }
+    free(bytes);
+}
+
 static void test_missing_shard(void **state) {
     (void)state;
     dt_config c = test_config();
@@ -282,9 +310,13 @@ static void test_info(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_flaws),         cmocka_unit_test(test_truncated),
-        cmocka_unit_test(test_missing_shard), cmocka_unit_test(test_shards_that_differ),
-        cmocka_unit_test(test_bad_index),     cmocka_unit_test(test_info),
+        cmocka_unit_test(test_flaws),
+        cmocka_unit_test(test_truncated),
+        cmocka_unit_test(test_flipped_bits),
+        cmocka_unit_test(test_missing_shard),
+        cmocka_unit_test(test_shards_that_differ),
+        cmocka_unit_test(test_bad_index),
+        cmocka_unit_test(test_info),
     };
     return cmocka_run_group_tests(tests, make_scratch, remove_scratch);
 }
