@@ -228,9 +228,9 @@ static dt_status create_rings(dt_engine *e) {
     DT_TRY(be->stream_create(be, &e->copy_stream));
     for (int i = 0; i < ENGINE_STAGES; i++) {
         DT_TRY(be->alloc(be, DT_MEM_DEVICE, bytes, (void **)&e->stages[i].device));
-        DT_TRY(be->event_create(be, &e->stages[i].filled));
         DT_TRY(be->event_create(be, &e->stages[i].taken));
     }
+    for (int i = 0; i < ENGINE_FEEDS; i++) DT_TRY(be->event_create(be, &e->filled[i]));
     return DT_OK;
 }
 
@@ -291,9 +291,10 @@ void dt_engine_destroy(dt_engine *e) {
     dt_engine_state_teardown(e);
     for (int i = 0; i < ENGINE_STAGES; i++) {
         if (e->stages[i].device) be->free(be, DT_MEM_DEVICE, e->stages[i].device);
-        if (e->stages[i].filled) be->event_destroy(be, e->stages[i].filled);
         if (e->stages[i].taken) be->event_destroy(be, e->stages[i].taken);
     }
+    for (int i = 0; i < ENGINE_FEEDS; i++)
+        if (e->filled[i]) be->event_destroy(be, e->filled[i]);
     if (e->copy_stream) be->stream_destroy(be, e->copy_stream);
     if (e->params_ring) be->free(be, DT_MEM_HOST, e->params_ring);
     for (int i = 0; i < ENGINE_RING; i++) {

@@ -4,13 +4,12 @@
 
 #include "train/engine.h"
 
-enum { ENGINE_RING = DT_METRIC_LAG_MAX + 2, ENGINE_STAGES = 2 };
+enum { ENGINE_RING = DT_METRIC_LAG_MAX + 2, ENGINE_STAGES = 2, ENGINE_FEEDS = DT_FEEDS_MAX + 1 };
 
 /* Device-side copy of a batch on its way in: filled by the copy stream while the step before computes. */
 typedef struct stage {
-    char *device;     /* input_bytes */
-    dt_event *filled; /* copy stream: the batch is there */
-    dt_event *taken;  /* compute stream: it was copied into the input arena */
+    char *device;    /* input_bytes */
+    dt_event *taken; /* compute stream: it was copied into the input arena */
 } stage;
 
 /* Pinned host side of one step in flight. */
@@ -39,6 +38,8 @@ struct dt_engine {
 
     dt_stream *copy_stream;
     stage stages[ENGINE_STAGES];
+    dt_event
+        *filled[ENGINE_FEEDS]; /* copy stream: the batch has left its host memory; one per batch in flight */
     int64_t n_fed;
     dt_step_params *params_ring; /* pinned, one per micro-batch in flight */
     int32_t n_params, next_params;

@@ -38,20 +38,21 @@ dt_status dt_engine_feed(dt_engine *e, const dt_batch *b, bool eval) {
     dt_backend *be = e->be;
     const dt_program *p = eval ? e->eval : e->program;
     if (!be->info.is_gpu) return copy_batch(e, p, b, p->input, NULL);
-    stage *s = &e->stages[e->n_fed++ % ENGINE_STAGES];
-    if (e->n_fed > ENGINE_STAGES) DT_TRY(be->event_wait(be, s->taken, e->copy_stream));
+    stage *s = &e->stages[e->n_fed % ENGINE_STAGES];
+    dt_event *filled = e->filled[e->n_fed % ENGINE_FEEDS];
+    if (e->n_fed >= ENGINE_STAGES) DT_TRY(be->event_wait(be, s->taken, e->copy_stream));
+    e->n_fed++;
     DT_TRY(copy_batch(e, p, b, s->device, e->copy_stream));
-    DT_TRY(be->event_record(be, s->filled, e->copy_stream));
-    DT_TRY(be->event_wait(be, s->filled, NULL));
+    DT_TRY(be->event_record(be, filled, e->copy_stream));
+    DT_TRY(be->event_wait(be, filled, NULL));
     DT_TRY(be->copy(be, p->input, s->device, p->plan.input_bytes, NULL));
     return be->event_record(be, s->taken, NULL);
 }
 
-bool dt_engine_input_done(dt_engine *e, int64_t fed) {
-    if (!e->be->info.is_gpu) return true;
-    if (fed + ENGINE_STAGES <= e->n_fed - 1) return true; /* a later batch already reused its stage's event */
-    bool done = false;
-    return e->be->event_query(e->be, e->stages[fed % ENGINE_STAGES].filled, &done) == DT_OK && done;
+dt_status dt_engine_input_wait(dt_engine *e, int64_t fed) {
+    if (!e->be->info.is_gpu) return DT_OK;
+    DT_ASSERT(fed + ENGINE_FEEDS > e->n_fed - 1); /* its event has not been used again */
+    return e->be->event_sync(e->be, e->filled[fed % ENGINE_FEEDS]);
 }
 
 int64_t dt_engine_fed(const dt_engine *e) {

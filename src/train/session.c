@@ -175,7 +175,7 @@ static dt_status evaluate_batches(dt_session *s, int64_t n_batch, dt_loader *loa
         int64_t fed = dt_engine_fed(s->engine);
         DT_TRY(dt_engine_feed(s->engine, &b, true));
         DT_TRY(dt_engine_eval_batch(s->engine));
-        while (!dt_engine_input_done(s->engine, fed)) DT_TRY(dt_engine_sync(s->engine));
+        DT_TRY(dt_engine_input_wait(s->engine, fed));
         more = !b.last;
         dt_loader_release(loader, &b);
     }

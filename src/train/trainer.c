@@ -46,19 +46,17 @@ static dt_step_params step_params(const dt_trainer *t, int64_t shard) {
     return p;
 }
 
-/* Slots whose batch is still being copied to the device. */
+/* Slots whose batch may still be on its way to the device. */
 typedef struct in_flight {
-    dt_batch batch[4];
-    int64_t fed[4];
+    dt_batch batch[DT_FEEDS_MAX];
+    int64_t fed[DT_FEEDS_MAX];
     int32_t n;
 } in_flight;
 
-static dt_status release_done(dt_trainer *t, dt_loader *loader, in_flight *f, bool all) {
-    while (f->n > 0) {
-        if (!dt_engine_input_done(t->session.engine, f->fed[0])) {
-            if (!all) return DT_OK;
-            DT_TRY(dt_engine_sync(t->session.engine));
-        }
+/* Gives slots back, oldest first, until at most `keep` are held. */
+static dt_status release_to(dt_trainer *t, dt_loader *loader, in_flight *f, int32_t keep) {
+    while (f->n > keep) {
+        DT_TRY(dt_engine_input_wait(t->session.engine, f->fed[0]));
         dt_loader_release(loader, &f->batch[0]);
         f->n--;
         memmove(f->batch, f->batch + 1, sizeof f->batch[0] * (size_t)f->n);
@@ -78,7 +76,7 @@ static dt_status run_step(dt_trainer *t, dt_loader *loader, in_flight *f) {
     for (int64_t m = 0; m < d->n_micro; m++) {
         double wait_s = 0;
         dt_watchdog_beat(t->session.watchdog, t->step, "waiting for data");
-        if (f->n == 4) DT_TRY(release_done(t, loader, f, true));
+        DT_TRY(release_to(t, loader, f, DT_FEEDS_MAX - 1));
         DT_TRY(dt_loader_next(loader, &f->batch[f->n], &wait_s));
         t->data_wait_s += wait_s;
         dt_watchdog_beat(t->session.watchdog, t->step, "forward and backward");
@@ -88,7 +86,7 @@ static dt_status run_step(dt_trainer *t, dt_loader *loader, in_flight *f) {
         DT_TRY(dt_engine_feed(e, &f->batch[f->n], false));
         f->n++;
         DT_TRY(dt_engine_micro(e, &p, m == d->n_micro - 1));
-        DT_TRY(release_done(t, loader, f, false));
+        if (!t->session.be->info.is_gpu) DT_TRY(release_to(t, loader, f, 0));
     }
     return dt_engine_end_step(e, t->step);
 }
@@ -154,7 +152,7 @@ static dt_status train_steps(dt_trainer *t, dt_loader *loader) {
         if ((save || t->stop) && t->skipped_in_a_row == 0)
             DT_TRY(dt_trainer_save(t, t->stop || t->step == t->total_steps));
     }
-    return release_done(t, loader, &f, true);
+    return release_to(t, loader, &f, 0);
 }
 
 static void close_run(dt_trainer *t, dt_status *st) {

@@ -14,7 +14,10 @@
 #include "dist/reduce.h"
 #include "train/checkpoint.h"
 
-enum { DT_METRIC_LAG_MAX = 2 };
+enum {
+    DT_METRIC_LAG_MAX = 2,
+    DT_FEEDS_MAX = 2 /* batches whose host memory may still be read: earlier ones must be waited for */
+};
 
 typedef struct dt_engine_options {
     const dt_config *config;
@@ -69,8 +72,9 @@ dt_status dt_engine_begin_step(dt_engine *e, bool stop, bool save);
 dt_status dt_engine_feed(dt_engine *e, const dt_batch *b, bool eval);
 /* Batches fed so far; the number of a batch is this before its feed. */
 int64_t dt_engine_fed(const dt_engine *e);
-/* Whether batch number `fed` has left its host memory, so that its slot may be released. */
-bool dt_engine_input_done(dt_engine *e, int64_t fed);
+/* Waits until batch number `fed` has left its host memory, so that its slot may be released. At most
+ * DT_FEEDS_MAX batches may be unreleased when another is fed. */
+dt_status dt_engine_input_wait(dt_engine *e, int64_t fed);
 /* Enqueues one micro-batch; with `last` also reduction and update. */
 dt_status dt_engine_micro(dt_engine *e, const dt_step_params *params, bool last);
 /* Ends a step: its metrics travel to the host. */
