@@ -175,41 +175,68 @@ out:
     return st;
 }
 
+/* A row of reductions, back to back. */
+typedef struct reduce_row {
+    dt_comm *comm;
+    void *buf;
+    int64_t n_elem;
+    int repeats;
+} reduce_row;
+
+static dt_status enqueue_row(void *arg) {
+    const reduce_row *r = arg;
+    for (int i = 0; i < r->repeats; i++) {
+        DT_TRY(r->comm->allreduce_begin(r->comm, r->buf, r->n_elem, DT_DTYPE_F32, NULL));
+        DT_TRY(r->comm->wait(r->comm, NULL));
+    }
+    return DT_OK;
+}
+
+/* Median seconds of one reduction. On a device the row is captured once and replayed, as a training step does
+ * it. */
+static dt_status time_row(dt_comm *mpi, dt_backend *be, reduce_row *r, double *out_s) {
+    dt_capture *captured = NULL;
+    double sample[WINDOWS];
+    DT_TRY(enqueue_row(r));
+    DT_TRY(be->stream_sync(be, NULL));
+    if (r->comm->device_memory && be->capture) DT_TRY(be->capture(be, enqueue_row, r, &captured));
+    for (int w = -1; w < WINDOWS; w++) { /* the first window warms up */
+        DT_TRY(dt_comm_barrier(mpi));
+        double t = dt_time_s();
+        DT_TRY(captured ? be->replay(be, captured, NULL) : enqueue_row(r));
+        DT_TRY(be->stream_sync(be, NULL));
+        if (w >= 0) sample[w] = (dt_time_s() - t) / r->repeats;
+    }
+    *out_s = median(sample, WINDOWS);
+    return DT_OK;
+}
+
 dt_status dt_bench_comm(const dt_config *c, dt_comm *mpi, int64_t max_bytes) {
     dt_backend *be = NULL;
-    dt_comm *comm = mpi;
-    void *buf = NULL;
+    reduce_row r = {.comm = mpi};
+    mpi->timeout_s = c->dist.timeout_s;
     dt_status st = dt_comm_agree(mpi, dt_session_backend(c, mpi, &be));
     if (st != DT_OK) goto out;
-    mpi->timeout_s = c->dist.timeout_s;
     if (be->info.is_gpu && c->dist.backend != DT_COMM_MPI && mpi->world > 1)
-        DT_TRY_GOTO(st, dt_comm_agree(mpi, dt_comm_nccl_create(mpi, be, c->dist.timeout_s, &comm)), out);
-    DT_TRY_GOTO(st, be->alloc(be, comm->device_memory ? DT_MEM_COMM : DT_MEM_HOST, max_bytes, &buf), out);
+        DT_TRY_GOTO(st, dt_comm_agree(mpi, dt_comm_nccl_create(mpi, be, c->dist.timeout_s, &r.comm)), out);
+    dt_memkind kind = r.comm->device_memory ? DT_MEM_COMM : DT_MEM_HOST;
+    DT_TRY_GOTO(st, dt_comm_agree(mpi, be->alloc(be, kind, max_bytes, &r.buf)), out);
     if (mpi->rank == 0)
         printf("# all-reduce in place, float, sum, %d ranks, %s\n#%12s %12s %10s %10s %10s\n", mpi->world,
-               comm->name, "size (B)", "count", "time (us)", "algbw GB/s", "busbw GB/s");
+               r.comm->name, "size (B)", "count", "time (us)", "algbw GB/s", "busbw GB/s");
     for (int64_t bytes = 1 << 10; bytes <= max_bytes; bytes *= 4) {
-        int repeats = bytes <= 1 << 22 ? 50 : 20;
-        double sample[WINDOWS];
-        for (int w = -1; w < WINDOWS; w++) { /* the first window warms up */
-            DT_TRY_GOTO(st, be->stream_sync(be, NULL), out);
-            DT_TRY_GOTO(st, dt_comm_barrier(mpi), out);
-            double t = dt_time_s();
-            for (int i = 0; i < repeats; i++) {
-                DT_TRY_GOTO(st, comm->allreduce_begin(comm, buf, bytes / 4, DT_DTYPE_F32, NULL), out);
-                DT_TRY_GOTO(st, comm->wait(comm, NULL), out);
-            }
-            DT_TRY_GOTO(st, be->stream_sync(be, NULL), out);
-            if (w >= 0) sample[w] = (dt_time_s() - t) / repeats;
-        }
-        double s = median(sample, WINDOWS), alg = (double)bytes / s / 1e9;
+        double s;
+        r.n_elem = bytes / 4;
+        r.repeats = bytes <= 1 << 22 ? 50 : 20;
+        DT_TRY_GOTO(st, time_row(mpi, be, &r, &s), out);
+        double alg = (double)bytes / s / 1e9;
         if (mpi->rank == 0)
-            printf(" %12lld %12lld %10.1f %10.2f %10.2f\n", (long long)bytes, (long long)bytes / 4, 1e6 * s,
+            printf(" %12lld %12lld %10.1f %10.2f %10.2f\n", (long long)bytes, (long long)r.n_elem, 1e6 * s,
                    alg, alg * 2 * (mpi->world - 1) / mpi->world);
     }
 out:
-    if (buf) be->free(be, comm->device_memory ? DT_MEM_COMM : DT_MEM_HOST, buf);
-    if (comm != mpi) comm->destroy(comm);
+    if (r.buf) be->free(be, r.comm->device_memory ? DT_MEM_COMM : DT_MEM_HOST, r.buf);
+    if (r.comm != mpi) r.comm->destroy(r.comm);
     if (be) be->destroy(be);
     return st;
 }
