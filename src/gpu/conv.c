@@ -56,6 +56,7 @@ dt_status dt_lower_conv_prepare(dt_cuda *cu, const dt_graph *g, const dt_node *n
     c->own_prologue = a->prologue && !fused;
     c->own_stats = a->stats && !fused;
     c->own_epilogue = a->bn_epilogue && !fused;
+    c->own_apply = a->apply && !fused;
     c->i_bias = n->op == DT_OP_CONV && a->bias ? 2 : -1;
     c->i_scale = a->prologue ? (c->i_bias < 0 ? 2 : 3) : -1;
     c->plan_at = dt_prep_take(p, c->engine->workspace_bytes);
@@ -85,6 +86,10 @@ static void forward_pointers(const dt_bound *k, void **ptr) {
     ptr[DT_UID_Y] = k->b.out[0];
     ptr[DT_UID_SUM] = stats;
     ptr[DT_UID_SQSUM] = stats + d->k;
+    if (!k->prep->node.attr.apply) return;
+    static const dt_conv_uid APPLY[] = {DT_UID_KSCALE, DT_UID_KSHIFT, DT_UID_RES, DT_UID_RSCALE,
+                                        DT_UID_RSHIFT};
+    for (int32_t i = 2; i < k->prep->node.n_in; i++) ptr[APPLY[i - 2]] = k->b.in[i];
 }
 
 static void dgrad_pointers(const dt_bound *k, void **ptr) {
@@ -190,6 +195,23 @@ static dt_status prologue(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     return dt_launch_status(dt_gpu_bn_apply(&cu->gpu, k->prep->t, &a, s), k);
 }
 
+/* Scale, shift, residual and ReLU after a plain convolution, in place. */
+static dt_status apply(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    const dt_conv_dims *d = &k->prep->conv.engine->spec.d;
+    const dt_attr *t = &k->prep->node.attr;
+    const dt_gpu_bn_apply_args a = {.x = k->b.out[0],
+                                    .scale = k->b.in[2],
+                                    .shift = k->b.in[3],
+                                    .res = t->residual ? k->b.in[4] : NULL,
+                                    .rscale = t->residual_scaled ? k->b.in[5] : NULL,
+                                    .rshift = t->residual_scaled ? k->b.in[6] : NULL,
+                                    .y = k->b.out[0],
+                                    .rows = d->n * d->p * d->q,
+                                    .c = d->k,
+                                    .relu = t->relu};
+    return dt_launch_status(dt_gpu_bn_apply(&cu->gpu, k->prep->t, &a, s), k);
+}
+
 dt_status dt_lower_conv_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     const dt_conv_prep *c = &k->prep->conv;
     const dt_conv_dims *d = &c->engine->spec.d;
@@ -197,6 +219,7 @@ dt_status dt_lower_conv_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     DT_TRY(prologue(cu, k, s));
     DT_TRY(fold(k, s));
     DT_TRY(execute(cu, k, s));
+    if (c->own_apply) DT_TRY(apply(cu, k, s));
     if (c->i_bias >= 0)
         DT_TRY(dt_launch_status(
             dt_gpu_bias_add(&cu->gpu, k->prep->t, k->b.out[0], k->b.in[c->i_bias], rows, d->k, s), k));

@@ -11,6 +11,8 @@ enum { N_DIM = 4, FIRST_VIRTUAL = 100, ALIGN_BYTES = 16, HEUR_MAX = 32 };
 #define BIT(uid)   (1u << (uid))
 #define CONV_BITS  (BIT(DT_UID_X) | BIT(DT_UID_W) | BIT(DT_UID_Y))
 #define SBR_BITS   (BIT(DT_UID_SCALE) | BIT(DT_UID_SHIFT))
+#define APPLY_BITS (BIT(DT_UID_KSCALE) | BIT(DT_UID_KSHIFT))
+#define RES2_BITS  (BIT(DT_UID_RES) | BIT(DT_UID_RSCALE) | BIT(DT_UID_RSHIFT))
 #define STATS_BITS (BIT(DT_UID_SUM) | BIT(DT_UID_SQSUM))
 #define BN_BITS                                                                                              \
     (BIT(DT_UID_C) | BIT(DT_UID_MEAN) | BIT(DT_UID_INVSTD) | BIT(DT_UID_GAMMA) | BIT(DT_UID_BETA) |          \
@@ -27,6 +29,9 @@ static const struct {
     [DT_CONV_D_BN] = {"dgrad+drelu+bn", CONV_BITS | BN_BITS},
     [DT_CONV_W] = {"wgrad", CONV_BITS},
     [DT_CONV_SBR_W] = {"sbr+wgrad", CONV_BITS | SBR_BITS},
+    [DT_CONV_F_APPLY] = {"fprop+bn", CONV_BITS | APPLY_BITS},
+    [DT_CONV_F_APPLY_RES] = {"fprop+bn+add+relu", CONV_BITS | APPLY_BITS | BIT(DT_UID_RES)},
+    [DT_CONV_F_APPLY_RES2] = {"fprop+bn+bn+add+relu", CONV_BITS | APPLY_BITS | RES2_BITS},
 };
 
 /* The tensors of a convolution by id: image-like, weight, or a vector of C or K channels. */
@@ -40,7 +45,9 @@ static const struct {
     [DT_UID_SQSUM] = {SHAPE_K, true},  [DT_UID_C] = {SHAPE_X, false},      [DT_UID_MEAN] = {SHAPE_C, true},
     [DT_UID_INVSTD] = {SHAPE_C, true}, [DT_UID_GAMMA] = {SHAPE_C, true},   [DT_UID_BETA] = {SHAPE_C, true},
     [DT_UID_DGAMMA] = {SHAPE_C, true}, [DT_UID_DBETA] = {SHAPE_C, true},   [DT_UID_EQ_DY] = {SHAPE_C, true},
-    [DT_UID_EQ_X] = {SHAPE_C, true},   [DT_UID_EQ_BIAS] = {SHAPE_C, true},
+    [DT_UID_EQ_X] = {SHAPE_C, true},   [DT_UID_EQ_BIAS] = {SHAPE_C, true}, [DT_UID_KSCALE] = {SHAPE_K, true},
+    [DT_UID_KSHIFT] = {SHAPE_K, true}, [DT_UID_RES] = {SHAPE_Y, false},    [DT_UID_RSCALE] = {SHAPE_K, true},
+    [DT_UID_RSHIFT] = {SHAPE_K, true},
 };
 
 void dt_conv_spec_text(const dt_conv_spec *spec, char *out, size_t size) {
@@ -308,6 +315,32 @@ static void dgrad_bn(graph_ops *g) {
     push(g, op, "BN gradient operation");
 }
 
+/* v * scale + shift per output channel */
+static cudnnBackendDescriptor_t scale_shift(graph_ops *g, cudnnBackendDescriptor_t v, dt_conv_uid scale,
+                                            dt_conv_uid shift, cudnnBackendDescriptor_t out) {
+    cudnnBackendDescriptor_t scaled = intermediate(g, DT_UID_Y);
+    if (!out) out = intermediate(g, DT_UID_Y);
+    pointwise(g, CUDNN_POINTWISE_MUL, v, real(g, scale), scaled);
+    pointwise(g, CUDNN_POINTWISE_ADD, scaled, real(g, shift), out);
+    return out;
+}
+
+/* A convolution that ends in BN_APPLY. */
+static void conv_apply(graph_ops *g) {
+    const dt_conv_kind kind = (dt_conv_kind)g->spec->kind;
+    cudnnBackendDescriptor_t c = intermediate(g, DT_UID_Y), y = real(g, DT_UID_Y);
+    convolution(g, &FPROP, real(g, DT_UID_X), real(g, DT_UID_W), c);
+    if (kind == DT_CONV_F_APPLY) {
+        scale_shift(g, c, DT_UID_KSCALE, DT_UID_KSHIFT, y);
+        return;
+    }
+    cudnnBackendDescriptor_t bn = scale_shift(g, c, DT_UID_KSCALE, DT_UID_KSHIFT, NULL),
+                             res = real(g, DT_UID_RES), sum = intermediate(g, DT_UID_Y);
+    if (kind == DT_CONV_F_APPLY_RES2) res = scale_shift(g, res, DT_UID_RSCALE, DT_UID_RSHIFT, NULL);
+    pointwise(g, CUDNN_POINTWISE_ADD, bn, res, sum);
+    pointwise(g, CUDNN_POINTWISE_RELU_FWD, sum, NULL, y);
+}
+
 cudnnBackendDescriptor_t dt_dnn_conv_graph(dt_dnn_builder *b, const dt_conv_spec *spec) {
     graph_ops g = {.b = b, .spec = spec};
     cudnnBackendDescriptor_t x, y;
@@ -332,6 +365,11 @@ cudnnBackendDescriptor_t dt_dnn_conv_graph(dt_dnn_builder *b, const dt_conv_spec
         x = real(&g, DT_UID_X);
         if (spec->kind == DT_CONV_SBR_W) x = scale_bias_relu(&g, x);
         convolution(&g, &WGRAD, x, real(&g, DT_UID_W), real(&g, DT_UID_Y));
+        break;
+    case DT_CONV_F_APPLY:
+    case DT_CONV_F_APPLY_RES:
+    case DT_CONV_F_APPLY_RES2:
+        conv_apply(&g);
         break;
     case DT_CONV_KIND_COUNT:
         return NULL;

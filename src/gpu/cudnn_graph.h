@@ -27,6 +27,11 @@ typedef enum dt_conv_uid {
     DT_UID_EQ_DY,
     DT_UID_EQ_X,
     DT_UID_EQ_BIAS,
+    DT_UID_KSCALE,
+    DT_UID_KSHIFT,
+    DT_UID_RES,
+    DT_UID_RSCALE,
+    DT_UID_RSHIFT,
     DT_UID_COUNT
 } dt_conv_uid;
 

@@ -7,13 +7,16 @@
 #include "core/op.h"
 
 typedef enum dt_conv_kind {
-    DT_CONV_F = 0,     /* y = conv(x, w) */
-    DT_CONV_F_STATS,   /* and per-channel sum and sum of squares of y */
-    DT_CONV_SBR_STATS, /* the same on relu(x * scale + shift); scale and shift in T */
-    DT_CONV_D,         /* dx */
-    DT_CONV_D_BN,      /* dx masked by relu of the BN of c, and the BN gradient's sums */
-    DT_CONV_W,         /* dw */
-    DT_CONV_SBR_W,     /* dw, on relu(x * scale + shift) */
+    DT_CONV_F = 0,        /* y = conv(x, w) */
+    DT_CONV_F_STATS,      /* and per-channel sum and sum of squares of y */
+    DT_CONV_SBR_STATS,    /* the same on relu(x * scale + shift); scale and shift in T */
+    DT_CONV_D,            /* dx */
+    DT_CONV_D_BN,         /* dx masked by relu of the BN of c, and the BN gradient's sums */
+    DT_CONV_W,            /* dw */
+    DT_CONV_SBR_W,        /* dw, on relu(x * scale + shift) */
+    DT_CONV_F_APPLY,      /* y = conv * scale + shift, f32 */
+    DT_CONV_F_APPLY_RES,  /* y = relu(conv * scale + shift + res) */
+    DT_CONV_F_APPLY_RES2, /* y = relu(conv * scale + shift + res * rscale + rshift) */
     DT_CONV_KIND_COUNT
 } dt_conv_kind;
 

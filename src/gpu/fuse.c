@@ -9,20 +9,27 @@
 
 static const double REACHED = 0.85;        /* of the memory's peak rate */
 static const double SMALL_KERNEL_S = 2e-6; /* a launch over a few channels */
+/* Of BN from Gram matrices: what the products of gram_mma.cu reach, and the small matrices around them. */
+static const double GRAM_FLOPS_PER_SM = 2.3e12, GRAM_SMALL_S = 35e-6;
 
 /* The kinds by plain kind and what is fused. */
 dt_conv_kind dt_conv_kind_of(const dt_node *n) {
     if (n->op == DT_OP_CONV_DGRAD) return n->attr.bn_epilogue ? DT_CONV_D_BN : DT_CONV_D;
     if (n->op == DT_OP_CONV_WGRAD) return n->attr.prologue ? DT_CONV_SBR_W : DT_CONV_W;
+    if (n->attr.apply && n->attr.relu && n->attr.residual)
+        return n->attr.residual_scaled ? DT_CONV_F_APPLY_RES2 : DT_CONV_F_APPLY_RES;
+    if (n->attr.apply) return n->attr.relu || n->attr.residual ? DT_CONV_F : DT_CONV_F_APPLY;
     if (n->attr.prologue) return DT_CONV_SBR_STATS; /* there is no engine without statistics */
     return n->attr.stats ? DT_CONV_F_STATS : DT_CONV_F;
 }
 
 dt_conv_kind dt_conv_plain_kind(dt_conv_kind kind) {
     static const dt_conv_kind PLAIN[DT_CONV_KIND_COUNT] = {
-        [DT_CONV_F] = DT_CONV_F,     [DT_CONV_F_STATS] = DT_CONV_F, [DT_CONV_SBR_STATS] = DT_CONV_F,
-        [DT_CONV_D] = DT_CONV_D,     [DT_CONV_D_BN] = DT_CONV_D,    [DT_CONV_W] = DT_CONV_W,
-        [DT_CONV_SBR_W] = DT_CONV_W,
+        [DT_CONV_F] = DT_CONV_F,           [DT_CONV_F_STATS] = DT_CONV_F,
+        [DT_CONV_SBR_STATS] = DT_CONV_F,   [DT_CONV_D] = DT_CONV_D,
+        [DT_CONV_D_BN] = DT_CONV_D,        [DT_CONV_W] = DT_CONV_W,
+        [DT_CONV_SBR_W] = DT_CONV_W,       [DT_CONV_F_APPLY] = DT_CONV_F,
+        [DT_CONV_F_APPLY_RES] = DT_CONV_F, [DT_CONV_F_APPLY_RES2] = DT_CONV_F,
     };
     return PLAIN[kind];
 }
@@ -53,7 +60,8 @@ dt_conv_spec dt_conv_spec_of(const dt_graph *g, const dt_node *n, dt_conv_kind k
 
 bool dt_conv_fusable(const dt_graph *g, const dt_node *n) {
     const dt_conv_dims d = dt_conv_spec_of(g, n, DT_CONV_F).d;
-    return g->compute == DT_DTYPE_F16 && d.groups == 1 && d.c % 8 == 0 && d.k % 8 == 0 && !n->attr.bias;
+    const bool dtype = g->compute == DT_DTYPE_F16 || (g->compute == DT_DTYPE_BF16 && n->attr.apply);
+    return dtype && d.groups == 1 && d.c % 8 == 0 && d.k % 8 == 0 && !n->attr.bias;
 }
 
 /* The BN_APPLY that makes x could be a prologue. */
@@ -62,9 +70,17 @@ static bool has_plain_apply(const dt_graph *g, dt_vid x) {
     return p >= 0 && g->node[p].op == DT_OP_BN_APPLY && g->node[p].attr.relu && !g->node[p].attr.residual;
 }
 
+/* What the gain of BN from Gram matrices wants to know of a convolution without a window. */
+static const dt_conv_kind GRAM_KINDS[] = {DT_CONV_F_APPLY_RES, DT_CONV_D, DT_CONV_W};
+
+static bool is_product(const dt_node *n) {
+    const dt_attr *t = &n->attr;
+    return t->kernel[0] == 1 && t->kernel[1] == 1 && t->stride[0] == 1 && t->stride[1] == 1 && !t->bias;
+}
+
 /* Every convolution of the graph in every form a pass may ask about: timed together, built in threads. */
 static dt_status require_all(dt_cuda *cu, const dt_graph *g) {
-    enum { PER_NODE = 4 };
+    enum { PER_NODE = 7 };
     int32_t n = 0;
     dt_conv_spec *spec = calloc((size_t)g->n_node * PER_NODE, sizeof *spec);
     if (!spec) return dt_fail(DT_ERR_MEMORY, "no memory to list the graph's convolutions");
@@ -73,6 +89,9 @@ static dt_status require_all(dt_cuda *cu, const dt_graph *g) {
         if (node->op != DT_OP_CONV && node->op != DT_OP_CONV_DGRAD && node->op != DT_OP_CONV_WGRAD) continue;
         dt_conv_kind plain = dt_conv_plain_kind(dt_conv_kind_of(node));
         spec[n++] = dt_conv_spec_of(g, node, plain);
+        if (node->op == DT_OP_CONV && g->training && g->compute != DT_DTYPE_F32 && is_product(node))
+            for (size_t k = 0; k < sizeof GRAM_KINDS / sizeof *GRAM_KINDS; k++)
+                spec[n++] = dt_conv_spec_of(g, node, GRAM_KINDS[k]);
         if (!dt_conv_fusable(g, node)) continue;
         bool apply = node->attr.prologue || has_plain_apply(g, node->in[0]);
         if (plain == DT_CONV_F) {
@@ -123,6 +142,29 @@ static double gain(dt_cuda *cu, const dt_graph *g, const dt_node *n, dt_conv_kin
     return tp > 0 && tf > 0 ? saved + tp - tf : 0;
 }
 
+static double larger(double a, double b) {
+    return a > b ? a : b;
+}
+
+/* Neither the convolution's output c nor its gradient is written or read, against products of our own instead
+ * of cuDNN's two gradients, x^T x, and x once more in the gradient of x. */
+static double gram_gain(dt_cuda *cu, const dt_graph *g, const dt_node *n) {
+    const dt_conv_dims d = dt_op_conv_dims(g, n);
+    const dt_vid x = n->in[0], c = n->out[0];
+    if (g->compute == DT_DTYPE_F32 || d.c % 8 || d.k % 8) return 0;
+    const double rows = (double)d.n * (double)d.p * (double)d.q, rate = GRAM_FLOPS_PER_SM * cu->gpu.sm_count;
+    const double square = 2 * rows * (double)d.c * (double)d.c,
+                 product = 2 * rows * (double)d.c * (double)d.k;
+    const double forward = time_of(cu, g, n, DT_CONV_F), applied = time_of(cu, g, n, DT_CONV_F_APPLY_RES);
+    const double dgrad = time_of(cu, g, n, DT_CONV_D), wgrad = time_of(cu, g, n, DT_CONV_W);
+    if (forward <= 0 || applied <= 0 || dgrad <= 0 || wgrad <= 0) return 0;
+    const double before = forward + dgrad + wgrad + pass_time(cu, g, c, g->compute == DT_DTYPE_F16 ? 7 : 8);
+    const double gram = larger(pass_time(cu, g, x, 1), square / rate);
+    const double cross = larger(pass_time(cu, g, x, 1) + pass_time(cu, g, c, 1), product / rate);
+    const double dx = larger(pass_time(cu, g, x, 2) + pass_time(cu, g, c, 1), (product + square) / rate);
+    return before - applied - gram - cross - dx - GRAM_SMALL_S;
+}
+
 double dt_cuda_fuse_gain(dt_backend *be, const dt_graph *g, dt_fusion fusion, dt_nid node) {
     dt_cuda *cu = dt_cuda_of(be);
     const dt_node *n = &g->node[node];
@@ -139,8 +181,15 @@ double dt_cuda_fuse_gain(dt_backend *be, const dt_graph *g, dt_fusion fusion, dt
         return gain(cu, g, n, DT_CONV_D, DT_CONV_D_BN, pass_time(cu, g, n->out[0], 2) - SMALL_KERNEL_S);
     case DT_FUSE_DUAL_APPLY:
         return pass_time(cu, g, n->out[0], 2);
-    case DT_FUSE_SECOND_GRAD:
-        return pass_time(cu, g, n->in[0], 1);
+    case DT_FUSE_SECOND_GRAD: /* pooled: three passes less, two more */
+        return pass_time(cu, g, n->in[n->attr.pooled ? n->n_in - 2 : 0], 1);
+    case DT_FUSE_POOL_PROLOGUE:
+        return pass_time(cu, g, n->in[0], 2);
+    case DT_FUSE_POOL_BN: /* read twice instead of once; the gradient it makes is never in memory */
+        if (!dt_pool_gathers(&n->attr)) return 0;
+        return pass_time(cu, g, n->out[0], 3) - pass_time(cu, g, n->in[0], 1) - pass_time(cu, g, n->in[1], 1);
+    case DT_FUSE_GRAM_BN:
+        return gram_gain(cu, g, n);
     default: /* a fusion there are no kernels for */
         break;
     }

@@ -19,10 +19,11 @@ typedef struct dt_lower_row {
 /* Offsets into the workspace of a convolution's parts; -1: not used. */
 typedef struct dt_conv_prep {
     const dt_engine *engine;
-    int64_t fold_at;                            /* the folded weight; -1: not folded */
-    int64_t plan_at, t_at, f32_at, reduce_at;   /* plan's own, vectors or x in T, f32 vectors, reduction */
-    int32_t i_bias, i_scale;                    /* inputs; -1: none */
-    bool own_prologue, own_stats, own_epilogue; /* done by our kernels around a plain convolution */
+    int64_t fold_at;                          /* the folded weight; -1: not folded */
+    int64_t plan_at, t_at, f32_at, reduce_at; /* plan's own, vectors or x in T, f32 vectors, reduction */
+    int32_t i_bias, i_scale;                  /* inputs; -1: none */
+    bool own_prologue, own_stats, own_epilogue,
+        own_apply; /* done by our kernels around a plain convolution */
 } dt_conv_prep;
 
 typedef struct dt_dense_prep {
@@ -33,6 +34,12 @@ typedef struct dt_dense_prep {
     size_t plan_bytes;
     bool bias16; /* the bias goes through the workspace in T */
 } dt_dense_prep;
+
+/* GRAM to BN_GRAM_DX: output and input channels, and offsets into the workspace. */
+typedef struct dt_gram_prep {
+    int64_t k, c;
+    int64_t sums_at, hi_at, lo_at, scale_at, coef_at;
+} dt_gram_prep;
 
 /* What prepare decided. rows x c is the matrix view of `main`: the op's largest operand. */
 struct dt_prep {
@@ -46,6 +53,7 @@ struct dt_prep {
     union {
         dt_conv_prep conv;
         dt_dense_prep dense;
+        dt_gram_prep gram;
     };
 };
 
@@ -83,6 +91,14 @@ dt_status dt_lower_wgrad_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s);
 dt_status dt_lower_dense_prepare(dt_cuda *cu, const dt_graph *g, const dt_node *n, dt_prep *prep);
 dt_status dt_lower_dense_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s);
 
+/* gram.c */
+dt_status dt_lower_gram_prepare(dt_cuda *cu, const dt_graph *g, const dt_node *n, dt_prep *prep);
+dt_status dt_lower_gram_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s); /* and GRAM_CROSS */
+dt_status dt_lower_bn_gram_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s);
+dt_status dt_lower_bn_mask_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s);
+dt_status dt_lower_bn_gram_grad_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s);
+dt_status dt_lower_bn_gram_dx_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s);
+
 /* fuse.c: the backend's answer to fusion passes. */
 double dt_cuda_fuse_gain(dt_backend *be, const dt_graph *g, dt_fusion fusion, dt_nid node);
 /* A convolution as the engine table knows it. */
@@ -95,6 +111,9 @@ dt_conv_kind dt_conv_kind_of(const dt_node *n);
 bool dt_conv_fusable(const dt_graph *g, const dt_node *n);
 /* The plain convolution of a fused one. */
 dt_conv_kind dt_conv_plain_kind(dt_conv_kind kind);
+
+/* lower.c: whether BN_REDUCE and BN_DX can gather their gradient from a max pool of these attributes. */
+bool dt_pool_gathers(const dt_attr *t);
 
 /* axis_run.c */
 dt_status dt_cuda_bind_axis(dt_backend *be, dt_axis_kind kind, const dt_axis_args *args, dt_kernel *out);

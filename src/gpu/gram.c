@@ -1,0 +1,189 @@
+/* GRAM to BN_GRAM_DX (core/op.h): which kernels of gram.h compute them, and where these keep what passes
+ * between them. */
+#include "gram.h"
+
+#include <stdio.h>
+
+#include "lower.h"
+
+/* Parts of the workspace; each node uses those it took. */
+typedef dt_gram_prep gram;
+
+static int64_t take(dt_prep *p, int64_t n_elem, size_t size) {
+    return dt_prep_take(p, n_elem * (int64_t)size);
+}
+
+static const dt_value *in_value(const dt_graph *g, const dt_node *n, int32_t i) {
+    return &g->value[n->in[i]];
+}
+
+static int64_t last_dim(const dt_value *v) {
+    return v->dim[v->ndim - 1];
+}
+
+static void *at(const dt_bound *k, int64_t offset) {
+    return dt_bound_workspace(k, offset);
+}
+
+dt_status dt_lower_gram_prepare(dt_cuda *cu, const dt_graph *g, const dt_node *n, dt_prep *p) {
+    gram *q = &p->gram;
+    const size_t t = dt_dtype_size(p->t), f32 = sizeof(float);
+    switch (n->op) {
+    case DT_OP_GRAM:
+        q->k = q->c = p->c;
+        q->sums_at = dt_prep_take(p, dt_gpu_cross_bytes(&cu->gpu, p->rows, q->k, q->c));
+        break;
+    case DT_OP_GRAM_CROSS:
+        q->k = p->c, q->c = last_dim(in_value(g, n, 1));
+        q->sums_at = dt_prep_take(p, dt_gpu_cross_bytes(&cu->gpu, p->rows, q->k, q->c));
+        break;
+    case DT_OP_BN_GRAM:
+        q->k = in_value(g, n, 2)->dim[0], q->c = p->c;
+        q->hi_at = take(p, q->c * q->c, t);
+        q->lo_at = take(p, q->c * q->c, t);
+        q->scale_at = take(p, q->c, f32);
+        break;
+    case DT_OP_BN_MASK:
+        q->k = p->c;
+        q->sums_at = dt_prep_take(p, dt_gpu_bn_mask_bytes(&cu->gpu, p->rows, p->c));
+        break;
+    case DT_OP_BN_GRAM_GRAD:
+        q->k = p->rows, q->c = p->c;
+        q->coef_at = take(p, 2 * q->k, f32);
+        q->hi_at = take(p, q->k * q->c, t);
+        q->scale_at = take(p, 1, f32);
+        q->sums_at = dt_prep_take(p, dt_gpu_cross_bytes(&cu->gpu, q->k, q->c, q->c));
+        break;
+    default: /* BN_GRAM_DX */
+        q->k = p->c, q->c = last_dim(in_value(g, n, 2));
+        q->hi_at = take(p, q->c * q->c, t);
+        q->scale_at = take(p, q->c, f32);
+        break;
+    }
+    snprintf(p->label, sizeof p->label, "%s %lld x %lld->%lld %s", p->row->name,
+             (long long)(n->op == DT_OP_BN_GRAM || n->op == DT_OP_BN_GRAM_GRAD ? n->attr.kernel[0] : p->rows),
+             (long long)q->c, (long long)q->k, dt_dtype_name(p->t));
+    return DT_OK;
+}
+
+dt_status dt_lower_gram_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    const dt_prep *p = k->prep;
+    const bool cross = p->node.op == DT_OP_GRAM_CROSS;
+    const dt_gpu_cross_args a = {.a = k->b.in[0],
+                                 .b = k->b.in[cross ? 1 : 0],
+                                 .out = k->b.out[0],
+                                 .sum = cross ? NULL : k->b.out[1],
+                                 .workspace = at(k, p->gram.sums_at),
+                                 .rows = p->rows,
+                                 .ka = p->gram.k,
+                                 .kb = p->gram.c};
+    return dt_launch_status(dt_gpu_cross(&cu->gpu, p->t, &a, s), k);
+}
+
+dt_status dt_lower_bn_gram_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    const dt_prep *p = k->prep;
+    const gram *q = &p->gram;
+    const dt_attr *t = &p->node.attr;
+    void *const *in = k->b.in, *const *out = k->b.out, *hi = at(k, q->hi_at), *lo = at(k, q->lo_at);
+    float *scale = at(k, q->scale_at);
+    DT_TRY(dt_launch_status(dt_gpu_cov_split(p->t, in[0], in[1], t->kernel[0], q->c, hi, lo, scale, s), k));
+    const dt_gpu_rows_args wcov = {.a1 = in[2],
+                                   .b1 = hi,
+                                   .a2 = in[2],
+                                   .b2 = lo,
+                                   .scale = scale,
+                                   .out = out[4],
+                                   .rows = q->k,
+                                   .k1 = q->c,
+                                   .k2 = q->c,
+                                   .n = q->c,
+                                   .scale_both = true,
+                                   .out_f32 = true};
+    DT_TRY(dt_launch_status(dt_gpu_rows(&cu->gpu, p->t, &wcov, s), k));
+    const dt_gpu_bn_finalize_args a = {.stats = in[1],
+                                       .gamma = in[3],
+                                       .beta = in[4],
+                                       .rmean = in[5],
+                                       .rvar = in[6],
+                                       .mean = out[0],
+                                       .invstd = out[1],
+                                       .scale = out[2],
+                                       .shift = out[3],
+                                       .c = q->k,
+                                       .rows = t->kernel[0],
+                                       .eps = t->eps,
+                                       .momentum = t->momentum};
+    return dt_launch_status(dt_gpu_bn_gram(p->t, &a, in[2], out[4], q->c, s), k);
+}
+
+dt_status dt_lower_bn_mask_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    const dt_prep *p = k->prep;
+    const dt_attr *t = &p->node.attr;
+    const dt_gpu_bn_mask_args a = {
+        .dy = k->b.in[0],
+        .dy2 = t->second_grad ? k->b.in[1] : NULL,
+        .y = t->mask == DT_MASK_FROM_Y ? k->b.in[t->second_grad ? 2 : 1] : NULL,
+        .dz = t->writes_dz ? k->b.out[1] : NULL,
+        .dbeta = k->b.out[0],
+        .workspace = at(k, p->gram.sums_at),
+        .rows = p->rows,
+        .c = p->c,
+    };
+    return dt_launch_status(dt_gpu_bn_mask(&cu->gpu, p->t, &a, s), k);
+}
+
+dt_status dt_lower_bn_gram_grad_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    const dt_prep *p = k->prep;
+    const gram *q = &p->gram;
+    void *const *in = k->b.in, *const *out = k->b.out, *bw = at(k, q->hi_at);
+    float *coef = at(k, q->coef_at), *scale = at(k, q->scale_at), *mv = out[4];
+    const dt_gpu_gram_grad_args a = {.p = in[0],
+                                     .dbeta = in[1],
+                                     .wcov = in[2],
+                                     .sum = in[3],
+                                     .w = in[4],
+                                     .mean = in[5],
+                                     .invstd = in[6],
+                                     .gamma = in[7],
+                                     .dgamma = out[0],
+                                     .dbeta_out = out[1],
+                                     .dw = out[2],
+                                     .wa = out[3],
+                                     .coef = coef,
+                                     .rows = p->node.attr.kernel[0],
+                                     .k = q->k,
+                                     .c = q->c};
+    DT_TRY(dt_launch_status(dt_gpu_gram_grad(p->t, &a, s), k));
+    DT_TRY(dt_launch_status(
+        dt_gpu_gram_weights(p->t, in[4], coef, q->k, q->c, bw, scale, mv + q->c * q->c, s), k));
+    const dt_gpu_cross_args m = {.a = in[4],
+                                 .b = bw,
+                                 .out = mv,
+                                 .scale = scale,
+                                 .workspace = at(k, q->sums_at),
+                                 .rows = q->k,
+                                 .ka = q->c,
+                                 .kb = q->c};
+    return dt_launch_status(dt_gpu_cross(&cu->gpu, p->t, &m, s), k);
+}
+
+dt_status dt_lower_bn_gram_dx_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    const dt_prep *p = k->prep;
+    const gram *q = &p->gram;
+    void *const *in = k->b.in, *m = at(k, q->hi_at);
+    const float *mv = in[3];
+    float *scale = at(k, q->scale_at);
+    DT_TRY(dt_launch_status(dt_gpu_narrow_columns(p->t, mv, q->c, q->c, m, scale, s), k));
+    const dt_gpu_rows_args a = {.a1 = in[2],
+                                .b1 = m,
+                                .a2 = in[0],
+                                .b2 = in[1],
+                                .scale = scale,
+                                .v = mv + q->c * q->c,
+                                .out = k->b.out[0],
+                                .rows = p->rows,
+                                .k1 = q->c,
+                                .k2 = q->k,
+                                .n = q->c};
+    return dt_launch_status(dt_gpu_rows(&cu->gpu, p->t, &a, s), k);
+}

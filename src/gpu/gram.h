@@ -1,0 +1,82 @@
+/* Launchers of the kernels around Gram matrices (core/op.h, GRAM to BN_GRAM_DX). Letters as there; rows m.
+ * fp32 accumulation, no atomics. All return the launch's error. */
+#ifndef DT_GPU_GRAM_H
+#define DT_GPU_GRAM_H
+
+#include "kernels.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* gram_mma.cu: products on the matrix units, for 16-bit floats, channels by eight and aligned pointers; a
+ * plain kernel else. */
+
+/* out f32 [ka,kb] = scale * a^T b, a T [m,ka], b T [m,kb]. a == b: the product is symmetric, and `sum`, f32
+ * [ka], gets a's column sums where it is not NULL. scale NULL: 1; else *scale is on the device. */
+typedef struct dt_gpu_cross_args {
+    const void *a, *b;
+    float *out, *sum;
+    const float *scale;
+    float *workspace; /* dt_gpu_cross_bytes */
+    int64_t rows, ka, kb;
+} dt_gpu_cross_args;
+int64_t dt_gpu_cross_bytes(const dt_gpu *gpu, int64_t rows, int64_t ka, int64_t kb);
+cudaError_t dt_gpu_cross(const dt_gpu *gpu, dt_dtype t, const dt_gpu_cross_args *a, cudaStream_t s);
+
+/* out [m,n] = a1 b1 * scale + a2 b2 * scale2 + v, a1 T [m,k1], b1 T [k1,n], a2 T [m,k2], b2 T [k2,n], scale
+ * f32 [n]. With scale_both scale2 is scale, else it is 1. v f32 [n], NULL: 0. out is T, or f32 with out_f32.
+ */
+typedef struct dt_gpu_rows_args {
+    const void *a1, *b1, *a2, *b2;
+    const float *scale, *v;
+    void *out;
+    int64_t rows, k1, k2, n;
+    bool scale_both, out_f32;
+} dt_gpu_rows_args;
+cudaError_t dt_gpu_rows(const dt_gpu *gpu, dt_dtype t, const dt_gpu_rows_args *a, cudaStream_t s);
+
+/* gram.cu */
+
+/* Adds up the splits: out [n] = scale * sum over splits of partial [splits,n]; in double, in order. */
+cudaError_t dt_gpu_sum_splits(const float *partial, int32_t splits, int64_t n, const float *scale, float *out,
+                              cudaStream_t s);
+
+/* The covariance of x as a sum of two T matrices, (hi + lo) * scale[i] with scale f32 [C] (equal entries). */
+cudaError_t dt_gpu_cov_split(dt_dtype t, const float *gram, const float *sum, double rows, int64_t c,
+                             void *hi, void *lo, float *scale, cudaStream_t s);
+/* BN_FINALIZE of c = x w^T: args.stats is sum [C]; wcov f32 [K,C]. args.c is K. */
+cudaError_t dt_gpu_bn_gram(dt_dtype t, const dt_gpu_bn_finalize_args *a, const void *w, const float *wcov,
+                           int64_t c, cudaStream_t s);
+
+typedef struct dt_gpu_bn_mask_args {
+    const void *dy, *dy2, *y; /* dy2, y NULL: absent */
+    void *dz;                 /* NULL: not written; may be dy */
+    float *dbeta;
+    float *workspace; /* dt_gpu_bn_mask_bytes */
+    int64_t rows, c;
+} dt_gpu_bn_mask_args;
+int64_t dt_gpu_bn_mask_bytes(const dt_gpu *gpu, int64_t rows, int64_t c);
+cudaError_t dt_gpu_bn_mask(const dt_gpu *gpu, dt_dtype t, const dt_gpu_bn_mask_args *a, cudaStream_t s);
+
+/* The rows of BN_GRAM_GRAD: all outputs but mv, and coefficients B, D f32 [2,K]. */
+typedef struct dt_gpu_gram_grad_args {
+    const float *p, *dbeta, *wcov, *sum, *mean, *invstd, *gamma;
+    const void *w;
+    void *dgamma, *dbeta_out, *dw, *wa; /* T */
+    float *coef;
+    double rows;
+    int64_t k, c;
+} dt_gpu_gram_grad_args;
+cudaError_t dt_gpu_gram_grad(dt_dtype t, const dt_gpu_gram_grad_args *a, cudaStream_t s);
+/* bw T [K,C] = B w / scale with a power of two, scale f32 [1]; v f32 [C] = w^T D. */
+cudaError_t dt_gpu_gram_weights(dt_dtype t, const void *w, const float *coef, int64_t k, int64_t c, void *bw,
+                                float *scale, float *v, cudaStream_t s);
+/* m T [n,c] = in f32 [n,c] / scale with a power of two per column, scale f32 [c]. */
+cudaError_t dt_gpu_narrow_columns(dt_dtype t, const float *in, int64_t n, int64_t c, void *m, float *scale,
+                                  cudaStream_t s);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,388 @@
+/* Two products on the matrix units (mma.sync m16n8k16, operands through swizzled shared memory, cp.async
+ * ahead): a^T b over very many rows, cut into splits; and rows times small matrices, two of them into one
+ * accumulator. */
+#include "gram.h"
+#include "vec.cuh"
+
+namespace {
+using namespace dt;
+
+enum { WARP = 32, STEP = 16, MAX_SPLITS = 1024 };
+
+template <typename T>
+__device__ __forceinline__ void mma(float (&c)[4], const uint32_t (&a)[4], const uint32_t *b);
+template <>
+__device__ __forceinline__ void mma<__half>(float (&c)[4], const uint32_t (&a)[4], const uint32_t *b) {
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+                 "{%0,%1,%2,%3};"
+                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+template <>
+__device__ __forceinline__ void mma<__nv_bfloat16>(float (&c)[4], const uint32_t (&a)[4], const uint32_t *b) {
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+                 "{%0,%1,%2,%3};"
+                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+__device__ __forceinline__ uint32_t shared_address(const void *p) {
+    return (uint32_t)__cvta_generic_to_shared(p);
+}
+__device__ __forceinline__ void ldmatrix(uint32_t *r, uint32_t at) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(at));
+}
+__device__ __forceinline__ void ldmatrix_t(uint32_t *r, uint32_t at) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(at));
+}
+/* 16 bytes to shared memory; zeros where !there. */
+__device__ __forceinline__ void copy16(uint32_t to, const void *from, bool there) {
+    int bytes = there ? 16 : 0;
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(bytes));
+}
+__device__ __forceinline__ void copy_commit() {
+    asm volatile("cp.async.commit_group;");
+}
+template <int N> __device__ __forceinline__ void copy_wait() {
+    asm volatile("cp.async.wait_group %0;" ::"n"(N));
+}
+
+/* A tile of rows x COLS 16-bit elements in shared memory; the 16-byte chunks of a row are permuted so that
+ * eight rows of one chunk column fall into different banks. */
+template <int COLS> __device__ __forceinline__ uint32_t tile_at(int row, int chunk) {
+    return (uint32_t)((row * (COLS / 8) + (chunk ^ (row & 7))) * 16);
+}
+
+/* Rows [r0, r0+ROWS) and columns [c0, c0+COLS) of x [n_row,n_col] into a tile. */
+template <typename T, int ROWS, int COLS, int N_THREAD>
+__device__ __forceinline__ void load_tile(uint32_t tile, const T *x, int64_t r0, int64_t n_row, int64_t c0,
+                                          int64_t n_col) {
+#pragma unroll
+    for (int i = threadIdx.x; i < ROWS * COLS / 8; i += N_THREAD) {
+        const int row = i / (COLS / 8), chunk = i % (COLS / 8);
+        const bool there = r0 + row < n_row && c0 + chunk * 8 < n_col;
+        copy16(tile + tile_at<COLS>(row, chunk), there ? x + (r0 + row) * n_col + c0 + chunk * 8 : x, there);
+    }
+}
+
+/* --- a^T b
+ * ------------------------------------------------------------------------------------------------------ */
+
+template <typename T, int BM, int BN> struct Cross {
+    static constexpr int WM = BM / 64 < 2 ? 2 : (BN == 64 ? 4 : 2), WN = BM == 64 ? 2 : (BN == 64 ? 2 : 4);
+    static constexpr int THREAD = WM * WN * WARP, ROWS = 32, STAGES = 4;
+    static constexpr int MT = BM / WM / 16, NT = BN / WN / 8;
+    static constexpr int BYTES_A = ROWS * BM * 2, BYTES = ROWS * (BM + BN) * 2 * STAGES;
+};
+
+/* partial [splits,ka,kb] of the tile (blockIdx.x: i tile, j tile), rows of split blockIdx.y. */
+template <typename T, int BM, int BN>
+__global__ void __launch_bounds__(Cross<T, BM, BN>::THREAD, 2)
+    cross_kernel(const T *a, const T *b, float *partial, float *partial_sum, int64_t rows, int64_t ka,
+                 int64_t kb, int64_t rows_split) {
+    using S = Cross<T, BM, BN>;
+    extern __shared__ __align__(128) char smem[];
+    const int tiles_j = (int)((kb + BN - 1) / BN), ti = blockIdx.x / tiles_j, tj = blockIdx.x % tiles_j;
+    const bool symmetric = a == b;
+    if (symmetric && tj > ti) return; /* the mirror image */
+    const bool same = symmetric && ti == tj;
+    const int64_t i0 = (int64_t)ti * BM, j0 = (int64_t)tj * BN;
+    const int64_t r0 = (int64_t)blockIdx.y * rows_split, r1 = r0 + rows_split < rows ? r0 + rows_split : rows;
+    const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, wm = warp % S::WM, wn = warp / S::WM;
+    const uint32_t base = shared_address(smem);
+    const int n_step = r1 > r0 ? (int)((r1 - r0 + S::ROWS - 1) / S::ROWS) : 0;
+    auto fetch = [&](int step) {
+        const uint32_t at = base + (step % S::STAGES) * (S::ROWS * (BM + BN) * 2);
+        if (step < n_step) {
+            load_tile<T, S::ROWS, BM, S::THREAD>(at, a, r0 + step * S::ROWS, r1, i0, ka);
+            if (!same)
+                load_tile<T, S::ROWS, BN, S::THREAD>(at + S::BYTES_A, b, r0 + step * S::ROWS, r1, j0, kb);
+        }
+        copy_commit();
+    };
+    float acc[S::MT][S::NT][4] = {}, sums[S::MT][4] = {};
+    const bool want_sum = partial_sum && tj == 0 && wn == 0;
+    const T one = from_float<T>(1.0f);
+    Pack<T, 2> pair = {{one, one}};
+    const uint32_t ones[2] = {*reinterpret_cast<uint32_t *>(&pair), *reinterpret_cast<uint32_t *>(&pair)};
+    for (int i = 0; i < S::STAGES - 1; i++) fetch(i);
+    for (int step = 0; step < n_step; step++) {
+        copy_wait<S::STAGES - 2>();
+        __syncthreads();
+        fetch(step + S::STAGES - 1);
+        const uint32_t ta = base + (step % S::STAGES) * (S::ROWS * (BM + BN) * 2),
+                       tb = same ? ta : ta + S::BYTES_A;
+#pragma unroll
+        for (int k = 0; k < S::ROWS; k += STEP) {
+            uint32_t fa[S::MT][4], fb[S::NT][2];
+#pragma unroll
+            for (int i = 0; i < S::MT; i++)
+                ldmatrix_t(fa[i], ta + tile_at<BM>(k + (lane >> 4) * 8 + (lane & 7),
+                                                   (wm * S::MT + i) * 2 + ((lane >> 3) & 1)));
+#pragma unroll
+            for (int j = 0; j < S::NT; j += 2)
+                ldmatrix_t(fb[j], tb + tile_at<BN>(k + ((lane >> 3) & 1) * 8 + (lane & 7),
+                                                   wn * S::NT + j + (lane >> 4)));
+#pragma unroll
+            for (int i = 0; i < S::MT; i++) {
+#pragma unroll
+                for (int j = 0; j < S::NT; j++) mma<T>(acc[i][j], fa[i], fb[j]);
+                if (want_sum) mma<T>(sums[i], fa[i], ones);
+            }
+        }
+    }
+    float *out = partial + (int64_t)blockIdx.y * ka * kb;
+#pragma unroll
+    for (int i = 0; i < S::MT; i++)
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+            const int64_t row = i0 + (wm * S::MT + i) * 16 + h * 8 + lane / 4;
+            if (row >= ka) continue;
+#pragma unroll
+            for (int j = 0; j < S::NT; j++) {
+                const int64_t col = j0 + (wn * S::NT + j) * 8 + lane % 4 * 2;
+                if (col >= kb) continue;
+                const float x = acc[i][j][h * 2], y = acc[i][j][h * 2 + 1];
+                *reinterpret_cast<float2 *>(out + row * kb + col) = make_float2(x, y);
+                if (!symmetric || same) continue;
+                out[col * kb + row] = x;
+                out[(col + 1) * kb + row] = y;
+            }
+            if (want_sum && lane % 4 == 0) partial_sum[(int64_t)blockIdx.y * ka + row] = sums[i][h * 2];
+        }
+}
+
+template <typename T>
+__global__ void plain_cross_kernel(const T *a, const T *b, float *out, float *sum, const float *scale,
+                                   int64_t rows, int64_t ka, int64_t kb) {
+    const int64_t e = (int64_t)blockIdx.x * THREADS + threadIdx.x;
+    if (e >= ka * kb) return;
+    const int64_t i = e / kb, j = e % kb;
+    double dot = 0, column = 0;
+    for (int64_t r = 0; r < rows; r++) {
+        dot += (double)to_float(a[r * ka + i]) * to_float(b[r * kb + j]);
+        column += to_float(a[r * ka + i]);
+    }
+    out[e] = (float)(dot * (scale ? *scale : 1.0f));
+    if (sum && j == 0) sum[i] = (float)column;
+}
+
+/* The tile: wide enough to read the longer operand once where the other is narrow. */
+struct Tile {
+    int64_t m, n;
+};
+Tile tile_for(int64_t ka, int64_t kb) {
+    return ka <= 64 && kb <= 64 ? Tile{64, 64} : kb <= 64 ? Tile{128, 64} : Tile{128, 128};
+}
+
+/* As many splits as fill the card, of at least a few steps. */
+int64_t splits_for(const dt_gpu *gpu, int64_t rows, int64_t ka, int64_t kb, bool symmetric) {
+    const Tile t = tile_for(ka, kb);
+    const int64_t ni = ceil_div(ka, t.m), nj = ceil_div(kb, t.n),
+                  tiles = symmetric ? ni * (ni + 1) / 2 : ni * nj;
+    const int64_t per_sm = t.m == 64 ? 4 : t.n == 64 ? 3 : 2;
+    int64_t splits = gpu->sm_count * per_sm / tiles, most = ceil_div(rows, 128);
+    if (splits > most) splits = most;
+    if (splits > MAX_SPLITS) splits = MAX_SPLITS;
+    return splits < 1 ? 1 : splits;
+}
+
+template <typename T, int BM, int BN>
+cudaError_t cross_tiles(const dt_gpu *gpu, const dt_gpu_cross_args &a, cudaStream_t s) {
+    using S = Cross<T, BM, BN>;
+    static const cudaError_t ready =
+        cudaFuncSetAttribute(cross_kernel<T, BM, BN>, cudaFuncAttributeMaxDynamicSharedMemorySize, S::BYTES);
+    if (ready != cudaSuccess) return ready;
+    const int64_t splits = splits_for(gpu, a.rows, a.ka, a.kb, a.a == a.b);
+    const int64_t rows_split = ceil_div(ceil_div(a.rows, splits), S::ROWS) * S::ROWS;
+    float *sums = a.sum ? a.workspace + splits * a.ka * a.kb : nullptr;
+    const dim3 grid((unsigned)(ceil_div(a.ka, BM) * ceil_div(a.kb, BN)), (unsigned)splits);
+    cross_kernel<T, BM, BN><<<grid, S::THREAD, S::BYTES, s>>>((const T *)a.a, (const T *)a.b, a.workspace,
+                                                              sums, a.rows, a.ka, a.kb, rows_split);
+    cudaError_t err = cudaPeekAtLastError();
+    if (err == cudaSuccess)
+        err = dt_gpu_sum_splits(a.workspace, (int32_t)splits, a.ka * a.kb, a.scale, a.out, s);
+    if (err == cudaSuccess && sums) err = dt_gpu_sum_splits(sums, (int32_t)splits, a.ka, nullptr, a.sum, s);
+    return err;
+}
+
+template <typename T> cudaError_t cross(const dt_gpu *gpu, const dt_gpu_cross_args &a, cudaStream_t s) {
+    const bool units = a.ka % 8 == 0 && a.kb % 8 == 0 && aligned16(a.a) && aligned16(a.b);
+    if constexpr (sizeof(T) == 2) {
+        const Tile t = tile_for(a.ka, a.kb);
+        if (units && t.m == 64) return cross_tiles<T, 64, 64>(gpu, a, s);
+        if (units && t.n == 64) return cross_tiles<T, 128, 64>(gpu, a, s);
+        if (units) return cross_tiles<T, 128, 128>(gpu, a, s);
+    }
+    plain_cross_kernel<T><<<(unsigned)ceil_div(a.ka * a.kb, THREADS), THREADS, 0, s>>>(
+        (const T *)a.a, (const T *)a.b, a.out, a.sum, a.scale, a.rows, a.ka, a.kb);
+    return cudaPeekAtLastError();
+}
+
+/* --- a1 b1 * scale + a2 b2 + v
+ * ---------------------------------------------------------------------------------- */
+
+template <int BN> struct Rows {
+    static constexpr int BM = 128, BK = 64, WM = BN == 64 ? 4 : 2, WN = BN == 64 ? 2 : 4, THREAD = 256,
+                         STAGES = 3;
+    static constexpr int MT = BM / WM / 16, NT = BN / WN / 8;
+    static constexpr int BYTES_A = BM * BK * 2, BYTES_STAGE = BYTES_A + BK * BN * 2,
+                         BYTES = BYTES_STAGE * STAGES;
+    static_assert(BM * BN * 2 <= BYTES, "the result passes through the stages");
+};
+
+template <typename T, int BN, bool OUT_F32>
+__global__ void __launch_bounds__(256, 2) rows_kernel(dt_gpu_rows_args p, int32_t tiles_n) {
+    using S = Rows<BN>;
+    extern __shared__ __align__(128) char smem[];
+    const int64_t m0 = (int64_t)(blockIdx.x / tiles_n) * S::BM, n0 = (int64_t)(blockIdx.x % tiles_n) * BN;
+    const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, wm = warp % S::WM, wn = warp / S::WM;
+    const uint32_t base = shared_address(smem);
+    const int n_first = (int)((p.k1 + S::BK - 1) / S::BK),
+              n_step = n_first + (int)((p.k2 + S::BK - 1) / S::BK);
+    auto fetch = [&](int step) {
+        const uint32_t at = base + (step % S::STAGES) * S::BYTES_STAGE;
+        if (step < n_step) {
+            const bool first = step < n_first;
+            const T *a = (const T *)(first ? p.a1 : p.a2), *b = (const T *)(first ? p.b1 : p.b2);
+            const int64_t k = first ? p.k1 : p.k2, k0 = (int64_t)(first ? step : step - n_first) * S::BK;
+            load_tile<T, S::BM, S::BK, S::THREAD>(at, a, m0, p.rows, k0, k);
+            load_tile<T, S::BK, BN, S::THREAD>(at + S::BYTES_A, b, k0, k, n0, p.n);
+        }
+        copy_commit();
+    };
+    float acc[S::MT][S::NT][4] = {};
+    auto rescale = [&] {
+#pragma unroll
+        for (int j = 0; j < S::NT; j++) {
+            const int64_t col = n0 + (wn * S::NT + j) * 8 + lane % 4 * 2;
+            const float x = col < p.n ? p.scale[col] : 0.0f, y = col < p.n ? p.scale[col + 1] : 0.0f;
+#pragma unroll
+            for (int i = 0; i < S::MT; i++) {
+                acc[i][j][0] *= x, acc[i][j][1] *= y;
+                acc[i][j][2] *= x, acc[i][j][3] *= y;
+            }
+        }
+    };
+    for (int i = 0; i < S::STAGES - 1; i++) fetch(i);
+    for (int step = 0; step < n_step; step++) {
+        copy_wait<S::STAGES - 2>();
+        __syncthreads();
+        fetch(step + S::STAGES - 1);
+        if (step == n_first && !p.scale_both) rescale();
+        const uint32_t ta = base + (step % S::STAGES) * S::BYTES_STAGE, tb = ta + S::BYTES_A;
+#pragma unroll
+        for (int k = 0; k < S::BK; k += STEP) {
+            uint32_t fa[S::MT][4], fb[S::NT][2];
+#pragma unroll
+            for (int i = 0; i < S::MT; i++)
+                ldmatrix(fa[i],
+                         ta + tile_at<S::BK>((wm * S::MT + i) * 16 + ((lane >> 3) & 1) * 8 + (lane & 7),
+                                             k / 8 + (lane >> 4)));
+#pragma unroll
+            for (int j = 0; j < S::NT; j += 2)
+                ldmatrix_t(fb[j], tb + tile_at<BN>(k + ((lane >> 3) & 1) * 8 + (lane & 7),
+                                                   wn * S::NT + j + (lane >> 4)));
+#pragma unroll
+            for (int i = 0; i < S::MT; i++)
+#pragma unroll
+                for (int j = 0; j < S::NT; j++) mma<T>(acc[i][j], fa[i], fb[j]);
+        }
+    }
+    if (p.scale_both) rescale();
+    copy_wait<0>();
+    __syncthreads();
+#pragma unroll
+    for (int j = 0; j < S::NT; j++) {
+        const int64_t col = n0 + (wn * S::NT + j) * 8 + lane % 4 * 2;
+        if (col >= p.n) continue;
+        const float vx = p.v ? p.v[col] : 0.0f, vy = p.v ? p.v[col + 1] : 0.0f;
+#pragma unroll
+        for (int i = 0; i < S::MT; i++)
+#pragma unroll
+            for (int h = 0; h < 2; h++) {
+                const int row = (wm * S::MT + i) * 16 + h * 8 + lane / 4;
+                const float x = acc[i][j][h * 2] + vx, y = acc[i][j][h * 2 + 1] + vy;
+                if (OUT_F32) {
+                    if (m0 + row < p.rows)
+                        *reinterpret_cast<float2 *>((float *)p.out + (m0 + row) * p.n + col) =
+                            make_float2(x, y);
+                } else { /* through shared memory, so that whole lines are written */
+                    Pack<T, 2> pair = {{from_float<T>(x), from_float<T>(y)}};
+                    *reinterpret_cast<Pack<T, 2> *>(smem + tile_at<BN>(row, wn * S::NT + j) + lane % 4 * 4) =
+                        pair;
+                }
+            }
+    }
+    if (OUT_F32) return;
+    __syncthreads();
+    for (int i = threadIdx.x; i < S::BM * BN / 8; i += S::THREAD) {
+        const int row = i / (BN / 8), chunk = i % (BN / 8);
+        if (m0 + row >= p.rows || n0 + chunk * 8 >= p.n) continue;
+        *reinterpret_cast<uint4 *>((T *)p.out + (m0 + row) * p.n + n0 + chunk * 8) =
+            *reinterpret_cast<const uint4 *>(smem + tile_at<BN>(row, chunk));
+    }
+}
+
+template <typename T> __global__ void plain_rows_kernel(dt_gpu_rows_args p) {
+    const int64_t e = (int64_t)blockIdx.x * THREADS + threadIdx.x;
+    if (e >= p.rows * p.n) return;
+    const int64_t r = e / p.n, j = e % p.n;
+    const T *a1 = (const T *)p.a1, *b1 = (const T *)p.b1, *a2 = (const T *)p.a2, *b2 = (const T *)p.b2;
+    double one = 0, two = 0;
+    for (int64_t k = 0; k < p.k1; k++) one += (double)to_float(a1[r * p.k1 + k]) * to_float(b1[k * p.n + j]);
+    for (int64_t k = 0; k < p.k2; k++) two += (double)to_float(a2[r * p.k2 + k]) * to_float(b2[k * p.n + j]);
+    const double y = one * p.scale[j] + two * (p.scale_both ? p.scale[j] : 1.0f) + (p.v ? p.v[j] : 0.0f);
+    if (p.out_f32)
+        ((float *)p.out)[e] = (float)y;
+    else
+        ((T *)p.out)[e] = from_float<T>((float)y);
+}
+
+template <typename T, int BN, bool OUT_F32>
+cudaError_t rows_tiles(const dt_gpu_rows_args &a, cudaStream_t s) {
+    using S = Rows<BN>;
+    static const cudaError_t ready = cudaFuncSetAttribute(
+        rows_kernel<T, BN, OUT_F32>, cudaFuncAttributeMaxDynamicSharedMemorySize, S::BYTES);
+    if (ready != cudaSuccess) return ready;
+    const int64_t tiles_n = ceil_div(a.n, BN);
+    rows_kernel<T, BN, OUT_F32>
+        <<<(unsigned)(ceil_div(a.rows, S::BM) * tiles_n), S::THREAD, S::BYTES, s>>>(a, (int32_t)tiles_n);
+    return cudaPeekAtLastError();
+}
+
+template <typename T> cudaError_t rows(const dt_gpu_rows_args &a, cudaStream_t s) {
+    const bool units = a.k1 % 8 == 0 && a.k2 % 8 == 0 && a.n % 8 == 0 && aligned16(a.a1) && aligned16(a.b1) &&
+                       aligned16(a.a2) && aligned16(a.b2) && aligned16(a.out);
+    if constexpr (sizeof(T) == 2) {
+        if (units && a.out_f32) return rows_tiles<T, 64, true>(a, s);
+        if (units && a.n <= 64) return rows_tiles<T, 64, false>(a, s);
+        if (units) return rows_tiles<T, 128, false>(a, s);
+    }
+    plain_rows_kernel<T><<<(unsigned)ceil_div(a.rows * a.n, THREADS), THREADS, 0, s>>>(a);
+    return cudaPeekAtLastError();
+}
+
+} // namespace
+
+int64_t dt_gpu_cross_bytes(const dt_gpu *gpu, int64_t rows, int64_t ka, int64_t kb) {
+    int64_t most = 0;
+    for (int symmetric = 0; symmetric < 2; symmetric++) {
+        int64_t splits = splits_for(gpu, rows, ka, kb, symmetric);
+        if (splits > most) most = splits;
+    }
+    return most * (ka * kb + ka) * (int64_t)sizeof(float);
+}
+
+cudaError_t dt_gpu_cross(const dt_gpu *gpu, dt_dtype t, const dt_gpu_cross_args *a, cudaStream_t s) {
+    DT_WITH_TYPE(t, return cross<T>(gpu, *a, s));
+}
+
+cudaError_t dt_gpu_rows(const dt_gpu *gpu, dt_dtype t, const dt_gpu_rows_args *a, cudaStream_t s) {
+    (void)gpu;
+    DT_WITH_TYPE(t, return rows<T>(*a, s));
+}
