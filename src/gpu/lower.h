@@ -112,9 +112,6 @@ bool dt_conv_fusable(const dt_graph *g, const dt_node *n);
 /* The plain convolution of a fused one. */
 dt_conv_kind dt_conv_plain_kind(dt_conv_kind kind);
 
-/* lower.c: whether BN_REDUCE and BN_DX can gather their gradient from a max pool of these attributes. */
-bool dt_pool_gathers(const dt_attr *t);
-
 /* axis_run.c */
 dt_status dt_cuda_bind_axis(dt_backend *be, dt_axis_kind kind, const dt_axis_args *args, dt_kernel *out);
 
