@@ -203,6 +203,7 @@ dt_status dt_trainer_run(const dt_config *c, dt_comm *mpi, double start_s) {
 out:
     dt_loader_close(loader);
     close_run(&t, &st);
+    dt_trainer_farewell(&t, st);
     return st;
 }
 

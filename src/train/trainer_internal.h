@@ -24,7 +24,7 @@ typedef struct dt_trainer {
     int64_t updates; /* not skipped: Adam's t */
     int64_t skipped_in_a_row;
     double loss_scale;
-    int64_t good_steps;        /* of the dynamic loss scale */
+    int64_t good_steps; /* of the dynamic loss scale */
     double best_top1;
     bool eval_pending;     /* stopped inside the evaluation that belongs to this step */
     bool stop, save_asked; /* agreed by all ranks */
@@ -53,6 +53,8 @@ bool dt_trainer_terminal(void);
 
 /* trainer_report.c */
 void dt_trainer_summary(const dt_trainer *t);
+/* How the run ended and what there is to look at; after everything is closed. */
+void dt_trainer_farewell(const dt_trainer *t, dt_status st);
 dt_status dt_trainer_report_step(dt_trainer *t, const dt_step_result *r);
 dt_status dt_trainer_report_eval(dt_trainer *t, const dt_eval_result *r);
 

@@ -30,7 +30,21 @@ void dt_trainer_summary(const dt_trainer *t) {
            (double)p->plan.naive_bytes / (1 << 20), (double)dt_engine_device_bytes(s->engine) / (1 << 20));
     printf("run     steps %lld to %lld (%.1f epochs), in %s\n", (long long)t->step, (long long)t->total_steps,
            dt_trainer_epoch(t, t->total_steps), c->run.out_dir);
+    if (t->step >= t->total_steps)
+        printf("this run is finished: raise train.epochs or train.steps to go on, or choose another "
+               "run.out_dir\n");
     fflush(stdout);
+}
+
+void dt_trainer_farewell(const dt_trainer *t, dt_status st) {
+    const char *dir = t->config->run.out_dir;
+    if (!t->root) return;
+    if (st == DT_STOPPED)
+        printf("stopped and saved after step %lld of %lld; the same command continues\n", (long long)t->step,
+               (long long)t->total_steps);
+    else if (st == DT_OK)
+        printf("done: curves in %s/curves.svg, records in %s/metrics.jsonl, weights in %s/checkpoints\n", dir,
+               dir, dir);
 }
 
 dt_status dt_trainer_report_step(dt_trainer *t, const dt_step_result *r) {

@@ -22,6 +22,7 @@ for signal in TERM INT USR1; do
     end "$job" 20
     [ "$code" -ne 0 ] || break # it was through before the signal came
     expect_code 85
+    expect "$signal.log" '^stopped and saved after step [0-9]+ of 1000' 1
     stopped=$((stopped + 1))
     step=$(field run train step | tail -n 1)
     [ -s "run/checkpoints/step-$(printf %08d "$step")/manifest.json" ] || fail "SIG$signal: step $step was not saved"
