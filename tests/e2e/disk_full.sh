@@ -13,6 +13,11 @@ if [ -z "${E2E_MOUNTED:-}" ]; then
     exit 77
 fi
 . "$(dirname "$0")/lib.sh"
+clean_up_disk() {
+    umount -l disk 2>/dev/null || true
+    clean_up "$1"
+}
+trap 'clean_up_disk $?' EXIT
 common=(base.toml data.train=data/small schedule.kind=constant run.tensorboard=false checkpoint.async=false checkpoint.keep_last=10)
 
 train_ok 2 straight.log "${common[@]}" run.out_dir=straight train.steps=60
@@ -41,5 +46,4 @@ expect room.log '^resuming .*step-00000020 at step 20' 1
 sed -i -E '/"eval", "step": (20|40),/d' disk/run/metrics.jsonl
 same_run straight disk/run
 each_step_once disk/run 60
-umount disk
 pass "went on without saving, then resumed"

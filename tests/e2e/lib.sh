@@ -14,7 +14,7 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/dtrain-$name.XXXXXX")
 started=()
 
 clean_up() {
-    local code=$? pid
+    local code=${1:-$?} pid
     for pid in "${started[@]}"; do kill_job "$pid"; done
     if [ "$code" -ne 0 ] && [ "$code" -ne 77 ]; then
         for log in "$work"/*.log; do

@@ -10,10 +10,11 @@ for victim in head tail; do
     kill -9 "$(echo "$pids" | "$victim" -n 1)"
     end "$job" 10
     [ "$code" -ne 0 ] || fail "exit code 0 although a rank died"
+    ended="after $took_s s with code $code"
     # shellcheck disable=SC2086 # one pid each
     await 5 gone $pids
     step=$(basename "$(newest "run-$victim")")
     train_ok 3 "$victim-resumed.log" "${common[@]}" run.out_dir="run-$victim" train.steps=$((10#${step#step-} + 10))
     expect "$victim-resumed.log" "^resuming .*$step" 1
-    pass "ended after $took_s s with code $code, resumed"
+    pass "ended $ended, resumed"
 done
