@@ -35,7 +35,9 @@ dt_status dt_lower_gram_prepare(dt_cuda *cu, const dt_graph *g, const dt_node *n
         break;
     case DT_OP_GRAM_CROSS:
         q->k = p->c, q->c = last_dim(in_value(g, n, 1));
-        q->sums_at = dt_prep_take(p, dt_gpu_cross_bytes(&cu->gpu, p->rows, q->k, q->c));
+        DT_TRY(dt_blas_product_choose(cu, p->t, true, p->rows, q->k, q->c, &q->blas));
+        q->sums_at = dt_prep_take(p, q->blas.use ? (int64_t)q->blas.bytes
+                                                 : dt_gpu_cross_bytes(&cu->gpu, p->rows, q->k, q->c));
         break;
     case DT_OP_BN_GRAM:
         q->k = in_value(g, n, 2)->dim[0], q->c = p->c;
@@ -56,19 +58,24 @@ dt_status dt_lower_gram_prepare(dt_cuda *cu, const dt_graph *g, const dt_node *n
         break;
     default: /* BN_GRAM_DX */
         q->k = p->c, q->c = last_dim(in_value(g, n, 2));
+        DT_TRY(dt_blas_product_choose(cu, p->t, false, p->rows, q->k, q->c, &q->blas));
+        q->sums_at = dt_prep_take(p, (int64_t)q->blas.bytes);
         q->hi_at = take(p, q->c * q->c, t);
         q->scale_at = take(p, q->c, f32);
         break;
     }
-    snprintf(p->label, sizeof p->label, "%s %lld x %lld->%lld %s", p->row->name,
+    snprintf(p->label, sizeof p->label, "%s %lld x %lld->%lld %s%s", p->row->name,
              (long long)(n->op == DT_OP_BN_GRAM || n->op == DT_OP_BN_GRAM_GRAD ? n->attr.kernel[0] : p->rows),
-             (long long)q->c, (long long)q->k, dt_dtype_name(p->t));
+             (long long)q->c, (long long)q->k, dt_dtype_name(p->t), q->blas.use ? " [cublaslt]" : "");
     return DT_OK;
 }
 
 dt_status dt_lower_gram_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     const dt_prep *p = k->prep;
     const bool cross = p->node.op == DT_OP_GRAM_CROSS;
+    if (p->gram.blas.use)
+        return dt_blas_product_run(cu, &p->gram.blas, k->b.in[1], k->b.in[0], k->b.out[0],
+                                   at(k, p->gram.sums_at), s);
     const dt_gpu_cross_args a = {.a = k->b.in[0],
                                  .b = k->b.in[cross ? 1 : 0],
                                  .out = k->b.out[0],
@@ -174,16 +181,21 @@ dt_status dt_lower_bn_gram_dx_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s
     const float *mv = in[3];
     float *scale = at(k, q->scale_at);
     DT_TRY(dt_launch_status(dt_gpu_narrow_columns(p->t, mv, q->c, q->c, m, scale, s), k));
-    const dt_gpu_rows_args a = {.a1 = in[2],
-                                .b1 = m,
-                                .a2 = in[0],
-                                .b2 = in[1],
-                                .scale = scale,
-                                .v = mv + q->c * q->c,
-                                .out = k->b.out[0],
-                                .rows = p->rows,
-                                .k1 = q->c,
-                                .k2 = q->k,
-                                .n = q->c};
+    dt_gpu_rows_args a = {.a1 = in[2],
+                          .b1 = m,
+                          .a2 = in[0],
+                          .b2 = in[1],
+                          .scale = scale,
+                          .v = mv + q->c * q->c,
+                          .out = k->b.out[0],
+                          .rows = p->rows,
+                          .k1 = q->c,
+                          .k2 = q->k,
+                          .n = q->c};
+    if (q->blas.use) {
+        DT_TRY(dt_blas_product_run(cu, &q->blas, in[1], in[0], k->b.out[0], at(k, q->sums_at), s));
+        a.base = k->b.out[0];
+        a.k2 = 0;
+    }
     return dt_launch_status(dt_gpu_rows(&cu->gpu, p->t, &a, s), k);
 }

@@ -33,18 +33,22 @@ __device__ __forceinline__ float power_for(float largest, int top) {
     return largest > 0.0f && isfinite(largest) ? exp2f((float)(top - ilogbf(largest))) : 1.0f;
 }
 
-__global__ void sum_splits_kernel(const float *partial, int32_t splits, int64_t n, const float *scale,
-                                  float *out) {
+/* The first `blocks` blocks make out, the others out2. */
+__global__ void sum_splits_kernel(dt_gpu_sum_args a, unsigned blocks) {
     __shared__ double smem[LANES * WARP];
-    const int64_t i = (int64_t)blockIdx.x * WARP + threadIdx.x;
+    const bool second = blockIdx.x >= blocks;
+    const float *partial = second ? a.partial2 : a.partial;
+    const int64_t n = second ? a.n2 : a.n;
+    const int64_t i = (int64_t)(second ? blockIdx.x - blocks : blockIdx.x) * WARP + threadIdx.x;
     double sum = 0;
     if (i < n) {
         const int stride = blockDim.y;
 #pragma unroll 8
-        for (int s = threadIdx.y; s < splits; s += stride) sum += partial[s * n + i];
+        for (int s = threadIdx.y; s < a.splits; s += stride) sum += partial[s * n + i];
     }
-    sum = lanes_reduce(sum, smem, [](double a, double b) { return a + b; });
-    if (i < n && threadIdx.y == 0) out[i] = (float)(scale ? sum * *scale : sum);
+    sum = lanes_reduce(sum, smem, [](double x, double y) { return x + y; });
+    if (i < n && threadIdx.y == 0)
+        (second ? a.out2 : a.out)[i] = (float)(a.scale && !second ? sum * *a.scale : sum);
 }
 
 /* --- statistics
@@ -190,7 +194,9 @@ cudaError_t mask(const dt_gpu *gpu, const dt_gpu_bn_mask_args &a, cudaStream_t s
     else
         mask_kernel<T, V, false, false><<<m.grid, m.block, 0, s>>>(a);
     const cudaError_t err = cudaPeekAtLastError();
-    return err == cudaSuccess ? dt_gpu_sum_splits(a.workspace, m.splits, a.c, nullptr, a.dbeta, s) : err;
+    dt_gpu_sum_args add = {};
+    add.partial = a.workspace, add.out = a.dbeta, add.n = a.c, add.splits = m.splits;
+    return err == cudaSuccess ? dt_gpu_sum_splits(&add, s) : err;
 }
 
 /* --- gradients of the parameters
@@ -280,12 +286,11 @@ unsigned warps_grid(int64_t n) {
 
 } // namespace
 
-cudaError_t dt_gpu_sum_splits(const float *partial, int32_t splits, int64_t n, const float *scale, float *out,
-                              cudaStream_t s) {
+cudaError_t dt_gpu_sum_splits(const dt_gpu_sum_args *a, cudaStream_t s) {
+    const unsigned blocks = (unsigned)ceil_div(a->n, WARP), more = (unsigned)ceil_div(a->n2, WARP);
     unsigned lanes = 1;
-    while (lanes < LANES && lanes * 4 < (unsigned)splits) lanes *= 2;
-    sum_splits_kernel<<<(unsigned)ceil_div(n, WARP), dim3(WARP, lanes), 0, s>>>(partial, splits, n, scale,
-                                                                                out);
+    while (lanes < LANES && lanes * 4 < (unsigned)a->splits) lanes *= 2;
+    sum_splits_kernel<<<blocks + more, dim3(WARP, lanes), 0, s>>>(*a, blocks);
     return cudaPeekAtLastError();
 }
 

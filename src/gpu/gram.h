@@ -24,12 +24,13 @@ typedef struct dt_gpu_cross_args {
 int64_t dt_gpu_cross_bytes(const dt_gpu *gpu, int64_t rows, int64_t ka, int64_t kb);
 cudaError_t dt_gpu_cross(const dt_gpu *gpu, dt_dtype t, const dt_gpu_cross_args *a, cudaStream_t s);
 
-/* out [m,n] = a1 b1 * scale + a2 b2 * scale2 + v, a1 T [m,k1], b1 T [k1,n], a2 T [m,k2], b2 T [k2,n], scale
- * f32 [n]. With scale_both scale2 is scale, else it is 1. v f32 [n], NULL: 0. out is T, or f32 with out_f32.
- */
+/* out [m,n] = a1 b1 * scale + a2 b2 * scale2 + v + base, a1 T [m,k1], b1 T [k1,n], a2 T [m,k2], b2 T [k2,n],
+ * scale f32 [n]. With scale_both scale2 is scale, else it is 1. v f32 [n], NULL: 0. base T [m,n], NULL: 0;
+ * may be out. out is T, or f32 with out_f32, and then there is no base. k2 may be 0. */
 typedef struct dt_gpu_rows_args {
     const void *a1, *b1, *a2, *b2;
     const float *scale, *v;
+    const void *base;
     void *out;
     int64_t rows, k1, k2, n;
     bool scale_both, out_f32;
@@ -38,9 +39,15 @@ cudaError_t dt_gpu_rows(const dt_gpu *gpu, dt_dtype t, const dt_gpu_rows_args *a
 
 /* gram.cu */
 
-/* Adds up the splits: out [n] = scale * sum over splits of partial [splits,n]; in double, in order. */
-cudaError_t dt_gpu_sum_splits(const float *partial, int32_t splits, int64_t n, const float *scale, float *out,
-                              cudaStream_t s);
+/* Adds up the splits, in double and in order: out [n] = scale * sum over splits of partial [splits,n];
+ * likewise out2 [n2] of partial2, without a scale (n2 may be 0). */
+typedef struct dt_gpu_sum_args {
+    const float *partial, *partial2, *scale;
+    float *out, *out2;
+    int64_t n, n2;
+    int32_t splits;
+} dt_gpu_sum_args;
+cudaError_t dt_gpu_sum_splits(const dt_gpu_sum_args *a, cudaStream_t s);
 
 /* The covariance of x as a sum of two T matrices, (hi + lo) * scale[i] with scale f32 [C] (equal entries). */
 cudaError_t dt_gpu_cov_split(dt_dtype t, const float *gram, const float *sum, double rows, int64_t c,

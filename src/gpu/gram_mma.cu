@@ -74,7 +74,7 @@ __device__ __forceinline__ void load_tile(uint32_t tile, const T *x, int64_t r0,
 
 template <typename T, int BM, int BN> struct Cross {
     static constexpr int WM = BM / 64 < 2 ? 2 : (BN == 64 ? 4 : 2), WN = BM == 64 ? 2 : (BN == 64 ? 2 : 4);
-    static constexpr int THREAD = WM * WN * WARP, ROWS = 32, STAGES = 4;
+    static constexpr int THREAD = WM * WN * WARP, ROWS = BN == 64 ? 32 : 64, STAGES = BN == 64 ? 4 : 3;
     static constexpr int MT = BM / WM / 16, NT = BN / WN / 8;
     static constexpr int BYTES_A = ROWS * BM * 2, BYTES = ROWS * (BM + BN) * 2 * STAGES;
 };
@@ -184,7 +184,8 @@ int64_t splits_for(const dt_gpu *gpu, int64_t rows, int64_t ka, int64_t kb, bool
     const Tile t = tile_for(ka, kb);
     const int64_t ni = ceil_div(ka, t.m), nj = ceil_div(kb, t.n),
                   tiles = symmetric ? ni * (ni + 1) / 2 : ni * nj;
-    const int64_t per_sm = t.m == 64 ? 4 : t.n == 64 ? 3 : 2;
+    /* Two blocks a multiprocessor hide latency, but every split is written and read once more. */
+    const int64_t per_sm = t.m == 64 ? 4 : t.n == 64 ? 3 : tiles > 1 ? 2 : 1;
     int64_t splits = gpu->sm_count * per_sm / tiles, most = ceil_div(rows, 128);
     if (splits > most) splits = most;
     if (splits > MAX_SPLITS) splits = MAX_SPLITS;
@@ -203,11 +204,12 @@ cudaError_t cross_tiles(const dt_gpu *gpu, const dt_gpu_cross_args &a, cudaStrea
     const dim3 grid((unsigned)(ceil_div(a.ka, BM) * ceil_div(a.kb, BN)), (unsigned)splits);
     cross_kernel<T, BM, BN><<<grid, S::THREAD, S::BYTES, s>>>((const T *)a.a, (const T *)a.b, a.workspace,
                                                               sums, a.rows, a.ka, a.kb, rows_split);
-    cudaError_t err = cudaPeekAtLastError();
-    if (err == cudaSuccess)
-        err = dt_gpu_sum_splits(a.workspace, (int32_t)splits, a.ka * a.kb, a.scale, a.out, s);
-    if (err == cudaSuccess && sums) err = dt_gpu_sum_splits(sums, (int32_t)splits, a.ka, nullptr, a.sum, s);
-    return err;
+    const cudaError_t err = cudaPeekAtLastError();
+    dt_gpu_sum_args add = {};
+    add.partial = a.workspace, add.out = a.out, add.n = a.ka * a.kb, add.scale = a.scale;
+    add.partial2 = sums, add.out2 = a.sum, add.n2 = sums ? a.ka : 0;
+    add.splits = (int32_t)splits;
+    return err == cudaSuccess ? dt_gpu_sum_splits(&add, s) : err;
 }
 
 template <typename T> cudaError_t cross(const dt_gpu *gpu, const dt_gpu_cross_args &a, cudaStream_t s) {
@@ -235,7 +237,9 @@ template <int BN> struct Rows {
     static_assert(BM * BN * 2 <= BYTES, "the result passes through the stages");
 };
 
-template <typename T, int BN, bool OUT_F32>
+enum { OUT_T = 0, OUT_F32, OUT_BASE }; /* what becomes of the result: T, fp32, T added to base */
+
+template <typename T, int BN, int OUT>
 __global__ void __launch_bounds__(256, 2) rows_kernel(dt_gpu_rows_args p, int32_t tiles_n) {
     using S = Rows<BN>;
     extern __shared__ __align__(128) char smem[];
@@ -293,7 +297,7 @@ __global__ void __launch_bounds__(256, 2) rows_kernel(dt_gpu_rows_args p, int32_
                 for (int j = 0; j < S::NT; j++) mma<T>(acc[i][j], fa[i], fb[j]);
         }
     }
-    if (p.scale_both) rescale();
+    if (p.scale_both || n_step == n_first) rescale();
     copy_wait<0>();
     __syncthreads();
 #pragma unroll
@@ -307,7 +311,7 @@ __global__ void __launch_bounds__(256, 2) rows_kernel(dt_gpu_rows_args p, int32_
             for (int h = 0; h < 2; h++) {
                 const int row = (wm * S::MT + i) * 16 + h * 8 + lane / 4;
                 const float x = acc[i][j][h * 2] + vx, y = acc[i][j][h * 2 + 1] + vy;
-                if (OUT_F32) {
+                if (OUT == OUT_F32) {
                     if (m0 + row < p.rows)
                         *reinterpret_cast<float2 *>((float *)p.out + (m0 + row) * p.n + col) =
                             make_float2(x, y);
@@ -318,13 +322,19 @@ __global__ void __launch_bounds__(256, 2) rows_kernel(dt_gpu_rows_args p, int32_
                 }
             }
     }
-    if (OUT_F32) return;
+    if (OUT == OUT_F32) return;
     __syncthreads();
     for (int i = threadIdx.x; i < S::BM * BN / 8; i += S::THREAD) {
         const int row = i / (BN / 8), chunk = i % (BN / 8);
         if (m0 + row >= p.rows || n0 + chunk * 8 >= p.n) continue;
-        *reinterpret_cast<uint4 *>((T *)p.out + (m0 + row) * p.n + n0 + chunk * 8) =
-            *reinterpret_cast<const uint4 *>(smem + tile_at<BN>(row, chunk));
+        const int64_t at = (m0 + row) * p.n + n0 + chunk * 8;
+        Pack<T, 8> y = *reinterpret_cast<const Pack<T, 8> *>(smem + tile_at<BN>(row, chunk));
+        if (OUT == OUT_BASE) {
+            const Pack<T, 8> b = load<T, 8>((const T *)p.base + at);
+#pragma unroll
+            for (int j = 0; j < 8; j++) y.v[j] = from_float<T>(to_float(y.v[j]) + to_float(b.v[j]));
+        }
+        store<T, 8>((T *)p.out + at, y);
     }
 }
 
@@ -336,32 +346,34 @@ template <typename T> __global__ void plain_rows_kernel(dt_gpu_rows_args p) {
     double one = 0, two = 0;
     for (int64_t k = 0; k < p.k1; k++) one += (double)to_float(a1[r * p.k1 + k]) * to_float(b1[k * p.n + j]);
     for (int64_t k = 0; k < p.k2; k++) two += (double)to_float(a2[r * p.k2 + k]) * to_float(b2[k * p.n + j]);
-    const double y = one * p.scale[j] + two * (p.scale_both ? p.scale[j] : 1.0f) + (p.v ? p.v[j] : 0.0f);
+    double y = one * p.scale[j] + two * (p.scale_both ? p.scale[j] : 1.0f) + (p.v ? p.v[j] : 0.0f);
+    if (p.base) y += to_float(((const T *)p.base)[e]);
     if (p.out_f32)
         ((float *)p.out)[e] = (float)y;
     else
         ((T *)p.out)[e] = from_float<T>((float)y);
 }
 
-template <typename T, int BN, bool OUT_F32>
-cudaError_t rows_tiles(const dt_gpu_rows_args &a, cudaStream_t s) {
+template <typename T, int BN, int OUT> cudaError_t rows_tiles(const dt_gpu_rows_args &a, cudaStream_t s) {
     using S = Rows<BN>;
-    static const cudaError_t ready = cudaFuncSetAttribute(
-        rows_kernel<T, BN, OUT_F32>, cudaFuncAttributeMaxDynamicSharedMemorySize, S::BYTES);
+    static const cudaError_t ready =
+        cudaFuncSetAttribute(rows_kernel<T, BN, OUT>, cudaFuncAttributeMaxDynamicSharedMemorySize, S::BYTES);
     if (ready != cudaSuccess) return ready;
     const int64_t tiles_n = ceil_div(a.n, BN);
-    rows_kernel<T, BN, OUT_F32>
+    rows_kernel<T, BN, OUT>
         <<<(unsigned)(ceil_div(a.rows, S::BM) * tiles_n), S::THREAD, S::BYTES, s>>>(a, (int32_t)tiles_n);
     return cudaPeekAtLastError();
 }
 
 template <typename T> cudaError_t rows(const dt_gpu_rows_args &a, cudaStream_t s) {
     const bool units = a.k1 % 8 == 0 && a.k2 % 8 == 0 && a.n % 8 == 0 && aligned16(a.a1) && aligned16(a.b1) &&
-                       aligned16(a.a2) && aligned16(a.b2) && aligned16(a.out);
+                       aligned16(a.a2) && aligned16(a.b2) && aligned16(a.out) && aligned16(a.base);
     if constexpr (sizeof(T) == 2) {
-        if (units && a.out_f32) return rows_tiles<T, 64, true>(a, s);
-        if (units && a.n <= 64) return rows_tiles<T, 64, false>(a, s);
-        if (units) return rows_tiles<T, 128, false>(a, s);
+        if (units && a.out_f32) return rows_tiles<T, 64, OUT_F32>(a, s);
+        if (units && a.base && a.n <= 64) return rows_tiles<T, 64, OUT_BASE>(a, s);
+        if (units && a.base) return rows_tiles<T, 128, OUT_BASE>(a, s);
+        if (units && a.n <= 64) return rows_tiles<T, 64, OUT_T>(a, s);
+        if (units) return rows_tiles<T, 128, OUT_T>(a, s);
     }
     plain_rows_kernel<T><<<(unsigned)ceil_div(a.rows * a.n, THREADS), THREADS, 0, s>>>(a);
     return cudaPeekAtLastError();

@@ -35,10 +35,20 @@ typedef struct dt_dense_prep {
     bool bias16; /* the bias goes through the workspace in T */
 } dt_dense_prep;
 
+/* A product of GRAM_CROSS or BN_GRAM_DX through cuBLASLt; use false: by our own kernels. */
+typedef struct dt_blas_product {
+    bool use;
+    cublasLtMatmulDesc_t matmul;
+    cublasLtMatrixLayout_t a, b, d;
+    cublasLtMatmulAlgo_t algo;
+    size_t bytes; /* of workspace */
+} dt_blas_product;
+
 /* GRAM to BN_GRAM_DX: output and input channels, and offsets into the workspace. */
 typedef struct dt_gram_prep {
     int64_t k, c;
     int64_t sums_at, hi_at, lo_at, scale_at, coef_at;
+    dt_blas_product blas;
 } dt_gram_prep;
 
 /* What prepare decided. rows x c is the matrix view of `main`: the op's largest operand. */
@@ -90,6 +100,12 @@ dt_status dt_lower_wgrad_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s);
 /* dense.c */
 dt_status dt_lower_dense_prepare(dt_cuda *cu, const dt_graph *g, const dt_node *n, dt_prep *prep);
 dt_status dt_lower_dense_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s);
+
+/* gram_blas.c. cross: P f32 [k,c] = dz^T x; else dx T [rows,c] = dz wa. First: x, or wa. */
+dt_status dt_blas_product_choose(dt_cuda *cu, dt_dtype t, bool cross, int64_t rows, int64_t k, int64_t c,
+                                 dt_blas_product *out);
+dt_status dt_blas_product_run(dt_cuda *cu, const dt_blas_product *b, const void *first, const void *dz,
+                              void *out, void *workspace, cudaStream_t s);
 
 /* gram.c */
 dt_status dt_lower_gram_prepare(dt_cuda *cu, const dt_graph *g, const dt_node *n, dt_prep *prep);
