@@ -30,6 +30,7 @@ static const char *const decoder_names[] = {
 static const char *const comm_names[] = {
     [DT_COMM_AUTO] = "auto", [DT_COMM_MPI] = "mpi", [DT_COMM_NCCL] = "nccl", NULL};
 static const char *const capture_names[] = {[DT_CAPTURE_OFF] = "off", [DT_CAPTURE_STEP] = "step", NULL};
+static const char *const fusion_names[] = {[DT_FUSION_OFF] = "off", [DT_FUSION_AUTO] = "auto", NULL};
 static const char *const payload_names[] = {
     [DT_PAYLOAD_COMPUTE] = "compute", [DT_PAYLOAD_FP32] = "fp32", NULL};
 static const char *const save_error_names[] = {
@@ -160,6 +161,9 @@ const dt_key_row dt_key_table[] = {
      .help = "Samples per evaluation pass of a rank; 0: as in training"},
     {BOOL("train.deterministic", train.deterministic), MATHS, .fallback = "false",
      .help = "GPU: only algorithms whose results repeat bit for bit. The CPU always does"},
+    {CHOICE("train.fusion", train.fusion, fusion_names), .fallback = "auto",
+     .help = "auto joins neighbouring operations where the device says it pays; off runs each alone, to "
+             "look for an error"},
     {INT("train.max_skipped", train.max_skipped, 1, 1000000), .fallback = "10",
      .help = "Steps in a row that may be skipped for a non-finite loss or gradient before the run ends"},
 

@@ -75,6 +75,12 @@ dt_status dt_engine_forward_graph(const dt_config *c, const dt_backend *be, cons
     return dt_model_build(c, &in, compute_dtype(c), training, out);
 }
 
+static dt_status fuse(const dt_engine *e, dt_graph *g) {
+    if (e->config->train.fusion == DT_FUSION_OFF) return DT_OK;
+    DT_TRY(dt_pass_gram_batchnorm(g, e->be)); /* first: it replaces what the others would take apart */
+    return dt_pass_fuse_for_backend(g, e->be);
+}
+
 /* The programs, prepared but without memory. */
 static dt_status compile(dt_engine *e, const dt_dataset_info *data) {
     const dt_config *c = e->config;
@@ -90,8 +96,7 @@ static dt_status compile(dt_engine *e, const dt_dataset_info *data) {
                 fail);
     if (e->train) {
         DT_TRY_GOTO(st, dt_pass_split_batchnorm(g), fail);
-        DT_TRY_GOTO(st, dt_pass_gram_batchnorm(g, e->be), fail);
-        DT_TRY_GOTO(st, dt_pass_fuse_for_backend(g, e->be), fail);
+        DT_TRY_GOTO(st, fuse(e, g), fail);
         DT_TRY_GOTO(st, dt_pass_remove_dead(g), fail);
         DT_TRY_GOTO(st, dt_program_prepare(e->be, g, NULL, &e->program), fail);
     } else {
@@ -101,7 +106,7 @@ static dt_status compile(dt_engine *e, const dt_dataset_info *data) {
     DT_TRY_GOTO(st, dt_engine_forward_graph(c, e->be, data, e->division.eval_rows, false, &ge), fail);
     DT_TRY_GOTO(st, dt_axis_assign(e->axis, ge), fail);
     DT_TRY_GOTO(st, dt_pass_split_batchnorm(ge), fail);
-    DT_TRY_GOTO(st, dt_pass_fuse_for_backend(ge, e->be), fail);
+    DT_TRY_GOTO(st, fuse(e, ge), fail);
     DT_TRY_GOTO(st, dt_pass_remove_dead(ge), fail);
     return dt_program_prepare(e->be, ge, NULL, &e->eval);
 fail:

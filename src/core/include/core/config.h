@@ -31,6 +31,7 @@ typedef enum dt_crop { DT_CROP_NONE = 0, DT_CROP_PAD, DT_CROP_RANDOM_RESIZED } d
 typedef enum dt_decoder { DT_DECODER_AUTO = 0, DT_DECODER_CPU, DT_DECODER_NVJPEG } dt_decoder;
 typedef enum dt_comm_choice { DT_COMM_AUTO = 0, DT_COMM_MPI, DT_COMM_NCCL } dt_comm_choice;
 typedef enum dt_capture_choice { DT_CAPTURE_OFF = 0, DT_CAPTURE_STEP } dt_capture_choice;
+typedef enum dt_fusion_choice { DT_FUSION_OFF = 0, DT_FUSION_AUTO } dt_fusion_choice;
 typedef enum dt_payload { DT_PAYLOAD_COMPUTE = 0, DT_PAYLOAD_FP32 } dt_payload;
 typedef enum dt_save_error { DT_SAVE_ERROR_WARN = 0, DT_SAVE_ERROR_STOP } dt_save_error;
 
@@ -102,6 +103,7 @@ typedef struct dt_config {
         int64_t eval_every_epochs; /* 0: only at the end */
         int64_t eval_batch;        /* 0: the micro-batch */
         bool deterministic;
+        int64_t fusion;      /* dt_fusion_choice */
         int64_t max_skipped; /* consecutive non-finite steps before giving up */
     } train;
     struct {
