@@ -215,7 +215,9 @@ static dt_status infer_pool(const dt_graph *g, const dt_node *n, dt_value *out) 
 }
 
 dt_status dt_infer_maxpool(const dt_graph *g, const dt_node *n, int32_t *n_out, dt_value *out) {
+    DT_TRY(need_count(n, n->attr.prologue ? 3 : 1));
     DT_TRY(infer_pool(g, n, out));
+    if (n->attr.prologue) DT_TRY(need_vectors(g, n, 1, 2, out[0].dim[3]));
     if (n->attr.kernel[0] * n->attr.kernel[1] > 255)
         return dt_fail(DT_ERR_CONFIG, "a window of %dx%d is more than 255 elements", n->attr.kernel[0],
                        n->attr.kernel[1]);
@@ -401,8 +403,39 @@ dt_status dt_infer_bias_grad(const dt_graph *g, const dt_node *n, int32_t *n_out
     return DT_OK;
 }
 
+/* The operands of a pooled gradient of input 0, from input i on: dyp, [dyp2], idx. */
+static dt_status need_pooled(const dt_graph *g, const dt_node *n, int32_t i) {
+    const int32_t i_idx = i + (n->attr.second_grad ? 2 : 1);
+    dt_value pooled = {0};
+    DT_TRY(need_count(n, i_idx + 1));
+    if (n->attr.mask != DT_MASK_FROM_C || n->attr.writes_dz)
+        return dt_fail(DT_ERR_CONFIG, "a pooled gradient needs a mask from the BN input and is not written");
+    DT_TRY(infer_pool(g, n, &pooled));
+    for (int32_t j = i; j <= i_idx; j++) {
+        const dt_value *v = in_value(g, n, j);
+        pooled.dtype = j == i_idx ? DT_DTYPE_U8 : g->compute;
+        if (!same_shape(v, &pooled))
+            return dt_fail(DT_ERR_CONFIG, "%s is %s: it does not fit the pool", v->name,
+                           dt_value_shape_text(v));
+    }
+    return DT_OK;
+}
+
+static void set_reduce_outs(const dt_graph *g, int64_t c, dt_value *out) {
+    set_out(&out[0], g->compute, 1, c, 0, 0, 0);
+    set_out(&out[1], g->compute, 1, c, 0, 0, 0);
+    set_out(&out[2], DT_DTYPE_F32, 2, 3, c, 0, 0);
+}
+
 dt_status dt_infer_bn_reduce(const dt_graph *g, const dt_node *n, int32_t *n_out, dt_value *out) {
     const dt_attr *t = &n->attr;
+    if (t->pooled) {
+        DT_TRY(need_pooled(g, n, 6));
+        DT_TRY(need_vectors(g, n, 1, 5, last_dim(in_value(g, n, 0))));
+        *n_out = 3;
+        set_reduce_outs(g, last_dim(in_value(g, n, 0)), out);
+        return DT_OK;
+    }
     int32_t i_c = t->second_grad ? 2 : 1;
     int32_t expected = i_c + 4 + (t->mask == DT_MASK_FROM_Y ? 1 : t->mask == DT_MASK_FROM_C ? 2 : 0);
     DT_TRY(need_count(n, expected));
@@ -413,14 +446,21 @@ dt_status dt_infer_bn_reduce(const dt_graph *g, const dt_node *n, int32_t *n_out
     if (t->mask == DT_MASK_FROM_Y) DT_TRY(need_same(g, n, 0, i_c + 4));
     if (t->mask == DT_MASK_FROM_C) DT_TRY(need_vectors(g, n, i_c + 4, 2, c));
     *n_out = t->writes_dz ? 4 : 3;
-    set_out(&out[0], g->compute, 1, c, 0, 0, 0);
-    set_out(&out[1], g->compute, 1, c, 0, 0, 0);
-    set_out(&out[2], DT_DTYPE_F32, 2, 3, c, 0, 0);
+    set_reduce_outs(g, c, out);
     set_like(&out[3], in_value(g, n, 0));
     return DT_OK;
 }
 
 dt_status dt_infer_bn_dx(const dt_graph *g, const dt_node *n, int32_t *n_out, dt_value *out) {
+    if (n->attr.pooled) {
+        int64_t n_c = last_dim(in_value(g, n, 0));
+        DT_TRY(need_pooled(g, n, 4));
+        DT_TRY(need_vectors(g, n, 1, 1, 3 * n_c));
+        DT_TRY(need_vectors(g, n, 2, 2, n_c));
+        *n_out = 1;
+        set_like(&out[0], in_value(g, n, 0));
+        return DT_OK;
+    }
     DT_TRY(need_count(n, n->attr.mask == DT_MASK_FROM_C ? 5 : 3));
     DT_TRY(need_compute(g, n, 0));
     DT_TRY(need_same(g, n, 0, 1));

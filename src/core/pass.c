@@ -7,8 +7,7 @@
 #include <string.h>
 
 #include "core/op.h"
-
-enum { REMOVED = DT_OP_COUNT };
+#include "pass_fuse.h"
 
 int32_t dt_graph_use_count(const dt_graph *g, dt_vid v) {
     int32_t n = 0;
@@ -39,16 +38,6 @@ static void compact(dt_graph *g) {
     for (dt_vid v = 0; v < g->n_value; v++) g->value[v].producer = -1;
     for (dt_nid i = 0; i < n; i++)
         for (int32_t j = 0; j < g->node[i].n_out; j++) g->value[g->node[i].out[j]].producer = i;
-}
-
-static void remove_node(dt_graph *g, dt_nid i) {
-    g->node[i].op = (dt_op)REMOVED;
-}
-
-/* The node that makes v if it is of this op, else NULL. */
-static dt_node *made_by(dt_graph *g, dt_vid v, dt_op op) {
-    dt_nid i = g->value[v].producer;
-    return i >= 0 && g->node[i].op == op ? &g->node[i] : NULL;
 }
 
 /* The only reader of v, or NULL when there is none or more than one. */
@@ -278,8 +267,10 @@ typedef struct fusion_row {
 
 /* In this order: a prologue needs statistics in the same convolution on some backends. */
 static const fusion_row fusion_table[] = {
-    {DT_OP_BN_STATS, fuse_conv_stats}, {DT_OP_BN_APPLY, fuse_prologue},     {DT_OP_BN_REDUCE, fuse_dgrad_bn},
-    {DT_OP_BN_APPLY, fuse_dual_apply}, {DT_OP_BN_REDUCE, fuse_second_grad},
+    {DT_OP_BN_STATS, fuse_conv_stats},    {DT_OP_BN_APPLY, fuse_prologue},
+    {DT_OP_BN_REDUCE, fuse_dgrad_bn},     {DT_OP_BN_APPLY, fuse_dual_apply},
+    {DT_OP_BN_REDUCE, fuse_second_grad},  {DT_OP_MAXPOOL, dt_fuse_pool_prologue},
+    {DT_OP_MAXPOOL_BWD, dt_fuse_pool_bn},
 };
 
 dt_status dt_pass_fuse_for_backend(dt_graph *g, dt_backend *be) {

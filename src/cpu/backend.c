@@ -186,6 +186,7 @@ static void node_sizes(const dt_graph *g, const dt_node *n, dt_cpu_node *d) {
     }
     const dt_value *main = row->main == MAIN_IN0 ? in0 : row->main == MAIN_IN1 ? &g->value[n->in[1]] : out0;
     const dt_value *other = row->main == MAIN_OUT0 ? in0 : out0;
+    if (n->attr.pooled) other = &g->value[n->in[n->n_in - 1]];
     d->n = main->dim[0], d->h = dim_or_1(main, 1), d->w = dim_or_1(main, 2);
     d->c = main->dim[main->ndim - 1];
     d->p = dim_or_1(other, 1), d->q = dim_or_1(other, 2), d->k = other->dim[other->ndim - 1];
@@ -199,11 +200,11 @@ static dt_status prepare(dt_backend *be, const dt_graph *g, dt_nid node, dt_prep
     const dt_node *n = &g->node[node];
     const lowering *row = &lowering_table[n->op];
     const dt_attr *t = &n->attr;
-    if (!row->run || g->compute != DT_DTYPE_F32 || t->prologue || t->stats || t->bn_epilogue)
+    const bool fused = (t->prologue && n->op != DT_OP_MAXPOOL) || t->stats || t->bn_epilogue;
+    if (!row->run || g->compute != DT_DTYPE_F32 || fused)
         return dt_fail(DT_ERR_UNSUPPORTED, "the cpu backend does not compute %s of %s in %s%s",
                        dt_op_get(n->op)->name, n->n_out > 0 ? g->value[n->out[0]].name : "nothing",
-                       dt_dtype_name(g->compute),
-                       t->prologue || t->stats || t->bn_epilogue ? " with a fused neighbour" : "");
+                       dt_dtype_name(g->compute), fused ? " with a fused neighbour" : "");
     dt_prep *p = own(cpu(be), sizeof *p);
     if (!p) return dt_fail(DT_ERR_MEMORY, "no memory to prepare a node");
     int32_t threads = cpu(be)->threads;

@@ -81,7 +81,12 @@ dt_status dt_cpu_bn_fold(void *node, dt_stream *stream);
 dt_status dt_cpu_bn_apply(void *node, dt_stream *stream);
 /* norm_grad.c */
 dt_status dt_cpu_bn_reduce(void *node, dt_stream *stream);
+void dt_cpu_bn_reduce_combine(const dt_cpu_node *d, const dt_cpu_split *s, const double *partial,
+                              int64_t col0, int64_t cols);
 dt_status dt_cpu_bn_dx(void *node, dt_stream *stream);
+/* norm_pool.c: the same with attr.pooled. */
+dt_status dt_cpu_bn_reduce_pooled(const dt_cpu_node *d);
+dt_status dt_cpu_bn_dx_pooled(const dt_cpu_node *d);
 dt_status dt_cpu_bias_grad(void *node, dt_stream *stream);
 /* gram.c */
 dt_status dt_cpu_gram(void *node, dt_stream *stream);
@@ -98,6 +103,10 @@ dt_status dt_cpu_dropout(void *node, dt_stream *stream); /* and its backward: th
 /* pool.c */
 dt_status dt_cpu_maxpool(void *node, dt_stream *stream);
 dt_status dt_cpu_maxpool_bwd(void *node, dt_stream *stream);
+/* The gradient of channels [c0, c0 + n) of one pixel of the pool's input, from dyp [+ dyp2] and idx; `pixel`
+ * counts over all images. Added to dx. */
+void dt_cpu_maxpool_gather(const dt_cpu_node *d, const float *dyp, const float *dyp2, const uint8_t *idx,
+                           int64_t pixel, int64_t c0, int64_t n, float *dx);
 dt_status dt_cpu_avgpool(void *node, dt_stream *stream);
 dt_status dt_cpu_avgpool_bwd(void *node, dt_stream *stream);
 dt_status dt_cpu_global_avgpool(void *node, dt_stream *stream);

@@ -83,9 +83,9 @@ static void bn_reduce_piece(const dt_cpu_node *d, int64_t row0, int64_t rows, in
     }
 }
 
-static void bn_reduce_combine(const dt_cpu_node *d, const dt_cpu_split *s, const double *partial,
+void dt_cpu_bn_reduce_combine(const dt_cpu_node *d, const dt_cpu_split *s, const double *partial,
                               int64_t col0, int64_t cols) {
-    int32_t k = d->attr.second_grad ? 1 : 0;
+    int32_t k = d->attr.pooled ? -1 : d->attr.second_grad ? 1 : 0; /* operands before mean: 2 + k */
     const float *mean = d->b.in[2 + k], *invstd = d->b.in[3 + k], *gamma = d->b.in[4 + k];
     float *dgamma = d->b.out[0], *dbeta = d->b.out[1], *coef = d->b.out[2];
     for (int64_t i = col0; i < col0 + cols; i++) {
@@ -105,7 +105,9 @@ static void bn_reduce_combine(const dt_cpu_node *d, const dt_cpu_split *s, const
 
 dt_status dt_cpu_bn_reduce(void *node, dt_stream *stream) {
     (void)stream;
-    dt_cpu_reduce_columns(node, 2, bn_reduce_piece, bn_reduce_combine);
+    const dt_cpu_node *d = node;
+    if (d->attr.pooled) return dt_cpu_bn_reduce_pooled(d);
+    dt_cpu_reduce_columns(d, 2, bn_reduce_piece, dt_cpu_bn_reduce_combine);
     return DT_OK;
 }
 
@@ -135,6 +137,7 @@ DT_CPU_SIMD static void dx_piece(float *dc, const float *dz, const float *c, con
 dt_status dt_cpu_bn_dx(void *node, dt_stream *stream) {
     (void)stream;
     const dt_cpu_node *d = node;
+    if (d->attr.pooled) return dt_cpu_bn_dx_pooled(d);
     const float *dz = d->b.in[0], *c = d->b.in[1], *coef = d->b.in[2];
     float *dc = d->b.out[0];
     int64_t chunk = dt_cpu_chunk_rows(d->m, d->c);

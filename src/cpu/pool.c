@@ -25,8 +25,18 @@ DT_CPU_INLINE span covering(int64_t i, int64_t stride, int64_t pad, int64_t kern
 }
 
 /* Takes one more element of a window for n <= LANES channels; the first maximum wins, NaN over all, as in
- * PyTorch. */
-DT_CPU_INLINE void max_step(const float *x, int64_t n, int32_t position, float *best, int32_t *best_at) {
+ * PyTorch. scale NULL: no prologue. */
+DT_CPU_INLINE void max_step(const float *x, const float *scale, const float *shift, int64_t n,
+                            int32_t position, float *best, int32_t *best_at) {
+    float v[LANES];
+    if (scale) { /* the arithmetic of BN_APPLY */
+#pragma omp simd
+        for (int64_t i = 0; i < n; i++) {
+            float t = x[i] * scale[i] + shift[i];
+            v[i] = t < 0 ? 0 : t;
+        }
+        x = v;
+    }
 #pragma omp simd
     for (int64_t i = 0; i < n; i++) {
         bool take = x[i] > best[i] || x[i] != x[i];
@@ -35,15 +45,19 @@ DT_CPU_INLINE void max_step(const float *x, int64_t n, int32_t position, float *
     }
 }
 
-/* One output pixel of n <= LANES channels; h0, w0: the window's corner, which may lie outside the image. */
+/* One output pixel of n <= LANES channels from c on; h0, w0: the window's corner, which may lie outside the
+ * image. */
 DT_CPU_INLINE void max_pixel(const dt_cpu_node *d, const float *x, span rows, span cols, int64_t h0,
-                             int64_t w0, int64_t n, float *y, uint8_t *idx) {
+                             int64_t w0, int64_t c, int64_t n, float *y, uint8_t *idx) {
+    const float *scale = d->attr.prologue ? (const float *)d->b.in[1] + c : NULL;
+    const float *shift = d->attr.prologue ? (const float *)d->b.in[2] + c : NULL;
     int32_t kernel_w = d->attr.kernel[1], at[LANES];
     int32_t first = (int32_t)((rows.first - h0) * kernel_w + cols.first - w0);
     for (int64_t i = 0; i < n; i++) y[i] = -INFINITY, at[i] = first;
     for (int64_t h = rows.first; h < rows.last; h++)
         for (int64_t w = cols.first; w < cols.last; w++)
-            max_step(x + (h * d->w + w) * d->c, n, (int32_t)((h - h0) * kernel_w + w - w0), y, at);
+            max_step(x + (h * d->w + w) * d->c, scale, shift, n, (int32_t)((h - h0) * kernel_w + w - w0), y,
+                     at);
     for (int64_t i = 0; i < n; i++) idx[i] = (uint8_t)at[i];
 }
 
@@ -58,8 +72,9 @@ DT_CPU_SIMD static void maxpool_row(const dt_cpu_node *d, int64_t image, int64_t
     for (int64_t q = 0; q < d->q; q++, y += d->c, idx += d->c) {
         int64_t w0 = q * k->stride[1] - k->pad[1], c = 0;
         span cols = window(q, k->stride[1], k->pad[1], k->kernel[1], d->w);
-        for (; c + LANES <= d->c; c += LANES) max_pixel(d, x + c, rows, cols, h0, w0, LANES, y + c, idx + c);
-        if (c < d->c) max_pixel(d, x + c, rows, cols, h0, w0, d->c - c, y + c, idx + c);
+        for (; c + LANES <= d->c; c += LANES)
+            max_pixel(d, x + c, rows, cols, h0, w0, c, LANES, y + c, idx + c);
+        if (c < d->c) max_pixel(d, x + c, rows, cols, h0, w0, c, d->c - c, y + c, idx + c);
     }
 }
 
@@ -77,23 +92,37 @@ DT_CPU_INLINE void max_collect(float *dx, const float *dy, const uint8_t *idx, i
     for (int64_t i = 0; i < n; i++) dx[i] += idx[i] == at ? dy[i] : 0;
 }
 
+/* dx += what the windows of rows ps that cover column w give to channels [c0, c0 + n) of pixel (h, w). */
+DT_CPU_INLINE void gather_pixel(const dt_cpu_node *d, const float *dyp, const float *dyp2, const uint8_t *idx,
+                                int64_t image, span ps, int64_t h, int64_t w, int64_t c0, int64_t n,
+                                float *dx) {
+    const dt_attr *k = &d->attr;
+    const span qs = covering(w, k->stride[1], k->pad[1], k->kernel[1], d->q);
+    for (int64_t p = ps.first; p < ps.last; p++)
+        for (int64_t q = qs.first; q < qs.last; q++) {
+            int64_t r = h + k->pad[0] - p * k->stride[0], s = w + k->pad[1] - q * k->stride[1];
+            int64_t from = ((image * d->p + p) * d->q + q) * d->c + c0;
+            uint8_t at = (uint8_t)(r * k->kernel[1] + s);
+            max_collect(dx, dyp + from, idx + from, n, at);
+            if (dyp2) max_collect(dx, dyp2 + from, idx + from, n, at);
+        }
+}
+
+DT_CPU_SIMD void dt_cpu_maxpool_gather(const dt_cpu_node *d, const float *dyp, const float *dyp2,
+                                       const uint8_t *idx, int64_t pixel, int64_t c0, int64_t n, float *dx) {
+    const dt_attr *k = &d->attr;
+    const int64_t image = pixel / (d->h * d->w), h = pixel / d->w % d->h, w = pixel % d->w;
+    const span ps = covering(h, k->stride[0], k->pad[0], k->kernel[0], d->p);
+    gather_pixel(d, dyp, dyp2, idx, image, ps, h, w, c0, n, dx);
+}
+
 DT_CPU_SIMD static void maxpool_bwd_row(const dt_cpu_node *d, int64_t image, int64_t h) {
-    int64_t out = image * d->p * d->q * d->c;
-    const float *dy = (const float *)d->b.in[0] + out;
-    const uint8_t *idx = (const uint8_t *)d->b.in[1] + out;
     float *dx = (float *)d->b.out[0] + (image * d->h + h) * d->w * d->c;
     const dt_attr *k = &d->attr;
     span ps = covering(h, k->stride[0], k->pad[0], k->kernel[0], d->p);
     memset(dx, 0, (size_t)(d->w * d->c) * sizeof *dx);
-    for (int64_t w = 0; w < d->w; w++) {
-        span qs = covering(w, k->stride[1], k->pad[1], k->kernel[1], d->q);
-        for (int64_t p = ps.first; p < ps.last; p++)
-            for (int64_t q = qs.first; q < qs.last; q++) {
-                int64_t r = h + k->pad[0] - p * k->stride[0], s = w + k->pad[1] - q * k->stride[1];
-                int64_t from = (p * d->q + q) * d->c;
-                max_collect(dx + w * d->c, dy + from, idx + from, d->c, (uint8_t)(r * k->kernel[1] + s));
-            }
-    }
+    for (int64_t w = 0; w < d->w; w++)
+        gather_pixel(d, d->b.in[0], NULL, d->b.in[1], image, ps, h, w, 0, d->c, dx + w * d->c);
 }
 
 dt_status dt_cpu_maxpool_bwd(void *node, dt_stream *stream) {

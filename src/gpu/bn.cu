@@ -1,6 +1,6 @@
 /* Batch normalisation that is one pass over the tensors: apply, the gradient of the input, and the tiny
  * per-channel kernels between them. Reductions are in bn_reduce.cu. */
-#include "vec.cuh"
+#include "pool_gather.cuh"
 
 namespace {
 using namespace dt;
@@ -113,8 +113,57 @@ __global__ void __launch_bounds__(THREADS) dx_kernel(dt_gpu_bn_dx_args a, int64_
         store<T, V>(dc + i * V, one(load<T, V>(dy + i * V), load<T, V>(ci + i * V)));
 }
 
+/* One store for sure: where stores are conditional the compiler may leave them in elements. */
+template <typename T, int V> __device__ void store_whole(T *p, const Pack<T, V> &v) {
+    if constexpr (sizeof v == sizeof(uint4))
+        __stwb(reinterpret_cast<uint4 *>(p), *reinterpret_cast<const uint4 *>(&v));
+    else
+        store<T, V>(p, v);
+}
+
+/* The same with a pooled gradient, masked. */
+template <typename T, int V, bool SECOND>
+__global__ void __launch_bounds__(THREADS, 2)
+    dx_pooled_kernel(dt_gpu_bn_dx_args a, int64_t n_strip_vec, int32_t c_vec) {
+    const int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x;
+    if (i >= n_strip_vec) return;
+    const int32_t c0 = (int32_t)(i % c_vec) * V;
+    float ka[V], kb[V], kd[V], scale[V], shift[V];
+#pragma unroll
+    for (int j = 0; j < V; j++) {
+        ka[j] = a.coef[c0 + j];
+        kb[j] = a.coef[a.c + c0 + j];
+        kd[j] = a.coef[2 * a.c + c0 + j];
+        scale[j] = a.scale[c0 + j];
+        shift[j] = a.shift[c0 + j];
+    }
+    walk_strip<T, V, SECOND>(
+        a.pooled, strip_at(a.pooled, i / c_vec), (const T *)a.c_in, a.c, c0,
+        [&](int64_t at, const Pack<T, V> &pc, int y, int x, const Window<T, V>(&w)[2][2], bool there) {
+            if (!there) return;
+            Pack<T, V> out;
+#pragma unroll
+            for (int j = 0; j < V; j++) {
+                const float c = to_float(pc.v[j]), d = patch_grad(w, y, x, j);
+                float dc = fmaf(kb[j], c, kd[j]);
+                if (fmaf(c, scale[j], shift[j]) > 0.0f) dc = fmaf(ka[j], d, dc);
+                out.v[j] = from_float<T>(dc);
+            }
+            store_whole<T, V>((T *)a.dc + at, out);
+        });
+}
+
 template <typename T, int V> cudaError_t dx(const dt_gpu *gpu, const dt_gpu_bn_dx_args &a, cudaStream_t s) {
     int64_t c_vec = a.c / V, n_vec = a.rows * c_vec;
+    if (a.pooled.idx) {
+        const int64_t n = strip_count(a.pooled) * c_vec;
+        const unsigned blocks = (unsigned)ceil_div(n, THREADS);
+        if (a.pooled.dy2)
+            dx_pooled_kernel<T, V, true><<<blocks, THREADS, 0, s>>>(a, n, (int32_t)c_vec);
+        else
+            dx_pooled_kernel<T, V, false><<<blocks, THREADS, 0, s>>>(a, n, (int32_t)c_vec);
+        return cudaPeekAtLastError();
+    }
     unsigned grid = grid_for_rows(gpu, n_vec, c_vec, UNROLL);
     if (a.scale)
         dx_kernel<T, V, true><<<grid, THREADS, 0, s>>>(a, n_vec, (int32_t)c_vec);
@@ -161,7 +210,7 @@ cudaError_t dt_gpu_bn_apply(const dt_gpu *gpu, dt_dtype t, const dt_gpu_bn_apply
 }
 
 cudaError_t dt_gpu_bn_dx(const dt_gpu *gpu, dt_dtype t, const dt_gpu_bn_dx_args *a, cudaStream_t s) {
-    bool al = aligned16(a->dy) && aligned16(a->c_in) && aligned16(a->dc);
+    bool al = aligned16(a->dy) && aligned16(a->c_in) && aligned16(a->dc) && pooled_aligned(a->pooled);
     DT_WITH_TYPE(t, return al && a->c % WIDE<T> == 0 ? dx<T, WIDE<T>>(gpu, *a, s) : dx<T, 1>(gpu, *a, s));
 }
 

@@ -2,7 +2,7 @@
  *
  * Stage one: a block owns a tile of channels and every gridDim.y-th group of rows; it writes one partial sum
  * per channel. Stage two: a warp per channel adds the partial sums in a fixed order, in double. */
-#include "vec.cuh"
+#include "pool_gather.cuh"
 
 namespace {
 using namespace dt;
@@ -114,7 +114,21 @@ template <typename T, int V, int MASK, bool SECOND> struct GradOf {
     }
 };
 
-/* partial [2 or 1][C][splits] */
+/* The block's sums of channels c0 .. c0+V-1 to partial [2 or 1][C][splits]. */
+template <int V, bool TWO>
+__device__ void write_partial(float (&s1)[V], float (&s2)[V], bool there, int64_t c0, int64_t c, float *smem,
+                              float *partial) {
+    block_sum<V>(s1, smem);
+    if (TWO) block_sum<V>(s2, smem);
+    if (threadIdx.y == 0 && there) {
+#pragma unroll
+        for (int j = 0; j < V; j++) {
+            partial[(c0 + j) * gridDim.y + blockIdx.y] = s1[j];
+            if (TWO) partial[(c + c0 + j) * gridDim.y + blockIdx.y] = s2[j];
+        }
+    }
+}
+
 template <typename T, int V, typename F>
 __global__ void __launch_bounds__(THREADS, BLOCKS_PER_SM)
     stage_one(F f, int64_t rows, int64_t c, float *partial) {
@@ -149,15 +163,42 @@ __global__ void __launch_bounds__(THREADS, BLOCKS_PER_SM)
             if (f.out) store<T, V>(f.out + r * c + c0, dz);
         }
     }
-    block_sum<V>(s1, smem);
-    if (F::TWO) block_sum<V>(s2, smem);
-    if (threadIdx.y == 0 && cv < c_vec) {
+    write_partial<V, F::TWO>(s1, s2, cv < c_vec, c0, c, smem, partial);
+}
+
+/* Stage one of a masked gradient that is pooled: the rows are strips of patches. */
+template <typename T, int V, bool SECOND>
+__global__ void __launch_bounds__(THREADS, BLOCKS_PER_SM)
+    stage_one_pooled(dt_gpu_bn_reduce_args a, int64_t n_strip) {
+    __shared__ float smem[THREADS * V];
+    const int64_t cv = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, c_vec = a.c / V;
+    const int64_t c0 = cv * V, stride = (int64_t)gridDim.y * blockDim.y;
+    float s1[V], s2[V];
+#pragma unroll
+    for (int j = 0; j < V; j++) s1[j] = s2[j] = 0.0f;
+    if (cv < c_vec) {
+        float mean[V], scale[V], shift[V];
 #pragma unroll
         for (int j = 0; j < V; j++) {
-            partial[(c0 + j) * gridDim.y + blockIdx.y] = s1[j];
-            if (F::TWO) partial[(c + c0 + j) * gridDim.y + blockIdx.y] = s2[j];
+            mean[j] = a.mean[c0 + j];
+            scale[j] = a.scale[c0 + j];
+            shift[j] = a.shift[c0 + j];
         }
+        /* From the last strip to the first, as above. */
+        for (int64_t i = n_strip - 1 - ((int64_t)blockIdx.y * blockDim.y + threadIdx.y); i >= 0; i -= stride)
+            walk_strip<T, V, SECOND>(
+                a.pooled, strip_at(a.pooled, i), (const T *)a.c_in, a.c, c0,
+                [&](int64_t, const Pack<T, V> &pc, int y, int x, const Window<T, V>(&w)[2][2], bool there) {
+#pragma unroll
+                    for (int j = 0; j < V; j++) {
+                        const float c = to_float(pc.v[j]), d = patch_grad(w, y, x, j);
+                        if (!there || !(fmaf(c, scale[j], shift[j]) > 0.0f)) continue;
+                        s1[j] += d;
+                        s2[j] = fmaf(d, c - mean[j], s2[j]);
+                    }
+                });
     }
+    write_partial<V, true>(s1, s2, cv < c_vec, c0, a.c, smem, a.workspace);
 }
 
 template <typename T, int V, typename F>
@@ -290,6 +331,18 @@ cudaError_t grad(const dt_gpu *gpu, const dt_gpu_bn_reduce_args &a, cudaStream_t
     return cudaPeekAtLastError();
 }
 
+template <typename T, int V>
+cudaError_t grad_pooled(const dt_gpu *gpu, const dt_gpu_bn_reduce_args &a, cudaStream_t s) {
+    const int64_t n_strip = strip_count(a.pooled);
+    const Split sp = split_for(gpu, n_strip, a.c / V);
+    if (a.pooled.dy2)
+        stage_one_pooled<T, V, true><<<sp.grid, sp.block, 0, s>>>(a, n_strip);
+    else
+        stage_one_pooled<T, V, false><<<sp.grid, sp.block, 0, s>>>(a, n_strip);
+    grad_final<T><<<warps_grid(a.c), THREADS, 0, s>>>(a.workspace, sp.splits, a);
+    return cudaPeekAtLastError();
+}
+
 template <typename T, int V, int MASK>
 cudaError_t grad_second(const dt_gpu *gpu, const dt_gpu_bn_reduce_args &a, cudaStream_t s) {
     return a.dy2 ? grad<T, V, MASK, true>(gpu, a, s) : grad<T, V, MASK, false>(gpu, a, s);
@@ -297,6 +350,7 @@ cudaError_t grad_second(const dt_gpu *gpu, const dt_gpu_bn_reduce_args &a, cudaS
 
 template <typename T, int V>
 cudaError_t grad_mask(const dt_gpu *gpu, const dt_gpu_bn_reduce_args &a, cudaStream_t s) {
+    if (a.pooled.idx) return grad_pooled<T, V>(gpu, a, s);
     if (a.y) return grad_second<T, V, DT_MASK_FROM_Y>(gpu, a, s);
     if (a.scale) return grad_second<T, V, DT_MASK_FROM_C>(gpu, a, s);
     return grad_second<T, V, DT_MASK_NONE>(gpu, a, s);
@@ -329,8 +383,8 @@ cudaError_t dt_gpu_bias_grad(const dt_gpu *gpu, dt_dtype t, const void *dy, void
 }
 
 cudaError_t dt_gpu_bn_reduce(const dt_gpu *gpu, dt_dtype t, const dt_gpu_bn_reduce_args *a, cudaStream_t s) {
-    bool al =
-        aligned16(a->dy) && aligned16(a->c_in) && aligned16(a->dy2) && aligned16(a->y) && aligned16(a->dz);
+    bool al = aligned16(a->dy) && aligned16(a->c_in) && aligned16(a->dy2) && aligned16(a->y) &&
+              aligned16(a->dz) && pooled_aligned(a->pooled);
     DT_WITH_TYPE(t, return al && a->c % WIDE<T> == 0 ? grad_mask<T, WIDE<T>>(gpu, *a, s)
                                                      : grad_mask<T, 1>(gpu, *a, s));
 }

@@ -187,8 +187,13 @@ double dt_cuda_fuse_gain(dt_backend *be, const dt_graph *g, dt_fusion fusion, dt
         return gain(cu, g, n, DT_CONV_D, DT_CONV_D_BN, pass_time(cu, g, n->out[0], 2) - SMALL_KERNEL_S);
     case DT_FUSE_DUAL_APPLY:
         return pass_time(cu, g, n->out[0], 2);
-    case DT_FUSE_SECOND_GRAD:
-        return pass_time(cu, g, n->in[0], 1);
+    case DT_FUSE_SECOND_GRAD: /* pooled: three passes less, two more */
+        return pass_time(cu, g, n->in[n->attr.pooled ? n->n_in - 2 : 0], 1);
+    case DT_FUSE_POOL_PROLOGUE:
+        return pass_time(cu, g, n->in[0], 2);
+    case DT_FUSE_POOL_BN: /* read twice instead of once; the gradient it makes is never in memory */
+        if (!dt_pool_gathers(&n->attr)) return 0;
+        return pass_time(cu, g, n->out[0], 3) - pass_time(cu, g, n->in[0], 1) - pass_time(cu, g, n->in[1], 1);
     case DT_FUSE_GRAM_BN:
         return gram_gain(cu, g, n);
     default: /* a fusion there are no kernels for */

@@ -41,12 +41,21 @@ typedef struct dt_gpu_bn_apply_args {
 } dt_gpu_bn_apply_args;
 cudaError_t dt_gpu_bn_apply(const dt_gpu *gpu, dt_dtype t, const dt_gpu_bn_apply_args *a, cudaStream_t s);
 
+/* A gradient of the BN output [N,H,W,C] that is gathered from that of its max pool [N,P,Q,C], windows of 3x3,
+ * stride 2, padding 1. */
+typedef struct dt_gpu_pooled {
+    const void *dy, *dy2; /* dy2 NULL: none */
+    const uint8_t *idx;   /* NULL: the gradient is not pooled */
+    int32_t n, h, w, p, q;
+} dt_gpu_pooled;
+
 typedef struct dt_gpu_bn_dx_args {
-    const void *dy, *c_in;      /* c_in: the BN input */
+    const void *dy, *c_in;      /* c_in: the BN input; dy NULL: pooled */
     const float *coef;          /* [3,C] */
     const float *scale, *shift; /* NULL: dy is masked already */
     void *dc;
     int64_t rows, c;
+    dt_gpu_pooled pooled; /* needs scale and shift */
 } dt_gpu_bn_dx_args;
 cudaError_t dt_gpu_bn_dx(const dt_gpu *gpu, dt_dtype t, const dt_gpu_bn_dx_args *a, cudaStream_t s);
 
@@ -72,7 +81,7 @@ cudaError_t dt_gpu_bn_stats(const dt_gpu *gpu, dt_dtype t, const void *x, float 
 cudaError_t dt_gpu_bias_grad(const dt_gpu *gpu, dt_dtype t, const void *dy, void *db, int64_t rows, int64_t c,
                              float *workspace, cudaStream_t s);
 typedef struct dt_gpu_bn_reduce_args {
-    const void *dy, *dy2, *c_in, *y; /* dy2, y NULL: absent */
+    const void *dy, *dy2, *c_in, *y; /* dy2, y NULL: absent; dy NULL: pooled */
     const float *mean, *invstd, *gamma;
     const float *scale, *shift; /* not NULL: mask c*scale+shift > 0 */
     void *dgamma, *dbeta;       /* T [C] */
@@ -80,6 +89,7 @@ typedef struct dt_gpu_bn_reduce_args {
     void *dz;                   /* NULL: not written; may be dy */
     float *workspace;
     int64_t rows, c;
+    dt_gpu_pooled pooled; /* needs scale and shift */
 } dt_gpu_bn_reduce_args;
 cudaError_t dt_gpu_bn_reduce(const dt_gpu *gpu, dt_dtype t, const dt_gpu_bn_reduce_args *a, cudaStream_t s);
 /* Around cuDNN's fused dgrad: beta = shift + mean*scale before; dgamma, dbeta in T and coef after. */
@@ -113,8 +123,9 @@ cudaError_t dt_gpu_fill_random(const dt_gpu *gpu, dt_dtype t, void *x, int64_t n
 
 /* pool.cu */
 typedef struct dt_gpu_pool_args {
-    const void *in;     /* x forward, dy backward */
-    const uint8_t *idx; /* MAXPOOL_BWD */
+    const void *in;             /* x forward, dy backward */
+    const uint8_t *idx;         /* MAXPOOL_BWD */
+    const float *scale, *shift; /* MAXPOOL: x is relu(in*scale + shift); NULL: in */
     void *out;
     uint8_t *idx_out;               /* MAXPOOL */
     int32_t n, h, w, c, p, q;       /* H W the image, P Q the pooled image */

@@ -81,6 +81,10 @@ static dt_gpu_pool_args pool_args(const dt_bound *k, const int64_t *image, const
 static dt_status run_maxpool(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     dt_gpu_pool_args a = pool_args(k, k->prep->in_dim, k->prep->out_dim);
     a.idx_out = k->b.out[1];
+    if (k->prep->node.attr.prologue) {
+        a.scale = in(k, 1);
+        a.shift = in(k, 2);
+    }
     return dt_launch_status(dt_gpu_maxpool(&cu->gpu, k->prep->t, &a, s), k);
 }
 
@@ -197,8 +201,67 @@ static dt_status run_bn_apply(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     return dt_launch_status(dt_gpu_bn_apply(&cu->gpu, k->prep->t, &a, s), k);
 }
 
+bool dt_pool_gathers(const dt_attr *t) {
+    for (int a = 0; a < 2; a++)
+        if (t->kernel[a] != 3 || t->stride[a] != 2 || t->pad[a] != 1) return false;
+    return true;
+}
+
+/* Of BN_REDUCE and BN_DX: a pooled gradient is gathered from windows of one shape only. */
+static dt_status need_gather(const dt_node *n, dt_prep *p) {
+    if (!n->attr.pooled) return DT_OK;
+    if (!dt_pool_gathers(&n->attr))
+        return dt_fail(DT_ERR_UNSUPPORTED, "%s: gradients are gathered only from pools of 3x3/2, padding 1",
+                       p->label);
+    const size_t len = strlen(p->label);
+    snprintf(p->label + len, sizeof p->label - len, " from the pool");
+    return DT_OK;
+}
+
+static dt_status prepare_bn_reduce(dt_cuda *cu, const dt_graph *g, const dt_node *n, dt_prep *p) {
+    DT_TRY(need_gather(n, p));
+    return prepare_reduce(cu, g, n, p);
+}
+
+static dt_status prepare_bn_dx(dt_cuda *cu, const dt_graph *g, const dt_node *n, dt_prep *p) {
+    (void)cu, (void)g;
+    return need_gather(n, p);
+}
+
+/* The operands from input i on: dyp, [dyp2], idx. The pooled image follows from the window. */
+static dt_gpu_pooled pooled_args(const dt_bound *k, int32_t i) {
+    const int64_t *c = k->prep->in_dim;
+    const bool second = k->prep->node.attr.second_grad;
+    return (dt_gpu_pooled){.dy = in(k, i),
+                           .dy2 = second ? in(k, i + 1) : NULL,
+                           .idx = in(k, i + (second ? 2 : 1)),
+                           .n = (int32_t)c[0],
+                           .h = (int32_t)c[1],
+                           .w = (int32_t)c[2],
+                           .p = (int32_t)(c[1] + 1) / 2,
+                           .q = (int32_t)(c[2] + 1) / 2};
+}
+
+static dt_status run_bn_reduce_pooled(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    const dt_gpu_bn_reduce_args a = {.c_in = in(k, 0),
+                                     .mean = in(k, 1),
+                                     .invstd = in(k, 2),
+                                     .gamma = in(k, 3),
+                                     .scale = in(k, 4),
+                                     .shift = in(k, 5),
+                                     .dgamma = k->b.out[0],
+                                     .dbeta = k->b.out[1],
+                                     .coef = k->b.out[2],
+                                     .workspace = k->b.workspace,
+                                     .rows = k->prep->rows,
+                                     .c = k->prep->c,
+                                     .pooled = pooled_args(k, 6)};
+    return dt_launch_status(dt_gpu_bn_reduce(&cu->gpu, k->prep->t, &a, s), k);
+}
+
 static dt_status run_bn_reduce(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     const dt_attr *t = &k->prep->node.attr;
+    if (t->pooled) return run_bn_reduce_pooled(cu, k, s);
     const int32_t c = t->second_grad ? 2 : 1; /* index of the BN input */
     const dt_gpu_bn_reduce_args a = {.dy = in(k, 0),
                                      .dy2 = t->second_grad ? in(k, 1) : NULL,
@@ -220,15 +283,17 @@ static dt_status run_bn_reduce(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
 }
 
 static dt_status run_bn_dx(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
-    const bool mask = k->prep->node.attr.mask == DT_MASK_FROM_C;
-    const dt_gpu_bn_dx_args a = {.dy = in(k, 0),
-                                 .c_in = in(k, 1),
-                                 .coef = in(k, 2),
-                                 .scale = mask ? in(k, 3) : NULL,
-                                 .shift = mask ? in(k, 4) : NULL,
-                                 .dc = k->b.out[0],
-                                 .rows = k->prep->rows,
-                                 .c = k->prep->c};
+    const bool mask = k->prep->node.attr.mask == DT_MASK_FROM_C, pooled = k->prep->node.attr.pooled;
+    const int32_t c = pooled ? 0 : 1; /* index of the BN input */
+    dt_gpu_bn_dx_args a = {.dy = pooled ? NULL : in(k, 0),
+                           .c_in = in(k, c),
+                           .coef = in(k, c + 1),
+                           .scale = mask ? in(k, c + 2) : NULL,
+                           .shift = mask ? in(k, c + 3) : NULL,
+                           .dc = k->b.out[0],
+                           .rows = k->prep->rows,
+                           .c = k->prep->c};
+    if (pooled) a.pooled = pooled_args(k, 4);
     return dt_launch_status(dt_gpu_bn_dx(&cu->gpu, k->prep->t, &a, s), k);
 }
 
@@ -260,8 +325,8 @@ static const dt_lower_row TABLE[] = {
     [DT_OP_DENSE_DGRAD] = {"dense_dgrad", dt_lower_dense_prepare, NULL, dt_lower_dense_run},
     [DT_OP_DENSE_WGRAD] = {"dense_wgrad", dt_lower_dense_prepare, NULL, dt_lower_dense_run},
     [DT_OP_BIAS_GRAD] = {"bias_grad", prepare_reduce, NULL, run_bias_grad},
-    [DT_OP_BN_REDUCE] = {"bn_reduce", prepare_reduce, NULL, run_bn_reduce},
-    [DT_OP_BN_DX] = {"bn_dx", NULL, NULL, run_bn_dx},
+    [DT_OP_BN_REDUCE] = {"bn_reduce", prepare_bn_reduce, NULL, run_bn_reduce},
+    [DT_OP_BN_DX] = {"bn_dx", prepare_bn_dx, NULL, run_bn_dx},
     [DT_OP_RELU_BWD] = {"relu_bwd", NULL, NULL, run_relu_bwd},
     [DT_OP_MAXPOOL_BWD] = {"maxpool_bwd", NULL, NULL, run_maxpool_bwd},
     [DT_OP_AVGPOOL_BWD] = {"avgpool_bwd", NULL, NULL, run_avgpool_bwd},

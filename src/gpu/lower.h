@@ -106,7 +106,6 @@ dt_status dt_blas_product_choose(dt_cuda *cu, dt_dtype t, bool cross, int64_t ro
                                  dt_blas_product *out);
 dt_status dt_blas_product_run(dt_cuda *cu, const dt_blas_product *b, const void *first, const void *dz,
                               void *out, void *workspace, cudaStream_t s);
-
 /* gram.c */
 dt_status dt_lower_gram_prepare(dt_cuda *cu, const dt_graph *g, const dt_node *n, dt_prep *prep);
 dt_status dt_lower_gram_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s); /* and GRAM_CROSS */
@@ -127,6 +126,9 @@ dt_conv_kind dt_conv_kind_of(const dt_node *n);
 bool dt_conv_fusable(const dt_graph *g, const dt_node *n);
 /* The plain convolution of a fused one. */
 dt_conv_kind dt_conv_plain_kind(dt_conv_kind kind);
+
+/* lower.c: whether BN_REDUCE and BN_DX can gather their gradient from a max pool of these attributes. */
+bool dt_pool_gathers(const dt_attr *t);
 
 /* axis_run.c */
 dt_status dt_cuda_bind_axis(dt_backend *be, dt_axis_kind kind, const dt_axis_args *args, dt_kernel *out);

@@ -289,7 +289,7 @@ enum {
     DGRAD = 1u << DT_FUSE_DGRAD_BN,
     DUAL = 1u << DT_FUSE_DUAL_APPLY,
     SECOND = 1u << DT_FUSE_SECOND_GRAD,
-    ALL = (1u << DT_FUSE_GRAM_BN) - 1 /* the last is of a pass of its own */
+    ALL = (1u << DT_FUSE_POOL_PROLOGUE) - 1 /* those after are tested in files of their own */
 };
 
 /* Fuses networks for a backend that `can`; counts by training (0) and evaluation (1). */

@@ -225,12 +225,30 @@ static inline void oracle_bn_apply(oracle_node *x) {
     }
 }
 
+/* With pooled: the gradient of the BN output, scattered from that of its max pool; operands from `first` on.
+ */
+static inline void oracle_scatter(const oracle_node *x, int32_t first, double *dy) {
+    const dt_attr *t = x->t;
+    const dt_value *image = oracle_in(x, 0), *pooled = oracle_in(x, first);
+    const int64_t n_c = x->c, n_q = pooled->dim[2], n_p = pooled->dim[1];
+    const double *idx = x->in[x->n->n_in - 1];
+    memset(dy, 0, (size_t)x->n_elem * sizeof *dy);
+    for (int64_t o = 0; o < dt_value_n_elem(pooled); o++) {
+        const int64_t q = o / n_c % n_q, p = o / n_c / n_q % n_p, n = o / n_c / n_q / n_p;
+        const int64_t h = p * t->stride[0] - t->pad[0] + (int64_t)idx[o] / t->kernel[1];
+        const int64_t w = q * t->stride[1] - t->pad[1] + (int64_t)idx[o] % t->kernel[1];
+        dy[((n * image->dim[1] + h) * image->dim[2] + w) * n_c + o % n_c] +=
+            x->in[first][o] + (t->second_grad ? x->in[first + 1][o] : 0);
+    }
+}
+
 static inline void oracle_bn_reduce(oracle_node *x) {
-    const int32_t j = x->t->second_grad ? 2 : 1;
+    const int32_t j = x->t->pooled ? 0 : x->t->second_grad ? 2 : 1;
     double *dz = check_alloc((size_t)x->n_elem * sizeof *dz), *const *in = x->in;
+    if (x->t->pooled) oracle_scatter(x, 6, dz);
     for (int64_t i = 0; i < x->n_elem; i++) {
         int64_t k = i % x->c;
-        dz[i] = in[0][i] + (x->t->second_grad ? in[1][i] : 0);
+        if (!x->t->pooled) dz[i] = in[0][i] + (x->t->second_grad ? in[1][i] : 0);
         if (x->t->mask == DT_MASK_FROM_Y && !(in[j + 4][i] > 0)) dz[i] = 0;
         if (x->t->mask == DT_MASK_FROM_C && !(in[j][i] * in[j + 4][k] + in[j + 5][k] > 0)) dz[i] = 0;
     }
@@ -240,13 +258,20 @@ static inline void oracle_bn_reduce(oracle_node *x) {
 }
 
 static inline void oracle_bn_dx(oracle_node *x) {
-    const double *coef = x->in[2];
+    const int32_t j = x->t->pooled ? 0 : 1;
+    const double *c = x->in[j], *coef = x->in[j + 1];
+    double *dy = check_alloc((size_t)x->n_elem * sizeof *dy);
+    if (x->t->pooled)
+        oracle_scatter(x, 4, dy);
+    else
+        memcpy(dy, x->in[0], (size_t)x->n_elem * sizeof *dy);
     for (int64_t i = 0; i < x->n_elem; i++) {
         int64_t k = i % x->c;
-        double dz = x->in[0][i];
-        if (x->t->mask == DT_MASK_FROM_C && !(x->in[1][i] * x->in[3][k] + x->in[4][k] > 0)) dz = 0;
-        x->out[0][i] = coef[k] * dz + coef[x->c + k] * x->in[1][i] + coef[2 * x->c + k];
+        double dz = dy[i];
+        if (x->t->mask == DT_MASK_FROM_C && !(c[i] * x->in[j + 2][k] + x->in[j + 3][k] > 0)) dz = 0;
+        x->out[0][i] = coef[k] * dz + coef[x->c + k] * c[i] + coef[2 * x->c + k];
     }
+    free(dy);
 }
 
 /* out [ka,kb] = a^T b */
@@ -361,11 +386,13 @@ static inline void oracle_pool(oracle_node *x) {
             const int64_t w = q * t->stride[1] - t->pad[1] + k % t->kernel[1];
             if (h < 0 || h >= big->dim[1] || w < 0 || w >= big->dim[2]) continue;
             const int64_t i = ((n * big->dim[1] + h) * big->dim[2] + w) * big->dim[3] + c;
-            if (back && max && (int32_t)x->in[1][o] == k) x->out[0][i] += x->in[0][o];
-            if (back && !max) x->out[0][i] += x->in[0][o] / area;
-            if (!back && !max) x->out[0][o] += x->in[0][i] / area;
-            if (!back && max && (first || x->in[0][i] > x->out[0][o])) {
-                x->out[0][o] = x->in[0][i];
+            double v = x->in[0][back ? o : i];
+            if (t->prologue) v = fmax(v * x->in[1][c] + x->in[2][c], 0);
+            if (back && max && (int32_t)x->in[1][o] == k) x->out[0][i] += v;
+            if (back && !max) x->out[0][i] += v / area;
+            if (!back && !max) x->out[0][o] += v / area;
+            if (!back && max && (first || v > x->out[0][o])) {
+                x->out[0][o] = v;
                 x->out[1][o] = k;
                 first = false;
             }

@@ -252,13 +252,34 @@ static inline bool ref_masked(const float *c, const float *scale, const float *s
     return !(y + shift[k] > 0);
 }
 
+/* With pooled: the gradient of element i of c, from the operands after index `first`; windows in any order.
+ */
+static inline double ref_pooled(const op_ref *r, int64_t i, int32_t first) {
+    const dt_attr *t = r->t;
+    const dt_value *image = ref_in(r, 0), *pooled = ref_in(r, first);
+    const int64_t c = i % r->c, w = i / r->c % image->dim[2], h = i / r->c / image->dim[2] % image->dim[1];
+    const int64_t n = i / r->c / image->dim[2] / image->dim[1];
+    double sum = 0;
+    for (int64_t p = 0; p < pooled->dim[1]; p++)
+        for (int64_t q = 0; q < pooled->dim[2]; q++) {
+            const int64_t o = ref_at(pooled, n, p, q, c);
+            const int32_t at = (int32_t)r->in[r->n->n_in - 1][o];
+            if (p * t->stride[0] - t->pad[0] + at / t->kernel[1] != h ||
+                q * t->stride[1] - t->pad[1] + at % t->kernel[1] != w)
+                continue;
+            sum += (double)r->in[first][o] + (t->second_grad ? (double)r->in[first + 1][o] : 0);
+        }
+    return sum;
+}
+
 static inline void ref_bn_reduce(op_ref *r) {
-    int32_t j = r->t->second_grad ? 2 : 1;
+    int32_t j = r->t->pooled ? 0 : r->t->second_grad ? 2 : 1;
     const float *x = r->in[j], *mean = r->in[j + 1], *invstd = r->in[j + 2], *gamma = r->in[j + 3];
     double *dgamma = r->out[0], *dbeta = r->out[1], *coef = r->out[2], m = (double)r->m;
     for (int64_t i = 0; i < r->n_elem; i++) {
         int64_t k = i % r->c;
-        double dz = (double)r->in[0][i] + (r->t->second_grad ? (double)r->in[1][i] : 0);
+        double dz = r->t->pooled ? ref_pooled(r, i, 6)
+                                 : (double)r->in[0][i] + (r->t->second_grad ? (double)r->in[1][i] : 0);
         if (r->t->mask == DT_MASK_FROM_Y && !(r->in[j + 4][i] > 0)) dz = 0;
         if (r->t->mask == DT_MASK_FROM_C && ref_masked(x, r->in[j + 4], r->in[j + 5], i, k)) dz = 0;
         if (r->t->writes_dz) r->out[3][i] = dz;
@@ -272,13 +293,14 @@ static inline void ref_bn_reduce(op_ref *r) {
 }
 
 static inline void ref_bn_dx(op_ref *r) {
-    const float *coef = r->in[2];
+    const int32_t j = r->t->pooled ? 0 : 1;
+    const float *c = r->in[j], *coef = r->in[j + 1];
     for (int64_t i = 0; i < r->n_elem; i++) {
         int64_t k = i % r->c;
-        double dz = (double)r->in[0][i];
-        if (r->t->mask == DT_MASK_FROM_C && ref_masked(r->in[1], r->in[3], r->in[4], i, k)) dz = 0;
+        double dz = r->t->pooled ? ref_pooled(r, i, 4) : (double)r->in[0][i];
+        if (r->t->mask == DT_MASK_FROM_C && ref_masked(c, r->in[j + 2], r->in[j + 3], i, k)) dz = 0;
         r->out[0][i] =
-            (double)coef[k] * dz + (double)coef[r->c + k] * (double)r->in[1][i] + (double)coef[2 * r->c + k];
+            (double)coef[k] * dz + (double)coef[r->c + k] * (double)c[i] + (double)coef[2 * r->c + k];
     }
 }
 
@@ -306,12 +328,14 @@ static inline void ref_pool(op_ref *r) {
                     w = q * t->stride[1] - t->pad[1] + k % t->kernel[1];
             if (h < 0 || h >= large->dim[1] || w < 0 || w >= large->dim[2]) continue;
             int64_t i = ref_at(large, n, h, w, c);
+            double x = (double)r->in[0][back ? o : i];
+            if (t->prologue) x = fmax(x * (double)r->in[1][c] + (double)r->in[2][c], 0);
             double share = 1.0 / (t->kernel[0] * t->kernel[1]);
-            if (back && max && (int32_t)r->in[1][o] == k) r->out[0][i] += (double)r->in[0][o];
-            if (back && !max) r->out[0][i] += (double)r->in[0][o] * share;
-            if (!back && !max) r->out[0][o] += (double)r->in[0][i] * share;
-            if (!back && max && (first || (double)r->in[0][i] > r->out[0][o])) {
-                r->out[0][o] = (double)r->in[0][i];
+            if (back && max && (int32_t)r->in[1][o] == k) r->out[0][i] += x;
+            if (back && !max) r->out[0][i] += x * share;
+            if (!back && !max) r->out[0][o] += x * share;
+            if (!back && max && (first || x > r->out[0][o])) {
+                r->out[0][o] = x;
                 r->out[1][o] = k;
                 first = false;
             }

@@ -93,7 +93,9 @@ typedef enum dt_fusion {
     DT_FUSE_WGRAD_PROLOGUE, /* node: CONV_WGRAD, likewise */
     DT_FUSE_DGRAD_BN,       /* node: CONV_DGRAD whose dx feeds only a BN_REDUCE with mask FROM_C */
     DT_FUSE_DUAL_APPLY,     /* node: BN_APPLY with residual that is a BN_APPLY without relu */
-    DT_FUSE_SECOND_GRAD,    /* node: BN_REDUCE whose dy is an ADD used by nothing else */
+    DT_FUSE_SECOND_GRAD,    /* node: BN_REDUCE whose dy (pooled: dyp) is an ADD used by nothing else */
+    DT_FUSE_POOL_PROLOGUE,  /* node: MAXPOOL whose x is a BN_APPLY with relu, no residual */
+    DT_FUSE_POOL_BN,        /* node: MAXPOOL_BWD that feeds only a BN_REDUCE from C and its BN_DX */
     DT_FUSE_GRAM_BN,        /* node: 1x1 CONV whose BN may be computed from Gram matrices (core/pass.h) */
     DT_FUSE_COUNT
 } dt_fusion;

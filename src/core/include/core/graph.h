@@ -132,7 +132,8 @@ typedef struct dt_attr {
     bool relu;                /* BATCHNORM, BN_APPLY, CONV with apply: ends in a ReLU */
     bool residual;            /* the same: an input is added before the ReLU */
     bool residual_scaled;     /* BN_APPLY, CONV with apply: the residual is itself scaled and shifted */
-    bool prologue;            /* CONV, CONV_WGRAD: x is relu(x * scale + bias), applied while reading */
+    bool prologue;            /* CONV, CONV_WGRAD, MAXPOOL: x is relu(x * scale + bias), done while reading */
+    bool pooled;              /* BN_REDUCE, BN_DX: dy is gathered from the gradient of a max pool's output */
     bool stats;               /* CONV: also writes per-channel sum and sum of squares of y */
     bool stats_are_sums;      /* BN_FINALIZE: stats are (sum, sum of squares), not (mean, biased variance) */
     bool second_grad;         /* BN_REDUCE, BN_MASK: the incoming gradient is the sum of two values */

@@ -44,7 +44,8 @@
  *  BN_GRAM_DX   dz T [...,K], wa T [K,1,1,C], x T [...,C], mv f32 [C+1,C] -> dx T = dz wa + x M + v
  *  RELU         x -> y = max(x, 0)
  *  ADD          a, b -> y = a + b
- *  MAXPOOL      x -> y, idx u8 [N,P,Q,C] (position inside the window, row-major; first maximum wins)
+ *  MAXPOOL      x, [scale f32 C, shift f32 C (prologue)] -> y, idx u8 [N,P,Q,C] (position inside the
+ *               window, row-major; first maximum wins). With prologue x is relu(x*scale + shift) in T.
  *  AVGPOOL      x -> y; divides by R*S, padding counts as zeros (PyTorch's default)
  *  GLOBAL_AVGPOOL x [N,H,W,C] -> y [N,C]
  *  RESHAPE      x -> y, an alias: [N,rest] where attr.size is 0 (flatten), else [N,H,W,rest]
@@ -66,6 +67,9 @@
  *               coef: dc = A*dz + B*c + D with A = gamma*invstd, B = -A*invstd*dgamma/m,
  *               D = -A*dbeta/m - B*mean   (Ioffe & Szegedy 2015, collected per channel)
  *  BN_DX        dz or dy T, c T, coef f32 [3,C], [mask FROM_C: scale, shift f32 C] -> dc T
+ *               With pooled (mask FROM_C, no dz) dy is MAXPOOL_BWD(dyp [+ dyp2], idx) of the attributes'
+ *               window and never in memory. Inputs of BN_REDUCE: c, mean, invstd, gamma, scale, shift, and
+ *               of BN_DX: c, coef, scale, shift; then dyp T [N,P,Q,C], [dyp2 (second_grad)], idx u8.
  *  RELU_BWD     dy, y -> dx = dy where y > 0
  *  All backward ops with an image output take H, W from attr.size.
  *  MAXPOOL_BWD  dy, idx -> dx;  AVGPOOL_BWD dy -> dx;  GLOBAL_AVGPOOL_BWD dy [N,C] -> dx [N,H,W,C]

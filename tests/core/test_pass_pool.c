@@ -1,0 +1,171 @@
+/* The fusions around a max pool keep the function: graphs before and after are run by the oracle in double,
+ * and the fused ones by the CPU backend, whose answers about fusions a test replaces. */
+#include <stdio.h>
+
+#include "core/model.h"
+#include "graph_program.h"
+
+enum {
+    PROLOGUE = 1u << DT_FUSE_POOL_PROLOGUE,
+    BN = 1u << DT_FUSE_POOL_BN,
+    SECOND = 1u << DT_FUSE_SECOND_GRAD
+};
+
+/* A stem whose pool feeds two convolutions; %s: the pool's window. */
+static const char stem[] =
+    "[model]\nname = \"layers\"\n"
+    "[[model.layers]]\ntype = \"conv\"\nchannels = 5\nbias = false\n"
+    "[[model.layers]]\ntype = \"batchnorm\"\n"
+    "[[model.layers]]\ntype = \"relu\"\nname = \"stem\"\n"
+    "[[model.layers]]\ntype = \"maxpool\"\n%s\nname = \"pool\"\n"
+    "[[model.layers]]\ntype = \"conv\"\nchannels = 4\nbias = false\n"
+    "[[model.layers]]\ntype = \"batchnorm\"\nname = \"main\"\n"
+    "[[model.layers]]\ntype = \"conv\"\nchannels = 4\nkernel = 1\nbias = false\nfrom = \"pool\"\n"
+    "[[model.layers]]\ntype = \"batchnorm\"\nname = \"skip\"\n"
+    "[[model.layers]]\ntype = \"add\"\nfrom = \"main\"\nwith = \"skip\"\n"
+    "[[model.layers]]\ntype = \"relu\"\n"
+    "%s"
+    "[[model.layers]]\ntype = \"global_avgpool\"\n"
+    "[[model.layers]]\ntype = \"dense\"\nchannels = 3\n";
+
+static const char *const windows[] = {"kernel = 3\nstride = 2\npad = 1", "kernel = 2\nstride = 2\npad = 0",
+                                      "kernel = 3\nstride = 1\npad = 1", "kernel = 3\nstride = 3\npad = 0"};
+enum { N_WINDOW = sizeof windows / sizeof windows[0] };
+
+static const dt_model_input small_input = {.batch = 3,
+                                           .height = 9,
+                                           .width = 8,
+                                           .channels = 2,
+                                           .padded_channels = 2,
+                                           .classes = 3,
+                                           .mean = {0.5f, 0.4f},
+                                           .stddev = {0.3f, 0.2f}};
+
+static uint32_t can; /* bit per dt_fusion */
+
+static double gain(dt_backend *be, const dt_graph *g, dt_fusion fusion, dt_nid node) {
+    (void)be;
+    assert_in_range(node, 0, g->n_node - 1);
+    return can >> fusion & 1 ? 1e-6 : 0;
+}
+
+/* The network of a window, differentiated if training, split. */
+static dt_graph *network(const char *window, const char *extra, bool training, dt_axis **axis) {
+    char text[2048];
+    dt_config c;
+    dt_graph *g, *trained;
+    snprintf(text, sizeof text, stem, window, extra);
+    check_config(&c, text);
+    check_ok(dt_model_build(&c, &small_input, DT_DTYPE_F32, true, &trained));
+    check_ok(dt_pass_fuse_bn_act(trained));
+    check_ok(dt_autodiff(trained));
+    check_ok(dt_axis_build(trained, 1, 0, false, axis));
+    if (training) {
+        g = trained;
+    } else {
+        check_ok(dt_model_build(&c, &small_input, DT_DTYPE_F32, false, &g));
+        check_ok(dt_pass_fuse_bn_act(g));
+        check_ok(dt_axis_assign(*axis, g));
+        dt_graph_destroy(trained);
+    }
+    check_ok(dt_pass_split_batchnorm(g));
+    dt_config_fini(&c);
+    return g;
+}
+
+static int32_t count_op(const dt_graph *g, dt_op op) {
+    int32_t n = 0;
+    for (dt_nid i = 0; i < g->n_node; i++) n += g->node[i].op == op;
+    return n;
+}
+
+/* Fuses a copy; every node of it fits its op's own rule. */
+static dt_graph *fused(const dt_graph *g, dt_backend *be, uint32_t fusions) {
+    dt_graph *f;
+    check_ok(dt_graph_clone(g, &f));
+    can = fusions;
+    be->fuse_gain = gain;
+    check_ok(dt_pass_fuse_for_backend(f, be));
+    check_ok(dt_pass_remove_dead(f));
+    for (dt_nid i = 0; i < f->n_node; i++) {
+        dt_value outs[DT_MAX_OUT] = {0};
+        int32_t n_out = 0;
+        check_ok(dt_op_get(f->node[i].op)->infer(f, &f->node[i], &n_out, outs));
+        assert_int_equal(n_out, f->node[i].n_out);
+    }
+    return f;
+}
+
+/* What matters of a graph: everything that outlives a program. */
+static bool is_result(const dt_graph *g, dt_vid v) {
+    const dt_role role = g->value[v].role;
+    return role == DT_ROLE_METRIC || role == DT_ROLE_STATE || role == DT_ROLE_GRAD || v == g->logits;
+}
+
+/* The fused graph gives what the plain one does: by the oracle, and on the CPU. Takes both. */
+static void need_same(dt_backend *be, dt_graph *g, dt_graph *f, dt_axis *axis, const char *what) {
+    oracle plain = oracle_open(g, &live_step), after = oracle_open(f, &live_step);
+    oracle_reset(&plain, axis), oracle_reset(&after, axis);
+    oracle_run(&plain, g->n_node), oracle_run(&after, f->n_node);
+    dt_graph *bound; /* binding adds workspaces */
+    check_ok(dt_graph_clone(f, &bound));
+    live l = live_open(be, axis, bound, NULL);
+    check_ok(dt_program_run(l.program, NULL, NULL));
+    for (dt_vid v = 0; v < g->n_value; v++) {
+        if (!is_result(g, v)) continue;
+        double d = check_distance(after.data[v], plain.data[v], dt_value_n_elem(&g->value[v]));
+        if (!(d <= 1e-9)) fail_msg("%s: %s is off by %.2e", what, g->value[v].name, d);
+        d = live_distance(&l, &plain, v);
+        if (!(d <= 2e-4)) fail_msg("%s: %s on the CPU is off by %.2e", what, g->value[v].name, d);
+    }
+    oracle_close(&plain), oracle_close(&after);
+    live_close(&l);
+    dt_graph_destroy(g), dt_graph_destroy(f);
+    dt_axis_destroy(axis);
+}
+
+static void test_pool_fusions_keep_the_function(void **state) {
+    (void)state;
+    static const uint32_t sets[] = {0, PROLOGUE, BN, SECOND, BN | SECOND, PROLOGUE | BN | SECOND};
+    dt_backend *be = live_backend();
+    for (size_t k = 0; k < N_WINDOW * sizeof sets / sizeof sets[0]; k++)
+        for (int training = 0; training < 2; training++) {
+            const uint32_t set = sets[k / N_WINDOW];
+            dt_axis *axis;
+            char what[160];
+            dt_graph *g = network(windows[k % N_WINDOW], "", training, &axis), *f = fused(g, be, set);
+            snprintf(what, sizeof what, "fusions 0x%x, %s", set, training ? "training" : "evaluation");
+            const bool bn = training && set & BN;
+            assert_int_equal(count_op(f, DT_OP_BN_APPLY),
+                             count_op(g, DT_OP_BN_APPLY) - (set & PROLOGUE ? 1 : 0));
+            assert_int_equal(count_op(f, DT_OP_MAXPOOL_BWD), training && !bn ? 1 : 0);
+            assert_int_equal(count_op(f, DT_OP_ADD), training && !(bn && set & SECOND) ? 1 : 0);
+            need_same(be, g, f, axis, what);
+        }
+    be->destroy(be);
+}
+
+/* Where something else reads the image between, or its gradient, it stays. */
+static void test_other_readers_are_kept(void **state) {
+    (void)state;
+    static const char second[] =
+        "name = \"end\"\n"
+        "[[model.layers]]\ntype = \"conv\"\nchannels = 4\nstride = 2\nfrom = \"stem\"\n"
+        "name = \"late\"\n"
+        "[[model.layers]]\ntype = \"add\"\nfrom = \"late\"\nwith = \"end\"\n";
+    dt_backend *be = live_backend();
+    dt_axis *axis;
+    dt_graph *g = network(windows[0], second, true, &axis), *f = fused(g, be, PROLOGUE | BN | SECOND);
+    assert_int_equal(count_op(f, DT_OP_BN_APPLY), count_op(g, DT_OP_BN_APPLY));
+    assert_int_equal(count_op(f, DT_OP_MAXPOOL_BWD), 1);
+    need_same(be, g, f, axis, "a second reader");
+    be->destroy(be);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_pool_fusions_keep_the_function),
+        cmocka_unit_test(test_other_readers_are_kept),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
