@@ -112,7 +112,7 @@ template <> struct Word<__nv_bfloat16> {
     static __device__ uint32_t wins(uint32_t x, uint32_t best) { return pair_wins<__nv_bfloat162>(x, best); }
 };
 
-enum { WORDS = 4, POOL_STRIP = 4 }; /* of a vector; windows a thread walks down */
+enum { WORDS = 4, POOL_STRIP = 8 }; /* of a vector; windows a thread walks down */
 
 /* Largest value so far of a vector's channels, and where it was. */
 template <typename T> struct Best {
