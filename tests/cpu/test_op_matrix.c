@@ -1,6 +1,7 @@
 /* The op test matrix on the CPU backend: for every case, shape errors, bounds, repeatability, plain
  * references, and finite differences of every gradient rule. */
 #include "op_reference.h"
+#include "op_time.h"
 
 static dt_backend *make_backend(int32_t threads) {
     dt_backend *be = NULL;
@@ -404,7 +405,20 @@ static void test_finite_differences(void **state) {
             fail_msg("no gradient of %s was checked", dt_op_get((dt_op)op)->name);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+    /* "time" or "time cuda": the timing mode */
+    if (argc > 1 && strcmp(argv[1], "time") == 0) {
+        const dt_backend_options o = {.local_world = 1};
+        bool gpu = argc > 2 && strcmp(argv[2], "cuda") == 0;
+        dt_backend *be;
+        if ((gpu ? dt_backend_cuda_create(&o, &be) : dt_backend_cpu_create(&o, &be)) != DT_OK) {
+            fprintf(stderr, "%s\n", dt_error_text());
+            return 1;
+        }
+        op_time_all(be, gpu ? DT_DTYPE_F16 : DT_DTYPE_F32);
+        be->destroy(be);
+        return 0;
+    }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_op_has_a_case),
         cmocka_unit_test(test_wrong_inputs_are_refused),
