@@ -81,6 +81,25 @@ static dt_status fuse(const dt_engine *e, dt_graph *g) {
     return dt_pass_fuse_for_backend(g, e->be);
 }
 
+static dt_status too_large(const dt_engine *e, int64_t need_bytes, int64_t largest_rows) {
+    return dt_fail(
+        DT_ERR_MEMORY,
+        "this run needs %.2f GiB, but %.2f GiB are free on %s: the largest micro-batch that fits is about "
+        "%lld (now %lld); set train.micro_batch to a divisor of train.global_batch that is not larger",
+        (double)need_bytes / (1 << 30), (double)e->be->info.free_bytes / (1 << 30), e->be->info.name,
+        (long long)largest_rows, (long long)e->division.rows);
+}
+
+/* Before kernels are chosen, which takes seconds and memory on a device: a graph whose activations cannot fit
+ * even if fusions saved a third of them. The plan made here is made anew later. */
+static dt_status refuse_hopeless(const dt_engine *e, dt_graph *g) {
+    dt_plan plan;
+    DT_TRY(dt_plan_build(g, e->be->align_bytes, 0, true, &plan));
+    const double free_bytes = (double)e->be->info.free_bytes, need_bytes = (double)plan.act_bytes;
+    if (free_bytes <= 0 || need_bytes <= 1.5 * free_bytes) return DT_OK;
+    return too_large(e, plan.act_bytes, (int64_t)((double)e->division.rows * free_bytes / need_bytes));
+}
+
 /* The programs, prepared but without memory. */
 static dt_status compile(dt_engine *e, const dt_dataset_info *data) {
     const dt_config *c = e->config;
@@ -96,6 +115,7 @@ static dt_status compile(dt_engine *e, const dt_dataset_info *data) {
                 fail);
     if (e->train) {
         DT_TRY_GOTO(st, dt_pass_split_batchnorm(g), fail);
+        DT_TRY_GOTO(st, refuse_hopeless(e, g), fail);
         DT_TRY_GOTO(st, fuse(e, g), fail);
         DT_TRY_GOTO(st, dt_pass_remove_dead(g), fail);
         DT_TRY_GOTO(st, dt_program_prepare(e->be, g, NULL, &e->program), fail);
@@ -141,12 +161,7 @@ static dt_status check_memory(dt_engine *e, const dt_store_options *o) {
                       (e->train && e->config->train.ema > 0 ? e->axis->n_elem * 4 : 0);
     int64_t free_bytes = e->be->info.free_bytes;
     if (free_bytes <= 0 || e->device_bytes <= free_bytes) return DT_OK;
-    return dt_fail(DT_ERR_MEMORY,
-                   "%s needs %.2f GiB, but %.2f GiB are free on %s: the largest micro-batch that fits is "
-                   "about %lld (now "
-                   "%lld); set train.micro_batch to a divisor of train.global_batch that is not larger",
-                   "this run", (double)e->device_bytes / (1 << 30), (double)free_bytes / (1 << 30),
-                   e->be->info.name, (long long)dt_engine_largest_rows(e), (long long)e->division.rows);
+    return too_large(e, e->device_bytes, dt_engine_largest_rows(e));
 }
 
 static dt_axis_args axis_args(const dt_engine *e, int64_t offset, int64_t n_elem, bool summed) {
