@@ -5,40 +5,39 @@
 #include "train/bench.h"
 #include "verbs.h"
 
-static dt_status bench_step(dt_app *app, int argc, char **argv) {
+/* A measurement of a configured run, with its one option. */
+typedef struct config_bench {
+    dt_status (*run)(const dt_config *c, dt_comm *mpi, int64_t count);
+    const char *option;
+    int64_t fallback, max;
+    bool config_optional;
+} config_bench;
+
+static dt_status run_config_bench(dt_app *app, int argc, char **argv, const config_bench *b) {
     dt_config c;
-    int64_t steps;
+    int64_t count;
     dt_config_init(&c);
-    dt_status st = dt_app_count(&argc, argv, "steps", 10, 1000000, &steps);
-    if (st == DT_OK) st = dt_app_config(argc, argv, &c);
+    dt_status st = dt_app_count(&argc, argv, b->option, b->fallback, b->max, &count);
+    if (st == DT_OK && (argc > 1 || !b->config_optional)) st = dt_app_config(argc, argv, &c);
     st = dt_comm_agree(app->mpi, st);
-    if (st == DT_OK) st = dt_bench_step(&c, app->mpi, steps);
+    if (st == DT_OK) st = b->run(&c, app->mpi, count);
     dt_config_fini(&c);
     return st;
+}
+
+static dt_status bench_step(dt_app *app, int argc, char **argv) {
+    const config_bench b = {dt_bench_step, "steps", 10, 1000000, false};
+    return run_config_bench(app, argc, argv, &b);
 }
 
 static dt_status bench_op(dt_app *app, int argc, char **argv) {
-    dt_config c;
-    int64_t repeats;
-    dt_config_init(&c);
-    dt_status st = dt_app_count(&argc, argv, "repeats", 5, 1000000, &repeats);
-    if (st == DT_OK) st = dt_app_config(argc, argv, &c);
-    st = dt_comm_agree(app->mpi, st);
-    if (st == DT_OK) st = dt_bench_op(&c, app->mpi, repeats);
-    dt_config_fini(&c);
-    return st;
+    const config_bench b = {dt_bench_op, "repeats", 5, 1000000, false};
+    return run_config_bench(app, argc, argv, &b);
 }
 
 static dt_status bench_comm(dt_app *app, int argc, char **argv) {
-    dt_config c;
-    int64_t max_bytes;
-    dt_config_init(&c);
-    dt_status st = dt_app_count(&argc, argv, "max-bytes", 64 << 20, 1ll << 34, &max_bytes);
-    if (st == DT_OK && argc > 1) st = dt_app_config(argc, argv, &c);
-    st = dt_comm_agree(app->mpi, st);
-    if (st == DT_OK) st = dt_bench_comm(&c, app->mpi, max_bytes / 4 * 4);
-    dt_config_fini(&c);
-    return st;
+    const config_bench b = {dt_bench_comm, "max-bytes", 64 << 20, 1ll << 34, true};
+    return run_config_bench(app, argc, argv, &b);
 }
 
 static dt_status bench_data(dt_app *app, int argc, char **argv) {

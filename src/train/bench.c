@@ -214,6 +214,7 @@ static dt_status time_row(dt_comm *mpi, dt_backend *be, reduce_row *r, double *o
 dt_status dt_bench_comm(const dt_config *c, dt_comm *mpi, int64_t max_bytes) {
     dt_backend *be = NULL;
     reduce_row r = {.comm = mpi};
+    max_bytes = max_bytes / 4 * 4;
     mpi->timeout_s = c->dist.timeout_s;
     dt_status st = dt_comm_agree(mpi, dt_session_backend(c, mpi, &be));
     if (st != DT_OK) goto out;
