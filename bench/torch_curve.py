@@ -25,7 +25,7 @@ index = json.loads((pathlib.Path(a.data) / "index.json").read_text())
 with h5py.File(pathlib.Path(a.data) / index["shards"][0]["file"]) as f:
     images, labels = f["images"][:], f["labels"][:]
 mean = np.array(cfg["augment"].get("mean") or index["mean"], np.float32)
-std = np.array(cfg["augment"].get("stddev") or index["std"], np.float32)
+std = np.array(cfg["augment"].get("std") or index["std"], np.float32)
 x = torch.from_numpy((images.astype(np.float32) / 255 - mean) / std).permute(0, 3, 1, 2).to(a.device, memory_format=torch.channels_last)
 y = torch.from_numpy(labels.astype(np.int64)).to(a.device)
 net = getattr(torchvision.models, a.model)(num_classes=int(labels.max()) + 1 if not cfg["model"]["classes"] else cfg["model"]["classes"])

@@ -27,11 +27,6 @@ static bool check_precision(const dt_config *c, char *text, size_t size) {
         "run.device = \"cpu\" computes in fp32 only: set train.precision = \"fp32\" or another device");
 }
 
-static bool check_decoder(const dt_config *c, char *text, size_t size) {
-    if (c->run.device != DT_DEVICE_CPU || c->data.decoder != DT_DECODER_NVJPEG) return false;
-    return WRONG("nvjpeg needs a GPU, but run.device = \"cpu\": set data.decoder = \"auto\"");
-}
-
 static bool check_backend(const dt_config *c, char *text, size_t size) {
     if (c->dist.backend != DT_COMM_NCCL) return false;
     if (c->run.device == DT_DEVICE_CPU)
@@ -133,7 +128,6 @@ static const struct {
     {"model.name", check_layers},
     {"run.resume", check_resume},
     {"data.image_size", check_synthetic},
-    {"data.decoder", check_decoder},
     {"augment.pad", check_crop_pad},
     {"augment.scale_min", check_scale},
     {"augment.ratio_min", check_ratio},

@@ -203,8 +203,6 @@ static const refusal refusals[] = {
     {MINIMAL "[run]\ndevice = \"cpu\"\n[data.x]\n", "7:7: data.x: unknown key"},
     {"train = {epochs = 1, precision = \"bf16\"}\nrun.device = \"cpu\"\n" DATA,
      "1:34: train.precision: run.device = \"cpu\" computes in fp32 only"},
-    {"train.epochs = 1\nrun.device = \"cpu\"\n" DATA "decoder = \"nvjpeg\"\n",
-     "6:11: data.decoder: nvjpeg needs a GPU"},
     {"run.device = \"cpu\"\n" MINIMAL "[dist]\nbackend = \"nccl\"\n", "7:11: dist.backend: nccl needs GPUs"},
     {MINIMAL "[dist]\nbackend = \"nccl\"\nshare_gpu = true\n",
      "6:11: dist.backend: nccl takes one GPU per rank"},
