@@ -39,6 +39,7 @@ static const meta_row meta_table[] = {
     {"optimizer_steps", META_COUNT, offsetof(dt_ckpt_meta, optimizer_steps)},
     {"config_hash", META_HASH, offsetof(dt_ckpt_meta, config_hash)},
     {"best_top1", META_REAL, offsetof(dt_ckpt_meta, best_top1)},
+    {"train_samples", META_COUNT, offsetof(dt_ckpt_meta, train_samples)},
     {"eval_pending", META_COUNT, offsetof(dt_ckpt_meta, eval_pending)},
 };
 enum { META_COUNT_ALL = sizeof meta_table / sizeof meta_table[0] };

@@ -80,8 +80,10 @@ static dt_status cut_records(const char *path, int64_t resume_step, int64_t *kep
     if (!in) return dt_fail(DT_ERR_IO, "%s: cannot be opened: %s", path, strerror(errno));
     if (resume_step <= 0) {
         fclose(in);
-        if (truncate(path, 0) != 0)
-            return dt_fail(DT_ERR_IO, "%s: cannot be emptied: %s", path, strerror(errno));
+        /* Starting anew beside old records: they are somebody's results. */
+        snprintf(copy, sizeof copy, "%s.old", path);
+        if (rename(path, copy) != 0)
+            return dt_fail(DT_ERR_IO, "%s: cannot be renamed: %s", path, strerror(errno));
         return DT_OK;
     }
     out = fopen(copy, "wb");

@@ -2,6 +2,7 @@
 #include "train/session.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,7 +21,9 @@ dt_status dt_session_backend(const dt_config *c, const dt_comm *mpi, dt_backend 
     };
     bool gpu =
         c->run.device == DT_DEVICE_CUDA || (c->run.device == DT_DEVICE_AUTO && dt_cuda_device_count() > 0);
-    return gpu ? dt_backend_cuda_create(&o, out) : dt_backend_cpu_create(&o, out);
+    dt_status st = gpu ? dt_backend_cuda_create(&o, out) : dt_backend_cpu_create(&o, out);
+    /* Asked for what this host does not have: the configuration's fault. */
+    return st == DT_ERR_DEVICE && dt_cuda_device_count() == 0 ? DT_ERR_CONFIG : st;
 }
 
 static dt_status open_comm(const dt_config *c, dt_session *s) {
@@ -56,9 +59,31 @@ static dt_status open_data(const dt_config *c, bool train, dt_session *s) {
     return DT_OK;
 }
 
+/* Evaluation alone normalises as training did: with the training set's statistics, where the file gives none.
+ */
+static void training_statistics(const dt_config *c, bool root, dt_dataset_info *info) {
+    dt_dataset *train;
+    dt_dataset_info other;
+    if (c->augment.n_mean > 0) return;
+    if (dt_dataset_open(c, c->data.train, &train) != DT_OK) {
+        if (root)
+            fprintf(stderr,
+                    "dtrain: normalising with the evaluation set's own mean and deviation, because the "
+                    "training set cannot "
+                    "be opened (%s); set augment.mean and augment.std\n",
+                    dt_error_text());
+        return;
+    }
+    dt_dataset_info_get(train, &other);
+    memcpy(info->mean, other.mean, sizeof info->mean);
+    memcpy(info->stddev, other.stddev, sizeof info->stddev);
+    dt_dataset_close(train);
+}
+
 static dt_status open_engine(const dt_config *c, bool train, dt_session *s) {
     dt_dataset_info info;
     dt_dataset_info_get(train ? s->train_data : s->val_data, &info);
+    if (!train) training_statistics(c, s->mpi->rank == 0, &info);
     if (info.jpeg && c->data.image_size == 0)
         return dt_fail(DT_ERR_CONFIG, "JPEG images differ in size: set data.image_size");
     dt_engine_options o = {

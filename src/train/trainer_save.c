@@ -79,6 +79,12 @@ static dt_status check_fits(const dt_trainer *t, const dt_ckpt *k) {
     if (k->meta.seed != c->run.seed)
         return dt_fail(DT_ERR_CONFIG, "%s was written with run.seed = %lld, this run has %lld: keep the seed",
                        k->path, (long long)k->meta.seed, (long long)c->run.seed);
+    if (k->meta.train_samples != t->n_samples)
+        return dt_fail(DT_ERR_CONFIG,
+                       "%s was written on a training set of %lld samples, %s has %lld: the position in the "
+                       "data would not "
+                       "fit; start anew with another run.out_dir",
+                       k->path, (long long)k->meta.train_samples, c->data.train, (long long)t->n_samples);
     if (k->meta.samples != k->meta.step * k->meta.global_batch || k->meta.step < 0)
         return dt_fail(DT_ERR_CHECKPOINT, "%s: step %lld and %lld samples do not belong together", k->path,
                        (long long)k->meta.step, (long long)k->meta.samples);
@@ -88,6 +94,29 @@ static dt_status check_fits(const dt_trainer *t, const dt_ckpt *k) {
 static void note_metrics(void *arg, const char *text) {
     (void)arg;
     fprintf(stderr, "dtrain: %s\n", text);
+}
+
+/* The next line of a text without its end; false after the last. */
+static bool next_line(const char **at, char *line, size_t size) {
+    if (!**at) return false;
+    size_t n = strcspn(*at, "\n");
+    snprintf(line, size, "%.*s", (int)(n < size ? n : size - 1), *at);
+    *at += n + ((*at)[n] == '\n');
+    return true;
+}
+
+/* Both texts list the same keys in the same order, up to the layers of the model. */
+static void print_differences(const char *old, const dt_config *c) {
+    char section[64] = "", a[DT_CONFIG_STR_MAX], b[DT_CONFIG_STR_MAX], *text;
+    if (dt_config_to_text(c, &text) != DT_OK) return;
+    const char *new = text;
+    printf(
+        "note: the configuration differs from the checkpoint's, and the run continues with the new one:\n");
+    while (next_line(&old, a, sizeof a) && next_line(&new, b, sizeof b)) {
+        if (b[0] == '[') snprintf(section, sizeof section, "%.60s", b);
+        if (strcmp(a, b) != 0) printf("  %s %s, was: %s\n", section, b, a);
+    }
+    free(text);
 }
 
 static dt_status resume(dt_trainer *t) {
@@ -109,8 +138,7 @@ static dt_status resume(dt_trainer *t) {
         if (t->root) {
             printf("resuming %s at step %lld\n", k->path, (long long)k->meta.step);
             if (k->meta.config_hash != dt_config_hash(t->config))
-                printf("note: the configuration differs from the checkpoint's; the run continues with the "
-                       "new one\n");
+                print_differences(k->config_text, t->config);
         }
     }
     dt_ckpt_free(k);
@@ -195,6 +223,7 @@ static dt_status save_root(dt_trainer *t, int32_t n, const dt_ckpt_tensor *tenso
         .optimizer_steps = t->updates,
         .config_hash = dt_config_hash(t->config),
         .best_top1 = t->best_top1,
+        .train_samples = t->n_samples,
         .eval_pending = t->eval_pending,
     };
     DT_TRY(settle(t, dt_ckpt_writer_wait(t->writer)));
