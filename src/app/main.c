@@ -1,5 +1,6 @@
 /* The command `dtrain`: finds the verb, starts the ranks, and is the only place that prints errors and exits.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,6 +40,12 @@ static void print_help(FILE *out) {
         "            6 peer lost, 85 stopped by a signal and saved, 1 anything else\n");
 }
 
+/* What a verb printed is its result: it must have been written. */
+static dt_status flush_output(void) {
+    if (fflush(stdout) == 0 && !ferror(stdout)) return DT_OK;
+    return dt_fail(DT_ERR_IO, "the output could not be written: %s", strerror(errno));
+}
+
 /* Ends with the code of `st`. When all ranks failed together one of them speaks; when only this one failed it
  * speaks and takes the others down, who would wait for it. */
 static int finish(dt_comm *mpi, dt_status st) {
@@ -69,11 +76,11 @@ int main(int argc, char **argv) {
     }
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
         print_help(stdout);
-        return fflush(stdout) == 0 ? 0 : 1;
+        return finish(NULL, flush_output());
     }
     if (strcmp(argv[1], "--version") == 0) {
         printf("dtrain %s\n", DT_VERSION);
-        return fflush(stdout) == 0 ? 0 : 1;
+        return finish(NULL, flush_output());
     }
     const verb_row *verb = find_verb(argv[1]);
     int shift = verb ? 1 : 0;
@@ -88,6 +95,10 @@ int main(int argc, char **argv) {
         verb = find_verb("train");
     }
     dt_status st = verb->ranks ? dt_comm_init(&argc, &argv, &app.mpi) : DT_OK;
+    /* Ranks that were told different things would wait for each other. */
+    if (app.mpi)
+        st = st == DT_OK ? dt_comm_check_equal(app.mpi, (uint64_t)(verb - verb_table), "the verb") : st;
     if (st == DT_OK) st = verb->run(&app, argc - shift, argv + shift);
+    if (st == DT_OK && verb->run != dt_verb_train) st = flush_output(); /* training's result is in files */
     return finish(app.mpi, st);
 }

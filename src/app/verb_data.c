@@ -54,12 +54,12 @@ static dt_status parse_import(int argc, char **argv, import_args *a) {
         return dt_fail(DT_ERR_USAGE, "--store %s: expected raw or jpeg", store);
     o->store = store && strcmp(store, "jpeg") == 0 ? DT_STORE_JPEG : DT_STORE_RAW;
     if (!o->split) o->split = "train";
-    if (!o->out_dir) return dt_fail(DT_ERR_USAGE, "--out DIR is missing\n%s", IMPORT_USAGE);
     for (int i = 2; i < argc; i++) {
         if (argv[i][0] == '-') return dt_fail(DT_ERR_USAGE, "unknown option %s\n%s", argv[i], IMPORT_USAGE);
         if (o->n_input == INPUTS_MAX) return dt_fail(DT_ERR_USAGE, "more than %d inputs", INPUTS_MAX);
         a->input[o->n_input++] = argv[i];
     }
+    if (!o->out_dir) return dt_fail(DT_ERR_USAGE, "--out DIR is missing\n%s", IMPORT_USAGE);
     if (o->kind == DT_IMPORT_IDX && a->images && a->labels) {
         a->input[0] = a->images, a->input[1] = a->labels;
         o->n_input = 2;

@@ -58,7 +58,7 @@ dt_status dt_file_read(const char *path, int64_t max_bytes, uint8_t **out, int64
     struct stat st;
     uint8_t *bytes = NULL;
     dt_status status = DT_OK;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO would block */
     if (fd < 0 || fstat(fd, &st) != 0) {
         status = dt_fail(DT_ERR_DATA, "%s: cannot open: %s", path, strerror(errno));
         goto done;
@@ -112,11 +112,13 @@ dt_status dt_file_hash(const char *path, int64_t skip, int64_t n_skip, uint64_t 
     dt_status status = DT_OK;
     uint8_t *block = malloc(HASH_BLOCK_BYTES);
     XXH3_state_t *state = XXH3_createState();
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (!block || !state)
         status = dt_fail(DT_ERR_MEMORY, "%s: out of memory", path);
     else if (fd < 0 || fstat(fd, &st) != 0)
         status = dt_fail(DT_ERR_DATA, "%s: cannot open: %s", path, strerror(errno));
+    else if (!S_ISREG(st.st_mode))
+        status = dt_fail(DT_ERR_DATA, "%s: not a regular file", path);
     else {
         *n_bytes = st.st_size;
         XXH3_64bits_reset(state);

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 enum {
     H5_NDIM_MAX = 4,
@@ -168,6 +169,10 @@ dt_status dt_h5_create(const char *path, dt_h5 **out) {
 }
 
 dt_status dt_h5_open(const char *path, dt_h5 **out) {
+    struct stat st;
+    *out = NULL;
+    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) /* HDF5 would wait for ever on a FIFO */
+        return dt_fail(DT_ERR_DATA, "%s: not a regular file", path);
     return open_or_create(path, false, out);
 }
 
