@@ -70,9 +70,14 @@ dt_vid dt_build_conv(dt_builder *b, const char *name, dt_vid x, const dt_conv_op
     if (b->status != DT_OK) return -1;
     const dt_value xv = b->g->value[x];
     int64_t groups = o->groups > 0 ? o->groups : 1, c = xv.dim[xv.ndim - 1], real = real_channels(b, x);
-    if (xv.ndim != 4 || groups > c) {
-        b->status = dt_fail(DT_ERR_CONFIG, "%s: a convolution with %lld groups over %s", name,
-                            (long long)groups, dt_value_shape_text(&xv));
+    if (xv.ndim != 4) {
+        b->status = dt_fail(DT_ERR_CONFIG, "a convolution needs an image N H W C; its input is %s",
+                            dt_value_shape_text(&xv));
+        return -1;
+    }
+    if (c % groups || o->channels % groups) {
+        b->status = dt_fail(DT_ERR_CONFIG, "groups %lld does not divide %lld input and %lld output channels",
+                            (long long)groups, (long long)c, (long long)o->channels);
         return -1;
     }
     const int64_t dim[] = {o->channels, o->kernel, o->kernel, c / groups};

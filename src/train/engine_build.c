@@ -82,12 +82,17 @@ static dt_status fuse(const dt_engine *e, dt_graph *g) {
 }
 
 static dt_status too_large(const dt_engine *e, int64_t need_bytes, int64_t largest_rows) {
+    const double need_gib = (double)need_bytes / (1 << 30),
+                 free_gib = (double)e->be->info.free_bytes / (1 << 30);
+    if (largest_rows < 1)
+        return dt_fail(DT_ERR_CONFIG,
+                       "this run needs %.2f GiB, but %.2f GiB are free on %s: the model itself does not fit",
+                       need_gib, free_gib, e->be->info.name);
     return dt_fail(
-        DT_ERR_MEMORY,
+        DT_ERR_CONFIG,
         "this run needs %.2f GiB, but %.2f GiB are free on %s: the largest micro-batch that fits is about "
         "%lld (now %lld); set train.micro_batch to a divisor of train.global_batch that is not larger",
-        (double)need_bytes / (1 << 30), (double)e->be->info.free_bytes / (1 << 30), e->be->info.name,
-        (long long)largest_rows, (long long)e->division.rows);
+        need_gib, free_gib, e->be->info.name, (long long)largest_rows, (long long)e->division.rows);
 }
 
 /* Before kernels are chosen, which takes seconds and memory on a device: a graph whose activations cannot fit
