@@ -412,7 +412,7 @@ static void test_refused(void **state) {
     rig_close(&r);
     rig_prepare(&r, FULL(8, 4, ""));
     r.be->info.free_bytes = 4096;
-    CHECK_ERROR(rig_try_open(&r, NULL, true), DT_ERR_MEMORY, "train.micro_batch", "are free");
+    CHECK_ERROR(rig_try_open(&r, NULL, true), DT_ERR_CONFIG, "are free", "the model itself does not fit");
     rig_close(&r);
 }
 
@@ -437,7 +437,7 @@ static void test_memory_figures(void **state) {
         r.be->info.free_bytes = free_bytes;
         dt_status st = rig_try_open(&r, NULL, true);
         if (k == 0) check_ok(st);
-        if (k == 1) CHECK_ERROR(st, DT_ERR_MEMORY, "are free");
+        if (k == 1) CHECK_ERROR(st, DT_ERR_CONFIG, "are free");
         rig_close(&r);
     }
 }
