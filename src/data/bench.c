@@ -1,5 +1,6 @@
 /* Timing of the way from the page cache to a batch. The images are generated (source_synthetic.c), since a
  * benchmark must run anywhere; their JPEG files are as large as those of photographs of their size. */
+#include "core/dir.h"
 #include "data/bench.h"
 
 #include <stdlib.h>

@@ -132,23 +132,6 @@ dt_status dt_file_hash(const char *path, int64_t skip, int64_t n_skip, uint64_t 
     return status;
 }
 
-dt_status dt_dir_create(const char *path) {
-    if (!*path) return dt_fail(DT_ERR_IO, "the name of the directory is empty");
-    char *copy = strdup(path);
-    if (!copy) return dt_fail(DT_ERR_MEMORY, "%s: out of memory", path);
-    dt_status status = DT_OK;
-    for (char *p = copy + 1; status == DT_OK; p++) {
-        if (*p != '/' && *p != 0) continue;
-        char end = *p;
-        *p = 0;
-        if (mkdir(copy, 0777) != 0 && errno != EEXIST) status = io_fail(copy, "cannot create the directory");
-        *p = end;
-        if (end == 0) break;
-    }
-    free(copy);
-    return status;
-}
-
 static int compare_names(const void *a, const void *b) {
     return strcmp(*(char *const *)a, *(char *const *)b);
 }

@@ -20,9 +20,6 @@ dt_status dt_file_read(const char *path, int64_t max_bytes, uint8_t **out, int64
 /* XXH3-64 of a file without the range [skip, skip + n_skip), and its size. Skipped bytes are not read. */
 dt_status dt_file_hash(const char *path, int64_t skip, int64_t n_skip, uint64_t *hash, int64_t *n_bytes);
 
-/* Creates a directory and its parents where absent. */
-dt_status dt_dir_create(const char *path);
-
 /* Names in a directory for which keep(name) holds, sorted by bytes. Free with dt_names_free. */
 typedef struct dt_names {
     char **name;

@@ -1,5 +1,6 @@
 /* The course of an import: open the source, cut it into shards, keep those an earlier run finished, make the
  * rest, and write the index last. */
+#include "core/dir.h"
 #include "data/import.h"
 
 #include <dirent.h>

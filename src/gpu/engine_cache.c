@@ -1,6 +1,7 @@
 /* The engine cache's file: read whole and checked before anything in it is believed, written to a temporary
  * name and renamed. Losing it costs the time to measure again, so no failure here is an error. */
 #include "engine_cache.h"
+#include "core/dir.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -165,14 +166,13 @@ void dt_engine_cache_open(dt_engine_cache *c, const char *dir, const char *card_
 }
 
 static void make_parents(const char *path) {
-    char part[1024];
-    snprintf(part, sizeof part, "%s", path);
-    for (char *p = part + 1; *p; p++)
-        if (*p == '/') {
-            *p = '\0';
-            (void)mkdir(part, 0777); /* an error shows when the file is opened */
-            *p = '/';
-        }
+    char parent[1024];
+    snprintf(parent, sizeof parent, "%s", path);
+    char *slash = strrchr(parent, '/');
+    if (!slash || slash == parent) return;
+    *slash = '\0';
+    dt_status ignored = dt_dir_create(parent); /* an error shows when the file is opened */
+    (void)ignored;
 }
 
 static void print_record(FILE *f, const dt_engine_record *r) {

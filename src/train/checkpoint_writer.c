@@ -16,6 +16,7 @@
 #include <xxhash.h>
 
 #include "checkpoint_internal.h"
+#include "core/dir.h"
 
 /* Beyond the tensors: HDF5's header, groups and alignment, the manifest. */
 static const int64_t spare_bytes = 1 << 20, spare_bytes_per_tensor = 8192;
@@ -263,29 +264,14 @@ dt_status dt_ckpt_writer_save(dt_ckpt_writer *w, const dt_ckpt_meta *meta, int32
     return DT_OK;
 }
 
-/* mkdir -p */
-static dt_status make_directories(const char *dir) {
-    char path[DT_CKPT_PATH_MAX];
-    int n = snprintf(path, sizeof path, "%s", dir);
-    if (n < 1 || n >= DT_CKPT_PATH_MAX)
-        return dt_fail(DT_ERR_IO, "checkpoint directory \"%s\": path too long", dir);
-    for (char *p = path + 1;; p++) {
-        char kept = *p;
-        if (kept != '/' && kept != '\0') continue;
-        *p = '\0';
-        if (mkdir(path, 0777) != 0 && errno != EEXIST)
-            return dt_fail(DT_ERR_IO, "%s: cannot create: %s", path, strerror(errno));
-        *p = kept;
-        if (kept == '\0') return DT_OK;
-    }
-}
-
 dt_status dt_ckpt_writer_create(const dt_ckpt_policy *policy, dt_ckpt_writer **out) {
     *out = NULL;
     if (policy->keep_last < keep_last_min)
         return dt_fail(DT_ERR_CONFIG, "checkpoint.keep_last must be at least %" PRId64 ", got %" PRId64,
                        keep_last_min, policy->keep_last);
-    DT_TRY(make_directories(policy->dir));
+    if (strlen(policy->dir) >= DT_CKPT_PATH_MAX)
+        return dt_fail(DT_ERR_IO, "checkpoint directory \"%s\": path too long", policy->dir);
+    DT_TRY(dt_dir_create(policy->dir));
     DT_TRY(dt_ckpt_sweep(policy->dir));
     dt_ckpt_writer *w = calloc(1, sizeof *w);
     char *dir = strdup(policy->dir);

@@ -5,22 +5,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/dir.h"
 #include "trainer_internal.h"
-
-/* mkdir -p. */
-static dt_status make_dirs(const char *path) {
-    char part[DT_CONFIG_STR_MAX + 16];
-    snprintf(part, sizeof part, "%s", path);
-    for (char *p = part + 1;; p++) {
-        if (*p != '/' && *p) continue;
-        char keep = *p;
-        *p = 0;
-        if (mkdir(part, 0777) != 0 && errno != EEXIST)
-            return dt_fail(DT_ERR_IO, "cannot create directory %s: %s", part, strerror(errno));
-        *p = keep;
-        if (!keep) return DT_OK;
-    }
-}
 
 static bool is_file(const char *dir, const char *name) {
     char path[DT_CONFIG_STR_MAX + 64];
@@ -174,7 +160,7 @@ static dt_status refuse_mixing(const dt_trainer *t) {
 }
 
 static dt_status open_root(dt_trainer *t) {
-    DT_TRY(make_dirs(t->ckpt_dir));
+    DT_TRY(dt_dir_create(t->ckpt_dir));
     DT_TRY(dt_run_lock(t->config->run.out_dir, &t->lock_fd));
     dt_ckpt_policy policy = {.dir = t->ckpt_dir,
                              .keep_last = t->config->checkpoint.keep_last,
