@@ -349,10 +349,3 @@ int64_t dt_engine_device_bytes(const dt_engine *e) {
 dt_status dt_engine_sync(dt_engine *e) {
     return e->be->stream_sync(e->be, NULL);
 }
-
-void dt_engine_input_size(const dt_engine *e, bool *source_crop, int64_t *height, int64_t *width) {
-    const dt_graph *g = e->train ? e->program->graph : e->eval->graph;
-    *source_crop = g->aug >= 0;
-    *height = g->value[g->image].dim[1];
-    *width = g->value[g->image].dim[2];
-}

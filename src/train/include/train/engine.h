@@ -100,9 +100,6 @@ int64_t dt_engine_device_bytes(const dt_engine *e);
 /* Largest rows per micro-batch that fits the device's free memory by this plan's slope. */
 int64_t dt_engine_largest_rows(const dt_engine *e);
 dt_status dt_engine_sync(dt_engine *e);
-/* Size of a loader's images: what the input op expects. */
-void dt_engine_input_size(const dt_engine *e, bool *source_crop, int64_t *height, int64_t *width);
-
 /* The forward graph of the configured model for `rows` samples, as the engine compiles it. */
 dt_status dt_engine_forward_graph(const dt_config *c, const dt_backend *be, const dt_dataset_info *data,
                                   int64_t rows, bool training, dt_graph **out);
