@@ -16,7 +16,6 @@ enum {
     H5_NDIM_MAX = 4,
     H5_ALIGN_BYTES = 4096,      /* of large contiguous data: pages, direct I/O */
     H5_ALIGN_THRESHOLD = 65536, /* smaller objects stay packed */
-    H5_CHUNK_BYTES = 1 << 20,
 };
 
 static pthread_mutex_t h5_mutex = PTHREAD_MUTEX_INITIALIZER;
@@ -104,8 +103,7 @@ static bool count_elements(int32_t ndim, const int64_t *dim, dt_dtype dtype, int
     return true;
 }
 
-/* --- files
- * --------------------------------------------------------------------------------------------------- */
+/* ---- files ---- */
 
 /* NULL when out of memory. */
 static dt_h5 *new_handle(const char *path, bool writable) {
@@ -189,15 +187,13 @@ dt_status dt_h5_close(dt_h5 *h) {
     return status;
 }
 
-/* --- writing
- * ------------------------------------------------------------------------------------------------- */
+/* ---- writing ---- */
 
 typedef struct h5_new {
     dt_dtype dtype;
     int32_t ndim;
     hsize_t dim[H5_NDIM_MAX];
-    bool chunked; /* growing along dim 0 */
-    bool early;   /* space is allocated at creation */
+    bool early; /* space is allocated at creation */
 } h5_new;
 
 static hid_t creation_plist(const h5_new *n) {
@@ -205,16 +201,6 @@ static hid_t creation_plist(const h5_new *n) {
     if (dcpl < 0) return -1;
     bool ok = H5Pset_obj_track_times(dcpl, false) >= 0 && H5Pset_fill_time(dcpl, H5D_FILL_TIME_NEVER) >= 0;
     if (n->early) ok = ok && H5Pset_alloc_time(dcpl, H5D_ALLOC_TIME_EARLY) >= 0;
-    if (n->chunked) {
-        hsize_t chunk[H5_NDIM_MAX];
-        uint64_t row_bytes = dt_dtype_size(n->dtype);
-        for (int32_t i = 1; i < n->ndim; i++) {
-            chunk[i] = n->dim[i];
-            row_bytes *= n->dim[i];
-        }
-        chunk[0] = row_bytes < H5_CHUNK_BYTES ? H5_CHUNK_BYTES / row_bytes : 1;
-        ok = ok && H5Pset_chunk(dcpl, n->ndim, chunk) >= 0;
-    }
     if (ok) return dcpl;
     H5Pclose(dcpl);
     return -1;
@@ -222,10 +208,7 @@ static hid_t creation_plist(const h5_new *n) {
 
 /* Creates the dataset and the groups on its way; -1 on failure. */
 static hid_t create_dataset(const dt_h5 *h, const char *name, const h5_new *n) {
-    hsize_t max_dim[H5_NDIM_MAX];
-    memcpy(max_dim, n->dim, sizeof max_dim);
-    if (n->chunked) max_dim[0] = H5S_UNLIMITED;
-    hid_t space = n->ndim ? H5Screate_simple(n->ndim, n->dim, max_dim) : H5Screate(H5S_SCALAR);
+    hid_t space = n->ndim ? H5Screate_simple(n->ndim, n->dim, NULL) : H5Screate(H5S_SCALAR);
     hid_t lcpl = H5Pcreate(H5P_LINK_CREATE), dcpl = creation_plist(n), set = -1;
     if (space >= 0 && lcpl >= 0 && dcpl >= 0 && H5Pset_create_intermediate_group(lcpl, 1) >= 0)
         set = H5Dcreate2(h->file, name, native_type(n->dtype), space, lcpl, dcpl, H5P_DEFAULT);
@@ -289,72 +272,7 @@ dt_status dt_h5_reserve(dt_h5 *h, const char *name, dt_dtype dtype, int32_t ndim
     return status;
 }
 
-/* Rows of the dataset so far, after checking that it has these row dims; -1 and `status` set otherwise. */
-static int64_t rows_so_far(const dt_h5 *h, hid_t set, const char *name, const h5_new *n, dt_status *status) {
-    hsize_t dim[H5_NDIM_MAX] = {0};
-    hid_t space = H5Dget_space(set), type = H5Dget_type(set);
-    dt_dtype dtype = DT_DTYPE_COUNT;
-    bool native, same = space >= 0 && type >= 0 && H5Sget_simple_extent_ndims(space) == n->ndim &&
-                        H5Sget_simple_extent_dims(space, dim, NULL) >= 0 &&
-                        stored_dtype(type, &dtype, &native) && dtype == n->dtype;
-    for (int32_t i = 1; i < n->ndim; i++) same = same && dim[i] == n->dim[i];
-    if (space >= 0) H5Sclose(space);
-    if (type >= 0) H5Tclose(type);
-    if (same) return (int64_t)dim[0];
-    *status = dt_fail(DT_ERR_INTERNAL, "%s: %s: appended rows differ from those before", h->path, name);
-    return -1;
-}
-
-static dt_status append_locked(const dt_h5 *h, hid_t set, const char *name, const h5_new *n,
-                               const void *data) {
-    dt_status status = DT_OK;
-    int64_t before = rows_so_far(h, set, name, n, &status);
-    if (before < 0) return status;
-    hsize_t dim[H5_NDIM_MAX], start[H5_NDIM_MAX] = {(hsize_t)before};
-    memcpy(dim, n->dim, sizeof dim);
-    dim[0] += (hsize_t)before;
-    hid_t file_space = -1, memory_space = -1;
-    if (H5Dset_extent(set, dim) < 0 || (file_space = H5Dget_space(set)) < 0 ||
-        (memory_space = H5Screate_simple(n->ndim, n->dim, NULL)) < 0 ||
-        H5Sselect_hyperslab(file_space, H5S_SELECT_SET, start, NULL, n->dim, NULL) < 0 ||
-        H5Dwrite(set, native_type(n->dtype), memory_space, file_space, H5P_DEFAULT, data) < 0)
-        status = dt_h5_file_fail(h, "cannot append to", name);
-    if (file_space >= 0) H5Sclose(file_space);
-    if (memory_space >= 0) H5Sclose(memory_space);
-    return status;
-}
-
-dt_status dt_h5_append(dt_h5 *h, const char *name, dt_dtype dtype, int32_t ndim, const int64_t *row_dim,
-                       int64_t n_rows, const void *data) {
-    h5_new n;
-    if (ndim < 1 || ndim > H5_NDIM_MAX)
-        return dt_fail(DT_ERR_INTERNAL, "%s: %s: dims out of range", h->path, name);
-    int64_t dim[H5_NDIM_MAX] = {n_rows};
-    for (int32_t i = 1; i < ndim; i++) dim[i] = row_dim[i - 1];
-    DT_TRY(check_new(h, name, dtype, ndim, dim, &n));
-    dt_status status = DT_OK;
-    dt_h5_lock();
-    hid_t set;
-    if (H5Lexists(h->file, name, H5P_DEFAULT) > 0)
-        set = H5Dopen2(h->file, name, H5P_DEFAULT);
-    else {
-        h5_new empty = n;
-        empty.chunked = true;
-        empty.dim[0] = 0;
-        set = create_dataset(h, name, &empty);
-    }
-    if (set < 0)
-        status = dt_h5_file_fail(h, "cannot create", name);
-    else {
-        if (n_rows) status = append_locked(h, set, name, &n, data);
-        if (H5Dclose(set) < 0 && status == DT_OK) status = dt_h5_file_fail(h, "cannot close", name);
-    }
-    dt_h5_unlock();
-    return status;
-}
-
-/* --- reading
- * ------------------------------------------------------------------------------------------------- */
+/* ---- reading ---- */
 
 /* Where the data lie. External files and virtual datasets are refused: a shard must not name other files. */
 static bool stored_layout(hid_t set, bool native, dt_h5_info *info) {
@@ -504,54 +422,5 @@ close:
     if (H5Dclose(set) < 0 && status == DT_OK) status = dt_h5_file_fail(h, "cannot close", name);
 unlock:
     dt_h5_unlock();
-    return status;
-}
-
-/* --- listing
- * ------------------------------------------------------------------------------------------------- */
-
-typedef struct name_list {
-    char **name;
-    size_t n, capacity;
-} name_list;
-
-static herr_t collect_dataset(hid_t group, const char *name, const H5L_info_t *link, void *arg) {
-    name_list *list = arg;
-    if (link->type != H5L_TYPE_HARD) return 0;
-    hid_t object = H5Oopen(group, name, H5P_DEFAULT);
-    if (object < 0) return -1;
-    bool dataset = H5Iget_type(object) == H5I_DATASET;
-    if (H5Oclose(object) < 0) return -1;
-    if (!dataset) return 0;
-    if (list->n == list->capacity) {
-        size_t capacity = list->capacity ? 2 * list->capacity : 64;
-        char **grown = realloc(list->name, capacity * sizeof *grown);
-        if (!grown) return -1;
-        list->name = grown;
-        list->capacity = capacity;
-    }
-    char *copy = strdup(name);
-    if (!copy) return -1;
-    list->name[list->n++] = copy;
-    return 0;
-}
-
-static int compare_names(const void *a, const void *b) {
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-dt_status dt_h5_list(dt_h5 *h, const char *group, dt_status (*fn)(void *arg, const char *name), void *arg) {
-    name_list list = {0};
-    dt_status status = DT_OK;
-    dt_h5_lock();
-    if (H5Lvisit_by_name(h->file, *group ? group : "/", H5_INDEX_NAME, H5_ITER_INC, collect_dataset, &list,
-                         H5P_DEFAULT) < 0)
-        status = dt_h5_file_fail(h, "cannot list group", group);
-    dt_h5_unlock();
-    /* Called without the lock, so that `fn` may read what it is told of. */
-    if (list.n) qsort(list.name, list.n, sizeof *list.name, compare_names);
-    for (size_t i = 0; i < list.n && status == DT_OK; i++) status = fn(arg, list.name[i]);
-    for (size_t i = 0; i < list.n; i++) free(list.name[i]);
-    free(list.name);
     return status;
 }

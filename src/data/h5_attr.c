@@ -71,9 +71,7 @@ static dt_status open_attr(const dt_h5 *h, const char *name, H5T_class_t class, 
         status = dt_h5_file_fail(h, "cannot read attribute", name);
     else if (H5Tget_class(*type) != class || H5Sget_simple_extent_npoints(space) != 1)
         status = dt_fail(DT_ERR_DATA, "%s: attribute %s is not one %s", h->path, name,
-                         class == H5T_STRING  ? "string"
-                         : class == H5T_FLOAT ? "real number"
-                                              : "integer");
+                         class == H5T_STRING ? "string" : "integer");
     if (space >= 0) H5Sclose(space);
     return status;
 }
@@ -83,23 +81,15 @@ static void close_attr(hid_t attr, hid_t type) {
     if (attr >= 0) H5Aclose(attr);
 }
 
-static dt_status get_number(dt_h5 *h, const char *name, H5T_class_t class, bool wide, void *out) {
+dt_status dt_h5_attr_get_i64(dt_h5 *h, const char *name, int64_t *out) {
     hid_t attr, type;
     dt_h5_lock();
-    dt_status status = open_attr(h, name, class, &attr, &type);
-    if (status == DT_OK && H5Aread(attr, wide ? H5T_NATIVE_DOUBLE : H5T_NATIVE_INT64, out) < 0)
+    dt_status status = open_attr(h, name, H5T_INTEGER, &attr, &type);
+    if (status == DT_OK && H5Aread(attr, H5T_NATIVE_INT64, out) < 0)
         status = dt_h5_file_fail(h, "cannot read attribute", name);
     close_attr(attr, type);
     dt_h5_unlock();
     return status;
-}
-
-dt_status dt_h5_attr_get_i64(dt_h5 *h, const char *name, int64_t *out) {
-    return get_number(h, name, H5T_INTEGER, false, out);
-}
-
-dt_status dt_h5_attr_get_f64(dt_h5 *h, const char *name, double *out) {
-    return get_number(h, name, H5T_FLOAT, true, out);
 }
 
 static dt_status read_variable(const dt_h5 *h, const char *name, hid_t attr, char **out) {

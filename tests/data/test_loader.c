@@ -6,6 +6,7 @@
 
 #include "data/order.h"
 #include "dataset.h"
+#include "h5_other.h"
 
 enum { N = 103, SIDE = 4, SEED = 11, DEADLOCK_S = 120 };
 
@@ -355,7 +356,7 @@ static void test_refused_options(void **state) {
     dt_dataset_close(f.data);
 }
 
-/* Shards of others, chunked by h5py's or our append: the same batches, read through HDF5. */
+/* Shards of others, in chunks: the same batches, read through HDF5. */
 static void test_chunked(void **state) {
     (void)state;
     fixture f = open_fixture(make_numbered("plain", N, SIDE, 1000));
@@ -365,11 +366,9 @@ static void test_chunked(void **state) {
         assert_ok(dt_shard_read(&f.data->shard[0], i, 0, SIDE * SIDE, image + i * SIDE * SIDE));
         label[i] = f.data->shard[0].label[i];
     }
-    dt_h5 *h;
-    assert_ok(dt_h5_create(in_scratch("chunked.h5"), &h));
-    assert_ok(dt_h5_append(h, "images", DT_DTYPE_U8, 4, (int64_t[]){SIDE, SIDE, 1}, N, image));
-    assert_ok(dt_h5_write(h, "labels", DT_DTYPE_I32, 1, (int64_t[]){N}, label));
-    assert_ok(dt_h5_close(h));
+    const char *path = in_scratch("chunked.h5");
+    other_write_chunked(path, "images", H5T_NATIVE_UINT8, 4, (hsize_t[]){N, SIDE, SIDE, 1}, image);
+    other_write_chunked(path, "labels", H5T_NATIVE_INT32, 1, (hsize_t[]){N}, label);
     fixture g = open_fixture(in_scratch("chunked.h5"));
     assert_non_null(g.data->shard[0].h);
     assert_int_equal(g.data->info.n_classes, 10);

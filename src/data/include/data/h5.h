@@ -35,9 +35,6 @@ dt_status dt_h5_write(dt_h5 *h, const char *name, dt_dtype dtype, int32_t ndim, 
  * caller can pwrite it after dt_h5_close. */
 dt_status dt_h5_reserve(dt_h5 *h, const char *name, dt_dtype dtype, int32_t ndim, const int64_t *dim,
                         int64_t *offset_bytes);
-/* Creates/extends a chunked 1-D or N-D dataset along dim 0 with these rows (importers). */
-dt_status dt_h5_append(dt_h5 *h, const char *name, dt_dtype dtype, int32_t ndim, const int64_t *row_dim,
-                       int64_t n_rows, const void *data);
 
 /* DT_ERR_DATA if absent or of a type that is not a dt_dtype. */
 dt_status dt_h5_info_get(dt_h5 *h, const char *name, dt_h5_info *out);
@@ -47,16 +44,12 @@ dt_status dt_h5_read(dt_h5 *h, const char *name, dt_dtype dtype, int64_t n_elem,
 /* Reads rows [row0, row0 + n_rows) along dim 0. */
 dt_status dt_h5_read_rows(dt_h5 *h, const char *name, dt_dtype dtype, int64_t row0, int64_t n_rows,
                           void *dst);
-/* Calls `fn` for every dataset below `group` ("" or "/": all), name relative to it, in name order. Stops at
- * the first status that is not DT_OK and returns it. */
-dt_status dt_h5_list(dt_h5 *h, const char *group, dt_status (*fn)(void *arg, const char *name), void *arg);
 
 /* Root attributes. Strings are variable or fixed length UTF-8; caller frees *out. */
 dt_status dt_h5_attr_set_i64(dt_h5 *h, const char *name, int64_t value);
 dt_status dt_h5_attr_set_f64(dt_h5 *h, const char *name, double value);
 dt_status dt_h5_attr_set_str(dt_h5 *h, const char *name, const char *value);
 dt_status dt_h5_attr_get_i64(dt_h5 *h, const char *name, int64_t *out);
-dt_status dt_h5_attr_get_f64(dt_h5 *h, const char *name, double *out);
 dt_status dt_h5_attr_get_str(dt_h5 *h, const char *name, char **out);
 
 #endif
