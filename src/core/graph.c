@@ -25,24 +25,6 @@ void dt_graph_destroy(dt_graph *g) {
     free(g);
 }
 
-dt_status dt_graph_clone(const dt_graph *g, dt_graph **out) {
-    dt_graph *c = malloc(sizeof *c);
-    if (!c) return dt_fail(DT_ERR_MEMORY, "no memory for a graph");
-    *c = *g;
-    c->cap_value = g->n_value ? g->n_value : 1;
-    c->cap_node = g->n_node ? g->n_node : 1;
-    c->value = malloc((size_t)c->cap_value * sizeof *c->value);
-    c->node = malloc((size_t)c->cap_node * sizeof *c->node);
-    if (!c->value || !c->node) {
-        dt_graph_destroy(c);
-        return dt_fail(DT_ERR_MEMORY, "no memory for a graph");
-    }
-    memcpy(c->value, g->value, (size_t)g->n_value * sizeof *c->value);
-    memcpy(c->node, g->node, (size_t)g->n_node * sizeof *c->node);
-    *out = c;
-    return DT_OK;
-}
-
 /* Makes room for one more element of `size` bytes; *cap doubles. */
 static dt_status grow(void **array, int32_t n, int32_t *cap, size_t size) {
     if (n < *cap) return DT_OK;

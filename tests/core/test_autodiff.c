@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "core/model.h"
+#include "graph_check.h"
 #include "graph_program.h"
 #include "random_graph.h"
 
@@ -53,10 +54,9 @@ static dt_vid gradient_of(const dt_graph *g, dt_vid param) {
 
 /* Takes the forward graph. */
 static void check_gradients(dt_graph *forward, const char *what) {
-    dt_graph *g;
+    dt_graph *g = graph_clone(forward);
     dt_axis *axis;
     int32_t n_forward = forward->n_node, n_param = 0;
-    check_ok(dt_graph_clone(forward, &g));
     check_ok(dt_autodiff(g));
     check_ok(dt_graph_validate(g));
     check_ok(dt_axis_build(g, 2, 0, false, &axis));
@@ -69,8 +69,7 @@ static void check_gradients(dt_graph *forward, const char *what) {
     oracle_reset(&rules, axis);
     oracle_run(&rules, g->n_node);
 
-    dt_graph *compiled;
-    check_ok(dt_graph_clone(g, &compiled));
+    dt_graph *compiled = graph_clone(g);
     dt_backend *be = live_backend();
     check_ok(dt_pass_split_batchnorm(compiled));
     check_ok(dt_pass_fuse_for_backend(compiled, be));

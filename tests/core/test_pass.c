@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "core/model.h"
+#include "graph_check.h"
 #include "graph_program.h"
 #include "random_graph.h"
 
@@ -42,32 +43,6 @@ static const dt_model_input small_input = {.batch = 3,
                                            .classes = 3,
                                            .mean = {0.5f, 0.4f},
                                            .stddev = {0.3f, 0.2f}};
-
-static int32_t count_op(const dt_graph *g, dt_op op) {
-    int32_t n = 0;
-    for (dt_nid i = 0; i < g->n_node; i++) n += g->node[i].op == op;
-    return n;
-}
-
-/* Inputs, outputs and attributes of every node fit by the op's own rule. */
-static void need_sound(const dt_graph *g) {
-    check_ok(dt_graph_validate(g));
-    for (dt_nid i = 0; i < g->n_node; i++) {
-        const dt_node *n = &g->node[i];
-        dt_value outs[DT_MAX_OUT] = {0};
-        int32_t n_out = 0;
-        check_ok(dt_op_get(n->op)->infer(g, n, &n_out, outs));
-        assert_int_equal(n_out, n->n_out);
-        for (int32_t k = 0; k < n_out; k++) {
-            const dt_value *v = &g->value[n->out[k]];
-            assert_int_equal(outs[k].dtype, v->dtype);
-            if (dt_value_n_elem(&outs[k]) != dt_value_n_elem(v))
-                fail_msg("%s of %s is %s", v->name, dt_op_get(n->op)->name, dt_value_shape_text(v));
-        }
-        if (n->op == DT_OP_CONV_DGRAD || n->op == DT_OP_CONV_WGRAD || n->op == DT_OP_BN_REDUCE)
-            assert_int_equal(n->phase, DT_PHASE_BACKWARD);
-    }
-}
 
 /* Equal up to rounding in double: relative to the value, or to 1 where it should vanish. */
 static void need_same_value(const oracle *a, const oracle *b, dt_vid va, dt_vid vb, const char *what) {
@@ -124,16 +99,16 @@ static void test_fuse_bn_act_keeps_the_function(void **state) {
     for (uint64_t seed = 1; seed <= N_RANDOM; seed++) {
         dt_graph *before = network(&c, seed, seed % 3 != 0), *after;
         dt_axis *axis = axis_of(&c, seed, before);
-        check_ok(dt_graph_clone(before, &after));
+        after = graph_clone(before);
         check_ok(dt_pass_fuse_bn_act(after));
-        need_sound(after);
+        graph_need_sound(after);
         need_same_function(before, after, axis, "fuse_bn_act");
         for (dt_nid i = 0; i < after->n_node; i++) {
             const dt_node *n = &after->node[i];
             n_fused += n->op == DT_OP_BATCHNORM && n->attr.relu;
             n_residual += n->op == DT_OP_BATCHNORM && n->attr.residual;
         }
-        assert_int_equal(count_op(after, DT_OP_BATCHNORM), count_op(before, DT_OP_BATCHNORM));
+        assert_int_equal(graph_count(after, DT_OP_BATCHNORM), graph_count(before, DT_OP_BATCHNORM));
         dt_graph_destroy(before), dt_graph_destroy(after);
         dt_axis_destroy(axis);
     }
@@ -152,7 +127,7 @@ static dt_graph *by_hand(const dt_config *c, build_rest *rest) {
     dt_build_loss(&b, dt_build_dense(&b, "fc", rest(&b, x, dt_build_batchnorm(&b, "n", x, false)), 3, true));
     check_ok(b.status);
     check_ok(dt_pass_fuse_bn_act(b.g));
-    need_sound(b.g);
+    graph_need_sound(b.g);
     return b.g;
 }
 
@@ -211,8 +186,8 @@ static void test_fuse_bn_act_cases(void **state) {
         const dt_node *n = &g->node[g->value[dt_graph_find(g, "n")].producer];
         assert_int_equal(n->attr.relu, cases[k].relu);
         assert_int_equal(n->attr.residual, cases[k].residual);
-        assert_int_equal(count_op(g, DT_OP_RELU), cases[k].n_relu);
-        assert_int_equal(count_op(g, DT_OP_ADD), cases[k].n_add);
+        assert_int_equal(graph_count(g, DT_OP_RELU), cases[k].n_relu);
+        assert_int_equal(graph_count(g, DT_OP_ADD), cases[k].n_add);
         dt_vid flat = dt_graph_find(g, "flat");
         if (flat >= 0) assert_int_equal(dt_graph_root(g, flat), dt_graph_find(g, "n"));
         dt_graph_destroy(g);
@@ -241,16 +216,16 @@ static void test_split_batchnorm_keeps_the_function(void **state) {
         const bool training = seed % 3 != 1;
         dt_axis *axis;
         dt_graph *before = differentiated(&c, seed, training, &axis), *after;
-        const int32_t n_bn = count_op(before, DT_OP_BATCHNORM);
-        check_ok(dt_graph_clone(before, &after));
+        const int32_t n_bn = graph_count(before, DT_OP_BATCHNORM);
+        after = graph_clone(before);
         check_ok(dt_pass_split_batchnorm(after));
-        need_sound(after);
+        graph_need_sound(after);
         need_same_function(before, after, axis, "split_batchnorm");
-        assert_int_equal(count_op(after, DT_OP_BATCHNORM), 0);
-        assert_int_equal(count_op(after, DT_OP_BN_APPLY), n_bn);
-        assert_int_equal(count_op(after, DT_OP_BN_STATS), training ? n_bn : 0);
-        assert_int_equal(count_op(after, DT_OP_BN_FINALIZE), training ? n_bn : 0);
-        assert_int_equal(count_op(after, DT_OP_BN_FOLD), training ? 0 : n_bn);
+        assert_int_equal(graph_count(after, DT_OP_BATCHNORM), 0);
+        assert_int_equal(graph_count(after, DT_OP_BN_APPLY), n_bn);
+        assert_int_equal(graph_count(after, DT_OP_BN_STATS), training ? n_bn : 0);
+        assert_int_equal(graph_count(after, DT_OP_BN_FINALIZE), training ? n_bn : 0);
+        assert_int_equal(graph_count(after, DT_OP_BN_FOLD), training ? 0 : n_bn);
         dt_graph_destroy(before), dt_graph_destroy(after);
         dt_axis_destroy(axis);
     }
@@ -302,14 +277,14 @@ static void fuse_networks(const dt_config *c, uint32_t can, int32_t count[2][DT_
         dt_axis *axis;
         dt_graph *before = differentiated(c, seed, training, &axis), *after;
         check_ok(dt_pass_split_batchnorm(before));
-        check_ok(dt_graph_clone(before, &after));
+        after = graph_clone(before);
         check_ok(dt_pass_fuse_for_backend(after, &be.base));
-        need_sound(after);
+        graph_need_sound(after);
         snprintf(what, sizeof what, "fusions 0x%x of network %llu", can, (unsigned long long)seed);
         need_same_function(before, after, axis, what);
         count_fusions(after, count[!training]);
         check_ok(dt_pass_remove_dead(after));
-        need_sound(after);
+        graph_need_sound(after);
         need_same_function(before, after, axis, what);
         dt_graph_destroy(before), dt_graph_destroy(after);
         dt_axis_destroy(axis);
@@ -367,8 +342,8 @@ static void test_fusions_of_the_residual_network(void **state) {
     assert_int_equal(count[DT_FUSE_DGRAD_BN], 2); /* the stem's gradient is a sum of two */
     assert_int_equal(count[DT_FUSE_DUAL_APPLY], 1);
     assert_int_equal(count[DT_FUSE_SECOND_GRAD], 1); /* block1: from the block after and its skip path */
-    assert_int_equal(count_op(g, DT_OP_BN_STATS), 0);
-    assert_int_equal(count_op(g, DT_OP_BN_APPLY), 2);
+    assert_int_equal(graph_count(g, DT_OP_BN_STATS), 0);
+    assert_int_equal(graph_count(g, DT_OP_BN_APPLY), 2);
     dt_graph_destroy(g);
     dt_axis_destroy(axis);
     dt_config_fini(&c);
@@ -383,9 +358,9 @@ static void test_remove_dead(void **state) {
         dt_axis *axis;
         dt_graph *before = differentiated(&c, seed, seed % 4 != 3, &axis), *after;
         check_ok(dt_pass_split_batchnorm(before));
-        check_ok(dt_graph_clone(before, &after));
+        after = graph_clone(before);
         check_ok(dt_pass_remove_dead(after));
-        need_sound(after);
+        graph_need_sound(after);
         need_same_function(before, after, axis, "remove_dead");
         for (dt_nid i = 0; i < after->n_node; i++) { /* nothing dead is left */
             const dt_node *n = &after->node[i];

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "core/model.h"
+#include "graph_check.h"
 #include "graph_program.h"
 #include "random_graph.h"
 
@@ -58,30 +59,6 @@ static double only_gram(dt_backend *be, const dt_graph *g, dt_fusion fusion, dt_
 static double no(dt_backend *be, const dt_graph *g, dt_fusion fusion, dt_nid node) {
     (void)be, (void)g, (void)fusion, (void)node;
     return 0;
-}
-
-static int32_t count_op(const dt_graph *g, dt_op op) {
-    int32_t n = 0;
-    for (dt_nid i = 0; i < g->n_node; i++) n += g->node[i].op == op;
-    return n;
-}
-
-/* Inputs, outputs and attributes of every node fit by the op's own rule. */
-static void need_sound(const dt_graph *g) {
-    check_ok(dt_graph_validate(g));
-    for (dt_nid i = 0; i < g->n_node; i++) {
-        const dt_node *n = &g->node[i];
-        dt_value outs[DT_MAX_OUT] = {0};
-        int32_t n_out = 0;
-        check_ok(dt_op_get(n->op)->infer(g, n, &n_out, outs));
-        assert_int_equal(n_out, n->n_out);
-        for (int32_t k = 0; k < n_out; k++) {
-            const dt_value *v = &g->value[n->out[k]];
-            assert_int_equal(outs[k].dtype, v->dtype);
-            assert_int_equal(outs[k].ndim, v->ndim);
-            assert_memory_equal(outs[k].dim, v->dim, (size_t)v->ndim * sizeof v->dim[0]);
-        }
-    }
 }
 
 /* A differentiated and split network on an axis; seed 0: the bottlenecks. */
@@ -146,14 +123,14 @@ static void test_random_networks_keep_their_function(void **state) {
         dt_backend be = {.name = "stand-in", .fuse_gain = seed % 2 ? only_gram : yes};
         dt_axis *axis;
         dt_graph *before = network(&c, seed, &in, &axis), *after;
-        check_ok(dt_graph_clone(before, &after));
+        after = graph_clone(before);
         check_ok(dt_pass_gram_batchnorm(after, &be));
-        need_sound(after);
+        graph_need_sound(after);
         need_same_function(before, after, axis, seed);
-        int32_t n = count_op(after, DT_OP_BN_GRAM);
-        assert_int_equal(n, count_op(after, DT_OP_GRAM));
-        assert_int_equal(n, count_op(after, DT_OP_BN_GRAM_GRAD));
-        assert_int_equal(count_op(after, DT_OP_BN_FINALIZE) + n, count_op(before, DT_OP_BN_FINALIZE));
+        int32_t n = graph_count(after, DT_OP_BN_GRAM);
+        assert_int_equal(n, graph_count(after, DT_OP_GRAM));
+        assert_int_equal(n, graph_count(after, DT_OP_BN_GRAM_GRAD));
+        assert_int_equal(graph_count(after, DT_OP_BN_FINALIZE) + n, graph_count(before, DT_OP_BN_FINALIZE));
         for (dt_nid i = 0; i < after->n_node; i++) {
             n_scaled += after->node[i].op == DT_OP_CONV && after->node[i].attr.residual_scaled;
             n_second += after->node[i].op == DT_OP_BN_MASK && after->node[i].attr.second_grad;
@@ -161,7 +138,7 @@ static void test_random_networks_keep_their_function(void **state) {
         n_site += n, n_network += n > 0;
         check_ok(dt_pass_fuse_for_backend(after, &be));
         check_ok(dt_pass_remove_dead(after));
-        need_sound(after);
+        graph_need_sound(after);
         need_same_function(before, after, axis, seed);
         dt_graph_destroy(before), dt_graph_destroy(after);
         dt_axis_destroy(axis);
@@ -183,12 +160,12 @@ static void test_sites_of_the_bottlenecks(void **state) {
     const int32_t n_node = g->n_node;
     check_ok(dt_pass_gram_batchnorm(g, &refuses));
     assert_int_equal(g->n_node, n_node);
-    assert_int_equal(count_op(g, DT_OP_GRAM), 0);
+    assert_int_equal(graph_count(g, DT_OP_GRAM), 0);
     check_ok(dt_pass_gram_batchnorm(g, &be));
     check_ok(dt_pass_fuse_for_backend(g, &be));
     check_ok(dt_pass_remove_dead(g));
-    assert_int_equal(count_op(g, DT_OP_BN_GRAM), 4);
-    assert_int_equal(count_op(g, DT_OP_BN_GRAM_DX), 4);
+    assert_int_equal(graph_count(g, DT_OP_BN_GRAM), 4);
+    assert_int_equal(graph_count(g, DT_OP_BN_GRAM_DX), 4);
     int32_t n_relu = 0, n_plain = 0, n_scaled = 0, n_second = 0;
     for (dt_nid i = 0; i < g->n_node; i++) {
         const dt_node *n = &g->node[i];
@@ -223,8 +200,8 @@ static void test_cpu_agrees_with_the_unfused_program(void **state) {
         dt_model_input in = input_of(seed);
         dt_axis *axis;
         dt_graph *exact = network(&c, 0, &in, &axis), *before, *after;
-        check_ok(dt_graph_clone(exact, &before));
-        check_ok(dt_graph_clone(exact, &after));
+        before = graph_clone(exact);
+        after = graph_clone(exact);
         check_ok(dt_pass_gram_batchnorm(after, &wants));
         check_ok(dt_pass_remove_dead(after));
         oracle o = oracle_open(exact, &live_step);

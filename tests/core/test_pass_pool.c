@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "core/model.h"
+#include "graph_check.h"
 #include "graph_program.h"
 
 enum {
@@ -73,26 +74,14 @@ static dt_graph *network(const char *window, const char *extra, bool training, d
     return g;
 }
 
-static int32_t count_op(const dt_graph *g, dt_op op) {
-    int32_t n = 0;
-    for (dt_nid i = 0; i < g->n_node; i++) n += g->node[i].op == op;
-    return n;
-}
-
 /* Fuses a copy; every node of it fits its op's own rule. */
 static dt_graph *fused(const dt_graph *g, dt_backend *be, uint32_t fusions) {
-    dt_graph *f;
-    check_ok(dt_graph_clone(g, &f));
+    dt_graph *f = graph_clone(g);
     can = fusions;
     be->fuse_gain = gain;
     check_ok(dt_pass_fuse_for_backend(f, be));
     check_ok(dt_pass_remove_dead(f));
-    for (dt_nid i = 0; i < f->n_node; i++) {
-        dt_value outs[DT_MAX_OUT] = {0};
-        int32_t n_out = 0;
-        check_ok(dt_op_get(f->node[i].op)->infer(f, &f->node[i], &n_out, outs));
-        assert_int_equal(n_out, f->node[i].n_out);
-    }
+    graph_need_sound(f);
     return f;
 }
 
@@ -107,8 +96,7 @@ static void need_same(dt_backend *be, dt_graph *g, dt_graph *f, dt_axis *axis, c
     oracle plain = oracle_open(g, &live_step), after = oracle_open(f, &live_step);
     oracle_reset(&plain, axis), oracle_reset(&after, axis);
     oracle_run(&plain, g->n_node), oracle_run(&after, f->n_node);
-    dt_graph *bound; /* binding adds workspaces */
-    check_ok(dt_graph_clone(f, &bound));
+    dt_graph *bound = graph_clone(f); /* binding adds workspaces */
     live l = live_open(be, axis, bound, NULL);
     check_ok(dt_program_run(l.program, NULL, NULL));
     for (dt_vid v = 0; v < g->n_value; v++) {
@@ -136,10 +124,10 @@ static void test_pool_fusions_keep_the_function(void **state) {
             dt_graph *g = network(windows[k % N_WINDOW], "", training, &axis), *f = fused(g, be, set);
             snprintf(what, sizeof what, "fusions 0x%x, %s", set, training ? "training" : "evaluation");
             const bool bn = training && set & BN;
-            assert_int_equal(count_op(f, DT_OP_BN_APPLY),
-                             count_op(g, DT_OP_BN_APPLY) - (set & PROLOGUE ? 1 : 0));
-            assert_int_equal(count_op(f, DT_OP_MAXPOOL_BWD), training && !bn ? 1 : 0);
-            assert_int_equal(count_op(f, DT_OP_ADD), training && !(bn && set & SECOND) ? 1 : 0);
+            assert_int_equal(graph_count(f, DT_OP_BN_APPLY),
+                             graph_count(g, DT_OP_BN_APPLY) - (set & PROLOGUE ? 1 : 0));
+            assert_int_equal(graph_count(f, DT_OP_MAXPOOL_BWD), training && !bn ? 1 : 0);
+            assert_int_equal(graph_count(f, DT_OP_ADD), training && !(bn && set & SECOND) ? 1 : 0);
             need_same(be, g, f, axis, what);
         }
     be->destroy(be);
@@ -156,8 +144,8 @@ static void test_other_readers_are_kept(void **state) {
     dt_backend *be = live_backend();
     dt_axis *axis;
     dt_graph *g = network(windows[0], second, true, &axis), *f = fused(g, be, PROLOGUE | BN | SECOND);
-    assert_int_equal(count_op(f, DT_OP_BN_APPLY), count_op(g, DT_OP_BN_APPLY));
-    assert_int_equal(count_op(f, DT_OP_MAXPOOL_BWD), 1);
+    assert_int_equal(graph_count(f, DT_OP_BN_APPLY), graph_count(g, DT_OP_BN_APPLY));
+    assert_int_equal(graph_count(f, DT_OP_MAXPOOL_BWD), 1);
     need_same(be, g, f, axis, "a second reader");
     be->destroy(be);
 }

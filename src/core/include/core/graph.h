@@ -171,8 +171,6 @@ typedef struct dt_graph {
 /* An empty graph. `compute` is the dtype of activations, weights and their gradients. */
 dt_status dt_graph_create(dt_graph **out, dt_dtype compute, bool training);
 void dt_graph_destroy(dt_graph *g); /* accepts NULL */
-/* A deep copy. */
-dt_status dt_graph_clone(const dt_graph *g, dt_graph **out);
 
 /* Adds a value without a producer; fails if the name is taken or a dim is not positive. */
 dt_status dt_graph_add_value(dt_graph *g, const char *name, dt_role role, dt_dtype dtype, int32_t ndim,
@@ -187,9 +185,6 @@ dt_status dt_graph_add_node(dt_graph *g, const char *name, dt_op op, const dt_at
 /* Id of the value of that name, -1 if there is none. */
 dt_vid dt_graph_find(const dt_graph *g, const char *name);
 
-static inline dt_value *dt_graph_value(const dt_graph *g, dt_vid id) {
-    return &g->value[id];
-}
 /* The value whose storage this one shares (itself if no alias). */
 dt_vid dt_graph_root(const dt_graph *g, dt_vid id);
 int64_t dt_value_n_elem(const dt_value *v);
