@@ -8,20 +8,15 @@
 
 enum { INTERRUPTS_KEPT = 2 }; /* the one after these kills */
 
-typedef struct signal_row {
-    int number;
-    const char *name;
-} signal_row;
+static const int stop_signal[] = {SIGTERM, SIGINT, SIGUSR1};
+enum { STOP_COUNT = sizeof stop_signal / sizeof stop_signal[0] };
 
-static const signal_row stop_table[] = {{SIGTERM, "SIGTERM"}, {SIGINT, "SIGINT"}, {SIGUSR1, "SIGUSR1"}};
-enum { STOP_COUNT = sizeof stop_table / sizeof stop_table[0] };
-
-static atomic_int first_signal, n_interrupt;
+static atomic_bool pending;
+static atomic_int n_interrupt;
 
 static void on_stop(int number) {
     int kept_errno = errno;
-    int none = 0;
-    atomic_compare_exchange_strong(&first_signal, &none, number);
+    atomic_store(&pending, true);
     if (number == SIGINT && atomic_fetch_add(&n_interrupt, 1) + 1 == INTERRUPTS_KEPT) {
         struct sigaction normal = {.sa_handler = SIG_DFL};
         sigaction(SIGINT, &normal, NULL);
@@ -32,24 +27,17 @@ static void on_stop(int number) {
 static dt_status set_action(int number, void (*handler)(int)) {
     struct sigaction action = {.sa_handler = handler, .sa_flags = SA_RESTART};
     sigemptyset(&action.sa_mask);
-    for (int i = 0; i < STOP_COUNT; i++) sigaddset(&action.sa_mask, stop_table[i].number);
+    for (int i = 0; i < STOP_COUNT; i++) sigaddset(&action.sa_mask, stop_signal[i]);
     if (sigaction(number, &action, NULL) == 0) return DT_OK;
     return dt_fail(DT_ERR_INTERNAL, "sigaction(%d): %s", number, strerror(errno));
 }
 
 dt_status dt_signal_install(void) {
-    for (int i = 0; i < STOP_COUNT; i++) DT_TRY(set_action(stop_table[i].number, on_stop));
+    for (int i = 0; i < STOP_COUNT; i++) DT_TRY(set_action(stop_signal[i], on_stop));
     DT_TRY(set_action(SIGPIPE, SIG_IGN));
     return set_action(SIGXFSZ, SIG_IGN);
 }
 
 bool dt_signal_pending(void) {
-    return atomic_load_explicit(&first_signal, memory_order_relaxed) != 0;
-}
-
-const char *dt_signal_name(void) {
-    int number = atomic_load(&first_signal);
-    for (int i = 0; i < STOP_COUNT; i++)
-        if (stop_table[i].number == number) return stop_table[i].name;
-    return "";
+    return atomic_load_explicit(&pending, memory_order_relaxed);
 }

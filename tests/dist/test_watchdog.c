@@ -153,18 +153,17 @@ static void test_bad_timeout(void **state) {
 /* ---- signals ---- */
 
 static void body_signals(void) {
-    if (dt_signal_install() != DT_OK || dt_signal_pending() || dt_signal_name()[0] != '\0') _exit(1);
+    if (dt_signal_install() != DT_OK || dt_signal_pending()) _exit(1);
     raise(SIGPIPE);
     raise(SIGXFSZ);
     if (dt_signal_pending()) _exit(2);
     for (int i = 0; i < 5; i++) raise(SIGUSR1);
-    if (!dt_signal_pending() || strcmp(dt_signal_name(), "SIGUSR1") != 0) _exit(3);
+    if (!dt_signal_pending()) _exit(3);
     raise(SIGTERM);
-    if (strcmp(dt_signal_name(), "SIGUSR1") != 0) _exit(4); /* the first stays */
     raise(SIGINT);
     raise(SIGINT);
     raise(SIGINT); /* the third Ctrl-C kills */
-    _exit(5);
+    _exit(4);
 }
 
 static void test_signals(void **state) {

@@ -1,6 +1,6 @@
 /* Requests to stop: SIGTERM, SIGINT and SIGUSR1 set one flag, nothing else.
  *
- * The trainer looks at the flag in its loops and lets all ranks agree. A third signal has its default effect,
+ * The trainer looks at the flag in its loops and lets all ranks agree. A third SIGINT has its default effect,
  * for a run that does not come to the point where it looks. SIGPIPE and SIGXFSZ are ignored: they become
  * errors of write. */
 #ifndef DT_DIST_SIGNALS_H
@@ -12,7 +12,5 @@
 /* Once, at start. */
 dt_status dt_signal_install(void);
 bool dt_signal_pending(void);
-/* "SIGTERM", "SIGINT" or "SIGUSR1": the first that came; "" if none. */
-const char *dt_signal_name(void);
 
 #endif
