@@ -1,7 +1,7 @@
 /* The checkpoint writer: a snapshot taken by the caller, and one thread that writes it out.
  *
  * Only the snapshot (copy and check for non-finite values) blocks the caller. A save that fails removes what
- * it wrote and leaves its cause for dt_ckpt_writer_wait or _poll; the run goes on. */
+ * it wrote and leaves its cause for dt_ckpt_writer_wait; the run goes on. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -113,27 +113,38 @@ static dt_status write_texts(const dt_ckpt_writer *w, const char *tmp_path) {
     return status;
 }
 
-static dt_status write_checkpoint(dt_ckpt_writer *w) {
+static dt_status write_and_publish(dt_ckpt_writer *w) {
     char name[DT_CKPT_NAME_MAX], tmp_path[DT_CKPT_PATH_MAX];
-    int64_t step = w->manifest.meta.step;
+    const int64_t step = w->manifest.meta.step;
     int lock_fd = -1;
     DT_TRY(check_space(w));
     DT_TRY(dt_ckpt_tmp_create(w->policy.dir, step, name, &lock_fd));
     dt_status status;
-    DT_TRY_GOTO(status, dt_ckpt_path(tmp_path, w->policy.dir, name), fail);
-    DT_TRY_GOTO(status, write_state(w, tmp_path), fail);
-    DT_TRY_GOTO(status, write_texts(w, tmp_path), fail);
-    DT_TRY_GOTO(status, dt_ckpt_dir_sync(tmp_path), fail);
-    DT_TRY_GOTO(status, dt_ckpt_publish(w->policy.dir, name, step), fail);
+    DT_TRY_GOTO(status, dt_ckpt_path(tmp_path, w->policy.dir, name), done);
+    DT_TRY_GOTO(status, write_state(w, tmp_path), done);
+    DT_TRY_GOTO(status, write_texts(w, tmp_path), done);
+    DT_TRY_GOTO(status, dt_ckpt_dir_sync(tmp_path), done);
+    DT_TRY_GOTO(status, dt_ckpt_publish(w->policy.dir, name, step), done);
+done:
+    if (status != DT_OK) dt_ckpt_tmp_remove(w->policy.dir, name);
     if (lock_fd >= 0) close(lock_fd);
+    return status;
+}
+
+static void not_saved(int64_t step) {
+    dt_error_context("checkpoint of step %" PRId64 " not saved", step);
+}
+
+static dt_status write_checkpoint(dt_ckpt_writer *w) {
+    const int64_t step = w->manifest.meta.step;
+    dt_status status = write_and_publish(w);
+    if (status != DT_OK) {
+        not_saved(step);
+        return status == DT_ERR_MEMORY ? status : DT_ERR_IO;
+    }
     status = dt_ckpt_retain(&w->policy, step);
     if (status != DT_OK) dt_error_context("step %" PRId64 " is saved, but old checkpoints stay", step);
     return status;
-fail:
-    dt_ckpt_tmp_remove(w->policy.dir, name);
-    if (lock_fd >= 0) close(lock_fd);
-    dt_error_context("checkpoint of step %" PRId64 " not saved", step);
-    return status == DT_ERR_MEMORY ? status : DT_ERR_IO;
 }
 
 static void *write_jobs(void *arg) {
@@ -180,12 +191,11 @@ dt_status dt_ckpt_writer_wait(dt_ckpt_writer *w) {
     return status;
 }
 
-dt_status dt_ckpt_writer_poll(dt_ckpt_writer *w, bool *done) {
+bool dt_ckpt_writer_failed(dt_ckpt_writer *w) {
     pthread_mutex_lock(&w->lock);
-    *done = !w->busy;
-    dt_status status = *done ? take_result(w) : DT_OK;
+    bool failed = !w->busy && w->result != DT_OK;
     pthread_mutex_unlock(&w->lock);
-    return status;
+    return failed;
 }
 
 /* Names, shapes and texts of the job. */
@@ -195,23 +205,21 @@ static dt_status describe_job(dt_ckpt_manifest *m, const dt_ckpt_meta *meta, int
     m->meta = *meta;
     m->config_text = strdup(config_text);
     m->tensor = calloc((size_t)n_tensor + 1, sizeof *m->tensor);
-    if (m->config_text == NULL || m->tensor == NULL)
-        return dt_fail(DT_ERR_MEMORY, "no memory for a checkpoint");
+    if (m->config_text == NULL || m->tensor == NULL) return dt_fail(DT_ERR_MEMORY, "out of memory");
     for (int32_t i = 0; i < n_tensor; i++) {
         dt_ckpt_entry *e = &m->tensor[i];
         e->ndim = tensor[i].ndim;
         e->n_elem = dt_ckpt_count_elements(e->ndim, tensor[i].dim);
         if (e->n_elem == 0 || !dt_ckpt_name_ok(tensor[i].name))
-            return dt_fail(DT_ERR_INTERNAL,
-                           "checkpoint: tensor \"%s\" has a name or shape that cannot be stored",
+            return dt_fail(DT_ERR_INTERNAL, "tensor \"%s\" has a name or shape that cannot be stored",
                            tensor[i].name);
         memcpy(e->dim, tensor[i].dim, sizeof e->dim);
         e->name = strdup(tensor[i].name);
-        if (e->name == NULL) return dt_fail(DT_ERR_MEMORY, "no memory for a checkpoint");
+        if (e->name == NULL) return dt_fail(DT_ERR_MEMORY, "out of memory");
         m->n_tensor = i + 1;
         if (__builtin_add_overflow(*n_elem, e->n_elem, n_elem) ||
             *n_elem > INT64_MAX / (int64_t)sizeof(float))
-            return dt_fail(DT_ERR_INTERNAL, "checkpoint: more tensors than memory can hold");
+            return dt_fail(DT_ERR_INTERNAL, "more tensors than memory can hold");
     }
     return DT_OK;
 }
@@ -222,7 +230,7 @@ static dt_status make_room(dt_ckpt_writer *w, int64_t n_elem) {
     w->data_room = 0;
     w->data = malloc((size_t)n_elem * sizeof(float));
     if (w->data == NULL)
-        return dt_fail(DT_ERR_MEMORY, "no memory for a checkpoint's copy of %.1f MB", (double)n_elem * 4e-6);
+        return dt_fail(DT_ERR_MEMORY, "no memory for its copy of %.1f MB", (double)n_elem * 4e-6);
     w->data_room = n_elem;
     return DT_OK;
 }
@@ -234,19 +242,15 @@ static dt_status copy_finite(float *dst, const dt_ckpt_tensor *t, int64_t n_elem
         memcpy(dst + at, t->data + at, (size_t)n * sizeof(float));
         int64_t bad = dt_ckpt_find_nonfinite(dst + at, n);
         if (bad >= 0)
-            return dt_fail(DT_ERR_NONFINITE,
-                           "%s: element %" PRId64 " is %s; not saved, the checkpoints before stay", t->name,
-                           at + bad, isnan(dst[at + bad]) ? "not a number" : "infinite");
+            return dt_fail(DT_ERR_NONFINITE, "%s: element %" PRId64 " is %s", t->name, at + bad,
+                           isnan(dst[at + bad]) ? "not a number" : "infinite");
     }
     return DT_OK;
 }
 
-dt_status dt_ckpt_writer_save(dt_ckpt_writer *w, const dt_ckpt_meta *meta, int32_t n_tensor,
-                              const dt_ckpt_tensor *tensor, const char *config_text) {
-    pthread_mutex_lock(&w->lock);
-    await_idle(w);
-    pthread_mutex_unlock(&w->lock);
-
+/* Makes the job out of the caller's tensors; no save is in flight. */
+static dt_status take_snapshot(dt_ckpt_writer *w, const dt_ckpt_meta *meta, int32_t n_tensor,
+                               const dt_ckpt_tensor *tensor, const char *config_text) {
     int64_t n_elem;
     dt_ckpt_manifest_clear(&w->manifest);
     DT_TRY(describe_job(&w->manifest, meta, n_tensor, tensor, config_text, &n_elem));
@@ -256,7 +260,19 @@ dt_status dt_ckpt_writer_save(dt_ckpt_writer *w, const dt_ckpt_meta *meta, int32
         DT_TRY(copy_finite(dst, &tensor[i], w->manifest.tensor[i].n_elem));
         dst += w->manifest.tensor[i].n_elem;
     }
+    return DT_OK;
+}
 
+dt_status dt_ckpt_writer_save(dt_ckpt_writer *w, const dt_ckpt_meta *meta, int32_t n_tensor,
+                              const dt_ckpt_tensor *tensor, const char *config_text) {
+    pthread_mutex_lock(&w->lock);
+    await_idle(w);
+    pthread_mutex_unlock(&w->lock);
+    dt_status status = take_snapshot(w, meta, n_tensor, tensor, config_text);
+    if (status != DT_OK) {
+        not_saved(meta->step);
+        return status;
+    }
     pthread_mutex_lock(&w->lock);
     w->busy = true;
     pthread_cond_broadcast(&w->changed);

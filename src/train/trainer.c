@@ -71,6 +71,7 @@ static dt_status run_step(dt_trainer *t, dt_loader *loader, in_flight *f) {
     const dt_division *d = dt_engine_division(e);
     const double minutes = t->config->checkpoint.every_minutes;
     bool save = t->root && minutes > 0 && dt_time_s() - t->last_save_s > 60 * minutes;
+    save |= dt_trainer_save_failed(t);
     t->lr[t->step % 8] = dt_schedule_lr(t->config, t->step, t->total_steps, t->steps_per_epoch);
     DT_TRY(dt_engine_begin_step(e, dt_signal_pending(), save));
     for (int64_t m = 0; m < d->n_micro; m++) {

@@ -193,7 +193,7 @@ dt_status dt_trainer_open_run(dt_trainer *t) {
 static dt_status settle(dt_trainer *t, dt_status st) {
     if (st == DT_OK) return DT_OK;
     if (t->config->checkpoint.on_error == DT_SAVE_ERROR_STOP) return st;
-    dt_metrics_note(t->metrics, "checkpoint not saved, training goes on: %s", dt_error_text());
+    dt_metrics_note(t->metrics, "%s; training goes on", dt_error_text());
     return DT_OK;
 }
 
@@ -217,6 +217,12 @@ static dt_status save_root(dt_trainer *t, int32_t n, const dt_ckpt_tensor *tenso
     dt_status st = dt_ckpt_writer_save(t->writer, &meta, n, tensors, t->config_text);
     if (st == DT_OK && (final || !t->config->checkpoint.async)) st = dt_ckpt_writer_wait(t->writer);
     return final ? st : settle(t, st);
+}
+
+bool dt_trainer_save_failed(dt_trainer *t) {
+    if (!t->root || !dt_ckpt_writer_failed(t->writer)) return false;
+    if (t->config->checkpoint.on_error == DT_SAVE_ERROR_STOP) return true;
+    return settle(t, dt_ckpt_writer_wait(t->writer)) != DT_OK;
 }
 
 dt_status dt_trainer_save(dt_trainer *t, bool final) {

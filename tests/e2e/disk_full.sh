@@ -29,7 +29,7 @@ train 2 full.log "${common[@]}" run.out_dir=disk/run train.steps=40
 # With 100 kB free training goes on to the end; that its result could not be kept is then an error.
 expect_code 1
 expect full.log 'step 40/40'
-expect full.log '^checkpoint not saved.*disk/run'
+expect full.log '^checkpoint of step [0-9]+ not saved: .*disk/run.*; training goes on$'
 expect full.log '^dtrain: .*disk/run' 1
 [ "$(basename "$(newest disk/run)")" = step-00000020 ] || fail "$(newest disk/run) claims to be a checkpoint"
 

@@ -71,8 +71,8 @@ static void test_snapshot(void **state) {
         assert_int_equal(dt_ckpt_writer_save(w, &meta, FIX_TENSORS, f.tensor, fix_config), DT_OK);
         fix_fill(&f, 99);
     }
-    bool done = false;
-    while (!done) assert_int_equal(dt_ckpt_writer_poll(w, &done), DT_OK);
+    assert_int_equal(dt_ckpt_writer_wait(w), DT_OK);
+    assert_false(dt_ckpt_writer_failed(w));
     dt_ckpt_writer_destroy(w);
     dt_ckpt *c;
     assert_int_equal(dt_ckpt_load_latest(f.dir, NULL, NULL, &c), DT_OK);
@@ -218,8 +218,11 @@ static void test_nonfinite(void **state) {
     fix_fill(&f, 2);
     dt_ckpt_meta meta = fix_meta(2);
     meta.best_top1 = NAN;
+    assert_false(dt_ckpt_writer_failed(w));
     assert_int_equal(dt_ckpt_writer_save(w, &meta, FIX_TENSORS, f.tensor, fix_config), DT_OK);
+    while (!dt_ckpt_writer_failed(w)) usleep(1000);
     assert_int_equal(dt_ckpt_writer_wait(w), DT_ERR_IO);
+    assert_false(dt_ckpt_writer_failed(w));
     assert_non_null(strstr(dt_error_text(), "best_top1"));
     assert_int_equal(dt_ckpt_writer_wait(w), DT_OK);
     assert_false(fix_has_step(&f, 2));

@@ -47,8 +47,8 @@ dt_status dt_ckpt_writer_save(dt_ckpt_writer *w, const dt_ckpt_meta *meta, int32
                               const dt_ckpt_tensor *tensor, const char *config_text);
 /* Waits for the save in flight and returns its result (once; DT_OK if none since the last call). */
 dt_status dt_ckpt_writer_wait(dt_ckpt_writer *w);
-/* Result of a finished save without waiting: *done false while one is in flight. */
-dt_status dt_ckpt_writer_poll(dt_ckpt_writer *w, bool *done);
+/* Whether a save has failed whose result was not yet handed over: dt_ckpt_writer_wait then gives it. Does not wait. */
+bool dt_ckpt_writer_failed(dt_ckpt_writer *w);
 void dt_ckpt_writer_destroy(dt_ckpt_writer *w); /* waits; accepts NULL */
 
 /* A verified checkpoint, fully in host memory. */

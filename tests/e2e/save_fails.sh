@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# A save in the background that fails is told within a few steps, not at the next save: by "warn" training goes on, by
+# "stop" all ranks end there.
+. "$(dirname "$0")/lib.sh"
+every=1000
+common=(base.toml data.train=data/small data.val= schedule.kind=constant run.log_every=1 run.tensorboard=false train.steps=1000000
+    checkpoint.every_steps=$every)
+
+# Where checkpoints should go is a file from now on.
+obstruct() {
+    rm -rf "$1/checkpoints"
+    : >"$1/checkpoints"
+}
+
+# soon LOG STEP: the save was told to have failed at a step shortly after its own.
+soon() {
+    local saved
+    saved=$(sed -n -E 's/.*checkpoint of step ([0-9]+) not saved.*/\1/p' "$1")
+    [ $(($2 - saved)) -le $((every / 2)) ] || fail "$1: the save of step $saved was known to have failed at step $2"
+}
+
+begin 2 warn.log "${common[@]}" run.out_dir=warn
+await 30 grep -q 'step 1/' warn.log
+obstruct warn
+await 60 grep -q '^checkpoint of step .* not saved: .*warn/checkpoints.*; training goes on' warn.log
+sed '/^checkpoint of step/q' warn.log >told.log
+soon told.log "$(sed -n -E 's|^epoch.*step ([0-9]+)/.*|\1|p' told.log | tail -n 1)"
+await 60 grep -q "step $((2 * every + 1))/" warn.log
+kill_job "$job"
+
+begin 2 stop.log "${common[@]}" run.out_dir=stop checkpoint.on_error=stop
+await 30 grep -q 'step 1/' stop.log
+obstruct stop
+end "$job" 60
+expect_code 1
+expect stop.log '^dtrain: .*checkpoint of step [0-9]+ not saved.*stop/checkpoints' 1
+soon stop.log "$(field stop train step | tail -n 1)"
+pass "stopped at step $(field stop train step | tail -n 1) of saves every $every"
