@@ -138,6 +138,15 @@ static dt_status evaluate(dt_trainer *t) {
     return dt_trainer_report_eval(t, &r);
 }
 
+/* A run that skips updates may be on its way to ruin, and what it saves would push out good checkpoints: such
+ * a save waits for the next good step. What a run ends with is kept in any case. */
+static dt_status save_or_wait(dt_trainer *t, bool due) {
+    const bool last = t->stop || t->step == t->total_steps;
+    if (last || (due && t->skipped_in_a_row == 0)) return dt_trainer_save(t, last);
+    t->save_asked |= due;
+    return DT_OK;
+}
+
 static dt_status train_steps(dt_trainer *t, dt_loader *loader) {
     in_flight f = {.n = 0};
     const int32_t lag = dt_engine_lag(t->session.engine);
@@ -150,8 +159,7 @@ static dt_status train_steps(dt_trainer *t, dt_loader *loader) {
         bool save = save_due(t, t->step);
         if (eval || save || t->stop) DT_TRY(take_results(t, 0));
         if (eval) DT_TRY(evaluate(t));
-        if ((save || t->stop) && t->skipped_in_a_row == 0)
-            DT_TRY(dt_trainer_save(t, t->stop || t->step == t->total_steps));
+        DT_TRY(save_or_wait(t, save));
     }
     return release_to(t, loader, &f, 0);
 }
