@@ -210,6 +210,17 @@ static bool looks_good(const char *dir, int64_t step) {
     return good;
 }
 
+dt_status dt_ckpt_newest_step(const char *dir, int64_t *newest) {
+    int64_t *step;
+    int32_t n_step, i = 0;
+    DT_TRY(dt_ckpt_list(dir, &step, &n_step));
+    while (i < n_step && !looks_good(dir, step[i])) i++;
+    *newest = i < n_step ? step[i] : -1;
+    free(step);
+    if (i < n_step || n_step == 0) return DT_OK;
+    return dt_fail(DT_ERR_CHECKPOINT, "%s: %d checkpoints, of which none is whole", dir, (int)n_step);
+}
+
 dt_status dt_ckpt_retain(const dt_ckpt_policy *policy, int64_t newest) {
     int64_t *step;
     int32_t n_step;

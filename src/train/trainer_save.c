@@ -145,13 +145,11 @@ static dt_status write_config(dt_trainer *t) {
 /* Rank 0: a run that does not continue the directory's newest checkpoint must not mix with it: a later "auto"
  * would prefer it. */
 static dt_status refuse_mixing(const dt_trainer *t) {
-    dt_ckpt *old = NULL;
+    int64_t newest; /* -1: none */
     if (strcmp(t->config->run.resume, "auto") == 0) return DT_OK;
-    dt_status st = dt_ckpt_load_latest(t->ckpt_dir, NULL, NULL, &old);
-    bool later =
-        st != DT_OK || (old && (old->meta.step > t->step || strcmp(t->config->run.resume, "never") == 0));
-    dt_ckpt_free(old);
-    if (!later) return DT_OK;
+    dt_status st = dt_ckpt_newest_step(t->ckpt_dir, &newest);
+    const int64_t reached = strcmp(t->config->run.resume, "never") == 0 ? -1 : t->step;
+    if (st == DT_OK && newest <= reached) return DT_OK;
     return dt_fail(
         DT_ERR_CONFIG,
         "run.resume = \"%s\", but %s holds checkpoints of an earlier run: choose another run.out_dir, "

@@ -29,6 +29,14 @@ for kind in truncated empty flipped no_state no_manifest half_manifest; do
     each_step_once "$kind" 40
 done
 
+# A run that does not continue the newest checkpoint must not write beside it.
+for resume in never good/checkpoints/step-00000020; do
+    train 2 mixed.log "${common[@]}" run.out_dir=good run.resume=$resume
+    expect_code 2
+    expect mixed.log '^dtrain: .*good/checkpoints holds checkpoints of an earlier run' 1
+done
+train_ok 2 same.log "${common[@]}" run.out_dir=good run.resume=good/checkpoints/step-00000030 train.steps=30
+
 for step in 00000020 00000030; do damage flipped good/checkpoints $step; done
 before=$(find good -type f ! -name '.lock' -exec cksum {} + | sort)
 train 2 all.log "${common[@]}" run.out_dir=good

@@ -127,6 +127,12 @@ static void test_same_step(void **state) {
     fix_close(&f);
 }
 
+static int64_t newest_step(const fixture *f) {
+    int64_t step;
+    assert_int_equal(dt_ckpt_newest_step(f->dir, &step), DT_OK);
+    return step;
+}
+
 static void test_latest(void **state) {
     (void)state;
     fixture f;
@@ -134,6 +140,7 @@ static void test_latest(void **state) {
     dt_ckpt *c;
     assert_int_equal(dt_ckpt_load_latest(f.dir, fix_note, &f, &c), DT_OK);
     assert_null(c);
+    assert_int_equal(newest_step(&f), -1);
     dt_ckpt_writer *w = fix_writer(&f, 4, 0);
     assert_int_equal(dt_ckpt_load_latest(f.dir, fix_note, &f, &c), DT_OK);
     assert_null(c);
@@ -151,6 +158,7 @@ static void test_latest(void **state) {
     }
     assert_int_equal(dt_ckpt_load_latest(f.dir, fix_note, &f, &c), DT_OK);
     assert_true(fix_is_step(&f, c, 100000000));
+    assert_int_equal(newest_step(&f), 100000000);
     assert_int_equal(f.note_count, 0);
     dt_ckpt_free(c);
     fix_close(&f);
@@ -177,6 +185,10 @@ static void test_fallback(void **state) {
     assert_int_equal(f.note_count, 1);
     assert_non_null(strstr(f.note, "step-00000003/state.h5"));
     assert_non_null(strstr(f.note, "checksum"));
+    assert_int_equal(newest_step(&f), 3); /* by its looks */
+    fix_step_path(&f, 3, "state.h5", path);
+    assert_int_equal(truncate(path, 10), 0);
+    assert_int_equal(newest_step(&f), 2);
 
     /* One that was renamed by hand is not what its name says. */
     fix_step_path(&f, 2, "", path);
@@ -184,6 +196,7 @@ static void test_fallback(void **state) {
     assert_int_equal(rename(path, renamed), 0);
     assert_int_equal(dt_ckpt_load_latest(f.dir, fix_note, &f, &c), DT_OK);
     assert_true(fix_is_step(&f, c, 1));
+    assert_int_equal(newest_step(&f), 1);
     dt_ckpt_free(c);
 
     fix_step_path(&f, 1, "manifest.json", path);
@@ -193,6 +206,8 @@ static void test_fallback(void **state) {
     assert_null(c);
     assert_int_equal(f.note_count, 3);
     assert_non_null(strstr(dt_error_text(), "none of 3 checkpoints is usable"));
+    int64_t step;
+    assert_int_equal(dt_ckpt_newest_step(f.dir, &step), DT_ERR_CHECKPOINT);
     fix_close(&f);
 }
 

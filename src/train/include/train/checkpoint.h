@@ -65,6 +65,9 @@ dt_status dt_ckpt_load(const char *path, dt_ckpt **out);
 /* Newest usable checkpoint below `dir`: tries them newest first; each refused one is reported through `note` (may be
  * NULL). *out = NULL and DT_OK when there is none at all; DT_ERR_CHECKPOINT when all are damaged. */
 dt_status dt_ckpt_load_latest(const char *dir, void (*note)(void *arg, const char *text), void *arg, dt_ckpt **out);
+/* Step of the newest checkpoint below `dir` that looks whole by its manifest and lengths; its data are not read. -1
+ * and DT_OK when there is none at all; DT_ERR_CHECKPOINT when none looks whole. */
+dt_status dt_ckpt_newest_step(const char *dir, int64_t *step);
 void dt_ckpt_free(dt_ckpt *c);
 /* NULL if absent. */
 const dt_ckpt_tensor *dt_ckpt_find(const dt_ckpt *c, const char *name);
