@@ -71,13 +71,14 @@ dt_vid dt_build_conv(dt_builder *b, const char *name, dt_vid x, const dt_conv_op
     const dt_value xv = b->g->value[x];
     int64_t groups = o->groups > 0 ? o->groups : 1, c = xv.dim[xv.ndim - 1], real = real_channels(b, x);
     if (xv.ndim != 4) {
-        b->status = dt_fail(DT_ERR_CONFIG, "a convolution needs an image N H W C; its input is %s",
+        b->status = dt_fail(DT_ERR_CONFIG, "%s (conv): its input is %s, not an image N H W C", name,
                             dt_value_shape_text(&xv));
         return -1;
     }
     if (c % groups || o->channels % groups) {
-        b->status = dt_fail(DT_ERR_CONFIG, "groups %lld does not divide %lld input and %lld output channels",
-                            (long long)groups, (long long)c, (long long)o->channels);
+        b->status = dt_fail(DT_ERR_CONFIG,
+                            "%s (conv): groups %lld does not divide %lld input and %lld output channels",
+                            name, (long long)groups, (long long)c, (long long)o->channels);
         return -1;
     }
     const int64_t dim[] = {o->channels, o->kernel, o->kernel, c / groups};

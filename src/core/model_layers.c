@@ -129,7 +129,7 @@ dt_vid dt_net_layers(dt_builder *b, dt_vid x, int64_t classes, const int64_t *ar
         else
             x = row->build(b, name, from, with, l);
         if (b->status != DT_OK) {
-            dt_error_context("%s:%d: layer %d (%s)", c->path, l->line, i + 1, name);
+            dt_error_context("%s:%d", c->path, l->line); /* the layer is named where it was refused */
             return -1;
         }
         snprintf(known[n_known].name, sizeof known[0].name, "%s", name);

@@ -232,7 +232,7 @@ static void test_layers(void **state) {
     dt_graph_destroy(g), dt_graph_destroy(eval);
 }
 
-/* Errors that only shapes reveal: file, line of the layer, its number and name, and the cause. */
+/* Errors that only shapes reveal: file, line of the layer, its name and type, and the cause. */
 static void test_layer_errors(void **state) {
     (void)state;
     static const struct {
@@ -240,17 +240,18 @@ static void test_layer_errors(void **state) {
     } cases[] = {
         {"\n[[model.layers]]\ntype = \"flatten\"\n[[model.layers]]\ntype = \"conv\"\nname = \"c\"\nchannels "
          "= 8\n",
-         "test.toml:6: layer 2 (c)", "convolution"},
-        {"[[model.layers]]\ntype = \"conv\"\nchannels = 5\ngroups = 2\n", "test.toml:3: layer 1 (layer1)",
+         "test.toml:6: c (conv)", "not an image"},
+        {"[[model.layers]]\ntype = \"conv\"\nchannels = 5\ngroups = 2\n", "test.toml:3: layer1 (conv)",
          "groups"},
         {"[[model.layers]]\ntype = \"conv\"\nchannels = 4\nkernel = 11\npad = 0\n",
-         "test.toml:3: layer 1 (layer1)", "does not fit"},
+         "test.toml:3: layer1 (conv)", "does not fit"},
         {"[[model.layers]]\ntype = \"conv\"\nchannels = 4\nstride = 2\n[[model.layers]]\ntype = \"add\"\n"
          "name = \"sum\"\nwith = \"input\"\n",
-         "test.toml:7: layer 2 (sum)", "input is 2x9x9x2 f32"},
+         "test.toml:7: sum (add)", "input is 2x9x9x2 f32"},
         {"[[model.layers]]\ntype = \"global_avgpool\"\n[[model.layers]]\ntype = \"maxpool\"\n",
-         "test.toml:5: layer 2 (layer2)", "not an image"},
-        {"[[model.layers]]\ntype = \"maxpool\"\nkernel = 20\n", "test.toml:3: layer 1", "does not fit"},
+         "test.toml:5: layer2 (maxpool)", "not an image"},
+        {"[[model.layers]]\ntype = \"maxpool\"\nkernel = 20\n", "test.toml:3: layer1 (maxpool)",
+         "does not fit"},
         {"[[model.layers]]\ntype = \"flatten\"\n[[model.layers]]\ntype = \"dense\"\nchannels = 7\n",
          "test.toml", "expected 4 logits"},
         {"[[model.layers]]\ntype = \"relu\"\n", "test.toml", "end with a dense layer"},
