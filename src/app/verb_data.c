@@ -110,12 +110,13 @@ static dt_status data_import(int argc, char **argv) {
     a.o.note = note;
     a.o.arg = &b;
     DT_TRY(dt_import_run(&a.o, &r));
-    printf("%s: %lld samples of %lld classes in %lld shards, %.1f MiB (%lld shards were there already, %lld "
-           "samples skipped), "
+    printf("%s: %lld sample%s of %lld classes in %lld shard%s, %.1f MiB (%lld shard%s kept, %lld sample%s "
+           "skipped), "
            "%.1f s\n",
-           a.o.out_dir, (long long)r.n_samples, (long long)r.n_classes, (long long)r.n_shards,
-           (double)r.n_bytes / (1 << 20), (long long)r.n_shards_kept, (long long)r.n_skipped,
-           dt_time_s() - b.start_s);
+           a.o.out_dir, (long long)r.n_samples, dt_plural(r.n_samples), (long long)r.n_classes,
+           (long long)r.n_shards, dt_plural(r.n_shards), (double)r.n_bytes / (1 << 20),
+           (long long)r.n_shards_kept, dt_plural(r.n_shards_kept), (long long)r.n_skipped,
+           dt_plural(r.n_skipped), dt_time_s() - b.start_s);
     return DT_OK;
 }
 
@@ -129,11 +130,12 @@ static dt_status data_verify(int argc, char **argv) {
     bar b = new_bar("verify");
     dt_data_verify_result r;
     DT_TRY(dt_data_verify(argv[1], draw, &b, &r));
-    printf("%s: %lld samples in %lld shards, %.1f MiB: all sound%s\n", argv[1], (long long)r.n_samples,
-           (long long)r.n_shards, (double)r.n_bytes / (1 << 20),
-           r.indexed ? "" : " (no index.json: shard hashes not compared)");
+    printf("%s: %lld sample%s in %lld shard%s, %.1f MiB: all sound%s\n", argv[1], (long long)r.n_samples,
+           dt_plural(r.n_samples), (long long)r.n_shards, dt_plural(r.n_shards),
+           (double)r.n_bytes / (1 << 20), r.indexed ? "" : " (no index.json: shard hashes not compared)");
     if (r.n_jpeg_warnings > 0)
-        printf("%lld JPEG files have harmless oddities\n", (long long)r.n_jpeg_warnings);
+        printf("harmless oddities in %lld JPEG file%s\n", (long long)r.n_jpeg_warnings,
+               dt_plural(r.n_jpeg_warnings));
     return DT_OK;
 }
 

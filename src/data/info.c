@@ -42,7 +42,7 @@ dt_status dt_data_info_print(const char *path, FILE *out) {
     fprintf(out, "data      %s\n", path);
     fprintf(out, "kind      %s\n", info->jpeg ? "JPEG" : "raw u8");
     fprintf(out, "samples   %lld in %lld shard%s, %.1f MB\n", (long long)info->n_samples,
-            (long long)d->n_shards, d->n_shards == 1 ? "" : "s", (double)bytes * 1e-6);
+            (long long)d->n_shards, dt_plural(d->n_shards), (double)bytes * 1e-6);
     fprintf(out, "shape     %s%lld x %lld x %lld (H x W x C)\n", info->jpeg ? "up to " : "",
             (long long)info->height, (long long)info->width, (long long)info->channels);
     if (d->has_stats) {

@@ -275,18 +275,20 @@ dt_status dt_inspect(const dt_config *c, dt_comm *mpi, FILE *out) {
     int64_t store_bytes = 0;
     for (int a = 0; a < DT_ARENA_COUNT; a++) store_bytes += p->store->bytes[a];
     fprintf(out, "  parameters and optimizer %10.2f MiB\n", (double)store_bytes / (1 << 20));
-    fprintf(out, "  inputs, evaluation       %10.2f MiB (evaluation runs %lld samples at once)\n",
+    fprintf(out, "  inputs, evaluation       %10.2f MiB (evaluation runs %lld sample%s at once)\n",
             (double)(dt_engine_device_bytes(s.engine) - p->plan.act_bytes - store_bytes) / (1 << 20),
-            (long long)d->eval_rows);
+            (long long)d->eval_rows, dt_plural(d->eval_rows));
     fprintf(out, "  total                    %10.2f MiB of %.2f free\n",
             (double)dt_engine_device_bytes(s.engine) / (1 << 20), (double)s.be->info.free_bytes / (1 << 20));
     fprintf(out, "  largest micro-batch that fits: about %lld\n",
             (long long)dt_engine_largest_rows(s.engine));
     fprintf(out,
-            "\nbatch %lld = %lld micro-batches; this rank runs %lld of them, %lld samples each; %lld steps, "
+            "\nbatch %lld = %lld micro-batch%s; this rank runs %lld, %lld sample%s each; %lld step%s, "
             "%lld an epoch\n",
-            (long long)d->global_batch, (long long)d->n_shards, (long long)d->n_micro, (long long)d->rows,
-            (long long)dt_session_total_steps(&s), (long long)dt_session_steps_per_epoch(&s));
+            (long long)d->global_batch, (long long)d->n_shards, d->n_shards == 1 ? "" : "es",
+            (long long)d->n_micro, (long long)d->rows, dt_plural(d->rows),
+            (long long)dt_session_total_steps(&s), dt_plural(dt_session_total_steps(&s)),
+            (long long)dt_session_steps_per_epoch(&s));
     print_buckets(axis, c->dist.payload == DT_PAYLOAD_FP32 ? 4 : (int64_t)dt_dtype_size(p->graph->compute),
                   out);
 out:

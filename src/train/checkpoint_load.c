@@ -163,6 +163,7 @@ dt_status dt_ckpt_load_latest(const char *dir, void (*note)(void *arg, const cha
     }
     free(step);
     if (status == DT_OK || status == DT_ERR_MEMORY) return status;
-    dt_error_context("%s: none of %d checkpoints is usable; the last one tried", dir, (int)n_step);
+    dt_error_context("%s: none of %d checkpoint%s is usable; the last one tried", dir, (int)n_step,
+                     dt_plural(n_step));
     return DT_ERR_CHECKPOINT;
 }

@@ -193,9 +193,9 @@ dt_status dt_metrics_eval(dt_metrics *m, const dt_eval_record *r) {
         note_failure(m, dt_tfevents_write(m->events, r->step, n, scalars), "TensorBoard events");
     }
     dt_metrics_note(
-        m, "evaluation at step %lld, epoch %.4g: loss %.4f, top-1 %.2f %%, top-5 %.2f %%%s (%lld samples)",
+        m, "evaluation at step %lld, epoch %.4g: loss %.4f, top-1 %.2f %%, top-5 %.2f %%%s (%lld sample%s)",
         (long long)r->step, r->epoch, r->loss, 100 * r->top1, 100 * r->top5,
-        r->ema ? ", averaged weights" : "", (long long)r->n_samples);
+        r->ema ? ", averaged weights" : "", (long long)r->n_samples, dt_plural(r->n_samples));
     return DT_OK;
 }
 

@@ -230,9 +230,9 @@ dt_status dt_trainer_eval(const dt_config *c, dt_comm *mpi) {
     DT_TRY_GOTO(st, dt_comm_agree(mpi, dt_engine_load(s.engine, ckpt)), out);
     DT_TRY_GOTO(st, dt_session_evaluate(&s, c->train.ema > 0, &r), out);
     if (mpi->rank == 0)
-        printf("%s: step %lld, %lld samples: loss %.4f, top-1 %.2f %%, top-5 %.2f %% (%.0f samples/s)\n",
-               ckpt->path, (long long)ckpt->meta.step, (long long)r.n_samples, r.loss, 100 * r.top1,
-               100 * r.top5, (double)r.n_samples / r.seconds);
+        printf("%s: step %lld, %lld sample%s: loss %.4f, top-1 %.2f %%, top-5 %.2f %% (%.0f samples/s)\n",
+               ckpt->path, (long long)ckpt->meta.step, (long long)r.n_samples, dt_plural(r.n_samples), r.loss,
+               100 * r.top1, 100 * r.top5, (double)r.n_samples / r.seconds);
 out:
     dt_ckpt_free(ckpt);
     dt_session_close(&s);

@@ -17,17 +17,19 @@ void dt_trainer_summary(const dt_trainer *t) {
     dt_dataset_info info;
     dt_dataset_info_get(s->train_data, &info);
     printf("dtrain  %s on %d rank%s, %s (%s, %d thread%s a rank, communication: %s)\n", c->model.name,
-           t->mpi->world, t->mpi->world == 1 ? "" : "s", s->be->info.name, precision_name[c->train.precision],
-           threads, threads == 1 ? "" : "s", s->comm->name);
-    printf("data    %s: %lld samples, %lldx%lldx%lld, %lld classes%s\n", c->data.train,
-           (long long)info.n_samples, (long long)info.height, (long long)info.width, (long long)info.channels,
-           (long long)info.n_classes, info.jpeg ? ", JPEG" : "");
-    printf("batch   %lld = %lld micro-batches of %lld\n", (long long)d->global_batch, (long long)d->n_shards,
-           (long long)(d->global_batch / d->n_shards));
-    printf("model   %.3f M parameters in %d buckets; activations %.1f MiB (%.1f without reuse); device "
+           t->mpi->world, dt_plural(t->mpi->world), s->be->info.name, precision_name[c->train.precision],
+           threads, dt_plural(threads), s->comm->name);
+    printf("data    %s: %lld sample%s, %lldx%lldx%lld, %lld classes%s\n", c->data.train,
+           (long long)info.n_samples, dt_plural(info.n_samples), (long long)info.height,
+           (long long)info.width, (long long)info.channels, (long long)info.n_classes,
+           info.jpeg ? ", JPEG" : "");
+    printf("batch   %lld = %lld micro-batch%s of %lld\n", (long long)d->global_batch, (long long)d->n_shards,
+           d->n_shards == 1 ? "" : "es", (long long)(d->global_batch / d->n_shards));
+    printf("model   %.3f M parameters in %d bucket%s; activations %.1f MiB (%.1f without reuse); device "
            "memory %.1f MiB\n",
-           (double)axis->n_param_elem / 1e6, axis->n_bucket, (double)p->plan.act_bytes / (1 << 20),
-           (double)p->plan.naive_bytes / (1 << 20), (double)dt_engine_device_bytes(s->engine) / (1 << 20));
+           (double)axis->n_param_elem / 1e6, axis->n_bucket, dt_plural(axis->n_bucket),
+           (double)p->plan.act_bytes / (1 << 20), (double)p->plan.naive_bytes / (1 << 20),
+           (double)dt_engine_device_bytes(s->engine) / (1 << 20));
     printf("run     steps %lld to %lld (%.1f epochs), in %s\n", (long long)t->step, (long long)t->total_steps,
            dt_trainer_epoch(t, t->total_steps), c->run.out_dir);
     if (t->step >= t->total_steps)

@@ -30,7 +30,7 @@ grep -Eq '16 ?x ?16' said.txt || fail "data info does not say the size of the im
 
 # Importing again does nothing; importing something else into the same place is refused.
 sums=$(cat train/*.h5 | cksum)
-import train train | grep -Eq '\([1-9][0-9]* shards were there already' || fail "importing again made the shards anew"
+import train train | grep -Eq '\([1-9][0-9]* shards kept' || fail "importing again made the shards anew"
 [ "$sums" = "$(cat train/*.h5 | cksum)" ] || fail "importing again changed the shards"
 if "$DTRAIN" data import idx --images idx/val-images.idx --labels idx/val-labels.idx --split train --out train 2>said.txt; then
     fail "importing other samples over a data set was not refused"

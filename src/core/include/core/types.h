@@ -37,6 +37,11 @@ static inline int64_t dt_max_i64(int64_t a, int64_t b) {
     return a > b ? a : b;
 }
 
+/* What a noun after this count ends in: "s" unless it is 1. */
+static inline const char *dt_plural(int64_t n) {
+    return n == 1 ? "" : "s";
+}
+
 /* Seconds of a monotonic clock. */
 double dt_time_s(void);
 
