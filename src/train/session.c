@@ -103,6 +103,8 @@ dt_status dt_session_open(const dt_config *c, dt_comm *mpi, bool train, dt_sessi
     out->mpi = mpi;
     mpi->timeout_s = c->dist.timeout_s;
     DT_TRY(dt_comm_agree(mpi, dt_comm_check_equal(mpi, dt_config_hash_all(c), "the configuration")));
+    dt_division division;
+    DT_TRY(dt_comm_agree(mpi, dt_division_make(c, mpi->rank, mpi->world, &division)));
     dt_status st = dt_comm_agree(mpi, dt_session_backend(c, mpi, &out->be));
     if (st == DT_OK) st = dt_comm_agree(mpi, open_comm(c, out));
     if (st == DT_OK) st = dt_comm_agree(mpi, open_data(c, train, out));
