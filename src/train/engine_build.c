@@ -32,11 +32,11 @@ dt_status dt_division_make(const dt_config *c, int32_t rank, int32_t world, dt_d
             "train.global_batch = %lld is less than the number of ranks, %d: raise it, or start fewer ranks",
             (long long)batch, world);
     if (out->n_shards < world)
-        return dt_fail(DT_ERR_CONFIG,
-                       "train.global_batch = %lld in micro-batches of %lld gives work to %lld of %d ranks: set "
-                       "train.micro_batch to a divisor of at most %lld, or start fewer ranks",
-                       (long long)batch, (long long)micro, (long long)out->n_shards, world,
-                       (long long)(batch / world));
+        return dt_fail(
+            DT_ERR_CONFIG,
+            "train.global_batch = %lld in micro-batches of %lld gives work to %lld of %d ranks: set "
+            "train.micro_batch to a divisor of at most %lld, or start fewer ranks",
+            (long long)batch, (long long)micro, (long long)out->n_shards, world, (long long)(batch / world));
     out->n_micro = out->n_shards / world + (rank < out->n_shards % world ? 1 : 0);
     out->rows = batch / out->n_shards + (rank < batch % out->n_shards ? 1 : 0);
     out->eval_rows =

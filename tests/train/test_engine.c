@@ -44,12 +44,17 @@ static void test_division_errors(void **state) {
     c.train.micro_batch = 32;
     CHECK_ERROR(dt_division_make(&c, 0, 1, &d), DT_ERR_CONFIG, "train.micro_batch = 32", "divisor");
     c.train.micro_batch = 50;
-    CHECK_ERROR(dt_division_make(&c, 0, 4, &d), DT_ERR_CONFIG, "2 shards", "4 ranks", "at most 25");
+    CHECK_ERROR(dt_division_make(&c, 0, 4, &d), DT_ERR_CONFIG, "2 of 4 ranks", "at most 25");
     c.train.micro_batch = 200;
     CHECK_ERROR(dt_division_make(&c, 0, 1, &d), DT_ERR_CONFIG, "train.micro_batch = 200");
     c.train.global_batch = 3;
     c.train.micro_batch = 0;
     CHECK_ERROR(dt_division_make(&c, 0, 4, &d), DT_ERR_CONFIG, "train.global_batch = 3", "4");
+    c.train.global_batch = 2;
+    c.train.micro_batch = 1;
+    CHECK_ERROR(dt_division_make(&c, 0, 4, &d), DT_ERR_CONFIG, "train.global_batch = 2", "fewer ranks");
+    c.train.global_batch = 3;
+    c.train.micro_batch = 0;
     c.train.eval_batch = 77;
     check_ok(dt_division_make(&c, 0, 2, &d));
     assert_int_equal(d.eval_rows, 77);
