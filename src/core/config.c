@@ -25,6 +25,8 @@ static const char *const schedule_names[] = {
     [DT_SCHEDULE_POLYNOMIAL] = "polynomial", [DT_SCHEDULE_LINEAR] = "linear", NULL};
 static const char *const crop_names[] = {
     [DT_CROP_NONE] = "none", [DT_CROP_PAD] = "pad", [DT_CROP_RANDOM_RESIZED] = "random_resized", NULL};
+static const char *const decoder_names[] = {
+    [DT_DECODER_AUTO] = "auto", [DT_DECODER_CPU] = "cpu", [DT_DECODER_NVJPEG] = "nvjpeg", NULL};
 static const char *const comm_names[] = {
     [DT_COMM_AUTO] = "auto", [DT_COMM_MPI] = "mpi", [DT_COMM_NCCL] = "nccl", NULL};
 static const char *const capture_names[] = {[DT_CAPTURE_OFF] = "off", [DT_CAPTURE_STEP] = "step", NULL};
@@ -92,6 +94,10 @@ const dt_key_row dt_key_table[] = {
     {INT("data.workers", data.workers, 0, 1024), .fallback = "0",
      .help = "Loader threads per rank; 0: chosen from cores and ranks"},
     {INT("data.prefetch", data.prefetch, 1, 256), .fallback = "4", .help = "Batches kept ready"},
+    {CHOICE("data.decoder", data.decoder, decoder_names), .fallback = "auto",
+     .help = "What decodes JPEG data: cpu: the loader threads, by libjpeg-turbo; nvjpeg: the GPU, by nvJPEG, "
+             "with its hardware decoder where there is one (files that it does not take go to the loader "
+             "threads); auto: cpu, until nvjpeg has been measured to be faster"},
     {INT("data.synthetic_samples", data.synthetic_samples, 1, 1e12), MATHS, .fallback = "10240",
      .help = "synthetic: samples per epoch"},
     {INT("data.synthetic_channels", data.synthetic_channels, 1, 4), MATHS, .fallback = "3",

@@ -111,20 +111,26 @@ static dt_resize_axis part_axis(int32_t x0, int32_t size, int32_t scale_num, int
                             .hi = (int32_t)dt_min_i64(end, part_size) - 1};
 }
 
-static dt_status fetch_jpeg(dt_fetcher *f, uint64_t epoch, int64_t sample, const dt_sample *s,
-                            uint8_t *image) {
-    const dt_augment *a = &f->o.augment;
-    int64_t channels = f->o.dataset->info.channels;
-    const uint8_t *bytes;
+/* Reads the header and draws the window. */
+static dt_status begin_jpeg(dt_fetcher *f, uint64_t epoch, int64_t sample, const dt_sample *s,
+                            const uint8_t *bytes, dt_window *win) {
     int32_t height, width;
-    dt_jpeg_part part;
-    DT_TRY(read_part(f, s, 0, s->n_bytes, &bytes));
     double t = dt_time_s();
     DT_TRY(dt_jpeg_begin(f->jpeg, bytes, s->n_bytes, &height, &width));
     if (height != s->height || width != s->width)
         return dt_fail(DT_ERR_DATA, "the JPEG is %d x %d, but the shard says %lld x %lld", height, width,
                        (long long)s->height, (long long)s->width);
-    dt_window win = dt_augment_window(a, epoch, (uint64_t)sample, height, width);
+    *win = dt_augment_window(&f->o.augment, epoch, (uint64_t)sample, height, width);
+    f->times.decode_s += dt_time_s() - t;
+    return DT_OK;
+}
+
+/* Decodes the image begun to its place in the batch. */
+static dt_status finish_jpeg(dt_fetcher *f, dt_window win, uint8_t *image) {
+    const dt_augment *a = &f->o.augment;
+    int64_t channels = f->o.dataset->info.channels;
+    dt_jpeg_part part;
+    double t = dt_time_s();
     DT_TRY(dt_jpeg_decode(f->jpeg, win.x0, win.y0, win.w, win.h, a->out_w, a->out_h, channels, &part));
     double decoded = dt_time_s();
     f->times.decode_s += decoded - t;
@@ -138,6 +144,52 @@ static dt_status fetch_jpeg(dt_fetcher *f, uint64_t epoch, int64_t sample, const
                            part_axis(win.y0, win.h, part.scale_num, part.y0, part.h, a->out_h), win.flip,
                            a->out_h, a->out_w, image);
     f->times.resize_s += dt_time_s() - decoded;
+    return status;
+}
+
+static dt_status fetch_jpeg(dt_fetcher *f, uint64_t epoch, int64_t sample, const dt_sample *s,
+                            uint8_t *image) {
+    const uint8_t *bytes;
+    dt_window win;
+    DT_TRY(read_part(f, s, 0, s->n_bytes, &bytes));
+    DT_TRY(begin_jpeg(f, epoch, sample, s, bytes, &win));
+    return finish_jpeg(f, win, image);
+}
+
+static dt_status fetch_file(dt_fetcher *f, uint64_t epoch, int64_t sample, const dt_sample *s, uint8_t *image,
+                            uint8_t *bytes, dt_jpeg_row *row) {
+    const dt_augment *a = &f->o.augment;
+    dt_window win;
+    if (row->n_bytes == 0) return fetch_jpeg(f, epoch, sample, s, image);
+    DT_TRY(read_whole(f, s, bytes));
+    DT_TRY(begin_jpeg(f, epoch, sample, s, bytes, &win));
+    if (!dt_jpeg_is_plain(f->jpeg, bytes, s->n_bytes, f->o.dataset->info.channels)) {
+        row->n_bytes = 0;
+        return finish_jpeg(f, win, image);
+    }
+    *row = (dt_jpeg_row){.offset = row->offset,
+                         .n_bytes = s->n_bytes,
+                         .height = (int32_t)s->height,
+                         .width = (int32_t)s->width,
+                         .x0 = win.x0,
+                         .y0 = win.y0,
+                         .w = win.w,
+                         .h = win.h,
+                         .shrink = 8 / dt_jpeg_scale(win.w, win.h, a->out_w, a->out_h),
+                         .flip = win.flip,
+                         .path = s->shard->path,
+                         .index = s->row};
+    return DT_OK;
+}
+
+dt_status dt_fetch_file(dt_fetcher *f, uint64_t epoch, int64_t sample, uint8_t *image, int32_t *label,
+                        uint8_t *bytes, dt_jpeg_row *row) {
+    dt_sample s;
+    dt_dataset_locate(f->o.dataset, sample, &s);
+    *label = s.label;
+    f->times.n_samples++;
+    dt_status status = fetch_file(f, epoch, sample, &s, image, bytes, row);
+    if (status != DT_OK) dt_error_context("%s: sample %lld", s.shard->path, (long long)s.row);
     return status;
 }
 

@@ -2,6 +2,7 @@
 #ifndef DT_DATA_FETCH_H
 #define DT_DATA_FETCH_H
 
+#include "core/jpeg.h"
 #include "data/augment.h"
 #include "dataset.h"
 #include "resize.h"
@@ -29,6 +30,12 @@ void dt_fetcher_free(dt_fetcher *f); /* accepts NULL */
 /* image: u8 [out_h, out_w, C] (stored size when source_crop); aug: i32 [8], only when source_crop. */
 dt_status dt_fetch(dt_fetcher *f, uint64_t epoch, int64_t sample, uint8_t *image, int32_t *label,
                    int32_t *aug);
+
+/* JPEG data for a decoder elsewhere. row->n_bytes > 0 says that `bytes` holds room for the file (its size, by
+ * dt_dataset_locate): it is read to there and *row, but for offset, filled in. A file that is not plain
+ * (jpeg.h), or has no room, is decoded to `image` as by dt_fetch, and row->n_bytes is 0. */
+dt_status dt_fetch_file(dt_fetcher *f, uint64_t epoch, int64_t sample, uint8_t *image, int32_t *label,
+                        uint8_t *bytes, dt_jpeg_row *row);
 
 void dt_fetcher_times(const dt_fetcher *f, dt_fetch_times *out);
 

@@ -12,6 +12,8 @@
 #include <jpeglib.h>
 #include <jerror.h>
 
+enum { END_SEARCH_BYTES = 64 };
+
 struct dt_jpeg {
     struct jpeg_decompress_struct d;
     struct jpeg_error_mgr error;
@@ -106,7 +108,8 @@ dt_status dt_jpeg_begin(dt_jpeg *j, const uint8_t *bytes, int64_t n, int32_t *he
     j->damaged = false;
     if (setjmp(j->escape)) return unreadable(j);
     jpeg_abort_decompress(&j->d);
-    /* jpeg_skip_scanlines looks at these also where this image has none, and finds the freed ones of the last. */
+    /* jpeg_skip_scanlines looks at these also where this image has none, and finds the freed ones of the
+     * last. */
     j->d.cconvert = NULL;
     j->d.cquantize = NULL;
     jpeg_mem_src(&j->d, bytes, (unsigned long)n);
@@ -120,6 +123,27 @@ dt_status dt_jpeg_begin(dt_jpeg *j, const uint8_t *bytes, int64_t n, int32_t *he
     *height = (int32_t)j->d.image_height;
     *width = (int32_t)j->d.image_width;
     return DT_OK;
+}
+
+/* Some writers put a few bytes of padding behind the end marker. */
+static bool ends_well(const uint8_t *bytes, int64_t n) {
+    for (int64_t i = n - 2; i >= 0 && i >= n - END_SEARCH_BYTES; i--)
+        if (bytes[i] == 0xff && bytes[i + 1] == JPEG_EOI) return true;
+    return false;
+}
+
+bool dt_jpeg_is_plain(const dt_jpeg *j, const uint8_t *bytes, int64_t n, int64_t channels) {
+    const struct jpeg_decompress_struct *d = &j->d;
+    if (d->progressive_mode || d->arith_code || d->data_precision != 8 ||
+        d->comps_in_scan != d->num_components || !ends_well(bytes, n))
+        return false;
+    const jpeg_component_info *c = d->comp_info;
+    /* Grey files in a colour set are few; not every decoder writes all three channels of them. */
+    if (d->num_components == 1) return channels == 1 && c[0].h_samp_factor == 1 && c[0].v_samp_factor == 1;
+    if (d->num_components != 3 || d->jpeg_color_space != JCS_YCbCr) return false;
+    for (int i = 1; i < 3; i++)
+        if (c[i].h_samp_factor != 1 || c[i].v_samp_factor != 1) return false;
+    return c[0].h_samp_factor <= 2 && c[0].v_samp_factor <= c[0].h_samp_factor;
 }
 
 static bool grow(uint8_t **buffer, int64_t *capacity, int64_t n) {
@@ -142,7 +166,7 @@ static void cmyk_to(const uint8_t *ink, int64_t n, bool inverted, int64_t channe
     }
 }
 
-static int32_t choose_scale(int32_t w, int32_t h, int64_t min_w, int64_t min_h) {
+int32_t dt_jpeg_scale(int32_t w, int32_t h, int64_t min_w, int64_t min_h) {
     int32_t scale = 8;
     while (scale > 1 && (int64_t)w * (scale / 2) >= min_w * 8 && (int64_t)h * (scale / 2) >= min_h * 8)
         scale /= 2;
@@ -170,7 +194,7 @@ dt_status dt_jpeg_decode(dt_jpeg *j, int32_t x0, int32_t y0, int32_t w, int32_t 
                          int64_t min_h, int64_t channels, dt_jpeg_part *out) {
     struct jpeg_decompress_struct *d = &j->d;
     if (setjmp(j->escape)) return unreadable(j);
-    int32_t scale = choose_scale(w, h, min_w, min_h);
+    int32_t scale = dt_jpeg_scale(w, h, min_w, min_h);
     set_format(j, channels, scale);
     jpeg_start_decompress(d);
     /* The window's place in the scaled image, rounded outwards. */

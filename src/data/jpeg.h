@@ -34,6 +34,14 @@ dt_status dt_jpeg_begin(dt_jpeg *j, const uint8_t *bytes, int64_t n, int32_t *he
 dt_status dt_jpeg_decode(dt_jpeg *j, int32_t x0, int32_t y0, int32_t w, int32_t h, int64_t min_w,
                          int64_t min_h, int64_t channels, dt_jpeg_part *out);
 
+/* Eighths of full scale, 8, 4, 2 or 1: the least that leaves a w x h window min_w x min_h pixels or more. */
+int32_t dt_jpeg_scale(int32_t w, int32_t h, int64_t min_w, int64_t min_h);
+
+/* Of the image begun, `bytes` as there: whether any decoder may have it in place of this one. Sequential
+ * Huffman with 8 bits in one scan; YCbCr as 4:4:4, 4:2:2 or 4:2:0, or grey where 1 channel is wanted; and it
+ * ends as it should, so that what a decoder makes of a file cut short is libjpeg's in any case. */
+bool dt_jpeg_is_plain(const dt_jpeg *j, const uint8_t *bytes, int64_t n, int64_t channels);
+
 /* libjpeg's warnings so far (damaged entropy data, stray bytes), and whether the last image was cut short or
  * its entropy data was wrong. */
 int64_t dt_jpeg_warnings(const dt_jpeg *j);

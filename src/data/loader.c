@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "data/order.h"
+#include "dataset.h"
 #include "fetch.h"
 
 enum {
@@ -24,7 +25,7 @@ enum {
 };
 
 typedef struct slot {
-    uint8_t *memory; /* image, label, aug */
+    uint8_t *memory; /* image, label, aug, jpeg, bytes */
     int64_t batch;   /* being filled or full; -1: free */
     int64_t rows_left;
     int64_t error_row; /* lowest row that failed; -1: none */
@@ -44,7 +45,8 @@ struct dt_loader {
     int64_t n_batches;    /* -1: without end */
     int64_t max_rows, ticket_rows;
     int64_t image_bytes; /* of one row */
-    int64_t label_offset, aug_offset, slot_bytes;
+    int64_t label_offset, aug_offset, jpeg_offset, bytes_offset, slot_bytes;
+    dt_jpeg_limits jpeg; /* compressed */
     slot *slots;
     pthread_t *threads;
     int32_t n_started;
@@ -90,6 +92,30 @@ static slot *slot_of(dt_loader *l, int64_t batch) {
     return &l->slots[batch % l->o.n_slots];
 }
 
+static dt_jpeg_row *jpeg_rows(const dt_loader *l, const slot *s) {
+    return l->o.compressed ? (dt_jpeg_row *)(void *)(s->memory + l->jpeg_offset) : NULL;
+}
+
+/* Places for the files of a batch, in the order of rows: who reads first must not decide what fits. */
+static void place_files(const dt_loader *l, const slot *s) {
+    dt_jpeg_row *row = jpeg_rows(l, s);
+    int64_t file_bytes = 0, pixel_bytes = 0, rows = batch_rows(l, s->batch);
+    for (int64_t i = 0; row && i < rows; i++) {
+        dt_sample sample;
+        uint64_t epoch;
+        int64_t index = sample_of(l, s->batch, i, &epoch);
+        row[i] = (dt_jpeg_row){.offset = file_bytes};
+        if (index < 0) continue;
+        dt_dataset_locate(l->o.dataset, index, &sample);
+        int64_t pixels = dt_jpeg_decoded_bytes(sample.height, sample.width, l->info.channels);
+        if (sample.n_bytes > l->jpeg.file_bytes - file_bytes || pixels > l->jpeg.pixel_bytes - pixel_bytes)
+            continue;
+        row[i].n_bytes = sample.n_bytes;
+        file_bytes += sample.n_bytes;
+        pixel_bytes += pixels;
+    }
+}
+
 /* Waits for a ticket; false when the loader stops or there is nothing left. Under the mutex. */
 static bool take_ticket(dt_loader *l, ticket *out) {
     for (;;) {
@@ -100,6 +126,7 @@ static bool take_ticket(dt_loader *l, ticket *out) {
             s->rows_left = batch_rows(l, l->next.batch);
             s->error_row = -1;
             s->status = DT_OK;
+            place_files(l, s);
         }
         if (s->batch == l->next.batch) break;
         pthread_cond_wait(&l->work, &l->mutex);
@@ -118,6 +145,10 @@ static dt_status fill_row(dt_loader *l, dt_fetcher *f, uint8_t *memory, int64_t 
     int32_t *aug = l->o.source_crop ? (int32_t *)(void *)(memory + l->aug_offset) + 8 * row : NULL;
     uint64_t epoch;
     int64_t sample = sample_of(l, batch, row, &epoch);
+    if (sample >= 0 && l->o.compressed) {
+        dt_jpeg_row *jpeg = (dt_jpeg_row *)(void *)(memory + l->jpeg_offset) + row;
+        return dt_fetch_file(f, epoch, sample, image, label, memory + l->bytes_offset + jpeg->offset, jpeg);
+    }
     if (sample >= 0) return dt_fetch(f, epoch, sample, image, label, aug);
     memset(image, 0, (size_t)l->image_bytes);
     *label = -1;
@@ -174,13 +205,15 @@ static dt_status check_options(const dt_loader_options *o, const dt_dataset_info
                        (long long)o->global_batch, (long long)o->n_shards, o->world);
     if (o->source_crop && info->jpeg)
         return dt_fail(DT_ERR_INTERNAL, "loader: JPEG data cannot be cropped on the device");
+    if (o->compressed && !info->jpeg)
+        return dt_fail(DT_ERR_INTERNAL, "loader: only JPEG data can be delivered compressed");
     if (o->source_crop && (o->out_h != info->height || o->out_w != info->width))
         return dt_fail(DT_ERR_INTERNAL, "loader: source_crop delivers the stored size");
     return DT_OK;
 }
 
 static dt_status check_augment(const dt_augment *a, const dt_dataset_info *info, bool source_crop) {
-    if (a->crop != DT_CROP_PAD) return DT_OK;
+    if (a->crop != DT_CROP_PAD && !(a->padded && info->jpeg)) return DT_OK;
     if (source_crop)
         return dt_fail(DT_ERR_INTERNAL, "loader: pad crops leave the image, a device cannot make them");
     if (info->jpeg)
@@ -210,14 +243,57 @@ static void plan_batches(dt_loader *l) {
     l->ticket_rows = dt_max_i64(1, l->max_rows / share);
 }
 
+/* For `rows` files: a quarter more than average, and room for a few large ones where there are few rows. */
+static int64_t capacity(int64_t rows, int64_t mean, int64_t largest) {
+    int64_t n = rows * mean;
+    return dt_min_i64(n + n / 4 + dt_min_i64(largest, 4 * mean), rows * largest);
+}
+
+void dt_loader_jpeg_limits(const dt_dataset *d, int64_t rows, int64_t out_h, int64_t out_w,
+                           dt_jpeg_limits *out) {
+    int64_t file = 0, pixel = 0, largest_file = 0, largest_pixel = 0, n = d->info.n_samples;
+    for (int64_t i = 0; i < d->n_shards; i++) {
+        const dt_shard *s = &d->shard[i];
+        for (int64_t k = 0; s->jpeg && k < s->n_samples; k++) {
+            int64_t bytes = dt_shard_sample_bytes(s, k);
+            int64_t pixels = dt_jpeg_decoded_bytes(s->jpeg_height[k], s->jpeg_width[k], s->channels);
+            pixels =
+                dt_min_i64(pixels, DT_SAMPLE_BYTES_MAX); /* as the header claims: larger ones are refused */
+            file += bytes;
+            pixel += pixels;
+            largest_file = dt_max_i64(largest_file, bytes);
+            largest_pixel = dt_max_i64(largest_pixel, pixels);
+        }
+    }
+    *out = (dt_jpeg_limits){.rows = rows,
+                            .out_h = out_h,
+                            .out_w = out_w,
+                            .channels = d->info.channels,
+                            .file_bytes = capacity(rows, file / n + 1, largest_file),
+                            .pixel_bytes = capacity(rows, pixel / n + 1, largest_pixel)};
+}
+
+static void place_jpeg(dt_loader *l) {
+    const dt_loader_options *o = &l->o;
+    l->jpeg_offset = l->slot_bytes;
+    if (!o->compressed) return;
+    int64_t rows = o->eval ? o->batch : (o->global_batch + o->n_shards - 1) / o->n_shards;
+    dt_loader_jpeg_limits(o->dataset, rows, o->out_h, o->out_w, &l->jpeg);
+    l->bytes_offset =
+        l->jpeg_offset + dt_round_up((int64_t)sizeof(dt_jpeg_row) * l->max_rows, SLOT_ALIGN_BYTES);
+    l->slot_bytes = l->bytes_offset + dt_round_up(l->jpeg.file_bytes, SLOT_ALIGN_BYTES);
+}
+
 static dt_status allocate_slots(dt_loader *l) {
     l->image_bytes = l->o.out_h * l->o.out_w * l->info.channels;
     int64_t images;
-    if (__builtin_mul_overflow(l->image_bytes, l->max_rows, &images) || images > INT64_MAX / 4)
+    if (__builtin_mul_overflow(l->image_bytes, l->max_rows, &images) || images > INT64_MAX / 4 ||
+        l->max_rows > INT32_MAX)
         return dt_fail(DT_ERR_CONFIG, "loader: a batch of %lld images is too large", (long long)l->max_rows);
     l->label_offset = dt_round_up(images, 64);
     l->aug_offset = l->label_offset + dt_round_up(4 * l->max_rows, 64);
     l->slot_bytes = dt_round_up(l->aug_offset + (l->o.source_crop ? 32 * l->max_rows : 0), SLOT_ALIGN_BYTES);
+    place_jpeg(l);
     l->slots = calloc((size_t)l->o.n_slots, sizeof *l->slots);
     if (!l->slots) return dt_fail(DT_ERR_MEMORY, "loader: out of memory");
     for (int32_t i = 0; i < l->o.n_slots; i++) {
@@ -315,6 +391,7 @@ static void describe(const dt_loader *l, const slot *s, dt_batch *out) {
                       .rows = rows,
                       .n_valid = rows,
                       .slot = (int32_t)(batch % l->o.n_slots)};
+    if ((out->jpeg = jpeg_rows(l, s))) out->bytes = s->memory + l->bytes_offset;
     if (l->o.source_crop) out->aug = (int32_t *)(void *)(s->memory + l->aug_offset);
     if (l->o.eval) {
         int64_t own = (l->info.n_samples - l->o.rank + l->o.world - 1) / l->o.world;

@@ -27,6 +27,7 @@ typedef enum dt_schedule_kind {
     DT_SCHEDULE_POLYNOMIAL,
     DT_SCHEDULE_LINEAR
 } dt_schedule_kind;
+typedef enum dt_decoder { DT_DECODER_AUTO = 0, DT_DECODER_CPU, DT_DECODER_NVJPEG } dt_decoder;
 typedef enum dt_crop { DT_CROP_NONE = 0, DT_CROP_PAD, DT_CROP_RANDOM_RESIZED } dt_crop;
 typedef enum dt_comm_choice { DT_COMM_AUTO = 0, DT_COMM_MPI, DT_COMM_NCCL } dt_comm_choice;
 typedef enum dt_capture_choice { DT_CAPTURE_OFF = 0, DT_CAPTURE_STEP } dt_capture_choice;
@@ -74,6 +75,7 @@ typedef struct dt_config {
         int64_t image_size;         /* H = W fed to the model; 0: as stored */
         int64_t workers;            /* loader threads per rank; 0: chosen */
         int64_t prefetch;           /* batches kept ready */
+        int64_t decoder;            /* dt_decoder: of JPEG data */
         int64_t synthetic_samples;  /* "synthetic": samples per epoch */
         int64_t synthetic_channels, synthetic_classes;
         bool verify; /* check every sample's checksum while reading */

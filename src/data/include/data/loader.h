@@ -12,6 +12,7 @@
 #define DT_DATA_LOADER_H
 
 #include "core/config.h"
+#include "core/jpeg.h"
 #include "core/status.h"
 #include "core/types.h"
 
@@ -40,6 +41,7 @@ typedef struct dt_loader_options {
     const dt_dataset *dataset; /* must outlive the loader */
     bool eval;
     bool source_crop;          /* raw data: deliver whole stored images + aug rows; the device crops and flips */
+    bool compressed;           /* JPEG data: deliver files + windows, the device decodes (dt_batch.jpeg) */
     uint64_t seed;
     int64_t out_h, out_w;      /* of delivered images (stored size when source_crop) */
     int64_t batch;             /* eval: rows per batch. train: ignored, see n_shards */
@@ -60,6 +62,8 @@ typedef struct dt_batch {
     uint8_t *image;   /* u8 [rows, out_h, out_w, C] (or the stored size when source_crop) */
     int32_t *label;   /* i32 [rows]; -1: padding */
     int32_t *aug;     /* i32 [rows, 8] {x0, y0, w, h, flip, 0, 0, 0}; NULL unless source_crop */
+    dt_jpeg_row *jpeg; /* [rows]; NULL unless compressed. Rows without a file have their pixels in `image` */
+    uint8_t *bytes;    /* the files */
     int64_t rows;     /* rows of the slot (the micro-batch) */
     int64_t n_valid;  /* rows that hold samples */
     int64_t step, shard; /* train: which step and virtual shard */
@@ -71,6 +75,11 @@ typedef struct dt_batch {
 dt_status dt_loader_open(const dt_loader_options *o, dt_loader **out);
 /* Rows of this rank's shard number i (0-based among its own shards). */
 int64_t dt_loader_rows(const dt_loader_options *o, int64_t shard);
+/* What the compressed batches of this set hold at most: a quarter more than average files of `rows` rows need,
+ * and a few files. Rows that would exceed it, in their order, are decoded by the workers. So the limits decide
+ * who decodes a row: `rows` is the largest of any rank's batches, lest that depend on the rank. */
+void dt_loader_jpeg_limits(const dt_dataset *d, int64_t rows, int64_t out_h, int64_t out_w,
+                           dt_jpeg_limits *out);
 /* Waits for the next batch of this rank in order. A worker's error (damaged sample, read error) is returned here.
  * `wait_s` (may be NULL) gets the time spent waiting. After the end: DT_ERR_INTERNAL. */
 dt_status dt_loader_next(dt_loader *l, dt_batch *out, double *wait_s);
