@@ -3,6 +3,7 @@
 
 #include "data/bench.h"
 #include "train/bench.h"
+#include "train/session.h"
 #include "verbs.h"
 
 /* A measurement of a configured run, with its one option. */
@@ -41,7 +42,6 @@ static dt_status bench_comm(dt_app *app, int argc, char **argv) {
 }
 
 static dt_status bench_data(dt_app *app, int argc, char **argv) {
-    (void)app;
     int64_t threads, images, seconds;
     dt_data_bench_row rows[DT_DATA_BENCH_ROWS];
     DT_TRY(dt_app_count(&argc, argv, "threads", 1, 1024, &threads));
@@ -53,7 +53,13 @@ static dt_status bench_data(dt_app *app, int argc, char **argv) {
                                .seconds = (double)seconds,
                                .threads = (int32_t)threads};
     if (argc > 1) return dt_fail(DT_ERR_USAGE, "bench data: unknown argument \"%s\"", argv[1]);
-    return dt_data_bench(&o, stdout, rows);
+    dt_config c;
+    dt_config_init(&c);
+    dt_status st = dt_cuda_device_count() > 0 ? dt_session_backend(&c, app->mpi, &o.be) : DT_OK;
+    if (st == DT_OK) st = dt_data_bench(&o, stdout, rows);
+    if (o.be) o.be->destroy(o.be);
+    dt_config_fini(&c);
+    return st;
 }
 
 typedef struct bench_row {

@@ -101,17 +101,21 @@ done:
     return status;
 }
 
+static dt_loader_options loader_options(const bench *b, const dt_dataset *d) {
+    return (dt_loader_options){.config = &b->config,
+                               .dataset = d,
+                               .out_h = OUT_SIDE,
+                               .out_w = OUT_SIDE,
+                               .global_batch = BATCH,
+                               .n_shards = 1,
+                               .world = 1,
+                               .n_steps = -1,
+                               .threads = b->o.threads,
+                               .n_slots = SLOTS};
+}
+
 static dt_status time_loader(const bench *b, const dt_dataset *d, const char *name, dt_data_bench_row *row) {
-    dt_loader_options o = {.config = &b->config,
-                           .dataset = d,
-                           .out_h = OUT_SIDE,
-                           .out_w = OUT_SIDE,
-                           .global_batch = BATCH,
-                           .n_shards = 1,
-                           .world = 1,
-                           .n_steps = -1,
-                           .threads = b->o.threads,
-                           .n_slots = SLOTS};
+    dt_loader_options o = loader_options(b, d);
     dt_loader *l;
     dt_batch batch;
     DT_TRY(dt_loader_open(&o, &l));
@@ -129,10 +133,81 @@ static dt_status time_loader(const bench *b, const dt_dataset *d, const char *na
     return status;
 }
 
+/* Batches of files through the loader, decoded by the device: at most two under way. */
+static dt_status run_device(const bench *b, dt_loader *l, dt_jpeg_decoder *d, uint8_t *image,
+                            dt_stream *stream, dt_event *const done[2], double *images_per_s) {
+    dt_backend *be = b->o.be;
+    dt_batch batch[2];
+    double start = 0, seconds = 0;
+    int64_t n = 0;
+    for (; n < 2 * SLOTS || seconds < b->o.seconds; n++) {
+        dt_batch *now = &batch[n % 2];
+        DT_TRY(dt_loader_next(l, now, NULL));
+        const dt_jpeg_batch jpeg = {now->jpeg, now->rows, now->bytes, now->image};
+        DT_TRY(be->jpeg_decode(be, d, &jpeg, image, stream));
+        DT_TRY(be->event_record(be, done[n % 2], stream));
+        if (n > 0) {
+            DT_TRY(be->event_sync(be, done[(n - 1) % 2]));
+            dt_loader_release(l, &batch[(n - 1) % 2]);
+        }
+        if (n == SLOTS) start = dt_time_s();
+        seconds = n > SLOTS ? dt_time_s() - start : 0;
+    }
+    *images_per_s = (double)((n - 1 - SLOTS) * BATCH) / seconds;
+    return be->stream_sync(be, stream);
+}
+
+static dt_status alloc_pinned(void *arg, int64_t bytes, void **out) {
+    dt_backend *be = arg;
+    return be->alloc(be, DT_MEM_HOST, bytes, out);
+}
+
+static void free_pinned(void *arg, void *ptr) {
+    dt_backend *be = arg;
+    be->free(be, DT_MEM_HOST, ptr);
+}
+
+static dt_status time_device(const bench *b, const dt_dataset *data, dt_data_bench_row *row) {
+    dt_backend *be = b->o.be;
+    dt_loader *l = NULL;
+    dt_jpeg_decoder *d = NULL;
+    dt_stream *stream = NULL;
+    dt_event *done[2] = {NULL, NULL};
+    void *image = NULL;
+    dt_jpeg_limits limits;
+    *row = (dt_data_bench_row){.name = "no nvJPEG here"};
+    if (!be || !be->jpeg_create) return DT_OK;
+    dt_loader_options o = loader_options(b, data);
+    o.compressed = true;
+    o.alloc = alloc_pinned, o.free = free_pinned, o.alloc_arg = be;
+    dt_loader_jpeg_limits(data, BATCH, OUT_SIDE, OUT_SIDE, &limits);
+    dt_status status = DT_OK;
+    DT_TRY_GOTO(status, dt_loader_open(&o, &l), done);
+    DT_TRY_GOTO(status, be->jpeg_create(be, &limits, &d), done);
+    DT_TRY_GOTO(status, be->stream_create(be, &stream), done);
+    for (int i = 0; i < 2; i++) DT_TRY_GOTO(status, be->event_create(be, &done[i]), done);
+    int64_t bytes = BATCH * OUT_SIDE * OUT_SIDE * data->info.channels;
+    DT_TRY_GOTO(status, be->alloc(be, DT_MEM_DEVICE, bytes, &image), done);
+    row->name = be->jpeg_name(d);
+    DT_TRY_GOTO(status, run_device(b, l, d, image, stream, done, &row->images_per_s), done);
+done:
+    if (d) be->jpeg_destroy(be, d);
+    be->free(be, DT_MEM_DEVICE, image);
+    for (int i = 0; i < 2; i++)
+        if (done[i]) be->event_destroy(be, done[i]);
+    if (stream) be->stream_destroy(be, stream);
+    dt_loader_close(l);
+    return status;
+}
+
 static void print_table(FILE *out, const dt_data_bench_row *rows, int32_t threads) {
     fprintf(out, "%-28s %10s %9s %9s %9s %9s\n", "to 224 x 224, crop and flip", "images/s", "read us",
             "decode us", "resize us", "MB/image");
     for (int i = 0; i < DT_DATA_BENCH_ROWS; i++) {
+        if (rows[i].images_per_s <= 0) {
+            fprintf(out, "%s\n", rows[i].name);
+            continue;
+        }
         fprintf(out, "%-28s %10.0f", rows[i].name, rows[i].images_per_s);
         if (rows[i].mb_per_image > 0)
             fprintf(out, " %9.1f %9.1f %9.1f %9.3f\n", rows[i].read_us, rows[i].decode_us, rows[i].resize_us,
@@ -151,6 +226,7 @@ static dt_status run(bench *b, FILE *out, dt_data_bench_row *rows) {
     DT_TRY(time_fetch(b, b->jpeg, "JPEG 500 x 375", false, &rows[2]));
     DT_TRY(time_loader(b, b->raw, "raw, loader", &rows[3]));
     DT_TRY(time_loader(b, b->jpeg, "JPEG, loader", &rows[4]));
+    DT_TRY(time_device(b, b->jpeg, &rows[5]));
     if (out) print_table(out, rows, b->o.threads);
     return DT_OK;
 }

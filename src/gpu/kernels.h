@@ -30,6 +30,16 @@ typedef struct dt_gpu_input_args {
 } dt_gpu_input_args;
 cudaError_t dt_gpu_input(const dt_gpu *gpu, dt_dtype t, const dt_gpu_input_args *a, cudaStream_t s);
 
+/* jpeg_crop.cu: what of a decoded file becomes which row of the batch; the terms of core/jpeg.h. */
+typedef struct dt_gpu_crop {
+    const uint8_t *image; /* [Hs,Ws,C] */
+    int32_t row, hs, ws, x0, y0, w, h, shrink;
+    bool flip;
+} dt_gpu_crop;
+/* crop [n] on the device; out: u8 [rows, out_h, out_w, C]. */
+cudaError_t dt_gpu_jpeg_crop(const dt_gpu_crop *crop, int32_t n, int32_t out_h, int32_t out_w,
+                             int32_t channels, uint8_t *out, cudaStream_t s);
+
 /* bn.cu */
 typedef struct dt_gpu_bn_apply_args {
     const void *x, *res; /* res NULL: none */

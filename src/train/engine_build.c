@@ -149,7 +149,8 @@ static int64_t act_bytes(const dt_engine *e) {
 static int64_t input_bytes(const dt_engine *e) {
     int64_t eval = e->eval->plan.input_bytes, train = e->train ? e->program->plan.input_bytes : 0;
     int64_t largest = train > eval ? train : eval;
-    return train + eval + (e->be->info.is_gpu ? ENGINE_STAGES * largest : 0);
+    return train + eval + (e->be->info.is_gpu ? ENGINE_STAGES * largest : 0) +
+           DT_JPEG_LANES * e->jpeg_limits.pixel_bytes;
 }
 
 int64_t dt_engine_largest_rows(const dt_engine *e) {
@@ -257,7 +258,7 @@ static dt_status create_rings(dt_engine *e) {
         DT_TRY(be->event_create(be, &e->stages[i].taken));
     }
     for (int i = 0; i < ENGINE_FEEDS; i++) DT_TRY(be->event_create(be, &e->filled[i]));
-    return DT_OK;
+    return e->jpeg_limits.rows > 0 ? be->jpeg_create(be, &e->jpeg_limits, &e->jpeg) : DT_OK;
 }
 
 dt_status dt_engine_create(const dt_engine_options *o, dt_engine **out) {
@@ -278,6 +279,7 @@ dt_status dt_engine_create(const dt_engine_options *o, dt_engine **out) {
     e->mpi = o->mpi;
     e->comm = o->comm;
     e->train = o->train;
+    if (o->jpeg) e->jpeg_limits = *o->jpeg;
     DT_TRY_GOTO(st, dt_division_make(c, o->mpi ? o->mpi->rank : 0, o->mpi ? o->mpi->world : 1, &e->division),
                 fail);
     if (!o->be->supports(o->be, so.compute)) {
@@ -315,6 +317,7 @@ void dt_engine_destroy(dt_engine *e) {
     dt_backend *be = e->be;
     dt_reducer_destroy(e->reducer);
     dt_engine_state_teardown(e);
+    if (e->jpeg) be->jpeg_destroy(be, e->jpeg);
     for (int i = 0; i < ENGINE_STAGES; i++) {
         if (e->stages[i].device) be->free(be, DT_MEM_DEVICE, e->stages[i].device);
         if (e->stages[i].taken) be->event_destroy(be, e->stages[i].taken);

@@ -36,6 +36,8 @@ struct dt_engine {
     int32_t n_reduced; /* buckets handed to the reducer in this replay */
     int64_t device_bytes;
 
+    dt_jpeg_limits jpeg_limits; /* 0 rows: no decoder */
+    dt_jpeg_decoder *jpeg;
     dt_stream *copy_stream;
     stage stages[ENGINE_STAGES];
     dt_event

@@ -16,6 +16,13 @@ dt_status dt_engine_begin_step(dt_engine *e, bool stop, bool save) {
                     NULL);
 }
 
+/* The rows' pixels to `dst`: copied, or decoded from their files by the device. */
+static dt_status copy_image(dt_engine *e, const dt_batch *b, void *dst, int64_t bytes, dt_stream *stream) {
+    if (!b->jpeg) return e->be->copy(e->be, dst, b->image, bytes, stream);
+    const dt_jpeg_batch jpeg = {.row = b->jpeg, .n_rows = b->rows, .bytes = b->bytes, .image = b->image};
+    return e->be->jpeg_decode(e->be, e->jpeg, &jpeg, dst, stream);
+}
+
 typedef struct part {
     dt_vid value;
     const void *data;
@@ -25,7 +32,9 @@ typedef struct part {
 static dt_status copy_batch(dt_engine *e, const dt_program *p, const dt_batch *b, char *base,
                             dt_stream *stream) {
     const dt_graph *g = p->graph;
-    const part parts[] = {{g->image, b->image}, {g->label, b->label}, {g->aug, b->aug}};
+    const dt_value *image = &g->value[g->image];
+    const part parts[] = {{g->label, b->label}, {g->aug, b->aug}};
+    DT_TRY(copy_image(e, b, base + image->offset_bytes, dt_value_bytes(image), stream));
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
         if (parts[i].value < 0) continue;
         const dt_value *v = &g->value[parts[i].value];

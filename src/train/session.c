@@ -22,6 +22,16 @@ dt_status dt_session_backend(const dt_config *c, const dt_comm *mpi, dt_backend 
     bool gpu =
         c->run.device == DT_DEVICE_CUDA || (c->run.device == DT_DEVICE_AUTO && dt_cuda_device_count() > 0);
     dt_status st = gpu ? dt_backend_cuda_create(&o, out) : dt_backend_cpu_create(&o, out);
+    if (st == DT_OK && c->data.decoder == DT_DECODER_NVJPEG && !(*out)->jpeg_create) {
+        (*out)->destroy(*out);
+        *out = NULL;
+        return dt_fail(
+            DT_ERR_CONFIG,
+            gpu ? "data.decoder = \"nvjpeg\", but this dtrain was built without nvJPEG: rebuild it "
+                  "where the CUDA toolkit has nvjpeg.h and libnvjpeg, or set data.decoder = \"cpu\""
+                : "data.decoder = \"nvjpeg\" needs a GPU, and this run has none: set data.decoder = "
+                  "\"cpu\", or run.device = \"cuda\" where there is one");
+    }
     /* Asked for what this host does not have: the configuration's fault. */
     return st == DT_ERR_DEVICE && dt_cuda_device_count() == 0 ? DT_ERR_CONFIG : st;
 }
@@ -80,14 +90,50 @@ static void training_statistics(const dt_config *c, bool root, dt_dataset_info *
     dt_dataset_close(train);
 }
 
+/* Whether the device decodes the files of this set (may be NULL). */
+static bool device_decodes(const dt_session *s, const dt_dataset *d) {
+    dt_dataset_info info = {.jpeg = false};
+    if (d) dt_dataset_info_get(d, &info);
+    return info.jpeg && s->config->data.decoder == DT_DECODER_NVJPEG;
+}
+
+/* What batches of either set may hold; 0 rows when neither is decoded by the device. */
+static dt_status jpeg_limits(const dt_session *s, dt_jpeg_limits *out) {
+    const int64_t side = s->config->data.image_size;
+    dt_division d;
+    DT_TRY(dt_division_make(s->config, s->mpi->rank, s->mpi->world, &d));
+    const struct {
+        const dt_dataset *data;
+        int64_t rows;
+    } set[] = {{s->train_data, (d.global_batch + d.n_shards - 1) / d.n_shards}, {s->val_data, d.eval_rows}};
+    *out = (dt_jpeg_limits){.rows = 0};
+    for (int i = 0; i < 2; i++) {
+        dt_jpeg_limits l;
+        if (!device_decodes(s, set[i].data)) continue;
+        dt_loader_jpeg_limits(set[i].data, set[i].rows, side, side, &l);
+        l.rows = dt_max_i64(l.rows, out->rows);
+        l.file_bytes = dt_max_i64(l.file_bytes, out->file_bytes);
+        l.pixel_bytes = dt_max_i64(l.pixel_bytes, out->pixel_bytes);
+        *out = l;
+    }
+    return DT_OK;
+}
+
 static dt_status open_engine(const dt_config *c, bool train, dt_session *s) {
     dt_dataset_info info;
     dt_dataset_info_get(train ? s->train_data : s->val_data, &info);
     if (!train) training_statistics(c, s->mpi->rank == 0, &info);
     if (info.jpeg && c->data.image_size == 0)
         return dt_fail(DT_ERR_CONFIG, "JPEG images differ in size: set data.image_size");
-    dt_engine_options o = {
-        .config = c, .be = s->be, .mpi = s->mpi, .comm = s->comm, .data = &info, .train = train};
+    dt_jpeg_limits jpeg;
+    DT_TRY(jpeg_limits(s, &jpeg));
+    dt_engine_options o = {.config = c,
+                           .be = s->be,
+                           .mpi = s->mpi,
+                           .comm = s->comm,
+                           .data = &info,
+                           .jpeg = jpeg.rows > 0 ? &jpeg : NULL,
+                           .train = train};
     return dt_engine_create(&o, &s->engine);
 }
 
@@ -148,6 +194,7 @@ dt_status dt_session_loader(dt_session *s, bool eval, int64_t first_step, int64_
         .dataset = eval ? s->val_data : s->train_data,
         .eval = eval,
         .source_crop = p->graph->aug >= 0,
+        .compressed = device_decodes(s, eval ? s->val_data : s->train_data),
         .seed = (uint64_t)c->run.seed,
         .out_h = image->dim[1],
         .out_w = image->dim[2],

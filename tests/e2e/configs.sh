@@ -41,6 +41,7 @@ refused() {
 refused 'train.stepz' base.toml train.stepz=3
 refused 'train.steps' base.toml train.steps=-1
 refused 'global_batch' base.toml train.global_batch=33
+refused 'data.decoder.*needs a GPU' base.toml run.device=cpu data.decoder=nvjpeg
 refused 'absent.toml' absent.toml
 refused 'oops' base.toml oops
 : >empty.toml

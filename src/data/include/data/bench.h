@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 
+#include "core/backend.h"
 #include "core/status.h"
 #include "core/types.h"
 
@@ -13,6 +14,7 @@ typedef struct dt_data_bench_options {
     int64_t n_images;     /* of each kind; 0: 256 */
     double seconds;       /* per row; 0: 3 */
     int32_t threads;      /* loader threads of the last row of each kind; 0: 1 */
+    dt_backend *be;       /* borrowed; its JPEG decoder is timed too; NULL: none */
 } dt_data_bench_options;
 
 typedef struct dt_data_bench_row {
@@ -22,11 +24,12 @@ typedef struct dt_data_bench_row {
     double mb_per_image;                  /* read */
 } dt_data_bench_row;
 
-enum { DT_DATA_BENCH_ROWS = 5 };
+enum { DT_DATA_BENCH_ROWS = 6 };
 
 /* Rows: raw 256 x 256 -> 224 x 224 with random-resized-crop and flip; the same with every checksum verified;
- * JPEG 500 x 375 at quality 90 -> 224 x 224 likewise; then both kinds through the loader with `threads`.
- * Prints a table to `out` unless NULL. */
+ * JPEG 500 x 375 at quality 90 -> 224 x 224 likewise; then both kinds through the loader with `threads`; last
+ * the JPEG files through the loader and the device's decoder, until the batch lies on the device (0 images/s
+ * where there is none). Prints a table to `out` unless NULL. */
 dt_status dt_data_bench(const dt_data_bench_options *o, FILE *out,
                         dt_data_bench_row rows[DT_DATA_BENCH_ROWS]);
 

@@ -25,7 +25,8 @@ typedef struct dt_engine_options {
     dt_comm *mpi;   /* borrowed; world, rank, agreement */
     dt_comm *comm;  /* gradients; may be mpi itself; NULL: no reduction (inspection, benchmarks) */
     const dt_dataset_info *data;
-    bool train; /* false: evaluation only */
+    const dt_jpeg_limits *jpeg; /* of batches whose files the device decodes; NULL: there are none */
+    bool train;                 /* false: evaluation only */
 } dt_engine_options;
 
 /* How the samples of a step are divided. */
