@@ -96,12 +96,6 @@ static dt_status mpi_allreduce_begin(dt_comm *c, void *buf, int64_t n_elem, dt_d
     return DT_OK;
 }
 
-static dt_status mpi_bcast(dt_comm *c, void *buf, int64_t n_elem, dt_dtype dtype, int32_t root,
-                           dt_stream *stream) {
-    (void)stream;
-    return dt_comm_bcast_host(c, buf, n_elem * (int64_t)dt_dtype_size(dtype), root);
-}
-
 /* ---- end ---- */
 
 static void *abort_watch(void *arg) {
@@ -291,7 +285,6 @@ dt_status dt_comm_init(int *argc, char ***argv, dt_comm **out) {
                         .allreduce_begin = mpi_allreduce_begin,
                         .progress = mpi_progress,
                         .wait = mpi_wait,
-                        .bcast = mpi_bcast,
                         .abort = mpi_abort,
                         .destroy = mpi_destroy,
                         .timeout_s = default_timeout_s,

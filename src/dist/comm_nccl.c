@@ -137,18 +137,6 @@ static dt_status nccl_allreduce(dt_comm *c, void *buf, int64_t n_elem, dt_dtype 
         "ncclAllReduce");
 }
 
-static dt_status nccl_bcast(dt_comm *c, void *buf, int64_t n_elem, dt_dtype dtype, int32_t root,
-                            dt_stream *stream) {
-    nccl_state *s = state_of(c);
-    dt_stream *use;
-    DT_TRY(alive(s));
-    DT_TRY(enter(s, stream, &use));
-    DT_TRY(settle(s,
-                  ncclBroadcast(buf, buf, (size_t)n_elem, nccl_type(dtype), root, s->comm, (cudaStream_t)use),
-                  "ncclBroadcast"));
-    return stream ? DT_OK : join(s);
-}
-
 /* Also called by the watchdog's thread. */
 static dt_status nccl_progress(dt_comm *c) {
     nccl_state *s = state_of(c);
@@ -218,7 +206,6 @@ dt_status dt_comm_nccl_create(dt_comm *mpi, dt_backend *be, double timeout_s, dt
     s->base.allreduce_begin = nccl_allreduce;
     s->base.progress = nccl_progress;
     s->base.wait = nccl_wait;
-    s->base.bcast = nccl_bcast;
     s->base.abort = nccl_abort;
     s->base.destroy = nccl_destroy;
     s->base.timeout_s = timeout_s;

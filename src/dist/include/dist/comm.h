@@ -25,8 +25,6 @@ struct dt_comm {
     /* Completes all begun reductions (on a device: makes `stream` wait; does not block the host). Fails with
      * DT_ERR_PEER after the timeout. */
     dt_status (*wait)(dt_comm *c, dt_stream *stream);
-    /* Copies root's device/host buffer to all. */
-    dt_status (*bcast)(dt_comm *c, void *buf, int64_t n_elem, dt_dtype dtype, int32_t root, dt_stream *stream);
     /* Last resort: makes every rank end with exit code `code`. Not collective; does not return. */
     void (*abort)(dt_comm *c, int code);
     void (*destroy)(dt_comm *c);
