@@ -153,8 +153,8 @@ static void append_json(dt_metrics *m, json_t *record) {
     note_failure(m, status, "metrics.jsonl");
 }
 
-dt_status dt_metrics_train(dt_metrics *m, const dt_train_record *r) {
-    if (!m) return DT_OK;
+void dt_metrics_train(dt_metrics *m, const dt_train_record *r) {
+    if (!m) return;
     append_json(m, json_pack("{s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b}", "kind", "train",
                              "step", (json_int_t)r->step, "epoch", number(r->epoch), "loss", number(r->loss),
                              "top1", number(r->top1), "lr", number(r->lr), "grad_norm", number(r->grad_norm),
@@ -174,11 +174,10 @@ dt_status dt_metrics_train(dt_metrics *m, const dt_train_record *r) {
         note_failure(m, dt_tfevents_write(m->events, r->step, n, scalars), "TensorBoard events");
     }
     dt_console_step(&m->console, r);
-    return DT_OK;
 }
 
-dt_status dt_metrics_eval(dt_metrics *m, const dt_eval_record *r) {
-    if (!m) return DT_OK;
+void dt_metrics_eval(dt_metrics *m, const dt_eval_record *r) {
+    if (!m) return;
     /* A run killed between an evaluation and the next checkpoint evaluates again, with the same result. */
     if (r->step != m->kept_eval)
         append_json(m, json_pack("{s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:b}", "kind", "eval", "step",
@@ -196,7 +195,6 @@ dt_status dt_metrics_eval(dt_metrics *m, const dt_eval_record *r) {
         m, "evaluation at step %lld, epoch %.4g: loss %.4f, top-1 %.2f %%, top-5 %.2f %%%s (%lld sample%s)",
         (long long)r->step, r->epoch, r->loss, 100 * r->top1, 100 * r->top5,
         r->ema ? ", averaged weights" : "", (long long)r->n_samples, dt_plural(r->n_samples));
-    return DT_OK;
 }
 
 void dt_metrics_note(dt_metrics *m, const char *fmt, ...) {
@@ -209,20 +207,18 @@ void dt_metrics_note(dt_metrics *m, const char *fmt, ...) {
     dt_console_note(&m->console, text);
 }
 
-dt_status dt_metrics_flush(dt_metrics *m) {
-    if (!m) return DT_OK;
+void dt_metrics_flush(dt_metrics *m) {
+    if (!m) return;
     note_failure(m, dt_append_flush(&m->jsonl, true), "metrics.jsonl");
     if (m->events) note_failure(m, dt_tfevents_flush(m->events, false), "TensorBoard events");
-    return DT_OK;
 }
 
-dt_status dt_metrics_close(dt_metrics *m) {
-    if (!m) return DT_OK;
+void dt_metrics_close(dt_metrics *m) {
+    if (!m) return;
     dt_console_end(&m->console);
     dt_metrics_flush(m);
     dt_append_close(&m->jsonl);
     note_failure(m, dt_plot_curves(m->jsonl_path, m->svg_path), "curves.svg");
     dt_tfevents_close(m->events);
     free(m);
-    return DT_OK;
 }

@@ -13,6 +13,10 @@ double dt_trainer_epoch(const dt_trainer *t, int64_t step) {
     return (double)step * (double)t->config->train.global_batch / (double)t->n_samples;
 }
 
+double dt_trainer_lr(const dt_trainer *t, int64_t step) {
+    return dt_schedule_lr(t->config, step, t->total_steps, t->steps_per_epoch);
+}
+
 /* Whether step number `step` (steps done) is the first at or past a multiple of `every` epochs. */
 static bool crosses_epochs(const dt_trainer *t, int64_t step, double every) {
     return every > 0 && floor(dt_trainer_epoch(t, step) / every + 1e-9) >
@@ -34,7 +38,7 @@ static dt_step_params step_params(const dt_trainer *t, int64_t shard) {
     const dt_config *c = t->config;
     double updates = (double)(t->updates + dt_engine_pending(t->session.engine));
     dt_step_params p = {
-        .lr = (float)t->lr[t->step % 8],
+        .lr = (float)dt_trainer_lr(t, t->step),
         .loss_weight = (float)(1.0 / (double)c->train.global_batch),
         .ema_decay = (float)c->train.ema,
         .adam_correct1 = (float)(1 - pow(c->optim.beta1, updates)),
@@ -72,7 +76,6 @@ static dt_status run_step(dt_trainer *t, dt_loader *loader, in_flight *f) {
     const double minutes = t->config->checkpoint.every_minutes;
     bool save = t->root && minutes > 0 && dt_time_s() - t->last_save_s > 60 * minutes;
     save |= dt_trainer_save_failed(t);
-    t->lr[t->step % 8] = dt_schedule_lr(t->config, t->step, t->total_steps, t->steps_per_epoch);
     DT_TRY(dt_engine_begin_step(e, dt_signal_pending(), save));
     for (int64_t m = 0; m < d->n_micro; m++) {
         double wait_s = 0;
@@ -107,7 +110,7 @@ static dt_status take_result(dt_trainer *t) {
     bool skipped = r.metric[DT_METRIC_SKIPPED] > 0 || !isfinite(r.metric[DT_METRIC_LOSS]);
     t->skipped_in_a_row = skipped ? t->skipped_in_a_row + 1 : 0;
     if (!skipped) t->updates++;
-    DT_TRY(dt_trainer_report_step(t, &r));
+    dt_trainer_report_step(t, &r);
     if (t->skipped_in_a_row > t->config->train.max_skipped)
         return dt_fail(
             DT_ERR_NONFINITE,
@@ -135,7 +138,8 @@ static dt_status evaluate(dt_trainer *t) {
         t->stop = true;
         return DT_OK;
     }
-    return dt_trainer_report_eval(t, &r);
+    dt_trainer_report_eval(t, &r);
+    return DT_OK;
 }
 
 /* A run that skips updates may be on its way to ruin, and what it saves would push out good checkpoints: such
@@ -164,15 +168,16 @@ static dt_status train_steps(dt_trainer *t, dt_loader *loader) {
     return release_to(t, loader, &f, 0);
 }
 
-static void close_run(dt_trainer *t, dt_status *st) {
-    dt_ckpt_writer_destroy(t->writer);
-    char text[1024];
+/* The error text stays that of the run. */
+static void close_run(dt_trainer *t) {
+    char text[4096];
     snprintf(text, sizeof text, "%s", dt_error_text());
-    dt_status closed = dt_metrics_close(t->metrics);
-    if (*st == DT_OK && closed != DT_OK)
-        *st = closed;
-    else if (*st != DT_OK)
-        dt_error_set_text(text);
+    dt_watchdog_pause(t->session.watchdog, true); /* a save under way may take its time */
+    if (t->writer && dt_ckpt_writer_wait(t->writer) != DT_OK)
+        dt_metrics_note(t->metrics, "%s", dt_error_text());
+    dt_ckpt_writer_destroy(t->writer);
+    dt_metrics_close(t->metrics);
+    dt_error_set_text(text);
     dt_run_unlock(t->lock_fd);
     free(t->config_text);
     dt_session_close(&t->session);
@@ -211,7 +216,7 @@ dt_status dt_trainer_run(const dt_config *c, dt_comm *mpi, double start_s) {
     if (st == DT_OK && t.stop) st = DT_STOPPED;
 out:
     dt_loader_close(loader);
-    close_run(&t, &st);
+    close_run(&t);
     dt_trainer_farewell(&t, st);
     return st;
 }

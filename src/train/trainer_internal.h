@@ -30,12 +30,13 @@ typedef struct dt_trainer {
     bool stop, save_asked; /* agreed by all ranks */
     double start_s, last_save_s, last_result_s;
     double data_wait_s; /* since the last result */
-    double lr[8];       /* of the steps in flight */
     bool first_reported;
 } dt_trainer;
 
 /* Epochs done after `step` steps, fractional. */
 double dt_trainer_epoch(const dt_trainer *t, int64_t step);
+/* Learning rate of a step, counted from 0. */
+double dt_trainer_lr(const dt_trainer *t, int64_t step);
 
 /* trainer_save.c */
 /* Opens or creates the run directory: lock, resume, metrics, checkpoint writer. */
@@ -58,7 +59,7 @@ bool dt_trainer_terminal(void);
 void dt_trainer_summary(const dt_trainer *t);
 /* How the run ended and what there is to look at; after everything is closed. */
 void dt_trainer_farewell(const dt_trainer *t, dt_status st);
-dt_status dt_trainer_report_step(dt_trainer *t, const dt_step_result *r);
-dt_status dt_trainer_report_eval(dt_trainer *t, const dt_eval_result *r);
+void dt_trainer_report_step(dt_trainer *t, const dt_step_result *r);
+void dt_trainer_report_eval(dt_trainer *t, const dt_eval_result *r);
 
 #endif

@@ -49,7 +49,7 @@ void dt_trainer_farewell(const dt_trainer *t, dt_status st) {
                dir, dir);
 }
 
-dt_status dt_trainer_report_step(dt_trainer *t, const dt_step_result *r) {
+void dt_trainer_report_step(dt_trainer *t, const dt_step_result *r) {
     const double now_s = dt_time_s(), span_s = now_s - t->last_result_s;
     const double n = r->metric[DT_METRIC_SAMPLES] > 0 ? (double)r->metric[DT_METRIC_SAMPLES] : 1;
     dt_train_record rec = {
@@ -57,7 +57,7 @@ dt_status dt_trainer_report_step(dt_trainer *t, const dt_step_result *r) {
         .epoch = dt_trainer_epoch(t, r->step + 1),
         .loss = (double)r->metric[DT_METRIC_LOSS] / n,
         .top1 = (double)r->metric[DT_METRIC_TOP1] / n,
-        .lr = t->lr[r->step % 8],
+        .lr = dt_trainer_lr(t, r->step),
         .samples_per_s = (double)t->config->train.global_batch / span_s,
         .grad_norm = sqrt((double)r->norm2),
         .data_wait = t->data_wait_s / span_s,
@@ -66,29 +66,29 @@ dt_status dt_trainer_report_step(dt_trainer *t, const dt_step_result *r) {
     };
     t->last_result_s = now_s;
     t->data_wait_s = 0;
-    if (!t->root) return DT_OK;
+    if (!t->root) return;
     if (!t->first_reported) {
         dt_metrics_note(t->metrics, "first step done %.2f s after the start", now_s - t->start_s);
         t->first_reported = true;
     }
-    return dt_metrics_train(t->metrics, &rec);
+    dt_metrics_train(t->metrics, &rec);
 }
 
-dt_status dt_trainer_report_eval(dt_trainer *t, const dt_eval_result *r) {
+void dt_trainer_report_eval(dt_trainer *t, const dt_eval_result *r) {
     if (r->top1 > t->best_top1) t->best_top1 = r->top1;
     t->last_result_s = dt_time_s();
     t->data_wait_s = 0;
-    if (!t->root) return DT_OK;
+    if (!t->root) return;
     dt_eval_record rec = {
         .step = t->step,
         .epoch = dt_trainer_epoch(t, t->step),
         .loss = r->loss,
         .top1 = r->top1,
         .top5 = r->top5,
-        .lr = t->lr[(t->step > 0 ? t->step - 1 : 0) % 8],
+        .lr = dt_trainer_lr(t, dt_max_i64(t->step - 1, 0)),
         .samples_per_s = (double)r->n_samples / r->seconds,
         .n_samples = r->n_samples,
         .ema = t->config->train.ema > 0,
     };
-    return dt_metrics_eval(t->metrics, &rec);
+    dt_metrics_eval(t->metrics, &rec);
 }

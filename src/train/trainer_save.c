@@ -211,7 +211,7 @@ static dt_status save_root(dt_trainer *t, int32_t n, const dt_ckpt_tensor *tenso
         .eval_pending = t->eval_pending,
     };
     DT_TRY(settle(t, dt_ckpt_writer_wait(t->writer)));
-    DT_TRY(dt_metrics_flush(t->metrics));
+    dt_metrics_flush(t->metrics);
     dt_status st = dt_ckpt_writer_save(t->writer, &meta, n, tensors, t->config_text);
     if (st == DT_OK && (final || !t->config->checkpoint.async)) st = dt_ckpt_writer_wait(t->writer);
     return final ? st : settle(t, st);

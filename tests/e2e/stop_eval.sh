@@ -16,4 +16,5 @@ grep -Eq '"eval_pending": *1' run/checkpoints/step-00000003/manifest.json || fai
 train_ok 2 resumed.log "${common[@]}" run.out_dir=run
 each_step_once run 3
 [ "$(field run eval step)" = 3 ] || fail "the evaluation of step 3 was not made up for"
+[ "$(field run eval lr)" = "$(field run train lr | tail -n 1)" ] || fail "the evaluation tells another learning rate than its step"
 pass "stopped in an evaluation, which came after resuming"

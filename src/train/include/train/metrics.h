@@ -1,7 +1,7 @@
 /* What a run tells: progress line, metrics.jsonl, TensorBoard events, plot. Used by rank 0 only.
  *
  * Nothing here may stop a training run: after dt_metrics_open, a failing disk is noted once on the console and tried
- * again later, and the calls return DT_OK. Records are kept in memory and written about once a second. */
+ * again later. Records are kept in memory and written about once a second. */
 #ifndef DT_TRAIN_METRICS_H
 #define DT_TRAIN_METRICS_H
 
@@ -42,14 +42,14 @@ typedef struct dt_eval_record {
 
 /* All strings of `o` are copied. DT_ERR_IO where out_dir cannot be written. */
 dt_status dt_metrics_open(const dt_metrics_options *o, dt_metrics **out);
-dt_status dt_metrics_train(dt_metrics *m, const dt_train_record *r);
-dt_status dt_metrics_eval(dt_metrics *m, const dt_eval_record *r);
+void dt_metrics_train(dt_metrics *m, const dt_train_record *r);
+void dt_metrics_eval(dt_metrics *m, const dt_eval_record *r);
 /* A line of text (without the newline) that does not break the live line ("saved checkpoint ..."). */
 void dt_metrics_note(dt_metrics *m, const char *fmt, ...) DT_PRINTF(2, 3);
 /* Makes all records durable (fsync of metrics.jsonl); called before a checkpoint is published. */
-dt_status dt_metrics_flush(dt_metrics *m);
+void dt_metrics_flush(dt_metrics *m);
 /* Writes curves.svg from metrics.jsonl (loss and accuracy over steps), closes everything. Accepts NULL. */
-dt_status dt_metrics_close(dt_metrics *m);
+void dt_metrics_close(dt_metrics *m);
 
 /* The plot alone: reads a metrics.jsonl, writes an SVG. Lines that are no records are passed over; none at all
  * gives empty axes. DT_ERR_IO where the one cannot be read or the other not be written. */
