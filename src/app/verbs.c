@@ -1,4 +1,4 @@
-/* Train, eval, inspect, config, bench: thin layers over src/train. */
+/* Train, eval, inspect, config: thin layers over src/train and src/core. And the arguments of all verbs. */
 #include "verbs.h"
 
 #include <errno.h>

@@ -107,9 +107,9 @@ dt_status dt_bench_step(const dt_config *c, dt_comm *mpi, int64_t steps) {
     flops *= (double)dt_engine_division(s.engine)->n_micro;
     struct rusage use;
     getrusage(RUSAGE_SELF, &use);
-    printf("%s, %d rank(s), %s: step %.3f ms (%.3f to %.3f), %.1f samples/s, %.2f TFLOP/s a rank\n",
-           c->model.name, mpi->world, s.be->info.name, 1e3 * step_s, 1e3 * lo, 1e3 * hi,
-           (double)c->train.global_batch / step_s, flops / step_s / 1e12);
+    printf("%s, %d rank%s, %s: step %.3f ms (%.3f to %.3f), %.1f samples/s, %.2f TFLOP/s a rank\n",
+           c->model.name, mpi->world, dt_plural(mpi->world), s.be->info.name, 1e3 * step_s, 1e3 * lo,
+           1e3 * hi, (double)c->train.global_batch / step_s, flops / step_s / 1e12);
     printf("{\"bench\":\"step\",\"model\":\"%s\",\"ranks\":%d,\"global_batch\":%lld,\"step_ms\":%.4f,"
            "\"samples_per_s\":%.2f,"
            "\"device_mib\":%.1f,\"peak_rss_mib\":%.1f,\"ready_s\":%.2f,\"loss\":%.5f}\n",
@@ -223,8 +223,9 @@ dt_status dt_bench_comm(const dt_config *c, dt_comm *mpi, int64_t max_bytes) {
     dt_memkind kind = r.comm->device_memory ? DT_MEM_COMM : DT_MEM_HOST;
     DT_TRY_GOTO(st, dt_comm_agree(mpi, be->alloc(be, kind, max_bytes, &r.buf)), out);
     if (mpi->rank == 0)
-        printf("# all-reduce in place, float, sum, %d ranks, %s\n#%12s %12s %10s %10s %10s\n", mpi->world,
-               r.comm->name, "size (B)", "count", "time (us)", "algbw GB/s", "busbw GB/s");
+        printf("# all-reduce in place, float, sum, %d rank%s, %s\n#%12s %12s %10s %10s %10s\n", mpi->world,
+               dt_plural(mpi->world), r.comm->name, "size (B)", "count", "time (us)", "algbw GB/s",
+               "busbw GB/s");
     for (int64_t bytes = 1 << 10; bytes <= max_bytes; bytes *= 4) {
         double s;
         r.n_elem = bytes / 4;

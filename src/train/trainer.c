@@ -221,17 +221,13 @@ out:
     return st;
 }
 
-static void print_note(void *arg, const char *text) {
-    fprintf(arg, "dtrain: %s\n", text);
-}
-
 dt_status dt_trainer_eval(const dt_config *c, dt_comm *mpi) {
     dt_session s;
     dt_ckpt *ckpt = NULL;
     dt_eval_result r = {0};
     dt_status st = dt_session_open(c, mpi, false, &s);
     if (st != DT_OK) return st;
-    DT_TRY_GOTO(st, dt_trainer_load(c, mpi, true, print_note, stderr, &ckpt), out);
+    DT_TRY_GOTO(st, dt_trainer_load(c, mpi, true, &ckpt), out);
     DT_TRY_GOTO(st, dt_comm_agree(mpi, dt_engine_load(s.engine, ckpt)), out);
     DT_TRY_GOTO(st, dt_session_evaluate(&s, c->train.ema > 0, &r), out);
     if (mpi->rank == 0)

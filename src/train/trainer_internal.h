@@ -47,9 +47,9 @@ dt_status dt_trainer_save(dt_trainer *t, bool final);
 /* Looks for a background save that has failed. Where the user wants to go on, it is noted; true: he does not,
  * and all ranks should come to dt_trainer_save, which ends the run with the cause. Cheap; not collective. */
 bool dt_trainer_save_failed(dt_trainer *t);
-/* Loads the checkpoint that run.resume asks for; *loaded false when there is none. Collective. */
-dt_status dt_trainer_load(const dt_config *c, dt_comm *mpi, bool must,
-                          void (*note)(void *arg, const char *text), void *arg, dt_ckpt **out);
+/* Loads the checkpoint that run.resume asks for, and tells on standard error which it passed over. NULL when
+ * there is none, which is an error if there must be one. Collective. */
+dt_status dt_trainer_load(const dt_config *c, dt_comm *mpi, bool must, dt_ckpt **out);
 
 /* trainer_terminal.c */
 /* Whether standard output ends at a terminal, looking through mpirun. */

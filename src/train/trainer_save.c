@@ -15,16 +15,20 @@ static bool is_file(const char *dir, const char *name) {
     return stat(path, &s) == 0;
 }
 
+static void tell(void *arg, const char *text) {
+    (void)arg;
+    fprintf(stderr, "dtrain: %s\n", text);
+}
+
 /* Rank 0 chooses and verifies; *out NULL when there is nothing to resume from. */
-static dt_status choose(const dt_config *c, bool must, void (*note)(void *arg, const char *text), void *arg,
-                        dt_ckpt **out) {
+static dt_status choose(const dt_config *c, bool must, dt_ckpt **out) {
     char dir[DT_CONFIG_STR_MAX + 16];
     const char *resume = c->run.resume;
     *out = NULL;
     if (strcmp(resume, "never") == 0 && !must) return DT_OK;
     if (strcmp(resume, "auto") == 0 || strcmp(resume, "never") == 0) {
         snprintf(dir, sizeof dir, "%s/checkpoints", c->run.out_dir);
-        DT_TRY(dt_ckpt_load_latest(dir, note, arg, out));
+        DT_TRY(dt_ckpt_load_latest(dir, tell, NULL, out));
         if (!*out && must)
             return dt_fail(DT_ERR_CHECKPOINT, "there is no checkpoint in %s; set run.resume to one", dir);
         return DT_OK;
@@ -32,7 +36,7 @@ static dt_status choose(const dt_config *c, bool must, void (*note)(void *arg, c
     if (is_file(resume, "manifest.json")) return dt_ckpt_load(resume, out);
     snprintf(dir, sizeof dir, "%s/checkpoints", resume);
     const char *where = access(dir, R_OK) == 0 ? dir : resume;
-    DT_TRY(dt_ckpt_load_latest(where, note, arg, out));
+    DT_TRY(dt_ckpt_load_latest(where, tell, NULL, out));
     if (!*out)
         return dt_fail(DT_ERR_CHECKPOINT,
                        "run.resume = \"%s\" is neither a checkpoint nor a run directory with checkpoints",
@@ -40,11 +44,10 @@ static dt_status choose(const dt_config *c, bool must, void (*note)(void *arg, c
     return DT_OK;
 }
 
-dt_status dt_trainer_load(const dt_config *c, dt_comm *mpi, bool must,
-                          void (*note)(void *arg, const char *text), void *arg, dt_ckpt **out) {
+dt_status dt_trainer_load(const dt_config *c, dt_comm *mpi, bool must, dt_ckpt **out) {
     char path[sizeof((dt_ckpt *)0)->path] = "";
     *out = NULL;
-    dt_status st = mpi->rank == 0 ? choose(c, must, note, arg, out) : DT_OK;
+    dt_status st = mpi->rank == 0 ? choose(c, must, out) : DT_OK;
     DT_TRY(dt_comm_agree(mpi, st));
     if (*out) snprintf(path, sizeof path, "%s", (*out)->path);
     DT_TRY(dt_comm_bcast_host(mpi, path, (int64_t)sizeof path, 0));
@@ -77,11 +80,6 @@ static dt_status check_fits(const dt_trainer *t, const dt_ckpt *k) {
     return DT_OK;
 }
 
-static void note_metrics(void *arg, const char *text) {
-    (void)arg;
-    fprintf(stderr, "dtrain: %s\n", text);
-}
-
 /* The next line of a text without its end; false after the last. */
 static bool next_line(const char **at, char *line, size_t size) {
     if (!**at) return false;
@@ -107,7 +105,7 @@ static void print_differences(const char *old, const dt_config *c) {
 
 static dt_status resume(dt_trainer *t) {
     dt_ckpt *k = NULL;
-    DT_TRY(dt_trainer_load(t->config, t->mpi, false, note_metrics, NULL, &k));
+    DT_TRY(dt_trainer_load(t->config, t->mpi, false, &k));
     if (!k) return dt_comm_agree(t->mpi, dt_engine_init(t->session.engine));
     dt_status st = check_fits(t, k);
     if (st == DT_OK) st = dt_engine_load(t->session.engine, k);
