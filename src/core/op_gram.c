@@ -77,13 +77,14 @@ dt_status dt_infer_gram(const dt_graph *g, const dt_node *n, int32_t *n_out, dt_
 
 dt_status dt_infer_gram_cross(const dt_graph *g, const dt_node *n, int32_t *n_out, dt_value *out) {
     const dt_value *dz = in_value(g, n, 0), *x = in_value(g, n, 1);
-    const dt_value p = f32_of(2, last_dim(dz), last_dim(x));
+    const dt_value p = f32_of(2, last_dim(dz), last_dim(x)), dbeta = f32_of(1, last_dim(dz), 0);
     DT_TRY(need_count(n, 2));
     DT_TRY(need_compute(g, n, 0));
     DT_TRY(need_compute(g, n, 1));
     if (rows_of(dz) != rows_of(x)) return misfit(g, n, 1);
-    *n_out = 1;
+    *n_out = n->attr.stats ? 2 : 1;
     set_like(&out[0], &p);
+    set_like(&out[1], &dbeta);
     return DT_OK;
 }
 

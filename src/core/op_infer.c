@@ -327,7 +327,10 @@ dt_status dt_infer_conv_dgrad(const dt_graph *g, const dt_node *n, int32_t *n_ou
     DT_TRY(need_image(g, n, 1));
     DT_TRY(need_compute(g, n, 0));
     DT_TRY(need_compute(g, n, 1));
-    DT_TRY(need_count(n, t->bn_epilogue ? 8 : 2));
+    const int32_t n_more = (t->second_grad ? 1 : 0) + (t->mask == DT_MASK_FROM_Y ? 1 : 0);
+    if ((t->bn_epilogue && n_more > 0) || t->mask == DT_MASK_FROM_C)
+        return dt_fail(DT_ERR_CONFIG, "two kinds of mask for one gradient");
+    DT_TRY(need_count(n, t->bn_epilogue ? 8 : 2 + n_more));
     const dt_value *dy = in_value(g, n, 0), *w = in_value(g, n, 1);
     int64_t p = 0, q = 0, c = w->dim[3] * t->groups;
     if (t->groups < 1 || w->dim[0] != dy->dim[3] || w->dim[1] != t->kernel[0] || w->dim[2] != t->kernel[1] ||
@@ -340,6 +343,10 @@ dt_status dt_infer_conv_dgrad(const dt_graph *g, const dt_node *n, int32_t *n_ou
                        dt_value_shape_text(dy), (long long)p, (long long)q);
     set_out(&out[0], g->compute, 4, dy->dim[0], t->size[0], t->size[1], c);
     *n_out = 1;
+    for (int32_t i = 2; i < 2 + n_more; i++)
+        if (!same_shape(&out[0], in_value(g, n, i)))
+            return dt_fail(DT_ERR_CONFIG, "input %d is %s: not like the gradient", i,
+                           dt_value_shape_text(in_value(g, n, i)));
     if (t->bn_epilogue) {
         if (!same_shape(&out[0], in_value(g, n, 2)))
             return dt_fail(DT_ERR_CONFIG, "the BN input is %s", dt_value_shape_text(in_value(g, n, 2)));

@@ -4,7 +4,8 @@
  *   CONV         -> GRAM             BN_REDUCE  -> BN_MASK
  *   BN_STATS     -> nothing          BN_DX      -> GRAM_CROSS
  *   BN_FINALIZE  -> BN_GRAM          CONV_WGRAD -> BN_GRAM_GRAD
- *   BN_APPLY     -> CONV with apply  CONV_DGRAD -> BN_GRAM_DX */
+ *   BN_APPLY     -> CONV with apply  CONV_DGRAD -> BN_GRAM_DX
+ * Then BN_MASK goes where it can: into the gradient before it, its sums into GRAM_CROSS. */
 #include "core/pass.h"
 
 #include <stdio.h>
@@ -215,6 +216,48 @@ static void swap_residual(dt_graph *g, dt_backend *be, dt_nid i) {
     g->node[id].n_in = g->node[id].n_out = 0; /* goes with the other nodes that make nothing */
 }
 
+/* The sums of a BN_MASK become those of the GRAM_CROSS over the same gradient. */
+static void move_sums(dt_graph *g, const dt_node *mask) {
+    for (dt_nid i = 0; i < g->n_node; i++) {
+        const dt_node *n = &g->node[i];
+        if (n->op != DT_OP_BN_GRAM_GRAD || n->in[1] != mask->out[0]) continue;
+        const dt_nid id = made_by(g, n->in[0], DT_OP_GRAM_CROSS);
+        g->node[id].attr.stats = true;
+        add_out(g, &g->node[id], id, mask->out[0]);
+    }
+}
+
+/* One of the two gradients that a BN_MASK adds comes from a convolution: that adds and masks by itself. */
+static void fuse_mask(dt_graph *g, dt_backend *be, dt_nid i) {
+    const dt_node mask = g->node[i];
+    if (!mask.attr.writes_dz) { /* nothing but sums */
+        move_sums(g, &mask);
+        g->node[i].n_in = g->node[i].n_out = 0;
+        return;
+    }
+    dt_nid best = -1;
+    double best_gain = 0;
+    dt_vid other = -1;
+    for (int32_t k = 0; mask.attr.second_grad && k < 2; k++) {
+        const dt_nid id = made_by(g, mask.in[k], DT_OP_CONV_DGRAD);
+        if (id < 0 || g->node[id].n_in != 2 || dt_graph_use_count(g, mask.in[k]) != 1) continue;
+        const double gain = be->fuse_gain(be, g, DT_FUSE_DGRAD_MASK, id);
+        if (gain <= best_gain) continue;
+        best = id, best_gain = gain, other = mask.in[1 - k];
+    }
+    if (best < 0) return;
+    dt_node n = g->node[best];
+    move_sums(g, &mask);
+    n.attr.second_grad = true;
+    n.attr.mask = mask.attr.mask;
+    add_in(&n, other);
+    add_in(&n, mask.in[2]);
+    n.n_out = 0;
+    add_out(g, &n, i, mask.out[1]);
+    g->node[i] = n;
+    g->node[best].n_in = g->node[best].n_out = 0;
+}
+
 /* Drops nodes that make nothing and restores every value's producer. */
 static void squeeze(dt_graph *g) {
     int32_t n = 0;
@@ -236,6 +279,8 @@ dt_status dt_pass_gram_batchnorm(dt_graph *g, dt_backend *be) {
     }
     for (dt_nid i = 0; i < g->n_node; i++)
         if (g->node[i].op == DT_OP_BN_APPLY) swap_residual(g, be, i);
+    for (dt_nid i = 0; i < g->n_node; i++)
+        if (g->node[i].op == DT_OP_BN_MASK) fuse_mask(g, be, i);
     squeeze(g);
     return dt_graph_validate(g);
 }

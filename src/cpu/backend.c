@@ -68,6 +68,21 @@ static dt_status apply_in_place(const bound *c) {
     return dt_cpu_bn_apply(&d, NULL);
 }
 
+/* The end of a gradient with second_grad or a mask. */
+static void mask_in_place(const bound *c) {
+    const dt_attr *t = &c->node.attr;
+    const dt_conv_dims *dims = &c->conv.dims;
+    const int64_t n = dims->n * dims->h * dims->w * dims->c;
+    const float *second = t->second_grad ? c->node.b.in[2] : NULL;
+    const float *y = t->mask == DT_MASK_FROM_Y ? c->node.b.in[second ? 3 : 2] : NULL;
+    float *dx = c->node.b.out[0];
+#pragma omp parallel for schedule(static) num_threads(c->node.threads) if (n > DT_CPU_GRAIN)
+    for (int64_t i = 0; i < n; i++) {
+        float sum = second ? dx[i] + second[i] : dx[i];
+        dx[i] = !y || y[i] > 0 ? sum : 0;
+    }
+}
+
 static dt_status run_conv(void *ctx, dt_stream *stream) {
     (void)stream;
     const bound *c = ctx;
@@ -85,6 +100,7 @@ static dt_status run_conv(void *ctx, dt_stream *stream) {
         break;
     }
     dt_cpu_conv_run(&c->conv, &a);
+    if (c->node.attr.second_grad || c->node.attr.mask != DT_MASK_NONE) mask_in_place(c);
     return c->node.attr.apply ? apply_in_place(c) : DT_OK;
 }
 
@@ -200,7 +216,8 @@ static dt_status prepare(dt_backend *be, const dt_graph *g, dt_nid node, dt_prep
     const dt_node *n = &g->node[node];
     const lowering *row = &lowering_table[n->op];
     const dt_attr *t = &n->attr;
-    const bool fused = (t->prologue && n->op != DT_OP_MAXPOOL) || t->stats || t->bn_epilogue;
+    const bool fused =
+        (t->prologue && n->op != DT_OP_MAXPOOL) || (t->stats && n->op != DT_OP_GRAM_CROSS) || t->bn_epilogue;
     if (!row->run || g->compute != DT_DTYPE_F32 || fused)
         return dt_fail(DT_ERR_UNSUPPORTED, "the cpu backend does not compute %s of %s in %s%s",
                        dt_op_get(n->op)->name, n->n_out > 0 ? g->value[n->out[0]].name : "nothing",

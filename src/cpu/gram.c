@@ -38,6 +38,7 @@ dt_status dt_cpu_gram_cross(void *node, dt_stream *stream) {
     (void)stream;
     const dt_cpu_node *d = node;
     product(d->b.in[0], d->b.in[1], d->m, d->c, d->k, d->b.out[0], d->threads);
+    if (d->attr.stats) column_sums(d->b.in[0], d->m, d->c, d->b.out[1]);
     return DT_OK;
 }
 

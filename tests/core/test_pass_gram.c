@@ -116,7 +116,7 @@ static void need_same_function(const dt_graph *before, const dt_graph *after, co
 static void test_random_networks_keep_their_function(void **state) {
     (void)state;
     dt_config c;
-    int32_t n_site = 0, n_scaled = 0, n_second = 0, n_network = 0;
+    int32_t n_site = 0, n_scaled = 0, n_second = 0, n_masked = 0, n_sums = 0, n_network = 0;
     check_config(&c, bottlenecks);
     for (uint64_t seed = 0; seed < N_RANDOM; seed++) {
         dt_model_input in = input_of(seed);
@@ -134,6 +134,8 @@ static void test_random_networks_keep_their_function(void **state) {
         for (dt_nid i = 0; i < after->n_node; i++) {
             n_scaled += after->node[i].op == DT_OP_CONV && after->node[i].attr.residual_scaled;
             n_second += after->node[i].op == DT_OP_BN_MASK && after->node[i].attr.second_grad;
+            n_masked += after->node[i].op == DT_OP_CONV_DGRAD && after->node[i].attr.mask == DT_MASK_FROM_Y;
+            n_sums += after->node[i].op == DT_OP_GRAM_CROSS && after->node[i].n_out == 2;
         }
         n_site += n, n_network += n > 0;
         check_ok(dt_pass_fuse_for_backend(after, &be));
@@ -143,7 +145,8 @@ static void test_random_networks_keep_their_function(void **state) {
         dt_graph_destroy(before), dt_graph_destroy(after);
         dt_axis_destroy(axis);
     }
-    assert_true(n_network > N_RANDOM / 6 && n_site > n_network && n_scaled > 0 && n_second > 0);
+    assert_true(n_network > N_RANDOM / 6 && n_site > n_network && n_scaled > 0);
+    assert_true(n_second > 0 && n_masked > 0 && n_sums > n_masked);
     dt_config_fini(&c);
 }
 
@@ -166,10 +169,11 @@ static void test_sites_of_the_bottlenecks(void **state) {
     check_ok(dt_pass_remove_dead(g));
     assert_int_equal(graph_count(g, DT_OP_BN_GRAM), 4);
     assert_int_equal(graph_count(g, DT_OP_BN_GRAM_DX), 4);
-    int32_t n_relu = 0, n_plain = 0, n_scaled = 0, n_second = 0;
+    int32_t n_relu = 0, n_plain = 0, n_scaled = 0, n_masked = 0, n_sums = 0;
     for (dt_nid i = 0; i < g->n_node; i++) {
         const dt_node *n = &g->node[i];
-        n_second += n->op == DT_OP_BN_MASK && n->attr.second_grad;
+        n_masked += n->op == DT_OP_CONV_DGRAD && n->attr.mask == DT_MASK_FROM_Y && n->attr.second_grad;
+        n_sums += n->op == DT_OP_GRAM_CROSS && n->attr.stats;
         if (n->op != DT_OP_CONV || !n->attr.apply) continue;
         n_relu += n->attr.relu, n_plain += !n->attr.relu, n_scaled += n->attr.residual_scaled;
         assert_int_equal(n->phase, DT_PHASE_FORWARD);
@@ -178,7 +182,8 @@ static void test_sites_of_the_bottlenecks(void **state) {
     assert_int_equal(n_plain, 1);
     assert_int_equal(n_scaled, 1);
     /* The first block's output feeds two paths, but the second's goes to another normalisation's gradient. */
-    assert_int_equal(n_second, 1);
+    assert_int_equal(n_masked, 1);
+    assert_int_equal(n_sums, n_masked + 2); /* and of those without a mask of their own */
     dt_graph_destroy(g);
     dt_axis_destroy(axis);
     dt_config_fini(&c);

@@ -119,6 +119,10 @@ static inline void oracle_conv(oracle_node *x) {
             x->out[1][d.k + i % d.k] += x->out[0][i] * x->out[0][i];
         }
     }
+    for (int64_t i = 0; op == DT_OP_CONV_DGRAD && i < n_image; i++) {
+        if (x->t->second_grad) x->out[0][i] += x->in[2][i];
+        if (x->t->mask == DT_MASK_FROM_Y && !(x->in[x->t->second_grad ? 3 : 2][i] > 0)) x->out[0][i] = 0;
+    }
     if (op == DT_OP_CONV && x->t->apply) { /* inputs: x, w, scale, shift, res, rscale, rshift */
         for (int64_t i = 0; i < d.n * d.p * d.q * d.k; i++) {
             const int64_t k = i % d.k;
@@ -286,7 +290,7 @@ static inline void oracle_product(const double *a, const double *b, int64_t m, i
 static inline void oracle_gram(oracle_node *x) {
     const bool cross = x->n->op == DT_OP_GRAM_CROSS;
     oracle_product(x->in[0], x->in[cross ? 1 : 0], x->m, x->c, oracle_out(x, 0)->dim[1], x->out[0]);
-    if (cross) return;
+    if (cross && !x->t->stats) return;
     oracle_zero(x, 1);
     for (int64_t i = 0; i < x->n_elem; i++) x->out[1][i % x->c] += x->in[0][i];
 }

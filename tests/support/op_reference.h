@@ -105,6 +105,13 @@ static inline void ref_conv(op_ref *r) {
                         }
                 }
     if (r->n->op == DT_OP_CONV && r->t->apply) ref_conv_apply(r);
+    if (r->n->op != DT_OP_CONV_DGRAD) return;
+    const float *second = r->t->second_grad ? r->in[2] : NULL;
+    const float *y = r->t->mask == DT_MASK_FROM_Y ? r->in[second ? 3 : 2] : NULL;
+    for (int64_t i = 0; i < d.n * d.h * d.w * d.c; i++) {
+        if (second) r->out[0][i] += (double)second[i];
+        if (y && !(y[i] > 0)) r->out[0][i] = 0;
+    }
 }
 
 /* out [ka,kb] = a^T b */
@@ -121,6 +128,7 @@ static inline void ref_gram(op_ref *r) {
 
 static inline void ref_gram_cross(op_ref *r) {
     ref_product(r->in[0], r->in[1], r->m, r->c, ref_out(r, 0)->dim[1], r->out[0]);
+    for (int64_t i = 0; r->t->stats && i < r->n_elem; i++) r->out[1][i % r->c] += (double)r->in[0][i];
 }
 
 static inline void ref_bn_gram(op_ref *r) {

@@ -99,6 +99,7 @@ typedef enum dt_fusion {
     DT_FUSE_POOL_PROLOGUE,  /* node: MAXPOOL whose x is a BN_APPLY with relu, no residual */
     DT_FUSE_POOL_BN,        /* node: MAXPOOL_BWD that feeds only a BN_REDUCE from C and its BN_DX */
     DT_FUSE_GRAM_BN,        /* node: 1x1 CONV whose BN may be computed from Gram matrices (core/pass.h) */
+    DT_FUSE_DGRAD_MASK,     /* node: CONV_DGRAD whose dx feeds only a BN_MASK of two gradients */
     DT_FUSE_COUNT
 } dt_fusion;
 

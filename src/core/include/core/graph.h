@@ -126,17 +126,17 @@ typedef enum dt_phase { DT_PHASE_FORWARD = 0, DT_PHASE_BACKWARD } dt_phase;
 typedef struct dt_attr {
     int32_t kernel[2], stride[2], pad[2], dilation[2]; /* rows, columns */
     int32_t groups;
-    int32_t size[2];          /* H, W of the output: INPUT, CONV_DGRAD, pool backward; RESHAPE (0: flatten) */
-    bool bias;                /* CONV, DENSE: third input is the bias */
-    bool apply;               /* CONV: y is scaled and shifted per channel, as by BN_APPLY */
-    bool relu;                /* BATCHNORM, BN_APPLY, CONV with apply: ends in a ReLU */
-    bool residual;            /* the same: an input is added before the ReLU */
-    bool residual_scaled;     /* BN_APPLY, CONV with apply: the residual is itself scaled and shifted */
-    bool prologue;            /* CONV, CONV_WGRAD, MAXPOOL: x is relu(x * scale + bias), done while reading */
-    bool pooled;              /* BN_REDUCE, BN_DX: dy is gathered from the gradient of a max pool's output */
-    bool stats;               /* CONV: also writes per-channel sum and sum of squares of y */
+    int32_t size[2];      /* H, W of the output: INPUT, CONV_DGRAD, pool backward; RESHAPE (0: flatten) */
+    bool bias;            /* CONV, DENSE: third input is the bias */
+    bool apply;           /* CONV: y is scaled and shifted per channel, as by BN_APPLY */
+    bool relu;            /* BATCHNORM, BN_APPLY, CONV with apply: ends in a ReLU */
+    bool residual;        /* the same: an input is added before the ReLU */
+    bool residual_scaled; /* BN_APPLY, CONV with apply: the residual is itself scaled and shifted */
+    bool prologue;        /* CONV, CONV_WGRAD, MAXPOOL: x is relu(x * scale + bias), done while reading */
+    bool pooled;          /* BN_REDUCE, BN_DX: dy is gathered from the gradient of a max pool's output */
+    bool stats; /* CONV: also writes per-channel sum and sum of squares of y; GRAM_CROSS: sums of dz */
     bool stats_are_sums;      /* BN_FINALIZE: stats are (sum, sum of squares), not (mean, biased variance) */
-    bool second_grad;         /* BN_REDUCE, BN_MASK: the incoming gradient is the sum of two values */
+    bool second_grad;         /* BN_REDUCE, BN_MASK, CONV_DGRAD: a second gradient is added */
     bool writes_dz;           /* BN_REDUCE, BN_MASK: also writes the masked gradient */
     dt_mask mask;             /* BN_REDUCE, BN_MASK, BN_DX: where the ReLU mask comes from */
     bool bn_epilogue;         /* CONV_DGRAD: masks its result and sums for the BN backward, as BN_REDUCE */

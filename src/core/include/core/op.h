@@ -29,7 +29,7 @@
  *  BN_APPLY     x T, scale, shift, [res T (residual)], [rscale, rshift f32 C (residual_scaled)] -> y T
  *               y = act(x*scale + shift [+ res or res*rscale + rshift]), act = relu if attr.relu
  *  GRAM         x T [...,C] -> gram f32 [C,C] = x^T x, sum f32 [C] = column sums
- *  GRAM_CROSS   dz T [...,K], x T [...,C] -> p f32 [K,C] = dz^T x
+ *  GRAM_CROSS   dz T [...,K], x T [...,C] -> p f32 [K,C] = dz^T x, [dbeta f32 K = column sums of dz (stats)]
  *  BN_GRAM      gram, sum of x, w T [K,1,1,C], gamma, beta, rmean, rvar (f32 K; the last two also written)
  *               -> mean, invstd, scale, shift f32 K, wcov f32 [K,C]
  *               BN_FINALIZE for c = x w^T: with cov = gram/m - sum sum^T/m^2, wcov = w cov,
@@ -53,10 +53,12 @@
  * element/4) XENT         logits T [N,K], label i32 [N], metrics f32 -> loss f32 [N] (per sample; 0 where
  * label < 0), prob f32 [N,K] (softmax); adds to metrics (LOSS, TOP1, TOP5, SAMPLES) loss = (1-s) * -log
  * p[label] + s * mean_k(-log p[k]), s = smoothing (PyTorch cross_entropy). A class counts as above the
- * label's if its logit is greater, or equal with a lower index. CONV_DGRAD   dy [N,P,Q,K], w, [bn_epilogue: c
- * T like dx, mean, invstd, scale, shift f32 C, gamma]
+ * label's if its logit is greater, or equal with a lower index.
+ *  CONV_DGRAD   dy [N,P,Q,K], w, [bn_epilogue: c T like dx, mean, invstd, scale, shift f32 C, gamma] or
+ *               [dx2 T like dx (second_grad)], [y T like dx (mask FROM_Y)]
  *               -> dx T [N,H,W,C], [bn_epilogue: dgamma g C, dbeta g C, coef f32 [3,C]]; H, W from attr.size.
- *               With bn_epilogue dx is the masked gradient dz (mask c*scale+shift > 0).
+ *               With bn_epilogue dx is the masked gradient dz (mask c*scale+shift > 0); with the others
+ *               dx2 is added and the sum masked by y > 0.
  *  CONV_WGRAD   x T, dy T, [scale, shift f32 C (prologue)] -> dw g [K,R,S,C/G]
  *  DENSE_DGRAD  dy [N,K], w [K,C] -> dx [N,C];  DENSE_WGRAD x [N,C], dy [N,K] -> dw g [K,C]
  *  BIAS_GRAD    dy [...,K] -> db g K
