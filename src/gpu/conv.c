@@ -6,45 +6,48 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "gram.h"
 #include "lower.h"
 
 /* Vectors of C floats that the fused dgrad needs besides the node's own. */
 enum { VEC_BETA = 0, VEC_DGAMMA, VEC_DBETA, VEC_EQ_DY, VEC_EQ_X, VEC_EQ_BIAS, VEC_COUNT };
 /* Inputs of CONV_DGRAD with bn_epilogue. */
 enum { IN_DY = 0, IN_W, IN_C, IN_MEAN, IN_INVSTD, IN_SCALE, IN_SHIFT, IN_GAMMA };
+/* Its inputs with second_grad and mask. */
+enum { IN_DX2 = 2, IN_Y };
 
 /* All convolutions of the graph as they stand, so that their plans are built together, in threads. */
-static dt_status require_graph(dt_cuda *cu, const dt_graph *g, const dt_conv_spec *mine) {
-    enum { MAX_SPECS = 4096 };
-    const dt_engine *e = dt_engines_find(cu, mine);
-    if (e && e->known && (e->plan || !e->usable)) return DT_OK;
+static dt_status require_graph(dt_cuda *cu, const dt_graph *g, const dt_node *mine, dt_conv_kind my_kind,
+                               const dt_engine **out) {
+    enum { FORMS = 2 };
+    dt_conv_spec spec = dt_conv_spec_of(cu, g, mine, my_kind);
+    *out = dt_engines_find(cu, &spec);
+    if (*out && (*out)->known && ((*out)->plan || !(*out)->usable)) return DT_OK;
     int32_t n = 0;
-    dt_conv_spec *spec = malloc(MAX_SPECS * sizeof *spec);
-    if (!spec) return dt_fail(DT_ERR_MEMORY, "no memory to list the graph's convolutions");
-    spec[n++] = *mine;
-    for (int32_t i = 0; i < g->n_node && n < MAX_SPECS; i++) {
+    dt_conv_spec *all = calloc((size_t)(g->n_node + 1) * FORMS, sizeof *all);
+    if (!all) return dt_fail(DT_ERR_MEMORY, "no memory to list the graph's convolutions");
+    n += dt_conv_spec_forms(g, mine, my_kind, all + n);
+    for (int32_t i = 0; i < g->n_node; i++) {
         const dt_node *node = &g->node[i];
         if (node->op != DT_OP_CONV && node->op != DT_OP_CONV_DGRAD && node->op != DT_OP_CONV_WGRAD) continue;
         dt_conv_kind kind = dt_conv_kind_of(node);
-        if (!dt_conv_fusable(g, node)) kind = dt_conv_plain_kind(kind);
-        spec[n++] = dt_conv_spec_of(g, node, kind);
+        if (!dt_conv_fusable(cu, g, node)) kind = dt_conv_plain_kind(kind);
+        n += dt_conv_spec_forms(g, node, kind, all + n);
     }
-    dt_status st = dt_engines_require(cu, n, spec, true);
-    free(spec);
+    dt_status st = dt_engines_require(cu, n, all, true);
+    free(all);
+    spec = dt_conv_spec_of(cu, g, mine, my_kind);
+    *out = dt_engines_find(cu, &spec);
     return st;
 }
 
 dt_status dt_lower_conv_prepare(dt_cuda *cu, const dt_graph *g, const dt_node *n, dt_prep *p) {
     dt_conv_prep *c = &p->conv;
     dt_conv_kind kind = dt_conv_kind_of(n), plain = dt_conv_plain_kind(kind);
-    dt_conv_spec spec = dt_conv_spec_of(g, n, dt_conv_fusable(g, n) ? kind : plain);
-    DT_TRY(require_graph(cu, g, &spec));
-    c->engine = dt_engines_find(cu, &spec);
-    if (!c->engine->usable && spec.kind != (int32_t)plain) {
-        spec.kind = (int32_t)plain;
-        DT_TRY(require_graph(cu, g, &spec));
-        c->engine = dt_engines_find(cu, &spec);
-    }
+    DT_TRY(require_graph(cu, g, n, dt_conv_fusable(cu, g, n) ? kind : plain, &c->engine));
+    if (!c->engine->usable && c->engine->spec.kind != (int32_t)plain)
+        DT_TRY(require_graph(cu, g, n, plain, &c->engine));
+    const dt_conv_spec spec = c->engine->spec;
     dt_conv_spec_text(&spec, p->label, sizeof p->label - 16);
     if (!c->engine->usable)
         return dt_fail(DT_ERR_UNSUPPORTED, "cuDNN has no engine for %s: %s", p->label,
@@ -57,11 +60,12 @@ dt_status dt_lower_conv_prepare(dt_cuda *cu, const dt_graph *g, const dt_node *n
     c->own_stats = a->stats && !fused;
     c->own_epilogue = a->bn_epilogue && !fused;
     c->own_apply = a->apply && !fused;
+    c->own_mask = (a->second_grad || a->mask != DT_MASK_NONE) && !fused;
     c->i_bias = n->op == DT_OP_CONV && a->bias ? 2 : -1;
     c->i_scale = a->prologue ? (c->i_bias < 0 ? 2 : 3) : -1;
     c->plan_at = dt_prep_take(p, c->engine->workspace_bytes);
     c->t_at = c->f32_at = c->reduce_at = c->fold_at = -1;
-    if (dt_conv_folds(g, n))
+    if (d->c != dt_op_conv_dims(g, n).c)
         c->fold_at = dt_prep_take(p, dt_conv_uid_elems(&spec, DT_UID_W) * (int64_t)dt_dtype_size(p->t));
     if (a->prologue)
         c->t_at = dt_prep_take(p, (c->own_prologue ? x_elem : 2 * d->c) * (int64_t)dt_dtype_size(p->t));
@@ -71,6 +75,10 @@ dt_status dt_lower_conv_prepare(dt_cuda *cu, const dt_graph *g, const dt_node *n
     if (c->own_stats) c->reduce_at = dt_prep_take(p, dt_gpu_reduce_bytes(&cu->gpu, p->t, y_rows, d->k));
     if (c->own_epilogue)
         c->reduce_at = dt_prep_take(p, dt_gpu_reduce_bytes(&cu->gpu, p->t, d->n * d->h * d->w, d->c));
+    if (c->own_mask) {
+        c->reduce_at = dt_prep_take(p, dt_gpu_bn_mask_bytes(&cu->gpu, d->n * d->h * d->w, d->c));
+        c->f32_at = dt_prep_take(p, d->c * (int64_t)sizeof(float));
+    }
     size_t used = 0;
     while (p->label[used]) used++;
     snprintf(p->label + used, sizeof p->label - used, " [%lld]", (long long)c->engine->choice.engine);
@@ -99,6 +107,10 @@ static void dgrad_pointers(const dt_bound *k, void **ptr) {
     ptr[DT_UID_X] = k->b.out[0];
     ptr[DT_UID_W] = k->b.in[IN_W];
     ptr[DT_UID_Y] = k->b.in[IN_DY];
+    if (k->prep->node.n_in == IN_Y + 1) {
+        ptr[DT_UID_DX2] = k->b.in[IN_DX2];
+        ptr[DT_UID_MASK] = k->b.in[IN_Y];
+    }
     if (!k->prep->node.attr.bn_epilogue) return;
     ptr[DT_UID_C] = k->b.in[IN_C];
     ptr[DT_UID_MEAN] = k->b.in[IN_MEAN];
@@ -230,10 +242,31 @@ dt_status dt_lower_conv_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     return DT_OK;
 }
 
+/* The second gradient and the mask after a plain gradient, in place; the sums go nowhere. */
+static dt_status mask(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    const dt_conv_prep *c = &k->prep->conv;
+    const dt_conv_dims *d = &c->engine->spec.d;
+    const dt_attr *t = &k->prep->node.attr;
+    const dt_gpu_bn_mask_args a = {.dy = k->b.out[0],
+                                   .dy2 = t->second_grad ? k->b.in[IN_DX2] : NULL,
+                                   .y = t->mask == DT_MASK_FROM_Y ? k->b.in[t->second_grad ? IN_Y : IN_DX2]
+                                                                  : NULL,
+                                   .dz = k->b.out[0],
+                                   .dbeta = dt_bound_workspace(k, c->f32_at),
+                                   .workspace = dt_bound_workspace(k, c->reduce_at),
+                                   .rows = d->n * d->h * d->w,
+                                   .c = d->c};
+    return dt_launch_status(dt_gpu_bn_mask(&cu->gpu, k->prep->t, &a, s), k);
+}
+
 dt_status dt_lower_dgrad_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     const dt_conv_prep *c = &k->prep->conv;
     const dt_conv_dims *d = &c->engine->spec.d;
     DT_TRY(fold(k, s));
+    if (c->own_mask) {
+        DT_TRY(execute(cu, k, s));
+        return mask(cu, k, s);
+    }
     if (!k->prep->node.attr.bn_epilogue) return execute(cu, k, s);
     const int64_t rows = d->n * d->h * d->w;
     const float *mean = k->b.in[IN_MEAN], *invstd = k->b.in[IN_INVSTD], *gamma = k->b.in[IN_GAMMA];

@@ -32,6 +32,7 @@ static const struct {
     [DT_CONV_F_APPLY] = {"fprop+bn", CONV_BITS | APPLY_BITS},
     [DT_CONV_F_APPLY_RES] = {"fprop+bn+add+relu", CONV_BITS | APPLY_BITS | BIT(DT_UID_RES)},
     [DT_CONV_F_APPLY_RES2] = {"fprop+bn+bn+add+relu", CONV_BITS | APPLY_BITS | RES2_BITS},
+    [DT_CONV_D_ADD_MASK] = {"dgrad+add+drelu", CONV_BITS | BIT(DT_UID_DX2) | BIT(DT_UID_MASK)},
 };
 
 /* The tensors of a convolution by id: image-like, weight, or a vector of C or K channels. */
@@ -47,7 +48,7 @@ static const struct {
     [DT_UID_DGAMMA] = {SHAPE_C, true}, [DT_UID_DBETA] = {SHAPE_C, true},   [DT_UID_EQ_DY] = {SHAPE_C, true},
     [DT_UID_EQ_X] = {SHAPE_C, true},   [DT_UID_EQ_BIAS] = {SHAPE_C, true}, [DT_UID_KSCALE] = {SHAPE_K, true},
     [DT_UID_KSHIFT] = {SHAPE_K, true}, [DT_UID_RES] = {SHAPE_Y, false},    [DT_UID_RSCALE] = {SHAPE_K, true},
-    [DT_UID_RSHIFT] = {SHAPE_K, true},
+    [DT_UID_RSHIFT] = {SHAPE_K, true}, [DT_UID_DX2] = {SHAPE_X, false},    [DT_UID_MASK] = {SHAPE_X, false},
 };
 
 void dt_conv_spec_text(const dt_conv_spec *spec, char *out, size_t size) {
@@ -315,6 +316,14 @@ static void dgrad_bn(graph_ops *g) {
     push(g, op, "BN gradient operation");
 }
 
+/* A second gradient is added, and a ReLU whose result is in memory masks the sum. */
+static void dgrad_add_mask(graph_ops *g) {
+    cudnnBackendDescriptor_t dx = intermediate(g, DT_UID_X), sum = intermediate(g, DT_UID_X);
+    convolution(g, &DGRAD, dx, real(g, DT_UID_W), real(g, DT_UID_Y));
+    pointwise(g, CUDNN_POINTWISE_ADD, dx, real(g, DT_UID_DX2), sum);
+    pointwise(g, CUDNN_POINTWISE_RELU_BWD, sum, real(g, DT_UID_MASK), real(g, DT_UID_X));
+}
+
 /* v * scale + shift per output channel */
 static cudnnBackendDescriptor_t scale_shift(graph_ops *g, cudnnBackendDescriptor_t v, dt_conv_uid scale,
                                             dt_conv_uid shift, cudnnBackendDescriptor_t out) {
@@ -359,6 +368,9 @@ cudnnBackendDescriptor_t dt_dnn_conv_graph(dt_dnn_builder *b, const dt_conv_spec
         break;
     case DT_CONV_D_BN:
         dgrad_bn(&g);
+        break;
+    case DT_CONV_D_ADD_MASK:
+        dgrad_add_mask(&g);
         break;
     case DT_CONV_W:
     case DT_CONV_SBR_W:

@@ -17,6 +17,7 @@ typedef enum dt_conv_kind {
     DT_CONV_F_APPLY,      /* y = conv * scale + shift, f32 */
     DT_CONV_F_APPLY_RES,  /* y = relu(conv * scale + shift + res) */
     DT_CONV_F_APPLY_RES2, /* y = relu(conv * scale + shift + res * rscale + rshift) */
+    DT_CONV_D_ADD_MASK,   /* dx plus another gradient, masked by y > 0 */
     DT_CONV_KIND_COUNT
 } dt_conv_kind;
 

@@ -14,7 +14,9 @@ static const double GRAM_FLOPS_PER_SM = 1.4e12, GRAM_SMALL_S = 40e-6;
 
 /* The kinds by plain kind and what is fused. */
 dt_conv_kind dt_conv_kind_of(const dt_node *n) {
-    if (n->op == DT_OP_CONV_DGRAD) return n->attr.bn_epilogue ? DT_CONV_D_BN : DT_CONV_D;
+    if (n->op == DT_OP_CONV_DGRAD && n->attr.bn_epilogue) return DT_CONV_D_BN;
+    if (n->op == DT_OP_CONV_DGRAD)
+        return n->attr.second_grad && n->attr.mask == DT_MASK_FROM_Y ? DT_CONV_D_ADD_MASK : DT_CONV_D;
     if (n->op == DT_OP_CONV_WGRAD) return n->attr.prologue ? DT_CONV_SBR_W : DT_CONV_W;
     if (n->attr.apply && n->attr.relu && n->attr.residual)
         return n->attr.residual_scaled ? DT_CONV_F_APPLY_RES2 : DT_CONV_F_APPLY_RES;
@@ -30,37 +32,60 @@ dt_conv_kind dt_conv_plain_kind(dt_conv_kind kind) {
         [DT_CONV_D_BN] = DT_CONV_D,        [DT_CONV_W] = DT_CONV_W,
         [DT_CONV_SBR_W] = DT_CONV_W,       [DT_CONV_F_APPLY] = DT_CONV_F,
         [DT_CONV_F_APPLY_RES] = DT_CONV_F, [DT_CONV_F_APPLY_RES2] = DT_CONV_F,
+        [DT_CONV_D_ADD_MASK] = DT_CONV_D,
     };
     return PLAIN[kind];
 }
 
 /* Four channels of 16 bits are half of what matrix units want to load. With a stride of 2, pairs of columns
  * can be taken as one of eight channels: the same memory seen as [N,H,W/2,2C]; only the weight is laid out
- * anew. */
-bool dt_conv_folds(const dt_graph *g, const dt_node *n) {
+ * anew. cuDNN has an engine for four channels in fp16 alone, so both forms are timed. */
+static bool can_fold(const dt_graph *g, const dt_node *n) {
     const dt_conv_dims d = dt_op_conv_dims(g, n);
     return g->compute != DT_DTYPE_F32 && d.c == 4 && d.groups == 1 && d.w % 2 == 0 && d.stride_w == 2 &&
            d.dil_w == 1 && !n->attr.prologue && !n->attr.bn_epilogue;
 }
 
-dt_conv_spec dt_conv_spec_of(const dt_graph *g, const dt_node *n, dt_conv_kind kind) {
-    dt_conv_spec spec = {.kind = (int32_t)kind, .dtype = (int32_t)g->compute, .d = dt_op_conv_dims(g, n)};
-    if (dt_conv_folds(g, n)) {
-        /* An odd padding starts within a pair: a zero tap in front makes it even. */
-        dt_conv_dims *d = &spec.d;
-        int64_t odd = d->pad_w % 2;
-        d->w /= 2;
-        d->c *= 2;
-        d->s = (d->s + odd + 1) / 2;
-        d->pad_w = (d->pad_w + odd) / 2;
-        d->stride_w = 1;
-    }
+static dt_conv_spec spec_as_is(const dt_graph *g, const dt_node *n, dt_conv_kind kind) {
+    return (dt_conv_spec){.kind = (int32_t)kind, .dtype = (int32_t)g->compute, .d = dt_op_conv_dims(g, n)};
+}
+
+static dt_conv_spec folded(dt_conv_spec spec) {
+    /* An odd padding starts within a pair: a zero tap in front makes it even. */
+    dt_conv_dims *d = &spec.d;
+    int64_t odd = d->pad_w % 2;
+    d->w /= 2;
+    d->c *= 2;
+    d->s = (d->s + odd + 1) / 2;
+    d->pad_w = (d->pad_w + odd) / 2;
+    d->stride_w = 1;
     return spec;
 }
 
-bool dt_conv_fusable(const dt_graph *g, const dt_node *n) {
-    const dt_conv_dims d = dt_conv_spec_of(g, n, DT_CONV_F).d;
-    const bool dtype = g->compute == DT_DTYPE_F16 || (g->compute == DT_DTYPE_BF16 && n->attr.apply);
+/* What was not timed comes after all that was, and what cannot run last. */
+static double rank_of(const dt_engine *e) {
+    if (!e || !e->known || !e->usable) return 2e30;
+    return e->seconds > 0 ? e->seconds : 1e30;
+}
+
+dt_conv_spec dt_conv_spec_of(const dt_cuda *cu, const dt_graph *g, const dt_node *n, dt_conv_kind kind) {
+    const dt_conv_spec spec = spec_as_is(g, n, kind);
+    if (!can_fold(g, n)) return spec;
+    const dt_conv_spec fold = folded(spec);
+    const double as_is = rank_of(dt_engines_find(cu, &spec));
+    return as_is < rank_of(dt_engines_find(cu, &fold)) ? spec : fold;
+}
+
+int32_t dt_conv_spec_forms(const dt_graph *g, const dt_node *n, dt_conv_kind kind, dt_conv_spec out[2]) {
+    out[0] = spec_as_is(g, n, kind);
+    out[1] = folded(out[0]);
+    return can_fold(g, n) ? 2 : 1;
+}
+
+bool dt_conv_fusable(const dt_cuda *cu, const dt_graph *g, const dt_node *n) {
+    const dt_conv_dims d = dt_conv_spec_of(cu, g, n, DT_CONV_F).d;
+    const bool both = n->attr.apply || dt_conv_kind_of(n) == DT_CONV_D_ADD_MASK; /* engines for bf16 too */
+    const bool dtype = g->compute == DT_DTYPE_F16 || (g->compute == DT_DTYPE_BF16 && both);
     return dtype && d.groups == 1 && d.c % 8 == 0 && d.k % 8 == 0 && !n->attr.bias;
 }
 
@@ -70,36 +95,51 @@ static bool has_plain_apply(const dt_graph *g, dt_vid x) {
     return p >= 0 && g->node[p].op == DT_OP_BN_APPLY && g->node[p].attr.relu && !g->node[p].attr.residual;
 }
 
-/* What the gain of BN from Gram matrices wants to know of a convolution without a window. */
-static const dt_conv_kind GRAM_KINDS[] = {DT_CONV_F_APPLY_RES, DT_CONV_D, DT_CONV_W};
-
 static bool is_product(const dt_node *n) {
     const dt_attr *t = &n->attr;
     return t->kernel[0] == 1 && t->kernel[1] == 1 && t->stride[0] == 1 && t->stride[1] == 1 && !t->bias;
 }
 
+/* The first node that reads v as its operand 0; NULL: none. */
+static const dt_node *reader_of(const dt_graph *g, dt_vid v, dt_op op) {
+    for (int32_t i = 0; i < g->n_node; i++)
+        if (g->node[i].op == op && g->node[i].in[0] == v) return &g->node[i];
+    return NULL;
+}
+
+/* What a pass may ask about a node; to time what nobody asks for costs seconds of a first start. */
+static int32_t asked_kinds(const dt_cuda *cu, const dt_graph *g, const dt_node *node, dt_conv_kind *kind) {
+    const dt_conv_kind plain = dt_conv_plain_kind(dt_conv_kind_of(node));
+    int32_t n = 0;
+    kind[n++] = plain;
+    if (plain == DT_CONV_F && g->training && g->compute != DT_DTYPE_F32 && is_product(node)) {
+        const dt_node *apply = reader_of(g, node->out[0], DT_OP_BN_APPLY);
+        if (apply && apply->attr.relu == apply->attr.residual) kind[n++] = DT_CONV_F_APPLY_RES;
+    }
+    if (plain == DT_CONV_D && g->compute != DT_DTYPE_F32 && is_product(node) &&
+        reader_of(g, node->out[0], DT_OP_BN_REDUCE) == NULL)
+        kind[n++] = DT_CONV_D_ADD_MASK;
+    if (!dt_conv_fusable(cu, g, node)) return n;
+    const bool apply = node->attr.prologue || has_plain_apply(g, node->in[0]);
+    if (plain == DT_CONV_F && reader_of(g, node->out[0], DT_OP_BN_STATS)) kind[n++] = DT_CONV_F_STATS;
+    if (plain == DT_CONV_F && apply) kind[n++] = DT_CONV_SBR_STATS;
+    if (plain == DT_CONV_D && reader_of(g, node->out[0], DT_OP_BN_REDUCE)) kind[n++] = DT_CONV_D_BN;
+    if (plain == DT_CONV_W && apply) kind[n++] = DT_CONV_SBR_W;
+    return n;
+}
+
 /* Every convolution of the graph in every form a pass may ask about: timed together, built in threads. */
 static dt_status require_all(dt_cuda *cu, const dt_graph *g) {
-    enum { PER_NODE = 7 };
+    enum { PER_NODE = 8 };
     int32_t n = 0;
     dt_conv_spec *spec = calloc((size_t)g->n_node * PER_NODE, sizeof *spec);
     if (!spec) return dt_fail(DT_ERR_MEMORY, "no memory to list the graph's convolutions");
     for (int32_t i = 0; i < g->n_node; i++) {
         const dt_node *node = &g->node[i];
         if (node->op != DT_OP_CONV && node->op != DT_OP_CONV_DGRAD && node->op != DT_OP_CONV_WGRAD) continue;
-        dt_conv_kind plain = dt_conv_plain_kind(dt_conv_kind_of(node));
-        spec[n++] = dt_conv_spec_of(g, node, plain);
-        if (node->op == DT_OP_CONV && g->training && g->compute != DT_DTYPE_F32 && is_product(node))
-            for (size_t k = 0; k < sizeof GRAM_KINDS / sizeof *GRAM_KINDS; k++)
-                spec[n++] = dt_conv_spec_of(g, node, GRAM_KINDS[k]);
-        if (!dt_conv_fusable(g, node)) continue;
-        bool apply = node->attr.prologue || has_plain_apply(g, node->in[0]);
-        if (plain == DT_CONV_F) {
-            spec[n++] = dt_conv_spec_of(g, node, DT_CONV_F_STATS);
-            if (apply) spec[n++] = dt_conv_spec_of(g, node, DT_CONV_SBR_STATS);
-        }
-        if (plain == DT_CONV_D) spec[n++] = dt_conv_spec_of(g, node, DT_CONV_D_BN);
-        if (plain == DT_CONV_W && apply) spec[n++] = dt_conv_spec_of(g, node, DT_CONV_SBR_W);
+        dt_conv_kind kind[PER_NODE / 2];
+        const int32_t n_kind = asked_kinds(cu, g, node, kind);
+        for (int32_t k = 0; k < n_kind; k++) n += dt_conv_spec_forms(g, node, kind[k], spec + n);
     }
     dt_status st = dt_engines_require(cu, n, spec, false);
     free(spec);
@@ -108,15 +148,13 @@ static dt_status require_all(dt_cuda *cu, const dt_graph *g) {
 
 /* Seconds of a convolution; negative where it cannot run or was not timed. */
 static double time_of(dt_cuda *cu, const dt_graph *g, const dt_node *n, dt_conv_kind kind) {
-    dt_conv_spec spec = dt_conv_spec_of(g, n, kind);
+    dt_conv_spec spec = dt_conv_spec_of(cu, g, n, kind), form[2];
     const dt_engine *e = dt_engines_find(cu, &spec);
     if (!e || !e->known) {
         if (require_all(cu, g) != DT_OK) return -1;
+        if (dt_engines_require(cu, dt_conv_spec_forms(g, n, kind, form), form, false) != DT_OK) return -1;
+        spec = dt_conv_spec_of(cu, g, n, kind);
         e = dt_engines_find(cu, &spec);
-        if (!e || !e->known) {
-            if (dt_engines_require(cu, 1, &spec, false) != DT_OK) return -1;
-            e = dt_engines_find(cu, &spec);
-        }
     }
     return e && e->usable && e->seconds > 0 ? e->seconds : -1;
 }
@@ -137,7 +175,7 @@ static double pass_time(const dt_cuda *cu, const dt_graph *g, dt_vid v, double t
 /* saved + plain - fused, or 0 where a time is missing. */
 static double gain(dt_cuda *cu, const dt_graph *g, const dt_node *n, dt_conv_kind plain, dt_conv_kind fused,
                    double saved) {
-    if (!dt_conv_fusable(g, n)) return 0;
+    if (!dt_conv_fusable(cu, g, n)) return 0;
     double tp = time_of(cu, g, n, plain), tf = time_of(cu, g, n, fused);
     return tp > 0 && tf > 0 ? saved + tp - tf : 0;
 }
@@ -171,12 +209,20 @@ static double gram_gain(dt_cuda *cu, const dt_graph *g, const dt_node *n) {
     return before - applied - gram - cross - dx - GRAM_SMALL_S;
 }
 
+/* The gradient and another are added and masked in one go; BN_MASK would move four tensors. Its sums come
+ * from a product then, at the price of a pass at most. */
+static double mask_gain(dt_cuda *cu, const dt_graph *g, const dt_node *n) {
+    if (g->compute == DT_DTYPE_F32 || !is_product(n)) return 0;
+    const double plain = time_of(cu, g, n, DT_CONV_D), fused = time_of(cu, g, n, DT_CONV_D_ADD_MASK);
+    return plain > 0 && fused > 0 ? plain + pass_time(cu, g, n->out[0], 3) - fused : 0;
+}
+
 double dt_cuda_fuse_gain(dt_backend *be, const dt_graph *g, dt_fusion fusion, dt_nid node) {
     dt_cuda *cu = dt_cuda_of(be);
     const dt_node *n = &g->node[node];
     switch (fusion) {
     case DT_FUSE_CONV_STATS:
-        if (n->attr.prologue) return dt_conv_fusable(g, n) ? pass_time(cu, g, n->out[0], 1) : 0;
+        if (n->attr.prologue) return dt_conv_fusable(cu, g, n) ? pass_time(cu, g, n->out[0], 1) : 0;
         return gain(cu, g, n, DT_CONV_F, DT_CONV_F_STATS, pass_time(cu, g, n->out[0], 1) + SMALL_KERNEL_S);
     case DT_FUSE_CONV_PROLOGUE: /* without a backward pass the convolution alone saves it */
         return gain(cu, g, n, n->attr.stats ? DT_CONV_F_STATS : DT_CONV_F, DT_CONV_SBR_STATS,
@@ -196,6 +242,8 @@ double dt_cuda_fuse_gain(dt_backend *be, const dt_graph *g, dt_fusion fusion, dt
         return pass_time(cu, g, n->out[0], 3) - pass_time(cu, g, n->in[0], 1) - pass_time(cu, g, n->in[1], 1);
     case DT_FUSE_GRAM_BN:
         return gram_gain(cu, g, n);
+    case DT_FUSE_DGRAD_MASK:
+        return mask_gain(cu, g, n);
     default: /* a fusion there are no kernels for */
         break;
     }

@@ -22,8 +22,8 @@ typedef struct dt_conv_prep {
     int64_t fold_at;                          /* the folded weight; -1: not folded */
     int64_t plan_at, t_at, f32_at, reduce_at; /* plan's own, vectors or x in T, f32 vectors, reduction */
     int32_t i_bias, i_scale;                  /* inputs; -1: none */
-    bool own_prologue, own_stats, own_epilogue,
-        own_apply; /* done by our kernels around a plain convolution */
+    bool own_prologue, own_stats, own_epilogue, own_apply,
+        own_mask; /* done by our kernels around a plain convolution */
 } dt_conv_prep;
 
 typedef struct dt_dense_prep {
@@ -116,14 +116,15 @@ dt_status dt_lower_bn_gram_dx_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s
 
 /* fuse.c: the backend's answer to fusion passes. */
 double dt_cuda_fuse_gain(dt_backend *be, const dt_graph *g, dt_fusion fusion, dt_nid node);
-/* A convolution as the engine table knows it. */
-dt_conv_spec dt_conv_spec_of(const dt_graph *g, const dt_node *n, dt_conv_kind kind);
-/* Whether dt_conv_spec_of folds columns in pairs into the channels. */
-bool dt_conv_folds(const dt_graph *g, const dt_node *n);
+/* A convolution as the engine table knows it, in its faster form: as it is, or with columns folded in pairs
+ * into the channels. */
+dt_conv_spec dt_conv_spec_of(const dt_cuda *cu, const dt_graph *g, const dt_node *n, dt_conv_kind kind);
+/* The forms there are; returns how many. Both must be known before dt_conv_spec_of can choose. */
+int32_t dt_conv_spec_forms(const dt_graph *g, const dt_node *n, dt_conv_kind kind, dt_conv_spec out[2]);
 /* The kind that runs the node as it stands. */
 dt_conv_kind dt_conv_kind_of(const dt_node *n);
 /* cuDNN's fused training patterns: 16-bit floats, whole groups, channels by eight. */
-bool dt_conv_fusable(const dt_graph *g, const dt_node *n);
+bool dt_conv_fusable(const dt_cuda *cu, const dt_graph *g, const dt_node *n);
 /* The plain convolution of a fused one. */
 dt_conv_kind dt_conv_plain_kind(dt_conv_kind kind);
 
