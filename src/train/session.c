@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 
 #include "dist/signals.h"
 
@@ -69,6 +70,27 @@ static dt_status open_data(const dt_config *c, bool train, dt_session *s) {
     return DT_OK;
 }
 
+static uint64_t info_hash(const dt_dataset_info *i) {
+    const double part[] = {(double)i->n_samples, (double)i->height, (double)i->width, (double)i->channels,
+                           (double)i->n_classes, i->jpeg,           i->mean[0],       i->mean[1],
+                           i->mean[2],           i->mean[3],        i->stddev[0],     i->stddev[1],
+                           i->stddev[2],         i->stddev[3]};
+    return XXH3_64bits(part, sizeof part);
+}
+
+/* Hosts may have different files of one name, and ranks that count different samples would wait for each
+ * other. */
+static dt_status check_same_data(dt_session *s) {
+    dt_dataset_info info;
+    if (s->train_data) {
+        dt_dataset_info_get(s->train_data, &info);
+        DT_TRY(dt_comm_check_equal(s->mpi, info_hash(&info), "the training set"));
+    }
+    if (!s->val_data) return DT_OK;
+    dt_dataset_info_get(s->val_data, &info);
+    return dt_comm_check_equal(s->mpi, info_hash(&info), "the validation set");
+}
+
 /* Evaluation alone normalises as training did: with the training set's statistics, where the file gives none.
  */
 static void training_statistics(const dt_config *c, bool root, dt_dataset_info *info) {
@@ -123,6 +145,7 @@ static dt_status open_engine(const dt_config *c, bool train, dt_session *s) {
     dt_dataset_info info;
     dt_dataset_info_get(train ? s->train_data : s->val_data, &info);
     if (!train) training_statistics(c, s->mpi->rank == 0, &info);
+    DT_TRY(dt_comm_check_equal(s->mpi, info_hash(&info), "the normalisation that the training set gives"));
     if (info.jpeg && c->data.image_size == 0)
         return dt_fail(DT_ERR_CONFIG, "JPEG images differ in size: set data.image_size");
     dt_jpeg_limits jpeg;
@@ -154,6 +177,7 @@ dt_status dt_session_open(const dt_config *c, dt_comm *mpi, bool train, dt_sessi
     dt_status st = dt_comm_agree(mpi, dt_session_backend(c, mpi, &out->be));
     if (st == DT_OK) st = dt_comm_agree(mpi, open_comm(c, out));
     if (st == DT_OK) st = dt_comm_agree(mpi, open_data(c, train, out));
+    if (st == DT_OK) st = dt_comm_agree(mpi, check_same_data(out));
     if (st == DT_OK) st = dt_comm_agree(mpi, open_engine(c, train, out));
     if (st == DT_OK) st = dt_comm_agree(mpi, dt_watchdog_start(mpi, c->dist.timeout_s, &out->watchdog));
     if (st == DT_OK && out->comm->device_memory) dt_watchdog_set_poll(out->watchdog, poll_comm, out->comm);

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Ranks that were given different configurations refuse to train together.
+# Ranks that were given different configurations, or see different data, refuse to train together.
 . "$(dirname "$0")/lib.sh"
 
 sed 's/^lr = .*/lr = 0.04/' base.toml >other.toml
@@ -9,4 +9,23 @@ timeout -k 5 "$(seconds 60)" "$MPIRUN" -np 1 "$DTRAIN" base.toml run.out_dir=run
 expect_code 2
 expect differ.log '^dtrain: .*configuration' 1
 [ ! -e run/metrics.jsonl ] || fail "training began"
+# refused VERB MESSAGE: of two ranks in the directories one and two.
+refused() {
+    code=0
+    timeout -k 5 "$(seconds 60)" "$MPIRUN" -np 1 --wdir one "$DTRAIN" "$1" ../base.toml run.out_dir=../run : \
+        -np 1 --wdir two "$DTRAIN" "$1" ../base.toml run.out_dir=../run >"differ-$1.log" 2>&1 </dev/null || code=$?
+    expect_code 2
+    expect "differ-$1.log" "^dtrain: $2 differs between ranks" 1
+}
+mkdir one one/data two two/data
+ln -s "$E2E_DATA/train" one/data/train
+ln -s "$E2E_DATA/small" two/data/train
+ln -s "$E2E_DATA/val" one/data/val
+ln -s "$E2E_DATA/val" two/data/val
+refused train 'the training set'
+[ ! -e run ] || fail "training began"
+refused eval 'the normalisation that the training set gives'
+rm one/data/val
+ln -s "$E2E_DATA/small" one/data/val
+refused eval 'the validation set'
 pass "refused"
