@@ -13,8 +13,9 @@
 #include "core/op.h"
 #include "kernels.h"
 
-typedef struct dt_engines dt_engines;         /* engine.h */
-typedef struct dt_gram_choice dt_gram_choice; /* gram_blas.c */
+typedef struct dt_engines dt_engines;           /* engine.h */
+typedef struct dt_gram_choice dt_gram_choice;   /* gram_blas.c */
+typedef struct dt_apply_choice dt_apply_choice; /* conv_blas.c */
 
 typedef struct dt_owned {
     struct dt_owned *next;
@@ -34,8 +35,10 @@ typedef struct dt_cuda {
     cudaStream_t dnn_stream; /* the stream dnn is set to */
     cublasLtHandle_t blas;
     dt_engines *engines;
-    dt_gram_choice *gram_choice; /* made so far */
-    dt_owned *owned;             /* preps, bound kernels, captures: freed with the backend */
+    dt_gram_choice *gram_choice;   /* made so far */
+    dt_apply_choice *apply_choice; /* made so far */
+    int32_t take_candidate;        /* candidate.h; 0: the fastest */
+    dt_owned *owned;               /* preps, bound kernels, captures: freed with the backend */
 } dt_cuda;
 
 static inline dt_cuda *dt_cuda_of(dt_backend *be) {

@@ -30,14 +30,11 @@ dt_status dt_lower_gram_prepare(dt_cuda *cu, const dt_graph *g, const dt_node *n
     const size_t t = dt_dtype_size(p->t), f32 = sizeof(float);
     switch (n->op) {
     case DT_OP_GRAM:
-        q->k = q->c = p->c;
-        q->sums_at = dt_prep_take(p, dt_gpu_cross_bytes(&cu->gpu, p->rows, q->k, q->c));
-        break;
     case DT_OP_GRAM_CROSS:
-        q->k = p->c, q->c = last_dim(in_value(g, n, 1));
-        DT_TRY(dt_blas_product_choose(cu, p->t, true, p->rows, q->k, q->c, &q->blas));
-        q->sums_at = dt_prep_take(p, q->blas.use ? (int64_t)q->blas.bytes
-                                                 : dt_gpu_cross_bytes(&cu->gpu, p->rows, q->k, q->c));
+        q->k = p->c, q->c = last_dim(in_value(g, n, n->n_in - 1));
+        DT_TRY(dt_blas_product_choose(cu, g, n, &q->blas));
+        q->sums_at =
+            dt_prep_take(p, q->blas.use ? q->blas.bytes : dt_gpu_cross_bytes(&cu->gpu, p->rows, q->k, q->c));
         break;
     case DT_OP_BN_GRAM:
         q->k = in_value(g, n, 2)->dim[0], q->c = p->c;
@@ -58,28 +55,32 @@ dt_status dt_lower_gram_prepare(dt_cuda *cu, const dt_graph *g, const dt_node *n
         break;
     default: /* BN_GRAM_DX */
         q->k = p->c, q->c = last_dim(in_value(g, n, 2));
-        DT_TRY(dt_blas_product_choose(cu, p->t, false, p->rows, q->k, q->c, &q->blas));
-        q->sums_at = dt_prep_take(p, (int64_t)q->blas.bytes);
+        DT_TRY(dt_blas_product_choose(cu, g, n, &q->blas));
+        q->sums_at = dt_prep_take(p, q->blas.bytes);
         q->hi_at = take(p, q->c * q->c, t);
         q->scale_at = take(p, q->c, f32);
         break;
     }
     snprintf(p->label, sizeof p->label, "%s %lld x %lld->%lld %s%s", p->row->name,
              (long long)(n->op == DT_OP_BN_GRAM || n->op == DT_OP_BN_GRAM_GRAD ? n->attr.kernel[0] : p->rows),
-             (long long)q->c, (long long)q->k, dt_dtype_name(p->t), q->blas.use ? " [cublaslt]" : "");
+             (long long)q->c, (long long)q->k, dt_dtype_name(p->t),
+             !q->blas.use         ? ""
+             : q->blas.sums_apart ? " [cublaslt, sums]"
+                                  : " [cublaslt]");
     return DT_OK;
 }
 
 dt_status dt_lower_gram_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     const dt_prep *p = k->prep;
-    const bool cross = p->node.op == DT_OP_GRAM_CROSS;
+    const void *first = k->b.in[0], *last = k->b.in[p->node.n_in - 1]; /* of GRAM the same */
+    float *sums = p->node.n_out == 2 ? k->b.out[1] : NULL;
     if (p->gram.blas.use)
-        return dt_blas_product_run(cu, &p->gram.blas, k->b.in[1], k->b.in[0], k->b.out[0],
-                                   at(k, p->gram.sums_at), s);
-    const dt_gpu_cross_args a = {.a = k->b.in[0],
-                                 .b = k->b.in[cross ? 1 : 0],
+        return dt_blas_product_run(cu, &p->gram.blas, last, first, k->b.out[0], sums, at(k, p->gram.sums_at),
+                                   s);
+    const dt_gpu_cross_args a = {.a = first,
+                                 .b = last,
                                  .out = k->b.out[0],
-                                 .sum = cross ? NULL : k->b.out[1],
+                                 .sum = sums,
                                  .workspace = at(k, p->gram.sums_at),
                                  .rows = p->rows,
                                  .ka = p->gram.k,
@@ -193,7 +194,7 @@ dt_status dt_lower_bn_gram_dx_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s
                           .k2 = q->k,
                           .n = q->c};
     if (q->blas.use) {
-        DT_TRY(dt_blas_product_run(cu, &q->blas, in[1], in[0], k->b.out[0], at(k, q->sums_at), s));
+        DT_TRY(dt_blas_product_run(cu, &q->blas, in[1], in[0], k->b.out[0], NULL, at(k, q->sums_at), s));
         a.base = k->b.out[0];
         a.k2 = 0;
     }

@@ -12,8 +12,8 @@ extern "C" {
 /* gram_mma.cu: products on the matrix units, for 16-bit floats, channels by eight and aligned pointers; a
  * plain kernel else. */
 
-/* out f32 [ka,kb] = scale * a^T b, a T [m,ka], b T [m,kb]. a == b: the product is symmetric, and `sum`, f32
- * [ka], gets a's column sums where it is not NULL. scale NULL: 1; else *scale is on the device. */
+/* out f32 [ka,kb] = scale * a^T b, a T [m,ka], b T [m,kb]; a == b: the product is symmetric. sum, f32 [ka],
+ * gets a's column sums where it is not NULL. scale NULL: 1; else *scale is on the device. */
 typedef struct dt_gpu_cross_args {
     const void *a, *b;
     float *out, *sum;

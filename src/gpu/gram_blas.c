@@ -1,201 +1,196 @@
-/* The two large products of BN from Gram matrices through cuBLASLt, where one of its algorithms is faster
- * than gram_mma.cu: timed once per shape on scratch memory. Not under train.deterministic: there the choice
- * would have to be the same in every run.
- *
- * cuBLASLt counts columns first, so a row-major [m,c] is its c x m matrix. */
-#include <stdlib.h>
-#include <string.h>
-
+/* The large products of BN from Gram matrices, through cuBLASLt where one of its algorithms is faster than
+ * gram_mma.cu: with the column sums in its epilogue or by a kernel of ours. */
 #include "gram.h"
 #include "lower.h"
 
-enum { CANDIDATES = 8, RUNS = 3 };
-static const uint64_t WORKSPACE_LIMIT = 64u << 20;
-
-/* A shape and what was chosen for it; kept by the backend. */
+/* A shape and what was chosen for it. sums: GRAM_CROSS with column sums of dz. */
 struct dt_gram_choice {
     dt_gram_choice *next;
+    dt_op op;
+    bool sums;
     dt_dtype t;
-    bool cross;
-    int64_t rows, k, c;
+    int64_t rows, k, c; /* of GRAM k is c */
     dt_blas_product blas;
 };
 
-static cudaDataType_t data_type(dt_dtype t) {
-    return t == DT_DTYPE_F16 ? CUDA_R_16F : t == DT_DTYPE_BF16 ? CUDA_R_16BF : CUDA_R_32F;
+/* The product of a node, without a choice; false where a node has none. */
+static bool product_of(const dt_graph *g, const dt_node *n, dt_gram_choice *q) {
+    if (n->op != DT_OP_GRAM && n->op != DT_OP_GRAM_CROSS && n->op != DT_OP_BN_GRAM_DX) return false;
+    const dt_value *dz = &g->value[n->in[0]], *x = &g->value[n->in[n->op == DT_OP_GRAM         ? 0
+                                                                   : n->op == DT_OP_GRAM_CROSS ? 1
+                                                                                               : 2]];
+    *q = (dt_gram_choice){.op = n->op,
+                          .sums = n->op == DT_OP_GRAM || (n->op == DT_OP_GRAM_CROSS && n->n_out == 2),
+                          .t = g->compute,
+                          .k = dz->dim[dz->ndim - 1],
+                          .c = x->dim[x->ndim - 1]};
+    q->rows = dt_value_n_elem(dz) / q->k;
+    return q->t != DT_DTYPE_F32 && q->k % 8 == 0 && q->c % 8 == 0;
 }
 
-static void release_matmul(void *ptr) {
-    (void)cublasLtMatmulDescDestroy(ptr);
-}
-static void release_layout(void *ptr) {
-    (void)cublasLtMatrixLayoutDestroy(ptr);
-}
-
-static dt_status layout(dt_cuda *cu, dt_dtype t, int64_t rows, int64_t cols, cublasLtMatrixLayout_t *out) {
-    DT_CUBLAS_TRY(cublasLtMatrixLayoutCreate(out, data_type(t), (uint64_t)rows, (uint64_t)cols, rows));
-    return dt_cuda_adopt(cu, *out, release_layout);
+static dt_gram_choice *find(const dt_cuda *cu, const dt_gram_choice *like) {
+    dt_gram_choice *q = cu->gram_choice;
+    while (q && (q->op != like->op || q->sums != like->sums || q->t != like->t || q->rows != like->rows ||
+                 q->k != like->k || q->c != like->c))
+        q = q->next;
+    return q;
 }
 
-/* P^T [c,k] = x [c,m] dz[k,m]^T in fp32, or dx^T [c,m] = wa [c,k] dz [k,m]. */
-static dt_status describe(dt_cuda *cu, dt_gram_choice *q) {
-    dt_blas_product *b = &q->blas;
-    const cublasOperation_t op_b = q->cross ? CUBLAS_OP_T : CUBLAS_OP_N;
-    DT_CUBLAS_TRY(cublasLtMatmulDescCreate(&b->matmul, CUBLAS_COMPUTE_32F, CUDA_R_32F));
-    DT_TRY(dt_cuda_adopt(cu, b->matmul, release_matmul));
-    DT_CUBLAS_TRY(cublasLtMatmulDescSetAttribute(b->matmul, CUBLASLT_MATMUL_DESC_TRANSB, &op_b, sizeof op_b));
-    DT_TRY(layout(cu, q->t, q->c, q->cross ? q->rows : q->k, &b->a));
-    DT_TRY(layout(cu, q->t, q->k, q->rows, &b->b));
-    return layout(cu, q->cross ? DT_DTYPE_F32 : q->t, q->c, q->cross ? q->k : q->rows, &b->d);
+/* gram [c,c] = x [c,m] x[c,m]^T and P^T [c,k] = x [c,m] dz[k,m]^T in fp32; dx^T [c,m] = wa [c,k] dz [k,m]. */
+static dt_status describe(dt_cuda *cu, const dt_gram_choice *q, bool epilogue, dt_blas_matmul *out) {
+    const bool dx = q->op == DT_OP_BN_GRAM_DX;
+    const dt_blas_shape s = {.t = q->t,
+                             .out = dx ? q->t : DT_DTYPE_F32,
+                             .trans_b = !dx,
+                             .a_rows = q->c,
+                             .a_cols = dx ? q->k : q->rows,
+                             .b_rows = q->k,
+                             .b_cols = q->rows,
+                             .epilogue = !epilogue             ? CUBLASLT_EPILOGUE_DEFAULT
+                                         : q->op == DT_OP_GRAM ? CUBLASLT_EPILOGUE_BGRADA
+                                                               : CUBLASLT_EPILOGUE_BGRADB};
+    return dt_blas_describe(cu, &s, out);
 }
 
-static int candidates(dt_cuda *cu, const dt_blas_product *b, cublasLtMatmulHeuristicResult_t *found) {
-    cublasLtMatmulPreference_t pref = NULL;
-    const uint32_t scheme = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE; /* no sums in 16 bits */
-    int n = 0;
-    if (cublasLtMatmulPreferenceCreate(&pref) != CUBLAS_STATUS_SUCCESS) return 0;
-    cublasStatus_t st = cublasLtMatmulPreferenceSetAttribute(pref, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
-                                                             &WORKSPACE_LIMIT, sizeof WORKSPACE_LIMIT);
-    if (st == CUBLAS_STATUS_SUCCESS)
-        st = cublasLtMatmulPreferenceSetAttribute(pref, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &scheme,
-                                                  sizeof scheme);
-    if (st == CUBLAS_STATUS_SUCCESS)
-        st = cublasLtMatmulAlgoGetHeuristic(cu->blas, b->matmul, b->a, b->b, b->d, b->d, pref, CANDIDATES,
-                                            found, &n);
-    (void)cublasLtMatmulPreferenceDestroy(pref);
-    return st == CUBLAS_STATUS_SUCCESS ? n : 0;
+/* A candidate and operands to time it on. */
+typedef struct trial {
+    dt_gram_choice *q;
+    const dt_blas_product *blas; /* NULL: our own kernels */
+    void *dz, *x, *w, *scale, *out, *sums, *workspace;
+} trial;
+
+enum { PARTS = 7 };
+
+static void parts_of(trial *t, dt_cuda *cu, dt_blas_part part[PARTS]) {
+    const dt_gram_choice *q = t->q;
+    const bool dx = q->op == DT_OP_BN_GRAM_DX;
+    const int64_t own = dt_gpu_cross_bytes(&cu->gpu, q->rows, q->k, q->c),
+                  apart = dt_gpu_bn_mask_bytes(&cu->gpu, q->rows, q->k);
+    const int64_t workspace = dt_max_i64(dt_max_i64(own, apart), DT_BLAS_WORKSPACE);
+    const dt_blas_part all[PARTS] = {
+        {&t->dz, q->rows * q->k, q->t},
+        {&t->x, q->op == DT_OP_GRAM ? 0 : q->rows * q->c, q->t},
+        {&t->w, (q->k + q->c) * q->c, q->t}, /* wa and below it M */
+        {&t->scale, q->c, DT_DTYPE_F32},
+        {&t->out, dx ? q->rows * q->c : q->k * q->c, dx ? q->t : DT_DTYPE_F32},
+        {&t->sums, q->k, DT_DTYPE_F32},
+        {&t->workspace, workspace / (int64_t)sizeof(float), DT_DTYPE_F32},
+    };
+    for (int i = 0; i < PARTS; i++) part[i] = all[i];
 }
 
-/* Operands for timing. */
-typedef struct scratch {
-    void *dz, *x, *w, *out, *workspace;
-    float *scale;
-    cudaEvent_t begin, end;
-} scratch;
-
-static bool scratch_make(dt_cuda *cu, const dt_gram_choice *q, scratch *s) {
-    const int64_t k = q->rows * q->k, c = q->rows * q->c, w = q->k * q->c, square = q->c * q->c;
-    const int64_t own = dt_gpu_cross_bytes(&cu->gpu, q->rows, q->k, q->c);
-    const size_t t = dt_dtype_size(q->t);
-    const struct part {
-        void **ptr;
-        int64_t n_elem;
-        dt_dtype t;
-    } parts[] = {{&s->dz, k, q->t},
-                 {&s->x, c, q->t},
-                 {&s->w, w + square, q->t},
-                 {(void **)&s->scale, q->c, DT_DTYPE_F32}};
-    memset(s, 0, sizeof *s);
-    bool ok = cudaEventCreate(&s->begin) == cudaSuccess && cudaEventCreate(&s->end) == cudaSuccess &&
-              cudaMalloc(&s->out, q->cross ? (size_t)w * sizeof(float) : (size_t)c * t) == cudaSuccess &&
-              cudaMalloc(&s->workspace, (size_t)dt_max_i64(own, (int64_t)WORKSPACE_LIMIT)) == cudaSuccess;
-    for (size_t i = 0; i < sizeof parts / sizeof parts[0] && ok; i++)
-        ok = cudaMalloc(parts[i].ptr, (size_t)parts[i].n_elem * dt_dtype_size(parts[i].t)) == cudaSuccess &&
-             dt_gpu_fill_random(&cu->gpu, parts[i].t, *parts[i].ptr, parts[i].n_elem, i + 1, cu->compute) ==
-                 cudaSuccess;
-    return ok;
-}
-
-static void scratch_free(scratch *s) {
-    void *const all[] = {s->dz, s->x, s->w, s->out, s->workspace, s->scale};
-    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) (void)cudaFree(all[i]);
-    if (s->begin) (void)cudaEventDestroy(s->begin);
-    if (s->end) (void)cudaEventDestroy(s->end);
-    (void)cudaGetLastError(); /* out of memory is not sticky */
-}
-
-/* The product once, through cuBLASLt, with what must follow it; or by our kernels. */
-static bool run_once(dt_cuda *cu, const dt_gram_choice *q, const scratch *s, const cublasLtMatmulAlgo_t *algo,
-                     size_t bytes) {
-    const dt_gpu_cross_args cross = {.a = s->dz,
-                                     .b = s->x,
-                                     .out = s->out,
-                                     .workspace = s->workspace,
-                                     .rows = q->rows,
-                                     .ka = q->k,
-                                     .kb = q->c};
-    dt_gpu_rows_args rows = {.a1 = s->x,
-                             .b1 = (char *)s->w + q->k * q->c * (int64_t)dt_dtype_size(q->t),
-                             .scale = s->scale,
-                             .out = s->out,
+/* The product with all that belongs to it. */
+static bool enqueue(dt_cuda *cu, const void *arg) {
+    const trial *t = arg;
+    const dt_gram_choice *q = t->q;
+    const bool dx = q->op == DT_OP_BN_GRAM_DX;
+    const void *x = q->op == DT_OP_GRAM ? t->dz : t->x;
+    dt_gpu_rows_args rows = {.a1 = x,
+                             .b1 = (char *)t->w + q->k * q->c * (int64_t)dt_dtype_size(q->t),
+                             .scale = t->scale,
+                             .out = t->out,
                              .rows = q->rows,
                              .k1 = q->c,
                              .n = q->c};
-    if (algo) {
-        dt_blas_product b = q->blas;
-        b.algo = *algo;
-        b.bytes = bytes;
-        if (dt_blas_product_run(cu, &b, q->cross ? s->x : s->w, s->dz, s->out, s->workspace, cu->compute) !=
-            DT_OK)
+    if (t->blas) {
+        if (dt_blas_product_run(cu, t->blas, dx ? t->w : x, t->dz, t->out, q->sums ? t->sums : NULL,
+                                t->workspace, cu->compute) != DT_OK)
             return false;
-        rows.base = s->out;
-        return q->cross || dt_gpu_rows(&cu->gpu, q->t, &rows, cu->compute) == cudaSuccess;
+        rows.base = t->out;
+        return !dx || dt_gpu_rows(&cu->gpu, q->t, &rows, cu->compute) == cudaSuccess;
     }
-    if (q->cross) return dt_gpu_cross(&cu->gpu, q->t, &cross, cu->compute) == cudaSuccess;
-    rows.a2 = s->dz;
-    rows.b2 = s->w;
-    rows.k2 = q->k;
-    return dt_gpu_rows(&cu->gpu, q->t, &rows, cu->compute) == cudaSuccess;
+    if (dx) {
+        rows.a2 = t->dz;
+        rows.b2 = t->w;
+        rows.k2 = q->k;
+        return dt_gpu_rows(&cu->gpu, q->t, &rows, cu->compute) == cudaSuccess;
+    }
+    const dt_gpu_cross_args cross = {.a = t->dz,
+                                     .b = x,
+                                     .out = t->out,
+                                     .sum = q->sums ? t->sums : NULL,
+                                     .workspace = t->workspace,
+                                     .rows = q->rows,
+                                     .ka = q->k,
+                                     .kb = q->c};
+    return dt_gpu_cross(&cu->gpu, q->t, &cross, cu->compute) == cudaSuccess;
 }
 
-/* Seconds of a run; huge where it fails. */
-static double time_of(dt_cuda *cu, const dt_gram_choice *q, const scratch *s,
-                      const cublasLtMatmulAlgo_t *algo, size_t bytes) {
-    double best = 1e30;
-    if (!run_once(cu, q, s, algo, bytes)) return best;
-    for (int i = 0; i < RUNS; i++) {
-        float ms = 0;
-        if (cudaEventRecord(s->begin, cu->compute) != cudaSuccess || !run_once(cu, q, s, algo, bytes) ||
-            cudaEventRecord(s->end, cu->compute) != cudaSuccess ||
-            cudaEventSynchronize(s->end) != cudaSuccess ||
-            cudaEventElapsedTime(&ms, s->begin, s->end) != cudaSuccess)
-            return 1e30;
-        if ((double)ms < best) best = (double)ms;
-    }
-    return best;
-}
-
-static void choose(dt_cuda *cu, dt_gram_choice *q) {
-    cublasLtMatmulHeuristicResult_t found[CANDIDATES];
-    scratch s;
-    const int n = candidates(cu, &q->blas, found);
-    if (scratch_make(cu, q, &s)) {
-        double best = time_of(cu, q, &s, NULL, 0);
-        for (int i = 0; i < n; i++) {
-            if (found[i].state != CUBLAS_STATUS_SUCCESS) continue;
-            double t = time_of(cu, q, &s, &found[i].algo, found[i].workspaceSize);
-            if (t >= best) continue;
-            best = t;
-            q->blas.use = true;
-            q->blas.algo = found[i].algo;
-            q->blas.bytes = found[i].workspaceSize;
+/* Our own kernels, then the algorithms with sums in the epilogue where sums are wanted, then those without.
+ */
+static dt_status choose(dt_cuda *cu, dt_gram_choice *q, const dt_blas_scratch *s) {
+    trial t = {.q = q};
+    dt_blas_part part[PARTS];
+    parts_of(&t, cu, part);
+    if (!dt_blas_scratch_fill(cu, s, part, PARTS)) return DT_OK;
+    dt_blas_contest contest = {.best_s = dt_blas_time(cu, s, enqueue, &t)};
+    for (int epilogue = q->sums; epilogue >= 0; epilogue--) {
+        dt_blas_matmul plain = {0};
+        dt_blas_algos found;
+        DT_TRY(describe(cu, q, epilogue, &plain));
+        const int32_t n = dt_blas_find(cu, &plain, epilogue ? t.sums : NULL, found);
+        for (int32_t i = 0; i < n; i++) {
+            dt_blas_product b = {.use = true,
+                                 .sums_apart = q->sums && !epilogue,
+                                 .matmul = dt_blas_with(&plain, &found[i]),
+                                 .t = q->t,
+                                 .rows = q->rows,
+                                 .k = q->k};
+            b.bytes = b.sums_apart ? dt_max_i64(b.matmul.bytes, dt_gpu_bn_mask_bytes(&cu->gpu, q->rows, q->k))
+                                   : b.matmul.bytes;
+            t.blas = &b;
+            if (dt_blas_wins(cu, &contest, dt_blas_time(cu, s, enqueue, &t))) q->blas = b;
         }
     }
-    scratch_free(&s);
+    return DT_OK;
 }
 
-dt_status dt_blas_product_choose(dt_cuda *cu, dt_dtype t, bool cross, int64_t rows, int64_t k, int64_t c,
-                                 dt_blas_product *out) {
-    *out = (dt_blas_product){0};
-    if (cu->deterministic || t == DT_DTYPE_F32 || k % 8 || c % 8) return DT_OK;
-    dt_gram_choice *q = cu->gram_choice;
-    while (q && (q->t != t || q->cross != cross || q->rows != rows || q->k != k || q->c != c)) q = q->next;
-    if (!q) {
+/* All new shapes of the graph on one scratch. */
+static dt_status choose_all(dt_cuda *cu, const dt_graph *g) {
+    dt_gram_choice *const known = cu->gram_choice;
+    dt_gram_choice like;
+    dt_blas_part part[PARTS];
+    dt_blas_scratch s;
+    int64_t bytes = 0;
+    for (int32_t i = 0; i < g->n_node; i++) {
+        dt_gram_choice *q = NULL;
+        if (!product_of(g, &g->node[i], &like) || find(cu, &like)) continue;
         DT_TRY(dt_cuda_own(cu, sizeof *q, (void **)&q));
-        q->t = t, q->cross = cross, q->rows = rows, q->k = k, q->c = c;
-        DT_TRY(describe(cu, q));
-        choose(cu, q);
+        *q = like;
         q->next = cu->gram_choice;
         cu->gram_choice = q;
+        parts_of(&(trial){.q = q}, cu, part);
+        bytes = dt_max_i64(bytes, dt_blas_parts_bytes(part, PARTS));
+    }
+    dt_status st = DT_OK;
+    if (dt_blas_scratch_make(&s, bytes))
+        for (dt_gram_choice *q = cu->gram_choice; q != known && st == DT_OK; q = q->next)
+            st = choose(cu, q, &s);
+    dt_blas_scratch_free(&s);
+    return st;
+}
+
+dt_status dt_blas_product_choose(dt_cuda *cu, const dt_graph *g, const dt_node *n, dt_blas_product *out) {
+    dt_gram_choice like;
+    *out = (dt_blas_product){0};
+    if (cu->deterministic || !product_of(g, n, &like)) return DT_OK;
+    const dt_gram_choice *q = find(cu, &like);
+    if (!q) {
+        DT_TRY(choose_all(cu, g));
+        q = find(cu, &like);
     }
     *out = q->blas;
     return DT_OK;
 }
 
-dt_status dt_blas_product_run(dt_cuda *cu, const dt_blas_product *b, const void *first, const void *dz,
-                              void *out, void *workspace, cudaStream_t s) {
-    const float one = 1.0f, zero = 0.0f;
-    DT_CUBLAS_TRY(cublasLtMatmul(cu->blas, b->matmul, &one, first, b->a, dz, b->b, &zero, out, b->d, out,
-                                 b->d, &b->algo, workspace, b->bytes, s));
+dt_status dt_blas_product_run(dt_cuda *cu, const dt_blas_product *b, const void *first, const void *second,
+                              void *out, float *sums, void *workspace, cudaStream_t s) {
+    const dt_blas_operands o = {
+        .a = first, .b = second, .d = out, .vector = b->sums_apart ? NULL : sums, .workspace = workspace};
+    DT_TRY(dt_blas_run(cu, &b->matmul, &o, s));
+    if (!b->sums_apart) return DT_OK;
+    const dt_gpu_bn_mask_args a = {
+        .dy = second, .dbeta = sums, .workspace = workspace, .rows = b->rows, .c = b->k};
+    DT_CUDA_TRY(dt_gpu_bn_mask(&cu->gpu, b->t, &a, s));
     return DT_OK;
 }

@@ -131,6 +131,11 @@ cudaError_t dt_gpu_fold_weight(dt_dtype t, const void *in, void *out, int64_t kr
 cudaError_t dt_gpu_fill_random(const dt_gpu *gpu, dt_dtype t, void *x, int64_t n, uint64_t seed,
                                cudaStream_t s);
 
+/* conv_blas.cu: folded T [K,C] = scale[k] * w[k,:], NULL: not made, and bias T [K] = shift. C by eight in 16
+ * bits, by four in 32; w and folded aligned to 16 bytes. */
+cudaError_t dt_gpu_fold_apply(dt_dtype t, const void *w, const float *scale, const float *shift, int64_t k,
+                              int64_t c, void *folded, void *bias, cudaStream_t s);
+
 /* pool.cu */
 typedef struct dt_gpu_pool_args {
     const void *in;             /* x forward, dy backward */

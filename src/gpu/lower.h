@@ -3,6 +3,7 @@
 #ifndef DT_GPU_LOWER_H
 #define DT_GPU_LOWER_H
 
+#include "blas.h"
 #include "engine.h"
 #include "gpu.h"
 
@@ -34,15 +35,6 @@ typedef struct dt_dense_prep {
     size_t plan_bytes;
     bool bias16; /* the bias goes through the workspace in T */
 } dt_dense_prep;
-
-/* A product of GRAM_CROSS or BN_GRAM_DX through cuBLASLt; use false: by our own kernels. */
-typedef struct dt_blas_product {
-    bool use;
-    cublasLtMatmulDesc_t matmul;
-    cublasLtMatrixLayout_t a, b, d;
-    cublasLtMatmulAlgo_t algo;
-    size_t bytes; /* of workspace */
-} dt_blas_product;
 
 /* GRAM to BN_GRAM_DX: output and input channels, and offsets into the workspace. */
 typedef struct dt_gram_prep {
@@ -101,11 +93,6 @@ dt_status dt_lower_wgrad_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s);
 dt_status dt_lower_dense_prepare(dt_cuda *cu, const dt_graph *g, const dt_node *n, dt_prep *prep);
 dt_status dt_lower_dense_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s);
 
-/* gram_blas.c. cross: P f32 [k,c] = dz^T x; else dx T [rows,c] = dz wa. First: x, or wa. */
-dt_status dt_blas_product_choose(dt_cuda *cu, dt_dtype t, bool cross, int64_t rows, int64_t k, int64_t c,
-                                 dt_blas_product *out);
-dt_status dt_blas_product_run(dt_cuda *cu, const dt_blas_product *b, const void *first, const void *dz,
-                              void *out, void *workspace, cudaStream_t s);
 /* gram.c */
 dt_status dt_lower_gram_prepare(dt_cuda *cu, const dt_graph *g, const dt_node *n, dt_prep *prep);
 dt_status dt_lower_gram_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s); /* and GRAM_CROSS */

@@ -1,5 +1,5 @@
 /* The GPU room of a build without a CUDA toolkit: says so when asked. */
-#include "core/backend.h"
+#include "candidate.h"
 
 dt_status dt_backend_cuda_create(const dt_backend_options *options, dt_backend **out) {
     (void)options;
@@ -11,4 +11,8 @@ dt_status dt_backend_cuda_create(const dt_backend_options *options, dt_backend *
 
 int32_t dt_cuda_device_count(void) {
     return 0;
+}
+
+void dt_cuda_take_candidate(dt_backend *be, int32_t nth) {
+    (void)be, (void)nth; /* there is no such backend */
 }

@@ -1,0 +1,152 @@
+/* A product through cuBLASLt: its description, its algorithms, and how candidates are timed. */
+#include "blas.h"
+
+#include "candidate.h"
+
+enum { RUNS = 4, ALIGN = 256 };
+
+static cudaDataType_t data_type(dt_dtype t) {
+    return t == DT_DTYPE_F16 ? CUDA_R_16F : t == DT_DTYPE_BF16 ? CUDA_R_16BF : CUDA_R_32F;
+}
+
+static void release_desc(void *ptr) {
+    (void)cublasLtMatmulDescDestroy(ptr);
+}
+static void release_layout(void *ptr) {
+    (void)cublasLtMatrixLayoutDestroy(ptr);
+}
+
+static dt_status layout(dt_cuda *cu, dt_dtype t, int64_t rows, int64_t cols, cublasLtMatrixLayout_t *out) {
+    DT_CUBLAS_TRY(cublasLtMatrixLayoutCreate(out, data_type(t), (uint64_t)rows, (uint64_t)cols, rows));
+    return dt_cuda_adopt(cu, *out, release_layout);
+}
+
+dt_status dt_blas_describe(dt_cuda *cu, const dt_blas_shape *s, dt_blas_matmul *out) {
+    const cublasOperation_t op_a = s->trans_a ? CUBLAS_OP_T : CUBLAS_OP_N,
+                            op_b = s->trans_b ? CUBLAS_OP_T : CUBLAS_OP_N;
+    const uint32_t epilogue = s->epilogue;
+    const int32_t mode =
+        s->alpha_vector ? CUBLASLT_POINTER_MODE_ALPHA_DEVICE_VECTOR_BETA_HOST : CUBLASLT_POINTER_MODE_HOST;
+    const struct {
+        cublasLtMatmulDescAttributes_t name;
+        const void *value;
+        size_t size;
+    } attributes[] = {{CUBLASLT_MATMUL_DESC_TRANSA, &op_a, sizeof op_a},
+                      {CUBLASLT_MATMUL_DESC_TRANSB, &op_b, sizeof op_b},
+                      {CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue},
+                      {CUBLASLT_MATMUL_DESC_POINTER_MODE, &mode, sizeof mode}};
+    DT_CUBLAS_TRY(cublasLtMatmulDescCreate(&out->desc, CUBLAS_COMPUTE_32F, CUDA_R_32F));
+    DT_TRY(dt_cuda_adopt(cu, out->desc, release_desc));
+    for (size_t i = 0; i < sizeof attributes / sizeof attributes[0]; i++)
+        DT_CUBLAS_TRY(cublasLtMatmulDescSetAttribute(out->desc, attributes[i].name, attributes[i].value,
+                                                     attributes[i].size));
+    DT_TRY(layout(cu, s->t, s->a_rows, s->a_cols, &out->a));
+    DT_TRY(layout(cu, s->t, s->b_rows, s->b_cols, &out->b));
+    return layout(cu, s->out, s->trans_a ? s->a_cols : s->a_rows, s->trans_b ? s->b_rows : s->b_cols,
+                  &out->d);
+}
+
+static dt_status set_vector(const dt_blas_matmul *m, const void *vector) {
+    if (vector)
+        DT_CUBLAS_TRY(cublasLtMatmulDescSetAttribute(m->desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &vector,
+                                                     sizeof vector));
+    return DT_OK;
+}
+
+int32_t dt_blas_find(dt_cuda *cu, const dt_blas_matmul *m, const void *vector, dt_blas_algos found) {
+    const uint64_t limit = DT_BLAS_WORKSPACE;
+    cublasLtMatmulPreference_t pref = NULL;
+    const uint32_t scheme = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE; /* no sums in 16 bits */
+    int n = 0;
+    if (set_vector(m, vector) != DT_OK) return 0;
+    if (cublasLtMatmulPreferenceCreate(&pref) != CUBLAS_STATUS_SUCCESS) return 0;
+    cublasStatus_t st = cublasLtMatmulPreferenceSetAttribute(pref, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
+                                                             &limit, sizeof limit);
+    if (st == CUBLAS_STATUS_SUCCESS)
+        st = cublasLtMatmulPreferenceSetAttribute(pref, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &scheme,
+                                                  sizeof scheme);
+    if (st == CUBLAS_STATUS_SUCCESS)
+        st = cublasLtMatmulAlgoGetHeuristic(cu->blas, m->desc, m->a, m->b, m->d, m->d, pref, DT_BLAS_ALGOS,
+                                            found, &n);
+    (void)cublasLtMatmulPreferenceDestroy(pref);
+    if (st != CUBLAS_STATUS_SUCCESS) return 0;
+    int32_t usable = 0;
+    for (int i = 0; i < n; i++)
+        if (found[i].state == CUBLAS_STATUS_SUCCESS) found[usable++] = found[i];
+    return usable;
+}
+
+dt_blas_matmul dt_blas_with(const dt_blas_matmul *m, const cublasLtMatmulHeuristicResult_t *algo) {
+    dt_blas_matmul out = *m;
+    out.algo = algo->algo;
+    out.bytes = (int64_t)algo->workspaceSize;
+    return out;
+}
+
+dt_status dt_blas_run(dt_cuda *cu, const dt_blas_matmul *m, const dt_blas_operands *o, cudaStream_t s) {
+    const float one = 1.0f, zero = 0.0f;
+    DT_TRY(set_vector(m, o->vector)); /* the nodes of a shape share a descriptor */
+    DT_CUBLAS_TRY(cublasLtMatmul(cu->blas, m->desc, o->alpha ? o->alpha : &one, o->a, m->a, o->b, m->b,
+                                 o->c ? &one : &zero, o->c ? o->c : o->d, m->d, o->d, m->d, &m->algo,
+                                 o->workspace, (size_t)m->bytes, s));
+    return DT_OK;
+}
+
+static int64_t part_bytes(const dt_blas_part *p) {
+    return dt_round_up(p->n_elem * (int64_t)dt_dtype_size(p->t), ALIGN);
+}
+
+int64_t dt_blas_parts_bytes(const dt_blas_part *part, int32_t n) {
+    int64_t bytes = 0;
+    for (int32_t i = 0; i < n; i++) bytes += part_bytes(&part[i]);
+    return bytes;
+}
+
+bool dt_blas_scratch_make(dt_blas_scratch *s, int64_t bytes) {
+    *s = (dt_blas_scratch){0};
+    return cudaMalloc((void **)&s->base, (size_t)bytes) == cudaSuccess &&
+           cudaEventCreate(&s->begin) == cudaSuccess && cudaEventCreate(&s->end) == cudaSuccess;
+}
+
+void dt_blas_scratch_free(dt_blas_scratch *s) {
+    (void)cudaFree(s->base);
+    if (s->begin) (void)cudaEventDestroy(s->begin);
+    if (s->end) (void)cudaEventDestroy(s->end);
+    (void)cudaGetLastError(); /* out of memory is not sticky */
+}
+
+bool dt_blas_scratch_fill(dt_cuda *cu, const dt_blas_scratch *s, const dt_blas_part *part, int32_t n) {
+    char *at = s->base;
+    for (int32_t i = 0; i < n; at += part_bytes(&part[i++])) {
+        *part[i].ptr = at;
+        if (dt_gpu_fill_random(&cu->gpu, part[i].t, at, part[i].n_elem, (uint64_t)i + 1, cu->compute) !=
+            cudaSuccess)
+            return false;
+    }
+    return true;
+}
+
+/* The first run loads the kernels, and keeps the card busy while the others are queued. */
+double dt_blas_time(dt_cuda *cu, const dt_blas_scratch *s, bool (*enqueue)(dt_cuda *cu, const void *arg),
+                    const void *arg) {
+    float ms = 0;
+    if (!enqueue(cu, arg) || cudaEventRecord(s->begin, cu->compute) != cudaSuccess) return DT_BLAS_FAILED;
+    for (int i = 0; i < RUNS; i++)
+        if (!enqueue(cu, arg)) return DT_BLAS_FAILED;
+    if (cudaEventRecord(s->end, cu->compute) != cudaSuccess || cudaEventSynchronize(s->end) != cudaSuccess ||
+        cudaEventElapsedTime(&ms, s->begin, s->end) != cudaSuccess)
+        return DT_BLAS_FAILED;
+    return (double)ms * 1e-3 / RUNS;
+}
+
+bool dt_blas_wins(const dt_cuda *cu, dt_blas_contest *c, double seconds) {
+    c->n++;
+    if (cu->take_candidate ? c->n != cu->take_candidate || seconds >= DT_BLAS_FAILED : seconds >= c->best_s)
+        return false;
+    c->best_s = seconds;
+    return true;
+}
+
+void dt_cuda_take_candidate(dt_backend *be, int32_t nth) {
+    dt_cuda_of(be)->take_candidate = nth;
+}

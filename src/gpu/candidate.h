@@ -1,0 +1,11 @@
+/* Where ways to compute a product are timed, a test takes each in turn instead of the fastest. */
+#ifndef DT_GPU_CANDIDATE_H
+#define DT_GPU_CANDIDATE_H
+
+#include "core/backend.h"
+
+/* From now on, of every shape that is new, the nth of cuBLASLt's candidates, counted from 1; where there are
+ * fewer, what there is without cuBLASLt. */
+void dt_cuda_take_candidate(dt_backend *be, int32_t nth);
+
+#endif
