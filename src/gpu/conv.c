@@ -41,6 +41,18 @@ static dt_status require_graph(dt_cuda *cu, const dt_graph *g, const dt_node *mi
     return st;
 }
 
+/* A 1x1 convolution that ends in a normalisation may be faster as a product of cuBLASLt. */
+static dt_status try_blas(dt_cuda *cu, const dt_node *n, const dt_conv_dims *d, dt_prep *p) {
+    const dt_attr *a = &n->attr;
+    dt_conv_prep *c = &p->conv;
+    const bool product = d->r == 1 && d->s == 1 && d->stride_h == 1 && d->stride_w == 1 && d->pad_h == 0 &&
+                         d->pad_w == 0 && d->groups == 1;
+    if (n->op != DT_OP_CONV || !a->apply || a->residual_scaled || !product) return DT_OK;
+    const double engine_s = c->own_apply || c->engine->seconds <= 0 ? 1e30 : c->engine->seconds;
+    return dt_blas_apply_choose(cu, p->t, d->n * d->p * d->q, d->c, d->k, a->relu, a->residual, engine_s,
+                                &c->blas);
+}
+
 dt_status dt_lower_conv_prepare(dt_cuda *cu, const dt_graph *g, const dt_node *n, dt_prep *p) {
     dt_conv_prep *c = &p->conv;
     dt_conv_kind kind = dt_conv_kind_of(n), plain = dt_conv_plain_kind(kind);
@@ -63,7 +75,8 @@ dt_status dt_lower_conv_prepare(dt_cuda *cu, const dt_graph *g, const dt_node *n
     c->own_mask = (a->second_grad || a->mask != DT_MASK_NONE) && !fused;
     c->i_bias = n->op == DT_OP_CONV && a->bias ? 2 : -1;
     c->i_scale = a->prologue ? (c->i_bias < 0 ? 2 : 3) : -1;
-    c->plan_at = dt_prep_take(p, c->engine->workspace_bytes);
+    DT_TRY(try_blas(cu, n, d, p));
+    c->plan_at = dt_prep_take(p, c->blas.use ? c->blas.bytes : c->engine->workspace_bytes);
     c->t_at = c->f32_at = c->reduce_at = c->fold_at = -1;
     if (d->c != dt_op_conv_dims(g, n).c)
         c->fold_at = dt_prep_take(p, dt_conv_uid_elems(&spec, DT_UID_W) * (int64_t)dt_dtype_size(p->t));
@@ -81,7 +94,10 @@ dt_status dt_lower_conv_prepare(dt_cuda *cu, const dt_graph *g, const dt_node *n
     }
     size_t used = 0;
     while (p->label[used]) used++;
-    snprintf(p->label + used, sizeof p->label - used, " [%lld]", (long long)c->engine->choice.engine);
+    if (c->blas.use)
+        snprintf(p->label + used, sizeof p->label - used, " [cublaslt]");
+    else
+        snprintf(p->label + used, sizeof p->label - used, " [%lld]", (long long)c->engine->choice.engine);
     return DT_OK;
 }
 
@@ -138,6 +154,7 @@ static void release_pack(void *ptr) {
 dt_status dt_lower_conv_bind(dt_cuda *cu, dt_bound *k) {
     const dt_conv_prep *c = &k->prep->conv;
     void *ptr[DT_UID_COUNT] = {0};
+    if (c->blas.use) return DT_OK;
     if (k->prep->node.op == DT_OP_CONV)
         forward_pointers(k, ptr);
     else if (k->prep->node.op == DT_OP_CONV_DGRAD)
@@ -228,6 +245,12 @@ dt_status dt_lower_conv_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     const dt_conv_prep *c = &k->prep->conv;
     const dt_conv_dims *d = &c->engine->spec.d;
     const int64_t rows = d->n * d->p * d->q;
+    if (c->blas.use) {
+        void *const *in = k->b.in;
+        return dt_blas_apply_run(cu, &c->blas, in[0], in[1], in[2], in[3],
+                                 k->prep->node.attr.residual ? in[4] : NULL, k->b.out[0],
+                                 dt_bound_workspace(k, c->plan_at), s);
+    }
     DT_TRY(prologue(cu, k, s));
     DT_TRY(fold(k, s));
     DT_TRY(execute(cu, k, s));

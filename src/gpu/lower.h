@@ -24,7 +24,8 @@ typedef struct dt_conv_prep {
     int64_t plan_at, t_at, f32_at, reduce_at; /* plan's own, vectors or x in T, f32 vectors, reduction */
     int32_t i_bias, i_scale;                  /* inputs; -1: none */
     bool own_prologue, own_stats, own_epilogue, own_apply,
-        own_mask; /* done by our kernels around a plain convolution */
+        own_mask;       /* done by our kernels around a plain convolution */
+    dt_blas_apply blas; /* use: in place of the engine; its workspace is at plan_at */
 } dt_conv_prep;
 
 typedef struct dt_dense_prep {
