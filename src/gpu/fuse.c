@@ -107,15 +107,35 @@ static const dt_node *reader_of(const dt_graph *g, dt_vid v, dt_op op) {
     return NULL;
 }
 
+static const dt_node *maker_of(const dt_graph *g, dt_vid v, dt_op op) {
+    const dt_nid i = g->value[v].producer;
+    return i >= 0 && g->node[i].op == op ? &g->node[i] : NULL;
+}
+
+/* The BN_APPLY after a convolution, or after that of a gradient, whose batch norm will most likely come from
+ * Gram matrices: other fusions are only asked for where it does not. */
+static const dt_node *gram_site(const dt_graph *g, const dt_node *n) {
+    const dt_vid dc = n->in[n->op == DT_OP_CONV_WGRAD ? 1 : 0];
+    const dt_node *dx = n->op == DT_OP_CONV ? NULL : maker_of(g, dc, DT_OP_BN_DX);
+    const dt_node *conv = n->op == DT_OP_CONV ? n : dx ? maker_of(g, dx->in[1], DT_OP_CONV) : NULL;
+    if (!conv || !g->training || g->compute == DT_DTYPE_F32 || !is_product(conv)) return NULL;
+    const dt_node *apply = reader_of(g, conv->out[0], DT_OP_BN_APPLY);
+    return apply && apply->attr.relu == apply->attr.residual ? apply : NULL;
+}
+
 /* What a pass may ask about a node; to time what nobody asks for costs seconds of a first start. */
 static int32_t asked_kinds(const dt_cuda *cu, const dt_graph *g, const dt_node *node, dt_conv_kind *kind) {
     const dt_conv_kind plain = dt_conv_plain_kind(dt_conv_kind_of(node));
+    const dt_node *site = gram_site(g, node), *other;
     int32_t n = 0;
     kind[n++] = plain;
-    if (plain == DT_CONV_F && g->training && g->compute != DT_DTYPE_F32 && is_product(node)) {
-        const dt_node *apply = reader_of(g, node->out[0], DT_OP_BN_APPLY);
-        if (apply && apply->attr.relu == apply->attr.residual) kind[n++] = DT_CONV_F_APPLY_RES;
+    if (site && plain == DT_CONV_F) { /* the gain's own question, and the forms it may end in */
+        kind[n++] = DT_CONV_F_APPLY_RES;
+        other = site->attr.residual ? maker_of(g, site->in[3], DT_OP_BN_APPLY) : NULL;
+        if (other && !other->attr.relu) kind[n++] = DT_CONV_F_APPLY_RES2;
+        if (!site->attr.residual) kind[n++] = DT_CONV_F_APPLY;
     }
+    if (site) return n;
     if (plain == DT_CONV_D && g->compute != DT_DTYPE_F32 && is_product(node) &&
         reader_of(g, node->out[0], DT_OP_BN_REDUCE) == NULL)
         kind[n++] = DT_CONV_D_ADD_MASK;
@@ -137,7 +157,7 @@ static dt_status require_all(dt_cuda *cu, const dt_graph *g) {
     for (int32_t i = 0; i < g->n_node; i++) {
         const dt_node *node = &g->node[i];
         if (node->op != DT_OP_CONV && node->op != DT_OP_CONV_DGRAD && node->op != DT_OP_CONV_WGRAD) continue;
-        dt_conv_kind kind[PER_NODE / 2];
+        dt_conv_kind kind[PER_NODE / 2]; /* each in two forms */
         const int32_t n_kind = asked_kinds(cu, g, node, kind);
         for (int32_t k = 0; k < n_kind; k++) n += dt_conv_spec_forms(g, node, kind[k], spec + n);
     }
