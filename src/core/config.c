@@ -162,7 +162,8 @@ const dt_key_row dt_key_table[] = {
     {INT("train.eval_batch", train.eval_batch, 0, 1 << 24), .fallback = "0",
      .help = "Samples per evaluation pass of a rank; 0: as in training"},
     {BOOL("train.deterministic", train.deterministic), MATHS, .fallback = "false",
-     .help = "GPU: only algorithms whose results repeat bit for bit. The CPU always does"},
+     .help = "GPU: only algorithms whose results repeat bit for bit, chosen without timing them, which is "
+             "slower. The CPU always repeats"},
     {CHOICE("train.fusion", train.fusion, fusion_names), .fallback = "auto",
      .help = "auto joins neighbouring operations where the device says it pays; off runs each alone, to "
              "look for an error"},

@@ -1,4 +1,7 @@
-/* The engine table: known choices, plans, and the tuner that makes choices by timing. */
+/* The engine table: known choices, plans, and the tuner that makes choices by timing. With
+ * train.deterministic nothing is timed or remembered, for two runs must choose alike on a busy card and
+ * without a cache too: the heuristic's first engine that sums in one order is taken, and no fusion that asks
+ * for times is. */
 #include "engine.h"
 
 #include <pthread.h>
@@ -19,7 +22,7 @@ static const double WINDOW_S = 4e-4, HOPELESS = 1.5, ABSURD = 50; /* times the b
 
 struct dt_engines {
     dt_engine_cache cache;
-    int32_t rules;
+    int32_t rules, n_candidate;
     uint32_t refused_f32, refused_16; /* numerical notes */
     int32_t n, cap;
     dt_engine **engine;                /* addresses stay valid as the table grows */
@@ -55,14 +58,15 @@ static int32_t note(int32_t bit) {
 dt_status dt_engines_create(dt_cuda *cu, const char *cache_dir, dt_engines **out) {
     dt_engines *e = calloc(1, sizeof *e);
     if (!e) return dt_fail(DT_ERR_MEMORY, "no memory for the engine table");
-    e->rules = (cu->tf32 ? 1 : 0) | (cu->deterministic ? 2 : 0);
+    e->rules = cu->tf32 ? 1 : 0;
+    e->n_candidate = cu->deterministic ? 1 : CANDIDATES;
     e->refused_16 = cu->deterministic ? (uint32_t)note(CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC) : 0;
     e->refused_f32 = e->refused_16 | (uint32_t)note(CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION);
     if (!cu->tf32)
         e->refused_f32 |= (uint32_t)(note(CUDNN_NUMERICAL_NOTE_TENSOR_CORE) |
                                      note(CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS) |
                                      note(CUDNN_NUMERICAL_NOTE_WINOGRAD) | note(CUDNN_NUMERICAL_NOTE_FFT));
-    dt_engine_cache_open(&e->cache, cache_dir, cu->base.info.name, cudnnGetVersion());
+    if (!cu->deterministic) dt_engine_cache_open(&e->cache, cache_dir, cu->base.info.name, cudnnGetVersion());
     *out = e;
     return DT_OK;
 }
@@ -148,7 +152,7 @@ static void build_candidates(const dt_engines *table, job *j, cudnnHandle_t hand
     for (size_t m = 0; m < sizeof MODES / sizeof *MODES && j->n == 0; m++) {
         dt_engine_choice choice[ASKED];
         int32_t n = dt_dnn_choices(&e->graph_desc, j->graph, MODES[m], refused, ASKED, choice);
-        for (int32_t i = 0; i < n && j->n < CANDIDATES; i++) {
+        for (int32_t i = 0; i < n && j->n < table->n_candidate; i++) {
             candidate *c = &j->candidate[j->n];
             *c = (candidate){.choice = choice[i], .desc = {.handle = handle}};
             c->plan = dt_dnn_plan(&c->desc, j->graph, &choice[i], &c->workspace_bytes);
@@ -306,7 +310,7 @@ static dt_status tune(dt_cuda *cu, job *j, int32_t n) {
     int32_t n_new = 0;
     for (int32_t i = 0; i < n; i++) n_new += j[i].engine->plan == NULL;
     if (n_new == 0) return DT_OK;
-    bool timed = scratch_make(cu, j, n, &s);
+    bool timed = !cu->deterministic && scratch_make(cu, j, n, &s);
     DT_CUDNN_TRY(cudnnSetStream(cu->dnn, cu->compute));
     cu->dnn_stream = cu->compute;
     for (int32_t i = 0; i < n; i++) {

@@ -1,7 +1,7 @@
 /* Engines: which cuDNN engine runs a convolution, chosen by timing once and remembered on disk.
  *
  * A choice is keyed by the card, the library version and the convolution, and holds under the numerical rules
- * of this run (tf32, deterministic). Building and querying plans runs in threads of its own, one handle each;
+ * of this run (tf32). Building and querying plans runs in threads of its own, one handle each;
  * timing is sequential. */
 #ifndef DT_GPU_ENGINE_H
 #define DT_GPU_ENGINE_H

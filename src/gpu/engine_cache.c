@@ -186,14 +186,27 @@ static void print_record(FILE *f, const dt_engine_record *r) {
     fputc('\n', f);
 }
 
+/* What other processes have learnt meanwhile, and what this one knows. */
+static dt_engine_cache merge(const dt_engine_cache *c) {
+    dt_engine_cache all = *c;
+    all.record = NULL;
+    all.n = all.cap = 0;
+    read_file(&all);
+    for (int32_t i = 0; i < c->n; i++)
+        if (!dt_engine_cache_put(&all, &c->record[i])) break;
+    return all;
+}
+
 void dt_engine_cache_write(const dt_engine_cache *c) {
     char tmp[1100], *text = NULL;
     size_t size = 0;
     if (!c->path[0]) return;
     FILE *mem = open_memstream(&text, &size);
     if (!mem) return;
+    dt_engine_cache all = merge(c);
     fprintf(mem, "%s\n%s\n", MAGIC, c->card);
-    for (int32_t i = 0; i < c->n; i++) print_record(mem, &c->record[i]);
+    for (int32_t i = 0; i < all.n; i++) print_record(mem, &all.record[i]);
+    dt_engine_cache_close(&all);
     if (fclose(mem) != 0 || !text) {
         free(text);
         return;

@@ -39,7 +39,7 @@ typedef struct dt_engine_choice {
 
 typedef struct dt_engine_record {
     dt_conv_spec spec;
-    int32_t rules; /* bit 0: tf32, bit 1: deterministic */
+    int32_t rules; /* 1: tf32 */
     bool usable;
     double seconds;
     dt_engine_choice choice;
@@ -57,7 +57,7 @@ const dt_engine_record *dt_engine_cache_find(const dt_engine_cache *c, const dt_
                                              int32_t rules);
 /* Replaces or adds; false without memory. */
 bool dt_engine_cache_put(dt_engine_cache *c, const dt_engine_record *r);
-/* Writes beside and renames; failure only costs time at the next start. */
+/* Adds what it knows to the file: written beside and renamed; failure only costs time at the next start. */
 void dt_engine_cache_write(const dt_engine_cache *c);
 void dt_engine_cache_close(dt_engine_cache *c);
 

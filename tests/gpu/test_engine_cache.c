@@ -112,6 +112,27 @@ static void test_replaces(void **state) {
     dt_engine_cache_close(&c);
 }
 
+/* Two processes that start at once both keep what they learnt. */
+static void test_writers_add_up(void **state) {
+    (void)state;
+    dt_engine_cache a, b, c;
+    const dt_engine_record of_a = record(72, 0), of_b = record(80, 1);
+    write_two(&c);
+    dt_engine_cache_close(&c);
+    dt_engine_cache_open(&a, dir, CARD, VERSION);
+    dt_engine_cache_open(&b, dir, CARD, VERSION);
+    assert_true(dt_engine_cache_put(&a, &of_a));
+    assert_true(dt_engine_cache_put(&b, &of_b));
+    dt_engine_cache_write(&a);
+    dt_engine_cache_write(&b);
+    assert_int_equal(b.n, 3);
+    dt_engine_cache_open(&c, dir, CARD, VERSION);
+    assert_int_equal(c.n, 4);
+    assert_non_null(dt_engine_cache_find(&c, &of_a.spec, 0));
+    assert_non_null(dt_engine_cache_find(&c, &of_b.spec, 1));
+    dt_engine_cache_close(&a), dt_engine_cache_close(&b), dt_engine_cache_close(&c);
+}
+
 static void test_foreign_files_are_ignored(void **state) {
     (void)state;
     dt_engine_cache c, other;
@@ -168,6 +189,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_reads_what_it_wrote, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_replaces, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_writers_add_up, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_foreign_files_are_ignored, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_damage_is_ignored, set_up, tear_down),
         cmocka_unit_test(test_no_place_is_no_error),
