@@ -5,8 +5,8 @@
  *
  * cuBLASLt's ReLU makes 0 of NaN. That hides nothing: an x or w that is not finite makes the covariance of x
  * or its product with w NaN, so the variance, scale and shift of the output channels, and then their gradient
- * of gamma, invstd times a sum. A residual that is not finite was normalised like that itself, or is what x was
- * made of. The norm of the gradient is not finite then and the update is skipped. */
+ * of gamma, invstd times a sum. A residual that is not finite was normalised like that itself, or is what x
+ * was made of. The norm of the gradient is not finite then and the update is skipped. */
 #include "lower.h"
 
 /* A shape and what is fastest for it. */

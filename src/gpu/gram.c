@@ -33,14 +33,12 @@ dt_status dt_lower_gram_prepare(dt_cuda *cu, const dt_graph *g, const dt_node *n
     case DT_OP_GRAM_CROSS:
         q->k = p->c, q->c = last_dim(in_value(g, n, n->n_in - 1));
         DT_TRY(dt_blas_product_choose(cu, g, n, &q->blas));
-        q->sums_at =
-            dt_prep_take(p, q->blas.use ? q->blas.bytes : dt_gpu_cross_bytes(&cu->gpu, p->rows, q->k, q->c));
+        q->sums_at = dt_prep_take(p, q->blas.use ? q->blas.bytes
+                                                 : dt_gpu_cross_bytes(&cu->gpu, p->rows, q->k, q->c, false));
         break;
     case DT_OP_BN_GRAM:
         q->k = in_value(g, n, 2)->dim[0], q->c = p->c;
-        q->hi_at = take(p, q->c * q->c, t);
-        q->lo_at = take(p, q->c * q->c, t);
-        q->scale_at = take(p, q->c, f32);
+        q->sums_at = dt_prep_take(p, dt_gpu_bn_gram_bytes(q->k, q->c));
         break;
     case DT_OP_BN_MASK:
         q->k = p->c;
@@ -49,15 +47,13 @@ dt_status dt_lower_gram_prepare(dt_cuda *cu, const dt_graph *g, const dt_node *n
     case DT_OP_BN_GRAM_GRAD:
         q->k = p->rows, q->c = p->c;
         q->coef_at = take(p, 2 * q->k, f32);
-        q->hi_at = take(p, q->k * q->c, t);
-        q->scale_at = take(p, 1, f32);
-        q->sums_at = dt_prep_take(p, dt_gpu_cross_bytes(&cu->gpu, q->k, q->c, q->c));
+        q->sums_at = dt_prep_take(p, dt_gpu_cross_bytes(&cu->gpu, q->k, q->c, q->c, true));
         break;
     default: /* BN_GRAM_DX */
         q->k = p->c, q->c = last_dim(in_value(g, n, 2));
         DT_TRY(dt_blas_product_choose(cu, g, n, &q->blas));
         q->sums_at = dt_prep_take(p, q->blas.bytes);
-        q->hi_at = take(p, q->c * q->c, t);
+        q->m_at = take(p, q->c * q->c, t);
         q->scale_at = take(p, q->c, f32);
         break;
     }
@@ -89,39 +85,29 @@ dt_status dt_lower_gram_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
 }
 
 dt_status dt_lower_bn_gram_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    (void)cu;
     const dt_prep *p = k->prep;
-    const gram *q = &p->gram;
     const dt_attr *t = &p->node.attr;
-    void *const *in = k->b.in, *const *out = k->b.out, *hi = at(k, q->hi_at), *lo = at(k, q->lo_at);
-    float *scale = at(k, q->scale_at);
-    DT_TRY(dt_launch_status(dt_gpu_cov_split(p->t, in[0], in[1], t->kernel[0], q->c, hi, lo, scale, s), k));
-    const dt_gpu_rows_args wcov = {.a1 = in[2],
-                                   .b1 = hi,
-                                   .a2 = in[2],
-                                   .b2 = lo,
-                                   .scale = scale,
-                                   .out = out[4],
-                                   .rows = q->k,
-                                   .k1 = q->c,
-                                   .k2 = q->c,
-                                   .n = q->c,
-                                   .scale_both = true,
-                                   .out_f32 = true};
-    DT_TRY(dt_launch_status(dt_gpu_rows(&cu->gpu, p->t, &wcov, s), k));
-    const dt_gpu_bn_finalize_args a = {.stats = in[1],
-                                       .gamma = in[3],
-                                       .beta = in[4],
-                                       .rmean = in[5],
-                                       .rvar = in[6],
-                                       .mean = out[0],
-                                       .invstd = out[1],
-                                       .scale = out[2],
-                                       .shift = out[3],
-                                       .c = q->k,
-                                       .rows = t->kernel[0],
-                                       .eps = t->eps,
-                                       .momentum = t->momentum};
-    return dt_launch_status(dt_gpu_bn_gram(p->t, &a, in[2], out[4], q->c, s), k);
+    void *const *in = k->b.in, *const *out = k->b.out;
+    const dt_gpu_bn_gram_args a = {.bn = {.stats = in[1],
+                                          .gamma = in[3],
+                                          .beta = in[4],
+                                          .rmean = in[5],
+                                          .rvar = in[6],
+                                          .mean = out[0],
+                                          .invstd = out[1],
+                                          .scale = out[2],
+                                          .shift = out[3],
+                                          .c = p->gram.k,
+                                          .rows = t->kernel[0],
+                                          .eps = t->eps,
+                                          .momentum = t->momentum},
+                                   .gram = in[0],
+                                   .w = in[2],
+                                   .wcov = out[4],
+                                   .workspace = at(k, p->gram.sums_at),
+                                   .c = p->gram.c};
+    return dt_launch_status(dt_gpu_bn_gram(p->t, &a, s), k);
 }
 
 dt_status dt_lower_bn_mask_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
@@ -143,8 +129,8 @@ dt_status dt_lower_bn_mask_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
 dt_status dt_lower_bn_gram_grad_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     const dt_prep *p = k->prep;
     const gram *q = &p->gram;
-    void *const *in = k->b.in, *const *out = k->b.out, *bw = at(k, q->hi_at);
-    float *coef = at(k, q->coef_at), *scale = at(k, q->scale_at), *mv = out[4];
+    void *const *in = k->b.in, *const *out = k->b.out;
+    float *coef = at(k, q->coef_at), *mv = out[4];
     const dt_gpu_gram_grad_args a = {.p = in[0],
                                      .dbeta = in[1],
                                      .wcov = in[2],
@@ -162,12 +148,12 @@ dt_status dt_lower_bn_gram_grad_run(dt_cuda *cu, const dt_bound *k, cudaStream_t
                                      .k = q->k,
                                      .c = q->c};
     DT_TRY(dt_launch_status(dt_gpu_gram_grad(p->t, &a, s), k));
-    DT_TRY(dt_launch_status(
-        dt_gpu_gram_weights(p->t, in[4], coef, q->k, q->c, bw, scale, mv + q->c * q->c, s), k));
     const dt_gpu_cross_args m = {.a = in[4],
-                                 .b = bw,
+                                 .b = in[4],
                                  .out = mv,
-                                 .scale = scale,
+                                 .sum = mv + q->c * q->c,
+                                 .weight = coef,
+                                 .sum_weight = coef + q->k,
                                  .workspace = at(k, q->sums_at),
                                  .rows = q->k,
                                  .ka = q->c,
@@ -178,7 +164,7 @@ dt_status dt_lower_bn_gram_grad_run(dt_cuda *cu, const dt_bound *k, cudaStream_t
 dt_status dt_lower_bn_gram_dx_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     const dt_prep *p = k->prep;
     const gram *q = &p->gram;
-    void *const *in = k->b.in, *m = at(k, q->hi_at);
+    void *const *in = k->b.in, *m = at(k, q->m_at);
     const float *mv = in[3];
     float *scale = at(k, q->scale_at);
     DT_TRY(dt_launch_status(dt_gpu_narrow_columns(p->t, mv, q->c, q->c, m, scale, s), k));

@@ -1,18 +1,11 @@
-/* The smaller kernels around Gram matrices: sums of splits, covariance and statistics, the masked gradient,
- * and the parameter gradients from P = dz^T x. */
-#include "gram.h"
-#include "vec.cuh"
+/* The smaller kernels around Gram matrices: sums of splits, the masked gradient, and the parameter gradients
+ * from P = dz^T x. */
+#include "gram.cuh"
 
 namespace {
 using namespace dt;
 
-enum { WARP = 32, LANES = 16, MASK_SPLITS = 1024, MASK_TILE = 16 };
-
-__device__ __forceinline__ float warp_sum(float v) {
-#pragma unroll
-    for (int d = WARP / 2; d > 0; d /= 2) v += __shfl_xor_sync(0xffffffffu, v, d);
-    return v;
-}
+enum { LANES = 16, MASK_SPLITS = 1024, MASK_TILE = 16 };
 
 /* Block of WARP columns x blockDim.y lanes; the value of lane 0 after adding or taking the maximum of all. */
 template <typename V, typename F> __device__ V lanes_reduce(V v, V *smem, F join) {
@@ -26,11 +19,6 @@ template <typename V, typename F> __device__ V lanes_reduce(V v, V *smem, F join
     }
     __syncthreads();
     return v;
-}
-
-/* The power of two that brings `largest` near 2^top; 1 for 0 and what is not finite. */
-__device__ __forceinline__ float power_for(float largest, int top) {
-    return largest > 0.0f && isfinite(largest) ? exp2f((float)(top - ilogbf(largest))) : 1.0f;
 }
 
 /* The first `blocks` blocks make out, the others out2. */
@@ -47,64 +35,7 @@ __global__ void sum_splits_kernel(dt_gpu_sum_args a, unsigned blocks) {
         for (int s = threadIdx.y; s < a.splits; s += stride) sum += partial[s * n + i];
     }
     sum = lanes_reduce(sum, smem, [](double x, double y) { return x + y; });
-    if (i < n && threadIdx.y == 0)
-        (second ? a.out2 : a.out)[i] = (float)(a.scale && !second ? sum * *a.scale : sum);
-}
-
-/* --- statistics
- * ------------------------------------------------------------------------------------------------- */
-
-template <typename T>
-__global__ void __launch_bounds__(THREADS) cov_split_kernel(const float *gram, const float *sum, double rows,
-                                                            int64_t c, T *hi, T *lo, float *scale) {
-    __shared__ float smem[THREADS];
-    float largest = 0; /* a covariance is largest on its diagonal */
-    for (int64_t i = threadIdx.x; i < c; i += THREADS) {
-        double mean = sum[i] / rows;
-        largest = fmaxf(largest, (float)(gram[i * c + i] / rows - mean * mean));
-    }
-    smem[threadIdx.x] = largest;
-    for (int half = THREADS / 2; half > 0; half /= 2) {
-        __syncthreads();
-        if (threadIdx.x < half) smem[threadIdx.x] = fmaxf(smem[threadIdx.x], smem[threadIdx.x + half]);
-    }
-    __syncthreads();
-    const float up = power_for(smem[0], 10);
-    if (blockIdx.x == 0)
-        for (int64_t i = threadIdx.x; i < c; i += THREADS) scale[i] = 1.0f / up;
-    for (int64_t e = (int64_t)blockIdx.x * THREADS + threadIdx.x; e < c * c;
-         e += (int64_t)gridDim.x * THREADS) {
-        const double cov = gram[e] / rows - (sum[e / c] / rows) * (sum[e % c] / rows);
-        const float v = (float)cov * up;
-        const T h = from_float<T>(v);
-        hi[e] = h;
-        lo[e] = from_float<T>(v - to_float(h));
-    }
-}
-
-/* A warp per output channel. */
-template <typename T>
-__global__ void __launch_bounds__(THREADS)
-    bn_gram_kernel(dt_gpu_bn_finalize_args a, const T *w, const float *wcov, int64_t c) {
-    const int64_t k = ((int64_t)blockIdx.x * THREADS + threadIdx.x) / WARP;
-    if (k >= a.c) return;
-    float dot = 0, sq = 0;
-    for (int64_t i = threadIdx.x % WARP; i < c; i += WARP) {
-        const float wi = to_float(w[k * c + i]);
-        dot = fmaf(wi, (float)(a.stats[i] / a.rows), dot);
-        sq = fmaf(wi, wcov[k * c + i], sq);
-    }
-    const float mean = warp_sum(dot);
-    float var = warp_sum(sq);
-    if (threadIdx.x % WARP) return;
-    var = var < 0.0f ? 0.0f : var; /* keeps NaN */
-    const float invstd = (float)(1.0 / sqrt((double)var + a.eps)), scale = a.gamma[k] * invstd;
-    a.mean[k] = mean;
-    a.invstd[k] = invstd;
-    a.scale[k] = scale;
-    a.shift[k] = fmaf(-mean, scale, a.beta[k]);
-    a.rmean[k] += a.momentum * (mean - a.rmean[k]);
-    a.rvar[k] += a.momentum * ((float)((double)var * a.rows / (a.rows - 1.0)) - a.rvar[k]);
+    if (i < n && threadIdx.y == 0) (second ? a.out2 : a.out)[i] = (float)sum;
 }
 
 /* --- the masked gradient
@@ -202,16 +133,23 @@ cudaError_t mask(const dt_gpu *gpu, const dt_gpu_bn_mask_args &a, cudaStream_t s
 /* --- gradients of the parameters
  * -------------------------------------------------------------------------------- */
 
-/* A warp per output channel. */
-template <typename T> __global__ void __launch_bounds__(THREADS) gram_grad_kernel(dt_gpu_gram_grad_args a) {
+/* A warp per output channel, V columns a lane. */
+template <typename T, int V>
+__global__ void __launch_bounds__(THREADS) gram_grad_kernel(dt_gpu_gram_grad_args a) {
     const int64_t k = ((int64_t)blockIdx.x * THREADS + threadIdx.x) / WARP;
     if (k >= a.k) return;
     const T *w = (const T *)a.w + k * a.c;
     const float *p = a.p + k * a.c, *wcov = a.wcov + k * a.c, dbeta = a.dbeta[k];
     const float share = (float)(dbeta / a.rows);
+    const int first = threadIdx.x % WARP * V;
     float dot = 0;
-    for (int64_t i = threadIdx.x % WARP; i < a.c; i += WARP)
-        dot = fmaf(to_float(w[i]), fmaf(-share, a.sum[i], p[i]), dot);
+#pragma unroll 4
+    for (int64_t i = first; i < a.c; i += WARP * V) {
+        const Pack<T, V> pw = load<T, V>(w + i);
+        const Pack<float, V> pp = load<float, V>(p + i), sum = load<float, V>(a.sum + i);
+#pragma unroll
+        for (int j = 0; j < V; j++) dot = fmaf(to_float(pw.v[j]), fmaf(-share, sum.v[j], pp.v[j]), dot);
+    }
     const float invstd = a.invstd[k], dgamma = invstd * warp_sum(dot), ka = a.gamma[k] * invstd;
     const double kb = -(double)ka * invstd * dgamma / a.rows;
     const float mb = -ka * invstd * dgamma; /* B times the rows */
@@ -221,67 +159,47 @@ template <typename T> __global__ void __launch_bounds__(THREADS) gram_grad_kerne
         a.coef[k] = (float)kb;
         a.coef[a.k + k] = (float)(-(double)ka * dbeta / a.rows - kb * a.mean[k]);
     }
-    for (int64_t i = threadIdx.x % WARP; i < a.c; i += WARP) {
-        ((T *)a.dw)[k * a.c + i] = from_float<T>(fmaf(ka, fmaf(-share, a.sum[i], p[i]), mb * wcov[i]));
-        ((T *)a.wa)[k * a.c + i] = from_float<T>(ka * to_float(w[i]));
-    }
-}
-
-/* Blocks of WARP columns; each finds the largest |B| itself. */
-template <typename T>
-__global__ void gram_weights_kernel(const T *w, const float *coef, int64_t k, int64_t c, T *bw, float *scale,
-                                    float *v) {
-    __shared__ float smem[WARP * WARP];
-    const int64_t i = (int64_t)blockIdx.x * WARP + threadIdx.x;
-    float largest = 0;
-    for (int64_t j = threadIdx.y * WARP + threadIdx.x; j < k; j += WARP * blockDim.y)
-        largest = fmaxf(largest, fabsf(coef[j]));
+#pragma unroll 4
+    for (int64_t i = first; i < a.c; i += WARP * V) {
+        const Pack<T, V> pw = load<T, V>(w + i);
+        const Pack<float, V> pp = load<float, V>(p + i), sum = load<float, V>(a.sum + i),
+                             pc = load<float, V>(wcov + i);
+        Pack<T, V> dw, wa;
 #pragma unroll
-    for (int d = WARP / 2; d > 0; d /= 2) largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, d));
-    largest = lanes_reduce(largest, smem, [](float a, float b) { return fmaxf(a, b); });
-    if (threadIdx.y == 0) smem[threadIdx.x] = largest;
-    __syncthreads();
-    const float up = power_for(smem[0], 0);
-    __syncthreads();
-    if (blockIdx.x == 0 && threadIdx.x == 0 && threadIdx.y == 0) *scale = 1.0f / up;
-    float sum = 0;
-    if (i < c) {
-#pragma unroll 4
-        for (int64_t j = threadIdx.y; j < k; j += blockDim.y) {
-            const float wi = to_float(w[j * c + i]);
-            bw[j * c + i] = from_float<T>(wi * (coef[j] * up));
-            sum = fmaf(wi, coef[k + j], sum);
+        for (int j = 0; j < V; j++) {
+            dw.v[j] = from_float<T>(fmaf(ka, fmaf(-share, sum.v[j], pp.v[j]), mb * pc.v[j]));
+            wa.v[j] = from_float<T>(ka * to_float(pw.v[j]));
         }
+        store<T, V>((T *)a.dw + k * a.c + i, dw);
+        store<T, V>((T *)a.wa + k * a.c + i, wa);
     }
-    sum = lanes_reduce(sum, smem, [](float a, float b) { return a + b; });
-    if (i < c && threadIdx.y == 0) v[i] = sum;
 }
 
+enum { NARROW = 8, NARROW_LANES = 128 };
+
+/* Blocks of NARROW columns; a column's NARROW_LANES threads take its rows in turn. */
 template <typename T>
-__global__ void narrow_columns_kernel(const float *in, int64_t n, int64_t c, T *m, float *scale) {
-    __shared__ float smem[WARP * WARP], up_of[WARP];
-    const int64_t i = (int64_t)blockIdx.x * WARP + threadIdx.x;
+__global__ void __launch_bounds__(NARROW *NARROW_LANES)
+    narrow_columns_kernel(const float *in, int64_t n, int64_t c, T *m, float *scale) {
+    __shared__ float smem[NARROW_LANES / (WARP / NARROW)][NARROW];
+    const int column = threadIdx.x % NARROW, lane = threadIdx.x / NARROW;
+    const int64_t i = (int64_t)blockIdx.x * NARROW + column;
     float largest = 0;
     if (i < c) {
 #pragma unroll 4
-        for (int64_t j = threadIdx.y; j < n; j += blockDim.y) largest = fmaxf(largest, fabsf(in[j * c + i]));
+        for (int64_t j = lane; j < n; j += NARROW_LANES) largest = fmaxf(largest, fabsf(in[j * c + i]));
     }
-    largest = lanes_reduce(largest, smem, [](float a, float b) { return fmaxf(a, b); });
-    if (threadIdx.y == 0) {
-        up_of[threadIdx.x] = power_for(largest, 0);
-        if (i < c) scale[i] = 1.0f / up_of[threadIdx.x];
-    }
+#pragma unroll
+    for (int d = NARROW; d < WARP; d *= 2) largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, d));
+    if (threadIdx.x % WARP < NARROW) smem[threadIdx.x / WARP][column] = largest;
     __syncthreads();
-    const float up = up_of[threadIdx.x];
-    if (i < c) {
+#pragma unroll
+    for (int j = 0; j < NARROW_LANES / (WARP / NARROW); j++) largest = fmaxf(largest, smem[j][column]);
+    if (i >= c) return;
+    const float up = power_for(largest, 0);
+    if (lane == 0) scale[i] = 1.0f / up;
 #pragma unroll 4
-        for (int64_t j = threadIdx.y; j < n; j += blockDim.y)
-            m[j * c + i] = from_float<T>(in[j * c + i] * up);
-    }
-}
-
-unsigned warps_grid(int64_t n) {
-    return (unsigned)ceil_div(n, THREADS / WARP);
+    for (int64_t j = lane; j < n; j += NARROW_LANES) m[j * c + i] = from_float<T>(in[j * c + i] * up);
 }
 
 } // namespace
@@ -291,20 +209,6 @@ cudaError_t dt_gpu_sum_splits(const dt_gpu_sum_args *a, cudaStream_t s) {
     unsigned lanes = 1;
     while (lanes < LANES && lanes * 4 < (unsigned)a->splits) lanes *= 2;
     sum_splits_kernel<<<blocks + more, dim3(WARP, lanes), 0, s>>>(*a, blocks);
-    return cudaPeekAtLastError();
-}
-
-cudaError_t dt_gpu_cov_split(dt_dtype t, const float *gram, const float *sum, double rows, int64_t c,
-                             void *hi, void *lo, float *scale, cudaStream_t s) {
-    const int64_t blocks = ceil_div(c * c, THREADS * 4);
-    DT_WITH_TYPE(t, cov_split_kernel<T><<<(unsigned)(blocks < 256 ? blocks : 256), THREADS, 0, s>>>(
-                        gram, sum, rows, c, (T *)hi, (T *)lo, scale));
-    return cudaPeekAtLastError();
-}
-
-cudaError_t dt_gpu_bn_gram(dt_dtype t, const dt_gpu_bn_finalize_args *a, const void *w, const float *wcov,
-                           int64_t c, cudaStream_t s) {
-    DT_WITH_TYPE(t, bn_gram_kernel<T><<<warps_grid(a->c), THREADS, 0, s>>>(*a, (const T *)w, wcov, c));
     return cudaPeekAtLastError();
 }
 
@@ -319,20 +223,19 @@ cudaError_t dt_gpu_bn_mask(const dt_gpu *gpu, dt_dtype t, const dt_gpu_bn_mask_a
 }
 
 cudaError_t dt_gpu_gram_grad(dt_dtype t, const dt_gpu_gram_grad_args *a, cudaStream_t s) {
-    DT_WITH_TYPE(t, gram_grad_kernel<T><<<warps_grid(a->k), THREADS, 0, s>>>(*a));
-    return cudaPeekAtLastError();
-}
-
-cudaError_t dt_gpu_gram_weights(dt_dtype t, const void *w, const float *coef, int64_t k, int64_t c, void *bw,
-                                float *scale, float *v, cudaStream_t s) {
-    DT_WITH_TYPE(t, gram_weights_kernel<T><<<(unsigned)ceil_div(c, WARP), dim3(WARP, WARP), 0, s>>>(
-                        (const T *)w, coef, k, c, (T *)bw, scale, v));
+    const unsigned grid = (unsigned)ceil_div(a->k, THREADS / WARP);
+    const bool al = aligned16(a->p) && aligned16(a->wcov) && aligned16(a->sum) && aligned16(a->w) &&
+                    aligned16(a->dw) && aligned16(a->wa);
+    if (al && a->c % 2 == 0)
+        DT_WITH_TYPE(t, gram_grad_kernel<T, 2><<<grid, THREADS, 0, s>>>(*a));
+    else
+        DT_WITH_TYPE(t, gram_grad_kernel<T, 1><<<grid, THREADS, 0, s>>>(*a));
     return cudaPeekAtLastError();
 }
 
 cudaError_t dt_gpu_narrow_columns(dt_dtype t, const float *in, int64_t n, int64_t c, void *m, float *scale,
                                   cudaStream_t s) {
     DT_WITH_TYPE(t, narrow_columns_kernel<T>
-                 <<<(unsigned)ceil_div(c, WARP), dim3(WARP, WARP), 0, s>>>(in, n, c, (T *)m, scale));
+                 <<<(unsigned)ceil_div(c, NARROW), NARROW * NARROW_LANES, 0, s>>>(in, n, c, (T *)m, scale));
     return cudaPeekAtLastError();
 }

@@ -12,49 +12,41 @@ extern "C" {
 /* gram_mma.cu: products on the matrix units, for 16-bit floats, channels by eight and aligned pointers; a
  * plain kernel else. */
 
-/* out f32 [ka,kb] = scale * a^T b, a T [m,ka], b T [m,kb]; a == b: the product is symmetric. sum, f32 [ka],
- * gets a's column sums where it is not NULL. scale NULL: 1; else *scale is on the device. */
+/* out f32 [ka,kb] = a^T diag(weight) b, a T [m,ka], b T [m,kb]; a == b: the product is symmetric. sum, f32
+ * [ka], gets a's column sums, of rows times sum_weight, where it is not NULL. weight and sum_weight f32 [m],
+ * both or neither (NULL: 1); weighted products are for few rows. */
 typedef struct dt_gpu_cross_args {
     const void *a, *b;
     float *out, *sum;
-    const float *scale;
+    const float *weight, *sum_weight;
     float *workspace; /* dt_gpu_cross_bytes */
     int64_t rows, ka, kb;
 } dt_gpu_cross_args;
-int64_t dt_gpu_cross_bytes(const dt_gpu *gpu, int64_t rows, int64_t ka, int64_t kb);
+int64_t dt_gpu_cross_bytes(const dt_gpu *gpu, int64_t rows, int64_t ka, int64_t kb, bool weighted);
 cudaError_t dt_gpu_cross(const dt_gpu *gpu, dt_dtype t, const dt_gpu_cross_args *a, cudaStream_t s);
 
-/* out [m,n] = a1 b1 * scale + a2 b2 * scale2 + v + base, a1 T [m,k1], b1 T [k1,n], a2 T [m,k2], b2 T [k2,n],
- * scale f32 [n]. With scale_both scale2 is scale, else it is 1. v f32 [n], NULL: 0. base T [m,n], NULL: 0;
- * may be out. out is T, or f32 with out_f32, and then there is no base. k2 may be 0. */
+/* out T [m,n] = a1 b1 * scale + a2 b2 + v + base, a1 T [m,k1], b1 T [k1,n], a2 T [m,k2], b2 T [k2,n], scale
+ * f32 [n]. v f32 [n], NULL: 0. base T [m,n], NULL: 0; may be out. k2 may be 0. */
 typedef struct dt_gpu_rows_args {
     const void *a1, *b1, *a2, *b2;
     const float *scale, *v;
     const void *base;
     void *out;
     int64_t rows, k1, k2, n;
-    bool scale_both, out_f32;
 } dt_gpu_rows_args;
 cudaError_t dt_gpu_rows(const dt_gpu *gpu, dt_dtype t, const dt_gpu_rows_args *a, cudaStream_t s);
 
 /* gram.cu */
 
-/* Adds up the splits, in double and in order: out [n] = scale * sum over splits of partial [splits,n];
- * likewise out2 [n2] of partial2, without a scale (n2 may be 0). */
+/* Adds up the splits, in double and in order: out [n] = sum over splits of partial [splits,n]; likewise out2
+ * [n2] of partial2 (n2 may be 0). */
 typedef struct dt_gpu_sum_args {
-    const float *partial, *partial2, *scale;
+    const float *partial, *partial2;
     float *out, *out2;
     int64_t n, n2;
     int32_t splits;
 } dt_gpu_sum_args;
 cudaError_t dt_gpu_sum_splits(const dt_gpu_sum_args *a, cudaStream_t s);
-
-/* The covariance of x as a sum of two T matrices, (hi + lo) * scale[i] with scale f32 [C] (equal entries). */
-cudaError_t dt_gpu_cov_split(dt_dtype t, const float *gram, const float *sum, double rows, int64_t c,
-                             void *hi, void *lo, float *scale, cudaStream_t s);
-/* BN_FINALIZE of c = x w^T: args.stats is sum [C]; wcov f32 [K,C]. args.c is K. */
-cudaError_t dt_gpu_bn_gram(dt_dtype t, const dt_gpu_bn_finalize_args *a, const void *w, const float *wcov,
-                           int64_t c, cudaStream_t s);
 
 typedef struct dt_gpu_bn_mask_args {
     const void *dy, *dy2, *y; /* dy2, y NULL: absent */
@@ -76,12 +68,23 @@ typedef struct dt_gpu_gram_grad_args {
     int64_t k, c;
 } dt_gpu_gram_grad_args;
 cudaError_t dt_gpu_gram_grad(dt_dtype t, const dt_gpu_gram_grad_args *a, cudaStream_t s);
-/* bw T [K,C] = B w / scale with a power of two, scale f32 [1]; v f32 [C] = w^T D. */
-cudaError_t dt_gpu_gram_weights(dt_dtype t, const void *w, const float *coef, int64_t k, int64_t c, void *bw,
-                                float *scale, float *v, cudaStream_t s);
 /* m T [n,c] = in f32 [n,c] / scale with a power of two per column, scale f32 [c]. */
 cudaError_t dt_gpu_narrow_columns(dt_dtype t, const float *in, int64_t n, int64_t c, void *m, float *scale,
                                   cudaStream_t s);
+
+/* gram_stats.cu: BN_FINALIZE of c = x w^T from gram f32 [C,C] = x^T x and the sums of x. The covariance
+ * passes through the matrix units as a sum of two matrices of T, so that 16 bits cost it nothing. bn.stats is
+ * the sums f32 [C], bn.c is K. */
+typedef struct dt_gpu_bn_gram_args {
+    dt_gpu_bn_finalize_args bn;
+    const float *gram;
+    const void *w;    /* T [K,C] */
+    float *wcov;      /* [K,C] */
+    float *workspace; /* dt_gpu_bn_gram_bytes */
+    int64_t c;
+} dt_gpu_bn_gram_args;
+int64_t dt_gpu_bn_gram_bytes(int64_t k, int64_t c);
+cudaError_t dt_gpu_bn_gram(dt_dtype t, const dt_gpu_bn_gram_args *a, cudaStream_t s);
 
 #ifdef __cplusplus
 }

@@ -64,7 +64,7 @@ enum { PARTS = 7 };
 static void parts_of(trial *t, dt_cuda *cu, dt_blas_part part[PARTS]) {
     const dt_gram_choice *q = t->q;
     const bool dx = q->op == DT_OP_BN_GRAM_DX;
-    const int64_t own = dt_gpu_cross_bytes(&cu->gpu, q->rows, q->k, q->c),
+    const int64_t own = dt_gpu_cross_bytes(&cu->gpu, q->rows, q->k, q->c, false),
                   apart = dt_gpu_bn_mask_bytes(&cu->gpu, q->rows, q->k);
     const int64_t workspace = dt_max_i64(dt_max_i64(own, apart), DT_BLAS_WORKSPACE);
     const dt_blas_part all[PARTS] = {

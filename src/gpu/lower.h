@@ -40,7 +40,7 @@ typedef struct dt_dense_prep {
 /* GRAM to BN_GRAM_DX: output and input channels, and offsets into the workspace. */
 typedef struct dt_gram_prep {
     int64_t k, c;
-    int64_t sums_at, hi_at, lo_at, scale_at, coef_at;
+    int64_t sums_at, m_at, scale_at, coef_at;
     dt_blas_product blas;
 } dt_gram_prep;
 

@@ -1,5 +1,6 @@
 /* Products for which the backend chooses between its own kernels, cuDNN and cuBLASLt by timing, which the
- * deterministic backend of the op matrix does not: what is fastest here, and every other candidate. */
+ * deterministic backend of the op matrix does not: what is fastest here, and every other candidate. And the
+ * small products of batch normalisation from Gram matrices, as closely as their arithmetic allows. */
 #include "candidate.h"
 #include "gpu_test.h"
 
@@ -170,5 +171,77 @@ static void test_candidates(void **state) {
         for (int k = 0; k < DTYPE_COUNT; k++) results_free(&want[i][k]), results_free(&size[i][k]);
 }
 
-static const struct CMUnitTest tests[] = {cmocka_unit_test(test_candidates)};
+/* Sizes of the op matrix take one tile or one split of these. */
+static const op_case small_cases[] = {
+    {.name = "bn_gram 1024x512",
+     .op = DT_OP_BN_GRAM,
+     .attr = {.eps = 1e-5f, .momentum = 0.1f, .kernel = {1000}},
+     .in = {{IN_GRAM, {512, 512}},
+            {IN_VEC, {512}},
+            {IN_ACT, {1024, 1, 1, 512}},
+            {IN_POS, {1024}},
+            {IN_VEC, {1024}},
+            {IN_VEC, {1024}},
+            {IN_POS, {1024}}}},
+    {.name = "bn_gram 100x72",
+     .op = DT_OP_BN_GRAM,
+     .attr = {.eps = 1e-5f, .momentum = 0.1f, .kernel = {100}},
+     .in = {{IN_GRAM, {72, 72}},
+            {IN_VEC, {72}},
+            {IN_ACT, {100, 1, 1, 72}},
+            {IN_POS, {100}},
+            {IN_VEC, {100}},
+            {IN_VEC, {100}},
+            {IN_POS, {100}}}},
+    {.name = "bn_gram_grad 2048x192",
+     .op = DT_OP_BN_GRAM_GRAD,
+     .attr = {.kernel = {1000}},
+     .in = {{IN_VEC, {2048, 192}},
+            {IN_VEC, {2048}},
+            {IN_VEC, {2048, 192}},
+            {IN_VEC, {192}},
+            {IN_ACT, {2048, 1, 1, 192}},
+            {IN_VEC, {2048}},
+            {IN_POS, {2048}},
+            {IN_VEC, {2048}}}},
+    {.name = "bn_gram_grad 600x72",
+     .op = DT_OP_BN_GRAM_GRAD,
+     .attr = {.kernel = {100}},
+     .in = {{IN_VEC, {600, 72}},
+            {IN_VEC, {600}},
+            {IN_VEC, {600, 72}},
+            {IN_VEC, {72}},
+            {IN_ACT, {600, 1, 1, 72}},
+            {IN_VEC, {600}},
+            {IN_POS, {600}},
+            {IN_VEC, {600}}}},
+};
+
+/* With u a rounding to T, and sums of n terms in fp32 here and in the oracle: BN_GRAM takes the covariance in
+ * two halves, so u^2; of BN_GRAM_GRAD the scaled weight or the result are rounded. */
+static double small_tolerance(const op_case *c, dt_dtype t) {
+    const double u = t == DT_DTYPE_F16 ? 0x1p-11 : 0x1p-8;
+    if (c->op == DT_OP_BN_GRAM) return 2 * u * u + (double)c->in[0].dim[0] * 0x1p-23;
+    return 2 * u + (double)c->in[0].dim[0] * 0x1p-23;
+}
+
+static void test_small_products(void **state) {
+    gpu_pair *p = *state;
+    GPU_OR_SKIP(p);
+    for (size_t i = 0; i < sizeof small_cases / sizeof small_cases[0]; i++)
+        for (int k = 0; k < DTYPE_COUNT; k++) {
+            const op_case *c = &small_cases[i];
+            results want = run_case(p->cpu, c, DT_DTYPE_F32, dtypes[k], false);
+            results got = run_case(p->gpu, c, dtypes[k], dtypes[k], false);
+            for (int32_t o = 0; o < got.n_out; o++) {
+                char what[96];
+                snprintf(what, sizeof what, "%s, %s, output %d", c->name, dt_dtype_name(dtypes[k]), o);
+                op_expect_close(got.out[o], want.out[o], got.n[o], small_tolerance(c, dtypes[k]), what);
+            }
+            results_free(&got), results_free(&want);
+        }
+}
+
+static const struct CMUnitTest tests[] = {cmocka_unit_test(test_candidates),
+                                          cmocka_unit_test(test_small_products)};
 GPU_TEST_MAIN("products chosen by timing", tests)
