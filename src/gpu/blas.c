@@ -2,8 +2,12 @@
 #include "blas.h"
 
 #include "candidate.h"
+#include "engine.h"
 
 enum { RUNS = 4, ALIGN = 256 };
+/* A record's values: the words of an algorithm, then the library's version. */
+enum { WORDS = sizeof(cublasLtMatmulAlgo_t) / sizeof(uint64_t), VERSION = WORDS, VALUES };
+_Static_assert((int)VALUES <= (int)DT_KNOB_MAX, "an algorithm fits a record");
 
 static cudaDataType_t data_type(dt_dtype t) {
     return t == DT_DTYPE_F16 ? CUDA_R_16F : t == DT_DTYPE_BF16 ? CUDA_R_16BF : CUDA_R_32F;
@@ -144,6 +148,41 @@ bool dt_blas_wins(const dt_cuda *cu, dt_blas_contest *c, double seconds) {
     if (cu->take_candidate ? c->n != cu->take_candidate || seconds >= DT_BLAS_FAILED : seconds >= c->best_s)
         return false;
     c->best_s = seconds;
+    return true;
+}
+
+dt_conv_spec dt_blas_key(dt_blas_kind kind, dt_dtype t, int64_t rows, int64_t c, int64_t k) {
+    return (dt_conv_spec){.kind = (int32_t)kind, .dtype = (int32_t)t, .d = {.n = rows, .c = c, .k = k}};
+}
+
+bool dt_blas_recall(const dt_cuda *cu, const dt_conv_spec *key, dt_blas_choice *out) {
+    const dt_engine_record *r = cu->take_candidate ? NULL : dt_engines_recall(cu, key);
+    if (!r || r->choice.n_knob != VALUES || r->choice.value[VERSION] != (int64_t)cublasLtGetVersion())
+        return false;
+    *out = (dt_blas_choice){.form = (int32_t)r->choice.engine, .seconds = r->seconds};
+    for (int i = 0; i < WORDS; i++) out->algo.data[i] = (uint64_t)r->choice.value[i];
+    return true;
+}
+
+void dt_blas_remember(dt_cuda *cu, const dt_conv_spec *key, const dt_blas_choice *c) {
+    dt_engine_record r = {.spec = *key, .usable = true};
+    if (cu->take_candidate) return;
+    if (c->seconds < DT_BLAS_FAILED) r.seconds = c->seconds;
+    r.choice.engine = c->form;
+    r.choice.n_knob = VALUES;
+    for (int i = 0; i < WORDS; i++) r.choice.value[i] = (int64_t)c->algo.data[i];
+    r.choice.value[VERSION] = (int64_t)cublasLtGetVersion();
+    dt_engines_remember(cu, r);
+}
+
+bool dt_blas_restore(dt_cuda *cu, const cublasLtMatmulAlgo_t *algo, dt_blas_matmul *m) {
+    cublasLtMatmulHeuristicResult_t found = {.algo = *algo};
+    if (cublasLtMatmulAlgoCheck(cu->blas, m->desc, m->a, m->b, m->d, m->d, algo, &found) !=
+            CUBLAS_STATUS_SUCCESS ||
+        found.workspaceSize > DT_BLAS_WORKSPACE)
+        return false;
+    m->algo = *algo;
+    m->bytes = (int64_t)found.workspaceSize;
     return true;
 }
 

@@ -6,6 +6,7 @@
 #ifndef DT_GPU_BLAS_H
 #define DT_GPU_BLAS_H
 
+#include "engine_cache.h"
 #include "gpu.h"
 
 /* D = op(A) op(B) [+ C] in cuBLASLt's order; C is like D. */
@@ -72,6 +73,19 @@ typedef struct dt_blas_contest {
     int32_t n;     /* shown */
 } dt_blas_contest;
 bool dt_blas_wins(const dt_cuda *cu, dt_blas_contest *c, double seconds);
+
+/* What was chosen for a key, in the engine cache: a candidate's kind (0: none of cuBLASLt's), its algorithm
+ * and its seconds. recall false: nothing is known of this version of the library. */
+typedef struct dt_blas_choice {
+    int32_t form;
+    cublasLtMatmulAlgo_t algo;
+    double seconds;
+} dt_blas_choice;
+dt_conv_spec dt_blas_key(dt_blas_kind kind, dt_dtype t, int64_t rows, int64_t c, int64_t k);
+bool dt_blas_recall(const dt_cuda *cu, const dt_conv_spec *key, dt_blas_choice *out);
+void dt_blas_remember(dt_cuda *cu, const dt_conv_spec *key, const dt_blas_choice *c);
+/* m with a recalled algorithm; false where the library refuses it. */
+bool dt_blas_restore(dt_cuda *cu, const cublasLtMatmulAlgo_t *algo, dt_blas_matmul *m);
 
 /* gram_blas.c: what GRAM, GRAM_CROSS and BN_GRAM_DX take of cuBLASLt. use false: all is done by our own
  * kernels. */

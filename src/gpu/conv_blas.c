@@ -7,7 +7,11 @@
  * or its product with w NaN, so the variance, scale and shift of the output channels, and then their gradient
  * of gamma, invstd times a sum. A residual that is not finite was normalised like that itself, or is what x
  * was made of. The norm of the gradient is not finite then and the update is skipped. */
+#include "engine.h"
 #include "lower.h"
+
+/* The cache's names of candidates. */
+enum { FORM_NONE = 0, FORM_FOLDED, FORM_VECTOR };
 
 /* A shape and what is fastest for it. */
 struct dt_apply_choice {
@@ -54,7 +58,30 @@ static bool enqueue(dt_cuda *cu, const void *arg) {
                              cu->compute) == DT_OK;
 }
 
+static dt_conv_spec key_of(const dt_apply_choice *q) {
+    const dt_blas_kind kind = q->residual ? (q->relu ? DT_BLAS_APPLY_RES_RELU : DT_BLAS_APPLY_RES)
+                                          : (q->relu ? DT_BLAS_APPLY_RELU : DT_BLAS_APPLY);
+    return dt_blas_key(kind, q->t, q->rows, q->c, q->k);
+}
+
+/* What an earlier run chose. */
+static bool recall(dt_cuda *cu, dt_apply_choice *q) {
+    const dt_conv_spec key = key_of(q);
+    dt_blas_choice c;
+    dt_blas_matmul m;
+    if (!dt_blas_recall(cu, &key, &c)) return false;
+    q->seconds = c.form == FORM_NONE ? DT_BLAS_FAILED : c.seconds;
+    if (c.form == FORM_NONE) return true;
+    const bool folded = c.form == FORM_FOLDED;
+    if (describe(cu, q, folded, &m) != DT_OK || !dt_blas_restore(cu, &c.algo, &m)) return false;
+    q->blas = candidate(q, folded, &m);
+    return true;
+}
+
 static dt_status choose(dt_cuda *cu, dt_apply_choice *q) {
+    if (recall(cu, q)) return DT_OK;
+    const dt_conv_spec key = key_of(q);
+    dt_blas_choice chosen = {.form = FORM_NONE};
     trial t = {0};
     const int64_t small = candidate(q, true, &(dt_blas_matmul){0}).bytes; /* what is not the algorithm's */
     const dt_blas_part part[] = {
@@ -81,11 +108,15 @@ static dt_status choose(dt_cuda *cu, dt_apply_choice *q) {
                 const dt_blas_matmul m = dt_blas_with(&plain, &found[i]);
                 const dt_blas_apply b = candidate(q, folded, &m);
                 t.blas = &b;
-                if (dt_blas_wins(cu, &contest, dt_blas_time(cu, &s, enqueue, &t))) q->blas = b;
+                if (!dt_blas_wins(cu, &contest, dt_blas_time(cu, &s, enqueue, &t))) continue;
+                q->blas = b;
+                chosen = (dt_blas_choice){.form = folded ? FORM_FOLDED : FORM_VECTOR, .algo = m.algo};
             }
         }
     dt_blas_scratch_free(&s);
-    q->seconds = contest.best_s;
+    chosen.seconds = q->seconds = contest.best_s;
+    dt_blas_remember(cu, &key, &chosen);
+    dt_engines_save(cu);
     return st;
 }
 

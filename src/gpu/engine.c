@@ -305,6 +305,19 @@ static void choose(dt_cuda *cu, job *j, const scratch *s) {
     }
 }
 
+const dt_engine_record *dt_engines_recall(const dt_cuda *cu, const dt_conv_spec *key) {
+    return dt_engine_cache_find(&cu->engines->cache, key, cu->engines->rules);
+}
+
+void dt_engines_remember(dt_cuda *cu, dt_engine_record r) {
+    r.rules = cu->engines->rules;
+    if (!cu->deterministic) (void)dt_engine_cache_put(&cu->engines->cache, &r);
+}
+
+void dt_engines_save(dt_cuda *cu) {
+    if (!cu->deterministic && cu->local_rank == 0) dt_engine_cache_write(&cu->engines->cache);
+}
+
 static dt_status tune(dt_cuda *cu, job *j, int32_t n) {
     scratch s = {0};
     int32_t n_new = 0;
@@ -317,16 +330,14 @@ static dt_status tune(dt_cuda *cu, job *j, int32_t n) {
         dt_engine *e = j[i].engine;
         if (e->plan) continue;
         choose(cu, &j[i], timed ? &s : NULL);
-        dt_engine_record r = {.spec = e->spec,
-                              .rules = cu->engines->rules,
-                              .usable = e->usable,
-                              .seconds = e->seconds,
-                              .choice = e->choice};
-        if (timed) (void)dt_engine_cache_put(&cu->engines->cache, &r);
+        if (timed)
+            dt_engines_remember(
+                cu, (dt_engine_record){
+                        .spec = e->spec, .usable = e->usable, .seconds = e->seconds, .choice = e->choice});
     }
     scratch_free(&s);
     DT_CUDA_TRY(cudaStreamSynchronize(cu->compute)); /* an engine that failed while running shows here */
-    if (timed && cu->local_rank == 0) dt_engine_cache_write(&cu->engines->cache);
+    if (timed) dt_engines_save(cu);
     return DT_OK;
 }
 

@@ -27,6 +27,12 @@ void dt_engines_destroy(dt_engines *e); /* accepts NULL */
 /* Makes every convolution of the list known, and its plan built where `plans`. Those without an engine are
  * not an error. Writes the cache if something was learnt. */
 dt_status dt_engines_require(dt_cuda *cu, int32_t n, const dt_conv_spec *spec, bool plans);
+/* The cache for choices of other libraries: what is known of a key (NULL: nothing; valid until the next is
+ * remembered), and a record to keep. Neither does anything under train.deterministic. save writes the file.
+ */
+const dt_engine_record *dt_engines_recall(const dt_cuda *cu, const dt_conv_spec *key);
+void dt_engines_remember(dt_cuda *cu, dt_engine_record r);
+void dt_engines_save(dt_cuda *cu);
 /* NULL if it was never required. */
 const dt_engine *dt_engines_find(const dt_cuda *cu, const dt_conv_spec *spec);
 

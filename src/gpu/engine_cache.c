@@ -88,7 +88,7 @@ static bool parse_line(const char *line, dt_engine_record *r) {
     }
     if (n < HEAD) return false;
     const int64_t *head = v + SPEC_FIELDS, n_knob = head[4];
-    if (v[0] < 0 || v[0] >= DT_CONV_KIND_COUNT || v[1] < 0 || v[1] >= DT_DTYPE_COUNT || n_knob < 0 ||
+    if (v[0] < 0 || v[0] >= DT_CACHE_KIND_COUNT || v[1] < 0 || v[1] >= DT_DTYPE_COUNT || n_knob < 0 ||
         n_knob > DT_KNOB_MAX || n != HEAD + 2 * n_knob)
         return false;
     spec_from_fields(v, &r->spec);

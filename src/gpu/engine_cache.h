@@ -21,8 +21,21 @@ typedef enum dt_conv_kind {
     DT_CONV_KIND_COUNT
 } dt_conv_kind;
 
+/* Products of cuBLASLt that the cache knows too, by the same key: n rows, c to k channels (blas.h). */
+typedef enum dt_blas_kind {
+    DT_BLAS_GRAM = DT_CONV_KIND_COUNT,
+    DT_BLAS_CROSS,
+    DT_BLAS_CROSS_SUMS,
+    DT_BLAS_DX,
+    DT_BLAS_APPLY,
+    DT_BLAS_APPLY_RELU,
+    DT_BLAS_APPLY_RES,
+    DT_BLAS_APPLY_RES_RELU,
+    DT_CACHE_KIND_COUNT
+} dt_blas_kind;
+
 typedef struct dt_conv_spec {
-    int32_t kind;  /* dt_conv_kind */
+    int32_t kind;  /* dt_conv_kind; of a cache's key also dt_blas_kind */
     int32_t dtype; /* dt_dtype */
     dt_conv_dims d;
 } dt_conv_spec;

@@ -100,11 +100,15 @@ static bool is_product(const dt_node *n) {
     return t->kernel[0] == 1 && t->kernel[1] == 1 && t->stride[0] == 1 && t->stride[1] == 1 && !t->bias;
 }
 
-/* The first node that reads v as its operand 0; NULL: none. */
-static const dt_node *reader_of(const dt_graph *g, dt_vid v, dt_op op) {
+/* The first node of that op that reads v as its operand k; NULL: none. */
+static const dt_node *operand_of(const dt_graph *g, dt_vid v, dt_op op, int32_t k) {
     for (int32_t i = 0; i < g->n_node; i++)
-        if (g->node[i].op == op && g->node[i].in[0] == v) return &g->node[i];
+        if (g->node[i].op == op && k < g->node[i].n_in && g->node[i].in[k] == v) return &g->node[i];
     return NULL;
+}
+
+static const dt_node *reader_of(const dt_graph *g, dt_vid v, dt_op op) {
+    return operand_of(g, v, op, 0);
 }
 
 static const dt_node *maker_of(const dt_graph *g, dt_vid v, dt_op op) {
@@ -123,17 +127,24 @@ static const dt_node *gram_site(const dt_graph *g, const dt_node *n) {
     return apply && apply->attr.relu == apply->attr.residual ? apply : NULL;
 }
 
+/* The convolution that such a site becomes. Normalised alone it takes the block's end in, unless the other
+ * branch is a site too. */
+static dt_conv_kind site_kind(const dt_graph *g, const dt_node *apply) {
+    const dt_node *end = apply->attr.residual ? NULL : operand_of(g, apply->out[0], DT_OP_BN_APPLY, 3);
+    const dt_node *other = end ? maker_of(g, end->in[0], DT_OP_CONV) : NULL;
+    if (apply->attr.residual) return DT_CONV_F_APPLY_RES;
+    return other && !is_product(other) ? DT_CONV_F_APPLY_RES2 : DT_CONV_F_APPLY;
+}
+
 /* What a pass may ask about a node; to time what nobody asks for costs seconds of a first start. */
 static int32_t asked_kinds(const dt_cuda *cu, const dt_graph *g, const dt_node *node, dt_conv_kind *kind) {
     const dt_conv_kind plain = dt_conv_plain_kind(dt_conv_kind_of(node));
-    const dt_node *site = gram_site(g, node), *other;
+    const dt_node *site = gram_site(g, node);
     int32_t n = 0;
     kind[n++] = plain;
-    if (site && plain == DT_CONV_F) { /* the gain's own question, and the forms it may end in */
+    if (site && plain == DT_CONV_F) { /* the gain's own question, and what the site ends as */
         kind[n++] = DT_CONV_F_APPLY_RES;
-        other = site->attr.residual ? maker_of(g, site->in[3], DT_OP_BN_APPLY) : NULL;
-        if (other && !other->attr.relu) kind[n++] = DT_CONV_F_APPLY_RES2;
-        if (!site->attr.residual) kind[n++] = DT_CONV_F_APPLY;
+        kind[n++] = site_kind(g, site);
     }
     if (site) return n;
     if (plain == DT_CONV_D && g->compute != DT_DTYPE_F32 && is_product(node) &&

@@ -1,13 +1,18 @@
 /* The large products of BN from Gram matrices, through cuBLASLt where one of its algorithms is faster than
  * gram_mma.cu: with the column sums in its epilogue or by a kernel of ours. */
+#include "engine.h"
 #include "gram.h"
 #include "lower.h"
+
+/* The cache's names of candidates. */
+enum { FORM_OWN = 0, FORM_EPILOGUE, FORM_PLAIN };
 
 /* A shape and what was chosen for it. sums: GRAM_CROSS with column sums of dz. */
 struct dt_gram_choice {
     dt_gram_choice *next;
     dt_op op;
     bool sums;
+    bool known; /* from the cache */
     dt_dtype t;
     int64_t rows, k, c; /* of GRAM k is c */
     dt_blas_product blas;
@@ -116,6 +121,40 @@ static bool enqueue(dt_cuda *cu, const void *arg) {
     return dt_gpu_cross(&cu->gpu, q->t, &cross, cu->compute) == cudaSuccess;
 }
 
+static dt_blas_product product_with(const dt_cuda *cu, const dt_gram_choice *q, bool epilogue,
+                                    const dt_blas_matmul *m) {
+    dt_blas_product b = {.use = true,
+                         .sums_apart = q->sums && !epilogue,
+                         .matmul = *m,
+                         .t = q->t,
+                         .rows = q->rows,
+                         .k = q->k,
+                         .bytes = m->bytes};
+    if (b.sums_apart) b.bytes = dt_max_i64(b.bytes, dt_gpu_bn_mask_bytes(&cu->gpu, q->rows, q->k));
+    return b;
+}
+
+static dt_conv_spec key_of(const dt_gram_choice *q) {
+    const dt_blas_kind kind = q->op == DT_OP_GRAM         ? DT_BLAS_GRAM
+                              : q->op == DT_OP_BN_GRAM_DX ? DT_BLAS_DX
+                              : q->sums                   ? DT_BLAS_CROSS_SUMS
+                                                          : DT_BLAS_CROSS;
+    return dt_blas_key(kind, q->t, q->rows, q->c, q->k);
+}
+
+/* What an earlier run chose. */
+static bool recall(dt_cuda *cu, dt_gram_choice *q) {
+    const dt_conv_spec key = key_of(q);
+    dt_blas_choice c;
+    dt_blas_matmul m;
+    if (!dt_blas_recall(cu, &key, &c)) return false;
+    if (c.form == FORM_OWN) return true;
+    const bool epilogue = c.form == FORM_EPILOGUE;
+    if (describe(cu, q, epilogue, &m) != DT_OK || !dt_blas_restore(cu, &c.algo, &m)) return false;
+    q->blas = product_with(cu, q, epilogue, &m);
+    return true;
+}
+
 /* Our own kernels, then the algorithms with sums in the epilogue where sums are wanted, then those without.
  */
 static dt_status choose(dt_cuda *cu, dt_gram_choice *q, const dt_blas_scratch *s) {
@@ -124,24 +163,24 @@ static dt_status choose(dt_cuda *cu, dt_gram_choice *q, const dt_blas_scratch *s
     parts_of(&t, cu, part);
     if (!dt_blas_scratch_fill(cu, s, part, PARTS)) return DT_OK;
     dt_blas_contest contest = {.best_s = dt_blas_time(cu, s, enqueue, &t)};
+    const dt_conv_spec key = key_of(q);
+    dt_blas_choice chosen = {.form = FORM_OWN};
     for (int epilogue = q->sums; epilogue >= 0; epilogue--) {
         dt_blas_matmul plain = {0};
         dt_blas_algos found;
         DT_TRY(describe(cu, q, epilogue, &plain));
         const int32_t n = dt_blas_find(cu, &plain, epilogue ? t.sums : NULL, found);
         for (int32_t i = 0; i < n; i++) {
-            dt_blas_product b = {.use = true,
-                                 .sums_apart = q->sums && !epilogue,
-                                 .matmul = dt_blas_with(&plain, &found[i]),
-                                 .t = q->t,
-                                 .rows = q->rows,
-                                 .k = q->k};
-            b.bytes = b.sums_apart ? dt_max_i64(b.matmul.bytes, dt_gpu_bn_mask_bytes(&cu->gpu, q->rows, q->k))
-                                   : b.matmul.bytes;
+            const dt_blas_matmul m = dt_blas_with(&plain, &found[i]);
+            const dt_blas_product b = product_with(cu, q, epilogue, &m);
             t.blas = &b;
-            if (dt_blas_wins(cu, &contest, dt_blas_time(cu, s, enqueue, &t))) q->blas = b;
+            if (!dt_blas_wins(cu, &contest, dt_blas_time(cu, s, enqueue, &t))) continue;
+            q->blas = b;
+            chosen = (dt_blas_choice){.form = epilogue ? FORM_EPILOGUE : FORM_PLAIN, .algo = m.algo};
         }
     }
+    chosen.seconds = contest.best_s;
+    dt_blas_remember(cu, &key, &chosen);
     return DT_OK;
 }
 
@@ -159,14 +198,18 @@ static dt_status choose_all(dt_cuda *cu, const dt_graph *g) {
         *q = like;
         q->next = cu->gram_choice;
         cu->gram_choice = q;
+        q->known = recall(cu, q);
+        if (q->known) continue;
         parts_of(&(trial){.q = q}, cu, part);
         bytes = dt_max_i64(bytes, dt_blas_parts_bytes(part, PARTS));
     }
     dt_status st = DT_OK;
+    if (bytes == 0) return DT_OK;
     if (dt_blas_scratch_make(&s, bytes))
         for (dt_gram_choice *q = cu->gram_choice; q != known && st == DT_OK; q = q->next)
-            st = choose(cu, q, &s);
+            if (!q->known) st = choose(cu, q, &s);
     dt_blas_scratch_free(&s);
+    dt_engines_save(cu);
     return st;
 }
 
