@@ -63,14 +63,13 @@ static void format_count(double x, char out[24]) {
 
 static void format_parts(const dt_console *c, bool labels, char part[PART_COUNT][PART_MAX]) {
     const dt_train_record *r = &c->last;
-    double n = c->n_shown > 0 ? (double)c->n_shown : 1;
     double n_finite = (double)c->n_finite;
     double epochs = r->step > 0 ? r->epoch * (double)c->total_steps / (double)r->step : 0;
     char eta[24], speed[24];
     double done = (double)(r->step - c->first_step);
     double elapsed_s = dt_time_s() - c->started_at;
     format_duration(done > 0 ? elapsed_s / done * (double)(c->total_steps - r->step) : NAN, eta);
-    format_count(c->samples_per_s_sum / n, speed);
+    format_count(c->time_s > 0 ? c->n_sample / c->time_s : 0, speed);
 
     snprintf(part[PART_EPOCH], PART_MAX, labels ? "epoch %.2f/%.4g" : "ep %.2f/%.4g", r->epoch, epochs);
     snprintf(part[PART_STEP], PART_MAX, labels ? "step %lld/%lld" : "%lld/%lld", (long long)r->step,
@@ -88,7 +87,7 @@ static void format_parts(const dt_console *c, bool labels, char part[PART_COUNT]
     snprintf(part[PART_SPEED], PART_MAX, labels ? "%s images/s" : "%s/s", speed);
     snprintf(part[PART_ETA], PART_MAX, "ETA %s", eta);
     snprintf(part[PART_WAIT], PART_MAX, labels ? "data wait %.0f%%" : "wait %.0f%%",
-             100 * c->data_wait_sum / n);
+             c->time_s > 0 ? 100 * c->data_wait_s / c->time_s : 0);
 }
 
 static int joined_length(char part[PART_COUNT][PART_MAX], int separator) {
@@ -151,14 +150,17 @@ static void draw(dt_console *c) {
 
 void dt_console_step(dt_console *c, const dt_train_record *r) {
     c->last = *r;
-    c->n_shown++;
     if (isfinite(r->loss) && isfinite(r->top1)) {
         c->loss_sum += r->loss;
         c->top1_sum += r->top1;
         c->n_finite++;
     }
-    c->samples_per_s_sum += isfinite(r->samples_per_s) ? r->samples_per_s : 0;
-    c->data_wait_sum += isfinite(r->data_wait) ? r->data_wait : 0;
+    const double time_s = 1e-3 * r->step_ms; /* not the mean of the rates: results may come in bunches */
+    if (isfinite(r->samples_per_s) && isfinite(r->data_wait) && isfinite(time_s)) {
+        c->time_s += time_s;
+        c->n_sample += r->samples_per_s * time_s;
+        c->data_wait_s += r->data_wait * time_s;
+    }
 
     double now = dt_time_s();
     bool last = r->step == c->total_steps;
@@ -173,8 +175,8 @@ void dt_console_step(dt_console *c, const dt_train_record *r) {
         fflush(c->out);
     }
     c->shown_at = now;
-    c->n_shown = c->n_finite = 0;
-    c->loss_sum = c->top1_sum = c->samples_per_s_sum = c->data_wait_sum = 0;
+    c->n_finite = 0;
+    c->loss_sum = c->top1_sum = c->time_s = c->n_sample = c->data_wait_s = 0;
 }
 
 void dt_console_note(dt_console *c, const char *text) {

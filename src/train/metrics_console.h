@@ -12,9 +12,9 @@ typedef struct dt_console {
     bool line_shown; /* live: the cursor stands at the end of the progress line */
     int64_t total_steps, log_every, first_step;
     double started_at, shown_at; /* dt_time_s() */
-    int64_t n_shown;             /* steps in the sums below, which restart at every shown line */
-    double loss_sum, top1_sum, samples_per_s_sum, data_wait_sum;
-    int64_t n_finite; /* of them with a finite loss */
+    /* Sums over steps, which restart at every shown line. */
+    double loss_sum, top1_sum, time_s, n_sample, data_wait_s;
+    int64_t n_finite; /* steps with a finite loss */
     dt_train_record last;
 } dt_console;
 

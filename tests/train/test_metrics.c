@@ -273,10 +273,11 @@ static void progress_fits_the_terminal(void **state) {
     c.last = train_record(123456);
     c.last.epoch = 24.67;
     c.last.lr = 0.0123456;
-    c.n_shown = c.n_finite = 1;
+    c.n_finite = 1;
     c.loss_sum = 12.3456;
     c.top1_sum = 1;
-    c.samples_per_s_sum = 123456;
+    c.time_s = 2;
+    c.n_sample = 2 * 123456;
     c.started_at -= 40000;
     for (int columns = 0; columns <= 200; columns++) {
         char line[256];
@@ -297,6 +298,24 @@ static void progress_fits_the_terminal(void **state) {
     assert_non_null(strstr(line, "loss not finite"));
 }
 
+/* Three steps of a second and one whose result came right behind: the rate is that of all four. */
+static void bunched_results_keep_the_rate(void **state) {
+    metrics_dir *d = *state;
+    dt_console c;
+    dt_metrics_options o = {.total_steps = 1000, .log_every = 4, .console = d->console};
+    dt_console_init(&c, &o);
+    for (int64_t step = 1; step <= 4; step++) {
+        dt_train_record r = train_record(step);
+        r.step_ms = step == 4 ? 0.01 : 1000;
+        r.samples_per_s = 300 * 1e3 / r.step_ms;
+        r.data_wait = step == 4 ? 0 : 0.5;
+        dt_console_step(&c, &r);
+    }
+    const char *text = metrics_dir_console(d);
+    assert_non_null(strstr(text, " 400 images/s"));
+    assert_non_null(strstr(text, "data wait 50%"));
+}
+
 int main(void) {
 #define IN_DIR(test) cmocka_unit_test_setup_teardown(test, metrics_dir_make, metrics_dir_remove)
     const struct CMUnitTest tests[] = {
@@ -304,7 +323,7 @@ int main(void) {
         IN_DIR(resuming_drops_damaged_lines), IN_DIR(flushed_records_survive_a_kill),
         IN_DIR(full_disk_is_noted_once),      IN_DIR(missing_directory_is_an_error),
         IN_DIR(piped_output_is_plain_lines),  IN_DIR(live_output_is_one_line),
-        IN_DIR(progress_fits_the_terminal),
+        IN_DIR(progress_fits_the_terminal),   IN_DIR(bunched_results_keep_the_rate),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
