@@ -87,6 +87,14 @@ kill_job() {
     kill -9 $pids 2>/dev/null || true
 }
 
+# ask_to_stop JOB: SIGUSR1 to mpirun and to its ranks: not every mpirun hands it on.
+ask_to_stop() {
+    local pids
+    pids="$1 $(ranks_of "$1" | tr '\n' ' ')"
+    # shellcheck disable=SC2086 # one pid each
+    kill -USR1 $pids 2>/dev/null || true
+}
+
 # end JOB SECONDS: waits for a job's end; $code is its exit code, $took_s the time waited.
 end() {
     local start_s=$SECONDS limit_s

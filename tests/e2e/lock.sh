@@ -10,7 +10,7 @@ expect_code 2
 expect second.log "^dtrain: .*run.*(pid|process) [0-9]+" 1
 [ "$took_s" -le "$(seconds 10)" ] || fail "refusing took $took_s s"
 kill -0 "$job" || fail "the first job ended"
-kill -USR1 "$job"
+ask_to_stop "$job"
 end "$job" 20
 expect_code 85
 train_ok 2 third.log "${common[@]}" run.out_dir=run train.steps="$(field run train step | tail -n 1)"

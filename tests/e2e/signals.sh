@@ -17,7 +17,7 @@ for signal in TERM INT USR1; do
     # mpirun leaves its ranks a second after SIGTERM and SIGINT of its own, so these go to a rank.
     TERM) kill -TERM "$(ranks_of "$job" | tail -n 1)" ;;
     INT) kill -INT "$(ranks_of "$job" | head -n 1)" ;;
-    USR1) kill -USR1 "$job" ;;
+    USR1) ask_to_stop "$job" ;;
     esac
     end "$job" 20
     [ "$code" -ne 0 ] || break # it was through before the signal came

@@ -10,7 +10,7 @@ all_skipped() { [ "$(field "$1" train skipped | sort -u)" = true ] || fail "$1 d
 
 begin 2 stop.log "${common[@]}" 'augment.std=[1e-25]' run.out_dir=stop train.steps=1000000
 await 30 grep -q 'step 25/' stop.log
-kill -USR1 "$job"
+ask_to_stop "$job"
 end "$job" 15
 expect_code 85
 all_skipped stop

@@ -7,7 +7,7 @@ common=(base.toml data.train=data/small data.val=synthetic data.image_size=16 da
 begin 2 stop.log "${common[@]}" run.out_dir=run
 await 30 grep -q 'step 3/3' stop.log
 sleep 0.1
-kill -USR1 "$job"
+ask_to_stop "$job"
 end "$job" 15
 expect_code 85
 [ -z "$(field run eval step)" ] || fail "the evaluation had ended before the signal: the test says nothing"
