@@ -11,8 +11,9 @@
 #include <string.h>
 
 enum {
-    CANDIDATES = 10, /* plans timed per convolution */
-    ASKED = 16,      /* choices asked of a heuristic mode: some cannot be built */
+    CANDIDATES = 10,      /* plans timed per convolution */
+    FUSED_CANDIDATES = 7, /* per fused one: each is compiled now, 0.2 s of a core */
+    ASKED = 16,           /* choices asked of a heuristic mode: some cannot be built */
     THREADS_MAX = 16,
     WINDOWS = 3, /* the best of so many windows counts */
     RUNS_MAX = 8 /* runs in a window */
@@ -22,7 +23,8 @@ static const double WINDOW_S = 4e-4, HOPELESS = 1.5, ABSURD = 50; /* times the b
 
 struct dt_engines {
     dt_engine_cache cache;
-    int32_t rules, n_candidate;
+    int32_t rules;
+    bool first_only;                  /* deterministic */
     uint32_t refused_f32, refused_16; /* numerical notes */
     int32_t n, cap;
     dt_engine **engine;                /* addresses stay valid as the table grows */
@@ -59,7 +61,7 @@ dt_status dt_engines_create(dt_cuda *cu, const char *cache_dir, dt_engines **out
     dt_engines *e = calloc(1, sizeof *e);
     if (!e) return dt_fail(DT_ERR_MEMORY, "no memory for the engine table");
     e->rules = cu->tf32 ? 1 : 0;
-    e->n_candidate = cu->deterministic ? 1 : CANDIDATES;
+    e->first_only = cu->deterministic;
     e->refused_16 = cu->deterministic ? (uint32_t)note(CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC) : 0;
     e->refused_f32 = e->refused_16 | (uint32_t)note(CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION);
     if (!cu->tf32)
@@ -147,12 +149,15 @@ static bool build_known(job *j, cudnnHandle_t handle) {
 static void build_candidates(const dt_engines *table, job *j, cudnnHandle_t handle) {
     static const cudnnBackendHeurMode_t MODES[] = {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK};
     dt_engine *e = j->engine;
+    const dt_conv_kind kind = (dt_conv_kind)e->spec.kind;
+    const bool fused = kind != DT_CONV_F && kind != DT_CONV_D && kind != DT_CONV_W;
+    const int32_t n_candidate = table->first_only ? 1 : fused ? FUSED_CANDIDATES : CANDIDATES;
     uint32_t refused = e->spec.dtype == DT_DTYPE_F32 ? table->refused_f32 : table->refused_16;
     if (!build_graph(j, handle)) return;
     for (size_t m = 0; m < sizeof MODES / sizeof *MODES && j->n == 0; m++) {
         dt_engine_choice choice[ASKED];
         int32_t n = dt_dnn_choices(&e->graph_desc, j->graph, MODES[m], refused, ASKED, choice);
-        for (int32_t i = 0; i < n && j->n < table->n_candidate; i++) {
+        for (int32_t i = 0; i < n && j->n < n_candidate; i++) {
             candidate *c = &j->candidate[j->n];
             *c = (candidate){.choice = choice[i], .desc = {.handle = handle}};
             c->plan = dt_dnn_plan(&c->desc, j->graph, &choice[i], &c->workspace_bytes);
