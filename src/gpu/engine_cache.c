@@ -12,6 +12,7 @@
 #include <xxhash.h>
 
 enum { SPEC_FIELDS = 18, FILE_MAX = 8 * 1024 * 1024 };
+static const int64_t NANOSECONDS_MAX = (int64_t)3600 * 1000 * 1000 * 1000; /* an hour: nonsense */
 static const char MAGIC[] = "dtrain engines 2";
 
 static void spec_fields(const dt_conv_spec *s, int64_t v[SPEC_FIELDS]) {
@@ -89,7 +90,7 @@ static bool parse_line(const char *line, dt_engine_record *r) {
     if (n < HEAD) return false;
     const int64_t *head = v + SPEC_FIELDS, n_knob = head[4];
     if (v[0] < 0 || v[0] >= DT_CACHE_KIND_COUNT || v[1] < 0 || v[1] >= DT_DTYPE_COUNT || n_knob < 0 ||
-        n_knob > DT_KNOB_MAX || n != HEAD + 2 * n_knob)
+        n_knob > DT_KNOB_MAX || n != HEAD + 2 * n_knob || head[1] < 0 || head[1] > NANOSECONDS_MAX)
         return false;
     spec_from_fields(v, &r->spec);
     r->rules = (int32_t)head[0];

@@ -150,6 +150,7 @@ static bool recall(dt_cuda *cu, dt_gram_choice *q) {
     if (!dt_blas_recall(cu, &key, &c)) return false;
     if (c.form == FORM_OWN) return true;
     const bool epilogue = c.form == FORM_EPILOGUE;
+    if (epilogue ? !q->sums : c.form != FORM_PLAIN) return false;
     if (describe(cu, q, epilogue, &m) != DT_OK || !dt_blas_restore(cu, &c.algo, &m)) return false;
     q->blas = product_with(cu, q, epilogue, &m);
     return true;

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include "engine_cache.h"
 
@@ -174,6 +175,70 @@ static void test_damage_is_ignored(void **state) {
     dt_engine_cache_close(&c);
 }
 
+/* The words of a cuBLASLt algorithm use all bits. */
+static void test_products(void **state) {
+    (void)state;
+    dt_engine_cache c;
+    dt_engine_record want = {.spec = {.kind = DT_BLAS_APPLY_RES_RELU,
+                                      .dtype = DT_DTYPE_BF16,
+                                      .d = {.n = 802816, .c = 64, .k = 256}},
+                             .usable = true,
+                             .seconds = 0,
+                             .choice = {.engine = 2, .n_knob = DT_KNOB_MAX}};
+    for (int i = 0; i < DT_KNOB_MAX; i++) want.choice.value[i] = i % 2 ? INT64_MIN + i : INT64_MAX - i;
+    dt_engine_cache_open(&c, dir, CARD, VERSION);
+    assert_true(dt_engine_cache_put(&c, &want));
+    dt_engine_cache_write(&c);
+    dt_engine_cache_close(&c);
+    dt_engine_cache_open(&c, dir, CARD, VERSION);
+    const dt_engine_record *got = dt_engine_cache_find(&c, &want.spec, 0);
+    assert_non_null(got);
+    assert_int_equal(got->choice.engine, 2);
+    assert_int_equal(got->choice.n_knob, DT_KNOB_MAX);
+    assert_memory_equal(got->choice.value, want.choice.value, sizeof want.choice.value);
+    dt_engine_cache_close(&c);
+}
+
+/* A file whose checksum is right, but one line is not. */
+static void test_nonsense_is_ignored(void **state) {
+    (void)state;
+    static const char HEAD[] = "dtrain engines 2\nTest Card 80GB, cuDNN 91900\n";
+    static const char SPEC[] = "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16";
+    const struct {
+        int kind, dtype;
+        const char *rest; /* rules, nanoseconds, usable, engine, knobs */
+        int32_t n;
+    } line[] = {
+        {DT_CACHE_KIND_COUNT - 1, DT_DTYPE_F16, "0 9 1 2 1 3 4", 1},
+        {DT_CACHE_KIND_COUNT, DT_DTYPE_F16, "0 9 1 2 1 3 4", 0},
+        {-1, DT_DTYPE_F16, "0 9 1 2 1 3 4", 0},
+        {0, DT_DTYPE_COUNT, "0 9 1 2 1 3 4", 0},
+        {0, -1, "0 9 1 2 1 3 4", 0},
+        {0, DT_DTYPE_F16, "0 9 1 2 0", 1},
+        {0, DT_DTYPE_F16, "0 9 1 2 -1", 0},
+        {0, DT_DTYPE_F16, "0 9 1 2 2 3 4", 0},
+        {0, DT_DTYPE_F16, "0 9 1 2 1000000 3 4", 0},
+        {0, DT_DTYPE_F16, "0 -9 1 2 0", 0},
+        {0, DT_DTYPE_F16, "0 9223372036854775807 1 2 0", 0},
+        {0, DT_DTYPE_F16, "0 9 1", 0},
+    };
+    for (size_t i = 0; i < sizeof line / sizeof line[0]; i++) {
+        dt_engine_cache c;
+        char text[512];
+        dt_engine_cache_open(&c, dir, CARD, VERSION);
+        const int n = snprintf(text, sizeof text, "%s%d %d %s %s\n", HEAD, line[i].kind, line[i].dtype, SPEC,
+                               line[i].rest);
+        FILE *f = fopen(c.path, "w");
+        assert_non_null(f);
+        fprintf(f, "%send %016llx\n", text, (unsigned long long)XXH3_64bits(text, (size_t)n));
+        assert_int_equal(fclose(f), 0);
+        dt_engine_cache_close(&c);
+        dt_engine_cache_open(&c, dir, CARD, VERSION);
+        if (c.n != line[i].n) fail_msg("line %zu gave %d records instead of %d", i, c.n, line[i].n);
+        dt_engine_cache_close(&c);
+    }
+}
+
 static void test_no_place_is_no_error(void **state) {
     (void)state;
     dt_engine_cache c;
@@ -192,6 +257,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_writers_add_up, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_foreign_files_are_ignored, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_damage_is_ignored, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_products, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_nonsense_is_ignored, set_up, tear_down),
         cmocka_unit_test(test_no_place_is_no_error),
     };
     return cmocka_run_group_tests_name("engine cache", tests, NULL, NULL);
