@@ -69,7 +69,7 @@ static bool recall(dt_cuda *cu, dt_apply_choice *q) {
     const dt_conv_spec key = key_of(q);
     dt_blas_choice c;
     dt_blas_matmul m;
-    if (!dt_blas_recall(cu, &key, &c)) return false;
+    if (!dt_blas_recall(cu, &key, &c) || c.form < FORM_NONE || c.form > FORM_VECTOR) return false;
     q->seconds = c.form == FORM_NONE ? DT_BLAS_FAILED : c.seconds;
     if (c.form == FORM_NONE) return true;
     const bool folded = c.form == FORM_FOLDED;
@@ -97,27 +97,28 @@ static dt_status choose(dt_cuda *cu, dt_apply_choice *q) {
     dt_blas_contest contest = {.best_s = DT_BLAS_FAILED};
     dt_blas_scratch s;
     dt_status st = DT_OK;
-    if (dt_blas_scratch_make(&s, dt_blas_parts_bytes(part, n_part)) &&
-        dt_blas_scratch_fill(cu, &s, part, n_part))
-        for (int folded = 1; folded >= 0 && st == DT_OK; folded--) {
-            dt_blas_matmul plain = {0};
-            dt_blas_algos found;
-            st = describe(cu, q, folded, &plain);
-            const int32_t n = st == DT_OK ? dt_blas_find(cu, &plain, t.workspace, found) : 0;
-            for (int32_t i = 0; i < n; i++) {
-                const dt_blas_matmul m = dt_blas_with(&plain, &found[i]);
-                const dt_blas_apply b = candidate(q, folded, &m);
-                t.blas = &b;
-                if (!dt_blas_wins(cu, &contest, dt_blas_time(cu, &s, enqueue, &t))) continue;
-                q->blas = b;
-                chosen = (dt_blas_choice){.form = folded ? FORM_FOLDED : FORM_VECTOR, .algo = m.algo};
-            }
+    const bool timed = dt_blas_scratch_make(&s, dt_blas_parts_bytes(part, n_part)) &&
+                       dt_blas_scratch_fill(cu, &s, part, n_part);
+    for (int folded = 1; timed && folded >= 0 && st == DT_OK; folded--) {
+        dt_blas_matmul plain = {0};
+        dt_blas_algos found;
+        st = describe(cu, q, folded, &plain);
+        const int32_t n = st == DT_OK ? dt_blas_find(cu, &plain, t.workspace, found) : 0;
+        for (int32_t i = 0; i < n; i++) {
+            const dt_blas_matmul m = dt_blas_with(&plain, &found[i]);
+            const dt_blas_apply b = candidate(q, folded, &m);
+            t.blas = &b;
+            if (!dt_blas_wins(cu, &contest, dt_blas_time(cu, &s, enqueue, &t))) continue;
+            q->blas = b;
+            chosen = (dt_blas_choice){.form = folded ? FORM_FOLDED : FORM_VECTOR, .algo = m.algo};
         }
+    }
     dt_blas_scratch_free(&s);
     chosen.seconds = q->seconds = contest.best_s;
+    if (!timed || st != DT_OK) return st; /* a lack of memory is this run's */
     dt_blas_remember(cu, &key, &chosen);
     dt_engines_save(cu);
-    return st;
+    return DT_OK;
 }
 
 dt_status dt_blas_apply_choose(dt_cuda *cu, dt_dtype t, int64_t rows, int64_t c, int64_t k, bool relu,
