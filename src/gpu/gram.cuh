@@ -31,9 +31,10 @@ template <int N_THREAD> __device__ __forceinline__ float block_max(float v) {
     return v;
 }
 
-/* The power of two that brings `largest` near 2^top; 1 for 0 and what is not finite. */
+/* The power of two that brings `largest` near 2^top, as far as it and its inverse are normal numbers; 1 for 0
+ * and what is not finite. */
 __device__ __forceinline__ float power_for(float largest, int top) {
-    return largest > 0.0f && isfinite(largest) ? exp2f((float)(top - ilogbf(largest))) : 1.0f;
+    return largest > 0.0f && isfinite(largest) ? exp2f((float)min(top - ilogbf(largest), 126)) : 1.0f;
 }
 
 template <typename T>

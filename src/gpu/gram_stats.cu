@@ -61,14 +61,18 @@ __global__ void __launch_bounds__(N_THREAD, 2) bn_gram_kernel(dt_gpu_bn_gram_arg
         copy_commit();
     };
     for (int i = 0; i < STAGES - 1; i++) fetch(i);
-    float largest = 0; /* a covariance is largest on its diagonal */
+    /* A covariance is largest on its diagonal. Where all channels are constant it is rounding errors of
+     * either sign, and its largest element nearly any of them. */
+    float largest = 0;
     for (int64_t i = threadIdx.x; i < tiles * BN; i += N_THREAD) {
         const float s = i < c ? p.bn.stats[i] : 0.0f;
         const double mean = s / p.bn.rows;
         sum[i] = s;
         mean_hi[i] = (float)mean;
         mean_lo[i] = (float)(mean - mean_hi[i]);
-        if (i < c) largest = fmaxf(largest, centred(p.gram[i * c + i], s, mean_hi[i], mean_lo[i]));
+        const float square = i < c ? p.gram[i * c + i] : 0.0f;
+        largest = fmaxf(largest, square * 0x1p-20f);
+        largest = fmaxf(largest, fabsf(centred(square, s, mean_hi[i], mean_lo[i])));
     }
     const float up = power_for((float)(block_max<N_THREAD>(largest) / p.bn.rows), 10);
     const float factor = (float)(up / p.bn.rows), down = 1.0f / up;
