@@ -243,7 +243,8 @@ static double gram_gain(dt_cuda *cu, const dt_graph *g, const dt_node *n) {
 /* The gradient and another are added and masked in one go; BN_MASK would move four tensors. Its sums come
  * from a product then, at the price of a pass at most. */
 static double mask_gain(dt_cuda *cu, const dt_graph *g, const dt_node *n) {
-    if (g->compute == DT_DTYPE_F32 || !is_product(n)) return 0;
+    const dt_conv_dims d = dt_op_conv_dims(g, n);
+    if (g->compute == DT_DTYPE_F32 || !is_product(n) || d.groups != 1 || d.c % 8 || d.k % 8) return 0;
     const double plain = time_of(cu, g, n, DT_CONV_D), fused = time_of(cu, g, n, DT_CONV_D_ADD_MASK);
     return plain > 0 && fused > 0 ? plain + pass_time(cu, g, n->out[0], 3) - fused : 0;
 }

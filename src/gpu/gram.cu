@@ -7,21 +7,7 @@ using namespace dt;
 
 enum { LANES = 16, MASK_SPLITS = 1024, MASK_TILE = 16 };
 
-/* Block of WARP columns x blockDim.y lanes; the value of lane 0 after adding or taking the maximum of all. */
-template <typename V, typename F> __device__ V lanes_reduce(V v, V *smem, F join) {
-    smem[threadIdx.y * WARP + threadIdx.x] = v;
-    for (int half = blockDim.y / 2; half > 0; half /= 2) {
-        __syncthreads();
-        if (threadIdx.y < half) {
-            v = join(v, smem[(threadIdx.y + half) * WARP + threadIdx.x]);
-            smem[threadIdx.y * WARP + threadIdx.x] = v;
-        }
-    }
-    __syncthreads();
-    return v;
-}
-
-/* The first `blocks` blocks make out, the others out2. */
+/* Blocks of WARP columns x blockDim.y lanes. The first `blocks` blocks make out, the others out2. */
 __global__ void sum_splits_kernel(dt_gpu_sum_args a, unsigned blocks) {
     __shared__ double smem[LANES * WARP];
     const bool second = blockIdx.x >= blocks;
@@ -34,7 +20,13 @@ __global__ void sum_splits_kernel(dt_gpu_sum_args a, unsigned blocks) {
 #pragma unroll 8
         for (int s = threadIdx.y; s < a.splits; s += stride) sum += partial[s * n + i];
     }
-    sum = lanes_reduce(sum, smem, [](double x, double y) { return x + y; });
+    smem[threadIdx.y * WARP + threadIdx.x] = sum;
+    for (int half = blockDim.y / 2; half > 0; half /= 2) {
+        __syncthreads();
+        if (threadIdx.y >= half) continue;
+        sum += smem[(threadIdx.y + half) * WARP + threadIdx.x];
+        smem[threadIdx.y * WARP + threadIdx.x] = sum;
+    }
     if (i < n && threadIdx.y == 0) (second ? a.out2 : a.out)[i] = (float)sum;
 }
 
