@@ -19,9 +19,9 @@
  *               -> y T, mean f32 C, invstd f32 C, scale f32 C, shift f32 C
  *               y = act(x*scale + shift [+ res]), scale = gamma*invstd, shift = beta - mean*scale,
  *               invstd = 1/sqrt(var + eps), var biased; training updates
- *               rmean += momentum*(mean - rmean), rvar += momentum*(var*m/(m-1) - rvar) (PyTorch
- * BatchNorm2d). When graph.training is false mean and var are rmean and rvar. Never lowered: pass
- *               dt_pass_split_batchnorm turns it into the four ops below.
+ *               rmean += momentum*(mean - rmean), rvar += momentum*(var*m/(m-1) - rvar), as PyTorch's
+ *               BatchNorm2d. When graph.training is false mean and var are rmean and rvar. Never lowered:
+ *               pass dt_pass_split_batchnorm turns it into the four ops below.
  *  BN_STATS     x T [...,C] -> stats f32 [2,C] = (mean, biased variance)
  *  BN_FINALIZE  stats f32 [2,C], gamma, beta, rmean, rvar (f32 C; the last two are also written)
  *               -> mean, invstd, scale, shift f32 C. m is attr.kernel[0] (rows reduced).
@@ -49,11 +49,12 @@
  *  AVGPOOL      x -> y; divides by R*S, padding counts as zeros (PyTorch's default)
  *  GLOBAL_AVGPOOL x [N,H,W,C] -> y [N,C]
  *  RESHAPE      x -> y, an alias: [N,rest] where attr.size is 0 (flatten), else [N,H,W,rest]
- *  DROPOUT      x -> y = x * keep / (1-p); keep from Philox(rng key(seed, DROPOUT, salt), (step, micro),
- * element/4) XENT         logits T [N,K], label i32 [N], metrics f32 -> loss f32 [N] (per sample; 0 where
- * label < 0), prob f32 [N,K] (softmax); adds to metrics (LOSS, TOP1, TOP5, SAMPLES) loss = (1-s) * -log
- * p[label] + s * mean_k(-log p[k]), s = smoothing (PyTorch cross_entropy). A class counts as above the
- * label's if its logit is greater, or equal with a lower index.
+ *  DROPOUT      x -> y = x * keep / (1-p); keep from Philox of the key of (seed, DROPOUT, salt) at
+ *               ((step, micro), element/4)
+ *  XENT         logits T [N,K], label i32 [N], metrics f32 -> loss f32 [N] (per sample; 0 where label < 0),
+ *               prob f32 [N,K] (softmax); adds to metrics (LOSS, TOP1, TOP5, SAMPLES).
+ *               loss = (1-s) * -log p[label] + s * mean_k(-log p[k]), s = smoothing (PyTorch cross_entropy).
+ *               A class counts as above the label's if its logit is greater, or equal with a lower index.
  *  CONV_DGRAD   dy [N,P,Q,K], w, [bn_epilogue: c T like dx, mean, invstd, scale, shift f32 C, gamma] or
  *               [dx2 T like dx (second_grad)], [y T like dx (mask FROM_Y)]
  *               -> dx T [N,H,W,C], [bn_epilogue: dgamma g C, dbeta g C, coef f32 [3,C]]; H, W from attr.size.
