@@ -4,7 +4,7 @@
 #include "candidate.h"
 #include "engine.h"
 
-enum { RUNS = 4, ALIGN = 256 };
+enum { RUNS = 4, ALIGN = 256, ALIGN_WEIGHT = 128 }; /* weights lie on the axis, which packs closer */
 /* A record's values: the words of an algorithm, then the library's version. */
 enum { WORDS = sizeof(cublasLtMatmulAlgo_t) / sizeof(uint64_t), VERSION = WORDS, VALUES };
 _Static_assert((int)VALUES <= (int)DT_KNOB_MAX, "an algorithm fits a record");
@@ -61,6 +61,7 @@ int32_t dt_blas_find(dt_cuda *cu, const dt_blas_matmul *m, const void *vector, d
     const uint64_t limit = DT_BLAS_WORKSPACE;
     cublasLtMatmulPreference_t pref = NULL;
     const uint32_t scheme = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE; /* no sums in 16 bits */
+    const uint32_t align_a = ALIGN_WEIGHT;
     int n = 0;
     if (set_vector(m, vector) != DT_OK) return 0;
     if (cublasLtMatmulPreferenceCreate(&pref) != CUBLAS_STATUS_SUCCESS) return 0;
@@ -69,6 +70,9 @@ int32_t dt_blas_find(dt_cuda *cu, const dt_blas_matmul *m, const void *vector, d
     if (st == CUBLAS_STATUS_SUCCESS)
         st = cublasLtMatmulPreferenceSetAttribute(pref, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &scheme,
                                                   sizeof scheme);
+    if (st == CUBLAS_STATUS_SUCCESS)
+        st = cublasLtMatmulPreferenceSetAttribute(pref, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, &align_a,
+                                                  sizeof align_a);
     if (st == CUBLAS_STATUS_SUCCESS)
         st = cublasLtMatmulAlgoGetHeuristic(cu->blas, m->desc, m->a, m->b, m->d, m->d, pref, DT_BLAS_ALGOS,
                                             found, &n);

@@ -38,7 +38,7 @@ typedef cublasLtMatmulHeuristicResult_t dt_blas_algos[DT_BLAS_ALGOS];
 
 /* All of *out but the algorithm. The descriptors belong to the backend. */
 dt_status dt_blas_describe(dt_cuda *cu, const dt_blas_shape *s, dt_blas_matmul *out);
-/* The algorithms that should be fastest, for operands that are 256-aligned; returns how many. vector: any
+/* The algorithms that should be fastest, for operands that are 256-aligned, A 128-aligned; returns how many. vector: any
  * such pointer, if the epilogue wants one. */
 int32_t dt_blas_find(dt_cuda *cu, const dt_blas_matmul *m, const void *vector, dt_blas_algos found);
 /* m with that algorithm. */

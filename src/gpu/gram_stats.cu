@@ -201,13 +201,28 @@ template <typename T> __global__ void __launch_bounds__(THREADS) plain_bn_gram_k
     if (threadIdx.x % WARP == 0) finalize(p.bn, k, mean, var);
 }
 
+/* All the shared memory that a block may have, granted once: launches that were captured must keep theirs. */
+template <typename T> int64_t smem_limit() {
+    static const int64_t limit = [] {
+        int device = 0, most = 0;
+        cudaFuncAttributes kernel = {};
+        bool ok =
+            cudaGetDevice(&device) == cudaSuccess &&
+            cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device) == cudaSuccess &&
+            cudaFuncGetAttributes(&kernel, bn_gram_kernel<T>) == cudaSuccess;
+        most -= (int)kernel.sharedSizeBytes;
+        ok = ok && cudaFuncSetAttribute(bn_gram_kernel<T>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                        most) == cudaSuccess;
+        if (!ok) (void)cudaGetLastError();
+        return ok ? (int64_t)most : 0;
+    }();
+    return limit;
+}
+
 /* Whether the matrix units can do it: with very many channels a block's shared memory does not suffice. */
 template <typename T> bool fits(const dt_gpu_bn_gram_args &a) {
-    if (a.c % 8 || !aligned16(a.w) || !aligned16(a.gram) || !aligned16(a.wcov)) return false;
-    const bool fit = cudaFuncSetAttribute(bn_gram_kernel<T>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                          (int)smem_bytes(a.c)) == cudaSuccess;
-    if (!fit) (void)cudaGetLastError();
-    return fit;
+    return a.c % 8 == 0 && aligned16(a.w) && aligned16(a.gram) && aligned16(a.wcov) &&
+           (int64_t)smem_bytes(a.c) <= smem_limit<T>();
 }
 
 template <typename T> cudaError_t bn_gram(const dt_gpu_bn_gram_args &a, cudaStream_t s) {

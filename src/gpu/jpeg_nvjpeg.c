@@ -158,6 +158,16 @@ static bool batched_takes(const dt_jpeg_decoder *d, const uint8_t *bytes, const 
            unsupported == 0;
 }
 
+/* Whether nvJPEG reads the size from the file that its place in the lane was made for: the loader's reader
+ * may see another one in a damaged header. */
+static bool same_size(const dt_jpeg_decoder *d, const uint8_t *bytes, const dt_jpeg_row *row) {
+    int n_component, width[NVJPEG_MAX_COMPONENT] = {0}, height[NVJPEG_MAX_COMPONENT] = {0};
+    nvjpegChromaSubsampling_t subsampling;
+    return nvjpegGetImageInfo(d->single, bytes, (size_t)row->n_bytes, &n_component, &subsampling, width,
+                              height) == NVJPEG_STATUS_SUCCESS &&
+           width[0] == row->width && height[0] == row->height;
+}
+
 static bool row_fits(const dt_jpeg_limits *l, const dt_jpeg_row *r, int64_t pixel_bytes) {
     return r->offset >= 0 && r->n_bytes <= l->file_bytes - r->offset && r->height > 0 && r->width > 0 &&
            dt_jpeg_decoded_bytes(r->height, r->width, l->channels) <= l->pixel_bytes - pixel_bytes &&
@@ -177,6 +187,9 @@ static dt_status lay_out(dt_jpeg_decoder *d, lane *l, const dt_jpeg_batch *b, in
         if (!row_fits(&d->limits, r, pixel_bytes))
             return dt_fail(DT_ERR_INTERNAL, "JPEG row %lld is outside of the decoder's limits", (long long)i);
         const uint8_t *bytes = b->bytes + r->offset;
+        if (!same_size(d, bytes, r))
+            return dt_fail(DT_ERR_DATA, "%s: sample %lld: not a readable JPEG: nvJPEG does not find %d x %d",
+                           r->path, (long long)r->index, r->height, r->width);
         uint8_t *pixel = l->pixel + pixel_bytes;
         pixel_bytes += dt_jpeg_decoded_bytes(r->height, r->width, channels);
         l->crop[all++] = (dt_gpu_crop){.image = pixel,
