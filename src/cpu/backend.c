@@ -2,6 +2,7 @@
  * is the documented oracle of the GPU backend. Everything runs on the caller's thread (and OpenMP's) before
  * returning, so streams and events hold nothing. */
 #include "core/backend.h"
+#include "core/cores.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -397,7 +398,7 @@ dt_status dt_backend_cpu_create(const dt_backend_options *options, dt_backend **
     c->threads = dt_cpu_threads_setup(options);
     c->base = (dt_backend){.name = "cpu",
                            .align_bytes = ALIGN_BYTES,
-                           .host_threads = dt_cpu_threads_share(options),
+                           .host_threads = dt_cores_share(options->local_world),
                            .alloc = mem_alloc,
                            .free = mem_free,
                            .copy = mem_copy,

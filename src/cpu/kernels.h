@@ -129,9 +129,8 @@ dt_status dt_cpu_axis_run(void *axis, dt_stream *stream);
 /* host.c: processor name, memory. */
 void dt_cpu_host_info(dt_device_info *out);
 
-/* threads.c: this rank's share of the host's cores; and how many threads it computes with, which is the share
- * unless the options say otherwise. The latter makes OpenMP and OpenBLAS use as many. Both at least 1. */
-int32_t dt_cpu_threads_share(const dt_backend_options *options);
+/* threads.c: how many threads this rank computes with: its share of the host's cores, unless the options say
+ * otherwise. Makes OpenMP and OpenBLAS use as many. */
 int32_t dt_cpu_threads_setup(const dt_backend_options *options);
 
 #endif

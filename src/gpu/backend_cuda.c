@@ -1,10 +1,10 @@
 /* The CUDA backend: its life, what it owns, and the node entries of the backend table. */
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "core/cores.h"
 #include "lower.h"
 
 dt_status dt_cuda_adopt(dt_cuda *cu, void *ptr, void (*release)(void *ptr)) {
@@ -141,13 +141,6 @@ static dt_status open_libraries(dt_cuda *cu, const dt_backend_options *o) {
     return dt_engines_create(cu, o->cache_dir, &cu->engines);
 }
 
-static int32_t share_of_cores(int32_t asked, int32_t local_world) {
-    cpu_set_t set;
-    if (asked > 0) return asked;
-    int32_t cores = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-    return cores > local_world ? cores / local_world : 1;
-}
-
 dt_status dt_backend_cuda_create(const dt_backend_options *o, dt_backend **out) {
     *out = NULL;
     dt_cuda *cu = calloc(1, sizeof *cu);
@@ -166,7 +159,7 @@ dt_status dt_backend_cuda_create(const dt_backend_options *o, dt_backend **out) 
     be->destroy = destroy;
     cu->local_rank = o->local_rank;
     cu->local_world = o->local_world > 0 ? o->local_world : 1;
-    be->host_threads = share_of_cores(o->threads, cu->local_world);
+    be->host_threads = o->threads > 0 ? o->threads : dt_cores_share(cu->local_world);
     cu->deterministic = o->deterministic;
     cu->tf32 = o->tf32;
     dt_status st = dt_cuda_pick_device(o, &cu->device, &cu->lock_fd);

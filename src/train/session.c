@@ -7,6 +7,7 @@
 #include <string.h>
 #include <xxhash.h>
 
+#include "core/cores.h"
 #include "dist/signals.h"
 
 enum { EVAL_POLL_BATCHES = 8 };
@@ -20,6 +21,7 @@ dt_status dt_session_backend(const dt_config *c, const dt_comm *mpi, dt_backend 
         .tf32 = c->train.precision == DT_PRECISION_TF32,
         .share_gpu = c->dist.share_gpu,
     };
+    dt_cores_unbind(o.local_world);
     bool gpu =
         c->run.device == DT_DEVICE_CUDA || (c->run.device == DT_DEVICE_AUTO && dt_cuda_device_count() > 0);
     dt_status st = gpu ? dt_backend_cuda_create(&o, out) : dt_backend_cpu_create(&o, out);
