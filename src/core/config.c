@@ -97,7 +97,7 @@ const dt_key_row dt_key_table[] = {
     {CHOICE("data.decoder", data.decoder, decoder_names), .fallback = "auto",
      .help = "What decodes JPEG data: cpu: the loader threads, by libjpeg-turbo; nvjpeg: the GPU, by nvJPEG, "
              "with its hardware decoder where there is one (files that it does not take go to the loader "
-             "threads); auto: cpu, until nvjpeg has been measured to be faster"},
+             "threads); auto: cpu, whose pixels are the same on every machine"},
     {INT("data.synthetic_samples", data.synthetic_samples, 1, 1e12), MATHS, .fallback = "10240",
      .help = "synthetic: samples per epoch"},
     {INT("data.synthetic_channels", data.synthetic_channels, 1, 4), MATHS, .fallback = "3",
