@@ -213,7 +213,7 @@ const dt_key_row dt_key_table[] = {
     {CHOICE("dist.payload", dist.payload, payload_names), MATHS, .fallback = "compute",
      .help = "Gradients on the wire: in the precision of the computation, or always fp32"},
     {FLOAT("dist.timeout_s", dist.timeout_s, 0, 86400), .flags = DT_KEY_OPEN_MIN, .fallback = "300.0",
-     .help = "Seconds without progress after which a rank counts as lost"},
+     .help = "Seconds without progress after which a rank counts as lost; MPI's own start is not watched"},
     {BOOL("dist.share_gpu", dist.share_gpu), .fallback = "false",
      .help = "Let several ranks use one GPU (for tests; through MPI)"},
 

@@ -42,9 +42,9 @@ dt_status dt_session_backend(const dt_config *c, const dt_comm *mpi, dt_backend 
 static dt_status open_comm(const dt_config *c, dt_session *s) {
     s->comm = s->mpi;
     bool nccl = c->dist.backend == DT_COMM_NCCL || (c->dist.backend == DT_COMM_AUTO && s->be->info.is_gpu);
-    if (s->mpi->world == 1 || !nccl) return DT_OK;
-    if (!s->be->info.is_gpu)
+    if (nccl && !s->be->info.is_gpu)
         return dt_fail(DT_ERR_CONFIG, "dist.backend = \"nccl\" needs GPUs; use \"auto\" or \"mpi\"");
+    if (s->mpi->world == 1 || !nccl) return DT_OK;
     dt_status st = dt_comm_nccl_create(s->mpi, s->be, c->dist.timeout_s, &s->comm);
     if (st == DT_ERR_UNSUPPORTED && c->dist.backend == DT_COMM_AUTO) {
         s->comm = s->mpi; /* built without NCCL: MPI works everywhere */

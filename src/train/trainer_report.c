@@ -30,11 +30,13 @@ void dt_trainer_summary(const dt_trainer *t) {
            (double)axis->n_param_elem / 1e6, axis->n_bucket, dt_plural(axis->n_bucket),
            (double)p->plan.act_bytes / (1 << 20), (double)p->plan.naive_bytes / (1 << 20),
            (double)dt_engine_device_bytes(s->engine) / (1 << 20));
-    printf("run     steps %lld to %lld (%.1f epochs), in %s\n", (long long)t->step, (long long)t->total_steps,
-           dt_trainer_epoch(t, t->total_steps), c->run.out_dir);
-    if (t->step >= t->total_steps)
-        printf("this run is finished: raise train.epochs or train.steps to go on, or choose another "
-               "run.out_dir\n");
+    if (t->step < t->total_steps)
+        printf("run     steps %lld to %lld (%.1f epochs), in %s\n", (long long)t->step,
+               (long long)t->total_steps, dt_trainer_epoch(t, t->total_steps), c->run.out_dir);
+    else
+        printf("run     finished at step %lld, in %s: raise train.epochs or train.steps to go on, or choose "
+               "another run.out_dir\n",
+               (long long)t->step, c->run.out_dir);
     fflush(stdout);
 }
 

@@ -132,6 +132,7 @@ static dt_status resume(dt_trainer *t) {
 static dt_status write_config(dt_trainer *t) {
     char path[DT_CONFIG_STR_MAX + 32];
     DT_TRY(dt_config_to_text(t->config, &t->config_text));
+    if (t->step >= t->total_steps) return DT_OK; /* a finished run keeps the settings it was made with */
     snprintf(path, sizeof path, "%s/config.toml", t->config->run.out_dir);
     FILE *f = fopen(path, "w");
     if (!f) return dt_fail(DT_ERR_IO, "cannot write %s: %s", path, strerror(errno));

@@ -24,7 +24,7 @@ sum=$(cksum <"$(newest parts-adamw)/state.h5")
 train_ok "$ranks" again.log "${common[@]}" optim.kind=adamw optim.lr=0.003 run.out_dir=parts-adamw
 [ "$sum" = "$(cksum <"$(newest parts-adamw)/state.h5")" ] || fail "a finished run changed when it was started again"
 each_step_once parts-adamw 40
-expect again.log '^this run is finished' 1
+expect again.log '^run +finished at step' 1
 
 # Another batch cannot continue it.
 train "$ranks" batch.log "${common[@]}" optim.kind=adamw run.out_dir=parts-adamw train.steps=60 train.global_batch=64
