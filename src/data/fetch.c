@@ -111,6 +111,12 @@ static dt_resize_axis part_axis(int32_t x0, int32_t size, int32_t scale_num, int
                             .hi = (int32_t)dt_min_i64(end, part_size) - 1};
 }
 
+/* Puts the sample in front of an error of its decoding; those of reading name it themselves. */
+static dt_status in_sample(const dt_sample *s, dt_status status) {
+    if (status != DT_OK) dt_error_context("%s: sample %lld", s->shard->path, (long long)s->row);
+    return status;
+}
+
 /* Reads the header and draws the window. */
 static dt_status begin_jpeg(dt_fetcher *f, uint64_t epoch, int64_t sample, const dt_sample *s,
                             const uint8_t *bytes, dt_window *win) {
@@ -150,22 +156,22 @@ static dt_status finish_jpeg(dt_fetcher *f, dt_window win, uint8_t *image) {
 static dt_status fetch_jpeg(dt_fetcher *f, uint64_t epoch, int64_t sample, const dt_sample *s,
                             uint8_t *image) {
     const uint8_t *bytes;
-    dt_window win;
+    dt_window win = {0};
     DT_TRY(read_part(f, s, 0, s->n_bytes, &bytes));
-    DT_TRY(begin_jpeg(f, epoch, sample, s, bytes, &win));
-    return finish_jpeg(f, win, image);
+    DT_TRY(in_sample(s, begin_jpeg(f, epoch, sample, s, bytes, &win)));
+    return in_sample(s, finish_jpeg(f, win, image));
 }
 
 static dt_status fetch_file(dt_fetcher *f, uint64_t epoch, int64_t sample, const dt_sample *s, uint8_t *image,
                             uint8_t *bytes, dt_jpeg_row *row) {
     const dt_augment *a = &f->o.augment;
-    dt_window win;
+    dt_window win = {0};
     if (row->n_bytes == 0) return fetch_jpeg(f, epoch, sample, s, image);
     DT_TRY(read_whole(f, s, bytes));
-    DT_TRY(begin_jpeg(f, epoch, sample, s, bytes, &win));
+    DT_TRY(in_sample(s, begin_jpeg(f, epoch, sample, s, bytes, &win)));
     if (!dt_jpeg_is_plain(f->jpeg, bytes, s->n_bytes, f->o.dataset->info.channels)) {
         row->n_bytes = 0;
-        return finish_jpeg(f, win, image);
+        return in_sample(s, finish_jpeg(f, win, image));
     }
     *row = (dt_jpeg_row){.offset = row->offset,
                          .n_bytes = s->n_bytes,
@@ -188,9 +194,7 @@ dt_status dt_fetch_file(dt_fetcher *f, uint64_t epoch, int64_t sample, uint8_t *
     dt_dataset_locate(f->o.dataset, sample, &s);
     *label = s.label;
     f->times.n_samples++;
-    dt_status status = fetch_file(f, epoch, sample, &s, image, bytes, row);
-    if (status != DT_OK) dt_error_context("%s: sample %lld", s.shard->path, (long long)s.row);
-    return status;
+    return fetch_file(f, epoch, sample, &s, image, bytes, row);
 }
 
 dt_status dt_fetch(dt_fetcher *f, uint64_t epoch, int64_t sample, uint8_t *image, int32_t *label,
@@ -199,11 +203,7 @@ dt_status dt_fetch(dt_fetcher *f, uint64_t epoch, int64_t sample, uint8_t *image
     dt_dataset_locate(f->o.dataset, sample, &s);
     *label = s.label;
     f->times.n_samples++;
-    if (f->o.dataset->info.jpeg) {
-        dt_status status = fetch_jpeg(f, epoch, sample, &s, image);
-        if (status != DT_OK) dt_error_context("%s: sample %lld", s.shard->path, (long long)s.row);
-        return status;
-    }
+    if (f->o.dataset->info.jpeg) return fetch_jpeg(f, epoch, sample, &s, image);
     dt_window win = dt_augment_window(&f->o.augment, epoch, (uint64_t)sample, s.height, s.width);
     if (!f->o.source_crop) return fetch_raw(f, &s, &win, image);
     const int32_t numbers[8] = {win.x0, win.y0, win.w, win.h, win.flip, 0, 0, 0};

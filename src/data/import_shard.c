@@ -62,10 +62,8 @@ static dt_status take_raw(build *b, int64_t i, const dt_item *item, sums *s) {
     if (item->height != source->height || item->width != source->width)
         return dt_fail(
             DT_ERR_USAGE,
-            "sample %lld is %d x %d, others %lld x %lld: raw shards hold one size (resize to a square, or "
-            "keep JPEG)",
-            (long long)(b->job->begin + i), item->height, item->width, (long long)source->height,
-            (long long)source->width);
+            "%d x %d pixels, others %lld x %lld: raw shards hold one size (resize to a square, or keep JPEG)",
+            item->height, item->width, (long long)source->height, (long long)source->width);
     memcpy(b->raw + i * b->raw_bytes, item->pixel, (size_t)b->raw_bytes);
     add_pixels(s, item->pixel, source->height * source->width, source->channels);
     return DT_OK;
@@ -88,14 +86,22 @@ static dt_status take_jpeg(build *b, dt_jpeg *decoder, int64_t i, dt_item *item,
     dt_jpeg_part part;
     DT_TRY(dt_jpeg_begin(decoder, item->jpeg, item->n_jpeg_bytes, &h, &w));
     DT_TRY(dt_jpeg_decode(decoder, 0, 0, w, h, measured ? w : 1, measured ? h : 1, channels, &part));
-    if (dt_jpeg_damaged(decoder))
-        return dt_fail(DT_ERR_DATA, "sample %lld: the JPEG data is damaged or cut short",
-                       (long long)(b->job->begin + i));
+    if (dt_jpeg_damaged(decoder)) return dt_fail(DT_ERR_DATA, "the JPEG data is damaged or cut short");
     if (measured) add_pixels(s, part.pixel, (int64_t)part.h * part.w, channels);
     b->jpeg[i] = item->owned;
     b->jpeg_bytes[i] = item->n_jpeg_bytes;
     item->owned = NULL;
     return DT_OK;
+}
+
+/* Puts the sample's file in front of the error, or its number where samples share files. */
+static void name_sample(const dt_source *source, int64_t sample) {
+    char *path = source->path ? source->path(source->state, sample) : NULL;
+    if (path)
+        dt_error_context("%s", path);
+    else
+        dt_error_context("sample %lld", (long long)sample);
+    free(path);
 }
 
 static dt_status take(build *b, dt_jpeg *decoder, int64_t i, sums *s) {
@@ -104,6 +110,7 @@ static dt_status take(build *b, dt_jpeg *decoder, int64_t i, sums *s) {
     DT_TRY(source->load(source->state, decoder, b->job->begin + i, &item));
     dt_status status =
         b->job->o->store == DT_STORE_RAW ? take_raw(b, i, &item, s) : take_jpeg(b, decoder, i, &item, s);
+    if (status != DT_OK) name_sample(source, b->job->begin + i); /* load has done so itself */
     b->label[i] = item.label;
     b->height[i] = item.height;
     b->width[i] = item.width;

@@ -117,8 +117,8 @@ dt_status dt_jpeg_begin(dt_jpeg *j, const uint8_t *bytes, int64_t n, int32_t *he
     uint64_t pixels = (uint64_t)j->d.image_width * j->d.image_height;
     if (pixels > DT_IMAGE_PIXELS_MAX) {
         jpeg_abort_decompress(&j->d);
-        return dt_fail(DT_ERR_DATA, "JPEG of %u x %u pixels: larger than allowed", j->d.image_width,
-                       j->d.image_height);
+        return dt_fail(DT_ERR_DATA, "JPEG of %u x %u pixels: larger than allowed (%d megapixels)",
+                       j->d.image_width, j->d.image_height, DT_IMAGE_PIXELS_MAX / 1000000);
     }
     *height = (int32_t)j->d.image_height;
     *width = (int32_t)j->d.image_width;

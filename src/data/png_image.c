@@ -20,8 +20,8 @@ dt_status dt_png_decode(const uint8_t *bytes, int64_t n, int64_t channels, uint8
         return dt_fail(DT_ERR_DATA, "not a readable PNG: %s", image.message);
     uint64_t pixels = (uint64_t)image.width * image.height;
     if (pixels > DT_IMAGE_PIXELS_MAX) {
-        dt_status status =
-            dt_fail(DT_ERR_DATA, "PNG of %u x %u pixels: larger than allowed", image.width, image.height);
+        dt_status status = dt_fail(DT_ERR_DATA, "PNG of %u x %u pixels: larger than allowed (%d megapixels)",
+                                   image.width, image.height, DT_IMAGE_PIXELS_MAX / 1000000);
         png_image_free(&image);
         return status;
     }

@@ -212,7 +212,7 @@ static dt_status read_slow(const dt_shard *s, int64_t i, int64_t begin, int64_t 
     int64_t whole = dt_shard_sample_bytes(s, i);
     if (n == whole) return dt_h5_read_rows(s->h, "images", DT_DTYPE_U8, i, 1, dst);
     uint8_t *sample = malloc((size_t)whole);
-    if (!sample) return dt_fail(DT_ERR_MEMORY, "%s: sample %lld: out of memory", s->path, (long long)i);
+    if (!sample) return dt_fail(DT_ERR_MEMORY, "%s: out of memory", s->path);
     dt_status status = dt_h5_read_rows(s->h, "images", DT_DTYPE_U8, i, 1, sample);
     if (status == DT_OK) memcpy(dst, sample + begin, (size_t)n);
     free(sample);
@@ -220,7 +220,11 @@ static dt_status read_slow(const dt_shard *s, int64_t i, int64_t begin, int64_t 
 }
 
 dt_status dt_shard_read(const dt_shard *s, int64_t i, int64_t begin, int64_t n, uint8_t *dst) {
-    if (s->h) return read_slow(s, i, begin, n, dst);
+    if (s->h) {
+        dt_status status = read_slow(s, i, begin, n, dst);
+        if (status != DT_OK) dt_error_context("sample %lld", (long long)i);
+        return status;
+    }
     int64_t at = s->jpeg ? s->offset[i] : i * dt_shard_sample_bytes(s, i);
     return read_fully(s, i, s->data_offset_bytes + at + begin, n, dst);
 }

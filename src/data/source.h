@@ -23,6 +23,9 @@ typedef struct dt_source {
     void *state;
     /* Called from several threads, each with a decoder of its own. DT_ERR_DATA: this sample is damaged. */
     dt_status (*load)(const void *state, dt_jpeg *decoder, int64_t i, dt_item *out);
+    /* Allocated path of sample i's own file, NULL when out of memory. The pointer is NULL where samples share
+     * files. */
+    char *(*path)(const void *state, int64_t i);
     void (*close)(void *state);
 } dt_source;
 

@@ -42,7 +42,8 @@ static bool is_image(const char *name) {
     return false;
 }
 
-static char *path_of(const folder_state *s, int64_t i) {
+static char *path_of(const void *state, int64_t i) {
+    const folder_state *s = state;
     char *path;
     const folder_file *f = &s->file[i];
     return asprintf(&path, "%s/%s/%s", s->root, s->classes.name[f->class], f->name) < 0 ? NULL : path;
@@ -256,7 +257,7 @@ dt_status dt_source_folder(const dt_import_options *o, dt_source *out) {
         return dt_fail(DT_ERR_USAGE, "import folder: resize is 1 to 8192 pixels, and square needs it");
     folder_state *s = calloc(1, sizeof *s);
     if (!s) return dt_fail(DT_ERR_MEMORY, "import folder: out of memory");
-    *out = (dt_source){.state = s, .load = load_folder, .close = close_folder};
+    *out = (dt_source){.state = s, .load = load_folder, .path = path_of, .close = close_folder};
     s->root = o->input[0];
     s->resize = o->resize;
     s->square = o->square;

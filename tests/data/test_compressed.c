@@ -195,6 +195,16 @@ static void test_damaged(void **state) {
     assert_ok(dt_loader_open(&o, &l));
     assert_fails(dt_loader_next(l, &b, NULL), DT_ERR_DATA, "sample 1: not a readable JPEG");
     dt_loader_close(l);
+    f.config.data.verify = true;
+    for (int compressed = 0; compressed < 2; compressed++) {
+        o = options(&f, true, compressed, 3, 2);
+        assert_ok(dt_loader_open(&o, &l));
+        assert_fails(dt_loader_next(l, &b, NULL), DT_ERR_DATA, "sample 1 is damaged");
+        const char *path = f.data->shard[0].path, *named = strstr(dt_error_text(), path);
+        assert_non_null(named);
+        assert_null(strstr(named + 1, path)); /* once */
+        dt_loader_close(l);
+    }
     dt_dataset_close(f.data);
 }
 

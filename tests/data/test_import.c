@@ -308,7 +308,7 @@ static void test_folder(void **state) {
     dt_dataset_close(d);
 
     o = folder_options(&input, DT_STORE_RAW, in_scratch("folder_raw"));
-    assert_fails(dt_import_run(&o, &r), DT_ERR_USAGE, "one size");
+    assert_fails(dt_import_run(&o, &r), DT_ERR_USAGE, "folder/cat/2.jpg: 46 x 66 pixels, others 40 x 70");
     o.resize = 24;
     o.square = true;
     assert_ok(dt_import_run(&o, &r));
@@ -331,7 +331,7 @@ static void test_folder(void **state) {
 }
 
 static void count_note(void *arg, const char *text) {
-    if (strstr(text, "3.jpg") || strstr(text, "sample 5")) ++*(int *)arg;
+    if (strstr(text, "broken/dog/3.jpg: ")) ++*(int *)arg;
 }
 
 static void test_folder_broken(void **state) {
@@ -344,7 +344,7 @@ static void test_folder_broken(void **state) {
         int notes = 0;
         o.resize = store == DT_STORE_RAW ? 16 : 0;
         o.square = store == DT_STORE_RAW;
-        assert_fails(dt_import_run(&o, &r), DT_ERR_DATA, "damaged or cut short");
+        assert_fails(dt_import_run(&o, &r), DT_ERR_DATA, "broken/dog/3.jpg: the JPEG data is damaged or");
         o.skip_broken = true;
         o.note = count_note;
         o.arg = &notes;
@@ -369,12 +369,39 @@ static void test_folder_broken(void **state) {
     assert_fails(dt_import_run(&o, &r), DT_ERR_DATA, "absent");
 }
 
+/* A progressive file with a sound header and one scan over and over, which only decoding finds. */
+static void test_folder_scans(void **state) {
+    (void)state;
+    const int n_scans = 3000;
+    const uint8_t pixel[16 * 16] = {0};
+    char *dir = in_scratch("scans"), command[300];
+    snprintf(command, sizeof command, "mkdir -p %s/a", dir);
+    assert_int_equal(system(command), 0);
+    uint8_t *bytes;
+    int64_t n, at = 2;
+    assert_ok(dt_jpeg_encode(pixel, 16, 16, 1, 90, &bytes, &n));
+    for (; bytes[at + 1] != 0xDA; at += 2 + bytes[at + 2] * 256 + bytes[at + 3])
+        if (bytes[at + 1] == 0xC0) bytes[at + 1] = 0xC2; /* baseline to progressive */
+    bytes[at + 8] = 0;                                   /* the scan has the first coefficient only */
+    FILE *f = fopen(in_scratch("scans/a/many.jpg"), "wb");
+    assert_non_null(f);
+    fwrite(bytes, 1, (size_t)at, f);
+    for (int i = 0; i < n_scans; i++) fwrite(bytes + at, 1, (size_t)(n - 2 - at), f);
+    fwrite(bytes + n - 2, 1, 2, f);
+    assert_int_equal(fclose(f), 0);
+    free(bytes);
+    const char *input = dir;
+    dt_import_options o = folder_options(&input, DT_STORE_JPEG, in_scratch("scans_out"));
+    dt_import_result r;
+    assert_fails(dt_import_run(&o, &r), DT_ERR_DATA, "scans/a/many.jpg: not a readable JPEG: more than");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_idx),           cmocka_unit_test(test_class_names),
         cmocka_unit_test(test_idx_bad),       cmocka_unit_test(test_resume),
         cmocka_unit_test(test_cifar),         cmocka_unit_test(test_folder),
-        cmocka_unit_test(test_folder_broken),
+        cmocka_unit_test(test_folder_broken), cmocka_unit_test(test_folder_scans),
     };
     return cmocka_run_group_tests(tests, make_scratch, remove_scratch);
 }
