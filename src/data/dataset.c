@@ -61,19 +61,46 @@ static dt_status check_file(const char *path, const dt_index_shard *row) {
     return status;
 }
 
-static dt_status check_index(const char *path, const dt_names *names) {
-    dt_index index;
+/* Before any shard is opened. `index` is empty where there is none. */
+static dt_status check_index(const char *path, const dt_names *names, dt_index *index) {
     bool found;
-    DT_TRY(dt_index_read(path, &index, &found));
+    DT_TRY(dt_index_read(path, index, &found));
     if (!found) return check_complete(path, names);
-    dt_status status = DT_OK;
-    if (index.n_shards != names->n)
-        status = dt_fail(DT_ERR_DATA, "%s: %lld shard files, but " DT_INDEX_NAME " lists %lld", path,
-                         (long long)names->n, (long long)index.n_shards);
-    for (int64_t i = 0; i < index.n_shards && status == DT_OK; i++)
-        status = check_file(path, &index.shard[i]);
-    dt_index_free(&index);
-    return status;
+    if (index->n_shards != names->n)
+        return dt_fail(DT_ERR_DATA, "%s: %lld shard files, but " DT_INDEX_NAME " lists %lld", path,
+                       (long long)names->n, (long long)index->n_shards);
+    for (int64_t i = 0; i < index->n_shards; i++) {
+        DT_TRY(check_file(path, &index->shard[i]));
+        if (strcmp(index->shard[i].file, names->name[i]) != 0)
+            return dt_fail(DT_ERR_DATA, "%s: " DT_INDEX_NAME " lists %s in the place of %s", path,
+                           index->shard[i].file, names->name[i]);
+    }
+    return DT_OK;
+}
+
+static dt_status differs(const char *path, const char *what, int64_t said, int64_t found) {
+    return dt_fail(DT_ERR_DATA, "%s: " DT_INDEX_NAME " says %s %lld, the shards say %lld (import it again)",
+                   path, what, (long long)said, (long long)found);
+}
+
+/* What the index says of the set is what the shards, now open, hold. */
+static dt_status check_totals(const dt_dataset *d, const dt_index *index) {
+    const dt_dataset_info *info = &d->info;
+    const struct {
+        const char *what;
+        int64_t said, found;
+    } totals[] = {{"count", index->n_samples, info->n_samples},
+                  {"classes", index->n_classes, info->n_classes},
+                  {"height", index->shape[0], info->height},
+                  {"width", index->shape[1], info->width},
+                  {"channels", index->shape[2], info->channels}};
+    for (int64_t i = 0; i < index->n_shards; i++)
+        if (index->shard[i].n_samples != d->shard[i].n_samples)
+            return differs(d->shard[i].path, "count", index->shard[i].n_samples, d->shard[i].n_samples);
+    for (size_t i = 0; index->n_shards && i < sizeof totals / sizeof totals[0]; i++)
+        if (totals[i].said != totals[i].found)
+            return differs(d->path, totals[i].what, totals[i].said, totals[i].found);
+    return DT_OK;
 }
 
 /* A descriptor per shard stays open: raises the soft limit where it is too low for them. */
@@ -185,6 +212,7 @@ static dt_status open_shards(dt_dataset *d, const char *path, const dt_names *na
 dt_status dt_dataset_open_path(const char *path, dt_dataset **out) {
     struct stat st;
     dt_names names = {0};
+    dt_index index = {0};
     char *whole[] = {""}; /* a single file: nothing follows its path */
     *out = NULL;
     if (stat(path, &st) != 0) return dt_fail(DT_ERR_DATA, "%s: no such data: %s", path, strerror(errno));
@@ -203,11 +231,13 @@ dt_status dt_dataset_open_path(const char *path, dt_dataset **out) {
                         "%s: no shard-*.h5 in this directory (make them with: dtrain data import)", path);
             goto done;
         }
-        DT_TRY_GOTO(status, check_index(path, &names), done);
+        DT_TRY_GOTO(status, check_index(path, &names, &index), done);
         DT_TRY_GOTO(status, open_shards(d, path, &names), done);
+        DT_TRY_GOTO(status, check_totals(d, &index), done);
     } else
         DT_TRY_GOTO(status, open_shards(d, path, &(dt_names){whole, 1}), done);
 done:
+    dt_index_free(&index);
     dt_names_free(&names);
     if (status != DT_OK) {
         dt_dataset_close(d);

@@ -302,7 +302,11 @@ static dt_status describe(const dt_h5 *h, hid_t set, const char *name, dt_h5_inf
         goto done;
     }
     if (!stored_dtype(type, &info->dtype, &native)) {
-        status = dt_fail(DT_ERR_DATA, "%s: %s is not of type u8, i32, i64, f32 or f64", h->path, name);
+        H5T_class_t class = H5Tget_class(type);
+        status = dt_fail(DT_ERR_DATA, "%s: %s is %s", h->path, name,
+                         class == H5T_INTEGER ? "of an integer type other than u8, i32 and i64"
+                         : class == H5T_FLOAT ? "of a floating-point type other than f32 and f64"
+                                              : "not of a number's type");
         goto done;
     }
     int ndim = H5Sget_simple_extent_ndims(space);

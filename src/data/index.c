@@ -64,6 +64,26 @@ static dt_status read_shard(const char *path, const json_t *row, dt_index_shard 
     return DT_OK;
 }
 
+/* An array of n numbers. */
+static bool are_numbers(const json_t *array, int64_t n) {
+    if (!json_is_array(array) || (int64_t)json_array_size(array) != n) return false;
+    for (size_t i = 0; i < (size_t)n; i++)
+        if (!json_is_number(json_array_get(array, i))) return false;
+    return true;
+}
+
+static dt_status read_totals(const char *path, const json_t *root, dt_index *out) {
+    const json_t *shape = json_object_get(root, "shape");
+    if (!read_count(root, "count", &out->n_samples) || !read_count(root, "classes", &out->n_classes))
+        return damaged(path, "count or classes");
+    if (!are_numbers(shape, 3)) return damaged(path, "shape");
+    for (size_t i = 0; i < 3; i++) out->shape[i] = json_integer_value(json_array_get(shape, i));
+    if (!are_numbers(json_object_get(root, "mean"), out->shape[2]) ||
+        !are_numbers(json_object_get(root, "std"), out->shape[2]))
+        return damaged(path, "mean or std");
+    return DT_OK;
+}
+
 static dt_status parse(const char *path, const uint8_t *text, int64_t n, dt_index *out) {
     json_error_t error;
     json_t *root = json_loadb((const char *)text, (size_t)n, JSON_REJECT_DUPLICATES, &error);
@@ -71,11 +91,17 @@ static dt_status parse(const char *path, const uint8_t *text, int64_t n, dt_inde
     dt_status status = DT_OK;
     const char *format = json_string_value(json_object_get(root, "format"));
     json_t *version = json_object_get(root, "version"), *shards = json_object_get(root, "shards");
-    if (!format || strcmp(format, INDEX_FORMAT) != 0 || json_integer_value(version) != INDEX_VERSION ||
-        json_array_size(shards) == 0) {
+    bool mine = format && strcmp(format, INDEX_FORMAT) == 0;
+    if (mine && json_integer_value(version) > INDEX_VERSION) {
+        status = dt_fail(DT_ERR_DATA, "%s: written by a newer dtrain (version %lld; this program reads %d)",
+                         path, (long long)json_integer_value(version), INDEX_VERSION);
+        goto done;
+    }
+    if (!mine || json_integer_value(version) != INDEX_VERSION || json_array_size(shards) == 0) {
         status = damaged(path, "format, version or shards");
         goto done;
     }
+    DT_TRY_GOTO(status, read_totals(path, root, out), done);
     out->shard = calloc(json_array_size(shards), sizeof *out->shard);
     if (!out->shard) {
         status = dt_fail(DT_ERR_MEMORY, "%s: out of memory", path);

@@ -18,7 +18,9 @@ typedef struct dt_index_shard {
 
 typedef struct dt_index {
     int64_t n_shards;
-    dt_index_shard *shard; /* owned */
+    dt_index_shard *shard; /* owned, in the order of the files' names */
+    /* Of the whole set, as read; a writer is given dt_index_facts. */
+    int64_t n_samples, n_classes, shape[3]; /* [H, W, C] */
 } dt_index;
 
 /* Facts of the whole set that index.json states besides the shards. */

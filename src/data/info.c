@@ -109,7 +109,10 @@ static dt_status verify_sample(verifier *v, const dt_shard *s, int64_t i) {
     }
     DT_TRY(dt_shard_read(s, i, 0, n, v->bytes));
     v->result->n_bytes += n;
-    if (s->checksum) DT_TRY(dt_shard_check(s, i, v->bytes));
+    if (s->checksum)
+        DT_TRY(dt_shard_check(s, i, v->bytes));
+    else
+        v->result->n_unchecked++;
     if (!s->jpeg) return DT_OK;
     dt_status status = verify_jpeg(v, s, i, n);
     if (status != DT_OK) dt_error_context("%s: sample %lld", s->path, (long long)i);

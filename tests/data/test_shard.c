@@ -295,6 +295,50 @@ static void test_bad_index(void **state) {
     }
 }
 
+/* An index that contradicts the shards, or itself, does not open. */
+static void test_index_contradicts(void **state) {
+    (void)state;
+    static const struct {
+        const char *edit, *message;
+    } rows[] = {
+        {"0,/\"count\": 20/s//\"count\": 21/", "says count 21, the shards say 20"},
+        {"s/\"count\": 10,/\"count\": 11,/",
+         "00000-of-00002.h5: index.json says count 11, the shards say 10"},
+        {"s/\"classes\": 10/\"classes\": 3/", "says classes 3, the shards say 10"},
+        {"/\"shape\"/{n;s/4/5/}", "says height 5, the shards say 4"},
+        {"/\"shape\"/{n;n;s/4/5/}", "says width 5, the shards say 4"},
+        {"/\"shape\"/{n;s/4/\"x\"/}", "damaged: shape"},
+        {"/\"mean\"/{n;s/[0-9.]\\+/\"x\"/}", "damaged: mean or std"},
+        {"/\"std\"/{n;s/[0-9.]\\+/null/}", "damaged: mean or std"},
+        {"s/00001-of/00000-of/", "index.json"},
+        {"s/\"version\": 1/\"version\": 7/", "written by a newer dtrain (version 7;"},
+        {"s/\"version\": 1/\"version\": 0/", "damaged: format, version"},
+    };
+    dt_config c = test_config();
+    dt_dataset *d;
+    dt_data_verify_result v;
+    char *dir = make_numbered("contradicts", 20, 4, 10), *path = in_scratch("contradicts/index.json");
+    char command[600];
+    size_t n;
+    uint8_t *text = slurp(path, &n);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        write_file(path, text, n);
+        snprintf(command, sizeof command, "sed -i '%s' %s", rows[i].edit, path);
+        assert_int_equal(system(command), 0);
+        assert_fails(dt_dataset_open(&c, dir, &d), DT_ERR_DATA, rows[i].message);
+        assert_null(d);
+        assert_int_equal(dt_data_verify(dir, NULL, NULL, &v), DT_ERR_DATA);
+    }
+    write_file(path, text, n);
+    assert_ok(dt_data_verify(dir, NULL, NULL, &v));
+    assert_int_equal(v.n_unchecked, 0);
+    free(text);
+    path = in_scratch("unchecked.h5"); /* without checksums */
+    make(path, sound);
+    assert_ok(dt_data_verify(path, NULL, NULL, &v));
+    assert_true(v.n_samples == N && v.n_unchecked == N);
+}
+
 static void test_info(void **state) {
     (void)state;
     char text[4096] = "";
@@ -316,6 +360,7 @@ int main(void) {
         cmocka_unit_test(test_missing_shard),
         cmocka_unit_test(test_shards_that_differ),
         cmocka_unit_test(test_bad_index),
+        cmocka_unit_test(test_index_contradicts),
         cmocka_unit_test(test_info),
     };
     return cmocka_run_group_tests(tests, make_scratch, remove_scratch);

@@ -13,6 +13,7 @@ dt_status dt_data_info_print(const char *path, FILE *out);
 typedef struct dt_data_verify_result {
     int64_t n_samples, n_shards, n_bytes;
     int64_t n_jpeg_warnings; /* harmless oddities, e.g. stray bytes */
+    int64_t n_unchecked;     /* samples without a checksum: read, but not compared */
     bool indexed;            /* the shards' hashes were compared with index.json */
 } dt_data_verify_result;
 
