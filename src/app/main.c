@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "dist/signals.h"
 #include "verbs.h"
 
 typedef struct verb_row {
@@ -13,18 +14,20 @@ typedef struct verb_row {
     dt_verb_fn *run;
     bool ranks; /* starts MPI */
     const char *usage, *help;
+    dt_usage_fn *more; /* its verbs; NULL without */
 } verb_row;
 
 static const verb_row verb_table[] = {
-    {"train", dt_verb_train, true, "CONFIG.toml [section.key=value ...]", "train (the verb may be left out)"},
+    {"train", dt_verb_train, true, "CONFIG.toml [section.key=value ...]", "train (the verb may be left out)",
+     NULL},
     {"eval", dt_verb_eval, true, "CONFIG.toml [section.key=value ...]",
-     "evaluate the newest or the named checkpoint"},
+     "evaluate the newest or the named checkpoint", NULL},
     {"inspect", dt_verb_inspect, true, "CONFIG.toml [section.key=value ...]",
-     "model, memory plan, buckets; trains nothing"},
-    {"data", dt_verb_data, false, "import|info|verify ...", "make, show and check data sets"},
-    {"bench", dt_verb_bench, true, "step|op|comm|data ...", "measure"},
+     "model, memory plan, buckets; trains nothing", NULL},
+    {"data", dt_verb_data, false, "import|info|verify ...", "make, show and check data sets", dt_usage_data},
+    {"bench", dt_verb_bench, true, "step|op|comm|data ...", "measure", dt_usage_bench},
     {"config", dt_verb_config, false, "[CONFIG.toml ...]",
-     "every key; with a file: the resolved configuration"},
+     "every key; with a file: the resolved configuration", NULL},
 };
 enum { N_VERB = sizeof verb_table / sizeof verb_table[0] };
 
@@ -38,6 +41,18 @@ static void print_help(FILE *out) {
         out,
         "exit codes: 0 done, 2 usage or configuration, 3 data, 4 no usable checkpoint, 5 loss not finite,\n"
         "            6 peer lost, 85 stopped by a signal and saved, 1 anything else\n");
+}
+
+static void print_verb_help(const verb_row *v) {
+    printf("usage: dtrain %s %s\n%s\n", v->name, v->usage, v->help);
+    if (v->more) v->more(stdout);
+}
+
+/* Whether the arguments after the first ask for help. */
+static bool asks_help(int argc, char **argv) {
+    for (int i = 2; i < argc; i++)
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) return true;
+    return false;
 }
 
 /* What a verb printed is its result: it must have been written. */
@@ -94,7 +109,14 @@ int main(int argc, char **argv) {
         }
         verb = find_verb("train");
     }
-    dt_status st = verb->ranks ? dt_comm_init(&argc, &argv, &app.mpi) : DT_OK;
+    if (asks_help(argc, argv)) {
+        print_verb_help(verb);
+        return finish(NULL, flush_output());
+    }
+    /* A request to stop that comes while MPI starts must not kill the run: MPI leaves these handlers alone.
+     */
+    dt_status st = verb->run == dt_verb_train ? dt_signal_install() : DT_OK;
+    if (st == DT_OK && verb->ranks) st = dt_comm_init(&argc, &argv, &app.mpi);
     /* Ranks that were told different things would wait for each other. */
     if (app.mpi)
         st = st == DT_OK ? dt_comm_check_equal(app.mpi, (uint64_t)(verb - verb_table), "the verb") : st;

@@ -1,4 +1,5 @@
 /* `dtrain bench`: which measurement, with which arguments. */
+#include <stdio.h>
 #include <string.h>
 
 #include "data/bench.h"
@@ -8,6 +9,7 @@
 
 /* A measurement of a configured run, with its one option. */
 typedef struct config_bench {
+    const char *verb;
     dt_status (*run)(const dt_config *c, dt_comm *mpi, int64_t count);
     const char *option;
     int64_t fallback, max;
@@ -19,7 +21,7 @@ static dt_status run_config_bench(dt_app *app, int argc, char **argv, const conf
     int64_t count;
     dt_config_init(&c);
     dt_status st = dt_app_count(&argc, argv, b->option, b->fallback, b->max, &count);
-    if (st == DT_OK && (argc > 1 || !b->config_optional)) st = dt_app_config(argc, argv, &c);
+    if (st == DT_OK && (argc > 1 || !b->config_optional)) st = dt_app_config(b->verb, argc, argv, &c);
     st = dt_comm_agree(app->mpi, st);
     if (st == DT_OK) st = b->run(&c, app->mpi, count);
     dt_config_fini(&c);
@@ -27,17 +29,17 @@ static dt_status run_config_bench(dt_app *app, int argc, char **argv, const conf
 }
 
 static dt_status bench_step(dt_app *app, int argc, char **argv) {
-    const config_bench b = {dt_bench_step, "steps", 10, 1000000, false};
+    const config_bench b = {"bench step", dt_bench_step, "steps", 10, 1000000, false};
     return run_config_bench(app, argc, argv, &b);
 }
 
 static dt_status bench_op(dt_app *app, int argc, char **argv) {
-    const config_bench b = {dt_bench_op, "repeats", 5, 1000000, false};
+    const config_bench b = {"bench op", dt_bench_op, "repeats", 5, 1000000, false};
     return run_config_bench(app, argc, argv, &b);
 }
 
 static dt_status bench_comm(dt_app *app, int argc, char **argv) {
-    const config_bench b = {dt_bench_comm, "max-bytes", 64 << 20, 1ll << 34, true};
+    const config_bench b = {"bench comm", dt_bench_comm, "max-bytes", 64 << 20, 1ll << 34, true};
     return run_config_bench(app, argc, argv, &b);
 }
 
@@ -47,11 +49,9 @@ static dt_status bench_data(dt_app *app, int argc, char **argv) {
     DT_TRY(dt_app_count(&argc, argv, "threads", 1, 1024, &threads));
     DT_TRY(dt_app_count(&argc, argv, "images", 256, 1 << 20, &images));
     DT_TRY(dt_app_count(&argc, argv, "seconds", 3, 3600, &seconds));
-    dt_data_bench_options o = {.dir = dt_app_option(&argc, argv, "dir"),
-                               .dump_dir = dt_app_option(&argc, argv, "dump-jpeg"),
-                               .n_images = images,
-                               .seconds = (double)seconds,
-                               .threads = (int32_t)threads};
+    dt_data_bench_options o = {.n_images = images, .seconds = (double)seconds, .threads = (int32_t)threads};
+    DT_TRY(dt_app_option(&argc, argv, "dir", &o.dir));
+    DT_TRY(dt_app_option(&argc, argv, "dump-jpeg", &o.dump_dir));
     if (argc > 1) return dt_fail(DT_ERR_USAGE, "bench data: unknown argument \"%s\"", argv[1]);
     dt_config c;
     dt_config_init(&c);
@@ -74,6 +74,11 @@ static const bench_row bench_table[] = {
     {"data", bench_data, "data [--seconds N] [--threads N] [--images N] [--dir DIR] [--dump-jpeg DIR]"},
     {"comm", bench_comm, "comm [CONFIG.toml] [--max-bytes N]"},
 };
+
+void dt_usage_bench(FILE *out) {
+    for (size_t i = 0; i < sizeof bench_table / sizeof bench_table[0]; i++)
+        fprintf(out, "  dtrain bench %s\n", bench_table[i].usage);
+}
 
 dt_status dt_verb_bench(dt_app *app, int argc, char **argv) {
     for (size_t i = 0; argc > 1 && i < sizeof bench_table / sizeof bench_table[0]; i++)

@@ -30,12 +30,13 @@ static dt_status parse_import(int argc, char **argv, import_args *a) {
     int64_t threads, quality, mib, size;
     if (argc < 2 || !dt_import_kind_parse(argv[1], &o->kind))
         return dt_fail(DT_ERR_USAGE, "%s", IMPORT_USAGE);
-    const char *store = dt_app_option(&argc, argv, "store");
-    a->images = dt_app_option(&argc, argv, "images");
-    a->labels = dt_app_option(&argc, argv, "labels");
-    o->out_dir = dt_app_option(&argc, argv, "out");
-    o->split = dt_app_option(&argc, argv, "split");
-    o->class_names = dt_app_option(&argc, argv, "class-names");
+    const char *store;
+    DT_TRY(dt_app_option(&argc, argv, "store", &store));
+    DT_TRY(dt_app_option(&argc, argv, "images", &a->images));
+    DT_TRY(dt_app_option(&argc, argv, "labels", &a->labels));
+    DT_TRY(dt_app_option(&argc, argv, "out", &o->out_dir));
+    DT_TRY(dt_app_option(&argc, argv, "split", &o->split));
+    DT_TRY(dt_app_option(&argc, argv, "class-names", &o->class_names));
     DT_TRY(dt_app_count(&argc, argv, "resize", 0, 16384, &o->resize));
     DT_TRY(dt_app_count(&argc, argv, "channels", 0, 4, &o->channels));
     DT_TRY(dt_app_count(&argc, argv, "threads", 0, 1024, &threads));
@@ -145,6 +146,10 @@ typedef struct data_row {
 } data_row;
 
 static const data_row data_table[] = {{"import", data_import}, {"info", data_info}, {"verify", data_verify}};
+
+void dt_usage_data(FILE *out) {
+    fprintf(out, "%s\n  dtrain data info|verify DIR|SHARD.h5\n", IMPORT_USAGE);
+}
 
 dt_status dt_verb_data(dt_app *app, int argc, char **argv) {
     (void)app;

@@ -9,22 +9,25 @@
 #include "train/bench.h"
 #include "train/trainer.h"
 
-const char *dt_app_option(int *argc, char **argv, const char *name) {
+dt_status dt_app_option(int *argc, char **argv, const char *name, const char **out) {
+    *out = NULL;
     size_t len = strlen(name);
     for (int i = 1; i < *argc; i++) {
         if (strncmp(argv[i], "--", 2) != 0 || strncmp(argv[i] + 2, name, len) != 0) continue;
-        const char *value = NULL;
-        int n = 0;
+        int n;
         if (argv[i][2 + len] == '=')
-            value = argv[i] + 3 + len, n = 1;
-        else if (argv[i][2 + len] == 0 && i + 1 < *argc)
-            value = argv[i + 1], n = 2;
-        if (!value) continue;
+            *out = argv[i] + 3 + len, n = 1;
+        else if (argv[i][2 + len] != 0)
+            continue;
+        else if (i + 1 < *argc && strncmp(argv[i + 1], "--", 2) != 0)
+            *out = argv[i + 1], n = 2;
+        else
+            return dt_fail(DT_ERR_USAGE, "--%s needs a value: --%s VALUE", name, name);
         memmove(argv + i, argv + i + n, (size_t)(*argc - i - n) * sizeof *argv);
         *argc -= n;
-        return value;
+        return DT_OK;
     }
-    return NULL;
+    return DT_OK;
 }
 
 bool dt_app_flag(int *argc, char **argv, const char *name) {
@@ -39,8 +42,9 @@ bool dt_app_flag(int *argc, char **argv, const char *name) {
 
 dt_status dt_app_count(int *argc, char **argv, const char *name, int64_t fallback, int64_t max,
                        int64_t *out) {
-    const char *text = dt_app_option(argc, argv, name);
+    const char *text;
     *out = fallback;
+    DT_TRY(dt_app_option(argc, argv, name, &text));
     if (!text) return DT_OK;
     char *end;
     errno = 0;
@@ -52,10 +56,9 @@ dt_status dt_app_count(int *argc, char **argv, const char *name, int64_t fallbac
     return DT_OK;
 }
 
-dt_status dt_app_config(int argc, char **argv, dt_config *c) {
+dt_status dt_app_config(const char *verb, int argc, char **argv, dt_config *c) {
     dt_config_init(c);
-    if (argc < 2)
-        return dt_fail(DT_ERR_USAGE, "%s needs a configuration: dtrain %s CONFIG.toml", argv[0], argv[0]);
+    if (argc < 2) return dt_fail(DT_ERR_USAGE, "%s needs a configuration: dtrain %s CONFIG.toml", verb, verb);
     for (int i = 2; i < argc; i++)
         if (!strchr(argv[i], '=') || argv[i][0] == '-')
             return dt_fail(DT_ERR_USAGE, "\"%s\" is not of the form section.key=value", argv[i]);
@@ -64,7 +67,7 @@ dt_status dt_app_config(int argc, char **argv, dt_config *c) {
 
 /* The configuration on every rank, or the first rank's error. */
 static dt_status load_agreed(dt_app *app, int argc, char **argv, dt_config *c) {
-    return dt_comm_agree(app->mpi, dt_app_config(argc, argv, c));
+    return dt_comm_agree(app->mpi, dt_app_config(argv[0], argc, argv, c));
 }
 
 dt_status dt_verb_train(dt_app *app, int argc, char **argv) {
@@ -102,7 +105,7 @@ dt_status dt_verb_config(dt_app *app, int argc, char **argv) {
         return DT_OK;
     }
     dt_config c;
-    dt_status st = dt_app_config(argc, argv, &c);
+    dt_status st = dt_app_config(argv[0], argc, argv, &c);
     if (st == DT_OK) st = dt_config_write(&c, stdout);
     dt_config_fini(&c);
     return st;

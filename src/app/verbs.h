@@ -3,6 +3,8 @@
 #ifndef DT_APP_VERBS_H
 #define DT_APP_VERBS_H
 
+#include <stdio.h>
+
 #include "core/config.h"
 #include "dist/comm.h"
 
@@ -14,10 +16,15 @@ typedef struct dt_app {
 typedef dt_status dt_verb_fn(dt_app *app, int argc, char **argv);
 dt_verb_fn dt_verb_train, dt_verb_eval, dt_verb_inspect, dt_verb_config, dt_verb_data, dt_verb_bench;
 
-/* Loads argv[1] (a TOML file) with argv[2..] as overrides. */
-dt_status dt_app_config(int argc, char **argv, dt_config *c);
-/* Value of option --name VALUE or --name=VALUE taken out of argv; NULL if it is not there. */
-const char *dt_app_option(int *argc, char **argv, const char *name);
+/* The arguments of verbs that have verbs of their own. */
+typedef void dt_usage_fn(FILE *out);
+dt_usage_fn dt_usage_data, dt_usage_bench;
+
+/* Loads argv[1] (a TOML file) with argv[2..] as overrides; `verb` is what an error calls the command. */
+dt_status dt_app_config(const char *verb, int argc, char **argv, dt_config *c);
+/* Value of option --name VALUE or --name=VALUE taken out of argv; NULL if it is not there. A VALUE of its own
+ * that starts with -- is a missing value, an error. */
+dt_status dt_app_option(int *argc, char **argv, const char *name, const char **out);
 /* Whether --name is there; takes it out of argv. */
 bool dt_app_flag(int *argc, char **argv, const char *name);
 /* Whole number from 1 to max of an option; `fallback` where it is absent. */

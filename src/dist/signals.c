@@ -17,7 +17,7 @@ static atomic_int n_interrupt;
 static void on_stop(int number) {
     int kept_errno = errno;
     atomic_store(&pending, true);
-    if (number == SIGINT && atomic_fetch_add(&n_interrupt, 1) + 1 == INTERRUPTS_KEPT) {
+    if (number == SIGINT && atomic_fetch_add(&n_interrupt, 1) + 1 >= INTERRUPTS_KEPT) {
         struct sigaction normal = {.sa_handler = SIG_DFL};
         sigaction(SIGINT, &normal, NULL);
     }
@@ -33,7 +33,10 @@ static dt_status set_action(int number, void (*handler)(int)) {
 }
 
 dt_status dt_signal_install(void) {
-    for (int i = 0; i < STOP_COUNT; i++) DT_TRY(set_action(stop_signal[i], on_stop));
+    for (int i = 0; i < STOP_COUNT; i++) {
+        if (stop_signal[i] == SIGINT && atomic_load(&n_interrupt) >= INTERRUPTS_KEPT) continue;
+        DT_TRY(set_action(stop_signal[i], on_stop));
+    }
     DT_TRY(set_action(SIGPIPE, SIG_IGN));
     return set_action(SIGXFSZ, SIG_IGN);
 }

@@ -36,4 +36,30 @@ train 0 data.log data import
 expect_code 2
 train 0 data.log data verify absent
 expect_code 3
+train 0 step.log bench step
+expect_code 2
+expect step.log 'dtrain bench step CONFIG.toml'
+
+for verb in train eval inspect data bench config; do
+    for help in --help -h; do
+        train_ok 0 help.log "$verb" "$help"
+        expect help.log "^usage: dtrain $verb " 1
+    done
+done
+train_ok 0 help.log bench data --help
+expect help.log 'dtrain bench data \[--seconds N\]'
+train_ok 0 help.log data import --help
+expect help.log 'dtrain data import idx '
+train_ok 0 help.log base.toml --help
+expect help.log '^usage: dtrain train '
+[ ! -e runs ] || fail "help made a run directory"
+
+for arguments in "data import synthetic --samples 8 --classes 2 --size 8 --out" \
+    "data import synthetic --samples --classes 2 --size 8 --out made" "bench data --threads" "bench step base.toml --steps"; do
+    # shellcheck disable=SC2086 # one word each
+    train 0 value.log $arguments
+    expect_code 2
+    expect value.log '--(out|samples|threads|steps) needs a value' 1
+done
+[ ! -e made ] || fail "an import without its number of samples made a data set"
 pass "as documented"
