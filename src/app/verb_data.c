@@ -134,6 +134,9 @@ static dt_status data_verify(int argc, char **argv) {
     printf("%s: %lld sample%s in %lld shard%s, %.1f MiB: all sound%s\n", argv[1], (long long)r.n_samples,
            dt_plural(r.n_samples), (long long)r.n_shards, dt_plural(r.n_shards),
            (double)r.n_bytes / (1 << 20), r.indexed ? "" : " (no index.json: shard hashes not compared)");
+    if (r.n_unchecked > 0)
+        printf("%lld sample%s without checksums: could not be compared\n", (long long)r.n_unchecked,
+               dt_plural(r.n_unchecked));
     if (r.n_jpeg_warnings > 0)
         printf("harmless oddities in %lld JPEG file%s\n", (long long)r.n_jpeg_warnings,
                dt_plural(r.n_jpeg_warnings));
