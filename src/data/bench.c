@@ -157,16 +157,6 @@ static dt_status run_device(const bench *b, dt_loader *l, dt_jpeg_decoder *d, ui
     return be->stream_sync(be, stream);
 }
 
-static dt_status alloc_pinned(void *arg, int64_t bytes, void **out) {
-    dt_backend *be = arg;
-    return be->alloc(be, DT_MEM_HOST, bytes, out);
-}
-
-static void free_pinned(void *arg, void *ptr) {
-    dt_backend *be = arg;
-    be->free(be, DT_MEM_HOST, ptr);
-}
-
 static dt_status time_device(const bench *b, const dt_dataset *data, dt_data_bench_row *row) {
     dt_backend *be = b->o.be;
     dt_loader *l = NULL;
@@ -179,7 +169,7 @@ static dt_status time_device(const bench *b, const dt_dataset *data, dt_data_ben
     if (!be || !be->jpeg_create) return DT_OK;
     dt_loader_options o = loader_options(b, data);
     o.compressed = true;
-    o.alloc = alloc_pinned, o.free = free_pinned, o.alloc_arg = be;
+    dt_loader_pin(&o, be);
     dt_loader_jpeg_limits(data, BATCH, OUT_SIDE, OUT_SIDE, &limits);
     dt_status status = DT_OK;
     DT_TRY_GOTO(status, dt_loader_open(&o, &l), done);

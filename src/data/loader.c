@@ -328,6 +328,22 @@ static dt_status start_threads(dt_loader *l) {
     return DT_OK;
 }
 
+static dt_status alloc_pinned(void *arg, int64_t bytes, void **out) {
+    dt_backend *be = arg;
+    return be->alloc(be, DT_MEM_HOST, bytes, out);
+}
+
+static void free_pinned(void *arg, void *ptr) {
+    dt_backend *be = arg;
+    be->free(be, DT_MEM_HOST, ptr);
+}
+
+void dt_loader_pin(dt_loader_options *o, dt_backend *be) {
+    o->alloc = alloc_pinned;
+    o->free = free_pinned;
+    o->alloc_arg = be;
+}
+
 dt_status dt_loader_open(const dt_loader_options *o, dt_loader **out) {
     *out = NULL;
     dt_loader *l = calloc(1, sizeof *l);

@@ -197,16 +197,6 @@ void dt_session_close(dt_session *s) {
     memset(s, 0, sizeof *s);
 }
 
-static dt_status alloc_pinned(void *arg, int64_t bytes, void **out) {
-    dt_backend *be = arg;
-    return be->alloc(be, DT_MEM_HOST, bytes, out);
-}
-
-static void free_pinned(void *arg, void *ptr) {
-    dt_backend *be = arg;
-    be->free(be, DT_MEM_HOST, ptr);
-}
-
 dt_status dt_session_loader(dt_session *s, bool eval, int64_t first_step, int64_t n_steps, dt_loader **out) {
     const dt_config *c = s->config;
     const dt_division *d = dt_engine_division(s->engine);
@@ -233,10 +223,8 @@ dt_status dt_session_loader(dt_session *s, bool eval, int64_t first_step, int64_
         .n_steps = n_steps,
         .threads = threads,
         .n_slots = (int32_t)c->data.prefetch + 2,
-        .alloc = alloc_pinned,
-        .free = free_pinned,
-        .alloc_arg = s->be,
     };
+    dt_loader_pin(&o, s->be);
     return dt_loader_open(&o, out);
 }
 

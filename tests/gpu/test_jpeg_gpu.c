@@ -30,16 +30,6 @@ typedef struct device {
     int64_t bytes;
 } device;
 
-static dt_status alloc_pinned(void *arg, int64_t bytes, void **out) {
-    dt_backend *be = arg;
-    return be->alloc(be, DT_MEM_HOST, bytes, out);
-}
-
-static void free_pinned(void *arg, void *ptr) {
-    dt_backend *be = arg;
-    be->free(be, DT_MEM_HOST, ptr);
-}
-
 static device device_open(dt_backend *be, const dt_jpeg_limits *l) {
     device d = {.be = be, .bytes = l->rows * l->out_h * l->out_w * l->channels};
     op_ok(be->jpeg_create(be, l, &d.decoder));
@@ -94,22 +84,21 @@ static dt_dataset *open_set(dt_config *c, const char *name, const jpeg_kind *kin
 
 static dt_loader_options options(const dt_config *c, const dt_dataset *data, dt_backend *be, bool eval,
                                  int64_t side) {
-    return (dt_loader_options){.config = c,
-                               .dataset = data,
-                               .eval = eval,
-                               .seed = 3,
-                               .out_h = side,
-                               .out_w = side,
-                               .batch = ROWS,
-                               .global_batch = ROWS,
-                               .n_shards = 1,
-                               .world = 1,
-                               .n_steps = -1,
-                               .threads = 2,
-                               .n_slots = 3,
-                               .alloc = alloc_pinned,
-                               .free = free_pinned,
-                               .alloc_arg = be};
+    dt_loader_options o = {.config = c,
+                           .dataset = data,
+                           .eval = eval,
+                           .seed = 3,
+                           .out_h = side,
+                           .out_w = side,
+                           .batch = ROWS,
+                           .global_batch = ROWS,
+                           .n_shards = 1,
+                           .world = 1,
+                           .n_steps = -1,
+                           .threads = 2,
+                           .n_slots = 3};
+    dt_loader_pin(&o, be);
+    return o;
 }
 
 static void compare_set(dt_backend *be, const dt_config *c, const dt_dataset *data, bool eval, int64_t side) {

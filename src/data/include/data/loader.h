@@ -11,6 +11,7 @@
 #ifndef DT_DATA_LOADER_H
 #define DT_DATA_LOADER_H
 
+#include "core/backend.h"
 #include "core/config.h"
 #include "core/jpeg.h"
 #include "core/status.h"
@@ -71,6 +72,8 @@ typedef struct dt_batch {
     bool last;        /* eval: no batch follows */
 } dt_batch;
 
+/* Slot memory from the backend, pinned where it is a GPU's; the backend must outlive the loader. */
+void dt_loader_pin(dt_loader_options *o, dt_backend *be);
 /* Starts the workers. */
 dt_status dt_loader_open(const dt_loader_options *o, dt_loader **out);
 /* Rows of this rank's shard number i (0-based among its own shards). */
