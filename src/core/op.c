@@ -25,6 +25,12 @@ dt_conv_dims dt_op_conv_dims(const dt_graph *g, const dt_node *n) {
     return d;
 }
 
+bool dt_op_conv_is_product(const dt_graph *g, const dt_node *n) {
+    const dt_conv_dims d = dt_op_conv_dims(g, n);
+    return d.r == 1 && d.s == 1 && d.stride_h == 1 && d.stride_w == 1 && d.pad_h == 0 && d.pad_w == 0 &&
+           d.groups == 1;
+}
+
 static double conv_flops(const dt_graph *g, const dt_node *n) {
     dt_conv_dims d = dt_op_conv_dims(g, n);
     return 2.0 * (double)(d.n * d.p * d.q) * (double)d.k * (double)(d.r * d.s * (d.c / d.groups));

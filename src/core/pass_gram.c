@@ -22,12 +22,6 @@ static dt_nid made_by(const dt_graph *g, dt_vid v, dt_op op) {
     return i >= 0 && g->node[i].op == op ? i : -1;
 }
 
-static bool is_product(const dt_graph *g, const dt_node *n) {
-    const dt_conv_dims d = dt_op_conv_dims(g, n);
-    return d.r == 1 && d.s == 1 && d.stride_h == 1 && d.stride_w == 1 && d.pad_h == 0 && d.pad_w == 0 &&
-           d.groups == 1;
-}
-
 /* Adds the reader i of v to its place in the site; false where the pattern has none for it. */
 static bool place_reader(const dt_graph *g, site *s, dt_nid i, int32_t operand) {
     static const dt_op op[] = {DT_OP_BN_STATS, DT_OP_BN_APPLY, DT_OP_BN_REDUCE, DT_OP_BN_DX};
@@ -65,7 +59,8 @@ static bool place_readers(const dt_graph *g, site *s, dt_vid v,
 static bool match(const dt_graph *g, dt_nid conv, site *s) {
     const dt_node *c = &g->node[conv];
     *s = (site){conv, -1, -1, -1, -1, -1, -1, -1};
-    if (c->attr.bias || c->attr.prologue || c->attr.stats || c->attr.apply || !is_product(g, c)) return false;
+    if (c->attr.bias || c->attr.prologue || c->attr.stats || c->attr.apply || !dt_op_conv_is_product(g, c))
+        return false;
     if (!place_readers(g, s, c->out[0], place_reader)) return false;
     if (s->stats < 0 || s->apply < 0 || s->reduce < 0 || s->dx < 0) return false;
     const dt_node *apply = &g->node[s->apply], *reduce = &g->node[s->reduce], *dx = &g->node[s->dx];

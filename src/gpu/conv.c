@@ -42,12 +42,11 @@ static dt_status require_graph(dt_cuda *cu, const dt_graph *g, const dt_node *mi
 }
 
 /* A 1x1 convolution that ends in a normalisation may be faster as a product of cuBLASLt. */
-static dt_status try_blas(dt_cuda *cu, const dt_node *n, const dt_conv_dims *d, dt_prep *p) {
+static dt_status try_blas(dt_cuda *cu, const dt_graph *g, const dt_node *n, const dt_conv_dims *d,
+                          dt_prep *p) {
     const dt_attr *a = &n->attr;
     dt_conv_prep *c = &p->conv;
-    const bool product = d->r == 1 && d->s == 1 && d->stride_h == 1 && d->stride_w == 1 && d->pad_h == 0 &&
-                         d->pad_w == 0 && d->groups == 1;
-    if (n->op != DT_OP_CONV || !a->apply || a->residual_scaled || !product) return DT_OK;
+    if (n->op != DT_OP_CONV || !a->apply || a->residual_scaled || !dt_op_conv_is_product(g, n)) return DT_OK;
     const double engine_s = c->own_apply || c->engine->seconds <= 0 ? 1e30 : c->engine->seconds;
     return dt_blas_apply_choose(cu, p->t, d->n * d->p * d->q, d->c, d->k, a->relu, a->residual, engine_s,
                                 &c->blas);
@@ -75,7 +74,7 @@ dt_status dt_lower_conv_prepare(dt_cuda *cu, const dt_graph *g, const dt_node *n
     c->own_mask = (a->second_grad || a->mask != DT_MASK_NONE) && !fused;
     c->i_bias = n->op == DT_OP_CONV && a->bias ? 2 : -1;
     c->i_scale = a->prologue ? (c->i_bias < 0 ? 2 : 3) : -1;
-    DT_TRY(try_blas(cu, n, d, p));
+    DT_TRY(try_blas(cu, g, n, d, p));
     c->plan_at = dt_prep_take(p, c->blas.use ? c->blas.bytes : c->engine->workspace_bytes);
     c->t_at = c->f32_at = c->reduce_at = c->fold_at = -1;
     if (d->c != dt_op_conv_dims(g, n).c)

@@ -95,11 +95,6 @@ static bool has_plain_apply(const dt_graph *g, dt_vid x) {
     return p >= 0 && g->node[p].op == DT_OP_BN_APPLY && g->node[p].attr.relu && !g->node[p].attr.residual;
 }
 
-static bool is_product(const dt_node *n) {
-    const dt_attr *t = &n->attr;
-    return t->kernel[0] == 1 && t->kernel[1] == 1 && t->stride[0] == 1 && t->stride[1] == 1 && !t->bias;
-}
-
 /* The first node of that op that reads v as its operand k; NULL: none. */
 static const dt_node *operand_of(const dt_graph *g, dt_vid v, dt_op op, int32_t k) {
     for (int32_t i = 0; i < g->n_node; i++)
@@ -122,7 +117,9 @@ static const dt_node *gram_site(const dt_graph *g, const dt_node *n) {
     const dt_vid dc = n->in[n->op == DT_OP_CONV_WGRAD ? 1 : 0];
     const dt_node *dx = n->op == DT_OP_CONV ? NULL : maker_of(g, dc, DT_OP_BN_DX);
     const dt_node *conv = n->op == DT_OP_CONV ? n : dx ? maker_of(g, dx->in[1], DT_OP_CONV) : NULL;
-    if (!conv || !g->training || g->compute == DT_DTYPE_F32 || !is_product(conv)) return NULL;
+    if (!conv || !g->training || g->compute == DT_DTYPE_F32 || conv->attr.bias ||
+        !dt_op_conv_is_product(g, conv))
+        return NULL;
     const dt_node *apply = reader_of(g, conv->out[0], DT_OP_BN_APPLY);
     return apply && apply->attr.relu == apply->attr.residual ? apply : NULL;
 }
@@ -133,7 +130,8 @@ static dt_conv_kind site_kind(const dt_graph *g, const dt_node *apply) {
     const dt_node *end = apply->attr.residual ? NULL : operand_of(g, apply->out[0], DT_OP_BN_APPLY, 3);
     const dt_node *other = end ? maker_of(g, end->in[0], DT_OP_CONV) : NULL;
     if (apply->attr.residual) return DT_CONV_F_APPLY_RES;
-    return other && !is_product(other) ? DT_CONV_F_APPLY_RES2 : DT_CONV_F_APPLY;
+    return other && (other->attr.bias || !dt_op_conv_is_product(g, other)) ? DT_CONV_F_APPLY_RES2
+                                                                           : DT_CONV_F_APPLY;
 }
 
 /* What a pass may ask about a node; to time what nobody asks for costs seconds of a first start. */
@@ -147,7 +145,7 @@ static int32_t asked_kinds(const dt_cuda *cu, const dt_graph *g, const dt_node *
         kind[n++] = site_kind(g, site);
     }
     if (site) return n;
-    if (plain == DT_CONV_D && g->compute != DT_DTYPE_F32 && is_product(node) &&
+    if (plain == DT_CONV_D && g->compute != DT_DTYPE_F32 && dt_op_conv_is_product(g, node) &&
         reader_of(g, node->out[0], DT_OP_BN_REDUCE) == NULL)
         kind[n++] = DT_CONV_D_ADD_MASK;
     if (!dt_conv_fusable(cu, g, node)) return n;
@@ -244,7 +242,7 @@ static double gram_gain(dt_cuda *cu, const dt_graph *g, const dt_node *n) {
  * from a product then, at the price of a pass at most. */
 static double mask_gain(dt_cuda *cu, const dt_graph *g, const dt_node *n) {
     const dt_conv_dims d = dt_op_conv_dims(g, n);
-    if (g->compute == DT_DTYPE_F32 || !is_product(n) || d.groups != 1 || d.c % 8 || d.k % 8) return 0;
+    if (g->compute == DT_DTYPE_F32 || !dt_op_conv_is_product(g, n) || d.c % 8 || d.k % 8) return 0;
     const double plain = time_of(cu, g, n, DT_CONV_D), fused = time_of(cu, g, n, DT_CONV_D_ADD_MASK);
     return plain > 0 && fused > 0 ? plain + pass_time(cu, g, n->out[0], 3) - fused : 0;
 }

@@ -114,5 +114,7 @@ typedef struct dt_conv_dims {
 } dt_conv_dims;
 /* From a CONV, CONV_DGRAD or CONV_WGRAD node. */
 dt_conv_dims dt_op_conv_dims(const dt_graph *g, const dt_node *n);
+/* Whether it is a product of matrices: 1x1, stride 1, no padding, one group. */
+bool dt_op_conv_is_product(const dt_graph *g, const dt_node *n);
 
 #endif
