@@ -20,7 +20,7 @@ static void release_layout(void *ptr) {
     (void)cublasLtMatrixLayoutDestroy(ptr);
 }
 
-static dt_status layout(dt_cuda *cu, dt_dtype t, int64_t rows, int64_t cols, cublasLtMatrixLayout_t *out) {
+dt_status dt_blas_layout(dt_cuda *cu, dt_dtype t, int64_t rows, int64_t cols, cublasLtMatrixLayout_t *out) {
     DT_CUBLAS_TRY(cublasLtMatrixLayoutCreate(out, data_type(t), (uint64_t)rows, (uint64_t)cols, rows));
     return dt_cuda_adopt(cu, *out, release_layout);
 }
@@ -44,10 +44,10 @@ dt_status dt_blas_describe(dt_cuda *cu, const dt_blas_shape *s, dt_blas_matmul *
     for (size_t i = 0; i < sizeof attributes / sizeof attributes[0]; i++)
         DT_CUBLAS_TRY(cublasLtMatmulDescSetAttribute(out->desc, attributes[i].name, attributes[i].value,
                                                      attributes[i].size));
-    DT_TRY(layout(cu, s->t, s->a_rows, s->a_cols, &out->a));
-    DT_TRY(layout(cu, s->t, s->b_rows, s->b_cols, &out->b));
-    return layout(cu, s->out, s->trans_a ? s->a_cols : s->a_rows, s->trans_b ? s->b_rows : s->b_cols,
-                  &out->d);
+    DT_TRY(dt_blas_layout(cu, s->t, s->a_rows, s->a_cols, &out->a));
+    DT_TRY(dt_blas_layout(cu, s->t, s->b_rows, s->b_cols, &out->b));
+    return dt_blas_layout(cu, s->out, s->trans_a ? s->a_cols : s->a_rows, s->trans_b ? s->b_rows : s->b_cols,
+                          &out->d);
 }
 
 static dt_status set_vector(const dt_blas_matmul *m, const void *vector) {

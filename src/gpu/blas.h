@@ -36,10 +36,12 @@ typedef struct dt_blas_operands {
 enum { DT_BLAS_ALGOS = 8, DT_BLAS_WORKSPACE = 64 << 20 /* bytes that an algorithm may want */ };
 typedef cublasLtMatmulHeuristicResult_t dt_blas_algos[DT_BLAS_ALGOS];
 
+/* A matrix of rows x cols in cuBLASLt's order, packed; it belongs to the backend. */
+dt_status dt_blas_layout(dt_cuda *cu, dt_dtype t, int64_t rows, int64_t cols, cublasLtMatrixLayout_t *out);
 /* All of *out but the algorithm. The descriptors belong to the backend. */
 dt_status dt_blas_describe(dt_cuda *cu, const dt_blas_shape *s, dt_blas_matmul *out);
-/* The algorithms that should be fastest, for operands that are 256-aligned, A 128-aligned; returns how many. vector: any
- * such pointer, if the epilogue wants one. */
+/* The algorithms that should be fastest, for operands that are 256-aligned, A 128-aligned; returns how many.
+ * vector: any such pointer, if the epilogue wants one. */
 int32_t dt_blas_find(dt_cuda *cu, const dt_blas_matmul *m, const void *vector, dt_blas_algos found);
 /* m with that algorithm. */
 dt_blas_matmul dt_blas_with(const dt_blas_matmul *m, const cublasLtMatmulHeuristicResult_t *algo);

@@ -13,21 +13,8 @@ enum { TILE_VECS = 16, BLOCKS_PER_SM = 2, MAX_SPLITS = 1024, WARP = 32, BATCH = 
 template <int NIN> constexpr int ROWS = NIN == 1 ? 8 : 4;
 
 /* Shape of stage one: as many blocks as run at once. */
-struct Split {
-    dim3 grid, block;
-    int32_t splits;
-};
-
 Split split_for(const dt_gpu *gpu, int64_t rows, int64_t c_vec) {
-    int64_t tx = 1;
-    while (tx < c_vec && tx < TILE_VECS) tx *= 2;
-    int64_t ty = THREADS / tx, tiles = ceil_div(c_vec, tx);
-    int64_t want = ceil_div((int64_t)gpu->sm_count * BLOCKS_PER_SM, tiles), most = ceil_div(rows, ty * 4);
-    int64_t splits = want < most ? want : most;
-    if (splits > MAX_SPLITS) splits = MAX_SPLITS;
-    if (splits < 1) splits = 1;
-    Split s = {dim3((unsigned)tiles, (unsigned)splits), dim3((unsigned)tx, (unsigned)ty), (int32_t)splits};
-    return s;
+    return split_columns(gpu, rows, c_vec, TILE_VECS, BLOCKS_PER_SM, MAX_SPLITS);
 }
 
 /* Adds the V sums of all ty lanes of the block; the result is in lane 0. smem: THREADS * V floats. */

@@ -8,20 +8,8 @@
 static const uint64_t WORKSPACE_LIMIT = 32u << 20;
 static const uint32_t ALIGN_BYTES = 16;
 
-static cudaDataType_t data_type(dt_dtype t) {
-    return t == DT_DTYPE_F16 ? CUDA_R_16F : t == DT_DTYPE_BF16 ? CUDA_R_16BF : CUDA_R_32F;
-}
-
 static void release_matmul(void *ptr) {
     (void)cublasLtMatmulDescDestroy(ptr);
-}
-static void release_layout(void *ptr) {
-    (void)cublasLtMatrixLayoutDestroy(ptr);
-}
-
-static dt_status layout(dt_cuda *cu, dt_dtype t, int64_t rows, int64_t cols, cublasLtMatrixLayout_t *out) {
-    DT_CUBLAS_TRY(cublasLtMatrixLayoutCreate(out, data_type(t), (uint64_t)rows, (uint64_t)cols, rows));
-    return dt_cuda_adopt(cu, *out, release_layout);
 }
 
 /* Shapes of the product D = op(A) op(B), column-major. */
@@ -87,9 +75,9 @@ dt_status dt_lower_dense_prepare(dt_cuda *cu, const dt_graph *g, const dt_node *
         DT_CUBLAS_TRY(cublasLtMatmulDescSetAttribute(d->matmul, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue,
                                                      sizeof epilogue));
     }
-    DT_TRY(layout(cu, p->t, q.a_rows, q.a_cols, &d->a));
-    DT_TRY(layout(cu, p->t, q.b_rows, q.b_cols, &d->b));
-    DT_TRY(layout(cu, p->t, q.d_rows, q.d_cols, &d->d));
+    DT_TRY(dt_blas_layout(cu, p->t, q.a_rows, q.a_cols, &d->a));
+    DT_TRY(dt_blas_layout(cu, p->t, q.b_rows, q.b_cols, &d->b));
+    DT_TRY(dt_blas_layout(cu, p->t, q.d_rows, q.d_cols, &d->d));
     DT_TRY(choose_algo(cu, p));
     (void)dt_prep_take(p, (int64_t)d->plan_bytes);
     if (d->bias16) (void)dt_prep_take(p, d->k * (int64_t)dt_dtype_size(p->t));

@@ -5,7 +5,7 @@
 namespace {
 using namespace dt;
 
-enum { LANES = 16, MASK_SPLITS = 1024, MASK_TILE = 16 };
+enum { LANES = 16, MASK_SPLITS = 1024, MASK_TILE = 16, MASK_BLOCKS_PER_SM = 3 };
 
 /* Blocks of WARP columns x blockDim.y lanes. The first `blocks` blocks make out, the others out2. */
 __global__ void sum_splits_kernel(dt_gpu_sum_args a, unsigned blocks) {
@@ -33,26 +33,10 @@ __global__ void sum_splits_kernel(dt_gpu_sum_args a, unsigned blocks) {
 /* --- the masked gradient
  * ---------------------------------------------------------------------------------------- */
 
-struct MaskShape {
-    dim3 grid, block;
-    int32_t splits;
-};
-
-MaskShape mask_shape(const dt_gpu *gpu, int64_t rows, int64_t c_vec) {
-    int64_t tx = 1;
-    while (tx < c_vec && tx < MASK_TILE) tx *= 2;
-    const int64_t ty = THREADS / tx, tiles = ceil_div(c_vec, tx);
-    int64_t splits = ceil_div((int64_t)gpu->sm_count * 3, tiles), most = ceil_div(rows, ty * 4);
-    splits = splits < most ? splits : most;
-    if (splits > MASK_SPLITS) splits = MASK_SPLITS;
-    if (splits < 1) splits = 1;
-    return {dim3((unsigned)tiles, (unsigned)splits), dim3((unsigned)tx, (unsigned)ty), (int32_t)splits};
-}
-
 /* dz = (dy [+ dy2]) where y > 0; partial [splits,C] of its column sums. From the last row to the first: the
  * end of what the kernel before wrote is still in the L2. */
 template <typename T, int V, bool SECOND, bool MASK>
-__global__ void __launch_bounds__(THREADS, 3) mask_kernel(dt_gpu_bn_mask_args a) {
+__global__ void __launch_bounds__(THREADS, MASK_BLOCKS_PER_SM) mask_kernel(dt_gpu_bn_mask_args a) {
     constexpr int U = 4;
     __shared__ float smem[THREADS * V];
     const int64_t cv = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, c0 = cv * V, c = a.c;
@@ -107,7 +91,7 @@ __global__ void __launch_bounds__(THREADS, 3) mask_kernel(dt_gpu_bn_mask_args a)
 
 template <typename T, int V>
 cudaError_t mask(const dt_gpu *gpu, const dt_gpu_bn_mask_args &a, cudaStream_t s) {
-    const MaskShape m = mask_shape(gpu, a.rows, a.c / V);
+    const Split m = split_columns(gpu, a.rows, a.c / V, MASK_TILE, MASK_BLOCKS_PER_SM, MASK_SPLITS);
     if (a.dy2 && a.y)
         mask_kernel<T, V, true, true><<<m.grid, m.block, 0, s>>>(a);
     else if (a.y)

@@ -70,6 +70,24 @@ inline unsigned grid_for_rows(const dt_gpu *gpu, int64_t n, int64_t c_vec, int u
     int64_t multiple = c_vec / gcd(c_vec, THREADS);
     return (unsigned)(ceil_div(grid_for(gpu, n, unroll), multiple) * multiple);
 }
+/* For sums down the columns of rows x c_vec vectors: blocks of up to tile_vecs columns and as many rows as
+ * THREADS give, in as many splits of the rows as keep blocks_per_sm busy, of a few steps at least. */
+struct Split {
+    dim3 grid, block;
+    int32_t splits;
+};
+inline Split split_columns(const dt_gpu *gpu, int64_t rows, int64_t c_vec, int64_t tile_vecs,
+                           int64_t blocks_per_sm, int64_t max_splits) {
+    int64_t tx = 1;
+    while (tx < c_vec && tx < tile_vecs) tx *= 2;
+    const int64_t ty = THREADS / tx, tiles = ceil_div(c_vec, tx);
+    const int64_t want = ceil_div((int64_t)gpu->sm_count * blocks_per_sm, tiles),
+                  most = ceil_div(rows, ty * 4);
+    int64_t splits = want < most ? want : most;
+    if (splits > max_splits) splits = max_splits;
+    if (splits < 1) splits = 1;
+    return {dim3((unsigned)tiles, (unsigned)splits), dim3((unsigned)tx, (unsigned)ty), (int32_t)splits};
+}
 
 } // namespace dt
 
