@@ -7,6 +7,7 @@ set -euo pipefail
 # Of this host's two or more ranks none is bound, and there may be more ranks than cores.
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
 export OMPI_MCA_hwloc_base_binding_policy=none OMPI_MCA_mpi_yield_when_idle=1 OMP_WAIT_POLICY=passive
+export NCCL_NVLS_ENABLE=0 # NVLink multicast can need a GPU reset after a killed job
 unset "${!SLURM_@}" 2>/dev/null || true
 
 name=$(basename "$0" .sh)
@@ -173,6 +174,15 @@ close_losses() {
         { d = $1 - $2; if (d < 0) d = -d; if (NF != 2 || !(d <= tolerance * ($1 + 1e-3))) bad = bad " " NR ": " $0 }
         END { if (NR == 0 || bad != "") { print "steps" bad; exit 1 } }' >losses.log ||
         fail "losses of $1 and $2 differ by more than $3"
+}
+
+# need_gpus N: skips the test on a host with fewer, or when dtrain was built without CUDA.
+need_gpus() {
+    local n
+    n=$(nvidia-smi -L 2>/dev/null | grep -c '^GPU' || true)
+    [ "$n" -ge "$1" ] || skip "needs $1 GPU(s), $n here"
+    train 0 built.log inspect base.toml run.device=cuda
+    ! grep -q 'without CUDA' built.log || skip "dtrain is built without CUDA"
 }
 
 # flip FILE OFFSET: inverts one byte.

@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# On one GPU: runs repeat and resume bit for bit, checkpoints change between GPU and CPU, and what does not fit is refused.
+. "$(dirname "$0")/lib.sh"
+need_gpus 1
+common=(base.toml data.train=data/small schedule.kind=constant train.eval_every_epochs=1)
+gpu=("${common[@]}" run.device=cuda train.deterministic=true)
+
+for precision in tf32 fp16; do
+    train_ok 1 "$precision.log" "${gpu[@]}" train.precision=$precision run.out_dir=$precision
+    train_ok 1 off.log "${gpu[@]}" train.precision=$precision run.out_dir=off-$precision run.capture=off
+    same_run $precision off-$precision
+    train_ok 1 half.log "${gpu[@]}" train.precision=$precision run.out_dir=half-$precision train.steps=23
+    train_ok 1 rest.log "${gpu[@]}" train.precision=$precision run.out_dir=half-$precision
+    expect rest.log '^resuming .* at step 23' 1
+    sed -i -E '/"eval", "step": 23,/d' half-$precision/metrics.jsonl
+    same_run $precision half-$precision
+done
+
+# Killed at any moment, it goes on from its last checkpoint to the same end.
+begin 1 killed.log "${gpu[@]}" train.precision=fp16 run.out_dir=killed run.log_every=1
+await 30 grep -q 'step 12/' killed.log
+kill_job "$job"
+end "$job" 10
+train_ok 1 revived.log "${gpu[@]}" train.precision=fp16 run.out_dir=killed
+same_run fp16 killed
+
+# From one backend to the other and back, in fp32: exact up to the change, equal up to rounding after it.
+train_ok 1 all-gpu.log "${gpu[@]}" train.precision=fp32 run.out_dir=all-gpu
+train_ok 1 gpu-1.log "${gpu[@]}" train.precision=fp32 run.out_dir=to-cpu train.steps=20
+train_ok 1 cpu-2.log "${common[@]}" run.out_dir=to-cpu
+train_ok 1 cpu-1.log "${common[@]}" run.out_dir=to-gpu train.steps=20
+train_ok 1 gpu-2.log "${gpu[@]}" train.precision=fp32 run.out_dir=to-gpu
+for dir in to-cpu to-gpu; do
+    each_step_once $dir 40
+    close_losses all-gpu $dir 1e-5 25
+    close_losses all-gpu $dir 0.05
+done
+
+# Two ranks on one GPU only when asked for.
+one=$(nvidia-smi --query-gpu=uuid --format=csv,noheader | head -n 1)
+CUDA_VISIBLE_DEVICES=$one train 2 two.log "${gpu[@]}" run.out_dir=two
+[ "$code" -ne 0 ] || fail "two ranks ran on one GPU"
+expect two.log '^dtrain: .*share_gpu' 1
+CUDA_VISIBLE_DEVICES=$one train_ok 2 shared.log "${gpu[@]}" train.precision=fp32 run.out_dir=shared dist.share_gpu=true
+close_losses all-gpu shared 1e-5 25
+
+# Too large a batch is refused before the first step, with what would fit.
+train 1 large.log "$E2E_SOURCE/../../configs/resnet50.toml" data.train=synthetic data.val= run.device=cuda \
+    run.out_dir=large train.global_batch=65536
+[ "$code" -ne 0 ] || fail "ResNet-50 at batch 65536 ran"
+expect large.log '^dtrain: .*needs .*GiB.*free.*largest micro-batch that fits' 1
+pass "repeats, resumes, changes backend, refuses"
