@@ -5,13 +5,14 @@
  * communicator's own, forked from the compute stream and joined by wait(). */
 #include <nccl.h>
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <time.h>
 
 #include "dist/comm.h"
 
-enum { REGISTERED_MAX = 256, POLL_FAST = 1000 };
+enum { REGISTERED_MAX = 256, POLL_FAST = 1000, ABORT_PATIENCE_S = 5 };
 
 /* A buffer that NCCL was asked to register: whole buckets of the gradient arena, always the same few. */
 typedef struct registered {
@@ -27,8 +28,9 @@ typedef struct nccl_state {
     ncclComm_t comm;
     dt_stream *stream; /* for calls without one; made when first needed */
     dt_event *produced, *done;
-    bool on_own_stream; /* something was put on it since the last wait */
-    atomic_bool broken; /* aborted: only the memory is left to free */
+    bool on_own_stream;  /* something was put on it since the last wait */
+    atomic_bool broken;  /* being aborted: nothing may use it any more */
+    atomic_bool aborted; /* and that is done */
     int32_t n_registered;
     registered reg[REGISTERED_MAX];
 } nccl_state;
@@ -45,14 +47,24 @@ static dt_status nccl_fail(nccl_state *s, ncclResult_t r, const char *call) {
                    ncclGetErrorString(r), call, detail && *detail ? ": " : "", detail ? detail : "");
 }
 
-/* Kills what is under way on this communicator; other ranks see it as a remote error. */
-static void kill_comm(nccl_state *s) {
-    if (s->comm && !atomic_exchange(&s->broken, true)) (void)ncclCommAbort(s->comm);
-}
-
 static void nap(void) {
     const struct timespec t = {.tv_nsec = 200 * 1000};
     (void)nanosleep(&t, NULL);
+}
+
+static void *abort_comm(void *arg) {
+    nccl_state *s = arg;
+    (void)ncclCommAbort(s->comm);
+    atomic_store(&s->aborted, true);
+    return NULL;
+}
+
+/* Kills what is under way on this communicator; other ranks see it as a remote error. In a thread of its own,
+ * because NCCL's abort first stops its kernels and then waits until no captured program refers to it. */
+static void kill_comm(nccl_state *s) {
+    pthread_t thread;
+    if (!s->comm || atomic_exchange(&s->broken, true)) return;
+    if (pthread_create(&thread, NULL, abort_comm, s) == 0) (void)pthread_detach(thread);
 }
 
 /* Waits until NCCL has finished what `r` left in progress. */
@@ -156,6 +168,18 @@ static dt_status nccl_wait(dt_comm *c, dt_stream *stream) {
     return stream ? DT_OK : join(s); /* on a stream of the caller, order is enough */
 }
 
+static void nccl_release(dt_comm *c) {
+    nccl_state *s = state_of(c);
+    for (int32_t i = 0; i < s->n_registered && !atomic_load(&s->broken); i++)
+        if (s->reg[i].handle)
+            (void)settle(s, ncclCommDeregister(s->comm, s->reg[i].handle), "ncclCommDeregister");
+    s->n_registered = 0;
+}
+
+static void nccl_cancel(dt_comm *c) {
+    kill_comm(state_of(c));
+}
+
 static void nccl_abort(dt_comm *c, int code) {
     nccl_state *s = state_of(c);
     kill_comm(s);
@@ -165,9 +189,13 @@ static void nccl_abort(dt_comm *c, int code) {
 static void nccl_destroy(dt_comm *c) {
     nccl_state *s = state_of(c);
     if (s->comm && !atomic_load(&s->broken)) {
-        for (int32_t i = 0; i < s->n_registered; i++)
-            if (s->reg[i].handle) (void)ncclCommDeregister(s->comm, s->reg[i].handle);
+        nccl_release(c);
         if (settle(s, ncclCommFinalize(s->comm), "ncclCommFinalize") == DT_OK) (void)ncclCommDestroy(s->comm);
+    }
+    const double end = dt_time_s() + ABORT_PATIENCE_S;
+    while (atomic_load(&s->broken) && !atomic_load(&s->aborted)) {
+        if (dt_time_s() > end) return; /* the thread still uses it */
+        nap();
     }
     if (s->done) s->be->event_destroy(s->be, s->done);
     if (s->produced) s->be->event_destroy(s->be, s->produced);
@@ -192,6 +220,10 @@ static dt_status connect_ranks(nccl_state *s) {
     return dt_comm_agree(s->mpi, mine);
 }
 
+bool dt_comm_nccl_built(void) {
+    return true;
+}
+
 dt_status dt_comm_nccl_create(dt_comm *mpi, dt_backend *be, double timeout_s, dt_comm **out) {
     *out = NULL;
     if (!be->info.is_gpu)
@@ -206,6 +238,8 @@ dt_status dt_comm_nccl_create(dt_comm *mpi, dt_backend *be, double timeout_s, dt
     s->base.allreduce_begin = nccl_allreduce;
     s->base.progress = nccl_progress;
     s->base.wait = nccl_wait;
+    s->base.release = nccl_release;
+    s->base.cancel = nccl_cancel;
     s->base.abort = nccl_abort;
     s->base.destroy = nccl_destroy;
     s->base.timeout_s = timeout_s;

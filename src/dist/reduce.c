@@ -88,6 +88,7 @@ fail:
 
 void dt_reducer_destroy(dt_reducer *r) {
     if (r == NULL) return;
+    if (r->comm->release != NULL) r->comm->release(r->comm);
     for (int32_t i = 0; r->range != NULL && i <= r->n_bucket; i++) range_tear_down(r, &r->range[i]);
     if (r->joined != NULL) r->be->event_destroy(r->be, r->joined);
     if (r->stream != NULL) r->be->stream_destroy(r->be, r->stream);

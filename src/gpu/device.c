@@ -195,10 +195,6 @@ static dt_status event_sync(dt_backend *be, dt_event *event) {
     return DT_OK;
 }
 
-static void capture_release(void *ptr) {
-    (void)cudaGraphExecDestroy((cudaGraphExec_t)ptr);
-}
-
 /* Relaxed: a kernel that runs here for the first time loads its module, which stricter modes forbid. */
 static dt_status capture(dt_backend *be, dt_status (*enqueue)(void *arg), void *arg, dt_capture **out) {
     dt_cuda *cu = dt_cuda_of(be);
@@ -214,7 +210,6 @@ static dt_status capture(dt_backend *be, dt_status (*enqueue)(void *arg), void *
         return st;
     }
     if (err != cudaSuccess) return dt_cuda_fail(err, "capture of the step", __FILE__, __LINE__);
-    DT_TRY(dt_cuda_adopt(cu, exec, capture_release));
     *out = (dt_capture *)exec;
     return DT_OK;
 }
@@ -222,6 +217,11 @@ static dt_status capture(dt_backend *be, dt_status (*enqueue)(void *arg), void *
 static dt_status replay(dt_backend *be, dt_capture *captured, dt_stream *stream) {
     DT_CUDA_TRY(cudaGraphLaunch((cudaGraphExec_t)captured, dt_cuda_stream(dt_cuda_of(be), stream)));
     return DT_OK;
+}
+
+static void capture_free(dt_backend *be, dt_capture *captured) {
+    (void)be;
+    if (captured) (void)cudaGraphExecDestroy((cudaGraphExec_t)captured);
 }
 
 void dt_cuda_device_table(dt_backend *be) {
@@ -240,4 +240,5 @@ void dt_cuda_device_table(dt_backend *be) {
     be->event_sync = event_sync;
     be->capture = capture;
     be->replay = replay;
+    be->capture_free = capture_free;
 }

@@ -118,7 +118,7 @@ dt_status dt_bench_step(const dt_config *c, dt_comm *mpi, int64_t steps) {
            (double)use.ru_maxrss / 1024, ready_s,
            (double)r.metric[DT_METRIC_LOSS] / fmax(1, (double)r.metric[DT_METRIC_SAMPLES]));
 out:
-    dt_session_close(&s);
+    dt_session_close(&s, st);
     return st;
 }
 
@@ -201,7 +201,7 @@ dt_status dt_bench_op(const dt_config *c, dt_comm *mpi, int64_t repeats) {
     }
 out:
     s.be->free(s.be, DT_MEM_DEVICE, copy.buf);
-    dt_session_close(&s);
+    dt_session_close(&s, st);
     return st;
 }
 
@@ -227,18 +227,20 @@ static dt_status enqueue_row(void *arg) {
 static dt_status time_row(dt_comm *mpi, dt_backend *be, reduce_row *r, double *out_s) {
     dt_capture *captured = NULL;
     double sample[WINDOWS];
-    DT_TRY(enqueue_row(r));
-    DT_TRY(be->stream_sync(be, NULL));
-    if (r->comm->device_memory && be->capture) DT_TRY(be->capture(be, enqueue_row, r, &captured));
-    for (int w = -1; w < WINDOWS; w++) { /* the first window warms up */
-        DT_TRY(dt_comm_barrier(mpi));
+    dt_status st = enqueue_row(r);
+    if (st == DT_OK) st = be->stream_sync(be, NULL);
+    if (st == DT_OK && r->comm->device_memory && be->capture) st = be->capture(be, enqueue_row, r, &captured);
+    for (int w = -1; st == DT_OK && w < WINDOWS; w++) { /* the first window warms up */
+        DT_TRY_GOTO(st, dt_comm_barrier(mpi), out);
         double t = dt_time_s();
-        DT_TRY(captured ? be->replay(be, captured, NULL) : enqueue_row(r));
-        DT_TRY(be->stream_sync(be, NULL));
+        DT_TRY_GOTO(st, captured ? be->replay(be, captured, NULL) : enqueue_row(r), out);
+        DT_TRY_GOTO(st, be->stream_sync(be, NULL), out);
         if (w >= 0) sample[w] = (dt_time_s() - t) / r->repeats;
     }
-    *out_s = median(sample, WINDOWS);
-    return DT_OK;
+    if (st == DT_OK) *out_s = median(sample, WINDOWS);
+out:
+    if (captured) be->capture_free(be, captured);
+    return st;
 }
 
 dt_status dt_bench_comm(const dt_config *c, dt_comm *mpi, int64_t max_bytes) {
@@ -248,8 +250,7 @@ dt_status dt_bench_comm(const dt_config *c, dt_comm *mpi, int64_t max_bytes) {
     mpi->timeout_s = c->dist.timeout_s;
     dt_status st = dt_comm_agree(mpi, dt_session_backend(c, mpi, &be));
     if (st != DT_OK) goto out;
-    if (be->info.is_gpu && c->dist.backend != DT_COMM_MPI && mpi->world > 1)
-        DT_TRY_GOTO(st, dt_comm_agree(mpi, dt_comm_nccl_create(mpi, be, c->dist.timeout_s, &r.comm)), out);
+    DT_TRY_GOTO(st, dt_session_comm(c, mpi, be, &r.comm), out);
     dt_memkind kind = r.comm->device_memory ? DT_MEM_COMM : DT_MEM_HOST;
     DT_TRY_GOTO(st, dt_comm_agree(mpi, be->alloc(be, kind, max_bytes, &r.buf)), out);
     if (mpi->rank == 0)
@@ -267,6 +268,7 @@ dt_status dt_bench_comm(const dt_config *c, dt_comm *mpi, int64_t max_bytes) {
                    alg, alg * 2 * (mpi->world - 1) / mpi->world);
     }
 out:
+    if (r.comm->release) r.comm->release(r.comm);
     if (r.buf) be->free(be, r.comm->device_memory ? DT_MEM_COMM : DT_MEM_HOST, r.buf);
     if (r.comm != mpi) r.comm->destroy(r.comm);
     if (be) be->destroy(be);
@@ -292,7 +294,7 @@ dt_status dt_inspect(const dt_config *c, dt_comm *mpi, FILE *out) {
     const dt_program *p = dt_engine_program(s.engine, false);
     const dt_axis *axis = dt_engine_axis(s.engine);
     dt_dataset_info_get(s.train_data, &info);
-    dt_status st = dt_engine_forward_graph(c, s.be, &info, d->rows, true, &g);
+    dt_status st = dt_engine_forward_graph(s.engine, &info, true, &g);
     if (st != DT_OK || mpi->rank != 0) goto out;
     dt_model_print(g, out);
     const dt_value *peak = &p->graph->value[p->graph->node[p->plan.peak_node].out[0]];
@@ -324,6 +326,6 @@ dt_status dt_inspect(const dt_config *c, dt_comm *mpi, FILE *out) {
                   out);
 out:
     dt_graph_destroy(g);
-    dt_session_close(&s);
+    dt_session_close(&s, st);
     return st;
 }

@@ -45,21 +45,23 @@ dt_status dt_division_make(const dt_config *c, int32_t rank, int32_t world, dt_d
 }
 
 /* What the model is fed, from the configuration and the data. */
-static dt_status model_input(const dt_config *c, const dt_backend *be, const dt_dataset_info *d, int64_t rows,
-                             bool training, dt_model_input *in) {
+static dt_status model_input(const dt_engine *e, const dt_dataset_info *d, int64_t rows, bool training,
+                             dt_model_input *in) {
+    const dt_config *c = e->config;
+    const bool is_gpu = e->be->info.is_gpu;
     memset(in, 0, sizeof *in);
     in->batch = rows;
     in->height = c->data.image_size > 0 ? c->data.image_size : d->height;
     in->width = c->data.image_size > 0 ? c->data.image_size : d->width;
     in->channels = d->channels;
-    in->padded_channels = be->info.is_gpu ? dt_round_up(d->channels, 4) : d->channels;
+    in->padded_channels = is_gpu || e->any_gpu ? dt_round_up(d->channels, 4) : d->channels;
     in->classes = c->model.classes > 0 ? c->model.classes : d->n_classes;
     if (in->classes < d->n_classes)
         return dt_fail(DT_ERR_CONFIG, "model.classes = %lld, but the data has %lld classes",
                        (long long)in->classes, (long long)d->n_classes);
     /* Raw images of one size can be cropped on the device from what is stored: less work for the host's
      * threads. */
-    in->source_crop = be->info.is_gpu && training && !d->jpeg && c->augment.crop == DT_CROP_RANDOM_RESIZED;
+    in->source_crop = is_gpu && training && !d->jpeg && c->augment.crop == DT_CROP_RANDOM_RESIZED;
     in->src_height = d->height;
     in->src_width = d->width;
     for (int i = 0; i < 4; i++) {
@@ -69,11 +71,12 @@ static dt_status model_input(const dt_config *c, const dt_backend *be, const dt_
     return DT_OK;
 }
 
-dt_status dt_engine_forward_graph(const dt_config *c, const dt_backend *be, const dt_dataset_info *data,
-                                  int64_t rows, bool training, dt_graph **out) {
+dt_status dt_engine_forward_graph(const dt_engine *e, const dt_dataset_info *data, bool training,
+                                  dt_graph **out) {
     dt_model_input in;
-    DT_TRY(model_input(c, be, data, rows, training, &in));
-    return dt_model_build(c, &in, compute_dtype(c), training, out);
+    const int64_t rows = training ? e->division.rows : e->division.eval_rows;
+    DT_TRY(model_input(e, data, rows, training, &in));
+    return dt_model_build(e->config, &in, compute_dtype(e->config), training, out);
 }
 
 static dt_status fuse(const dt_engine *e, dt_graph *g) {
@@ -112,7 +115,7 @@ static dt_status compile(dt_engine *e, const dt_dataset_info *data) {
     dt_graph *g = NULL, *ge = NULL;
     dt_status st = DT_OK;
     /* The axis needs the training graph even where only evaluation runs. */
-    DT_TRY_GOTO(st, dt_engine_forward_graph(c, e->be, data, e->division.rows, true, &g), fail);
+    DT_TRY_GOTO(st, dt_engine_forward_graph(e, data, true, &g), fail);
     DT_TRY_GOTO(st, dt_autodiff(g), fail);
     /* Before the backend's choices: the axis must be the same on every rank and device. */
     DT_TRY_GOTO(st,
@@ -129,7 +132,7 @@ static dt_status compile(dt_engine *e, const dt_dataset_info *data) {
         dt_graph_destroy(g);
     }
     g = NULL;
-    DT_TRY_GOTO(st, dt_engine_forward_graph(c, e->be, data, e->division.eval_rows, false, &ge), fail);
+    DT_TRY_GOTO(st, dt_engine_forward_graph(e, data, false, &ge), fail);
     DT_TRY_GOTO(st, dt_axis_assign(e->axis, ge), fail);
     DT_TRY_GOTO(st, dt_pass_split_batchnorm(ge), fail);
     DT_TRY_GOTO(st, fuse(e, ge), fail);
@@ -279,6 +282,7 @@ dt_status dt_engine_create(const dt_engine_options *o, dt_engine **out) {
     e->mpi = o->mpi;
     e->comm = o->comm;
     e->train = o->train;
+    e->any_gpu = o->any_gpu;
     if (o->jpeg) e->jpeg_limits = *o->jpeg;
     DT_TRY_GOTO(st, dt_division_make(c, o->mpi ? o->mpi->rank : 0, o->mpi ? o->mpi->world : 1, &e->division),
                 fail);
@@ -315,6 +319,8 @@ fail:
 void dt_engine_destroy(dt_engine *e) {
     if (!e) return;
     dt_backend *be = e->be;
+    for (int i = 0; i < 2; i++)
+        if (e->captured[i]) be->capture_free(be, e->captured[i]);
     dt_reducer_destroy(e->reducer);
     dt_engine_state_teardown(e);
     if (e->jpeg) be->jpeg_destroy(be, e->jpeg);

@@ -25,7 +25,7 @@ struct dt_engine {
     dt_backend *be;
     dt_comm *mpi, *comm;
     dt_division division;
-    bool train;
+    bool train, any_gpu;
     dt_axis *axis;
     dt_store *store;
     dt_program *program, *eval;

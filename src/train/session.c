@@ -39,19 +39,31 @@ dt_status dt_session_backend(const dt_config *c, const dt_comm *mpi, dt_backend 
     return st == DT_ERR_DEVICE && dt_cuda_device_count() == 0 ? DT_ERR_CONFIG : st;
 }
 
-static dt_status open_comm(const dt_config *c, dt_session *s) {
-    s->comm = s->mpi;
-    bool nccl = c->dist.backend == DT_COMM_NCCL || (c->dist.backend == DT_COMM_AUTO && s->be->info.is_gpu);
-    if (nccl && !s->be->info.is_gpu)
-        return dt_fail(DT_ERR_CONFIG, "dist.backend = \"nccl\" needs GPUs; use \"auto\" or \"mpi\"");
-    if (s->mpi->world == 1 || !nccl) return DT_OK;
-    dt_status st = dt_comm_nccl_create(s->mpi, s->be, c->dist.timeout_s, &s->comm);
-    if (st == DT_ERR_UNSUPPORTED && c->dist.backend == DT_COMM_AUTO) {
-        s->comm = s->mpi; /* built without NCCL: MPI works everywhere */
-        return DT_OK;
-    }
-    if (st != DT_OK) s->comm = s->mpi;
-    return st;
+dt_status dt_session_comm(const dt_config *c, dt_comm *mpi, dt_backend *be, dt_comm **out) {
+    const bool explicitly = c->dist.backend == DT_COMM_NCCL;
+    dt_status mine = DT_OK;
+    *out = mpi;
+    if (explicitly && !be->info.is_gpu)
+        mine = dt_fail(DT_ERR_CONFIG, "dist.backend = \"nccl\" needs GPUs; use \"auto\" or \"mpi\"");
+    else if (explicitly && !dt_comm_nccl_built())
+        mine = dt_comm_nccl_create(mpi, be, c->dist.timeout_s, out); /* says so */
+    DT_TRY(dt_comm_agree(mpi, mine));
+    if (mpi->world == 1 || c->dist.backend == DT_COMM_MPI) return DT_OK;
+    /* NCCL if every rank can; MPI works everywhere. */
+    double able = be->info.is_gpu && dt_comm_nccl_built() && !c->dist.share_gpu;
+    DT_TRY(dt_comm_sum_host(mpi, &able, 1));
+    if (able < mpi->world) return DT_OK;
+    dt_status st = dt_comm_nccl_create(mpi, be, c->dist.timeout_s, out);
+    if (st != DT_OK) *out = mpi;
+    return dt_comm_agree(mpi, st);
+}
+
+static dt_status count_gpus(dt_session *s) {
+    double n = s->be->info.is_gpu;
+    DT_TRY(dt_comm_sum_host(s->mpi, &n, 1));
+    s->any_gpu = n > 0;
+    s->mixed = s->any_gpu && n < s->mpi->world;
+    return DT_OK;
 }
 
 static dt_status open_data(const dt_config *c, bool train, dt_session *s) {
@@ -158,6 +170,7 @@ static dt_status open_engine(const dt_config *c, bool train, dt_session *s) {
                            .comm = s->comm,
                            .data = &info,
                            .jpeg = jpeg.rows > 0 ? &jpeg : NULL,
+                           .any_gpu = s->any_gpu,
                            .train = train};
     return dt_engine_create(&o, &s->engine);
 }
@@ -177,17 +190,21 @@ dt_status dt_session_open(const dt_config *c, dt_comm *mpi, bool train, dt_sessi
     dt_division division;
     DT_TRY(dt_comm_agree(mpi, dt_division_make(c, mpi->rank, mpi->world, &division)));
     dt_status st = dt_comm_agree(mpi, dt_session_backend(c, mpi, &out->be));
-    if (st == DT_OK) st = dt_comm_agree(mpi, open_comm(c, out));
+    out->comm = mpi;
+    if (st == DT_OK) st = count_gpus(out);
+    if (st == DT_OK) st = dt_session_comm(c, mpi, out->be, &out->comm);
     if (st == DT_OK) st = dt_comm_agree(mpi, open_data(c, train, out));
     if (st == DT_OK) st = dt_comm_agree(mpi, check_same_data(out));
     if (st == DT_OK) st = dt_comm_agree(mpi, open_engine(c, train, out));
     if (st == DT_OK) st = dt_comm_agree(mpi, dt_watchdog_start(mpi, c->dist.timeout_s, &out->watchdog));
     if (st == DT_OK && out->comm->device_memory) dt_watchdog_set_poll(out->watchdog, poll_comm, out->comm);
-    if (st != DT_OK) dt_session_close(out);
+    if (st != DT_OK) dt_session_close(out, st);
     return st;
 }
 
-void dt_session_close(dt_session *s) {
+void dt_session_close(dt_session *s, dt_status st) {
+    const bool failed = st != DT_OK && st != DT_STOPPED;
+    if (failed && s->comm && s->comm->cancel) s->comm->cancel(s->comm);
     dt_watchdog_stop(s->watchdog);
     dt_engine_destroy(s->engine);
     dt_dataset_close(s->train_data);
@@ -195,6 +212,14 @@ void dt_session_close(dt_session *s) {
     if (s->comm && s->comm != s->mpi) s->comm->destroy(s->comm);
     if (s->be) s->be->destroy(s->be);
     memset(s, 0, sizeof *s);
+}
+
+dt_status dt_session_same_parameters(dt_session *s) {
+    uint64_t hash;
+    if (s->mixed) return dt_comm_agree(s->mpi, dt_engine_take_parameters(s->engine));
+    dt_status st = dt_engine_hash(s->engine, &hash);
+    DT_TRY(dt_comm_agree(s->mpi, st));
+    return dt_comm_check_equal(s->mpi, hash, "the parameters");
 }
 
 dt_status dt_session_loader(dt_session *s, bool eval, int64_t first_step, int64_t n_steps, dt_loader **out) {

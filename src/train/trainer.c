@@ -129,9 +129,7 @@ static dt_status take_results(dt_trainer *t, int32_t leave) {
 static dt_status evaluate(dt_trainer *t) {
     dt_eval_result r;
     const bool ema = t->config->train.ema > 0;
-    uint64_t hash;
-    DT_TRY(dt_engine_hash(t->session.engine, &hash));
-    DT_TRY(dt_comm_check_equal(t->mpi, hash, "the parameters"));
+    DT_TRY(dt_session_same_parameters(&t->session));
     DT_TRY(dt_session_evaluate(&t->session, ema, &r));
     t->eval_pending = r.interrupted;
     if (r.interrupted) {
@@ -169,7 +167,7 @@ static dt_status train_steps(dt_trainer *t, dt_loader *loader) {
 }
 
 /* The error text stays that of the run. */
-static void close_run(dt_trainer *t) {
+static void close_run(dt_trainer *t, dt_status st) {
     char text[4096];
     snprintf(text, sizeof text, "%s", dt_error_text());
     dt_watchdog_pause(t->session.watchdog, true); /* a save under way may take its time */
@@ -180,7 +178,7 @@ static void close_run(dt_trainer *t) {
     dt_error_set_text(text);
     dt_run_unlock(t->lock_fd);
     free(t->config_text);
-    dt_session_close(&t->session);
+    dt_session_close(&t->session, st);
 }
 
 dt_status dt_trainer_run(const dt_config *c, dt_comm *mpi, double start_s) {
@@ -205,10 +203,7 @@ dt_status dt_trainer_run(const dt_config *c, dt_comm *mpi, double start_s) {
     st = dt_engine_set_loss_scale(t.session.engine, (float)t.loss_scale, (int32_t)t.good_steps);
     DT_TRY_GOTO(st, dt_comm_agree(mpi, st), out);
     dt_trainer_summary(&t);
-    uint64_t hash;
-    st = dt_engine_hash(t.session.engine, &hash);
-    DT_TRY_GOTO(st, dt_comm_agree(mpi, st), out);
-    DT_TRY_GOTO(st, dt_comm_check_equal(mpi, hash, "the parameters"), out);
+    DT_TRY_GOTO(st, dt_session_same_parameters(&t.session), out);
     st = dt_session_loader(&t.session, false, t.step, t.total_steps - t.step, &loader);
     DT_TRY_GOTO(st, dt_comm_agree(mpi, st), out);
     t.last_result_s = dt_time_s();
@@ -216,7 +211,7 @@ dt_status dt_trainer_run(const dt_config *c, dt_comm *mpi, double start_s) {
     if (st == DT_OK && t.stop) st = DT_STOPPED;
 out:
     dt_loader_close(loader);
-    close_run(&t);
+    close_run(&t, st);
     dt_trainer_farewell(&t, st);
     return st;
 }
@@ -236,6 +231,6 @@ dt_status dt_trainer_eval(const dt_config *c, dt_comm *mpi) {
                100 * r.top1, 100 * r.top5, (double)r.n_samples / r.seconds);
 out:
     dt_ckpt_free(ckpt);
-    dt_session_close(&s);
+    dt_session_close(&s, st);
     return st;
 }

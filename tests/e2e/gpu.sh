@@ -44,6 +44,14 @@ expect two.log '^dtrain: .*share_gpu' 1
 CUDA_VISIBLE_DEVICES=$one train_ok 2 shared.log "${gpu[@]}" train.precision=fp32 run.out_dir=shared dist.share_gpu=true
 close_losses all-gpu shared 1e-5 25
 
+# A rank without a GPU beside one with: MPI reduces, and they stay together.
+mpmd() { timeout 60 "$MPIRUN" -np 1 -x CUDA_VISIBLE_DEVICES="$one" "$DTRAIN" "$@" : -np 1 -x CUDA_VISIBLE_DEVICES= "$DTRAIN" "$@"; }
+mpmd "${common[@]}" run.device=auto run.out_dir=mixed >mixed.log 2>&1 || fail "a GPU and a CPU do not train together"
+expect mixed.log 'communication: mpi' 1
+each_step_once mixed 40
+close_losses all-gpu mixed 1e-5 25
+close_losses all-gpu mixed 0.05
+
 # Too large a batch is refused before the first step, with what would fit.
 train 1 large.log "$E2E_SOURCE/../../configs/resnet50.toml" data.train=synthetic data.val= run.device=cuda \
     run.out_dir=large train.global_batch=65536

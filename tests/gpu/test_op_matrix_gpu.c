@@ -104,6 +104,7 @@ static void test_replay_equals_run(void **state) {
         op_ok(p->gpu->replay(p->gpu, captured, NULL));
         op_ok(p->gpu->stream_sync(p->gpu, NULL));
         expect_same_outputs(&run, &replay, c, "replaying");
+        p->gpu->capture_free(p->gpu, captured);
         op_run_close(&replay);
         op_run_close(&run);
         dt_graph_destroy(g);

@@ -144,6 +144,8 @@ struct dt_backend {
      * one replayable graph. NULL on a backend that only runs lists. */
     dt_status (*capture)(dt_backend *be, dt_status (*enqueue)(void *arg), void *arg, dt_capture **out);
     dt_status (*replay)(dt_backend *be, dt_capture *capture, dt_stream *stream);
+    /* Before the communicator whose reductions were captured: NCCL's ends only after them. Accepts NULL. */
+    void (*capture_free)(dt_backend *be, dt_capture *capture);
 
     /* JPEG decoded by the device; all NULL where there is no such decoder. jpeg_decode fills image, u8
      * [n_rows, out_h, out_w, channels] on the device, on `stream`; the batch must stay until that is done.

@@ -25,6 +25,11 @@ struct dt_comm {
     /* Completes all begun reductions (on a device: makes `stream` wait; does not block the host). Fails with
      * DT_ERR_PEER after the timeout. */
     dt_status (*wait)(dt_comm *c, dt_stream *stream);
+    /* Lets go of the buffers it was given; before they are freed, nothing pending. NULL: it keeps none. */
+    void (*release)(dt_comm *c);
+    /* Ends what is under way without waiting for other ranks; only release and destroy may follow. NULL: nothing
+     * outlives a failure. */
+    void (*cancel)(dt_comm *c);
     /* Last resort: makes every rank end with exit code `code`. Not collective; does not return. */
     void (*abort)(dt_comm *c, int code);
     void (*destroy)(dt_comm *c);
@@ -39,6 +44,7 @@ dt_status dt_comm_init(int *argc, char ***argv, dt_comm **out);
 /* MPI_Finalize, or _exit-safe abandonment after a failure. Destroys the communicator. Accepts NULL. */
 void dt_comm_fini(dt_comm *mpi);
 
+bool dt_comm_nccl_built(void);
 /* NCCL over the ranks of `mpi`; fails with DT_ERR_UNSUPPORTED where it is not built. `mpi` must outlive it. */
 dt_status dt_comm_nccl_create(dt_comm *mpi, dt_backend *be, double timeout_s, dt_comm **out);
 

@@ -26,6 +26,7 @@ typedef struct dt_engine_options {
     dt_comm *comm;  /* gradients; may be mpi itself; NULL: no reduction (inspection, benchmarks) */
     const dt_dataset_info *data;
     const dt_jpeg_limits *jpeg; /* of batches whose files the device decodes; NULL: there are none */
+    bool any_gpu;               /* some rank computes on a GPU: all lay the input out as it does */
     bool train;                 /* false: evaluation only */
 } dt_engine_options;
 
@@ -66,6 +67,8 @@ dt_status dt_engine_snapshot(dt_engine *e, int32_t *n, const dt_ckpt_tensor **te
 dt_status dt_engine_set_loss_scale(dt_engine *e, float scale, int32_t good_steps);
 /* Hash of the fp32 weights; equal on all ranks of a healthy run. */
 dt_status dt_engine_hash(dt_engine *e, uint64_t *out);
+/* Replaces the fp32 weights by rank 0's. Collective, between steps. */
+dt_status dt_engine_take_parameters(dt_engine *e);
 
 /* Begins a step: clears the metrics; stop and save ask all ranks to stop or save. */
 dt_status dt_engine_begin_step(dt_engine *e, bool stop, bool save);
@@ -101,8 +104,9 @@ int64_t dt_engine_device_bytes(const dt_engine *e);
 /* Largest rows per micro-batch that fits the device's free memory by this plan's slope. */
 int64_t dt_engine_largest_rows(const dt_engine *e);
 dt_status dt_engine_sync(dt_engine *e);
-/* The forward graph of the configured model for `rows` samples, as the engine compiles it. */
-dt_status dt_engine_forward_graph(const dt_config *c, const dt_backend *be, const dt_dataset_info *data,
-                                  int64_t rows, bool training, dt_graph **out);
+/* The forward graph of the configured model for a micro-batch (or a batch of evaluation), as the engine compiles
+ * it. The caller destroys it. */
+dt_status dt_engine_forward_graph(const dt_engine *e, const dt_dataset_info *data, bool training,
+                                  dt_graph **out);
 
 #endif

@@ -17,15 +17,26 @@ typedef struct dt_session {
     dt_dataset *train_data, *val_data; /* NULL where not opened or not configured */
     dt_engine *engine;
     dt_watchdog *watchdog;
+    bool any_gpu; /* some rank computes on a GPU */
+    bool mixed;   /* and some rank does not */
 } dt_session;
 
 /* Opens device, communicator, data and engine. `train` false: validation data and evaluation only. */
 dt_status dt_session_open(const dt_config *c, dt_comm *mpi, bool train, dt_session *out);
-void dt_session_close(dt_session *s);
+/* `st`: how the run went; after a failure, which may be this rank's alone, nothing here waits for others. */
+void dt_session_close(dt_session *s, dt_status st);
 
 /* Backend by run.device: the GPU where one is usable, else the CPU; an explicit choice that cannot be had is
  * an error. */
 dt_status dt_session_backend(const dt_config *c, const dt_comm *mpi, dt_backend **out);
+
+/* What reduces gradients, by dist.backend: NCCL where every rank has a GPU of its own, else `mpi` itself.
+ * Collective; all ranks return the same. The caller destroys *out unless it is `mpi`. */
+dt_status dt_session_comm(const dt_config *c, dt_comm *mpi, dt_backend *be, dt_comm **out);
+
+/* Verifies by hash that all ranks hold the same weights. Where CPUs and GPUs train together, whose updates
+ * round differently, all take rank 0's instead. Collective, between steps. */
+dt_status dt_session_same_parameters(dt_session *s);
 
 /* Loader over the session's data. train: from `first_step`; eval: once through the validation set. */
 dt_status dt_session_loader(dt_session *s, bool eval, int64_t first_step, int64_t n_steps, dt_loader **out);
