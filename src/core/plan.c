@@ -161,7 +161,7 @@ static void place_fixed(planner *p, dt_plan *out) {
         case DT_ROLE_STATE:
             val->arena = DT_ARENA_STATE;
             val->offset_bytes = out->state_bytes;
-            out->state_bytes += dt_round_up(dt_value_bytes(val), p->align);
+            out->state_bytes += dt_state_bytes(val);
             break;
         case DT_ROLE_INPUT:
             val->arena = DT_ARENA_INPUT;
@@ -176,6 +176,11 @@ static void place_fixed(planner *p, dt_plan *out) {
             break;
         }
     }
+}
+
+int64_t dt_state_bytes(const dt_value *v) {
+    enum { ALIGN_BYTES = 256 };
+    return dt_round_up(dt_value_bytes(v), ALIGN_BYTES);
 }
 
 dt_status dt_plan_build(dt_graph *g, int64_t align_bytes, int64_t guard_bytes, bool reuse, dt_plan *out) {

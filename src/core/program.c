@@ -26,15 +26,15 @@ static const arena_row store_arenas[] = {
     {DT_ARENA_METRIC, "metrics", DT_MEM_DEVICE},
 };
 
-static int64_t state_bytes(const dt_graph *g, int64_t align) {
+static int64_t state_bytes(const dt_graph *g) {
     int64_t bytes = 0;
     for (dt_vid v = 0; v < g->n_value; v++)
-        if (g->value[v].role == DT_ROLE_STATE) bytes += dt_round_up(dt_value_bytes(&g->value[v]), align);
+        if (g->value[v].role == DT_ROLE_STATE) bytes += dt_state_bytes(&g->value[v]);
     return bytes;
 }
 
-static int64_t arena_bytes(dt_arena arena, const dt_axis *axis, const dt_graph *g, const dt_store_options *o,
-                           int64_t align) {
+static int64_t arena_bytes(dt_arena arena, const dt_axis *axis, const dt_graph *g,
+                           const dt_store_options *o) {
     const int64_t fp32 = axis->n_elem * 4, compute = axis->n_elem * (int64_t)dt_dtype_size(o->compute);
     switch (arena) {
     case DT_ARENA_MASTER:
@@ -52,7 +52,7 @@ static int64_t arena_bytes(dt_arena arena, const dt_axis *axis, const dt_graph *
     case DT_ARENA_EMA:
         return o->train && o->ema ? fp32 : 0;
     case DT_ARENA_STATE:
-        return state_bytes(g, align);
+        return state_bytes(g);
     case DT_ARENA_METRIC:
         return DT_METRIC_COUNT * (int64_t)sizeof(float);
     default:
@@ -63,7 +63,7 @@ static int64_t arena_bytes(dt_arena arena, const dt_axis *axis, const dt_graph *
 int64_t dt_store_bytes(const dt_axis *axis, const dt_graph *g, const dt_store_options *o) {
     int64_t bytes = 0;
     for (size_t i = 0; i < sizeof store_arenas / sizeof store_arenas[0]; i++)
-        bytes += arena_bytes(store_arenas[i].arena, axis, g, o, 256);
+        bytes += arena_bytes(store_arenas[i].arena, axis, g, o);
     return bytes;
 }
 
@@ -81,7 +81,7 @@ static dt_status collect_state(dt_store *s, const dt_graph *g) {
         e->offset_bytes = offset;
         e->n_elem = dt_value_n_elem(val);
         e->init = val->init == DT_INIT_ONE ? 1.0f : 0.0f;
-        offset += dt_round_up(dt_value_bytes(val), s->be->align_bytes);
+        offset += dt_state_bytes(val);
     }
     return DT_OK;
 }
@@ -97,7 +97,7 @@ dt_status dt_store_create(dt_backend *be, const dt_axis *axis, const dt_graph *g
     for (size_t i = 0; st == DT_OK && i < sizeof store_arenas / sizeof store_arenas[0]; i++) {
         const arena_row *row = &store_arenas[i];
         s->kind[row->arena] = row->kind;
-        s->bytes[row->arena] = arena_bytes(row->arena, axis, g, o, be->align_bytes);
+        s->bytes[row->arena] = arena_bytes(row->arena, axis, g, o);
         if (s->bytes[row->arena] == 0) continue;
         st = be->alloc(be, row->kind, s->bytes[row->arena], &s->arena[row->arena]);
         if (st != DT_OK) dt_error_context("memory for %s", row->what);
