@@ -1,6 +1,6 @@
 /* The INPUT op: bytes to normalised T with channels padded; with a window per sample also crop, resize and
  * flip. The resize rounds to bytes as the loader's does, with the same operations in the same order, so that
- * both give the same pixel. A thread owns one output pixel. */
+ * both give the same pixel. A pixel is a byte either way, so a table per block normalises it. */
 #include "vec.cuh"
 
 namespace {
@@ -24,12 +24,27 @@ __device__ float blend(float a, float b, float weight) {
     return __fadd_rn(a, __fmul_rn(weight, __fadd_rn(b, -a)));
 }
 
+enum { BYTES = 256, TABLE = 4 * BYTES };
+
+/* table[k * BYTES + b]: byte b of channel k normalised; 0 for channels that only pad. */
+template <typename T> __device__ void fill_table(const dt_gpu_input_args &a, T *table) {
+    for (int32_t i = threadIdx.x; i < TABLE; i += THREADS) {
+        const int32_t k = i / BYTES;
+        const float unit = __fdiv_rn((float)(i % BYTES), 255.0f);
+        table[i] = from_float<T>(k < a.cs ? __fdiv_rn(__fadd_rn(unit, -a.mean[k]), a.stddev[k]) : 0.0f);
+    }
+    __syncthreads();
+}
+
+/* A thread owns one output pixel. */
 template <typename T, int CP>
 __global__ void __launch_bounds__(THREADS) input_kernel(dt_gpu_input_args a, int64_t n_pixel) {
+    __shared__ T table[TABLE];
+    fill_table(a, table);
     const int64_t stride = (int64_t)gridDim.x * THREADS;
     const int32_t cpad = CP > 0 ? CP : a.cpad;
     for (int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x; i < n_pixel; i += stride) {
-        float v[4] = {0, 0, 0, 0};
+        int32_t byte[4] = {0, 0, 0, 0};
         if (a.aug) {
             const int32_t n = (int32_t)(i / ((int64_t)a.h * a.w)), row = (int32_t)(i / a.w % a.h);
             const int32_t *aug = a.aug + (int64_t)n * 8;
@@ -47,37 +62,79 @@ __global__ void __launch_bounds__(THREADS) input_kernel(dt_gpu_input_args a, int
                 if (k >= a.cs) break;
                 float above = blend((float)low[left + k], (float)low[right + k], tx.weight);
                 float below = blend((float)high[left + k], (float)high[right + k], tx.weight);
-                v[k] = floorf(__fadd_rn(blend(above, below, ty.weight), 0.5f));
+                byte[k] = (int32_t)floorf(__fadd_rn(blend(above, below, ty.weight), 0.5f));
             }
         } else {
 #pragma unroll
             for (int k = 0; k < 4; k++) {
                 if (k >= a.cs) break;
-                v[k] = (float)a.image[i * a.cs + k];
+                byte[k] = a.image[i * a.cs + k];
             }
         }
-#pragma unroll
-        for (int k = 0; k < 4; k++)
-            v[k] = k < a.cs ? __fdiv_rn(__fadd_rn(__fdiv_rn(v[k], 255.0f), -a.mean[k]), a.stddev[k]) : 0.0f;
         T *x = (T *)a.x + i * cpad;
         if (CP > 0) {
             Pack<T, (CP > 0 ? CP : 1)> p;
 #pragma unroll
-            for (int k = 0; k < CP; k++) p.v[k] = from_float<T>(k < 4 ? v[k < 4 ? k : 0] : 0.0f);
+            for (int k = 0; k < CP; k++)
+                p.v[k] = k < 4 ? table[(k < 4 ? k * BYTES : 0) + byte[k < 4 ? k : 0]] : from_float<T>(0.0f);
             store<T, (CP > 0 ? CP : 1)>(x, p);
         } else {
-            for (int32_t k = 0; k < cpad; k++) x[k] = from_float<T>(k < 4 ? v[k] : 0.0f);
+            for (int32_t k = 0; k < cpad; k++)
+                x[k] = k < 4 ? table[k * BYTES + byte[k]] : from_float<T>(0.0f);
         }
     }
+}
+
+/* As stored, CS channels to 4: a thread owns pairs of pixels, so that it writes whole vectors. */
+template <typename T, int CS>
+__global__ void __launch_bounds__(THREADS) pair_kernel(dt_gpu_input_args a, int64_t n_pair) {
+    enum { PAIRS = 4, OUT = 2 * 4 };
+    __shared__ T table[TABLE];
+    fill_table(a, table);
+    const uint16_t *from = (const uint16_t *)a.image;
+    const int64_t stride = (int64_t)gridDim.x * THREADS * PAIRS;
+    for (int64_t i = (int64_t)blockIdx.x * THREADS * PAIRS + threadIdx.x; i < n_pair; i += stride) {
+        uint16_t in[PAIRS][CS]; /* two bytes each */
+#pragma unroll
+        for (int u = 0; u < PAIRS; u++)
+#pragma unroll
+            for (int k = 0; k < CS; k++)
+                in[u][k] = i + u * THREADS < n_pair ? from[(i + u * THREADS) * CS + k] : 0;
+#pragma unroll
+        for (int u = 0; u < PAIRS; u++) {
+            if (i + u * THREADS >= n_pair) break;
+#pragma unroll
+            for (int at = 0; at < OUT; at += WIDE<T>) {
+                Pack<T, WIDE<T>> p;
+#pragma unroll
+                for (int j = 0; j < WIDE<T>; j++) {
+                    const int k = (at + j) % 4, b = (at + j) / 4 * CS + k;
+                    p.v[j] = k < CS ? table[k * BYTES + (in[u][k < CS ? b / 2 : 0] >> (b % 2 * 8) & 255)]
+                                    : from_float<T>(0.0f);
+                }
+                store<T, WIDE<T>>((T *)a.x + (i + u * THREADS) * OUT + at, p);
+            }
+        }
+    }
+}
+
+bool in_pairs(const dt_gpu_input_args &a, int64_t n_pixel) {
+    return !a.aug && a.cpad == 4 && n_pixel % 2 == 0 && aligned16(a.x) && (uintptr_t)a.image % 2 == 0;
 }
 
 } // namespace
 
 cudaError_t dt_gpu_input(const dt_gpu *gpu, dt_dtype t, const dt_gpu_input_args *a, cudaStream_t s) {
-    int64_t n_pixel = (int64_t)a->n * a->h * a->w;
-    unsigned grid = grid_for(gpu, n_pixel, 1);
+    const int64_t n_pixel = (int64_t)a->n * a->h * a->w;
+    /* Few enough blocks that their tables cost little. */
+    const int64_t blocks = ceil_div(n_pixel, THREADS), limit = (int64_t)gpu->sm_count * 8;
+    const unsigned grid = (unsigned)(blocks < limit ? blocks : limit);
     DT_WITH_TYPE(t, {
-        if (a->cpad == 4 && aligned16(a->x))
+        if (a->cs == 3 && in_pairs(*a, n_pixel))
+            pair_kernel<T, 3><<<grid, THREADS, 0, s>>>(*a, n_pixel / 2);
+        else if (a->cs == 1 && in_pairs(*a, n_pixel))
+            pair_kernel<T, 1><<<grid, THREADS, 0, s>>>(*a, n_pixel / 2);
+        else if (a->cpad == 4 && aligned16(a->x))
             input_kernel<T, 4><<<grid, THREADS, 0, s>>>(*a, n_pixel);
         else if (a->cpad == 8 && sizeof(T) == 2 && aligned16(a->x))
             input_kernel<T, 8><<<grid, THREADS, 0, s>>>(*a, n_pixel);

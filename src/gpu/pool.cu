@@ -356,7 +356,7 @@ __global__ void __launch_bounds__(THREADS) global_kernel(const T *x, T *y, int64
         float sum[V];
 #pragma unroll
         for (int j = 0; j < V; j++) sum[j] = 0;
-#pragma unroll 4
+#pragma unroll 7
         for (int64_t k = 0; k < hw; k++) {
             const Pack<T, V> p = load<T, V>(from + k * c);
 #pragma unroll
