@@ -142,19 +142,12 @@ __global__ void __launch_bounds__(THREADS, BLOCKS_PER_SM)
                 if (f.out) store<T, V>(f.out + (r - u * stride) * c + c0, dz);
             }
         }
-        if (r >= 0) { /* what is left of a batch, its loads in flight together as well */
-            Pack<T, V> p[U][F::NIN], dz;
+        for (; r >= 0; r -= stride) {
+            Pack<T, V> p[F::NIN], dz;
 #pragma unroll
-            for (int u = 0; u < U - 1; u++)
-#pragma unroll
-                for (int i = 0; i < F::NIN; i++)
-                    if (r - u * stride >= 0) p[u][i] = load<T, V>(f.in[i] + (r - u * stride) * c + c0);
-#pragma unroll
-            for (int u = 0; u < U - 1; u++) {
-                if (r - u * stride < 0) break;
-                f.add(p[u], s1, s2, &dz);
-                if (f.out) store<T, V>(f.out + (r - u * stride) * c + c0, dz);
-            }
+            for (int i = 0; i < F::NIN; i++) p[i] = load<T, V>(f.in[i] + r * c + c0);
+            f.add(p, s1, s2, &dz);
+            if (f.out) store<T, V>(f.out + r * c + c0, dz);
         }
     }
     write_partial<V, F::TWO>(s1, s2, cv < c_vec, c0, c, smem, partial);

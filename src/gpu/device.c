@@ -136,13 +136,10 @@ static dt_status mem_fill(dt_backend *be, void *dst, int byte, int64_t bytes, dt
     return DT_OK;
 }
 
-/* What runs beside the compute stream feeds it or carries its results: it goes first. */
 static dt_status stream_create(dt_backend *be, dt_stream **out) {
     (void)be;
     cudaStream_t s;
-    int least, greatest;
-    DT_CUDA_TRY(cudaDeviceGetStreamPriorityRange(&least, &greatest));
-    DT_CUDA_TRY(cudaStreamCreateWithPriority(&s, cudaStreamNonBlocking, greatest));
+    DT_CUDA_TRY(cudaStreamCreateWithFlags(&s, cudaStreamNonBlocking));
     *out = (dt_stream *)s;
     return DT_OK;
 }
