@@ -246,6 +246,9 @@ out:
 dt_status dt_bench_comm(const dt_config *c, dt_comm *mpi, int64_t max_bytes) {
     dt_backend *be = NULL;
     reduce_row r = {.comm = mpi};
+    if (mpi->world == 1)
+        return dt_fail(DT_ERR_USAGE,
+                       "bench comm: one rank has nobody to exchange with: mpirun -np 2 dtrain bench comm");
     max_bytes = max_bytes / 4 * 4;
     mpi->timeout_s = c->dist.timeout_s;
     dt_status st = dt_comm_agree(mpi, dt_session_backend(c, mpi, &be));

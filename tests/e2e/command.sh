@@ -39,6 +39,10 @@ expect_code 3
 train 0 step.log bench step
 expect_code 2
 expect step.log 'dtrain bench step CONFIG.toml'
+train 0 comm.log bench comm
+expect_code 2
+train_ok 2 comm.log bench comm base.toml --max-bytes 4096
+expect comm.log '^ +(1024 +256|4096 +1024)( +[0-9.]+){3}$' 2
 
 for verb in train eval inspect data bench config; do
     for help in --help -h; do
