@@ -61,18 +61,14 @@ static dt_status flush_output(void) {
     return dt_fail(DT_ERR_IO, "the output could not be written: %s", strerror(errno));
 }
 
-/* Ends with the code of `st`. When all ranks failed together one of them speaks; when only this one failed it
- * speaks and takes the others down, who would wait for it. */
+/* Ends with the code of `st`. When all ranks failed together the first one speaks; when only this one failed
+ * it has spoken and taken the others down, who would wait for it. */
 static int finish(dt_comm *mpi, dt_status st) {
     const int code = dt_status_exit_code(st);
-    dt_comm_ending e = {.together = true, .speak = true};
-    if (st != DT_OK && st != DT_STOPPED) {
-        if (mpi) e = dt_comm_agree_end(mpi, st, 1.0);
-        fflush(stdout);
-        if (e.speak) fprintf(stderr, "dtrain: %s\n", dt_error_text());
-    }
+    const bool failed = st != DT_OK && st != DT_STOPPED;
+    if (failed && mpi) dt_comm_fail(mpi, st);
     fflush(stdout);
-    if (!e.together) mpi->abort(mpi, code);
+    if (failed && (!mpi || mpi->rank == 0)) fprintf(stderr, "dtrain: %s\n", dt_error_text());
     dt_comm_fini(mpi);
     return code;
 }

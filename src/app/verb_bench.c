@@ -1,6 +1,7 @@
 /* `dtrain bench`: which measurement, with which arguments. */
 #include <stdio.h>
 #include <string.h>
+#include <xxhash.h>
 
 #include "data/bench.h"
 #include "train/bench.h"
@@ -23,6 +24,10 @@ static dt_status run_config_bench(dt_app *app, int argc, char **argv, const conf
     dt_status st = dt_app_count(&argc, argv, b->option, b->fallback, b->max, &count);
     if (st == DT_OK && (argc > 1 || !b->config_optional)) st = dt_app_config(b->verb, argc, argv, &c);
     st = dt_comm_agree(app->mpi, st);
+    if (st == DT_OK) {
+        uint64_t verb = XXH3_64bits_withSeed(b->verb, strlen(b->verb), (XXH64_hash_t)count);
+        st = dt_comm_check_equal(app->mpi, dt_config_hash_all(&c) ^ verb, "what to measure");
+    }
     if (st == DT_OK) st = b->run(&c, app->mpi, count);
     dt_config_fini(&c);
     return st;

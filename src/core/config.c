@@ -205,7 +205,8 @@ const dt_key_row dt_key_table[] = {
      .help = "step: epochs after which the learning rate drops, ascending"},
 
     {CHOICE("dist.backend", dist.backend, comm_names), .fallback = "auto",
-     .help = "Gradient reduction between ranks; auto: NCCL between GPUs, else MPI"},
+     .help = "Gradient reduction between ranks; auto: NCCL between GPUs, else MPI. With mpi GPUs and CPUs "
+             "may train together"},
     {INT("dist.buckets", dist.buckets, 1, 64), .fallback = "3",
      .help = "Pieces in which gradients are reduced, each as soon as backward has completed it"},
     {BOOL("dist.overlap", dist.overlap), .fallback = "true",

@@ -1,7 +1,9 @@
 /* Agreement between ranks on host values. Every call is a non-blocking collective, waited for politely. */
 #include <limits.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "comm_mpi_internal.h"
 
@@ -118,9 +120,22 @@ static void sleep_s(double seconds) {
     nanosleep(&t, NULL);
 }
 
-dt_comm_ending dt_comm_agree_end(dt_comm *mpi, dt_status mine, double patience_s) {
+/* One write, so that the lines of several ranks do not mix. */
+static void speak(const dt_comm *mpi) {
+    char line[TEXT_MAX + 128], who[96] = "";
+    if (strncmp(dt_error_text(), "rank ", 5) != 0)
+        snprintf(who, sizeof who, "rank %d (%s): ", (int)mpi->rank, mpi->host);
+    int n = snprintf(line, sizeof line, "dtrain: %s%s\n", who, dt_error_text());
+    size_t len = n < 0 ? 0 : (size_t)n < sizeof line ? (size_t)n : sizeof line - 1;
+    fflush(stdout);
+    if (write(STDERR_FILENO, line, len) < 0) { /* nobody left to tell */
+    }
+}
+
+void dt_comm_fail(dt_comm *mpi, dt_status mine) {
+    const double patience_s = 1;
     dt_mpi *m = dt_mpi_of(mpi);
-    if (mpi->world == 1) return (dt_comm_ending){.together = true, .speak = true};
+    if (mpi->world == 1) return;
     char text[TEXT_MAX];
     strncpy(text, dt_error_text(), sizeof text - 1);
     text[sizeof text - 1] = '\0';
@@ -128,9 +143,10 @@ dt_comm_ending dt_comm_agree_end(dt_comm *mpi, dt_status mine, double patience_s
     m->broken = false;
     bool came = all_come(m, patience_s) && agree(m, m->ending, mine) != DT_OK && !m->broken;
     m->broken = was_broken || !came;
-    if (came && !was_broken) return (dt_comm_ending){.together = true, .speak = mpi->rank == 0};
+    if (came && !was_broken) return;
     /* The lowest rank's abort should end the others before they speak or abort. */
     if (came || mine == DT_ERR_PEER) sleep_s(dt_pacer_report_delay_s(mpi->rank));
     if (!came) dt_error_set_text(text);
-    return (dt_comm_ending){.together = false, .speak = !came || mpi->rank == 0};
+    if (!came || mpi->rank == 0) speak(mpi);
+    mpi->abort(mpi, dt_status_exit_code(mine));
 }

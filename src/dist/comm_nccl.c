@@ -7,6 +7,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -29,8 +30,10 @@ typedef struct nccl_state {
     dt_stream *stream; /* for calls without one; made when first needed */
     dt_event *produced, *done;
     bool on_own_stream;  /* something was put on it since the last wait */
+    atomic_bool failed;  /* the first failure is being taken down */
     atomic_bool broken;  /* being aborted: nothing may use it any more */
     atomic_bool aborted; /* and that is done */
+    char cause[512];     /* the first failure, set before `broken` */
     int32_t n_registered;
     registered reg[REGISTERED_MAX];
 } nccl_state;
@@ -59,18 +62,29 @@ static void *abort_comm(void *arg) {
     return NULL;
 }
 
-/* Kills what is under way on this communicator; other ranks see it as a remote error. In a thread of its own,
- * because NCCL's abort first stops its kernels and then waits until no captured program refers to it. */
+/* Kills what is under way on this communicator, for the reason that the error text gives; other ranks see it
+ * as a remote error. In a thread of its own, because NCCL's abort first stops its kernels and then waits
+ * until no captured program refers to it. */
 static void kill_comm(nccl_state *s) {
     pthread_t thread;
-    if (!s->comm || atomic_exchange(&s->broken, true)) return;
-    if (pthread_create(&thread, NULL, abort_comm, s) == 0) (void)pthread_detach(thread);
+    if (!s->comm || atomic_exchange(&s->failed, true)) return;
+    snprintf(s->cause, sizeof s->cause, "%s", dt_error_text());
+    atomic_store(&s->broken, true);
+    if (pthread_create(&thread, NULL, abort_comm, s) == 0)
+        (void)pthread_detach(thread);
+    else
+        atomic_store(&s->aborted, true);
+}
+
+static dt_status alive(nccl_state *s) {
+    return atomic_load(&s->broken) ? dt_fail(DT_ERR_PEER, "%s", s->cause) : DT_OK;
 }
 
 /* Waits until NCCL has finished what `r` left in progress. */
 static dt_status settle(nccl_state *s, ncclResult_t r, const char *call) {
     double end = dt_time_s() + s->base.timeout_s;
     for (int64_t i = 0; r == ncclInProgress; i++) {
+        DT_TRY(alive(s));
         ncclResult_t err = ncclCommGetAsyncError(s->comm, &r);
         if (err != ncclSuccess) r = err;
         if (r != ncclInProgress) break;
@@ -86,12 +100,6 @@ static dt_status settle(nccl_state *s, ncclResult_t r, const char *call) {
     dt_status st = nccl_fail(s, r, call);
     kill_comm(s);
     return st;
-}
-
-static dt_status alive(nccl_state *s) {
-    if (!atomic_load(&s->broken)) return DT_OK;
-    return dt_fail(DT_ERR_PEER, "NCCL on rank %d (%s): the communicator was aborted after an earlier error",
-                   s->base.rank, s->base.host);
 }
 
 static ncclDataType_t nccl_type(dt_dtype dtype) {
@@ -168,16 +176,15 @@ static dt_status nccl_wait(dt_comm *c, dt_stream *stream) {
     return stream ? DT_OK : join(s); /* on a stream of the caller, order is enough */
 }
 
+/* After an abort: waits until it is done, for kernels may still be using the buffers. */
 static void nccl_release(dt_comm *c) {
     nccl_state *s = state_of(c);
+    const double end = dt_time_s() + ABORT_PATIENCE_S;
     for (int32_t i = 0; i < s->n_registered && !atomic_load(&s->broken); i++)
         if (s->reg[i].handle)
             (void)settle(s, ncclCommDeregister(s->comm, s->reg[i].handle), "ncclCommDeregister");
     s->n_registered = 0;
-}
-
-static void nccl_cancel(dt_comm *c) {
-    kill_comm(state_of(c));
+    while (atomic_load(&s->broken) && !atomic_load(&s->aborted) && dt_time_s() < end) nap();
 }
 
 static void nccl_abort(dt_comm *c, int code) {
@@ -188,15 +195,11 @@ static void nccl_abort(dt_comm *c, int code) {
 
 static void nccl_destroy(dt_comm *c) {
     nccl_state *s = state_of(c);
-    if (s->comm && !atomic_load(&s->broken)) {
-        nccl_release(c);
-        if (settle(s, ncclCommFinalize(s->comm), "ncclCommFinalize") == DT_OK) (void)ncclCommDestroy(s->comm);
-    }
-    const double end = dt_time_s() + ABORT_PATIENCE_S;
-    while (atomic_load(&s->broken) && !atomic_load(&s->aborted)) {
-        if (dt_time_s() > end) return; /* the thread still uses it */
-        nap();
-    }
+    nccl_release(c);
+    if (s->comm && !atomic_load(&s->broken) &&
+        settle(s, ncclCommFinalize(s->comm), "ncclCommFinalize") == DT_OK)
+        (void)ncclCommDestroy(s->comm);
+    if (atomic_load(&s->broken) && !atomic_load(&s->aborted)) return; /* the thread still uses it */
     if (s->done) s->be->event_destroy(s->be, s->done);
     if (s->produced) s->be->event_destroy(s->be, s->produced);
     if (s->stream) s->be->stream_destroy(s->be, s->stream);
@@ -239,7 +242,6 @@ dt_status dt_comm_nccl_create(dt_comm *mpi, dt_backend *be, double timeout_s, dt
     s->base.progress = nccl_progress;
     s->base.wait = nccl_wait;
     s->base.release = nccl_release;
-    s->base.cancel = nccl_cancel;
     s->base.abort = nccl_abort;
     s->base.destroy = nccl_destroy;
     s->base.timeout_s = timeout_s;

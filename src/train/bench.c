@@ -11,7 +11,7 @@
 #include "core/rng.h"
 #include "train/session.h"
 
-enum { WINDOWS = 5 };
+enum { WINDOWS = 5, MIN_BYTES = 1024 /* that bench comm exchanges */ };
 
 static int by_value(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
@@ -224,13 +224,14 @@ static dt_status enqueue_row(void *arg) {
 
 /* Median seconds of one reduction. On a device the row is captured once and replayed, as a training step does
  * it. */
-static dt_status time_row(dt_comm *mpi, dt_backend *be, reduce_row *r, double *out_s) {
+static dt_status time_row(dt_comm *mpi, dt_backend *be, dt_watchdog *watch, reduce_row *r, double *out_s) {
     dt_capture *captured = NULL;
     double sample[WINDOWS];
     dt_status st = enqueue_row(r);
     if (st == DT_OK) st = be->stream_sync(be, NULL);
     if (st == DT_OK && r->comm->device_memory && be->capture) st = be->capture(be, enqueue_row, r, &captured);
     for (int w = -1; st == DT_OK && w < WINDOWS; w++) { /* the first window warms up */
+        dt_watchdog_beat(watch, r->n_elem, "all-reduce");
         DT_TRY_GOTO(st, dt_comm_barrier(mpi), out);
         double t = dt_time_s();
         DT_TRY_GOTO(st, captured ? be->replay(be, captured, NULL) : enqueue_row(r), out);
@@ -245,32 +246,37 @@ out:
 
 dt_status dt_bench_comm(const dt_config *c, dt_comm *mpi, int64_t max_bytes) {
     dt_backend *be = NULL;
+    dt_watchdog *watch = NULL;
     reduce_row r = {.comm = mpi};
     if (mpi->world == 1)
         return dt_fail(DT_ERR_USAGE,
                        "bench comm: one rank has nobody to exchange with: mpirun -np 2 dtrain bench comm");
-    max_bytes = max_bytes / 4 * 4;
+    if (max_bytes < MIN_BYTES)
+        return dt_fail(DT_ERR_USAGE, "bench comm: --max-bytes starts at %d, got %lld", MIN_BYTES,
+                       (long long)max_bytes);
     mpi->timeout_s = c->dist.timeout_s;
     dt_status st = dt_comm_agree(mpi, dt_session_backend(c, mpi, &be));
     if (st != DT_OK) goto out;
     DT_TRY_GOTO(st, dt_session_comm(c, mpi, be, &r.comm), out);
+    DT_TRY_GOTO(st, dt_session_watch(c, mpi, r.comm, &watch), out);
     dt_memkind kind = r.comm->device_memory ? DT_MEM_COMM : DT_MEM_HOST;
     DT_TRY_GOTO(st, dt_comm_agree(mpi, be->alloc(be, kind, max_bytes, &r.buf)), out);
     if (mpi->rank == 0)
-        printf("# all-reduce in place, float, sum, %d rank%s, %s\n#%12s %12s %10s %10s %10s\n", mpi->world,
-               dt_plural(mpi->world), r.comm->name, "size (B)", "count", "time (us)", "algbw GB/s",
-               "busbw GB/s");
-    for (int64_t bytes = 1 << 10; bytes <= max_bytes; bytes *= 4) {
+        printf("# all-reduce in place, float, sum, %d ranks, %s\n#%12s %12s %10s %10s %10s\n", mpi->world,
+               r.comm->name, "size (B)", "count", "time (us)", "algbw GB/s", "busbw GB/s");
+    for (int64_t bytes = MIN_BYTES; bytes <= max_bytes; bytes *= 4) {
         double s;
         r.n_elem = bytes / 4;
         r.repeats = bytes <= 1 << 22 ? 50 : 20;
-        DT_TRY_GOTO(st, time_row(mpi, be, &r, &s), out);
+        DT_TRY_GOTO(st, time_row(mpi, be, watch, &r, &s), out);
         double alg = (double)bytes / s / 1e9;
         if (mpi->rank == 0)
             printf(" %12lld %12lld %10.1f %10.2f %10.2f\n", (long long)bytes, (long long)r.n_elem, 1e6 * s,
                    alg, alg * 2 * (mpi->world - 1) / mpi->world);
     }
 out:
+    if (st != DT_OK) dt_comm_fail(mpi, st);
+    dt_watchdog_stop(watch);
     if (r.comm->release) r.comm->release(r.comm);
     if (r.buf) be->free(be, r.comm->device_memory ? DT_MEM_COMM : DT_MEM_HOST, r.buf);
     if (r.comm != mpi) r.comm->destroy(r.comm);

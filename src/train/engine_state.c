@@ -254,7 +254,7 @@ dt_status dt_engine_hash(dt_engine *e, uint64_t *out) {
 }
 
 dt_status dt_engine_take_parameters(dt_engine *e) {
-    DT_TRY(to_host(e, DT_ARENA_MASTER, e->host));
+    DT_TRY(dt_comm_agree(e->mpi, to_host(e, DT_ARENA_MASTER, e->host)));
     DT_TRY(dt_comm_bcast_host(e->mpi, e->host, e->store->bytes[DT_ARENA_MASTER], 0));
     DT_TRY(to_device(e, DT_ARENA_MASTER, e->host));
     return refresh_compute_copy(e);

@@ -42,11 +42,11 @@ dt_status dt_session_backend(const dt_config *c, const dt_comm *mpi, dt_backend 
 dt_status dt_session_comm(const dt_config *c, dt_comm *mpi, dt_backend *be, dt_comm **out) {
     const bool explicitly = c->dist.backend == DT_COMM_NCCL;
     dt_status mine = DT_OK;
-    *out = mpi;
     if (explicitly && !be->info.is_gpu)
         mine = dt_fail(DT_ERR_CONFIG, "dist.backend = \"nccl\" needs GPUs; use \"auto\" or \"mpi\"");
     else if (explicitly && !dt_comm_nccl_built())
         mine = dt_comm_nccl_create(mpi, be, c->dist.timeout_s, out); /* says so */
+    *out = mpi;
     DT_TRY(dt_comm_agree(mpi, mine));
     if (mpi->world == 1 || c->dist.backend == DT_COMM_MPI) return DT_OK;
     /* NCCL if every rank can; MPI works everywhere. */
@@ -58,12 +58,25 @@ dt_status dt_session_comm(const dt_config *c, dt_comm *mpi, dt_backend *be, dt_c
     return dt_comm_agree(mpi, st);
 }
 
-static dt_status count_gpus(dt_session *s) {
-    double n = s->be->info.is_gpu;
+/* GPUs and CPUs train together only when asked to: a card that is missing on one host must not go unnoticed.
+ */
+static dt_status count_gpus(const dt_config *c, dt_session *s) {
+    const int32_t world = s->mpi->world;
+    double n = s->be->info.is_gpu, lacking = s->be->info.is_gpu ? 0 : world - s->mpi->rank;
+    char host[sizeof s->mpi->host];
     DT_TRY(dt_comm_sum_host(s->mpi, &n, 1));
     s->any_gpu = n > 0;
-    s->mixed = s->any_gpu && n < s->mpi->world;
-    return DT_OK;
+    s->mixed = n > 0 && n < world;
+    if (!s->mixed || c->dist.backend == DT_COMM_MPI) return DT_OK;
+    DT_TRY(dt_comm_max_host(s->mpi, &lacking, 1));
+    const int32_t first = world - (int32_t)lacking;
+    memcpy(host, s->mpi->host, sizeof host);
+    DT_TRY(dt_comm_bcast_host(s->mpi, host, (int64_t)sizeof host, first));
+    return dt_fail(
+        DT_ERR_CONFIG,
+        "rank %d (%s) finds no GPU, others do: mend that, or set dist.backend = \"mpi\" to let GPUs and "
+        "CPUs train together",
+        first, host);
 }
 
 static dt_status open_data(const dt_config *c, bool train, dt_session *s) {
@@ -181,6 +194,12 @@ static dt_status poll_comm(void *arg) {
     return comm->progress(comm);
 }
 
+dt_status dt_session_watch(const dt_config *c, dt_comm *mpi, dt_comm *comm, dt_watchdog **out) {
+    DT_TRY(dt_comm_agree(mpi, dt_watchdog_start(mpi, c->dist.timeout_s, out)));
+    if (comm->device_memory) dt_watchdog_set_poll(*out, poll_comm, comm);
+    return DT_OK;
+}
+
 dt_status dt_session_open(const dt_config *c, dt_comm *mpi, bool train, dt_session *out) {
     memset(out, 0, sizeof *out);
     out->config = c;
@@ -191,20 +210,18 @@ dt_status dt_session_open(const dt_config *c, dt_comm *mpi, bool train, dt_sessi
     DT_TRY(dt_comm_agree(mpi, dt_division_make(c, mpi->rank, mpi->world, &division)));
     dt_status st = dt_comm_agree(mpi, dt_session_backend(c, mpi, &out->be));
     out->comm = mpi;
-    if (st == DT_OK) st = count_gpus(out);
+    if (st == DT_OK) st = count_gpus(c, out);
     if (st == DT_OK) st = dt_session_comm(c, mpi, out->be, &out->comm);
     if (st == DT_OK) st = dt_comm_agree(mpi, open_data(c, train, out));
     if (st == DT_OK) st = dt_comm_agree(mpi, check_same_data(out));
     if (st == DT_OK) st = dt_comm_agree(mpi, open_engine(c, train, out));
-    if (st == DT_OK) st = dt_comm_agree(mpi, dt_watchdog_start(mpi, c->dist.timeout_s, &out->watchdog));
-    if (st == DT_OK && out->comm->device_memory) dt_watchdog_set_poll(out->watchdog, poll_comm, out->comm);
+    if (st == DT_OK) st = dt_session_watch(c, mpi, out->comm, &out->watchdog);
     if (st != DT_OK) dt_session_close(out, st);
     return st;
 }
 
 void dt_session_close(dt_session *s, dt_status st) {
-    const bool failed = st != DT_OK && st != DT_STOPPED;
-    if (failed && s->comm && s->comm->cancel) s->comm->cancel(s->comm);
+    if (s->mpi && st != DT_OK && st != DT_STOPPED) dt_comm_fail(s->mpi, st);
     dt_watchdog_stop(s->watchdog);
     dt_engine_destroy(s->engine);
     dt_dataset_close(s->train_data);

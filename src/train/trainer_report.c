@@ -16,9 +16,10 @@ void dt_trainer_summary(const dt_trainer *t) {
     const int threads = c->run.threads > 0 ? (int)c->run.threads : s->be->host_threads;
     dt_dataset_info info;
     dt_dataset_info_get(s->train_data, &info);
-    printf("dtrain  %s on %d rank%s, %s (%s, %d thread%s a rank, communication: %s)\n", c->model.name,
-           t->mpi->world, dt_plural(t->mpi->world), s->be->info.name, precision_name[c->train.precision],
-           threads, dt_plural(threads), s->comm->name);
+    printf("dtrain  %s on %d rank%s, %s%s (%s, %d thread%s a rank, communication: %s)\n", c->model.name,
+           t->mpi->world, dt_plural(t->mpi->world), s->be->info.name,
+           s->mixed ? " here, elsewhere GPUs and CPUs" : "", precision_name[c->train.precision], threads,
+           dt_plural(threads), s->comm->name);
     printf("data    %s: %lld sample%s, %lldx%lldx%lld, %lld classes%s\n", c->data.train,
            (long long)info.n_samples, dt_plural(info.n_samples), (long long)info.height,
            (long long)info.width, (long long)info.channels, (long long)info.n_classes,

@@ -254,9 +254,8 @@ static void case_barrier(void) {
 
 /* Ends this process as the command does. */
 static void end(dt_status status) {
-    dt_comm_ending ending = dt_comm_agree_end(comm, status, 1.0);
-    if (ending.speak) fprintf(stderr, "dtrain: rank %d: %s\n", (int)comm->rank, dt_error_text());
-    if (!ending.together) comm->abort(comm, dt_status_exit_code(status));
+    dt_comm_fail(comm, status);
+    if (comm->rank == 0) fprintf(stderr, "dtrain: %s\n", dt_error_text());
     dt_comm_fini(comm);
     exit(dt_status_exit_code(status));
 }

@@ -41,6 +41,9 @@ expect_code 2
 expect step.log 'dtrain bench step CONFIG.toml'
 train 0 comm.log bench comm
 expect_code 2
+train 2 comm.log bench comm base.toml --max-bytes 512
+expect_code 2
+expect comm.log '^dtrain: .*--max-bytes' 1
 train_ok 2 comm.log bench comm base.toml --max-bytes 4096
 expect comm.log '^ +(1024 +256|4096 +1024)( +[0-9.]+){3}$' 2
 

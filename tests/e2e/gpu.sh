@@ -16,13 +16,17 @@ for precision in tf32 fp16; do
     same_run $precision half-$precision
 done
 
-# Killed at any moment, it goes on from its last checkpoint to the same end.
-begin 1 killed.log "${gpu[@]}" train.precision=fp16 run.out_dir=killed run.log_every=1
-await 30 grep -q 'step 12/' killed.log
+# Killed in the middle, it goes on from its last checkpoint to the same end.
+long=("${gpu[@]}" data.train=data/train train.precision=fp16 train.steps=2000 train.eval_every_epochs=0 checkpoint.every_steps=100)
+train_ok 1 long.log "${long[@]}" run.out_dir=long
+begin 1 killed.log "${long[@]}" run.out_dir=killed run.log_every=1
+await 30 grep -q 'step 200/' killed.log
 kill_job "$job"
 end "$job" 10
-train_ok 1 revived.log "${gpu[@]}" train.precision=fp16 run.out_dir=killed
-same_run fp16 killed
+[ "$code" -ne 0 ] || fail "the run ended before it was killed"
+train_ok 1 revived.log "${long[@]}" run.out_dir=killed
+expect revived.log '^resuming .* at step [1-9]' 1
+same_run long killed
 
 # From one backend to the other and back, in fp32: exact up to the change, equal up to rounding after it.
 train_ok 1 all-gpu.log "${gpu[@]}" train.precision=fp32 run.out_dir=all-gpu
@@ -44,10 +48,12 @@ expect two.log '^dtrain: .*share_gpu' 1
 CUDA_VISIBLE_DEVICES=$one train_ok 2 shared.log "${gpu[@]}" train.precision=fp32 run.out_dir=shared dist.share_gpu=true
 close_losses all-gpu shared 1e-5 25
 
-# A rank without a GPU beside one with: MPI reduces, and they stay together.
+# A rank without a GPU beside one with: refused, and with MPI asked for they train, stop and stay together.
 mpmd() { timeout 60 "$MPIRUN" -np 1 -x CUDA_VISIBLE_DEVICES="$one" "$DTRAIN" "$@" : -np 1 -x CUDA_VISIBLE_DEVICES= "$DTRAIN" "$@"; }
-mpmd "${common[@]}" run.device=auto run.out_dir=mixed >mixed.log 2>&1 || fail "a GPU and a CPU do not train together"
-expect mixed.log 'communication: mpi' 1
+if mpmd "${common[@]}" run.device=auto run.out_dir=mixed >mixed.log 2>&1; then fail "a missing GPU went unnoticed"; fi
+expect mixed.log '^dtrain: rank 1 .*finds no GPU' 1
+mpmd "${common[@]}" run.device=auto dist.backend=mpi run.out_dir=mixed checkpoint.every_minutes=0.001 >mixed.log 2>&1 ||
+    fail "a GPU and a CPU do not train together"
 each_step_once mixed 40
 close_losses all-gpu mixed 1e-5 25
 close_losses all-gpu mixed 0.05

@@ -180,6 +180,7 @@ close_losses() {
 need_gpus() {
     local n
     n=$(nvidia-smi -L 2>/dev/null | grep -c '^GPU' || true)
+    [ -z "${CUDA_VISIBLE_DEVICES+set}" ] || n=$(tr ',' '\n' <<<"$CUDA_VISIBLE_DEVICES" | grep -c . || true)
     [ "$n" -ge "$1" ] || skip "needs $1 GPU(s), $n here"
     train 0 built.log inspect base.toml run.device=cuda
     ! grep -q 'without CUDA' built.log || skip "dtrain is built without CUDA"

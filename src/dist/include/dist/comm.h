@@ -27,9 +27,6 @@ struct dt_comm {
     dt_status (*wait)(dt_comm *c, dt_stream *stream);
     /* Lets go of the buffers it was given; before they are freed, nothing pending. NULL: it keeps none. */
     void (*release)(dt_comm *c);
-    /* Ends what is under way without waiting for other ranks; only release and destroy may follow. NULL: nothing
-     * outlives a failure. */
-    void (*cancel)(dt_comm *c);
     /* Last resort: makes every rank end with exit code `code`. Not collective; does not return. */
     void (*abort)(dt_comm *c, int code);
     void (*destroy)(dt_comm *c);
@@ -44,6 +41,7 @@ dt_status dt_comm_init(int *argc, char ***argv, dt_comm **out);
 /* MPI_Finalize, or _exit-safe abandonment after a failure. Destroys the communicator. Accepts NULL. */
 void dt_comm_fini(dt_comm *mpi);
 
+/* Whether this dtrain can reduce through NCCL. */
 bool dt_comm_nccl_built(void);
 /* NCCL over the ranks of `mpi`; fails with DT_ERR_UNSUPPORTED where it is not built. `mpi` must outlive it. */
 dt_status dt_comm_nccl_create(dt_comm *mpi, dt_backend *be, double timeout_s, dt_comm **out);
@@ -62,15 +60,10 @@ dt_status dt_comm_max_host(dt_comm *mpi, double *values, int32_t n);
 dt_status dt_comm_check_equal(dt_comm *mpi, uint64_t value, const char *what);
 dt_status dt_comm_barrier(dt_comm *mpi);
 
-/* How a failed process should end. */
-typedef struct dt_comm_ending {
-    bool together; /* every rank came here: dt_comm_fini is safe. Otherwise end with abort */
-    bool speak;    /* this rank should print dt_error_text(): one rank per cause does */
-} dt_comm_ending;
-
-/* Called once, by a rank that fails and is about to end, wherever the others are: it disturbs no other call. Waits at
- * most patience_s for the others to fail too, then agrees as dt_comm_agree does. When they do not come, this rank
- * speaks for itself (ranks that lost a peer: the lowest first, and its abort ends the rest). `mine` is not DT_OK. */
-dt_comm_ending dt_comm_agree_end(dt_comm *mpi, dt_status mine, double patience_s);
+/* For a rank that fails and is about to end, wherever the others are; it disturbs no other call. When every rank comes
+ * here within a second, agrees as dt_comm_agree does and returns: they may tear down together. Otherwise prints the
+ * error text with rank and host (of ranks that lost a peer the lowest first, and its abort ends the rest) and ends the
+ * job with the exit code of `mine`, which is not DT_OK; does not return. */
+void dt_comm_fail(dt_comm *mpi, dt_status mine);
 
 #endif

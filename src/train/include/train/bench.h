@@ -15,7 +15,7 @@ dt_status dt_bench_step(const dt_config *c, dt_comm *mpi, int64_t steps);
 dt_status dt_bench_op(const dt_config *c, dt_comm *mpi, int64_t repeats);
 
 /* All-reduce by size, in the columns of nccl-tests: bytes, elements, time, algorithm and bus bandwidth.
- * DT_ERR_USAGE with one rank. */
+ * DT_ERR_USAGE with one rank, or below 1024 bytes. */
 dt_status dt_bench_comm(const dt_config *c, dt_comm *mpi, int64_t max_bytes);
 
 /* The model layer by layer, memory plan, buckets, largest batch; runs nothing. */

@@ -23,7 +23,7 @@ typedef struct dt_session {
 
 /* Opens device, communicator, data and engine. `train` false: validation data and evaluation only. */
 dt_status dt_session_open(const dt_config *c, dt_comm *mpi, bool train, dt_session *out);
-/* `st`: how the run went; after a failure, which may be this rank's alone, nothing here waits for others. */
+/* `st`: how the run went. A rank that failed alone speaks and ends the job here (dt_comm_fail). */
 void dt_session_close(dt_session *s, dt_status st);
 
 /* Backend by run.device: the GPU where one is usable, else the CPU; an explicit choice that cannot be had is
@@ -31,8 +31,10 @@ void dt_session_close(dt_session *s, dt_status st);
 dt_status dt_session_backend(const dt_config *c, const dt_comm *mpi, dt_backend **out);
 
 /* What reduces gradients, by dist.backend: NCCL where every rank has a GPU of its own, else `mpi` itself.
- * Collective; all ranks return the same. The caller destroys *out unless it is `mpi`. */
+ * Collective; all ranks return the same. *out is `mpi` on failure; the caller destroys any other. */
 dt_status dt_session_comm(const dt_config *c, dt_comm *mpi, dt_backend *be, dt_comm **out);
+/* Starts what ends the job when a peer of `comm` is lost or nothing moves for dist.timeout_s. Collective. */
+dt_status dt_session_watch(const dt_config *c, dt_comm *mpi, dt_comm *comm, dt_watchdog **out);
 
 /* Verifies by hash that all ranks hold the same weights. Where CPUs and GPUs train together, whose updates
  * round differently, all take rank 0's instead. Collective, between steps. */
