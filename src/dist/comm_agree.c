@@ -3,9 +3,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "comm_mpi_internal.h"
+#include "speak.h"
 
 enum { TEXT_MAX = 4096 };
 
@@ -120,18 +120,6 @@ static void sleep_s(double seconds) {
     nanosleep(&t, NULL);
 }
 
-/* One write, so that the lines of several ranks do not mix. */
-static void speak(const dt_comm *mpi) {
-    char line[TEXT_MAX + 128], who[96] = "";
-    if (strncmp(dt_error_text(), "rank ", 5) != 0)
-        snprintf(who, sizeof who, "rank %d (%s): ", (int)mpi->rank, mpi->host);
-    int n = snprintf(line, sizeof line, "dtrain: %s%s\n", who, dt_error_text());
-    size_t len = n < 0 ? 0 : (size_t)n < sizeof line ? (size_t)n : sizeof line - 1;
-    fflush(stdout);
-    if (write(STDERR_FILENO, line, len) < 0) { /* nobody left to tell */
-    }
-}
-
 void dt_comm_fail(dt_comm *mpi, dt_status mine) {
     const double patience_s = 1;
     dt_mpi *m = dt_mpi_of(mpi);
@@ -147,6 +135,7 @@ void dt_comm_fail(dt_comm *mpi, dt_status mine) {
     /* The lowest rank's abort should end the others before they speak or abort. */
     if (came || mine == DT_ERR_PEER) sleep_s(dt_pacer_report_delay_s(mpi->rank));
     if (!came) dt_error_set_text(text);
-    if (!came || mpi->rank == 0) speak(mpi);
+    fflush(stdout);
+    if (!came || mpi->rank == 0) dt_comm_speak(mpi, dt_error_text(), "");
     mpi->abort(mpi, dt_status_exit_code(mine));
 }

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "pacer.h"
+#include "speak.h"
 
 static const double tick_s = 0.1;
 static const double stopped_gap_s = 2.0;
@@ -67,14 +68,8 @@ static bool rest(dt_watchdog *w, double seconds) {
     return w->quit;
 }
 
-/* One write, so that the lines of several ranks do not mix. */
 static void end_job(dt_watchdog *w, const char *cause) {
-    char line[1024];
-    int n = snprintf(line, sizeof line, "dtrain: rank %d (%s): %s; ending the job\n", (int)w->mpi->rank,
-                     w->mpi->host, cause);
-    size_t len = n < 0 ? 0 : (size_t)n < sizeof line ? (size_t)n : sizeof line - 1;
-    if (write(STDERR_FILENO, line, len) < 0) { /* nobody left to tell */
-    }
+    dt_comm_speak(w->mpi, cause, "; ending the job");
     int code = dt_status_exit_code(DT_ERR_PEER);
     w->mpi->abort(w->mpi, code);
     _exit(code);

@@ -19,7 +19,8 @@ typedef struct dt_plan {
 int64_t dt_state_bytes(const dt_value *v);
 
 /* Sets arena, offset_bytes, first and last of every value. GRAD and PARAM offsets follow from axis_offset.
- * Values other than STATE are aligned to align_bytes and followed by guard_bytes (0 in production; tests put sentinels there).
+ * Values other than STATE are aligned to align_bytes and followed by guard_bytes (0 in production; tests put
+ * sentinels there).
  * When `reuse` is false no two values share memory: the reference for tests. */
 dt_status dt_plan_build(dt_graph *g, int64_t align_bytes, int64_t guard_bytes, bool reuse, dt_plan *out);
 
