@@ -25,7 +25,7 @@ __device__ float blend(float a, float b, float weight) {
     return __fadd_rn(a, __fmul_rn(weight, __fadd_rn(b, -a)));
 }
 
-enum { BYTES = 256, TABLE = 4 * BYTES, PAIRS = 4 /* in flight per thread */ };
+enum { BYTES = 256, TABLE = 4 * BYTES };
 
 /* table[k * BYTES + b]: byte b of channel k normalised; 0 for channels that only pad. */
 template <typename T> __device__ void fill_table(const dt_gpu_input_args &a, T *table) {
@@ -89,7 +89,7 @@ __global__ void __launch_bounds__(THREADS) input_kernel(dt_gpu_input_args a, int
 /* As stored, CS channels to 4: a thread owns pairs of pixels, so that it writes whole vectors. */
 template <typename T, int CS>
 __global__ void __launch_bounds__(THREADS) pair_kernel(dt_gpu_input_args a, int64_t n_pair) {
-    enum { OUT = 2 * 4 };
+    enum { PAIRS = 4, OUT = 2 * 4 };
     __shared__ T table[TABLE];
     fill_table(a, table);
     const uint16_t *from = (const uint16_t *)a.image;
@@ -120,23 +120,20 @@ __global__ void __launch_bounds__(THREADS) pair_kernel(dt_gpu_input_args a, int6
 }
 
 bool in_pairs(const dt_gpu_input_args &a, int64_t n_pixel) {
-    return !a.aug && (a.cs == 1 || a.cs == 3) && a.cpad == 4 && n_pixel % 2 == 0 && aligned16(a.x) &&
-           (uintptr_t)a.image % 2 == 0;
+    return !a.aug && a.cpad == 4 && n_pixel % 2 == 0 && aligned16(a.x) && (uintptr_t)a.image % 2 == 0;
 }
 
 } // namespace
 
 cudaError_t dt_gpu_input(const dt_gpu *gpu, dt_dtype t, const dt_gpu_input_args *a, cudaStream_t s) {
     const int64_t n_pixel = (int64_t)a->n * a->h * a->w;
-    const bool pairs = in_pairs(*a, n_pixel);
     /* Few enough blocks that their tables cost little. */
-    const int64_t blocks = ceil_div(n_pixel, pairs ? THREADS * PAIRS * 2 : THREADS);
-    const int64_t limit = (int64_t)gpu->sm_count * 8;
+    const int64_t blocks = ceil_div(n_pixel, THREADS), limit = (int64_t)gpu->sm_count * 8;
     const unsigned grid = (unsigned)(blocks < limit ? blocks : limit);
     DT_WITH_TYPE(t, {
-        if (a->cs == 3 && pairs)
+        if (a->cs == 3 && in_pairs(*a, n_pixel))
             pair_kernel<T, 3><<<grid, THREADS, 0, s>>>(*a, n_pixel / 2);
-        else if (a->cs == 1 && pairs)
+        else if (a->cs == 1 && in_pairs(*a, n_pixel))
             pair_kernel<T, 1><<<grid, THREADS, 0, s>>>(*a, n_pixel / 2);
         else if (a->cpad == 4 && aligned16(a->x))
             input_kernel<T, 4><<<grid, THREADS, 0, s>>>(*a, n_pixel);
