@@ -89,10 +89,11 @@ static dt_status settle(nccl_state *s, ncclResult_t r, const char *call) {
         if (err != ncclSuccess) r = err;
         if (r != ncclInProgress) break;
         if (dt_time_s() > end) {
+            dt_status late = dt_fail(
+                DT_ERR_PEER, "NCCL on rank %d (%s): %s did not finish within %.0f s: another rank is missing",
+                s->base.rank, s->base.host, call, s->base.timeout_s);
             kill_comm(s);
-            return dt_fail(DT_ERR_PEER,
-                           "NCCL on rank %d (%s): %s did not finish within %.0f s: another rank is missing",
-                           s->base.rank, s->base.host, call, s->base.timeout_s);
+            return late;
         }
         if (i > POLL_FAST) nap();
     }
