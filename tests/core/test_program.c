@@ -140,7 +140,7 @@ static void test_store_holds_what_was_asked(void **state) {
         }
         assert_int_equal(s->n_state, n_state);
         for (int32_t i = 0; i < s->n_state; i++) {
-            assert_int_equal(s->state[i].offset_bytes % be->align_bytes, 0);
+            assert_int_equal(s->state[i].offset_bytes % 256, 0); /* as on a GPU: ranks exchange the arena */
             assert_true(s->state[i].offset_bytes + s->state[i].n_elem * 4 <= s->bytes[DT_ARENA_STATE]);
             bool variance = strstr(s->state[i].name, "running_var") != NULL;
             assert_true(s->state[i].init == (variance ? 1.0f : 0.0f));
