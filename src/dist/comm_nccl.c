@@ -15,6 +15,9 @@
 
 enum { REGISTERED_MAX = 256, POLL_FAST = 1000, ABORT_PATIENCE_S = 5 };
 
+/* A communicator's life, in this order. BROKEN: it is being aborted, and nothing may use it any more. */
+enum { LIVE, FAILING, BROKEN, ABORTED };
+
 /* A buffer that NCCL was asked to register: whole buckets of the gradient arena, always the same few. */
 typedef struct registered {
     void *buf;
@@ -29,11 +32,9 @@ typedef struct nccl_state {
     ncclComm_t comm;
     dt_stream *stream; /* for calls without one; made when first needed */
     dt_event *produced, *done;
-    bool on_own_stream;  /* something was put on it since the last wait */
-    atomic_bool failed;  /* the first failure is being taken down */
-    atomic_bool broken;  /* being aborted: nothing may use it any more */
-    atomic_bool aborted; /* and that is done */
-    char cause[512];     /* the first failure, set before `broken` */
+    bool on_own_stream; /* something was put on it since the last wait */
+    atomic_int phase;
+    char cause[512]; /* the first failure, from BROKEN on */
     int32_t n_registered;
     registered reg[REGISTERED_MAX];
 } nccl_state;
@@ -58,7 +59,7 @@ static void nap(void) {
 static void *abort_comm(void *arg) {
     nccl_state *s = arg;
     (void)ncclCommAbort(s->comm);
-    atomic_store(&s->aborted, true);
+    atomic_store(&s->phase, ABORTED);
     return NULL;
 }
 
@@ -67,17 +68,22 @@ static void *abort_comm(void *arg) {
  * until no captured program refers to it. */
 static void kill_comm(nccl_state *s) {
     pthread_t thread;
-    if (!s->comm || atomic_exchange(&s->failed, true)) return;
+    int phase = LIVE;
+    if (!s->comm || !atomic_compare_exchange_strong(&s->phase, &phase, FAILING)) return;
     snprintf(s->cause, sizeof s->cause, "%s", dt_error_text());
-    atomic_store(&s->broken, true);
+    atomic_store(&s->phase, BROKEN);
     if (pthread_create(&thread, NULL, abort_comm, s) == 0)
         (void)pthread_detach(thread);
     else
-        atomic_store(&s->aborted, true);
+        atomic_store(&s->phase, ABORTED);
+}
+
+static bool is_broken(nccl_state *s) {
+    return atomic_load(&s->phase) >= BROKEN;
 }
 
 static dt_status alive(nccl_state *s) {
-    return atomic_load(&s->broken) ? dt_fail(DT_ERR_PEER, "%s", s->cause) : DT_OK;
+    return is_broken(s) ? dt_fail(DT_ERR_PEER, "%s", s->cause) : DT_OK;
 }
 
 /* Waits until NCCL has finished what `r` left in progress. */
@@ -181,11 +187,11 @@ static dt_status nccl_wait(dt_comm *c, dt_stream *stream) {
 static void nccl_release(dt_comm *c) {
     nccl_state *s = state_of(c);
     const double end = dt_time_s() + ABORT_PATIENCE_S;
-    for (int32_t i = 0; i < s->n_registered && !atomic_load(&s->broken); i++)
+    for (int32_t i = 0; i < s->n_registered && !is_broken(s); i++)
         if (s->reg[i].handle)
             (void)settle(s, ncclCommDeregister(s->comm, s->reg[i].handle), "ncclCommDeregister");
     s->n_registered = 0;
-    while (atomic_load(&s->broken) && !atomic_load(&s->aborted) && dt_time_s() < end) nap();
+    while (atomic_load(&s->phase) == BROKEN && dt_time_s() < end) nap();
 }
 
 static void nccl_abort(dt_comm *c, int code) {
@@ -197,10 +203,9 @@ static void nccl_abort(dt_comm *c, int code) {
 static void nccl_destroy(dt_comm *c) {
     nccl_state *s = state_of(c);
     nccl_release(c);
-    if (s->comm && !atomic_load(&s->broken) &&
-        settle(s, ncclCommFinalize(s->comm), "ncclCommFinalize") == DT_OK)
+    if (s->comm && !is_broken(s) && settle(s, ncclCommFinalize(s->comm), "ncclCommFinalize") == DT_OK)
         (void)ncclCommDestroy(s->comm);
-    if (atomic_load(&s->broken) && !atomic_load(&s->aborted)) return; /* the thread still uses it */
+    if (atomic_load(&s->phase) == BROKEN) return; /* the thread still uses it */
     if (s->done) s->be->event_destroy(s->be, s->done);
     if (s->produced) s->be->event_destroy(s->be, s->produced);
     if (s->stream) s->be->stream_destroy(s->be, s->stream);

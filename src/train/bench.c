@@ -227,10 +227,12 @@ static dt_status enqueue_row(void *arg) {
 static dt_status time_row(dt_comm *mpi, dt_backend *be, dt_watchdog *watch, reduce_row *r, double *out_s) {
     dt_capture *captured = NULL;
     double sample[WINDOWS];
-    dt_status st = enqueue_row(r);
-    if (st == DT_OK) st = be->stream_sync(be, NULL);
-    if (st == DT_OK && r->comm->device_memory && be->capture) st = be->capture(be, enqueue_row, r, &captured);
-    for (int w = -1; st == DT_OK && w < WINDOWS; w++) { /* the first window warms up */
+    dt_status st = DT_OK;
+    DT_TRY_GOTO(st, enqueue_row(r), out);
+    DT_TRY_GOTO(st, be->stream_sync(be, NULL), out);
+    if (r->comm->device_memory && be->capture)
+        DT_TRY_GOTO(st, be->capture(be, enqueue_row, r, &captured), out);
+    for (int w = -1; w < WINDOWS; w++) { /* the first window warms up */
         dt_watchdog_beat(watch, r->n_elem, "all-reduce");
         DT_TRY_GOTO(st, dt_comm_barrier(mpi), out);
         double t = dt_time_s();
@@ -238,7 +240,7 @@ static dt_status time_row(dt_comm *mpi, dt_backend *be, dt_watchdog *watch, redu
         DT_TRY_GOTO(st, be->stream_sync(be, NULL), out);
         if (w >= 0) sample[w] = (dt_time_s() - t) / r->repeats;
     }
-    if (st == DT_OK) *out_s = median(sample, WINDOWS);
+    *out_s = median(sample, WINDOWS);
 out:
     if (captured) be->capture_free(be, captured);
     return st;
@@ -248,6 +250,7 @@ dt_status dt_bench_comm(const dt_config *c, dt_comm *mpi, int64_t max_bytes) {
     dt_backend *be = NULL;
     dt_watchdog *watch = NULL;
     reduce_row r = {.comm = mpi};
+    dt_memkind kind = DT_MEM_HOST;
     if (mpi->world == 1)
         return dt_fail(DT_ERR_USAGE,
                        "bench comm: one rank has nobody to exchange with: mpirun -np 2 dtrain bench comm");
@@ -259,7 +262,7 @@ dt_status dt_bench_comm(const dt_config *c, dt_comm *mpi, int64_t max_bytes) {
     if (st != DT_OK) goto out;
     DT_TRY_GOTO(st, dt_session_comm(c, mpi, be, &r.comm), out);
     DT_TRY_GOTO(st, dt_session_watch(c, mpi, r.comm, &watch), out);
-    dt_memkind kind = r.comm->device_memory ? DT_MEM_COMM : DT_MEM_HOST;
+    if (r.comm->device_memory) kind = DT_MEM_COMM;
     DT_TRY_GOTO(st, dt_comm_agree(mpi, be->alloc(be, kind, max_bytes, &r.buf)), out);
     if (mpi->rank == 0)
         printf("# all-reduce in place, float, sum, %d ranks, %s\n#%12s %12s %10s %10s %10s\n", mpi->world,
@@ -278,7 +281,7 @@ out:
     if (st != DT_OK) dt_comm_fail(mpi, st);
     dt_watchdog_stop(watch);
     if (r.comm->release) r.comm->release(r.comm);
-    if (r.buf) be->free(be, r.comm->device_memory ? DT_MEM_COMM : DT_MEM_HOST, r.buf);
+    if (r.buf) be->free(be, kind, r.buf);
     if (r.comm != mpi) r.comm->destroy(r.comm);
     if (be) be->destroy(be);
     return st;

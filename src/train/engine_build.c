@@ -48,20 +48,19 @@ dt_status dt_division_make(const dt_config *c, int32_t rank, int32_t world, dt_d
 static dt_status model_input(const dt_engine *e, const dt_dataset_info *d, int64_t rows, bool training,
                              dt_model_input *in) {
     const dt_config *c = e->config;
-    const bool is_gpu = e->be->info.is_gpu;
     memset(in, 0, sizeof *in);
     in->batch = rows;
     in->height = c->data.image_size > 0 ? c->data.image_size : d->height;
     in->width = c->data.image_size > 0 ? c->data.image_size : d->width;
     in->channels = d->channels;
-    in->padded_channels = is_gpu || e->any_gpu ? dt_round_up(d->channels, 4) : d->channels;
+    in->padded_channels = e->any_gpu ? dt_round_up(d->channels, 4) : d->channels;
     in->classes = c->model.classes > 0 ? c->model.classes : d->n_classes;
     if (in->classes < d->n_classes)
         return dt_fail(DT_ERR_CONFIG, "model.classes = %lld, but the data has %lld classes",
                        (long long)in->classes, (long long)d->n_classes);
     /* Raw images of one size can be cropped on the device from what is stored: less work for the host's
      * threads. */
-    in->source_crop = is_gpu && training && !d->jpeg && c->augment.crop == DT_CROP_RANDOM_RESIZED;
+    in->source_crop = e->be->info.is_gpu && training && !d->jpeg && c->augment.crop == DT_CROP_RANDOM_RESIZED;
     in->src_height = d->height;
     in->src_width = d->width;
     for (int i = 0; i < 4; i++) {
@@ -282,7 +281,7 @@ dt_status dt_engine_create(const dt_engine_options *o, dt_engine **out) {
     e->mpi = o->mpi;
     e->comm = o->comm;
     e->train = o->train;
-    e->any_gpu = o->any_gpu;
+    e->any_gpu = o->any_gpu || o->be->info.is_gpu;
     if (o->jpeg) e->jpeg_limits = *o->jpeg;
     DT_TRY_GOTO(st, dt_division_make(c, o->mpi ? o->mpi->rank : 0, o->mpi ? o->mpi->world : 1, &e->division),
                 fail);

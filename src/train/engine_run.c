@@ -124,7 +124,7 @@ int32_t dt_engine_pending(const dt_engine *e) {
 }
 
 int32_t dt_engine_lag(const dt_engine *e) {
-    return e->be->info.is_gpu || e->any_gpu ? DT_METRIC_LAG_MAX : 0;
+    return e->any_gpu ? DT_METRIC_LAG_MAX : 0;
 }
 
 dt_status dt_engine_result(dt_engine *e, bool wait, bool *ready, dt_step_result *out) {
