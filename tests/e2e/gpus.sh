@@ -1,37 +1,43 @@
 #!/usr/bin/env bash
-# Two GPUs through NCCL: the same training as on one, resumed on either number, in every way to reduce gradients.
+# Two, four or eight GPUs, as the host has, through NCCL: the same training as on one, resumed on fewer and on all again,
+# in every way to reduce gradients.
 . "$(dirname "$0")/lib.sh"
 need_gpus 2
+half=$((gpus / 2))
 common=(base.toml run.device=cuda data.train=data/small schedule.kind=constant train.eval_every_epochs=1
-    train.deterministic=true)
+    train.deterministic=true train.micro_batch=$((16 / gpus)))
 
-train_ok 2 straight.log "${common[@]}" run.out_dir=straight
+train_ok "$gpus" straight.log "${common[@]}" run.out_dir=straight
 expect straight.log 'communication: nccl' 1
-train_ok 2 half.log "${common[@]}" run.out_dir=half train.steps=20
-cp -r half on-1
-train_ok 2 rest.log "${common[@]}" run.out_dir=half
-expect rest.log '^resuming .* at step 20' 1
-sed -i -E '/"eval", "step": 20,/d' half/metrics.jsonl
-same_run straight half
+train_ok "$gpus" begun.log "${common[@]}" run.out_dir=begun train.steps=20
+for dir in same fewer; do cp -r begun $dir; done
+train_ok "$gpus" same.log "${common[@]}" run.out_dir=same
+expect same.log '^resuming .* at step 20' 1
+sed -i -E '/"eval", "step": 20,/d' same/metrics.jsonl
+same_run straight same
 
 # The same sums in the same order, whenever and however they are started.
-train_ok 2 late.log "${common[@]}" run.out_dir=late dist.overlap=false
+train_ok "$gpus" late.log "${common[@]}" run.out_dir=late dist.overlap=false
 same_run straight late
-train_ok 2 uncaptured.log "${common[@]}" run.out_dir=uncaptured run.capture=off
+train_ok "$gpus" uncaptured.log "${common[@]}" run.out_dir=uncaptured run.capture=off
 same_run straight uncaptured
-train_ok 2 mpi.log "${common[@]}" run.out_dir=mpi dist.backend=mpi
+train_ok "$gpus" mpi.log "${common[@]}" run.out_dir=mpi dist.backend=mpi
 close_losses straight mpi 1e-5 25
 
+# Another number of GPUs divides the same work.
 train_ok 1 one.log "${common[@]}" run.out_dir=one
 close_losses straight one 1e-5 25
-train_ok 1 on-1.log "${common[@]}" run.out_dir=on-1
-expect on-1.log '^resuming .* at step 20' 1
-close_losses straight on-1 1e-5 25
-train_ok 2 fp16.log "${common[@]}" run.out_dir=fp16 train.precision=fp16
+train_ok "$half" fewer.log "${common[@]}" run.out_dir=fewer train.steps=30
+expect fewer.log '^resuming .* at step 20' 1
+train_ok "$gpus" more.log "${common[@]}" run.out_dir=fewer
+expect more.log '^resuming .* at step 30' 1
+each_step_once fewer 40
+close_losses straight fewer 1e-5 25
+train_ok "$gpus" fp16.log "${common[@]}" run.out_dir=fp16 train.precision=fp16
 close_losses straight fp16 0.05 25
 
-train 2 comm.log bench comm base.toml run.device=cuda --max-bytes 16777216
+train "$gpus" comm.log bench comm base.toml run.device=cuda --max-bytes 16777216
 expect_code 0
-expect comm.log '^# all-reduce in place, float, sum, 2 ranks, nccl' 1
+expect comm.log "^# all-reduce in place, float, sum, $gpus ranks, nccl" 1
 expect comm.log '^ +[0-9]+ +[0-9]+ +[0-9.]+ +[0-9.]+ +[0-9.]+$' 8
-pass "2 GPUs train as 1 does"
+pass "$gpus GPUs train as 1 does, go on with $half and with $gpus again"

@@ -176,12 +176,14 @@ close_losses() {
         fail "losses of $1 and $2 differ by more than $3"
 }
 
-# need_gpus N: skips the test on a host with fewer, or when dtrain was built without CUDA.
+# need_gpus N: skips the test on a host with fewer, or when dtrain was built without CUDA. $gpus becomes the 1, 2, 4 or 8
+# GPUs to use.
 need_gpus() {
     local n
     n=$(nvidia-smi -L 2>/dev/null | grep -c '^GPU' || true)
     [ -z "${CUDA_VISIBLE_DEVICES+set}" ] || n=$(tr ',' '\n' <<<"$CUDA_VISIBLE_DEVICES" | grep -c . || true)
     [ "$n" -ge "$1" ] || skip "needs $1 GPU(s), $n here"
+    for gpus in 8 4 2 1; do [ "$gpus" -gt "$n" ] || break; done
     train 0 built.log inspect base.toml run.device=cuda
     ! grep -q 'without CUDA' built.log || skip "dtrain is built without CUDA"
 }
