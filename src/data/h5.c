@@ -38,9 +38,20 @@ typedef struct h5_cause {
     char text[256];
 } h5_cause;
 
+/* Of "file write failed: time = ... error message = 'No space left on device', ..." HDF5's words and the
+ * system's. */
 static herr_t take_innermost(unsigned n, const H5E_error2_t *e, void *arg) {
+    static const char before[] = "error message = '";
     h5_cause *cause = arg;
-    if (n == 0 && e->desc) snprintf(cause->text, sizeof cause->text, "%s", e->desc);
+    if (n != 0 || !e->desc) return 0;
+    const char *time = strstr(e->desc, ": time = "), *reason = strstr(e->desc, before);
+    if (time && reason) {
+        reason += sizeof before - 1;
+        snprintf(cause->text, sizeof cause->text, "%.*s: %.*s", (int)(time - e->desc), e->desc,
+                 (int)strcspn(reason, "'"), reason);
+    } else {
+        snprintf(cause->text, sizeof cause->text, "%s", e->desc);
+    }
     return 0;
 }
 

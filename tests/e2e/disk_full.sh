@@ -26,6 +26,10 @@ mount -t tmpfs -o size=3m none disk
 train_ok 2 good.log "${common[@]}" run.out_dir=disk/run train.steps=20
 head -c $(($(stat -f -c '%a * %S' disk) - 100000)) /dev/zero >disk/filler
 train 2 full.log "${common[@]}" run.out_dir=disk/run train.steps=40
+train 0 import.log data import synthetic --samples 6400 --classes 10 --size 64 --out disk/shards
+expect_code 1
+expect import.log '^dtrain: disk/shards/.*: No space left on device$' 1
+rm -r disk/shards
 # With 100 kB free training goes on to the end; that its result could not be kept is then an error.
 expect_code 1
 expect full.log 'step 40/40'
