@@ -65,13 +65,14 @@ static void format_parts(const dt_console *c, bool labels, char part[PART_COUNT]
     const dt_train_record *r = &c->last;
     double n_finite = (double)c->n_finite;
     double epochs = r->step > 0 ? r->epoch * (double)c->total_steps / (double)r->step : 0;
-    char eta[24], speed[24];
+    char eta[24], speed[24], last_epoch[24];
     double done = (double)(r->step - c->first_step);
     double elapsed_s = dt_time_s() - c->started_at;
     format_duration(done > 0 ? elapsed_s / done * (double)(c->total_steps - r->step) : NAN, eta);
     format_count(c->time_s > 0 ? c->n_sample / c->time_s : 0, speed);
 
-    snprintf(part[PART_EPOCH], PART_MAX, labels ? "epoch %.2f/%.4g" : "ep %.2f/%.4g", r->epoch, epochs);
+    snprintf(last_epoch, sizeof last_epoch, epochs < 9999.5 ? "%.4g" : "%.0f", epochs);
+    snprintf(part[PART_EPOCH], PART_MAX, labels ? "epoch %.2f/%s" : "ep %.2f/%s", r->epoch, last_epoch);
     snprintf(part[PART_STEP], PART_MAX, labels ? "step %lld/%lld" : "%lld/%lld", (long long)r->step,
              (long long)c->total_steps);
     if (n_finite > 0) {
