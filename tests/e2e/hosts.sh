@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# Two hosts, of which each has a network and a name of its own: they train as one does, and when the cable between them
+# is cut the job ends by itself, on both, and resumes. Needs root and iproute2.
+if [ -z "${E2E_HOST:-}" ]; then
+    if command -v ip >/dev/null && unshare -nu ip link set lo up 2>/dev/null; then
+        E2E_HOST=one exec unshare -nu "$0" "$@"
+    fi
+    echo "hosts: SKIPPED: cannot make a network here"
+    exit 77
+fi
+. "$(dirname "$0")/lib.sh"
+launch=$E2E_SOURCE/../../launch/train
+common=(base.toml data.train=data/small run.log_every=1 checkpoint.every_steps=5)
+
+# The second host is a process that holds its network and name; what ssh would do nsenter does.
+hostname one
+unshare -nu sleep 600 &
+disown
+two=$!
+started+=("$two")
+await 5 sh -c "! [ /proc/$two/ns/net -ef /proc/self/ns/net ]"
+on_two() { nsenter -t "$two" -n -u sh -c "$*"; }
+cat >rsh <<RSH
+#!/bin/sh
+[ "\$1" = 10.77.0.2 ] && ip link show up dev cable | grep -q LOWER_UP || exit 255
+shift
+exec nsenter -t $two -n -u sh -c "\$*"
+RSH
+chmod +x rsh
+ip link set lo up
+ip link add cable type veth peer name cable netns "$two"
+ip address add 10.77.0.1/24 dev cable
+ip link set cable up
+on_two 'hostname two; ip link set lo up; ip address add 10.77.0.2/24 dev cable; ip link set cable up'
+hosts=(-n 4 -H 10.77.0.1:2,10.77.0.2:2)
+export OMPI_MCA_plm_rsh_agent=$work/rsh OMPI_MCA_orte_tmpdir_base=$work
+export OMPI_MCA_oob_tcp_keepalive_time=2 OMPI_MCA_oob_tcp_keepalive_intvl=1 OMPI_MCA_oob_tcp_keepalive_probes=2
+
+# across LOG ARGUMENT...: trains on both hosts, to the end.
+across() {
+    local log=$1
+    shift
+    timeout -k 5 "$(seconds 60)" "$launch" "${hosts[@]}" "${common[@]}" "$@" >"$log" 2>&1 || fail "$log: exit code $?"
+}
+
+across both.log run.out_dir=both
+expect both.log '^dtrain .* on 4 ranks' 1
+train_ok 4 one.log "${common[@]}" run.out_dir=one
+close_losses one both 1e-5 25
+
+no_rank_of() { ! pgrep -f "run.out_dir=$1 "; }
+for end in cable rank; do
+    "$launch" "${hosts[@]}" "${common[@]}" run.out_dir=$end train.steps=1000000 >$end.log 2>&1 &
+    job=$!
+    started+=("$job")
+    await 30 grep -q 'step 20/' $end.log
+    if [ $end = cable ]; then on_two ip link set cable down; else kill -9 "$(pgrep -n -f "run.out_dir=$end ")"; fi
+    end "$job" 60
+    expect_code 6
+    pass "$end: ended after $took_s s"
+    await 5 no_rank_of $end
+    on_two ip link set cable up
+    step=$(basename "$(newest $end)")
+    across $end-resumed.log run.out_dir=$end train.steps=$((10#${step#step-} + 10))
+    expect $end-resumed.log "^resuming .*$step" 1
+done
+expect cable.log '^train: a host was lost \(no answer from 10.77.0.2\)' 1
+expect rank.log '^train: a rank was killed by signal 9' 1
+pass "trained, ended and went on, on two hosts"
