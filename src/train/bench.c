@@ -11,7 +11,7 @@
 #include "core/rng.h"
 #include "train/session.h"
 
-enum { WINDOWS = 5, MIN_BYTES = 1024 /* that bench comm exchanges */ };
+enum { WINDOWS = 5, MIN_BYTES = 1024 /* that bench comm exchanges */, CHUNK = 1 << 20 };
 
 static int by_value(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
@@ -246,10 +246,57 @@ out:
     return st;
 }
 
+/* Element i of a rank, before the sum; small whole numbers, so that every order of summation is exact. */
+static float term(int rank, int64_t i) {
+    return (float)(rank + 1) * (float)(i % 5 + 1);
+}
+
+/* Elements, over all ranks, that one reduction gets wrong. `chunk`: host memory of CHUNK elements. The buffer
+ * is zero afterwards: sums of sums stay finite. */
+static dt_status count_wrong(dt_comm *mpi, dt_backend *be, const reduce_row *r, float *chunk, double *out) {
+    float *buf = r->buf;
+    reduce_row once = *r;
+    once.repeats = 1;
+    *out = 0;
+    for (int64_t at = 0; at < r->n_elem; at += CHUNK) {
+        const int64_t n = dt_min_i64(CHUNK, r->n_elem - at);
+        for (int64_t i = 0; i < n; i++) chunk[i] = term(mpi->rank, at + i);
+        DT_TRY(be->copy(be, buf + at, chunk, n * (int64_t)sizeof *buf, NULL));
+        DT_TRY(be->stream_sync(be, NULL));
+    }
+    DT_TRY(enqueue_row(&once));
+    const float ranks = 0.5f * (float)mpi->world * (float)(mpi->world + 1); /* 1 + 2 + ... + world */
+    for (int64_t at = 0; at < r->n_elem; at += CHUNK) {
+        const int64_t n = dt_min_i64(CHUNK, r->n_elem - at);
+        DT_TRY(be->copy(be, chunk, buf + at, n * (int64_t)sizeof *buf, NULL));
+        DT_TRY(be->stream_sync(be, NULL));
+        for (int64_t i = 0; i < n; i++) *out += chunk[i] != ranks * term(0, at + i);
+    }
+    DT_TRY(be->fill(be, buf, 0, r->n_elem * (int64_t)sizeof *buf, NULL));
+    return dt_comm_sum_host(mpi, out, 1);
+}
+
+/* nccl-tests' columns, of the reduction in place alone. */
+static void print_row_head(const dt_comm *comm) {
+    printf("# all-reduce in place, %d ranks, %s\n#%12s %13s %7s %7s %5s %9s %7s %7s %6s\n#%12s %13s %7s %7s "
+           "%5s %9s %7s "
+           "%7s\n",
+           comm->world, comm->name, "size", "count", "type", "redop", "root", "time", "algbw", "busbw",
+           "#wrong", "(B)", "(elements)", "", "", "", "(us)", "(GB/s)", "(GB/s)");
+}
+
+static void print_row(const dt_comm *comm, const reduce_row *r, double seconds, double n_wrong) {
+    const int64_t bytes = r->n_elem * (int64_t)sizeof(float);
+    const double alg = (double)bytes / seconds / 1e9;
+    printf(" %12lld %13lld %7s %7s %5d %9.2f %7.2f %7.2f %6.0f\n", (long long)bytes, (long long)r->n_elem,
+           "float", "sum", -1, 1e6 * seconds, alg, alg * 2 * (comm->world - 1) / comm->world, n_wrong);
+}
+
 dt_status dt_bench_comm(const dt_config *c, dt_comm *mpi, int64_t max_bytes) {
     dt_backend *be = NULL;
     dt_watchdog *watch = NULL;
     reduce_row r = {.comm = mpi};
+    void *chunk = NULL;
     dt_memkind kind = DT_MEM_HOST;
     if (mpi->world == 1)
         return dt_fail(DT_ERR_USAGE,
@@ -263,26 +310,31 @@ dt_status dt_bench_comm(const dt_config *c, dt_comm *mpi, int64_t max_bytes) {
     DT_TRY_GOTO(st, dt_session_comm(c, mpi, be, &r.comm), out);
     DT_TRY_GOTO(st, dt_session_watch(c, mpi, r.comm, &watch), out);
     if (r.comm->device_memory) kind = DT_MEM_COMM;
-    DT_TRY_GOTO(st, dt_comm_agree(mpi, be->alloc(be, kind, max_bytes, &r.buf)), out);
-    if (mpi->rank == 0)
-        printf("# all-reduce in place, float, sum, %d ranks, %s\n#%12s %12s %10s %10s %10s\n", mpi->world,
-               r.comm->name, "size (B)", "count", "time (us)", "algbw GB/s", "busbw GB/s");
+    st = be->alloc(be, kind, max_bytes, &r.buf);
+    if (st == DT_OK) st = be->alloc(be, DT_MEM_HOST, CHUNK * (int64_t)sizeof(float), &chunk);
+    DT_TRY_GOTO(st, dt_comm_agree(mpi, st), out);
+    if (mpi->rank == 0) print_row_head(r.comm);
     for (int64_t bytes = MIN_BYTES; bytes <= max_bytes; bytes *= 4) {
-        double s;
-        r.n_elem = bytes / 4;
+        double seconds, n_wrong;
+        r.n_elem = bytes / (int64_t)sizeof(float);
         /* Many of the small ones: a window also pays for its own start and end. */
         r.repeats = (int)dt_min_i64(dt_max_i64((1 << 30) / bytes, 20), 200);
-        DT_TRY_GOTO(st, time_row(mpi, be, watch, &r, &s), out);
-        double alg = (double)bytes / s / 1e9;
-        if (mpi->rank == 0)
-            printf(" %12lld %12lld %10.1f %10.2f %10.2f\n", (long long)bytes, (long long)r.n_elem, 1e6 * s,
-                   alg, alg * 2 * (mpi->world - 1) / mpi->world);
+        dt_watchdog_beat(watch, r.n_elem, "all-reduce");
+        DT_TRY_GOTO(st, count_wrong(mpi, be, &r, chunk, &n_wrong), out);
+        DT_TRY_GOTO(st, time_row(mpi, be, watch, &r, &seconds), out);
+        if (mpi->rank == 0) print_row(r.comm, &r, seconds, n_wrong);
+        if (n_wrong > 0) {
+            st = dt_fail(DT_ERR_DEVICE, "%.0f elements of an all-reduce of %lld bytes are wrong", n_wrong,
+                         (long long)bytes);
+            goto out;
+        }
     }
 out:
     if (st != DT_OK) dt_comm_fail(mpi, st);
     dt_watchdog_stop(watch);
     if (r.comm->release) r.comm->release(r.comm);
     if (r.buf) be->free(be, kind, r.buf);
+    if (chunk) be->free(be, DT_MEM_HOST, chunk);
     if (r.comm != mpi) r.comm->destroy(r.comm);
     if (be) be->destroy(be);
     return st;

@@ -103,7 +103,7 @@ static void sums_of_size(int64_t n) {
 }
 
 static void case_sums(void) {
-    static const int64_t size[] = {0, 1, 2, 3, 7, 127, 1023, 4096, 16385, 65537, 300001};
+    static const int64_t size[] = {0, 1, 2, 3, 7, 127, 1023, 4096, 16385, 65537, 300001, (1 << 22) + 5};
     for (size_t i = 0; i < sizeof size / sizeof size[0]; i++) sums_of_size(size[i]);
     uint8_t byte = 1;
     CHECK(comm->allreduce_begin(comm, &byte, 1, DT_DTYPE_U8, NULL) == DT_ERR_UNSUPPORTED);

@@ -45,7 +45,7 @@ train 2 comm.log bench comm base.toml --max-bytes 512
 expect_code 2
 expect comm.log '^dtrain: .*--max-bytes' 1
 train_ok 2 comm.log bench comm base.toml --max-bytes 4096
-expect comm.log '^ +(1024 +256|4096 +1024)( +[0-9.]+){3}$' 2
+expect comm.log "^ +(1024 +256|4096 +1024) +float +sum +-1( +[0-9.]+){3} +0\$" 2
 
 for verb in train eval inspect data bench config; do
     for help in --help -h; do

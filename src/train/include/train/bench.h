@@ -14,8 +14,9 @@ dt_status dt_bench_step(const dt_config *c, dt_comm *mpi, int64_t steps);
  * move, FLOP/s. */
 dt_status dt_bench_op(const dt_config *c, dt_comm *mpi, int64_t repeats);
 
-/* All-reduce by size, in the columns of nccl-tests: bytes, elements, time, algorithm and bus bandwidth.
- * DT_ERR_USAGE with one rank, or below 1024 bytes. */
+/* All-reduce by size, in the columns of nccl-tests, of the reduction in place: bytes, elements, time, algorithm
+ * and bus bandwidth, elements that came out wrong. DT_ERR_USAGE with one rank, or below 1024 bytes;
+ * DT_ERR_DEVICE after a wrong element. */
 dt_status dt_bench_comm(const dt_config *c, dt_comm *mpi, int64_t max_bytes);
 
 /* The model layer by layer, memory plan, buckets, largest batch; runs nothing. */
