@@ -52,14 +52,12 @@ dt_packages_install() {
         dt_die "could not install the packages (on Ubuntu some are in \"universe\": sudo add-apt-repository universe)"
 }
 
-# dt_build FOLDER CMAKE-ARGUMENT...: configures and builds with one process a core.
+# dt_build PRESET CMAKE-ARGUMENT...: configures and builds what a preset names, with one process a core.
 dt_build() {
-    local folder=$1
-    shift
-    dt_say "Configuring $folder"
-    cmake -S "$dt_root" -B "$folder" "$@" </dev/null
-    dt_say "Building $folder"
-    cmake --build "$folder" --parallel "$(nproc)" </dev/null
+    dt_say "Configuring ($1)"
+    cmake -S "$dt_root" --preset "$@" </dev/null
+    dt_say "Building ($1)"
+    (cd "$dt_root" && cmake --build --preset "$1" --parallel "$(nproc)" </dev/null)
 }
 
 # Cores that mpirun counts as slots on this host: cores, not hardware threads.

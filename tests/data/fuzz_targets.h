@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "index.h"
 #include "jpeg.h"
 #include "png_image.h"
 #include "shard.h"
@@ -69,6 +70,26 @@ static inline dt_status fuzz_idx(const uint8_t *bytes, size_t n) {
     dt_source_close(&source);
     drop_file(label_fd, labels);
     drop_file(image_fd, images);
+    return status;
+}
+
+/* Reads the bytes as a directory's index.json. */
+static inline dt_status fuzz_index(const uint8_t *bytes, size_t n) {
+    char dir[] = "/tmp/dt_fuzz_XXXXXX", path[64];
+    dt_index index;
+    bool found;
+    if (!mkdtemp(dir)) return DT_ERR_IO;
+    snprintf(path, sizeof path, "%s/" DT_INDEX_NAME, dir);
+    FILE *f = fopen(path, "wb");
+    if (f) {
+        size_t ignored = fwrite(bytes, 1, n, f);
+        (void)ignored;
+        fclose(f);
+    }
+    dt_status status = dt_index_read(dir, &index, &found);
+    dt_index_free(&index);
+    unlink(path);
+    rmdir(dir);
     return status;
 }
 

@@ -118,6 +118,14 @@ static void test_jpeg(void **state) {
     free(bytes);
 }
 
+static void test_index(void **state) {
+    (void)state;
+    size_t n;
+    uint8_t *seed = slurp(in_scratch("raw/" DT_INDEX_NAME), &n);
+    run(seed, n, n, 3000, fuzz_index);
+    free(seed);
+}
+
 static int prepare(void **state) {
     if (make_scratch(state) != 0) return -1;
     make_numbered("raw", 20, 4, 1000);
@@ -127,6 +135,7 @@ static int prepare(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_idx), cmocka_unit_test(test_jpeg),
-                                       cmocka_unit_test(test_raw_shard), cmocka_unit_test(test_jpeg_shard)};
+                                       cmocka_unit_test(test_raw_shard), cmocka_unit_test(test_jpeg_shard),
+                                       cmocka_unit_test(test_index)};
     return cmocka_run_group_tests(tests, prepare, remove_scratch);
 }

@@ -1,8 +1,5 @@
-/* libFuzzer entry for the configuration parser. With clang, from the repository's root:
- *   clang -std=gnu11 -D_GNU_SOURCE -g -O1 -fsanitize=fuzzer,address,undefined -Isrc/core/include -Isrc/core
- * -c \ tests/fuzz/fuzz_config.c src/core/config*.c src/core/status.c clang++ -std=c++17 -g -O1
- * -fsanitize=fuzzer,address,undefined -Isrc/core *.o src/core/toml_shim.cpp -o fuzz_config The first line of
- * an input is an override, the rest the file. */
+/* libFuzzer entry for the configuration parser: the first line of an input is an override, the rest the file.
+ */
 #include "core/config.h"
 
 #include <stdlib.h>

@@ -1,12 +1,5 @@
 /* libFuzzer entry for the checkpoint manifest: the bytes as they are, and sealed with a right checksum, so
- * that the parser behind the checksum is reached. With clang, from the repository's root:
- *   clang -std=gnu11 -D_GNU_SOURCE -g -O1 -fsanitize=fuzzer,address,undefined \
- *     -Isrc/core/include -Isrc/data/include -Isrc/train/include -Isrc/train \
- *     $(pkg-config --cflags hdf5-serial) tests/fuzz/fuzz_manifest.c \
- *     src/train/checkpoint_manifest.c src/core/status.c src/core/types.c \
- *     src/data/h5.c src/data/h5_attr.c \
- *     $(pkg-config --libs hdf5-serial jansson libxxhash) -lm -o fuzz_manifest
- * A manifest.json of any checkpoint is a good seed. */
+ * that the parser behind the checksum is reached. A manifest.json of any checkpoint is a good seed. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
