@@ -1,6 +1,7 @@
 /* Agreement between ranks on host values. Every call is a non-blocking collective, waited for politely. */
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -9,28 +10,46 @@
 
 enum { TEXT_MAX = 4096 };
 
-static const int64_t bcast_bytes_max = INT64_C(1) << 28; /* per call: MPI counts are ints */
+static const int64_t bcast_bytes_max = INT64_C(1) << 22; /* per call */
 
+static dt_status no_memory(const char *phase) {
+    return dt_fail(DT_ERR_MEMORY, "no memory for the %s", phase);
+}
+
+/* n values of 8 bytes. They travel, as those of bcast, in memory that is not freed when a wait fails: MPI
+ * writes there even after a wait that was given up, as soon as the late rank has come. */
 static dt_status reduce(dt_mpi *m, MPI_Comm comm, void *values, int n, MPI_Datatype type, MPI_Op op,
                         const char *phase) {
     if (m->base.world == 1) return DT_OK;
+    const size_t bytes = (size_t)n * 8;
     MPI_Request req;
     dt_status status;
-    DT_MPI_CALL(m, status, MPI_Iallreduce(MPI_IN_PLACE, values, n, type, op, comm, &req));
+    void *held = malloc(bytes);
+    if (held == NULL) return no_memory(phase);
+    memcpy(held, values, bytes);
+    DT_MPI_CALL(m, status, MPI_Iallreduce(MPI_IN_PLACE, held, n, type, op, comm, &req));
+    if (status == DT_OK) status = dt_mpi_finish(m, &req, 1, phase);
     if (status != DT_OK) return status;
-    return dt_mpi_finish(m, &req, 1, phase);
+    memcpy(values, held, bytes);
+    free(held);
+    return DT_OK;
 }
 
 static dt_status bcast(dt_mpi *m, MPI_Comm comm, void *buf, int64_t bytes, int root, const char *phase) {
     if (m->base.world == 1) return DT_OK;
+    void *held = malloc((size_t)dt_min_i64(bcast_bytes_max, bytes));
+    if (held == NULL) return no_memory(phase);
     for (int64_t at = 0; at < bytes; at += bcast_bytes_max) {
+        const int64_t n = dt_min_i64(bcast_bytes_max, bytes - at);
         MPI_Request req;
         dt_status status;
-        int n = (int)dt_min_i64(bcast_bytes_max, bytes - at);
-        DT_MPI_CALL(m, status, MPI_Ibcast((char *)buf + at, n, MPI_BYTE, root, comm, &req));
+        memcpy(held, (char *)buf + at, (size_t)n);
+        DT_MPI_CALL(m, status, MPI_Ibcast(held, (int)n, MPI_BYTE, root, comm, &req));
+        if (status == DT_OK) status = dt_mpi_finish(m, &req, 1, phase);
         if (status != DT_OK) return status;
-        DT_TRY(dt_mpi_finish(m, &req, 1, phase));
+        memcpy((char *)buf + at, held, (size_t)n);
     }
+    free(held);
     return DT_OK;
 }
 
@@ -120,21 +139,34 @@ static void sleep_s(double seconds) {
     nanosleep(&t, NULL);
 }
 
-void dt_comm_fail(dt_comm *mpi, dt_status mine) {
+/* Whether all ranks came and agreed; the error text is then what they agreed on, else it stays. */
+static bool meet(dt_mpi *m, dt_status mine) {
     const double patience_s = 1;
-    dt_mpi *m = dt_mpi_of(mpi);
-    if (mpi->world == 1) return;
     char text[TEXT_MAX];
+    if (m->alone) return false;
     strncpy(text, dt_error_text(), sizeof text - 1);
     text[sizeof text - 1] = '\0';
-    bool was_broken = m->broken;
+    const bool was_broken = m->broken;
     m->broken = false;
-    bool came = all_come(m, patience_s) && agree(m, m->ending, mine) != DT_OK && !m->broken;
+    const bool came = all_come(m, patience_s) && agree(m, m->ending, mine) != DT_OK && !m->broken;
     m->broken = was_broken || !came;
-    if (came && !was_broken) return;
+    m->alone = !came;
+    if (!came) dt_error_set_text(text);
+    return came;
+}
+
+bool dt_comm_fails_together(dt_comm *mpi, dt_status mine) {
+    dt_mpi *m = dt_mpi_of(mpi);
+    return mpi->world == 1 || (meet(m, mine) && !m->broken);
+}
+
+void dt_comm_fail(dt_comm *mpi, dt_status mine) {
+    dt_mpi *m = dt_mpi_of(mpi);
+    if (mpi->world == 1) return;
+    const bool came = meet(m, mine);
+    if (came && !m->broken) return;
     /* The lowest rank's abort should end the others before they speak or abort. */
     if (came || mine == DT_ERR_PEER) sleep_s(dt_pacer_report_delay_s(mpi->rank));
-    if (!came) dt_error_set_text(text);
     fflush(stdout);
     if (!came || mpi->rank == 0) dt_comm_speak(mpi, dt_error_text(), "");
     mpi->abort(mpi, dt_status_exit_code(mine));

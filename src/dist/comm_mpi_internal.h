@@ -27,6 +27,7 @@ typedef struct dt_mpi {
     bool *heard;                   /* [world], of the roll call under way */
     pthread_mutex_t lock;
     bool broken; /* a call failed or timed out: MPI_Finalize could hang */
+    bool alone;  /* this rank fails, and the others did not come to agree on it */
 } dt_mpi;
 
 /* The MPI communicator behind `c`; asserts that it is one. */
@@ -35,7 +36,7 @@ dt_mpi *dt_mpi_of(dt_comm *c);
 /* DT_ERR_PEER with MPI's own text when rc is not MPI_SUCCESS. */
 dt_status dt_mpi_check(dt_mpi *m, int rc, const char *call);
 /* Completes all n requests; `phase` names the wait in the error text. Fails with DT_ERR_PEER after
- * base.timeout_s. */
+ * base.timeout_s, unless base.patient and every rank gives a sign of life. */
 dt_status dt_mpi_finish(dt_mpi *m, MPI_Request *req, int n, const char *phase);
 
 /* The same without a roll call: false when they did not complete in time. */
@@ -43,8 +44,8 @@ bool dt_mpi_finish_within(dt_mpi *m, MPI_Request *req, int n, double seconds, dt
 
 /* Answers ranks that ask whether this one is alive. Call with the lock held. */
 void dt_mpi_roll_answer(dt_mpi *m);
-/* Asks all ranks for a sign of life, for at most a second, and describes who gave none. */
-void dt_mpi_roll_call(dt_mpi *m, char *text, size_t text_bytes);
+/* Asks all ranks for a sign of life, for at most a second; false, and who gave none, if one did not. */
+bool dt_mpi_roll_call(dt_mpi *m, char *text, size_t text_bytes);
 
 /* MPI_User_function's: element-wise sums of 16-bit floats, added in fp32, rounded to nearest even. */
 void dt_mpi_sum_f16(void *in, void *inout, int *n, MPI_Datatype *type);

@@ -45,13 +45,14 @@ bool dt_mpi_finish_within(dt_mpi *m, MPI_Request *req, int n, double seconds, dt
 
 dt_status dt_mpi_finish(dt_mpi *m, MPI_Request *req, int n, const char *phase) {
     dt_status status;
-    if (dt_mpi_finish_within(m, req, n, m->base.timeout_s, &status)) {
-        if (status != DT_OK) dt_error_context("%s", phase);
-        return status;
-    }
-    m->broken = true;
     char silent[512];
-    dt_mpi_roll_call(m, silent, sizeof silent);
+    do {
+        if (dt_mpi_finish_within(m, req, n, m->base.timeout_s, &status)) {
+            if (status != DT_OK) dt_error_context("%s", phase);
+            return status;
+        }
+    } while (dt_mpi_roll_call(m, silent, sizeof silent) && m->base.patient);
+    m->broken = true;
     return dt_fail(DT_ERR_PEER, "%s did not complete within %g s: %s", phase, m->base.timeout_s, silent);
 }
 
@@ -79,7 +80,7 @@ static bool is_silent(const dt_mpi *m, const bool *heard, int rank) {
     return rank != m->base.rank && !heard[rank];
 }
 
-void dt_mpi_roll_call(dt_mpi *m, char *text, size_t text_bytes) {
+bool dt_mpi_roll_call(dt_mpi *m, char *text, size_t text_bytes) {
     int world = m->base.world;
     bool *heard = m->heard;
     memset(heard, 0, (size_t)world * sizeof *heard);
@@ -102,7 +103,7 @@ void dt_mpi_roll_call(dt_mpi *m, char *text, size_t text_bytes) {
     }
     if (n_silent == 0) {
         snprintf(text, text_bytes, "all ranks are alive, but wait in different calls");
-        return;
+        return true;
     }
     size_t len = (size_t)snprintf(text, text_bytes, "no answer from");
     int named = 0;
@@ -114,4 +115,5 @@ void dt_mpi_roll_call(dt_mpi *m, char *text, size_t text_bytes) {
     }
     if (n_silent > named && len < text_bytes)
         snprintf(text + len, text_bytes - len, " and %d more", n_silent - named);
+    return false;
 }

@@ -44,6 +44,7 @@ void dt_watchdog_beat(dt_watchdog *w, int64_t step, const char *phase) {
 
 void dt_watchdog_pause(dt_watchdog *w, bool paused) {
     if (w == NULL) return;
+    w->mpi->patient = paused;
     atomic_store(&w->paused, paused);
     atomic_fetch_add_explicit(&w->n_beat, 1, memory_order_release); /* the count starts anew */
 }
@@ -91,10 +92,11 @@ static void *watch(void *arg) {
         double now_s = dt_time_s(), gap_s = now_s - last_tick_s;
         last_tick_s = now_s;
         int64_t n_beat = atomic_load_explicit(&w->n_beat, memory_order_acquire);
-        bool quiet = n_beat == seen && gap_s < stopped_gap_s && !atomic_load(&w->paused);
+        bool paused = atomic_load(&w->paused), quiet = n_beat == seen && gap_s < stopped_gap_s && !paused;
         silent_s = quiet ? silent_s + gap_s : 0;
         seen = n_beat;
 
+        if (paused && w->mpi->world > 1 && w->mpi->progress(w->mpi) != DT_OK) end_job(w, dt_error_text());
         if (w->poll != NULL && w->poll(w->poll_arg) != DT_OK) end_job(w, dt_error_text());
         if (silent_s < limit_s || let_others_report(w, n_beat)) continue;
         const char *phase = atomic_load_explicit(&w->phase, memory_order_relaxed);

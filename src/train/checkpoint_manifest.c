@@ -13,7 +13,7 @@
 #include <xxhash.h>
 
 static const char format_name[] = "dtrain-checkpoint";
-enum { FORMAT_VERSION = 1, HASH_DIGITS = 16 };
+enum { FORMAT_VERSION = 2, HASH_DIGITS = 16 };
 
 /* The tail: this, 16 hex digits, then tail_end. */
 static const char tail_begin[] = ",\n \"manifest_xxh3\": \"";
@@ -38,9 +38,7 @@ static const meta_row meta_table[] = {
     {"good_steps", META_COUNT, offsetof(dt_ckpt_meta, good_steps)},
     {"optimizer_steps", META_COUNT, offsetof(dt_ckpt_meta, optimizer_steps)},
     {"config_hash", META_HASH, offsetof(dt_ckpt_meta, config_hash)},
-    {"best_top1", META_REAL, offsetof(dt_ckpt_meta, best_top1)},
     {"train_samples", META_COUNT, offsetof(dt_ckpt_meta, train_samples)},
-    {"eval_pending", META_COUNT, offsetof(dt_ckpt_meta, eval_pending)},
 };
 enum { META_COUNT_ALL = sizeof meta_table / sizeof meta_table[0] };
 

@@ -169,9 +169,12 @@ dt_status dt_engine_load(dt_engine *e, const dt_ckpt *c) {
     for (size_t k = 0; k < N_SAVED; k++) {
         const saved_row *row = &saved_table[k];
         if (!s->arena[row->arena]) continue;
-        const char *prefix = row->prefix;
+        /* Evaluation alone holds one set of weights: the averaged ones where those count. */
+        const bool averaged = row->arena == DT_ARENA_EMA ||
+                              (row->arena == DT_ARENA_MASTER && !e->train && e->config->train.ema > 0);
+        const char *prefix = averaged ? "ema/" : row->prefix;
         /* A run that turns averaging on later starts the average from the weights. */
-        if (row->arena == DT_ARENA_EMA && s->arena[DT_ARENA_EMA]) {
+        if (averaged) {
             char first[DT_NAME_MAX + 16];
             snprintf(first, sizeof first, "%s%s", prefix, e->axis->param[0].name);
             if (!dt_ckpt_find(c, first)) prefix = "param/";

@@ -21,8 +21,8 @@ struct dt_metrics {
     dt_append jsonl;
     dt_tfevents *events; /* NULL: off */
     dt_console console;
-    bool failed;       /* a write failure was noted */
-    int64_t kept_eval; /* resume_step, where its evaluation was already on file; else -1 */
+    bool failed;    /* a write failure was noted */
+    bool evaluated; /* the evaluation of resume_step is on file */
     char jsonl_path[PATH_BYTES], svg_path[PATH_BYTES];
 };
 
@@ -35,28 +35,27 @@ static dt_status join_path(char out[PATH_BYTES], const char *dir, const char *na
     return DT_OK;
 }
 
-/* A whole line that is a record of a step up to resume_step; an evaluation at that step sets *kept_eval. */
-static bool keeps_line(const char *line, size_t size, int64_t resume_step, int64_t *kept_eval) {
+/* A whole line that is a record of a step up to resume_step; an evaluation at that step sets *evaluated. */
+static bool keeps_line(const char *line, size_t size, int64_t resume_step, bool *evaluated) {
     if (size == 0 || line[size - 1] != '\n') return false;
     json_t *record = json_loadb(line, size, 0, NULL);
     const json_t *step = json_object_get(record, "step");
     const char *kind = json_string_value(json_object_get(record, "kind"));
     bool keeps = kind && json_is_integer(step) && json_integer_value(step) <= resume_step;
-    if (keeps && json_integer_value(step) == resume_step && strcmp(kind, "eval") == 0)
-        *kept_eval = resume_step;
+    if (keeps && json_integer_value(step) == resume_step && strcmp(kind, "eval") == 0) *evaluated = true;
     json_decref(record);
     return keeps;
 }
 
 /* Copies the lines to keep; *cut tells whether any is left out. */
 static dt_status copy_kept(FILE *in, FILE *out, const char *path, int64_t resume_step, bool *cut,
-                           int64_t *kept_eval) {
+                           bool *evaluated) {
     char *line = NULL;
     size_t room = 0;
     dt_status status = DT_OK;
     *cut = false;
     for (ssize_t n = getline(&line, &room, in); n > 0; n = getline(&line, &room, in)) {
-        if (!keeps_line(line, (size_t)n, resume_step, kept_eval))
+        if (!keeps_line(line, (size_t)n, resume_step, evaluated))
             *cut = true;
         else if (fwrite(line, 1, (size_t)n, out) != (size_t)n)
             break;
@@ -69,11 +68,11 @@ static dt_status copy_kept(FILE *in, FILE *out, const char *path, int64_t resume
 }
 
 /* The old file stands until the shortened copy has replaced it. */
-static dt_status cut_records(const char *path, int64_t resume_step, int64_t *kept_eval) {
+static dt_status cut_records(const char *path, int64_t resume_step, bool *evaluated) {
     dt_status status = DT_OK;
     bool cut = false;
     FILE *out = NULL;
-    char copy[PATH_BYTES + 8];
+    char copy[PATH_BYTES + 24];
     snprintf(copy, sizeof copy, "%s.tmp", path);
     FILE *in = fopen(path, "rb");
     if (!in && errno == ENOENT) return DT_OK;
@@ -82,6 +81,7 @@ static dt_status cut_records(const char *path, int64_t resume_step, int64_t *kep
         fclose(in);
         /* Starting anew beside old records: they are somebody's results. */
         snprintf(copy, sizeof copy, "%s.old", path);
+        for (int i = 1; access(copy, F_OK) == 0; i++) snprintf(copy, sizeof copy, "%s.old.%d", path, i);
         if (rename(path, copy) != 0)
             return dt_fail(DT_ERR_IO, "%s: cannot be renamed: %s", path, strerror(errno));
         return DT_OK;
@@ -91,7 +91,7 @@ static dt_status cut_records(const char *path, int64_t resume_step, int64_t *kep
         status = dt_fail(DT_ERR_IO, "%s: cannot be opened: %s", copy, strerror(errno));
         goto done;
     }
-    DT_TRY_GOTO(status, copy_kept(in, out, path, resume_step, &cut, kept_eval), done);
+    DT_TRY_GOTO(status, copy_kept(in, out, path, resume_step, &cut, evaluated), done);
     if (cut && rename(copy, path) != 0)
         status = dt_fail(DT_ERR_IO, "%s: cannot be replaced: %s", path, strerror(errno));
 done:
@@ -107,11 +107,10 @@ dt_status dt_metrics_open(const dt_metrics_options *o, dt_metrics **out) {
     dt_metrics *m = calloc(1, sizeof *m);
     if (!m) return dt_fail(DT_ERR_MEMORY, "out of memory for the metrics");
     m->jsonl.fd = -1;
-    m->kept_eval = -1;
     dt_console_init(&m->console, o);
     DT_TRY_GOTO(status, join_path(m->jsonl_path, o->out_dir, "metrics.jsonl"), done);
     DT_TRY_GOTO(status, join_path(m->svg_path, o->out_dir, "curves.svg"), done);
-    DT_TRY_GOTO(status, cut_records(m->jsonl_path, o->resume_step, &m->kept_eval), done);
+    DT_TRY_GOTO(status, cut_records(m->jsonl_path, o->resume_step, &m->evaluated), done);
     DT_TRY_GOTO(status, dt_append_open(&m->jsonl, m->jsonl_path, false), done);
     int64_t first_step = o->resume_step > 0 ? o->resume_step + 1 : 0;
     if (o->tensorboard) DT_TRY_GOTO(status, dt_tfevents_open(o->out_dir, first_step, &m->events), done);
@@ -176,15 +175,17 @@ void dt_metrics_train(dt_metrics *m, const dt_train_record *r) {
     dt_console_step(&m->console, r);
 }
 
+bool dt_metrics_evaluated(const dt_metrics *m) {
+    return m->evaluated;
+}
+
 void dt_metrics_eval(dt_metrics *m, const dt_eval_record *r) {
     if (!m) return;
-    /* A run killed between an evaluation and the next checkpoint evaluates again, with the same result. */
-    if (r->step != m->kept_eval)
-        append_json(m, json_pack("{s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:b}", "kind", "eval", "step",
-                                 (json_int_t)r->step, "epoch", number(r->epoch), "loss", number(r->loss),
-                                 "top1", number(r->top1), "top5", number(r->top5), "lr", number(r->lr),
-                                 "samples_per_s", number(r->samples_per_s), "n_samples",
-                                 (json_int_t)r->n_samples, "ema", (int)r->ema));
+    append_json(m, json_pack("{s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:b}", "kind", "eval", "step",
+                             (json_int_t)r->step, "epoch", number(r->epoch), "loss", number(r->loss), "top1",
+                             number(r->top1), "top5", number(r->top5), "lr", number(r->lr), "samples_per_s",
+                             number(r->samples_per_s), "n_samples", (json_int_t)r->n_samples, "ema",
+                             (int)r->ema));
     if (m->events) {
         const dt_tfscalar scalars[] = {
             {"eval/loss", r->loss}, {"eval/top1", r->top1}, {"eval/top5", r->top5}};

@@ -131,7 +131,6 @@ static dt_status evaluate(dt_trainer *t) {
     const bool ema = t->config->train.ema > 0;
     DT_TRY(dt_session_same_parameters(&t->session));
     DT_TRY(dt_session_evaluate(&t->session, ema, &r));
-    t->eval_pending = r.interrupted;
     if (r.interrupted) {
         t->stop = true;
         return DT_OK;
@@ -149,10 +148,18 @@ static dt_status save_or_wait(dt_trainer *t, bool due) {
     return DT_OK;
 }
 
+/* A run that was stopped or lost between a step's checkpoint and the end of its evaluation has no record of
+ * that. */
+static dt_status make_up_evaluation(dt_trainer *t) {
+    double missing = t->root && t->step > 0 && eval_due(t, t->step) && !dt_metrics_evaluated(t->metrics);
+    DT_TRY(dt_comm_max_host(t->mpi, &missing, 1));
+    return missing > 0 ? evaluate(t) : DT_OK;
+}
+
 static dt_status train_steps(dt_trainer *t, dt_loader *loader) {
     in_flight f = {.n = 0};
     const int32_t lag = dt_engine_lag(t->session.engine);
-    if (t->eval_pending && eval_due(t, t->step)) DT_TRY(evaluate(t));
+    DT_TRY(make_up_evaluation(t));
     while (t->step < t->total_steps && !t->stop) {
         DT_TRY(run_step(t, loader, &f));
         t->step++;
@@ -160,8 +167,11 @@ static dt_status train_steps(dt_trainer *t, dt_loader *loader) {
         DT_TRY(take_results(t, eval || t->step == t->total_steps ? 0 : lag));
         bool save = save_due(t, t->step);
         if (eval || save || t->stop) DT_TRY(take_results(t, 0));
-        if (eval) DT_TRY(evaluate(t));
+        /* Saved first: what makes an evaluation fail must not cost the steps before it. */
         DT_TRY(save_or_wait(t, save));
+        if (!eval || t->stop) continue;
+        DT_TRY(evaluate(t));
+        if (t->stop) DT_TRY(dt_trainer_save(t, true));
     }
     return release_to(t, loader, &f, 0);
 }
@@ -169,12 +179,17 @@ static dt_status train_steps(dt_trainer *t, dt_loader *loader) {
 /* The error text stays that of the run. */
 static void close_run(dt_trainer *t, dt_status st) {
     char text[4096];
+    const bool together =
+        t->session.mpi && (st == DT_OK || st == DT_STOPPED || dt_comm_fails_together(t->mpi, st));
     snprintf(text, sizeof text, "%s", dt_error_text());
     dt_watchdog_pause(t->session.watchdog, true); /* a save under way may take its time */
     if (t->writer && dt_ckpt_writer_wait(t->writer) != DT_OK)
         dt_metrics_note(t->metrics, "%s", dt_error_text());
     dt_ckpt_writer_destroy(t->writer);
     dt_metrics_close(t->metrics);
+    /* The others do not end before rank 0 has written all. */
+    if (together && dt_comm_barrier(t->mpi) != DT_OK && st == DT_OK) st = DT_ERR_PEER;
+    dt_watchdog_pause(t->session.watchdog, false);
     dt_error_set_text(text);
     dt_run_unlock(t->lock_fd);
     free(t->config_text);
@@ -186,6 +201,7 @@ dt_status dt_trainer_run(const dt_config *c, dt_comm *mpi, double start_s) {
                     .mpi = mpi,
                     .root = mpi->rank == 0,
                     .lock_fd = -1,
+                    .saved_step = -1,
                     .start_s = start_s,
                     .loss_scale = c->train.loss_scale,
                     .last_save_s = start_s};
@@ -222,7 +238,10 @@ dt_status dt_trainer_eval(const dt_config *c, dt_comm *mpi) {
     dt_eval_result r = {0};
     dt_status st = dt_session_open(c, mpi, false, &s);
     if (st != DT_OK) return st;
-    DT_TRY_GOTO(st, dt_trainer_load(c, mpi, true, &ckpt), out);
+    dt_watchdog_pause(s.watchdog, true);
+    st = dt_trainer_load(c, mpi, true, &ckpt);
+    dt_watchdog_pause(s.watchdog, false);
+    if (st != DT_OK) goto out;
     DT_TRY_GOTO(st, dt_comm_agree(mpi, dt_engine_load(s.engine, ckpt)), out);
     DT_TRY_GOTO(st, dt_session_evaluate(&s, c->train.ema > 0, &r), out);
     if (mpi->rank == 0)

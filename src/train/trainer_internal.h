@@ -25,8 +25,7 @@ typedef struct dt_trainer {
     int64_t skipped_in_a_row;
     double loss_scale;
     int64_t good_steps; /* of the dynamic loss scale */
-    double best_top1;
-    bool eval_pending;     /* stopped inside the evaluation that belongs to this step */
+    int64_t saved_step;    /* of the last save that was begun; -1: none */
     bool stop, save_asked; /* agreed by all ranks */
     double start_s, last_save_s, last_result_s;
     double data_wait_s; /* since the last result */
@@ -41,7 +40,7 @@ double dt_trainer_lr(const dt_trainer *t, int64_t step);
 /* trainer_save.c */
 /* Opens or creates the run directory: lock, resume, metrics, checkpoint writer. */
 dt_status dt_trainer_open_run(dt_trainer *t);
-/* Starts a save of the state after `step`; `final` waits for it. A failed save that is not the final one is
+/* Starts a save of the state after `step`, unless there is one; `final` waits for it. A failed save that is not the final one is
  * noted and, unless checkpoint.on_error is "stop", forgiven. Collective. */
 dt_status dt_trainer_save(dt_trainer *t, bool final);
 /* Looks for a background save that has failed. Where the user wants to go on, it is noted; true: he does not,

@@ -78,7 +78,6 @@ void dt_trainer_report_step(dt_trainer *t, const dt_step_result *r) {
 }
 
 void dt_trainer_report_eval(dt_trainer *t, const dt_eval_result *r) {
-    if (r->top1 > t->best_top1) t->best_top1 = r->top1;
     t->last_result_s = dt_time_s();
     t->data_wait_s = 0;
     if (!t->root) return;

@@ -113,8 +113,6 @@ static dt_status resume(dt_trainer *t) {
     if (st == DT_OK) {
         t->step = k->meta.step;
         t->updates = k->meta.optimizer_steps;
-        t->best_top1 = k->meta.best_top1;
-        t->eval_pending = k->meta.eval_pending != 0;
         if (k->meta.loss_scale > 0 && t->config->train.loss_scale_growth > 0) {
             t->loss_scale = k->meta.loss_scale;
             t->good_steps = k->meta.good_steps;
@@ -179,11 +177,17 @@ static dt_status open_records(dt_trainer *t) {
 }
 
 dt_status dt_trainer_open_run(dt_trainer *t) {
+    dt_status st;
     snprintf(t->ckpt_dir, sizeof t->ckpt_dir, "%s/checkpoints", t->config->run.out_dir);
-    DT_TRY(dt_comm_agree(t->mpi, t->root ? open_root(t) : DT_OK));
-    DT_TRY(resume(t));
-    DT_TRY(dt_comm_agree(t->mpi, t->root ? refuse_mixing(t) : DT_OK));
-    return dt_comm_agree(t->mpi, t->root ? open_records(t) : DT_OK);
+    /* A disk may be slower than a step may take. */
+    dt_watchdog_pause(t->session.watchdog, true);
+    DT_TRY_GOTO(st, dt_comm_agree(t->mpi, t->root ? open_root(t) : DT_OK), out);
+    DT_TRY_GOTO(st, resume(t), out);
+    DT_TRY_GOTO(st, dt_comm_agree(t->mpi, t->root ? refuse_mixing(t) : DT_OK), out);
+    st = dt_comm_agree(t->mpi, t->root ? open_records(t) : DT_OK);
+out:
+    dt_watchdog_pause(t->session.watchdog, false);
+    return st;
 }
 
 /* The result of a finished save; failures are notes unless the user wants to stop. */
@@ -205,9 +209,7 @@ static dt_status save_root(dt_trainer *t, int32_t n, const dt_ckpt_tensor *tenso
         .good_steps = t->good_steps,
         .optimizer_steps = t->updates,
         .config_hash = dt_config_hash(t->config),
-        .best_top1 = t->best_top1,
         .train_samples = t->n_samples,
-        .eval_pending = t->eval_pending,
     };
     DT_TRY(settle(t, dt_ckpt_writer_wait(t->writer)));
     dt_metrics_flush(t->metrics);
@@ -225,13 +227,17 @@ bool dt_trainer_save_failed(dt_trainer *t) {
 dt_status dt_trainer_save(dt_trainer *t, bool final) {
     int32_t n;
     const dt_ckpt_tensor *tensors;
+    dt_status st = DT_OK;
+    const bool saved = t->saved_step == t->step;
     dt_watchdog_beat(t->session.watchdog, t->step, "saving");
-    DT_TRY(dt_engine_snapshot(t->session.engine, &n, &tensors));
+    if (!saved) DT_TRY(dt_engine_snapshot(t->session.engine, &n, &tensors));
+    t->saved_step = t->step;
     t->save_asked = false;
     t->last_save_s = dt_time_s();
     /* Writing may take longer than a step may: the disk's slowness is not a stall. */
     dt_watchdog_pause(t->session.watchdog, true);
-    dt_status st = dt_comm_agree(t->mpi, t->root ? save_root(t, n, tensors, final) : DT_OK);
+    if (t->root) st = saved ? dt_ckpt_writer_wait(t->writer) : save_root(t, n, tensors, final);
+    st = dt_comm_agree(t->mpi, st);
     dt_watchdog_pause(t->session.watchdog, false);
     return st;
 }

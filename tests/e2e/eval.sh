@@ -5,7 +5,7 @@
 train_ok 2 train.log base.toml data.train=data/small run.out_dir=run train.steps=15
 for ranks in 0 1 2 3 4; do
     for batch in 8 100; do
-        train_ok "$ranks" "eval-$ranks-$batch.log" eval base.toml run.out_dir=run train.eval_batch=$batch
+        train_ok "$ranks" "eval-$ranks-$batch.log" eval base.toml data.train=data/small run.out_dir=run train.eval_batch=$batch
         sed -n -E 's/.*, (1001 samples): loss ([0-9.]+), (top-1 [0-9.]+ %, top-5 [0-9.]+ %).*/\1 \3/p' "eval-$ranks-$batch.log" >>counts
         sed -n -E 's/.*: loss ([0-9.]+), .*/\1/p' "eval-$ranks-$batch.log" >>losses
     done
@@ -14,6 +14,10 @@ done
 [ "$(sort -u counts | wc -l)" -eq 1 ] || fail "the counts differ: $(sort -u counts | tr '\n' ';')"
 awk 'NR == 1 { min = max = $1 } $1 < min { min = $1 } $1 > max { max = $1 } END { exit !(max - min <= 1e-3 * max) }' losses ||
     fail "the losses differ: $(sort -u losses | tr '\n' ' ')"
-train_ok 2 path.log eval base.toml run.out_dir=elsewhere run.resume="$(newest run)"
+# The training run itself evaluated the same weights, averaged ones, at its end.
+expect train.log 'averaged weights' 1
+[ "$(sort -u counts)" = "1001 samples $(sed -n -E 's/^evaluation.*(top-1 [0-9.]+ %, top-5 [0-9.]+ %).*/\1/p' train.log)" ] ||
+    fail "training found other counts: $(grep '^evaluation' train.log)"
+train_ok 2 path.log eval base.toml data.train=data/small run.out_dir=elsewhere run.resume="$(newest run)"
 diff <(sed -n -E 's/.*(top-1.*%,).*/\1/p' path.log) <(sed -n -E 's/.*(top-1.*%,).*/\1/p' eval-2-8.log) || fail "run.resume = PATH gives another result"
 pass "$(sort -u counts)"

@@ -11,10 +11,13 @@ ask_to_stop "$job"
 end "$job" 15
 expect_code 85
 [ -z "$(field run eval step)" ] || fail "the evaluation had ended before the signal: the test says nothing"
-grep -Eq '"eval_pending": *1' run/checkpoints/step-00000003/manifest.json || fail "the checkpoint does not know of the evaluation"
 
 train_ok 2 resumed.log "${common[@]}" run.out_dir=run
 each_step_once run 3
 [ "$(field run eval step)" = 3 ] || fail "the evaluation of step 3 was not made up for"
 [ "$(field run eval lr)" = "$(field run train lr | tail -n 1)" ] || fail "the evaluation tells another learning rate than its step"
+# Made up for once, and not again at every start.
+train_ok 2 again.log "${common[@]}" run.out_dir=run
+expect again.log 'evaluation at step' 0
+[ "$(grep -l 'eval/loss' run/events.out.tfevents.* | wc -l)" -eq 1 ] || fail "TensorBoard has the evaluation more than once"
 pass "stopped in an evaluation, which came after resuming"

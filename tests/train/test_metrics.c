@@ -139,13 +139,14 @@ static void resuming_cuts_later_steps(void **state) {
     dt_metrics_close(m);
     expect_steps(d, "train", 12);
     expect_steps(d, "eval", 1);
-    /* An evaluation at the very step of the resumption is repeated, but stands once. */
+    /* Whether the evaluation of the very step of the resumption is there, is told. */
     m = open_metrics(d, 12, false);
+    assert_false(dt_metrics_evaluated(m));
     e.step = 2;
     dt_metrics_eval(m, &e);
     dt_metrics_close(m);
     m = open_metrics(d, 2, false);
-    dt_metrics_eval(m, &e);
+    assert_true(dt_metrics_evaluated(m));
     write_steps(m, 3, 12);
     dt_metrics_close(m);
     expect_steps(d, "train", 12);
@@ -155,12 +156,16 @@ static void resuming_cuts_later_steps(void **state) {
     write_steps(m, 13, 13);
     dt_metrics_close(m);
     expect_steps(d, "train", 13);
-    /* A run from the start. */
-    m = open_metrics(d, 0, false);
-    write_steps(m, 1, 2);
-    dt_metrics_close(m);
-    expect_steps(d, "train", 2);
-    expect_steps(d, "eval", 0);
+    /* Runs from the start leave what was there. */
+    for (int run = 0; run < 2; run++) {
+        m = open_metrics(d, 0, false);
+        write_steps(m, 1, 2);
+        dt_metrics_close(m);
+        expect_steps(d, "train", 2);
+        expect_steps(d, "eval", 0);
+    }
+    assert_true(metrics_dir_has(d, "metrics.jsonl.old"));
+    assert_true(metrics_dir_has(d, "metrics.jsonl.old.1"));
     assert_false(metrics_dir_has(d, "metrics.jsonl.tmp"));
 }
 

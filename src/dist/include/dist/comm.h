@@ -20,7 +20,7 @@ struct dt_comm {
 
     /* In-place sum over ranks. Enqueues (NCCL) or starts (MPI); buf must stay untouched until wait. */
     dt_status (*allreduce_begin)(dt_comm *c, void *buf, int64_t n_elem, dt_dtype dtype, dt_stream *stream);
-    /* Moves pending reductions on; cheap; not collective. */
+    /* Moves pending reductions on, and answers ranks that ask for a sign of life; cheap; not collective. */
     dt_status (*progress)(dt_comm *c);
     /* Completes all begun reductions (on a device: makes `stream` wait; does not block the host). Fails with
      * DT_ERR_PEER after the timeout. */
@@ -32,6 +32,7 @@ struct dt_comm {
     void (*destroy)(dt_comm *c);
 
     double timeout_s;
+    bool patient; /* waits of the host go on after timeout_s while every rank gives a sign of life */
     void *impl;
 };
 
@@ -60,10 +61,12 @@ dt_status dt_comm_max_host(dt_comm *mpi, double *values, int32_t n);
 dt_status dt_comm_check_equal(dt_comm *mpi, uint64_t value, const char *what);
 dt_status dt_comm_barrier(dt_comm *mpi);
 
-/* For a rank that fails and is about to end, wherever the others are; it disturbs no other call. When every rank comes
- * here within a second, agrees as dt_comm_agree does and returns: they may tear down together. Otherwise prints the
- * error text with rank and host (of ranks that lost a peer the lowest first, and its abort ends the rest) and ends the
- * job with the exit code of `mine`, which is not DT_OK; does not return. */
+/* For a rank that fails and is about to end, wherever the others are; it disturbs no other call. True when every rank
+ * comes here within a second; they have then agreed as dt_comm_agree does, and may close and tear down together. */
+bool dt_comm_fails_together(dt_comm *mpi, dt_status mine);
+/* The end of a rank that fails. Returns where all failed together, found so here or before. Otherwise prints the error
+ * text with rank and host (of ranks that lost a peer the lowest first, and its abort ends the rest) and ends the job
+ * with the exit code of `mine`, which is not DT_OK; does not return. */
 void dt_comm_fail(dt_comm *mpi, dt_status mine);
 
 #endif

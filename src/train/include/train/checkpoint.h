@@ -26,9 +26,7 @@ typedef struct dt_ckpt_meta {
     int64_t good_steps;  /* dynamic loss scale: steps since the last change */
     int64_t optimizer_steps; /* updates not skipped: Adam's t */
     uint64_t config_hash;
-    double best_top1;
     int64_t train_samples; /* samples of the training set: the position in the data depends on it */
-    int64_t eval_pending;/* 1: stopped inside the evaluation that belongs to this step */
 } dt_ckpt_meta;
 
 typedef struct dt_ckpt_policy {

@@ -16,8 +16,7 @@ typedef struct dt_metrics_options {
     const char *out_dir;     /* holds metrics.jsonl, events.out.tfevents.*, curves.svg */
     bool tensorboard;
     int64_t resume_step;     /* steps already done. Records of later steps, and damaged lines, are cut from an
-                                existing metrics.jsonl, so each step stands once (an evaluation repeated at
-                                resume_step is not recorded again); 0: starts a new file */
+                                existing metrics.jsonl, so each step stands once; 0: starts a new file */
     int64_t total_steps, log_every;
     bool live;               /* `console` is a terminal: one line rewritten; else a line every log_every steps */
     FILE *console;           /* not owned; NULL: stderr */
@@ -42,6 +41,8 @@ typedef struct dt_eval_record {
 
 /* All strings of `o` are copied. DT_ERR_IO where out_dir cannot be written. */
 dt_status dt_metrics_open(const dt_metrics_options *o, dt_metrics **out);
+/* Whether the evaluation of resume_step is on file. */
+bool dt_metrics_evaluated(const dt_metrics *m);
 void dt_metrics_train(dt_metrics *m, const dt_train_record *r);
 void dt_metrics_eval(dt_metrics *m, const dt_eval_record *r);
 /* A line of text (without the newline) that does not break the live line ("saved checkpoint ..."). */
