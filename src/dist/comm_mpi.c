@@ -127,7 +127,14 @@ static void mpi_abort(dt_comm *c, int code) {
     _exit(code);
 }
 
+static int32_t mpi_ended(dt_comm *c, int32_t *lowest_alive) {
+    const int32_t ended = dt_peers_ended(&dt_mpi_of(c)->peers, lowest_alive);
+    if (c->rank < *lowest_alive) *lowest_alive = c->rank;
+    return ended;
+}
+
 static void mpi_free(dt_mpi *m) {
+    dt_peers_close(&m->peers);
     pthread_mutex_destroy(&m->lock);
     free(m->host);
     free(m->heard);
@@ -222,6 +229,18 @@ static dt_status dup_world(dt_mpi *m, MPI_Comm *out) {
     return status;
 }
 
+/* Learns which processes the other ranks of this host are. */
+static dt_status meet_peers(dt_mpi *m, MPI_Comm node) {
+    const dt_peer_id own = {getpid(), m->base.rank};
+    dt_peer_id *all = calloc((size_t)m->base.local_world, sizeof *all);
+    dt_status status;
+    if (!all) return dt_fail(DT_ERR_MEMORY, "no memory for %d ranks of this host", (int)m->base.local_world);
+    DT_MPI_CALL(m, status, MPI_Allgather(&own, 2, MPI_INT64_T, all, 2, MPI_INT64_T, node));
+    if (status == DT_OK) dt_peers_open(&m->peers, m->base.local_world, all);
+    free(all);
+    return status;
+}
+
 static dt_status find_local_ranks(dt_mpi *m) {
     MPI_Comm node = MPI_COMM_NULL;
     dt_status status;
@@ -235,6 +254,7 @@ static dt_status find_local_ranks(dt_mpi *m) {
     if (status != DT_OK) return status;
     m->base.local_rank = rank;
     m->base.local_world = world;
+    DT_TRY(meet_peers(m, node));
     DT_MPI_CALL(m, status, MPI_Comm_free(&node));
     return status;
 }
@@ -291,6 +311,7 @@ dt_status dt_comm_init(int *argc, char ***argv, dt_comm **out) {
                         .allreduce_begin = mpi_allreduce_begin,
                         .progress = mpi_progress,
                         .wait = mpi_wait,
+                        .ended = mpi_ended,
                         .abort = mpi_abort,
                         .destroy = mpi_destroy,
                         .timeout_s = default_timeout_s,

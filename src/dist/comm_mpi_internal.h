@@ -11,6 +11,7 @@
 
 #include "dist/comm.h"
 #include "pacer.h"
+#include "peers.h"
 
 enum { DT_MPI_PENDING_MAX = 64, DT_MPI_HOST_MAX = 64 };
 
@@ -25,6 +26,7 @@ typedef struct dt_mpi {
     int n_pending;
     char (*host)[DT_MPI_HOST_MAX]; /* [world] */
     bool *heard;                   /* [world], of the roll call under way */
+    dt_peers peers;                /* of this host */
     pthread_mutex_t lock;
     bool broken; /* a call failed or timed out: MPI_Finalize could hang */
     bool alone;  /* this rank fails, and the others did not come to agree on it */

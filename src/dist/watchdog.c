@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "dist/signals.h"
 #include "pacer.h"
 #include "speak.h"
 
@@ -82,6 +83,23 @@ static bool let_others_report(dt_watchdog *w, int64_t n_beat) {
     return rest(w, delay_s) || atomic_load_explicit(&w->n_beat, memory_order_acquire) != n_beat;
 }
 
+/* A rank of this host has ended and this one has not been told to. Who ended it, the launcher or the rank
+ * itself, has most likely said why: first they get time to end the rest. */
+static void look_after_peers(dt_watchdog *w) {
+    const double patience_s = 2.0, look_s = 0.05;
+    int32_t alive;
+    const int32_t ended = w->mpi->ended ? w->mpi->ended(w->mpi, &alive) : -1;
+    if (ended < 0) return;
+    double left_s = patience_s + (alive == w->mpi->rank ? 0 : dt_pacer_report_delay_s(w->mpi->rank));
+    for (; left_s > 0; left_s -= look_s) {
+        if (rest(w, look_s)) return; /* the run has ended as well */
+        if (dt_signal_pending()) _exit(dt_status_exit_code(DT_ERR_PEER));
+    }
+    char cause[64];
+    snprintf(cause, sizeof cause, "rank %d on this host has ended", (int)ended);
+    end_job(w, cause);
+}
+
 static void *watch(void *arg) {
     dt_watchdog *w = arg;
     int64_t seen = -1;
@@ -96,6 +114,7 @@ static void *watch(void *arg) {
         silent_s = quiet ? silent_s + gap_s : 0;
         seen = n_beat;
 
+        look_after_peers(w);
         if (paused && w->mpi->world > 1 && w->mpi->progress(w->mpi) != DT_OK) end_job(w, dt_error_text());
         if (w->poll != NULL && w->poll(w->poll_arg) != DT_OK) end_job(w, dt_error_text());
         if (silent_s < limit_s || let_others_report(w, n_beat)) continue;

@@ -27,6 +27,9 @@ struct dt_comm {
     dt_status (*wait)(dt_comm *c, dt_stream *stream);
     /* Lets go of the buffers it was given; before they are freed, nothing pending. NULL: it keeps none. */
     void (*release)(dt_comm *c);
+    /* The lowest rank on this host whose process has ended, -1: none known of; `lowest_alive`: that of the others, this
+     * one among them. From any thread. NULL: cannot tell. */
+    int32_t (*ended)(dt_comm *c, int32_t *lowest_alive);
     /* Last resort: makes every rank end with exit code `code`. Not collective; does not return. */
     void (*abort)(dt_comm *c, int code);
     void (*destroy)(dt_comm *c);
