@@ -12,6 +12,9 @@ dt_die() {
 
 dt_packages() { sed -e 's/#.*//' -e '/^[[:space:]]*$/d' "$dt_root/launch/packages"; }
 
+# Whether the text is a whole number from 1 to 999,999.
+dt_is_count() { [[ $1 =~ ^[1-9][0-9]{0,5}$ ]]; }
+
 # Prints the packages of launch/packages that are not installed.
 dt_packages_missing() {
     local package

@@ -1,6 +1,7 @@
 /* The command `dtrain`: finds the verb, starts the ranks, and is the only place that prints errors and exits.
  */
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -73,6 +74,17 @@ static int finish(dt_comm *mpi, dt_status st) {
     return code;
 }
 
+/* A small `ulimit -s` would become the size of every thread's stack, and checkpoints and loaders need more. */
+static void give_threads_stacks(void) {
+    const size_t enough = 2 << 20;
+    size_t bytes;
+    pthread_attr_t a;
+    if (pthread_getattr_default_np(&a) != 0) return;
+    if (pthread_attr_getstacksize(&a, &bytes) == 0 && bytes < enough && pthread_attr_setstacksize(&a, enough) == 0)
+        (void)pthread_setattr_default_np(&a);
+    (void)pthread_attr_destroy(&a);
+}
+
 static const verb_row *find_verb(const char *name) {
     for (int i = 0; i < N_VERB; i++)
         if (strcmp(verb_table[i].name, name) == 0) return &verb_table[i];
@@ -81,6 +93,7 @@ static const verb_row *find_verb(const char *name) {
 
 int main(int argc, char **argv) {
     dt_app app = {.start_s = dt_time_s()};
+    give_threads_stacks();
     if (argc < 2) {
         print_help(stderr);
         return 2;

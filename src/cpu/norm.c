@@ -99,6 +99,8 @@ dt_status dt_cpu_bn_finalize(void *node, dt_stream *stream) {
         invstd_out[i] = (float)invstd;
         scale[i] = (float)((double)gamma[i] * invstd);
         shift[i] = (float)((double)beta[i] - mean * (double)gamma[i] * invstd);
+        /* The update after a batch that is not finite is skipped: its statistics must not stay either. */
+        if (!isfinite((float)mean) || !isfinite((float)(var * unbias))) continue;
         rmean[i] += (float)(momentum * (mean - (double)rmean[i]));
         rvar[i] += (float)(momentum * (var * unbias - (double)rvar[i]));
     }

@@ -4,8 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "comm_mpi_internal.h"
+#include "dist/signals.h"
 #include "speak.h"
 
 enum { TEXT_MAX = 4096 };
@@ -133,10 +135,15 @@ static bool all_come(dt_mpi *m, double patience_s) {
     return status == DT_OK && dt_mpi_finish_within(m, &req, 1, patience_s, &status) && status == DT_OK;
 }
 
-static void sleep_s(double seconds) {
-    time_t whole = (time_t)seconds;
-    struct timespec t = {.tv_sec = whole, .tv_nsec = (long)((seconds - (double)whole) * 1e9)};
-    nanosleep(&t, NULL);
+/* The lowest rank reports and ends the others; one that is told to end while it holds its report back has
+ * nothing to add. */
+static void let_lower_report(const dt_comm *mpi, dt_status mine) {
+    const struct timespec look = {.tv_nsec = 50 * 1000 * 1000};
+    const bool told = dt_signal_pending();
+    for (double left_s = dt_pacer_report_delay_s(mpi->rank); left_s > 0; left_s -= 0.05) {
+        nanosleep(&look, NULL);
+        if (!told && dt_signal_pending()) _exit(dt_status_exit_code(mine));
+    }
 }
 
 /* Whether all ranks came and agreed; the error text is then what they agreed on, else it stays. */
@@ -165,8 +172,7 @@ void dt_comm_fail(dt_comm *mpi, dt_status mine) {
     if (mpi->world == 1) return;
     const bool came = meet(m, mine);
     if (came && !m->broken) return;
-    /* The lowest rank's abort should end the others before they speak or abort. */
-    if (came || mine == DT_ERR_PEER) sleep_s(dt_pacer_report_delay_s(mpi->rank));
+    if (came || mine == DT_ERR_PEER) let_lower_report(mpi, mine);
     fflush(stdout);
     if (!came || mpi->rank == 0) dt_comm_speak(mpi, dt_error_text(), "");
     mpi->abort(mpi, dt_status_exit_code(mine));

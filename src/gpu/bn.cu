@@ -177,19 +177,11 @@ __global__ void finalize_kernel(dt_gpu_bn_finalize_args a) {
     if (c >= a.c) return;
     float mean = a.stats[c], var = a.stats[a.c + c];
     if (a.stats_are_sums) {
-        double m = (double)mean / a.rows, v = (double)var / a.rows - m * m;
+        double m = (double)mean / a.rows;
+        var = (float)((double)var / a.rows - m * m);
         mean = (float)m;
-        var = (float)(v < 0 ? 0 : v); /* keeps NaN */
     }
-    float invstd = (float)(1.0 / sqrt((double)var + a.eps));
-    float scale = a.gamma[c] * invstd;
-    a.mean[c] = mean;
-    a.invstd[c] = invstd;
-    a.scale[c] = scale;
-    a.shift[c] = fmaf(-mean, scale, a.beta[c]);
-    float unbiased = (float)((double)var * a.rows / (a.rows - 1.0));
-    a.rmean[c] += a.momentum * (mean - a.rmean[c]);
-    a.rvar[c] += a.momentum * (unbiased - a.rvar[c]);
+    bn_finalize(a, c, mean, var);
 }
 
 __global__ void fold_kernel(const float *gamma, const float *beta, const float *rmean, const float *rvar,

@@ -17,17 +17,6 @@ __host__ __device__ inline int64_t smem_bytes(int64_t c) {
     return STAGES * STAGE_BYTES + 2 * SPLIT_BYTES + 3 * tiles_of(c) * BN * (int64_t)sizeof(float);
 }
 
-__device__ __forceinline__ void finalize(const dt_gpu_bn_finalize_args &a, int64_t k, float mean, float var) {
-    var = var < 0.0f ? 0.0f : var; /* keeps NaN */
-    const float invstd = (float)(1.0 / sqrt((double)var + a.eps)), scale = a.gamma[k] * invstd;
-    a.mean[k] = mean;
-    a.invstd[k] = invstd;
-    a.scale[k] = scale;
-    a.shift[k] = fmaf(-mean, scale, a.beta[k]);
-    a.rmean[k] += a.momentum * (mean - a.rmean[k]);
-    a.rvar[k] += a.momentum * ((float)((double)var * a.rows / (a.rows - 1.0)) - a.rvar[k]);
-}
-
 /* m times the covariance: g - s mean with a mean of two floats, rounded as if it were exact. */
 __device__ __forceinline__ float centred(float g, float s, float mean_hi, float mean_lo) {
     return fmaf(-s, mean_lo, fmaf(-s, mean_hi, g));
@@ -160,7 +149,7 @@ __global__ void __launch_bounds__(N_THREAD, 2) bn_gram_kernel(dt_gpu_bn_gram_arg
     const float mean = rows[0][threadIdx.x].x + rows[1][threadIdx.x].x,
                 var = rows[0][threadIdx.x].y + rows[1][threadIdx.x].y;
     if (tiles == 1) {
-        finalize(p.bn, k, mean, var);
+        bn_finalize(p.bn, k, mean, var);
     } else {
         partial[tile * 2 * n_k + k] = mean;
         partial[(tile * 2 + 1) * n_k + k] = var;
@@ -177,7 +166,7 @@ __global__ void __launch_bounds__(N_THREAD)
         mean += partial[i * 2 * a.c + k];
         var += partial[(i * 2 + 1) * a.c + k];
     }
-    finalize(a, k, mean, var);
+    bn_finalize(a, k, mean, var);
 }
 
 /* A warp per output channel. */
@@ -198,7 +187,7 @@ template <typename T> __global__ void __launch_bounds__(THREADS) plain_bn_gram_k
         sq = fmaf(wi, (float)wcov, sq);
     }
     const float mean = warp_sum(dot), var = warp_sum(sq);
-    if (threadIdx.x % WARP == 0) finalize(p.bn, k, mean, var);
+    if (threadIdx.x % WARP == 0) bn_finalize(p.bn, k, mean, var);
 }
 
 /* All the shared memory that a block may have, granted once: launches that were captured must keep theirs. */

@@ -89,6 +89,21 @@ inline Split split_columns(const dt_gpu *gpu, int64_t rows, int64_t c_vec, int64
     return {dim3((unsigned)tiles, (unsigned)splits), dim3((unsigned)tx, (unsigned)ty), (int32_t)splits};
 }
 
+/* What a channel's mean and variance give: what normalises it, and the running statistics. */
+__device__ __forceinline__ void bn_finalize(const dt_gpu_bn_finalize_args &a, int64_t c, float mean, float var) {
+    var = var < 0.0f ? 0.0f : var; /* keeps NaN */
+    const float invstd = (float)(1.0 / sqrt((double)var + a.eps)), scale = a.gamma[c] * invstd;
+    a.mean[c] = mean;
+    a.invstd[c] = invstd;
+    a.scale[c] = scale;
+    a.shift[c] = fmaf(-mean, scale, a.beta[c]);
+    const float unbiased = (float)((double)var * a.rows / (a.rows - 1.0));
+    /* The update after a batch that is not finite is skipped: its statistics must not stay either. */
+    if (!isfinite(mean) || !isfinite(unbiased)) return;
+    a.rmean[c] += a.momentum * (mean - a.rmean[c]);
+    a.rvar[c] += a.momentum * (unbiased - a.rvar[c]);
+}
+
 } // namespace dt
 
 /* Runs the statement with T the C++ type of a dt_dtype. */

@@ -175,6 +175,11 @@ void dt_metrics_train(dt_metrics *m, const dt_train_record *r) {
     dt_console_step(&m->console, r);
 }
 
+const char *dt_loss_text(double loss, char out[DT_LOSS_TEXT]) {
+    snprintf(out, DT_LOSS_TEXT, isfinite(loss) ? "%.4f" : "not finite", loss);
+    return out;
+}
+
 bool dt_metrics_evaluated(const dt_metrics *m) {
     return m->evaluated;
 }
@@ -192,9 +197,10 @@ void dt_metrics_eval(dt_metrics *m, const dt_eval_record *r) {
         int n = (int)(sizeof scalars / sizeof scalars[0]);
         note_failure(m, dt_tfevents_write(m->events, r->step, n, scalars), "TensorBoard events");
     }
+    char loss[DT_LOSS_TEXT];
     dt_metrics_note(
-        m, "evaluation at step %lld, epoch %.4g: loss %.4f, top-1 %.2f %%, top-5 %.2f %%%s (%lld sample%s)",
-        (long long)r->step, r->epoch, r->loss, 100 * r->top1, 100 * r->top5,
+        m, "evaluation at step %lld, epoch %.4g: loss %s, top-1 %.2f %%, top-5 %.2f %%%s (%lld sample%s)",
+        (long long)r->step, r->epoch, dt_loss_text(r->loss, loss), 100 * r->top1, 100 * r->top5,
         r->ema ? ", averaged weights" : "", (long long)r->n_samples, dt_plural(r->n_samples));
 }
 

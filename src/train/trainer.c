@@ -95,6 +95,9 @@ static dt_status run_step(dt_trainer *t, dt_loader *loader, in_flight *f) {
     return dt_engine_end_step(e, t->step);
 }
 
+static const char nonfinite_advice[] =
+    "lower optim.lr, lengthen the warm-up, set train.clip_norm, or use a wider train.precision";
+
 /* Takes the result of one step: what all ranks must decide, then what rank 0 reports. */
 static dt_status take_result(dt_trainer *t) {
     dt_step_result r;
@@ -114,10 +117,9 @@ static dt_status take_result(dt_trainer *t) {
     if (t->skipped_in_a_row > t->config->train.max_skipped)
         return dt_fail(
             DT_ERR_NONFINITE,
-            "the loss or the gradient was not finite in %lld steps in a row up to step %lld: lower optim.lr, "
-            "lengthen the "
-            "warm-up, set train.clip_norm, or use a wider train.precision; the last checkpoint is untouched",
-            (long long)t->skipped_in_a_row, (long long)r.step + 1);
+            "the loss or the gradient was not finite in %lld steps in a row up to step %lld: %s; the last "
+            "checkpoint is untouched",
+            (long long)t->skipped_in_a_row, (long long)r.step + 1, nonfinite_advice);
     return DT_OK;
 }
 
@@ -173,7 +175,13 @@ static dt_status train_steps(dt_trainer *t, dt_loader *loader) {
         DT_TRY(evaluate(t));
         if (t->stop) DT_TRY(dt_trainer_save(t, true));
     }
-    return release_to(t, loader, &f, 0);
+    DT_TRY(release_to(t, loader, &f, 0));
+    if (t->stop || t->skipped_in_a_row == 0) return DT_OK;
+    return dt_fail(DT_ERR_NONFINITE,
+                   "the run ends with %lld step%s in a row whose loss or gradient was not finite, and which "
+                   "changed nothing: "
+                   "%s",
+                   (long long)t->skipped_in_a_row, dt_plural(t->skipped_in_a_row), nonfinite_advice);
 }
 
 /* The error text stays that of the run. */
@@ -236,6 +244,7 @@ dt_status dt_trainer_eval(const dt_config *c, dt_comm *mpi) {
     dt_session s;
     dt_ckpt *ckpt = NULL;
     dt_eval_result r = {0};
+    char loss[DT_LOSS_TEXT];
     dt_status st = dt_session_open(c, mpi, false, &s);
     if (st != DT_OK) return st;
     dt_watchdog_pause(s.watchdog, true);
@@ -245,9 +254,10 @@ dt_status dt_trainer_eval(const dt_config *c, dt_comm *mpi) {
     DT_TRY_GOTO(st, dt_comm_agree(mpi, dt_engine_load(s.engine, ckpt)), out);
     DT_TRY_GOTO(st, dt_session_evaluate(&s, c->train.ema > 0, &r), out);
     if (mpi->rank == 0)
-        printf("%s: step %lld, %lld sample%s: loss %.4f, top-1 %.2f %%, top-5 %.2f %% (%.0f samples/s)\n",
-               ckpt->path, (long long)ckpt->meta.step, (long long)r.n_samples, dt_plural(r.n_samples), r.loss,
-               100 * r.top1, 100 * r.top5, (double)r.n_samples / r.seconds);
+        printf("%s: step %lld, %lld sample%s: loss %s, top-1 %.2f %%, top-5 %.2f %%%s (%.0f samples/s)\n",
+               ckpt->path, (long long)ckpt->meta.step, (long long)r.n_samples, dt_plural(r.n_samples),
+               dt_loss_text(r.loss, loss), 100 * r.top1, 100 * r.top5,
+               c->train.ema > 0 ? ", averaged weights" : "", (double)r.n_samples / r.seconds);
 out:
     dt_ckpt_free(ckpt);
     dt_session_close(&s, st);

@@ -1,5 +1,6 @@
 /* What the trainer tells: the summary at the start, each step, each evaluation. */
 #include <math.h>
+#include <string.h>
 
 #include "core/model.h"
 #include "trainer_internal.h"
@@ -45,9 +46,10 @@ void dt_trainer_farewell(const dt_trainer *t, dt_status st) {
     const char *dir = t->config->run.out_dir;
     if (!t->root) return;
     if (st == DT_STOPPED)
-        printf("stopped and saved after step %lld of %lld; the same command continues\n", (long long)t->step,
-               (long long)t->total_steps);
-    else if (st == DT_OK)
+        printf("stopped and saved after step %lld of %lld; the same command%s continues\n",
+               (long long)t->step, (long long)t->total_steps,
+               strcmp(t->config->run.resume, "auto") == 0 ? "" : " with run.resume=auto");
+    else if (st == DT_OK && t->saved_step >= 0) /* something was left to do */
         printf("done: curves in %s/curves.svg, records in %s/metrics.jsonl, weights in %s/checkpoints\n", dir,
                dir, dir);
 }

@@ -150,6 +150,11 @@ static void test_nan_is_not_hidden(void **state) {
         }
 }
 
+static void test_running_statistics(void **state) {
+    (void)state;
+    op_check_bn_keeps(be);
+}
+
 static void test_metrics(void **state) {
     (void)state;
     static const op_case c = {.op = DT_OP_XENT,
@@ -407,6 +412,7 @@ int main(void) {
         cmocka_unit_test(test_hostile_operands),
         cmocka_unit_test(test_crop_of_everything),
         cmocka_unit_test(test_nan_is_not_hidden),
+        cmocka_unit_test(test_running_statistics),
         cmocka_unit_test(test_metrics),
         cmocka_unit_test(test_xent_range),
         cmocka_unit_test(test_dropout),

@@ -12,4 +12,9 @@ expect_code 5
 expect bad.log '^dtrain: .*not finite' 1
 sums | diff before.log - || fail "the checkpoints changed"
 if grep -Eiq '"(loss|grad_norm)": *-?(nan|inf)' run/metrics.jsonl; then fail "metrics.jsonl is no JSON: nan or inf"; fi
+# Nor does a run pass as done whose last steps changed nothing.
+train 2 short.log base.toml data.train=data/small run.out_dir=short train.steps=12 optim.lr=1e6
+expect_code 5
+expect short.log '^evaluation.*loss not finite' 1
+expect short.log '^dtrain: .*in a row .*not finite' 1
 pass "exit code 5, checkpoints untouched"

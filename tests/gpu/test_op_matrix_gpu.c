@@ -63,6 +63,12 @@ static void check_case(gpu_pair *p, const op_case *c, dt_dtype t) {
     dt_graph_destroy(g);
 }
 
+static void test_running_statistics(void **state) {
+    gpu_pair *p = *state;
+    GPU_OR_SKIP(p);
+    op_check_bn_keeps(p->gpu);
+}
+
 static void check_all(void **state, dt_dtype t) {
     gpu_pair *p = *state;
     GPU_OR_SKIP(p);
@@ -116,5 +122,6 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_f16),
     cmocka_unit_test(test_bf16),
     cmocka_unit_test(test_replay_equals_run),
+    cmocka_unit_test(test_running_statistics),
 };
 GPU_TEST_MAIN("op matrix on the GPU", tests)

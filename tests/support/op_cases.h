@@ -854,4 +854,25 @@ static inline void op_case_fill(const op_case *c, op_run *r) {
     }
 }
 
+/* Channels whose batch was not finite keep their running statistics, the others do not. */
+static inline void op_check_bn_keeps(dt_backend *be) {
+    static const float stats[2][4] = {{1, INFINITY, 1, NAN}, {4, 4, INFINITY, 4}}, before[4] = {8, 8, 8, 8};
+    const op_case c = {.op = DT_OP_BN_FINALIZE,
+                       .attr = {.eps = 1e-5f, .momentum = 0.5f, .kernel = {3}},
+                       .in = {{IN_POS, {2, 4}}, {IN_POS, {4}}, {IN_VEC, {4}}, {IN_VEC, {4}}, {IN_POS, {4}}}};
+    dt_graph *g = op_case_graph(&c, DT_DTYPE_F32);
+    op_run r = op_run_open(be, g, &op_step, false);
+    op_write(&r, dt_graph_find(g, "in0"), stats[0]);
+    op_write(&r, dt_graph_find(g, "in3"), before);
+    op_write(&r, dt_graph_find(g, "in4"), before);
+    op_run_go(&r);
+    float *mean = op_read(&r, dt_graph_find(g, "in3")), *var = op_read(&r, dt_graph_find(g, "in4"));
+    assert_true(mean[0] == 4.5f && fabsf(var[0] - 7) < 1e-5f);
+    for (int i = 1; i < 4; i++) assert_true(mean[i] == 8 && var[i] == 8);
+    free(mean);
+    free(var);
+    op_run_close(&r);
+    dt_graph_destroy(g);
+}
+
 #endif

@@ -39,6 +39,10 @@ typedef struct dt_eval_record {
     bool ema;
 } dt_eval_record;
 
+enum { DT_LOSS_TEXT = 24 };
+/* "2.3026", "not finite"; returns `out`. */
+const char *dt_loss_text(double loss, char out[DT_LOSS_TEXT]);
+
 /* All strings of `o` are copied. DT_ERR_IO where out_dir cannot be written. */
 dt_status dt_metrics_open(const dt_metrics_options *o, dt_metrics **out);
 /* Whether the evaluation of resume_step is on file. */
