@@ -87,7 +87,9 @@ static dt_status read_totals(const char *path, const json_t *root, dt_index *out
 static dt_status parse(const char *path, const uint8_t *text, int64_t n, dt_index *out) {
     json_error_t error;
     json_t *root = json_loadb((const char *)text, (size_t)n, JSON_REJECT_DUPLICATES, &error);
-    if (!root) return dt_fail(DT_ERR_DATA, "%s:%d:%d: %s", path, error.line, error.column, error.text);
+    if (!root)
+        return dt_fail(DT_ERR_DATA, "%s:%d:%d: %s (import the data again)", path, error.line, error.column,
+                       error.text);
     dt_status status = DT_OK;
     const char *format = json_string_value(json_object_get(root, "format"));
     json_t *version = json_object_get(root, "version"), *shards = json_object_get(root, "shards");

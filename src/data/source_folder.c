@@ -222,7 +222,9 @@ static dt_status join_class_names(folder_state *s) {
     size_t n = 1;
     for (int64_t i = 0; i < s->classes.n; i++) {
         if (strchr(s->classes.name[i], '\n'))
-            return dt_fail(DT_ERR_DATA, "%s: a class directory has a line break in its name", s->root);
+            return dt_fail(DT_ERR_DATA,
+                           "%s: the name of class directory \"%.*s...\" has a line break: rename it", s->root,
+                           (int)strcspn(s->classes.name[i], "\n"), s->classes.name[i]);
         n += strlen(s->classes.name[i]) + 1;
     }
     char *p = s->class_names = calloc(1, n);

@@ -70,9 +70,7 @@ static dt_status one_step(dt_session *s, int64_t step, dt_step_result *last) {
         DT_TRY(dt_engine_micro(s->engine, &p, m == d->n_micro - 1));
     }
     DT_TRY(dt_engine_end_step(s->engine, step));
-    bool ready;
-    while (dt_engine_pending(s->engine) > dt_engine_lag(s->engine))
-        DT_TRY(dt_engine_result(s->engine, true, &ready, last));
+    while (dt_engine_pending(s->engine) > dt_engine_lag(s->engine)) DT_TRY(dt_engine_result(s->engine, last));
     return DT_OK;
 }
 
@@ -387,8 +385,7 @@ dt_status dt_inspect(const dt_config *c, dt_comm *mpi, FILE *out) {
             (long long)d->n_micro, (long long)d->rows, dt_plural(d->rows),
             (long long)dt_session_total_steps(&s), dt_plural(dt_session_total_steps(&s)),
             (long long)dt_session_steps_per_epoch(&s));
-    print_buckets(axis, c->dist.payload == DT_PAYLOAD_FP32 ? 4 : (int64_t)dt_dtype_size(p->graph->compute),
-                  out);
+    print_buckets(axis, p->store->options.accumulate ? 4 : (int64_t)dt_dtype_size(p->graph->compute), out);
 out:
     dt_graph_destroy(g);
     dt_session_close(&s, st);

@@ -136,7 +136,8 @@ static dt_status compile(dt_engine *e, const dt_dataset_info *data) {
     DT_TRY_GOTO(st, dt_pass_split_batchnorm(ge), fail);
     DT_TRY_GOTO(st, fuse(e, ge), fail);
     DT_TRY_GOTO(st, dt_pass_remove_dead(ge), fail);
-    return dt_program_prepare(e->be, ge, NULL, &e->eval);
+    DT_TRY_GOTO(st, dt_program_prepare(e->be, ge, NULL, &e->eval), fail);
+    return DT_OK;
 fail:
     dt_graph_destroy(g);
     dt_graph_destroy(ge);
@@ -319,7 +320,8 @@ void dt_engine_destroy(dt_engine *e) {
     if (!e) return;
     dt_backend *be = e->be;
     for (int i = 0; i < 2; i++)
-        if (e->captured[i]) be->capture_free(be, e->captured[i]); /* NULL on a backend without captures */
+        if (e->captured[i])
+            be->capture_free(be, e->captured[i]); /* a backend without captures has no such call */
     dt_reducer_destroy(e->reducer);
     dt_engine_state_teardown(e);
     if (e->jpeg) be->jpeg_destroy(be, e->jpeg);

@@ -127,16 +127,10 @@ int32_t dt_engine_lag(const dt_engine *e) {
     return e->any_gpu ? DT_METRIC_LAG_MAX : 0;
 }
 
-dt_status dt_engine_result(dt_engine *e, bool wait, bool *ready, dt_step_result *out) {
-    *ready = false;
-    if (e->n_read == e->n_begun) return DT_OK;
+dt_status dt_engine_result(dt_engine *e, dt_step_result *out) {
+    DT_ASSERT(e->n_read < e->n_begun);
     ring_slot *r = &e->ring[e->n_read % ENGINE_RING];
-    DT_TRY(e->be->event_query(e->be, r->done, ready));
-    if (!*ready && wait) {
-        DT_TRY(e->be->event_sync(e->be, r->done));
-        *ready = true;
-    }
-    if (!*ready) return DT_OK;
+    DT_TRY(e->be->event_sync(e->be, r->done));
     out->step = r->step;
     memcpy(out->metric, r->metric, sizeof out->metric);
     out->norm2 = r->metric[DT_METRIC_COUNT];

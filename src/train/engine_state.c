@@ -138,8 +138,11 @@ static dt_status find_tensor(const dt_ckpt *c, const char *prefix, const char *n
     snprintf(full, sizeof full, "%s%s", prefix, name);
     *out = dt_ckpt_find(c, full);
     if (!*out)
-        return dt_fail(DT_ERR_CHECKPOINT, "%s has no tensor %s: it is of another model or optimizer", c->path,
-                       full);
+        return dt_fail(
+            DT_ERR_CHECKPOINT,
+            "%s has no tensor %s: it is of another model or optimizer; set those it was written with, or "
+            "start anew with another run.out_dir",
+            c->path, full);
     if (!same_dims(*out, ndim, dim))
         return dt_fail(DT_ERR_CHECKPOINT,
                        "%s: tensor %s has another shape than the model's: it is of another model", c->path,

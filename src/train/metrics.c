@@ -17,12 +17,20 @@
 
 enum { PATH_BYTES = 4096 };
 
+/* What a file of records holds up to the step to resume at. */
+typedef struct history {
+    bool exists;
+    int64_t n_steps;
+    bool evaluated; /* the evaluation of that step */
+    bool cut;       /* more was there, and is left out */
+} history;
+
 struct dt_metrics {
     dt_append jsonl;
     dt_tfevents *events; /* NULL: off */
     dt_console console;
-    bool failed;    /* a write failure was noted */
-    bool evaluated; /* the evaluation of resume_step is on file */
+    bool failed; /* a write failure was noted */
+    history kept;
     char jsonl_path[PATH_BYTES], svg_path[PATH_BYTES];
 };
 
@@ -35,42 +43,40 @@ static dt_status join_path(char out[PATH_BYTES], const char *dir, const char *na
     return DT_OK;
 }
 
-/* A whole line that is a record of a step up to resume_step; an evaluation at that step sets *evaluated. */
-static bool keeps_line(const char *line, size_t size, int64_t resume_step, bool *evaluated) {
+/* A whole line that is a record of a step up to resume_step. */
+static bool keeps_line(const char *line, size_t size, int64_t resume_step, history *kept) {
     if (size == 0 || line[size - 1] != '\n') return false;
     json_t *record = json_loadb(line, size, 0, NULL);
     const json_t *step = json_object_get(record, "step");
     const char *kind = json_string_value(json_object_get(record, "kind"));
     bool keeps = kind && json_is_integer(step) && json_integer_value(step) <= resume_step;
-    if (keeps && json_integer_value(step) == resume_step && strcmp(kind, "eval") == 0) *evaluated = true;
+    if (keeps && strcmp(kind, "train") == 0) kept->n_steps++;
+    if (keeps && strcmp(kind, "eval") == 0) kept->evaluated |= json_integer_value(step) == resume_step;
     json_decref(record);
     return keeps;
 }
 
-/* Copies the lines to keep; *cut tells whether any is left out. */
-static dt_status copy_kept(FILE *in, FILE *out, const char *path, int64_t resume_step, bool *cut,
-                           bool *evaluated) {
+/* Copies the lines to keep. */
+static dt_status copy_kept(FILE *in, FILE *out, const char *path, int64_t resume_step, history *kept) {
     char *line = NULL;
     size_t room = 0;
     dt_status status = DT_OK;
-    *cut = false;
     for (ssize_t n = getline(&line, &room, in); n > 0; n = getline(&line, &room, in)) {
-        if (!keeps_line(line, (size_t)n, resume_step, evaluated))
-            *cut = true;
+        if (!keeps_line(line, (size_t)n, resume_step, kept))
+            kept->cut = true;
         else if (fwrite(line, 1, (size_t)n, out) != (size_t)n)
             break;
     }
     free(line);
-    if (ferror(in)) status = dt_fail(DT_ERR_IO, "%s: cannot be read", path);
+    if (ferror(in)) status = dt_fail(DT_ERR_IO, "%s: cannot be read: %s", path, strerror(errno));
     if (ferror(out) || fflush(out) != 0 || fsync(fileno(out)) != 0)
         status = dt_fail(DT_ERR_IO, "%s.tmp: cannot be written: %s", path, strerror(errno));
     return status;
 }
 
 /* The old file stands until the shortened copy has replaced it. */
-static dt_status cut_records(const char *path, int64_t resume_step, bool *evaluated) {
+static dt_status cut_records(const char *path, int64_t resume_step, history *kept) {
     dt_status status = DT_OK;
-    bool cut = false;
     FILE *out = NULL;
     char copy[PATH_BYTES + 24];
     snprintf(copy, sizeof copy, "%s.tmp", path);
@@ -86,18 +92,19 @@ static dt_status cut_records(const char *path, int64_t resume_step, bool *evalua
             return dt_fail(DT_ERR_IO, "%s: cannot be renamed: %s", path, strerror(errno));
         return DT_OK;
     }
+    kept->exists = true;
     out = fopen(copy, "wb");
     if (!out) {
         status = dt_fail(DT_ERR_IO, "%s: cannot be opened: %s", copy, strerror(errno));
         goto done;
     }
-    DT_TRY_GOTO(status, copy_kept(in, out, path, resume_step, &cut, evaluated), done);
-    if (cut && rename(copy, path) != 0)
+    DT_TRY_GOTO(status, copy_kept(in, out, path, resume_step, kept), done);
+    if (kept->cut && rename(copy, path) != 0)
         status = dt_fail(DT_ERR_IO, "%s: cannot be replaced: %s", path, strerror(errno));
 done:
     fclose(in);
     if (out) fclose(out);
-    if (out && (!cut || status != DT_OK)) unlink(copy);
+    if (out && (!kept->cut || status != DT_OK)) unlink(copy);
     return status;
 }
 
@@ -110,10 +117,13 @@ dt_status dt_metrics_open(const dt_metrics_options *o, dt_metrics **out) {
     dt_console_init(&m->console, o);
     DT_TRY_GOTO(status, join_path(m->jsonl_path, o->out_dir, "metrics.jsonl"), done);
     DT_TRY_GOTO(status, join_path(m->svg_path, o->out_dir, "curves.svg"), done);
-    DT_TRY_GOTO(status, cut_records(m->jsonl_path, o->resume_step, &m->evaluated), done);
+    DT_TRY_GOTO(status, cut_records(m->jsonl_path, o->resume_step, &m->kept), done);
     DT_TRY_GOTO(status, dt_append_open(&m->jsonl, m->jsonl_path, false), done);
     int64_t first_step = o->resume_step > 0 ? o->resume_step + 1 : 0;
     if (o->tensorboard) DT_TRY_GOTO(status, dt_tfevents_open(o->out_dir, first_step, &m->events), done);
+    if (m->kept.exists && m->kept.n_steps < o->resume_step)
+        dt_metrics_note(m, "note: %s lacks the records of %lld of the %lld steps before", m->jsonl_path,
+                        (long long)(o->resume_step - m->kept.n_steps), (long long)o->resume_step);
 done:
     if (status == DT_OK) {
         *out = m;
@@ -181,7 +191,7 @@ const char *dt_loss_text(double loss, char out[DT_LOSS_TEXT]) {
 }
 
 bool dt_metrics_evaluated(const dt_metrics *m) {
-    return m->evaluated;
+    return m->kept.evaluated;
 }
 
 void dt_metrics_eval(dt_metrics *m, const dt_eval_record *r) {

@@ -101,9 +101,8 @@ static const char nonfinite_advice[] =
 /* Takes the result of one step: what all ranks must decide, then what rank 0 reports. */
 static dt_status take_result(dt_trainer *t) {
     dt_step_result r;
-    bool ready;
     dt_watchdog_beat(t->session.watchdog, t->step, "gradient exchange and update");
-    DT_TRY(dt_engine_result(t->session.engine, true, &ready, &r));
+    DT_TRY(dt_engine_result(t->session.engine, &r));
     if (r.metric[DT_METRIC_STOP] > 0) t->stop = true;
     if (r.metric[DT_METRIC_SAVE] > 0) t->save_asked = true;
     if (t->config->train.loss_scale_growth > 0) {

@@ -52,8 +52,11 @@ dt_status dt_trainer_load(const dt_config *c, dt_comm *mpi, bool must, dt_ckpt *
     if (*out) snprintf(path, sizeof path, "%s", (*out)->path);
     DT_TRY(dt_comm_bcast_host(mpi, path, (int64_t)sizeof path, 0));
     if (!path[0]) return DT_OK;
-    st = mpi->rank == 0 ? DT_OK : dt_ckpt_load(path, out);
-    return dt_comm_agree(mpi, st);
+    st = dt_comm_agree(mpi, mpi->rank == 0 ? DT_OK : dt_ckpt_load(path, out));
+    if (st == DT_OK) return DT_OK;
+    dt_ckpt_free(*out);
+    *out = NULL;
+    return st;
 }
 
 /* A checkpoint continues only a run that draws the same samples. */

@@ -128,7 +128,6 @@ static inline dt_step_params rig_params(const rig *r, int64_t step, float lr, in
 static inline dt_status rig_try_step(rig *r, int32_t rank, int32_t world, int64_t step, float lr) {
     const dt_division *d = dt_engine_division(r->e);
     const int64_t start = step * d->global_batch;
-    bool ready;
     DT_TRY(dt_engine_begin_step(r->e, false, false));
     for (int64_t m = 0; m < d->n_micro; m++) {
         const int64_t shard = rank + m * world;
@@ -140,8 +139,8 @@ static inline dt_status rig_try_step(rig *r, int32_t rank, int32_t world, int64_
         DT_TRY(dt_engine_micro(r->e, &p, m == d->n_micro - 1));
     }
     DT_TRY(dt_engine_end_step(r->e, step));
-    DT_TRY(dt_engine_result(r->e, true, &ready, &r->result));
-    return ready && r->result.step == step ? DT_OK : dt_fail(DT_ERR_INTERNAL, "no result of the step");
+    DT_TRY(dt_engine_result(r->e, &r->result));
+    return r->result.step == step ? DT_OK : dt_fail(DT_ERR_INTERNAL, "no result of the step");
 }
 
 static inline void rig_step(rig *r, int64_t step, float lr) {

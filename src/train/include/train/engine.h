@@ -83,8 +83,8 @@ dt_status dt_engine_input_wait(dt_engine *e, int64_t fed);
 dt_status dt_engine_micro(dt_engine *e, const dt_step_params *params, bool last);
 /* Ends a step: its metrics travel to the host. */
 dt_status dt_engine_end_step(dt_engine *e, int64_t step);
-/* Next result in order if `wait` or if it has arrived: *ready. Results are `lag` steps late at the most. */
-dt_status dt_engine_result(dt_engine *e, bool wait, bool *ready, dt_step_result *out);
+/* Waits for the result of the oldest pending step. */
+dt_status dt_engine_result(dt_engine *e, dt_step_result *out);
 /* Steps begun whose results have not been read. */
 int32_t dt_engine_pending(const dt_engine *e);
 /* How many steps late results are read: 0 on the CPU. */
