@@ -38,7 +38,7 @@ static dt_status reduce(dt_mpi *m, MPI_Comm comm, void *values, int n, MPI_Datat
 }
 
 static dt_status bcast(dt_mpi *m, MPI_Comm comm, void *buf, int64_t bytes, int root, const char *phase) {
-    if (m->base.world == 1) return DT_OK;
+    if (m->base.world == 1 || bytes == 0) return DT_OK;
     void *held = malloc((size_t)dt_min_i64(bcast_bytes_max, bytes));
     if (held == NULL) return no_memory(phase);
     for (int64_t at = 0; at < bytes; at += bcast_bytes_max) {

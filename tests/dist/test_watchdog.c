@@ -123,6 +123,36 @@ static void test_stopped(void **state) {
     assert_string_equal(output, "");
 }
 
+static int32_t rank_2_ended(dt_comm *c, int32_t *lowest_alive) {
+    *lowest_alive = c->rank;
+    return 2;
+}
+
+static void body_peer_ended(void) {
+    comm.ended = rank_2_ended;
+    dt_watchdog *w = start(100);
+    for (int i = 0; i < 60; i++) {
+        dt_watchdog_beat(w, i, "forward");
+        sleep_s(0.1);
+    }
+}
+
+static void body_told_to_end(void) {
+    if (dt_signal_install() != DT_OK) _exit(99);
+    raise(SIGTERM);
+    body_peer_ended();
+}
+
+/* Whoever tells this rank to end has seen the other end, too. */
+static void test_peer_ended(void **state) {
+    (void)state;
+    char output[1024];
+    assert_int_equal(run_child(body_peer_ended, output, sizeof output), 6);
+    assert_string_equal(output, "dtrain: rank 0 (node3): rank 2 on this host has ended; ending the job\n");
+    assert_int_equal(run_child(body_told_to_end, output, sizeof output), 6);
+    assert_string_equal(output, "");
+}
+
 static dt_status poll_fails(void *arg) {
     return dt_fail(DT_ERR_DEVICE, "%s", (const char *)arg);
 }
@@ -177,6 +207,7 @@ int main(void) {
         cmocka_unit_test(test_silent),      cmocka_unit_test(test_beating_and_paused),
         cmocka_unit_test(test_stopped),     cmocka_unit_test(test_poll),
         cmocka_unit_test(test_bad_timeout), cmocka_unit_test(test_signals),
+        cmocka_unit_test(test_peer_ended),
     };
     return cmocka_run_group_tests_name("watchdog", tests, NULL, NULL);
 }
