@@ -96,7 +96,7 @@ static void look_after_peers(dt_watchdog *w) {
         if (dt_signal_pending()) _exit(dt_status_exit_code(DT_ERR_PEER));
     }
     char cause[64];
-    snprintf(cause, sizeof cause, "rank %d on this host has ended", (int)ended);
+    snprintf(cause, sizeof cause, "the process of rank %d, on this host, has ended", (int)ended);
     end_job(w, cause);
 }
 

@@ -148,7 +148,8 @@ static void test_peer_ended(void **state) {
     (void)state;
     char output[1024];
     assert_int_equal(run_child(body_peer_ended, output, sizeof output), 6);
-    assert_string_equal(output, "dtrain: rank 0 (node3): rank 2 on this host has ended; ending the job\n");
+    assert_string_equal(
+        output, "dtrain: rank 0 (node3): the process of rank 2, on this host, has ended; ending the job\n");
     assert_int_equal(run_child(body_told_to_end, output, sizeof output), 6);
     assert_string_equal(output, "");
 }
