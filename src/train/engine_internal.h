@@ -56,6 +56,8 @@ struct dt_engine {
     void *master_saved; /* device: weights while evaluation uses the EMA */
     int64_t n_state_elem;
     bool eval_ema;
+    double eval_metric[DT_METRIC_COUNT]; /* of the evaluation under way, as far as it was taken from the device */
+    int64_t eval_rows_left;              /* before it is taken again: fp32 counts exactly to 2^24 */
     int32_t n_tensor;
     dt_ckpt_tensor *tensor; /* snapshot */
 };

@@ -137,7 +137,3 @@ dt_status dt_engine_result(dt_engine *e, dt_step_result *out) {
     e->n_read++;
     return DT_OK;
 }
-
-dt_status dt_engine_eval_batch(dt_engine *e) {
-    return dt_program_run(e->eval, NULL, NULL);
-}

@@ -266,6 +266,23 @@ dt_status dt_engine_take_parameters(dt_engine *e) {
     return refresh_compute_copy(e);
 }
 
+enum { EVAL_ROWS_MAX = 1 << 22 };
+
+/* Adds what the device has counted, which starts anew. */
+static dt_status take_eval_metrics(dt_engine *e) {
+    float *host = e->ring[0].begin; /* no step is in flight during evaluation */
+    DT_TRY(to_host(e, DT_ARENA_METRIC, host));
+    for (int i = 0; i < DT_METRIC_COUNT; i++) e->eval_metric[i] += (double)host[i];
+    e->eval_rows_left = EVAL_ROWS_MAX;
+    return e->be->fill(e->be, e->store->arena[DT_ARENA_METRIC], 0, e->store->bytes[DT_ARENA_METRIC], NULL);
+}
+
+dt_status dt_engine_eval_batch(dt_engine *e) {
+    DT_TRY(dt_program_run(e->eval, NULL, NULL));
+    e->eval_rows_left -= e->division.eval_rows;
+    return e->eval_rows_left > 0 ? DT_OK : take_eval_metrics(e);
+}
+
 dt_status dt_engine_eval_begin(dt_engine *e, bool ema) {
     dt_backend *be = e->be;
     dt_store *s = e->store;
@@ -283,15 +300,16 @@ dt_status dt_engine_eval_begin(dt_engine *e, bool ema) {
             be->copy(be, s->arena[DT_ARENA_MASTER], s->arena[DT_ARENA_EMA], s->bytes[DT_ARENA_MASTER], NULL));
         DT_TRY(refresh_compute_copy(e));
     }
+    memset(e->eval_metric, 0, sizeof e->eval_metric);
+    e->eval_rows_left = EVAL_ROWS_MAX;
     return be->fill(be, s->arena[DT_ARENA_METRIC], 0, s->bytes[DT_ARENA_METRIC], NULL);
 }
 
 dt_status dt_engine_eval_end(dt_engine *e, double *metric) {
     dt_backend *be = e->be;
     dt_store *s = e->store;
-    float *host = e->ring[0].begin; /* no step is in flight during evaluation */
-    DT_TRY(to_host(e, DT_ARENA_METRIC, host));
-    for (int i = 0; i < DT_METRIC_COUNT; i++) metric[i] = (double)host[i];
+    DT_TRY(take_eval_metrics(e));
+    memcpy(metric, e->eval_metric, sizeof e->eval_metric);
     if (e->n_state_elem > 0) DT_TRY(to_device(e, DT_ARENA_STATE, e->state_saved));
     if (e->eval_ema) {
         DT_TRY(be->copy(be, s->arena[DT_ARENA_MASTER], e->master_saved, s->bytes[DT_ARENA_MASTER], NULL));
