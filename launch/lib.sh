@@ -15,6 +15,18 @@ dt_packages() { sed -e 's/#.*//' -e '/^[[:space:]]*$/d' "$dt_root/launch/package
 # Whether the text is a whole number from 1 to 999,999.
 dt_is_count() { [[ $1 =~ ^[1-9][0-9]{0,5}$ ]]; }
 
+# GPUs of this host, by the driver's tool.
+dt_gpus() { nvidia-smi -L 2>/dev/null | grep -c '^GPU ' || true; }
+
+# Sets dtrain to the program: DTRAIN's or the build's.
+dt_find_dtrain() {
+    dtrain=${DTRAIN:-$dt_root/build/dtrain}
+    [ -e "$dtrain" ] || dt_die "no $dtrain: build it first (launch/quickstart, or cmake --preset release && cmake --build build)"
+    if [ ! -f "$dtrain" ] || [ ! -x "$dtrain" ]; then dt_die "$dtrain is not a program: DTRAIN names the file dtrain"; fi
+    case $dtrain in /*) ;; *) dtrain=$PWD/$dtrain ;; esac
+    command -v mpirun >/dev/null || dt_die "no mpirun on the PATH: launch/packages names the packages"
+}
+
 # Prints the packages of launch/packages that are not installed.
 dt_packages_missing() {
     local package

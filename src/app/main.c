@@ -74,13 +74,15 @@ static int finish(dt_comm *mpi, dt_status st) {
     return code;
 }
 
-/* A small `ulimit -s` would become the size of every thread's stack, and checkpoints and loaders need more. */
+/* A small `ulimit -s` would become the size of every thread's stack, and checkpoints and loaders need more.
+ */
 static void give_threads_stacks(void) {
     const size_t enough = 2 << 20;
     size_t bytes;
     pthread_attr_t a;
     if (pthread_getattr_default_np(&a) != 0) return;
-    if (pthread_attr_getstacksize(&a, &bytes) == 0 && bytes < enough && pthread_attr_setstacksize(&a, enough) == 0)
+    if (pthread_attr_getstacksize(&a, &bytes) == 0 && bytes < enough &&
+        pthread_attr_setstacksize(&a, enough) == 0)
         (void)pthread_setattr_default_np(&a);
     (void)pthread_attr_destroy(&a);
 }

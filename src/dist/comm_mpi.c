@@ -53,11 +53,6 @@ static MPI_Op mpi_sum_of(const dt_mpi *m, dt_dtype dtype) {
 
 static dt_status mpi_progress(dt_comm *c) {
     dt_mpi *m = dt_mpi_of(c);
-    if (c->world > 1) {
-        pthread_mutex_lock(&m->lock);
-        dt_mpi_roll_answer(m);
-        pthread_mutex_unlock(&m->lock);
-    }
     if (m->n_pending == 0) return DT_OK;
     int done[DT_MPI_PENDING_MAX], n_done = 0;
     dt_status status;

@@ -76,6 +76,13 @@ void dt_mpi_roll_answer(dt_mpi *m) {
     while (roll_take(m, TAG_ASK, &rank)) roll_send(m, rank, TAG_ANSWER);
 }
 
+void dt_comm_answer(dt_comm *mpi) {
+    dt_mpi *m = dt_mpi_of(mpi);
+    pthread_mutex_lock(&m->lock);
+    dt_mpi_roll_answer(m);
+    pthread_mutex_unlock(&m->lock);
+}
+
 static bool is_silent(const dt_mpi *m, const bool *heard, int rank) {
     return rank != m->base.rank && !heard[rank];
 }

@@ -115,7 +115,7 @@ static void *watch(void *arg) {
         seen = n_beat;
 
         look_after_peers(w);
-        if (paused && w->mpi->world > 1 && w->mpi->progress(w->mpi) != DT_OK) end_job(w, dt_error_text());
+        if (paused && w->mpi->world > 1) dt_comm_answer(w->mpi);
         if (w->poll != NULL && w->poll(w->poll_arg) != DT_OK) end_job(w, dt_error_text());
         if (silent_s < limit_s || let_others_report(w, n_beat)) continue;
         const char *phase = atomic_load_explicit(&w->phase, memory_order_relaxed);

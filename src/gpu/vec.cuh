@@ -90,7 +90,8 @@ inline Split split_columns(const dt_gpu *gpu, int64_t rows, int64_t c_vec, int64
 }
 
 /* What a channel's mean and variance give: what normalises it, and the running statistics. */
-__device__ __forceinline__ void bn_finalize(const dt_gpu_bn_finalize_args &a, int64_t c, float mean, float var) {
+__device__ __forceinline__ void bn_finalize(const dt_gpu_bn_finalize_args &a, int64_t c, float mean,
+                                            float var) {
     var = var < 0.0f ? 0.0f : var; /* keeps NaN */
     const float invstd = (float)(1.0 / sqrt((double)var + a.eps)), scale = a.gamma[c] * invstd;
     a.mean[c] = mean;

@@ -320,8 +320,7 @@ void dt_engine_destroy(dt_engine *e) {
     if (!e) return;
     dt_backend *be = e->be;
     for (int i = 0; i < 2; i++)
-        if (e->captured[i])
-            be->capture_free(be, e->captured[i]); /* a backend without captures has no such call */
+        if (e->captured[i]) be->capture_free(be, e->captured[i]);
     dt_reducer_destroy(e->reducer);
     dt_engine_state_teardown(e);
     if (e->jpeg) be->jpeg_destroy(be, e->jpeg);

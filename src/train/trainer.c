@@ -178,12 +178,11 @@ static dt_status train_steps(dt_trainer *t, dt_loader *loader) {
     if (t->stop || t->skipped_in_a_row == 0) return DT_OK;
     return dt_fail(DT_ERR_NONFINITE,
                    "the run ends with %lld step%s in a row whose loss or gradient was not finite, and which "
-                   "changed nothing: "
-                   "%s",
+                   "changed nothing: %s",
                    (long long)t->skipped_in_a_row, dt_plural(t->skipped_in_a_row), nonfinite_advice);
 }
 
-/* The error text stays that of the run. */
+/* The error text stays that of the run, if that has failed. */
 static void close_run(dt_trainer *t, dt_status st) {
     char text[4096];
     const bool together =
@@ -195,9 +194,12 @@ static void close_run(dt_trainer *t, dt_status st) {
     dt_ckpt_writer_destroy(t->writer);
     dt_metrics_close(t->metrics);
     /* The others do not end before rank 0 has written all. */
-    if (together && dt_comm_barrier(t->mpi) != DT_OK && st == DT_OK) st = DT_ERR_PEER;
+    const dt_status met = together ? dt_comm_barrier(t->mpi) : DT_OK;
     dt_watchdog_pause(t->session.watchdog, false);
-    dt_error_set_text(text);
+    if (st == DT_OK && met != DT_OK)
+        st = met;
+    else
+        dt_error_set_text(text);
     dt_run_unlock(t->lock_fd);
     free(t->config_text);
     dt_session_close(&t->session, st);

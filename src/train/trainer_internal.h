@@ -40,8 +40,8 @@ double dt_trainer_lr(const dt_trainer *t, int64_t step);
 /* trainer_save.c */
 /* Opens or creates the run directory: lock, resume, metrics, checkpoint writer. */
 dt_status dt_trainer_open_run(dt_trainer *t);
-/* Starts a save of the state after `step`, unless there is one; `final` waits for it. A failed save that is not the final one is
- * noted and, unless checkpoint.on_error is "stop", forgiven. Collective. */
+/* Starts a save of the state after `step`, unless there is one; `final` waits for it. A failed save that is not the
+ * final one is noted and, unless checkpoint.on_error is "stop", forgiven. Collective. */
 dt_status dt_trainer_save(dt_trainer *t, bool final);
 /* Looks for a background save that has failed. Where the user wants to go on, it is noted; true: he does not,
  * and all ranks should come to dt_trainer_save, which ends the run with the cause. Cheap; not collective. */

@@ -20,7 +20,7 @@ struct dt_comm {
 
     /* In-place sum over ranks. Enqueues (NCCL) or starts (MPI); buf must stay untouched until wait. */
     dt_status (*allreduce_begin)(dt_comm *c, void *buf, int64_t n_elem, dt_dtype dtype, dt_stream *stream);
-    /* Moves pending reductions on, and answers ranks that ask for a sign of life; cheap; not collective. */
+    /* Moves pending reductions on; cheap; not collective. */
     dt_status (*progress)(dt_comm *c);
     /* Completes all begun reductions (on a device: makes `stream` wait; does not block the host). Fails with
      * DT_ERR_PEER after the timeout. */
@@ -63,6 +63,9 @@ dt_status dt_comm_max_host(dt_comm *mpi, double *values, int32_t n);
  * rank 0 and `what` otherwise. */
 dt_status dt_comm_check_equal(dt_comm *mpi, uint64_t value, const char *what);
 dt_status dt_comm_barrier(dt_comm *mpi);
+
+/* Answers ranks that ask for a sign of life, as every wait does. From any thread; not collective. */
+void dt_comm_answer(dt_comm *mpi);
 
 /* For a rank that fails and is about to end, wherever the others are; it disturbs no other call. True when every rank
  * comes here within a second; they have then agreed as dt_comm_agree does, and may close and tear down together. */
