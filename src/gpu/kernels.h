@@ -28,7 +28,7 @@ typedef struct dt_gpu_input_args {
     int32_t n, hs, ws, cs, h, w, cpad;
     float mean[4], stddev[4];
 } dt_gpu_input_args;
-cudaError_t dt_gpu_input(const dt_gpu *gpu, dt_dtype t, const dt_gpu_input_args *a, cudaStream_t s);
+cudaError_t dt_gpu_input(dt_dtype t, const dt_gpu_input_args *a, cudaStream_t s);
 
 /* jpeg_crop.cu: what of a decoded file becomes which row of the batch; the terms of core/jpeg.h. */
 typedef struct dt_gpu_crop {

@@ -13,6 +13,7 @@ static void *in(const dt_bound *k, int32_t i) {
 }
 
 static dt_status run_input(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    (void)cu;
     const dt_prep *p = k->prep;
     const int64_t *src = p->in_dim, *dst = p->out_dim;
     dt_gpu_input_args a = {.image = in(k, 0),
@@ -27,7 +28,7 @@ static dt_status run_input(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
                            .cpad = (int32_t)dst[3]};
     memcpy(a.mean, p->node.attr.mean, sizeof a.mean);
     memcpy(a.stddev, p->node.attr.stddev, sizeof a.stddev);
-    return dt_launch_status(dt_gpu_input(&cu->gpu, p->t, &a, s), k);
+    return dt_launch_status(dt_gpu_input(p->t, &a, s), k);
 }
 
 static dt_status run_relu(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {

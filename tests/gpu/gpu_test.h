@@ -33,9 +33,10 @@ static inline int gpu_pair_close(void **state) {
         if (!(pair)->gpu) skip();                                                                            \
     } while (0)
 
-/* Runs the group; says so when there was no GPU to run it on. */
+/* Runs the group, or of it the tests that match the argument; says so when there was no GPU to run it on. */
 #define GPU_TEST_MAIN(name, tests)                                                                           \
-    int main(void) {                                                                                         \
+    int main(int argc, char **argv) {                                                                        \
+        if (argc > 1) cmocka_set_test_filter(argv[1]);                                                       \
         int failed = cmocka_run_group_tests_name(name, tests, gpu_pair_open, gpu_pair_close);                \
         if (dt_cuda_device_count() == 0) puts("ALL TESTS SKIPPED: no GPU");                                  \
         return failed;                                                                                       \

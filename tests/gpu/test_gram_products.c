@@ -133,15 +133,52 @@ static void compare(const results *got, const results *want, const results *size
         }
 }
 
-static void test_candidates(void **state) {
-    static results want[CASE_COUNT][DTYPE_COUNT], size[CASE_COUNT][DTYPE_COUNT];
-    gpu_pair *p = *state;
-    GPU_OR_SKIP(p);
+typedef results wanted[CASE_COUNT][DTYPE_COUNT];
+
+static void wanted_make(dt_backend *cpu, wanted want, wanted size) {
     for (int i = 0; i < CASE_COUNT; i++)
         for (int k = 0; k < DTYPE_COUNT; k++) {
-            want[i][k] = run_case(p->cpu, &cases[i], DT_DTYPE_F32, dtypes[k], false);
-            size[i][k] = run_case(p->cpu, &cases[i], DT_DTYPE_F32, dtypes[k], true);
+            want[i][k] = run_case(cpu, &cases[i], DT_DTYPE_F32, dtypes[k], false);
+            size[i][k] = run_case(cpu, &cases[i], DT_DTYPE_F32, dtypes[k], true);
         }
+}
+
+static void wanted_free(wanted want, wanted size) {
+    for (int i = 0; i < CASE_COUNT; i++)
+        for (int k = 0; k < DTYPE_COUNT; k++) results_free(&want[i][k]), results_free(&size[i][k]);
+}
+
+/* How many products went through cuBLASLt. */
+static int32_t run_all(dt_backend *be, wanted want, wanted size, const char *candidate, bool tell) {
+    int32_t n_library = 0;
+    for (int i = 0; i < CASE_COUNT; i++)
+        for (int k = 0; k < DTYPE_COUNT; k++) {
+            char what[96];
+            snprintf(what, sizeof what, "%s, %s, %s", cases[i].name, dt_dtype_name(dtypes[k]), candidate);
+            results got = run_case(be, &cases[i], dtypes[k], dtypes[k], false);
+            compare(&got, &want[i][k], &size[i][k], share(&cases[i], dtypes[k]), what);
+            if (tell) print_message("%s: %s\n", what, got.label);
+            n_library += got.library;
+            results_free(&got);
+        }
+    return n_library;
+}
+
+/* What the deterministic backend takes; also without a library whose kernels race checkers do not bear. */
+static void test_own_kernels(void **state) {
+    static wanted want, size;
+    gpu_pair *p = *state;
+    GPU_OR_SKIP(p);
+    wanted_make(p->cpu, want, size);
+    assert_int_equal(run_all(p->gpu, want, size, "own kernels", false), 0);
+    wanted_free(want, size);
+}
+
+static void test_candidates(void **state) {
+    static wanted want, size;
+    gpu_pair *p = *state;
+    GPU_OR_SKIP(p);
+    wanted_make(p->cpu, want, size);
     int32_t n_library = 1;
     for (int32_t nth = 0; nth <= 1 || n_library > 0; nth++) { /* 0: the fastest */
         dt_backend *be = NULL;
@@ -149,26 +186,16 @@ static void test_candidates(void **state) {
             .local_world = 1, .share_gpu = true, .cache_dir = getenv("DTRAIN_TEST_CACHE")};
         op_ok(dt_backend_cuda_create(&o, &be));
         dt_cuda_take_candidate(be, nth);
-        n_library = 0;
-        for (int i = 0; i < CASE_COUNT; i++)
-            for (int k = 0; k < DTYPE_COUNT; k++) {
-                char what[96];
-                snprintf(what, sizeof what, "%s, %s, candidate %d", cases[i].name, dt_dtype_name(dtypes[k]),
-                         nth);
-                results got = run_case(be, &cases[i], dtypes[k], dtypes[k], false);
-                compare(&got, &want[i][k], &size[i][k], share(&cases[i], dtypes[k]), what);
-                if (nth == 0) print_message("%s: %s\n", what, got.label);
-                n_library += got.library;
-                results_free(&got);
-            }
+        char candidate[32];
+        snprintf(candidate, sizeof candidate, "candidate %d", nth);
+        n_library = run_all(be, want, size, candidate, nth == 0);
         print_message("candidate %d: %d of %d products through cuBLASLt\n", nth, n_library,
                       CASE_COUNT * DTYPE_COUNT);
         if (nth == 1) assert_true(n_library > 0);
         be->destroy(be);
         assert_true(nth < MAX_CANDIDATES);
     }
-    for (int i = 0; i < CASE_COUNT; i++)
-        for (int k = 0; k < DTYPE_COUNT; k++) results_free(&want[i][k]), results_free(&size[i][k]);
+    wanted_free(want, size);
 }
 
 /* Sizes of the op matrix take one tile or one split of these. */
@@ -242,6 +269,7 @@ static void test_small_products(void **state) {
         }
 }
 
-static const struct CMUnitTest tests[] = {cmocka_unit_test(test_candidates),
+static const struct CMUnitTest tests[] = {cmocka_unit_test(test_own_kernels),
+                                          cmocka_unit_test(test_candidates),
                                           cmocka_unit_test(test_small_products)};
 GPU_TEST_MAIN("products chosen by timing", tests)
