@@ -216,7 +216,8 @@ const dt_key_row dt_key_table[] = {
     {FLOAT("dist.timeout_s", dist.timeout_s, 0, 86400), .flags = DT_KEY_OPEN_MIN, .fallback = "300.0",
      .help = "Seconds without progress after which a rank counts as lost; MPI's own start is not watched"},
     {BOOL("dist.share_gpu", dist.share_gpu), .fallback = "false",
-     .help = "Let several ranks use one GPU (for tests; through MPI)"},
+     .help = "Let several ranks use one GPU (for tests); through MPI, or with dist.backend = \"nccl\" through "
+             "NCCL 2.30 or later, which wants NCCL_MULTI_RANK_GPU_ENABLE=1"},
 
     {INT("checkpoint.every_steps", checkpoint.every_steps, 0, STEPS_MAX), .fallback = "0",
      .help = "Steps between checkpoints; 0: off. The end of the run is always saved"},

@@ -49,8 +49,8 @@ dt_status dt_session_comm(const dt_config *c, dt_comm *mpi, dt_backend *be, dt_c
     *out = mpi;
     DT_TRY(dt_comm_agree(mpi, mine));
     if (mpi->world == 1 || c->dist.backend == DT_COMM_MPI) return DT_OK;
-    /* NCCL if every rank can; MPI works everywhere. */
-    double able = be->info.is_gpu && dt_comm_nccl_built() && !c->dist.share_gpu;
+    /* NCCL if every rank can; MPI works everywhere. Ranks that share a GPU are NCCL's experiment. */
+    double able = be->info.is_gpu && dt_comm_nccl_built() && (explicitly || !c->dist.share_gpu);
     DT_TRY(dt_comm_sum_host(mpi, &able, 1));
     if (able < mpi->world) return DT_OK;
     dt_status st = dt_comm_nccl_create(mpi, be, c->dist.timeout_s, out);

@@ -177,11 +177,16 @@ close_losses() {
 }
 
 # need_gpus N: skips the test on a host with fewer, or when dtrain was built without CUDA. $gpus becomes the 1, 2, 4 or 8
-# GPUs to use.
+# GPUs to use. With E2E_RANKS_PER_GPU=R, and NCCL 2.30 or later, R ranks share each.
 need_gpus() {
     local n
     n=$(nvidia-smi -L 2>/dev/null | grep -c '^GPU' || true)
     [ -z "${CUDA_VISIBLE_DEVICES+set}" ] || n=$(tr ',' '\n' <<<"$CUDA_VISIBLE_DEVICES" | grep -c . || true)
+    if [ "$n" -ge 1 ] && [ "${E2E_RANKS_PER_GPU:-1}" -gt 1 ]; then
+        n=$((n * E2E_RANKS_PER_GPU))
+        export NCCL_MULTI_RANK_GPU_ENABLE=1 NCCL_MAX_CTAS=4
+        sed -i 's/^\[dist\]$/&\nshare_gpu = true\nbackend = "nccl"/' base.toml
+    fi
     [ "$n" -ge "$1" ] || skip "needs $1 GPU(s), $n here"
     for gpus in 8 4 2 1; do [ "$gpus" -gt "$n" ] || break; done
     train 0 built.log inspect base.toml run.device=cuda
