@@ -31,8 +31,6 @@ static bool check_backend(const dt_config *c, char *text, size_t size) {
     if (c->dist.backend != DT_COMM_NCCL) return false;
     if (c->run.device == DT_DEVICE_CPU)
         return WRONG("nccl needs GPUs, but run.device = \"cpu\": set dist.backend = \"auto\"");
-    if (c->dist.share_gpu)
-        return WRONG("nccl takes one GPU per rank, but dist.share_gpu = true: set dist.backend = \"mpi\"");
     return false;
 }
 

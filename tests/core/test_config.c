@@ -204,8 +204,6 @@ static const refusal refusals[] = {
     {"train = {epochs = 1, precision = \"bf16\"}\nrun.device = \"cpu\"\n" DATA,
      "1:34: train.precision: run.device = \"cpu\" computes in fp32 only"},
     {"run.device = \"cpu\"\n" MINIMAL "[dist]\nbackend = \"nccl\"\n", "7:11: dist.backend: nccl needs GPUs"},
-    {MINIMAL "[dist]\nbackend = \"nccl\"\nshare_gpu = true\n",
-     "6:11: dist.backend: nccl takes one GPU per rank"},
     {EPOCHS "[data]\ntrain = \"synthetic\"\nval = \"b\"\n",
      "3:9: data.image_size: synthetic data has no stored size"},
     {MINIMAL "[augment]\ncrop = \"pad\"\npad = 0\n",
