@@ -35,15 +35,10 @@ static const char *joined_names(void) {
     return text;
 }
 
-dt_status dt_model_build(const dt_config *c, const dt_model_input *in, dt_dtype compute, bool training,
-                         dt_graph **out) {
-    const model_row *row = NULL;
-    for (size_t i = 0; i < N_MODEL; i++)
-        if (strcmp(model_table[i].name, c->model.name) == 0) row = &model_table[i];
-    if (!row)
-        return dt_fail(DT_ERR_CONFIG, "model.name = \"%s\": the models are %s", c->model.name,
-                       joined_names());
+static dt_status build_row(const model_row *row, const dt_config *c, const dt_model_input *in,
+                           dt_dtype compute, bool training, dt_graph **out) {
     dt_graph *g;
+    *out = NULL;
     DT_TRY(dt_graph_create(&g, compute, training));
     dt_builder b = {.g = g, .config = c};
     dt_vid x = dt_build_input(&b, in);
@@ -56,6 +51,36 @@ dt_status dt_model_build(const dt_config *c, const dt_model_input *in, dt_dtype 
     }
     *out = g;
     return DT_OK;
+}
+
+/* Whether channels that only pad the image reach nothing but convolutions, whose weights for them stay 0. To
+ * any other layer they would be inputs of their own. */
+static bool may_pad(const dt_graph *g) {
+    dt_vid x = -1;
+    for (dt_nid i = 0; i < g->n_node; i++) {
+        const dt_node *n = &g->node[i];
+        if (n->op == DT_OP_INPUT) x = n->out[0];
+        for (int32_t j = 0; j < n->n_in; j++)
+            if (n->in[j] == x && x >= 0 && (n->op != DT_OP_CONV || j > 0 || n->attr.groups != 1))
+                return false;
+    }
+    return true;
+}
+
+dt_status dt_model_build(const dt_config *c, const dt_model_input *in, dt_dtype compute, bool training,
+                         dt_graph **out) {
+    const model_row *row = NULL;
+    for (size_t i = 0; i < N_MODEL; i++)
+        if (strcmp(model_table[i].name, c->model.name) == 0) row = &model_table[i];
+    if (!row)
+        return dt_fail(DT_ERR_CONFIG, "model.name = \"%s\": the models are %s", c->model.name,
+                       joined_names());
+    dt_model_input plain = *in;
+    plain.padded_channels = in->channels;
+    DT_TRY(build_row(row, c, &plain, compute, training, out));
+    if (in->padded_channels == in->channels || !may_pad(*out)) return DT_OK;
+    dt_graph_destroy(*out);
+    return build_row(row, c, in, compute, training, out);
 }
 
 static int64_t node_params(const dt_graph *g, const dt_node *n) {

@@ -232,6 +232,39 @@ static void test_layers(void **state) {
     dt_graph_destroy(g), dt_graph_destroy(eval);
 }
 
+/* Channels that only pad the image are for convolutions of one group: to any other layer that reads the image
+ * they would be inputs of their own, and the model another one. */
+static void test_padding(void **state) {
+    (void)state;
+    static const char head[] = "[[model.layers]]\ntype = \"flatten\"\n"
+                               "[[model.layers]]\ntype = \"dense\"\nchannels = 4\n",
+                      conv[] = "[[model.layers]]\ntype = \"conv\"\nchannels = 3\n",
+                      groups[] = "[[model.layers]]\ntype = \"conv\"\nchannels = 6\ngroups = 3\n",
+                      norm[] = "[[model.layers]]\ntype = \"batchnorm\"\n",
+                      pool[] = "[[model.layers]]\ntype = \"maxpool\"\n",
+                      add[] = "[[model.layers]]\ntype = \"add\"\nwith = \"input\"\n";
+    const struct {
+        const char *layer[2];
+        bool pads;
+    } cases[] = {{{conv, ""}, true},    {{conv, norm}, true},  {{"", ""}, false},   {{groups, ""}, false},
+                 {{norm, conv}, false}, {{pool, conv}, false}, {{conv, add}, false}};
+    for (size_t k = 0; k < sizeof cases / sizeof cases[0]; k++) {
+        char keys[512];
+        snprintf(keys, sizeof keys, "name = \"layers\"\n%s%s%s", cases[k].layer[0], cases[k].layer[1], head);
+        dt_model_input in = {
+            .batch = 2, .height = 8, .width = 8, .channels = 3, .padded_channels = 3, .classes = 4};
+        for (int i = 0; i < 4; i++) in.stddev[i] = 1;
+        dt_graph *plain = model(keys, &in, true);
+        in.padded_channels = 4;
+        dt_graph *padded = model(keys, &in, true);
+        assert_int_equal(dt_model_n_param(padded), dt_model_n_param(plain));
+        assert_int_equal(padded->value[dt_graph_find(padded, "input")].dim[3], cases[k].pads ? 4 : 3);
+        for (int32_t v = 0; v < plain->n_value && !cases[k].pads; v++)
+            assert_int_equal(dt_value_n_elem(&padded->value[v]), dt_value_n_elem(&plain->value[v]));
+        dt_graph_destroy(plain), dt_graph_destroy(padded);
+    }
+}
+
 /* Errors that only shapes reveal: file, line of the layer, its name and type, and the cause. */
 static void test_layer_errors(void **state) {
     (void)state;
@@ -296,6 +329,7 @@ int main(void) {
         cmocka_unit_test(test_resnet_options),
         cmocka_unit_test(test_print),
         cmocka_unit_test(test_layers),
+        cmocka_unit_test(test_padding),
         cmocka_unit_test(test_layer_errors),
         cmocka_unit_test(test_unknown_model),
     };
