@@ -3,10 +3,10 @@
 
 #include <math.h>
 
-double dt_schedule_lr(const dt_config *c, int64_t step, int64_t total_steps, int64_t steps_per_epoch) {
+double dt_schedule_lr(const dt_config *c, int64_t step, int64_t total_steps, double steps_per_epoch) {
     const double lr = c->optim.lr, final = c->schedule.final;
     double warmup = c->schedule.warmup_steps > 0 ? (double)c->schedule.warmup_steps
-                                                 : c->schedule.warmup_epochs * (double)steps_per_epoch;
+                                                 : c->schedule.warmup_epochs * steps_per_epoch;
     if ((double)step < warmup) {
         double start = c->schedule.warmup_start;
         return lr * (start + (1 - start) * (double)step / warmup);
@@ -24,7 +24,7 @@ double dt_schedule_lr(const dt_config *c, int64_t step, int64_t total_steps, int
     case DT_SCHEDULE_POLYNOMIAL:
         return lr * (final + (1 - final) * pow(1 - u, c->schedule.power));
     case DT_SCHEDULE_STEP: {
-        double factor = 1, epoch = (double)step / (double)(steps_per_epoch > 0 ? steps_per_epoch : 1);
+        double factor = 1, epoch = (double)step / (steps_per_epoch > 0 ? steps_per_epoch : 1);
         for (int32_t i = 0; i < c->schedule.n_milestones; i++)
             if (epoch >= c->schedule.milestones[i]) factor *= c->schedule.gamma;
         return lr * factor;

@@ -103,17 +103,17 @@ static dt_status check_totals(const dt_dataset *d, const dt_index *index) {
     return DT_OK;
 }
 
-/* A descriptor per shard stays open: raises the soft limit where it is too low for them. */
+/* A descriptor per shard stays open: raises the soft limit by as many, for what it allowed may be in use. */
 static dt_status allow_files(const char *path, int64_t n) {
     struct rlimit limit;
-    rlim_t wanted = (rlim_t)(n + SPARE_FILES);
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted) return DT_OK;
-    if (limit.rlim_max < wanted)
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return DT_OK;
+    if (limit.rlim_max < (rlim_t)(n + SPARE_FILES))
         return dt_fail(DT_ERR_DATA, "%s: %lld shards need more open files than allowed (ulimit -Hn %lld)",
                        path, (long long)n, (long long)limit.rlim_max);
-    limit.rlim_cur = wanted;
+    limit.rlim_cur =
+        limit.rlim_max - limit.rlim_cur < (rlim_t)n ? limit.rlim_max : limit.rlim_cur + (rlim_t)n;
     if (setrlimit(RLIMIT_NOFILE, &limit) == 0) return DT_OK;
-    return dt_fail(DT_ERR_DATA, "%s: cannot allow %lld open files: %s", path, (long long)wanted,
+    return dt_fail(DT_ERR_DATA, "%s: cannot allow %lld open files: %s", path, (long long)limit.rlim_cur,
                    strerror(errno));
 }
 

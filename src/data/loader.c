@@ -227,6 +227,26 @@ static dt_status check_augment(const dt_augment *a, const dt_dataset_info *info,
     return DT_OK;
 }
 
+/* What is to be done with each sample. */
+static dt_fetch_options fetch_options(const dt_loader_options *o) {
+    /* With source_crop the device makes image_size out of the stored image. */
+    const int64_t side = o->source_crop ? o->config->data.image_size : 0;
+    dt_fetch_options f = {.dataset = o->dataset,
+                          .source_crop = o->source_crop,
+                          .verify = o->config->data.verify,
+                          .simd = dt_simd_best()};
+    dt_augment_init(&f.augment, o->config, o->seed, o->eval, side ? side : o->out_h, side ? side : o->out_w);
+    return f;
+}
+
+dt_status dt_loader_check(const dt_loader_options *o) {
+    dt_dataset_info info;
+    dt_dataset_info_get(o->dataset, &info);
+    DT_TRY(check_options(o, &info));
+    const dt_fetch_options f = fetch_options(o);
+    return check_augment(&f.augment, &info, o->source_crop);
+}
+
 static void plan_batches(dt_loader *l) {
     const dt_loader_options *o = &l->o;
     if (o->eval) {
@@ -354,16 +374,8 @@ dt_status dt_loader_open(const dt_loader_options *o, dt_loader **out) {
     pthread_cond_init(&l->work, NULL);
     pthread_cond_init(&l->filled, NULL);
     dt_dataset_info_get(o->dataset, &l->info);
-    DT_TRY_GOTO(status, check_options(o, &l->info), done);
-    /* With source_crop the device makes image_size out of the stored image. */
-    int64_t side = o->config->data.image_size;
-    l->fetch = (dt_fetch_options){.dataset = o->dataset,
-                                  .source_crop = o->source_crop,
-                                  .verify = o->config->data.verify,
-                                  .simd = dt_simd_best()};
-    dt_augment_init(&l->fetch.augment, o->config, o->seed, o->eval, o->source_crop && side ? side : o->out_h,
-                    o->source_crop && side ? side : o->out_w);
-    DT_TRY_GOTO(status, check_augment(&l->fetch.augment, &l->info, o->source_crop), done);
+    DT_TRY_GOTO(status, dt_loader_check(o), done);
+    l->fetch = fetch_options(o);
     plan_batches(l);
     DT_TRY_GOTO(status, allocate_slots(l), done);
     DT_TRY_GOTO(status, start_threads(l), done);

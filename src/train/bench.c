@@ -380,11 +380,11 @@ dt_status dt_inspect(const dt_config *c, dt_comm *mpi, FILE *out) {
             (long long)dt_engine_largest_rows(s.engine));
     fprintf(out,
             "\nbatch %lld = %lld micro-batch%s; this rank runs %lld, %lld sample%s each; %lld step%s, "
-            "%lld an epoch\n",
+            "%.6g an epoch\n",
             (long long)d->global_batch, (long long)d->n_shards, d->n_shards == 1 ? "" : "es",
             (long long)d->n_micro, (long long)d->rows, dt_plural(d->rows),
             (long long)dt_session_total_steps(&s), dt_plural(dt_session_total_steps(&s)),
-            (long long)dt_session_steps_per_epoch(&s));
+            dt_session_steps_per_epoch(&s));
     print_buckets(axis, p->store->options.accumulate ? 4 : (int64_t)dt_dtype_size(p->graph->compute), out);
 out:
     dt_graph_destroy(g);

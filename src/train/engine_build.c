@@ -58,6 +58,11 @@ static dt_status model_input(const dt_engine *e, const dt_dataset_info *d, int64
     if (in->classes < d->n_classes)
         return dt_fail(DT_ERR_CONFIG, "model.classes = %lld, but the data has %lld classes",
                        (long long)in->classes, (long long)d->n_classes);
+    if (c->augment.n_mean > 0 && c->augment.n_mean != d->channels)
+        return dt_fail(DT_ERR_CONFIG,
+                       "augment.mean and augment.std have %d entries, but the images have %lld "
+                       "channels: give one entry per channel",
+                       c->augment.n_mean, (long long)d->channels);
     /* Raw images of one size can be cropped on the device from what is stored: less work for the host's
      * threads. */
     in->source_crop = e->be->info.is_gpu && training && !d->jpeg && c->augment.crop == DT_CROP_RANDOM_RESIZED;
@@ -264,6 +269,16 @@ static dt_status create_rings(dt_engine *e) {
     return e->jpeg_limits.rows > 0 ? be->jpeg_create(be, &e->jpeg_limits, &e->jpeg) : DT_OK;
 }
 
+/* One arena, of the program that needs the larger one, serves both: they never run at once. */
+static dt_status bind_programs(dt_engine *e) {
+    if (!e->train) return dt_program_bind(e->eval, e->store, NULL);
+    const bool eval_first = e->eval->plan.act_bytes > e->program->plan.act_bytes;
+    dt_program *larger = eval_first ? e->eval : e->program, *other = eval_first ? e->program : e->eval;
+    DT_TRY(dt_program_bind(larger, e->store, NULL));
+    const dt_program_options share = {.act = larger->act, .act_bytes = larger->plan.act_bytes};
+    return dt_program_bind(other, e->store, &share);
+}
+
 dt_status dt_engine_create(const dt_engine_options *o, dt_engine **out) {
     const dt_config *c = o->config;
     const bool adam = c->optim.kind == DT_CFG_ADAMW;
@@ -298,13 +313,7 @@ dt_status dt_engine_create(const dt_engine_options *o, dt_engine **out) {
     DT_TRY_GOTO(st, compile(e, o->data), fail);
     DT_TRY_GOTO(st, check_memory(e, &so), fail);
     DT_TRY_GOTO(st, dt_store_create(e->be, e->axis, e->eval->graph, &so, &e->store), fail);
-    dt_program_options share = {0};
-    if (e->train) {
-        DT_TRY_GOTO(st, dt_program_bind(e->program, e->store, NULL), fail);
-        share.act = e->program->act;
-        share.act_bytes = e->program->plan.act_bytes;
-    }
-    DT_TRY_GOTO(st, dt_program_bind(e->eval, e->store, &share), fail);
+    DT_TRY_GOTO(st, bind_programs(e), fail);
     DT_TRY_GOTO(st, bind_axis_kernels(e), fail);
     DT_TRY_GOTO(st, create_rings(e), fail);
     DT_TRY_GOTO(st, dt_engine_state_setup(e), fail);

@@ -200,6 +200,48 @@ dt_status dt_session_watch(const dt_config *c, dt_comm *mpi, dt_comm *comm, dt_w
     return DT_OK;
 }
 
+static dt_loader_options loader_options(const dt_session *s, bool eval, int64_t first_step, int64_t n_steps) {
+    const dt_config *c = s->config;
+    const dt_division *d = dt_engine_division(s->engine);
+    const dt_program *p = dt_engine_program(s->engine, eval);
+    const dt_value *image = &p->graph->value[p->graph->image];
+    int32_t threads = (int32_t)c->data.workers;
+    /* The CPU computes on the same cores: one thread reads ahead. A GPU leaves the cores to the loader. */
+    if (threads == 0) threads = s->be->info.is_gpu ? s->be->host_threads : 1;
+    return (dt_loader_options){
+        .config = c,
+        .dataset = eval ? s->val_data : s->train_data,
+        .eval = eval,
+        .source_crop = p->graph->aug >= 0,
+        .compressed = device_decodes(s, eval ? s->val_data : s->train_data),
+        .seed = (uint64_t)c->run.seed,
+        .out_h = image->dim[1],
+        .out_w = image->dim[2],
+        .batch = d->eval_rows,
+        .global_batch = d->global_batch,
+        .n_shards = d->n_shards,
+        .rank = s->mpi->rank,
+        .world = s->mpi->world,
+        .first_step = first_step,
+        .n_steps = n_steps,
+        .threads = threads,
+        .n_slots = (int32_t)c->data.prefetch + 2,
+    };
+}
+
+/* What the data does not allow is said now, not at the first evaluation. */
+static dt_status check_loaders(const dt_session *s, bool train) {
+    for (int eval = train ? 0 : 1; eval < (s->val_data ? 2 : 1); eval++) {
+        const dt_loader_options o = loader_options(s, eval, 0, 1);
+        const dt_status st = dt_loader_check(&o);
+        if (st == DT_OK) continue;
+        dt_error_context("data.%s = \"%s\"", eval ? "val" : "train",
+                         eval ? s->config->data.val : s->config->data.train);
+        return st;
+    }
+    return DT_OK;
+}
+
 dt_status dt_session_open(const dt_config *c, dt_comm *mpi, bool train, dt_session *out) {
     memset(out, 0, sizeof *out);
     out->config = c;
@@ -215,6 +257,7 @@ dt_status dt_session_open(const dt_config *c, dt_comm *mpi, bool train, dt_sessi
     if (st == DT_OK) st = dt_comm_agree(mpi, open_data(c, train, out));
     if (st == DT_OK) st = dt_comm_agree(mpi, check_same_data(out));
     if (st == DT_OK) st = dt_comm_agree(mpi, open_engine(c, train, out));
+    if (st == DT_OK) st = dt_comm_agree(mpi, check_loaders(out, train));
     if (st == DT_OK) st = dt_session_watch(c, mpi, out->comm, &out->watchdog);
     if (st != DT_OK) dt_session_close(out, st);
     return st;
@@ -240,41 +283,15 @@ dt_status dt_session_same_parameters(dt_session *s) {
 }
 
 dt_status dt_session_loader(dt_session *s, bool eval, int64_t first_step, int64_t n_steps, dt_loader **out) {
-    const dt_config *c = s->config;
-    const dt_division *d = dt_engine_division(s->engine);
-    const dt_program *p = dt_engine_program(s->engine, eval);
-    const dt_value *image = &p->graph->value[p->graph->image];
-    int32_t threads = (int32_t)c->data.workers;
-    /* The CPU computes on the same cores: one thread reads ahead. A GPU leaves the cores to the loader. */
-    if (threads == 0) threads = s->be->info.is_gpu ? s->be->host_threads : 1;
-    dt_loader_options o = {
-        .config = c,
-        .dataset = eval ? s->val_data : s->train_data,
-        .eval = eval,
-        .source_crop = p->graph->aug >= 0,
-        .compressed = device_decodes(s, eval ? s->val_data : s->train_data),
-        .seed = (uint64_t)c->run.seed,
-        .out_h = image->dim[1],
-        .out_w = image->dim[2],
-        .batch = d->eval_rows,
-        .global_batch = d->global_batch,
-        .n_shards = d->n_shards,
-        .rank = s->mpi->rank,
-        .world = s->mpi->world,
-        .first_step = first_step,
-        .n_steps = n_steps,
-        .threads = threads,
-        .n_slots = (int32_t)c->data.prefetch + 2,
-    };
+    dt_loader_options o = loader_options(s, eval, first_step, n_steps);
     dt_loader_pin(&o, s->be);
     return dt_loader_open(&o, out);
 }
 
-int64_t dt_session_steps_per_epoch(const dt_session *s) {
+double dt_session_steps_per_epoch(const dt_session *s) {
     dt_dataset_info info;
     dt_dataset_info_get(s->train_data, &info);
-    int64_t batch = s->config->train.global_batch;
-    return (info.n_samples + batch - 1) / batch;
+    return (double)info.n_samples / (double)s->config->train.global_batch;
 }
 
 int64_t dt_session_total_steps(const dt_session *s) {

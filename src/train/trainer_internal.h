@@ -20,7 +20,8 @@ typedef struct dt_trainer {
     char *config_text; /* root: the resolved configuration */
 
     int64_t n_samples; /* of the training set */
-    int64_t step, total_steps, steps_per_epoch;
+    int64_t step, total_steps;
+    double steps_per_epoch;
     int64_t updates; /* not skipped: Adam's t */
     int64_t skipped_in_a_row;
     double loss_scale;

@@ -21,6 +21,20 @@ static dt_config schedule(dt_schedule_kind kind) {
     return c;
 }
 
+/* An epoch of 130 samples in batches of 128 is not two steps: epoch 5 begins with step 6, not 10. */
+static void test_epochs_are_not_rounded(void **state) {
+    (void)state;
+    dt_config c = schedule(DT_SCHEDULE_STEP);
+    c.schedule.warmup_steps = 0;
+    c.schedule.n_milestones = 1;
+    c.schedule.milestones[0] = 5;
+    assert_true(dt_schedule_lr(&c, 5, 11, 130.0 / 128) == 0.4);
+    assert_true(dt_schedule_lr(&c, 6, 11, 130.0 / 128) == 0.4 * 0.1);
+    c.schedule.warmup_epochs = 4;
+    assert_true(dt_schedule_lr(&c, 4, 11, 130.0 / 128) < 0.4);
+    assert_true(dt_schedule_lr(&c, 5, 11, 130.0 / 128) == 0.4);
+}
+
 static double at(const dt_config *c, int64_t step) {
     return dt_schedule_lr(c, step, TOTAL, PER_EPOCH);
 }
@@ -114,8 +128,9 @@ static void test_no_span(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_formulas),      cmocka_unit_test(test_corners), cmocka_unit_test(test_monotone),
-        cmocka_unit_test(test_warmup_epochs), cmocka_unit_test(test_no_span),
+        cmocka_unit_test(test_formulas), cmocka_unit_test(test_corners),
+        cmocka_unit_test(test_monotone), cmocka_unit_test(test_warmup_epochs),
+        cmocka_unit_test(test_no_span),  cmocka_unit_test(test_epochs_are_not_rounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

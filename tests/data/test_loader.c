@@ -2,6 +2,7 @@
 #include "data_support.h"
 
 #include <math.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "data/order.h"
@@ -412,6 +413,38 @@ static void test_label_types(void **state) {
     }
 }
 
+/* Two sets keep a descriptor per shard open: the second must not count on what the first has taken. */
+static void test_many_shards(void **state) {
+    (void)state;
+    enum { SHARDS = 160 };
+    struct rlimit before, low;
+    char *dir = make_numbered("many", SHARDS, SIDE, 1);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    low = (struct rlimit){.rlim_cur = 64, .rlim_max = before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
+    fixture a = open_fixture(dir), b = open_fixture(dir);
+    assert_int_equal(a.data->n_shards + b.data->n_shards, 2 * SHARDS);
+    dt_dataset_close(a.data), dt_dataset_close(b.data);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+}
+
+/* What the data does not allow is known without a loader. */
+static void test_check(void **state) {
+    (void)state;
+    fixture f = {.config = test_config()};
+    assert_ok(dt_dataset_open(&f.config, make_photos("check", DT_STORE_JPEG, 4, 20, 20), &f.data));
+    dt_loader_options o = train_options(&f, 2, 1, 0, 1, 1);
+    o.out_h = o.out_w = 16;
+    assert_ok(dt_loader_check(&o));
+    f.config.augment.crop = DT_CROP_PAD;
+    f.config.augment.pad = 2;
+    for (int eval = 0; eval < 2; eval++) {
+        o.eval = eval, o.batch = 2;
+        assert_fails(dt_loader_check(&o), DT_ERR_CONFIG, "these are JPEG");
+    }
+    dt_dataset_close(f.data);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_partition),
@@ -426,6 +459,8 @@ int main(void) {
         cmocka_unit_test(test_refused_options),
         cmocka_unit_test(test_chunked),
         cmocka_unit_test(test_label_types),
+        cmocka_unit_test(test_many_shards),
+        cmocka_unit_test(test_check),
     };
     return cmocka_run_group_tests(tests, make_scratch, remove_scratch);
 }

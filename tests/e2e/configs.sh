@@ -50,6 +50,10 @@ head -c 4096 /dev/urandom >noise.toml
 refused 'noise.toml' noise.toml
 mkdir folder.toml
 refused 'folder.toml' folder.toml
+refused 'augment.mean and augment.std have 2 entries, but the images have 1 channels' base.toml 'augment.mean=[0.5, 0.4]' \
+    'augment.std=[0.5, 0.5]'
+for store in raw jpeg; do "$DTRAIN" data import synthetic --samples 20 --classes 4 --size 16 --store $store --out $store >import.log; done
+refused 'data.val = "jpeg": .*augment.crop = "pad" needs images of one size' base.toml data.train=raw data.val=jpeg data.image_size=16
 [ ! -e run ] || fail "a refused configuration made a run directory"
 
 # The configurations that come with dtrain are good ones.

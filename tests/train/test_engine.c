@@ -421,6 +421,21 @@ static void test_refused(void **state) {
     rig_close(&r);
 }
 
+/* Training and evaluation use one arena, whichever needs the larger one. */
+static void test_one_arena(void **state) {
+    (void)state;
+    static const char *const keys[] = {FULL(64, 0, "eval_batch = 4\n"), FULL(4, 0, "eval_batch = 64\n")};
+    for (int k = 0; k < 2; k++) {
+        rig r;
+        rig_open(&r, keys[k]);
+        const dt_program *train = dt_engine_program(r.e, false), *eval = dt_engine_program(r.e, true);
+        assert_true(k == (eval->plan.act_bytes > train->plan.act_bytes));
+        assert_ptr_equal(train->act, eval->act);
+        assert_true(train->act_shared + eval->act_shared == 1);
+        rig_close(&r);
+    }
+}
+
 /* The figures of `inspect`: the need grows with the rows, and the largest batch that "fits" does fit. */
 static void test_memory_figures(void **state) {
     (void)state;
@@ -462,6 +477,7 @@ int main(void) {
         cmocka_unit_test(test_seed_decides_the_weights),
         cmocka_unit_test(test_evaluation_leaves_no_trace),
         cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_one_arena),
         cmocka_unit_test(test_memory_figures),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

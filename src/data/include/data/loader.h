@@ -74,6 +74,8 @@ typedef struct dt_batch {
 
 /* Slot memory from the backend, pinned where it is a GPU's; the backend must outlive the loader. */
 void dt_loader_pin(dt_loader_options *o, dt_backend *be);
+/* Whether a loader can be opened so: DT_ERR_CONFIG, with the reason, where the data does not allow it. */
+dt_status dt_loader_check(const dt_loader_options *o);
 /* Starts the workers. */
 dt_status dt_loader_open(const dt_loader_options *o, dt_loader **out);
 /* Rows of this rank's shard number i (0-based among its own shards). */

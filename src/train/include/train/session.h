@@ -52,8 +52,8 @@ typedef struct dt_eval_result {
 } dt_eval_result;
 dt_status dt_session_evaluate(dt_session *s, bool ema, dt_eval_result *out);
 
-/* Steps of the whole run, and of an epoch (rounded up). */
+/* Steps of the whole run, rounded up, and of an epoch. */
 int64_t dt_session_total_steps(const dt_session *s);
-int64_t dt_session_steps_per_epoch(const dt_session *s);
+double dt_session_steps_per_epoch(const dt_session *s);
 
 #endif
