@@ -256,8 +256,10 @@ static dt_status encode(encoder *e, const uint8_t *pixel, int64_t h, int64_t w, 
     e->error.output_message = on_output;
     e->c.client_data = e;
     if (setjmp(e->escape)) {
+        if (e->bytes) e->c.dest->term_destination(&e->c); /* tells where the buffer is that it grew to */
         jpeg_destroy_compress(&e->c);
-        return dt_fail(DT_ERR_DATA, "cannot encode as JPEG: %s", e->text);
+        return dt_fail(e->error.msg_code == JERR_OUT_OF_MEMORY ? DT_ERR_MEMORY : DT_ERR_DATA,
+                       "cannot encode as JPEG: %s", e->text);
     }
     jpeg_create_compress(&e->c);
     jpeg_mem_dest(&e->c, &e->bytes, &e->n_bytes);

@@ -2,7 +2,10 @@
  * PNG, and images that lie or are damaged. */
 #include "data_support.h"
 
+#include <inttypes.h>
 #include <math.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 
 #include <jpeglib.h>
 #include <png.h>
@@ -333,12 +336,36 @@ static void test_png(void **state) {
     free(pixel);
 }
 
+/* The buffer for the file grows until memory ends: an error, and nothing is freed twice. */
+static void test_jpeg_no_memory(void **state) {
+    (void)state;
+    enum { SIDE = 2000, KIB = 1024, SPARE = 3 * KIB * KIB };
+#ifdef __SANITIZE_ADDRESS__
+    skip(); /* its shadow needs the address space */
+#endif
+    uint8_t *pixel = noise(SIDE * SIDE * 3), *bytes;
+    int64_t n, pages = 0;
+    const pid_t child = fork();
+    if (child == 0) {
+        FILE *f = fopen("/proc/self/statm", "r");
+        if (!f || fscanf(f, "%" SCNd64, &pages) != 1) _exit(2);
+        const rlim_t most = (rlim_t)(pages * sysconf(_SC_PAGESIZE) + SPARE);
+        if (setrlimit(RLIMIT_AS, &(struct rlimit){.rlim_cur = most, .rlim_max = most}) != 0) _exit(3);
+        _exit(dt_jpeg_encode(pixel, SIDE, SIDE, 3, 100, &bytes, &n) == DT_ERR_MEMORY ? 0 : 4);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    free(pixel);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_resize),     cmocka_unit_test(test_copy_pads_with_zero),
-        cmocka_unit_test(test_filter),     cmocka_unit_test(test_jpeg_window),
-        cmocka_unit_test(test_jpeg_fetch), cmocka_unit_test(test_jpeg_colours),
-        cmocka_unit_test(test_jpeg_bad),   cmocka_unit_test(test_png),
+        cmocka_unit_test(test_jpeg_no_memory), /* before there is memory to reuse */
+        cmocka_unit_test(test_resize),         cmocka_unit_test(test_copy_pads_with_zero),
+        cmocka_unit_test(test_filter),         cmocka_unit_test(test_jpeg_window),
+        cmocka_unit_test(test_jpeg_fetch),     cmocka_unit_test(test_jpeg_colours),
+        cmocka_unit_test(test_jpeg_bad),       cmocka_unit_test(test_png),
     };
     return cmocka_run_group_tests(tests, make_scratch, remove_scratch);
 }
