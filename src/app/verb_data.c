@@ -12,10 +12,10 @@ enum { INPUTS_MAX = 64 };
 static const char IMPORT_USAGE[] =
     "usage:\n"
     "  dtrain data import idx --images FILE --labels FILE --out DIR\n"
-    "  dtrain data import cifar10|cifar100 DIR|FILE... --out DIR [--split train|val]\n"
-    "  dtrain data import folder DIR --out DIR [--resize N [--square]] [--store raw|jpeg]\n"
-    "  dtrain data import synthetic --samples N --classes K --size N --out DIR [--store raw|jpeg]\n"
-    "options: --split NAME  --class-names FILE  --channels 1|3  --quality Q  --shard-mib N  --threads N  "
+    "  dtrain data import cifar10|cifar100 DIR|FILE... --out DIR [--split train|val|test]\n"
+    "  dtrain data import folder DIR --out DIR [--resize N [--square]] [--channels 1|3]\n"
+    "  dtrain data import synthetic --samples N --classes K --size N --out DIR\n"
+    "options: --store raw|jpeg [--quality Q]  --split NAME  --class-names FILE  --shard-mib N  --threads N  "
     "--skip-broken";
 
 typedef struct import_args {
@@ -61,7 +61,10 @@ static dt_status parse_import(int argc, char **argv, import_args *a) {
         a->input[o->n_input++] = argv[i];
     }
     if (!o->out_dir) return dt_fail(DT_ERR_USAGE, "--out DIR is missing\n%s", IMPORT_USAGE);
-    if (o->kind == DT_IMPORT_IDX && a->images && a->labels) {
+    if (a->images || a->labels) {
+        if (o->kind != DT_IMPORT_IDX || !a->images || !a->labels || o->n_input > 0)
+            return dt_fail(DT_ERR_USAGE, "--images and --labels go together, and are all that idx takes\n%s",
+                           IMPORT_USAGE);
         a->input[0] = a->images, a->input[1] = a->labels;
         o->n_input = 2;
     }

@@ -285,7 +285,8 @@ dt_status dt_h5_reserve(dt_h5 *h, const char *name, dt_dtype dtype, int32_t ndim
 
 /* ---- reading ---- */
 
-/* Where the data lie. External files and virtual datasets are refused: a shard must not name other files. */
+/* Where the data lie. External files and virtual datasets are refused: a shard must not name other files
+ * (links to them: open_dataset). */
 static bool stored_layout(hid_t set, bool native, dt_h5_info *info) {
     hid_t dcpl = H5Dget_create_plist(set);
     if (dcpl < 0) return false;
@@ -339,12 +340,34 @@ done:
     return status;
 }
 
+/* Called by HDF5 before it opens the file that an external link names, which may be anything, a FIFO too. */
+static herr_t refuse_link(const char *parent_file, const char *parent_group, const char *file,
+                          const char *object, unsigned *flags, hid_t fapl, void *refused) {
+    (void)parent_file, (void)parent_group, (void)file, (void)object, (void)flags, (void)fapl;
+    *(bool *)refused = true;
+    return -1;
+}
+
+/* Opens a dataset of this very file; hard and soft links to it are followed. -1 on failure; `refused` tells
+ * whether an external link stands at the name, on the way to it or where a soft link leads. */
+static hid_t open_dataset(const dt_h5 *h, const char *name, bool *refused) {
+    hid_t dapl = H5Pcreate(H5P_DATASET_ACCESS), set = -1;
+    *refused = false;
+    if (dapl >= 0 && H5Pset_elink_cb(dapl, refuse_link, refused) >= 0) set = H5Dopen2(h->file, name, dapl);
+    if (dapl >= 0) H5Pclose(dapl);
+    if (set < 0) H5Eclear2(H5E_DEFAULT);
+    return set;
+}
+
 static dt_status open_described(const dt_h5 *h, const char *name, hid_t *set, dt_h5_info *info) {
-    *set = H5Dopen2(h->file, name, H5P_DEFAULT);
-    if (*set < 0) {
-        H5Eclear2(H5E_DEFAULT);
-        return dt_fail(DT_ERR_DATA, "%s: no dataset %s", h->path, name);
-    }
+    bool refused;
+    *set = open_dataset(h, name, &refused);
+    if (refused)
+        return dt_fail(DT_ERR_DATA,
+                       "%s: %s is behind a link to another file, which is not followed (a file must hold its "
+                       "data itself)",
+                       h->path, name);
+    if (*set < 0) return dt_fail(DT_ERR_DATA, "%s: no dataset %s", h->path, name);
     dt_status status = describe(h, *set, name, info);
     if (status != DT_OK) H5Dclose(*set);
     return status;
@@ -360,13 +383,14 @@ dt_status dt_h5_info_get(dt_h5 *h, const char *name, dt_h5_info *out) {
 }
 
 bool dt_h5_has(dt_h5 *h, const char *name) {
+    bool refused;
     dt_h5_lock();
-    /* Opening is the one test that also fails for a missing group on the way. */
-    hid_t set = H5Dopen2(h->file, name, H5P_DEFAULT);
-    H5Eclear2(H5E_DEFAULT);
+    /* Opening is the one test that also fails for a missing group on the way. What is behind an external link
+     * counts as there, so that reading it says what is wrong. */
+    hid_t set = open_dataset(h, name, &refused);
     if (set >= 0) H5Dclose(set);
     dt_h5_unlock();
-    return set >= 0;
+    return set >= 0 || refused;
 }
 
 static bool same_class(dt_dtype a, dt_dtype b) {

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,11 +56,45 @@ typedef struct import {
     dt_import_result result;
 } import;
 
+/* An option that the source or the store does not use is refused rather than ignored. */
+static dt_status check_fit(const dt_import_options *o) {
+    const char *source = kinds[o->kind].name;
+    const struct {
+        const char *option;
+        bool given;
+        dt_import_kind kind; /* the one that has it */
+    } own[] = {{"resize", o->resize != 0, DT_IMPORT_FOLDER},
+               {"square", o->square, DT_IMPORT_FOLDER},
+               {"channels", o->channels != 0, DT_IMPORT_FOLDER},
+               {"samples", o->synthetic.n_samples != 0, DT_IMPORT_SYNTHETIC},
+               {"classes", o->synthetic.n_classes != 0, DT_IMPORT_SYNTHETIC},
+               {"size", o->synthetic.height || o->synthetic.width, DT_IMPORT_SYNTHETIC}};
+    for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
+        if (own[i].given && o->kind != own[i].kind)
+            return dt_fail(DT_ERR_USAGE, "import %s: option %s is for %s only", source, own[i].option,
+                           kinds[own[i].kind].name);
+    if (o->jpeg_quality && o->store != DT_STORE_JPEG)
+        return dt_fail(DT_ERR_USAGE, "import %s: option quality is for JPEG shards only", source);
+    if (o->kind == DT_IMPORT_SYNTHETIC && o->n_input)
+        return dt_fail(DT_ERR_USAGE, "import %s: takes no input", source);
+    return DT_OK;
+}
+
+/* Whether index.json can hold it. */
+static bool is_utf8(const char *text, size_t n) {
+    json_t *string = json_stringn(text, n);
+    json_decref(string);
+    return string != NULL;
+}
+
 static dt_status open_source(import *m) {
     const dt_import_options *o = m->o;
     if (!o->out_dir || !o->split || (unsigned)o->kind >= DT_IMPORT_KIND_COUNT || o->jpeg_quality < 0 ||
         o->jpeg_quality > 100 || o->shard_bytes < 0 || o->threads < 0)
         return dt_fail(DT_ERR_USAGE, "import: options are missing or out of range");
+    if (!is_utf8(o->split, strlen(o->split)))
+        return dt_fail(DT_ERR_USAGE, "import: the name of the split is not UTF-8");
+    DT_TRY(check_fit(o));
     DT_TRY(kinds[o->kind].open(o, &m->source));
     if (o->store == DT_STORE_JPEG && m->source.channels != 1 && m->source.channels != 3)
         return dt_fail(DT_ERR_USAGE, "import: JPEG shards hold 1 or 3 channels, these images have %lld",
@@ -83,6 +118,34 @@ static dt_status take_names(import *m) {
         return dt_fail(DT_ERR_DATA, "%s: %lld names for %lld classes", m->o->class_names, (long long)lines,
                        (long long)m->n_classes);
     m->n_classes = lines;
+    return DT_OK;
+}
+
+/* What cannot be printed as \xHH; cut short to fit. */
+static void escape(const char *text, size_t n, char *out, size_t out_bytes) {
+    size_t at = 0;
+    for (size_t i = 0; i < n && at + sizeof "\\xHH" <= out_bytes; i++) {
+        bool plain = text[i] >= ' ' && text[i] <= '~';
+        at += (size_t)snprintf(out + at, out_bytes - at, plain ? "%c" : "\\x%02x", (uint8_t)text[i]);
+    }
+}
+
+/* A name that index.json cannot hold would be missing there, and those after it would move up. */
+static dt_status check_names(const import *m) {
+    const dt_import_options *o = m->o;
+    bool directories = o->kind == DT_IMPORT_FOLDER && !o->class_names;
+    for (const char *name = m->class_names; name;) {
+        const char *end = strchrnul(name, '\n');
+        size_t n = (size_t)(end - name);
+        if (!is_utf8(name, n)) {
+            char shown[512] = "";
+            escape(name, n, shown, sizeof shown);
+            return dt_fail(DT_ERR_DATA, "%s: %s \"%s\" is not UTF-8: rename it",
+                           o->class_names ? o->class_names : o->input[0],
+                           directories ? "the name of class directory" : "class name", shown);
+        }
+        name = *end ? end + 1 : NULL;
+    }
     return DT_OK;
 }
 
@@ -280,6 +343,7 @@ import m = {.o = o, .lock_fd = - 1 };
     dt_status status;
     DT_TRY_GOTO(status, open_source(&m), done);
     DT_TRY_GOTO(status, take_names(&m), done);
+    DT_TRY_GOTO(status, check_names(&m), done);
     DT_TRY_GOTO(status, plan_shards(&m), done);
     identify(&m);
     DT_TRY_GOTO(status, prepare_dir(&m), done);

@@ -142,24 +142,37 @@ void dt_index_free(dt_index *index) {
     *index = (dt_index){0};
 }
 
+/* Appends an item, which may be NULL if it could not be made. The array is freed and NULL when that fails: a
+ * file with a gap would be worse than none. */
+static json_t *append(json_t *array, json_t *item) {
+    if (json_array_append_new(array, item) == 0) return array;
+    json_decref(array);
+    return NULL;
+}
+
 static json_t *real_array(const double *x, int64_t n) {
     json_t *out = json_array();
-    for (int64_t i = 0; i < n; i++) json_array_append_new(out, json_real(x[i]));
+    for (int64_t i = 0; i < n && out; i++) out = append(out, json_real(x[i]));
+    return out;
+}
+
+static json_t *name_array(char *const *name, int64_t n) {
+    json_t *out = json_array();
+    for (int64_t i = 0; name && i < n && out; i++) out = append(out, json_string(name[i]));
     return out;
 }
 
 static json_t *shard_rows(const dt_index *index) {
     json_t *out = json_array();
-    for (int64_t i = 0; i < index->n_shards; i++) {
+    for (int64_t i = 0; i < index->n_shards && out; i++) {
         const dt_index_shard *s = &index->shard[i];
         char hash[17], structure[17];
         snprintf(hash, sizeof hash, "%016" PRIx64, s->xxh3);
         snprintf(structure, sizeof structure, "%016" PRIx64, s->structure_xxh3);
-        json_array_append_new(out,
-                              json_pack("{s:s, s:I, s:I, s:s, s:I, s:I, s:s}", "file", s->file, "count",
-                                        (json_int_t)s->n_samples, "bytes", (json_int_t)s->n_bytes, "xxh3_64",
-                                        hash, "data_offset", (json_int_t)s->data_offset, "data_bytes",
-                                        (json_int_t)s->data_bytes, "structure_xxh3_64", structure));
+        out = append(out, json_pack("{s:s, s:I, s:I, s:s, s:I, s:I, s:s}", "file", s->file, "count",
+                                    (json_int_t)s->n_samples, "bytes", (json_int_t)s->n_bytes, "xxh3_64",
+                                    hash, "data_offset", (json_int_t)s->data_offset, "data_bytes",
+                                    (json_int_t)s->data_bytes, "structure_xxh3_64", structure));
     }
     return out;
 }
@@ -167,22 +180,20 @@ static json_t *shard_rows(const dt_index *index) {
 dt_status dt_index_write(const char *dir, const dt_index *index, const dt_index_facts *facts) {
     char *path = NULL, *text = NULL;
     dt_status status = DT_OK;
-    json_t *names = json_array();
-    if (facts->class_name)
-        for (int64_t i = 0; i < facts->n_classes; i++)
-            json_array_append_new(names, json_string(facts->class_name[i]));
-    json_t *root = json_pack(
-        "{s:s, s:i, s:s?, s:s, s:I, s:I, s:I, s:[I, I, I], s:o, s:o, s:o, s:o}", "format", INDEX_FORMAT,
-        "version", INDEX_VERSION, "split", facts->split, "kind", facts->jpeg ? "jpeg" : "raw", "count",
-        (json_int_t)facts->n_samples, "skipped", (json_int_t)facts->n_skipped, "classes",
-        (json_int_t)facts->n_classes, "shape", (json_int_t)facts->height, (json_int_t)facts->width,
-        (json_int_t)facts->channels, "mean", real_array(facts->mean, facts->channels), "std",
-        real_array(facts->stddev, facts->channels), "class_names", names, "shards", shard_rows(index));
+    json_t *root = json_pack("{s:s, s:i, s:s?, s:s, s:I, s:I, s:I, s:[I, I, I], s:o, s:o, s:o, s:o}",
+                             "format", INDEX_FORMAT, "version", INDEX_VERSION, "split", facts->split, "kind",
+                             facts->jpeg ? "jpeg" : "raw", "count", (json_int_t)facts->n_samples, "skipped",
+                             (json_int_t)facts->n_skipped, "classes", (json_int_t)facts->n_classes, "shape",
+                             (json_int_t)facts->height, (json_int_t)facts->width, (json_int_t)facts->channels,
+                             "mean", real_array(facts->mean, facts->channels), "std",
+                             real_array(facts->stddev, facts->channels), "class_names",
+                             name_array(facts->class_name, facts->n_classes), "shards", shard_rows(index));
     if (root) text = json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(9));
     json_decref(root);
     if (!text || asprintf(&path, "%s/" DT_INDEX_NAME, dir) < 0)
-        status =
-            dt_fail(DT_ERR_MEMORY, "%s/" DT_INDEX_NAME ": out of memory, or a class name is not UTF-8", dir);
+        status = dt_fail(DT_ERR_MEMORY,
+                         "%s/" DT_INDEX_NAME ": out of memory, or a name is not UTF-8 or a number not finite",
+                         dir);
     else
         status = dt_file_replace(path, text);
     free(text);

@@ -85,10 +85,11 @@ static dt_status add_file(cifar_state *s, const char *path, dt_source *out) {
     return DT_OK;
 }
 
-/* Names from the file that comes with the data, where it is complete. */
+/* Names from the file that comes with the data, where it is complete: a line for each class, none empty. */
 static dt_status take_names(cifar_state *s, const char *dir) {
     char *path, *text;
     int64_t n, lines = 0, end = 0;
+    bool empty = false;
     if (asprintf(&path, "%s/%s", dir, s->kind->names) < 0)
         return dt_fail(DT_ERR_MEMORY, "%s: out of memory", dir);
     dt_status status = dt_file_read(path, 1 << 20, (uint8_t **)&text, &n);
@@ -98,11 +99,12 @@ static dt_status take_names(cifar_state *s, const char *dir) {
         return DT_OK;
     }
     for (int64_t i = 0; i < n && lines < s->kind->n_classes; i++)
-        if (text[i] == '\n' && i > 0 && text[i - 1] != '\n') {
+        if (text[i] == '\n') {
+            empty = empty || i == 0 || text[i - 1] == '\n';
             lines++;
             end = i;
         }
-    if (lines == s->kind->n_classes) {
+    if (lines == s->kind->n_classes && !empty) {
         text[end] = 0;
         s->class_names = text;
     } else
@@ -138,6 +140,10 @@ dt_status dt_source_cifar(const dt_import_options *o, dt_source *out) {
     if (o->n_input < 1) return dt_fail(DT_ERR_USAGE, "import cifar: give the directory or the binary files");
     if (o->n_input == 1 && stat(o->input[0], &st) == 0 && S_ISDIR(st.st_mode)) {
         bool test = strcmp(o->split, "test") == 0 || strcmp(o->split, "val") == 0;
+        if (!test && strcmp(o->split, "train") != 0) /* a guess would store the wrong files */
+            return dt_fail(DT_ERR_USAGE,
+                           "import cifar: split \"%s\" of a directory: split is train, val or test",
+                           o->split);
         DT_TRY(add_directory(s, o->input[0], test, out));
     } else
         for (int32_t i = 0; i < o->n_input; i++) DT_TRY(add_file(s, o->input[i], out));

@@ -189,6 +189,8 @@ static dt_status add_class(folder_state *s, int32_t class, dt_source *out) {
         char *path = path_of(s, s->n_files - 1);
         if (path && stat(path, &st) == 0) out->sample_bytes += st.st_size;
         free(path);
+        /* Not the content, which would be read twice, nor the time, which copying changes: another image of
+         * the same name and size is taken for the same. */
         out->identity = XXH3_64bits_withSeed(names.name[i], strlen(names.name[i]),
                                              out->identity + (uint64_t)st.st_size + (uint64_t) class);
     }
@@ -236,8 +238,9 @@ static dt_status join_class_names(folder_state *s) {
     return DT_OK;
 }
 
-/* Raw shards hold one size: that of the resize option, or that of the first image. */
-static dt_status find_shape(const folder_state *s, dt_source *out) {
+/* Raw shards hold one size: that of the resize option, or that of the first image; where broken ones are left
+ * out, of the first that loads. */
+static dt_status find_shape(const folder_state *s, bool skip_broken, dt_source *out) {
     dt_jpeg *decoder;
     dt_item item = {0};
     if (s->square) {
@@ -246,6 +249,10 @@ static dt_status find_shape(const folder_state *s, dt_source *out) {
     }
     DT_TRY(dt_jpeg_new(&decoder));
     dt_status status = load_folder(s, decoder, 0, &item);
+    for (int64_t i = 1; skip_broken && status == DT_ERR_DATA && i < s->n_files; i++)
+        status = load_folder(s, decoder, i, &item);
+    if (skip_broken && status == DT_ERR_DATA)
+        dt_error_context("%s: none of the %lld images can be read, the last", s->root, (long long)s->n_files);
     out->height = item.height;
     out->width = item.width;
     free(item.owned);
@@ -282,7 +289,7 @@ dt_status dt_source_folder(const dt_import_options *o, dt_source *out) {
     out->channels = s->channels;
     out->sample_bytes /= out->n_samples;
     if (s->raw) {
-        DT_TRY(find_shape(s, out));
+        DT_TRY(find_shape(s, o->skip_broken, out));
         out->sample_bytes = out->height * out->width * out->channels;
     } else if (s->resize)
         out->sample_bytes = dt_min_i64(out->sample_bytes, s->resize * s->resize / 2);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -161,6 +162,49 @@ static void test_chunked(void **state) {
     assert_int_equal(dt_h5_close(h), DT_OK);
 }
 
+/* Links within the file are followed; what is behind a link into another file is there, but never read. */
+static void test_links(void **state) {
+    (void)state;
+    static const char *const inside[] = {"hard", "soft"};
+    static const char *const outside[] = {"out", "soft_out", "group/fc.weight", "loop", "fifo", "absent"};
+    dt_h5 *h;
+    dt_h5_info info;
+    int32_t label[3];
+    char other[128], fifo[128];
+    write_sample(strcpy(other, in_dir("other.h5")));
+    assert_int_equal(mkfifo(strcpy(fifo, in_dir("fifo")), 0600), 0);
+    write_sample(in_dir("l.h5"));
+    hid_t file = H5Fopen(in_dir("l.h5"), H5F_ACC_RDWR, H5P_DEFAULT), p = H5P_DEFAULT;
+    assert_true(H5Lcreate_hard(file, "labels", file, "hard", p, p) >= 0);
+    assert_true(H5Lcreate_soft("/labels", file, "soft", p, p) >= 0);
+    assert_true(H5Lcreate_external(other, "labels", file, "out", p, p) >= 0);
+    assert_true(H5Lcreate_soft("/out", file, "soft_out", p, p) >= 0);
+    assert_true(H5Lcreate_external(other, "tensors", file, "group", p, p) >= 0);
+    assert_true(H5Lcreate_external(in_dir("l.h5"), "labels", file, "loop", p, p) >= 0);
+    assert_true(H5Lcreate_external(fifo, "labels", file, "fifo", p, p) >= 0);
+    assert_true(H5Lcreate_external(in_dir("no_file.h5"), "labels", file, "absent", p, p) >= 0);
+    assert_true(H5Fclose(file) >= 0);
+    alarm(30); /* a FIFO that is opened waits for ever */
+    assert_int_equal(dt_h5_open(in_dir("l.h5"), &h), DT_OK);
+    for (size_t i = 0; i < sizeof inside / sizeof inside[0]; i++) {
+        assert_true(dt_h5_has(h, inside[i]));
+        assert_int_equal(dt_h5_read(h, inside[i], DT_DTYPE_I32, 3, label), DT_OK);
+        assert_int_equal(label[2], 9);
+    }
+    for (size_t i = 0; i < sizeof outside / sizeof outside[0]; i++) {
+        char said[192];
+        snprintf(said, sizeof said, "%s/l.h5: %s is behind a link to another file", dir, outside[i]);
+        assert_true(dt_h5_has(h, outside[i]));
+        assert_int_equal(dt_h5_info_get(h, outside[i], &info), DT_ERR_DATA);
+        assert_non_null(strstr(dt_error_text(), said));
+        assert_int_equal(dt_h5_read(h, outside[i], DT_DTYPE_I32, 3, label), DT_ERR_DATA);
+        assert_int_equal(dt_h5_read_rows(h, outside[i], DT_DTYPE_I32, 0, 1, label), DT_ERR_DATA);
+        assert_non_null(strstr(dt_error_text(), said));
+    }
+    assert_int_equal(dt_h5_close(h), DT_OK);
+    alarm(0);
+}
+
 static void test_equal_content_equal_bytes(void **state) {
     (void)state;
     char command[256];
@@ -189,13 +233,10 @@ static void test_full_disk(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip),
-        cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_truncated),
-        cmocka_unit_test(test_reserve),
-        cmocka_unit_test(test_chunked),
-        cmocka_unit_test(test_full_disk),
-        cmocka_unit_test(test_equal_content_equal_bytes),
+        cmocka_unit_test(test_round_trip), cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_truncated),  cmocka_unit_test(test_reserve),
+        cmocka_unit_test(test_chunked),    cmocka_unit_test(test_links),
+        cmocka_unit_test(test_full_disk),  cmocka_unit_test(test_equal_content_equal_bytes),
     };
     return cmocka_run_group_tests(tests, make_dir, remove_dir);
 }

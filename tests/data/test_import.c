@@ -7,6 +7,7 @@
 
 #include "data/info.h"
 #include "dataset.h"
+#include "index.h"
 #include "jpeg.h"
 
 #define SAME_BYTES                                                                                           \
@@ -88,6 +89,112 @@ static void test_class_names(void **state) {
     assert_string_equal(dt_dataset_class_name(d, 3), "three");
     assert_string_equal(d->info.class_name, "0");
     dt_dataset_close(d);
+}
+
+/* What index.json could not hold is refused before a shard is made. */
+static void test_not_utf8(void **state) {
+    (void)state;
+    char *images = in_scratch("ui"), *labels = in_scratch("ul"), *names = in_scratch("latin1"), command[300];
+    write_numbered_idx(images, labels, 20, 4);
+    const char *input[] = {images, labels}, *folder = in_scratch("latin");
+    dt_import_options o = idx_options(input, in_scratch("latin_out"));
+    dt_import_result r;
+    write_file(names, "0\n1\n2\ncaf\xe9\n4\n5\n6\n7\n8\n9\n", 23);
+    o.class_names = names;
+    assert_fails(dt_import_run(&o, &r), DT_ERR_DATA, "latin1: class name \"caf\\xe9\" is not UTF-8");
+    o.class_names = NULL;
+    o.split = "\xff";
+    assert_fails(dt_import_run(&o, &r), DT_ERR_USAGE, "split");
+    o.split = "train";
+    snprintf(command, sizeof command, "mkdir -p %s/a && cp -r %s/a %s/$(printf 'caf\\351')", folder, folder,
+             folder);
+    assert_int_equal(system(command), 0);
+    write_file(in_scratch("latin/a/0.jpg"), "x", 1);
+    o.kind = DT_IMPORT_FOLDER;
+    o.store = DT_STORE_JPEG;
+    o.input = &folder;
+    o.n_input = 1;
+    assert_fails(dt_import_run(&o, &r), DT_ERR_DATA,
+                 "latin: the name of class directory \"caf\\xe9\" is not UTF-8: rename it");
+    assert_int_equal(access(o.out_dir, F_OK), -1);
+}
+
+/* An index is written whole or not at all. */
+static void test_index_refusals(void **state) {
+    (void)state;
+    static const double no_number[] = {0.0 / 0.0}, number[] = {0.5};
+    static char *bad_name[] = {"a", "\xe9"}, *good_name[] = {"a", "b"};
+    dt_index_shard row = {.file = "shard.h5"}, bad_row = {.file = "\xe9.h5"};
+    const struct {
+        char **class_name;
+        const double *mean, *stddev;
+        dt_index_shard *row;
+    } cases[] = {{bad_name, number, number, &row},
+                 {good_name, no_number, number, &row},
+                 {good_name, number, no_number, &row},
+                 {good_name, number, number, &bad_row},
+                 {good_name, number, number, &row}};
+    const size_t n = sizeof cases / sizeof cases[0];
+    char *path = in_scratch(DT_INDEX_NAME);
+    for (size_t i = 0; i < n; i++) {
+        dt_index index = {.n_shards = 1, .shard = cases[i].row};
+        dt_index_facts facts = {.split = "train",
+                                .n_classes = 2,
+                                .channels = 1,
+                                .class_name = cases[i].class_name,
+                                .mean = cases[i].mean,
+                                .stddev = cases[i].stddev};
+        dt_status status = dt_index_write(scratch, &index, &facts);
+        if ((status == DT_OK) != (i == n - 1) || (access(path, F_OK) == 0) != (i == n - 1))
+            fail_msg("case %zu: %s", i, dt_error_text());
+    }
+    assert_int_equal(unlink(path), 0);
+}
+
+/* An option is used or refused, and refused before anything is read. */
+static void test_options_fit(void **state) {
+    (void)state;
+    const char *absent[] = {"absent", "absent"};
+    static const struct {
+        const char *name;
+        bool takes_folder, takes_synthetic;
+    } source[] = {[DT_IMPORT_IDX] = {"idx", false, false},
+                  [DT_IMPORT_CIFAR10] = {"cifar10", false, false},
+                  [DT_IMPORT_CIFAR100] = {"cifar100", false, false},
+                  [DT_IMPORT_FOLDER] = {"folder", true, false},
+                  [DT_IMPORT_SYNTHETIC] = {"synthetic", false, true}};
+    static const char *const option[] = {"resize", "square", "channels", "samples", "classes", "size"};
+    for (int kind = 0; kind < DT_IMPORT_KIND_COUNT; kind++)
+        for (int k = 0; k < 6; k++) {
+            char said[128];
+            dt_import_result r;
+            dt_import_options o = idx_options(absent, in_scratch("never_fit"));
+            o.kind = (dt_import_kind)kind;
+            if (kind == DT_IMPORT_SYNTHETIC) {
+                o.n_input = 0;
+                o.synthetic.n_samples = o.synthetic.n_classes = o.synthetic.height = o.synthetic.width = 4;
+            }
+            if (k < 3 ? source[kind].takes_folder : source[kind].takes_synthetic) continue;
+            if (k == 0) o.resize = 8;
+            if (k == 1) o.square = true;
+            if (k == 2) o.channels = 3;
+            if (k == 3) o.synthetic.n_samples = 8;
+            if (k == 4) o.synthetic.n_classes = 8;
+            if (k == 5) o.synthetic.width = 8;
+            snprintf(said, sizeof said, "import %s: option %s ", source[kind].name, option[k]);
+            assert_fails(dt_import_run(&o, &r), DT_ERR_USAGE, said);
+        }
+    dt_import_result r;
+    dt_import_options o = idx_options(absent, in_scratch("never_fit"));
+    o.jpeg_quality = 80;
+    assert_fails(dt_import_run(&o, &r), DT_ERR_USAGE, "import idx: option quality ");
+    o.store = DT_STORE_JPEG;
+    assert_fails(dt_import_run(&o, &r), DT_ERR_DATA, "absent: cannot open");
+    o = idx_options(absent, in_scratch("never_fit"));
+    o.kind = DT_IMPORT_SYNTHETIC;
+    o.synthetic.n_samples = o.synthetic.n_classes = o.synthetic.height = o.synthetic.width = 4;
+    assert_fails(dt_import_run(&o, &r), DT_ERR_USAGE, "import synthetic: takes no input");
+    assert_int_equal(access(o.out_dir, F_OK), -1);
 }
 
 static void test_idx_bad(void **state) {
@@ -232,16 +339,34 @@ static void test_cifar(void **state) {
         for (int k = 0; k < 3072; k++) assert_int_equal(pixel[k], (uint8_t)(i + k % 3 * 50 + k / 3));
     }
     dt_dataset_close(d);
-    o.split = "val";
-    o.out_dir = in_scratch("cifar_val");
+    static const char *const test_split[] = {"val", "test"}, *const no_split[] = {"validation", "Test", ""};
+    for (int i = 0; i < 2; i++) {
+        o.split = test_split[i];
+        o.out_dir = in_scratch("cifar_%s", o.split);
+        assert_ok(dt_import_run(&o, &r));
+        assert_int_equal(r.n_samples, 4);
+    }
+    for (int i = 0; i < 3; i++) {
+        o.split = no_split[i];
+        o.out_dir = in_scratch("cifar_none");
+        assert_fails(dt_import_run(&o, &r), DT_ERR_USAGE, "split is train, val or test");
+        assert_int_equal(access(o.out_dir, F_OK), -1);
+    }
+    o.split = "test";
+    write_file(in_scratch("cifar/batches.meta.txt"), "\nc1\nc2\nc3\nc4\nc5\nc6\nc7\nc8\nc9\nc10\n", 31);
+    o.out_dir = in_scratch("cifar_nameless"); /* names that cannot be told apart are none */
     assert_ok(dt_import_run(&o, &r));
-    assert_int_equal(r.n_samples, 4);
+    d = open_set(o.out_dir);
+    assert_string_equal(dt_dataset_class_name(d, 9), "");
+    dt_dataset_close(d);
     assert_int_equal(truncate(in_scratch("cifar/test_batch.bin"), 5000), 0);
     o.out_dir = in_scratch("cifar_bad");
     assert_fails(dt_import_run(&o, &r), DT_ERR_DATA, "test_batch.bin");
     char *hundred = in_scratch("hundred.bin");
     write_cifar(hundred, 2, 12, 0);
     input = hundred;
+    o.split = "validation"; /* files are named: the split is only recorded */
+    o.out_dir = in_scratch("cifar_bad");
     assert_fails(dt_import_run(&o, &r), DT_ERR_DATA, "hundred.bin");
     o.kind = DT_IMPORT_CIFAR100;
     assert_ok(dt_import_run(&o, &r));
@@ -369,6 +494,31 @@ static void test_folder_broken(void **state) {
     assert_fails(dt_import_run(&o, &r), DT_ERR_DATA, "absent");
 }
 
+/* The first image that loads gives raw shards their size, where broken ones are left out. */
+static void test_folder_first_broken(void **state) {
+    (void)state;
+    const char *input = make_folder("first", false);
+    dt_import_options o = folder_options(&input, DT_STORE_RAW, in_scratch("first_out"));
+    dt_import_result r;
+    char command[500];
+    snprintf(command, sizeof command,
+             "rm %s/cat/[49]* %s/dog/* && cp %s/cat/2.jpg %s/dog && echo x >%s/cat/0.jpg", input, input,
+             input, input, input);
+    assert_int_equal(system(command), 0);
+    assert_fails(dt_import_run(&o, &r), DT_ERR_DATA, "first/cat/0.jpg: neither a JPEG nor a PNG file");
+    o.skip_broken = true;
+    assert_ok(dt_import_run(&o, &r));
+    assert_true(r.n_samples == 2 && r.n_skipped == 1);
+    dt_dataset *d = open_set(o.out_dir);
+    assert_true(!d->info.jpeg && d->info.height == 46 && d->info.width == 66);
+    dt_dataset_close(d);
+    snprintf(command, sizeof command, "cd %s && cp cat/0.jpg cat/2.jpg && cp cat/0.jpg dog/2.jpg", input);
+    assert_int_equal(system(command), 0);
+    o.out_dir = in_scratch("first_none");
+    assert_fails(dt_import_run(&o, &r), DT_ERR_DATA, "first: none of the 3 images can be read");
+    assert_fails(dt_import_run(&o, &r), DT_ERR_DATA, "first/dog/2.jpg: neither a JPEG");
+}
+
 /* A progressive file with a sound header and one scan over and over, which only decoding finds. */
 static void test_folder_scans(void **state) {
     (void)state;
@@ -398,10 +548,18 @@ static void test_folder_scans(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_idx),           cmocka_unit_test(test_class_names),
-        cmocka_unit_test(test_idx_bad),       cmocka_unit_test(test_resume),
-        cmocka_unit_test(test_cifar),         cmocka_unit_test(test_folder),
-        cmocka_unit_test(test_folder_broken), cmocka_unit_test(test_folder_scans),
+        cmocka_unit_test(test_idx),
+        cmocka_unit_test(test_class_names),
+        cmocka_unit_test(test_not_utf8),
+        cmocka_unit_test(test_index_refusals),
+        cmocka_unit_test(test_options_fit),
+        cmocka_unit_test(test_idx_bad),
+        cmocka_unit_test(test_resume),
+        cmocka_unit_test(test_cifar),
+        cmocka_unit_test(test_folder),
+        cmocka_unit_test(test_folder_broken),
+        cmocka_unit_test(test_folder_first_broken),
+        cmocka_unit_test(test_folder_scans),
     };
     return cmocka_run_group_tests(tests, make_scratch, remove_scratch);
 }

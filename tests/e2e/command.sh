@@ -68,5 +68,12 @@ for arguments in "data import synthetic --samples 8 --classes 2 --size 8 --out" 
     expect_code 2
     expect value.log '--(out|samples|threads|steps) needs a value' 1
 done
+for arguments in "idx --images a" "idx b --images a --labels c" "folder data --images a --labels c" \
+    "synthetic --samples 8 --classes 2 --size 8 --square" "synthetic --samples 8 --classes 2 --size 8 --quality 80"; do
+    # shellcheck disable=SC2086 # one word each
+    train 0 fit.log data import $arguments --out made
+    expect_code 2
+    expect fit.log '^dtrain: .*(go together|is for (folder|JPEG shards) only)' 1
+done
 [ ! -e made ] || fail "an import without its number of samples made a data set"
 pass "as documented"

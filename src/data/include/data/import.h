@@ -29,17 +29,17 @@ typedef struct dt_import_options {
     const char *const *input;
     int32_t n_input;
     const char *out_dir;
-    const char
-        *split; /* "train", "val", ...; recorded. CIFAR directories: val or test takes the test files */
+    const char *split; /* "train", "val", ...; recorded. CIFAR directories: train takes the training files,
+                        * val and test the test files, others are refused */
     const char *class_names; /* file with one name per line; NULL: those of the source, if it has any */
     int64_t resize;          /* folder: the shorter side in pixels; 0: as it is */
     bool square;             /* folder: then the centre resize x resize */
     int64_t channels;        /* folder: 1 or 3; 0: 3 */
-    int32_t jpeg_quality;    /* of what is encoded anew; 0: 90 */
+    int32_t jpeg_quality;    /* DT_STORE_JPEG: of what is encoded anew; 0: 90 */
     int64_t shard_bytes;     /* about; 0: 512 MiB */
     int32_t threads;         /* 0: one per core */
     bool skip_broken;        /* leave damaged images out and count them, instead of ending at the first */
-    struct {
+    struct {                 /* synthetic */
         int64_t n_samples, n_classes, height, width;
     } synthetic;
     /* Both may be NULL; called from the importing thread. `progress` returning false interrupts: DT_STOPPED.
@@ -57,7 +57,8 @@ typedef struct dt_import_result {
 bool dt_import_kind_parse(const char *name, dt_import_kind *out);
 
 /* DT_ERR_DATA: an input is missing or damaged, or out_dir holds the shards of another import. DT_ERR_IO:
- * cannot write. DT_ERR_USAGE: options that do not fit. */
+ * cannot write. DT_ERR_USAGE: options that do not fit: out of range, or set (not 0) for another kind or store
+ * than they are for. */
 dt_status dt_import_run(const dt_import_options *o, dt_import_result *out);
 
 #endif
