@@ -86,9 +86,25 @@ int64_t dt_conv_uid_elems(const dt_conv_spec *spec, dt_conv_uid uid) {
     return dim[0] * dim[1] * dim[2] * dim[3];
 }
 
+/* Whether a failure says nothing of the graph. */
+static bool is_passing(cudnnStatus_t st) {
+    switch ((int)st) {
+    case CUDNN_STATUS_SUBLIBRARY_LOADING_FAILED:
+    case CUDNN_STATUS_NOT_SUPPORTED_INCOMPATIBLE_CUDA_DRIVER:
+    case CUDNN_STATUS_NOT_SUPPORTED_INCOMPATIBLE_CUDART:
+    case CUDNN_STATUS_NOT_SUPPORTED_SUBLIBRARY_UNAVAILABLE:
+    case CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED:
+    case CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED:
+        return true;
+    default:
+        return false;
+    }
+}
+
 static void fail(dt_dnn_builder *b, cudnnStatus_t st, const char *what) {
     if (b->st != CUDNN_STATUS_SUCCESS || st == CUDNN_STATUS_SUCCESS) return;
     b->st = st;
+    b->passing = b->passing || is_passing(st);
     b->what = what;
 }
 
@@ -481,6 +497,7 @@ int32_t dt_dnn_choices(dt_dnn_builder *b, cudnnBackendDescriptor_t graph, cudnnB
         if (read_choice(&scratch, cfg[i], refused_notes, &out[n])) n++;
         dt_dnn_release(&scratch);
     }
+    b->passing = b->passing || own.passing;
     dt_dnn_release(&own);
     return n;
 }

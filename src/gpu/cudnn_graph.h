@@ -53,6 +53,7 @@ typedef struct dt_dnn_builder {
     cudnnHandle_t handle;
     cudnnStatus_t st;
     const char *what; /* the call that failed */
+    bool passing;     /* a call failed for a reason that may be gone at the next start: memory, libraries */
     int32_t n_desc;
     cudnnBackendDescriptor_t desc[DT_DESC_MAX];
 } dt_dnn_builder;

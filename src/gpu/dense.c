@@ -37,6 +37,10 @@ static dt_status choose_algo(dt_cuda *cu, dt_prep *p) {
         CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES};
     cublasStatus_t st = cublasLtMatmulPreferenceSetAttribute(pref, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
                                                              &WORKSPACE_LIMIT, sizeof WORKSPACE_LIMIT);
+    const uint32_t scheme = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE; /* no sums in 16 bits */
+    if (st == CUBLAS_STATUS_SUCCESS)
+        st = cublasLtMatmulPreferenceSetAttribute(pref, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &scheme,
+                                                  sizeof scheme);
     for (size_t i = 0; i < sizeof ALIGN / sizeof *ALIGN && st == CUBLAS_STATUS_SUCCESS; i++)
         st = cublasLtMatmulPreferenceSetAttribute(pref, ALIGN[i], &ALIGN_BYTES, sizeof ALIGN_BYTES);
     if (st == CUBLAS_STATUS_SUCCESS)

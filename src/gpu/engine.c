@@ -123,6 +123,7 @@ static void note_error(dt_engine *e, const dt_dnn_builder *b) {
     cudnnGetLastErrorString(detail, sizeof detail);
     snprintf(e->error, sizeof e->error, "%s: %s %s", b->what ? b->what : "no engine",
              cudnnGetErrorString(b->st), detail);
+    e->passing = e->passing || b->passing;
 }
 
 static bool build_graph(job *j, cudnnHandle_t handle) {
@@ -141,6 +142,7 @@ static bool build_known(job *j, cudnnHandle_t handle) {
     e->plan_desc = (dt_dnn_builder){.handle = handle};
     e->plan = dt_dnn_plan(&e->plan_desc, j->graph, &e->choice, &e->workspace_bytes);
     if (e->plan) return true;
+    note_error(e, &e->plan_desc);
     dt_dnn_release(&e->plan_desc);
     return false;
 }
@@ -157,6 +159,7 @@ static void build_candidates(const dt_engines *table, job *j, cudnnHandle_t hand
     for (size_t m = 0; m < sizeof MODES / sizeof *MODES && j->n == 0; m++) {
         dt_engine_choice choice[ASKED];
         int32_t n = dt_dnn_choices(&e->graph_desc, j->graph, MODES[m], refused, ASKED, choice);
+        e->passing = e->passing || e->graph_desc.passing;
         for (int32_t i = 0; i < n && j->n < n_candidate; i++) {
             candidate *c = &j->candidate[j->n];
             *c = (candidate){.choice = choice[i], .desc = {.handle = handle}};
@@ -296,6 +299,7 @@ static void choose(dt_cuda *cu, job *j, const scratch *s) {
     }
     e->known = true;
     e->usable = j->n > 0 && best >= 0;
+    e->passing = !e->usable && (e->passing || j->n > 0); /* it was built, but did not run */
     e->seconds = e->usable && s ? best_s : 0;
     for (int32_t i = 0; i < j->n; i++) {
         candidate *c = &j->candidate[i];
@@ -335,7 +339,7 @@ static dt_status tune(dt_cuda *cu, job *j, int32_t n) {
         dt_engine *e = j[i].engine;
         if (e->plan) continue;
         choose(cu, &j[i], timed ? &s : NULL);
-        if (timed)
+        if (timed && !e->passing)
             dt_engines_remember(
                 cu, (dt_engine_record){
                         .spec = e->spec, .usable = e->usable, .seconds = e->seconds, .choice = e->choice});

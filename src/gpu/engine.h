@@ -12,6 +12,7 @@ typedef struct dt_engine {
     dt_conv_spec spec;
     bool known;     /* a choice was made, or it is known that there is none */
     bool usable;    /* cuDNN has an engine */
+    bool passing;   /* not usable for a reason that may be gone at the next start */
     double seconds; /* of one run; 0: not timed */
     dt_engine_choice choice;
     int64_t workspace_bytes;       /* valid with a plan */

@@ -199,9 +199,10 @@ static dt_engine_cache merge(const dt_engine_cache *c) {
 }
 
 void dt_engine_cache_write(const dt_engine_cache *c) {
-    char tmp[1100], *text = NULL;
+    char host[64] = "", tmp[1200], *text = NULL; /* hosts may share the directory */
     size_t size = 0;
     if (!c->path[0]) return;
+    (void)gethostname(host, sizeof host - 1);
     FILE *mem = open_memstream(&text, &size);
     if (!mem) return;
     dt_engine_cache all = merge(c);
@@ -213,7 +214,7 @@ void dt_engine_cache_write(const dt_engine_cache *c) {
         return;
     }
     make_parents(c->path);
-    snprintf(tmp, sizeof tmp, "%s.%ld.tmp", c->path, (long)getpid());
+    snprintf(tmp, sizeof tmp, "%s.%s.%ld.tmp", c->path, host, (long)getpid());
     FILE *f = fopen(tmp, "we");
     if (f) {
         bool ok = fwrite(text, 1, size, f) == size;

@@ -221,6 +221,7 @@ static dt_status decode_singly(dt_jpeg_decoder *d, int32_t begin, int32_t end, c
         file *f = &d->file[i];
         nvjpegStatus_t st = nvjpegDecode(d->single, d->single_state, f->bytes, (size_t)f->row->n_bytes,
                                          d->format, &f->image, s);
+        if (st == NVJPEG_STATUS_ALLOCATOR_FAILURE) return nvjpeg_fail(st, "nvjpegDecode", __LINE__);
         if (st != NVJPEG_STATUS_SUCCESS)
             return dt_fail(DT_ERR_DATA, "%s: sample %lld: not a readable JPEG: nvJPEG: %s", f->row->path,
                            (long long)f->row->index, status_text(st));
@@ -240,8 +241,9 @@ static dt_status decode_batched(dt_jpeg_decoder *d, lane *l, int32_t n, cudaStre
         NVJPEG_TRY(nvjpegDecodeBatchedInitialize(d->batched, l->state, n, d->host_threads, d->format));
         l->batch_size = n;
     }
-    if (nvjpegDecodeBatched(d->batched, l->state, d->bytes, d->n_bytes, d->image, s) == NVJPEG_STATUS_SUCCESS)
-        return DT_OK;
+    const nvjpegStatus_t st = nvjpegDecodeBatched(d->batched, l->state, d->bytes, d->n_bytes, d->image, s);
+    if (st == NVJPEG_STATUS_SUCCESS) return DT_OK;
+    if (st == NVJPEG_STATUS_ALLOCATOR_FAILURE) return nvjpeg_fail(st, "nvjpegDecodeBatched", __LINE__);
     /* Which file it was is not told, and one that this decoder refuses may still be readable. */
     l->batch_size = 0;
     return decode_singly(d, 0, n, s);

@@ -55,7 +55,8 @@ __global__ void __launch_bounds__(THREADS)
     for (int64_t i = threadIdx.x; i < k; i += THREADS) prob[n * k + i] = expf(to_float(z[i]) - top) * inv;
     if (threadIdx.x) return;
     const float log_sum = top + logf(sum);
-    float l = has ? (1.0f - smoothing) * (log_sum - mine) + smoothing * (log_sum - total / (float)k) : 0.0f;
+    float l = has ? (1.0f - smoothing) * (log_sum - mine) : 0.0f;
+    if (has && smoothing > 0.0f) l += smoothing * (log_sum - total / (float)k); /* 0 times -inf is NaN */
     loss[n] = l;
     float *r = row_stats + n * ROW_STATS;
     r[0] = l;
