@@ -40,6 +40,15 @@ for dir in to-cpu to-gpu; do
     close_losses all-gpu $dir 0.05
 done
 
+# An image that no convolution reads is not padded: the same weights on both.
+awk '/^\[\[model/ { skip = 1 }
+    /^\[data/ { skip = 0; print "[[model.layers]]\ntype = \"flatten\"\n\n[[model.layers]]\ntype = \"dense\"\nchannels = 4\n" }
+    !skip' base.toml >dense.toml
+dense=(dense.toml "${common[@]:1}" run.out_dir=dense)
+train_ok 1 dense-1.log "${dense[@]}" run.device=cuda train.precision=fp32 train.steps=20
+train_ok 1 dense-2.log "${dense[@]}"
+each_step_once dense 40
+
 # Two ranks on one GPU only when asked for.
 one=$(nvidia-smi --query-gpu=uuid --format=csv,noheader | head -n 1)
 CUDA_VISIBLE_DEVICES=$one train 2 two.log "${gpu[@]}" run.out_dir=two
