@@ -24,9 +24,10 @@ double dt_schedule_lr(const dt_config *c, int64_t step, int64_t total_steps, dou
     case DT_SCHEDULE_POLYNOMIAL:
         return lr * (final + (1 - final) * pow(1 - u, c->schedule.power));
     case DT_SCHEDULE_STEP: {
-        double factor = 1, epoch = (double)step / (steps_per_epoch > 0 ? steps_per_epoch : 1);
+        double factor = 1; /* a quotient may round to just above the step at which an epoch is full */
         for (int32_t i = 0; i < c->schedule.n_milestones; i++)
-            if (epoch >= c->schedule.milestones[i]) factor *= c->schedule.gamma;
+            if ((double)step + 1e-6 >= c->schedule.milestones[i] * steps_per_epoch)
+                factor *= c->schedule.gamma;
         return lr * factor;
     }
     }

@@ -166,7 +166,10 @@ static dt_status remove_step(const char *dir, int64_t step) {
     tmp_name(doomed, step, 0);
     DT_TRY(dt_ckpt_path(from, dir, name));
     DT_TRY(dt_ckpt_path(to, dir, doomed));
-    if (rename(from, to) != 0) return dt_fail(DT_ERR_IO, "%s: cannot remove: %s", from, strerror(errno));
+    if (rename(from, to) != 0) {
+        if (errno == ENOENT) return DT_OK; /* somebody was faster */
+        return dt_fail(DT_ERR_IO, "%s: cannot remove: %s", from, strerror(errno));
+    }
     dt_ckpt_tmp_remove(dir, doomed);
     return DT_OK;
 }
@@ -235,9 +238,9 @@ dt_status dt_ckpt_retain(const dt_ckpt_policy *policy, int64_t newest) {
             continue;
         }
         if (policy->keep_every > 0 && step[i] % policy->keep_every == 0) continue;
-        DT_TRY_GOTO(status, remove_step(policy->dir, step[i]), done);
+        const dt_status st = remove_step(policy->dir, step[i]);
+        if (st != DT_OK) status = st; /* the others all the same */
     }
-done:
     free(step);
     return status;
 }

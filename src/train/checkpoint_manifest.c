@@ -13,7 +13,7 @@
 #include <xxhash.h>
 
 static const char format_name[] = "dtrain-checkpoint";
-enum { FORMAT_VERSION = 2, HASH_DIGITS = 16 };
+enum { FORMAT_VERSION = 3, HASH_DIGITS = 16 };
 
 /* The tail: this, 16 hex digits, then tail_end. */
 static const char tail_begin[] = ",\n \"manifest_xxh3\": \"";
@@ -37,6 +37,7 @@ static const meta_row meta_table[] = {
     {"loss_scale", META_REAL, offsetof(dt_ckpt_meta, loss_scale)},
     {"good_steps", META_COUNT, offsetof(dt_ckpt_meta, good_steps)},
     {"optimizer_steps", META_COUNT, offsetof(dt_ckpt_meta, optimizer_steps)},
+    {"recent_skips", META_COUNT, offsetof(dt_ckpt_meta, recent_skips)},
     {"config_hash", META_HASH, offsetof(dt_ckpt_meta, config_hash)},
     {"train_samples", META_COUNT, offsetof(dt_ckpt_meta, train_samples)},
 };

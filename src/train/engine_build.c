@@ -78,7 +78,10 @@ static dt_status model_input(const dt_engine *e, const dt_dataset_info *d, int64
 dt_status dt_engine_forward_graph(const dt_engine *e, const dt_dataset_info *data, bool training,
                                   dt_graph **out) {
     dt_model_input in;
-    const int64_t rows = training ? e->division.rows : e->division.eval_rows;
+    int64_t rows = training ? e->division.rows : e->division.eval_rows;
+    /* Evaluation takes names and shapes from the training graph, and must not fail where its micro-batch of
+     * this many ranks would be too small for batch statistics. */
+    if (training && !e->train) rows = dt_max_i64(rows, 2);
     DT_TRY(model_input(e, data, rows, training, &in));
     return dt_model_build(e->config, &in, compute_dtype(e->config), training, out);
 }

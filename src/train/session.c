@@ -296,9 +296,8 @@ double dt_session_steps_per_epoch(const dt_session *s) {
 
 int64_t dt_session_total_steps(const dt_session *s) {
     const dt_config *c = s->config;
-    dt_dataset_info info;
-    dt_dataset_info_get(s->train_data, &info);
-    int64_t steps = (int64_t)ceil(c->train.epochs * (double)info.n_samples / (double)c->train.global_batch);
+    /* 1.1 epochs of 500 steps are 550, although 1.1 is a little more than 1.1. */
+    int64_t steps = (int64_t)ceil(c->train.epochs * dt_session_steps_per_epoch(s) * (1 - 1e-12));
     return c->train.steps > 0 && (c->train.epochs <= 0 || c->train.steps < steps) ? c->train.steps : steps;
 }
 

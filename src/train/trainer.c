@@ -36,7 +36,9 @@ static bool save_due(const dt_trainer *t, int64_t step) {
 
 static dt_step_params step_params(const dt_trainer *t, int64_t shard) {
     const dt_config *c = t->config;
-    double updates = (double)(t->updates + dt_engine_pending(t->session.engine));
+    const dt_engine *e = t->session.engine;
+    const double updates =
+        (double)dt_adam_step(t->updates, t->recent_skips, dt_engine_pending(e), dt_engine_lag(e));
     dt_step_params p = {
         .lr = (float)dt_trainer_lr(t, t->step),
         .loss_weight = (float)(1.0 / (double)c->train.global_batch),
@@ -112,6 +114,7 @@ static dt_status take_result(dt_trainer *t) {
     bool skipped = r.metric[DT_METRIC_SKIPPED] > 0 || !isfinite(r.metric[DT_METRIC_LOSS]);
     t->skipped_in_a_row = skipped ? t->skipped_in_a_row + 1 : 0;
     if (!skipped) t->updates++;
+    t->recent_skips = (t->recent_skips << 1 | skipped) & ((1 << DT_METRIC_LAG_MAX) - 1);
     dt_trainer_report_step(t, &r);
     if (t->skipped_in_a_row > t->config->train.max_skipped)
         return dt_fail(
@@ -161,6 +164,8 @@ static dt_status train_steps(dt_trainer *t, dt_loader *loader) {
     in_flight f = {.n = 0};
     const int32_t lag = dt_engine_lag(t->session.engine);
     DT_TRY(make_up_evaluation(t));
+    /* Stopped in it: what came from another directory is not in this one yet. */
+    if (t->stop && strcmp(t->config->run.resume, "auto") != 0) DT_TRY(dt_trainer_save(t, true));
     while (t->step < t->total_steps && !t->stop) {
         DT_TRY(run_step(t, loader, &f));
         t->step++;

@@ -116,6 +116,7 @@ static dt_status resume(dt_trainer *t) {
     if (st == DT_OK) {
         t->step = k->meta.step;
         t->updates = k->meta.optimizer_steps;
+        t->recent_skips = k->meta.recent_skips;
         if (k->meta.loss_scale > 0 && t->config->train.loss_scale_growth > 0) {
             t->loss_scale = k->meta.loss_scale;
             t->good_steps = k->meta.good_steps;
@@ -198,6 +199,7 @@ static dt_status settle(dt_trainer *t, dt_status st) {
     if (st == DT_OK) return DT_OK;
     if (t->config->checkpoint.on_error == DT_SAVE_ERROR_STOP) return st;
     dt_metrics_note(t->metrics, "%s; training goes on", dt_error_text());
+    t->save_lost = true;
     return DT_OK;
 }
 
@@ -211,10 +213,12 @@ static dt_status save_root(dt_trainer *t, int32_t n, const dt_ckpt_tensor *tenso
         .loss_scale = t->loss_scale,
         .good_steps = t->good_steps,
         .optimizer_steps = t->updates,
+        .recent_skips = t->recent_skips,
         .config_hash = dt_config_hash(t->config),
         .train_samples = t->n_samples,
     };
     DT_TRY(settle(t, dt_ckpt_writer_wait(t->writer)));
+    t->save_lost = false;
     dt_metrics_flush(t->metrics);
     dt_status st = dt_ckpt_writer_save(t->writer, &meta, n, tensors, t->config_text);
     if (st == DT_OK && (final || !t->config->checkpoint.async)) st = dt_ckpt_writer_wait(t->writer);
@@ -227,20 +231,31 @@ bool dt_trainer_save_failed(dt_trainer *t) {
     return settle(t, dt_ckpt_writer_wait(t->writer)) != DT_OK;
 }
 
+/* Waits for the save that was begun at this step; whether it has come to anything. */
+static dt_status await_save(dt_trainer *t, bool *saved) {
+    dt_watchdog_pause(t->session.watchdog, true);
+    dt_status st = dt_comm_agree(t->mpi, t->root ? settle(t, dt_ckpt_writer_wait(t->writer)) : DT_OK);
+    dt_watchdog_pause(t->session.watchdog, false);
+    double lost = t->root && t->save_lost;
+    if (st == DT_OK) st = dt_comm_max_host(t->mpi, &lost, 1);
+    *saved = !(lost > 0);
+    return st;
+}
+
 dt_status dt_trainer_save(dt_trainer *t, bool final) {
     int32_t n;
     const dt_ckpt_tensor *tensors;
-    dt_status st = DT_OK;
-    const bool saved = t->saved_step == t->step;
+    bool saved = false;
     dt_watchdog_beat(t->session.watchdog, t->step, "saving");
-    if (!saved) DT_TRY(dt_engine_snapshot(t->session.engine, &n, &tensors));
+    if (t->saved_step == t->step) DT_TRY(await_save(t, &saved));
+    if (saved) return DT_OK;
+    DT_TRY(dt_engine_snapshot(t->session.engine, &n, &tensors));
     t->saved_step = t->step;
     t->save_asked = false;
     t->last_save_s = dt_time_s();
     /* Writing may take longer than a step may: the disk's slowness is not a stall. */
     dt_watchdog_pause(t->session.watchdog, true);
-    if (t->root) st = saved ? dt_ckpt_writer_wait(t->writer) : save_root(t, n, tensors, final);
-    st = dt_comm_agree(t->mpi, st);
+    dt_status st = dt_comm_agree(t->mpi, t->root ? save_root(t, n, tensors, final) : DT_OK);
     dt_watchdog_pause(t->session.watchdog, false);
     return st;
 }

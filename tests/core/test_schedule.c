@@ -30,6 +30,9 @@ static void test_epochs_are_not_rounded(void **state) {
     c.schedule.milestones[0] = 5;
     assert_true(dt_schedule_lr(&c, 5, 11, 130.0 / 128) == 0.4);
     assert_true(dt_schedule_lr(&c, 6, 11, 130.0 / 128) == 0.4 * 0.1);
+    c.schedule.milestones[0] = 15; /* 15 epochs of 50/3 steps are 250, which 250 / (50/3) is a little below */
+    assert_true(dt_schedule_lr(&c, 249, 300, 50.0 / 3) == 0.4);
+    assert_true(dt_schedule_lr(&c, 250, 300, 50.0 / 3) == 0.4 * 0.1);
     c.schedule.warmup_epochs = 4;
     assert_true(dt_schedule_lr(&c, 4, 11, 130.0 / 128) < 0.4);
     assert_true(dt_schedule_lr(&c, 5, 11, 130.0 / 128) == 0.4);

@@ -29,6 +29,16 @@ for kind in truncated empty flipped no_state no_manifest half_manifest; do
     each_step_once "$kind" 40
 done
 
+# An old checkpoint that cannot be removed does not undo the save: all steps are done, and the others are removed.
+train_ok 1 stuck.log "${common[@]}" run.out_dir=stuck checkpoint.keep_last=2 train.steps=10
+if chattr +i stuck/checkpoints/step-00000010 2>/dev/null; then
+    train_ok 1 stuck.log "${common[@]}" run.out_dir=stuck checkpoint.keep_last=2 train.steps=40
+    chattr -i stuck/checkpoints/step-00000010
+    expect stuck.log '^dtrain: step (30|40) is saved, but old checkpoints stay: .*step-00000010' 2
+    [ "$(basename -a stuck/checkpoints/step-* | tr '\n' ' ')" = "step-00000010 step-00000030 step-00000040 " ] ||
+        fail "not just the checkpoint that could not be removed stayed"
+fi
+
 # A run that does not continue the newest checkpoint must not write beside it.
 for resume in never good/checkpoints/step-00000020; do
     train 2 mixed.log "${common[@]}" run.out_dir=good run.resume=$resume

@@ -24,6 +24,8 @@ cp resolved.log resolved.toml
 train_ok 0 again.log config resolved.toml
 diff resolved.log again.log || fail "the resolved configuration does not resolve to itself"
 
+train_ok 0 epochs.log inspect base.toml data.train=data/small train.global_batch=1 train.micro_batch=0 train.steps=0 train.epochs=1.1
+expect epochs.log '; 550 steps, 500 an epoch' 1
 for ranks in 0 2; do
     train_ok "$ranks" inspect.log inspect base.toml
     expect inspect.log 'layer1'

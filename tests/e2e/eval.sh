@@ -20,4 +20,13 @@ expect train.log 'averaged weights' 1
     fail "training found other counts: $(grep '^evaluation' train.log)"
 train_ok 2 path.log eval base.toml data.train=data/small run.out_dir=elsewhere run.resume="$(newest run)"
 diff <(sed -n -E 's/.*(top-1.*%,).*/\1/p' path.log) <(sed -n -E 's/.*(top-1.*%,).*/\1/p' eval-2-8.log) || fail "run.resume = PATH gives another result"
+# Ranks of which each would train on one sample: too few for batch statistics, which evaluation does not take.
+awk '/^\[\[model/ { skip = 1 }
+    /^\[data/ { skip = 0; print "[[model.layers]]\ntype = \"global_avgpool\"\n\n[[model.layers]]\ntype = \"batchnorm\"\n" }
+    /^\[data/ { print "[[model.layers]]\ntype = \"dense\"\nchannels = 4\n" }
+    !skip' base.toml >pairs.toml
+pairs=(pairs.toml data.train=data/small train.global_batch=2 train.micro_batch=0 run.out_dir=pairs)
+train_ok 1 pairs.log "${pairs[@]}"
+train_ok 1 pairs-1.log eval "${pairs[@]}"
+train_ok 2 pairs-2.log eval "${pairs[@]}"
 pass "$(sort -u counts)"

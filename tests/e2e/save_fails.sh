@@ -35,4 +35,17 @@ end "$job" 60
 expect_code 1
 expect stop.log '^dtrain: .*checkpoint of step [0-9]+ not saved.*stop/checkpoints' 1
 soon stop.log "$(field stop train step | tail -n 1)"
+# A stop in the evaluation of the step whose save failed: it is tried again, and not told to have been saved.
+begin 2 eval.log base.toml data.train=data/small data.val=synthetic data.image_size=16 data.synthetic_channels=1 data.synthetic_classes=4 \
+    data.synthetic_samples=200000 train.eval_batch=8 train.eval_every_epochs=1 checkpoint.every_steps=0 checkpoint.every_epochs=1 \
+    checkpoint.async=false train.steps=1000 run.log_every=1 run.out_dir=eval
+await 30 grep -q 'step 1/' eval.log
+obstruct eval
+await 60 grep -q '^checkpoint of step .* not saved: .*; training goes on' eval.log
+sleep 0.2
+ask_to_stop "$job"
+end "$job" 30
+expect_code 1
+expect eval.log '^dtrain: .*checkpoint of step [0-9]+ not saved' 1
+expect eval.log 'stopped and saved' 0
 pass "stopped at step $(field stop train step | tail -n 1) of saves every $every"

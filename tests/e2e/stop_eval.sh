@@ -12,6 +12,16 @@ end "$job" 15
 expect_code 85
 [ -z "$(field run eval step)" ] || fail "the evaluation had ended before the signal: the test says nothing"
 
+# Stopped while making up for it in another directory, the run leaves there what it started from.
+begin 2 other.log "${common[@]}" run.out_dir=other run.resume=run
+await 30 grep -q '^resuming' other.log
+sleep 0.2
+ask_to_stop "$job"
+end "$job" 15
+expect_code 85
+[ -z "$(field other eval step)" ] || fail "the evaluation had ended before the signal: the test says nothing"
+[ "$(basename "$(newest other)")" = step-00000003 ] || fail "stopped, but other/ holds no checkpoint"
+
 train_ok 2 resumed.log "${common[@]}" run.out_dir=run
 each_step_once run 3
 [ "$(field run eval step)" = 3 ] || fail "the evaluation of step 3 was not made up for"

@@ -51,6 +51,7 @@ static inline dt_ckpt_meta fix_meta(int64_t step) {
                           .loss_scale = 1.0 / 3.0,
                           .good_steps = 7,
                           .optimizer_steps = step - 1,
+                          .recent_skips = 2,
                           .config_hash = UINT64_C(0xfedcba9876543210)};
 }
 

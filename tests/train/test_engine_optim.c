@@ -2,6 +2,7 @@
  * gradients and keeps weights, moments and averages to itself. Clipping, weight decay by role, averaging,
  * skipped updates, the loss scale. */
 #include "engine_fixture.h"
+#include "trainer_internal.h"
 
 typedef struct reference {
     int64_t n;
@@ -243,6 +244,33 @@ static void test_dynamic_loss_scale(void **state) {
     rig_close(&r), rig_close(&fixed);
 }
 
+/* Adam's t of a step does not depend on when the results of the steps before it were looked at: late, as a
+ * GPU gives them, or at once, as around a stop, a save and an evaluation. It ends up right where none is
+ * skipped. */
+static void test_adam_step(void **state) {
+    (void)state;
+    enum { STEPS = 500, LAG = DT_METRIC_LAG_MAX };
+    bool skip[STEPS];
+    int64_t late[STEPS];
+    srand48(1);
+    for (int s = 0; s < STEPS; s++) skip[s] = s % 100 < 50 && drand48() < 0.4;
+    for (int run = 0; run < 50; run++) {
+        int64_t updates = 0, recent = 0;
+        for (int s = 0, known = 0; s < STEPS; s++) {
+            const int64_t t = dt_adam_step(updates, recent, s + 1 - known, LAG);
+            if (run == 0) late[s] = t;
+            assert_int_equal(t, late[s]);
+            const int leave = run > 0 && drand48() < 0.3 ? 0 : LAG;
+            for (; s + 1 - known > leave; known++) {
+                updates += !skip[known];
+                recent = (recent << 1 | skip[known]) & ((1 << LAG) - 1);
+            }
+            if (s % 100 == 99) assert_int_equal(t, updates + (s + 1 - known));
+        }
+    }
+    assert_int_equal(dt_adam_step(7, 3, 1, 0), 8); /* nothing comes late: exact */
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sgd),
@@ -251,6 +279,7 @@ int main(void) {
         cmocka_unit_test(test_adamw),
         cmocka_unit_test(test_skip_of_what_is_not_finite),
         cmocka_unit_test(test_dynamic_loss_scale),
+        cmocka_unit_test(test_adam_step),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

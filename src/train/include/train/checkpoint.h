@@ -25,6 +25,7 @@ typedef struct dt_ckpt_meta {
     double loss_scale;
     int64_t good_steps;  /* dynamic loss scale: steps since the last change */
     int64_t optimizer_steps; /* updates not skipped: Adam's t */
+    int64_t recent_skips;    /* bit i: the update of i steps before the last was skipped; DT_METRIC_LAG_MAX bits */
     uint64_t config_hash;
     int64_t train_samples; /* samples of the training set: the position in the data depends on it */
 } dt_ckpt_meta;
