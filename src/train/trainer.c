@@ -164,8 +164,9 @@ static dt_status train_steps(dt_trainer *t, dt_loader *loader) {
     in_flight f = {.n = 0};
     const int32_t lag = dt_engine_lag(t->session.engine);
     DT_TRY(make_up_evaluation(t));
-    /* Stopped in it: what came from another directory is not in this one yet. */
-    if (t->stop && strcmp(t->config->run.resume, "auto") != 0) DT_TRY(dt_trainer_save(t, true));
+    /* No step follows, and what came from another directory is not in this one yet. */
+    const bool ends = t->step > 0 && (t->stop || t->step >= t->total_steps);
+    if (ends && strcmp(t->config->run.resume, "auto") != 0) DT_TRY(dt_trainer_save(t, true));
     while (t->step < t->total_steps && !t->stop) {
         DT_TRY(run_step(t, loader, &f));
         t->step++;

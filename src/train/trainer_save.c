@@ -117,6 +117,7 @@ static dt_status resume(dt_trainer *t) {
         t->step = k->meta.step;
         t->updates = k->meta.optimizer_steps;
         t->recent_skips = k->meta.recent_skips;
+        t->skipped_in_a_row = __builtin_ctzll(~(uint64_t)k->meta.recent_skips); /* as far as it is told */
         if (k->meta.loss_scale > 0 && t->config->train.loss_scale_growth > 0) {
             t->loss_scale = k->meta.loss_scale;
             t->good_steps = k->meta.good_steps;
@@ -134,8 +135,9 @@ static dt_status resume(dt_trainer *t) {
 static dt_status write_config(dt_trainer *t) {
     char path[DT_CONFIG_STR_MAX + 32];
     DT_TRY(dt_config_to_text(t->config, &t->config_text));
-    if (t->step >= t->total_steps) return DT_OK; /* a finished run keeps the settings it was made with */
     snprintf(path, sizeof path, "%s/config.toml", t->config->run.out_dir);
+    /* A finished run keeps the settings it was made with. */
+    if (t->step >= t->total_steps && access(path, F_OK) == 0) return DT_OK;
     FILE *f = fopen(path, "w");
     if (!f) return dt_fail(DT_ERR_IO, "cannot write %s: %s", path, strerror(errno));
     bool failed = fputs(t->config_text, f) == EOF;

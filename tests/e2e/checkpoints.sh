@@ -47,6 +47,12 @@ for resume in never good/checkpoints/step-00000020; do
 done
 train_ok 2 same.log "${common[@]}" run.out_dir=good run.resume=good/checkpoints/step-00000030 train.steps=30
 
+# A run that starts at its end in another directory leaves there what it started from.
+train_ok 2 copy.log "${common[@]}" run.out_dir=copy run.resume=good train.steps=30
+[ "$(basename "$(newest copy)")" = step-00000030 ] || fail "copy/ holds no checkpoint"
+cmp good/checkpoints/step-00000030/state.h5 copy/checkpoints/step-00000030/state.h5 || fail "the checkpoint differs from its source"
+[ -s copy/config.toml ] || fail "copy/ holds no configuration"
+
 for step in 00000020 00000030; do damage flipped good/checkpoints $step; done
 before=$(find good -type f ! -name '.lock' -exec cksum {} + | sort)
 train 2 all.log "${common[@]}" run.out_dir=good

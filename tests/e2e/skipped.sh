@@ -21,6 +21,9 @@ train 2 end.log "${common[@]}" 'augment.std=[1e-25]' run.out_dir=end train.steps
 expect_code 5
 all_skipped end
 saved end 15
+# The same command again has nothing to do, and does not make a success of it.
+train 2 again.log "${common[@]}" 'augment.std=[1e-25]' run.out_dir=end train.steps=15
+expect_code 5
 
 # The norm of the gradient overflows in about every other step: saves that are due in such a step come after it.
 train 2 late.log "${common[@]}" 'augment.std=[2e-20]' run.out_dir=late train.steps=105 checkpoint.keep_last=1000
