@@ -210,7 +210,7 @@ class Run:
 
     def step(self, i):
         for g in self.optimizer.param_groups:
-            g["lr"] = learning_rate(self.cfg, i, self.total, math.ceil(self.n / self.rows))
+            g["lr"] = learning_rate(self.cfg, i, self.total, self.n / self.rows)
         self.optimizer.zero_grad(set_to_none=True)
         torch.compiler.cudagraph_mark_step_begin()
         loss = self.loss(*(x[i] for x in self.batches))
