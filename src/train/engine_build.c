@@ -1,4 +1,4 @@
-/* Compiling a run: from the configuration to bound programs, with every byte accounted for. */
+/* Compiling a run: from the configuration to bound programs. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -92,30 +92,6 @@ static dt_status fuse(const dt_engine *e, dt_graph *g) {
     return dt_pass_fuse_for_backend(g, e->be);
 }
 
-static dt_status too_large(const dt_engine *e, int64_t need_bytes, int64_t largest_rows) {
-    const double need_gib = (double)need_bytes / (1 << 30),
-                 free_gib = (double)e->be->info.free_bytes / (1 << 30);
-    if (largest_rows < 1)
-        return dt_fail(DT_ERR_CONFIG,
-                       "this run needs %.2f GiB, but %.2f GiB are free on %s: the model itself does not fit",
-                       need_gib, free_gib, e->be->info.name);
-    return dt_fail(
-        DT_ERR_CONFIG,
-        "this run needs %.2f GiB, but %.2f GiB are free on %s: the largest micro-batch that fits is about "
-        "%lld (now %lld); set train.micro_batch to a divisor of train.global_batch that is not larger",
-        need_gib, free_gib, e->be->info.name, (long long)largest_rows, (long long)e->division.rows);
-}
-
-/* Before kernels are chosen, which takes seconds and memory on a device: a graph whose activations cannot fit
- * even if fusions saved a third of them. The plan made here is made anew later. */
-static dt_status refuse_hopeless(const dt_engine *e, dt_graph *g) {
-    dt_plan plan;
-    DT_TRY(dt_plan_build(g, e->be->align_bytes, 0, true, &plan));
-    const double free_bytes = (double)e->be->info.free_bytes, need_bytes = (double)plan.act_bytes;
-    if (free_bytes <= 0 || need_bytes <= 1.5 * free_bytes) return DT_OK;
-    return too_large(e, plan.act_bytes, (int64_t)((double)e->division.rows * free_bytes / need_bytes));
-}
-
 /* The programs, prepared but without memory. */
 static dt_status compile(dt_engine *e, const dt_dataset_info *data) {
     const dt_config *c = e->config;
@@ -131,7 +107,7 @@ static dt_status compile(dt_engine *e, const dt_dataset_info *data) {
                 fail);
     if (e->train) {
         DT_TRY_GOTO(st, dt_pass_split_batchnorm(g), fail);
-        DT_TRY_GOTO(st, refuse_hopeless(e, g), fail);
+        DT_TRY_GOTO(st, dt_engine_refuse_hopeless(e, g), fail);
         DT_TRY_GOTO(st, fuse(e, g), fail);
         DT_TRY_GOTO(st, dt_pass_remove_dead(g), fail);
         DT_TRY_GOTO(st, dt_program_prepare(e->be, g, NULL, &e->program), fail);
@@ -142,6 +118,7 @@ static dt_status compile(dt_engine *e, const dt_dataset_info *data) {
     DT_TRY_GOTO(st, dt_engine_forward_graph(e, data, false, &ge), fail);
     DT_TRY_GOTO(st, dt_axis_assign(e->axis, ge), fail);
     DT_TRY_GOTO(st, dt_pass_split_batchnorm(ge), fail);
+    DT_TRY_GOTO(st, dt_engine_refuse_hopeless(e, ge), fail);
     DT_TRY_GOTO(st, fuse(e, ge), fail);
     DT_TRY_GOTO(st, dt_pass_remove_dead(ge), fail);
     DT_TRY_GOTO(st, dt_program_prepare(e->be, ge, NULL, &e->eval), fail);
@@ -150,36 +127,6 @@ fail:
     dt_graph_destroy(g);
     dt_graph_destroy(ge);
     return st;
-}
-
-static int64_t act_bytes(const dt_engine *e) {
-    int64_t eval = e->eval->plan.act_bytes, train = e->train ? e->program->plan.act_bytes : 0;
-    return train > eval ? train : eval;
-}
-
-static int64_t input_bytes(const dt_engine *e) {
-    int64_t eval = e->eval->plan.input_bytes, train = e->train ? e->program->plan.input_bytes : 0;
-    int64_t largest = train > eval ? train : eval;
-    return train + eval + (e->be->info.is_gpu ? ENGINE_STAGES * largest : 0) +
-           DT_JPEG_LANES * e->jpeg_limits.pixel_bytes;
-}
-
-int64_t dt_engine_largest_rows(const dt_engine *e) {
-    int64_t per_batch = act_bytes(e) + input_bytes(e);
-    int64_t fixed = e->device_bytes - per_batch;
-    int64_t rows = e->train ? e->division.rows : e->division.eval_rows;
-    /* Free memory was read before this engine took its share. */
-    double left = 0.97 * (double)(e->be->info.free_bytes - fixed);
-    return left <= 0 ? 0 : (int64_t)(left / ((double)per_batch / (double)rows));
-}
-
-static dt_status check_memory(dt_engine *e, const dt_store_options *o) {
-    const dt_graph *g = e->eval->graph;
-    e->device_bytes = dt_store_bytes(e->axis, g, o) + act_bytes(e) + input_bytes(e) +
-                      (e->train && e->config->train.ema > 0 ? e->axis->n_elem * 4 : 0);
-    int64_t free_bytes = e->be->info.free_bytes;
-    if (free_bytes <= 0 || e->device_bytes <= free_bytes) return DT_OK;
-    return too_large(e, e->device_bytes, dt_engine_largest_rows(e));
 }
 
 static dt_axis_args axis_args(const dt_engine *e, int64_t offset, int64_t n_elem, bool summed) {
@@ -314,7 +261,7 @@ dt_status dt_engine_create(const dt_engine_options *o, dt_engine **out) {
                                  (c->dist.payload == DT_PAYLOAD_FP32 && so.compute != DT_DTYPE_F32));
     e->accumulate = so.accumulate;
     DT_TRY_GOTO(st, compile(e, o->data), fail);
-    DT_TRY_GOTO(st, check_memory(e, &so), fail);
+    DT_TRY_GOTO(st, dt_engine_check_memory(e, &so), fail);
     DT_TRY_GOTO(st, dt_store_create(e->be, e->axis, e->eval->graph, &so, &e->store), fail);
     DT_TRY_GOTO(st, bind_programs(e), fail);
     DT_TRY_GOTO(st, bind_axis_kernels(e), fail);

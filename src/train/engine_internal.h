@@ -1,4 +1,4 @@
-/* The engine's parts, shared by engine_build.c, engine_run.c and engine_state.c. */
+/* The engine's parts, shared by engine_*.c. */
 #ifndef DT_TRAIN_ENGINE_INTERNAL_H
 #define DT_TRAIN_ENGINE_INTERNAL_H
 
@@ -61,6 +61,13 @@ struct dt_engine {
     int32_t n_tensor;
     dt_ckpt_tensor *tensor; /* snapshot */
 };
+
+/* engine_memory.c */
+/* Before kernels are chosen, which takes seconds and memory on a device: a graph whose activations cannot fit
+ * even if fusions saved a third of them. The plan made here is made anew later. */
+dt_status dt_engine_refuse_hopeless(const dt_engine *e, dt_graph *g);
+/* Sets device_bytes; an error that names the largest batch that fits where that is more than is free. */
+dt_status dt_engine_check_memory(dt_engine *e, const dt_store_options *o);
 
 /* engine_state.c */
 dt_status dt_engine_state_setup(dt_engine *e);

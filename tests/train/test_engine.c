@@ -421,6 +421,36 @@ static void test_refused(void **state) {
     rig_close(&r);
 }
 
+/* Where evaluation has a batch of its own, what is too large is named, and what is said to fit fits. */
+static void test_memory_of_evaluation(void **state) {
+    (void)state;
+    rig r;
+    rig_open(&r, FULL(8, 0, "eval_batch = 8\n"));
+    const int64_t small = dt_engine_device_bytes(r.e);
+    rig_close(&r);
+    rig_prepare(&r, FULL(8, 0, "eval_batch = 500\n"));
+    r.be->info.free_bytes = 4 * small;
+    CHECK_ERROR(rig_try_open(&r, NULL, true), DT_ERR_CONFIG, "evaluation", "now 500", "train.eval_batch");
+    const char *about = strstr(dt_error_text(), "is about ");
+    assert_non_null(about);
+    const int64_t fits = strtoll(about + strlen("is about "), NULL, 10);
+    rig_close(&r);
+    for (int k = 0; k < 2; k++) {
+        rig_prepare(&r, FULL(8, 0, "eval_batch = 8\n"));
+        r.be->info.free_bytes = 4 * small;
+        r.c.train.eval_batch = k ? fits * 3 / 2 : fits;
+        const dt_status st = rig_try_open(&r, NULL, true);
+        if (k == 0) check_ok(st);
+        if (k == 1) CHECK_ERROR(st, DT_ERR_CONFIG, "train.eval_batch");
+        rig_close(&r);
+    }
+    /* Evaluation fits at any size of the micro-batch: that one is named. */
+    rig_prepare(&r, FULL(4096, 0, "eval_batch = 8\n"));
+    r.be->info.free_bytes = 4 * small;
+    CHECK_ERROR(rig_try_open(&r, NULL, true), DT_ERR_CONFIG, "micro-batch that fits", "now 4096");
+    rig_close(&r);
+}
+
 /* Training and evaluation use one arena, whichever needs the larger one. */
 static void test_one_arena(void **state) {
     (void)state;
@@ -479,6 +509,7 @@ int main(void) {
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_one_arena),
         cmocka_unit_test(test_memory_figures),
+        cmocka_unit_test(test_memory_of_evaluation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

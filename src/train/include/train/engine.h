@@ -101,7 +101,8 @@ const dt_division *dt_engine_division(const dt_engine *e);
 const dt_program *dt_engine_program(const dt_engine *e, bool eval);
 const dt_axis *dt_engine_axis(const dt_engine *e);
 int64_t dt_engine_device_bytes(const dt_engine *e);
-/* Largest rows per micro-batch that fits the device's free memory by this plan's slope. */
+/* Largest rows per micro-batch that fit the device's free memory by this plan's slope (per batch of evaluation
+ * where nothing is trained); train.eval_batch, if set, stays. */
 int64_t dt_engine_largest_rows(const dt_engine *e);
 dt_status dt_engine_sync(dt_engine *e);
 /* The forward graph of the configured model for a micro-batch (or a batch of evaluation), as the engine compiles
