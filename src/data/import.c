@@ -110,11 +110,18 @@ static dt_status take_names(import *m) {
             return dt_fail(DT_ERR_MEMORY, "import: out of memory");
         return DT_OK;
     }
-    int64_t n, lines = 1;
+    int64_t n, lines = 1, kept = 0;
     DT_TRY(dt_file_read(m->o->class_names, NAMES_MAX_BYTES, (uint8_t **)&m->class_names, &n));
-    while (n > 0 && (m->class_names[n - 1] == '\n' || m->class_names[n - 1] == '\r')) m->class_names[--n] = 0;
-    for (int64_t i = 0; i < n; i++) lines += m->class_names[i] == '\n';
-    if (lines < m->n_classes || strlen(m->class_names) != (size_t)n)
+    char *text = m->class_names;
+    if (memchr(text, 0, (size_t)n))
+        return dt_fail(DT_ERR_DATA, "%s: not a text file of one name a line", m->o->class_names);
+    /* Of other systems: a byte order mark, line ends of two characters. */
+    for (int64_t i = strncmp(text, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0; i < n; i++)
+        if (text[i] != '\r' || (i + 1 < n && text[i + 1] != '\n')) text[kept++] = text[i];
+    while (kept > 0 && text[kept - 1] == '\n') kept--;
+    text[kept] = 0;
+    for (int64_t i = 0; i < kept; i++) lines += text[i] == '\n';
+    if (lines < m->n_classes)
         return dt_fail(DT_ERR_DATA, "%s: %lld names for %lld classes", m->o->class_names, (long long)lines,
                        (long long)m->n_classes);
     m->n_classes = lines;

@@ -29,14 +29,14 @@ typedef struct build {
     bool *skipped;
     int64_t sum[DT_CHANNELS_MAX], sum_sq[DT_CHANNELS_MAX], stats_pixels;
     pthread_mutex_t mutex;
-    pthread_cond_t changed;
+    pthread_cond_t changed, told;
     int64_t next, done, n_skipped;
     int32_t n_running;
     bool stop;
     int64_t error_sample; /* lowest that failed; -1: none */
     dt_status status;
     char error[ERROR_TEXT_BYTES];
-    char note[ERROR_TEXT_BYTES]; /* of the last sample skipped; "" when told */
+    char note[ERROR_TEXT_BYTES]; /* of a sample that was skipped; "" when told */
 } build;
 
 typedef struct sums {
@@ -123,7 +123,9 @@ static void record(build *b, int64_t i, dt_status status) {
     if (status == DT_ERR_DATA && b->job->o->skip_broken) {
         b->skipped[i] = true;
         b->n_skipped++;
+        while (b->note[0]) pthread_cond_wait(&b->told, &b->mutex);
         snprintf(b->note, sizeof b->note, "skipped: %s", dt_error_text());
+        pthread_cond_signal(&b->changed);
     } else if (b->error_sample < 0 || i < b->error_sample) {
         b->error_sample = i;
         b->status = status;
@@ -161,16 +163,19 @@ static void *work(void *arg) {
 /* Tells of progress until the threads are through. Under the mutex; not while calling out. */
 static void watch(build *b) {
     const dt_import_options *o = b->job->o;
-    while (b->n_running > 0) {
-        struct timespec until;
-        clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_nsec += PROGRESS_MS * 1000000L;
-        until.tv_sec += until.tv_nsec / 1000000000L;
-        until.tv_nsec %= 1000000000L;
-        pthread_cond_timedwait(&b->changed, &b->mutex, &until);
+    while (b->n_running > 0 || b->note[0]) {
+        if (!b->note[0]) {
+            struct timespec until;
+            clock_gettime(CLOCK_REALTIME, &until);
+            until.tv_nsec += PROGRESS_MS * 1000000L;
+            until.tv_sec += until.tv_nsec / 1000000000L;
+            until.tv_nsec %= 1000000000L;
+            pthread_cond_timedwait(&b->changed, &b->mutex, &until);
+        }
         char note[ERROR_TEXT_BYTES];
         memcpy(note, b->note, sizeof note);
         b->note[0] = 0;
+        pthread_cond_broadcast(&b->told);
         int64_t done = b->job->begin + b->done;
         pthread_mutex_unlock(&b->mutex);
         if (note[0] && o->note) o->note(o->arg, note);
@@ -258,8 +263,10 @@ static dt_status write_shard(build *b) {
     int64_t *offset = NULL;
     int64_t n = close_gaps(b);
     if (n == 0)
-        return dt_fail(DT_ERR_DATA, "%s/%s: every sample of this shard is broken", job->o->out_dir,
-                       job->name);
+        return dt_fail(DT_ERR_DATA,
+                       "%s/%s: every sample of this shard is broken: larger shards (--shard-mib) hold good "
+                       "ones too",
+                       job->o->out_dir, job->name);
     dt_status status = DT_OK;
     if (b->jpeg) DT_TRY_GOTO(status, pack(b, n, &pool, &offset), done);
     dt_shard_content content = {.jpeg = b->jpeg != NULL,
@@ -311,6 +318,7 @@ dt_status dt_import_shard(const dt_shard_job *job) {
     build b = {.job = job, .n = job->end - job->begin, .error_sample = -1};
     pthread_mutex_init(&b.mutex, NULL);
     pthread_cond_init(&b.changed, NULL);
+    pthread_cond_init(&b.told, NULL);
     dt_status status = allocate(&b);
     if (status == DT_OK) status = load_all(&b);
     if (status == DT_OK) status = write_shard(&b);
@@ -323,6 +331,7 @@ dt_status dt_import_shard(const dt_shard_job *job) {
     free(b.width);
     free(b.skipped);
     pthread_cond_destroy(&b.changed);
+    pthread_cond_destroy(&b.told);
     pthread_mutex_destroy(&b.mutex);
     return status;
 }

@@ -1,5 +1,6 @@
-/* A directory per class with .jpg and .png files in it. What a file is follows from its first bytes, not from
- * its name. Decoding, resizing and (for JPEG shards) keeping of files that need no change happen per sample.
+/* A directory per class with .jpg and .png files in it or below it. What a file is follows from its first
+ * bytes, not from its name. Decoding, resizing and (for JPEG shards) keeping of files that need no change
+ * happen per sample.
  */
 #include "source.h"
 
@@ -15,8 +16,10 @@
 #include "png_image.h"
 #include "shard.h"
 
+enum { DEPTH_MAX = 32 };
+
 typedef struct folder_file {
-    char *name;
+    char *name; /* below the directory of its class */
     int32_t class;
 } folder_file;
 
@@ -30,7 +33,7 @@ typedef struct folder_state {
     char *class_names;
 } folder_state;
 
-static bool is_class(const char *name) {
+static bool is_visible(const char *name) {
     return name[0] != '.';
 }
 
@@ -177,24 +180,48 @@ static dt_status add_file(folder_state *s, const char *name, int32_t class) {
     return DT_OK;
 }
 
-static dt_status add_class(folder_state *s, int32_t class, dt_source *out) {
-    char *dir;
+static bool is_dir(const char *path, int64_t *n_bytes) {
+    struct stat st = {0}; /* a size of 0 where it cannot be told: loading will say why */
+    const bool dir = stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+    *n_bytes = st.st_size;
+    return dir;
+}
+
+/* The images below a class directory; `below` is relative to it, "" or ends with a slash. */
+static dt_status add_dir(folder_state *s, int32_t class, const char *below, int32_t depth, dt_source *out) {
+    char *dir = NULL, *name = NULL, *path = NULL;
     dt_names names = {0};
-    if (asprintf(&dir, "%s/%s", s->root, s->classes.name[class]) < 0)
+    dt_status status = DT_OK;
+    if (asprintf(&dir, "%s/%s/%s", s->root, s->classes.name[class], below) < 0)
         return dt_fail(DT_ERR_MEMORY, "%s: out of memory", s->root);
-    dt_status status = dt_dir_list(dir, is_image, &names);
+    if (depth > DEPTH_MAX)
+        status = dt_fail(DT_ERR_DATA, "%s: %d directories deep: is one a link to a directory above it?", dir,
+                         depth);
+    if (status == DT_OK) status = dt_dir_list(dir, is_visible, &names);
     for (int64_t i = 0; i < names.n && status == DT_OK; i++) {
-        struct stat st = {0}; /* a size of 0 where it cannot be told: loading will say why */
-        DT_TRY_GOTO(status, add_file(s, names.name[i], class), done);
-        char *path = path_of(s, s->n_files - 1);
-        if (path && stat(path, &st) == 0) out->sample_bytes += st.st_size;
-        free(path);
-        /* Not the content, which would be read twice, nor the time, which copying changes: another image of
-         * the same name and size is taken for the same. */
-        out->identity = XXH3_64bits_withSeed(names.name[i], strlen(names.name[i]),
-                                             out->identity + (uint64_t)st.st_size + (uint64_t) class);
+        int64_t n_bytes;
+        free(path), path = NULL;
+        free(name), name = NULL;
+        if (asprintf(&path, "%s%s", dir, names.name[i]) < 0 ||
+            asprintf(&name, "%s%s", below, names.name[i]) < 0) {
+            status = dt_fail(DT_ERR_MEMORY, "%s: out of memory", s->root);
+        } else if (is_dir(path, &n_bytes)) {
+            char *deeper;
+            if (asprintf(&deeper, "%s/", name) < 0)
+                status = dt_fail(DT_ERR_MEMORY, "%s: out of memory", s->root);
+            else
+                status = add_dir(s, class, deeper, depth + 1, out), free(deeper);
+        } else if (is_image(names.name[i])) {
+            status = add_file(s, name, class);
+            out->sample_bytes += n_bytes;
+            /* Not the content, which would be read twice, nor the time, which copying changes: another image
+             * of the same name and size is taken for the same. */
+            out->identity = XXH3_64bits_withSeed(name, strlen(name),
+                                                 out->identity + (uint64_t)n_bytes + (uint64_t) class);
+        }
     }
-done:
+    free(path);
+    free(name);
     dt_names_free(&names);
     free(dir);
     return status;
@@ -274,11 +301,11 @@ dt_status dt_source_folder(const dt_import_options *o, dt_source *out) {
     s->channels = o->channels ? o->channels : 3;
     if (s->channels != 1 && s->channels != 3)
         return dt_fail(DT_ERR_USAGE, "import folder: channels is 1 or 3");
-    DT_TRY(dt_dir_list(s->root, is_class, &s->classes));
+    DT_TRY(dt_dir_list(s->root, is_visible, &s->classes));
     DT_TRY(keep_directories(s));
     DT_TRY(join_class_names(s));
     out->identity = XXH3_64bits(s->class_names, strlen(s->class_names));
-    for (int64_t i = 0; i < s->classes.n; i++) DT_TRY(add_class(s, (int32_t)i, out));
+    for (int64_t i = 0; i < s->classes.n; i++) DT_TRY(add_dir(s, (int32_t)i, "", 1, out));
     if (s->n_files == 0)
         return dt_fail(DT_ERR_DATA,
                        "%s: no images: expected a directory per class with .jpg or .png files in it",

@@ -89,6 +89,21 @@ static void test_class_names(void **state) {
     assert_string_equal(dt_dataset_class_name(d, 3), "three");
     assert_string_equal(d->info.class_name, "0");
     dt_dataset_close(d);
+    /* as other systems write text */
+    write_file(names,
+               "\xEF\xBB\xBF"
+               "0\r\n1\r\n2\r\nthree\r\n4\r\n5\r\n6\r\n7\r\n8\r\n9\r\n",
+               37);
+    o.out_dir = in_scratch("named_crlf");
+    assert_ok(dt_import_run(&o, &r));
+    d = open_set(o.out_dir);
+    assert_true(d->info.n_classes == 10);
+    assert_string_equal(d->info.class_name, "0");
+    assert_string_equal(dt_dataset_class_name(d, 3), "three");
+    assert_string_equal(dt_dataset_class_name(d, 9), "9");
+    dt_dataset_close(d);
+    write_file(names, "0\n1\0\n", 5);
+    assert_fails(dt_import_run(&o, &r), DT_ERR_DATA, "names: not a text file");
 }
 
 /* What index.json could not hold is refused before a shard is made. */
@@ -494,6 +509,41 @@ static void test_folder_broken(void **state) {
     assert_fails(dt_import_run(&o, &r), DT_ERR_DATA, "absent");
 }
 
+static void count_skipped(void *arg, const char *text) {
+    if (strstr(text, "skipped: ")) ++*(int *)arg;
+}
+
+/* Directories within those of classes count for the class; every file that is left out is named. */
+static void test_folder_deep(void **state) {
+    (void)state;
+    const char *input = make_folder("deep", false);
+    dt_import_options o = folder_options(&input, DT_STORE_JPEG, in_scratch("deep_out"));
+    dt_import_result r;
+    char command[600];
+    int notes = 0;
+    snprintf(command, sizeof command,
+             "cd %s && mkdir -p dog/more/most cat/.hidden && mv dog/3.jpg dog/more/most/a.jpg && "
+             "cp cat/0.jpg cat/.hidden/ && mkdir dog/dir.jpg && for i in 1 2 3 4 5; do echo x "
+             ">dog/more/$i.png; done",
+             input);
+    assert_int_equal(system(command), 0);
+    assert_fails(dt_import_run(&o, &r), DT_ERR_DATA, "deep/dog/more/1.png: neither");
+    o.skip_broken = true;
+    o.note = count_skipped;
+    o.arg = &notes;
+    assert_ok(dt_import_run(&o, &r));
+    assert_true(r.n_samples == 7 && r.n_skipped == 5 && r.n_classes == 2);
+    assert_int_equal(notes, 5);
+    dt_dataset *d = open_set(o.out_dir);
+    dt_sample s;
+    dt_dataset_locate(d, 6, &s);
+    assert_true(s.label == 1 && s.height == 49 && s.width == 64); /* a.jpg, after 1.jpg and 5.jpg */
+    dt_dataset_close(d);
+    snprintf(command, sizeof command, "ln -s .. %s/dog/more/up", input);
+    assert_int_equal(system(command), 0);
+    assert_fails(dt_import_run(&o, &r), DT_ERR_DATA, "directories deep: is one a link");
+}
+
 /* The first image that loads gives raw shards their size, where broken ones are left out. */
 static void test_folder_first_broken(void **state) {
     (void)state;
@@ -548,17 +598,12 @@ static void test_folder_scans(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_idx),
-        cmocka_unit_test(test_class_names),
-        cmocka_unit_test(test_not_utf8),
-        cmocka_unit_test(test_index_refusals),
-        cmocka_unit_test(test_options_fit),
-        cmocka_unit_test(test_idx_bad),
-        cmocka_unit_test(test_resume),
-        cmocka_unit_test(test_cifar),
-        cmocka_unit_test(test_folder),
-        cmocka_unit_test(test_folder_broken),
-        cmocka_unit_test(test_folder_first_broken),
+        cmocka_unit_test(test_idx),          cmocka_unit_test(test_class_names),
+        cmocka_unit_test(test_not_utf8),     cmocka_unit_test(test_index_refusals),
+        cmocka_unit_test(test_options_fit),  cmocka_unit_test(test_idx_bad),
+        cmocka_unit_test(test_resume),       cmocka_unit_test(test_cifar),
+        cmocka_unit_test(test_folder),       cmocka_unit_test(test_folder_broken),
+        cmocka_unit_test(test_folder_deep),  cmocka_unit_test(test_folder_first_broken),
         cmocka_unit_test(test_folder_scans),
     };
     return cmocka_run_group_tests(tests, make_scratch, remove_scratch);
