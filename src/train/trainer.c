@@ -265,6 +265,11 @@ dt_status dt_trainer_eval(const dt_config *c, dt_comm *mpi) {
                ckpt->path, (long long)ckpt->meta.step, (long long)r.n_samples, dt_plural(r.n_samples),
                dt_loss_text(r.loss, loss), 100 * r.top1, 100 * r.top5,
                c->train.ema > 0 ? ", averaged weights" : "", (double)r.n_samples / r.seconds);
+    if (!isfinite(r.loss))
+        st = dt_fail(DT_ERR_NONFINITE,
+                     "%s: the loss of the evaluation is %s: weights or images beyond the numbers of "
+                     "train.precision",
+                     ckpt->path, dt_loss_text(r.loss, loss));
 out:
     dt_ckpt_free(ckpt);
     dt_session_close(&s, st);

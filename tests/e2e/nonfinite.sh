@@ -17,4 +17,8 @@ train 2 short.log base.toml data.train=data/small run.out_dir=short train.steps=
 expect_code 5
 expect short.log '^evaluation.*loss not finite' 1
 expect short.log '^dtrain: .*in a row .*not finite' 1
+train 2 short-eval.log eval base.toml data.train=data/small run.out_dir=short
+expect_code 5
+expect short-eval.log 'loss not finite' 1
+expect short-eval.log '^dtrain: .*the loss of the evaluation is not finite' 1
 pass "exit code 5, checkpoints untouched"

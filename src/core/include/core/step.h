@@ -12,7 +12,6 @@ typedef struct dt_step_params {
     float adam_correct1; /* 1 - beta1^t, t = 1 for the first update */
     float adam_correct2; /* 1 - beta2^t */
     int32_t first_micro; /* 1: accumulation overwrites; 0: adds */
-    int32_t slot;        /* input slot of this micro-step */
     uint64_t seed;       /* run seed: key of dropout */
     uint64_t step;       /* global step, from 0 */
     uint64_t micro;      /* index of this micro-batch in the global batch (virtual shard) */
