@@ -57,7 +57,7 @@ dt_status dt_axis_build(dt_graph *g, int32_t n_bucket, float weight_decay, bool 
             q->padded_c = p->dim[p->ndim - 1];
             if (p->stored_c) q->dim[p->ndim - 1] = p->stored_c;
             p->axis_offset = d->axis_offset = s->offset;
-            a->n_param_elem += s->n_elem;
+            a->n_param_elem += dt_axis_stored_elem(a, a->n_segment - 1);
             a->n_elem = dt_round_up(a->n_elem + s->n_elem, DT_AXIS_ALIGN);
         }
     }

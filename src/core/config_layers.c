@@ -22,8 +22,9 @@ const dt_key_row dt_layer_key_table[DT_LAYER_KEY_COUNT] = {
     [DT_LAYER_KEY_STRIDE] = {FIELD("stride", DT_KEY_INT, stride), .min = 1, .max = 1024,
                              .help = "Step of the window; pooling: not set, the kernel"},
     [DT_LAYER_KEY_PAD] = {FIELD("pad", DT_KEY_INT, pad), .min = -1, .max = 1024,
-                          .help =
-                              "Padding on each side; -1: (kernel - 1) * dilation / 2, which keeps the size"},
+                          .help = "Padding on each side; -1: (kernel - 1) * dilation / 2, which keeps the "
+                                  "size at stride 1 where the "
+                                  "kernel is odd"},
     [DT_LAYER_KEY_DILATION] = {FIELD("dilation", DT_KEY_INT, dilation), .min = 1, .max = 1024,
                                .help = "Distance between the taps of the window"},
     [DT_LAYER_KEY_GROUPS] = {FIELD("groups", DT_KEY_INT, groups), .min = 1, .max = 1 << 20,
@@ -54,7 +55,7 @@ const dt_layer_row dt_layer_table[] = {
      .accepts = HAS_NAME | HAS_CHANNELS | HAS_BIAS,
      .requires = HAS_CHANNELS,
      .fallback = {.bias = true},
-     .help = "Fully connected layer; its input must be flat"},
+     .help = "Fully connected layer; an image is taken as flat"},
     {.type = "batchnorm", .accepts = HAS_NAME, .help = "Batch normalisation with learnt scale and shift"},
     {.type = "relu", .accepts = HAS_NAME, .help = "max(x, 0)"},
     {.type = "maxpool",
@@ -194,8 +195,10 @@ static dt_status check_layer(const dt_config *c, int index, dt_place at) {
     const dt_layer_config *l = &c->model.layers[index];
     char label[48];
     snprintf(label, sizeof label, "model.layers[%d].name", index);
-    if (strcmp(l->name, "input") == 0)
-        return dt_config_fail(at, label, "\"input\" names the image; choose another name");
+    static const char *const taken[] = {"input", "image", "label", "aug", "loss", "metrics"};
+    for (size_t i = 0; i < sizeof taken / sizeof taken[0]; i++)
+        if (strcmp(l->name, taken[i]) == 0)
+            return dt_config_fail(at, label, "\"%s\" has a meaning of its own; choose another name", l->name);
     if (!name_is_plain(l->name))
         return dt_config_fail(at, label, "\"%s\": only letters, digits, - and _", l->name);
     for (int i = 0; i < index; i++)

@@ -43,7 +43,7 @@ static dt_status build_row(const model_row *row, const dt_config *c, const dt_mo
     dt_builder b = {.g = g, .config = c};
     dt_vid x = dt_build_input(&b, in);
     if (b.status == DT_OK) dt_build_loss(&b, row->build(&b, x, in->classes, row->arg));
-    if (b.status == DT_OK) b.status = dt_pass_fuse_bn_act(g);
+    if (b.status == DT_OK && c->train.fusion != DT_FUSION_OFF) b.status = dt_pass_fuse_bn_act(g);
     if (b.status != DT_OK) {
         dt_error_context("model %s", row->name);
         dt_graph_destroy(g);
@@ -54,17 +54,25 @@ static dt_status build_row(const model_row *row, const dt_config *c, const dt_mo
 }
 
 /* Whether channels that only pad the image reach nothing but convolutions, whose weights for them stay 0. To
- * any other layer they would be inputs of their own. */
-static bool may_pad(const dt_graph *g) {
+ * any other layer they would be inputs of their own. Asked of the training graph, for that of evaluation too:
+ * both have the same weights, but only one has dropout. */
+static dt_status may_pad(const model_row *row, const dt_config *c, const dt_model_input *plain,
+                         dt_dtype compute, bool *out) {
+    dt_graph *g;
     dt_vid x = -1;
+    dt_model_input in = *plain;
+    in.batch = dt_max_i64(in.batch, 2); /* batch statistics want more than one row */
+    DT_TRY(build_row(row, c, &in, compute, true, &g));
+    *out = true;
     for (dt_nid i = 0; i < g->n_node; i++) {
         const dt_node *n = &g->node[i];
         if (n->op == DT_OP_INPUT) x = n->out[0];
         for (int32_t j = 0; j < n->n_in; j++)
             if (n->in[j] == x && x >= 0 && (n->op != DT_OP_CONV || j > 0 || n->attr.groups != 1))
-                return false;
+                *out = false;
     }
-    return true;
+    dt_graph_destroy(g);
+    return DT_OK;
 }
 
 dt_status dt_model_build(const dt_config *c, const dt_model_input *in, dt_dtype compute, bool training,
@@ -77,10 +85,12 @@ dt_status dt_model_build(const dt_config *c, const dt_model_input *in, dt_dtype 
                        joined_names());
     dt_model_input plain = *in;
     plain.padded_channels = in->channels;
-    DT_TRY(build_row(row, c, &plain, compute, training, out));
-    if (in->padded_channels == in->channels || !may_pad(*out)) return DT_OK;
-    dt_graph_destroy(*out);
-    return build_row(row, c, in, compute, training, out);
+    if (in->padded_channels != in->channels) {
+        bool pads;
+        DT_TRY(may_pad(row, c, &plain, compute, &pads));
+        if (pads) return build_row(row, c, in, compute, training, out);
+    }
+    return build_row(row, c, &plain, compute, training, out);
 }
 
 static int64_t node_params(const dt_graph *g, const dt_node *n) {

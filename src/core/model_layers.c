@@ -11,6 +11,11 @@ typedef struct layer_row {
     dt_vid (*build)(dt_builder *b, const char *name, dt_vid x, dt_vid with, const dt_layer_config *l);
 } layer_row;
 
+/* As `pad` is documented. */
+static int64_t pad_of(const dt_layer_config *l, int64_t dilation) {
+    return l->pad >= 0 ? l->pad : (l->kernel - 1) * dilation / 2;
+}
+
 static dt_vid layer_conv(dt_builder *b, const char *name, dt_vid x, dt_vid with, const dt_layer_config *l) {
     (void)with;
     int64_t dilation = l->dilation > 0 ? l->dilation : 1;
@@ -18,7 +23,7 @@ static dt_vid layer_conv(dt_builder *b, const char *name, dt_vid x, dt_vid with,
                          .kernel = l->kernel,
                          .stride = l->stride,
                          .dilation = dilation,
-                         .pad = l->pad >= 0 ? l->pad : (l->kernel - 1) * dilation / 2,
+                         .pad = pad_of(l, dilation),
                          .groups = l->groups,
                          .bias = l->bias,
                          .init = DT_INIT_KAIMING_NORMAL_FAN_OUT};
@@ -44,13 +49,13 @@ static dt_vid layer_relu(dt_builder *b, const char *name, dt_vid x, dt_vid with,
 static dt_vid layer_maxpool(dt_builder *b, const char *name, dt_vid x, dt_vid with,
                             const dt_layer_config *l) {
     (void)with;
-    return dt_build_pool(b, name, DT_OP_MAXPOOL, x, l->kernel, l->stride, l->pad > 0 ? l->pad : 0);
+    return dt_build_pool(b, name, DT_OP_MAXPOOL, x, l->kernel, l->stride, pad_of(l, 1));
 }
 
 static dt_vid layer_avgpool(dt_builder *b, const char *name, dt_vid x, dt_vid with,
                             const dt_layer_config *l) {
     (void)with;
-    return dt_build_pool(b, name, DT_OP_AVGPOOL, x, l->kernel, l->stride, l->pad > 0 ? l->pad : 0);
+    return dt_build_pool(b, name, DT_OP_AVGPOOL, x, l->kernel, l->stride, pad_of(l, 1));
 }
 
 static dt_vid layer_global_avgpool(dt_builder *b, const char *name, dt_vid x, dt_vid with,

@@ -176,6 +176,9 @@ dt_status dt_infer_batchnorm(const dt_graph *g, const dt_node *n, int32_t *n_out
     if (g->training && dt_value_n_elem(x) / c < 2)
         return dt_fail(DT_ERR_CONFIG, "batch statistics need more than one value per channel (%s)",
                        dt_value_shape_text(x));
+    if (dt_value_n_elem(x) / c > INT32_MAX)
+        return dt_fail(DT_ERR_CONFIG, "more than 2^31 - 1 values per channel (%s): a smaller batch or image",
+                       dt_value_shape_text(x));
     *n_out = 5;
     set_like(&out[0], x);
     for (int32_t i = 1; i < 5; i++) set_out(&out[i], DT_DTYPE_F32, 1, c, 0, 0, 0);

@@ -168,7 +168,13 @@ static void build_candidates(const dt_engines *table, job *j, cudnnHandle_t hand
                 j->n++;
                 continue;
             }
-            note_error(e, &c->desc);
+            if (c->plan) {
+                snprintf(
+                    e->error, sizeof e->error,
+                    "its engines want more than 1 GiB of workspace: a smaller train.micro_batch may help");
+                e->passing = true; /* of this batch, not of the shape's nature */
+            } else
+                note_error(e, &c->desc);
             dt_dnn_release(&c->desc);
         }
     }

@@ -252,7 +252,6 @@ double dt_cuda_fuse_gain(dt_backend *be, const dt_graph *g, dt_fusion fusion, dt
     const dt_node *n = &g->node[node];
     switch (fusion) {
     case DT_FUSE_CONV_STATS:
-        if (n->attr.prologue) return dt_conv_fusable(cu, g, n) ? pass_time(cu, g, n->out[0], 1) : 0;
         return gain(cu, g, n, DT_CONV_F, DT_CONV_F_STATS, pass_time(cu, g, n->out[0], 1) + SMALL_KERNEL_S);
     case DT_FUSE_CONV_PROLOGUE: /* without a backward pass the convolution alone saves it */
         return gain(cu, g, n, n->attr.stats ? DT_CONV_F_STATS : DT_CONV_F, DT_CONV_SBR_STATS,

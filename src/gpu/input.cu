@@ -210,10 +210,6 @@ template <typename T> void run(const dt_gpu_input_args &a, cudaStream_t s) {
     const Norm norm = norm_of(a);
     if (a.cs == 3 && in_vectors<T, 4>(a)) return run_vectors<T, 3, 4>(a, norm, s);
     if (a.cs == 1 && in_vectors<T, 4>(a)) return run_vectors<T, 1, 4>(a, norm, s);
-    if constexpr (sizeof(T) == 2) {
-        if (a.cs == 3 && in_vectors<T, 8>(a)) return run_vectors<T, 3, 8>(a, norm, s);
-        if (a.cs == 1 && in_vectors<T, 8>(a)) return run_vectors<T, 1, 8>(a, norm, s);
-    }
     any_kernel<T><<<(unsigned)ceil_div((int64_t)a.n * a.h * a.w, THREADS), THREADS, 0, s>>>(a, norm);
 }
 

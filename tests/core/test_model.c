@@ -213,6 +213,7 @@ static void test_layers(void **state) {
                                  "[[model.layers]]\ntype = \"add\"\nwith = \"a\"\n"
                                  "[[model.layers]]\ntype = \"dropout\"\nrate = 0.25\n"
                                  "[[model.layers]]\ntype = \"maxpool\"\n"
+                                 "[[model.layers]]\ntype = \"avgpool\"\nkernel = 3\nstride = 1\npad = -1\n"
                                  "[[model.layers]]\ntype = \"flatten\"\n"
                                  "[[model.layers]]\ntype = \"dense\"\nchannels = 4\nbias = false\n";
     dt_graph *g = model(layers, &in, true), *eval = model(layers, &in, false);
@@ -225,6 +226,7 @@ static void test_layers(void **state) {
     assert_int_equal(add->in[0], conv->out[0]);
     assert_int_equal(add->in[1], dt_graph_find(g, "a"));
     assert_string_equal(dt_value_shape_text(&g->value[dt_graph_find(g, "layer6")]), "2x4x4x6 f32");
+    assert_string_equal(dt_value_shape_text(&g->value[dt_graph_find(g, "layer7")]), "2x4x4x6 f32");
     assert_true(node_named(g, "layer5")->attr.drop_p == 0.25f);
     assert_int_equal(dt_graph_find(eval, "layer5"), -1); /* nothing is dropped in evaluation */
     assert_int_equal(dt_model_n_param(g), 6 * 9 + 6 + 6 * 9 * 2 + 6 + 4 * 96);
@@ -242,12 +244,13 @@ static void test_padding(void **state) {
                       groups[] = "[[model.layers]]\ntype = \"conv\"\nchannels = 6\ngroups = 3\n",
                       norm[] = "[[model.layers]]\ntype = \"batchnorm\"\n",
                       pool[] = "[[model.layers]]\ntype = \"maxpool\"\n",
+                      drop[] = "[[model.layers]]\ntype = \"dropout\"\n",
                       add[] = "[[model.layers]]\ntype = \"add\"\nwith = \"input\"\n";
     const struct {
         const char *layer[2];
         bool pads;
-    } cases[] = {{{conv, ""}, true},    {{conv, norm}, true},  {{"", ""}, false},   {{groups, ""}, false},
-                 {{norm, conv}, false}, {{pool, conv}, false}, {{conv, add}, false}};
+    } cases[] = {{{conv, ""}, true},    {{conv, norm}, true},  {{"", ""}, false},    {{groups, ""}, false},
+                 {{norm, conv}, false}, {{pool, conv}, false}, {{conv, add}, false}, {{drop, conv}, false}};
     for (size_t k = 0; k < sizeof cases / sizeof cases[0]; k++) {
         char keys[512];
         snprintf(keys, sizeof keys, "name = \"layers\"\n%s%s%s", cases[k].layer[0], cases[k].layer[1], head);
@@ -256,8 +259,10 @@ static void test_padding(void **state) {
         for (int i = 0; i < 4; i++) in.stddev[i] = 1;
         dt_graph *plain = model(keys, &in, true);
         in.padded_channels = 4;
-        dt_graph *padded = model(keys, &in, true);
+        dt_graph *padded = model(keys, &in, true), *eval = model(keys, &in, false);
         assert_int_equal(dt_model_n_param(padded), dt_model_n_param(plain));
+        assert_int_equal(eval->value[dt_graph_find(eval, "input")].dim[3], cases[k].pads ? 4 : 3);
+        dt_graph_destroy(eval);
         assert_int_equal(padded->value[dt_graph_find(padded, "input")].dim[3], cases[k].pads ? 4 : 3);
         for (int32_t v = 0; v < plain->n_value && !cases[k].pads; v++)
             assert_int_equal(dt_value_n_elem(&padded->value[v]), dt_value_n_elem(&plain->value[v]));

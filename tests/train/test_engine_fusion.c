@@ -37,7 +37,8 @@ static int32_t count_fused(const rig *r) {
     const dt_graph *g = dt_engine_program(r->e, false)->graph;
     int32_t n = 0;
     for (dt_nid i = 0; i < g->n_node; i++)
-        n += g->node[i].op == DT_OP_BN_GRAM || g->node[i].attr.residual_scaled || g->node[i].attr.second_grad;
+        n += g->node[i].op == DT_OP_BN_GRAM || g->node[i].attr.residual_scaled ||
+             g->node[i].attr.second_grad || (g->node[i].op == DT_OP_BN_APPLY && g->node[i].attr.relu);
     return n;
 }
 
@@ -50,8 +51,8 @@ static void test_fusion_changes_rounding_alone(void **state) {
     gram.be->fuse_gain = gram_too;
     check_ok(rig_try_open(&gram, NULL, true));
     assert_int_equal(count_fused(&off), 0);
-    assert_int_equal(count_fused(&own), 1);  /* the skip path's normalisation */
-    assert_int_equal(count_fused(&gram), 2); /* both of the block */
+    assert_int_equal(count_fused(&own), 3);  /* the ReLUs, the skip path's normalisation */
+    assert_int_equal(count_fused(&gram), 4); /* the ReLUs, both of the block */
     for (int64_t s = 0; s < N_STEP; s++) {
         rig_step(&off, s, 0.05f);
         rig_step(&own, s, 0.05f);

@@ -27,7 +27,7 @@ typedef struct dt_axis_param {
 
 typedef struct dt_axis {
     int64_t n_elem;       /* with padding */
-    int64_t n_param_elem; /* without */
+    int64_t n_param_elem; /* without, and without that of channels */
     int32_t n_segment;
     dt_axis_segment *segment; /* ascending */
     dt_axis_param *param;     /* of the same index */

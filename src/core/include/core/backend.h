@@ -1,6 +1,6 @@
 /* What a device offers the compiler. Two implementations: src/cpu and src/gpu.
  *
- * Life of a node: can_fuse (asked by passes) -> prepare (chooses the algorithm, states its workspace, may
+ * Life of a node: fuse_gain (asked by passes) -> prepare (chooses the algorithm, states its workspace, may
  * time candidates) -> [memory plan] -> bind (pointers fixed once) -> run, many times. run enqueues on the
  * stream it is given, never blocks on the device and allocates nothing, so a program can be captured. */
 #ifndef DT_CORE_BACKEND_H

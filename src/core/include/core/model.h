@@ -11,8 +11,8 @@ typedef struct dt_model_input {
     int64_t batch;           /* rows of a (micro-)batch */
     int64_t height, width;   /* of the network's input */
     int64_t channels;        /* of the stored image */
-    int64_t padded_channels; /* >= channels; 4 or 8 where the device wants it, if only convolutions of one
-                                group read the image */
+    int64_t padded_channels; /* >= channels: what the device wants, if only convolutions of one group
+                                read the image */
     int64_t classes;
     bool source_crop; /* the device crops from source images of src_height x src_width */
     int64_t src_height, src_width;
