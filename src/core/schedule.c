@@ -3,10 +3,14 @@
 
 #include <math.h>
 
+double dt_schedule_warmup(const dt_config *c, double steps_per_epoch) {
+    return c->schedule.warmup_steps > 0 ? (double)c->schedule.warmup_steps
+                                        : c->schedule.warmup_epochs * steps_per_epoch;
+}
+
 double dt_schedule_lr(const dt_config *c, int64_t step, int64_t total_steps, double steps_per_epoch) {
     const double lr = c->optim.lr, final = c->schedule.final;
-    double warmup = c->schedule.warmup_steps > 0 ? (double)c->schedule.warmup_steps
-                                                 : c->schedule.warmup_epochs * steps_per_epoch;
+    const double warmup = dt_schedule_warmup(c, steps_per_epoch);
     if ((double)step < warmup) {
         double start = c->schedule.warmup_start;
         return lr * (start + (1 - start) * (double)step / warmup);

@@ -1,6 +1,8 @@
 /* Whole files and directories; every system call's result is looked at. */
 #include "files.h"
 
+#include "core/dir.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -18,8 +20,8 @@ static dt_status io_fail(const char *path, const char *what) {
     return dt_fail(DT_ERR_IO, "%s: %s: %s", path, what, strerror(errno));
 }
 
-static dt_status sync_path(const char *path, int flags) {
-    int fd = open(path, flags | O_CLOEXEC);
+static dt_status sync_file(const char *path) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) return io_fail(path, "cannot open");
     dt_status status = fsync(fd) == 0 ? DT_OK : io_fail(path, "cannot sync");
     if (close(fd) != 0 && status == DT_OK) status = io_fail(path, "cannot close");
@@ -27,11 +29,11 @@ static dt_status sync_path(const char *path, int flags) {
 }
 
 dt_status dt_file_publish(const char *temporary, const char *path) {
-    DT_TRY(sync_path(temporary, O_RDONLY));
+    DT_TRY(sync_file(temporary));
     if (rename(temporary, path) != 0) return io_fail(path, "cannot rename to it");
     char *copy = strdup(path);
     if (!copy) return dt_fail(DT_ERR_MEMORY, "%s: out of memory", path);
-    dt_status status = sync_path(dirname(copy), O_RDONLY | O_DIRECTORY);
+    dt_status status = dt_dir_sync(dirname(copy));
     free(copy);
     return status;
 }

@@ -1,7 +1,7 @@
 /* Root attributes of an HDF5 file: integers, reals and strings.
  *
  * Strings are written with variable length, since fixed-length ones are limited to 64 KiB and h5py shows them
- * as bytes; both kinds are read. What a file claims about sizes is bounded before anything is allocated. */
+ * as bytes; both kinds are read, in UTF-8 or ASCII. What a file claims about sizes is bounded before anything is allocated. */
 #include "h5_private.h"
 
 #include <stdlib.h>
@@ -38,18 +38,18 @@ dt_status dt_h5_attr_set_f64(dt_h5 *h, const char *name, double value) {
     return status;
 }
 
-/* UTF-8 string of variable length; -1 on failure. */
-static hid_t string_type(void) {
+/* String of variable length; -1 on failure. */
+static hid_t string_type(H5T_cset_t cset) {
     hid_t type = H5Tcopy(H5T_C_S1);
     if (type < 0) return -1;
-    if (H5Tset_size(type, H5T_VARIABLE) >= 0 && H5Tset_cset(type, H5T_CSET_UTF8) >= 0) return type;
+    if (H5Tset_size(type, H5T_VARIABLE) >= 0 && H5Tset_cset(type, cset) >= 0) return type;
     H5Tclose(type);
     return -1;
 }
 
 dt_status dt_h5_attr_set_str(dt_h5 *h, const char *name, const char *value) {
     dt_h5_lock();
-    hid_t type = string_type();
+    hid_t type = string_type(H5T_CSET_UTF8);
     dt_status status =
         type >= 0 ? set_attr(h, name, type, &value) : dt_h5_file_fail(h, "cannot write attribute", name);
     if (type >= 0) H5Tclose(type);
@@ -57,21 +57,29 @@ dt_status dt_h5_attr_set_str(dt_h5 *h, const char *name, const char *value) {
     return status;
 }
 
+dt_status dt_h5_attr_has(dt_h5 *h, const char *name, bool *out) {
+    dt_h5_lock();
+    htri_t exists = H5Aexists(h->file, name);
+    *out = exists > 0;
+    dt_status status = exists < 0 ? dt_h5_file_fail(h, "cannot look for attribute", name) : DT_OK;
+    dt_h5_unlock();
+    return status;
+}
+
 /* Opens a scalar (or one-element) attribute of this class. */
 static dt_status open_attr(const dt_h5 *h, const char *name, H5T_class_t class, hid_t *attr, hid_t *type) {
     *attr = *type = -1;
-    if (H5Aexists(h->file, name) <= 0) {
-        H5Eclear2(H5E_DEFAULT);
-        return dt_fail(DT_ERR_DATA, "%s: no attribute %s", h->path, name);
-    }
+    htri_t exists = H5Aexists(h->file, name);
+    if (exists < 0) return dt_h5_file_fail(h, "cannot look for attribute", name);
+    if (exists == 0) return dt_fail(DT_ERR_DATA, "%s: no attribute %s", h->path, name);
     hid_t space = -1;
     dt_status status = DT_OK;
     if ((*attr = H5Aopen(h->file, name, H5P_DEFAULT)) < 0 || (*type = H5Aget_type(*attr)) < 0 ||
         (space = H5Aget_space(*attr)) < 0)
         status = dt_h5_file_fail(h, "cannot read attribute", name);
     else if (H5Tget_class(*type) != class || H5Sget_simple_extent_npoints(space) != 1)
-        status = dt_fail(DT_ERR_DATA, "%s: attribute %s is not one %s", h->path, name,
-                         class == H5T_STRING ? "string" : "integer");
+        status = dt_fail(DT_ERR_DATA, "%s: attribute %s is not one %s (write it as one, or leave it out)",
+                         h->path, name, class == H5T_STRING ? "string" : "integer");
     if (space >= 0) H5Sclose(space);
     return status;
 }
@@ -92,13 +100,14 @@ dt_status dt_h5_attr_get_i64(dt_h5 *h, const char *name, int64_t *out) {
     return status;
 }
 
-static dt_status read_variable(const dt_h5 *h, const char *name, hid_t attr, char **out) {
-    hid_t type = string_type();
-    char *text = NULL;
+/* In the character set it is stored in: HDF5 does not convert between them. */
+static dt_status read_variable(const dt_h5 *h, const char *name, hid_t attr, hid_t stored, char **out) {
+    hid_t type = string_type(H5Tget_cset(stored));
+    char *text = NULL; /* stays so where the string is empty */
     dt_status status = DT_OK;
-    if (type < 0 || H5Aread(attr, type, &text) < 0 || !text)
+    if (type < 0 || H5Aread(attr, type, &text) < 0)
         status = dt_h5_file_fail(h, "cannot read attribute", name);
-    else if (!(*out = strdup(text)))
+    else if (!(*out = strdup(text ? text : "")))
         status = dt_fail(DT_ERR_MEMORY, "%s: attribute %s: out of memory", h->path, name);
     if (text) H5free_memory(text);
     if (type >= 0) H5Tclose(type);
@@ -125,7 +134,7 @@ dt_status dt_h5_attr_get_str(dt_h5 *h, const char *name, char **out) {
     dt_h5_lock();
     dt_status status = open_attr(h, name, H5T_STRING, &attr, &type);
     if (status == DT_OK)
-        status = H5Tis_variable_str(type) > 0 ? read_variable(h, name, attr, out)
+        status = H5Tis_variable_str(type) > 0 ? read_variable(h, name, attr, type, out)
                                               : read_fixed(h, name, attr, type, out);
     close_attr(attr, type);
     dt_h5_unlock();

@@ -37,10 +37,24 @@ static dt_status read_column(const dt_shard *s, const char *name, dt_dtype dtype
     return DT_OK;
 }
 
+/* What is absent leaves *out as it is; what is there must be readable. */
+static dt_status optional_str(const dt_shard *s, const char *name, char **out) {
+    bool there;
+    DT_TRY(dt_h5_attr_has(s->h, name, &there));
+    return there ? dt_h5_attr_get_str(s->h, name, out) : DT_OK;
+}
+
+static dt_status optional_i64(const dt_shard *s, const char *name, int64_t *out) {
+    bool there;
+    DT_TRY(dt_h5_attr_has(s->h, name, &there));
+    return there ? dt_h5_attr_get_i64(s->h, name, out) : DT_OK;
+}
+
 static dt_status open_attributes(dt_shard *s) {
     char *format = NULL;
     int64_t version = 0;
-    if (dt_h5_attr_get_str(s->h, "format", &format) == DT_OK) {
+    DT_TRY(optional_str(s, "format", &format));
+    if (format) {
         bool mine = strcmp(format, DT_SHARD_FORMAT) == 0;
         free(format);
         if (!mine) return wrong(s, "attribute format is not \"" DT_SHARD_FORMAT "\"");
@@ -54,12 +68,10 @@ static dt_status open_attributes(dt_shard *s) {
             return wrong(s, "attribute classes is out of range");
     }
     /* The rest is optional: a file made elsewhere needs images (or jpeg) and labels only. */
-    if (dt_h5_attr_get_str(s->h, "class_names", &s->class_names) != DT_OK) s->class_names = NULL;
-    if (dt_h5_attr_get_str(s->h, "source", &s->source) != DT_OK) s->source = NULL;
-    if (dt_h5_attr_get_i64(s->h, "skipped", &s->n_skipped) != DT_OK) s->n_skipped = 0;
-    if (dt_h5_attr_get_i64(s->h, "stats_pixels", &s->stats_pixels) != DT_OK) s->stats_pixels = 0;
-    dt_error_set_text("");
-    return DT_OK;
+    DT_TRY(optional_str(s, "class_names", &s->class_names));
+    DT_TRY(optional_str(s, "source", &s->source));
+    DT_TRY(optional_i64(s, "skipped", &s->n_skipped));
+    return optional_i64(s, "stats_pixels", &s->stats_pixels);
 }
 
 static dt_status open_raw(dt_shard *s, dt_h5_info *info) {
@@ -103,12 +115,8 @@ static dt_status open_jpeg(dt_shard *s, dt_h5_info *info) {
     }
     s->jpeg = true;
     s->channels = 3;
-    int64_t channels;
-    if (dt_h5_attr_get_i64(s->h, "channels", &channels) == DT_OK) {
-        if (channels != 1 && channels != 3) return wrong(s, "attribute channels is neither 1 nor 3");
-        s->channels = channels;
-    }
-    dt_error_set_text("");
+    DT_TRY(optional_i64(s, "channels", &s->channels));
+    if (s->channels != 1 && s->channels != 3) return wrong(s, "attribute channels is neither 1 nor 3");
     return DT_OK;
 }
 

@@ -16,6 +16,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/dir.h"
+
 static const char tmp_prefix[] = ".tmp-";
 static const char step_prefix[] = "step-";
 enum { CREATE_TRIES = 16 };
@@ -184,7 +186,7 @@ dt_status dt_ckpt_publish(const char *dir, const char *tmp, int64_t step) {
             return dt_fail(DT_ERR_IO, "%s: cannot rename it to %s: %s", from, name, strerror(errno));
         /* The step was saved before, on another course of the run or damaged since. */
         if (renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_EXCHANGE) == 0) {
-            DT_TRY(dt_ckpt_dir_sync(dir)); /* before the old one loses its files */
+            DT_TRY(dt_dir_sync(dir)); /* before the old one loses its files */
             dt_ckpt_tmp_remove(dir, tmp);
         } else {
             DT_TRY(remove_step(dir, step));
@@ -192,7 +194,7 @@ dt_status dt_ckpt_publish(const char *dir, const char *tmp, int64_t step) {
                 return dt_fail(DT_ERR_IO, "%s: cannot rename it to %s: %s", from, name, strerror(errno));
         }
     }
-    return dt_ckpt_dir_sync(dir);
+    return dt_dir_sync(dir);
 }
 
 /* A look that does not read the state: manifest whole, state of the right length. */

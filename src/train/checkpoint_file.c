@@ -41,14 +41,6 @@ dt_status dt_ckpt_file_write(const char *path, const char *text, size_t bytes) {
     return status;
 }
 
-dt_status dt_ckpt_dir_sync(const char *path) {
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_DIRECTORY);
-    if (fd < 0) return dt_fail(DT_ERR_IO, "%s: cannot open: %s", path, strerror(errno));
-    dt_status status = fsync(fd) == 0 ? DT_OK : dt_fail(DT_ERR_IO, "%s: fsync: %s", path, strerror(errno));
-    close(fd);
-    return status;
-}
-
 /* Opens a regular file for reading. Not blocking: a FIFO in its place must not hang us. */
 static dt_status open_regular(const char *path, int *fd, int64_t *bytes) {
     struct stat st;

@@ -65,8 +65,6 @@ dt_status dt_ckpt_file_write(const char *path, const char *text, size_t bytes);
 dt_status dt_ckpt_file_put(int fd, const char *path, const void *data, int64_t bytes, int64_t offset_bytes);
 /* Regular files only, at most max_bytes; '\0' appended; caller frees *text. */
 dt_status dt_ckpt_file_read(const char *path, size_t max_bytes, char **text, size_t *bytes);
-/* fsync of a directory. */
-dt_status dt_ckpt_dir_sync(const char *path);
 /* Length and XXH3-64 of a regular file. A length other than want_bytes (unless that is -1) fails before any
  * reading. */
 dt_status dt_ckpt_file_hash(const char *path, int64_t want_bytes, int64_t *bytes, uint64_t *xxh3);

@@ -123,7 +123,7 @@ static dt_status write_and_publish(dt_ckpt_writer *w) {
     DT_TRY_GOTO(status, dt_ckpt_path(tmp_path, w->policy.dir, name), done);
     DT_TRY_GOTO(status, write_state(w, tmp_path), done);
     DT_TRY_GOTO(status, write_texts(w, tmp_path), done);
-    DT_TRY_GOTO(status, dt_ckpt_dir_sync(tmp_path), done);
+    DT_TRY_GOTO(status, dt_dir_sync(tmp_path), done);
     DT_TRY_GOTO(status, dt_ckpt_publish(w->policy.dir, name, step), done);
 done:
     if (status != DT_OK) dt_ckpt_tmp_remove(w->policy.dir, name);

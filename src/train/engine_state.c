@@ -167,8 +167,22 @@ static dt_status load_state(dt_engine *e, const dt_ckpt *c) {
     return to_device(e, DT_ARENA_STATE, e->host_state);
 }
 
+/* Momentum and AdamW's mean of gradients have one name, but not one meaning; only AdamW has MOM2. */
+static dt_status check_optimizer(const dt_engine *e, const dt_ckpt *c) {
+    const dt_store *s = e->store;
+    char second[DT_NAME_MAX + 16];
+    snprintf(second, sizeof second, "mom2/%s", e->axis->param[0].name);
+    if (!s->arena[DT_ARENA_MOM1] || s->arena[DT_ARENA_MOM2] || !dt_ckpt_find(c, second)) return DT_OK;
+    return dt_fail(
+        DT_ERR_CHECKPOINT,
+        "%s holds the state of optim.kind = \"adamw\", which another optimizer cannot continue; set "
+        "that, or start anew with another run.out_dir",
+        c->path);
+}
+
 dt_status dt_engine_load(dt_engine *e, const dt_ckpt *c) {
     dt_store *s = e->store;
+    DT_TRY(check_optimizer(e, c));
     for (size_t k = 0; k < N_SAVED; k++) {
         const saved_row *row = &saved_table[k];
         if (!s->arena[row->arena]) continue;

@@ -11,6 +11,8 @@
 #include "dist/signals.h"
 
 enum { EVAL_POLL_BATCHES = 8 };
+static const double EVAL_POLL_S = 0.5;  /* a signal waits no longer, or one batch */
+static const double SAMPLES_MAX = 1e17; /* of a run: counted in 64 bits */
 
 dt_status dt_session_backend(const dt_config *c, const dt_comm *mpi, dt_backend **out) {
     dt_backend_options o = {
@@ -88,7 +90,8 @@ static dt_status open_data(const dt_config *c, bool train, dt_session *s) {
     dt_dataset_info a, b;
     dt_dataset_info_get(s->train_data, &a);
     dt_dataset_info_get(s->val_data, &b);
-    if (a.channels != b.channels || a.n_classes != b.n_classes)
+    /* The highest classes need not occur in what is evaluated. */
+    if (a.channels != b.channels || b.n_classes > a.n_classes)
         return dt_fail(DT_ERR_DATA, "%s has %lld channels and %lld classes, %s has %lld and %lld",
                        c->data.train, (long long)a.channels, (long long)a.n_classes, c->data.val,
                        (long long)b.channels, (long long)b.n_classes);
@@ -118,14 +121,15 @@ static dt_status check_same_data(dt_session *s) {
     return dt_comm_check_equal(s->mpi, info_hash(&info), "the validation set");
 }
 
-/* Evaluation alone normalises as training did: with the training set's statistics, where the file gives none.
- */
-static void training_statistics(const dt_config *c, bool root, dt_dataset_info *info) {
+/* Evaluation alone takes from the training set what training did: its statistics, where the file gives none,
+ * and the classes, of which the highest need not occur in what is evaluated. */
+static void training_facts(const dt_config *c, bool root, dt_dataset_info *info) {
     dt_dataset *train;
     dt_dataset_info other;
-    if (c->augment.n_mean > 0) return;
+    const bool given = c->augment.n_mean > 0;
+    if (given && c->model.classes > 0) return;
     if (dt_dataset_open(c, c->data.train, &train) != DT_OK) {
-        if (root)
+        if (root && !given)
             fprintf(stderr,
                     "dtrain: normalising with the evaluation set's own mean and deviation, because the "
                     "training set cannot "
@@ -136,6 +140,7 @@ static void training_statistics(const dt_config *c, bool root, dt_dataset_info *
     dt_dataset_info_get(train, &other);
     memcpy(info->mean, other.mean, sizeof info->mean);
     memcpy(info->stddev, other.stddev, sizeof info->stddev);
+    info->n_classes = dt_max_i64(info->n_classes, other.n_classes);
     dt_dataset_close(train);
 }
 
@@ -168,10 +173,22 @@ static dt_status jpeg_limits(const dt_session *s, dt_jpeg_limits *out) {
     return DT_OK;
 }
 
+static dt_status check_length(const dt_session *s) {
+    const dt_config *c = s->config;
+    dt_dataset_info info;
+    dt_dataset_info_get(s->train_data, &info);
+    const double by_epochs = c->train.epochs * (double)info.n_samples,
+                 by_steps = (double)c->train.steps * (double)c->train.global_batch;
+    const bool epochs = c->train.epochs > 0 && (c->train.steps == 0 || by_epochs < by_steps);
+    if ((epochs ? by_epochs : by_steps) <= SAMPLES_MAX) return DT_OK;
+    return dt_fail(DT_ERR_CONFIG, "train.%s: a run of %.3g samples is longer than the %.0g that are counted",
+                   epochs ? "epochs" : "steps", epochs ? by_epochs : by_steps, SAMPLES_MAX);
+}
+
 static dt_status open_engine(const dt_config *c, bool train, dt_session *s) {
     dt_dataset_info info;
     dt_dataset_info_get(train ? s->train_data : s->val_data, &info);
-    if (!train) training_statistics(c, s->mpi->rank == 0, &info);
+    if (!train) training_facts(c, s->mpi->rank == 0, &info);
     DT_TRY(dt_comm_check_equal(s->mpi, info_hash(&info), "the normalisation that the training set gives"));
     if (info.jpeg && c->data.image_size == 0)
         return dt_fail(DT_ERR_CONFIG, "JPEG images differ in size: set data.image_size");
@@ -255,6 +272,7 @@ dt_status dt_session_open(const dt_config *c, dt_comm *mpi, bool train, dt_sessi
     if (st == DT_OK) st = count_gpus(c, out);
     if (st == DT_OK) st = dt_session_comm(c, mpi, out->be, &out->comm);
     if (st == DT_OK) st = dt_comm_agree(mpi, open_data(c, train, out));
+    if (st == DT_OK && train) st = dt_comm_agree(mpi, check_length(out));
     if (st == DT_OK) st = dt_comm_agree(mpi, check_same_data(out));
     if (st == DT_OK) st = dt_comm_agree(mpi, open_engine(c, train, out));
     if (st == DT_OK) st = dt_comm_agree(mpi, check_loaders(out, train));
@@ -301,19 +319,27 @@ int64_t dt_session_total_steps(const dt_session *s) {
     return c->train.steps > 0 && (c->train.epochs <= 0 || c->train.steps < steps) ? c->train.steps : steps;
 }
 
-/* All ranks learn whether one of them was asked to stop. */
-static dt_status agree_stop(dt_session *s, bool *stop) {
-    double flag = dt_signal_pending() ? 1 : 0;
-    DT_TRY(dt_comm_max_host(s->mpi, &flag, 1));
-    *stop = flag > 0;
+/* All ranks learn whether one of them was asked to stop, and after how many batches to ask again. */
+static dt_status agree_stop(dt_session *s, double batch_s, bool *stop, int64_t *n_batch) {
+    double v[2] = {dt_signal_pending() ? 1 : 0, batch_s};
+    DT_TRY(dt_comm_max_host(s->mpi, v, 2));
+    *stop = v[0] > 0;
+    *n_batch = v[1] * EVAL_POLL_BATCHES <= EVAL_POLL_S ? EVAL_POLL_BATCHES
+               : v[1] < EVAL_POLL_S                    ? (int64_t)(EVAL_POLL_S / v[1])
+                                                       : 1;
     return DT_OK;
 }
 
 /* One rank's share of the evaluation. */
 static dt_status evaluate_batches(dt_session *s, int64_t n_batch, dt_loader *loader, bool *stop) {
     bool more = loader != NULL;
+    const double start_s = dt_time_s();
+    int64_t poll_at = 0, after;
     for (int64_t i = 0; i < n_batch && !*stop; i++) {
-        if (i % EVAL_POLL_BATCHES == 0) DT_TRY(agree_stop(s, stop));
+        if (i == poll_at) {
+            DT_TRY(agree_stop(s, i > 0 ? (dt_time_s() - start_s) / (double)i : EVAL_POLL_S, stop, &after));
+            poll_at += after;
+        }
         dt_watchdog_beat(s->watchdog, i, "evaluation");
         if (!more || *stop) continue; /* this rank has fewer batches than the others */
         dt_batch b;

@@ -111,8 +111,8 @@ static dt_status take_result(dt_trainer *t) {
         t->loss_scale = (double)r.metric[DT_METRIC_LOSS_SCALE];
         t->good_steps = (int64_t)r.metric[DT_METRIC_GOOD_STEPS];
     }
-    bool skipped = r.metric[DT_METRIC_SKIPPED] > 0 || !isfinite(r.metric[DT_METRIC_LOSS]);
-    t->skipped_in_a_row = skipped ? t->skipped_in_a_row + 1 : 0;
+    const bool skipped = r.metric[DT_METRIC_SKIPPED] > 0; /* the device decides on the gradient alone */
+    t->skipped_in_a_row = skipped || !isfinite(r.metric[DT_METRIC_LOSS]) ? t->skipped_in_a_row + 1 : 0;
     if (!skipped) t->updates++;
     t->recent_skips = (t->recent_skips << 1 | skipped) & ((1 << DT_METRIC_LAG_MAX) - 1);
     dt_trainer_report_step(t, &r);
@@ -247,6 +247,12 @@ out:
     return st;
 }
 
+static bool has_average(const dt_ckpt *k) {
+    bool found = false;
+    for (int32_t i = 0; i < k->n_tensor && !found; i++) found = strncmp(k->tensor[i].name, "ema/", 4) == 0;
+    return found;
+}
+
 dt_status dt_trainer_eval(const dt_config *c, dt_comm *mpi) {
     dt_session s;
     dt_ckpt *ckpt = NULL;
@@ -264,7 +270,8 @@ dt_status dt_trainer_eval(const dt_config *c, dt_comm *mpi) {
         printf("%s: step %lld, %lld sample%s: loss %s, top-1 %.2f %%, top-5 %.2f %%%s (%.0f samples/s)\n",
                ckpt->path, (long long)ckpt->meta.step, (long long)r.n_samples, dt_plural(r.n_samples),
                dt_loss_text(r.loss, loss), 100 * r.top1, 100 * r.top5,
-               c->train.ema > 0 ? ", averaged weights" : "", (double)r.n_samples / r.seconds);
+               c->train.ema > 0 && has_average(ckpt) ? ", averaged weights" : "",
+               (double)r.n_samples / r.seconds);
     if (!isfinite(r.loss))
         st = dt_fail(DT_ERR_NONFINITE,
                      "%s: the loss of the evaluation is %s: weights or images beyond the numbers of "

@@ -17,7 +17,8 @@ typedef struct dt_trainer {
     dt_metrics *metrics;    /* root */
     dt_ckpt_writer *writer; /* root */
     char ckpt_dir[DT_CONFIG_STR_MAX + 16];
-    char *config_text; /* root: the resolved configuration */
+    char resumed[sizeof((dt_ckpt *)0)->path]; /* the checkpoint that the run started from; "": none */
+    char *config_text;                        /* root: the resolved configuration */
 
     int64_t n_samples; /* of the training set */
     int64_t step, total_steps;

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "core/model.h"
+#include "core/schedule.h"
 #include "trainer_internal.h"
 
 static const char *const precision_name[] = {"fp32", "tf32", "bf16", "fp16"};
@@ -39,6 +40,10 @@ void dt_trainer_summary(const dt_trainer *t) {
         printf("run     finished at step %lld, in %s: raise train.epochs or train.steps to go on, or choose "
                "another run.out_dir\n",
                (long long)t->step, c->run.out_dir);
+    const double warmup = dt_schedule_warmup(c, t->steps_per_epoch);
+    if (t->step < t->total_steps && warmup >= (double)t->total_steps)
+        printf("note    the warm-up takes %.0f steps, the run has %lld: optim.lr is never reached\n",
+               ceil(warmup), (long long)t->total_steps);
     fflush(stdout);
 }
 

@@ -1,5 +1,6 @@
 /* The run directory: lock, resuming, saving. */
 #include <errno.h>
+#include <libgen.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -44,9 +45,11 @@ static dt_status choose(const dt_config *c, bool must, dt_ckpt **out) {
     return DT_OK;
 }
 
-dt_status dt_trainer_load(const dt_config *c, dt_comm *mpi, bool must, dt_ckpt **out) {
+/* One try; *gone: the run that writes there removed the checkpoint before all ranks had read it. */
+static dt_status load(const dt_config *c, dt_comm *mpi, bool must, dt_ckpt **out, bool *gone) {
     char path[sizeof((dt_ckpt *)0)->path] = "";
     *out = NULL;
+    *gone = false;
     dt_status st = mpi->rank == 0 ? choose(c, must, out) : DT_OK;
     DT_TRY(dt_comm_agree(mpi, st));
     if (*out) snprintf(path, sizeof path, "%s", (*out)->path);
@@ -56,6 +59,16 @@ dt_status dt_trainer_load(const dt_config *c, dt_comm *mpi, bool must, dt_ckpt *
     if (st == DT_OK) return DT_OK;
     dt_ckpt_free(*out);
     *out = NULL;
+    double missing = access(path, F_OK) != 0;
+    if (dt_comm_max_host(mpi, &missing, 1) == DT_OK) *gone = missing > 0;
+    return st;
+}
+
+dt_status dt_trainer_load(const dt_config *c, dt_comm *mpi, bool must, dt_ckpt **out) {
+    enum { TRIES = 5 };
+    bool gone = true;
+    dt_status st = DT_OK;
+    for (int i = 0; gone && i < TRIES; i++) st = load(c, mpi, must, out, &gone);
     return st;
 }
 
@@ -114,6 +127,7 @@ static dt_status resume(dt_trainer *t) {
     if (st == DT_OK) st = dt_engine_load(t->session.engine, k);
     st = dt_comm_agree(t->mpi, st);
     if (st == DT_OK) {
+        snprintf(t->resumed, sizeof t->resumed, "%s", k->path);
         t->step = k->meta.step;
         t->updates = k->meta.optimizer_steps;
         t->recent_skips = k->meta.recent_skips;
@@ -133,25 +147,37 @@ static dt_status resume(dt_trainer *t) {
 }
 
 static dt_status write_config(dt_trainer *t) {
-    char path[DT_CONFIG_STR_MAX + 32];
+    char path[DT_CONFIG_STR_MAX + 32], temporary[sizeof path + 8];
     DT_TRY(dt_config_to_text(t->config, &t->config_text));
     snprintf(path, sizeof path, "%s/config.toml", t->config->run.out_dir);
+    snprintf(temporary, sizeof temporary, "%s.tmp", path);
     /* A finished run keeps the settings it was made with. */
     if (t->step >= t->total_steps && access(path, F_OK) == 0) return DT_OK;
-    FILE *f = fopen(path, "w");
-    if (!f) return dt_fail(DT_ERR_IO, "cannot write %s: %s", path, strerror(errno));
-    bool failed = fputs(t->config_text, f) == EOF;
-    if (fclose(f) != 0 || failed) return dt_fail(DT_ERR_IO, "cannot write %s: %s", path, strerror(errno));
-    return DT_OK;
+    FILE *f = fopen(temporary, "w");
+    bool failed = !f || fputs(t->config_text, f) == EOF;
+    if (f) failed |= fclose(f) != 0;
+    if (!failed && rename(temporary, path) == 0) return DT_OK;
+    dt_status st = dt_fail(DT_ERR_IO, "cannot write %s: %s", path, strerror(errno));
+    (void)unlink(temporary);
+    return st;
+}
+
+/* Whether `path` is one of the entries of `dir`, whatever links lead there. */
+static bool is_within(const char *path, const char *dir) {
+    char *copy = strdup(path), *of_path = copy ? realpath(dirname(copy), NULL) : NULL;
+    char *of_dir = realpath(dir, NULL);
+    const bool within = of_path && of_dir && strcmp(of_path, of_dir) == 0;
+    free(copy), free(of_path), free(of_dir);
+    return within;
 }
 
 /* Rank 0: a run that does not continue the directory's newest checkpoint must not mix with it: a later "auto"
- * would prefer it. */
+ * would take it for its own. */
 static dt_status refuse_mixing(const dt_trainer *t) {
     int64_t newest; /* -1: none */
     if (strcmp(t->config->run.resume, "auto") == 0) return DT_OK;
     dt_status st = dt_ckpt_newest_step(t->ckpt_dir, &newest);
-    const int64_t reached = strcmp(t->config->run.resume, "never") == 0 ? -1 : t->step;
+    const int64_t reached = is_within(t->resumed, t->ckpt_dir) ? t->step : -1;
     if (st == DT_OK && newest <= reached) return DT_OK;
     return dt_fail(
         DT_ERR_CONFIG,
@@ -196,10 +222,13 @@ out:
     return st;
 }
 
+static bool stops_on_error(const dt_trainer *t) {
+    return t->config->checkpoint.on_error == DT_SAVE_ERROR_STOP;
+}
+
 /* The result of a finished save; failures are notes unless the user wants to stop. */
 static dt_status settle(dt_trainer *t, dt_status st) {
-    if (st == DT_OK) return DT_OK;
-    if (t->config->checkpoint.on_error == DT_SAVE_ERROR_STOP) return st;
+    if (st == DT_OK || stops_on_error(t)) return st;
     dt_metrics_note(t->metrics, "%s; training goes on", dt_error_text());
     t->save_lost = true;
     return DT_OK;
@@ -219,17 +248,31 @@ static dt_status save_root(dt_trainer *t, int32_t n, const dt_ckpt_tensor *tenso
         .config_hash = dt_config_hash(t->config),
         .train_samples = t->n_samples,
     };
-    DT_TRY(settle(t, dt_ckpt_writer_wait(t->writer)));
+    char earlier[1024] = "";
+    dt_status before = dt_ckpt_writer_wait(t->writer);
+    if (before != DT_OK && stops_on_error(t))
+        snprintf(earlier, sizeof earlier, "%s", dt_error_text());
+    else
+        before = settle(t, before);
     t->save_lost = false;
     dt_metrics_flush(t->metrics);
     dt_status st = dt_ckpt_writer_save(t->writer, &meta, n, tensors, t->config_text);
-    if (st == DT_OK && (final || !t->config->checkpoint.async)) st = dt_ckpt_writer_wait(t->writer);
-    return final ? st : settle(t, st);
+    const bool last = final || before != DT_OK;
+    if (st == DT_OK && (last || !t->config->checkpoint.async)) st = dt_ckpt_writer_wait(t->writer);
+    if (before == DT_OK || st != DT_OK) return last ? st : settle(t, st);
+    /* A save failed, which ends the run, but this one has what the run has learnt. */
+    if (final) {
+        dt_metrics_note(t->metrics, "%s; a later save went well", earlier);
+        return DT_OK;
+    }
+    dt_error_set_text(earlier);
+    dt_error_context("step %lld is saved, an earlier save failed", (long long)t->step);
+    return before;
 }
 
 bool dt_trainer_save_failed(dt_trainer *t) {
     if (!t->root || !dt_ckpt_writer_failed(t->writer)) return false;
-    if (t->config->checkpoint.on_error == DT_SAVE_ERROR_STOP) return true;
+    if (stops_on_error(t)) return true;
     return settle(t, dt_ckpt_writer_wait(t->writer)) != DT_OK;
 }
 

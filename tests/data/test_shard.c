@@ -2,6 +2,8 @@
  * what `info` and `verify` say of sound ones. */
 #include "data_support.h"
 
+#include <hdf5.h>
+
 #include "data/info.h"
 #include "dataset.h"
 
@@ -134,6 +136,9 @@ static dt_status write_jpeg(dt_h5 *h, const int64_t *offset, int32_t height) {
     return dt_h5_write(h, "labels", DT_DTYPE_I32, 1, (int64_t[]){2}, label);
 }
 
+static dt_status two_jpeg_files(dt_h5 *h) {
+    return write_jpeg(h, (int64_t[]){0, 10, 20}, 8);
+}
 static dt_status descending_offsets(dt_h5 *h) {
     return write_jpeg(h, (int64_t[]){0, 25, 20}, 8);
 }
@@ -199,6 +204,80 @@ static void test_flaws(void **state) {
     }
     assert_fails(dt_dataset_open(&c, in_scratch("absent"), &d), DT_ERR_DATA, "absent");
     assert_fails(dt_dataset_open(&c, scratch, &d), DT_ERR_DATA, "no shard-*.h5");
+}
+
+static hid_t string_type(H5T_cset_t cset, size_t size) {
+    hid_t type = H5Tcopy(H5T_C_S1);
+    assert_true(H5Tset_size(type, size) >= 0 && H5Tset_cset(type, cset) >= 0);
+    return type;
+}
+
+/* An attribute as other programs write it, in the place of one that may be there; n values, -1 for a scalar.
+ */
+static void set_attribute(const char *path, const char *name, hid_t type, int n, const void *value) {
+    hid_t file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT);
+    hid_t space = n < 0 ? H5Screate(H5S_SCALAR) : H5Screate_simple(1, (hsize_t[]){(hsize_t)n}, NULL);
+    if (H5Aexists(file, name) > 0) assert_true(H5Adelete(file, name) >= 0);
+    hid_t attr = H5Acreate2(file, name, type, space, H5P_DEFAULT, H5P_DEFAULT);
+    assert_true(H5Awrite(attr, type, value) >= 0);
+    assert_true(H5Aclose(attr) >= 0 && H5Sclose(space) >= 0 && H5Fclose(file) >= 0);
+}
+
+/* Strings count alike in either character set, of fixed or variable length. */
+static void test_character_sets(void **state) {
+    (void)state;
+    const H5T_cset_t sets[] = {H5T_CSET_ASCII, H5T_CSET_UTF8};
+    dt_config c = test_config();
+    dt_dataset *d;
+    char *path = in_scratch("cset.h5");
+    for (int i = 0; i < 4; i++) {
+        bool variable = i / 2;
+        hid_t type = string_type(sets[i % 2], variable ? H5T_VARIABLE : 16);
+        char format[16] = "dtrain-shard", names[16] = "cat\ndog\nemu", *format_at = format, *names_at = names;
+        const void *format_value = variable ? (const void *)&format_at : format,
+                   *names_value = variable ? (const void *)&names_at : names;
+        make(path, sound);
+        set_attribute(path, "format", type, -1, format_value);
+        set_attribute(path, "class_names", type, -1, names_value);
+        assert_ok(dt_dataset_open(&c, path, &d));
+        assert_string_equal(dt_dataset_class_name(d, 2), "emu");
+        dt_dataset_close(d);
+        make(path, newer_version);
+        set_attribute(path, "format", type, -1, format_value);
+        assert_fails(dt_dataset_open(&c, path, &d), DT_ERR_DATA, "cset.h5: shard version 99");
+        H5Tclose(type);
+    }
+}
+
+/* An attribute that is there but not what it should be is refused, not taken for absent. */
+static void test_attributes_of_another_kind(void **state) {
+    (void)state;
+    static const char *const strings[] = {"format", "class_names", "source"},
+                             *const integers[] = {"version", "skipped", "stats_pixels"};
+    static const char *const three[] = {"cat", "dog", "emu"};
+    static const double half = 100.5;
+    dt_config c = test_config();
+    dt_dataset *d;
+    char said[128], *path = in_scratch("kind.h5");
+    hid_t type = string_type(H5T_CSET_ASCII, H5T_VARIABLE);
+    for (int i = 0; i < 3; i++) {
+        snprintf(said, sizeof said, "kind.h5: attribute %s is not one string", strings[i]);
+        make(path, sound);
+        set_attribute(path, strings[i], type, 3, three);
+        assert_fails(dt_dataset_open(&c, path, &d), DT_ERR_DATA, said);
+        set_attribute(path, strings[i], H5T_NATIVE_DOUBLE, -1, &half);
+        assert_fails(dt_dataset_open(&c, path, &d), DT_ERR_DATA, said);
+        snprintf(said, sizeof said, "kind.h5: attribute %s is not one integer", integers[i]);
+        make(path, sound);
+        set_attribute(path, integers[i], H5T_NATIVE_DOUBLE, -1, &half);
+        assert_fails(dt_dataset_open(&c, path, &d), DT_ERR_DATA, said);
+    }
+    make(path, two_jpeg_files);
+    assert_ok(dt_dataset_open(&c, path, &d));
+    dt_dataset_close(d);
+    set_attribute(path, "channels", H5T_NATIVE_DOUBLE, -1, &half);
+    assert_fails(dt_dataset_open(&c, path, &d), DT_ERR_DATA, "attribute channels is not one integer");
+    H5Tclose(type);
 }
 
 /* Every length from nothing to all but one byte. */
@@ -355,6 +434,8 @@ static void test_info(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_flaws),
+        cmocka_unit_test(test_character_sets),
+        cmocka_unit_test(test_attributes_of_another_kind),
         cmocka_unit_test(test_truncated),
         cmocka_unit_test(test_flipped_bits),
         cmocka_unit_test(test_missing_shard),

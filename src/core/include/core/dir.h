@@ -7,4 +7,8 @@
 /* Creates a directory and its parents where absent (mkdir -p). DT_ERR_IO names the part that failed. */
 dt_status dt_dir_create(const char *path);
 
+/* Makes names in a directory durable. File systems that cannot (some on networks and in user space) are taken at
+ * their word: that is no error. DT_ERR_IO otherwise. */
+dt_status dt_dir_sync(const char *path);
+
 #endif

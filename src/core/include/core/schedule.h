@@ -4,6 +4,9 @@
 
 #include "core/config.h"
 
+/* Steps of the warm-up; fractional where it is given in epochs. */
+double dt_schedule_warmup(const dt_config *c, double steps_per_epoch);
+
 /* Learning rate of update `step` (from 0) of `total_steps`. Warm-up rises linearly from warmup_start*lr to lr
  * over the warm-up steps; then, with u = (step - warmup) / (total - warmup) in [0, 1): constant lr; cosine
  * lr*(final + (1-final)*(1+cos(pi u))/2); linear lr*(1 - (1-final)*u); polynomial lr*(final +

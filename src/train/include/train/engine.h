@@ -50,7 +50,7 @@ typedef struct dt_engine dt_engine;
 /* DT_ERR_CONFIG when the batch cannot be divided, with the fix. */
 dt_status dt_division_make(const dt_config *c, int32_t rank, int32_t world, dt_division *out);
 
-/* Compiles and allocates. Out of memory: DT_ERR_MEMORY that says the need, the free amount and the largest
+/* Compiles and allocates. Out of memory: DT_ERR_CONFIG that says the need, the free amount and the largest
  * batch that fits, before anything is allocated where the device tells. */
 dt_status dt_engine_create(const dt_engine_options *o, dt_engine **out);
 void dt_engine_destroy(dt_engine *e); /* accepts NULL */
