@@ -1,7 +1,8 @@
 /* Root attributes of an HDF5 file: integers, reals and strings.
  *
  * Strings are written with variable length, since fixed-length ones are limited to 64 KiB and h5py shows them
- * as bytes; both kinds are read, in UTF-8 or ASCII. What a file claims about sizes is bounded before anything is allocated. */
+ * as bytes; both kinds are read, in UTF-8 or ASCII. What a file claims about sizes is bounded before anything
+ * is allocated. */
 #include "h5_private.h"
 
 #include <stdlib.h>

@@ -252,8 +252,9 @@ static void test_character_sets(void **state) {
 /* An attribute that is there but not what it should be is refused, not taken for absent. */
 static void test_attributes_of_another_kind(void **state) {
     (void)state;
-    static const char *const strings[] = {"format", "class_names", "source"},
-                             *const integers[] = {"version", "skipped", "stats_pixels"};
+    static const char *const strings[] = {"format", "class_names", "source"}, *const integers[] = {
+                                                                                  "version", "skipped",
+                                                                                  "stats_pixels"};
     static const char *const three[] = {"cat", "dog", "emu"};
     static const double half = 100.5;
     dt_config c = test_config();
