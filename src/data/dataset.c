@@ -19,11 +19,6 @@ enum {
     SYNTHETIC_SIDE = 32,    /* where image_size is 0 */
 };
 
-static bool is_shard_name(const char *name) {
-    size_t n = strlen(name);
-    return strncmp(name, "shard-", 6) == 0 && n > 9 && strcmp(name + n - 3, ".h5") == 0;
-}
-
 /* Shards named "-of-N" must all be there, also where no index says so. */
 static dt_status check_complete(const char *path, const dt_names *names) {
     int64_t i, n_shards;
@@ -224,7 +219,7 @@ dt_status dt_dataset_open_path(const char *path, dt_dataset **out) {
         goto done;
     }
     if (S_ISDIR(st.st_mode)) {
-        DT_TRY_GOTO(status, dt_dir_list(path, is_shard_name, &names), done);
+        DT_TRY_GOTO(status, dt_dir_list(path, dt_shard_name_is, &names), done);
         if (names.n == 0) {
             status =
                 dt_fail(DT_ERR_DATA,

@@ -51,6 +51,7 @@ typedef struct import {
     int64_t n_classes, n_shards;
     int32_t threads;
     uint64_t identity;
+    char origin[64]; /* attribute `source` of the shards */
     int lock_fd;
     dt_index index;
     dt_import_result result;
@@ -176,6 +177,7 @@ static void identify(import *m) {
     if (m->class_names)
         m->identity = XXH3_64bits_withSeed(m->class_names, strlen(m->class_names), m->identity);
     m->identity = XXH3_64bits_withSeed(o->split, strlen(o->split), m->identity);
+    snprintf(m->origin, sizeof m->origin, "%s %016" PRIx64, kinds[o->kind].name, m->identity);
 }
 
 static dt_status plan_shards(import *m) {
@@ -196,12 +198,71 @@ static bool is_leftover(const char *name) {
     return strncmp(name, DT_TEMPORARY_PREFIX "shard-", sizeof DT_TEMPORARY_PREFIX "shard-" - 1) == 0;
 }
 
-static bool is_shard(const char *name) {
-    return dt_shard_name_parse(name, NULL, NULL);
+static dt_status check_name(const import *m, const char *name) {
+    const char *dir = m->o->out_dir;
+    char own[64] = "";
+    int64_t i, n;
+    bool shard = dt_shard_name_parse(name, &i, &n);
+    if (shard) dt_shard_name(own, sizeof own, i, n);
+    if (strcmp(name, own) != 0)
+        return dt_fail(DT_ERR_DATA,
+                       "%s/%s is not of this import, but every shard-*.h5 of a directory belongs to its set "
+                       "(move it away or choose another directory)",
+                       dir, name);
+    if (n != m->n_shards)
+        return dt_fail(DT_ERR_DATA,
+                       "%s/%s belongs to another import of %lld shards; this one makes %lld (remove the "
+                       "directory or choose another)",
+                       dir, name, (long long)n, (long long)m->n_shards);
+    return DT_OK;
 }
 
-/* One import at a time in a directory; what an interrupted one left half-written is removed, and shards of
- * another division are refused rather than mixed in. */
+static bool is_listed(const dt_index *index, const char *name) {
+    for (int64_t i = 0; i < index->n_shards; i++)
+        if (strcmp(index->shard[i].file, name) == 0) return true;
+    return false;
+}
+
+/* Whether this import may make the file again: it says so itself, or it is too damaged to say anything and
+ * the index names it. */
+static dt_status check_own(const import *m, const char *name, const dt_index *index) {
+    char *path, *source;
+    int64_t version;
+    DT_TRY(check_name(m, name));
+    if (asprintf(&path, "%s/%s", m->o->out_dir, name) < 0)
+        return dt_fail(DT_ERR_MEMORY, "import: out of memory");
+    dt_status status = dt_shard_origin_read(path, &version, &source);
+    if (status == DT_ERR_DATA && is_listed(index, name)) {
+        dt_error_set_text("");
+        status = DT_OK;
+    } else if (status == DT_ERR_DATA) {
+        dt_error_context("%s is not overwritten, for it may not be a shard of this import (move it away or "
+                         "choose another directory)",
+                         name);
+    } else if (status == DT_OK && version != 0 && version != DT_SHARD_VERSION) {
+        status = dt_fail(DT_ERR_DATA,
+                         "%s: shard version %lld; this program writes version %d (remove the directory or "
+                         "choose another)",
+                         path, (long long)version, DT_SHARD_VERSION);
+    } else if (status == DT_OK && !source) {
+        status =
+            dt_fail(DT_ERR_DATA,
+                    "%s was not made by an import and is not overwritten (move it away or choose another "
+                    "directory)",
+                    path);
+    } else if (status == DT_OK && strcmp(source, m->origin) != 0) {
+        status = dt_fail(DT_ERR_USAGE,
+                         "%s was imported from something else or with other options (remove the directory "
+                         "or choose another)",
+                         path);
+    }
+    free(source);
+    free(path);
+    return status;
+}
+
+/* One import at a time in a directory; what an interrupted one left half-written is removed, and whatever
+ * else would be overwritten or mixed in is refused before any work. */
 static dt_status prepare_dir(import *m) {
     const char *dir = m->o->out_dir;
     dt_names names;
@@ -213,14 +274,13 @@ static dt_status prepare_dir(import *m) {
     DT_TRY(dt_dir_list(dir, is_leftover, &names));
     for (int64_t i = 0; i < names.n; i++) unlinkat(m->lock_fd, names.name[i], 0);
     dt_names_free(&names);
-    DT_TRY(dt_dir_list(dir, is_shard, &names));
-    dt_status status = DT_OK;
-    for (int64_t i = 0, n; i < names.n && status == DT_OK; i++)
-        if (dt_shard_name_parse(names.name[i], NULL, &n) && n != m->n_shards)
-            status = dt_fail(DT_ERR_DATA,
-                             "%s/%s belongs to another import of %lld shards; this one makes %lld (remove "
-                             "the directory or choose another)",
-                             dir, names.name[i], (long long)n, (long long)m->n_shards);
+    DT_TRY(dt_dir_list(dir, dt_shard_name_is, &names));
+    dt_index index;
+    bool found; /* a damaged one names nothing and is written anew */
+    dt_status status = dt_index_read(dir, &index, &found);
+    if (status == DT_ERR_DATA) status = DT_OK;
+    for (int64_t i = 0; i < names.n && status == DT_OK; i++) status = check_own(m, names.name[i], &index);
+    dt_index_free(&index);
     dt_names_free(&names);
     return status;
 }
@@ -239,22 +299,15 @@ static dt_status check_samples(const dt_shard *s) {
     return status;
 }
 
-/* Whether an earlier run finished this shard. A shard that is damaged is made again; one of another origin is
- * not ours to overwrite. */
-static dt_status find_finished(const char *path, const char *origin, bool *finished) {
+/* Whether an earlier run finished this shard, which prepare_dir found to be ours. One that is damaged is made
+ * again. */
+static dt_status find_finished(const char *path, bool *finished) {
     dt_shard s;
     *finished = false;
     if (access(path, F_OK) != 0) return DT_OK;
     dt_status status = dt_shard_open(path, &s);
-    if (status == DT_OK && s.source && strcmp(s.source, origin) != 0)
-        status = dt_fail(DT_ERR_USAGE,
-                         "%s was imported from something else or with other options (remove the directory "
-                         "or choose another)",
-                         path);
-    else if (status == DT_OK) {
-        status = check_samples(&s);
-        *finished = status == DT_OK;
-    }
+    if (status == DT_OK) status = check_samples(&s);
+    *finished = status == DT_OK;
     dt_shard_close(&s);
     if (status == DT_ERR_DATA) {
         dt_error_set_text("");
@@ -284,7 +337,7 @@ static dt_status finish_row(import *m, const char *path, const char *name, dt_in
 
 static dt_status make_shard(import *m, int64_t i) {
     const dt_import_options *o = m->o;
-    char name[64], origin[64];
+    char name[64];
     char *path;
     bool finished = false;
     int64_t n = m->source.n_samples;
@@ -294,15 +347,14 @@ static dt_status make_shard(import *m, int64_t i) {
                         .end = (int64_t)((__int128)n * (i + 1) / m->n_shards),
                         .threads = m->threads,
                         .name = name,
-                        .origin = origin,
+                        .origin = m->origin,
                         .class_names = m->class_names,
                         .n_classes = m->n_classes};
     dt_shard_name(name, sizeof name, i, m->n_shards);
-    snprintf(origin, sizeof origin, "%s %016" PRIx64, kinds[o->kind].name, m->identity);
     if (asprintf(&path, "%s/%s", o->out_dir, name) < 0)
         return dt_fail(DT_ERR_MEMORY, "import: out of memory");
     dt_status status;
-    DT_TRY_GOTO(status, find_finished(path, origin, &finished), done);
+    DT_TRY_GOTO(status, find_finished(path, &finished), done);
     if (finished) {
         char text[128];
         snprintf(text, sizeof text, "%s is finished already: kept", name);

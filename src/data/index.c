@@ -15,6 +15,11 @@
 
 enum { INDEX_VERSION = 1, INDEX_MAX_BYTES = 256 << 20 };
 
+bool dt_shard_name_is(const char *name) {
+    size_t n = strlen(name);
+    return strncmp(name, "shard-", 6) == 0 && n > 9 && strcmp(name + n - 3, ".h5") == 0;
+}
+
 void dt_shard_name(char *out, size_t n, int64_t i, int64_t n_shards) {
     snprintf(out, n, "shard-%05" PRId64 "-of-%05" PRId64 ".h5", i, n_shards);
 }

@@ -37,6 +37,8 @@ dt_status dt_index_read(const char *dir, dt_index *out, bool *found);
 void dt_index_free(dt_index *index);
 dt_status dt_index_write(const char *dir, const dt_index *index, const dt_index_facts *facts);
 
+/* Whether a file of this name belongs to the set that its directory holds: shard-*.h5. */
+bool dt_shard_name_is(const char *name);
 /* "shard-00003-of-00016.h5" */
 void dt_shard_name(char *out, size_t n, int64_t i, int64_t n_shards);
 /* Whether it has that form; i and n_shards may be NULL. */

@@ -181,6 +181,26 @@ dt_status dt_shard_open(const char *path, dt_shard *s) {
     return open_data(s, &info);
 }
 
+static dt_status read_origin(const dt_shard *s, int64_t *version, char **source) {
+    char *format = NULL;
+    DT_TRY(optional_str(s, "format", &format));
+    bool mine = format && strcmp(format, DT_SHARD_FORMAT) == 0;
+    free(format);
+    if (!mine) return DT_OK;
+    DT_TRY(dt_h5_attr_get_i64(s->h, "version", version));
+    return optional_str(s, "source", source);
+}
+
+dt_status dt_shard_origin_read(const char *path, int64_t *version, char **source) {
+    dt_shard s = {.fd = -1};
+    *version = 0;
+    *source = NULL;
+    DT_TRY(dt_h5_open(path, &s.h));
+    dt_status status = read_origin(&s, version, source);
+    dt_shard_close(&s);
+    return status;
+}
+
 void dt_shard_close(dt_shard *s) {
     if (s->fd >= 0) close(s->fd);
     dt_status ignored = dt_h5_close(s->h); /* only read from */

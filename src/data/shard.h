@@ -41,6 +41,10 @@ typedef struct dt_shard {
 dt_status dt_shard_open(const char *path, dt_shard *s);
 void dt_shard_close(dt_shard *s);
 
+/* What a file says of its making, whatever the state of the rest: `version` 0 where it has not our format,
+ * `source` NULL where it names none (else the caller frees it). DT_ERR_DATA when that cannot be read. */
+dt_status dt_shard_origin_read(const char *path, int64_t *version, char **source);
+
 /* Bytes of sample i. */
 int64_t dt_shard_sample_bytes(const dt_shard *s, int64_t i);
 /* Bytes [begin, begin + n) of sample i. Callable from several threads. */

@@ -56,8 +56,8 @@ typedef struct dt_import_result {
 /* "idx", "cifar10", "cifar100", "folder", "synthetic". False if there is none of this name. */
 bool dt_import_kind_parse(const char *name, dt_import_kind *out);
 
-/* DT_ERR_DATA: an input is missing or damaged, or out_dir holds the shards of another import. DT_ERR_IO:
- * cannot write. DT_ERR_USAGE: options that do not fit: out of range, or set (not 0) for another kind or store
+/* DT_ERR_DATA: an input is missing or damaged, or out_dir holds shard-*.h5 that are not of this import.
+ * DT_ERR_IO: cannot write. DT_ERR_USAGE: options that do not fit: out of range, or set (not 0) for another kind or store
  * than they are for. */
 dt_status dt_import_run(const dt_import_options *o, dt_import_result *out);
 
