@@ -54,6 +54,8 @@ refused 'augment.mean and augment.std have 2 entries, but the images have 1 chan
     'augment.std=[0.5, 0.5]'
 for store in raw jpeg; do "$DTRAIN" data import synthetic --samples 20 --classes 4 --size 16 --store $store --out $store >import.log; done
 refused 'data.val = "jpeg": .*augment.crop = "pad" needs images of one size' base.toml data.train=raw data.val=jpeg data.image_size=16
+refused 'train.epochs: a run of 1e.21 samples is longer' base.toml data.train=synthetic data.val= data.synthetic_samples=1000000000000 \
+    data.synthetic_channels=1 data.synthetic_classes=4 data.image_size=16 train.epochs=1e9 train.steps=0
 [ ! -e run ] || fail "a refused configuration made a run directory"
 
 # The configurations that come with dtrain are good ones.

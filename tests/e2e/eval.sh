@@ -20,6 +20,22 @@ expect train.log 'averaged weights' 1
     fail "training found other counts: $(grep '^evaluation' train.log)"
 train_ok 2 path.log eval base.toml data.train=data/small run.out_dir=elsewhere run.resume="$(newest run)"
 diff <(sed -n -E 's/.*(top-1.*%,).*/\1/p' path.log) <(sed -n -E 's/.*(top-1.*%,).*/\1/p' eval-2-8.log) || fail "run.resume = PATH gives another result"
+# Where there are none, none are claimed.
+train_ok 2 plain.log base.toml data.train=data/small run.out_dir=plain train.steps=10 train.ema=0
+train_ok 2 plain-eval.log eval base.toml data.train=data/small run.out_dir=plain train.ema=0.9
+expect plain-eval.log '1001 samples' 1
+expect plain-eval.log 'averaged weights' 0
+# A set to evaluate on in which the highest class does not occur, with the model's size taken from the data.
+"$DTRAIN" data import synthetic --samples 80 --classes 4 --size 16 --out four >import.log
+"$DTRAIN" data import synthetic --samples 30 --classes 3 --size 16 --split val --out three >>import.log
+fewer=(base.toml model.name=quickstart 'model.layers=[]' data.train=four data.val=three run.out_dir=fewer)
+train_ok 2 fewer.log "${fewer[@]}" train.steps=10
+train_ok 1 fewer-eval.log eval "${fewer[@]}"
+[ "$(sed -n -E 's/.*(top-1 [0-9.]+ %).*/\1/p' fewer.log)" = "$(sed -n -E 's/.*(top-1 [0-9.]+ %).*/\1/p' fewer-eval.log)" ] ||
+    fail "three of four classes: $(cat fewer-eval.log)"
+train 1 more.log "${fewer[@]}" run.out_dir=more data.train=three data.val=four
+expect_code 3
+expect more.log '3 classes, four has 3 and 4' 1
 # Ranks of which each would train on one sample: too few for batch statistics, which evaluation does not take.
 awk '/^\[\[model/ { skip = 1 }
     /^\[data/ { skip = 0; print "[[model.layers]]\ntype = \"global_avgpool\"\n\n[[model.layers]]\ntype = \"batchnorm\"\n" }

@@ -30,4 +30,15 @@ expect again.log '^run +finished at step' 1
 train "$ranks" batch.log "${common[@]}" optim.kind=adamw run.out_dir=parts-adamw train.steps=60 train.global_batch=64
 expect_code 2
 expect batch.log 'train.global_batch' 1
+# Nor another optimizer, whose state has another meaning.
+train "$ranks" kind.log "${common[@]}" optim.kind=momentum run.out_dir=parts-adamw train.steps=60
+expect_code 4
+expect kind.log 'optim.kind = "adamw"' 1
+# A checkpoint from elsewhere is not mixed with those of another run, even older ones.
+train "$ranks" mixed.log "${common[@]}" optim.kind=adamw optim.lr=0.003 run.out_dir=straight-nesterov run.resume="$(newest parts-adamw)"
+expect_code 2
+expect mixed.log 'holds checkpoints of an earlier run' 1
+ln -s parts-adamw linked
+train_ok "$ranks" own.log "${common[@]}" optim.kind=adamw optim.lr=0.003 run.out_dir=linked run.resume="$(newest parts-adamw)" train.steps=42
+each_step_once parts-adamw 42
 pass "7 + 16 + 17 steps equal 40 on $ranks ranks"

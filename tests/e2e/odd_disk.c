@@ -1,9 +1,12 @@
-/* A slow disk, for LD_PRELOAD: fsync, and opening a checkpoint's state for reading, take DT_SLOW_MS. */
+/* An odd disk, for LD_PRELOAD: fsync, and opening a checkpoint's state for reading, take DT_SLOW_MS; of directories
+ * the first DT_DIR_SYNC_FAILS fsyncs fail with DT_DIR_SYNC_ERRNO. */
 #include <dlfcn.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -18,6 +21,14 @@ int fsync(int fd) {
     int (*real)(int);
     *(void **)&real = dlsym(RTLD_NEXT, "fsync");
     be_slow();
+    const char *fails = getenv("DT_DIR_SYNC_FAILS"), *number = getenv("DT_DIR_SYNC_ERRNO");
+    static int failed;
+    struct stat st;
+    if (fails && number && failed < atoi(fails) && fstat(fd, &st) == 0 && S_ISDIR(st.st_mode)) {
+        failed++;
+        errno = atoi(number);
+        return -1;
+    }
     return real(fd);
 }
 
