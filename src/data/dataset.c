@@ -181,7 +181,6 @@ static dt_status take_names(dt_dataset *d) {
     if (!d->class_name)
         return dt_fail(DT_ERR_DATA, "%s: attribute class_names does not hold %lld names", head->path,
                        (long long)d->info.n_classes);
-    snprintf(d->info.class_name, sizeof d->info.class_name, "%s", d->class_name[0]);
     return DT_OK;
 }
 

@@ -16,6 +16,9 @@ enum {
     H5_NDIM_MAX = 4,
     H5_ALIGN_BYTES = 4096,      /* of large contiguous data: pages, direct I/O */
     H5_ALIGN_THRESHOLD = 65536, /* smaller objects stay packed */
+    H5_COMPRESSION_MAX = 4096,  /* deflate reaches 1032 */
+    H5_UNBOUNDED_BYTES =
+        16 << 20, /* some filters keep a constant in no space: of so little all is believed */
 };
 
 static pthread_mutex_t h5_mutex = PTHREAD_MUTEX_INITIALIZER;
@@ -180,9 +183,12 @@ dt_status dt_h5_create(const char *path, dt_h5 **out) {
 dt_status dt_h5_open(const char *path, dt_h5 **out) {
     struct stat st;
     *out = NULL;
-    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) /* HDF5 would wait for ever on a FIFO */
+    bool there = stat(path, &st) == 0;
+    if (there && !S_ISREG(st.st_mode)) /* HDF5 would wait for ever on a FIFO */
         return dt_fail(DT_ERR_DATA, "%s: not a regular file", path);
-    return open_or_create(path, false, out);
+    DT_TRY(open_or_create(path, false, out));
+    (*out)->file_bytes = there ? st.st_size : 0;
+    return DT_OK;
 }
 
 dt_status dt_h5_close(dt_h5 *h) {
@@ -294,7 +300,6 @@ static bool stored_layout(hid_t set, bool native, dt_h5_info *info) {
     int n_filter = H5Pget_nfilters(dcpl), n_external = H5Pget_external_count(dcpl);
     H5Pclose(dcpl);
     if (layout < 0 || layout == H5D_VIRTUAL || n_filter < 0 || n_external != 0) return false;
-    info->chunked_or_filtered = layout == H5D_CHUNKED || n_filter > 0;
     info->offset_bytes = -1;
     if (layout == H5D_CONTIGUOUS && native) {
         haddr_t offset = H5Dget_offset(set);
@@ -373,11 +378,37 @@ static dt_status open_described(const dt_h5 *h, const char *name, hid_t *set, dt
     return status;
 }
 
+/* That the file holds as much as the dims say, so that a caller can allocate by them. */
+static dt_status check_stored(const dt_h5 *h, hid_t set, const char *name, const dt_h5_info *info) {
+    int64_t claimed = info->n_elem * (int64_t)dt_dtype_size(info->dtype);
+    hid_t dcpl = H5Dget_create_plist(set);
+    bool chunked = dcpl >= 0 && H5Pget_layout(dcpl) == H5D_CHUNKED;
+    if (dcpl >= 0) H5Pclose(dcpl);
+    hsize_t stored = H5Dget_storage_size(set); /* 0 also on failure */
+    H5Eclear2(H5E_DEFAULT);
+    if (claimed == 0) return DT_OK;
+    if (stored == 0)
+        return dt_fail(DT_ERR_DATA, "%s: %s has no data in the file (write it, or make the file again)",
+                       h->path, name);
+    bool enough = chunked ? claimed <= H5_UNBOUNDED_BYTES || (hsize_t)claimed / H5_COMPRESSION_MAX <= stored
+                          : (hsize_t)claimed <= stored;
+    if (!enough || stored > (hsize_t)h->file_bytes)
+        return dt_fail(
+            DT_ERR_DATA,
+            "%s: %s should have %lld bytes, but %llu are stored in a file of %lld (write all of it, "
+            "or make the file again)",
+            h->path, name, (long long)claimed, (unsigned long long)stored, (long long)h->file_bytes);
+    return DT_OK;
+}
+
 dt_status dt_h5_info_get(dt_h5 *h, const char *name, dt_h5_info *out) {
     hid_t set;
     dt_h5_lock();
     dt_status status = open_described(h, name, &set, out);
-    if (status == DT_OK && H5Dclose(set) < 0) status = dt_h5_file_fail(h, "cannot close", name);
+    if (status == DT_OK) {
+        if (!h->writable) status = check_stored(h, set, name, out);
+        if (H5Dclose(set) < 0 && status == DT_OK) status = dt_h5_file_fail(h, "cannot close", name);
+    }
     dt_h5_unlock();
     return status;
 }

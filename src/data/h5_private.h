@@ -9,6 +9,7 @@
 struct dt_h5 {
     hid_t file;
     bool writable;
+    int64_t file_bytes; /* when it was opened for reading */
     char *path;
 };
 

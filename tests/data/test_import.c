@@ -87,7 +87,7 @@ static void test_class_names(void **state) {
     assert_ok(dt_import_run(&o, &r));
     dt_dataset *d = open_set(o.out_dir);
     assert_string_equal(dt_dataset_class_name(d, 3), "three");
-    assert_string_equal(d->info.class_name, "0");
+    assert_string_equal(dt_dataset_class_name(d, 0), "0");
     dt_dataset_close(d);
     /* as other systems write text */
     write_file(names,
@@ -98,7 +98,7 @@ static void test_class_names(void **state) {
     assert_ok(dt_import_run(&o, &r));
     d = open_set(o.out_dir);
     assert_true(d->info.n_classes == 10);
-    assert_string_equal(d->info.class_name, "0");
+    assert_string_equal(dt_dataset_class_name(d, 0), "0");
     assert_string_equal(dt_dataset_class_name(d, 3), "three");
     assert_string_equal(dt_dataset_class_name(d, 9), "9");
     dt_dataset_close(d);

@@ -281,6 +281,56 @@ static void test_attributes_of_another_kind(void **state) {
     H5Tclose(type);
 }
 
+/* A dataset of n elements (a last dim of 1 each where ndim is 3) of value 0. Chunks of `chunk` rows with
+ * deflate, of which the first n_chunks are written; contiguous if 0, written if n_chunks is not 0. */
+static void add_zeros(const char *path, const char *name, hid_t type, int ndim, hsize_t n, hsize_t chunk,
+                      int n_chunks) {
+    const hsize_t dim[3] = {n, 1, 1}, chunk_dim[3] = {chunk, 1, 1};
+    hid_t file = access(path, F_OK) == 0 ? H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT)
+                                         : H5Fcreate(path, H5F_ACC_EXCL, H5P_DEFAULT, H5P_DEFAULT);
+    hid_t space = H5Screate_simple(ndim, dim, NULL), dcpl = H5Pcreate(H5P_DATASET_CREATE);
+    if (chunk) assert_true(H5Pset_chunk(dcpl, ndim, chunk_dim) >= 0 && H5Pset_deflate(dcpl, 9) >= 0);
+    hid_t set = H5Dcreate2(file, name, type, space, H5P_DEFAULT, dcpl, H5P_DEFAULT);
+    const hsize_t rows = chunk ? chunk : n;
+    void *zeros = n_chunks ? calloc(rows, H5Tget_size(type)) : NULL;
+    hid_t memory = H5Screate_simple(1, &rows, NULL);
+    for (int i = 0; i < n_chunks; i++) {
+        const hsize_t start[3] = {(hsize_t)i * rows}, count[3] = {rows, 1, 1};
+        assert_true(H5Sselect_hyperslab(space, H5S_SELECT_SET, start, NULL, count, NULL) >= 0);
+        assert_true(H5Dwrite(set, type, memory, space, H5P_DEFAULT, zeros) >= 0);
+    }
+    free(zeros);
+    assert_true(H5Sclose(memory) >= 0 && H5Dclose(set) >= 0 && H5Pclose(dcpl) >= 0);
+    assert_true(H5Sclose(space) >= 0 && H5Fclose(file) >= 0);
+}
+
+/* The number of samples is bounded by what the file can hold, before memory is asked for. */
+static void test_more_than_stored(void **state) {
+    (void)state;
+    const hsize_t huge = (hsize_t)1 << 31, million = 1 << 20;
+    dt_config c = test_config();
+    dt_dataset *d;
+    char *path = in_scratch("unwritten.h5");
+    add_zeros(path, "images", H5T_NATIVE_UINT8, 3, huge, million, 0);
+    add_zeros(path, "labels", H5T_NATIVE_UINT8, 1, huge, million, 0);
+    assert_fails(dt_dataset_open(&c, path, &d), DT_ERR_DATA, "unwritten.h5: images has no data in the file");
+    path = in_scratch("labels.h5");
+    add_zeros(path, "images", H5T_NATIVE_UINT8, 3, 100, 0, 1);
+    add_zeros(path, "labels", H5T_NATIVE_UINT8, 1, 100, 0, 0);
+    assert_fails(dt_dataset_open(&c, path, &d), DT_ERR_DATA, "labels.h5: labels has no data in the file");
+    path = in_scratch("one_chunk.h5");
+    add_zeros(path, "images", H5T_NATIVE_UINT8, 3, huge, million, 1);
+    add_zeros(path, "labels", H5T_NATIVE_UINT8, 1, huge, million, 1);
+    assert_fails(dt_dataset_open(&c, path, &d), DT_ERR_DATA, "images should have 2147483648 bytes, but ");
+    /* as far as deflate can go */
+    path = in_scratch("zeros.h5");
+    add_zeros(path, "images", H5T_NATIVE_UINT8, 3, 6 * million, million, 6);
+    add_zeros(path, "labels", H5T_NATIVE_INT32, 1, 6 * million, million, 6);
+    assert_ok(dt_dataset_open(&c, path, &d));
+    assert_int_equal(d->info.n_samples, 6 * million);
+    dt_dataset_close(d);
+}
+
 /* Every length from nothing to all but one byte. */
 static void test_truncated(void **state) {
     (void)state;
@@ -437,6 +487,7 @@ int main(void) {
         cmocka_unit_test(test_flaws),
         cmocka_unit_test(test_character_sets),
         cmocka_unit_test(test_attributes_of_another_kind),
+        cmocka_unit_test(test_more_than_stored),
         cmocka_unit_test(test_truncated),
         cmocka_unit_test(test_flipped_bits),
         cmocka_unit_test(test_missing_shard),

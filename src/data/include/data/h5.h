@@ -18,7 +18,6 @@ typedef struct dt_h5_info {
     int64_t dim[4];
     int64_t n_elem;
     int64_t offset_bytes; /* in the file if contiguous and allocated (pread it); -1 otherwise */
-    bool chunked_or_filtered;
 } dt_h5_info;
 
 /* Creates (truncates) a file. */
@@ -36,7 +35,8 @@ dt_status dt_h5_write(dt_h5 *h, const char *name, dt_dtype dtype, int32_t ndim, 
 dt_status dt_h5_reserve(dt_h5 *h, const char *name, dt_dtype dtype, int32_t ndim, const int64_t *dim,
                         int64_t *offset_bytes);
 
-/* DT_ERR_DATA if absent or of a type that is not a dt_dtype. */
+/* DT_ERR_DATA if absent, of a type that is not a dt_dtype, or of more elements than the file can hold: never
+ * written, or less than they could be compressed to. */
 dt_status dt_h5_info_get(dt_h5 *h, const char *name, dt_h5_info *out);
 bool dt_h5_has(dt_h5 *h, const char *name);
 /* Reads the whole dataset, converting to `dtype`; `n_elem` must equal the dataset's. */

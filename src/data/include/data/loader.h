@@ -26,7 +26,6 @@ typedef struct dt_dataset_info {
     int64_t n_classes;
     bool jpeg;
     double mean[4], stddev[4];       /* per channel, 0..1; of the data, stored in the shard; 0.5/0.25 if absent */
-    char class_name[64];             /* "" or the first class, for messages; see dt_dataset_class_name */
 } dt_dataset_info;
 
 /* Opens a directory of shard-*.h5, one .h5 file, or "synthetic" (uses c->data.synthetic_*, image_size).
