@@ -40,14 +40,19 @@ for dir in to-cpu to-gpu; do
     close_losses all-gpu $dir 0.05
 done
 
-# An image that no convolution reads is not padded: the same weights on both.
-awk '/^\[\[model/ { skip = 1 }
-    /^\[data/ { skip = 0; print "[[model.layers]]\ntype = \"flatten\"\n\n[[model.layers]]\ntype = \"dense\"\nchannels = 4\n" }
-    !skip' base.toml >dense.toml
-dense=(dense.toml "${common[@]:1}" run.out_dir=dense)
-train_ok 1 dense-1.log "${dense[@]}" run.device=cuda train.precision=fp32 train.steps=20
-train_ok 1 dense-2.log "${dense[@]}"
-each_step_once dense 40
+# An image that no convolution reads is not padded, nor one that dropout reads in training: the same weights on both.
+unpadded() {
+    local name=$1 first=$2
+    awk -v first="$first" '/^\[\[model/ && !n++ { print "[[model.layers]]\ntype = \"" first "\"\n" }
+        /^\[\[model/ { skip = first == "flatten" }
+        /^\[data/ { skip = 0; if (first == "flatten") print "[[model.layers]]\ntype = \"dense\"\nchannels = 4\n" }
+        !skip' base.toml >"$name.toml"
+    train_ok 1 "$name-1.log" "$name.toml" "${common[@]:1}" "run.out_dir=$name" run.device=cuda train.precision=fp32 train.steps=20
+    train_ok 1 "$name-2.log" "$name.toml" "${common[@]:1}" "run.out_dir=$name"
+    each_step_once "$name" 40
+}
+unpadded dense flatten
+unpadded dropped dropout
 
 # Two ranks on one GPU only when asked for.
 one=$(nvidia-smi --query-gpu=uuid --format=csv,noheader | head -n 1)
