@@ -14,7 +14,8 @@
 
 enum {
     DEFAULT_QUALITY = 90,
-    STATS_EVERY = 8, /* JPEG shards: every eighth image is decoded at full size for mean and deviation */
+    STATS_EVERY = 8, /* JPEG shards: the first image and every eighth of the source are decoded at full size
+                      * for mean and deviation */
     PROGRESS_MS = 100,
     ERROR_TEXT_BYTES = 1024,
 };
@@ -257,6 +258,27 @@ static dt_status pack(build *b, int64_t n, uint8_t **pool, int64_t **offset) {
     return DT_OK;
 }
 
+/* The first JPEG file that is left, where all that should have been measured were broken: a shard without
+ * statistics would leave its set without. */
+static dt_status measure_first(build *b) {
+    sums s = {0};
+    int32_t h, w;
+    dt_jpeg_part part;
+    dt_jpeg *decoder;
+    int64_t channels = b->job->source->channels;
+    DT_TRY(dt_jpeg_new(&decoder));
+    dt_status status = dt_jpeg_begin(decoder, b->jpeg[0], b->jpeg_bytes[0], &h, &w);
+    if (status == DT_OK) status = dt_jpeg_decode(decoder, 0, 0, w, h, w, h, channels, &part);
+    if (status == DT_OK) {
+        add_pixels(&s, part.pixel, (int64_t)part.h * part.w, channels);
+        memcpy(b->sum, s.sum, sizeof b->sum);
+        memcpy(b->sum_sq, s.sum_sq, sizeof b->sum_sq);
+        b->stats_pixels = s.pixels;
+    }
+    dt_jpeg_free(decoder);
+    return status;
+}
+
 static dt_status write_shard(build *b) {
     const dt_shard_job *job = b->job;
     uint8_t *pool = NULL;
@@ -268,6 +290,7 @@ static dt_status write_shard(build *b) {
                        "ones too",
                        job->o->out_dir, job->name);
     dt_status status = DT_OK;
+    if (b->jpeg && b->stats_pixels == 0) DT_TRY_GOTO(status, measure_first(b), done);
     if (b->jpeg) DT_TRY_GOTO(status, pack(b, n, &pool, &offset), done);
     dt_shard_content content = {.jpeg = b->jpeg != NULL,
                                 .n_samples = n,
