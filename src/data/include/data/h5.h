@@ -45,8 +45,8 @@ dt_status dt_h5_read(dt_h5 *h, const char *name, dt_dtype dtype, int64_t n_elem,
 dt_status dt_h5_read_rows(dt_h5 *h, const char *name, dt_dtype dtype, int64_t row0, int64_t n_rows,
                           void *dst);
 
-/* Root attributes. Strings are variable or fixed length, UTF-8 or ASCII; caller frees *out. Reading: DT_ERR_DATA
- * if absent, of another kind, not a single value, or damaged. */
+/* Root attributes. Strings are variable or fixed length, UTF-8 or ASCII; caller frees *out. Reading:
+ * DT_ERR_DATA if absent, of another kind, not a single value, or damaged. */
 dt_status dt_h5_attr_set_i64(dt_h5 *h, const char *name, int64_t value);
 dt_status dt_h5_attr_set_f64(dt_h5 *h, const char *name, double value);
 dt_status dt_h5_attr_set_str(dt_h5 *h, const char *name, const char *value);
