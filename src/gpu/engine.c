@@ -21,9 +21,6 @@ enum {
 static const int64_t WORKSPACE_LIMIT = (int64_t)1 << 30;
 static const double WINDOW_S = 4e-4, HOPELESS = 1.5, ABSURD = 50; /* times the best so far */
 
-/* Of the refused notes: another number where they change, so that the cache's older choices do not count. */
-enum { RULES = 2 };
-
 struct dt_engines {
     dt_engine_cache cache;
     int32_t rules;                    /* RULES, + 1: tf32 */
