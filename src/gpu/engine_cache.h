@@ -52,7 +52,7 @@ typedef struct dt_engine_choice {
 
 typedef struct dt_engine_record {
     dt_conv_spec spec;
-    int32_t rules; /* numerical; choices made under others do not count */
+    int32_t rules; /* 1: tf32 */
     bool usable;
     double seconds;
     dt_engine_choice choice;
