@@ -1,7 +1,8 @@
 # shellcheck shell=bash
 # Shared by the launch scripts; sourced by them, not run.
 
-dt_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+# With CDPATH set, cd may go elsewhere, and prints.
+dt_root=$(CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 
 dt_say() { printf '\n== %s\n' "$*"; }
 
@@ -15,8 +16,24 @@ dt_packages() { sed -e 's/#.*//' -e '/^[[:space:]]*$/d' "$dt_root/launch/package
 # Whether the text is a whole number from 1 to 999,999.
 dt_is_count() { [[ $1 =~ ^[1-9][0-9]{0,5}$ ]]; }
 
-# GPUs of this host, by the driver's tool.
-dt_gpus() { nvidia-smi -L 2>/dev/null | grep -c '^GPU ' || true; }
+# GPUs of this host, by the driver's tool; of those CUDA_VISIBLE_DEVICES names where it is set: as CUDA does, up to the
+# first entry that names none.
+dt_gpus() {
+    local n named=0 entry entries
+    n=$(nvidia-smi -L 2>/dev/null | grep -c '^GPU ' || true)
+    if [ -n "${CUDA_VISIBLE_DEVICES+set}" ] && [ "$n" -gt 0 ]; then
+        IFS=', ' read -ra entries <<<"$CUDA_VISIBLE_DEVICES"
+        for entry in "${entries[@]}"; do
+            case $entry in
+            GPU-* | MIG-*) ;;
+            *) if ! [[ $entry =~ ^[0-9]{1,6}$ ]] || [ "$entry" -ge "$n" ]; then break; fi ;;
+            esac
+            named=$((named + 1))
+        done
+        n=$named
+    fi
+    echo "$n"
+}
 
 # Sets dtrain to the program: DTRAIN's or the build's.
 dt_find_dtrain() {
@@ -32,8 +49,8 @@ dt_packages_missing() {
     local package
     for package in $(dt_packages); do
         # shellcheck disable=SC2016 # the format is dpkg-query's
-        case $(dpkg-query -W -f '${db:Status-Status} ' "$package" 2>/dev/null) in
-        *installed\ *) ;;
+        case " $(dpkg-query -W -f '${db:Status-Status} ' "$package" 2>/dev/null)" in
+        *\ installed\ *) ;; # not "not-installed"
         *) echo "$package" ;;
         esac
     done

@@ -180,8 +180,7 @@ close_losses() {
 # GPUs to use. With E2E_RANKS_PER_GPU=R, and NCCL 2.30 or later, R ranks share each.
 need_gpus() {
     local n
-    n=$(nvidia-smi -L 2>/dev/null | grep -c '^GPU' || true)
-    [ -z "${CUDA_VISIBLE_DEVICES+set}" ] || n=$(tr ',' '\n' <<<"$CUDA_VISIBLE_DEVICES" | grep -c . || true)
+    n=$(. "$E2E_SOURCE/../../launch/lib.sh" && dt_gpus)
     if [ "$n" -ge 1 ] && [ "${E2E_RANKS_PER_GPU:-1}" -gt 1 ]; then
         n=$((n * E2E_RANKS_PER_GPU))
         export NCCL_MULTI_RANK_GPU_ENABLE=1 NCCL_MAX_CTAS=4
