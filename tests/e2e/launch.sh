@@ -25,6 +25,20 @@ steps=$(($(field run train step | tail -n 1) + 5))
 "$launch" -n 3 "${common[@]}" train.steps=$steps >last.log 2>&1 || fail "exit code $?"
 each_step_once run $steps
 
+# Ranks are known by DTRAIN's name, whatever is in it, or by dtrain where that is what DTRAIN starts.
+ln -s "$DTRAIN" dtrain+1
+printf '#!/bin/sh\nexec "%s" "$@"\n' "$DTRAIN" >wrapper
+chmod +x wrapper
+for program in dtrain+1 wrapper; do
+    DTRAIN=./$program "$launch" -n 2 "${common[@]}" train.steps=1000000 run.out_dir="by-$program" >"$program.log" 2>&1 &
+    job=$!
+    started+=("$job")
+    await 30 grep -q 'step 5/' "$program.log"
+    kill "$job"
+    end "$job" 20
+    expect_code 85
+done
+
 # A request before the ranks, or mpirun itself, can handle it.
 for wait_s in 0.1 0.3 0.6; do
     "$launch" -n 2 "${common[@]}" train.steps=1000000 run.out_dir=early >early.log 2>&1 &
@@ -35,6 +49,52 @@ for wait_s in 0.1 0.3 0.6; do
     end "$job" 20
     expect_code 85
 done
+
+# Or before launch/train itself has come far.
+mkdir bin
+cat >bin/nvidia-smi <<'SMI'
+#!/bin/sh
+touch asked-for-gpus
+sleep 1
+SMI
+chmod +x bin/nvidia-smi
+for verb in train eval; do
+    rm -f asked-for-gpus
+    PATH=$work/bin:$PATH "$launch" $verb "${common[@]}" train.steps=1000000 run.out_dir=earliest >earliest.log 2>&1 &
+    job=$!
+    started+=("$job")
+    await 10 test -e asked-for-gpus
+    kill -USR1 "$job"
+    end "$job" 20
+    if [ $verb = train ]; then expect_code 85; else expect_code 1; fi
+    expect earliest.log '^train: stopped before anything was started' 1
+    [ ! -e earliest ] || fail "a rank ran"
+done
+
+# GPUs, with CUDA_VISIBLE_DEVICES as CUDA reads it.
+# shellcheck disable=SC2016 # the stand-in expands it
+printf '#!/bin/sh\n[ "$1" = -L ] && for i in 0 1 2 3; do echo "GPU $i: Some (UUID: GPU-$i)"; done\n' >bin/nvidia-smi
+gpus_are() { # COUNT [CUDA_VISIBLE_DEVICES]
+    local n
+    n=$(
+        unset CUDA_VISIBLE_DEVICES
+        [ $# -lt 2 ] || export CUDA_VISIBLE_DEVICES=$2
+        PATH=$work/bin:$PATH
+        . "$E2E_SOURCE/../../launch/lib.sh"
+        dt_gpus
+    )
+    [ "$n" = "$1" ] || fail "CUDA_VISIBLE_DEVICES=${2-(unset)}: $n GPUs, want $1"
+}
+gpus_are 4
+gpus_are 0 ''
+gpus_are 0 -1
+gpus_are 0 NoDevFiles
+gpus_are 1 0
+gpus_are 2 '3, 1'
+gpus_are 2 2,0,-1,1
+gpus_are 1 3,4,0
+gpus_are 2 GPU-1a2b,GPU-3c4d
+gpus_are 1 MIG-5e6f
 
 # What could not be started is no killed rank.
 refused() { # CODE PATTERN ARGUMENT...
@@ -59,4 +119,4 @@ code=0
 DTRAIN=$work/killed "$launch" -n 1 base.toml >killed.log 2>&1 || code=$?
 expect_code 6
 expect killed.log 'killed by signal 9; the same command continues' 1
-pass "3 signals, 3 early ones, exit codes passed on"
+pass "5 signals, 5 early ones, GPUs counted, exit codes passed on"
