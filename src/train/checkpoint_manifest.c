@@ -13,7 +13,7 @@
 #include <xxhash.h>
 
 static const char format_name[] = "dtrain-checkpoint";
-enum { FORMAT_VERSION = 3, HASH_DIGITS = 16 };
+enum { FORMAT_VERSION = 4, HASH_DIGITS = 16 };
 
 /* The tail: this, 16 hex digits, then tail_end. */
 static const char tail_begin[] = ",\n \"manifest_xxh3\": \"";
@@ -40,6 +40,8 @@ static const meta_row meta_table[] = {
     {"recent_skips", META_COUNT, offsetof(dt_ckpt_meta, recent_skips)},
     {"config_hash", META_HASH, offsetof(dt_ckpt_meta, config_hash)},
     {"train_samples", META_COUNT, offsetof(dt_ckpt_meta, train_samples)},
+    {"classes_xxh3", META_HASH, offsetof(dt_ckpt_meta, classes_xxh3)},
+    {"statistics_xxh3", META_HASH, offsetof(dt_ckpt_meta, statistics_xxh3)},
 };
 enum { META_COUNT_ALL = sizeof meta_table / sizeof meta_table[0] };
 

@@ -81,6 +81,41 @@ static dt_status count_gpus(const dt_config *c, dt_session *s) {
         first, host);
 }
 
+/* A label must mean the same in both, as far as they have names. */
+static dt_status check_same_classes(const dt_config *c, const dt_dataset *train, const dt_dataset *val) {
+    dt_dataset_info t, v;
+    dt_dataset_info_get(train, &t);
+    dt_dataset_info_get(val, &v);
+    for (int64_t i = 0; i < dt_min_i64(t.n_classes, v.n_classes); i++) {
+        const char *a = dt_dataset_class_name(train, i), *b = dt_dataset_class_name(val, i);
+        if (!a[0] || !b[0] || strcmp(a, b) == 0) continue;
+        return dt_fail(DT_ERR_DATA,
+                       "class %lld is \"%s\" in %s, but \"%s\" in %s: import both with the same classes",
+                       (long long)i, a, c->data.train, b, c->data.val);
+    }
+    return DT_OK;
+}
+
+static uint64_t classes_hash(const dt_dataset *d) {
+    dt_dataset_info info;
+    dt_dataset_info_get(d, &info);
+    uint64_t hash = 0;
+    for (int64_t i = 0; i < info.n_classes; i++) {
+        const char *name = dt_dataset_class_name(d, i);
+        if (name[0]) hash = XXH3_64bits_withSeed(name, strlen(name), hash + (uint64_t)i + 1);
+    }
+    return hash;
+}
+
+static uint64_t statistics_hash(const dt_config *c, const dt_dataset_info *d) {
+    double v[2][4] = {{0}};
+    for (int i = 0; i < 4 && i < d->channels; i++) {
+        v[0][i] = i < c->augment.n_mean ? c->augment.mean[i] : d->mean[i];
+        v[1][i] = i < c->augment.n_stddev ? c->augment.stddev[i] : d->stddev[i];
+    }
+    return XXH3_64bits(v, sizeof v);
+}
+
 static dt_status open_data(const dt_config *c, bool train, dt_session *s) {
     if (train) DT_TRY(dt_dataset_open(c, c->data.train, &s->train_data));
     if (c->data.val[0]) DT_TRY(dt_dataset_open(c, c->data.val, &s->val_data));
@@ -97,7 +132,7 @@ static dt_status open_data(const dt_config *c, bool train, dt_session *s) {
                        (long long)b.channels, (long long)b.n_classes);
     if (c->data.image_size == 0 && (a.height != b.height || a.width != b.width || a.jpeg || b.jpeg))
         return dt_fail(DT_ERR_CONFIG, "the images differ in size: set data.image_size");
-    return DT_OK;
+    return check_same_classes(c, s->train_data, s->val_data);
 }
 
 static uint64_t info_hash(const dt_dataset_info *i) {
@@ -123,25 +158,26 @@ static dt_status check_same_data(dt_session *s) {
 
 /* Evaluation alone takes from the training set what training did: its statistics, where the file gives none,
  * and the classes, of which the highest need not occur in what is evaluated. */
-static void training_facts(const dt_config *c, bool root, dt_dataset_info *info) {
+static dt_status training_facts(const dt_config *c, const dt_session *s, dt_dataset_info *info) {
     dt_dataset *train;
     dt_dataset_info other;
     const bool given = c->augment.n_mean > 0;
-    if (given && c->model.classes > 0) return;
     if (dt_dataset_open(c, c->data.train, &train) != DT_OK) {
-        if (root && !given)
+        if (s->mpi->rank == 0 && !given)
             fprintf(stderr,
                     "dtrain: normalising with the evaluation set's own mean and deviation, because the "
                     "training set cannot "
                     "be opened (%s); set augment.mean and augment.std\n",
                     dt_error_text());
-        return;
+        return DT_OK;
     }
     dt_dataset_info_get(train, &other);
     memcpy(info->mean, other.mean, sizeof info->mean);
     memcpy(info->stddev, other.stddev, sizeof info->stddev);
     info->n_classes = dt_max_i64(info->n_classes, other.n_classes);
+    dt_status st = check_same_classes(c, train, s->val_data);
     dt_dataset_close(train);
+    return st;
 }
 
 /* Whether the device decodes the files of this set (may be NULL). */
@@ -188,8 +224,10 @@ static dt_status check_length(const dt_session *s) {
 static dt_status open_engine(const dt_config *c, bool train, dt_session *s) {
     dt_dataset_info info;
     dt_dataset_info_get(train ? s->train_data : s->val_data, &info);
-    if (!train) training_facts(c, s->mpi->rank == 0, &info);
+    if (!train) DT_TRY(training_facts(c, s, &info));
     DT_TRY(dt_comm_check_equal(s->mpi, info_hash(&info), "the normalisation that the training set gives"));
+    if (train) s->classes_xxh3 = classes_hash(s->train_data);
+    s->statistics_xxh3 = statistics_hash(c, &info);
     if (info.jpeg && c->data.image_size == 0)
         return dt_fail(DT_ERR_CONFIG, "JPEG images differ in size: set data.image_size");
     dt_jpeg_limits jpeg;

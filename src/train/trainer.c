@@ -140,6 +140,7 @@ static dt_status evaluate(dt_trainer *t) {
         return DT_OK;
     }
     dt_trainer_report_eval(t, &r);
+    t->eval_lost = !isfinite(r.loss);
     return DT_OK;
 }
 
@@ -181,7 +182,12 @@ static dt_status train_steps(dt_trainer *t, dt_loader *loader) {
         if (t->stop) DT_TRY(dt_trainer_save(t, true));
     }
     DT_TRY(release_to(t, loader, &f, 0));
-    if (t->stop || t->skipped_in_a_row == 0) return DT_OK;
+    if (t->stop) return DT_OK;
+    if (t->skipped_in_a_row == 0 && t->eval_lost)
+        return dt_fail(DT_ERR_NONFINITE,
+                       "the run ends with weights that give a loss that is not finite in evaluation: %s",
+                       nonfinite_advice);
+    if (t->skipped_in_a_row == 0) return DT_OK;
     return dt_fail(DT_ERR_NONFINITE,
                    "the run ends with %lld step%s in a row whose loss or gradient was not finite, and which "
                    "changed nothing: %s",
@@ -265,6 +271,10 @@ dt_status dt_trainer_eval(const dt_config *c, dt_comm *mpi) {
     dt_watchdog_pause(s.watchdog, false);
     if (st != DT_OK) goto out;
     DT_TRY_GOTO(st, dt_comm_agree(mpi, dt_engine_load(s.engine, ckpt)), out);
+    if (mpi->rank == 0 && ckpt->meta.statistics_xxh3 != s.statistics_xxh3)
+        fprintf(stderr, "dtrain: these images are normalised with another mean and deviation than the run's: "
+                        "data.train is "
+                        "another set, or augment.mean another value\n");
     DT_TRY_GOTO(st, dt_session_evaluate(&s, c->train.ema > 0, &r), out);
     if (mpi->rank == 0)
         printf("%s: step %lld, %lld sample%s: loss %s, top-1 %.2f %%, top-5 %.2f %%%s (%.0f samples/s)\n",

@@ -30,6 +30,7 @@ typedef struct dt_trainer {
     int64_t good_steps; /* of the dynamic loss scale */
     int64_t saved_step;    /* of the last save that was begun; -1: none */
     bool save_lost;        /* rank 0: it failed, and that was forgiven */
+    bool eval_lost;        /* the last evaluation's loss was not finite */
     bool stop, save_asked; /* agreed by all ranks */
     double start_s, last_save_s, last_result_s;
     double data_wait_s; /* since the last result */

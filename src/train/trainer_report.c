@@ -53,7 +53,7 @@ void dt_trainer_farewell(const dt_trainer *t, dt_status st) {
     if (st == DT_STOPPED)
         printf("stopped and saved after step %lld of %lld; the same command%s continues\n",
                (long long)t->step, (long long)t->total_steps,
-               strcmp(t->config->run.resume, "auto") == 0 ? "" : " with run.resume=auto");
+               strcmp(t->config->run.resume, "never") == 0 ? " with run.resume=auto" : "");
     else if (st == DT_OK && t->saved_step >= 0) /* something was left to do */
         printf("done: curves in %s/curves.svg, records in %s/metrics.jsonl, weights in %s/checkpoints\n", dir,
                dir, dir);

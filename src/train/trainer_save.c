@@ -21,6 +21,18 @@ static void tell(void *arg, const char *text) {
     fprintf(stderr, "dtrain: %s\n", text);
 }
 
+/* Whether the run in run.out_dir was begun by this very run.resume, and has gone on from there. */
+static bool was_begun_so(const dt_config *c) {
+    char path[DT_CONFIG_STR_MAX + 32];
+    dt_config before;
+    snprintf(path, sizeof path, "%s/config.toml", c->run.out_dir);
+    if (!is_file(c->run.out_dir, "config.toml") || dt_config_load(&before, path, 0, NULL) != DT_OK)
+        return false;
+    const bool same = strcmp(before.run.resume, c->run.resume) == 0;
+    dt_config_fini(&before);
+    return same;
+}
+
 /* Rank 0 chooses and verifies; *out NULL when there is nothing to resume from. */
 static dt_status choose(const dt_config *c, bool must, dt_ckpt **out) {
     char dir[DT_CONFIG_STR_MAX + 16];
@@ -33,6 +45,11 @@ static dt_status choose(const dt_config *c, bool must, dt_ckpt **out) {
         if (!*out && must)
             return dt_fail(DT_ERR_CHECKPOINT, "there is no checkpoint in %s; set run.resume to one", dir);
         return DT_OK;
+    }
+    if (!must && was_begun_so(c)) {
+        snprintf(dir, sizeof dir, "%s/checkpoints", c->run.out_dir);
+        DT_TRY(dt_ckpt_load_latest(dir, tell, NULL, out));
+        if (*out) return DT_OK;
     }
     if (is_file(resume, "manifest.json")) return dt_ckpt_load(resume, out);
     snprintf(dir, sizeof dir, "%s/checkpoints", resume);
@@ -90,6 +107,11 @@ static dt_status check_fits(const dt_trainer *t, const dt_ckpt *k) {
                        "data would not "
                        "fit; start anew with another run.out_dir",
                        k->path, (long long)k->meta.train_samples, c->data.train, (long long)t->n_samples);
+    if (k->meta.classes_xxh3 != t->session.classes_xxh3)
+        return dt_fail(DT_ERR_CONFIG,
+                       "%s was written on a training set with other class names than %s has: its labels mean "
+                       "something else; start anew with another run.out_dir",
+                       k->path, c->data.train);
     if (k->meta.samples != k->meta.step * k->meta.global_batch || k->meta.step < 0)
         return dt_fail(DT_ERR_CHECKPOINT, "%s: step %lld and %lld samples do not belong together", k->path,
                        (long long)k->meta.step, (long long)k->meta.samples);
@@ -138,6 +160,8 @@ static dt_status resume(dt_trainer *t) {
         }
         if (t->root) {
             printf("resuming %s at step %lld\n", k->path, (long long)k->meta.step);
+            if (k->meta.statistics_xxh3 != t->session.statistics_xxh3)
+                printf("note: images are normalised with another mean and deviation than before\n");
             if (k->meta.config_hash != dt_config_hash(t->config))
                 print_differences(k->config_text, t->config);
         }
@@ -247,6 +271,8 @@ static dt_status save_root(dt_trainer *t, int32_t n, const dt_ckpt_tensor *tenso
         .recent_skips = t->recent_skips,
         .config_hash = dt_config_hash(t->config),
         .train_samples = t->n_samples,
+        .classes_xxh3 = t->session.classes_xxh3,
+        .statistics_xxh3 = t->session.statistics_xxh3,
     };
     char earlier[1024] = "";
     dt_status before = dt_ckpt_writer_wait(t->writer);

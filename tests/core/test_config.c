@@ -248,6 +248,8 @@ static const refusal refusals[] = {
      "5:1: model.layers[0].name: \"a b\": only"},
     {MINIMAL "[[model.layers]]\ntype = \"relu\"\nname = \"input\"\n",
      "5:1: model.layers[0].name: \"input\" has a meaning of its own"},
+    {MINIMAL "[optim]\nbeta2 = 0.99999999\n", "6:9: optim.beta2: 0.99999999 is 1 in fp32"},
+    {MINIMAL "[model]\nbn_eps = 1e-60\n", "6:10: model.bn_eps: 1e-60 is too small for fp32"},
     {MINIMAL "[[model.layers]]\ntype = \"relu\"\nname = \"loss\"\n",
      "5:1: model.layers[0].name: \"loss\" has a meaning of its own"},
     {MINIMAL "[[model.layers]]\ntype = \"relu\"\n[[model.layers]]\ntype = \"relu\"\nname = \"layer1\"\n",

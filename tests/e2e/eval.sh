@@ -33,6 +33,22 @@ train_ok 2 fewer.log "${fewer[@]}" train.steps=10
 train_ok 1 fewer-eval.log eval "${fewer[@]}"
 [ "$(sed -n -E 's/.*(top-1 [0-9.]+ %).*/\1/p' fewer.log)" = "$(sed -n -E 's/.*(top-1 [0-9.]+ %).*/\1/p' fewer-eval.log)" ] ||
     fail "three of four classes: $(cat fewer-eval.log)"
+train_ok 1 other.log eval "${fewer[@]}" 'augment.mean=[0.1, 0.2, 0.3]' 'augment.std=[1.0, 1.0, 1.0]'
+expect other.log '^dtrain: these images are normalised with another mean' 1
+expect fewer-eval.log 'normalised' 0
+# A label that means something else is no label.
+for names in abcd abdc; do
+    fold -w 1 <<<"$names" >names.txt
+    "$DTRAIN" data import idx --images data/idx/small-images.idx --labels data/idx/small-labels.idx --class-names names.txt --split train \
+        --out "$names" >>import.log
+done
+train 2 meaning.log base.toml data.train=abcd data.val=abdc run.out_dir=meaning
+expect_code 3
+expect meaning.log '^dtrain: .*class 2 is "c" in abcd, but "d" in abdc' 1
+train_ok 2 named.log base.toml data.train=abcd data.val=abcd run.out_dir=named train.steps=10
+train 2 renamed.log base.toml data.train=abdc data.val= run.out_dir=named train.steps=20
+expect_code 2
+expect renamed.log 'other class names' 1
 train 1 more.log "${fewer[@]}" run.out_dir=more data.train=three data.val=four
 expect_code 3
 expect more.log '3 classes, four has 3 and 4' 1

@@ -21,4 +21,9 @@ train 2 short-eval.log eval base.toml data.train=data/small run.out_dir=short
 expect_code 5
 expect short-eval.log 'loss not finite' 1
 expect short-eval.log '^dtrain: .*the loss of the evaluation is not finite' 1
+# Nor one that ends before the damage shows in a step.
+train 2 last.log base.toml data.train=data/small run.out_dir=last train.steps=2 schedule.warmup_steps=0 schedule.kind=constant train.ema=0 \
+    optim.kind=sgd optim.lr=1e6
+expect_code 5
+expect last.log '^dtrain: .*ends with weights that give a loss that is not finite' 1
 pass "exit code 5, checkpoints untouched"

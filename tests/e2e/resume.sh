@@ -41,4 +41,11 @@ expect mixed.log 'holds checkpoints of an earlier run' 1
 ln -s parts-adamw linked
 train_ok "$ranks" own.log "${common[@]}" optim.kind=adamw optim.lr=0.003 run.out_dir=linked run.resume="$(newest parts-adamw)" train.steps=42
 each_step_once parts-adamw 42
+# Started from a path, the same command continues.
+for steps in 45 50; do
+    train_ok "$ranks" "path-$steps.log" "${common[@]}" optim.kind=adamw optim.lr=0.003 run.out_dir=path \
+        run.resume=parts-adamw/checkpoints/step-00000042 train.steps=$steps
+done
+expect path-45.log '^resuming parts-adamw/.*at step 42' 1
+expect path-50.log '^resuming path/.*at step 45' 1
 pass "7 + 16 + 17 steps equal 40 on $ranks ranks"

@@ -177,10 +177,10 @@ typedef struct hostile_row {
 
 static const hostile_row hostile_table[] = {
     {"\"dtrain-checkpoint\"", "\"other\"", "\"format\""},
-    {"\"version\": 3", "\"version\": 1", "format version 1"},
-    {"\"version\": 3", "\"version\": \"3\"", "\"version\""},
-    {"\"version\": 3", "\"version\": 3, \"version\": 3", "duplicate"},
-    {"\"version\": 3", "\"version\": 3, \"more\": 1", "members"},
+    {"\"version\": 4", "\"version\": 1", "format version 1"},
+    {"\"version\": 4", "\"version\": \"3\"", "\"version\""},
+    {"\"version\": 4", "\"version\": 4, \"version\": 4", "duplicate"},
+    {"\"version\": 4", "\"version\": 4, \"more\": 1", "members"},
     {"\"step\": 1", "\"step\": -1", "\"step\""},
     {"\"step\": 1", "\"step\": 1.0", "\"step\""},
     {"\"step\": 1", "\"step\": 99999999999999999999", "too big"},

@@ -28,6 +28,8 @@ typedef struct dt_ckpt_meta {
     int64_t recent_skips;    /* bit i: the update of i steps before the last was skipped; DT_METRIC_LAG_MAX bits */
     uint64_t config_hash;
     int64_t train_samples; /* samples of the training set: the position in the data depends on it */
+    uint64_t classes_xxh3;    /* of the training set's class names; 0: it has none */
+    uint64_t statistics_xxh3; /* of the mean and deviation that images are normalised with */
 } dt_ckpt_meta;
 
 typedef struct dt_ckpt_policy {
