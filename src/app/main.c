@@ -2,6 +2,7 @@
  */
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -124,6 +125,7 @@ int main(int argc, char **argv) {
         print_verb_help(verb);
         return finish(NULL, flush_output());
     }
+    signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error of the write, with a message */
     /* A request to stop that comes while MPI starts must not kill the run: MPI leaves these handlers alone.
      */
     dt_status st = verb->run == dt_verb_train ? dt_signal_install() : DT_OK;

@@ -37,14 +37,14 @@ static dt_status parse_import(int argc, char **argv, import_args *a) {
     DT_TRY(dt_app_option(&argc, argv, "out", &o->out_dir));
     DT_TRY(dt_app_option(&argc, argv, "split", &o->split));
     DT_TRY(dt_app_option(&argc, argv, "class-names", &o->class_names));
-    DT_TRY(dt_app_count(&argc, argv, "resize", 0, 16384, &o->resize));
+    DT_TRY(dt_app_count(&argc, argv, "resize", 0, DT_IMPORT_SIDE_MAX, &o->resize));
     DT_TRY(dt_app_count(&argc, argv, "channels", 0, 4, &o->channels));
     DT_TRY(dt_app_count(&argc, argv, "threads", 0, 1024, &threads));
     DT_TRY(dt_app_count(&argc, argv, "quality", 0, 100, &quality));
     DT_TRY(dt_app_count(&argc, argv, "shard-mib", 0, 1 << 20, &mib));
     DT_TRY(dt_app_count(&argc, argv, "samples", 0, INT64_MAX, &o->synthetic.n_samples));
     DT_TRY(dt_app_count(&argc, argv, "classes", 0, 1 << 24, &o->synthetic.n_classes));
-    DT_TRY(dt_app_count(&argc, argv, "size", 0, 16384, &size));
+    DT_TRY(dt_app_count(&argc, argv, "size", 0, DT_IMPORT_SIDE_MAX, &size));
     o->threads = (int32_t)threads;
     o->jpeg_quality = (int32_t)quality;
     o->shard_bytes = mib << 20;

@@ -28,6 +28,8 @@ typedef struct folder_state {
     dt_names classes;
     folder_file *file;
     int64_t n_files, capacity;
+    int64_t n_other; /* files in class directories that are no images by their names */
+    char *other;     /* the first of them */
     int64_t resize, channels;
     bool square, raw;
     char *class_names;
@@ -163,6 +165,7 @@ static void close_folder(void *state) {
     dt_names_free(&s->classes);
     free(s->file);
     free(s->class_names);
+    free(s->other);
     free(s);
 }
 
@@ -218,6 +221,9 @@ static dt_status add_dir(folder_state *s, int32_t class, const char *below, int3
              * of the same name and size is taken for the same. */
             out->identity = XXH3_64bits_withSeed(name, strlen(name),
                                                  out->identity + (uint64_t)n_bytes + (uint64_t) class);
+        } else if (s->n_other++ == 0) {
+            s->other = path;
+            path = NULL;
         }
     }
     free(path);
@@ -289,8 +295,9 @@ static dt_status find_shape(const folder_state *s, bool skip_broken, dt_source *
 
 dt_status dt_source_folder(const dt_import_options *o, dt_source *out) {
     if (o->n_input != 1) return dt_fail(DT_ERR_USAGE, "import folder: give one directory");
-    if (o->resize < 0 || o->resize > 8192 || (o->square && !o->resize))
-        return dt_fail(DT_ERR_USAGE, "import folder: resize is 1 to 8192 pixels, and square needs it");
+    if (o->resize < 0 || o->resize > DT_IMPORT_SIDE_MAX)
+        return dt_fail(DT_ERR_USAGE, "import folder: resize is 1 to %d pixels", DT_IMPORT_SIDE_MAX);
+    if (o->square && !o->resize) return dt_fail(DT_ERR_USAGE, "import folder: square needs resize");
     folder_state *s = calloc(1, sizeof *s);
     if (!s) return dt_fail(DT_ERR_MEMORY, "import folder: out of memory");
     *out = (dt_source){.state = s, .load = load_folder, .path = path_of, .close = close_folder};
@@ -304,12 +311,26 @@ dt_status dt_source_folder(const dt_import_options *o, dt_source *out) {
     DT_TRY(dt_dir_list(s->root, is_visible, &s->classes));
     DT_TRY(keep_directories(s));
     DT_TRY(join_class_names(s));
+    const char *empty = NULL;
     out->identity = XXH3_64bits(s->class_names, strlen(s->class_names));
-    for (int64_t i = 0; i < s->classes.n; i++) DT_TRY(add_dir(s, (int32_t)i, "", 1, out));
+    for (int64_t i = 0; i < s->classes.n; i++) {
+        const int64_t before = s->n_files;
+        DT_TRY(add_dir(s, (int32_t)i, "", 1, out));
+        if (s->n_files == before) empty = s->classes.name[i];
+    }
     if (s->n_files == 0)
         return dt_fail(DT_ERR_DATA,
                        "%s: no images: expected a directory per class with .jpg or .png files in it",
                        s->root);
+    if (empty)
+        return dt_fail(DT_ERR_DATA, "%s/%s: a class without .jpg or .png files: add some, or remove it",
+                       s->root, empty);
+    if (s->n_other > 0 && o->note) {
+        char text[512];
+        snprintf(text, sizeof text, "%lld file%s without .jpg or .png in the name left out, the first: %s",
+                 (long long)s->n_other, dt_plural(s->n_other), s->other);
+        o->note(o->arg, text);
+    }
     out->n_samples = s->n_files;
     out->n_classes = s->classes.n;
     out->class_names = s->class_names;

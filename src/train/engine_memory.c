@@ -45,9 +45,10 @@ static dt_status too_large(const dt_engine *e, double need_bytes, bool eval, int
     const double need_gib = need_bytes / (1 << 30), free_gib = (double)e->be->info.free_bytes / (1 << 30);
     const char *device = e->be->info.name;
     if (largest_rows < 1)
-        return dt_fail(DT_ERR_CONFIG,
-                       "this run needs %.2f GiB, but %.2f GiB are free on %s: the model itself does not fit",
-                       need_gib, free_gib, device);
+        return dt_fail(
+            DT_ERR_CONFIG,
+            "this run needs %.2f GiB, but %.2f GiB are free on %s: not even one sample at a time fits",
+            need_gib, free_gib, device);
     if (eval)
         return dt_fail(DT_ERR_CONFIG,
                        "this run needs %.2f GiB, but %.2f GiB are free on %s: the largest batch of "

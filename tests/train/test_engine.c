@@ -417,7 +417,7 @@ static void test_refused(void **state) {
     rig_close(&r);
     rig_prepare(&r, FULL(8, 4, ""));
     r.be->info.free_bytes = 4096;
-    CHECK_ERROR(rig_try_open(&r, NULL, true), DT_ERR_CONFIG, "are free", "the model itself does not fit");
+    CHECK_ERROR(rig_try_open(&r, NULL, true), DT_ERR_CONFIG, "are free", "not even one sample at a time fits");
     rig_close(&r);
 }
 
