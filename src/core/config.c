@@ -129,8 +129,9 @@ const dt_key_row dt_key_table[] = {
      .flags = DT_KEY_MATHS | DT_KEY_OPEN_MIN, .fallback = "[]",
      .help = "Divides per channel after the mean is subtracted; []: the data's own standard deviation"},
     {FLOAT("augment.eval_resize", augment.eval_resize, 0, 16384), MATHS, .fallback = "0.0",
-     .help =
-         "Evaluation: the shorter side is resized to this many pixels before the centre crop; 0: no resize"},
+     .help = "The shorter side is resized to this many pixels before the centre crop, in evaluation, and in "
+             "training "
+             "where crop = none; 0: no resize"},
 
     {INT("train.global_batch", train.global_batch, 1, 1 << 24), MATHS, .fallback = "128",
      .help = "Samples per optimizer step over all ranks; the number of ranks only divides it"},
@@ -216,8 +217,9 @@ const dt_key_row dt_key_table[] = {
     {FLOAT("dist.timeout_s", dist.timeout_s, 0, 86400), .flags = DT_KEY_OPEN_MIN, .fallback = "300.0",
      .help = "Seconds without progress after which a rank counts as lost; MPI's own start is not watched"},
     {BOOL("dist.share_gpu", dist.share_gpu), .fallback = "false",
-     .help = "Let several ranks use one GPU (for tests); through MPI, or with dist.backend = \"nccl\" through "
-             "NCCL 2.30 or later, which wants NCCL_MULTI_RANK_GPU_ENABLE=1"},
+     .help =
+         "Let several ranks use one GPU (for tests); through MPI, or with dist.backend = \"nccl\" through "
+         "NCCL 2.30 or later, which wants NCCL_MULTI_RANK_GPU_ENABLE=1"},
 
     {INT("checkpoint.every_steps", checkpoint.every_steps, 0, STEPS_MAX), .fallback = "0",
      .help = "Steps between checkpoints; 0: off. The end of the run is always saved"},

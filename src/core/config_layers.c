@@ -10,8 +10,10 @@
     .size = sizeof(((dt_layer_config *)0)->field)
 
 const dt_key_row dt_layer_key_table[DT_LAYER_KEY_COUNT] = {
-    [DT_LAYER_KEY_NAME] = {FIELD("name", DT_KEY_STRING, name),
-                           .help = "Name in checkpoints and for `from`; not set: layer1, layer2, ..."},
+    [DT_LAYER_KEY_NAME] =
+        {FIELD("name", DT_KEY_STRING, name),
+         .help = "Name in checkpoints and for `from`, of letters, digits, - and _; not set: layer1, "
+                 "layer2, ..."},
     [DT_LAYER_KEY_FROM] = {FIELD("from", DT_KEY_STRING, from),
                            .help = "The layer whose output is read, or input; not set: the layer before"},
     [DT_LAYER_KEY_WITH] = {FIELD("with", DT_KEY_STRING, with), .help = "The other operand: a layer or input"},
@@ -65,7 +67,7 @@ const dt_layer_row dt_layer_table[] = {
     {.type = "avgpool",
      .accepts = HAS_NAME | HAS_WINDOW,
      .fallback = {.kernel = 2},
-     .help = "Mean of each window"},
+     .help = "Mean of each window, with what is padded counted as 0"},
     {.type = "global_avgpool", .accepts = HAS_NAME, .help = "Mean over height and width; the result is flat"},
     {.type = "flatten", .accepts = HAS_NAME, .help = "Height, width and channels as one dimension"},
     {.type = "dropout",
