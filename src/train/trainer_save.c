@@ -107,7 +107,8 @@ static dt_status check_fits(const dt_trainer *t, const dt_ckpt *k) {
                        "data would not "
                        "fit; start anew with another run.out_dir",
                        k->path, (long long)k->meta.train_samples, c->data.train, (long long)t->n_samples);
-    if (k->meta.classes_xxh3 != t->session.classes_xxh3)
+    const uint64_t classes = t->session.classes_xxh3;
+    if (k->meta.classes_xxh3 && classes && k->meta.classes_xxh3 != classes)
         return dt_fail(DT_ERR_CONFIG,
                        "%s was written on a training set with other class names than %s has: its labels mean "
                        "something else; start anew with another run.out_dir",
