@@ -120,10 +120,10 @@ static void test_not_utf8(void **state) {
     o.split = "\xff";
     assert_fails(dt_import_run(&o, &r), DT_ERR_USAGE, "split");
     o.split = "train";
-    snprintf(command, sizeof command, "mkdir -p %s/a && cp -r %s/a %s/$(printf 'caf\\351')", folder, folder,
-             folder);
+    snprintf(command, sizeof command,
+             "mkdir -p %s/a && echo x >%s/a/0.jpg && cp -r %s/a %s/$(printf 'caf\\351')", folder, folder,
+             folder, folder);
     assert_int_equal(system(command), 0);
-    write_file(in_scratch("latin/a/0.jpg"), "x", 1);
     o.kind = DT_IMPORT_FOLDER;
     o.store = DT_STORE_JPEG;
     o.input = &folder;

@@ -257,7 +257,8 @@ static void plot_reports_files_it_cannot_use(void **state) {
     assert_int_equal(dt_plot_curves(metrics, svg), DT_ERR_IO);
     metrics_dir_write(d, "m.jsonl", "");
     metrics_dir_join(d, "m.jsonl", metrics);
-    assert_int_equal(dt_plot_curves(metrics, "/nonexistent/m.svg"), DT_ERR_IO);
+    metrics_dir_join(d, "m.jsonl/m.svg", svg);
+    assert_int_equal(dt_plot_curves(metrics, svg), DT_ERR_IO);
     assert_false(metrics_dir_has(d, "m.svg"));
 }
 
