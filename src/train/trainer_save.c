@@ -202,7 +202,7 @@ static dt_status refuse_mixing(const dt_trainer *t) {
     int64_t newest; /* -1: none */
     if (strcmp(t->config->run.resume, "auto") == 0) return DT_OK;
     dt_status st = dt_ckpt_newest_step(t->ckpt_dir, &newest);
-    const int64_t reached = is_within(t->resumed, t->ckpt_dir) ? t->step : -1;
+    const int64_t reached = t->resumed[0] && is_within(t->resumed, t->ckpt_dir) ? t->step : -1;
     if (st == DT_OK && newest <= reached) return DT_OK;
     return dt_fail(
         DT_ERR_CONFIG,
