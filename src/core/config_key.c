@@ -128,9 +128,10 @@ static dt_status number_in_range(const dt_key_row *row, const char *key, const d
     if (v->kind != DT_TOML_INT && v->kind != DT_TOML_FLOAT)
         return dt_config_fail(at, key, "expected a number, got %s", dt_toml_kind_name(v->kind));
     if (!isfinite(x)) return dt_config_fail(at, key, "must be a finite number");
-    /* Training counts in fp32: what is another number there would mean something else, silently. */
+    /* Most of these end in fp32: what is another number there would mean something else, silently. */
     const float rounded = (float)x;
     if (x != 0 && rounded == 0) return dt_config_fail(at, key, "%.12g is too small for fp32", x);
+    if (isinf(rounded)) return dt_config_fail(at, key, "%.12g is too large for fp32", x);
     const bool open_end = ((row->flags & DT_KEY_OPEN_MAX) && (double)rounded >= row->max) ||
                           ((row->flags & DT_KEY_OPEN_MIN) && (double)rounded <= row->min);
     if (in_range(row, x) && open_end)

@@ -322,11 +322,12 @@ dt_status dt_source_folder(const dt_import_options *o, dt_source *out) {
         return dt_fail(DT_ERR_DATA,
                        "%s: no images: expected a directory per class with .jpg or .png files in it",
                        s->root);
-    if (empty)
-        return dt_fail(DT_ERR_DATA, "%s/%s: a class without .jpg or .png files: add some, or remove it",
-                       s->root, empty);
+    char text[512];
+    if (empty && o->note) {
+        snprintf(text, sizeof text, "%s/%s: a class without .jpg or .png files", s->root, empty);
+        o->note(o->arg, text);
+    }
     if (s->n_other > 0 && o->note) {
-        char text[512];
         snprintf(text, sizeof text, "%lld file%s without .jpg or .png in the name left out, the first: %s",
                  (long long)s->n_other, dt_plural(s->n_other), s->other);
         o->note(o->arg, text);

@@ -13,7 +13,7 @@
 #include <xxhash.h>
 
 static const char format_name[] = "dtrain-checkpoint";
-enum { FORMAT_VERSION = 4, HASH_DIGITS = 16 };
+enum { FORMAT_VERSION = 4, OLDEST_VERSION = 3, HASH_DIGITS = 16 };
 
 /* The tail: this, 16 hex digits, then tail_end. */
 static const char tail_begin[] = ",\n \"manifest_xxh3\": \"";
@@ -43,7 +43,10 @@ static const meta_row meta_table[] = {
     {"classes_xxh3", META_HASH, offsetof(dt_ckpt_meta, classes_xxh3)},
     {"statistics_xxh3", META_HASH, offsetof(dt_ckpt_meta, statistics_xxh3)},
 };
-enum { META_COUNT_ALL = sizeof meta_table / sizeof meta_table[0] };
+enum {
+    META_COUNT_ALL = sizeof meta_table / sizeof meta_table[0],
+    META_COUNT_3 = META_COUNT_ALL - 2 /* version 3: without the last, which are then 0 */
+};
 
 int64_t dt_ckpt_count_elements(int32_t ndim, const int64_t *dim) {
     if (ndim < 0 || ndim > 4) return 0;
@@ -332,14 +335,16 @@ static dt_status get_all(const json_t *root, dt_ckpt_manifest *out) {
     DT_TRY(get_text(root, "", "format", format_name));
     const json_t *version = json_object_get(root, "version");
     if (!json_is_integer(version)) return bad_member("", "version", "a whole number");
-    if (json_integer_value(version) != FORMAT_VERSION)
-        return dt_fail(DT_ERR_CHECKPOINT, "format version %lld; this dtrain reads version %d",
-                       (long long)json_integer_value(version), FORMAT_VERSION);
+    const json_int_t number = json_integer_value(version);
+    if (number < OLDEST_VERSION || number > FORMAT_VERSION)
+        return dt_fail(DT_ERR_CHECKPOINT, "format version %lld; this dtrain reads versions %d to %d",
+                       (long long)number, OLDEST_VERSION, FORMAT_VERSION);
+    const int n_meta = number == OLDEST_VERSION ? META_COUNT_3 : META_COUNT_ALL;
     /* format, version, state, config, tensors, manifest_xxh3 */
-    if (json_object_size(root) != META_COUNT_ALL + 6)
+    if (json_object_size(root) != (size_t)n_meta + 6)
         return dt_fail(DT_ERR_CHECKPOINT, "has %zu members, not the %d of its format", json_object_size(root),
-                       META_COUNT_ALL + 6);
-    for (int i = 0; i < META_COUNT_ALL; i++) DT_TRY(get_meta(root, &meta_table[i], &out->meta));
+                       n_meta + 6);
+    for (int i = 0; i < n_meta; i++) DT_TRY(get_meta(root, &meta_table[i], &out->meta));
     DT_TRY(get_state(root, out));
     const json_t *config = json_object_get(root, "config");
     if (!json_is_string(config)) return bad_member("", "config", "the text of the configuration");

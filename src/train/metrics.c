@@ -51,7 +51,10 @@ static bool keeps_line(const char *line, size_t size, int64_t resume_step, histo
     const char *kind = json_string_value(json_object_get(record, "kind"));
     bool keeps = kind && json_is_integer(step) && json_integer_value(step) <= resume_step;
     if (keeps && strcmp(kind, "train") == 0) kept->n_steps++;
-    if (keeps && strcmp(kind, "eval") == 0) kept->evaluated |= json_integer_value(step) == resume_step;
+    if (keeps && strcmp(kind, "eval") == 0 && json_integer_value(step) == resume_step) {
+        keeps = json_is_number(json_object_get(record, "loss")); /* one that was lost is made again */
+        kept->evaluated |= keeps;
+    }
     json_decref(record);
     return keeps;
 }

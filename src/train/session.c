@@ -157,11 +157,13 @@ static dt_status check_same_data(dt_session *s) {
 }
 
 /* Evaluation alone takes from the training set what training did: its statistics, where the file gives none,
- * and the classes, of which the highest need not occur in what is evaluated. */
-static dt_status training_facts(const dt_config *c, const dt_session *s, dt_dataset_info *info) {
+ * and the classes, of which the highest need not occur in what is evaluated. *known: the statistics are
+ * those. */
+static dt_status training_facts(const dt_config *c, const dt_session *s, dt_dataset_info *info, bool *known) {
     dt_dataset *train;
     dt_dataset_info other;
     const bool given = c->augment.n_mean > 0;
+    *known = given;
     if (dt_dataset_open(c, c->data.train, &train) != DT_OK) {
         if (s->mpi->rank == 0 && !given)
             fprintf(stderr,
@@ -172,8 +174,11 @@ static dt_status training_facts(const dt_config *c, const dt_session *s, dt_data
         return DT_OK;
     }
     dt_dataset_info_get(train, &other);
-    memcpy(info->mean, other.mean, sizeof info->mean);
-    memcpy(info->stddev, other.stddev, sizeof info->stddev);
+    *known = true;
+    if (!given) {
+        memcpy(info->mean, other.mean, sizeof info->mean);
+        memcpy(info->stddev, other.stddev, sizeof info->stddev);
+    }
     info->n_classes = dt_max_i64(info->n_classes, other.n_classes);
     dt_status st = check_same_classes(c, train, s->val_data);
     dt_dataset_close(train);
@@ -222,12 +227,13 @@ static dt_status check_length(const dt_session *s) {
 }
 
 static dt_status open_engine(const dt_config *c, bool train, dt_session *s) {
+    bool known = true;
     dt_dataset_info info;
     dt_dataset_info_get(train ? s->train_data : s->val_data, &info);
-    if (!train) DT_TRY(training_facts(c, s, &info));
+    if (!train) DT_TRY(dt_comm_agree(s->mpi, training_facts(c, s, &info, &known)));
     DT_TRY(dt_comm_check_equal(s->mpi, info_hash(&info), "the normalisation that the training set gives"));
     if (train) s->classes_xxh3 = classes_hash(s->train_data);
-    s->statistics_xxh3 = statistics_hash(c, &info);
+    s->statistics_xxh3 = known ? statistics_hash(c, &info) : 0;
     if (info.jpeg && c->data.image_size == 0)
         return dt_fail(DT_ERR_CONFIG, "JPEG images differ in size: set data.image_size");
     dt_jpeg_limits jpeg;
@@ -353,8 +359,9 @@ double dt_session_steps_per_epoch(const dt_session *s) {
 int64_t dt_session_total_steps(const dt_session *s) {
     const dt_config *c = s->config;
     /* 1.1 epochs of 500 steps are 550, although 1.1 is a little more than 1.1. */
-    int64_t steps = (int64_t)ceil(c->train.epochs * dt_session_steps_per_epoch(s) * (1 - 1e-12));
-    return c->train.steps > 0 && (c->train.epochs <= 0 || c->train.steps < steps) ? c->train.steps : steps;
+    const double steps = ceil(c->train.epochs * dt_session_steps_per_epoch(s) * (1 - 1e-12));
+    const bool by_steps = c->train.steps > 0 && (c->train.epochs <= 0 || (double)c->train.steps < steps);
+    return by_steps ? c->train.steps : (int64_t)steps;
 }
 
 /* All ranks learn whether one of them was asked to stop, and after how many batches to ask again. */

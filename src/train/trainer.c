@@ -165,9 +165,9 @@ static dt_status train_steps(dt_trainer *t, dt_loader *loader) {
     in_flight f = {.n = 0};
     const int32_t lag = dt_engine_lag(t->session.engine);
     DT_TRY(make_up_evaluation(t));
-    /* No step follows, and what came from another directory is not in this one yet. */
+    /* No step follows, and what came from another directory is to be in this one, too. */
     const bool ends = t->step > 0 && (t->stop || t->step >= t->total_steps);
-    if (ends && strcmp(t->config->run.resume, "auto") != 0) DT_TRY(dt_trainer_save(t, true));
+    if (ends && !t->resumed_here) DT_TRY(dt_trainer_save(t, true));
     while (t->step < t->total_steps && !t->stop) {
         DT_TRY(run_step(t, loader, &f));
         t->step++;
@@ -271,7 +271,7 @@ dt_status dt_trainer_eval(const dt_config *c, dt_comm *mpi) {
     dt_watchdog_pause(s.watchdog, false);
     if (st != DT_OK) goto out;
     DT_TRY_GOTO(st, dt_comm_agree(mpi, dt_engine_load(s.engine, ckpt)), out);
-    if (mpi->rank == 0 && ckpt->meta.statistics_xxh3 != s.statistics_xxh3)
+    if (mpi->rank == 0 && dt_trainer_renormalised(ckpt, &s))
         fprintf(stderr, "dtrain: these images are normalised with another mean and deviation than the run's: "
                         "data.train is "
                         "another set, or augment.mean another value\n");

@@ -18,6 +18,7 @@ typedef struct dt_trainer {
     dt_ckpt_writer *writer; /* root */
     char ckpt_dir[DT_CONFIG_STR_MAX + 16];
     char resumed[sizeof((dt_ckpt *)0)->path]; /* the checkpoint that the run started from; "": none */
+    bool resumed_here;                        /* it is one of this run directory */
     char *config_text;                        /* root: the resolved configuration */
 
     int64_t n_samples; /* of the training set */
@@ -51,6 +52,8 @@ static inline int64_t dt_adam_step(int64_t updates, int64_t recent_skips, int32_
 }
 
 /* trainer_save.c */
+/* Whether images are normalised with another mean and deviation than when `k` was written, as far as both are known. */
+bool dt_trainer_renormalised(const dt_ckpt *k, const dt_session *s);
 /* Opens or creates the run directory: lock, resume, metrics, checkpoint writer. */
 dt_status dt_trainer_open_run(dt_trainer *t);
 /* Starts a save of the state after `step`, unless there is one; `final` waits for it. A failed save that is not the

@@ -76,7 +76,7 @@ static dt_status load(const dt_config *c, dt_comm *mpi, bool must, dt_ckpt **out
     if (st == DT_OK) return DT_OK;
     dt_ckpt_free(*out);
     *out = NULL;
-    double missing = access(path, F_OK) != 0;
+    double missing = mpi->rank == 0 && access(path, F_OK) != 0;
     if (dt_comm_max_host(mpi, &missing, 1) == DT_OK) *gone = missing > 0;
     return st;
 }
@@ -87,6 +87,11 @@ dt_status dt_trainer_load(const dt_config *c, dt_comm *mpi, bool must, dt_ckpt *
     dt_status st = DT_OK;
     for (int i = 0; gone && i < TRIES; i++) st = load(c, mpi, must, out, &gone);
     return st;
+}
+
+bool dt_trainer_renormalised(const dt_ckpt *k, const dt_session *s) {
+    const uint64_t before = k->meta.statistics_xxh3, now = s->statistics_xxh3;
+    return before && now && before != now;
 }
 
 /* A checkpoint continues only a run that draws the same samples. */
@@ -161,7 +166,7 @@ static dt_status resume(dt_trainer *t) {
         }
         if (t->root) {
             printf("resuming %s at step %lld\n", k->path, (long long)k->meta.step);
-            if (k->meta.statistics_xxh3 != t->session.statistics_xxh3)
+            if (dt_trainer_renormalised(k, &t->session))
                 printf("note: images are normalised with another mean and deviation than before\n");
             if (k->meta.config_hash != dt_config_hash(t->config))
                 print_differences(k->config_text, t->config);
@@ -177,7 +182,7 @@ static dt_status write_config(dt_trainer *t) {
     snprintf(path, sizeof path, "%s/config.toml", t->config->run.out_dir);
     snprintf(temporary, sizeof temporary, "%s.tmp", path);
     /* A finished run keeps the settings it was made with. */
-    if (t->step >= t->total_steps && access(path, F_OK) == 0) return DT_OK;
+    if (t->step >= t->total_steps && t->resumed_here && access(path, F_OK) == 0) return DT_OK;
     FILE *f = fopen(temporary, "w");
     bool failed = !f || fputs(t->config_text, f) == EOF;
     if (f) failed |= fclose(f) != 0;
@@ -189,10 +194,9 @@ static dt_status write_config(dt_trainer *t) {
 
 /* Whether `path` is one of the entries of `dir`, whatever links lead there. */
 static bool is_within(const char *path, const char *dir) {
-    char *copy = strdup(path), *of_path = copy ? realpath(dirname(copy), NULL) : NULL;
-    char *of_dir = realpath(dir, NULL);
-    const bool within = of_path && of_dir && strcmp(of_path, of_dir) == 0;
-    free(copy), free(of_path), free(of_dir);
+    char *real = realpath(path, NULL), *of_dir = realpath(dir, NULL);
+    const bool within = real && of_dir && strcmp(dirname(real), of_dir) == 0;
+    free(real), free(of_dir);
     return within;
 }
 
@@ -202,7 +206,7 @@ static dt_status refuse_mixing(const dt_trainer *t) {
     int64_t newest; /* -1: none */
     if (strcmp(t->config->run.resume, "auto") == 0) return DT_OK;
     dt_status st = dt_ckpt_newest_step(t->ckpt_dir, &newest);
-    const int64_t reached = t->resumed[0] && is_within(t->resumed, t->ckpt_dir) ? t->step : -1;
+    const int64_t reached = t->resumed_here ? t->step : -1;
     if (st == DT_OK && newest <= reached) return DT_OK;
     return dt_fail(
         DT_ERR_CONFIG,
@@ -240,6 +244,9 @@ dt_status dt_trainer_open_run(dt_trainer *t) {
     dt_watchdog_pause(t->session.watchdog, true);
     DT_TRY_GOTO(st, dt_comm_agree(t->mpi, t->root ? open_root(t) : DT_OK), out);
     DT_TRY_GOTO(st, resume(t), out);
+    double here = t->root && t->resumed[0] && is_within(t->resumed, t->ckpt_dir);
+    DT_TRY_GOTO(st, dt_comm_max_host(t->mpi, &here, 1), out);
+    t->resumed_here = here > 0;
     DT_TRY_GOTO(st, dt_comm_agree(t->mpi, t->root ? refuse_mixing(t) : DT_OK), out);
     st = dt_comm_agree(t->mpi, t->root ? open_records(t) : DT_OK);
 out:

@@ -48,4 +48,12 @@ for steps in 45 50; do
 done
 expect path-45.log '^resuming parts-adamw/.*at step 42' 1
 expect path-50.log '^resuming path/.*at step 45' 1
+# Finished, it stays as it is; a link to its newest checkpoint is that.
+kept=$(stat -c %i "$(newest path)/state.h5")
+ln -s "$(newest path)" best
+for from in parts-adamw/checkpoints/step-00000042 best; do
+    train_ok "$ranks" finished.log "${common[@]}" optim.kind=adamw optim.lr=0.003 run.out_dir=path run.resume=$from train.steps=50
+    expect finished.log '^resuming .*at step 50' 1
+    [ "$kept" = "$(stat -c %i "$(newest path)/state.h5")" ] || fail "a finished run was saved again"
+done
 pass "7 + 16 + 17 steps equal 40 on $ranks ranks"

@@ -23,7 +23,7 @@ typedef enum dt_import_store {
     DT_STORE_JPEG     /* JPEG bytes: those of the file where nothing has to be changed, else encoded anew */
 } dt_import_store;
 
-enum { DT_IMPORT_SIDE_MAX = 16384 }; /* pixels, of images that are resized or generated */
+enum { DT_IMPORT_SIDE_MAX = 8192 }; /* pixels, of images that are resized or generated */
 
 typedef struct dt_import_options {
     dt_import_kind kind;
