@@ -130,8 +130,7 @@ const dt_key_row dt_key_table[] = {
      .help = "Divides per channel after the mean is subtracted; []: the data's own standard deviation"},
     {FLOAT("augment.eval_resize", augment.eval_resize, 0, 16384), MATHS, .fallback = "0.0",
      .help = "The shorter side is resized to this many pixels before the centre crop, in evaluation, and in "
-             "training "
-             "where crop = none; 0: no resize"},
+             "training where crop = none; 0: no resize"},
 
     {INT("train.global_batch", train.global_batch, 1, 1 << 24), MATHS, .fallback = "128",
      .help = "Samples per optimizer step over all ranks; the number of ranks only divides it"},

@@ -25,8 +25,7 @@ const dt_key_row dt_layer_key_table[DT_LAYER_KEY_COUNT] = {
                              .help = "Step of the window; pooling: not set, the kernel"},
     [DT_LAYER_KEY_PAD] = {FIELD("pad", DT_KEY_INT, pad), .min = -1, .max = 1024,
                           .help = "Padding on each side; -1: (kernel - 1) * dilation / 2, which keeps the "
-                                  "size at stride 1 where the "
-                                  "kernel is odd"},
+                                  "size at stride 1 where the kernel is odd"},
     [DT_LAYER_KEY_DILATION] = {FIELD("dilation", DT_KEY_INT, dilation), .min = 1, .max = 1024,
                                .help = "Distance between the taps of the window"},
     [DT_LAYER_KEY_GROUPS] = {FIELD("groups", DT_KEY_INT, groups), .min = 1, .max = 1 << 20,

@@ -167,12 +167,17 @@ static dt_status load_state(dt_engine *e, const dt_ckpt *c) {
     return to_device(e, DT_ARENA_STATE, e->host_state);
 }
 
+/* Whether the checkpoint has this part of the state, by the first parameter's. */
+static bool holds(const dt_engine *e, const dt_ckpt *c, const char *prefix) {
+    char first[DT_NAME_MAX + 16];
+    snprintf(first, sizeof first, "%s%s", prefix, e->axis->param[0].name);
+    return dt_ckpt_find(c, first) != NULL;
+}
+
 /* Momentum and AdamW's mean of gradients have one name, but not one meaning; only AdamW has MOM2. */
 static dt_status check_optimizer(const dt_engine *e, const dt_ckpt *c) {
     const dt_store *s = e->store;
-    char second[DT_NAME_MAX + 16];
-    snprintf(second, sizeof second, "mom2/%s", e->axis->param[0].name);
-    if (!s->arena[DT_ARENA_MOM1] || s->arena[DT_ARENA_MOM2] || !dt_ckpt_find(c, second)) return DT_OK;
+    if (!s->arena[DT_ARENA_MOM1] || s->arena[DT_ARENA_MOM2] || !holds(e, c, "mom2/")) return DT_OK;
     return dt_fail(
         DT_ERR_CHECKPOINT,
         "%s holds the state of optim.kind = \"adamw\", which another optimizer cannot continue; set "
@@ -191,11 +196,7 @@ dt_status dt_engine_load(dt_engine *e, const dt_ckpt *c) {
                               (row->arena == DT_ARENA_MASTER && !e->train && e->config->train.ema > 0);
         const char *prefix = averaged ? "ema/" : row->prefix;
         /* A run that turns averaging on later starts the average from the weights. */
-        if (averaged) {
-            char first[DT_NAME_MAX + 16];
-            snprintf(first, sizeof first, "%s%s", prefix, e->axis->param[0].name);
-            if (!dt_ckpt_find(c, first)) prefix = "param/";
-        }
+        if (averaged && !holds(e, c, prefix)) prefix = "param/";
         memset(e->host, 0, (size_t)s->bytes[DT_ARENA_MASTER]);
         for (int32_t i = 0; i < e->axis->n_segment; i++) {
             const dt_axis_param *p = &e->axis->param[i];

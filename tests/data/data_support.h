@@ -13,7 +13,9 @@
 #include <cmocka.h>
 
 #include "data/import.h"
+#include "data/info.h"
 #include "data/loader.h"
+#include "dataset.h"
 
 #define assert_ok(expr)                                                                                      \
     do {                                                                                                     \
@@ -153,6 +155,17 @@ static inline char *make_photos(const char *name, dt_import_store store, int64_t
     dt_import_result result;
     assert_ok(dt_import_run(&o, &result));
     return dir;
+}
+
+/* A set that is sound. */
+static inline dt_dataset *open_set(const char *path) {
+    dt_config c = test_config();
+    dt_dataset *d;
+    dt_data_verify_result v;
+    assert_ok(dt_data_verify(path, NULL, NULL, &v));
+    assert_ok(dt_dataset_open(&c, path, &d));
+    assert_int_equal(v.n_samples, d->info.n_samples);
+    return d;
 }
 
 #endif

@@ -5,8 +5,6 @@
 #include <sys/stat.h>
 #include <zlib.h>
 
-#include "data/info.h"
-#include "dataset.h"
 #include "index.h"
 
 #define SAME_BYTES                                                                                           \
@@ -24,16 +22,6 @@ static void gzip_file(const char *from, const char *to) {
     assert_int_equal(gzwrite(f, bytes, (unsigned)n), n);
     assert_int_equal(gzclose(f), Z_OK);
     free(bytes);
-}
-
-static dt_dataset *open_set(const char *path) {
-    dt_config c = test_config();
-    dt_dataset *d;
-    dt_data_verify_result v;
-    assert_ok(dt_data_verify(path, NULL, NULL, &v));
-    assert_ok(dt_dataset_open(&c, path, &d));
-    assert_int_equal(v.n_samples, d->info.n_samples);
-    return d;
 }
 
 static void test_idx(void **state) {

@@ -3,19 +3,7 @@
 
 #include <png.h>
 
-#include "data/info.h"
-#include "dataset.h"
 #include "jpeg.h"
-
-static dt_dataset *open_set(const char *path) {
-    dt_config c = test_config();
-    dt_dataset *d;
-    dt_data_verify_result v;
-    assert_ok(dt_data_verify(path, NULL, NULL, &v));
-    assert_ok(dt_dataset_open(&c, path, &d));
-    assert_int_equal(v.n_samples, d->info.n_samples);
-    return d;
-}
 
 /* Directories cat and dog with JPEGs of different sizes, one PNG, one broken JPEG; a text file beside them.
  */
