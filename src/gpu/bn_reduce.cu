@@ -2,12 +2,14 @@
  *
  * Stage one: a block owns a tile of channels and every gridDim.y-th group of rows; it writes one partial sum
  * per channel. Stage two: a warp per channel adds the partial sums in a fixed order, in double. */
+#include <type_traits>
+
 #include "pool_gather.cuh"
 
 namespace {
 using namespace dt;
 
-enum { TILE_VECS = 16, BLOCKS_PER_SM = 2, MAX_SPLITS = 1024, WARP = 32, BATCH = 8 };
+enum { TILE_VECS = 16, BLOCKS_PER_SM = 2, MAX_SPLITS = 1024, WARP = 32, WARPS = THREADS / WARP, BATCH = 8 };
 
 /* Rows in flight per thread: about the same bytes for any number of inputs. */
 template <int NIN> constexpr int ROWS = NIN == 1 ? 8 : 4;
@@ -15,24 +17,6 @@ template <int NIN> constexpr int ROWS = NIN == 1 ? 8 : 4;
 /* Shape of stage one: as many blocks as run at once. */
 Split split_for(const dt_gpu *gpu, int64_t rows, int64_t c_vec) {
     return split_columns(gpu, rows, c_vec, TILE_VECS, BLOCKS_PER_SM, MAX_SPLITS);
-}
-
-/* Adds the V sums of all ty lanes of the block; the result is in lane 0. smem: THREADS * V floats. */
-template <int V> __device__ void block_sum(float (&v)[V], float *smem) {
-    const int tx = threadIdx.x, ty = threadIdx.y, n_tx = blockDim.x;
-    __syncthreads();
-#pragma unroll
-    for (int j = 0; j < V; j++) smem[(ty * V + j) * n_tx + tx] = v[j];
-    for (int half = blockDim.y / 2; half > 0; half /= 2) {
-        __syncthreads();
-        if (ty < half) {
-#pragma unroll
-            for (int j = 0; j < V; j++) {
-                v[j] += smem[((ty + half) * V + j) * n_tx + tx];
-                smem[(ty * V + j) * n_tx + tx] = v[j];
-            }
-        }
-    }
 }
 
 /* What stage one adds up, per element: F::NIN input tensors and one or two sums. */
@@ -101,18 +85,33 @@ template <typename T, int V, int MASK, bool SECOND> struct GradOf {
     }
 };
 
-/* The block's sums of channels c0 .. c0+V-1 to partial [2 or 1][C][splits]. */
+/* The block's sums of its tile's channels to partial [2 or 1][C][splits]: lanes of a warp, then warps, always
+ * in the same order. smem: THREADS * V floats. */
 template <int V, bool TWO>
-__device__ void write_partial(float (&s1)[V], float (&s2)[V], bool there, int64_t c0, int64_t c, float *smem,
-                              float *partial) {
-    block_sum<V>(s1, smem);
-    if (TWO) block_sum<V>(s2, smem);
-    if (threadIdx.y == 0 && there) {
+__device__ void write_partial(float (&s1)[V], float (&s2)[V], int64_t c, float *smem, float *partial) {
+    const int n_tx = (int)blockDim.x, tid = (int)(threadIdx.y * blockDim.x + threadIdx.x);
+    const int lane = tid % WARP, warp = tid / WARP, n_channel = n_tx * V, n_value = (TWO ? 2 : 1) * n_channel;
+#pragma unroll
+    for (int j = 0; j < V; j++)
+        for (int d = WARP / 2; d >= n_tx; d /= 2) {
+            s1[j] += __shfl_xor_sync(0xffffffffu, s1[j], d);
+            if (TWO) s2[j] += __shfl_xor_sync(0xffffffffu, s2[j], d);
+        }
+    if (lane < n_tx) {
 #pragma unroll
         for (int j = 0; j < V; j++) {
-            partial[(c0 + j) * gridDim.y + blockIdx.y] = s1[j];
-            if (TWO) partial[(c + c0 + j) * gridDim.y + blockIdx.y] = s2[j];
+            smem[warp * n_value + lane * V + j] = s1[j];
+            if (TWO) smem[warp * n_value + n_channel + lane * V + j] = s2[j];
         }
+    }
+    __syncthreads();
+    for (int v = tid; v < n_value; v += THREADS) {
+        const int64_t ch = (int64_t)blockIdx.x * n_channel + v % n_channel;
+        if (ch >= c) continue;
+        float sum = 0;
+#pragma unroll
+        for (int w = 0; w < WARPS; w++) sum += smem[w * n_value + v];
+        partial[(v / n_channel * c + ch) * gridDim.y + blockIdx.y] = sum;
     }
 }
 
@@ -130,27 +129,25 @@ __global__ void __launch_bounds__(THREADS, BLOCKS_PER_SM)
         constexpr int U = ROWS<F::NIN>;
         /* From the last row to the first: the end of what the kernel before wrote is still in the L2. */
         int64_t r = rows - 1 - ((int64_t)blockIdx.y * blockDim.y + threadIdx.y);
-        for (; r - (U - 1) * stride >= 0; r -= U * stride) {
+        auto turn = [&](auto whole) {
+            constexpr bool ALL = decltype(whole)::value;
             Pack<T, V> p[U][F::NIN], dz;
 #pragma unroll
             for (int u = 0; u < U; u++)
 #pragma unroll
-                for (int i = 0; i < F::NIN; i++) p[u][i] = load<T, V>(f.in[i] + (r - u * stride) * c + c0);
+                for (int i = 0; i < F::NIN; i++)
+                    if (ALL || r - u * stride >= 0) p[u][i] = load<T, V>(f.in[i] + (r - u * stride) * c + c0);
 #pragma unroll
-            for (int u = 0; u < U; u++) {
-                f.add(p[u], s1, s2, &dz);
-                if (f.out) store<T, V>(f.out + (r - u * stride) * c + c0, dz);
-            }
-        }
-        for (; r >= 0; r -= stride) {
-            Pack<T, V> p[F::NIN], dz;
-#pragma unroll
-            for (int i = 0; i < F::NIN; i++) p[i] = load<T, V>(f.in[i] + r * c + c0);
-            f.add(p, s1, s2, &dz);
-            if (f.out) store<T, V>(f.out + r * c + c0, dz);
-        }
+            for (int u = 0; u < U; u++)
+                if (ALL || r - u * stride >= 0) {
+                    f.add(p[u], s1, s2, &dz);
+                    if (f.out) store<T, V>(f.out + (r - u * stride) * c + c0, dz);
+                }
+        };
+        for (; r - (U - 1) * stride >= 0; r -= U * stride) turn(std::true_type());
+        if (r >= 0) turn(std::false_type()); /* its loads too are under way together */
     }
-    write_partial<V, F::TWO>(s1, s2, cv < c_vec, c0, c, smem, partial);
+    write_partial<V, F::TWO>(s1, s2, c, smem, partial);
 }
 
 /* Stage one of a masked gradient that is pooled: the rows are strips of patches. */
@@ -185,7 +182,7 @@ __global__ void __launch_bounds__(THREADS, BLOCKS_PER_SM)
                     }
                 });
     }
-    write_partial<V, true>(s1, s2, cv < c_vec, c0, a.c, smem, a.workspace);
+    write_partial<V, true>(s1, s2, a.c, smem, a.workspace);
 }
 
 template <typename T, int V, typename F>
@@ -196,18 +193,25 @@ int32_t run_stage_one(const dt_gpu *gpu, const F &f, int64_t rows, int64_t c, fl
     return sp.splits;
 }
 
-__device__ double warp_total(const float *p, int32_t n) {
-    double sum = 0;
-    for (int32_t i = threadIdx.x % WARP; i < n; i += BATCH * WARP) { /* loads of a batch overlap */
-        float v[BATCH];
+/* The N sums of n numbers each, `apart` apart, in lane 0. All loads of a turn are under way together. */
+template <int N> __device__ void warp_total(const float *p, int64_t apart, int32_t n, double (&sum)[N]) {
 #pragma unroll
-        for (int b = 0; b < BATCH; b++) v[b] = i + b * WARP < n ? p[i + b * WARP] : 0.0f;
+    for (int k = 0; k < N; k++) sum[k] = 0;
+    for (int32_t i = threadIdx.x % WARP; i < n; i += BATCH * WARP) {
+        float v[N][BATCH];
 #pragma unroll
-        for (int b = 0; b < BATCH; b++) sum += v[b];
+        for (int k = 0; k < N; k++)
+#pragma unroll
+            for (int b = 0; b < BATCH; b++) v[k][b] = i + b * WARP < n ? p[k * apart + i + b * WARP] : 0.0f;
+#pragma unroll
+        for (int k = 0; k < N; k++)
+#pragma unroll
+            for (int b = 0; b < BATCH; b++) sum[k] += v[k][b];
     }
 #pragma unroll
-    for (int d = WARP / 2; d > 0; d /= 2) sum += __shfl_down_sync(0xffffffffu, sum, d);
-    return sum;
+    for (int d = WARP / 2; d > 0; d /= 2)
+#pragma unroll
+        for (int k = 0; k < N; k++) sum[k] += __shfl_down_sync(0xffffffffu, sum[k], d);
 }
 
 __device__ int64_t warp_channel() {
@@ -223,24 +227,26 @@ __global__ void stats_final(const T *x, const float *partial, int32_t splits, fl
                             int64_t c, bool sums) {
     int64_t ch = warp_channel();
     if (ch >= c) return;
-    double s1 = warp_total(partial + ch * splits, splits),
-           s2 = warp_total(partial + (c + ch) * splits, splits);
+    const float first = to_float(x[ch]); /* before the sums: no wait of its own */
+    double s[2];
+    warp_total<2>(partial + ch * splits, c * splits, splits, s);
     if (threadIdx.x % WARP) return;
     if (sums) {
-        stats[ch] = (float)s1;
-        stats[c + ch] = (float)s2;
+        stats[ch] = (float)s[0];
+        stats[c + ch] = (float)s[1];
         return;
     }
-    double d = s1 / (double)rows, var = s2 / (double)rows - d * d;
-    stats[ch] = (float)(to_float(x[ch]) + d);
+    double d = s[0] / (double)rows, var = s[1] / (double)rows - d * d;
+    stats[ch] = (float)(first + d);
     stats[c + ch] = (float)(var < 0 ? 0 : var); /* keeps NaN */
 }
 
 template <typename T> __global__ void bias_final(const float *partial, int32_t splits, T *db, int64_t c) {
     int64_t ch = warp_channel();
     if (ch >= c) return;
-    double s = warp_total(partial + ch * splits, splits);
-    if (threadIdx.x % WARP == 0) db[ch] = from_float<T>((float)s);
+    double s[1];
+    warp_total<1>(partial + ch * splits, 0, splits, s);
+    if (threadIdx.x % WARP == 0) db[ch] = from_float<T>((float)s[0]);
 }
 
 /* coef of dc = A*dz + B*c + D (core/op.h). */
@@ -256,12 +262,14 @@ template <typename T>
 __global__ void grad_final(const float *partial, int32_t splits, dt_gpu_bn_reduce_args a) {
     int64_t ch = warp_channel();
     if (ch >= a.c) return;
-    double dbeta = warp_total(partial + ch * splits, splits);
-    double dgamma = warp_total(partial + (a.c + ch) * splits, splits) * a.invstd[ch];
+    const float mean = a.mean[ch], invstd = a.invstd[ch], gamma = a.gamma[ch];
+    double s[2];
+    warp_total<2>(partial + ch * splits, a.c * splits, splits, s);
     if (threadIdx.x % WARP) return;
+    const double dbeta = s[0], dgamma = s[1] * invstd;
     ((T *)a.dbeta)[ch] = from_float<T>((float)dbeta);
     ((T *)a.dgamma)[ch] = from_float<T>((float)dgamma);
-    write_coef(a.coef, ch, a.c, (double)a.rows, dgamma, dbeta, a.mean[ch], a.invstd[ch], a.gamma[ch]);
+    write_coef(a.coef, ch, a.c, (double)a.rows, dgamma, dbeta, mean, invstd, gamma);
 }
 
 template <typename T>

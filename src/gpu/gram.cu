@@ -116,6 +116,7 @@ __global__ void __launch_bounds__(THREADS) gram_grad_kernel(dt_gpu_gram_grad_arg
     if (k >= a.k) return;
     const T *w = (const T *)a.w + k * a.c;
     const float *p = a.p + k * a.c, *wcov = a.wcov + k * a.c, dbeta = a.dbeta[k];
+    const float invstd = a.invstd[k], gamma = a.gamma[k], mean = a.mean[k]; /* one wait for all */
     const float share = (float)(dbeta / a.rows);
     const int first = threadIdx.x % WARP * V;
     float dot = 0;
@@ -126,14 +127,14 @@ __global__ void __launch_bounds__(THREADS) gram_grad_kernel(dt_gpu_gram_grad_arg
 #pragma unroll
         for (int j = 0; j < V; j++) dot = fmaf(to_float(pw.v[j]), fmaf(-share, sum.v[j], pp.v[j]), dot);
     }
-    const float invstd = a.invstd[k], dgamma = invstd * warp_sum(dot), ka = a.gamma[k] * invstd;
+    const float dgamma = invstd * warp_sum(dot), ka = gamma * invstd;
     const double kb = -(double)ka * invstd * dgamma / a.rows;
     const float mb = -ka * invstd * dgamma; /* B times the rows */
     if (threadIdx.x % WARP == 0) {
         ((T *)a.dgamma)[k] = from_float<T>(dgamma);
         ((T *)a.dbeta_out)[k] = from_float<T>(dbeta);
         a.coef[k] = (float)kb;
-        a.coef[a.k + k] = (float)(-(double)ka * dbeta / a.rows - kb * a.mean[k]);
+        a.coef[a.k + k] = (float)(-(double)ka * dbeta / a.rows - kb * mean);
     }
 #pragma unroll 4
     for (int64_t i = first; i < a.c; i += WARP * V) {

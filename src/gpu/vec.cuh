@@ -81,8 +81,8 @@ inline Split split_columns(const dt_gpu *gpu, int64_t rows, int64_t c_vec, int64
     int64_t tx = 1;
     while (tx < c_vec && tx < tile_vecs) tx *= 2;
     const int64_t ty = THREADS / tx, tiles = ceil_div(c_vec, tx);
-    const int64_t want = ceil_div((int64_t)gpu->sm_count * blocks_per_sm, tiles),
-                  most = ceil_div(rows, ty * 4);
+    /* Rounded down: one block too many would run after all others. */
+    const int64_t want = (int64_t)gpu->sm_count * blocks_per_sm / tiles, most = ceil_div(rows, ty * 4);
     int64_t splits = want < most ? want : most;
     if (splits > max_splits) splits = max_splits;
     if (splits < 1) splits = 1;
@@ -92,17 +92,19 @@ inline Split split_columns(const dt_gpu *gpu, int64_t rows, int64_t c_vec, int64
 /* What a channel's mean and variance give: what normalises it, and the running statistics. */
 __device__ __forceinline__ void bn_finalize(const dt_gpu_bn_finalize_args &a, int64_t c, float mean,
                                             float var) {
+    /* All loads before the first store, which they could not pass. */
+    const float gamma = a.gamma[c], beta = a.beta[c], rmean = a.rmean[c], rvar = a.rvar[c];
     var = var < 0.0f ? 0.0f : var; /* keeps NaN */
-    const float invstd = (float)(1.0 / sqrt((double)var + a.eps)), scale = a.gamma[c] * invstd;
+    const float invstd = (float)(1.0 / sqrt((double)var + a.eps)), scale = gamma * invstd;
     a.mean[c] = mean;
     a.invstd[c] = invstd;
     a.scale[c] = scale;
-    a.shift[c] = fmaf(-mean, scale, a.beta[c]);
+    a.shift[c] = fmaf(-mean, scale, beta);
     const float unbiased = (float)((double)var * a.rows / (a.rows - 1.0));
     /* The update after a batch that is not finite is skipped: its statistics must not stay either. */
     if (!isfinite(mean) || !isfinite(unbiased)) return;
-    a.rmean[c] += a.momentum * (mean - a.rmean[c]);
-    a.rvar[c] += a.momentum * (unbiased - a.rvar[c]);
+    a.rmean[c] = rmean + a.momentum * (mean - rmean);
+    a.rvar[c] = rvar + a.momentum * (unbiased - rvar);
 }
 
 } // namespace dt
