@@ -180,14 +180,12 @@ Tile tile_for(int64_t ka, int64_t kb, bool weighted) {
 
 /* As many splits as fill the card, of at least a few steps. */
 int64_t splits_for(const dt_gpu *gpu, int64_t rows, int64_t ka, int64_t kb, bool symmetric, bool weighted) {
-    enum { ALONE = 512 }; /* rows that a block takes in less time than adding up splits */
     const Tile t = tile_for(ka, kb, weighted);
     const int64_t ni = ceil_div(ka, t.m), nj = ceil_div(kb, t.n),
                   tiles = symmetric ? ni * (ni + 1) / 2 : ni * nj;
     /* Two blocks a multiprocessor hide latency, but every split is written and read once more. */
     const int64_t per_sm = weighted ? 2 : t.m == 64 ? 4 : t.n == 64 ? 3 : tiles > 1 ? 2 : 1;
     int64_t splits = gpu->sm_count * per_sm / tiles, most = ceil_div(rows, 128);
-    if (weighted && rows <= ALONE) most = 1;
     if (splits > most) splits = most;
     if (splits > MAX_SPLITS) splits = MAX_SPLITS;
     return splits < 1 ? 1 : splits;

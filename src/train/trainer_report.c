@@ -8,6 +8,21 @@
 
 static const char *const precision_name[] = {"fp32", "tf32", "bf16", "fp16"};
 
+/* What is allowed and hardly meant. */
+static void print_notes(const dt_trainer *t) {
+    const dt_config *c = t->config;
+    const double warmup = dt_schedule_warmup(c, t->steps_per_epoch);
+    if (t->step >= t->total_steps) return;
+    if (warmup >= (double)t->total_steps)
+        printf("note    the warm-up takes %.0f steps, the run has %lld: optim.lr is never reached\n",
+               ceil(warmup), (long long)t->total_steps);
+    if (t->steps_per_epoch < 1)
+        printf("note    a batch is larger than the training set: a step sees each sample %.1f times\n",
+               1 / t->steps_per_epoch);
+    if (c->schedule.n_milestones > 0 && c->schedule.kind != DT_SCHEDULE_STEP)
+        printf("note    schedule.milestones are not used: only schedule.kind = \"step\" knows them\n");
+}
+
 void dt_trainer_summary(const dt_trainer *t) {
     if (!t->root) return;
     const dt_config *c = t->config;
@@ -40,10 +55,7 @@ void dt_trainer_summary(const dt_trainer *t) {
         printf("run     finished at step %lld, in %s: raise train.epochs or train.steps to go on, or choose "
                "another run.out_dir\n",
                (long long)t->step, c->run.out_dir);
-    const double warmup = dt_schedule_warmup(c, t->steps_per_epoch);
-    if (t->step < t->total_steps && warmup >= (double)t->total_steps)
-        printf("note    the warm-up takes %.0f steps, the run has %lld: optim.lr is never reached\n",
-               ceil(warmup), (long long)t->total_steps);
+    print_notes(t);
     fflush(stdout);
 }
 

@@ -67,4 +67,14 @@ done
 train 4 ranks.log base.toml train.stepz=3
 expect_code 2
 expect ranks.log '^dtrain: ' 1
+
+# What is allowed and hardly meant is told.
+train 0 notes.log base.toml data.train=synthetic data.val= data.synthetic_samples=16 data.synthetic_channels=1 \
+    data.synthetic_classes=4 data.image_size=16 train.steps=2 train.epochs=0 schedule.warmup_steps=0 'schedule.milestones=[1.0]' schedule.kind=cosine run.out_dir=notes
+expect_code 0
+expect notes.log '^note +a batch is larger than the training set: a step sees each sample 2\.0 times$' 1
+expect notes.log '^note +schedule.milestones are not used' 1
+train 0 no_notes.log base.toml train.steps=2 train.epochs=0 schedule.warmup_steps=0 run.out_dir=no_notes
+expect_code 0
+expect no_notes.log '^note' 0
 pass "all refused"
