@@ -4,17 +4,19 @@
 namespace {
 using namespace dt;
 
-enum { ROW_STATS = 4 };
+enum { ROW_STATS = 4, WARP = 32, WARPS = THREADS / WARP };
 
+/* Of all threads, to all threads. smem: WARPS floats. */
 template <typename Op> __device__ float block_reduce(float v, Op op, float *smem) {
+#pragma unroll
+    for (int d = WARP / 2; d > 0; d /= 2) v = op(v, __shfl_xor_sync(0xffffffffu, v, d));
+    __syncthreads(); /* the reduction before has been read */
+    if (threadIdx.x % WARP == 0) smem[threadIdx.x / WARP] = v;
     __syncthreads();
-    smem[threadIdx.x] = v;
-    for (int half = THREADS / 2; half > 0; half /= 2) {
-        __syncthreads();
-        if ((int)threadIdx.x < half) smem[threadIdx.x] = op(smem[threadIdx.x], smem[threadIdx.x + half]);
-    }
-    __syncthreads();
-    return smem[0];
+    v = smem[0];
+#pragma unroll
+    for (int w = 1; w < WARPS; w++) v = op(v, smem[w]);
+    return v;
 }
 
 __device__ float plus(float a, float b) {
@@ -29,7 +31,7 @@ template <typename T>
 __global__ void __launch_bounds__(THREADS)
     row_kernel(const T *logits, const int32_t *label, float *loss, float *prob, float *row_stats, int64_t k,
                float smoothing) {
-    __shared__ float smem[THREADS];
+    __shared__ float smem[WARPS];
     const int64_t n = blockIdx.x;
     const T *z = logits + n * k;
     float top = -INFINITY, total = 0;
@@ -67,7 +69,7 @@ __global__ void __launch_bounds__(THREADS)
 
 /* One block: a thread adds every THREADS-th sample, then a tree. */
 __global__ void __launch_bounds__(THREADS) metrics_kernel(const float *row_stats, float *metrics, int64_t n) {
-    __shared__ float smem[THREADS];
+    __shared__ float smem[WARPS];
     float sum[ROW_STATS] = {0, 0, 0, 0};
     for (int64_t i = threadIdx.x; i < n; i += THREADS)
 #pragma unroll
