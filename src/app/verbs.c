@@ -100,7 +100,7 @@ dt_status dt_verb_config(dt_app *app, int argc, char **argv) {
         dt_config_print_keys(stdout);
         return DT_OK;
     }
-    if (strcmp(argv[1], "--markdown") == 0) {
+    if (strcmp(argv[1], "--markdown") == 0 && argc == 2) {
         dt_config_print_markdown(stdout);
         return DT_OK;
     }

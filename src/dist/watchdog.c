@@ -120,8 +120,9 @@ static void *watch(void *arg) {
         if (silent_s < limit_s || let_others_report(w, n_beat)) continue;
         const char *phase = atomic_load_explicit(&w->phase, memory_order_relaxed);
         char cause[512];
-        snprintf(cause, sizeof cause, "no progress for %.0f s in step %lld (%s)", silent_s,
-                 (long long)atomic_load_explicit(&w->step, memory_order_relaxed), phase);
+        snprintf(cause, sizeof cause, "no progress for %.0f s in step %lld (%s)%s", silent_s,
+                 (long long)atomic_load_explicit(&w->step, memory_order_relaxed), phase,
+                 w->mpi->world > 1 ? "" : ": if it may take that long, raise dist.timeout_s");
         end_job(w, cause);
     }
     pthread_mutex_unlock(&w->lock);

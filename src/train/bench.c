@@ -147,6 +147,7 @@ static dt_status time_kernel(dt_session *s, const dt_kernel *k, int64_t repeats,
     dt_status st = k->run(k->ctx, NULL);
     if (st == DT_OK && be->capture) st = be->capture(be, enqueue_kernels, &row, &captured);
     for (int w = 0; st == DT_OK && w < WINDOWS; w++) {
+        dt_watchdog_beat(s->watchdog, w, "benchmark");
         DT_TRY_GOTO(st, dt_engine_sync(s->engine), out);
         double t = dt_time_s();
         DT_TRY_GOTO(st, captured ? be->replay(be, captured, NULL) : enqueue_kernels(&row), out);

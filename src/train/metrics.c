@@ -78,7 +78,7 @@ static dt_status copy_kept(FILE *in, FILE *out, const char *path, int64_t resume
 }
 
 /* The old file stands until the shortened copy has replaced it. */
-static dt_status cut_records(const char *path, int64_t resume_step, history *kept) {
+static dt_status cut_records(const char *path, const dt_metrics_options *o, history *kept) {
     dt_status status = DT_OK;
     FILE *out = NULL;
     char copy[PATH_BYTES + 24];
@@ -86,7 +86,7 @@ static dt_status cut_records(const char *path, int64_t resume_step, history *kep
     FILE *in = fopen(path, "rb");
     if (!in && errno == ENOENT) return DT_OK;
     if (!in) return dt_fail(DT_ERR_IO, "%s: cannot be opened: %s", path, strerror(errno));
-    if (resume_step <= 0) {
+    if (o->resume_step <= 0 || o->set_aside) {
         fclose(in);
         /* Starting anew beside old records: they are somebody's results. */
         snprintf(copy, sizeof copy, "%s.old", path);
@@ -101,7 +101,7 @@ static dt_status cut_records(const char *path, int64_t resume_step, history *kep
         status = dt_fail(DT_ERR_IO, "%s: cannot be opened: %s", copy, strerror(errno));
         goto done;
     }
-    DT_TRY_GOTO(status, copy_kept(in, out, path, resume_step, kept), done);
+    DT_TRY_GOTO(status, copy_kept(in, out, path, o->resume_step, kept), done);
     if (kept->cut && rename(copy, path) != 0)
         status = dt_fail(DT_ERR_IO, "%s: cannot be replaced: %s", path, strerror(errno));
 done:
@@ -120,7 +120,7 @@ dt_status dt_metrics_open(const dt_metrics_options *o, dt_metrics **out) {
     dt_console_init(&m->console, o);
     DT_TRY_GOTO(status, join_path(m->jsonl_path, o->out_dir, "metrics.jsonl"), done);
     DT_TRY_GOTO(status, join_path(m->svg_path, o->out_dir, "curves.svg"), done);
-    DT_TRY_GOTO(status, cut_records(m->jsonl_path, o->resume_step, &m->kept), done);
+    DT_TRY_GOTO(status, cut_records(m->jsonl_path, o, &m->kept), done);
     DT_TRY_GOTO(status, dt_append_open(&m->jsonl, m->jsonl_path, false), done);
     int64_t first_step = o->resume_step > 0 ? o->resume_step + 1 : 0;
     if (o->tensorboard) DT_TRY_GOTO(status, dt_tfevents_open(o->out_dir, first_step, &m->events), done);

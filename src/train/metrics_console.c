@@ -2,6 +2,7 @@
 #include "metrics_console.h"
 
 #include <math.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
@@ -134,6 +135,13 @@ void dt_console_format(const dt_console *c, int columns, char *out, size_t size)
     if (columns >= 0 && strlen(out) > (size_t)columns) out[columns] = '\0';
 }
 
+/* Whether a line can be written at once. A terminal that was halted, or a pipe that nobody reads, must not
+ * halt the training: its lines are left out. */
+static bool takes_lines(const dt_console *c) {
+    struct pollfd p = {.fd = fileno(c->out), .events = POLLOUT};
+    return p.fd < 0 || poll(&p, 1, 0) != 0;
+}
+
 static int terminal_columns(FILE *out) {
     struct winsize w;
     if (ioctl(fileno(out), TIOCGWINSZ, &w) != 0 || w.ws_col == 0) return COLUMNS_DEFAULT;
@@ -166,10 +174,10 @@ void dt_console_step(dt_console *c, const dt_train_record *r) {
     double now = dt_time_s();
     bool last = r->step == c->total_steps;
     if (c->live) {
-        if (now - c->shown_at < redraw_every_s && !last) return;
+        if ((now - c->shown_at < redraw_every_s && !last) || !takes_lines(c)) return;
         draw(c);
     } else {
-        if (r->step % c->log_every != 0 && !last) return;
+        if ((r->step % c->log_every != 0 && !last) || !takes_lines(c)) return;
         char line[COLUMNS_MAX + 1];
         dt_console_format(c, COLUMNS_MAX, line, sizeof line);
         fprintf(c->out, "%s\n", line);
@@ -181,7 +189,16 @@ void dt_console_step(dt_console *c, const dt_train_record *r) {
 }
 
 void dt_console_note(dt_console *c, const char *text) {
-    fprintf(c->out, "%s%s\n", c->line_shown ? "\r\x1b[K" : "", text);
+    if (!takes_lines(c)) {
+        c->n_unseen++;
+        return;
+    }
+    const char *clear = c->line_shown ? "\r\x1b[K" : "";
+    if (c->n_unseen > 0)
+        fprintf(c->out, "%snote: %lld messages are missing here, nobody read what was written\n", clear,
+                (long long)c->n_unseen);
+    fprintf(c->out, "%s%s\n", c->n_unseen > 0 ? "" : clear, text);
+    c->n_unseen = 0;
     fflush(c->out);
     c->line_shown = false;
     /* The progress line comes back with the next step that may draw. */

@@ -15,11 +15,13 @@ typedef struct dt_console {
     /* Sums over steps, which restart at every shown line. */
     double loss_sum, top1_sum, time_s, n_sample, data_wait_s;
     int64_t n_finite; /* steps with a finite loss */
+    int64_t n_unseen; /* notes left out since the last one shown */
     dt_train_record last;
 } dt_console;
 
 void dt_console_init(dt_console *c, const dt_metrics_options *o);
-/* Counts the step in and shows a line where one is due: live at most ten times a second. */
+/* Counts the step in and shows a line where one is due: live at most ten times a second. Nothing here waits for
+ * a reader: what `out` does not take at once is left out. */
 void dt_console_step(dt_console *c, const dt_train_record *r);
 /* A line of its own above the progress line. */
 void dt_console_note(dt_console *c, const char *text);

@@ -198,8 +198,22 @@ static void draw_curve(FILE *out, const curve *c, const char *class, int left, a
                 place_x(ax, left, c->x[i]), place_y(ay, c->y[i]));
 }
 
+/* Of a curve before it is thinned. */
+typedef struct outcome {
+    double last, best;
+} outcome;
+
+static outcome outcome_of(const curve *c, bool percent) {
+    outcome o = {NAN, NAN};
+    for (size_t i = 0; i < c->n; i++) {
+        o.last = c->y[i];
+        o.best = percent ? fmax(o.best, o.last) : fmin(o.best, o.last); /* of a number and NaN: the number */
+    }
+    return o;
+}
+
 /* Right-aligned above the panel: name and last value of each curve, the best value of the evaluation. */
-static void draw_legend(FILE *out, int left, const curve *train, const curve *eval, bool percent) {
+static void draw_legend(FILE *out, int left, const curve *train, const curve *eval, outcome o, bool percent) {
     int right = left + PANEL_WIDTH;
     const char *unit = percent ? " %" : "";
     int decimals = percent ? 2 : 4;
@@ -207,12 +221,9 @@ static void draw_legend(FILE *out, int left, const curve *train, const curve *ev
     if (train->n > 0)
         fprintf(out, "<tspan class=\"tt\">&#9644; train %.*f%s</tspan>", decimals, train->y[train->n - 1],
                 unit);
-    if (eval->n > 0) {
-        double best = eval->y[0];
-        for (size_t i = 1; i < eval->n; i++) best = percent ? fmax(best, eval->y[i]) : fmin(best, eval->y[i]);
+    if (eval->n > 0)
         fprintf(out, "%s<tspan class=\"et\">&#9679; eval %.*f%s (best %.*f%s)</tspan>",
-                train->n > 0 ? " &#160; " : "", decimals, eval->y[eval->n - 1], unit, decimals, best, unit);
-    }
+                train->n > 0 ? " &#160; " : "", decimals, o.last, unit, decimals, o.best, unit);
     fputs("</text>\n", out);
 }
 
@@ -221,6 +232,7 @@ static dt_status draw_panel(FILE *out, int index, const char *title, curve *trai
     int left = PANEL_LEFT + index * PANEL_STEP;
     curve smoothed;
     double low = INFINITY, high = -INFINITY;
+    const outcome end = outcome_of(eval, percent);
     thin(train);
     thin(eval);
     dt_status status = smooth(train, &smoothed);
@@ -236,7 +248,7 @@ static dt_status draw_panel(FILE *out, int index, const char *title, curve *trai
     draw_curve(out, &smoothed, "t", left, ax, ay, smoothed.n == 1);
     fputs("</g>\n", out);
     draw_curve(out, eval, "v", left, ax, ay, true);
-    draw_legend(out, left, &smoothed, eval, percent);
+    draw_legend(out, left, &smoothed, eval, end, percent);
     if (smoothed.n + eval->n == 0)
         fprintf(out, "<text class=\"m\" x=\"%d\" y=\"%d\">no data</text>\n", left + PANEL_WIDTH / 2,
                 PANEL_TOP + PANEL_HEIGHT / 2);

@@ -376,7 +376,8 @@ static dt_status agree_stop(dt_session *s, double batch_s, bool *stop, int64_t *
 }
 
 /* One rank's share of the evaluation. */
-static dt_status evaluate_batches(dt_session *s, int64_t n_batch, dt_loader *loader, bool *stop) {
+static dt_status evaluate_batches(dt_session *s, int64_t step, int64_t n_batch, dt_loader *loader,
+                                  bool *stop) {
     bool more = loader != NULL;
     const double start_s = dt_time_s();
     int64_t poll_at = 0, after;
@@ -385,7 +386,7 @@ static dt_status evaluate_batches(dt_session *s, int64_t n_batch, dt_loader *loa
             DT_TRY(agree_stop(s, i > 0 ? (dt_time_s() - start_s) / (double)i : EVAL_POLL_S, stop, &after));
             poll_at += after;
         }
-        dt_watchdog_beat(s->watchdog, i, "evaluation");
+        dt_watchdog_beat(s->watchdog, step, "evaluation");
         if (!more || *stop) continue; /* this rank has fewer batches than the others */
         dt_batch b;
         DT_TRY(dt_loader_next(loader, &b, NULL));
@@ -399,7 +400,7 @@ static dt_status evaluate_batches(dt_session *s, int64_t n_batch, dt_loader *loa
     return DT_OK;
 }
 
-dt_status dt_session_evaluate(dt_session *s, bool ema, dt_eval_result *out) {
+dt_status dt_session_evaluate(dt_session *s, int64_t step, bool ema, dt_eval_result *out) {
     memset(out, 0, sizeof *out);
     dt_dataset_info info;
     dt_dataset_info_get(s->val_data, &info);
@@ -412,7 +413,7 @@ dt_status dt_session_evaluate(dt_session *s, bool ema, dt_eval_result *out) {
     DT_TRY_GOTO(st, dt_comm_agree(s->mpi, st), out);
     DT_TRY_GOTO(st, dt_engine_eval_begin(s->engine, ema), out);
     /* Not agreed on: the others may wait in another call. Who fails alone ends the job (dt_session_close). */
-    DT_TRY_GOTO(st, evaluate_batches(s, n_batch, loader, &out->interrupted), out);
+    DT_TRY_GOTO(st, evaluate_batches(s, step, n_batch, loader, &out->interrupted), out);
     DT_TRY_GOTO(st, dt_engine_eval_end(s->engine, metric), out);
     out->seconds = dt_time_s() - start_s;
     out->n_samples = (int64_t)metric[DT_METRIC_SAMPLES];

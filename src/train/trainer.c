@@ -134,7 +134,7 @@ static dt_status evaluate(dt_trainer *t) {
     dt_eval_result r;
     const bool ema = t->config->train.ema > 0;
     DT_TRY(dt_session_same_parameters(&t->session));
-    DT_TRY(dt_session_evaluate(&t->session, ema, &r));
+    DT_TRY(dt_session_evaluate(&t->session, t->step, ema, &r));
     if (r.interrupted) {
         t->stop = true;
         return DT_OK;
@@ -275,7 +275,7 @@ dt_status dt_trainer_eval(const dt_config *c, dt_comm *mpi) {
         fprintf(stderr, "dtrain: these images are normalised with another mean and deviation than the run's: "
                         "data.train is "
                         "another set, or augment.mean another value\n");
-    DT_TRY_GOTO(st, dt_session_evaluate(&s, c->train.ema > 0, &r), out);
+    DT_TRY_GOTO(st, dt_session_evaluate(&s, ckpt->meta.step, c->train.ema > 0, &r), out);
     if (mpi->rank == 0)
         printf("%s: step %lld, %lld sample%s: loss %s, top-1 %.2f %%, top-5 %.2f %%%s (%.0f samples/s)\n",
                ckpt->path, (long long)ckpt->meta.step, (long long)r.n_samples, dt_plural(r.n_samples),

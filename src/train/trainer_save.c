@@ -230,6 +230,7 @@ static dt_status open_records(dt_trainer *t) {
     dt_metrics_options o = {.out_dir = t->config->run.out_dir,
                             .tensorboard = t->config->run.tensorboard,
                             .resume_step = t->step,
+                            .set_aside = !t->resumed_here,
                             .total_steps = t->total_steps,
                             .log_every = t->config->run.log_every,
                             .live = dt_trainer_terminal(),

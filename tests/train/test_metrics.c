@@ -1,6 +1,7 @@
 /* metrics.jsonl and the console: what is written, what a resumption cuts, and what a full disk may do. */
 #include "train/metrics.h"
 
+#include <fcntl.h>
 #include <math.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -169,6 +170,32 @@ static void resuming_cuts_later_steps(void **state) {
     assert_false(metrics_dir_has(d, "metrics.jsonl.tmp"));
 }
 
+/* A run that goes on from elsewhere does not take over the records that stand in its directory. */
+static void records_of_another_run_are_set_aside(void **state) {
+    metrics_dir *d = *state;
+    dt_metrics *m = open_metrics(d, 0, false);
+    write_steps(m, 1, 6);
+    dt_eval_record e = eval_record(6);
+    dt_metrics_eval(m, &e);
+    dt_metrics_close(m);
+    const dt_metrics_options o = {.out_dir = d->path,
+                                  .resume_step = 6,
+                                  .set_aside = true,
+                                  .total_steps = 20,
+                                  .log_every = 5,
+                                  .console = d->console};
+    assert_int_equal(dt_metrics_open(&o, &m), DT_OK);
+    assert_false(dt_metrics_evaluated(m));
+    write_steps(m, 7, 8);
+    dt_metrics_close(m);
+    char *text = metrics_dir_read(d, "metrics.jsonl");
+    int n_line = 0;
+    for (const char *c = text; *c; c++) n_line += *c == '\n';
+    assert_int_equal(n_line, 2);
+    free(text);
+    assert_true(metrics_dir_has(d, "metrics.jsonl.old"));
+}
+
 static void resuming_drops_damaged_lines(void **state) {
     metrics_dir *d = *state;
     metrics_dir_write(d, "metrics.jsonl",
@@ -321,14 +348,60 @@ static void bunched_results_keep_the_rate(void **state) {
     assert_non_null(strstr(text, "data wait 50%"));
 }
 
+/* A pipe that is full, as behind a pager: training must not wait for it. */
+static void unread_output_is_left_out(void **state) {
+    (void)state;
+    int end[2];
+    char text[4096] = "";
+    assert_int_equal(pipe2(end, O_NONBLOCK), 0);
+    while (write(end[1], text, sizeof text) > 0) continue;
+    assert_int_equal(fcntl(end[1], F_SETFL, 0), 0); /* blocking from here on */
+    FILE *out = fdopen(end[1], "w");
+    assert_non_null(out);
+    dt_console c;
+    dt_metrics_options o = {.total_steps = 1000, .log_every = 1, .console = out};
+    dt_console_init(&c, &o);
+    alarm(20); /* where it waits after all */
+    for (int64_t step = 1; step <= 4; step++) {
+        dt_train_record r = train_record(step);
+        dt_console_step(&c, &r);
+    }
+    dt_console_note(&c, "first");
+    dt_console_note(&c, "second");
+    alarm(0);
+    while (read(end[0], text, sizeof text) > 0) continue;
+    dt_console_note(&c, "third");
+    ssize_t n = read(end[0], text, sizeof text - 1);
+    assert_true(n > 0);
+    text[n] = '\0';
+    assert_non_null(strstr(text, "2 messages are missing here"));
+    assert_non_null(strstr(text, "\nthird\n"));
+    assert_null(strstr(text, "second"));
+    dt_train_record r = train_record(5);
+    dt_console_step(&c, &r);
+    n = read(end[0], text, sizeof text - 1);
+    assert_true(n > 0);
+    text[n] = '\0';
+    assert_non_null(strstr(text, "loss 0.9133")); /* the mean of all five */
+    fclose(out);
+    close(end[0]);
+}
+
 int main(void) {
 #define IN_DIR(test) cmocka_unit_test_setup_teardown(test, metrics_dir_make, metrics_dir_remove)
     const struct CMUnitTest tests[] = {
-        IN_DIR(records_are_json_lines),       IN_DIR(resuming_cuts_later_steps),
-        IN_DIR(resuming_drops_damaged_lines), IN_DIR(flushed_records_survive_a_kill),
-        IN_DIR(full_disk_is_noted_once),      IN_DIR(missing_directory_is_an_error),
-        IN_DIR(piped_output_is_plain_lines),  IN_DIR(live_output_is_one_line),
-        IN_DIR(progress_fits_the_terminal),   IN_DIR(bunched_results_keep_the_rate),
+        IN_DIR(records_are_json_lines),
+        IN_DIR(resuming_cuts_later_steps),
+        IN_DIR(resuming_drops_damaged_lines),
+        IN_DIR(flushed_records_survive_a_kill),
+        IN_DIR(full_disk_is_noted_once),
+        IN_DIR(missing_directory_is_an_error),
+        IN_DIR(piped_output_is_plain_lines),
+        IN_DIR(live_output_is_one_line),
+        IN_DIR(progress_fits_the_terminal),
+        IN_DIR(bunched_results_keep_the_rate),
+        IN_DIR(records_of_another_run_are_set_aside),
+        cmocka_unit_test(unread_output_is_left_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -147,6 +147,25 @@ static void metrics_fill_all_files(void **state) {
     free(svg);
 }
 
+/* The legend tells results, not means of neighbours, however many there are. */
+static void legend_is_exact(void **state) {
+    metrics_dir *d = *state;
+    dt_metrics *m = NULL;
+    dt_metrics_options o = {
+        .out_dir = d->path, .total_steps = 1201, .log_every = 1000, .console = d->console};
+    assert_int_equal(dt_metrics_open(&o, &m), DT_OK);
+    for (int64_t step = 1; step <= 1201; step++) {
+        dt_eval_record e = {
+            .step = step, .loss = step % 2 ? 0.5 : 2, .top1 = step % 2 ? 0.1 : 0.9, .n_samples = 8};
+        dt_metrics_eval(m, &e);
+    }
+    dt_metrics_close(m);
+    char *svg = metrics_dir_read(d, "curves.svg");
+    assert_non_null(strstr(svg, "eval 10.00 % (best 90.00 %)"));
+    assert_non_null(strstr(svg, "eval 0.5000 (best 0.5000)"));
+    free(svg);
+}
+
 /* TensorBoard itself, where $DT_PYTHON or python3 has it: a resumed run's file replaces the steps after the
  * resumption. */
 static void tensorboard_reads_events(void **state) {
@@ -269,6 +288,7 @@ int main(void) {
         IN_DIR(events_are_framed),
         IN_DIR(event_files_sort_by_age),
         IN_DIR(metrics_fill_all_files),
+        IN_DIR(legend_is_exact),
         IN_DIR(tensorboard_reads_events),
         IN_DIR(plot_takes_any_number_of_points),
         IN_DIR(plot_passes_over_what_is_no_number),

@@ -52,7 +52,8 @@ typedef struct dt_eval_result {
     double seconds;
     bool interrupted; /* a signal came: the figures are not complete */
 } dt_eval_result;
-dt_status dt_session_evaluate(dt_session *s, bool ema, dt_eval_result *out);
+/* step: of the weights, for the watchdog's message. */
+dt_status dt_session_evaluate(dt_session *s, int64_t step, bool ema, dt_eval_result *out);
 
 /* Steps of the whole run, rounded up, and of an epoch. */
 int64_t dt_session_total_steps(const dt_session *s);
