@@ -15,8 +15,9 @@ static void mark_needs(const dt_graph *g, bool *needs) {
         const dt_node *n = &g->node[i];
         if (!dt_op_get(n->op)->grad) continue;
         bool any = false;
-        for (int32_t j = 0; j < n->n_in; j++) any |= needs[n->in[j]];
-        for (int32_t j = 0; j < n->n_out; j++) needs[n->out[j]] |= any;
+        for (int32_t j = 0; j < n->n_in; j++) any |= n->in[j] >= 0 && needs[n->in[j]];
+        for (int32_t j = 0; j < n->n_out; j++)
+            if (n->out[j] >= 0) needs[n->out[j]] |= any;
     }
 }
 
@@ -50,11 +51,14 @@ dt_status dt_autodiff(dt_graph *g) {
     for (dt_nid i = n_forward - 1; i >= 0; i--) {
         const dt_node n = g->node[i];
         const dt_op_row *row = dt_op_get(n.op);
-        dt_vid dout = grad[n.out[0]];
-        if (!row->grad || !needs[n.out[0]] || (dout < 0 && n.out[0] != g->loss)) continue;
-        bool want[DT_MAX_IN];
-        dt_vid din[DT_MAX_IN];
-        for (int32_t j = 0; j < n.n_in; j++) want[j] = needs[n.in[j]], din[j] = -1;
+        bool reached = false, want[DT_SLOTS_IN_MAX];
+        dt_vid dout[DT_SLOTS_OUT_MAX], din[DT_SLOTS_IN_MAX];
+        for (int32_t j = 0; j < n.n_out; j++) {
+            dout[j] = n.out[j] >= 0 ? grad[n.out[j]] : -1;
+            reached |= n.out[j] >= 0 && needs[n.out[j]] && (dout[j] >= 0 || n.out[j] == g->loss);
+        }
+        if (!row->grad || !reached) continue;
+        for (int32_t j = 0; j < n.n_in; j++) want[j] = n.in[j] >= 0 && needs[n.in[j]], din[j] = -1;
         DT_TRY_GOTO(st, row->grad(g, i, dout, want, din), out);
         for (int32_t j = 0; j < n.n_in; j++)
             if (want[j] && din[j] >= 0) DT_TRY_GOTO(st, contribute(g, n.in[j], din[j], grad), out);

@@ -43,8 +43,8 @@ dt_status dt_axis_build(dt_graph *g, int32_t n_bucket, float weight_decay, bool 
     for (dt_nid i = 0; i < g->n_node; i++) {
         const dt_node *node = &g->node[i];
         for (int32_t j = 0; j < node->n_out; j++) {
+            if (node->out[j] < 0 || g->value[node->out[j]].role != DT_ROLE_GRAD) continue;
             dt_value *d = &g->value[node->out[j]];
-            if (d->role != DT_ROLE_GRAD) continue;
             dt_value *p = &g->value[d->grad_of];
             dt_axis_segment *s = &a->segment[a->n_segment];
             dt_axis_param *q = &a->param[a->n_segment++];

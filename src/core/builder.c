@@ -43,12 +43,10 @@ dt_vid dt_build_input(dt_builder *b, const dt_model_input *in) {
     if (b->status == DT_OK)
         b->status = dt_graph_add_value(g, "metrics", DT_ROLE_METRIC, DT_DTYPE_F32, 1,
                                        (int64_t[]){DT_METRIC_COUNT}, &g->metrics);
-    dt_attr t = {.size = {(int32_t)in->height, (int32_t)in->width},
-                 .groups = (int32_t)in->padded_channels,
-                 .source_crop = in->source_crop};
+    dt_attr t = {.size = {(int32_t)in->height, (int32_t)in->width}, .padded_c = (int32_t)in->padded_channels};
     memcpy(t.mean, in->mean, sizeof t.mean);
     memcpy(t.stddev, in->stddev, sizeof t.stddev);
-    return dt_build_op(b, "input", DT_OP_INPUT, &t, in->source_crop ? 2 : 1, (dt_vid[]){g->image, g->aug});
+    return dt_build_op(b, "input", DT_OP_INPUT, &t, 2, (dt_vid[]){g->image, g->aug});
 }
 
 /* Channels that carry data: those of the stored image at the input, all of them elsewhere. */
@@ -98,9 +96,8 @@ dt_vid dt_build_conv(dt_builder *b, const char *name, dt_vid x, const dt_conv_op
                  .stride = {(int32_t)o->stride, (int32_t)o->stride},
                  .pad = {(int32_t)o->pad, (int32_t)o->pad},
                  .dilation = {dilation, dilation},
-                 .groups = (int32_t)groups,
-                 .bias = o->bias};
-    return dt_build_op(b, name, DT_OP_CONV, &t, o->bias ? 3 : 2, in);
+                 .groups = (int32_t)groups};
+    return dt_build_op(b, name, DT_OP_CONV, &t, 3, in);
 }
 
 dt_vid dt_build_dense(dt_builder *b, const char *name, dt_vid x, int64_t features, bool bias) {
@@ -115,7 +112,7 @@ dt_vid dt_build_dense(dt_builder *b, const char *name, dt_vid x, int64_t feature
     b->g->value[w].decay = true;
     dt_vid in[3] = {x, w, -1};
     if (bias) in[2] = add_bias(b, name, features, c);
-    return dt_build_op(b, name, DT_OP_DENSE, &(dt_attr){.bias = bias}, bias ? 3 : 2, in);
+    return dt_build_op(b, name, DT_OP_DENSE, NULL, 3, in);
 }
 
 dt_vid dt_build_batchnorm(dt_builder *b, const char *name, dt_vid x, bool zero_gamma) {

@@ -6,7 +6,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/op.h"
+#include "op_infer.h"
+
+/* Memory of slots: blocks that never move, so nodes may keep pointers into them. */
+struct dt_slot_block {
+    struct dt_slot_block *next;
+    int32_t used, cap;
+    dt_vid vid[];
+};
 
 dt_status dt_graph_create(dt_graph **out, dt_dtype compute, bool training) {
     dt_graph *g = calloc(1, sizeof *g);
@@ -20,6 +27,11 @@ dt_status dt_graph_create(dt_graph **out, dt_dtype compute, bool training) {
 
 void dt_graph_destroy(dt_graph *g) {
     if (!g) return;
+    while (g->slots) {
+        struct dt_slot_block *next = g->slots->next;
+        free(g->slots);
+        g->slots = next;
+    }
     free(g->value);
     free(g->node);
     free(g);
@@ -82,39 +94,74 @@ dt_status dt_graph_add_value(dt_graph *g, const char *name, dt_role role, dt_dty
     return push_value(g, &v, out);
 }
 
-dt_status dt_graph_add_node(dt_graph *g, const char *name, dt_op op, const dt_attr *attr, int32_t n_in,
-                            const dt_vid *in, dt_vid *out) {
+/* n empty slots. */
+static dt_status take_slots(dt_graph *g, int32_t n, dt_vid **out) {
+    enum { BLOCK = 4096 };
+    if (!g->slots || g->slots->cap - g->slots->used < n) {
+        const int32_t cap = n > BLOCK ? n : BLOCK;
+        struct dt_slot_block *b = malloc(sizeof *b + (size_t)cap * sizeof(dt_vid));
+        if (!b) return dt_fail(DT_ERR_MEMORY, "no memory for %d graph elements", cap);
+        *b = (struct dt_slot_block){.next = g->slots, .cap = cap};
+        g->slots = b;
+    }
+    *out = g->slots->vid + g->slots->used;
+    g->slots->used += n;
+    for (int32_t i = 0; i < n; i++) (*out)[i] = -1;
+    return DT_OK;
+}
+
+dt_status dt_graph_blank_node(dt_graph *g, dt_op op, const dt_attr *attr, dt_phase phase, dt_node *out) {
+    dt_node n = {.op = op, .n_in = dt_op_n_in(op), .n_out = dt_op_n_out(op), .phase = phase, .workspace = -1};
+    if (attr) n.attr = *attr;
+    DT_TRY(take_slots(g, n.n_in + n.n_out, &n.in));
+    n.out = n.in + n.n_in;
+    *out = n;
+    return DT_OK;
+}
+
+void dt_graph_set_out(dt_graph *g, dt_nid id, int32_t slot, dt_vid v) {
+    g->node[id].out[slot] = v;
+    g->value[v].producer = id;
+}
+
+/* Fills in[] and says which outputs will be made. */
+static dt_status take_operands(const dt_graph *g, dt_node *n, int32_t n_in, const dt_vid *in,
+                               uint32_t wanted) {
+    const dt_op_row *row = dt_op_get(n->op);
+    if (n_in > n->n_in) return dt_fail(DT_ERR_CONFIG, "%d inputs, at most %d", n_in, n->n_in);
+    for (int32_t i = 0; i < n_in; i++) {
+        if (in[i] < -1 || in[i] >= g->n_value)
+            return dt_fail(DT_ERR_CONFIG, "input %s does not exist", row->in[i].name);
+        n->in[i] = in[i];
+    }
+    DT_TRY(dt_op_check(g, n));
+    for (int32_t i = 0; i < n->n_out; i++)
+        if (!row->out[i].optional || (wanted >> i & 1)) n->out[i] = 0;
+    return DT_OK;
+}
+
+dt_status dt_graph_add_node_with(dt_graph *g, const char *name, dt_op op, const dt_attr *attr, int32_t n_in,
+                                 const dt_vid *in, uint32_t wanted, dt_vid *out) {
     const dt_op_row *row = dt_op_get(op);
     dt_node n;
-    memset(&n, 0, sizeof n);
-    n.op = op;
-    if (attr) n.attr = *attr;
-    n.n_in = n_in;
-    n.workspace = -1;
-    if (n_in < row->min_in || n_in > row->max_in)
-        return dt_fail(DT_ERR_CONFIG, "%s (%s): %d inputs, not %d to %d", name, row->name, n_in, row->min_in,
-                       row->max_in);
-    for (int32_t i = 0; i < n_in; i++) {
-        if (in[i] < 0 || in[i] >= g->n_value)
-            return dt_fail(DT_ERR_CONFIG, "%s (%s): input %d does not exist", name, row->name, i);
-        n.in[i] = in[i];
-    }
-    dt_value outs[DT_MAX_OUT];
-    for (int32_t i = 0; i < DT_MAX_OUT; i++) outs[i] = blank_value(), outs[i].role = DT_ROLE_ACT;
-    dt_status st = row->infer(g, &n, &n.n_out, outs);
+    dt_value outs[DT_SLOTS_OUT_MAX];
+    DT_TRY(dt_graph_blank_node(g, op, attr, DT_PHASE_FORWARD, &n));
+    for (int32_t i = 0; i < DT_SLOTS_OUT_MAX; i++) outs[i] = blank_value(), outs[i].role = DT_ROLE_ACT;
+    dt_status st = take_operands(g, &n, n_in, in, wanted);
+    if (st == DT_OK) st = row->infer(g, &n, outs);
     if (st != DT_OK) {
         dt_error_context("%s (%s)", name, row->name);
         return st;
     }
-    DT_ASSERT(n.n_out <= row->n_out_max);
     dt_nid id = g->n_node;
     DT_TRY(grow((void **)&g->node, g->n_node, &g->cap_node, sizeof *g->node));
     int32_t n_value = g->n_value;
     for (int32_t i = 0; i < n.n_out; i++) {
+        if (n.out[i] < 0) continue;
         int len = i == 0 ? snprintf(outs[i].name, sizeof outs[i].name, "%s", name)
                          : snprintf(outs[i].name, sizeof outs[i].name, "%s:%d", name, i);
         outs[i].producer = id;
-        if (row->view) outs[i].alias_of = in[0];
+        if (row->flags & DT_OP_VIEW) outs[i].alias_of = in[0];
         st = (size_t)len < sizeof outs[i].name ? push_value(g, &outs[i], &n.out[i])
                                                : dt_fail(DT_ERR_CONFIG, "the name \"%s\" is too long", name);
         if (st != DT_OK) {
@@ -123,8 +170,51 @@ dt_status dt_graph_add_node(dt_graph *g, const char *name, dt_op op, const dt_at
         }
     }
     g->node[g->n_node++] = n;
-    if (out) *out = n.n_out > 0 ? n.out[0] : -1;
+    if (out) *out = n.out[0];
     return DT_OK;
+}
+
+dt_status dt_graph_add_node(dt_graph *g, const char *name, dt_op op, const dt_attr *attr, int32_t n_in,
+                            const dt_vid *in, dt_vid *out) {
+    return dt_graph_add_node_with(g, name, op, attr, n_in, in, 0, out);
+}
+
+enum { REMOVED = DT_OP_COUNT }; /* the op of a node that goes when the list is closed */
+
+void dt_graph_remove_node(dt_graph *g, dt_nid id) {
+    dt_node *n = &g->node[id];
+    for (int32_t i = 0; i < n->n_in; i++) n->in[i] = -1;
+    for (int32_t i = 0; i < n->n_out; i++) n->out[i] = -1;
+    n->op = (dt_op)REMOVED;
+}
+
+void dt_graph_compact(dt_graph *g) {
+    int32_t n = 0;
+    for (dt_nid i = 0; i < g->n_node; i++)
+        if ((int)g->node[i].op != REMOVED) g->node[n++] = g->node[i];
+    g->n_node = n;
+    for (dt_vid v = 0; v < g->n_value; v++) g->value[v].producer = -1;
+    for (dt_nid i = 0; i < n; i++)
+        for (int32_t j = 0; j < g->node[i].n_out; j++)
+            if (g->node[i].out[j] >= 0) g->value[g->node[i].out[j]].producer = i;
+}
+
+int32_t dt_graph_use_count(const dt_graph *g, dt_vid v) {
+    int32_t n = 0;
+    for (dt_nid i = 0; i < g->n_node; i++)
+        for (int32_t j = 0; j < g->node[i].n_in; j++) n += g->node[i].in[j] == v;
+    return n;
+}
+
+dt_nid dt_graph_maker(const dt_graph *g, dt_vid v, dt_op op) {
+    const dt_nid i = v >= 0 ? g->value[v].producer : -1;
+    return i >= 0 && g->node[i].op == op ? i : -1;
+}
+
+dt_nid dt_graph_reader(const dt_graph *g, dt_vid v, dt_op op, int32_t slot) {
+    for (dt_nid i = 0; i < g->n_node; i++)
+        if (g->node[i].op == op && g->node[i].in[slot] == v) return i;
+    return -1;
 }
 
 dt_vid dt_graph_root(const dt_graph *g, dt_vid id) {
@@ -157,6 +247,7 @@ dt_status dt_graph_validate(const dt_graph *g) {
         const dt_op_row *row = dt_op_get(n->op);
         for (int32_t j = 0; j < n->n_in; j++) {
             dt_vid v = n->in[j];
+            if (v == -1 && row->in[j].optional) continue;
             if (v < 0 || v >= g->n_value)
                 return dt_fail(DT_ERR_INTERNAL, "node %d (%s): input %d is value %d", i, row->name, j, v);
             if (g->value[v].producer >= i)
@@ -165,10 +256,11 @@ dt_status dt_graph_validate(const dt_graph *g) {
         }
         for (int32_t j = 0; j < n->n_out; j++) {
             dt_vid v = n->out[j];
+            if (v == -1 && row->out[j].optional) continue;
             if (v < 0 || v >= g->n_value || g->value[v].producer != i)
                 return dt_fail(DT_ERR_INTERNAL, "node %d (%s): output %d has another producer", i, row->name,
                                j);
-            if (g->value[v].alias_of != (row->view ? n->in[0] : -1))
+            if (g->value[v].alias_of != (row->flags & DT_OP_VIEW ? n->in[0] : -1))
                 return dt_fail(DT_ERR_INTERNAL, "node %d (%s): %s shares the memory of another value", i,
                                row->name, g->value[v].name);
         }

@@ -96,8 +96,8 @@ dt_status dt_model_build(const dt_config *c, const dt_model_input *in, dt_dtype 
 static int64_t node_params(const dt_graph *g, const dt_node *n) {
     int64_t sum = 0;
     for (int32_t j = 0; j < n->n_in; j++) {
+        if (n->in[j] < 0 || g->value[n->in[j]].role != DT_ROLE_PARAM) continue;
         const dt_value *v = &g->value[n->in[j]];
-        if (v->role != DT_ROLE_PARAM) continue;
         int64_t c = v->dim[v->ndim - 1];
         sum += dt_value_n_elem(v) / c * (v->stored_c ? v->stored_c : c);
     }
@@ -122,7 +122,8 @@ void dt_model_print(const dt_graph *g, FILE *out) {
         const dt_node *n = &g->node[i];
         const dt_value *y = &g->value[n->out[0]];
         char op[32];
-        snprintf(op, sizeof op, "%s%s%s", dt_op_get(n->op)->name, n->attr.residual ? "+add" : "",
+        snprintf(op, sizeof op, "%s%s%s", dt_op_get(n->op)->name,
+                 n->op == DT_OP_BATCHNORM && dt_node_has(n, DT_BN_IN_RES) ? "+add" : "",
                  n->attr.relu ? "+relu" : "");
         fprintf(out, "%-28s %-14s %-22s %12lld %12.3f\n", y->name, op, dt_value_shape_text(y),
                 (long long)node_params(g, n), dt_op_flops(g, n) / 1e6 / (double)y->dim[0]);

@@ -45,69 +45,535 @@ static double dense_flops(const dt_graph *g, const dt_node *n) {
     return n->op == DT_OP_DENSE_WGRAD ? 2.0 * first * other : 2.0 * rows * other;
 }
 
+/* rows x K x C: of x^T x (K = C), dz^T x, and dz wa + x M. */
+static double rows_flops(const dt_graph *g, const dt_node *n, int32_t i_x) {
+    const dt_value *dz = &g->value[n->in[0]], *x = &g->value[n->in[i_x]];
+    const double k = (double)dz->dim[dz->ndim - 1], c = (double)x->dim[x->ndim - 1];
+    return 2.0 * (double)dt_value_n_elem(dz) / k * c * (k + (n->op == DT_OP_BN_GRAM_DX ? c : 0));
+}
+
 static double gram_flops(const dt_graph *g, const dt_node *n) {
-    /* rows x C x K of GRAM, GRAM_CROSS and BN_GRAM_DX; K x C x C of the small matrices */
-    const dt_value *a = &g->value[n->in[0]], *b = &g->value[n->in[n->n_in > 2 ? 2 : n->n_in - 1]];
-    const double k = (double)a->dim[a->ndim - 1], c = (double)b->dim[b->ndim - 1];
-    const double rows = (double)dt_value_n_elem(a) / k;
-    if (n->op == DT_OP_BN_GRAM || n->op == DT_OP_BN_GRAM_GRAD)
-        return 2.0 * (double)dt_value_n_elem(&g->value[n->in[n->op == DT_OP_BN_GRAM ? 2 : 4]]) *
-               (n->op == DT_OP_BN_GRAM ? rows : k);
-    return 2.0 * rows * c * (k + (n->op == DT_OP_BN_GRAM_DX ? c : 0));
+    return rows_flops(g, n, 0);
+}
+
+static double cross_flops(const dt_graph *g, const dt_node *n) {
+    return rows_flops(g, n, DT_CROSS_IN_X);
+}
+
+static double gram_dx_flops(const dt_graph *g, const dt_node *n) {
+    return rows_flops(g, n, DT_GRAM_DX_IN_X);
+}
+
+/* K x C x C */
+static double weight_flops(const dt_graph *g, dt_vid w) {
+    const dt_value *v = &g->value[w];
+    return 2.0 * (double)dt_value_n_elem(v) * (double)v->dim[v->ndim - 1];
+}
+
+static double bn_gram_flops(const dt_graph *g, const dt_node *n) {
+    return weight_flops(g, n->in[DT_BN_GRAM_IN_W]);
+}
+
+static double gram_grad_flops(const dt_graph *g, const dt_node *n) {
+    return weight_flops(g, n->in[DT_GRAM_GRAD_IN_W]);
 }
 
 static double pool_flops(const dt_graph *g, const dt_node *n) {
-    return (double)dt_value_n_elem(&g->value[n->in[0]]);
+    return (double)dt_value_n_elem(&g->value[n->in[dt_op_get(n->op)->main]]);
 }
 
 static double bn_flops(const dt_graph *g, const dt_node *n) {
-    return 4.0 * (double)dt_value_n_elem(&g->value[n->in[0]]);
+    return 4.0 * pool_flops(g, n);
 }
 
-#define NO_INPLACE -1, -1
-static const dt_op_row op_table[] = {
-    /*                      name               inputs  outs  in place    view   infer  grad  flops */
-    [DT_OP_INPUT] = {"input", 1, 2, 1, NO_INPLACE, false, dt_infer_input, NULL, NULL},
-    [DT_OP_CONV] = {"conv", 2, 7, 2, NO_INPLACE, false, dt_infer_conv, dt_grad_conv, conv_flops},
-    [DT_OP_DENSE] = {"dense", 2, 3, 1, NO_INPLACE, false, dt_infer_dense, dt_grad_dense, dense_flops},
-    [DT_OP_BATCHNORM] = {"batchnorm", 5, 6, 5, NO_INPLACE, false, dt_infer_batchnorm, dt_grad_batchnorm,
-                         bn_flops},
-    [DT_OP_RELU] = {"relu", 1, 1, 1, 0, 0, false, dt_infer_same, dt_grad_relu, NULL},
-    [DT_OP_ADD] = {"add", 2, 2, 1, 0, 0, false, dt_infer_add, dt_grad_add, NULL},
-    [DT_OP_MAXPOOL] = {"maxpool", 1, 3, 2, NO_INPLACE, false, dt_infer_maxpool, dt_grad_maxpool, pool_flops},
-    [DT_OP_AVGPOOL] = {"avgpool", 1, 1, 1, NO_INPLACE, false, dt_infer_avgpool, dt_grad_avgpool, pool_flops},
-    [DT_OP_GLOBAL_AVGPOOL] = {"global_avgpool", 1, 1, 1, NO_INPLACE, false, dt_infer_global_avgpool,
-                              dt_grad_global_avgpool, pool_flops},
-    [DT_OP_RESHAPE] = {"reshape", 1, 1, 1, NO_INPLACE, true, dt_infer_reshape, dt_grad_reshape, NULL},
-    [DT_OP_DROPOUT] = {"dropout", 1, 1, 1, 0, 0, false, dt_infer_dropout, dt_grad_dropout, NULL},
-    [DT_OP_XENT] = {"xent", 3, 3, 2, NO_INPLACE, false, dt_infer_xent, dt_grad_xent, bn_flops},
-    [DT_OP_BN_STATS] = {"bn_stats", 1, 1, 1, NO_INPLACE, false, dt_infer_bn_stats, NULL, pool_flops},
-    [DT_OP_BN_FINALIZE] = {"bn_finalize", 5, 5, 4, NO_INPLACE, false, dt_infer_bn_finalize, NULL, NULL},
-    [DT_OP_BN_FOLD] = {"bn_fold", 4, 4, 2, NO_INPLACE, false, dt_infer_bn_fold, NULL, NULL},
-    [DT_OP_BN_APPLY] = {"bn_apply", 3, 6, 1, 0, 0, false, dt_infer_bn_apply, NULL, NULL},
-    [DT_OP_GRAM] = {"gram", 1, 1, 2, NO_INPLACE, false, dt_infer_gram, NULL, gram_flops},
-    [DT_OP_GRAM_CROSS] = {"gram_cross", 2, 2, 2, NO_INPLACE, false, dt_infer_gram_cross, NULL, gram_flops},
-    [DT_OP_BN_GRAM] = {"bn_gram", 7, 7, 5, NO_INPLACE, false, dt_infer_bn_gram, NULL, gram_flops},
-    [DT_OP_BN_MASK] = {"bn_mask", 1, 3, 2, 1, 0, false, dt_infer_bn_mask, NULL, pool_flops},
-    [DT_OP_BN_GRAM_GRAD] = {"bn_gram_grad", 8, 8, 5, NO_INPLACE, false, dt_infer_bn_gram_grad, NULL,
-                            gram_flops},
-    [DT_OP_BN_GRAM_DX] = {"bn_gram_dx", 4, 4, 1, NO_INPLACE, false, dt_infer_bn_gram_dx, NULL, gram_flops},
-    [DT_OP_CONV_DGRAD] = {"conv_dgrad", 2, 8, 4, NO_INPLACE, false, dt_infer_conv_dgrad, NULL, conv_flops},
-    [DT_OP_CONV_WGRAD] = {"conv_wgrad", 2, 4, 1, NO_INPLACE, false, dt_infer_conv_wgrad, NULL, conv_flops},
-    [DT_OP_DENSE_DGRAD] = {"dense_dgrad", 2, 2, 1, NO_INPLACE, false, dt_infer_dense_dgrad, NULL,
-                           dense_flops},
-    [DT_OP_DENSE_WGRAD] = {"dense_wgrad", 2, 2, 1, NO_INPLACE, false, dt_infer_dense_wgrad, NULL,
-                           dense_flops},
-    [DT_OP_BIAS_GRAD] = {"bias_grad", 1, 1, 1, NO_INPLACE, false, dt_infer_bias_grad, NULL, pool_flops},
-    [DT_OP_BN_REDUCE] = {"bn_reduce", 5, 9, 4, 3, 0, false, dt_infer_bn_reduce, NULL, bn_flops},
-    [DT_OP_BN_DX] = {"bn_dx", 3, 7, 1, 0, 0, false, dt_infer_bn_dx, NULL, bn_flops},
-    [DT_OP_RELU_BWD] = {"relu_bwd", 2, 2, 1, 0, 0, false, dt_infer_same, NULL, NULL},
-    [DT_OP_MAXPOOL_BWD] = {"maxpool_bwd", 2, 2, 1, NO_INPLACE, false, dt_infer_pool_bwd, NULL, NULL},
-    [DT_OP_AVGPOOL_BWD] = {"avgpool_bwd", 1, 1, 1, NO_INPLACE, false, dt_infer_pool_bwd, NULL, NULL},
-    [DT_OP_GLOBAL_AVGPOOL_BWD] = {"global_avgpool_bwd", 1, 1, 1, NO_INPLACE, false,
-                                  dt_infer_global_avgpool_bwd, NULL, NULL},
-    [DT_OP_DROPOUT_BWD] = {"dropout_bwd", 1, 1, 1, 0, 0, false, dt_infer_same, NULL, NULL},
-    [DT_OP_XENT_BWD] = {"xent_bwd", 2, 2, 1, NO_INPLACE, false, dt_infer_xent_bwd, NULL, NULL},
+/* Short forms of the slots below. */
+#define T(name_, ...)                                                                                        \
+    { .name = (name_), __VA_ARGS__ }
+#define F32(name_, ...)                                                                                      \
+    { .name = (name_), .type = DT_SLOT_F32, __VA_ARGS__ }
+#define OPT            .optional = true
+#define SAME(slot)     .same = (slot) + 1
+#define LEN(slot, d)   .len_of = (slot) + 1, .len_dim = (d)
+#define LAST           (-1)
+#define NEEDS(slot)    .needs = 1u << (slot)
+#define NEEDS2(a, b)   .needs = 1u << (a) | 1u << (b)
+#define IN_PLACE(i, o) .in_place = (i) + 1, .in_place_out = (o)
+
+static const dt_op_row op_table[] =
+    {
+        /* --- layers */
+        [DT_OP_INPUT] =
+            {
+                .name = "input",
+                .doc = "x = (image / 255 - mean[c]) / stddev[c], channels past the image's are 0; with aug "
+                       "the window "
+                       "{x0, y0, w, h, flip, 0, 0, 0} of each image is resized (bilinear, half-pixel "
+                       "centres) to H x W, "
+                       "flip mirrors columns. Attributes: size, padded_c, mean, stddev.",
+                .in = {{.name = "image", .type = DT_SLOT_U8, .rank = 4},
+                       {.name = "aug", .type = DT_SLOT_I32, .rank = 2, OPT}},
+                .out = {T("x")},
+                .infer = dt_infer_input,
+            },
+        [DT_OP_CONV] =
+            {
+                .name = "conv",
+                .doc = "y [N,P,Q,K] = x [N,H,W,C] * w [K,R,S,C/G] + bias, cross-correlation as PyTorch's "
+                       "Conv2d, P = (H + "
+                       "2 pad - dilation (R-1) - 1) / stride + 1. With pre_scale x is relu(x * pre_scale + "
+                       "pre_shift). "
+                       "With scale y ends as bn_apply's. stats: sum and sum of squares of y per channel. "
+                       "Attributes: "
+                       "kernel, stride, pad, dilation, groups, relu (with scale).",
+                .in = {T("x", .rank = 4), T("w", .rank = 4), F32("bias", OPT, LEN(DT_CONV_IN_W, 0)),
+                       F32("pre_scale", OPT, LEN(DT_CONV_IN_X, LAST), NEEDS(DT_CONV_IN_PRE_SHIFT)),
+                       F32("pre_shift", OPT, LEN(DT_CONV_IN_X, LAST), NEEDS(DT_CONV_IN_PRE_SCALE)),
+                       F32("scale", OPT, LEN(DT_CONV_IN_W, 0), NEEDS(DT_CONV_IN_SHIFT)),
+                       F32("shift", OPT, LEN(DT_CONV_IN_W, 0), NEEDS(DT_CONV_IN_SCALE)),
+                       T("res", OPT, NEEDS(DT_CONV_IN_SCALE)),
+                       F32("res_scale", OPT, LEN(DT_CONV_IN_W, 0),
+                           NEEDS2(DT_CONV_IN_RES, DT_CONV_IN_RES_SHIFT)),
+                       F32("res_shift", OPT, LEN(DT_CONV_IN_W, 0),
+                           NEEDS2(DT_CONV_IN_RES, DT_CONV_IN_RES_SCALE))},
+                .out = {T("y"), F32("stats", OPT)},
+                .infer = dt_infer_conv,
+                .grad = dt_grad_conv,
+                .flops = conv_flops,
+            },
+        [DT_OP_DENSE] =
+            {
+                .name = "dense",
+                .doc = "y [N,K] = x w^T + bias, x [N,...] seen as [N,C], w [K,C].",
+                .in = {T("x"), T("w", .rank = 2), F32("bias", OPT, LEN(DT_DENSE_IN_W, 0))},
+                .out = {T("y")},
+                .infer = dt_infer_dense,
+                .grad = dt_grad_dense,
+                .flops = dense_flops,
+            },
+        [DT_OP_BATCHNORM] =
+            {
+                .name = "batchnorm",
+                .doc = "y = act(x * scale + shift + res), scale = gamma * invstd, shift = beta - mean * "
+                       "scale, invstd = 1 / "
+                       "sqrt(var + eps), var biased; training updates rmean += momentum (mean - rmean), rvar "
+                       "+= momentum "
+                       "(var m / (m-1) - rvar), as PyTorch's BatchNorm2d; in evaluation mean and var are "
+                       "rmean and rvar. "
+                       "Attributes: relu, eps, momentum. Never lowered: a pass splits it.",
+                .in = {T("x"), F32("gamma", LEN(DT_BN_IN_X, LAST)), F32("beta", LEN(DT_BN_IN_X, LAST)),
+                       F32("rmean", LEN(DT_BN_IN_X, LAST), .updated = true),
+                       F32("rvar", LEN(DT_BN_IN_X, LAST), .updated = true), T("res", OPT, SAME(DT_BN_IN_X))},
+                .out = {T("y"), F32("mean"), F32("invstd"), F32("scale"), F32("shift")},
+                .flags = DT_OP_EFFECT,
+                .infer = dt_infer_batchnorm,
+                .grad = dt_grad_batchnorm,
+                .flops = bn_flops,
+            },
+        [DT_OP_RELU] =
+            {
+                .name = "relu",
+                .doc = "y = max(x, 0).",
+                .in = {T("x")},
+                .out = {T("y")},
+                IN_PLACE(0, 0),
+                .infer = dt_infer_same,
+                .grad = dt_grad_relu,
+            },
+        [DT_OP_ADD] =
+            {
+                .name = "add",
+                .doc = "y = a + b.",
+                .in = {{.name = "a", .type = DT_SLOT_ANY}, {.name = "b", .type = DT_SLOT_ANY, SAME(0)}},
+                .out = {T("y")},
+                IN_PLACE(0, 0),
+                .infer = dt_infer_same,
+                .grad = dt_grad_add,
+            },
+        [DT_OP_MAXPOOL] =
+            {
+                .name = "maxpool",
+                .doc =
+                    "y = maximum of each window; idx its position in the window, row-major, the first one "
+                    "wins. With "
+                    "pre_scale x is relu(x * pre_scale + pre_shift) in T. Attributes: kernel, stride, pad.",
+                .in = {T("x", .rank = 4), F32("pre_scale", OPT, LEN(0, LAST), NEEDS(DT_MAXPOOL_IN_PRE_SHIFT)),
+                       F32("pre_shift", OPT, LEN(0, LAST), NEEDS(DT_MAXPOOL_IN_PRE_SCALE))},
+                .out = {T("y"), {.name = "idx", .type = DT_SLOT_U8}},
+                .infer = dt_infer_maxpool,
+                .grad = dt_grad_maxpool,
+                .flops = pool_flops,
+            },
+        [DT_OP_AVGPOOL] =
+            {
+                .name = "avgpool",
+                .doc = "y = sum of each window / (R S): padding counts as zeros, PyTorch's default. "
+                       "Attributes: kernel, "
+                       "stride, pad.",
+                .in = {T("x", .rank = 4)},
+                .out = {T("y")},
+                .infer = dt_infer_avgpool,
+                .grad = dt_grad_avgpool,
+                .flops = pool_flops,
+            },
+        [DT_OP_GLOBAL_AVGPOOL] =
+            {
+                .name = "global_avgpool",
+                .doc = "y [N,C] = mean of x [N,H,W,C] over H and W.",
+                .in = {T("x", .rank = 4)},
+                .out = {T("y")},
+                .infer = dt_infer_global_avgpool,
+                .grad = dt_grad_global_avgpool,
+                .flops = pool_flops,
+            },
+        [DT_OP_RESHAPE] =
+            {
+                .name = "reshape",
+                .doc = "y = x seen as [N,rest] where size is 0 (flatten), else as [N,H,W,rest]. Attributes: "
+                       "size.",
+                .in = {{.name = "x", .type = DT_SLOT_ANY}},
+                .out = {T("y")},
+                .flags = DT_OP_VIEW,
+                .infer = dt_infer_reshape,
+                .grad = dt_grad_reshape,
+            },
+        [DT_OP_DROPOUT] =
+            {
+                .name = "dropout",
+                .doc = "y = x * keep / (1-p); keep from Philox of the key of (seed, DROPOUT, salt) at "
+                       "((step, micro), "
+                       "element / 4). Attributes: drop_p, salt.",
+                .in = {T("x")},
+                .out = {T("y")},
+                IN_PLACE(0, 0),
+                .infer = dt_infer_dropout,
+                .grad = dt_grad_dropout,
+            },
+        [DT_OP_XENT] =
+            {
+                .name = "xent",
+                .doc = "loss [N] = (1-s) * -log p[label] + s * mean_k(-log p[k]) of p = softmax(logits "
+                       "[N,K]), as PyTorch's "
+                       "cross_entropy; 0 where label < 0. Adds to metrics (LOSS, TOP1, TOP5, SAMPLES); a "
+                       "class counts as "
+                       "above the label's if its logit is greater, or equal with a lower index. Attributes: "
+                       "smoothing.",
+                .in = {T("logits", .rank = 2),
+                       {.name = "label", .type = DT_SLOT_I32, LEN(DT_XENT_IN_LOGITS, 0)},
+                       F32("metrics", .updated = true)},
+                .out = {F32("loss"), F32("prob")},
+                .flags = DT_OP_EFFECT,
+                .infer = dt_infer_xent,
+                .grad = dt_grad_xent,
+                .flops = bn_flops,
+            },
+        /* --- made by passes out of batchnorm */
+        [DT_OP_BN_STATS] =
+            {
+                .name = "bn_stats",
+                .doc = "stats [2,C] = mean and biased variance of x over its rows.",
+                .in = {T("x")},
+                .out = {F32("stats")},
+                .flags = DT_OP_INTERNAL,
+                .infer = dt_infer_bn_stats,
+                .flops = pool_flops,
+            },
+        [DT_OP_BN_FINALIZE] =
+            {
+                .name = "bn_finalize",
+                .doc = "mean, invstd, scale, shift of batchnorm from stats, and its update of rmean and "
+                       "rvar. Attributes: "
+                       "rows, stats_are_sums, eps, momentum.",
+                .in = {F32("stats", LEN(DT_FINALIZE_IN_GAMMA, LAST), .len_times = 2), F32("gamma", .rank = 1),
+                       F32("beta", LEN(DT_FINALIZE_IN_GAMMA, LAST)),
+                       F32("rmean", LEN(DT_FINALIZE_IN_GAMMA, LAST), .updated = true),
+                       F32("rvar", LEN(DT_FINALIZE_IN_GAMMA, LAST), .updated = true)},
+                .out = {F32("mean"), F32("invstd"), F32("scale"), F32("shift")},
+                .flags = DT_OP_INTERNAL | DT_OP_EFFECT,
+                .infer = dt_infer_bn_finalize,
+            },
+        [DT_OP_BN_FOLD] =
+            {
+                .name = "bn_fold",
+                .doc = "scale and shift of batchnorm in evaluation. Attributes: eps.",
+                .in = {F32("gamma", .rank = 1), F32("beta", SAME(0)), F32("rmean", SAME(0)),
+                       F32("rvar", SAME(0))},
+                .out = {F32("scale"), F32("shift")},
+                .flags = DT_OP_INTERNAL,
+                .infer = dt_infer_bn_fold,
+            },
+        [DT_OP_BN_APPLY] =
+            {
+                .name = "bn_apply",
+                .doc = "y = act(x * scale + shift + r), r = res or res * res_scale + res_shift. Attributes: "
+                       "relu.",
+                .in = {T("x"), F32("scale", LEN(DT_APPLY_IN_X, LAST)), F32("shift", LEN(DT_APPLY_IN_X, LAST)),
+                       T("res", OPT, SAME(DT_APPLY_IN_X)),
+                       F32("res_scale", OPT, LEN(DT_APPLY_IN_X, LAST),
+                           NEEDS2(DT_APPLY_IN_RES, DT_APPLY_IN_RES_SHIFT)),
+                       F32("res_shift", OPT, LEN(DT_APPLY_IN_X, LAST),
+                           NEEDS2(DT_APPLY_IN_RES, DT_APPLY_IN_RES_SCALE))},
+                .out = {T("y")},
+                .flags = DT_OP_INTERNAL,
+                IN_PLACE(DT_APPLY_IN_X, 0),
+                .infer = dt_infer_same,
+            },
+        /* --- made by the pass gram_batchnorm */
+        [DT_OP_GRAM] =
+            {
+                .name = "gram",
+                .doc = "gram [C,C] = x^T x, sum [C] = column sums of x [...,C].",
+                .in = {T("x")},
+                .out = {F32("gram"), F32("sum")},
+                .flags = DT_OP_INTERNAL,
+                .infer = dt_infer_gram,
+                .flops = gram_flops,
+            },
+        [DT_OP_GRAM_CROSS] =
+            {
+                .name = "gram_cross",
+                .doc = "p [K,C] = dz^T x of dz [...,K] and x [...,C], dbeta = column sums of dz.",
+                .in = {T("dz"), T("x")},
+                .out = {F32("p"), F32("dbeta", OPT)},
+                .flags = DT_OP_INTERNAL,
+                .infer = dt_infer_gram_cross,
+                .flops = cross_flops,
+            },
+        [DT_OP_BN_GRAM] =
+            {
+                .name = "bn_gram",
+                .doc = "bn_finalize for c = x w^T, w [K,1,1,C]: with cov = gram/m - sum sum^T/m^2 and wcov "
+                       "[K,C] = w cov, "
+                       "mean_k = w_k.sum/m, var_k = wcov_k.w_k (not below 0). Attributes: rows (m), eps, "
+                       "momentum.",
+                .in = {F32("gram", .rank = 2), F32("sum", LEN(DT_BN_GRAM_IN_GRAM, LAST)), T("w", .rank = 4),
+                       F32("gamma", LEN(DT_BN_GRAM_IN_W, 0)), F32("beta", LEN(DT_BN_GRAM_IN_W, 0)),
+                       F32("rmean", LEN(DT_BN_GRAM_IN_W, 0), .updated = true),
+                       F32("rvar", LEN(DT_BN_GRAM_IN_W, 0), .updated = true)},
+                .out = {F32("mean"), F32("invstd"), F32("scale"), F32("shift"), F32("wcov")},
+                .flags = DT_OP_INTERNAL | DT_OP_EFFECT,
+                .infer = dt_infer_bn_gram,
+                .flops = bn_gram_flops,
+            },
+        [DT_OP_BN_MASK] =
+            {
+                .name = "bn_mask",
+                .doc = "dz = (dy + dy2) where y > 0 (everywhere without y), dbeta [K] = column sums of dz.",
+                .in = {T("dy"), T("dy2", OPT, SAME(0)), T("y", OPT, SAME(0))},
+                .out = {F32("dbeta"), T("dz", OPT)},
+                .flags = DT_OP_INTERNAL,
+                IN_PLACE(DT_BN_MASK_IN_DY, DT_BN_MASK_OUT_DZ),
+                .infer = dt_infer_bn_mask,
+                .flops = pool_flops,
+            },
+        [DT_OP_BN_GRAM_GRAD] =
+            {
+                .name = "bn_gram_grad",
+                .doc = "from p = dz^T x: with q = p - dbeta sum^T/m and A, B, D of bn_reduce, dgamma_k = "
+                       "invstd_k * w_k.q_k, "
+                       "dw_k = A_k q_k + m B_k wcov_k, wa_k = A_k w_k; mv [C+1,C] is M = w^T diag(B) w and "
+                       "below it the "
+                       "row v = w^T D. Attributes: rows (m).",
+                .in = {F32("p", .rank = 2), F32("dbeta", LEN(DT_GRAM_GRAD_IN_P, 0)),
+                       F32("wcov", SAME(DT_GRAM_GRAD_IN_P)), F32("sum", LEN(DT_GRAM_GRAD_IN_P, 1)),
+                       T("w", .rank = 4), F32("mean", LEN(DT_GRAM_GRAD_IN_P, 0)),
+                       F32("invstd", LEN(DT_GRAM_GRAD_IN_P, 0)), F32("gamma", LEN(DT_GRAM_GRAD_IN_P, 0))},
+                .out = {T("dgamma"), T("dbeta"), T("dw"), T("wa"), F32("mv")},
+                .flags = DT_OP_INTERNAL,
+                .infer = dt_infer_bn_gram_grad,
+                .flops = gram_grad_flops,
+            },
+        [DT_OP_BN_GRAM_DX] =
+            {
+                .name = "bn_gram_dx",
+                .doc = "dx = dz wa + x M + v of dz [...,K], wa [K,1,1,C], x [...,C].",
+                .in = {T("dz"), T("wa", .rank = 4), T("x"), F32("mv", .rank = 2)},
+                .out = {T("dx")},
+                .flags = DT_OP_INTERNAL,
+                .infer = dt_infer_bn_gram_dx,
+                .flops = gram_dx_flops,
+            },
+        /* --- made by autodiff */
+        [DT_OP_CONV_DGRAD] =
+            {
+                .name = "conv_dgrad",
+                .doc =
+                    "dx = gradient of conv's x. dx2 is added, then what is not y > 0 is 0. With c dx is the "
+                    "masked "
+                    "gradient dz of bn_reduce (c * scale + shift > 0), and dgamma, dbeta, coef are its sums. "
+                    "Attributes: conv's, and size.",
+                .in = {T("dy", .rank = 4), T("w", .rank = 4), T("dx2", OPT, .rank = 4),
+                       T("y", OPT, .rank = 4),
+                       T("c", OPT, .rank = 4,
+                         .needs = 1u << DT_DGRAD_IN_MEAN | 1u << DT_DGRAD_IN_INVSTD |
+                                  1u << DT_DGRAD_IN_GAMMA | 1u << DT_DGRAD_IN_SCALE |
+                                  1u << DT_DGRAD_IN_SHIFT),
+                       F32("mean", OPT, LEN(DT_DGRAD_IN_C, LAST), NEEDS(DT_DGRAD_IN_C)),
+                       F32("invstd", OPT, LEN(DT_DGRAD_IN_C, LAST), NEEDS(DT_DGRAD_IN_C)),
+                       F32("gamma", OPT, LEN(DT_DGRAD_IN_C, LAST), NEEDS(DT_DGRAD_IN_C)),
+                       F32("scale", OPT, LEN(DT_DGRAD_IN_C, LAST), NEEDS(DT_DGRAD_IN_C)),
+                       F32("shift", OPT, LEN(DT_DGRAD_IN_C, LAST), NEEDS(DT_DGRAD_IN_C))},
+                .out = {T("dx"), T("dgamma", OPT), T("dbeta", OPT), F32("coef", OPT)},
+                .flags = DT_OP_INTERNAL,
+                .infer = dt_infer_conv_dgrad,
+                .flops = conv_flops,
+            },
+        [DT_OP_CONV_WGRAD] =
+            {
+                .name = "conv_wgrad",
+                .doc = "dw = gradient of conv's w. Attributes: conv's.",
+                .in = {T("x", .rank = 4), T("dy", .rank = 4),
+                       F32("pre_scale", OPT, LEN(DT_WGRAD_IN_X, LAST), NEEDS(DT_WGRAD_IN_PRE_SHIFT)),
+                       F32("pre_shift", OPT, LEN(DT_WGRAD_IN_X, LAST), NEEDS(DT_WGRAD_IN_PRE_SCALE))},
+                .out = {T("dw")},
+                .flags = DT_OP_INTERNAL,
+                .infer = dt_infer_conv_wgrad,
+                .flops = conv_flops,
+            },
+        [DT_OP_DENSE_DGRAD] =
+            {
+                .name = "dense_dgrad",
+                .doc = "dx [N,C] = dy [N,K] w [K,C].",
+                .in = {T("dy", .rank = 2), T("w", .rank = 2)},
+                .out = {T("dx")},
+                .flags = DT_OP_INTERNAL,
+                .infer = dt_infer_dense_dgrad,
+                .flops = dense_flops,
+            },
+        [DT_OP_DENSE_WGRAD] =
+            {
+                .name = "dense_wgrad",
+                .doc = "dw [K,C] = dy [N,K]^T x, x [N,...] seen as [N,C].",
+                .in = {T("x"), T("dy", .rank = 2)},
+                .out = {T("dw")},
+                .flags = DT_OP_INTERNAL,
+                .infer = dt_infer_dense_wgrad,
+                .flops = dense_flops,
+            },
+        [DT_OP_BIAS_GRAD] =
+            {
+                .name = "bias_grad",
+                .doc = "db [K] = column sums of dy [...,K].",
+                .in = {T("dy")},
+                .out = {T("db")},
+                .flags = DT_OP_INTERNAL,
+                .infer = dt_infer_bias_grad,
+                .flops = pool_flops,
+            },
+        [DT_OP_BN_REDUCE] =
+            {
+                .name = "bn_reduce",
+                .doc = "dz = (dy + dy2) where y > 0, or where c * scale + shift > 0; dbeta = sum dz, dgamma "
+                       "= sum dz * (c - "
+                       "mean) * invstd; coef [3,C] = (A, B, D) of dc = A dz + B c + D: A = gamma*invstd, B = "
+                       "-A*invstd*dgamma/m, D = -A*dbeta/m - B*mean (Ioffe & Szegedy 2015, collected per "
+                       "channel). With "
+                       "dyp dy is the max pool's gradient of dyp + dyp2 at idx. Attributes: kernel, stride, "
+                       "pad (with dyp).",
+                .in = {T("dy", OPT, SAME(DT_REDUCE_IN_C)),
+                       T("dy2", OPT, SAME(DT_REDUCE_IN_C), NEEDS(DT_REDUCE_IN_DY)),
+                       T("c"),
+                       F32("mean", LEN(DT_REDUCE_IN_C, LAST)),
+                       F32("invstd", LEN(DT_REDUCE_IN_C, LAST)),
+                       F32("gamma", LEN(DT_REDUCE_IN_C, LAST)),
+                       T("y", OPT, SAME(DT_REDUCE_IN_C)),
+                       F32("scale", OPT, LEN(DT_REDUCE_IN_C, LAST), NEEDS(DT_REDUCE_IN_SHIFT)),
+                       F32("shift", OPT, LEN(DT_REDUCE_IN_C, LAST), NEEDS(DT_REDUCE_IN_SCALE)),
+                       T("dyp", OPT, .rank = 4, NEEDS2(DT_REDUCE_IN_IDX, DT_REDUCE_IN_SCALE)),
+                       T("dyp2", OPT, SAME(DT_REDUCE_IN_DYP), NEEDS(DT_REDUCE_IN_DYP)),
+                       {.name = "idx",
+                        .type = DT_SLOT_U8,
+                        OPT,
+                        SAME(DT_REDUCE_IN_DYP),
+                        NEEDS(DT_REDUCE_IN_DYP)}},
+                .out = {T("dgamma"), T("dbeta"), F32("coef"), T("dz", OPT)},
+                .flags = DT_OP_INTERNAL,
+                .main = DT_REDUCE_IN_C,
+                IN_PLACE(DT_REDUCE_IN_DY, DT_REDUCE_OUT_DZ),
+                .infer = dt_infer_bn_reduce,
+                .flops = bn_flops,
+            },
+        [DT_OP_BN_DX] =
+            {
+                .name = "bn_dx",
+                .doc = "dx = A dz + B c + D, dz = dy where c * scale + shift > 0 (everywhere without scale). "
+                       "With dyp dy is "
+                       "the max pool's gradient of dyp + dyp2 at idx. Attributes: kernel, stride, pad (with "
+                       "dyp).",
+                .in = {T("dy", OPT, SAME(DT_DX_IN_C)),
+                       T("c"),
+                       F32("coef", LEN(DT_DX_IN_C, LAST), .len_times = 3),
+                       F32("scale", OPT, LEN(DT_DX_IN_C, LAST), NEEDS(DT_DX_IN_SHIFT)),
+                       F32("shift", OPT, LEN(DT_DX_IN_C, LAST), NEEDS(DT_DX_IN_SCALE)),
+                       T("dyp", OPT, .rank = 4, NEEDS2(DT_DX_IN_IDX, DT_DX_IN_SCALE)),
+                       T("dyp2", OPT, SAME(DT_DX_IN_DYP), NEEDS(DT_DX_IN_DYP)),
+                       {.name = "idx", .type = DT_SLOT_U8, OPT, SAME(DT_DX_IN_DYP), NEEDS(DT_DX_IN_DYP)}},
+                .out = {T("dx")},
+                .flags = DT_OP_INTERNAL,
+                .main = DT_DX_IN_C,
+                IN_PLACE(DT_DX_IN_DY, 0),
+                .infer = dt_infer_bn_dx,
+                .flops = bn_flops,
+            },
+        [DT_OP_RELU_BWD] =
+            {
+                .name = "relu_bwd",
+                .doc = "dx = dy where y > 0, else 0.",
+                .in = {T("dy"), T("y", SAME(0))},
+                .out = {T("dx")},
+                .flags = DT_OP_INTERNAL,
+                IN_PLACE(0, 0),
+                .infer = dt_infer_same,
+            },
+        [DT_OP_MAXPOOL_BWD] =
+            {
+                .name = "maxpool_bwd",
+                .doc = "dx = sum of dy over the windows whose maximum an element was. Attributes: maxpool's, "
+                       "and size.",
+                .in = {T("dy", .rank = 4), {.name = "idx", .type = DT_SLOT_U8, SAME(0)}},
+                .out = {T("dx")},
+                .flags = DT_OP_INTERNAL,
+                .infer = dt_infer_pool_bwd,
+            },
+        [DT_OP_AVGPOOL_BWD] =
+            {
+                .name = "avgpool_bwd",
+                .doc = "dx = sum of dy / (R S) over the windows that cover an element. Attributes: "
+                       "avgpool's, and size.",
+                .in = {T("dy", .rank = 4)},
+                .out = {T("dx")},
+                .flags = DT_OP_INTERNAL,
+                .infer = dt_infer_pool_bwd,
+            },
+        [DT_OP_GLOBAL_AVGPOOL_BWD] =
+            {
+                .name = "global_avgpool_bwd",
+                .doc = "dx [N,H,W,C] = dy [N,C] / (H W). Attributes: size.",
+                .in = {T("dy", .rank = 2)},
+                .out = {T("dx")},
+                .flags = DT_OP_INTERNAL,
+                .infer = dt_infer_global_avgpool_bwd,
+            },
+        [DT_OP_DROPOUT_BWD] =
+            {
+                .name = "dropout_bwd",
+                .doc = "dx = dy * keep / (1-p): dropout's own map. Attributes: dropout's.",
+                .in = {T("dy")},
+                .out = {T("dx")},
+                .flags = DT_OP_INTERNAL,
+                IN_PLACE(0, 0),
+                .infer = dt_infer_same,
+            },
+        [DT_OP_XENT_BWD] =
+            {
+                .name = "xent_bwd",
+                .doc = "dlogits [N,K] = (prob - target) * loss_weight * loss_scale, target with the "
+                       "smoothing of xent; 0 "
+                       "where label < 0. Attributes: smoothing.",
+                .in = {F32("prob", .rank = 2), {.name = "label", .type = DT_SLOT_I32, LEN(0, 0)}},
+                .out = {T("dlogits")},
+                .flags = DT_OP_INTERNAL,
+                .infer = dt_infer_xent_bwd,
+            },
 };
 _Static_assert(sizeof op_table / sizeof op_table[0] == DT_OP_COUNT, "a row per op");
 
@@ -115,16 +581,32 @@ const dt_op_row *dt_op_get(dt_op op) {
     return &op_table[op];
 }
 
+static int32_t count(const dt_slot *slot) {
+    int32_t n = 0;
+    while (slot[n].name) n++;
+    return n;
+}
+
+int32_t dt_op_n_in(dt_op op) {
+    return count(op_table[op].in);
+}
+
+int32_t dt_op_n_out(dt_op op) {
+    return count(op_table[op].out);
+}
+
 double dt_op_bytes(const dt_graph *g, const dt_node *n) {
-    if (op_table[n->op].view) return 0;
+    if (op_table[n->op].flags & DT_OP_VIEW) return 0;
     int64_t bytes = 0;
-    for (int32_t i = 0; i < n->n_in; i++) bytes += dt_value_bytes(&g->value[n->in[i]]);
-    for (int32_t i = 0; i < n->n_out; i++) bytes += dt_value_bytes(&g->value[n->out[i]]);
+    for (int32_t i = 0; i < n->n_in; i++)
+        if (n->in[i] >= 0) bytes += dt_value_bytes(&g->value[n->in[i]]);
+    for (int32_t i = 0; i < n->n_out; i++)
+        if (n->out[i] >= 0) bytes += dt_value_bytes(&g->value[n->out[i]]);
     return (double)bytes;
 }
 
 double dt_op_flops(const dt_graph *g, const dt_node *n) {
-    if (op_table[n->op].view) return 0;
+    if (op_table[n->op].flags & DT_OP_VIEW) return 0;
     if (op_table[n->op].flops) return op_table[n->op].flops(g, n);
-    return n->n_out > 0 ? (double)dt_value_n_elem(&g->value[n->out[0]]) : 0;
+    return (double)dt_value_n_elem(&g->value[n->out[0]]);
 }

@@ -20,6 +20,12 @@ static dt_status add_grad(dt_graph *g, dt_vid of, dt_op op, const dt_attr *attr,
     return dt_graph_add_node(g, name, op, attr, n_in, in, out);
 }
 
+/* The same of the gradient that stands in slot 0 of in[]. */
+static dt_status add_grad_of(dt_graph *g, dt_vid of, dt_op op, const dt_attr *attr, dt_vid dout,
+                             dt_vid *out) {
+    return add_grad(g, of, op, attr, 1, &dout, out);
+}
+
 static dt_attr with_size_of(const dt_graph *g, const dt_attr *attr, dt_vid image) {
     dt_attr t = *attr;
     t.size[0] = (int32_t)g->value[image].dim[1];
@@ -27,104 +33,117 @@ static dt_attr with_size_of(const dt_graph *g, const dt_attr *attr, dt_vid image
     return t;
 }
 
-dt_status dt_grad_conv(dt_graph *g, dt_nid id, dt_vid dout, const bool *want, dt_vid *din) {
+dt_status dt_grad_conv(dt_graph *g, dt_nid id, const dt_vid *dout, const bool *want, dt_vid *din) {
     const dt_node n = g->node[id];
-    dt_attr t = with_size_of(g, &n.attr, n.in[0]);
+    const dt_vid x = n.in[DT_CONV_IN_X], w = n.in[DT_CONV_IN_W], bias = n.in[DT_CONV_IN_BIAS], dy = dout[0];
+    const dt_attr t = with_size_of(g, &n.attr, x);
     /* The weight gradient first: its bucket can start while the data gradient runs. */
-    if (want[1]) DT_TRY(add_grad(g, n.in[1], DT_OP_CONV_WGRAD, &t, 2, (dt_vid[]){n.in[0], dout}, &din[1]));
-    if (n.attr.bias && want[2]) DT_TRY(add_grad(g, n.in[2], DT_OP_BIAS_GRAD, NULL, 1, &dout, &din[2]));
-    if (want[0]) DT_TRY(add_grad(g, n.in[0], DT_OP_CONV_DGRAD, &t, 2, (dt_vid[]){dout, n.in[1]}, &din[0]));
+    if (want[DT_CONV_IN_W])
+        DT_TRY(add_grad(g, w, DT_OP_CONV_WGRAD, &t, 2, (dt_vid[]){x, dy}, &din[DT_CONV_IN_W]));
+    if (want[DT_CONV_IN_BIAS]) DT_TRY(add_grad_of(g, bias, DT_OP_BIAS_GRAD, NULL, dy, &din[DT_CONV_IN_BIAS]));
+    if (want[DT_CONV_IN_X])
+        DT_TRY(add_grad(g, x, DT_OP_CONV_DGRAD, &t, 2, (dt_vid[]){dy, w}, &din[DT_CONV_IN_X]));
     return DT_OK;
 }
 
-dt_status dt_grad_dense(dt_graph *g, dt_nid id, dt_vid dout, const bool *want, dt_vid *din) {
+dt_status dt_grad_dense(dt_graph *g, dt_nid id, const dt_vid *dout, const bool *want, dt_vid *din) {
     const dt_node n = g->node[id];
-    if (want[1]) DT_TRY(add_grad(g, n.in[1], DT_OP_DENSE_WGRAD, NULL, 2, (dt_vid[]){n.in[0], dout}, &din[1]));
-    if (n.attr.bias && want[2]) DT_TRY(add_grad(g, n.in[2], DT_OP_BIAS_GRAD, NULL, 1, &dout, &din[2]));
-    if (!want[0]) return DT_OK;
-    const dt_value x = g->value[n.in[0]];
-    DT_TRY(add_grad(g, n.in[0], DT_OP_DENSE_DGRAD, NULL, 2, (dt_vid[]){dout, n.in[1]}, &din[0]));
-    if (x.ndim == 2) return DT_OK;
-    dt_attr t = {.size = {(int32_t)x.dim[1], (int32_t)x.dim[2]}};
-    dt_vid flat = din[0];
-    return add_grad(g, n.in[0], DT_OP_RESHAPE, &t, 1, &flat, &din[0]);
+    const dt_vid x = n.in[DT_DENSE_IN_X], w = n.in[DT_DENSE_IN_W], bias = n.in[DT_DENSE_IN_BIAS],
+                 dy = dout[0];
+    const dt_value xv = g->value[x];
+    if (want[DT_DENSE_IN_W])
+        DT_TRY(add_grad(g, w, DT_OP_DENSE_WGRAD, NULL, 2, (dt_vid[]){x, dy}, &din[DT_DENSE_IN_W]));
+    if (want[DT_DENSE_IN_BIAS])
+        DT_TRY(add_grad_of(g, bias, DT_OP_BIAS_GRAD, NULL, dy, &din[DT_DENSE_IN_BIAS]));
+    if (!want[DT_DENSE_IN_X]) return DT_OK;
+    DT_TRY(add_grad(g, x, DT_OP_DENSE_DGRAD, NULL, 2, (dt_vid[]){dy, w}, &din[DT_DENSE_IN_X]));
+    if (xv.ndim == 2) return DT_OK;
+    const dt_attr t = with_size_of(g, &(dt_attr){0}, x);
+    return add_grad_of(g, x, DT_OP_RESHAPE, &t, din[DT_DENSE_IN_X], &din[DT_DENSE_IN_X]);
 }
 
-dt_status dt_grad_batchnorm(dt_graph *g, dt_nid id, dt_vid dout, const bool *want, dt_vid *din) {
+dt_status dt_grad_batchnorm(dt_graph *g, dt_nid id, const dt_vid *dout, const bool *want, dt_vid *din) {
     const dt_node n = g->node[id];
-    const dt_vid y = n.out[0], mean = n.out[1], invstd = n.out[2], scale = n.out[3], shift = n.out[4];
+    const bool residual = dt_node_has(&n, DT_BN_IN_RES);
     /* With a residual the masked gradient is needed by the skip path too, so it is written once; without one
      * the mask is cheaper to recompute from the BN input than to read from the output. */
-    dt_attr t = {0};
-    if (n.attr.relu) t.mask = n.attr.residual ? DT_MASK_FROM_Y : DT_MASK_FROM_C;
-    t.writes_dz = n.attr.relu && n.attr.residual;
-    dt_vid in[DT_MAX_IN] = {dout, n.in[0], mean, invstd, n.in[1]};
-    int32_t n_in = 5;
-    if (t.mask == DT_MASK_FROM_Y) in[n_in++] = y;
-    if (t.mask == DT_MASK_FROM_C) in[n_in++] = scale, in[n_in++] = shift;
-    dt_vid first;
-    DT_TRY(add_grad(g, n.in[1], DT_OP_BN_REDUCE, &t, n_in, in, &first));
+    const bool from_y = n.attr.relu && residual, from_c = n.attr.relu && !residual;
+    const dt_vid x = n.in[DT_BN_IN_X], scale = from_c ? n.out[DT_BN_OUT_SCALE] : -1,
+                 shift = from_c ? n.out[DT_BN_OUT_SHIFT] : -1;
+    const dt_vid in[] = {[DT_REDUCE_IN_DY] = dout[0],
+                         [DT_REDUCE_IN_DY2] = -1,
+                         [DT_REDUCE_IN_C] = x,
+                         [DT_REDUCE_IN_MEAN] = n.out[DT_BN_OUT_MEAN],
+                         [DT_REDUCE_IN_INVSTD] = n.out[DT_BN_OUT_INVSTD],
+                         [DT_REDUCE_IN_GAMMA] = n.in[DT_BN_IN_GAMMA],
+                         [DT_REDUCE_IN_Y] = from_y ? n.out[DT_BN_OUT_Y] : -1,
+                         [DT_REDUCE_IN_SCALE] = scale,
+                         [DT_REDUCE_IN_SHIFT] = shift};
+    char name[DT_NAME_MAX];
+    grad_name(g, n.in[DT_BN_IN_GAMMA], name);
+    DT_TRY(dt_graph_add_node_with(g, name, DT_OP_BN_REDUCE, NULL, DT_REDUCE_IN_SHIFT + 1, in,
+                                  from_y ? 1u << DT_REDUCE_OUT_DZ : 0, &din[DT_BN_IN_GAMMA]));
     const dt_node reduce = g->node[g->n_node - 1];
-    din[1] = reduce.out[0];
-    din[2] = reduce.out[1];
-    dt_vid dz = t.writes_dz ? reduce.out[3] : dout;
-    if (n.attr.residual) din[5] = dz;
-    if (!want[0]) return DT_OK;
-    dt_attr d = {.mask = t.mask == DT_MASK_FROM_C ? DT_MASK_FROM_C : DT_MASK_NONE};
-    return add_grad(g, n.in[0], DT_OP_BN_DX, &d, d.mask == DT_MASK_FROM_C ? 5 : 3,
-                    (dt_vid[]){dz, n.in[0], reduce.out[2], scale, shift}, &din[0]);
+    const dt_vid dz = from_y ? reduce.out[DT_REDUCE_OUT_DZ] : dout[0];
+    din[DT_BN_IN_BETA] = reduce.out[DT_REDUCE_OUT_DBETA];
+    if (residual) din[DT_BN_IN_RES] = dz;
+    if (!want[DT_BN_IN_X]) return DT_OK;
+    return add_grad(g, x, DT_OP_BN_DX, NULL, DT_DX_IN_SHIFT + 1,
+                    (dt_vid[]){dz, x, reduce.out[DT_REDUCE_OUT_COEF], scale, shift}, &din[DT_BN_IN_X]);
 }
 
-dt_status dt_grad_relu(dt_graph *g, dt_nid id, dt_vid dout, const bool *want, dt_vid *din) {
+dt_status dt_grad_relu(dt_graph *g, dt_nid id, const dt_vid *dout, const bool *want, dt_vid *din) {
     const dt_node n = g->node[id];
     (void)want;
-    return add_grad(g, n.in[0], DT_OP_RELU_BWD, NULL, 2, (dt_vid[]){dout, n.out[0]}, &din[0]);
+    return add_grad(g, n.in[0], DT_OP_RELU_BWD, NULL, 2, (dt_vid[]){dout[0], n.out[0]}, &din[0]);
 }
 
-dt_status dt_grad_add(dt_graph *g, dt_nid id, dt_vid dout, const bool *want, dt_vid *din) {
+dt_status dt_grad_add(dt_graph *g, dt_nid id, const dt_vid *dout, const bool *want, dt_vid *din) {
     (void)g, (void)id, (void)want;
-    din[0] = din[1] = dout;
+    din[0] = din[1] = dout[0];
     return DT_OK;
 }
 
-dt_status dt_grad_maxpool(dt_graph *g, dt_nid id, dt_vid dout, const bool *want, dt_vid *din) {
+dt_status dt_grad_maxpool(dt_graph *g, dt_nid id, const dt_vid *dout, const bool *want, dt_vid *din) {
     const dt_node n = g->node[id];
     (void)want;
-    dt_attr t = with_size_of(g, &n.attr, n.in[0]);
-    return add_grad(g, n.in[0], DT_OP_MAXPOOL_BWD, &t, 2, (dt_vid[]){dout, n.out[1]}, &din[0]);
+    const dt_attr t = with_size_of(g, &n.attr, n.in[0]);
+    return add_grad(g, n.in[0], DT_OP_MAXPOOL_BWD, &t, 2, (dt_vid[]){dout[0], n.out[DT_MAXPOOL_OUT_IDX]},
+                    &din[0]);
 }
 
-dt_status dt_grad_avgpool(dt_graph *g, dt_nid id, dt_vid dout, const bool *want, dt_vid *din) {
+dt_status dt_grad_avgpool(dt_graph *g, dt_nid id, const dt_vid *dout, const bool *want, dt_vid *din) {
     const dt_node n = g->node[id];
     (void)want;
-    dt_attr t = with_size_of(g, &n.attr, n.in[0]);
-    return add_grad(g, n.in[0], DT_OP_AVGPOOL_BWD, &t, 1, &dout, &din[0]);
+    const dt_attr t = with_size_of(g, &n.attr, n.in[0]);
+    return add_grad_of(g, n.in[0], DT_OP_AVGPOOL_BWD, &t, dout[0], &din[0]);
 }
 
-dt_status dt_grad_global_avgpool(dt_graph *g, dt_nid id, dt_vid dout, const bool *want, dt_vid *din) {
+dt_status dt_grad_global_avgpool(dt_graph *g, dt_nid id, const dt_vid *dout, const bool *want, dt_vid *din) {
     const dt_node n = g->node[id];
     (void)want;
-    dt_attr t = with_size_of(g, &n.attr, n.in[0]);
-    return add_grad(g, n.in[0], DT_OP_GLOBAL_AVGPOOL_BWD, &t, 1, &dout, &din[0]);
+    const dt_attr t = with_size_of(g, &n.attr, n.in[0]);
+    return add_grad_of(g, n.in[0], DT_OP_GLOBAL_AVGPOOL_BWD, &t, dout[0], &din[0]);
 }
 
-dt_status dt_grad_reshape(dt_graph *g, dt_nid id, dt_vid dout, const bool *want, dt_vid *din) {
+dt_status dt_grad_reshape(dt_graph *g, dt_nid id, const dt_vid *dout, const bool *want, dt_vid *din) {
     const dt_node n = g->node[id];
     (void)want;
-    const dt_value x = g->value[n.in[0]];
     dt_attr t = {0};
-    if (x.ndim == 4) t = with_size_of(g, &t, n.in[0]);
-    return add_grad(g, n.in[0], DT_OP_RESHAPE, &t, 1, &dout, &din[0]);
+    if (g->value[n.in[0]].ndim == 4) t = with_size_of(g, &t, n.in[0]);
+    return add_grad_of(g, n.in[0], DT_OP_RESHAPE, &t, dout[0], &din[0]);
 }
 
-dt_status dt_grad_dropout(dt_graph *g, dt_nid id, dt_vid dout, const bool *want, dt_vid *din) {
+dt_status dt_grad_dropout(dt_graph *g, dt_nid id, const dt_vid *dout, const bool *want, dt_vid *din) {
     const dt_node n = g->node[id];
     (void)want;
-    return add_grad(g, n.in[0], DT_OP_DROPOUT_BWD, &n.attr, 1, &dout, &din[0]);
+    return add_grad_of(g, n.in[0], DT_OP_DROPOUT_BWD, &n.attr, dout[0], &din[0]);
 }
 
-dt_status dt_grad_xent(dt_graph *g, dt_nid id, dt_vid dout, const bool *want, dt_vid *din) {
+/* The loss is where gradients start. */
+dt_status dt_grad_xent(dt_graph *g, dt_nid id, const dt_vid *dout, const bool *want, dt_vid *din) {
     const dt_node n = g->node[id];
-    (void)dout, (void)want; /* the loss is where gradients start */
-    return add_grad(g, n.in[0], DT_OP_XENT_BWD, &n.attr, 2, (dt_vid[]){n.out[1], n.in[1]}, &din[0]);
+    (void)dout, (void)want;
+    return add_grad(g, n.in[DT_XENT_IN_LOGITS], DT_OP_XENT_BWD, &n.attr, 2,
+                    (dt_vid[]){n.out[DT_XENT_OUT_PROB], n.in[DT_XENT_IN_LABEL]}, &din[DT_XENT_IN_LOGITS]);
 }

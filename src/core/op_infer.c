@@ -1,77 +1,7 @@
-/* Shape rules: what each op takes and makes. Every rule refuses what the kernels could not do. */
+/* Shape rules: what each op makes of its operands. Every rule refuses what the kernels could not do. */
 #include "op_infer.h"
 
-#include <string.h>
-
 #include "core/step.h"
-
-static const dt_value *in_value(const dt_graph *g, const dt_node *n, int32_t i) {
-    return &g->value[n->in[i]];
-}
-
-static int64_t last_dim(const dt_value *v) {
-    return v->dim[v->ndim - 1];
-}
-
-static void set_out(dt_value *out, dt_dtype dtype, int32_t ndim, int64_t a, int64_t b, int64_t c, int64_t d) {
-    const int64_t dim[DT_MAX_DIM] = {a, b, c, d};
-    out->dtype = dtype;
-    out->ndim = ndim;
-    memcpy(out->dim, dim, sizeof dim);
-}
-
-static void set_like(dt_value *out, const dt_value *v) {
-    set_out(out, v->dtype, v->ndim, v->dim[0], v->dim[1], v->dim[2], v->dim[3]);
-}
-
-static bool same_shape(const dt_value *a, const dt_value *b) {
-    if (a->ndim != b->ndim || a->dtype != b->dtype) return false;
-    for (int32_t i = 0; i < a->ndim; i++)
-        if (a->dim[i] != b->dim[i]) return false;
-    return true;
-}
-
-static dt_status need_image(const dt_graph *g, const dt_node *n, int32_t i) {
-    const dt_value *v = in_value(g, n, i);
-    if (v->ndim != 4)
-        return dt_fail(DT_ERR_CONFIG, "input %s is %s, not an image N H W C", v->name,
-                       dt_value_shape_text(v));
-    return DT_OK;
-}
-
-static dt_status need_compute(const dt_graph *g, const dt_node *n, int32_t i) {
-    const dt_value *v = in_value(g, n, i);
-    if (v->dtype != g->compute)
-        return dt_fail(DT_ERR_CONFIG, "input %s is %s, not of dtype %s", v->name, dt_value_shape_text(v),
-                       dt_dtype_name(g->compute));
-    return DT_OK;
-}
-
-/* Inputs i .. i+count-1 are f32 vectors of n_elem elements. */
-static dt_status need_vectors(const dt_graph *g, const dt_node *n, int32_t i, int32_t count, int64_t n_elem) {
-    for (int32_t j = i; j < i + count; j++) {
-        if (j >= n->n_in)
-            return dt_fail(DT_ERR_CONFIG, "%d inputs, expected at least %d", n->n_in, i + count);
-        const dt_value *v = in_value(g, n, j);
-        if (v->dtype != DT_DTYPE_F32 || dt_value_n_elem(v) != n_elem)
-            return dt_fail(DT_ERR_CONFIG, "input %s is %s, expected %lld f32", v->name,
-                           dt_value_shape_text(v), (long long)n_elem);
-    }
-    return DT_OK;
-}
-
-static dt_status need_count(const dt_node *n, int32_t expected) {
-    if (n->n_in != expected) return dt_fail(DT_ERR_CONFIG, "%d inputs, expected %d", n->n_in, expected);
-    return DT_OK;
-}
-
-static dt_status need_same(const dt_graph *g, const dt_node *n, int32_t i, int32_t j) {
-    const dt_value *a = in_value(g, n, i), *b = in_value(g, n, j);
-    if (same_shape(a, b)) return DT_OK;
-    char text[96];
-    memcpy(text, dt_value_shape_text(a), sizeof text);
-    return dt_fail(DT_ERR_CONFIG, "%s is %s but %s is %s", a->name, text, b->name, dt_value_shape_text(b));
-}
 
 /* Output size of a window along axis a; fails when the window does not fit. */
 static dt_status window_out(const dt_attr *t, int32_t a, int64_t in, int64_t *out) {
@@ -87,438 +17,286 @@ static dt_status window_out(const dt_attr *t, int32_t a, int64_t in, int64_t *ou
     return DT_OK;
 }
 
-dt_status dt_infer_input(const dt_graph *g, const dt_node *n, int32_t *n_out, dt_value *out) {
-    const dt_value *v = in_value(g, n, 0);
-    DT_TRY(need_image(g, n, 0));
-    DT_TRY(need_count(n, n->attr.source_crop ? 2 : 1));
-    if (v->dtype != DT_DTYPE_U8 || v->dim[3] > 4)
-        return dt_fail(DT_ERR_CONFIG, "input %s is %s, expected u8 with at most 4 channels", v->name,
+/* P and Q of an image of h x w. */
+static dt_status windows_out(const dt_attr *t, int64_t h, int64_t w, int64_t *p, int64_t *q) {
+    *p = *q = 0;
+    DT_TRY(window_out(t, 0, h, p));
+    return window_out(t, 1, w, q);
+}
+
+dt_status dt_infer_input(const dt_graph *g, const dt_node *n, dt_value *out) {
+    const dt_value *v = dt_infer_in(g, n, DT_INPUT_IMAGE);
+    const dt_attr *t = &n->attr;
+    if (v->dim[3] > 4)
+        return dt_fail(DT_ERR_CONFIG, "input %s is %s, expected at most 4 channels", v->name,
                        dt_value_shape_text(v));
-    if (n->attr.groups < v->dim[3])
-        return dt_fail(DT_ERR_CONFIG, "padded channels (%d) fewer than the image's (%lld)", n->attr.groups,
+    if (t->padded_c < v->dim[3])
+        return dt_fail(DT_ERR_CONFIG, "padded channels (%d) fewer than the image's (%lld)", t->padded_c,
                        (long long)v->dim[3]);
-    if (!n->attr.source_crop && (v->dim[1] != n->attr.size[0] || v->dim[2] != n->attr.size[1]))
-        return dt_fail(DT_ERR_CONFIG, "the image is %lldx%lld, the model's input %dx%d", (long long)v->dim[1],
-                       (long long)v->dim[2], n->attr.size[0], n->attr.size[1]);
-    if (n->attr.source_crop) {
-        const dt_value *aug = in_value(g, n, 1);
-        if (aug->dtype != DT_DTYPE_I32 || aug->ndim != 2 || aug->dim[0] != v->dim[0] || aug->dim[1] != 8)
+    if (dt_node_has(n, DT_INPUT_AUG)) {
+        const dt_value *aug = dt_infer_in(g, n, DT_INPUT_AUG);
+        if (aug->dim[0] != v->dim[0] || aug->dim[1] != 8)
             return dt_fail(DT_ERR_CONFIG, "windows %s are %s, expected [%lld,8] i32", aug->name,
                            dt_value_shape_text(aug), (long long)v->dim[0]);
+    } else if (v->dim[1] != t->size[0] || v->dim[2] != t->size[1]) {
+        return dt_fail(DT_ERR_CONFIG, "the image is %lldx%lld, the model's input %dx%d", (long long)v->dim[1],
+                       (long long)v->dim[2], t->size[0], t->size[1]);
     }
     for (int64_t c = 0; c < v->dim[3]; c++)
-        if (!(n->attr.stddev[c] > 0))
-            return dt_fail(DT_ERR_CONFIG, "the standard deviation must be positive");
-    *n_out = 1;
-    set_out(&out[0], g->compute, 4, v->dim[0], n->attr.size[0], n->attr.size[1], n->attr.groups);
+        if (!(t->stddev[c] > 0)) return dt_fail(DT_ERR_CONFIG, "the standard deviation must be positive");
+    DT_INFER_SET(&out[0], g->compute, v->dim[0], t->size[0], t->size[1], t->padded_c);
     return DT_OK;
 }
 
-dt_status dt_infer_conv(const dt_graph *g, const dt_node *n, int32_t *n_out, dt_value *out) {
+dt_status dt_infer_conv(const dt_graph *g, const dt_node *n, dt_value *out) {
     const dt_attr *t = &n->attr;
-    DT_TRY(need_image(g, n, 0));
-    DT_TRY(need_image(g, n, 1));
-    DT_TRY(need_compute(g, n, 0));
-    DT_TRY(need_compute(g, n, 1));
-    const int32_t n_apply =
-        t->apply ? 2 + (t->residual ? 1 : 0) + (t->residual && t->residual_scaled ? 2 : 0) : 0;
-    DT_TRY(need_count(n, 2 + (t->bias ? 1 : 0) + (t->prologue ? 2 : 0) + n_apply));
-    if (t->apply && (t->bias || t->prologue || t->stats))
+    const dt_value *x = dt_infer_in(g, n, DT_CONV_IN_X), *w = dt_infer_in(g, n, DT_CONV_IN_W);
+    const bool applied = dt_node_has(n, DT_CONV_IN_SCALE);
+    const int64_t c = x->dim[3], k = w->dim[0], groups = t->groups;
+    int64_t p, q;
+    if (applied && (dt_node_has(n, DT_CONV_IN_BIAS) || dt_node_has(n, DT_CONV_IN_PRE_SCALE) ||
+                    dt_node_makes(n, DT_CONV_OUT_STATS)))
         return dt_fail(DT_ERR_CONFIG, "a normalised result beside a bias, a prologue or statistics");
-    const dt_value *x = in_value(g, n, 0), *w = in_value(g, n, 1);
-    int64_t c = x->dim[3], k = w->dim[0], groups = t->groups;
     if (groups < 1 || c % groups || k % groups)
         return dt_fail(DT_ERR_CONFIG, "groups %d does not divide %lld input and %lld output channels",
                        t->groups, (long long)c, (long long)k);
     if (w->dim[1] != t->kernel[0] || w->dim[2] != t->kernel[1] || w->dim[3] != c / groups)
         return dt_fail(DT_ERR_CONFIG, "weight %s is %s, expected [K,%d,%d,%lld]", w->name,
                        dt_value_shape_text(w), t->kernel[0], t->kernel[1], (long long)(c / groups));
-    int32_t next = 2;
-    if (t->bias) DT_TRY(need_vectors(g, n, next++, 1, k));
-    if (t->prologue) DT_TRY(need_vectors(g, n, next, 2, c));
-    int64_t p = 0, q = 0;
-    DT_TRY(window_out(t, 0, x->dim[1], &p));
-    DT_TRY(window_out(t, 1, x->dim[2], &q));
-    *n_out = t->stats ? 2 : 1;
-    set_out(&out[0], g->compute, 4, x->dim[0], p, q, k);
-    if (t->apply) DT_TRY(need_vectors(g, n, 2, 2, k));
-    if (t->apply && t->residual && !same_shape(&out[0], in_value(g, n, 4)))
-        return dt_fail(DT_ERR_CONFIG, "the residual %s is %s", in_value(g, n, 4)->name,
-                       dt_value_shape_text(in_value(g, n, 4)));
-    if (n_apply == 5) DT_TRY(need_vectors(g, n, 5, 2, k));
-    set_out(&out[1], DT_DTYPE_F32, 2, 2, k, 0, 0);
+    DT_TRY(windows_out(t, x->dim[1], x->dim[2], &p, &q));
+    DT_INFER_SET(&out[DT_CONV_OUT_Y], g->compute, x->dim[0], p, q, k);
+    DT_INFER_SET(&out[DT_CONV_OUT_STATS], DT_DTYPE_F32, 2, k);
+    if (dt_node_has(n, DT_CONV_IN_RES) && !dt_infer_same_dims(&out[0], dt_infer_in(g, n, DT_CONV_IN_RES)))
+        return dt_infer_misfit(g, n, DT_CONV_IN_RES);
     return DT_OK;
 }
 
-dt_status dt_infer_dense(const dt_graph *g, const dt_node *n, int32_t *n_out, dt_value *out) {
-    const dt_value *x = in_value(g, n, 0), *w = in_value(g, n, 1);
-    DT_TRY(need_compute(g, n, 0));
-    DT_TRY(need_compute(g, n, 1));
-    DT_TRY(need_count(n, n->attr.bias ? 3 : 2));
-    int64_t features = dt_value_n_elem(x) / x->dim[0];
-    if (w->ndim != 2 || w->dim[1] != features)
+dt_status dt_infer_dense(const dt_graph *g, const dt_node *n, dt_value *out) {
+    const dt_value *x = dt_infer_in(g, n, DT_DENSE_IN_X), *w = dt_infer_in(g, n, DT_DENSE_IN_W);
+    const int64_t features = dt_value_n_elem(x) / x->dim[0];
+    if (w->dim[1] != features)
         return dt_fail(DT_ERR_CONFIG, "weight %s is %s, expected [K,%lld]", w->name, dt_value_shape_text(w),
                        (long long)features);
-    if (n->attr.bias) DT_TRY(need_vectors(g, n, 2, 1, w->dim[0]));
-    *n_out = 1;
-    set_out(&out[0], g->compute, 2, x->dim[0], w->dim[0], 0, 0);
+    DT_INFER_SET(&out[0], g->compute, x->dim[0], w->dim[0]);
     return DT_OK;
 }
 
-dt_status dt_infer_batchnorm(const dt_graph *g, const dt_node *n, int32_t *n_out, dt_value *out) {
-    const dt_value *x = in_value(g, n, 0);
-    int64_t c = last_dim(x);
-    DT_TRY(need_compute(g, n, 0));
-    DT_TRY(need_count(n, n->attr.residual ? 6 : 5));
-    DT_TRY(need_vectors(g, n, 1, 4, c));
-    if (n->attr.residual) DT_TRY(need_same(g, n, 0, 5));
+dt_status dt_infer_batchnorm(const dt_graph *g, const dt_node *n, dt_value *out) {
+    const dt_value *x = dt_infer_in(g, n, DT_BN_IN_X);
+    const int64_t c = dt_infer_last(x), rows = dt_value_n_elem(x) / c;
     if (!(n->attr.eps > 0)) return dt_fail(DT_ERR_CONFIG, "eps must be positive");
-    if (g->training && dt_value_n_elem(x) / c < 2)
+    if (g->training && rows < 2)
         return dt_fail(DT_ERR_CONFIG, "batch statistics need more than one value per channel (%s)",
                        dt_value_shape_text(x));
-    if (dt_value_n_elem(x) / c > INT32_MAX)
+    if (rows > INT32_MAX)
         return dt_fail(DT_ERR_CONFIG, "more than 2^31 - 1 values per channel (%s): a smaller batch or image",
                        dt_value_shape_text(x));
-    *n_out = 5;
-    set_like(&out[0], x);
-    for (int32_t i = 1; i < 5; i++) set_out(&out[i], DT_DTYPE_F32, 1, c, 0, 0, 0);
+    dt_infer_like(&out[DT_BN_OUT_Y], x);
+    for (int32_t i = DT_BN_OUT_MEAN; i <= DT_BN_OUT_SHIFT; i++) DT_INFER_SET(&out[i], DT_DTYPE_F32, c);
     return DT_OK;
 }
 
-/* Output like input 0; further inputs of the compute dtype must have its shape (RELU, RELU_BWD, DROPOUT_BWD).
- */
-dt_status dt_infer_same(const dt_graph *g, const dt_node *n, int32_t *n_out, dt_value *out) {
-    DT_TRY(need_compute(g, n, 0));
-    for (int32_t i = 1; i < n->n_in; i++) DT_TRY(need_same(g, n, 0, i));
-    *n_out = 1;
-    set_like(&out[0], in_value(g, n, 0));
+/* One output like the first input. */
+dt_status dt_infer_same(const dt_graph *g, const dt_node *n, dt_value *out) {
+    dt_infer_like(&out[0], dt_infer_in(g, n, 0));
     return DT_OK;
 }
 
-dt_status dt_infer_add(const dt_graph *g, const dt_node *n, int32_t *n_out, dt_value *out) {
-    DT_TRY(need_same(g, n, 0, 1));
-    *n_out = 1;
-    set_like(&out[0], in_value(g, n, 0));
-    return DT_OK;
-}
-
-static dt_status infer_pool(const dt_graph *g, const dt_node *n, dt_value *out) {
-    DT_TRY(need_image(g, n, 0));
-    DT_TRY(need_compute(g, n, 0));
-    const dt_value *x = in_value(g, n, 0);
-    int64_t p = 0, q = 0;
+/* The pooled image of v. */
+static dt_status infer_pool(const dt_attr *t, const dt_value *v, dt_value *out) {
+    int64_t p, q;
     for (int32_t a = 0; a < 2; a++)
-        if (n->attr.pad[a] * 2 > n->attr.kernel[a])
-            return dt_fail(DT_ERR_CONFIG, "padding %d is more than half the window %d", n->attr.pad[a],
-                           n->attr.kernel[a]);
-    DT_TRY(window_out(&n->attr, 0, x->dim[1], &p));
-    DT_TRY(window_out(&n->attr, 1, x->dim[2], &q));
-    set_out(&out[0], x->dtype, 4, x->dim[0], p, q, x->dim[3]);
+        if (t->pad[a] * 2 > t->kernel[a])
+            return dt_fail(DT_ERR_CONFIG, "padding %d is more than half the window %d", t->pad[a],
+                           t->kernel[a]);
+    DT_TRY(windows_out(t, v->dim[1], v->dim[2], &p, &q));
+    DT_INFER_SET(out, v->dtype, v->dim[0], p, q, v->dim[3]);
     return DT_OK;
 }
 
-dt_status dt_infer_maxpool(const dt_graph *g, const dt_node *n, int32_t *n_out, dt_value *out) {
-    DT_TRY(need_count(n, n->attr.prologue ? 3 : 1));
-    DT_TRY(infer_pool(g, n, out));
-    if (n->attr.prologue) DT_TRY(need_vectors(g, n, 1, 2, out[0].dim[3]));
-    if (n->attr.kernel[0] * n->attr.kernel[1] > 255)
-        return dt_fail(DT_ERR_CONFIG, "a window of %dx%d is more than 255 elements", n->attr.kernel[0],
-                       n->attr.kernel[1]);
-    *n_out = 2;
-    set_like(&out[1], &out[0]);
-    out[1].dtype = DT_DTYPE_U8;
+dt_status dt_infer_maxpool(const dt_graph *g, const dt_node *n, dt_value *out) {
+    const dt_attr *t = &n->attr;
+    DT_TRY(infer_pool(t, dt_infer_in(g, n, DT_MAXPOOL_IN_X), &out[DT_MAXPOOL_OUT_Y]));
+    if (t->kernel[0] * t->kernel[1] > 255)
+        return dt_fail(DT_ERR_CONFIG, "a window of %dx%d is more than 255 elements", t->kernel[0],
+                       t->kernel[1]);
+    dt_infer_like(&out[DT_MAXPOOL_OUT_IDX], &out[DT_MAXPOOL_OUT_Y]);
+    out[DT_MAXPOOL_OUT_IDX].dtype = DT_DTYPE_U8;
     return DT_OK;
 }
 
-dt_status dt_infer_avgpool(const dt_graph *g, const dt_node *n, int32_t *n_out, dt_value *out) {
-    *n_out = 1;
-    return infer_pool(g, n, out);
+dt_status dt_infer_avgpool(const dt_graph *g, const dt_node *n, dt_value *out) {
+    return infer_pool(&n->attr, dt_infer_in(g, n, 0), &out[0]);
 }
 
-dt_status dt_infer_global_avgpool(const dt_graph *g, const dt_node *n, int32_t *n_out, dt_value *out) {
-    DT_TRY(need_image(g, n, 0));
-    DT_TRY(need_compute(g, n, 0));
-    const dt_value *x = in_value(g, n, 0);
-    *n_out = 1;
-    set_out(&out[0], x->dtype, 2, x->dim[0], x->dim[3], 0, 0);
+dt_status dt_infer_global_avgpool(const dt_graph *g, const dt_node *n, dt_value *out) {
+    const dt_value *x = dt_infer_in(g, n, 0);
+    DT_INFER_SET(&out[0], x->dtype, x->dim[0], x->dim[3]);
     return DT_OK;
 }
 
-dt_status dt_infer_reshape(const dt_graph *g, const dt_node *n, int32_t *n_out, dt_value *out) {
-    const dt_value *x = in_value(g, n, 0);
-    int64_t rest = dt_value_n_elem(x) / x->dim[0], h = n->attr.size[0], w = n->attr.size[1];
-    *n_out = 1;
+dt_status dt_infer_reshape(const dt_graph *g, const dt_node *n, dt_value *out) {
+    const dt_value *x = dt_infer_in(g, n, 0);
+    const int64_t rest = dt_value_n_elem(x) / x->dim[0], h = n->attr.size[0], w = n->attr.size[1];
     if (h == 0) {
-        set_out(&out[0], x->dtype, 2, x->dim[0], rest, 0, 0);
+        DT_INFER_SET(&out[0], x->dtype, x->dim[0], rest);
         return DT_OK;
     }
     if (h < 0 || w < 1 || rest % (h * w))
         return dt_fail(DT_ERR_CONFIG, "%lld elements a sample do not make a %lldx%lld image", (long long)rest,
                        (long long)h, (long long)w);
-    set_out(&out[0], x->dtype, 4, x->dim[0], h, w, rest / (h * w));
+    DT_INFER_SET(&out[0], x->dtype, x->dim[0], h, w, rest / (h * w));
     return DT_OK;
 }
 
-dt_status dt_infer_dropout(const dt_graph *g, const dt_node *n, int32_t *n_out, dt_value *out) {
+dt_status dt_infer_dropout(const dt_graph *g, const dt_node *n, dt_value *out) {
     if (!(n->attr.drop_p >= 0 && n->attr.drop_p < 1))
         return dt_fail(DT_ERR_CONFIG, "dropout rate %g is not in [0, 1)", (double)n->attr.drop_p);
-    return dt_infer_same(g, n, n_out, out);
+    return dt_infer_same(g, n, out);
 }
 
-dt_status dt_infer_xent(const dt_graph *g, const dt_node *n, int32_t *n_out, dt_value *out) {
-    const dt_value *x = in_value(g, n, 0), *label = in_value(g, n, 1);
-    DT_TRY(need_compute(g, n, 0));
-    if (x->ndim != 2)
-        return dt_fail(DT_ERR_CONFIG, "logits %s are %s, expected [N,K]", x->name, dt_value_shape_text(x));
-    if (label->dtype != DT_DTYPE_I32 || dt_value_n_elem(label) != x->dim[0])
-        return dt_fail(DT_ERR_CONFIG, "labels %s are %s, expected %lld i32", label->name,
-                       dt_value_shape_text(label), (long long)x->dim[0]);
-    DT_TRY(need_vectors(g, n, 2, 1, DT_METRIC_COUNT));
+dt_status dt_infer_xent(const dt_graph *g, const dt_node *n, dt_value *out) {
+    const dt_value *x = dt_infer_in(g, n, DT_XENT_IN_LOGITS);
+    if (dt_value_n_elem(dt_infer_in(g, n, DT_XENT_IN_METRICS)) != DT_METRIC_COUNT)
+        return dt_infer_misfit(g, n, DT_XENT_IN_METRICS);
     if (!(n->attr.smoothing >= 0 && n->attr.smoothing < 1))
         return dt_fail(DT_ERR_CONFIG, "label smoothing %g is not in [0, 1)", (double)n->attr.smoothing);
-    *n_out = 2;
-    set_out(&out[0], DT_DTYPE_F32, 1, x->dim[0], 0, 0, 0);
-    set_out(&out[1], DT_DTYPE_F32, 2, x->dim[0], x->dim[1], 0, 0);
+    DT_INFER_SET(&out[DT_XENT_OUT_LOSS], DT_DTYPE_F32, x->dim[0]);
+    DT_INFER_SET(&out[DT_XENT_OUT_PROB], DT_DTYPE_F32, x->dim[0], x->dim[1]);
     return DT_OK;
 }
 
-dt_status dt_infer_bn_stats(const dt_graph *g, const dt_node *n, int32_t *n_out, dt_value *out) {
-    DT_TRY(need_compute(g, n, 0));
-    *n_out = 1;
-    set_out(&out[0], DT_DTYPE_F32, 2, 2, last_dim(in_value(g, n, 0)), 0, 0);
+dt_status dt_infer_bn_stats(const dt_graph *g, const dt_node *n, dt_value *out) {
+    DT_INFER_SET(&out[0], DT_DTYPE_F32, 2, dt_infer_last(dt_infer_in(g, n, 0)));
     return DT_OK;
 }
 
-dt_status dt_infer_bn_finalize(const dt_graph *g, const dt_node *n, int32_t *n_out, dt_value *out) {
-    int64_t c = last_dim(in_value(g, n, 0));
-    DT_TRY(need_vectors(g, n, 0, 1, 2 * c));
-    DT_TRY(need_vectors(g, n, 1, 4, c));
-    if (n->attr.kernel[0] < 2) return dt_fail(DT_ERR_CONFIG, "statistics over %d rows", n->attr.kernel[0]);
-    *n_out = 4;
-    for (int32_t i = 0; i < 4; i++) set_out(&out[i], DT_DTYPE_F32, 1, c, 0, 0, 0);
+dt_status dt_infer_bn_finalize(const dt_graph *g, const dt_node *n, dt_value *out) {
+    if (n->attr.rows < 2) return dt_fail(DT_ERR_CONFIG, "statistics over %d rows", n->attr.rows);
+    for (int32_t i = 0; i < n->n_out; i++)
+        DT_INFER_SET(&out[i], DT_DTYPE_F32, dt_infer_in(g, n, DT_FINALIZE_IN_GAMMA)->dim[0]);
     return DT_OK;
 }
 
-dt_status dt_infer_bn_fold(const dt_graph *g, const dt_node *n, int32_t *n_out, dt_value *out) {
-    int64_t c = last_dim(in_value(g, n, 0));
-    DT_TRY(need_vectors(g, n, 0, 4, c));
-    *n_out = 2;
-    for (int32_t i = 0; i < 2; i++) set_out(&out[i], DT_DTYPE_F32, 1, c, 0, 0, 0);
+dt_status dt_infer_bn_fold(const dt_graph *g, const dt_node *n, dt_value *out) {
+    for (int32_t i = 0; i < n->n_out; i++) dt_infer_like(&out[i], dt_infer_in(g, n, 0));
     return DT_OK;
 }
 
-dt_status dt_infer_bn_apply(const dt_graph *g, const dt_node *n, int32_t *n_out, dt_value *out) {
-    const dt_value *x = in_value(g, n, 0);
-    int64_t c = last_dim(x);
-    DT_TRY(need_compute(g, n, 0));
-    DT_TRY(need_count(n, 3 + (n->attr.residual ? 1 : 0) + (n->attr.residual_scaled ? 2 : 0)));
-    DT_TRY(need_vectors(g, n, 1, 2, c));
-    if (n->attr.residual) DT_TRY(need_same(g, n, 0, 3));
-    if (n->attr.residual_scaled) {
-        if (!n->attr.residual) return dt_fail(DT_ERR_CONFIG, "a scaled residual without a residual");
-        DT_TRY(need_vectors(g, n, 4, 2, c));
-    }
-    *n_out = 1;
-    set_like(&out[0], x);
-    return DT_OK;
+static void set_sums(const dt_graph *g, int64_t c, dt_value *dgamma, dt_value *dbeta, dt_value *coef) {
+    DT_INFER_SET(dgamma, g->compute, c);
+    DT_INFER_SET(dbeta, g->compute, c);
+    DT_INFER_SET(coef, DT_DTYPE_F32, 3, c);
 }
 
-/* dy [N,P,Q,K], w [K,R,S,C/G] and attr.size agree; dims of dx in h, w. */
-dt_status dt_infer_conv_dgrad(const dt_graph *g, const dt_node *n, int32_t *n_out, dt_value *out) {
+/* dy [N,P,Q,K], w [K,R,S,C/G] and attr.size agree. */
+dt_status dt_infer_conv_dgrad(const dt_graph *g, const dt_node *n, dt_value *out) {
     const dt_attr *t = &n->attr;
-    DT_TRY(need_image(g, n, 0));
-    DT_TRY(need_image(g, n, 1));
-    DT_TRY(need_compute(g, n, 0));
-    DT_TRY(need_compute(g, n, 1));
-    const int32_t n_more = (t->second_grad ? 1 : 0) + (t->mask == DT_MASK_FROM_Y ? 1 : 0);
-    if ((t->bn_epilogue && n_more > 0) || t->mask == DT_MASK_FROM_C)
+    const dt_value *dy = dt_infer_in(g, n, DT_DGRAD_IN_DY), *w = dt_infer_in(g, n, DT_DGRAD_IN_W);
+    const bool sums = dt_node_has(n, DT_DGRAD_IN_C);
+    const int64_t c = w->dim[3] * t->groups;
+    int64_t p, q;
+    if (sums && (dt_node_has(n, DT_DGRAD_IN_DX2) || dt_node_has(n, DT_DGRAD_IN_Y)))
         return dt_fail(DT_ERR_CONFIG, "two kinds of mask for one gradient");
-    DT_TRY(need_count(n, t->bn_epilogue ? 8 : 2 + n_more));
-    const dt_value *dy = in_value(g, n, 0), *w = in_value(g, n, 1);
-    int64_t p = 0, q = 0, c = w->dim[3] * t->groups;
+    for (int32_t i = DT_DGRAD_OUT_DGAMMA; i <= DT_DGRAD_OUT_COEF; i++)
+        if (dt_node_makes(n, i) != sums)
+            return dt_fail(DT_ERR_CONFIG, "sums go with the input of batch norm");
     if (t->groups < 1 || w->dim[0] != dy->dim[3] || w->dim[1] != t->kernel[0] || w->dim[2] != t->kernel[1] ||
         w->dim[0] % t->groups)
         return dt_fail(DT_ERR_CONFIG, "weight %s is %s: it does not fit", w->name, dt_value_shape_text(w));
-    DT_TRY(window_out(t, 0, t->size[0], &p));
-    DT_TRY(window_out(t, 1, t->size[1], &q));
+    DT_TRY(windows_out(t, t->size[0], t->size[1], &p, &q));
     if (p != dy->dim[1] || q != dy->dim[2])
         return dt_fail(DT_ERR_CONFIG, "gradient %s is %s, expected a %lldx%lld image", dy->name,
                        dt_value_shape_text(dy), (long long)p, (long long)q);
-    set_out(&out[0], g->compute, 4, dy->dim[0], t->size[0], t->size[1], c);
-    *n_out = 1;
-    for (int32_t i = 2; i < 2 + n_more; i++)
-        if (!same_shape(&out[0], in_value(g, n, i)))
-            return dt_fail(DT_ERR_CONFIG, "input %d is %s: not like the gradient", i,
-                           dt_value_shape_text(in_value(g, n, i)));
-    if (t->bn_epilogue) {
-        if (!same_shape(&out[0], in_value(g, n, 2)))
-            return dt_fail(DT_ERR_CONFIG, "the BN input is %s", dt_value_shape_text(in_value(g, n, 2)));
-        DT_TRY(need_vectors(g, n, 3, 5, c));
-        *n_out = 4;
-        set_out(&out[1], g->compute, 1, c, 0, 0, 0);
-        set_out(&out[2], g->compute, 1, c, 0, 0, 0);
-        set_out(&out[3], DT_DTYPE_F32, 2, 3, c, 0, 0);
-    }
+    DT_INFER_SET(&out[DT_DGRAD_OUT_DX], g->compute, dy->dim[0], t->size[0], t->size[1], c);
+    for (int32_t i = DT_DGRAD_IN_DX2; i <= DT_DGRAD_IN_C; i++)
+        if (dt_node_has(n, i) && !dt_infer_same_dims(&out[DT_DGRAD_OUT_DX], dt_infer_in(g, n, i)))
+            return dt_infer_misfit(g, n, i);
+    set_sums(g, c, &out[DT_DGRAD_OUT_DGAMMA], &out[DT_DGRAD_OUT_DBETA], &out[DT_DGRAD_OUT_COEF]);
     return DT_OK;
 }
 
-dt_status dt_infer_conv_wgrad(const dt_graph *g, const dt_node *n, int32_t *n_out, dt_value *out) {
+dt_status dt_infer_conv_wgrad(const dt_graph *g, const dt_node *n, dt_value *out) {
     const dt_attr *t = &n->attr;
-    DT_TRY(need_image(g, n, 0));
-    DT_TRY(need_image(g, n, 1));
-    DT_TRY(need_compute(g, n, 0));
-    DT_TRY(need_compute(g, n, 1));
-    DT_TRY(need_count(n, t->prologue ? 4 : 2));
-    const dt_value *x = in_value(g, n, 0), *dy = in_value(g, n, 1);
-    int64_t p = 0, q = 0, c = x->dim[3], k = dy->dim[3];
-    DT_TRY(window_out(t, 0, x->dim[1], &p));
-    DT_TRY(window_out(t, 1, x->dim[2], &q));
+    const dt_value *x = dt_infer_in(g, n, DT_WGRAD_IN_X), *dy = dt_infer_in(g, n, DT_WGRAD_IN_DY);
+    const int64_t c = x->dim[3], k = dy->dim[3];
+    int64_t p, q;
+    DT_TRY(windows_out(t, x->dim[1], x->dim[2], &p, &q));
     if (t->groups < 1 || c % t->groups || k % t->groups || p != dy->dim[1] || q != dy->dim[2] ||
         x->dim[0] != dy->dim[0])
-        return dt_fail(DT_ERR_CONFIG, "gradient %s is %s: it does not fit", dy->name,
-                       dt_value_shape_text(dy));
-    if (t->prologue) DT_TRY(need_vectors(g, n, 2, 2, c));
-    *n_out = 1;
-    set_out(&out[0], g->compute, 4, k, t->kernel[0], t->kernel[1], c / t->groups);
+        return dt_infer_misfit(g, n, DT_WGRAD_IN_DY);
+    DT_INFER_SET(&out[0], g->compute, k, t->kernel[0], t->kernel[1], c / t->groups);
     return DT_OK;
 }
 
-dt_status dt_infer_dense_dgrad(const dt_graph *g, const dt_node *n, int32_t *n_out, dt_value *out) {
-    const dt_value *dy = in_value(g, n, 0), *w = in_value(g, n, 1);
-    DT_TRY(need_compute(g, n, 0));
-    DT_TRY(need_compute(g, n, 1));
-    if (dy->ndim != 2 || w->ndim != 2 || w->dim[0] != dy->dim[1])
-        return dt_fail(DT_ERR_CONFIG, "weight %s is %s: it does not fit", w->name, dt_value_shape_text(w));
-    *n_out = 1;
-    set_out(&out[0], g->compute, 2, dy->dim[0], w->dim[1], 0, 0);
+dt_status dt_infer_dense_dgrad(const dt_graph *g, const dt_node *n, dt_value *out) {
+    const dt_value *dy = dt_infer_in(g, n, 0), *w = dt_infer_in(g, n, 1);
+    if (w->dim[0] != dy->dim[1]) return dt_infer_misfit(g, n, 1);
+    DT_INFER_SET(&out[0], g->compute, dy->dim[0], w->dim[1]);
     return DT_OK;
 }
 
-dt_status dt_infer_dense_wgrad(const dt_graph *g, const dt_node *n, int32_t *n_out, dt_value *out) {
-    const dt_value *x = in_value(g, n, 0), *dy = in_value(g, n, 1);
-    DT_TRY(need_compute(g, n, 0));
-    DT_TRY(need_compute(g, n, 1));
-    if (dy->ndim != 2 || dy->dim[0] != x->dim[0])
-        return dt_fail(DT_ERR_CONFIG, "gradient %s is %s: it does not fit", dy->name,
-                       dt_value_shape_text(dy));
-    *n_out = 1;
-    set_out(&out[0], g->compute, 2, dy->dim[1], dt_value_n_elem(x) / x->dim[0], 0, 0);
+dt_status dt_infer_dense_wgrad(const dt_graph *g, const dt_node *n, dt_value *out) {
+    const dt_value *x = dt_infer_in(g, n, 0), *dy = dt_infer_in(g, n, 1);
+    if (dy->dim[0] != x->dim[0]) return dt_infer_misfit(g, n, 1);
+    DT_INFER_SET(&out[0], g->compute, dy->dim[1], dt_value_n_elem(x) / x->dim[0]);
     return DT_OK;
 }
 
-dt_status dt_infer_bias_grad(const dt_graph *g, const dt_node *n, int32_t *n_out, dt_value *out) {
-    DT_TRY(need_compute(g, n, 0));
-    *n_out = 1;
-    set_out(&out[0], g->compute, 1, last_dim(in_value(g, n, 0)), 0, 0, 0);
+dt_status dt_infer_bias_grad(const dt_graph *g, const dt_node *n, dt_value *out) {
+    DT_INFER_SET(&out[0], g->compute, dt_infer_last(dt_infer_in(g, n, 0)));
     return DT_OK;
 }
 
-/* The operands of a pooled gradient of input 0, from input i on: dyp, [dyp2], idx. */
-static dt_status need_pooled(const dt_graph *g, const dt_node *n, int32_t i) {
-    const int32_t i_idx = i + (n->attr.second_grad ? 2 : 1);
+/* The gradient is there once: as it is, or in slot dyp to be gathered from the pooled image of c. */
+static dt_status need_one_gradient(const dt_graph *g, const dt_node *n, int32_t dy, int32_t c, int32_t dyp) {
     dt_value pooled = {0};
-    DT_TRY(need_count(n, i_idx + 1));
-    if (n->attr.mask != DT_MASK_FROM_C || n->attr.writes_dz)
-        return dt_fail(DT_ERR_CONFIG, "a pooled gradient needs a mask from the BN input and is not written");
-    DT_TRY(infer_pool(g, n, &pooled));
-    for (int32_t j = i; j <= i_idx; j++) {
-        const dt_value *v = in_value(g, n, j);
-        pooled.dtype = j == i_idx ? DT_DTYPE_U8 : g->compute;
-        if (!same_shape(v, &pooled))
-            return dt_fail(DT_ERR_CONFIG, "%s is %s: it does not fit the pool", v->name,
-                           dt_value_shape_text(v));
-    }
+    if (dt_node_has(n, dy) == dt_node_has(n, dyp))
+        return dt_fail(DT_ERR_CONFIG, "the gradient must be given once: dy or dyp");
+    if (!dt_node_has(n, dyp)) return DT_OK;
+    if (dt_infer_in(g, n, c)->ndim != 4) return dt_infer_misfit(g, n, c);
+    DT_TRY(infer_pool(&n->attr, dt_infer_in(g, n, c), &pooled));
+    return dt_infer_same_dims(dt_infer_in(g, n, dyp), &pooled) ? DT_OK : dt_infer_misfit(g, n, dyp);
+}
+
+dt_status dt_infer_bn_reduce(const dt_graph *g, const dt_node *n, dt_value *out) {
+    const dt_value *c = dt_infer_in(g, n, DT_REDUCE_IN_C);
+    DT_TRY(need_one_gradient(g, n, DT_REDUCE_IN_DY, DT_REDUCE_IN_C, DT_REDUCE_IN_DYP));
+    if (dt_node_has(n, DT_REDUCE_IN_Y) && dt_node_has(n, DT_REDUCE_IN_SCALE))
+        return dt_fail(DT_ERR_CONFIG, "two kinds of mask for one gradient");
+    if (dt_node_has(n, DT_REDUCE_IN_DYP) && dt_node_makes(n, DT_REDUCE_OUT_DZ))
+        return dt_fail(DT_ERR_CONFIG, "a gathered gradient is not written");
+    set_sums(g, dt_infer_last(c), &out[DT_REDUCE_OUT_DGAMMA], &out[DT_REDUCE_OUT_DBETA],
+             &out[DT_REDUCE_OUT_COEF]);
+    dt_infer_like(&out[DT_REDUCE_OUT_DZ], c);
     return DT_OK;
 }
 
-static void set_reduce_outs(const dt_graph *g, int64_t c, dt_value *out) {
-    set_out(&out[0], g->compute, 1, c, 0, 0, 0);
-    set_out(&out[1], g->compute, 1, c, 0, 0, 0);
-    set_out(&out[2], DT_DTYPE_F32, 2, 3, c, 0, 0);
-}
-
-dt_status dt_infer_bn_reduce(const dt_graph *g, const dt_node *n, int32_t *n_out, dt_value *out) {
-    const dt_attr *t = &n->attr;
-    if (t->pooled) {
-        DT_TRY(need_pooled(g, n, 6));
-        DT_TRY(need_vectors(g, n, 1, 5, last_dim(in_value(g, n, 0))));
-        *n_out = 3;
-        set_reduce_outs(g, last_dim(in_value(g, n, 0)), out);
-        return DT_OK;
-    }
-    int32_t i_c = t->second_grad ? 2 : 1;
-    int32_t expected = i_c + 4 + (t->mask == DT_MASK_FROM_Y ? 1 : t->mask == DT_MASK_FROM_C ? 2 : 0);
-    DT_TRY(need_count(n, expected));
-    DT_TRY(need_compute(g, n, 0));
-    for (int32_t i = 1; i <= i_c; i++) DT_TRY(need_same(g, n, 0, i));
-    int64_t c = last_dim(in_value(g, n, i_c));
-    DT_TRY(need_vectors(g, n, i_c + 1, 3, c));
-    if (t->mask == DT_MASK_FROM_Y) DT_TRY(need_same(g, n, 0, i_c + 4));
-    if (t->mask == DT_MASK_FROM_C) DT_TRY(need_vectors(g, n, i_c + 4, 2, c));
-    *n_out = t->writes_dz ? 4 : 3;
-    set_reduce_outs(g, c, out);
-    set_like(&out[3], in_value(g, n, 0));
+dt_status dt_infer_bn_dx(const dt_graph *g, const dt_node *n, dt_value *out) {
+    DT_TRY(need_one_gradient(g, n, DT_DX_IN_DY, DT_DX_IN_C, DT_DX_IN_DYP));
+    dt_infer_like(&out[0], dt_infer_in(g, n, DT_DX_IN_C));
     return DT_OK;
 }
 
-dt_status dt_infer_bn_dx(const dt_graph *g, const dt_node *n, int32_t *n_out, dt_value *out) {
-    if (n->attr.pooled) {
-        int64_t n_c = last_dim(in_value(g, n, 0));
-        DT_TRY(need_pooled(g, n, 4));
-        DT_TRY(need_vectors(g, n, 1, 1, 3 * n_c));
-        DT_TRY(need_vectors(g, n, 2, 2, n_c));
-        *n_out = 1;
-        set_like(&out[0], in_value(g, n, 0));
-        return DT_OK;
-    }
-    DT_TRY(need_count(n, n->attr.mask == DT_MASK_FROM_C ? 5 : 3));
-    DT_TRY(need_compute(g, n, 0));
-    DT_TRY(need_same(g, n, 0, 1));
-    int64_t c = last_dim(in_value(g, n, 0));
-    DT_TRY(need_vectors(g, n, 2, 1, 3 * c));
-    if (n->attr.mask == DT_MASK_FROM_C) DT_TRY(need_vectors(g, n, 3, 2, c));
-    *n_out = 1;
-    set_like(&out[0], in_value(g, n, 0));
+dt_status dt_infer_pool_bwd(const dt_graph *g, const dt_node *n, dt_value *out) {
+    const dt_value *dy = dt_infer_in(g, n, 0);
+    int64_t p, q;
+    DT_TRY(windows_out(&n->attr, n->attr.size[0], n->attr.size[1], &p, &q));
+    if (p != dy->dim[1] || q != dy->dim[2]) return dt_infer_misfit(g, n, 0);
+    DT_INFER_SET(&out[0], dy->dtype, dy->dim[0], n->attr.size[0], n->attr.size[1], dy->dim[3]);
     return DT_OK;
 }
 
-dt_status dt_infer_pool_bwd(const dt_graph *g, const dt_node *n, int32_t *n_out, dt_value *out) {
-    const dt_value *dy = in_value(g, n, 0);
-    int64_t p = 0, q = 0;
-    DT_TRY(need_image(g, n, 0));
-    DT_TRY(need_compute(g, n, 0));
-    DT_TRY(window_out(&n->attr, 0, n->attr.size[0], &p));
-    DT_TRY(window_out(&n->attr, 1, n->attr.size[1], &q));
-    if (p != dy->dim[1] || q != dy->dim[2])
-        return dt_fail(DT_ERR_CONFIG, "gradient %s is %s: it does not fit", dy->name,
-                       dt_value_shape_text(dy));
-    if (n->n_in > 1) {
-        const dt_value *idx = in_value(g, n, 1);
-        if (idx->dtype != DT_DTYPE_U8 || dt_value_n_elem(idx) != dt_value_n_elem(dy))
-            return dt_fail(DT_ERR_CONFIG, "positions %s are %s", idx->name, dt_value_shape_text(idx));
-    }
-    *n_out = 1;
-    set_out(&out[0], dy->dtype, 4, dy->dim[0], n->attr.size[0], n->attr.size[1], dy->dim[3]);
+dt_status dt_infer_global_avgpool_bwd(const dt_graph *g, const dt_node *n, dt_value *out) {
+    const dt_value *dy = dt_infer_in(g, n, 0);
+    const int32_t *size = n->attr.size;
+    if (size[0] < 1 || size[1] < 1) return dt_fail(DT_ERR_CONFIG, "an image of %dx%d", size[0], size[1]);
+    DT_INFER_SET(&out[0], dy->dtype, dy->dim[0], size[0], size[1], dy->dim[1]);
     return DT_OK;
 }
 
-dt_status dt_infer_global_avgpool_bwd(const dt_graph *g, const dt_node *n, int32_t *n_out, dt_value *out) {
-    const dt_value *dy = in_value(g, n, 0);
-    DT_TRY(need_compute(g, n, 0));
-    if (dy->ndim != 2 || n->attr.size[0] < 1 || n->attr.size[1] < 1)
-        return dt_fail(DT_ERR_CONFIG, "gradient %s is %s, expected [N,C]", dy->name, dt_value_shape_text(dy));
-    *n_out = 1;
-    set_out(&out[0], dy->dtype, 4, dy->dim[0], n->attr.size[0], n->attr.size[1], dy->dim[1]);
-    return DT_OK;
-}
-
-dt_status dt_infer_xent_bwd(const dt_graph *g, const dt_node *n, int32_t *n_out, dt_value *out) {
-    const dt_value *prob = in_value(g, n, 0), *label = in_value(g, n, 1);
-    if (prob->dtype != DT_DTYPE_F32 || prob->ndim != 2 || label->dtype != DT_DTYPE_I32 ||
-        dt_value_n_elem(label) != prob->dim[0])
-        return dt_fail(DT_ERR_CONFIG, "probabilities %s are %s: they do not fit the labels", prob->name,
-                       dt_value_shape_text(prob));
-    *n_out = 1;
-    set_out(&out[0], g->compute, 2, prob->dim[0], prob->dim[1], 0, 0);
+dt_status dt_infer_xent_bwd(const dt_graph *g, const dt_node *n, dt_value *out) {
+    const dt_value *prob = dt_infer_in(g, n, 0);
+    DT_INFER_SET(&out[0], g->compute, prob->dim[0], prob->dim[1]);
     return DT_OK;
 }

@@ -1,20 +1,14 @@
-/* What passes that edit nodes in place share: marking nodes as gone, finding neighbours; and the fusions of
- * pass.c's table that are in files of their own. */
+/* Fusions of pass.c's table that are in files of their own. */
 #ifndef DT_CORE_PASS_FUSE_H
 #define DT_CORE_PASS_FUSE_H
 
+#include "core/op.h"
 #include "core/pass.h"
 
-enum { REMOVED = DT_OP_COUNT }; /* the op of a node that goes when the list is rebuilt */
-
-static inline void remove_node(dt_graph *g, dt_nid i) {
-    g->node[i].op = (dt_op)REMOVED;
-}
-
 /* The node that makes v if it is of this op, else NULL. */
-static inline dt_node *made_by(dt_graph *g, dt_vid v, dt_op op) {
-    dt_nid i = g->value[v].producer;
-    return i >= 0 && g->node[i].op == op ? &g->node[i] : NULL;
+static inline dt_node *dt_pass_maker(dt_graph *g, dt_vid v, dt_op op) {
+    const dt_nid i = dt_graph_maker(g, v, op);
+    return i >= 0 ? &g->node[i] : NULL;
 }
 
 /* pass_pool.c */

@@ -6,41 +6,42 @@
  *   BN_FINALIZE  -> BN_GRAM          CONV_WGRAD -> BN_GRAM_GRAD
  *   BN_APPLY     -> CONV with apply  CONV_DGRAD -> BN_GRAM_DX
  * Then BN_MASK goes where it can: into the gradient before it, its sums into GRAM_CROSS. */
-#include "core/pass.h"
-
 #include <stdio.h>
 
 #include "core/op.h"
+#include "core/pass.h"
 
 /* Nodes of one site; -1: absent. */
 typedef struct site {
     dt_nid conv, stats, finalize, apply, reduce, dx, wgrad, dgrad;
 } site;
 
-static dt_nid made_by(const dt_graph *g, dt_vid v, dt_op op) {
-    dt_nid i = g->value[v].producer;
-    return i >= 0 && g->node[i].op == op ? i : -1;
-}
-
 /* Adds the reader i of v to its place in the site; false where the pattern has none for it. */
-static bool place_reader(const dt_graph *g, site *s, dt_nid i, int32_t operand) {
-    static const dt_op op[] = {DT_OP_BN_STATS, DT_OP_BN_APPLY, DT_OP_BN_REDUCE, DT_OP_BN_DX};
-    static const int32_t at[] = {0, 0, 1, 1};
-    dt_nid *const to[] = {&s->stats, &s->apply, &s->reduce, &s->dx};
-    for (size_t k = 0; k < sizeof op / sizeof op[0]; k++) {
-        if (g->node[i].op != op[k] || operand != at[k] || *to[k] >= 0) continue;
-        *to[k] = i;
+static bool place_reader(const dt_graph *g, site *s, dt_nid i, int32_t slot) {
+    const struct {
+        dt_op op;
+        int32_t slot;
+        dt_nid *to;
+    } place[] = {{DT_OP_BN_STATS, 0, &s->stats},
+                 {DT_OP_BN_APPLY, DT_APPLY_IN_X, &s->apply},
+                 {DT_OP_BN_REDUCE, DT_REDUCE_IN_C, &s->reduce},
+                 {DT_OP_BN_DX, DT_DX_IN_C, &s->dx}};
+    for (size_t k = 0; k < sizeof place / sizeof place[0]; k++) {
+        if (g->node[i].op != place[k].op || slot != place[k].slot || *place[k].to >= 0) continue;
+        *place[k].to = i;
         return true;
     }
     return false;
 }
 
 /* The same for a reader of the convolution's output gradient. */
-static bool place_grad_reader(const dt_graph *g, site *s, dt_nid i, int32_t operand) {
+static bool place_grad_reader(const dt_graph *g, site *s, dt_nid i, int32_t slot) {
     const dt_node *n = &g->node[i], *conv = &g->node[s->conv];
-    if (n->op == DT_OP_CONV_WGRAD && operand == 1 && s->wgrad < 0 && n->in[0] == conv->in[0])
+    if (n->op == DT_OP_CONV_WGRAD && slot == DT_WGRAD_IN_DY && s->wgrad < 0 &&
+        n->in[DT_WGRAD_IN_X] == conv->in[DT_CONV_IN_X])
         s->wgrad = i;
-    else if (n->op == DT_OP_CONV_DGRAD && operand == 0 && s->dgrad < 0 && n->in[1] == conv->in[1])
+    else if (n->op == DT_OP_CONV_DGRAD && slot == DT_DGRAD_IN_DY && s->dgrad < 0 &&
+             n->in[DT_DGRAD_IN_W] == conv->in[DT_CONV_IN_W])
         s->dgrad = i;
     else
         return false;
@@ -48,7 +49,7 @@ static bool place_grad_reader(const dt_graph *g, site *s, dt_nid i, int32_t oper
 }
 
 static bool place_readers(const dt_graph *g, site *s, dt_vid v,
-                          bool (*place)(const dt_graph *g, site *s, dt_nid i, int32_t operand)) {
+                          bool (*place)(const dt_graph *g, site *s, dt_nid i, int32_t slot)) {
     for (dt_nid i = 0; i < g->n_node; i++)
         for (int32_t j = 0; j < g->node[i].n_in; j++)
             if (g->node[i].in[j] == v && !place(g, s, i, j)) return false;
@@ -59,223 +60,241 @@ static bool place_readers(const dt_graph *g, site *s, dt_vid v,
 static bool match(const dt_graph *g, dt_nid conv, site *s) {
     const dt_node *c = &g->node[conv];
     *s = (site){conv, -1, -1, -1, -1, -1, -1, -1};
-    if (c->attr.bias || c->attr.prologue || c->attr.stats || c->attr.apply || !dt_op_conv_is_product(g, c))
+    if (dt_node_has(c, DT_CONV_IN_BIAS) || dt_node_has(c, DT_CONV_IN_PRE_SCALE) ||
+        dt_node_has(c, DT_CONV_IN_SCALE) || dt_node_makes(c, DT_CONV_OUT_STATS) ||
+        !dt_op_conv_is_product(g, c))
         return false;
     if (!place_readers(g, s, c->out[0], place_reader)) return false;
     if (s->stats < 0 || s->apply < 0 || s->reduce < 0 || s->dx < 0) return false;
     const dt_node *apply = &g->node[s->apply], *reduce = &g->node[s->reduce], *dx = &g->node[s->dx];
-    s->finalize = made_by(g, apply->in[1], DT_OP_BN_FINALIZE);
+    s->finalize = dt_graph_maker(g, apply->in[DT_APPLY_IN_SCALE], DT_OP_BN_FINALIZE);
     if (s->finalize < 0) return false;
     const dt_node *finalize = &g->node[s->finalize];
-    if (finalize->in[0] != g->node[s->stats].out[0] || apply->in[1] != finalize->out[2] ||
-        apply->in[2] != finalize->out[3] || reduce->in[2] != finalize->out[0] ||
-        reduce->in[3] != finalize->out[1] || dx->in[2] != reduce->out[2] ||
-        dt_graph_use_count(g, reduce->out[2]) != 1)
+    if (finalize->in[DT_FINALIZE_IN_STATS] != g->node[s->stats].out[0] ||
+        apply->in[DT_APPLY_IN_SCALE] != finalize->out[DT_FINALIZE_OUT_SCALE] ||
+        apply->in[DT_APPLY_IN_SHIFT] != finalize->out[DT_FINALIZE_OUT_SHIFT] ||
+        reduce->in[DT_REDUCE_IN_MEAN] != finalize->out[DT_FINALIZE_OUT_MEAN] ||
+        reduce->in[DT_REDUCE_IN_INVSTD] != finalize->out[DT_FINALIZE_OUT_INVSTD] ||
+        dx->in[DT_DX_IN_COEF] != reduce->out[DT_REDUCE_OUT_COEF] ||
+        dt_graph_use_count(g, reduce->out[DT_REDUCE_OUT_COEF]) != 1)
         return false;
     /* The end of a block with its mask from y, or a normalisation alone. */
-    if (apply->attr.relu != apply->attr.residual || apply->attr.residual_scaled || reduce->attr.second_grad)
+    if (apply->attr.relu != dt_node_has(apply, DT_APPLY_IN_RES) ||
+        dt_node_has(apply, DT_APPLY_IN_RES_SCALE) || !dt_node_has(reduce, DT_REDUCE_IN_DY) ||
+        dt_node_has(reduce, DT_REDUCE_IN_DY2) || dt_node_has(reduce, DT_REDUCE_IN_SCALE) ||
+        dt_node_has(dx, DT_DX_IN_SCALE))
         return false;
-    if (apply->attr.relu) {
-        if (reduce->attr.mask != DT_MASK_FROM_Y || !reduce->attr.writes_dz ||
-            reduce->in[5] != apply->out[0] || dx->in[0] != reduce->out[3])
-            return false;
-    } else if (reduce->attr.mask != DT_MASK_NONE || reduce->attr.writes_dz || dx->in[0] != reduce->in[0]) {
+    const dt_vid dz =
+        dt_node_makes(reduce, DT_REDUCE_OUT_DZ) ? reduce->out[DT_REDUCE_OUT_DZ] : reduce->in[DT_REDUCE_IN_DY];
+    if (dx->in[DT_DX_IN_DY] != dz || reduce->in[DT_REDUCE_IN_Y] != (apply->attr.relu ? apply->out[0] : -1) ||
+        dt_node_makes(reduce, DT_REDUCE_OUT_DZ) != apply->attr.relu)
         return false;
-    }
-    if (dx->attr.mask != DT_MASK_NONE || !place_readers(g, s, dx->out[0], place_grad_reader)) return false;
+    if (!place_readers(g, s, dx->out[0], place_grad_reader)) return false;
     return s->wgrad > s->dx && (s->dgrad < 0 || s->dgrad > s->wgrad);
 }
 
-/* A new value of node `id`, named after `of`. */
-static dt_status add_value(dt_graph *g, dt_vid of, const char *what, dt_nid id, dt_dtype dtype, int32_t ndim,
+/* A new value, named after `of`. */
+static dt_status add_value(dt_graph *g, dt_vid of, const char *what, dt_dtype dtype, int32_t ndim,
                            const int64_t *dim, dt_vid *out) {
     char name[DT_NAME_MAX];
     snprintf(name, sizeof name, "%.*s:%s", DT_NAME_MAX - 16, g->value[of].name, what);
-    DT_TRY(dt_graph_add_value(g, name, DT_ROLE_ACT, dtype, ndim, dim, out));
-    g->value[*out].producer = id;
-    return DT_OK;
+    return dt_graph_add_value(g, name, DT_ROLE_ACT, dtype, ndim, dim, out);
 }
 
-static dt_node node_of(dt_op op, dt_attr attr, dt_phase phase) {
-    return (dt_node){.op = op, .attr = attr, .phase = phase, .workspace = -1};
+/* Puts the node at `id`, as the maker of its outputs. */
+static void put(dt_graph *g, dt_nid id, const dt_node *n) {
+    g->node[id] = *n;
+    for (int32_t i = 0; i < n->n_out; i++)
+        if (n->out[i] >= 0) g->value[n->out[i]].producer = id;
 }
 
-static void add_in(dt_node *n, dt_vid v) {
-    n->in[n->n_in++] = v;
-}
-
-static void add_out(dt_graph *g, dt_node *n, dt_nid id, dt_vid v) {
-    n->out[n->n_out++] = v;
-    g->value[v].producer = id;
-}
-
-/* The two gradients that `reduce` would first add, where the backend likes to; and the node that adds them.
- */
+/* The node that adds the two gradients which `reduce` would read first, where the backend likes to add them
+ * itself; else -1. */
 static dt_nid sum_of_two(const dt_graph *g, dt_backend *be, dt_nid reduce) {
     const dt_node *n = &g->node[reduce];
-    dt_nid add = made_by(g, n->in[0], DT_OP_ADD);
-    if (add < 0 || !n->attr.writes_dz || dt_graph_use_count(g, n->in[0]) != 1) return -1;
+    const dt_nid add = dt_graph_maker(g, n->in[DT_REDUCE_IN_DY], DT_OP_ADD);
+    if (add < 0 || !dt_node_makes(n, DT_REDUCE_OUT_DZ) || dt_graph_use_count(g, n->in[DT_REDUCE_IN_DY]) != 1)
+        return -1;
     return be->fuse_gain(be, g, DT_FUSE_SECOND_GRAD, reduce) > 0 ? add : -1;
 }
 
-static dt_status rewrite(dt_graph *g, dt_backend *be, const site *s) {
+static dt_status rewrite_forward(dt_graph *g, const site *s, dt_vid gram, dt_vid sum, dt_vid wcov) {
     const dt_node conv = g->node[s->conv], finalize = g->node[s->finalize], apply = g->node[s->apply];
-    const dt_node reduce = g->node[s->reduce], wgrad = g->node[s->wgrad], dx = g->node[s->dx];
-    const dt_vid x = conv.in[0], w = conv.in[1], c = conv.out[0];
-    const int64_t n_k = g->value[w].dim[0], n_c = g->value[w].dim[3];
-    const dt_dtype t = g->compute;
-    const bool masked = reduce.attr.mask == DT_MASK_FROM_Y;
-    const dt_nid add = sum_of_two(g, be, s->reduce);
-    const dt_vid dz = masked ? reduce.out[3] : reduce.in[0];
-    dt_vid gram, sum, wcov, dbeta, p, wa, mv;
-    DT_TRY(add_value(g, c, "gram", s->conv, DT_DTYPE_F32, 2, (int64_t[]){n_c, n_c}, &gram));
-    DT_TRY(add_value(g, c, "sum", s->conv, DT_DTYPE_F32, 1, &n_c, &sum));
-    DT_TRY(add_value(g, c, "wcov", s->finalize, DT_DTYPE_F32, 2, (int64_t[]){n_k, n_c}, &wcov));
-    DT_TRY(add_value(g, c, "dbeta", s->reduce, DT_DTYPE_F32, 1, &n_k, &dbeta));
-    DT_TRY(add_value(g, c, "cross", s->dx, DT_DTYPE_F32, 2, (int64_t[]){n_k, n_c}, &p));
-    DT_TRY(add_value(g, c, "wa", s->wgrad, t, 4, g->value[w].dim, &wa));
-    DT_TRY(add_value(g, c, "mv", s->wgrad, DT_DTYPE_F32, 2, (int64_t[]){n_c + 1, n_c}, &mv));
-
-    dt_node n = node_of(DT_OP_GRAM, (dt_attr){0}, conv.phase);
-    add_in(&n, x);
-    n.out[0] = gram, n.out[1] = sum, n.n_out = 2;
-    g->node[s->conv] = n;
+    dt_node n;
+    DT_TRY(dt_graph_blank_node(g, DT_OP_GRAM, NULL, conv.phase, &n));
+    n.in[0] = conv.in[DT_CONV_IN_X];
+    n.out[DT_GRAM_OUT_GRAM] = gram;
+    n.out[DT_GRAM_OUT_SUM] = sum;
+    put(g, s->conv, &n);
 
     dt_attr a = finalize.attr;
     a.stats_are_sums = false;
-    n = node_of(DT_OP_BN_GRAM, a, finalize.phase);
-    add_in(&n, gram), add_in(&n, sum), add_in(&n, w);
-    for (int32_t i = 1; i < 5; i++) add_in(&n, finalize.in[i]);
-    for (int32_t i = 0; i < 4; i++) add_out(g, &n, s->finalize, finalize.out[i]);
-    add_out(g, &n, s->finalize, wcov);
-    g->node[s->finalize] = n;
+    DT_TRY(dt_graph_blank_node(g, DT_OP_BN_GRAM, &a, finalize.phase, &n));
+    n.in[DT_BN_GRAM_IN_GRAM] = gram;
+    n.in[DT_BN_GRAM_IN_SUM] = sum;
+    n.in[DT_BN_GRAM_IN_W] = conv.in[DT_CONV_IN_W];
+    for (int32_t i = 0; i < 4; i++) {
+        n.in[DT_BN_GRAM_IN_GAMMA + i] = finalize.in[DT_FINALIZE_IN_GAMMA + i];
+        n.out[DT_BN_GRAM_OUT_MEAN + i] = finalize.out[DT_FINALIZE_OUT_MEAN + i];
+    }
+    n.out[DT_BN_GRAM_OUT_WCOV] = wcov;
+    put(g, s->finalize, &n);
 
     a = conv.attr;
-    a.apply = true;
     a.relu = apply.attr.relu;
-    a.residual = apply.attr.residual;
-    n = node_of(DT_OP_CONV, a, apply.phase);
-    add_in(&n, x), add_in(&n, w);
-    for (int32_t i = 1; i < apply.n_in; i++) add_in(&n, apply.in[i]);
-    add_out(g, &n, s->apply, apply.out[0]);
-    g->node[s->apply] = n;
+    DT_TRY(dt_graph_blank_node(g, DT_OP_CONV, &a, apply.phase, &n));
+    n.in[DT_CONV_IN_X] = conv.in[DT_CONV_IN_X];
+    n.in[DT_CONV_IN_W] = conv.in[DT_CONV_IN_W];
+    n.in[DT_CONV_IN_SCALE] = apply.in[DT_APPLY_IN_SCALE];
+    n.in[DT_CONV_IN_SHIFT] = apply.in[DT_APPLY_IN_SHIFT];
+    n.in[DT_CONV_IN_RES] = apply.in[DT_APPLY_IN_RES];
+    n.out[DT_CONV_OUT_Y] = apply.out[0];
+    put(g, s->apply, &n);
+    return DT_OK;
+}
 
-    a = (dt_attr){.mask = reduce.attr.mask, .writes_dz = masked, .second_grad = add >= 0};
-    n = node_of(DT_OP_BN_MASK, a, reduce.phase);
-    for (int32_t i = 0; add >= 0 && i < 2; i++) add_in(&n, g->node[add].in[i]);
-    if (add >= 0) g->node[add].n_in = g->node[add].n_out = 0;
-    if (add < 0) add_in(&n, reduce.in[0]);
-    if (masked) add_in(&n, reduce.in[5]);
-    add_out(g, &n, s->reduce, dbeta);
-    if (masked) add_out(g, &n, s->reduce, dz);
-    g->node[s->reduce] = n;
+static dt_status rewrite(dt_graph *g, dt_backend *be, const site *s) {
+    const dt_node conv = g->node[s->conv], finalize = g->node[s->finalize], reduce = g->node[s->reduce];
+    const dt_node wgrad = g->node[s->wgrad], dx = g->node[s->dx];
+    const dt_vid x = conv.in[DT_CONV_IN_X], w = conv.in[DT_CONV_IN_W], c = conv.out[0];
+    const int64_t n_k = g->value[w].dim[0], n_c = g->value[w].dim[3];
+    const bool masked = dt_node_makes(&reduce, DT_REDUCE_OUT_DZ);
+    const dt_nid add = sum_of_two(g, be, s->reduce);
+    const dt_vid dz = masked ? reduce.out[DT_REDUCE_OUT_DZ] : reduce.in[DT_REDUCE_IN_DY];
+    dt_vid gram, sum, wcov, dbeta, p, wa, mv;
+    dt_node n;
+    DT_TRY(add_value(g, c, "gram", DT_DTYPE_F32, 2, (int64_t[]){n_c, n_c}, &gram));
+    DT_TRY(add_value(g, c, "sum", DT_DTYPE_F32, 1, &n_c, &sum));
+    DT_TRY(add_value(g, c, "wcov", DT_DTYPE_F32, 2, (int64_t[]){n_k, n_c}, &wcov));
+    DT_TRY(add_value(g, c, "dbeta", DT_DTYPE_F32, 1, &n_k, &dbeta));
+    DT_TRY(add_value(g, c, "cross", DT_DTYPE_F32, 2, (int64_t[]){n_k, n_c}, &p));
+    DT_TRY(add_value(g, c, "wa", g->compute, 4, (int64_t[]){n_k, 1, 1, n_c}, &wa));
+    DT_TRY(add_value(g, c, "mv", DT_DTYPE_F32, 2, (int64_t[]){n_c + 1, n_c}, &mv));
+    DT_TRY(rewrite_forward(g, s, gram, sum, wcov));
 
-    n = node_of(DT_OP_GRAM_CROSS, (dt_attr){0}, dx.phase);
-    add_in(&n, dz), add_in(&n, x);
-    add_out(g, &n, s->dx, p);
-    g->node[s->dx] = n;
+    DT_TRY(dt_graph_blank_node(g, DT_OP_BN_MASK, NULL, reduce.phase, &n));
+    n.in[DT_BN_MASK_IN_DY] = add >= 0 ? g->node[add].in[0] : reduce.in[DT_REDUCE_IN_DY];
+    n.in[DT_BN_MASK_IN_DY2] = add >= 0 ? g->node[add].in[1] : -1;
+    n.in[DT_BN_MASK_IN_Y] = reduce.in[DT_REDUCE_IN_Y];
+    n.out[DT_BN_MASK_OUT_DBETA] = dbeta;
+    if (masked) n.out[DT_BN_MASK_OUT_DZ] = dz;
+    if (add >= 0) dt_graph_remove_node(g, add);
+    put(g, s->reduce, &n);
 
-    a = (dt_attr){.kernel = {finalize.attr.kernel[0]}};
-    n = node_of(DT_OP_BN_GRAM_GRAD, a, wgrad.phase);
-    const dt_vid grad_in[] = {p, dbeta, wcov, sum, w, finalize.out[0], finalize.out[1], reduce.in[4]};
-    const dt_vid grad_out[] = {reduce.out[0], reduce.out[1], wgrad.out[0], wa, mv};
-    for (size_t i = 0; i < sizeof grad_in / sizeof grad_in[0]; i++) add_in(&n, grad_in[i]);
-    for (size_t i = 0; i < sizeof grad_out / sizeof grad_out[0]; i++) add_out(g, &n, s->wgrad, grad_out[i]);
-    g->node[s->wgrad] = n;
+    DT_TRY(dt_graph_blank_node(g, DT_OP_GRAM_CROSS, NULL, dx.phase, &n));
+    n.in[DT_CROSS_IN_DZ] = dz;
+    n.in[DT_CROSS_IN_X] = x;
+    n.out[DT_CROSS_OUT_P] = p;
+    put(g, s->dx, &n);
+
+    const dt_attr rows = {.rows = finalize.attr.rows};
+    DT_TRY(dt_graph_blank_node(g, DT_OP_BN_GRAM_GRAD, &rows, wgrad.phase, &n));
+    n.in[DT_GRAM_GRAD_IN_P] = p;
+    n.in[DT_GRAM_GRAD_IN_DBETA] = dbeta;
+    n.in[DT_GRAM_GRAD_IN_WCOV] = wcov;
+    n.in[DT_GRAM_GRAD_IN_SUM] = sum;
+    n.in[DT_GRAM_GRAD_IN_W] = w;
+    n.in[DT_GRAM_GRAD_IN_MEAN] = finalize.out[DT_FINALIZE_OUT_MEAN];
+    n.in[DT_GRAM_GRAD_IN_INVSTD] = finalize.out[DT_FINALIZE_OUT_INVSTD];
+    n.in[DT_GRAM_GRAD_IN_GAMMA] = reduce.in[DT_REDUCE_IN_GAMMA];
+    n.out[DT_GRAM_GRAD_OUT_DGAMMA] = reduce.out[DT_REDUCE_OUT_DGAMMA];
+    n.out[DT_GRAM_GRAD_OUT_DBETA] = reduce.out[DT_REDUCE_OUT_DBETA];
+    n.out[DT_GRAM_GRAD_OUT_DW] = wgrad.out[0];
+    n.out[DT_GRAM_GRAD_OUT_WA] = wa;
+    n.out[DT_GRAM_GRAD_OUT_MV] = mv;
+    put(g, s->wgrad, &n);
+    dt_graph_remove_node(g, s->stats);
 
     if (s->dgrad < 0) return DT_OK;
     const dt_node dgrad = g->node[s->dgrad];
-    n = node_of(DT_OP_BN_GRAM_DX, (dt_attr){0}, dgrad.phase);
-    add_in(&n, dz), add_in(&n, wa), add_in(&n, x), add_in(&n, mv);
-    add_out(g, &n, s->dgrad, dgrad.out[0]);
-    g->node[s->dgrad] = n;
+    DT_TRY(dt_graph_blank_node(g, DT_OP_BN_GRAM_DX, NULL, dgrad.phase, &n));
+    n.in[DT_GRAM_DX_IN_DZ] = dz;
+    n.in[DT_GRAM_DX_IN_WA] = wa;
+    n.in[DT_GRAM_DX_IN_X] = x;
+    n.in[DT_GRAM_DX_IN_MV] = mv;
+    n.out[0] = dgrad.out[0];
+    put(g, s->dgrad, &n);
     return DT_OK;
 }
 
 /* A BN_APPLY whose residual is such a convolution, normalised alone, moves into it: what it normalised itself
  * becomes the residual, scaled and shifted. */
-static void swap_residual(dt_graph *g, dt_backend *be, dt_nid i) {
+static dt_status swap_residual(dt_graph *g, dt_backend *be, dt_nid i) {
     const dt_node apply = g->node[i];
-    if (!apply.attr.residual || apply.attr.residual_scaled) return;
-    const dt_nid id = made_by(g, apply.in[3], DT_OP_CONV);
-    if (id < 0 || dt_graph_use_count(g, apply.in[3]) != 1 || apply.in[3] == g->logits) return;
+    const dt_vid res = apply.in[DT_APPLY_IN_RES];
+    if (res < 0 || dt_node_has(&apply, DT_APPLY_IN_RES_SCALE)) return DT_OK;
+    const dt_nid id = dt_graph_maker(g, res, DT_OP_CONV);
+    if (id < 0 || dt_graph_use_count(g, res) != 1 || res == g->logits) return DT_OK;
     const dt_node conv = g->node[id];
-    if (!conv.attr.apply || conv.attr.relu || conv.attr.residual) return;
-    if (be->fuse_gain(be, g, DT_FUSE_DUAL_APPLY, i) <= 0) return;
-    dt_node n = conv;
+    if (!dt_node_has(&conv, DT_CONV_IN_SCALE) || conv.attr.relu || dt_node_has(&conv, DT_CONV_IN_RES))
+        return DT_OK;
+    if (be->fuse_gain(be, g, DT_FUSE_DUAL_APPLY, i) <= 0) return DT_OK;
+    dt_node n;
+    DT_TRY(dt_graph_blank_node(g, DT_OP_CONV, &conv.attr, conv.phase, &n));
     n.attr.relu = apply.attr.relu;
-    n.attr.residual = n.attr.residual_scaled = true;
-    for (int32_t k = 0; k < 3; k++) add_in(&n, apply.in[k]);
+    for (int32_t k = 0; k < n.n_in; k++) n.in[k] = conv.in[k];
+    for (int32_t k = 0; k < 3; k++) n.in[DT_CONV_IN_RES + k] = apply.in[DT_APPLY_IN_X + k];
     n.out[0] = apply.out[0];
-    g->node[i] = n;
-    g->node[id].n_in = g->node[id].n_out = 0; /* goes with the other nodes that make nothing */
+    put(g, i, &n);
+    dt_graph_remove_node(g, id);
+    return DT_OK;
 }
 
 /* The sums of a BN_MASK become those of the GRAM_CROSS over the same gradient. */
 static void move_sums(dt_graph *g, const dt_node *mask) {
-    for (dt_nid i = 0; i < g->n_node; i++) {
-        const dt_node *n = &g->node[i];
-        if (n->op != DT_OP_BN_GRAM_GRAD || n->in[1] != mask->out[0]) continue;
-        const dt_nid id = made_by(g, n->in[0], DT_OP_GRAM_CROSS);
-        g->node[id].attr.stats = true;
-        add_out(g, &g->node[id], id, mask->out[0]);
-    }
+    const dt_vid dbeta = mask->out[DT_BN_MASK_OUT_DBETA];
+    const dt_nid grad = dt_graph_reader(g, dbeta, DT_OP_BN_GRAM_GRAD, DT_GRAM_GRAD_IN_DBETA);
+    const dt_nid cross = dt_graph_maker(g, g->node[grad].in[DT_GRAM_GRAD_IN_P], DT_OP_GRAM_CROSS);
+    dt_graph_set_out(g, cross, DT_CROSS_OUT_DBETA, dbeta);
 }
 
 /* One of the two gradients that a BN_MASK adds comes from a convolution: that adds and masks by itself. */
-static void fuse_mask(dt_graph *g, dt_backend *be, dt_nid i) {
+static dt_status fuse_mask(dt_graph *g, dt_backend *be, dt_nid i) {
     const dt_node mask = g->node[i];
-    if (!mask.attr.writes_dz) { /* nothing but sums */
+    if (!dt_node_makes(&mask, DT_BN_MASK_OUT_DZ)) { /* nothing but sums */
         move_sums(g, &mask);
-        g->node[i].n_in = g->node[i].n_out = 0;
-        return;
+        dt_graph_remove_node(g, i);
+        return DT_OK;
     }
     dt_nid best = -1;
     double best_gain = 0;
     dt_vid other = -1;
-    for (int32_t k = 0; mask.attr.second_grad && k < 2; k++) {
-        const dt_nid id = made_by(g, mask.in[k], DT_OP_CONV_DGRAD);
-        if (id < 0 || g->node[id].n_in != 2 || dt_graph_use_count(g, mask.in[k]) != 1) continue;
+    for (int32_t k = 0; dt_node_has(&mask, DT_BN_MASK_IN_DY2) && k < 2; k++) {
+        const dt_vid dy = mask.in[DT_BN_MASK_IN_DY + k];
+        const dt_nid id = dt_graph_maker(g, dy, DT_OP_CONV_DGRAD);
+        if (id < 0 || dt_graph_use_count(g, dy) != 1) continue;
+        const dt_node *dgrad = &g->node[id];
+        if (dt_node_has(dgrad, DT_DGRAD_IN_DX2) || dt_node_has(dgrad, DT_DGRAD_IN_Y) ||
+            dt_node_has(dgrad, DT_DGRAD_IN_C))
+            continue;
         const double gain = be->fuse_gain(be, g, DT_FUSE_DGRAD_MASK, id);
         if (gain <= best_gain) continue;
-        best = id, best_gain = gain, other = mask.in[1 - k];
+        best = id, best_gain = gain, other = mask.in[DT_BN_MASK_IN_DY2 - k];
     }
-    if (best < 0) return;
-    dt_node n = g->node[best];
+    if (best < 0) return DT_OK;
+    const dt_node dgrad = g->node[best];
+    dt_node n;
+    DT_TRY(dt_graph_blank_node(g, DT_OP_CONV_DGRAD, &dgrad.attr, dgrad.phase, &n));
+    n.in[DT_DGRAD_IN_DY] = dgrad.in[DT_DGRAD_IN_DY];
+    n.in[DT_DGRAD_IN_W] = dgrad.in[DT_DGRAD_IN_W];
+    n.in[DT_DGRAD_IN_DX2] = other;
+    n.in[DT_DGRAD_IN_Y] = mask.in[DT_BN_MASK_IN_Y];
+    n.out[DT_DGRAD_OUT_DX] = mask.out[DT_BN_MASK_OUT_DZ];
     move_sums(g, &mask);
-    n.attr.second_grad = true;
-    n.attr.mask = mask.attr.mask;
-    add_in(&n, other);
-    add_in(&n, mask.in[2]);
-    n.n_out = 0;
-    add_out(g, &n, i, mask.out[1]);
-    g->node[i] = n;
-    g->node[best].n_in = g->node[best].n_out = 0;
-}
-
-/* Drops nodes that make nothing and restores every value's producer. */
-static void squeeze(dt_graph *g) {
-    int32_t n = 0;
-    for (dt_nid i = 0; i < g->n_node; i++)
-        if (g->node[i].n_out > 0) g->node[n++] = g->node[i];
-    g->n_node = n;
-    for (dt_vid v = 0; v < g->n_value; v++) g->value[v].producer = -1;
-    for (dt_nid i = 0; i < n; i++)
-        for (int32_t j = 0; j < g->node[i].n_out; j++) g->value[g->node[i].out[j]].producer = i;
+    put(g, i, &n);
+    dt_graph_remove_node(g, best);
+    return DT_OK;
 }
 
 dt_status dt_pass_gram_batchnorm(dt_graph *g, dt_backend *be) {
     site s;
-    for (dt_nid i = 0; i < g->n_node; i++) {
-        if (g->node[i].op != DT_OP_CONV || !match(g, i, &s)) continue;
-        if (be->fuse_gain(be, g, DT_FUSE_GRAM_BN, i) <= 0) continue;
-        DT_TRY(rewrite(g, be, &s));
-        g->node[s.stats].n_out = g->node[s.stats].n_in = 0;
-    }
     for (dt_nid i = 0; i < g->n_node; i++)
-        if (g->node[i].op == DT_OP_BN_APPLY) swap_residual(g, be, i);
+        if (g->node[i].op == DT_OP_CONV && match(g, i, &s) && be->fuse_gain(be, g, DT_FUSE_GRAM_BN, i) > 0)
+            DT_TRY(rewrite(g, be, &s));
     for (dt_nid i = 0; i < g->n_node; i++)
-        if (g->node[i].op == DT_OP_BN_MASK) fuse_mask(g, be, i);
-    squeeze(g);
+        if (g->node[i].op == DT_OP_BN_APPLY) DT_TRY(swap_residual(g, be, i));
+    for (dt_nid i = 0; i < g->n_node; i++)
+        if (g->node[i].op == DT_OP_BN_MASK) DT_TRY(fuse_mask(g, be, i));
+    dt_graph_compact(g);
     return dt_graph_validate(g);
 }

@@ -41,11 +41,13 @@ static void live_ranges(planner *p) {
     for (dt_nid i = 0; i < g->n_node; i++) {
         const dt_node *n = &g->node[i];
         for (int32_t j = 0; j < n->n_out; j++) {
+            if (n->out[j] < 0) continue;
             dt_value *r = &g->value[dt_graph_root(g, n->out[j])];
             if (r->first < 0) r->first = i;
             r->last = i;
         }
-        for (int32_t j = 0; j < n->n_in; j++) g->value[dt_graph_root(g, n->in[j])].last = i;
+        for (int32_t j = 0; j < n->n_in; j++)
+            if (n->in[j] >= 0) g->value[dt_graph_root(g, n->in[j])].last = i;
         if (n->workspace >= 0) g->value[n->workspace].first = g->value[n->workspace].last = i;
     }
     if (g->logits >= 0)
@@ -58,15 +60,16 @@ static void share_in_place(planner *p) {
     for (dt_nid i = 0; i < g->n_node; i++) {
         const dt_node *n = &g->node[i];
         const dt_op_row *row = dt_op_get(n->op);
-        if (row->inplace_out < 0 || row->inplace_out >= n->n_out) continue;
-        dt_vid in = dt_graph_root(g, n->in[row->inplace_in]), out = n->out[row->inplace_out];
+        const int32_t over = row->in_place - 1;
+        if (over < 0 || n->in[over] < 0 || n->out[row->in_place_out] < 0) continue;
+        dt_vid in = dt_graph_root(g, n->in[over]), out = n->out[row->in_place_out];
         if (!in_act(&g->value[in]) || !in_act(&g->value[out])) continue;
         dt_vid block_of_in = owner_of(p, in);
         if (g->value[in].last != i || dt_value_bytes(&g->value[in]) != dt_value_bytes(&g->value[out]))
             continue;
         bool twice = false; /* the same bytes are read through another input */
         for (int32_t j = 0; j < n->n_in; j++)
-            twice |= j != row->inplace_in && owner_of(p, dt_graph_root(g, n->in[j])) == block_of_in;
+            twice |= j != over && n->in[j] >= 0 && owner_of(p, dt_graph_root(g, n->in[j])) == block_of_in;
         if (!twice) p->owner[out] = block_of_in;
     }
 }

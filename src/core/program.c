@@ -137,10 +137,10 @@ dt_status dt_program_prepare(dt_backend *be, dt_graph *g, const dt_program_optio
     }
     for (dt_nid i = 0; i < g->n_node; i++) {
         dt_node *n = &g->node[i];
-        if (dt_op_get(n->op)->view) continue;
+        if (dt_op_get(n->op)->flags & DT_OP_VIEW) continue;
         st = be->prepare(be, g, i, &p->prep[i], &n->workspace_bytes);
         if (st != DT_OK) {
-            dt_error_context("%s %s", dt_op_get(n->op)->name, n->n_out ? g->value[n->out[0]].name : "");
+            dt_error_context("%s %s", dt_op_get(n->op)->name, g->value[n->out[0]].name);
             goto fail;
         }
         if (n->workspace_bytes <= 0) continue;
@@ -205,18 +205,26 @@ dt_status dt_program_bind(dt_program *p, dt_store *s, const dt_program_options *
         }
     }
     if (p->plan.input_bytes > 0) DT_TRY(be->alloc(be, DT_MEM_DEVICE, p->plan.input_bytes, &p->input));
+    size_t n_operand = 1;
+    for (dt_nid i = 0; i < g->n_node; i++) n_operand += (size_t)(g->node[i].n_in + g->node[i].n_out);
+    void **operand = p->operand = calloc(n_operand, sizeof *operand);
+    if (!operand) return dt_fail(DT_ERR_MEMORY, "no memory for the operands of %d nodes", g->n_node);
     p->n_kernel = 0;
     for (dt_nid i = 0; i < g->n_node; i++) {
         const dt_node *n = &g->node[i];
-        if (dt_op_get(n->op)->view) continue;
+        if (dt_op_get(n->op)->flags & DT_OP_VIEW) continue;
         dt_binding b = {.params = s->params};
-        for (int32_t j = 0; j < n->n_in; j++) b.in[j] = dt_program_address(p, n->in[j]);
-        for (int32_t j = 0; j < n->n_out; j++) b.out[j] = dt_program_address(p, n->out[j]);
+        b.in = operand, operand += n->n_in;
+        b.out = operand, operand += n->n_out;
+        for (int32_t j = 0; j < n->n_in; j++)
+            b.in[j] = n->in[j] >= 0 ? dt_program_address(p, n->in[j]) : NULL;
+        for (int32_t j = 0; j < n->n_out; j++)
+            b.out[j] = n->out[j] >= 0 ? dt_program_address(p, n->out[j]) : NULL;
         if (n->workspace >= 0) b.workspace = dt_program_address(p, n->workspace);
         dt_kernel *k = &p->kernel[p->n_kernel];
         dt_status st = be->bind(be, g, i, p->prep[i], &b, k);
         if (st != DT_OK) {
-            dt_error_context("%s %s", dt_op_get(n->op)->name, n->n_out ? g->value[n->out[0]].name : "");
+            dt_error_context("%s %s", dt_op_get(n->op)->name, g->value[n->out[0]].name);
             return st;
         }
         k->node = i;
@@ -234,7 +242,7 @@ void dt_program_destroy(dt_program *p) {
         if (p->input) be->free(be, DT_MEM_DEVICE, p->input);
     }
     dt_graph_destroy(p->graph);
-    free(p->prep), free(p->kernel), free(p->bucket_after), free(p);
+    free(p->prep), free(p->kernel), free(p->operand), free(p->bucket_after), free(p);
 }
 
 dt_status dt_program_run(dt_program *p, dt_bucket_hook *hook, void *arg) {

@@ -58,25 +58,29 @@ static void *own(cpu_backend *be, size_t bytes) {
 /* --- convolution and dense
  * ------------------------------------------------------------------------------------- */
 
-/* The end of a convolution with apply. */
+/* The end of a convolution with a scale. */
 static dt_status apply_in_place(const bound *c) {
     const dt_conv_dims *dims = &c->conv.dims;
+    void *const *from = c->node.b.in, *in[] = {[DT_APPLY_IN_X] = c->node.b.out[DT_CONV_OUT_Y],
+                                               [DT_APPLY_IN_SCALE] = from[DT_CONV_IN_SCALE],
+                                               [DT_APPLY_IN_SHIFT] = from[DT_CONV_IN_SHIFT],
+                                               [DT_APPLY_IN_RES] = from[DT_CONV_IN_RES],
+                                               [DT_APPLY_IN_RES_SCALE] = from[DT_CONV_IN_RES_SCALE],
+                                               [DT_APPLY_IN_RES_SHIFT] = from[DT_CONV_IN_RES_SHIFT]};
     dt_cpu_node d = {.op = DT_OP_BN_APPLY, .attr = c->node.attr, .threads = c->node.threads, .c = dims->k};
     d.m = dims->n * dims->p * dims->q;
     d.n_elem = d.m * d.c;
-    d.b.in[0] = d.b.out[0] = c->node.b.out[0];
-    for (int32_t i = 1; i < 6; i++) d.b.in[i] = c->node.b.in[i + 1];
+    d.b = (dt_binding){.in = in, .out = c->node.b.out};
     return dt_cpu_bn_apply(&d, NULL);
 }
 
-/* The end of a gradient with second_grad or a mask. */
+/* The end of a gradient with a second one or a mask. */
 static void mask_in_place(const bound *c) {
-    const dt_attr *t = &c->node.attr;
     const dt_conv_dims *dims = &c->conv.dims;
     const int64_t n = dims->n * dims->h * dims->w * dims->c;
-    const float *second = t->second_grad ? c->node.b.in[2] : NULL;
-    const float *y = t->mask == DT_MASK_FROM_Y ? c->node.b.in[second ? 3 : 2] : NULL;
-    float *dx = c->node.b.out[0];
+    const float *second = c->node.b.in[DT_DGRAD_IN_DX2], *y = c->node.b.in[DT_DGRAD_IN_Y];
+    float *dx = c->node.b.out[DT_DGRAD_OUT_DX];
+    if (!second && !y) return;
 #pragma omp parallel for schedule(static) num_threads(c->node.threads) if (n > DT_CPU_GRAIN)
     for (int64_t i = 0; i < n; i++) {
         float sum = second ? dx[i] + second[i] : dx[i];
@@ -91,18 +95,18 @@ static dt_status run_conv(void *ctx, dt_stream *stream) {
     dt_cpu_conv_args a = {.out = b->out[0], .workspace = b->workspace};
     switch (c->conv.kind) {
     case DT_CPU_CONV_FORWARD:
-        a.x = b->in[0], a.w = b->in[1], a.bias = c->node.attr.bias ? b->in[2] : NULL;
+        a.x = b->in[DT_CONV_IN_X], a.w = b->in[DT_CONV_IN_W], a.bias = b->in[DT_CONV_IN_BIAS];
         break;
     case DT_CPU_CONV_DGRAD:
-        a.dy = b->in[0], a.w = b->in[1];
+        a.dy = b->in[DT_DGRAD_IN_DY], a.w = b->in[DT_DGRAD_IN_W];
         break;
     case DT_CPU_CONV_WGRAD:
-        a.x = b->in[0], a.dy = b->in[1];
+        a.x = b->in[DT_WGRAD_IN_X], a.dy = b->in[DT_WGRAD_IN_DY];
         break;
     }
     dt_cpu_conv_run(&c->conv, &a);
-    if (c->node.attr.second_grad || c->node.attr.mask != DT_MASK_NONE) mask_in_place(c);
-    return c->node.attr.apply ? apply_in_place(c) : DT_OK;
+    if (c->conv.kind == DT_CPU_CONV_DGRAD) mask_in_place(c);
+    return c->conv.kind == DT_CPU_CONV_FORWARD && b->in[DT_CONV_IN_SCALE] ? apply_in_place(c) : DT_OK;
 }
 
 /* For dense nodes: m rows N, c input features, k output features. */
@@ -110,8 +114,8 @@ static dt_status run_dense(void *ctx, dt_stream *stream) {
     (void)stream;
     const bound *c = ctx;
     const dt_cpu_node *d = &c->node;
-    dt_cpu_dense_forward(d->m, d->c, d->k, d->b.in[0], d->b.in[1], d->attr.bias ? d->b.in[2] : NULL,
-                         d->b.out[0]);
+    dt_cpu_dense_forward(d->m, d->c, d->k, d->b.in[DT_DENSE_IN_X], d->b.in[DT_DENSE_IN_W],
+                         d->b.in[DT_DENSE_IN_BIAS], d->b.out[0]);
     return DT_OK;
 }
 
@@ -136,8 +140,8 @@ static dt_status run_dense_wgrad(void *ctx, dt_stream *stream) {
 
 typedef enum family { FAMILY_PLAIN = 0, FAMILY_CONV, FAMILY_DENSE } family;
 
-/* Which operand gives n, h, w, c; the other of in[0] and out[0] gives p, q, k. */
-typedef enum main_operand { MAIN_IN0 = 0, MAIN_IN1, MAIN_OUT0 } main_operand;
+/* Which operand gives n, h, w, c: the op's main one, or output 0; the other of the two gives p, q, k. */
+typedef enum main_operand { MAIN_IN = 0, MAIN_OUT } main_operand;
 
 typedef struct lowering {
     dt_status (*run)(void *ctx, dt_stream *stream);
@@ -148,7 +152,7 @@ typedef struct lowering {
 } lowering;
 
 static const lowering lowering_table[] = {
-    [DT_OP_INPUT] = {.run = dt_cpu_input, .main = MAIN_OUT0},
+    [DT_OP_INPUT] = {.run = dt_cpu_input, .main = MAIN_OUT},
     [DT_OP_CONV] = {.run = run_conv, .family = FAMILY_CONV, .conv = DT_CPU_CONV_FORWARD},
     [DT_OP_DENSE] = {.run = run_dense, .family = FAMILY_DENSE},
     [DT_OP_BATCHNORM] = {.run = NULL}, /* the pass split_batchnorm replaces it */
@@ -161,7 +165,7 @@ static const lowering lowering_table[] = {
     [DT_OP_DROPOUT] = {.run = dt_cpu_dropout},
     [DT_OP_XENT] = {.run = dt_cpu_xent},
     [DT_OP_BN_STATS] = {.run = dt_cpu_bn_stats, .n_sum = 2},
-    [DT_OP_BN_FINALIZE] = {.run = dt_cpu_bn_finalize, .main = MAIN_IN1},
+    [DT_OP_BN_FINALIZE] = {.run = dt_cpu_bn_finalize},
     [DT_OP_BN_FOLD] = {.run = dt_cpu_bn_fold},
     [DT_OP_BN_APPLY] = {.run = dt_cpu_bn_apply},
     [DT_OP_GRAM] = {.run = dt_cpu_gram},
@@ -178,9 +182,9 @@ static const lowering lowering_table[] = {
     [DT_OP_BN_REDUCE] = {.run = dt_cpu_bn_reduce, .n_sum = 2},
     [DT_OP_BN_DX] = {.run = dt_cpu_bn_dx},
     [DT_OP_RELU_BWD] = {.run = dt_cpu_relu_bwd},
-    [DT_OP_MAXPOOL_BWD] = {.run = dt_cpu_maxpool_bwd, .main = MAIN_OUT0},
-    [DT_OP_AVGPOOL_BWD] = {.run = dt_cpu_avgpool_bwd, .main = MAIN_OUT0},
-    [DT_OP_GLOBAL_AVGPOOL_BWD] = {.run = dt_cpu_global_avgpool_bwd, .main = MAIN_OUT0},
+    [DT_OP_MAXPOOL_BWD] = {.run = dt_cpu_maxpool_bwd, .main = MAIN_OUT},
+    [DT_OP_AVGPOOL_BWD] = {.run = dt_cpu_avgpool_bwd, .main = MAIN_OUT},
+    [DT_OP_GLOBAL_AVGPOOL_BWD] = {.run = dt_cpu_global_avgpool_bwd, .main = MAIN_OUT},
     [DT_OP_DROPOUT_BWD] = {.run = dt_cpu_dropout},
     [DT_OP_XENT_BWD] = {.run = dt_cpu_xent_bwd},
 };
@@ -195,34 +199,47 @@ static void node_sizes(const dt_graph *g, const dt_node *n, dt_cpu_node *d) {
     const lowering *row = &lowering_table[n->op];
     d->op = n->op;
     d->attr = n->attr;
-    const dt_value *in0 = &g->value[n->in[0]], *out0 = &g->value[n->out[0]];
+    const dt_value *in = &g->value[n->in[dt_op_get(n->op)->main]], *out = &g->value[n->out[0]];
     if (row->family == FAMILY_DENSE) {
-        const dt_value *w = &g->value[n->op == DT_OP_DENSE_WGRAD ? n->out[0] : n->in[1]];
-        d->m = in0->dim[0], d->c = w->dim[1], d->k = w->dim[0];
+        const dt_value *w = n->op == DT_OP_DENSE_WGRAD ? out : &g->value[n->in[1]];
+        d->m = in->dim[0], d->c = w->dim[1], d->k = w->dim[0];
         return;
     }
-    const dt_value *main = row->main == MAIN_IN0 ? in0 : row->main == MAIN_IN1 ? &g->value[n->in[1]] : out0;
-    const dt_value *other = row->main == MAIN_OUT0 ? in0 : out0;
-    if (n->attr.pooled) other = &g->value[n->in[n->n_in - 1]];
+    const dt_value *main = row->main == MAIN_IN ? in : out, *other = row->main == MAIN_IN ? out : in;
+    const dt_vid pooled = n->op == DT_OP_BN_REDUCE ? n->in[DT_REDUCE_IN_DYP]
+                          : n->op == DT_OP_BN_DX   ? n->in[DT_DX_IN_DYP]
+                                                   : -1;
+    if (pooled >= 0) other = &g->value[pooled];
     d->n = main->dim[0], d->h = dim_or_1(main, 1), d->w = dim_or_1(main, 2);
     d->c = main->dim[main->ndim - 1];
     d->p = dim_or_1(other, 1), d->q = dim_or_1(other, 2), d->k = other->dim[other->ndim - 1];
     d->n_elem = dt_value_n_elem(main);
     d->m = d->n_elem / d->c;
-    d->bn_rows = (double)(n->op == DT_OP_BN_FINALIZE ? n->attr.kernel[0] : d->m);
+}
+
+/* A convolution that does more than the CPU's can. */
+static bool is_fused(const dt_node *n) {
+    switch (n->op) {
+    case DT_OP_CONV:
+        return dt_node_has(n, DT_CONV_IN_PRE_SCALE) || dt_node_makes(n, DT_CONV_OUT_STATS);
+    case DT_OP_CONV_DGRAD:
+        return dt_node_has(n, DT_DGRAD_IN_C);
+    case DT_OP_CONV_WGRAD:
+        return dt_node_has(n, DT_WGRAD_IN_PRE_SCALE);
+    default:
+        return false;
+    }
 }
 
 static dt_status prepare(dt_backend *be, const dt_graph *g, dt_nid node, dt_prep **out,
                          int64_t *workspace_bytes) {
     const dt_node *n = &g->node[node];
     const lowering *row = &lowering_table[n->op];
-    const dt_attr *t = &n->attr;
-    const bool fused =
-        (t->prologue && n->op != DT_OP_MAXPOOL) || (t->stats && n->op != DT_OP_GRAM_CROSS) || t->bn_epilogue;
+    const bool fused = is_fused(n);
     if (!row->run || g->compute != DT_DTYPE_F32 || fused)
         return dt_fail(DT_ERR_UNSUPPORTED, "the cpu backend does not compute %s of %s in %s%s",
-                       dt_op_get(n->op)->name, n->n_out > 0 ? g->value[n->out[0]].name : "nothing",
-                       dt_dtype_name(g->compute), fused ? " with a fused neighbour" : "");
+                       dt_op_get(n->op)->name, g->value[n->out[0]].name, dt_dtype_name(g->compute),
+                       fused ? " with a fused neighbour" : "");
     dt_prep *p = own(cpu(be), sizeof *p);
     if (!p) return dt_fail(DT_ERR_MEMORY, "no memory to prepare a node");
     int32_t threads = cpu(be)->threads;
@@ -258,9 +275,9 @@ static dt_status bind(dt_backend *be, const dt_graph *g, dt_nid node, dt_prep *p
     } else {
         node_sizes(g, n, &c->node);
         snprintf(c->label, sizeof c->label, "%s %s", dt_op_get(n->op)->name,
-                 dt_value_shape_text(&g->value[row->main == MAIN_OUT0 ? n->out[0] : n->in[0]]));
+                 dt_value_shape_text(
+                     &g->value[row->main == MAIN_OUT ? n->out[0] : n->in[dt_op_get(n->op)->main]]));
     }
-    for (int32_t i = n->n_in; i < DT_MAX_IN; i++) c->node.b.in[i] = NULL;
     *out = (dt_kernel){.run = row->run,
                        .ctx = row->family == FAMILY_PLAIN ? (void *)&c->node : (void *)c,
                        .node = node,

@@ -21,9 +21,9 @@ DT_CPU_SIMD static void map_add(float *y, const float *a, const float *b, int64_
     for (int64_t i = 0; i < n; i++) y[i] = a[i] + b[i];
 }
 
-static dt_status map_run(const dt_cpu_node *d, map_fn fn) {
+static dt_status map_run(const dt_cpu_node *d, const float *b, map_fn fn) {
     float *y = d->b.out[0];
-    const float *a = d->b.in[0], *b = d->b.in[1];
+    const float *a = d->b.in[0];
 #pragma omp parallel for schedule(static) num_threads(d->threads) if (d->n_elem > DT_CPU_GRAIN)
     for (int64_t i = 0; i < d->n_elem; i += DT_CPU_GRAIN)
         fn(y + i, a + i, b ? b + i : NULL, dt_min_i64(DT_CPU_GRAIN, d->n_elem - i));
@@ -32,17 +32,19 @@ static dt_status map_run(const dt_cpu_node *d, map_fn fn) {
 
 dt_status dt_cpu_relu(void *node, dt_stream *stream) {
     (void)stream;
-    return map_run(node, map_relu);
+    return map_run(node, NULL, map_relu);
 }
 
 dt_status dt_cpu_relu_bwd(void *node, dt_stream *stream) {
     (void)stream;
-    return map_run(node, map_relu_bwd);
+    const dt_cpu_node *d = node;
+    return map_run(d, d->b.in[1], map_relu_bwd);
 }
 
 dt_status dt_cpu_add(void *node, dt_stream *stream) {
     (void)stream;
-    return map_run(node, map_add);
+    const dt_cpu_node *d = node;
+    return map_run(d, d->b.in[1], map_add);
 }
 
 /* Element e takes word e % 4 of the draw with counter (step << 24 | micro, e / 4); it is kept when u >= p. */

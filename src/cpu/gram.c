@@ -38,19 +38,22 @@ dt_status dt_cpu_gram_cross(void *node, dt_stream *stream) {
     (void)stream;
     const dt_cpu_node *d = node;
     product(d->b.in[0], d->b.in[1], d->m, d->c, d->k, d->b.out[0], d->threads);
-    if (d->attr.stats) column_sums(d->b.in[0], d->m, d->c, d->b.out[1]);
+    if (d->b.out[DT_CROSS_OUT_DBETA]) column_sums(d->b.in[0], d->m, d->c, d->b.out[DT_CROSS_OUT_DBETA]);
     return DT_OK;
 }
 
 dt_status dt_cpu_bn_gram(void *node, dt_stream *stream) {
     (void)stream;
     const dt_cpu_node *d = node;
-    const float *gram = d->b.in[0], *sum = d->b.in[1], *gamma = d->b.in[3], *beta = d->b.in[4];
-    float *rmean = d->b.in[5], *rvar = d->b.in[6], *const *out = (float *const *)d->b.out;
-    const double m = d->attr.kernel[0], eps = (double)d->attr.eps, momentum = (double)d->attr.momentum;
+    void *const *in = d->b.in;
+    const float *gram = in[DT_BN_GRAM_IN_GRAM], *sum = in[DT_BN_GRAM_IN_SUM];
+    const float *gamma = in[DT_BN_GRAM_IN_GAMMA], *beta = in[DT_BN_GRAM_IN_BETA];
+    float *rmean = in[DT_BN_GRAM_IN_RMEAN],
+          *rvar = in[DT_BN_GRAM_IN_RVAR], *const *out = (float *const *)d->b.out;
+    const double m = d->attr.rows, eps = (double)d->attr.eps, momentum = (double)d->attr.momentum;
     const int64_t n = d->c;
     for (int64_t k = 0; k < d->k; k++) {
-        const float *w = (const float *)d->b.in[2] + k * n;
+        const float *w = (const float *)in[DT_BN_GRAM_IN_W] + k * n;
         double mean = 0, var = 0;
         for (int64_t i = 0; i < n; i++) {
             double wcov = 0;
@@ -75,9 +78,9 @@ dt_status dt_cpu_bn_gram(void *node, dt_stream *stream) {
 dt_status dt_cpu_bn_mask(void *node, dt_stream *stream) {
     (void)stream;
     const dt_cpu_node *d = node;
-    const float *dy = d->b.in[0], *dy2 = d->attr.second_grad ? d->b.in[1] : NULL;
-    const float *y = d->attr.mask == DT_MASK_FROM_Y ? d->b.in[dy2 ? 2 : 1] : NULL;
-    float *dbeta = d->b.out[0], *dz = d->attr.writes_dz ? d->b.out[1] : NULL;
+    const float *dy = d->b.in[DT_BN_MASK_IN_DY], *dy2 = d->b.in[DT_BN_MASK_IN_DY2],
+                *y = d->b.in[DT_BN_MASK_IN_Y];
+    float *dbeta = d->b.out[DT_BN_MASK_OUT_DBETA], *dz = d->b.out[DT_BN_MASK_OUT_DZ];
     for (int64_t i = 0; i < d->c; i++) {
         double sum = 0;
         for (int64_t r = 0; r < d->m; r++) {
@@ -99,7 +102,7 @@ dt_status dt_cpu_bn_gram_grad(void *node, dt_stream *stream) {
     const float *p = d->b.in[0], *dbeta = d->b.in[1], *wcov = d->b.in[2], *sum = d->b.in[3], *w = d->b.in[4];
     const float *mean = d->b.in[5], *invstd = d->b.in[6], *gamma = d->b.in[7];
     float *const *out = (float *const *)d->b.out, *mv = out[4];
-    const double rows = d->attr.kernel[0];
+    const double rows = d->attr.rows;
     const int64_t n = d->c;
     for (int64_t i = 0; i < (n + 1) * n; i++) mv[i] = 0;
     for (int64_t k = 0; k < d->m; k++) {

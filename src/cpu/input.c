@@ -1,4 +1,4 @@
-/* The INPUT op: bytes to normalised fp32, channels padded; with source_crop also window, resize and flip. */
+/* The INPUT op: bytes to normalised fp32, channels padded; with aug also window, resize and flip. */
 #include "kernels.h"
 
 #include <math.h>
@@ -76,14 +76,14 @@ dt_status dt_cpu_input(void *node, dt_stream *stream) {
     normal_table t;
     for (int64_t k = 0; k < d->k; k++)
         for (int v = 0; v < 256; v++) t.of[k][v] = ((float)v / 255.0f - d->attr.mean[k]) / d->attr.stddev[k];
-    if (d->attr.source_crop) DT_TRY(check_windows(d));
+    if (d->b.in[DT_INPUT_AUG]) DT_TRY(check_windows(d));
     const uint8_t *image = d->b.in[0];
     float *x = d->b.out[0];
 #pragma omp parallel for collapse(2) schedule(static) num_threads(d->threads) if (d->n_elem > DT_CPU_GRAIN)
     for (int64_t n = 0; n < d->n; n++)
         for (int64_t row = 0; row < d->h; row++) {
             int64_t pixel = (n * d->h + row) * d->w;
-            if (d->attr.source_crop)
+            if (d->b.in[DT_INPUT_AUG])
                 crop_row(d, n, row, &t);
             else
                 normalise_pixels(x + pixel * d->c, image + pixel * d->k, d->w, d, &t);

@@ -39,7 +39,6 @@ typedef struct dt_cpu_node {
         c; /* dims of the main operand: the larger image of a pool, the output of INPUT; c is the last */
     int64_t p, q, k;   /* the other image: the pooled one, or the stored one of INPUT */
     int64_t m, n_elem; /* of the main operand: rows (elements / c), elements */
-    double bn_rows;    /* rows that batch statistics cover */
 } dt_cpu_node;
 
 /* How a matrix of m rows and c columns is cut: n_chunk chunks of rows, n_tile tiles of columns. */
@@ -87,7 +86,7 @@ dt_status dt_cpu_bn_reduce(void *node, dt_stream *stream);
 void dt_cpu_bn_reduce_combine(const dt_cpu_node *d, const dt_cpu_split *s, const double *partial,
                               int64_t col0, int64_t cols);
 dt_status dt_cpu_bn_dx(void *node, dt_stream *stream);
-/* norm_pool.c: the same with attr.pooled. */
+/* norm_pool.c: the same from a pooled gradient. */
 dt_status dt_cpu_bn_reduce_pooled(const dt_cpu_node *d);
 dt_status dt_cpu_bn_dx_pooled(const dt_cpu_node *d);
 dt_status dt_cpu_bias_grad(void *node, dt_stream *stream);

@@ -82,10 +82,13 @@ dt_status dt_cpu_bn_stats(void *node, dt_stream *stream) {
 dt_status dt_cpu_bn_finalize(void *node, dt_stream *stream) {
     (void)stream;
     const dt_cpu_node *d = node;
-    const float *stats = d->b.in[0], *gamma = d->b.in[1], *beta = d->b.in[2];
-    float *rmean = d->b.in[3], *rvar = d->b.in[4];
-    float *mean_out = d->b.out[0], *invstd_out = d->b.out[1], *scale = d->b.out[2], *shift = d->b.out[3];
-    double m = d->bn_rows, eps = (double)d->attr.eps, momentum = (double)d->attr.momentum;
+    void *const *in = d->b.in, *const *out = d->b.out;
+    const float *stats = in[DT_FINALIZE_IN_STATS], *gamma = in[DT_FINALIZE_IN_GAMMA],
+                *beta = in[DT_FINALIZE_IN_BETA];
+    float *rmean = in[DT_FINALIZE_IN_RMEAN], *rvar = in[DT_FINALIZE_IN_RVAR];
+    float *mean_out = out[DT_FINALIZE_OUT_MEAN], *invstd_out = out[DT_FINALIZE_OUT_INVSTD];
+    float *scale = out[DT_FINALIZE_OUT_SCALE], *shift = out[DT_FINALIZE_OUT_SHIFT];
+    double m = (double)d->attr.rows, eps = (double)d->attr.eps, momentum = (double)d->attr.momentum;
     double unbias = m > 1 ? m / (m - 1) : 1;
     for (int64_t i = 0; i < d->c; i++) {
         double mean = (double)stats[i], var = (double)stats[d->c + i];
@@ -154,19 +157,20 @@ DT_CPU_SIMD static void apply_piece(float *y, const float *x, const float *res, 
 dt_status dt_cpu_bn_apply(void *node, dt_stream *stream) {
     (void)stream;
     const dt_cpu_node *d = node;
-    residual kind = !d->attr.residual ? RES_NONE : d->attr.residual_scaled ? RES_SCALED : RES_PLAIN;
-    const float *x = d->b.in[0], *res = kind == RES_NONE ? x : d->b.in[3];
+    void *const *in = d->b.in;
+    residual kind = !in[DT_APPLY_IN_RES] ? RES_NONE : in[DT_APPLY_IN_RES_SCALE] ? RES_SCALED : RES_PLAIN;
+    const float *x = in[DT_APPLY_IN_X], *res = kind == RES_NONE ? x : in[DT_APPLY_IN_RES];
     float *y = d->b.out[0];
     int64_t chunk = dt_cpu_chunk_rows(d->m, d->c);
 #pragma omp parallel for schedule(static) num_threads(d->threads) if (d->n_elem > DT_CPU_GRAIN)
     for (int64_t row = 0; row < d->m; row += chunk) {
         dt_cpu_wide v = dt_cpu_wide_make(dt_min_i64(chunk, d->m - row), d->c, d->c);
         float buf[4][DT_CPU_WIDE];
-        apply_params a = {dt_cpu_widen(buf[0], d->b.in[1], &v), dt_cpu_widen(buf[1], d->b.in[2], &v), NULL,
-                          NULL};
+        apply_params a = {dt_cpu_widen(buf[0], in[DT_APPLY_IN_SCALE], &v),
+                          dt_cpu_widen(buf[1], in[DT_APPLY_IN_SHIFT], &v), NULL, NULL};
         if (kind == RES_SCALED) {
-            a.rscale = dt_cpu_widen(buf[2], d->b.in[4], &v);
-            a.rshift = dt_cpu_widen(buf[3], d->b.in[5], &v);
+            a.rscale = dt_cpu_widen(buf[2], in[DT_APPLY_IN_RES_SCALE], &v);
+            a.rshift = dt_cpu_widen(buf[3], in[DT_APPLY_IN_RES_SHIFT], &v);
         }
         int64_t at = row * d->c;
         apply_piece(y + at, x + at, res + at, &v, &a, kind, d->attr.relu);

@@ -13,8 +13,11 @@ typedef struct reduce_args {
     float *dz;
 } reduce_args;
 
+/* Where a ReLU's mask comes from: nowhere, y > 0, or c * scale + shift > 0. */
+typedef enum mask_kind { MASK_NONE = 0, MASK_FROM_Y, MASK_FROM_C } mask_kind;
+
 /* g = the masked gradient of n elements at `at`; returns where it is (dy itself if nothing is to be done). */
-DT_CPU_INLINE const float *masked_grad(const reduce_args *a, dt_mask mask, int64_t at, int64_t n,
+DT_CPU_INLINE const float *masked_grad(const reduce_args *a, mask_kind mask, int64_t at, int64_t n,
                                        float *buf) {
     const float *dy = a->dy + at;
     float *g = a->dz ? a->dz + at : buf;
@@ -24,11 +27,11 @@ DT_CPU_INLINE const float *masked_grad(const reduce_args *a, dt_mask mask, int64
         for (int64_t i = 0; i < n; i++) g[i] = dy[i] + dy2[i];
         dy = g;
     }
-    if (mask == DT_MASK_FROM_Y) {
+    if (mask == MASK_FROM_Y) {
         const float *y = a->y + at;
 #pragma omp simd
         for (int64_t i = 0; i < n; i++) g[i] = y[i] > 0 ? dy[i] : 0;
-    } else if (mask == DT_MASK_FROM_C) {
+    } else if (mask == MASK_FROM_C) {
         const float *c = a->c + at;
 #pragma omp simd
         for (int64_t i = 0; i < n; i++) g[i] = c[i] * a->scale[i] + a->shift[i] > 0 ? dy[i] : 0;
@@ -40,7 +43,7 @@ DT_CPU_INLINE const float *masked_grad(const reduce_args *a, dt_mask mask, int64
     return g;
 }
 
-DT_CPU_SIMD static void grad_sums(const reduce_args *a, dt_mask mask, const dt_cpu_wide *v, int64_t r0,
+DT_CPU_SIMD static void grad_sums(const reduce_args *a, mask_kind mask, const dt_cpu_wide *v, int64_t r0,
                                   int64_t r1, float *s1, float *s2) {
     float buf[DT_CPU_TILE];
     memset(s1, 0, (size_t)v->width * sizeof *s1);
@@ -59,23 +62,25 @@ DT_CPU_SIMD static void grad_sums(const reduce_args *a, dt_mask mask, const dt_c
 static void bn_reduce_piece(const dt_cpu_node *d, int64_t row0, int64_t rows, int64_t col0, int64_t cols,
                             double *partial) {
     int64_t at = row0 * d->c + col0;
-    int32_t k = d->attr.second_grad ? 1 : 0;
     void *const *in = d->b.in;
+    const float *dy2 = in[DT_REDUCE_IN_DY2], *y = in[DT_REDUCE_IN_Y], *scale = in[DT_REDUCE_IN_SCALE];
+    const mask_kind mask = y ? MASK_FROM_Y : scale ? MASK_FROM_C : MASK_NONE;
+    float *dz = d->b.out[DT_REDUCE_OUT_DZ];
     dt_cpu_wide v = dt_cpu_wide_make(rows, d->c, cols);
     float buf[3][DT_CPU_WIDE], s1[DT_CPU_TILE], s2[DT_CPU_TILE];
-    reduce_args a = {.dy = (const float *)in[0] + at,
-                     .c = (const float *)in[1 + k] + at,
-                     .mean = dt_cpu_widen(buf[0], (const float *)in[2 + k] + col0, &v)};
-    if (k) a.dy2 = (const float *)in[1] + at;
-    if (d->attr.writes_dz) a.dz = (float *)d->b.out[3] + at;
-    if (d->attr.mask == DT_MASK_FROM_Y) a.y = (const float *)in[5 + k] + at;
-    if (d->attr.mask == DT_MASK_FROM_C) {
-        a.scale = dt_cpu_widen(buf[1], (const float *)in[5 + k] + col0, &v);
-        a.shift = dt_cpu_widen(buf[2], (const float *)in[6 + k] + col0, &v);
+    reduce_args a = {.dy = (const float *)in[DT_REDUCE_IN_DY] + at,
+                     .dy2 = dy2 ? dy2 + at : NULL,
+                     .c = (const float *)in[DT_REDUCE_IN_C] + at,
+                     .y = y ? y + at : NULL,
+                     .mean = dt_cpu_widen(buf[0], (const float *)in[DT_REDUCE_IN_MEAN] + col0, &v),
+                     .dz = dz ? dz + at : NULL};
+    if (mask == MASK_FROM_C) {
+        a.scale = dt_cpu_widen(buf[1], scale + col0, &v);
+        a.shift = dt_cpu_widen(buf[2], (const float *)in[DT_REDUCE_IN_SHIFT] + col0, &v);
     }
     for (int64_t i = 0; i < cols; i++) partial[i] = partial[d->c + i] = 0;
     for (int64_t r = 0; r < v.n_row; r += BLOCK_ROWS) {
-        grad_sums(&a, d->attr.mask, &v, r, dt_min_i64(r + BLOCK_ROWS, v.n_row), s1, s2);
+        grad_sums(&a, mask, &v, r, dt_min_i64(r + BLOCK_ROWS, v.n_row), s1, s2);
         for (int64_t i = 0; i < cols; i++) {
             partial[i] += dt_cpu_fold(s1, i, cols, v.group);
             partial[d->c + i] += dt_cpu_fold(s2, i, cols, v.group);
@@ -85,28 +90,31 @@ static void bn_reduce_piece(const dt_cpu_node *d, int64_t row0, int64_t rows, in
 
 void dt_cpu_bn_reduce_combine(const dt_cpu_node *d, const dt_cpu_split *s, const double *partial,
                               int64_t col0, int64_t cols) {
-    int32_t k = d->attr.pooled ? -1 : d->attr.second_grad ? 1 : 0; /* operands before mean: 2 + k */
-    const float *mean = d->b.in[2 + k], *invstd = d->b.in[3 + k], *gamma = d->b.in[4 + k];
-    float *dgamma = d->b.out[0], *dbeta = d->b.out[1], *coef = d->b.out[2];
+    void *const *in = d->b.in, *const *out = d->b.out;
+    const float *mean = in[DT_REDUCE_IN_MEAN], *invstd = in[DT_REDUCE_IN_INVSTD],
+                *gamma = in[DT_REDUCE_IN_GAMMA];
+    float *dgamma = out[DT_REDUCE_OUT_DGAMMA], *dbeta = out[DT_REDUCE_OUT_DBETA],
+          *coef = out[DT_REDUCE_OUT_COEF];
+    const double m = (double)d->m;
     for (int64_t i = col0; i < col0 + cols; i++) {
         double sum = 0, dot = 0;
         for (int64_t j = 0; j < s->n_chunk; j++) {
             sum += partial[j * 2 * d->c + i];
             dot += partial[(j * 2 + 1) * d->c + i];
         }
-        double is = (double)invstd[i], a = (double)gamma[i] * is, b = -a * is * is * dot / d->bn_rows;
+        double is = (double)invstd[i], a = (double)gamma[i] * is, b = -a * is * is * dot / m;
         dgamma[i] = (float)(dot * is);
         dbeta[i] = (float)sum;
         coef[i] = (float)a;
         coef[d->c + i] = (float)b;
-        coef[2 * d->c + i] = (float)(-a * sum / d->bn_rows - b * (double)mean[i]);
+        coef[2 * d->c + i] = (float)(-a * sum / m - b * (double)mean[i]);
     }
 }
 
 dt_status dt_cpu_bn_reduce(void *node, dt_stream *stream) {
     (void)stream;
     const dt_cpu_node *d = node;
-    if (d->attr.pooled) return dt_cpu_bn_reduce_pooled(d);
+    if (d->b.in[DT_REDUCE_IN_DYP]) return dt_cpu_bn_reduce_pooled(d);
     dt_cpu_reduce_columns(d, 2, bn_reduce_piece, dt_cpu_bn_reduce_combine);
     return DT_OK;
 }
@@ -137,8 +145,9 @@ DT_CPU_SIMD static void dx_piece(float *dc, const float *dz, const float *c, con
 dt_status dt_cpu_bn_dx(void *node, dt_stream *stream) {
     (void)stream;
     const dt_cpu_node *d = node;
-    if (d->attr.pooled) return dt_cpu_bn_dx_pooled(d);
-    const float *dz = d->b.in[0], *c = d->b.in[1], *coef = d->b.in[2];
+    if (d->b.in[DT_DX_IN_DYP]) return dt_cpu_bn_dx_pooled(d);
+    void *const *in = d->b.in;
+    const float *dz = in[DT_DX_IN_DY], *c = in[DT_DX_IN_C], *coef = in[DT_DX_IN_COEF];
     float *dc = d->b.out[0];
     int64_t chunk = dt_cpu_chunk_rows(d->m, d->c);
 #pragma omp parallel for schedule(static) num_threads(d->threads) if (d->n_elem > DT_CPU_GRAIN)
@@ -147,9 +156,9 @@ dt_status dt_cpu_bn_dx(void *node, dt_stream *stream) {
         float buf[5][DT_CPU_WIDE];
         dx_params k = {dt_cpu_widen(buf[0], coef, &v), dt_cpu_widen(buf[1], coef + d->c, &v),
                        dt_cpu_widen(buf[2], coef + 2 * d->c, &v), NULL, NULL};
-        if (d->attr.mask == DT_MASK_FROM_C) {
-            k.scale = dt_cpu_widen(buf[3], d->b.in[3], &v);
-            k.shift = dt_cpu_widen(buf[4], d->b.in[4], &v);
+        if (in[DT_DX_IN_SCALE]) {
+            k.scale = dt_cpu_widen(buf[3], in[DT_DX_IN_SCALE], &v);
+            k.shift = dt_cpu_widen(buf[4], in[DT_DX_IN_SHIFT], &v);
         }
         dx_piece(dc + row * d->c, dz + row * d->c, c + row * d->c, &v, &k);
     }

@@ -1,22 +1,16 @@
 /* Batch normalisation backward whose gradient is gathered from that of a max pool's output: BN_REDUCE and
- * BN_DX with attr.pooled. Pixel by pixel; the plain forms are in norm_grad.c. */
+ * BN_DX with dyp. Pixel by pixel; the plain forms are in norm_grad.c. */
 #include "kernels.h"
 
 #include <string.h>
 
 enum { BLOCK_ROWS = 128 }; /* rows summed in fp32 before joining the double sums */
 
-/* Where the operands begin; per-channel vectors. */
+/* Operands; per-channel vectors. */
 typedef struct pooled {
     const float *c, *scale, *shift, *dyp, *dyp2;
     const uint8_t *idx;
 } pooled;
-
-static pooled operands(const dt_cpu_node *d, int32_t i_scale) {
-    void *const *in = d->b.in + i_scale;
-    const bool second = d->attr.second_grad;
-    return (pooled){d->b.in[0], in[0], in[1], in[2], second ? in[3] : NULL, in[second ? 4 : 3]};
-}
 
 /* g = the masked gradient of n <= DT_CPU_TILE channels of a pixel. */
 static void masked_grad(const dt_cpu_node *d, const pooled *a, int64_t pixel, int64_t c0, int64_t n,
@@ -29,8 +23,10 @@ static void masked_grad(const dt_cpu_node *d, const pooled *a, int64_t pixel, in
 
 static void piece(const dt_cpu_node *d, int64_t row0, int64_t rows, int64_t col0, int64_t cols,
                   double *partial) {
-    const pooled a = operands(d, 4);
-    const float *mean = (const float *)d->b.in[1] + col0;
+    void *const *in = d->b.in;
+    const pooled a = {in[DT_REDUCE_IN_C],   in[DT_REDUCE_IN_SCALE], in[DT_REDUCE_IN_SHIFT],
+                      in[DT_REDUCE_IN_DYP], in[DT_REDUCE_IN_DYP2],  in[DT_REDUCE_IN_IDX]};
+    const float *mean = (const float *)in[DT_REDUCE_IN_MEAN] + col0;
     float g[DT_CPU_TILE], s1[DT_CPU_TILE], s2[DT_CPU_TILE];
     for (int64_t i = 0; i < cols; i++) partial[i] = partial[d->c + i] = 0;
     for (int64_t r = 0; r < rows; r += BLOCK_ROWS) {
@@ -51,8 +47,10 @@ dt_status dt_cpu_bn_reduce_pooled(const dt_cpu_node *d) {
 }
 
 dt_status dt_cpu_bn_dx_pooled(const dt_cpu_node *d) {
-    const pooled a = operands(d, 2);
-    const float *coef = d->b.in[1];
+    void *const *in = d->b.in;
+    const pooled a = {in[DT_DX_IN_C],   in[DT_DX_IN_SCALE], in[DT_DX_IN_SHIFT],
+                      in[DT_DX_IN_DYP], in[DT_DX_IN_DYP2],  in[DT_DX_IN_IDX]};
+    const float *coef = in[DT_DX_IN_COEF];
     float *dc = d->b.out[0];
 #pragma omp parallel for schedule(static) num_threads(d->threads) if (d->n_elem > DT_CPU_GRAIN)
     for (int64_t pixel = 0; pixel < d->m; pixel++)

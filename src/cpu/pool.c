@@ -49,8 +49,8 @@ DT_CPU_INLINE void max_step(const float *x, const float *scale, const float *shi
  * image. */
 DT_CPU_INLINE void max_pixel(const dt_cpu_node *d, const float *x, span rows, span cols, int64_t h0,
                              int64_t w0, int64_t c, int64_t n, float *y, uint8_t *idx) {
-    const float *scale = d->attr.prologue ? (const float *)d->b.in[1] + c : NULL;
-    const float *shift = d->attr.prologue ? (const float *)d->b.in[2] + c : NULL;
+    const float *scale = d->b.in[DT_MAXPOOL_IN_PRE_SCALE], *shift = d->b.in[DT_MAXPOOL_IN_PRE_SHIFT];
+    if (scale) scale += c, shift += c;
     int32_t kernel_w = d->attr.kernel[1], at[LANES];
     int32_t first = (int32_t)((rows.first - h0) * kernel_w + cols.first - w0);
     for (int64_t i = 0; i < n; i++) y[i] = -INFINITY, at[i] = first;

@@ -52,7 +52,7 @@ static dt_status prepare(dt_backend *be, const dt_graph *g, dt_nid node, dt_prep
     if (!row) return dt_fail(DT_ERR_INTERNAL, "the GPU backend has no kernel for %s", dt_op_get(n->op)->name);
     dt_prep *p = NULL;
     DT_TRY(dt_cuda_own(cu, sizeof *p, (void **)&p));
-    const dt_value *main = &g->value[n->in[0]];
+    const dt_value *main = &g->value[n->in[dt_op_get(n->op)->main]];
     p->row = row;
     p->node = *n;
     p->t = g->compute;

@@ -53,9 +53,12 @@ template <typename T, int V> struct SumOf {
     }
 };
 
+/* Where a ReLU's mask comes from: nowhere, y > 0, or c * scale + shift > 0. */
+enum { MASK_NONE, MASK_FROM_Y, MASK_FROM_C };
+
 /* in: c, dy, [dy2], [y]. Sums dz and dz * (c - mean). */
 template <typename T, int V, int MASK, bool SECOND> struct GradOf {
-    static constexpr int NIN = 2 + (SECOND ? 1 : 0) + (MASK == DT_MASK_FROM_Y ? 1 : 0);
+    static constexpr int NIN = 2 + (SECOND ? 1 : 0) + (MASK == MASK_FROM_Y ? 1 : 0);
     static constexpr bool TWO = true;
     const T *in[NIN];
     T *out; /* dz; NULL: not written */
@@ -65,8 +68,8 @@ template <typename T, int V, int MASK, bool SECOND> struct GradOf {
 #pragma unroll
         for (int j = 0; j < V; j++) {
             m[j] = mean[c0 + j];
-            ks[j] = MASK == DT_MASK_FROM_C ? scale[c0 + j] : 0.0f;
-            kb[j] = MASK == DT_MASK_FROM_C ? shift[c0 + j] : 0.0f;
+            ks[j] = MASK == MASK_FROM_C ? scale[c0 + j] : 0.0f;
+            kb[j] = MASK == MASK_FROM_C ? shift[c0 + j] : 0.0f;
         }
     }
     __device__ void add(const Pack<T, V> *p, float (&s1)[V], float (&s2)[V], Pack<T, V> *dz) {
@@ -74,8 +77,8 @@ template <typename T, int V, int MASK, bool SECOND> struct GradOf {
         for (int j = 0; j < V; j++) {
             float c = to_float(p[0].v[j]), d = to_float(p[1].v[j]);
             if (SECOND) d += to_float(p[2].v[j]);
-            if (MASK == DT_MASK_FROM_Y && !(to_float(p[NIN - 1].v[j]) > 0.0f)) d = 0.0f;
-            if (MASK == DT_MASK_FROM_C && !(fmaf(c, ks[j], kb[j]) > 0.0f)) d = 0.0f;
+            if (MASK == MASK_FROM_Y && !(to_float(p[NIN - 1].v[j]) > 0.0f)) d = 0.0f;
+            if (MASK == MASK_FROM_C && !(fmaf(c, ks[j], kb[j]) > 0.0f)) d = 0.0f;
             T rounded = from_float<T>(d);
             if (out) d = to_float(rounded); /* the sums are those of what BN_DX will read */
             dz->v[j] = rounded;
@@ -316,7 +319,7 @@ cudaError_t grad(const dt_gpu *gpu, const dt_gpu_bn_reduce_args &a, cudaStream_t
     f.in[0] = (const T *)a.c_in;
     f.in[1] = (const T *)a.dy;
     if (SECOND) f.in[2] = (const T *)a.dy2;
-    if (MASK == DT_MASK_FROM_Y) f.in[f.NIN - 1] = (const T *)a.y;
+    if (MASK == MASK_FROM_Y) f.in[f.NIN - 1] = (const T *)a.y;
     f.out = (T *)a.dz;
     f.mean = a.mean;
     f.scale = a.scale;
@@ -346,9 +349,9 @@ cudaError_t grad_second(const dt_gpu *gpu, const dt_gpu_bn_reduce_args &a, cudaS
 template <typename T, int V>
 cudaError_t grad_mask(const dt_gpu *gpu, const dt_gpu_bn_reduce_args &a, cudaStream_t s) {
     if (a.pooled.idx) return grad_pooled<T, V>(gpu, a, s);
-    if (a.y) return grad_second<T, V, DT_MASK_FROM_Y>(gpu, a, s);
-    if (a.scale) return grad_second<T, V, DT_MASK_FROM_C>(gpu, a, s);
-    return grad_second<T, V, DT_MASK_NONE>(gpu, a, s);
+    if (a.y) return grad_second<T, V, MASK_FROM_Y>(gpu, a, s);
+    if (a.scale) return grad_second<T, V, MASK_FROM_C>(gpu, a, s);
+    return grad_second<T, V, MASK_NONE>(gpu, a, s);
 }
 
 } // namespace

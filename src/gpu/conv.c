@@ -11,10 +11,6 @@
 
 /* Vectors of C floats that the fused dgrad needs besides the node's own. */
 enum { VEC_BETA = 0, VEC_DGAMMA, VEC_DBETA, VEC_EQ_DY, VEC_EQ_X, VEC_EQ_BIAS, VEC_COUNT };
-/* Inputs of CONV_DGRAD with bn_epilogue. */
-enum { IN_DY = 0, IN_W, IN_C, IN_MEAN, IN_INVSTD, IN_SCALE, IN_SHIFT, IN_GAMMA };
-/* Its inputs with second_grad and mask. */
-enum { IN_DX2 = 2, IN_Y };
 
 /* All convolutions of the graph as they stand, so that their plans are built together, in threads. */
 static dt_status require_graph(dt_cuda *cu, const dt_graph *g, const dt_node *mine, dt_conv_kind my_kind,
@@ -44,12 +40,13 @@ static dt_status require_graph(dt_cuda *cu, const dt_graph *g, const dt_node *mi
 /* A 1x1 convolution that ends in a normalisation may be faster as a product of cuBLASLt. */
 static dt_status try_blas(dt_cuda *cu, const dt_graph *g, const dt_node *n, const dt_conv_dims *d,
                           dt_prep *p) {
-    const dt_attr *a = &n->attr;
     dt_conv_prep *c = &p->conv;
-    if (n->op != DT_OP_CONV || !a->apply || a->residual_scaled || !dt_op_conv_is_product(g, n)) return DT_OK;
+    if (n->op != DT_OP_CONV || !dt_node_has(n, DT_CONV_IN_SCALE) || dt_node_has(n, DT_CONV_IN_RES_SCALE) ||
+        !dt_op_conv_is_product(g, n))
+        return DT_OK;
     const double engine_s = c->own_apply || c->engine->seconds <= 0 ? 1e30 : c->engine->seconds;
-    return dt_blas_apply_choose(cu, p->t, d->n * d->p * d->q, d->c, d->k, a->relu, a->residual, engine_s,
-                                &c->blas);
+    return dt_blas_apply_choose(cu, p->t, d->n * d->p * d->q, d->c, d->k, n->attr.relu,
+                                dt_node_has(n, DT_CONV_IN_RES), engine_s, &c->blas);
 }
 
 dt_status dt_lower_conv_prepare(dt_cuda *cu, const dt_graph *g, const dt_node *n, dt_prep *p) {
@@ -65,24 +62,25 @@ dt_status dt_lower_conv_prepare(dt_cuda *cu, const dt_graph *g, const dt_node *n
                        c->engine->error[0] ? c->engine->error : "known from the engine cache");
     bool fused = spec.kind != (int32_t)plain;
     const dt_conv_dims *d = &spec.d;
-    const dt_attr *a = &n->attr;
+    const bool forward = n->op == DT_OP_CONV, dgrad = n->op == DT_OP_CONV_DGRAD;
+    const bool sums = dgrad && dt_node_has(n, DT_DGRAD_IN_C),
+               stats = forward && dt_node_makes(n, DT_CONV_OUT_STATS);
     int64_t x_elem = d->n * d->h * d->w * d->c, y_rows = d->n * d->p * d->q;
-    c->own_prologue = a->prologue && !fused;
-    c->own_stats = a->stats && !fused;
-    c->own_epilogue = a->bn_epilogue && !fused;
-    c->own_apply = a->apply && !fused;
-    c->own_mask = (a->second_grad || a->mask != DT_MASK_NONE) && !fused;
-    c->i_bias = n->op == DT_OP_CONV && a->bias ? 2 : -1;
-    c->i_scale = a->prologue ? (c->i_bias < 0 ? 2 : 3) : -1;
+    c->i_pre = dt_conv_pre_slot(n);
+    c->own_prologue = c->i_pre >= 0 && !fused;
+    c->own_stats = stats && !fused;
+    c->own_epilogue = sums && !fused;
+    c->own_apply = forward && dt_node_has(n, DT_CONV_IN_SCALE) && !fused;
+    c->own_mask = dgrad && (dt_node_has(n, DT_DGRAD_IN_DX2) || dt_node_has(n, DT_DGRAD_IN_Y)) && !fused;
     DT_TRY(try_blas(cu, g, n, d, p));
     c->plan_at = dt_prep_take(p, c->blas.use ? c->blas.bytes : c->engine->workspace_bytes);
     c->t_at = c->f32_at = c->reduce_at = c->fold_at = -1;
     if (d->c != dt_op_conv_dims(g, n).c)
         c->fold_at = dt_prep_take(p, dt_conv_uid_elems(&spec, DT_UID_W) * (int64_t)dt_dtype_size(p->t));
-    if (a->prologue)
+    if (c->i_pre >= 0)
         c->t_at = dt_prep_take(p, (c->own_prologue ? x_elem : 2 * d->c) * (int64_t)dt_dtype_size(p->t));
-    if (a->bn_epilogue && fused) c->f32_at = dt_prep_take(p, VEC_COUNT * d->c * (int64_t)sizeof(float));
-    if (spec.kind == DT_CONV_SBR_STATS && !a->stats)
+    if (sums && fused) c->f32_at = dt_prep_take(p, VEC_COUNT * d->c * (int64_t)sizeof(float));
+    if (spec.kind == DT_CONV_SBR_STATS && !stats)
         c->f32_at = dt_prep_take(p, 2 * d->k * (int64_t)sizeof(float));
     if (c->own_stats) c->reduce_at = dt_prep_take(p, dt_gpu_reduce_bytes(&cu->gpu, p->t, y_rows, d->k));
     if (c->own_epilogue)
@@ -103,16 +101,19 @@ dt_status dt_lower_conv_prepare(dt_cuda *cu, const dt_graph *g, const dt_node *n
 static void forward_pointers(const dt_bound *k, void **ptr) {
     const dt_conv_prep *c = &k->prep->conv;
     const dt_conv_dims *d = &c->engine->spec.d;
-    float *stats = k->prep->node.attr.stats ? k->b.out[1] : dt_bound_workspace(k, c->f32_at);
-    ptr[DT_UID_X] = c->own_prologue ? dt_bound_workspace(k, c->t_at) : k->b.in[0];
-    ptr[DT_UID_W] = k->b.in[1];
-    ptr[DT_UID_Y] = k->b.out[0];
+    void *const *in = k->b.in;
+    float *stats = k->b.out[DT_CONV_OUT_STATS];
+    if (!stats) stats = dt_bound_workspace(k, c->f32_at);
+    ptr[DT_UID_X] = c->own_prologue ? dt_bound_workspace(k, c->t_at) : in[DT_CONV_IN_X];
+    ptr[DT_UID_W] = in[DT_CONV_IN_W];
+    ptr[DT_UID_Y] = k->b.out[DT_CONV_OUT_Y];
     ptr[DT_UID_SUM] = stats;
     ptr[DT_UID_SQSUM] = stats + d->k;
-    if (!k->prep->node.attr.apply) return;
-    static const dt_conv_uid APPLY[] = {DT_UID_KSCALE, DT_UID_KSHIFT, DT_UID_RES, DT_UID_RSCALE,
-                                        DT_UID_RSHIFT};
-    for (int32_t i = 2; i < k->prep->node.n_in; i++) ptr[APPLY[i - 2]] = k->b.in[i];
+    ptr[DT_UID_KSCALE] = in[DT_CONV_IN_SCALE];
+    ptr[DT_UID_KSHIFT] = in[DT_CONV_IN_SHIFT];
+    ptr[DT_UID_RES] = in[DT_CONV_IN_RES];
+    ptr[DT_UID_RSCALE] = in[DT_CONV_IN_RES_SCALE];
+    ptr[DT_UID_RSHIFT] = in[DT_CONV_IN_RES_SHIFT];
 }
 
 static void dgrad_pointers(const dt_bound *k, void **ptr) {
@@ -120,17 +121,15 @@ static void dgrad_pointers(const dt_bound *k, void **ptr) {
     const int64_t n = c->engine->spec.d.c;
     float *vec = dt_bound_workspace(k, c->f32_at);
     ptr[DT_UID_X] = k->b.out[0];
-    ptr[DT_UID_W] = k->b.in[IN_W];
-    ptr[DT_UID_Y] = k->b.in[IN_DY];
-    if (k->prep->node.n_in == IN_Y + 1) {
-        ptr[DT_UID_DX2] = k->b.in[IN_DX2];
-        ptr[DT_UID_MASK] = k->b.in[IN_Y];
-    }
-    if (!k->prep->node.attr.bn_epilogue) return;
-    ptr[DT_UID_C] = k->b.in[IN_C];
-    ptr[DT_UID_MEAN] = k->b.in[IN_MEAN];
-    ptr[DT_UID_INVSTD] = k->b.in[IN_INVSTD];
-    ptr[DT_UID_GAMMA] = k->b.in[IN_GAMMA];
+    ptr[DT_UID_W] = k->b.in[DT_DGRAD_IN_W];
+    ptr[DT_UID_Y] = k->b.in[DT_DGRAD_IN_DY];
+    ptr[DT_UID_DX2] = k->b.in[DT_DGRAD_IN_DX2];
+    ptr[DT_UID_MASK] = k->b.in[DT_DGRAD_IN_Y];
+    if (!k->b.in[DT_DGRAD_IN_C]) return;
+    ptr[DT_UID_C] = k->b.in[DT_DGRAD_IN_C];
+    ptr[DT_UID_MEAN] = k->b.in[DT_DGRAD_IN_MEAN];
+    ptr[DT_UID_INVSTD] = k->b.in[DT_DGRAD_IN_INVSTD];
+    ptr[DT_UID_GAMMA] = k->b.in[DT_DGRAD_IN_GAMMA];
     ptr[DT_UID_BETA] = vec + VEC_BETA * n;
     ptr[DT_UID_DGAMMA] = vec + VEC_DGAMMA * n;
     ptr[DT_UID_DBETA] = vec + VEC_DBETA * n;
@@ -141,9 +140,9 @@ static void dgrad_pointers(const dt_bound *k, void **ptr) {
 
 static void wgrad_pointers(const dt_bound *k, void **ptr) {
     const dt_conv_prep *c = &k->prep->conv;
-    ptr[DT_UID_X] = c->own_prologue ? dt_bound_workspace(k, c->t_at) : k->b.in[0];
+    ptr[DT_UID_X] = c->own_prologue ? dt_bound_workspace(k, c->t_at) : k->b.in[DT_WGRAD_IN_X];
     ptr[DT_UID_W] = k->b.out[0];
-    ptr[DT_UID_Y] = k->b.in[1];
+    ptr[DT_UID_Y] = k->b.in[DT_WGRAD_IN_DY];
 }
 
 static void release_pack(void *ptr) {
@@ -160,7 +159,7 @@ dt_status dt_lower_conv_bind(dt_cuda *cu, dt_bound *k) {
         dgrad_pointers(k, ptr);
     else
         wgrad_pointers(k, ptr);
-    if (k->prep->node.attr.prologue && !c->own_prologue) {
+    if (c->i_pre >= 0 && !c->own_prologue) {
         char *vectors = dt_bound_workspace(k, c->t_at);
         ptr[DT_UID_SCALE] = vectors;
         ptr[DT_UID_SHIFT] = vectors + c->engine->spec.d.c * (int64_t)dt_dtype_size(k->prep->t);
@@ -183,7 +182,7 @@ static dt_status fold(const dt_bound *k, cudaStream_t s) {
     if (p->conv.fold_at < 0) return DT_OK;
     const bool inverse = p->node.op == DT_OP_CONV_WGRAD;
     void *folded = dt_bound_workspace(k, p->conv.fold_at);
-    return dt_launch_status(dt_gpu_fold_weight(p->t, inverse ? folded : k->b.in[1],
+    return dt_launch_status(dt_gpu_fold_weight(p->t, inverse ? folded : k->b.in[DT_CONV_IN_W],
                                                inverse ? k->b.out[0] : folded, d->k * d->r,
                                                p->node.attr.kernel[1], (int32_t)d->c / 2, (int32_t)d->s,
                                                p->node.attr.pad[1] % 2, inverse, s),
@@ -208,8 +207,8 @@ static dt_status execute(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
 static dt_status prologue(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     const dt_conv_prep *c = &k->prep->conv;
     const dt_conv_dims *d = &c->engine->spec.d;
-    if (c->i_scale < 0) return DT_OK;
-    const float *scale = k->b.in[c->i_scale], *shift = k->b.in[c->i_scale + 1];
+    if (c->i_pre < 0) return DT_OK;
+    const float *scale = k->b.in[c->i_pre], *shift = k->b.in[c->i_pre + 1];
     void *out = dt_bound_workspace(k, c->t_at);
     if (!c->own_prologue)
         return dt_launch_status(dt_gpu_cast_vectors(k->prep->t, scale, shift, out, d->c, s), k);
@@ -226,17 +225,17 @@ static dt_status prologue(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
 /* Scale, shift, residual and ReLU after a plain convolution, in place. */
 static dt_status apply(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     const dt_conv_dims *d = &k->prep->conv.engine->spec.d;
-    const dt_attr *t = &k->prep->node.attr;
+    void *const *in = k->b.in;
     const dt_gpu_bn_apply_args a = {.x = k->b.out[0],
-                                    .scale = k->b.in[2],
-                                    .shift = k->b.in[3],
-                                    .res = t->residual ? k->b.in[4] : NULL,
-                                    .rscale = t->residual_scaled ? k->b.in[5] : NULL,
-                                    .rshift = t->residual_scaled ? k->b.in[6] : NULL,
+                                    .scale = in[DT_CONV_IN_SCALE],
+                                    .shift = in[DT_CONV_IN_SHIFT],
+                                    .res = in[DT_CONV_IN_RES],
+                                    .rscale = in[DT_CONV_IN_RES_SCALE],
+                                    .rshift = in[DT_CONV_IN_RES_SHIFT],
                                     .y = k->b.out[0],
                                     .rows = d->n * d->p * d->q,
                                     .c = d->k,
-                                    .relu = t->relu};
+                                    .relu = k->prep->node.attr.relu};
     return dt_launch_status(dt_gpu_bn_apply(&cu->gpu, k->prep->t, &a, s), k);
 }
 
@@ -244,23 +243,23 @@ dt_status dt_lower_conv_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     const dt_conv_prep *c = &k->prep->conv;
     const dt_conv_dims *d = &c->engine->spec.d;
     const int64_t rows = d->n * d->p * d->q;
-    if (c->blas.use) {
-        void *const *in = k->b.in;
-        return dt_blas_apply_run(cu, &c->blas, in[0], in[1], in[2], in[3],
-                                 k->prep->node.attr.residual ? in[4] : NULL, k->b.out[0],
+    void *const *in = k->b.in;
+    if (c->blas.use)
+        return dt_blas_apply_run(cu, &c->blas, in[DT_CONV_IN_X], in[DT_CONV_IN_W], in[DT_CONV_IN_SCALE],
+                                 in[DT_CONV_IN_SHIFT], in[DT_CONV_IN_RES], k->b.out[DT_CONV_OUT_Y],
                                  dt_bound_workspace(k, c->plan_at), s);
-    }
     DT_TRY(prologue(cu, k, s));
     DT_TRY(fold(k, s));
     DT_TRY(execute(cu, k, s));
     if (c->own_apply) DT_TRY(apply(cu, k, s));
-    if (c->i_bias >= 0)
+    if (in[DT_CONV_IN_BIAS])
         DT_TRY(dt_launch_status(
-            dt_gpu_bias_add(&cu->gpu, k->prep->t, k->b.out[0], k->b.in[c->i_bias], rows, d->k, s), k));
+            dt_gpu_bias_add(&cu->gpu, k->prep->t, k->b.out[0], in[DT_CONV_IN_BIAS], rows, d->k, s), k));
     if (c->own_stats)
-        DT_TRY(dt_launch_status(dt_gpu_bn_stats(&cu->gpu, k->prep->t, k->b.out[0], k->b.out[1], true, rows,
-                                                d->k, dt_bound_workspace(k, c->reduce_at), s),
-                                k));
+        DT_TRY(
+            dt_launch_status(dt_gpu_bn_stats(&cu->gpu, k->prep->t, k->b.out[0], k->b.out[DT_CONV_OUT_STATS],
+                                             true, rows, d->k, dt_bound_workspace(k, c->reduce_at), s),
+                             k));
     return DT_OK;
 }
 
@@ -268,11 +267,9 @@ dt_status dt_lower_conv_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
 static dt_status mask(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     const dt_conv_prep *c = &k->prep->conv;
     const dt_conv_dims *d = &c->engine->spec.d;
-    const dt_attr *t = &k->prep->node.attr;
     const dt_gpu_bn_mask_args a = {.dy = k->b.out[0],
-                                   .dy2 = t->second_grad ? k->b.in[IN_DX2] : NULL,
-                                   .y = t->mask == DT_MASK_FROM_Y ? k->b.in[t->second_grad ? IN_Y : IN_DX2]
-                                                                  : NULL,
+                                   .dy2 = k->b.in[DT_DGRAD_IN_DX2],
+                                   .y = k->b.in[DT_DGRAD_IN_Y],
                                    .dz = k->b.out[0],
                                    .dbeta = dt_bound_workspace(k, c->f32_at),
                                    .workspace = dt_bound_workspace(k, c->reduce_at),
@@ -289,22 +286,24 @@ dt_status dt_lower_dgrad_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
         DT_TRY(execute(cu, k, s));
         return mask(cu, k, s);
     }
-    if (!k->prep->node.attr.bn_epilogue) return execute(cu, k, s);
+    void *const *in = k->b.in, *const *out = k->b.out;
+    if (!in[DT_DGRAD_IN_C]) return execute(cu, k, s);
     const int64_t rows = d->n * d->h * d->w;
-    const float *mean = k->b.in[IN_MEAN], *invstd = k->b.in[IN_INVSTD], *gamma = k->b.in[IN_GAMMA];
-    const float *scale = k->b.in[IN_SCALE], *shift = k->b.in[IN_SHIFT];
+    const float *mean = in[DT_DGRAD_IN_MEAN], *invstd = in[DT_DGRAD_IN_INVSTD],
+                *gamma = in[DT_DGRAD_IN_GAMMA];
+    const float *scale = in[DT_DGRAD_IN_SCALE], *shift = in[DT_DGRAD_IN_SHIFT];
     if (c->own_epilogue) {
-        const dt_gpu_bn_reduce_args a = {.dy = k->b.out[0],
-                                         .c_in = k->b.in[IN_C],
+        const dt_gpu_bn_reduce_args a = {.dy = out[DT_DGRAD_OUT_DX],
+                                         .c_in = in[DT_DGRAD_IN_C],
                                          .mean = mean,
                                          .invstd = invstd,
                                          .gamma = gamma,
                                          .scale = scale,
                                          .shift = shift,
-                                         .dgamma = k->b.out[1],
-                                         .dbeta = k->b.out[2],
-                                         .coef = k->b.out[3],
-                                         .dz = k->b.out[0],
+                                         .dgamma = out[DT_DGRAD_OUT_DGAMMA],
+                                         .dbeta = out[DT_DGRAD_OUT_DBETA],
+                                         .coef = out[DT_DGRAD_OUT_COEF],
+                                         .dz = out[DT_DGRAD_OUT_DX],
                                          .workspace = dt_bound_workspace(k, c->reduce_at),
                                          .rows = rows,
                                          .c = d->c};
@@ -315,8 +314,8 @@ dt_status dt_lower_dgrad_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     DT_TRY(dt_launch_status(dt_gpu_bn_beta(mean, scale, shift, vec + VEC_BETA * d->c, d->c, s), k));
     DT_TRY(execute(cu, k, s));
     return dt_launch_status(dt_gpu_bn_coef(k->prep->t, vec + VEC_DGAMMA * d->c, vec + VEC_DBETA * d->c, mean,
-                                           invstd, gamma, k->b.out[1], k->b.out[2], k->b.out[3], rows, d->c,
-                                           s),
+                                           invstd, gamma, out[DT_DGRAD_OUT_DGAMMA], out[DT_DGRAD_OUT_DBETA],
+                                           out[DT_DGRAD_OUT_COEF], rows, d->c, s),
                             k);
 }
 

@@ -73,7 +73,7 @@ dt_status dt_lower_dense_prepare(dt_cuda *cu, const dt_graph *g, const dt_node *
         cublasLtMatmulDescSetAttribute(d->matmul, CUBLASLT_MATMUL_DESC_TRANSA, &q.op_a, sizeof q.op_a));
     DT_CUBLAS_TRY(
         cublasLtMatmulDescSetAttribute(d->matmul, CUBLASLT_MATMUL_DESC_TRANSB, &q.op_b, sizeof q.op_b));
-    if (n->op == DT_OP_DENSE && n->attr.bias) {
+    if (n->op == DT_OP_DENSE && dt_node_has(n, DT_DENSE_IN_BIAS)) {
         cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_BIAS;
         d->bias16 = p->t != DT_DTYPE_F32; /* the epilogue wants the bias in the output's dtype */
         DT_CUBLAS_TRY(cublasLtMatmulDescSetAttribute(d->matmul, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue,
@@ -95,8 +95,8 @@ dt_status dt_lower_dense_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     /* A is the weight forward and in dgrad, x in wgrad. */
     const void *a = p->node.op == DT_OP_DENSE_WGRAD ? k->b.in[0] : k->b.in[1];
     const void *b = p->node.op == DT_OP_DENSE_WGRAD ? k->b.in[1] : k->b.in[0];
-    if (p->node.op == DT_OP_DENSE && p->node.attr.bias) {
-        const void *bias = k->b.in[2];
+    const void *bias = p->node.op == DT_OP_DENSE ? k->b.in[DT_DENSE_IN_BIAS] : NULL;
+    if (bias) {
         if (d->bias16) {
             void *bias16 = dt_bound_workspace(k, dt_round_up((int64_t)d->plan_bytes, 256));
             DT_TRY(dt_launch_status(dt_gpu_cast_vectors(p->t, bias, NULL, bias16, d->k, s), k));

@@ -14,15 +14,18 @@ static const double GRAM_FLOPS_PER_SM = 1.4e12, GRAM_SMALL_S = 40e-6;
 
 /* The kinds by plain kind and what is fused. */
 dt_conv_kind dt_conv_kind_of(const dt_node *n) {
-    if (n->op == DT_OP_CONV_DGRAD && n->attr.bn_epilogue) return DT_CONV_D_BN;
+    if (n->op == DT_OP_CONV_DGRAD && dt_node_has(n, DT_DGRAD_IN_C)) return DT_CONV_D_BN;
     if (n->op == DT_OP_CONV_DGRAD)
-        return n->attr.second_grad && n->attr.mask == DT_MASK_FROM_Y ? DT_CONV_D_ADD_MASK : DT_CONV_D;
-    if (n->op == DT_OP_CONV_WGRAD) return n->attr.prologue ? DT_CONV_SBR_W : DT_CONV_W;
-    if (n->attr.apply && n->attr.relu && n->attr.residual)
-        return n->attr.residual_scaled ? DT_CONV_F_APPLY_RES2 : DT_CONV_F_APPLY_RES;
-    if (n->attr.apply) return n->attr.relu || n->attr.residual ? DT_CONV_F : DT_CONV_F_APPLY;
-    if (n->attr.prologue) return DT_CONV_SBR_STATS; /* there is no engine without statistics */
-    return n->attr.stats ? DT_CONV_F_STATS : DT_CONV_F;
+        return dt_node_has(n, DT_DGRAD_IN_DX2) && dt_node_has(n, DT_DGRAD_IN_Y) ? DT_CONV_D_ADD_MASK
+                                                                                : DT_CONV_D;
+    if (n->op == DT_OP_CONV_WGRAD) return dt_node_has(n, DT_WGRAD_IN_PRE_SCALE) ? DT_CONV_SBR_W : DT_CONV_W;
+    const bool applied = dt_node_has(n, DT_CONV_IN_SCALE), residual = dt_node_has(n, DT_CONV_IN_RES);
+    if (applied && n->attr.relu && residual)
+        return dt_node_has(n, DT_CONV_IN_RES_SCALE) ? DT_CONV_F_APPLY_RES2 : DT_CONV_F_APPLY_RES;
+    if (applied) return n->attr.relu || residual ? DT_CONV_F : DT_CONV_F_APPLY;
+    if (dt_node_has(n, DT_CONV_IN_PRE_SCALE))
+        return DT_CONV_SBR_STATS; /* there is no engine without statistics */
+    return dt_node_makes(n, DT_CONV_OUT_STATS) ? DT_CONV_F_STATS : DT_CONV_F;
 }
 
 dt_conv_kind dt_conv_plain_kind(dt_conv_kind kind) {
@@ -37,13 +40,20 @@ dt_conv_kind dt_conv_plain_kind(dt_conv_kind kind) {
     return PLAIN[kind];
 }
 
+int32_t dt_conv_pre_slot(const dt_node *n) {
+    const int32_t slot = n->op == DT_OP_CONV         ? DT_CONV_IN_PRE_SCALE
+                         : n->op == DT_OP_CONV_WGRAD ? DT_WGRAD_IN_PRE_SCALE
+                                                     : -1;
+    return slot >= 0 && dt_node_has(n, slot) ? slot : -1;
+}
+
 /* Four channels of 16 bits are half of what matrix units want to load. With a stride of 2, pairs of columns
  * can be taken as one of eight channels: the same memory seen as [N,H,W/2,2C]; only the weight is laid out
  * anew. cuDNN has an engine for four channels in fp16 alone, so both forms are timed. */
 static bool can_fold(const dt_graph *g, const dt_node *n) {
     const dt_conv_dims d = dt_op_conv_dims(g, n);
     return g->compute != DT_DTYPE_F32 && d.c == 4 && d.groups == 1 && d.w % 2 == 0 && d.stride_w == 2 &&
-           d.dil_w == 1 && !n->attr.prologue && !n->attr.bn_epilogue;
+           d.dil_w == 1 && dt_conv_pre_slot(n) < 0 && dt_conv_kind_of(n) != DT_CONV_D_BN;
 }
 
 static dt_conv_spec spec_as_is(const dt_graph *g, const dt_node *n, dt_conv_kind kind) {
@@ -82,56 +92,55 @@ int32_t dt_conv_spec_forms(const dt_graph *g, const dt_node *n, dt_conv_kind kin
     return can_fold(g, n) ? 2 : 1;
 }
 
+static bool has_bias(const dt_node *n) {
+    return n->op == DT_OP_CONV && dt_node_has(n, DT_CONV_IN_BIAS);
+}
+
 bool dt_conv_fusable(const dt_cuda *cu, const dt_graph *g, const dt_node *n) {
     const dt_conv_dims d = dt_conv_spec_of(cu, g, n, DT_CONV_F).d;
-    const bool both = n->attr.apply || dt_conv_kind_of(n) == DT_CONV_D_ADD_MASK; /* engines for bf16 too */
+    const bool applied = n->op == DT_OP_CONV && dt_node_has(n, DT_CONV_IN_SCALE);
+    const bool both = applied || dt_conv_kind_of(n) == DT_CONV_D_ADD_MASK; /* engines for bf16 too */
     const bool dtype = g->compute == DT_DTYPE_F16 || (g->compute == DT_DTYPE_BF16 && both);
-    return dtype && d.groups == 1 && d.c % 8 == 0 && d.k % 8 == 0 && !n->attr.bias;
+    return dtype && d.groups == 1 && d.c % 8 == 0 && d.k % 8 == 0 && !has_bias(n);
 }
 
 /* The BN_APPLY that makes x could be a prologue. */
 static bool has_plain_apply(const dt_graph *g, dt_vid x) {
-    dt_nid p = g->value[x].producer;
-    return p >= 0 && g->node[p].op == DT_OP_BN_APPLY && g->node[p].attr.relu && !g->node[p].attr.residual;
+    const dt_nid p = dt_graph_maker(g, x, DT_OP_BN_APPLY);
+    return p >= 0 && g->node[p].attr.relu && !dt_node_has(&g->node[p], DT_APPLY_IN_RES);
 }
 
-/* The first node of that op that reads v as its operand k; NULL: none. */
-static const dt_node *operand_of(const dt_graph *g, dt_vid v, dt_op op, int32_t k) {
-    for (int32_t i = 0; i < g->n_node; i++)
-        if (g->node[i].op == op && k < g->node[i].n_in && g->node[i].in[k] == v) return &g->node[i];
-    return NULL;
-}
-
-static const dt_node *reader_of(const dt_graph *g, dt_vid v, dt_op op) {
-    return operand_of(g, v, op, 0);
-}
-
-static const dt_node *maker_of(const dt_graph *g, dt_vid v, dt_op op) {
-    const dt_nid i = g->value[v].producer;
-    return i >= 0 && g->node[i].op == op ? &g->node[i] : NULL;
+static bool is_read(const dt_graph *g, dt_vid v, dt_op op, int32_t slot) {
+    return dt_graph_reader(g, v, op, slot) >= 0;
 }
 
 /* The BN_APPLY after a convolution, or after that of a gradient, whose batch norm will most likely come from
  * Gram matrices: other fusions are only asked for where it does not. */
 static const dt_node *gram_site(const dt_graph *g, const dt_node *n) {
-    const dt_vid dc = n->in[n->op == DT_OP_CONV_WGRAD ? 1 : 0];
-    const dt_node *dx = n->op == DT_OP_CONV ? NULL : maker_of(g, dc, DT_OP_BN_DX);
-    const dt_node *conv = n->op == DT_OP_CONV ? n : dx ? maker_of(g, dx->in[1], DT_OP_CONV) : NULL;
-    if (!conv || !g->training || g->compute == DT_DTYPE_F32 || conv->attr.bias ||
-        !dt_op_conv_is_product(g, conv))
+    const dt_node *conv = n;
+    if (n->op != DT_OP_CONV) {
+        const dt_vid dc = n->in[n->op == DT_OP_CONV_WGRAD ? DT_WGRAD_IN_DY : DT_DGRAD_IN_DY];
+        const dt_nid dx = dt_graph_maker(g, dc, DT_OP_BN_DX);
+        const dt_nid id = dx >= 0 ? dt_graph_maker(g, g->node[dx].in[DT_DX_IN_C], DT_OP_CONV) : -1;
+        if (id < 0) return NULL;
+        conv = &g->node[id];
+    }
+    if (!g->training || g->compute == DT_DTYPE_F32 || has_bias(conv) || !dt_op_conv_is_product(g, conv))
         return NULL;
-    const dt_node *apply = reader_of(g, conv->out[0], DT_OP_BN_APPLY);
-    return apply && apply->attr.relu == apply->attr.residual ? apply : NULL;
+    const dt_nid id = dt_graph_reader(g, conv->out[0], DT_OP_BN_APPLY, DT_APPLY_IN_X);
+    return id >= 0 && g->node[id].attr.relu == dt_node_has(&g->node[id], DT_APPLY_IN_RES) ? &g->node[id]
+                                                                                          : NULL;
 }
 
 /* The convolution that such a site becomes. Normalised alone it takes the block's end in, unless the other
  * branch is a site too. */
 static dt_conv_kind site_kind(const dt_graph *g, const dt_node *apply) {
-    const dt_node *end = apply->attr.residual ? NULL : operand_of(g, apply->out[0], DT_OP_BN_APPLY, 3);
-    const dt_node *other = end ? maker_of(g, end->in[0], DT_OP_CONV) : NULL;
-    if (apply->attr.residual) return DT_CONV_F_APPLY_RES;
-    return other && (other->attr.bias || !dt_op_conv_is_product(g, other)) ? DT_CONV_F_APPLY_RES2
-                                                                           : DT_CONV_F_APPLY;
+    if (dt_node_has(apply, DT_APPLY_IN_RES)) return DT_CONV_F_APPLY_RES;
+    const dt_nid end = dt_graph_reader(g, apply->out[0], DT_OP_BN_APPLY, DT_APPLY_IN_RES);
+    const dt_nid other = end >= 0 ? dt_graph_maker(g, g->node[end].in[DT_APPLY_IN_X], DT_OP_CONV) : -1;
+    return other >= 0 && (has_bias(&g->node[other]) || !dt_op_conv_is_product(g, &g->node[other]))
+               ? DT_CONV_F_APPLY_RES2
+               : DT_CONV_F_APPLY;
 }
 
 /* What a pass may ask about a node; to time what nobody asks for costs seconds of a first start. */
@@ -146,13 +155,14 @@ static int32_t asked_kinds(const dt_cuda *cu, const dt_graph *g, const dt_node *
     }
     if (site) return n;
     if (plain == DT_CONV_D && g->compute != DT_DTYPE_F32 && dt_op_conv_is_product(g, node) &&
-        reader_of(g, node->out[0], DT_OP_BN_REDUCE) == NULL)
+        !is_read(g, node->out[0], DT_OP_BN_REDUCE, DT_REDUCE_IN_DY))
         kind[n++] = DT_CONV_D_ADD_MASK;
     if (!dt_conv_fusable(cu, g, node)) return n;
-    const bool apply = node->attr.prologue || has_plain_apply(g, node->in[0]);
-    if (plain == DT_CONV_F && reader_of(g, node->out[0], DT_OP_BN_STATS)) kind[n++] = DT_CONV_F_STATS;
+    const bool apply = dt_conv_pre_slot(node) >= 0 || has_plain_apply(g, node->in[0]);
+    if (plain == DT_CONV_F && is_read(g, node->out[0], DT_OP_BN_STATS, 0)) kind[n++] = DT_CONV_F_STATS;
     if (plain == DT_CONV_F && apply) kind[n++] = DT_CONV_SBR_STATS;
-    if (plain == DT_CONV_D && reader_of(g, node->out[0], DT_OP_BN_REDUCE)) kind[n++] = DT_CONV_D_BN;
+    if (plain == DT_CONV_D && is_read(g, node->out[0], DT_OP_BN_REDUCE, DT_REDUCE_IN_DY))
+        kind[n++] = DT_CONV_D_BN;
     if (plain == DT_CONV_W && apply) kind[n++] = DT_CONV_SBR_W;
     return n;
 }
@@ -254,8 +264,8 @@ double dt_cuda_fuse_gain(dt_backend *be, const dt_graph *g, dt_fusion fusion, dt
     case DT_FUSE_CONV_STATS:
         return gain(cu, g, n, DT_CONV_F, DT_CONV_F_STATS, pass_time(cu, g, n->out[0], 1) + SMALL_KERNEL_S);
     case DT_FUSE_CONV_PROLOGUE: /* without a backward pass the convolution alone saves it */
-        return gain(cu, g, n, n->attr.stats ? DT_CONV_F_STATS : DT_CONV_F, DT_CONV_SBR_STATS,
-                    pass_time(cu, g, n->in[0], g->training ? 1 : 2) - SMALL_KERNEL_S);
+        return gain(cu, g, n, dt_node_makes(n, DT_CONV_OUT_STATS) ? DT_CONV_F_STATS : DT_CONV_F,
+                    DT_CONV_SBR_STATS, pass_time(cu, g, n->in[0], g->training ? 1 : 2) - SMALL_KERNEL_S);
     case DT_FUSE_WGRAD_PROLOGUE:
         return gain(cu, g, n, DT_CONV_W, DT_CONV_SBR_W, pass_time(cu, g, n->in[0], 1) - SMALL_KERNEL_S);
     case DT_FUSE_DGRAD_BN:
@@ -263,7 +273,8 @@ double dt_cuda_fuse_gain(dt_backend *be, const dt_graph *g, dt_fusion fusion, dt
     case DT_FUSE_DUAL_APPLY:
         return pass_time(cu, g, n->out[0], 2);
     case DT_FUSE_SECOND_GRAD: /* pooled: three passes less, two more */
-        return pass_time(cu, g, n->in[n->attr.pooled ? n->n_in - 2 : 0], 1);
+        return pass_time(cu, g, n->in[dt_node_has(n, DT_REDUCE_IN_DYP) ? DT_REDUCE_IN_DYP : DT_REDUCE_IN_DY],
+                         1);
     case DT_FUSE_POOL_PROLOGUE:
         return pass_time(cu, g, n->in[0], 2);
     case DT_FUSE_POOL_BN: /* read twice instead of once; the gradient it makes is never in memory */

@@ -31,13 +31,13 @@ dt_status dt_lower_gram_prepare(dt_cuda *cu, const dt_graph *g, const dt_node *n
     switch (n->op) {
     case DT_OP_GRAM:
     case DT_OP_GRAM_CROSS:
-        q->k = p->c, q->c = last_dim(in_value(g, n, n->n_in - 1));
+        q->k = p->c, q->c = last_dim(in_value(g, n, n->op == DT_OP_GRAM ? 0 : DT_CROSS_IN_X));
         DT_TRY(dt_blas_product_choose(cu, g, n, &q->blas));
         q->sums_at = dt_prep_take(p, q->blas.use ? q->blas.bytes
                                                  : dt_gpu_cross_bytes(&cu->gpu, p->rows, q->k, q->c, false));
         break;
     case DT_OP_BN_GRAM:
-        q->k = in_value(g, n, 2)->dim[0], q->c = p->c;
+        q->k = in_value(g, n, DT_BN_GRAM_IN_W)->dim[0], q->c = p->c;
         q->sums_at = dt_prep_take(p, dt_gpu_bn_gram_bytes(q->k, q->c));
         break;
     case DT_OP_BN_MASK:
@@ -50,7 +50,7 @@ dt_status dt_lower_gram_prepare(dt_cuda *cu, const dt_graph *g, const dt_node *n
         q->sums_at = dt_prep_take(p, dt_gpu_cross_bytes(&cu->gpu, q->k, q->c, q->c, true));
         break;
     default: /* BN_GRAM_DX */
-        q->k = p->c, q->c = last_dim(in_value(g, n, 2));
+        q->k = p->c, q->c = last_dim(in_value(g, n, DT_GRAM_DX_IN_X));
         DT_TRY(dt_blas_product_choose(cu, g, n, &q->blas));
         q->sums_at = dt_prep_take(p, q->blas.bytes);
         q->m_at = take(p, q->c * q->c, t);
@@ -58,7 +58,7 @@ dt_status dt_lower_gram_prepare(dt_cuda *cu, const dt_graph *g, const dt_node *n
         break;
     }
     snprintf(p->label, sizeof p->label, "%s %lld x %lld->%lld %s%s", p->row->name,
-             (long long)(n->op == DT_OP_BN_GRAM || n->op == DT_OP_BN_GRAM_GRAD ? n->attr.kernel[0] : p->rows),
+             (long long)(n->op == DT_OP_BN_GRAM || n->op == DT_OP_BN_GRAM_GRAD ? n->attr.rows : p->rows),
              (long long)q->c, (long long)q->k, dt_dtype_name(p->t),
              !q->blas.use         ? ""
              : q->blas.sums_apart ? " [cublaslt, sums]"
@@ -68,8 +68,8 @@ dt_status dt_lower_gram_prepare(dt_cuda *cu, const dt_graph *g, const dt_node *n
 
 dt_status dt_lower_gram_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     const dt_prep *p = k->prep;
-    const void *first = k->b.in[0], *last = k->b.in[p->node.n_in - 1]; /* of GRAM the same */
-    float *sums = p->node.n_out == 2 ? k->b.out[1] : NULL;
+    const void *first = k->b.in[0], *last = p->node.op == DT_OP_GRAM ? first : k->b.in[DT_CROSS_IN_X];
+    float *sums = k->b.out[1]; /* GRAM's sum, GRAM_CROSS's dbeta */
     if (p->gram.blas.use)
         return dt_blas_product_run(cu, &p->gram.blas, last, first, k->b.out[0], sums, at(k, p->gram.sums_at),
                                    s);
@@ -89,22 +89,22 @@ dt_status dt_lower_bn_gram_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     const dt_prep *p = k->prep;
     const dt_attr *t = &p->node.attr;
     void *const *in = k->b.in, *const *out = k->b.out;
-    const dt_gpu_bn_gram_args a = {.bn = {.stats = in[1],
-                                          .gamma = in[3],
-                                          .beta = in[4],
-                                          .rmean = in[5],
-                                          .rvar = in[6],
-                                          .mean = out[0],
-                                          .invstd = out[1],
-                                          .scale = out[2],
-                                          .shift = out[3],
+    const dt_gpu_bn_gram_args a = {.bn = {.stats = in[DT_BN_GRAM_IN_SUM],
+                                          .gamma = in[DT_BN_GRAM_IN_GAMMA],
+                                          .beta = in[DT_BN_GRAM_IN_BETA],
+                                          .rmean = in[DT_BN_GRAM_IN_RMEAN],
+                                          .rvar = in[DT_BN_GRAM_IN_RVAR],
+                                          .mean = out[DT_BN_GRAM_OUT_MEAN],
+                                          .invstd = out[DT_BN_GRAM_OUT_INVSTD],
+                                          .scale = out[DT_BN_GRAM_OUT_SCALE],
+                                          .shift = out[DT_BN_GRAM_OUT_SHIFT],
                                           .c = p->gram.k,
-                                          .rows = t->kernel[0],
+                                          .rows = t->rows,
                                           .eps = t->eps,
                                           .momentum = t->momentum},
-                                   .gram = in[0],
-                                   .w = in[2],
-                                   .wcov = out[4],
+                                   .gram = in[DT_BN_GRAM_IN_GRAM],
+                                   .w = in[DT_BN_GRAM_IN_W],
+                                   .wcov = out[DT_BN_GRAM_OUT_WCOV],
                                    .workspace = at(k, p->gram.sums_at),
                                    .c = p->gram.c};
     return dt_launch_status(dt_gpu_bn_gram(p->t, &a, s), k);
@@ -112,13 +112,12 @@ dt_status dt_lower_bn_gram_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
 
 dt_status dt_lower_bn_mask_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     const dt_prep *p = k->prep;
-    const dt_attr *t = &p->node.attr;
     const dt_gpu_bn_mask_args a = {
-        .dy = k->b.in[0],
-        .dy2 = t->second_grad ? k->b.in[1] : NULL,
-        .y = t->mask == DT_MASK_FROM_Y ? k->b.in[t->second_grad ? 2 : 1] : NULL,
-        .dz = t->writes_dz ? k->b.out[1] : NULL,
-        .dbeta = k->b.out[0],
+        .dy = k->b.in[DT_BN_MASK_IN_DY],
+        .dy2 = k->b.in[DT_BN_MASK_IN_DY2],
+        .y = k->b.in[DT_BN_MASK_IN_Y],
+        .dz = k->b.out[DT_BN_MASK_OUT_DZ],
+        .dbeta = k->b.out[DT_BN_MASK_OUT_DBETA],
         .workspace = at(k, p->gram.sums_at),
         .rows = p->rows,
         .c = p->c,
@@ -130,26 +129,27 @@ dt_status dt_lower_bn_gram_grad_run(dt_cuda *cu, const dt_bound *k, cudaStream_t
     const dt_prep *p = k->prep;
     const gram *q = &p->gram;
     void *const *in = k->b.in, *const *out = k->b.out;
-    float *coef = at(k, q->coef_at), *mv = out[4];
-    const dt_gpu_gram_grad_args a = {.p = in[0],
-                                     .dbeta = in[1],
-                                     .wcov = in[2],
-                                     .sum = in[3],
-                                     .w = in[4],
-                                     .mean = in[5],
-                                     .invstd = in[6],
-                                     .gamma = in[7],
-                                     .dgamma = out[0],
-                                     .dbeta_out = out[1],
-                                     .dw = out[2],
-                                     .wa = out[3],
+    const void *w = in[DT_GRAM_GRAD_IN_W];
+    float *coef = at(k, q->coef_at), *mv = out[DT_GRAM_GRAD_OUT_MV];
+    const dt_gpu_gram_grad_args a = {.p = in[DT_GRAM_GRAD_IN_P],
+                                     .dbeta = in[DT_GRAM_GRAD_IN_DBETA],
+                                     .wcov = in[DT_GRAM_GRAD_IN_WCOV],
+                                     .sum = in[DT_GRAM_GRAD_IN_SUM],
+                                     .w = w,
+                                     .mean = in[DT_GRAM_GRAD_IN_MEAN],
+                                     .invstd = in[DT_GRAM_GRAD_IN_INVSTD],
+                                     .gamma = in[DT_GRAM_GRAD_IN_GAMMA],
+                                     .dgamma = out[DT_GRAM_GRAD_OUT_DGAMMA],
+                                     .dbeta_out = out[DT_GRAM_GRAD_OUT_DBETA],
+                                     .dw = out[DT_GRAM_GRAD_OUT_DW],
+                                     .wa = out[DT_GRAM_GRAD_OUT_WA],
                                      .coef = coef,
-                                     .rows = p->node.attr.kernel[0],
+                                     .rows = p->node.attr.rows,
                                      .k = q->k,
                                      .c = q->c};
     DT_TRY(dt_launch_status(dt_gpu_gram_grad(p->t, &a, s), k));
-    const dt_gpu_cross_args m = {.a = in[4],
-                                 .b = in[4],
+    const dt_gpu_cross_args m = {.a = w,
+                                 .b = w,
                                  .out = mv,
                                  .sum = mv + q->c * q->c,
                                  .weight = coef,
@@ -165,13 +165,14 @@ dt_status dt_lower_bn_gram_dx_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s
     const dt_prep *p = k->prep;
     const gram *q = &p->gram;
     void *const *in = k->b.in, *m = at(k, q->m_at);
-    const float *mv = in[3];
+    const void *dz = in[DT_GRAM_DX_IN_DZ], *wa = in[DT_GRAM_DX_IN_WA];
+    const float *mv = in[DT_GRAM_DX_IN_MV];
     float *scale = at(k, q->scale_at);
     DT_TRY(dt_launch_status(dt_gpu_narrow_columns(p->t, mv, q->c, q->c, m, scale, s), k));
-    dt_gpu_rows_args a = {.a1 = in[2],
+    dt_gpu_rows_args a = {.a1 = in[DT_GRAM_DX_IN_X],
                           .b1 = m,
-                          .a2 = in[0],
-                          .b2 = in[1],
+                          .a2 = dz,
+                          .b2 = wa,
                           .scale = scale,
                           .v = mv + q->c * q->c,
                           .out = k->b.out[0],
@@ -180,7 +181,7 @@ dt_status dt_lower_bn_gram_dx_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s
                           .k2 = q->k,
                           .n = q->c};
     if (q->blas.use) {
-        DT_TRY(dt_blas_product_run(cu, &q->blas, in[1], in[0], k->b.out[0], NULL, at(k, q->sums_at), s));
+        DT_TRY(dt_blas_product_run(cu, &q->blas, wa, dz, k->b.out[0], NULL, at(k, q->sums_at), s));
         a.base = k->b.out[0];
         a.k2 = 0;
     }

@@ -21,11 +21,11 @@ struct dt_gram_choice {
 /* The product of a node, without a choice; false where a node has none. */
 static bool product_of(const dt_graph *g, const dt_node *n, dt_gram_choice *q) {
     if (n->op != DT_OP_GRAM && n->op != DT_OP_GRAM_CROSS && n->op != DT_OP_BN_GRAM_DX) return false;
-    const dt_value *dz = &g->value[n->in[0]], *x = &g->value[n->in[n->op == DT_OP_GRAM         ? 0
-                                                                   : n->op == DT_OP_GRAM_CROSS ? 1
-                                                                                               : 2]];
+    const int32_t i_x = n->op == DT_OP_GRAM ? 0 : n->op == DT_OP_GRAM_CROSS ? DT_CROSS_IN_X : DT_GRAM_DX_IN_X;
+    const dt_value *dz = &g->value[n->in[0]], *x = &g->value[n->in[i_x]];
     *q = (dt_gram_choice){.op = n->op,
-                          .sums = n->op == DT_OP_GRAM || (n->op == DT_OP_GRAM_CROSS && n->n_out == 2),
+                          .sums = n->op == DT_OP_GRAM ||
+                                  (n->op == DT_OP_GRAM_CROSS && dt_node_makes(n, DT_CROSS_OUT_DBETA)),
                           .t = g->compute,
                           .k = dz->dim[dz->ndim - 1],
                           .c = x->dim[x->ndim - 1]};

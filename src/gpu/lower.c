@@ -17,7 +17,7 @@ static dt_status run_input(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     const dt_prep *p = k->prep;
     const int64_t *src = p->in_dim, *dst = p->out_dim;
     dt_gpu_input_args a = {.image = in(k, 0),
-                           .aug = p->node.attr.source_crop ? in(k, 1) : NULL,
+                           .aug = in(k, DT_INPUT_AUG),
                            .x = k->b.out[0],
                            .n = (int32_t)src[0],
                            .hs = (int32_t)src[1],
@@ -81,11 +81,9 @@ static dt_gpu_pool_args pool_args(const dt_bound *k, const int64_t *image, const
 
 static dt_status run_maxpool(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     dt_gpu_pool_args a = pool_args(k, k->prep->in_dim, k->prep->out_dim);
-    a.idx_out = k->b.out[1];
-    if (k->prep->node.attr.prologue) {
-        a.scale = in(k, 1);
-        a.shift = in(k, 2);
-    }
+    a.idx_out = k->b.out[DT_MAXPOOL_OUT_IDX];
+    a.scale = in(k, DT_MAXPOOL_IN_PRE_SCALE);
+    a.shift = in(k, DT_MAXPOOL_IN_PRE_SHIFT);
     return dt_launch_status(dt_gpu_maxpool(&cu->gpu, k->prep->t, &a, s), k);
 }
 
@@ -163,17 +161,17 @@ static dt_status run_bias_grad(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
 static dt_status run_bn_finalize(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     (void)cu;
     const dt_attr *t = &k->prep->node.attr;
-    const dt_gpu_bn_finalize_args a = {.stats = in(k, 0),
-                                       .gamma = in(k, 1),
-                                       .beta = in(k, 2),
-                                       .rmean = in(k, 3),
-                                       .rvar = in(k, 4),
-                                       .mean = k->b.out[0],
-                                       .invstd = k->b.out[1],
-                                       .scale = k->b.out[2],
-                                       .shift = k->b.out[3],
+    const dt_gpu_bn_finalize_args a = {.stats = in(k, DT_FINALIZE_IN_STATS),
+                                       .gamma = in(k, DT_FINALIZE_IN_GAMMA),
+                                       .beta = in(k, DT_FINALIZE_IN_BETA),
+                                       .rmean = in(k, DT_FINALIZE_IN_RMEAN),
+                                       .rvar = in(k, DT_FINALIZE_IN_RVAR),
+                                       .mean = k->b.out[DT_FINALIZE_OUT_MEAN],
+                                       .invstd = k->b.out[DT_FINALIZE_OUT_INVSTD],
+                                       .scale = k->b.out[DT_FINALIZE_OUT_SCALE],
+                                       .shift = k->b.out[DT_FINALIZE_OUT_SHIFT],
                                        .c = k->prep->out_dim[0],
-                                       .rows = t->kernel[0],
+                                       .rows = t->rows,
                                        .eps = t->eps,
                                        .momentum = t->momentum,
                                        .stats_are_sums = t->stats_are_sums};
@@ -188,17 +186,16 @@ static dt_status run_bn_fold(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
 }
 
 static dt_status run_bn_apply(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
-    const dt_attr *t = &k->prep->node.attr;
-    const dt_gpu_bn_apply_args a = {.x = in(k, 0),
-                                    .scale = in(k, 1),
-                                    .shift = in(k, 2),
-                                    .res = t->residual ? in(k, 3) : NULL,
-                                    .rscale = t->residual_scaled ? in(k, 4) : NULL,
-                                    .rshift = t->residual_scaled ? in(k, 5) : NULL,
+    const dt_gpu_bn_apply_args a = {.x = in(k, DT_APPLY_IN_X),
+                                    .scale = in(k, DT_APPLY_IN_SCALE),
+                                    .shift = in(k, DT_APPLY_IN_SHIFT),
+                                    .res = in(k, DT_APPLY_IN_RES),
+                                    .rscale = in(k, DT_APPLY_IN_RES_SCALE),
+                                    .rshift = in(k, DT_APPLY_IN_RES_SHIFT),
                                     .y = k->b.out[0],
                                     .rows = k->prep->rows,
                                     .c = k->prep->c,
-                                    .relu = t->relu};
+                                    .relu = k->prep->node.attr.relu};
     return dt_launch_status(dt_gpu_bn_apply(&cu->gpu, k->prep->t, &a, s), k);
 }
 
@@ -209,8 +206,8 @@ bool dt_pool_gathers(const dt_attr *t) {
 }
 
 /* Of BN_REDUCE and BN_DX: a pooled gradient is gathered from windows of one shape only. */
-static dt_status need_gather(const dt_node *n, dt_prep *p) {
-    if (!n->attr.pooled) return DT_OK;
+static dt_status need_gather(const dt_node *n, int32_t dyp, dt_prep *p) {
+    if (!dt_node_has(n, dyp)) return DT_OK;
     if (!dt_pool_gathers(&n->attr))
         return dt_fail(DT_ERR_UNSUPPORTED, "%s: gradients are gathered only from pools of 3x3/2, padding 1",
                        p->label);
@@ -220,22 +217,23 @@ static dt_status need_gather(const dt_node *n, dt_prep *p) {
 }
 
 static dt_status prepare_bn_reduce(dt_cuda *cu, const dt_graph *g, const dt_node *n, dt_prep *p) {
-    DT_TRY(need_gather(n, p));
+    DT_TRY(need_gather(n, DT_REDUCE_IN_DYP, p));
     return prepare_reduce(cu, g, n, p);
 }
 
 static dt_status prepare_bn_dx(dt_cuda *cu, const dt_graph *g, const dt_node *n, dt_prep *p) {
     (void)cu, (void)g;
-    return need_gather(n, p);
+    return need_gather(n, DT_DX_IN_DYP, p);
 }
 
-/* The operands from input i on: dyp, [dyp2], idx. The pooled image follows from the window. */
-static dt_gpu_pooled pooled_args(const dt_bound *k, int32_t i) {
+/* What a gradient is gathered from, dyp, dyp2, idx being slots in a row; nothing where dyp is empty. The
+ * pooled image follows from the window. */
+static dt_gpu_pooled pooled_args(const dt_bound *k, int32_t dyp) {
     const int64_t *c = k->prep->in_dim;
-    const bool second = k->prep->node.attr.second_grad;
-    return (dt_gpu_pooled){.dy = in(k, i),
-                           .dy2 = second ? in(k, i + 1) : NULL,
-                           .idx = in(k, i + (second ? 2 : 1)),
+    if (!in(k, dyp)) return (dt_gpu_pooled){0};
+    return (dt_gpu_pooled){.dy = in(k, dyp),
+                           .dy2 = in(k, dyp + 1),
+                           .idx = in(k, dyp + 2),
                            .n = (int32_t)c[0],
                            .h = (int32_t)c[1],
                            .w = (int32_t)c[2],
@@ -243,58 +241,37 @@ static dt_gpu_pooled pooled_args(const dt_bound *k, int32_t i) {
                            .q = (int32_t)(c[2] + 1) / 2};
 }
 
-static dt_status run_bn_reduce_pooled(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
-    const dt_gpu_bn_reduce_args a = {.c_in = in(k, 0),
-                                     .mean = in(k, 1),
-                                     .invstd = in(k, 2),
-                                     .gamma = in(k, 3),
-                                     .scale = in(k, 4),
-                                     .shift = in(k, 5),
-                                     .dgamma = k->b.out[0],
-                                     .dbeta = k->b.out[1],
-                                     .coef = k->b.out[2],
+static dt_status run_bn_reduce(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    const dt_gpu_bn_reduce_args a = {.dy = in(k, DT_REDUCE_IN_DY),
+                                     .dy2 = in(k, DT_REDUCE_IN_DY2),
+                                     .c_in = in(k, DT_REDUCE_IN_C),
+                                     .mean = in(k, DT_REDUCE_IN_MEAN),
+                                     .invstd = in(k, DT_REDUCE_IN_INVSTD),
+                                     .gamma = in(k, DT_REDUCE_IN_GAMMA),
+                                     .y = in(k, DT_REDUCE_IN_Y),
+                                     .scale = in(k, DT_REDUCE_IN_SCALE),
+                                     .shift = in(k, DT_REDUCE_IN_SHIFT),
+                                     .dgamma = k->b.out[DT_REDUCE_OUT_DGAMMA],
+                                     .dbeta = k->b.out[DT_REDUCE_OUT_DBETA],
+                                     .coef = k->b.out[DT_REDUCE_OUT_COEF],
+                                     .dz = k->b.out[DT_REDUCE_OUT_DZ],
                                      .workspace = k->b.workspace,
                                      .rows = k->prep->rows,
                                      .c = k->prep->c,
-                                     .pooled = pooled_args(k, 6)};
-    return dt_launch_status(dt_gpu_bn_reduce(&cu->gpu, k->prep->t, &a, s), k);
-}
-
-static dt_status run_bn_reduce(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
-    const dt_attr *t = &k->prep->node.attr;
-    if (t->pooled) return run_bn_reduce_pooled(cu, k, s);
-    const int32_t c = t->second_grad ? 2 : 1; /* index of the BN input */
-    const dt_gpu_bn_reduce_args a = {.dy = in(k, 0),
-                                     .dy2 = t->second_grad ? in(k, 1) : NULL,
-                                     .c_in = in(k, c),
-                                     .mean = in(k, c + 1),
-                                     .invstd = in(k, c + 2),
-                                     .gamma = in(k, c + 3),
-                                     .y = t->mask == DT_MASK_FROM_Y ? in(k, c + 4) : NULL,
-                                     .scale = t->mask == DT_MASK_FROM_C ? in(k, c + 4) : NULL,
-                                     .shift = t->mask == DT_MASK_FROM_C ? in(k, c + 5) : NULL,
-                                     .dgamma = k->b.out[0],
-                                     .dbeta = k->b.out[1],
-                                     .coef = k->b.out[2],
-                                     .dz = t->writes_dz ? k->b.out[3] : NULL,
-                                     .workspace = k->b.workspace,
-                                     .rows = k->prep->rows,
-                                     .c = k->prep->c};
+                                     .pooled = pooled_args(k, DT_REDUCE_IN_DYP)};
     return dt_launch_status(dt_gpu_bn_reduce(&cu->gpu, k->prep->t, &a, s), k);
 }
 
 static dt_status run_bn_dx(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
-    const bool mask = k->prep->node.attr.mask == DT_MASK_FROM_C, pooled = k->prep->node.attr.pooled;
-    const int32_t c = pooled ? 0 : 1; /* index of the BN input */
-    dt_gpu_bn_dx_args a = {.dy = pooled ? NULL : in(k, 0),
-                           .c_in = in(k, c),
-                           .coef = in(k, c + 1),
-                           .scale = mask ? in(k, c + 2) : NULL,
-                           .shift = mask ? in(k, c + 3) : NULL,
-                           .dc = k->b.out[0],
-                           .rows = k->prep->rows,
-                           .c = k->prep->c};
-    if (pooled) a.pooled = pooled_args(k, 4);
+    const dt_gpu_bn_dx_args a = {.dy = in(k, DT_DX_IN_DY),
+                                 .c_in = in(k, DT_DX_IN_C),
+                                 .coef = in(k, DT_DX_IN_COEF),
+                                 .scale = in(k, DT_DX_IN_SCALE),
+                                 .shift = in(k, DT_DX_IN_SHIFT),
+                                 .dc = k->b.out[0],
+                                 .rows = k->prep->rows,
+                                 .c = k->prep->c,
+                                 .pooled = pooled_args(k, DT_DX_IN_DYP)};
     return dt_launch_status(dt_gpu_bn_dx(&cu->gpu, k->prep->t, &a, s), k);
 }
 

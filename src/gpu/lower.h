@@ -22,7 +22,7 @@ typedef struct dt_conv_prep {
     const dt_engine *engine;
     int64_t fold_at;                          /* the folded weight; -1: not folded */
     int64_t plan_at, t_at, f32_at, reduce_at; /* plan's own, vectors or x in T, f32 vectors, reduction */
-    int32_t i_bias, i_scale;                  /* inputs; -1: none */
+    int32_t i_pre;                            /* the slot of pre_scale, pre_shift after it; -1: none */
     bool own_prologue, own_stats, own_epilogue, own_apply,
         own_mask;       /* done by our kernels around a plain convolution */
     dt_blas_apply blas; /* use: in place of the engine; its workspace is at plan_at */
@@ -50,7 +50,7 @@ struct dt_prep {
     dt_node node; /* a copy: passes may move the graph's */
     dt_dtype t;   /* the graph's compute dtype */
     int64_t n_elem, rows, c;
-    int64_t in_dim[DT_MAX_DIM], out_dim[DT_MAX_DIM]; /* of input 0 and output 0; missing ones are 1 */
+    int64_t in_dim[DT_MAX_DIM], out_dim[DT_MAX_DIM]; /* of the main input and output 0; missing ones are 1 */
     int64_t workspace_bytes;
     char label[128];
     union {
@@ -113,6 +113,8 @@ int32_t dt_conv_spec_forms(const dt_graph *g, const dt_node *n, dt_conv_kind kin
 dt_conv_kind dt_conv_kind_of(const dt_node *n);
 /* cuDNN's fused training patterns: 16-bit floats, whole groups, channels by eight. */
 bool dt_conv_fusable(const dt_cuda *cu, const dt_graph *g, const dt_node *n);
+/* Where its prologue's scale stands, with the shift after it; -1: it has none. */
+int32_t dt_conv_pre_slot(const dt_node *n);
 /* The plain convolution of a fused one. */
 dt_conv_kind dt_conv_plain_kind(dt_conv_kind kind);
 

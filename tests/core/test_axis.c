@@ -32,6 +32,7 @@ static void check_order(const dt_graph *g, const dt_axis *a) {
     int32_t s = 0;
     for (dt_nid i = 0; i < g->n_node; i++)
         for (int32_t k = 0; k < g->node[i].n_out; k++) {
+            if (g->node[i].out[k] < 0) continue;
             const dt_value *d = &g->value[g->node[i].out[k]];
             if (d->role != DT_ROLE_GRAD) continue;
             const dt_value *p = &g->value[d->grad_of];

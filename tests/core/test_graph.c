@@ -69,14 +69,15 @@ static void test_refused_values(void **state) {
     tiny t = tiny_open();
     dt_vid v;
     char name[DT_NAME_MAX + 8];
-    const int64_t two[] = {2, 2, 2, 2, 2};
+    const int64_t two[DT_MAX_DIM + 1] = {2, 2, 2, 2, 2, 2, 2, 2, 2};
     const int32_t n = t.g->n_value;
 #define ADD(name_, ndim, ...)                                                                                \
     dt_graph_add_value(t.g, name_, DT_ROLE_ACT, DT_DTYPE_F32, ndim, (int64_t[]){__VA_ARGS__}, &v)
     CHECK_ERROR(ADD("y", 1, 4), DT_ERR_CONFIG, "\"y\"", "twice");
     CHECK_ERROR(ADD("", 1, 4), DT_ERR_CONFIG, "no name");
     CHECK_ERROR(ADD("z", 0, 4), DT_ERR_CONFIG, "z", "0 dimensions");
-    CHECK_ERROR(dt_graph_add_value(t.g, "z", DT_ROLE_ACT, DT_DTYPE_F32, 5, two, &v), DT_ERR_CONFIG, "5 dim");
+    CHECK_ERROR(dt_graph_add_value(t.g, "z", DT_ROLE_ACT, DT_DTYPE_F32, DT_MAX_DIM + 1, two, &v),
+                DT_ERR_CONFIG, "9 dim");
     CHECK_ERROR(ADD("z", 2, 4, 0), DT_ERR_CONFIG, "z", "dimension 1");
     CHECK_ERROR(ADD("z", 2, -1, 4), DT_ERR_CONFIG, "dimension 0");
     CHECK_ERROR(ADD("z", 3, INT32_MAX, INT32_MAX, INT32_MAX), DT_ERR_CONFIG, "too large");
@@ -100,13 +101,15 @@ static void test_refused_nodes(void **state) {
 #define ADD(name, op, attr, ...)                                                                             \
     dt_graph_add_node(t.g, name, op, attr, (int32_t)(sizeof((dt_vid[]){__VA_ARGS__}) / sizeof(dt_vid)),      \
                       (dt_vid[]){__VA_ARGS__}, &v)
-    CHECK_ERROR(ADD("z", DT_OP_CONV, &conv, t.x), DT_ERR_CONFIG, "z (conv)", "1 inputs");
+    CHECK_ERROR(ADD("z", DT_OP_CONV, &conv, t.x), DT_ERR_CONFIG, "z (conv)", "input w is missing");
     CHECK_ERROR(ADD("z", DT_OP_RELU, NULL, n_value), DT_ERR_CONFIG, "z (relu)", "does not exist");
-    CHECK_ERROR(ADD("z", DT_OP_RELU, NULL, -1), DT_ERR_CONFIG, "does not exist");
+    CHECK_ERROR(ADD("z", DT_OP_RELU, NULL, -1), DT_ERR_CONFIG, "input x is missing");
+    CHECK_ERROR(ADD("z", DT_OP_RELU, NULL, -2), DT_ERR_CONFIG, "does not exist");
+    CHECK_ERROR(ADD("z", DT_OP_RELU, NULL, t.x, t.x), DT_ERR_CONFIG, "2 inputs, at most 1");
     CHECK_ERROR(ADD("z", DT_OP_ADD, NULL, t.x, t.y), DT_ERR_CONFIG, "z (add)", "x is 2x4x4x3 f32",
                 "y is 2x4x4x5 f32");
     CHECK_ERROR(ADD("z", DT_OP_CONV, &conv, t.y, t.w), DT_ERR_CONFIG, "weight w is 5x3x3x3 f32");
-    CHECK_ERROR(ADD("z", DT_OP_GLOBAL_AVGPOOL, NULL, t.flat), DT_ERR_CONFIG, "flat is 2x80 f32");
+    CHECK_ERROR(ADD("z", DT_OP_GLOBAL_AVGPOOL, NULL, t.flat), DT_ERR_CONFIG, "flat, is 2x80 f32");
     CHECK_ERROR(ADD("y", DT_OP_RELU, NULL, t.y), DT_ERR_CONFIG, "\"y\"", "twice");
     conv.pad[0] = conv.pad[1] = 0, conv.dilation[0] = 2;
     CHECK_ERROR(ADD("z", DT_OP_CONV, &conv, t.x, t.w), DT_ERR_CONFIG, "window of 5", "image side of 4");

@@ -163,7 +163,7 @@ static void test_resnet_options(void **state) {
     assert_int_equal(g->value[dt_graph_find(g, "layer1.0.bn3.weight")].init, DT_INIT_ONE);
     assert_string_equal(dt_value_shape_text(&g->value[g->logits]), "1x1000 f32");
     const dt_node *last = node_named(g, "layer4.2.bn3"); /* conv, add and relu in one */
-    assert_true(last->op == DT_OP_BATCHNORM && last->attr.relu && last->attr.residual);
+    assert_true(last->op == DT_OP_BATCHNORM && last->attr.relu && dt_node_has(last, DT_BN_IN_RES));
     for (dt_nid i = 0; i < g->n_node; i++)
         assert_true(g->node[i].op != DT_OP_RELU && g->node[i].op != DT_OP_ADD);
     dt_graph_destroy(g);

@@ -106,7 +106,7 @@ static void test_fuse_bn_act_keeps_the_function(void **state) {
         for (dt_nid i = 0; i < after->n_node; i++) {
             const dt_node *n = &after->node[i];
             n_fused += n->op == DT_OP_BATCHNORM && n->attr.relu;
-            n_residual += n->op == DT_OP_BATCHNORM && n->attr.residual;
+            n_residual += n->op == DT_OP_BATCHNORM && dt_node_has(n, DT_BN_IN_RES);
         }
         assert_int_equal(graph_count(after, DT_OP_BATCHNORM), graph_count(before, DT_OP_BATCHNORM));
         dt_graph_destroy(before), dt_graph_destroy(after);
@@ -185,7 +185,7 @@ static void test_fuse_bn_act_cases(void **state) {
         dt_graph *g = by_hand(&c, cases[k].rest);
         const dt_node *n = &g->node[g->value[dt_graph_find(g, "n")].producer];
         assert_int_equal(n->attr.relu, cases[k].relu);
-        assert_int_equal(n->attr.residual, cases[k].residual);
+        assert_int_equal(dt_node_has(n, DT_BN_IN_RES), cases[k].residual);
         assert_int_equal(graph_count(g, DT_OP_RELU), cases[k].n_relu);
         assert_int_equal(graph_count(g, DT_OP_ADD), cases[k].n_add);
         dt_vid flat = dt_graph_find(g, "flat");
@@ -247,13 +247,13 @@ static double stand_in_gain(dt_backend *be, const dt_graph *g, dt_fusion fusion,
 /* How often each fusion was done. */
 static void count_fusions(const dt_graph *g, int32_t *n) {
     for (dt_nid i = 0; i < g->n_node; i++) {
-        const dt_attr *t = &g->node[i].attr;
-        n[DT_FUSE_CONV_STATS] += g->node[i].op == DT_OP_CONV && t->stats;
-        n[DT_FUSE_CONV_PROLOGUE] += g->node[i].op == DT_OP_CONV && t->prologue;
-        n[DT_FUSE_WGRAD_PROLOGUE] += g->node[i].op == DT_OP_CONV_WGRAD && t->prologue;
-        n[DT_FUSE_DGRAD_BN] += g->node[i].op == DT_OP_CONV_DGRAD && t->bn_epilogue;
-        n[DT_FUSE_DUAL_APPLY] += g->node[i].op == DT_OP_BN_APPLY && t->residual_scaled;
-        n[DT_FUSE_SECOND_GRAD] += g->node[i].op == DT_OP_BN_REDUCE && t->second_grad;
+        const dt_node *k = &g->node[i];
+        n[DT_FUSE_CONV_STATS] += k->op == DT_OP_CONV && dt_node_makes(k, DT_CONV_OUT_STATS);
+        n[DT_FUSE_CONV_PROLOGUE] += k->op == DT_OP_CONV && dt_node_has(k, DT_CONV_IN_PRE_SCALE);
+        n[DT_FUSE_WGRAD_PROLOGUE] += k->op == DT_OP_CONV_WGRAD && dt_node_has(k, DT_WGRAD_IN_PRE_SCALE);
+        n[DT_FUSE_DGRAD_BN] += k->op == DT_OP_CONV_DGRAD && dt_node_has(k, DT_DGRAD_IN_C);
+        n[DT_FUSE_DUAL_APPLY] += k->op == DT_OP_BN_APPLY && dt_node_has(k, DT_APPLY_IN_RES_SCALE);
+        n[DT_FUSE_SECOND_GRAD] += k->op == DT_OP_BN_REDUCE && dt_node_has(k, DT_REDUCE_IN_DY2);
     }
 }
 
@@ -366,8 +366,9 @@ static void test_remove_dead(void **state) {
             const dt_node *n = &after->node[i];
             bool needed = n->op == DT_OP_XENT || n->op == DT_OP_BN_FINALIZE;
             for (int32_t k = 0; k < n->n_out; k++)
-                needed |= n->out[k] == after->logits || after->value[n->out[k]].role == DT_ROLE_GRAD ||
-                          dt_graph_use_count(after, n->out[k]) > 0;
+                needed |= n->out[k] >= 0 &&
+                          (n->out[k] == after->logits || after->value[n->out[k]].role == DT_ROLE_GRAD ||
+                           dt_graph_use_count(after, n->out[k]) > 0);
             if (!needed) fail_msg("%s is dead", after->value[n->out[0]].name);
         }
         n_removed += before->n_node - after->n_node;

@@ -132,10 +132,11 @@ static void test_random_networks_keep_their_function(void **state) {
         assert_int_equal(n, graph_count(after, DT_OP_BN_GRAM_GRAD));
         assert_int_equal(graph_count(after, DT_OP_BN_FINALIZE) + n, graph_count(before, DT_OP_BN_FINALIZE));
         for (dt_nid i = 0; i < after->n_node; i++) {
-            n_scaled += after->node[i].op == DT_OP_CONV && after->node[i].attr.residual_scaled;
-            n_second += after->node[i].op == DT_OP_BN_MASK && after->node[i].attr.second_grad;
-            n_masked += after->node[i].op == DT_OP_CONV_DGRAD && after->node[i].attr.mask == DT_MASK_FROM_Y;
-            n_sums += after->node[i].op == DT_OP_GRAM_CROSS && after->node[i].n_out == 2;
+            const dt_node *k = &after->node[i];
+            n_scaled += k->op == DT_OP_CONV && dt_node_has(k, DT_CONV_IN_RES_SCALE);
+            n_second += k->op == DT_OP_BN_MASK && dt_node_has(k, DT_BN_MASK_IN_DY2);
+            n_masked += k->op == DT_OP_CONV_DGRAD && dt_node_has(k, DT_DGRAD_IN_Y);
+            n_sums += k->op == DT_OP_GRAM_CROSS && dt_node_makes(k, DT_CROSS_OUT_DBETA);
         }
         n_site += n, n_network += n > 0;
         check_ok(dt_pass_fuse_for_backend(after, &be));
@@ -172,10 +173,11 @@ static void test_sites_of_the_bottlenecks(void **state) {
     int32_t n_relu = 0, n_plain = 0, n_scaled = 0, n_masked = 0, n_sums = 0;
     for (dt_nid i = 0; i < g->n_node; i++) {
         const dt_node *n = &g->node[i];
-        n_masked += n->op == DT_OP_CONV_DGRAD && n->attr.mask == DT_MASK_FROM_Y && n->attr.second_grad;
-        n_sums += n->op == DT_OP_GRAM_CROSS && n->attr.stats;
-        if (n->op != DT_OP_CONV || !n->attr.apply) continue;
-        n_relu += n->attr.relu, n_plain += !n->attr.relu, n_scaled += n->attr.residual_scaled;
+        n_masked +=
+            n->op == DT_OP_CONV_DGRAD && dt_node_has(n, DT_DGRAD_IN_Y) && dt_node_has(n, DT_DGRAD_IN_DX2);
+        n_sums += n->op == DT_OP_GRAM_CROSS && dt_node_makes(n, DT_CROSS_OUT_DBETA);
+        if (n->op != DT_OP_CONV || !dt_node_has(n, DT_CONV_IN_SCALE)) continue;
+        n_relu += n->attr.relu, n_plain += !n->attr.relu, n_scaled += dt_node_has(n, DT_CONV_IN_RES_SCALE);
         assert_int_equal(n->phase, DT_PHASE_FORWARD);
     }
     assert_int_equal(n_relu, 3);

@@ -48,17 +48,18 @@ static void take(arena_map *m, const dt_node *n, dt_vid out, int32_t index, int6
     if (val->offset_bytes + dt_value_bytes(val) + m->guard > act_bytes)
         fail_msg("%s ends after the arena", val->name);
     for (int32_t j = 0; j < n->n_in; j++) {
-        if (!in_arena(g, n->in[j])) continue;
+        if (n->in[j] < 0 || !in_arena(g, n->in[j])) continue;
         dt_vid in = dt_graph_root(g, n->in[j]);
         if (end_cell(m, in) <= first_cell(m, out) || end_cell(m, out) <= first_cell(m, in)) continue;
         bool same = g->value[in].offset_bytes == val->offset_bytes &&
                     dt_value_bytes(&g->value[in]) == dt_value_bytes(val);
-        if (!(row->inplace_out == index && row->inplace_in == j && same))
+        if (!(row->in_place == j + 1 && row->in_place_out == index && same))
             fail_msg("%s (%s) overwrites its input %s", val->name, row->name, g->value[in].name);
     }
     for (int64_t c = first_cell(m, out); c < end_cell(m, out); c++) {
         for (int32_t k = 0; k < n->n_out; k++)
-            if (k != index && m->owner[c] == n->out[k] && g->value[n->out[k]].arena == DT_ARENA_ACT)
+            if (k != index && n->out[k] >= 0 && m->owner[c] == n->out[k] &&
+                g->value[n->out[k]].arena == DT_ARENA_ACT)
                 fail_msg("%s and %s of one node overlap", val->name, g->value[n->out[k]].name);
         m->owner[c] = out;
     }
@@ -90,12 +91,13 @@ static void check_plan(const dt_graph *g, const dt_plan *plan, int64_t align, in
     for (dt_nid i = 0; i < g->n_node; i++) {
         const dt_node *n = &g->node[i];
         for (int32_t j = 0; j < n->n_in; j++) {
-            if (!in_arena(g, n->in[j])) continue;
+            if (n->in[j] < 0 || !in_arena(g, n->in[j])) continue;
             need_owned(&m, n->in[j], dt_op_get(n->op)->name);
             last_read[dt_graph_root(g, n->in[j])] = i;
         }
         for (int32_t k = 0; k < n->n_out; k++)
-            if (in_arena(g, n->out[k]) && !dt_op_get(n->op)->view) take(&m, n, n->out[k], k, plan->act_bytes);
+            if (n->out[k] >= 0 && in_arena(g, n->out[k]) && !(dt_op_get(n->op)->flags & DT_OP_VIEW))
+                take(&m, n, n->out[k], k, plan->act_bytes);
         if (n->workspace >= 0) take(&m, n, n->workspace, -1, plan->act_bytes);
     }
     if (g->logits >= 0) {
@@ -139,7 +141,7 @@ static dt_graph *compiled_graph(const dt_config *c, uint64_t seed, bool training
 static void add_workspaces(dt_graph *g, uint64_t seed) {
     check_rng r = {.stream = seed << 8 | 2};
     for (dt_nid i = 0; i < g->n_node; i++) {
-        if (check_below(&r, 3) != 0 || dt_op_get(g->node[i].op)->view) continue;
+        if (check_below(&r, 3) != 0 || dt_op_get(g->node[i].op)->flags & DT_OP_VIEW) continue;
         char name[DT_NAME_MAX];
         int64_t bytes = 1 + check_below(&r, 3000);
         dt_vid v;

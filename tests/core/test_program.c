@@ -235,7 +235,7 @@ static void failing_free(dt_backend *be, dt_memkind kind, void *ptr) {
 /* The value made by the node that is prepared as number `at`: views have no kernel. */
 static const char *prepared_name(const dt_graph *g, int32_t at) {
     dt_nid i = 0;
-    while (dt_op_get(g->node[i].op)->view || at-- > 0) i++;
+    while (dt_op_get(g->node[i].op)->flags & DT_OP_VIEW || at-- > 0) i++;
     return g->value[g->node[i].out[0]].name;
 }
 

@@ -59,11 +59,12 @@ static void test_unsupported_is_refused(void **state) {
     (void)state;
     static const op_case relu = {.op = DT_OP_RELU, .in = {{IN_ACT, {2, 3}}}};
     static const op_case stats = {.op = DT_OP_CONV,
-                                  .attr = {OP_CONV(1, 1, 1, 0), .stats = true},
+                                  .wanted = 1u << DT_CONV_OUT_STATS,
+                                  .attr = {OP_CONV(1, 1, 1, 0)},
                                   .in = {{IN_ACT, {1, 2, 2, 3}}, {IN_ACT, {4, 1, 1, 3}}}};
     static const op_case prologue = {
         .op = DT_OP_CONV_WGRAD,
-        .attr = {OP_CONV(1, 1, 1, 0), .prologue = true},
+        .attr = {OP_CONV(1, 1, 1, 0)},
         .in = {{IN_ACT, {1, 2, 2, 3}}, {IN_ACT, {1, 2, 2, 4}}, {IN_VEC, {3}}, {IN_VEC, {3}}}};
     assert_true(be->supports(be, DT_DTYPE_F32));
     assert_false(be->supports(be, DT_DTYPE_BF16));
@@ -96,7 +97,7 @@ static void test_hostile_operands(void **state) {
     assert_int_equal(run_with(&xent, &op_step, "in1", (int32_t[]){INT32_MIN, -1, 3}, NULL), DT_OK);
 
     static const op_case crop = {.op = DT_OP_INPUT,
-                                 .attr = {.size = {2, 2}, .groups = 1, .source_crop = true, OP_NORMAL},
+                                 .attr = {.size = {2, 2}, .padded_c = 1, OP_NORMAL},
                                  .in = {{IN_BYTE, {1, 5, 6, 1}}, {IN_WINDOW, {1, 8}}}};
     static const int32_t bad[][8] = {{-1, 0, 2, 2},
                                      {0, -1, 2, 2},
@@ -113,11 +114,11 @@ static void test_hostile_operands(void **state) {
 /* A window of the whole image at its own size is the plain input; flipped, its mirror image. */
 static void test_crop_of_everything(void **state) {
     (void)state;
-    static const op_case plain = {
-        .op = DT_OP_INPUT, .attr = {.size = {5, 6}, .groups = 4, OP_NORMAL}, .in = {{IN_BYTE, {1, 5, 6, 3}}}};
+    static const op_case plain = {.op = DT_OP_INPUT,
+                                  .attr = {.size = {5, 6}, .padded_c = 4, OP_NORMAL},
+                                  .in = {{IN_BYTE, {1, 5, 6, 3}}}};
     op_case crop = plain;
     float *a, *b;
-    crop.attr.source_crop = true;
     crop.in[1] = (op_in){IN_WINDOW, {1, 8}};
     op_ok(run_with(&plain, &op_step, NULL, NULL, &a));
     for (int32_t flip = 0; flip < 2; flip++) {

@@ -63,7 +63,7 @@ typedef struct golden_op {
 static const golden_op golden_ops[] = {
     {"conv 3x3", DT_OP_CONV, {OP_CONV(3, 3, 1, 1)}},
     {"conv 3x3 thin", DT_OP_CONV, {OP_CONV(3, 3, 1, 1)}},
-    {"conv bias stride", DT_OP_CONV, {OP_CONV(3, 3, 2, 1), .bias = true}},
+    {"conv bias stride", DT_OP_CONV, {OP_CONV(3, 3, 2, 1)}},
     {"conv 1x1", DT_OP_CONV, {OP_CONV(1, 1, 1, 0)}},
     {"conv 1x1 stride", DT_OP_CONV, {OP_CONV(1, 1, 2, 0)}},
     {"conv 7x7 stem", DT_OP_CONV, {OP_CONV(7, 7, 2, 3)}},
@@ -74,7 +74,7 @@ static const golden_op golden_ops[] = {
      DT_OP_CONV,
      {.kernel = {5, 3}, .stride = {1, 2}, .pad = {2, 0}, .dilation = {1, 1}, .groups = 1}},
     {.name = "dense", .op = DT_OP_DENSE},
-    {"dense bias", DT_OP_DENSE, {.bias = true}},
+    {.name = "dense bias", .op = DT_OP_DENSE},
     {.name = "relu", .op = DT_OP_RELU},
     {.name = "add", .op = DT_OP_ADD},
     {"maxpool", DT_OP_MAXPOOL, {OP_WINDOW(2, 2, 2, 0)}},
@@ -85,13 +85,13 @@ static const golden_op golden_ops[] = {
     {.name = "reshape", .op = DT_OP_RESHAPE},
     {"batchnorm", DT_OP_BATCHNORM, {OP_BN}},
     {"batchnorm relu", DT_OP_BATCHNORM, {OP_BN, .relu = true}},
-    {"batchnorm residual", DT_OP_BATCHNORM, {OP_BN, .residual = true}},
-    {"batchnorm residual relu", DT_OP_BATCHNORM, {OP_BN, .residual = true, .relu = true}},
+    {"batchnorm residual", DT_OP_BATCHNORM, {OP_BN}},
+    {"batchnorm residual relu", DT_OP_BATCHNORM, {OP_BN, .relu = true}},
     {"batchnorm rows", DT_OP_BATCHNORM, {OP_BN}},
     {.name = "xent", .op = DT_OP_XENT},
     {"xent smoothing", DT_OP_XENT, {.smoothing = 0.1f}},
     {"xent padded", DT_OP_XENT, {.smoothing = 0.2f}},
-    {"input", DT_OP_INPUT, {.size = {5, 6}, .groups = 3, OP_NORMAL}},
+    {"input", DT_OP_INPUT, {.size = {5, 6}, .padded_c = 3, OP_NORMAL}},
 };
 
 static void expect_golden(dt_h5 *h, op_run *r, dt_vid v, const char *dataset) {
@@ -107,15 +107,15 @@ static void expect_golden(dt_h5 *h, op_run *r, dt_vid v, const char *dataset) {
 static void check_op(dt_h5 *h, const golden_op *c) {
     dt_graph *g = NULL;
     dt_h5_info info;
-    dt_vid in[DT_MAX_IN], out, dout, din[DT_MAX_IN];
-    void *data[DT_MAX_IN];
-    bool want[DT_MAX_IN];
+    dt_vid in[DT_SLOTS_IN_MAX], out, dout[DT_SLOTS_OUT_MAX] = {-1, -1, -1, -1, -1}, din[DT_SLOTS_IN_MAX];
+    void *data[DT_SLOTS_IN_MAX];
+    bool want[DT_SLOTS_IN_MAX];
     int32_t n_in = 0;
     op_ok(dt_graph_create(&g, DT_DTYPE_F32, true));
-    for (; n_in < DT_MAX_IN && dt_h5_has(h, in_group(c->name, "in", n_in)); n_in++) {
-        char name[] = {'i', 'n', (char)('0' + n_in), '\0'};
+    for (; n_in < DT_SLOTS_IN_MAX && dt_h5_has(h, in_group(c->name, "in", n_in)); n_in++) {
         data[n_in] = load(h, in_group(c->name, "in", n_in), &info);
-        op_ok(dt_graph_add_value(g, name, DT_ROLE_INPUT, info.dtype, info.ndim, info.dim, &in[n_in]));
+        op_ok(dt_graph_add_value(g, op_case_in_name(n_in), DT_ROLE_INPUT, info.dtype, info.ndim, info.dim,
+                                 &in[n_in]));
     }
     if (c->op == DT_OP_XENT) {
         data[n_in] = op_zalloc(DT_METRIC_COUNT * 4);
@@ -124,8 +124,8 @@ static void check_op(dt_h5 *h, const golden_op *c) {
     }
     op_ok(dt_graph_add_node(g, "node", c->op, &c->attr, n_in, in, &out));
     dt_value y = g->value[out];
-    op_ok(dt_graph_add_value(g, "dout", DT_ROLE_INPUT, y.dtype, y.ndim, y.dim, &dout));
-    for (int32_t k = 0; k < DT_MAX_IN; k++) want[k] = true, din[k] = -1;
+    op_ok(dt_graph_add_value(g, "dout", DT_ROLE_INPUT, y.dtype, y.ndim, y.dim, &dout[0]));
+    for (int32_t k = 0; k < DT_SLOTS_IN_MAX; k++) want[k] = k < n_in, din[k] = -1;
     if (dt_op_get(c->op)->grad) op_ok(dt_op_get(c->op)->grad(g, 0, dout, want, din));
     op_ok(dt_pass_split_batchnorm(g));
 
@@ -133,7 +133,7 @@ static void check_op(dt_h5 *h, const golden_op *c) {
     for (int32_t k = 0; k < n_in; k++) op_write_bytes(&r, in[k], data[k]), free(data[k]);
     if (dt_h5_has(h, in_group(c->name, "dout", -1))) {
         float *weight = load(h, in_group(c->name, "dout", -1), NULL);
-        op_write(&r, dout, weight);
+        op_write(&r, dout[0], weight);
         free(weight);
     }
     op_run_go(&r);

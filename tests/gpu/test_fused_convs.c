@@ -103,16 +103,21 @@ static dt_graph *build_forward(const shape *s, dt_dtype t, bool fused, bool prol
     dt_vid scale = add_vector(g, "scale", s->c), shift = add_vector(g, "shift", s->c);
     dt_vid gamma = add_vector(g, "gamma", s->k), beta = add_vector(g, "beta", s->k);
     dt_vid rmean = add_vector(g, "rmean", s->k), rvar = add_vector(g, "rvar", s->k), stats;
-    bn.kernel[0] = (int32_t)(s->n * out_side(s, s->h) * out_side(s, s->w));
-    a.stats = fused;
-    a.prologue = fused && prologue;
+    bn.rows = (int32_t)(s->n * out_side(s, s->h) * out_side(s, s->w));
     if (prologue && !fused)
         op_ok(dt_graph_add_node(g, "apply", DT_OP_BN_APPLY, &a, 3, (dt_vid[]){x, scale, shift}, &x));
     if (!fused) a.relu = false;
-    dt_vid in[] = {x, w, scale, shift}, y;
-    op_ok(dt_graph_add_node(g, "y", DT_OP_CONV, &a, a.prologue ? 4 : 2, in, &y));
+    const bool pre = fused && prologue;
+    const dt_vid in[] = {[DT_CONV_IN_X] = x,
+                         [DT_CONV_IN_W] = w,
+                         [DT_CONV_IN_BIAS] = -1,
+                         [DT_CONV_IN_PRE_SCALE] = pre ? scale : -1,
+                         [DT_CONV_IN_PRE_SHIFT] = pre ? shift : -1};
+    dt_vid y;
+    op_ok(dt_graph_add_node_with(g, "y", DT_OP_CONV, &a, DT_CONV_IN_PRE_SHIFT + 1, in,
+                                 fused ? 1u << DT_CONV_OUT_STATS : 0, &y));
     if (fused)
-        stats = g->node[g->n_node - 1].out[1];
+        stats = g->node[g->n_node - 1].out[DT_CONV_OUT_STATS];
     else
         op_ok(dt_graph_add_node(g, "stats", DT_OP_BN_STATS, &a, 1, &y, &stats));
     bn.stats_are_sums = fused;
@@ -135,7 +140,6 @@ static dt_graph *build_wgrad(const shape *s, dt_dtype t, bool fused) {
     dt_vid x = add_input(g, "x", t, 4, (int64_t[]){s->n, s->h, s->w, s->c});
     dt_vid dy = add_input(g, "dy", t, 4, (int64_t[]){s->n, out_side(s, s->h), out_side(s, s->w), s->k});
     dt_vid scale = add_vector(g, "scale", s->c), shift = add_vector(g, "shift", s->c);
-    a.prologue = fused;
     if (!fused) op_ok(dt_graph_add_node(g, "apply", DT_OP_BN_APPLY, &a, 3, (dt_vid[]){x, scale, shift}, &x));
     op_ok(dt_graph_add_node(g, "dw", DT_OP_CONV_WGRAD, &a, fused ? 4 : 2, (dt_vid[]){x, dy, scale, shift},
                             NULL));
@@ -153,25 +157,26 @@ static dt_graph *build_dgrad(const shape *s, dt_dtype t, bool fused) {
     dt_vid stats = add_input(g, "stats", DT_DTYPE_F32, 2, (int64_t[]){2, s->c});
     dt_vid gamma = add_vector(g, "gamma", s->c), beta = add_vector(g, "beta", s->c);
     dt_vid rmean = add_vector(g, "rmean", s->c), rvar = add_vector(g, "rvar", s->c);
-    dt_attr bn = {.eps = 1e-5f, .momentum = 0.1f, .kernel = {100}};
+    dt_attr bn = {.eps = 1e-5f, .momentum = 0.1f, .rows = 100};
     op_ok(dt_graph_add_node(g, "bn", DT_OP_BN_FINALIZE, &bn, 5, (dt_vid[]){stats, gamma, beta, rmean, rvar},
                             NULL));
     const dt_vid *v = g->node[0].out;
     const dt_vid mean = v[0], invstd = v[1], scale = v[2], shift = v[3];
-    a.bn_epilogue = fused;
     dt_vid dz, coef;
     if (fused) {
-        op_ok(dt_graph_add_node(g, "dz", DT_OP_CONV_DGRAD, &a, 8,
-                                (dt_vid[]){dy, w, c, mean, invstd, scale, shift, gamma}, &dz));
-        coef = g->node[g->n_node - 1].out[3];
+        op_ok(dt_graph_add_node_with(
+            g, "dz", DT_OP_CONV_DGRAD, &a, DT_DGRAD_IN_SHIFT + 1,
+            (dt_vid[]){dy, w, -1, -1, c, mean, invstd, gamma, scale, shift},
+            1u << DT_DGRAD_OUT_DGAMMA | 1u << DT_DGRAD_OUT_DBETA | 1u << DT_DGRAD_OUT_COEF, &dz));
+        coef = g->node[g->n_node - 1].out[DT_DGRAD_OUT_COEF];
     } else {
         dt_vid dx;
-        dt_attr r = {.mask = DT_MASK_FROM_C, .writes_dz = true};
         op_ok(dt_graph_add_node(g, "dx", DT_OP_CONV_DGRAD, &a, 2, (dt_vid[]){dy, w}, &dx));
-        op_ok(dt_graph_add_node(g, "reduce", DT_OP_BN_REDUCE, &r, 7,
-                                (dt_vid[]){dx, c, mean, invstd, gamma, scale, shift}, NULL));
-        coef = g->node[g->n_node - 1].out[2];
-        dz = g->node[g->n_node - 1].out[3];
+        op_ok(dt_graph_add_node_with(g, "reduce", DT_OP_BN_REDUCE, NULL, DT_REDUCE_IN_SHIFT + 1,
+                                     (dt_vid[]){dx, -1, c, mean, invstd, gamma, -1, scale, shift},
+                                     1u << DT_REDUCE_OUT_DZ, NULL));
+        coef = g->node[g->n_node - 1].out[DT_REDUCE_OUT_COEF];
+        dz = g->node[g->n_node - 1].out[DT_REDUCE_OUT_DZ];
     }
     op_ok(dt_graph_add_node(g, "dc", DT_OP_BN_DX, &dx_attr, 3, (dt_vid[]){dz, c, coef}, NULL));
     return g;

@@ -5,9 +5,9 @@
 /* A case run on one backend; the inputs are those that `rounded` can hold. */
 static op_run run_case(dt_backend *be, const op_case *c, dt_graph *g, dt_dtype rounded, bool in_place) {
     op_run r = op_run_open(be, g, &op_step, in_place);
-    for (int32_t i = 0; i < op_case_n_in(c); i++) {
-        char name[] = {'i', 'n', (char)('0' + i), '\0'};
-        dt_vid v = dt_graph_find(g, name);
+    for (int32_t i = 0; i < DT_SLOTS_IN_MAX; i++) {
+        if (!op_case_has(c, i)) continue;
+        dt_vid v = dt_graph_find(g, op_case_in_name(i));
         void *data = op_case_data(c, i, rounded);
         dt_dtype dtype = g->value[v].dtype;
         if (dtype == DT_DTYPE_U8 || dtype == DT_DTYPE_I32)

@@ -42,8 +42,8 @@ typedef struct oracle_node {
     const oracle *o;
     const dt_node *n;
     const dt_attr *t;
-    double *in[DT_MAX_IN], *out[DT_MAX_OUT];
-    int64_t n_elem, c, m; /* of input 0: elements, last dim, rows */
+    double *in[DT_SLOTS_IN_MAX], *out[DT_SLOTS_OUT_MAX]; /* NULL: an empty slot */
+    int64_t n_elem, c, m;                                /* of the main input: elements, last dim, rows */
 } oracle_node;
 
 static inline const dt_value *oracle_in(const oracle_node *x, int32_t i) {
@@ -56,14 +56,46 @@ static inline void oracle_zero(const oracle_node *x, int32_t i) {
     memset(x->out[i], 0, (size_t)dt_value_n_elem(oracle_out(x, i)) * sizeof(double));
 }
 
-static inline void oracle_input(oracle_node *x) {
-    const dt_value *src = oracle_in(x, 0), *dst = oracle_out(x, 0);
-    oracle_zero(x, 0);
-    for (int64_t i = 0; i < dt_value_n_elem(src); i++) {
-        int64_t c = i % src->dim[3];
-        x->out[0][i / src->dim[3] * dst->dim[3] + c] =
-            (x->in[0][i] / 255 - (double)x->t->mean[c]) / (double)x->t->stddev[c];
+/* Pixel (y, x) of the window of image n, rounded to a byte. */
+static inline double oracle_bilinear(const oracle_node *node, int64_t n, double y, double x, int64_t c) {
+    const dt_value *v = oracle_in(node, DT_INPUT_IMAGE);
+    const double *aug = node->in[DT_INPUT_AUG] + n * 8, last_y = aug[3] - 1, last_x = aug[2] - 1;
+    double sum = 0;
+    y = fmin(fmax(y, 0), last_y), x = fmin(fmax(x, 0), last_x);
+    for (int k = 0; k < 4; k++) {
+        const double sy = fmin(floor(y) + k / 2, last_y), sx = fmin(floor(x) + k % 2, last_x);
+        const double wy = k / 2 ? y - floor(y) : 1 - (y - floor(y)),
+                     wx = k % 2 ? x - floor(x) : 1 - (x - floor(x));
+        const int64_t row = n * v->dim[1] + (int64_t)(aug[1] + sy), col = (int64_t)(aug[0] + sx);
+        sum += wy * wx * node->in[DT_INPUT_IMAGE][(row * v->dim[2] + col) * v->dim[3] + c];
     }
+    return floor(sum + 0.5);
+}
+
+static inline void oracle_input(oracle_node *x) {
+    const dt_value *src = oracle_in(x, DT_INPUT_IMAGE), *dst = oracle_out(x, 0);
+    const int64_t n_h = dst->dim[1], n_w = dst->dim[2], n_c = dst->dim[3];
+    const double *aug = x->in[DT_INPUT_AUG];
+    oracle_zero(x, 0);
+    for (int64_t i = 0; i < dt_value_n_elem(dst); i++) {
+        const int64_t c = i % n_c, w = i / n_c % n_w, h = i / n_c / n_w % n_h, n = i / n_c / n_w / n_h;
+        double v;
+        if (c >= src->dim[3]) continue;
+        if (aug) {
+            const int64_t col = aug[n * 8 + 4] > 0 ? n_w - 1 - w : w;
+            v = oracle_bilinear(x, n, ((double)h + 0.5) * aug[n * 8 + 3] / (double)n_h - 0.5,
+                                ((double)col + 0.5) * aug[n * 8 + 2] / (double)n_w - 0.5, c);
+        } else {
+            v = x->in[DT_INPUT_IMAGE][i / n_c * src->dim[3] + c];
+        }
+        x->out[0][i] = (v / 255 - (double)x->t->mean[c]) / (double)x->t->stddev[c];
+    }
+}
+
+/* Where the ReLU after c * scale + shift was 0, as fp32 arithmetic decides it. */
+static inline bool oracle_is_masked(double c, double scale, double shift) {
+    const float product = (float)c * (float)scale;
+    return !(product + (float)shift > 0);
 }
 
 /* The masked gradient and the sums of batch normalisation's backward, in place on dz. */
@@ -82,16 +114,30 @@ static inline void oracle_bn_sums(double *dz, const double *c, const double *mea
     }
 }
 
+/* out = act(from * scale + shift + residual); in: scale, shift, res, res_scale, res_shift, as slots of
+ * BN_APPLY and CONV follow each other. */
+static inline void oracle_apply(oracle_node *x, const double *from, double *const *in, int64_t rows,
+                                int64_t n_c) {
+    for (int64_t i = 0; i < rows * n_c; i++) {
+        const int64_t k = i % n_c;
+        double y = from[i] * in[0][k] + in[1][k];
+        if (in[2]) y += in[3] ? in[2][i] * in[3][k] + in[4][k] : in[2][i];
+        x->out[0][i] = x->t->relu ? fmax(y, 0) : y;
+    }
+}
+
 static inline void oracle_conv(oracle_node *x) {
     const dt_conv_dims d = dt_op_conv_dims(x->o->g, x->n);
     const int64_t cg = d.c / d.groups, kg = d.k / d.groups, n_image = d.n * d.h * d.w * d.c;
     const dt_op op = x->n->op;
     double *read = NULL;
     oracle_zero(x, 0);
-    if (op == DT_OP_CONV && x->t->bias)
-        for (int64_t i = 0; i < d.n * d.p * d.q * d.k; i++) x->out[0][i] = x->in[2][i % d.k];
-    if (x->t->prologue) {
-        const double *scale = x->in[x->n->n_in - 2], *shift = x->in[x->n->n_in - 1];
+    const bool forward = op == DT_OP_CONV, dgrad = op == DT_OP_CONV_DGRAD;
+    if (forward && x->in[DT_CONV_IN_BIAS])
+        for (int64_t i = 0; i < d.n * d.p * d.q * d.k; i++) x->out[0][i] = x->in[DT_CONV_IN_BIAS][i % d.k];
+    const int32_t pre = forward ? DT_CONV_IN_PRE_SCALE : DT_WGRAD_IN_PRE_SCALE;
+    if (!dgrad && x->in[pre]) {
+        const double *scale = x->in[pre], *shift = x->in[pre + 1];
         read = check_alloc((size_t)n_image * sizeof *read);
         for (int64_t i = 0; i < n_image; i++)
             read[i] = fmax(x->in[0][i] * scale[i % d.c] + shift[i % d.c], 0);
@@ -112,30 +158,27 @@ static inline void oracle_conv(oracle_node *x) {
             }
     }
     free(read);
-    if (x->t->stats) {
-        oracle_zero(x, 1);
+    if (forward && x->out[DT_CONV_OUT_STATS]) {
+        double *stats = x->out[DT_CONV_OUT_STATS];
+        oracle_zero(x, DT_CONV_OUT_STATS);
         for (int64_t i = 0; i < d.n * d.p * d.q * d.k; i++) {
-            x->out[1][i % d.k] += x->out[0][i];
-            x->out[1][d.k + i % d.k] += x->out[0][i] * x->out[0][i];
+            stats[i % d.k] += x->out[0][i];
+            stats[d.k + i % d.k] += x->out[0][i] * x->out[0][i];
         }
     }
-    for (int64_t i = 0; op == DT_OP_CONV_DGRAD && i < n_image; i++) {
-        if (x->t->second_grad) x->out[0][i] += x->in[2][i];
-        if (x->t->mask == DT_MASK_FROM_Y && !(x->in[x->t->second_grad ? 3 : 2][i] > 0)) x->out[0][i] = 0;
+    for (int64_t i = 0; dgrad && i < n_image; i++) {
+        if (x->in[DT_DGRAD_IN_DX2]) x->out[0][i] += x->in[DT_DGRAD_IN_DX2][i];
+        if (x->in[DT_DGRAD_IN_Y] && !(x->in[DT_DGRAD_IN_Y][i] > 0)) x->out[0][i] = 0;
     }
-    if (op == DT_OP_CONV && x->t->apply) { /* inputs: x, w, scale, shift, res, rscale, rshift */
-        for (int64_t i = 0; i < d.n * d.p * d.q * d.k; i++) {
-            const int64_t k = i % d.k;
-            double y = x->out[0][i] * x->in[2][k] + x->in[3][k];
-            if (x->t->residual)
-                y += x->t->residual_scaled ? x->in[4][i] * x->in[5][k] + x->in[6][k] : x->in[4][i];
-            x->out[0][i] = x->t->relu ? fmax(y, 0) : y;
-        }
-    }
-    if (x->t->bn_epilogue) { /* inputs: dy, w, c, mean, invstd, scale, shift, gamma */
+    if (forward && x->in[DT_CONV_IN_SCALE])
+        oracle_apply(x, x->out[0], x->in + DT_CONV_IN_SCALE, d.n * d.p * d.q, d.k);
+    if (dgrad && x->in[DT_DGRAD_IN_C]) {
+        const double *c = x->in[DT_DGRAD_IN_C], *scale = x->in[DT_DGRAD_IN_SCALE],
+                     *shift = x->in[DT_DGRAD_IN_SHIFT];
         for (int64_t i = 0; i < n_image; i++)
-            if (!(x->in[2][i] * x->in[5][i % d.c] + x->in[6][i % d.c] > 0)) x->out[0][i] = 0;
-        oracle_bn_sums(x->out[0], x->in[2], x->in[3], x->in[4], x->in[7], n_image, d.c, x->out + 1);
+            if (oracle_is_masked(c[i], scale[i % d.c], shift[i % d.c])) x->out[0][i] = 0;
+        oracle_bn_sums(x->out[0], c, x->in[DT_DGRAD_IN_MEAN], x->in[DT_DGRAD_IN_INVSTD],
+                       x->in[DT_DGRAD_IN_GAMMA], n_image, d.c, x->out + DT_DGRAD_OUT_DGAMMA);
     }
 }
 
@@ -146,7 +189,7 @@ static inline void oracle_dense(oracle_node *x) {
     oracle_zero(x, 0);
     for (int64_t n = 0; n < rows; n++)
         for (int64_t j = 0; j < k; j++) {
-            if (forward && x->t->bias) x->out[0][n * k + j] = x->in[2][j];
+            if (forward && x->in[DT_DENSE_IN_BIAS]) x->out[0][n * k + j] = x->in[DT_DENSE_IN_BIAS][j];
             for (int64_t i = 0; i < c; i++) {
                 if (forward) x->out[0][n * k + j] += x->in[0][n * c + i] * x->in[1][j * c + i];
                 if (wgrad) x->out[0][j * c + i] += x->in[0][n * c + i] * x->in[1][n * k + j];
@@ -192,7 +235,7 @@ static inline void oracle_batchnorm(oracle_node *x) {
         oracle_scale_shift(x, mean[k], var[k], k, x->in[1], x->in[2], x->out + 1);
     for (int64_t i = 0; i < x->n_elem; i++) {
         double y = x->in[0][i] * x->out[3][i % x->c] + x->out[4][i % x->c];
-        if (x->t->residual) y += x->in[5][i];
+        if (x->in[DT_BN_IN_RES]) y += x->in[DT_BN_IN_RES][i];
         x->out[0][i] = x->t->relu ? fmax(y, 0) : y;
     }
 }
@@ -203,7 +246,7 @@ static inline void oracle_bn_stats(oracle_node *x) {
 
 static inline void oracle_bn_finalize(oracle_node *x) {
     const int64_t n_c = x->c;
-    const double rows = x->t->kernel[0];
+    const double rows = x->t->rows;
     for (int64_t k = 0; k < n_c; k++) {
         double mean = x->in[0][k], var = x->in[0][n_c + k];
         if (x->t->stats_are_sums) mean /= rows, var = fmax(var / rows - mean * mean, 0);
@@ -220,62 +263,55 @@ static inline void oracle_bn_fold(oracle_node *x) {
 }
 
 static inline void oracle_bn_apply(oracle_node *x) {
-    for (int64_t i = 0; i < x->n_elem; i++) {
-        int64_t k = i % x->c;
-        double y = x->in[0][i] * x->in[1][k] + x->in[2][k];
-        if (x->t->residual)
-            y += x->t->residual_scaled ? x->in[3][i] * x->in[4][k] + x->in[5][k] : x->in[3][i];
-        x->out[0][i] = x->t->relu ? fmax(y, 0) : y;
-    }
+    oracle_apply(x, x->in[DT_APPLY_IN_X], x->in + DT_APPLY_IN_SCALE, x->m, x->c);
 }
 
-/* With pooled: the gradient of the BN output, scattered from that of its max pool; operands from `first` on.
- */
-static inline void oracle_scatter(const oracle_node *x, int32_t first, double *dy) {
+/* The gradient of c's ReLU: dy + dy2, or scattered from that of the max pool. NULL where a slot is empty. */
+static inline double *oracle_gradient(const oracle_node *x, const double *dy, const double *dy2,
+                                      int32_t i_dyp) {
     const dt_attr *t = x->t;
-    const dt_value *image = oracle_in(x, 0), *pooled = oracle_in(x, first);
+    double *dz = check_alloc((size_t)x->n_elem * sizeof *dz);
+    if (dy) {
+        for (int64_t i = 0; i < x->n_elem; i++) dz[i] = dy[i] + (dy2 ? dy2[i] : 0);
+        return dz;
+    }
+    const double *dyp = x->in[i_dyp], *dyp2 = x->in[i_dyp + 1], *idx = x->in[i_dyp + 2];
+    const dt_value *image = oracle_in(x, dt_op_get(x->n->op)->main), *pooled = oracle_in(x, i_dyp);
     const int64_t n_c = x->c, n_q = pooled->dim[2], n_p = pooled->dim[1];
-    const double *idx = x->in[x->n->n_in - 1];
-    memset(dy, 0, (size_t)x->n_elem * sizeof *dy);
     for (int64_t o = 0; o < dt_value_n_elem(pooled); o++) {
         const int64_t q = o / n_c % n_q, p = o / n_c / n_q % n_p, n = o / n_c / n_q / n_p;
         const int64_t h = p * t->stride[0] - t->pad[0] + (int64_t)idx[o] / t->kernel[1];
         const int64_t w = q * t->stride[1] - t->pad[1] + (int64_t)idx[o] % t->kernel[1];
-        dy[((n * image->dim[1] + h) * image->dim[2] + w) * n_c + o % n_c] +=
-            x->in[first][o] + (t->second_grad ? x->in[first + 1][o] : 0);
+        if (h < 0 || h >= image->dim[1] || w < 0 || w >= image->dim[2]) continue; /* a made-up position */
+        dz[((n * image->dim[1] + h) * image->dim[2] + w) * n_c + o % n_c] += dyp[o] + (dyp2 ? dyp2[o] : 0);
     }
+    return dz;
 }
 
 static inline void oracle_bn_reduce(oracle_node *x) {
-    const int32_t j = x->t->pooled ? 0 : x->t->second_grad ? 2 : 1;
-    double *dz = check_alloc((size_t)x->n_elem * sizeof *dz), *const *in = x->in;
-    if (x->t->pooled) oracle_scatter(x, 6, dz);
+    double *const *in = x->in,
+                  *dz = oracle_gradient(x, in[DT_REDUCE_IN_DY], in[DT_REDUCE_IN_DY2], DT_REDUCE_IN_DYP);
+    const double *c = in[DT_REDUCE_IN_C], *y = in[DT_REDUCE_IN_Y], *scale = in[DT_REDUCE_IN_SCALE];
     for (int64_t i = 0; i < x->n_elem; i++) {
-        int64_t k = i % x->c;
-        if (!x->t->pooled) dz[i] = in[0][i] + (x->t->second_grad ? in[1][i] : 0);
-        if (x->t->mask == DT_MASK_FROM_Y && !(in[j + 4][i] > 0)) dz[i] = 0;
-        if (x->t->mask == DT_MASK_FROM_C && !(in[j][i] * in[j + 4][k] + in[j + 5][k] > 0)) dz[i] = 0;
+        const int64_t k = i % x->c;
+        if (y && !(y[i] > 0)) dz[i] = 0;
+        if (scale && oracle_is_masked(c[i], scale[k], in[DT_REDUCE_IN_SHIFT][k])) dz[i] = 0;
     }
-    oracle_bn_sums(dz, in[j], in[j + 1], in[j + 2], in[j + 3], x->n_elem, x->c, x->out);
-    if (x->t->writes_dz) memcpy(x->out[3], dz, (size_t)x->n_elem * sizeof *dz);
+    oracle_bn_sums(dz, c, in[DT_REDUCE_IN_MEAN], in[DT_REDUCE_IN_INVSTD], in[DT_REDUCE_IN_GAMMA], x->n_elem,
+                   x->c, x->out + DT_REDUCE_OUT_DGAMMA);
+    if (x->out[DT_REDUCE_OUT_DZ]) memcpy(x->out[DT_REDUCE_OUT_DZ], dz, (size_t)x->n_elem * sizeof *dz);
     free(dz);
 }
 
 static inline void oracle_bn_dx(oracle_node *x) {
-    const int32_t j = x->t->pooled ? 0 : 1;
-    const double *c = x->in[j], *coef = x->in[j + 1];
-    double *dy = check_alloc((size_t)x->n_elem * sizeof *dy);
-    if (x->t->pooled)
-        oracle_scatter(x, 4, dy);
-    else
-        memcpy(dy, x->in[0], (size_t)x->n_elem * sizeof *dy);
+    const double *c = x->in[DT_DX_IN_C], *coef = x->in[DT_DX_IN_COEF], *scale = x->in[DT_DX_IN_SCALE];
+    double *dz = oracle_gradient(x, x->in[DT_DX_IN_DY], NULL, DT_DX_IN_DYP);
     for (int64_t i = 0; i < x->n_elem; i++) {
-        int64_t k = i % x->c;
-        double dz = dy[i];
-        if (x->t->mask == DT_MASK_FROM_C && !(c[i] * x->in[j + 2][k] + x->in[j + 3][k] > 0)) dz = 0;
-        x->out[0][i] = coef[k] * dz + coef[x->c + k] * c[i] + coef[2 * x->c + k];
+        const int64_t k = i % x->c;
+        if (scale && oracle_is_masked(c[i], scale[k], x->in[DT_DX_IN_SHIFT][k])) dz[i] = 0;
+        x->out[0][i] = coef[k] * dz[i] + coef[x->c + k] * c[i] + coef[2 * x->c + k];
     }
-    free(dy);
+    free(dz);
 }
 
 /* out [ka,kb] = a^T b */
@@ -290,14 +326,14 @@ static inline void oracle_product(const double *a, const double *b, int64_t m, i
 static inline void oracle_gram(oracle_node *x) {
     const bool cross = x->n->op == DT_OP_GRAM_CROSS;
     oracle_product(x->in[0], x->in[cross ? 1 : 0], x->m, x->c, oracle_out(x, 0)->dim[1], x->out[0]);
-    if (cross && !x->t->stats) return;
+    if (!x->out[1]) return;
     oracle_zero(x, 1);
     for (int64_t i = 0; i < x->n_elem; i++) x->out[1][i % x->c] += x->in[0][i];
 }
 
 static inline void oracle_bn_gram(oracle_node *x) {
     const int64_t c = x->c;
-    const double m = x->t->kernel[0];
+    const double m = x->t->rows;
     for (int64_t k = 0; k < oracle_in(x, 2)->dim[0]; k++) {
         const double *w = x->in[2] + k * c;
         double mean = 0, var = 0, *wcov = x->out[4] + k * c;
@@ -314,19 +350,20 @@ static inline void oracle_bn_gram(oracle_node *x) {
 }
 
 static inline void oracle_bn_mask(oracle_node *x) {
-    const double *y = x->in[x->t->second_grad ? 2 : 1];
-    oracle_zero(x, 0);
+    const double *dy = x->in[DT_BN_MASK_IN_DY], *dy2 = x->in[DT_BN_MASK_IN_DY2], *y = x->in[DT_BN_MASK_IN_Y];
+    double *out_dz = x->out[DT_BN_MASK_OUT_DZ];
+    oracle_zero(x, DT_BN_MASK_OUT_DBETA);
     for (int64_t i = 0; i < x->n_elem; i++) {
-        double dz = x->in[0][i] + (x->t->second_grad ? x->in[1][i] : 0);
-        if (x->t->mask == DT_MASK_FROM_Y && !(y[i] > 0)) dz = 0;
-        if (x->t->writes_dz) x->out[1][i] = dz;
-        x->out[0][i % x->c] += dz;
+        double dz = dy[i] + (dy2 ? dy2[i] : 0);
+        if (y && !(y[i] > 0)) dz = 0;
+        if (out_dz) out_dz[i] = dz;
+        x->out[DT_BN_MASK_OUT_DBETA][i % x->c] += dz;
     }
 }
 
 static inline void oracle_bn_gram_grad(oracle_node *x) {
     const int64_t c = x->c;
-    const double *p = x->in[0], *dbeta = x->in[1], *wcov = x->in[2], *sum = x->in[3], m = x->t->kernel[0];
+    const double *p = x->in[0], *dbeta = x->in[1], *wcov = x->in[2], *sum = x->in[3], m = x->t->rows;
     double *mv = x->out[4];
     oracle_zero(x, 4);
     for (int64_t k = 0; k < x->m; k++) {
@@ -391,7 +428,8 @@ static inline void oracle_pool(oracle_node *x) {
             if (h < 0 || h >= big->dim[1] || w < 0 || w >= big->dim[2]) continue;
             const int64_t i = ((n * big->dim[1] + h) * big->dim[2] + w) * big->dim[3] + c;
             double v = x->in[0][back ? o : i];
-            if (t->prologue) v = fmax(v * x->in[1][c] + x->in[2][c], 0);
+            if (max && !back && x->in[DT_MAXPOOL_IN_PRE_SCALE])
+                v = fmax(v * x->in[DT_MAXPOOL_IN_PRE_SCALE][c] + x->in[DT_MAXPOOL_IN_PRE_SHIFT][c], 0);
             if (back && max && (int32_t)x->in[1][o] == k) x->out[0][i] += v;
             if (back && !max) x->out[0][i] += v / area;
             if (!back && !max) x->out[0][o] += v / area;
@@ -498,14 +536,14 @@ static void (*const oracle_table[DT_OP_COUNT])(oracle_node *x) = {
 static inline void oracle_run(oracle *o, int32_t n_node) {
     for (dt_nid i = 0; i < n_node; i++) {
         const dt_node *n = &o->g->node[i];
-        if (n->op == DT_OP_RESHAPE) continue;
-        const dt_value *x0 = &o->g->value[n->in[0]];
-        oracle_node x = {.o = o, .n = n, .t = &n->attr, .n_elem = dt_value_n_elem(x0)};
-        x.c = x0->dim[x0->ndim - 1];
-        if (n->op == DT_OP_BN_FINALIZE) x.c = dt_value_n_elem(&o->g->value[n->in[1]]);
+        if (dt_op_get(n->op)->flags & DT_OP_VIEW) continue;
+        const dt_value *main = &o->g->value[n->in[dt_op_get(n->op)->main]];
+        oracle_node x = {.o = o, .n = n, .t = &n->attr, .n_elem = dt_value_n_elem(main)};
+        x.c = n->op == DT_OP_BN_FINALIZE ? dt_value_n_elem(&o->g->value[n->in[DT_FINALIZE_IN_GAMMA]])
+                                         : main->dim[main->ndim - 1];
         x.m = x.n_elem / x.c;
-        for (int32_t j = 0; j < n->n_in; j++) x.in[j] = o->data[n->in[j]];
-        for (int32_t j = 0; j < n->n_out; j++) x.out[j] = o->data[n->out[j]];
+        for (int32_t j = 0; j < n->n_in; j++) x.in[j] = n->in[j] >= 0 ? o->data[n->in[j]] : NULL;
+        for (int32_t j = 0; j < n->n_out; j++) x.out[j] = n->out[j] >= 0 ? o->data[n->out[j]] : NULL;
         oracle_table[n->op](&x);
     }
 }

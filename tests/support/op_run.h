@@ -81,6 +81,7 @@ typedef struct op_run {
     dt_step_params *params;
     op_buffer *value;     /* per value; views and in-place outputs share their input's */
     op_buffer *workspace; /* per node */
+    void ***operand;      /* per node: what its binding points into */
     dt_kernel *kernel;
     int32_t n_kernel;
 } op_run;
@@ -108,6 +109,7 @@ static inline op_run op_run_open(dt_backend *be, dt_graph *g, const dt_step_para
     op_run r = {.be = be, .g = g};
     r.value = op_zalloc(g->n_value * (int64_t)sizeof *r.value);
     r.workspace = op_zalloc(g->n_node * (int64_t)sizeof *r.workspace);
+    r.operand = op_zalloc(g->n_node * (int64_t)sizeof *r.operand);
     r.kernel = op_zalloc(g->n_node * (int64_t)sizeof *r.kernel);
     op_ok(be->alloc(be, DT_MEM_DEVICE, (int64_t)sizeof *step, (void **)&r.params));
     op_ok(be->copy(be, r.params, step, (int64_t)sizeof *step, NULL));
@@ -118,9 +120,9 @@ static inline op_run op_run_open(dt_backend *be, dt_graph *g, const dt_step_para
         const dt_op_row *row = n ? dt_op_get(n->op) : NULL;
         if (root != v)
             r.value[v] = r.value[root];
-        else if (in_place && row && row->inplace_out >= 0 && row->inplace_out < n->n_out &&
-                 n->out[row->inplace_out] == v)
-            r.value[v] = r.value[dt_graph_root(g, n->in[row->inplace_in])];
+        else if (in_place && row && row->in_place > 0 && dt_node_has(n, row->in_place - 1) &&
+                 n->out[row->in_place_out] == v)
+            r.value[v] = r.value[dt_graph_root(g, n->in[row->in_place - 1])];
         else
             r.value[v] = op_buffer_make(be, dt_value_bytes(&g->value[v]));
     }
@@ -128,13 +130,14 @@ static inline op_run op_run_open(dt_backend *be, dt_graph *g, const dt_step_para
         const dt_node *n = &g->node[i];
         dt_prep *prep = NULL;
         int64_t workspace_bytes = 0;
-        dt_binding b = {.params = r.params};
-        if (dt_op_get(n->op)->view) continue;
+        if (dt_op_get(n->op)->flags & DT_OP_VIEW) continue;
+        void **operand = r.operand[i] = op_zalloc((n->n_in + n->n_out) * (int64_t)sizeof *operand);
+        dt_binding b = {.in = operand, .out = operand + n->n_in, .params = r.params};
         op_ok(be->prepare(be, g, i, &prep, &workspace_bytes));
         if (workspace_bytes > 0) r.workspace[i] = op_buffer_make(be, workspace_bytes);
         b.workspace = r.workspace[i].data;
-        for (int32_t k = 0; k < n->n_in; k++) b.in[k] = r.value[n->in[k]].data;
-        for (int32_t k = 0; k < n->n_out; k++) b.out[k] = r.value[n->out[k]].data;
+        for (int32_t k = 0; k < n->n_in; k++) b.in[k] = n->in[k] >= 0 ? r.value[n->in[k]].data : NULL;
+        for (int32_t k = 0; k < n->n_out; k++) b.out[k] = n->out[k] >= 0 ? r.value[n->out[k]].data : NULL;
         op_ok(be->bind(be, g, i, prep, &b, &r.kernel[r.n_kernel]));
         assert_non_null(r.kernel[r.n_kernel].label);
         r.n_kernel++;
@@ -153,6 +156,8 @@ static inline void op_run_close(op_run *r) {
     r->be->free(r->be, DT_MEM_DEVICE, r->params);
     free(r->value);
     free(r->workspace);
+    for (dt_nid i = 0; i < r->g->n_node; i++) free(r->operand[i]);
+    free(r->operand);
     free(r->kernel);
 }
 

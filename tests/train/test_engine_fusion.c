@@ -1,5 +1,6 @@
 /* train.fusion and what it switches: a run without fusions, one with the CPU's own, and one with batch
  * normalisation from Gram matrices forced agree in every step. */
+#include "core/op.h"
 #include "core/program.h"
 #include "engine_fixture.h"
 
@@ -36,9 +37,13 @@ static double gram_too(dt_backend *be, const dt_graph *g, dt_fusion fusion, dt_n
 static int32_t count_fused(const rig *r) {
     const dt_graph *g = dt_engine_program(r->e, false)->graph;
     int32_t n = 0;
-    for (dt_nid i = 0; i < g->n_node; i++)
-        n += g->node[i].op == DT_OP_BN_GRAM || g->node[i].attr.residual_scaled ||
-             g->node[i].attr.second_grad || (g->node[i].op == DT_OP_BN_APPLY && g->node[i].attr.relu);
+    for (dt_nid i = 0; i < g->n_node; i++) {
+        const dt_node *k = &g->node[i];
+        n += k->op == DT_OP_BN_GRAM || (k->op == DT_OP_BN_APPLY && k->attr.relu) ||
+             (k->op == DT_OP_CONV && dt_node_has(k, DT_CONV_IN_RES_SCALE)) ||
+             (k->op == DT_OP_BN_REDUCE && dt_node_has(k, DT_REDUCE_IN_DY2)) ||
+             (k->op == DT_OP_BN_MASK && dt_node_has(k, DT_BN_MASK_IN_DY2));
+    }
     return n;
 }
 

@@ -31,10 +31,10 @@ typedef struct dt_kernel {
     const char *label; /* what it is, for profiles: "conv 3x3/1 64->64 [engine]"; owned like ctx */
 } dt_kernel;
 
-/* Pointers of a node, given once at bind. */
+/* Pointers of a node, given once at bind: in[slot], out[slot], NULL where a slot is empty. The arrays live as
+ * long as the kernel may run. */
 typedef struct dt_binding {
-    void *in[DT_MAX_IN];
-    void *out[DT_MAX_OUT];
+    void **in, **out;
     void *workspace;
     const dt_step_params *params; /* device-visible step parameters */
 } dt_binding;

@@ -9,7 +9,7 @@
 #include "core/status.h"
 #include "core/types.h"
 
-enum { DT_MAX_DIM = 4, DT_MAX_IN = 10, DT_MAX_OUT = 6, DT_NAME_MAX = 96 };
+enum { DT_MAX_DIM = 8, DT_NAME_MAX = 96 };
 
 typedef int32_t dt_vid; /* index of a value; -1: none */
 typedef int32_t dt_nid; /* index of a node; -1: none */
@@ -113,34 +113,18 @@ typedef enum dt_op {
     DT_OP_COUNT
 } dt_op;
 
-/* Where a ReLU's mask comes from in backward. */
-typedef enum dt_mask {
-    DT_MASK_NONE = 0,
-    DT_MASK_FROM_Y, /* y > 0, y the stored output */
-    DT_MASK_FROM_C  /* c * scale + bias > 0, recomputed from the BN input */
-} dt_mask;
-
 typedef enum dt_phase { DT_PHASE_FORWARD = 0, DT_PHASE_BACKWARD } dt_phase;
 
-/* Attributes; which fields an op reads is said in op.h. Plain data: copied freely. */
+/* Attributes: what an op does besides what its operands say. Which of them an op reads is said in its row
+ * (op.c). Plain data: copied freely. */
 typedef struct dt_attr {
-    int32_t kernel[2], stride[2], pad[2], dilation[2]; /* rows, columns */
+    int32_t kernel[2], stride[2], pad[2], dilation[2]; /* a window: rows, columns */
     int32_t groups;
-    int32_t size[2];      /* H, W of the output: INPUT, CONV_DGRAD, pool backward; RESHAPE (0: flatten) */
-    bool bias;            /* CONV, DENSE: third input is the bias */
-    bool apply;           /* CONV: y is scaled and shifted per channel, as by BN_APPLY */
-    bool relu;            /* BATCHNORM, BN_APPLY, CONV with apply: ends in a ReLU */
-    bool residual;        /* the same: an input is added before the ReLU */
-    bool residual_scaled; /* BN_APPLY, CONV with apply: the residual is itself scaled and shifted */
-    bool prologue;        /* CONV, CONV_WGRAD, MAXPOOL: x is relu(x * scale + bias), done while reading */
-    bool pooled;          /* BN_REDUCE, BN_DX: dy is gathered from the gradient of a max pool's output */
-    bool stats; /* CONV: also writes per-channel sum and sum of squares of y; GRAM_CROSS: sums of dz */
+    int32_t size[2];          /* H, W of the output: INPUT, CONV_DGRAD, pool backward; RESHAPE (0: flatten) */
+    int32_t padded_c;         /* INPUT: channels of the output; past those of the image they are 0 */
+    int32_t rows;             /* that batch statistics cover: BN_FINALIZE, BN_GRAM, BN_GRAM_GRAD */
+    bool relu;                /* BATCHNORM, BN_APPLY, CONV with a scale: ends in a ReLU */
     bool stats_are_sums;      /* BN_FINALIZE: stats are (sum, sum of squares), not (mean, biased variance) */
-    bool second_grad;         /* BN_REDUCE, BN_MASK, CONV_DGRAD: a second gradient is added */
-    bool writes_dz;           /* BN_REDUCE, BN_MASK: also writes the masked gradient */
-    dt_mask mask;             /* BN_REDUCE, BN_MASK, BN_DX: where the ReLU mask comes from */
-    bool bn_epilogue;         /* CONV_DGRAD: masks its result and sums for the BN backward, as BN_REDUCE */
-    bool source_crop;         /* INPUT: crop, resize and flip from the source window on the device */
     float eps, momentum;      /* BATCHNORM family. momentum: weight of the new batch statistic */
     float drop_p;             /* DROPOUT */
     uint64_t salt;            /* DROPOUT: tells dropout nodes apart */
@@ -148,11 +132,14 @@ typedef struct dt_attr {
     float mean[4], stddev[4]; /* INPUT: per channel, in units of 0..1 */
 } dt_attr;
 
+/* Operands stand in slots, which the op's row names (op.h): in[slot], out[slot], -1 where a slot is empty.
+ * n_in and n_out count slots, empty ones too. The arrays belong to the graph; a copy of a node shares them.
+ */
 typedef struct dt_node {
     dt_op op;
     dt_attr attr;
     int32_t n_in, n_out;
-    dt_vid in[DT_MAX_IN], out[DT_MAX_OUT];
+    dt_vid *in, *out;
     dt_phase phase;
     int64_t workspace_bytes; /* set by the backend's prepare; planned like a value live at this node only */
     dt_vid workspace;        /* the value that stands for it; -1: none */
@@ -163,6 +150,7 @@ typedef struct dt_graph {
     int32_t n_value, cap_value;
     dt_node *node;
     int32_t n_node, cap_node;
+    struct dt_slot_block *slots;                     /* memory of the nodes' in[] and out[] */
     dt_vid image, label, aug, logits, loss, metrics; /* well-known values; -1 if absent */
     dt_dtype compute;                                /* dtype of activations and weights: f32, f16 or bf16 */
     bool training;                                   /* forward uses batch statistics and dropout */
@@ -176,17 +164,46 @@ void dt_graph_destroy(dt_graph *g); /* accepts NULL */
 dt_status dt_graph_add_value(dt_graph *g, const char *name, dt_role role, dt_dtype dtype, int32_t ndim,
                              const int64_t *dim, dt_vid *out);
 
-/* Appends a node, creating its outputs by the op's infer rule; output i is named "<name>" (i = 0) or
- * "<name>:<i>". Fails with a message that names the node when shapes or attributes do not fit. The ids of
- * the outputs are in the node; `out` (may be NULL) gets output 0. */
+/* Appends a node. in[slot] for n_in slots; later ones are empty, and so are those of -1. Its outputs are
+ * created by the op's infer rule: all that are not optional, and those of `wanted` (bit i: output slot i).
+ * The one of slot i is named "<name>" (i = 0) or "<name>:<i>". Fails with a message that names the node when
+ * operands or attributes do not fit. The ids of the outputs are in the node; `out` (may be NULL) gets output
+ * 0. */
+dt_status dt_graph_add_node_with(dt_graph *g, const char *name, dt_op op, const dt_attr *attr, int32_t n_in,
+                                 const dt_vid *in, uint32_t wanted, dt_vid *out);
+/* The same without optional outputs. */
 dt_status dt_graph_add_node(dt_graph *g, const char *name, dt_op op, const dt_attr *attr, int32_t n_in,
                             const dt_vid *in, dt_vid *out);
+
+/* A node outside the list, for a pass that will put it there: all slots are empty. attr may be NULL. */
+dt_status dt_graph_blank_node(dt_graph *g, dt_op op, const dt_attr *attr, dt_phase phase, dt_node *out);
+/* v becomes the output of node `id` in that slot. */
+void dt_graph_set_out(dt_graph *g, dt_nid id, int32_t slot, dt_vid v);
+
+/* Takes a node out: its slots are empty from now on, also in copies of it; the list is closed by compact,
+ * which also restores every value's producer. */
+void dt_graph_remove_node(dt_graph *g, dt_nid id);
+void dt_graph_compact(dt_graph *g);
+
+/* Whether the slot is there and not empty. */
+static inline bool dt_node_has(const dt_node *n, int32_t slot) {
+    return slot < n->n_in && n->in[slot] >= 0;
+}
+static inline bool dt_node_makes(const dt_node *n, int32_t slot) {
+    return slot < n->n_out && n->out[slot] >= 0;
+}
 
 /* Id of the value of that name, -1 if there is none. */
 dt_vid dt_graph_find(const dt_graph *g, const char *name);
 
 /* The value whose storage this one shares (itself if no alias). */
 dt_vid dt_graph_root(const dt_graph *g, dt_vid id);
+/* Number of uses of a value as an operand. */
+int32_t dt_graph_use_count(const dt_graph *g, dt_vid v);
+/* The node that makes v if it is of this op, else -1. */
+dt_nid dt_graph_maker(const dt_graph *g, dt_vid v, dt_op op);
+/* The first node of that op that reads v in that slot, else -1. */
+dt_nid dt_graph_reader(const dt_graph *g, dt_vid v, dt_op op, int32_t slot);
 int64_t dt_value_n_elem(const dt_value *v);
 int64_t dt_value_bytes(const dt_value *v);
 /* "64x32x32x16 f32" into a static thread-local buffer. */

@@ -23,7 +23,4 @@ dt_status dt_pass_fuse_for_backend(dt_graph *g, dt_backend *be);
 /* Drops nodes whose results nobody reads. */
 dt_status dt_pass_remove_dead(dt_graph *g);
 
-/* Number of uses of a value as a node input. */
-int32_t dt_graph_use_count(const dt_graph *g, dt_vid v);
-
 #endif

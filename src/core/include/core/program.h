@@ -47,6 +47,7 @@ typedef struct dt_program {
     dt_prep **prep; /* the backend's choice per node */
     dt_kernel *kernel;
     int32_t n_kernel;
+    void **operand;        /* what the kernels' bindings point into */
     int32_t *bucket_after; /* per kernel: number of buckets complete once it ran */
     void *act, *input;     /* owned unless act_shared */
     bool act_shared;
