@@ -1,5 +1,6 @@
 /* `dtrain data`: import, info, verify. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -13,16 +14,28 @@ static const char IMPORT_USAGE[] =
     "usage:\n"
     "  dtrain data import idx --images FILE --labels FILE --out DIR\n"
     "  dtrain data import cifar10|cifar100 DIR|FILE... --out DIR [--split train|val|test]\n"
-    "  dtrain data import folder DIR --out DIR [--resize N [--square]] [--channels 1|3]\n"
+    "  dtrain data import folder DIR --out DIR [--resize N [--square]] [--channels 1|3] [--labels FILE.csv]\n"
+    "  dtrain data import folder DIR --val-fraction F --out DIR    writes DIR/train and DIR/val\n"
     "  dtrain data import synthetic --samples N --classes K --size N --out DIR\n"
-    "options: --store raw|jpeg [--quality Q]  --split NAME  --class-names FILE  --shard-mib N  --threads N  "
-    "--skip-broken";
+    "options: --store raw|jpeg [--quality Q]  --split NAME  --class-names FILE|DATASET  --shard-mib N  "
+    "--threads N  --skip-broken";
 
 typedef struct import_args {
     dt_import_options o;
     const char *input[INPUTS_MAX];
     const char *images, *labels;
 } import_args;
+
+static dt_status parse_fraction(int *argc, char **argv, double *out) {
+    const char *text;
+    char *end;
+    DT_TRY(dt_app_option(argc, argv, "val-fraction", &text));
+    if (!text) return DT_OK;
+    *out = strtod(text, &end);
+    if (*end || end == text || !(*out > 0 && *out < 1))
+        return dt_fail(DT_ERR_USAGE, "--val-fraction %s: expected a part between 0 and 1, such as 0.1", text);
+    return DT_OK;
+}
 
 /* Takes the value of every option out of argv. */
 static dt_status parse_import(int argc, char **argv, import_args *a) {
@@ -54,7 +67,9 @@ static dt_status parse_import(int argc, char **argv, import_args *a) {
     if (store && strcmp(store, "raw") != 0 && strcmp(store, "jpeg") != 0)
         return dt_fail(DT_ERR_USAGE, "--store %s: expected raw or jpeg", store);
     o->store = store && strcmp(store, "jpeg") == 0 ? DT_STORE_JPEG : DT_STORE_RAW;
-    if (!o->split) o->split = "train";
+    DT_TRY(parse_fraction(&argc, argv, &o->val_fraction));
+    if (!o->split && o->val_fraction == 0) o->split = "train";
+    if (o->kind == DT_IMPORT_FOLDER) o->labels = a->labels, a->labels = NULL;
     for (int i = 2; i < argc; i++) {
         if (argv[i][0] == '-') return dt_fail(DT_ERR_USAGE, "unknown option %s\n%s", argv[i], IMPORT_USAGE);
         if (o->n_input == INPUTS_MAX) return dt_fail(DT_ERR_USAGE, "more than %d inputs", INPUTS_MAX);
@@ -109,18 +124,22 @@ static dt_status data_import(int argc, char **argv) {
     import_args a = {.images = NULL};
     dt_import_result r;
     bar b = new_bar("import");
+    char parts[80] = "";
     DT_TRY(parse_import(argc, argv, &a));
     a.o.progress = draw;
     a.o.note = note;
     a.o.arg = &b;
     DT_TRY(dt_import_run(&a.o, &r));
-    printf("%s: %lld sample%s of %lld classes in %lld shard%s, %.1f MiB (%lld shard%s kept, %lld sample%s "
+    if (a.o.val_fraction > 0)
+        snprintf(parts, sizeof parts, " (%lld in train, %lld in val)",
+                 (long long)(r.n_samples - r.n_val_samples), (long long)r.n_val_samples);
+    printf("%s: %lld sample%s%s of %lld class%s in %lld shard%s, %.1f MiB (%lld shard%s kept, %lld sample%s "
            "skipped), "
            "%.1f s\n",
-           a.o.out_dir, (long long)r.n_samples, dt_plural(r.n_samples), (long long)r.n_classes,
-           (long long)r.n_shards, dt_plural(r.n_shards), (double)r.n_bytes / (1 << 20),
-           (long long)r.n_shards_kept, dt_plural(r.n_shards_kept), (long long)r.n_skipped,
-           dt_plural(r.n_skipped), dt_time_s() - b.start_s);
+           a.o.out_dir, (long long)r.n_samples, dt_plural(r.n_samples), parts, (long long)r.n_classes,
+           r.n_classes == 1 ? "" : "es", (long long)r.n_shards, dt_plural(r.n_shards),
+           (double)r.n_bytes / (1 << 20), (long long)r.n_shards_kept, dt_plural(r.n_shards_kept),
+           (long long)r.n_skipped, dt_plural(r.n_skipped), dt_time_s() - b.start_s);
     return DT_OK;
 }
 

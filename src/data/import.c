@@ -1,27 +1,24 @@
 /* The course of an import: open the source, cut it into shards, keep those an earlier run finished, make the
  * rest, and write the index last. */
-#include "core/dir.h"
 #include "data/import.h"
 
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
-#include <jansson.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <unistd.h>
 #include <xxhash.h>
 
+#include "class_names.h"
 #include "dataset.h"
 #include "files.h"
+#include "import_dir.h"
 #include "import_shard.h"
 #include "index.h"
 #include "shard.h"
 
-enum { DEFAULT_SHARD_BYTES = 512 << 20, SHARDS_MAX = 99999, NAMES_MAX_BYTES = 16 << 20 };
+enum { DEFAULT_SHARD_BYTES = 512 << 20, SHARDS_MAX = 99999 };
 
 static const struct {
     const char *name;
@@ -44,16 +41,25 @@ bool dt_import_kind_parse(const char *name, dt_import_kind *out) {
     return false;
 }
 
+/* One set that is made: of all samples, or of those for training or for validation. */
+typedef struct part {
+    dt_import_dir dir;
+    const char *split;
+    char *path;                           /* owned: of the directory, where it is not the user's */
+    int64_t *sample;                      /* [n_samples] which of the source; NULL: all */
+    int64_t n_samples, n_skipped, before; /* before: samples of earlier parts */
+    char origin[64];
+    dt_index index;
+} part;
+
 typedef struct import {
     const dt_import_options *o;
     dt_source source;
-    char *class_names; /* owned; NULL if none */
-    int64_t n_classes, n_shards;
-    int32_t threads;
-    uint64_t identity;
-    char origin[64]; /* attribute `source` of the shards */
-    int lock_fd;
-    dt_index index;
+    char *class_names;  /* owned; NULL if none */
+    int32_t *label_map; /* [source.n_classes] labels of the source's classes; NULL: as they are */
+    int64_t n_classes;
+    int32_t threads, n_parts;
+    part part[2];
     dt_import_result result;
 } import;
 
@@ -67,6 +73,8 @@ static dt_status check_fit(const dt_import_options *o) {
     } own[] = {{"resize", o->resize != 0, DT_IMPORT_FOLDER},
                {"square", o->square, DT_IMPORT_FOLDER},
                {"channels", o->channels != 0, DT_IMPORT_FOLDER},
+               {"labels", o->labels != NULL, DT_IMPORT_FOLDER},
+               {"val-fraction", o->val_fraction != 0, DT_IMPORT_FOLDER},
                {"samples", o->synthetic.n_samples != 0, DT_IMPORT_SYNTHETIC},
                {"classes", o->synthetic.n_classes != 0, DT_IMPORT_SYNTHETIC},
                {"size", o->synthetic.height || o->synthetic.width, DT_IMPORT_SYNTHETIC}};
@@ -76,24 +84,24 @@ static dt_status check_fit(const dt_import_options *o) {
                            kinds[own[i].kind].name);
     if (o->jpeg_quality && o->store != DT_STORE_JPEG)
         return dt_fail(DT_ERR_USAGE, "import %s: option quality is for JPEG shards only", source);
+    if (o->val_fraction != 0 && !(o->val_fraction > 0 && o->val_fraction < 1))
+        return dt_fail(DT_ERR_USAGE,
+                       "import %s: val-fraction %g: expected a part between 0 and 1, such as 0.1", source,
+                       o->val_fraction);
+    if (o->val_fraction != 0 && o->split)
+        return dt_fail(DT_ERR_USAGE,
+                       "import %s: val-fraction makes the splits train and val: leave split away", source);
     if (o->kind == DT_IMPORT_SYNTHETIC && o->n_input)
         return dt_fail(DT_ERR_USAGE, "import %s: takes no input", source);
     return DT_OK;
 }
 
-/* Whether index.json can hold it. */
-static bool is_utf8(const char *text, size_t n) {
-    json_t *string = json_stringn(text, n);
-    json_decref(string);
-    return string != NULL;
-}
-
 static dt_status open_source(import *m) {
     const dt_import_options *o = m->o;
-    if (!o->out_dir || !o->split || (unsigned)o->kind >= DT_IMPORT_KIND_COUNT || o->jpeg_quality < 0 ||
-        o->jpeg_quality > 100 || o->shard_bytes < 0 || o->threads < 0)
+    if (!o->out_dir || (!o->split && o->val_fraction == 0) || (unsigned)o->kind >= DT_IMPORT_KIND_COUNT ||
+        o->jpeg_quality < 0 || o->jpeg_quality > 100 || o->shard_bytes < 0 || o->threads < 0)
         return dt_fail(DT_ERR_USAGE, "import: options are missing or out of range");
-    if (!is_utf8(o->split, strlen(o->split)))
+    if (o->split && !dt_utf8_is(o->split, strlen(o->split)))
         return dt_fail(DT_ERR_USAGE, "import: the name of the split is not UTF-8");
     DT_TRY(check_fit(o));
     DT_TRY(kinds[o->kind].open(o, &m->source));
@@ -103,62 +111,192 @@ static dt_status open_source(import *m) {
     return DT_OK;
 }
 
-/* Names from the user's file, one a line, else from the source. They may name more classes than occur. */
-static dt_status take_names(import *m) {
-    m->n_classes = m->source.n_classes;
-    if (!m->o->class_names) {
-        if (m->source.class_names && !(m->class_names = strdup(m->source.class_names)))
-            return dt_fail(DT_ERR_MEMORY, "import: out of memory");
-        return DT_OK;
+static void tell(const import *m, const char *fmt, ...) DT_PRINTF(2, 3);
+static void tell(const import *m, const char *fmt, ...) {
+    char text[1024];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    if (m->o->note) m->o->note(m->o->arg, text);
+}
+
+static dt_status not_listed(const import *m, const dt_class_names *listed, const char *name, int64_t n) {
+    const char *file = m->o->class_names, *near = dt_class_names_near(listed, name);
+    char others[48] = "", meant[512] = "";
+    bool ascii = true;
+    for (const char *at = name; *at; at++) ascii = ascii && *at > 0;
+    if (n > 1) snprintf(others, sizeof others, " (nor %lld other%s)", (long long)n - 1, dt_plural(n - 1));
+    if (near)
+        snprintf(meant, sizeof meant, "; it has \"%s\"", near);
+    else if (!ascii)
+        snprintf(meant, sizeof meant,
+                 "; names are compared byte by byte, and accented letters can be written in two "
+                 "ways (Unicode NFC and NFD)");
+    return dt_fail(
+        DT_ERR_DATA,
+        "%s: class \"%s\" is not in %s%s%s: add it there, take it out of what is imported, or leave "
+        "--class-names away",
+        m->o->labels ? m->o->labels : m->o->input[0], name, file, others, meant);
+}
+
+/* The source's classes are found in the list by their names, wherever they stand. */
+static dt_status match_names(import *m, const dt_class_names *listed) {
+    const int64_t n = m->source.n_classes;
+    int64_t n_missing = 0, n_unused = listed->n, first_unused = 0;
+    const char *missing = NULL;
+    char **own = dt_class_names_split(m->source.class_names, n);
+    bool *used = calloc((size_t)listed->n, sizeof *used);
+    m->label_map = calloc((size_t)n, sizeof *m->label_map);
+    dt_status status = DT_OK;
+    if (!own || !used || !m->label_map) status = dt_fail(DT_ERR_MEMORY, "import: out of memory");
+    for (int64_t i = 0; i < n && status == DT_OK; i++) {
+        const int64_t label = dt_class_names_find(listed, own[i]);
+        m->label_map[i] = (int32_t)label;
+        if (label >= 0)
+            used[label] = true, n_unused--;
+        else if (n_missing++ == 0)
+            missing = own[i];
     }
-    int64_t n, lines = 1, kept = 0;
-    DT_TRY(dt_file_read(m->o->class_names, NAMES_MAX_BYTES, (uint8_t **)&m->class_names, &n));
-    char *text = m->class_names;
-    if (memchr(text, 0, (size_t)n))
-        return dt_fail(DT_ERR_DATA, "%s: not a text file of one name a line", m->o->class_names);
-    /* Of other systems: a byte order mark, line ends of two characters. */
-    for (int64_t i = strncmp(text, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0; i < n; i++)
-        if (text[i] != '\r' || (i + 1 < n && text[i + 1] != '\n')) text[kept++] = text[i];
-    while (kept > 0 && text[kept - 1] == '\n') kept--;
-    text[kept] = 0;
-    for (int64_t i = 0; i < kept; i++) lines += text[i] == '\n';
-    if (lines < m->n_classes)
-        return dt_fail(DT_ERR_DATA, "%s: %lld names for %lld classes", m->o->class_names, (long long)lines,
-                       (long long)m->n_classes);
-    m->n_classes = lines;
+    if (missing) {
+        status = not_listed(m, listed, missing, n_missing);
+    } else if (status == DT_OK && n_unused > 0) {
+        while (used[first_unused]) first_unused++;
+        tell(m, "%lld of the %lld classes in %s %s here, the first: %s", (long long)n_unused,
+             (long long)listed->n, m->o->class_names, n_unused == 1 ? "is not" : "are not",
+             listed->name[first_unused]);
+    }
+    dt_class_names_free(own, n);
+    free(used);
+    return status;
+}
+
+/* Labels without names of their own: the list says what each number means. */
+static dt_status name_labels(import *m, const dt_class_names *listed) {
+    const int64_t n = m->source.n_classes;
+    if (listed->n < n || (listed->n > n && m->source.all_classes))
+        return dt_fail(DT_ERR_DATA, "%s: %lld name%s for %lld class%s", m->o->class_names,
+                       (long long)listed->n, dt_plural(listed->n), (long long)n, n == 1 ? "" : "es");
+    if (listed->n > n)
+        tell(m,
+             "%s has %lld names, and the largest label is %lld: the classes from \"%s\" on have no samples "
+             "here",
+             m->o->class_names, (long long)listed->n, (long long)n - 1, listed->name[n]);
     return DT_OK;
 }
 
-/* What cannot be printed as \xHH; cut short to fit. */
-static void escape(const char *text, size_t n, char *out, size_t out_bytes) {
-    size_t at = 0;
-    for (size_t i = 0; i < n && at + sizeof "\\xHH" <= out_bytes; i++) {
-        bool plain = text[i] >= ' ' && text[i] <= '~';
-        at += (size_t)snprintf(out + at, out_bytes - at, plain ? "%c" : "\\x%02x", (uint8_t)text[i]);
+/* Classes called by numbers that are not their labels, because they are ordered as text: 0, 1, 10, 2. */
+static dt_status tell_numbers(const import *m) {
+    const int64_t n = m->source.n_classes;
+    bool numbers = true;
+    int64_t other = -1;
+    char **name = dt_class_names_split(m->source.class_names, n);
+    if (!name) return dt_fail(DT_ERR_MEMORY, "import: out of memory");
+    for (int64_t i = 0; i < n; i++) {
+        char *end;
+        const long long value = strtoll(name[i], &end, 10);
+        numbers = numbers && end > name[i] && !*end;
+        if (other < 0 && value != i) other = i;
     }
+    if (numbers && other >= 0)
+        tell(m,
+             "the classes' names are numbers, but labels follow their order as text: class \"%s\" has label "
+             "%lld "
+             "(--class-names FILE gives another order)",
+             name[other], (long long)other);
+    dt_class_names_free(name, n);
+    return DT_OK;
 }
 
-/* A name that index.json cannot hold would be missing there, and those after it would move up. */
-static dt_status check_names(const import *m) {
+/* The classes' names and labels: the user's list, else what the source has. A list may name more classes than
+ * occur. */
+static dt_status take_names(import *m) {
     const dt_import_options *o = m->o;
-    bool directories = o->kind == DT_IMPORT_FOLDER && !o->class_names;
-    for (const char *name = m->class_names; name;) {
-        const char *end = strchrnul(name, '\n');
-        size_t n = (size_t)(end - name);
-        if (!is_utf8(name, n)) {
-            char shown[512] = "";
-            escape(name, n, shown, sizeof shown);
-            return dt_fail(DT_ERR_DATA, "%s: %s \"%s\" is not UTF-8: rename it",
-                           o->class_names ? o->class_names : o->input[0],
-                           directories ? "the name of class directory" : "class name", shown);
-        }
-        name = *end ? end + 1 : NULL;
+    dt_class_names listed = {.text = NULL};
+    m->n_classes = m->source.n_classes;
+    if (!o->class_names) {
+        if (m->source.doubt) return dt_fail(DT_ERR_DATA, "%s", m->source.doubt);
+        if (!m->source.class_names) return DT_OK;
+        m->class_names = strdup(m->source.class_names);
+        if (!m->class_names) return dt_fail(DT_ERR_MEMORY, "import: out of memory");
+        return tell_numbers(m);
     }
+    DT_TRY(dt_class_names_read(o->class_names, &listed));
+    dt_status status = m->source.class_names ? match_names(m, &listed) : name_labels(m, &listed);
+    if (status == DT_ERR_DATA && m->source.doubt) status = dt_fail(DT_ERR_DATA, "%s", m->source.doubt);
+    if (status == DT_OK) {
+        m->n_classes = listed.n;
+        m->class_names = listed.text;
+        listed.text = NULL;
+    }
+    dt_class_names_close(&listed);
+    return status;
+}
+
+/* ---- the sets that are made ---- */
+
+/* Whether a sample is for validation: by its own name alone, so that no other file moves it. */
+static bool is_val(const import *m, int64_t i) {
+    const char *name = m->source.name(m->source.state, i);
+    return (double)(XXH3_64bits(name, strlen(name)) >> 11) * 0x1p-53 < m->o->val_fraction;
+}
+
+/* Classes that have samples, but none in this part. */
+static dt_status tell_absent(const import *m, const part *p) {
+    int64_t n_absent = 0, first = 0;
+    const int64_t n = m->source.n_classes;
+    int64_t *here = calloc((size_t)n, sizeof *here);
+    char **name = dt_class_names_split(m->source.class_names, n);
+    dt_status status = here && name ? DT_OK : dt_fail(DT_ERR_MEMORY, "import: out of memory");
+    if (status == DT_OK) {
+        for (int64_t i = 0; i < m->source.n_samples; i++) here[m->source.label(m->source.state, i)] = -1;
+        for (int64_t i = 0; i < p->n_samples; i++) here[m->source.label(m->source.state, p->sample[i])] = 1;
+        for (int64_t i = n - 1; i >= 0; i--)
+            if (here[i] < 0) n_absent++, first = i;
+        if (n_absent > 0)
+            tell(m, "%lld class%s without images in %s, the first: %s", (long long)n_absent,
+                 n_absent == 1 ? "" : "es", p->split, name[first]);
+    }
+    free(here);
+    dt_class_names_free(name, n);
+    return status;
+}
+
+/* One set of all samples, or with a fraction for validation two in directories of their own. */
+static dt_status divide(import *m) {
+    static const char *const split[] = {"train", "val"};
+    const dt_import_options *o = m->o;
+    const int64_t n = m->source.n_samples;
+    m->n_parts = o->val_fraction > 0 ? 2 : 1;
+    m->part[0].dir.lock_fd = m->part[1].dir.lock_fd = -1;
+    if (m->n_parts == 1) {
+        m->part[0] = (part){.dir = {.path = o->out_dir, .origin = m->part[0].origin, .lock_fd = -1},
+                            .split = o->split,
+                            .n_samples = n};
+        return DT_OK;
+    }
+    for (int32_t k = 0; k < 2; k++) {
+        part *p = &m->part[k];
+        *p = (part){.dir = {.origin = p->origin, .lock_fd = -1},
+                    .split = split[k],
+                    .sample = calloc((size_t)n, sizeof *p->sample)};
+        if (!p->sample || asprintf(&p->path, "%s/%s", o->out_dir, split[k]) < 0)
+            return dt_fail(DT_ERR_MEMORY, "import: out of memory");
+        p->dir.path = p->path;
+        for (int64_t i = 0; i < n; i++)
+            if (is_val(m, i) == (k == 1)) p->sample[p->n_samples++] = i;
+        if (p->n_samples == 0)
+            return dt_fail(DT_ERR_DATA,
+                           "%s: of %lld image%s none falls to %s with --val-fraction %g: choose another",
+                           o->input[0], (long long)n, dt_plural(n), split[k], o->val_fraction);
+        DT_TRY(tell_absent(m, p));
+    }
+    m->part[1].before = m->part[0].n_samples;
     return DT_OK;
 }
 
 /* All that decides the bytes of the shards. */
-static void identify(import *m) {
+static void identify(const import *m, part *p) {
     const dt_import_options *o = m->o;
     const uint64_t words[] = {m->source.identity,
                               (uint64_t)o->kind,
@@ -168,162 +306,43 @@ static void identify(import *m) {
                               (uint64_t)m->source.channels,
                               (uint64_t)o->jpeg_quality,
                               o->skip_broken,
-                              (uint64_t)m->n_shards,
+                              (uint64_t)p->dir.n_shards,
                               (uint64_t)m->source.n_samples,
                               (uint64_t)m->source.height,
                               (uint64_t)m->source.width,
                               (uint64_t)m->n_classes};
-    m->identity = XXH3_64bits(words, sizeof words);
-    if (m->class_names)
-        m->identity = XXH3_64bits_withSeed(m->class_names, strlen(m->class_names), m->identity);
-    m->identity = XXH3_64bits_withSeed(o->split, strlen(o->split), m->identity);
-    snprintf(m->origin, sizeof m->origin, "%s %016" PRIx64, kinds[o->kind].name, m->identity);
+    uint64_t identity = XXH3_64bits(words, sizeof words);
+    if (m->class_names) identity = XXH3_64bits_withSeed(m->class_names, strlen(m->class_names), identity);
+    identity = XXH3_64bits_withSeed(p->split, strlen(p->split), identity);
+    bool moved = false;
+    for (int64_t i = 0; m->label_map && i < m->source.n_classes; i++) moved = moved || m->label_map[i] != i;
+    if (moved)
+        identity =
+            XXH3_64bits_withSeed(m->label_map, (size_t)m->source.n_classes * sizeof *m->label_map, identity);
+    if (p->sample) identity = XXH3_64bits_withSeed(&o->val_fraction, sizeof o->val_fraction, identity);
+    snprintf(p->origin, sizeof p->origin, "%s %016" PRIx64, kinds[o->kind].name, identity);
 }
 
-static dt_status plan_shards(import *m) {
+static dt_status plan_shards(const import *m, part *p) {
     int64_t target = m->o->shard_bytes ? m->o->shard_bytes : DEFAULT_SHARD_BYTES;
-    double bytes = (double)m->source.n_samples * (double)dt_max_i64(m->source.sample_bytes, 1);
+    double bytes = (double)p->n_samples * (double)dt_max_i64(m->source.sample_bytes, 1);
     double n = bytes / (double)target;
-    m->n_shards = n >= SHARDS_MAX ? SHARDS_MAX : (int64_t)n + ((double)(int64_t)n < n);
-    m->n_shards = dt_max_i64(1, dt_min_i64(m->n_shards, m->source.n_samples));
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    m->threads = m->o->threads ? m->o->threads : cores > 0 ? (int32_t)cores : 1;
-    m->index.shard = calloc((size_t)m->n_shards, sizeof *m->index.shard);
-    if (!m->index.shard) return dt_fail(DT_ERR_MEMORY, "import: out of memory");
-    m->index.n_shards = m->n_shards;
+    int64_t n_shards = n >= SHARDS_MAX ? SHARDS_MAX : (int64_t)n + ((double)(int64_t)n < n);
+    n_shards = dt_max_i64(1, dt_min_i64(n_shards, p->n_samples));
+    p->index.shard = calloc((size_t)n_shards, sizeof *p->index.shard);
+    if (!p->index.shard) return dt_fail(DT_ERR_MEMORY, "import: out of memory");
+    p->dir.n_shards = p->index.n_shards = n_shards;
     return DT_OK;
 }
 
-static bool is_leftover(const char *name) {
-    return strncmp(name, DT_TEMPORARY_PREFIX "shard-", sizeof DT_TEMPORARY_PREFIX "shard-" - 1) == 0;
-}
-
-static dt_status check_name(const import *m, const char *name) {
-    const char *dir = m->o->out_dir;
-    char own[64] = "";
-    int64_t i, n;
-    bool shard = dt_shard_name_parse(name, &i, &n);
-    if (shard) dt_shard_name(own, sizeof own, i, n);
-    if (strcmp(name, own) != 0)
-        return dt_fail(DT_ERR_DATA,
-                       "%s/%s is not of this import, but every shard-*.h5 of a directory belongs to its set "
-                       "(move it away or choose another directory)",
-                       dir, name);
-    if (n != m->n_shards)
-        return dt_fail(DT_ERR_DATA,
-                       "%s/%s belongs to another import of %lld shards; this one makes %lld (remove the "
-                       "directory or choose another)",
-                       dir, name, (long long)n, (long long)m->n_shards);
-    return DT_OK;
-}
-
-static bool is_listed(const dt_index *index, const char *name) {
-    for (int64_t i = 0; i < index->n_shards; i++)
-        if (strcmp(index->shard[i].file, name) == 0) return true;
-    return false;
-}
-
-/* Whether this import may make the file again: it says so itself, or it is too damaged to say anything and
- * the index names it. */
-static dt_status check_own(const import *m, const char *name, const dt_index *index) {
-    char *path, *source;
-    int64_t version;
-    DT_TRY(check_name(m, name));
-    if (asprintf(&path, "%s/%s", m->o->out_dir, name) < 0)
-        return dt_fail(DT_ERR_MEMORY, "import: out of memory");
-    dt_status status = dt_shard_origin_read(path, &version, &source);
-    if (status == DT_ERR_DATA && is_listed(index, name)) {
-        dt_error_set_text("");
-        status = DT_OK;
-    } else if (status == DT_ERR_DATA) {
-        dt_error_context("%s is not overwritten, for it may not be a shard of this import (move it away or "
-                         "choose another directory)",
-                         name);
-    } else if (status == DT_OK && version != 0 && version != DT_SHARD_VERSION) {
-        status = dt_fail(DT_ERR_DATA,
-                         "%s: shard version %lld; this program writes version %d (remove the directory or "
-                         "choose another)",
-                         path, (long long)version, DT_SHARD_VERSION);
-    } else if (status == DT_OK && !source) {
-        status =
-            dt_fail(DT_ERR_DATA,
-                    "%s was not made by an import and is not overwritten (move it away or choose another "
-                    "directory)",
-                    path);
-    } else if (status == DT_OK && strcmp(source, m->origin) != 0) {
-        status = dt_fail(DT_ERR_USAGE,
-                         "%s was imported from something else or with other options (remove the directory "
-                         "or choose another)",
-                         path);
-    }
-    free(source);
-    free(path);
-    return status;
-}
-
-/* One import at a time in a directory; what an interrupted one left half-written is removed, and whatever
- * else would be overwritten or mixed in is refused before any work. */
-static dt_status prepare_dir(import *m) {
-    const char *dir = m->o->out_dir;
-    dt_names names;
-    DT_TRY(dt_dir_create(dir));
-    m->lock_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (m->lock_fd < 0) return dt_fail(DT_ERR_IO, "%s: cannot open: %s", dir, strerror(errno));
-    if (flock(m->lock_fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
-        return dt_fail(DT_ERR_IO, "%s: another import is writing here", dir);
-    DT_TRY(dt_dir_list(dir, is_leftover, &names));
-    for (int64_t i = 0; i < names.n; i++) unlinkat(m->lock_fd, names.name[i], 0);
-    dt_names_free(&names);
-    DT_TRY(dt_dir_list(dir, dt_shard_name_is, &names));
-    dt_index index;
-    bool found; /* a damaged one names nothing and is written anew */
-    dt_status status = dt_index_read(dir, &index, &found);
-    if (status == DT_ERR_DATA) status = DT_OK;
-    for (int64_t i = 0; i < names.n && status == DT_OK; i++) status = check_own(m, names.name[i], &index);
-    dt_index_free(&index);
-    dt_names_free(&names);
-    return status;
-}
-
-static dt_status check_samples(const dt_shard *s) {
-    dt_status status = DT_OK;
-    int64_t capacity = 0;
-    for (int64_t i = 0; i < s->n_samples; i++) capacity = dt_max_i64(capacity, dt_shard_sample_bytes(s, i));
-    uint8_t *bytes = malloc((size_t)capacity);
-    if (!bytes) return dt_fail(DT_ERR_MEMORY, "%s: out of memory", s->path);
-    for (int64_t i = 0; i < s->n_samples && status == DT_OK; i++) {
-        status = dt_shard_read(s, i, 0, dt_shard_sample_bytes(s, i), bytes);
-        if (status == DT_OK) status = dt_shard_check(s, i, bytes);
-    }
-    free(bytes);
-    return status;
-}
-
-/* Whether an earlier run finished this shard, which prepare_dir found to be ours. One that is damaged is made
- * again. */
-static dt_status find_finished(const char *path, bool *finished) {
-    dt_shard s;
-    *finished = false;
-    if (access(path, F_OK) != 0) return DT_OK;
-    dt_status status = dt_shard_open(path, &s);
-    if (status == DT_OK) status = check_samples(&s);
-    *finished = status == DT_OK;
-    dt_shard_close(&s);
-    if (status == DT_ERR_DATA) {
-        dt_error_set_text("");
-        return DT_OK;
-    }
-    return status;
-}
-
-static dt_status finish_row(import *m, const char *path, const char *name, dt_index_shard *row) {
+static dt_status finish_row(import *m, part *p, const char *path, const char *name, dt_index_shard *row) {
     dt_shard s;
     dt_status status = dt_shard_open(path, &s);
     if (status == DT_OK) {
         row->n_samples = s.n_samples;
         row->data_offset = s.data_offset_bytes;
         row->data_bytes = s.jpeg ? s.offset[s.n_samples] : s.n_samples * dt_shard_sample_bytes(&s, 0);
-        m->result.n_skipped += s.n_skipped;
+        p->n_skipped += s.n_skipped;
     }
     dt_shard_close(&s);
     DT_TRY(status);
@@ -335,54 +354,58 @@ static dt_status finish_row(import *m, const char *path, const char *name, dt_in
     return DT_OK;
 }
 
-static dt_status make_shard(import *m, int64_t i) {
+static dt_status make_shard(import *m, part *p, int64_t i) {
     const dt_import_options *o = m->o;
     char name[64];
     char *path;
     bool finished = false;
-    int64_t n = m->source.n_samples;
+    const int64_t n = p->n_samples, n_shards = p->dir.n_shards;
     dt_shard_job job = {.o = o,
                         .source = &m->source,
-                        .begin = (int64_t)((__int128)n * i / m->n_shards),
-                        .end = (int64_t)((__int128)n * (i + 1) / m->n_shards),
+                        .sample = p->sample,
+                        .begin = (int64_t)((__int128)n * i / n_shards),
+                        .end = (int64_t)((__int128)n * (i + 1) / n_shards),
+                        .before = p->before,
                         .threads = m->threads,
+                        .dir = p->dir.path,
                         .name = name,
-                        .origin = m->origin,
+                        .split = p->split,
+                        .origin = p->origin,
                         .class_names = m->class_names,
+                        .label_map = m->label_map,
                         .n_classes = m->n_classes};
-    dt_shard_name(name, sizeof name, i, m->n_shards);
-    if (asprintf(&path, "%s/%s", o->out_dir, name) < 0)
+    dt_shard_name(name, sizeof name, i, n_shards);
+    if (asprintf(&path, "%s/%s", p->dir.path, name) < 0)
         return dt_fail(DT_ERR_MEMORY, "import: out of memory");
     dt_status status;
-    DT_TRY_GOTO(status, find_finished(path, &finished), done);
+    DT_TRY_GOTO(status, dt_import_dir_finished(path, &finished), done);
     if (finished) {
-        char text[128];
-        snprintf(text, sizeof text, "%s is finished already: kept", name);
-        if (o->note) o->note(o->arg, text);
+        tell(m, "%s%s%s is finished already: kept", p->sample ? p->split : "", p->sample ? "/" : "", name);
         m->result.n_shards_kept++;
     } else {
         /* The index speaks of whole sets only. */
-        unlinkat(m->lock_fd, DT_INDEX_NAME, 0);
+        unlinkat(p->dir.lock_fd, DT_INDEX_NAME, 0);
         DT_TRY_GOTO(status, dt_import_shard(&job), done);
     }
-    DT_TRY_GOTO(status, finish_row(m, path, name, &m->index.shard[i]), done);
-    if (o->progress && !o->progress(o->arg, job.end, n) && i + 1 < m->n_shards)
+    DT_TRY_GOTO(status, finish_row(m, p, path, name, &p->index.shard[i]), done);
+    const int64_t done = p->before + job.end, all = m->source.n_samples;
+    if (o->progress && !o->progress(o->arg, done, all) && done < all)
         status = dt_fail(DT_STOPPED, "import interrupted; run it again to go on");
 done:
     free(path);
     return status;
 }
 
-static dt_status write_index(import *m) {
+static dt_status write_index(import *m, part *p) {
     dt_dataset *d;
-    unlinkat(m->lock_fd, DT_INDEX_NAME, 0); /* also one that is damaged */
+    unlinkat(p->dir.lock_fd, DT_INDEX_NAME, 0); /* also one that is damaged */
     /* Opened as a training run would, which checks that all fits together. */
-    DT_TRY(dt_dataset_open_path(m->o->out_dir, &d));
+    DT_TRY(dt_dataset_open_path(p->dir.path, &d));
     const dt_dataset_info *info = &d->info;
-    dt_index_facts facts = {.split = m->o->split,
+    dt_index_facts facts = {.split = p->split,
                             .jpeg = info->jpeg,
                             .n_samples = info->n_samples,
-                            .n_skipped = m->result.n_skipped,
+                            .n_skipped = p->n_skipped,
                             .n_classes = info->n_classes,
                             .height = info->height,
                             .width = info->width,
@@ -390,29 +413,46 @@ static dt_status write_index(import *m) {
                             .mean = info->mean,
                             .stddev = info->stddev,
                             .class_name = d->class_name};
-    dt_status status = dt_index_write(m->o->out_dir, &m->index, &facts);
-    m->result.n_shards = m->n_shards;
+    dt_status status = dt_index_write(p->dir.path, &p->index, &facts);
+    m->result.n_shards += p->dir.n_shards;
+    m->result.n_skipped += p->n_skipped;
     m->result.n_classes = info->n_classes;
+    if (p->before > 0) m->result.n_val_samples = info->n_samples;
     dt_dataset_close(d);
     return status;
 }
 
+static void close_part(part *p) {
+    dt_import_dir_close(&p->dir);
+    dt_index_free(&p->index);
+    free(p->sample);
+    free(p->path);
+}
+
 dt_status dt_import_run(const dt_import_options *o, dt_import_result *out) {
-import m = {.o = o, .lock_fd = - 1 };
+import m = {.o = o };
     dt_status status;
+    const long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    m.threads = o->threads ? o->threads : cores > 0 ? (int32_t)cores : 1;
     DT_TRY_GOTO(status, open_source(&m), done);
     DT_TRY_GOTO(status, take_names(&m), done);
-    DT_TRY_GOTO(status, check_names(&m), done);
-    DT_TRY_GOTO(status, plan_shards(&m), done);
-    identify(&m);
-    DT_TRY_GOTO(status, prepare_dir(&m), done);
-    for (int64_t i = 0; i < m.n_shards; i++) DT_TRY_GOTO(status, make_shard(&m, i), done);
-    DT_TRY_GOTO(status, write_index(&m), done);
+    DT_TRY_GOTO(status, divide(&m), done);
+    for (int32_t k = 0; k < m.n_parts; k++) {
+        part *p = &m.part[k];
+        DT_TRY_GOTO(status, plan_shards(&m, p), done);
+        identify(&m, p);
+        DT_TRY_GOTO(status, dt_import_dir_open(&p->dir), done);
+    }
+    for (int32_t k = 0; k < m.n_parts; k++) {
+        part *p = &m.part[k];
+        for (int64_t i = 0; i < p->dir.n_shards; i++) DT_TRY_GOTO(status, make_shard(&m, p, i), done);
+        DT_TRY_GOTO(status, write_index(&m, p), done);
+    }
 done:
     *out = m.result;
-    if (m.lock_fd >= 0) close(m.lock_fd);
+    for (int32_t k = 0; k < m.n_parts; k++) close_part(&m.part[k]);
     dt_source_close(&m.source);
-    dt_index_free(&m.index);
     free(m.class_names);
+    free(m.label_map);
     return status;
 }

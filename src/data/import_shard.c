@@ -105,14 +105,20 @@ static void name_sample(const dt_source *source, int64_t sample) {
     free(path);
 }
 
+/* Sample i of the shard, as the source counts. */
+static int64_t source_sample(const dt_shard_job *job, int64_t i) {
+    return job->sample ? job->sample[job->begin + i] : job->begin + i;
+}
+
 static dt_status take(build *b, dt_jpeg *decoder, int64_t i, sums *s) {
     dt_item item = {0};
     const dt_source *source = b->job->source;
-    DT_TRY(source->load(source->state, decoder, b->job->begin + i, &item));
+    const int64_t sample = source_sample(b->job, i);
+    DT_TRY(source->load(source->state, decoder, sample, &item));
     dt_status status =
         b->job->o->store == DT_STORE_RAW ? take_raw(b, i, &item, s) : take_jpeg(b, decoder, i, &item, s);
-    if (status != DT_OK) name_sample(source, b->job->begin + i); /* load has done so itself */
-    b->label[i] = item.label;
+    if (status != DT_OK) name_sample(source, sample); /* load has done so itself */
+    b->label[i] = b->job->label_map ? b->job->label_map[item.label] : item.label;
     b->height[i] = item.height;
     b->width[i] = item.width;
     free(item.owned);
@@ -177,11 +183,11 @@ static void watch(build *b) {
         memcpy(note, b->note, sizeof note);
         b->note[0] = 0;
         pthread_cond_broadcast(&b->told);
-        int64_t done = b->job->begin + b->done;
+        int64_t done = b->job->before + b->job->begin + b->done;
         pthread_mutex_unlock(&b->mutex);
         if (note[0] && o->note) o->note(o->arg, note);
         /* The end of the shard is told by the caller, when it is on disk. */
-        bool over = done == b->job->end;
+        bool over = done == b->job->before + b->job->end;
         bool go_on = over || !o->progress || o->progress(o->arg, done, b->job->source->n_samples);
         pthread_mutex_lock(&b->mutex);
         if (go_on || b->stop) continue;
@@ -288,7 +294,7 @@ static dt_status write_shard(build *b) {
         return dt_fail(DT_ERR_DATA,
                        "%s/%s: every sample of this shard is broken: larger shards (--shard-mib) hold good "
                        "ones too",
-                       job->o->out_dir, job->name);
+                       job->dir, job->name);
     dt_status status = DT_OK;
     if (b->jpeg && b->stats_pixels == 0) DT_TRY_GOTO(status, measure_first(b), done);
     if (b->jpeg) DT_TRY_GOTO(status, pack(b, n, &pool, &offset), done);
@@ -304,13 +310,13 @@ static dt_status write_shard(build *b) {
                                 .jpeg_height = b->height,
                                 .jpeg_width = b->width,
                                 .label = b->label,
-                                .split = job->o->split,
+                                .split = job->split,
                                 .class_names = job->class_names,
                                 .source = job->origin,
                                 .stats_pixels = b->stats_pixels,
                                 .sum = b->sum,
                                 .sum_sq = b->sum_sq};
-    status = dt_shard_write(job->o->out_dir, job->name, &content);
+    status = dt_shard_write(job->dir, job->name, &content);
 done:
     free(pool);
     free(offset);

@@ -7,11 +7,15 @@
 typedef struct dt_shard_job {
     const dt_import_options *o;
     const dt_source *source;
-    int64_t begin, end; /* samples of the source */
+    const int64_t *sample; /* which of the source the set has; NULL: all */
+    int64_t begin, end;    /* samples of the set */
+    int64_t before;        /* samples of earlier sets of this import, for the progress */
     int32_t threads;
-    const char *name;        /* of the file in o->out_dir */
-    const char *origin;      /* attribute `source` */
-    const char *class_names; /* may be NULL */
+    const char *dir, *name; /* of the file */
+    const char *split;
+    const char *origin;       /* attribute `source` */
+    const int32_t *label_map; /* the source's labels to those stored; NULL: the same */
+    const char *class_names;  /* may be NULL */
     int64_t n_classes;
 } dt_shard_job;
 

@@ -6,8 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 #include <xxhash.h>
 
+#include "class_names.h"
 #include "files.h"
 
 enum { SIDE = 32, CHANNELS = 3, PLANE = SIDE * SIDE, FILES_MAX = 64, FILE_MAX_BYTES = 1 << 30 };
@@ -85,34 +87,36 @@ static dt_status add_file(cifar_state *s, const char *path, dt_source *out) {
     return DT_OK;
 }
 
-/* Names from the file that comes with the data, where it is complete: a line for each class, none empty. */
-static dt_status take_names(cifar_state *s, const char *dir) {
-    char *path, *text;
-    int64_t n, lines = 0, end = 0;
-    bool empty = false;
+/* Names from the file that comes with the data, where it has one for each class. */
+static dt_status take_names(cifar_state *s, const char *dir, const dt_import_options *o) {
+    char *path, text[1024];
+    dt_class_names names;
     if (asprintf(&path, "%s/%s", dir, s->kind->names) < 0)
         return dt_fail(DT_ERR_MEMORY, "%s: out of memory", dir);
-    dt_status status = dt_file_read(path, 1 << 20, (uint8_t **)&text, &n);
-    free(path);
-    if (status != DT_OK) {
-        dt_error_set_text("");
+    if (access(path, F_OK) != 0) {
+        free(path);
         return DT_OK;
     }
-    for (int64_t i = 0; i < n && lines < s->kind->n_classes; i++)
-        if (text[i] == '\n') {
-            empty = empty || i == 0 || text[i - 1] == '\n';
-            lines++;
-            end = i;
-        }
-    if (lines == s->kind->n_classes && !empty) {
-        text[end] = 0;
-        s->class_names = text;
-    } else
-        free(text);
-    return DT_OK;
+    dt_status status = dt_class_names_read(path, &names);
+    if (status == DT_OK && names.n != s->kind->n_classes)
+        status = dt_fail(DT_ERR_DATA, "%s: %lld names for %lld classes", path, (long long)names.n,
+                         (long long)s->kind->n_classes);
+    if (status == DT_OK) {
+        s->class_names = names.text;
+        names.text = NULL;
+    } else if (status == DT_ERR_DATA) {
+        snprintf(text, sizeof text, "imported without class names: %s", dt_error_text());
+        if (o->note) o->note(o->arg, text);
+        dt_error_set_text("");
+        status = DT_OK;
+    }
+    dt_class_names_close(&names);
+    free(path);
+    return status;
 }
 
-static dt_status add_directory(cifar_state *s, const char *dir, bool test, dt_source *out) {
+static dt_status add_directory(cifar_state *s, const dt_import_options *o, bool test, dt_source *out) {
+    const char *dir = o->input[0];
     const char *const *name = test ? s->kind->test : s->kind->train;
     for (; *name; name++) {
         char *path;
@@ -121,7 +125,7 @@ static dt_status add_directory(cifar_state *s, const char *dir, bool test, dt_so
         free(path);
         DT_TRY(status);
     }
-    return take_names(s, dir);
+    return take_names(s, dir, o);
 }
 
 dt_status dt_source_cifar(const dt_import_options *o, dt_source *out) {
@@ -133,6 +137,7 @@ dt_status dt_source_cifar(const dt_import_options *o, dt_source *out) {
                        .load = load_cifar,
                        .close = close_cifar,
                        .n_classes = s->kind->n_classes,
+                       .all_classes = true,
                        .height = SIDE,
                        .width = SIDE,
                        .channels = CHANNELS,
@@ -144,7 +149,7 @@ dt_status dt_source_cifar(const dt_import_options *o, dt_source *out) {
             return dt_fail(DT_ERR_USAGE,
                            "import cifar: split \"%s\" of a directory: split is train, val or test",
                            o->split);
-        DT_TRY(add_directory(s, o->input[0], test, out));
+        DT_TRY(add_directory(s, o, test, out));
     } else
         for (int32_t i = 0; i < o->n_input; i++) DT_TRY(add_file(s, o->input[i], out));
     out->n_samples = s->first[s->n_files];

@@ -98,6 +98,7 @@ dt_status dt_source_synthetic(const dt_import_options *o, dt_source *out) {
                        .close = free,
                        .n_samples = o->synthetic.n_samples,
                        .n_classes = o->synthetic.n_classes,
+                       .all_classes = true,
                        .height = h,
                        .width = w,
                        .channels = CHANNELS,

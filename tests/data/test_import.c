@@ -103,7 +103,7 @@ static void test_not_utf8(void **state) {
     dt_import_result r;
     write_file(names, "0\n1\n2\ncaf\xe9\n4\n5\n6\n7\n8\n9\n", 23);
     o.class_names = names;
-    assert_fails(dt_import_run(&o, &r), DT_ERR_DATA, "latin1: class name \"caf\\xe9\" is not UTF-8");
+    assert_fails(dt_import_run(&o, &r), DT_ERR_DATA, "latin1:4: class name \"caf\\xe9\" is not UTF-8");
     o.class_names = NULL;
     o.split = "\xff";
     assert_fails(dt_import_run(&o, &r), DT_ERR_USAGE, "split");

@@ -32,8 +32,15 @@ typedef struct dt_import_options {
     int32_t n_input;
     const char *out_dir;
     const char *split; /* "train", "val", ...; recorded. CIFAR directories: train takes the training files,
-                        * val and test the test files, others are refused */
-    const char *class_names; /* file with one name per line; NULL: those of the source, if it has any */
+                        * val and test the test files, others are refused. NULL with val_fraction */
+    /* folder: CSV file with the columns file and label; NULL: a directory per class. */
+    const char *labels;
+    /* folder: above 0: two sets, out_dir/train and out_dir/val, of which val gets about this part of the files,
+     * each chosen by a hash of its name alone. */
+    double val_fraction;
+    /* A file with a name per line, or a data set that has names: the order of the labels. A source with names of
+     * its own is matched by them, also where the list has more; one without gets them by number. */
+    const char *class_names; /* NULL: those of the source, if it has any */
     int64_t resize;          /* folder: the shorter side in pixels; 0: as it is */
     bool square;             /* folder: then the centre resize x resize */
     int64_t channels;        /* folder: 1 or 3; 0: 3 */
@@ -53,6 +60,7 @@ typedef struct dt_import_options {
 
 typedef struct dt_import_result {
     int64_t n_samples, n_skipped, n_shards, n_shards_kept, n_bytes, n_classes;
+    int64_t n_val_samples; /* of n_samples, in out_dir/val */
 } dt_import_result;
 
 /* "idx", "cifar10", "cifar100", "folder", "synthetic". False if there is none of this name. */
