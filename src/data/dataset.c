@@ -95,6 +95,13 @@ static dt_status check_totals(const dt_dataset *d, const dt_index *index) {
     for (size_t i = 0; index->n_shards && i < sizeof totals / sizeof totals[0]; i++)
         if (totals[i].said != totals[i].found)
             return differs(d->path, totals[i].what, totals[i].said, totals[i].found);
+    for (int64_t i = 0; index->class_name && i < info->n_classes; i++)
+        if (strcmp(index->class_name[i], dt_dataset_class_name(d, i)) != 0)
+            return dt_fail(DT_ERR_DATA,
+                           "%s: " DT_INDEX_NAME
+                           " says class %lld is \"%s\", the shards say \"%s\" (import it "
+                           "again)",
+                           d->path, (long long)i, index->class_name[i], dt_dataset_class_name(d, i));
     return DT_OK;
 }
 
@@ -116,6 +123,12 @@ static dt_status check_alike(const dt_shard *a, const dt_shard *b) {
     if (a->jpeg != b->jpeg || a->channels != b->channels || a->n_classes != b->n_classes ||
         (!a->jpeg && (a->height != b->height || a->width != b->width)))
         return dt_fail(DT_ERR_DATA, "%s: kind, shape or classes differ from %s", b->path, a->path);
+    /* A label has one meaning in a set. */
+    if (!a->class_names != !b->class_names || (a->class_names && strcmp(a->class_names, b->class_names) != 0))
+        return dt_fail(DT_ERR_DATA,
+                       "%s: class names differ from those of %s: the shards of a set have the same, in the "
+                       "same order",
+                       b->path, a->path);
     return DT_OK;
 }
 

@@ -133,11 +133,13 @@ static dt_status not_listed(const import *m, const dt_class_names *listed, const
         snprintf(meant, sizeof meant,
                  "; names are compared byte by byte, and accented letters can be written in two "
                  "ways (Unicode NFC and NFD)");
+    const bool directory = m->o->kind == DT_IMPORT_FOLDER && !m->o->labels;
     return dt_fail(
         DT_ERR_DATA,
-        "%s: class \"%s\" is not in %s%s%s: add it there, take it out of what is imported, or leave "
+        "%s%s%s: class \"%s\" is not in %s%s%s: add it there, take it out of what is imported, or leave "
         "--class-names away",
-        m->o->labels ? m->o->labels : m->o->input[0], name, file, others, meant);
+        m->o->labels ? m->o->labels : m->o->input[0], directory ? "/" : "", directory ? name : "", name, file,
+        others, meant);
 }
 
 /* The source's classes are found in the list by their names, wherever they stand. */
@@ -162,8 +164,8 @@ static dt_status match_names(import *m, const dt_class_names *listed) {
         status = not_listed(m, listed, missing, n_missing);
     } else if (status == DT_OK && n_unused > 0) {
         while (used[first_unused]) first_unused++;
-        tell(m, "%lld of the %lld classes in %s %s here, the first: %s", (long long)n_unused,
-             (long long)listed->n, m->o->class_names, n_unused == 1 ? "is not" : "are not",
+        tell(m, "%lld of the %lld classes in %s %s here%s: %s", (long long)n_unused, (long long)listed->n,
+             m->o->class_names, n_unused == 1 ? "is not" : "are not", n_unused == 1 ? "" : ", the first",
              listed->name[first_unused]);
     }
     dt_class_names_free(own, n);
@@ -287,8 +289,9 @@ static dt_status divide(import *m) {
             if (is_val(m, i) == (k == 1)) p->sample[p->n_samples++] = i;
         if (p->n_samples == 0)
             return dt_fail(DT_ERR_DATA,
-                           "%s: of %lld image%s none falls to %s with --val-fraction %g: choose another",
-                           o->input[0], (long long)n, dt_plural(n), split[k], o->val_fraction);
+                           "%s: of %lld image%s none falls to %s with --val-fraction %g: choose a %s one",
+                           o->input[0], (long long)n, dt_plural(n), split[k], o->val_fraction,
+                           k == 1 ? "larger" : "smaller");
         DT_TRY(tell_absent(m, p));
     }
     m->part[1].before = m->part[0].n_samples;

@@ -77,6 +77,22 @@ static bool are_numbers(const json_t *array, int64_t n) {
     return true;
 }
 
+/* None, or one for each class. */
+static dt_status read_class_names(const char *path, const json_t *array, dt_index *out) {
+    const size_t n = json_array_size(array);
+    if (n == 0) return DT_OK;
+    if ((int64_t)n != out->n_classes) return damaged(path, "class_names are not one for each class");
+    out->class_name = calloc(n, sizeof *out->class_name);
+    if (!out->class_name) return dt_fail(DT_ERR_MEMORY, "%s: out of memory", path);
+    for (size_t i = 0; i < n; i++) {
+        const char *name = json_string_value(json_array_get(array, i));
+        if (!name) return damaged(path, "class_names");
+        out->class_name[i] = strdup(name);
+        if (!out->class_name[i]) return dt_fail(DT_ERR_MEMORY, "%s: out of memory", path);
+    }
+    return DT_OK;
+}
+
 static dt_status read_totals(const char *path, const json_t *root, dt_index *out) {
     const json_t *shape = json_object_get(root, "shape");
     if (!read_count(root, "count", &out->n_samples) || !read_count(root, "classes", &out->n_classes))
@@ -86,7 +102,7 @@ static dt_status read_totals(const char *path, const json_t *root, dt_index *out
     if (!are_numbers(json_object_get(root, "mean"), out->shape[2]) ||
         !are_numbers(json_object_get(root, "std"), out->shape[2]))
         return damaged(path, "mean or std");
-    return DT_OK;
+    return read_class_names(path, json_object_get(root, "class_names"), out);
 }
 
 static dt_status parse(const char *path, const uint8_t *text, int64_t n, dt_index *out) {
@@ -143,6 +159,8 @@ dt_status dt_index_read(const char *dir, dt_index *out, bool *found) {
 }
 
 void dt_index_free(dt_index *index) {
+    for (int64_t i = 0; index->class_name && i < index->n_classes; i++) free(index->class_name[i]);
+    free(index->class_name);
     free(index->shard);
     *index = (dt_index){0};
 }

@@ -21,6 +21,7 @@ typedef struct dt_index {
     dt_index_shard *shard; /* owned, in the order of the files' names */
     /* Of the whole set, as read; a writer is given dt_index_facts. */
     int64_t n_samples, n_classes, shape[3]; /* [H, W, C] */
+    char **class_name;                      /* [n_classes], owned; NULL: none */
 } dt_index;
 
 /* Facts of the whole set that index.json states besides the shards. */

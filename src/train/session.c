@@ -89,9 +89,11 @@ static dt_status check_same_classes(const dt_config *c, const dt_dataset *train,
     for (int64_t i = 0; i < dt_min_i64(t.n_classes, v.n_classes); i++) {
         const char *a = dt_dataset_class_name(train, i), *b = dt_dataset_class_name(val, i);
         if (!a[0] || !b[0] || strcmp(a, b) == 0) continue;
-        return dt_fail(DT_ERR_DATA,
-                       "class %lld is \"%s\" in %s, but \"%s\" in %s: import both with the same classes",
-                       (long long)i, a, c->data.train, b, c->data.val);
+        return dt_fail(
+            DT_ERR_DATA,
+            "class %lld is \"%s\" in %s, but \"%s\" in %s: import both with the same classes (dtrain "
+            "data import ... --class-names %s)",
+            (long long)i, a, c->data.train, b, c->data.val, c->data.train);
     }
     return DT_OK;
 }
@@ -150,20 +152,25 @@ static dt_status check_same_data(dt_session *s) {
     if (s->train_data) {
         dt_dataset_info_get(s->train_data, &info);
         DT_TRY(dt_comm_check_equal(s->mpi, info_hash(&info), "the training set"));
+        DT_TRY(dt_comm_check_equal(s->mpi, classes_hash(s->train_data), "the training set's class names"));
     }
     if (!s->val_data) return DT_OK;
     dt_dataset_info_get(s->val_data, &info);
-    return dt_comm_check_equal(s->mpi, info_hash(&info), "the validation set");
+    DT_TRY(dt_comm_check_equal(s->mpi, info_hash(&info), "the validation set"));
+    return dt_comm_check_equal(s->mpi, classes_hash(s->val_data), "the validation set's class names");
 }
 
 /* Evaluation alone takes from the training set what training did: its statistics, where the file gives none,
  * and the classes, of which the highest need not occur in what is evaluated. *known: the statistics are
  * those. */
-static dt_status training_facts(const dt_config *c, const dt_session *s, dt_dataset_info *info, bool *known) {
+static dt_status training_facts(const dt_config *c, dt_session *s, dt_dataset_info *info, bool *known) {
     dt_dataset *train;
     dt_dataset_info other;
     const bool given = c->augment.n_mean > 0;
     *known = given;
+    /* Names of all that the model tells apart can be compared with a checkpoint's. */
+    if (c->model.classes == 0 || c->model.classes == info->n_classes)
+        s->classes_xxh3 = classes_hash(s->val_data);
     if (dt_dataset_open(c, c->data.train, &train) != DT_OK) {
         if (s->mpi->rank == 0 && !given)
             fprintf(stderr,
@@ -179,6 +186,9 @@ static dt_status training_facts(const dt_config *c, const dt_session *s, dt_data
         memcpy(info->mean, other.mean, sizeof info->mean);
         memcpy(info->stddev, other.stddev, sizeof info->stddev);
     }
+    if (other.n_classes > info->n_classes) s->classes_xxh3 = 0;
+    const uint64_t classes = classes_hash(train);
+    if (classes) s->classes_xxh3 = classes;
     info->n_classes = dt_max_i64(info->n_classes, other.n_classes);
     dt_status st = check_same_classes(c, train, s->val_data);
     dt_dataset_close(train);

@@ -271,6 +271,11 @@ dt_status dt_trainer_eval(const dt_config *c, dt_comm *mpi) {
     dt_watchdog_pause(s.watchdog, false);
     if (st != DT_OK) goto out;
     DT_TRY_GOTO(st, dt_comm_agree(mpi, dt_engine_load(s.engine, ckpt)), out);
+    DT_TRY_GOTO(st, dt_comm_agree(mpi, dt_trainer_same_classes(ckpt, &s)), out);
+    if (mpi->rank == 0 && ckpt->meta.classes_xxh3 && !s.classes_xxh3)
+        fprintf(stderr,
+                "dtrain: the run's classes have names, those of this evaluation have none to compare: label "
+                "k is taken for the run's class k\n");
     if (mpi->rank == 0 && dt_trainer_renormalised(ckpt, &s))
         fprintf(stderr, "dtrain: these images are normalised with another mean and deviation than the run's: "
                         "data.train is "

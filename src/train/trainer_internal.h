@@ -54,6 +54,8 @@ static inline int64_t dt_adam_step(int64_t updates, int64_t recent_skips, int32_
 /* trainer_save.c */
 /* Whether images are normalised with another mean and deviation than when `k` was written, as far as both are known. */
 bool dt_trainer_renormalised(const dt_ckpt *k, const dt_session *s);
+/* DT_ERR_CONFIG: the checkpoint is of a run whose labels mean something else than those of the session's data. */
+dt_status dt_trainer_same_classes(const dt_ckpt *k, const dt_session *s);
 /* Opens or creates the run directory: lock, resume, metrics, checkpoint writer. */
 dt_status dt_trainer_open_run(dt_trainer *t);
 /* Starts a save of the state after `step`, unless there is one; `final` waits for it. A failed save that is not the

@@ -94,6 +94,18 @@ bool dt_trainer_renormalised(const dt_ckpt *k, const dt_session *s) {
     return before && now && before != now;
 }
 
+dt_status dt_trainer_same_classes(const dt_ckpt *k, const dt_session *s) {
+    const uint64_t before = k->meta.classes_xxh3, now = s->classes_xxh3;
+    if (!before || !now || before == now) return DT_OK;
+    return dt_fail(
+        DT_ERR_CONFIG,
+        "%s was written on a training set with other class names, or in another order, than %s has: its "
+        "labels mean something else; %s",
+        k->path, s->train_data ? s->config->data.train : "the data of this evaluation",
+        s->train_data ? "start anew with another run.out_dir"
+                      : "import the data with that run's classes (--class-names)");
+}
+
 /* A checkpoint continues only a run that draws the same samples. */
 static dt_status check_fits(const dt_trainer *t, const dt_ckpt *k) {
     const dt_config *c = t->config;
@@ -112,12 +124,7 @@ static dt_status check_fits(const dt_trainer *t, const dt_ckpt *k) {
                        "data would not "
                        "fit; start anew with another run.out_dir",
                        k->path, (long long)k->meta.train_samples, c->data.train, (long long)t->n_samples);
-    const uint64_t classes = t->session.classes_xxh3;
-    if (k->meta.classes_xxh3 && classes && k->meta.classes_xxh3 != classes)
-        return dt_fail(DT_ERR_CONFIG,
-                       "%s was written on a training set with other class names than %s has: its labels mean "
-                       "something else; start anew with another run.out_dir",
-                       k->path, c->data.train);
+    DT_TRY(dt_trainer_same_classes(k, &t->session));
     if (k->meta.samples != k->meta.step * k->meta.global_batch || k->meta.step < 0)
         return dt_fail(DT_ERR_CHECKPOINT, "%s: step %lld and %lld samples do not belong together", k->path,
                        (long long)k->meta.step, (long long)k->meta.samples);
