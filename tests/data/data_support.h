@@ -16,6 +16,9 @@
 #include "data/info.h"
 #include "data/loader.h"
 #include "dataset.h"
+#include "jpeg.h"
+
+enum { LEVEL_SIDE = 8 };
 
 #define assert_ok(expr)                                                                                      \
     do {                                                                                                     \
@@ -156,6 +159,68 @@ static inline char *make_photos(const char *name, dt_import_store store, int64_t
     assert_ok(dt_import_run(&o, &result));
     return dir;
 }
+
+/* A small image of one grey level, by which it is known again. */
+static inline void write_level(const char *path, int level) {
+    uint8_t pixel[LEVEL_SIDE * LEVEL_SIDE], *bytes;
+    int64_t n;
+    memset(pixel, level, sizeof pixel);
+    assert_ok(dt_jpeg_encode(pixel, LEVEL_SIDE, LEVEL_SIDE, 1, 95, &bytes, &n));
+    write_file(path, bytes, (size_t)n);
+    free(bytes);
+}
+
+static inline int level_of(const dt_dataset *d, int64_t sample) {
+    uint8_t pixel[LEVEL_SIDE * LEVEL_SIDE];
+    dt_sample s;
+    dt_dataset_locate(d, sample, &s);
+    assert_int_equal(s.n_bytes, sizeof pixel);
+    assert_ok(dt_sample_read(d, &s, 0, s.n_bytes, pixel));
+    return pixel[0];
+}
+
+static inline int32_t label_of(const dt_dataset *d, int64_t sample) {
+    dt_sample s;
+    dt_dataset_locate(d, sample, &s);
+    return s.label;
+}
+
+static inline void shell(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+static inline void shell(const char *fmt, ...) {
+    char command[1200];
+    va_list ap;
+    va_start(ap, fmt);
+    assert_true(vsnprintf(command, sizeof command, fmt, ap) < (int)sizeof command);
+    va_end(ap);
+    assert_int_equal(system(command), 0);
+}
+
+/* A raw import of a folder of such images. */
+static inline dt_import_options level_options(const char *const *input, const char *out) {
+    return (dt_import_options){.kind = DT_IMPORT_FOLDER,
+                               .input = input,
+                               .n_input = 1,
+                               .out_dir = out,
+                               .split = "train",
+                               .channels = 1,
+                               .threads = 2};
+}
+
+/* Collects notes, a line each. */
+typedef struct note_list {
+    char text[4096];
+} note_list;
+
+static inline void take_note(void *arg, const char *text) {
+    note_list *n = arg;
+    size_t at = strlen(n->text);
+    snprintf(n->text + at, sizeof n->text - at, "%s\n", text);
+}
+
+#define assert_noted(n, part)                                                                                \
+    do {                                                                                                     \
+        if (!strstr((n)->text, (part))) fail_msg("\"%s\" is not in: %s", (part), (n)->text);                 \
+    } while (0)
 
 /* A set that is sound. */
 static inline dt_dataset *open_set(const char *path) {

@@ -8,6 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "class_names.h"
+#include "folder.h"
 #include "index.h"
 #include "jpeg.h"
 #include "png_image.h"
@@ -70,6 +72,40 @@ static inline dt_status fuzz_idx(const uint8_t *bytes, size_t n) {
     dt_source_close(&source);
     drop_file(label_fd, labels);
     drop_file(image_fd, images);
+    return status;
+}
+
+/* Reads the bytes as a CSV list of labels; what is read is sound. */
+static inline dt_status fuzz_labels(const uint8_t *bytes, size_t n) {
+    char path[64];
+    dt_label_list list;
+    int fd = temporary_file(bytes, n, path);
+    if (fd < 0) return DT_ERR_IO;
+    dt_status status = dt_label_list_read(path, &list);
+    for (int64_t i = 0; status == DT_OK && i < list.n; i++) {
+        const dt_label *row = &list.row[i];
+        if (!row->name[0] || row->name[0] == '/' || !row->label[0] || strchr(row->label, '\n') ||
+            strncmp(row->name, "../", 3) == 0 || strstr(row->name, "/../") || row->line < 2 ||
+            (i > 0 && strcmp(list.row[i - 1].name, row->name) >= 0))
+            abort();
+    }
+    if (status == DT_OK) dt_label_list_free(&list);
+    drop_file(fd, path);
+    return status;
+}
+
+/* Reads the bytes as a list of class names; every name is found where it is. */
+static inline dt_status fuzz_names(const uint8_t *bytes, size_t n) {
+    char path[64];
+    dt_class_names names;
+    int fd = temporary_file(bytes, n, path);
+    if (fd < 0) return DT_ERR_IO;
+    dt_status status = dt_class_names_read(path, &names);
+    for (int64_t i = 0; status == DT_OK && i < names.n; i++)
+        if (dt_class_names_find(&names, names.name[i]) != i || !dt_class_names_near(&names, names.name[i]))
+            abort();
+    if (status == DT_OK) dt_class_names_close(&names);
+    drop_file(fd, path);
     return status;
 }
 

@@ -126,6 +126,22 @@ static void test_index(void **state) {
     free(seed);
 }
 
+static void test_labels(void **state) {
+    (void)state;
+    static const char seed[] =
+        "\xEF\xBB\xBF"
+        "file,\"note\",label\r\na/1.jpg,,cat\r\n\"b,\"\"2\"\".jpg\",\"two\r\nlines\",dog\r\n"
+        "\r\n./a//3.jpg,x,caf\xC3\xA9\r\n4.png,y,cat\n5.png,\"\",cat";
+    run((const uint8_t *)seed, sizeof seed - 1, sizeof seed - 1, 5000, fuzz_labels);
+}
+
+static void test_names(void **state) {
+    (void)state;
+    static const char seed[] = "\xEF\xBB\xBF"
+                               "cat\r\ndog\r\nDog\r\n a\ncaf\xC3\xA9\n\n";
+    run((const uint8_t *)seed, sizeof seed - 1, sizeof seed - 1, 5000, fuzz_names);
+}
+
 static int prepare(void **state) {
     if (make_scratch(state) != 0) return -1;
     make_numbered("raw", 20, 4, 1000);
@@ -134,8 +150,9 @@ static int prepare(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_idx), cmocka_unit_test(test_jpeg),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_idx),       cmocka_unit_test(test_jpeg),
                                        cmocka_unit_test(test_raw_shard), cmocka_unit_test(test_jpeg_shard),
-                                       cmocka_unit_test(test_index)};
+                                       cmocka_unit_test(test_index),     cmocka_unit_test(test_labels),
+                                       cmocka_unit_test(test_names)};
     return cmocka_run_group_tests(tests, prepare, remove_scratch);
 }
