@@ -152,12 +152,13 @@ static dt_status check_same_data(dt_session *s) {
     if (s->train_data) {
         dt_dataset_info_get(s->train_data, &info);
         DT_TRY(dt_comm_check_equal(s->mpi, info_hash(&info), "the training set"));
-        DT_TRY(dt_comm_check_equal(s->mpi, classes_hash(s->train_data), "the training set's class names"));
+        DT_TRY(dt_comm_check_equal(s->mpi, classes_hash(s->train_data),
+                                   "the list of the training set's classes"));
     }
     if (!s->val_data) return DT_OK;
     dt_dataset_info_get(s->val_data, &info);
     DT_TRY(dt_comm_check_equal(s->mpi, info_hash(&info), "the validation set"));
-    return dt_comm_check_equal(s->mpi, classes_hash(s->val_data), "the validation set's class names");
+    return dt_comm_check_equal(s->mpi, classes_hash(s->val_data), "the list of the validation set's classes");
 }
 
 /* Evaluation alone takes from the training set what training did: its statistics, where the file gives none,

@@ -28,4 +28,16 @@ refused eval 'the normalisation that the training set gives'
 rm one/data/val
 ln -s "$E2E_DATA/small" one/data/val
 refused eval 'the validation set'
+# The same images and labels, which mean something else.
+for dir in one two; do
+    rm -r $dir/data
+    mkdir $dir/data
+    fold -w 1 <<<"$([ $dir = one ] && echo abcd || echo abdc)" >names.txt
+    for set in train val; do
+        "$DTRAIN" data import idx --images "$E2E_DATA/idx/small-images.idx" --labels "$E2E_DATA/idx/small-labels.idx" \
+            --class-names names.txt --split $set --out $dir/data/$set >>import.log
+    done
+done
+refused train "the list of the training set's classes"
+refused eval "the list of the validation set's classes"
 pass "refused"

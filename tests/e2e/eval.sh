@@ -49,6 +49,15 @@ train_ok 2 named.log base.toml data.train=abcd data.val=abcd run.out_dir=named t
 train 2 renamed.log base.toml data.train=abdc data.val= run.out_dir=named train.steps=20
 expect_code 2
 expect renamed.log 'other class names, or in another order' 1
+expect meaning.log 'data import ... --class-names abcd' 1
+# Also where the training set is not there any more: the checkpoint knows.
+train 2 elsewhere.log eval base.toml data.train=gone data.val=abdc run.out_dir=named augment.mean=[0.5] augment.std=[0.25]
+expect_code 2
+expect elsewhere.log 'other class names, or in another order' 1
+train_ok 2 same.log eval base.toml data.train=gone data.val=abcd run.out_dir=named augment.mean=[0.5] augment.std=[0.25]
+train_ok 2 nameless.log eval base.toml data.train=gone data.val=data/small run.out_dir=named augment.mean=[0.5] augment.std=[0.25]
+expect same.log 'none to compare' 0
+expect nameless.log 'classes have names, those of this evaluation have none to compare' 1
 train 1 more.log "${fewer[@]}" run.out_dir=more data.train=three data.val=four
 expect_code 3
 expect more.log '3 classes, four has 3 and 4' 1
