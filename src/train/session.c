@@ -124,6 +124,13 @@ static dt_status open_data(const dt_config *c, bool train, dt_session *s) {
     if (!train && !s->val_data)
         return dt_fail(DT_ERR_CONFIG, "data.val is not set: there is nothing to evaluate on");
     if (!s->train_data || !s->val_data) return DT_OK;
+    const bool named = dt_dataset_class_name(s->train_data, 0)[0] != 0;
+    if (s->mpi->rank == 0 && named != (dt_dataset_class_name(s->val_data, 0)[0] != 0))
+        fprintf(
+            stderr,
+            "dtrain: %s has no class names to compare with those of %s: label k is taken for the same class "
+            "in both\n",
+            named ? c->data.val : c->data.train, named ? c->data.train : c->data.val);
     dt_dataset_info a, b;
     dt_dataset_info_get(s->train_data, &a);
     dt_dataset_info_get(s->val_data, &b);

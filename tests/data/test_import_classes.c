@@ -72,6 +72,30 @@ static void test_matched(void **state) {
     assert_fails(dt_import_run(&o, &r), DT_ERR_DATA, "nameless: this data set has no class names");
 }
 
+/* Shards of a version that gave the list's names to the directories by their places are not kept. */
+static void test_not_by_place(void **state) {
+    (void)state;
+    static const char by_place[] = "folder f49481bfc30d52db"; /* what it called this very import */
+    static const uint8_t png[] = {
+        0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A, 0x00, 0x00, 0x00, 0x0D, 0x49, 0x48, 0x44, 0x52, 0x00,
+        0x00, 0x00, 0x01, 0x00, 0x00, 0x00, 0x01, 0x08, 0x00, 0x00, 0x00, 0x00, 0x3A, 0x7E, 0x9B, 0x55, 0x00,
+        0x00, 0x00, 0x0A, 0x49, 0x44, 0x41, 0x54, 0x78, 0x9C, 0x63, 0x68, 0x00, 0x00, 0x00, 0x82, 0x00, 0x81,
+        0x77, 0xCD, 0x72, 0xB6, 0x00, 0x00, 0x00, 0x00, 0x49, 0x45, 0x4E, 0x44, 0xAE, 0x42, 0x60, 0x82};
+    const char *input = in_scratch("tiny");
+    dt_import_options o = level_options(&input, in_scratch("tiny_out"));
+    dt_import_result r;
+    int64_t version;
+    char *source;
+    shell("mkdir -p %s/cat %s/dog", input, input);
+    write_file(in_scratch("tiny/cat/a.png"), png, sizeof png);
+    write_file(in_scratch("tiny/dog/a.png"), png, sizeof png);
+    o.class_names = write_names("dog\ncat\n");
+    assert_ok(dt_import_run(&o, &r));
+    assert_ok(dt_shard_origin_read(in_scratch("tiny_out/shard-00000-of-00001.h5"), &version, &source));
+    assert_string_not_equal(source, by_place);
+    free(source);
+}
+
 static void test_list_refused(void **state) {
     (void)state;
     static const struct {
@@ -328,10 +352,11 @@ static void test_index_agrees(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_matched),      cmocka_unit_test(test_list_refused),
-        cmocka_unit_test(test_numbers),      cmocka_unit_test(test_cifar),
-        cmocka_unit_test(test_level),        cmocka_unit_test(test_within),
-        cmocka_unit_test(test_shards_agree), cmocka_unit_test(test_index_agrees),
+        cmocka_unit_test(test_matched),      cmocka_unit_test(test_not_by_place),
+        cmocka_unit_test(test_list_refused), cmocka_unit_test(test_numbers),
+        cmocka_unit_test(test_cifar),        cmocka_unit_test(test_level),
+        cmocka_unit_test(test_within),       cmocka_unit_test(test_shards_agree),
+        cmocka_unit_test(test_index_agrees),
     };
     return cmocka_run_group_tests(tests, make_scratch, remove_scratch);
 }

@@ -57,6 +57,8 @@ expect elsewhere.log 'other class names, or in another order' 1
 train_ok 2 same.log eval base.toml data.train=gone data.val=abcd run.out_dir=named augment.mean=[0.5] augment.std=[0.25]
 train_ok 2 nameless.log eval base.toml data.train=gone data.val=data/small run.out_dir=named augment.mean=[0.5] augment.std=[0.25]
 expect same.log 'none to compare' 0
+train_ok 1 half.log base.toml data.train=abcd data.val=data/small run.out_dir=half train.steps=3 schedule.warmup_steps=0
+expect half.log 'data/small has no class names to compare with those of abcd' 1
 expect nameless.log 'classes have names, those of this evaluation have none to compare' 1
 train 1 more.log "${fewer[@]}" run.out_dir=more data.train=three data.val=four
 expect_code 3
