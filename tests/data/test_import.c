@@ -188,6 +188,12 @@ static void test_options_fit(void **state) {
         }
     dt_import_result r;
     dt_import_options o = idx_options(absent, in_scratch("never_fit"));
+    o.labels = "absent.csv";
+    assert_fails(dt_import_run(&o, &r), DT_ERR_USAGE, "import idx: option labels ");
+    o.labels = NULL;
+    o.val_fraction = 0.1;
+    assert_fails(dt_import_run(&o, &r), DT_ERR_USAGE, "import idx: option val-fraction ");
+    o.val_fraction = 0;
     o.jpeg_quality = 80;
     assert_fails(dt_import_run(&o, &r), DT_ERR_USAGE, "import idx: option quality ");
     o.store = DT_STORE_JPEG;
