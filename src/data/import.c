@@ -125,7 +125,7 @@ static dt_status not_listed(const import *m, const dt_class_names *listed, const
     const char *file = m->o->class_names, *near = dt_class_names_near(listed, name);
     char others[48] = "", meant[512] = "";
     bool ascii = true;
-    for (const char *at = name; *at; at++) ascii = ascii && *at > 0;
+    for (const char *at = name; *at; at++) ascii = ascii && (uint8_t)*at < 0x80;
     if (n > 1) snprintf(others, sizeof others, " (nor %lld other%s)", (long long)n - 1, dt_plural(n - 1));
     if (near)
         snprintf(meant, sizeof meant, "; it has \"%s\"", near);
@@ -203,8 +203,7 @@ static dt_status tell_numbers(const import *m) {
     if (numbers && other >= 0)
         tell(m,
              "the classes' names are numbers, but labels follow their order as text: class \"%s\" has label "
-             "%lld "
-             "(--class-names FILE gives another order)",
+             "%lld (--class-names FILE gives another order)",
              name[other], (long long)other);
     dt_class_names_free(name, n);
     return DT_OK;

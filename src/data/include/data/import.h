@@ -35,11 +35,11 @@ typedef struct dt_import_options {
                         * val and test the test files, others are refused. NULL with val_fraction */
     /* folder: CSV file with the columns file and label; NULL: a directory per class. */
     const char *labels;
-    /* folder: above 0: two sets, out_dir/train and out_dir/val, of which val gets about this part of the files,
-     * each chosen by a hash of its name alone. */
+    /* folder: above 0: two sets, out_dir/train and out_dir/val, of which val gets about this part of the
+     * files, each chosen by a hash of its name alone. */
     double val_fraction;
-    /* A file with a name per line, or a data set that has names: the order of the labels. A source with names of
-     * its own is matched by them, also where the list has more; one without gets them by number. */
+    /* A file with a name per line, or a data set that has names: the order of the labels. A source with names
+     * of its own is matched by them, also where the list has more; one without gets them by number. */
     const char *class_names; /* NULL: those of the source, if it has any */
     int64_t resize;          /* folder: the shorter side in pixels; 0: as it is */
     bool square;             /* folder: then the centre resize x resize */
@@ -67,8 +67,8 @@ typedef struct dt_import_result {
 bool dt_import_kind_parse(const char *name, dt_import_kind *out);
 
 /* DT_ERR_DATA: an input is missing or damaged, or out_dir holds shard-*.h5 that are not of this import.
- * DT_ERR_IO: cannot write. DT_ERR_USAGE: options that do not fit: out of range, or set (not 0) for another kind or store
- * than they are for. */
+ * DT_ERR_IO: cannot write. DT_ERR_USAGE: options that do not fit: out of range, or set (not 0) for another
+ * kind or store than they are for. */
 dt_status dt_import_run(const dt_import_options *o, dt_import_result *out);
 
 #endif
