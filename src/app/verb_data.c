@@ -15,6 +15,7 @@ static const char IMPORT_USAGE[] =
     "  dtrain data import idx --images FILE --labels FILE --out DIR\n"
     "  dtrain data import cifar10|cifar100 DIR|FILE... --out DIR [--split train|val|test]\n"
     "  dtrain data import folder DIR --out DIR [--resize N [--square]] [--channels 1|3] [--labels FILE.csv]\n"
+    "                            [--exif-rotate]\n"
     "  dtrain data import folder DIR --val-fraction F --out DIR    writes DIR/train and DIR/val\n"
     "  dtrain data import synthetic --samples N --classes K --size N --out DIR\n"
     "options: --store raw|jpeg [--quality Q]  --split NAME  --class-names FILE|DATASET  --shard-mib N  "
@@ -63,6 +64,7 @@ static dt_status parse_import(int argc, char **argv, import_args *a) {
     o->shard_bytes = mib << 20;
     o->synthetic.height = o->synthetic.width = size;
     o->square = dt_app_flag(&argc, argv, "square");
+    o->exif_rotate = dt_app_flag(&argc, argv, "exif-rotate");
     o->skip_broken = dt_app_flag(&argc, argv, "skip-broken");
     if (store && strcmp(store, "raw") != 0 && strcmp(store, "jpeg") != 0)
         return dt_fail(DT_ERR_USAGE, "--store %s: expected raw or jpeg", store);

@@ -16,13 +16,24 @@ static bool is_visible(const char *name) {
     return name[0] != '.';
 }
 
-bool dt_folder_image_is(const char *name) {
-    static const char *const extension[] = {".jpg", ".jpeg", ".png"};
+static bool ends_with_one_of(const char *name, const char *const *extension, size_t n) {
     const char *base = strrchr(name, '/'), *dot = strrchr(name, '.');
     base = base ? base + 1 : name;
-    for (size_t i = 0; dot && dot > base && i < sizeof extension / sizeof extension[0]; i++)
+    for (size_t i = 0; dot && dot > base && i < n; i++)
         if (strcasecmp(dot, extension[i]) == 0) return true;
     return false;
+}
+
+bool dt_folder_image_is(const char *name) {
+    static const char *const extension[] = {".jpg", ".jpeg", ".jpe", ".jfif", ".png"};
+    return ends_with_one_of(name, extension, sizeof extension / sizeof extension[0]);
+}
+
+/* Images of kinds that are not read. */
+static bool is_foreign(const char *name) {
+    static const char *const extension[] = {".avif", ".bmp", ".gif", ".heic", ".heif", ".jp2",
+                                            ".jxl",  ".pgm", ".ppm", ".tif",  ".tiff", ".webp"};
+    return ends_with_one_of(name, extension, sizeof extension / sizeof extension[0]);
 }
 
 static dt_status no_memory(const char *root) {
@@ -111,19 +122,24 @@ dt_status dt_folder_name_classes(dt_folder *f, const char *what) {
 
 /* What is not a sample: how many, and the first. */
 typedef struct left_out {
-    int64_t n;
+    int64_t n, n_foreign; /* of them, images of kinds that are not read */
     char *first;
 } left_out;
 
 static void leave_out(left_out *l, const char *name) {
+    l->n_foreign += is_foreign(name);
     if (l->n++ == 0) l->first = strdup(name);
 }
 
 static void tell_left_out(const dt_import_options *o, const char *root, const char *which, left_out *l) {
-    char text[512];
+    char text[512], foreign[128] = "";
+    if (l->n_foreign > 0)
+        snprintf(foreign, sizeof foreign,
+                 " (%lld of them of other image formats: convert them to JPEG or PNG)",
+                 (long long)l->n_foreign);
     if (l->n > 0 && o->note) {
-        snprintf(text, sizeof text, "%lld %s left out, the first: %s/%s", (long long)l->n, which, root,
-                 l->first ? l->first : "");
+        snprintf(text, sizeof text, "%lld %s left out%s, the first: %s/%s", (long long)l->n, which, foreign,
+                 root, l->first ? l->first : "");
         o->note(o->arg, text);
     }
     free(l->first);
@@ -339,7 +355,9 @@ dt_status dt_folder_by_directory(const dt_import_options *o, dt_folder *out) {
         status = dt_fail(
             DT_ERR_DATA, "%s: no images: expected a directory per class with .jpg or .png files in it%s",
             out->root,
-            beside.n > 0 ? " (images in one directory need a list of their labels: --labels FILE.csv)" : "");
+            beside.n > 0 ? " (images in one directory need a list of their labels: --labels FILE.csv)"
+            : v.other.n_foreign > 0 ? "; convert images of other formats to JPEG or PNG"
+                                    : "");
         goto done;
     }
     if (empty && o->note) {

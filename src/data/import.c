@@ -18,7 +18,11 @@
 #include "index.h"
 #include "shard.h"
 
-enum { DEFAULT_SHARD_BYTES = 512 << 20, SHARDS_MAX = 99999 };
+enum {
+    DEFAULT_SHARD_BYTES = 512 << 20,
+    SHARDS_MAX = 99999,
+    PIXELS_VERSION = 2, /* raised where equal inputs and options come to give other bytes */
+};
 
 static const struct {
     const char *name;
@@ -60,6 +64,7 @@ typedef struct import {
     int64_t n_classes;
     int32_t threads, n_parts;
     part part[2];
+    int64_t n_tilted;
     dt_import_result result;
 } import;
 
@@ -75,6 +80,7 @@ static dt_status check_fit(const dt_import_options *o) {
                {"channels", o->channels != 0, DT_IMPORT_FOLDER},
                {"labels", o->labels != NULL, DT_IMPORT_FOLDER},
                {"val-fraction", o->val_fraction != 0, DT_IMPORT_FOLDER},
+               {"exif-rotate", o->exif_rotate, DT_IMPORT_FOLDER},
                {"samples", o->synthetic.n_samples != 0, DT_IMPORT_SYNTHETIC},
                {"classes", o->synthetic.n_classes != 0, DT_IMPORT_SYNTHETIC},
                {"size", o->synthetic.height || o->synthetic.width, DT_IMPORT_SYNTHETIC}};
@@ -312,7 +318,9 @@ static void identify(const import *m, part *p) {
                               (uint64_t)m->source.n_samples,
                               (uint64_t)m->source.height,
                               (uint64_t)m->source.width,
-                              (uint64_t)m->n_classes};
+                              (uint64_t)m->n_classes,
+                              o->exif_rotate,
+                              PIXELS_VERSION};
     uint64_t identity = XXH3_64bits(words, sizeof words);
     if (m->class_names) identity = XXH3_64bits_withSeed(m->class_names, strlen(m->class_names), identity);
     identity = XXH3_64bits_withSeed(p->split, strlen(p->split), identity);
@@ -387,7 +395,9 @@ static dt_status make_shard(import *m, part *p, int64_t i) {
     } else {
         /* The index speaks of whole sets only. */
         unlinkat(p->dir.lock_fd, DT_INDEX_NAME, 0);
-        DT_TRY_GOTO(status, dt_import_shard(&job), done);
+        int64_t n_tilted;
+        DT_TRY_GOTO(status, dt_import_shard(&job, &n_tilted), done);
+        m->n_tilted += n_tilted;
     }
     DT_TRY_GOTO(status, finish_row(m, p, path, name, &p->index.shard[i]), done);
     const int64_t done = p->before + job.end, all = m->source.n_samples;
@@ -431,6 +441,22 @@ static void close_part(part *p) {
     free(p->path);
 }
 
+/* Once for the whole import, of the shards that it made. */
+static void tell_tilted(const import *m) {
+    const dt_import_options *o = m->o;
+    char text[256];
+    if (m->n_tilted == 0 || !o->note) return;
+    long long n = m->n_tilted;
+    if (o->exif_rotate)
+        snprintf(text, sizeof text, "%lld image%s turned upright as EXIF says%s", n, dt_plural(n),
+                 o->store == DT_STORE_JPEG ? " and encoded anew" : "");
+    else
+        snprintf(text, sizeof text,
+                 "%lld image%s not upright by EXIF and stored as %s: --exif-rotate turns such images", n,
+                 n == 1 ? " is" : "s are", n == 1 ? "it is" : "they are");
+    o->note(o->arg, text);
+}
+
 dt_status dt_import_run(const dt_import_options *o, dt_import_result *out) {
 import m = {.o = o };
     dt_status status;
@@ -450,6 +476,7 @@ import m = {.o = o };
         for (int64_t i = 0; i < p->dir.n_shards; i++) DT_TRY_GOTO(status, make_shard(&m, p, i), done);
         DT_TRY_GOTO(status, write_index(&m, p), done);
     }
+    tell_tilted(&m);
 done:
     *out = m.result;
     for (int32_t k = 0; k < m.n_parts; k++) close_part(&m.part[k]);

@@ -31,7 +31,7 @@ typedef struct build {
     int64_t sum[DT_CHANNELS_MAX], sum_sq[DT_CHANNELS_MAX], stats_pixels;
     pthread_mutex_t mutex;
     pthread_cond_t changed, told;
-    int64_t next, done, n_skipped;
+    int64_t next, done, n_skipped, n_tilted;
     int32_t n_running;
     bool stop;
     int64_t error_sample; /* lowest that failed; -1: none */
@@ -42,6 +42,7 @@ typedef struct build {
 
 typedef struct sums {
     int64_t sum[DT_CHANNELS_MAX], sum_sq[DT_CHANNELS_MAX], pixels;
+    int64_t n_tilted;
 } sums;
 
 static void add_pixels(sums *s, const uint8_t *pixel, int64_t n_pixels, int64_t channels) {
@@ -118,6 +119,7 @@ static dt_status take(build *b, dt_jpeg *decoder, int64_t i, sums *s) {
     dt_status status =
         b->job->o->store == DT_STORE_RAW ? take_raw(b, i, &item, s) : take_jpeg(b, decoder, i, &item, s);
     if (status != DT_OK) name_sample(source, sample); /* load has done so itself */
+    s->n_tilted += status == DT_OK && item.tilted;
     b->label[i] = b->job->label_map ? b->job->label_map[item.label] : item.label;
     b->height[i] = item.height;
     b->width[i] = item.width;
@@ -160,6 +162,7 @@ static void *work(void *arg) {
         b->sum_sq[c] += s.sum_sq[c];
     }
     b->stats_pixels += s.pixels;
+    b->n_tilted += s.n_tilted;
     b->n_running--;
     pthread_cond_signal(&b->changed);
     pthread_mutex_unlock(&b->mutex);
@@ -343,7 +346,7 @@ static dt_status allocate(build *b) {
               : dt_fail(DT_ERR_MEMORY, "import: out of memory for a shard of %lld samples", (long long)b->n);
 }
 
-dt_status dt_import_shard(const dt_shard_job *job) {
+dt_status dt_import_shard(const dt_shard_job *job, int64_t *n_tilted) {
     build b = {.job = job, .n = job->end - job->begin, .error_sample = -1};
     pthread_mutex_init(&b.mutex, NULL);
     pthread_cond_init(&b.changed, NULL);
@@ -351,6 +354,7 @@ dt_status dt_import_shard(const dt_shard_job *job) {
     dt_status status = allocate(&b);
     if (status == DT_OK) status = load_all(&b);
     if (status == DT_OK) status = write_shard(&b);
+    *n_tilted = b.n_tilted;
     for (int64_t i = 0; b.jpeg && i < b.n; i++) free(b.jpeg[i]);
     free(b.jpeg);
     free(b.jpeg_bytes);

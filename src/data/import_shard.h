@@ -19,6 +19,7 @@ typedef struct dt_shard_job {
     int64_t n_classes;
 } dt_shard_job;
 
-dt_status dt_import_shard(const dt_shard_job *job);
+/* *n_tilted gets the samples written whose file has an EXIF orientation that is not upright. */
+dt_status dt_import_shard(const dt_shard_job *job, int64_t *n_tilted);
 
 #endif

@@ -1,7 +1,6 @@
 /* libjpeg-turbo behind jpeg.h. Its fatal errors arrive by longjmp: no function here holds anything that would
  * be lost by one. Speed: the scales 1/2, 1/4 and 1/8 have SIMD transforms, columns and rows outside the
- * window are not transformed, and rows below it are not even entropy-decoded. Chroma is repeated instead of
- * interpolated, since the images are resized right afterwards. */
+ * window are not transformed, and rows below it are not even entropy-decoded. */
 #include "jpeg.h"
 
 #include <setjmp.h>
@@ -11,6 +10,8 @@
 
 #include <jpeglib.h>
 #include <jerror.h>
+
+#include "grey.h"
 
 enum { END_SEARCH_BYTES = 64 };
 
@@ -154,15 +155,15 @@ static bool grow(uint8_t **buffer, int64_t *capacity, int64_t n) {
     return *buffer != NULL;
 }
 
-/* Adobe's CMYK files hold inverted inks; without the marker the inks are as they are. */
-static void cmyk_to(const uint8_t *ink, int64_t n, bool inverted, int64_t channels, uint8_t *dst) {
+/* CMYK files hold inverted inks, as Adobe's programs began it: also those without the marker that says so. */
+static void cmyk_to(const uint8_t *ink, int64_t n, int64_t channels, uint8_t *dst) {
     for (int64_t i = 0; i < n; i++, ink += 4, dst += channels) {
-        unsigned rgb[3], k = inverted ? ink[3] : 255u - ink[3];
-        for (int c = 0; c < 3; c++) rgb[c] = ((inverted ? ink[c] : 255u - ink[c]) * k + 127) / 255;
+        unsigned rgb[3];
+        for (int c = 0; c < 3; c++) rgb[c] = ((unsigned)ink[c] * ink[3] + 127) / 255;
         if (channels == 3)
             for (int c = 0; c < 3; c++) dst[c] = (uint8_t)rgb[c];
         else
-            dst[0] = (uint8_t)((299 * rgb[0] + 587 * rgb[1] + 114 * rgb[2] + 500) / 1000);
+            dst[0] = dt_grey(rgb[0], rgb[1], rgb[2]);
     }
 }
 
@@ -180,14 +181,9 @@ static void set_format(dt_jpeg *j, int64_t channels, int32_t scale) {
     d->scale_num = (unsigned)scale;
     d->scale_denom = 8;
     d->dct_method = JDCT_ISLOW;
-    d->do_fancy_upsampling = FALSE;
+    d->do_fancy_upsampling = TRUE; /* chroma interpolated, the library's default */
     /* RGB stored without a luma channel cannot be turned to grey by the library's older versions. */
     d->out_color_space = cmyk ? JCS_CMYK : channels == 1 && !plain_rgb ? JCS_GRAYSCALE : JCS_RGB;
-}
-
-static void rgb_to_grey(const uint8_t *rgb, int64_t n, uint8_t *dst) {
-    for (int64_t i = 0; i < n; i++)
-        dst[i] = (uint8_t)((299 * rgb[3 * i] + 587 * rgb[3 * i + 1] + 114 * rgb[3 * i + 2] + 500) / 1000);
 }
 
 dt_status dt_jpeg_decode(dt_jpeg *j, int32_t x0, int32_t y0, int32_t w, int32_t h, int64_t min_w,
@@ -203,6 +199,10 @@ dt_status dt_jpeg_decode(dt_jpeg *j, int32_t x0, int32_t y0, int32_t w, int32_t 
     JDIMENSION bottom = (JDIMENSION)(((int64_t)(y0 + h) * scale + 7) / 8);
     if (right > d->output_width) right = d->output_width;
     if (bottom > d->output_height) bottom = d->output_height;
+    /* Chroma is interpolated, but not across the edges of the blocks that are transformed: where the window
+     * ends with one, the next is needed too. */
+    left -= left > 0;
+    right += right < d->output_width;
     JDIMENSION width = right - left;
     if (width < d->output_width) jpeg_crop_scanline(d, &left, &width);
     *out = (dt_jpeg_part){.stride = (int64_t)d->output_width * channels,
@@ -224,9 +224,9 @@ dt_status dt_jpeg_decode(dt_jpeg *j, int32_t x0, int32_t y0, int32_t w, int32_t 
         JDIMENSION n = jpeg_read_scanlines(d, row, convert || d->output_scanline + 1 >= bottom ? 1 : 2);
         if (n == 0) break; /* a suspended source: memory never suspends */
         if (convert && d->out_color_space == JCS_CMYK)
-            cmyk_to(j->row, out->w, d->saw_Adobe_marker, channels, dst);
+            cmyk_to(j->row, out->w, channels, dst);
         else if (convert)
-            rgb_to_grey(j->row, out->w, dst);
+            dt_grey_row(j->row, out->w, dst);
     }
     out->pixel = j->pixel;
     jpeg_abort_decompress(d);

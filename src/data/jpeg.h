@@ -29,8 +29,8 @@ void dt_jpeg_free(dt_jpeg *j); /* accepts NULL */
  */
 dt_status dt_jpeg_begin(dt_jpeg *j, const uint8_t *bytes, int64_t n, int32_t *height, int32_t *width);
 /* Decodes at least the window (inside the image) to 1 or 3 channels: grey, RGB and CMYK files are converted.
- * The scale is the smallest that gives min_w x min_h pixels or more for the window. Then the image is done
- * with. */
+ * The scale is the smallest that gives min_w x min_h pixels or more for the window. In the window every pixel
+ * is what libjpeg-turbo's defaults give for the whole image at that scale. Then the image is done with. */
 dt_status dt_jpeg_decode(dt_jpeg *j, int32_t x0, int32_t y0, int32_t w, int32_t h, int64_t min_w,
                          int64_t min_h, int64_t channels, dt_jpeg_part *out);
 

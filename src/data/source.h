@@ -12,6 +12,7 @@ typedef struct dt_item {
     int64_t n_jpeg_bytes;
     int32_t height, width, label;
     void *owned; /* freed after use; may be NULL */
+    bool tilted; /* the file's EXIF orientation is not upright */
 } dt_item;
 
 typedef struct dt_source {

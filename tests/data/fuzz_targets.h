@@ -134,10 +134,13 @@ static inline dt_status fuzz_image(const uint8_t *bytes, size_t n) {
     dt_jpeg *j;
     dt_jpeg_part part;
     int32_t h, w;
-    uint8_t *pixel;
     if (dt_png_is(bytes, (int64_t)n)) {
-        dt_status status = dt_png_decode(bytes, (int64_t)n, 3, &pixel, &h, &w);
-        free(pixel);
+        dt_png png;
+        dt_status status = DT_OK;
+        for (int64_t channels = 1; channels <= 3 && status == DT_OK; channels += 2) {
+            status = dt_png_decode(bytes, (int64_t)n, channels, &png);
+            free(png.pixel);
+        }
         return status;
     }
     if (dt_jpeg_new(&j) != DT_OK) return DT_ERR_MEMORY;

@@ -47,14 +47,17 @@ typedef struct dt_import_options {
     int32_t jpeg_quality;    /* DT_STORE_JPEG: of what is encoded anew; 0: 90 */
     int64_t shard_bytes;     /* about; 0: 512 MiB */
     int32_t threads;         /* 0: one per core */
-    bool skip_broken;        /* leave damaged images out and count them, instead of ending at the first */
-    struct {                 /* synthetic */
+    bool exif_rotate; /* folder: turn images upright as their EXIF orientation says; a JPEG file for a JPEG
+                       * shard is then encoded anew */
+    bool skip_broken; /* leave damaged images out and count them, instead of ending at the first */
+    struct {          /* synthetic */
         int64_t n_samples, n_classes, height, width;
     } synthetic;
     /* Both may be NULL; called from the importing thread. `progress` returning false interrupts: DT_STOPPED.
      */
     bool (*progress)(void *arg, int64_t done, int64_t total);
-    void (*note)(void *arg, const char *text); /* a sample was skipped, a shard was kept */
+    void (*note)(void *arg,
+                 const char *text); /* a sample was skipped, a shard was kept, images are not upright */
     void *arg;
 } dt_import_options;
 
