@@ -449,11 +449,11 @@ static void tell_tilted(const import *m) {
     long long n = m->n_tilted;
     if (o->exif_rotate)
         snprintf(text, sizeof text, "%lld image%s turned upright as EXIF says%s", n, dt_plural(n),
-                 o->store == DT_STORE_JPEG ? " and encoded anew" : "");
+                 o->store == DT_STORE_JPEG ? ", and encoded anew" : "");
     else
         snprintf(text, sizeof text,
-                 "%lld image%s not upright by EXIF and stored as %s: --exif-rotate turns such images", n,
-                 n == 1 ? " is" : "s are", n == 1 ? "it is" : "they are");
+                 "%lld image%s not upright by EXIF and stored as %s: --exif-rotate turns %s", n,
+                 n == 1 ? " is" : "s are", n == 1 ? "it is" : "they are", n == 1 ? "it" : "them");
     o->note(o->arg, text);
 }
 

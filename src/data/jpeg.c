@@ -115,6 +115,10 @@ dt_status dt_jpeg_begin(dt_jpeg *j, const uint8_t *bytes, int64_t n, int32_t *he
     j->d.cquantize = NULL;
     jpeg_mem_src(&j->d, bytes, (unsigned long)n);
     jpeg_read_header(&j->d, TRUE);
+    if (j->d.data_precision != 8) { /* newer versions of the library go on */
+        snprintf(j->text, sizeof j->text, "data precision %d", j->d.data_precision);
+        return unreadable(j);
+    }
     uint64_t pixels = (uint64_t)j->d.image_width * j->d.image_height;
     if (pixels > DT_IMAGE_PIXELS_MAX) {
         jpeg_abort_decompress(&j->d);

@@ -3,6 +3,7 @@
 #include "data_support.h"
 
 #include "data/info.h"
+#include "exif_files.h"
 #include "fuzz_targets.h"
 
 static uint64_t random_state = 88172645463325252u;
@@ -110,12 +111,38 @@ static void test_idx(void **state) {
 
 static void test_jpeg(void **state) {
     (void)state;
-    uint8_t pixel[40 * 33 * 3], *bytes;
+    uint8_t pixel[40 * 33 * 3], *bytes, file[8192];
     int64_t n;
     for (size_t i = 0; i < sizeof pixel; i++) pixel[i] = (uint8_t)(i * i >> 5);
     assert_ok(dt_jpeg_encode(pixel, 40, 33, 3, 90, &bytes, &n));
-    run(bytes, (size_t)n, 640, 5000, fuzz_image);
+    n = exif_files_add(bytes, n, 6, file);
+    run(file, (size_t)n, 640, 5000, fuzz_image);
     free(bytes);
+}
+
+static void test_png(void **state) {
+    (void)state;
+    uint8_t pixel[20 * 33 * 3];
+    size_t n;
+    const char *path = in_scratch("fuzz.png");
+    for (size_t i = 0; i < sizeof pixel; i++) pixel[i] = (uint8_t)(i * i >> 5);
+    assert_int_equal(exif_files_write_png(path, pixel, 20, 33, 8), 0);
+    uint8_t *bytes = slurp(path, &n);
+    run(bytes, n, 120, 5000, fuzz_image);
+    free(bytes);
+}
+
+/* Whatever the bytes are, the orientation is one of the eight. */
+static void test_exif(void **state) {
+    (void)state;
+    for (int i = 0; i < 100000; i++) {
+        uint8_t *tiff = malloc(EXIF_TIFF_BYTES);
+        exif_files_tiff(1 + i % 8, tiff);
+        size_t n = mutate(tiff, EXIF_TIFF_BYTES, EXIF_TIFF_BYTES);
+        dt_orientation orientation = dt_exif_orientation(tiff, (int64_t)n);
+        assert_in_range(orientation, 1, 8);
+        free(tiff);
+    }
 }
 
 static void test_index(void **state) {
@@ -151,6 +178,7 @@ static int prepare(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_idx),       cmocka_unit_test(test_jpeg),
+                                       cmocka_unit_test(test_png),       cmocka_unit_test(test_exif),
                                        cmocka_unit_test(test_raw_shard), cmocka_unit_test(test_jpeg_shard),
                                        cmocka_unit_test(test_index),     cmocka_unit_test(test_labels),
                                        cmocka_unit_test(test_names)};

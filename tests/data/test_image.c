@@ -125,7 +125,7 @@ static void test_filter(void **state) {
 /* A JPEG file of `kind`. */
 typedef struct sampling {
     int h, v, channels, quality;
-    bool progressive;
+    bool progressive, arithmetic;
 } sampling;
 
 static void encode_sampled(const sampling *kind, const uint8_t *pixel, int64_t height, int64_t width,
@@ -146,6 +146,7 @@ static void encode_sampled(const sampling *kind, const uint8_t *pixel, int64_t h
     c.comp_info[0].h_samp_factor = kind->h;
     c.comp_info[0].v_samp_factor = kind->v;
     if (kind->progressive) jpeg_simple_progression(&c);
+    c.arith_code = kind->arithmetic;
     jpeg_start_compress(&c, TRUE);
     while (c.next_scanline < c.image_height) {
         JSAMPROW row = (JSAMPROW)(uintptr_t)(pixel + (int64_t)c.next_scanline * width * kind->channels);
@@ -184,9 +185,10 @@ static uint8_t *decode_by_default(const unsigned char *bytes, unsigned long n, i
  * whatever was decoded before. */
 static void test_jpeg_window(void **state) {
     (void)state;
-    static const sampling kinds[] = {{2, 2, 3, 85, false}, {2, 1, 3, 85, false}, {1, 2, 3, 85, false},
-                                     {1, 1, 3, 96, false}, {4, 1, 3, 85, false}, {1, 1, 1, 85, false},
-                                     {2, 2, 3, 85, true},  {2, 1, 3, 85, true}};
+    static const sampling kinds[] = {
+        {2, 2, 3, 85, false, false}, {2, 1, 3, 85, false, false}, {1, 2, 3, 85, false, false},
+        {1, 1, 3, 96, false, false}, {4, 1, 3, 85, false, false}, {1, 1, 1, 85, false, false},
+        {2, 2, 3, 85, true, false},  {2, 1, 3, 85, true, false},  {2, 2, 3, 85, false, true}};
     dt_jpeg *j;
     dt_jpeg_part part;
     int32_t h, w;
@@ -389,10 +391,13 @@ static void test_jpeg_bad(void **state) {
     assert_ok(dt_jpeg_begin(j, bytes, n / 2, &h, &w));
     assert_ok(dt_jpeg_decode(j, 0, 0, w, h, w, h, 3, &part));
     assert_true(dt_jpeg_damaged(j) && dt_jpeg_warnings(j) > 0);
-    /* 65,500 x 65,500 in the frame header. */
-    for (int64_t i = 0; i + 9 < n; i++)
-        if (bytes[i] == 0xFF && bytes[i + 1] == 0xC0) memcpy(bytes + i + 5, "\xFF\xDC\xFF\xDC", 4);
+    /* 65,500 x 65,500 in the frame header; then 12 bits. */
+    int64_t frame = 0;
+    while (bytes[frame] != 0xFF || bytes[frame + 1] != 0xC0) frame++;
+    memcpy(bytes + frame + 5, "\xFF\xDC\xFF\xDC", 4);
     assert_fails(dt_jpeg_begin(j, bytes, n, &h, &w), DT_ERR_DATA, "larger than allowed (67 megapixels)");
+    memcpy(bytes + frame + 4, "\x0C\0\x40\0\x40", 5);
+    assert_fails(dt_jpeg_begin(j, bytes, n, &h, &w), DT_ERR_DATA, "precision 12");
     free(bytes);
     /* The decoder is as good as new. */
     assert_ok(dt_jpeg_encode(pixel, SIDE, SIDE, 3, 90, &bytes, &n));

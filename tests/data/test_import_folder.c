@@ -262,11 +262,70 @@ static void test_folder_measured(void **state) {
     assert_int_equal(system(command), 0);
 }
 
+typedef struct foreign_notes {
+    int n_left_out, n_skipped;
+} foreign_notes;
+
+static void count_foreign(void *arg, const char *text) {
+    foreign_notes *notes = arg;
+    notes->n_left_out +=
+        strstr(text, "3 files without .jpg or .png in the name left out (2 of them of other image "
+                     "formats: convert them to JPEG or PNG), the first: ") != NULL;
+    notes->n_skipped += strstr(text, "but WebP: convert it to PNG") != NULL;
+}
+
+/* Images of other formats are named as such, by their names or by their first bytes; JPEG under its rarer
+ * names is taken. */
+static void test_folder_foreign(void **state) {
+    (void)state;
+    const char *input = in_scratch("foreign");
+    uint8_t pixel[8 * 8] = {0}, *bytes;
+    char command[300];
+    int64_t n;
+    foreign_notes notes = {0};
+    snprintf(command, sizeof command, "mkdir -p %s/a && cd %s/a && touch x.bmp y.WebP z.txt", input, input);
+    assert_int_equal(system(command), 0);
+    dt_import_options o = folder_options(&input, DT_STORE_JPEG, in_scratch("foreign_out"));
+    dt_import_result r;
+    assert_fails(dt_import_run(&o, &r), DT_ERR_DATA, "convert images of other formats to JPEG or PNG");
+    assert_ok(dt_jpeg_encode(pixel, 8, 8, 1, 90, &bytes, &n));
+    write_file(in_scratch("foreign/a/1.jfif"), bytes, (size_t)n);
+    write_file(in_scratch("foreign/a/2.JPE"), bytes, (size_t)n);
+    free(bytes);
+    write_file(in_scratch("foreign/a/3.jpg"), "RIFF\x10\0\0\0WEBPVP8 ", 16);
+    assert_fails(dt_import_run(&o, &r), DT_ERR_DATA,
+                 "3.jpg: neither a JPEG nor a PNG file, but WebP: convert");
+    o.skip_broken = true;
+    o.note = count_foreign;
+    o.arg = &notes;
+    assert_ok(dt_import_run(&o, &r));
+    assert_true(r.n_samples == 2 && notes.n_left_out == 1 && notes.n_skipped == 1);
+}
+
+/* A strip of one row would become 8192 of them. */
+static void test_folder_strip(void **state) {
+    (void)state;
+    enum { LENGTH = 60000 };
+    static uint8_t grey[LENGTH];
+    const char *input = in_scratch("strip");
+    char command[300];
+    snprintf(command, sizeof command, "mkdir -p %s/a", input);
+    assert_int_equal(system(command), 0);
+    png_image image = {.version = PNG_IMAGE_VERSION, .width = LENGTH, .height = 1, .format = PNG_FORMAT_GRAY};
+    assert_true(png_image_write_to_file(&image, in_scratch("strip/a/1.png"), 0, grey, 0, NULL));
+    dt_import_options o = folder_options(&input, DT_STORE_RAW, in_scratch("strip_out"));
+    dt_import_result r;
+    o.resize = DT_IMPORT_SIDE_MAX;
+    assert_fails(dt_import_run(&o, &r), DT_ERR_DATA,
+                 "strip/a/1.png: resized to 491520000 x 8192 pixels: larger than allowed");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_folder),       cmocka_unit_test(test_folder_broken),
-        cmocka_unit_test(test_folder_deep),  cmocka_unit_test(test_folder_first_broken),
-        cmocka_unit_test(test_folder_scans), cmocka_unit_test(test_folder_measured),
+        cmocka_unit_test(test_folder),         cmocka_unit_test(test_folder_broken),
+        cmocka_unit_test(test_folder_deep),    cmocka_unit_test(test_folder_first_broken),
+        cmocka_unit_test(test_folder_scans),   cmocka_unit_test(test_folder_measured),
+        cmocka_unit_test(test_folder_foreign), cmocka_unit_test(test_folder_strip),
     };
     return cmocka_run_group_tests(tests, make_scratch, remove_scratch);
 }
