@@ -72,20 +72,32 @@ static dt_status nvjpeg_fail(nvjpegStatus_t st, const char *call, int line) {
         if (st_ != NVJPEG_STATUS_SUCCESS) return nvjpeg_fail(st_, #call, __LINE__);                          \
     } while (0)
 
+/* Chroma is interpolated, as by libjpeg, where nvJPEG can: from 12.1 on. */
+static unsigned int decoder_flags(void) {
+#ifdef NVJPEG_FLAGS_UPSAMPLING_WITH_INTERPOLATION
+    int major = 0, minor = 0;
+    if (nvjpegGetProperty(MAJOR_VERSION, &major) == NVJPEG_STATUS_SUCCESS &&
+        nvjpegGetProperty(MINOR_VERSION, &minor) == NVJPEG_STATUS_SUCCESS &&
+        (major > 12 || (major == 12 && minor >= 1)))
+        return NVJPEG_FLAGS_UPSAMPLING_WITH_INTERPOLATION;
+#endif
+    return NVJPEG_FLAGS_DEFAULT;
+}
+
 static dt_status open_handles(dt_jpeg_decoder *d) {
+    const unsigned int flags = decoder_flags();
     unsigned int engines = 0, cores = 0;
-    if (nvjpegCreateEx(NVJPEG_BACKEND_HARDWARE, NULL, NULL, NVJPEG_FLAGS_DEFAULT, &d->batched) ==
-        NVJPEG_STATUS_SUCCESS) {
+    if (nvjpegCreateEx(NVJPEG_BACKEND_HARDWARE, NULL, NULL, flags, &d->batched) == NVJPEG_STATUS_SUCCESS) {
         d->hardware = nvjpegGetHardwareDecoderInfo(d->batched, &engines, &cores) == NVJPEG_STATUS_SUCCESS &&
                       engines > 0 && cores > 0;
         if (!d->hardware) (void)nvjpegDestroy(d->batched);
     }
     if (!d->hardware) {
         d->batched = NULL;
-        NVJPEG_TRY(nvjpegCreateEx(NVJPEG_BACKEND_GPU_HYBRID, NULL, NULL, NVJPEG_FLAGS_DEFAULT, &d->batched));
+        NVJPEG_TRY(nvjpegCreateEx(NVJPEG_BACKEND_GPU_HYBRID, NULL, NULL, flags, &d->batched));
     }
     NVJPEG_TRY(nvjpegJpegStreamCreate(d->batched, &d->header));
-    NVJPEG_TRY(nvjpegCreateEx(NVJPEG_BACKEND_DEFAULT, NULL, NULL, NVJPEG_FLAGS_DEFAULT, &d->single));
+    NVJPEG_TRY(nvjpegCreateEx(NVJPEG_BACKEND_DEFAULT, NULL, NULL, flags, &d->single));
     NVJPEG_TRY(nvjpegJpegStateCreate(d->single, &d->single_state));
     return DT_OK;
 }

@@ -9,7 +9,7 @@
 
 enum { ROWS = JPEG_KINDS, BATCHES = 8 };
 
-/* Decoders differ in rounding, in how they repeat chroma and, for files made smaller, in the filter. */
+/* Decoders differ in rounding, in how they interpolate chroma and, for files made smaller, in the filter. */
 static const double MEAN_DIFFERENCE_MAX = 2;
 static const double LARGE_DIFFERENCE = 24, LARGE_FRACTION_MAX = 0.005;
 
