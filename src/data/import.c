@@ -4,6 +4,7 @@
 
 #include <inttypes.h>
 #include <stdarg.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -242,10 +243,39 @@ static dt_status take_names(import *m) {
 
 /* ---- the sets that are made ---- */
 
-/* Whether a sample is for validation: by its own name alone, so that no other file moves it. */
-static bool is_val(const import *m, int64_t i) {
-    const char *name = m->source.name(m->source.state, i);
-    return (double)(XXH3_64bits(name, strlen(name)) >> 11) * 0x1p-53 < m->o->val_fraction;
+/* Where a sample stands in the draw of its class. */
+typedef struct ticket {
+    int32_t label;
+    uint64_t hash; /* of its name, so that neither order nor place count */
+    int64_t sample;
+} ticket;
+
+static int by_ticket(const void *a, const void *b) {
+    const ticket *x = a, *y = b;
+    if (x->label != y->label) return x->label < y->label ? -1 : 1;
+    if (x->hash != y->hash) return x->hash < y->hash ? -1 : 1;
+    return x->sample < y->sample ? -1 : 1;
+}
+
+/* Which samples are for validation: of each class the part of it, rounded, whose names have the lowest
+ * hashes. */
+static dt_status choose_val(const import *m, bool *val) {
+    const dt_source *source = &m->source;
+    const int64_t n = source->n_samples;
+    ticket *t = calloc((size_t)n, sizeof *t);
+    if (!t) return dt_fail(DT_ERR_MEMORY, "import: out of memory");
+    for (int64_t i = 0; i < n; i++) {
+        const char *name = source->name(source->state, i);
+        t[i] = (ticket){source->label(source->state, i), XXH3_64bits(name, strlen(name)), i};
+    }
+    qsort(t, (size_t)n, sizeof *t, by_ticket);
+    for (int64_t first = 0, end; first < n; first = end) {
+        for (end = first; end < n && t[end].label == t[first].label; end++) continue;
+        const int64_t n_val = llround((double)(end - first) * m->o->val_fraction);
+        for (int64_t i = first; i < end; i++) val[t[i].sample] = i - first < n_val;
+    }
+    free(t);
+    return DT_OK;
 }
 
 /* Classes that have samples, but none in this part. */
@@ -282,25 +312,30 @@ static dt_status divide(import *m) {
                             .n_samples = n};
         return DT_OK;
     }
-    for (int32_t k = 0; k < 2; k++) {
+    bool *val = calloc((size_t)n, sizeof *val);
+    dt_status status = val ? choose_val(m, val) : dt_fail(DT_ERR_MEMORY, "import: out of memory");
+    for (int32_t k = 0; k < 2 && status == DT_OK; k++) {
         part *p = &m->part[k];
         *p = (part){.dir = {.origin = p->origin, .lock_fd = -1},
                     .split = split[k],
                     .sample = calloc((size_t)n, sizeof *p->sample)};
-        if (!p->sample || asprintf(&p->path, "%s/%s", o->out_dir, split[k]) < 0)
-            return dt_fail(DT_ERR_MEMORY, "import: out of memory");
+        if (!p->sample || asprintf(&p->path, "%s/%s", o->out_dir, split[k]) < 0) {
+            status = dt_fail(DT_ERR_MEMORY, "import: out of memory");
+            break;
+        }
         p->dir.path = p->path;
         for (int64_t i = 0; i < n; i++)
-            if (is_val(m, i) == (k == 1)) p->sample[p->n_samples++] = i;
-        if (p->n_samples == 0)
-            return dt_fail(DT_ERR_DATA,
-                           "%s: of %lld image%s none falls to %s with --val-fraction %g: choose a %s one",
-                           o->input[0], (long long)n, dt_plural(n), split[k], o->val_fraction,
-                           k == 1 ? "larger" : "smaller");
-        DT_TRY(tell_absent(m, p));
+            if (val[i] == (k == 1)) p->sample[p->n_samples++] = i;
+        status = p->n_samples > 0
+                     ? tell_absent(m, p)
+                     : dt_fail(DT_ERR_DATA,
+                               "%s: of %lld image%s none falls to %s with --val-fraction %g: choose a %s one",
+                               o->input[0], (long long)n, dt_plural(n), split[k], o->val_fraction,
+                               k == 1 ? "larger" : "smaller");
     }
     m->part[1].before = m->part[0].n_samples;
-    return DT_OK;
+    free(val);
+    return status;
 }
 
 /* All that decides the bytes of the shards. */

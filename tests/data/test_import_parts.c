@@ -1,4 +1,5 @@
-/* One folder into two sets: each file by its own name. Every image's grey level tells which it is. */
+/* One folder into two sets: of each class its part, by the names of the files. Every image's grey level tells
+ * which it is. */
 #include "data_support.h"
 
 #include <xxhash.h>
@@ -55,21 +56,22 @@ static void test_divided(void **state) {
     assert_int_equal(r.n_samples, CLASSES * FILES);
     find_files(o.out_dir, "train", train);
     find_files(o.out_dir, "val", val);
-    int64_t n_val = 0;
     for (int k = 0; k < CLASSES; k++) {
+        uint64_t highest = 0, lowest = UINT64_MAX; /* hashes of the names: for validation, for training */
         int n = 0;
         for (int i = 0; i < FILES; i++) {
-            char name[32]; /* disjoint, complete, and what the hash of the name says */
+            char name[32];
             snprintf(name, sizeof name, "class%d/%03d.jpg", k, i);
-            const bool chosen = (double)XXH3_64bits(name, strlen(name)) < 0.25 * 0x1p64;
-            assert_int_equal(val[k][i], chosen);
-            assert_int_equal(train[k][i], !chosen);
+            const uint64_t hash = XXH3_64bits(name, strlen(name));
+            assert_int_equal(train[k][i], !val[k][i]); /* disjoint and complete */
+            if (val[k][i] && hash > highest) highest = hash;
+            if (!val[k][i] && hash < lowest) lowest = hash;
             n += val[k][i];
         }
-        assert_in_range(n, 10, 30); /* 20, three deviations to each side */
-        n_val += n;
+        assert_int_equal(n, FILES / 4);
+        assert_true(highest < lowest);
     }
-    assert_int_equal(r.n_val_samples, n_val);
+    assert_int_equal(r.n_val_samples, CLASSES * FILES / 4);
 
     /* A larger part holds the smaller. */
     o = options(&input, in_scratch("wider"), 0.5);
@@ -78,13 +80,19 @@ static void test_divided(void **state) {
     for (int k = 0; k < CLASSES; k++)
         for (int i = 0; i < FILES; i++) assert_true(wider[k][i] || !val[k][i]);
 
-    /* Half of the files, those of other names first: no file changes sides when the rest is added. */
+    /* Half of the files first: of those, fewer than were added change sides when the rest comes. */
     const char *half = make_folder("half", FILES / 2, FILES);
     o = options(&half, in_scratch("half_out"), 0.25);
     assert_ok(dt_import_run(&o, &r));
+    assert_int_equal(r.n_val_samples, CLASSES * FILES / 8);
     find_files(o.out_dir, "val", before);
-    for (int k = 0; k < CLASSES; k++)
-        for (int i = FILES / 2; i < FILES; i++) assert_int_equal(before[k][i], val[k][i]);
+    for (int k = 0; k < CLASSES; k++) {
+        int n_to_val = 0, n_to_train = 0;
+        for (int i = FILES / 2; i < FILES; i++)
+            n_to_val += val[k][i] && !before[k][i], n_to_train += before[k][i] && !val[k][i];
+        assert_true(n_to_val == 0 || n_to_train == 0); /* the border moves one way */
+        assert_in_range(n_to_val + n_to_train, 0, 5);
+    }
 
     /* Another copy of the folder, written in another order and named otherwise. */
     for (int k = CLASSES - 1; k >= 0; k--) shell("mkdir -p %s/class%d", in_scratch("copy"), k);
@@ -142,12 +150,15 @@ static void test_told(void **state) {
     dt_import_options o = options(&input, in_scratch("few_out"), 0.25);
     o.note = take_note;
     o.arg = &n;
-    const dt_status status = dt_import_run(&o, &r); /* 3 of 12 are expected, each class may go without */
-    assert_ok(status);
+    o.val_fraction = 0.1;             /* 0.4 of an image */
+    for (int k = 1; k < CLASSES; k++) /* the other classes have more */
+        for (int i = 4; i < 10; i++) write_one("few", k, i);
+    assert_ok(dt_import_run(&o, &r));
+    assert_int_equal(r.n_val_samples, CLASSES - 1);
     assert_noted(&n, "without images in val, the first: class");
     o = options(&input, in_scratch("none"), 1e-9);
     assert_fails(dt_import_run(&o, &r), DT_ERR_DATA,
-                 "of 12 images none falls to val with --val-fraction 1e-09: choose a larger");
+                 "of 24 images none falls to val with --val-fraction 1e-09: choose a larger");
     o = options(&input, in_scratch("none"), 1 - 1e-9);
     assert_fails(dt_import_run(&o, &r), DT_ERR_DATA, "none falls to train");
     assert_int_equal(access(o.out_dir, F_OK), -1);
