@@ -193,3 +193,7 @@ bool dt_blas_restore(dt_cuda *cu, const cublasLtMatmulAlgo_t *algo, dt_blas_matm
 void dt_cuda_take_candidate(dt_backend *be, int32_t nth) {
     dt_cuda_of(be)->take_candidate = nth;
 }
+
+void dt_cuda_fail_first_list(dt_backend *be) {
+    dt_cuda_of(be)->first_list_fails = true;
+}

@@ -38,10 +38,15 @@ typedef struct candidate {
     int64_t workspace_bytes;
 } candidate;
 
+/* Lists of engines that cuDNN's heuristics give, in the order in which they are asked. */
+static const cudnnBackendHeurMode_t LISTS[] = {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK};
+enum { LIST_COUNT = sizeof LISTS / sizeof *LISTS };
+
 /* What a thread does for one engine: rebuild the known choice, or build candidates for timing. */
 typedef struct job {
     dt_engine *engine;
     cudnnBackendDescriptor_t graph;
+    int32_t list; /* asked first; then that of the candidates */
     int32_t n;
     candidate *candidate; /* CANDIDATES of them */
 } job;
@@ -151,16 +156,16 @@ static bool build_known(job *j, cudnnHandle_t handle) {
 
 /* Only what a heuristic names: other engines may claim a graph and then read outside its tensors. */
 static void build_candidates(const dt_engines *table, job *j, cudnnHandle_t handle) {
-    static const cudnnBackendHeurMode_t MODES[] = {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK};
     dt_engine *e = j->engine;
     const dt_conv_kind kind = (dt_conv_kind)e->spec.kind;
     const bool fused = kind != DT_CONV_F && kind != DT_CONV_D && kind != DT_CONV_W;
     const int32_t n_candidate = table->first_only ? 1 : fused ? FUSED_CANDIDATES : CANDIDATES;
     uint32_t refused = e->spec.dtype == DT_DTYPE_F32 ? table->refused_f32 : table->refused_16;
     if (!build_graph(j, handle)) return;
-    for (size_t m = 0; m < sizeof MODES / sizeof *MODES && j->n == 0; m++) {
+    for (int32_t list = j->list; list < LIST_COUNT && j->n == 0; list++) {
         dt_engine_choice choice[ASKED];
-        int32_t n = dt_dnn_choices(&e->graph_desc, j->graph, MODES[m], refused, ASKED, choice);
+        int32_t n = dt_dnn_choices(&e->graph_desc, j->graph, LISTS[list], refused, ASKED, choice);
+        j->list = list;
         e->passing = e->passing || e->graph_desc.passing;
         for (int32_t i = 0; i < n && j->n < n_candidate; i++) {
             candidate *c = &j->candidate[j->n];
@@ -302,7 +307,8 @@ static void choose(dt_cuda *cu, job *j, const scratch *s) {
     int32_t best = s ? -1 : 0;
     double best_s = 1e30;
     for (int32_t i = 0; s && i < j->n; i++) {
-        double t = time_candidate(cu, s, uids, &j->candidate[i], best_s);
+        double t =
+            cu->first_list_fails && j->list == 0 ? -1 : time_candidate(cu, s, uids, &j->candidate[i], best_s);
         if (t > 0 && t < best_s) best = i, best_s = t;
     }
     e->known = true;
@@ -358,6 +364,21 @@ static dt_status tune(dt_cuda *cu, job *j, int32_t n) {
     return DT_OK;
 }
 
+/* Engines of which all candidates were built but none ran ask the next list. */
+static dt_status tune_again(dt_cuda *cu, job *j, int32_t n) {
+    int32_t n_again = 0;
+    for (int32_t i = 0; i < n; i++) {
+        if (j[i].engine->usable || j[i].n == 0 || j[i].list + 1 >= LIST_COUNT) continue;
+        job again = j[n_again];
+        j[n_again] = (job){.engine = j[i].engine, .candidate = j[i].candidate, .list = j[i].list + 1};
+        if (n_again++ < i) j[i] = again;
+    }
+    if (n_again == 0) return DT_OK;
+    for (int32_t i = 0; i < n_again; i++) j[i].engine->known = j[i].engine->passing = false;
+    DT_TRY(run_jobs(cu, j, n_again));
+    return tune(cu, j, n_again);
+}
+
 dt_status dt_engines_require(dt_cuda *cu, int32_t n, const dt_conv_spec *spec, bool plans) {
     dt_status st = DT_OK;
     int32_t n_job = 0;
@@ -377,6 +398,7 @@ dt_status dt_engines_require(dt_cuda *cu, int32_t n, const dt_conv_spec *spec, b
     if (n_job > 0) {
         st = run_jobs(cu, list, n_job);
         if (st == DT_OK) st = tune(cu, list, n_job);
+        if (st == DT_OK) st = tune_again(cu, list, n_job);
     }
     goto done;
 no_memory:

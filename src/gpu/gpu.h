@@ -38,6 +38,7 @@ typedef struct dt_cuda {
     dt_gram_choice *gram_choice;   /* made so far */
     dt_apply_choice *apply_choice; /* made so far */
     int32_t take_candidate;        /* candidate.h; 0: the fastest */
+    bool first_list_fails;         /* candidate.h */
     dt_owned *owned;               /* preps, bound kernels, captures: freed with the backend */
 } dt_cuda;
 

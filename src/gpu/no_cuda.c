@@ -13,6 +13,10 @@ int32_t dt_cuda_device_count(void) {
     return 0;
 }
 
+void dt_cuda_fail_first_list(dt_backend *be) {
+    (void)be;
+}
+
 void dt_cuda_take_candidate(dt_backend *be, int32_t nth) {
     (void)be, (void)nth; /* there is no such backend */
 }

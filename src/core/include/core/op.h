@@ -6,6 +6,8 @@
 #ifndef DT_CORE_OP_H
 #define DT_CORE_OP_H
 
+#include <stdio.h>
+
 #include "core/graph.h"
 
 /* Slots of the ops that passes and kernels take apart. Ops that are not here have their operands in the order
@@ -171,6 +173,9 @@ const dt_op_row *dt_op_get(dt_op op);
 /* Slots of an op, optional ones too. */
 int32_t dt_op_n_in(dt_op op);
 int32_t dt_op_n_out(dt_op op);
+
+/* Every row for people: operands, types, what it computes. */
+void dt_op_print_all(FILE *out);
 
 /* Bytes that must move: every input read once, every output written once. */
 double dt_op_bytes(const dt_graph *g, const dt_node *n);
