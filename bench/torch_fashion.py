@@ -166,6 +166,7 @@ def learning_rate(cfg, step, total, steps_per_epoch):
     lr, s = cfg["optim"].get("lr", 0.1), cfg.get("schedule", {})
     kind, final, start = s.get("kind", "cosine"), s.get("final", 0.0), s.get("warmup_start", 0.0)
     warmup = s.get("warmup_steps", 0) or s.get("warmup_epochs", 0.0) * steps_per_epoch
+    start = start or 1 / (warmup + 1)
     if step < warmup:
         return lr * (start + (1 - start) * step / warmup)
     u = min((step - warmup) / (total - warmup), 1) if total > warmup else 1

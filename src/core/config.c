@@ -193,7 +193,8 @@ const dt_key_row dt_key_table[] = {
     {INT("schedule.warmup_steps", schedule.warmup_steps, 0, STEPS_MAX), MATHS, .fallback = "0",
      .help = "The same in steps; where above 0 it wins over warmup_epochs"},
     {FLOAT("schedule.warmup_start", schedule.warmup_start, 0, 1), MATHS, .fallback = "0.0",
-     .help = "Fraction of optim.lr at which the warm-up starts"},
+     .help = "Fraction of optim.lr that the first step has; 0: 1 / (steps of the warm-up + 1), so that every "
+             "step adds as much and none has rate 0"},
     {FLOAT("schedule.final", schedule.final, 0, 1), MATHS, .fallback = "0.0",
      .help = "cosine, polynomial, linear: fraction of optim.lr at the end"},
     {FLOAT("schedule.power", schedule.power, 0, 100), .flags = DT_KEY_MATHS | DT_KEY_OPEN_MIN,

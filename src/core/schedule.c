@@ -12,7 +12,7 @@ double dt_schedule_lr(const dt_config *c, int64_t step, int64_t total_steps, dou
     const double lr = c->optim.lr, final = c->schedule.final;
     const double warmup = dt_schedule_warmup(c, steps_per_epoch);
     if ((double)step < warmup) {
-        double start = c->schedule.warmup_start;
+        const double given = c->schedule.warmup_start, start = given > 0 ? given : 1 / (warmup + 1);
         return lr * (start + (1 - start) * (double)step / warmup);
     }
     double span = (double)total_steps - warmup;

@@ -115,6 +115,30 @@ static void test_warmup_epochs(void **state) {
     need(at(&c, 0), 0.4);
 }
 
+/* No step has rate 0: without a start of its own the warm-up rises by equal parts, the first step's included.
+ */
+static void test_first_step(void **state) {
+    (void)state;
+    dt_config c = schedule(DT_SCHEDULE_CONSTANT);
+    c.schedule.warmup_start = 0;
+    c.schedule.warmup_steps = 4;
+    static const double fifths[] = {1, 2, 3, 4, 5, 5};
+    for (int64_t s = 0; s < 6; s++) need(at(&c, s), 0.4 * fifths[s] / 5);
+    c.schedule.warmup_steps = 1;
+    need(at(&c, 0), 0.2);
+    need(at(&c, 1), 0.4);
+    c.schedule.warmup_steps = 0;
+    c.schedule.warmup_epochs = 0.015; /* one step and a half */
+    need(at(&c, 0), 0.4 * 1 / 2.5);
+    need(at(&c, 1), 0.4 * 2 / 2.5);
+    need(at(&c, 2), 0.4);
+    c.schedule.warmup_steps = 4; /* a start that is given is the first step's */
+    c.schedule.warmup_start = 0.01;
+    need(at(&c, 0), 0.4 * 0.01);
+    need(at(&c, 2), 0.4 * (0.01 + 0.99 * 0.5));
+    need(at(&c, 4), 0.4);
+}
+
 /* A run that ends inside or right after its warm-up has no span left to decay over. */
 static void test_no_span(void **state) {
     (void)state;
@@ -131,9 +155,10 @@ static void test_no_span(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_formulas), cmocka_unit_test(test_corners),
-        cmocka_unit_test(test_monotone), cmocka_unit_test(test_warmup_epochs),
-        cmocka_unit_test(test_no_span),  cmocka_unit_test(test_epochs_are_not_rounded),
+        cmocka_unit_test(test_formulas),   cmocka_unit_test(test_corners),
+        cmocka_unit_test(test_monotone),   cmocka_unit_test(test_warmup_epochs),
+        cmocka_unit_test(test_no_span),    cmocka_unit_test(test_epochs_are_not_rounded),
+        cmocka_unit_test(test_first_step),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

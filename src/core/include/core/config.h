@@ -114,11 +114,11 @@ typedef struct dt_config {
     struct {
         int64_t kind; /* dt_schedule_kind */
         double warmup_epochs;
-        int64_t warmup_steps;                        /* > 0 wins over warmup_epochs */
-        double warmup_start;                         /* fraction of lr at step 0 */
-        double final;                                /* fraction of lr at the end */
-        double power;                                /* polynomial */
-        double gamma;                                /* step */
+        int64_t warmup_steps; /* > 0 wins over warmup_epochs */
+        double warmup_start;  /* fraction of lr at step 0; 0: 1 / (warm-up steps + 1) */
+        double final;         /* fraction of lr at the end */
+        double power;         /* polynomial */
+        double gamma;         /* step */
         double milestones[DT_CONFIG_MILESTONES_MAX]; /* step: epochs */
         int32_t n_milestones;
     } schedule;

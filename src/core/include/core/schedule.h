@@ -7,8 +7,10 @@
 /* Steps of the warm-up; fractional where it is given in epochs. */
 double dt_schedule_warmup(const dt_config *c, double steps_per_epoch);
 
-/* Learning rate of update `step` (from 0) of `total_steps`. Warm-up rises linearly from warmup_start*lr to lr
- * over the warm-up steps; then, with u = (step - warmup) / (total - warmup) in [0, 1): constant lr; cosine
+/* Learning rate of update `step` (from 0) of `total_steps`. Warm-up of W steps rises linearly from
+ * warmup_start*lr in step 0 to lr in step W, as PyTorch's LinearLR(start_factor = warmup_start, total_iters =
+ * W); with warmup_start 0 from lr / (W + 1), whence step t has lr * (t + 1) / (W + 1): a first step of rate 0
+ * would change nothing. Then, with u = (step - warmup) / (total - warmup) in [0, 1): constant lr; cosine
  * lr*(final + (1-final)*(1+cos(pi u))/2); linear lr*(1 - (1-final)*u); polynomial lr*(final +
  * (1-final)*(1-u)^power); step lr*gamma^(milestones passed, in epochs). An epoch is n_samples / global_batch
  * steps, not a whole number of them. */
