@@ -203,11 +203,15 @@ class Run:
         total = math.ceil(epochs * self.n / self.rows)
         self.total = min(t["steps"], total or t["steps"]) if t.get("steps") else total
         self.decay = t.get("ema", 0.0)
-        self.average = [p.detach().clone() for p in self.net.parameters()] if self.decay else []
+        self.average = [p.clone() for p in self.averaged()] if self.decay else []
         count, dev = self.total * self.rows, task.labels.device
         # The sample counter runs through the epochs: the last batch of one reaches into the next.
         order = torch.cat([torch.randperm(self.n, device=dev) for _ in range(math.ceil(count / self.n))])[:count]
         self.batches = [x.split(self.rows) for x in (order, *task.draws(count))]
+
+    def averaged(self):
+        """Parameters and batch norm's running statistics."""
+        return [p.detach() for p in (*self.net.parameters(), *self.net.buffers()) if p.is_floating_point()]
 
     def step(self, i):
         for g in self.optimizer.param_groups:
@@ -219,10 +223,10 @@ class Run:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.average:
-            torch._foreach_lerp_(self.average, [p.detach() for p in self.net.parameters()], 1 - self.decay)
+            torch._foreach_lerp_(self.average, self.averaged(), 1 - self.decay)
 
     def accuracy(self):
-        params, batch = [p.detach() for p in self.net.parameters()], self.cfg["train"].get("eval_batch", 0) or self.rows
+        params, batch = self.averaged(), self.cfg["train"].get("eval_batch", 0) or self.rows
         kept = [p.clone() for p in params] if self.average else []
         for p, a in zip(params, self.average):
             p.copy_(a)

@@ -150,8 +150,10 @@ const dt_key_row dt_key_table[] = {
     {FLOAT("train.clip_norm", train.clip_norm, 0, INFINITY), MATHS, .fallback = "0.0",
      .help = "Largest global L2 norm of the gradient; longer ones are scaled down to it. 0: off"},
     {FLOAT("train.ema", train.ema, 0, 1), .flags = DT_KEY_MATHS | DT_KEY_OPEN_MAX, .fallback = "0.0",
-     .help =
-         "Decay per step of the moving average of the weights, which is then what evaluation uses; 0: off"},
+     .help = "Decay per step of the moving average of the weights and of batch norm's running statistics, "
+             "which reaches back "
+             "about 1 / (1 - ema) steps and is what evaluation then judges by (it measures the current "
+             "weights, too); 0: off"},
     {FLOAT("train.loss_scale", train.loss_scale, 0, 0x1p32), MATHS, .fallback = "0.0",
      .help = "Factor on the loss against fp16 underflow; 0: chosen (1024 in fp16, else 1)"},
     {INT("train.loss_scale_growth", train.loss_scale_growth, 0, 1 << 30), MATHS, .fallback = "0",

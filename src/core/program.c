@@ -23,6 +23,7 @@ static const arena_row store_arenas[] = {
     {DT_ARENA_MOM2, "optimizer state", DT_MEM_DEVICE},
     {DT_ARENA_EMA, "averaged parameters", DT_MEM_DEVICE},
     {DT_ARENA_STATE, "running statistics", DT_MEM_DEVICE},
+    {DT_ARENA_EMA_STATE, "averaged running statistics", DT_MEM_DEVICE},
     {DT_ARENA_METRIC, "metrics", DT_MEM_DEVICE},
 };
 
@@ -53,6 +54,8 @@ static int64_t arena_bytes(dt_arena arena, const dt_axis *axis, const dt_graph *
         return o->train && o->ema ? fp32 : 0;
     case DT_ARENA_STATE:
         return state_bytes(g);
+    case DT_ARENA_EMA_STATE:
+        return o->train && o->ema ? state_bytes(g) : 0;
     case DT_ARENA_METRIC:
         return DT_METRIC_COUNT * (int64_t)sizeof(float);
     default:

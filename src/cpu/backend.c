@@ -286,12 +286,11 @@ static dt_status bind(dt_backend *be, const dt_graph *g, dt_nid node, dt_prep *p
 }
 
 static dt_status bind_axis(dt_backend *be, dt_axis_kind kind, const dt_axis_args *args, dt_kernel *out) {
-    static const char *const label[] = {[DT_AXIS_ACCUM] = "accumulate",
-                                        [DT_AXIS_SUMSQ] = "gradient norm",
-                                        [DT_AXIS_UPDATE] = "optimizer",
-                                        [DT_AXIS_CAST] = "cast parameters",
-                                        [DT_AXIS_SCALE] = "loss scale"};
-    _Static_assert(sizeof label / sizeof label[0] == DT_AXIS_SCALE + 1, "a label per kind");
+    static const char *const label[] = {
+        [DT_AXIS_ACCUM] = "accumulate", [DT_AXIS_SUMSQ] = "gradient norm",
+        [DT_AXIS_UPDATE] = "optimizer", [DT_AXIS_CAST] = "cast parameters",
+        [DT_AXIS_SCALE] = "loss scale", [DT_AXIS_AVERAGE] = "average statistics"};
+    _Static_assert(sizeof label / sizeof label[0] == DT_AXIS_KINDS, "a label per kind");
     owned *o = own(cpu(be), sizeof *o);
     if (!o) return dt_fail(DT_ERR_MEMORY, "no memory to bind a kernel");
     DT_TRY(dt_cpu_axis_create(kind, args, cpu(be)->threads, &o->axis));

@@ -134,6 +134,16 @@ static void run_update(const dt_cpu_axis *axis) {
     for (int64_t i = 0; i < axis->n_piece; i++) update_piece(a, &axis->piece[i], f);
 }
 
+static void run_average(const dt_cpu_axis *axis) {
+    const dt_axis_args *a = &axis->args;
+    if (a->norm2 && !isfinite(*a->norm2)) return;
+#pragma omp parallel for schedule(static) num_threads(axis->threads) if (axis->n_piece > 1)
+    for (int64_t i = 0; i < axis->n_piece; i++) {
+        const axis_piece *p = &axis->piece[i];
+        average(a->ema + p->begin, a->master + p->begin, p->n_elem, a->params->ema_decay);
+    }
+}
+
 static void run_sumsq(const dt_cpu_axis *axis) {
     const dt_axis_args *a = &axis->args;
     float scale = 1 / a->params->loss_scale;
@@ -175,6 +185,7 @@ dt_status dt_cpu_axis_run(void *axis, dt_stream *stream) {
     if (x->kind == DT_AXIS_SUMSQ) run_sumsq(x);
     if (x->kind == DT_AXIS_UPDATE) run_update(x);
     if (x->kind == DT_AXIS_SCALE) run_scale(&x->args);
+    if (x->kind == DT_AXIS_AVERAGE) run_average(x);
     return DT_OK; /* CAST: fp32 parameters are the masters themselves */
 }
 

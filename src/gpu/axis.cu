@@ -138,6 +138,16 @@ __global__ void scale_kernel(dt_axis_args a) {
     a.metrics[DT_METRIC_GOOD_STEPS] = (float)p->good_steps;
 }
 
+/* Of arrays that need no alignment: running statistics, a few thousand elements. */
+__global__ void __launch_bounds__(THREADS)
+    average_kernel(float *ema, const float *x, int64_t n, const float *norm2, const dt_step_params *params) {
+    if (norm2 && !isfinite(*norm2)) return;
+    const float d = params->ema_decay;
+    const int64_t stride = (int64_t)gridDim.x * THREADS;
+    for (int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x; i < n; i += stride)
+        ema[i] = d * ema[i] + (1.0f - d) * x[i];
+}
+
 template <typename G, typename P>
 __global__ void __launch_bounds__(THREADS) update_kernel(dt_axis_args a, const dt_gpu_axis_chunk *chunk) {
     const Factors f = factors(a);
@@ -208,6 +218,12 @@ cudaError_t dt_gpu_axis_cast(const dt_gpu *gpu, const dt_axis_args *a, cudaStrea
 
 cudaError_t dt_gpu_axis_scale(const dt_axis_args *a, cudaStream_t s) {
     scale_kernel<<<1, 1, 0, s>>>(*a);
+    return cudaGetLastError();
+}
+
+cudaError_t dt_gpu_axis_average(const dt_gpu *gpu, const dt_axis_args *a, cudaStream_t s) {
+    average_kernel<<<grid_for(gpu, a->n_elem, 1), THREADS, 0, s>>>(a->ema + a->offset, a->master + a->offset,
+                                                                   a->n_elem, a->norm2, a->params);
     return cudaGetLastError();
 }
 

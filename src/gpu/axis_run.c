@@ -13,11 +13,11 @@ typedef struct axis_bound {
     float *partial; /* device */
 } axis_bound;
 
-static const char *const LABEL[] = {[DT_AXIS_ACCUM] = "axis accumulate",
-                                    [DT_AXIS_SUMSQ] = "axis sum of squares",
-                                    [DT_AXIS_UPDATE] = "axis update",
-                                    [DT_AXIS_CAST] = "axis cast",
-                                    [DT_AXIS_SCALE] = "axis loss scale"};
+static const char *const LABEL[] = {
+    [DT_AXIS_ACCUM] = "axis accumulate", [DT_AXIS_SUMSQ] = "axis sum of squares",
+    [DT_AXIS_UPDATE] = "axis update",    [DT_AXIS_CAST] = "axis cast",
+    [DT_AXIS_SCALE] = "axis loss scale", [DT_AXIS_AVERAGE] = "axis average"};
+_Static_assert(sizeof LABEL / sizeof LABEL[0] == DT_AXIS_KINDS, "a label per kind");
 
 static dt_status run(void *ctx, dt_stream *stream) {
     const axis_bound *k = ctx;
@@ -38,6 +38,9 @@ static dt_status run(void *ctx, dt_stream *stream) {
         break;
     case DT_AXIS_SCALE:
         err = dt_gpu_axis_scale(&k->args, s);
+        break;
+    case DT_AXIS_AVERAGE:
+        err = dt_gpu_axis_average(&k->cu->gpu, &k->args, s);
         break;
     }
     return err == cudaSuccess ? DT_OK : dt_cuda_fail(err, LABEL[k->kind], __FILE__, __LINE__);
@@ -86,7 +89,7 @@ static dt_status check_alignment(const dt_axis_args *a) {
 dt_status dt_cuda_bind_axis(dt_backend *be, dt_axis_kind kind, const dt_axis_args *args, dt_kernel *out) {
     dt_cuda *cu = dt_cuda_of(be);
     axis_bound *k = NULL;
-    DT_TRY(check_alignment(args));
+    if (kind != DT_AXIS_AVERAGE) DT_TRY(check_alignment(args));
     DT_TRY(dt_cuda_own(cu, sizeof *k, (void **)&k));
     k->cu = cu;
     k->kind = kind;

@@ -172,6 +172,7 @@ typedef struct dt_gpu_axis_chunk {
 enum { DT_GPU_AXIS_CHUNK = 2048, DT_GPU_SUMSQ_BLOCKS = 1024 };
 cudaError_t dt_gpu_axis_accum(const dt_gpu *gpu, const dt_axis_args *a, cudaStream_t s);
 cudaError_t dt_gpu_axis_cast(const dt_gpu *gpu, const dt_axis_args *a, cudaStream_t s);
+cudaError_t dt_gpu_axis_average(const dt_gpu *gpu, const dt_axis_args *a, cudaStream_t s);
 cudaError_t dt_gpu_axis_scale(const dt_axis_args *a, cudaStream_t s);
 cudaError_t dt_gpu_axis_sumsq(const dt_gpu *gpu, const dt_axis_args *a, float *partial, cudaStream_t s);
 cudaError_t dt_gpu_axis_update(const dt_axis_args *a, const dt_gpu_axis_chunk *chunk, int32_t n_chunk,

@@ -169,6 +169,13 @@ static dt_status bind_axis_kernels(dt_engine *e) {
     if (!e->train) return DT_OK;
     DT_TRY(be->bind_axis(be, DT_AXIS_SUMSQ, &all, &e->sumsq));
     DT_TRY(be->bind_axis(be, DT_AXIS_UPDATE, &all, &e->update));
+    if (e->store->arena[DT_ARENA_EMA_STATE]) {
+        dt_axis_args state = axis_args(e, 0, e->store->bytes[DT_ARENA_STATE] / (int64_t)sizeof(float), true);
+        state.segment = NULL, state.n_segment = 0;
+        state.master = e->store->arena[DT_ARENA_STATE], state.ema = e->store->arena[DT_ARENA_EMA_STATE];
+        state.param16 = NULL;
+        DT_TRY(be->bind_axis(be, DT_AXIS_AVERAGE, &state, &e->average));
+    }
     if (all.growth_steps > 0) DT_TRY(be->bind_axis(be, DT_AXIS_SCALE, &all, &e->scale));
     for (int32_t b = 0; e->accumulate && b < e->axis->n_bucket; b++) {
         dt_axis_args part = axis_args(e, e->axis->bucket[b].offset, e->axis->bucket[b].n_elem, false);

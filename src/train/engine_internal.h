@@ -31,7 +31,7 @@ struct dt_engine {
     dt_program *program, *eval;
     dt_reducer *reducer; /* NULL in a world of one */
     bool accumulate;
-    dt_kernel accum[DT_BUCKETS_MAX], sumsq, update, scale, cast;
+    dt_kernel accum[DT_BUCKETS_MAX], sumsq, update, average, scale, cast; /* average: of the statistics */
     bool in_last;      /* the micro-batch being enqueued ends the step */
     int32_t n_reduced; /* buckets handed to the reducer in this replay */
     int64_t device_bytes;
@@ -52,11 +52,12 @@ struct dt_engine {
 
     float *host;        /* pinned axis-sized scratch for transfers */
     float *host_state;  /* running statistics of all ranks [world, state elements] */
-    float *state_saved; /* pinned: this rank's own, while evaluation uses the average */
+    float *state_saved; /* pinned: this rank's own, while evaluation uses the mean over ranks */
     void *master_saved; /* device: weights while evaluation uses the EMA */
     int64_t n_state_elem;
     bool eval_ema;
-    double eval_metric[DT_METRIC_COUNT]; /* of the evaluation under way, as far as it was taken from the device */
+    double eval_metric[DT_METRIC_COUNT]; /* of the evaluation under way, as far as it was taken from the
+                                            device */
     int64_t eval_rows_left;              /* before it is taken again: fp32 counts exactly to 2^24 */
     int32_t n_tensor;
     dt_ckpt_tensor *tensor; /* snapshot */

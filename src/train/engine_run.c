@@ -88,6 +88,7 @@ static dt_status enqueue(void *arg) {
     DT_TRY(e->be->fill(e->be, e->store->norm2, 0, (int64_t)sizeof(float), NULL));
     DT_TRY(e->sumsq.run(e->sumsq.ctx, NULL));
     DT_TRY(e->update.run(e->update.ctx, NULL));
+    if (e->average.run) DT_TRY(e->average.run(e->average.ctx, NULL));
     return e->scale.run ? e->scale.run(e->scale.ctx, NULL) : DT_OK;
 }
 

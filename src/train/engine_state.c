@@ -18,8 +18,18 @@ static const saved_row saved_table[] = {
     {DT_ARENA_EMA, "ema/"},
 };
 enum { N_SAVED = sizeof saved_table / sizeof saved_table[0] };
-/* Every rank's own running statistics, so that a resumed run is bit-exact; "state/" holds their average. */
-static const char LOCAL_STATE[] = "local_state";
+/* Running statistics, current and averaged like the weights that they belong to: the mean over ranks by name,
+ * for every world, and each rank's own, so that a resumed run is bit-exact. */
+typedef struct state_row {
+    dt_arena arena;
+    const char *prefix, *local;
+} state_row;
+
+static const state_row state_table[] = {
+    {DT_ARENA_STATE, "state/", DT_CKPT_LOCAL_STATE},
+    {DT_ARENA_EMA_STATE, "ema/", DT_CKPT_LOCAL_EMA},
+};
+enum { N_STATE = sizeof state_table / sizeof state_table[0] };
 
 static int32_t world_of(const dt_engine *e) {
     return e->mpi ? e->mpi->world : 1;
@@ -47,7 +57,7 @@ static dt_status add_tensor(dt_engine *e, const char *prefix, const char *name, 
 /* The snapshot's tensors: made once, filled at each save. Only rank 0 keeps them. */
 static dt_status create_tensors(dt_engine *e) {
     const dt_store *s = e->store;
-    size_t n = (size_t)e->axis->n_segment * N_SAVED + (size_t)s->n_state + 1;
+    size_t n = (size_t)e->axis->n_segment * N_SAVED + (size_t)(s->n_state + 1) * N_STATE;
     e->tensor = calloc(n, sizeof *e->tensor);
     if (!e->tensor) return dt_fail(DT_ERR_MEMORY, "no memory for %zu tensors", n);
     for (size_t k = 0; k < N_SAVED; k++)
@@ -55,10 +65,13 @@ static dt_status create_tensors(dt_engine *e) {
             const dt_axis_param *p = &e->axis->param[i];
             DT_TRY(add_tensor(e, saved_table[k].prefix, p->name, p->ndim, p->dim));
         }
-    for (int32_t i = 0; i < s->n_state; i++)
-        DT_TRY(add_tensor(e, "state/", s->state[i].name, 1, &s->state[i].n_elem));
-    if (e->n_state_elem == 0) return DT_OK;
-    return add_tensor(e, "", LOCAL_STATE, 2, (int64_t[]){world_of(e), e->n_state_elem});
+    for (size_t k = 0; k < N_STATE; k++) {
+        if (!s->arena[state_table[k].arena]) continue;
+        for (int32_t i = 0; i < s->n_state; i++)
+            DT_TRY(add_tensor(e, state_table[k].prefix, s->state[i].name, 1, &s->state[i].n_elem));
+        DT_TRY(add_tensor(e, "", state_table[k].local, 2, (int64_t[]){world_of(e), e->n_state_elem}));
+    }
+    return DT_OK;
 }
 
 dt_status dt_engine_state_setup(dt_engine *e) {
@@ -123,7 +136,8 @@ dt_status dt_engine_init(dt_engine *e) {
     if (e->n_state_elem > 0) {
         memset(e->host_state, 0, (size_t)s->bytes[DT_ARENA_STATE]);
         fresh_state(s, e->host_state);
-        DT_TRY(to_device(e, DT_ARENA_STATE, e->host_state));
+        for (size_t k = 0; k < N_STATE; k++)
+            if (s->arena[state_table[k].arena]) DT_TRY(to_device(e, state_table[k].arena, e->host_state));
     }
     return refresh_compute_copy(e);
 }
@@ -150,13 +164,25 @@ static dt_status find_tensor(const dt_ckpt *c, const char *prefix, const char *n
     return DT_OK;
 }
 
-static dt_status load_state(dt_engine *e, const dt_ckpt *c) {
+/* Whether the checkpoint has the tensor `name` of this part of the state. */
+static bool has_tensor(const dt_ckpt *c, const char *prefix, const char *name) {
+    char full[DT_NAME_MAX + 16];
+    snprintf(full, sizeof full, "%s%s", prefix, name);
+    return dt_ckpt_find(c, full) != NULL;
+}
+
+/* Whether it has this part at all, by the first parameter's. */
+static bool holds(const dt_engine *e, const dt_ckpt *c, const char *prefix) {
+    return has_tensor(c, prefix, e->axis->param[0].name);
+}
+
+/* The row's statistics to `arena`. */
+static dt_status load_state(dt_engine *e, const dt_ckpt *c, const state_row *row, dt_arena arena) {
     dt_store *s = e->store;
-    if (e->n_state_elem == 0) return DT_OK;
-    const dt_ckpt_tensor *local = dt_ckpt_find(c, LOCAL_STATE), *t;
+    const dt_ckpt_tensor *local = dt_ckpt_find(c, row->local), *t;
     memset(e->host_state, 0, (size_t)s->bytes[DT_ARENA_STATE]);
     for (int32_t i = 0; i < s->n_state; i++) {
-        DT_TRY(find_tensor(c, "state/", s->state[i].name, 1, &s->state[i].n_elem, &t));
+        DT_TRY(find_tensor(c, row->prefix, s->state[i].name, 1, &s->state[i].n_elem, &t));
         memcpy(e->host_state + s->state[i].offset_bytes / (int64_t)sizeof(float), t->data,
                (size_t)s->state[i].n_elem * sizeof(float));
     }
@@ -164,14 +190,21 @@ static dt_status load_state(dt_engine *e, const dt_ckpt *c) {
     if (local && same_dims(local, 2, (int64_t[]){world_of(e), e->n_state_elem}))
         memcpy(e->host_state, local->data + rank_of(e) * e->n_state_elem,
                (size_t)e->n_state_elem * sizeof(float));
-    return to_device(e, DT_ARENA_STATE, e->host_state);
+    return to_device(e, arena, e->host_state);
 }
 
-/* Whether the checkpoint has this part of the state, by the first parameter's. */
-static bool holds(const dt_engine *e, const dt_ckpt *c, const char *prefix) {
-    char first[DT_NAME_MAX + 16];
-    snprintf(first, sizeof first, "%s%s", prefix, e->axis->param[0].name);
-    return dt_ckpt_find(c, first) != NULL;
+/* As with the weights: evaluation alone holds the averaged ones where those count, and an average that the
+ * checkpoint lacks starts from what is current. Lacking is all or nothing. */
+static dt_status load_states(dt_engine *e, const dt_ckpt *c) {
+    const dt_store *s = e->store;
+    const state_row *current = &state_table[0], *averaged = &state_table[1];
+    if (e->n_state_elem == 0) return DT_OK;
+    bool has = dt_ckpt_find(c, averaged->local) != NULL;
+    for (int32_t i = 0; i < s->n_state; i++) has = has || has_tensor(c, averaged->prefix, s->state[i].name);
+    const state_row *average_from = has ? averaged : current;
+    if (s->arena[averaged->arena]) DT_TRY(load_state(e, c, average_from, averaged->arena));
+    const bool only_average = !e->train && e->config->train.ema > 0;
+    return load_state(e, c, only_average ? average_from : current, current->arena);
 }
 
 /* Momentum and AdamW's mean of gradients have one name, but not one meaning; only AdamW has MOM2. */
@@ -206,17 +239,17 @@ dt_status dt_engine_load(dt_engine *e, const dt_ckpt *c) {
         }
         DT_TRY(to_device(e, row->arena, e->host));
     }
-    DT_TRY(load_state(e, c));
+    DT_TRY(load_states(e, c));
     return refresh_compute_copy(e);
 }
 
 /* host_state: row r holds rank r's statistics, on every rank. */
-static dt_status gather_state(dt_engine *e) {
+static dt_status gather_state(dt_engine *e, dt_arena arena) {
     if (e->n_state_elem == 0) return DT_OK;
     float *own = e->host_state + rank_of(e) * e->n_state_elem;
-    if (world_of(e) == 1) return to_host(e, DT_ARENA_STATE, own);
+    if (world_of(e) == 1) return to_host(e, arena, own);
     memset(e->host_state, 0, (size_t)(world_of(e) * e->n_state_elem) * sizeof(float));
-    DT_TRY(to_host(e, DT_ARENA_STATE, own));
+    DT_TRY(to_host(e, arena, own));
     /* The other rows are zero: the sum is the concatenation, exactly. */
     DT_TRY(e->mpi->allreduce_begin(e->mpi, e->host_state, world_of(e) * e->n_state_elem, DT_DTYPE_F32, NULL));
     return e->mpi->wait(e->mpi, NULL);
@@ -229,32 +262,30 @@ static float mean_state(const dt_engine *e, int64_t k) {
     return (float)(sum / world_of(e));
 }
 
-static dt_ckpt_tensor *tensor_named(dt_engine *e, const char *prefix, const char *name) {
-    char full[DT_NAME_MAX + 16];
-    snprintf(full, sizeof full, "%s%s", prefix, name);
-    for (int32_t i = 0; i < e->n_tensor; i++)
-        if (strcmp(e->tensor[i].name, full) == 0) return &e->tensor[i];
-    return NULL;
-}
-
 dt_status dt_engine_snapshot(dt_engine *e, int32_t *n, const dt_ckpt_tensor **tensors) {
     const dt_store *s = e->store;
-    DT_TRY(gather_state(e));
+    const bool root = rank_of(e) == 0;
     *n = e->n_tensor;
     *tensors = e->tensor;
-    if (rank_of(e) != 0) return DT_OK;
     int32_t next = 0; /* the tensors are in the order of create_tensors */
-    for (size_t k = 0; k < N_SAVED; k++) {
+    for (size_t k = 0; root && k < N_SAVED; k++) {
         if (!s->arena[saved_table[k].arena]) continue;
         DT_TRY(to_host(e, saved_table[k].arena, e->host));
         for (int32_t i = 0; i < e->axis->n_segment; i++)
             dt_axis_to_stored(e->axis, i, e->host, e->tensor[next++].data);
     }
-    for (int32_t i = 0; i < s->n_state; i++, next++)
-        for (int64_t k = 0; k < s->state[i].n_elem; k++)
-            e->tensor[next].data[k] = mean_state(e, s->state[i].offset_bytes / (int64_t)sizeof(float) + k);
-    dt_ckpt_tensor *local = tensor_named(e, "", LOCAL_STATE);
-    if (local) memcpy(local->data, e->host_state, (size_t)(world_of(e) * e->n_state_elem) * sizeof(float));
+    for (size_t k = 0; k < N_STATE; k++) {
+        if (!s->arena[state_table[k].arena]) continue;
+        DT_TRY(gather_state(e, state_table[k].arena));
+        if (!root) continue;
+        for (int32_t i = 0; i < s->n_state; i++, next++) {
+            const int64_t first = s->state[i].offset_bytes / (int64_t)sizeof(float);
+            for (int64_t j = 0; j < s->state[i].n_elem; j++)
+                e->tensor[next].data[j] = mean_state(e, first + j);
+        }
+        memcpy(e->tensor[next++].data, e->host_state,
+               (size_t)(world_of(e) * e->n_state_elem) * sizeof(float));
+    }
     return DT_OK;
 }
 
@@ -302,10 +333,9 @@ dt_status dt_engine_eval_begin(dt_engine *e, bool ema) {
     dt_backend *be = e->be;
     dt_store *s = e->store;
     e->eval_ema = ema && s->arena[DT_ARENA_EMA];
-    DT_TRY(gather_state(e));
+    DT_TRY(gather_state(e, e->eval_ema ? DT_ARENA_EMA_STATE : DT_ARENA_STATE));
     if (e->n_state_elem > 0) {
-        memcpy(e->state_saved, e->host_state + rank_of(e) * e->n_state_elem,
-               (size_t)e->n_state_elem * sizeof(float));
+        DT_TRY(to_host(e, DT_ARENA_STATE, e->state_saved));
         for (int64_t k = 0; k < e->n_state_elem; k++) e->host_state[k] = mean_state(e, k);
         DT_TRY(to_device(e, DT_ARENA_STATE, e->host_state));
     }

@@ -199,22 +199,31 @@ bool dt_metrics_evaluated(const dt_metrics *m) {
 
 void dt_metrics_eval(dt_metrics *m, const dt_eval_record *r) {
     if (!m) return;
-    append_json(m, json_pack("{s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:b}", "kind", "eval", "step",
-                             (json_int_t)r->step, "epoch", number(r->epoch), "loss", number(r->loss), "top1",
-                             number(r->top1), "top5", number(r->top5), "lr", number(r->lr), "samples_per_s",
-                             number(r->samples_per_s), "n_samples", (json_int_t)r->n_samples, "ema",
-                             (int)r->ema));
-    if (m->events) {
-        const dt_tfscalar scalars[] = {
-            {"eval/loss", r->loss}, {"eval/top1", r->top1}, {"eval/top5", r->top5}};
-        int n = (int)(sizeof scalars / sizeof scalars[0]);
-        note_failure(m, dt_tfevents_write(m->events, r->step, n, scalars), "TensorBoard events");
-    }
-    char loss[DT_LOSS_TEXT];
+    json_t *record =
+        json_pack("{s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:b}", "kind", "eval", "step",
+                  (json_int_t)r->step, "epoch", number(r->epoch), "loss", number(r->loss), "top1",
+                  number(r->top1), "top5", number(r->top5), "lr", number(r->lr), "samples_per_s",
+                  number(r->samples_per_s), "n_samples", (json_int_t)r->n_samples, "ema", (int)r->ema);
+    const dt_tfscalar scalars[] = {{"eval/loss", r->loss},
+                                   {"eval/top1", r->top1},
+                                   {"eval/top5", r->top5},
+                                   {"eval/current_loss", r->current_loss},
+                                   {"eval/current_top1", r->current_top1},
+                                   {"eval/current_top5", r->current_top5}};
+    enum { N_SCALAR = sizeof scalars / sizeof scalars[0], N_CURRENT = 3 };
+    const int n = r->ema ? N_SCALAR : N_SCALAR - N_CURRENT;
+    for (int i = N_SCALAR - N_CURRENT; record && i < n; i++)
+        json_object_set_new(record, scalars[i].tag + strlen("eval/"), number(scalars[i].value));
+    append_json(m, record);
+    if (m->events) note_failure(m, dt_tfevents_write(m->events, r->step, n, scalars), "TensorBoard events");
+    char loss[DT_LOSS_TEXT], current[128] = "";
+    if (r->ema)
+        snprintf(current, sizeof current, ", averaged weights; current weights: loss %s, top-1 %.2f %%",
+                 dt_loss_text(r->current_loss, loss), 100 * r->current_top1);
     dt_metrics_note(
         m, "evaluation at step %lld, epoch %.4g: loss %s, top-1 %.2f %%, top-5 %.2f %%%s (%lld sample%s)",
-        (long long)r->step, r->epoch, dt_loss_text(r->loss, loss), 100 * r->top1, 100 * r->top5,
-        r->ema ? ", averaged weights" : "", (long long)r->n_samples, dt_plural(r->n_samples));
+        (long long)r->step, r->epoch, dt_loss_text(r->loss, loss), 100 * r->top1, 100 * r->top5, current,
+        (long long)r->n_samples, dt_plural(r->n_samples));
 }
 
 void dt_metrics_note(dt_metrics *m, const char *fmt, ...) {

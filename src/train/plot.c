@@ -28,8 +28,17 @@ typedef struct curve {
     size_t n, room;
 } curve;
 
-/* What the file holds: [train, eval] of loss and of accuracy in percent. */
-typedef enum curve_id { TRAIN_LOSS = 0, EVAL_LOSS, TRAIN_TOP1, EVAL_TOP1, CURVE_COUNT } curve_id;
+/* What the file holds, of loss and of accuracy in percent: training, evaluation, and where that is of
+ * averaged weights, the evaluation of the current ones. */
+typedef enum curve_id {
+    TRAIN_LOSS = 0,
+    EVAL_LOSS,
+    CURRENT_LOSS,
+    TRAIN_TOP1,
+    EVAL_TOP1,
+    CURRENT_TOP1,
+    CURVE_COUNT
+} curve_id;
 
 typedef struct axis {
     double low, high, tick;
@@ -56,14 +65,22 @@ static dt_status add_record(curve curves[CURVE_COUNT], const char *line, size_t 
     json_t *record = json_loadb(line, size, 0, NULL);
     const char *kind = json_string_value(json_object_get(record, "kind"));
     const json_t *step = json_object_get(record, "step");
-    const json_t *loss = json_object_get(record, "loss"), *top1 = json_object_get(record, "top1");
+    const bool eval = kind && strcmp(kind, "eval") == 0;
+    const struct {
+        const char *member;
+        curve_id curve;
+        double unit;
+    } part[] = {{"loss", eval ? EVAL_LOSS : TRAIN_LOSS, 1},
+                {"top1", eval ? EVAL_TOP1 : TRAIN_TOP1, 100},
+                {"current_loss", CURRENT_LOSS, 1},
+                {"current_top1", CURRENT_TOP1, 100}};
     dt_status status = DT_OK;
-    if (kind && json_is_number(step)) {
-        int eval = strcmp(kind, "eval") == 0;
-        double x = json_number_value(step);
-        if (json_is_number(loss)) status = curve_add(&curves[TRAIN_LOSS + eval], x, json_number_value(loss));
-        if (status == DT_OK && json_is_number(top1))
-            status = curve_add(&curves[TRAIN_TOP1 + eval], x, 100 * json_number_value(top1));
+    for (size_t i = 0; kind && json_is_number(step) && status == DT_OK && i < sizeof part / sizeof part[0];
+         i++) {
+        const json_t *value = json_object_get(record, part[i].member);
+        if (json_is_number(value))
+            status = curve_add(&curves[part[i].curve], json_number_value(step),
+                               part[i].unit * json_number_value(value));
     }
     json_decref(record);
     return status;
@@ -213,7 +230,8 @@ static outcome outcome_of(const curve *c, bool percent) {
 }
 
 /* Right-aligned above the panel: name and last value of each curve, the best value of the evaluation. */
-static void draw_legend(FILE *out, int left, const curve *train, const curve *eval, outcome o, bool percent) {
+static void draw_legend(FILE *out, int left, const curve *train, const curve *eval, const curve *current,
+                        outcome o, bool percent) {
     int right = left + PANEL_WIDTH;
     const char *unit = percent ? " %" : "";
     int decimals = percent ? 2 : 4;
@@ -225,21 +243,27 @@ static void draw_legend(FILE *out, int left, const curve *train, const curve *ev
         fprintf(out, "%s<tspan class=\"et\">&#9679; eval %.*f%s (best %.*f%s)</tspan>",
                 train->n > 0 ? " &#160; " : "", decimals, o.last, unit, decimals, o.best, unit);
     fputs("</text>\n", out);
+    if (current->n > 0)
+        fprintf(out, "<text class=\"e ct\" x=\"%d\" y=\"%d\">&#9675; current weights %.*f%s</text>\n", right,
+                PANEL_TOP - 30, decimals, current->y[current->n - 1], unit);
 }
 
-static dt_status draw_panel(FILE *out, int index, const char *title, curve *train, curve *eval, axis ax,
-                            bool percent) {
+/* `c`: training, evaluation, evaluation of the current weights. */
+static dt_status draw_panel(FILE *out, int index, const char *title, curve *c, axis ax, bool percent) {
     int left = PANEL_LEFT + index * PANEL_STEP;
+    curve *train = &c[0], *eval = &c[1], *current = &c[2];
     curve smoothed;
     double low = INFINITY, high = -INFINITY;
     const outcome end = outcome_of(eval, percent);
     thin(train);
     thin(eval);
+    thin(current);
     dt_status status = smooth(train, &smoothed);
     if (status != DT_OK) goto done;
     /* Single wild steps run out of the panel rather than flatten everything else. */
     extend(&low, &high, smoothed.y, smoothed.n);
     extend(&low, &high, eval->y, eval->n);
+    extend(&low, &high, current->y, current->n);
     if (!percent && low > 0 && low < 0.3 * high) low = 0;
     axis ay = make_axis(low, high, false);
     draw_axes(out, title, left, ax, ay);
@@ -247,8 +271,9 @@ static dt_status draw_panel(FILE *out, int index, const char *title, curve *trai
     draw_curve(out, train, "r", left, ax, ay, false);
     draw_curve(out, &smoothed, "t", left, ax, ay, smoothed.n == 1);
     fputs("</g>\n", out);
+    draw_curve(out, current, "c", left, ax, ay, true);
     draw_curve(out, eval, "v", left, ax, ay, true);
-    draw_legend(out, left, &smoothed, eval, end, percent);
+    draw_legend(out, left, &smoothed, eval, current, end, percent);
     if (smoothed.n + eval->n == 0)
         fprintf(out, "<text class=\"m\" x=\"%d\" y=\"%d\">no data</text>\n", left + PANEL_WIDTH / 2,
                 PANEL_TOP + PANEL_HEIGHT / 2);
@@ -284,6 +309,7 @@ static void draw_head(FILE *out, const char *metrics_path) {
             "polyline{fill:none;stroke-width:2;stroke-linejoin:round}\n"
             "polyline.r{stroke:#2f81f7;stroke-width:1;stroke-opacity:.28}polyline.t{stroke:#2f81f7}\n"
             "polyline.v{stroke:#e8590c}circle.t,.tt{fill:#2f81f7}circle.v,.et{fill:#e8590c}\n"
+            "polyline.c{stroke:#2da44e;stroke-dasharray:5 3}circle.c,.ct{fill:#2da44e}\n"
             "@media(prefers-color-scheme:dark){.b{fill:#0d1117}text{fill:#a5b0bb}.g{stroke:#30363d}}\n"
             "</style>\n<rect class=\"b\" width=\"%d\" height=\"%d\"/>\n",
             WIDTH, HEIGHT, WIDTH, HEIGHT, WIDTH, HEIGHT);
@@ -301,8 +327,8 @@ static dt_status draw(FILE *out, const char *metrics_path, curve curves[CURVE_CO
     if (low <= 0.2 * high || low == high) low = 0;
     axis ax = make_axis(low, high, true);
     draw_head(out, metrics_path);
-    DT_TRY(draw_panel(out, 0, "Loss", &curves[TRAIN_LOSS], &curves[EVAL_LOSS], ax, false));
-    DT_TRY(draw_panel(out, 1, "Accuracy", &curves[TRAIN_TOP1], &curves[EVAL_TOP1], ax, true));
+    DT_TRY(draw_panel(out, 0, "Loss", &curves[TRAIN_LOSS], ax, false));
+    DT_TRY(draw_panel(out, 1, "Accuracy", &curves[TRAIN_TOP1], ax, true));
     fputs("</svg>\n", out);
     return DT_OK;
 }

@@ -131,16 +131,18 @@ static dt_status take_results(dt_trainer *t, int32_t leave) {
 }
 
 static dt_status evaluate(dt_trainer *t) {
-    dt_eval_result r;
+    dt_eval_result r, current = {.loss = 0};
     const bool ema = t->config->train.ema > 0;
     DT_TRY(dt_session_same_parameters(&t->session));
     DT_TRY(dt_session_evaluate(&t->session, t->step, ema, &r));
-    if (r.interrupted) {
+    /* Both, so that it shows when the average lags behind. */
+    if (ema && !r.interrupted) DT_TRY(dt_session_evaluate(&t->session, t->step, false, &current));
+    if (r.interrupted || current.interrupted) {
         t->stop = true;
         return DT_OK;
     }
-    dt_trainer_report_eval(t, &r);
-    t->eval_lost = !isfinite(r.loss);
+    dt_trainer_report_eval(t, &r, ema ? &current : NULL);
+    t->eval_lost = !isfinite(r.loss) || !isfinite(current.loss);
     return DT_OK;
 }
 
@@ -280,6 +282,8 @@ dt_status dt_trainer_eval(const dt_config *c, dt_comm *mpi) {
         fprintf(stderr, "dtrain: these images are normalised with another mean and deviation than the run's: "
                         "data.train is "
                         "another set, or augment.mean another value\n");
+    if (mpi->rank == 0 && dt_trainer_averages_weights_alone(c, ckpt))
+        fprintf(stderr, "dtrain: %s\n", dt_trainer_weights_alone);
     DT_TRY_GOTO(st, dt_session_evaluate(&s, ckpt->meta.step, c->train.ema > 0, &r), out);
     if (mpi->rank == 0)
         printf("%s: step %lld, %lld sample%s: loss %s, top-1 %.2f %%, top-5 %.2f %%%s (%.0f samples/s)\n",

@@ -24,11 +24,11 @@ typedef struct dt_trainer {
     int64_t n_samples; /* of the training set */
     int64_t step, total_steps;
     double steps_per_epoch;
-    int64_t updates; /* not skipped: Adam's t */
+    int64_t updates;      /* not skipped: Adam's t */
     int64_t recent_skips; /* as in dt_ckpt_meta */
     int64_t skipped_in_a_row;
     double loss_scale;
-    int64_t good_steps; /* of the dynamic loss scale */
+    int64_t good_steps;    /* of the dynamic loss scale */
     int64_t saved_step;    /* of the last save that was begun; -1: none */
     bool save_lost;        /* rank 0: it failed, and that was forgiven */
     bool eval_lost;        /* the last evaluation's loss was not finite */
@@ -44,22 +44,29 @@ double dt_trainer_epoch(const dt_trainer *t, int64_t step);
 double dt_trainer_lr(const dt_trainer *t, int64_t step);
 
 /* Adam's t of the step that is being queued, of which `pending` results (its own included) are not known yet,
- * when `updates` of those before were not skipped. As if results always came `lag` steps late: what a stop, a save
- * or an evaluation makes known earlier must not change the update, so a skip counts as an update until then. */
+ * when `updates` of those before were not skipped. As if results always came `lag` steps late: what a stop, a
+ * save or an evaluation makes known earlier must not change the update, so a skip counts as an update until
+ * then. */
 static inline int64_t dt_adam_step(int64_t updates, int64_t recent_skips, int32_t pending, int32_t lag) {
     const int32_t early = lag - (pending - 1); /* results that are known before their time */
     return updates + pending + __builtin_popcountll((uint64_t)recent_skips & ((1ull << early) - 1));
 }
 
 /* trainer_save.c */
-/* Whether images are normalised with another mean and deviation than when `k` was written, as far as both are known. */
+/* Whether images are normalised with another mean and deviation than when `k` was written, as far as both are
+ * known. */
 bool dt_trainer_renormalised(const dt_ckpt *k, const dt_session *s);
 /* DT_ERR_CONFIG: the checkpoint is of a run whose labels mean something else than those of the session's data. */
 dt_status dt_trainer_same_classes(const dt_ckpt *k, const dt_session *s);
+/* Whether train.ema wants averaged statistics and `k`, with averaged weights, is of a version that had none.
+ */
+bool dt_trainer_averages_weights_alone(const dt_config *c, const dt_ckpt *k);
+/* What to say then. */
+extern const char dt_trainer_weights_alone[];
 /* Opens or creates the run directory: lock, resume, metrics, checkpoint writer. */
 dt_status dt_trainer_open_run(dt_trainer *t);
-/* Starts a save of the state after `step`, unless there is one; `final` waits for it. A failed save that is not the
- * final one is noted and, unless checkpoint.on_error is "stop", forgiven. Collective. */
+/* Starts a save of the state after `step`, unless there is one; `final` waits for it. A failed save that is
+ * not the final one is noted and, unless checkpoint.on_error is "stop", forgiven. Collective. */
 dt_status dt_trainer_save(dt_trainer *t, bool final);
 /* Looks for a background save that has failed. Where the user wants to go on, it is noted; true: he does not,
  * and all ranks should come to dt_trainer_save, which ends the run with the cause. Cheap; not collective. */
@@ -77,6 +84,7 @@ void dt_trainer_summary(const dt_trainer *t);
 /* How the run ended and what there is to look at; after everything is closed. */
 void dt_trainer_farewell(const dt_trainer *t, dt_status st);
 void dt_trainer_report_step(dt_trainer *t, const dt_step_result *r);
-void dt_trainer_report_eval(dt_trainer *t, const dt_eval_result *r);
+/* `current`: of the current weights where `r` is of the averaged ones, else NULL. */
+void dt_trainer_report_eval(dt_trainer *t, const dt_eval_result *r, const dt_eval_result *current);
 
 #endif

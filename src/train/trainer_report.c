@@ -19,6 +19,12 @@ static void print_notes(const dt_trainer *t) {
     if (t->steps_per_epoch < 1)
         printf("note    a batch is larger than the training set: a step sees each sample %.1f times\n",
                1 / t->steps_per_epoch);
+    const double reach = c->train.ema > 0 ? 1 / (1 - c->train.ema) : 0;
+    if (reach > (double)t->total_steps)
+        printf("note    train.ema = %g: the average reaches back about %.0f steps, the run has only %lld: "
+               "the initial "
+               "weights stay in it; lower train.ema, or train longer\n",
+               c->train.ema, reach, (long long)t->total_steps);
     if (c->schedule.n_milestones > 0 && c->schedule.kind != DT_SCHEDULE_STEP)
         printf("note    schedule.milestones are not used: only schedule.kind = \"step\" knows them\n");
 }
@@ -96,7 +102,7 @@ void dt_trainer_report_step(dt_trainer *t, const dt_step_result *r) {
     dt_metrics_train(t->metrics, &rec);
 }
 
-void dt_trainer_report_eval(dt_trainer *t, const dt_eval_result *r) {
+void dt_trainer_report_eval(dt_trainer *t, const dt_eval_result *r, const dt_eval_result *current) {
     t->last_result_s = dt_time_s();
     t->data_wait_s = 0;
     if (!t->root) return;
@@ -109,7 +115,10 @@ void dt_trainer_report_eval(dt_trainer *t, const dt_eval_result *r) {
         .lr = dt_trainer_lr(t, dt_max_i64(t->step - 1, 0)),
         .samples_per_s = (double)r->n_samples / r->seconds,
         .n_samples = r->n_samples,
-        .ema = t->config->train.ema > 0,
+        .ema = current != NULL,
+        .current_loss = current ? current->loss : 0,
+        .current_top1 = current ? current->top1 : 0,
+        .current_top5 = current ? current->top5 : 0,
     };
     dt_metrics_eval(t->metrics, &rec);
 }

@@ -106,6 +106,19 @@ dt_status dt_trainer_same_classes(const dt_ckpt *k, const dt_session *s) {
                       : "import the data with that run's classes (--class-names)");
 }
 
+bool dt_trainer_averages_weights_alone(const dt_config *c, const dt_ckpt *k) {
+    bool weights = false;
+    for (int32_t i = 0; i < k->n_tensor && !weights; i++)
+        weights = strncmp(k->tensor[i].name, "ema/", strlen("ema/")) == 0;
+    return c->train.ema > 0 && weights && dt_ckpt_find(k, DT_CKPT_LOCAL_STATE) &&
+           !dt_ckpt_find(k, DT_CKPT_LOCAL_EMA);
+}
+
+const char dt_trainer_weights_alone[] =
+    "this checkpoint's averaged weights have no averaged batch norm statistics: those start from the current "
+    "ones, "
+    "and an evaluation of the average is off until about 1 / (1 - train.ema) more steps are done";
+
 /* A checkpoint continues only a run that draws the same samples. */
 static dt_status check_fits(const dt_trainer *t, const dt_ckpt *k) {
     const dt_config *c = t->config;
@@ -175,6 +188,8 @@ static dt_status resume(dt_trainer *t) {
             printf("resuming %s at step %lld\n", k->path, (long long)k->meta.step);
             if (dt_trainer_renormalised(k, &t->session))
                 printf("note: images are normalised with another mean and deviation than before\n");
+            if (dt_trainer_averages_weights_alone(t->config, k))
+                printf("note: %s\n", dt_trainer_weights_alone);
             if (k->meta.config_hash != dt_config_hash(t->config))
                 print_differences(k->config_text, t->config);
         }

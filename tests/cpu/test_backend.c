@@ -291,6 +291,7 @@ static void axis_run(axis *x, dt_axis_kind kind) {
     dt_kernel k;
     op_ok(be->bind_axis(be, kind, &x->args, &k));
     assert_int_equal(k.node, -1);
+    assert_true(k.label && strlen(k.label) > 3);
     op_ok(k.run(k.ctx, NULL));
 }
 
@@ -375,6 +376,28 @@ static void test_axis_update(void **state) {
     }
 }
 
+/* Without segments: all of the range, padding or not. */
+static void test_axis_average(void **state) {
+    (void)state;
+    static const float norms[] = {16, NAN, INFINITY};
+    for (size_t k = 0; k < sizeof norms / sizeof norms[0]; k++) {
+        axis x, old;
+        axis_make(&x);
+        axis_make(&old);
+        x.norm2 = norms[k];
+        x.args.segment = NULL, x.args.n_segment = 0;
+        axis_run(&x, DT_AXIS_AVERAGE);
+        for (int i = 0; i < AXIS; i++) {
+            const bool inside = i >= 9 && i < AXIS - 8 && k == 0;
+            const double d = inside ? (double)op_step.ema_decay : 1,
+                         want = d * (double)old.ema[i] + (1 - d) * (double)old.master[i];
+            assert_true(fabs((double)x.ema[i] - want) <= (inside ? 1e-6 : 0) && x.master[i] == old.master[i]);
+        }
+        assert_true(fabsf(x.ema[AXIS / 2] - old.ema[AXIS / 2]) > 1e-4f || k > 0); /* it moves */
+        axis_free(&x), axis_free(&old);
+    }
+}
+
 static void test_axis_skips_what_is_not_finite(void **state) {
     (void)state;
 
@@ -420,6 +443,7 @@ int main(void) {
         cmocka_unit_test(test_axis_accumulates),
         cmocka_unit_test(test_axis_norm),
         cmocka_unit_test(test_axis_update),
+        cmocka_unit_test(test_axis_average),
         cmocka_unit_test(test_axis_skips_what_is_not_finite),
         cmocka_unit_test(test_axis_refuses_16_bits),
     };

@@ -14,8 +14,9 @@ done
 [ "$(sort -u counts | wc -l)" -eq 1 ] || fail "the counts differ: $(sort -u counts | tr '\n' ';')"
 awk 'NR == 1 { min = max = $1 } $1 < min { min = $1 } $1 > max { max = $1 } END { exit !(max - min <= 1e-3 * max) }' losses ||
     fail "the losses differ: $(sort -u losses | tr '\n' ' ')"
-# The training run itself evaluated the same weights, averaged ones, at its end.
-expect train.log 'averaged weights' 1
+# The training run itself evaluated the same weights, averaged ones, at its end, and the current ones beside them.
+expect train.log 'averaged weights; current weights: loss [0-9.]+, top-1 [0-9.]+ %' 1
+[ -n "$(field run eval current_top1)" ] || fail "no accuracy of the current weights on record"
 [ "$(sort -u counts)" = "1001 samples $(sed -n -E 's/^evaluation.*(top-1 [0-9.]+ %, top-5 [0-9.]+ %).*/\1/p' train.log)" ] ||
     fail "training found other counts: $(grep '^evaluation' train.log)"
 train_ok 2 path.log eval base.toml data.train=data/small run.out_dir=elsewhere run.resume="$(newest run)"
@@ -31,7 +32,7 @@ expect plain-eval.log 'averaged weights' 0
 fewer=(base.toml model.name=quickstart 'model.layers=[]' data.train=four data.val=three run.out_dir=fewer)
 train_ok 2 fewer.log "${fewer[@]}" train.steps=10
 train_ok 1 fewer-eval.log eval "${fewer[@]}"
-[ "$(sed -n -E 's/.*(top-1 [0-9.]+ %).*/\1/p' fewer.log)" = "$(sed -n -E 's/.*(top-1 [0-9.]+ %).*/\1/p' fewer-eval.log)" ] ||
+[ "$(sed -n -E 's/.*(top-1 [0-9.]+ %), top-5.*/\1/p' fewer.log)" = "$(sed -n -E 's/.*(top-1 [0-9.]+ %), top-5.*/\1/p' fewer-eval.log)" ] ||
     fail "three of four classes: $(cat fewer-eval.log)"
 train_ok 1 other.log eval "${fewer[@]}" 'augment.mean=[0.1, 0.2, 0.3]' 'augment.std=[1.0, 1.0, 1.0]'
 expect other.log '^dtrain: these images are normalised with another mean' 1

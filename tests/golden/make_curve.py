@@ -95,11 +95,12 @@ def main():
             for group in optim.param_groups:
                 group["lr"] = rate(step)
             optim.step()
-            for e, p in zip(average.parameters(), model.parameters()):
-                e.data.lerp_(p.data, 1 - EMA)
+            state = model.state_dict()
+            for name, e in average.state_dict().items():  # buffers too: AveragedModel(use_buffers=True)
+                if e.is_floating_point():
+                    e.lerp_(state[name], 1 - EMA)
             losses.append(total / BATCH)
             rates.append(rate(step))
-        average.load_state_dict({k: v for k, v in model.state_dict().items() if "running" in k}, strict=False)
         save(f, "loss", losses)
         save(f, "rate", rates)
         save(f, "norm", norms)

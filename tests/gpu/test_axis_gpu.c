@@ -169,6 +169,34 @@ static void test_adamw(void **state) {
                "adamw");
 }
 
+/* Any array, aligned or not, and any length. */
+static void test_average_alone(void **state) {
+    gpu_pair *p = *state;
+    GPU_OR_SKIP(p);
+    static const int64_t n[] = {1, 3, 257, N_ELEM - 1};
+    for (size_t k = 0; k < sizeof n / sizeof n[0]; k++)
+        for (int skip = 0; skip < 2; skip++) {
+            side g = side_open(p->gpu, DT_DTYPE_F32, &op_step), c = side_open(p->cpu, DT_DTYPE_F32, &op_step);
+            side *const both[] = {&g, &c};
+            for (int i = 0; i < 2; i++) {
+                side *s = both[i];
+                op_fill_device(s->be, s->norm2, skip ? 0xff : 0,
+                               sizeof(float)); /* 0xffffffff: not a number */
+                dt_axis_args a = {.offset = N_ELEM - n[k],
+                                  .n_elem = n[k],
+                                  .master = s->v[V_MASTER],
+                                  .ema = s->v[V_EMA],
+                                  .norm2 = s->norm2,
+                                  .metrics = s->metrics,
+                                  .params = s->params};
+                run(s, DT_AXIS_AVERAGE, &a);
+            }
+            compare(&g, &c, skip ? "average, skipped" : "average");
+            side_close(&g);
+            side_close(&c);
+        }
+}
+
 static void test_not_finite_is_skipped(void **state) {
     gpu_pair *p = *state;
     GPU_OR_SKIP(p);
@@ -190,10 +218,8 @@ static void test_not_finite_is_skipped(void **state) {
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(test_sgd),
-    cmocka_unit_test(test_momentum),
-    cmocka_unit_test(test_nesterov),
-    cmocka_unit_test(test_adamw),
-    cmocka_unit_test(test_not_finite_is_skipped),
+    cmocka_unit_test(test_sgd),           cmocka_unit_test(test_momentum),
+    cmocka_unit_test(test_nesterov),      cmocka_unit_test(test_adamw),
+    cmocka_unit_test(test_average_alone), cmocka_unit_test(test_not_finite_is_skipped),
 };
 GPU_TEST_MAIN("axis kernels on the GPU", tests)

@@ -1,6 +1,7 @@
 /* The engine: how a batch is divided over micro-batches and ranks, what that may change (nothing but
  * rounding), saving and loading its state, evaluation between steps, and what it refuses. */
 #include "engine_fixture.h"
+#include "trainer_internal.h"
 
 /* Ranks of a world share the samples; every shard is run once. */
 static void test_division(void **state) {
@@ -205,6 +206,12 @@ static void test_resuming_changes_no_bit(void **state) {
     check_resume(RIG_PLAIN_MODEL "[train]\nglobal_batch = 8\n[optim]\nkind = \"sgd\"\n");
 }
 
+static const dt_ckpt_tensor *tensor_named(const dt_ckpt *c, const char *name) {
+    const dt_ckpt_tensor *t = dt_ckpt_find(c, name);
+    if (!t) fail_msg("the snapshot has no %s", name);
+    return t;
+}
+
 /* Ranks keep statistics of their own; a checkpoint holds their mean for others and each for itself. */
 static void test_resuming_two_ranks_changes_no_bit(void **state) {
     (void)state;
@@ -212,19 +219,21 @@ static void test_resuming_two_ranks_changes_no_bit(void **state) {
     crew w[2];
     crew_work work = {.config = STATEFUL, .end = 3, .lr = 0.1f};
     dt_ckpt saved = crew_train(&w[0], 2, &work, through);
-    const float *mean = NULL, *local = NULL;
-    for (int32_t i = 0; i < saved.n_tensor; i++) {
-        if (!strcmp(saved.tensor[i].name, "state/layer2.running_mean")) mean = saved.tensor[i].data;
-        if (!strcmp(saved.tensor[i].name, "local_state")) local = saved.tensor[i].data;
-    }
-    assert_true(mean && local);
     const int64_t n_state = rig_arena_bytes(&through[0], DT_ARENA_STATE) / (int64_t)sizeof(float);
-    for (int64_t rank = 0; rank < 2; rank++) {
-        assert_memory_equal(local + rank * n_state, rig_arena(&through[rank], DT_ARENA_STATE),
-                            (size_t)n_state * sizeof(float));
+    static const struct {
+        const char *mean, *local;
+        dt_arena arena;
+    } kept[] = {{"state/layer2.running_mean", "local_state", DT_ARENA_STATE},
+                {"ema/layer2.running_mean", "local_ema", DT_ARENA_EMA_STATE}};
+    for (size_t k = 0; k < 2; k++) {
+        const float *mean = tensor_named(&saved, kept[k].mean)->data,
+                    *local = tensor_named(&saved, kept[k].local)->data;
+        for (int64_t rank = 0; rank < 2; rank++)
+            assert_memory_equal(local + rank * n_state, rig_arena(&through[rank], kept[k].arena),
+                                (size_t)n_state * sizeof(float));
+        assert_true(local[0] != local[n_state]);
+        assert_true(fabsf(mean[0] - (local[0] + local[n_state]) / 2) < 1e-6f);
     }
-    assert_true(local[0] != local[n_state]);
-    assert_true(fabsf(mean[0] - (local[0] + local[n_state]) / 2) < 1e-6f);
     rig_close(&through[0]), rig_close(&through[1]);
 
     work.end = 6;
@@ -236,12 +245,6 @@ static void test_resuming_two_ranks_changes_no_bit(void **state) {
     for (int k = 0; k < 2; k++) rig_close(&through[k]), rig_close(&resumed[k]);
 }
 
-static const dt_ckpt_tensor *tensor_named(const dt_ckpt *c, const char *name) {
-    const dt_ckpt_tensor *t = dt_ckpt_find(c, name);
-    if (!t) fail_msg("the snapshot has no %s", name);
-    return t;
-}
-
 static void test_snapshot_holds_everything(void **state) {
     (void)state;
     rig r;
@@ -249,7 +252,7 @@ static void test_snapshot_holds_everything(void **state) {
     rig_step(&r, 0, 0.1f);
     dt_ckpt c = rig_checkpoint(&r);
     const dt_axis *axis = dt_engine_axis(r.e);
-    static const char *const prefixes[] = {"param/", "mom1/", "ema/"};
+    static const char *const prefixes[] = {"param/", "mom1/", "ema/"}, *const of_state[] = {"state/", "ema/"};
     for (int32_t i = 0; i < axis->n_segment; i++)
         for (size_t k = 0; k < 3; k++) {
             char name[DT_NAME_MAX + 16];
@@ -258,11 +261,16 @@ static void test_snapshot_holds_everything(void **state) {
             assert_int_equal(t->ndim, axis->param[i].ndim);
             assert_memory_equal(t->dim, axis->param[i].dim, (size_t)t->ndim * sizeof *t->dim);
         }
-    const dt_ckpt_tensor *mean = tensor_named(&c, "state/layer2.running_mean");
-    assert_true(mean->dim[0] == 6 && mean->data[0] != 0);
-    tensor_named(&c, "state/layer5.running_var");
+    for (size_t k = 0; k < 2; k++) {
+        char name[DT_NAME_MAX + 16];
+        snprintf(name, sizeof name, "%slayer2.running_mean", of_state[k]);
+        const dt_ckpt_tensor *mean = tensor_named(&c, name);
+        assert_true(mean->dim[0] == 6 && mean->data[0] != 0);
+        snprintf(name, sizeof name, "%slayer5.running_var", of_state[k]);
+        tensor_named(&c, name);
+    }
     assert_null(dt_ckpt_find(&c, "mom2/layer1.weight")); /* momentum has no second moment */
-    assert_int_equal(c.n_tensor, 3 * axis->n_segment + 4 + 1);
+    assert_int_equal(c.n_tensor, 3 * axis->n_segment + 2 * (4 + 1));
     rig_checkpoint_free(&c);
     rig_close(&r);
 }
@@ -275,8 +283,9 @@ static void rename_tensor(dt_ckpt *c, const char *from, const char *to) {
 
 static void test_load_errors(void **state) {
     (void)state;
-    static const char *const needed[] = {"param/layer1.weight", "param/layer10.bias", "mom1/layer4.weight",
-                                         "ema/layer1.weight", "state/layer5.running_var"};
+    static const char *const needed[] = {"param/layer1.weight",      "param/layer10.bias",
+                                         "mom1/layer4.weight",       "ema/layer1.weight",
+                                         "state/layer5.running_var", "ema/layer5.running_var"};
     rig r;
     rig_open(&r, STATEFUL);
     rig_step(&r, 0, 0.1f);
@@ -317,8 +326,11 @@ static void test_load_of_less(void **state) {
     assert_memory_equal(rig_arena(&with, DT_ARENA_EMA), rig_arena(&with, DT_ARENA_MASTER),
                         (size_t)rig_arena_bytes(&with, DT_ARENA_MASTER));
     assert_true(rig_hash(&with) == rig_hash(&without));
-    assert_memory_equal(rig_arena(&with, DT_ARENA_STATE), rig_arena(&without, DT_ARENA_STATE),
-                        (size_t)rig_arena_bytes(&with, DT_ARENA_STATE));
+    static const dt_arena states[] = {DT_ARENA_STATE, DT_ARENA_EMA_STATE};
+    for (size_t k = 0; k < 2; k++)
+        assert_memory_equal(rig_arena(&with, states[k]), rig_arena(&without, DT_ARENA_STATE),
+                            (size_t)rig_arena_bytes(&with, DT_ARENA_STATE));
+    assert_null(rig_arena(&without, DT_ARENA_EMA_STATE));
     rig_checkpoint_free(&c);
     rig_close(&with), rig_close(&without);
 }
@@ -380,16 +392,27 @@ static void test_evaluation_leaves_no_trace(void **state) {
     rig_checkpoint_free(&b);
     rig_close(&unwatched);
 
-    /* An engine for evaluation alone, given the averages as its weights, measures the same. */
-    for (int32_t i = 0; i < a.n_tensor; i++)
-        if (strncmp(a.tensor[i].name, "param/", 6) == 0) {
-            char name[DT_NAME_MAX + 16];
-            int64_t n = 1;
-            snprintf(name, sizeof name, "ema/%s", a.tensor[i].name + 6);
-            for (int32_t d = 0; d < a.tensor[i].ndim; d++) n *= a.tensor[i].dim[d];
-            memcpy(a.tensor[i].data, tensor_named(&a, name)->data, (size_t)n * sizeof(float));
-        }
+    /* An engine for evaluation alone measures the same: with averages configured, and given the averages,
+     * weights and statistics, as its only ones. */
     rig only;
+    rig_prepare(&only, FULL(8, 4, "eval_batch = 4\nema = 0.9\n"));
+    check_ok(rig_try_open(&only, NULL, false));
+    check_ok(dt_engine_load(only.e, &a));
+    evaluate(&only, true, 21, again);
+    assert_memory_equal(with, again, DT_METRIC_SUMMED * sizeof *with);
+    rig_close(&only);
+    rename_tensor(&a, "local_state", "not these");
+    rename_tensor(&a, "local_ema", "local_state");
+    for (int32_t i = 0; i < a.n_tensor; i++) {
+        const char *slash = strchr(a.tensor[i].name, '/');
+        const bool param = strncmp(a.tensor[i].name, "param/", 6) == 0;
+        if (!slash || (!param && strncmp(a.tensor[i].name, "state/", 6) != 0)) continue;
+        char name[DT_NAME_MAX + 16];
+        int64_t n = 1;
+        snprintf(name, sizeof name, "ema%s", slash);
+        for (int32_t d = 0; d < a.tensor[i].ndim; d++) n *= a.tensor[i].dim[d];
+        memcpy(a.tensor[i].data, tensor_named(&a, name)->data, (size_t)n * sizeof(float));
+    }
     rig_prepare(&only, FULL(8, 4, "eval_batch = 4\n"));
     check_ok(rig_try_open(&only, NULL, false));
     check_ok(dt_engine_load(only.e, &a));
@@ -397,6 +420,44 @@ static void test_evaluation_leaves_no_trace(void **state) {
     assert_memory_equal(with, again, DT_METRIC_SUMMED * sizeof *with);
     rig_checkpoint_free(&a);
     rig_close(&only), rig_close(&watched);
+}
+
+/* With a decay of 0 the average is the current state, statistics included: both evaluations agree to the bit.
+ * Were the averaged weights evaluated with other statistics, they would not. */
+static void test_average_is_whole(void **state) {
+    (void)state;
+    rig r;
+    double averaged[DT_METRIC_COUNT], current[DT_METRIC_COUNT];
+    rig_open(&r, STATEFUL);
+    r.c.train.ema = 0;
+    for (int64_t s = 0; s < 3; s++) rig_step(&r, s, 0.1f);
+    assert_memory_equal(rig_arena(&r, DT_ARENA_EMA_STATE), rig_arena(&r, DT_ARENA_STATE),
+                        (size_t)rig_arena_bytes(&r, DT_ARENA_STATE));
+    evaluate(&r, true, 21, averaged);
+    evaluate(&r, false, 21, current);
+    assert_memory_equal(averaged, current, sizeof current);
+    r.c.train.ema = 0.95;
+    rig_step(&r, 3, 0.1f);
+    evaluate(&r, true, 21, averaged);
+    dt_ckpt c = rig_checkpoint(&r); /* made one of an earlier version, which averaged weights alone */
+    assert_false(dt_trainer_averages_weights_alone(&r.c, &c));
+    rename_tensor(&c, "local_ema", "none");
+    assert_true(dt_trainer_averages_weights_alone(&r.c, &c));
+    assert_false(dt_trainer_averages_weights_alone(&(dt_config){.train.ema = 0}, &c)); /* none is wanted */
+    static const char *const states[] = {"layer2.running_mean", "layer2.running_var", "layer5.running_mean",
+                                         "layer5.running_var"};
+    for (int i = 0; i < 4; i++) {
+        char name[DT_NAME_MAX + 16];
+        snprintf(name, sizeof name, "ema/%s", states[i]);
+        rename_tensor(&c, name, "none");
+    }
+    check_ok(dt_engine_load(r.e, &c));
+    assert_memory_equal(rig_arena(&r, DT_ARENA_EMA_STATE), rig_arena(&r, DT_ARENA_STATE),
+                        (size_t)rig_arena_bytes(&r, DT_ARENA_STATE));
+    evaluate(&r, true, 21, current);
+    assert_true(averaged[DT_METRIC_LOSS] != current[DT_METRIC_LOSS]);
+    rig_checkpoint_free(&c);
+    rig_close(&r);
 }
 
 static void test_refused(void **state) {
@@ -417,7 +478,8 @@ static void test_refused(void **state) {
     rig_close(&r);
     rig_prepare(&r, FULL(8, 4, ""));
     r.be->info.free_bytes = 4096;
-    CHECK_ERROR(rig_try_open(&r, NULL, true), DT_ERR_CONFIG, "are free", "not even one sample at a time fits");
+    CHECK_ERROR(rig_try_open(&r, NULL, true), DT_ERR_CONFIG, "are free",
+                "not even one sample at a time fits");
     rig_close(&r);
 }
 
@@ -506,6 +568,7 @@ int main(void) {
         cmocka_unit_test(test_load_of_less),
         cmocka_unit_test(test_seed_decides_the_weights),
         cmocka_unit_test(test_evaluation_leaves_no_trace),
+        cmocka_unit_test(test_average_is_whole),
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_one_arena),
         cmocka_unit_test(test_memory_figures),

@@ -6,7 +6,8 @@
 
 typedef struct reference {
     int64_t n;
-    double *w, *m, *v, *ema, *g;
+    int64_t n_state;
+    double *w, *m, *v, *ema, *g, *ema_state;
     double norm;
 } reference;
 
@@ -16,11 +17,14 @@ static reference reference_open(const rig *r) {
     for (size_t k = 0; k < sizeof all / sizeof all[0]; k++)
         *all[k] = check_alloc((size_t)f.n * sizeof(double));
     for (int64_t i = 0; i < f.n; i++) f.w[i] = f.ema[i] = (double)rig_arena(r, DT_ARENA_MASTER)[i];
+    f.n_state = rig_arena_bytes(r, DT_ARENA_STATE) / (int64_t)sizeof(float);
+    f.ema_state = check_alloc((size_t)f.n_state * sizeof(double));
+    for (int64_t i = 0; i < f.n_state; i++) f.ema_state[i] = (double)rig_arena(r, DT_ARENA_STATE)[i];
     return f;
 }
 
 static void reference_close(reference *f) {
-    free(f->w), free(f->m), free(f->v), free(f->ema), free(f->g);
+    free(f->w), free(f->m), free(f->v), free(f->ema), free(f->g), free(f->ema_state);
 }
 
 static bool is_matrix(const dt_axis *a, int32_t segment) {
@@ -75,6 +79,9 @@ static void reference_step(reference *f, const rig *r, double lr, int64_t t) {
             f->ema[i] = d * f->ema[i] + (1 - d) * *w;
         }
     }
+    const float *statistics = rig_arena(r, DT_ARENA_STATE);
+    for (int64_t i = 0; i < f->n_state; i++)
+        f->ema_state[i] = d * f->ema_state[i] + (1 - d) * (double)statistics[i];
 }
 
 static void need_close(const double *want, const float *got, int64_t n, double tolerance, const char *what,
@@ -119,7 +126,11 @@ static void check_optimizer(const char *config) {
     if (rig_arena(&r, DT_ARENA_MOM2)) /* 1 - beta2 in fp32 has an error of its own */
         need_close(f.v, rig_arena(&r, DT_ARENA_MOM2), f.n, 4e-5, "squares", config);
     if (r.c.train.ema > 0) need_close(f.ema, rig_arena(&r, DT_ARENA_EMA), f.n, 1e-6, "averages", config);
+    if (r.c.train.ema > 0)
+        need_close(f.ema_state, rig_arena(&r, DT_ARENA_EMA_STATE), f.n_state, 1e-6, "averaged statistics",
+                   config);
     assert_true((rig_arena(&r, DT_ARENA_EMA) != NULL) == (r.c.train.ema > 0));
+    assert_true((rig_arena(&r, DT_ARENA_EMA_STATE) != NULL) == (r.c.train.ema > 0));
     assert_true((rig_arena(&r, DT_ARENA_MOM2) != NULL) == (r.c.optim.kind == DT_CFG_ADAMW));
     static const dt_arena padded[] = {DT_ARENA_MASTER, DT_ARENA_MOM1, DT_ARENA_MOM2, DT_ARENA_EMA};
     for (size_t k = 0; k < sizeof padded / sizeof padded[0]; k++) need_zero_padding(&r, padded[k]);
@@ -167,7 +178,8 @@ static void test_adamw(void **state) {
 /* A gradient that is not finite: nothing of the optimizer moves, and the run goes on as if the step had not
  * been. */
 static void check_skip(const char *config, float weight) {
-    static const dt_arena kept[] = {DT_ARENA_MASTER, DT_ARENA_MOM1, DT_ARENA_MOM2, DT_ARENA_EMA};
+    static const dt_arena kept[] = {DT_ARENA_MASTER, DT_ARENA_MOM1, DT_ARENA_MOM2, DT_ARENA_EMA,
+                                    DT_ARENA_EMA_STATE};
     enum { N_KEPT = sizeof kept / sizeof kept[0] };
     rig r;
     void *before[N_KEPT];

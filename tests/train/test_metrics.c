@@ -98,6 +98,7 @@ static void records_are_json_lines(void **state) {
     dt_metrics_train(m, &r);
     dt_eval_record e = eval_record(2);
     e.top5 = -INFINITY;
+    e.ema = false;
     dt_metrics_eval(m, &e);
     dt_metrics_close(m);
 
@@ -123,7 +124,31 @@ static void records_are_json_lines(void **state) {
     assert_string_equal(json_string_value(json_object_get(record, "kind")), "eval");
     assert_true(json_is_null(json_object_get(record, "top5")));
     assert_int_equal(json_integer_value(json_object_get(record, "n_samples")), 10000);
+    assert_true(json_is_false(json_object_get(record, "ema")));
+    assert_null(json_object_get(record, "current_loss"));
     json_decref(record);
+}
+
+/* Where averaged weights are judged, the current ones are told beside them. */
+static void evaluations_tell_both_weights(void **state) {
+    metrics_dir *d = *state;
+    dt_metrics *m = open_metrics(d, 0, false);
+    dt_eval_record e = eval_record(2);
+    e.ema = true;
+    e.loss = 1.25, e.top1 = 0.5;
+    e.current_loss = NAN, e.current_top1 = 0.25, e.current_top5 = 0.75;
+    dt_metrics_eval(m, &e);
+    dt_metrics_close(m);
+    json_t *record = line_of(d, 0);
+    assert_true(json_is_true(json_object_get(record, "ema")));
+    assert_true(json_real_value(json_object_get(record, "top1")) == 0.5);
+    assert_true(json_is_null(json_object_get(record, "current_loss")));
+    assert_true(json_real_value(json_object_get(record, "current_top1")) == 0.25);
+    assert_true(json_real_value(json_object_get(record, "current_top5")) == 0.75);
+    json_decref(record);
+    assert_non_null(strstr(metrics_dir_console(d), "loss 1.2500, top-1 50.00 %"));
+    assert_non_null(
+        strstr(metrics_dir_console(d), "averaged weights; current weights: loss not finite, top-1 25.00 %"));
 }
 
 static void resuming_cuts_later_steps(void **state) {
@@ -391,6 +416,7 @@ int main(void) {
 #define IN_DIR(test) cmocka_unit_test_setup_teardown(test, metrics_dir_make, metrics_dir_remove)
     const struct CMUnitTest tests[] = {
         IN_DIR(records_are_json_lines),
+        IN_DIR(evaluations_tell_both_weights),
         IN_DIR(resuming_cuts_later_steps),
         IN_DIR(resuming_drops_damaged_lines),
         IN_DIR(flushed_records_survive_a_kill),

@@ -255,6 +255,20 @@ static void plot_takes_any_number_of_points(void **state) {
     free(jsonl);
 }
 
+/* A third curve, only where there is one. */
+static void plot_shows_current_weights(void **state) {
+    metrics_dir *d = *state;
+    char *svg = plot(d, "{\"kind\": \"eval\", \"step\": 4, \"loss\": 1, \"top1\": 0.5}\n");
+    assert_null(strstr(svg, "current weights"));
+    free(svg);
+    svg = plot(d, "{\"kind\": \"eval\", \"step\": 4, \"loss\": 1, \"top1\": 0.5, \"current_loss\": 2, "
+                  "\"current_top1\": 0.25}\n");
+    assert_int_equal(count(svg, "<polyline"), 4);
+    assert_non_null(strstr(svg, "current weights 2.0000<"));
+    assert_non_null(strstr(svg, "current weights 25.00 %<"));
+    free(svg);
+}
+
 static void plot_passes_over_what_is_no_number(void **state) {
     metrics_dir *d = *state;
     char *svg = plot(d, "{\"kind\": \"train\", \"step\": 1, \"loss\": null, \"top1\": null}\n"
@@ -291,6 +305,7 @@ int main(void) {
         IN_DIR(legend_is_exact),
         IN_DIR(tensorboard_reads_events),
         IN_DIR(plot_takes_any_number_of_points),
+        IN_DIR(plot_shows_current_weights),
         IN_DIR(plot_passes_over_what_is_no_number),
         IN_DIR(plot_reports_files_it_cannot_use),
     };

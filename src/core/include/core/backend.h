@@ -39,14 +39,16 @@ typedef struct dt_binding {
     const dt_step_params *params; /* device-visible step parameters */
 } dt_binding;
 
-/* Kernels over a range [offset, offset + n_elem) of the parameter axis. */
+/* Kernels over a range [offset, offset + n_elem) of the parameter axis, AVERAGE of any array. */
 typedef enum dt_axis_kind {
     DT_AXIS_ACCUM = 0, /* acc = (params.first_micro ? 0 : acc) + grad */
     DT_AXIS_SUMSQ,     /* norm2[0] += sum of (grad / loss_scale)^2; not finite stays not finite */
     DT_AXIS_UPDATE,    /* optimizer step, 16-bit copy, EMA */
     DT_AXIS_CAST,      /* param16 = master */
-    DT_AXIS_SCALE      /* after UPDATE: the dynamic loss scale */
+    DT_AXIS_SCALE,     /* after UPDATE: the dynamic loss scale */
+    DT_AXIS_AVERAGE    /* after UPDATE: EMA alone, of `master`, which may be no parameters */
 } dt_axis_kind;
+enum { DT_AXIS_KINDS = DT_AXIS_AVERAGE + 1 };
 
 typedef enum dt_optim_kind { DT_OPTIM_SGD = 0, DT_OPTIM_ADAMW } dt_optim_kind;
 
@@ -67,7 +69,8 @@ typedef struct dt_axis_segment {
  *         w -= lr * (m/adam_correct1) / (sqrt(v/adam_correct2) + eps)
  * g = grad / loss_scale * clip, clip = min(1, clip_norm / (sqrt(norm2) + 1e-6)) when clip_norm > 0.
  * When norm2 (or, without one, nothing) is not finite the whole update is skipped and metrics SKIPPED = 1.
- * EMA: ema = d*ema + (1-d)*w with d = params.ema_decay, when ema != NULL. */
+ * EMA: ema = d*ema + (1-d)*w with d = params.ema_decay, when ema != NULL; skipped with the update, also by
+ * AVERAGE. */
 typedef struct dt_axis_args {
     int64_t offset, n_elem;
     const dt_axis_segment *segment; /* host array of all segments of the axis, ascending; copied at bind */

@@ -27,16 +27,17 @@ typedef enum dt_role {
 
 typedef enum dt_arena {
     DT_ARENA_NONE = 0,
-    DT_ARENA_MASTER,  /* fp32 parameters, on the axis; the checkpoint's weights */
-    DT_ARENA_PARAM16, /* 16-bit copy for compute, on the axis; absent in fp32 */
-    DT_ARENA_GRAD,    /* gradients as backward writes them, on the axis */
-    DT_ARENA_ACC,     /* fp32 gradients summed over micro-steps, on the axis; absent when not needed */
-    DT_ARENA_MOM1,    /* optimizer: momentum or Adam's m */
-    DT_ARENA_MOM2,    /* optimizer: Adam's v */
-    DT_ARENA_EMA,     /* averaged weights */
-    DT_ARENA_STATE,   /* running statistics */
-    DT_ARENA_ACT,     /* activations and workspaces, packed by the plan */
-    DT_ARENA_INPUT,   /* input slot of this micro-step */
+    DT_ARENA_MASTER,    /* fp32 parameters, on the axis; the checkpoint's weights */
+    DT_ARENA_PARAM16,   /* 16-bit copy for compute, on the axis; absent in fp32 */
+    DT_ARENA_GRAD,      /* gradients as backward writes them, on the axis */
+    DT_ARENA_ACC,       /* fp32 gradients summed over micro-steps, on the axis; absent when not needed */
+    DT_ARENA_MOM1,      /* optimizer: momentum or Adam's m */
+    DT_ARENA_MOM2,      /* optimizer: Adam's v */
+    DT_ARENA_EMA,       /* averaged weights */
+    DT_ARENA_STATE,     /* running statistics */
+    DT_ARENA_EMA_STATE, /* averaged running statistics, laid out as STATE */
+    DT_ARENA_ACT,       /* activations and workspaces, packed by the plan */
+    DT_ARENA_INPUT,     /* input slot of this micro-step */
     DT_ARENA_METRIC,
     DT_ARENA_COUNT
 } dt_arena;

@@ -10,6 +10,10 @@
 #include "core/status.h"
 #include "core/types.h"
 
+/* Each rank's own running statistics, and averaged ones; absent where there are none. */
+#define DT_CKPT_LOCAL_STATE "local_state"
+#define DT_CKPT_LOCAL_EMA   "local_ema"
+
 typedef struct dt_ckpt_tensor {
     const char *name;    /* "param/layer1.0.conv1.weight", "mom1/...", "ema/...", "state/bn1.running_mean" */
     int32_t ndim;

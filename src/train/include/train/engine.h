@@ -58,7 +58,7 @@ void dt_engine_destroy(dt_engine *e); /* accepts NULL */
 /* Fresh weights, optimizer state and statistics from the seed. */
 dt_status dt_engine_init(dt_engine *e);
 /* Weights, optimizer state, averages and statistics of a checkpoint. A missing or misshapen tensor is
- * DT_ERR_CHECKPOINT. */
+ * DT_ERR_CHECKPOINT; averages, of weights or of statistics, that are missing altogether start from what is current. */
 dt_status dt_engine_load(dt_engine *e, const dt_ckpt *c);
 /* Brings the whole state to the host. Collective: statistics of all ranks are gathered. The tensors belong to
  * the engine and stay valid until the next call. */
@@ -90,8 +90,10 @@ int32_t dt_engine_pending(const dt_engine *e);
 /* How many steps late results are read: 0 on the CPU. */
 int32_t dt_engine_lag(const dt_engine *e);
 
-/* Evaluation: begin (averages the statistics over ranks; puts the averaged weights in place when `ema`), feed
- * and run batches, end (gives metrics summed over ranks and restores). Collective. */
+/* Evaluation: begin (takes the mean of the running statistics over ranks; when `ema`, puts the averaged weights in
+ * place and with them the averaged statistics, a moving average over the same steps with the same decay: the current
+ * ones belong to other activations), feed and run batches, end (gives metrics summed over ranks and restores).
+ * Collective. */
 dt_status dt_engine_eval_begin(dt_engine *e, bool ema);
 dt_status dt_engine_eval_batch(dt_engine *e);
 dt_status dt_engine_eval_end(dt_engine *e, double *metric); /* DT_METRIC_COUNT doubles */

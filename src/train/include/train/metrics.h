@@ -37,7 +37,8 @@ typedef struct dt_eval_record {
     int64_t step;
     double epoch, loss, top1, top5, lr, samples_per_s;
     int64_t n_samples;
-    bool ema;
+    bool ema;                                         /* the above are of the averaged weights */
+    double current_loss, current_top1, current_top5; /* of the current ones, where ema */
 } dt_eval_record;
 
 enum { DT_LOSS_TEXT = 24 };
