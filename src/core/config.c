@@ -33,6 +33,10 @@ static const char *const capture_names[] = {[DT_CAPTURE_OFF] = "off", [DT_CAPTUR
 static const char *const fusion_names[] = {[DT_FUSION_OFF] = "off", [DT_FUSION_AUTO] = "auto", NULL};
 static const char *const payload_names[] = {
     [DT_PAYLOAD_COMPUTE] = "compute", [DT_PAYLOAD_FP32] = "fp32", NULL};
+static const char *const best_metric_names[] = {[DT_BEST_EVAL_TOP1] = "eval_top1",
+                                                [DT_BEST_EVAL_TOP5] = "eval_top5",
+                                                [DT_BEST_EVAL_LOSS] = "eval_loss",
+                                                NULL};
 static const char *const save_error_names[] = {
     [DT_SAVE_ERROR_WARN] = "warn", [DT_SAVE_ERROR_STOP] = "stop", NULL};
 
@@ -56,9 +60,10 @@ const dt_key_row dt_key_table[] = {
                                                  "configuration. Not set: runs/ and the name of the "
                                                  "configuration file"},
     {STRING("run.resume", run.resume), .fallback = "auto",
-     .help =
-         "auto: continue from run.out_dir's newest usable checkpoint; never: start anew; or the path of a "
-         "checkpoint or run directory to start from"},
+     .help = "auto: continue from run.out_dir's newest usable checkpoint; never: start anew; best: "
+             "run.out_dir's best "
+             "evaluated checkpoint, by checkpoint.best_metric; or the path of a checkpoint or run directory "
+             "to start from"},
     {INT("run.seed", run.seed, 0, 0x1p63), MATHS, .fallback = "1",
      .help = "Seed of weights, sample order, augmentation and dropout"},
     {CHOICE("run.device", run.device, device_names), .fallback = "auto",
@@ -171,6 +176,14 @@ const dt_key_row dt_key_table[] = {
              "look for an error"},
     {INT("train.max_skipped", train.max_skipped, 1, 1000000), .fallback = "10",
      .help = "Steps in a row that may be skipped for a non-finite loss or gradient before the run ends"},
+    {INT("train.early_stop_patience", train.early_stop_patience, 0, 1000000), .fallback = "0",
+     .help = "Ends the run, as done, after so many evaluations in a row that were no better than the best "
+             "before by "
+             "checkpoint.best_metric; 0: off"},
+    {FLOAT("train.early_stop_min_delta", train.early_stop_min_delta, 0, 1e9), .fallback = "0.0",
+     .help = "By how much more than this an evaluation must be better to count as such; of an accuracy as a "
+             "fraction: "
+             "0.001 is a tenth of a percent"},
 
     {CHOICE("optim.kind", optim.kind, optim_names), MATHS, .fallback = "momentum", .help = "Optimizer"},
     {FLOAT("optim.lr", optim.lr, 0, 1e6), MATHS, .fallback = "0.1",
@@ -230,7 +243,17 @@ const dt_key_row dt_key_table[] = {
     {FLOAT("checkpoint.every_minutes", checkpoint.every_minutes, 0, 1e6), .fallback = "0.0",
      .help = "Minutes between checkpoints; 0: off"},
     {INT("checkpoint.keep_last", checkpoint.keep_last, 2, 1000000), .fallback = "3",
-     .help = "Newest checkpoints kept; at least 2, so that one damaged file does not end the run"},
+     .help = "Newest checkpoints kept; at least 2, so that one damaged file does not end the run. The newest "
+             "whose "
+             "evaluation was finite is kept besides"},
+    {INT("checkpoint.keep_best", checkpoint.keep_best, 0, 1000000), .fallback = "0",
+     .help = "Best evaluated checkpoints kept besides the newest, by checkpoint.best_metric; "
+             "checkpoints/best leads to "
+             "the first of them. 0: off"},
+    {CHOICE("checkpoint.best_metric", checkpoint.best_metric, best_metric_names), .fallback = "eval_top1",
+     .help = "What an evaluation is judged by, that of the averaged weights with train.ema: the accuracies "
+             "are better "
+             "when higher, the loss when lower; the earlier of two equals is the better"},
     {INT("checkpoint.keep_every", checkpoint.keep_every, 0, STEPS_MAX), .fallback = "0",
      .help = "Checkpoints at multiples of this many steps are never deleted; 0: off"},
     {BOOL("checkpoint.async", checkpoint.async), .fallback = "true",

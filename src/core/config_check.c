@@ -107,7 +107,15 @@ static bool check_keep_every(const dt_config *c, char *text, size_t size) {
 
 static bool check_resume(const dt_config *c, char *text, size_t size) {
     if (c->run.resume[0]) return false;
-    return WRONG("is empty: \"auto\", \"never\" or the path of a checkpoint");
+    return WRONG("is empty: \"auto\", \"never\", \"best\" or the path of a checkpoint");
+}
+
+static bool check_early_stop(const dt_config *c, char *text, size_t size) {
+    if (c->train.early_stop_patience == 0) return false;
+    if (!c->data.val[0]) return WRONG("evaluations decide, but data.val is not set");
+    if (c->train.eval_every_epochs == 0)
+        return WRONG("evaluations decide, but train.eval_every_epochs = 0 allows only one, at the end");
+    return false;
 }
 
 static bool check_layers(const dt_config *c, char *text, size_t size) {
@@ -140,6 +148,7 @@ static const struct {
     {"schedule.warmup_epochs", check_warmup_epochs},
     {"dist.backend", check_backend},
     {"checkpoint.keep_every", check_keep_every},
+    {"train.early_stop_patience", check_early_stop},
 };
 
 /* Where `key` was set; else the first key of its section; else the start of the file. */

@@ -198,7 +198,7 @@ dt_status dt_ckpt_publish(const char *dir, const char *tmp, int64_t step) {
 }
 
 /* A look that does not read the state: manifest whole, state of the right length. */
-static bool looks_good(const char *dir, int64_t step) {
+bool dt_ckpt_looks_good(const char *dir, int64_t step) {
     char name[DT_CKPT_NAME_MAX], checkpoint[DT_CKPT_PATH_MAX], path[DT_CKPT_PATH_MAX];
     struct stat st;
     char *text = NULL;
@@ -220,29 +220,90 @@ dt_status dt_ckpt_newest_step(const char *dir, int64_t *newest) {
     int64_t *step;
     int32_t n_step, i = 0;
     DT_TRY(dt_ckpt_list(dir, &step, &n_step));
-    while (i < n_step && !looks_good(dir, step[i])) i++;
+    while (i < n_step && !dt_ckpt_looks_good(dir, step[i])) i++;
     *newest = i < n_step ? step[i] : -1;
     free(step);
     if (i < n_step || n_step == 0) return DT_OK;
     return dt_fail(DT_ERR_CHECKPOINT, "%s: %d checkpoints, of which none is whole", dir, (int)n_step);
 }
 
-dt_status dt_ckpt_retain(const dt_ckpt_policy *policy, int64_t newest) {
-    int64_t *step;
-    int32_t n_step;
-    DT_TRY(dt_ckpt_list(policy->dir, &step, &n_step));
+/* ---- the best, and retention ---- */
+
+/* Symbolic links are a convenience: a file system that has none keeps checkpoints all the same. */
+static bool has_no_links(int error) {
+    return error == EPERM || error == ENOSYS || error == EOPNOTSUPP;
+}
+
+static dt_status make_link(const char *dir, const char *path, int64_t step) {
+    char name[DT_CKPT_NAME_MAX], temporary[DT_CKPT_NAME_MAX], link[DT_CKPT_PATH_MAX], now[DT_CKPT_NAME_MAX];
+    dt_ckpt_step_name(name, step);
+    const ssize_t n = readlink(path, now, sizeof now);
+    if (n == (ssize_t)strlen(name) && memcmp(now, name, (size_t)n) == 0) return DT_OK;
+    tmp_name(temporary, step, 0);
+    DT_TRY(dt_ckpt_path(link, dir, temporary));
+    if (symlink(name, link) != 0)
+        return has_no_links(errno) ? DT_OK
+                                   : dt_fail(DT_ERR_IO, "%s: cannot create: %s", link, strerror(errno));
+    if (rename(link, path) == 0) return DT_OK;
+    dt_status status = dt_fail(DT_ERR_IO, "%s: cannot replace: %s", path, strerror(errno));
+    (void)unlink(link);
+    return status;
+}
+
+dt_status dt_ckpt_link_best(const dt_ckpt_policy *policy, int64_t newest) {
+    char path[DT_CKPT_PATH_MAX];
+    struct stat st;
+    int64_t *step = NULL;
+    int32_t n = 0;
+    DT_TRY(dt_ckpt_path(path, policy->dir, DT_CKPT_BEST_LINK));
+    if (policy->keep_best > 0) DT_TRY(dt_ckpt_rank(policy->dir, policy->best_metric, newest, &step, &n));
     dt_status status = DT_OK;
+    if (n > 0)
+        status = make_link(policy->dir, path, step[0]);
+    else if (lstat(path, &st) == 0 && S_ISLNK(st.st_mode) && unlink(path) != 0)
+        status = dt_fail(DT_ERR_IO, "%s: cannot remove: %s", path, strerror(errno));
+    free(step);
+    return status;
+}
+
+static bool contains(const int64_t *step, int32_t n, int64_t wanted) {
+    for (int32_t i = 0; i < n; i++)
+        if (step[i] == wanted) return true;
+    return false;
+}
+
+/* The newest of ranked steps, that is the newest with a finite evaluation; -1: none. */
+static int64_t newest_of(const int64_t *step, int32_t n) {
+    int64_t newest = -1;
+    for (int32_t i = 0; i < n; i++) newest = dt_max_i64(newest, step[i]);
+    return newest;
+}
+
+dt_status dt_ckpt_retain(const dt_ckpt_policy *policy, int64_t newest) {
+    int64_t *step, *best;
+    int32_t n_step, n_best;
+    DT_TRY(dt_ckpt_rank(policy->dir, policy->best_metric, newest, &best, &n_best));
+    dt_status status = dt_ckpt_list(policy->dir, &step, &n_step);
+    if (status != DT_OK) {
+        free(best);
+        return status;
+    }
+    /* Newer ones may all be of a run that was lost since. */
+    const int64_t last_finite = newest_of(best, n_best);
+    const int32_t n_kept_best = (int32_t)dt_min_i64(n_best, policy->keep_best);
     int64_t n_good = 0;
     for (int32_t i = 0; i < n_step; i++) {
         if (step[i] > newest) continue;
         if (n_good < policy->keep_last) {
-            n_good += step[i] == newest || looks_good(policy->dir, step[i]);
+            n_good += step[i] == newest || dt_ckpt_looks_good(policy->dir, step[i]);
             continue;
         }
         if (policy->keep_every > 0 && step[i] % policy->keep_every == 0) continue;
+        if (step[i] == last_finite || contains(best, n_kept_best, step[i])) continue;
         const dt_status st = remove_step(policy->dir, step[i]);
         if (st != DT_OK) status = st; /* the others all the same */
     }
     free(step);
+    free(best);
     return status;
 }

@@ -1,7 +1,8 @@
 /* What the checkpoint files share: the manifest as data, and the directory of checkpoints. Private to
  * src/train.
  *
- * checkpoint_manifest.c: JSON, both ways. checkpoint_dir.c: names, scan, publish, retention.
+ * checkpoint_manifest.c: JSON, both ways. checkpoint_eval.c: evaluation.json, ranking.
+ * checkpoint_dir.c: names, scan, publish, retention.
  * checkpoint_file.c: files written and read whole. checkpoint_writer.c and checkpoint_load.c: the two users.
  */
 #ifndef DT_TRAIN_CHECKPOINT_INTERNAL_H
@@ -13,6 +14,8 @@
 #define DT_CKPT_STATE_FILE    "state.h5"
 #define DT_CKPT_CONFIG_FILE   "config.toml"
 #define DT_CKPT_MANIFEST_FILE "manifest.json"
+#define DT_CKPT_EVAL_FILE     "evaluation.json"
+#define DT_CKPT_BEST_LINK     "best"
 
 enum {
     DT_CKPT_PATH_MAX = 1024,
@@ -52,6 +55,11 @@ dt_status dt_ckpt_manifest_format(const dt_ckpt_manifest *m, char **text);
  * even on error. */
 dt_status dt_ckpt_manifest_parse(const char *text, size_t bytes, dt_ckpt_manifest *out);
 void dt_ckpt_manifest_clear(dt_ckpt_manifest *m);
+/* A JSON object as text that ends with its own XXH3 as member `checksum`, and back: any byte that was changed is
+ * DT_ERR_CHECKPOINT. The caller frees *text, and json_decrefs *root, which has that member too. */
+struct json_t;
+dt_status dt_ckpt_json_format(struct json_t *root, const char *checksum, char **text);
+dt_status dt_ckpt_json_parse(const char *text, size_t bytes, const char *checksum, struct json_t **root);
 /* The meta data as root attributes of state.h5, for people who look at it alone. */
 dt_status dt_ckpt_meta_store(dt_h5 *h, const dt_ckpt_meta *meta);
 
@@ -71,6 +79,16 @@ dt_status dt_ckpt_file_hash(const char *path, int64_t want_bytes, int64_t *bytes
 /* Index of the first value that is not finite; -1 if all are. */
 int64_t dt_ckpt_find_nonfinite(const float *data, int64_t n_elem);
 
+/* ---- evaluation ---- */
+
+/* Writes `checkpoint`/evaluation.json, replacing one that is there and is not the same; durable. */
+dt_status dt_ckpt_eval_write(const char *checkpoint, const dt_ckpt_eval *e);
+/* *found false and DT_OK where there is none; DT_ERR_CHECKPOINT where it is damaged: *e is then dt_ckpt_eval_none. */
+dt_status dt_ckpt_eval_read(const char *checkpoint, dt_ckpt_eval *e, bool *found);
+/* Steps up to `newest` of the checkpoints below dir that look whole and have a finite evaluation of their own, best
+ * first, of equals the earlier; caller frees. */
+dt_status dt_ckpt_rank(const char *dir, dt_best_metric metric, int64_t newest, int64_t **step, int32_t *n_step);
+
 /* ---- directory ---- */
 
 /* "step-00001234" */
@@ -86,6 +104,10 @@ void dt_ckpt_tmp_remove(const char *dir, const char *name);
 dt_status dt_ckpt_publish(const char *dir, const char *tmp, int64_t step);
 /* Removes .tmp-* whose writer is dead. */
 dt_status dt_ckpt_sweep(const char *dir);
+/* Whether the step's manifest is whole and its state of the right length; the state is not read. */
+bool dt_ckpt_looks_good(const char *dir, int64_t step);
+/* Lets the link to the best checkpoint up to `newest` lead there; removes it where the policy keeps none. */
+dt_status dt_ckpt_link_best(const dt_ckpt_policy *policy, int64_t newest);
 /* Removes checkpoints that the policy no longer keeps. `newest` was just written and always stays; later
  * steps, of another course of the run, are not touched. */
 dt_status dt_ckpt_retain(const dt_ckpt_policy *policy, int64_t newest);

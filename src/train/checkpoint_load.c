@@ -126,6 +126,7 @@ dt_status dt_ckpt_load(const char *path, dt_ckpt **out) {
     c->meta = m.meta;
     c->config_text = m.config_text;
     m.config_text = NULL;
+    c->eval_damaged = dt_ckpt_eval_read(path, &c->eval, &c->has_eval) != DT_OK;
 done:
     dt_ckpt_manifest_clear(&m);
     if (status == DT_OK) {
@@ -149,12 +150,9 @@ static dt_status load_step(const char *dir, int64_t step, dt_ckpt **out) {
     return status;
 }
 
-dt_status dt_ckpt_load_latest(const char *dir, void (*note)(void *arg, const char *text), void *arg,
-                              dt_ckpt **out) {
-    *out = NULL;
-    int64_t *step;
-    int32_t n_step;
-    DT_TRY(dt_ckpt_list(dir, &step, &n_step));
+/* The first usable of `step`, which is freed. */
+static dt_status load_first(const char *dir, int64_t *step, int32_t n_step,
+                            void (*note)(void *arg, const char *text), void *arg, dt_ckpt **out) {
     dt_status status = DT_OK;
     for (int32_t i = 0; i < n_step; i++) {
         status = load_step(dir, step[i], out);
@@ -166,4 +164,22 @@ dt_status dt_ckpt_load_latest(const char *dir, void (*note)(void *arg, const cha
     dt_error_context("%s: none of %d checkpoint%s is usable; the last one tried", dir, (int)n_step,
                      dt_plural(n_step));
     return DT_ERR_CHECKPOINT;
+}
+
+dt_status dt_ckpt_load_latest(const char *dir, void (*note)(void *arg, const char *text), void *arg,
+                              dt_ckpt **out) {
+    int64_t *step;
+    int32_t n_step;
+    *out = NULL;
+    DT_TRY(dt_ckpt_list(dir, &step, &n_step));
+    return load_first(dir, step, n_step, note, arg, out);
+}
+
+dt_status dt_ckpt_load_best(const char *dir, dt_best_metric metric, void (*note)(void *arg, const char *text),
+                            void *arg, dt_ckpt **out) {
+    int64_t *step;
+    int32_t n_step;
+    *out = NULL;
+    DT_TRY(dt_ckpt_rank(dir, metric, INT64_MAX, &step, &n_step));
+    return load_first(dir, step, n_step, note, arg, out);
 }

@@ -15,10 +15,13 @@
 static const char format_name[] = "dtrain-checkpoint";
 enum { FORMAT_VERSION = 4, OLDEST_VERSION = 3, HASH_DIGITS = 16 };
 
-/* The tail: this, 16 hex digits, then tail_end. */
-static const char tail_begin[] = ",\n \"manifest_xxh3\": \"";
-static const char tail_end[] = "\"\n}\n";
-enum { TAIL_BYTES = sizeof tail_begin - 1 + HASH_DIGITS + sizeof tail_end - 1 };
+static const char checksum_name[] = "manifest_xxh3";
+enum { TAIL_MAX = 96 };
+
+/* What follows the last member; returns its length. */
+static size_t make_tail(char out[TAIL_MAX], const char *checksum, uint64_t hash) {
+    return (size_t)snprintf(out, TAIL_MAX, ",\n \"%s\": \"%0*" PRIx64 "\"\n}\n", checksum, HASH_DIGITS, hash);
+}
 
 typedef enum meta_kind { META_COUNT, META_INTEGER, META_REAL, META_HASH } meta_kind;
 
@@ -136,27 +139,28 @@ static dt_status put_all(json_t *root, const dt_ckpt_manifest *m) {
     return DT_OK;
 }
 
+dt_status dt_ckpt_json_format(json_t *root, const char *checksum, char **text) {
+    char tail[TAIL_MAX];
+    char *body = json_dumps(root, JSON_INDENT(1));
+    size_t len = body != NULL ? strlen(body) : 0;
+    *text = len > 2 ? malloc(len + TAIL_MAX) : NULL;
+    if (*text == NULL) {
+        free(body);
+        return dt_fail(DT_ERR_MEMORY, "no memory for a JSON text");
+    }
+    len -= 2; /* "\n}": the tail brings its own */
+    memcpy(*text, body, len);
+    memcpy(*text + len, tail, make_tail(tail, checksum, XXH3_64bits(*text, len)) + 1);
+    free(body);
+    return DT_OK;
+}
+
 dt_status dt_ckpt_manifest_format(const dt_ckpt_manifest *m, char **text) {
     *text = NULL;
-    char *body = NULL;
     json_t *root = json_object();
     dt_status status = root ? DT_OK : dt_fail(DT_ERR_MEMORY, "no memory for the manifest");
     if (status == DT_OK) status = put_all(root, m);
-    if (status != DT_OK) goto done;
-    body = json_dumps(root, JSON_INDENT(1));
-    size_t len = body != NULL ? strlen(body) : 0;
-    char *whole = len > 2 ? malloc(len + TAIL_BYTES + 1) : NULL;
-    if (whole == NULL) {
-        status = dt_fail(DT_ERR_MEMORY, "no memory for the manifest");
-        goto done;
-    }
-    len -= 2; /* "\n}": the tail brings its own */
-    memcpy(whole, body, len);
-    snprintf(whole + len, TAIL_BYTES + 1, "%s%016" PRIx64 "%s", tail_begin, (uint64_t)XXH3_64bits(whole, len),
-             tail_end);
-    *text = whole;
-done:
-    free(body);
+    if (status == DT_OK) status = dt_ckpt_json_format(root, checksum_name, text);
     json_decref(root);
     return status;
 }
@@ -196,14 +200,15 @@ static bool parse_hash(const char *text, size_t len, uint64_t *out) {
     return true;
 }
 
-static dt_status check_tail(const char *text, size_t bytes) {
+static dt_status check_tail(const char *text, size_t bytes, const char *checksum) {
+    char tail[TAIL_MAX];
+    const size_t tail_bytes = make_tail(tail, checksum, 0), end = HASH_DIGITS + strlen("\"\n}\n");
     uint64_t want = 0;
-    if (bytes < TAIL_BYTES) return dt_fail(DT_ERR_CHECKPOINT, "truncated: only %zu bytes", bytes);
-    size_t body = bytes - TAIL_BYTES;
-    const char *digits = text + body + sizeof tail_begin - 1;
-    if (memcmp(text + body, tail_begin, sizeof tail_begin - 1) != 0 ||
-        !parse_hash(digits, HASH_DIGITS, &want) ||
-        memcmp(digits + HASH_DIGITS, tail_end, sizeof tail_end - 1) != 0)
+    if (bytes < tail_bytes) return dt_fail(DT_ERR_CHECKPOINT, "truncated: only %zu bytes", bytes);
+    size_t body = bytes - tail_bytes;
+    bool sound = parse_hash(text + bytes - end, HASH_DIGITS, &want);
+    if (sound) make_tail(tail, checksum, want);
+    if (!sound || memcmp(text + body, tail, tail_bytes) != 0)
         return dt_fail(DT_ERR_CHECKPOINT, "truncated or altered: it does not end with its own checksum");
     if (XXH3_64bits(text, body) != want)
         return dt_fail(DT_ERR_CHECKPOINT, "damaged: its bytes do not match its checksum %016" PRIx64, want);
@@ -353,13 +358,19 @@ static dt_status get_all(const json_t *root, dt_ckpt_manifest *out) {
     return get_tensors(root, out);
 }
 
+dt_status dt_ckpt_json_parse(const char *text, size_t bytes, const char *checksum, json_t **root) {
+    *root = NULL;
+    DT_TRY(check_tail(text, bytes, checksum));
+    json_error_t error;
+    *root = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &error);
+    if (*root != NULL) return DT_OK;
+    return dt_fail(DT_ERR_CHECKPOINT, "line %d, column %d: %s", error.line, error.column, error.text);
+}
+
 dt_status dt_ckpt_manifest_parse(const char *text, size_t bytes, dt_ckpt_manifest *out) {
     *out = (dt_ckpt_manifest){0};
-    DT_TRY(check_tail(text, bytes));
-    json_error_t error;
-    json_t *root = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &error);
-    if (root == NULL)
-        return dt_fail(DT_ERR_CHECKPOINT, "line %d, column %d: %s", error.line, error.column, error.text);
+    json_t *root;
+    DT_TRY(dt_ckpt_json_parse(text, bytes, checksum_name, &root));
     dt_status status = get_all(root, out);
     json_decref(root);
     return status;

@@ -29,12 +29,17 @@ struct dt_ckpt_writer {
     pthread_mutex_t lock; /* guards what follows up to the job */
     pthread_cond_t changed;
     bool quit, busy;
-    dt_status result; /* first failure not yet handed over */
+    bool save;         /* of the job: write the manifest's checkpoint */
+    int64_t evaluated; /* of the job: this step was evaluated; -1: none was */
+    dt_status result;  /* first failure not yet handed over */
     char *result_text;
+    dt_ckpt_eval eval; /* to be written with what is saved or evaluated next */
 
     /* The job: the caller's while not busy, the thread's while busy. */
     dt_ckpt_manifest manifest;
-    float *data; /* all tensors one after another, in the manifest's order */
+    dt_ckpt_eval manifest_eval; /* when it was taken */
+    int64_t unsaved;            /* step of a failed save: what is there of it is not this run's; -1: none */
+    float *data;                /* all tensors one after another, in the manifest's order */
     int64_t data_room;
 };
 
@@ -122,6 +127,7 @@ static dt_status write_and_publish(dt_ckpt_writer *w) {
     dt_status status;
     DT_TRY_GOTO(status, dt_ckpt_path(tmp_path, w->policy.dir, name), done);
     DT_TRY_GOTO(status, write_state(w, tmp_path), done);
+    DT_TRY_GOTO(status, dt_ckpt_eval_write(tmp_path, &w->manifest_eval), done);
     DT_TRY_GOTO(status, write_texts(w, tmp_path), done);
     DT_TRY_GOTO(status, dt_dir_sync(tmp_path), done);
     DT_TRY_GOTO(status, dt_ckpt_publish(w->policy.dir, name, step), done);
@@ -135,18 +141,39 @@ static void not_saved(int64_t step) {
     dt_error_context("checkpoint of step %" PRId64 " not saved", step);
 }
 
+/* Failures are not the save's: nothing is lost, and the next save tries again. */
+static void keep_order(const dt_ckpt_writer *w, int64_t step) {
+    if (dt_ckpt_link_best(&w->policy, step) != DT_OK) /* first: it must not lead to one that is removed */
+        fprintf(stderr, "dtrain: step %" PRId64 " is saved, but no link leads to the best: %s\n", step,
+                dt_error_text());
+    if (dt_ckpt_retain(&w->policy, step) != DT_OK)
+        fprintf(stderr, "dtrain: step %" PRId64 " is saved, but old checkpoints stay: %s\n", step,
+                dt_error_text());
+}
+
 static dt_status write_checkpoint(dt_ckpt_writer *w) {
     const int64_t step = w->manifest.meta.step;
     dt_status status = write_and_publish(w);
+    w->unsaved = status == DT_OK ? -1 : step;
     if (status != DT_OK) {
         not_saved(step);
         return status == DT_ERR_MEMORY ? status : DT_ERR_IO;
     }
-    /* Not the save's failure: nothing is lost, and the next save tries again. */
-    if (dt_ckpt_retain(&w->policy, step) != DT_OK)
-        fprintf(stderr, "dtrain: step %" PRId64 " is saved, but old checkpoints stay: %s\n", step,
-                dt_error_text());
+    keep_order(w, step);
     return DT_OK;
+}
+
+static void record_evaluation(dt_ckpt_writer *w, int64_t step, const dt_ckpt_eval *e) {
+    char name[DT_CKPT_NAME_MAX], path[DT_CKPT_PATH_MAX];
+    if (step == w->unsaved) return;
+    dt_ckpt_step_name(name, step);
+    dt_status status = dt_ckpt_path(path, w->policy.dir, name);
+    if (status == DT_OK) status = dt_ckpt_eval_write(path, e);
+    if (status == DT_OK)
+        keep_order(w, step);
+    else
+        fprintf(stderr, "dtrain: the checkpoint of step %" PRId64 " counts as not evaluated: %s\n", step,
+                dt_error_text());
 }
 
 static void *write_jobs(void *arg) {
@@ -155,14 +182,20 @@ static void *write_jobs(void *arg) {
     for (;;) {
         while (!w->busy && !w->quit) pthread_cond_wait(&w->changed, &w->lock);
         if (!w->busy) break;
+        const bool save = w->save;
+        const int64_t evaluated = save ? -1 : w->evaluated; /* of what is being saved: after that */
+        const dt_ckpt_eval eval = w->eval;
+        w->save = false;
+        if (!save) w->evaluated = -1;
         pthread_mutex_unlock(&w->lock);
-        dt_status status = write_checkpoint(w);
+        dt_status status = save ? write_checkpoint(w) : DT_OK;
+        if (evaluated >= 0) record_evaluation(w, evaluated, &eval);
         pthread_mutex_lock(&w->lock);
         if (status != DT_OK && w->result == DT_OK) {
             w->result = status;
             w->result_text = strdup(dt_error_text());
         }
-        w->busy = false;
+        w->busy = w->save || w->evaluated >= 0;
         pthread_cond_broadcast(&w->changed);
     }
     pthread_mutex_unlock(&w->lock);
@@ -269,6 +302,7 @@ dt_status dt_ckpt_writer_save(dt_ckpt_writer *w, const dt_ckpt_meta *meta, int32
                               const dt_ckpt_tensor *tensor, const char *config_text) {
     pthread_mutex_lock(&w->lock);
     await_idle(w);
+    w->manifest_eval = w->eval;
     pthread_mutex_unlock(&w->lock);
     dt_status status = take_snapshot(w, meta, n_tensor, tensor, config_text);
     if (status != DT_OK) {
@@ -276,10 +310,22 @@ dt_status dt_ckpt_writer_save(dt_ckpt_writer *w, const dt_ckpt_meta *meta, int32
         return status;
     }
     pthread_mutex_lock(&w->lock);
-    w->busy = true;
+    w->busy = w->save = true;
     pthread_cond_broadcast(&w->changed);
     pthread_mutex_unlock(&w->lock);
     return DT_OK;
+}
+
+void dt_ckpt_writer_evaluated(dt_ckpt_writer *w, const dt_ckpt_eval *e, int64_t step) {
+    pthread_mutex_lock(&w->lock);
+    while (w->evaluated >= 0) pthread_cond_wait(&w->changed, &w->lock); /* that of another step */
+    w->eval = *e;
+    if (step >= 0) {
+        w->evaluated = step;
+        w->busy = true;
+        pthread_cond_broadcast(&w->changed);
+    }
+    pthread_mutex_unlock(&w->lock);
 }
 
 dt_status dt_ckpt_writer_create(const dt_ckpt_policy *policy, dt_ckpt_writer **out) {
@@ -300,6 +346,8 @@ dt_status dt_ckpt_writer_create(const dt_ckpt_policy *policy, dt_ckpt_writer **o
     }
     w->policy = *policy;
     w->policy.dir = dir;
+    w->eval = w->manifest_eval = dt_ckpt_eval_none(policy->best_metric);
+    w->evaluated = w->unsaved = -1;
     pthread_mutex_init(&w->lock, NULL);
     pthread_cond_init(&w->changed, NULL);
     int rc = pthread_create(&w->thread, NULL, write_jobs, w);

@@ -44,15 +44,16 @@ static dt_status join_path(char out[PATH_BYTES], const char *dir, const char *na
 }
 
 /* A whole line that is a record of a step up to resume_step. */
-static bool keeps_line(const char *line, size_t size, int64_t resume_step, history *kept) {
+static bool keeps_line(const char *line, size_t size, const dt_metrics_options *o, history *kept) {
     if (size == 0 || line[size - 1] != '\n') return false;
     json_t *record = json_loadb(line, size, 0, NULL);
     const json_t *step = json_object_get(record, "step");
     const char *kind = json_string_value(json_object_get(record, "kind"));
-    bool keeps = kind && json_is_integer(step) && json_integer_value(step) <= resume_step;
+    bool keeps = kind && json_is_integer(step) && json_integer_value(step) <= o->resume_step;
     if (keeps && strcmp(kind, "train") == 0) kept->n_steps++;
-    if (keeps && strcmp(kind, "eval") == 0 && json_integer_value(step) == resume_step) {
-        keeps = json_is_number(json_object_get(record, "loss")); /* one that was lost is made again */
+    if (keeps && strcmp(kind, "eval") == 0 && json_integer_value(step) == o->resume_step) {
+        /* One that was lost is made again. */
+        keeps = json_is_number(json_object_get(record, "loss")) && !o->evaluate_again;
         kept->evaluated |= keeps;
     }
     json_decref(record);
@@ -60,12 +61,13 @@ static bool keeps_line(const char *line, size_t size, int64_t resume_step, histo
 }
 
 /* Copies the lines to keep. */
-static dt_status copy_kept(FILE *in, FILE *out, const char *path, int64_t resume_step, history *kept) {
+static dt_status copy_kept(FILE *in, FILE *out, const char *path, const dt_metrics_options *o,
+                           history *kept) {
     char *line = NULL;
     size_t room = 0;
     dt_status status = DT_OK;
     for (ssize_t n = getline(&line, &room, in); n > 0; n = getline(&line, &room, in)) {
-        if (!keeps_line(line, (size_t)n, resume_step, kept))
+        if (!keeps_line(line, (size_t)n, o, kept))
             kept->cut = true;
         else if (fwrite(line, 1, (size_t)n, out) != (size_t)n)
             break;
@@ -101,7 +103,7 @@ static dt_status cut_records(const char *path, const dt_metrics_options *o, hist
         status = dt_fail(DT_ERR_IO, "%s: cannot be opened: %s", copy, strerror(errno));
         goto done;
     }
-    DT_TRY_GOTO(status, copy_kept(in, out, path, o->resume_step, kept), done);
+    DT_TRY_GOTO(status, copy_kept(in, out, path, o, kept), done);
     if (kept->cut && rename(copy, path) != 0)
         status = dt_fail(DT_ERR_IO, "%s: cannot be replaced: %s", path, strerror(errno));
 done:

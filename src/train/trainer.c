@@ -23,7 +23,7 @@ static bool crosses_epochs(const dt_trainer *t, int64_t step, double every) {
                             floor(dt_trainer_epoch(t, step - 1) / every + 1e-9);
 }
 
-static bool eval_due(const dt_trainer *t, int64_t step) {
+bool dt_trainer_eval_due(const dt_trainer *t, int64_t step) {
     if (!t->session.val_data) return false;
     return step == t->total_steps || crosses_epochs(t, step, (double)t->config->train.eval_every_epochs);
 }
@@ -130,6 +130,22 @@ static dt_status take_results(dt_trainer *t, int32_t leave) {
     return DT_OK;
 }
 
+/* Whether a checkpoint of this step was begun, or is what the run continues. */
+static bool has_checkpoint(const dt_trainer *t) {
+    return t->saved_step == t->step || t->resumed_step == t->step;
+}
+
+/* What an evaluation means for the run; rank 0 decides, so that no rounding can part the ranks. */
+static dt_status judge(dt_trainer *t, const dt_eval_result *r) {
+    const dt_config *c = t->config;
+    dt_ckpt_eval_add(&t->eval, t->step, t->eval_lost ? NAN : r->loss, r->top1, r->top5,
+                     (dt_best_metric)c->checkpoint.best_metric, c->train.early_stop_min_delta);
+    DT_TRY(dt_comm_bcast_host(t->mpi, &t->eval, (int64_t)sizeof t->eval, 0));
+    if (t->root) dt_ckpt_writer_evaluated(t->writer, &t->eval, has_checkpoint(t) ? t->step : -1);
+    if (dt_trainer_stops_early(t) && t->step < t->total_steps) dt_trainer_report_early_stop(t);
+    return DT_OK;
+}
+
 static dt_status evaluate(dt_trainer *t) {
     dt_eval_result r, current = {.loss = 0};
     const bool ema = t->config->train.ema > 0;
@@ -143,7 +159,16 @@ static dt_status evaluate(dt_trainer *t) {
     }
     dt_trainer_report_eval(t, &r, ema ? &current : NULL);
     t->eval_lost = !isfinite(r.loss) || !isfinite(current.loss);
-    return DT_OK;
+    return judge(t, &r);
+}
+
+/* A step that is to be kept as one of the best is saved now, where it has no checkpoint yet. */
+static dt_status keep_best(dt_trainer *t) {
+    const dt_ckpt_policy policy = dt_trainer_policy(t);
+    if (policy.keep_best == 0 || has_checkpoint(t)) return DT_OK;
+    double best = t->root && dt_ckpt_is_among_best(&policy, &t->eval);
+    DT_TRY(dt_comm_max_host(t->mpi, &best, 1));
+    return best > 0 ? dt_trainer_save(t, false) : DT_OK;
 }
 
 /* A run that skips updates may be on its way to ruin, and what it saves would push out good checkpoints: such
@@ -156,9 +181,10 @@ static dt_status save_or_wait(dt_trainer *t, bool due) {
 }
 
 /* A run that was stopped or lost between a step's checkpoint and the end of its evaluation has no record of
- * that. */
+ * that, or not both. */
 static dt_status make_up_evaluation(dt_trainer *t) {
-    double missing = t->root && t->step > 0 && eval_due(t, t->step) && !dt_metrics_evaluated(t->metrics);
+    double missing =
+        t->root && t->step > 0 && dt_trainer_eval_due(t, t->step) && !dt_metrics_evaluated(t->metrics);
     DT_TRY(dt_comm_max_host(t->mpi, &missing, 1));
     return missing > 0 ? evaluate(t) : DT_OK;
 }
@@ -168,12 +194,12 @@ static dt_status train_steps(dt_trainer *t, dt_loader *loader) {
     const int32_t lag = dt_engine_lag(t->session.engine);
     DT_TRY(make_up_evaluation(t));
     /* No step follows, and what came from another directory is to be in this one, too. */
-    const bool ends = t->step > 0 && (t->stop || t->step >= t->total_steps);
+    const bool ends = t->step > 0 && (t->stop || dt_trainer_is_done(t));
     if (ends && !t->resumed_here) DT_TRY(dt_trainer_save(t, true));
-    while (t->step < t->total_steps && !t->stop) {
+    while (!dt_trainer_is_done(t) && !t->stop) {
         DT_TRY(run_step(t, loader, &f));
         t->step++;
-        bool eval = eval_due(t, t->step);
+        bool eval = dt_trainer_eval_due(t, t->step);
         DT_TRY(take_results(t, eval || t->step == t->total_steps ? 0 : lag));
         bool save = save_due(t, t->step);
         if (eval || save || t->stop) DT_TRY(take_results(t, 0));
@@ -181,7 +207,7 @@ static dt_status train_steps(dt_trainer *t, dt_loader *loader) {
         DT_TRY(save_or_wait(t, save));
         if (!eval || t->stop) continue;
         DT_TRY(evaluate(t));
-        if (t->stop) DT_TRY(dt_trainer_save(t, true));
+        DT_TRY(t->stop || dt_trainer_stops_early(t) ? dt_trainer_save(t, true) : keep_best(t));
     }
     DT_TRY(release_to(t, loader, &f, 0));
     if (t->stop) return DT_OK;
@@ -225,6 +251,8 @@ dt_status dt_trainer_run(const dt_config *c, dt_comm *mpi, double start_s) {
                     .root = mpi->rank == 0,
                     .lock_fd = -1,
                     .saved_step = -1,
+                    .resumed_step = -1,
+                    .eval = dt_ckpt_eval_none((dt_best_metric)c->checkpoint.best_metric),
                     .start_s = start_s,
                     .loss_scale = c->train.loss_scale,
                     .last_save_s = start_s};

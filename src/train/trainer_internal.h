@@ -19,6 +19,7 @@ typedef struct dt_trainer {
     char ckpt_dir[DT_CONFIG_STR_MAX + 16];
     char resumed[sizeof((dt_ckpt *)0)->path]; /* the checkpoint that the run started from; "": none */
     bool resumed_here;                        /* it is one of this run directory */
+    bool evaluation_kept;                     /* and keeps what evaluation found, if it was evaluated */
     char *config_text;                        /* root: the resolved configuration */
 
     int64_t n_samples; /* of the training set */
@@ -32,6 +33,8 @@ typedef struct dt_trainer {
     int64_t saved_step;    /* of the last save that was begun; -1: none */
     bool save_lost;        /* rank 0: it failed, and that was forgiven */
     bool eval_lost;        /* the last evaluation's loss was not finite */
+    dt_ckpt_eval eval;     /* equal on all ranks */
+    int64_t resumed_step;  /* of `resumed`, where that is of this run directory; else -1 */
     bool stop, save_asked; /* agreed by all ranks */
     double start_s, last_save_s, last_result_s;
     double data_wait_s; /* since the last result */
@@ -40,6 +43,19 @@ typedef struct dt_trainer {
 
 /* Epochs done after `step` steps, fractional. */
 double dt_trainer_epoch(const dt_trainer *t, int64_t step);
+/* Whether train.early_stop_patience is at its end. */
+static inline bool dt_trainer_stops_early(const dt_trainer *t) {
+    const int64_t patience = t->config->train.early_stop_patience;
+    return patience > 0 && t->eval.worse >= patience;
+}
+/* Whether no step is to follow, for one reason or the other. */
+static inline bool dt_trainer_is_done(const dt_trainer *t) {
+    return t->step >= t->total_steps || dt_trainer_stops_early(t);
+}
+/* Whether an evaluation follows step number `step` (steps done). */
+bool dt_trainer_eval_due(const dt_trainer *t, int64_t step);
+/* The checkpoints that run.out_dir is to keep. */
+dt_ckpt_policy dt_trainer_policy(const dt_trainer *t);
 /* Learning rate of a step, counted from 0. */
 double dt_trainer_lr(const dt_trainer *t, int64_t step);
 
@@ -83,6 +99,8 @@ bool dt_trainer_terminal(void);
 void dt_trainer_summary(const dt_trainer *t);
 /* How the run ended and what there is to look at; after everything is closed. */
 void dt_trainer_farewell(const dt_trainer *t, dt_status st);
+/* Why the patience is at its end. */
+void dt_trainer_report_early_stop(const dt_trainer *t);
 void dt_trainer_report_step(dt_trainer *t, const dt_step_result *r);
 /* `current`: of the current weights where `r` is of the averaged ones, else NULL. */
 void dt_trainer_report_eval(dt_trainer *t, const dt_eval_result *r, const dt_eval_result *current);

@@ -12,13 +12,15 @@ static const char *const precision_name[] = {"fp32", "tf32", "bf16", "fp16"};
 static void print_notes(const dt_trainer *t) {
     const dt_config *c = t->config;
     const double warmup = dt_schedule_warmup(c, t->steps_per_epoch);
-    if (t->step >= t->total_steps) return;
+    if (dt_trainer_is_done(t)) return;
     if (warmup >= (double)t->total_steps)
         printf("note    the warm-up takes %.0f steps, the run has %lld: optim.lr is never reached\n",
                ceil(warmup), (long long)t->total_steps);
     if (t->steps_per_epoch < 1)
         printf("note    a batch is larger than the training set: a step sees each sample %.1f times\n",
                1 / t->steps_per_epoch);
+    if (c->checkpoint.keep_best > 0 && !t->session.val_data)
+        printf("note    checkpoint.keep_best has nothing to judge by: data.val is not set\n");
     const double reach = c->train.ema > 0 ? 1 / (1 - c->train.ema) : 0;
     if (reach > (double)t->total_steps)
         printf("note    train.ema = %g: the average reaches back about %.0f steps, the run has only %lld: "
@@ -54,9 +56,14 @@ void dt_trainer_summary(const dt_trainer *t) {
            (double)axis->n_param_elem / 1e6, axis->n_bucket, dt_plural(axis->n_bucket),
            (double)p->plan.act_bytes / (1 << 20), (double)p->plan.naive_bytes / (1 << 20),
            (double)dt_engine_device_bytes(s->engine) / (1 << 20));
-    if (t->step < t->total_steps)
+    if (!dt_trainer_is_done(t))
         printf("run     steps %lld to %lld (%.1f epochs), in %s\n", (long long)t->step,
                (long long)t->total_steps, dt_trainer_epoch(t, t->total_steps), c->run.out_dir);
+    else if (t->step < t->total_steps)
+        printf("run     finished at step %lld by train.early_stop_patience = %lld, in %s: raise that to go "
+               "on, or choose "
+               "another run.out_dir\n",
+               (long long)t->step, (long long)c->train.early_stop_patience, c->run.out_dir);
     else
         printf("run     finished at step %lld, in %s: raise train.epochs or train.steps to go on, or choose "
                "another run.out_dir\n",
@@ -100,6 +107,20 @@ void dt_trainer_report_step(dt_trainer *t, const dt_step_result *r) {
         t->first_reported = true;
     }
     dt_metrics_train(t->metrics, &rec);
+}
+
+void dt_trainer_report_early_stop(const dt_trainer *t) {
+    const dt_ckpt_eval *e = &t->eval;
+    const char *metric = dt_best_metric_name((dt_best_metric)e->metric);
+    const long long worse = (long long)e->worse;
+    if (e->best_step < 0)
+        dt_metrics_note(t->metrics, "stopping early at step %lld: no finite %s in %lld evaluation%s",
+                        (long long)t->step, metric, worse, dt_plural(worse));
+    else
+        dt_metrics_note(
+            t->metrics,
+            "stopping early at step %lld: no better %s than the %.6g of step %lld in %lld evaluation%s",
+            (long long)t->step, metric, e->best, (long long)e->best_step, worse, dt_plural(worse));
 }
 
 void dt_trainer_report_eval(dt_trainer *t, const dt_eval_result *r, const dt_eval_result *current) {

@@ -33,6 +33,23 @@ static bool was_begun_so(const dt_config *c) {
     return same;
 }
 
+/* Where a link such as checkpoints/best leads now: by the time that another rank looks it may lead elsewhere.
+ */
+static const char *follow_link(const char *path, char target[sizeof((dt_ckpt *)0)->path]) {
+    struct stat s;
+    size_t n = strlen(path);
+    while (n > 1 && path[n - 1] == '/') n--; /* a slash behind a link would stand for what it leads to */
+    snprintf(target, sizeof((dt_ckpt *)0)->path, "%.*s", (int)n, path);
+    if (n >= sizeof((dt_ckpt *)0)->path || lstat(target, &s) != 0 || !S_ISLNK(s.st_mode)) return path;
+    char *real = realpath(target, NULL);
+    if (real && strlen(real) < sizeof((dt_ckpt *)0)->path)
+        strcpy(target, real);
+    else
+        snprintf(target, sizeof((dt_ckpt *)0)->path, "%s", path);
+    free(real);
+    return target;
+}
+
 /* Rank 0 chooses and verifies; *out NULL when there is nothing to resume from. */
 static dt_status choose(const dt_config *c, bool must, dt_ckpt **out) {
     char dir[DT_CONFIG_STR_MAX + 16];
@@ -51,6 +68,16 @@ static dt_status choose(const dt_config *c, bool must, dt_ckpt **out) {
         DT_TRY(dt_ckpt_load_latest(dir, tell, NULL, out));
         if (*out) return DT_OK;
     }
+    if (strcmp(resume, "best") == 0) {
+        snprintf(dir, sizeof dir, "%s/checkpoints", c->run.out_dir);
+        DT_TRY(dt_ckpt_load_best(dir, (dt_best_metric)c->checkpoint.best_metric, tell, NULL, out));
+        if (*out) return DT_OK;
+        return dt_fail(DT_ERR_CHECKPOINT,
+                       "run.resume = \"best\", but no checkpoint in %s was evaluated with a finite result",
+                       dir);
+    }
+    char target[sizeof((dt_ckpt *)0)->path];
+    resume = follow_link(resume, target);
     if (is_file(resume, "manifest.json")) return dt_ckpt_load(resume, out);
     snprintf(dir, sizeof dir, "%s/checkpoints", resume);
     const char *where = access(dir, R_OK) == 0 ? dir : resume;
@@ -179,6 +206,8 @@ static dt_status resume(dt_trainer *t) {
         t->step = k->meta.step;
         t->updates = k->meta.optimizer_steps;
         t->recent_skips = k->meta.recent_skips;
+        t->eval = k->eval;
+        t->evaluation_kept = k->has_eval;
         t->skipped_in_a_row = __builtin_ctzll(~(uint64_t)k->meta.recent_skips); /* as far as it is told */
         if (k->meta.loss_scale > 0 && t->config->train.loss_scale_growth > 0) {
             t->loss_scale = k->meta.loss_scale;
@@ -186,6 +215,9 @@ static dt_status resume(dt_trainer *t) {
         }
         if (t->root) {
             printf("resuming %s at step %lld\n", k->path, (long long)k->meta.step);
+            if (k->eval_damaged)
+                printf("note: its evaluation.json is damaged: the best evaluation and the patience begin "
+                       "anew\n");
             if (dt_trainer_renormalised(k, &t->session))
                 printf("note: images are normalised with another mean and deviation than before\n");
             if (dt_trainer_averages_weights_alone(t->config, k))
@@ -204,7 +236,7 @@ static dt_status write_config(dt_trainer *t) {
     snprintf(path, sizeof path, "%s/config.toml", t->config->run.out_dir);
     snprintf(temporary, sizeof temporary, "%s.tmp", path);
     /* A finished run keeps the settings it was made with. */
-    if (t->step >= t->total_steps && t->resumed_here && access(path, F_OK) == 0) return DT_OK;
+    if (dt_trainer_is_done(t) && t->resumed_here && access(path, F_OK) == 0) return DT_OK;
     FILE *f = fopen(temporary, "w");
     bool failed = !f || fputs(t->config_text, f) == EOF;
     if (f) failed |= fclose(f) != 0;
@@ -230,6 +262,12 @@ static dt_status refuse_mixing(const dt_trainer *t) {
     dt_status st = dt_ckpt_newest_step(t->ckpt_dir, &newest);
     const int64_t reached = t->resumed_here ? t->step : -1;
     if (st == DT_OK && newest <= reached) return DT_OK;
+    if (st == DT_OK && strcmp(t->config->run.resume, "best") == 0)
+        return dt_fail(
+            DT_ERR_CONFIG,
+            "run.resume = \"best\" is step %lld, but %s goes on to step %lld, with which a run from there "
+            "would mix: to train on from it set run.resume = \"%s\" and another run.out_dir",
+            (long long)t->step, t->ckpt_dir, (long long)newest, t->resumed);
     return dt_fail(
         DT_ERR_CONFIG,
         "run.resume = \"%s\", but %s holds checkpoints of an earlier run: choose another run.out_dir, "
@@ -240,10 +278,43 @@ static dt_status refuse_mixing(const dt_trainer *t) {
 static dt_status open_root(dt_trainer *t) {
     DT_TRY(dt_dir_create(t->ckpt_dir));
     DT_TRY(dt_run_lock(t->config->run.out_dir, &t->lock_fd));
-    dt_ckpt_policy policy = {.dir = t->ckpt_dir,
-                             .keep_last = t->config->checkpoint.keep_last,
-                             .keep_every = t->config->checkpoint.keep_every};
+    const dt_ckpt_policy policy = dt_trainer_policy(t);
     return dt_ckpt_writer_create(&policy, &t->writer);
+}
+
+dt_ckpt_policy dt_trainer_policy(const dt_trainer *t) {
+    const dt_config *c = t->config;
+    return (dt_ckpt_policy){.dir = t->ckpt_dir,
+                            .keep_last = c->checkpoint.keep_last,
+                            .keep_every = c->checkpoint.keep_every,
+                            .keep_best = c->checkpoint.keep_best,
+                            .best_metric = (dt_best_metric)c->checkpoint.best_metric};
+}
+
+/* The evaluations of a run belong to its directory. One killed between a checkpoint and what follows it, the
+ * record of its evaluation or retention, makes up for that. */
+static dt_status continue_evaluations(dt_trainer *t) {
+    const dt_config *c = t->config;
+    const dt_best_metric metric = (dt_best_metric)c->checkpoint.best_metric;
+    const bool judged = c->train.early_stop_patience > 0 && t->eval.best_step >= 0;
+    if (t->resumed_here)
+        t->resumed_step = t->step;
+    else
+        t->eval = dt_ckpt_eval_none(metric);
+    if (t->root && t->resumed_here && judged && t->eval.metric != (int64_t)metric)
+        printf("note: checkpoint.best_metric was %s: the best evaluation and the patience begin anew\n",
+               dt_best_metric_name((dt_best_metric)t->eval.metric));
+    if (t->eval.metric != (int64_t)metric) {
+        const dt_ckpt_eval e = t->eval;
+        t->eval = dt_ckpt_eval_none(metric);
+        if (e.step >= 0)
+            dt_ckpt_eval_add(&t->eval, e.step, e.loss, e.top1, e.top5, metric, c->train.early_stop_min_delta);
+    }
+    DT_TRY(dt_comm_bcast_host(t->mpi, &t->eval, (int64_t)sizeof t->eval, 0));
+    /* One that is done stays as it is, whatever retention is now asked for. */
+    const bool goes_on = t->resumed_here && !dt_trainer_is_done(t);
+    if (t->root) dt_ckpt_writer_evaluated(t->writer, &t->eval, goes_on ? t->step : -1);
+    return DT_OK;
 }
 
 /* After resuming: a run that cannot go on stays as it was. */
@@ -253,6 +324,8 @@ static dt_status open_records(dt_trainer *t) {
                             .tensorboard = t->config->run.tensorboard,
                             .resume_step = t->step,
                             .set_aside = !t->resumed_here,
+                            .evaluate_again = t->evaluation_kept && dt_trainer_eval_due(t, t->step) &&
+                                              t->eval.step != t->step,
                             .total_steps = t->total_steps,
                             .log_every = t->config->run.log_every,
                             .live = dt_trainer_terminal(),
@@ -271,6 +344,7 @@ dt_status dt_trainer_open_run(dt_trainer *t) {
     DT_TRY_GOTO(st, dt_comm_max_host(t->mpi, &here, 1), out);
     t->resumed_here = here > 0;
     DT_TRY_GOTO(st, dt_comm_agree(t->mpi, t->root ? refuse_mixing(t) : DT_OK), out);
+    DT_TRY_GOTO(st, continue_evaluations(t), out);
     st = dt_comm_agree(t->mpi, t->root ? open_records(t) : DT_OK);
 out:
     dt_watchdog_pause(t->session.watchdog, false);

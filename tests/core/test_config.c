@@ -225,6 +225,11 @@ static const refusal refusals[] = {
      "6:16: schedule.warmup_steps: the warm-up of 10"},
     {MINIMAL "[checkpoint]\nevery_steps = 10\nevery_epochs = 0\nkeep_every = 15\n",
      "8:14: checkpoint.keep_every: 15 is no multiple of checkpoint.every_steps = 10"},
+    {EPOCHS "train.early_stop_patience = 2\n[data]\ntrain = \"a\"\n",
+     "2:29: train.early_stop_patience: evaluations decide, but data.val is not set"},
+    {EPOCHS "train.eval_every_epochs = 0\ntrain.early_stop_patience = 2\n" DATA,
+     "3:29: train.early_stop_patience: evaluations decide, but train.eval_every_epochs = 0"},
+    {MINIMAL "[checkpoint]\nbest_metric = \"top1\"\n", "6:15: checkpoint.best_metric: "},
     /* layers */
     {MINIMAL "[model]\nname = \"layers\"\n", "6:8: model.name: \"layers\" needs [[model.layers]] entries"},
     {MINIMAL "[[model.layers]]\ntype = \"relu\"\n", "5:"},

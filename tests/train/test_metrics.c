@@ -177,6 +177,21 @@ static void resuming_cuts_later_steps(void **state) {
     dt_metrics_close(m);
     expect_steps(d, "train", 12);
     expect_steps(d, "eval", 2);
+    /* One that is to be made again goes; of other steps they stay. */
+    m = open_metrics(d, 12, false);
+    e.step = 12;
+    dt_metrics_eval(m, &e);
+    dt_metrics_close(m);
+    dt_metrics_options again = {.out_dir = d->path,
+                                .resume_step = 12,
+                                .evaluate_again = true,
+                                .total_steps = 20,
+                                .log_every = 5,
+                                .console = d->console};
+    assert_int_equal(dt_metrics_open(&again, &m), DT_OK);
+    assert_false(dt_metrics_evaluated(m));
+    dt_metrics_close(m);
+    expect_steps(d, "eval", 2);
     /* Nothing to cut: the file stays. */
     m = open_metrics(d, 12, false);
     write_steps(m, 13, 13);

@@ -34,6 +34,13 @@ typedef enum dt_capture_choice { DT_CAPTURE_OFF = 0, DT_CAPTURE_STEP } dt_captur
 typedef enum dt_fusion_choice { DT_FUSION_OFF = 0, DT_FUSION_AUTO } dt_fusion_choice;
 typedef enum dt_payload { DT_PAYLOAD_COMPUTE = 0, DT_PAYLOAD_FP32 } dt_payload;
 typedef enum dt_save_error { DT_SAVE_ERROR_WARN = 0, DT_SAVE_ERROR_STOP } dt_save_error;
+/* What an evaluation is judged by; train/checkpoint.h knows which way each is better. */
+typedef enum dt_best_metric {
+    DT_BEST_EVAL_TOP1 = 0,
+    DT_BEST_EVAL_TOP5,
+    DT_BEST_EVAL_LOSS,
+    DT_BEST_COUNT
+} dt_best_metric;
 
 /* One [[model.layers]] entry. `type` names the layer; the other keys are checked against the layer's row. */
 typedef struct dt_layer_config {
@@ -52,7 +59,8 @@ typedef struct dt_config {
     char path[DT_CONFIG_STR_MAX]; /* the file read, for messages */
     struct {
         char out_dir[DT_CONFIG_STR_MAX];
-        char resume[DT_CONFIG_STR_MAX]; /* "auto" | "never" | path of a checkpoint or run directory */
+        char
+            resume[DT_CONFIG_STR_MAX]; /* "auto" | "never" | "best" | path of a checkpoint or run directory */
         int64_t seed;
         int64_t device;    /* dt_device_choice */
         int64_t threads;   /* CPU compute threads per rank; 0: cores / local ranks */
@@ -103,8 +111,10 @@ typedef struct dt_config {
         int64_t eval_every_epochs; /* 0: only at the end */
         int64_t eval_batch;        /* 0: the micro-batch */
         bool deterministic;
-        int64_t fusion;      /* dt_fusion_choice */
-        int64_t max_skipped; /* consecutive non-finite steps before giving up */
+        int64_t fusion;              /* dt_fusion_choice */
+        int64_t max_skipped;         /* consecutive non-finite steps before giving up */
+        int64_t early_stop_patience; /* evaluations without improvement that end the run; 0: off */
+        double early_stop_min_delta; /* of checkpoint.best_metric */
     } train;
     struct {
         int64_t kind; /* dt_cfg_optim */
@@ -136,6 +146,8 @@ typedef struct dt_config {
         double every_minutes; /* 0: off */
         int64_t keep_last;    /* at least 2 */
         int64_t keep_every;   /* steps; such checkpoints are never deleted; 0: off */
+        int64_t keep_best;    /* best evaluated ones, besides; 0: off */
+        int64_t best_metric;  /* dt_best_metric */
         bool async;
         int64_t on_error; /* dt_save_error */
     } checkpoint;

@@ -3,10 +3,12 @@
  * Every tensor is whole and named, so a checkpoint depends neither on the world size nor on the backend.
  * Rank 0 writes. Protocol: free space is checked; DIR/.tmp-<step>-<nonce>/ is written; each file fsynced; the
  * manifest (with length and XXH3 of state.h5 and of every tensor) written last and fsynced; the directory
- * fsynced, renamed, its parent fsynced. Loading verifies length and hash before HDF5 sees the file. */
+ * fsynced, renamed, its parent fsynced. Loading verifies length and hash before HDF5 sees the file. What evaluation
+ * found stands beside the manifest, in a file that may be replaced and may be missing. */
 #ifndef DT_TRAIN_CHECKPOINT_H
 #define DT_TRAIN_CHECKPOINT_H
 
+#include "core/config.h"
 #include "core/status.h"
 #include "core/types.h"
 
@@ -36,10 +38,33 @@ typedef struct dt_ckpt_meta {
     uint64_t statistics_xxh3; /* of the mean and deviation that images are normalised with */
 } dt_ckpt_meta;
 
+/* The last evaluation of the run so far, and the best. Of the averaged weights, where those are evaluated. Stored beside
+ * the manifest as evaluation.json, which is replaced when a checkpoint that is there already gets evaluated. */
+typedef struct dt_ckpt_eval {
+    int64_t step; /* its weights'; -1: none yet. A checkpoint of that step is an evaluated one */
+    double loss;  /* NaN: not finite, whatever weights were evaluated */
+    double top1, top5;
+    int64_t metric;    /* dt_best_metric that `best` is of */
+    double best;       /* better by more than the least difference than all before; NaN: none yet */
+    int64_t best_step; /* -1: none yet */
+    int64_t worse;     /* evaluations since, none of them better */
+} dt_ckpt_eval;
+
+/* Before the first evaluation. */
+dt_ckpt_eval dt_ckpt_eval_none(dt_best_metric metric);
+/* Takes the evaluation of `step` into account; one of e->step is a repetition and not counted twice. Where e->metric is
+ * another, best and count begin anew with this evaluation. */
+void dt_ckpt_eval_add(dt_ckpt_eval *e, int64_t step, double loss, double top1, double top5, dt_best_metric metric,
+                      double min_delta);
+/* "eval_top1" */
+const char *dt_best_metric_name(dt_best_metric metric);
+
 typedef struct dt_ckpt_policy {
-    const char *dir;         /* <out_dir>/checkpoints; created */
-    int64_t keep_last;       /* >= 2 */
-    int64_t keep_every;      /* steps; 0: off */
+    const char *dir;            /* <out_dir>/checkpoints; created */
+    int64_t keep_last;          /* >= 2; the newest with a finite evaluation stays besides */
+    int64_t keep_every;         /* steps; 0: off */
+    int64_t keep_best;          /* 0: off */
+    dt_best_metric best_metric;
 } dt_ckpt_policy;
 
 typedef struct dt_ckpt_writer dt_ckpt_writer; /* one thread, at most one save in flight */
@@ -50,6 +75,10 @@ dt_status dt_ckpt_writer_create(const dt_ckpt_policy *policy, dt_ckpt_writer **o
  * config.toml in the checkpoint and in the manifest. */
 dt_status dt_ckpt_writer_save(dt_ckpt_writer *w, const dt_ckpt_meta *meta, int32_t n_tensor,
                               const dt_ckpt_tensor *tensor, const char *config_text);
+/* The evaluation that saves from here on carry (dt_ckpt_eval_none before the first call). With step >= 0 it is also
+ * written into the checkpoint of that step, in the thread and after a save in flight, and the retention policy applied.
+ * That this fails is told on standard error: the checkpoint counts as not evaluated. */
+void dt_ckpt_writer_evaluated(dt_ckpt_writer *w, const dt_ckpt_eval *e, int64_t step);
 /* Waits for the save in flight and returns its result (once; DT_OK if none since the last call). */
 dt_status dt_ckpt_writer_wait(dt_ckpt_writer *w);
 /* Whether a save has failed whose result was not yet handed over: dt_ckpt_writer_wait then gives it. Does not wait. */
@@ -63,6 +92,9 @@ typedef struct dt_ckpt {
     int32_t n_tensor;
     dt_ckpt_tensor *tensor; /* name and data owned */
     char *config_text;
+    dt_ckpt_eval eval;
+    bool has_eval;     /* false: of a version that kept none */
+    bool eval_damaged; /* it had one: eval is dt_ckpt_eval_none */
 } dt_ckpt;
 
 /* Loads a checkpoint directory (one that holds manifest.json). DT_ERR_CHECKPOINT says what is wrong and where. */
@@ -70,6 +102,12 @@ dt_status dt_ckpt_load(const char *path, dt_ckpt **out);
 /* Newest usable checkpoint below `dir`: tries them newest first; each refused one is reported through `note` (may be
  * NULL). *out = NULL and DT_OK when there is none at all; DT_ERR_CHECKPOINT when all are damaged. */
 dt_status dt_ckpt_load_latest(const char *dir, void (*note)(void *arg, const char *text), void *arg, dt_ckpt **out);
+/* Best usable checkpoint below `dir` among those with a finite evaluation, otherwise as dt_ckpt_load_latest. *out = NULL
+ * and DT_OK when none is evaluated. */
+dt_status dt_ckpt_load_best(const char *dir, dt_best_metric metric, void (*note)(void *arg, const char *text), void *arg,
+                            dt_ckpt **out);
+/* Whether a checkpoint with this evaluation would be one of the policy's best now. */
+bool dt_ckpt_is_among_best(const dt_ckpt_policy *policy, const dt_ckpt_eval *e);
 /* Step of the newest checkpoint below `dir` that looks whole by its manifest and lengths; its data are not read. -1
  * and DT_OK when there is none at all; DT_ERR_CHECKPOINT when none looks whole. */
 dt_status dt_ckpt_newest_step(const char *dir, int64_t *step);

@@ -18,6 +18,7 @@ typedef struct dt_metrics_options {
     int64_t resume_step;     /* steps already done. Records of later steps, and damaged lines, are cut from an
                                 existing metrics.jsonl, so each step stands once; 0: starts a new file */
     bool set_aside;          /* an existing metrics.jsonl is of another run: renamed, as for resume_step 0 */
+    bool evaluate_again;     /* an evaluation of resume_step counts as missing */
     int64_t total_steps, log_every;
     bool live;               /* `console` is a terminal: one line rewritten; else a line every log_every steps */
     FILE *console;           /* not owned; NULL: stderr */
