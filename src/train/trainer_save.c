@@ -180,17 +180,31 @@ static bool next_line(const char **at, char *line, size_t size) {
     return true;
 }
 
-/* Both texts list the same keys in the same order, up to the layers of the model. */
+static const char layers_head[] = "\n[[model.layers]]"; /* they stand last */
+
+/* The line of the same section and key in the text of an older version; false where that had no such key. */
+static bool find_line(const char *text, const char *section, const char *line, char *out, size_t size) {
+    const size_t n_key = (size_t)(strchr(line, '=') - line) + 1;
+    bool inside = false;
+    while (next_line(&text, out, size)) {
+        if (out[0] == '[') inside = strcmp(out, section) == 0;
+        if (inside && strncmp(out, line, n_key) == 0) return true;
+    }
+    return false;
+}
+
 static void print_differences(const char *old, const dt_config *c) {
-    char section[64] = "", a[DT_CONFIG_STR_MAX], b[DT_CONFIG_STR_MAX], *text;
+    char section[64] = "", was[DT_CONFIG_STR_MAX], line[DT_CONFIG_STR_MAX], *text;
     if (dt_config_to_text(c, &text) != DT_OK) return;
-    const char *new = text;
+    const char *rest = text, *layers = strstr(text, layers_head), *old_layers = strstr(old, layers_head);
     printf(
         "note: the configuration differs from the checkpoint's, and the run continues with the new one:\n");
-    while (next_line(&old, a, sizeof a) && next_line(&new, b, sizeof b)) {
-        if (b[0] == '[') snprintf(section, sizeof section, "%.60s", b);
-        if (strcmp(a, b) != 0) printf("  %s %s, was: %s\n", section, b, a);
+    while (rest != layers && next_line(&rest, line, sizeof line)) {
+        if (line[0] == '[') snprintf(section, sizeof section, "%.60s", line);
+        if (strchr(line, '=') && find_line(old, section, line, was, sizeof was) && strcmp(line, was) != 0)
+            printf("  %s %s, was: %s\n", section, line, was);
     }
+    if (strcmp(layers ? layers : "", old_layers ? old_layers : "") != 0) printf("  the [[model.layers]]\n");
     free(text);
 }
 
@@ -291,8 +305,7 @@ dt_ckpt_policy dt_trainer_policy(const dt_trainer *t) {
                             .best_metric = (dt_best_metric)c->checkpoint.best_metric};
 }
 
-/* The evaluations of a run belong to its directory. One killed between a checkpoint and what follows it, the
- * record of its evaluation or retention, makes up for that. */
+/* The evaluations of a run belong to its directory. */
 static dt_status continue_evaluations(dt_trainer *t) {
     const dt_config *c = t->config;
     const dt_best_metric metric = (dt_best_metric)c->checkpoint.best_metric;
@@ -310,11 +323,14 @@ static dt_status continue_evaluations(dt_trainer *t) {
         if (e.step >= 0)
             dt_ckpt_eval_add(&t->eval, e.step, e.loss, e.top1, e.top5, metric, c->train.early_stop_min_delta);
     }
-    DT_TRY(dt_comm_bcast_host(t->mpi, &t->eval, (int64_t)sizeof t->eval, 0));
-    /* One that is done stays as it is, whatever retention is now asked for. */
-    const bool goes_on = t->resumed_here && !dt_trainer_is_done(t);
-    if (t->root) dt_ckpt_writer_evaluated(t->writer, &t->eval, goes_on ? t->step : -1);
-    return DT_OK;
+    return dt_comm_bcast_host(t->mpi, &t->eval, (int64_t)sizeof t->eval, 0);
+}
+
+/* Rank 0: what a kill may have left undone behind the checkpoint. A run that is done stays as it is, whatever
+ * retention is now asked for. */
+static void catch_up(dt_trainer *t) {
+    const bool due = t->evaluation_kept && t->resumed_here && !dt_trainer_is_done(t);
+    dt_ckpt_writer_evaluated(t->writer, &t->eval, due ? t->step : -1);
 }
 
 /* After resuming: a run that cannot go on stays as it was. */
@@ -346,6 +362,7 @@ dt_status dt_trainer_open_run(dt_trainer *t) {
     DT_TRY_GOTO(st, dt_comm_agree(t->mpi, t->root ? refuse_mixing(t) : DT_OK), out);
     DT_TRY_GOTO(st, continue_evaluations(t), out);
     st = dt_comm_agree(t->mpi, t->root ? open_records(t) : DT_OK);
+    if (st == DT_OK && t->root) catch_up(t);
 out:
     dt_watchdog_pause(t->session.watchdog, false);
     return st;

@@ -50,6 +50,11 @@ rm old/checkpoints/step-*/evaluation.json
 n=$(field old eval step | wc -l)
 train_ok 2 old.log "${common[@]}" run.out_dir=old
 [ "$(field old eval step | wc -l)" = "$n" ] || fail "evaluated again"
+# What differs is told, and only that.
+train_ok 1 keys.log "${common[@]}" run.out_dir=keys train.steps=10
+train_ok 1 differs.log "${common[@]}" run.out_dir=keys train.steps=20 run.log_every=7
+expect differs.log '^  \[' 2
+expect differs.log '^  \[train\] steps = 20, was: steps = 10$' 1
 # A damaged record costs the record, not the checkpoint.
 echo >>best-top1/checkpoints/step-00000120/evaluation.json
 train_ok 2 damaged.log "${common[@]}" run.out_dir=best-top1
