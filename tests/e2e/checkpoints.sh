@@ -30,9 +30,9 @@ for kind in truncated empty flipped no_state no_manifest half_manifest; do
 done
 
 # An old checkpoint that cannot be removed does not undo the save: all steps are done, and the others are removed.
-train_ok 1 stuck.log "${common[@]}" run.out_dir=stuck checkpoint.keep_last=2 train.steps=10
+train_ok 1 stuck.log "${common[@]}" data.val= run.out_dir=stuck checkpoint.keep_last=2 train.steps=10
 if chattr +i stuck/checkpoints/step-00000010 2>/dev/null; then
-    train_ok 1 stuck.log "${common[@]}" run.out_dir=stuck checkpoint.keep_last=2 train.steps=40
+    train_ok 1 stuck.log "${common[@]}" data.val= run.out_dir=stuck checkpoint.keep_last=2 train.steps=40
     chattr -i stuck/checkpoints/step-00000010
     expect stuck.log '^dtrain: step (30|40) is saved, but old checkpoints stay: .*step-00000010' 2
     [ "$(basename -a stuck/checkpoints/step-* | tr '\n' ' ')" = "step-00000010 step-00000030 step-00000040 " ] ||
