@@ -40,10 +40,10 @@ done
 # In parts: killed or asked to stop, it ends at the same step with the same state.
 for part in 1 2 3 4 5 6; do
     begin 2 "part-$part.log" "${common[@]}" run.out_dir=parts
-    if await 20 test -s parts/metrics.jsonl && [ $((part % 2)) = 0 ]; then
-        sleep "0.$part"
-        ask_to_stop "$job"
-        end "$job" 20
+    if [ $((part % 2)) = 0 ]; then
+        await 20 grep -Eq 'first step done|run +finished' "part-$part.log" # before that, signals are another test's
+        ! grep -q 'first step done' "part-$part.log" || ask_to_stop "$job"
+        end "$job" 30
     else
         sleep "0.$part"
         kill_job "$job"
