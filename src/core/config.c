@@ -69,7 +69,8 @@ const dt_key_row dt_key_table[] = {
     {CHOICE("run.device", run.device, device_names), .fallback = "auto",
      .help = "auto takes a GPU where there is one"},
     {INT("run.threads", run.threads, 0, 4096), .fallback = "0",
-     .help = "CPU compute threads per rank; 0: cores / ranks on the host"},
+     .help = "CPU compute threads per rank; 0: cores, or a container's CPU quota where that is less, / ranks on the "
+             "host"},
     {INT("run.log_every", run.log_every, 1, STEPS_MAX), .fallback = "50",
      .help = "Steps between progress lines where the output is not a terminal"},
     {CHOICE("run.capture", run.capture, capture_names), .fallback = "step",
@@ -97,7 +98,7 @@ const dt_key_row dt_key_table[] = {
     {INT("data.image_size", data.image_size, 0, 16384), MATHS, .fallback = "0",
      .help = "Height and width fed to the model, in pixels; 0: as stored"},
     {INT("data.workers", data.workers, 0, 1024), .fallback = "0",
-     .help = "Loader threads per rank; 0: chosen from cores and ranks"},
+     .help = "Loader threads per rank; 0: on a CPU one, on a GPU as run.threads"},
     {INT("data.prefetch", data.prefetch, 1, 256), .fallback = "4", .help = "Batches kept ready"},
     {CHOICE("data.decoder", data.decoder, decoder_names), .fallback = "auto",
      .help = "What decodes JPEG data: cpu: the loader threads, by libjpeg-turbo; nvjpeg: the GPU, by nvJPEG, "

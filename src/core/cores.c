@@ -2,10 +2,11 @@
 #include "core/cores.h"
 
 #include <sched.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "core/quota.h"
 
 extern char **environ;
 
@@ -14,17 +15,6 @@ static int64_t mask_of(pid_t pid, cpu_set_t *set) {
     CPU_ZERO(set);
     if (sched_getaffinity(pid, sizeof *set, set) != 0) return 0;
     return CPU_COUNT(set);
-}
-
-/* CPUs that the control group's quota allows; 0: no quota. */
-static int64_t quota_cores(void) {
-    FILE *f = fopen("/sys/fs/cgroup/cpu.max", "re");
-    if (!f) return 0;
-    long long quota = 0, period = 0;
-    int n = fscanf(f, "%lld %lld", &quota, &period); /* "max 100000" reads 0 numbers */
-    fclose(f);
-    if (n != 2 || quota <= 0 || period <= 0) return 0;
-    return (quota + period - 1) / period;
 }
 
 static int64_t env_cores(const char *name) {
@@ -63,6 +53,6 @@ int32_t dt_cores_share(int32_t local_world) {
     const int64_t mine = dt_max_i64(mask_of(0, &set), 1);
     /* The launcher's mask tells the cores of the job on this host, where it is wider than ours. */
     int64_t host = cap(dt_max_i64(mine, mask_of(getppid(), &set)), env_cores("SLURM_CPUS_ON_NODE"));
-    host = cap(host, quota_cores());
+    host = cap(host, dt_quota_cpus(""));
     return (int32_t)dt_max_i64(dt_min_i64(mine, host / dt_max_i64(local_world, 1)), 1);
 }

@@ -11,6 +11,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include "core/cores.h"
 #include "class_names.h"
 #include "dataset.h"
 #include "files.h"
@@ -495,8 +496,7 @@ static void tell_tilted(const import *m) {
 dt_status dt_import_run(const dt_import_options *o, dt_import_result *out) {
 import m = {.o = o };
     dt_status status;
-    const long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    m.threads = o->threads ? o->threads : cores > 0 ? (int32_t)cores : 1;
+    m.threads = o->threads ? o->threads : dt_cores_share(1);
     DT_TRY_GOTO(status, open_source(&m), done);
     DT_TRY_GOTO(status, take_names(&m), done);
     DT_TRY_GOTO(status, divide(&m), done);

@@ -131,6 +131,7 @@ static int32_t mpi_ended(dt_comm *c, int32_t *lowest_alive) {
 static void mpi_free(dt_mpi *m) {
     dt_peers_close(&m->peers);
     pthread_mutex_destroy(&m->lock);
+    pthread_mutex_destroy(&m->calling);
     free(m->host);
     free(m->heard);
     free(m);
@@ -297,6 +298,7 @@ dt_status dt_comm_init(int *argc, char ***argv, dt_comm **out) {
     dt_mpi *m = calloc(1, sizeof *m);
     if (m == NULL) return dt_fail(DT_ERR_MEMORY, "no memory for the communicator");
     pthread_mutex_init(&m->lock, NULL);
+    pthread_mutex_init(&m->calling, NULL);
     m->base = (dt_comm){.name = "mpi",
                         .rank = 0,
                         .world = 1,
@@ -307,6 +309,8 @@ dt_status dt_comm_init(int *argc, char ***argv, dt_comm **out) {
                         .progress = mpi_progress,
                         .wait = mpi_wait,
                         .ended = mpi_ended,
+                        .answer = dt_mpi_answer,
+                        .all_live = dt_mpi_lives,
                         .abort = mpi_abort,
                         .destroy = mpi_destroy,
                         .timeout_s = default_timeout_s,

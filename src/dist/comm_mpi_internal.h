@@ -28,6 +28,7 @@ typedef struct dt_mpi {
     bool *heard;                   /* [world], of the roll call under way */
     dt_peers peers;                /* of this host */
     pthread_mutex_t lock;
+    pthread_mutex_t calling; /* the roll */
     bool broken; /* a call failed or timed out: MPI_Finalize could hang */
     bool alone;  /* this rank fails, and the others did not come to agree on it */
 } dt_mpi;
@@ -38,16 +39,18 @@ dt_mpi *dt_mpi_of(dt_comm *c);
 /* DT_ERR_PEER with MPI's own text when rc is not MPI_SUCCESS. */
 dt_status dt_mpi_check(dt_mpi *m, int rc, const char *call);
 /* Completes all n requests; `phase` names the wait in the error text. Fails with DT_ERR_PEER after
- * base.timeout_s, unless base.patient and every rank gives a sign of life. */
+ * base.timeout_s, unless base.patient and every rank waits, too. */
 dt_status dt_mpi_finish(dt_mpi *m, MPI_Request *req, int n, const char *phase);
 
 /* The same without a roll call: false when they did not complete in time. */
 bool dt_mpi_finish_within(dt_mpi *m, MPI_Request *req, int n, double seconds, dt_status *status);
 
-/* Answers ranks that ask whether this one is alive. Call with the lock held. */
-void dt_mpi_roll_answer(dt_mpi *m);
-/* Asks all ranks for a sign of life, for at most a second; false, and who gave none, if one did not. */
-bool dt_mpi_roll_call(dt_mpi *m, char *text, size_t text_bytes);
+/* Answers ranks that ask whether this one is alive and, if it `waits`, those that ask for that. Call with the lock
+ * held. */
+void dt_mpi_roll_answer(dt_mpi *m, bool waits);
+/* dt_comm's answer and all_live. */
+void dt_mpi_answer(dt_comm *c, bool waits);
+bool dt_mpi_lives(dt_comm *c, char *text, size_t text_bytes);
 
 /* MPI_User_function's: element-wise sums of 16-bit floats, added in fp32, rounded to nearest even. */
 void dt_mpi_sum_f16(void *in, void *inout, int *n, MPI_Datatype *type);

@@ -4,10 +4,12 @@
  * messages only inside MPI calls: each look at the requests is also what drives them. */
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "comm_mpi_internal.h"
 
-enum { TAG_ASK = 1, TAG_ANSWER = 2, SILENT_NAMED_MAX = 8 };
+/* Whether a rank waits (for others, or for a disk) is one question, whether it lives another. */
+enum { TAG_WAITS = 1, TAG_LIVES, TAG_ANSWER, SILENT_NAMED_MAX = 8 };
 
 static const double roll_call_s = 1.0;
 static const double answer_every_s = 10e-3;
@@ -32,7 +34,7 @@ bool dt_mpi_finish_within(dt_mpi *m, MPI_Request *req, int n, double seconds, dt
         pthread_mutex_lock(&m->lock);
         int rc = MPI_Testall(n, req, &done, MPI_STATUSES_IGNORE);
         if (rc == MPI_SUCCESS && !done && pacer.waited_s - answer_s > answer_every_s) {
-            dt_mpi_roll_answer(m);
+            dt_mpi_roll_answer(m, true);
             answer_s = pacer.waited_s;
         }
         pthread_mutex_unlock(&m->lock);
@@ -41,19 +43,6 @@ bool dt_mpi_finish_within(dt_mpi *m, MPI_Request *req, int n, double seconds, dt
         if (pacer.waited_s > seconds) return false;
         dt_pacer_rest(&pacer);
     }
-}
-
-dt_status dt_mpi_finish(dt_mpi *m, MPI_Request *req, int n, const char *phase) {
-    dt_status status;
-    char silent[512];
-    do {
-        if (dt_mpi_finish_within(m, req, n, m->base.timeout_s, &status)) {
-            if (status != DT_OK) dt_error_context("%s", phase);
-            return status;
-        }
-    } while (dt_mpi_roll_call(m, silent, sizeof silent) && m->base.patient);
-    m->broken = true;
-    return dt_fail(DT_ERR_PEER, "%s did not complete within %g s: %s", phase, m->base.timeout_s, silent);
 }
 
 /* Zero bytes: fits every transport's eager path, so the request needs no further care. */
@@ -71,37 +60,47 @@ static bool roll_take(dt_mpi *m, int tag, int *rank) {
     return MPI_Recv(NULL, 0, MPI_BYTE, *rank, tag, m->roll, MPI_STATUS_IGNORE) == MPI_SUCCESS;
 }
 
-void dt_mpi_roll_answer(dt_mpi *m) {
+void dt_mpi_roll_answer(dt_mpi *m, bool waits) {
     int rank;
-    while (roll_take(m, TAG_ASK, &rank)) roll_send(m, rank, TAG_ANSWER);
+    while (roll_take(m, TAG_LIVES, &rank)) roll_send(m, rank, TAG_ANSWER);
+    while (waits && roll_take(m, TAG_WAITS, &rank)) roll_send(m, rank, TAG_ANSWER);
 }
 
-void dt_comm_answer(dt_comm *mpi) {
-    dt_mpi *m = dt_mpi_of(mpi);
-    pthread_mutex_lock(&m->lock);
-    dt_mpi_roll_answer(m);
+void dt_mpi_answer(dt_comm *c, bool waits) {
+    dt_mpi *m = dt_mpi_of(c);
+    if (pthread_mutex_trylock(&m->lock) != 0) return; /* inside MPI: the next time */
+    dt_mpi_roll_answer(m, waits);
     pthread_mutex_unlock(&m->lock);
+}
+
+/* A call of MPI that does not come back must not hold the watchdog, too. */
+static bool lock_for_roll(dt_mpi *m) {
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += (time_t)roll_call_s;
+    return pthread_mutex_timedlock(&m->lock, &until) == 0;
 }
 
 static bool is_silent(const dt_mpi *m, const bool *heard, int rank) {
     return rank != m->base.rank && !heard[rank];
 }
 
-bool dt_mpi_roll_call(dt_mpi *m, char *text, size_t text_bytes) {
+static bool call_roll(dt_mpi *m, int question, char *text, size_t text_bytes) {
     int world = m->base.world;
     bool *heard = m->heard;
     memset(heard, 0, (size_t)world * sizeof *heard);
-    pthread_mutex_lock(&m->lock);
+    snprintf(text, text_bytes, "this rank is inside MPI");
+    if (!lock_for_roll(m)) return true;
     for (int r = 0; r < world; r++)
-        if (r != m->base.rank) roll_send(m, r, TAG_ASK);
+        if (r != m->base.rank) roll_send(m, r, question);
     pthread_mutex_unlock(&m->lock);
 
     int n_silent = world - 1;
     dt_pacer pacer;
     for (dt_pacer_start(&pacer); n_silent > 0 && pacer.waited_s < roll_call_s; dt_pacer_rest(&pacer)) {
         int rank;
-        pthread_mutex_lock(&m->lock);
-        dt_mpi_roll_answer(m);
+        if (!lock_for_roll(m)) return true;
+        dt_mpi_roll_answer(m, question == TAG_WAITS);
         while (roll_take(m, TAG_ANSWER, &rank)) {
             n_silent -= is_silent(m, heard, rank);
             heard[rank] = true;
@@ -123,4 +122,30 @@ bool dt_mpi_roll_call(dt_mpi *m, char *text, size_t text_bytes) {
     if (n_silent > named && len < text_bytes)
         snprintf(text + len, text_bytes - len, " and %d more", n_silent - named);
     return false;
+}
+
+/* False, and who gave no answer within a second, if one did not; true also where this rank cannot ask. Of
+ * calls by two threads each would take the other's answers: one at a time. */
+static bool roll_call(dt_mpi *m, int question, char *text, size_t text_bytes) {
+    pthread_mutex_lock(&m->calling);
+    const bool all = call_roll(m, question, text, text_bytes);
+    pthread_mutex_unlock(&m->calling);
+    return all;
+}
+
+dt_status dt_mpi_finish(dt_mpi *m, MPI_Request *req, int n, const char *phase) {
+    dt_status status;
+    char silent[512];
+    do {
+        if (dt_mpi_finish_within(m, req, n, m->base.timeout_s, &status)) {
+            if (status != DT_OK) dt_error_context("%s", phase);
+            return status;
+        }
+    } while (roll_call(m, TAG_WAITS, silent, sizeof silent) && m->base.patient);
+    m->broken = true;
+    return dt_fail(DT_ERR_PEER, "%s did not complete within %g s: %s", phase, m->base.timeout_s, silent);
+}
+
+bool dt_mpi_lives(dt_comm *c, char *text, size_t text_bytes) {
+    return roll_call(dt_mpi_of(c), TAG_LIVES, text, text_bytes);
 }

@@ -21,6 +21,9 @@ static const double tick_s = 0.1;
 static const double stopped_gap_s = 2.0;
 /* Waits of the communicator time out first: their message names the ranks that are missing. */
 static const double grace_s = 3.0;
+/* How long a run that was asked to stop may stand still before this rank asks whether the others still live.
+ */
+static const double stop_patience_s = 5.0;
 
 struct dt_watchdog {
     dt_comm *mpi;
@@ -83,6 +86,17 @@ static bool let_others_report(dt_watchdog *w, int64_t n_beat) {
     return rest(w, delay_s) || atomic_load_explicit(&w->n_beat, memory_order_acquire) != n_beat;
 }
 
+/* Among several ranks. A launcher that sees a rank of another host die asks the rest to end, who stand in a
+ * wait for it: they would neither save nor end. A rank that is only slow answers, and is waited for. */
+static void look_for_lost(dt_watchdog *w, double silent_s, int64_t n_beat) {
+    char silent[512], cause[768];
+    if (w->mpi->all_live(w->mpi, silent, sizeof silent) || let_others_report(w, n_beat)) return;
+    snprintf(cause, sizeof cause, "asked to stop, but step %lld (%s) has not ended for %.0f s: %s",
+             (long long)atomic_load_explicit(&w->step, memory_order_relaxed),
+             atomic_load_explicit(&w->phase, memory_order_relaxed), silent_s, silent);
+    end_job(w, cause);
+}
+
 /* A rank of this host has ended and this one has not been told to. Who ended it, the launcher or the rank
  * itself, has most likely said why: first they get time to end the rest. */
 static void look_after_peers(dt_watchdog *w) {
@@ -103,8 +117,9 @@ static void look_after_peers(dt_watchdog *w) {
 static void *watch(void *arg) {
     dt_watchdog *w = arg;
     int64_t seen = -1;
-    double last_tick_s = dt_time_s(), silent_s = 0;
-    double limit_s = w->timeout_s + (w->mpi->world > 1 ? grace_s : 0);
+    double last_tick_s = dt_time_s(), silent_s = 0, ask_at_s = stop_patience_s;
+    const bool alone = w->mpi->world == 1;
+    double limit_s = w->timeout_s + (alone ? 0 : grace_s);
     pthread_mutex_lock(&w->lock);
     while (!rest(w, tick_s)) {
         double now_s = dt_time_s(), gap_s = now_s - last_tick_s;
@@ -115,14 +130,20 @@ static void *watch(void *arg) {
         seen = n_beat;
 
         look_after_peers(w);
-        if (paused && w->mpi->world > 1) dt_comm_answer(w->mpi);
+        if (!alone && (paused || silent_s > 0)) w->mpi->answer(w->mpi, paused);
+        if (silent_s < stop_patience_s) ask_at_s = stop_patience_s;
+        /* Before the first beat other ranks may not have come to where they answer. */
+        if (!alone && n_beat > 0 && silent_s >= ask_at_s && dt_signal_pending()) {
+            look_for_lost(w, silent_s, n_beat);
+            ask_at_s = silent_s + stop_patience_s;
+        }
         if (w->poll != NULL && w->poll(w->poll_arg) != DT_OK) end_job(w, dt_error_text());
         if (silent_s < limit_s || let_others_report(w, n_beat)) continue;
         const char *phase = atomic_load_explicit(&w->phase, memory_order_relaxed);
         char cause[512];
         snprintf(cause, sizeof cause, "no progress for %.0f s in step %lld (%s)%s", silent_s,
                  (long long)atomic_load_explicit(&w->step, memory_order_relaxed), phase,
-                 w->mpi->world > 1 ? "" : ": if it may take that long, raise dist.timeout_s");
+                 !alone ? "" : ": if it may take that long, raise dist.timeout_s");
         end_job(w, cause);
     }
     pthread_mutex_unlock(&w->lock);

@@ -156,6 +156,75 @@ static void test_peer_ended(void **state) {
     assert_string_equal(output, "");
 }
 
+/* Two ranks, of which the other stands still or is only slow. */
+static int n_asked;
+static void no_answer(dt_comm *c, bool waits) {
+    (void)c, (void)waits;
+}
+static bool only_slow(dt_comm *c, char *text, size_t text_bytes) {
+    (void)c, (void)text, (void)text_bytes;
+    n_asked++;
+    return true;
+}
+static bool lost(dt_comm *c, char *text, size_t text_bytes) {
+    (void)c;
+    snprintf(text, text_bytes, "no answer from rank 1 (node4)");
+    return false;
+}
+
+/* One that stands still for `seconds` in step 20, asked to stop after one of them. */
+static void stand_still(bool (*all_live)(dt_comm *c, char *text, size_t text_bytes), bool beat,
+                        double seconds) {
+    comm.world = 2;
+    comm.answer = no_answer;
+    comm.all_live = all_live;
+    if (dt_signal_install() != DT_OK) _exit(99);
+    dt_watchdog *w = start(100);
+    if (beat) dt_watchdog_beat(w, 20, "all-reduce");
+    sleep_s(1);
+    raise(SIGTERM);
+    sleep_s(seconds - 1);
+    dt_watchdog_stop(w);
+}
+
+static void body_lost(void) {
+    stand_still(lost, true, 20);
+}
+
+static void body_slow(void) {
+    stand_still(only_slow, true, 7.5);
+    _exit(10 + n_asked);
+}
+
+static void body_starting(void) {
+    stand_still(only_slow, false, 7.5);
+    _exit(10 + n_asked);
+}
+
+static void body_not_asked(void) {
+    comm.world = 2;
+    comm.answer = no_answer;
+    comm.all_live = lost;
+    dt_watchdog *w = start(100);
+    dt_watchdog_beat(w, 20, "all-reduce");
+    sleep_s(7.5);
+    dt_watchdog_stop(w);
+}
+
+static void test_stop_without_peers(void **state) {
+    (void)state;
+    char output[1024];
+    const double start_s = dt_time_s();
+    assert_int_equal(run_child(body_lost, output, sizeof output), 6);
+    assert_true(dt_time_s() - start_s < 10);
+    assert_string_equal(
+        output, "dtrain: rank 0 (node3): asked to stop, but step 20 (all-reduce) has not ended for 5 s: "
+                "no answer from rank 1 (node4); ending the job\n");
+    assert_int_equal(run_child(body_slow, output, sizeof output), 11);
+    assert_int_equal(run_child(body_starting, output, sizeof output), 10);
+    assert_int_equal(run_child(body_not_asked, output, sizeof output), 0);
+}
+
 static dt_status poll_fails(void *arg) {
     return dt_fail(DT_ERR_DEVICE, "%s", (const char *)arg);
 }
@@ -190,19 +259,64 @@ static void body_signals(void) {
     raise(SIGPIPE);
     raise(SIGXFSZ);
     if (dt_signal_pending()) _exit(2);
-    for (int i = 0; i < 5; i++) raise(SIGUSR1);
+    static const int harmless[] = {SIGUSR1, SIGUSR2, SIGHUP, SIGXCPU};
+    for (int i = 0; i < 20; i++) raise(harmless[i % 4]);
     if (!dt_signal_pending()) _exit(3);
     raise(SIGTERM);
     raise(SIGINT);
     raise(SIGINT);
-    raise(SIGINT); /* the third Ctrl-C kills */
+    if (dt_signal_install() != DT_OK) _exit(4); /* it does not begin anew */
+    raise(SIGINT);                              /* the third Ctrl-C kills */
+    _exit(5);
+}
+
+static void body_terminations(void) {
+    if (dt_signal_install() != DT_OK) _exit(1);
+    for (int i = 0; i < 9; i++) raise(SIGTERM); /* one, and its echoes */
+    sleep_s(0.3);
+    raise(SIGTERM);
+    sleep_s(0.3);
+    raise(SIGTERM);
     _exit(4);
+}
+
+static void body_one_stop(int number) {
+    if (dt_signal_install() != DT_OK || dt_signal_pending()) _exit(1);
+    raise(number);
+    _exit(dt_signal_pending() ? 0 : 2);
+}
+static void body_hangup(void) {
+    body_one_stop(SIGHUP);
+}
+static void body_cpu_limit(void) {
+    body_one_stop(SIGXCPU);
+}
+static void body_user_2(void) {
+    body_one_stop(SIGUSR2);
+}
+
+/* As under nohup. A launcher that ignores SIGUSR1 for its ranks while they start does not mean it. */
+static void body_nohup(void) {
+    signal(SIGHUP, SIG_IGN);
+    signal(SIGUSR1, SIG_IGN);
+    for (int i = 0; i < 2; i++) {
+        if (dt_signal_install() != DT_OK) _exit(1);
+        raise(SIGHUP);
+        if (dt_signal_pending()) _exit(2);
+    }
+    raise(SIGUSR1);
+    _exit(dt_signal_pending() ? 0 : 3);
 }
 
 static void test_signals(void **state) {
     (void)state;
     char output[1024];
     assert_int_equal(run_child(body_signals, output, sizeof output), -SIGINT);
+    assert_int_equal(run_child(body_terminations, output, sizeof output), -SIGTERM);
+    assert_int_equal(run_child(body_hangup, output, sizeof output), 0);
+    assert_int_equal(run_child(body_cpu_limit, output, sizeof output), 0);
+    assert_int_equal(run_child(body_user_2, output, sizeof output), 0);
+    assert_int_equal(run_child(body_nohup, output, sizeof output), 0);
 }
 
 int main(void) {
@@ -210,7 +324,7 @@ int main(void) {
         cmocka_unit_test(test_silent),      cmocka_unit_test(test_beating_and_paused),
         cmocka_unit_test(test_stopped),     cmocka_unit_test(test_poll),
         cmocka_unit_test(test_bad_timeout), cmocka_unit_test(test_signals),
-        cmocka_unit_test(test_peer_ended),
+        cmocka_unit_test(test_peer_ended),  cmocka_unit_test(test_stop_without_peers),
     };
     return cmocka_run_group_tests_name("watchdog", tests, NULL, NULL);
 }

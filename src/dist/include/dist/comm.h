@@ -30,12 +30,18 @@ struct dt_comm {
     /* The lowest rank on this host whose process has ended, -1: none known of; `lowest_alive`: that of the others, this
      * one among them. From any thread. NULL: cannot tell. */
     int32_t (*ended)(dt_comm *c, int32_t *lowest_alive);
+    /* Answers ranks that ask for a sign of life, as every wait does; `waits`: also those that ask whether this rank is
+     * at a wait. From any thread. */
+    void (*answer)(dt_comm *c, bool waits);
+    /* Asks every rank for a sign of life, for at most a second; false: some gave none, and `text` names them. From any
+     * thread. */
+    bool (*all_live)(dt_comm *c, char *text, size_t text_bytes);
     /* Last resort: makes every rank end with exit code `code`. Not collective; does not return. */
     void (*abort)(dt_comm *c, int code);
     void (*destroy)(dt_comm *c);
 
     double timeout_s;
-    bool patient; /* waits of the host go on after timeout_s while every rank gives a sign of life */
+    bool patient; /* waits of the host go on after timeout_s while every rank is at a wait */
     void *impl;
 };
 
@@ -63,9 +69,6 @@ dt_status dt_comm_max_host(dt_comm *mpi, double *values, int32_t n);
  * rank 0 and `what` otherwise. */
 dt_status dt_comm_check_equal(dt_comm *mpi, uint64_t value, const char *what);
 dt_status dt_comm_barrier(dt_comm *mpi);
-
-/* Answers ranks that ask for a sign of life, as every wait does. From any thread; not collective. */
-void dt_comm_answer(dt_comm *mpi);
 
 /* For a rank that fails and is about to end, wherever the others are; it disturbs no other call. True when every rank
  * comes here within a second; they have then agreed as dt_comm_agree does, and may close and tear down together. */
