@@ -106,6 +106,9 @@ dt_cores() {
 # wrong the ranks say; mpirun need not add to it.
 dt_mpi_setup() {
     local ranks=$1
+    case $(ulimit -Ss) in
+    ? | ?? | ???) ulimit -Ss 8192 2>/dev/null || ulimit -Ss "$(ulimit -Hs)" ;; # kB: mpirun does not start with so little
+    esac
     dt_mpi_args=(--quiet -np "$ranks" --bind-to none)
     if [ "$ranks" -gt "$(dt_cores)" ]; then dt_mpi_args+=(--oversubscribe); fi
     if [ "$(id -u)" -eq 0 ]; then

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "dist/signals.h"
@@ -88,6 +89,24 @@ static void give_threads_stacks(void) {
     (void)pthread_attr_destroy(&a);
 }
 
+/* The kernel grows the main thread's stack up to the limit of the moment, and keeps room for 128 MiB. */
+static dt_status give_main_a_stack(void) {
+    const rlim_t usual = 8 << 20, enough = 512 << 10;
+    struct rlimit l;
+    if (getrlimit(RLIMIT_STACK, &l) != 0 || l.rlim_cur >= usual) return DT_OK;
+    l.rlim_cur = usual;
+    if (l.rlim_max < usual && geteuid() == 0) l.rlim_max = usual;
+    if (setrlimit(RLIMIT_STACK, &l) == 0) return DT_OK;
+    if (getrlimit(RLIMIT_STACK, &l) != 0) return DT_OK;
+    l.rlim_cur = l.rlim_max;
+    (void)setrlimit(RLIMIT_STACK, &l);
+    if (l.rlim_max >= enough) return DT_OK;
+    return dt_fail(
+        DT_ERR_USAGE,
+        "the stack is limited to %llu kB for good, dtrain needs %llu kB: raise the hard limit (ulimit -Hs)",
+        (unsigned long long)l.rlim_max >> 10, (unsigned long long)enough >> 10);
+}
+
 static const verb_row *find_verb(const char *name) {
     for (int i = 0; i < N_VERB; i++)
         if (strcmp(verb_table[i].name, name) == 0) return &verb_table[i];
@@ -128,7 +147,8 @@ int main(int argc, char **argv) {
     signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error of the write, with a message */
     /* A request to stop that comes while MPI starts must not kill the run: MPI leaves these handlers alone.
      */
-    dt_status st = verb->run == dt_verb_train ? dt_signal_install() : DT_OK;
+    dt_status st = give_main_a_stack();
+    if (st == DT_OK && verb->run == dt_verb_train) st = dt_signal_install();
     if (st == DT_OK && verb->ranks) st = dt_comm_init(&argc, &argv, &app.mpi);
     /* Ranks that were told different things would wait for each other. */
     if (app.mpi)

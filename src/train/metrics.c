@@ -163,6 +163,7 @@ static void append_json(dt_metrics *m, json_t *record) {
         free(line);
     } else {
         status = dt_fail(DT_ERR_MEMORY, "out of memory for a record");
+        m->jsonl.lost = true;
     }
     note_failure(m, status, "metrics.jsonl");
 }
@@ -244,12 +245,16 @@ void dt_metrics_flush(dt_metrics *m) {
     if (m->events) note_failure(m, dt_tfevents_flush(m->events, false), "TensorBoard events");
 }
 
-void dt_metrics_close(dt_metrics *m) {
-    if (!m) return;
+dt_metrics_files dt_metrics_close(dt_metrics *m) {
+    dt_metrics_files written = {.records = false};
+    if (!m) return written;
     dt_console_end(&m->console);
     dt_metrics_flush(m);
+    written.records = m->jsonl.used == 0 && !m->jsonl.lost;
     dt_append_close(&m->jsonl);
-    note_failure(m, dt_plot_curves(m->jsonl_path, m->svg_path), "curves.svg");
+    written.curves = dt_plot_curves(m->jsonl_path, m->svg_path) == DT_OK;
+    if (!written.curves) dt_metrics_note(m, "warning: there is no plot: %s", dt_error_text());
     dt_tfevents_close(m->events);
     free(m);
+    return written;
 }

@@ -48,6 +48,8 @@ static dt_status write_out(dt_append *f) {
 
 dt_status dt_append_record(dt_append *f, const void *record, size_t size) {
     if (f->fd < 0) return DT_OK;
+    const bool lost_before = f->lost;
+    f->lost = true;
     if (size > BUFFER_MAX_BYTES - f->used) {
         DT_TRY(write_out(f));
         if (size > BUFFER_MAX_BYTES) return dt_fail(DT_ERR_IO, "a record of %zu bytes", size);
@@ -62,6 +64,7 @@ dt_status dt_append_record(dt_append *f, const void *record, size_t size) {
     }
     memcpy(f->buffer + f->used, record, size);
     f->used += size;
+    f->lost = lost_before;
     double age_s = dt_time_s() - f->written_at;
     bool due = age_s > write_every_s || (f->used >= WRITE_AT_BYTES && age_s > 0.01);
     return due ? write_out(f) : DT_OK;

@@ -13,6 +13,7 @@ typedef struct dt_append {
     char *buffer; /* records not yet in the file */
     size_t used, room;
     double written_at; /* dt_time_s() of the last try */
+    bool lost;         /* a record */
 } dt_append;
 
 /* Opens `path` for appending, creating it; DT_ERR_IO with the cause. `f` is closed on failure. */

@@ -39,6 +39,7 @@ typedef struct dt_trainer {
     double start_s, last_save_s, last_result_s;
     double data_wait_s; /* since the last result */
     bool first_reported;
+    dt_metrics_files written; /* root, when all is closed */
 } dt_trainer;
 
 /* Epochs done after `step` steps, fractional. */

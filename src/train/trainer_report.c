@@ -79,9 +79,11 @@ void dt_trainer_farewell(const dt_trainer *t, dt_status st) {
         printf("stopped and saved after step %lld of %lld; the same command%s continues\n",
                (long long)t->step, (long long)t->total_steps,
                strcmp(t->config->run.resume, "never") == 0 ? " with run.resume=auto" : "");
-    else if (st == DT_OK && t->saved_step >= 0) /* something was left to do */
-        printf("done: curves in %s/curves.svg, records in %s/metrics.jsonl, weights in %s/checkpoints\n", dir,
-               dir, dir);
+    if (st != DT_OK || t->saved_step < 0) return; /* nothing was left to do */
+    printf("done: ");
+    if (t->written.curves) printf("curves in %s/curves.svg, ", dir);
+    printf("%srecords in %s/metrics.jsonl, ", t->written.records ? "" : "some ", dir);
+    printf("weights in %s/checkpoints\n", dir);
 }
 
 void dt_trainer_report_step(dt_trainer *t, const dt_step_result *r) {

@@ -281,6 +281,7 @@ static void body_terminations(void) {
 }
 
 static void body_one_stop(int number) {
+    signal(number, SIG_DFL); /* these tests may run under nohup */
     if (dt_signal_install() != DT_OK || dt_signal_pending()) _exit(1);
     raise(number);
     _exit(dt_signal_pending() ? 0 : 2);

@@ -25,4 +25,10 @@ done
 ls run/events.out.tfevents.* >/dev/null || fail "no TensorBoard events"
 grep -q '</svg>' run/curves.svg || fail "curves.svg has no end"
 "$DTRAIN" config run/config.toml >resolved.log || fail "the resolved configuration is not accepted"
+
+# A plot that cannot be written is not promised.
+mkdir -p plotless/curves.svg
+train_ok "$ranks" plotless.log base.toml data.train=data/small train.steps=10 run.out_dir=plotless
+expect plotless.log '^warning: there is no plot: plotless/curves.svg: cannot be written' 1
+expect plotless.log '^done: records in plotless/metrics.jsonl, weights in plotless/checkpoints$' 1
 pass "loss $(field run train loss | head -n 1) to $(field run train loss | tail -n 1) on $ranks ranks"

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -291,10 +292,38 @@ static void full_disk_is_noted_once(void **state) {
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
     expect_steps(d, "train", 2);
     write_steps(m, 7, 8);
-    dt_metrics_close(m);
+    const dt_metrics_files written = dt_metrics_close(m);
+    assert_true(written.records && written.curves);
     signal(SIGXFSZ, SIG_DFL);
     expect_steps(d, "train", 8);
     assert_int_equal(count(metrics_dir_console(d), "warning: metrics.jsonl: cannot be written"), 1);
+}
+
+/* What is not on file at the end is not said to be. */
+static void lost_files_are_told(void **state) {
+    metrics_dir *d = *state;
+    struct rlimit before, small;
+    char path[384];
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    signal(SIGXFSZ, SIG_IGN);
+    dt_metrics *m = open_metrics(d, 0, false);
+    write_steps(m, 1, 6);
+    small = before;
+    small.rlim_cur = 700;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    dt_metrics_files written = dt_metrics_close(m);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    signal(SIGXFSZ, SIG_DFL);
+    assert_true(!written.records && !written.curves);
+    assert_int_equal(count(metrics_dir_console(d), "warning: there is no plot"), 1);
+
+    metrics_dir_join(d, "curves.svg", path);
+    assert_int_equal(mkdir(path, 0755), 0);
+    m = open_metrics(d, 0, false);
+    write_steps(m, 1, 2);
+    written = dt_metrics_close(m);
+    assert_true(written.records && !written.curves);
+    assert_int_equal(rmdir(path), 0);
 }
 
 static void missing_directory_is_an_error(void **state) {
@@ -436,6 +465,7 @@ int main(void) {
         IN_DIR(resuming_drops_damaged_lines),
         IN_DIR(flushed_records_survive_a_kill),
         IN_DIR(full_disk_is_noted_once),
+        IN_DIR(lost_files_are_told),
         IN_DIR(missing_directory_is_an_error),
         IN_DIR(piped_output_is_plain_lines),
         IN_DIR(live_output_is_one_line),

@@ -56,8 +56,14 @@ void dt_metrics_eval(dt_metrics *m, const dt_eval_record *r);
 void dt_metrics_note(dt_metrics *m, const char *fmt, ...) DT_PRINTF(2, 3);
 /* Makes all records durable (fsync of metrics.jsonl); called before a checkpoint is published. */
 void dt_metrics_flush(dt_metrics *m);
-/* Writes curves.svg from metrics.jsonl (loss and accuracy over steps), closes everything. Accepts NULL. */
-void dt_metrics_close(dt_metrics *m);
+/* Which files a run leaves whole. */
+typedef struct dt_metrics_files {
+    bool records, curves;
+} dt_metrics_files;
+
+/* Writes curves.svg from metrics.jsonl (loss and accuracy over steps), closes everything; what could not be written is
+ * noted. Accepts NULL. */
+dt_metrics_files dt_metrics_close(dt_metrics *m);
 
 /* The plot alone: reads a metrics.jsonl, writes an SVG. Lines that are no records are passed over; none at all
  * gives empty axes. DT_ERR_IO where the one cannot be read or the other not be written. */
