@@ -73,7 +73,8 @@ void dt_mpi_answer(dt_comm *c, bool waits) {
     pthread_mutex_unlock(&m->lock);
 }
 
-/* A call of MPI that does not come back must not hold the watchdog, too. */
+/* No call takes as long; one that does not come back, as after a lost connection, must not hold the watchdog,
+ * too. */
 static bool lock_for_roll(dt_mpi *m) {
     struct timespec until;
     clock_gettime(CLOCK_REALTIME, &until);
@@ -89,8 +90,8 @@ static bool call_roll(dt_mpi *m, int question, char *text, size_t text_bytes) {
     int world = m->base.world;
     bool *heard = m->heard;
     memset(heard, 0, (size_t)world * sizeof *heard);
-    snprintf(text, text_bytes, "this rank is inside MPI");
-    if (!lock_for_roll(m)) return true;
+    snprintf(text, text_bytes, "a call of MPI does not come back");
+    if (!lock_for_roll(m)) return false;
     for (int r = 0; r < world; r++)
         if (r != m->base.rank) roll_send(m, r, question);
     pthread_mutex_unlock(&m->lock);
@@ -99,7 +100,7 @@ static bool call_roll(dt_mpi *m, int question, char *text, size_t text_bytes) {
     dt_pacer pacer;
     for (dt_pacer_start(&pacer); n_silent > 0 && pacer.waited_s < roll_call_s; dt_pacer_rest(&pacer)) {
         int rank;
-        if (!lock_for_roll(m)) return true;
+        if (!lock_for_roll(m)) return false;
         dt_mpi_roll_answer(m, question == TAG_WAITS);
         while (roll_take(m, TAG_ANSWER, &rank)) {
             n_silent -= is_silent(m, heard, rank);
@@ -124,8 +125,8 @@ static bool call_roll(dt_mpi *m, int question, char *text, size_t text_bytes) {
     return false;
 }
 
-/* False, and who gave no answer within a second, if one did not; true also where this rank cannot ask. Of
- * calls by two threads each would take the other's answers: one at a time. */
+/* False, and who gave no answer within a second, if one did not. Of calls by two threads each would take the
+ * other's answers: one at a time. */
 static bool roll_call(dt_mpi *m, int question, char *text, size_t text_bytes) {
     pthread_mutex_lock(&m->calling);
     const bool all = call_roll(m, question, text, text_bytes);

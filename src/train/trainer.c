@@ -80,18 +80,20 @@ static dt_status run_step(dt_trainer *t, dt_loader *loader, in_flight *f) {
     save |= dt_trainer_save_failed(t);
     DT_TRY(dt_engine_begin_step(e, dt_signal_pending(), save));
     for (int64_t m = 0; m < d->n_micro; m++) {
+        const bool last = m == d->n_micro - 1;
         double wait_s = 0;
         dt_watchdog_beat(t->session.watchdog, t->step, "waiting for data");
         DT_TRY(release_to(t, loader, f, DT_FEEDS_MAX - 1));
         DT_TRY(dt_loader_next(loader, &f->batch[f->n], &wait_s));
         t->data_wait_s += wait_s;
-        dt_watchdog_beat(t->session.watchdog, t->step, "forward and backward");
+        dt_watchdog_beat(t->session.watchdog, t->step,
+                         last ? "forward, backward and gradient exchange" : "forward and backward");
         f->fed[f->n] = dt_engine_fed(e);
         dt_step_params p = step_params(t, f->batch[f->n].shard);
         p.first_micro = m == 0;
         DT_TRY(dt_engine_feed(e, &f->batch[f->n], false));
         f->n++;
-        DT_TRY(dt_engine_micro(e, &p, m == d->n_micro - 1));
+        DT_TRY(dt_engine_micro(e, &p, last));
         if (!t->session.be->info.is_gpu) DT_TRY(release_to(t, loader, f, 0));
     }
     return dt_engine_end_step(e, t->step);

@@ -95,6 +95,8 @@ dt_status dt_trainer_load(const dt_config *c, dt_comm *mpi, bool must, dt_ckpt *
 /* trainer_terminal.c */
 /* Whether standard output ends at a terminal, looking through mpirun. */
 bool dt_trainer_terminal(void);
+/* Whether nohup was put before mpirun, which replaces it by handlers of its own: a closed terminal ends the run. */
+bool dt_trainer_nohup_in_vain(void);
 
 /* trainer_report.c */
 void dt_trainer_summary(const dt_trainer *t);

@@ -29,6 +29,9 @@ static void print_notes(const dt_trainer *t) {
                c->train.ema, reach, (long long)t->total_steps);
     if (c->schedule.n_milestones > 0 && c->schedule.kind != DT_SCHEDULE_STEP)
         printf("note    schedule.milestones are not used: only schedule.kind = \"step\" knows them\n");
+    if (dt_trainer_nohup_in_vain())
+        printf("note    mpirun does not heed nohup and ends this run when the terminal closes: start it with "
+               "nohup launch/train, or setsid mpirun\n");
 }
 
 void dt_trainer_summary(const dt_trainer *t) {

@@ -1,5 +1,6 @@
-/* An odd disk, for LD_PRELOAD: fsync, and opening a checkpoint's state for reading, take DT_SLOW_MS; of directories
- * the first DT_DIR_SYNC_FAILS fsyncs fail with DT_DIR_SYNC_ERRNO. */
+/* An odd disk, for LD_PRELOAD: fsync, and opening a checkpoint's state for reading, take DT_SLOW_MS; of
+ * directories the first DT_DIR_SYNC_FAILS fsyncs fail with DT_DIR_SYNC_ERRNO; while there is a file DT_STALL,
+ * reads of rank 1 stand still. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -30,6 +31,15 @@ int fsync(int fd) {
         return -1;
     }
     return real(fd);
+}
+
+ssize_t pread(int fd, void *to, size_t n, off_t at) {
+    ssize_t (*real)(int, void *, size_t, off_t);
+    *(void **)&real = dlsym(RTLD_NEXT, "pread");
+    const char *stall = getenv("DT_STALL"), *rank = getenv("OMPI_COMM_WORLD_RANK");
+    const struct timespec look = {.tv_nsec = 50 * 1000000};
+    while (stall && rank && strcmp(rank, "1") == 0 && access(stall, F_OK) == 0) nanosleep(&look, NULL);
+    return real(fd, to, n, at);
 }
 
 int open(const char *path, int flags, ...) {
