@@ -64,6 +64,19 @@ for start in "$DTRAIN" "$launch -n 2"; do
     i=$((i + 1))
 done
 
+# A reader of the output that ends.
+for start in "$DTRAIN" "$launch -n 2"; do
+    rm -f code pid
+    # shellcheck disable=SC2016,SC2086 # the inner shell expands it; -n 2
+    { env --default-signal=PIPE sh -c 'echo $$ >pid; exec "$@"' sh $start "${common[@]}" run.out_dir=unread$i 2>&1 || echo $? >code; } |
+        head -n 3 >/dev/null &
+    await 30 reached unread$i 20
+    goes_on unread$i
+    kill -TERM "$(cat pid)"
+    expect_code_there 85
+    i=$((i + 1))
+done
+
 # mpirun overrides nohup; a rank says so, where it is so.
 in_terminal vain nohup "$MPIRUN" -np 2 "$DTRAIN" "${common[@]}" run.out_dir=vain
 expect nohup.out '^note    mpirun does not heed nohup' 1

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# A small stack (ulimit -s): more is taken where the hard limit allows, else the run says what it needs.
+# A small stack (ulimit -s): more is taken where the hard limit allows, else the run says what it needs. A soft limit of CPU
+# time (ulimit -St) stops and saves.
 . "$(dirname "$0")/lib.sh"
 common=(base.toml data.train=data/small train.steps=8 run.threads=2)
 launch=$E2E_SOURCE/../../launch/train
@@ -21,4 +22,9 @@ code=0
 (ulimit -s 64 && exec "${held[@]}" "$DTRAIN" "${common[@]}" run.out_dir=held) >held.log 2>&1 || code=$?
 expect_code 2
 expect held.log 'the stack is limited to 64 kB for good, dtrain needs 512 kB: raise the hard limit' 1
+
+code=0
+(ulimit -St 2 && exec "$DTRAIN" base.toml data.train=data/small train.steps=10000000 run.out_dir=timed) >timed.log 2>&1 || code=$?
+expect_code 85
+expect timed.log '^stopped and saved after step' 1
 pass "64 and 200 kB of stack are raised, 64 kB for good are refused"
