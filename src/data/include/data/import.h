@@ -46,7 +46,7 @@ typedef struct dt_import_options {
     int64_t channels;        /* folder: 1 or 3; 0: 3 */
     int32_t jpeg_quality;    /* DT_STORE_JPEG: of what is encoded anew; 0: 90 */
     int64_t shard_bytes;     /* about; 0: 512 MiB */
-    int32_t threads;         /* 0: one per core */
+    int32_t threads;         /* 0: one per CPU that this process may use */
     bool exif_rotate; /* folder: turn images upright as their EXIF orientation says; a JPEG file for a JPEG
                        * shard is then encoded anew */
     bool skip_broken; /* leave damaged images out and count them, instead of ending at the first */
