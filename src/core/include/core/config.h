@@ -81,6 +81,7 @@ typedef struct dt_config {
         char train[DT_CONFIG_STR_MAX],
             val[DT_CONFIG_STR_MAX]; /* shard directory, shard file or "synthetic" */
         int64_t image_size;         /* H = W fed to the model; 0: as stored */
+        int64_t channels;           /* of the images; 0: the data's own */
         int64_t workers;            /* loader threads per rank; 0: chosen */
         int64_t prefetch;           /* batches kept ready */
         int64_t decoder;            /* dt_decoder: of JPEG data */
