@@ -12,6 +12,7 @@
 #include "core/rng.h"
 #include "files.h"
 #include "index.h"
+#include "inputs.h"
 
 enum {
     NOISE_PLACES = 1 << 20, /* different images of the synthetic set */
@@ -154,6 +155,7 @@ static void sum_up(dt_dataset *d) {
         }
     }
     info->n_samples = d->first[d->n_shards];
+    d->recipe = head->recipe;
     for (int64_t c = 0; c < DT_CHANNELS_MAX; c++) {
         info->mean[c] = 0.5;
         info->stddev[c] = 0.25;
@@ -256,7 +258,7 @@ done:
 
 static dt_status open_synthetic(const dt_config *c, dt_dataset *d) {
     int64_t side = c->data.image_size ? c->data.image_size : SYNTHETIC_SIDE;
-    int64_t channels = c->data.synthetic_channels;
+    int64_t channels = c->data.channels ? c->data.channels : c->data.synthetic_channels;
     if (c->data.synthetic_samples < 1 || c->data.synthetic_classes < 1 ||
         c->data.synthetic_classes > INT32_MAX || channels < 1 || channels > DT_CHANNELS_MAX || side < 1 ||
         side > 8192)
@@ -297,6 +299,7 @@ void dt_dataset_close(dt_dataset *d) {
     if (!d) return;
     for (int64_t i = 0; i < d->n_shards; i++) dt_shard_close(&d->shard[i]);
     dt_class_names_free(d->class_name, d->info.n_classes);
+    dt_inputs_free(d->inputs);
     free(d->shard);
     free(d->first);
     free(d->noise);
@@ -312,7 +315,23 @@ const char *dt_dataset_class_name(const dt_dataset *d, int64_t label) {
     return d->class_name && label >= 0 && label < d->info.n_classes ? d->class_name[label] : "";
 }
 
+int64_t dt_index_find(const int64_t *first, int64_t n, int64_t sample) {
+    int64_t low = 0, high = n; /* first[low] <= sample < first[high] */
+    while (high - low > 1) {
+        int64_t middle = low + (high - low) / 2;
+        if (first[middle] <= sample)
+            low = middle;
+        else
+            high = middle;
+    }
+    return low;
+}
+
 void dt_dataset_locate(const dt_dataset *d, int64_t sample, dt_sample *out) {
+    if (d->inputs) {
+        dt_inputs_locate(d->inputs, sample, out);
+        return;
+    }
     if (d->noise) {
         dt_u32x4 word = dt_philox(1, 0, (uint64_t)sample);
         *out = (dt_sample){.row = word.v[0] % NOISE_PLACES,
@@ -322,14 +341,7 @@ void dt_dataset_locate(const dt_dataset *d, int64_t sample, dt_sample *out) {
                            .n_bytes = d->info.height * d->info.width * d->info.channels};
         return;
     }
-    int64_t low = 0, high = d->n_shards; /* first[low] <= sample < first[high] */
-    while (high - low > 1) {
-        int64_t middle = low + (high - low) / 2;
-        if (d->first[middle] <= sample)
-            low = middle;
-        else
-            high = middle;
-    }
+    const int64_t low = dt_index_find(d->first, d->n_shards, sample);
     const dt_shard *s = &d->shard[low];
     int64_t row = sample - d->first[low];
     *out = (dt_sample){.shard = s,
@@ -337,11 +349,19 @@ void dt_dataset_locate(const dt_dataset *d, int64_t sample, dt_sample *out) {
                        .label = s->label[row],
                        .height = s->jpeg ? s->jpeg_height[row] : s->height,
                        .width = s->jpeg ? s->jpeg_width[row] : s->width,
-                       .n_bytes = dt_shard_sample_bytes(s, row)};
+                       .n_bytes = dt_shard_sample_bytes(s, row),
+                       .jpeg = s->jpeg};
+}
+
+void dt_dataset_place(const dt_dataset *d, int64_t sample, const char **file, int64_t *row) {
+    dt_sample s;
+    dt_dataset_locate(d, sample, &s);
+    *file = s.shard ? s.shard->path : "";
+    *row = s.shard ? s.row : sample;
 }
 
 dt_status dt_sample_read(const dt_dataset *d, const dt_sample *s, int64_t begin, int64_t n, uint8_t *dst) {
     if (s->shard) return dt_shard_read(s->shard, s->row, begin, n, dst);
-    memcpy(dst, d->noise + s->row + begin, (size_t)n);
+    memcpy(dst, (s->bytes ? s->bytes : d->noise + s->row) + begin, (size_t)n);
     return DT_OK;
 }

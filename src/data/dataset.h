@@ -14,6 +14,8 @@ struct dt_dataset {
     char **class_name; /* [n_classes] or NULL */
     uint8_t *noise;    /* the synthetic set: bytes that its images are cut from; NULL otherwise */
     bool has_stats;
+    dt_recipe recipe;
+    struct dt_inputs *inputs; /* samples that are named (inputs.h), NULL else; there are no shards then */
 };
 
 typedef struct dt_sample {
@@ -22,12 +24,17 @@ typedef struct dt_sample {
     int32_t label;
     int64_t height, width;
     int64_t n_bytes;
+    bool jpeg;
+    const struct dt_input_file *file; /* of its own, read by fetch.c; NULL: none */
+    const uint8_t *bytes;             /* in memory already, borrowed; NULL: not */
 } dt_sample;
 
 /* Opens a directory or a file, not the synthetic set. */
 dt_status dt_dataset_open_path(const char *path, dt_dataset **out);
 
 void dt_dataset_locate(const dt_dataset *d, int64_t sample, dt_sample *out);
+/* The part that a sample lies in: first[i] <= sample < first[i + 1], i < n. */
+int64_t dt_index_find(const int64_t *first, int64_t n, int64_t sample);
 
 /* Bytes [begin, begin + n) of the sample. */
 dt_status dt_sample_read(const dt_dataset *d, const dt_sample *s, int64_t begin, int64_t n, uint8_t *dst);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "inputs.h"
 #include "jpeg.h"
 
 struct dt_fetcher {
@@ -22,7 +23,7 @@ dt_status dt_fetcher_new(const dt_fetch_options *o, dt_fetcher **out) {
     if (!f) return dt_fail(DT_ERR_MEMORY, "out of memory for a loader thread");
     f->o = *o;
     dt_status status = dt_resizer_new(o->simd, &f->resizer);
-    if (status == DT_OK && o->dataset->info.jpeg) status = dt_jpeg_new(&f->jpeg);
+    if (status == DT_OK && (o->dataset->info.jpeg || o->dataset->inputs)) status = dt_jpeg_new(&f->jpeg);
     if (status != DT_OK) {
         dt_fetcher_free(f);
         return status;
@@ -113,7 +114,7 @@ static dt_resize_axis part_axis(int32_t x0, int32_t size, int32_t scale_num, int
 
 /* Puts the sample in front of an error of its decoding; those of reading name it themselves. */
 static dt_status in_sample(const dt_sample *s, dt_status status) {
-    if (status != DT_OK) dt_error_context("%s: sample %lld", s->shard->path, (long long)s->row);
+    if (status != DT_OK && s->shard) dt_error_context("%s: sample %lld", s->shard->path, (long long)s->row);
     return status;
 }
 
@@ -127,6 +128,9 @@ static dt_status begin_jpeg(dt_fetcher *f, uint64_t epoch, int64_t sample, const
         return dt_fail(DT_ERR_DATA, "the JPEG is %d x %d, but the shard says %lld x %lld", height, width,
                        (long long)s->height, (long long)s->width);
     *win = dt_augment_window(&f->o.augment, epoch, (uint64_t)sample, height, width);
+    if (win->x0 < 0 || win->y0 < 0 || win->x0 + win->w > width || win->y0 + win->h > height)
+        return dt_fail(DT_ERR_DATA, "the JPEG is %d x %d, and augment.crop = \"pad\" pads raw images only",
+                       height, width);
     f->times.decode_s += dt_time_s() - t;
     return DT_OK;
 }
@@ -197,13 +201,32 @@ dt_status dt_fetch_file(dt_fetcher *f, uint64_t epoch, int64_t sample, uint8_t *
     return fetch_file(f, epoch, sample, &s, image, bytes, row);
 }
 
+/* A sample that is a file of its own: made as an import would, then treated like any other. */
+static dt_status fetch_input(dt_fetcher *f, uint64_t epoch, int64_t sample, dt_sample *s, uint8_t *image) {
+    const dt_augment *a = &f->o.augment;
+    dt_item item = {0};
+    double t = dt_time_s();
+    DT_TRY(dt_input_load(f->o.dataset->inputs, s->file, f->jpeg, &item));
+    f->times.read_s += dt_time_s() - t;
+    s->jpeg = item.jpeg != NULL;
+    s->bytes = s->jpeg ? item.jpeg : item.pixel;
+    s->height = item.height, s->width = item.width;
+    s->n_bytes = s->jpeg ? item.n_jpeg_bytes : s->height * s->width * f->o.dataset->info.channels;
+    dt_window win = dt_augment_window(a, epoch, (uint64_t)sample, s->height, s->width);
+    dt_status status = s->jpeg ? fetch_jpeg(f, epoch, sample, s, image) : fetch_raw(f, s, &win, image);
+    if (status != DT_OK) dt_error_context("%s", s->file->path);
+    free(item.owned);
+    return status;
+}
+
 dt_status dt_fetch(dt_fetcher *f, uint64_t epoch, int64_t sample, uint8_t *image, int32_t *label,
                    int32_t *aug) {
     dt_sample s;
     dt_dataset_locate(f->o.dataset, sample, &s);
     *label = s.label;
     f->times.n_samples++;
-    if (f->o.dataset->info.jpeg) return fetch_jpeg(f, epoch, sample, &s, image);
+    if (s.file) return fetch_input(f, epoch, sample, &s, image);
+    if (s.jpeg) return fetch_jpeg(f, epoch, sample, &s, image);
     dt_window win = dt_augment_window(&f->o.augment, epoch, (uint64_t)sample, s.height, s.width);
     if (!f->o.source_crop) return fetch_raw(f, &s, &win, image);
     const int32_t numbers[8] = {win.x0, win.y0, win.w, win.h, win.flip, 0, 0, 0};

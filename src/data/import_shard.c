@@ -71,6 +71,10 @@ static dt_status take_raw(build *b, int64_t i, const dt_item *item, sums *s) {
     return DT_OK;
 }
 
+static int32_t quality_of(const dt_import_options *o) {
+    return o->jpeg_quality ? o->jpeg_quality : DEFAULT_QUALITY;
+}
+
 /* JPEG: encodes, or checks that all of the file can be decoded. */
 static dt_status take_jpeg(build *b, dt_jpeg *decoder, int64_t i, dt_item *item, sums *s) {
     const dt_source *source = b->job->source;
@@ -78,8 +82,7 @@ static dt_status take_jpeg(build *b, dt_jpeg *decoder, int64_t i, dt_item *item,
     int64_t channels = source->channels;
     bool measured = (b->job->begin + i) % STATS_EVERY == 0 || i == 0;
     if (item->pixel) {
-        DT_TRY(dt_jpeg_encode(item->pixel, item->height, item->width, channels,
-                              o->jpeg_quality ? o->jpeg_quality : DEFAULT_QUALITY, &b->jpeg[i],
+        DT_TRY(dt_jpeg_encode(item->pixel, item->height, item->width, channels, quality_of(o), &b->jpeg[i],
                               &b->jpeg_bytes[i]));
         if (measured) add_pixels(s, item->pixel, (int64_t)item->height * item->width, channels);
         return DT_OK;
@@ -316,6 +319,10 @@ static dt_status write_shard(build *b) {
                                 .split = job->split,
                                 .class_names = job->class_names,
                                 .source = job->origin,
+                                .recipe = {.resize = job->o->resize,
+                                           .square = job->o->square,
+                                           .exif_rotate = job->o->exif_rotate,
+                                           .quality = b->jpeg ? quality_of(job->o) : 0},
                                 .stats_pixels = b->stats_pixels,
                                 .sum = b->sum,
                                 .sum_sq = b->sum_sq};

@@ -25,7 +25,7 @@ enum {
 };
 
 typedef struct slot {
-    uint8_t *memory; /* image, label, aug, jpeg, bytes */
+    uint8_t *memory; /* image, label, aug, jpeg, bytes, error */
     int64_t batch;   /* being filled or full; -1: free */
     int64_t rows_left;
     int64_t error_row; /* lowest row that failed; -1: none */
@@ -45,7 +45,7 @@ struct dt_loader {
     int64_t n_batches;    /* -1: without end */
     int64_t max_rows, ticket_rows;
     int64_t image_bytes; /* of one row */
-    int64_t label_offset, aug_offset, jpeg_offset, bytes_offset, slot_bytes;
+    int64_t label_offset, aug_offset, jpeg_offset, bytes_offset, error_offset, slot_bytes;
     dt_jpeg_limits jpeg; /* compressed */
     slot *slots;
     pthread_t *threads;
@@ -75,7 +75,8 @@ static int64_t sample_of(const dt_loader *l, int64_t batch, int64_t row, uint64_
     int64_t n = l->info.n_samples;
     *epoch = 0;
     if (l->o.eval) {
-        int64_t i = (batch * l->o.batch + row) * l->o.world + l->o.rank;
+        int64_t i = l->o.whole_batches ? (batch * l->o.world + l->o.rank) * l->o.batch + row
+                                       : (batch * l->o.batch + row) * l->o.world + l->o.rank;
         return i < n ? i : -1;
     }
     int64_t step = l->o.first_step + batch / l->n_own_shards;
@@ -139,6 +140,15 @@ static bool take_ticket(dt_loader *l, ticket *out) {
     return true;
 }
 
+/* A row without a sample: black, and of no class. It has a window too, so that a device need not look at
+ * labels. */
+static void fill_empty(const dt_loader *l, uint8_t *image, int32_t *label, int32_t *aug) {
+    memset(image, 0, (size_t)l->image_bytes);
+    *label = -1;
+    const int32_t numbers[8] = {0, 0, (int32_t)l->info.width, (int32_t)l->info.height, 0, 0, 0, 0};
+    if (aug) memcpy(aug, numbers, sizeof numbers);
+}
+
 static dt_status fill_row(dt_loader *l, dt_fetcher *f, uint8_t *memory, int64_t batch, int64_t row) {
     uint8_t *image = memory + row * l->image_bytes;
     int32_t *label = (int32_t *)(void *)(memory + l->label_offset) + row;
@@ -149,13 +159,12 @@ static dt_status fill_row(dt_loader *l, dt_fetcher *f, uint8_t *memory, int64_t 
         dt_jpeg_row *jpeg = (dt_jpeg_row *)(void *)(memory + l->jpeg_offset) + row;
         return dt_fetch_file(f, epoch, sample, image, label, memory + l->bytes_offset + jpeg->offset, jpeg);
     }
-    if (sample >= 0) return dt_fetch(f, epoch, sample, image, label, aug);
-    memset(image, 0, (size_t)l->image_bytes);
-    *label = -1;
-    /* A padded row has a window too, so that a device need not look at labels. */
-    const int32_t numbers[8] = {0, 0, (int32_t)l->info.width, (int32_t)l->info.height, 0, 0, 0, 0};
-    if (aug) memcpy(aug, numbers, sizeof numbers);
-    return DT_OK;
+    char *error = l->o.forgiving ? (char *)memory + l->error_offset + row * DT_ROW_ERROR_BYTES : NULL;
+    dt_status status = sample >= 0 ? dt_fetch(f, epoch, sample, image, label, aug) : DT_OK;
+    const bool failed = status == DT_ERR_DATA && error;
+    if (error) snprintf(error, DT_ROW_ERROR_BYTES, "%s", failed ? dt_error_text() : "");
+    if (sample < 0 || failed) fill_empty(l, image, label, aug);
+    return failed ? DT_OK : status;
 }
 
 static void *work(void *arg) {
@@ -203,6 +212,8 @@ static dt_status check_options(const dt_loader_options *o, const dt_dataset_info
                        "train.global_batch = %lld cannot be dealt to %lld micro-batches on %d ranks: each "
                        "needs a sample",
                        (long long)o->global_batch, (long long)o->n_shards, o->world);
+    if ((o->forgiving || o->whole_batches) && (!o->eval || o->compressed))
+        return dt_fail(DT_ERR_INTERNAL, "loader: only evaluation from the host's decoder forgives");
     if (o->source_crop && info->jpeg)
         return dt_fail(DT_ERR_INTERNAL, "loader: JPEG data cannot be cropped on the device");
     if (o->compressed && !info->jpeg)
@@ -250,9 +261,10 @@ dt_status dt_loader_check(const dt_loader_options *o) {
 static void plan_batches(dt_loader *l) {
     const dt_loader_options *o = &l->o;
     if (o->eval) {
-        int64_t most =
-            (l->info.n_samples + o->world - 1) / o->world; /* of any rank: all run as many batches */
-        l->n_batches = (most + o->batch - 1) / o->batch;
+        /* Of any rank: all run as many batches. */
+        const int64_t all = (l->info.n_samples + o->batch - 1) / o->batch;
+        const int64_t most = (l->info.n_samples + o->world - 1) / o->world;
+        l->n_batches = o->whole_batches ? (all + o->world - 1) / o->world : (most + o->batch - 1) / o->batch;
         l->max_rows = o->batch;
     } else {
         l->n_own_shards = (o->n_shards - o->rank + o->world - 1) / o->world;
@@ -314,6 +326,8 @@ static dt_status allocate_slots(dt_loader *l) {
     l->aug_offset = l->label_offset + dt_round_up(4 * l->max_rows, 64);
     l->slot_bytes = dt_round_up(l->aug_offset + (l->o.source_crop ? 32 * l->max_rows : 0), SLOT_ALIGN_BYTES);
     place_jpeg(l);
+    l->error_offset = l->slot_bytes;
+    if (l->o.forgiving) l->slot_bytes += dt_round_up(l->max_rows * DT_ROW_ERROR_BYTES, SLOT_ALIGN_BYTES);
     l->slots = calloc((size_t)l->o.n_slots, sizeof *l->slots);
     if (!l->slots) return dt_fail(DT_ERR_MEMORY, "loader: out of memory");
     for (int32_t i = 0; i < l->o.n_slots; i++) {
@@ -421,9 +435,12 @@ static void describe(const dt_loader *l, const slot *s, dt_batch *out) {
                       .slot = (int32_t)(batch % l->o.n_slots)};
     if ((out->jpeg = jpeg_rows(l, s))) out->bytes = s->memory + l->bytes_offset;
     if (l->o.source_crop) out->aug = (int32_t *)(void *)(s->memory + l->aug_offset);
+    if (l->o.forgiving) out->error = (const char *)(s->memory + l->error_offset);
     if (l->o.eval) {
         int64_t own = (l->info.n_samples - l->o.rank + l->o.world - 1) / l->o.world;
-        out->n_valid = dt_min_i64(dt_max_i64(own - batch * rows, 0), rows);
+        int64_t left = own - batch * rows;
+        if (l->o.whole_batches) left = l->info.n_samples - (batch * l->o.world + l->o.rank) * rows;
+        out->n_valid = dt_min_i64(dt_max_i64(left, 0), rows);
         out->last = batch == l->n_batches - 1;
         return;
     }

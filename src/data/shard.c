@@ -11,6 +11,8 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include "recipe.h"
+
 int64_t dt_sample_checksum(const uint8_t *bytes, int64_t n, int32_t label) {
     return (int64_t)(XXH3_64bits_withSeed(bytes, (size_t)n, (uint64_t)(int64_t)label) & 0xFFFFFFFFu);
 }
@@ -71,6 +73,13 @@ static dt_status open_attributes(dt_shard *s) {
     DT_TRY(optional_str(s, "class_names", &s->class_names));
     DT_TRY(optional_str(s, "source", &s->source));
     DT_TRY(optional_i64(s, "skipped", &s->n_skipped));
+    for (int i = 0; i < DT_RECIPE_ROWS; i++) {
+        int64_t *field = dt_recipe_field(&s->recipe, i);
+        DT_TRY(optional_i64(s, dt_recipe_table[i].name, field));
+        if (*field < 0 || *field > dt_recipe_table[i].max)
+            return dt_fail(DT_ERR_DATA, "%s: not a sound shard: attribute %s is out of range", s->path,
+                           dt_recipe_table[i].name);
+    }
     return optional_i64(s, "stats_pixels", &s->stats_pixels);
 }
 

@@ -5,6 +5,7 @@
 
 #include "core/status.h"
 #include "core/types.h"
+#include "data/facts.h"
 #include "data/h5.h"
 
 #define DT_SHARD_FORMAT "dtrain-shard"
@@ -32,6 +33,7 @@ typedef struct dt_shard {
     char *class_names;                 /* newline-separated; NULL if none */
     char *source;                      /* what it was imported from; NULL if not stated */
     int64_t n_skipped;
+    dt_recipe recipe;
     int64_t stats_pixels; /* 0: no statistics */
     int64_t sum[DT_CHANNELS_MAX], sum_sq[DT_CHANNELS_MAX];
 } dt_shard;
@@ -65,6 +67,7 @@ typedef struct dt_shard_content {
     const int32_t *jpeg_height, *jpeg_width;
     const int32_t *label;
     const char *split, *class_names, *source;
+    dt_recipe recipe;
     int64_t stats_pixels;
     const int64_t *sum, *sum_sq; /* [channels] */
 } dt_shard_content;

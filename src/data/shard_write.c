@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "files.h"
+#include "recipe.h"
 
 static dt_status write_samples(dt_h5 *h, const dt_shard_content *k) {
     int64_t n = k->n_samples, n_offsets = n + 1;
@@ -37,6 +38,15 @@ static dt_status write_checksums(dt_h5 *h, const dt_shard_content *k) {
     return status;
 }
 
+/* What was not done leaves no attribute. */
+static dt_status write_recipe(dt_h5 *h, dt_recipe r) {
+    for (int i = 0; i < DT_RECIPE_ROWS; i++) {
+        const int64_t value = *dt_recipe_field(&r, i);
+        if (value != 0) DT_TRY(dt_h5_attr_set_i64(h, dt_recipe_table[i].name, value));
+    }
+    return DT_OK;
+}
+
 static dt_status write_all(dt_h5 *h, const dt_shard_content *k) {
     DT_TRY(dt_h5_attr_set_str(h, "format", DT_SHARD_FORMAT));
     DT_TRY(dt_h5_attr_set_i64(h, "version", DT_SHARD_VERSION));
@@ -46,6 +56,7 @@ static dt_status write_all(dt_h5 *h, const dt_shard_content *k) {
     DT_TRY(dt_h5_attr_set_i64(h, "classes", k->n_classes));
     if (k->class_names) DT_TRY(dt_h5_attr_set_str(h, "class_names", k->class_names));
     DT_TRY(dt_h5_attr_set_str(h, "source", k->source));
+    DT_TRY(write_recipe(h, k->recipe));
     DT_TRY(write_samples(h, k));
     DT_TRY(dt_h5_write(h, "labels", DT_DTYPE_I32, 1, &k->n_samples, k->label));
     DT_TRY(write_checksums(h, k));

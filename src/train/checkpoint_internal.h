@@ -41,6 +41,7 @@ typedef struct dt_ckpt_manifest {
     int64_t state_bytes;
     uint64_t state_xxh3; /* of state.h5 */
     char *config_text;
+    char *data_text; /* a JSON object; NULL: none */
     int32_t n_tensor;
     dt_ckpt_entry *tensor;
 } dt_ckpt_manifest;

@@ -18,6 +18,7 @@ void dt_ckpt_free(dt_ckpt *c) {
     }
     free(c->tensor);
     free(c->config_text);
+    free(c->data_text);
     free(c);
 }
 
@@ -127,6 +128,8 @@ dt_status dt_ckpt_load(const char *path, dt_ckpt **out) {
     c->config_text = m.config_text;
     m.config_text = NULL;
     c->eval_damaged = dt_ckpt_eval_read(path, &c->eval, &c->has_eval) != DT_OK;
+    c->data_text = m.data_text;
+    m.data_text = NULL;
 done:
     dt_ckpt_manifest_clear(&m);
     if (status == DT_OK) {

@@ -13,7 +13,7 @@
 #include <xxhash.h>
 
 static const char format_name[] = "dtrain-checkpoint";
-enum { FORMAT_VERSION = 4, OLDEST_VERSION = 3, HASH_DIGITS = 16 };
+enum { FORMAT_VERSION = 5, OLDEST_VERSION = 3, DATA_SINCE = 5, HASH_DIGITS = 16 };
 
 static const char checksum_name[] = "manifest_xxh3";
 enum { TAIL_MAX = 96 };
@@ -76,6 +76,7 @@ void dt_ckpt_manifest_clear(dt_ckpt_manifest *m) {
     for (int32_t i = 0; m->tensor != NULL && i < m->n_tensor; i++) free(m->tensor[i].name);
     free(m->tensor);
     free(m->config_text);
+    free(m->data_text);
     *m = (dt_ckpt_manifest){0};
 }
 
@@ -129,6 +130,8 @@ static dt_status put_all(json_t *root, const dt_ckpt_manifest *m) {
                               (json_int_t)m->state_bytes, "xxh3", json_hash(m->state_xxh3));
     DT_TRY(put(root, "state", state));
     DT_TRY(put(root, "config", json_string(m->config_text)));
+    DT_TRY(put(root, "data",
+               m->data_text ? json_loads(m->data_text, JSON_REJECT_DUPLICATES, NULL) : json_null()));
     json_t *tensors = json_array();
     DT_TRY(put(root, "tensors", tensors));
     for (int32_t i = 0; i < m->n_tensor; i++)
@@ -335,6 +338,14 @@ static dt_status get_tensors(const json_t *root, dt_ckpt_manifest *out) {
     return check_tensors(out);
 }
 
+/* What the data room wrote, for it to read. */
+static dt_status get_data(const json_t *data, dt_ckpt_manifest *out) {
+    if (json_is_null(data)) return DT_OK;
+    if (!json_is_object(data)) return bad_member("", "data", "an object or null");
+    out->data_text = json_dumps(data, JSON_COMPACT);
+    return out->data_text ? DT_OK : dt_fail(DT_ERR_MEMORY, "no memory for the manifest");
+}
+
 static dt_status get_all(const json_t *root, dt_ckpt_manifest *out) {
     if (!json_is_object(root)) return dt_fail(DT_ERR_CHECKPOINT, "not a JSON object");
     DT_TRY(get_text(root, "", "format", format_name));
@@ -345,16 +356,18 @@ static dt_status get_all(const json_t *root, dt_ckpt_manifest *out) {
         return dt_fail(DT_ERR_CHECKPOINT, "format version %lld; this dtrain reads versions %d to %d",
                        (long long)number, OLDEST_VERSION, FORMAT_VERSION);
     const int n_meta = number == OLDEST_VERSION ? META_COUNT_3 : META_COUNT_ALL;
-    /* format, version, state, config, tensors, manifest_xxh3 */
-    if (json_object_size(root) != (size_t)n_meta + 6)
+    /* format, version, state, config, tensors, manifest_xxh3; data */
+    const int n_member = n_meta + 6 + (number >= DATA_SINCE);
+    if (json_object_size(root) != (size_t)n_member)
         return dt_fail(DT_ERR_CHECKPOINT, "has %zu members, not the %d of its format", json_object_size(root),
-                       n_meta + 6);
+                       n_member);
     for (int i = 0; i < n_meta; i++) DT_TRY(get_meta(root, &meta_table[i], &out->meta));
     DT_TRY(get_state(root, out));
     const json_t *config = json_object_get(root, "config");
     if (!json_is_string(config)) return bad_member("", "config", "the text of the configuration");
     out->config_text = strdup(json_string_value(config));
     if (out->config_text == NULL) return dt_fail(DT_ERR_MEMORY, "no memory for the manifest");
+    if (number >= DATA_SINCE) DT_TRY(get_data(json_object_get(root, "data"), out));
     return get_tensors(root, out);
 }
 

@@ -24,7 +24,7 @@ static const int64_t keep_last_min = 2; /* the newest may turn out damaged */
 enum { SNAPSHOT_BLOCK = 16384 /* elements copied, then checked while in cache */ };
 
 struct dt_ckpt_writer {
-    dt_ckpt_policy policy; /* dir owned */
+    dt_ckpt_policy policy; /* dir and data_text owned */
     pthread_t thread;
     pthread_mutex_t lock; /* guards what follows up to the job */
     pthread_cond_t changed;
@@ -289,6 +289,8 @@ static dt_status take_snapshot(dt_ckpt_writer *w, const dt_ckpt_meta *meta, int3
     int64_t n_elem;
     dt_ckpt_manifest_clear(&w->manifest);
     DT_TRY(describe_job(&w->manifest, meta, n_tensor, tensor, config_text, &n_elem));
+    if (w->policy.data_text && !(w->manifest.data_text = strdup(w->policy.data_text)))
+        return dt_fail(DT_ERR_MEMORY, "out of memory");
     DT_TRY(make_room(w, n_elem));
     float *dst = w->data;
     for (int32_t i = 0; i < n_tensor; i++) {
@@ -338,16 +340,18 @@ dt_status dt_ckpt_writer_create(const dt_ckpt_policy *policy, dt_ckpt_writer **o
     DT_TRY(dt_dir_create(policy->dir));
     DT_TRY(dt_ckpt_sweep(policy->dir));
     dt_ckpt_writer *w = calloc(1, sizeof *w);
-    char *dir = strdup(policy->dir);
-    if (w == NULL || dir == NULL) {
+    char *dir = strdup(policy->dir), *data = policy->data_text ? strdup(policy->data_text) : NULL;
+    if (w == NULL || dir == NULL || (policy->data_text && !data)) {
         free(w);
         free(dir);
+        free(data);
         return dt_fail(DT_ERR_MEMORY, "no memory for the checkpoint writer");
     }
     w->policy = *policy;
     w->policy.dir = dir;
     w->eval = w->manifest_eval = dt_ckpt_eval_none(policy->best_metric);
     w->evaluated = w->unsaved = -1;
+    w->policy.data_text = data;
     pthread_mutex_init(&w->lock, NULL);
     pthread_cond_init(&w->changed, NULL);
     int rc = pthread_create(&w->thread, NULL, write_jobs, w);
@@ -355,6 +359,7 @@ dt_status dt_ckpt_writer_create(const dt_ckpt_policy *policy, dt_ckpt_writer **o
         pthread_cond_destroy(&w->changed);
         pthread_mutex_destroy(&w->lock);
         free(dir);
+        free(data);
         free(w);
         return dt_fail(DT_ERR_MEMORY, "cannot start the checkpoint thread: %s", strerror(rc));
     }
@@ -375,5 +380,6 @@ void dt_ckpt_writer_destroy(dt_ckpt_writer *w) {
     free(w->result_text);
     free(w->data);
     free((char *)w->policy.dir);
+    free((char *)w->policy.data_text);
     free(w);
 }

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "core/dir.h"
+#include "data/facts.h"
 #include "trainer_internal.h"
 
 static bool is_file(const char *dir, const char *name) {
@@ -292,8 +293,13 @@ static dt_status refuse_mixing(const dt_trainer *t) {
 static dt_status open_root(dt_trainer *t) {
     DT_TRY(dt_dir_create(t->ckpt_dir));
     DT_TRY(dt_run_lock(t->config->run.out_dir, &t->lock_fd));
-    const dt_ckpt_policy policy = dt_trainer_policy(t);
-    return dt_ckpt_writer_create(&policy, &t->writer);
+    char *data;
+    DT_TRY(dt_data_facts_text(t->session.train_data, &data));
+    dt_ckpt_policy policy = dt_trainer_policy(t);
+    policy.data_text = data;
+    const dt_status st = dt_ckpt_writer_create(&policy, &t->writer);
+    free(data);
+    return st;
 }
 
 dt_ckpt_policy dt_trainer_policy(const dt_trainer *t) {

@@ -177,10 +177,10 @@ typedef struct hostile_row {
 
 static const hostile_row hostile_table[] = {
     {"\"dtrain-checkpoint\"", "\"other\"", "\"format\""},
-    {"\"version\": 4", "\"version\": 1", "format version 1"},
-    {"\"version\": 4", "\"version\": \"3\"", "\"version\""},
-    {"\"version\": 4", "\"version\": 4, \"version\": 4", "duplicate"},
-    {"\"version\": 4", "\"version\": 4, \"more\": 1", "members"},
+    {"\"version\": 5", "\"version\": 1", "format version 1"},
+    {"\"version\": 5", "\"version\": \"3\"", "\"version\""},
+    {"\"version\": 5", "\"version\": 5, \"version\": 5", "duplicate"},
+    {"\"version\": 5", "\"version\": 5, \"more\": 1", "members"},
     {"\"step\": 1", "\"step\": -1", "\"step\""},
     {"\"step\": 1", "\"step\": 1.0", "\"step\""},
     {"\"step\": 1", "\"step\": 99999999999999999999", "too big"},
@@ -216,6 +216,8 @@ static const hostile_row hostile_table[] = {
     {"\"tensors\": [", "\"tensors\": [1, ", "tensor 0"},
     {"\"tensors\": [", "\"tensors\": [{}, ", "tensor 0"},
     {"\"tensors\": [", "\"tensors\": {}, \"x\": [", "members"},
+    {"\"data\": null", "\"data\": 3", "\"data\""},
+    {"\"data\": null", "\"date\": null", "\"data\""},
     {"{", "[", "line"},
     {"{", "", "line"},
 };
@@ -249,17 +251,23 @@ static void test_hostile_manifests(void **state) {
     assert_int_equal(load_one(&f), DT_ERR_CHECKPOINT);
     free(text);
     free(deep);
-    /* As it was before there were hashes of the data. */
-    char *from = strstr(body, " \"classes_xxh3\""), *to = strstr(body, " \"state\"");
+    /* As it was before there were facts of the data, and before there were hashes of it. */
+    char *bare = replaced(body, " \"data\": null,\n", ""),
+         *four = replaced(bare, "\"version\": 5", "\"version\": 4");
+    char *from = strstr(four, " \"classes_xxh3\""), *to = strstr(four, " \"state\"");
     assert_true(from && to > from);
     char *older = malloc(body_bytes + 1);
     assert_non_null(older);
-    snprintf(older, body_bytes + 1, "%.*s%s", (int)(from - body), body, to);
+    snprintf(older, body_bytes + 1, "%.*s%s", (int)(from - four), four, to);
     char *three = replaced(older, "\"version\": 4", "\"version\": 3");
-    text = seal(three, strlen(three), &bytes);
-    fix_write(path, text, bytes);
-    assert_int_equal(load_one(&f), DT_OK);
-    free(text), free(older), free(three);
+    char *const formats[] = {four, three};
+    for (int i = 0; i < 2; i++) {
+        text = seal(formats[i], strlen(formats[i]), &bytes);
+        fix_write(path, text, bytes);
+        assert_int_equal(load_one(&f), DT_OK);
+        free(text);
+    }
+    free(bare), free(four), free(older), free(three);
     /* Unaltered, it loads: the seal of this test is right. */
     text = seal(body, body_bytes, &bytes);
     fix_write(path, text, bytes);

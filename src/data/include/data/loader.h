@@ -7,7 +7,8 @@
  * ascending order. So the samples of a micro-batch depend on M alone, not on the number of ranks or threads.
  * Augmentation draws are Philox(seed, AUGMENT; epoch, sample).
  * Evaluation: samples 0..N-1 in order, rank r of W takes i % W == r, centre crop, no randomness; the tail of the
- * last batch has label -1 and n_valid says how many are real. */
+ * last batch has label -1 and n_valid says how many are real. With whole_batches rank r takes batches r, r + W, ... of
+ * `batch` samples each instead, so that what a batch holds does not depend on the number of ranks. */
 #ifndef DT_DATA_LOADER_H
 #define DT_DATA_LOADER_H
 
@@ -35,6 +36,8 @@ void dt_dataset_close(dt_dataset *d); /* accepts NULL */
 void dt_dataset_info_get(const dt_dataset *d, dt_dataset_info *out);
 /* Owned by the dataset; "" when the data has no names. */
 const char *dt_dataset_class_name(const dt_dataset *d, int64_t label);
+/* Where a sample lies: the shard's file (owned by the dataset, "" where there is none) and the row in it. */
+void dt_dataset_place(const dt_dataset *d, int64_t sample, const char **file, int64_t *row);
 
 typedef struct dt_loader_options {
     const dt_config *config;   /* data, augment, train sections; must outlive the loader */
@@ -44,6 +47,8 @@ typedef struct dt_loader_options {
     bool compressed;           /* JPEG data: deliver files + windows, the device decodes (dt_batch.jpeg) */
     uint64_t seed;
     int64_t out_h, out_w;      /* of delivered images (stored size when source_crop) */
+    bool whole_batches;        /* eval */
+    bool forgiving;            /* a sample that cannot be read is told in its row, and does not end the reading */
     int64_t batch;             /* eval: rows per batch. train: ignored, see n_shards */
     int64_t global_batch;      /* train */
     int64_t n_shards;          /* train: M >= world */
@@ -58,12 +63,15 @@ typedef struct dt_loader_options {
     void *alloc_arg;
 } dt_loader_options;
 
+enum { DT_ROW_ERROR_BYTES = 512 };
+
 typedef struct dt_batch {
     uint8_t *image;   /* u8 [rows, out_h, out_w, C] (or the stored size when source_crop) */
     int32_t *label;   /* i32 [rows]; -1: padding */
     int32_t *aug;     /* i32 [rows, 8] {x0, y0, w, h, flip, 0, 0, 0}; NULL unless source_crop */
     dt_jpeg_row *jpeg; /* [rows]; NULL unless compressed. Rows without a file have their pixels in `image` */
     uint8_t *bytes;    /* the files */
+    const char *error; /* [rows, DT_ROW_ERROR_BYTES]: why a row has no sample, "" where it has; NULL unless forgiving */
     int64_t rows;     /* rows of the slot (the micro-batch) */
     int64_t n_valid;  /* rows that hold samples */
     int64_t step, shard; /* train: which step and virtual shard */

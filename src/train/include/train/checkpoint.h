@@ -65,6 +65,7 @@ typedef struct dt_ckpt_policy {
     int64_t keep_every;         /* steps; 0: off */
     int64_t keep_best;          /* 0: off */
     dt_best_metric best_metric;
+    const char *data_text;   /* of every save: a JSON object that says what the run is fed; NULL: none */
 } dt_ckpt_policy;
 
 typedef struct dt_ckpt_writer dt_ckpt_writer; /* one thread, at most one save in flight */
@@ -95,6 +96,7 @@ typedef struct dt_ckpt {
     dt_ckpt_eval eval;
     bool has_eval;     /* false: of a version that kept none */
     bool eval_damaged; /* it had one: eval is dt_ckpt_eval_none */
+    char *data_text; /* as in the policy; NULL: written without, or before there was one */
 } dt_ckpt;
 
 /* Loads a checkpoint directory (one that holds manifest.json). DT_ERR_CHECKPOINT says what is wrong and where. */
