@@ -254,6 +254,7 @@ dt_status dt_engine_create(const dt_engine_options *o, dt_engine **out) {
     e->mpi = o->mpi;
     e->comm = o->comm;
     e->train = o->train;
+    e->plan_only = o->plan_only;
     e->any_gpu = o->any_gpu || o->be->info.is_gpu;
     if (o->jpeg) e->jpeg_limits = *o->jpeg;
     DT_TRY_GOTO(st, dt_division_make(c, o->mpi ? o->mpi->rank : 0, o->mpi ? o->mpi->world : 1, &e->division),
@@ -269,15 +270,17 @@ dt_status dt_engine_create(const dt_engine_options *o, dt_engine **out) {
     e->accumulate = so.accumulate;
     DT_TRY_GOTO(st, compile(e, o->data), fail);
     DT_TRY_GOTO(st, dt_engine_check_memory(e, &so), fail);
+    *out = e;
+    if (e->plan_only) return DT_OK;
     DT_TRY_GOTO(st, dt_store_create(e->be, e->axis, e->eval->graph, &so, &e->store), fail);
     DT_TRY_GOTO(st, bind_programs(e), fail);
     DT_TRY_GOTO(st, bind_axis_kernels(e), fail);
     DT_TRY_GOTO(st, create_rings(e), fail);
     DT_TRY_GOTO(st, dt_engine_state_setup(e), fail);
     if (e->train) DT_TRY_GOTO(st, create_reducer(e), fail);
-    *out = e;
     return DT_OK;
 fail:
+    *out = NULL;
     dt_engine_destroy(e);
     return st;
 }
@@ -298,6 +301,7 @@ void dt_engine_destroy(dt_engine *e) {
         if (e->filled[i]) be->event_destroy(be, e->filled[i]);
     if (e->copy_stream) be->stream_destroy(be, e->copy_stream);
     if (e->params_ring) be->free(be, DT_MEM_HOST, e->params_ring);
+    if (e->output) be->free(be, DT_MEM_HOST, e->output);
     for (int i = 0; i < ENGINE_RING; i++) {
         if (e->ring[i].metric) be->free(be, DT_MEM_HOST, e->ring[i].metric);
         if (e->ring[i].begin) be->free(be, DT_MEM_HOST, e->ring[i].begin);
@@ -321,6 +325,12 @@ const dt_axis *dt_engine_axis(const dt_engine *e) {
 }
 int64_t dt_engine_device_bytes(const dt_engine *e) {
     return e->device_bytes;
+}
+int64_t dt_engine_payload_bytes(const dt_engine *e) {
+    return (int64_t)dt_dtype_size(e->accumulate ? DT_DTYPE_F32 : compute_dtype(e->config));
+}
+int64_t dt_engine_store_bytes(const dt_engine *e) {
+    return e->store_bytes;
 }
 dt_status dt_engine_sync(dt_engine *e) {
     return e->be->stream_sync(e->be, NULL);

@@ -25,7 +25,7 @@ struct dt_engine {
     dt_backend *be;
     dt_comm *mpi, *comm;
     dt_division division;
-    bool train, any_gpu;
+    bool train, any_gpu, plan_only;
     dt_axis *axis;
     dt_store *store;
     dt_program *program, *eval;
@@ -34,7 +34,7 @@ struct dt_engine {
     dt_kernel accum[DT_BUCKETS_MAX], sumsq, update, average, scale, cast; /* average: of the statistics */
     bool in_last;      /* the micro-batch being enqueued ends the step */
     int32_t n_reduced; /* buckets handed to the reducer in this replay */
-    int64_t device_bytes;
+    int64_t device_bytes, store_bytes;
 
     dt_jpeg_limits jpeg_limits; /* 0 rows: no decoder */
     dt_jpeg_decoder *jpeg;
@@ -59,6 +59,8 @@ struct dt_engine {
     double eval_metric[DT_METRIC_COUNT]; /* of the evaluation under way, as far as it was taken from the
                                             device */
     int64_t eval_rows_left;              /* before it is taken again: fp32 counts exactly to 2^24 */
+    void *output; /* pinned: a value fetched from the evaluation program, and behind it the same in fp32 */
+    int64_t output_bytes;
     int32_t n_tensor;
     dt_ckpt_tensor *tensor; /* snapshot */
 };
@@ -69,6 +71,10 @@ struct dt_engine {
 dt_status dt_engine_refuse_hopeless(const dt_engine *e, dt_graph *g);
 /* Sets device_bytes; an error that names the largest batch that fits where that is more than is free. */
 dt_status dt_engine_check_memory(dt_engine *e, const dt_store_options *o);
+
+/* engine_output.c */
+/* n elements of f32, f16 or bf16, exactly. */
+void dt_engine_to_f32(dt_dtype dtype, const void *src, int64_t n, float *dst);
 
 /* engine_state.c */
 dt_status dt_engine_state_setup(dt_engine *e);

@@ -63,6 +63,7 @@ static dt_status too_large(const dt_engine *e, double need_bytes, bool eval, int
 
 dt_status dt_engine_refuse_hopeless(const dt_engine *e, dt_graph *g) {
     dt_plan plan;
+    if (e->plan_only) return DT_OK;
     DT_TRY(dt_plan_build(g, e->be->align_bytes, 0, true, &plan));
     const double free_bytes = (double)e->be->info.free_bytes, need_bytes = (double)plan.act_bytes;
     if (free_bytes <= 0 || need_bytes <= 1.5 * free_bytes) return DT_OK;
@@ -72,10 +73,11 @@ dt_status dt_engine_refuse_hopeless(const dt_engine *e, dt_graph *g) {
 }
 
 dt_status dt_engine_check_memory(dt_engine *e, const dt_store_options *o) {
-    e->device_bytes = dt_store_bytes(e->axis, e->eval->graph, o) + (int64_t)batch_bytes(e, 1, 1) +
+    e->store_bytes = dt_store_bytes(e->axis, e->eval->graph, o);
+    e->device_bytes = e->store_bytes + (int64_t)batch_bytes(e, 1, 1) +
                       (e->train && e->config->train.ema > 0 ? e->axis->n_elem * 4 : 0);
     const int64_t free_bytes = e->be->info.free_bytes;
-    if (free_bytes <= 0 || e->device_bytes <= free_bytes) return DT_OK;
+    if (e->plan_only || free_bytes <= 0 || e->device_bytes <= free_bytes) return DT_OK;
     const int64_t eval_rows = eval_is_apart(e) ? largest(e, false, true, 1) : 0;
     if (eval_rows > 0 || !e->train) return too_large(e, (double)e->device_bytes, true, eval_rows);
     return too_large(e, (double)e->device_bytes, false, largest(e, true, !eval_is_apart(e), 0));

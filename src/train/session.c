@@ -81,20 +81,42 @@ static dt_status count_gpus(const dt_config *c, dt_session *s) {
         first, host);
 }
 
-/* A label must mean the same in both, as far as they have names. */
-static dt_status check_same_classes(const dt_config *c, const dt_dataset *train, const dt_dataset *val) {
-    dt_dataset_info t, v;
-    dt_dataset_info_get(train, &t);
+static const char *name_in_set(const void *set, int64_t label) {
+    return dt_dataset_class_name(set, label);
+}
+
+static const char *name_in_facts(const void *facts, int64_t label) {
+    return dt_data_facts_class(facts, label);
+}
+
+/* A label must mean the same in training and in `val`, as far as it has a name in both. */
+static dt_status check_same_classes(const dt_config *c, const char *(*name)(const void *of, int64_t label),
+                                    const void *of, const char *where, const dt_dataset *val) {
+    dt_dataset_info v;
     dt_dataset_info_get(val, &v);
-    for (int64_t i = 0; i < dt_min_i64(t.n_classes, v.n_classes); i++) {
-        const char *a = dt_dataset_class_name(train, i), *b = dt_dataset_class_name(val, i);
+    for (int64_t i = 0; i < v.n_classes; i++) {
+        const char *a = name(of, i), *b = dt_dataset_class_name(val, i);
         if (!a[0] || !b[0] || strcmp(a, b) == 0) continue;
         return dt_fail(
             DT_ERR_DATA,
             "class %lld is \"%s\" in %s, but \"%s\" in %s: import both with the same classes (dtrain "
             "data import ... --class-names %s)",
-            (long long)i, a, c->data.train, b, c->data.val, c->data.train);
+            (long long)i, a, where, b, c->data.val, c->data.train);
     }
+    return DT_OK;
+}
+
+dt_status dt_session_check_data(const dt_config *c, const char *path, const dt_dataset *d) {
+    dt_dataset_info info;
+    dt_dataset_info_get(d, &info);
+    if (c->data.channels > 0 && c->data.channels != info.channels)
+        return dt_fail(
+            DT_ERR_CONFIG,
+            "data.channels = %lld, but the images of %s have %lld: change the one or import the other anew",
+            (long long)c->data.channels, path, (long long)info.channels);
+    if (c->model.classes > 0 && c->model.classes < info.n_classes)
+        return dt_fail(DT_ERR_CONFIG, "model.classes = %lld, but %s has %lld classes: set it to no fewer",
+                       (long long)c->model.classes, path, (long long)info.n_classes);
     return DT_OK;
 }
 
@@ -118,9 +140,15 @@ static uint64_t statistics_hash(const dt_config *c, const dt_dataset_info *d) {
     return XXH3_64bits(v, sizeof v);
 }
 
-static dt_status open_data(const dt_config *c, bool train, dt_session *s) {
-    if (train) DT_TRY(dt_dataset_open(c, c->data.train, &s->train_data));
-    if (c->data.val[0]) DT_TRY(dt_dataset_open(c, c->data.val, &s->val_data));
+dt_status dt_session_open_data(const dt_config *c, bool train, dt_session *s) {
+    if (train) {
+        DT_TRY(dt_dataset_open(c, c->data.train, &s->train_data));
+        DT_TRY(dt_session_check_data(c, c->data.train, s->train_data));
+    }
+    if (c->data.val[0]) {
+        DT_TRY(dt_dataset_open(c, c->data.val, &s->val_data));
+        DT_TRY(dt_session_check_data(c, c->data.val, s->val_data));
+    }
     if (!train && !s->val_data)
         return dt_fail(DT_ERR_CONFIG, "data.val is not set: there is nothing to evaluate on");
     if (!s->train_data || !s->val_data) return DT_OK;
@@ -141,7 +169,7 @@ static dt_status open_data(const dt_config *c, bool train, dt_session *s) {
                        (long long)b.channels, (long long)b.n_classes);
     if (c->data.image_size == 0 && (a.height != b.height || a.width != b.width || a.jpeg || b.jpeg))
         return dt_fail(DT_ERR_CONFIG, "the images differ in size: set data.image_size");
-    return check_same_classes(c, s->train_data, s->val_data);
+    return check_same_classes(c, name_in_set, s->train_data, c->data.train, s->val_data);
 }
 
 static uint64_t info_hash(const dt_dataset_info *i) {
@@ -168,17 +196,30 @@ static dt_status check_same_data(dt_session *s) {
     return dt_comm_check_equal(s->mpi, classes_hash(s->val_data), "the list of the validation set's classes");
 }
 
+static void take_facts(bool given, const dt_dataset_info *train, dt_dataset_info *info) {
+    info->n_classes = dt_max_i64(info->n_classes, train->n_classes);
+    if (given) return;
+    memcpy(info->mean, train->mean, sizeof info->mean);
+    memcpy(info->stddev, train->stddev, sizeof info->stddev);
+}
+
 /* Evaluation alone takes from the training set what training did: its statistics, where the file gives none,
  * and the classes, of which the highest need not occur in what is evaluated. *known: the statistics are
  * those. */
-static dt_status training_facts(const dt_config *c, dt_session *s, dt_dataset_info *info, bool *known) {
+static dt_status training_facts(const dt_config *c, dt_session *s, const dt_data_facts *facts,
+                                dt_dataset_info *info, bool *known) {
     dt_dataset *train;
     dt_dataset_info other;
     const bool given = c->augment.n_mean > 0;
-    *known = given;
+    *known = given || facts;
     /* Names of all that the model tells apart can be compared with a checkpoint's. */
     if (c->model.classes == 0 || c->model.classes == info->n_classes)
         s->classes_xxh3 = classes_hash(s->val_data);
+    if (facts) {
+        if (facts->info.n_classes > info->n_classes) s->classes_xxh3 = 0;
+        take_facts(given, &facts->info, info);
+        return check_same_classes(c, name_in_facts, facts, "the checkpoint", s->val_data);
+    }
     if (dt_dataset_open(c, c->data.train, &train) != DT_OK) {
         if (s->mpi->rank == 0 && !given)
             fprintf(stderr,
@@ -190,15 +231,11 @@ static dt_status training_facts(const dt_config *c, dt_session *s, dt_dataset_in
     }
     dt_dataset_info_get(train, &other);
     *known = true;
-    if (!given) {
-        memcpy(info->mean, other.mean, sizeof info->mean);
-        memcpy(info->stddev, other.stddev, sizeof info->stddev);
-    }
     if (other.n_classes > info->n_classes) s->classes_xxh3 = 0;
     const uint64_t classes = classes_hash(train);
     if (classes) s->classes_xxh3 = classes;
-    info->n_classes = dt_max_i64(info->n_classes, other.n_classes);
-    dt_status st = check_same_classes(c, train, s->val_data);
+    take_facts(given, &other, info);
+    dt_status st = check_same_classes(c, name_in_set, train, c->data.train, s->val_data);
     dt_dataset_close(train);
     return st;
 }
@@ -244,11 +281,11 @@ static dt_status check_length(const dt_session *s) {
                    epochs ? "epochs" : "steps", epochs ? by_epochs : by_steps, SAMPLES_MAX);
 }
 
-static dt_status open_engine(const dt_config *c, bool train, dt_session *s) {
+static dt_status open_engine(const dt_config *c, bool train, const dt_data_facts *facts, dt_session *s) {
     bool known = true;
     dt_dataset_info info;
     dt_dataset_info_get(train ? s->train_data : s->val_data, &info);
-    if (!train) DT_TRY(dt_comm_agree(s->mpi, training_facts(c, s, &info, &known)));
+    if (!train) DT_TRY(dt_comm_agree(s->mpi, training_facts(c, s, facts, &info, &known)));
     DT_TRY(dt_comm_check_equal(s->mpi, info_hash(&info), "the normalisation that the training set gives"));
     if (train) s->classes_xxh3 = classes_hash(s->train_data);
     s->statistics_xxh3 = known ? statistics_hash(c, &info) : 0;
@@ -292,6 +329,8 @@ static dt_loader_options loader_options(const dt_session *s, bool eval, int64_t 
         .dataset = eval ? s->val_data : s->train_data,
         .eval = eval,
         .source_crop = p->graph->aug >= 0,
+        .whole_batches = s->inputs,
+        .forgiving = s->inputs,
         .compressed = device_decodes(s, eval ? s->val_data : s->train_data),
         .seed = (uint64_t)c->run.seed,
         .out_h = image->dim[1],
@@ -321,10 +360,8 @@ static dt_status check_loaders(const dt_session *s, bool train) {
     return DT_OK;
 }
 
-dt_status dt_session_open(const dt_config *c, dt_comm *mpi, bool train, dt_session *out) {
-    memset(out, 0, sizeof *out);
-    out->config = c;
-    out->mpi = mpi;
+static dt_status open_session(const dt_config *c, dt_comm *mpi, bool train, const dt_data_facts *facts,
+                              dt_session *out) {
     mpi->timeout_s = c->dist.timeout_s;
     DT_TRY(dt_comm_agree(mpi, dt_comm_check_equal(mpi, dt_config_hash_all(c), "the configuration")));
     dt_division division;
@@ -333,12 +370,25 @@ dt_status dt_session_open(const dt_config *c, dt_comm *mpi, bool train, dt_sessi
     out->comm = mpi;
     if (st == DT_OK) st = count_gpus(c, out);
     if (st == DT_OK) st = dt_session_comm(c, mpi, out->be, &out->comm);
-    if (st == DT_OK) st = dt_comm_agree(mpi, open_data(c, train, out));
+    if (st == DT_OK && !out->inputs) st = dt_comm_agree(mpi, dt_session_open_data(c, train, out));
     if (st == DT_OK && train) st = dt_comm_agree(mpi, check_length(out));
     if (st == DT_OK) st = dt_comm_agree(mpi, check_same_data(out));
-    if (st == DT_OK) st = dt_comm_agree(mpi, open_engine(c, train, out));
+    if (st == DT_OK) st = dt_comm_agree(mpi, open_engine(c, train, facts, out));
     if (st == DT_OK) st = dt_comm_agree(mpi, check_loaders(out, train));
-    if (st == DT_OK) st = dt_session_watch(c, mpi, out->comm, &out->watchdog);
+    return st == DT_OK ? dt_session_watch(c, mpi, out->comm, &out->watchdog) : st;
+}
+
+dt_status dt_session_open(const dt_config *c, dt_comm *mpi, bool train, dt_session *out) {
+    *out = (dt_session){.config = c, .mpi = mpi};
+    const dt_status st = open_session(c, mpi, train, NULL, out);
+    if (st != DT_OK) dt_session_close(out, st);
+    return st;
+}
+
+dt_status dt_session_open_trained(const dt_config *c, dt_comm *mpi, const dt_data_facts *facts,
+                                  dt_dataset *inputs, dt_session *out) {
+    *out = (dt_session){.config = c, .mpi = mpi, .val_data = inputs, .inputs = inputs != NULL};
+    const dt_status st = open_session(c, mpi, false, facts, out);
     if (st != DT_OK) dt_session_close(out, st);
     return st;
 }
@@ -411,6 +461,7 @@ static dt_status evaluate_batches(dt_session *s, int64_t step, int64_t n_batch, 
         int64_t fed = dt_engine_fed(s->engine);
         DT_TRY(dt_engine_feed(s->engine, &b, true));
         DT_TRY(dt_engine_eval_batch(s->engine));
+        if (s->on_batch) DT_TRY(s->on_batch(s->on_batch_arg, s, i, &b));
         DT_TRY(dt_engine_input_wait(s->engine, fed));
         more = !b.last;
         dt_loader_release(loader, &b);

@@ -19,7 +19,9 @@ dt_status dt_bench_op(const dt_config *c, dt_comm *mpi, int64_t repeats);
  * DT_ERR_DEVICE after a wrong element. */
 dt_status dt_bench_comm(const dt_config *c, dt_comm *mpi, int64_t max_bytes);
 
-/* The model layer by layer, memory plan, buckets, largest batch; runs nothing. */
+/* The model layer by layer, memory plan, buckets, largest batch; runs and allocates nothing. Sizes that the
+ * configuration gives need no data (data.image_size, data.channels, model.classes: all three, or the training set must
+ * be there); where this device lacks train.precision the plan is that of fp32. Collective. */
 dt_status dt_inspect(const dt_config *c, dt_comm *mpi, FILE *out);
 
 #endif

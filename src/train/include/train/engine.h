@@ -28,6 +28,7 @@ typedef struct dt_engine_options {
     const dt_jpeg_limits *jpeg; /* of batches whose files the device decodes; NULL: there are none */
     bool any_gpu;               /* some rank computes on a GPU: all lay the input out as it does */
     bool train;                 /* false: evaluation only */
+    bool plan_only;             /* to be looked at: nothing is allocated, nothing can run */
 } dt_engine_options;
 
 /* How the samples of a step are divided. */
@@ -98,11 +99,20 @@ dt_status dt_engine_eval_begin(dt_engine *e, bool ema);
 dt_status dt_engine_eval_batch(dt_engine *e);
 dt_status dt_engine_eval_end(dt_engine *e, double *metric); /* DT_METRIC_COUNT doubles */
 
+/* A value of the evaluation program by its name, as the batch just run left it: *n_elem elements in fp32, which
+ * belong to the engine and stay until the next call. Waits for the device. One that is not there, or does not outlive
+ * the program (core/plan.h keeps the logits), is DT_ERR_INTERNAL. */
+dt_status dt_engine_output(dt_engine *e, const char *name, int64_t *n_elem, const float **out);
+
 /* For people and benchmarks. */
 const dt_division *dt_engine_division(const dt_engine *e);
 const dt_program *dt_engine_program(const dt_engine *e, bool eval);
 const dt_axis *dt_engine_axis(const dt_engine *e);
 int64_t dt_engine_device_bytes(const dt_engine *e);
+/* Of these, what parameters, optimizer and statistics take. */
+int64_t dt_engine_store_bytes(const dt_engine *e);
+/* Of an element of the gradients that ranks exchange. */
+int64_t dt_engine_payload_bytes(const dt_engine *e);
 /* Largest rows per micro-batch that fit the device's free memory by this plan's slope (per batch of evaluation
  * where nothing is trained); train.eval_batch, if set, stays. */
 int64_t dt_engine_largest_rows(const dt_engine *e);

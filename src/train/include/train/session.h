@@ -4,12 +4,18 @@
 #define DT_TRAIN_SESSION_H
 
 #include "core/config.h"
+#include "data/facts.h"
 #include "data/loader.h"
 #include "dist/comm.h"
 #include "dist/watchdog.h"
 #include "train/engine.h"
 
-typedef struct dt_session {
+typedef struct dt_session dt_session;
+
+/* Sees every batch of an evaluation right after it has run; `batch` counts this rank's own from 0. */
+typedef dt_status dt_session_batch_fn(void *arg, dt_session *s, int64_t batch, const dt_batch *b);
+
+struct dt_session {
     const dt_config *config; /* borrowed */
     dt_comm *mpi;            /* borrowed */
     dt_backend *be;
@@ -20,12 +26,26 @@ typedef struct dt_session {
     dt_watchdog *watchdog;
     bool any_gpu; /* some rank computes on a GPU */
     bool mixed;   /* and some rank does not */
-} dt_session;
+    bool inputs;  /* val_data is dt_inputs_open's: read in whole batches, forgivingly */
+    dt_session_batch_fn *on_batch; /* NULL: nobody looks */
+    void *on_batch_arg;
+};
 
 /* Opens device, communicator, data and engine. `train` false: validation data and evaluation only. */
 dt_status dt_session_open(const dt_config *c, dt_comm *mpi, bool train, dt_session *out);
+/* For the weights of a checkpoint, evaluation only. `facts` of the data they were trained on, NULL: those of
+ * data.train, as far as it can be opened. `inputs` (data/inputs.h; taken over in any case): what they are applied to,
+ * NULL: data.val. */
+dt_status dt_session_open_trained(const dt_config *c, dt_comm *mpi, const dt_data_facts *facts,
+                                  dt_dataset *inputs, dt_session *out);
 /* `st`: how the run went. A rank that failed alone speaks and ends the job here (dt_comm_fail). */
 void dt_session_close(dt_session *s, dt_status st);
+
+/* Opens the data of the configuration that can be had into `s`, train_data too where `train`, and checks that they
+ * fit each other and the configuration. */
+dt_status dt_session_open_data(const dt_config *c, bool train, dt_session *s);
+/* What data.channels and model.classes say must hold for the data of `path`: DT_ERR_CONFIG, naming both. */
+dt_status dt_session_check_data(const dt_config *c, const char *path, const dt_dataset *d);
 
 /* Backend by run.device: the GPU where one is usable, else the CPU; an explicit choice that cannot be had is
  * an error. */

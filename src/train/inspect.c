@@ -1,0 +1,172 @@
+/* `dtrain inspect`: what a configuration compiles to. Data is asked only for what the configuration does not
+ * say. */
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "core/model.h"
+#include "train/bench.h"
+#include "train/session.h"
+
+typedef struct inspection {
+    dt_config config; /* with what is different here; its layers stay the caller's */
+    dt_comm *mpi;
+    dt_session data; /* the data sets alone */
+    dt_dataset_info info;
+    dt_backend *be;
+    dt_engine *engine;
+    bool any_gpu, narrowed; /* narrowed: train.precision is not to be had here */
+} inspection;
+
+/* What cannot even be asked for counts as there: opening it says why. */
+static bool is_there(const char *path) {
+    struct stat st;
+    return strcmp(path, "synthetic") == 0 || stat(path, &st) == 0 || (errno != ENOENT && errno != ENOTDIR);
+}
+
+/* The first key of those that make data unnecessary that is not set; NULL: all are. */
+static const char *missing_key(const dt_config *c) {
+    return c->data.image_size == 0 ? "data.image_size"
+           : c->data.channels == 0 ? "data.channels"
+           : c->model.classes == 0 ? "model.classes"
+                                   : NULL;
+}
+
+/* Opens what there is; without a training set the sizes of the configuration stand for it. */
+static dt_status open_data(inspection *i, bool train, bool val) {
+    dt_config *c = &i->config;
+    const char *key = missing_key(c);
+    if (!val) c->data.val[0] = 0;
+    if (!train && key)
+        return dt_fail(
+            DT_ERR_DATA,
+            "%s: no such data, and the configuration does not say its sizes either: %s is not set. "
+            "Import the data, or set data.image_size, data.channels and model.classes",
+            c->data.train, key);
+    i->info = (dt_dataset_info){.height = c->data.image_size,
+                                .width = c->data.image_size,
+                                .channels = c->data.channels,
+                                .n_classes = c->model.classes,
+                                .mean = {0.5, 0.5, 0.5, 0.5},
+                                .stddev = {0.25, 0.25, 0.25, 0.25}};
+    if (train || val) {
+        /* Evaluation without training asks for data.val, which is there then. */
+        DT_TRY(dt_session_open_data(c, train, &i->data));
+    }
+    if (train) dt_dataset_info_get(i->data.train_data, &i->info);
+    if (i->info.jpeg && c->data.image_size == 0)
+        return dt_fail(DT_ERR_CONFIG, "JPEG images differ in size: set data.image_size");
+    return DT_OK;
+}
+
+/* What one host lacks counts as lacking. */
+static dt_status find_data(inspection *i) {
+    double lacking[2] = {!is_there(i->config.data.train),
+                         !i->config.data.val[0] || !is_there(i->config.data.val)};
+    DT_TRY(dt_comm_max_host(i->mpi, lacking, 2));
+    return dt_comm_agree(i->mpi, open_data(i, !(lacking[0] > 0), !(lacking[1] > 0)));
+}
+
+static dt_status open_engine(inspection *i) {
+    static const dt_dtype of[] = {[DT_PRECISION_FP32] = DT_DTYPE_F32,
+                                  [DT_PRECISION_TF32] = DT_DTYPE_F32,
+                                  [DT_PRECISION_BF16] = DT_DTYPE_BF16,
+                                  [DT_PRECISION_FP16] = DT_DTYPE_F16};
+    if (!i->be->supports(i->be, of[i->config.train.precision])) {
+        i->config.train.precision = DT_PRECISION_FP32;
+        i->narrowed = true;
+    }
+    const dt_engine_options o = {.config = &i->config,
+                                 .be = i->be,
+                                 .mpi = i->mpi,
+                                 .data = &i->info,
+                                 .any_gpu = i->any_gpu,
+                                 .train = true,
+                                 .plan_only = true};
+    return dt_engine_create(&o, &i->engine);
+}
+
+static dt_status open_all(const dt_config *c, inspection *i) {
+    dt_division division;
+    i->mpi->timeout_s = c->dist.timeout_s;
+    DT_TRY(dt_comm_agree(i->mpi, dt_comm_check_equal(i->mpi, dt_config_hash_all(c), "the configuration")));
+    DT_TRY(dt_comm_agree(i->mpi, dt_division_make(c, i->mpi->rank, i->mpi->world, &division)));
+    DT_TRY(find_data(i));
+    DT_TRY(dt_comm_agree(i->mpi, dt_session_backend(c, i->mpi, &i->be)));
+    double gpu = i->be->info.is_gpu;
+    DT_TRY(dt_comm_max_host(i->mpi, &gpu, 1));
+    i->any_gpu = gpu > 0;
+    return dt_comm_agree(i->mpi, open_engine(i));
+}
+
+static double mib(int64_t bytes) {
+    return (double)bytes / (1 << 20);
+}
+
+static void print_memory(const inspection *i, FILE *out) {
+    const dt_division *d = dt_engine_division(i->engine);
+    const dt_program *p = dt_engine_program(i->engine, false);
+    const dt_value *peak = &p->graph->value[p->graph->node[p->plan.peak_node].out[0]];
+    const int64_t total = dt_engine_device_bytes(i->engine), store = dt_engine_store_bytes(i->engine);
+    fprintf(out, "\nmemory of a rank on %s, micro-batch %lld%s\n", i->be->info.name, (long long)d->rows,
+            i->narrowed ? ", in fp32: this device has no other precision" : "");
+    fprintf(out, "  activations, naive sum   %10.2f MiB\n", mib(p->plan.naive_bytes));
+    fprintf(out,
+            "  activations, planned     %10.2f MiB (%.1f %% of naive; the live values at %s need %.2f)\n",
+            mib(p->plan.act_bytes), 100.0 * (double)p->plan.act_bytes / (double)p->plan.naive_bytes,
+            peak->name, mib(p->plan.floor_bytes));
+    fprintf(out, "  parameters and optimizer %10.2f MiB\n", mib(store));
+    fprintf(out, "  inputs, evaluation       %10.2f MiB (evaluation runs %lld sample%s at once)\n",
+            mib(total - p->plan.act_bytes - store), (long long)d->eval_rows, dt_plural(d->eval_rows));
+    fprintf(out, "  total                    %10.2f MiB of %.2f free%s\n", mib(total),
+            mib(i->be->info.free_bytes),
+            i->be->info.free_bytes > 0 && total > i->be->info.free_bytes ? ": it does not fit" : "");
+    fprintf(out, "  largest micro-batch that fits: about %lld\n",
+            (long long)dt_engine_largest_rows(i->engine));
+}
+
+static void print_length(const inspection *i, FILE *out) {
+    const dt_division *d = dt_engine_division(i->engine);
+    fprintf(out, "\nbatch %lld = %lld micro-batch%s; this rank runs %lld, %lld sample%s each; ",
+            (long long)d->global_batch, (long long)d->n_shards, d->n_shards == 1 ? "" : "es",
+            (long long)d->n_micro, (long long)d->rows, dt_plural(d->rows));
+    if (!i->data.train_data) {
+        fprintf(out, "%s is not there: its samples, and so the steps of an epoch, are not known\n",
+                i->config.data.train);
+        return;
+    }
+    const int64_t steps = dt_session_total_steps(&i->data);
+    fprintf(out, "%lld step%s, %.6g an epoch\n", (long long)steps, dt_plural(steps),
+            dt_session_steps_per_epoch(&i->data));
+}
+
+static void print_buckets(const inspection *i, FILE *out) {
+    const dt_axis *axis = dt_engine_axis(i->engine);
+    fprintf(out, "\n%-8s %14s %12s %12s   first to last parameter\n", "bucket", "offset", "elements", "MiB");
+    for (int32_t b = 0; b < axis->n_bucket; b++) {
+        const dt_bucket *k = &axis->bucket[b];
+        fprintf(out, "%-8d %14lld %12lld %12.3f   %s .. %s\n", b, (long long)k->offset, (long long)k->n_elem,
+                mib(k->n_elem * dt_engine_payload_bytes(i->engine)), axis->param[k->first_segment].name,
+                axis->param[k->first_segment + k->n_segment - 1].name);
+    }
+}
+
+dt_status dt_inspect(const dt_config *c, dt_comm *mpi, FILE *out) {
+    inspection i = {.config = *c, .mpi = mpi};
+    dt_graph *g = NULL;
+    i.data = (dt_session){.config = &i.config, .mpi = mpi};
+    dt_status st = open_all(c, &i);
+    if (st == DT_OK) st = dt_comm_agree(mpi, dt_engine_forward_graph(i.engine, &i.info, true, &g));
+    if (st == DT_OK && mpi->rank == 0) {
+        dt_model_print(g, out);
+        print_memory(&i, out);
+        print_length(&i, out);
+        print_buckets(&i, out);
+    }
+    dt_graph_destroy(g);
+    dt_engine_destroy(i.engine);
+    dt_dataset_close(i.data.train_data);
+    dt_dataset_close(i.data.val_data);
+    if (i.be) i.be->destroy(i.be);
+    return st;
+}

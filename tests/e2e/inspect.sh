@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# dtrain inspect needs neither data nor a GPU where the configuration says the sizes; what the data says otherwise is an
+# error that names both, in training alike.
+. "$(dirname "$0")/lib.sh"
+
+# The configurations that come with dtrain, each on as many ranks as may be, on a host without their data and without a GPU.
+mkdir empty && cd empty
+for config in "$E2E_SOURCE"/../../configs/*.toml; do
+    for ranks in 0 2; do
+        CUDA_VISIBLE_DEVICES='' train_ok "$ranks" ../shipped.log inspect "$config"
+        expect ../shipped.log '^total ' 1
+        expect ../shipped.log '^bucket ' 1
+        expect ../shipped.log '; datasets/.* is not there: its samples, and so the steps of an epoch, are not known$' 1
+    done
+done
+[ -z "$(ls -A)" ] || fail "inspect made $(ls -A)"
+cd "$work"
+# What does not fit is a finding, not a failure; nor is a precision that this device lacks.
+CUDA_VISIBLE_DEVICES='' train_ok 0 large.log inspect "$E2E_SOURCE/../../configs/resnet50.toml" train.global_batch=65536
+expect large.log ' free: it does not fit$' 1
+expect large.log 'largest micro-batch that fits: about [1-9]' 1
+expect large.log 'in fp32: this device has no other precision$' 1
+train 0 large.log base.toml data.train=data/small train.global_batch=16777216 train.micro_batch=0
+expect_code 2
+
+# The same as with the data.
+sizes=(data.image_size=16 data.channels=1 model.classes=4)
+train_ok 2 there.log inspect base.toml "${sizes[@]}"
+train_ok 2 gone.log inspect base.toml "${sizes[@]}" data.train=gone data.val=gone
+expect there.log '; 40 steps, 187.5 an epoch' 1
+diff <(sed 's/of [0-9.]* free//; s/fits: about.*//; s/each;.*//' there.log) <(sed 's/of [0-9.]* free//; s/fits: about.*//; s/each;.*//' gone.log) ||
+    fail "without its data the network is another one"
+for missing in 0 1 2; do
+    some=("${sizes[@]}")
+    key=${some[missing]%=*}
+    unset "some[$missing]"
+    train 2 missing.log inspect base.toml data.train=gone "${some[@]}"
+    expect_code 3
+    expect missing.log "^dtrain: gone: no such data.*: $key is not set" 1
+done
+
+# Keys and data that disagree: both are named, whatever the verb.
+for verb in train inspect; do
+    train 2 disagree.log $verb base.toml run.out_dir=run data.channels=3
+    expect_code 2
+    expect disagree.log '^dtrain: data.channels = 3, but the images of data/train have 1' 1
+    train 2 disagree.log $verb base.toml run.out_dir=run data.image_size=16 data.channels=1 model.classes=3
+    expect_code 2
+    expect disagree.log '^dtrain: model.classes = 3, but data/train has 4 classes' 1
+done
+train 2 disagree.log inspect base.toml "${sizes[@]}" data.train=gone data.channels=3
+expect_code 2
+expect disagree.log '^dtrain: data.channels = 3, but the images of data/val have 1' 1
+# Damaged data is not missing data.
+mkdir bad
+train 2 bad.log inspect base.toml "${sizes[@]}" data.train=bad
+expect_code 3
+train_ok 1 trained.log base.toml data.train=data/small run.out_dir=run train.steps=10
+train 2 eval.log eval base.toml data.train=data/small run.out_dir=run data.channels=3
+expect_code 2
+expect eval.log '^dtrain: data.channels = 3, but the images of data/val have 1' 1
+pass "$(ls "$E2E_SOURCE"/../../configs/*.toml | wc -l) configurations without data, and disagreements by name"
