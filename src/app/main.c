@@ -23,8 +23,10 @@ typedef struct verb_row {
 static const verb_row verb_table[] = {
     {"train", dt_verb_train, true, "CONFIG.toml [section.key=value ...]", "train (the verb may be left out)",
      NULL},
-    {"eval", dt_verb_eval, true, "CONFIG.toml [section.key=value ...]",
-     "evaluate the newest or the named checkpoint", NULL},
+    {"eval", dt_verb_eval, true, "CONFIG.toml [--report DIR] [section.key=value ...]",
+     "evaluate the newest or the named checkpoint", dt_usage_eval},
+    {"predict", dt_verb_predict, true, "CONFIG.toml INPUT... [section.key=value ...]",
+     "classes of images, with the newest or the named checkpoint", dt_usage_predict},
     {"inspect", dt_verb_inspect, true, "CONFIG.toml [section.key=value ...]",
      "model, memory plan, buckets; trains nothing", NULL},
     {"data", dt_verb_data, false, "import|info|verify ...", "make, show and check data sets", dt_usage_data},
@@ -38,7 +40,7 @@ static void print_help(FILE *out) {
     fprintf(out, "dtrain %s: trains neural networks on one or many ranks\n\n", DT_VERSION);
     fprintf(out, "  dtrain CONFIG.toml [section.key=value ...]     the same under mpirun -np N\n\n");
     for (int i = 0; i < N_VERB; i++)
-        fprintf(out, "  dtrain %-8s %-38s %s\n", verb_table[i].name, verb_table[i].usage, verb_table[i].help);
+        fprintf(out, "  dtrain %-8s %-50s %s\n", verb_table[i].name, verb_table[i].usage, verb_table[i].help);
     fprintf(out, "  dtrain --help | --version\n\n");
     fprintf(
         out,

@@ -65,30 +65,37 @@ dt_status dt_app_config(const char *verb, int argc, char **argv, dt_config *c) {
     return dt_config_load(c, argv[1], argc - 2, (const char *const *)(argv + 2));
 }
 
-/* The configuration on every rank, or the first rank's error. */
-static dt_status load_agreed(dt_app *app, int argc, char **argv, dt_config *c) {
+dt_status dt_app_config_agreed(dt_app *app, int argc, char **argv, dt_config *c) {
     return dt_comm_agree(app->mpi, dt_app_config(argv[0], argc, argv, c));
 }
 
 dt_status dt_verb_train(dt_app *app, int argc, char **argv) {
     dt_config c;
-    dt_status st = load_agreed(app, argc, argv, &c);
+    dt_status st = dt_app_config_agreed(app, argc, argv, &c);
     if (st == DT_OK) st = dt_trainer_run(&c, app->mpi, app->start_s);
     dt_config_fini(&c);
     return st;
 }
 
+void dt_usage_eval(FILE *out) {
+    fprintf(out,
+            "  --report DIR   writes classes.csv, confusion.csv, confusion.svg and mistakes.csv there\n");
+}
+
 dt_status dt_verb_eval(dt_app *app, int argc, char **argv) {
     dt_config c;
-    dt_status st = load_agreed(app, argc, argv, &c);
-    if (st == DT_OK) st = dt_trainer_eval(&c, app->mpi);
+    const char *report;
+    dt_status st = dt_comm_agree(app->mpi, dt_app_option(&argc, argv, "report", &report));
+    if (st == DT_OK) st = dt_app_config_agreed(app, argc, argv, &c);
+    if (st != DT_OK) return st;
+    st = dt_trainer_eval(&c, app->mpi, report);
     dt_config_fini(&c);
     return st;
 }
 
 dt_status dt_verb_inspect(dt_app *app, int argc, char **argv) {
     dt_config c;
-    dt_status st = load_agreed(app, argc, argv, &c);
+    dt_status st = dt_app_config_agreed(app, argc, argv, &c);
     if (st == DT_OK) st = dt_inspect(&c, app->mpi, stdout);
     dt_config_fini(&c);
     return st;

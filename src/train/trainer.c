@@ -7,6 +7,8 @@
 
 #include "core/schedule.h"
 #include "dist/signals.h"
+#include "report.h"
+#include "trained.h"
 #include "trainer_internal.h"
 
 double dt_trainer_epoch(const dt_trainer *t, int64_t step) {
@@ -291,29 +293,48 @@ static bool has_average(const dt_ckpt *k) {
     return found;
 }
 
-dt_status dt_trainer_eval(const dt_config *c, dt_comm *mpi) {
+/* Names of classes: the evaluation set's, else those that the checkpoint has. */
+typedef struct class_names {
+    const dt_dataset *set;
+    const dt_data_facts *facts;
+} class_names;
+
+static const char *name_class(const void *of, int64_t i) {
+    const class_names *n = of;
+    const char *name = dt_dataset_class_name(n->set, i);
+    return name[0] ? name : dt_data_facts_class(n->facts, i);
+}
+
+static dt_status write_report(dt_session *s, const dt_trained *t, dt_report *r, const char *dir) {
+    const class_names names = {s->val_data, &t->facts};
+    DT_TRY(dt_report_gather(s, r));
+    dt_watchdog_pause(s->watchdog, true); /* a disk may be slow */
+    const bool root = s->mpi->rank == 0;
+    const dt_status st =
+        dt_comm_agree(s->mpi, root ? dt_report_write(r, s->val_data, name_class, &names, dir) : DT_OK);
+    dt_watchdog_pause(s->watchdog, false);
+    if (root && st == DT_OK)
+        printf("report: classes.csv, confusion.csv, confusion.svg and mistakes.csv in %s\n", dir);
+    return st;
+}
+
+dt_status dt_trainer_eval(const dt_config *c, dt_comm *mpi, const char *report) {
     dt_session s;
-    dt_ckpt *ckpt = NULL;
+    dt_trained trained;
+    dt_report verdicts = {0};
     dt_eval_result r = {0};
     char loss[DT_LOSS_TEXT];
-    dt_status st = dt_session_open(c, mpi, false, &s);
-    if (st != DT_OK) return st;
-    dt_watchdog_pause(s.watchdog, true);
-    st = dt_trainer_load(c, mpi, true, &ckpt);
-    dt_watchdog_pause(s.watchdog, false);
-    if (st != DT_OK) goto out;
-    DT_TRY_GOTO(st, dt_comm_agree(mpi, dt_engine_load(s.engine, ckpt)), out);
-    DT_TRY_GOTO(st, dt_comm_agree(mpi, dt_trainer_same_classes(ckpt, &s)), out);
-    if (mpi->rank == 0 && ckpt->meta.classes_xxh3 && !s.classes_xxh3)
-        fprintf(stderr,
-                "dtrain: the run's classes have names, those of this evaluation have none to compare: label "
-                "k is taken for the run's class k\n");
-    if (mpi->rank == 0 && dt_trainer_renormalised(ckpt, &s))
-        fprintf(stderr, "dtrain: these images are normalised with another mean and deviation than the run's: "
-                        "data.train is "
-                        "another set, or augment.mean another value\n");
-    if (mpi->rank == 0 && dt_trainer_averages_weights_alone(c, ckpt))
-        fprintf(stderr, "dtrain: %s\n", dt_trainer_weights_alone);
+    dt_status st = dt_trained_load(c, mpi, &trained);
+    if (st == DT_OK)
+        st = dt_session_open_trained(c, mpi, trained.has_facts ? &trained.facts : NULL, NULL, &s);
+    if (st != DT_OK) {
+        dt_trained_free(&trained);
+        return st;
+    }
+    const dt_ckpt *ckpt = trained.ckpt;
+    DT_TRY_GOTO(st, dt_trained_apply(&trained, &s), out);
+    DT_TRY_GOTO(st, dt_comm_check_equal(mpi, report != NULL, "the report"), out);
+    if (report) DT_TRY_GOTO(st, dt_comm_agree(mpi, dt_report_begin(&s, &verdicts)), out);
     DT_TRY_GOTO(st, dt_session_evaluate(&s, ckpt->meta.step, c->train.ema > 0, &r), out);
     if (mpi->rank == 0)
         printf("%s: step %lld, %lld sample%s: loss %s, top-1 %.2f %%, top-5 %.2f %%%s (%.0f samples/s)\n",
@@ -326,8 +347,11 @@ dt_status dt_trainer_eval(const dt_config *c, dt_comm *mpi) {
                      "%s: the loss of the evaluation is %s: weights or images beyond the numbers of "
                      "train.precision",
                      ckpt->path, dt_loss_text(r.loss, loss));
+    else if (report)
+        st = write_report(&s, &trained, &verdicts, report);
 out:
-    dt_ckpt_free(ckpt);
+    dt_report_free(&verdicts);
     dt_session_close(&s, st);
+    dt_trained_free(&trained);
     return st;
 }

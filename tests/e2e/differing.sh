@@ -9,11 +9,15 @@ timeout -k 5 "$(seconds 60)" "$MPIRUN" -np 1 "$DTRAIN" base.toml run.out_dir=run
 expect_code 2
 expect differ.log '^dtrain: .*configuration' 1
 [ ! -e run/metrics.jsonl ] || fail "training began"
-# refused VERB MESSAGE: of two ranks in the directories one and two.
-refused() {
+# apart VERB ARGUMENT...: two ranks in the directories one and two.
+apart() {
     code=0
-    timeout -k 5 "$(seconds 60)" "$MPIRUN" -np 1 --wdir one "$DTRAIN" "$1" ../base.toml run.out_dir=../run : \
-        -np 1 --wdir two "$DTRAIN" "$1" ../base.toml run.out_dir=../run >"differ-$1.log" 2>&1 </dev/null || code=$?
+    timeout -k 5 "$(seconds 60)" "$MPIRUN" -np 1 --wdir one "$DTRAIN" "$1" ../base.toml run.out_dir=../run "${@:2}" : \
+        -np 1 --wdir two "$DTRAIN" "$1" ../base.toml run.out_dir=../run "${@:2}" >"differ-$1.log" 2>&1 </dev/null || code=$?
+}
+# refused VERB MESSAGE ARGUMENT...
+refused() {
+    apart "$1" "${@:3}"
     expect_code 2
     expect "differ-$1.log" "^dtrain: $2 differs between ranks" 1
 }
@@ -24,7 +28,14 @@ ln -s "$E2E_DATA/val" one/data/val
 ln -s "$E2E_DATA/val" two/data/val
 refused train 'the training set'
 [ ! -e run ] || fail "training began"
-refused eval 'the normalisation that the training set gives'
+# What was trained on is the checkpoint's to say.
+train_ok 1 trained.log base.toml data.train=data/small run.out_dir=run train.steps=10
+apart eval
+expect_code 0
+expect differ-eval.log ' 1001 samples: ' 1
+ln -s "$E2E_DATA/train" one/set
+ln -s "$E2E_DATA/small" two/set
+refused predict 'the inputs' set
 rm one/data/val
 ln -s "$E2E_DATA/small" one/data/val
 refused eval 'the validation set'

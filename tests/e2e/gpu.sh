@@ -40,6 +40,22 @@ for dir in to-cpu to-gpu; do
     close_losses all-gpu $dir 0.05
 done
 
+# Predictions: what evaluation counts, and in fp32 what the CPU says.
+for precision in fp32 tf32 fp16; do
+    dir=$precision
+    [ $precision != fp32 ] || dir=all-gpu
+    run=("${gpu[@]}" train.precision=$precision run.out_dir=$dir)
+    train_ok 1 eval.log eval "${run[@]}" --report report-$precision
+    "$DTRAIN" predict "${run[@]}" data/val --format csv >predict.csv 2>predict.log || fail "predict: $(cat predict.log)"
+    right=$(awk -F, 'NR > 1 && $3 == $5' predict.csv | wc -l)
+    expect eval.log "top-1 $(awk -v n="$right" 'BEGIN { printf "%.2f", 100 * n / 1001 }') %" 1
+    [ "$(awk -F, 'NR > 1 { n += $4 } END { print n }' report-$precision/classes.csv)" -eq "$right" ] || fail "$precision: the report differs"
+    [ $precision != fp32 ] || cp predict.csv gpu.csv
+done
+"$DTRAIN" predict "${common[@]}" run.out_dir=all-gpu data/val --format csv >cpu.csv 2>predict.log || fail "predict: $(cat predict.log)"
+paste -d, gpu.csv cpu.csv | awk -F, 'NR > 1 { d = $7 - $14; if (d < 0) d = -d; n += $5 != $12; if (d > 1e-3) n += 1001 } END { exit !(n <= 3) }' ||
+    fail "GPU and CPU predict differently"
+
 # An image that no convolution reads is not padded, nor one that dropout reads in training: the same weights on both.
 unpadded() {
     local name=$1 first=$2

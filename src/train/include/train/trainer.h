@@ -11,7 +11,7 @@
 dt_status dt_trainer_run(const dt_config *c, dt_comm *mpi, double start_s);
 
 /* Evaluates a checkpoint (run.resume, or the newest of run.out_dir) on the validation data and prints the
- * result. */
-dt_status dt_trainer_eval(const dt_config *c, dt_comm *mpi);
+ * result. `report`: a directory for what train/report.h says, NULL: none. */
+dt_status dt_trainer_eval(const dt_config *c, dt_comm *mpi, const char *report);
 
 #endif

@@ -1,0 +1,240 @@
+/* `dtrain predict`: what to predict, and how the answers look. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/text.h"
+#include "train/predict.h"
+#include "verbs.h"
+
+enum { TOP_MAX = 1000 };
+
+typedef struct predict_verb {
+    void (*print)(const dt_prediction *p, FILE *out);
+    bool live;
+    double drawn_s;
+    int64_t n_done;
+    bool drawn;
+} predict_verb;
+
+/* The name of a class, or its number where it has none. */
+static const char *class_text(const dt_data_facts *f, int64_t index, char number[32]) {
+    const char *name = dt_data_facts_class(f, index);
+    if (name[0]) return name;
+    snprintf(number, 32, "%lld", (long long)index);
+    return number;
+}
+
+static const char *label_text(const dt_input *in, char number[32]) {
+    if (in->label < 0) return "";
+    if (in->label_name[0]) return in->label_name;
+    snprintf(number, 32, "%lld", (long long)in->label);
+    return number;
+}
+
+/* One line whatever the name is. */
+static void put_plain(const char *text, FILE *out) {
+    for (; *text; text++)
+        if ((unsigned char)*text < 0x20 || *text == 0x7f)
+            fprintf(out, "\\x%02x", (unsigned)(unsigned char)*text);
+        else
+            fputc(*text, out);
+}
+
+static void print_text(const dt_prediction *p, FILE *out) {
+    char number[32];
+    put_plain(p->input.path, out);
+    if (p->input.sample >= 0) fprintf(out, "[%lld]", (long long)p->input.sample);
+    for (int32_t k = 0; k < p->n; k++) {
+        fputs(k ? ", " : ": ", out);
+        put_plain(class_text(p->facts, p->index[k], number), out);
+        fprintf(out, " %.2f %%", 100 * p->probability[k]);
+    }
+    if (p->input.label >= 0) {
+        fputs(" (labelled ", out);
+        put_plain(label_text(&p->input, number), out);
+        fputc(')', out);
+    }
+    fputc('\n', out);
+}
+
+/* A JSON string; bytes that are not UTF-8 become the replacement character. */
+static void put_json(const char *text, FILE *out) {
+    fputc('"', out);
+    while (*text) {
+        const int n = dt_utf8_bytes(text);
+        if (n == 0)
+            fputs("\\ufffd", out);
+        else if (n == 1 && (*text < 0x20 || *text == '"' || *text == '\\'))
+            fprintf(out, "\\u%04x", (unsigned)*text);
+        else
+            fwrite(text, 1, (size_t)n, out);
+        text += n ? n : 1;
+    }
+    fputc('"', out);
+}
+
+static void print_json(const dt_prediction *p, FILE *out) {
+    char number[32];
+    fputs("{\"input\": ", out);
+    put_json(p->input.path, out);
+    if (p->input.sample >= 0) fprintf(out, ", \"sample\": %lld", (long long)p->input.sample);
+    if (p->input.label >= 0) {
+        fputs(", \"label\": ", out);
+        put_json(label_text(&p->input, number), out);
+    }
+    fputs(", \"classes\": [", out);
+    for (int32_t k = 0; k < p->n; k++) {
+        fputs(k ? ", {\"class\": " : "{\"class\": ", out);
+        put_json(class_text(p->facts, p->index[k], number), out);
+        fprintf(out, ", \"index\": %d, \"probability\": %.6g}", p->index[k], p->probability[k]);
+    }
+    fputs("]}\n", out);
+}
+
+/* RFC 4180. */
+static void put_csv(const char *text, FILE *out) {
+    if (!text[strcspn(text, ",\"\r\n")]) {
+        fputs(text, out);
+        return;
+    }
+    fputc('"', out);
+    for (; *text; text++) {
+        if (*text == '"') fputc('"', out);
+        fputc(*text, out);
+    }
+    fputc('"', out);
+}
+
+/* A line per class. */
+static void print_csv(const dt_prediction *p, FILE *out) {
+    char number[32];
+    for (int32_t k = 0; k < p->n; k++) {
+        put_csv(p->input.path, out);
+        fputc(',', out);
+        if (p->input.sample >= 0) fprintf(out, "%lld", (long long)p->input.sample);
+        fputc(',', out);
+        put_csv(label_text(&p->input, number), out);
+        fprintf(out, ",%d,", k + 1);
+        put_csv(class_text(p->facts, p->index[k], number), out);
+        fprintf(out, ",%d,%.6g\n", p->index[k], p->probability[k]);
+    }
+}
+
+static const struct {
+    const char *name, *head;
+    void (*print)(const dt_prediction *p, FILE *out);
+} format_table[] = {{"text", "", print_text},
+                    {"jsonl", "", print_json},
+                    {"csv", "input,sample,label,rank,class,index,probability\n", print_csv}};
+
+void dt_usage_predict(FILE *out) {
+    fprintf(
+        out,
+        "  INPUT          an image file, a folder with images at any depth, a data set or one of its shards\n"
+        "  --format F     text (default), jsonl: a JSON object a line, or csv: a line per class\n"
+        "  --top K        classes per input, the most probable first (default 1)\n"
+        "Inputs that cannot be read are told on standard error, and make the exit code 3.\n");
+}
+
+static void clear_progress(predict_verb *v) {
+    if (v->drawn) fputs("\r\033[K", stderr);
+    v->drawn = false;
+}
+
+static void note(void *arg, const char *text) {
+    clear_progress(arg);
+    fprintf(stderr, "dtrain: %s\n", text);
+}
+
+static dt_status row(void *arg, const dt_prediction *p) {
+    predict_verb *v = arg;
+    v->n_done++;
+    if (p->error) {
+        clear_progress(v);
+        fprintf(stderr, "dtrain: %s\n", p->error);
+    } else {
+        v->print(p, stdout);
+    }
+    if (ferror(stdout)) return dt_fail(DT_ERR_IO, "the output could not be written: %s", strerror(errno));
+    if (v->live && dt_time_s() - v->drawn_s > 0.2) {
+        v->drawn_s = dt_time_s();
+        v->drawn = true;
+        fprintf(stderr, "\rpredict: %lld\033[K", (long long)v->n_done);
+    }
+    return DT_OK;
+}
+
+/* section.key=value rather than the name of a file: ./section.key=value is one. */
+static bool is_override(const char *argument) {
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyz_0123456789";
+    const size_t section = strspn(argument, letters);
+    if (section == 0 || argument[section] != '.') return false;
+    const size_t key = strspn(argument + section + 1, letters);
+    return key > 0 && argument[section + 1 + key] == '=';
+}
+
+typedef struct predict_args {
+    const char *format;
+    int64_t top;
+    char **config; /* the verb, CONFIG and overrides */
+    const char **input;
+    int n_config, n_input;
+} predict_args;
+
+static dt_status parse(int argc, char **argv, predict_args *a) {
+    DT_TRY(dt_app_option(&argc, argv, "format", &a->format));
+    DT_TRY(dt_app_count(&argc, argv, "top", 1, TOP_MAX, &a->top));
+    a->config = calloc((size_t)argc + 1, sizeof *a->config);
+    a->input = calloc((size_t)argc + 1, sizeof *a->input);
+    if (!a->config || !a->input) return dt_fail(DT_ERR_MEMORY, "out of memory for the arguments");
+    for (int i = 0; i < argc; i++) {
+        if (i > 0 && argv[i][0] == '-') return dt_fail(DT_ERR_USAGE, "predict: unknown option %s", argv[i]);
+        if (i < 2 || is_override(argv[i]))
+            a->config[a->n_config++] = argv[i];
+        else
+            a->input[a->n_input++] = argv[i];
+    }
+    if (a->n_input == 0)
+        return dt_fail(DT_ERR_USAGE,
+                       "predict needs images: dtrain predict CONFIG.toml FILE|FOLDER|DATASET...");
+    return DT_OK;
+}
+
+static dt_status choose_format(const char *name, predict_verb *v, const char **head) {
+    for (size_t i = 0; i < sizeof format_table / sizeof format_table[0]; i++)
+        if (!name || strcmp(name, format_table[i].name) == 0) {
+            v->print = format_table[i].print;
+            *head = format_table[i].head;
+            return DT_OK;
+        }
+    return dt_fail(DT_ERR_USAGE, "--format %s: expected text, jsonl or csv", name);
+}
+
+static dt_status predict(dt_app *app, const predict_args *a, predict_verb *v, const char *head) {
+    dt_config c;
+    dt_predict_result r;
+    DT_TRY(dt_app_config_agreed(app, a->n_config, a->config, &c));
+    if (app->mpi->rank == 0) fputs(head, stdout);
+    const dt_predict_options o = {
+        .n_input = a->n_input, .input = a->input, .top = a->top, .row = row, .note = note, .arg = v};
+    const dt_status st = dt_predict(&c, app->mpi, &o, &r);
+    clear_progress(v);
+    dt_config_fini(&c);
+    return st;
+}
+
+dt_status dt_verb_predict(dt_app *app, int argc, char **argv) {
+    predict_verb v = {.live = app->mpi->rank == 0 && isatty(STDERR_FILENO) && !isatty(STDOUT_FILENO)};
+    predict_args a = {.format = NULL};
+    const char *head = "";
+    dt_status st = parse(argc, argv, &a);
+    if (st == DT_OK) st = choose_format(a.format, &v, &head);
+    st = dt_comm_agree(app->mpi, st);
+    if (st == DT_OK) st = predict(app, &a, &v, head);
+    free(a.config);
+    free(a.input);
+    return st;
+}

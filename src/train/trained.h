@@ -1,0 +1,24 @@
+/* A trained network put to use: the checkpoint that run.resume asks for, and what it knows of its data. */
+#ifndef DT_TRAIN_TRAINED_H
+#define DT_TRAIN_TRAINED_H
+
+#include "train/checkpoint.h"
+#include "train/session.h"
+
+typedef struct dt_trained {
+    dt_ckpt *ckpt;
+    dt_data_facts facts;
+    bool has_facts; /* false: a checkpoint from before they were kept */
+} dt_trained;
+
+/* Loads and verifies it on all ranks. Collective; all return the same. To be freed in any case. */
+dt_status dt_trained_load(const dt_config *c, dt_comm *mpi, dt_trained *out);
+/* Where the checkpoint does not say them: facts of data.train, of data.val, or of the configuration alone.
+ * Collective. */
+dt_status dt_trained_need_facts(const dt_config *c, dt_comm *mpi, dt_trained *t);
+/* The checkpoint's weights into an open session, with a note where its images are normalised otherwise.
+ * Collective. */
+dt_status dt_trained_apply(const dt_trained *t, dt_session *s);
+void dt_trained_free(dt_trained *t);
+
+#endif
