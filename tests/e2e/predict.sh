@@ -40,7 +40,7 @@ import() {
         "$DTRAIN" data import folder "${set%:*}" --split "${set#*:}" --out "${set#*:}-$kind" --shard-mib 1 "$@" >>import.log 2>&1
     done
     run=(pictures.toml data.train="train-$kind" data.val="val-$kind" run.out_dir="run-$kind")
-    train_ok 2 "train-$kind.log" "${run[@]}"
+    train_ok 0 "train-$kind.log" "${run[@]}"
 }
 # predict RANKS OUT ARGUMENT...: as train, standard output apart.
 predict() {
@@ -66,7 +66,7 @@ same_as_set() {
     predict_ok 0 set.csv "${run[@]}" "val-$1" --format csv --top 4
     [ "$(wc -l <folder.csv)" -eq 405 ] || fail "$1: $(wc -l <folder.csv) lines for 101 inputs of 4 classes"
     cmp <(columns folder.csv) <(columns set.csv) || fail "$1: the folder is predicted otherwise than the set imported from it"
-    train_ok 2 eval.log eval "${run[@]}"
+    train_ok 0 eval.log eval "${run[@]}"
     right=$(awk -F, 'NR > 1 && $4 == 1 && index($1, "more/" $5 "/") == 1' folder.csv | wc -l)
     expect eval.log "101 samples: .*top-1 $(awk -v n="$right" 'BEGIN { printf "%.2f", 100 * n / 101 }') %" 1
     [ "$(awk -F, 'NR > 1 && $4 == 1 && $3 == $5' set.csv | wc -l)" -eq "$right" ] || fail "$1: the set's own labels count otherwise"
@@ -94,7 +94,7 @@ mkdir none
 inputs=(odd "$(find more -name '*.jpg' | sort | tail -n 1)" absent.jpg val-jpeg none odd/deep ./odd/run.x=1.jpg)
 for format in text jsonl csv; do
     for ranks in 0 2 3; do
-        [ $ranks -lt 3 ] || [ $format = jsonl ] || continue
+        [ $ranks -ne 2 ] || [ $format = jsonl ] || continue
         predict "$ranks" "$format-$ranks" "${run[@]}" --format $format --top 2 "${inputs[@]}"
         expect_code 3
         for bad in odd/short.jpg odd/text.png odd/empty.jpg absent.jpg 'none: no images'; do expect predict.log "^dtrain: $bad" 1; done
@@ -113,7 +113,7 @@ one='\{"class": "[a-z]+", "index": [0-3], "probability": [0-9.e-]+\}'
     fail "that is not the JSON it should be"
 expect jsonl-0 '^\{"input": "odd/a,\\u0022b\\u0022.png", "classes"' 1
 for batch in 1 7 64; do
-    predict_ok 2 "batch-$batch" "${run[@]}" more train.eval_batch=$batch
+    predict_ok 0 "batch-$batch" "${run[@]}" more train.eval_batch=$batch
     cmp "batch-$batch" batch-1 || fail "in batches of $batch: other answers"
 done
 
@@ -128,22 +128,22 @@ predict 2 none.log pictures.toml run.out_dir=elsewhere more
 expect_code 4
 [ ! -e elsewhere ] || fail "predict made a run directory"
 # Evaluation, too, normalises as training did.
-train_ok 2 alone.log eval "${run[@]}" data.train=gone data.val=away/val-jpeg
+train_ok 0 alone.log eval "${run[@]}" data.train=gone data.val=away/val-jpeg
 diff <(sed -E 's/ \([0-9]+ samples.s\)//' alone.log) <(sed -E 's/ \([0-9]+ samples.s\)//' eval.log) || fail "evaluation without the training set differs"
 
 # Images of another size than a raw set's are made so, which is told; sets of other channels are not.
 run=(base.toml data.train=data/small run.out_dir=digits)
-train_ok 1 digits.log "${run[@]}" train.steps=10
-predict_ok 1 digits.txt "${run[@]}" more
+train_ok 0 digits.log "${run[@]}" train.steps=10
+predict_ok 0 digits.txt "${run[@]}" more
 expect predict.log "^dtrain: 101 images were not of the training set's 16 x 16" 1
 expect digits.txt '^more/cat/[0-9]+\.(jpg|png): [0-3] [0-9.]+ %$'
-predict 1 channels.txt "${run[@]}" away/val-raw more/owl
+predict 0 channels.txt "${run[@]}" away/val-raw more/owl
 expect_code 3
 expect predict.log '^dtrain: away/val-raw: 3 channels, but the network was trained on images of 1' 1
 
 for arguments in "" "more --format xml" "more --top 0" "more --topp 3"; do
     # shellcheck disable=SC2086 # one word each
-    predict 2 usage.txt "${run[@]}" $arguments
+    predict 0 usage.txt "${run[@]}" $arguments
     expect_code 2
     expect predict.log '^dtrain: ' 1
 done
