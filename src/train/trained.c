@@ -61,25 +61,21 @@ static bool facts_of_keys(const dt_config *c, dt_data_facts *out) {
     return side > 0 && c->data.channels > 0 && c->model.classes > 0 && c->augment.n_mean == c->data.channels;
 }
 
-static dt_status find_facts(const dt_config *c, dt_trained *t) {
+dt_status dt_trained_find_facts(const dt_config *c, dt_trained *t) {
     char text[1024];
+    if (t->has_facts) return DT_OK;
+    t->has_facts = true;
     if (facts_of_set(c, c->data.train, &t->facts) == DT_OK) return DT_OK;
     snprintf(text, sizeof text, "%s", dt_error_text());
     if (facts_of_set(c, c->data.val, &t->facts) == DT_OK) return DT_OK;
     if (facts_of_keys(c, &t->facts)) return DT_OK;
+    t->has_facts = false;
     return dt_fail(
         DT_ERR_CONFIG,
         "%s does not say what it was trained on, as later checkpoints do, and the training set cannot be "
         "opened (%s): mend that, or set data.image_size, data.channels, model.classes, augment.mean and "
         "augment.std",
         t->ckpt->path, text);
-}
-
-dt_status dt_trained_need_facts(const dt_config *c, dt_comm *mpi, dt_trained *t) {
-    if (t->has_facts) return DT_OK; /* so on all ranks: it is one checkpoint */
-    DT_TRY(dt_comm_agree(mpi, find_facts(c, t)));
-    t->has_facts = true;
-    return DT_OK;
 }
 
 dt_status dt_trained_apply(const dt_trained *t, dt_session *s) {

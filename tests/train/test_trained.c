@@ -2,7 +2,6 @@
  * checkpoints that do not say them. */
 #include "engine_fixture.h"
 
-#include "dist/comm.h"
 #include "trained.h"
 
 static const char config[] = RIG_FULL_MODEL "[train]\nglobal_batch = 8\neval_batch = 5\n";
@@ -88,7 +87,7 @@ static void test_plan_only(void **state) {
 
 /* Without facts: those of the data, else of the keys, else an error that names them. */
 static void test_facts_of_old_checkpoints(void **state) {
-    dt_comm *mpi = *state;
+    (void)state;
     static const struct {
         const char *text;
         int64_t side, channels, classes; /* 0: there are none */
@@ -108,7 +107,7 @@ static void test_facts_of_old_checkpoints(void **state) {
         dt_trained t = {.ckpt = &ckpt};
         check_config(&c, row[i].text);
         if (i == 0) strcpy(c.data.val, "synthetic");
-        const dt_status st = dt_trained_need_facts(&c, mpi, &t);
+        const dt_status st = dt_trained_find_facts(&c, &t);
         if (row[i].side == 0) {
             CHECK_ERROR(st, DT_ERR_CONFIG, "old does not say", "none: no such data", "data.channels",
                         "model.classes", "augment.mean");
@@ -119,23 +118,11 @@ static void test_facts_of_old_checkpoints(void **state) {
             assert_true(info->channels == row[i].channels && info->n_classes == row[i].classes);
             assert_true(info->mean[0] == row[i].mean);
             c.data.val[0] = 0; /* what is known is not asked for again */
-            check_ok(dt_trained_need_facts(&c, mpi, &t));
+            check_ok(dt_trained_find_facts(&c, &t));
         }
         dt_data_facts_free(&t.facts);
         dt_config_fini(&c);
     }
-}
-
-static int start(void **state) {
-    static char name[] = "test_trained", *arguments[] = {name, NULL};
-    int argc = 1;
-    char **argv = arguments;
-    return dt_comm_init(&argc, &argv, (dt_comm **)state) == DT_OK ? 0 : -1;
-}
-
-static int end(void **state) {
-    dt_comm_fini(*state);
-    return 0;
 }
 
 int main(void) {
@@ -143,7 +130,7 @@ int main(void) {
         cmocka_unit_test(test_output),
         cmocka_unit_test(test_output_errors),
         cmocka_unit_test(test_plan_only),
-        cmocka_unit_test_setup_teardown(test_facts_of_old_checkpoints, start, end),
+        cmocka_unit_test(test_facts_of_old_checkpoints),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
