@@ -120,15 +120,19 @@ dt_status dt_session_check_data(const dt_config *c, const char *path, const dt_d
     return DT_OK;
 }
 
+static uint64_t names_hash(const char *(*name)(const void *of, int64_t label), const void *of, int64_t n) {
+    uint64_t hash = 0;
+    for (int64_t i = 0; i < n; i++) {
+        const char *text = name(of, i);
+        if (text[0]) hash = XXH3_64bits_withSeed(text, strlen(text), hash + (uint64_t)i + 1);
+    }
+    return hash;
+}
+
 static uint64_t classes_hash(const dt_dataset *d) {
     dt_dataset_info info;
     dt_dataset_info_get(d, &info);
-    uint64_t hash = 0;
-    for (int64_t i = 0; i < info.n_classes; i++) {
-        const char *name = dt_dataset_class_name(d, i);
-        if (name[0]) hash = XXH3_64bits_withSeed(name, strlen(name), hash + (uint64_t)i + 1);
-    }
-    return hash;
+    return names_hash(name_in_set, d, info.n_classes);
 }
 
 static uint64_t statistics_hash(const dt_config *c, const dt_dataset_info *d) {
@@ -216,7 +220,9 @@ static dt_status training_facts(const dt_config *c, dt_session *s, const dt_data
     if (c->model.classes == 0 || c->model.classes == info->n_classes)
         s->classes_xxh3 = classes_hash(s->val_data);
     if (facts) {
-        if (facts->info.n_classes > info->n_classes) s->classes_xxh3 = 0;
+        /* Compared below, name by name: those that are evaluated may be fewer. */
+        if (facts->class_name && dt_dataset_class_name(s->val_data, 0)[0])
+            s->classes_xxh3 = names_hash(name_in_facts, facts, facts->info.n_classes);
         take_facts(given, &facts->info, info);
         return check_same_classes(c, name_in_facts, facts, "the checkpoint", s->val_data);
     }
