@@ -53,8 +53,8 @@ expect renamed.log 'other class names, or in another order' 1
 expect meaning.log 'data import ... --class-names abcd' 1
 # Also where the training set is not there any more: the checkpoint knows.
 train 2 elsewhere.log eval base.toml data.train=gone data.val=abdc run.out_dir=named augment.mean=[0.5] augment.std=[0.25]
-expect_code 2
-expect elsewhere.log 'other class names, or in another order' 1
+expect_code 3
+expect elsewhere.log 'class 2 is "c" in the checkpoint, but "d" in abdc' 1
 train_ok 2 same.log eval base.toml data.train=gone data.val=abcd run.out_dir=named augment.mean=[0.5] augment.std=[0.25]
 train_ok 2 nameless.log eval base.toml data.train=gone data.val=data/small run.out_dir=named augment.mean=[0.5] augment.std=[0.25]
 expect same.log 'none to compare' 0
