@@ -89,5 +89,7 @@ dt_status dt_trained_apply(const dt_trained *t, dt_session *s) {
         fprintf(stderr, "dtrain: these images are normalised with another mean and deviation than the run's: "
                         "data.train is "
                         "another set, or augment.mean another value\n");
+    if (s->mpi->rank == 0 && dt_trainer_averages_weights_alone(s->config, t->ckpt))
+        fprintf(stderr, "dtrain: %s\n", dt_trainer_weights_alone);
     return DT_OK;
 }
