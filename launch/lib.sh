@@ -115,3 +115,96 @@ dt_mpi_setup() {
         export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
     fi
 }
+
+# Open MPI's directory for files that mpirun and its ranks share, on this host.
+dt_mpi_dir() { echo "${OMPI_MCA_orte_tmpdir_base:-${TMPDIR:-${TEMP:-${TMP:-/tmp}}}}"; }
+
+# Whether that has the room: Open MPI 4 keeps two segments of 4 MiB and some small files there. Without it the ranks end
+# at their start, and mpirun does not.
+dt_mpi_room() {
+    local need_kib=10240 need_files=50 dir at free
+    dir=$(dt_mpi_dir)
+    at=$dir
+    while [ ! -e "$at" ] && [ "$at" != / ] && [ "$at" != . ]; do at=$(dirname "$at"); done # mpirun makes it
+    free=$(df -Pk "$at" 2>/dev/null | awk 'END { print $4 }')
+    if [[ $free =~ ^[0-9]+$ ]] && [ "$free" -lt "$need_kib" ]; then
+        echo "$dir has $free KiB left, and Open MPI needs $need_kib there: set TMPDIR to a directory with more"
+        return 1
+    fi
+    free=$(df -Pi "$at" 2>/dev/null | awk 'END { if ($2 > 0) print $4 }')
+    if [[ $free =~ ^[0-9]+$ ]] && [ "$free" -lt "$need_files" ]; then
+        echo "$dir has room for $free more files, and Open MPI needs $need_files: set TMPDIR to a directory with more"
+        return 1
+    fi
+}
+
+# dt_process PID: sets process_name, process_state and process_parent, from /proc.
+dt_process() {
+    local line rest
+    { IFS= read -r line <"/proc/$1/stat"; } 2>/dev/null || return 1
+    process_name=${line#*\(} rest=${line##*\) }
+    process_name=${process_name%\) *}
+    read -r process_state process_parent rest <<<"$rest"
+}
+
+dt_alive() { dt_process "$1" && [ "$process_state" != Z ]; }
+
+# dt_mpi_children MPIRUN RANK-NAME: sets ranks_here, and others_here: what connects mpirun to its other hosts.
+dt_mpi_children() {
+    local list pid children=()
+    ranks_here=() others_here=()
+    for list in "/proc/$1"/task/*/children; do
+        { IFS=' ' read -r -a children <"$list"; } 2>/dev/null || true
+        for pid in "${children[@]}"; do
+            dt_alive "$pid" || continue
+            case $process_name in
+            "$2" | dtrain) ranks_here+=("$pid") ;;
+            *) others_here+=("$pid") ;;
+            esac
+        done
+    done
+}
+
+# dt_mpi_end MPIRUN RANK-NAME: ends mpirun, its ranks and connections; the other hosts' daemons end when they miss it.
+# It may be beyond SIGTERM, or die of it with a trace that says nothing about the run.
+dt_mpi_end() {
+    dt_mpi_children "$1" "$2"
+    kill -KILL "$1" 2>/dev/null
+    [ "${#others_here[@]}" -eq 0 ] || kill -TERM "${others_here[@]}" 2>/dev/null
+    [ "${#ranks_here[@]}" -eq 0 ] || kill -KILL "${ranks_here[@]}" 2>/dev/null
+    rm -rf "$(dt_mpi_dir)/ompi.$(uname -n | cut -d. -f1).$(id -u)/pid.$1"
+}
+
+# dt_mpi_watch MPIRUN STARTER RANK-NAME [HOSTS]: stays beside mpirun until it has ended. Returns 6 where it ended mpirun
+# itself, which can outlive its ranks for ever: when its directory is full, or when it waits for a host that is gone.
+# Where STARTER, the parent of this process, has been killed, it ends the whole job.
+dt_mpi_watch() {
+    local mpirun=$1 starter=$2 name=$3 hosts=${4-} had='' second=0 steady=0 alone_s=0
+    # From the last rank's end, from the start without any, and until an ssh counts as one that stays.
+    local patience_s=10 first_s=30 steady_s=20
+    trap '' HUP INT TERM USR1 USR2
+    while sleep 1 && dt_alive "$mpirun"; do
+        if dt_process $$ && [ "$process_parent" -ne "$starter" ]; then
+            kill -TERM "$mpirun"
+            for _ in 1 2 3 4 5; do
+                sleep 1
+                dt_alive "$mpirun" || return 0
+            done
+            dt_mpi_end "$mpirun" "$name"
+            return 0
+        fi
+        second=$((second + 1))
+        dt_mpi_children "$mpirun" "$name"
+        [ "$second" -ne "$steady_s" ] || steady=${#others_here[@]}
+        if [ "${#ranks_here[@]}" -gt 0 ]; then
+            had=yes alone_s=0
+        elif [ -n "$had" ] || [ "${#others_here[@]}" -lt "$steady" ]; then
+            alone_s=$((alone_s + 1))
+        fi
+        if [ "$alone_s" -ge "$patience_s" ] || { [ -z "$had$hosts" ] && [ "$second" -ge "$first_s" ]; }; then
+            dt_mpi_end "$mpirun" "$name"
+            return 6
+        fi
+    done
+    return 0
+}

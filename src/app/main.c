@@ -71,7 +71,11 @@ static dt_status flush_output(void) {
 static int finish(dt_comm *mpi, dt_status st) {
     const int code = dt_status_exit_code(st);
     const bool failed = st != DT_OK && st != DT_STOPPED;
-    if (failed && mpi) dt_comm_fail(mpi, st);
+    if (failed && !mpi) mpi = dt_comm_meet(st);
+    if (failed && mpi) {
+        (void)dt_signal_install(); /* the SIGTERM that the first to end brings the others */
+        dt_comm_fail(mpi, st);
+    }
     fflush(stdout);
     if (failed && (!mpi || mpi->rank == 0)) fprintf(stderr, "dtrain: %s\n", dt_error_text());
     dt_comm_fini(mpi);
@@ -119,8 +123,10 @@ int main(int argc, char **argv) {
     dt_app app = {.start_s = dt_time_s()};
     give_threads_stacks();
     if (argc < 2) {
-        print_help(stderr);
-        return 2;
+        const dt_status nothing = dt_fail(DT_ERR_USAGE, "neither a verb nor a .toml file was given");
+        app.mpi = dt_comm_meet(nothing);
+        if (!app.mpi || app.mpi->rank == 0) print_help(stderr);
+        return finish(app.mpi, nothing);
     }
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
         print_help(stdout);
@@ -134,12 +140,11 @@ int main(int argc, char **argv) {
     int shift = verb ? 1 : 0;
     if (!verb) {
         size_t len = strlen(argv[1]);
-        if (len < 5 || strcmp(argv[1] + len - 5, ".toml") != 0) {
-            fprintf(stderr,
-                    "dtrain: \"%s\" is neither a verb nor a .toml file; dtrain --help lists the verbs\n",
-                    argv[1]);
-            return 2;
-        }
+        if (len < 5 || strcmp(argv[1] + len - 5, ".toml") != 0)
+            return finish(NULL,
+                          dt_fail(DT_ERR_USAGE,
+                                  "\"%s\" is neither a verb nor a .toml file; dtrain --help lists the verbs",
+                                  argv[1]));
         verb = find_verb("train");
     }
     if (asks_help(argc, argv)) {

@@ -11,9 +11,17 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "bound.h"
 #include "comm_mpi_internal.h"
+#include "dist/signals.h"
+#include "launcher.h"
 
 static const double default_timeout_s = 300.0;
+/* The configuration, which has a timeout, has not been read when MPI starts. */
+static const double start_timeout_s = 300.0;
+static const int64_t start_timeout_max_s = 86400;
+/* For tasks that fail before MPI to meet. */
+static const double meet_s = 10.0;
 /* How long MPI_Abort may take before the process ends itself. */
 static const time_t abort_patience_s = 5;
 /* Elements per MPI call: 16 MiB of floats stay in the caches between the steps of a reduction (64 MiB in one
@@ -149,6 +157,10 @@ void dt_comm_fini(dt_comm *mpi) {
         mpi_free(m);
         return;
     }
+    char text[256];
+    snprintf(text, sizeof text, "MPI_Finalize has not returned after %g s: another rank does not end",
+             mpi->timeout_s);
+    dt_bound *bound = dt_bound_start(mpi->timeout_s, mpi->rank, dt_status_exit_code(DT_ERR_PEER), text);
     MPI_Op_free(&m->sum_f16);
     MPI_Op_free(&m->sum_bf16);
     MPI_Comm_free(&m->reduce);
@@ -156,36 +168,19 @@ void dt_comm_fini(dt_comm *mpi) {
     MPI_Comm_free(&m->roll);
     MPI_Comm_free(&m->ending);
     MPI_Finalize();
+    dt_bound_stop(bound);
     mpi_free(m);
 }
 
 /* ---- start ---- */
 
-static int64_t env_count(const char *name) {
-    const char *text = getenv(name);
-    if (text == NULL || *text == '\0') return -1;
-    char *end;
-    errno = 0;
-    long long value = strtoll(text, &end, 10);
-    return errno == 0 && *end == '\0' ? value : -1;
-}
-
-/* Set by mpirun, srun --mpi=pmix or pmi2, and other launchers that an MPI process can talk to. */
-static bool has_launcher(void) {
-    static const char *const mark[] = {"OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMIX_NAMESPACE", "PMI_RANK",
-                                       "PMI_FD"};
-    for (size_t i = 0; i < sizeof mark / sizeof mark[0]; i++)
-        if (getenv(mark[i]) != NULL) return true;
-    return false;
-}
-
 /* A launcher started several processes, yet MPI sees one: each would train alone and all would write one run.
  */
 static dt_status check_lone_rank(void) {
     static const char *const size_of_launcher[] = {"SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE"};
-    if (env_count("DTRAIN_SINGLE") == 1) return DT_OK;
+    if (dt_launcher_env_count("DTRAIN_SINGLE") == 1) return DT_OK;
     for (size_t i = 0; i < sizeof size_of_launcher / sizeof size_of_launcher[0]; i++) {
-        int64_t n = env_count(size_of_launcher[i]);
+        int64_t n = dt_launcher_env_count(size_of_launcher[i]);
         if (n > 1)
             return dt_fail(
                 DT_ERR_USAGE,
@@ -200,13 +195,14 @@ static dt_status check_lone_rank(void) {
 static dt_status start_mpi(int *argc, char ***argv) {
     if (mpi_started) return dt_fail(DT_ERR_INTERNAL, "MPI was already started in this process");
     mpi_started = true;
+    DT_TRY(dt_launcher_check_room());
     /* Start-up and MPI_Finalize wait inside MPI: let them yield the core. */
     setenv("OMPI_MCA_mpi_yield_when_idle", "1", 0);
     /* Rabenseifner's algorithm moves the least data; by default two ranks take turns and need 2.5 times as
      * long. */
     setenv("OMPI_MCA_coll_libnbc_iallreduce_algorithm", "3", 0);
     /* Without a launcher Open MPI would start a daemon of its own, which a container may forbid. */
-    if (!has_launcher()) setenv("OMPI_MCA_ess_singleton_isolated", "1", 0);
+    if (!dt_launcher_speaks_mpi()) setenv("OMPI_MCA_ess_singleton_isolated", "1", 0);
     int provided = MPI_THREAD_SINGLE;
     int rc = MPI_Init_thread(argc, argv, MPI_THREAD_SERIALIZED, &provided);
     if (rc != MPI_SUCCESS) return dt_fail(DT_ERR_PEER, "MPI_Init_thread failed with code %d", rc);
@@ -293,7 +289,8 @@ static dt_status set_up(dt_mpi *m) {
     return gather_hosts(m);
 }
 
-dt_status dt_comm_init(int *argc, char ***argv, dt_comm **out) {
+/* dt_comm_init, with a bound that is already set. */
+static dt_status init(int *argc, char ***argv, dt_comm **out) {
     *out = NULL;
     dt_mpi *m = calloc(1, sizeof *m);
     if (m == NULL) return dt_fail(DT_ERR_MEMORY, "no memory for the communicator");
@@ -321,11 +318,59 @@ dt_status dt_comm_init(int *argc, char ***argv, dt_comm **out) {
     dt_status status = start_mpi(argc, argv);
     if (status == DT_OK) status = set_up(m);
     if (status != DT_OK) {
+        int begun = 0;
+        MPI_Initialized(&begun);
         /* One rank alone can end properly; among several the exit of this one ends the job. */
-        if (status == DT_ERR_USAGE) MPI_Finalize();
+        if (begun && status == DT_ERR_USAGE) MPI_Finalize();
         mpi_free(m);
         return status;
     }
     *out = &m->base;
     return DT_OK;
+}
+
+static dt_status start_limit_s(double *out) {
+    static const char name[] = "DTRAIN_START_TIMEOUT_S";
+    const char *text = getenv(name);
+    *out = start_timeout_s;
+    if (text == NULL || *text == '\0') return DT_OK;
+    const int64_t n = dt_launcher_env_count(name);
+    if (n < 1 || n > start_timeout_max_s)
+        return dt_fail(DT_ERR_USAGE, "%s is \"%s\": expected whole seconds from 1 to %lld", name, text,
+                       (long long)start_timeout_max_s);
+    *out = (double)n;
+    return DT_OK;
+}
+
+dt_status dt_comm_init(int *argc, char ***argv, dt_comm **out) {
+    *out = NULL;
+    double limit_s;
+    char text[256];
+    DT_TRY(start_limit_s(&limit_s));
+    if (!mpi_started) dt_launcher_guard(argc ? *argc : 0, argv ? *argv : NULL);
+    snprintf(
+        text, sizeof text,
+        "MPI has not started after %g s: a rank of this job has not come. If a start may take that long, set "
+        "DTRAIN_START_TIMEOUT_S",
+        limit_s);
+    dt_bound *bound = dt_bound_start(limit_s, dt_launcher_rank(), dt_status_exit_code(DT_ERR_PEER), text);
+    const dt_status status = init(argc, argv, out);
+    dt_bound_stop(bound);
+    return status;
+}
+
+dt_comm *dt_comm_meet(dt_status mine) {
+    static bool met;
+    if (met || dt_launcher_tasks() < 2) return NULL;
+    met = true;
+    char text[4096];
+    dt_comm *mpi = NULL;
+    snprintf(text, sizeof text, "%s", dt_error_text());
+    (void)dt_signal_install(); /* the SIGTERM that the first to end brings the others */
+    dt_bound *bound = dt_bound_start(meet_s, dt_launcher_rank(), dt_status_exit_code(mine), text);
+    /* Where no launcher speaks MPI they can but wait for each other. */
+    if (mpi_started || !dt_launcher_speaks_mpi() || init(NULL, NULL, &mpi) != DT_OK) sleep(1);
+    dt_bound_stop(bound);
+    dt_error_set_text(text);
+    return mpi;
 }

@@ -1,26 +1,19 @@
 #include "peers.h"
 
 #include <poll.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* A process of this number that runs this very program: no namesake in another namespace. */
-static bool is_same_program(int64_t pid) {
-    char path[64];
-    struct stat own, its;
-    snprintf(path, sizeof path, "/proc/%lld/exe", (long long)pid);
-    return stat("/proc/self/exe", &own) == 0 && stat(path, &its) == 0 && own.st_dev == its.st_dev &&
-           own.st_ino == its.st_ino;
-}
+#include "proc.h"
 
 void dt_peers_open(dt_peers *p, int32_t n, const dt_peer_id *id) {
     *p = (dt_peers){.peer = calloc((size_t)n, sizeof *p->peer)};
     for (int32_t i = 0; p->peer && i < n; i++) {
         if (id[i].pid == getpid()) continue;
-        const int fd = is_same_program(id[i].pid) ? (int)syscall(SYS_pidfd_open, (pid_t)id[i].pid, 0) : -1;
+        const int fd = dt_proc_is_this_program((pid_t)id[i].pid)
+                           ? (int)syscall(SYS_pidfd_open, (pid_t)id[i].pid, 0)
+                           : -1;
         if (fd < 0) {
             dt_peers_close(p);
             return;

@@ -46,8 +46,17 @@ struct dt_comm {
 };
 
 /* Starts MPI (MPI_THREAD_SERIALIZED or better) once per process. Without mpirun the world is one rank. Refuses
- * when SLURM_NTASKS > 1 but the MPI world is 1, unless DTRAIN_SINGLE=1. argc/argv as main's. */
+ * when SLURM_NTASKS > 1 but the MPI world is 1, unless DTRAIN_SINGLE=1, and where the launcher's directory is full. A
+ * rank that does not come (stopped, its host out of reach) ends the others with a message and exit code 6 after
+ * DTRAIN_START_TIMEOUT_S seconds of the environment, 300 without it; also once MPI runs, when one does not come to its
+ * end (dt_comm_fini), after timeout_s. argc/argv as main's, NULL where they are not at hand. Under mpirun it leaves a
+ * small process beside the first rank of each host, which ends an mpirun that outlives its ranks. */
 dt_status dt_comm_init(int *argc, char ***argv, dt_comm **out);
+/* For a task that fails with `mine` before it has started MPI, and is about to end: where a launcher has started
+ * several, they meet first. Under srun --kill-on-bad-exit the first that ends takes the others down, even before their
+ * main, and the job's exit code would be that of the signal. NULL where there is nobody to meet; else the communicator
+ * for dt_comm_fail. Keeps the error text; when the others do not come within 10 s, prints it and ends the process. */
+dt_comm *dt_comm_meet(dt_status mine);
 /* MPI_Finalize, or _exit-safe abandonment after a failure. Destroys the communicator. Accepts NULL. */
 void dt_comm_fini(dt_comm *mpi);
 
