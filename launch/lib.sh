@@ -181,7 +181,7 @@ dt_mpi_end() {
 dt_mpi_watch() {
     local mpirun=$1 starter=$2 name=$3 hosts=${4-} had='' second=0 steady=0 alone_s=0
     # From the last rank's end, from the start without any, and until an ssh counts as one that stays.
-    local patience_s=10 first_s=30 steady_s=20
+    local patience_s=10 first_s=30 steady_s=10
     trap '' HUP INT TERM USR1 USR2
     while sleep 1 && dt_alive "$mpirun"; do
         if dt_process $$ && [ "$process_parent" -ne "$starter" ]; then

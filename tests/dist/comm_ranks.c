@@ -1,6 +1,7 @@
 /* The communicator under mpirun: `comm_ranks CASE` on every rank. A failed check prints and ends all ranks.
  *
- * The fault cases (kill, stop, silent, apart, stray, together) end in the way that faults.sh expects. */
+ * The fault cases (kill, stop, silent, apart, stray, together, finalize) end in the way that faults.sh
+ * expects. */
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
@@ -321,6 +322,14 @@ static void case_together(void) {
     end(dt_comm_agree(comm, mine));
 }
 
+/* A rank that stops after the last meeting: the others stand in MPI_Finalize. */
+static void case_finalize(void) {
+    comm->timeout_s = 1.0;
+    if (comm->rank != 2) return;
+    CHECK_OK(dt_comm_barrier(comm));
+    raise(SIGSTOP);
+}
+
 /* Rate and start-up, for people. */
 static void case_rate(void) {
     enum { N = 11 << 20 };
@@ -343,10 +352,11 @@ typedef struct case_row {
 } case_row;
 
 static const case_row case_table[] = {
-    {"sums", case_sums},   {"overlap", case_overlap},   {"determinism", case_determinism},
-    {"agree", case_agree}, {"barrier", case_barrier},   {"kill", case_kill},
-    {"stop", case_stop},   {"silent", case_silent},     {"apart", case_apart},
-    {"stray", case_stray}, {"together", case_together}, {"rate", case_rate},
+    {"sums", case_sums},         {"overlap", case_overlap},   {"determinism", case_determinism},
+    {"agree", case_agree},       {"barrier", case_barrier},   {"kill", case_kill},
+    {"stop", case_stop},         {"silent", case_silent},     {"apart", case_apart},
+    {"stray", case_stray},       {"together", case_together}, {"rate", case_rate},
+    {"finalize", case_finalize},
 };
 
 int main(int argc, char **argv) {

@@ -19,6 +19,7 @@ silent) limit_s=11 want_code=6   want_text='all-reduce did not complete within 1
 apart)  limit_s=11 want_code=6   want_text='did not complete within 1 s: all ranks are alive, but wait in different calls' ;;
 stray)  limit_s=10 want_code=3   want_text='rank 2 (.*): the disk is on fire' ;;
 together) limit_s=10 want_code=3 want_text='dtrain: rank 1 (.*): no such shard' ;;
+finalize) limit_s=10 want_code=6 want_text='dtrain: rank 0 (.*): MPI_Finalize has not returned after 1 s.*; rank 2 (process .*) is stopped' ;;
 lone)   limit_s=10 want_code=2   want_text='set DTRAIN_SINGLE=1' ;;
 *) echo "faults: no case $case"; exit 2 ;;
 esac
@@ -37,7 +38,7 @@ took_s=$(($(date +%s) - start_s))
 [ "$took_s" -le "$limit_s" ] || fail "took $took_s s, at most $limit_s s allowed"
 [ -z "$want_text" ] || grep -q "$want_text" "$log" || fail "no \"$want_text\" in the output"
 case $case in
-stop | silent | apart | stray | together | lone)
+stop | silent | apart | stray | together | lone | finalize)
     [ "$(grep -c "$want_text" "$log")" -eq 1 ] || fail "the message came more than once" ;;
 esac
 if [ "$case" = together ] && grep -q MPI_ABORT "$log"; then fail "did not end properly"; fi

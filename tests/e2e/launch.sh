@@ -96,6 +96,18 @@ gpus_are 1 3,4,0
 gpus_are 2 GPU-1a2b,GPU-3c4d
 gpus_are 1 MIG-5e6f
 
+# Killed itself, with all of its process group as timeout -k does, it leaves nobody behind; nor a rank that is stopped.
+code=0
+timeout -k 0.1 -s TERM "$(seconds 6)" "$launch" -n 2 "${common[@]}" train.steps=1000000 run.out_dir=killed >killed.log 2>&1 &
+job=$!
+started+=("$job")
+await 30 grep -q 'step 5/' killed.log
+orphans="$(pgrep -P "$(pgrep -P "$job")") $(pgrep -f "^$DTRAIN .*run.out_dir=killed")"
+kill -STOP "$(pgrep -n -f "^$DTRAIN .*run.out_dir=killed")"
+end "$job" 20
+# shellcheck disable=SC2086 # one pid each
+await 15 gone $orphans
+
 # What could not be started is no killed rank.
 refused() { # CODE PATTERN ARGUMENT...
     local want=$1 pattern=$2
