@@ -96,15 +96,16 @@ gpus_are 1 3,4,0
 gpus_are 2 GPU-1a2b,GPU-3c4d
 gpus_are 1 MIG-5e6f
 
-# Killed itself, with all of its process group as timeout -k does, it leaves nobody behind; nor a rank that is stopped.
-code=0
-timeout -k 0.1 -s TERM "$(seconds 6)" "$launch" -n 2 "${common[@]}" train.steps=1000000 run.out_dir=killed >killed.log 2>&1 &
+# Killed, with all of its process group as timeout -k does, it leaves nobody behind, nor a rank that is stopped.
+setsid "$launch" -n 2 "${common[@]}" train.steps=1000000 run.out_dir=orphans >orphans.log 2>&1 &
 job=$!
 started+=("$job")
-await 30 grep -q 'step 5/' killed.log
-orphans="$(pgrep -P "$(pgrep -P "$job")") $(pgrep -f "^$DTRAIN .*run.out_dir=killed")"
-kill -STOP "$(pgrep -n -f "^$DTRAIN .*run.out_dir=killed")"
-end "$job" 20
+await 30 grep -q 'step 5/' orphans.log
+mpirun=$(pgrep -P "$job" -x mpirun)
+orphans=$(pgrep -P "$job,$mpirun")
+[ "$(wc -w <<<"$orphans")" -ge 4 ] || fail "launch/train has no watch, or mpirun no two ranks"
+kill -STOP "$(pgrep -n -P "$mpirun")"
+kill -KILL -- "-$job"
 # shellcheck disable=SC2086 # one pid each
 await 15 gone $orphans
 
