@@ -4,11 +4,15 @@
 #include <omp.h>
 #include <string.h>
 
+/* Parts of the images that wgrad sums up apart. */
+static int64_t wgrad_parts(const dt_conv_dims *d) {
+    return dt_cpu_conv_parts(d->n);
+}
+
 void dt_cpu_conv_depthwise_plan(dt_cpu_conv_plan *plan) {
     const dt_conv_dims *d = &plan->dims;
     const int64_t bytes = d->r * d->s * d->c * (int64_t)sizeof(float);
-    plan->shared_bytes = bytes; /* weights [R*S, C] */
-    plan->thread_bytes = plan->kind == DT_CPU_CONV_WGRAD ? bytes : 0;
+    plan->shared_bytes = plan->kind == DT_CPU_CONV_WGRAD ? wgrad_parts(d) * bytes : bytes; /* [R*S, C] */
 }
 
 /* Output pixel of image row p, column q lies under tap (r, s) at input pixel (h, w); false outside the image.
@@ -71,25 +75,20 @@ static void wgrad_image(const dt_conv_dims *d, const dt_cpu_conv_args *args, int
 
 static void wgrad_run(const dt_cpu_conv_plan *plan, const dt_cpu_conv_args *args) {
     const dt_conv_dims *d = &plan->dims;
-    const int64_t n_tap = d->r * d->s, threads = plan->threads;
-    char *parts = (char *)args->workspace + plan->shared_bytes;
+    const int64_t n_tap = d->r * d->s, size = n_tap * d->c, parts = wgrad_parts(d);
+    float *sums = args->workspace;
 #pragma omp parallel num_threads(plan->threads)
     {
-#pragma omp for schedule(static, 1)
-        for (int64_t t = 0; t < threads; t++) {
-            float *sum = (float *)(void *)(parts + t * plan->thread_bytes);
-            memset(sum, 0, (size_t)plan->thread_bytes);
-            for (int64_t image = d->n * t / threads; image < d->n * (t + 1) / threads; image++)
-                wgrad_image(d, args, image, sum);
+#pragma omp for schedule(dynamic)
+        for (int64_t p = 0; p < parts; p++) {
+            memset(sums + p * size, 0, (size_t)size * sizeof *sums);
+            for (int64_t image = d->n * p / parts; image < d->n * (p + 1) / parts; image++)
+                wgrad_image(d, args, image, sums + p * size);
         }
+        dt_cpu_conv_add_parts(sums, sums + size, size, parts - 1);
 #pragma omp for schedule(static)
         for (int64_t c = 0; c < d->c; c++)
-            for (int64_t tap = 0; tap < n_tap; tap++) {
-                float total = 0.0f;
-                for (int64_t t = 0; t < threads; t++)
-                    total += ((float *)(void *)(parts + t * plan->thread_bytes))[tap * d->c + c];
-                args->out[c * n_tap + tap] = total;
-            }
+            for (int64_t tap = 0; tap < n_tap; tap++) args->out[c * n_tap + tap] = sums[tap * d->c + c];
     }
 }
 

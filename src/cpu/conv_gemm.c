@@ -13,8 +13,9 @@ enum {
     TILE_BYTES = 256 * 1024, /* gathered windows of one block */
     TILE_ROWS_MAX = 252,
     WGRAD_ROWS_MAX = 1024,
+    SHARE_COLS = 32,                     /* wgrad: columns that make a share worth taking */
     SUM_BYTES = 1200 * 1024,             /* wgrad: sums that stay in L2 */
-    PARTIAL_BYTES_MAX = 64 * 1024 * 1024 /* wgrad: sums of threads that share the rows */
+    PARTIAL_BYTES_MAX = 64 * 1024 * 1024 /* wgrad: sums of the parts */
 };
 
 /* One stride-1-like product of a forward or dgrad convolution. */
@@ -132,30 +133,49 @@ static int64_t out_channels(const dt_cpu_conv_plan *plan) {
     return plan->kind == DT_CPU_CONV_DGRAD ? plan->dims.c : plan->dims.k;
 }
 
-/* Threads of wgrad: `across` share the columns of dw, `along` share the rows summed over. */
-static void wgrad_grid(const dt_cpu_conv_plan *plan, int64_t nr, int64_t *across, int64_t *along) {
-    const dt_conv_dims *d = &plan->dims;
-    const int64_t cols = d->r * d->s * (d->c / d->groups), panels = dt_i64_ceil_div(cols, nr);
-    double best = 0;
-    *across = 1;
-    *along = 1;
-    for (int64_t a = 1; a <= plan->threads; a++) {
-        if (plan->threads % a) continue;
-        const int64_t l = plan->threads / a;
-        const double share = (double)dt_i64_ceil_div(panels, a) / (double)panels / (double)l;
-        if ((l - 1) * d->k * cols * (int64_t)sizeof(float) > PARTIAL_BYTES_MAX && a < panels) continue;
-        if (best > 0 && share > best * 1.02) continue;
-        best = share;
-        *across = a;
-        *along = l;
-    }
+/* Parts of the rows that wgrad sums up apart: from the sizes alone, or the bits of dw would depend on the
+ * number of threads. Where dw has many columns the threads share those. */
+static int64_t wgrad_parts(const dt_conv_dims *d) {
+    const int64_t cols = d->r * d->s * (d->c / d->groups), rows = d->n * d->p * d->q;
+    const int64_t fit = 1 + PARTIAL_BYTES_MAX / (d->k * cols * (int64_t)sizeof(float));
+    const int64_t wanted = DT_CPU_CONV_PARTS / dt_i64_ceil_div(cols, SHARE_COLS);
+    return dt_cpu_conv_parts(dt_i64_min(dt_i64_min(wanted, fit), rows / WGRAD_ROWS_MAX));
 }
 
-/* Columns of dw that a thread sums up at a time, so that the sums stay in its cache; `own`: all it has. */
-static int64_t wgrad_chunk(const dt_cpu_conv_plan *plan, int64_t nr, int64_t own) {
-    const int64_t column = plan->dims.k / plan->dims.groups * (int64_t)sizeof(float);
-    const int64_t chunks = dt_i64_ceil_div(own * column, SUM_BYTES);
-    return dt_i64_min(own, dt_i64_round_up(dt_i64_ceil_div(own, chunks), nr));
+/* How threads share the gradient of the weights: an item is one part of the rows, `cols` columns and
+ * `channels` rows of dw. The items past the first few cost more reading, so there are more of them only where
+ * that evens the threads' loads out. */
+typedef struct wgrad_grid {
+    int64_t parts, across, down; /* items: their product */
+    int64_t cols, channels;
+} wgrad_grid;
+
+static wgrad_grid wgrad_grid_make(const dt_cpu_conv_plan *plan, int64_t nr) {
+    const dt_conv_dims *d = &plan->dims;
+    const int64_t cols = d->r * d->s * (d->c / d->groups), panels = dt_i64_ceil_div(cols, nr);
+    const int64_t unit = d->groups > 1 ? d->k / d->groups : 16, units = dt_i64_ceil_div(d->k, unit);
+    wgrad_grid best = {.parts = wgrad_parts(d)};
+    double best_cost = 0;
+    for (int64_t down = 1; down <= dt_i64_min(units, plan->threads); down++)
+        for (int64_t across = 1; across <= dt_i64_min(panels, plan->threads); across++) {
+            const int64_t wide = dt_i64_ceil_div(panels, across), high = dt_i64_ceil_div(units, down);
+            const int64_t rounds = dt_i64_ceil_div(best.parts * across * down, plan->threads);
+            const double cost = (double)(rounds * wide * high);
+            if (best_cost > 0 && cost > best_cost * 0.97) continue;
+            best_cost = cost;
+            best.cols = dt_i64_min(cols, wide * nr);
+            best.channels = dt_i64_min(d->k, high * unit);
+        }
+    best.across = dt_i64_ceil_div(cols, best.cols);
+    best.down = dt_i64_ceil_div(d->k, best.channels);
+    return best;
+}
+
+/* Columns of dw summed up at a time, so that the sums stay in a thread's cache. */
+static int64_t wgrad_chunk(const dt_cpu_conv_plan *plan, int64_t nr, const wgrad_grid *grid) {
+    const int64_t high = dt_i64_min(grid->channels, plan->dims.k / plan->dims.groups);
+    const int64_t chunks = dt_i64_ceil_div(grid->cols * high * (int64_t)sizeof(float), SUM_BYTES);
+    return dt_i64_min(grid->cols, dt_i64_round_up(dt_i64_ceil_div(grid->cols, chunks), nr));
 }
 
 void dt_cpu_conv_gemm_plan(dt_cpu_conv_plan *plan) {
@@ -163,15 +183,11 @@ void dt_cpu_conv_gemm_plan(dt_cpu_conv_plan *plan) {
     const dt_conv_dims *d = &plan->dims;
     const int64_t fl = (int64_t)sizeof(float);
     if (plan->kind == DT_CPU_CONV_WGRAD) {
-        int64_t across, along;
-        wgrad_grid(plan, simd->nr, &across, &along);
-        const int64_t cols = d->r * d->s * (d->c / d->groups);
-        const int64_t own =
-            dt_i64_min(cols, dt_i64_ceil_div(dt_i64_ceil_div(cols, simd->nr), across) * simd->nr);
-        const int64_t pitch = dt_cpu_pitch(wgrad_chunk(plan, simd->nr, own));
+        const wgrad_grid grid = wgrad_grid_make(plan, simd->nr);
+        const int64_t pitch = dt_cpu_pitch(wgrad_chunk(plan, simd->nr, &grid));
         plan->tile = dt_i64_max(32, dt_i64_min(WGRAD_ROWS_MAX, TILE_BYTES / (pitch * fl)));
         plan->thread_bytes = plan->tile * pitch * fl;
-        plan->shared_bytes = (along - 1) * d->k * cols * fl;
+        plan->shared_bytes = (grid.parts - 1) * d->k * d->r * d->s * (d->c / d->groups) * fl;
         return;
     }
     int64_t depth = 0, rows = 0;
@@ -266,16 +282,18 @@ void dt_cpu_conv_gemm_run(const dt_cpu_conv_plan *plan, const dt_cpu_conv_args *
     }
 }
 
-/* One thread's share: columns [col0, col1), rows [row0, row1), all groups; result to dw [K, cols]. */
+/* Columns [col0, col1) and rows [k0, k1) of dw [K, cols], summed over rows [row0, row1) of the windows. */
 static void wgrad_share(const dt_cpu_conv_plan *plan, const part *t, const dt_cpu_conv_args *args,
-                        int64_t col0, int64_t col1, int64_t row0, int64_t row1, float *scratch, float *dw) {
+                        int64_t col0, int64_t col1, int64_t k0, int64_t k1, int64_t row0, int64_t row1,
+                        float *scratch, float *dw) {
     const dt_cpu_simd *simd = dt_cpu_simd_get();
     const dt_conv_dims *d = &plan->dims;
     const int64_t kg = d->k / d->groups, cols = t->depth, pitch = dt_cpu_pitch(col1 - col0);
-    for (int64_t group = 0; group < d->groups; group++) {
+    for (int64_t group = k0 / kg; group * kg < k1; group++) {
+        const int64_t lo = dt_i64_max(k0, group * kg), hi = dt_i64_min(k1, (group + 1) * kg);
         dt_cpu_gather g = t->g;
         g.c0 = group * g.c;
-        float *to = dw + group * kg * cols + col0;
+        float *to = dw + lo * cols + col0;
         const bool direct = gather_is_identity(&g) && (col1 - col0) % simd->lanes == 0;
         for (int64_t row = row0; row < row1 || row == row0; row += plan->tile) {
             const int64_t n_row = dt_i64_max(0, dt_i64_min(plan->tile, row1 - row));
@@ -284,7 +302,7 @@ static void wgrad_share(const dt_cpu_conv_plan *plan, const part *t, const dt_cp
                 simd->gather(&g, args->x, row, n_row, col0, col1, scratch, pitch);
                 b = scratch;
             }
-            simd->gemm_tn(kg, col1 - col0, n_row, args->dy + row * d->k + group * kg, d->k, b,
+            simd->gemm_tn(hi - lo, col1 - col0, n_row, args->dy + row * d->k + lo, d->k, b,
                           direct ? g.src_c : pitch, row == row0 ? NULL : to, cols, to, cols);
         }
     }
@@ -295,28 +313,23 @@ void dt_cpu_conv_gemm_wgrad(const dt_cpu_conv_plan *plan, const dt_cpu_conv_args
     const dt_conv_dims *d = &plan->dims;
     const part t = part_get(plan, 0);
     const int64_t size = d->k * t.depth;
-    int64_t across, along;
-    wgrad_grid(plan, simd->nr, &across, &along);
-    const int64_t panels = dt_i64_ceil_div(t.depth, simd->nr);
-    const int64_t per = dt_i64_ceil_div(panels, across) * simd->nr;
-    const int64_t chunk = wgrad_chunk(plan, simd->nr, dt_i64_min(t.depth, per));
+    const wgrad_grid grid = wgrad_grid_make(plan, simd->nr);
+    const int64_t chunk = wgrad_chunk(plan, simd->nr, &grid);
+    float *partial = args->workspace;
 #pragma omp parallel num_threads(plan->threads)
     {
         char *own = (char *)args->workspace + plan->shared_bytes + omp_get_thread_num() * plan->thread_bytes;
-        float *partial = args->workspace;
-#pragma omp for collapse(2) schedule(static, 1)
-        for (int64_t l = 0; l < along; l++)
-            for (int64_t a = 0; a < across; a++) {
-                const int64_t col0 = dt_i64_min(a * per, t.depth), col1 = dt_i64_min(col0 + per, t.depth);
-                for (int64_t c = col0; c < col1; c += chunk)
-                    wgrad_share(plan, &t, args, c, dt_i64_min(c + chunk, col1), t.rows * l / along,
-                                t.rows * (l + 1) / along, (float *)(void *)own,
-                                l ? partial + (l - 1) * size : args->out);
-            }
-        if (along > 1) {
-#pragma omp for schedule(static)
-            for (int64_t i = 0; i < size; i++)
-                for (int64_t l = 1; l < along; l++) args->out[i] += partial[(l - 1) * size + i];
-        }
+#pragma omp for collapse(3) schedule(static, 1)
+        for (int64_t p = 0; p < grid.parts; p++)
+            for (int64_t i = 0; i < grid.down; i++)
+                for (int64_t j = 0; j < grid.across; j++) {
+                    const int64_t col1 = dt_i64_min((j + 1) * grid.cols, t.depth);
+                    const int64_t k0 = i * grid.channels, k1 = dt_i64_min(k0 + grid.channels, d->k);
+                    for (int64_t c = j * grid.cols; c < col1; c += chunk)
+                        wgrad_share(plan, &t, args, c, dt_i64_min(c + chunk, col1), k0, k1,
+                                    t.rows * p / grid.parts, t.rows * (p + 1) / grid.parts,
+                                    (float *)(void *)own, p ? partial + (p - 1) * size : args->out);
+                }
+        dt_cpu_conv_add_parts(args->out, partial, size, grid.parts - 1);
     }
 }

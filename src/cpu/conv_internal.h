@@ -24,6 +24,15 @@ static inline int64_t dt_cpu_pitch(int64_t n) {
     return (dt_i64_ceil_div(n, 16) | 1) * 16;
 }
 
+/* A gradient of weights is a sum over pixels, taken in parts: first each part, then their sum in order. How
+ * many there are follows from the sizes of the convolution and never from the number of threads, so that the
+ * result is the same bits for any number. dt_cpu_conv_parts: at most `most`, at least 1, and a number that
+ * most numbers of threads divide evenly. */
+enum { DT_CPU_CONV_PARTS = 48 };
+int64_t dt_cpu_conv_parts(int64_t most);
+/* out[i] += parts 0, 1, ... in order, each [size], by all threads of the team that calls it. */
+void dt_cpu_conv_add_parts(float *out, const float *part, int64_t size, int64_t n_part);
+
 /* Each sets tile, shared_bytes and thread_bytes; dims, kind, algo and threads are set. */
 void dt_cpu_conv_gemm_plan(dt_cpu_conv_plan *plan);
 void dt_cpu_conv_gemm_run(const dt_cpu_conv_plan *plan, const dt_cpu_conv_args *args);

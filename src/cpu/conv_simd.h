@@ -50,8 +50,8 @@ typedef struct dt_cpu_simd {
     /* Values to the rows x cols (at most 4 x 4) pixels of an output tile. bias may be NULL. */
     void (*winograd_output)(const float *src, int64_t step, int64_t channels, const float *bias, float *dst,
                             int64_t row_step, int64_t col_step, int64_t rows, int64_t cols);
-    /* Sum of n_src sets of values to dst [3*3, channels]. */
-    void (*winograd_dw)(const float *const *src, int64_t n_src, int64_t step, int64_t channels, float *dst);
+    /* Values to dst [3*3, channels], or added to it. */
+    void (*winograd_dw)(const float *src, int64_t step, int64_t channels, float *dst, bool add);
     /* n_row vectors of weights; tap t of vector i is at g[t * tap_step + i * row_step] and its values go to
      * dst[i * nr]. flip: the taps in reverse, as the gradient of the input wants. */
     void (*winograd_filter)(const float *g, int64_t tap_step, int64_t row_step, bool flip, int64_t n_row,

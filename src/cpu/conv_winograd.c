@@ -19,8 +19,15 @@ enum {
     FUSED_TILES_MAX = 112,
     PHASED_TILES = 128,
     PASS_BYTES = 10 * 1024 * 1024, /* phased: transformed weights, or sums of wgrad, at a time */
-    PARTS_MAX = 64                 /* wgrad: sets of sums to add up */
+    PART_TILES = 256               /* wgrad: tiles of a part, at least, times `across` of wgrad_grid */
 };
+
+/* The gradient of the weights: parts of the tiles that are summed up apart, and shares of the output
+ * channels, a whole number of vectors each, whose sums fit into a thread's cache. `across` 0: phased, all
+ * threads on one part after the other. The result depends on the parts alone, and they on sizes alone. */
+typedef struct wgrad_grid {
+    int64_t parts, across;
+} wgrad_grid;
 
 /* Sizes of one convolution as the algorithm sees it: src -> dst images and channels. */
 typedef struct layout {
@@ -31,6 +38,7 @@ typedef struct layout {
     int64_t pitch, step;             /* transformed src: [36] steps of [tile][pitch] */
     int64_t out_pitch, out_step;     /* products: the same */
     int64_t cut;                     /* channels of dst taken at a time: all, unless phased */
+    wgrad_grid grid;                 /* wgrad */
     bool phased;
     const dt_cpu_simd *simd;
 } layout;
@@ -79,32 +87,39 @@ static layout layout_sizes(const dt_cpu_conv_plan *plan) {
     return l;
 }
 
-/* wgrad: threads that share the output channels; the others of the grid share the tiles. 0: phased. */
-static int64_t wgrad_across(const dt_cpu_conv_plan *plan) {
-    const int64_t sums = floats_bytes(VALUES * plan->dims.k * plan->dims.c);
-    for (int64_t across = 1; across <= plan->threads; across++)
-        if (plan->threads % across == 0 && plan->dims.k % (across * 16) == 0 &&
-            sums / across <= FUSED_SUM_BYTES)
-            return across;
-    return 0;
-}
-
-/* wgrad: threads that share the tiles. */
-static int64_t wgrad_along(const dt_cpu_conv_plan *plan, int64_t across) {
-    return dt_i64_min(PARTS_MAX, plan->threads / across);
+static wgrad_grid wgrad_grid_make(const dt_cpu_conv_plan *plan, int64_t tiles) {
+    const int64_t k = plan->dims.k, sums = floats_bytes(VALUES * k * plan->dims.c);
+    int64_t least = 1; /* the fewest shares whose sums fit */
+    while (least * 16 <= k && (k % (least * 16) || sums / least > FUSED_SUM_BYTES)) least++;
+    wgrad_grid best = {.parts = 1};
+    if (least * 16 > k) return best;
+    best.parts = dt_cpu_conv_parts(dt_i64_min(DT_CPU_CONV_PARTS / least, tiles / (PART_TILES * least)));
+    /* Work per thread, in units of all of it. Measured: phased costs more where one share is all, and some
+     * for its barriers; and every share transforms the input again. */
+    double best_cost = (least == 1 ? 1.4 : plan->threads > 1 ? 1.15 : 1.0) / plan->threads;
+    for (int64_t across = least; across * 16 <= k; across++) {
+        if (k % (across * 16)) continue;
+        const int64_t items = best.parts * across, rounds = dt_i64_ceil_div(items, plan->threads);
+        const double cost = (double)rounds / (double)items * (1 + 12.0 * (double)(across - 1) / (double)k);
+        if (cost >= best_cost) continue;
+        best_cost = cost;
+        best.across = across;
+    }
+    return best;
 }
 
 static layout layout_get(const dt_cpu_conv_plan *plan) {
     layout l = layout_sizes(plan);
     const bool wgrad = plan->kind == DT_CPU_CONV_WGRAD;
-    const int64_t across = wgrad ? wgrad_across(plan) : 0;
-    l.phased = wgrad ? across == 0 : floats_bytes(VALUES * FUSED_TILES_MIN * l.pitch) > FUSED_INPUT_BYTES;
+    if (wgrad) l.grid = wgrad_grid_make(plan, l.tiles);
+    l.phased =
+        wgrad ? l.grid.across == 0 : floats_bytes(VALUES * FUSED_TILES_MIN * l.pitch) > FUSED_INPUT_BYTES;
     l.cut = l.dst_c;
     if (l.phased) {
         const int64_t most = PASS_BYTES / floats_bytes(VALUES * l.src_c) / l.nr * l.nr;
         l.cut = dt_i64_min(l.dst_c, dt_i64_max(l.nr, most));
     }
-    const int64_t columns = wgrad && !l.phased ? l.dst_c / across : l.cut;
+    const int64_t columns = wgrad && !l.phased ? l.dst_c / l.grid.across : l.cut;
     l.panels = dt_i64_ceil_div(l.cut, l.nr);
     l.weight_step = value_step(l.panels * l.panel_size);
     l.sum_step = value_step(columns * l.src_c);
@@ -118,11 +133,10 @@ void dt_cpu_conv_winograd_plan(dt_cpu_conv_plan *plan) {
     layout l = layout_get(plan);
     const int64_t zeros = dt_i64_max(l.src_c, l.dst_c);
     const bool wgrad = plan->kind == DT_CPU_CONV_WGRAD;
-    const int64_t across = wgrad ? dt_i64_max(1, wgrad_across(plan)) : 1;
-    const int64_t workers = wgrad ? wgrad_along(plan, across) : plan->threads;
+    const int64_t workers = wgrad ? l.grid.parts : plan->threads;
     if (l.phased) {
         plan->tile = dt_i64_min(PHASED_TILES, l.tiles);
-    } else { /* as many tiles as fit, in blocks of equal size, the same number for each thread */
+    } else { /* as many tiles as fit, in blocks of equal size, the same number for each thread or part */
         const int64_t row = floats_bytes(VALUES * (wgrad ? l.pitch + l.out_pitch : l.pitch));
         const int64_t most =
             dt_i64_max(FUSED_TILES_MIN, dt_i64_min(FUSED_TILES_MAX, FUSED_INPUT_BYTES / row));
@@ -133,7 +147,8 @@ void dt_cpu_conv_winograd_plan(dt_cpu_conv_plan *plan) {
     const int64_t values = VALUES * (l.step + l.out_step);
     const int64_t weights = wgrad ? 0 : VALUES * l.weight_step;
     const int64_t sums = wgrad ? VALUES * l.sum_step : 0;
-    plan->shared_bytes = floats_bytes(zeros + weights + (l.phased ? values + sums : 0));
+    const int64_t parts = wgrad ? (l.grid.parts - 1) * 9 * l.src_c * l.dst_c : 0;
+    plan->shared_bytes = floats_bytes(zeros + weights + (l.phased ? values + sums : parts));
     plan->thread_bytes = l.phased ? 0 : floats_bytes(values + sums);
 }
 
@@ -280,11 +295,11 @@ void dt_cpu_conv_winograd_run(const dt_cpu_conv_plan *plan, const dt_cpu_conv_ar
     }
 }
 
-/* One thread's share: output channels [k0, k0 + n), tiles [t0, t1). */
+/* Output channels [k0, k0 + n) of dw from tiles [t0, t1), in the memory of one thread. */
 static void fused_wgrad(const dt_cpu_conv_plan *plan, const layout *l, const dt_cpu_conv_args *args,
-                        const float *zeros, int64_t k0, int64_t n, int64_t t0, int64_t t1, float *values) {
+                        const float *zeros, int64_t k0, int64_t n, int64_t t0, int64_t t1, float *values,
+                        float *dw) {
     float *grads = values + VALUES * l->step, *sums = grads + VALUES * l->out_step;
-    memset(sums, 0, (size_t)floats_bytes(VALUES * l->sum_step));
     for (int64_t t = t0; t < t1; t += plan->tile) {
         const int64_t end = dt_i64_min(t + plan->tile, t1);
         for (int64_t i = t; i < end; i++) {
@@ -294,28 +309,24 @@ static void fused_wgrad(const dt_cpu_conv_plan *plan, const layout *l, const dt_
         for (int64_t v = 0; v < VALUES; v++) {
             float *sum = sums + v * l->sum_step;
             l->simd->gemm_tn(n, l->src_c, end - t, grads + v * l->out_step, l->out_pitch,
-                             values + v * l->step, l->pitch, sum, l->src_c, sum, l->src_c);
+                             values + v * l->step, l->pitch, t > t0 ? sum : NULL, l->src_c, sum, l->src_c);
         }
     }
+    for (int64_t k = 0; k < n; k++)
+        l->simd->winograd_dw(sums + k * l->src_c, l->sum_step, l->src_c, dw + (k0 + k) * 9 * l->src_c, false);
 }
 
 static void wgrad_fused_team(const dt_cpu_conv_plan *plan, const layout *l, const dt_cpu_conv_args *args,
-                             const float *zeros) {
-    char *parts = (char *)args->workspace + plan->shared_bytes;
-    const int64_t across = wgrad_across(plan), along = wgrad_along(plan, across), n = l->dst_c / across;
-#pragma omp for collapse(2) schedule(static, 1)
-    for (int64_t a = 0; a < across; a++)
-        for (int64_t b = 0; b < along; b++)
-            fused_wgrad(plan, l, args, zeros, a * n, n, l->tiles * b / along, l->tiles * (b + 1) / along,
-                        (float *)(void *)(parts + (a * along + b) * plan->thread_bytes));
-#pragma omp for schedule(static)
-    for (int64_t k = 0; k < l->dst_c; k++) {
-        const float *src[PARTS_MAX];
-        for (int64_t b = 0; b < along; b++)
-            src[b] = (const float *)(void *)(parts + (k / n * along + b) * plan->thread_bytes) +
-                     VALUES * (l->step + l->out_step) + k % n * l->src_c;
-        l->simd->winograd_dw(src, along, l->sum_step, l->src_c, args->out + k * 9 * l->src_c);
-    }
+                             const float *zeros, float *partial) {
+    float *own = (float *)(void *)((char *)args->workspace + plan->shared_bytes +
+                                   omp_get_thread_num() * plan->thread_bytes);
+    const int64_t n = l->dst_c / l->grid.across, parts = l->grid.parts, size = l->dst_c * 9 * l->src_c;
+#pragma omp for collapse(2) schedule(dynamic)
+    for (int64_t p = 0; p < parts; p++)
+        for (int64_t k0 = 0; k0 < l->dst_c; k0 += n)
+            fused_wgrad(plan, l, args, zeros, k0, n, l->tiles * p / parts, l->tiles * (p + 1) / parts, own,
+                        p ? partial + (p - 1) * size : args->out);
+    dt_cpu_conv_add_parts(args->out, partial, size, parts - 1);
 }
 
 /* Brings what the product walks over in strides into L2 as one stream. */
@@ -323,14 +334,15 @@ static void fetch_floats(const float *v, int64_t n) {
     for (int64_t i = 0; i < n; i += 16) __builtin_prefetch(v + i, 0, 2);
 }
 
-/* All threads of a team: output channels [k0, k0 + n). */
+/* All threads of a team: output channels [k0, k0 + n), part `p` of the tiles. */
 static void wgrad_phased_pass(const dt_cpu_conv_plan *plan, const layout *l, const dt_cpu_conv_args *args,
-                              const float *zeros, int64_t k0, int64_t n, float *values) {
+                              const float *zeros, int64_t k0, int64_t n, int64_t p, float *values) {
     float *grads = values + VALUES * l->step, *sums = grads + VALUES * l->out_step;
     const int64_t per = columns_per_item(plan, n, 16);
-    for (int64_t t0 = 0; t0 < l->tiles; t0 += plan->tile) {
-        const int64_t t1 = dt_i64_min(t0 + plan->tile, l->tiles);
-        const bool inputs = k0 == 0 || l->tiles > plan->tile; /* else there from the pass before */
+    const int64_t first = l->tiles * p / l->grid.parts, last = l->tiles * (p + 1) / l->grid.parts;
+    for (int64_t t0 = first; t0 < last; t0 += plan->tile) {
+        const int64_t t1 = dt_i64_min(t0 + plan->tile, last);
+        const bool inputs = k0 == 0 || last - first > plan->tile; /* else there from the pass before */
 #pragma omp for schedule(static)
         for (int64_t t = t0; t < t1; t++) {
             if (inputs) transform_input(l, args->x, zeros, t, values + (t - t0) * l->pitch);
@@ -343,16 +355,16 @@ static void wgrad_phased_pass(const dt_cpu_conv_plan *plan, const layout *l, con
                 const int64_t rows = dt_i64_min(per, n - k);
                 fetch_floats(values + v * l->step, (t1 - t0) * l->pitch);
                 fetch_floats(grads + v * l->out_step, (t1 - t0) * l->out_pitch);
-                if (t0) fetch_floats(sum, rows * l->src_c);
+                if (t0 > first) fetch_floats(sum, rows * l->src_c);
                 l->simd->gemm_tn(rows, l->src_c, t1 - t0, grads + v * l->out_step + k, l->out_pitch,
-                                 values + v * l->step, l->pitch, t0 ? sum : NULL, l->src_c, sum, l->src_c);
+                                 values + v * l->step, l->pitch, t0 > first ? sum : NULL, l->src_c, sum,
+                                 l->src_c);
             }
     }
 #pragma omp for schedule(static)
-    for (int64_t k = 0; k < n; k++) {
-        const float *src = sums + k * l->src_c;
-        l->simd->winograd_dw(&src, 1, l->sum_step, l->src_c, args->out + (k0 + k) * 9 * l->src_c);
-    }
+    for (int64_t k = 0; k < n; k++)
+        l->simd->winograd_dw(sums + k * l->src_c, l->sum_step, l->src_c, args->out + (k0 + k) * 9 * l->src_c,
+                             p > 0);
 }
 
 void dt_cpu_conv_winograd_wgrad(const dt_cpu_conv_plan *plan, const dt_cpu_conv_args *args) {
@@ -362,10 +374,10 @@ void dt_cpu_conv_winograd_wgrad(const dt_cpu_conv_plan *plan, const dt_cpu_conv_
     memset(zeros, 0, (size_t)floats_bytes(n_zero));
 #pragma omp parallel num_threads(plan->threads)
     {
-        if (l.phased)
+        if (!l.phased) wgrad_fused_team(plan, &l, args, zeros, zeros + n_zero);
+        for (int64_t p = 0; l.phased && p < l.grid.parts; p++)
             for (int64_t k0 = 0; k0 < l.dst_c; k0 += l.cut)
-                wgrad_phased_pass(plan, &l, args, zeros, k0, dt_i64_min(l.cut, l.dst_c - k0), zeros + n_zero);
-        else
-            wgrad_fused_team(plan, &l, args, zeros);
+                wgrad_phased_pass(plan, &l, args, zeros, k0, dt_i64_min(l.cut, l.dst_c - k0), p,
+                                  zeros + n_zero);
     }
 }

@@ -131,24 +131,23 @@ static void winograd_output(const float *src, int64_t step, int64_t channels, co
     }
 }
 
-static void winograd_dw(const float *const *src, int64_t n_src, int64_t step, int64_t channels, float *dst) {
+static void winograd_dw(const float *src, int64_t step, int64_t channels, float *dst, bool add) {
     for (int64_t c = 0; c < channels; c += VL) {
         vf m[36];
 #pragma GCC unroll 6
         for (int j = 0; j < 6; j++) {
 #pragma GCC unroll 6
-            for (int i = 0; i < 6; i++) {
-                vf sum = v_load(src[0] + (6 * i + j) * step + c);
-                for (int64_t p = 1; p < n_src; p++) sum = v_add(sum, v_load(src[p] + (6 * i + j) * step + c));
-                m[6 * i + j] = sum;
-            }
+            for (int i = 0; i < 6; i++) m[6 * i + j] = v_load(src + (6 * i + j) * step + c);
             output_1d(m + j, m + j, 6, 3);
         }
 #pragma GCC unroll 3
         for (int i = 0; i < 3; i++) {
             output_1d(m + 6 * i, m + 6 * i, 1, 3);
 #pragma GCC unroll 3
-            for (int j = 0; j < 3; j++) v_store(dst + (3 * i + j) * channels + c, m[6 * i + j]);
+            for (int j = 0; j < 3; j++) {
+                float *to = dst + (3 * i + j) * channels + c;
+                v_store(to, add ? v_add(v_load(to), m[6 * i + j]) : m[6 * i + j]);
+            }
         }
     }
 }

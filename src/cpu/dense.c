@@ -1,21 +1,71 @@
-/* Dense layers: OpenBLAS matrix products, row-major, over as many threads as threads.c gave it. */
+/* Dense layers: OpenBLAS matrix products, row-major. OpenBLAS itself cuts a product by the number of threads,
+ * and its bits follow from how it is cut; so it is called for blocks whose sizes do not depend on that
+ * number, by as many threads as there are, with one thread each. */
 #include <cblas.h>
 
+#include <math.h>
+#include <omp.h>
+
+#include "core/types.h"
 #include "kernels_conv.h"
+
+enum {
+    BLOCKS_MAX = 32,
+    BLOCK_UNIT = 32,             /* a block's size is a multiple of it */
+    BLOCK_WORK = 2 * 1024 * 1024 /* multiplications of a block, at least */
+};
+
+/* out [rows,cols] = beta * out + op(a) op(b) over `depth`. The longer side of out is cut. */
+typedef struct product {
+    bool turn_a, turn_b;
+    int64_t rows, cols, depth;
+    const float *a, *b;
+    float beta, *out;
+} product;
+
+static void product_block(const product *p, int64_t row0, int64_t rows, int64_t col0, int64_t cols) {
+    const int64_t lda = p->turn_a ? p->rows : p->depth, ldb = p->turn_b ? p->depth : p->cols;
+    cblas_sgemm(CblasRowMajor, p->turn_a ? CblasTrans : CblasNoTrans, p->turn_b ? CblasTrans : CblasNoTrans,
+                (blasint)rows, (blasint)cols, (blasint)p->depth, 1.0f, p->a + row0 * (p->turn_a ? 1 : lda),
+                (blasint)lda, p->b + col0 * (p->turn_b ? ldb : 1), (blasint)ldb, p->beta,
+                p->out + row0 * p->cols + col0, (blasint)p->cols);
+}
+
+static void product_run(const product *p) {
+    const int64_t side = dt_max_i64(p->rows, p->cols);
+    const double work = (double)p->rows * (double)p->cols * (double)p->depth / BLOCK_WORK;
+    const int64_t blocks = (int64_t)fmax(1, fmin(BLOCKS_MAX, work));
+    const int64_t block = dt_round_up((side + blocks - 1) / blocks, BLOCK_UNIT);
+    const int threads = omp_get_max_threads();
+    omp_set_num_threads(1); /* what OpenBLAS takes, outside a team too */
+#pragma omp parallel for schedule(dynamic) num_threads(threads) if (block < side)
+    for (int64_t at = 0; at < side; at += block) {
+        const int64_t n = dt_min_i64(block, side - at);
+        if (p->rows > p->cols)
+            product_block(p, at, n, 0, p->cols);
+        else
+            product_block(p, 0, p->rows, at, n);
+    }
+    omp_set_num_threads(threads);
+}
 
 void dt_cpu_dense_forward(int64_t n, int64_t c, int64_t k, const float *x, const float *w, const float *bias,
                           float *y) {
     for (int64_t i = 0; bias && i < n * k; i++) y[i] = bias[i % k];
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)n, (blasint)k, (blasint)c, 1.0f, x,
-                (blasint)c, w, (blasint)c, bias ? 1.0f : 0.0f, y, (blasint)k);
+    product_run(&(product){.turn_b = true,
+                           .rows = n,
+                           .cols = k,
+                           .depth = c,
+                           .a = x,
+                           .b = w,
+                           .beta = bias ? 1.0f : 0.0f,
+                           .out = y});
 }
 
 void dt_cpu_dense_dgrad(int64_t n, int64_t c, int64_t k, const float *dy, const float *w, float *dx) {
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (blasint)n, (blasint)c, (blasint)k, 1.0f, dy,
-                (blasint)k, w, (blasint)c, 0.0f, dx, (blasint)c);
+    product_run(&(product){.rows = n, .cols = c, .depth = k, .a = dy, .b = w, .out = dx});
 }
 
 void dt_cpu_dense_wgrad(int64_t n, int64_t c, int64_t k, const float *x, const float *dy, float *dw) {
-    cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (blasint)k, (blasint)c, (blasint)n, 1.0f, dy,
-                (blasint)k, x, (blasint)c, 0.0f, dw, (blasint)c);
+    product_run(&(product){.turn_a = true, .rows = k, .cols = c, .depth = n, .a = dy, .b = x, .out = dw});
 }

@@ -1,8 +1,8 @@
 /* fp32 convolution and dense kernels of the CPU backend; used by backend.c only.
  *
  * A plan is made once per node (prepare) and is plain data; a run allocates nothing, starts its own OpenMP
- * parallel region of plan.threads threads, and gives the same bits on every run with the same thread count.
- * Not here: BatchNorm, pooling, element-wise work. */
+ * parallel region of plan.threads threads (dense: of OpenMP's number), and gives the same bits for any
+ * number. Not here: BatchNorm, pooling, element-wise work. */
 #ifndef DT_CPU_KERNELS_CONV_H
 #define DT_CPU_KERNELS_CONV_H
 

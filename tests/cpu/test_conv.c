@@ -1,6 +1,7 @@
 /* Convolution and dense kernels against a double-precision reference, on every instruction set this processor
  * has, with every algorithm that applies; bit-equal repeats; no write outside output and workspace. */
 #include <math.h>
+#include <omp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -44,6 +45,10 @@ static const problem problem_table[] = {
     {1, 9, 9, 8, 16, 3, 3, 1, 1, 1, 1, 1, 1, 8}, /* two outputs per input channel */
     {1, 1, 1, 7, 3, 1, 1, 1, 1, 0, 0, 1, 1, 1},
     {1, 3, 200, 3, 5, 3, 9, 1, 1, 1, 4, 1, 1, 1},
+    {9, 32, 32, 16, 32, 3, 3, 1, 1, 1, 1, 1, 1, 1}, /* gradients of the weights summed in parts */
+    {5, 33, 33, 3, 16, 3, 3, 1, 1, 1, 1, 1, 1, 1},
+    {3, 32, 32, 64, 32, 1, 1, 1, 1, 0, 0, 1, 1, 1},
+    {6, 40, 40, 8, 12, 3, 3, 2, 2, 1, 1, 1, 1, 4},
 };
 
 static const char *const isa_table[] = {"avx512", "avx2", "generic"};
@@ -131,8 +136,9 @@ static void check_guard(const float *v, int64_t n, const char *what, const char 
         if (!isnan(v[i])) fail_msg("%s: wrote past the %s", label, what);
 }
 
-static void check_plan(const dt_cpu_conv_plan *plan, const dt_cpu_conv_args *inputs, const double *want,
-                       int64_t n_out) {
+/* Returns the output; the caller frees it. */
+static float *check_plan(const dt_cpu_conv_plan *plan, const dt_cpu_conv_args *inputs, const double *want,
+                         int64_t n_out) {
     const int64_t n_work = plan->workspace_bytes / (int64_t)sizeof(float);
     dt_cpu_conv_args args = *inputs;
     float *first = poisoned(n_out), *again = poisoned(n_out), *work = poisoned(n_work);
@@ -150,9 +156,27 @@ static void check_plan(const dt_cpu_conv_plan *plan, const dt_cpu_conv_args *inp
                  error);
     if (memcmp(first, again, (size_t)n_out * sizeof *first) != 0)
         fail_msg("%s on %s: two runs differ", plan->label, dt_cpu_conv_isa());
-    free(first);
     free(again);
     free(work);
+    return first;
+}
+
+/* One algorithm with 1 to 17 threads: the same bits. */
+static void check_algo(const dt_conv_dims *d, dt_cpu_conv_kind kind, dt_cpu_conv_algo algo,
+                       const dt_cpu_conv_args *args, const double *want, int64_t n_out) {
+    static const int32_t thread_table[] = {1, 2, 3, 5, 8, 17};
+    float *one = NULL;
+    for (size_t i = 0; i < sizeof thread_table / sizeof *thread_table; i++) {
+        dt_cpu_conv_plan plan;
+        if (dt_cpu_conv_plan_algo(d, kind, algo, thread_table[i], &plan) != DT_OK) return;
+        float *got = check_plan(&plan, args, want, n_out);
+        if (!one) one = got;
+        if (memcmp(one, got, (size_t)n_out * sizeof *got) != 0)
+            fail_msg("%s on %s: other bits with %d threads than with 1", plan.label, dt_cpu_conv_isa(),
+                     plan.threads);
+        if (got != one) free(got);
+    }
+    free(one);
 }
 
 static void check_problem(const problem *p) {
@@ -171,12 +195,7 @@ static void check_problem(const problem *p) {
             assert_int_equal(setenv("DT_CPU_ISA", isa_table[isa], 1), 0);
             if (strcmp(dt_cpu_conv_isa(), isa_table[isa]) != 0) continue; /* this processor lacks it */
             for (int algo = DT_CPU_CONV_ALGO_GEMM; algo <= DT_CPU_CONV_ALGO_DEPTHWISE; algo++)
-                for (int32_t threads = 1; threads <= 3; threads++) {
-                    dt_cpu_conv_plan plan;
-                    if (dt_cpu_conv_plan_algo(&d, (dt_cpu_conv_kind)kind, (dt_cpu_conv_algo)algo, threads,
-                                              &plan) == DT_OK)
-                        check_plan(&plan, &args, want, n_out[kind]);
-                }
+                check_algo(&d, (dt_cpu_conv_kind)kind, (dt_cpu_conv_algo)algo, &args, want, n_out[kind]);
         }
         free(want);
     }
@@ -222,6 +241,42 @@ static void test_dense_matches_reference(void **state) {
     }
 }
 
+/* OpenBLAS cuts a product by its threads, which shows in the bits. */
+static void test_dense_is_the_same_on_any_threads(void **state) {
+    (void)state;
+    static const int64_t shape_table[][3] = {
+        {128, 512, 10}, {32, 2048, 1000}, {500, 900, 37}, {2, 3136, 128}};
+    static const int thread_table[] = {1, 2, 3, 5, 8};
+    const int before = omp_get_max_threads();
+    for (size_t i = 0; i < sizeof shape_table / sizeof *shape_table; i++) {
+        const int64_t n = shape_table[i][0], c = shape_table[i][1], k = shape_table[i][2];
+        const int64_t n_out[] = {n * k, n * c, k * c};
+        float *x = draw_array(n * c), *w = draw_array(k * c), *dy = draw_array(n * k), *bias = draw_array(k);
+        for (int kind = 0; kind < 3; kind++) {
+            float *one = poisoned(n_out[kind]), *got = poisoned(n_out[kind]);
+            for (size_t t = 0; t < sizeof thread_table / sizeof *thread_table; t++) {
+                float *out = t ? got : one;
+                omp_set_num_threads(thread_table[t]);
+                if (kind == DT_CPU_CONV_FORWARD) dt_cpu_dense_forward(n, c, k, x, w, bias, out);
+                if (kind == DT_CPU_CONV_DGRAD) dt_cpu_dense_dgrad(n, c, k, dy, w, out);
+                if (kind == DT_CPU_CONV_WGRAD) dt_cpu_dense_wgrad(n, c, k, x, dy, out);
+                assert_int_equal(omp_get_max_threads(), thread_table[t]);
+                if (memcmp(one, out, (size_t)n_out[kind] * sizeof *out) != 0)
+                    fail_msg("dense %s of %ld x %ld x %ld: other bits with %d threads than with 1",
+                             (const char *[]){"forward", "dgrad", "wgrad"}[kind], (long)n, (long)c, (long)k,
+                             thread_table[t]);
+            }
+            free(one);
+            free(got);
+        }
+        free(x);
+        free(w);
+        free(dy);
+        free(bias);
+    }
+    omp_set_num_threads(before);
+}
+
 static void test_plan_refuses_overflow(void **state) {
     (void)state;
     dt_conv_dims d = dims_of(&(problem){4, 8, 8, 16, 16, 3, 3, 1, 1, 1, 1, 1, 1, 1});
@@ -237,6 +292,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_conv_matches_reference),
         cmocka_unit_test(test_dense_matches_reference),
+        cmocka_unit_test(test_dense_is_the_same_on_any_threads),
         cmocka_unit_test(test_plan_refuses_overflow),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
