@@ -10,8 +10,8 @@
 #include "kernels_conv.h"
 
 enum {
-    BLOCKS_MAX = 32,
-    BLOCK_UNIT = 32,             /* a block's size is a multiple of it */
+    BLOCKS_MAX = 12,             /* most numbers of threads divide it */
+    BLOCK_UNIT = 128,            /* a block is a multiple of it wide: each packs the other matrix again */
     BLOCK_WORK = 2 * 1024 * 1024 /* multiplications of a block, at least */
 };
 
