@@ -80,13 +80,13 @@ static void test_silent(void **state) {
 }
 
 static void body_beating(void) {
-    dt_watchdog *w = start(0.5);
-    for (int i = 0; i < 20; i++) {
+    dt_watchdog *w = start(1);
+    for (int i = 0; i < 25; i++) {
         dt_watchdog_beat(w, i, "forward");
         sleep_s(0.1);
     }
     dt_watchdog_pause(w, true);
-    sleep_s(1.2);
+    sleep_s(1.7);
     dt_watchdog_pause(w, false);
     sleep_s(0.2); /* the count starts anew after a pause */
     dt_watchdog_stop(w);

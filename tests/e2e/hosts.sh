@@ -33,7 +33,7 @@ ip address add 10.77.0.1/24 dev cable
 ip link set cable up
 on_two 'hostname two; ip link set lo up; ip address add 10.77.0.2/24 dev cable; ip link set cable up'
 hosts=(-n 4 -H 10.77.0.1:2,10.77.0.2:2)
-export OMPI_MCA_plm_rsh_agent=$work/rsh OMPI_MCA_orte_tmpdir_base=$work
+export OMPI_MCA_plm_rsh_agent=$work/rsh
 export OMPI_MCA_oob_tcp_keepalive_time=2 OMPI_MCA_oob_tcp_keepalive_intvl=1 OMPI_MCA_oob_tcp_keepalive_probes=2
 
 # across LOG ARGUMENT...: trains on both hosts, to the end.
@@ -48,13 +48,14 @@ expect both.log '^dtrain .* on 4 ranks' 1
 train_ok 4 one.log "${common[@]}" run.out_dir=one
 close_losses one both 1e-5 25
 
-no_rank_of() { ! pgrep -f "run.out_dir=$1 "; }
+# By the directory's whole name: the processes are those of all tests on this host.
+no_rank_of() { ! pgrep -f "run.out_dir=$work/$1 "; }
 for end in cable rank; do
-    "$launch" "${hosts[@]}" "${common[@]}" run.out_dir=$end train.steps=1000000 >$end.log 2>&1 &
+    "$launch" "${hosts[@]}" "${common[@]}" run.out_dir="$work/$end" train.steps=1000000 >$end.log 2>&1 &
     job=$!
     started+=("$job")
     await 30 grep -q 'step 20/' $end.log
-    if [ $end = cable ]; then on_two ip link set cable down; else kill -9 "$(pgrep -n -f "run.out_dir=$end ")"; fi
+    if [ $end = cable ]; then on_two ip link set cable down; else kill -9 "$(pgrep -n -f "run.out_dir=$work/$end ")"; fi
     end "$job" 60
     expect_code 6
     pass "$end: ended after $took_s s"

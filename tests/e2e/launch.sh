@@ -125,7 +125,10 @@ DTRAIN=$work/absent refused 1 'build it first'
 echo '#!/absent/interpreter' >broken
 chmod +x broken
 DTRAIN=$work/broken refused 127 'could not be started' -n 1
-refused 255 'could not be started' -n 2 -H host.invalid:2
+stub=bin/no-route # for ssh: what it waits for depends on the network
+printf '#!/bin/sh\nexit 255\n' >$stub
+chmod +x $stub
+OMPI_MCA_plm_rsh_agent=$work/$stub refused 255 'could not be started' -n 2 -H 192.0.2.1:2
 printf '#!/bin/sh\nkill -KILL $$\n' >killed
 chmod +x killed
 code=0

@@ -13,8 +13,6 @@ field run eval top1 | tail -n 1 | awk '{ exit !($1 > 0.85) }' || fail "top-1 $(f
 
 expect train.log "^dtrain  .* on ${ranks/#0/1} rank"
 expect train.log '^first step done [0-9.]+ s after the start' 1
-sed -n -E 's/^first step done ([0-9.]+) s.*/\1/p' train.log | awk -v limit="$(seconds 2)" '{ exit !($1 <= limit) }' ||
-    fail "the first step came late"
 expect train.log 'step 120/120 .*loss .*accuracy .*lr .*images/s .*ETA .*data wait'
 expect train.log '^done: curves in run/curves.svg' 1
 if grep -q $'[\r\e]' train.log; then fail "carriage returns in a log file"; fi

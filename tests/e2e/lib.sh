@@ -32,6 +32,10 @@ trap clean_up EXIT
 cd "$work"
 cp "$E2E_SOURCE/base.toml" .
 ln -s "$E2E_DATA" data
+# One mpirun's end removes a directory that another may be about to use.
+export OMPI_MCA_orte_tmpdir_base=$work
+# Without a fabric Open MPI chooses this by itself, after having asked all its libraries.
+[ -e /sys/class/infiniband ] || export OMPI_MCA_pml=ob1
 
 fail() {
     echo "$name: FAILED: $*"

@@ -1,6 +1,6 @@
-/* An odd disk, for LD_PRELOAD: fsync, and opening a checkpoint's state for reading, take DT_SLOW_MS; of
- * directories the first DT_DIR_SYNC_FAILS fsyncs fail with DT_DIR_SYNC_ERRNO; while there is a file DT_STALL,
- * reads of rank 1 stand still. */
+/* An odd disk, for LD_PRELOAD: fsync takes DT_SLOW_MS, opening a checkpoint's state for reading
+ * DT_SLOW_OPEN_MS; of directories the first DT_DIR_SYNC_FAILS fsyncs fail with DT_DIR_SYNC_ERRNO; while there is a
+ * file DT_STALL, reads of rank 1 stand still. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -11,8 +11,8 @@
 #include <time.h>
 #include <unistd.h>
 
-static void be_slow(void) {
-    const char *text = getenv("DT_SLOW_MS");
+static void be_slow(const char *variable) {
+    const char *text = getenv(variable);
     const long ms = text ? atol(text) : 0;
     const struct timespec t = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
     nanosleep(&t, NULL);
@@ -21,7 +21,7 @@ static void be_slow(void) {
 int fsync(int fd) {
     int (*real)(int);
     *(void **)&real = dlsym(RTLD_NEXT, "fsync");
-    be_slow();
+    be_slow("DT_SLOW_MS");
     const char *fails = getenv("DT_DIR_SYNC_FAILS"), *number = getenv("DT_DIR_SYNC_ERRNO");
     static int failed;
     struct stat st;
@@ -49,6 +49,6 @@ int open(const char *path, int flags, ...) {
     const mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(list, mode_t) : 0;
     va_end(list);
     *(void **)&real = dlsym(RTLD_NEXT, "open");
-    if ((flags & O_ACCMODE) == O_RDONLY && strstr(path, "/state.h5")) be_slow();
+    if ((flags & O_ACCMODE) == O_RDONLY && strstr(path, "/state.h5")) be_slow("DT_SLOW_OPEN_MS");
     return real(path, flags, mode);
 }

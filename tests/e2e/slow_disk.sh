@@ -6,12 +6,12 @@
 common=(base.toml data.train=data/small schedule.kind=constant schedule.warmup_steps=0 dist.timeout_s=2 train.steps=20)
 : "${ODD_DISK:?}"
 
-slow() { LD_PRELOAD=$ODD_DISK DT_SLOW_MS=$1 train_ok 2 "${@:2}"; }
-slow 1000 save.log "${common[@]}" run.out_dir=run checkpoint.every_steps=0
-slow 3000 load.log "${common[@]}" run.out_dir=run checkpoint.every_steps=0 train.steps=25
+slow() { LD_PRELOAD=$ODD_DISK DT_SLOW_MS=$1 DT_SLOW_OPEN_MS=$2 train_ok 2 "${@:3}"; }
+slow 1000 0 save.log "${common[@]}" run.out_dir=run checkpoint.every_steps=0
+slow 0 2500 load.log "${common[@]}" run.out_dir=run checkpoint.every_steps=0 train.steps=25
 expect load.log '^resuming .* at step 20' 1
 each_step_once run 25
-slow 3000 eval.log eval "${common[@]}" run.out_dir=run
+slow 0 2500 eval.log eval "${common[@]}" run.out_dir=run
 
 LD_PRELOAD=$ODD_DISK DT_SLOW_MS=20000 begin 2 stopped.log "${common[@]}" run.out_dir=stopped checkpoint.every_steps=0
 await 30 grep -q 'step 20/20' stopped.log
