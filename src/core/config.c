@@ -69,9 +69,8 @@ const dt_key_row dt_key_table[] = {
     {CHOICE("run.device", run.device, device_names), .fallback = "auto",
      .help = "auto takes a GPU where there is one"},
     {INT("run.threads", run.threads, 0, 4096), .fallback = "0",
-     .help =
-         "CPU compute threads per rank; 0: cores, or a container's CPU quota where that is less, / ranks on "
-         "the host"},
+     .help = "CPU compute threads per rank; they do not change results. 0: cores, or a container's CPU quota "
+             "where that is less, / ranks on the host"},
     {INT("run.log_every", run.log_every, 1, STEPS_MAX), .fallback = "50",
      .help = "Steps between progress lines where the output is not a terminal"},
     {CHOICE("run.capture", run.capture, capture_names), .fallback = "step",

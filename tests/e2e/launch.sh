@@ -39,11 +39,12 @@ for program in dtrain+1 wrapper; do
     expect_code 85
 done
 
-# A request before the ranks, or mpirun itself, can handle it.
-for wait_s in 0.1 0.3 0.6; do
+# A request before the ranks, or mpirun itself, can handle it: so long after launch/train does.
+for wait_s in 0 0.1 0.3 0.6; do
     "$launch" -n 2 "${common[@]}" train.steps=1000000 run.out_dir=early >early.log 2>&1 &
     job=$!
     started+=("$job")
+    await 10 catches "$job" "$launch -n" USR1
     sleep "$wait_s"
     kill -USR1 "$job" || fail "launch/train ended before $wait_s s"
     end "$job" 20
@@ -135,4 +136,4 @@ code=0
 DTRAIN=$work/killed "$launch" -n 1 base.toml >killed.log 2>&1 || code=$?
 expect_code 6
 expect killed.log 'killed by signal 9; the same command continues' 1
-pass "5 signals, 5 early ones, GPUs counted, exit codes passed on"
+pass "5 signals, 6 early ones, GPUs counted, exit codes passed on"

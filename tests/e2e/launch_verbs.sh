@@ -13,7 +13,7 @@ long_bench=(bench step "${common[@]}" --steps 1000000)
 # run.seed tells its ranks from all others.
 ranks_run() { [ "$(pgrep -c -f "^$DTRAIN .* run.seed=$mark( |\$)")" -eq "$1" ]; }
 mark=$$
-stop_verb() { # SIGNAL SECONDS ARGUMENT...: 1 second after the ranks have started, or so long after launch/train has
+stop_verb() { # SIGNAL SECONDS ARGUMENT...: 1 second after the ranks have started, or so long after mpirun has
     local signal=$1 wait_s=$2
     shift 2
     mark=$((mark + 1))
@@ -21,7 +21,7 @@ stop_verb() { # SIGNAL SECONDS ARGUMENT...: 1 second after the ranks have starte
     env --default-signal=INT "$launch" -n 2 "$@" run.seed=$mark >verb.log 2>&1 &
     job=$!
     started+=("$job")
-    if [ "$wait_s" = 1 ]; then await 30 ranks_run 2; fi
+    if [ "$wait_s" = 1 ]; then await 30 ranks_run 2; else await 30 pgrep -P "$job" -x mpirun; fi
     sleep "$wait_s"
     kill -"$signal" "$job" || fail "$1 ended before the signal"
     end "$job" 10

@@ -124,6 +124,14 @@ gone() {
     done
 }
 
+# catches PID COMMAND SIGNAL: the process runs a command line with this in it, and handles the signal.
+catches() {
+    local mask
+    [[ "$(tr '\0' ' ' <"/proc/$1/cmdline")" = *"$2"* ]] || return 1
+    mask=$(sed -n 's/^SigCgt:[[:space:]]*//p' "/proc/$1/status")
+    [ $(((0x$mask >> ($(kill -l "$3") - 1)) & 1)) -eq 1 ]
+}
+
 # await SECONDS COMMAND...: waits until the command succeeds.
 await() {
     local limit_s start_s=$SECONDS

@@ -40,17 +40,11 @@ while [ "\$OMPI_COMM_WORLD_RANK" != 0 ] && [ ! -e go ]; do sleep 0.05; done
 exec "$DTRAIN" "\$@"
 EOF
 chmod +x gated
-first_rank_catches() {
-    local pid mask
-    pid=$(ranks_of "$job" | head -n 1)
-    [ "$(cat "/proc/$pid/comm")" = "$(basename "$DTRAIN")" ] || return 1
-    mask=$(sed -n 's/^SigCgt:[[:space:]]*//p' "/proc/$pid/status")
-    [ $(((0x$mask >> ($1 - 1)) & 1)) -eq 1 ]
-}
+first_rank_catches() { catches "$(ranks_of "$job" | head -n 1)" "$DTRAIN base.toml" "$1"; }
 for signal in TERM INT HUP USR1; do
     rm -f go
     DTRAIN=./gated begin "$ranks" early.log "${common[@]}" train.steps=1000000 run.out_dir="early$signal"
-    await 10 first_rank_catches "$(kill -l "$signal")"
+    await 10 first_rank_catches "$signal"
     kill -"$signal" "$(ranks_of "$job" | head -n 1)"
     touch go
     end "$job" 20
