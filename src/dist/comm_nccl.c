@@ -13,17 +13,16 @@
 
 #include "dist/comm.h"
 
-enum { REGISTERED_MAX = 256, POLL_FAST = 1000, ABORT_PATIENCE_S = 5 };
+enum { ADOPTED_MAX = 8, POLL_FAST = 1000, ABORT_PATIENCE_S = 5 };
 
 /* A communicator's life, in this order. BROKEN: it is being aborted, and nothing may use it any more. */
 enum { LIVE, FAILING, BROKEN, ABORTED };
 
-/* A buffer that NCCL was asked to register: whole buckets of the gradient arena, always the same few. */
-typedef struct registered {
-    void *buf;
-    size_t bytes;
-    void *handle; /* NULL: it could not be registered */
-} registered;
+/* A buffer that NCCL knows: as a window that ranks see at the same place, or registered alone. */
+typedef struct adopted {
+    ncclWindow_t window;
+    void *handle;
+} adopted;
 
 typedef struct nccl_state {
     dt_comm base;
@@ -35,8 +34,8 @@ typedef struct nccl_state {
     bool on_own_stream; /* something was put on it since the last wait */
     atomic_int phase;
     char cause[512]; /* the first failure, from BROKEN on */
-    int32_t n_registered;
-    registered reg[REGISTERED_MAX];
+    int32_t n_adopted;
+    adopted adopted[ADOPTED_MAX];
 } nccl_state;
 
 static nccl_state *state_of(dt_comm *c) {
@@ -117,16 +116,19 @@ static ncclDataType_t nccl_type(dt_dtype dtype) {
     return TYPE[dtype];
 }
 
-/* Registered buffers move without a copy. Best effort: what cannot be registered is reduced all the same. */
-static dt_status register_once(nccl_state *s, void *buf, size_t bytes) {
-    for (int32_t i = 0; i < s->n_registered; i++)
-        if (s->reg[i].buf == buf && s->reg[i].bytes == bytes) return DT_OK;
-    if (s->n_registered == REGISTERED_MAX) return DT_OK;
-    registered *r = &s->reg[s->n_registered++];
-    *r = (registered){.buf = buf, .bytes = bytes};
-    ncclResult_t res = ncclCommRegister(s->comm, buf, bytes, &r->handle);
-    if (res == ncclInProgress) return settle(s, res, "ncclCommRegister");
-    if (res != ncclSuccess) r->handle = NULL;
+/* Known buffers move without a copy, and windows without asking where they lie. Best effort: what NCCL does not
+ * take is reduced all the same. */
+static dt_status nccl_adopt(dt_comm *c, void *buf, int64_t bytes) {
+    nccl_state *s = state_of(c);
+    if (s->n_adopted == ADOPTED_MAX) return DT_OK;
+    adopted *a = &s->adopted[s->n_adopted++];
+    *a = (adopted){0};
+    ncclResult_t r = ncclCommWindowRegister(s->comm, buf, (size_t)bytes, &a->window, NCCL_WIN_COLL_SYMMETRIC);
+    if (r == ncclInProgress) DT_TRY(settle(s, r, "ncclCommWindowRegister"));
+    if (a->window) return DT_OK;
+    r = ncclCommRegister(s->comm, buf, (size_t)bytes, &a->handle);
+    if (r == ncclInProgress) return settle(s, r, "ncclCommRegister");
+    if (r != ncclSuccess) a->handle = NULL;
     return DT_OK;
 }
 
@@ -157,7 +159,6 @@ static dt_status nccl_allreduce(dt_comm *c, void *buf, int64_t n_elem, dt_dtype 
     nccl_state *s = state_of(c);
     dt_stream *use;
     DT_TRY(alive(s));
-    DT_TRY(register_once(s, buf, (size_t)n_elem * dt_dtype_size(dtype)));
     DT_TRY(enter(s, stream, &use));
     return settle(
         s, ncclAllReduce(buf, buf, (size_t)n_elem, nccl_type(dtype), ncclSum, s->comm, (cudaStream_t)use),
@@ -187,10 +188,12 @@ static dt_status nccl_wait(dt_comm *c, dt_stream *stream) {
 static void nccl_release(dt_comm *c) {
     nccl_state *s = state_of(c);
     const double end = dt_time_s() + ABORT_PATIENCE_S;
-    for (int32_t i = 0; i < s->n_registered && !is_broken(s); i++)
-        if (s->reg[i].handle)
-            (void)settle(s, ncclCommDeregister(s->comm, s->reg[i].handle), "ncclCommDeregister");
-    s->n_registered = 0;
+    for (int32_t i = 0; i < s->n_adopted && !is_broken(s); i++) {
+        adopted *a = &s->adopted[i];
+        if (a->window) (void)settle(s, ncclCommWindowDeregister(s->comm, a->window), "ncclCommWindowDeregister");
+        if (a->handle) (void)settle(s, ncclCommDeregister(s->comm, a->handle), "ncclCommDeregister");
+    }
+    s->n_adopted = 0;
     while (atomic_load(&s->phase) == BROKEN && dt_time_s() < end) nap();
 }
 
@@ -244,6 +247,7 @@ dt_status dt_comm_nccl_create(dt_comm *mpi, dt_backend *be, double timeout_s, dt
     s->base = *mpi; /* rank, world, host */
     s->base.name = "nccl";
     s->base.device_memory = true;
+    s->base.adopt = nccl_adopt;
     s->base.allreduce_begin = nccl_allreduce;
     s->base.progress = nccl_progress;
     s->base.wait = nccl_wait;

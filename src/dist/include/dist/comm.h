@@ -18,6 +18,9 @@ struct dt_comm {
     bool device_memory;               /* allreduce takes device pointers and a stream */
     char host[64];
 
+    /* A buffer that reductions will work in, whole or in parts, until release: equally large on all ranks, and of
+     * DT_MEM_COMM. Makes them faster where the communicator can. NULL: nothing to gain. */
+    dt_status (*adopt)(dt_comm *c, void *buf, int64_t bytes);
     /* In-place sum over ranks. Enqueues (NCCL) or starts (MPI); buf must stay untouched until wait. */
     dt_status (*allreduce_begin)(dt_comm *c, void *buf, int64_t n_elem, dt_dtype dtype, dt_stream *stream);
     /* Moves pending reductions on; cheap; not collective. */
