@@ -116,8 +116,8 @@ static ncclDataType_t nccl_type(dt_dtype dtype) {
     return TYPE[dtype];
 }
 
-/* Known buffers move without a copy, and windows without asking where they lie. Best effort: what NCCL does not
- * take is reduced all the same. */
+/* Known buffers move without a copy, and windows without asking where they lie. Best effort: what NCCL does
+ * not take is reduced all the same. */
 static dt_status nccl_adopt(dt_comm *c, void *buf, int64_t bytes) {
     nccl_state *s = state_of(c);
     if (s->n_adopted == ADOPTED_MAX) return DT_OK;
@@ -190,7 +190,8 @@ static void nccl_release(dt_comm *c) {
     const double end = dt_time_s() + ABORT_PATIENCE_S;
     for (int32_t i = 0; i < s->n_adopted && !is_broken(s); i++) {
         adopted *a = &s->adopted[i];
-        if (a->window) (void)settle(s, ncclCommWindowDeregister(s->comm, a->window), "ncclCommWindowDeregister");
+        if (a->window)
+            (void)settle(s, ncclCommWindowDeregister(s->comm, a->window), "ncclCommWindowDeregister");
         if (a->handle) (void)settle(s, ncclCommDeregister(s->comm, a->handle), "ncclCommDeregister");
     }
     s->n_adopted = 0;
