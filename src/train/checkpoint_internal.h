@@ -29,7 +29,7 @@ enum {
 typedef struct dt_ckpt_entry {
     char *name;
     int32_t ndim;
-    int64_t dim[4];
+    int64_t dim[DT_MAX_DIM];
     int64_t n_elem;
     uint64_t xxh3;        /* of its fp32 bytes */
     int64_t offset_bytes; /* of its data in state.h5; the writer's alone */

@@ -52,7 +52,7 @@ enum {
 };
 
 int64_t dt_ckpt_count_elements(int32_t ndim, const int64_t *dim) {
-    if (ndim < 0 || ndim > 4) return 0;
+    if (ndim < 0 || ndim > DT_MAX_DIM) return 0;
     int64_t n = 1, bytes;
     for (int32_t i = 0; i < ndim; i++)
         if (dim[i] < 1 || __builtin_mul_overflow(n, dim[i], &n)) return 0;
@@ -269,7 +269,8 @@ static dt_status get_state(const json_t *root, dt_ckpt_manifest *out) {
 
 static dt_status get_shape(const json_t *shape, const char *where, dt_ckpt_entry *e) {
     size_t ndim = json_array_size(shape);
-    if (!json_is_array(shape) || ndim > 4) return bad_member(where, "shape", "an array of at most 4 dims");
+    if (!json_is_array(shape) || ndim > DT_MAX_DIM)
+        return bad_member(where, "shape", "an array of at most 8 dims");
     e->ndim = (int32_t)ndim;
     for (size_t i = 0; i < ndim; i++) {
         const json_t *dim = json_array_get(shape, i);

@@ -28,12 +28,14 @@ train_ok 1 revived.log "${long[@]}" run.out_dir=killed
 expect revived.log '^resuming .* at step [1-9]' 1
 same_run long killed
 
-# From one backend to the other and back, in fp32: exact up to the change, equal up to rounding after it.
-train_ok 1 all-gpu.log "${gpu[@]}" train.precision=fp32 run.out_dir=all-gpu
-train_ok 1 gpu-1.log "${gpu[@]}" train.precision=fp32 run.out_dir=to-cpu train.steps=20
-train_ok 1 cpu-2.log "${common[@]}" run.out_dir=to-cpu
-train_ok 1 cpu-1.log "${common[@]}" run.out_dir=to-gpu train.steps=20
-train_ok 1 gpu-2.log "${gpu[@]}" train.precision=fp32 run.out_dir=to-gpu
+# From one backend to the other and back, in fp32: exact up to the change, equal up to rounding after it. With seed 7 an
+# activation comes so close to its kink by step 5 that rounding decides its gradient; with none of seeds 1 to 6, 8 and 9.
+seed=(run.seed=1)
+train_ok 1 all-gpu.log "${gpu[@]}" train.precision=fp32 "${seed[@]}" run.out_dir=all-gpu
+train_ok 1 gpu-1.log "${gpu[@]}" train.precision=fp32 "${seed[@]}" run.out_dir=to-cpu train.steps=20
+train_ok 1 cpu-2.log "${common[@]}" "${seed[@]}" run.out_dir=to-cpu
+train_ok 1 cpu-1.log "${common[@]}" "${seed[@]}" run.out_dir=to-gpu train.steps=20
+train_ok 1 gpu-2.log "${gpu[@]}" train.precision=fp32 "${seed[@]}" run.out_dir=to-gpu
 for dir in to-cpu to-gpu; do
     each_step_once $dir 40
     close_losses all-gpu $dir 1e-5 25
@@ -52,7 +54,7 @@ for precision in fp32 tf32 fp16; do
     [ "$(awk -F, 'NR > 1 { n += $4 } END { print n }' report-$precision/classes.csv)" -eq "$right" ] || fail "$precision: the report differs"
     [ $precision != fp32 ] || cp predict.csv gpu.csv
 done
-"$DTRAIN" predict "${common[@]}" run.out_dir=all-gpu data/val --format csv >cpu.csv 2>predict.log || fail "predict: $(cat predict.log)"
+"$DTRAIN" predict "${common[@]}" "${seed[@]}" run.out_dir=all-gpu data/val --format csv >cpu.csv 2>predict.log || fail "predict: $(cat predict.log)"
 paste -d, gpu.csv cpu.csv | awk -F, 'NR > 1 { d = $7 - $14; if (d < 0) d = -d; n += $5 != $12; if (d > 1e-3) n += 1001 } END { exit !(n <= 3) }' ||
     fail "GPU and CPU predict differently"
 
@@ -80,9 +82,9 @@ close_losses all-gpu shared 1e-5 25
 
 # A rank without a GPU beside one with: refused, and with MPI asked for they train, stop and stay together.
 mpmd() { timeout 60 "$MPIRUN" -np 1 -x CUDA_VISIBLE_DEVICES="$one" "$DTRAIN" "$@" : -np 1 -x CUDA_VISIBLE_DEVICES= "$DTRAIN" "$@"; }
-if mpmd "${common[@]}" run.device=auto run.out_dir=mixed >mixed.log 2>&1; then fail "a missing GPU went unnoticed"; fi
+if mpmd "${common[@]}" "${seed[@]}" run.device=auto run.out_dir=mixed >mixed.log 2>&1; then fail "a missing GPU went unnoticed"; fi
 expect mixed.log '^dtrain: rank 1 .*finds no GPU' 1
-mpmd "${common[@]}" run.device=auto dist.backend=mpi run.out_dir=mixed checkpoint.every_minutes=0.001 >mixed.log 2>&1 ||
+mpmd "${common[@]}" "${seed[@]}" run.device=auto dist.backend=mpi run.out_dir=mixed checkpoint.every_minutes=0.001 >mixed.log 2>&1 ||
     fail "a GPU and a CPU do not train together"
 each_step_once mixed 40
 close_losses all-gpu mixed 1e-5 25

@@ -7,8 +7,9 @@ if [ -z "${E2E_MOUNTS:-}" ]; then
     exit 77
 fi
 . "$(dirname "$0")/lib.sh"
+unset OMPI_MCA_orte_tmpdir_base # TMPDIR is to say where
 launch=$E2E_SOURCE/../../launch/train
-common=(base.toml data.train=data/small train.steps=5)
+common=(base.toml data.train=data/small train.steps=8)
 mkdir tiny few blind
 mount -t tmpfs -o size=512k none tiny
 mount -t tmpfs -o size=64m,nr_inodes=14 none few

@@ -9,7 +9,7 @@
 #include "core/status.h"
 #include "core/types.h"
 
-enum { DT_MAX_DIM = 8, DT_NAME_MAX = 96 };
+enum { DT_NAME_MAX = 96 };
 
 typedef int32_t dt_vid; /* index of a value; -1: none */
 typedef int32_t dt_nid; /* index of a node; -1: none */

@@ -21,6 +21,8 @@ typedef enum dt_dtype {
     DT_DTYPE_COUNT
 } dt_dtype;
 
+enum { DT_MAX_DIM = 8 }; /* dimensions of a tensor */
+
 /* Bytes of one element. */
 size_t dt_dtype_size(dt_dtype dtype);
 /* "f32", "f16", "bf16", "u8", "i32", "i64", "f64". */

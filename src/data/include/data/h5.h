@@ -15,7 +15,7 @@ typedef struct dt_h5 dt_h5;
 typedef struct dt_h5_info {
     dt_dtype dtype;
     int32_t ndim; /* 0: scalar */
-    int64_t dim[4];
+    int64_t dim[DT_MAX_DIM];
     int64_t n_elem;
     int64_t offset_bytes; /* in the file if contiguous and allocated (pread it); -1 otherwise */
 } dt_h5_info;

@@ -19,7 +19,7 @@
 typedef struct dt_ckpt_tensor {
     const char *name;    /* "param/layer1.0.conv1.weight", "mom1/...", "ema/...", "state/bn1.running_mean" */
     int32_t ndim;
-    int64_t dim[4];
+    int64_t dim[DT_MAX_DIM];
     float *data;         /* fp32, host */
 } dt_ckpt_tensor;
 
