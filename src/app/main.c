@@ -9,6 +9,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "core/version.h"
 #include "dist/signals.h"
 #include "verbs.h"
 
@@ -37,7 +38,7 @@ static const verb_row verb_table[] = {
 enum { N_VERB = sizeof verb_table / sizeof verb_table[0] };
 
 static void print_help(FILE *out) {
-    fprintf(out, "dtrain %s: trains neural networks on one or many ranks\n\n", DT_VERSION);
+    fprintf(out, "dtrain %s: trains neural networks on one or many ranks\n\n", dt_version());
     fprintf(out, "  dtrain CONFIG.toml [section.key=value ...]     the same under mpirun -np N\n\n");
     for (int i = 0; i < N_VERB; i++)
         fprintf(out, "  dtrain %-8s %-50s %s\n", verb_table[i].name, verb_table[i].usage, verb_table[i].help);
@@ -45,7 +46,8 @@ static void print_help(FILE *out) {
     fprintf(
         out,
         "exit codes: 0 done, 2 usage or configuration, 3 data, 4 no usable checkpoint, 5 loss not finite,\n"
-        "            6 peer lost, 85 stopped by a signal and saved, 1 anything else\n");
+        "            6 a rank lost or stuck, 7 a GPU failed, 85 stopped by a signal and saved, 1 anything "
+        "else\n");
 }
 
 static void print_verb_help(const verb_row *v) {
@@ -133,7 +135,8 @@ int main(int argc, char **argv) {
         return finish(NULL, flush_output());
     }
     if (strcmp(argv[1], "--version") == 0) {
-        printf("dtrain %s\n", DT_VERSION);
+        const char *commit = dt_commit();
+        printf("dtrain %s%s%s%s\n", dt_version(), commit[0] ? " (" : "", commit, commit[0] ? ")" : "");
         return finish(NULL, flush_output());
     }
     const verb_row *verb = find_verb(argv[1]);

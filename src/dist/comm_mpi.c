@@ -289,6 +289,11 @@ static dt_status set_up(dt_mpi *m) {
     return gather_hosts(m);
 }
 
+const char *dt_comm_host(dt_comm *mpi, int32_t rank) {
+    DT_ASSERT(rank >= 0 && rank < mpi->world);
+    return dt_mpi_of(mpi)->host[rank];
+}
+
 /* dt_comm_init, with a bound that is already set. */
 static dt_status init(int *argc, char ***argv, dt_comm **out) {
     *out = NULL;

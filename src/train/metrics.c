@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <jansson.h>
@@ -166,6 +167,36 @@ static void append_json(dt_metrics *m, json_t *record) {
         m->jsonl.lost = true;
     }
     note_failure(m, status, "metrics.jsonl");
+}
+
+/* The date and time now, in UTC, as ISO 8601 has it. */
+static const char *date_now(char out[32]) {
+    const time_t now = time(NULL);
+    struct tm utc;
+    out[0] = '\0';
+    if (gmtime_r(&now, &utc)) strftime(out, 32, "%Y-%m-%dT%H:%M:%SZ", &utc);
+    return out;
+}
+
+void dt_metrics_start(dt_metrics *m, const dt_start_record *r) {
+    if (!m) return;
+    char date[32];
+    json_t *hosts = json_array();
+    for (int32_t i = 0; i < r->n_host; i++) json_array_append_new(hosts, json_string(r->host[i]));
+    append_json(m, json_pack("{s:s, s:I, s:I, s:s, s:I, s:i, s:o, s:s, s:s, s:s}", "kind", "start", "step",
+                             (json_int_t)r->step, "total_steps", (json_int_t)r->total_steps, "job", r->job,
+                             "restart", (json_int_t)r->restart, "ranks", (int)r->n_ranks, "hosts", hosts,
+                             "date", date_now(date), "version", r->version, "commit", r->commit));
+    note_failure(m, dt_append_flush(&m->jsonl, false), "metrics.jsonl");
+}
+
+void dt_metrics_end(dt_metrics *m, const dt_end_record *r) {
+    if (!m) return;
+    char date[32];
+    append_json(m,
+                json_pack("{s:s, s:I, s:I, s:s, s:s, s:I, s:s}", "kind", "end", "step", (json_int_t)r->step,
+                          "total_steps", (json_int_t)r->total_steps, "status", r->done ? "done" : "stopped",
+                          "job", r->job, "restart", (json_int_t)r->restart, "date", date_now(date)));
 }
 
 void dt_metrics_train(dt_metrics *m, const dt_train_record *r) {

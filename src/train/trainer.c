@@ -236,6 +236,7 @@ static void close_run(dt_trainer *t, dt_status st) {
     if (t->writer && dt_ckpt_writer_wait(t->writer) != DT_OK)
         dt_metrics_note(t->metrics, "%s", dt_error_text());
     dt_ckpt_writer_destroy(t->writer);
+    dt_trainer_record_end(t, st);
     t->written = dt_metrics_close(t->metrics);
     /* The others do not end before rank 0 has written all. */
     const dt_status met = together ? dt_comm_barrier(t->mpi) : DT_OK;
@@ -263,6 +264,7 @@ dt_status dt_trainer_run(const dt_config *c, dt_comm *mpi, double start_s) {
     dt_loader *loader = NULL;
     dt_status st = dt_signal_install();
     DT_TRY_GOTO(st, dt_comm_agree(mpi, st), out);
+    dt_trainer_banner(&t);
     DT_TRY_GOTO(st, dt_session_open(c, mpi, true, &t.session), out);
     dt_dataset_info info;
     dt_dataset_info_get(t.session.train_data, &info);

@@ -99,6 +99,11 @@ bool dt_trainer_terminal(void);
 bool dt_trainer_nohup_in_vain(void);
 
 /* trainer_report.c */
+/* Which job on which hosts this is; before anything can go wrong. */
+void dt_trainer_banner(const dt_trainer *t);
+/* The same as a record; and how the run ended, when it did so by itself. */
+void dt_trainer_record_start(const dt_trainer *t);
+void dt_trainer_record_end(const dt_trainer *t, dt_status st);
 void dt_trainer_summary(const dt_trainer *t);
 /* How the run ended and what there is to look at; after everything is closed. */
 void dt_trainer_farewell(const dt_trainer *t, dt_status st);

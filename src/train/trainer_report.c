@@ -1,9 +1,13 @@
 /* What the trainer tells: the summary at the start, each step, each evaluation. */
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "core/model.h"
 #include "core/schedule.h"
+#include "core/version.h"
+#include "job.h"
 #include "trainer_internal.h"
 
 static const char *const precision_name[] = {"fp32", "tf32", "bf16", "fp16"};
@@ -32,6 +36,69 @@ static void print_notes(const dt_trainer *t) {
     if (dt_trainer_nohup_in_vain())
         printf("note    mpirun does not heed nohup and ends this run when the terminal closes: start it with "
                "nohup launch/train, or setsid mpirun\n");
+}
+
+/* The host of rank r, if no rank before it is there, too; else NULL. */
+static const char *new_host(const dt_trainer *t, int32_t r) {
+    const char *host = dt_comm_host(t->mpi, r);
+    for (int32_t i = 0; i < r; i++)
+        if (strcmp(dt_comm_host(t->mpi, i), host) == 0) return NULL;
+    return host;
+}
+
+void dt_trainer_banner(const dt_trainer *t) {
+    enum { HOSTS_SHOWN = 16 };
+    if (!t->root) return;
+    const dt_job job = dt_job_here();
+    const char *commit = dt_commit();
+    char date[40] = "";
+    const time_t now = time(NULL);
+    struct tm local;
+    if (localtime_r(&now, &local)) strftime(date, sizeof date, "%Y-%m-%d %H:%M:%S %z", &local);
+    printf("job     ");
+    if (job.id[0]) printf("%s, restart %lld, ", job.id, (long long)job.restart);
+    printf("%d rank%s on ", t->mpi->world, dt_plural(t->mpi->world));
+    int32_t n_host = 0;
+    for (int32_t r = 0; r < t->mpi->world; r++) {
+        const char *host = new_host(t, r);
+        if (host && n_host++ < HOSTS_SHOWN) printf("%s%s", n_host > 1 ? ", " : "", host);
+    }
+    if (n_host > HOSTS_SHOWN) printf(" and %d more", n_host - HOSTS_SHOWN);
+    printf("; %s; dtrain %s%s%s%s\n", date, dt_version(), commit[0] ? " (" : "", commit,
+           commit[0] ? ")" : "");
+    fflush(stdout);
+}
+
+void dt_trainer_record_start(const dt_trainer *t) {
+    const dt_job job = dt_job_here();
+    int32_t n_host = 0;
+    const char **host = calloc((size_t)t->mpi->world, sizeof *host);
+    for (int32_t r = 0; host && r < t->mpi->world; r++) {
+        host[n_host] = new_host(t, r);
+        if (host[n_host]) n_host++;
+    }
+    const dt_start_record rec = {.step = t->step,
+                                 .total_steps = t->total_steps,
+                                 .job = job.id,
+                                 .restart = job.restart,
+                                 .n_ranks = t->mpi->world,
+                                 .n_host = n_host,
+                                 .host = host,
+                                 .version = dt_version(),
+                                 .commit = dt_commit()};
+    dt_metrics_start(t->metrics, &rec);
+    free(host);
+}
+
+void dt_trainer_record_end(const dt_trainer *t, dt_status st) {
+    if (st != DT_OK && st != DT_STOPPED) return;
+    const dt_job job = dt_job_here();
+    const dt_end_record rec = {.step = t->step,
+                               .total_steps = t->total_steps,
+                               .job = job.id,
+                               .restart = job.restart,
+                               .done = st == DT_OK};
+    dt_metrics_end(t->metrics, &rec);
 }
 
 void dt_trainer_summary(const dt_trainer *t) {
@@ -78,7 +145,9 @@ void dt_trainer_summary(const dt_trainer *t) {
 void dt_trainer_farewell(const dt_trainer *t, dt_status st) {
     const char *dir = t->config->run.out_dir;
     if (!t->root) return;
-    if (st == DT_STOPPED)
+    if (st == DT_STOPPED && t->lock_fd < 0)
+        printf("%s; the same command continues\n", dt_error_text());
+    else if (st == DT_STOPPED)
         printf("stopped and saved after step %lld of %lld; the same command%s continues\n",
                (long long)t->step, (long long)t->total_steps,
                strcmp(t->config->run.resume, "never") == 0 ? " with run.resume=auto" : "");

@@ -8,6 +8,7 @@
 
 #include "core/dir.h"
 #include "data/facts.h"
+#include "job.h"
 #include "trainer_internal.h"
 
 static bool is_file(const char *dir, const char *name) {
@@ -290,9 +291,17 @@ static dt_status refuse_mixing(const dt_trainer *t) {
         t->config->run.resume, t->ckpt_dir);
 }
 
+/* A job that was put back into the queue may meet ranks of its earlier start, on a host that its scheduler
+ * has lost: they end when their watchdog does. */
+static dt_status lock(dt_trainer *t) {
+    const double reserve_s = 60;
+    const double wait_s = dt_job_here().restart > 0 ? t->config->dist.timeout_s + reserve_s : 0;
+    return dt_run_lock(t->config->run.out_dir, wait_s, tell, NULL, &t->lock_fd);
+}
+
 static dt_status open_root(dt_trainer *t) {
     DT_TRY(dt_dir_create(t->ckpt_dir));
-    DT_TRY(dt_run_lock(t->config->run.out_dir, &t->lock_fd));
+    DT_TRY(lock(t));
     char *data;
     DT_TRY(dt_data_facts_text(t->session.train_data, &data));
     dt_ckpt_policy policy = dt_trainer_policy(t);
@@ -352,7 +361,9 @@ static dt_status open_records(dt_trainer *t) {
                             .log_every = t->config->run.log_every,
                             .live = dt_trainer_terminal(),
                             .console = stdout};
-    return dt_metrics_open(&o, &t->metrics);
+    DT_TRY(dt_metrics_open(&o, &t->metrics));
+    dt_trainer_record_start(t);
+    return DT_OK;
 }
 
 dt_status dt_trainer_open_run(dt_trainer *t) {

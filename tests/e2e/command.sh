@@ -7,7 +7,7 @@ expect help.log 'dtrain CONFIG.toml'
 for verb in train eval predict inspect data bench config; do expect help.log "dtrain $verb "; done
 expect help.log 'exit codes'
 train_ok 0 version.log --version
-expect version.log '^dtrain [0-9]+\.[0-9]+\.[0-9]+$' 1
+expect version.log '^dtrain [0-9]+\.[0-9]+\.[0-9]+( \([^ ]+\))?$' 1
 train 0 nothing.log
 expect_code 2
 train 0 verb.log trian base.toml

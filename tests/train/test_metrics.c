@@ -86,6 +86,62 @@ static json_t *line_of(const metrics_dir *d, int index) {
     return record;
 }
 
+/* Starts and ends stand between the steps, and a resumption keeps those up to its step. */
+static void starts_and_ends(void **state) {
+    metrics_dir *d = *state;
+    static const char *const hosts[] = {"node0", "node1"};
+    dt_start_record start = {.total_steps = 20,
+                             .job = "10_4",
+                             .n_ranks = 4,
+                             .n_host = 2,
+                             .host = hosts,
+                             .version = "1.2.3",
+                             .commit = "abc"};
+    dt_end_record end = {.step = 5, .total_steps = 20, .job = "10_4"};
+    dt_metrics *m = open_metrics(d, 0, false);
+    dt_metrics_start(m, &start);
+    json_t *record = line_of(d, 0); /* there before the file is closed */
+    assert_string_equal(json_string_value(json_object_get(record, "kind")), "start");
+    assert_string_equal(json_string_value(json_object_get(record, "job")), "10_4");
+    assert_string_equal(json_string_value(json_array_get(json_object_get(record, "hosts"), 1)), "node1");
+    assert_int_equal(json_integer_value(json_object_get(record, "ranks")), 4);
+    assert_int_equal(strlen(json_string_value(json_object_get(record, "date"))), 20);
+    json_decref(record);
+    write_steps(m, 1, 5);
+    dt_metrics_end(m, &end);
+    dt_metrics_close(m);
+
+    m = open_metrics(d, 5, false);
+    start.step = 5;
+    start.restart = 1;
+    end.step = 20;
+    end.restart = 1;
+    end.done = true;
+    dt_metrics_start(m, &start);
+    write_steps(m, 6, 20);
+    dt_metrics_end(m, &end);
+    dt_metrics_close(m);
+    expect_steps(d, "train", 20);
+    static const struct {
+        int line;
+        const char *kind, *status;
+    } rows[] = {{0, "start", NULL}, {6, "end", "stopped"}, {7, "start", NULL}, {23, "end", "done"}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        record = line_of(d, rows[i].line);
+        assert_string_equal(json_string_value(json_object_get(record, "kind")), rows[i].kind);
+        if (rows[i].status)
+            assert_string_equal(json_string_value(json_object_get(record, "status")), rows[i].status);
+        assert_int_equal(json_integer_value(json_object_get(record, "restart")), rows[i].line > 6);
+        json_decref(record);
+    }
+
+    m = open_metrics(d, 3, false); /* the end at step 5 is no longer what happened */
+    dt_metrics_close(m);
+    record = line_of(d, 3);
+    assert_string_equal(json_string_value(json_object_get(record, "kind")), "train");
+    json_decref(record);
+}
+
 static void records_are_json_lines(void **state) {
     metrics_dir *d = *state;
     dt_metrics *m = open_metrics(d, 0, false);
@@ -461,6 +517,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         IN_DIR(records_are_json_lines),
         IN_DIR(evaluations_tell_both_weights),
+        IN_DIR(starts_and_ends),
         IN_DIR(resuming_cuts_later_steps),
         IN_DIR(resuming_drops_damaged_lines),
         IN_DIR(flushed_records_survive_a_kill),

@@ -45,7 +45,7 @@ const char *dt_error_text(void);
 void dt_error_set_text(const char *text);
 
 /* Process exit code of a status: 0 done, 2 usage/configuration, 3 data, 4 no usable checkpoint,
- * 5 not finite, 6 peer lost, 85 stopped and saved, 1 anything else. */
+ * 5 not finite, 6 peer lost, 7 GPU failed, 85 stopped and saved, 1 anything else. */
 int dt_status_exit_code(dt_status status);
 
 /* Short name, e.g. "data". */

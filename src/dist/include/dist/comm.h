@@ -63,6 +63,9 @@ dt_comm *dt_comm_meet(dt_status mine);
 /* MPI_Finalize, or _exit-safe abandonment after a failure. Destroys the communicator. Accepts NULL. */
 void dt_comm_fini(dt_comm *mpi);
 
+/* Host of a rank of `mpi`, the communicator of dt_comm_init; not collective. Valid as long as `mpi`. */
+const char *dt_comm_host(dt_comm *mpi, int32_t rank);
+
 /* Whether this dtrain can reduce through NCCL. */
 bool dt_comm_nccl_built(void);
 /* NCCL over the ranks of `mpi`; fails with DT_ERR_UNSUPPORTED where it is not built. `mpi` must outlive it. */

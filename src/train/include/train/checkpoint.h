@@ -117,9 +117,11 @@ void dt_ckpt_free(dt_ckpt *c);
 /* NULL if absent. */
 const dt_ckpt_tensor *dt_ckpt_find(const dt_ckpt *c, const char *name);
 
-/* Exclusive lock of a run directory (flock on DIR/.lock, holding host and pid). Second user: DT_ERR_USAGE naming the
- * first. The descriptor is released by dt_run_unlock or by process exit. */
-dt_status dt_run_lock(const char *out_dir, int *fd);
+/* Exclusive lock of a run directory (flock on DIR/.lock, holding host, pid and job). Second user: DT_ERR_USAGE naming
+ * the first. With wait_s > 0 the second waits that long first, for a holder that a scheduler has given up, and `note`
+ * (may be NULL) is told: DT_ERR_PEER naming the holder when that was in vain, DT_STOPPED when a signal asked to stop.
+ * The descriptor is released by dt_run_unlock or by process exit. */
+dt_status dt_run_lock(const char *out_dir, double wait_s, void (*note)(void *arg, const char *text), void *arg, int *fd);
 void dt_run_unlock(int fd);
 
 #endif

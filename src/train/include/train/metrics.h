@@ -42,6 +42,25 @@ typedef struct dt_eval_record {
     double current_loss, current_top1, current_top5; /* of the current ones, where ema */
 } dt_eval_record;
 
+/* A start of the run, the first or one that resumes. Strings and arrays are the caller's. */
+typedef struct dt_start_record {
+    int64_t step;            /* steps already done */
+    int64_t total_steps;
+    const char *job;         /* the scheduler's name for the job; "": none */
+    int64_t restart;         /* how often that job was started before */
+    int32_t n_ranks, n_host;
+    const char *const *host; /* [n_host], each once, in the order of their ranks */
+    const char *version, *commit;
+} dt_start_record;
+
+/* An end that was not forced: all steps are done, or a signal asked to stop and the state was saved. */
+typedef struct dt_end_record {
+    int64_t step, total_steps;
+    const char *job;
+    int64_t restart;
+    bool done;
+} dt_end_record;
+
 enum { DT_LOSS_TEXT = 24 };
 /* "2.3026", "not finite"; returns `out`. */
 const char *dt_loss_text(double loss, char out[DT_LOSS_TEXT]);
@@ -50,6 +69,9 @@ const char *dt_loss_text(double loss, char out[DT_LOSS_TEXT]);
 dt_status dt_metrics_open(const dt_metrics_options *o, dt_metrics **out);
 /* Whether the evaluation of resume_step is on file. */
 bool dt_metrics_evaluated(const dt_metrics *m);
+/* Written out at once: others read from it that the run is under way. */
+void dt_metrics_start(dt_metrics *m, const dt_start_record *r);
+void dt_metrics_end(dt_metrics *m, const dt_end_record *r);
 void dt_metrics_train(dt_metrics *m, const dt_train_record *r);
 void dt_metrics_eval(dt_metrics *m, const dt_eval_record *r);
 /* A line of text (without the newline) that does not break the live line ("saved checkpoint ..."). */
