@@ -147,14 +147,20 @@ dt_run() {
 
 # dt_train_by_srun ARGUMENT...: does not return.
 dt_train_by_srun() {
-    local more=()
+    local more=() try
     dt_count_ranks
     # shellcheck disable=SC2153 # of env.sh
     read -ra more <<<"$SRUN_ARGS"
     if [ -n "$per_node" ]; then more+=(--nodes="$SLURM_JOB_NUM_NODES" --ntasks-per-node="$per_node"); fi
     if [ -n "${SLURM_CPUS_PER_TASK:-}" ]; then more+=(--cpus-per-task="$SLURM_CPUS_PER_TASK"); fi
     dt_find_run "$@"
-    dt_run srun --ntasks="$ranks" "${srun_args[@]}" "${more[@]}" "${dtrain_task[@]}" "$@"
+    # Where srun can launch no task it ends with 0. What a failed start leaves on a node keeps the next one under the same
+    # number of job and step from starting; with another number of the step it does.
+    for try in 1 2 3; do
+        dt_run srun --ntasks="$ranks" "${srun_args[@]}" "${more[@]}" "${dtrain_task[@]}" "$@"
+        if [ "$code" -ne 0 ] || [ -z "$out_dir" ] || dt_start_record >/dev/null; then break; fi
+        dt_say "exit code 0, but no rank was started (try $try of 3)"
+    done
     dt_end
 }
 
@@ -237,16 +243,16 @@ dt_requeue() {
         excluded=$(dt_job_field ExcNodeList)
         excluded=$(IFS=, && echo "${excluded:+$excluded,}$*")
     fi
-    # From here on SIGTERM comes: what is under way goes on.
+    # Slurm now ends what is left of this start: what is under way here goes on (timeout would pass SIGTERM on).
     told=''
     trap 'told=yes' TERM
-    if ! said=$(trap '' TERM && dt_control requeue "$job" 2>&1); then
+    if ! said=$(trap '' TERM && scontrol requeue "$job" 2>&1); then
         dt_say "$why; Slurm refuses to put the job back into the queue ($said). Submitted again, the same command continues"
         return
     fi
     dt_say "$why; back into the queue (restart $((restart + 1)) of at most $MAX_REQUEUE)"
     if [ -n "$excluded" ]; then
-        if said=$(trap '' TERM && dt_control update JobId="$job" ExcNodeList="$excluded" 2>&1); then
+        if said=$(trap '' TERM && scontrol update JobId="$job" ExcNodeList="$excluded" 2>&1); then
             dt_say "from now on without $excluded (scontrol update JobId=$job ExcNodeList= lets it back in)"
         else
             dt_say "$excluded could not be excluded: $said"
@@ -254,7 +260,7 @@ dt_requeue() {
     fi
     trap 'exit "$code"' TERM
     [ -z "$told" ] || exit "$code"
-    sleep 60 & # Slurm ends what is left of this start
+    sleep 60 &
     wait $!
 }
 
