@@ -15,6 +15,7 @@ dtrain_here=("$DTRAIN") # runs dtrain on this host, without MPI
 # shellcheck disable=SC2016 # the task's shell expands it
 dtrain_task=(sh -c 'trap "" USR1; exec "$0" "$@"' "$DTRAIN")
 asked=''   # a signal has asked to stop
+srun_failed=66 # of srun itself, not of what it runs
 srun_args=(--mpi="$MPI_TYPE" --cpu-bind="$CPU_BIND" --kill-on-bad-exit=1)
 
 dt_say() { echo "job $job: $*"; }
@@ -154,12 +155,13 @@ dt_train_by_srun() {
     if [ -n "$per_node" ]; then more+=(--nodes="$SLURM_JOB_NUM_NODES" --ntasks-per-node="$per_node"); fi
     if [ -n "${SLURM_CPUS_PER_TASK:-}" ]; then more+=(--cpus-per-task="$SLURM_CPUS_PER_TASK"); fi
     dt_find_run "$@"
+    export SLURM_EXIT_ERROR=$srun_failed
     # Where srun can launch no task it ends with 0. What a failed start leaves on a node keeps the next one under the same
     # number of job and step from starting; with another number of the step it does.
     for try in 1 2 3; do
         dt_run srun --ntasks="$ranks" "${srun_args[@]}" "${more[@]}" "${dtrain_task[@]}" "$@"
-        if [ "$code" -ne 0 ] || [ -z "$out_dir" ] || dt_start_record >/dev/null; then break; fi
-        dt_say "exit code 0, but no rank was started (try $try of 3)"
+        if [ -z "$out_dir" ] || dt_start_record >/dev/null; then break; fi
+        case $code in 0 | "$srun_failed") dt_say "no rank was started (try $try of 3)" ;; *) break ;; esac
     done
     dt_end
 }
@@ -185,12 +187,13 @@ dt_is_finished() {
 }
 
 # dt_ask_node NODE: prints its name when a step on it starts nothing; srun may end with 0 all the same.
-dt_ask_node() {
-    local said
+dt_ask_node() (
+    # What the job asked for is not what this step asks for.
+    for name in "${!SLURM_@}"; do case $name in SLURM_CONF | SLURM_JOB_ID) ;; *) unset "$name" ;; esac done
     said=$(timeout -k 5 "$PROBE_S" srun --mpi=none --overlap --gres=none --mem=0 --nodes=1 --ntasks=1 --ntasks-per-node=1 \
         --nodelist="$1" echo alive 2>/dev/null </dev/null)
     if [ "$said" != alive ]; then echo "$1"; fi
-}
+)
 
 # The nodes of this job that start nothing. None where this one does not either: then it is the question that is wrong.
 dt_silent_nodes() {
@@ -299,15 +302,13 @@ dt_end() {
     0)
         if dt_is_finished; then
             dt_last_word "done"
+        elif code=6 && dt_start_record >/dev/null; then
+            dt_lost "exit code 0, but the run is not finished"
         else
-            code=6
-            if dt_start_record >/dev/null; then
-                dt_lost "exit code 0, but the run is not finished"
-            else
-                dt_lost "exit code 0, but no rank was started"
-            fi
+            dt_lost "exit code 0, but no rank was started"
         fi
         ;;
+    "$srun_failed") code=6 && dt_lost "srun failed" ;;
     85)
         dt_last_word saved
         dt_requeue "stopped and saved"
@@ -321,7 +322,7 @@ dt_end() {
         dt_lost "$why"
         ;;
     *)
-        # srun's and mpirun's own failures have no code of their own; a node without an answer explains them.
+        # mpirun's own failures have no code of their own; a node without an answer explains them.
         if [ -n "$(dt_silent_nodes)" ]; then dt_lost "exit code $code"; fi
         ;;
     esac

@@ -46,7 +46,7 @@ PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 SchedulerParameters=batch_sched_delay=0,sched_interval=1,sched_min_interval=0,bf_interval=1
 GresTypes=gpu
-NodeName=n[0-$((nodes - 1))] CPUs=2 RealMemory=2000 State=UNKNOWN
+NodeName=n[0-$((nodes - 1))] CPUs=2 RealMemory=2000 Gres=gpu:8 State=UNKNOWN
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=1
 PartitionName=first Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=2 PreemptMode=OFF
 CONF
@@ -63,6 +63,8 @@ cluster_start() {
     export SLURM_CONF=$cluster/slurm.conf
     slurm_conf "$@"
     : >"$cluster/cgroup.conf"
+    for ((i = 0; i < 8; i++)); do mknod "$cluster/gpu$i" c 1 3; done # GPUs by name alone
+    echo "Name=gpu File=$cluster/gpu[0-7]" >"$cluster/gres.conf"
     hostname login
     {
         echo "127.0.0.1 localhost"

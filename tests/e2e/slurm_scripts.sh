@@ -84,6 +84,8 @@ done <<'CASES'
 7||7|1|^job 5: a GPU failed; back
 1||1|0|
 127||127|0|
+66||6|1|^job 5: srun failed; back
+66|done|6|1|^job 5: srun failed; back
 125||6|1|^job 5: a rank was killed, out of memory; back
 137||6|1|^job 5: a rank was killed by signal 9; back
 139||6|1|^job 5: a rank was killed by signal 11; back
