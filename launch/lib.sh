@@ -11,7 +11,10 @@ dt_die() {
     exit 1
 }
 
-dt_packages() { sed -e 's/#.*//' -e '/^[[:space:]]*$/d' "$dt_root/launch/packages"; }
+# The lists of packages in launch/ that are installed and asked for.
+dt_package_lists=(packages)
+
+dt_packages() { (cd "$dt_root/launch" && sed -e 's/#.*//' -e '/^[[:space:]]*$/d' "${dt_package_lists[@]}"); }
 
 # Whether the text is a whole number from 1 to 999,999.
 dt_is_count() { [[ $1 =~ ^[1-9][0-9]{0,5}$ ]]; }
@@ -44,7 +47,7 @@ dt_find_dtrain() {
     command -v mpirun >/dev/null || dt_die "no mpirun on the PATH: launch/packages names the packages"
 }
 
-# Prints the packages of launch/packages that are not installed.
+# Prints the packages of these lists that are not installed.
 dt_packages_missing() {
     local package
     for package in $(dt_packages); do

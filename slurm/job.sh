@@ -51,8 +51,10 @@ dt_count_ranks() {
     per_node=''
     ranks=${SLURM_NTASKS:-}
     [ -z "$ranks" ] || return 0
-    per_node=${RANKS_PER_NODE:-${SLURM_GPUS_ON_NODE:-1}}
-    [ "$per_node" -gt 0 ] || per_node=1
+    # Asked for, as 8 or h100:8; an exclusive node comes with all of its own.
+    per_node=${SLURM_GPUS_PER_NODE:-${SLURM_GPUS_ON_NODE:-1}}
+    per_node=${RANKS_PER_NODE:-${per_node##*:}}
+    if ! [[ $per_node =~ ^[1-9][0-9]*$ ]]; then per_node=1; fi
     ranks=$((per_node * SLURM_JOB_NUM_NODES))
 }
 

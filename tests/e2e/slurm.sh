@@ -87,7 +87,7 @@ array=$id
 await 30 begins array_2.log
 scancel --signal=USR1 "${array}_2"
 # A killed rank, of three on two nodes.
-PROGRESS_S=1 submit kill.log --gpus-per-node=0 --nodes=2 --ntasks=3 "$scripts/train-srun-pmix.sbatch" "${common[@]}" run.out_dir=kill $for_ever
+PROGRESS_S=1 submit kill.log --nodes=2 --ntasks=3 "$scripts/train-srun-pmix.sbatch" "${common[@]}" run.out_dir=kill $for_ever
 kill=$id
 await 60 trains kill
 kill -9 "$(pgrep -n -f 'run.out_dir=kill ')"
@@ -132,12 +132,12 @@ expect cancel.log 'back into the queue \(restart' 0
 pass "no launch, refused, cancelled: $SECONDS s"
 
 # A node without power, which dtrain notices before Slurm does: the job goes on without it.
-RANKS_PER_NODE=1 PROBE_S=5 submit power.log --nodes=2 "$scripts/train-srun-pmix.sbatch" "${common[@]}" run.out_dir=power dist.timeout_s=4 $for_ever
+PROBE_S=5 submit power.log --gpus-per-node=0 --nodes=2 "$scripts/train-srun-pmix.sbatch" "${common[@]}" run.out_dir=power dist.timeout_s=4 $for_ever
 power=$id
 await 30 trains power
 on_nodes "$power" 'n[0-1]' || fail "the job is on $(field_of "$power" NodeList)"
 node_off n1
-await 60 grep -q "^job $power: from now on without n1" power.log
+await 120 grep -q "^job $power: from now on without n1" power.log
 expect power.log "^job $power: .*\(no answer from n1\); back into the queue" 1
 scontrol update NodeName=n1 State=DOWN Reason=test
 await 60 goes_on power.log 1

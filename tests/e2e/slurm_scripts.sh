@@ -160,6 +160,10 @@ job "${train[@]}"
 expect calls '^srun --ntasks=2 --mpi=pmix --cpu-bind=none --kill-on-bad-exit=1 --nodes=2 --ntasks-per-node=1 sh -c .* base.toml run.out_dir=run$' 1
 SLURM_GPUS_ON_NODE=8 job "${train[@]}"
 expect calls '^srun --ntasks=16 .*--ntasks-per-node=8 ' 1
+SLURM_GPUS_PER_NODE=h100:4 SLURM_GPUS_ON_NODE=8 job "${train[@]}"
+expect calls '^srun --ntasks=8 .*--ntasks-per-node=4 ' 1
+SLURM_GPUS_PER_NODE=0 SLURM_GPUS_ON_NODE=8 job "${train[@]}"
+expect calls '^srun --ntasks=2 .*--ntasks-per-node=1 ' 1
 SLURM_NTASKS=3 SLURM_CPUS_PER_TASK=4 job "${train[@]}"
 expect calls '^srun --ntasks=3 --mpi=pmix --cpu-bind=none --kill-on-bad-exit=1 --cpus-per-task=4 sh ' 1
 
