@@ -128,6 +128,15 @@ dt_last_word() {
 
 # ---- running ----
 
+# dt_ask_node NODE: prints its name when a step on it starts nothing; srun may end with 0 all the same.
+dt_ask_node() (
+    # What the job asked for is not what this step asks for.
+    for name in "${!SLURM_@}"; do case $name in SLURM_CONF | SLURM_JOB_ID) ;; *) unset "$name" ;; esac done
+    said=$(timeout -k 5 "$PROBE_S" srun --mpi=none --overlap --gres=none --mem=0 --nodes=1 --ntasks=1 --ntasks-per-node=1 \
+        --nodelist="$1" echo alive 2>/dev/null </dev/null)
+    if [ "$said" != alive ]; then echo "$1"; fi
+)
+
 # dt_run COMMAND...: runs it to its end and sets code. SIGUSR1 is handed on; of what else it is trapped for, that too.
 dt_run() {
     local pid teller=''
@@ -150,7 +159,7 @@ dt_run() {
 
 # dt_train_by_srun ARGUMENT...: does not return.
 dt_train_by_srun() {
-    local more=() try
+    local more=() try i
     dt_count_ranks
     # shellcheck disable=SC2153 # of env.sh
     read -ra more <<<"$SRUN_ARGS"
@@ -158,8 +167,10 @@ dt_train_by_srun() {
     if [ -n "${SLURM_CPUS_PER_TASK:-}" ]; then more+=(--cpus-per-task="$SLURM_CPUS_PER_TASK"); fi
     dt_find_run "$@"
     export SLURM_EXIT_ERROR=$srun_failed
-    # Where srun can launch no task it ends with 0. What a failed start leaves on a node keeps the next one under the same
-    # number of job and step from starting; with another number of the step it does.
+    # Steps are counted anew in each start of a job. An srun that an earlier start has left on a lost node may still end the
+    # step of its number, and what a step has left on a node may be in the way of one of its number: take another one.
+    for ((i = restart % 4; i > 0; i--)); do dt_ask_node "${SLURMD_NODENAME:-$(hostname -s)}" >/dev/null; done
+    # Where srun can launch no task it ends with 0.
     for try in 1 2 3; do
         dt_run srun --ntasks="$ranks" "${srun_args[@]}" "${more[@]}" "${dtrain_task[@]}" "$@"
         if [ -z "$out_dir" ] || dt_start_record >/dev/null; then break; fi
@@ -187,15 +198,6 @@ dt_is_finished() {
     tail -c 8192 "$out_dir/metrics.jsonl" 2>/dev/null | grep -a '^{"kind": "end"' | tail -n 1 |
         grep -q "\"status\": \"done\", \"job\": \"$job\", \"restart\": $restart,"
 }
-
-# dt_ask_node NODE: prints its name when a step on it starts nothing; srun may end with 0 all the same.
-dt_ask_node() (
-    # What the job asked for is not what this step asks for.
-    for name in "${!SLURM_@}"; do case $name in SLURM_CONF | SLURM_JOB_ID) ;; *) unset "$name" ;; esac done
-    said=$(timeout -k 5 "$PROBE_S" srun --mpi=none --overlap --gres=none --mem=0 --nodes=1 --ntasks=1 --ntasks-per-node=1 \
-        --nodelist="$1" echo alive 2>/dev/null </dev/null)
-    if [ "$said" != alive ]; then echo "$1"; fi
-)
 
 # The nodes of this job that start nothing. None where this one does not either: then it is the question that is wrong.
 dt_silent_nodes() {
