@@ -283,6 +283,8 @@ static void malformed_files_are_refused(void **state) {
     }
     assert_int_equal(n_wrong, 0);
     assert_int_equal(dt_status_exit_code(DT_ERR_CONFIG), 2);
+    assert_int_equal(dt_status_exit_code(DT_ERR_PEER), 6);
+    assert_int_equal(dt_status_exit_code(DT_ERR_DEVICE), 7);
 }
 
 static const refusal override_refusals[] = {

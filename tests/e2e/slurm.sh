@@ -81,7 +81,7 @@ pass "early signal: $SECONDS s"
 submit limit.log --gpus-per-node=0 --time=1 --signal=USR1@50 "$scripts/train-srun-pmix.sbatch" "${common[@]}" run.out_dir=limit $for_ever
 limit=$id
 printf 'run.seed=1\nrun.seed=2 train.clip_norm="1.0"\n' >two.sweep
-submit array_%a.log --gpus-per-node=0 --array=1-2 "$scripts/sweep-array.sbatch" "${common[0]}" two.sweep "${common[@]:1}"
+submit array_%a.log --gpus-per-node=0 --cpus-per-task=1 --array=1-2 "$scripts/sweep-array.sbatch" "${common[0]}" two.sweep "${common[@]:1}"
 array=$id
 await 30 begins array_2.log
 scancel --signal=USR1 "${array}_2"
