@@ -6,6 +6,12 @@
 . "$(dirname "$0")/lib.sh"
 scripts=$E2E_SOURCE/../../slurm
 common=(base.toml data.train=data/small run.log_every=500 train.global_batch=64 train.steps=1000 checkpoint.every_steps=100)
+fail() {
+    squeue || true
+    sinfo -N || true
+    echo "$name: FAILED: $*"
+    exit 1
+}
 for_ever=train.steps=100000000
 
 # field_of JOB NAME: as Slurm has it.
@@ -129,6 +135,18 @@ ended "$cancel" CANCELLED 0
 expect cancel.log 'back into the queue \(restart' 0
 pass "no launch, refused, cancelled: $SECONDS s"
 
+# A preemption.
+submit early.log --gpus-per-node=0 --nodes=2 "$scripts/train-srun-pmix.sbatch" "${common[@]}" run.out_dir=early $for_ever
+early=$id
+await 30 trains early
+submit urgent.log --partition=first --nodes=4 --exclusive --wrap 'sleep 1'
+ended "$id" COMPLETED 0
+await 60 goes_on early.log 1
+[ "$(field_of "$early" Restarts)" -eq 1 ] || fail "not preempted once"
+scancel "$early"
+await 60 all_idle
+pass "preempted: $SECONDS s"
+
 # A node without power, which dtrain notices before Slurm does: the job goes on without it.
 PROBE_S=5 submit power.log --gpus-per-node=0 --nodes=2 "$scripts/train-srun-pmix.sbatch" "${common[@]}" run.out_dir=power dist.timeout_s=4 $for_ever
 power=$id
@@ -142,16 +160,9 @@ await 60 goes_on power.log 1
 expect power.log "^job +$power, restart [0-9], 2 ranks on n[023], n[23];" 1
 pass "node without power: $SECONDS s"
 
-# A preemption.
-submit urgent.log --partition=first --nodes=3 --exclusive --wrap 'sleep 1'
-urgent=$id
-ended "$urgent" COMPLETED 0
-[ "$(field_of "$power" Restarts)" -eq 2 ] || fail "not preempted"
-await 30 goes_on power.log 2
 scancel "$power"
 node_on n1
-await 30 all_idle
-pass "preempted: $SECONDS s"
+await 60 all_idle
 
 # The first node without network, which Slurm notices before dtrain does (an administrator says so to it, which is sooner):
 # the restarted job waits for the ranks on it.
