@@ -71,19 +71,14 @@ dt_status dt_reducer_create(const dt_reducer_options *options, dt_reducer **out)
     }
     if (r->on_stream || r->staging) DT_TRY_GOTO(status, r->be->stream_create(r->be, &r->stream), fail);
     if (r->on_stream) DT_TRY_GOTO(status, r->be->event_create(r->be, &r->joined), fail);
-    int64_t end = 0; /* elements from base on */
     for (int32_t i = 0; i < r->n_bucket; i++) {
         const dt_reduce_range *b = &options->bucket[i];
         range *g = &r->range[i];
-        end = dt_max_i64(end, b->offset + b->n_elem);
         g->data = (char *)options->base + b->offset * (int64_t)dt_dtype_size(options->dtype);
         g->n_elem = b->n_elem;
         g->dtype = options->dtype;
         DT_TRY_GOTO(status, range_set_up(r, g), fail);
     }
-    if (!alone && end > 0 && r->comm->adopt)
-        DT_TRY_GOTO(status, r->comm->adopt(r->comm, options->base, end * (int64_t)dt_dtype_size(options->dtype)),
-                    fail);
     *out = r;
     return DT_OK;
 fail:

@@ -336,7 +336,6 @@ dt_status dt_bench_comm(const dt_config *c, dt_comm *mpi, int64_t max_bytes) {
     st = be->alloc(be, kind, max_bytes, &r.buf);
     if (st == DT_OK) st = be->alloc(be, DT_MEM_HOST, CHUNK * (int64_t)sizeof(float), &chunk);
     DT_TRY_GOTO(st, dt_comm_agree(mpi, st), out);
-    if (r.comm->adopt) DT_TRY_GOTO(st, r.comm->adopt(r.comm, r.buf, max_bytes), out);
     if (mpi->rank == 0) print_row_head(r.comm);
     for (int64_t bytes = MIN_BYTES; bytes <= max_bytes; bytes *= 4) {
         double seconds, n_wrong;

@@ -21,10 +21,8 @@ static float grad[64];
 
 static struct ncclComm { int unused; } the_comm;
 static char trace[1024];
-static int in_progress;          /* questions that are answered with "in progress" */
-static ncclResult_t outcome;     /* after them */
-static ncclResult_t registering; /* what registering answers */
-static bool has_windows;
+static int in_progress;      /* questions that are answered with "in progress" */
+static ncclResult_t outcome; /* after them */
 static atomic_bool captured; /* a captured program refers to the communicator: it does not end */
 static atomic_bool abort_called;
 
@@ -68,34 +66,6 @@ ncclResult_t ncclCommAbort(ncclComm_t comm) {
     (void)comm;
     atomic_store(&abort_called, true);
     while (atomic_load(&captured)) nap_ms(1);
-    return ncclSuccess;
-}
-ncclResult_t ncclCommWindowRegister(ncclComm_t comm, void *buf, size_t bytes, ncclWindow_t *window,
-                                    int flags) {
-    (void)comm;
-    assert_int_equal(bytes, sizeof grad);
-    assert_int_equal(flags, NCCL_WIN_COLL_SYMMETRIC);
-    note("window ");
-    *window = has_windows ? (ncclWindow_t)buf : NULL;
-    return ncclInProgress;
-}
-ncclResult_t ncclCommWindowDeregister(ncclComm_t comm, ncclWindow_t window) {
-    (void)comm;
-    assert_ptr_equal(window, grad);
-    note("close ");
-    return ncclSuccess;
-}
-ncclResult_t ncclCommRegister(const ncclComm_t comm, void *buf, size_t bytes, void **handle) {
-    (void)comm;
-    (void)bytes;
-    note("register ");
-    *handle = buf;
-    return registering;
-}
-ncclResult_t ncclCommDeregister(const ncclComm_t comm, void *handle) {
-    (void)comm;
-    assert_ptr_equal(handle, grad);
-    note("deregister ");
     return ncclSuccess;
 }
 ncclResult_t ncclAllReduce(const void *in, void *out, size_t n, ncclDataType_t type, ncclRedOp_t op,
@@ -163,8 +133,7 @@ static dt_comm *open_comm(double timeout_s) {
     dt_comm *c;
     trace[0] = '\0';
     in_progress = 3;
-    outcome = registering = ncclSuccess;
-    has_windows = false;
+    outcome = ncclSuccess;
     atomic_store(&captured, false);
     atomic_store(&abort_called, false);
     assert_int_equal(dt_comm_nccl_create(mpi, &gpu, timeout_s, &c), DT_OK);
@@ -178,7 +147,6 @@ static dt_status reduce(dt_comm *c) {
 static void test_life(void **state) {
     (void)state;
     dt_comm *c = open_comm(5);
-    assert_int_equal(c->adopt(c, grad, sizeof grad), DT_OK);
     for (int i = 0; i < 2; i++) {
         in_progress = 2000;
         assert_int_equal(reduce(c), DT_OK);
@@ -187,29 +155,7 @@ static void test_life(void **state) {
     }
     c->release(c);
     c->destroy(c);
-    assert_string_equal(trace, "init window register reduce reduce deregister finalize destroy ");
-}
-
-static void test_window(void **state) {
-    (void)state;
-    dt_comm *c = open_comm(5);
-    has_windows = true;
-    in_progress = 10;
-    assert_int_equal(c->adopt(c, grad, sizeof grad), DT_OK);
-    assert_int_equal(reduce(c), DT_OK);
-    c->release(c);
-    c->destroy(c);
-    assert_string_equal(trace, "init window reduce close finalize destroy ");
-}
-
-static void test_buffer_that_cannot_be_registered(void **state) {
-    (void)state;
-    dt_comm *c = open_comm(5);
-    registering = ncclSystemError;
-    assert_int_equal(c->adopt(c, grad, sizeof grad), DT_OK);
-    assert_int_equal(reduce(c), DT_OK);
-    c->destroy(c);
-    assert_string_equal(trace, "init window register reduce finalize destroy ");
+    assert_string_equal(trace, "init reduce reduce finalize destroy ");
 }
 
 /* What failed first is told to all who ask, whatever the error text was in between. */
@@ -283,8 +229,6 @@ static void test_failed_start(void **state) {
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_life),
-        cmocka_unit_test(test_window),
-        cmocka_unit_test(test_buffer_that_cannot_be_registered),
         cmocka_unit_test(test_failed_peer),
         cmocka_unit_test(test_captured_program_that_stays),
         cmocka_unit_test(test_timeout),

@@ -18,9 +18,6 @@ struct dt_comm {
     bool device_memory;               /* allreduce takes device pointers and a stream */
     char host[64];
 
-    /* A buffer that reductions will work in, whole or in parts, until release: equally large on all ranks, and of
-     * DT_MEM_COMM. Makes them faster where the communicator can. NULL: nothing to gain. */
-    dt_status (*adopt)(dt_comm *c, void *buf, int64_t bytes);
     /* In-place sum over ranks. Enqueues (NCCL) or starts (MPI); buf must stay untouched until wait. */
     dt_status (*allreduce_begin)(dt_comm *c, void *buf, int64_t n_elem, dt_dtype dtype, dt_stream *stream);
     /* Moves pending reductions on; cheap; not collective. */
@@ -28,7 +25,7 @@ struct dt_comm {
     /* Completes all begun reductions (on a device: makes `stream` wait; does not block the host). Fails with
      * DT_ERR_PEER after the timeout. */
     dt_status (*wait)(dt_comm *c, dt_stream *stream);
-    /* Lets go of the buffers it was given; before they are freed, nothing pending. NULL: it keeps none. */
+    /* After a failure: waits until nothing uses the buffers any more, before they are freed. NULL: nothing does. */
     void (*release)(dt_comm *c);
     /* The lowest rank on this host whose process has ended, -1: none known of; `lowest_alive`: that of the others, this
      * one among them. From any thread. NULL: cannot tell. */
