@@ -228,21 +228,44 @@ out:
     return st;
 }
 
-/* A row of reductions, back to back. */
+/* A row of reductions, back to back: on a device on one stream that leaves the compute stream and joins it again
+ * once, as those of a step do. */
 typedef struct reduce_row {
     dt_comm *comm;
+    dt_backend *be;
+    dt_stream *stream; /* NULL: the communicator takes host memory */
+    dt_event *fork, *join;
     void *buf;
     int64_t n_elem;
     int repeats;
 } reduce_row;
 
+static dt_status row_open(reduce_row *r) {
+    if (!r->comm->device_memory) return DT_OK;
+    DT_TRY(r->be->stream_create(r->be, &r->stream));
+    DT_TRY(r->be->event_create(r->be, &r->fork));
+    return r->be->event_create(r->be, &r->join);
+}
+
+static void row_close(reduce_row *r) {
+    if (r->join) r->be->event_destroy(r->be, r->join);
+    if (r->fork) r->be->event_destroy(r->be, r->fork);
+    if (r->stream) r->be->stream_destroy(r->be, r->stream);
+}
+
 static dt_status enqueue_row(void *arg) {
     const reduce_row *r = arg;
-    for (int i = 0; i < r->repeats; i++) {
-        DT_TRY(r->comm->allreduce_begin(r->comm, r->buf, r->n_elem, DT_DTYPE_F32, NULL));
-        DT_TRY(r->comm->wait(r->comm, NULL));
+    if (r->stream) {
+        DT_TRY(r->be->event_record(r->be, r->fork, NULL));
+        DT_TRY(r->be->event_wait(r->be, r->fork, r->stream));
     }
-    return DT_OK;
+    for (int i = 0; i < r->repeats; i++) {
+        DT_TRY(r->comm->allreduce_begin(r->comm, r->buf, r->n_elem, DT_DTYPE_F32, r->stream));
+        DT_TRY(r->comm->wait(r->comm, r->stream));
+    }
+    if (!r->stream) return DT_OK;
+    DT_TRY(r->be->event_record(r->be, r->join, r->stream));
+    return r->be->event_wait(r->be, r->join, NULL);
 }
 
 /* Median seconds of one reduction. On a device the row is captured once and replayed, as a training step does
@@ -330,8 +353,10 @@ dt_status dt_bench_comm(const dt_config *c, dt_comm *mpi, int64_t max_bytes) {
     mpi->timeout_s = c->dist.timeout_s;
     dt_status st = dt_comm_agree(mpi, dt_session_backend(c, mpi, &be));
     if (st != DT_OK) goto out;
+    r.be = be;
     DT_TRY_GOTO(st, dt_session_comm(c, mpi, be, &r.comm), out);
     DT_TRY_GOTO(st, dt_session_watch(c, mpi, r.comm, &watch), out);
+    DT_TRY_GOTO(st, dt_comm_agree(mpi, row_open(&r)), out);
     if (r.comm->device_memory) kind = DT_MEM_COMM;
     st = be->alloc(be, kind, max_bytes, &r.buf);
     if (st == DT_OK) st = be->alloc(be, DT_MEM_HOST, CHUNK * (int64_t)sizeof(float), &chunk);
@@ -356,6 +381,7 @@ out:
     if (st != DT_OK) dt_comm_fail(mpi, st);
     dt_watchdog_stop(watch);
     if (r.comm->release) r.comm->release(r.comm);
+    row_close(&r);
     if (r.buf) be->free(be, kind, r.buf);
     if (chunk) be->free(be, DT_MEM_HOST, chunk);
     if (r.comm != mpi) r.comm->destroy(r.comm);
