@@ -93,10 +93,15 @@ dt_status dt_verb_eval(dt_app *app, int argc, char **argv) {
     return st;
 }
 
+void dt_usage_inspect(FILE *out) {
+    fprintf(out, "  --passes       also tells what each pass of the compilation did to the graph\n");
+}
+
 dt_status dt_verb_inspect(dt_app *app, int argc, char **argv) {
     dt_config c;
+    const bool passes = dt_app_flag(&argc, argv, "passes");
     dt_status st = dt_app_config_agreed(app, argc, argv, &c);
-    if (st == DT_OK) st = dt_inspect(&c, app->mpi, stdout);
+    if (st == DT_OK) st = dt_inspect(&c, app->mpi, passes, stdout);
     dt_config_fini(&c);
     return st;
 }

@@ -19,7 +19,7 @@ dt_verb_fn dt_verb_train, dt_verb_eval, dt_verb_predict, dt_verb_inspect, dt_ver
 
 /* The arguments of verbs that have verbs of their own. */
 typedef void dt_usage_fn(FILE *out);
-dt_usage_fn dt_usage_data, dt_usage_bench, dt_usage_predict, dt_usage_eval;
+dt_usage_fn dt_usage_data, dt_usage_bench, dt_usage_predict, dt_usage_eval, dt_usage_inspect;
 
 /* Loads argv[1] (a TOML file) with argv[2..] as overrides; `verb` is what an error calls the command. */
 dt_status dt_app_config(const char *verb, int argc, char **argv, dt_config *c);

@@ -13,7 +13,6 @@
 #include <sys/stat.h>
 
 enum {
-    H5_NDIM_MAX = 4,
     H5_ALIGN_BYTES = 4096,      /* of large contiguous data: pages, direct I/O */
     H5_ALIGN_THRESHOLD = 65536, /* smaller objects stay packed */
     H5_COMPRESSION_MAX = 4096,  /* deflate reaches 1032 */
@@ -108,7 +107,7 @@ static bool stored_dtype(hid_t type, dt_dtype *dtype, bool *native) {
 /* Elements of these dims; false on a negative dim or when the bytes would overflow. */
 static bool count_elements(int32_t ndim, const int64_t *dim, dt_dtype dtype, int64_t *n_elem) {
     int64_t n = 1;
-    if (ndim < 0 || ndim > H5_NDIM_MAX) return false;
+    if (ndim < 0 || ndim > DT_MAX_DIM) return false;
     for (int32_t i = 0; i < ndim; i++)
         if (dim[i] < 0 || __builtin_mul_overflow(n, dim[i], &n)) return false;
     int64_t bytes;
@@ -209,7 +208,7 @@ dt_status dt_h5_close(dt_h5 *h) {
 typedef struct h5_new {
     dt_dtype dtype;
     int32_t ndim;
-    hsize_t dim[H5_NDIM_MAX];
+    hsize_t dim[DT_MAX_DIM];
     bool early; /* space is allocated at creation */
 } h5_new;
 
@@ -310,7 +309,7 @@ static bool stored_layout(hid_t set, bool native, dt_h5_info *info) {
 
 static dt_status describe(const dt_h5 *h, hid_t set, const char *name, dt_h5_info *info) {
     dt_status status = DT_OK;
-    hsize_t dim[H5_NDIM_MAX] = {0};
+    hsize_t dim[DT_MAX_DIM] = {0};
     bool native = false;
     *info = (dt_h5_info){0};
     hid_t space = H5Dget_space(set), type = H5Dget_type(set);
@@ -327,9 +326,9 @@ static dt_status describe(const dt_h5 *h, hid_t set, const char *name, dt_h5_inf
         goto done;
     }
     int ndim = H5Sget_simple_extent_ndims(space);
-    if (ndim < 0 || ndim > H5_NDIM_MAX || H5Sget_simple_extent_type(space) == H5S_NULL ||
+    if (ndim < 0 || ndim > DT_MAX_DIM || H5Sget_simple_extent_type(space) == H5S_NULL ||
         H5Sget_simple_extent_dims(space, dim, NULL) < 0) {
-        status = dt_fail(DT_ERR_DATA, "%s: %s has no dims or more than %d", h->path, name, H5_NDIM_MAX);
+        status = dt_fail(DT_ERR_DATA, "%s: %s has no dims or more than %d", h->path, name, DT_MAX_DIM);
         goto done;
     }
     info->ndim = ndim;
@@ -462,7 +461,7 @@ unlock:
 
 static dt_status read_slab(const dt_h5 *h, hid_t set, const char *name, const dt_h5_info *info,
                            dt_dtype dtype, int64_t row0, int64_t n_rows, void *dst) {
-    hsize_t start[H5_NDIM_MAX] = {(hsize_t)row0}, count[H5_NDIM_MAX] = {(hsize_t)n_rows};
+    hsize_t start[DT_MAX_DIM] = {(hsize_t)row0}, count[DT_MAX_DIM] = {(hsize_t)n_rows};
     for (int32_t i = 1; i < info->ndim; i++) count[i] = (hsize_t)info->dim[i];
     dt_status status = DT_OK;
     hid_t file_space = H5Dget_space(set), memory_space = H5Screate_simple(info->ndim, count, NULL);

@@ -228,8 +228,8 @@ out:
     return st;
 }
 
-/* A row of reductions, back to back: on a device on one stream that leaves the compute stream and joins it again
- * once, as those of a step do. */
+/* A row of reductions, back to back: on a device on one stream that leaves the compute stream and joins it
+ * again once, as those of a step do. */
 typedef struct reduce_row {
     dt_comm *comm;
     dt_backend *be;

@@ -2,9 +2,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/autodiff.h"
+#include "core/compile.h"
 #include "core/model.h"
-#include "core/pass.h"
 #include "engine_internal.h"
 
 static dt_dtype compute_dtype(const dt_config *c) {
@@ -86,47 +85,27 @@ dt_status dt_engine_forward_graph(const dt_engine *e, const dt_dataset_info *dat
     return dt_model_build(e->config, &in, compute_dtype(e->config), training, out);
 }
 
-static dt_status fuse(const dt_engine *e, dt_graph *g) {
-    if (e->config->train.fusion == DT_FUSION_OFF) return DT_OK;
-    DT_TRY(dt_pass_gram_batchnorm(g, e->be)); /* first: it replaces what the others would take apart */
-    return dt_pass_fuse_for_backend(g, e->be);
+static dt_status refuse_hopeless(void *arg, dt_graph *g) {
+    return dt_engine_refuse_hopeless(arg, g);
 }
 
 /* The programs, prepared but without memory. */
-static dt_status compile(dt_engine *e, const dt_dataset_info *data) {
+static dt_status compile(dt_engine *e, const dt_dataset_info *data, FILE *tell) {
     const dt_config *c = e->config;
-    dt_graph *g = NULL, *ge = NULL;
-    dt_status st = DT_OK;
+    const dt_compile_options o = {.be = e->be,
+                                  .fuse = c->train.fusion != DT_FUSION_OFF,
+                                  .axis = {.n_bucket = (int32_t)c->dist.buckets,
+                                           .weight_decay = (float)c->optim.weight_decay,
+                                           .decay_all = c->optim.decay_bn_and_bias},
+                                  .check = refuse_hopeless,
+                                  .arg = e,
+                                  .tell = tell};
+    dt_graph *g;
     /* The axis needs the training graph even where only evaluation runs. */
-    DT_TRY_GOTO(st, dt_engine_forward_graph(e, data, true, &g), fail);
-    DT_TRY_GOTO(st, dt_autodiff(g), fail);
-    /* Before the backend's choices: the axis must be the same on every rank and device. */
-    DT_TRY_GOTO(st,
-                dt_axis_build(g, (int32_t)c->dist.buckets, (float)c->optim.weight_decay,
-                              c->optim.decay_bn_and_bias, &e->axis),
-                fail);
-    if (e->train) {
-        DT_TRY_GOTO(st, dt_pass_split_batchnorm(g), fail);
-        DT_TRY_GOTO(st, dt_engine_refuse_hopeless(e, g), fail);
-        DT_TRY_GOTO(st, fuse(e, g), fail);
-        DT_TRY_GOTO(st, dt_pass_remove_dead(g), fail);
-        DT_TRY_GOTO(st, dt_program_prepare(e->be, g, NULL, &e->program), fail);
-    } else {
-        dt_graph_destroy(g);
-    }
-    g = NULL;
-    DT_TRY_GOTO(st, dt_engine_forward_graph(e, data, false, &ge), fail);
-    DT_TRY_GOTO(st, dt_axis_assign(e->axis, ge), fail);
-    DT_TRY_GOTO(st, dt_pass_split_batchnorm(ge), fail);
-    DT_TRY_GOTO(st, dt_engine_refuse_hopeless(e, ge), fail);
-    DT_TRY_GOTO(st, fuse(e, ge), fail);
-    DT_TRY_GOTO(st, dt_pass_remove_dead(ge), fail);
-    DT_TRY_GOTO(st, dt_program_prepare(e->be, ge, NULL, &e->eval), fail);
-    return DT_OK;
-fail:
-    dt_graph_destroy(g);
-    dt_graph_destroy(ge);
-    return st;
+    DT_TRY(dt_engine_forward_graph(e, data, true, &g));
+    DT_TRY(dt_compile(g, &o, &e->axis, e->train ? &e->program : NULL));
+    DT_TRY(dt_engine_forward_graph(e, data, false, &g));
+    return dt_compile(g, &o, &e->axis, &e->eval);
 }
 
 static dt_axis_args axis_args(const dt_engine *e, int64_t offset, int64_t n_elem, bool summed) {
@@ -268,7 +247,7 @@ dt_status dt_engine_create(const dt_engine_options *o, dt_engine **out) {
     so.accumulate = so.train && (e->division.n_shards > (o->mpi ? o->mpi->world : 1) ||
                                  (c->dist.payload == DT_PAYLOAD_FP32 && so.compute != DT_DTYPE_F32));
     e->accumulate = so.accumulate;
-    DT_TRY_GOTO(st, compile(e, o->data), fail);
+    DT_TRY_GOTO(st, compile(e, o->data, o->tell), fail);
     DT_TRY_GOTO(st, dt_engine_check_memory(e, &so), fail);
     *out = e;
     if (e->plan_only) return DT_OK;

@@ -15,6 +15,7 @@ typedef struct inspection {
     dt_dataset_info info;
     dt_backend *be;
     dt_engine *engine;
+    FILE *tell;
     bool any_gpu, narrowed; /* narrowed: train.precision is not to be had here */
 } inspection;
 
@@ -82,7 +83,8 @@ static dt_status open_engine(inspection *i) {
                                  .data = &i->info,
                                  .any_gpu = i->any_gpu,
                                  .train = true,
-                                 .plan_only = true};
+                                 .plan_only = true,
+                                 .tell = i->tell};
     return dt_engine_create(&o, &i->engine);
 }
 
@@ -151,13 +153,14 @@ static void print_buckets(const inspection *i, FILE *out) {
     }
 }
 
-dt_status dt_inspect(const dt_config *c, dt_comm *mpi, FILE *out) {
-    inspection i = {.config = *c, .mpi = mpi};
+dt_status dt_inspect(const dt_config *c, dt_comm *mpi, bool passes, FILE *out) {
+    inspection i = {.config = *c, .mpi = mpi, .tell = passes && mpi->rank == 0 ? out : NULL};
     dt_graph *g = NULL;
     i.data = (dt_session){.config = &i.config, .mpi = mpi};
     dt_status st = open_all(c, &i);
     if (st == DT_OK) st = dt_comm_agree(mpi, dt_engine_forward_graph(i.engine, &i.info, true, &g));
     if (st == DT_OK && mpi->rank == 0) {
+        if (passes) fprintf(out, "\n");
         dt_model_print(g, out);
         print_memory(&i, out);
         print_length(&i, out);

@@ -14,14 +14,15 @@ dt_status dt_bench_step(const dt_config *c, dt_comm *mpi, int64_t steps);
  * move, FLOP/s. */
 dt_status dt_bench_op(const dt_config *c, dt_comm *mpi, int64_t repeats);
 
-/* All-reduce by size, in the columns of nccl-tests, of the reduction in place: bytes, elements, time, algorithm
- * and bus bandwidth, elements that came out wrong. DT_ERR_USAGE with one rank, or below 1024 bytes;
+/* All-reduce by size, in the columns of nccl-tests, of the reduction in place: bytes, elements, time,
+ * algorithm and bus bandwidth, elements that came out wrong. DT_ERR_USAGE with one rank, or below 1024 bytes;
  * DT_ERR_DEVICE after a wrong element. */
 dt_status dt_bench_comm(const dt_config *c, dt_comm *mpi, int64_t max_bytes);
 
 /* The model layer by layer, memory plan, buckets, largest batch; runs and allocates nothing. Sizes that the
- * configuration gives need no data (data.image_size, data.channels, model.classes: all three, or the training set must
- * be there); where this device lacks train.precision the plan is that of fp32. Collective. */
-dt_status dt_inspect(const dt_config *c, dt_comm *mpi, FILE *out);
+ * configuration gives need no data (data.image_size, data.channels, model.classes: all three, or the training
+ * set must be there); where this device lacks train.precision the plan is that of fp32. passes: also what
+ * each pass of the compilation did (core/compile.h). Collective. */
+dt_status dt_inspect(const dt_config *c, dt_comm *mpi, bool passes, FILE *out);
 
 #endif

@@ -1,10 +1,12 @@
 /* The engine: a compiled run. It owns the programs, the memory and the axis kernels, and runs micro-batches;
  * it decides nothing per step. The trainer feeds it and reads the metrics.
  *
- * Compiling: model graph -> autodiff -> parameter axis -> passes -> plan -> bound kernels, once. Training
+ * Compiling: model graph -> passes (core/compile.h) -> plan -> bound kernels, once. Training
  * replays `micro` (forward, backward, accumulate) and `last` (the same, then reduction and update). */
 #ifndef DT_TRAIN_ENGINE_H
 #define DT_TRAIN_ENGINE_H
+
+#include <stdio.h>
 
 #include "core/backend.h"
 #include "core/config.h"
@@ -29,6 +31,7 @@ typedef struct dt_engine_options {
     bool any_gpu;               /* some rank computes on a GPU: all lay the input out as it does */
     bool train;                 /* false: evaluation only */
     bool plan_only;             /* to be looked at: nothing is allocated, nothing can run */
+    FILE *tell;                 /* what each pass of the compilation did (core/compile.h); NULL: nobody */
 } dt_engine_options;
 
 /* How the samples of a step are divided. */
@@ -59,7 +62,8 @@ void dt_engine_destroy(dt_engine *e); /* accepts NULL */
 /* Fresh weights, optimizer state and statistics from the seed. */
 dt_status dt_engine_init(dt_engine *e);
 /* Weights, optimizer state, averages and statistics of a checkpoint. A missing or misshapen tensor is
- * DT_ERR_CHECKPOINT; averages, of weights or of statistics, that are missing altogether start from what is current. */
+ * DT_ERR_CHECKPOINT; averages, of weights or of statistics, that are missing altogether start from what is
+ * current. */
 dt_status dt_engine_load(dt_engine *e, const dt_ckpt *c);
 /* Brings the whole state to the host. Collective: statistics of all ranks are gathered. The tensors belong to
  * the engine and stay valid until the next call. */
@@ -91,17 +95,17 @@ int32_t dt_engine_pending(const dt_engine *e);
 /* How many steps late results are read: 0 on the CPU. */
 int32_t dt_engine_lag(const dt_engine *e);
 
-/* Evaluation: begin (takes the mean of the running statistics over ranks; when `ema`, puts the averaged weights in
- * place and with them the averaged statistics, a moving average over the same steps with the same decay: the current
- * ones belong to other activations), feed and run batches, end (gives metrics summed over ranks and restores).
- * Collective. */
+/* Evaluation: begin (takes the mean of the running statistics over ranks; when `ema`, puts the averaged
+ * weights in place and with them the averaged statistics, a moving average over the same steps with the same
+ * decay: the current ones belong to other activations), feed and run batches, end (gives metrics summed over
+ * ranks and restores). Collective. */
 dt_status dt_engine_eval_begin(dt_engine *e, bool ema);
 dt_status dt_engine_eval_batch(dt_engine *e);
 dt_status dt_engine_eval_end(dt_engine *e, double *metric); /* DT_METRIC_COUNT doubles */
 
-/* A value of the evaluation program by its name, as the batch just run left it: *n_elem elements in fp32, which
- * belong to the engine and stay until the next call. Waits for the device. One that is not there, or does not outlive
- * the program (core/plan.h keeps the logits), is DT_ERR_INTERNAL. */
+/* A value of the evaluation program by its name, as the batch just run left it: *n_elem elements in fp32,
+ * which belong to the engine and stay until the next call. Waits for the device. One that is not there, or
+ * does not outlive the program (core/plan.h keeps the logits), is DT_ERR_INTERNAL. */
 dt_status dt_engine_output(dt_engine *e, const char *name, int64_t *n_elem, const float **out);
 
 /* For people and benchmarks. */
@@ -113,12 +117,12 @@ int64_t dt_engine_device_bytes(const dt_engine *e);
 int64_t dt_engine_store_bytes(const dt_engine *e);
 /* Of an element of the gradients that ranks exchange. */
 int64_t dt_engine_payload_bytes(const dt_engine *e);
-/* Largest rows per micro-batch that fit the device's free memory by this plan's slope (per batch of evaluation
- * where nothing is trained); train.eval_batch, if set, stays. */
+/* Largest rows per micro-batch that fit the device's free memory by this plan's slope (per batch of
+ * evaluation where nothing is trained); train.eval_batch, if set, stays. */
 int64_t dt_engine_largest_rows(const dt_engine *e);
 dt_status dt_engine_sync(dt_engine *e);
-/* The forward graph of the configured model for a micro-batch (or a batch of evaluation), as the engine compiles
- * it. The caller destroys it. */
+/* The forward graph of the configured model for a micro-batch (or a batch of evaluation), as the engine
+ * compiles it. The caller destroys it. */
 dt_status dt_engine_forward_graph(const dt_engine *e, const dt_dataset_info *data, bool training,
                                   dt_graph **out);
 

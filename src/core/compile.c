@@ -1,0 +1,108 @@
+/* The table of passes, and the loop over it. */
+#include "core/compile.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/autodiff.h"
+#include "core/op.h"
+#include "core/pass.h"
+
+/* When a pass runs. */
+enum {
+    TRAINING = 1, /* of training graphs alone */
+    FUSION = 2,   /* where fusion is wanted */
+    LOWERING = 4  /* on the way to a program, not where only the axis is made */
+};
+
+typedef struct work {
+    dt_graph *g;
+    const dt_compile_options *o;
+    dt_axis **axis;
+} work;
+
+static dt_status differentiate(const work *w) {
+    return dt_autodiff(w->g);
+}
+
+/* Before the device's choices: the axis must be the same on every rank and device. */
+static dt_status lay_on_axis(const work *w) {
+    const dt_axis_options *a = &w->o->axis;
+    if (!w->g->training) return dt_axis_assign(*w->axis, w->g);
+    return dt_axis_build(w->g, a->n_bucket, a->weight_decay, a->decay_all, w->axis);
+}
+
+static dt_status split_batchnorm(const work *w) {
+    return dt_pass_split_batchnorm(w->g);
+}
+
+static dt_status check(const work *w) {
+    return w->o->check ? w->o->check(w->o->arg, w->g) : DT_OK;
+}
+
+static dt_status gram_batchnorm(const work *w) {
+    return dt_pass_gram_batchnorm(w->g, w->o->be);
+}
+
+static dt_status fuse_for_backend(const work *w) {
+    return dt_pass_fuse_for_backend(w->g, w->o->be);
+}
+
+static dt_status remove_dead(const work *w) {
+    return dt_pass_remove_dead(w->g);
+}
+
+typedef struct pass_row {
+    const char *name, *doc;
+    dt_status (*run)(const work *w);
+    uint32_t when;
+} pass_row;
+
+static const pass_row pass_table[] = {
+    {"differentiate", "appends the backward nodes of the loss", differentiate, TRAINING},
+    {"axis", "lays the parameters in the order in which backward finishes their gradients", lay_on_axis, 0},
+    {"split batchnorm", "statistics, their use, and the sums of backward become nodes of their own",
+     split_batchnorm, LOWERING},
+    {"check", "refuses what can never fit the device", check, LOWERING},
+    /* First of the fusions: it replaces what the others would take apart. */
+    {"gram batchnorm", "batch norm around 1x1 convolutions from Gram matrices, where that is faster",
+     gram_batchnorm, LOWERING | FUSION},
+    {"fuse", "neighbours that the device computes faster together", fuse_for_backend, LOWERING | FUSION},
+    {"dead", "drops what nobody reads", remove_dead, LOWERING},
+};
+
+/* Nodes by op: what a pass took away and brought. */
+static void tell(FILE *out, const pass_row *row, const dt_graph *g, int32_t *before) {
+    int32_t now[DT_OP_COUNT] = {0}, n_listed = 0;
+    for (dt_nid i = 0; i < g->n_node; i++) now[g->node[i].op]++;
+    fprintf(out, "  %-16s %5d node%s  %s\n", row->name, g->n_node, g->n_node == 1 ? " " : "s", row->doc);
+    for (int32_t op = 0; op < DT_OP_COUNT; op++) {
+        if (now[op] == before[op]) continue;
+        fprintf(out, "%s%+d %s", n_listed++ ? ", " : "                              ", now[op] - before[op],
+                dt_op_get((dt_op)op)->name);
+        before[op] = now[op];
+    }
+    if (n_listed) fprintf(out, "\n");
+}
+
+dt_status dt_compile(dt_graph *g, const dt_compile_options *o, dt_axis **axis, dt_program **out) {
+    const work w = {g, o, axis};
+    const bool training = g->training;
+    int32_t count[DT_OP_COUNT] = {0};
+    dt_status st = DT_OK;
+    for (dt_nid i = 0; i < g->n_node; i++) count[g->node[i].op]++;
+    if (o->tell)
+        fprintf(o->tell, "\npasses of %s\n  %-16s %5d nodes  the model, forward\n",
+                training ? "training" : "evaluation", "", g->n_node);
+    for (size_t i = 0; i < sizeof pass_table / sizeof pass_table[0] && st == DT_OK; i++) {
+        const pass_row *row = &pass_table[i];
+        if ((row->when & TRAINING && !training) || (row->when & FUSION && !o->fuse) ||
+            (row->when & LOWERING && !out))
+            continue;
+        st = row->run(&w);
+        if (st == DT_OK && o->tell) tell(o->tell, row, g, count);
+    }
+    if (st == DT_OK && out) st = dt_program_prepare(o->be, g, NULL, out);
+    if (st != DT_OK || !out) dt_graph_destroy(g);
+    return st;
+}
