@@ -77,7 +77,7 @@ one=$(nvidia-smi --query-gpu=uuid --format=csv,noheader | head -n 1)
 CUDA_VISIBLE_DEVICES=$one train 2 two.log "${gpu[@]}" run.out_dir=two
 [ "$code" -ne 0 ] || fail "two ranks ran on one GPU"
 expect two.log '^dtrain: .*share_gpu' 1
-CUDA_VISIBLE_DEVICES=$one train_ok 2 shared.log "${gpu[@]}" train.precision=fp32 run.out_dir=shared dist.share_gpu=true
+CUDA_VISIBLE_DEVICES=$one train_ok 2 shared.log "${gpu[@]}" train.precision=fp32 "${seed[@]}" run.out_dir=shared dist.share_gpu=true
 close_losses all-gpu shared 1e-5 25
 
 # A rank without a GPU beside one with: refused, and with MPI asked for they train, stop and stay together.
