@@ -208,8 +208,6 @@ bool dt_comm_nccl_built(void) {
 
 dt_status dt_comm_nccl_create(dt_comm *mpi, dt_backend *be, double timeout_s, dt_comm **out) {
     *out = NULL;
-    /* Of a captured step NCCL would register the buffers, which makes reductions of 1 to 16 MiB a tenth slower. */
-    (void)setenv("NCCL_GRAPH_REGISTER", "0", 0);
     if (!be->info.is_gpu)
         return dt_fail(DT_ERR_CONFIG, "NCCL reduces GPU memory only; use dist.backend = \"mpi\"");
     nccl_state *s = calloc(1, sizeof *s);
