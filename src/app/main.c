@@ -9,53 +9,12 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "core/text.h"
 #include "core/version.h"
 #include "dist/signals.h"
 #include "verbs.h"
 
-typedef struct verb_row {
-    const char *name;
-    dt_verb_fn *run;
-    bool ranks; /* starts MPI */
-    const char *usage, *help;
-    dt_usage_fn *more; /* its verbs; NULL without */
-} verb_row;
-
-static const verb_row verb_table[] = {
-    {"train", dt_verb_train, true, "CONFIG.toml [section.key=value ...]", "train (the verb may be left out)",
-     NULL},
-    {"eval", dt_verb_eval, true, "CONFIG.toml [--report DIR] [section.key=value ...]",
-     "evaluate the newest or the named checkpoint", dt_usage_eval},
-    {"predict", dt_verb_predict, true, "CONFIG.toml INPUT... [section.key=value ...]",
-     "classes of images, with the newest or the named checkpoint", dt_usage_predict},
-    {"inspect", dt_verb_inspect, true, "CONFIG.toml [--passes] [section.key=value ...]",
-     "model, memory plan, buckets; trains nothing", dt_usage_inspect},
-    {"data", dt_verb_data, false, "import|info|verify ...", "make, show and check data sets", dt_usage_data},
-    {"bench", dt_verb_bench, true, "step|op|comm|data ...", "measure", dt_usage_bench},
-    {"config", dt_verb_config, false, "[CONFIG.toml ...]",
-     "every key; with a file: the resolved configuration", NULL},
-};
-enum { N_VERB = sizeof verb_table / sizeof verb_table[0] };
-
-static void print_help(FILE *out) {
-    fprintf(out, "dtrain %s: trains neural networks on one or many ranks\n\n", dt_version());
-    fprintf(out, "  dtrain CONFIG.toml [section.key=value ...]     the same under mpirun -np N\n\n");
-    for (int i = 0; i < N_VERB; i++)
-        fprintf(out, "  dtrain %-8s %-50s %s\n", verb_table[i].name, verb_table[i].usage, verb_table[i].help);
-    fprintf(out, "  dtrain --help | --version\n\n");
-    fprintf(
-        out,
-        "exit codes: 0 done, 2 usage or configuration, 3 data, 4 no usable checkpoint, 5 loss not finite,\n"
-        "            6 a rank lost or stuck, 7 a GPU failed, 85 stopped by a signal and saved, 1 anything "
-        "else\n");
-}
-
-static void print_verb_help(const verb_row *v) {
-    printf("usage: dtrain %s %s\n%s\n", v->name, v->usage, v->help);
-    if (v->more) v->more(stdout);
-}
-
-/* Whether the arguments after the first ask for help. */
+/* Whether the arguments after the verb ask for help. */
 static bool asks_help(int argc, char **argv) {
     for (int i = 2; i < argc; i++)
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) return true;
@@ -115,10 +74,37 @@ static dt_status give_main_a_stack(void) {
         (unsigned long long)l.rlim_max >> 10, (unsigned long long)enough >> 10);
 }
 
-static const verb_row *find_verb(const char *name) {
-    for (int i = 0; i < N_VERB; i++)
-        if (strcmp(verb_table[i].name, name) == 0) return &verb_table[i];
-    return NULL;
+/* No verb: a word that is none, or one that has verbs of its own and none of them. */
+static dt_status not_a_verb(const dt_verb *group, int argc, char **argv) {
+    const char *name[64], *word = group ? (argc > 2 ? argv[2] : "") : argv[1];
+    char list[256] = "";
+    int n = 0;
+    DT_ASSERT(dt_verb_count <= (int)(sizeof name / sizeof name[0]));
+    for (int i = 0; i < dt_verb_count; i++) {
+        const dt_verb *v = &dt_verb_table[i];
+        if (group ? !dt_verb_is_below(v, group) : strchr(v->name, ' ') != NULL) continue;
+        name[n++] = dt_verb_word(v);
+    }
+    for (int i = 0; group && i < n; i++) {
+        const size_t used = strlen(list);
+        snprintf(list + used, sizeof list - used, "%s%s", i == 0 ? "" : i + 1 < n ? ", " : " or ", name[i]);
+    }
+    const char *near = *word ? dt_nearest_name(word, n, name) : NULL;
+    const char *before = near ? "; did you mean " : "", *meant = near ? near : "";
+    if (!group)
+        return dt_fail(DT_ERR_USAGE,
+                       "\"%s\" is neither a verb nor a .toml file%s%s; dtrain --help lists the verbs", word,
+                       before, meant);
+    if (!*word)
+        return dt_fail(DT_ERR_USAGE, "%s what? %s; dtrain %s --help says more", group->name, list,
+                       group->name);
+    return dt_fail(DT_ERR_USAGE, "%s \"%s\": expected %s%s%s; dtrain %s --help says more", group->name, word,
+                   list, before, meant, group->name);
+}
+
+static bool is_config(const char *argument) {
+    const size_t length = strlen(argument);
+    return length >= 5 && strcmp(argument + length - 5, ".toml") == 0;
 }
 
 int main(int argc, char **argv) {
@@ -127,11 +113,11 @@ int main(int argc, char **argv) {
     if (argc < 2) {
         const dt_status nothing = dt_fail(DT_ERR_USAGE, "neither a verb nor a .toml file was given");
         app.mpi = dt_comm_meet(nothing);
-        if (!app.mpi || app.mpi->rank == 0) print_help(stderr);
+        if (!app.mpi || app.mpi->rank == 0) dt_help_print(stderr);
         return finish(app.mpi, nothing);
     }
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
-        print_help(stdout);
+        dt_help_print(stdout);
         return finish(NULL, flush_output());
     }
     if (strcmp(argv[1], "--version") == 0) {
@@ -139,21 +125,14 @@ int main(int argc, char **argv) {
         printf("dtrain %s%s%s%s\n", dt_version(), commit[0] ? " (" : "", commit, commit[0] ? ")" : "");
         return finish(NULL, flush_output());
     }
-    const verb_row *verb = find_verb(argv[1]);
-    int shift = verb ? 1 : 0;
-    if (!verb) {
-        size_t len = strlen(argv[1]);
-        if (len < 5 || strcmp(argv[1] + len - 5, ".toml") != 0)
-            return finish(NULL,
-                          dt_fail(DT_ERR_USAGE,
-                                  "\"%s\" is neither a verb nor a .toml file; dtrain --help lists the verbs",
-                                  argv[1]));
-        verb = find_verb("train");
-    }
-    if (asks_help(argc, argv)) {
-        print_verb_help(verb);
+    int shift = 0;
+    const dt_verb *verb = dt_verb_find(argc, argv, &shift);
+    if (!verb && is_config(argv[1])) verb = &dt_verb_table[0];
+    if (verb && asks_help(argc, argv)) {
+        dt_help_print_verb(verb, stdout);
         return finish(NULL, flush_output());
     }
+    if (!verb || !verb->run) return finish(NULL, not_a_verb(verb, argc, argv));
     signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error of the write, with a message */
     /* A request to stop that comes while MPI starts must not kill the run: MPI leaves these handlers alone.
      */
@@ -162,8 +141,13 @@ int main(int argc, char **argv) {
     if (st == DT_OK && verb->ranks) st = dt_comm_init(&argc, &argv, &app.mpi);
     /* Ranks that were told different things would wait for each other. */
     if (app.mpi)
-        st = st == DT_OK ? dt_comm_check_equal(app.mpi, (uint64_t)(verb - verb_table), "the verb") : st;
-    if (st == DT_OK) st = verb->run(&app, argc - shift, argv + shift);
+        st = st == DT_OK ? dt_comm_check_equal(app.mpi, (uint64_t)(verb - dt_verb_table), "the verb") : st;
+    dt_args args;
+    if (st == DT_OK) {
+        st = dt_args_parse(verb, argc - shift, argv + shift, &args);
+        if (app.mpi) st = dt_comm_agree(app.mpi, st);
+    }
+    if (st == DT_OK) st = verb->run(&app, &args);
     if (st == DT_OK && verb->run != dt_verb_train) st = flush_output(); /* training's result is in files */
     return finish(app.mpi, st);
 }

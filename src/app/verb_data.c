@@ -4,33 +4,20 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/text.h"
 #include "data/import.h"
 #include "data/info.h"
 #include "verbs.h"
 
 enum { INPUTS_MAX = 64 };
 
-static const char IMPORT_USAGE[] =
-    "usage:\n"
-    "  dtrain data import idx --images FILE --labels FILE --out DIR\n"
-    "  dtrain data import cifar10|cifar100 DIR|FILE... --out DIR [--split train|val|test]\n"
-    "  dtrain data import folder DIR --out DIR [--resize N [--square]] [--channels 1|3] [--labels FILE.csv]\n"
-    "                            [--exif-rotate]\n"
-    "  dtrain data import folder DIR --val-fraction F --out DIR    writes DIR/train and DIR/val\n"
-    "  dtrain data import synthetic --samples N --classes K --size N --out DIR\n"
-    "options: --store raw|jpeg [--quality Q]  --split NAME  --class-names FILE|DATASET  --shard-mib N  "
-    "--threads N  --skip-broken";
-
 typedef struct import_args {
     dt_import_options o;
     const char *input[INPUTS_MAX];
-    const char *images, *labels;
 } import_args;
 
-static dt_status parse_fraction(int *argc, char **argv, double *out) {
-    const char *text;
+static dt_status parse_fraction(const char *text, double *out) {
     char *end;
-    DT_TRY(dt_app_option(argc, argv, "val-fraction", &text));
     if (!text) return DT_OK;
     *out = strtod(text, &end);
     if (*end || end == text || !(*out > 0 && *out < 1))
@@ -38,55 +25,58 @@ static dt_status parse_fraction(int *argc, char **argv, double *out) {
     return DT_OK;
 }
 
-/* Takes the value of every option out of argv. */
-static dt_status parse_import(int argc, char **argv, import_args *a) {
+/* 0 where it is not given: an import that cannot use an option refuses it. */
+static int64_t given(const dt_args *args, const char *name) {
+    return dt_args_has(args, name) ? dt_args_number(args, name) : 0;
+}
+
+static dt_status parse_inputs(const dt_args *args, import_args *a) {
     dt_import_options *o = &a->o;
-    int64_t threads, quality, mib, size;
-    if (argc < 2 || !dt_import_kind_parse(argv[1], &o->kind))
-        return dt_fail(DT_ERR_USAGE, "%s", IMPORT_USAGE);
-    const char *store;
-    DT_TRY(dt_app_option(&argc, argv, "store", &store));
-    DT_TRY(dt_app_option(&argc, argv, "images", &a->images));
-    DT_TRY(dt_app_option(&argc, argv, "labels", &a->labels));
-    DT_TRY(dt_app_option(&argc, argv, "out", &o->out_dir));
-    DT_TRY(dt_app_option(&argc, argv, "split", &o->split));
-    DT_TRY(dt_app_option(&argc, argv, "class-names", &o->class_names));
-    DT_TRY(dt_app_count(&argc, argv, "resize", 0, DT_IMPORT_SIDE_MAX, &o->resize));
-    DT_TRY(dt_app_count(&argc, argv, "channels", 0, 4, &o->channels));
-    DT_TRY(dt_app_count(&argc, argv, "threads", 0, 1024, &threads));
-    DT_TRY(dt_app_count(&argc, argv, "quality", 0, 100, &quality));
-    DT_TRY(dt_app_count(&argc, argv, "shard-mib", 0, 1 << 20, &mib));
-    DT_TRY(dt_app_count(&argc, argv, "samples", 0, INT64_MAX, &o->synthetic.n_samples));
-    DT_TRY(dt_app_count(&argc, argv, "classes", 0, 1 << 24, &o->synthetic.n_classes));
-    DT_TRY(dt_app_count(&argc, argv, "size", 0, DT_IMPORT_SIDE_MAX, &size));
-    o->threads = (int32_t)threads;
-    o->jpeg_quality = (int32_t)quality;
-    o->shard_bytes = mib << 20;
-    o->synthetic.height = o->synthetic.width = size;
-    o->square = dt_app_flag(&argc, argv, "square");
-    o->exif_rotate = dt_app_flag(&argc, argv, "exif-rotate");
-    o->skip_broken = dt_app_flag(&argc, argv, "skip-broken");
-    if (store && strcmp(store, "raw") != 0 && strcmp(store, "jpeg") != 0)
-        return dt_fail(DT_ERR_USAGE, "--store %s: expected raw or jpeg", store);
-    o->store = store && strcmp(store, "jpeg") == 0 ? DT_STORE_JPEG : DT_STORE_RAW;
-    DT_TRY(parse_fraction(&argc, argv, &o->val_fraction));
-    if (!o->split && o->val_fraction == 0) o->split = "train";
-    if (o->kind == DT_IMPORT_FOLDER) o->labels = a->labels, a->labels = NULL;
-    for (int i = 2; i < argc; i++) {
-        if (argv[i][0] == '-') return dt_fail(DT_ERR_USAGE, "unknown option %s\n%s", argv[i], IMPORT_USAGE);
-        if (o->n_input == INPUTS_MAX) return dt_fail(DT_ERR_USAGE, "more than %d inputs", INPUTS_MAX);
-        a->input[o->n_input++] = argv[i];
-    }
-    if (!o->out_dir) return dt_fail(DT_ERR_USAGE, "--out DIR is missing\n%s", IMPORT_USAGE);
-    if (a->images || a->labels) {
-        if (o->kind != DT_IMPORT_IDX || !a->images || !a->labels || o->n_input > 0)
-            return dt_fail(DT_ERR_USAGE, "--images and --labels go together, and are all that idx takes\n%s",
-                           IMPORT_USAGE);
-        a->input[0] = a->images, a->input[1] = a->labels;
+    static const char more[] = "dtrain data import --help says more";
+    if (!o->out_dir) return dt_fail(DT_ERR_USAGE, "data import: --out DIR is missing; %s", more);
+    if (args->argc - 2 > INPUTS_MAX) return dt_fail(DT_ERR_USAGE, "more than %d inputs", INPUTS_MAX);
+    for (int i = 2; i < args->argc; i++) a->input[o->n_input++] = args->argv[i];
+    const char *images = dt_args_text(args, "images"), *labels = dt_args_text(args, "labels");
+    if (o->kind == DT_IMPORT_FOLDER) o->labels = labels, labels = NULL;
+    if (images || labels) {
+        if (o->kind != DT_IMPORT_IDX || !images || !labels || o->n_input > 0)
+            return dt_fail(DT_ERR_USAGE,
+                           "data import: --images and --labels go together, and are all that idx takes; %s",
+                           more);
+        a->input[0] = images, a->input[1] = labels;
         o->n_input = 2;
     }
     o->input = a->input;
     return DT_OK;
+}
+
+static dt_status parse_import(const dt_args *args, import_args *a) {
+    dt_import_options *o = &a->o;
+    if (args->argc < 2 || !dt_import_kind_parse(args->argv[1], &o->kind))
+        return dt_fail(DT_ERR_USAGE,
+                       "data import: %s%s%sexpected idx, cifar10, cifar100, folder or synthetic; dtrain data "
+                       "import --help says more",
+                       args->argc < 2 ? "" : "\"", args->argc < 2 ? "" : args->argv[1],
+                       args->argc < 2 ? "" : "\": ");
+    const char *store = dt_args_text(args, "store");
+    o->out_dir = dt_args_text(args, "out");
+    o->split = dt_args_text(args, "split");
+    o->class_names = dt_args_text(args, "class-names");
+    o->resize = given(args, "resize");
+    o->channels = given(args, "channels");
+    o->threads = (int32_t)given(args, "threads");
+    o->jpeg_quality = (int32_t)given(args, "quality");
+    o->shard_bytes = given(args, "shard-mib") << 20;
+    o->synthetic.n_samples = given(args, "samples");
+    o->synthetic.n_classes = given(args, "classes");
+    o->synthetic.height = o->synthetic.width = given(args, "size");
+    o->square = dt_args_has(args, "square");
+    o->exif_rotate = dt_args_has(args, "exif-rotate");
+    o->skip_broken = dt_args_has(args, "skip-broken");
+    o->store = store && strcmp(store, "jpeg") == 0 ? DT_STORE_JPEG : DT_STORE_RAW;
+    DT_TRY(parse_fraction(dt_args_text(args, "val-fraction"), &o->val_fraction));
+    if (!o->split && o->val_fraction == 0) o->split = "train";
+    return parse_inputs(args, a);
 }
 
 /* What the progress bar shows and when it was last drawn. */
@@ -122,12 +112,13 @@ static bar new_bar(const char *what) {
     return (bar){.what = what, .start_s = dt_time_s(), .live = isatty(STDERR_FILENO) != 0};
 }
 
-static dt_status data_import(int argc, char **argv) {
-    import_args a = {.images = NULL};
+dt_status dt_verb_data_import(dt_app *app, const dt_args *args) {
+    (void)app;
+    import_args a = {.input = {NULL}};
     dt_import_result r;
     bar b = new_bar("import");
     char parts[80] = "";
-    DT_TRY(parse_import(argc, argv, &a));
+    DT_TRY(parse_import(args, &a));
     a.o.progress = draw;
     a.o.note = note;
     a.o.arg = &b;
@@ -135,52 +126,41 @@ static dt_status data_import(int argc, char **argv) {
     if (a.o.val_fraction > 0)
         snprintf(parts, sizeof parts, " (%lld in train, %lld in val)",
                  (long long)(r.n_samples - r.n_val_samples), (long long)r.n_val_samples);
-    printf("%s: %lld sample%s%s of %lld class%s in %lld shard%s, %.1f MiB (%lld shard%s kept, %lld sample%s "
-           "skipped), "
-           "%.1f s\n",
-           a.o.out_dir, (long long)r.n_samples, dt_plural(r.n_samples), parts, (long long)r.n_classes,
-           r.n_classes == 1 ? "" : "es", (long long)r.n_shards, dt_plural(r.n_shards),
-           (double)r.n_bytes / (1 << 20), (long long)r.n_shards_kept, dt_plural(r.n_shards_kept),
-           (long long)r.n_skipped, dt_plural(r.n_skipped), dt_time_s() - b.start_s);
+    printf("%s: %s%s of %s in %s, %s (%s kept, %s skipped), %.1f s\n", a.o.out_dir,
+           dt_count_text(r.n_samples, "sample").s, parts, dt_count_text(r.n_classes, "class").s,
+           dt_count_text(r.n_shards, "shard").s, dt_bytes_text((double)r.n_bytes).s,
+           dt_count_text(r.n_shards_kept, "shard").s, dt_count_text(r.n_skipped, "sample").s,
+           dt_time_s() - b.start_s);
     return DT_OK;
 }
 
-static dt_status data_info(int argc, char **argv) {
-    if (argc != 2) return dt_fail(DT_ERR_USAGE, "usage: dtrain data info DIR|SHARD.h5");
-    return dt_data_info_print(argv[1], stdout);
+static dt_status one_path(const dt_args *args, const char **path) {
+    if (args->argc != 2)
+        return dt_fail(DT_ERR_USAGE, "usage: dtrain %s %s", args->verb->name, args->verb->usage);
+    *path = args->argv[1];
+    return DT_OK;
 }
 
-static dt_status data_verify(int argc, char **argv) {
-    if (argc != 2) return dt_fail(DT_ERR_USAGE, "usage: dtrain data verify DIR|SHARD.h5");
+dt_status dt_verb_data_info(dt_app *app, const dt_args *args) {
+    (void)app;
+    const char *path = NULL;
+    DT_TRY(one_path(args, &path));
+    return dt_data_info_print(path, stdout);
+}
+
+dt_status dt_verb_data_verify(dt_app *app, const dt_args *args) {
+    (void)app;
+    const char *path = NULL;
+    DT_TRY(one_path(args, &path));
     bar b = new_bar("verify");
     dt_data_verify_result r;
-    DT_TRY(dt_data_verify(argv[1], draw, &b, &r));
-    printf("%s: %lld sample%s in %lld shard%s, %.1f MiB: all sound%s\n", argv[1], (long long)r.n_samples,
-           dt_plural(r.n_samples), (long long)r.n_shards, dt_plural(r.n_shards),
-           (double)r.n_bytes / (1 << 20), r.indexed ? "" : " (no index.json: shard hashes not compared)");
+    DT_TRY(dt_data_verify(path, draw, &b, &r));
+    printf("%s: %s in %s, %s: all sound%s\n", path, dt_count_text(r.n_samples, "sample").s,
+           dt_count_text(r.n_shards, "shard").s, dt_bytes_text((double)r.n_bytes).s,
+           r.indexed ? "" : " (no index.json: shard hashes not compared)");
     if (r.n_unchecked > 0)
-        printf("%lld sample%s without checksums: could not be compared\n", (long long)r.n_unchecked,
-               dt_plural(r.n_unchecked));
+        printf("%s without checksums: could not be compared\n", dt_count_text(r.n_unchecked, "sample").s);
     if (r.n_jpeg_warnings > 0)
-        printf("harmless oddities in %lld JPEG file%s\n", (long long)r.n_jpeg_warnings,
-               dt_plural(r.n_jpeg_warnings));
+        printf("harmless oddities in %s\n", dt_count_text(r.n_jpeg_warnings, "JPEG file").s);
     return DT_OK;
-}
-
-typedef struct data_row {
-    const char *name;
-    dt_status (*run)(int argc, char **argv);
-} data_row;
-
-static const data_row data_table[] = {{"import", data_import}, {"info", data_info}, {"verify", data_verify}};
-
-void dt_usage_data(FILE *out) {
-    fprintf(out, "%s\n  dtrain data info|verify DIR|SHARD.h5\n", IMPORT_USAGE);
-}
-
-dt_status dt_verb_data(dt_app *app, int argc, char **argv) {
-    (void)app;
-    for (size_t i = 0; argc > 1 && i < sizeof data_table / sizeof data_table[0]; i++)
-        if (strcmp(data_table[i].name, argv[1]) == 0) return data_table[i].run(argc - 1, argv + 1);
-    return dt_fail(DT_ERR_USAGE, "dtrain data import|info|verify\n%s", IMPORT_USAGE);
 }

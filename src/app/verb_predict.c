@@ -9,8 +9,6 @@
 #include "train/predict.h"
 #include "verbs.h"
 
-enum { TOP_MAX = 1000 };
-
 typedef struct predict_verb {
     void (*print)(const dt_prediction *p, FILE *out);
     bool live;
@@ -130,15 +128,6 @@ static const struct {
                     {"jsonl", "", print_json},
                     {"csv", "input,sample,label,rank,class,index,probability\n", print_csv}};
 
-void dt_usage_predict(FILE *out) {
-    fprintf(
-        out,
-        "  INPUT          an image file, a folder with images at any depth, a data set or one of its shards\n"
-        "  --format F     text (default), jsonl: a JSON object a line, or csv: a line per class\n"
-        "  --top K        classes per input, the most probable first (default 1)\n"
-        "Inputs that cannot be read are told on standard error, and make the exit code 3.\n");
-}
-
 static void clear_progress(predict_verb *v) {
     if (v->drawn) fputs("\r\033[K", stderr);
     v->drawn = false;
@@ -177,64 +166,56 @@ static bool is_override(const char *argument) {
 }
 
 typedef struct predict_args {
-    const char *format;
-    int64_t top;
-    char **config; /* the verb, CONFIG and overrides */
+    dt_args config; /* CONFIG and overrides */
+    char **argv;    /* of that */
     const char **input;
-    int n_config, n_input;
+    int n_input;
 } predict_args;
 
-static dt_status parse(int argc, char **argv, predict_args *a) {
-    DT_TRY(dt_app_option(&argc, argv, "format", &a->format));
-    DT_TRY(dt_app_count(&argc, argv, "top", 1, TOP_MAX, &a->top));
-    a->config = calloc((size_t)argc + 1, sizeof *a->config);
-    a->input = calloc((size_t)argc + 1, sizeof *a->input);
-    if (!a->config || !a->input) return dt_fail(DT_ERR_MEMORY, "out of memory for the arguments");
-    for (int i = 0; i < argc; i++) {
-        if (i > 0 && argv[i][0] == '-') return dt_fail(DT_ERR_USAGE, "predict: unknown option %s", argv[i]);
-        if (i < 2 || is_override(argv[i]))
-            a->config[a->n_config++] = argv[i];
+static dt_status parse(const dt_args *args, predict_args *a) {
+    a->argv = calloc((size_t)args->argc + 1, sizeof *a->argv);
+    a->input = calloc((size_t)args->argc + 1, sizeof *a->input);
+    if (!a->argv || !a->input) return dt_fail(DT_ERR_MEMORY, "out of memory for the arguments");
+    a->config = (dt_args){.verb = args->verb, .argv = a->argv};
+    for (int i = 0; i < args->argc; i++)
+        if (i < 2 || is_override(args->argv[i]))
+            a->argv[a->config.argc++] = args->argv[i];
         else
-            a->input[a->n_input++] = argv[i];
-    }
+            a->input[a->n_input++] = args->argv[i];
     if (a->n_input == 0)
         return dt_fail(DT_ERR_USAGE,
                        "predict needs images: dtrain predict CONFIG.toml FILE|FOLDER|DATASET...");
     return DT_OK;
 }
 
-static dt_status choose_format(const char *name, predict_verb *v, const char **head) {
-    for (size_t i = 0; i < sizeof format_table / sizeof format_table[0]; i++)
-        if (!name || strcmp(name, format_table[i].name) == 0) {
-            v->print = format_table[i].print;
-            *head = format_table[i].head;
-            return DT_OK;
-        }
-    return dt_fail(DT_ERR_USAGE, "--format %s: expected text, jsonl or csv", name);
+static void choose_format(const char *name, predict_verb *v, const char **head) {
+    size_t i = 0;
+    while (name && strcmp(name, format_table[i].name) != 0) i++; /* the parser knows them */
+    v->print = format_table[i].print;
+    *head = format_table[i].head;
 }
 
-static dt_status predict(dt_app *app, const predict_args *a, predict_verb *v, const char *head) {
+static dt_status predict(dt_app *app, const predict_args *a, int64_t top, predict_verb *v, const char *head) {
     dt_config c;
     dt_predict_result r;
-    DT_TRY(dt_app_config_agreed(app, a->n_config, a->config, &c));
+    DT_TRY(dt_app_config_agreed(app, &a->config, &c));
     if (app->mpi->rank == 0) fputs(head, stdout);
     const dt_predict_options o = {
-        .n_input = a->n_input, .input = a->input, .top = a->top, .row = row, .note = note, .arg = v};
+        .n_input = a->n_input, .input = a->input, .top = top, .row = row, .note = note, .arg = v};
     const dt_status st = dt_predict(&c, app->mpi, &o, &r);
     clear_progress(v);
     dt_config_fini(&c);
     return st;
 }
 
-dt_status dt_verb_predict(dt_app *app, int argc, char **argv) {
+dt_status dt_verb_predict(dt_app *app, const dt_args *args) {
     predict_verb v = {.live = app->mpi->rank == 0 && isatty(STDERR_FILENO) && !isatty(STDOUT_FILENO)};
-    predict_args a = {.format = NULL};
-    const char *head = "";
-    dt_status st = parse(argc, argv, &a);
-    if (st == DT_OK) st = choose_format(a.format, &v, &head);
-    st = dt_comm_agree(app->mpi, st);
-    if (st == DT_OK) st = predict(app, &a, &v, head);
-    free(a.config);
+    predict_args a = {.n_input = 0};
+    const char *head;
+    choose_format(dt_args_text(args, "format"), &v, &head);
+    dt_status st = dt_comm_agree(app->mpi, parse(args, &a));
+    if (st == DT_OK) st = predict(app, &a, dt_args_number(args, "top"), &v, head);
+    free(a.argv);
     free(a.input);
     return st;
 }

@@ -37,43 +37,6 @@ static const void *const_field_of(const dt_key_row *row, const void *base) {
     return (const char *)base + row->offset;
 }
 
-int dt_edit_distance(const char *a, const char *b, int limit) {
-    enum { WORD_MAX = 64 };
-    size_t na = strnlen(a, WORD_MAX), nb = strnlen(b, WORD_MAX);
-    if (a[na] || b[nb]) return limit + 1;
-    /* Rows i-2, i-1 and i of the table of distances between prefixes; i-2 is for swapped neighbours. */
-    int rows[3][WORD_MAX + 1] = {0};
-    for (size_t j = 0; j <= nb; j++) rows[0][j] = (int)j;
-    for (size_t i = 1; i <= na; i++) {
-        int *row = rows[i % 3];
-        const int *above = rows[(i + 2) % 3], *above2 = rows[(i + 1) % 3];
-        row[0] = (int)i;
-        for (size_t j = 1; j <= nb; j++) {
-            int best = above[j - 1] + (a[i - 1] != b[j - 1]);
-            if (above[j] + 1 < best) best = above[j] + 1;
-            if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
-            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && above2[j - 2] + 1 < best)
-                best = above2[j - 2] + 1;
-            row[j] = best;
-        }
-    }
-    int d = rows[na % 3][nb];
-    return d <= limit ? d : limit + 1;
-}
-
-const char *dt_nearest_name(const char *word, int n, const char *const *names) {
-    int limit = 1 + (int)strnlen(word, 64) / 4;
-    const char *best = NULL;
-    for (int i = 0; i < n; i++) {
-        int d = dt_edit_distance(word, names[i], limit);
-        if (d > limit || d >= (int)strlen(names[i])) continue;
-        best = names[i];
-        limit = d - 1;
-        if (limit < 0) break;
-    }
-    return best;
-}
-
 /* '"a", "b" or "c"' */
 static void list_choices(const char *const *choices, char *out, size_t size) {
     size_t used = 0;

@@ -4,6 +4,7 @@
 #define DT_CORE_CONFIG_TABLE_H
 
 #include "core/config.h"
+#include "core/text.h"
 #include "toml_shim.h"
 
 typedef enum dt_key_kind {
@@ -99,10 +100,5 @@ const char *dt_key_kind_name(dt_key_kind kind);
 dt_status dt_config_read_layers(dt_config_reader *r, const dt_toml_value *v, const char *name);
 /* Everything that one key alone cannot tell. */
 dt_status dt_config_check(const dt_config_reader *r);
-
-/* Edits (insertions, deletions, substitutions, swaps of neighbours) from `a` to `b`, at most `limit` + 1. */
-int dt_edit_distance(const char *a, const char *b, int limit);
-/* The nearest of `names`, or NULL where none is near enough to be meant. */
-const char *dt_nearest_name(const char *word, int n, const char *const *names);
 
 #endif

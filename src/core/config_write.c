@@ -138,6 +138,16 @@ void dt_config_print_keys(FILE *out) {
     dt_config_fini(&defaults);
 }
 
+void dt_config_print_choices(FILE *out) {
+    for (int i = 0; i < dt_key_count; i++) {
+        const dt_key_row *row = &dt_key_table[i];
+        fprintf(out, "%s=", row->key);
+        for (int k = 0; row->choices && row->choices[k]; k++)
+            fprintf(out, "%s%s", k > 0 ? "|" : "", row->choices[k]);
+        fprintf(out, "%s\n", row->kind == DT_KEY_BOOL ? "true|false" : "");
+    }
+}
+
 static void print_markdown_layers(FILE *out) {
     fputs("\n## [[model.layers]]\n\n"
           "With `model.name = \"layers\"` the model is the list of these entries, in order. Each reads the "

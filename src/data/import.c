@@ -21,7 +21,6 @@
 #include "shard.h"
 
 enum {
-    DEFAULT_SHARD_BYTES = 512 << 20,
     SHARDS_MAX = 99999,
     PIXELS_VERSION = 2, /* raised where equal inputs and options come to give other bytes */
 };
@@ -370,7 +369,7 @@ static void identify(const import *m, part *p) {
 }
 
 static dt_status plan_shards(const import *m, part *p) {
-    int64_t target = m->o->shard_bytes ? m->o->shard_bytes : DEFAULT_SHARD_BYTES;
+    int64_t target = m->o->shard_bytes ? m->o->shard_bytes : (int64_t)DT_IMPORT_SHARD_MIB << 20;
     double bytes = (double)p->n_samples * (double)dt_max_i64(m->source.sample_bytes, 1);
     double n = bytes / (double)target;
     int64_t n_shards = n >= SHARDS_MAX ? SHARDS_MAX : (int64_t)n + ((double)(int64_t)n < n);

@@ -13,7 +13,6 @@
 #include "shard.h"
 
 enum {
-    DEFAULT_QUALITY = 90,
     STATS_EVERY = 8, /* JPEG shards: the first image and every eighth of the source are decoded at full size
                       * for mean and deviation */
     PROGRESS_MS = 100,
@@ -72,7 +71,7 @@ static dt_status take_raw(build *b, int64_t i, const dt_item *item, sums *s) {
 }
 
 static int32_t quality_of(const dt_import_options *o) {
-    return o->jpeg_quality ? o->jpeg_quality : DEFAULT_QUALITY;
+    return o->jpeg_quality ? o->jpeg_quality : DT_IMPORT_QUALITY;
 }
 
 /* JPEG: encodes, or checks that all of the file can be decoded. */

@@ -96,7 +96,7 @@ dt_status dt_source_folder(const dt_import_options *o, dt_source *out) {
                        .label = label_of,
                        .close = close_folder};
     s->image = (dt_image_options){.resize = o->resize,
-                                  .channels = o->channels ? o->channels : 3,
+                                  .channels = o->channels ? o->channels : DT_IMPORT_CHANNELS,
                                   .square = o->square,
                                   .raw = o->store == DT_STORE_RAW,
                                   .exif_rotate = o->exif_rotate};

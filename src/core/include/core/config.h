@@ -183,5 +183,8 @@ uint64_t dt_config_hash_all(const dt_config *c);
 /* The key table for people (`dtrain config`) and for docs/config.md. */
 void dt_config_print_keys(FILE *out);
 void dt_config_print_markdown(FILE *out);
+/* A line per key, for programs: "optim.lr=", and behind it "|" between the values that it can have where they are
+ * few. */
+void dt_config_print_choices(FILE *out);
 
 #endif

@@ -1,4 +1,4 @@
-/* Text that came from outside, on its way into a format that wants UTF-8. */
+/* Text for people, and text that came from outside on its way into a format that wants UTF-8. */
 #ifndef DT_CORE_TEXT_H
 #define DT_CORE_TEXT_H
 
@@ -18,5 +18,29 @@ static inline int dt_utf8_bytes(const char *text) {
     if (n == 4 && ((b[0] == 0xf0 && b[1] < 0x90) || (b[0] == 0xf4 && b[1] >= 0x90))) return 0;
     return n;
 }
+
+/* A short text by value: dt_bytes_text(n).s is valid to the end of the call that it is an argument of. */
+typedef struct dt_text {
+    char s[96];
+} dt_text;
+
+/* "3 classes", "1 class", "0 classes": the number of what `noun` names, in the singular. */
+dt_text dt_count_text(int64_t n, const char *noun);
+/* "0 bytes", "1 byte", "12.5 KiB", "1.21 GiB": three digits, four from 1000 of a unit on; below 0: "unknown".
+ */
+dt_text dt_bytes_text(double bytes);
+/* What is needed, never rounded down, and what there is, never rounded up: so the two texts differ where the
+ * first is more. */
+dt_text dt_bytes_needed_text(double bytes);
+dt_text dt_bytes_free_text(double bytes);
+/* 987, 12.3k, 1.23M, 12.30G: a number in few characters; "-" of what is none. */
+dt_text dt_number_text(double x);
+/* 2, 1.1, 0.25, 0.0031: at most two decimals, of numbers below 0.1 two digits, no zeros at the end. */
+dt_text dt_decimal_text(double x);
+
+/* Edits (insertions, deletions, substitutions, swaps of neighbours) from `a` to `b`, at most `limit` + 1. */
+int dt_edit_distance(const char *a, const char *b, int limit);
+/* The nearest of `names`, or NULL where none is near enough to be meant. */
+const char *dt_nearest_name(const char *word, int n, const char *const *names);
 
 #endif

@@ -24,6 +24,8 @@ typedef enum dt_import_store {
 } dt_import_store;
 
 enum { DT_IMPORT_SIDE_MAX = 8192 }; /* pixels, of images that are resized or generated */
+/* What holds where an option is 0. */
+enum { DT_IMPORT_QUALITY = 90, DT_IMPORT_SHARD_MIB = 512, DT_IMPORT_CHANNELS = 3 };
 
 typedef struct dt_import_options {
     dt_import_kind kind;
@@ -43,9 +45,9 @@ typedef struct dt_import_options {
     const char *class_names; /* NULL: those of the source, if it has any */
     int64_t resize;          /* folder: the shorter side in pixels; 0: as it is */
     bool square;             /* folder: then the centre resize x resize */
-    int64_t channels;        /* folder: 1 or 3; 0: 3 */
-    int32_t jpeg_quality;    /* DT_STORE_JPEG: of what is encoded anew; 0: 90 */
-    int64_t shard_bytes;     /* about; 0: 512 MiB */
+    int64_t channels;        /* folder: 1 or 3; 0: DT_IMPORT_CHANNELS */
+    int32_t jpeg_quality;    /* DT_STORE_JPEG: of what is encoded anew; 0: DT_IMPORT_QUALITY */
+    int64_t shard_bytes;     /* about; 0: DT_IMPORT_SHARD_MIB */
     int32_t threads;         /* 0: one per CPU that this process may use */
     bool exif_rotate; /* folder: turn images upright as their EXIF orientation says; a JPEG file for a JPEG
                        * shard is then encoded anew */

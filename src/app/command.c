@@ -1,0 +1,246 @@
+/* The table of verbs. A new verb is a row here and a function; a new option a row of its verb. */
+#include "command.h"
+
+#include <string.h>
+
+#include "data/import.h"
+#include "verbs.h"
+
+#define FLAG(name_)            .name = name_
+#define TEXT(name_, argument_) .name = name_, .argument = argument_
+#define NUMBER(name_, n, last) .name = name_, .argument = "N", .max = last, .fallback = n
+#define END                                                                                                  \
+    { .name = NULL }
+
+static const char configured[] = "CONFIG.toml [section.key=value ...]";
+
+static const dt_option eval_options[] = {
+    {TEXT("report", "DIR"),
+     .help = "also write classes.csv, confusion.csv, confusion.svg and mistakes.csv there"},
+    END,
+};
+
+static const dt_option predict_options[] = {
+    {TEXT("format", "text|jsonl|csv"), .otherwise = "text",
+     .help = "text; a JSON object a line; or comma-separated values, a line per class"},
+    {NUMBER("top", 1, DT_PREDICT_TOP_MAX), .help = "classes per input, the most probable first"},
+    END,
+};
+
+static const dt_option inspect_options[] = {
+    {FLAG("passes"), .help = "also tell what each pass of the compilation did to the graph"},
+    END,
+};
+
+static const dt_option import_options[] = {
+    {TEXT("out", "DIR"), .otherwise = "must be given", .help = "where the data set goes"},
+    {TEXT("split", "NAME"), .otherwise = "train",
+     .help = "recorded in the set; of a CIFAR directory train takes the training files, val and test the "
+             "test file"},
+    {TEXT("store", "raw|jpeg"), .otherwise = "raw", .help = "decoded pixels, all of one size, or JPEG files"},
+    {NUMBER("quality", DT_IMPORT_QUALITY, 100),
+     .help = "with --store jpeg: of what is encoded anew; JPEG files that need no change stay as they are"},
+    {NUMBER("shard-mib", DT_IMPORT_SHARD_MIB, 1 << 20), .help = "size of a shard in MiB, about"},
+    {NUMBER("threads", 0, 1024), .otherwise = "one per core that this process may use",
+     .help = "they do not change what is made"},
+    {FLAG("skip-broken"), .otherwise = "end at the first",
+     .help = "leave damaged images out, and count them"},
+    {TEXT("class-names", "FILE|DATASET"), .otherwise = "those of the source, in byte order",
+     .help = "the order of the classes: a name a line, or the data set whose order it shall be"},
+    {TEXT("images", "FILE"), .help = "idx: the images, gzipped or not"},
+    {TEXT("labels", "FILE"), .otherwise = "folder: a directory per class",
+     .help = "idx: the labels; folder: a CSV file with the columns file and label"},
+    {NUMBER("resize", 0, DT_IMPORT_SIDE_MAX), .otherwise = "as it is",
+     .help = "folder: pixels of the shorter side"},
+    {FLAG("square"), .otherwise = "keep the shape", .help = "folder: cut the centre N x N of --resize N out"},
+    {TEXT("channels", "1|3"), .max = 3, .fallback = DT_IMPORT_CHANNELS, .help = "folder: grey or colour"},
+    {TEXT("val-fraction", "F"), .otherwise = "one set",
+     .help = "folder: two sets, DIR/train and DIR/val of --out DIR, the second of about this part of the "
+             "files"},
+    {FLAG("exif-rotate"), .otherwise = "leave them as stored",
+     .help = "folder: turn images upright as their EXIF orientation says"},
+    {NUMBER("samples", 0, INT64_MAX), .otherwise = "must be given", .help = "synthetic: how many images"},
+    {NUMBER("classes", 0, 1 << 20), .otherwise = "must be given", .help = "synthetic: of how many classes"},
+    {NUMBER("size", 0, DT_IMPORT_SIDE_MAX), .otherwise = "must be given",
+     .help = "synthetic: pixels of a side"},
+    END,
+};
+
+static const dt_option bench_step_options[] = {
+    {NUMBER("steps", 10, 1000000), .help = "steps of each of the measured windows"},
+    END,
+};
+static const dt_option bench_op_options[] = {
+    {NUMBER("repeats", 5, 1000000), .help = "measurements of each kernel, of which the median counts"},
+    END,
+};
+static const dt_option bench_data_options[] = {
+    {NUMBER("seconds", 3, 3600), .help = "per row"},
+    {NUMBER("threads", 1, 1024), .help = "of the loader"},
+    {NUMBER("images", 256, 1 << 20), .help = "of each kind"},
+    {TEXT("dir", "DIR"), .otherwise = "under TMPDIR, and removed",
+     .help = "where the generated shards go, kept for the next call"},
+    {TEXT("dump-jpeg", "DIR"), .help = "also write the JPEG files there"},
+    END,
+};
+static const dt_option bench_comm_options[] = {
+    {NUMBER("max-bytes", 64 << 20, 1ll << 34), .help = "the largest message, from 1024 on"},
+    END,
+};
+static const dt_option config_options[] = {
+    {FLAG("markdown"), .help = "without a file: docs/config.md"},
+    END,
+};
+
+static const char import_about[] =
+    "KIND and its INPUT:\n"
+    "  idx --images FILE --labels FILE    MNIST and its kin\n"
+    "  cifar10 DIR|FILE...                binary version; cifar100 likewise\n"
+    "  folder DIR                         a directory of .jpg and .png files per class, or --labels FILE\n"
+    "  synthetic                          generated images, with --samples, --classes and --size\n"
+    "\n"
+    "The same command continues an import that was interrupted. docs/data-format.md has the rest.";
+
+static const char checkpoint_about[] =
+    "The checkpoint:\n"
+    "  run.resume=auto     the newest of run.out_dir; the default\n"
+    "  run.resume=best     the best evaluated of run.out_dir, by checkpoint.best_metric\n"
+    "  run.resume=PATH     a checkpoint, such as runs/quickstart/checkpoints/step-00000940, or the "
+    "directory\n"
+    "                      of a run\n"
+    "It must be of the configuration's network.";
+
+const dt_verb dt_verb_table[] = {
+    {"train", dt_verb_train, .ranks = true, .config = true, .usage = configured,
+     .help = "train (the verb may be left out)",
+     .about =
+         "A run continues its newest sound checkpoint in run.out_dir, so the same command starts a run and\n"
+         "goes on with it after Ctrl-C, SIGTERM, a time limit or a crash:\n"
+         "  run.resume=auto     that; the default\n"
+         "  run.resume=never    start anew\n"
+         "  run.resume=best     start from the best evaluated checkpoint of run.out_dir\n"
+         "  run.resume=PATH     start from a checkpoint, or the newest of a run, in a run.out_dir of its "
+         "own\n"
+         "Ctrl-C, SIGTERM, SIGUSR1 and SIGHUP finish the step, save and end with exit code 85.",
+     .example =
+         "dtrain configs/quickstart.toml optim.lr=0.1  # one rank\n"
+         "launch/train -n 2 configs/quickstart.toml  # two ranks of this host\n"
+         "mpirun --quiet -np 2 dtrain configs/quickstart.toml  # the same by Open MPI's own means\n"
+         "sbatch slurm/train-srun-pmix.sbatch configs/resnet50.toml  # under Slurm\n"
+         "dtrain configs/resnet50.toml run.resume=runs/a/checkpoints/step-00005000 run.out_dir=runs/b  "
+         "# from a checkpoint of another run"},
+    {"eval", dt_verb_eval, .ranks = true, .config = true,
+     .usage = "CONFIG.toml [--report DIR] [section.key=value ...]",
+     .help = "loss and accuracy of a checkpoint on data.val", .about = checkpoint_about,
+     .option = eval_options,
+     .example = "dtrain eval configs/quickstart.toml  # the newest checkpoint\n"
+                "dtrain eval configs/quickstart.toml run.resume=best --report report  # the best one, with "
+                "figures by class\n"
+                "dtrain eval configs/quickstart.toml run.resume=runs/quickstart/checkpoints/step-00000940 "
+                "data.val=datasets/other  # a given one on other data"},
+    {"predict", dt_verb_predict, .ranks = true, .config = true,
+     .usage = "CONFIG.toml INPUT... [--format F] [--top K] [section.key=value ...]",
+     .help = "classes of images by a checkpoint",
+     .about = "INPUT: an image file, a folder with images at any depth, a data set or one of its shards.\n"
+              "Inputs that cannot be read are told on standard error, and make the exit code 3.\n"
+              "run.resume chooses the checkpoint: auto (the newest, the default), best, or a path.",
+     .option = predict_options,
+     .example =
+         "dtrain predict configs/quickstart.toml photos/ shoe.png  # the likeliest class of each\n"
+         "dtrain predict configs/quickstart.toml photos/ --format csv --top 5 >answers.csv  # a table"},
+    {"inspect", dt_verb_inspect, .ranks = true, .config = true,
+     .usage = "CONFIG.toml [--passes] [section.key=value ...]",
+     .help = "layers, memory and buckets of a network; trains nothing",
+     .about = "Needs no data where the configuration says data.image_size, data.channels and model.classes.",
+     .option = inspect_options,
+     .example = "dtrain inspect configs/resnet50.toml train.micro_batch=64  # does it fit?\n"
+                "mpirun --quiet -np 8 dtrain inspect configs/resnet50.toml  # what a rank of eight does"},
+    {"data", .usage = "import|info|verify ...", .help = "make, show and check data sets"},
+    {"data import", dt_verb_data_import, .usage = "KIND INPUT... --out DIR [OPTION...]",
+     .help = "make a data set out of other formats", .about = import_about, .option = import_options,
+     .example =
+         "dtrain data import folder photos --resize 128 --square --val-fraction 0.1 --out datasets/photos  "
+         "# two sets\n"
+         "dtrain data import folder imagenet/val --store jpeg --split val --out datasets/imagenet/val  "
+         "# the files as they are\n"
+         "dtrain data import idx --images train-images.gz --labels train-labels.gz --out "
+         "datasets/digits/train"
+         "  # MNIST"},
+    {"data info", dt_verb_data_info, .usage = "DIR|SHARD.h5", .help = "what is in a data set",
+     .example = "dtrain data info datasets/photos/train  # size, shape, mean, classes"},
+    {"data verify", dt_verb_data_verify, .usage = "DIR|SHARD.h5", .help = "read all of a data set",
+     .about = "Compares the hashes of the shards and the checksum of every sample, and decodes every JPEG.\n"
+              "Exit code 3: something is damaged.",
+     .example = "dtrain data verify datasets/photos/train  # all sound?"},
+    {"bench", .usage = "step|op|data|comm ...", .help = "measure"},
+    {"bench step", dt_verb_bench_step, .ranks = true, .config = true,
+     .usage = "CONFIG.toml [--steps N] [section.key=value ...]", .help = "a training step",
+     .option = bench_step_options,
+     .example = "mpirun --quiet -np 2 dtrain bench step configs/quickstart.toml data.train=synthetic  "
+                "# without reading data"},
+    {"bench op", dt_verb_bench_op, .ranks = true, .config = true,
+     .usage = "CONFIG.toml [--repeats N] [section.key=value ...]", .help = "every kernel of a network",
+     .option = bench_op_options,
+     .example = "dtrain bench op configs/resnet50.toml train.micro_batch=32  # time, bandwidth and rate"},
+    {"bench data", dt_verb_bench_data, .ranks = true, .usage = "[OPTION...]",
+     .help = "reading and decoding of images", .option = bench_data_options,
+     .example = "dtrain bench data --threads 8  # images a second by 1 and by 8 threads"},
+    {"bench comm", dt_verb_bench_comm, .ranks = true, .config = true,
+     .usage = "[CONFIG.toml [section.key=value ...]] [--max-bytes N]", .help = "all-reduce by size",
+     .option = bench_comm_options,
+     .example = "mpirun --quiet -np 2 dtrain bench comm --max-bytes 1048576  # up to 1 MiB"},
+    {"config", dt_verb_config, .config = true, .usage = "[CONFIG.toml [section.key=value ...]]",
+     .help = "every key; with a file: the resolved configuration",
+     .about = "Without a file: every key with its kind, default, range and meaning.\n"
+              "With one: the configuration that a run would have, as a file that gives the same again.",
+     .option = config_options,
+     .example = "dtrain config | less  # all keys\n"
+                "dtrain config configs/quickstart.toml optim.lr=0.1  # what that run would use"},
+    {"ops", dt_verb_ops, .usage = "", .help = "the operations that networks are made of",
+     .example = "dtrain ops | less  # operands, types, meaning"},
+    {"man", dt_verb_man, .usage = "", .help = "this help as a manual page",
+     .example = "dtrain man >dtrain.1 && man -l dtrain.1  # read it"},
+    {"completion", dt_verb_completion, .usage = "", .help = "completion of verbs, options and keys for bash",
+     .example = "source <(dtrain completion)  # for this shell; that line in ~/.bashrc for all"},
+};
+const int dt_verb_count = sizeof dt_verb_table / sizeof dt_verb_table[0];
+
+const dt_exit_row dt_exit_table[] = {
+    {0, "done"},
+    {1, "anything else"},
+    {2, "command line or configuration, or what this build or host cannot do"},
+    {3, "data missing or damaged"},
+    {4, "no usable checkpoint"},
+    {5, "loss not finite"},
+    {6, "a rank lost or stuck (mpirun reports a killed rank as 137)"},
+    {7, "a GPU or its driver failed"},
+    {85, "stopped by a signal, and saved"},
+};
+const int dt_exit_count = sizeof dt_exit_table / sizeof dt_exit_table[0];
+
+const char *dt_verb_word(const dt_verb *v) {
+    const char *space = strchr(v->name, ' ');
+    return space ? space + 1 : v->name;
+}
+
+bool dt_verb_is_below(const dt_verb *v, const dt_verb *group) {
+    const size_t n = strlen(group->name);
+    return strncmp(v->name, group->name, n) == 0 && v->name[n] == ' ';
+}
+
+const dt_verb *dt_verb_find(int argc, char **argv, int *n_words) {
+    const dt_verb *found = NULL;
+    for (int i = 0; i < dt_verb_count; i++) {
+        const dt_verb *v = &dt_verb_table[i];
+        if (argc > 1 && strcmp(v->name, argv[1]) == 0) found = v, *n_words = 1;
+        if (found && argc > 2 && dt_verb_is_below(v, found) && strcmp(dt_verb_word(v), argv[2]) == 0) {
+            *n_words = 2;
+            return v;
+        }
+    }
+    return found;
+}
+
+bool dt_option_has_choices(const dt_option *o) {
+    return o->argument && strchr(o->argument, '|') && (o->argument[0] < 'A' || o->argument[0] > 'Z');
+}
