@@ -1,4 +1,5 @@
 /* Cross checks: what no key alone can tell. Each is one row: the key that a message names, and the test. */
+#include "core/text.h"
 #include "config_table.h"
 
 #include <string.h>
@@ -57,8 +58,8 @@ static bool check_ratio(const dt_config *c, char *text, size_t size) {
 
 static bool check_mean(const dt_config *c, char *text, size_t size) {
     if (c->augment.n_mean == c->augment.n_stddev) return false;
-    return WRONG("augment.mean has %d entries, augment.std %d: give both, one entry per channel",
-                 c->augment.n_mean, c->augment.n_stddev);
+    return WRONG("augment.mean is for %s, augment.std for %d: give both, one entry per channel",
+                 dt_count_text(c->augment.n_mean, "channel").s, c->augment.n_stddev);
 }
 
 static bool check_eval_resize(const dt_config *c, char *text, size_t size) {
@@ -86,8 +87,8 @@ static bool check_milestones(const dt_config *c, char *text, size_t size) {
 static bool check_warmup_steps(const dt_config *c, char *text, size_t size) {
     if (c->schedule.warmup_steps == 0 || c->train.steps == 0 || c->schedule.warmup_steps < c->train.steps)
         return false;
-    return WRONG("the warm-up of %lld steps fills the whole run of train.steps = %lld",
-                 (long long)c->schedule.warmup_steps, (long long)c->train.steps);
+    return WRONG("the warm-up of %s fills the whole run of train.steps = %lld",
+                 dt_count_text(c->schedule.warmup_steps, "step").s, (long long)c->train.steps);
 }
 
 static bool check_warmup_epochs(const dt_config *c, char *text, size_t size) {

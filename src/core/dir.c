@@ -4,10 +4,25 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
+
+dt_text dt_create_error(const char *path, int error) {
+    dt_text t;
+    struct statvfs fs;
+    snprintf(t.s, sizeof t.s, "%s", strerror(error));
+    if (error != ENOSPC) return t;
+    char *above = strdup(path), *slash = above ? strrchr(above, '/') : NULL;
+    if (slash) slash[slash == above ? 1 : 0] = 0;
+    if (above && statvfs(slash ? above : ".", &fs) == 0 && fs.f_files > 0 && fs.f_favail == 0)
+        snprintf(t.s, sizeof t.s, "the file system has no room for another file: all its inodes are in use");
+    free(above);
+    return t;
+}
 
 dt_status dt_dir_create(const char *path) {
     if (!*path) return dt_fail(DT_ERR_IO, "the name of the directory is empty");
@@ -19,7 +34,8 @@ dt_status dt_dir_create(const char *path) {
         char end = *p;
         *p = 0;
         if (mkdir(part, 0777) != 0 && errno != EEXIST)
-            status = dt_fail(DT_ERR_IO, "%s: cannot create the directory: %s", part, strerror(errno));
+            status = dt_fail(DT_ERR_IO, "%s: cannot create the directory: %s", part,
+                             dt_create_error(part, errno).s);
         *p = end;
         if (end == 0) break;
     }

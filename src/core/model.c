@@ -5,6 +5,7 @@
 
 #include "core/op.h"
 #include "core/pass.h"
+#include "core/text.h"
 #include "model_nets.h"
 
 typedef struct model_row {
@@ -117,7 +118,7 @@ int64_t dt_model_n_param(const dt_graph *g) {
 }
 
 void dt_model_print(const dt_graph *g, FILE *out) {
-    fprintf(out, "%-28s %-14s %-22s %12s %12s\n", "layer", "op", "output", "parameters", "MFLOP/sample");
+    fprintf(out, "%-28s %-14s %-22s %12s %12s\n", "layer", "op", "output", "parameters", "FLOP/sample");
     for (dt_nid i = 0; i < g->n_node; i++) {
         const dt_node *n = &g->node[i];
         const dt_value *y = &g->value[n->out[0]];
@@ -125,9 +126,9 @@ void dt_model_print(const dt_graph *g, FILE *out) {
         snprintf(op, sizeof op, "%s%s%s", dt_op_get(n->op)->name,
                  n->op == DT_OP_BATCHNORM && dt_node_has(n, DT_BN_IN_RES) ? "+add" : "",
                  n->attr.relu ? "+relu" : "");
-        fprintf(out, "%-28s %-14s %-22s %12lld %12.3f\n", y->name, op, dt_value_shape_text(y),
-                (long long)node_params(g, n), dt_op_flops(g, n) / 1e6 / (double)y->dim[0]);
+        fprintf(out, "%-28s %-14s %-22s %12lld %12s\n", y->name, op, dt_value_shape_text(y),
+                (long long)node_params(g, n), dt_number_text(dt_op_flops(g, n) / (double)y->dim[0]).s);
     }
-    fprintf(out, "%-28s %-14s %-22s %12lld %12.3f\n", "total", "", "", (long long)dt_model_n_param(g),
-            dt_model_flops(g) / 1e6);
+    fprintf(out, "%-28s %-14s %-22s %12lld %12s\n", "total", "", "", (long long)dt_model_n_param(g),
+            dt_number_text(dt_model_flops(g)).s);
 }

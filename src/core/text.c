@@ -57,6 +57,8 @@ dt_text dt_number_text(double x) {
     dt_text t;
     if (!isfinite(x) || x < 0)
         snprintf(t.s, sizeof t.s, "-");
+    else if (x < 9.95 && x != floor(x))
+        return dt_decimal_text(x < 0.095 ? x : round(10 * x) / 10);
     else if (x < 9999.5)
         snprintf(t.s, sizeof t.s, "%.0f", x);
     else if (x < 999.5e3)
@@ -65,6 +67,23 @@ dt_text dt_number_text(double x) {
         snprintf(t.s, sizeof t.s, x < 99.995e6 ? "%.2fM" : "%.0fM", x / 1e6);
     else
         snprintf(t.s, sizeof t.s, x < 99.995e9 ? "%.2fG" : "%.0fG", x / 1e9);
+    return t;
+}
+
+dt_text dt_unit_text(double x, const char *unit) {
+    static const char *const prefix[] = {"", "k", "M", "G", "T", "P", "E"};
+    dt_text t;
+    size_t p = 0;
+    if (!isfinite(x)) {
+        snprintf(t.s, sizeof t.s, "-");
+        return t;
+    }
+    while (fabs(x) >= 999.5 && p + 1 < sizeof prefix / sizeof prefix[0]) x /= 1000, p++;
+    snprintf(t.s, sizeof t.s,
+             fabs(x) < 9.995   ? "%.3g %s%s"
+             : fabs(x) < 99.95 ? "%.1f %s%s"
+                               : "%.0f %s%s",
+             x, prefix[p], unit);
     return t;
 }
 

@@ -1,4 +1,5 @@
 /* Softmax cross-entropy with label smoothing, its metrics, and its gradient. */
+#include "core/text.h"
 #include "kernels.h"
 
 #include <math.h>
@@ -43,9 +44,8 @@ dt_status dt_cpu_xent(void *node, dt_stream *stream) {
     double sum = 0;
     for (int64_t n = 0; n < d->m; n++)
         if (label[n] >= k)
-            return dt_fail(DT_ERR_DATA,
-                           "label %d of sample %lld of the batch: the model has only %lld classes", label[n],
-                           (long long)n, (long long)k);
+            return dt_fail(DT_ERR_DATA, "label %d of sample %lld of the batch: the model has only %s",
+                           label[n], (long long)n, dt_count_text(k, "class").s);
 #pragma omp parallel for schedule(static) num_threads(d->threads)                                                      \
     reduction(+ : top1, top5, samples) if (d->n_elem > DT_CPU_GRAIN / 16)
     for (int64_t n = 0; n < d->m; n++) {

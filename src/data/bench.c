@@ -3,6 +3,7 @@
 #include "core/dir.h"
 #include "data/bench.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -54,7 +55,7 @@ static dt_status dump_files(const bench *b) {
         FILE *f = status == DT_OK ? fopen(path, "we") : NULL;
         bool written = f && fwrite(bytes, 1, (size_t)s.n_bytes, f) == (size_t)s.n_bytes;
         if ((f && fclose(f) != 0) || (status == DT_OK && !written))
-            status = dt_fail(DT_ERR_IO, "%s: cannot write", path);
+            status = dt_fail(DT_ERR_IO, "%s: cannot write: %s", path, dt_create_error(path, errno).s);
         free(bytes);
         free(dir);
         free(path);
@@ -260,7 +261,8 @@ dt_status dt_data_bench(const dt_data_bench_options *o, FILE *out,
     if (n < 0)
         status = dt_fail(DT_ERR_MEMORY, "bench: out of memory");
     else if (b.temporary && !mkdtemp(b.dir))
-        status = dt_fail(DT_ERR_IO, "%s: cannot create a temporary directory", b.dir);
+        status = dt_fail(DT_ERR_IO, "%s: cannot create a temporary directory: %s", b.dir,
+                         dt_create_error(b.dir, errno).s);
     else {
         status = run(&b, out, rows);
         dt_dataset_close(b.raw);

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "core/rng.h"
+#include "core/text.h"
 #include "files.h"
 #include "index.h"
 #include "inputs.h"
@@ -194,8 +195,8 @@ static dt_status take_names(dt_dataset *d) {
     if (!head->class_names) return DT_OK;
     d->class_name = dt_class_names_split(head->class_names, d->info.n_classes);
     if (!d->class_name)
-        return dt_fail(DT_ERR_DATA, "%s: attribute class_names does not hold %lld names", head->path,
-                       (long long)d->info.n_classes);
+        return dt_fail(DT_ERR_DATA, "%s: attribute class_names does not hold %s", head->path,
+                       dt_count_text(d->info.n_classes, "name").s);
     return DT_OK;
 }
 

@@ -44,7 +44,7 @@ dt_status dt_file_replace(const char *path, const char *text) {
     dt_status status = DT_OK;
     FILE *f = fopen(temporary, "we");
     if (!f)
-        status = io_fail(temporary, "cannot create");
+        status = dt_fail(DT_ERR_IO, "%s: cannot create: %s", temporary, dt_create_error(temporary, errno).s);
     else {
         bool written = fputs(text, f) >= 0;
         if ((fclose(f) != 0 || !written)) status = io_fail(temporary, "cannot write");

@@ -6,11 +6,16 @@
  * so that equal content gives equal bytes. Not here: what a shard or a checkpoint is made of. */
 #include "h5_private.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
+
+#include "core/dir.h"
 
 enum {
     H5_ALIGN_BYTES = 4096,      /* of large contiguous data: pages, direct I/O */
@@ -40,16 +45,16 @@ typedef struct h5_cause {
     char text[256];
 } h5_cause;
 
-/* Of "file write failed: time = ... error message = 'No space left on device', ..." HDF5's words and the
- * system's. */
+/* Of "file write failed: time = ..., error message = 'No space left on device', ..." HDF5's words and the
+ * system's, without the numbers around them. */
 static herr_t take_innermost(unsigned n, const H5E_error2_t *e, void *arg) {
     static const char before[] = "error message = '";
     h5_cause *cause = arg;
     if (n != 0 || !e->desc) return 0;
-    const char *time = strstr(e->desc, ": time = "), *reason = strstr(e->desc, before);
-    if (time && reason) {
+    const char *colon = strstr(e->desc, ": "), *reason = strstr(e->desc, before);
+    if (colon && reason && colon < reason) {
         reason += sizeof before - 1;
-        snprintf(cause->text, sizeof cause->text, "%.*s: %.*s", (int)(time - e->desc), e->desc,
+        snprintf(cause->text, sizeof cause->text, "%.*s: %.*s", (int)(colon - e->desc), e->desc,
                  (int)strcspn(reason, "'"), reason);
     } else {
         snprintf(cause->text, sizeof cause->text, "%s", e->desc);
@@ -136,7 +141,15 @@ static void free_handle(dt_h5 *h) {
     free(h);
 }
 
+/* What stands in the way of a new file the system says in plain words. */
+static dt_status create_empty(const char *path) {
+    const int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (fd >= 0 && close(fd) == 0) return DT_OK;
+    return dt_fail(DT_ERR_IO, "%s: cannot create the file: %s", path, dt_create_error(path, errno).s);
+}
+
 static dt_status create_locked(dt_h5 *h) {
+    DT_TRY(create_empty(h->path));
     hid_t fcpl = H5Pcreate(H5P_FILE_CREATE), fapl = H5Pcreate(H5P_FILE_ACCESS);
     if (fcpl >= 0 && fapl >= 0 && H5Pset_obj_track_times(fcpl, false) >= 0 &&
         H5Pset_alignment(fapl, H5_ALIGN_THRESHOLD, H5_ALIGN_BYTES) >= 0 &&

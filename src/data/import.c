@@ -12,6 +12,7 @@
 #include <xxhash.h>
 
 #include "core/cores.h"
+#include "core/text.h"
 #include "class_names.h"
 #include "dataset.h"
 #include "files.h"
@@ -184,13 +185,13 @@ static dt_status match_names(import *m, const dt_class_names *listed) {
 static dt_status name_labels(import *m, const dt_class_names *listed) {
     const int64_t n = m->source.n_classes;
     if (listed->n < n || (listed->n > n && m->source.all_classes))
-        return dt_fail(DT_ERR_DATA, "%s: %lld name%s for %lld class%s", m->o->class_names,
-                       (long long)listed->n, dt_plural(listed->n), (long long)n, n == 1 ? "" : "es");
+        return dt_fail(DT_ERR_DATA, "%s: %s for %s", m->o->class_names, dt_count_text(listed->n, "name").s,
+                       dt_count_text(n, "class").s);
     if (listed->n > n)
         tell(m,
-             "%s has %lld names, and the largest label is %lld: the classes from \"%s\" on have no samples "
+             "%s has %s, and the largest label is %lld: the classes from \"%s\" on have no samples "
              "here",
-             m->o->class_names, (long long)listed->n, (long long)n - 1, listed->name[n]);
+             m->o->class_names, dt_count_text(listed->n, "name").s, (long long)n - 1, listed->name[n]);
     return DT_OK;
 }
 

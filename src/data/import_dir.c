@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "core/dir.h"
+#include "core/text.h"
 #include "files.h"
 #include "index.h"
 #include "shard.h"
@@ -31,9 +32,9 @@ static dt_status check_name(const dt_import_dir *d, const char *name) {
                        dir, name);
     if (n != d->n_shards)
         return dt_fail(DT_ERR_DATA,
-                       "%s/%s belongs to another import of %lld shards; this one makes %lld (remove the "
+                       "%s/%s belongs to another import of %s; this one makes %lld (remove the "
                        "directory or choose another)",
-                       dir, name, (long long)n, (long long)d->n_shards);
+                       dir, name, dt_count_text(n, "shard").s, (long long)d->n_shards);
     return DT_OK;
 }
 

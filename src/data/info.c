@@ -1,4 +1,5 @@
 /* Describing a set of shards, and reading all of it to see that it is sound. */
+#include "core/text.h"
 #include "data/info.h"
 
 #include <stdlib.h>
@@ -41,8 +42,8 @@ dt_status dt_data_info_print(const char *path, FILE *out) {
         for (int64_t k = 0; k < d->shard[i].n_samples; k++) bytes += dt_shard_sample_bytes(&d->shard[i], k);
     fprintf(out, "data      %s\n", path);
     fprintf(out, "kind      %s\n", info->jpeg ? "JPEG" : "raw u8");
-    fprintf(out, "samples   %lld in %lld shard%s, %.1f MB\n", (long long)info->n_samples,
-            (long long)d->n_shards, dt_plural(d->n_shards), (double)bytes * 1e-6);
+    fprintf(out, "samples   %lld in %s, %s\n", (long long)info->n_samples,
+            dt_count_text(d->n_shards, "shard").s, dt_bytes_text((double)bytes).s);
     fprintf(out, "shape     %s%lld x %lld x %lld (H x W x C)\n", info->jpeg ? "up to " : "",
             (long long)info->height, (long long)info->width, (long long)info->channels);
     if (d->has_stats) {

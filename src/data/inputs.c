@@ -1,4 +1,5 @@
 /* Listing what the user named, and reading image files the way the training set was imported. */
+#include "core/text.h"
 #include "inputs.h"
 
 #include <errno.h>
@@ -76,8 +77,8 @@ static dt_status add_set(dt_inputs *in, const char *path) {
     dt_dataset *set = NULL;
     dt_status status = dt_dataset_open_path(path, &set);
     if (status == DT_OK && set->info.channels != in->facts->info.channels)
-        status = dt_fail(DT_ERR_DATA, "%s: %lld channels, but the network was trained on images of %lld",
-                         path, (long long)set->info.channels, (long long)in->facts->info.channels);
+        status = dt_fail(DT_ERR_DATA, "%s: %s, but the network was trained on images of %lld", path,
+                         dt_count_text(set->info.channels, "channel").s, (long long)in->facts->info.channels);
     if (status == DT_OK) return add(in, path, set);
     dt_dataset_close(set);
     return status == DT_ERR_MEMORY ? status : add_failed(in, path);

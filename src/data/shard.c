@@ -1,6 +1,7 @@
 /* Opening and reading one shard. HDF5 is used for the structure only: the place of the samples is resolved
  * once and worker threads pread it. Chunked or compressed shards of others are read through HDF5, one at a
  * time. */
+#include "core/text.h"
 #include "shard.h"
 
 #include <errno.h>
@@ -26,8 +27,9 @@ static dt_status read_column(const dt_shard *s, const char *name, dt_dtype dtype
     dt_h5_info info;
     DT_TRY(dt_h5_info_get(s->h, name, &info));
     if (info.ndim != 1 || info.n_elem != n)
-        return dt_fail(DT_ERR_DATA, "%s: %s has %lld elements in %d dims, expected %lld in 1", s->path, name,
-                       (long long)info.n_elem, info.ndim, (long long)n);
+        return dt_fail(DT_ERR_DATA, "%s: %s has %s in %s, expected %lld in 1", s->path, name,
+                       dt_count_text(info.n_elem, "element").s, dt_count_text(info.ndim, "dimension").s,
+                       (long long)n);
     void *data = malloc((size_t)dt_max_i64(n, 1) * dt_dtype_size(dtype));
     if (!data) return dt_fail(DT_ERR_MEMORY, "%s: %s: out of memory", s->path, name);
     dt_status status = dt_h5_read(s->h, name, dtype, n, data);

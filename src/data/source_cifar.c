@@ -1,5 +1,6 @@
 /* CIFAR-10 and CIFAR-100 in their binary versions: records of one label byte (CIFAR-100: coarse, then fine)
  * and 3 x 32 x 32 bytes, plane after plane. */
+#include "core/text.h"
 #include "source.h"
 
 #include <stdio.h>
@@ -99,8 +100,8 @@ static dt_status take_names(cifar_state *s, const char *dir, const dt_import_opt
     }
     dt_status status = dt_class_names_read(path, &names);
     if (status == DT_OK && names.n != s->kind->n_classes)
-        status = dt_fail(DT_ERR_DATA, "%s: %lld names for %lld classes", path, (long long)names.n,
-                         (long long)s->kind->n_classes);
+        status = dt_fail(DT_ERR_DATA, "%s: %s for %s", path, dt_count_text(names.n, "name").s,
+                         dt_count_text(s->kind->n_classes, "class").s);
     if (status == DT_OK) {
         s->class_names = names.text;
         names.text = NULL;

@@ -1,4 +1,5 @@
 /* A folder of image files: folder.h says which are samples, image_file.h makes samples of them. */
+#include "core/text.h"
 #include "source.h"
 
 #include <stdio.h>
@@ -73,8 +74,8 @@ static dt_status find_shape(const folder_state *s, bool skip_broken, dt_source *
     for (int64_t i = 1; skip_broken && status == DT_ERR_DATA && i < s->folder.n_files; i++)
         status = load_folder(s, decoder, i, &item);
     if (skip_broken && status == DT_ERR_DATA)
-        dt_error_context("%s: none of the %lld images can be read, the last", s->folder.root,
-                         (long long)s->folder.n_files);
+        dt_error_context("%s: of %s none can be read, the last", s->folder.root,
+                         dt_count_text(s->folder.n_files, "image").s);
     out->height = item.height;
     out->width = item.width;
     free(item.owned);

@@ -1,3 +1,4 @@
+#include "core/text.h"
 #include "launcher.h"
 
 #include <dirent.h>
@@ -82,11 +83,11 @@ dt_status dt_launcher_check_room(void) {
     char host[64] = "?";
     (void)gethostname(host, sizeof host - 1);
     if (free_bytes < room_bytes && free_bytes + used_bytes(dir, 2) < room_bytes)
-        return dt_fail(
-            DT_ERR_USAGE,
-            "%s, %s %s share data, has %.1f MiB left, and MPI needs %.1f: for mpirun, set TMPDIR to a "
-            "directory with more",
-            dir, shared, host, (double)free_bytes / 1048576, (double)room_bytes / 1048576);
+        return dt_fail(DT_ERR_USAGE,
+                       "%s, %s %s share data, has %s left, and MPI needs %s: for mpirun, set TMPDIR to a "
+                       "directory with more",
+                       dir, shared, host, dt_bytes_free_text((double)free_bytes).s,
+                       dt_bytes_needed_text((double)room_bytes).s);
     if (fs.f_files > 0 && fs.f_favail < room_files)
         return dt_fail(
             DT_ERR_USAGE,

@@ -7,9 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/text.h"
 #include "gpu.h"
-
-static const double GIB = 1024.0 * 1024.0 * 1024.0;
 
 dt_status dt_cuda_fail(cudaError_t err, const char *call, const char *file, int line) {
     (void)cudaGetLastError();
@@ -37,8 +36,9 @@ dt_status dt_cuda_out_of_memory(int64_t bytes, const char *what) {
     size_t free_bytes = 0, total = 0;
     (void)cudaGetLastError();
     (void)cudaMemGetInfo(&free_bytes, &total);
-    return dt_fail(DT_ERR_MEMORY, "%s: %.2f GiB needed, %.2f of %.2f GiB free on the GPU", what,
-                   (double)bytes / GIB, (double)free_bytes / GIB, (double)total / GIB);
+    return dt_fail(DT_ERR_MEMORY, "%s: %s needed, %s of %s free on the GPU", what,
+                   dt_bytes_needed_text((double)bytes).s, dt_bytes_free_text((double)free_bytes).s,
+                   dt_bytes_text((double)total).s);
 }
 
 int32_t dt_cuda_device_count(void) {
@@ -94,8 +94,8 @@ static dt_status mem_alloc(dt_backend *be, dt_memkind kind, int64_t bytes, void 
     if (kind == DT_MEM_HOST) {
         if (cudaHostAlloc(out, (size_t)bytes, cudaHostAllocDefault) != cudaSuccess) {
             (void)cudaGetLastError();
-            return dt_fail(DT_ERR_MEMORY, "pinned host memory: %.2f GiB could not be had",
-                           (double)bytes / GIB);
+            return dt_fail(DT_ERR_MEMORY, "pinned host memory: %s could not be had",
+                           dt_bytes_text((double)bytes).s);
         }
         memset(*out, 0, (size_t)bytes);
         return DT_OK;

@@ -9,6 +9,7 @@
 #include "core/model.h"
 #include "core/op.h"
 #include "core/rng.h"
+#include "core/text.h"
 #include "train/session.h"
 
 enum {
@@ -108,18 +109,20 @@ dt_status dt_bench_step(const dt_config *c, dt_comm *mpi, int64_t steps) {
     const dt_graph *g = dt_engine_program(s.engine, false)->graph;
     for (dt_nid i = 0; i < g->n_node; i++) flops += dt_op_flops(g, &g->node[i]);
     flops *= (double)dt_engine_division(s.engine)->n_micro;
+    const double loss = (double)r.metric[DT_METRIC_LOSS] / fmax(1, (double)r.metric[DT_METRIC_SAMPLES]);
+    char loss_text[32];
+    snprintf(loss_text, sizeof loss_text, isfinite(loss) ? "%.5f" : "null", loss); /* JSON has no NaN */
     struct rusage use;
     getrusage(RUSAGE_SELF, &use);
-    printf("%s, %d rank%s, %s: step %.3f ms (%.3f to %.3f), %.1f samples/s, %.2f TFLOP/s a rank\n",
-           c->model.name, mpi->world, dt_plural(mpi->world), s.be->info.name, 1e3 * step_s, 1e3 * lo,
-           1e3 * hi, (double)c->train.global_batch / step_s, flops / step_s / 1e12);
+    printf("%s, %s, %s: step %.3f ms (%.3f to %.3f), %.1f samples/s, %s a rank\n", c->model.name,
+           dt_count_text(mpi->world, "rank").s, s.be->info.name, 1e3 * step_s, 1e3 * lo, 1e3 * hi,
+           (double)c->train.global_batch / step_s, dt_unit_text(flops / step_s, "FLOP/s").s);
     printf("{\"bench\":\"step\",\"model\":\"%s\",\"ranks\":%d,\"global_batch\":%lld,\"step_ms\":%.4f,"
            "\"samples_per_s\":%.2f,"
-           "\"device_mib\":%.1f,\"peak_rss_mib\":%.1f,\"ready_s\":%.2f,\"loss\":%.5f}\n",
+           "\"device_mib\":%.3f,\"peak_rss_mib\":%.1f,\"ready_s\":%.2f,\"loss\":%s}\n",
            c->model.name, mpi->world, (long long)c->train.global_batch, 1e3 * step_s,
            (double)c->train.global_batch / step_s, (double)dt_engine_device_bytes(s.engine) / (1 << 20),
-           (double)use.ru_maxrss / 1024, ready_s,
-           (double)r.metric[DT_METRIC_LOSS] / fmax(1, (double)r.metric[DT_METRIC_SAMPLES]));
+           (double)use.ru_maxrss / 1024, ready_s, loss_text);
 out:
     dt_session_close(&s, st);
     return st;
@@ -324,7 +327,7 @@ static dt_status count_wrong(dt_comm *mpi, dt_backend *be, const reduce_row *r, 
 
 /* nccl-tests' columns, of the reduction in place alone. */
 static void print_row_head(const dt_comm *comm) {
-    printf("# all-reduce in place, %d ranks, %s\n", comm->world, comm->name);
+    printf("# all-reduce in place, %s, %s\n", dt_count_text(comm->world, "rank").s, comm->name);
     printf("#%12s %13s %7s %7s %5s %9s %7s %7s %6s\n", "size", "count", "type", "redop", "root", "time",
            "algbw", "busbw", "#wrong");
     printf("#%12s %13s %7s %7s %5s %9s %7s %7s\n", "(B)", "(elements)", "", "", "", "(us)", "(GB/s)",
@@ -372,8 +375,8 @@ dt_status dt_bench_comm(const dt_config *c, dt_comm *mpi, int64_t max_bytes) {
         DT_TRY_GOTO(st, time_row(mpi, be, watch, &r, &seconds), out);
         if (mpi->rank == 0) print_row(r.comm, &r, seconds, n_wrong);
         if (n_wrong > 0) {
-            st = dt_fail(DT_ERR_DEVICE, "%.0f elements of an all-reduce of %lld bytes are wrong", n_wrong,
-                         (long long)bytes);
+            st = dt_fail(DT_ERR_DEVICE, "an all-reduce of %s: %s wrong", dt_count_text(bytes, "byte").s,
+                         dt_count_text((int64_t)n_wrong, "element").s);
             goto out;
         }
     }

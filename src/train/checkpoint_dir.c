@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "core/dir.h"
+#include "core/text.h"
 
 static const char tmp_prefix[] = ".tmp-";
 static const char step_prefix[] = "step-";
@@ -101,7 +102,7 @@ dt_status dt_ckpt_tmp_create(const char *dir, int64_t step, char name[DT_CKPT_NA
         made = mkdir(path, 0777);
         if (made != 0 && errno != EEXIST) break;
     }
-    if (made != 0) return dt_fail(DT_ERR_IO, "%s: cannot create: %s", path, strerror(errno));
+    if (made != 0) return dt_fail(DT_ERR_IO, "%s: cannot create: %s", path, dt_create_error(path, errno).s);
     *lock_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     /* Where directories cannot be locked, only the run's own lock keeps a sweep away. */
     if (*lock_fd >= 0) flock(*lock_fd, LOCK_EX | LOCK_NB);
@@ -224,7 +225,8 @@ dt_status dt_ckpt_newest_step(const char *dir, int64_t *newest) {
     *newest = i < n_step ? step[i] : -1;
     free(step);
     if (i < n_step || n_step == 0) return DT_OK;
-    return dt_fail(DT_ERR_CHECKPOINT, "%s: %d checkpoints, of which none is whole", dir, (int)n_step);
+    return dt_fail(DT_ERR_CHECKPOINT, "%s: %s, of which none is whole", dir,
+                   dt_count_text(n_step, "checkpoint").s);
 }
 
 /* ---- the best, and retention ---- */
@@ -242,8 +244,9 @@ static dt_status make_link(const char *dir, const char *path, int64_t step) {
     tmp_name(temporary, step, 0);
     DT_TRY(dt_ckpt_path(link, dir, temporary));
     if (symlink(name, link) != 0)
-        return has_no_links(errno) ? DT_OK
-                                   : dt_fail(DT_ERR_IO, "%s: cannot create: %s", link, strerror(errno));
+        return has_no_links(errno)
+                   ? DT_OK
+                   : dt_fail(DT_ERR_IO, "%s: cannot create: %s", link, dt_create_error(link, errno).s);
     if (rename(link, path) == 0) return DT_OK;
     dt_status status = dt_fail(DT_ERR_IO, "%s: cannot replace: %s", path, strerror(errno));
     (void)unlink(link);

@@ -1,5 +1,6 @@
 /* Whole files of a checkpoint: written and fsynced, read, hashed. Special files are refused, links not
  * followed. */
+#include "core/dir.h"
 #include "checkpoint_internal.h"
 
 #include <errno.h>
@@ -32,7 +33,7 @@ dt_status dt_ckpt_file_put(int fd, const char *path, const void *data, int64_t b
 
 dt_status dt_ckpt_file_write(const char *path, const char *text, size_t bytes) {
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (fd < 0) return dt_fail(DT_ERR_IO, "%s: cannot create: %s", path, strerror(errno));
+    if (fd < 0) return dt_fail(DT_ERR_IO, "%s: cannot create: %s", path, dt_create_error(path, errno).s);
     dt_status status = dt_ckpt_file_put(fd, path, text, (int64_t)bytes, 0);
     if (status == DT_OK && fsync(fd) != 0)
         status = dt_fail(DT_ERR_IO, "%s: fsync: %s", path, strerror(errno));

@@ -2,6 +2,7 @@
  *
  * The last member is the XXH3-64 of all bytes before it, so that a flipped digit of a counter is found too.
  */
+#include "core/text.h"
 #include "checkpoint_internal.h"
 
 #include <inttypes.h>
@@ -207,7 +208,8 @@ static dt_status check_tail(const char *text, size_t bytes, const char *checksum
     char tail[TAIL_MAX];
     const size_t tail_bytes = make_tail(tail, checksum, 0), end = HASH_DIGITS + strlen("\"\n}\n");
     uint64_t want = 0;
-    if (bytes < tail_bytes) return dt_fail(DT_ERR_CHECKPOINT, "truncated: only %zu bytes", bytes);
+    if (bytes < tail_bytes)
+        return dt_fail(DT_ERR_CHECKPOINT, "truncated: only %s", dt_count_text((int64_t)bytes, "byte").s);
     size_t body = bytes - tail_bytes;
     bool sound = parse_hash(text + bytes - end, HASH_DIGITS, &want);
     if (sound) make_tail(tail, checksum, want);

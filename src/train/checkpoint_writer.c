@@ -17,6 +17,7 @@
 
 #include "checkpoint_internal.h"
 #include "core/dir.h"
+#include "core/text.h"
 
 /* Beyond the tensors: HDF5's header, groups and alignment, the manifest. */
 static const int64_t spare_bytes = 1 << 20, spare_bytes_per_tensor = 8192;
@@ -55,8 +56,8 @@ static dt_status check_space(const dt_ckpt_writer *w) {
         needed += w->manifest.tensor[i].n_elem * (int64_t)sizeof(float);
     double free_bytes = (double)fs.f_bavail * (double)fs.f_frsize;
     if (free_bytes >= (double)needed) return DT_OK;
-    return dt_fail(DT_ERR_IO, "%s: a checkpoint needs %.1f MB, only %.1f MB are free", w->policy.dir,
-                   (double)needed / 1e6, free_bytes / 1e6);
+    return dt_fail(DT_ERR_IO, "%s: a checkpoint needs %s, only %s are free", w->policy.dir,
+                   dt_bytes_needed_text((double)needed).s, dt_bytes_free_text(free_bytes).s);
 }
 
 /* Everything but the tensors' data: HDF5 lays the file out, we fill it (no lock held, errors in plain words).
@@ -265,7 +266,7 @@ static dt_status make_room(dt_ckpt_writer *w, int64_t n_elem) {
     w->data_room = 0;
     w->data = malloc((size_t)n_elem * sizeof(float));
     if (w->data == NULL)
-        return dt_fail(DT_ERR_MEMORY, "no memory for its copy of %.1f MB", (double)n_elem * 4e-6);
+        return dt_fail(DT_ERR_MEMORY, "no memory for its copy of %s", dt_bytes_text((double)n_elem * 4).s);
     w->data_room = n_elem;
     return DT_OK;
 }

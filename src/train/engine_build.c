@@ -4,6 +4,7 @@
 
 #include "core/compile.h"
 #include "core/model.h"
+#include "core/text.h"
 #include "engine_internal.h"
 
 static dt_dtype compute_dtype(const dt_config *c) {
@@ -55,13 +56,14 @@ static dt_status model_input(const dt_engine *e, const dt_dataset_info *d, int64
     in->padded_channels = e->any_gpu ? dt_round_up(d->channels, 4) : d->channels;
     in->classes = c->model.classes > 0 ? c->model.classes : d->n_classes;
     if (in->classes < d->n_classes)
-        return dt_fail(DT_ERR_CONFIG, "model.classes = %lld, but the data has %lld classes",
-                       (long long)in->classes, (long long)d->n_classes);
+        return dt_fail(DT_ERR_CONFIG, "model.classes = %lld, but the data has %s", (long long)in->classes,
+                       dt_count_text(d->n_classes, "class").s);
     if (c->augment.n_mean > 0 && c->augment.n_mean != d->channels)
-        return dt_fail(DT_ERR_CONFIG,
-                       "augment.mean and augment.std have %d entries, but the images have %lld "
-                       "channels: give one entry per channel",
-                       c->augment.n_mean, (long long)d->channels);
+        return dt_fail(
+            DT_ERR_CONFIG,
+            "augment.mean and augment.std are for %s, but the images have %lld: give one entry per "
+            "channel",
+            dt_count_text(c->augment.n_mean, "channel").s, (long long)d->channels);
     /* Raw images of one size can be cropped on the device from what is stored: less work for the host's
      * threads. */
     in->source_crop = e->be->info.is_gpu && training && !d->jpeg && c->augment.crop == DT_CROP_RANDOM_RESIZED;

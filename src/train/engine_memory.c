@@ -1,6 +1,7 @@
 /* How many bytes of device memory a run takes, and what to say where there are fewer. */
 #include <math.h>
 
+#include "core/text.h"
 #include "engine_internal.h"
 
 /* What the batches take, were micro-batches and batches of evaluation larger by these factors. */
@@ -42,23 +43,23 @@ int64_t dt_engine_largest_rows(const dt_engine *e) {
 }
 
 static dt_status too_large(const dt_engine *e, double need_bytes, bool eval, int64_t largest_rows) {
-    const double need_gib = need_bytes / (1 << 30), free_gib = (double)e->be->info.free_bytes / (1 << 30);
+    const dt_text need = dt_bytes_needed_text(need_bytes),
+                  left = dt_bytes_free_text((double)e->be->info.free_bytes);
     const char *device = e->be->info.name;
     if (largest_rows < 1)
-        return dt_fail(
-            DT_ERR_CONFIG,
-            "this run needs %.2f GiB, but %.2f GiB are free on %s: not even one sample at a time fits",
-            need_gib, free_gib, device);
+        return dt_fail(DT_ERR_CONFIG,
+                       "this run needs %s, but %s are free on %s: not even one sample at a time fits", need.s,
+                       left.s, device);
     if (eval)
         return dt_fail(DT_ERR_CONFIG,
-                       "this run needs %.2f GiB, but %.2f GiB are free on %s: the largest batch of "
+                       "this run needs %s, but %s are free on %s: the largest batch of "
                        "evaluation that fits is about %lld (now %lld); set train.eval_batch to no more",
-                       need_gib, free_gib, device, (long long)largest_rows, (long long)e->division.eval_rows);
+                       need.s, left.s, device, (long long)largest_rows, (long long)e->division.eval_rows);
     return dt_fail(
         DT_ERR_CONFIG,
-        "this run needs %.2f GiB, but %.2f GiB are free on %s: the largest micro-batch that fits is about "
+        "this run needs %s, but %s are free on %s: the largest micro-batch that fits is about "
         "%lld (now %lld); set train.micro_batch to a divisor of train.global_batch that is not larger",
-        need_gib, free_gib, device, (long long)largest_rows, (long long)e->division.rows);
+        need.s, left.s, device, (long long)largest_rows, (long long)e->division.rows);
 }
 
 dt_status dt_engine_refuse_hopeless(const dt_engine *e, dt_graph *g) {

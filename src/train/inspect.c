@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "core/model.h"
+#include "core/text.h"
 #include "train/bench.h"
 #include "train/session.h"
 
@@ -101,8 +102,8 @@ static dt_status open_all(const dt_config *c, inspection *i) {
     return dt_comm_agree(i->mpi, open_engine(i));
 }
 
-static double mib(int64_t bytes) {
-    return (double)bytes / (1 << 20);
+static dt_text size_text(int64_t bytes) {
+    return dt_bytes_text((double)bytes);
 }
 
 static void print_memory(const inspection *i, FILE *out) {
@@ -112,17 +113,19 @@ static void print_memory(const inspection *i, FILE *out) {
     const int64_t total = dt_engine_device_bytes(i->engine), store = dt_engine_store_bytes(i->engine);
     fprintf(out, "\nmemory of a rank on %s, micro-batch %lld%s\n", i->be->info.name, (long long)d->rows,
             i->narrowed ? ", in fp32: this device has no other precision" : "");
-    fprintf(out, "  activations, naive sum   %10.2f MiB\n", mib(p->plan.naive_bytes));
-    fprintf(out,
-            "  activations, planned     %10.2f MiB (%.1f %% of naive; the live values at %s need %.2f)\n",
-            mib(p->plan.act_bytes), 100.0 * (double)p->plan.act_bytes / (double)p->plan.naive_bytes,
-            peak->name, mib(p->plan.floor_bytes));
-    fprintf(out, "  parameters and optimizer %10.2f MiB\n", mib(store));
-    fprintf(out, "  inputs, evaluation       %10.2f MiB (evaluation runs %lld sample%s at once)\n",
-            mib(total - p->plan.act_bytes - store), (long long)d->eval_rows, dt_plural(d->eval_rows));
-    fprintf(out, "  total                    %10.2f MiB of %.2f free%s\n", mib(total),
-            mib(i->be->info.free_bytes),
-            i->be->info.free_bytes > 0 && total > i->be->info.free_bytes ? ": it does not fit" : "");
+    const int64_t free_bytes = i->be->info.free_bytes;
+    fprintf(out, "  activations, naive sum   %12s\n", size_text(p->plan.naive_bytes).s);
+    fprintf(out, "  activations, planned     %12s (%.1f %% of naive; the live values at %s need %s)\n",
+            size_text(p->plan.act_bytes).s, 100.0 * (double)p->plan.act_bytes / (double)p->plan.naive_bytes,
+            peak->name, size_text(p->plan.floor_bytes).s);
+    fprintf(out, "  parameters and optimizer %12s\n", size_text(store).s);
+    fprintf(out, "  inputs, evaluation       %12s (evaluation runs %s at once)\n",
+            size_text(total - p->plan.act_bytes - store).s, dt_count_text(d->eval_rows, "sample").s);
+    fprintf(out, "  total                    %12s", dt_bytes_needed_text((double)total).s);
+    if (free_bytes > 0)
+        fprintf(out, " of %s free%s", dt_bytes_free_text((double)free_bytes).s,
+                total > free_bytes ? ": it does not fit" : "");
+    fputc('\n', out);
     fprintf(out, "  largest micro-batch that fits: about %lld\n",
             (long long)dt_engine_largest_rows(i->engine));
 }
@@ -144,12 +147,12 @@ static void print_length(const inspection *i, FILE *out) {
 
 static void print_buckets(const inspection *i, FILE *out) {
     const dt_axis *axis = dt_engine_axis(i->engine);
-    fprintf(out, "\n%-8s %14s %12s %12s   first to last parameter\n", "bucket", "offset", "elements", "MiB");
+    fprintf(out, "\n%-8s %14s %12s %12s   first to last parameter\n", "bucket", "offset", "elements", "size");
     for (int32_t b = 0; b < axis->n_bucket; b++) {
         const dt_bucket *k = &axis->bucket[b];
-        fprintf(out, "%-8d %14lld %12lld %12.3f   %s .. %s\n", b, (long long)k->offset, (long long)k->n_elem,
-                mib(k->n_elem * dt_engine_payload_bytes(i->engine)), axis->param[k->first_segment].name,
-                axis->param[k->first_segment + k->n_segment - 1].name);
+        fprintf(out, "%-8d %14lld %12lld %12s   %s .. %s\n", b, (long long)k->offset, (long long)k->n_elem,
+                size_text(k->n_elem * dt_engine_payload_bytes(i->engine)).s,
+                axis->param[k->first_segment].name, axis->param[k->first_segment + k->n_segment - 1].name);
     }
 }
 

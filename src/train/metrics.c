@@ -1,5 +1,7 @@
 /* metrics.jsonl, and the hand-out of each record to console and TensorBoard. Formats and cuts; buffering is
  * in metrics_append.c, the progress line in metrics_console.c. */
+#include "core/dir.h"
+#include "core/text.h"
 #include "train/metrics.h"
 
 #include <errno.h>
@@ -101,7 +103,7 @@ static dt_status cut_records(const char *path, const dt_metrics_options *o, hist
     kept->exists = true;
     out = fopen(copy, "wb");
     if (!out) {
-        status = dt_fail(DT_ERR_IO, "%s: cannot be opened: %s", copy, strerror(errno));
+        status = dt_fail(DT_ERR_IO, "%s: cannot be opened: %s", copy, dt_create_error(copy, errno).s);
         goto done;
     }
     DT_TRY_GOTO(status, copy_kept(in, out, path, o, kept), done);
@@ -255,9 +257,9 @@ void dt_metrics_eval(dt_metrics *m, const dt_eval_record *r) {
         snprintf(current, sizeof current, ", averaged weights; current weights: loss %s, top-1 %.2f %%",
                  dt_loss_text(r->current_loss, loss), 100 * r->current_top1);
     dt_metrics_note(
-        m, "evaluation at step %lld, epoch %.4g: loss %s, top-1 %.2f %%, top-5 %.2f %%%s (%lld sample%s)",
-        (long long)r->step, r->epoch, dt_loss_text(r->loss, loss), 100 * r->top1, 100 * r->top5, current,
-        (long long)r->n_samples, dt_plural(r->n_samples));
+        m, "evaluation at step %lld, epoch %s: loss %s, top-1 %.2f %%, top-5 %.2f %%%s (%lld sample%s)",
+        (long long)r->step, dt_decimal_text(r->epoch).s, dt_loss_text(r->loss, loss), 100 * r->top1,
+        100 * r->top5, current, (long long)r->n_samples, dt_plural(r->n_samples));
 }
 
 void dt_metrics_note(dt_metrics *m, const char *fmt, ...) {

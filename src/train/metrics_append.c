@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/dir.h"
+
 enum { WRITE_AT_BYTES = 64 << 10, BUFFER_MAX_BYTES = 4 << 20 };
 static const double write_every_s = 1.0;
 
@@ -19,7 +21,8 @@ dt_status dt_append_open(dt_append *f, const char *path, bool exclusive) {
     if (f->fd < 0 || fstat(f->fd, &st) != 0 || lseek(f->fd, 0, SEEK_END) < 0) {
         int error = errno;
         dt_append_close(f);
-        return dt_fail(DT_ERR_IO, "%s: cannot be opened for writing: %s", path, strerror(error));
+        return dt_fail(DT_ERR_IO, "%s: cannot be opened for writing: %s", path,
+                       dt_create_error(path, error).s);
     }
     f->size = st.st_size;
     return DT_OK;

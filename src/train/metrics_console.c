@@ -1,4 +1,5 @@
 /* Progress on the console. Numbers are means over the steps since the line was last shown. */
+#include "core/text.h"
 #include "metrics_console.h"
 
 #include <math.h>
@@ -50,30 +51,21 @@ static void format_duration(double s, char out[24]) {
         snprintf(out, 24, "%lld:%02lld", t / 60, t % 60);
 }
 
-/* 987, 12.3k, 1.23M: at most five characters. */
-static void format_count(double x, char out[24]) {
-    if (!isfinite(x) || x < 0)
-        strcpy(out, "-");
-    else if (x < 9999.5)
-        snprintf(out, 24, "%.0f", x);
-    else if (x < 999.5e3)
-        snprintf(out, 24, x < 99.95e3 ? "%.1fk" : "%.0fk", x / 1e3);
-    else
-        snprintf(out, 24, "%.2fM", x / 1e6);
-}
-
 static void format_parts(const dt_console *c, bool labels, char part[PART_COUNT][PART_MAX]) {
     const dt_train_record *r = &c->last;
     double n_finite = (double)c->n_finite;
     double epochs = r->step > 0 ? r->epoch * (double)c->total_steps / (double)r->step : 0;
-    char eta[24], speed[24], last_epoch[24];
+    char eta[24], epoch[24];
     double done = (double)(r->step - c->first_step);
     double elapsed_s = dt_time_s() - c->started_at;
     format_duration(done > 0 ? elapsed_s / done * (double)(c->total_steps - r->step) : NAN, eta);
-    format_count(c->time_s > 0 ? c->n_sample / c->time_s : 0, speed);
+    const dt_text speed = dt_number_text(c->time_s > 0 ? c->n_sample / c->time_s : 0);
 
-    snprintf(last_epoch, sizeof last_epoch, epochs < 9999.5 ? "%.4g" : "%.0f", epochs);
-    snprintf(part[PART_EPOCH], PART_MAX, labels ? "epoch %.2f/%s" : "ep %.2f/%s", r->epoch, last_epoch);
+    /* As many decimals on both sides. Of a run below a tenth of an epoch two digits are told. */
+    const dt_text last_epoch = dt_decimal_text(epochs);
+    const bool little = epochs > 0 && epochs < 0.095;
+    snprintf(epoch, sizeof epoch, little ? "%.2g" : "%.2f", r->epoch);
+    snprintf(part[PART_EPOCH], PART_MAX, "%s %s/%s", labels ? "epoch" : "ep", epoch, last_epoch.s);
     snprintf(part[PART_STEP], PART_MAX, labels ? "step %lld/%lld" : "%lld/%lld", (long long)r->step,
              (long long)c->total_steps);
     if (n_finite > 0) {
@@ -86,7 +78,7 @@ static void format_parts(const dt_console *c, bool labels, char part[PART_COUNT]
         part[PART_TOP1][0] = '\0';
     }
     snprintf(part[PART_LR], PART_MAX, "lr %.3g", r->lr);
-    snprintf(part[PART_SPEED], PART_MAX, labels ? "%s images/s" : "%s/s", speed);
+    snprintf(part[PART_SPEED], PART_MAX, labels ? "%s images/s" : "%s/s", speed.s);
     snprintf(part[PART_ETA], PART_MAX, "ETA %s", eta);
     snprintf(part[PART_WAIT], PART_MAX, labels ? "data wait %.0f%%" : "wait %.0f%%",
              c->time_s > 0 ? 100 * c->data_wait_s / c->time_s : 0);
@@ -195,8 +187,8 @@ void dt_console_note(dt_console *c, const char *text) {
     }
     const char *clear = c->line_shown ? "\r\x1b[K" : "";
     if (c->n_unseen > 0)
-        fprintf(c->out, "%snote: %lld messages are missing here, nobody read what was written\n", clear,
-                (long long)c->n_unseen);
+        fprintf(c->out, "%snote: nobody read what was written: missing here: %s\n", clear,
+                dt_count_text(c->n_unseen, "message").s);
     fprintf(c->out, "%s%s\n", c->n_unseen > 0 ? "" : clear, text);
     c->n_unseen = 0;
     fflush(c->out);

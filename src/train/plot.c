@@ -1,5 +1,6 @@
 /* curves.svg: loss and accuracy over steps, two panels, from metrics.jsonl alone. Written without a plotting
  * library; colours are readable on white and, where the viewer prefers dark, on black. */
+#include "core/dir.h"
 #include "train/metrics.h"
 
 #include <errno.h>
@@ -343,7 +344,7 @@ dt_status dt_plot_curves(const char *metrics_path, const char *svg_path) {
     DT_TRY_GOTO(status, read_curves(metrics_path, curves), done);
     out = fopen(copy, "wb");
     if (!out) {
-        status = dt_fail(DT_ERR_IO, "%s: cannot be written: %s", copy, strerror(errno));
+        status = dt_fail(DT_ERR_IO, "%s: cannot be written: %s", copy, dt_create_error(copy, errno).s);
         goto done;
     }
     status = draw(out, metrics_path, curves);

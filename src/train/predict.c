@@ -1,6 +1,7 @@
 /* Prediction in rounds: in each, every rank runs one batch, the results are summed into one table (each rank
  * fills its own part and leaves zeros in the others'), and rank 0 hands the rows on. What a batch holds
  * follows from the inputs alone, so the same numbers come out on any number of ranks. */
+#include "core/text.h"
 #include "train/predict.h"
 
 #include <math.h>
@@ -257,8 +258,8 @@ dt_status dt_predict(const dt_config *c, dt_comm *mpi, const dt_predict_options 
     DT_TRY_GOTO(st, dt_trained_apply(&j.trained, &j.s), out);
     DT_TRY_GOTO(st, predict_all(&j, c), out);
     if (out->n_failed > 0)
-        st = dt_fail(DT_ERR_DATA, "%lld of %lld inputs could not be read", (long long)out->n_failed,
-                     (long long)out->n_inputs);
+        st = dt_fail(DT_ERR_DATA, "%lld of %s could not be read", (long long)out->n_failed,
+                     dt_count_text(out->n_inputs, "input").s);
 out:
     dt_loader_close(j.loader);
     if (opened)

@@ -218,7 +218,9 @@ static dt_status write_file(writer *w, const char *dir, const char *file,
         return dt_fail(DT_ERR_IO, "%.60s...: path too long", dir);
     snprintf(temporary, sizeof temporary, "%s.tmp", path);
     FILE *out = fopen(temporary, "we");
-    if (!out) return dt_fail(DT_ERR_IO, "%s: cannot be written: %s", temporary, strerror(errno));
+    if (!out)
+        return dt_fail(DT_ERR_IO, "%s: cannot be written: %s", temporary,
+                       dt_create_error(temporary, errno).s);
     write(w, out);
     bool written = !ferror(out);
     if (fclose(out) != 0) written = false;

@@ -8,6 +8,7 @@
 #include <xxhash.h>
 
 #include "core/cores.h"
+#include "core/text.h"
 #include "dist/signals.h"
 
 enum { EVAL_POLL_BATCHES = 8 };
@@ -115,8 +116,8 @@ dt_status dt_session_check_data(const dt_config *c, const char *path, const dt_d
             "data.channels = %lld, but the images of %s have %lld: change the one or import the other anew",
             (long long)c->data.channels, path, (long long)info.channels);
     if (c->model.classes > 0 && c->model.classes < info.n_classes)
-        return dt_fail(DT_ERR_CONFIG, "model.classes = %lld, but %s has %lld classes: set it to no fewer",
-                       (long long)c->model.classes, path, (long long)info.n_classes);
+        return dt_fail(DT_ERR_CONFIG, "model.classes = %lld, but %s has %s: set it to no fewer",
+                       (long long)c->model.classes, path, dt_count_text(info.n_classes, "class").s);
     return DT_OK;
 }
 
@@ -168,9 +169,9 @@ dt_status dt_session_open_data(const dt_config *c, bool train, dt_session *s) {
     dt_dataset_info_get(s->val_data, &b);
     /* The highest classes need not occur in what is evaluated. */
     if (a.channels != b.channels || b.n_classes > a.n_classes)
-        return dt_fail(DT_ERR_DATA, "%s has %lld channels and %lld classes, %s has %lld and %lld",
-                       c->data.train, (long long)a.channels, (long long)a.n_classes, c->data.val,
-                       (long long)b.channels, (long long)b.n_classes);
+        return dt_fail(DT_ERR_DATA, "%s has %s and %s, %s has %lld and %lld", c->data.train,
+                       dt_count_text(a.channels, "channel").s, dt_count_text(a.n_classes, "class").s,
+                       c->data.val, (long long)b.channels, (long long)b.n_classes);
     if (c->data.image_size == 0 && (a.height != b.height || a.width != b.width || a.jpeg || b.jpeg))
         return dt_fail(DT_ERR_CONFIG, "the images differ in size: set data.image_size");
     return check_same_classes(c, name_in_set, s->train_data, c->data.train, s->val_data);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/schedule.h"
+#include "core/text.h"
 #include "dist/signals.h"
 #include "report.h"
 #include "trained.h"
@@ -121,11 +122,10 @@ static dt_status take_result(dt_trainer *t) {
     t->recent_skips = (t->recent_skips << 1 | skipped) & ((1 << DT_METRIC_LAG_MAX) - 1);
     dt_trainer_report_step(t, &r);
     if (t->skipped_in_a_row > t->config->train.max_skipped)
-        return dt_fail(
-            DT_ERR_NONFINITE,
-            "the loss or the gradient was not finite in %lld steps in a row up to step %lld: %s; the last "
-            "checkpoint is untouched",
-            (long long)t->skipped_in_a_row, (long long)r.step + 1, nonfinite_advice);
+        return dt_fail(DT_ERR_NONFINITE,
+                       "the loss or the gradient was not finite in %s in a row up to step %lld: %s; the last "
+                       "checkpoint is untouched",
+                       dt_count_text(t->skipped_in_a_row, "step").s, (long long)r.step + 1, nonfinite_advice);
     return DT_OK;
 }
 
@@ -339,11 +339,10 @@ dt_status dt_trainer_eval(const dt_config *c, dt_comm *mpi, const char *report) 
     if (report) DT_TRY_GOTO(st, dt_comm_agree(mpi, dt_report_begin(&s, &verdicts)), out);
     DT_TRY_GOTO(st, dt_session_evaluate(&s, ckpt->meta.step, c->train.ema > 0, &r), out);
     if (mpi->rank == 0)
-        printf("%s: step %lld, %lld sample%s: loss %s, top-1 %.2f %%, top-5 %.2f %%%s (%.0f samples/s)\n",
-               ckpt->path, (long long)ckpt->meta.step, (long long)r.n_samples, dt_plural(r.n_samples),
-               dt_loss_text(r.loss, loss), 100 * r.top1, 100 * r.top5,
-               c->train.ema > 0 && has_average(ckpt) ? ", averaged weights" : "",
-               (double)r.n_samples / r.seconds);
+        printf("%s: step %lld, %s: loss %s, top-1 %.2f %%, top-5 %.2f %%%s (%s samples/s)\n", ckpt->path,
+               (long long)ckpt->meta.step, dt_count_text(r.n_samples, "sample").s, dt_loss_text(r.loss, loss),
+               100 * r.top1, 100 * r.top5, c->train.ema > 0 && has_average(ckpt) ? ", averaged weights" : "",
+               dt_number_text((double)r.n_samples / r.seconds).s);
     if (!isfinite(r.loss))
         st = dt_fail(DT_ERR_NONFINITE,
                      "%s: the loss of the evaluation is %s: weights or images beyond the numbers of "

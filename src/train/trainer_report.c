@@ -6,6 +6,7 @@
 
 #include "core/model.h"
 #include "core/schedule.h"
+#include "core/text.h"
 #include "core/version.h"
 #include "job.h"
 #include "trainer_internal.h"
@@ -18,11 +19,11 @@ static void print_notes(const dt_trainer *t) {
     const double warmup = dt_schedule_warmup(c, t->steps_per_epoch);
     if (dt_trainer_is_done(t)) return;
     if (warmup >= (double)t->total_steps)
-        printf("note    the warm-up takes %.0f steps, the run has %lld: optim.lr is never reached\n",
-               ceil(warmup), (long long)t->total_steps);
+        printf("note    the warm-up takes %s, the run has %lld: optim.lr is never reached\n",
+               dt_count_text((int64_t)ceil(warmup), "step").s, (long long)t->total_steps);
     if (t->steps_per_epoch < 1)
-        printf("note    a batch is larger than the training set: a step sees each sample %.1f times\n",
-               1 / t->steps_per_epoch);
+        printf("note    a batch is larger than the training set: a step sees each sample %s times\n",
+               dt_decimal_text(1 / t->steps_per_epoch).s);
     if (c->checkpoint.keep_best > 0 && !t->session.val_data)
         printf("note    checkpoint.keep_best has nothing to judge by: data.val is not set\n");
     const double reach = c->train.ema > 0 ? 1 / (1 - c->train.ema) : 0;
@@ -115,20 +116,20 @@ void dt_trainer_summary(const dt_trainer *t) {
            t->mpi->world, dt_plural(t->mpi->world), s->be->info.name,
            s->mixed ? " here, elsewhere GPUs and CPUs" : "", precision_name[c->train.precision], threads,
            dt_plural(threads), s->comm->name);
-    printf("data    %s: %lld sample%s, %lldx%lldx%lld, %lld classes%s\n", c->data.train,
-           (long long)info.n_samples, dt_plural(info.n_samples), (long long)info.height,
-           (long long)info.width, (long long)info.channels, (long long)info.n_classes,
-           info.jpeg ? ", JPEG" : "");
+    printf("data    %s: %s, %lldx%lldx%lld, %s%s\n", c->data.train, dt_count_text(info.n_samples, "sample").s,
+           (long long)info.height, (long long)info.width, (long long)info.channels,
+           dt_count_text(info.n_classes, "class").s, info.jpeg ? ", JPEG" : "");
     printf("batch   %lld = %lld micro-batch%s of %lld\n", (long long)d->global_batch, (long long)d->n_shards,
            d->n_shards == 1 ? "" : "es", (long long)(d->global_batch / d->n_shards));
-    printf("model   %.3f M parameters in %d bucket%s; activations %.1f MiB (%.1f without reuse); device "
-           "memory %.1f MiB\n",
-           (double)axis->n_param_elem / 1e6, axis->n_bucket, dt_plural(axis->n_bucket),
-           (double)p->plan.act_bytes / (1 << 20), (double)p->plan.naive_bytes / (1 << 20),
-           (double)dt_engine_device_bytes(s->engine) / (1 << 20));
+    printf("model   %s parameter%s in %s; activations %s (%s without reuse); %smemory %s\n",
+           dt_number_text((double)axis->n_param_elem).s, dt_plural(axis->n_param_elem),
+           dt_count_text(axis->n_bucket, "bucket").s, dt_bytes_text((double)p->plan.act_bytes).s,
+           dt_bytes_text((double)p->plan.naive_bytes).s, s->be->info.is_gpu ? "device " : "",
+           dt_bytes_text((double)dt_engine_device_bytes(s->engine)).s);
+    const dt_text epochs = dt_decimal_text(dt_trainer_epoch(t, t->total_steps));
     if (!dt_trainer_is_done(t))
-        printf("run     steps %lld to %lld (%.1f epochs), in %s\n", (long long)t->step,
-               (long long)t->total_steps, dt_trainer_epoch(t, t->total_steps), c->run.out_dir);
+        printf("run     steps %lld to %lld (%s epoch%s), in %s\n", (long long)t->step,
+               (long long)t->total_steps, epochs.s, strcmp(epochs.s, "1") == 0 ? "" : "s", c->run.out_dir);
     else if (t->step < t->total_steps)
         printf("run     finished at step %lld by train.early_stop_patience = %lld, in %s: raise that to go "
                "on, or choose "

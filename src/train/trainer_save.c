@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "core/dir.h"
+#include "core/text.h"
 #include "data/facts.h"
 #include "job.h"
 #include "trainer_internal.h"
@@ -162,14 +163,14 @@ static dt_status check_fits(const dt_trainer *t, const dt_ckpt *k) {
                        k->path, (long long)k->meta.seed, (long long)c->run.seed);
     if (k->meta.train_samples != t->n_samples)
         return dt_fail(DT_ERR_CONFIG,
-                       "%s was written on a training set of %lld samples, %s has %lld: the position in the "
-                       "data would not "
-                       "fit; start anew with another run.out_dir",
-                       k->path, (long long)k->meta.train_samples, c->data.train, (long long)t->n_samples);
+                       "%s was written on a training set of %s, %s has %lld: the position in the data would "
+                       "not fit; start anew with another run.out_dir",
+                       k->path, dt_count_text(k->meta.train_samples, "sample").s, c->data.train,
+                       (long long)t->n_samples);
     DT_TRY(dt_trainer_same_classes(k, &t->session));
     if (k->meta.samples != k->meta.step * k->meta.global_batch || k->meta.step < 0)
-        return dt_fail(DT_ERR_CHECKPOINT, "%s: step %lld and %lld samples do not belong together", k->path,
-                       (long long)k->meta.step, (long long)k->meta.samples);
+        return dt_fail(DT_ERR_CHECKPOINT, "%s: step %lld and %s do not belong together", k->path,
+                       (long long)k->meta.step, dt_count_text(k->meta.samples, "sample").s);
     return DT_OK;
 }
 
@@ -257,7 +258,7 @@ static dt_status write_config(dt_trainer *t) {
     bool failed = !f || fputs(t->config_text, f) == EOF;
     if (f) failed |= fclose(f) != 0;
     if (!failed && rename(temporary, path) == 0) return DT_OK;
-    dt_status st = dt_fail(DT_ERR_IO, "cannot write %s: %s", path, strerror(errno));
+    dt_status st = dt_fail(DT_ERR_IO, "cannot write %s: %s", path, dt_create_error(path, errno).s);
     (void)unlink(temporary);
     return st;
 }

@@ -517,7 +517,7 @@ static void test_disk_full(void **state) {
 
     assert_int_equal(fix_save(&f, w, 3), DT_ERR_IO);
     assert_non_null(strstr(dt_error_text(), f.dir));
-    assert_non_null(strstr(dt_error_text(), "MB are free"));
+    assert_non_null(strstr(dt_error_text(), "iB are free"));
     assert_int_equal(fix_count_entries(f.dir, ".tmp-"), 0);
     dt_ckpt *c;
     assert_int_equal(dt_ckpt_load_latest(f.dir, NULL, NULL, &c), DT_OK);

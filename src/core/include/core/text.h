@@ -35,6 +35,8 @@ dt_text dt_bytes_needed_text(double bytes);
 dt_text dt_bytes_free_text(double bytes);
 /* 987, 12.3k, 1.23M, 12.30G: a number in few characters; "-" of what is none. */
 dt_text dt_number_text(double x);
+/* "12.3 GFLOP/s" of 1.23e10 and "FLOP/s": three digits and a prefix, from k to E. */
+dt_text dt_unit_text(double x, const char *unit);
 /* 2, 1.1, 0.25, 0.0031: at most two decimals, of numbers below 0.1 two digits, no zeros at the end. */
 dt_text dt_decimal_text(double x);
 
