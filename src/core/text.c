@@ -5,12 +5,15 @@
 #include <stdio.h>
 #include <string.h>
 
-/* -ch, -sh, -s and -x take -es. */
+/* -tch, -sh, -s and -x take -es (batch, class); an epoch does not. */
 static const char *plural_of(const char *noun) {
+    static const char *const es[] = {"tch", "sh", "s", "x"};
     const size_t n = strlen(noun);
-    if (n == 0) return "";
-    const char last = noun[n - 1], before = n > 1 ? noun[n - 2] : ' ';
-    return last == 's' || last == 'x' || (last == 'h' && (before == 'c' || before == 's')) ? "es" : "s";
+    for (size_t i = 0; i < sizeof es / sizeof es[0]; i++) {
+        const size_t k = strlen(es[i]);
+        if (n >= k && strcmp(noun + n - k, es[i]) == 0) return "es";
+    }
+    return "s";
 }
 
 dt_text dt_count_text(int64_t n, const char *noun) {

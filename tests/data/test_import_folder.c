@@ -197,7 +197,7 @@ static void test_folder_first_broken(void **state) {
     snprintf(command, sizeof command, "cd %s && cp cat/0.jpg cat/2.jpg && cp cat/0.jpg dog/2.jpg", input);
     assert_int_equal(system(command), 0);
     o.out_dir = in_scratch("first_none");
-    assert_fails(dt_import_run(&o, &r), DT_ERR_DATA, "first: none of the 3 images can be read");
+    assert_fails(dt_import_run(&o, &r), DT_ERR_DATA, "first: of 3 images none can be read");
     assert_fails(dt_import_run(&o, &r), DT_ERR_DATA, "first/dog/2.jpg: neither a JPEG");
 }
 
