@@ -9,8 +9,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "core/text.h"
 #include "core/version.h"
+#include "core/text.h"
 #include "dist/signals.h"
 #include "verbs.h"
 

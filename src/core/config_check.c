@@ -1,8 +1,9 @@
 /* Cross checks: what no key alone can tell. Each is one row: the key that a message names, and the test. */
-#include "core/text.h"
 #include "config_table.h"
 
 #include <string.h>
+
+#include "core/text.h"
 
 /* Writes what is wrong into `text`, with the mend; returns false where nothing is. */
 typedef bool check_fn(const dt_config *c, char *text, size_t size);

@@ -1,8 +1,9 @@
 /* Softmax cross-entropy with label smoothing, its metrics, and its gradient. */
-#include "core/text.h"
 #include "kernels.h"
 
 #include <math.h>
+
+#include "core/text.h"
 
 /* Softmax, loss and rank of one row; *above gets how many classes stand above the label's. A NaN logit counts
  * as above, so that a broken model is never counted as right. */

@@ -1,11 +1,11 @@
 /* Describing a set of shards, and reading all of it to see that it is sound. */
-#include "core/text.h"
 #include "data/info.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "core/text.h"
 #include "dataset.h"
 #include "files.h"
 #include "index.h"

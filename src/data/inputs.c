@@ -1,5 +1,4 @@
 /* Listing what the user named, and reading image files the way the training set was imported. */
-#include "core/text.h"
 #include "inputs.h"
 
 #include <errno.h>
@@ -9,6 +8,7 @@
 #include <sys/stat.h>
 #include <xxhash.h>
 
+#include "core/text.h"
 #include "files.h"
 #include "folder.h"
 #include "image_file.h"

@@ -1,7 +1,6 @@
 /* Opening and reading one shard. HDF5 is used for the structure only: the place of the samples is resolved
  * once and worker threads pread it. Chunked or compressed shards of others are read through HDF5, one at a
  * time. */
-#include "core/text.h"
 #include "shard.h"
 
 #include <errno.h>
@@ -12,6 +11,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include "core/text.h"
 #include "recipe.h"
 
 int64_t dt_sample_checksum(const uint8_t *bytes, int64_t n, int32_t label) {

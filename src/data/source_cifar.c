@@ -1,6 +1,5 @@
 /* CIFAR-10 and CIFAR-100 in their binary versions: records of one label byte (CIFAR-100: coarse, then fine)
  * and 3 x 32 x 32 bytes, plane after plane. */
-#include "core/text.h"
 #include "source.h"
 
 #include <stdio.h>
@@ -10,6 +9,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include "core/text.h"
 #include "class_names.h"
 #include "files.h"
 

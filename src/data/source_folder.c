@@ -1,11 +1,11 @@
 /* A folder of image files: folder.h says which are samples, image_file.h makes samples of them. */
-#include "core/text.h"
 #include "source.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/text.h"
 #include "files.h"
 #include "folder.h"
 #include "image_file.h"

@@ -1,4 +1,3 @@
-#include "core/text.h"
 #include "launcher.h"
 
 #include <dirent.h>
@@ -10,6 +9,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "core/text.h"
 #include "proc.h"
 
 /* Open MPI 4's server makes two segments of 4 MiB there, when its first rank has come, and some small files.

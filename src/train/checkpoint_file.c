@@ -1,6 +1,5 @@
 /* Whole files of a checkpoint: written and fsynced, read, hashed. Special files are refused, links not
  * followed. */
-#include "core/dir.h"
 #include "checkpoint_internal.h"
 
 #include <errno.h>
@@ -11,6 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include <xxhash.h>
+
+#include "core/dir.h"
 
 enum { HASH_BLOCK_BYTES = 256 << 10 /* stays in the L2 cache between read and hash */, FINITE_BLOCK = 4096 };
 

@@ -2,7 +2,6 @@
  *
  * The last member is the XXH3-64 of all bytes before it, so that a flipped digit of a counter is found too.
  */
-#include "core/text.h"
 #include "checkpoint_internal.h"
 
 #include <inttypes.h>
@@ -12,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
+
+#include "core/text.h"
 
 static const char format_name[] = "dtrain-checkpoint";
 enum { FORMAT_VERSION = 5, OLDEST_VERSION = 3, DATA_SINCE = 5, HASH_DIGITS = 16 };

@@ -1,7 +1,5 @@
 /* metrics.jsonl, and the hand-out of each record to console and TensorBoard. Formats and cuts; buffering is
  * in metrics_append.c, the progress line in metrics_console.c. */
-#include "core/dir.h"
-#include "core/text.h"
 #include "train/metrics.h"
 
 #include <errno.h>
@@ -14,6 +12,8 @@
 
 #include <jansson.h>
 
+#include "core/dir.h"
+#include "core/text.h"
 #include "metrics_append.h"
 #include "metrics_console.h"
 #include "tfevents.h"

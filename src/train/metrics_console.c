@@ -1,11 +1,12 @@
 /* Progress on the console. Numbers are means over the steps since the line was last shown. */
-#include "core/text.h"
 #include "metrics_console.h"
 
 #include <math.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/ioctl.h>
+
+#include "core/text.h"
 
 enum { COLUMNS_DEFAULT = 80, COLUMNS_MAX = 240, PART_MAX = 64, BAR_MAX = 30, BAR_MIN = 10 };
 static const double redraw_every_s = 0.1;

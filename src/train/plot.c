@@ -1,6 +1,5 @@
 /* curves.svg: loss and accuracy over steps, two panels, from metrics.jsonl alone. Written without a plotting
  * library; colours are readable on white and, where the viewer prefers dark, on black. */
-#include "core/dir.h"
 #include "train/metrics.h"
 
 #include <errno.h>
@@ -10,6 +9,8 @@
 #include <unistd.h>
 
 #include <jansson.h>
+
+#include "core/dir.h"
 
 enum {
     POINTS_MAX = 1000, /* of a drawn curve */

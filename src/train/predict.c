@@ -1,7 +1,6 @@
 /* Prediction in rounds: in each, every rank runs one batch, the results are summed into one table (each rank
  * fills its own part and leaves zeros in the others'), and rank 0 hands the rows on. What a batch holds
  * follows from the inputs alone, so the same numbers come out on any number of ranks. */
-#include "core/text.h"
 #include "train/predict.h"
 
 #include <math.h>
@@ -10,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/text.h"
 #include "trained.h"
 
 enum { ROWS_DEFAULT = 64, ROWS_MAX = 4096 };
