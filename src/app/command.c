@@ -125,7 +125,7 @@ const dt_verb dt_verb_table[] = {
      .example =
          "dtrain configs/quickstart.toml optim.lr=0.1  # one rank\n"
          "launch/train -n 2 configs/quickstart.toml  # two ranks of this host\n"
-         "mpirun --quiet -np 2 dtrain configs/quickstart.toml  # the same by Open MPI's own means\n"
+         "mpirun -np 2 dtrain configs/quickstart.toml  # the same by Open MPI's own means\n"
          "sbatch slurm/train-srun-pmix.sbatch configs/resnet50.toml  # under Slurm\n"
          "dtrain configs/resnet50.toml run.resume=runs/a/checkpoints/step-00005000 run.out_dir=runs/b  "
          "# from a checkpoint of another run"},
@@ -154,7 +154,7 @@ const dt_verb dt_verb_table[] = {
      .about = "Needs no data where the configuration says data.image_size, data.channels and model.classes.",
      .option = inspect_options,
      .example = "dtrain inspect configs/resnet50.toml train.micro_batch=64  # does it fit?\n"
-                "mpirun --quiet -np 8 dtrain inspect configs/resnet50.toml  # what a rank of eight does"},
+                "mpirun -np 8 dtrain inspect configs/resnet50.toml  # what a rank of eight does"},
     {"data", .usage = "import|info|verify ...", .help = "make, show and check data sets"},
     {"data import", dt_verb_data_import, .usage = "KIND INPUT... --out DIR [OPTION...]",
      .help = "make a data set out of other formats", .about = import_about, .option = import_options,
@@ -176,7 +176,7 @@ const dt_verb dt_verb_table[] = {
     {"bench step", dt_verb_bench_step, .ranks = true, .config = true,
      .usage = "CONFIG.toml [--steps N] [section.key=value ...]", .help = "a training step",
      .option = bench_step_options,
-     .example = "mpirun --quiet -np 2 dtrain bench step configs/quickstart.toml data.train=synthetic  "
+     .example = "mpirun -np 2 dtrain bench step configs/quickstart.toml data.train=synthetic  "
                 "# without reading data"},
     {"bench op", dt_verb_bench_op, .ranks = true, .config = true,
      .usage = "CONFIG.toml [--repeats N] [section.key=value ...]", .help = "every kernel of a network",
@@ -188,7 +188,7 @@ const dt_verb dt_verb_table[] = {
     {"bench comm", dt_verb_bench_comm, .ranks = true, .config = true,
      .usage = "[CONFIG.toml [section.key=value ...]] [--max-bytes N]", .help = "all-reduce by size",
      .option = bench_comm_options,
-     .example = "mpirun --quiet -np 2 dtrain bench comm --max-bytes 1048576  # up to 1 MiB"},
+     .example = "mpirun -np 2 dtrain bench comm --max-bytes 1048576  # up to 1 MiB"},
     {"config", dt_verb_config, .config = true, .usage = "[CONFIG.toml [section.key=value ...]]",
      .help = "every key; with a file: the resolved configuration",
      .about = "Without a file: every key with its kind, default, range and meaning.\n"

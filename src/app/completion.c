@@ -51,7 +51,7 @@ static const char body[] =
     "    _dtrain_verb\n"
     "    if [[ ${words[-1]} == --* && ${words[-1]} != *=* ]]; then\n"
     "        for row in $options; do\n"
-    "            [ \"${row%%=*}\" = \"${words[-1]}\" ] && [[ $row == *=* ]] || continue\n"
+    "            [[ $row == \"${words[-1]}=\"* ]] || continue\n"
     "            row=${row#*=}\n"
     "            _dtrain_offer \"${row//|/ }\"\n"
     "            return\n"

@@ -11,9 +11,14 @@ static const char config_about[] =
     "section.key=value overrides the file; dtrain config lists all keys. Relative paths, also those in the\n"
     "file, start at the working directory.";
 static const char ranks_about[] =
-    "One rank: as it stands. More: launch/train -n N, mpirun -np N dtrain ..., or srun --mpi=pmix (see\n"
-    "slurm/). Open MPI adds a box of its own below what dtrain says of an error: mpirun --quiet, or\n"
-    "OMPI_MCA_orte_execute_quiet=1, leaves it away. launch/train does so.";
+    "One rank: as it stands. More on this host or others: launch/train [-n N] [-H HOST:N,...], or by Open\n"
+    "MPI's own means mpirun -np N dtrain ...; under Slurm: srun --mpi=pmix dtrain ..., or the scripts in\n"
+    "slurm/. Below what dtrain says of an error mpirun puts a box of its own: the reason stands above it, "
+    "in\n"
+    "the line that begins with \"dtrain:\". mpirun --quiet, or OMPI_MCA_orte_execute_quiet=1, leaves the "
+    "box\n"
+    "away, but then nothing says that a rank was killed, except exit code 137; launch/train leaves it away\n"
+    "and says so itself.";
 
 static void print_padded(FILE *out, const char *text, int width) {
     fprintf(out, "%s%*s", text, width > (int)strlen(text) ? width - (int)strlen(text) : 0, "");

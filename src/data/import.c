@@ -342,13 +342,14 @@ static dt_status divide(import *m) {
 /* All that decides the bytes of the shards. */
 static void identify(const import *m, part *p) {
     const dt_import_options *o = m->o;
+    const int32_t quality = o->jpeg_quality == DT_IMPORT_QUALITY ? 0 : o->jpeg_quality; /* the default */
     const uint64_t words[] = {m->source.identity,
                               (uint64_t)o->kind,
                               (uint64_t)o->store,
                               (uint64_t)o->resize,
                               o->square,
                               (uint64_t)m->source.channels,
-                              (uint64_t)o->jpeg_quality,
+                              (uint64_t)quality,
                               o->skip_broken,
                               (uint64_t)p->dir.n_shards,
                               (uint64_t)m->source.n_samples,

@@ -6,8 +6,8 @@
 
 #include "core/model.h"
 #include "core/schedule.h"
-#include "core/version.h"
 #include "core/text.h"
+#include "core/version.h"
 #include "job.h"
 #include "trainer_internal.h"
 
