@@ -4,7 +4,7 @@
 
 train_ok 0 help.log --help
 expect help.log 'dtrain CONFIG.toml'
-for verb in train eval predict inspect data bench config; do expect help.log "dtrain $verb "; done
+for verb in train eval predict inspect data bench config ops man completion; do expect help.log "dtrain $verb "; done
 expect help.log 'exit codes'
 train_ok 0 version.log --version
 expect version.log '^dtrain [0-9]+\.[0-9]+\.[0-9]+( \([^ ]+\))?$' 1
@@ -56,9 +56,9 @@ for verb in train eval predict inspect data bench config; do
     done
 done
 train_ok 0 help.log bench data --help
-expect help.log 'dtrain bench data \[--seconds N\]'
+expect help.log '^  --seconds N +per row \(default: 3\)$' 1
 train_ok 0 help.log data import --help
-expect help.log 'dtrain data import idx '
+expect help.log '^  idx --images FILE --labels FILE ' 1
 train_ok 0 help.log base.toml --help
 expect help.log '^usage: dtrain train '
 [ ! -e runs ] || fail "help made a run directory"

@@ -57,7 +57,7 @@ mistake 'unknown argument "more"' ops more
 # ---- ops ----
 train_ok 0 ops.log ops
 expect ops.log '^conv, differentiable$' 1
-expect ops.log '^  in  .* w T 4d' 1
+expect ops.log '^  in  .* w T 4d'
 
 # ---- the manual page ----
 train_ok 0 dtrain.1 man
