@@ -47,8 +47,8 @@ static const dt_option import_options[] = {
      .help = "leave damaged images out, and count them"},
     {TEXT("class-names", "FILE|DATASET"), .otherwise = "those of the source, in byte order",
      .help = "the order of the classes: a name a line, or the data set whose order it shall be"},
-    {TEXT("images", "FILE"), .help = "idx: the images, gzipped or not"},
-    {TEXT("labels", "FILE"), .otherwise = "folder: a directory per class",
+    {TEXT("images", "FILE"), .otherwise = "idx: the first INPUT", .help = "idx: the images, gzipped or not"},
+    {TEXT("labels", "FILE"), .otherwise = "idx: the second INPUT; folder: a directory per class",
      .help = "idx: the labels; folder: a CSV file with the columns file and label"},
     {NUMBER("resize", 0, DT_IMPORT_SIDE_MAX), .otherwise = "as it is",
      .help = "folder: pixels of the shorter side"},
@@ -105,7 +105,7 @@ static const char checkpoint_about[] =
     "The checkpoint:\n"
     "  run.resume=auto     the newest of run.out_dir; the default\n"
     "  run.resume=best     the best evaluated of run.out_dir, by checkpoint.best_metric\n"
-    "  run.resume=PATH     a checkpoint, such as runs/quickstart/checkpoints/step-00000940, or the "
+    "  run.resume=PATH     a checkpoint, such as runs/quickstart/checkpoints/step-00003750, or the "
     "directory\n"
     "                      of a run\n"
     "It must be of the configuration's network.";
@@ -136,7 +136,7 @@ const dt_verb dt_verb_table[] = {
      .example = "dtrain eval configs/quickstart.toml  # the newest checkpoint\n"
                 "dtrain eval configs/quickstart.toml run.resume=best --report report  # the best one, with "
                 "figures by class\n"
-                "dtrain eval configs/quickstart.toml run.resume=runs/quickstart/checkpoints/step-00000940 "
+                "dtrain eval configs/quickstart.toml run.resume=runs/quickstart/checkpoints/step-00003750 "
                 "data.val=datasets/other  # a given one on other data"},
     {"predict", dt_verb_predict, .ranks = true, .config = true,
      .usage = "CONFIG.toml INPUT... [--format F] [--top K] [section.key=value ...]",

@@ -26,6 +26,14 @@ train_ok 0 import.log data import --help
 expect import.log '--quality N .*' 1
 for fallback in 'train' 'raw' '90' '512' '3' 'as it is'; do expect import.log "default: $fallback\\)|^ +$fallback\\)"; done
 
+# docs/data-format.md has the same defaults.
+"$DTRAIN" man | sed -n '/^\.SS "dtrain data import"/,/^\.SS "dtrain data info"/p' | sed 's/\\-/-/g' |
+    sed -n -E '/^\\fB--/{N;s/^\\fB(--[^\\]*)\\fR\n(.*)$/\1~\2/;s/~.* \((default: )?([^()]*)\)$/~\2/p}' |
+    sed -E 's/\|/\\|/g;s/^(.*)~(.*)$/| `\1` | \2 |/' >defaults.log
+[ "$(wc -l <defaults.log)" -ge 18 ] || fail "$(wc -l <defaults.log) options of data import"
+diff defaults.log <(grep -E '^\| `--' "$E2E_SOURCE/../../docs/data-format.md") >offered.log ||
+    fail "docs/data-format.md has other defaults than dtrain data import --help"
+
 # What the help calls the defaults is what an import does without options.
 "$MAKE_IMAGES" folder 8 5 >/dev/null
 train_ok 0 import.log data import folder folder --resize 16 --square --out without
