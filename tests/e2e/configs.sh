@@ -50,7 +50,7 @@ head -c 4096 /dev/urandom >noise.toml
 refused 'noise.toml' noise.toml
 mkdir folder.toml
 refused 'folder.toml' folder.toml
-refused 'augment.mean and augment.std have 2 entries, but the images have 1 channels' base.toml 'augment.mean=[0.5, 0.4]' \
+refused 'augment.mean and augment.std are for 2 channels, but the images have 1: ' base.toml 'augment.mean=[0.5, 0.4]' \
     'augment.std=[0.5, 0.5]'
 for store in raw jpeg; do "$DTRAIN" data import synthetic --samples 20 --classes 4 --size 16 --store $store --out $store >import.log; done
 refused 'data.val = "jpeg": .*augment.crop = "pad" needs images of one size' base.toml data.train=raw data.val=jpeg data.image_size=16

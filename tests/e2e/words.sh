@@ -62,6 +62,14 @@ mistake 'eval: unknown option --top' eval base.toml --top 3
 mistake 'unknown argument "more"' ops more
 [ ! -e x ] || fail "a command line with a mistake made a data set"
 
+# What the help says of mpirun's box.
+train 2 plain.log base.toml train.epoch=3
+expect_code 2
+grep -vx -- '-*' plain.log | head -n 1 | grep -q '^dtrain: .*train\.epoch: unknown key' || fail "the reason is not above mpirun's box"
+OMPI_MCA_orte_execute_quiet=1 train 2 quiet.log base.toml train.epoch=3
+expect_code 2
+[ "$(wc -l <quiet.log)" -eq 1 ] || fail "mpirun adds to the reason although it was told to be quiet"
+
 # ---- ops ----
 train_ok 0 ops.log ops
 expect ops.log '^conv, differentiable$' 1
