@@ -21,8 +21,10 @@ static const char *const optim_names[] = {[DT_CFG_SGD] = "sgd",
                                           [DT_CFG_ADAMW] = "adamw",
                                           NULL};
 static const char *const schedule_names[] = {
-    [DT_SCHEDULE_CONSTANT] = "constant",     [DT_SCHEDULE_STEP] = "step",     [DT_SCHEDULE_COSINE] = "cosine",
-    [DT_SCHEDULE_POLYNOMIAL] = "polynomial", [DT_SCHEDULE_LINEAR] = "linear", NULL};
+    [DT_SCHEDULE_CONSTANT] = "constant", [DT_SCHEDULE_STEP] = "step",
+    [DT_SCHEDULE_COSINE] = "cosine",     [DT_SCHEDULE_POLYNOMIAL] = "polynomial",
+    [DT_SCHEDULE_LINEAR] = "linear",     [DT_SCHEDULE_WSD] = "wsd",
+    [DT_SCHEDULE_WSD_SQRT] = "wsd_sqrt", NULL};
 static const char *const crop_names[] = {
     [DT_CROP_NONE] = "none", [DT_CROP_PAD] = "pad", [DT_CROP_RANDOM_RESIZED] = "random_resized", NULL};
 static const char *const decoder_names[] = {
@@ -205,7 +207,8 @@ const dt_key_row dt_key_table[] = {
      .help = "Weight decay on batch-norm parameters and biases too"},
 
     {CHOICE("schedule.kind", schedule.kind, schedule_names), MATHS, .fallback = "cosine",
-     .help = "How the learning rate goes from optim.lr to its end"},
+     .help = "How the learning rate goes from optim.lr to its end; wsd and wsd_sqrt hold it until the last "
+             "schedule.cooldown of the run, whose fall is linear or steep at first (1 - sqrt)"},
     {FLOAT("schedule.warmup_epochs", schedule.warmup_epochs, 0, 1e9), MATHS, .fallback = "0.0",
      .help = "Epochs of linear rise to optim.lr at the start"},
     {INT("schedule.warmup_steps", schedule.warmup_steps, 0, STEPS_MAX), MATHS, .fallback = "0",
@@ -214,9 +217,11 @@ const dt_key_row dt_key_table[] = {
      .help = "Fraction of optim.lr that the first step has; 0: 1 / (steps of the warm-up + 1), so that every "
              "step adds as much and none has rate 0"},
     {FLOAT("schedule.final", schedule.final, 0, 1), MATHS, .fallback = "0.0",
-     .help = "cosine, polynomial, linear: fraction of optim.lr at the end"},
+     .help = "cosine, polynomial, linear, wsd, wsd_sqrt: fraction of optim.lr at the end"},
     {FLOAT("schedule.power", schedule.power, 0, 100), .flags = DT_KEY_MATHS | DT_KEY_OPEN_MIN,
      .fallback = "2.0", .help = "polynomial: exponent"},
+    {FLOAT("schedule.cooldown", schedule.cooldown, 0, 1), MATHS, .fallback = "0.2",
+     .help = "wsd, wsd_sqrt: fraction of the run, at its end, in which the learning rate falls"},
     {FLOAT("schedule.gamma", schedule.gamma, 0, 1), .flags = DT_KEY_MATHS | DT_KEY_OPEN_MIN,
      .fallback = "0.1", .help = "step: factor on the learning rate at each milestone"},
     {FLOATS("schedule.milestones", schedule.milestones, schedule.n_milestones, 0, 1e9),

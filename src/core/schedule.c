@@ -27,6 +27,13 @@ double dt_schedule_lr(const dt_config *c, int64_t step, int64_t total_steps, dou
         return lr * (1 - (1 - final) * u);
     case DT_SCHEDULE_POLYNOMIAL:
         return lr * (final + (1 - final) * pow(1 - u, c->schedule.power));
+    case DT_SCHEDULE_WSD:
+    case DT_SCHEDULE_WSD_SQRT: {
+        const double start = fmax(warmup, (1 - c->schedule.cooldown) * (double)total_steps);
+        if ((double)step <= start) return lr;
+        const double v = fmin(((double)step - start) / fmax((double)total_steps - start, 1), 1);
+        return lr * (1 - (1 - final) * (c->schedule.kind == DT_SCHEDULE_WSD ? v : sqrt(v)));
+    }
     case DT_SCHEDULE_STEP: {
         double factor = 1; /* a quotient may round to just above the step at which an epoch is full */
         for (int32_t i = 0; i < c->schedule.n_milestones; i++)

@@ -15,6 +15,7 @@ static dt_config schedule(dt_schedule_kind kind) {
     c.schedule.final = 0.1;
     c.schedule.power = 2;
     c.schedule.gamma = 0.1;
+    c.schedule.cooldown = 0.25;
     c.schedule.n_milestones = 2;
     c.schedule.milestones[0] = 3;
     c.schedule.milestones[1] = 6.5;
@@ -60,12 +61,17 @@ static double formula(const dt_config *c, int64_t step) {
         return lr * (final + (1 - final) * (1 - u) * (1 - u));
     case DT_SCHEDULE_LINEAR:
         return lr * (1 - u * (1 - final));
+    case DT_SCHEDULE_WSD:
+        return step < 750 ? lr : lr - (lr - 0.04) * ((double)step - 750) / 250;
+    case DT_SCHEDULE_WSD_SQRT:
+        return step < 750 ? lr : lr - (lr - 0.04) * sqrt(((double)step - 750) / 250);
     }
     return NAN;
 }
 
-static const dt_schedule_kind kinds[] = {DT_SCHEDULE_CONSTANT, DT_SCHEDULE_STEP, DT_SCHEDULE_COSINE,
-                                         DT_SCHEDULE_POLYNOMIAL, DT_SCHEDULE_LINEAR};
+static const dt_schedule_kind kinds[] = {DT_SCHEDULE_CONSTANT,   DT_SCHEDULE_STEP,   DT_SCHEDULE_COSINE,
+                                         DT_SCHEDULE_POLYNOMIAL, DT_SCHEDULE_LINEAR, DT_SCHEDULE_WSD,
+                                         DT_SCHEDULE_WSD_SQRT};
 enum { N_KIND = sizeof kinds / sizeof kinds[0] };
 
 static void test_formulas(void **state) {
@@ -89,6 +95,11 @@ static void test_corners(void **state) {
     }
     dt_config c = schedule(DT_SCHEDULE_COSINE);
     need(at(&c, 550), 0.4 * (0.1 + 0.9 * 0.5)); /* half way: the mean of both ends */
+    c = schedule(DT_SCHEDULE_WSD_SQRT);
+    c.schedule.cooldown = 1; /* no stable part: it falls from the end of the warm-up on */
+    need(at(&c, 325), 0.4 * (0.1 + 0.9 * 0.5));
+    c.schedule.cooldown = 0;
+    need(at(&c, TOTAL - 1), 0.4);
 }
 
 static void test_monotone(void **state) {

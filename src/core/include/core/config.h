@@ -25,7 +25,9 @@ typedef enum dt_schedule_kind {
     DT_SCHEDULE_STEP,
     DT_SCHEDULE_COSINE,
     DT_SCHEDULE_POLYNOMIAL,
-    DT_SCHEDULE_LINEAR
+    DT_SCHEDULE_LINEAR,
+    DT_SCHEDULE_WSD,
+    DT_SCHEDULE_WSD_SQRT
 } dt_schedule_kind;
 typedef enum dt_decoder { DT_DECODER_AUTO = 0, DT_DECODER_CPU, DT_DECODER_NVJPEG } dt_decoder;
 typedef enum dt_crop { DT_CROP_NONE = 0, DT_CROP_PAD, DT_CROP_RANDOM_RESIZED } dt_crop;
@@ -129,6 +131,7 @@ typedef struct dt_config {
         double warmup_start;  /* fraction of lr at step 0; 0: 1 / (warm-up steps + 1) */
         double final;         /* fraction of lr at the end */
         double power;         /* polynomial */
+        double cooldown;      /* wsd, wsd_sqrt: fraction of the run */
         double gamma;         /* step */
         double milestones[DT_CONFIG_MILESTONES_MAX]; /* step: epochs */
         int32_t n_milestones;
@@ -183,8 +186,8 @@ uint64_t dt_config_hash_all(const dt_config *c);
 /* The key table for people (`dtrain config`) and for docs/config.md. */
 void dt_config_print_keys(FILE *out);
 void dt_config_print_markdown(FILE *out);
-/* A line per key, for programs: "optim.lr=", and behind it "|" between the values that it can have where they are
- * few. */
+/* A line per key, for programs: "optim.lr=", and behind it "|" between the values that it can have where they
+ * are few. */
 void dt_config_print_choices(FILE *out);
 
 #endif
