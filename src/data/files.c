@@ -173,6 +173,21 @@ dt_status dt_dir_list(const char *path, bool (*keep)(const char *name), dt_names
     return status;
 }
 
+dt_status dt_dir_enter(const char *path, const dt_dir_trail *above, dt_dir_trail *here) {
+    struct stat st;
+    if (stat(path, &st) != 0) return dt_fail(DT_ERR_DATA, "%s: cannot list: %s", path, strerror(errno));
+    *here = (dt_dir_trail){above, (int64_t)st.st_dev, (int64_t)st.st_ino, above ? above->depth + 1 : 0};
+    for (const dt_dir_trail *t = above; t; t = t->above)
+        if (t->device == here->device && t->inode == here->inode)
+            return dt_fail(DT_ERR_DATA,
+                           "%s: a link to a directory above it, whose files would be met again without end: "
+                           "remove the link",
+                           path);
+    if (here->depth > DT_DIR_DEPTH_MAX)
+        return dt_fail(DT_ERR_DATA, "%s: more than %d directories deep", path, DT_DIR_DEPTH_MAX);
+    return DT_OK;
+}
+
 void dt_names_free(dt_names *names) {
     for (int64_t i = 0; i < names->n; i++) free(names->name[i]);
     free(names->name);

@@ -28,4 +28,15 @@ typedef struct dt_names {
 dt_status dt_dir_list(const char *path, bool (*keep)(const char *name), dt_names *out);
 void dt_names_free(dt_names *names);
 
+/* A directory that is being walked, and those that led to it. */
+enum { DT_DIR_DEPTH_MAX = 32 };
+typedef struct dt_dir_trail {
+    const struct dt_dir_trail *above; /* NULL: the walk began here */
+    int64_t device, inode;
+    int32_t depth;
+} dt_dir_trail;
+/* Steps from `above` (NULL: from outside) into `path`. DT_ERR_DATA: it is a link to a directory of the trail,
+ * so that the walk would have no end, lies more than DT_DIR_DEPTH_MAX deep, or is not there. */
+dt_status dt_dir_enter(const char *path, const dt_dir_trail *above, dt_dir_trail *here);
+
 #endif

@@ -10,7 +10,7 @@
 
 #include "class_names.h"
 
-enum { DEPTH_MAX = 32, SHOWN_MAX = 3 };
+enum { SHOWN_MAX = 3 };
 
 static bool is_visible(const char *name) {
     return name[0] != '.';
@@ -62,14 +62,13 @@ static bool is_dir(const char *path, int64_t *n_bytes) {
     return dir;
 }
 
-static dt_status walk(const char *root, const char *below, int32_t depth, dt_folder_visit *file, void *arg) {
+static dt_status walk(const char *root, const char *below, const dt_dir_trail *above, dt_folder_visit *file,
+                      void *arg) {
     char *dir = NULL, *name = NULL, *path = NULL;
     dt_names names = {0};
-    dt_status status = DT_OK;
+    dt_dir_trail here;
     if (asprintf(&dir, "%s/%s", root, below) < 0) return no_memory(root);
-    if (depth > DEPTH_MAX)
-        status = dt_fail(DT_ERR_DATA, "%s: %d directories deep: is one a link to a directory above it?", dir,
-                         depth);
+    dt_status status = dt_dir_enter(dir, above, &here);
     if (status == DT_OK) status = dt_dir_list(dir, is_visible, &names);
     for (int64_t i = 0; i < names.n && status == DT_OK; i++) {
         int64_t n_bytes;
@@ -84,7 +83,7 @@ static dt_status walk(const char *root, const char *below, int32_t depth, dt_fol
         } else if (asprintf(&deeper, "%s/", name) < 0) {
             status = no_memory(root);
         } else {
-            status = walk(root, deeper, depth + 1, file, arg);
+            status = walk(root, deeper, &here, file, arg);
             free(deeper);
         }
     }
@@ -96,7 +95,10 @@ static dt_status walk(const char *root, const char *below, int32_t depth, dt_fol
 }
 
 dt_status dt_folder_walk(const char *root, const char *below, dt_folder_visit *file, void *arg) {
-    return walk(root, below, 1, file, arg);
+    dt_dir_trail top;
+    if (!*below) return walk(root, below, NULL, file, arg);
+    DT_TRY(dt_dir_enter(root, NULL, &top));
+    return walk(root, below, &top, file, arg);
 }
 
 dt_status dt_folder_name_classes(dt_folder *f, const char *what) {

@@ -15,8 +15,6 @@
 #include "index.h"
 #include "recipe.h"
 
-enum { DEPTH_MAX = 32 };
-
 /* A file, or a set that stands for its samples. */
 typedef struct part {
     dt_input_file file;
@@ -89,12 +87,11 @@ static bool is_visible(const char *name) {
 }
 
 /* The images in a folder and below it, sorted by name in each. */
-static dt_status add_folder(dt_inputs *in, const char *path, int depth) {
+static dt_status add_folder(dt_inputs *in, const char *path, const dt_dir_trail *above) {
     dt_names names = {0};
-    dt_status status =
-        depth > DEPTH_MAX
-            ? dt_fail(DT_ERR_DATA, "%s: more than %d folders deep: a link to one above?", path, DEPTH_MAX)
-            : dt_dir_list(path, is_visible, &names);
+    dt_dir_trail here;
+    dt_status status = dt_dir_enter(path, above, &here);
+    if (status == DT_OK) status = dt_dir_list(path, is_visible, &names);
     if (status == DT_ERR_DATA) return add_failed(in, path);
     for (int64_t i = 0; i < names.n && status == DT_OK; i++) {
         struct stat st;
@@ -105,7 +102,7 @@ static dt_status add_folder(dt_inputs *in, const char *path, int depth) {
             break;
         }
         if (stat(below, &st) == 0 && S_ISDIR(st.st_mode))
-            status = add_folder(in, below, depth + 1);
+            status = add_folder(in, below, &here);
         else if (dt_folder_image_is(names.name[i]))
             status = add(in, below, NULL);
         else
@@ -126,7 +123,7 @@ static dt_status add_directory(dt_inputs *in, const char *path) {
     const bool set = shards.n > 0;
     dt_names_free(&shards);
     if (set) return add_set(in, path);
-    DT_TRY(add_folder(in, path, 1));
+    DT_TRY(add_folder(in, path, NULL));
     if (in->n > before) return DT_OK;
     const dt_status empty =
         dt_fail(DT_ERR_DATA, "%s: no images: neither .jpg nor .png files, nor shards", path);

@@ -173,7 +173,11 @@ static void test_folder_deep(void **state) {
     dt_dataset_close(d);
     snprintf(command, sizeof command, "ln -s .. %s/dog/more/up", input);
     assert_int_equal(system(command), 0);
-    assert_fails(dt_import_run(&o, &r), DT_ERR_DATA, "directories deep: is one a link");
+    assert_fails(dt_import_run(&o, &r), DT_ERR_DATA, "deep/dog/more/up/: a link to a directory above it");
+    snprintf(command, sizeof command, "cd %s/dog/more && rm up && mkdir -p $(printf 'd/%%.0s' $(seq 40))",
+             input);
+    assert_int_equal(system(command), 0);
+    assert_fails(dt_import_run(&o, &r), DT_ERR_DATA, "d/: more than 32 directories deep");
 }
 
 /* The first image that loads gives raw shards their size, where broken ones are left out. */

@@ -307,9 +307,36 @@ static void test_other_sizes(void **state) {
     }
 }
 
+/* A link to a directory above it is one input that fails, not its files again; to one beside it, an ordinary
+ * directory. */
+static void test_links(void **state) {
+    (void)state;
+    static const char facts[] =
+        "{\"kind\":\"raw\",\"shape\":[24,24,3],\"classes\":2,\"mean\":[0.1,0.2,0.3],\"std\":[1,1,1]}";
+    const char *photos = make_tree("links");
+    dt_config c = test_config();
+    dt_data_facts f;
+    dt_dataset *d;
+    seen s;
+    assert_int_equal(symlink("../..", in_scratch("links/a/deep/up")), 0);
+    assert_int_equal(symlink(".", in_scratch("links/b/self")), 0);
+    assert_int_equal(symlink("../a/deep", in_scratch("links/b/beside")), 0);
+    assert_ok(dt_data_facts_parse(facts, &f));
+    assert_ok(dt_inputs_open(&f, 1, &photos, &d));
+    assert_int_equal(d->info.n_samples, 7 + 2 + 1 + 2);
+    read_all(&c, d, 4, 1, true, &s);
+    int failed = 0;
+    for (int64_t k = 0; k < s.n; k++)
+        failed += strstr(s.error[k], ": a link to a directory above it") != NULL;
+    assert_int_equal(failed, 3);
+    free(s.image);
+    dt_dataset_close(d);
+    dt_data_facts_free(&f);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_facts), cmocka_unit_test(test_as_imported),
                                        cmocka_unit_test(test_order_and_errors),
-                                       cmocka_unit_test(test_other_sizes)};
+                                       cmocka_unit_test(test_other_sizes), cmocka_unit_test(test_links)};
     return cmocka_run_group_tests(tests, make_scratch, remove_scratch);
 }
