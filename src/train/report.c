@@ -45,6 +45,12 @@ static dt_status take_batch(void *arg, dt_session *s, int64_t batch, const dt_ba
     return DT_OK;
 }
 
+dt_status dt_report_place(const char *dir) {
+    DT_TRY(dt_dir_create(dir));
+    return access(dir, W_OK) == 0 ? DT_OK
+                                  : dt_fail(DT_ERR_IO, "%s: cannot be written: %s", dir, strerror(errno));
+}
+
 dt_status dt_report_begin(dt_session *s, dt_report *r) {
     const dt_program *p = dt_engine_program(s->engine, true);
     const dt_value *logits = &p->graph->value[p->graph->logits];
@@ -252,7 +258,6 @@ dt_status dt_report_write(const dt_report *r, const dt_dataset *d,
             return dt_fail(DT_ERR_NONFINITE, "an output of the network for sample %lld is not finite",
                            (long long)i);
     }
-    DT_TRY(dt_dir_create(dir));
     w.tally = calloc((size_t)r->n_class, sizeof *w.tally);
     w.at = malloc((size_t)r->n_sample * sizeof *w.at);
     dt_status st = w.tally && w.at ? DT_OK : dt_fail(DT_ERR_MEMORY, "no memory for the report");

@@ -16,12 +16,14 @@ typedef struct dt_report {
     dt_verdict *verdict; /* [n_sample]; this rank's alone until dt_report_gather */
 } dt_report;
 
+/* Rank 0, before the work: creates `dir` and checks that files may be written there. */
+dt_status dt_report_place(const char *dir);
 /* Watches the session's evaluations from here on; a sample's last verdict counts. Freed by dt_report_free in
  * any case. */
 dt_status dt_report_begin(dt_session *s, dt_report *r);
 /* Brings all verdicts to every rank. Collective. */
 dt_status dt_report_gather(dt_session *s, dt_report *r);
-/* Rank 0: writes into `dir`, which is created:
+/* Rank 0: writes into `dir`:
  *   classes.csv    a line per class: samples, right ones, accuracy, how often it was predicted
  *   confusion.csv  a line per pair (label, predicted) that occurs, with its number: the matrix without its
  * zeros confusion.svg  the matrix, where there are many classes of those with most mistakes mistakes.csv

@@ -336,7 +336,10 @@ dt_status dt_trainer_eval(const dt_config *c, dt_comm *mpi, const char *report) 
     const dt_ckpt *ckpt = trained.ckpt;
     DT_TRY_GOTO(st, dt_trained_apply(&trained, &s), out);
     DT_TRY_GOTO(st, dt_comm_check_equal(mpi, report != NULL, "the report"), out);
-    if (report) DT_TRY_GOTO(st, dt_comm_agree(mpi, dt_report_begin(&s, &verdicts)), out);
+    if (report) {
+        DT_TRY_GOTO(st, dt_comm_agree(mpi, mpi->rank == 0 ? dt_report_place(report) : DT_OK), out);
+        DT_TRY_GOTO(st, dt_comm_agree(mpi, dt_report_begin(&s, &verdicts)), out);
+    }
     DT_TRY_GOTO(st, dt_session_evaluate(&s, ckpt->meta.step, c->train.ema > 0, &r), out);
     if (mpi->rank == 0)
         printf("%s: step %lld, %s: loss %s, top-1 %.2f %%, top-5 %.2f %%%s (%s samples/s)\n", ckpt->path,

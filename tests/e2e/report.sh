@@ -54,6 +54,11 @@ awk -F, 'NR > 1 { n += $NF } END { exit !(n == 1001) }' many-report/confusion.cs
 train 2 file.log eval "${run[@]}" --report file/report
 [ "$code" -eq 1 ] || fail "a report that cannot be written: exit code $code, want 1"
 expect file.log '^dtrain: .*file' 1
+expect file.log 'top-1' 0 # said before the work, not after it
+train 2 file.log eval "${run[@]}" --report file
+[ "$code" -eq 1 ] || fail "a report in a file: exit code $code, want 1"
+expect file.log '^dtrain: file: cannot create the directory: there is a file of this name' 1
+expect file.log 'top-1' 0
 train 2 value.log eval "${run[@]}" --report
 expect_code 2
 pass "$right of 1001 right, $mistakes mistakes, the same on 1, 2 and 3 ranks"
