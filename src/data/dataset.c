@@ -219,6 +219,47 @@ static dt_status open_shards(dt_dataset *d, const char *path, const dt_names *na
     return take_names(d);
 }
 
+static bool is_visible(const char *name) {
+    return name[0] != '.';
+}
+
+static bool holds_shards(const char *dir, const char *name) {
+    char *path;
+    dt_names shards = {0};
+    if (asprintf(&path, "%s/%s", dir, name) < 0) return false;
+    const bool holds = dt_dir_list(path, dt_shard_name_is, &shards) == DT_OK && shards.n > 0;
+    dt_names_free(&shards);
+    free(path);
+    return holds;
+}
+
+void dt_dataset_hint_below(const char *path, char out[DT_DATASET_HINT_BYTES]) {
+    enum { SHOWN_MAX = 4 };
+    dt_names names = {0};
+    char shown[DT_DATASET_HINT_BYTES - 96] = "";
+    int n = 0;
+    *out = 0;
+    if (dt_dir_list(path, is_visible, &names) != DT_OK) return;
+    for (int64_t i = 0; i < names.n && n < SHOWN_MAX; i++) {
+        const size_t at = strlen(shown), more = strlen(names.name[i]) + 2;
+        if (at + more >= sizeof shown || !holds_shards(path, names.name[i])) continue;
+        snprintf(shown + at, sizeof shown - at, "%s%s", n++ ? ", " : "", names.name[i]);
+    }
+    if (n > 0)
+        snprintf(out, DT_DATASET_HINT_BYTES,
+                 n == 1 ? ", but %s in it is a data set: name that"
+                        : ", but %s in it are data sets: name one of them",
+                 shown);
+    dt_names_free(&names);
+}
+
+static dt_status no_shards(const char *path) {
+    char hint[DT_DATASET_HINT_BYTES];
+    dt_dataset_hint_below(path, hint);
+    return dt_fail(DT_ERR_DATA, "%s: no shard-*.h5 in this directory%s", path,
+                   *hint ? hint : " (make them with: dtrain data import)");
+}
+
 dt_status dt_dataset_open_path(const char *path, dt_dataset **out) {
     struct stat st;
     dt_names names = {0};
@@ -236,9 +277,7 @@ dt_status dt_dataset_open_path(const char *path, dt_dataset **out) {
     if (S_ISDIR(st.st_mode)) {
         DT_TRY_GOTO(status, dt_dir_list(path, dt_shard_name_is, &names), done);
         if (names.n == 0) {
-            status =
-                dt_fail(DT_ERR_DATA,
-                        "%s: no shard-*.h5 in this directory (make them with: dtrain data import)", path);
+            status = no_shards(path);
             goto done;
         }
         DT_TRY_GOTO(status, check_index(path, &names, &index), done);

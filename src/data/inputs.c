@@ -125,8 +125,10 @@ static dt_status add_directory(dt_inputs *in, const char *path) {
     if (set) return add_set(in, path);
     DT_TRY(add_folder(in, path, NULL));
     if (in->n > before) return DT_OK;
+    char hint[DT_DATASET_HINT_BYTES];
+    dt_dataset_hint_below(path, hint);
     const dt_status empty =
-        dt_fail(DT_ERR_DATA, "%s: no images: neither .jpg nor .png files, nor shards", path);
+        dt_fail(DT_ERR_DATA, "%s: no images: neither .jpg nor .png files, nor shards%s", path, hint);
     return empty == DT_ERR_DATA ? add_failed(in, path) : empty;
 }
 

@@ -3,6 +3,7 @@
 #include "data_support.h"
 
 #include <hdf5.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "data/info.h"
@@ -204,7 +205,15 @@ static void test_flaws(void **state) {
         assert_null(d);
     }
     assert_fails(dt_dataset_open(&c, in_scratch("absent"), &d), DT_ERR_DATA, "absent");
-    assert_fails(dt_dataset_open(&c, scratch, &d), DT_ERR_DATA, "no shard-*.h5");
+    assert_int_equal(mkdir(in_scratch("two"), 0777), 0);
+    assert_fails(dt_dataset_open(&c, in_scratch("two"), &d), DT_ERR_DATA,
+                 "two: no shard-*.h5 in this directory (make them");
+    make_numbered("two/train", 3, 2, 12);
+    assert_fails(dt_dataset_open(&c, in_scratch("two"), &d), DT_ERR_DATA,
+                 "no shard-*.h5 in this directory, but train in it is a data set: name that");
+    make_numbered("two/val", 3, 2, 12);
+    assert_fails(dt_dataset_open(&c, in_scratch("two"), &d), DT_ERR_DATA,
+                 ", but train, val in it are data sets: name one of them");
 }
 
 static hid_t string_type(H5T_cset_t cset, size_t size) {
