@@ -339,7 +339,7 @@ static dt_status check_outside(const dt_import_options *o, const char *root) {
 dt_status dt_folder_by_directory(const dt_import_options *o, dt_folder *out) {
     left_out beside = {0};
     visit v = {.folder = out};
-    const char *empty = NULL;
+    int64_t n_empty = 0, first_empty = 0;
     char text[512];
     *out = (dt_folder){.root = o->input[0]};
     DT_TRY(check_outside(o, out->root));
@@ -351,7 +351,7 @@ dt_status dt_folder_by_directory(const dt_import_options *o, dt_folder *out) {
     for (int64_t i = 0; i < out->classes.n; i++) {
         const int64_t before = out->n_files;
         DT_TRY_GOTO(status, add_class(out, (int32_t)i, &v), done);
-        if (out->n_files == before) empty = out->classes.name[i];
+        if (out->n_files == before && n_empty++ == 0) first_empty = i;
     }
     if (out->n_files == 0) {
         status = dt_fail(
@@ -362,8 +362,10 @@ dt_status dt_folder_by_directory(const dt_import_options *o, dt_folder *out) {
                                     : "");
         goto done;
     }
-    if (empty && o->note) {
-        snprintf(text, sizeof text, "%s/%s: a class without .jpg or .png files", out->root, empty);
+    if (n_empty > 0 && o->note) {
+        snprintf(text, sizeof text, "%lld class%s without .jpg or .png files%s: %s/%s", (long long)n_empty,
+                 n_empty == 1 ? "" : "es", n_empty == 1 ? "" : ", the first", out->root,
+                 out->classes.name[first_empty]);
         o->note(o->arg, text);
     }
     status = doubt(o, out);
