@@ -25,7 +25,8 @@ dt_text dt_create_error(const char *path, int error) {
 }
 
 dt_status dt_dir_create(const char *path) {
-    if (!*path) return dt_fail(DT_ERR_IO, "the name of the directory is empty");
+    struct stat st;
+    if (!*path) return dt_fail(DT_ERR_USAGE, "the name of a directory to write into is empty");
     char *part = strdup(path);
     if (!part) return dt_fail(DT_ERR_MEMORY, "%s: out of memory", path);
     dt_status status = DT_OK;
@@ -40,6 +41,8 @@ dt_status dt_dir_create(const char *path) {
         if (end == 0) break;
     }
     free(part);
+    if (status == DT_OK && stat(path, &st) == 0 && !S_ISDIR(st.st_mode))
+        status = dt_fail(DT_ERR_IO, "%s: cannot create the directory: there is a file of this name", path);
     return status;
 }
 

@@ -65,10 +65,14 @@ dt_status dt_file_read(const char *path, int64_t max_bytes, uint8_t **out, int64
         status = dt_fail(DT_ERR_DATA, "%s: cannot open: %s", path, strerror(errno));
         goto done;
     }
-    if (!S_ISREG(st.st_mode) || st.st_size > max_bytes) {
-        status = dt_fail(DT_ERR_DATA, "%s: not a file of at most %lld bytes", path, (long long)max_bytes);
-        goto done;
-    }
+    if (S_ISDIR(st.st_mode))
+        status = dt_fail(DT_ERR_DATA, "%s: is a directory, not a file", path);
+    else if (!S_ISREG(st.st_mode))
+        status = dt_fail(DT_ERR_DATA, "%s: is a device or a pipe, not a file", path);
+    else if (st.st_size > max_bytes)
+        status = dt_fail(DT_ERR_DATA, "%s: has %lld bytes, more than the %lld of the largest that is read",
+                         path, (long long)st.st_size, (long long)max_bytes);
+    if (status != DT_OK) goto done;
     bytes = malloc((size_t)st.st_size + 1);
     if (!bytes) {
         status = dt_fail(DT_ERR_MEMORY, "%s: out of memory", path);

@@ -3,6 +3,7 @@
  * really comes. */
 #include "source.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -85,8 +86,9 @@ static dt_status read_body(const char *path, gzFile f, idx_array *a) {
 }
 
 static dt_status read_idx(const char *path, idx_array *a) {
+    errno = 0; /* zlib sets none where it finds no memory */
     gzFile f = gzopen(path, "rb");
-    if (!f) return dt_fail(DT_ERR_DATA, "%s: cannot open", path);
+    if (!f) return dt_fail(DT_ERR_DATA, "%s: cannot open: %s", path, strerror(errno ? errno : ENOMEM));
     gzbuffer(f, GZ_BUFFER_BYTES);
     dt_status status = read_header(path, f, a);
     if (status == DT_OK) status = read_body(path, f, a);

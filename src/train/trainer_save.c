@@ -57,6 +57,7 @@ static const char *follow_link(const char *path, char target[sizeof((dt_ckpt *)0
 static dt_status choose(const dt_config *c, bool must, dt_ckpt **out) {
     char dir[DT_CONFIG_STR_MAX + 16];
     const char *resume = c->run.resume;
+    struct stat st;
     *out = NULL;
     if (strcmp(resume, "never") == 0 && !must) return DT_OK;
     if (strcmp(resume, "auto") == 0 || strcmp(resume, "never") == 0) {
@@ -82,6 +83,10 @@ static dt_status choose(const dt_config *c, bool must, dt_ckpt **out) {
     char target[sizeof((dt_ckpt *)0)->path];
     resume = follow_link(resume, target);
     if (is_file(resume, "manifest.json")) return dt_ckpt_load(resume, out);
+    if (stat(resume, &st) == 0 && !S_ISDIR(st.st_mode))
+        return dt_fail(DT_ERR_CHECKPOINT,
+                       "run.resume = \"%s\" is a file: a checkpoint is the whole directory, step-...",
+                       resume);
     snprintf(dir, sizeof dir, "%s/checkpoints", resume);
     const char *where = access(dir, R_OK) == 0 ? dir : resume;
     DT_TRY(dt_ckpt_load_latest(where, tell, NULL, out));

@@ -197,7 +197,7 @@ static void test_options_fit(void **state) {
     o.jpeg_quality = 80;
     assert_fails(dt_import_run(&o, &r), DT_ERR_USAGE, "import idx: option quality ");
     o.store = DT_STORE_JPEG;
-    assert_fails(dt_import_run(&o, &r), DT_ERR_DATA, "absent: cannot open");
+    assert_fails(dt_import_run(&o, &r), DT_ERR_DATA, "absent: cannot open: No such file");
     o = idx_options(absent, in_scratch("never_fit"));
     o.kind = DT_IMPORT_SYNTHETIC;
     o.synthetic.n_samples = o.synthetic.n_classes = o.synthetic.height = o.synthetic.width = 4;

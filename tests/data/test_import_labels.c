@@ -62,6 +62,12 @@ static void test_csv(void **state) {
     static const char *const column[] = {"file", "label"};
     assert_fails(dt_csv_read(in_scratch("absent.csv"), column, 2, join, read), DT_ERR_DATA,
                  "absent.csv: cannot open");
+    assert_fails(dt_csv_read("/", column, 2, join, read), DT_ERR_DATA, "/: is a directory, not a file");
+    assert_fails(dt_csv_read("/dev/zero", column, 2, join, read), DT_ERR_DATA, "is a device or a pipe");
+    FILE *sparse = fopen(in_scratch("huge.csv"), "w");
+    assert_true(sparse && ftruncate(fileno(sparse), ((off_t)1 << 30) + 1) == 0 && fclose(sparse) == 0);
+    assert_fails(dt_csv_read(in_scratch("huge.csv"), column, 2, join, read), DT_ERR_DATA,
+                 "has 1073741825 bytes, more than the 1073741824 of the largest that is read");
 }
 
 static void test_list(void **state) {

@@ -56,4 +56,7 @@ for from in parts-adamw/checkpoints/step-00000042 best; do
     expect finished.log '^resuming .*at step 50' 1
     [ "$kept" = "$(stat -c %i "$(newest path)/state.h5")" ] || fail "a finished run was saved again"
 done
+train "$ranks" file.log "${common[@]}" run.out_dir=file run.resume=best/state.h5
+expect_code 4
+expect file.log 'run.resume = "best/state.h5" is a file: a checkpoint is the whole directory' 1
 pass "7 + 16 + 17 steps equal 40 on $ranks ranks"

@@ -5,7 +5,8 @@
 #include "core/status.h"
 #include "core/text.h"
 
-/* Creates a directory and its parents where absent (mkdir -p). DT_ERR_IO names the part that failed. */
+/* Creates a directory and its parents where absent (mkdir -p). DT_ERR_IO names the part that failed.
+ * DT_ERR_USAGE: the path is empty. */
 dt_status dt_dir_create(const char *path);
 
 /* Makes names in a directory durable. File systems that cannot (some on networks and in user space) are taken
