@@ -168,13 +168,20 @@ dt_status dt_session_open_data(const dt_config *c, bool train, dt_session *s) {
     dt_dataset_info_get(s->train_data, &a);
     dt_dataset_info_get(s->val_data, &b);
     /* The highest classes need not occur in what is evaluated. */
-    if (a.channels != b.channels || b.n_classes > a.n_classes)
-        return dt_fail(DT_ERR_DATA, "%s has %s and %s, %s has %lld and %lld", c->data.train,
-                       dt_count_text(a.channels, "channel").s, dt_count_text(a.n_classes, "class").s,
-                       c->data.val, (long long)b.channels, (long long)b.n_classes);
+    if (a.channels != b.channels)
+        return dt_fail(
+            DT_ERR_DATA, "the images of %s have %s, those of %s have %lld: import both in the same way",
+            c->data.train, dt_count_text(a.channels, "channel").s, c->data.val, (long long)b.channels);
+    DT_TRY(check_same_classes(c, name_in_set, s->train_data, c->data.train, s->val_data));
+    if (b.n_classes > a.n_classes)
+        return dt_fail(
+            DT_ERR_DATA,
+            "%s has %s, %s has only %lld: import both with the same classes (dtrain data import ... "
+            "--class-names)",
+            c->data.val, dt_count_text(b.n_classes, "class").s, c->data.train, (long long)a.n_classes);
     if (c->data.image_size == 0 && (a.height != b.height || a.width != b.width || a.jpeg || b.jpeg))
         return dt_fail(DT_ERR_CONFIG, "the images differ in size: set data.image_size");
-    return check_same_classes(c, name_in_set, s->train_data, c->data.train, s->val_data);
+    return DT_OK;
 }
 
 static uint64_t info_hash(const dt_dataset_info *i) {

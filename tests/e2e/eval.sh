@@ -63,7 +63,7 @@ expect half.log 'data/small has no class names to compare with those of abcd' 1
 expect nameless.log 'classes have names, those of this evaluation have none to compare' 1
 train 1 more.log "${fewer[@]}" run.out_dir=more data.train=three data.val=four
 expect_code 3
-expect more.log '3 classes, four has 3 and 4' 1
+expect more.log "^dtrain: four has 4 classes, three has only 3: import both with the same classes" 1
 # Ranks of which each would train on one sample: too few for batch statistics, which evaluation does not take.
 awk '/^\[\[model/ { skip = 1 }
     /^\[data/ { skip = 0; print "[[model.layers]]\ntype = \"global_avgpool\"\n\n[[model.layers]]\ntype = \"batchnorm\"\n" }

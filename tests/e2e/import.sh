@@ -57,6 +57,17 @@ train_ok 1 high-train.log base.toml data.train=high/train data.val=high/val run.
 train 1 three-train.log base.toml data.train=high/train data.val=three run.out_dir=three-run
 expect_code 3
 expect three-train.log 'class 2 is "hen" in high/train, but "owl" in three.*--class-names high/train' 1
+train 1 fewer.log base.toml data.train=three data.val=high/train run.out_dir=fewer-run
+expect_code 3
+expect fewer.log 'class 2 is "owl" in three, but "hen" in high/train: import both with the same classes' 1
+"$DTRAIN" data import folder 'my photos/val' --channels 3 --resize 16 --square --split val --out colour >colour.log
+train 1 colour-train.log base.toml data.channels=0 data.train=high/train data.val=colour run.out_dir=colour-run
+expect_code 3
+expect colour-train.log "the images of high/train have 1 channel, those of colour have 3: import both" 1
+# A folder that the commands filled is no set itself.
+train 1 above.log base.toml data.train=high data.val=high/val run.out_dir=above-run
+expect_code 3
+expect above.log '^dtrain: high: no shard.* train, val in it are data sets' 1
 printf '%s\n' hen owl >two.txt
 refused unlisted.log 3 'my photos/val' "${size[@]}" --class-names two.txt --out unlisted
 expect unlisted.log 'my photos/val/cat: class "cat" is not in two.txt \(nor 1 other\)' 1
