@@ -250,6 +250,15 @@ static void close_run(dt_trainer *t, dt_status st) {
     dt_session_close(&t->session, st);
 }
 
+static dt_status check_patience(const dt_trainer *t) {
+    if (t->config->train.early_stop_patience == 0 || !dt_trainer_metric_is_blind(t)) return DT_OK;
+    return dt_fail(
+        DT_ERR_CONFIG,
+        "train.early_stop_patience: checkpoint.best_metric = \"eval_top5\" decides, but there are "
+        "no more than five classes and each answer is among the first five: choose \"eval_top1\" or "
+        "\"eval_loss\"");
+}
+
 dt_status dt_trainer_run(const dt_config *c, dt_comm *mpi, double start_s) {
     dt_trainer t = {.config = c,
                     .mpi = mpi,
@@ -269,6 +278,8 @@ dt_status dt_trainer_run(const dt_config *c, dt_comm *mpi, double start_s) {
     dt_dataset_info info;
     dt_dataset_info_get(t.session.train_data, &info);
     t.n_samples = info.n_samples;
+    t.n_classes = dt_max_i64(c->model.classes, info.n_classes);
+    DT_TRY_GOTO(st, check_patience(&t), out);
     t.total_steps = dt_session_total_steps(&t.session);
     t.steps_per_epoch = dt_session_steps_per_epoch(&t.session);
     if (t.loss_scale <= 0) t.loss_scale = c->train.precision == DT_PRECISION_FP16 ? 1024 : 1;

@@ -23,6 +23,7 @@ typedef struct dt_trainer {
     char *config_text;                        /* root: the resolved configuration */
 
     int64_t n_samples; /* of the training set */
+    int64_t n_classes; /* that the network tells apart */
     int64_t step, total_steps;
     double steps_per_epoch;
     int64_t updates;      /* not skipped: Adam's t */
@@ -49,6 +50,10 @@ static inline bool dt_trainer_stops_early(const dt_trainer *t) {
     const int64_t patience = t->config->train.early_stop_patience;
     return patience > 0 && t->eval.worse >= patience;
 }
+/* Whether checkpoint.best_metric is the same for every evaluation. */
+static inline bool dt_trainer_metric_is_blind(const dt_trainer *t) {
+    return t->config->checkpoint.best_metric == DT_BEST_EVAL_TOP5 && t->n_classes <= 5;
+}
 /* Whether no step is to follow, for one reason or the other. */
 static inline bool dt_trainer_is_done(const dt_trainer *t) {
     return t->step >= t->total_steps || dt_trainer_stops_early(t);
@@ -73,7 +78,8 @@ static inline int64_t dt_adam_step(int64_t updates, int64_t recent_skips, int32_
 /* Whether images are normalised with another mean and deviation than when `k` was written, as far as both are
  * known. */
 bool dt_trainer_renormalised(const dt_ckpt *k, const dt_session *s);
-/* DT_ERR_CONFIG: the checkpoint is of a run whose labels mean something else than those of the session's data. */
+/* DT_ERR_CONFIG: the checkpoint is of a run whose labels mean something else than those of the session's
+ * data. */
 dt_status dt_trainer_same_classes(const dt_ckpt *k, const dt_session *s);
 /* Whether train.ema wants averaged statistics and `k`, with averaged weights, is of a version that had none.
  */
@@ -95,7 +101,8 @@ dt_status dt_trainer_load(const dt_config *c, dt_comm *mpi, bool must, dt_ckpt *
 /* trainer_terminal.c */
 /* Whether standard output ends at a terminal, looking through mpirun. */
 bool dt_trainer_terminal(void);
-/* Whether nohup was put before mpirun, which replaces it by handlers of its own: a closed terminal ends the run. */
+/* Whether nohup was put before mpirun, which replaces it by handlers of its own: a closed terminal ends the
+ * run. */
 bool dt_trainer_nohup_in_vain(void);
 
 /* trainer_report.c */

@@ -26,6 +26,10 @@ static void print_notes(const dt_trainer *t) {
                dt_decimal_text(1 / t->steps_per_epoch).s);
     if (c->checkpoint.keep_best > 0 && !t->session.val_data)
         printf("note    checkpoint.keep_best has nothing to judge by: data.val is not set\n");
+    if (c->checkpoint.keep_best > 0 && t->session.val_data && dt_trainer_metric_is_blind(t))
+        printf(
+            "note    checkpoint.keep_best keeps the first: by checkpoint.best_metric = \"eval_top5\" all are "
+            "equal with no more than five classes\n");
     const double reach = c->train.ema > 0 ? 1 / (1 - c->train.ema) : 0;
     if (reach > (double)t->total_steps)
         printf("note    train.ema = %g: the average reaches back about %.0f steps, the run has only %lld: "

@@ -43,6 +43,15 @@ expect blind.log '^note +checkpoint.keep_best has nothing to judge by' 1
 train 1 none.log eval "${common[@]}" run.out_dir=blind run.resume=best
 expect_code 4
 expect none.log '^dtrain: run.resume = "best", but no checkpoint in blind/checkpoints was evaluated' 1
+# Four classes are always among the first five: that judges nothing, and must not end a run.
+train_ok 2 top5.log "${common[@]}" run.out_dir=top5 checkpoint.keep_best=1 checkpoint.best_metric=eval_top5 train.steps=10
+expect top5.log '^note +checkpoint.keep_best keeps the first: by checkpoint.best_metric = "eval_top5" all are equal' 1
+train 2 patient.log "${common[@]}" run.out_dir=patient train.early_stop_patience=1 checkpoint.best_metric=eval_top5
+expect_code 2
+expect patient.log '^dtrain: train.early_stop_patience: checkpoint.best_metric = "eval_top5" decides, but' 1
+train_ok 1 six.log "${common[@]}" run.out_dir=six train.early_stop_patience=1 checkpoint.best_metric=eval_top5 'model.layers=[]' \
+    model.name=quickstart model.classes=6 checkpoint.keep_best=1 train.steps=10
+expect six.log 'are equal' 0
 
 # Checkpoints of a version that kept no evaluation continue, and are evaluated no second time.
 cp -r best-top1 old
