@@ -75,6 +75,22 @@ static dt_status check_index(const char *path, const dt_names *names, dt_index *
     return DT_OK;
 }
 
+/* The same for one shard, where the directory that it lies in has an index which lists it. */
+static dt_status check_alone(const char *path) {
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    dt_index index = {0};
+    bool found;
+    if (!dt_shard_name_is(name)) return DT_OK;
+    char *dir = slash ? strndup(path, slash > path ? (size_t)(slash - path) : 1) : strdup(".");
+    if (!dir) return dt_fail(DT_ERR_MEMORY, "%s: out of memory", path);
+    dt_status status = dt_index_read(dir, &index, &found);
+    for (int64_t i = 0; status == DT_OK && i < index.n_shards; i++)
+        if (strcmp(index.shard[i].file, name) == 0) status = check_file(dir, &index.shard[i]);
+    dt_index_free(&index);
+    free(dir);
+    return status;
+}
+
 static dt_status differs(const char *path, const char *what, int64_t said, int64_t found) {
     return dt_fail(DT_ERR_DATA, "%s: " DT_INDEX_NAME " says %s %lld, the shards say %lld (import it again)",
                    path, what, (long long)said, (long long)found);
@@ -283,8 +299,10 @@ dt_status dt_dataset_open_path(const char *path, dt_dataset **out) {
         DT_TRY_GOTO(status, check_index(path, &names, &index), done);
         DT_TRY_GOTO(status, open_shards(d, path, &names), done);
         DT_TRY_GOTO(status, check_totals(d, &index), done);
-    } else
+    } else {
+        DT_TRY_GOTO(status, check_alone(path), done);
         DT_TRY_GOTO(status, open_shards(d, path, &(dt_names){whole, 1}), done);
+    }
 done:
     dt_index_free(&index);
     dt_names_free(&names);

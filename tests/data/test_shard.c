@@ -208,12 +208,31 @@ static void test_flaws(void **state) {
     assert_int_equal(mkdir(in_scratch("two"), 0777), 0);
     assert_fails(dt_dataset_open(&c, in_scratch("two"), &d), DT_ERR_DATA,
                  "two: no shard-*.h5 in this directory (make them");
-    make_numbered("two/train", 3, 2, 12);
+    make_numbered("two/train", 3, 2, 3);
     assert_fails(dt_dataset_open(&c, in_scratch("two"), &d), DT_ERR_DATA,
                  "no shard-*.h5 in this directory, but train in it is a data set: name that");
-    make_numbered("two/val", 3, 2, 12);
+    make_numbered("two/val", 3, 2, 3);
     assert_fails(dt_dataset_open(&c, in_scratch("two"), &d), DT_ERR_DATA,
                  ", but train, val in it are data sets: name one of them");
+}
+
+/* A shard named alone is compared with the index beside it before HDF5 parses it, as a whole set is. */
+static void test_alone(void **state) {
+    (void)state;
+    const dt_config c = test_config();
+    dt_dataset *d;
+    char *dir = make_numbered("alone", 20, 4, 10), *shard = in_scratch("alone/shard-00001-of-00002.h5");
+    assert_ok(dt_dataset_open(&c, shard, &d));
+    dt_dataset_close(d);
+    FILE *f = fopen(shard, "r+");
+    assert_non_null(f);
+    assert_int_equal(fseek(f, 40, SEEK_SET), 0);
+    const int byte = fgetc(f);
+    assert_true(fseek(f, 40, SEEK_SET) == 0 && fputc(byte ^ 1, f) != EOF && fclose(f) == 0);
+    assert_fails(dt_dataset_open(&c, dir, &d), DT_ERR_DATA, "00001-of-00002.h5: damaged: its structure");
+    assert_fails(dt_dataset_open(&c, shard, &d), DT_ERR_DATA, "00001-of-00002.h5: damaged: its structure");
+    assert_ok(dt_dataset_open(&c, in_scratch("alone/shard-00000-of-00002.h5"), &d));
+    dt_dataset_close(d);
 }
 
 static hid_t string_type(H5T_cset_t cset, size_t size) {
@@ -514,6 +533,7 @@ int main(void) {
         cmocka_unit_test(test_shards_that_differ),
         cmocka_unit_test(test_bad_index),
         cmocka_unit_test(test_index_contradicts),
+        cmocka_unit_test(test_alone),
         cmocka_unit_test(test_info),
     };
     return cmocka_run_group_tests(tests, make_scratch, remove_scratch);
