@@ -209,6 +209,17 @@ int64_t dt_inputs_resized(const dt_dataset *d) {
     return atomic_load(&d->inputs->n_resized);
 }
 
+int64_t dt_inputs_unlike(const dt_dataset *d) {
+    const dt_dataset_info *all = &d->inputs->facts->info;
+    int64_t n = 0;
+    for (int64_t i = 0; i < d->inputs->n && !all->jpeg; i++) {
+        const dt_dataset *set = d->inputs->part[i].set;
+        if (set && !set->info.jpeg && (set->info.height != all->height || set->info.width != all->width))
+            n += set->info.n_samples;
+    }
+    return n;
+}
+
 /* Pixels where shards would hold a JPEG file made of them. */
 static dt_status encode(const dt_data_facts *f, dt_item *item) {
     uint8_t *bytes;

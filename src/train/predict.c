@@ -212,6 +212,13 @@ static dt_status tell_end(const job *j) {
     if (resized > 0)
         note(j, "%.0f image%s not of the training set's %lld x %lld: the centre square was resized to that",
              resized, resized > 1 ? "s were" : " was", (long long)info->height, (long long)info->width);
+    const int64_t unlike = dt_inputs_unlike(j->inputs);
+    if (unlike > 0)
+        note(j,
+             "%s in data sets %s not of the training set's %lld x %lld: seen as eval sees them, by "
+             "augment.eval_resize and the centre",
+             dt_count_text(unlike, "image").s, unlike > 1 ? "are" : "is", (long long)info->height,
+             (long long)info->width);
     return DT_OK;
 }
 

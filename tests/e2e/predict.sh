@@ -140,12 +140,16 @@ expect digits.txt '^more/cat/[0-9]+\.(jpg|png): [0-3] [0-9.]+ %$'
 predict 0 channels.txt "${run[@]}" away/val-raw more/owl
 expect_code 3
 expect predict.log '^dtrain: away/val-raw: 3 channels, but the network was trained on images of 1' 1
+"$DTRAIN" data import folder more --channels 1 --resize 20 --square --out twenty >>import.log 2>&1
+predict_ok 2 twenty.txt "${run[@]}" twenty
+expect predict.log "^dtrain: 101 images in data sets are not of the training set's 16 x 16: seen as eval sees them" 1
 # A set may be labelled in classes that the network has not.
 printf '%s\n' ape bee cat dog emu fox hen owl >eight.txt
 "$DTRAIN" data import folder more --channels 1 --resize 16 --square --class-names eight.txt --out eight >>import.log 2>&1
 predict_ok 0 fitted.csv "${run[@]}" more --format csv
 for ranks in 0 2; do
     predict_ok "$ranks" "eight-$ranks.csv" "${run[@]}" eight --format csv
+    expect predict.log 'not of the training set' 0
     expect "eight-$ranks.csv" '^eight,[0-9]+,owl,1,[0-3],'
     diff <(cut -d, -f4- fitted.csv) <(cut -d, -f4- "eight-$ranks.csv") >/dev/null || fail "labels that the network does not know change what it says"
 done

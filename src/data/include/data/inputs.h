@@ -25,5 +25,8 @@ void dt_inputs_get(const dt_dataset *d, int64_t sample, dt_input *out);
  * set, so that their centre was resized to it. */
 int64_t dt_inputs_ignored(const dt_dataset *d);
 int64_t dt_inputs_resized(const dt_dataset *d);
+/* Samples of data sets that hold images of another size than the training set: they stay as they are, and are cropped
+ * as evaluation does. 0 where the training set has no one size. */
+int64_t dt_inputs_unlike(const dt_dataset *d);
 
 #endif
