@@ -104,14 +104,34 @@ dt_cores() {
     if [ "$n" -ge 1 ] && [ "$n" -lt "$allowed" ]; then echo "$n"; else echo "$allowed"; fi
 }
 
+# dt_mpi_limits RANKS: mpirun crashes with little stack or few files, and waits for ever where files may not grow; dtrain's
+# libraries do so without memory. Takes what the hard limits allow, and says so where that is not enough.
+dt_mpi_limits() {
+    local option needed better have what
+    while read -r option needed better what; do
+        have=$(ulimit -S "-$option")
+        if [ "$have" = unlimited ] || [ "$have" -ge "$needed" ]; then continue; fi
+        if [ "$better" != - ]; then
+            ulimit -S "-$option" "$better" 2>/dev/null || ulimit -S "-$option" "$(ulimit -H "-$option")"
+            have=$(ulimit -S "-$option")
+            if [ "$have" = unlimited ] || [ "$have" -ge "$needed" ]; then continue; fi
+        fi
+        echo "$(basename "$0"): limited to $have $what, where mpirun and its ranks need $needed: raise ulimit -$option" >&2
+        return 1
+    done <<LIMITS
+s 512 8192 kB of stack
+n $((64 + 8 * ($1 < 64 ? $1 : 64))) 4096 open files
+f 5120 - kB of a file
+v 400000 - kB of address space
+LIMITS
+}
+
 # dt_mpi_setup RANKS: sets dt_mpi_args for `mpirun "${dt_mpi_args[@]}" PROGRAM` on this host, and what Open MPI wants
 # of root. Ranks are not bound to a core: each runs several threads and divides the host's cores itself. What went
 # wrong the ranks say; mpirun need not add to it.
 dt_mpi_setup() {
     local ranks=$1
-    case $(ulimit -Ss) in
-    ? | ?? | ???) ulimit -Ss 8192 2>/dev/null || ulimit -Ss "$(ulimit -Hs)" ;; # kB: mpirun does not start with so little
-    esac
+    dt_mpi_limits "$ranks" || exit 2
     dt_mpi_args=(--quiet -np "$ranks" --bind-to none)
     if [ "$ranks" -gt "$(dt_cores)" ]; then dt_mpi_args+=(--oversubscribe); fi
     if [ "$(id -u)" -eq 0 ]; then
@@ -122,13 +142,17 @@ dt_mpi_setup() {
 # Open MPI's directory for files that mpirun and its ranks share, on this host.
 dt_mpi_dir() { echo "${OMPI_MCA_orte_tmpdir_base:-${TMPDIR:-${TEMP:-${TMP:-/tmp}}}}"; }
 
-# Whether that has the room: Open MPI 4 keeps two segments of 4 MiB and some small files there. Without it the ranks end
+# Whether it may write there, and that has the room: Open MPI 4 keeps two segments of 4 MiB and some small files there. Without it the ranks end
 # at their start, and mpirun does not.
 dt_mpi_room() {
     local need_kib=10240 need_files=50 dir at free
     dir=$(dt_mpi_dir)
     at=$dir
     while [ ! -e "$at" ] && [ "$at" != / ] && [ "$at" != . ]; do at=$(dirname "$at"); done # mpirun makes it
+    if ! [ -d "$at" ] || ! [ -w "$at" ]; then
+        echo "$at is not a directory that can be written, as Open MPI needs it: set TMPDIR to another"
+        return 1
+    fi
     free=$(df -Pk "$at" 2>/dev/null | awk 'END { print $4 }')
     if [[ $free =~ ^[0-9]+$ ]] && [ "$free" -lt "$need_kib" ]; then
         echo "$dir has $free KiB left, and Open MPI needs $need_kib there: set TMPDIR to a directory with more"
@@ -168,6 +192,18 @@ dt_mpi_children() {
     done
 }
 
+# dt_mpi_asleep PROGRAM: whether there are ranks_here, of this program, and none has come to its beginning: they still ignore
+# SIGUSR1, as they were started. A library may not get memory, or a file system not answer.
+dt_mpi_asleep() {
+    local pid ignored
+    [ "${#ranks_here[@]}" -gt 0 ] || return 1
+    for pid in "${ranks_here[@]}"; do
+        [ "/proc/$pid/exe" -ef "$1" ] || return 1
+        ignored=$(sed -n 's/^SigIgn:[[:space:]]*//p' "/proc/$pid/status" 2>/dev/null)
+        (((0x${ignored:-0} >> 9) & 1)) || return 1
+    done
+}
+
 # dt_mpi_end MPIRUN RANK-NAME: ends mpirun, its ranks and connections; the other hosts' daemons end when they miss it.
 # It may be beyond SIGTERM, or die of it with a trace that says nothing about the run.
 dt_mpi_end() {
@@ -178,13 +214,16 @@ dt_mpi_end() {
     rm -rf "$(dt_mpi_dir)/ompi.$(uname -n | cut -d. -f1).$(id -u)/pid.$1"
 }
 
-# dt_mpi_watch MPIRUN STARTER RANK-NAME [HOSTS]: stays beside mpirun until it has ended. Returns 6 where it ended mpirun
-# itself, which can outlive its ranks for ever: when its directory is full, or when it waits for a host that is gone.
+# dt_mpi_watch MPIRUN STARTER RANK-NAME HOSTS PROGRAM: stays beside mpirun until it has ended. Returns 6 where it ended
+# mpirun itself, which can outlive its ranks for ever: when its directory is full, or when it waits for a host that is gone;
+# and 7 where the ranks, of PROGRAM (empty: they may be of any), had not begun in the time that a start may take.
 # Where STARTER, the parent of this process, has been killed, it ends the whole job.
 dt_mpi_watch() {
-    local mpirun=$1 starter=$2 name=$3 hosts=${4-} had='' second=0 steady=0 alone_s=0
-    # From the last rank's end, from the start without any, and until an ssh counts as one that stays.
-    local patience_s=10 first_s=30 steady_s=10
+    local mpirun=$1 starter=$2 name=$3 hosts=$4 program=$5 had='' second=0 steady=0 alone_s=0 asleep_s=0
+    # From the last rank's end, from the start without any, until an ssh counts as one that stays, and until a rank begins,
+    # later than a rank that waits for others gives up.
+    local patience_s=10 first_s=30 steady_s=10 begin_s=${DTRAIN_START_TIMEOUT_S:-300}
+    if dt_is_count "$begin_s"; then begin_s=$((begin_s + 10)); else begin_s=310; fi
     trap '' HUP INT TERM USR1 USR2
     while sleep 1 && dt_alive "$mpirun"; do
         if dt_process $$ && [ "$process_parent" -ne "$starter" ]; then
@@ -203,6 +242,17 @@ dt_mpi_watch() {
             had=yes alone_s=0
         elif [ -n "$had" ] || [ "${#others_here[@]}" -lt "$steady" ]; then
             alone_s=$((alone_s + 1))
+        fi
+        if [ "$asleep_s" -ge 0 ]; then
+            if [ "${#ranks_here[@]}" -eq 0 ] || dt_mpi_asleep "$program"; then
+                asleep_s=$((asleep_s + 1))
+            else
+                asleep_s=-1
+            fi
+        fi
+        if [ "$asleep_s" -ge "$begin_s" ] && [ "${#ranks_here[@]}" -gt 0 ]; then
+            dt_mpi_end "$mpirun" "$name"
+            return 7
         fi
         if [ "$alone_s" -ge "$patience_s" ] || { [ -z "$had$hosts" ] && [ "$second" -ge "$first_s" ]; }; then
             dt_mpi_end "$mpirun" "$name"
