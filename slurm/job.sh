@@ -39,9 +39,24 @@ dt_json() { sed -nE "s/.*\"$1\": \"?([^\",}]*).*/\1/p"; }
 
 # ---- what is run, and where to ----
 
+# dt_check_knobs: those of env.sh that are numbers. A limit that is none would be no limit.
+dt_check_knobs() {
+    local name range
+    for name in MAX_REQUEUE MAX_LOST EXCLUDE_LOST PROBE_S PROGRESS_S RANKS_PER_NODE; do
+        case $name in
+        EXCLUDE_LOST) range='[01]' ;;
+        MAX_LOST | PROBE_S) range='[1-9][0-9]{0,5}' ;;
+        RANKS_PER_NODE) range='([1-9][0-9]{0,5})?' ;;
+        *) range='(0|[1-9][0-9]{0,5})' ;;
+        esac
+        [[ ${!name} =~ ^$range$ ]] || dt_die "$name=${!name}: expected a whole number, as $DTRAIN_ROOT/slurm/env.sh says"
+    done
+}
+
 # dt_check_arguments NAME ARGUMENT...
 dt_check_arguments() {
     if [ $# -lt 2 ]; then dt_die "usage: sbatch slurm/$1 CONFIG.toml [section.key=value ...]"; fi
+    dt_check_knobs
     command -v "${dtrain_here[0]}" >/dev/null ||
         dt_die "there is no ${dtrain_here[0]}: build it (cmake --preset release && cmake --build build), or set DTRAIN"
 }
@@ -54,7 +69,7 @@ dt_count_ranks() {
     # Asked for, as 8 or h100:8; an exclusive node comes with all of its own.
     per_node=${SLURM_GPUS_PER_NODE:-${SLURM_GPUS_ON_NODE:-1}}
     per_node=${RANKS_PER_NODE:-${per_node##*:}}
-    if ! [[ $per_node =~ ^[1-9][0-9]*$ ]]; then per_node=1; fi
+    if ! [[ $per_node =~ ^[1-9][0-9]*$ ]]; then per_node=1; fi # 0 GPUs
     ranks=$((per_node * SLURM_JOB_NUM_NODES))
 }
 
@@ -96,12 +111,16 @@ dt_comment() {
 
 # Tells from time to time how far the run is, until the script ends. Whatever goes wrong here is no concern of the run.
 dt_tell_progress() {
-    local total='' first='' at step loss text left_s failed=0
+    local total='' first='' at step loss text left_s failed=0 wait_s
     trap 'kill $! 2>/dev/null; exit' TERM
     trap '' USR1
     while kill -0 $$ && [ $failed -lt 3 ]; do
-        sleep "$PROGRESS_S" &
-        wait $!
+        # In parts: a script that was killed shall not have left this for long.
+        for ((wait_s = PROGRESS_S; wait_s > 0; wait_s -= 5)); do
+            sleep $((wait_s < 5 ? wait_s : 5)) &
+            wait $!
+            kill -0 $$ || return
+        done
         [ -n "$total" ] || total=$(dt_start_record | dt_json total_steps)
         read -r step loss < <(dt_newest_step) || continue
         [ -n "$total" ] || continue
@@ -147,14 +166,23 @@ dt_run() {
         dt_tell_progress >/dev/null 2>&1 &
         teller=$!
     fi
-    while kill -0 $pid 2>/dev/null; do
+    while kill -0 $pid; do
         sleep 1 &
         wait $! # until a second or a signal has come
-        if [ -n "$asked" ]; then kill -USR1 $pid 2>/dev/null && asked=''; fi
-    done
-    wait $pid
+        if [ -n "$asked" ]; then kill -USR1 $pid && asked=''; fi
+    done 2>/dev/null # what bash would say of a killed one
+    { wait $pid; } 2>/dev/null
     code=$?
     if [ -n "$teller" ]; then kill "$teller" 2>/dev/null; fi
+}
+
+# A type that this Slurm lacks would look like the loss of a node. Versions of it may be named with more: pmix_v4.
+dt_check_mpi_type() {
+    local types
+    types=$(timeout -k 5 30 srun --mpi=list 2>&1 </dev/null) || return 0
+    if grep -qwi none <<<"$types" && ! grep -qw -- "$MPI_TYPE" <<<"${types//[,:]/ }"; then
+        dt_die "MPI_TYPE=$MPI_TYPE: this Slurm has it not (srun --mpi=list): set another, or use train-mpirun.sbatch"
+    fi
 }
 
 # dt_train_by_srun ARGUMENT...: does not return.
@@ -165,6 +193,7 @@ dt_train_by_srun() {
     read -ra more <<<"$SRUN_ARGS"
     if [ -n "$per_node" ]; then more+=(--nodes="$SLURM_JOB_NUM_NODES" --ntasks-per-node="$per_node"); fi
     if [ -n "${SLURM_CPUS_PER_TASK:-}" ]; then more+=(--cpus-per-task="$SLURM_CPUS_PER_TASK"); fi
+    dt_check_mpi_type
     dt_find_run "$@"
     export SLURM_EXIT_ERROR=$srun_failed
     # Steps are counted anew in each start of a job. An srun that an earlier start has left on a lost node may still end the
@@ -301,7 +330,10 @@ dt_lost() {
 # What follows from the exit code of the ranks; does not return.
 dt_end() {
     local why
-    [ -n "$out_dir" ] || exit "$code"
+    if [ -z "$out_dir" ]; then
+        if [ "$code" = "$srun_failed" ]; then dt_say "srun failed" && code=1; fi
+        exit "$code"
+    fi
     case $code in
     0)
         if dt_is_finished; then

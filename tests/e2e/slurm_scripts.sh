@@ -19,6 +19,10 @@ stub srun 'if [[ $* == *" echo alive" ]]; then
     [[ " $SILENT " == *" ${BASH_REMATCH[1]} "* ]] || echo alive
     exit 0
 fi
+if [ "$*" = --mpi=list ]; then
+    printf "MPI plugin types are...\n\tnone\n\tpmix\nspecific pmix plugin versions available: pmix_v4\n"
+    exit 0
+fi
 echo "srun $*" >>"$CALLS"
 if [ -n "$END" ]; then
     mkdir -p run
@@ -172,10 +176,28 @@ DTRAIN_ROOT=/absent job "${train[@]}"
 expect_end 2 0 '^there is no /absent/slurm/job.sh: set DTRAIN_ROOT'
 DTRAIN=/absent job "${train[@]}"
 expect_end 2 0 '^job 5: there is no /absent: build it'
+for knob in MAX_REQUEUE=abc MAX_LOST=0 MAX_LOST=-1 EXCLUDE_LOST=yes PROBE_S=1.5 PROGRESS_S=1m RANKS_PER_NODE=two MPI_TYPE=pmi3; do
+    rm -rf run
+    CODE=85 SLURM_RESTART_COUNT=30 RESTARTS=30
+    export SLURM_RESTART_COUNT
+    export "${knob?}"
+    for script in train-srun-pmix.sbatch train-mpirun.sbatch; do
+        [ "$knob $script" != 'MPI_TYPE=pmi3 train-mpirun.sbatch' ] || continue # does not use it
+        job $script base.toml run.out_dir=run
+        expect_end 2 0 "^job 5: .*$knob[: ]"
+        expect calls '^srun ' 0
+    done
+    unset "${knob%%=*}" SLURM_RESTART_COUNT
+    RESTARTS=0
+done
+MPI_TYPE=pmix_v4 CODE=2 job "${train[@]}"
+expect calls '^srun --ntasks=2 --mpi=pmix_v4 ' 1
 job train-srun-pmix.sbatch
 expect_end 2 0 '^job 5: usage: sbatch slurm/train-srun-pmix.sbatch'
 CODE=6 job train-srun-pmix.sbatch eval base.toml
 expect_end 6 0 ''
+CODE=66 job train-srun-pmix.sbatch eval base.toml
+expect_end 1 0 '^job 5: srun failed'
 
 # A sweep: the task's line, with the shell's quotes, in a directory of its own; and its requeue is its own.
 printf 'optim.lr=0.1\n\noptim.lr=0.2  model.name="layers"\n"open\n' >lr.sweep
