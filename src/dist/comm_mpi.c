@@ -157,10 +157,9 @@ void dt_comm_fini(dt_comm *mpi) {
         mpi_free(m);
         return;
     }
-    char text[256];
-    snprintf(text, sizeof text, "MPI_Finalize has not returned after %g s: another rank does not end",
-             mpi->timeout_s);
-    dt_bound *bound = dt_bound_start(mpi->timeout_s, mpi->rank, dt_status_exit_code(DT_ERR_PEER), text);
+    dt_bound *bound =
+        dt_bound_start(mpi->timeout_s, mpi->rank, dt_status_exit_code(DT_ERR_PEER),
+                       "MPI_Finalize has not returned", "another rank, or mpirun, does not end");
     MPI_Op_free(&m->sum_f16);
     MPI_Op_free(&m->sum_bf16);
     MPI_Comm_free(&m->reduce);
@@ -350,15 +349,12 @@ static dt_status start_limit_s(double *out) {
 dt_status dt_comm_init(int *argc, char ***argv, dt_comm **out) {
     *out = NULL;
     double limit_s;
-    char text[256];
     DT_TRY(start_limit_s(&limit_s));
     if (!mpi_started) dt_launcher_guard(argc ? *argc : 0, argv ? *argv : NULL);
-    snprintf(
-        text, sizeof text,
-        "MPI has not started after %g s: a rank of this job has not come. If a start may take that long, set "
-        "DTRAIN_START_TIMEOUT_S",
-        limit_s);
-    dt_bound *bound = dt_bound_start(limit_s, dt_launcher_rank(), dt_status_exit_code(DT_ERR_PEER), text);
+    dt_bound *bound =
+        dt_bound_start(limit_s, dt_launcher_rank(), dt_status_exit_code(DT_ERR_PEER), "MPI has not started",
+                       "a rank of this job has not come. If a start may take that long, set "
+                       "DTRAIN_START_TIMEOUT_S");
     const dt_status status = init(argc, argv, out);
     dt_bound_stop(bound);
     return status;
@@ -372,7 +368,7 @@ dt_comm *dt_comm_meet(dt_status mine) {
     dt_comm *mpi = NULL;
     snprintf(text, sizeof text, "%s", dt_error_text());
     (void)dt_signal_install(); /* the SIGTERM that the first to end brings the others */
-    dt_bound *bound = dt_bound_start(meet_s, dt_launcher_rank(), dt_status_exit_code(mine), text);
+    dt_bound *bound = dt_bound_start(meet_s, dt_launcher_rank(), dt_status_exit_code(mine), NULL, text);
     /* Where no launcher speaks MPI they can but wait for each other. */
     if (mpi_started || !dt_launcher_speaks_mpi() || init(NULL, NULL, &mpi) != DT_OK) sleep(1);
     dt_bound_stop(bound);

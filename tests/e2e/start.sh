@@ -27,7 +27,20 @@ for verb in train eval; do
     expect stop.log "^dtrain: rank [01] .*: MPI has not started after $limit_s s: .* rank [12] \\(process $victim of this host\\) is stopped"
     await 5 gone "$victim"
 done
-[ ! -e run ] || fail "trained without a rank"
+# Asked to stop there is less time, and what is said is the time that was.
+rm -f come
+DTRAIN_START_TIMEOUT_S=200 "$MPIRUN" -np 3 ./late base.toml run.out_dir=run >asked.log 2>&1 </dev/null &
+asked=$!
+started+=("$asked")
+job=$asked
+await 20 in_mpi
+kill -STOP "$victim"
+touch come
+await 10 sh -c "[ \$(pgrep -c -P $asked -x '$(basename "$DTRAIN")') -eq 3 ]"
+for pid in $(pgrep -P "$asked" -x "$(basename "$DTRAIN")"); do
+    [ "$pid" = "$victim" ] || await 5 catches "$pid" "$DTRAIN" USR1
+    [ "$pid" = "$victim" ] || kill -USR1 "$pid"
+done
 export DTRAIN_START_TIMEOUT_S=soon
 train 2 soon.log base.toml
 expect_code 2
@@ -68,4 +81,8 @@ eval absent.toml
 base.toml train.stepz=3
 bench op
 WRONG
+end "$asked" 40
+expect_code 6
+expect asked.log "^dtrain: rank [01] .*: MPI has not started after 30 s, while asked to stop: .* is stopped"
+[ ! -e run ] || fail "trained without a rank"
 pass "a stopped rank was noticed, and $n_wrong mistakes had code 2 on every task"
