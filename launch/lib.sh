@@ -195,12 +195,15 @@ dt_mpi_children() {
 # dt_mpi_asleep PROGRAM: whether there are ranks_here, of this program, and none has come to its beginning: they still ignore
 # SIGUSR1, as they were started. A library may not get memory, or a file system not answer.
 dt_mpi_asleep() {
-    local pid ignored
+    local pid key value ignored
     [ "${#ranks_here[@]}" -gt 0 ] || return 1
     for pid in "${ranks_here[@]}"; do
         [ "/proc/$pid/exe" -ef "$1" ] || return 1
-        ignored=$(sed -n 's/^SigIgn:[[:space:]]*//p' "/proc/$pid/status" 2>/dev/null)
-        (((0x${ignored:-0} >> 9) & 1)) || return 1
+        ignored=0 # without a process of its own: this runs in traps
+        while read -r key value; do
+            [ "$key" != SigIgn: ] || ignored=$value
+        done 2>/dev/null <"/proc/$pid/status" || true
+        (((0x$ignored >> 9) & 1)) || return 1
     done
 }
 

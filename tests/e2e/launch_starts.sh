@@ -50,11 +50,11 @@ started+=("$job")
 await 30 grep -q 'step 5/' unwatched.log
 kill -KILL "$(pgrep -P "$job" -f dt_mpi_watch)"
 kill "$job"
-end "$job" 20
+end "$job" 40
 expect_code 85
 for run in waits asked; do
     ranks=$(pgrep -f "^$work/asleep base.toml" || true)
-    end "${!run}" 40
+    end "${!run}" 60
     expect_code 6
     expect $run.log '^train: the ranks did not come to their beginning, and were killed' 1
     [ "$(grep -c Killed $run.log)" -eq 0 ] || fail "$run.log: the shell speaks of a killed process"
