@@ -222,8 +222,8 @@ static void man_verb(const dt_verb *v, FILE *out) {
 }
 
 void dt_help_print_man(FILE *out) {
-    fprintf(out, ".TH DTRAIN 1 \"" DT_DATE "\" \"dtrain %s\" \"User Commands\"\n.SH NAME\ndtrain \\- %s\n", dt_version(),
-            name_line);
+    fprintf(out, ".TH DTRAIN 1 \"" DT_DATE "\" \"dtrain %s\" \"User Commands\"\n.SH NAME\ndtrain \\- %s\n",
+            dt_version(), name_line);
     fputs(".SH SYNOPSIS\n\\fBdtrain\\fR \\fICONFIG.toml\\fR [\\fIsection.key\\fR=\\fIvalue\\fR ...]\n.br\n"
           "\\fBdtrain\\fR \\fIVERB\\fR [\\fIARGUMENT\\fR ...]\n.br\n"
           "\\fBdtrain\\fR [\\fIVERB\\fR] \\fB\\-\\-help\\fR | \\fB\\-\\-version\\fR\n"

@@ -29,8 +29,8 @@ typedef struct dt_mpi {
     dt_peers peers;                /* of this host */
     pthread_mutex_t lock;
     pthread_mutex_t calling; /* the roll */
-    bool broken; /* a call failed or timed out: MPI_Finalize could hang */
-    bool alone;  /* this rank fails, and the others did not come to agree on it */
+    bool broken;             /* a call failed or timed out: MPI_Finalize could hang */
+    bool alone;              /* this rank fails, and the others did not come to agree on it */
 } dt_mpi;
 
 /* The MPI communicator behind `c`; asserts that it is one. */
@@ -45,8 +45,8 @@ dt_status dt_mpi_finish(dt_mpi *m, MPI_Request *req, int n, const char *phase);
 /* The same without a roll call: false when they did not complete in time. */
 bool dt_mpi_finish_within(dt_mpi *m, MPI_Request *req, int n, double seconds, dt_status *status);
 
-/* Answers ranks that ask whether this one is alive and, if it `waits`, those that ask for that. Call with the lock
- * held. */
+/* Answers ranks that ask whether this one is alive and, if it `waits`, those that ask for that. Call with the
+ * lock held. */
 void dt_mpi_roll_answer(dt_mpi *m, bool waits);
 /* dt_comm's answer and all_live. */
 void dt_mpi_answer(dt_comm *c, bool waits);

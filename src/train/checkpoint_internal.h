@@ -56,8 +56,8 @@ dt_status dt_ckpt_manifest_format(const dt_ckpt_manifest *m, char **text);
  * even on error. */
 dt_status dt_ckpt_manifest_parse(const char *text, size_t bytes, dt_ckpt_manifest *out);
 void dt_ckpt_manifest_clear(dt_ckpt_manifest *m);
-/* A JSON object as text that ends with its own XXH3 as member `checksum`, and back: any byte that was changed is
- * DT_ERR_CHECKPOINT. The caller frees *text, and json_decrefs *root, which has that member too. */
+/* A JSON object as text that ends with its own XXH3 as member `checksum`, and back: any byte that was changed
+ * is DT_ERR_CHECKPOINT. The caller frees *text, and json_decrefs *root, which has that member too. */
 struct json_t;
 dt_status dt_ckpt_json_format(struct json_t *root, const char *checksum, char **text);
 dt_status dt_ckpt_json_parse(const char *text, size_t bytes, const char *checksum, struct json_t **root);
@@ -84,11 +84,13 @@ int64_t dt_ckpt_find_nonfinite(const float *data, int64_t n_elem);
 
 /* Writes `checkpoint`/evaluation.json, replacing one that is there and is not the same; durable. */
 dt_status dt_ckpt_eval_write(const char *checkpoint, const dt_ckpt_eval *e);
-/* *found false and DT_OK where there is none; DT_ERR_CHECKPOINT where it is damaged: *e is then dt_ckpt_eval_none. */
+/* *found false and DT_OK where there is none; DT_ERR_CHECKPOINT where it is damaged: *e is then
+ * dt_ckpt_eval_none. */
 dt_status dt_ckpt_eval_read(const char *checkpoint, dt_ckpt_eval *e, bool *found);
-/* Steps up to `newest` of the checkpoints below dir that look whole and have a finite evaluation of their own, best
- * first, of equals the earlier; caller frees. */
-dt_status dt_ckpt_rank(const char *dir, dt_best_metric metric, int64_t newest, int64_t **step, int32_t *n_step);
+/* Steps up to `newest` of the checkpoints below dir that look whole and have a finite evaluation of their
+ * own, best first, of equals the earlier; caller frees. */
+dt_status dt_ckpt_rank(const char *dir, dt_best_metric metric, int64_t newest, int64_t **step,
+                       int32_t *n_step);
 
 /* ---- directory ---- */
 

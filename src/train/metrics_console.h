@@ -20,8 +20,8 @@ typedef struct dt_console {
 } dt_console;
 
 void dt_console_init(dt_console *c, const dt_metrics_options *o);
-/* Counts the step in and shows a line where one is due: live at most ten times a second. Nothing here waits for
- * a reader: what `out` does not take at once is left out. */
+/* Counts the step in and shows a line where one is due: live at most ten times a second. Nothing here waits
+ * for a reader: what `out` does not take at once is left out. */
 void dt_console_step(dt_console *c, const dt_train_record *r);
 /* A line of its own above the progress line. */
 void dt_console_note(dt_console *c, const char *text);

@@ -210,8 +210,9 @@ static const refusal refusals[] = {
      "7:7: augment.pad: augment.crop = \"pad\" needs a pad above 0"},
     {MINIMAL "[augment]\nscale_min = 0.5\nscale_max = 0.25\n", "6:13: augment.scale_min: 0.5 is above"},
     {MINIMAL "[augment]\nratio_min = 2.0\n", "6:13: augment.ratio_min: 2 is above augment.ratio_max"},
-    {MINIMAL "[augment]\nmean = [0.5, 0.5]\nstd = [0.1]\n", "6:8: augment.mean: augment.mean is for 2 channels, "
-                                                            "augment.std for 1: give both"},
+    {MINIMAL "[augment]\nmean = [0.5, 0.5]\nstd = [0.1]\n",
+     "6:8: augment.mean: augment.mean is for 2 channels, "
+     "augment.std for 1: give both"},
     {EPOCHS DATA "image_size = 224\n[augment]\neval_resize = 200\n",
      "7:15: augment.eval_resize: 200 is below"},
     {MINIMAL "[optim]\nkind = \"nesterov\"\nmomentum = 0\n", "7:12: optim.momentum: nesterov needs"},

@@ -177,10 +177,9 @@ static int prepare(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_idx),       cmocka_unit_test(test_jpeg),
-                                       cmocka_unit_test(test_png),       cmocka_unit_test(test_exif),
-                                       cmocka_unit_test(test_raw_shard), cmocka_unit_test(test_jpeg_shard),
-                                       cmocka_unit_test(test_index),     cmocka_unit_test(test_labels),
-                                       cmocka_unit_test(test_names)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_idx),   cmocka_unit_test(test_jpeg),      cmocka_unit_test(test_png),
+        cmocka_unit_test(test_exif),  cmocka_unit_test(test_raw_shard), cmocka_unit_test(test_jpeg_shard),
+        cmocka_unit_test(test_index), cmocka_unit_test(test_labels),    cmocka_unit_test(test_names)};
     return cmocka_run_group_tests(tests, prepare, remove_scratch);
 }

@@ -1,6 +1,6 @@
 /* An odd disk, for LD_PRELOAD: fsync takes DT_SLOW_MS, opening a checkpoint's state for reading
- * DT_SLOW_OPEN_MS; of directories the first DT_DIR_SYNC_FAILS fsyncs fail with DT_DIR_SYNC_ERRNO; while there is a
- * file DT_STALL, reads of rank 1 stand still. */
+ * DT_SLOW_OPEN_MS; of directories the first DT_DIR_SYNC_FAILS fsyncs fail with DT_DIR_SYNC_ERRNO; while there
+ * is a file DT_STALL, reads of rank 1 stand still. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>

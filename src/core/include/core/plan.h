@@ -14,8 +14,8 @@ typedef struct dt_plan {
     int64_t state_bytes;
 } dt_plan;
 
-/* Bytes that a running statistic takes in its arena: aligned alike on every backend, because ranks of different
- * backends exchange that arena and checkpoints hold it. */
+/* Bytes that a running statistic takes in its arena: aligned alike on every backend, because ranks of
+ * different backends exchange that arena and checkpoints hold it. */
 int64_t dt_state_bytes(const dt_value *v);
 
 /* Sets arena, offset_bytes, first and last of every value. GRAD and PARAM offsets follow from axis_offset.

@@ -1,12 +1,13 @@
-/* What a network must know of the data it was trained on to be used without it: the shape and normalisation of
- * samples, how an import made them out of image files, and the names of the classes. Kept as a JSON object that
- * checkpoints hold. */
+/* What a network must know of the data it was trained on to be used without it: the shape and normalisation
+ * of samples, how an import made them out of image files, and the names of the classes. Kept as a JSON object
+ * that checkpoints hold. */
 #ifndef DT_DATA_FACTS_H
 #define DT_DATA_FACTS_H
 
 #include "data/loader.h"
 
-/* How an import made the samples: options of `dtrain data import folder`; 0 where it did nothing of the kind. */
+/* How an import made the samples: options of `dtrain data import folder`; 0 where it did nothing of the kind.
+ */
 typedef struct dt_recipe {
     int64_t resize, square, exif_rotate;
     int64_t quality; /* of JPEG files encoded anew */
@@ -18,8 +19,8 @@ typedef struct dt_data_facts {
     char **class_name; /* [info.n_classes], owned; NULL: they have no names */
 } dt_data_facts;
 
-/* Those of an open set as JSON, without a line break at its end; caller frees. Names that are not UTF-8 are left
- * out, all of them. */
+/* Those of an open set as JSON, without a line break at its end; caller frees. Names that are not UTF-8 are
+ * left out, all of them. */
 dt_status dt_data_facts_text(const dt_dataset *d, char **out);
 /* DT_ERR_DATA where the text does not say all that is needed. *out is to be freed in any case. */
 dt_status dt_data_facts_parse(const char *text, dt_data_facts *out);

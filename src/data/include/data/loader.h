@@ -1,14 +1,14 @@
 /* The loader: worker threads that fill a ring of slots with the micro-batches of this rank, in order.
  *
- * What a run sees is a pure function of (seed, global sample counter). Sample counter t belongs to epoch t / N
- * and is sample perm(seed, epoch, t % N) of the N training samples. Step s covers counters
- * [s*B, (s+1)*B), B the global batch. They are dealt to M virtual shards: shard m takes the counters with
- * (t - s*B) % M == m, in ascending order, and is one micro-batch; rank r of W runs the shards m % W == r in
- * ascending order. So the samples of a micro-batch depend on M alone, not on the number of ranks or threads.
- * Augmentation draws are Philox(seed, AUGMENT; epoch, sample).
- * Evaluation: samples 0..N-1 in order, rank r of W takes i % W == r, centre crop, no randomness; the tail of the
- * last batch has label -1 and n_valid says how many are real. With whole_batches rank r takes batches r, r + W, ... of
- * `batch` samples each instead, so that what a batch holds does not depend on the number of ranks. */
+ * What a run sees is a pure function of (seed, global sample counter). Sample counter t belongs to epoch t /
+ * N and is sample perm(seed, epoch, t % N) of the N training samples. Step s covers counters [s*B, (s+1)*B),
+ * B the global batch. They are dealt to M virtual shards: shard m takes the counters with (t - s*B) % M == m,
+ * in ascending order, and is one micro-batch; rank r of W runs the shards m % W == r in ascending order. So
+ * the samples of a micro-batch depend on M alone, not on the number of ranks or threads. Augmentation draws
+ * are Philox(seed, AUGMENT; epoch, sample). Evaluation: samples 0..N-1 in order, rank r of W takes i % W ==
+ * r, centre crop, no randomness; the tail of the last batch has label -1 and n_valid says how many are real.
+ * With whole_batches rank r takes batches r, r + W, ... of `batch` samples each instead, so that what a batch
+ * holds does not depend on the number of ranks. */
 #ifndef DT_DATA_LOADER_H
 #define DT_DATA_LOADER_H
 
@@ -26,7 +26,7 @@ typedef struct dt_dataset_info {
     int64_t height, width, channels; /* as stored; for JPEG the largest height and width */
     int64_t n_classes;
     bool jpeg;
-    double mean[4], stddev[4];       /* per channel, 0..1; of the data, stored in the shard; 0.5/0.25 if absent */
+    double mean[4], stddev[4]; /* per channel, 0..1; of the data, stored in the shard; 0.5/0.25 if absent */
 } dt_dataset_info;
 
 /* Opens a directory of shard-*.h5, one .h5 file, or "synthetic" (uses c->data.synthetic_*, image_size).
@@ -43,20 +43,20 @@ typedef struct dt_loader_options {
     const dt_config *config;   /* data, augment, train sections; must outlive the loader */
     const dt_dataset *dataset; /* must outlive the loader */
     bool eval;
-    bool source_crop;          /* raw data: deliver whole stored images + aug rows; the device crops and flips */
-    bool compressed;           /* JPEG data: deliver files + windows, the device decodes (dt_batch.jpeg) */
+    bool source_crop; /* raw data: deliver whole stored images + aug rows; the device crops and flips */
+    bool compressed;  /* JPEG data: deliver files + windows, the device decodes (dt_batch.jpeg) */
     uint64_t seed;
-    int64_t out_h, out_w;      /* of delivered images (stored size when source_crop) */
-    bool whole_batches;        /* eval */
-    bool forgiving;            /* a sample that cannot be read is told in its row, and does not end the reading */
-    int64_t batch;             /* eval: rows per batch. train: ignored, see n_shards */
-    int64_t global_batch;      /* train */
-    int64_t n_shards;          /* train: M >= world */
+    int64_t out_h, out_w; /* of delivered images (stored size when source_crop) */
+    bool whole_batches;   /* eval */
+    bool forgiving;       /* a sample that cannot be read is told in its row, and does not end the reading */
+    int64_t batch;        /* eval: rows per batch. train: ignored, see n_shards */
+    int64_t global_batch; /* train */
+    int64_t n_shards;     /* train: M >= world */
     int32_t rank, world;
-    int64_t first_step;        /* train: where to start */
-    int64_t n_steps;           /* train: stop after this many steps; < 0: never */
-    int32_t threads;           /* >= 1 */
-    int32_t n_slots;           /* >= 2 */
+    int64_t first_step; /* train: where to start */
+    int64_t n_steps;    /* train: stop after this many steps; < 0: never */
+    int32_t threads;    /* >= 1 */
+    int32_t n_slots;    /* >= 2 */
     /* Slot memory, e.g. pinned. NULL: the loader allocates with aligned_alloc. */
     dt_status (*alloc)(void *arg, int64_t bytes, void **out);
     void (*free)(void *arg, void *ptr);
@@ -66,17 +66,18 @@ typedef struct dt_loader_options {
 enum { DT_ROW_ERROR_BYTES = 512 };
 
 typedef struct dt_batch {
-    uint8_t *image;   /* u8 [rows, out_h, out_w, C] (or the stored size when source_crop) */
-    int32_t *label;   /* i32 [rows]; -1: padding */
-    int32_t *aug;     /* i32 [rows, 8] {x0, y0, w, h, flip, 0, 0, 0}; NULL unless source_crop */
+    uint8_t *image;    /* u8 [rows, out_h, out_w, C] (or the stored size when source_crop) */
+    int32_t *label;    /* i32 [rows]; -1: padding */
+    int32_t *aug;      /* i32 [rows, 8] {x0, y0, w, h, flip, 0, 0, 0}; NULL unless source_crop */
     dt_jpeg_row *jpeg; /* [rows]; NULL unless compressed. Rows without a file have their pixels in `image` */
     uint8_t *bytes;    /* the files */
-    const char *error; /* [rows, DT_ROW_ERROR_BYTES]: why a row has no sample, "" where it has; NULL unless forgiving */
-    int64_t rows;     /* rows of the slot (the micro-batch) */
-    int64_t n_valid;  /* rows that hold samples */
+    const char *error; /* [rows, DT_ROW_ERROR_BYTES]: why a row has no sample, "" where it has; NULL unless
+                          forgiving */
+    int64_t rows;      /* rows of the slot (the micro-batch) */
+    int64_t n_valid;   /* rows that hold samples */
     int64_t step, shard; /* train: which step and virtual shard */
-    int32_t slot;     /* 0..n_slots-1 */
-    bool last;        /* eval: no batch follows */
+    int32_t slot;        /* 0..n_slots-1 */
+    bool last;           /* eval: no batch follows */
 } dt_batch;
 
 /* Slot memory from the backend, pinned where it is a GPU's; the backend must outlive the loader. */
@@ -87,13 +88,13 @@ dt_status dt_loader_check(const dt_loader_options *o);
 dt_status dt_loader_open(const dt_loader_options *o, dt_loader **out);
 /* Rows of this rank's shard number i (0-based among its own shards). */
 int64_t dt_loader_rows(const dt_loader_options *o, int64_t shard);
-/* What the compressed batches of this set hold at most: a quarter more than average files of `rows` rows need,
- * and a few files. Rows that would exceed it, in their order, are decoded by the workers. So the limits decide
- * who decodes a row: `rows` is the largest of any rank's batches, lest that depend on the rank. */
+/* What the compressed batches of this set hold at most: a quarter more than average files of `rows` rows
+ * need, and a few files. Rows that would exceed it, in their order, are decoded by the workers. So the limits
+ * decide who decodes a row: `rows` is the largest of any rank's batches, lest that depend on the rank. */
 void dt_loader_jpeg_limits(const dt_dataset *d, int64_t rows, int64_t out_h, int64_t out_w,
                            dt_jpeg_limits *out);
-/* Waits for the next batch of this rank in order. A worker's error (damaged sample, read error) is returned here.
- * `wait_s` (may be NULL) gets the time spent waiting. After the end: DT_ERR_INTERNAL. */
+/* Waits for the next batch of this rank in order. A worker's error (damaged sample, read error) is returned
+ * here. `wait_s` (may be NULL) gets the time spent waiting. After the end: DT_ERR_INTERNAL. */
 dt_status dt_loader_next(dt_loader *l, dt_batch *out, double *wait_s);
 /* Gives the slot back; it may be refilled at once. */
 void dt_loader_release(dt_loader *l, const dt_batch *b);

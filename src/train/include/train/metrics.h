@@ -1,7 +1,7 @@
 /* What a run tells: progress line, metrics.jsonl, TensorBoard events, plot. Used by rank 0 only.
  *
- * Nothing here may stop a training run: after dt_metrics_open, a failing disk is noted once on the console and tried
- * again later. Records are kept in memory and written about once a second. */
+ * Nothing here may stop a training run: after dt_metrics_open, a failing disk is noted once on the console
+ * and tried again later. Records are kept in memory and written about once a second. */
 #ifndef DT_TRAIN_METRICS_H
 #define DT_TRAIN_METRICS_H
 
@@ -13,23 +13,23 @@
 typedef struct dt_metrics dt_metrics;
 
 typedef struct dt_metrics_options {
-    const char *out_dir;     /* holds metrics.jsonl, events.out.tfevents.*, curves.svg */
+    const char *out_dir; /* holds metrics.jsonl, events.out.tfevents.*, curves.svg */
     bool tensorboard;
-    int64_t resume_step;     /* steps already done. Records of later steps, and damaged lines, are cut from an
-                                existing metrics.jsonl, so each step stands once; 0: starts a new file */
-    bool set_aside;          /* an existing metrics.jsonl is of another run: renamed, as for resume_step 0 */
-    bool evaluate_again;     /* an evaluation of resume_step counts as missing */
+    int64_t resume_step; /* steps already done. Records of later steps, and damaged lines, are cut from an
+                            existing metrics.jsonl, so each step stands once; 0: starts a new file */
+    bool set_aside;      /* an existing metrics.jsonl is of another run: renamed, as for resume_step 0 */
+    bool evaluate_again; /* an evaluation of resume_step counts as missing */
     int64_t total_steps, log_every;
-    bool live;               /* `console` is a terminal: one line rewritten; else a line every log_every steps */
-    FILE *console;           /* not owned; NULL: stderr */
+    bool live;     /* `console` is a terminal: one line rewritten; else a line every log_every steps */
+    FILE *console; /* not owned; NULL: stderr */
 } dt_metrics_options;
 
 typedef struct dt_train_record {
-    int64_t step;            /* 1-based number of the step just done */
-    double epoch;            /* fractional */
-    double loss, top1;       /* means over the global batch; top1 in 0..1 */
+    int64_t step;      /* 1-based number of the step just done */
+    double epoch;      /* fractional */
+    double loss, top1; /* means over the global batch; top1 in 0..1 */
     double lr, samples_per_s, grad_norm;
-    double data_wait;        /* fraction of the time spent waiting for data */
+    double data_wait; /* fraction of the time spent waiting for data */
     double step_ms;
     bool skipped;
 } dt_train_record;
@@ -38,16 +38,16 @@ typedef struct dt_eval_record {
     int64_t step;
     double epoch, loss, top1, top5, lr, samples_per_s;
     int64_t n_samples;
-    bool ema;                                         /* the above are of the averaged weights */
+    bool ema;                                        /* the above are of the averaged weights */
     double current_loss, current_top1, current_top5; /* of the current ones, where ema */
 } dt_eval_record;
 
 /* A start of the run, the first or one that resumes. Strings and arrays are the caller's. */
 typedef struct dt_start_record {
-    int64_t step;            /* steps already done */
+    int64_t step; /* steps already done */
     int64_t total_steps;
-    const char *job;         /* the scheduler's name for the job; "": none */
-    int64_t restart;         /* how often that job was started before */
+    const char *job; /* the scheduler's name for the job; "": none */
+    int64_t restart; /* how often that job was started before */
     int32_t n_ranks, n_host;
     const char *const *host; /* [n_host], each once, in the order of their ranks */
     const char *version, *commit;
@@ -83,12 +83,12 @@ typedef struct dt_metrics_files {
     bool records, curves;
 } dt_metrics_files;
 
-/* Writes curves.svg from metrics.jsonl (loss and accuracy over steps), closes everything; what could not be written is
- * noted. Accepts NULL. */
+/* Writes curves.svg from metrics.jsonl (loss and accuracy over steps), closes everything; what could not be
+ * written is noted. Accepts NULL. */
 dt_metrics_files dt_metrics_close(dt_metrics *m);
 
-/* The plot alone: reads a metrics.jsonl, writes an SVG. Lines that are no records are passed over; none at all
- * gives empty axes. DT_ERR_IO where the one cannot be read or the other not be written. */
+/* The plot alone: reads a metrics.jsonl, writes an SVG. Lines that are no records are passed over; none at
+ * all gives empty axes. DT_ERR_IO where the one cannot be read or the other not be written. */
 dt_status dt_plot_curves(const char *metrics_path, const char *svg_path);
 
 #endif

@@ -8,10 +8,10 @@
 
 typedef struct dt_prediction {
     dt_input input;
-    const char *error;         /* why there is none; NULL: there is one */
-    int32_t n;                 /* classes that follow, the most probable first, of equals the lower index */
-    const int32_t *index;      /* [n] */
-    const double *probability; /* [n] */
+    const char *error;          /* why there is none; NULL: there is one */
+    int32_t n;                  /* classes that follow, the most probable first, of equals the lower index */
+    const int32_t *index;       /* [n] */
+    const double *probability;  /* [n] */
     const dt_data_facts *facts; /* names of classes */
 } dt_prediction;
 
@@ -29,13 +29,13 @@ typedef struct dt_predict_result {
     int64_t n_inputs, n_failed;
 } dt_predict_result;
 
-/* Applies the checkpoint that run.resume asks for. The ranks share the inputs; rows do not depend on how many there
- * are. Images become the network's input as in evaluation; the host decodes them. Inputs that cannot be read are rows
- * with an error, and DT_ERR_DATA at the end. Collective; all ranks return the same. */
+/* Applies the checkpoint that run.resume asks for. The ranks share the inputs; rows do not depend on how many
+ * there are. Images become the network's input as in evaluation; the host decodes them. Inputs that cannot be
+ * read are rows with an error, and DT_ERR_DATA at the end. Collective; all ranks return the same. */
 dt_status dt_predict(const dt_config *c, dt_comm *mpi, const dt_predict_options *o, dt_predict_result *out);
 
-/* The n largest of n_class logits, of equals the lower index first, with their softmax. False where a logit is not
- * finite. */
+/* The n largest of n_class logits, of equals the lower index first, with their softmax. False where a logit
+ * is not finite. */
 bool dt_predict_top(const float *logit, int64_t n_class, int32_t n, int32_t *index, double *probability);
 
 #endif

@@ -19,14 +19,14 @@ struct dt_session {
     const dt_config *config; /* borrowed */
     dt_comm *mpi;            /* borrowed */
     dt_backend *be;
-    dt_comm *comm;                     /* gradients: NCCL, or mpi itself */
-    dt_dataset *train_data, *val_data; /* NULL where not opened or not configured */
+    dt_comm *comm;                          /* gradients: NCCL, or mpi itself */
+    dt_dataset *train_data, *val_data;      /* NULL where not opened or not configured */
     uint64_t classes_xxh3, statistics_xxh3; /* as in dt_ckpt_meta; 0 where those of training are not known */
     dt_engine *engine;
     dt_watchdog *watchdog;
-    bool any_gpu; /* some rank computes on a GPU */
-    bool mixed;   /* and some rank does not */
-    bool inputs;  /* val_data is dt_inputs_open's: read in whole batches, forgivingly */
+    bool any_gpu;                  /* some rank computes on a GPU */
+    bool mixed;                    /* and some rank does not */
+    bool inputs;                   /* val_data is dt_inputs_open's: read in whole batches, forgivingly */
     dt_session_batch_fn *on_batch; /* NULL: nobody looks */
     void *on_batch_arg;
 };
@@ -34,15 +34,15 @@ struct dt_session {
 /* Opens device, communicator, data and engine. `train` false: validation data and evaluation only. */
 dt_status dt_session_open(const dt_config *c, dt_comm *mpi, bool train, dt_session *out);
 /* For the weights of a checkpoint, evaluation only. `facts` of the data they were trained on, NULL: those of
- * data.train, as far as it can be opened. `inputs` (data/inputs.h; taken over in any case): what they are applied to,
- * NULL: data.val. */
+ * data.train, as far as it can be opened. `inputs` (data/inputs.h; taken over in any case): what they are
+ * applied to, NULL: data.val. */
 dt_status dt_session_open_trained(const dt_config *c, dt_comm *mpi, const dt_data_facts *facts,
                                   dt_dataset *inputs, dt_session *out);
 /* `st`: how the run went. A rank that failed alone speaks and ends the job here (dt_comm_fail). */
 void dt_session_close(dt_session *s, dt_status st);
 
-/* Opens the data of the configuration that can be had into `s`, train_data too where `train`, and checks that they
- * fit each other and the configuration. */
+/* Opens the data of the configuration that can be had into `s`, train_data too where `train`, and checks that
+ * they fit each other and the configuration. */
 dt_status dt_session_open_data(const dt_config *c, bool train, dt_session *s);
 /* What data.channels and model.classes say must hold for the data of `path`: DT_ERR_CONFIG, naming both. */
 dt_status dt_session_check_data(const dt_config *c, const char *path, const dt_dataset *d);
