@@ -101,7 +101,7 @@ scancel --signal=USR1 "${array}_2"
 PROGRESS_S=1 submit kill.log --nodes=2 --ntasks=3 "$scripts/train-srun-pmix.sbatch" "${common[@]}" run.out_dir=kill $for_ever
 kill=$id
 await 60 trains kill
-kill -9 "$(pgrep -n -f 'run.out_dir=kill ')"
+kill -9 "$(pgrep -n -f '^[^ ]*dtrain .*run.out_dir=kill ')" # not the script's, whose arguments are the same
 await 30 grep -q "^job $kill: a rank was .*back into the queue" kill.log
 ended "${array}_1" COMPLETED 0
 ended "${array}_2" COMPLETED 1
