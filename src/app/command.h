@@ -52,8 +52,8 @@ typedef struct dt_exit_row {
 extern const dt_exit_row dt_exit_table[];
 extern const int dt_exit_count;
 
-/* The row that argv[1] names, or argv[1] and argv[2] together, and in *n_words how many of them; NULL: none.
- */
+/* The row that argv[1] names, or argv[1] and argv[2] together, and in *n_words how many of them; NULL:
+ * none. */
 const dt_verb *dt_verb_find(int argc, char **argv, int *n_words);
 /* The words of a verb that are not those of the row that it is below. */
 const char *dt_verb_word(const dt_verb *v);

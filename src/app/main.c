@@ -1,5 +1,5 @@
-/* The command `dtrain`: finds the verb, starts the ranks, and is the only place that prints errors and exits.
- */
+/* The command `dtrain`: finds the verb, starts the ranks, and is the only place that prints errors and
+ * exits. */
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -43,8 +43,8 @@ static int finish(dt_comm *mpi, dt_status st) {
     return code;
 }
 
-/* A small `ulimit -s` would become the size of every thread's stack, and checkpoints and loaders need more.
- */
+/* A small `ulimit -s` would become the size of every thread's stack, and checkpoints and loaders need
+ * more. */
 static void give_threads_stacks(void) {
     const size_t enough = 2 << 20;
     size_t bytes;
@@ -134,8 +134,8 @@ int main(int argc, char **argv) {
     }
     if (!verb || !verb->run) return finish(NULL, not_a_verb(verb, argc, argv));
     signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error of the write, with a message */
-    /* A request to stop that comes while MPI starts must not kill the run: MPI leaves these handlers alone.
-     */
+    /* A request to stop that comes while MPI starts must not kill the run: MPI leaves these handlers
+     * alone. */
     dt_status st = give_main_a_stack();
     if (st == DT_OK && verb->run == dt_verb_train) st = dt_signal_install();
     if (st == DT_OK && verb->ranks) st = dt_comm_init(&argc, &argv, &app.mpi);

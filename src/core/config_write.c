@@ -1,5 +1,5 @@
-/* The configuration for readers: as TOML that reads back, as a hash, and the key tables as text and Markdown.
- */
+/* The configuration for readers: as TOML that reads back, as a hash, and the key tables as text and
+ * Markdown. */
 #include "config_table.h"
 
 #include <stdlib.h>

@@ -1,5 +1,5 @@
-/* Graph storage: two growing arrays and the rules that keep them consistent. Shapes come from the op table.
- */
+/* Graph storage: two growing arrays and the rules that keep them consistent. Shapes come from the op
+ * table. */
 #include "core/graph.h"
 
 #include <stdio.h>

@@ -1,5 +1,5 @@
-/* Passes over the node list. A pass edits nodes in place, takes out those that go, and closes the list once.
- */
+/* Passes over the node list. A pass edits nodes in place, takes out those that go, and closes the list
+ * once. */
 #include "core/pass.h"
 
 #include <stdio.h>

@@ -55,8 +55,7 @@ static void *own(cpu_backend *be, size_t bytes) {
     return o;
 }
 
-/* --- convolution and dense
- * ------------------------------------------------------------------------------------- */
+/* ---- convolution and dense ---- */
 
 /* The end of a convolution with a scale. */
 static dt_status apply_in_place(const bound *c) {
@@ -135,8 +134,7 @@ static dt_status run_dense_wgrad(void *ctx, dt_stream *stream) {
     return DT_OK;
 }
 
-/* --- the lowering table
- * ---------------------------------------------------------------------------------------- */
+/* ---- the lowering table ---- */
 
 typedef enum family { FAMILY_PLAIN = 0, FAMILY_CONV, FAMILY_DENSE } family;
 
@@ -298,8 +296,7 @@ static dt_status bind_axis(dt_backend *be, dt_axis_kind kind, const dt_axis_args
     return DT_OK;
 }
 
-/* --- memory
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- memory ---- */
 
 static dt_status mem_alloc(dt_backend *be, dt_memkind kind, int64_t bytes, void **out) {
     (void)kind;
@@ -337,8 +334,7 @@ static dt_status mem_fill(dt_backend *be, void *dst, int byte, int64_t bytes, dt
     return DT_OK;
 }
 
-/* --- streams and events: all work is done when a call returns
- * ---------------------------------------------------- */
+/* ---- streams and events: all work is done when a call returns ---- */
 
 static char token; /* what stream and event handles point at */
 
@@ -383,8 +379,7 @@ static dt_status event_query(dt_backend *be, dt_event *event, bool *done) {
     return DT_OK;
 }
 
-/* --- the backend
- * ----------------------------------------------------------------------------------------------- */
+/* ---- the backend ---- */
 
 static bool supports(dt_backend *be, dt_dtype compute) {
     (void)be;

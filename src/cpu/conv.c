@@ -46,7 +46,7 @@ void dt_cpu_conv_add_parts(float *out, const float *part, int64_t size, int64_t 
 #pragma omp for schedule(static)
     for (int64_t at = 0; at < size; at += PIECE)
         for (int64_t p = 0; p < n_part; p++)
-            for (int64_t i = at; i < dt_i64_min(at + PIECE, size); i++) out[i] += part[p * size + i];
+            for (int64_t i = at; i < dt_min_i64(at + PIECE, size); i++) out[i] += part[p * size + i];
 }
 
 static const char *const kind_name[] = {"conv", "conv dgrad", "conv wgrad"};
@@ -79,8 +79,8 @@ dt_status dt_cpu_conv_plan_algo(const dt_conv_dims *dims, dt_cpu_conv_kind kind,
     out->algo = algo;
     out->threads = threads;
     algo_table[algo].plan(out);
-    out->shared_bytes = dt_i64_round_up(out->shared_bytes, 64);
-    out->thread_bytes = dt_i64_round_up(out->thread_bytes, 64);
+    out->shared_bytes = dt_round_up(out->shared_bytes, 64);
+    out->thread_bytes = dt_round_up(out->thread_bytes, 64);
     out->workspace_bytes = out->shared_bytes + out->thread_bytes * threads;
     snprintf(out->label, sizeof out->label, "%s %ldx%ld/%ld %ld->%ld [%s]", kind_name[kind], (long)d->r,
              (long)d->s, (long)d->stride_h, (long)d->c, (long)d->k, algo_table[algo].name);
@@ -90,7 +90,7 @@ dt_status dt_cpu_conv_plan_algo(const dt_conv_dims *dims, dt_cpu_conv_kind kind,
 /* Not where 4x4 tiles hang far over a tiny image, or are so few that the transformed weights cost more. */
 static bool winograd_pays(const dt_conv_dims *d, dt_cpu_conv_kind kind) {
     const int64_t h = kind == DT_CPU_CONV_DGRAD ? d->h : d->p, w = kind == DT_CPU_CONV_DGRAD ? d->w : d->q;
-    const int64_t covered = dt_i64_round_up(h, 4) * dt_i64_round_up(w, 4);
+    const int64_t covered = dt_round_up(h, 4) * dt_round_up(w, 4);
     return 5 * h * w >= 2 * covered && d->n * covered >= 8 * 16;
 }
 

@@ -15,8 +15,8 @@ void dt_cpu_conv_depthwise_plan(dt_cpu_conv_plan *plan) {
     plan->shared_bytes = plan->kind == DT_CPU_CONV_WGRAD ? wgrad_parts(d) * bytes : bytes; /* [R*S, C] */
 }
 
-/* Output pixel of image row p, column q lies under tap (r, s) at input pixel (h, w); false outside the image.
- */
+/* Output pixel of image row p, column q lies under tap (r, s) at input pixel (h, w); false outside the
+ * image. */
 static bool tap_pixel(const dt_conv_dims *d, int64_t p, int64_t q, int64_t r, int64_t s, int64_t *h,
                       int64_t *w) {
     *h = p * d->stride_h - d->pad_h + r * d->dil_h;

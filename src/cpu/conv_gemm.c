@@ -35,7 +35,7 @@ static void axis_taps(int64_t residue, int64_t size, int64_t taps, int64_t strid
                       int64_t *first, int64_t *count, int64_t *n_tap, int64_t *tap_last, int64_t *tap_step,
                       int64_t *off, int64_t *src_dil) {
     *first = ((residue - pad) % stride + stride) % stride;
-    *count = *first < size ? dt_i64_ceil_div(size - *first, stride) : 0;
+    *count = *first < size ? dt_ceil_div(size - *first, stride) : 0;
     *tap_step = stride / gcd(stride, dil);
     *src_dil = *tap_step * dil / stride;
     *n_tap = 0;
@@ -105,7 +105,7 @@ static void pack_panel(float *dst, int64_t nr, int64_t n, int64_t n_row, const f
         return;
     }
     for (int64_t i0 = 0; i0 < n_row; i0 += 16) { /* transposed: 16 rows at a time stay in L1 */
-        const int64_t i1 = dt_i64_min(i0 + 16, n_row);
+        const int64_t i1 = dt_min_i64(i0 + 16, n_row);
         for (int64_t j = 0; j < nr; j++)
             for (int64_t i = i0; i < i1; i++) dst[i * nr + j] = j < n ? src[j * step_col + i] : 0.0f;
     }
@@ -118,13 +118,13 @@ static void part_pack(const dt_cpu_conv_plan *plan, const part *t, const float *
     const int64_t cg = d->c / d->groups, kg = d->k / d->groups, row = d->r * d->s * cg;
     const float *wg = w + group * kg * row;
     if (plan->kind == DT_CPU_CONV_FORWARD) {
-        pack_panel(dst, nr, dt_i64_min(nr, kg - index * nr), t->depth, wg + index * nr * row, 1, row);
+        pack_panel(dst, nr, dt_min_i64(nr, kg - index * nr), t->depth, wg + index * nr * row, 1, row);
         return;
     }
     for (int64_t th = 0; th < t->g.taps_h; th++)
         for (int64_t tw = 0; tw < t->g.taps_w; tw++) {
             const int64_t tap = (t->r_last - th * t->r_step) * d->s + (t->s_last - tw * t->s_step);
-            pack_panel(dst + (th * t->g.taps_w + tw) * kg * nr, nr, dt_i64_min(nr, cg - index * nr), kg,
+            pack_panel(dst + (th * t->g.taps_w + tw) * kg * nr, nr, dt_min_i64(nr, cg - index * nr), kg,
                        wg + tap * cg + index * nr, row, 1);
         }
 }
@@ -138,8 +138,8 @@ static int64_t out_channels(const dt_cpu_conv_plan *plan) {
 static int64_t wgrad_parts(const dt_conv_dims *d) {
     const int64_t cols = d->r * d->s * (d->c / d->groups), rows = d->n * d->p * d->q;
     const int64_t fit = 1 + PARTIAL_BYTES_MAX / (d->k * cols * (int64_t)sizeof(float));
-    const int64_t wanted = DT_CPU_CONV_PARTS / dt_i64_ceil_div(cols, SHARE_COLS);
-    return dt_cpu_conv_parts(dt_i64_min(dt_i64_min(wanted, fit), rows / WGRAD_ROWS_MAX));
+    const int64_t wanted = DT_CPU_CONV_PARTS / dt_ceil_div(cols, SHARE_COLS);
+    return dt_cpu_conv_parts(dt_min_i64(dt_min_i64(wanted, fit), rows / WGRAD_ROWS_MAX));
 }
 
 /* How threads share the gradient of the weights: an item is one part of the rows, `cols` columns and
@@ -152,30 +152,30 @@ typedef struct wgrad_grid {
 
 static wgrad_grid wgrad_grid_make(const dt_cpu_conv_plan *plan, int64_t nr) {
     const dt_conv_dims *d = &plan->dims;
-    const int64_t cols = d->r * d->s * (d->c / d->groups), panels = dt_i64_ceil_div(cols, nr);
-    const int64_t unit = d->groups > 1 ? d->k / d->groups : 16, units = dt_i64_ceil_div(d->k, unit);
+    const int64_t cols = d->r * d->s * (d->c / d->groups), panels = dt_ceil_div(cols, nr);
+    const int64_t unit = d->groups > 1 ? d->k / d->groups : 16, units = dt_ceil_div(d->k, unit);
     wgrad_grid best = {.parts = wgrad_parts(d)};
     double best_cost = 0;
-    for (int64_t down = 1; down <= dt_i64_min(units, plan->threads); down++)
-        for (int64_t across = 1; across <= dt_i64_min(panels, plan->threads); across++) {
-            const int64_t wide = dt_i64_ceil_div(panels, across), high = dt_i64_ceil_div(units, down);
-            const int64_t rounds = dt_i64_ceil_div(best.parts * across * down, plan->threads);
+    for (int64_t down = 1; down <= dt_min_i64(units, plan->threads); down++)
+        for (int64_t across = 1; across <= dt_min_i64(panels, plan->threads); across++) {
+            const int64_t wide = dt_ceil_div(panels, across), high = dt_ceil_div(units, down);
+            const int64_t rounds = dt_ceil_div(best.parts * across * down, plan->threads);
             const double cost = (double)(rounds * wide * high);
             if (best_cost > 0 && cost > best_cost * 0.97) continue;
             best_cost = cost;
-            best.cols = dt_i64_min(cols, wide * nr);
-            best.channels = dt_i64_min(d->k, high * unit);
+            best.cols = dt_min_i64(cols, wide * nr);
+            best.channels = dt_min_i64(d->k, high * unit);
         }
-    best.across = dt_i64_ceil_div(cols, best.cols);
-    best.down = dt_i64_ceil_div(d->k, best.channels);
+    best.across = dt_ceil_div(cols, best.cols);
+    best.down = dt_ceil_div(d->k, best.channels);
     return best;
 }
 
 /* Columns of dw summed up at a time, so that the sums stay in a thread's cache. */
 static int64_t wgrad_chunk(const dt_cpu_conv_plan *plan, int64_t nr, const wgrad_grid *grid) {
-    const int64_t high = dt_i64_min(grid->channels, plan->dims.k / plan->dims.groups);
-    const int64_t chunks = dt_i64_ceil_div(grid->cols * high * (int64_t)sizeof(float), SUM_BYTES);
-    return dt_i64_min(grid->cols, dt_i64_round_up(dt_i64_ceil_div(grid->cols, chunks), nr));
+    const int64_t high = dt_min_i64(grid->channels, plan->dims.k / plan->dims.groups);
+    const int64_t chunks = dt_ceil_div(grid->cols * high * (int64_t)sizeof(float), SUM_BYTES);
+    return dt_min_i64(grid->cols, dt_round_up(dt_ceil_div(grid->cols, chunks), nr));
 }
 
 void dt_cpu_conv_gemm_plan(dt_cpu_conv_plan *plan) {
@@ -185,7 +185,7 @@ void dt_cpu_conv_gemm_plan(dt_cpu_conv_plan *plan) {
     if (plan->kind == DT_CPU_CONV_WGRAD) {
         const wgrad_grid grid = wgrad_grid_make(plan, simd->nr);
         const int64_t pitch = dt_cpu_pitch(wgrad_chunk(plan, simd->nr, &grid));
-        plan->tile = dt_i64_max(32, dt_i64_min(WGRAD_ROWS_MAX, TILE_BYTES / (pitch * fl)));
+        plan->tile = dt_max_i64(32, dt_min_i64(WGRAD_ROWS_MAX, TILE_BYTES / (pitch * fl)));
         plan->thread_bytes = plan->tile * pitch * fl;
         plan->shared_bytes = (grid.parts - 1) * d->k * d->r * d->s * (d->c / d->groups) * fl;
         return;
@@ -193,15 +193,15 @@ void dt_cpu_conv_gemm_plan(dt_cpu_conv_plan *plan) {
     int64_t depth = 0, rows = 0;
     for (int64_t i = 0; i < part_count(plan); i++) {
         const part t = part_get(plan, i);
-        depth = dt_i64_max(depth, t.depth);
-        rows = dt_i64_max(rows, t.rows);
+        depth = dt_max_i64(depth, t.depth);
+        rows = dt_max_i64(rows, t.rows);
     }
     const int64_t n = out_channels(plan) / d->groups;
     plan->tile = TILE_BYTES / (dt_cpu_pitch(depth) * fl);
-    plan->tile = dt_i64_min(plan->tile, dt_i64_ceil_div(rows, 4 * plan->threads));
-    plan->tile = dt_i64_round_up(dt_i64_max(1, dt_i64_min(plan->tile, TILE_ROWS_MAX)), simd->mr);
+    plan->tile = dt_min_i64(plan->tile, dt_ceil_div(rows, 4 * plan->threads));
+    plan->tile = dt_round_up(dt_max_i64(1, dt_min_i64(plan->tile, TILE_ROWS_MAX)), simd->mr);
     plan->thread_bytes = plan->tile * (dt_cpu_pitch(depth) + n) * fl;
-    plan->shared_bytes = d->groups * dt_i64_round_up(n, simd->nr) *
+    plan->shared_bytes = d->groups * dt_round_up(n, simd->nr) *
                          (d->r * d->s * (plan->kind == DT_CPU_CONV_FORWARD ? d->c : d->k) / d->groups) * fl;
 }
 
@@ -239,14 +239,14 @@ static void part_block(const dt_cpu_conv_plan *plan, const part *t, const dt_cpu
 void dt_cpu_conv_gemm_run(const dt_cpu_conv_plan *plan, const dt_cpu_conv_args *args) {
     const dt_cpu_simd *simd = dt_cpu_simd_get();
     const dt_conv_dims *d = &plan->dims;
-    const int64_t n = out_channels(plan) / d->groups, panels = dt_i64_ceil_div(n, simd->nr);
+    const int64_t n = out_channels(plan) / d->groups, panels = dt_ceil_div(n, simd->nr);
     int64_t rows = 0;
-    for (int64_t i = 0; i < part_count(plan); i++) rows = dt_i64_max(rows, part_get(plan, i).rows);
-    const int64_t tiles = dt_i64_ceil_div(rows, plan->tile);
+    for (int64_t i = 0; i < part_count(plan); i++) rows = dt_max_i64(rows, part_get(plan, i).rows);
+    const int64_t tiles = dt_ceil_div(rows, plan->tile);
     /* few rows: share the columns too */
     const int64_t want = tiles >= 2 * plan->threads ? 1 : 2 * plan->threads / tiles;
-    const int64_t per = dt_i64_ceil_div(panels, dt_i64_min(want, panels));
-    const int64_t splits = dt_i64_ceil_div(panels, per);
+    const int64_t per = dt_ceil_div(panels, dt_min_i64(want, panels));
+    const int64_t splits = dt_ceil_div(panels, per);
 #pragma omp parallel num_threads(plan->threads)
     {
         char *own = (char *)args->workspace + plan->shared_bytes + omp_get_thread_num() * plan->thread_bytes;
@@ -274,7 +274,7 @@ void dt_cpu_conv_gemm_run(const dt_cpu_conv_plan *plan, const dt_cpu_conv_args *
                         const int64_t row0 = t.rows * tile / tiles, row1 = t.rows * (tile + 1) / tiles;
                         if (row0 < row1)
                             part_block(plan, &t, args, packed + group * group_size, group, row0, row1 - row0,
-                                       split * per * simd->nr, dt_i64_min(n, (split + 1) * per * simd->nr),
+                                       split * per * simd->nr, dt_min_i64(n, (split + 1) * per * simd->nr),
                                        (float *)(void *)own);
                         packed += d->groups * group_size;
                     }
@@ -290,13 +290,13 @@ static void wgrad_share(const dt_cpu_conv_plan *plan, const part *t, const dt_cp
     const dt_conv_dims *d = &plan->dims;
     const int64_t kg = d->k / d->groups, cols = t->depth, pitch = dt_cpu_pitch(col1 - col0);
     for (int64_t group = k0 / kg; group * kg < k1; group++) {
-        const int64_t lo = dt_i64_max(k0, group * kg), hi = dt_i64_min(k1, (group + 1) * kg);
+        const int64_t lo = dt_max_i64(k0, group * kg), hi = dt_min_i64(k1, (group + 1) * kg);
         dt_cpu_gather g = t->g;
         g.c0 = group * g.c;
         float *to = dw + lo * cols + col0;
         const bool direct = gather_is_identity(&g) && (col1 - col0) % simd->lanes == 0;
         for (int64_t row = row0; row < row1 || row == row0; row += plan->tile) {
-            const int64_t n_row = dt_i64_max(0, dt_i64_min(plan->tile, row1 - row));
+            const int64_t n_row = dt_max_i64(0, dt_min_i64(plan->tile, row1 - row));
             const float *b = args->x + row * g.src_c + g.c0 + col0;
             if (!direct) {
                 simd->gather(&g, args->x, row, n_row, col0, col1, scratch, pitch);
@@ -323,10 +323,10 @@ void dt_cpu_conv_gemm_wgrad(const dt_cpu_conv_plan *plan, const dt_cpu_conv_args
         for (int64_t p = 0; p < grid.parts; p++)
             for (int64_t i = 0; i < grid.down; i++)
                 for (int64_t j = 0; j < grid.across; j++) {
-                    const int64_t col1 = dt_i64_min((j + 1) * grid.cols, t.depth);
-                    const int64_t k0 = i * grid.channels, k1 = dt_i64_min(k0 + grid.channels, d->k);
+                    const int64_t col1 = dt_min_i64((j + 1) * grid.cols, t.depth);
+                    const int64_t k0 = i * grid.channels, k1 = dt_min_i64(k0 + grid.channels, d->k);
                     for (int64_t c = j * grid.cols; c < col1; c += chunk)
-                        wgrad_share(plan, &t, args, c, dt_i64_min(c + chunk, col1), k0, k1,
+                        wgrad_share(plan, &t, args, c, dt_min_i64(c + chunk, col1), k0, k1,
                                     t.rows * p / grid.parts, t.rows * (p + 1) / grid.parts,
                                     (float *)(void *)own, p ? partial + (p - 1) * size : args->out);
                 }

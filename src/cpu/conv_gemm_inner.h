@@ -29,8 +29,8 @@ ALWAYS int64_t max_i64(int64_t a, int64_t b) {
     return a > b ? a : b;
 }
 
-/* Columns [lo, hi) of a stretch whose part [from, to) comes from src (src addresses column 0), the rest is 0.
- */
+/* Columns [lo, hi) of a stretch whose part [from, to) comes from src (src addresses column 0), the rest is
+ * 0. */
 ALWAYS void copy_stretch(float *dst, const float *src, int64_t src_at, int64_t from, int64_t to, int64_t lo,
                          int64_t hi) {
     const int64_t a = min_i64(max_i64(from, lo), hi), b = max_i64(min_i64(to, hi), a);
@@ -180,8 +180,8 @@ static const micro_fn tn_table[MR][2] = {
 #endif
 };
 
-/* One panel of n <= NR columns: all m rows, in blocks of nearly equal height. a_row: step of a between rows.
- */
+/* One panel of n <= NR columns: all m rows, in blocks of nearly equal height. a_row: step of a between
+ * rows. */
 ALWAYS void panel(const micro_fn table[MR][2], int64_t m, int64_t n, int64_t k, const float *a, int64_t a_row,
                   int64_t lda, const float *b, int64_t ldb, const float *init, int64_t init_ld, float *c,
                   int64_t ldc) {

@@ -5,23 +5,10 @@
 #include "conv_simd.h"
 #include "kernels_conv.h"
 
-static inline int64_t dt_i64_min(int64_t a, int64_t b) {
-    return a < b ? a : b;
-}
-static inline int64_t dt_i64_max(int64_t a, int64_t b) {
-    return a > b ? a : b;
-}
-static inline int64_t dt_i64_ceil_div(int64_t a, int64_t b) {
-    return (a + b - 1) / b;
-}
-static inline int64_t dt_i64_round_up(int64_t a, int64_t b) {
-    return dt_i64_ceil_div(a, b) * b;
-}
-
 /* Floats between rows of a scratch matrix of n columns: whole cache lines, an odd number of them, so that
  * equal columns of neighbouring rows do not fall on the same cache set. */
 static inline int64_t dt_cpu_pitch(int64_t n) {
-    return (dt_i64_ceil_div(n, 16) | 1) * 16;
+    return (dt_ceil_div(n, 16) | 1) * 16;
 }
 
 /* A gradient of weights is a sum over pixels, taken in parts: first each part, then their sum in order. How

@@ -39,8 +39,8 @@ typedef struct dt_cpu_simd {
      * i*init_ld, so init_ld = 0 adds a bias and init = c accumulates. */
     void (*gemm_nn)(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b,
                     const float *init, int64_t init_ld, float *c, int64_t ldc);
-    /* c[m,n] = init + a^T b for a [k,m], b [k,n] row-major. Rows of b are read up to n rounded up to lanes.
-     */
+    /* c[m,n] = init + a^T b for a [k,m], b [k,n] row-major. Rows of b are read up to n rounded up to
+     * lanes. */
     void (*gemm_tn)(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb,
                     const float *init, int64_t init_ld, float *c, int64_t ldc);
     /* Winograd F(4x4,3x3); value xi of the 36 of a tile is `step` floats after value xi - 1, `channels` is a

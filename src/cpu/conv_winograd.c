@@ -77,8 +77,8 @@ static layout layout_sizes(const dt_cpu_conv_plan *plan) {
                      .dst_c = d->c,
                      .pad_h = 2 - d->pad_h,
                      .pad_w = 2 - d->pad_w};
-    l.tiles_h = dt_i64_ceil_div(l.dst_h, TILE);
-    l.tiles_w = dt_i64_ceil_div(l.dst_w, TILE);
+    l.tiles_h = dt_ceil_div(l.dst_h, TILE);
+    l.tiles_w = dt_ceil_div(l.dst_w, TILE);
     l.tiles = d->n * l.tiles_h * l.tiles_w;
     l.simd = dt_cpu_simd_get();
     l.nr = l.simd->nr;
@@ -93,13 +93,13 @@ static wgrad_grid wgrad_grid_make(const dt_cpu_conv_plan *plan, int64_t tiles) {
     while (least * 16 <= k && (k % (least * 16) || sums / least > FUSED_SUM_BYTES)) least++;
     wgrad_grid best = {.parts = 1};
     if (least * 16 > k) return best;
-    best.parts = dt_cpu_conv_parts(dt_i64_min(DT_CPU_CONV_PARTS / least, tiles / (PART_TILES * least)));
+    best.parts = dt_cpu_conv_parts(dt_min_i64(DT_CPU_CONV_PARTS / least, tiles / (PART_TILES * least)));
     /* Work per thread, in units of all of it. Measured: phased costs more where one share is all, and some
      * for its barriers; and every share transforms the input again. */
     double best_cost = (least == 1 ? 1.4 : plan->threads > 1 ? 1.15 : 1.0) / plan->threads;
     for (int64_t across = least; across * 16 <= k; across++) {
         if (k % (across * 16)) continue;
-        const int64_t items = best.parts * across, rounds = dt_i64_ceil_div(items, plan->threads);
+        const int64_t items = best.parts * across, rounds = dt_ceil_div(items, plan->threads);
         const double cost = (double)rounds / (double)items * (1 + 12.0 * (double)(across - 1) / (double)k);
         if (cost >= best_cost) continue;
         best_cost = cost;
@@ -117,10 +117,10 @@ static layout layout_get(const dt_cpu_conv_plan *plan) {
     l.cut = l.dst_c;
     if (l.phased) {
         const int64_t most = PASS_BYTES / floats_bytes(VALUES * l.src_c) / l.nr * l.nr;
-        l.cut = dt_i64_min(l.dst_c, dt_i64_max(l.nr, most));
+        l.cut = dt_min_i64(l.dst_c, dt_max_i64(l.nr, most));
     }
     const int64_t columns = wgrad && !l.phased ? l.dst_c / l.grid.across : l.cut;
-    l.panels = dt_i64_ceil_div(l.cut, l.nr);
+    l.panels = dt_ceil_div(l.cut, l.nr);
     l.weight_step = value_step(l.panels * l.panel_size);
     l.sum_step = value_step(columns * l.src_c);
     l.step = value_step(plan->tile * l.pitch);
@@ -131,17 +131,17 @@ static layout layout_get(const dt_cpu_conv_plan *plan) {
 
 void dt_cpu_conv_winograd_plan(dt_cpu_conv_plan *plan) {
     layout l = layout_get(plan);
-    const int64_t zeros = dt_i64_max(l.src_c, l.dst_c);
+    const int64_t zeros = dt_max_i64(l.src_c, l.dst_c);
     const bool wgrad = plan->kind == DT_CPU_CONV_WGRAD;
     const int64_t workers = wgrad ? l.grid.parts : plan->threads;
     if (l.phased) {
-        plan->tile = dt_i64_min(PHASED_TILES, l.tiles);
+        plan->tile = dt_min_i64(PHASED_TILES, l.tiles);
     } else { /* as many tiles as fit, in blocks of equal size, the same number for each thread or part */
         const int64_t row = floats_bytes(VALUES * (wgrad ? l.pitch + l.out_pitch : l.pitch));
         const int64_t most =
-            dt_i64_max(FUSED_TILES_MIN, dt_i64_min(FUSED_TILES_MAX, FUSED_INPUT_BYTES / row));
-        const int64_t blocks = dt_i64_round_up(dt_i64_ceil_div(l.tiles, most), workers);
-        plan->tile = dt_i64_ceil_div(l.tiles, blocks);
+            dt_max_i64(FUSED_TILES_MIN, dt_min_i64(FUSED_TILES_MAX, FUSED_INPUT_BYTES / row));
+        const int64_t blocks = dt_round_up(dt_ceil_div(l.tiles, most), workers);
+        plan->tile = dt_ceil_div(l.tiles, blocks);
     }
     l = layout_get(plan);
     const int64_t values = VALUES * (l.step + l.out_step);
@@ -198,14 +198,14 @@ static void transform_output(const layout *l, const float *values, int64_t tile,
     tile_place(l, tile, &image, &h, &w);
     float *dst = out + ((image * l->dst_h + h) * l->dst_w + w) * l->dst_c + c0;
     l->simd->winograd_output(values, l->out_step, n, bias ? bias + c0 : NULL, dst, l->dst_w * l->dst_c,
-                             l->dst_c, dt_i64_min(TILE, l->dst_h - h), dt_i64_min(TILE, l->dst_w - w));
+                             l->dst_c, dt_min_i64(TILE, l->dst_h - h), dt_min_i64(TILE, l->dst_w - w));
 }
 
 /* Weights of output panel `panel` and 16 source channels from c0, transformed; `weights` starts at panel
  * `first`. */
 static void transform_filter(const dt_cpu_conv_plan *plan, const layout *l, const float *w, int64_t panel,
                              int64_t first, int64_t c0, float *weights) {
-    const int64_t c = plan->dims.c, width = dt_i64_min(l->nr, l->dst_c - panel * l->nr);
+    const int64_t c = plan->dims.c, width = dt_min_i64(l->nr, l->dst_c - panel * l->nr);
     float *dst = weights + (panel - first) * l->panel_size + c0 * l->nr;
     for (int64_t at = 0; at < width; at += l->simd->lanes, dst += l->simd->lanes) {
         const int64_t o = panel * l->nr + at;  /* first of the output channels of this vector */
@@ -230,7 +230,7 @@ static void fused_block(const layout *l, const dt_cpu_conv_args *args, const flo
     float *products = values + VALUES * l->step;
     for (int64_t t = t0; t < t1; t++) transform_input(l, src, zeros, t, values + (t - t0) * l->pitch);
     for (int64_t panel = 0; panel < l->panels; panel++) {
-        const int64_t c0 = panel * l->nr, n = dt_i64_min(l->nr, l->dst_c - c0);
+        const int64_t c0 = panel * l->nr, n = dt_min_i64(l->nr, l->dst_c - c0);
         for (int64_t v = 0; v < VALUES; v++)
             l->simd->gemm_nn(t1 - t0, n, l->src_c, values + v * l->step, l->pitch,
                              weights + v * l->weight_step + panel * l->panel_size, NULL, 0,
@@ -242,8 +242,8 @@ static void fused_block(const layout *l, const dt_cpu_conv_args *args, const flo
 
 /* Columns of one of the 36 products a work item takes, so that there are a few items for each thread. */
 static int64_t columns_per_item(const dt_cpu_conv_plan *plan, int64_t columns, int64_t unit) {
-    const int64_t items = dt_i64_ceil_div(4 * plan->threads, VALUES);
-    return dt_i64_round_up(dt_i64_ceil_div(columns, items), unit);
+    const int64_t items = dt_ceil_div(4 * plan->threads, VALUES);
+    return dt_round_up(dt_ceil_div(columns, items), unit);
 }
 
 /* All threads of a team: output channels [c0, c0 + n) of every tile. */
@@ -253,7 +253,7 @@ static void phased_pass(const dt_cpu_conv_plan *plan, const layout *l, const dt_
     float *products = values + VALUES * l->step;
     const int64_t per = columns_per_item(plan, n, l->nr);
     for (int64_t t0 = 0; t0 < l->tiles; t0 += plan->tile) {
-        const int64_t t1 = dt_i64_min(t0 + plan->tile, l->tiles);
+        const int64_t t1 = dt_min_i64(t0 + plan->tile, l->tiles);
         if (c0 == 0 || l->tiles > plan->tile) { /* else they are there from the pass before */
 #pragma omp for schedule(static)
             for (int64_t t = t0; t < t1; t++) transform_input(l, src, zeros, t, values + (t - t0) * l->pitch);
@@ -261,7 +261,7 @@ static void phased_pass(const dt_cpu_conv_plan *plan, const layout *l, const dt_
 #pragma omp for collapse(2) schedule(dynamic)
         for (int64_t v = 0; v < VALUES; v++)
             for (int64_t c = 0; c < n; c += per)
-                l->simd->gemm_nn(t1 - t0, dt_i64_min(per, n - c), l->src_c, values + v * l->step, l->pitch,
+                l->simd->gemm_nn(t1 - t0, dt_min_i64(per, n - c), l->src_c, values + v * l->step, l->pitch,
                                  weights + v * l->weight_step + c * l->src_c, NULL, 0,
                                  products + v * l->out_step + c, l->out_pitch);
 #pragma omp for schedule(static)
@@ -273,15 +273,15 @@ static void phased_pass(const dt_cpu_conv_plan *plan, const layout *l, const dt_
 void dt_cpu_conv_winograd_run(const dt_cpu_conv_plan *plan, const dt_cpu_conv_args *args) {
     const layout l = layout_get(plan);
     const float *src = plan->kind == DT_CPU_CONV_DGRAD ? args->dy : args->x;
-    float *zeros = args->workspace, *weights = zeros + dt_i64_max(l.src_c, l.dst_c);
+    float *zeros = args->workspace, *weights = zeros + dt_max_i64(l.src_c, l.dst_c);
     float *values = weights + VALUES * l.weight_step; /* phased */
     char *parts = (char *)args->workspace + plan->shared_bytes;
-    memset(zeros, 0, (size_t)floats_bytes(dt_i64_max(l.src_c, l.dst_c)));
+    memset(zeros, 0, (size_t)floats_bytes(dt_max_i64(l.src_c, l.dst_c)));
 #pragma omp parallel num_threads(plan->threads)
     for (int64_t c = 0; c < l.dst_c; c += l.cut) {
-        const int64_t n = dt_i64_min(l.cut, l.dst_c - c), first = c / l.nr;
+        const int64_t n = dt_min_i64(l.cut, l.dst_c - c), first = c / l.nr;
 #pragma omp for collapse(2) schedule(static)
-        for (int64_t panel = first; panel < first + dt_i64_ceil_div(n, l.nr); panel++)
+        for (int64_t panel = first; panel < first + dt_ceil_div(n, l.nr); panel++)
             for (int64_t c0 = 0; c0 < l.src_c; c0 += 16)
                 transform_filter(plan, &l, args->w, panel, first, c0, weights);
         if (l.phased) {
@@ -290,7 +290,7 @@ void dt_cpu_conv_winograd_run(const dt_cpu_conv_plan *plan, const dt_cpu_conv_ar
             float *own = (float *)(void *)(parts + omp_get_thread_num() * plan->thread_bytes);
 #pragma omp for schedule(dynamic)
             for (int64_t t0 = 0; t0 < l.tiles; t0 += plan->tile)
-                fused_block(&l, args, src, zeros, weights, t0, dt_i64_min(t0 + plan->tile, l.tiles), own);
+                fused_block(&l, args, src, zeros, weights, t0, dt_min_i64(t0 + plan->tile, l.tiles), own);
         }
     }
 }
@@ -301,7 +301,7 @@ static void fused_wgrad(const dt_cpu_conv_plan *plan, const layout *l, const dt_
                         float *dw) {
     float *grads = values + VALUES * l->step, *sums = grads + VALUES * l->out_step;
     for (int64_t t = t0; t < t1; t += plan->tile) {
-        const int64_t end = dt_i64_min(t + plan->tile, t1);
+        const int64_t end = dt_min_i64(t + plan->tile, t1);
         for (int64_t i = t; i < end; i++) {
             transform_input(l, args->x, zeros, i, values + (i - t) * l->pitch);
             transform_grad(l, args->dy, zeros, i, k0, n, grads + (i - t) * l->out_pitch);
@@ -341,7 +341,7 @@ static void wgrad_phased_pass(const dt_cpu_conv_plan *plan, const layout *l, con
     const int64_t per = columns_per_item(plan, n, 16);
     const int64_t first = l->tiles * p / l->grid.parts, last = l->tiles * (p + 1) / l->grid.parts;
     for (int64_t t0 = first; t0 < last; t0 += plan->tile) {
-        const int64_t t1 = dt_i64_min(t0 + plan->tile, last);
+        const int64_t t1 = dt_min_i64(t0 + plan->tile, last);
         const bool inputs = k0 == 0 || last - first > plan->tile; /* else there from the pass before */
 #pragma omp for schedule(static)
         for (int64_t t = t0; t < t1; t++) {
@@ -352,7 +352,7 @@ static void wgrad_phased_pass(const dt_cpu_conv_plan *plan, const layout *l, con
         for (int64_t v = 0; v < VALUES; v++)
             for (int64_t k = 0; k < n; k += per) {
                 float *sum = sums + v * l->sum_step + k * l->src_c;
-                const int64_t rows = dt_i64_min(per, n - k);
+                const int64_t rows = dt_min_i64(per, n - k);
                 fetch_floats(values + v * l->step, (t1 - t0) * l->pitch);
                 fetch_floats(grads + v * l->out_step, (t1 - t0) * l->out_pitch);
                 if (t0 > first) fetch_floats(sum, rows * l->src_c);
@@ -370,14 +370,14 @@ static void wgrad_phased_pass(const dt_cpu_conv_plan *plan, const layout *l, con
 void dt_cpu_conv_winograd_wgrad(const dt_cpu_conv_plan *plan, const dt_cpu_conv_args *args) {
     const layout l = layout_get(plan);
     float *zeros = args->workspace;
-    const int64_t n_zero = dt_i64_max(l.src_c, l.dst_c);
+    const int64_t n_zero = dt_max_i64(l.src_c, l.dst_c);
     memset(zeros, 0, (size_t)floats_bytes(n_zero));
 #pragma omp parallel num_threads(plan->threads)
     {
         if (!l.phased) wgrad_fused_team(plan, &l, args, zeros, zeros + n_zero);
         for (int64_t p = 0; l.phased && p < l.grid.parts; p++)
             for (int64_t k0 = 0; k0 < l.dst_c; k0 += l.cut)
-                wgrad_phased_pass(plan, &l, args, zeros, k0, dt_i64_min(l.cut, l.dst_c - k0), p,
+                wgrad_phased_pass(plan, &l, args, zeros, k0, dt_min_i64(l.cut, l.dst_c - k0), p,
                                   zeros + n_zero);
     }
 }

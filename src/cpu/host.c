@@ -51,8 +51,8 @@ void dt_cpu_host_info(dt_device_info *out) {
     cpu_name(out->name, sizeof out->name);
     int64_t limit = cgroup_bytes("/sys/fs/cgroup/memory.max"), used = 0;
     if (limit != INT64_MAX) {
-        /* What the kernel gives back when it is needed, the cache of files above all, counts as used there.
-         */
+        /* What the kernel gives back when it is needed, the cache of files above all, counts as used
+         * there. */
         static const char *const given_back[] = {"inactive_file ", "active_file ", "slab_reclaimable "};
         used = cgroup_bytes("/sys/fs/cgroup/memory.current");
         for (int i = 0; i < 3; i++) used -= line_number("/sys/fs/cgroup/memory.stat", given_back[i]);

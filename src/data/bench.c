@@ -108,7 +108,7 @@ static dt_loader_options loader_options(const bench *b, const dt_dataset *d) {
                                .out_h = OUT_SIDE,
                                .out_w = OUT_SIDE,
                                .global_batch = BATCH,
-                               .n_shards = 1,
+                               .n_micro_all = 1,
                                .world = 1,
                                .n_steps = -1,
                                .threads = b->o.threads,

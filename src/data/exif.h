@@ -1,5 +1,5 @@
-/* EXIF orientation: reading it out of a file, and turning pixels upright. Nothing else of EXIF is looked at.
- */
+/* EXIF orientation: reading it out of a file, and turning pixels upright. Nothing else of EXIF is looked
+ * at. */
 #ifndef DT_DATA_EXIF_H
 #define DT_DATA_EXIF_H
 

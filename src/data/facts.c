@@ -1,5 +1,5 @@
-/* Facts of a data set as JSON, by way of jansson. Everything read is checked: the file may be made by hand.
- */
+/* Facts of a data set as JSON, by way of jansson. Everything read is checked: the file may be made by
+ * hand. */
 #include "data/facts.h"
 
 #include <jansson.h>

@@ -1,5 +1,5 @@
-/* Files as the importers need them: whole in memory, and published under their final name only when complete.
- */
+/* Files as the importers need them: whole in memory, and published under their final name only when
+ * complete. */
 #ifndef DT_DATA_FILES_H
 #define DT_DATA_FILES_H
 

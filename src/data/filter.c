@@ -1,5 +1,5 @@
-/* Antialiased bilinear resizing in two passes in fp32: columns first, for the source rows needed, then rows.
- */
+/* Antialiased bilinear resizing in two passes in fp32: columns first, for the source rows needed, then
+ * rows. */
 #include "filter.h"
 
 #include <math.h>

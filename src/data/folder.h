@@ -1,5 +1,5 @@
-/* Which files of a folder are samples, and of which class each is: by the directory it lies in, or by a list.
- */
+/* Which files of a folder are samples, and of which class each is: by the directory it lies in, or by a
+ * list. */
 #ifndef DT_DATA_FOLDER_H
 #define DT_DATA_FOLDER_H
 

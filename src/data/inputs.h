@@ -16,8 +16,8 @@ typedef struct dt_input_file {
 
 void dt_inputs_free(dt_inputs *in); /* accepts NULL */
 void dt_inputs_locate(const dt_inputs *in, int64_t sample, dt_sample *out);
-/* Reads the file and checks all of it, as an import does; an error names it. Callable from several threads.
- */
+/* Reads the file and checks all of it, as an import does; an error names it. Callable from several
+ * threads. */
 dt_status dt_input_load(dt_inputs *in, const dt_input_file *file, dt_jpeg *decoder, dt_item *out);
 
 #endif

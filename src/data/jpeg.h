@@ -25,8 +25,8 @@ typedef struct dt_jpeg_part {
 dt_status dt_jpeg_new(dt_jpeg **out);
 void dt_jpeg_free(dt_jpeg *j); /* accepts NULL */
 
-/* Reads the header; `bytes` must live until the part is decoded. DT_ERR_DATA if it is no JPEG or too large.
- */
+/* Reads the header; `bytes` must live until the part is decoded. DT_ERR_DATA if it is no JPEG or too
+ * large. */
 dt_status dt_jpeg_begin(dt_jpeg *j, const uint8_t *bytes, int64_t n, int32_t *height, int32_t *width);
 /* Decodes at least the window (inside the image) to 1 or 3 channels: grey, RGB and CMYK files are converted.
  * The scale is the smallest that gives min_w x min_h pixels or more for the window. In the window every pixel

@@ -41,8 +41,8 @@ struct dt_loader {
     dt_loader_options o;
     dt_dataset_info info;
     dt_fetch_options fetch;
-    int64_t n_own_shards; /* train: shards of this rank */
-    int64_t n_batches;    /* -1: without end */
+    int64_t n_micro;   /* train: micro-batches of this rank */
+    int64_t n_batches; /* -1: without end */
     int64_t max_rows, ticket_rows;
     int64_t image_bytes; /* of one row */
     int64_t label_offset, aug_offset, jpeg_offset, bytes_offset, error_offset, slot_bytes;
@@ -57,17 +57,16 @@ struct dt_loader {
     atomic_bool stop;
 };
 
-/* --- which samples are where
- * --------------------------------------------------------------------------------- */
+/* ---- which samples are where ---- */
 
-int64_t dt_loader_rows(const dt_loader_options *o, int64_t shard) {
+int64_t dt_loader_rows(const dt_loader_options *o, int64_t i) {
     if (o->eval) return o->batch;
-    int64_t m = o->rank + shard * o->world;
-    return (o->global_batch - m + o->n_shards - 1) / o->n_shards;
+    int64_t m = o->rank + i * o->world;
+    return (o->global_batch - m + o->n_micro_all - 1) / o->n_micro_all;
 }
 
 static int64_t batch_rows(const dt_loader *l, int64_t batch) {
-    return dt_loader_rows(&l->o, l->o.eval ? 0 : batch % l->n_own_shards);
+    return dt_loader_rows(&l->o, l->o.eval ? 0 : batch % l->n_micro);
 }
 
 /* The sample of a row of a batch, or -1 where an evaluation batch is padded. */
@@ -79,15 +78,14 @@ static int64_t sample_of(const dt_loader *l, int64_t batch, int64_t row, uint64_
                                        : (batch * l->o.batch + row) * l->o.world + l->o.rank;
         return i < n ? i : -1;
     }
-    int64_t step = l->o.first_step + batch / l->n_own_shards;
-    int64_t m = l->o.rank + batch % l->n_own_shards * l->o.world;
-    int64_t t = step * l->o.global_batch + m + row * l->o.n_shards;
+    int64_t step = l->o.first_step + batch / l->n_micro;
+    int64_t m = l->o.rank + batch % l->n_micro * l->o.world;
+    int64_t t = step * l->o.global_batch + m + row * l->o.n_micro_all;
     *epoch = (uint64_t)(t / n);
     return (int64_t)dt_order_sample(l->o.seed, (uint64_t)n, (uint64_t)t);
 }
 
-/* --- workers
- * ------------------------------------------------------------------------------------------------- */
+/* ---- workers ---- */
 
 static slot *slot_of(dt_loader *l, int64_t batch) {
     return &l->slots[batch % l->o.n_slots];
@@ -197,8 +195,7 @@ static void *work(void *arg) {
     return NULL;
 }
 
-/* --- opening and closing
- * ------------------------------------------------------------------------------------- */
+/* ---- opening and closing ---- */
 
 static dt_status check_options(const dt_loader_options *o, const dt_dataset_info *info) {
     if (o->world < 1 || o->rank < 0 || o->rank >= o->world || o->threads < 1 || o->n_slots < 2)
@@ -207,11 +204,11 @@ static dt_status check_options(const dt_loader_options *o, const dt_dataset_info
         return dt_fail(DT_ERR_CONFIG, "loader: image size %lld x %lld out of range", (long long)o->out_h,
                        (long long)o->out_w);
     if (o->eval && o->batch < 1) return dt_fail(DT_ERR_CONFIG, "loader: the evaluation batch is empty");
-    if (!o->eval && (o->n_shards < o->world || o->global_batch < o->n_shards || o->first_step < 0))
+    if (!o->eval && (o->n_micro_all < o->world || o->global_batch < o->n_micro_all || o->first_step < 0))
         return dt_fail(DT_ERR_CONFIG,
                        "train.global_batch = %lld cannot be dealt to %lld micro-batches on %d ranks: each "
                        "needs a sample",
-                       (long long)o->global_batch, (long long)o->n_shards, o->world);
+                       (long long)o->global_batch, (long long)o->n_micro_all, o->world);
     if ((o->forgiving || o->whole_batches) && (!o->eval || o->compressed))
         return dt_fail(DT_ERR_INTERNAL, "loader: only evaluation from the host's decoder forgives");
     if (o->source_crop && info->jpeg)
@@ -267,8 +264,8 @@ static void plan_batches(dt_loader *l) {
         l->n_batches = o->whole_batches ? (all + o->world - 1) / o->world : (most + o->batch - 1) / o->batch;
         l->max_rows = o->batch;
     } else {
-        l->n_own_shards = (o->n_shards - o->rank + o->world - 1) / o->world;
-        l->n_batches = o->n_steps < 0 ? -1 : o->n_steps * l->n_own_shards;
+        l->n_micro = (o->n_micro_all - o->rank + o->world - 1) / o->world;
+        l->n_batches = o->n_steps < 0 ? -1 : o->n_steps * l->n_micro;
         l->max_rows = dt_loader_rows(o, 0);
     }
     int64_t share = (int64_t)o->threads * TICKETS_PER_THREAD;
@@ -309,7 +306,7 @@ static void place_jpeg(dt_loader *l) {
     const dt_loader_options *o = &l->o;
     l->jpeg_offset = l->slot_bytes;
     if (!o->compressed) return;
-    int64_t rows = o->eval ? o->batch : (o->global_batch + o->n_shards - 1) / o->n_shards;
+    int64_t rows = o->eval ? o->batch : (o->global_batch + o->n_micro_all - 1) / o->n_micro_all;
     dt_loader_jpeg_limits(o->dataset, rows, o->out_h, o->out_w, &l->jpeg);
     l->bytes_offset =
         l->jpeg_offset + dt_round_up((int64_t)sizeof(dt_jpeg_row) * l->max_rows, SLOT_ALIGN_BYTES);
@@ -423,8 +420,7 @@ void dt_loader_close(dt_loader *l) {
     free(l);
 }
 
-/* --- the consumer
- * -------------------------------------------------------------------------------------------- */
+/* ---- the consumer ---- */
 
 static void describe(const dt_loader *l, const slot *s, dt_batch *out) {
     int64_t batch = s->batch, rows = batch_rows(l, batch);
@@ -444,8 +440,8 @@ static void describe(const dt_loader *l, const slot *s, dt_batch *out) {
         out->last = batch == l->n_batches - 1;
         return;
     }
-    out->step = l->o.first_step + batch / l->n_own_shards;
-    out->shard = l->o.rank + batch % l->n_own_shards * l->o.world;
+    out->step = l->o.first_step + batch / l->n_micro;
+    out->micro = l->o.rank + batch % l->n_micro * l->o.world;
 }
 
 dt_status dt_loader_next(dt_loader *l, dt_batch *out, double *wait_s) {

@@ -8,8 +8,8 @@ enum {
     DOMAIN_BITS_MIN = 8, /* narrower halves cannot reach every permutation evenly */
 };
 
-/* 64-bit finaliser of MurmurHash3: every input bit changes every output bit with probability near one half.
- */
+/* 64-bit finaliser of MurmurHash3: every input bit changes every output bit with probability near one
+ * half. */
 static uint64_t mix(uint64_t x) {
     x ^= x >> 33;
     x *= 0xFF51AFD7ED558CCDu;

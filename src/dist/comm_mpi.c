@@ -173,8 +173,8 @@ void dt_comm_fini(dt_comm *mpi) {
 
 /* ---- start ---- */
 
-/* A launcher started several processes, yet MPI sees one: each would train alone and all would write one run.
- */
+/* A launcher started several processes, yet MPI sees one: each would train alone and all would write one
+ * run. */
 static dt_status check_lone_rank(void) {
     static const char *const size_of_launcher[] = {"SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE"};
     if (dt_launcher_env_count("DTRAIN_SINGLE") == 1) return DT_OK;

@@ -1,8 +1,8 @@
 /* What the files of the MPI communicator share: its state, checked calls and the polite wait. Private to
  * src/dist.
  *
- * MPI runs at MPI_THREAD_SERIALIZED: every MPI call is made under `lock`, which is never held while sleeping.
- */
+ * MPI runs at MPI_THREAD_SERIALIZED: every MPI call is made under `lock`, which is never held while
+ * sleeping. */
 #ifndef DT_DIST_COMM_MPI_INTERNAL_H
 #define DT_DIST_COMM_MPI_INTERNAL_H
 

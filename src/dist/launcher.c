@@ -12,8 +12,8 @@
 #include "core/text.h"
 #include "proc.h"
 
-/* Open MPI 4's server makes two segments of 4 MiB there, when its first rank has come, and some small files.
- */
+/* Open MPI 4's server makes two segments of 4 MiB there, when its first rank has come, and some small
+ * files. */
 static const uint64_t room_bytes = (8 << 20) + (128 << 10);
 static const uint64_t room_files = 4;
 

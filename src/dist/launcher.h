@@ -6,8 +6,8 @@
 #include "core/status.h"
 #include "core/types.h"
 
-/* Whether a launcher that an MPI process can talk to started this one: mpirun, srun --mpi=pmix, and others.
- */
+/* Whether a launcher that an MPI process can talk to started this one: mpirun, srun --mpi=pmix, and
+ * others. */
 bool dt_launcher_speaks_mpi(void);
 /* Tasks that were started together with this one, 1 where none are; and its number among them. */
 int64_t dt_launcher_tasks(void);

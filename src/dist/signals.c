@@ -1,5 +1,5 @@
-/* The stop flag. Handlers touch lock-free atomics, the clock and sigaction only: all are async-signal-safe.
- */
+/* The stop flag. Handlers touch lock-free atomics, the clock and sigaction only: all are
+ * async-signal-safe. */
 #include "dist/signals.h"
 
 #include <errno.h>

@@ -21,8 +21,8 @@ static const double tick_s = 0.1;
 static const double stopped_gap_s = 2.0;
 /* Waits of the communicator time out first: their message names the ranks that are missing. */
 static const double grace_s = 3.0;
-/* How long a run that was asked to stop may stand still before this rank asks whether the others still live.
- */
+/* How long a run that was asked to stop may stand still before this rank asks whether the others still
+ * live. */
 static const double stop_patience_s = 5.0;
 
 struct dt_watchdog {

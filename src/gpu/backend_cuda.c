@@ -102,7 +102,7 @@ static void destroy(dt_backend *be) {
         o->release(o->ptr);
         free(o);
     }
-    dt_engines_destroy(cu->engines);
+    dt_algos_destroy(cu->algos);
     if (cu->dnn) (void)cudnnDestroy(cu->dnn);
     if (cu->blas) (void)cublasLtDestroy(cu->blas);
     if (cu->compute) (void)cudaStreamDestroy(cu->compute);
@@ -138,7 +138,7 @@ static dt_status open_libraries(dt_cuda *cu, const dt_backend_options *o) {
     DT_CUDNN_TRY(cudnnSetStream(cu->dnn, cu->compute));
     cu->dnn_stream = cu->compute;
     DT_CUBLAS_TRY(cublasLtCreate(&cu->blas));
-    return dt_engines_create(cu, o->cache_dir, &cu->engines);
+    return dt_algos_create(cu, o->cache_dir, &cu->algos);
 }
 
 dt_status dt_backend_cuda_create(const dt_backend_options *o, dt_backend **out) {

@@ -2,7 +2,7 @@
 #include "blas.h"
 
 #include "candidate.h"
-#include "engine.h"
+#include "algo.h"
 
 enum { RUNS = 4, ALIGN = 256, ALIGN_WEIGHT = 128 }; /* weights lie on the axis, which packs closer */
 /* A record's values: the words of an algorithm, then the library's version. */
@@ -160,7 +160,7 @@ dt_conv_spec dt_blas_key(dt_blas_kind kind, dt_dtype t, int64_t rows, int64_t c,
 }
 
 bool dt_blas_recall(const dt_cuda *cu, const dt_conv_spec *key, dt_blas_choice *out) {
-    const dt_engine_record *r = cu->take_candidate ? NULL : dt_engines_recall(cu, key);
+    const dt_algo_record *r = cu->take_candidate ? NULL : dt_algos_recall(cu, key);
     if (!r || r->choice.n_knob != VALUES || r->choice.value[VERSION] != (int64_t)cublasLtGetVersion())
         return false;
     *out = (dt_blas_choice){.form = (int32_t)r->choice.engine, .seconds = r->seconds};
@@ -169,14 +169,14 @@ bool dt_blas_recall(const dt_cuda *cu, const dt_conv_spec *key, dt_blas_choice *
 }
 
 void dt_blas_remember(dt_cuda *cu, const dt_conv_spec *key, const dt_blas_choice *c) {
-    dt_engine_record r = {.spec = *key, .usable = true};
+    dt_algo_record r = {.spec = *key, .usable = true};
     if (cu->take_candidate) return;
     if (c->seconds < DT_BLAS_FAILED) r.seconds = c->seconds;
     r.choice.engine = c->form;
     r.choice.n_knob = VALUES;
     for (int i = 0; i < WORDS; i++) r.choice.value[i] = (int64_t)c->algo.data[i];
     r.choice.value[VERSION] = (int64_t)cublasLtGetVersion();
-    dt_engines_remember(cu, r);
+    dt_algos_remember(cu, r);
 }
 
 bool dt_blas_restore(dt_cuda *cu, const cublasLtMatmulAlgo_t *algo, dt_blas_matmul *m) {

@@ -6,7 +6,7 @@
 #ifndef DT_GPU_BLAS_H
 #define DT_GPU_BLAS_H
 
-#include "engine_cache.h"
+#include "algo_cache.h"
 #include "gpu.h"
 
 /* D = op(A) op(B) [+ C] in cuBLASLt's order; C is like D. */
@@ -76,7 +76,7 @@ typedef struct dt_blas_contest {
 } dt_blas_contest;
 bool dt_blas_wins(const dt_cuda *cu, dt_blas_contest *c, double seconds);
 
-/* What was chosen for a key, in the engine cache: a candidate's kind (0: none of cuBLASLt's), its algorithm
+/* What was chosen for a key, in the algorithm cache: a candidate's kind (0: none of cuBLASLt's), its algorithm
  * and its seconds. recall false: nothing is known of this version of the library. */
 typedef struct dt_blas_choice {
     int32_t form;
@@ -107,8 +107,8 @@ dt_status dt_blas_product_run(dt_cuda *cu, const dt_blas_product *b, const void 
                               void *out, float *sums, void *workspace, cudaStream_t s);
 
 /* conv_blas.c: a 1x1 convolution with apply as one product, y = act(x w'^T + shift [+ residual]), x T
- * [rows,c], w T [k,c], y and residual T [rows,k]. w' = scale w is rounded to T, or scale multiplies the sums.
- */
+ * [rows,c], w T [k,c], y and residual T [rows,k]. w' = scale w is rounded to T, or scale multiplies the
+ * sums. */
 typedef struct dt_blas_apply {
     bool use;
     bool folded; /* scale is in w' */
@@ -118,9 +118,9 @@ typedef struct dt_blas_apply {
     int64_t bias_at, plan_at; /* in the workspace, behind w' */
     int64_t bytes;            /* of workspace */
 } dt_blas_apply;
-/* Chosen if faster than engine_s, the seconds of cuDNN's engine. */
+/* Chosen if faster than algo_s, the seconds of cuDNN's engine. */
 dt_status dt_blas_apply_choose(dt_cuda *cu, dt_dtype t, int64_t rows, int64_t c, int64_t k, bool relu,
-                               bool residual, double engine_s, dt_blas_apply *out);
+                               bool residual, double algo_s, dt_blas_apply *out);
 /* residual NULL: none; as it was chosen. workspace: 256-aligned. */
 dt_status dt_blas_apply_run(dt_cuda *cu, const dt_blas_apply *b, const void *x, const void *w,
                             const float *scale, const float *shift, const void *residual, void *y,

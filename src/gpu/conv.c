@@ -14,10 +14,10 @@ enum { VEC_BETA = 0, VEC_DGAMMA, VEC_DBETA, VEC_EQ_DY, VEC_EQ_X, VEC_EQ_BIAS, VE
 
 /* All convolutions of the graph as they stand, so that their plans are built together, in threads. */
 static dt_status require_graph(dt_cuda *cu, const dt_graph *g, const dt_node *mine, dt_conv_kind my_kind,
-                               const dt_engine **out) {
+                               const dt_algo **out) {
     enum { FORMS = 2 };
     dt_conv_spec spec = dt_conv_spec_of(cu, g, mine, my_kind);
-    *out = dt_engines_find(cu, &spec);
+    *out = dt_algos_find(cu, &spec);
     if (*out && (*out)->known && ((*out)->plan || !(*out)->usable)) return DT_OK;
     int32_t n = 0;
     dt_conv_spec *all = calloc((size_t)(g->n_node + 1) * FORMS, sizeof *all);
@@ -30,10 +30,10 @@ static dt_status require_graph(dt_cuda *cu, const dt_graph *g, const dt_node *mi
         if (!dt_conv_fusable(cu, g, node)) kind = dt_conv_plain_kind(kind);
         n += dt_conv_spec_forms(g, node, kind, all + n);
     }
-    dt_status st = dt_engines_require(cu, n, all, true);
+    dt_status st = dt_algos_require(cu, n, all, true);
     free(all);
     spec = dt_conv_spec_of(cu, g, mine, my_kind);
-    *out = dt_engines_find(cu, &spec);
+    *out = dt_algos_find(cu, &spec);
     return st;
 }
 
@@ -44,22 +44,22 @@ static dt_status try_blas(dt_cuda *cu, const dt_graph *g, const dt_node *n, cons
     if (n->op != DT_OP_CONV || !dt_node_has(n, DT_CONV_IN_SCALE) || dt_node_has(n, DT_CONV_IN_RES_SCALE) ||
         !dt_op_conv_is_product(g, n))
         return DT_OK;
-    const double engine_s = c->own_apply || c->engine->seconds <= 0 ? 1e30 : c->engine->seconds;
+    const double algo_s = c->own_apply || c->algo->seconds <= 0 ? 1e30 : c->algo->seconds;
     return dt_blas_apply_choose(cu, p->t, d->n * d->p * d->q, d->c, d->k, n->attr.relu,
-                                dt_node_has(n, DT_CONV_IN_RES), engine_s, &c->blas);
+                                dt_node_has(n, DT_CONV_IN_RES), algo_s, &c->blas);
 }
 
 dt_status dt_lower_conv_prepare(dt_cuda *cu, const dt_graph *g, const dt_node *n, dt_prep *p) {
     dt_conv_prep *c = &p->conv;
     dt_conv_kind kind = dt_conv_kind_of(n), plain = dt_conv_plain_kind(kind);
-    DT_TRY(require_graph(cu, g, n, dt_conv_fusable(cu, g, n) ? kind : plain, &c->engine));
-    if (!c->engine->usable && c->engine->spec.kind != (int32_t)plain)
-        DT_TRY(require_graph(cu, g, n, plain, &c->engine));
-    const dt_conv_spec spec = c->engine->spec;
+    DT_TRY(require_graph(cu, g, n, dt_conv_fusable(cu, g, n) ? kind : plain, &c->algo));
+    if (!c->algo->usable && c->algo->spec.kind != (int32_t)plain)
+        DT_TRY(require_graph(cu, g, n, plain, &c->algo));
+    const dt_conv_spec spec = c->algo->spec;
     dt_conv_spec_text(&spec, p->label, sizeof p->label - 16);
-    if (!c->engine->usable)
+    if (!c->algo->usable)
         return dt_fail(DT_ERR_UNSUPPORTED, "cuDNN has no engine for %s: %s", p->label,
-                       c->engine->error[0] ? c->engine->error : "known from the engine cache");
+                       c->algo->error[0] ? c->algo->error : "known from the algorithm cache");
     bool fused = spec.kind != (int32_t)plain;
     const dt_conv_dims *d = &spec.d;
     const bool forward = n->op == DT_OP_CONV, dgrad = n->op == DT_OP_CONV_DGRAD;
@@ -73,7 +73,7 @@ dt_status dt_lower_conv_prepare(dt_cuda *cu, const dt_graph *g, const dt_node *n
     c->own_apply = forward && dt_node_has(n, DT_CONV_IN_SCALE) && !fused;
     c->own_mask = dgrad && (dt_node_has(n, DT_DGRAD_IN_DX2) || dt_node_has(n, DT_DGRAD_IN_Y)) && !fused;
     DT_TRY(try_blas(cu, g, n, d, p));
-    c->plan_at = dt_prep_take(p, c->blas.use ? c->blas.bytes : c->engine->workspace_bytes);
+    c->plan_at = dt_prep_take(p, c->blas.use ? c->blas.bytes : c->algo->workspace_bytes);
     c->t_at = c->f32_at = c->reduce_at = c->fold_at = -1;
     if (d->c != dt_op_conv_dims(g, n).c)
         c->fold_at = dt_prep_take(p, dt_conv_uid_elems(&spec, DT_UID_W) * (int64_t)dt_dtype_size(p->t));
@@ -94,13 +94,13 @@ dt_status dt_lower_conv_prepare(dt_cuda *cu, const dt_graph *g, const dt_node *n
     if (c->blas.use)
         snprintf(p->label + used, sizeof p->label - used, " [cublaslt]");
     else
-        snprintf(p->label + used, sizeof p->label - used, " [%lld]", (long long)c->engine->choice.engine);
+        snprintf(p->label + used, sizeof p->label - used, " [%lld]", (long long)c->algo->choice.engine);
     return DT_OK;
 }
 
 static void forward_pointers(const dt_bound *k, void **ptr) {
     const dt_conv_prep *c = &k->prep->conv;
-    const dt_conv_dims *d = &c->engine->spec.d;
+    const dt_conv_dims *d = &c->algo->spec.d;
     void *const *in = k->b.in;
     float *stats = k->b.out[DT_CONV_OUT_STATS];
     if (!stats) stats = dt_bound_workspace(k, c->f32_at);
@@ -118,7 +118,7 @@ static void forward_pointers(const dt_bound *k, void **ptr) {
 
 static void dgrad_pointers(const dt_bound *k, void **ptr) {
     const dt_conv_prep *c = &k->prep->conv;
-    const int64_t n = c->engine->spec.d.c;
+    const int64_t n = c->algo->spec.d.c;
     float *vec = dt_bound_workspace(k, c->f32_at);
     ptr[DT_UID_X] = k->b.out[0];
     ptr[DT_UID_W] = k->b.in[DT_DGRAD_IN_W];
@@ -162,10 +162,10 @@ dt_status dt_lower_conv_bind(dt_cuda *cu, dt_bound *k) {
     if (c->i_pre >= 0 && !c->own_prologue) {
         char *vectors = dt_bound_workspace(k, c->t_at);
         ptr[DT_UID_SCALE] = vectors;
-        ptr[DT_UID_SHIFT] = vectors + c->engine->spec.d.c * (int64_t)dt_dtype_size(k->prep->t);
+        ptr[DT_UID_SHIFT] = vectors + c->algo->spec.d.c * (int64_t)dt_dtype_size(k->prep->t);
     }
     if (c->fold_at >= 0) ptr[DT_UID_W] = dt_bound_workspace(k, c->fold_at);
-    uint32_t uids = dt_conv_kind_uids((dt_conv_kind)c->engine->spec.kind);
+    uint32_t uids = dt_conv_kind_uids((dt_conv_kind)c->algo->spec.kind);
     for (int u = 0; u < DT_UID_COUNT; u++)
         if ((uids & (1u << u)) && ((uintptr_t)ptr[u] & 15))
             return dt_fail(DT_ERR_INTERNAL, "%s: a tensor is not aligned to 16 bytes", k->prep->label);
@@ -178,7 +178,7 @@ dt_status dt_lower_conv_bind(dt_cuda *cu, dt_bound *k) {
 /* Lays the weight out for a folded convolution, or the folded weight's gradient back. */
 static dt_status fold(const dt_bound *k, cudaStream_t s) {
     const dt_prep *p = k->prep;
-    const dt_conv_dims *d = &p->conv.engine->spec.d;
+    const dt_conv_dims *d = &p->conv.algo->spec.d;
     if (p->conv.fold_at < 0) return DT_OK;
     const bool inverse = p->node.op == DT_OP_CONV_WGRAD;
     void *folded = dt_bound_workspace(k, p->conv.fold_at);
@@ -194,7 +194,7 @@ static dt_status execute(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
         DT_CUDNN_TRY(cudnnSetStream(cu->dnn, s));
         cu->dnn_stream = s;
     }
-    cudnnStatus_t st = cudnnBackendExecute(cu->dnn, k->prep->conv.engine->plan, k->pack);
+    cudnnStatus_t st = cudnnBackendExecute(cu->dnn, k->prep->conv.algo->plan, k->pack);
     if (st != CUDNN_STATUS_SUCCESS) {
         dt_status failed = dt_cudnn_fail(st, "cudnnBackendExecute", __FILE__, __LINE__);
         dt_error_context("%s", k->prep->label);
@@ -206,7 +206,7 @@ static dt_status execute(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
 /* Makes what the plan reads in place of x: scale and shift in T, or relu(x * scale + shift) itself. */
 static dt_status prologue(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     const dt_conv_prep *c = &k->prep->conv;
-    const dt_conv_dims *d = &c->engine->spec.d;
+    const dt_conv_dims *d = &c->algo->spec.d;
     if (c->i_pre < 0) return DT_OK;
     const float *scale = k->b.in[c->i_pre], *shift = k->b.in[c->i_pre + 1];
     void *out = dt_bound_workspace(k, c->t_at);
@@ -224,7 +224,7 @@ static dt_status prologue(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
 
 /* Scale, shift, residual and ReLU after a plain convolution, in place. */
 static dt_status apply(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
-    const dt_conv_dims *d = &k->prep->conv.engine->spec.d;
+    const dt_conv_dims *d = &k->prep->conv.algo->spec.d;
     void *const *in = k->b.in;
     const dt_gpu_bn_apply_args a = {.x = k->b.out[0],
                                     .scale = in[DT_CONV_IN_SCALE],
@@ -241,7 +241,7 @@ static dt_status apply(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
 
 dt_status dt_lower_conv_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     const dt_conv_prep *c = &k->prep->conv;
-    const dt_conv_dims *d = &c->engine->spec.d;
+    const dt_conv_dims *d = &c->algo->spec.d;
     const int64_t rows = d->n * d->p * d->q;
     void *const *in = k->b.in;
     if (c->blas.use)
@@ -266,7 +266,7 @@ dt_status dt_lower_conv_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
 /* The second gradient and the mask after a plain gradient, in place; the sums go nowhere. */
 static dt_status mask(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     const dt_conv_prep *c = &k->prep->conv;
-    const dt_conv_dims *d = &c->engine->spec.d;
+    const dt_conv_dims *d = &c->algo->spec.d;
     const dt_gpu_bn_mask_args a = {.dy = k->b.out[0],
                                    .dy2 = k->b.in[DT_DGRAD_IN_DX2],
                                    .y = k->b.in[DT_DGRAD_IN_Y],
@@ -280,7 +280,7 @@ static dt_status mask(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
 
 dt_status dt_lower_dgrad_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     const dt_conv_prep *c = &k->prep->conv;
-    const dt_conv_dims *d = &c->engine->spec.d;
+    const dt_conv_dims *d = &c->algo->spec.d;
     DT_TRY(fold(k, s));
     if (c->own_mask) {
         DT_TRY(execute(cu, k, s));

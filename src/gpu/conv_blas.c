@@ -7,7 +7,7 @@
  * or its product with w NaN, so the variance, scale and shift of the output channels, and then their gradient
  * of gamma, invstd times a sum. A residual that is not finite was normalised like that itself, or is what x
  * was made of. The norm of the gradient is not finite then and the update is skipped. */
-#include "engine.h"
+#include "algo.h"
 #include "lower.h"
 
 /* The cache's names of candidates. */
@@ -117,12 +117,12 @@ static dt_status choose(dt_cuda *cu, dt_apply_choice *q) {
     chosen.seconds = q->seconds = contest.best_s;
     if (!timed || st != DT_OK) return st; /* a lack of memory is this run's */
     dt_blas_remember(cu, &key, &chosen);
-    dt_engines_save(cu);
+    dt_algos_save(cu);
     return DT_OK;
 }
 
 dt_status dt_blas_apply_choose(dt_cuda *cu, dt_dtype t, int64_t rows, int64_t c, int64_t k, bool relu,
-                               bool residual, double engine_s, dt_blas_apply *out) {
+                               bool residual, double algo_s, dt_blas_apply *out) {
     *out = (dt_blas_apply){0};
     if (cu->deterministic || t == DT_DTYPE_F32 || c % 8 || k % 8) return DT_OK;
     dt_apply_choice *q = cu->apply_choice;
@@ -141,7 +141,7 @@ dt_status dt_blas_apply_choose(dt_cuda *cu, dt_dtype t, int64_t rows, int64_t c,
         DT_TRY(choose(cu, q));
         cu->apply_choice = q;
     }
-    if (q->seconds < engine_s || cu->take_candidate) *out = q->blas;
+    if (q->seconds < algo_s || cu->take_candidate) *out = q->blas;
     return DT_OK;
 }
 

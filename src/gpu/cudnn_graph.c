@@ -210,8 +210,8 @@ static void pointwise(graph_ops *g, cudnnPointwiseMode_t mode, cudnnBackendDescr
     push(g, op, "pointwise operation");
 }
 
-/* Padding behind the image: as before it, unless the output is smaller than that makes it (folded columns).
- */
+/* Padding behind the image: as before it, unless the output is smaller than that makes it (folded
+ * columns). */
 static int64_t post_pad(int64_t in, int64_t kernel, int64_t out, int64_t stride, int64_t pad,
                         int64_t dilation) {
     int64_t span = dilation * (kernel - 1) + 1;
@@ -410,7 +410,7 @@ cudnnBackendDescriptor_t dt_dnn_conv_graph(dt_dnn_builder *b, const dt_conv_spec
 }
 
 cudnnBackendDescriptor_t dt_dnn_plan(dt_dnn_builder *b, cudnnBackendDescriptor_t graph,
-                                     const dt_engine_choice *c, int64_t *workspace_bytes) {
+                                     const dt_algo_choice *c, int64_t *workspace_bytes) {
     cudnnBackendDescriptor_t engine = dt_dnn_make(b, CUDNN_BACKEND_ENGINE_DESCRIPTOR), knob[DT_KNOB_MAX];
     set_desc(b, engine, CUDNN_ATTR_ENGINE_OPERATION_GRAPH, graph);
     dt_dnn_set(b, engine, CUDNN_ATTR_ENGINE_GLOBAL_INDEX, CUDNN_TYPE_INT64, 1, &c->engine);
@@ -442,7 +442,7 @@ cudnnBackendDescriptor_t dt_dnn_plan(dt_dnn_builder *b, cudnnBackendDescriptor_t
 
 /* Reads engine, knobs and notes of a configuration; false where it must not be used. */
 static bool read_choice(dt_dnn_builder *b, cudnnBackendDescriptor_t cfg, uint32_t refused,
-                        dt_engine_choice *out) {
+                        dt_algo_choice *out) {
     cudnnBackendDescriptor_t engine = dt_dnn_make(b, CUDNN_BACKEND_ENGINE_DESCRIPTOR), knob[DT_KNOB_MAX];
     cudnnBackendNumericalNote_t note[CUDNN_NUMERICAL_NOTE_TYPE_COUNT];
     int64_t n = 0, n_knob = 0, n_note = 0;
@@ -478,7 +478,7 @@ static bool read_choice(dt_dnn_builder *b, cudnnBackendDescriptor_t cfg, uint32_
 }
 
 int32_t dt_dnn_choices(dt_dnn_builder *b, cudnnBackendDescriptor_t graph, cudnnBackendHeurMode_t mode,
-                       uint32_t refused_notes, int32_t max, dt_engine_choice *out) {
+                       uint32_t refused_notes, int32_t max, dt_algo_choice *out) {
     dt_dnn_builder own = {.handle = b->handle, .st = b->st}; /* these descriptors are needed here only */
     cudnnBackendDescriptor_t heur = dt_dnn_make(&own, CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR), cfg[HEUR_MAX];
     set_desc(&own, heur, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, graph);

@@ -5,7 +5,7 @@
 #ifndef DT_GPU_CUDNN_GRAPH_H
 #define DT_GPU_CUDNN_GRAPH_H
 
-#include "engine_cache.h"
+#include "algo_cache.h"
 #include "gpu.h"
 
 /* Unique ids of the real tensors; x stands for dx in a dgrad, y for dy in a gradient, w for dw in a wgrad. */
@@ -69,11 +69,11 @@ cudnnBackendDescriptor_t dt_dnn_conv_graph(dt_dnn_builder *b, const dt_conv_spec
 
 /* The plan of a choice; NULL with b->st set where it cannot be built (another library version, say). */
 cudnnBackendDescriptor_t dt_dnn_plan(dt_dnn_builder *b, cudnnBackendDescriptor_t graph,
-                                     const dt_engine_choice *c, int64_t *workspace_bytes);
-/* Up to `max` choices of a heuristic mode that pass the numerical filter, best first; returns their number.
- */
+                                     const dt_algo_choice *c, int64_t *workspace_bytes);
+/* Up to `max` choices of a heuristic mode that pass the numerical filter, best first; returns their
+ * number. */
 int32_t dt_dnn_choices(dt_dnn_builder *b, cudnnBackendDescriptor_t graph, cudnnBackendHeurMode_t mode,
-                       uint32_t refused_notes, int32_t max, dt_engine_choice *out);
+                       uint32_t refused_notes, int32_t max, dt_algo_choice *out);
 
 /* Pointers for one execution. uids: bit mask; ptr is indexed by dt_conv_uid. */
 cudnnBackendDescriptor_t dt_dnn_pack(dt_dnn_builder *b, uint32_t uids, void *const *ptr, void *workspace);

@@ -73,7 +73,7 @@ static dt_conv_spec folded(dt_conv_spec spec) {
 }
 
 /* What was not timed comes after all that was, and what cannot run last. */
-static double rank_of(const dt_engine *e) {
+static double rank_of(const dt_algo *e) {
     if (!e || !e->known || !e->usable) return 2e30;
     return e->seconds > 0 ? e->seconds : 1e30;
 }
@@ -82,8 +82,8 @@ dt_conv_spec dt_conv_spec_of(const dt_cuda *cu, const dt_graph *g, const dt_node
     const dt_conv_spec spec = spec_as_is(g, n, kind);
     if (!can_fold(g, n)) return spec;
     const dt_conv_spec fold = folded(spec);
-    const double as_is = rank_of(dt_engines_find(cu, &spec));
-    return as_is < rank_of(dt_engines_find(cu, &fold)) ? spec : fold;
+    const double as_is = rank_of(dt_algos_find(cu, &spec));
+    return as_is < rank_of(dt_algos_find(cu, &fold)) ? spec : fold;
 }
 
 int32_t dt_conv_spec_forms(const dt_graph *g, const dt_node *n, dt_conv_kind kind, dt_conv_spec out[2]) {
@@ -180,7 +180,7 @@ static dt_status require_all(dt_cuda *cu, const dt_graph *g) {
         const int32_t n_kind = asked_kinds(cu, g, node, kind);
         for (int32_t k = 0; k < n_kind; k++) n += dt_conv_spec_forms(g, node, kind[k], spec + n);
     }
-    dt_status st = dt_engines_require(cu, n, spec, false);
+    dt_status st = dt_algos_require(cu, n, spec, false);
     free(spec);
     return st;
 }
@@ -188,12 +188,12 @@ static dt_status require_all(dt_cuda *cu, const dt_graph *g) {
 /* Seconds of a convolution; negative where it cannot run or was not timed. */
 static double time_of(dt_cuda *cu, const dt_graph *g, const dt_node *n, dt_conv_kind kind) {
     dt_conv_spec spec = dt_conv_spec_of(cu, g, n, kind), form[2];
-    const dt_engine *e = dt_engines_find(cu, &spec);
+    const dt_algo *e = dt_algos_find(cu, &spec);
     if (!e || !e->known) {
         if (require_all(cu, g) != DT_OK) return -1;
-        if (dt_engines_require(cu, dt_conv_spec_forms(g, n, kind, form), form, false) != DT_OK) return -1;
+        if (dt_algos_require(cu, dt_conv_spec_forms(g, n, kind, form), form, false) != DT_OK) return -1;
         spec = dt_conv_spec_of(cu, g, n, kind);
-        e = dt_engines_find(cu, &spec);
+        e = dt_algos_find(cu, &spec);
     }
     return e && e->usable && e->seconds > 0 ? e->seconds : -1;
 }

@@ -13,7 +13,7 @@
 #include "core/op.h"
 #include "kernels.h"
 
-typedef struct dt_engines dt_engines;           /* engine.h */
+typedef struct dt_algos dt_algos;               /* algo.h */
 typedef struct dt_gram_choice dt_gram_choice;   /* gram_blas.c */
 typedef struct dt_apply_choice dt_apply_choice; /* conv_blas.c */
 
@@ -34,7 +34,7 @@ typedef struct dt_cuda {
     cudnnHandle_t dnn;
     cudaStream_t dnn_stream; /* the stream dnn is set to */
     cublasLtHandle_t blas;
-    dt_engines *engines;
+    dt_algos *algos;
     dt_gram_choice *gram_choice;   /* made so far */
     dt_apply_choice *apply_choice; /* made so far */
     int32_t take_candidate;        /* candidate.h; 0: the fastest */

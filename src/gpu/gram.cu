@@ -30,8 +30,7 @@ __global__ void sum_splits_kernel(dt_gpu_sum_args a, unsigned blocks) {
     if (i < n && threadIdx.y == 0) (second ? a.out2 : a.out)[i] = (float)sum;
 }
 
-/* --- the masked gradient
- * ---------------------------------------------------------------------------------------- */
+/* ---- the masked gradient ---- */
 
 /* dz = (dy [+ dy2]) where y > 0; partial [splits,C] of its column sums. From the last row to the first: the
  * end of what the kernel before wrote is still in the L2. */
@@ -106,8 +105,7 @@ cudaError_t mask(const dt_gpu *gpu, const dt_gpu_bn_mask_args &a, cudaStream_t s
     return err == cudaSuccess ? dt_gpu_sum_splits(&add, s) : err;
 }
 
-/* --- gradients of the parameters
- * -------------------------------------------------------------------------------- */
+/* ---- gradients of the parameters ---- */
 
 /* A warp per output channel, V columns a lane. */
 template <typename T, int V>

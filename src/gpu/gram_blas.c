@@ -1,6 +1,6 @@
 /* The large products of BN from Gram matrices, through cuBLASLt where one of its algorithms is faster than
  * gram_mma.cu: with the column sums in its epilogue or by a kernel of ours. */
-#include "engine.h"
+#include "algo.h"
 #include "gram.h"
 #include "lower.h"
 
@@ -156,8 +156,8 @@ static bool recall(dt_cuda *cu, dt_gram_choice *q) {
     return true;
 }
 
-/* Our own kernels, then the algorithms with sums in the epilogue where sums are wanted, then those without.
- */
+/* Our own kernels, then the algorithms with sums in the epilogue where sums are wanted, then those
+ * without. */
 static dt_status choose(dt_cuda *cu, dt_gram_choice *q, const dt_blas_scratch *s) {
     trial t = {.q = q};
     dt_blas_part part[PARTS];
@@ -210,7 +210,7 @@ static dt_status choose_all(dt_cuda *cu, const dt_graph *g) {
         for (dt_gram_choice *q = cu->gram_choice; q != known && st == DT_OK; q = q->next)
             if (!q->known) st = choose(cu, q, &s);
     dt_blas_scratch_free(&s);
-    dt_engines_save(cu);
+    dt_algos_save(cu);
     return st;
 }
 

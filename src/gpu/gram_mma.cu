@@ -8,8 +8,7 @@ using namespace dt;
 
 enum { MAX_SPLITS = 1024 };
 
-/* --- a^T b
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- a^T b ---- */
 
 template <typename T, int BM, int BN> struct Cross {
     static constexpr int WM = BM / 64 < 2 ? 2 : (BN == 64 ? 4 : 2), WN = BM == 64 ? 2 : (BN == 64 ? 2 : 4);
@@ -225,8 +224,7 @@ template <typename T> cudaError_t cross(const dt_gpu *gpu, const dt_gpu_cross_ar
     return cudaPeekAtLastError();
 }
 
-/* --- a1 b1 * scale + a2 b2 + v
- * ---------------------------------------------------------------------------------- */
+/* ---- a1 b1 * scale + a2 b2 + v ---- */
 
 template <int BN> struct Rows {
     static constexpr int BM = 128, BK = 64, WM = BN == 64 ? 4 : 2, WN = BN == 64 ? 2 : 4, THREAD = 256,

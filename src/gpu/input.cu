@@ -1,8 +1,8 @@
 /* The INPUT op: bytes to normalised T with channels padded; with a window per sample also crop, resize and
  * flip, rounded to bytes by the CPU backend's operations in the same order, so that both give the same pixel.
  *
- * Where PX whole pixels fill a 16-byte vector, a thread owns one; everything else takes a thread per pixel.
- */
+ * Where PX whole pixels fill a 16-byte vector, a thread owns one; everything else takes a thread per
+ * pixel. */
 #include <type_traits>
 
 #include "vec.cuh"

@@ -4,7 +4,7 @@
 #define DT_GPU_LOWER_H
 
 #include "blas.h"
-#include "engine.h"
+#include "algo.h"
 #include "gpu.h"
 
 typedef struct dt_bound dt_bound;
@@ -19,13 +19,13 @@ typedef struct dt_lower_row {
 
 /* Offsets into the workspace of a convolution's parts; -1: not used. */
 typedef struct dt_conv_prep {
-    const dt_engine *engine;
+    const dt_algo *algo;
     int64_t fold_at;                          /* the folded weight; -1: not folded */
     int64_t plan_at, t_at, f32_at, reduce_at; /* plan's own, vectors or x in T, f32 vectors, reduction */
     int32_t i_pre;                            /* the slot of pre_scale, pre_shift after it; -1: none */
     bool own_prologue, own_stats, own_epilogue, own_apply,
         own_mask;       /* done by our kernels around a plain convolution */
-    dt_blas_apply blas; /* use: in place of the engine; its workspace is at plan_at */
+    dt_blas_apply blas; /* use: in place of the algorithm; its workspace is at plan_at */
 } dt_conv_prep;
 
 typedef struct dt_dense_prep {
@@ -104,7 +104,7 @@ dt_status dt_lower_bn_gram_dx_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s
 
 /* fuse.c: the backend's answer to fusion passes. */
 double dt_cuda_fuse_gain(dt_backend *be, const dt_graph *g, dt_fusion fusion, dt_nid node);
-/* A convolution as the engine table knows it, in its faster form: as it is, or with columns folded in pairs
+/* A convolution as the algorithm table knows it, in its faster form: as it is, or with columns folded in pairs
  * into the channels. */
 dt_conv_spec dt_conv_spec_of(const dt_cuda *cu, const dt_graph *g, const dt_node *n, dt_conv_kind kind);
 /* The forms there are; returns how many. Both must be known before dt_conv_spec_of can choose. */

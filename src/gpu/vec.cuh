@@ -64,8 +64,8 @@ inline unsigned grid_for(const dt_gpu *gpu, int64_t n, int unroll) {
     int64_t blocks = ceil_div(n, (int64_t)THREADS * unroll), limit = (int64_t)gpu->sm_count * 32;
     return (unsigned)(blocks < 1 ? 1 : blocks < limit ? blocks : limit);
 }
-/* The same, so that a thread's stride is a multiple of the c_vec vectors of a row: its channels never change.
- */
+/* The same, so that a thread's stride is a multiple of the c_vec vectors of a row: its channels never
+ * change. */
 inline unsigned grid_for_rows(const dt_gpu *gpu, int64_t n, int64_t c_vec, int unroll) {
     int64_t multiple = c_vec / gcd(c_vec, THREADS);
     return (unsigned)(ceil_div(grid_for(gpu, n, unroll), multiple) * multiple);

@@ -1,10 +1,9 @@
 /* What the checkpoint files share: the manifest as data, and the directory of checkpoints. Private to
  * src/train.
  *
- * checkpoint_manifest.c: JSON, both ways. checkpoint_eval.c: evaluation.json, ranking.
- * checkpoint_dir.c: names, scan, publish, retention.
- * checkpoint_file.c: files written and read whole. checkpoint_writer.c and checkpoint_load.c: the two users.
- */
+ * checkpoint_manifest.c: JSON, both ways. checkpoint_eval.c: evaluation.json, ranking. checkpoint_dir.c:
+ * names, scan, publish, retention. checkpoint_file.c: files written and read whole. checkpoint_writer.c
+ * and checkpoint_load.c: the two users. */
 #ifndef DT_TRAIN_CHECKPOINT_INTERNAL_H
 #define DT_TRAIN_CHECKPOINT_INTERNAL_H
 
@@ -96,8 +95,8 @@ dt_status dt_ckpt_rank(const char *dir, dt_best_metric metric, int64_t newest, i
 
 /* "step-00001234" */
 void dt_ckpt_step_name(char name[DT_CKPT_NAME_MAX], int64_t step);
-/* Steps of all step-* directories below dir, descending; caller frees. DT_OK and none if dir does not exist.
- */
+/* Steps of all step-* directories below dir, descending; caller frees. DT_OK and none if dir does not
+ * exist. */
 dt_status dt_ckpt_list(const char *dir, int64_t **step, int32_t *n_step);
 /* Creates a unique .tmp-<step>-<nonce> and locks it; the lock says that its writer lives. */
 dt_status dt_ckpt_tmp_create(const char *dir, int64_t step, char name[DT_CKPT_NAME_MAX], int *lock_fd);

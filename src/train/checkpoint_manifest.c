@@ -1,7 +1,7 @@
 /* manifest.json: what a checkpoint holds, written and read through one table. Reading trusts nothing.
  *
- * The last member is the XXH3-64 of all bytes before it, so that a flipped digit of a counter is found too.
- */
+ * The last member is the XXH3-64 of all bytes before it, so that a flipped digit of a counter is found
+ * too. */
 #include "checkpoint_internal.h"
 
 #include <inttypes.h>
@@ -37,7 +37,7 @@ static const meta_row meta_table[] = {
     {"step", META_COUNT, offsetof(dt_ckpt_meta, step)},
     {"samples", META_COUNT, offsetof(dt_ckpt_meta, samples)},
     {"global_batch", META_COUNT, offsetof(dt_ckpt_meta, global_batch)},
-    {"n_shards", META_COUNT, offsetof(dt_ckpt_meta, n_shards)},
+    {"n_shards", META_COUNT, offsetof(dt_ckpt_meta, n_micro_all)},
     {"seed", META_INTEGER, offsetof(dt_ckpt_meta, seed)},
     {"loss_scale", META_REAL, offsetof(dt_ckpt_meta, loss_scale)},
     {"good_steps", META_COUNT, offsetof(dt_ckpt_meta, good_steps)},
@@ -303,8 +303,8 @@ static int by_name(const void *a, const void *b) {
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/* No name twice, and no more bytes than state.h5 has: a manifest must not make us reserve what no file backs.
- */
+/* No name twice, and no more bytes than state.h5 has: a manifest must not make us reserve what no file
+ * backs. */
 static dt_status check_tensors(const dt_ckpt_manifest *m) {
     int64_t bytes_left = m->state_bytes;
     char **name = malloc(((size_t)m->n_tensor + 1) * sizeof *name);

@@ -60,8 +60,8 @@ static dt_status check_space(const dt_ckpt_writer *w) {
                    dt_bytes_needed_text((double)needed).s, dt_bytes_free_text(free_bytes).s);
 }
 
-/* Everything but the tensors' data: HDF5 lays the file out, we fill it (no lock held, errors in plain words).
- */
+/* Everything but the tensors' data: HDF5 lays the file out, we fill it (no lock held, errors in plain
+ * words). */
 static dt_status lay_out(dt_ckpt_writer *w, dt_h5 *h) {
     for (int32_t i = 0; i < w->manifest.n_tensor; i++) {
         dt_ckpt_entry *e = &w->manifest.tensor[i];

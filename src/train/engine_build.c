@@ -21,7 +21,7 @@ dt_status dt_division_make(const dt_config *c, int32_t rank, int32_t world, dt_d
     const int64_t batch = c->train.global_batch, micro = c->train.micro_batch;
     memset(out, 0, sizeof *out);
     out->global_batch = batch;
-    out->n_shards = micro > 0 ? batch / micro : world;
+    out->n_micro_all = micro > 0 ? batch / micro : world;
     if (micro > 0 && batch % micro)
         return dt_fail(DT_ERR_CONFIG,
                        "train.micro_batch = %lld does not divide train.global_batch = %lld: choose a divisor",
@@ -31,16 +31,17 @@ dt_status dt_division_make(const dt_config *c, int32_t rank, int32_t world, dt_d
             DT_ERR_CONFIG,
             "train.global_batch = %lld is less than the number of ranks, %d: raise it, or start fewer ranks",
             (long long)batch, world);
-    if (out->n_shards < world)
+    if (out->n_micro_all < world)
         return dt_fail(
             DT_ERR_CONFIG,
             "train.global_batch = %lld in micro-batches of %lld gives work to %lld of %d ranks: set "
             "train.micro_batch to a divisor of at most %lld, or start fewer ranks",
-            (long long)batch, (long long)micro, (long long)out->n_shards, world, (long long)(batch / world));
-    out->n_micro = out->n_shards / world + (rank < out->n_shards % world ? 1 : 0);
-    out->rows = batch / out->n_shards + (rank < batch % out->n_shards ? 1 : 0);
+            (long long)batch, (long long)micro, (long long)out->n_micro_all, world,
+            (long long)(batch / world));
+    out->n_micro = out->n_micro_all / world + (rank < out->n_micro_all % world ? 1 : 0);
+    out->rows = batch / out->n_micro_all + (rank < batch % out->n_micro_all ? 1 : 0);
     out->eval_rows =
-        c->train.eval_batch > 0 ? c->train.eval_batch : (batch + out->n_shards - 1) / out->n_shards;
+        c->train.eval_batch > 0 ? c->train.eval_batch : (batch + out->n_micro_all - 1) / out->n_micro_all;
     return DT_OK;
 }
 
@@ -245,8 +246,8 @@ dt_status dt_engine_create(const dt_engine_options *o, dt_engine **out) {
                      dt_dtype_name(so.compute), o->be->info.name);
         goto fail;
     }
-    /* Uneven shards: ranks may differ in the number of micro-batches, so all accumulate if one does. */
-    so.accumulate = so.train && (e->division.n_shards > (o->mpi ? o->mpi->world : 1) ||
+    /* Ranks may differ in the number of micro-batches, so all accumulate if one does. */
+    so.accumulate = so.train && (e->division.n_micro_all > (o->mpi ? o->mpi->world : 1) ||
                                  (c->dist.payload == DT_PAYLOAD_FP32 && so.compute != DT_DTYPE_F32));
     e->accumulate = so.accumulate;
     DT_TRY_GOTO(st, compile(e, o->data, o->tell), fail);

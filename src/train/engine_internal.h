@@ -40,8 +40,8 @@ struct dt_engine {
     dt_jpeg_decoder *jpeg;
     dt_stream *copy_stream;
     stage stages[ENGINE_STAGES];
-    dt_event
-        *filled[ENGINE_FEEDS]; /* copy stream: the batch has left its host memory; one per batch in flight */
+    /* copy stream: the batch has left its host memory; one per batch in flight */
+    dt_event *filled[ENGINE_FEEDS];
     int64_t n_fed;
     dt_step_params *params_ring; /* pinned, one per micro-batch in flight */
     int32_t n_params, next_params;

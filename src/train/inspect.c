@@ -133,7 +133,7 @@ static void print_memory(const inspection *i, FILE *out) {
 static void print_length(const inspection *i, FILE *out) {
     const dt_division *d = dt_engine_division(i->engine);
     fprintf(out, "\nbatch %lld = %lld micro-batch%s; this rank runs %lld, %lld sample%s each; ",
-            (long long)d->global_batch, (long long)d->n_shards, d->n_shards == 1 ? "" : "es",
+            (long long)d->global_batch, (long long)d->n_micro_all, d->n_micro_all == 1 ? "" : "es",
             (long long)d->n_micro, (long long)d->rows, dt_plural(d->rows));
     if (!i->data.train_data) {
         fprintf(out, "%s is not there: its samples, and so the steps of an epoch, are not known\n",

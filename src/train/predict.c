@@ -95,8 +95,8 @@ static dt_status run_batch(job *j) {
     dt_status st = DT_OK;
     DT_TRY(dt_loader_next(j->loader, &b, NULL));
     if (b.n_valid > 0) {
-        /* What a set says of its samples is not the network's business, and may be classes that it has not.
-         */
+        /* What a set says of its samples is not the network's business, and may be classes that it has
+         * not. */
         for (int64_t r = 0; r < b.rows; r++) b.label[r] = -1;
         const int64_t fed = dt_engine_fed(j->s.engine);
         DT_TRY(dt_engine_feed(j->s.engine, &b, true));

@@ -61,8 +61,8 @@ dt_status dt_session_comm(const dt_config *c, dt_comm *mpi, dt_backend *be, dt_c
     return dt_comm_agree(mpi, st);
 }
 
-/* GPUs and CPUs train together only when asked to: a card that is missing on one host must not go unnoticed.
- */
+/* GPUs and CPUs train together only when asked to: a card that is missing on one host must not go
+ * unnoticed. */
 static dt_status count_gpus(const dt_config *c, dt_session *s) {
     const int32_t world = s->mpi->world;
     double n = s->be->info.is_gpu, lacking = s->be->info.is_gpu ? 0 : world - s->mpi->rank;
@@ -269,7 +269,8 @@ static dt_status jpeg_limits(const dt_session *s, dt_jpeg_limits *out) {
     const struct {
         const dt_dataset *data;
         int64_t rows;
-    } set[] = {{s->train_data, (d.global_batch + d.n_shards - 1) / d.n_shards}, {s->val_data, d.eval_rows}};
+    } set[] = {{s->train_data, (d.global_batch + d.n_micro_all - 1) / d.n_micro_all},
+               {s->val_data, d.eval_rows}};
     *out = (dt_jpeg_limits){.rows = 0};
     for (int i = 0; i < 2; i++) {
         dt_jpeg_limits l;
@@ -351,7 +352,7 @@ static dt_loader_options loader_options(const dt_session *s, bool eval, int64_t 
         .out_w = image->dim[2],
         .batch = d->eval_rows,
         .global_batch = d->global_batch,
-        .n_shards = d->n_shards,
+        .n_micro_all = d->n_micro_all,
         .rank = s->mpi->rank,
         .world = s->mpi->world,
         .first_step = first_step,

@@ -1,5 +1,5 @@
-/* The checkpoint comes before the session: it knows the shape and normalisation of what the network is fed.
- */
+/* The checkpoint comes before the session: it knows the shape and normalisation of what the network is
+ * fed. */
 #include "trained.h"
 
 #include <stdio.h>

@@ -37,7 +37,7 @@ static bool save_due(const dt_trainer *t, int64_t step) {
            crosses_epochs(t, step, t->config->checkpoint.every_epochs);
 }
 
-static dt_step_params step_params(const dt_trainer *t, int64_t shard) {
+static dt_step_params step_params(const dt_trainer *t, int64_t micro) {
     const dt_config *c = t->config;
     const dt_engine *e = t->session.engine;
     const double updates =
@@ -50,7 +50,7 @@ static dt_step_params step_params(const dt_trainer *t, int64_t shard) {
         .adam_correct2 = (float)(1 - pow(c->optim.beta2, updates)),
         .seed = (uint64_t)c->run.seed,
         .step = (uint64_t)t->step,
-        .micro = (uint64_t)shard,
+        .micro = (uint64_t)micro,
     };
     return p;
 }
@@ -92,7 +92,7 @@ static dt_status run_step(dt_trainer *t, dt_loader *loader, in_flight *f) {
         dt_watchdog_beat(t->session.watchdog, t->step,
                          last ? "forward, backward and gradient exchange" : "forward and backward");
         f->fed[f->n] = dt_engine_fed(e);
-        dt_step_params p = step_params(t, f->batch[f->n].shard);
+        dt_step_params p = step_params(t, f->batch[f->n].micro);
         p.first_micro = m == 0;
         DT_TRY(dt_engine_feed(e, &f->batch[f->n], false));
         f->n++;

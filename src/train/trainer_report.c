@@ -123,8 +123,9 @@ void dt_trainer_summary(const dt_trainer *t) {
     printf("data    %s: %s, %lldx%lldx%lld, %s%s\n", c->data.train, dt_count_text(info.n_samples, "sample").s,
            (long long)info.height, (long long)info.width, (long long)info.channels,
            dt_count_text(info.n_classes, "class").s, info.jpeg ? ", JPEG" : "");
-    printf("batch   %lld = %lld micro-batch%s of %lld\n", (long long)d->global_batch, (long long)d->n_shards,
-           d->n_shards == 1 ? "" : "es", (long long)(d->global_batch / d->n_shards));
+    printf("batch   %lld = %lld micro-batch%s of %lld\n", (long long)d->global_batch,
+           (long long)d->n_micro_all, d->n_micro_all == 1 ? "" : "es",
+           (long long)(d->global_batch / d->n_micro_all));
     printf("model   %s parameter%s in %s; activations %s (%s without reuse); %smemory %s\n",
            dt_number_text((double)axis->n_param_elem).s, dt_plural(axis->n_param_elem),
            dt_count_text(axis->n_bucket, "bucket").s, dt_bytes_text((double)p->plan.act_bytes).s,

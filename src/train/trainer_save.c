@@ -36,8 +36,8 @@ static bool was_begun_so(const dt_config *c) {
     return same;
 }
 
-/* Where a link such as checkpoints/best leads now: by the time that another rank looks it may lead elsewhere.
- */
+/* Where a link such as checkpoints/best leads now: by the time that another rank looks it may lead
+ * elsewhere. */
 static const char *follow_link(const char *path, char target[sizeof((dt_ckpt *)0)->path]) {
     struct stat s;
     size_t n = strlen(path);
@@ -408,7 +408,7 @@ static dt_status save_root(dt_trainer *t, int32_t n, const dt_ckpt_tensor *tenso
         .step = t->step,
         .samples = t->step * t->config->train.global_batch,
         .global_batch = t->config->train.global_batch,
-        .n_shards = dt_engine_division(t->session.engine)->n_shards,
+        .n_micro_all = dt_engine_division(t->session.engine)->n_micro_all,
         .seed = t->config->run.seed,
         .loss_scale = t->loss_scale,
         .good_steps = t->good_steps,

@@ -126,8 +126,8 @@ static void test_warmup_epochs(void **state) {
     need(at(&c, 0), 0.4);
 }
 
-/* No step has rate 0: without a start of its own the warm-up rises by equal parts, the first step's included.
- */
+/* No step has rate 0: without a start of its own the warm-up rises by equal parts, the first step's
+ * included. */
 static void test_first_step(void **state) {
     (void)state;
     dt_config c = schedule(DT_SCHEDULE_CONSTANT);

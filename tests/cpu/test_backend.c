@@ -1,5 +1,5 @@
-/* The CPU backend's own promises: memory, refusals, hostile operands, dropout, metrics, and the axis kernels.
- */
+/* The CPU backend's own promises: memory, refusals, hostile operands, dropout, metrics, and the axis
+ * kernels. */
 #include "op_cases.h"
 
 static dt_backend *be;
@@ -73,8 +73,8 @@ static void test_unsupported_is_refused(void **state) {
     expect_unsupported(&prologue, DT_DTYPE_F32);
 }
 
-/* Runs a one-op case with one operand replaced; the status, and output 0 where `out` is given (caller frees).
- */
+/* Runs a one-op case with one operand replaced; the status, and output 0 where `out` is given (caller
+ * frees). */
 static dt_status run_with(const op_case *c, const dt_step_params *step, const char *name, const void *data,
                           float **out) {
     dt_graph *g = op_case_graph(c, DT_DTYPE_F32);
@@ -243,8 +243,7 @@ static void test_dropout(void **state) {
     free(base);
 }
 
-/* --- the parameter axis
- * ------------------------------------------------------------------------------------------ */
+/* ---- the parameter axis ---- */
 
 enum { AXIS = 70000, FIRST = 10, FIRST_N = 33000, SECOND = 33024, SECOND_N = 30000 };
 

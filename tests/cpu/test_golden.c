@@ -50,9 +50,7 @@ static const char *in_group(const char *group, const char *item, int32_t index) 
     return text;
 }
 
-/* --- ops
- * ---------------------------------------------------------------------------------------------------------
- */
+/* ---- ops ---- */
 
 typedef struct golden_op {
     const char *name; /* group of ops.h5 */
@@ -164,8 +162,7 @@ static void test_ops(void **state) {
     op_ok(dt_h5_close(h));
 }
 
-/* --- optimizers
- * -------------------------------------------------------------------------------------------------- */
+/* ---- optimizers ---- */
 
 typedef struct golden_rule {
     const char *name; /* group of optim.h5 */
@@ -254,8 +251,7 @@ static void test_optimizers(void **state) {
     op_ok(dt_h5_close(h));
 }
 
-/* --- a tiny ResNet
- * ------------------------------------------------------------------------------------------------ */
+/* ---- a tiny ResNet ---- */
 
 enum { BATCH = 8, SIDE = 16, CLASSES = 10, BATCHES = 4, TRAIN_STEPS = 20 };
 

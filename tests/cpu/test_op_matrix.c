@@ -30,8 +30,7 @@ static void test_every_op_has_a_case(void **state) {
     }
 }
 
-/* --- shape errors
- * ------------------------------------------------------------------------------------------------ */
+/* ---- shape errors ---- */
 
 static void expect_refused(const op_case *c, dt_dtype compute, const char *how) {
     dt_graph *g = NULL;
@@ -164,8 +163,7 @@ static void test_wrong_attributes_are_refused(void **state) {
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) expect_refused(&bad[i], DT_DTYPE_F32, "that");
 }
 
-/* --- bounds, repeatability
- * --------------------------------------------------------------------------------------- */
+/* ---- bounds, repeatability ---- */
 
 /* Outputs of all nodes, one after the other, as floats; caller frees. */
 static float *all_outputs(op_run *r, int64_t *n_elem) {
@@ -264,8 +262,7 @@ static void test_inputs_are_only_read(void **state) {
     }
 }
 
-/* --- the oracle
- * -------------------------------------------------------------------------------------------------- */
+/* ---- the oracle ---- */
 
 /* A resized pixel is rounded to a byte; where fp32 and double fall on different sides of a half, it is off by
  * one. */
@@ -313,11 +310,10 @@ static void test_oracle(void **state) {
     }
 }
 
-/* --- finite differences
- * ------------------------------------------------------------------------------------------ */
+/* ---- finite differences ---- */
 
-/* The op and its gradient rule; dout is a value filled with random weights, so the scalar is sum(y * dout).
- */
+/* The op and its gradient rule; dout is a value filled with random weights, so the scalar is sum(y *
+ * dout). */
 typedef struct grad_graph {
     dt_graph *g;
     dt_vid y, dout, din[DT_SLOTS_IN_MAX], in[DT_SLOTS_IN_MAX];

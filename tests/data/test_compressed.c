@@ -39,7 +39,7 @@ static dt_loader_options options(const fixture *f, bool eval, bool compressed, i
                                .out_w = OUT,
                                .batch = rows,
                                .global_batch = rows,
-                               .n_shards = 1,
+                               .n_micro_all = 1,
                                .world = 1,
                                .n_steps = -1,
                                .threads = threads,

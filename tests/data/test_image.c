@@ -101,8 +101,8 @@ static void test_copy_pads_with_zero(void **state) {
     free(src);
 }
 
-/* An enlargement equals plain bilinear; a reduction keeps the mean and flattens what is finer than a pixel.
- */
+/* An enlargement equals plain bilinear; a reduction keeps the mean and flattens what is finer than a
+ * pixel. */
 static void test_filter(void **state) {
     (void)state;
     enum { SIDE = 64, BIG = 100, SMALL = 16 };
@@ -301,8 +301,8 @@ static void test_jpeg_fetch(void **state) {
     free(pixel);
 }
 
-/* CMYK as Adobe's programs write it, with and without their marker, RGB without a transform, and progressive.
- */
+/* CMYK as Adobe's programs write it, with and without their marker, RGB without a transform, and
+ * progressive. */
 typedef struct odd_jpeg {
     J_COLOR_SPACE space, stored;
     int components;

@@ -5,8 +5,8 @@
 
 #include "jpeg.h"
 
-/* Directories cat and dog with JPEGs of different sizes, one PNG, one broken JPEG; a text file beside them.
- */
+/* Directories cat and dog with JPEGs of different sizes, one PNG, one broken JPEG; a text file beside
+ * them. */
 static char *make_folder(const char *name, bool broken) {
     char *dir = in_scratch("%s", name), command[400];
     snprintf(command, sizeof command, "mkdir -p %s/cat %s/dog", dir, dir);

@@ -22,8 +22,8 @@ static fixture open_fixture(const char *path) {
     return f;
 }
 
-static dt_loader_options train_options(const fixture *f, int64_t global_batch, int64_t n_shards, int32_t rank,
-                                       int32_t world, int32_t threads) {
+static dt_loader_options train_options(const fixture *f, int64_t global_batch, int64_t n_micro_all,
+                                       int32_t rank, int32_t world, int32_t threads) {
     dt_dataset_info info;
     dt_dataset_info_get(f->data, &info);
     return (dt_loader_options){.config = &f->config,
@@ -32,7 +32,7 @@ static dt_loader_options train_options(const fixture *f, int64_t global_batch, i
                                .out_h = info.height,
                                .out_w = info.width,
                                .global_batch = global_batch,
-                               .n_shards = n_shards,
+                               .n_micro_all = n_micro_all,
                                .rank = rank,
                                .world = world,
                                .n_steps = -1,
@@ -46,25 +46,25 @@ static void test_partition(void **state) {
     (void)state;
     fixture f = open_fixture(make_numbered("partition", N, SIDE, 20));
     assert_int_equal(f.data->n_shards, 6);
-    const int64_t global_batch = 19, n_shards = 5, n_steps = 17;
+    const int64_t global_batch = 19, n_micro_all = 5, n_steps = 17;
     for (int32_t world = 1; world <= 5; world++)
         for (int32_t threads = 1; threads <= 8; threads += 7) {
             int64_t n_seen = 0;
             for (int32_t rank = 0; rank < world; rank++) {
-                dt_loader_options o = train_options(&f, global_batch, n_shards, rank, world, threads);
+                dt_loader_options o = train_options(&f, global_batch, n_micro_all, rank, world, threads);
                 o.n_steps = n_steps;
                 dt_loader *l;
                 assert_ok(dt_loader_open(&o, &l));
                 for (int64_t s = 0; s < n_steps; s++)
-                    for (int64_t m = rank, i = 0; m < n_shards; m += world, i++) {
+                    for (int64_t m = rank, i = 0; m < n_micro_all; m += world, i++) {
                         dt_batch b;
                         assert_ok(dt_loader_next(l, &b, NULL));
-                        assert_true(b.step == s && b.shard == m);
-                        assert_true(b.rows == (global_batch - m + n_shards - 1) / n_shards);
+                        assert_true(b.step == s && b.micro == m);
+                        assert_true(b.rows == (global_batch - m + n_micro_all - 1) / n_micro_all);
                         assert_true(b.rows == dt_loader_rows(&o, i) && b.n_valid == b.rows);
                         assert_null(b.aug);
                         for (int64_t r = 0; r < b.rows; r++) {
-                            uint64_t t = (uint64_t)(s * global_batch + m + r * n_shards);
+                            uint64_t t = (uint64_t)(s * global_batch + m + r * n_micro_all);
                             int64_t number = number_of(b.image + r * SIDE * SIDE);
                             assert_int_equal(number, dt_order_sample(SEED, N, t));
                             assert_int_equal(b.label[r], number % 10);
@@ -140,20 +140,20 @@ static void test_eval_once(void **state) {
 /* Bytes of the first batches, all ranks in order of (step, shard). */
 static uint8_t *global_bytes(const fixture *f, int64_t side, int32_t world, int32_t threads, int64_t n_steps,
                              size_t *n) {
-    const int64_t global_batch = 12, n_shards = 4;
+    const int64_t global_batch = 12, n_micro_all = 4;
     int64_t row_bytes = side * side * f->data->info.channels;
     *n = (size_t)(n_steps * global_batch * row_bytes);
     uint8_t *out = calloc(1, *n);
     for (int32_t rank = 0; rank < world; rank++) {
-        dt_loader_options o = train_options(f, global_batch, n_shards, rank, world, threads);
+        dt_loader_options o = train_options(f, global_batch, n_micro_all, rank, world, threads);
         o.out_h = o.out_w = side;
         o.n_steps = n_steps;
         dt_loader *l;
         assert_ok(dt_loader_open(&o, &l));
-        for (int64_t i = 0; i < n_steps * ((n_shards - rank + world - 1) / world); i++) {
+        for (int64_t i = 0; i < n_steps * ((n_micro_all - rank + world - 1) / world); i++) {
             dt_batch b;
             assert_ok(dt_loader_next(l, &b, NULL));
-            memcpy(out + (b.step * global_batch + b.shard * 3) * row_bytes, b.image, (size_t)(3 * row_bytes));
+            memcpy(out + (b.step * global_batch + b.micro * 3) * row_bytes, b.image, (size_t)(3 * row_bytes));
             dt_loader_release(l, &b);
         }
         dt_loader_close(l);

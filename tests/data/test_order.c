@@ -22,8 +22,8 @@ static void test_bijection(void **state) {
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) check_bijection(5 + i, sizes[i]);
 }
 
-/* Chi-square of where sample 0 goes under 60000 keys; the 99.99 % point of n - 1 <= 16 degrees is below 50.
- */
+/* Chi-square of where sample 0 goes under 60000 keys; the 99.99 % point of n - 1 <= 16 degrees is below
+ * 50. */
 static void test_even(void **state) {
     (void)state;
     for (uint64_t n = 2; n <= 17; n++) {

@@ -241,8 +241,8 @@ static hid_t string_type(H5T_cset_t cset, size_t size) {
     return type;
 }
 
-/* An attribute as other programs write it, in the place of one that may be there; n values, -1 for a scalar.
- */
+/* An attribute as other programs write it, in the place of one that may be there; n values, -1 for a
+ * scalar. */
 static void set_attribute(const char *path, const char *name, hid_t type, int n, const void *value) {
     hid_t file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT);
     hid_t space = n < 0 ? H5Screate(H5S_SCALAR) : H5Screate_simple(1, (hsize_t[]){(hsize_t)n}, NULL);

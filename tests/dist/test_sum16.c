@@ -1,5 +1,5 @@
-/* 16-bit sums against exact arithmetic: the result is the nearest value, ties to even, for all pairs tried.
- */
+/* 16-bit sums against exact arithmetic: the result is the nearest value, ties to even, for all pairs
+ * tried. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,5 +1,5 @@
-/* libFuzzer entry for the configuration parser: the first line of an input is an override, the rest the file.
- */
+/* libFuzzer entry for the configuration parser: the first line of an input is an override, the rest the
+ * file. */
 #include "core/config.h"
 
 #include <stdlib.h>

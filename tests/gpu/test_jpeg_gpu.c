@@ -92,7 +92,7 @@ static dt_loader_options options(const dt_config *c, const dt_dataset *data, dt_
                            .out_w = side,
                            .batch = ROWS,
                            .global_batch = ROWS,
-                           .n_shards = 1,
+                           .n_micro_all = 1,
                            .world = 1,
                            .n_steps = -1,
                            .threads = 2,

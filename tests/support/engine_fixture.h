@@ -1,5 +1,5 @@
 /* Engines on the CPU fed with made-up batches: sample t of a run is a function of t alone, dealt to virtual
- * shards as the loader deals (data/loader.h). Also several ranks in one process, a thread each, with a
+ * micro-batches as the loader deals (data/loader.h). Also several ranks in one process, a thread each, with a
  * communicator that sums in rank order. Header only. */
 #ifndef DT_TEST_ENGINE_FIXTURE_H
 #define DT_TEST_ENGINE_FIXTURE_H
@@ -110,7 +110,7 @@ static inline void rig_batch_free(dt_batch *b) {
 }
 
 /* What the trainer sends: step from 0. */
-static inline dt_step_params rig_params(const rig *r, int64_t step, float lr, int64_t shard, bool first) {
+static inline dt_step_params rig_params(const rig *r, int64_t step, float lr, int64_t micro, bool first) {
     const dt_config *c = &r->c;
     return (dt_step_params){.lr = lr,
                             .loss_weight = r->loss_weight != 0 ? r->loss_weight
@@ -121,7 +121,7 @@ static inline dt_step_params rig_params(const rig *r, int64_t step, float lr, in
                             .first_micro = first,
                             .seed = (uint64_t)c->run.seed,
                             .step = (uint64_t)step,
-                            .micro = (uint64_t)shard};
+                            .micro = (uint64_t)micro};
 }
 
 /* Step number `step` of rank `rank` of `world`; all its micro-batches. */
@@ -130,9 +130,9 @@ static inline dt_status rig_try_step(rig *r, int32_t rank, int32_t world, int64_
     const int64_t start = step * d->global_batch;
     DT_TRY(dt_engine_begin_step(r->e, false, false));
     for (int64_t m = 0; m < d->n_micro; m++) {
-        const int64_t shard = rank + m * world;
-        dt_batch b = rig_batch(r, d->rows, start + shard, d->n_shards, start + d->global_batch);
-        dt_step_params p = rig_params(r, step, lr, shard, m == 0);
+        const int64_t micro = rank + m * world;
+        dt_batch b = rig_batch(r, d->rows, start + micro, d->n_micro_all, start + d->global_batch);
+        dt_step_params p = rig_params(r, step, lr, micro, m == 0);
         dt_status st = dt_engine_feed(r->e, &b, false);
         rig_batch_free(&b);
         DT_TRY(st);

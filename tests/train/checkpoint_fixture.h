@@ -46,7 +46,7 @@ static inline dt_ckpt_meta fix_meta(int64_t step) {
     return (dt_ckpt_meta){.step = step,
                           .samples = step * 128,
                           .global_batch = 128,
-                          .n_shards = 4,
+                          .n_micro_all = 4,
                           .seed = -42,
                           .loss_scale = 1.0 / 3.0,
                           .good_steps = 7,

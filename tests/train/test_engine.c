@@ -3,18 +3,18 @@
 #include "engine_fixture.h"
 #include "trainer_internal.h"
 
-/* Ranks of a world share the samples; every shard is run once. */
+/* Ranks of a world share the samples; every micro-batch is run once. */
 static void test_division(void **state) {
     (void)state;
     static const struct {
         int64_t batch, micro;
         int32_t world;
-        int64_t n_shards;
+        int64_t n_micro_all;
     } cases[] = {{128, 0, 1, 1},  {128, 32, 1, 4}, {128, 32, 2, 4}, {128, 32, 4, 4},
                  {128, 32, 3, 4}, {10, 0, 3, 3},   {7, 0, 7, 7},    {96, 8, 5, 12}};
     for (size_t k = 0; k < sizeof cases / sizeof cases[0]; k++) {
         dt_config c;
-        int64_t samples = 0, shards = 0;
+        int64_t samples = 0, n_micro = 0;
         dt_config_init(&c);
         c.train.global_batch = cases[k].batch;
         c.train.micro_batch = cases[k].micro;
@@ -22,17 +22,17 @@ static void test_division(void **state) {
             dt_division d;
             check_ok(dt_division_make(&c, rank, cases[k].world, &d));
             assert_int_equal(d.global_batch, cases[k].batch);
-            assert_int_equal(d.n_shards, cases[k].n_shards);
+            assert_int_equal(d.n_micro_all, cases[k].n_micro_all);
             assert_true(d.n_micro >= 1 && d.rows >= 1 && d.eval_rows >= d.rows);
             if (cases[k].micro) assert_int_equal(d.rows, cases[k].micro);
-            /* The loader deals counter t to shard t % n_shards. */
+            /* The loader deals counter t to micro-batch t % n_micro_all. */
             int64_t dealt = 0;
-            for (int64_t t = 0; t < d.global_batch; t++) dealt += t % d.n_shards % cases[k].world == rank;
+            for (int64_t t = 0; t < d.global_batch; t++) dealt += t % d.n_micro_all % cases[k].world == rank;
             assert_int_equal(d.rows * d.n_micro, dealt);
-            samples += d.rows * d.n_micro, shards += d.n_micro;
+            samples += d.rows * d.n_micro, n_micro += d.n_micro;
         }
         assert_int_equal(samples, cases[k].batch);
-        assert_int_equal(shards, cases[k].n_shards);
+        assert_int_equal(n_micro, cases[k].n_micro_all);
     }
 }
 
@@ -103,9 +103,9 @@ static void need_same_metrics(const rig *a, const rig *b) {
     assert_memory_equal(a->result.metric, b->result.metric, DT_METRIC_SUMMED * sizeof(float));
 }
 
-/* Two ranks with a shard each compute what one rank with two shards does, to the bit: shards are the same
+/* Two ranks with a micro-batch each compute what one rank with two does, to the bit: they are the same
  * micro-batches with the same dropout, and a sum of two has one order. */
-static void test_ranks_and_shards_are_the_same(void **state) {
+static void test_ranks_and_micro_batches_are_the_same(void **state) {
     (void)state;
     static const char *const configs[] = {FULL(16, 8, ""), FULL(16, 8, "clip_norm = 0.5\nema = 0.9\n"),
                                           FULL(16, 8, "") "overlap = false\n"};
@@ -128,14 +128,14 @@ static void test_ranks_and_shards_are_the_same(void **state) {
     }
 }
 
-/* More shards than ranks, and uneven: the same samples, summed in another order. */
+/* More micro-batches than ranks, and uneven: the same samples, summed in another order. */
 static void test_worlds_agree_within_rounding(void **state) {
     (void)state;
     rig alone, three[3];
     crew w;
     rig_open(&alone, FULL(16, 4, ""));
     for (int64_t s = 0; s < 3; s++) rig_step(&alone, s, 0.1f);
-    /* 2, 1 and 1 shards */
+    /* 2, 1 and 1 micro-batches */
     dt_ckpt c = crew_train(&w, 3, &(crew_work){.config = FULL(16, 4, ""), .end = 3, .lr = 0.1f}, three);
     rig_checkpoint_free(&c);
     assert_int_equal(dt_engine_division(three[0].e)->n_micro, 2);
@@ -559,7 +559,7 @@ int main(void) {
         cmocka_unit_test(test_division),
         cmocka_unit_test(test_division_errors),
         cmocka_unit_test(test_micro_batches_add_up_to_the_batch),
-        cmocka_unit_test(test_ranks_and_shards_are_the_same),
+        cmocka_unit_test(test_ranks_and_micro_batches_are_the_same),
         cmocka_unit_test(test_worlds_agree_within_rounding),
         cmocka_unit_test(test_resuming_changes_no_bit),
         cmocka_unit_test(test_resuming_two_ranks_changes_no_bit),

@@ -46,8 +46,8 @@ static golden *golden_open(void) {
     return g;
 }
 
-/* Tensors of group `group`, named as the checkpoint tensor `name` ("param/stem.weight") without its prefix.
- */
+/* Tensors of group `group`, named as the checkpoint tensor `name` ("param/stem.weight") without its
+ * prefix. */
 static void golden_read(golden *g, const char *group, const char *name, int64_t n, float *out) {
     char path[256];
     snprintf(path, sizeof path, "%s/%s", group, strchr(name, '/') + 1);
@@ -96,7 +96,7 @@ static void step(rig *r, golden *g, int64_t s, float lr) {
     const dt_division *d = dt_engine_division(r->e);
     check_ok(dt_engine_begin_step(r->e, false, false));
     for (int64_t m = 0; m < d->n_micro; m++) {
-        dt_batch b = batch_of(g, d->rows, s * BATCH + m, d->n_shards);
+        dt_batch b = batch_of(g, d->rows, s * BATCH + m, d->n_micro_all);
         dt_step_params p = rig_params(r, s, lr, m, m == 0);
         check_ok(dt_engine_feed(r->e, &b, false));
         rig_batch_free(&b);

@@ -61,8 +61,8 @@ typedef struct dt_config {
     char path[DT_CONFIG_STR_MAX]; /* the file read, for messages */
     struct {
         char out_dir[DT_CONFIG_STR_MAX];
-        char
-            resume[DT_CONFIG_STR_MAX]; /* "auto" | "never" | "best" | path of a checkpoint or run directory */
+        /* "auto" | "never" | "best" | path of a checkpoint or run directory */
+        char resume[DT_CONFIG_STR_MAX];
         int64_t seed;
         int64_t device;    /* dt_device_choice */
         int64_t threads;   /* CPU compute threads per rank; 0: cores / local ranks */

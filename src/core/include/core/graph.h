@@ -20,8 +20,7 @@ typedef enum dt_role {
     DT_ROLE_STATE,  /* kept between steps, not trained: BN running statistics */
     DT_ROLE_ACT,    /* activation, gradient of one, saved statistic: lives inside a program */
     DT_ROLE_GRAD,   /* gradient of a PARAM; lives on the parameter axis */
-    DT_ROLE_METRIC, /* the metrics vector, f32 [DT_METRIC_COUNT], accumulated over the micro-steps of a step
-                     */
+    DT_ROLE_METRIC, /* the metrics vector, f32 [DT_METRIC_COUNT], summed over the micro-steps of a step */
     DT_ROLE_COUNT
 } dt_role;
 
@@ -51,8 +50,8 @@ typedef enum dt_init {
 } dt_init;
 
 typedef struct dt_value {
-    char
-        name[DT_NAME_MAX]; /* unique; of a PARAM or STATE it is the checkpoint key: "layer1.0.conv2.weight" */
+    /* unique; of a PARAM or STATE it is the checkpoint key: "layer1.0.conv2.weight" */
+    char name[DT_NAME_MAX];
     dt_dtype dtype;
     int32_t ndim;
     int64_t dim[DT_MAX_DIM];
@@ -134,8 +133,8 @@ typedef struct dt_attr {
 } dt_attr;
 
 /* Operands stand in slots, which the op's row names (op.h): in[slot], out[slot], -1 where a slot is empty.
- * n_in and n_out count slots, empty ones too. The arrays belong to the graph; a copy of a node shares them.
- */
+ * n_in and n_out count slots, empty ones too. The arrays belong to the graph; a copy of a node shares
+ * them. */
 typedef struct dt_node {
     dt_op op;
     dt_attr attr;

@@ -14,7 +14,7 @@ typedef struct dt_step_params {
     int32_t first_micro; /* 1: accumulation overwrites; 0: adds */
     uint64_t seed;       /* run seed: key of dropout */
     uint64_t step;       /* global step, from 0 */
-    uint64_t micro;      /* index of this micro-batch in the global batch (virtual shard) */
+    uint64_t micro;      /* index of this micro-batch in the global batch */
     /* Below: the device's own. The host writes them once; DT_AXIS_SCALE changes them. */
     float loss_scale;   /* gradients in GRAD are multiplied by it; the optimizer divides */
     int32_t good_steps; /* updates since the scale last changed */

@@ -26,8 +26,8 @@ typedef struct dt_text {
 
 /* "3 classes", "1 class", "0 classes": the number of what `noun` names, in the singular. */
 dt_text dt_count_text(int64_t n, const char *noun);
-/* "0 bytes", "1 byte", "12.5 KiB", "1.21 GiB": three digits, four from 1000 of a unit on; below 0: "unknown".
- */
+/* "0 bytes", "1 byte", "12.5 KiB", "1.21 GiB": three digits, four from 1000 of a unit on; below 0:
+ * "unknown". */
 dt_text dt_bytes_text(double bytes);
 /* What is needed, never rounded down, and what there is, never rounded up: so the two texts differ where the
  * first is more. */

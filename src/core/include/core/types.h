@@ -32,6 +32,10 @@ const char *dt_dtype_name(dt_dtype dtype);
 static inline int64_t dt_round_up(int64_t x, int64_t to) {
     return (x + to - 1) / to * to;
 }
+/* x / by, rounded up (x >= 0, by > 0). */
+static inline int64_t dt_ceil_div(int64_t x, int64_t by) {
+    return (x + by - 1) / by;
+}
 static inline int64_t dt_min_i64(int64_t a, int64_t b) {
     return a < b ? a : b;
 }

@@ -1,8 +1,8 @@
 /* Which part of a stored image becomes the network's input: crop windows and flips.
  *
- * A window is a pure function of (seed, epoch, sample, stored size), so batches do not depend on threads or
- * ranks. Nothing here touches pixels: the loader resizes on the CPU, or the INPUT op does it on the device.
- */
+ * A window is a pure function of (seed, epoch, sample, stored size), so batches do not depend on threads
+ * or ranks. Nothing here touches pixels: the loader resizes on the CPU, or the INPUT op does it on the
+ * device. */
 #ifndef DT_DATA_AUGMENT_H
 #define DT_DATA_AUGMENT_H
 

@@ -6,8 +6,8 @@
 
 #include "data/loader.h"
 
-/* How an import made the samples: options of `dtrain data import folder`; 0 where it did nothing of the kind.
- */
+/* How an import made the samples: options of `dtrain data import folder`; 0 where it did nothing of the
+ * kind. */
 typedef struct dt_recipe {
     int64_t resize, square, exif_rotate;
     int64_t quality; /* of JPEG files encoded anew */

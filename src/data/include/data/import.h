@@ -55,8 +55,8 @@ typedef struct dt_import_options {
     struct {          /* synthetic */
         int64_t n_samples, n_classes, height, width;
     } synthetic;
-    /* Both may be NULL; called from the importing thread. `progress` returning false interrupts: DT_STOPPED.
-     */
+    /* Both may be NULL; called from the importing thread. `progress` returning false interrupts:
+     * DT_STOPPED. */
     bool (*progress)(void *arg, int64_t done, int64_t total);
     void (*note)(void *arg,
                  const char *text); /* a sample was skipped, a shard was kept, images are not upright */

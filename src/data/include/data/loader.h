@@ -2,8 +2,8 @@
  *
  * What a run sees is a pure function of (seed, global sample counter). Sample counter t belongs to epoch t /
  * N and is sample perm(seed, epoch, t % N) of the N training samples. Step s covers counters [s*B, (s+1)*B),
- * B the global batch. They are dealt to M virtual shards: shard m takes the counters with (t - s*B) % M == m,
- * in ascending order, and is one micro-batch; rank r of W runs the shards m % W == r in ascending order. So
+ * B the global batch. They are dealt to M micro-batches: number m takes the counters with (t - s*B) % M == m,
+ * in ascending order, rank r of W runs those with m % W == r in ascending order. So
  * the samples of a micro-batch depend on M alone, not on the number of ranks or threads. Augmentation draws
  * are Philox(seed, AUGMENT; epoch, sample). Evaluation: samples 0..N-1 in order, rank r of W takes i % W ==
  * r, centre crop, no randomness; the tail of the last batch has label -1 and n_valid says how many are real.
@@ -49,9 +49,9 @@ typedef struct dt_loader_options {
     int64_t out_h, out_w; /* of delivered images (stored size when source_crop) */
     bool whole_batches;   /* eval */
     bool forgiving;       /* a sample that cannot be read is told in its row, and does not end the reading */
-    int64_t batch;        /* eval: rows per batch. train: ignored, see n_shards */
+    int64_t batch;        /* eval: rows per batch. train: ignored, see n_micro_all */
     int64_t global_batch; /* train */
-    int64_t n_shards;     /* train: M >= world */
+    int64_t n_micro_all;  /* train: M >= world */
     int32_t rank, world;
     int64_t first_step; /* train: where to start */
     int64_t n_steps;    /* train: stop after this many steps; < 0: never */
@@ -75,7 +75,7 @@ typedef struct dt_batch {
                           forgiving */
     int64_t rows;      /* rows of the slot (the micro-batch) */
     int64_t n_valid;   /* rows that hold samples */
-    int64_t step, shard; /* train: which step and virtual shard */
+    int64_t step, micro; /* train: which step and micro-batch of all ranks' */
     int32_t slot;        /* 0..n_slots-1 */
     bool last;           /* eval: no batch follows */
 } dt_batch;
@@ -86,8 +86,8 @@ void dt_loader_pin(dt_loader_options *o, dt_backend *be);
 dt_status dt_loader_check(const dt_loader_options *o);
 /* Starts the workers. */
 dt_status dt_loader_open(const dt_loader_options *o, dt_loader **out);
-/* Rows of this rank's shard number i (0-based among its own shards). */
-int64_t dt_loader_rows(const dt_loader_options *o, int64_t shard);
+/* Rows of micro-batch number i of this rank (0-based among its own). */
+int64_t dt_loader_rows(const dt_loader_options *o, int64_t i);
 /* What the compressed batches of this set hold at most: a quarter more than average files of `rows` rows
  * need, and a few files. Rows that would exceed it, in their order, are decoded by the workers. So the limits
  * decide who decodes a row: `rows` is the largest of any rank's batches, lest that depend on the rank. */

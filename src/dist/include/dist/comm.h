@@ -68,8 +68,8 @@ const char *dt_comm_host(dt_comm *mpi, int32_t rank);
 
 /* Whether this dtrain can reduce through NCCL. */
 bool dt_comm_nccl_built(void);
-/* NCCL over the ranks of `mpi`; fails with DT_ERR_UNSUPPORTED where it is not built. `mpi` must outlive it.
- */
+/* NCCL over the ranks of `mpi`; fails with DT_ERR_UNSUPPORTED where it is not built. `mpi` must outlive
+ * it. */
 dt_status dt_comm_nccl_create(dt_comm *mpi, dt_backend *be, double timeout_s, dt_comm **out);
 
 /* Host-side agreement, always over MPI; `mpi` is the communicator of dt_comm_init. These wait politely (they

@@ -10,8 +10,8 @@
 #include "core/status.h"
 #include "core/types.h"
 
-/* At start, and again after a library may have replaced the handlers; requests that came before still count.
- */
+/* At start, and again after a library may have replaced the handlers; requests that came before still
+ * count. */
 dt_status dt_signal_install(void);
 bool dt_signal_pending(void);
 

@@ -27,12 +27,12 @@ typedef struct dt_ckpt_tensor {
 typedef struct dt_ckpt_meta {
     int64_t step;    /* steps done: the next to run */
     int64_t samples; /* global samples consumed: the loader's whole state */
-    int64_t global_batch, n_shards, seed;
+    int64_t global_batch, n_micro_all, seed;
     double loss_scale;
     int64_t good_steps;      /* dynamic loss scale: steps since the last change */
     int64_t optimizer_steps; /* updates not skipped: Adam's t */
-    int64_t
-        recent_skips; /* bit i: the update of i steps before the last was skipped; DT_METRIC_LAG_MAX bits */
+    /* bit i: the update of i steps before the last was skipped; DT_METRIC_LAG_MAX bits */
+    int64_t recent_skips;
     uint64_t config_hash;
     int64_t train_samples;    /* samples of the training set: the position in the data depends on it */
     uint64_t classes_xxh3;    /* of the training set's class names; 0: it has none */

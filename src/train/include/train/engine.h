@@ -37,9 +37,9 @@ typedef struct dt_engine_options {
 /* How the samples of a step are divided. */
 typedef struct dt_division {
     int64_t global_batch;
-    int64_t n_shards; /* virtual shards = micro-batches of a step over all ranks */
-    int64_t n_micro;  /* of this rank */
-    int64_t rows;     /* of this rank's micro-batches */
+    int64_t n_micro_all; /* micro-batches of a step over all ranks */
+    int64_t n_micro;     /* of this rank */
+    int64_t rows;        /* of this rank's micro-batches */
     int64_t eval_rows;
 } dt_division;
 

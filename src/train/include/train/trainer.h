@@ -5,9 +5,9 @@
 #include "core/config.h"
 #include "dist/comm.h"
 
-/* Trains. All ranks call it and return the same status: DT_OK, DT_STOPPED after a signal (state saved), or an
- * error whose text is on every rank. `start_s`: dt_time_s at process start, for the time to the first step.
- */
+/* Trains. All ranks call it and return the same status: DT_OK, DT_STOPPED after a signal (state saved), or
+ * an error whose text is on every rank. `start_s`: dt_time_s at process start, for the time to the first
+ * step. */
 dt_status dt_trainer_run(const dt_config *c, dt_comm *mpi, double start_s);
 
 /* Evaluates a checkpoint (run.resume, or the newest of run.out_dir) on the validation data and prints the

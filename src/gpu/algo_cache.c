@@ -1,6 +1,6 @@
-/* The engine cache's file: read whole and checked before anything in it is believed, written to a temporary
+/* The algorithm cache's file: read whole and checked before anything in it is believed, written to a temporary
  * name and renamed. Losing it costs the time to measure again, so no failure here is an error. */
-#include "engine_cache.h"
+#include "algo_cache.h"
 #include "core/dir.h"
 
 #include <ctype.h>
@@ -51,14 +51,13 @@ static bool same_spec(const dt_conv_spec *a, const dt_conv_spec *b) {
     return memcmp(x, y, sizeof x) == 0;
 }
 
-const dt_engine_record *dt_engine_cache_find(const dt_engine_cache *c, const dt_conv_spec *spec,
-                                             int32_t rules) {
+const dt_algo_record *dt_algo_cache_find(const dt_algo_cache *c, const dt_conv_spec *spec, int32_t rules) {
     for (int32_t i = 0; i < c->n; i++)
         if (c->record[i].rules == rules && same_spec(&c->record[i].spec, spec)) return &c->record[i];
     return NULL;
 }
 
-bool dt_engine_cache_put(dt_engine_cache *c, const dt_engine_record *r) {
+bool dt_algo_cache_put(dt_algo_cache *c, const dt_algo_record *r) {
     for (int32_t i = 0; i < c->n; i++)
         if (c->record[i].rules == r->rules && same_spec(&c->record[i].spec, &r->spec)) {
             c->record[i] = *r;
@@ -66,7 +65,7 @@ bool dt_engine_cache_put(dt_engine_cache *c, const dt_engine_record *r) {
         }
     if (c->n == c->cap) {
         int32_t cap = c->cap ? 2 * c->cap : 64;
-        dt_engine_record *more = realloc(c->record, (size_t)cap * sizeof *more);
+        dt_algo_record *more = realloc(c->record, (size_t)cap * sizeof *more);
         if (!more) return false;
         c->record = more;
         c->cap = cap;
@@ -76,7 +75,7 @@ bool dt_engine_cache_put(dt_engine_cache *c, const dt_engine_record *r) {
 }
 
 /* One record from its line: spec, rules, nanoseconds, usable, engine, knobs. */
-static bool parse_line(const char *line, dt_engine_record *r) {
+static bool parse_line(const char *line, dt_algo_record *r) {
     enum { HEAD = SPEC_FIELDS + 5 };
     int64_t v[HEAD + 2 * DT_KNOB_MAX];
     int32_t n = 0;
@@ -96,7 +95,7 @@ static bool parse_line(const char *line, dt_engine_record *r) {
     r->rules = (int32_t)head[0];
     r->seconds = (double)head[1] * 1e-9;
     r->usable = head[2] != 0;
-    r->choice = (dt_engine_choice){.engine = head[3], .n_knob = (int32_t)n_knob};
+    r->choice = (dt_algo_choice){.engine = head[3], .n_knob = (int32_t)n_knob};
     for (int64_t i = 0; i < n_knob; i++) {
         r->choice.knob[i] = (int32_t)v[HEAD + 2 * i];
         r->choice.value[i] = v[HEAD + 2 * i + 1];
@@ -104,7 +103,7 @@ static bool parse_line(const char *line, dt_engine_record *r) {
     return true;
 }
 
-static void parse_text(dt_engine_cache *c, char *text, size_t size) {
+static void parse_text(dt_algo_cache *c, char *text, size_t size) {
     char expected[256];
     int n_head = snprintf(expected, sizeof expected, "%s\n%s\n", MAGIC, c->card);
     if (n_head < 0 || (size_t)n_head >= sizeof expected || strncmp(text, expected, (size_t)n_head) != 0)
@@ -116,15 +115,15 @@ static void parse_text(dt_engine_cache *c, char *text, size_t size) {
     if (sum != XXH3_64bits(text, (size_t)(tail - text)) || size > FILE_MAX) return;
     for (char *line = text + n_head; line < tail;) {
         char *eol = strchr(line, '\n');
-        dt_engine_record r;
+        dt_algo_record r;
         if (!eol) break;
         *eol = '\0';
-        if (parse_line(line, &r) && !dt_engine_cache_put(c, &r)) return;
+        if (parse_line(line, &r) && !dt_algo_cache_put(c, &r)) return;
         line = eol + 1;
     }
 }
 
-static void read_file(dt_engine_cache *c) {
+static void read_file(dt_algo_cache *c) {
     FILE *f = fopen(c->path, "re");
     if (!f) return;
     char *text = malloc(FILE_MAX + 1);
@@ -150,9 +149,9 @@ static void cache_dir(const char *dir, char *out, size_t size) {
     if (n <= 0 || (size_t)n >= size) out[0] = '\0';
 }
 
-void dt_engine_cache_open(dt_engine_cache *c, const char *dir, const char *card_name, size_t cudnn_version) {
+void dt_algo_cache_open(dt_algo_cache *c, const char *dir, const char *card_name, size_t cudnn_version) {
     char place[512], name[128];
-    *c = (dt_engine_cache){0};
+    *c = (dt_algo_cache){0};
     snprintf(c->card, sizeof c->card, "%.120s, cuDNN %zu", card_name, cudnn_version);
     snprintf(name, sizeof name, "%.100s", card_name);
     for (char *p = name; *p; p++)
@@ -176,7 +175,7 @@ static void make_parents(const char *path) {
     (void)ignored;
 }
 
-static void print_record(FILE *f, const dt_engine_record *r) {
+static void print_record(FILE *f, const dt_algo_record *r) {
     int64_t v[SPEC_FIELDS];
     spec_fields(&r->spec, v);
     for (int i = 0; i < SPEC_FIELDS; i++) fprintf(f, "%lld ", (long long)v[i]);
@@ -188,27 +187,27 @@ static void print_record(FILE *f, const dt_engine_record *r) {
 }
 
 /* What other processes have learnt meanwhile, and what this one knows. */
-static dt_engine_cache merge(const dt_engine_cache *c) {
-    dt_engine_cache all = *c;
+static dt_algo_cache merge(const dt_algo_cache *c) {
+    dt_algo_cache all = *c;
     all.record = NULL;
     all.n = all.cap = 0;
     read_file(&all);
     for (int32_t i = 0; i < c->n; i++)
-        if (!dt_engine_cache_put(&all, &c->record[i])) break;
+        if (!dt_algo_cache_put(&all, &c->record[i])) break;
     return all;
 }
 
-void dt_engine_cache_write(const dt_engine_cache *c) {
+void dt_algo_cache_write(const dt_algo_cache *c) {
     char host[64] = "", tmp[1200], *text = NULL; /* hosts may share the directory */
     size_t size = 0;
     if (!c->path[0]) return;
     (void)gethostname(host, sizeof host - 1);
     FILE *mem = open_memstream(&text, &size);
     if (!mem) return;
-    dt_engine_cache all = merge(c);
+    dt_algo_cache all = merge(c);
     fprintf(mem, "%s\n%s\n", MAGIC, c->card);
     for (int32_t i = 0; i < all.n; i++) print_record(mem, &all.record[i]);
-    dt_engine_cache_close(&all);
+    dt_algo_cache_close(&all);
     if (fclose(mem) != 0 || !text) {
         free(text);
         return;
@@ -226,7 +225,7 @@ void dt_engine_cache_write(const dt_engine_cache *c) {
     free(text);
 }
 
-void dt_engine_cache_close(dt_engine_cache *c) {
+void dt_algo_cache_close(dt_algo_cache *c) {
     free(c->record);
-    *c = (dt_engine_cache){0};
+    *c = (dt_algo_cache){0};
 }

@@ -1,8 +1,8 @@
-/* The engine cache: which engine runs a convolution on this card, remembered on disk. Knows no CUDA.
+/* The algorithm cache: which engine runs a convolution on this card, remembered on disk. Knows no CUDA.
  *
  * The file is text, one line a choice, a checksum at the end; a damaged or foreign file is ignored. */
-#ifndef DT_GPU_ENGINE_CACHE_H
-#define DT_GPU_ENGINE_CACHE_H
+#ifndef DT_GPU_ALGO_CACHE_H
+#define DT_GPU_ALGO_CACHE_H
 
 #include "core/op.h"
 
@@ -43,35 +43,34 @@ typedef struct dt_conv_spec {
 enum { DT_KNOB_MAX = 24 };
 
 /* How an engine was configured: enough to build its plan again. */
-typedef struct dt_engine_choice {
+typedef struct dt_algo_choice {
     int64_t engine;
     int32_t n_knob;
     int32_t knob[DT_KNOB_MAX];
     int64_t value[DT_KNOB_MAX];
-} dt_engine_choice;
+} dt_algo_choice;
 
-typedef struct dt_engine_record {
+typedef struct dt_algo_record {
     dt_conv_spec spec;
     int32_t rules; /* 1: tf32 */
     bool usable;
     double seconds;
-    dt_engine_choice choice;
-} dt_engine_record;
+    dt_algo_choice choice;
+} dt_algo_record;
 
-typedef struct dt_engine_cache {
+typedef struct dt_algo_cache {
     char path[1024]; /* "": no place for a file */
     char card[192];  /* first line's key: card, library versions */
     int32_t n, cap;
-    dt_engine_record *record;
-} dt_engine_cache;
+    dt_algo_record *record;
+} dt_algo_cache;
 
-void dt_engine_cache_open(dt_engine_cache *c, const char *dir, const char *card_name, size_t cudnn_version);
-const dt_engine_record *dt_engine_cache_find(const dt_engine_cache *c, const dt_conv_spec *spec,
-                                             int32_t rules);
+void dt_algo_cache_open(dt_algo_cache *c, const char *dir, const char *card_name, size_t cudnn_version);
+const dt_algo_record *dt_algo_cache_find(const dt_algo_cache *c, const dt_conv_spec *spec, int32_t rules);
 /* Replaces or adds; false without memory. */
-bool dt_engine_cache_put(dt_engine_cache *c, const dt_engine_record *r);
+bool dt_algo_cache_put(dt_algo_cache *c, const dt_algo_record *r);
 /* Adds what it knows to the file: written beside and renamed; failure only costs time at the next start. */
-void dt_engine_cache_write(const dt_engine_cache *c);
-void dt_engine_cache_close(dt_engine_cache *c);
+void dt_algo_cache_write(const dt_algo_cache *c);
+void dt_algo_cache_close(dt_algo_cache *c);
 
 #endif

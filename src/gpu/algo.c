@@ -1,8 +1,8 @@
-/* The engine table: known choices, plans, and the tuner that makes choices by timing. With
+/* The algorithm table: known choices, plans, and the tuner that makes choices by timing. With
  * train.deterministic nothing is timed or remembered, for two runs must choose alike on a busy card and
  * without a cache too: the heuristic's first engine that sums in one order is taken, and no fusion that asks
  * for times is. */
-#include "engine.h"
+#include "algo.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -21,18 +21,18 @@ enum {
 static const int64_t WORKSPACE_LIMIT = (int64_t)1 << 30;
 static const double WINDOW_S = 4e-4, HOPELESS = 1.5, ABSURD = 50; /* times the best so far */
 
-struct dt_engines {
-    dt_engine_cache cache;
+struct dt_algos {
+    dt_algo_cache cache;
     int32_t rules;
     bool first_only;                  /* deterministic */
     uint32_t refused_f32, refused_16; /* numerical notes */
     int32_t n, cap;
-    dt_engine **engine;                /* addresses stay valid as the table grows */
+    dt_algo **algo;                    /* addresses stay valid as the table grows */
     cudnnHandle_t handle[THREADS_MAX]; /* of the building threads; plans refer to them */
 };
 
 typedef struct candidate {
-    dt_engine_choice choice;
+    dt_algo_choice choice;
     dt_dnn_builder desc;
     cudnnBackendDescriptor_t plan;
     int64_t workspace_bytes;
@@ -44,7 +44,7 @@ enum { LIST_COUNT = sizeof LISTS / sizeof *LISTS };
 
 /* What a thread does for one engine: rebuild the known choice, or build candidates for timing. */
 typedef struct job {
-    dt_engine *engine;
+    dt_algo *algo;
     cudnnBackendDescriptor_t graph;
     int32_t list; /* asked first; then that of the candidates */
     int32_t n;
@@ -62,9 +62,9 @@ static int32_t note(int32_t bit) {
     return 1 << bit;
 }
 
-dt_status dt_engines_create(dt_cuda *cu, const char *cache_dir, dt_engines **out) {
-    dt_engines *e = calloc(1, sizeof *e);
-    if (!e) return dt_fail(DT_ERR_MEMORY, "no memory for the engine table");
+dt_status dt_algos_create(dt_cuda *cu, const char *cache_dir, dt_algos **out) {
+    dt_algos *e = calloc(1, sizeof *e);
+    if (!e) return dt_fail(DT_ERR_MEMORY, "no memory for the algorithm table");
     e->rules = cu->tf32 ? 1 : 0;
     e->first_only = cu->deterministic;
     /* Engines that round partial sums to 16 bits are taken, as PyTorch does: without them a step of ResNet-50
@@ -75,57 +75,57 @@ dt_status dt_engines_create(dt_cuda *cu, const char *cache_dir, dt_engines **out
         e->refused_f32 |= (uint32_t)(note(CUDNN_NUMERICAL_NOTE_TENSOR_CORE) |
                                      note(CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS) |
                                      note(CUDNN_NUMERICAL_NOTE_WINOGRAD) | note(CUDNN_NUMERICAL_NOTE_FFT));
-    if (!cu->deterministic) dt_engine_cache_open(&e->cache, cache_dir, cu->base.info.name, cudnnGetVersion());
+    if (!cu->deterministic) dt_algo_cache_open(&e->cache, cache_dir, cu->base.info.name, cudnnGetVersion());
     *out = e;
     return DT_OK;
 }
 
-void dt_engines_destroy(dt_engines *e) {
+void dt_algos_destroy(dt_algos *e) {
     if (!e) return;
     for (int32_t i = 0; i < e->n; i++) {
-        dt_dnn_release(&e->engine[i]->plan_desc);
-        dt_dnn_release(&e->engine[i]->graph_desc);
-        free(e->engine[i]);
+        dt_dnn_release(&e->algo[i]->plan_desc);
+        dt_dnn_release(&e->algo[i]->graph_desc);
+        free(e->algo[i]);
     }
     for (int32_t i = 0; i < THREADS_MAX; i++)
         if (e->handle[i]) (void)cudnnDestroy(e->handle[i]);
-    free(e->engine);
-    dt_engine_cache_close(&e->cache);
+    free(e->algo);
+    dt_algo_cache_close(&e->cache);
     free(e);
 }
 
-static dt_engine *find(const dt_engines *e, const dt_conv_spec *spec) {
+static dt_algo *find(const dt_algos *e, const dt_conv_spec *spec) {
     for (int32_t i = 0; i < e->n; i++)
-        if (memcmp(&e->engine[i]->spec, spec, sizeof *spec) == 0) return e->engine[i];
+        if (memcmp(&e->algo[i]->spec, spec, sizeof *spec) == 0) return e->algo[i];
     return NULL;
 }
 
-const dt_engine *dt_engines_find(const dt_cuda *cu, const dt_conv_spec *spec) {
-    return find(cu->engines, spec);
+const dt_algo *dt_algos_find(const dt_cuda *cu, const dt_conv_spec *spec) {
+    return find(cu->algos, spec);
 }
 
-static dt_engine *add(dt_engines *e, const dt_conv_spec *spec) {
+static dt_algo *add(dt_algos *e, const dt_conv_spec *spec) {
     if (e->n == e->cap) {
         int32_t cap = e->cap ? 2 * e->cap : 64;
-        dt_engine **more = realloc(e->engine, (size_t)cap * sizeof *more);
+        dt_algo **more = realloc(e->algo, (size_t)cap * sizeof *more);
         if (!more) return NULL;
-        e->engine = more;
+        e->algo = more;
         e->cap = cap;
     }
-    dt_engine *x = calloc(1, sizeof *x);
+    dt_algo *x = calloc(1, sizeof *x);
     if (!x) return NULL;
     x->spec = *spec;
-    const dt_engine_record *r = dt_engine_cache_find(&e->cache, spec, e->rules);
+    const dt_algo_record *r = dt_algo_cache_find(&e->cache, spec, e->rules);
     if (r) {
         x->known = true;
         x->usable = r->usable;
         x->seconds = r->seconds;
         x->choice = r->choice;
     }
-    return e->engine[e->n++] = x;
+    return e->algo[e->n++] = x;
 }
 
-static void note_error(dt_engine *e, const dt_dnn_builder *b) {
+static void note_error(dt_algo *e, const dt_dnn_builder *b) {
     char detail[160] = "";
     cudnnGetLastErrorString(detail, sizeof detail);
     snprintf(e->error, sizeof e->error, "%s: %s %s", b->what ? b->what : "no engine",
@@ -134,7 +134,7 @@ static void note_error(dt_engine *e, const dt_dnn_builder *b) {
 }
 
 static bool build_graph(job *j, cudnnHandle_t handle) {
-    dt_engine *e = j->engine;
+    dt_algo *e = j->algo;
     if (j->graph) return true;
     dt_dnn_release(&e->graph_desc);
     e->graph_desc = (dt_dnn_builder){.handle = handle};
@@ -144,7 +144,7 @@ static bool build_graph(job *j, cudnnHandle_t handle) {
 }
 
 static bool build_known(job *j, cudnnHandle_t handle) {
-    dt_engine *e = j->engine;
+    dt_algo *e = j->algo;
     if (!build_graph(j, handle)) return false;
     e->plan_desc = (dt_dnn_builder){.handle = handle};
     e->plan = dt_dnn_plan(&e->plan_desc, j->graph, &e->choice, &e->workspace_bytes);
@@ -155,15 +155,15 @@ static bool build_known(job *j, cudnnHandle_t handle) {
 }
 
 /* Only what a heuristic names: other engines may claim a graph and then read outside its tensors. */
-static void build_candidates(const dt_engines *table, job *j, cudnnHandle_t handle) {
-    dt_engine *e = j->engine;
+static void build_candidates(const dt_algos *table, job *j, cudnnHandle_t handle) {
+    dt_algo *e = j->algo;
     const dt_conv_kind kind = (dt_conv_kind)e->spec.kind;
     const bool fused = kind != DT_CONV_F && kind != DT_CONV_D && kind != DT_CONV_W;
     const int32_t n_candidate = table->first_only ? 1 : fused ? FUSED_CANDIDATES : CANDIDATES;
     uint32_t refused = e->spec.dtype == DT_DTYPE_F32 ? table->refused_f32 : table->refused_16;
     if (!build_graph(j, handle)) return;
     for (int32_t list = j->list; list < LIST_COUNT && j->n == 0; list++) {
-        dt_engine_choice choice[ASKED];
+        dt_algo_choice choice[ASKED];
         int32_t n = dt_dnn_choices(&e->graph_desc, j->graph, LISTS[list], refused, ASKED, choice);
         j->list = list;
         e->passing = e->passing || e->graph_desc.passing;
@@ -190,16 +190,16 @@ static void build_candidates(const dt_engines *table, job *j, cudnnHandle_t hand
 
 static void *work(void *arg) {
     job_list *list = arg;
-    cudnnHandle_t *own = &list->cu->engines->handle[atomic_fetch_add(&list->next_thread, 1)];
+    cudnnHandle_t *own = &list->cu->algos->handle[atomic_fetch_add(&list->next_thread, 1)];
     if (cudaSetDevice(list->cu->device) != cudaSuccess) return NULL;
     if (!*own && cudnnCreate(own) != CUDNN_STATUS_SUCCESS) return NULL;
     for (;;) {
         int32_t i = atomic_fetch_add(&list->next, 1);
         if (i >= list->n) break;
         job *j = &list->job[i];
-        if (j->engine->known && build_known(j, *own)) continue;
-        j->engine->known = false; /* a stale record: choose anew */
-        build_candidates(list->cu->engines, j, *own);
+        if (j->algo->known && build_known(j, *own)) continue;
+        j->algo->known = false; /* a stale record: choose anew */
+        build_candidates(list->cu->algos, j, *own);
     }
     return NULL;
 }
@@ -244,11 +244,11 @@ static bool scratch_make(dt_cuda *cu, const job *j, int32_t n, scratch *s) {
     dt_dtype dtype = DT_DTYPE_F32;
     for (int32_t i = 0; i < n; i++) {
         if (j[i].n == 0) continue;
-        uint32_t uids = dt_conv_kind_uids((dt_conv_kind)j[i].engine->spec.kind);
-        dtype = (dt_dtype)j[i].engine->spec.dtype;
+        uint32_t uids = dt_conv_kind_uids((dt_conv_kind)j[i].algo->spec.kind);
+        dtype = (dt_dtype)j[i].algo->spec.dtype;
         for (int u = 0; u < DT_UID_COUNT; u++)
             if (uids & (1u << u))
-                elems[u] = dt_max_i64(elems[u], dt_conv_uid_elems(&j[i].engine->spec, (dt_conv_uid)u));
+                elems[u] = dt_max_i64(elems[u], dt_conv_uid_elems(&j[i].algo->spec, (dt_conv_uid)u));
         for (int32_t k = 0; k < j[i].n; k++)
             workspace = dt_max_i64(workspace, j[i].candidate[k].workspace_bytes);
     }
@@ -302,7 +302,7 @@ static double time_candidate(dt_cuda *cu, const scratch *s, uint32_t uids, const
 
 /* The fastest candidate becomes the engine's plan; the others are dropped. */
 static void choose(dt_cuda *cu, job *j, const scratch *s) {
-    dt_engine *e = j->engine;
+    dt_algo *e = j->algo;
     uint32_t uids = dt_conv_kind_uids((dt_conv_kind)e->spec.kind);
     int32_t best = s ? -1 : 0;
     double best_s = 1e30;
@@ -328,39 +328,39 @@ static void choose(dt_cuda *cu, job *j, const scratch *s) {
     }
 }
 
-const dt_engine_record *dt_engines_recall(const dt_cuda *cu, const dt_conv_spec *key) {
-    return dt_engine_cache_find(&cu->engines->cache, key, cu->engines->rules);
+const dt_algo_record *dt_algos_recall(const dt_cuda *cu, const dt_conv_spec *key) {
+    return dt_algo_cache_find(&cu->algos->cache, key, cu->algos->rules);
 }
 
-void dt_engines_remember(dt_cuda *cu, dt_engine_record r) {
-    r.rules = cu->engines->rules;
-    if (!cu->deterministic) (void)dt_engine_cache_put(&cu->engines->cache, &r);
+void dt_algos_remember(dt_cuda *cu, dt_algo_record r) {
+    r.rules = cu->algos->rules;
+    if (!cu->deterministic) (void)dt_algo_cache_put(&cu->algos->cache, &r);
 }
 
-void dt_engines_save(dt_cuda *cu) {
-    if (!cu->deterministic && cu->local_rank == 0) dt_engine_cache_write(&cu->engines->cache);
+void dt_algos_save(dt_cuda *cu) {
+    if (!cu->deterministic && cu->local_rank == 0) dt_algo_cache_write(&cu->algos->cache);
 }
 
 static dt_status tune(dt_cuda *cu, job *j, int32_t n) {
     scratch s = {0};
     int32_t n_new = 0;
-    for (int32_t i = 0; i < n; i++) n_new += j[i].engine->plan == NULL;
+    for (int32_t i = 0; i < n; i++) n_new += j[i].algo->plan == NULL;
     if (n_new == 0) return DT_OK;
     bool timed = !cu->deterministic && scratch_make(cu, j, n, &s);
     DT_CUDNN_TRY(cudnnSetStream(cu->dnn, cu->compute));
     cu->dnn_stream = cu->compute;
     for (int32_t i = 0; i < n; i++) {
-        dt_engine *e = j[i].engine;
+        dt_algo *e = j[i].algo;
         if (e->plan) continue;
         choose(cu, &j[i], timed ? &s : NULL);
         if (timed && !e->passing)
-            dt_engines_remember(
-                cu, (dt_engine_record){
+            dt_algos_remember(
+                cu, (dt_algo_record){
                         .spec = e->spec, .usable = e->usable, .seconds = e->seconds, .choice = e->choice});
     }
     scratch_free(&s);
     DT_CUDA_TRY(cudaStreamSynchronize(cu->compute)); /* an engine that failed while running shows here */
-    if (timed) dt_engines_save(cu);
+    if (timed) dt_algos_save(cu);
     return DT_OK;
 }
 
@@ -368,31 +368,31 @@ static dt_status tune(dt_cuda *cu, job *j, int32_t n) {
 static dt_status tune_again(dt_cuda *cu, job *j, int32_t n) {
     int32_t n_again = 0;
     for (int32_t i = 0; i < n; i++) {
-        if (j[i].engine->usable || j[i].n == 0 || j[i].list + 1 >= LIST_COUNT) continue;
+        if (j[i].algo->usable || j[i].n == 0 || j[i].list + 1 >= LIST_COUNT) continue;
         job again = j[n_again];
-        j[n_again] = (job){.engine = j[i].engine, .candidate = j[i].candidate, .list = j[i].list + 1};
+        j[n_again] = (job){.algo = j[i].algo, .candidate = j[i].candidate, .list = j[i].list + 1};
         if (n_again++ < i) j[i] = again;
     }
     if (n_again == 0) return DT_OK;
-    for (int32_t i = 0; i < n_again; i++) j[i].engine->known = j[i].engine->passing = false;
+    for (int32_t i = 0; i < n_again; i++) j[i].algo->known = j[i].algo->passing = false;
     DT_TRY(run_jobs(cu, j, n_again));
     return tune(cu, j, n_again);
 }
 
-dt_status dt_engines_require(dt_cuda *cu, int32_t n, const dt_conv_spec *spec, bool plans) {
+dt_status dt_algos_require(dt_cuda *cu, int32_t n, const dt_conv_spec *spec, bool plans) {
     dt_status st = DT_OK;
     int32_t n_job = 0;
     job *list = calloc((size_t)(n > 0 ? n : 1), sizeof *list);
     if (!list) goto no_memory;
     for (int32_t i = 0; i < n; i++) {
-        dt_engine *e = find(cu->engines, &spec[i]);
+        dt_algo *e = find(cu->algos, &spec[i]);
         bool is_new = e == NULL;
-        if (is_new && !(e = add(cu->engines, &spec[i]))) goto no_memory;
+        if (is_new && !(e = add(cu->algos, &spec[i]))) goto no_memory;
         if (e->known && (!plans || !e->usable || e->plan)) continue;
         bool listed = false;
-        for (int32_t k = 0; k < n_job && !is_new; k++) listed = listed || list[k].engine == e;
+        for (int32_t k = 0; k < n_job && !is_new; k++) listed = listed || list[k].algo == e;
         if (listed) continue;
-        list[n_job] = (job){.engine = e, .candidate = calloc(CANDIDATES, sizeof(candidate))};
+        list[n_job] = (job){.algo = e, .candidate = calloc(CANDIDATES, sizeof(candidate))};
         if (!list[n_job++].candidate) goto no_memory;
     }
     if (n_job > 0) {
