@@ -36,7 +36,7 @@ static dt_status contribute(dt_graph *g, dt_vid v, dt_vid contribution, dt_vid *
 }
 
 dt_status dt_autodiff(dt_graph *g) {
-    DT_ASSERT(g->training && g->loss >= 0);
+    DT_ASSERT(g->training && g->n_loss > 0);
     const int32_t n_forward = g->n_node, n_value = g->n_value;
     dt_status st = DT_OK;
     bool *needs = calloc((size_t)n_value, sizeof *needs);
@@ -55,7 +55,7 @@ dt_status dt_autodiff(dt_graph *g) {
         dt_vid dout[DT_SLOTS_OUT_MAX], din[DT_SLOTS_IN_MAX];
         for (int32_t j = 0; j < n.n_out; j++) {
             dout[j] = n.out[j] >= 0 ? grad[n.out[j]] : -1;
-            reached |= n.out[j] >= 0 && needs[n.out[j]] && (dout[j] >= 0 || n.out[j] == g->loss);
+            reached |= n.out[j] >= 0 && needs[n.out[j]] && (dout[j] >= 0 || dt_graph_is_loss(g, n.out[j]));
         }
         if (!row->grad || !reached) continue;
         for (int32_t j = 0; j < n.n_in; j++) want[j] = n.in[j] >= 0 && needs[n.in[j]], din[j] = -1;

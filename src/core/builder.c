@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/op.h"
 #include "core/step.h"
 
 /* "<name>.<suffix>". */
@@ -28,31 +29,33 @@ dt_vid dt_build_op(dt_builder *b, const char *name, dt_op op, const dt_attr *att
     return b->status == DT_OK ? out : -1;
 }
 
+static dt_vid add_input(dt_builder *b, const char *name, dt_dtype dtype, int32_t ndim, const int64_t *dim) {
+    dt_vid id = -1;
+    if (b->status == DT_OK) b->status = dt_graph_add_value(b->g, name, DT_ROLE_INPUT, dtype, ndim, dim, &id);
+    return b->status == DT_OK ? id : -1;
+}
+
 dt_vid dt_build_input(dt_builder *b, const dt_model_input *in) {
-    if (b->status != DT_OK) return -1;
-    int64_t h = in->source_crop ? in->src_height : in->height,
-            w = in->source_crop ? in->src_width : in->width;
-    dt_graph *g = b->g;
-    b->status = dt_graph_add_value(g, "image", DT_ROLE_INPUT, DT_DTYPE_U8, 4,
-                                   (int64_t[]){in->batch, h, w, in->channels}, &g->image);
+    const int64_t n = in->batch, h = in->source_crop ? in->src_height : in->height,
+                  w = in->source_crop ? in->src_width : in->width;
+    const dt_vid image = add_input(b, "image", DT_DTYPE_U8, 4, (int64_t[]){n, h, w, in->channels});
+    (void)add_input(b, "label", DT_DTYPE_I32, 1, &n);
+    const dt_vid aug = in->source_crop ? add_input(b, "aug", DT_DTYPE_I32, 2, (int64_t[]){n, 8}) : -1;
+    dt_vid metrics;
     if (b->status == DT_OK)
-        b->status = dt_graph_add_value(g, "label", DT_ROLE_INPUT, DT_DTYPE_I32, 1, &in->batch, &g->label);
-    if (b->status == DT_OK && in->source_crop)
-        b->status =
-            dt_graph_add_value(g, "aug", DT_ROLE_INPUT, DT_DTYPE_I32, 2, (int64_t[]){in->batch, 8}, &g->aug);
-    if (b->status == DT_OK)
-        b->status = dt_graph_add_value(g, "metrics", DT_ROLE_METRIC, DT_DTYPE_F32, 1,
-                                       (int64_t[]){DT_METRIC_COUNT}, &g->metrics);
+        b->status = dt_graph_add_value(b->g, "metrics", DT_ROLE_METRIC, DT_DTYPE_F32, 1,
+                                       (int64_t[]){DT_METRIC_COUNT}, &metrics);
     dt_attr t = {.size = {(int32_t)in->height, (int32_t)in->width}, .padded_c = (int32_t)in->padded_channels};
     memcpy(t.mean, in->mean, sizeof t.mean);
     memcpy(t.stddev, in->stddev, sizeof t.stddev);
-    return dt_build_op(b, "input", DT_OP_INPUT, &t, 2, (dt_vid[]){g->image, g->aug});
+    return dt_build_op(b, "input", DT_OP_INPUT, &t, 2, (dt_vid[]){image, aug});
 }
 
 /* Channels that carry data: those of the stored image at the input, all of them elsewhere. */
 static int64_t real_channels(const dt_builder *b, dt_vid x) {
     const dt_value *v = &b->g->value[x];
-    if (v->producer >= 0 && b->g->node[v->producer].op == DT_OP_INPUT) return b->g->value[b->g->image].dim[3];
+    if (v->producer >= 0 && b->g->node[v->producer].op == DT_OP_INPUT)
+        return b->g->value[b->g->node[v->producer].in[DT_INPUT_IMAGE]].dim[3];
     return v->dim[v->ndim - 1];
 }
 
@@ -154,7 +157,9 @@ dt_vid dt_build_dropout(dt_builder *b, const char *name, dt_vid x, double rate) 
 void dt_build_loss(dt_builder *b, dt_vid logits) {
     if (b->status != DT_OK) return;
     dt_graph *g = b->g;
-    g->logits = logits;
     dt_attr t = {.smoothing = g->training ? (float)b->config->train.label_smoothing : 0.0f};
-    g->loss = dt_build_op(b, "loss", DT_OP_XENT, &t, 3, (dt_vid[]){logits, g->label, g->metrics});
+    const dt_vid in[] = {logits, dt_graph_input(g, "label"), g->metrics};
+    const dt_vid loss = dt_build_op(b, "loss", DT_OP_XENT, &t, 3, in);
+    if (b->status == DT_OK) b->status = dt_graph_add_output(g, "logits", logits);
+    if (b->status == DT_OK) b->status = dt_graph_add_loss(g, loss);
 }

@@ -20,7 +20,7 @@ dt_status dt_graph_create(dt_graph **out, dt_dtype compute, bool training) {
     if (!g) return dt_fail(DT_ERR_MEMORY, "no memory for a graph");
     g->compute = compute;
     g->training = training;
-    g->image = g->label = g->aug = g->logits = g->loss = g->metrics = -1;
+    g->metrics = -1;
     *out = g;
     return DT_OK;
 }
@@ -91,7 +91,60 @@ dt_status dt_graph_add_value(dt_graph *g, const char *name, dt_role role, dt_dty
     v.dtype = dtype;
     v.ndim = ndim;
     for (int32_t i = 0; i < ndim && i < DT_MAX_DIM; i++) v.dim[i] = dim[i];
-    return push_value(g, &v, out);
+    DT_TRY(push_value(g, &v, out));
+    if (role == DT_ROLE_METRIC) g->metrics = *out;
+    return DT_OK;
+}
+
+dt_vid dt_graph_input(const dt_graph *g, const char *name) {
+    const dt_vid v = dt_graph_find(g, name);
+    return v >= 0 && g->value[v].role == DT_ROLE_INPUT ? v : -1;
+}
+
+dt_vid dt_graph_output(const dt_graph *g, const char *name) {
+    for (int32_t i = 0; i < g->n_output; i++)
+        if (strcmp(g->output[i].name, name) == 0) return g->output[i].value;
+    return -1;
+}
+
+dt_status dt_graph_add_output(dt_graph *g, const char *name, dt_vid v) {
+    if (dt_graph_output(g, name) >= 0)
+        return dt_fail(DT_ERR_CONFIG, "the network has two outputs named \"%s\"", name);
+    if (g->n_output == DT_OUTPUTS_MAX)
+        return dt_fail(DT_ERR_CONFIG, "the network has more than %d outputs", DT_OUTPUTS_MAX);
+    dt_output o = {.value = v};
+    if ((size_t)snprintf(o.name, sizeof o.name, "%s", name) >= sizeof o.name)
+        return dt_fail(DT_ERR_CONFIG, "the name of output \"%s\" is longer than %d characters", name,
+                       DT_FIELD_NAME_MAX - 1);
+    g->output[g->n_output++] = o;
+    return DT_OK;
+}
+
+dt_status dt_graph_add_loss(dt_graph *g, dt_vid v) {
+    if (g->n_loss == DT_LOSSES_MAX)
+        return dt_fail(DT_ERR_CONFIG, "the network has more than %d losses", DT_LOSSES_MAX);
+    if (dt_graph_is_loss(g, v))
+        return dt_fail(DT_ERR_CONFIG, "%s is a loss of the network already", g->value[v].name);
+    g->loss[g->n_loss++] = v;
+    return DT_OK;
+}
+
+bool dt_graph_is_loss(const dt_graph *g, dt_vid v) {
+    for (int32_t i = 0; i < g->n_loss; i++)
+        if (g->loss[i] == v) return true;
+    return false;
+}
+
+bool dt_graph_is_kept(const dt_graph *g, dt_vid v) {
+    for (int32_t i = 0; i < g->n_output; i++)
+        if (g->output[i].value == v) return true;
+    return dt_graph_is_loss(g, v);
+}
+
+int64_t dt_graph_rows(const dt_graph *g) {
+    for (dt_vid v = 0; v < g->n_value; v++)
+        if (g->value[v].role == DT_ROLE_INPUT) return g->value[v].dim[0];
+    return 1;
 }
 
 /* n empty slots. */
@@ -200,7 +253,7 @@ void dt_graph_compact(dt_graph *g) {
 }
 
 int32_t dt_graph_use_count(const dt_graph *g, dt_vid v) {
-    int32_t n = 0;
+    int32_t n = dt_graph_is_kept(g, v);
     for (dt_nid i = 0; i < g->n_node; i++)
         for (int32_t j = 0; j < g->node[i].n_in; j++) n += g->node[i].in[j] == v;
     return n;

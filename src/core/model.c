@@ -108,7 +108,7 @@ static int64_t node_params(const dt_graph *g, const dt_node *n) {
 double dt_model_flops(const dt_graph *g) {
     double sum = 0;
     for (dt_nid i = 0; i < g->n_node; i++) sum += dt_op_flops(g, &g->node[i]);
-    return sum / (double)g->value[g->image].dim[0];
+    return sum / (double)dt_graph_rows(g);
 }
 
 int64_t dt_model_n_param(const dt_graph *g) {

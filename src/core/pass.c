@@ -14,14 +14,16 @@ static void replace_uses(dt_graph *g, dt_vid from, dt_vid to) {
             if (g->node[i].in[j] == from) g->node[i].in[j] = to;
     for (dt_vid v = 0; v < g->n_value; v++) /* views of it */
         if (g->value[v].alias_of == from) g->value[v].alias_of = to;
-    dt_vid *known[] = {&g->logits, &g->loss};
-    for (size_t k = 0; k < sizeof known / sizeof known[0]; k++)
-        if (*known[k] == from) *known[k] = to;
+    for (int32_t k = 0; k < g->n_output; k++)
+        if (g->output[k].value == from) g->output[k].value = to;
+    for (int32_t k = 0; k < g->n_loss; k++)
+        if (g->loss[k] == from) g->loss[k] = to;
 }
 
 /* The only reader of v, or NULL when there is none or more than one. */
 static dt_node *only_reader(dt_graph *g, dt_vid v) {
     dt_node *found = NULL;
+    if (dt_graph_is_kept(g, v)) return NULL;
     for (dt_nid i = 0; i < g->n_node; i++)
         for (int32_t j = 0; j < g->node[i].n_in; j++) {
             if (g->node[i].in[j] != v) continue;
@@ -273,7 +275,7 @@ static bool has_effect(const dt_graph *g, const dt_node *n) {
 dt_status dt_pass_remove_dead(dt_graph *g) {
     bool *read = calloc((size_t)g->n_value + 1, sizeof *read);
     if (!read) return dt_fail(DT_ERR_MEMORY, "no memory for a pass");
-    if (g->logits >= 0) read[g->logits] = true;
+    for (int32_t i = 0; i < g->n_output; i++) read[g->output[i].value] = true;
     for (dt_nid i = g->n_node - 1; i >= 0; i--) {
         dt_node *n = &g->node[i];
         bool live = has_effect(g, n);

@@ -53,7 +53,7 @@ static bool place_readers(const dt_graph *g, site *s, dt_vid v,
     for (dt_nid i = 0; i < g->n_node; i++)
         for (int32_t j = 0; j < g->node[i].n_in; j++)
             if (g->node[i].in[j] == v && !place(g, s, i, j)) return false;
-    return v != g->logits && v != g->loss;
+    return !dt_graph_is_kept(g, v);
 }
 
 /* Whether everything around the convolution is there and nothing else reads what would go. */
@@ -224,7 +224,7 @@ static dt_status swap_residual(dt_graph *g, dt_backend *be, dt_nid i) {
     const dt_vid res = apply.in[DT_APPLY_IN_RES];
     if (res < 0 || dt_node_has(&apply, DT_APPLY_IN_RES_SCALE)) return DT_OK;
     const dt_nid id = dt_graph_maker(g, res, DT_OP_CONV);
-    if (id < 0 || dt_graph_use_count(g, res) != 1 || res == g->logits) return DT_OK;
+    if (id < 0 || dt_graph_use_count(g, res) != 1) return DT_OK;
     const dt_node conv = g->node[id];
     if (!dt_node_has(&conv, DT_CONV_IN_SCALE) || conv.attr.relu || dt_node_has(&conv, DT_CONV_IN_RES))
         return DT_OK;

@@ -10,7 +10,7 @@ void dt_fuse_pool_prologue(dt_graph *g, dt_backend *be, dt_nid i) {
     if (id < 0 || dt_node_has(pool, DT_MAXPOOL_IN_PRE_SCALE)) return;
     const dt_node *apply = &g->node[id];
     if (!apply->attr.relu || dt_node_has(apply, DT_APPLY_IN_RES)) return;
-    if (x == g->logits || dt_graph_use_count(g, x) != 1) return;
+    if (dt_graph_use_count(g, x) != 1) return;
     if (be->fuse_gain(be, g, DT_FUSE_POOL_PROLOGUE, i) <= 0) return;
     pool->in[DT_MAXPOOL_IN_X] = apply->in[DT_APPLY_IN_X];
     pool->in[DT_MAXPOOL_IN_PRE_SCALE] = apply->in[DT_APPLY_IN_SCALE];

@@ -50,8 +50,8 @@ static void live_ranges(planner *p) {
             if (n->in[j] >= 0) g->value[dt_graph_root(g, n->in[j])].last = i;
         if (n->workspace >= 0) g->value[n->workspace].first = g->value[n->workspace].last = i;
     }
-    if (g->logits >= 0)
-        g->value[dt_graph_root(g, g->logits)].last = g->n_node; /* readable after the program */
+    for (int32_t i = 0; i < g->n_output; i++) /* readable after the program */
+        g->value[dt_graph_root(g, g->output[i].value)].last = g->n_node;
 }
 
 /* An output takes over the block of an input that dies at the same node. */

@@ -144,7 +144,7 @@ static dt_status run_device(const bench *b, dt_loader *l, dt_jpeg_decoder *d, ui
     for (; n < 2 * SLOTS || seconds < b->o.seconds; n++) {
         dt_batch *now = &batch[n % 2];
         DT_TRY(dt_loader_next(l, now, NULL));
-        const dt_jpeg_batch jpeg = {now->jpeg, now->rows, now->bytes, now->image};
+        const dt_jpeg_batch jpeg = {now->jpeg, now->rows, now->bytes, dt_batch_field(now, "image")};
         DT_TRY(be->jpeg_decode(be, d, &jpeg, image, stream));
         DT_TRY(be->event_record(be, done[n % 2], stream));
         if (n > 0) {

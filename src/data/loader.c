@@ -24,8 +24,11 @@ enum {
     ERROR_TEXT_BYTES = 1024,
 };
 
+/* Fields of images. */
+enum { IMAGE, LABEL, AUG };
+
 typedef struct slot {
-    uint8_t *memory; /* image, label, aug, jpeg, bytes, error */
+    uint8_t *memory; /* the fields, jpeg, bytes, error */
     int64_t batch;   /* being filled or full; -1: free */
     int64_t rows_left;
     int64_t error_row; /* lowest row that failed; -1: none */
@@ -44,8 +47,10 @@ struct dt_loader {
     int64_t n_micro;   /* train: micro-batches of this rank */
     int64_t n_batches; /* -1: without end */
     int64_t max_rows, ticket_rows;
-    int64_t image_bytes; /* of one row */
-    int64_t label_offset, aug_offset, jpeg_offset, bytes_offset, error_offset, slot_bytes;
+    dt_field field[DT_FIELDS_MAX];
+    int64_t offset[DT_FIELDS_MAX]; /* of each field in a slot */
+    int32_t n_field;
+    int64_t jpeg_offset, bytes_offset, error_offset, slot_bytes;
     dt_jpeg_limits jpeg; /* compressed */
     slot *slots;
     pthread_t *threads;
@@ -138,19 +143,24 @@ static bool take_ticket(dt_loader *l, ticket *out) {
     return true;
 }
 
+/* NULL where there is no such field. */
+static void *row_of(const dt_loader *l, uint8_t *memory, int32_t field, int64_t row) {
+    if (field >= l->n_field) return NULL;
+    return memory + l->offset[field] + row * dt_field_bytes(&l->field[field]);
+}
+
 /* A row without a sample: black, and of no class. It has a window too, so that a device need not look at
  * labels. */
 static void fill_empty(const dt_loader *l, uint8_t *image, int32_t *label, int32_t *aug) {
-    memset(image, 0, (size_t)l->image_bytes);
+    memset(image, 0, (size_t)dt_field_bytes(&l->field[IMAGE]));
     *label = -1;
     const int32_t numbers[8] = {0, 0, (int32_t)l->info.width, (int32_t)l->info.height, 0, 0, 0, 0};
     if (aug) memcpy(aug, numbers, sizeof numbers);
 }
 
 static dt_status fill_row(dt_loader *l, dt_fetcher *f, uint8_t *memory, int64_t batch, int64_t row) {
-    uint8_t *image = memory + row * l->image_bytes;
-    int32_t *label = (int32_t *)(void *)(memory + l->label_offset) + row;
-    int32_t *aug = l->o.source_crop ? (int32_t *)(void *)(memory + l->aug_offset) + 8 * row : NULL;
+    uint8_t *image = row_of(l, memory, IMAGE, row);
+    int32_t *label = row_of(l, memory, LABEL, row), *aug = row_of(l, memory, AUG, row);
     uint64_t epoch;
     int64_t sample = sample_of(l, batch, row, &epoch);
     if (sample >= 0 && l->o.compressed) {
@@ -313,15 +323,26 @@ static void place_jpeg(dt_loader *l) {
     l->slot_bytes = l->bytes_offset + dt_round_up(l->jpeg.file_bytes, SLOT_ALIGN_BYTES);
 }
 
+static dt_status place_fields(dt_loader *l) {
+    l->field[IMAGE] = (dt_field){"image", DT_DTYPE_U8, 3, {l->o.out_h, l->o.out_w, l->info.channels}};
+    l->field[LABEL] = (dt_field){.name = "label", .dtype = DT_DTYPE_I32};
+    l->field[AUG] = (dt_field){"aug", DT_DTYPE_I32, 1, {8}};
+    l->n_field = l->o.source_crop ? AUG + 1 : LABEL + 1;
+    for (int32_t i = 0; i < l->n_field; i++) {
+        int64_t bytes;
+        if (__builtin_mul_overflow(dt_field_bytes(&l->field[i]), l->max_rows, &bytes) ||
+            bytes > INT64_MAX / 4 || l->max_rows > INT32_MAX)
+            return dt_fail(DT_ERR_CONFIG, "loader: a batch of %lld rows is too large",
+                           (long long)l->max_rows);
+        l->offset[i] = l->slot_bytes;
+        l->slot_bytes += dt_round_up(bytes, 64);
+    }
+    l->slot_bytes = dt_round_up(l->slot_bytes, SLOT_ALIGN_BYTES);
+    return DT_OK;
+}
+
 static dt_status allocate_slots(dt_loader *l) {
-    l->image_bytes = l->o.out_h * l->o.out_w * l->info.channels;
-    int64_t images;
-    if (__builtin_mul_overflow(l->image_bytes, l->max_rows, &images) || images > INT64_MAX / 4 ||
-        l->max_rows > INT32_MAX)
-        return dt_fail(DT_ERR_CONFIG, "loader: a batch of %lld images is too large", (long long)l->max_rows);
-    l->label_offset = dt_round_up(images, 64);
-    l->aug_offset = l->label_offset + dt_round_up(4 * l->max_rows, 64);
-    l->slot_bytes = dt_round_up(l->aug_offset + (l->o.source_crop ? 32 * l->max_rows : 0), SLOT_ALIGN_BYTES);
+    DT_TRY(place_fields(l));
     place_jpeg(l);
     l->error_offset = l->slot_bytes;
     if (l->o.forgiving) l->slot_bytes += dt_round_up(l->max_rows * DT_ROW_ERROR_BYTES, SLOT_ALIGN_BYTES);
@@ -424,13 +445,13 @@ void dt_loader_close(dt_loader *l) {
 
 static void describe(const dt_loader *l, const slot *s, dt_batch *out) {
     int64_t batch = s->batch, rows = batch_rows(l, batch);
-    *out = (dt_batch){.image = s->memory,
-                      .label = (int32_t *)(void *)(s->memory + l->label_offset),
+    *out = (dt_batch){.field = l->field,
+                      .n_field = l->n_field,
                       .rows = rows,
                       .n_valid = rows,
                       .slot = (int32_t)(batch % l->o.n_slots)};
+    for (int32_t i = 0; i < l->n_field; i++) out->data[i] = s->memory + l->offset[i];
     if ((out->jpeg = jpeg_rows(l, s))) out->bytes = s->memory + l->bytes_offset;
-    if (l->o.source_crop) out->aug = (int32_t *)(void *)(s->memory + l->aug_offset);
     if (l->o.forgiving) out->error = (const char *)(s->memory + l->error_offset);
     if (l->o.eval) {
         int64_t own = (l->info.n_samples - l->o.rank + l->o.world - 1) / l->o.world;
@@ -442,6 +463,12 @@ static void describe(const dt_loader *l, const slot *s, dt_batch *out) {
     }
     out->step = l->o.first_step + batch / l->n_micro;
     out->micro = l->o.rank + batch % l->n_micro * l->o.world;
+}
+
+void *dt_batch_field(const dt_batch *b, const char *name) {
+    for (int32_t i = 0; i < b->n_field; i++)
+        if (strcmp(b->field[i].name, name) == 0) return b->data[i];
+    return NULL;
 }
 
 dt_status dt_loader_next(dt_loader *l, dt_batch *out, double *wait_s) {

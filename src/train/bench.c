@@ -33,23 +33,28 @@ static double median(double *v, int n) {
 static dt_status fill_input(dt_session *s) {
     const dt_program *p = dt_engine_program(s->engine, false);
     const dt_graph *g = p->graph;
-    const dt_value *image = &g->value[g->image], *label = &g->value[g->label];
-    const dt_value *logits = &g->value[g->logits];
-    int64_t rows = label->dim[0], n = dt_value_n_elem(image);
-    dt_batch b = {.rows = rows, .n_valid = rows};
+    const dt_value *image = &g->value[dt_graph_input(g, "image")];
+    const int64_t classes = g->value[dt_graph_output(g, "logits")].dim[1];
+    const int64_t rows = dt_graph_rows(g), n = dt_value_n_elem(image);
+    const dt_field field[] = {{"image", DT_DTYPE_U8, 3, {image->dim[1], image->dim[2], image->dim[3]}},
+                              {.name = "label", .dtype = DT_DTYPE_I32},
+                              {"aug", DT_DTYPE_I32, 1, {8}}};
+    dt_batch b = {.field = field, .n_field = 3, .rows = rows, .n_valid = rows};
     void *image_mem = NULL, *label_mem = NULL, *aug_mem = NULL;
     dt_status st = s->be->alloc(s->be, DT_MEM_HOST, n, &image_mem);
     if (st == DT_OK) st = s->be->alloc(s->be, DT_MEM_HOST, rows * 4, &label_mem);
     if (st == DT_OK) st = s->be->alloc(s->be, DT_MEM_HOST, rows * 32, &aug_mem);
     if (st != DT_OK) goto out;
-    b.image = image_mem, b.label = label_mem, b.aug = aug_mem;
+    uint8_t *pixel = image_mem;
+    int32_t *label = label_mem, *aug = aug_mem;
+    b.data[0] = pixel, b.data[1] = label, b.data[2] = aug;
     for (int64_t i = 0; i < n; i++)
-        b.image[i] = (uint8_t)(dt_philox(1, 0, (uint64_t)i / 16).v[i / 4 % 4] >> (8 * (i % 4)));
+        pixel[i] = (uint8_t)(dt_philox(1, 0, (uint64_t)i / 16).v[i / 4 % 4] >> (8 * (i % 4)));
     for (int64_t i = 0; i < rows; i++) {
-        b.label[i] = (int32_t)(i % logits->dim[1]);
+        label[i] = (int32_t)(i % classes);
         const int32_t whole[8] = {0, 0, (int32_t)image->dim[2], (int32_t)image->dim[1], (int32_t)(i & 1), 0,
                                   0, 0};
-        memcpy(b.aug + 8 * i, whole, sizeof whole);
+        memcpy(aug + 8 * i, whole, sizeof whole);
     }
     st = dt_engine_feed(s->engine, &b, false);
     if (st == DT_OK) st = dt_engine_sync(s->engine);

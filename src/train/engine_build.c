@@ -209,7 +209,20 @@ static dt_status create_rings(dt_engine *e) {
 }
 
 /* One arena, of the program that needs the larger one, serves both: they never run at once. */
+static dt_status list_inputs(dt_engine *e, bool eval) {
+    const dt_graph *g = (eval ? e->eval : e->program)->graph;
+    for (dt_vid v = 0; v < g->n_value; v++) {
+        if (g->value[v].role != DT_ROLE_INPUT) continue;
+        if (e->n_input[eval] == DT_FIELDS_MAX)
+            return dt_fail(DT_ERR_CONFIG, "the network has more than %d inputs", DT_FIELDS_MAX);
+        e->input[eval][e->n_input[eval]++] = v;
+    }
+    return DT_OK;
+}
+
 static dt_status bind_programs(dt_engine *e) {
+    DT_TRY(list_inputs(e, true));
+    if (e->train) DT_TRY(list_inputs(e, false));
     if (!e->train) return dt_program_bind(e->eval, e->store, NULL);
     const bool eval_first = e->eval->plan.act_bytes > e->program->plan.act_bytes;
     dt_program *larger = eval_first ? e->eval : e->program, *other = eval_first ? e->program : e->eval;

@@ -29,6 +29,8 @@ struct dt_engine {
     dt_axis *axis;
     dt_store *store;
     dt_program *program, *eval;
+    dt_vid input[2][DT_FIELDS_MAX]; /* what each reads: of training, of evaluation */
+    int32_t n_input[2];
     dt_reducer *reducer; /* NULL in a world of one */
     bool accumulate;
     dt_kernel accum[DT_BUCKETS_MAX], sumsq, update, average, scale, cast; /* average: of the statistics */

@@ -40,8 +40,8 @@ static dt_status reserve(dt_engine *e, int64_t bytes) {
 
 dt_status dt_engine_output(dt_engine *e, const char *name, int64_t *n_elem, const float **out) {
     const dt_program *p = e->eval;
-    const dt_vid id = dt_graph_find(p->graph, name);
-    if (id < 0) return dt_fail(DT_ERR_INTERNAL, "the evaluation program has no value \"%s\"", name);
+    const dt_vid id = dt_graph_output(p->graph, name);
+    if (id < 0) return dt_fail(DT_ERR_INTERNAL, "the evaluation program has no output \"%s\"", name);
     const dt_value *v = &p->graph->value[id], *root = &p->graph->value[dt_graph_root(p->graph, id)];
     if (root->role == DT_ROLE_ACT && root->last < p->graph->n_node)
         return dt_fail(DT_ERR_INTERNAL, "the value \"%s\" does not outlive the evaluation program", name);

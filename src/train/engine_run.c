@@ -16,29 +16,30 @@ dt_status dt_engine_begin_step(dt_engine *e, bool stop, bool save) {
                     NULL);
 }
 
-/* The rows' pixels to `dst`: copied, or decoded from their files by the device. */
-static dt_status copy_image(dt_engine *e, const dt_batch *b, void *dst, int64_t bytes, dt_stream *stream) {
-    if (!b->jpeg) return e->be->copy(e->be, dst, b->image, bytes, stream);
-    const dt_jpeg_batch jpeg = {.row = b->jpeg, .n_rows = b->rows, .bytes = b->bytes, .image = b->image};
+/* One field's rows to `dst`: copied, or decoded from their files by the device. */
+static dt_status copy_field(dt_engine *e, const dt_batch *b, int32_t i, void *dst, dt_stream *stream) {
+    if (!b->jpeg || strcmp(b->field[i].name, "image") != 0)
+        return e->be->copy(e->be, dst, b->data[i], b->rows * dt_field_bytes(&b->field[i]), stream);
+    const dt_jpeg_batch jpeg = {.row = b->jpeg, .n_rows = b->rows, .bytes = b->bytes, .image = b->data[i]};
     return e->be->jpeg_decode(e->be, e->jpeg, &jpeg, dst, stream);
 }
 
-typedef struct part {
-    dt_vid value;
-    const void *data;
-} part;
-
-/* Copies the parts of a batch to `base`, laid out as the program's input arena. */
-static dt_status copy_batch(dt_engine *e, const dt_program *p, const dt_batch *b, char *base,
-                            dt_stream *stream) {
-    const dt_graph *g = p->graph;
-    const dt_value *image = &g->value[g->image];
-    const part parts[] = {{g->label, b->label}, {g->aug, b->aug}};
-    DT_TRY(copy_image(e, b, base + image->offset_bytes, dt_value_bytes(image), stream));
-    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
-        if (parts[i].value < 0) continue;
-        const dt_value *v = &g->value[parts[i].value];
-        DT_TRY(e->be->copy(e->be, base + v->offset_bytes, parts[i].data, dt_value_bytes(v), stream));
+/* Copies the fields of a batch to the network's inputs of their names, at `base` as the input arena. */
+static dt_status copy_batch(dt_engine *e, bool eval, const dt_batch *b, char *base, dt_stream *stream) {
+    const dt_graph *g = (eval ? e->eval : e->program)->graph;
+    for (int32_t k = 0; k < e->n_input[eval]; k++) {
+        const dt_value *v = &g->value[e->input[eval][k]];
+        int32_t i = 0;
+        while (i < b->n_field && strcmp(b->field[i].name, v->name) != 0) i++;
+        if (i == b->n_field)
+            return dt_fail(DT_ERR_DATA, "the network reads \"%s\", and the data has no field of that name",
+                           v->name);
+        if (b->rows * dt_field_bytes(&b->field[i]) != dt_value_bytes(v) || b->field[i].dtype != v->dtype)
+            return dt_fail(DT_ERR_DATA,
+                           "the network's input \"%s\" is %s, a batch has %lld bytes of %s of it", v->name,
+                           dt_value_shape_text(v), (long long)(b->rows * dt_field_bytes(&b->field[i])),
+                           dt_dtype_name(b->field[i].dtype));
+        DT_TRY(copy_field(e, b, i, base + v->offset_bytes, stream));
     }
     return DT_OK;
 }
@@ -46,12 +47,12 @@ static dt_status copy_batch(dt_engine *e, const dt_program *p, const dt_batch *b
 dt_status dt_engine_feed(dt_engine *e, const dt_batch *b, bool eval) {
     dt_backend *be = e->be;
     const dt_program *p = eval ? e->eval : e->program;
-    if (!be->info.is_gpu) return copy_batch(e, p, b, p->input, NULL);
+    if (!be->info.is_gpu) return copy_batch(e, eval, b, p->input, NULL);
     stage *s = &e->stages[e->n_fed % ENGINE_STAGES];
     dt_event *filled = e->filled[e->n_fed % ENGINE_FEEDS];
     if (e->n_fed >= ENGINE_STAGES) DT_TRY(be->event_wait(be, s->taken, e->copy_stream));
     e->n_fed++;
-    DT_TRY(copy_batch(e, p, b, s->device, e->copy_stream));
+    DT_TRY(copy_batch(e, eval, b, s->device, e->copy_stream));
     DT_TRY(be->event_record(be, filled, e->copy_stream));
     DT_TRY(be->event_wait(be, filled, NULL));
     DT_TRY(be->copy(be, p->input, s->device, p->plan.input_bytes, NULL));

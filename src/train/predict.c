@@ -69,11 +69,10 @@ static void adapt(dt_config *c, int32_t world, int64_t n_samples) {
 
 /* This rank's batch into its part of the table. */
 static dt_status take_rows(job *j, const dt_batch *b) {
-    const dt_program *p = dt_engine_program(j->s.engine, true);
     const float *logit;
     int64_t n;
     double *v = j->t.v + j->s.mpi->rank * j->t.rows * j->t.width;
-    DT_TRY(dt_engine_output(j->s.engine, p->graph->value[p->graph->logits].name, &n, &logit));
+    DT_TRY(dt_engine_output(j->s.engine, "logits", &n, &logit));
     for (int64_t r = 0; r < b->n_valid; r++, v += j->t.width) {
         const char *error = b->error + r * DT_ROW_ERROR_BYTES;
         if (*error) {
@@ -97,7 +96,8 @@ static dt_status run_batch(job *j) {
     if (b.n_valid > 0) {
         /* What a set says of its samples is not the network's business, and may be classes that it has
          * not. */
-        for (int64_t r = 0; r < b.rows; r++) b.label[r] = -1;
+        int32_t *label = dt_batch_field(&b, "label");
+        for (int64_t r = 0; label && r < b.rows; r++) label[r] = -1;
         const int64_t fed = dt_engine_fed(j->s.engine);
         DT_TRY(dt_engine_feed(j->s.engine, &b, true));
         DT_TRY(dt_engine_eval_batch(j->s.engine));
@@ -164,7 +164,7 @@ static dt_status run_round(job *j, int64_t round) {
 
 static dt_status make_table(job *j) {
     const dt_program *p = dt_engine_program(j->s.engine, true);
-    const dt_value *logits = &p->graph->value[p->graph->logits];
+    const dt_value *logits = &p->graph->value[dt_graph_output(p->graph, "logits")];
     j->n_class = logits->dim[logits->ndim - 1];
     j->top = (int32_t)dt_min_i64(j->o->top, j->n_class);
     j->t.rows = logits->dim[0];

@@ -28,15 +28,15 @@ typedef struct writer {
 
 static dt_status take_batch(void *arg, dt_session *s, int64_t batch, const dt_batch *b) {
     dt_report *r = arg;
-    const dt_program *p = dt_engine_program(s->engine, true);
+    const int32_t *label = dt_batch_field(b, "label");
     const float *logit;
     int64_t n;
-    DT_TRY(dt_engine_output(s->engine, p->graph->value[p->graph->logits].name, &n, &logit));
+    DT_TRY(dt_engine_output(s->engine, "logits", &n, &logit));
     for (int64_t i = 0; i < b->n_valid; i++) {
         const int64_t sample = (batch * b->rows + i) * s->mpi->world + s->mpi->rank; /* data/loader.h */
         dt_verdict *v = &r->verdict[sample];
         double probability = 0;
-        v->label = b->label[i];
+        v->label = label[i];
         /* What is not finite makes the evaluation's loss so, which is an error of its own. */
         if (!dt_predict_top(logit + i * r->n_class, r->n_class, 1, &v->predicted, &probability))
             v->predicted = -1;
@@ -53,7 +53,7 @@ dt_status dt_report_place(const char *dir) {
 
 dt_status dt_report_begin(dt_session *s, dt_report *r) {
     const dt_program *p = dt_engine_program(s->engine, true);
-    const dt_value *logits = &p->graph->value[p->graph->logits];
+    const dt_value *logits = &p->graph->value[dt_graph_output(p->graph, "logits")];
     dt_dataset_info info;
     dt_dataset_info_get(s->val_data, &info);
     *r = (dt_report){.n_sample = info.n_samples, .n_class = logits->dim[logits->ndim - 1]};

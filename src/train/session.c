@@ -335,7 +335,7 @@ static dt_loader_options loader_options(const dt_session *s, bool eval, int64_t 
     const dt_config *c = s->config;
     const dt_division *d = dt_engine_division(s->engine);
     const dt_program *p = dt_engine_program(s->engine, eval);
-    const dt_value *image = &p->graph->value[p->graph->image];
+    const dt_value *image = &p->graph->value[dt_graph_input(p->graph, "image")];
     int32_t threads = (int32_t)c->data.workers;
     /* The CPU computes on the same cores: one thread reads ahead. A GPU leaves the cores to the loader. */
     if (threads == 0) threads = s->be->info.is_gpu ? s->be->host_threads : 1;
@@ -343,7 +343,7 @@ static dt_loader_options loader_options(const dt_session *s, bool eval, int64_t 
         .config = c,
         .dataset = eval ? s->val_data : s->train_data,
         .eval = eval,
-        .source_crop = p->graph->aug >= 0,
+        .source_crop = dt_graph_input(p->graph, "aug") >= 0,
         .whole_batches = s->inputs,
         .forgiving = s->inputs,
         .compressed = device_decodes(s, eval ? s->val_data : s->train_data),

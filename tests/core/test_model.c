@@ -34,7 +34,7 @@ static double mul_adds(const dt_graph *g) {
     for (dt_nid i = 0; i < g->n_node; i++)
         if (g->node[i].op == DT_OP_CONV || g->node[i].op == DT_OP_DENSE)
             sum += dt_op_flops(g, &g->node[i]) / 2;
-    return sum / (double)g->value[g->image].dim[0];
+    return sum / (double)dt_graph_rows(g);
 }
 
 static void test_sizes_are_torchvisions(void **state) {
@@ -161,7 +161,7 @@ static void test_resnet_options(void **state) {
     assert_int_equal(strided->attr.stride[0], 2); /* v1.5: in the 3x3 */
     assert_int_equal(node_named(g, "layer2.0.conv1")->attr.stride[0], 1);
     assert_int_equal(g->value[dt_graph_find(g, "layer1.0.bn3.weight")].init, DT_INIT_ONE);
-    assert_string_equal(dt_value_shape_text(&g->value[g->logits]), "1x1000 f32");
+    assert_string_equal(dt_value_shape_text(&g->value[dt_graph_output(g, "logits")]), "1x1000 f32");
     const dt_node *last = node_named(g, "layer4.2.bn3"); /* conv, add and relu in one */
     assert_true(last->op == DT_OP_BATCHNORM && last->attr.relu && dt_node_has(last, DT_BN_IN_RES));
     for (dt_nid i = 0; i < g->n_node; i++)

@@ -90,7 +90,8 @@ static dt_model_input input_of(uint64_t seed) {
 /* What a program leaves behind. */
 static bool is_result(const dt_graph *g, dt_vid v) {
     const dt_role role = g->value[v].role;
-    return v == g->logits || role == DT_ROLE_METRIC || role == DT_ROLE_STATE || role == DT_ROLE_GRAD;
+    return v == dt_graph_output(g, "logits") || role == DT_ROLE_METRIC || role == DT_ROLE_STATE ||
+           role == DT_ROLE_GRAD;
 }
 
 static void need_same_function(const dt_graph *before, const dt_graph *after, const dt_axis *axis,

@@ -88,7 +88,8 @@ static dt_graph *fused(const dt_graph *g, dt_backend *be, uint32_t fusions) {
 /* What matters of a graph: everything that outlives a program. */
 static bool is_result(const dt_graph *g, dt_vid v) {
     const dt_role role = g->value[v].role;
-    return role == DT_ROLE_METRIC || role == DT_ROLE_STATE || role == DT_ROLE_GRAD || v == g->logits;
+    return role == DT_ROLE_METRIC || role == DT_ROLE_STATE || role == DT_ROLE_GRAD ||
+           v == dt_graph_output(g, "logits");
 }
 
 /* The fused graph gives what the plain one does: by the oracle, and on the CPU. Takes both. */

@@ -100,9 +100,9 @@ static void check_plan(const dt_graph *g, const dt_plan *plan, int64_t align, in
                 take(&m, n, n->out[k], k, plan->act_bytes);
         if (n->workspace >= 0) take(&m, n, n->workspace, -1, plan->act_bytes);
     }
-    if (g->logits >= 0) {
-        need_owned(&m, g->logits, "the end");
-        last_read[dt_graph_root(g, g->logits)] = g->n_node;
+    for (int32_t k = 0; k < g->n_output; k++) {
+        need_owned(&m, g->output[k].value, "the end");
+        last_read[dt_graph_root(g, g->output[k].value)] = g->n_node;
     }
     for (dt_vid v = 0; v < g->n_value; v++)
         if (g->value[v].arena == DT_ARENA_ACT && g->value[v].alias_of < 0)
@@ -225,9 +225,10 @@ static void test_reuse_changes_no_bit(void **state) {
         const dt_graph *g = l[0].program->graph;
         static const dt_arena kept[] = {DT_ARENA_GRAD, DT_ARENA_STATE, DT_ARENA_METRIC, DT_ARENA_MASTER};
         for (size_t k = 0; k < sizeof kept / sizeof kept[0]; k++) need_same_arena(&l[0], &l[1], kept[k]);
-        assert_memory_equal(dt_program_address(l[0].program, g->logits),
-                            dt_program_address(l[1].program, g->logits),
-                            (size_t)dt_value_bytes(&g->value[g->logits]));
+        const dt_vid logits = dt_graph_output(g, "logits");
+        assert_memory_equal(dt_program_address(l[0].program, logits),
+                            dt_program_address(l[1].program, logits),
+                            (size_t)dt_value_bytes(&g->value[logits]));
         const float *metrics = l[0].store->arena[DT_ARENA_METRIC];
         if (!isfinite(metrics[DT_METRIC_LOSS]))
             fail_msg("network %llu: loss %g", (unsigned long long)seed, (double)metrics[DT_METRIC_LOSS]);

@@ -341,8 +341,8 @@ static void expect_trained(float *mine, const float *theirs, int64_t n, const ch
 }
 
 static void feed(dt_program *p, const uint8_t *image, const int32_t *label) {
-    memcpy(dt_program_address(p, p->graph->image), image, BATCH * SIDE * SIDE * 3);
-    memcpy(dt_program_address(p, p->graph->label), label, BATCH * sizeof *label);
+    memcpy(dt_program_address(p, dt_graph_input(p->graph, "image")), image, BATCH * SIDE * SIDE * 3);
+    memcpy(dt_program_address(p, dt_graph_input(p->graph, "label")), label, BATCH * sizeof *label);
 }
 
 /* Twenty steps of SGD with momentum through every pass of the compiler, then an evaluation. */
@@ -391,8 +391,8 @@ static void test_tiny_resnet(void **state) {
     each_tensor(h, "final", s, expect_trained);
     feed(eval, image, label);
     op_ok(dt_program_run(eval, NULL, NULL));
-    op_expect_close(dt_program_address(eval, eval->graph->logits), logits, BATCH * CLASSES, 5e-4,
-                    "evaluation");
+    op_expect_close(dt_program_address(eval, dt_graph_output(eval->graph, "logits")), logits, BATCH * CLASSES,
+                    5e-4, "evaluation");
 
     dt_program_destroy(train), dt_program_destroy(eval);
     dt_store_destroy(s);

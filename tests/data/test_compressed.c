@@ -1,5 +1,6 @@
 /* Batches of JPEG files for a decoder elsewhere: which rows hold a file, its bytes and its window; which rows
  * hold pixels instead, the same as without; and that neither depends on the threads. */
+#include "batch_fields.h"
 #include "data_support.h"
 
 #include "data/augment.h"
@@ -85,14 +86,14 @@ static int64_t compare(const fixture *f, bool eval, int64_t rows, int32_t thread
         assert_ok(dt_loader_next(l, &a, NULL));
         assert_ok(dt_loader_next(m, &b, NULL));
         assert_true(a.rows == b.rows && a.n_valid == b.n_valid && a.last == b.last);
-        assert_memory_equal(a.label, b.label, (size_t)a.rows * sizeof *a.label);
+        assert_memory_equal(batch_label(&a), batch_label(&b), (size_t)a.rows * sizeof(int32_t));
         assert_true(!b.jpeg && !b.bytes && a.jpeg && a.bytes);
         int64_t end = 0, pixel_bytes = 0;
         for (int64_t r = 0; r < a.rows; r++, seen++) {
             const dt_jpeg_row *row = &a.jpeg[r];
             int64_t image = OUT * OUT * channels;
             if (row->n_bytes == 0) {
-                assert_memory_equal(a.image + r * image, b.image + r * image, (size_t)image);
+                assert_memory_equal(batch_image(&a) + r * image, batch_image(&b) + r * image, (size_t)image);
                 continue;
             }
             assert_true(r < a.n_valid && row->offset >= end);

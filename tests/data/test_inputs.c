@@ -1,5 +1,6 @@
 /* Inputs that are named instead of imported: facts of the training set and back, files as an import makes
  * them, order, whole batches, and what cannot be read. */
+#include "batch_fields.h"
 #include "data_support.h"
 
 #include <png.h>
@@ -76,12 +77,12 @@ static void read_all(const dt_config *c, const dt_dataset *d, int64_t batch, int
             for (int64_t r = 0; r < b.n_valid; r++) {
                 const int64_t i = whole ? (k * world + rank) * batch + r : (k * batch + r) * world + rank;
                 assert_in_range(i, 0, d->info.n_samples - 1);
-                memcpy(out->image + i * bytes, b.image + r * bytes, (size_t)bytes);
-                out->label[i] = b.label[r];
+                memcpy(out->image + i * bytes, batch_image(&b) + r * bytes, (size_t)bytes);
+                out->label[i] = batch_label(&b)[r];
                 if (b.error) strcpy(out->error[i], b.error + r * DT_ROW_ERROR_BYTES);
                 out->n++;
             }
-            for (int64_t r = b.n_valid; r < b.rows; r++) assert_int_equal(b.label[r], -1);
+            for (int64_t r = b.n_valid; r < b.rows; r++) assert_int_equal(batch_label(&b)[r], -1);
             dt_loader_release(l, &b);
         }
         dt_loader_close(l);

@@ -1,4 +1,5 @@
 /* The loader's promises: which samples are where, independent of threads and ranks; errors; shutdown. */
+#include "batch_fields.h"
 #include "data_support.h"
 
 #include <math.h>
@@ -62,13 +63,14 @@ static void test_partition(void **state) {
                         assert_true(b.step == s && b.micro == m);
                         assert_true(b.rows == (global_batch - m + n_micro_all - 1) / n_micro_all);
                         assert_true(b.rows == dt_loader_rows(&o, i) && b.n_valid == b.rows);
-                        assert_null(b.aug);
+                        assert_null(dt_batch_field(&b, "aug"));
                         for (int64_t r = 0; r < b.rows; r++) {
                             uint64_t t = (uint64_t)(s * global_batch + m + r * n_micro_all);
-                            int64_t number = number_of(b.image + r * SIDE * SIDE);
+                            int64_t number = number_of(batch_image(&b) + r * SIDE * SIDE);
                             assert_int_equal(number, dt_order_sample(SEED, N, t));
-                            assert_int_equal(b.label[r], number % 10);
-                            assert_int_equal(b.image[r * SIDE * SIDE + 9], (uint8_t)(number * 31 + 63));
+                            assert_int_equal(batch_label(&b)[r], number % 10);
+                            assert_int_equal(batch_image(&b)[r * SIDE * SIDE + 9],
+                                             (uint8_t)(number * 31 + 63));
                             n_seen++;
                         }
                         dt_loader_release(l, &b);
@@ -94,7 +96,7 @@ static void test_resume(void **state) {
         assert_ok(dt_loader_next(l, &b, NULL));
         assert_int_equal(b.step, first);
         for (int64_t r = 0; r < b.rows; r++)
-            assert_int_equal(number_of(b.image + r * SIDE * SIDE),
+            assert_int_equal(number_of(batch_image(&b) + r * SIDE * SIDE),
                              dt_order_sample(SEED, N, (uint64_t)(first * 32 + 1 + 2 * r)));
         dt_loader_close(l);
     }
@@ -120,8 +122,8 @@ static void test_eval_once(void **state) {
                     assert_ok(dt_loader_next(l, &b, NULL));
                     assert_int_equal(b.rows, batch);
                     for (int64_t r = 0; r < b.rows; r++) {
-                        int64_t number = number_of(b.image + r * SIDE * SIDE);
-                        assert_int_equal(b.label[r], r < b.n_valid ? number % 10 : -1);
+                        int64_t number = number_of(batch_image(&b) + r * SIDE * SIDE);
+                        assert_int_equal(batch_label(&b)[r], r < b.n_valid ? number % 10 : -1);
                         if (r >= b.n_valid) continue;
                         assert_int_equal(number % world, rank);
                         seen[number]++;
@@ -153,7 +155,8 @@ static uint8_t *global_bytes(const fixture *f, int64_t side, int32_t world, int3
         for (int64_t i = 0; i < n_steps * ((n_micro_all - rank + world - 1) / world); i++) {
             dt_batch b;
             assert_ok(dt_loader_next(l, &b, NULL));
-            memcpy(out + (b.step * global_batch + b.micro * 3) * row_bytes, b.image, (size_t)(3 * row_bytes));
+            memcpy(out + (b.step * global_batch + b.micro * 3) * row_bytes, batch_image(&b),
+                   (size_t)(3 * row_bytes));
             dt_loader_release(l, &b);
         }
         dt_loader_close(l);
@@ -208,11 +211,11 @@ static void test_source_crop(void **state) {
         dt_batch d, h;
         assert_ok(dt_loader_next(ld, &d, NULL));
         assert_ok(dt_loader_next(lh, &h, NULL));
-        assert_memory_equal(d.label, h.label, BATCH * sizeof *d.label);
+        assert_memory_equal(batch_label(&d), batch_label(&h), BATCH * sizeof *batch_label(&d));
         for (int64_t k = 0; k < BATCH * OUT * OUT * C; k++, n++) {
             int64_t c = k % C, x = k / C % OUT, y = k / C / OUT % OUT, row = k / C / OUT / OUT;
-            const int32_t *aug = d.aug + 8 * row;
-            const uint8_t *image = d.image + row * STORED * STORED * C;
+            const int32_t *aug = (int32_t *)dt_batch_field(&d, "aug") + 8 * row;
+            const uint8_t *image = batch_image(&d) + row * STORED * STORED * C;
             double sx =
                 fmin(fmax(((double)(aug[4] ? OUT - 1 - x : x) + 0.5) * aug[2] / OUT - 0.5, 0), aug[2] - 1);
             double sy = fmin(fmax(((double)y + 0.5) * aug[3] / OUT - 0.5, 0), aug[3] - 1);
@@ -223,7 +226,7 @@ static void test_source_crop(void **state) {
             const double weight[4] = {(1 - fy) * (1 - fx), (1 - fy) * fx, fy * (1 - fx), fy * fx};
             for (int i = 0; i < 4; i++)
                 v += weight[i] * image[((aug[1] + at[i][0]) * STORED + aug[0] + at[i][1]) * C + c];
-            int off = abs((int)floor(v + 0.5) - h.image[k]);
+            int off = abs((int)floor(v + 0.5) - batch_image(&h)[k]);
             assert_true(off <= 1);
             n_off += off;
         }

@@ -1,5 +1,6 @@
 /* JPEG decoded by the device against libjpeg on the CPU: the same batches of the loader both ways, every kind
  * of file, and what it says of files that are damaged. */
+#include "batch_fields.h"
 #include "gpu_test.h"
 
 #include <unistd.h>
@@ -48,7 +49,7 @@ static void device_close(device *d) {
 
 /* The batch as the device makes it, in d->host. */
 static dt_status device_decode(device *d, const dt_batch *b) {
-    const dt_jpeg_batch jpeg = {b->jpeg, b->rows, b->bytes, b->image};
+    const dt_jpeg_batch jpeg = {b->jpeg, b->rows, b->bytes, batch_image(b)};
     DT_TRY(d->be->fill(d->be, d->image, 77, d->bytes, d->stream));
     DT_TRY(d->be->jpeg_decode(d->be, d->decoder, &jpeg, d->image, d->stream));
     DT_TRY(d->be->copy(d->be, d->host, d->image, d->bytes, d->stream));
@@ -118,7 +119,8 @@ static void compare_set(dt_backend *be, const dt_config *c, const dt_dataset *da
         op_ok(dt_loader_next(plain, &b, NULL));
         op_ok(device_decode(&d, &a));
         int64_t n = side * side * info.channels;
-        for (int64_t r = 0; r < a.rows; r++) compare_row(d.host + r * n, b.image + r * n, n, &a.jpeg[r]);
+        for (int64_t r = 0; r < a.rows; r++)
+            compare_row(d.host + r * n, batch_image(&b) + r * n, n, &a.jpeg[r]);
         dt_loader_release(compressed, &a);
         dt_loader_release(plain, &b);
     }
@@ -181,7 +183,7 @@ static void test_large_batch(void **state) {
         op_ok(dt_loader_next(plain, &b, NULL));
         op_ok(device_decode(&d, &a));
         for (int64_t r = 0; r < N; r++)
-            compare_row(d.host + r * SIDE * SIDE * 3, b.image + r * SIDE * SIDE * 3, SIDE * SIDE * 3,
+            compare_row(d.host + r * SIDE * SIDE * 3, batch_image(&b) + r * SIDE * SIDE * 3, SIDE * SIDE * 3,
                         &a.jpeg[r]);
         dt_loader_release(compressed, &a);
         dt_loader_release(plain, &b);

@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <stdio.h>
 
+#include "batch_fields.h"
 #include "test_check.h"
 #include "train/engine.h"
 
@@ -16,6 +17,7 @@ typedef struct rig {
     dt_dataset_info data;
     dt_engine *e;
     dt_step_result result; /* of the last step */
+    dt_field field[2];     /* of its batches */
     float loss_weight;     /* 0: 1 / global batch */
 } rig;
 
@@ -92,21 +94,20 @@ static inline int32_t rig_sample(const rig *r, int64_t t, uint8_t *pixels) {
 }
 
 /* Samples first, first + stride, ... below end; rows past the last are padding. */
-static inline dt_batch rig_batch(const rig *r, int64_t rows, int64_t first, int64_t stride, int64_t end) {
+static inline dt_batch rig_batch(rig *r, int64_t rows, int64_t first, int64_t stride, int64_t end) {
     int64_t bytes = r->data.height * r->data.width * r->data.channels;
-    dt_batch b = {.rows = rows};
-    b.image = calloc((size_t)rows, (size_t)bytes);
-    b.label = calloc((size_t)rows, sizeof *b.label);
-    for (int64_t i = 0; b.image && b.label && i < rows; i++) {
+    dt_batch b = batch_new(r->field, rows, r->data.height, r->data.width, r->data.channels);
+    b.n_valid = 0;
+    for (int64_t i = 0; i < rows; i++) {
         bool real = first + i * stride < end;
-        b.label[i] = real ? rig_sample(r, first + i * stride, b.image + i * bytes) : -1;
+        batch_label(&b)[i] = real ? rig_sample(r, first + i * stride, batch_image(&b) + i * bytes) : -1;
         b.n_valid += real;
     }
     return b;
 }
 
 static inline void rig_batch_free(dt_batch *b) {
-    free(b->image), free(b->label);
+    batch_free(b);
 }
 
 /* What the trainer sends: step from 0. */

@@ -551,7 +551,8 @@ static inline void oracle_run(oracle *o, int32_t n_node) {
 /* Sum of the per-sample losses. */
 static inline double oracle_loss(const oracle *o) {
     double sum = 0;
-    for (int64_t i = 0; i < dt_value_n_elem(&o->g->value[o->g->loss]); i++) sum += o->data[o->g->loss][i];
+    for (int64_t i = 0; i < dt_value_n_elem(&o->g->value[o->g->loss[0]]); i++)
+        sum += o->data[o->g->loss[0]][i];
     return sum;
 }
 

@@ -81,13 +81,12 @@ static void load_start(rig *r, golden *g) {
 }
 
 static dt_batch batch_of(golden *g, int64_t rows, int64_t first, int64_t stride) {
-    dt_batch b = {.rows = rows, .n_valid = rows};
-    b.image = check_alloc((size_t)rows * IMAGE_BYTES);
-    b.label = check_alloc((size_t)rows * sizeof *b.label);
+    static dt_field field[2];
+    dt_batch b = batch_new(field, rows, 12, 12, 3);
     for (int64_t i = 0; i < rows; i++) {
         int64_t t = (first + i * stride) % SAMPLES;
-        memcpy(b.image + i * IMAGE_BYTES, g->image + t * IMAGE_BYTES, IMAGE_BYTES);
-        b.label[i] = g->label[t];
+        memcpy(batch_image(&b) + i * IMAGE_BYTES, g->image + t * IMAGE_BYTES, IMAGE_BYTES);
+        batch_label(&b)[i] = g->label[t];
     }
     return b;
 }

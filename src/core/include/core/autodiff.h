@@ -4,7 +4,7 @@
 
 #include "core/graph.h"
 
-/* Appends the backward nodes of g->loss to a training graph. Afterwards each PARAM that the loss depends on
+/* Appends the backward nodes of the losses to a training graph. Afterwards each PARAM that the loss depends on
  * has one GRAD value with grad_of set; a PARAM without influence on the loss is an error that names it. */
 dt_status dt_autodiff(dt_graph *g);
 

@@ -6,6 +6,7 @@
 #ifndef DT_CORE_GRAPH_H
 #define DT_CORE_GRAPH_H
 
+#include "core/field.h"
 #include "core/status.h"
 #include "core/types.h"
 
@@ -15,7 +16,7 @@ typedef int32_t dt_vid; /* index of a value; -1: none */
 typedef int32_t dt_nid; /* index of a node; -1: none */
 
 typedef enum dt_role {
-    DT_ROLE_INPUT,  /* filled by the loader */
+    DT_ROLE_INPUT,  /* filled by the batch's field of its name */
     DT_ROLE_PARAM,  /* trained; lives on the parameter axis */
     DT_ROLE_STATE,  /* kept between steps, not trained: BN running statistics */
     DT_ROLE_ACT,    /* activation, gradient of one, saved statistic: lives inside a program */
@@ -145,15 +146,26 @@ typedef struct dt_node {
     dt_vid workspace;        /* the value that stands for it; -1: none */
 } dt_node;
 
+enum { DT_OUTPUTS_MAX = 16, DT_LOSSES_MAX = 8 };
+
+/* A value that may be read after a program has run, under the name that users know. */
+typedef struct dt_output {
+    char name[DT_FIELD_NAME_MAX];
+    dt_vid value;
+} dt_output;
+
 typedef struct dt_graph {
     dt_value *value;
     int32_t n_value, cap_value;
     dt_node *node;
     int32_t n_node, cap_node;
-    struct dt_slot_block *slots;                     /* memory of the nodes' in[] and out[] */
-    dt_vid image, label, aug, logits, loss, metrics; /* well-known values; -1 if absent */
-    dt_dtype compute;                                /* dtype of activations and weights: f32, f16 or bf16 */
-    bool training;                                   /* forward uses batch statistics and dropout */
+    struct dt_slot_block *slots; /* memory of the nodes' in[] and out[] */
+    dt_output output[DT_OUTPUTS_MAX];
+    dt_vid loss[DT_LOSSES_MAX]; /* backward begins at them */
+    int32_t n_output, n_loss;
+    dt_vid metrics;   /* the value of role METRIC; -1: none */
+    dt_dtype compute; /* dtype of activations and weights: f32, f16 or bf16 */
+    bool training;    /* forward uses batch statistics and dropout */
 } dt_graph;
 
 /* An empty graph. `compute` is the dtype of activations, weights and their gradients. */
@@ -196,9 +208,21 @@ static inline bool dt_node_makes(const dt_node *n, int32_t slot) {
 /* Id of the value of that name, -1 if there is none. */
 dt_vid dt_graph_find(const dt_graph *g, const char *name);
 
+/* The input or the output of that name, -1 if there is none. */
+dt_vid dt_graph_input(const dt_graph *g, const char *name);
+dt_vid dt_graph_output(const dt_graph *g, const char *name);
+/* Fail where the name is taken, or there are too many. */
+dt_status dt_graph_add_output(dt_graph *g, const char *name, dt_vid v);
+dt_status dt_graph_add_loss(dt_graph *g, dt_vid v);
+bool dt_graph_is_loss(const dt_graph *g, dt_vid v);
+/* An output or a loss: no pass may let it vanish. */
+bool dt_graph_is_kept(const dt_graph *g, dt_vid v);
+/* Rows of a batch: the first dimension of the first input. */
+int64_t dt_graph_rows(const dt_graph *g);
+
 /* The value whose storage this one shares (itself if no alias). */
 dt_vid dt_graph_root(const dt_graph *g, dt_vid id);
-/* Number of uses of a value as an operand. */
+/* Number of uses of a value as an operand; one more where it is kept. */
 int32_t dt_graph_use_count(const dt_graph *g, dt_vid v);
 /* The node that makes v if it is of this op, else -1. */
 dt_nid dt_graph_maker(const dt_graph *g, dt_vid v, dt_op op);

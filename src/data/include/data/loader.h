@@ -14,6 +14,7 @@
 
 #include "core/backend.h"
 #include "core/config.h"
+#include "core/field.h"
 #include "core/jpeg.h"
 #include "core/status.h"
 #include "core/types.h"
@@ -65,11 +66,13 @@ typedef struct dt_loader_options {
 
 enum { DT_ROW_ERROR_BYTES = 512 };
 
+/* Of images the fields are "image" u8 [out_h, out_w, C] (the stored size when source_crop), "label" i32, -1 where
+ * a row is padding, and when source_crop "aug" i32 [8] {x0, y0, w, h, flip, 0, 0, 0}. */
 typedef struct dt_batch {
-    uint8_t *image;    /* u8 [rows, out_h, out_w, C] (or the stored size when source_crop) */
-    int32_t *label;    /* i32 [rows]; -1: padding */
-    int32_t *aug;      /* i32 [rows, 8] {x0, y0, w, h, flip, 0, 0, 0}; NULL unless source_crop */
-    dt_jpeg_row *jpeg; /* [rows]; NULL unless compressed. Rows without a file have their pixels in `image` */
+    const dt_field *field;     /* [n_field], owned by the loader: what each of `data` holds */
+    void *data[DT_FIELDS_MAX]; /* [rows] rows of that field */
+    int32_t n_field;
+    dt_jpeg_row *jpeg; /* [rows]; NULL unless compressed. Rows without a file have their pixels in "image" */
     uint8_t *bytes;    /* the files */
     const char *error; /* [rows, DT_ROW_ERROR_BYTES]: why a row has no sample, "" where it has; NULL unless
                           forgiving */
@@ -79,6 +82,9 @@ typedef struct dt_batch {
     int32_t slot;        /* 0..n_slots-1 */
     bool last;           /* eval: no batch follows */
 } dt_batch;
+
+/* The rows of the field of that name, NULL where there is none. */
+void *dt_batch_field(const dt_batch *b, const char *name);
 
 /* Slot memory from the backend, pinned where it is a GPU's; the backend must outlive the loader. */
 void dt_loader_pin(dt_loader_options *o, dt_backend *be);

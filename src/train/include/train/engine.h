@@ -103,9 +103,9 @@ dt_status dt_engine_eval_begin(dt_engine *e, bool ema);
 dt_status dt_engine_eval_batch(dt_engine *e);
 dt_status dt_engine_eval_end(dt_engine *e, double *metric); /* DT_METRIC_COUNT doubles */
 
-/* A value of the evaluation program by its name, as the batch just run left it: *n_elem elements in fp32,
- * which belong to the engine and stay until the next call. Waits for the device. One that is not there, or
- * does not outlive the program (core/plan.h keeps the logits), is DT_ERR_INTERNAL. */
+/* An output of the evaluation program by its name, as the batch just run left it: *n_elem elements in fp32,
+ * which belong to the engine and stay until the next call. Waits for the device. DT_ERR_INTERNAL where there is
+ * no such output. */
 dt_status dt_engine_output(dt_engine *e, const char *name, int64_t *n_elem, const float **out);
 
 /* For people and benchmarks. */
