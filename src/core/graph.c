@@ -33,6 +33,7 @@ void dt_graph_destroy(dt_graph *g) {
         g->slots = next;
     }
     free(g->value);
+    free(g->by_name);
     free(g->node);
     free(g);
 }
@@ -48,10 +49,35 @@ static dt_status grow(void **array, int32_t n, int32_t *cap, size_t size) {
     return DT_OK;
 }
 
+/* The place of a name in by_name: where it stands, or the free one where it would. */
+static uint32_t place_of(const dt_graph *g, const char *name) {
+    const uint32_t mask = (uint32_t)g->cap_value * 2 - 1;
+    uint32_t hash = 2166136261u; /* FNV-1a */
+    for (const char *c = name; *c; c++) hash = (hash ^ (uint8_t)*c) * 16777619u;
+    uint32_t at = (hash ^ hash >> 15) & mask;
+    while (g->by_name[at] >= 0 && strcmp(g->value[g->by_name[at]].name, name) != 0) at = (at + 1) & mask;
+    return at;
+}
+
 dt_vid dt_graph_find(const dt_graph *g, const char *name) {
-    for (dt_vid i = 0; i < g->n_value; i++)
-        if (strcmp(g->value[i].name, name) == 0) return i;
-    return -1;
+    return g->cap_value ? g->by_name[place_of(g, name)] : -1;
+}
+
+/* Room for one more value, and for its name. */
+static dt_status grow_values(dt_graph *g) {
+    const int32_t before = g->cap_value;
+    DT_TRY(grow((void **)&g->value, g->n_value, &g->cap_value, sizeof *g->value));
+    if (g->cap_value == before) return DT_OK;
+    dt_vid *table = malloc((size_t)g->cap_value * 2 * sizeof *table);
+    if (!table) {
+        g->cap_value = before; /* of the array there is more now, which harms nobody */
+        return dt_fail(DT_ERR_MEMORY, "no memory for the names of %d values", g->n_value + 1);
+    }
+    free(g->by_name);
+    g->by_name = table;
+    for (int32_t i = 0; i < g->cap_value * 2; i++) table[i] = -1;
+    for (dt_vid v = 0; v < g->n_value; v++) table[place_of(g, g->value[v].name)] = v;
+    return DT_OK;
 }
 
 static dt_status push_value(dt_graph *g, const dt_value *v, dt_vid *out) {
@@ -67,8 +93,9 @@ static dt_status push_value(dt_graph *g, const dt_value *v, dt_vid *out) {
         if (n > INT64_MAX / 16 / v->dim[i]) return dt_fail(DT_ERR_CONFIG, "%s is too large", v->name);
         n *= v->dim[i];
     }
-    DT_TRY(grow((void **)&g->value, g->n_value, &g->cap_value, sizeof *g->value));
+    DT_TRY(grow_values(g));
     g->value[g->n_value] = *v;
+    g->by_name[place_of(g, v->name)] = g->n_value;
     *out = g->n_value++;
     return DT_OK;
 }

@@ -13,8 +13,10 @@
 static inline dt_graph *graph_clone(const dt_graph *g) {
     dt_graph *c = check_alloc(sizeof *c);
     *c = *g;
-    c->cap_value = g->n_value, c->cap_node = g->n_node;
-    c->value = check_alloc((size_t)g->n_value * sizeof *c->value);
+    c->cap_node = g->n_node;
+    c->value = check_alloc((size_t)g->cap_value * sizeof *c->value);
+    c->by_name = check_alloc((size_t)g->cap_value * 2 * sizeof *c->by_name);
+    memcpy(c->by_name, g->by_name, (size_t)g->cap_value * 2 * sizeof *c->by_name);
     c->node = check_alloc((size_t)g->n_node * sizeof *c->node);
     memcpy(c->value, g->value, (size_t)g->n_value * sizeof *c->value);
     c->slots = NULL;

@@ -157,6 +157,7 @@ typedef struct dt_output {
 typedef struct dt_graph {
     dt_value *value;
     int32_t n_value, cap_value;
+    dt_vid *by_name; /* hash table of the values' names, cap_value * 2 places; -1: free */
     dt_node *node;
     int32_t n_node, cap_node;
     struct dt_slot_block *slots; /* memory of the nodes' in[] and out[] */
