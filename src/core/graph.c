@@ -63,6 +63,11 @@ dt_vid dt_graph_find(const dt_graph *g, const char *name) {
     return g->cap_value ? g->by_name[place_of(g, name)] : -1;
 }
 
+static void list_names(dt_graph *g) {
+    for (int32_t i = 0; i < g->cap_value * 2; i++) g->by_name[i] = -1;
+    for (dt_vid v = 0; v < g->n_value; v++) g->by_name[place_of(g, g->value[v].name)] = v;
+}
+
 /* Room for one more value, and for its name. */
 static dt_status grow_values(dt_graph *g) {
     const int32_t before = g->cap_value;
@@ -75,8 +80,7 @@ static dt_status grow_values(dt_graph *g) {
     }
     free(g->by_name);
     g->by_name = table;
-    for (int32_t i = 0; i < g->cap_value * 2; i++) table[i] = -1;
-    for (dt_vid v = 0; v < g->n_value; v++) table[place_of(g, g->value[v].name)] = v;
+    list_names(g);
     return DT_OK;
 }
 
@@ -246,6 +250,7 @@ dt_status dt_graph_add_node_with(dt_graph *g, const char *name, dt_op op, const 
                                                : dt_fail(DT_ERR_CONFIG, "the name \"%s\" is too long", name);
         if (st != DT_OK) {
             g->n_value = n_value;
+            list_names(g);
             return st;
         }
     }
