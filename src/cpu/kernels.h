@@ -81,10 +81,11 @@ dt_status dt_cpu_bn_stats(void *node, dt_stream *stream);
 dt_status dt_cpu_bn_finalize(void *node, dt_stream *stream);
 dt_status dt_cpu_bn_fold(void *node, dt_stream *stream);
 dt_status dt_cpu_bn_apply(void *node, dt_stream *stream);
-/* norm_grad.c */
-dt_status dt_cpu_bn_reduce(void *node, dt_stream *stream);
+/* Of BN_REDUCE, however its sums were taken. */
 void dt_cpu_bn_reduce_combine(const dt_cpu_node *d, const dt_cpu_split *s, const double *partial,
                               int64_t col0, int64_t cols);
+/* norm_grad.c */
+dt_status dt_cpu_bn_reduce(void *node, dt_stream *stream);
 dt_status dt_cpu_bn_dx(void *node, dt_stream *stream);
 /* norm_pool.c: the same from a pooled gradient. */
 dt_status dt_cpu_bn_reduce_pooled(const dt_cpu_node *d);

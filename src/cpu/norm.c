@@ -1,5 +1,5 @@
-/* Batch normalisation forward: statistics, finalize, fold (evaluation) and apply. The backward is in
- * norm_grad.c. */
+/* Batch normalisation forward: statistics, finalize, fold (evaluation) and apply; and the coefficients of its
+ * backward, which is in norm_grad.c and norm_pool.c. */
 #include "kernels.h"
 
 #include <math.h>
@@ -176,4 +176,27 @@ dt_status dt_cpu_bn_apply(void *node, dt_stream *stream) {
         apply_piece(y + at, x + at, res + at, &v, &a, kind, d->attr.relu);
     }
     return DT_OK;
+}
+
+void dt_cpu_bn_reduce_combine(const dt_cpu_node *d, const dt_cpu_split *s, const double *partial,
+                              int64_t col0, int64_t cols) {
+    void *const *in = d->b.in, *const *out = d->b.out;
+    const float *mean = in[DT_REDUCE_IN_MEAN], *invstd = in[DT_REDUCE_IN_INVSTD],
+                *gamma = in[DT_REDUCE_IN_GAMMA];
+    float *dgamma = out[DT_REDUCE_OUT_DGAMMA], *dbeta = out[DT_REDUCE_OUT_DBETA],
+          *coef = out[DT_REDUCE_OUT_COEF];
+    const double m = (double)d->m;
+    for (int64_t i = col0; i < col0 + cols; i++) {
+        double sum = 0, dot = 0;
+        for (int64_t j = 0; j < s->n_chunk; j++) {
+            sum += partial[j * 2 * d->c + i];
+            dot += partial[(j * 2 + 1) * d->c + i];
+        }
+        double is = (double)invstd[i], a = (double)gamma[i] * is, b = -a * is * is * dot / m;
+        dgamma[i] = (float)(dot * is);
+        dbeta[i] = (float)sum;
+        coef[i] = (float)a;
+        coef[d->c + i] = (float)b;
+        coef[2 * d->c + i] = (float)(-a * sum / m - b * (double)mean[i]);
+    }
 }

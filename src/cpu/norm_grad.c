@@ -88,29 +88,6 @@ static void bn_reduce_piece(const dt_cpu_node *d, int64_t row0, int64_t rows, in
     }
 }
 
-void dt_cpu_bn_reduce_combine(const dt_cpu_node *d, const dt_cpu_split *s, const double *partial,
-                              int64_t col0, int64_t cols) {
-    void *const *in = d->b.in, *const *out = d->b.out;
-    const float *mean = in[DT_REDUCE_IN_MEAN], *invstd = in[DT_REDUCE_IN_INVSTD],
-                *gamma = in[DT_REDUCE_IN_GAMMA];
-    float *dgamma = out[DT_REDUCE_OUT_DGAMMA], *dbeta = out[DT_REDUCE_OUT_DBETA],
-          *coef = out[DT_REDUCE_OUT_COEF];
-    const double m = (double)d->m;
-    for (int64_t i = col0; i < col0 + cols; i++) {
-        double sum = 0, dot = 0;
-        for (int64_t j = 0; j < s->n_chunk; j++) {
-            sum += partial[j * 2 * d->c + i];
-            dot += partial[(j * 2 + 1) * d->c + i];
-        }
-        double is = (double)invstd[i], a = (double)gamma[i] * is, b = -a * is * is * dot / m;
-        dgamma[i] = (float)(dot * is);
-        dbeta[i] = (float)sum;
-        coef[i] = (float)a;
-        coef[d->c + i] = (float)b;
-        coef[2 * d->c + i] = (float)(-a * sum / m - b * (double)mean[i]);
-    }
-}
-
 dt_status dt_cpu_bn_reduce(void *node, dt_stream *stream) {
     (void)stream;
     const dt_cpu_node *d = node;
