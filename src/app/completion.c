@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "command.h"
-#include "core/config.h"
+#include "train/config.h"
 
 /* The current word is taken from the line: bash would cut it at "=". Whatever finds nothing ends as the name
  * of a file (complete -o default). */

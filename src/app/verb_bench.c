@@ -4,6 +4,7 @@
 #include <xxhash.h>
 
 #include "data/bench.h"
+#include "gpu/cuda.h"
 #include "train/bench.h"
 #include "train/session.h"
 #include "verbs.h"

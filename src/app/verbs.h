@@ -4,7 +4,7 @@
 #define DT_APP_VERBS_H
 
 #include "command.h"
-#include "core/config.h"
+#include "train/config.h"
 #include "dist/comm.h"
 
 typedef struct dt_app {

@@ -104,6 +104,20 @@ dt_text dt_decimal_text(double x) {
     return t;
 }
 
+void dt_print_quoted(const char *s, FILE *out) {
+    fputc('"', out);
+    for (; *s; s++) {
+        const unsigned char c = (unsigned char)*s;
+        if (c == '"' || c == '\\')
+            fprintf(out, "\\%c", c);
+        else if (c < 0x20 || c == 0x7f)
+            fprintf(out, "\\u%04X", c);
+        else
+            fputc(c, out);
+    }
+    fputc('"', out);
+}
+
 int dt_edit_distance(const char *a, const char *b, int limit) {
     enum { WORD_MAX = 64 };
     size_t na = strnlen(a, WORD_MAX), nb = strnlen(b, WORD_MAX);

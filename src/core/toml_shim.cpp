@@ -1,6 +1,6 @@
 // The one C++ file of the room: toml++ parses, and its tree is copied into plain C values with their
 // positions. Knows nothing of the configuration's keys.
-#include "toml_shim.h"
+#include "core/toml.h"
 
 #include <stdexcept>
 

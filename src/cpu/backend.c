@@ -1,14 +1,14 @@
 /* The CPU backend: the table that says which kernel computes an op, and the backend's functions around it. It
  * is the documented oracle of the GPU backend. Everything runs on the caller's thread (and OpenMP's) before
  * returning, so streams and events hold nothing. */
-#include "core/backend.h"
-#include "core/cores.h"
+#include "cpu/cpu.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
+#include "core/cores.h"
 #include "kernels.h"
 #include "kernels_conv.h"
 

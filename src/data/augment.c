@@ -7,21 +7,21 @@
 
 enum { RRC_TRIES = 10 };
 
-void dt_augment_init(dt_augment *a, const dt_config *c, uint64_t seed, bool eval, int64_t out_h,
+void dt_augment_init(dt_augment *a, const dt_augment_options *o, uint64_t seed, bool eval, int64_t out_h,
                      int64_t out_w) {
     *a = (dt_augment){
-        .crop = eval ? DT_CROP_NONE : (dt_crop)c->augment.crop,
+        .crop = eval ? DT_CROP_NONE : (dt_crop)o->crop,
         .eval = eval,
-        .padded = c->augment.crop == DT_CROP_PAD && !(c->augment.eval_resize > 0),
-        .flip = !eval && c->augment.flip,
+        .padded = o->crop == DT_CROP_PAD && !(o->eval_resize > 0),
+        .flip = !eval && o->flip,
         .out_h = out_h,
         .out_w = out_w,
-        .pad = c->augment.pad,
-        .scale_min = c->augment.scale_min,
-        .scale_max = c->augment.scale_max,
-        .log_ratio_min = log(c->augment.ratio_min),
-        .log_ratio_max = log(c->augment.ratio_max),
-        .eval_resize = c->augment.eval_resize,
+        .pad = o->pad,
+        .scale_min = o->scale_min,
+        .scale_max = o->scale_max,
+        .log_ratio_min = log(o->ratio_min),
+        .log_ratio_max = log(o->ratio_max),
+        .eval_resize = o->eval_resize,
     };
     for (uint64_t i = 0; i < DT_AUGMENT_KEYS; i++) a->key[i] = dt_rng_key(seed, DT_RNG_AUGMENT, i);
 }

@@ -16,7 +16,8 @@ enum { RAW_SIDE = 256, JPEG_H = 375, JPEG_W = 500, OUT_SIDE = 224, CLASSES = 10,
 
 typedef struct bench {
     dt_data_bench_options o;
-    dt_config config;
+    dt_data_options data;
+    dt_augment_options augment;
     char *dir;
     bool temporary;
     dt_dataset *raw, *jpeg;
@@ -67,7 +68,7 @@ static dt_status dump_files(const bench *b) {
 static dt_status time_fetch(const bench *b, const dt_dataset *d, const char *name, bool verify,
                             dt_data_bench_row *row) {
     dt_fetch_options o = {.dataset = d, .verify = verify, .simd = dt_simd_best()};
-    dt_augment_init(&o.augment, &b->config, 1, false, OUT_SIDE, OUT_SIDE);
+    dt_augment_init(&o.augment, &b->augment, 1, false, OUT_SIDE, OUT_SIDE);
     dt_fetcher *f;
     int32_t label;
     dt_status status = DT_OK;
@@ -103,7 +104,8 @@ done:
 }
 
 static dt_loader_options loader_options(const bench *b, const dt_dataset *d) {
-    return (dt_loader_options){.config = &b->config,
+    return (dt_loader_options){.data = &b->data,
+                               .augment = &b->augment,
                                .dataset = d,
                                .out_h = OUT_SIDE,
                                .out_w = OUT_SIDE,
@@ -251,9 +253,10 @@ dt_status dt_data_bench(const dt_data_bench_options *o, FILE *out,
     if (b.o.n_images <= 0) b.o.n_images = 256;
     if (b.o.seconds <= 0) b.o.seconds = 3;
     if (b.o.threads <= 0) b.o.threads = 1;
-    dt_config_init(&b.config);
-    b.config.augment.crop = DT_CROP_RANDOM_RESIZED;
-    b.config.augment.flip = true;
+    dt_section_defaults(&dt_data_section, &b.data);
+    dt_section_defaults(&dt_augment_section, &b.augment);
+    b.augment.crop = DT_CROP_RANDOM_RESIZED;
+    b.augment.flip = true;
     const char *tmp = getenv("TMPDIR");
     int n = o->dir ? asprintf(&b.dir, "%s", o->dir)
                    : asprintf(&b.dir, "%s/dtrain-bench-XXXXXX", tmp && *tmp ? tmp : "/tmp");
@@ -275,6 +278,5 @@ dt_status dt_data_bench(const dt_data_bench_options *o, FILE *out,
         }
         free(b.dir);
     }
-    dt_config_fini(&b.config);
     return status;
 }

@@ -314,19 +314,18 @@ done:
     return DT_OK;
 }
 
-static dt_status open_synthetic(const dt_config *c, dt_dataset *d) {
-    int64_t side = c->data.image_size ? c->data.image_size : SYNTHETIC_SIDE;
-    int64_t channels = c->data.channels ? c->data.channels : c->data.synthetic_channels;
-    if (c->data.synthetic_samples < 1 || c->data.synthetic_classes < 1 ||
-        c->data.synthetic_classes > INT32_MAX || channels < 1 || channels > DT_CHANNELS_MAX || side < 1 ||
-        side > 8192)
+static dt_status open_synthetic(const dt_data_options *o, dt_dataset *d) {
+    int64_t side = o->image_size ? o->image_size : SYNTHETIC_SIDE;
+    int64_t channels = o->channels ? o->channels : o->synthetic_channels;
+    if (o->synthetic_samples < 1 || o->synthetic_classes < 1 || o->synthetic_classes > INT32_MAX ||
+        channels < 1 || channels > DT_CHANNELS_MAX || side < 1 || side > 8192)
         return dt_fail(DT_ERR_CONFIG,
                        "synthetic data: samples, classes, channels or data.image_size out of range");
-    d->info = (dt_dataset_info){.n_samples = c->data.synthetic_samples,
+    d->info = (dt_dataset_info){.n_samples = o->synthetic_samples,
                                 .height = side,
                                 .width = side,
                                 .channels = channels,
-                                .n_classes = c->data.synthetic_classes,
+                                .n_classes = o->synthetic_classes,
                                 .mean = {0.5, 0.5, 0.5, 0.5},
                                 .stddev = {0.25, 0.25, 0.25, 0.25}};
     int64_t n = NOISE_PLACES + side * side * channels;
@@ -339,12 +338,12 @@ static dt_status open_synthetic(const dt_config *c, dt_dataset *d) {
     return DT_OK;
 }
 
-dt_status dt_dataset_open(const dt_config *c, const char *path, dt_dataset **out) {
+dt_status dt_dataset_open(const dt_data_options *o, const char *path, dt_dataset **out) {
     *out = NULL;
     if (strcmp(path, "synthetic") != 0) return dt_dataset_open_path(path, out);
     dt_dataset *d = calloc(1, sizeof *d);
     if (!d) return dt_fail(DT_ERR_MEMORY, "synthetic data: out of memory");
-    dt_status status = open_synthetic(c, d);
+    dt_status status = open_synthetic(o, d);
     if (status != DT_OK) {
         dt_dataset_close(d);
         return status;

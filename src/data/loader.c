@@ -248,12 +248,12 @@ static dt_status check_augment(const dt_augment *a, const dt_dataset_info *info,
 /* What is to be done with each sample. */
 static dt_fetch_options fetch_options(const dt_loader_options *o) {
     /* With source_crop the device makes image_size out of the stored image. */
-    const int64_t side = o->source_crop ? o->config->data.image_size : 0;
+    const int64_t side = o->source_crop ? o->data->image_size : 0;
     dt_fetch_options f = {.dataset = o->dataset,
                           .source_crop = o->source_crop,
-                          .verify = o->config->data.verify,
+                          .verify = o->data->verify,
                           .simd = dt_simd_best()};
-    dt_augment_init(&f.augment, o->config, o->seed, o->eval, side ? side : o->out_h, side ? side : o->out_w);
+    dt_augment_init(&f.augment, o->augment, o->seed, o->eval, side ? side : o->out_h, side ? side : o->out_w);
     return f;
 }
 

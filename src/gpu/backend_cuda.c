@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "core/cores.h"
+#include "gpu/cuda.h"
 #include "lower.h"
 
 dt_status dt_cuda_adopt(dt_cuda *cu, void *ptr, void (*release)(void *ptr)) {

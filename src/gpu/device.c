@@ -9,6 +9,7 @@
 
 #include "core/text.h"
 #include "gpu.h"
+#include "gpu/cuda.h"
 
 dt_status dt_cuda_fail(cudaError_t err, const char *call, const char *file, int line) {
     (void)cudaGetLastError();

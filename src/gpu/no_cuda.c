@@ -1,5 +1,6 @@
 /* The GPU room of a build without a CUDA toolkit: says so when asked. */
 #include "candidate.h"
+#include "gpu/cuda.h"
 
 dt_status dt_backend_cuda_create(const dt_backend_options *options, dt_backend **out) {
     (void)options;

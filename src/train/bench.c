@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
-#include "core/model.h"
+#include "model/model.h"
 #include "core/op.h"
 #include "core/rng.h"
 #include "core/text.h"

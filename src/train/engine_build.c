@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "core/compile.h"
-#include "core/model.h"
+#include "model/model.h"
 #include "core/text.h"
 #include "engine_internal.h"
 
@@ -68,6 +68,8 @@ static dt_status model_input(const dt_engine *e, const dt_dataset_info *d, int64
     /* Raw images of one size can be cropped on the device from what is stored: less work for the host's
      * threads. */
     in->source_crop = e->be->info.is_gpu && training && !d->jpeg && c->augment.crop == DT_CROP_RANDOM_RESIZED;
+    in->label_smoothing = c->train.label_smoothing;
+    in->unfused = c->train.fusion == DT_FUSION_OFF;
     in->src_height = d->height;
     in->src_width = d->width;
     for (int i = 0; i < 4; i++) {
@@ -85,7 +87,7 @@ dt_status dt_engine_forward_graph(const dt_engine *e, const dt_dataset_info *dat
      * this many ranks would be too small for batch statistics. */
     if (training && !e->train) rows = dt_max_i64(rows, 2);
     DT_TRY(model_input(e, data, rows, training, &in));
-    return dt_model_build(e->config, &in, compute_dtype(e->config), training, out);
+    return dt_model_build(&e->config->model, &in, compute_dtype(e->config), training, out);
 }
 
 static dt_status refuse_hopeless(void *arg, dt_graph *g) {

@@ -4,7 +4,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "core/model.h"
+#include "model/model.h"
 #include "core/text.h"
 #include "train/bench.h"
 #include "train/session.h"

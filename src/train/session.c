@@ -9,7 +9,9 @@
 
 #include "core/cores.h"
 #include "core/text.h"
+#include "cpu/cpu.h"
 #include "dist/signals.h"
+#include "gpu/cuda.h"
 
 enum { EVAL_POLL_BATCHES = 8 };
 static const double EVAL_POLL_S = 0.5;  /* a signal waits no longer, or one batch */
@@ -147,11 +149,11 @@ static uint64_t statistics_hash(const dt_config *c, const dt_dataset_info *d) {
 
 dt_status dt_session_open_data(const dt_config *c, bool train, dt_session *s) {
     if (train) {
-        DT_TRY(dt_dataset_open(c, c->data.train, &s->train_data));
+        DT_TRY(dt_dataset_open(&c->data, c->data.train, &s->train_data));
         DT_TRY(dt_session_check_data(c, c->data.train, s->train_data));
     }
     if (c->data.val[0]) {
-        DT_TRY(dt_dataset_open(c, c->data.val, &s->val_data));
+        DT_TRY(dt_dataset_open(&c->data, c->data.val, &s->val_data));
         DT_TRY(dt_session_check_data(c, c->data.val, s->val_data));
     }
     if (!train && !s->val_data)
@@ -234,7 +236,7 @@ static dt_status training_facts(const dt_config *c, dt_session *s, const dt_data
         take_facts(given, &facts->info, info);
         return check_same_classes(c, name_in_facts, facts, "the checkpoint", s->val_data);
     }
-    if (dt_dataset_open(c, c->data.train, &train) != DT_OK) {
+    if (dt_dataset_open(&c->data, c->data.train, &train) != DT_OK) {
         if (s->mpi->rank == 0 && !given)
             fprintf(stderr,
                     "dtrain: normalising with the evaluation set's own mean and deviation, because the "
@@ -340,7 +342,8 @@ static dt_loader_options loader_options(const dt_session *s, bool eval, int64_t 
     /* The CPU computes on the same cores: one thread reads ahead. A GPU leaves the cores to the loader. */
     if (threads == 0) threads = s->be->info.is_gpu ? s->be->host_threads : 1;
     return (dt_loader_options){
-        .config = c,
+        .data = &c->data,
+        .augment = &c->augment,
         .dataset = eval ? s->val_data : s->train_data,
         .eval = eval,
         .source_crop = dt_graph_input(p->graph, "aug") >= 0,

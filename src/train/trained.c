@@ -41,7 +41,7 @@ void dt_trained_free(dt_trained *t) {
 static dt_status facts_of_set(const dt_config *c, const char *path, dt_data_facts *out) {
     dt_dataset *d;
     if (!path[0]) return dt_fail(DT_ERR_DATA, "no data set is named");
-    DT_TRY(dt_dataset_open(c, path, &d));
+    DT_TRY(dt_dataset_open(&c->data, path, &d));
     const dt_status st = dt_data_facts_of(d, out);
     dt_dataset_close(d);
     return st;

@@ -5,20 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/schedule.h"
 #include "core/text.h"
 #include "dist/signals.h"
 #include "report.h"
 #include "trained.h"
 #include "trainer_internal.h"
-
-double dt_trainer_epoch(const dt_trainer *t, int64_t step) {
-    return (double)step * (double)t->config->train.global_batch / (double)t->n_samples;
-}
-
-double dt_trainer_lr(const dt_trainer *t, int64_t step) {
-    return dt_schedule_lr(t->config, step, t->total_steps, t->steps_per_epoch);
-}
 
 /* Whether step number `step` (steps done) is the first at or past a multiple of `every` epochs. */
 static bool crosses_epochs(const dt_trainer *t, int64_t step, double every) {

@@ -16,7 +16,7 @@ typedef struct dt_trainer {
     int lock_fd;            /* of the run directory; -1: none */
     dt_metrics *metrics;    /* root */
     dt_ckpt_writer *writer; /* root */
-    char ckpt_dir[DT_CONFIG_STR_MAX + 16];
+    char ckpt_dir[DT_KEY_STRING_MAX + 16];
     char resumed[sizeof((dt_ckpt *)0)->path]; /* the checkpoint that the run started from; "": none */
     bool resumed_here;                        /* it is one of this run directory */
     bool evaluation_kept;                     /* and keeps what evaluation found, if it was evaluated */
@@ -44,7 +44,9 @@ typedef struct dt_trainer {
 } dt_trainer;
 
 /* Epochs done after `step` steps, fractional. */
-double dt_trainer_epoch(const dt_trainer *t, int64_t step);
+static inline double dt_trainer_epoch(const dt_trainer *t, int64_t step) {
+    return (double)step * (double)t->config->train.global_batch / (double)t->n_samples;
+}
 /* Whether train.early_stop_patience is at its end. */
 static inline bool dt_trainer_stops_early(const dt_trainer *t) {
     const int64_t patience = t->config->train.early_stop_patience;
@@ -63,7 +65,10 @@ bool dt_trainer_eval_due(const dt_trainer *t, int64_t step);
 /* The checkpoints that run.out_dir is to keep. */
 dt_ckpt_policy dt_trainer_policy(const dt_trainer *t);
 /* Learning rate of a step, counted from 0. */
-double dt_trainer_lr(const dt_trainer *t, int64_t step);
+static inline double dt_trainer_lr(const dt_trainer *t, int64_t step) {
+    return dt_schedule_lr(&t->config->schedule, t->config->optim.lr, step, t->total_steps,
+                          t->steps_per_epoch);
+}
 
 /* Adam's t of the step that is being queued, of which `pending` results (its own included) are not known yet,
  * when `updates` of those before were not skipped. As if results always came `lag` steps late: what a stop, a

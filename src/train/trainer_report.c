@@ -4,7 +4,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "core/model.h"
+#include "model/model.h"
 #include "core/schedule.h"
 #include "core/text.h"
 #include "core/version.h"
@@ -16,7 +16,7 @@ static const char *const precision_name[] = {"fp32", "tf32", "bf16", "fp16"};
 /* What is allowed and hardly meant. */
 static void print_notes(const dt_trainer *t) {
     const dt_config *c = t->config;
-    const double warmup = dt_schedule_warmup(c, t->steps_per_epoch);
+    const double warmup = dt_schedule_warmup(&c->schedule, t->steps_per_epoch);
     if (dt_trainer_is_done(t)) return;
     if (warmup >= (double)t->total_steps)
         printf("note    the warm-up takes %s, the run has %lld: optim.lr is never reached\n",

@@ -13,7 +13,7 @@
 #include "trainer_internal.h"
 
 static bool is_file(const char *dir, const char *name) {
-    char path[DT_CONFIG_STR_MAX + 64];
+    char path[DT_KEY_STRING_MAX + 64];
     struct stat s;
     snprintf(path, sizeof path, "%s/%s", dir, name);
     return stat(path, &s) == 0;
@@ -26,7 +26,7 @@ static void tell(void *arg, const char *text) {
 
 /* Whether the run in run.out_dir was begun by this very run.resume, and has gone on from there. */
 static bool was_begun_so(const dt_config *c) {
-    char path[DT_CONFIG_STR_MAX + 32];
+    char path[DT_KEY_STRING_MAX + 32];
     dt_config before;
     snprintf(path, sizeof path, "%s/config.toml", c->run.out_dir);
     if (!is_file(c->run.out_dir, "config.toml") || dt_config_load(&before, path, 0, NULL) != DT_OK)
@@ -55,7 +55,7 @@ static const char *follow_link(const char *path, char target[sizeof((dt_ckpt *)0
 
 /* Rank 0 chooses and verifies; *out NULL when there is nothing to resume from. */
 static dt_status choose(const dt_config *c, bool must, dt_ckpt **out) {
-    char dir[DT_CONFIG_STR_MAX + 16];
+    char dir[DT_KEY_STRING_MAX + 16];
     const char *resume = c->run.resume;
     struct stat st;
     *out = NULL;
@@ -202,7 +202,7 @@ static bool find_line(const char *text, const char *section, const char *line, c
 }
 
 static void print_differences(const char *old, const dt_config *c) {
-    char section[64] = "", was[DT_CONFIG_STR_MAX], line[DT_CONFIG_STR_MAX], *text;
+    char section[64] = "", was[DT_KEY_STRING_MAX], line[DT_KEY_STRING_MAX], *text;
     if (dt_config_to_text(c, &text) != DT_OK) return;
     const char *rest = text, *layers = strstr(text, layers_head), *old_layers = strstr(old, layers_head);
     printf(
@@ -253,7 +253,7 @@ static dt_status resume(dt_trainer *t) {
 }
 
 static dt_status write_config(dt_trainer *t) {
-    char path[DT_CONFIG_STR_MAX + 32], temporary[sizeof path + 8];
+    char path[DT_KEY_STRING_MAX + 32], temporary[sizeof path + 8];
     DT_TRY(dt_config_to_text(t->config, &t->config_text));
     snprintf(path, sizeof path, "%s/config.toml", t->config->run.out_dir);
     snprintf(temporary, sizeof temporary, "%s.tmp", path);

@@ -3,10 +3,10 @@
  * a wrong rule, a missed contribution and a wrong backward kernel all show. */
 #include <stdio.h>
 
-#include "core/model.h"
 #include "graph_check.h"
 #include "graph_program.h"
 #include "random_graph.h"
+#include "test_model.h"
 
 static const double STEP = 1e-5; /* of the central difference */
 
@@ -105,10 +105,10 @@ static void check_gradients(dt_graph *forward, const char *what) {
 
 static void check_model(const char *layers, int64_t side, int64_t channels) {
     char text[4096];
-    dt_config c;
+    dt_model_options c;
     dt_graph *g;
-    snprintf(text, sizeof text, "[model]\nname = \"layers\"\n[train]\nlabel_smoothing = 0.1\n%s", layers);
-    check_config(&c, text);
+    snprintf(text, sizeof text, "[model]\nname = \"layers\"\n%s", layers);
+    check_model_options(&c, text);
     dt_model_input in = {.batch = 4,
                          .height = side,
                          .width = side,
@@ -116,10 +116,11 @@ static void check_model(const char *layers, int64_t side, int64_t channels) {
                          .padded_channels = channels,
                          .classes = 3,
                          .mean = {0.5f, 0.4f, 0.3f},
-                         .stddev = {0.25f, 0.3f, 0.2f}};
+                         .stddev = {0.25f, 0.3f, 0.2f},
+                         .label_smoothing = 0.1};
     check_ok(dt_model_build(&c, &in, DT_DTYPE_F32, true, &g));
     check_gradients(g, layers);
-    dt_config_fini(&c);
+    dt_model_options_fini(&c);
 }
 
 #define LAYER(type, rest) "[[model.layers]]\ntype = \"" type "\"\n" rest
@@ -173,9 +174,7 @@ static void test_values_with_many_readers(void **state) {
 /* One weight used by two convolutions: its gradient is the sum. */
 static void test_shared_weight(void **state) {
     (void)state;
-    dt_config c;
-    check_config(&c, "[model]\nname = \"quickstart\"\n");
-    dt_builder b = {.config = &c};
+    dt_builder b = {0};
     check_ok(dt_graph_create(&b.g, DT_DTYPE_F32, true));
     dt_model_input in = {.batch = 3,
                          .height = 5,
@@ -194,30 +193,26 @@ static void test_shared_weight(void **state) {
     dt_build_loss(&b, dt_build_dense(&b, "fc", y, 3, true));
     check_ok(b.status);
     check_gradients(b.g, "a shared weight");
-    dt_config_fini(&c);
 }
 
 static void test_random_networks(void **state) {
     (void)state;
-    dt_config c;
-    check_config(&c, "[model]\nname = \"quickstart\"\n[train]\nlabel_smoothing = 0.05\n");
     for (uint64_t seed = 500; seed < 516; seed++) {
         char what[32];
-        dt_graph *g = random_graph(&c, seed, true);
+        dt_graph *g = random_graph(0.05, seed, true);
         if (seed & 1) check_ok(dt_pass_fuse_bn_act(g));
         snprintf(what, sizeof what, "random network %llu", (unsigned long long)seed);
         check_gradients(g, what);
     }
-    dt_config_fini(&c);
 }
 
 static void test_parameter_without_influence(void **state) {
     (void)state;
-    dt_config c;
+    dt_model_options c;
     dt_graph *g;
-    check_config(&c, "[model]\nname = \"layers\"\n" LAYER("flatten", "name = \"f\"\n")
-                         LAYER("dense", "channels = 8\nname = \"unused\"\n")
-                             LAYER("dense", "from = \"f\"\nchannels = 3\n"));
+    check_model_options(&c, "[model]\nname = \"layers\"\n" LAYER("flatten", "name = \"f\"\n")
+                                LAYER("dense", "channels = 8\nname = \"unused\"\n")
+                                    LAYER("dense", "from = \"f\"\nchannels = 3\n"));
     dt_model_input in = {.batch = 2,
                          .height = 4,
                          .width = 4,
@@ -228,7 +223,7 @@ static void test_parameter_without_influence(void **state) {
     check_ok(dt_model_build(&c, &in, DT_DTYPE_F32, true, &g));
     CHECK_ERROR(dt_autodiff(g), DT_ERR_CONFIG, "unused.weight", "does not depend");
     dt_graph_destroy(g);
-    dt_config_fini(&c);
+    dt_model_options_fini(&c);
 }
 
 int main(void) {

@@ -3,16 +3,16 @@
 
 #include "core/autodiff.h"
 #include "core/axis.h"
-#include "core/model.h"
 #include "random_graph.h"
+#include "test_model.h"
 #include "test_check.h"
 
 static dt_graph *model(const char *name, int64_t padded_channels, bool training) {
-    dt_config c;
+    dt_model_options o;
     dt_graph *g;
     char text[64];
     snprintf(text, sizeof text, "[model]\nname = \"%s\"\n", name);
-    check_config(&c, text);
+    check_model_options(&o, text);
     dt_model_input in = {.batch = 2,
                          .height = 32,
                          .width = 32,
@@ -20,9 +20,9 @@ static dt_graph *model(const char *name, int64_t padded_channels, bool training)
                          .padded_channels = padded_channels,
                          .classes = 10,
                          .stddev = {1, 1, 1, 1}};
-    check_ok(dt_model_build(&c, &in, DT_DTYPE_F32, training, &g));
+    check_ok(dt_model_build(&o, &in, DT_DTYPE_F32, training, &g));
     if (training) check_ok(dt_autodiff(g));
-    dt_config_fini(&c);
+    dt_model_options_fini(&o);
     return g;
 }
 
@@ -77,10 +77,8 @@ static void check_buckets(const dt_axis *a, int32_t asked) {
 static void test_order_and_buckets(void **state) {
     (void)state;
     static const int32_t asked[] = {0, 1, 2, 3, 4, 7, 64, 1000};
-    dt_config c;
-    check_config(&c, "[model]\nname = \"quickstart\"\n");
     for (uint64_t seed = 0; seed < 60; seed++) {
-        dt_graph *g = random_graph(&c, seed, true);
+        dt_graph *g = random_graph(0, seed, true);
         dt_axis *a;
         check_ok(dt_autodiff(g));
         check_ok(dt_axis_build(g, asked[seed % 8], 0, false, &a));
@@ -90,7 +88,6 @@ static void test_order_and_buckets(void **state) {
         dt_graph_destroy(g);
     }
     dt_axis_destroy(NULL);
-    dt_config_fini(&c);
 }
 
 static void test_buckets_of_resnets(void **state) {

@@ -3,10 +3,10 @@
  * to chosen fusions, so each fusion is tested here even where no CPU kernel does it. */
 #include <stdio.h>
 
-#include "core/model.h"
 #include "graph_check.h"
 #include "graph_program.h"
 #include "random_graph.h"
+#include "test_model.h"
 
 enum { N_RANDOM = 40 };
 
@@ -74,14 +74,14 @@ static void need_same_function(const dt_graph *before, const dt_graph *after, co
 }
 
 /* An axis for graphs of this seed (0: the residual network), from a differentiated copy. */
-static dt_graph *network(const dt_config *c, uint64_t seed, bool training) {
+static dt_graph *network(const dt_model_options *c, uint64_t seed, bool training) {
     dt_graph *g;
-    if (seed > 0) return random_graph(c, seed, training);
+    if (seed > 0) return random_graph(0, seed, training);
     check_ok(dt_model_build(c, &small_input, DT_DTYPE_F32, training, &g));
     return g;
 }
 
-static dt_axis *axis_of(const dt_config *c, uint64_t seed, dt_graph *assign) {
+static dt_axis *axis_of(const dt_model_options *c, uint64_t seed, dt_graph *assign) {
     dt_axis *axis;
     dt_graph *g = network(c, seed, true);
     check_ok(dt_autodiff(g));
@@ -93,8 +93,8 @@ static dt_axis *axis_of(const dt_config *c, uint64_t seed, dt_graph *assign) {
 
 static void test_fuse_bn_act_keeps_the_function(void **state) {
     (void)state;
-    dt_config c;
-    check_config(&c, resnet_like);
+    dt_model_options c;
+    check_model_options(&c, resnet_like);
     int32_t n_fused = 0, n_residual = 0;
     for (uint64_t seed = 1; seed <= N_RANDOM; seed++) {
         dt_graph *before = network(&c, seed, seed % 3 != 0), *after;
@@ -113,18 +113,18 @@ static void test_fuse_bn_act_keeps_the_function(void **state) {
         dt_axis_destroy(axis);
     }
     assert_true(n_fused > N_RANDOM / 2 && n_residual > N_RANDOM / 4 && n_fused > n_residual);
-    dt_config_fini(&c);
+    dt_model_options_fini(&c);
 }
 
 /* A network by hand: x, batch normalisation n of it, and what `rest` builds upon them. */
 typedef dt_vid build_rest(dt_builder *b, dt_vid x, dt_vid n);
 
-static dt_graph *by_hand(const dt_config *c, build_rest *rest) {
-    dt_builder b = {.config = c};
+static dt_graph *by_hand(build_rest *rest) {
+    dt_builder b = {0};
     check_ok(dt_graph_create(&b.g, DT_DTYPE_F32, true));
     dt_conv_options o = {.channels = 4, .kernel = 1, .stride = 1};
     dt_vid x = dt_build_conv(&b, "x", dt_build_input(&b, &small_input), &o);
-    dt_build_loss(&b, dt_build_dense(&b, "fc", rest(&b, x, dt_build_batchnorm(&b, "n", x, false)), 3, true));
+    dt_build_loss(&b, dt_build_dense(&b, "fc", rest(&b, x, dt_build_batchnorm(&b, "n", x, NULL)), 3, true));
     check_ok(b.status);
     check_ok(dt_pass_fuse_bn_act(b.g));
     graph_need_sound(b.g);
@@ -179,10 +179,8 @@ static void test_fuse_bn_act_cases(void **state) {
         {rest_twice_itself, false, false, 1, 1},
         {rest_view, true, false, 0, 0},
     };
-    dt_config c;
-    check_config(&c, resnet_like);
     for (size_t k = 0; k < sizeof cases / sizeof cases[0]; k++) {
-        dt_graph *g = by_hand(&c, cases[k].rest);
+        dt_graph *g = by_hand(cases[k].rest);
         const dt_node *n = &g->node[g->value[dt_graph_find(g, "n")].producer];
         assert_int_equal(n->attr.relu, cases[k].relu);
         assert_int_equal(dt_node_has(n, DT_BN_IN_RES), cases[k].residual);
@@ -192,11 +190,10 @@ static void test_fuse_bn_act_cases(void **state) {
         if (flat >= 0) assert_int_equal(dt_graph_root(g, flat), dt_graph_find(g, "n"));
         dt_graph_destroy(g);
     }
-    dt_config_fini(&c);
 }
 
 /* Differentiated (training) or forward only, before split. */
-static dt_graph *differentiated(const dt_config *c, uint64_t seed, bool training, dt_axis **axis) {
+static dt_graph *differentiated(const dt_model_options *c, uint64_t seed, bool training, dt_axis **axis) {
     dt_graph *g = network(c, seed, training);
     if (seed & 1) check_ok(dt_pass_fuse_bn_act(g));
     if (training) {
@@ -210,8 +207,8 @@ static dt_graph *differentiated(const dt_config *c, uint64_t seed, bool training
 
 static void test_split_batchnorm_keeps_the_function(void **state) {
     (void)state;
-    dt_config c;
-    check_config(&c, resnet_like);
+    dt_model_options c;
+    check_model_options(&c, resnet_like);
     for (uint64_t seed = 0; seed < N_RANDOM; seed++) {
         const bool training = seed % 3 != 1;
         dt_axis *axis;
@@ -229,7 +226,7 @@ static void test_split_batchnorm_keeps_the_function(void **state) {
         dt_graph_destroy(before), dt_graph_destroy(after);
         dt_axis_destroy(axis);
     }
-    dt_config_fini(&c);
+    dt_model_options_fini(&c);
 }
 
 /* A backend that can do some fusions; 0 for the others: it cannot. */
@@ -268,7 +265,7 @@ enum {
 };
 
 /* Fuses networks for a backend that `can`; counts by training (0) and evaluation (1). */
-static void fuse_networks(const dt_config *c, uint32_t can, int32_t count[2][DT_FUSE_COUNT]) {
+static void fuse_networks(const dt_model_options *c, uint32_t can, int32_t count[2][DT_FUSE_COUNT]) {
     memset(count, 0, 2 * sizeof count[0]);
     stand_in be = {.base = {.name = "stand-in", .fuse_gain = stand_in_gain}, .can = can};
     for (uint64_t seed = 0; seed < N_RANDOM; seed++) {
@@ -306,8 +303,8 @@ static void test_each_fusion_keeps_the_function(void **state) {
         {SECOND, SECOND, 0},
         {ALL, ALL, PROLOGUE | DUAL},
     };
-    dt_config c;
-    check_config(&c, resnet_like);
+    dt_model_options c;
+    check_model_options(&c, resnet_like);
     for (size_t k = 0; k < sizeof cases / sizeof cases[0]; k++) {
         int32_t count[2][DT_FUSE_COUNT];
         fuse_networks(&c, cases[k].can, count);
@@ -319,15 +316,15 @@ static void test_each_fusion_keeps_the_function(void **state) {
                              count[e][f], e ? "evaluation" : "training");
             }
     }
-    dt_config_fini(&c);
+    dt_model_options_fini(&c);
 }
 
 /* What the residual network gives exactly: three blocks' worth of sites, each taken once. */
 static void test_fusions_of_the_residual_network(void **state) {
     (void)state;
-    dt_config c;
+    dt_model_options c;
     dt_axis *axis;
-    check_config(&c, resnet_like);
+    check_model_options(&c, resnet_like);
     stand_in be = {.base = {.name = "stand-in", .fuse_gain = stand_in_gain}, .can = ALL};
     dt_graph *g = differentiated(&c, 0, true, &axis);
     check_ok(dt_pass_split_batchnorm(g));
@@ -346,13 +343,13 @@ static void test_fusions_of_the_residual_network(void **state) {
     assert_int_equal(graph_count(g, DT_OP_BN_APPLY), 2);
     dt_graph_destroy(g);
     dt_axis_destroy(axis);
-    dt_config_fini(&c);
+    dt_model_options_fini(&c);
 }
 
 static void test_remove_dead(void **state) {
     (void)state;
-    dt_config c;
-    check_config(&c, resnet_like);
+    dt_model_options c;
+    check_model_options(&c, resnet_like);
     int32_t n_removed = 0;
     for (uint64_t seed = 0; seed < N_RANDOM; seed++) {
         dt_axis *axis;
@@ -379,7 +376,7 @@ static void test_remove_dead(void **state) {
         dt_axis_destroy(axis);
     }
     assert_true(n_removed > N_RANDOM / 4);
-    dt_config_fini(&c);
+    dt_model_options_fini(&c);
 }
 
 int main(void) {

@@ -2,10 +2,10 @@
  * the oracle in double, and by the CPU backend in fp32; and the gradients it gives are those of the loss. */
 #include <stdio.h>
 
-#include "core/model.h"
 #include "graph_check.h"
 #include "graph_program.h"
 #include "random_graph.h"
+#include "test_model.h"
 
 enum { N_RANDOM = 60, N_BLOCKS = 12 };
 
@@ -62,10 +62,10 @@ static double no(dt_backend *be, const dt_graph *g, dt_fusion fusion, dt_nid nod
 }
 
 /* A differentiated and split network on an axis; seed 0: the bottlenecks. */
-static dt_graph *network(const dt_config *c, uint64_t seed, const dt_model_input *in, dt_axis **axis) {
+static dt_graph *network(const dt_model_options *c, uint64_t seed, const dt_model_input *in, dt_axis **axis) {
     dt_graph *g;
     if (seed > 0)
-        g = random_graph(c, seed, true);
+        g = random_graph(0, seed, true);
     else
         check_ok(dt_model_build(c, in, DT_DTYPE_F32, true, &g));
     check_ok(dt_pass_fuse_bn_act(g));
@@ -116,9 +116,9 @@ static void need_same_function(const dt_graph *before, const dt_graph *after, co
 
 static void test_random_networks_keep_their_function(void **state) {
     (void)state;
-    dt_config c;
+    dt_model_options c;
     int32_t n_site = 0, n_scaled = 0, n_second = 0, n_masked = 0, n_sums = 0, n_network = 0;
-    check_config(&c, bottlenecks);
+    check_model_options(&c, bottlenecks);
     for (uint64_t seed = 0; seed < N_RANDOM; seed++) {
         dt_model_input in = input_of(seed);
         dt_backend be = {.name = "stand-in", .fuse_gain = seed % 2 ? only_gram : yes};
@@ -149,16 +149,16 @@ static void test_random_networks_keep_their_function(void **state) {
     }
     assert_true(n_network > N_RANDOM / 6 && n_site > n_network && n_scaled > 0);
     assert_true(n_second > 0 && n_masked > 0 && n_sums > n_masked);
-    dt_config_fini(&c);
+    dt_model_options_fini(&c);
 }
 
 /* Both normalisations of the first block, that of the second's main path (which takes the skip path's in),
  * and the third's. */
 static void test_sites_of_the_bottlenecks(void **state) {
     (void)state;
-    dt_config c;
+    dt_model_options c;
     dt_axis *axis;
-    check_config(&c, bottlenecks);
+    check_model_options(&c, bottlenecks);
     dt_model_input in = input_of(0);
     dt_backend refuses = {.name = "stand-in", .fuse_gain = no}, be = {.name = "stand-in", .fuse_gain = yes};
     dt_graph *g = network(&c, 0, &in, &axis);
@@ -189,7 +189,7 @@ static void test_sites_of_the_bottlenecks(void **state) {
     assert_int_equal(n_sums, n_masked + 2); /* and of those without a mask of their own */
     dt_graph_destroy(g);
     dt_axis_destroy(axis);
-    dt_config_fini(&c);
+    dt_model_options_fini(&c);
 }
 
 /* A program of g on the CPU backend, run once. */
@@ -201,8 +201,8 @@ static live run_live(dt_backend *be, const dt_axis *axis, dt_graph *g) {
 
 static void test_cpu_agrees_with_the_unfused_program(void **state) {
     (void)state;
-    dt_config c;
-    check_config(&c, bottlenecks);
+    dt_model_options c;
+    check_model_options(&c, bottlenecks);
     dt_backend *be = live_backend(), wants = {.name = "stand-in", .fuse_gain = yes};
     for (uint64_t seed = 0; seed < N_BLOCKS; seed++) {
         dt_model_input in = input_of(seed);
@@ -229,7 +229,7 @@ static void test_cpu_agrees_with_the_unfused_program(void **state) {
         dt_axis_destroy(axis);
     }
     be->destroy(be);
-    dt_config_fini(&c);
+    dt_model_options_fini(&c);
 }
 
 /* Loss of the network with one weight moved, by the oracle. */
@@ -243,10 +243,10 @@ static double loss_at(const dt_graph *g, const dt_axis *axis, dt_vid w, int64_t 
 
 static void test_gradients_are_those_of_the_loss(void **state) {
     (void)state;
-    dt_config c;
+    dt_model_options c;
     dt_axis *axis;
     const double step = 1e-6;
-    check_config(&c, bottlenecks);
+    check_model_options(&c, bottlenecks);
     dt_model_input in = input_of(3);
     dt_backend be = {.name = "stand-in", .fuse_gain = yes};
     dt_graph *g = network(&c, 0, &in, &axis);
@@ -270,7 +270,7 @@ static void test_gradients_are_those_of_the_loss(void **state) {
     assert_true(n_checked > 100);
     dt_graph_destroy(g);
     dt_axis_destroy(axis);
-    dt_config_fini(&c);
+    dt_model_options_fini(&c);
 }
 
 int main(void) {

@@ -2,9 +2,9 @@
  * and the fused ones by the CPU backend, whose answers about fusions a test replaces. */
 #include <stdio.h>
 
-#include "core/model.h"
 #include "graph_check.h"
 #include "graph_program.h"
+#include "test_model.h"
 
 enum {
     PROLOGUE = 1u << DT_FUSE_POOL_PROLOGUE,
@@ -53,10 +53,10 @@ static double gain(dt_backend *be, const dt_graph *g, dt_fusion fusion, dt_nid n
 /* The network of a window, differentiated if training, split. */
 static dt_graph *network(const char *window, const char *extra, bool training, dt_axis **axis) {
     char text[2048];
-    dt_config c;
+    dt_model_options c;
     dt_graph *g, *trained;
     snprintf(text, sizeof text, stem, window, extra);
-    check_config(&c, text);
+    check_model_options(&c, text);
     check_ok(dt_model_build(&c, &small_input, DT_DTYPE_F32, true, &trained));
     check_ok(dt_pass_fuse_bn_act(trained));
     check_ok(dt_autodiff(trained));
@@ -70,7 +70,7 @@ static dt_graph *network(const char *window, const char *extra, bool training, d
         dt_graph_destroy(trained);
     }
     check_ok(dt_pass_split_batchnorm(g));
-    dt_config_fini(&c);
+    dt_model_options_fini(&c);
     return g;
 }
 

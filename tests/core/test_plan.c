@@ -3,12 +3,11 @@
  * running every network with and without it. */
 #include <stdio.h>
 
-#include "core/model.h"
 #include "graph_program.h"
 #include "random_graph.h"
+#include "test_model.h"
 
 enum { N_GRAPH = 240, N_RUN = 220 };
-static const char net_config[] = "[model]\nname = \"quickstart\"\n[train]\nlabel_smoothing = 0.1\n";
 
 /* The arena in units of the alignment: which value's bytes each unit holds; -1: nobody's. */
 typedef struct arena_map {
@@ -118,15 +117,14 @@ static void check_plan(const dt_graph *g, const dt_plan *plan, int64_t align, in
 }
 
 /* As far as an engine compiles it; dead values stay in every other network. */
-static dt_graph *compiled_graph(const dt_config *c, uint64_t seed, bool training, dt_backend *be,
-                                dt_axis **axis) {
-    dt_graph *g = random_graph(c, seed, true);
+static dt_graph *compiled_graph(uint64_t seed, bool training, dt_backend *be, dt_axis **axis) {
+    dt_graph *g = random_graph(0.1, seed, true);
     if (seed & 1) check_ok(dt_pass_fuse_bn_act(g));
     check_ok(dt_autodiff(g));
     check_ok(dt_axis_build(g, 3, 0, false, axis));
     if (!training) {
         dt_graph_destroy(g);
-        g = random_graph(c, seed, false);
+        g = random_graph(0.1, seed, false);
         check_ok(dt_pass_fuse_bn_act(g));
         check_ok(dt_axis_assign(*axis, g));
     }
@@ -154,12 +152,10 @@ static void add_workspaces(dt_graph *g, uint64_t seed) {
 
 static void test_no_two_live_values_overlap(void **state) {
     dt_backend *be = *state;
-    dt_config c;
-    check_config(&c, net_config);
     static const int64_t aligns[] = {64, 256, 16}, guards[] = {0, 0, 64, 1000};
     for (uint64_t seed = 0; seed < N_GRAPH; seed++) {
         dt_axis *axis;
-        dt_graph *g = compiled_graph(&c, seed, seed % 5 != 0, be, &axis);
+        dt_graph *g = compiled_graph(seed, seed % 5 != 0, be, &axis);
         add_workspaces(g, seed);
         int64_t align = aligns[seed % 3], guard = guards[seed / 3 % 4], with_reuse;
         dt_plan plan;
@@ -173,7 +169,6 @@ static void test_no_two_live_values_overlap(void **state) {
         dt_graph_destroy(g);
         dt_axis_destroy(axis);
     }
-    dt_config_fini(&c);
 }
 
 /* Runs kernel by kernel; after each, every byte of the arena outside that node's outputs and workspace must
@@ -209,15 +204,13 @@ static void need_same_arena(const live *a, const live *b, dt_arena arena) {
 
 static void test_reuse_changes_no_bit(void **state) {
     dt_backend *be = *state;
-    dt_config c;
-    check_config(&c, net_config);
     for (uint64_t seed = 0; seed < N_RUN; seed++) {
         const bool training = seed % 5 != 0;
         dt_axis *axis[2];
         live l[2];
         const dt_program_options options[2] = {{.guard_bytes = seed % 2 ? 64 : 0}, {.no_reuse = true}};
         for (int i = 0; i < 2; i++) {
-            dt_graph *g = compiled_graph(&c, seed, training, be, &axis[i]);
+            dt_graph *g = compiled_graph(seed, training, be, &axis[i]);
             l[i] = live_open(be, axis[i], g, &options[i]);
             check_plan(g, &l[i].program->plan, be->align_bytes, options[i].guard_bytes);
             run_watched(&l[i], i ? 0xFF : 0xA5);
@@ -234,7 +227,6 @@ static void test_reuse_changes_no_bit(void **state) {
             fail_msg("network %llu: loss %g", (unsigned long long)seed, (double)metrics[DT_METRIC_LOSS]);
         for (int i = 0; i < 2; i++) live_close(&l[i]), dt_axis_destroy(axis[i]);
     }
-    dt_config_fini(&c);
 }
 
 /* The plan of the networks people train: valid, and near the smallest possible. */
@@ -242,10 +234,10 @@ static void test_resnets_stay_near_the_floor(void **state) {
     dt_backend *be = *state;
     static const char *const nets[] = {"quickstart", "resnet18", "resnet50"};
     for (size_t k = 0; k < sizeof nets / sizeof nets[0]; k++) {
-        dt_config c;
+        dt_model_options o;
         char text[64];
         snprintf(text, sizeof text, "[model]\nname = \"%s\"\n", nets[k]);
-        check_config(&c, text);
+        check_model_options(&o, text);
         dt_model_input in = {.batch = 2,
                              .height = 64,
                              .width = 64,
@@ -256,7 +248,7 @@ static void test_resnets_stay_near_the_floor(void **state) {
         dt_graph *g;
         dt_axis *axis;
         dt_program *p;
-        check_ok(dt_model_build(&c, &in, DT_DTYPE_F32, true, &g));
+        check_ok(dt_model_build(&o, &in, DT_DTYPE_F32, true, &g));
         check_ok(dt_autodiff(g));
         check_ok(dt_axis_build(g, 4, 0, false, &axis));
         check_ok(dt_pass_split_batchnorm(g));
@@ -270,7 +262,7 @@ static void test_resnets_stay_near_the_floor(void **state) {
         assert_true(2 * p->plan.act_bytes < p->plan.naive_bytes);
         dt_program_destroy(p);
         dt_axis_destroy(axis);
-        dt_config_fini(&c);
+        dt_model_options_fini(&o);
     }
 }
 

@@ -5,12 +5,9 @@
 #include "graph_program.h"
 #include "random_graph.h"
 
-static const char net_config[] = "[model]\nname = \"quickstart\"\n";
-
 /* A random network, differentiated and lowered. */
-static dt_graph *training_graph(const dt_config *c, uint64_t seed, int32_t n_bucket, dt_backend *be,
-                                dt_axis **axis) {
-    dt_graph *g = random_graph(c, seed, true);
+static dt_graph *training_graph(uint64_t seed, int32_t n_bucket, dt_backend *be, dt_axis **axis) {
+    dt_graph *g = random_graph(0, seed, true);
     check_ok(dt_pass_fuse_bn_act(g));
     check_ok(dt_autodiff(g));
     check_ok(dt_axis_build(g, n_bucket, 0, false, axis));
@@ -44,12 +41,10 @@ static dt_status on_bucket(void *arg, int32_t n_complete) {
  * gradient, not after the next kernel. */
 static void test_buckets_are_complete_when_called_so(void **state) {
     dt_backend *be = *state;
-    dt_config c;
-    check_config(&c, net_config);
     int32_t n_early = 0;
     for (uint64_t seed = 0; seed < 60; seed++) {
         dt_axis *axis;
-        dt_graph *g = training_graph(&c, seed, 1 + (int32_t)(seed % 5), be, &axis);
+        dt_graph *g = training_graph(seed, 1 + (int32_t)(seed % 5), be, &axis);
         live l = live_open(be, axis, g, NULL);
         size_t bytes = (size_t)l.store->bytes[DT_ARENA_GRAD];
         bucket_log log = {.l = &l, .at_completion = check_alloc(bytes)};
@@ -82,7 +77,6 @@ static void test_buckets_are_complete_when_called_so(void **state) {
         dt_axis_destroy(axis);
     }
     assert_true(n_early > 60); /* there is something to overlap */
-    dt_config_fini(&c);
 }
 
 static dt_status refuse(void *arg, int32_t n_complete) {
@@ -93,25 +87,20 @@ static dt_status refuse(void *arg, int32_t n_complete) {
 
 static void test_errors_of_the_hook_end_the_run(void **state) {
     dt_backend *be = *state;
-    dt_config c;
     dt_axis *axis;
-    check_config(&c, net_config);
-    dt_graph *g = training_graph(&c, 1, 2, be, &axis);
+    dt_graph *g = training_graph(1, 2, be, &axis);
     live l = live_open(be, axis, g, NULL);
     int32_t left = 3;
     CHECK_ERROR(dt_program_run(l.program, refuse, &left), DT_ERR_PEER, "rank 3 is gone");
     assert_int_equal(left, -1);
     live_close(&l);
     dt_axis_destroy(axis);
-    dt_config_fini(&c);
 }
 
 static void test_store_holds_what_was_asked(void **state) {
     dt_backend *be = *state;
-    dt_config c;
     dt_axis *axis;
-    check_config(&c, net_config);
-    dt_graph *g = training_graph(&c, 3, 2, be, &axis);
+    dt_graph *g = training_graph(3, 2, be, &axis);
     int64_t n_state = 0, fp32 = axis->n_elem * 4;
     for (dt_vid v = 0; v < g->n_value; v++) n_state += g->value[v].role == DT_ROLE_STATE;
     assert_true(n_state > 0);
@@ -161,16 +150,13 @@ static void test_store_holds_what_was_asked(void **state) {
     dt_store_destroy(NULL);
     dt_graph_destroy(g);
     dt_axis_destroy(axis);
-    dt_config_fini(&c);
 }
 
 /* Two programs over one activation arena, as training and evaluation. */
 static void test_programs_share_activations(void **state) {
     dt_backend *be = *state;
-    dt_config c;
     dt_axis *axis;
-    check_config(&c, net_config);
-    dt_graph *g = training_graph(&c, 2, 2, be, &axis), *ge = random_graph(&c, 2, false);
+    dt_graph *g = training_graph(2, 2, be, &axis), *ge = random_graph(0, 2, false);
     check_ok(dt_axis_assign(axis, ge));
     check_ok(dt_pass_split_batchnorm(ge));
     live l = live_open(be, axis, g, NULL);
@@ -186,14 +172,13 @@ static void test_programs_share_activations(void **state) {
     dt_program_destroy(eval);
     check_ok(dt_program_run(l.program, NULL, NULL)); /* its memory is still there */
 
-    ge = random_graph(&c, 2, false);
+    ge = random_graph(0, 2, false);
     check_ok(dt_axis_assign(axis, ge));
     check_ok(dt_pass_split_batchnorm(ge));
     check_ok(dt_program_prepare(be, ge, NULL, &eval));
     dt_program_destroy(eval); /* prepared, never bound */
     live_close(&l);
     dt_axis_destroy(axis);
-    dt_config_fini(&c);
 }
 
 /* A backend whose prepare, bind or memory fails at the n-th call. */
@@ -241,14 +226,12 @@ static const char *prepared_name(const dt_graph *g, int32_t at) {
 
 static void test_a_failing_backend(void **state) {
     dt_backend *be = *state;
-    dt_config c;
-    check_config(&c, net_config);
     for (int32_t at = 0; at < 12; at++)
         for (int kind = 0; kind < 3; kind++) {
             dt_axis *axis;
             dt_program *p = NULL;
             dt_store *s = NULL;
-            dt_graph *g = training_graph(&c, 4, 2, be, &axis);
+            dt_graph *g = training_graph(4, 2, be, &axis);
             faulty = (failing){.base = *be, .real = be};
             faulty.prepare_left = kind == 0 ? at : -1;
             faulty.bind_left = kind == 1 ? at : -1;
@@ -274,7 +257,6 @@ static void test_a_failing_backend(void **state) {
             assert_int_equal(faulty.n_alloc, 0);
             dt_axis_destroy(axis);
         }
-    dt_config_fini(&c);
 }
 
 static int open_backend(void **state) {

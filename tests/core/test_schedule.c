@@ -3,54 +3,54 @@
 #include "test_check.h"
 
 enum { TOTAL = 1000, PER_EPOCH = 100 };
+static const double LR = 0.4;
 
-static dt_config schedule(dt_schedule_kind kind) {
-    dt_config c;
-    dt_config_init(&c);
-    c.optim.lr = 0.4;
-    c.schedule.kind = kind;
-    c.schedule.warmup_epochs = 0;
-    c.schedule.warmup_steps = 100;
-    c.schedule.warmup_start = 0.25;
-    c.schedule.final = 0.1;
-    c.schedule.power = 2;
-    c.schedule.gamma = 0.1;
-    c.schedule.cooldown = 0.25;
-    c.schedule.n_milestones = 2;
-    c.schedule.milestones[0] = 3;
-    c.schedule.milestones[1] = 6.5;
+static dt_schedule_options schedule(dt_schedule_kind kind) {
+    dt_schedule_options c;
+    dt_section_defaults(&dt_schedule_section, &c);
+    c.kind = kind;
+    c.warmup_epochs = 0;
+    c.warmup_steps = 100;
+    c.warmup_start = 0.25;
+    c.final = 0.1;
+    c.power = 2;
+    c.gamma = 0.1;
+    c.cooldown = 0.25;
+    c.n_milestones = 2;
+    c.milestones[0] = 3;
+    c.milestones[1] = 6.5;
     return c;
 }
 
 /* An epoch of 130 samples in batches of 128 is not two steps: epoch 5 begins with step 6, not 10. */
 static void test_epochs_are_not_rounded(void **state) {
     (void)state;
-    dt_config c = schedule(DT_SCHEDULE_STEP);
-    c.schedule.warmup_steps = 0;
-    c.schedule.n_milestones = 1;
-    c.schedule.milestones[0] = 5;
-    assert_true(dt_schedule_lr(&c, 5, 11, 130.0 / 128) == 0.4);
-    assert_true(dt_schedule_lr(&c, 6, 11, 130.0 / 128) == 0.4 * 0.1);
-    c.schedule.milestones[0] = 15; /* 15 epochs of 50/3 steps are 250, which 250 / (50/3) is a little below */
-    assert_true(dt_schedule_lr(&c, 249, 300, 50.0 / 3) == 0.4);
-    assert_true(dt_schedule_lr(&c, 250, 300, 50.0 / 3) == 0.4 * 0.1);
-    c.schedule.warmup_epochs = 4;
-    assert_true(dt_schedule_lr(&c, 4, 11, 130.0 / 128) < 0.4);
-    assert_true(dt_schedule_lr(&c, 5, 11, 130.0 / 128) == 0.4);
+    dt_schedule_options c = schedule(DT_SCHEDULE_STEP);
+    c.warmup_steps = 0;
+    c.n_milestones = 1;
+    c.milestones[0] = 5;
+    assert_true(dt_schedule_lr(&c, LR, 5, 11, 130.0 / 128) == 0.4);
+    assert_true(dt_schedule_lr(&c, LR, 6, 11, 130.0 / 128) == 0.4 * 0.1);
+    c.milestones[0] = 15; /* 15 epochs of 50/3 steps are 250, which 250 / (50/3) is a little below */
+    assert_true(dt_schedule_lr(&c, LR, 249, 300, 50.0 / 3) == 0.4);
+    assert_true(dt_schedule_lr(&c, LR, 250, 300, 50.0 / 3) == 0.4 * 0.1);
+    c.warmup_epochs = 4;
+    assert_true(dt_schedule_lr(&c, LR, 4, 11, 130.0 / 128) < 0.4);
+    assert_true(dt_schedule_lr(&c, LR, 5, 11, 130.0 / 128) == 0.4);
 }
 
-static double at(const dt_config *c, int64_t step) {
-    return dt_schedule_lr(c, step, TOTAL, PER_EPOCH);
+static double at(const dt_schedule_options *c, int64_t step) {
+    return dt_schedule_lr(c, LR, step, TOTAL, PER_EPOCH);
 }
 
 static void need(double got, double want) {
     if (!(fabs(got - want) <= 1e-12 * fmax(1, fabs(want)))) fail_msg("%.17g, expected %.17g", got, want);
 }
 
-static double formula(const dt_config *c, int64_t step) {
+static double formula(const dt_schedule_options *c, int64_t step) {
     const double u = ((double)step - 100) / (TOTAL - 100), lr = 0.4, final = 0.1;
     if (step < 100) return lr * (0.25 + 0.75 * (double)step / 100);
-    switch ((dt_schedule_kind)c->schedule.kind) {
+    switch ((dt_schedule_kind)c->kind) {
     case DT_SCHEDULE_CONSTANT:
         return lr;
     case DT_SCHEDULE_STEP:
@@ -77,7 +77,7 @@ enum { N_KIND = sizeof kinds / sizeof kinds[0] };
 static void test_formulas(void **state) {
     (void)state;
     for (int k = 0; k < N_KIND; k++) {
-        dt_config c = schedule(kinds[k]);
+        dt_schedule_options c = schedule(kinds[k]);
         for (int64_t s = 0; s < TOTAL; s++) need(at(&c, s), formula(&c, s));
     }
 }
@@ -85,7 +85,7 @@ static void test_formulas(void **state) {
 static void test_corners(void **state) {
     (void)state;
     for (int k = 0; k < N_KIND; k++) {
-        dt_config c = schedule(kinds[k]);
+        dt_schedule_options c = schedule(kinds[k]);
         bool decays = kinds[k] != DT_SCHEDULE_CONSTANT && kinds[k] != DT_SCHEDULE_STEP;
         need(at(&c, 0), 0.1);          /* warmup_start * lr */
         need(at(&c, 50), 0.4 * 0.625); /* half way up */
@@ -93,19 +93,19 @@ static void test_corners(void **state) {
         if (decays) need(at(&c, TOTAL), 0.04);
         need(at(&c, TOTAL + 500), at(&c, TOTAL)); /* and stays there */
     }
-    dt_config c = schedule(DT_SCHEDULE_COSINE);
+    dt_schedule_options c = schedule(DT_SCHEDULE_COSINE);
     need(at(&c, 550), 0.4 * (0.1 + 0.9 * 0.5)); /* half way: the mean of both ends */
     c = schedule(DT_SCHEDULE_WSD_SQRT);
-    c.schedule.cooldown = 1; /* no stable part: it falls from the end of the warm-up on */
+    c.cooldown = 1; /* no stable part: it falls from the end of the warm-up on */
     need(at(&c, 325), 0.4 * (0.1 + 0.9 * 0.5));
-    c.schedule.cooldown = 0;
+    c.cooldown = 0;
     need(at(&c, TOTAL - 1), 0.4);
 }
 
 static void test_monotone(void **state) {
     (void)state;
     for (int k = 0; k < N_KIND; k++) {
-        dt_config c = schedule(kinds[k]);
+        dt_schedule_options c = schedule(kinds[k]);
         for (int64_t s = 1; s <= 100; s++) assert_true(at(&c, s) > at(&c, s - 1));
         for (int64_t s = 101; s <= TOTAL + 10; s++) assert_true(at(&c, s) <= at(&c, s - 1));
         for (int64_t s = 0; s <= TOTAL; s++) assert_true(at(&c, s) > 0 && at(&c, s) <= 0.4);
@@ -114,15 +114,15 @@ static void test_monotone(void **state) {
 
 static void test_warmup_epochs(void **state) {
     (void)state;
-    dt_config c = schedule(DT_SCHEDULE_CONSTANT);
-    c.schedule.warmup_steps = 0;
-    c.schedule.warmup_epochs = 2.5;
+    dt_schedule_options c = schedule(DT_SCHEDULE_CONSTANT);
+    c.warmup_steps = 0;
+    c.warmup_epochs = 2.5;
     need(at(&c, 125), 0.4 * (0.25 + 0.75 * 0.5));
     need(at(&c, 250), 0.4);
-    c.schedule.warmup_steps = 10; /* steps win over epochs */
+    c.warmup_steps = 10; /* steps win over epochs */
     need(at(&c, 10), 0.4);
-    c.schedule.warmup_steps = 0;
-    c.schedule.warmup_epochs = 0; /* no warm-up: full rate at once */
+    c.warmup_steps = 0;
+    c.warmup_epochs = 0; /* no warm-up: full rate at once */
     need(at(&c, 0), 0.4);
 }
 
@@ -130,21 +130,21 @@ static void test_warmup_epochs(void **state) {
  * included. */
 static void test_first_step(void **state) {
     (void)state;
-    dt_config c = schedule(DT_SCHEDULE_CONSTANT);
-    c.schedule.warmup_start = 0;
-    c.schedule.warmup_steps = 4;
+    dt_schedule_options c = schedule(DT_SCHEDULE_CONSTANT);
+    c.warmup_start = 0;
+    c.warmup_steps = 4;
     static const double fifths[] = {1, 2, 3, 4, 5, 5};
     for (int64_t s = 0; s < 6; s++) need(at(&c, s), 0.4 * fifths[s] / 5);
-    c.schedule.warmup_steps = 1;
+    c.warmup_steps = 1;
     need(at(&c, 0), 0.2);
     need(at(&c, 1), 0.4);
-    c.schedule.warmup_steps = 0;
-    c.schedule.warmup_epochs = 0.015; /* one step and a half */
+    c.warmup_steps = 0;
+    c.warmup_epochs = 0.015; /* one step and a half */
     need(at(&c, 0), 0.4 * 1 / 2.5);
     need(at(&c, 1), 0.4 * 2 / 2.5);
     need(at(&c, 2), 0.4);
-    c.schedule.warmup_steps = 4; /* a start that is given is the first step's */
-    c.schedule.warmup_start = 0.01;
+    c.warmup_steps = 4; /* a start that is given is the first step's */
+    c.warmup_start = 0.01;
     need(at(&c, 0), 0.4 * 0.01);
     need(at(&c, 2), 0.4 * (0.01 + 0.99 * 0.5));
     need(at(&c, 4), 0.4);
@@ -154,13 +154,13 @@ static void test_first_step(void **state) {
 static void test_no_span(void **state) {
     (void)state;
     for (int k = 0; k < N_KIND; k++) {
-        dt_config c = schedule(kinds[k]);
+        dt_schedule_options c = schedule(kinds[k]);
         for (int64_t total = 0; total <= 100; total += 50)
             for (int64_t s = 0; s <= 200; s += 10) {
-                double lr = dt_schedule_lr(&c, s, total, PER_EPOCH);
+                double lr = dt_schedule_lr(&c, LR, s, total, PER_EPOCH);
                 assert_true(isfinite(lr) && lr >= 0 && lr <= 0.4);
             }
-        assert_true(isfinite(dt_schedule_lr(&c, 500, TOTAL, 0)));
+        assert_true(isfinite(dt_schedule_lr(&c, LR, 500, TOTAL, 0)));
     }
 }
 

@@ -1,5 +1,6 @@
 /* The CPU backend's own promises: memory, refusals, hostile operands, dropout, metrics, and the axis
  * kernels. */
+#include "cpu/cpu.h"
 #include "op_cases.h"
 
 static dt_backend *be;

@@ -5,9 +5,10 @@
 #include <stdio.h>
 
 #include "core/autodiff.h"
-#include "core/builder.h"
 #include "core/program.h"
+#include "cpu/cpu.h"
 #include "data/h5.h"
+#include "model/builder.h"
 
 static dt_backend *be;
 
@@ -262,7 +263,7 @@ static dt_vid conv_bn(dt_builder *b, const char *block, const char *conv, const 
     snprintf(name, sizeof name, "%s%s", block, conv);
     x = dt_build_conv(b, name, x, &o);
     snprintf(name, sizeof name, "%s%s", block, bn);
-    return dt_build_batchnorm(b, name, x, false);
+    return dt_build_batchnorm(b, name, x, NULL);
 }
 
 static dt_vid basic_block(dt_builder *b, const char *block, dt_vid x, int64_t channels, int64_t stride) {
@@ -278,12 +279,9 @@ static dt_vid basic_block(dt_builder *b, const char *block, dt_vid x, int64_t ch
 }
 
 static dt_graph *tiny_resnet(bool training) {
-    dt_config config;
-    dt_config_init(&config);
-    config.train.label_smoothing = 0.1;
     dt_graph *g = NULL;
     op_ok(dt_graph_create(&g, DT_DTYPE_F32, training));
-    dt_builder b = {.g = g, .config = &config};
+    dt_builder b = {.g = g, .label_smoothing = 0.1};
     dt_model_input in = {.batch = BATCH,
                          .height = SIDE,
                          .width = SIDE,
@@ -301,7 +299,6 @@ static dt_graph *tiny_resnet(bool training) {
     dt_build_loss(&b, dt_build_dense(&b, "fc", x, CLASSES, true));
     op_ok(b.status);
     op_ok(dt_pass_fuse_bn_act(g));
-    dt_config_fini(&config);
     return g;
 }
 

@@ -1,5 +1,7 @@
 /* The op test matrix on the CPU backend: for every case, shape errors, bounds, repeatability, the oracle in
  * double, and finite differences of every gradient rule. */
+#include "cpu/cpu.h"
+#include "gpu/cuda.h"
 #include "graph_oracle.h"
 #include "op_cases.h"
 #include "op_time.h"

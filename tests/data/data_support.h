@@ -1,5 +1,5 @@
 /* What the tests of the data room share: a scratch directory, small data sets whose pixels tell the sample's
- * number, and a configuration that needs no file. */
+ * number, and options that need no file. */
 #ifndef DT_TEST_DATA_SUPPORT_H
 #define DT_TEST_DATA_SUPPORT_H
 
@@ -62,8 +62,14 @@ static inline char *in_scratch(const char *fmt, ...) {
     return out;
 }
 
-static inline dt_config test_config(void) {
-    dt_config c;
+/* What data sets are opened and loaded with. */
+typedef struct test_options {
+    dt_data_options data;
+    dt_augment_options augment;
+} test_options;
+
+static inline test_options test_defaults(void) {
+    test_options c;
     memset(&c, 0, sizeof c);
     c.augment.scale_min = 0.08;
     c.augment.scale_max = 1;
@@ -224,11 +230,11 @@ static inline void take_note(void *arg, const char *text) {
 
 /* A set that is sound. */
 static inline dt_dataset *open_set(const char *path) {
-    dt_config c = test_config();
+    test_options c = test_defaults();
     dt_dataset *d;
     dt_data_verify_result v;
     assert_ok(dt_data_verify(path, NULL, NULL, &v));
-    assert_ok(dt_dataset_open(&c, path, &d));
+    assert_ok(dt_dataset_open(&c.data, path, &d));
     assert_int_equal(v.n_samples, d->info.n_samples);
     return d;
 }

@@ -7,12 +7,12 @@
 #include "data/augment.h"
 
 static dt_augment make(dt_crop crop, bool eval, int64_t out) {
-    dt_config c = test_config();
+    test_options c = test_defaults();
     c.augment.crop = crop;
     c.augment.flip = true;
     c.augment.pad = 4;
     dt_augment a;
-    dt_augment_init(&a, &c, 77, eval, out, out);
+    dt_augment_init(&a, &c.augment, 77, eval, out, out);
     return a;
 }
 

@@ -12,26 +12,27 @@
 enum { OUT = 48, SEED = 5 };
 
 typedef struct fixture {
-    dt_config config;
+    test_options config;
     dt_dataset *data;
     int64_t n;
 } fixture;
 
 static fixture open_fixture(const char *name, const jpeg_kind *kind, int n_kind, int n, int64_t channels) {
     char path[256];
-    fixture f = {.config = test_config(), .n = n};
+    fixture f = {.config = test_defaults(), .n = n};
     f.config.augment.crop = DT_CROP_RANDOM_RESIZED;
     f.config.augment.flip = true;
     f.config.augment.eval_resize = 56;
     assert_ok(jpeg_files_set(scratch, name, kind, n_kind, n, channels, path, sizeof path));
-    assert_ok(dt_dataset_open(&f.config, path, &f.data));
+    assert_ok(dt_dataset_open(&f.config.data, path, &f.data));
     assert_true(f.data->info.jpeg && f.data->info.n_samples == n);
     return f;
 }
 
 static dt_loader_options options(const fixture *f, bool eval, bool compressed, int64_t rows,
                                  int32_t threads) {
-    return (dt_loader_options){.config = &f->config,
+    return (dt_loader_options){.data = &f->config.data,
+                               .augment = &f->config.augment,
                                .dataset = f->data,
                                .eval = eval,
                                .compressed = compressed,
@@ -53,7 +54,7 @@ static void check_file(const fixture *f, const dt_loader_options *o, const dt_ba
     dt_augment augment;
     dt_sample s;
     const dt_jpeg_row *r = &b->jpeg[row];
-    dt_augment_init(&augment, &f->config, SEED, o->eval, OUT, OUT);
+    dt_augment_init(&augment, &f->config.augment, SEED, o->eval, OUT, OUT);
     dt_dataset_locate(f->data, index, &s);
     dt_window w = dt_augment_window(&augment, epoch, (uint64_t)index, s.height, s.width);
     assert_true(r->x0 == w.x0 && r->y0 == w.y0 && r->w == w.w && r->h == w.h && r->flip == w.flip);
@@ -211,9 +212,9 @@ static void test_damaged(void **state) {
 
 static void test_refused(void **state) {
     (void)state;
-    fixture f = {.config = test_config()};
+    fixture f = {.config = test_defaults()};
     dt_loader *l;
-    assert_ok(dt_dataset_open(&f.config, "synthetic", &f.data));
+    assert_ok(dt_dataset_open(&f.config.data, "synthetic", &f.data));
     dt_loader_options o = options(&f, false, true, 4, 1);
     assert_fails(dt_loader_open(&o, &l), DT_ERR_INTERNAL, "JPEG");
     dt_dataset_close(f.data);

@@ -64,12 +64,12 @@ static char *shard_dir;
 
 static dt_status open_and_read(const uint8_t *bytes, size_t n) {
     char path[300];
-    dt_config c = test_config();
+    test_options c = test_defaults();
     dt_dataset *d;
     dt_data_verify_result result;
     snprintf(path, sizeof path, "%s/shard-00000-of-00001.h5", shard_dir);
     write_file(path, bytes, n);
-    dt_status opened = dt_dataset_open(&c, shard_dir, &d),
+    dt_status opened = dt_dataset_open(&c.data, shard_dir, &d),
               verified = dt_data_verify(shard_dir, NULL, NULL, &result);
     dt_dataset_close(d);
     assert_true(opened == DT_OK || verified != DT_OK);

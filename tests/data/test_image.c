@@ -275,16 +275,16 @@ static void test_jpeg_fetch(void **state) {
                            .split = "x"};
     dt_import_result result;
     assert_ok(dt_import_run(&o, &result));
-    dt_config c = test_config();
+    test_options c = test_defaults();
     c.augment.crop = DT_CROP_RANDOM_RESIZED;
     c.augment.flip = true;
     dt_fetch_options f = {.simd = dt_simd_best()};
     dt_dataset *d;
     dt_fetcher *fetcher;
-    assert_ok(dt_dataset_open(&c, dir, &d));
+    assert_ok(dt_dataset_open(&c.data, dir, &d));
     assert_true(d->info.jpeg && d->info.height == H && d->info.width == W);
     f.dataset = d;
-    dt_augment_init(&f.augment, &c, 4, false, OUT, OUT);
+    dt_augment_init(&f.augment, &c.augment, 4, false, OUT, OUT);
     assert_ok(dt_fetcher_new(&f, &fetcher));
     for (uint64_t epoch = 0; epoch < 200; epoch++) {
         int32_t label;

@@ -270,9 +270,9 @@ static void test_resume(void **state) {
     o.progress = stop_after_two_shards;
     assert_fails(dt_import_run(&o, &r), DT_STOPPED, "interrupted");
     o.progress = NULL;
-    dt_config c = test_config();
+    test_options c = test_defaults();
     dt_dataset *d;
-    assert_fails(dt_dataset_open(&c, dir, &d), DT_ERR_DATA, "not finished");
+    assert_fails(dt_dataset_open(&c.data, dir, &d), DT_ERR_DATA, "not finished");
     /* A half-written shard of a killed import, and a bit flipped in a finished one. */
     write_file(in_scratch("resumed/.tmp-shard-00002-of-00005.h5"), "half", 4);
     size_t n;
@@ -297,7 +297,7 @@ static void test_resume(void **state) {
     assert_int_equal(system(command), 0);
     /* A damaged index is written anew. */
     write_file(in_scratch("straight/index.json"), "{", 1);
-    assert_fails(dt_dataset_open(&c, o.out_dir, &d), DT_ERR_DATA, "index.json");
+    assert_fails(dt_dataset_open(&c.data, o.out_dir, &d), DT_ERR_DATA, "index.json");
     assert_ok(dt_import_run(&o, &r));
     assert_int_equal(system(command), 0);
     /* Other options or data in the same directory are refused, not mixed. */

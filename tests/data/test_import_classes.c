@@ -318,7 +318,7 @@ static void write_shard(const char *dir, int64_t i, int64_t n, const char *names
 static void test_shards_agree(void **state) {
     (void)state;
     static const char *const second[] = {"a\nb", "b\na", NULL};
-    dt_config c = test_config();
+    test_options c = test_defaults();
     dt_dataset *d;
     for (int i = 0; i < 3; i++) {
         char *dir = in_scratch("agree%d", i);
@@ -326,10 +326,10 @@ static void test_shards_agree(void **state) {
         write_shard(dir, 0, 2, "a\nb");
         write_shard(dir, 1, 2, second[i]);
         if (i == 0) {
-            assert_ok(dt_dataset_open(&c, dir, &d));
+            assert_ok(dt_dataset_open(&c.data, dir, &d));
             dt_dataset_close(d);
         } else {
-            assert_fails(dt_dataset_open(&c, dir, &d), DT_ERR_DATA,
+            assert_fails(dt_dataset_open(&c.data, dir, &d), DT_ERR_DATA,
                          "shard-00001-of-00002.h5: class names differ from those of ");
         }
     }
@@ -340,14 +340,14 @@ static void test_index_agrees(void **state) {
     const char *input = make_animals("indexed", "cat dog"), *out = in_scratch("indexed_out");
     dt_import_options o = level_options(&input, out);
     dt_import_result r;
-    dt_config c = test_config();
+    test_options c = test_defaults();
     dt_dataset *d;
     assert_ok(dt_import_run(&o, &r));
     shell("sed -i 's/\"cat\"/\"cow\"/' %s/index.json", out);
-    assert_fails(dt_dataset_open(&c, out, &d), DT_ERR_DATA,
+    assert_fails(dt_dataset_open(&c.data, out, &d), DT_ERR_DATA,
                  "index.json says class 0 is \"cow\", the shards say \"cat\"");
     shell("sed -i '/\"cow\"/d' %s/index.json", out);
-    assert_fails(dt_dataset_open(&c, out, &d), DT_ERR_DATA, "class_names are not one for each class");
+    assert_fails(dt_dataset_open(&c.data, out, &d), DT_ERR_DATA, "class_names are not one for each class");
 }
 
 int main(void) {

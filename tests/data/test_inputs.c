@@ -46,9 +46,10 @@ typedef struct seen {
     int64_t n;
 } seen;
 
-static dt_loader_options eval_options(const dt_config *c, const dt_dataset *d, int64_t batch, int32_t rank,
+static dt_loader_options eval_options(const test_options *c, const dt_dataset *d, int64_t batch, int32_t rank,
                                       int32_t world, bool whole) {
-    return (dt_loader_options){.config = c,
+    return (dt_loader_options){.data = &c->data,
+                               .augment = &c->augment,
                                .dataset = d,
                                .eval = true,
                                .whole_batches = whole,
@@ -62,7 +63,7 @@ static dt_loader_options eval_options(const dt_config *c, const dt_dataset *d, i
                                .n_slots = 2};
 }
 
-static void read_all(const dt_config *c, const dt_dataset *d, int64_t batch, int32_t world, bool whole,
+static void read_all(const test_options *c, const dt_dataset *d, int64_t batch, int32_t world, bool whole,
                      seen *out) {
     const int64_t bytes = 24 * 24 * d->info.channels;
     memset(out, 0, sizeof *out);
@@ -105,7 +106,7 @@ static void test_as_imported(void **state) {
                {"short", DT_STORE_JPEG, 32, 0, false, 40},
                {"square", DT_STORE_JPEG, 26, 1, true, 70}};
     const char *photos = make_tree("photos");
-    dt_config c = test_config();
+    test_options c = test_defaults();
     c.augment.eval_resize = 28;
     for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
         const dt_import_options o = {.kind = DT_IMPORT_FOLDER,
@@ -235,7 +236,7 @@ static void test_order_and_errors(void **state) {
     dt_inputs_get(d, 14, &in);
     assert_string_equal(in.path, in_scratch("order/a/deep/1.png"));
 
-    dt_config c = test_config();
+    test_options c = test_defaults();
     c.data.verify = true;
     seen s;
     read_all(&c, d, 3, 2, true, &s);
@@ -290,7 +291,7 @@ static void test_other_sizes(void **state) {
                {oblong, "but the network was trained on images of 24 x 30", 0},
                {four, "trained on images of 4 channels", 0}};
     const char *photos = make_tree("sizes");
-    dt_config c = test_config();
+    test_options c = test_defaults();
     for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
         dt_data_facts f;
         dt_dataset *d;
@@ -315,7 +316,7 @@ static void test_links(void **state) {
     static const char facts[] =
         "{\"kind\":\"raw\",\"shape\":[24,24,3],\"classes\":2,\"mean\":[0.1,0.2,0.3],\"std\":[1,1,1]}";
     const char *photos = make_tree("links");
-    dt_config c = test_config();
+    test_options c = test_defaults();
     dt_data_facts f;
     dt_dataset *d;
     seen s;

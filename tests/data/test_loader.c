@@ -13,13 +13,13 @@
 enum { N = 103, SIDE = 4, SEED = 11, DEADLOCK_S = 120 };
 
 typedef struct fixture {
-    dt_config config;
+    test_options config;
     dt_dataset *data;
 } fixture;
 
 static fixture open_fixture(const char *path) {
-    fixture f = {.config = test_config()};
-    assert_ok(dt_dataset_open(&f.config, path, &f.data));
+    fixture f = {.config = test_defaults()};
+    assert_ok(dt_dataset_open(&f.config.data, path, &f.data));
     return f;
 }
 
@@ -27,7 +27,8 @@ static dt_loader_options train_options(const fixture *f, int64_t global_batch, i
                                        int32_t rank, int32_t world, int32_t threads) {
     dt_dataset_info info;
     dt_dataset_info_get(f->data, &info);
-    return (dt_loader_options){.config = &f->config,
+    return (dt_loader_options){.data = &f->config.data,
+                               .augment = &f->config.augment,
                                .dataset = f->data,
                                .seed = SEED,
                                .out_h = info.height,
@@ -401,16 +402,16 @@ static void test_label_types(void **state) {
                 {"wide.h5", H5T_NATIVE_INT64, wide},
                 {"middle.h5", H5T_NATIVE_INT16, middle}};
     for (int i = 0; i < 3; i++) {
-        dt_config c = test_config();
+        test_options c = test_defaults();
         dt_dataset *d;
         const char *path = in_scratch("%s", rows[i].file);
         other_write_chunked(path, "images", H5T_NATIVE_UINT8, 4, (hsize_t[]){2, 2, 2, 1}, image);
         other_write_chunked(path, "labels", rows[i].type, 1, (hsize_t[]){2}, rows[i].label);
         if (i == 2) {
-            assert_fails(dt_dataset_open(&c, path, &d), DT_ERR_DATA, "other than u8, i32 and i64");
+            assert_fails(dt_dataset_open(&c.data, path, &d), DT_ERR_DATA, "other than u8, i32 and i64");
             continue;
         }
-        assert_ok(dt_dataset_open(&c, path, &d));
+        assert_ok(dt_dataset_open(&c.data, path, &d));
         assert_true(d->shard[0].label[0] == 3 && d->info.n_classes == 5);
         dt_dataset_close(d);
     }
@@ -434,8 +435,8 @@ static void test_many_shards(void **state) {
 /* What the data does not allow is known without a loader. */
 static void test_check(void **state) {
     (void)state;
-    fixture f = {.config = test_config()};
-    assert_ok(dt_dataset_open(&f.config, make_photos("check", DT_STORE_JPEG, 4, 20, 20), &f.data));
+    fixture f = {.config = test_defaults()};
+    assert_ok(dt_dataset_open(&f.config.data, make_photos("check", DT_STORE_JPEG, 4, 20, 20), &f.data));
     dt_loader_options o = train_options(&f, 2, 1, 0, 1, 1);
     o.out_h = o.out_w = 16;
     assert_ok(dt_loader_check(&o));

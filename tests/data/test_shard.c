@@ -190,48 +190,49 @@ static void make(const char *path, dt_status (*fill)(dt_h5 *h)) {
 
 static void test_flaws(void **state) {
     (void)state;
-    dt_config c = test_config();
+    test_options c = test_defaults();
     dt_dataset *d;
     char *path = in_scratch("flaw.h5");
     make(path, sound);
-    assert_ok(dt_dataset_open(&c, path, &d));
+    assert_ok(dt_dataset_open(&c.data, path, &d));
     assert_int_equal(d->info.n_samples, N);
     assert_true(d->info.mean[0] == 0.5 && d->info.stddev[0] == 0.25); /* no statistics */
     dt_dataset_close(d);
     for (size_t i = 0; i < sizeof flaws / sizeof flaws[0]; i++) {
         make(path, flaws[i].make);
-        assert_fails(dt_dataset_open(&c, path, &d), DT_ERR_DATA, flaws[i].message);
+        assert_fails(dt_dataset_open(&c.data, path, &d), DT_ERR_DATA, flaws[i].message);
         assert_non_null(strstr(dt_error_text(), "flaw.h5"));
         assert_null(d);
     }
-    assert_fails(dt_dataset_open(&c, in_scratch("absent"), &d), DT_ERR_DATA, "absent");
+    assert_fails(dt_dataset_open(&c.data, in_scratch("absent"), &d), DT_ERR_DATA, "absent");
     assert_int_equal(mkdir(in_scratch("two"), 0777), 0);
-    assert_fails(dt_dataset_open(&c, in_scratch("two"), &d), DT_ERR_DATA,
+    assert_fails(dt_dataset_open(&c.data, in_scratch("two"), &d), DT_ERR_DATA,
                  "two: no shard-*.h5 in this directory (make them");
     make_numbered("two/train", 3, 2, 3);
-    assert_fails(dt_dataset_open(&c, in_scratch("two"), &d), DT_ERR_DATA,
+    assert_fails(dt_dataset_open(&c.data, in_scratch("two"), &d), DT_ERR_DATA,
                  "no shard-*.h5 in this directory, but train in it is a data set: name that");
     make_numbered("two/val", 3, 2, 3);
-    assert_fails(dt_dataset_open(&c, in_scratch("two"), &d), DT_ERR_DATA,
+    assert_fails(dt_dataset_open(&c.data, in_scratch("two"), &d), DT_ERR_DATA,
                  ", but train, val in it are data sets: name one of them");
 }
 
 /* A shard named alone is compared with the index beside it before HDF5 parses it, as a whole set is. */
 static void test_alone(void **state) {
     (void)state;
-    const dt_config c = test_config();
+    const test_options c = test_defaults();
     dt_dataset *d;
     char *dir = make_numbered("alone", 20, 4, 10), *shard = in_scratch("alone/shard-00001-of-00002.h5");
-    assert_ok(dt_dataset_open(&c, shard, &d));
+    assert_ok(dt_dataset_open(&c.data, shard, &d));
     dt_dataset_close(d);
     FILE *f = fopen(shard, "r+");
     assert_non_null(f);
     assert_int_equal(fseek(f, 40, SEEK_SET), 0);
     const int byte = fgetc(f);
     assert_true(fseek(f, 40, SEEK_SET) == 0 && fputc(byte ^ 1, f) != EOF && fclose(f) == 0);
-    assert_fails(dt_dataset_open(&c, dir, &d), DT_ERR_DATA, "00001-of-00002.h5: damaged: its structure");
-    assert_fails(dt_dataset_open(&c, shard, &d), DT_ERR_DATA, "00001-of-00002.h5: damaged: its structure");
-    assert_ok(dt_dataset_open(&c, in_scratch("alone/shard-00000-of-00002.h5"), &d));
+    assert_fails(dt_dataset_open(&c.data, dir, &d), DT_ERR_DATA, "00001-of-00002.h5: damaged: its structure");
+    assert_fails(dt_dataset_open(&c.data, shard, &d), DT_ERR_DATA,
+                 "00001-of-00002.h5: damaged: its structure");
+    assert_ok(dt_dataset_open(&c.data, in_scratch("alone/shard-00000-of-00002.h5"), &d));
     dt_dataset_close(d);
 }
 
@@ -266,7 +267,7 @@ static void make_with_strings(const char *path, dt_status (*fill)(dt_h5 *h), H5T
 static void test_character_sets(void **state) {
     (void)state;
     static const H5T_cset_t sets[] = {H5T_CSET_ASCII, H5T_CSET_UTF8};
-    dt_config c = test_config();
+    test_options c = test_defaults();
     dt_dataset *d;
     pid_t maker = fork();
     assert_true(maker >= 0);
@@ -281,8 +282,9 @@ static void test_character_sets(void **state) {
     assert_int_equal(waitpid(maker, &made, 0), maker);
     assert_int_equal(made, 0);
     for (int i = 0; i < 4; i++) {
-        assert_fails(dt_dataset_open(&c, in_scratch("newer%d.h5", i), &d), DT_ERR_DATA, "shard version 99");
-        assert_ok(dt_dataset_open(&c, in_scratch("cset%d.h5", i), &d));
+        assert_fails(dt_dataset_open(&c.data, in_scratch("newer%d.h5", i), &d), DT_ERR_DATA,
+                     "shard version 99");
+        assert_ok(dt_dataset_open(&c.data, in_scratch("cset%d.h5", i), &d));
         assert_string_equal(dt_dataset_class_name(d, 2), "emu");
         dt_dataset_close(d);
     }
@@ -296,7 +298,7 @@ static void test_attributes_of_another_kind(void **state) {
                                                                                   "stats_pixels"};
     static const char *const three[] = {"cat", "dog", "emu"};
     static const double half = 100.5;
-    dt_config c = test_config();
+    test_options c = test_defaults();
     dt_dataset *d;
     char said[128], *path = in_scratch("kind.h5");
     hid_t type = string_type(H5T_CSET_ASCII, H5T_VARIABLE);
@@ -304,19 +306,19 @@ static void test_attributes_of_another_kind(void **state) {
         snprintf(said, sizeof said, "kind.h5: attribute %s is not one string", strings[i]);
         make(path, sound);
         set_attribute(path, strings[i], type, 3, three);
-        assert_fails(dt_dataset_open(&c, path, &d), DT_ERR_DATA, said);
+        assert_fails(dt_dataset_open(&c.data, path, &d), DT_ERR_DATA, said);
         set_attribute(path, strings[i], H5T_NATIVE_DOUBLE, -1, &half);
-        assert_fails(dt_dataset_open(&c, path, &d), DT_ERR_DATA, said);
+        assert_fails(dt_dataset_open(&c.data, path, &d), DT_ERR_DATA, said);
         snprintf(said, sizeof said, "kind.h5: attribute %s is not one integer", integers[i]);
         make(path, sound);
         set_attribute(path, integers[i], H5T_NATIVE_DOUBLE, -1, &half);
-        assert_fails(dt_dataset_open(&c, path, &d), DT_ERR_DATA, said);
+        assert_fails(dt_dataset_open(&c.data, path, &d), DT_ERR_DATA, said);
     }
     make(path, two_jpeg_files);
-    assert_ok(dt_dataset_open(&c, path, &d));
+    assert_ok(dt_dataset_open(&c.data, path, &d));
     dt_dataset_close(d);
     set_attribute(path, "channels", H5T_NATIVE_DOUBLE, -1, &half);
-    assert_fails(dt_dataset_open(&c, path, &d), DT_ERR_DATA, "attribute channels is not one integer");
+    assert_fails(dt_dataset_open(&c.data, path, &d), DT_ERR_DATA, "attribute channels is not one integer");
     H5Tclose(type);
 }
 
@@ -347,25 +349,28 @@ static void add_zeros(const char *path, const char *name, hid_t type, int ndim, 
 static void test_more_than_stored(void **state) {
     (void)state;
     const hsize_t huge = (hsize_t)1 << 31, million = 1 << 20;
-    dt_config c = test_config();
+    test_options c = test_defaults();
     dt_dataset *d;
     char *path = in_scratch("unwritten.h5");
     add_zeros(path, "images", H5T_NATIVE_UINT8, 3, huge, million, 0);
     add_zeros(path, "labels", H5T_NATIVE_UINT8, 1, huge, million, 0);
-    assert_fails(dt_dataset_open(&c, path, &d), DT_ERR_DATA, "unwritten.h5: images has no data in the file");
+    assert_fails(dt_dataset_open(&c.data, path, &d), DT_ERR_DATA,
+                 "unwritten.h5: images has no data in the file");
     path = in_scratch("labels.h5");
     add_zeros(path, "images", H5T_NATIVE_UINT8, 3, 100, 0, 1);
     add_zeros(path, "labels", H5T_NATIVE_UINT8, 1, 100, 0, 0);
-    assert_fails(dt_dataset_open(&c, path, &d), DT_ERR_DATA, "labels.h5: labels has no data in the file");
+    assert_fails(dt_dataset_open(&c.data, path, &d), DT_ERR_DATA,
+                 "labels.h5: labels has no data in the file");
     path = in_scratch("one_chunk.h5");
     add_zeros(path, "images", H5T_NATIVE_UINT8, 3, huge, million, 1);
     add_zeros(path, "labels", H5T_NATIVE_UINT8, 1, huge, million, 1);
-    assert_fails(dt_dataset_open(&c, path, &d), DT_ERR_DATA, "images should have 2147483648 bytes, but ");
+    assert_fails(dt_dataset_open(&c.data, path, &d), DT_ERR_DATA,
+                 "images should have 2147483648 bytes, but ");
     /* as far as deflate can go */
     path = in_scratch("zeros.h5");
     add_zeros(path, "images", H5T_NATIVE_UINT8, 3, 6 * million, million, 6);
     add_zeros(path, "labels", H5T_NATIVE_INT32, 1, 6 * million, million, 6);
-    assert_ok(dt_dataset_open(&c, path, &d));
+    assert_ok(dt_dataset_open(&c.data, path, &d));
     assert_int_equal(d->info.n_samples, 6 * million);
     dt_dataset_close(d);
 }
@@ -373,7 +378,7 @@ static void test_more_than_stored(void **state) {
 /* Every length from nothing to all but one byte. */
 static void test_truncated(void **state) {
     (void)state;
-    dt_config c = test_config();
+    test_options c = test_defaults();
     dt_dataset *d;
     dt_data_verify_result v;
     char *dir = make_numbered("truncated", 40, SIDE, 1000), path[300];
@@ -382,8 +387,8 @@ static void test_truncated(void **state) {
     uint8_t *bytes = slurp(path, &n);
     for (size_t size = 0; size<n; size += size + 203> n && size < n - 1 ? n - 1 - size : 203) {
         write_file(path, bytes, size);
-        assert_fails(dt_dataset_open(&c, dir, &d), DT_ERR_DATA, "bytes, but index.json says");
-        assert_int_equal(dt_dataset_open(&c, path, &d), DT_ERR_DATA); /* without the index */
+        assert_fails(dt_dataset_open(&c.data, dir, &d), DT_ERR_DATA, "bytes, but index.json says");
+        assert_int_equal(dt_dataset_open(&c.data, path, &d), DT_ERR_DATA); /* without the index */
         assert_int_equal(dt_data_verify(dir, NULL, NULL, &v), DT_ERR_DATA);
     }
     write_file(path, bytes, n);
@@ -396,12 +401,12 @@ static void test_truncated(void **state) {
  * in a sample is left to the sample's checksum. */
 static void test_flipped_bits(void **state) {
     (void)state;
-    dt_config c = test_config();
+    test_options c = test_defaults();
     dt_dataset *d;
     dt_data_verify_result v;
     char *dir = make_numbered("flipped", 40, SIDE, 1000), path[300];
     snprintf(path, sizeof path, "%s/shard-00000-of-00001.h5", dir);
-    assert_ok(dt_dataset_open(&c, dir, &d));
+    assert_ok(dt_dataset_open(&c.data, dir, &d));
     size_t n, begin = (size_t)d->shard[0].data_offset_bytes, end = begin + 40 * SIDE * SIDE;
     dt_dataset_close(d);
     uint8_t *bytes = slurp(path, &n);
@@ -410,9 +415,9 @@ static void test_flipped_bits(void **state) {
         bytes[at] ^= (uint8_t)(1u << at % 8);
         write_file(path, bytes, n);
         if (at >= begin && at < end)
-            assert_ok(dt_dataset_open(&c, dir, &d));
+            assert_ok(dt_dataset_open(&c.data, dir, &d));
         else
-            assert_fails(dt_dataset_open(&c, dir, &d), DT_ERR_DATA, "its structure differs");
+            assert_fails(dt_dataset_open(&c.data, dir, &d), DT_ERR_DATA, "its structure differs");
         dt_dataset_close(d);
         if (at % 16 == 0) assert_fails(dt_data_verify(dir, NULL, NULL, &v), DT_ERR_DATA, "differs from what");
         bytes[at] ^= (uint8_t)(1u << at % 8);
@@ -422,20 +427,20 @@ static void test_flipped_bits(void **state) {
 
 static void test_missing_shard(void **state) {
     (void)state;
-    dt_config c = test_config();
+    test_options c = test_defaults();
     dt_dataset *d;
     char *dir = make_numbered("missing", 40, SIDE, 10), path[300];
     snprintf(path, sizeof path, "%s/shard-00002-of-00004.h5", dir);
     assert_int_equal(unlink(path), 0);
-    assert_fails(dt_dataset_open(&c, dir, &d), DT_ERR_DATA, "3 shard files, but index.json lists 4");
+    assert_fails(dt_dataset_open(&c.data, dir, &d), DT_ERR_DATA, "3 shard files, but index.json lists 4");
     snprintf(path, sizeof path, "%s/index.json", dir);
     assert_int_equal(unlink(path), 0);
-    assert_fails(dt_dataset_open(&c, dir, &d), DT_ERR_DATA, "not finished");
+    assert_fails(dt_dataset_open(&c.data, dir, &d), DT_ERR_DATA, "not finished");
 }
 
 static void test_shards_that_differ(void **state) {
     (void)state;
-    dt_config c = test_config();
+    test_options c = test_defaults();
     dt_dataset *d;
     char command[600];
     snprintf(command, sizeof command,
@@ -443,7 +448,7 @@ static void test_shards_that_differ(void **state) {
              in_scratch("mixed"), make_numbered("four", 10, 4, 100), in_scratch("mixed"),
              make_numbered("five", 10, 5, 100), in_scratch("mixed"));
     assert_int_equal(system(command), 0);
-    assert_fails(dt_dataset_open(&c, in_scratch("mixed"), &d), DT_ERR_DATA, "differ from");
+    assert_fails(dt_dataset_open(&c.data, in_scratch("mixed"), &d), DT_ERR_DATA, "differ from");
 }
 
 static void test_bad_index(void **state) {
@@ -455,12 +460,12 @@ static void test_bad_index(void **state) {
         "{\"format\": \"dtrain-dataset\", \"version\": 1, \"shards\": []}",
         "{\"format\": \"dtrain-dataset\", \"version\": 1, \"shards\": [{\"file\": \"../../etc/passwd\"}]}",
         "{\"format\": \"dtrain-dataset\", \"version\": 1, \"shards\": [{\"file\": \"a\", \"count\": -1}]}"};
-    dt_config c = test_config();
+    test_options c = test_defaults();
     dt_dataset *d;
     char *dir = make_numbered("index", 10, SIDE, 100), *path = in_scratch("index/index.json");
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         write_file(path, texts[i], strlen(texts[i]));
-        assert_fails(dt_dataset_open(&c, dir, &d), DT_ERR_DATA, "index.json");
+        assert_fails(dt_dataset_open(&c.data, dir, &d), DT_ERR_DATA, "index.json");
     }
 }
 
@@ -483,7 +488,7 @@ static void test_index_contradicts(void **state) {
         {"s/\"version\": 1/\"version\": 7/", "written by a newer dtrain (version 7;"},
         {"s/\"version\": 1/\"version\": 0/", "damaged: format, version"},
     };
-    dt_config c = test_config();
+    test_options c = test_defaults();
     dt_dataset *d;
     dt_data_verify_result v;
     char *dir = make_numbered("contradicts", 20, 4, 10), *path = in_scratch("contradicts/index.json");
@@ -494,7 +499,7 @@ static void test_index_contradicts(void **state) {
         write_file(path, text, n);
         snprintf(command, sizeof command, "sed -i '%s' %s", rows[i].edit, path);
         assert_int_equal(system(command), 0);
-        assert_fails(dt_dataset_open(&c, dir, &d), DT_ERR_DATA, rows[i].message);
+        assert_fails(dt_dataset_open(&c.data, dir, &d), DT_ERR_DATA, rows[i].message);
         assert_null(d);
         assert_int_equal(dt_data_verify(dir, NULL, NULL, &v), DT_ERR_DATA);
     }

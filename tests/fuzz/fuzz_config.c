@@ -1,6 +1,6 @@
 /* libFuzzer entry for the configuration parser: the first line of an input is an override, the rest the
  * file. */
-#include "core/config.h"
+#include "train/config.h"
 
 #include <stdlib.h>
 #include <string.h>

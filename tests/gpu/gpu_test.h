@@ -4,6 +4,8 @@
 
 #include <stdio.h>
 
+#include "cpu/cpu.h"
+#include "gpu/cuda.h"
 #include "op_cases.h"
 
 typedef struct gpu_pair {

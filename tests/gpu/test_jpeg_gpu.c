@@ -14,6 +14,11 @@ enum { ROWS = JPEG_KINDS, BATCHES = 8 };
 static const double MEAN_DIFFERENCE_MAX = 2;
 static const double LARGE_DIFFERENCE = 24, LARGE_FRACTION_MAX = 0.005;
 
+typedef struct options_of_set {
+    dt_data_options data;
+    dt_augment_options augment;
+} options_of_set;
+
 static char scratch[64];
 
 static void remove_scratch(void) {
@@ -72,20 +77,23 @@ static void compare_row(const uint8_t *got, const uint8_t *want, int64_t n, cons
                  sum / (double)n, (long long)large, (long long)n, LARGE_DIFFERENCE);
 }
 
-static dt_dataset *open_set(dt_config *c, const char *name, const jpeg_kind *kind, int n, int64_t channels) {
+static dt_dataset *open_set(options_of_set *c, const char *name, const jpeg_kind *kind, int n,
+                            int64_t channels) {
     char path[256];
     dt_dataset *data;
-    dt_config_init(c);
+    dt_section_defaults(&dt_data_section, &c->data);
+    dt_section_defaults(&dt_augment_section, &c->augment);
     c->augment.crop = DT_CROP_RANDOM_RESIZED;
     c->augment.flip = true;
     op_ok(jpeg_files_set(scratch, name, kind, n, n, channels, path, sizeof path));
-    op_ok(dt_dataset_open(c, path, &data));
+    op_ok(dt_dataset_open(&c->data, path, &data));
     return data;
 }
 
-static dt_loader_options options(const dt_config *c, const dt_dataset *data, dt_backend *be, bool eval,
+static dt_loader_options options(const options_of_set *c, const dt_dataset *data, dt_backend *be, bool eval,
                                  int64_t side) {
-    dt_loader_options o = {.config = c,
+    dt_loader_options o = {.data = &c->data,
+                           .augment = &c->augment,
                            .dataset = data,
                            .eval = eval,
                            .seed = 3,
@@ -102,7 +110,8 @@ static dt_loader_options options(const dt_config *c, const dt_dataset *data, dt_
     return o;
 }
 
-static void compare_set(dt_backend *be, const dt_config *c, const dt_dataset *data, bool eval, int64_t side) {
+static void compare_set(dt_backend *be, const options_of_set *c, const dt_dataset *data, bool eval,
+                        int64_t side) {
     dt_loader_options o = options(c, data, be, eval, side);
     dt_dataset_info info;
     dt_jpeg_limits limits;
@@ -139,7 +148,7 @@ static void compare_set(dt_backend *be, const dt_config *c, const dt_dataset *da
 static void test_same_pixels(void **state) {
     gpu_pair *p = *state;
     DECODER_OR_SKIP(p);
-    dt_config c;
+    options_of_set c;
     dt_dataset *data = open_set(&c, "colour", jpeg_kinds, JPEG_KINDS, 3);
     static const int64_t sides[] = {224, 96, 33}; /* the smaller, the more files are made smaller first */
     for (int i = 0; i < 3; i++) {
@@ -148,17 +157,15 @@ static void test_same_pixels(void **state) {
         compare_set(p->gpu, &c, data, true, sides[i]);
     }
     dt_dataset_close(data);
-    dt_config_fini(&c);
 }
 
 static void test_one_channel(void **state) {
     gpu_pair *p = *state;
     DECODER_OR_SKIP(p);
-    dt_config c;
+    options_of_set c;
     dt_dataset *data = open_set(&c, "grey", jpeg_kinds, JPEG_KINDS, 1);
     compare_set(p->gpu, &c, data, false, 64);
     dt_dataset_close(data);
-    dt_config_fini(&c);
 }
 
 /* Many files at once: decoders choose by the size of the batch. */
@@ -166,7 +173,7 @@ static void test_large_batch(void **state) {
     gpu_pair *p = *state;
     DECODER_OR_SKIP(p);
     enum { N = 160, SIDE = 64 };
-    dt_config c;
+    options_of_set c;
     dt_dataset *data = open_set(&c, "many", jpeg_kinds, JPEG_KINDS, 3);
     dt_loader_options o = options(&c, data, p->gpu, false, SIDE);
     o.global_batch = N;
@@ -193,7 +200,6 @@ static void test_large_batch(void **state) {
     dt_loader_close(plain);
     dt_loader_close(compressed);
     dt_dataset_close(data);
-    dt_config_fini(&c);
 }
 
 /* A file that ends in its header is named; one that ends later is named or decoded as far as it goes; and
@@ -201,7 +207,7 @@ static void test_large_batch(void **state) {
 static void test_damaged(void **state) {
     gpu_pair *p = *state;
     DECODER_OR_SKIP(p);
-    dt_config c;
+    options_of_set c;
     dt_dataset *data = open_set(&c, "damaged", jpeg_kinds, 3, 3);
     dt_loader_options o = options(&c, data, p->gpu, false, 64);
     o.compressed = true;
@@ -228,7 +234,6 @@ static void test_damaged(void **state) {
     device_close(&d);
     dt_loader_close(l);
     dt_dataset_close(data);
-    dt_config_fini(&c);
 }
 
 static int open_all(void **state) {

@@ -8,7 +8,8 @@
 #include <stdio.h>
 
 #include "batch_fields.h"
-#include "test_check.h"
+#include "cpu/cpu.h"
+#include "test_config.h"
 #include "train/engine.h"
 
 typedef struct rig {

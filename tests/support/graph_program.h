@@ -6,6 +6,7 @@
 #include "core/autodiff.h"
 #include "core/pass.h"
 #include "core/program.h"
+#include "cpu/cpu.h"
 #include "graph_oracle.h"
 #include "test_check.h"
 

@@ -6,7 +6,7 @@
 
 #include <stdio.h>
 
-#include "core/builder.h"
+#include "model/builder.h"
 #include "test_check.h"
 
 enum { RANDOM_VALUES_MAX = 64 };
@@ -49,8 +49,7 @@ static inline dt_vid random_conv(random_net *r, dt_vid x, int64_t channels, int6
                          .kernel = check_below(&r->rng, 2) ? 3 : 1,
                          .stride = stride,
                          .groups = check_below(&r->rng, 4) == 0 && channels % c == 0 ? c : 1,
-                         .bias = check_below(&r->rng, 2),
-                         .init = DT_INIT_KAIMING_NORMAL_FAN_OUT};
+                         .bias = check_below(&r->rng, 2)};
     o.pad = o.kernel / 2;
     return dt_build_conv(&r->b, random_name(r, name), x, &o);
 }
@@ -66,7 +65,7 @@ static inline dt_vid random_views(random_net *r, dt_vid x) {
 static inline dt_vid random_residual(random_net *r, dt_vid x) {
     char name[DT_NAME_MAX];
     dt_vid y = random_conv(r, x, r->b.g->value[x].dim[3], 1);
-    y = dt_build_batchnorm(&r->b, random_name(r, name), y, false);
+    y = dt_build_batchnorm(&r->b, random_name(r, name), y, NULL);
     if (check_below(&r->rng, 2)) {
         y = dt_build_relu(&r->b, random_name(r, name), y);
         y = dt_build_batchnorm(&r->b, random_name(r, name), random_conv(r, y, r->b.g->value[x].dim[3], 1),
@@ -101,7 +100,7 @@ static inline void random_op(random_net *r) {
         x = random_conv(r, x, channels, side > 3 && check_below(&r->rng, 4) == 0 ? 2 : 1);
         break;
     case 3:
-        x = dt_build_batchnorm(&r->b, random_name(r, name), x, false);
+        x = dt_build_batchnorm(&r->b, random_name(r, name), x, NULL);
         break;
     case 4:
         if (side > 3)
@@ -145,11 +144,11 @@ static inline dt_vid random_head(random_net *r, int64_t classes) {
     return logits;
 }
 
-/* The forward graph of network number `seed`; `config` gives the BN constants and the label smoothing. */
-static inline dt_graph *random_graph(const dt_config *config, uint64_t seed, bool training) {
+/* The forward graph of network number `seed`. */
+static inline dt_graph *random_graph(double label_smoothing, uint64_t seed, bool training) {
     random_net r = {.rng = {.stream = seed << 8 | 1}};
     check_ok(dt_graph_create(&r.b.g, DT_DTYPE_F32, training));
-    r.b.config = config;
+    r.b.label_smoothing = label_smoothing;
     dt_model_input in = {.batch = 2 + check_below(&r.rng, 2),
                          .height = 4 + check_below(&r.rng, 5),
                          .channels = 1 + check_below(&r.rng, 3),

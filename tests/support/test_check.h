@@ -1,6 +1,5 @@
 /* What the tests of the compiler and of the engine share: checks that print the cause, numbers that depend on
- * nothing but a counter, configurations from text. Header only; every function fails the running cmocka test
- * on an error. */
+ * nothing but a counter. Header only; every function fails the running cmocka test on an error. */
 #ifndef DT_TEST_CHECK_H
 #define DT_TEST_CHECK_H
 
@@ -14,7 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/config.h"
 #include "core/rng.h"
 #include "core/status.h"
 
@@ -63,12 +61,6 @@ static inline int64_t check_below(check_rng *r, int64_t n) {
 /* Uniform in [-1, 1). */
 static inline double check_uniform(check_rng *r) {
     return 2 * (double)dt_u01(check_u32(r)) - 1;
-}
-
-/* A configuration; the data it names is never opened. */
-static inline void check_config(dt_config *c, const char *text) {
-    static const char *const data[] = {"data.train=none", "data.val=none", "train.epochs=1"};
-    check_ok(dt_config_parse(c, "test.toml", text, 3, data));
 }
 
 #endif

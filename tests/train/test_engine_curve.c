@@ -147,7 +147,7 @@ static void test_curve_is_pytorchs(void **state) {
     assert_int_equal(dt_engine_division(r.e)->n_micro, 2);
     load_start(&r, g);
     for (int64_t s = 0; s < STEPS; s++) {
-        double lr = dt_schedule_lr(&r.c, s, STEPS, SAMPLES / BATCH);
+        double lr = dt_schedule_lr(&r.c.schedule, r.c.optim.lr, s, STEPS, SAMPLES / BATCH);
         need_close(lr, (double)g->rate[s], 1e-6, "the learning rate", s);
         step(&r, g, s, (float)lr);
         need_close((double)r.result.metric[DT_METRIC_LOSS] / BATCH, (double)g->loss[s], 1e-4, "the loss", s);

@@ -93,7 +93,7 @@ static void test_report(void **state) {
     dt_dataset *d;
     dt_config_init(&c);
     c.data.image_size = 8;
-    assert_int_equal(dt_dataset_open(&c, "synthetic", &d), DT_OK);
+    assert_int_equal(dt_dataset_open(&c.data, "synthetic", &d), DT_OK);
     dt_verdict verdict[] = {{0, 0, 0.5f}, {1, 0, 0.25f}, {2, 1, 0.75f}, {1, 1, 1}, {1, 0, 0.75f}};
     dt_report r = {.n_sample = 5, .n_class = 3, .verdict = verdict};
     assert_int_equal(dt_report_write(&r, d, name_of, NULL, dir), DT_OK);

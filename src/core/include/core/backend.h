@@ -173,11 +173,4 @@ typedef struct dt_backend_options {
     const char *cache_dir; /* engine cache; NULL: $XDG_CACHE_HOME/dtrain or ~/.cache/dtrain */
 } dt_backend_options;
 
-/* src/cpu */
-dt_status dt_backend_cpu_create(const dt_backend_options *options, dt_backend **out);
-/* src/gpu; fails with DT_ERR_UNSUPPORTED ("built without CUDA") or DT_ERR_DEVICE (no driver, no GPU) */
-dt_status dt_backend_cuda_create(const dt_backend_options *options, dt_backend **out);
-/* Number of usable GPUs; 0 without a driver, without a GPU, or in a build without CUDA. Never fails. */
-int32_t dt_cuda_device_count(void);
-
 #endif

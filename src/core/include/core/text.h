@@ -3,6 +3,7 @@
 #define DT_CORE_TEXT_H
 
 #include <stdint.h>
+#include <stdio.h>
 
 /* Bytes of the UTF-8 character at `text` ('\0'-terminated, not at its end), 0 where there is none. */
 static inline int dt_utf8_bytes(const char *text) {
@@ -39,6 +40,9 @@ dt_text dt_number_text(double x);
 dt_text dt_unit_text(double x, const char *unit);
 /* 2, 1.1, 0.25, 0.0031: at most two decimals, of numbers below 0.1 two digits, no zeros at the end. */
 dt_text dt_decimal_text(double x);
+
+/* `s` in quotes, with what TOML's and JSON's strings want escaped. */
+void dt_print_quoted(const char *s, FILE *out);
 
 /* Edits (insertions, deletions, substitutions, swaps of neighbours) from `a` to `b`, at most `limit` + 1. */
 int dt_edit_distance(const char *a, const char *b, int limit);

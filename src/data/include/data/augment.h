@@ -6,8 +6,8 @@
 #ifndef DT_DATA_AUGMENT_H
 #define DT_DATA_AUGMENT_H
 
-#include "core/config.h"
 #include "core/types.h"
+#include "data/options.h"
 
 /* Window of the stored image that is resized (bilinear) to the output, then mirrored when `flip`. It may
  * reach outside the image (pad-and-crop only, where it has the output's size): those pixels are 0. */
@@ -29,9 +29,9 @@ typedef struct dt_augment {
     uint64_t key[DT_AUGMENT_KEYS]; /* Philox keys; counter (epoch, sample) */
 } dt_augment;
 
-/* Training (eval false): config's augment section. Evaluation: centre crop, no randomness. out_h x out_w is
+/* Training (eval false): as the options say. Evaluation: centre crop, no randomness. out_h x out_w is
  * the input of the network. */
-void dt_augment_init(dt_augment *a, const dt_config *c, uint64_t seed, bool eval, int64_t out_h,
+void dt_augment_init(dt_augment *a, const dt_augment_options *o, uint64_t seed, bool eval, int64_t out_h,
                      int64_t out_w);
 
 /* The window for a stored image of src_h x src_w.

@@ -13,11 +13,11 @@
 #define DT_DATA_LOADER_H
 
 #include "core/backend.h"
-#include "core/config.h"
 #include "core/field.h"
 #include "core/jpeg.h"
 #include "core/status.h"
 #include "core/types.h"
+#include "data/options.h"
 
 typedef struct dt_dataset dt_dataset; /* an opened set of shards, or the synthetic one; immutable, shared */
 typedef struct dt_loader dt_loader;
@@ -30,9 +30,9 @@ typedef struct dt_dataset_info {
     double mean[4], stddev[4]; /* per channel, 0..1; of the data, stored in the shard; 0.5/0.25 if absent */
 } dt_dataset_info;
 
-/* Opens a directory of shard-*.h5, one .h5 file, or "synthetic" (uses c->data.synthetic_*, image_size).
+/* Opens a directory of shard-*.h5, one .h5 file, or "synthetic" (uses synthetic_* and image_size).
  * `path` relative to the working directory. Validates shapes, types and label range of every shard. */
-dt_status dt_dataset_open(const dt_config *c, const char *path, dt_dataset **out);
+dt_status dt_dataset_open(const dt_data_options *o, const char *path, dt_dataset **out);
 void dt_dataset_close(dt_dataset *d); /* accepts NULL */
 void dt_dataset_info_get(const dt_dataset *d, dt_dataset_info *out);
 /* Owned by the dataset; "" when the data has no names. */
@@ -41,8 +41,10 @@ const char *dt_dataset_class_name(const dt_dataset *d, int64_t label);
 void dt_dataset_place(const dt_dataset *d, int64_t sample, const char **file, int64_t *row);
 
 typedef struct dt_loader_options {
-    const dt_config *config;   /* data, augment, train sections; must outlive the loader */
-    const dt_dataset *dataset; /* must outlive the loader */
+    /* These three must outlive the loader. */
+    const dt_data_options *data;
+    const dt_augment_options *augment;
+    const dt_dataset *dataset;
     bool eval;
     bool source_crop; /* raw data: deliver whole stored images + aug rows; the device crops and flips */
     bool compressed;  /* JPEG data: deliver files + windows, the device decodes (dt_batch.jpeg) */

@@ -3,7 +3,7 @@
 #ifndef DT_TRAIN_BENCH_H
 #define DT_TRAIN_BENCH_H
 
-#include "core/config.h"
+#include "train/config.h"
 #include "dist/comm.h"
 
 /* Training steps of the configuration on one batch that stays where it is (no loader): median of windows,

@@ -8,7 +8,7 @@
 #ifndef DT_TRAIN_CHECKPOINT_H
 #define DT_TRAIN_CHECKPOINT_H
 
-#include "core/config.h"
+#include "train/config.h"
 #include "core/status.h"
 #include "core/types.h"
 

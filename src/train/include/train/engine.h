@@ -9,7 +9,7 @@
 #include <stdio.h>
 
 #include "core/backend.h"
-#include "core/config.h"
+#include "train/config.h"
 #include "core/program.h"
 #include "data/loader.h"
 #include "dist/comm.h"

@@ -2,7 +2,7 @@
 #ifndef DT_TRAIN_PREDICT_H
 #define DT_TRAIN_PREDICT_H
 
-#include "core/config.h"
+#include "train/config.h"
 #include "data/inputs.h"
 #include "dist/comm.h"
 

@@ -3,7 +3,7 @@
 #ifndef DT_TRAIN_SESSION_H
 #define DT_TRAIN_SESSION_H
 
-#include "core/config.h"
+#include "train/config.h"
 #include "data/facts.h"
 #include "data/loader.h"
 #include "dist/comm.h"

@@ -2,7 +2,7 @@
 #ifndef DT_TRAIN_TRAINER_H
 #define DT_TRAIN_TRAINER_H
 
-#include "core/config.h"
+#include "train/config.h"
 #include "dist/comm.h"
 
 /* Trains. All ranks call it and return the same status: DT_OK, DT_STOPPED after a signal (state saved), or

@@ -1,24 +1,22 @@
 /* The quickstart network: five 3x3 convolutions with batch normalisation, 22 MFLOP forward at 28x28. */
 #include <stdio.h>
 
-#include "model_nets.h"
+#include "nets.h"
 
-dt_vid dt_net_quickstart(dt_builder *b, dt_vid x, int64_t classes, const int64_t *arg) {
+dt_vid dt_net_quickstart(dt_builder *b, dt_vid x, int64_t classes, const dt_model_options *o,
+                         const void *shape) {
     static const struct {
         int64_t channels, stride;
     } layer[] = {{32, 1}, {32, 2}, {64, 1}, {64, 2}, {128, 1}};
-    (void)arg;
+    (void)o, (void)shape;
     for (size_t i = 0; i < sizeof layer / sizeof layer[0]; i++) {
         char name[DT_NAME_MAX];
-        dt_conv_options o = {.channels = layer[i].channels,
-                             .kernel = 3,
-                             .stride = layer[i].stride,
-                             .pad = 1,
-                             .init = DT_INIT_KAIMING_NORMAL_FAN_OUT};
+        dt_conv_options conv = {
+            .channels = layer[i].channels, .kernel = 3, .stride = layer[i].stride, .pad = 1};
         snprintf(name, sizeof name, "conv%zu", i + 1);
-        x = dt_build_conv(b, name, x, &o);
+        x = dt_build_conv(b, name, x, &conv);
         snprintf(name, sizeof name, "bn%zu", i + 1);
-        x = dt_build_batchnorm(b, name, x, false);
+        x = dt_build_batchnorm(b, name, x, NULL);
         snprintf(name, sizeof name, "relu%zu", i + 1);
         x = dt_build_relu(b, name, x);
     }

@@ -4,8 +4,8 @@
  * lives until dt_toml_free. The text itself is not kept. Not thread-bound: documents share nothing.
  * Hostile text is refused, not survived: at most 1 MiB, 64 dots in a line (dotted keys nest), 16 nested
  * arrays and inline tables, so neither parsing nor freeing can exhaust the stack. */
-#ifndef DT_CORE_TOML_SHIM_H
-#define DT_CORE_TOML_SHIM_H
+#ifndef DT_CORE_TOML_H
+#define DT_CORE_TOML_H
 
 #include <stdbool.h>
 #include <stddef.h>

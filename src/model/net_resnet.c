@@ -2,25 +2,22 @@
  * initialisation are torchvision's, so weights can be exchanged. */
 #include <stdio.h>
 
-#include "model_nets.h"
+#include "nets.h"
 
 typedef struct block_spec {
     int64_t width, stride;
     bool bottleneck, downsample;
+    bool zero; /* the last batch norm starts at 0 */
 } block_spec;
 
 static dt_vid conv_bn(dt_builder *b, const char *block, const char *conv, const char *bn, dt_vid x,
                       int64_t channels, int64_t kernel, int64_t stride, bool zero_gamma) {
     char name[DT_NAME_MAX];
-    dt_conv_options o = {.channels = channels,
-                         .kernel = kernel,
-                         .stride = stride,
-                         .pad = kernel / 2,
-                         .init = DT_INIT_KAIMING_NORMAL_FAN_OUT};
+    dt_conv_options o = {.channels = channels, .kernel = kernel, .stride = stride, .pad = kernel / 2};
     snprintf(name, sizeof name, "%s%s", block, conv);
     dt_vid y = dt_build_conv(b, name, x, &o);
     snprintf(name, sizeof name, "%s%s", block, bn);
-    return dt_build_batchnorm(b, name, y, zero_gamma);
+    return dt_build_batchnorm(b, name, y, &(dt_batchnorm_options){.zero_gamma = zero_gamma});
 }
 
 static dt_vid relu(dt_builder *b, const char *block, const char *suffix, dt_vid x) {
@@ -32,16 +29,15 @@ static dt_vid relu(dt_builder *b, const char *block, const char *suffix, dt_vid 
 /* conv-bn-relu, conv-bn (basic) or conv-bn-relu, conv-bn-relu, conv-bn (bottleneck), plus the skip path, then
  * relu. */
 static dt_vid residual_block(dt_builder *b, const char *block, dt_vid x, const block_spec *s) {
-    bool zero = b->config->model.zero_init_residual;
     char name[DT_NAME_MAX];
     dt_vid y, skip = x;
     if (s->bottleneck) {
         y = relu(b, block, "relu1", conv_bn(b, block, "conv1", "bn1", x, s->width, 1, 1, false));
         y = relu(b, block, "relu2", conv_bn(b, block, "conv2", "bn2", y, s->width, 3, s->stride, false));
-        y = conv_bn(b, block, "conv3", "bn3", y, s->width * 4, 1, 1, zero);
+        y = conv_bn(b, block, "conv3", "bn3", y, s->width * 4, 1, 1, s->zero);
     } else {
         y = relu(b, block, "relu1", conv_bn(b, block, "conv1", "bn1", x, s->width, 3, s->stride, false));
-        y = conv_bn(b, block, "conv2", "bn2", y, s->width, 3, 1, zero);
+        y = conv_bn(b, block, "conv2", "bn2", y, s->width, 3, 1, s->zero);
     }
     if (s->downsample)
         skip = conv_bn(b, block, "downsample.0", "downsample.1", x, s->width * (s->bottleneck ? 4 : 1), 1,
@@ -50,20 +46,23 @@ static dt_vid residual_block(dt_builder *b, const char *block, dt_vid x, const b
     return relu(b, block, "relu", dt_build_add(b, name, y, skip));
 }
 
-dt_vid dt_net_resnet(dt_builder *b, dt_vid x, int64_t classes, const int64_t *arg) {
-    bool small = b->config->model.small_stem, bottleneck = arg[4] != 0;
+dt_vid dt_net_resnet(dt_builder *b, dt_vid x, int64_t classes, const dt_model_options *o, const void *shape) {
+    const dt_resnet_shape *net = shape;
+    const bool small = o->small_stem, bottleneck = net->bottleneck;
     x = conv_bn(b, "", "conv1", "bn1", x, 64, small ? 3 : 7, small ? 1 : 2, false);
     x = dt_build_relu(b, "relu", x);
     if (!small) x = dt_build_pool(b, "maxpool", DT_OP_MAXPOOL, x, 3, 2, 1);
     int64_t channels = 64;
     for (int stage = 0; stage < 4; stage++) {
-        for (int64_t i = 0; i < arg[stage]; i++) {
-            block_spec s = {
-                .width = 64ll << stage, .stride = stage > 0 && i == 0 ? 2 : 1, .bottleneck = bottleneck};
+        for (int32_t i = 0; i < net->blocks[stage]; i++) {
+            block_spec s = {.width = 64ll << stage,
+                            .stride = stage > 0 && i == 0 ? 2 : 1,
+                            .bottleneck = bottleneck,
+                            .zero = o->zero_init_residual};
             int64_t out = s.width * (bottleneck ? 4 : 1);
             s.downsample = s.stride != 1 || channels != out;
             char block[DT_NAME_MAX];
-            snprintf(block, sizeof block, "layer%d.%lld.", stage + 1, (long long)i);
+            snprintf(block, sizeof block, "layer%d.%d.", stage + 1, i);
             x = residual_block(b, block, x, &s);
             channels = out;
         }

@@ -6,8 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { KEY_MAX = 128 };
-
 /* Names that other trainers use, for hints only. */
 static const struct {
     const char *foreign, *own;
@@ -19,10 +17,10 @@ static const struct {
     {"optimizer", "optim.kind"},     {"warmup", "schedule.warmup_epochs"},
 };
 
-static const dt_key_row *find_row(const char *key) {
-    for (int i = 0; i < dt_key_count; i++)
-        if (strcmp(dt_key_table[i].key, key) == 0) return &dt_key_table[i];
-    return NULL;
+static bool find_key(const char *name, dt_config_key *out) {
+    for (int i = 0; dt_config_key_at(i, out); i++)
+        if (strcmp(out->name, name) == 0) return true;
+    return false;
 }
 
 static const char *leaf_of(const char *key) {
@@ -30,88 +28,91 @@ static const char *leaf_of(const char *key) {
     return dot ? dot + 1 : key;
 }
 
-/* The key that was probably meant: near as a whole, or the same name in another section, or a known alias. */
-static const char *nearest_key(const char *key) {
-    const char *leaf = leaf_of(key), *best = NULL;
-    int limit = 1 + (int)strnlen(leaf, KEY_MAX) / 4;
+/* The key that was probably meant, written into `out`: near as a whole, or the same name in another section, or
+ * a known alias. */
+static bool nearest_key(const char *key, char out[DT_CONFIG_KEY_MAX]) {
+    const char *leaf = leaf_of(key);
+    int limit = 1 + (int)strnlen(leaf, DT_CONFIG_KEY_MAX) / 4;
     int best_distance = limit + 1;
-    for (int i = 0; i < dt_key_count; i++) {
-        const char *own = dt_key_table[i].key;
-        int whole = dt_edit_distance(key, own, limit);
-        int elsewhere = strcmp(leaf, leaf_of(own)) == 0 ? 1 : limit + 1;
+    dt_config_key k;
+    for (int i = 0; dt_config_key_at(i, &k); i++) {
+        int whole = dt_edit_distance(key, k.name, limit);
+        int elsewhere = strcmp(leaf, k.row->key) == 0 ? 1 : limit + 1;
         int d = whole < elsewhere ? whole : elsewhere;
-        if (d >= best_distance || d >= (int)strlen(leaf_of(own))) continue;
-        best = own;
+        if (d >= best_distance || d >= (int)strlen(k.row->key)) continue;
+        memcpy(out, k.name, sizeof k.name);
         best_distance = d;
     }
-    if (best) return best;
-    for (size_t i = 0; i < sizeof alias_table / sizeof alias_table[0]; i++)
-        if (strcmp(leaf, alias_table[i].foreign) == 0) return alias_table[i].own;
-    return NULL;
+    if (best_distance <= limit) return true;
+    for (size_t i = 0; i < sizeof alias_table / sizeof alias_table[0]; i++) {
+        if (strcmp(leaf, alias_table[i].foreign) != 0) continue;
+        snprintf(out, DT_CONFIG_KEY_MAX, "%s", alias_table[i].own);
+        return true;
+    }
+    return false;
 }
 
 static dt_status fail_unknown_key(dt_place at, const char *key) {
+    char near[DT_CONFIG_KEY_MAX];
     if (strcmp(leaf_of(key), "layers") == 0)
-        return dt_config_fail(at, key, "unknown key; did you mean model.layers?");
-    const char *near = nearest_key(key);
-    if (near) return dt_config_fail(at, key, "unknown key; did you mean %s?", near);
-    return dt_config_fail(at, key, "unknown key; `dtrain config` lists all keys");
+        return dt_key_fail(at, key, "unknown key; did you mean model.layers?");
+    if (nearest_key(key, near)) return dt_key_fail(at, key, "unknown key; did you mean %s?", near);
+    return dt_key_fail(at, key, "unknown key; `dtrain config` lists all keys");
 }
 
 /* "section.key", with what a terminal should not see replaced. */
-static void join_key(char out[KEY_MAX], const char *section, const char *key) {
-    snprintf(out, KEY_MAX, "%s%s%s", section, *section ? "." : "", key);
+static void join_key(char out[DT_CONFIG_KEY_MAX], const char *section, const char *key) {
+    snprintf(out, DT_CONFIG_KEY_MAX, "%s%s%s", section, *section ? "." : "", key);
     for (char *p = out; *p; p++)
         if ((unsigned char)*p < 0x20 || *p == 0x7f) *p = '?';
 }
 
 static dt_status read_key(dt_config_reader *r, const char *key, const dt_toml_value *v, dt_place key_at,
                           dt_place value_at) {
+    dt_config_key k;
     if (strcmp(key, "model.layers") == 0) {
         r->layers_at = key_at;
-        return dt_config_read_layers(r, v, value_at.name);
+        return dt_model_read_layers(&r->config->model, v, value_at.name);
     }
-    const dt_key_row *row = find_row(key);
-    if (!row) return fail_unknown_key(key_at, key);
-    DT_TRY(dt_key_set(row, row->key, r->config, v, value_at));
-    r->set_at[row - dt_key_table] = value_at;
+    if (!find_key(key, &k)) return fail_unknown_key(key_at, key);
+    DT_TRY(dt_key_set(k.row, key, dt_config_options(r->config, k.part), v, value_at));
+    r->set_at[k.index] = value_at;
     return DT_OK;
 }
 
-static bool is_section(const char *name, size_t n) {
-    for (int i = 0; i < dt_key_count; i++) {
-        const char *key = dt_key_table[i].key;
-        if (strncmp(key, name, n) == 0 && key[n] == '.') return true;
-    }
+static bool is_section(const char *name) {
+    for (int p = 0; p < DT_CONFIG_PARTS; p++)
+        if (strcmp(dt_config_parts[p].section->name, name) == 0) return true;
     return false;
 }
 
 static dt_status fail_unknown_section(dt_place at, const char *name) {
-    char shown[KEY_MAX];
+    char shown[DT_CONFIG_KEY_MAX], near_key[DT_CONFIG_KEY_MAX], list[256] = "";
+    const char *sections[DT_CONFIG_PARTS];
     join_key(shown, "", name);
-    static const char *const sections[] = {"run",   "model",    "data", "augment",   "train",
-                                           "optim", "schedule", "dist", "checkpoint"};
-    const char *near = dt_nearest_name(name, (int)(sizeof sections / sizeof sections[0]), sections);
-    if (near) return dt_config_fail(at, shown, "unknown section; did you mean %s?", near);
-    near = nearest_key(name);
-    if (near) return dt_config_fail(at, shown, "unknown key; did you mean %s?", near);
-    return dt_config_fail(at, shown,
-                          "unknown section; there are run, model, data, augment, train, optim, "
-                          "schedule, dist and checkpoint");
+    for (int p = 0; p < DT_CONFIG_PARTS; p++) {
+        const char *join = p == 0 ? "" : p + 1 < DT_CONFIG_PARTS ? ", " : " and ";
+        const size_t used = strlen(list);
+        sections[p] = dt_config_parts[p].section->name;
+        snprintf(list + used, sizeof list - used, "%s%s", join, sections[p]);
+    }
+    const char *near = dt_nearest_name(name, DT_CONFIG_PARTS, sections);
+    if (near) return dt_key_fail(at, shown, "unknown section; did you mean %s?", near);
+    if (nearest_key(name, near_key)) return dt_key_fail(at, shown, "unknown key; did you mean %s?", near_key);
+    return dt_key_fail(at, shown, "unknown section; there are %s", list);
 }
 
 static dt_status read_document(dt_config_reader *r, const dt_toml_value *root) {
     for (int32_t i = 0; i < root->n_items; i++) {
         const dt_toml_value *section = &root->items[i];
         dt_place section_at = {r->name, section->key_line, section->key_column};
-        if (!is_section(section->key, strlen(section->key)))
-            return fail_unknown_section(section_at, section->key);
+        if (!is_section(section->key)) return fail_unknown_section(section_at, section->key);
         if (section->kind != DT_TOML_TABLE)
-            return dt_config_fail(section_at, section->key, "is a section: write [%s] and its keys below",
-                                  section->key);
+            return dt_key_fail(section_at, section->key, "is a section: write [%s] and its keys below",
+                               section->key);
         for (int32_t k = 0; k < section->n_items; k++) {
             const dt_toml_value *v = &section->items[k];
-            char key[KEY_MAX];
+            char key[DT_CONFIG_KEY_MAX];
             join_key(key, section->key, v->key);
             DT_TRY(read_key(r, key, v, (dt_place){r->name, v->key_line, v->key_column},
                             (dt_place){r->name, v->line, v->column}));
@@ -123,7 +124,7 @@ static dt_status read_document(dt_config_reader *r, const dt_toml_value *root) {
 static dt_status read_text(dt_config_reader *r, const char *text, size_t size) {
     dt_toml_error error;
     dt_toml *doc = dt_toml_parse(text, size, &error);
-    if (!doc) return dt_config_fail((dt_place){r->name, error.line, error.column}, NULL, "%s", error.text);
+    if (!doc) return dt_key_fail((dt_place){r->name, error.line, error.column}, NULL, "%s", error.text);
     dt_status status = read_document(r, dt_toml_root(doc));
     dt_toml_free(doc);
     return status;
@@ -139,17 +140,8 @@ static char *override_document(const dt_key_row *row, const char *value) {
     bool is_text = row && (row->kind == DT_KEY_STRING || row->kind == DT_KEY_CHOICE);
     bool is_list = row && row->kind == DT_KEY_FLOATS;
     if (is_text && *start != '"' && *start != '\'') {
-        fputs("v = \"", out);
-        for (const char *p = value; *p; p++) {
-            unsigned char c = (unsigned char)*p;
-            if (c == '"' || c == '\\')
-                fprintf(out, "\\%c", c);
-            else if (c < 0x20 || c == 0x7f)
-                fprintf(out, "\\u%04X", c);
-            else
-                fputc(c, out);
-        }
-        fputc('"', out);
+        fputs("v = ", out);
+        dt_print_quoted(value, out);
     } else if (is_list && *start != '[') {
         fprintf(out, "v = [%s]", value);
     } else {
@@ -165,15 +157,16 @@ static char *override_document(const dt_key_row *row, const char *value) {
 static dt_status read_override(dt_config_reader *r, const char *override) {
     dt_place at = {"command line", 0, 0};
     const char *equals = strchr(override, '=');
-    if (!equals) return dt_config_fail(at, NULL, "\"%.60s\": expected section.key=value", override);
-    char key[KEY_MAX];
+    if (!equals) return dt_key_fail(at, NULL, "\"%.60s\": expected section.key=value", override);
+    char key[DT_CONFIG_KEY_MAX];
     size_t n = (size_t)(equals - override);
-    if (n >= sizeof key) return dt_config_fail(at, NULL, "\"%.60s...\": unknown key", override);
-    char raw[KEY_MAX];
+    if (n >= sizeof key) return dt_key_fail(at, NULL, "\"%.60s...\": unknown key", override);
+    char raw[DT_CONFIG_KEY_MAX];
     memcpy(raw, override, n);
     raw[n] = '\0';
     join_key(key, "", raw);
-    const dt_key_row *row = find_row(key);
+    dt_config_key k;
+    const dt_key_row *row = find_key(key, &k) ? k.row : NULL;
     if (!row && strcmp(key, "model.layers") != 0) return fail_unknown_key(at, key);
 
     char *text = override_document(row, equals + 1);
@@ -182,13 +175,13 @@ static dt_status read_override(dt_config_reader *r, const char *override) {
     dt_toml *doc = dt_toml_parse(text, strlen(text), &error);
     free(text);
     if (!doc && row)
-        return dt_config_fail(at, key, "expected %s %s, got \"%.60s\"", row->kind == DT_KEY_INT ? "an" : "a",
-                              dt_key_kind_name(row->kind), equals + 1);
-    if (!doc) return dt_config_fail(at, key, "\"%.60s\" is not a TOML value: %s", equals + 1, error.text);
+        return dt_key_fail(at, key, "expected %s %s, got \"%.60s\"", row->kind == DT_KEY_INT ? "an" : "a",
+                           dt_key_kind_name(row->kind), equals + 1);
+    if (!doc) return dt_key_fail(at, key, "\"%.60s\" is not a TOML value: %s", equals + 1, error.text);
     const dt_toml_value *root = dt_toml_root(doc);
     dt_status status;
     if (root->n_items != 1)
-        status = dt_config_fail(at, key, "more than one value");
+        status = dt_key_fail(at, key, "more than one value");
     else
         status = read_key(r, key, &root->items[0], at, at);
     dt_toml_free(doc);
@@ -215,7 +208,7 @@ dt_status dt_config_parse(dt_config *c, const char *name, const char *text, int 
     dt_config_init(c);
     dt_config_reader r = {.config = c, .name = name};
     dt_status status = DT_OK;
-    r.set_at = calloc((size_t)dt_key_count, sizeof *r.set_at);
+    r.set_at = calloc((size_t)dt_config_n_key(), sizeof *r.set_at);
     if (!r.set_at) {
         status = dt_fail(DT_ERR_MEMORY, "out of memory for %s", name);
         goto done;

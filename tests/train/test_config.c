@@ -1,7 +1,8 @@
 /* The configuration: defaults, files, overrides, what is refused and in which words, and the text that reads
  * back. */
-#include "core/config.h"
+#include "train/config.h"
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -74,22 +75,25 @@ static void layers_are_read(void **state) {
     dt_config c;
     assert_int_equal(parse(&c, layers_text), DT_OK);
     assert_int_equal(c.model.n_layers, 5);
-    const dt_layer_config *l = c.model.layers;
-    assert_string_equal(l[0].type, "conv");
+    const dt_layer_entry *l = c.model.layers;
+    const dt_conv_options *conv = (const void *)l[0].options;
+    assert_string_equal(l[0].row->type, "conv");
     assert_string_equal(l[0].name, "trunk");
-    assert_int_equal(l[0].channels, 8);
-    assert_int_equal(l[0].kernel, 3);
-    assert_int_equal(l[0].pad, -1);
-    assert_int_equal(l[0].groups, 1);
-    assert_true(l[0].bias);
+    assert_int_equal(conv->channels, 8);
+    assert_int_equal(conv->kernel, 3);
+    assert_int_equal(conv->pad, -1);
+    assert_int_equal(conv->groups, 1);
+    assert_true(conv->bias);
     assert_int_equal(l[0].line, 7);
+    const dt_pool_options *pool = (const void *)l[1].options;
     assert_string_equal(l[1].name, "layer2");
-    assert_int_equal(l[1].stride, 3);
-    assert_int_equal(l[1].pad, 0);
+    assert_int_equal(pool->stride, 3);
+    assert_int_equal(pool->pad, 0);
     assert_string_equal(l[2].from, "trunk");
-    assert_true(l[2].rate == 0.5);
-    assert_string_equal(l[3].with, "trunk");
-    assert_false(l[4].bias);
+    assert_true(((const dt_dropout_options *)(const void *)l[2].options)->rate == 0.5);
+    assert_int_equal(l[3].n_with, 1);
+    assert_string_equal(l[3].with[0], "trunk");
+    assert_false(((const dt_dense_options *)(const void *)l[4].options)->bias);
     dt_config_fini(&c);
 }
 
@@ -260,6 +264,16 @@ static const refusal refusals[] = {
      "5:1: model.layers[0].name: \"loss\" has a meaning of its own"},
     {MINIMAL "[[model.layers]]\ntype = \"relu\"\n[[model.layers]]\ntype = \"relu\"\nname = \"layer1\"\n",
      "7:1: model.layers[1].name: \"layer1\" is also the name of model.layers[0]"},
+    {MINIMAL "[[model.layers]]\ntype = \"add\"\nwith = [\"input\", \"input\"]\n",
+     "5:1: model.layers[0]: add takes 1 input besides from, but with names 2"},
+    {MINIMAL "[[model.layers]]\ntype = \"add\"\nwith = []\n",
+     "5:1: model.layers[0]: add takes 1 input besides from, but with names 0"},
+    {MINIMAL "[[model.layers]]\ntype = \"add\"\nwith = [\"input\", 1]\n",
+     "7:18: model.layers[0].with: expected a string, got an integer"},
+    {MINIMAL "[[model.layers]]\ntype = \"add\"\nwith = 1\n",
+     "7:8: model.layers[0].with: expected a string or an array of strings, got an integer"},
+    {MINIMAL "[[model.layers]]\ntype = \"relu\"\nwith = \"input\"\n",
+     "7:1: model.layers[0]: relu has no key with"},
     {MINIMAL "[[model.layers]]\ntype = \"relu\"\nfrom = \"layer1\"\n",
      "5:1: model.layers[0].from: no earlier layer"},
     {MINIMAL "[[model.layers]]\ntype = \"relu\"\nname = \"trunk\"\n[[model.layers]]\ntype = \"add\"\nwith = "
@@ -426,6 +440,56 @@ static void hash_covers_the_mathematics(void **state) {
     }
 }
 
+/* Checkpoints hold the hash, and a run that is resumed says so where it differs: it must not change by itself. */
+static void hash_stays_what_it_was(void **state) {
+    (void)state;
+    static const struct {
+        const char *file;
+        uint64_t hash, hash_all;
+    } rows[] = {
+        {"configs/custom-layers.toml", 0x2ea61827e94b0e27, 0xc4cd1fb1bb1e756e},
+        {"configs/fashion-fast.toml", 0x4b3fa5dbb29be6a4, 0x5cb344e8ac0b2d5b},
+        {"configs/quickstart.toml", 0xa33d17a630e816f9, 0x2146dae4bdd0ff23},
+        {"configs/resnet18-cifar.toml", 0x5a51a617ea98a1bd, 0xa4407723edacc0bf},
+        {"configs/resnet50.toml", 0xcd9be728b0afeef6, 0x2ba89d60a40dbaf8},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char path[512];
+        dt_config c;
+        snprintf(path, sizeof path, DT_TEST_DATA "/../../%s", rows[i].file);
+        if (dt_config_load(&c, path, 0, NULL) != DT_OK) fail_msg("%s", dt_error_text());
+        if (dt_config_hash(&c) != rows[i].hash || dt_config_hash_all(&c) != rows[i].hash_all)
+            fail_msg("%s has another hash than before", rows[i].file);
+        dt_config_fini(&c);
+    }
+}
+
+/* A part of the options without TOML: the defaults of its section. */
+static void sections_have_defaults_of_their_own(void **state) {
+    (void)state;
+    dt_data_options data;
+    dt_schedule_options schedule;
+    dt_section_defaults(&dt_data_section, &data);
+    dt_section_defaults(&dt_schedule_section, &schedule);
+    assert_int_equal(data.prefetch, 4);
+    assert_true(data.verify);
+    assert_string_equal(data.train, "");
+    assert_int_equal(schedule.kind, DT_SCHEDULE_COSINE);
+    assert_true(schedule.gamma == 0.1);
+    assert_int_equal(dt_section_settle(&dt_schedule_section, "s", &schedule), DT_OK);
+    schedule.gamma = 1.5;
+    assert_int_equal(dt_section_settle(&dt_schedule_section, "s", &schedule), DT_ERR_CONFIG);
+    assert_non_null(strstr(dt_error_text(), "s: gamma = 1.5 is out of range: must be above 0 and at most 1"));
+    schedule.gamma = NAN;
+    assert_int_equal(dt_section_settle(&dt_schedule_section, "s", &schedule), DT_ERR_CONFIG);
+    schedule.gamma = 0; /* may not be: it was not set */
+    assert_int_equal(dt_section_settle(&dt_schedule_section, "s", &schedule), DT_OK);
+    assert_true(schedule.gamma == 0.1);
+    schedule.kind = 99;
+    assert_int_equal(dt_section_settle(&dt_schedule_section, "s", &schedule), DT_ERR_CONFIG);
+    assert_non_null(strstr(dt_error_text(), "kind = 99"));
+}
+
 /* docs/config.md is the table's own text: `dtrain config --markdown > docs/config.md` renews it. */
 static void documentation_is_current(void **state) {
     (void)state;
@@ -483,6 +547,8 @@ int main(void) {
         cmocka_unit_test(text_reads_back),
         cmocka_unit_test(files_are_loaded),
         cmocka_unit_test(hash_covers_the_mathematics),
+        cmocka_unit_test(hash_stays_what_it_was),
+        cmocka_unit_test(sections_have_defaults_of_their_own),
         cmocka_unit_test(documentation_is_current),
         cmocka_unit_test(key_list_names_every_key),
     };

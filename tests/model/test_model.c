@@ -4,9 +4,8 @@
 
 #include "core/autodiff.h"
 #include "core/axis.h"
-#include "core/model.h"
 #include "core/op.h"
-#include "test_check.h"
+#include "test_model.h"
 
 static const dt_model_input imagenet = {.batch = 1,
                                         .height = 224,
@@ -17,14 +16,14 @@ static const dt_model_input imagenet = {.batch = 1,
                                         .stddev = {1, 1, 1, 1}};
 
 static dt_graph *model(const char *keys, const dt_model_input *in, bool training) {
-    dt_config c;
+    dt_model_options c;
     dt_graph *g;
     char text[4096];
     snprintf(text, sizeof text, "[model]\n%s", keys);
-    check_config(&c, text);
+    check_model_options(&c, text);
     check_ok(dt_model_build(&c, in, DT_DTYPE_F32, training, &g));
     check_ok(dt_graph_validate(g));
-    dt_config_fini(&c);
+    dt_model_options_fini(&c);
     return g;
 }
 
@@ -295,11 +294,11 @@ static void test_layer_errors(void **state) {
         {"[[model.layers]]\ntype = \"relu\"\n", "test.toml", "end with a dense layer"},
     };
     for (size_t k = 0; k < sizeof cases / sizeof cases[0]; k++) {
-        dt_config c;
+        dt_model_options c;
         dt_graph *g = NULL;
         char text[1024];
         snprintf(text, sizeof text, "[model]\nname = \"layers\"\n%s", cases[k].layers);
-        check_config(&c, text);
+        check_model_options(&c, text);
         dt_model_input in = {.batch = 2,
                              .height = 9,
                              .width = 9,
@@ -311,20 +310,20 @@ static void test_layer_errors(void **state) {
         if (st == DT_OK) fail_msg("accepted: %s", text);
         CHECK_ERROR(st, DT_ERR_CONFIG, cases[k].where, cases[k].cause);
         assert_null(g);
-        dt_config_fini(&c);
+        dt_model_options_fini(&c);
     }
 }
 
 static void test_unknown_model(void **state) {
     (void)state;
-    dt_config c;
+    dt_model_options c;
     dt_graph *g = NULL;
-    check_config(&c, "[model]\nname = \"quickstart\"\n");
-    strcpy(c.model.name, "resnet19");
+    check_model_options(&c, "[model]\nname = \"quickstart\"\n");
+    strcpy(c.name, "resnet19");
     CHECK_ERROR(dt_model_build(&c, &imagenet, DT_DTYPE_F32, true, &g), DT_ERR_CONFIG, "resnet19",
                 "quickstart, resnet18, resnet34, resnet50, layers");
     assert_null(g);
-    dt_config_fini(&c);
+    dt_model_options_fini(&c);
 }
 
 int main(void) {

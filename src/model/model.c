@@ -1,30 +1,36 @@
 /* The model table, and how a forward graph is shown to people. */
-#include "core/model.h"
+#include "model/model.h"
 
 #include <string.h>
 
 #include "core/op.h"
 #include "core/pass.h"
 #include "core/text.h"
-#include "model_nets.h"
+#include "nets.h"
 
 typedef struct model_row {
     const char *name;
     dt_net_fn *build;
-    int64_t arg[5];
+    const void *shape; /* as the builder wants it; NULL: nothing */
 } model_row;
 
-static const model_row model_table[] = {
-    {"quickstart", dt_net_quickstart, {0}},
-    {"resnet18", dt_net_resnet, {2, 2, 2, 2, 0}},
-    {"resnet34", dt_net_resnet, {3, 4, 6, 3, 0}},
-    {"resnet50", dt_net_resnet, {3, 4, 6, 3, 1}},
-    {"layers", dt_net_layers, {0}},
-};
-enum { N_MODEL = sizeof model_table / sizeof model_table[0] };
+#define RESNET(bottleneck_, ...)                                                                             \
+    &(const dt_resnet_shape) {                                                                               \
+        .blocks = {__VA_ARGS__}, .bottleneck = bottleneck_                                                   \
+    }
 
-const char *const dt_model_choices[] = {"quickstart", "resnet18", "resnet34", "resnet50", "layers", NULL};
-_Static_assert(sizeof dt_model_choices / sizeof dt_model_choices[0] == N_MODEL + 1, "a choice per model");
+#define MODELS(M)                                                                                            \
+    M("quickstart", dt_net_quickstart, NULL)                                                                 \
+    M("resnet18", dt_net_resnet, RESNET(false, 2, 2, 2, 2))                                                  \
+    M("resnet34", dt_net_resnet, RESNET(false, 3, 4, 6, 3))                                                  \
+    M("resnet50", dt_net_resnet, RESNET(true, 3, 4, 6, 3))                                                   \
+    M("layers", dt_net_layers, NULL)
+
+#define ROW(name, build, shape)  {name, build, shape},
+#define NAME(name, build, shape) name,
+static const model_row model_table[] = {MODELS(ROW)};
+const char *const dt_model_choices[] = {MODELS(NAME) NULL};
+enum { N_MODEL = sizeof model_table / sizeof model_table[0] };
 
 static const char *joined_names(void) {
     static _Thread_local char text[256];
@@ -36,15 +42,16 @@ static const char *joined_names(void) {
     return text;
 }
 
-static dt_status build_row(const model_row *row, const dt_config *c, const dt_model_input *in,
+static dt_status build_row(const model_row *row, const dt_model_options *o, const dt_model_input *in,
                            dt_dtype compute, bool training, dt_graph **out) {
     dt_graph *g;
     *out = NULL;
     DT_TRY(dt_graph_create(&g, compute, training));
-    dt_builder b = {.g = g, .config = c};
+    dt_builder b = {
+        .g = g, .bn_eps = o->bn_eps, .bn_momentum = o->bn_momentum, .label_smoothing = in->label_smoothing};
     dt_vid x = dt_build_input(&b, in);
-    if (b.status == DT_OK) dt_build_loss(&b, row->build(&b, x, in->classes, row->arg));
-    if (b.status == DT_OK && c->train.fusion != DT_FUSION_OFF) b.status = dt_pass_fuse_bn_act(g);
+    if (b.status == DT_OK) dt_build_loss(&b, row->build(&b, x, in->classes, o, row->shape));
+    if (b.status == DT_OK && !in->unfused) b.status = dt_pass_fuse_bn_act(g);
     if (b.status != DT_OK) {
         dt_error_context("model %s", row->name);
         dt_graph_destroy(g);
@@ -57,13 +64,13 @@ static dt_status build_row(const model_row *row, const dt_config *c, const dt_mo
 /* Whether channels that only pad the image reach nothing but convolutions, whose weights for them stay 0. To
  * any other layer they would be inputs of their own. Asked of the training graph, for that of evaluation too:
  * both have the same weights, but only one has dropout. */
-static dt_status may_pad(const model_row *row, const dt_config *c, const dt_model_input *plain,
+static dt_status may_pad(const model_row *row, const dt_model_options *o, const dt_model_input *plain,
                          dt_dtype compute, bool *out) {
     dt_graph *g;
     dt_vid x = -1;
     dt_model_input in = *plain;
     in.batch = dt_max_i64(in.batch, 2); /* batch statistics want more than one row */
-    DT_TRY(build_row(row, c, &in, compute, true, &g));
+    DT_TRY(build_row(row, o, &in, compute, true, &g));
     *out = true;
     for (dt_nid i = 0; i < g->n_node; i++) {
         const dt_node *n = &g->node[i];
@@ -76,22 +83,21 @@ static dt_status may_pad(const model_row *row, const dt_config *c, const dt_mode
     return DT_OK;
 }
 
-dt_status dt_model_build(const dt_config *c, const dt_model_input *in, dt_dtype compute, bool training,
+dt_status dt_model_build(const dt_model_options *o, const dt_model_input *in, dt_dtype compute, bool training,
                          dt_graph **out) {
     const model_row *row = NULL;
     for (size_t i = 0; i < N_MODEL; i++)
-        if (strcmp(model_table[i].name, c->model.name) == 0) row = &model_table[i];
+        if (strcmp(model_table[i].name, o->name) == 0) row = &model_table[i];
     if (!row)
-        return dt_fail(DT_ERR_CONFIG, "model.name = \"%s\": the models are %s", c->model.name,
-                       joined_names());
+        return dt_fail(DT_ERR_CONFIG, "model.name = \"%s\": the models are %s", o->name, joined_names());
     dt_model_input plain = *in;
     plain.padded_channels = in->channels;
     if (in->padded_channels != in->channels) {
         bool pads;
-        DT_TRY(may_pad(row, c, &plain, compute, &pads));
-        if (pads) return build_row(row, c, in, compute, training, out);
+        DT_TRY(may_pad(row, o, &plain, compute, &pads));
+        if (pads) return build_row(row, o, in, compute, training, out);
     }
-    return build_row(row, c, &plain, compute, training, out);
+    return build_row(row, o, &plain, compute, training, out);
 }
 
 static int64_t node_params(const dt_graph *g, const dt_node *n) {

@@ -1,5 +1,5 @@
 /* Layer helpers over dt_graph_add_value and dt_graph_add_node. */
-#include "core/builder.h"
+#include "model/builder.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -70,6 +70,8 @@ static dt_vid add_bias(dt_builder *b, const char *name, int64_t n, int64_t fan_i
 dt_vid dt_build_conv(dt_builder *b, const char *name, dt_vid x, const dt_conv_options *o) {
     if (b->status != DT_OK) return -1;
     const dt_value xv = b->g->value[x];
+    const int64_t dilation = o->dilation > 0 ? o->dilation : 1, stride = o->stride > 0 ? o->stride : 1;
+    const int64_t pad = o->pad >= 0 ? o->pad : (o->kernel - 1) * dilation / 2;
     int64_t groups = o->groups > 0 ? o->groups : 1, c = xv.dim[xv.ndim - 1], real = real_channels(b, x);
     if (xv.ndim != 4) {
         b->status = dt_fail(DT_ERR_CONFIG, "%s (conv): its input is %s, not an image N H W C", name,
@@ -86,7 +88,7 @@ dt_vid dt_build_conv(dt_builder *b, const char *name, dt_vid x, const dt_conv_op
     dt_vid w = add_value(b, name, "weight", DT_ROLE_PARAM, b->g->compute, 4, dim);
     if (w < 0) return -1;
     dt_value *wv = &b->g->value[w];
-    wv->init = o->init;
+    wv->init = o->init ? o->init : DT_INIT_KAIMING_NORMAL_FAN_OUT;
     wv->decay = true;
     wv->fan_in = o->kernel * o->kernel * (real / groups > 0 ? real / groups : 1);
     wv->fan_out = o->kernel * o->kernel * o->channels / groups;
@@ -94,11 +96,10 @@ dt_vid dt_build_conv(dt_builder *b, const char *name, dt_vid x, const dt_conv_op
     int64_t fan_in = wv->fan_in;
     dt_vid in[3] = {x, w, -1};
     if (o->bias) in[2] = add_bias(b, name, o->channels, fan_in);
-    int32_t dilation = o->dilation > 0 ? (int32_t)o->dilation : 1;
     dt_attr t = {.kernel = {(int32_t)o->kernel, (int32_t)o->kernel},
-                 .stride = {(int32_t)o->stride, (int32_t)o->stride},
-                 .pad = {(int32_t)o->pad, (int32_t)o->pad},
-                 .dilation = {dilation, dilation},
+                 .stride = {(int32_t)stride, (int32_t)stride},
+                 .pad = {(int32_t)pad, (int32_t)pad},
+                 .dilation = {(int32_t)dilation, (int32_t)dilation},
                  .groups = (int32_t)groups};
     return dt_build_op(b, name, DT_OP_CONV, &t, 3, in);
 }
@@ -118,8 +119,15 @@ dt_vid dt_build_dense(dt_builder *b, const char *name, dt_vid x, int64_t feature
     return dt_build_op(b, name, DT_OP_DENSE, NULL, 3, in);
 }
 
-dt_vid dt_build_batchnorm(dt_builder *b, const char *name, dt_vid x, bool zero_gamma) {
+/* The first that is set. */
+static float first_set(double own, double common, double fallback) {
+    return (float)(own > 0 ? own : common > 0 ? common : fallback);
+}
+
+dt_vid dt_build_batchnorm(dt_builder *b, const char *name, dt_vid x, const dt_batchnorm_options *o) {
     if (b->status != DT_OK) return -1;
+    const dt_batchnorm_options unset = {0};
+    if (!o) o = &unset;
     const dt_value *xv = &b->g->value[x];
     int64_t c = xv->dim[xv->ndim - 1];
     dt_vid in[5] = {x, add_value(b, name, "weight", DT_ROLE_PARAM, DT_DTYPE_F32, 1, &c),
@@ -127,9 +135,10 @@ dt_vid dt_build_batchnorm(dt_builder *b, const char *name, dt_vid x, bool zero_g
                     add_value(b, name, "running_mean", DT_ROLE_STATE, DT_DTYPE_F32, 1, &c),
                     add_value(b, name, "running_var", DT_ROLE_STATE, DT_DTYPE_F32, 1, &c)};
     if (b->status != DT_OK) return -1;
-    b->g->value[in[1]].init = zero_gamma ? DT_INIT_ZERO : DT_INIT_ONE;
+    b->g->value[in[1]].init = o->zero_gamma ? DT_INIT_ZERO : DT_INIT_ONE;
     b->g->value[in[4]].init = DT_INIT_ONE;
-    dt_attr t = {.eps = (float)b->config->model.bn_eps, .momentum = (float)b->config->model.bn_momentum};
+    dt_attr t = {.eps = first_set(o->eps, b->bn_eps, 1e-5),
+                 .momentum = first_set(o->momentum, b->bn_momentum, 0.1)};
     return dt_build_op(b, name, DT_OP_BATCHNORM, &t, 5, in);
 }
 
@@ -143,7 +152,7 @@ dt_vid dt_build_add(dt_builder *b, const char *name, dt_vid x, dt_vid y) {
 
 dt_vid dt_build_pool(dt_builder *b, const char *name, dt_op op, dt_vid x, int64_t kernel, int64_t stride,
                      int64_t pad) {
-    int32_t k = (int32_t)kernel, s = (int32_t)stride, p = (int32_t)pad;
+    const int32_t k = (int32_t)kernel, s = (int32_t)stride, p = pad >= 0 ? (int32_t)pad : (k - 1) / 2;
     dt_attr t = {.kernel = {k, k}, .stride = {s, s}, .pad = {p, p}};
     return dt_build_op(b, name, op, &t, 1, &x);
 }
@@ -157,7 +166,7 @@ dt_vid dt_build_dropout(dt_builder *b, const char *name, dt_vid x, double rate) 
 void dt_build_loss(dt_builder *b, dt_vid logits) {
     if (b->status != DT_OK) return;
     dt_graph *g = b->g;
-    dt_attr t = {.smoothing = g->training ? (float)b->config->train.label_smoothing : 0.0f};
+    dt_attr t = {.smoothing = g->training ? (float)b->label_smoothing : 0.0f};
     const dt_vid in[] = {logits, dt_graph_input(g, "label"), g->metrics};
     const dt_vid loss = dt_build_op(b, "loss", DT_OP_XENT, &t, 3, in);
     if (b->status == DT_OK) b->status = dt_graph_add_output(g, "logits", logits);

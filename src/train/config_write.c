@@ -8,42 +8,17 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-static size_t section_length(const char *key) {
-    return (size_t)(strchr(key, '.') - key);
-}
-
-static bool starts_section(int i) {
-    const char *key = dt_key_table[i].key;
-    size_t n = section_length(key);
-    return i == 0 || strncmp(dt_key_table[i - 1].key, key, n + 1) != 0;
-}
-
-static void print_layer(const dt_layer_config *l, FILE *out) {
-    const dt_layer_row *row = dt_layer_row_find(l->type);
-    DT_ASSERT(row);
-    fprintf(out, "\n[[model.layers]]\ntype = \"%s\"\n", l->type);
-    for (int k = 0; k < DT_LAYER_KEY_COUNT; k++) {
-        const dt_key_row *key = &dt_layer_key_table[k];
-        if (!(row->accepts & 1u << k)) continue;
-        if (key->kind == DT_KEY_STRING && !*((const char *)l + key->offset)) continue;
-        fprintf(out, "%s = ", key->key);
-        dt_key_print(key, l, out);
-        fputc('\n', out);
-    }
-}
-
 /* The keys that carry one of `flags`, or all keys with flags 0. */
 static void print_config(const dt_config *c, uint32_t flags, FILE *out) {
-    for (int i = 0; i < dt_key_count; i++) {
-        const dt_key_row *row = &dt_key_table[i];
-        size_t n = section_length(row->key);
-        if (starts_section(i)) fprintf(out, "%s[%.*s]\n", i > 0 ? "\n" : "", (int)n, row->key);
-        if (flags && !(row->flags & flags)) continue;
-        fprintf(out, "%s = ", row->key + n + 1);
-        dt_key_print(row, c, out);
+    dt_config_key k;
+    for (int i = 0; dt_config_key_at(i, &k); i++) {
+        if (k.first) fprintf(out, "%s[%s]\n", i > 0 ? "\n" : "", k.part->section->name);
+        if (flags && !(k.row->flags & flags)) continue;
+        fprintf(out, "%s = ", k.row->key);
+        dt_key_print(k.row, dt_config_options_of(c, k.part), out);
         fputc('\n', out);
     }
-    for (int32_t i = 0; i < c->model.n_layers; i++) print_layer(&c->model.layers[i], out);
+    dt_model_print_layers(&c->model, out);
 }
 
 dt_status dt_config_write(const dt_config *c, FILE *out) {
@@ -87,47 +62,50 @@ uint64_t dt_config_hash_all(const dt_config *c) {
     return hash_text(c, 0);
 }
 
-static void print_fallback(const dt_key_row *row, const dt_config *defaults, FILE *out) {
-    if (row->flags & DT_KEY_REQUIRED)
+static void print_fallback(const dt_config_key *k, const dt_config *defaults, FILE *out) {
+    if (k->row->flags & DT_KEY_REQUIRED)
         fputs("required", out);
-    else if (!row->fallback)
+    else if (!k->row->fallback)
         fputs("derived", out);
     else
-        dt_key_print(row, defaults, out);
+        dt_key_print(k->row, dt_config_options_of(defaults, k->part), out);
 }
 
 /* A layer's keys with the type's defaults: 'channels, kernel = 3, ...'; `mark` goes around each. */
-static void print_layer_keys(const dt_layer_row *row, const char *mark, FILE *out) {
+static void print_layer_keys(const dt_layer_row *type, const char *mark, FILE *out) {
+    _Alignas(max_align_t) unsigned char defaults[DT_LAYER_OPTIONS_BYTES];
+    const dt_section *const sections[] = {&dt_layer_entry_section, type->keys};
     const char *join = "";
-    for (int k = 0; k < DT_LAYER_KEY_COUNT; k++) {
-        const dt_key_row *key = &dt_layer_key_table[k];
-        if (!(row->accepts & 1u << k)) continue;
-        fprintf(out, "%s%s%s", join, mark, key->key);
-        join = ", ";
-        bool from_kernel = k == DT_LAYER_KEY_STRIDE && row->fallback.stride == 0;
-        if (row->requires & 1u << k) {
-            fprintf(out, "%s (required)", mark);
-            continue;
+    dt_layer_defaults(type, defaults);
+    for (int s = 0; s < 2 && sections[s]; s++) {
+        for (int k = 0; k < sections[s]->n_row; k++) {
+            const dt_key_row *key = &sections[s]->row[k];
+            if (s == 0 && !dt_layer_takes(type, key)) continue;
+            fprintf(out, "%s%s%s", join, mark, key->key);
+            join = ", ";
+            if (key->flags & DT_KEY_REQUIRED || (s == 0 && dt_layer_needs(type, key))) {
+                fprintf(out, "%s (required)", mark);
+                continue;
+            }
+            if (key->fallback) {
+                fputs(" = ", out);
+                dt_key_print(key, defaults, out);
+            }
+            fputs(mark, out);
         }
-        if (key->kind != DT_KEY_STRING && !from_kernel) {
-            fputs(" = ", out);
-            dt_key_print(key, &row->fallback, out);
-        }
-        fputs(mark, out);
     }
 }
 
 void dt_config_print_keys(FILE *out) {
     dt_config defaults;
+    dt_config_key k;
     dt_config_init(&defaults);
-    for (int i = 0; i < dt_key_count; i++) {
-        const dt_key_row *row = &dt_key_table[i];
-        size_t n = section_length(row->key);
-        if (starts_section(i)) fprintf(out, "%s[%.*s]\n", i > 0 ? "\n" : "", (int)n, row->key);
-        fprintf(out, "  %-26s %s, default ", row->key, dt_key_kind_name(row->kind));
-        print_fallback(row, &defaults, out);
-        dt_key_print_range(row, "; ", out);
-        fprintf(out, "\n      %s\n", row->help);
+    for (int i = 0; dt_config_key_at(i, &k); i++) {
+        if (k.first) fprintf(out, "%s[%s]\n", i > 0 ? "\n" : "", k.part->section->name);
+        fprintf(out, "  %-26s %s, default ", k.name, dt_key_kind_name(k.row->kind));
+        print_fallback(&k, &defaults, out);
+        dt_key_print_range(k.row, "; ", out);
+        fprintf(out, "\n      %s\n", k.row->help);
     }
     fputs("\n[[model.layers]], with model.name = \"layers\"\n", out);
     for (int i = 0; i < dt_layer_count; i++) {
@@ -139,13 +117,29 @@ void dt_config_print_keys(FILE *out) {
 }
 
 void dt_config_print_choices(FILE *out) {
-    for (int i = 0; i < dt_key_count; i++) {
-        const dt_key_row *row = &dt_key_table[i];
-        fprintf(out, "%s=", row->key);
-        for (int k = 0; row->choices && row->choices[k]; k++)
-            fprintf(out, "%s%s", k > 0 ? "|" : "", row->choices[k]);
-        fprintf(out, "%s\n", row->kind == DT_KEY_BOOL ? "true|false" : "");
+    dt_config_key k;
+    for (int i = 0; dt_config_key_at(i, &k); i++) {
+        fprintf(out, "%s=", k.name);
+        for (int j = 0; k.row->choices && k.row->choices[j]; j++)
+            fprintf(out, "%s%s", j > 0 ? "|" : "", k.row->choices[j]);
+        fprintf(out, "%s\n", k.row->kind == DT_KEY_BOOL ? "true|false" : "");
     }
+}
+
+/* Whether an earlier type has the same key: same name, same words. */
+static bool is_told(int type, const dt_key_row *key) {
+    for (int i = 0; i < type; i++) {
+        const dt_key_row *other =
+            dt_layer_table[i].keys ? dt_section_find(dt_layer_table[i].keys, key->key) : NULL;
+        if (other && strcmp(other->help, key->help) == 0) return true;
+    }
+    return false;
+}
+
+static void print_markdown_layer_key(const dt_key_row *row, FILE *out) {
+    fprintf(out, "| `%s` | %s | ", row->key, dt_key_kind_name(row->kind));
+    dt_key_print_range(row, "", out);
+    fprintf(out, " | %s |\n", row->help);
 }
 
 static void print_markdown_layers(FILE *out) {
@@ -162,11 +156,12 @@ static void print_markdown_layers(FILE *out) {
         fprintf(out, " | %s |\n", dt_layer_table[i].help);
     }
     fputs("\n| key | kind | range | meaning |\n| --- | --- | --- | --- |\n", out);
-    for (int k = 0; k < DT_LAYER_KEY_COUNT; k++) {
-        const dt_key_row *row = &dt_layer_key_table[k];
-        fprintf(out, "| `%s` | %s | ", row->key, dt_key_kind_name(row->kind));
-        dt_key_print_range(row, "", out);
-        fprintf(out, " | %s |\n", row->help);
+    for (int k = 0; k < dt_layer_entry_section.n_row; k++)
+        print_markdown_layer_key(&dt_layer_entry_section.row[k], out);
+    for (int i = 0; i < dt_layer_count; i++) {
+        const dt_section *keys = dt_layer_table[i].keys;
+        for (int k = 0; keys && k < keys->n_row; k++)
+            if (!is_told(i, &keys->row[k])) print_markdown_layer_key(&keys->row[k], out);
     }
     fputs("\nA residual block:\n\n```toml\n"
           "[[model.layers]]\ntype = \"conv\"\nname = \"trunk\"\nchannels = 32\n\n"
@@ -178,6 +173,7 @@ static void print_markdown_layers(FILE *out) {
 
 void dt_config_print_markdown(FILE *out) {
     dt_config defaults;
+    dt_config_key k;
     dt_config_init(&defaults);
     fputs(
         "# Configuration\n\n"
@@ -186,21 +182,19 @@ void dt_config_print_markdown(FILE *out) {
         "keys, wrong\ntypes, values out of range and contradictions are errors that name file, line, column "
         "and key.\n",
         out);
-    for (int i = 0; i < dt_key_count; i++) {
-        const dt_key_row *row = &dt_key_table[i];
-        size_t n = section_length(row->key);
-        if (starts_section(i))
+    for (int i = 0; dt_config_key_at(i, &k); i++) {
+        if (k.first)
             fprintf(out,
-                    "\n## [%.*s]\n\n| key | kind | default | range | meaning |\n| --- | --- | --- | --- | "
+                    "\n## [%s]\n\n| key | kind | default | range | meaning |\n| --- | --- | --- | --- | "
                     "--- |\n",
-                    (int)n, row->key);
-        fprintf(out, "| `%s` | %s | ", row->key + n + 1, dt_key_kind_name(row->kind));
-        bool has_value = row->fallback != NULL;
+                    k.part->section->name);
+        fprintf(out, "| `%s` | %s | ", k.row->key, dt_key_kind_name(k.row->kind));
+        bool has_value = k.row->fallback != NULL;
         fputs(has_value ? "`" : "", out);
-        print_fallback(row, &defaults, out);
+        print_fallback(&k, &defaults, out);
         fprintf(out, "%s | ", has_value ? "`" : "");
-        dt_key_print_range(row, "", out);
-        fprintf(out, " | %s |\n", row->help);
+        dt_key_print_range(k.row, "", out);
+        fprintf(out, " | %s |\n", k.row->help);
     }
     print_markdown_layers(out);
     dt_config_fini(&defaults);

@@ -157,12 +157,13 @@ static const struct {
 static dt_place place_of_key(const dt_config_reader *r, const char *key) {
     size_t section = (size_t)(strchr(key, '.') - key) + 1;
     dt_place best = {r->name, 1, 1};
+    dt_config_key k;
     bool found = false;
-    for (int i = 0; i < dt_key_count; i++) {
+    for (int i = 0; dt_config_key_at(i, &k); i++) {
         dt_place at = r->set_at[i];
         if (!at.name) continue;
-        if (strcmp(dt_key_table[i].key, key) == 0) return at;
-        if (strncmp(dt_key_table[i].key, key, section) != 0 || at.line <= 0) continue;
+        if (strcmp(k.name, key) == 0) return at;
+        if (strncmp(k.name, key, section) != 0 || at.line <= 0) continue;
         if (!found || at.line < best.line) best = at;
         found = true;
     }
@@ -171,11 +172,11 @@ static dt_place place_of_key(const dt_config_reader *r, const char *key) {
 }
 
 static dt_status check_required(const dt_config_reader *r) {
-    for (int i = 0; i < dt_key_count; i++) {
-        const dt_key_row *row = &dt_key_table[i];
-        const char *value = (const char *)r->config + row->offset; /* only strings are required */
-        if ((row->flags & DT_KEY_REQUIRED) && !*value)
-            return dt_config_fail(place_of_key(r, row->key), row->key, "is required: %s", row->help);
+    dt_config_key k;
+    for (int i = 0; dt_config_key_at(i, &k); i++) {
+        if (!(k.row->flags & DT_KEY_REQUIRED)) continue;
+        if (dt_key_is_empty(k.row, dt_config_options_of(r->config, k.part)))
+            return dt_key_fail(place_of_key(r, k.name), k.name, "is required: %s", k.row->help);
     }
     return DT_OK;
 }
@@ -185,7 +186,7 @@ dt_status dt_config_check(const dt_config_reader *r) {
     for (size_t i = 0; i < sizeof check_table / sizeof check_table[0]; i++) {
         char text[512];
         if (!check_table[i].fn(r->config, text, sizeof text)) continue;
-        return dt_config_fail(place_of_key(r, check_table[i].key), check_table[i].key, "%s", text);
+        return dt_key_fail(place_of_key(r, check_table[i].key), check_table[i].key, "%s", text);
     }
     return DT_OK;
 }

@@ -1,7 +1,7 @@
 /* Thousands of damaged configurations, the same in every run: each is refused with a place, or accepted and
  * then written and read back to the same text. Meant to run under sanitizers as well;
  * tests/fuzz/fuzz_config.c is the open-ended search. */
-#include "core/config.h"
+#include "train/config.h"
 
 #include <ctype.h>
 #include <setjmp.h>
@@ -19,7 +19,8 @@ static const char seed_text[] =
     "peak\n"
     "[augment]\nmean = [0.5, 0.5, 0.5]\nstd = [0.25, 0.25, 0.25]\n[schedule]\nkind = \"step\"\n"
     "milestones = [0.5, 1]\n[[model.layers]]\ntype = \"conv\"\nname = \"c\"\nchannels = 4\n[[model.layers]]\n"
-    "type = \"add\"\nwith = \"c\"\n[[model.layers]]\ntype = \"flatten\"\n[[model.layers]]\ntype = \"dense\"\n"
+    "type = \"add\"\nwith = \"c\"\n[[model.layers]]\ntype = \"add\"\nwith = "
+    "[\"input\"]\n[[model.layers]]\ntype = \"flatten\"\n[[model.layers]]\ntype = \"dense\"\n"
     "channels = 10\n";
 
 static const char *const tokens[] = {

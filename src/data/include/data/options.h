@@ -1,0 +1,36 @@
+/* What data sets, their loading and augmentation may be told; each key is documented in its row. */
+#ifndef DT_DATA_OPTIONS_H
+#define DT_DATA_OPTIONS_H
+
+#include "core/key.h"
+
+typedef enum dt_decoder { DT_DECODER_AUTO = 0, DT_DECODER_CPU, DT_DECODER_NVJPEG } dt_decoder;
+typedef enum dt_crop { DT_CROP_NONE = 0, DT_CROP_PAD, DT_CROP_RANDOM_RESIZED } dt_crop;
+
+/* [data] */
+typedef struct dt_data_options {
+    char train[DT_KEY_STRING_MAX], val[DT_KEY_STRING_MAX]; /* shard directory, shard file or "synthetic" */
+    int64_t image_size;                                    /* H = W fed to the model; 0: as stored */
+    int64_t channels;                                      /* of the images; 0: the data's own */
+    int64_t workers;                                       /* loader threads per rank; 0: chosen */
+    int64_t prefetch;                                      /* batches kept ready */
+    int64_t decoder;                                       /* dt_decoder: of JPEG data */
+    int64_t synthetic_samples;                             /* "synthetic": samples per epoch */
+    int64_t synthetic_channels, synthetic_classes;
+    bool verify; /* check every sample's checksum while reading */
+} dt_data_options;
+extern const dt_section dt_data_section;
+
+/* [augment] */
+typedef struct dt_augment_options {
+    int64_t crop;                                      /* dt_crop */
+    int64_t pad;                                       /* DT_CROP_PAD: pixels on each side */
+    double scale_min, scale_max, ratio_min, ratio_max; /* DT_CROP_RANDOM_RESIZED */
+    bool flip;
+    double mean[4], stddev[4]; /* n_mean entries; 0 entries: the data's own */
+    int32_t n_mean, n_stddev;
+    double eval_resize; /* evaluation: centre crop of image_size out of this side; 0: no resize */
+} dt_augment_options;
+extern const dt_section dt_augment_section;
+
+#endif

@@ -1,0 +1,12 @@
+/* The CUDA backend; in a build without CUDA it is there, and says so. */
+#ifndef DT_GPU_CUDA_H
+#define DT_GPU_CUDA_H
+
+#include "core/backend.h"
+
+/* Fails with DT_ERR_UNSUPPORTED ("built without CUDA") or DT_ERR_DEVICE (no driver, no GPU). */
+dt_status dt_backend_cuda_create(const dt_backend_options *options, dt_backend **out);
+/* Number of usable GPUs; 0 without a driver, without a GPU, or in a build without CUDA. Never fails. */
+int32_t dt_cuda_device_count(void);
+
+#endif

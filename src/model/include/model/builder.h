@@ -1,0 +1,76 @@
+/* Helpers for writing models: each adds one layer with its parameters and returns the output value. The first
+ * error sticks in the builder; later calls do nothing, so a model reads as a list of layers and is checked
+ * once. */
+#ifndef DT_MODEL_BUILDER_H
+#define DT_MODEL_BUILDER_H
+
+#include "core/graph.h"
+
+typedef struct dt_builder {
+    dt_graph *g;
+    double bn_eps, bn_momentum; /* of batch norms without their own; 0: 1e-5 and 0.1 */
+    double label_smoothing;     /* of the loss of a training graph */
+    dt_status status;
+} dt_builder;
+
+/* What a model is fed. */
+typedef struct dt_model_input {
+    int64_t batch;           /* rows of a (micro-)batch */
+    int64_t height, width;   /* of the network's input */
+    int64_t channels;        /* of the stored image */
+    int64_t padded_channels; /* >= channels: what the device wants, if only convolutions of one group
+                                read the image */
+    int64_t classes;
+    bool source_crop; /* the device crops from source images of src_height x src_width */
+    int64_t src_height, src_width;
+    float mean[4], stddev[4];
+    double label_smoothing; /* of the loss in training */
+    bool unfused;           /* a batch norm and the ReLU behind it stay apart */
+} dt_model_input;
+
+typedef struct dt_conv_options {
+    int64_t channels, kernel, stride; /* stride 0: 1 */
+    int64_t pad;                      /* on each side; -1: (kernel - 1) * dilation / 2 */
+    int64_t dilation, groups;         /* 0: 1 */
+    bool bias;
+    dt_init init; /* DT_INIT_ZERO (not set): normal, by fan out */
+} dt_conv_options;
+
+typedef struct dt_dense_options {
+    int64_t features;
+    bool bias;
+} dt_dense_options;
+
+typedef struct dt_pool_options {
+    int64_t kernel, stride; /* of a layer (layer.h), stride 0: the kernel */
+    int64_t pad;            /* on each side; -1: (kernel - 1) / 2 */
+} dt_pool_options;
+
+typedef struct dt_dropout_options {
+    double rate;
+} dt_dropout_options;
+
+typedef struct dt_batchnorm_options {
+    double eps, momentum; /* 0: the builder's */
+    bool zero_gamma;      /* gamma starts at 0, else at 1 */
+} dt_batchnorm_options;
+
+dt_vid dt_build_input(dt_builder *b, const dt_model_input *in);
+/* Weight "<name>.weight" [K,R,S,C/G], bias "<name>.bias". */
+dt_vid dt_build_conv(dt_builder *b, const char *name, dt_vid x, const dt_conv_options *o);
+dt_vid dt_build_dense(dt_builder *b, const char *name, dt_vid x, int64_t features, bool bias);
+/* "<name>.weight", ".bias", ".running_mean", ".running_var"; options NULL: all 0. */
+dt_vid dt_build_batchnorm(dt_builder *b, const char *name, dt_vid x, const dt_batchnorm_options *o);
+/* Parameterless ops named "<name>". attr may be NULL. */
+dt_vid dt_build_op(dt_builder *b, const char *name, dt_op op, const dt_attr *attr, int32_t n_in,
+                   const dt_vid *in);
+dt_vid dt_build_relu(dt_builder *b, const char *name, dt_vid x);
+dt_vid dt_build_add(dt_builder *b, const char *name, dt_vid x, dt_vid y);
+/* pad -1: (kernel - 1) / 2. */
+dt_vid dt_build_pool(dt_builder *b, const char *name, dt_op op, dt_vid x, int64_t kernel, int64_t stride,
+                     int64_t pad);
+dt_vid dt_build_dropout(dt_builder *b, const char *name, dt_vid x, double rate);
+/* Loss and metrics over the logits. */
+void dt_build_loss(dt_builder *b, dt_vid logits);
+
+#endif

@@ -1,0 +1,52 @@
+/* What a model may be told: its keys, and the layers of [[model.layers]]. */
+#ifndef DT_MODEL_OPTIONS_H
+#define DT_MODEL_OPTIONS_H
+
+#include "model/layer.h"
+
+enum { DT_LAYERS_MAX = 512 };
+
+/* One [[model.layers]] entry. */
+typedef struct dt_layer_entry {
+    const dt_layer_row *row;
+    char name[DT_KEY_NAME_MAX]; /* "layer<i>" where none was given */
+    char from[DT_KEY_NAME_MAX]; /* input: the name of an earlier layer, "input"; "": the layer before */
+    char with[DT_LAYER_IN_MAX - 1][DT_KEY_NAME_MAX]; /* the inputs after the first */
+    int32_t n_with;
+    int32_t line;                                                        /* of the file, for messages */
+    _Alignas(max_align_t) unsigned char options[DT_LAYER_OPTIONS_BYTES]; /* the struct of the row */
+} dt_layer_entry;
+
+/* The keys of an entry beside "type" and those of its type: name, from, with. */
+extern const dt_section dt_layer_entry_section;
+/* Whether entries of this type may, or must, have `with`. */
+bool dt_layer_takes(const dt_layer_row *type, const dt_key_row *entry_key);
+bool dt_layer_needs(const dt_layer_row *type, const dt_key_row *entry_key);
+
+/* [model]; each key is documented in its row. */
+typedef struct dt_model_options {
+    char name[64];   /* one of dt_model_choices */
+    int64_t classes; /* 0: from the data */
+    bool small_stem; /* resnet: 3x3/1 stem without max-pool, for 32 px images */
+    bool zero_init_residual;
+    double bn_momentum, bn_eps;
+    int32_t n_layers;
+    dt_layer_entry *layers;              /* owned */
+    char layers_file[DT_KEY_STRING_MAX]; /* where they stand, for messages */
+} dt_model_options;
+extern const dt_section dt_model_section;
+
+/* Names of the models, ending in NULL: the choices of model.name. */
+extern const char *const dt_model_choices[];
+
+/* Frees the layers. Harmless twice. */
+void dt_model_options_fini(dt_model_options *o);
+
+/* Replaces the layers by those of `v`, an array of tables; `name` is the file's, or "command line". Checks
+ * keys, names and references; shapes are the graph's affair. Errors: DT_ERR_CONFIG with line, column and
+ * entry. */
+dt_status dt_model_read_layers(dt_model_options *o, const dt_toml_value *v, const char *name);
+/* Prints them as TOML that reads back. */
+void dt_model_print_layers(const dt_model_options *o, FILE *out);
+
+#endif

@@ -1,0 +1,161 @@
+/* The table of layer types. A new one is a row here: its keys, and a function over the builder's, or for an op
+ * without parameters the op alone. */
+#include "model/layer.h"
+
+#include <string.h>
+
+#include "core/key_rows.h"
+#include "core/text.h"
+
+/* Keys that several types have. */
+#define CHANNELS(field)   INT("channels", field, 1, 1 << 20), .flags = DT_KEY_REQUIRED, .help = "Outputs"
+#define KERNEL(fallback_) INT("kernel", kernel, 1, 1024), .fallback = fallback_, .help = KERNEL_HELP
+#define STRIDE(fallback_) INT("stride", stride, 1, 1024), .fallback = fallback_, .help = STRIDE_HELP
+#define PAD(fallback_)    INT("pad", pad, -1, 1024), .fallback = fallback_, .help = PAD_HELP
+#define BIAS              BOOL("bias", bias), .fallback = "true", .help = "Add a learnt bias"
+#define KERNEL_HELP       "Height and width of the window"
+#define STRIDE_HELP       "Step of the window; pooling: not set, the kernel"
+#define PAD_HELP                                                                                             \
+    "Padding on each side; -1: (kernel - 1) * dilation / 2, which keeps the size at stride 1 where the "     \
+    "kernel is odd"
+
+/* KEYS_OF's section. */
+#define LAYER_SECTION(type, rows)                                                                            \
+    static const dt_section type##_section = SECTION(#type, rows);                                           \
+    _Static_assert(sizeof(KEYS_OF) <= DT_LAYER_OPTIONS_BYTES, "an entry holds the options of any type")
+
+#define KEYS_OF dt_conv_options
+static const dt_key_row conv_keys[] = {
+    {CHANNELS(channels)},
+    {KERNEL("3")},
+    {STRIDE("1")},
+    {PAD("-1")},
+    {INT("dilation", dilation, 1, 1024), .fallback = "1", .help = "Distance between the taps of the window"},
+    {INT("groups", groups, 1, 1 << 20), .fallback = "1",
+     .help = "Channel groups convolved apart; divides the channels in and out"},
+    {BIAS},
+};
+LAYER_SECTION(conv, conv_keys);
+#undef KEYS_OF
+
+#define KEYS_OF dt_dense_options
+static const dt_key_row dense_keys[] = {{CHANNELS(features)}, {BIAS}};
+LAYER_SECTION(dense, dense_keys);
+#undef KEYS_OF
+
+#define KEYS_OF dt_pool_options
+static const dt_key_row pool_keys[] = {{KERNEL("2")}, {STRIDE(NULL)}, {PAD("0")}};
+LAYER_SECTION(pool, pool_keys);
+#undef KEYS_OF
+
+#define KEYS_OF dt_dropout_options
+static const dt_key_row dropout_keys[] = {
+    {FLOAT("rate", rate, 0, 1), .flags = DT_KEY_OPEN_MAX, .fallback = "0.5",
+     .help = "Part of the values dropped in training"},
+};
+LAYER_SECTION(dropout, dropout_keys);
+#undef KEYS_OF
+
+/* Its eps and momentum are the model's; a program in C may set its own. */
+static const dt_section batchnorm_section = {.name = "batchnorm", .size = sizeof(dt_batchnorm_options)};
+
+static dt_vid build_conv(dt_builder *b, const char *name, const dt_vid *in, int32_t n_in, const void *o) {
+    (void)n_in;
+    return dt_build_conv(b, name, in[0], o);
+}
+
+static dt_vid build_dense(dt_builder *b, const char *name, const dt_vid *in, int32_t n_in, const void *o) {
+    const dt_dense_options *dense = o;
+    (void)n_in;
+    return dt_build_dense(b, name, in[0], dense->features, dense->bias);
+}
+
+static dt_vid build_batchnorm(dt_builder *b, const char *name, const dt_vid *in, int32_t n_in,
+                              const void *o) {
+    (void)n_in;
+    return dt_build_batchnorm(b, name, in[0], o);
+}
+
+static void resolve_pool(void *options) {
+    dt_pool_options *o = options;
+    if (o->stride == 0) o->stride = o->kernel;
+}
+
+static dt_vid build_maxpool(dt_builder *b, const char *name, const dt_vid *in, int32_t n_in, const void *o) {
+    const dt_pool_options *pool = o;
+    (void)n_in;
+    return dt_build_pool(b, name, DT_OP_MAXPOOL, in[0], pool->kernel, pool->stride, pool->pad);
+}
+
+static dt_vid build_avgpool(dt_builder *b, const char *name, const dt_vid *in, int32_t n_in, const void *o) {
+    const dt_pool_options *pool = o;
+    (void)n_in;
+    return dt_build_pool(b, name, DT_OP_AVGPOOL, in[0], pool->kernel, pool->stride, pool->pad);
+}
+
+static dt_vid build_dropout(dt_builder *b, const char *name, const dt_vid *in, int32_t n_in, const void *o) {
+    const dt_dropout_options *dropout = o;
+    (void)n_in;
+    return dt_build_dropout(b, name, in[0], dropout->rate);
+}
+
+#define ONE_INPUT  .min_in = 1, .max_in = 1
+#define TWO_INPUTS .min_in = 2, .max_in = 2
+
+const dt_layer_row dt_layer_table[] = {
+    {"conv", &conv_section, ONE_INPUT, .build = build_conv, .help = "2-D convolution"},
+    {"dense", &dense_section, ONE_INPUT, .build = build_dense,
+     .help = "Fully connected layer; an image is taken as flat"},
+    {"batchnorm", &batchnorm_section, ONE_INPUT, .build = build_batchnorm,
+     .help = "Batch normalisation with learnt scale and shift"},
+    {"relu", NULL, ONE_INPUT, .op = DT_OP_RELU, .help = "max(x, 0)"},
+    {"maxpool", &pool_section, ONE_INPUT, .resolve = resolve_pool, .build = build_maxpool,
+     .help = "Largest value of each window"},
+    {"avgpool", &pool_section, ONE_INPUT, .resolve = resolve_pool, .build = build_avgpool,
+     .help = "Mean of each window, with what is padded counted as 0"},
+    {"global_avgpool", NULL, ONE_INPUT, .op = DT_OP_GLOBAL_AVGPOOL,
+     .help = "Mean over height and width; the result is flat"},
+    {"flatten", NULL, ONE_INPUT, .op = DT_OP_RESHAPE, .help = "Height, width and channels as one dimension"},
+    {"dropout", &dropout_section, ONE_INPUT, .build = build_dropout,
+     .help = "Sets values to 0 at random in training and scales the rest"},
+    {"add", NULL, TWO_INPUTS, .op = DT_OP_ADD,
+     .help = "Sum of two layers' outputs of the same shape: a residual connection"},
+};
+const int dt_layer_count = (int)(sizeof dt_layer_table / sizeof dt_layer_table[0]);
+
+const dt_layer_row *dt_layer_find(const char *type) {
+    for (int i = 0; i < dt_layer_count; i++)
+        if (strcmp(dt_layer_table[i].type, type) == 0) return &dt_layer_table[i];
+    return NULL;
+}
+
+void dt_layer_defaults(const dt_layer_row *row, void *options) {
+    if (row->keys) dt_section_defaults(row->keys, options);
+}
+
+dt_vid dt_layer_build(dt_builder *b, const dt_layer_row *row, const char *name, const dt_vid *in,
+                      int32_t n_in, const void *options) {
+    _Alignas(max_align_t) unsigned char own[DT_LAYER_OPTIONS_BYTES];
+    char what[DT_NAME_MAX + 32];
+    if (b->status != DT_OK) return -1;
+    snprintf(what, sizeof what, "%s (%s)", name, row->type);
+    if (n_in < row->min_in || n_in > row->max_in) {
+        const bool few = n_in < row->min_in;
+        b->status = dt_fail(DT_ERR_CONFIG, "%s: %s, expected %s%d", what, dt_count_text(n_in, "input").s,
+                            row->min_in == row->max_in ? ""
+                            : few                      ? "at least "
+                                                       : "at most ",
+                            few ? row->min_in : row->max_in);
+        return -1;
+    }
+    if (!row->build) return dt_build_op(b, name, row->op, row->attr, n_in, in);
+    if (row->keys) {
+        if (options)
+            memcpy(own, options, row->keys->size);
+        else
+            dt_layer_defaults(row, own);
+        b->status = dt_section_settle(row->keys, what, own);
+        if (row->resolve) row->resolve(own);
+    }
+    return b->status == DT_OK ? row->build(b, name, in, n_in, own) : -1;
+}

@@ -1,0 +1,20 @@
+/* The built-in networks, one builder each; model.c's table names them. Private to the room. */
+#ifndef DT_MODEL_NETS_H
+#define DT_MODEL_NETS_H
+
+#include "model/options.h"
+
+/* A network: from the input value to the logits. `shape`: what its row in the table of models says. */
+typedef dt_vid dt_net_fn(dt_builder *b, dt_vid x, int64_t classes, const dt_model_options *o,
+                         const void *shape);
+
+typedef struct dt_resnet_shape {
+    int32_t blocks[4]; /* of each stage */
+    bool bottleneck;
+} dt_resnet_shape;
+
+dt_net_fn dt_net_resnet;     /* shape: dt_resnet_shape */
+dt_net_fn dt_net_quickstart; /* five convolutions for 28x28 images */
+dt_net_fn dt_net_layers;     /* [[model.layers]] of the configuration */
+
+#endif

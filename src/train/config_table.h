@@ -1,0 +1,51 @@
+/* The configuration's sections and keys, shared by the files that parse, check, write and document it.
+ * Private to the room: everyone else includes train/config.h. */
+#ifndef DT_TRAIN_CONFIG_TABLE_H
+#define DT_TRAIN_CONFIG_TABLE_H
+
+#include "core/text.h"
+#include "core/toml.h"
+#include "train/config.h"
+
+enum { DT_CONFIG_PARTS = 9, DT_CONFIG_KEY_MAX = 128 };
+
+/* A section, and where its options stand in dt_config. */
+typedef struct dt_config_part {
+    const dt_section *section;
+    size_t offset;
+} dt_config_part;
+
+extern const dt_config_part dt_config_parts[DT_CONFIG_PARTS];
+
+static inline void *dt_config_options(dt_config *c, const dt_config_part *part) {
+    return (char *)c + part->offset;
+}
+static inline const void *dt_config_options_of(const dt_config *c, const dt_config_part *part) {
+    return (const char *)c + part->offset;
+}
+
+/* A key of a section. */
+typedef struct dt_config_key {
+    const dt_config_part *part;
+    const dt_key_row *row;
+    int index;
+    bool first;                   /* of its section */
+    char name[DT_CONFIG_KEY_MAX]; /* "optim.lr" */
+} dt_config_key;
+
+/* Key number `index` of all; false behind the last. */
+bool dt_config_key_at(int index, dt_config_key *out);
+int dt_config_n_key(void);
+
+/* A configuration being read: where each key was set, for messages of later checks. */
+typedef struct dt_config_reader {
+    dt_config *config;
+    const char *name;   /* of the file */
+    dt_place *set_at;   /* [dt_config_n_key()]; name NULL: not set */
+    dt_place layers_at; /* of model.layers */
+} dt_config_reader;
+
+/* Everything that one key alone cannot tell. */
+dt_status dt_config_check(const dt_config_reader *r);
+
+#endif

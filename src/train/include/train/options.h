@@ -1,0 +1,75 @@
+/* What a run may be told; each key is documented in its row. */
+#ifndef DT_TRAIN_OPTIONS_H
+#define DT_TRAIN_OPTIONS_H
+
+#include "core/key.h"
+
+typedef enum dt_device_choice { DT_DEVICE_AUTO = 0, DT_DEVICE_CPU, DT_DEVICE_CUDA } dt_device_choice;
+typedef enum dt_precision {
+    DT_PRECISION_FP32 = 0,
+    DT_PRECISION_TF32,
+    DT_PRECISION_BF16,
+    DT_PRECISION_FP16
+} dt_precision;
+typedef enum dt_capture_choice { DT_CAPTURE_OFF = 0, DT_CAPTURE_STEP } dt_capture_choice;
+typedef enum dt_fusion_choice { DT_FUSION_OFF = 0, DT_FUSION_AUTO } dt_fusion_choice;
+typedef enum dt_save_error { DT_SAVE_ERROR_WARN = 0, DT_SAVE_ERROR_STOP } dt_save_error;
+/* What an evaluation is judged by; train/checkpoint.h knows which way each is better. */
+typedef enum dt_best_metric {
+    DT_BEST_EVAL_TOP1 = 0,
+    DT_BEST_EVAL_TOP5,
+    DT_BEST_EVAL_LOSS,
+    DT_BEST_COUNT
+} dt_best_metric;
+
+/* [run] */
+typedef struct dt_run_options {
+    char out_dir[DT_KEY_STRING_MAX];
+    /* "auto" | "never" | "best" | path of a checkpoint or run directory */
+    char resume[DT_KEY_STRING_MAX];
+    int64_t seed;
+    int64_t device;    /* dt_device_choice */
+    int64_t threads;   /* CPU compute threads per rank; 0: cores / local ranks */
+    int64_t log_every; /* steps between plain progress lines */
+    int64_t capture;   /* dt_capture_choice */
+    bool tensorboard;
+} dt_run_options;
+extern const dt_section dt_run_section;
+
+/* [train] */
+typedef struct dt_train_options {
+    int64_t global_batch;
+    int64_t micro_batch; /* 0: one micro-batch per rank; else global_batch / micro_batch shards */
+    int64_t steps;       /* 0: epochs decide */
+    double epochs;
+    int64_t precision; /* dt_precision */
+    double label_smoothing;
+    double clip_norm;          /* 0: off */
+    double ema;                /* decay; 0: off */
+    double loss_scale;         /* 0: chosen (1 in fp32/tf32/bf16, 1024 in fp16) */
+    int64_t loss_scale_growth; /* steps; 0: static */
+    int64_t eval_every_epochs; /* 0: only at the end */
+    int64_t eval_batch;        /* 0: the micro-batch */
+    bool deterministic;
+    int64_t fusion;              /* dt_fusion_choice */
+    int64_t max_skipped;         /* consecutive non-finite steps before giving up */
+    int64_t early_stop_patience; /* evaluations without improvement that end the run; 0: off */
+    double early_stop_min_delta; /* of checkpoint.best_metric */
+} dt_train_options;
+extern const dt_section dt_train_section;
+
+/* [checkpoint] */
+typedef struct dt_checkpoint_options {
+    int64_t every_steps;  /* 0: by epochs only */
+    double every_epochs;  /* 0: off */
+    double every_minutes; /* 0: off */
+    int64_t keep_last;    /* at least 2 */
+    int64_t keep_every;   /* steps; such checkpoints are never deleted; 0: off */
+    int64_t keep_best;    /* best evaluated ones, besides; 0: off */
+    int64_t best_metric;  /* dt_best_metric */
+    bool async;
+    int64_t on_error; /* dt_save_error */
+} dt_checkpoint_options;
+extern const dt_section dt_checkpoint_section;
+
+#endif

@@ -1,0 +1,149 @@
+/* The table of layer types from C: every row is whole and builds, zeros mean what is documented, and what a
+ * program may get wrong is refused with the layer's name. */
+#include "model/layer.h"
+
+#include "test_check.h"
+
+static const dt_model_input input = {.batch = 2,
+                                     .height = 8,
+                                     .width = 8,
+                                     .channels = 3,
+                                     .padded_channels = 3,
+                                     .classes = 4,
+                                     .stddev = {1, 1, 1, 1}};
+
+typedef struct net {
+    dt_builder b;
+    dt_vid x;
+} net;
+
+static net net_open(void) {
+    net n = {0};
+    check_ok(dt_graph_create(&n.b.g, DT_DTYPE_F32, true));
+    n.x = dt_build_input(&n.b, &input);
+    check_ok(n.b.status);
+    return n;
+}
+
+static const dt_layer_row *row_of(const char *type) {
+    const dt_layer_row *row = dt_layer_find(type);
+    if (!row) fail_msg("no layer type %s", type);
+    return row;
+}
+
+/* The layer on the input, as often as it wants it. */
+static dt_vid build(net *n, const char *type, const void *options) {
+    const dt_layer_row *row = row_of(type);
+    dt_vid in[DT_LAYER_IN_MAX];
+    for (int32_t i = 0; i < row->min_in; i++) in[i] = n->x;
+    return dt_layer_build(&n->b, row, "l", in, row->min_in, options);
+}
+
+/* Gives required keys, which are numbers, a value. */
+static void fill_required(const dt_layer_row *row, unsigned char *options) {
+    for (int k = 0; row->keys && k < row->keys->n_row; k++)
+        if (row->keys->row[k].flags & DT_KEY_REQUIRED)
+            *(int64_t *)(void *)(options + row->keys->row[k].offset) = 3;
+}
+
+static void test_every_row_builds(void **state) {
+    (void)state;
+    for (int i = 0; i < dt_layer_count; i++) {
+        const dt_layer_row *row = &dt_layer_table[i];
+        _Alignas(max_align_t) unsigned char options[DT_LAYER_OPTIONS_BYTES] = {0};
+        net n = net_open();
+        assert_ptr_equal(dt_layer_find(row->type), row);
+        assert_true(row->help && row->min_in >= 1 && row->min_in <= row->max_in);
+        assert_true(row->max_in <= DT_LAYER_IN_MAX);
+        assert_true(row->build || !row->keys); /* an op alone takes no options */
+        if (row->keys) assert_true(row->keys->size > 0 && row->keys->size <= sizeof options);
+        dt_layer_defaults(row, options);
+        fill_required(row, options);
+        const dt_vid y = build(&n, row->type, options);
+        if (n.b.status != DT_OK) fail_msg("%s: %s", row->type, dt_error_text());
+        assert_true(y >= 0);
+        check_ok(dt_graph_validate(n.b.g));
+        dt_graph_destroy(n.b.g);
+    }
+    assert_null(dt_layer_find("no such layer"));
+}
+
+static void need_shape(const net *n, dt_vid v, const char *shape) {
+    check_ok(n->b.status);
+    assert_string_equal(dt_value_shape_text(&n->b.g->value[v]), shape);
+}
+
+/* A field that is not set has its documented meaning: no options at all are the defaults of TOML. */
+static void test_unset_fields(void **state) {
+    (void)state;
+    net n = net_open();
+    need_shape(&n, dt_layer_build(&n.b, row_of("maxpool"), "none", &n.x, 1, NULL), "2x4x4x3 f32");
+    const dt_pool_options pool = {.kernel = 4};
+    need_shape(&n, dt_layer_build(&n.b, row_of("avgpool"), "four", &n.x, 1, &pool), "2x2x2x3 f32");
+    const dt_conv_options conv = {.channels = 5, .pad = -1};
+    need_shape(&n, dt_layer_build(&n.b, row_of("conv"), "conv", &n.x, 1, &conv), "2x8x8x5 f32");
+    assert_int_equal(n.b.g->value[dt_graph_find(n.b.g, "conv.weight")].init, DT_INIT_KAIMING_NORMAL_FAN_OUT);
+    assert_int_equal(dt_graph_find(n.b.g, "conv.bias"), -1);
+    dt_vid y = dt_layer_build(&n.b, row_of("batchnorm"), "bn", &n.x, 1, NULL);
+    const dt_node *bn = &n.b.g->node[n.b.g->value[y].producer];
+    assert_true(bn->attr.eps == 1e-5f && bn->attr.momentum == 0.1f);
+    n.b.bn_eps = 1e-3;
+    const dt_batchnorm_options own = {.momentum = 0.25};
+    y = dt_layer_build(&n.b, row_of("batchnorm"), "own", &n.x, 1, &own);
+    bn = &n.b.g->node[n.b.g->value[y].producer];
+    assert_true(bn->attr.eps == 1e-3f && bn->attr.momentum == 0.25f);
+    dt_graph_destroy(n.b.g);
+}
+
+static void refused(const char *type, const void *options, const char *says) {
+    net n = net_open();
+    const int32_t n_node = n.b.g->n_node, n_value = n.b.g->n_value;
+    assert_int_equal(build(&n, type, options), -1);
+    CHECK_ERROR(n.b.status, DT_ERR_CONFIG, "l (", type, says);
+    assert_int_equal(build(&n, "relu", NULL), -1); /* the first error sticks */
+    assert_int_equal(n.b.g->n_node, n_node);
+    assert_int_equal(n.b.g->n_value, n_value);
+    dt_graph_destroy(n.b.g);
+}
+
+static void test_wrong_options(void **state) {
+    (void)state;
+    refused("conv", NULL, "channels is required");
+    refused("conv", &(dt_conv_options){.channels = -1, .kernel = 3}, "channels = -1 is out of range");
+    refused("conv", &(dt_conv_options){.channels = 4, .kernel = (1ll << 32) + 3},
+            "kernel = 4294967299 is out");
+    refused("conv", &(dt_conv_options){.channels = 4, .kernel = 3, .pad = -2}, "pad = -2 is out of range");
+    refused("dense", &(dt_dense_options){0}, "channels is required");
+    refused("maxpool", &(dt_pool_options){.kernel = 2, .stride = -2}, "stride = -2");
+    refused("dropout", &(dt_dropout_options){.rate = 1}, "rate = 1 is out of range");
+    refused("dropout", &(dt_dropout_options){.rate = NAN}, "rate = nan");
+}
+
+static void test_number_of_inputs(void **state) {
+    (void)state;
+    static const struct {
+        const char *type;
+        int32_t n_in;
+        const char *says;
+    } cases[] = {{"add", 1, "l (add): 1 input, expected 2"},
+                 {"add", 3, "l (add): 3 inputs, expected 2"},
+                 {"relu", 2, "l (relu): 2 inputs, expected 1"},
+                 {"relu", 0, "l (relu): 0 inputs, expected 1"}};
+    for (size_t k = 0; k < sizeof cases / sizeof cases[0]; k++) {
+        net n = net_open();
+        const dt_vid in[3] = {n.x, n.x, n.x};
+        assert_int_equal(dt_layer_build(&n.b, row_of(cases[k].type), "l", in, cases[k].n_in, NULL), -1);
+        CHECK_ERROR(n.b.status, DT_ERR_CONFIG, cases[k].says);
+        dt_graph_destroy(n.b.g);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_row_builds),
+        cmocka_unit_test(test_unset_fields),
+        cmocka_unit_test(test_wrong_options),
+        cmocka_unit_test(test_number_of_inputs),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
