@@ -87,6 +87,14 @@ static const dt_option bench_comm_options[] = {
     {NUMBER("max-bytes", 64 << 20, 1ll << 34), .help = "the largest message, from 1024 on"},
     END,
 };
+static const dt_option profile_options[] = {
+    {NUMBER("steps", 10, 1000), .help = "that are measured as they are, and again kernel by kernel"},
+    {TEXT("by", "node|layer|op"), .otherwise = "node", .help = "what a row of the table stands for"},
+    {TEXT("trace", "FILE"),
+     .help = "also write what threads and streams of all ranks did when, in Chrome's JSON format"},
+    {TEXT("json", "FILE"), .help = "also write the table as JSON"},
+    END,
+};
 static const dt_option config_options[] = {
     {FLAG("markdown"), .help = "without a file: docs/config.md"},
     END,
@@ -189,6 +197,19 @@ const dt_verb dt_verb_table[] = {
      .usage = "[CONFIG.toml [section.key=value ...]] [--max-bytes N]", .help = "all-reduce by size",
      .option = bench_comm_options,
      .example = "mpirun -np 2 dtrain bench comm --max-bytes 1048576  # up to 1 MiB"},
+    {"profile", dt_verb_profile, .ranks = true, .config = true,
+     .usage = "CONFIG.toml [OPTION...] [section.key=value ...]",
+     .help = "where the time of a training step goes",
+     .about =
+         "Trains for a few steps, with the loader, and saves nothing. Each row: time of a step (median), "
+         "its\n"
+         "share, bytes that must move and operations a second, and what part that is of what the device was\n"
+         "measured to give. Open the trace in ui.perfetto.dev or chrome://tracing.",
+     .option = profile_options,
+     .example =
+         "dtrain profile configs/quickstart.toml --by layer  # which layer costs what\n"
+         "mpirun -np 2 dtrain profile configs/quickstart.toml data.train=synthetic --trace trace.json  "
+         "# also over time, of both ranks"},
     {"config", dt_verb_config, .config = true, .usage = "[CONFIG.toml [section.key=value ...]]",
      .help = "every key; with a file: the resolved configuration",
      .about = "Without a file: every key with its kind, default, range and meaning.\n"

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/trace.h"
 #include "data/order.h"
 #include "dataset.h"
 #include "fetch.h"
@@ -60,6 +61,7 @@ struct dt_loader {
     ticket next; /* the ticket to be handed out */
     int64_t next_delivery;
     atomic_bool stop;
+    dt_trace *trace; /* of the thread that opened it; NULL: none */
 };
 
 /* ---- which samples are where ---- */
@@ -133,7 +135,9 @@ static bool take_ticket(dt_loader *l, ticket *out) {
             place_files(l, s);
         }
         if (s->batch == l->next.batch) break;
+        const double begin_s = dt_trace_begin();
         pthread_cond_wait(&l->work, &l->mutex);
+        dt_trace_end(begin_s, "wait for a free slot", l->next.batch);
     }
     int64_t rows = batch_rows(l, l->next.batch);
     *out = l->next;
@@ -179,6 +183,7 @@ static void *work(void *arg) {
     dt_loader *l = arg;
     dt_fetcher *f = NULL;
     ticket t;
+    dt_trace_attach(l->trace, "loader");
     dt_status created = dt_fetcher_new(&l->fetch, &f);
     pthread_mutex_lock(&l->mutex);
     while (take_ticket(l, &t)) {
@@ -187,10 +192,12 @@ static void *work(void *arg) {
         pthread_mutex_unlock(&l->mutex);
         dt_status status = created;
         int64_t row = t.row0;
+        const double begin_s = dt_trace_begin();
         while (status == DT_OK && row < t.row1 && !atomic_load_explicit(&l->stop, memory_order_relaxed)) {
             status = fill_row(l, f, memory, t.batch, row);
             if (status == DT_OK) row++;
         }
+        dt_trace_end(begin_s, "fill batch", t.batch);
         pthread_mutex_lock(&l->mutex);
         if (status != DT_OK && (s->error_row < 0 || row < s->error_row)) {
             s->error_row = row;
@@ -402,6 +409,7 @@ dt_status dt_loader_open(const dt_loader_options *o, dt_loader **out) {
     if (!l) return dt_fail(DT_ERR_MEMORY, "loader: out of memory");
     dt_status status = DT_OK;
     l->o = *o;
+    l->trace = dt_trace_current();
     pthread_mutex_init(&l->mutex, NULL);
     pthread_cond_init(&l->work, NULL);
     pthread_cond_init(&l->filled, NULL);

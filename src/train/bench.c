@@ -10,24 +10,14 @@
 #include "core/op.h"
 #include "core/rng.h"
 #include "core/text.h"
+#include "measure.h"
 #include "train/session.h"
 
 enum {
-    WINDOWS = 5,
-    CAPTURED = 10,    /* times as many launches in a captured row */
+    WINDOWS = DT_MEASURE_WINDOWS,
     MIN_BYTES = 1024, /* that bench comm exchanges */
     CHUNK = 1 << 20
 };
-
-static int by_value(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(double *v, int n) {
-    qsort(v, (size_t)n, sizeof *v, by_value);
-    return v[n / 2];
-}
 
 /* Random pixels and labels in the program's input arena. */
 static dt_status fill_input(dt_session *s) {
@@ -68,12 +58,7 @@ out:
 static dt_status one_step(dt_session *s, int64_t step, dt_step_result *last) {
     const dt_config *c = s->config;
     const dt_division *d = dt_engine_division(s->engine);
-    dt_step_params p = {.lr = 1e-3f,
-                        .loss_weight = 1.0f / (float)c->train.global_batch,
-                        .adam_correct1 = 1,
-                        .adam_correct2 = 1,
-                        .seed = 1,
-                        .step = (uint64_t)step};
+    dt_step_params p = dt_measure_params(c, step);
     DT_TRY(dt_engine_begin_step(s->engine, false, false));
     for (int64_t m = 0; m < d->n_micro; m++) {
         p.first_micro = m == 0;
@@ -110,7 +95,7 @@ dt_status dt_bench_step(const dt_config *c, dt_comm *mpi, int64_t steps) {
     if (st != DT_OK || mpi->rank != 0) goto out;
     double lo = window_s[0], hi = window_s[0];
     for (int w = 1; w < WINDOWS; w++) lo = fmin(lo, window_s[w]), hi = fmax(hi, window_s[w]);
-    double step_s = median(window_s, WINDOWS), flops = 0;
+    double step_s = dt_measure_median(window_s, WINDOWS), flops = 0;
     const dt_graph *g = dt_engine_program(s.engine, false)->graph;
     for (dt_nid i = 0; i < g->n_node; i++) flops += dt_op_flops(g, &g->node[i]);
     flops *= (double)dt_engine_division(s.engine)->n_micro;
@@ -130,41 +115,6 @@ dt_status dt_bench_step(const dt_config *c, dt_comm *mpi, int64_t steps) {
            (double)use.ru_maxrss / 1024, ready_s, loss_text);
 out:
     dt_session_close(&s, st);
-    return st;
-}
-
-/* A kernel, back to back. */
-typedef struct kernel_row {
-    const dt_kernel *kernel;
-    int64_t repeats;
-} kernel_row;
-
-static dt_status enqueue_kernels(void *arg) {
-    const kernel_row *r = arg;
-    for (int64_t i = 0; i < r->repeats; i++) DT_TRY(r->kernel->run(r->kernel->ctx, NULL));
-    return DT_OK;
-}
-
-/* Median seconds of one kernel. On a device a longer row is captured and replayed, as a training step does
- * it: the host's launches are not what is measured. */
-static dt_status time_kernel(dt_session *s, const dt_kernel *k, int64_t repeats, double *out_s) {
-    dt_backend *be = s->be;
-    kernel_row row = {k, be->capture ? CAPTURED * repeats : repeats};
-    dt_capture *captured = NULL;
-    double sample[WINDOWS];
-    dt_status st = k->run(k->ctx, NULL);
-    if (st == DT_OK && be->capture) st = be->capture(be, enqueue_kernels, &row, &captured);
-    for (int w = 0; st == DT_OK && w < WINDOWS; w++) {
-        dt_watchdog_beat(s->watchdog, w, "benchmark");
-        DT_TRY_GOTO(st, dt_engine_sync(s->engine), out);
-        double t = dt_time_s();
-        DT_TRY_GOTO(st, captured ? be->replay(be, captured, NULL) : enqueue_kernels(&row), out);
-        DT_TRY_GOTO(st, dt_engine_sync(s->engine), out);
-        sample[w] = (dt_time_s() - t) / (double)row.repeats;
-    }
-    *out_s = median(sample, WINDOWS);
-out:
-    if (captured) be->capture_free(be, captured);
     return st;
 }
 
@@ -209,11 +159,12 @@ dt_status dt_bench_op(const dt_config *c, dt_comm *mpi, int64_t repeats) {
     for (int32_t i = 0; st == DT_OK && i < p->n_kernel; i++) {
         const dt_node *n = &p->graph->node[p->kernel[i].node];
         const dt_kernel copy_kernel = {.run = run_copy, .ctx = &copy};
-        double kernel_s, copy_s;
+        dt_measured run, same;
         dt_watchdog_beat(s.watchdog, i, "benchmark");
-        DT_TRY_GOTO(st, time_kernel(&s, &p->kernel[i], repeats, &kernel_s), out);
+        DT_TRY_GOTO(st, dt_measure_kernel(s.be, &p->kernel[i], repeats, s.watchdog, &run), out);
         copy.bytes = (int64_t)(dt_op_bytes(p->graph, n) / 2);
-        DT_TRY_GOTO(st, time_kernel(&s, &copy_kernel, repeats, &copy_s), out);
+        DT_TRY_GOTO(st, dt_measure_kernel(s.be, &copy_kernel, repeats, s.watchdog, &same), out);
+        const double kernel_s = run.median_s, copy_s = same.median_s;
         total_s += kernel_s;
         op_s[n->op] += kernel_s;
         if (mpi->rank == 0)
@@ -294,7 +245,7 @@ static dt_status time_row(dt_comm *mpi, dt_backend *be, dt_watchdog *watch, redu
         DT_TRY_GOTO(st, be->stream_sync(be, NULL), out);
         if (w >= 0) sample[w] = (dt_time_s() - t) / r->repeats;
     }
-    *out_s = median(sample, WINDOWS);
+    *out_s = dt_measure_median(sample, WINDOWS);
 out:
     if (captured) be->capture_free(be, captured);
     return st;

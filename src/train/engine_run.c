@@ -52,7 +52,9 @@ dt_status dt_engine_feed(dt_engine *e, const dt_batch *b, bool eval) {
     dt_event *filled = e->filled[e->n_fed % ENGINE_FEEDS];
     if (e->n_fed >= ENGINE_STAGES) DT_TRY(be->event_wait(be, s->taken, e->copy_stream));
     e->n_fed++;
+    if (e->on_copy) DT_TRY(e->on_copy(e->on_copy_arg, false));
     DT_TRY(copy_batch(e, eval, b, s->device, e->copy_stream));
+    if (e->on_copy) DT_TRY(e->on_copy(e->on_copy_arg, true));
     DT_TRY(be->event_record(be, filled, e->copy_stream));
     DT_TRY(be->event_wait(be, filled, NULL));
     DT_TRY(be->copy(be, p->input, s->device, p->plan.input_bytes, NULL));
@@ -100,9 +102,9 @@ dt_status dt_engine_micro(dt_engine *e, const dt_step_params *params, bool last)
     *p = *params;
     DT_TRY(be->copy(be, e->store->params, p, DT_STEP_HOST_BYTES, NULL));
     e->in_last = last;
-    if (e->captured[last]) return be->replay(be, e->captured[last], NULL);
+    if (e->captured[last] && !e->plain) return be->replay(be, e->captured[last], NULL);
     /* The first run is plain: libraries set themselves up in it, which a capture does not allow. */
-    if (!e->warm[last] || !be->capture || e->config->run.capture != DT_CAPTURE_STEP ||
+    if (!e->warm[last] || e->plain || !be->capture || e->config->run.capture != DT_CAPTURE_STEP ||
         (e->reducer && !e->comm->device_memory)) {
         e->warm[last] = true;
         return enqueue(e);

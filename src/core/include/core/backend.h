@@ -134,6 +134,15 @@ struct dt_backend {
     dt_status (*event_sync)(dt_backend *be, dt_event *event);                    /* the host waits */
     dt_status (*event_query)(dt_backend *be, dt_event *event, bool *done);       /* does not block */
 
+    /* For a profile. An event that keeps the time, otherwise like any other; seconds from one to a later one,
+     * both done. NULL where a kernel is done when its run returns: a clock tells. */
+    dt_status (*timer_create)(dt_backend *be, dt_event **out);
+    dt_status (*timer_elapsed)(dt_backend *be, dt_event *from, dt_event *to, double *seconds);
+    /* Names what the calling thread enqueues from here on, until the end of it, in tools of the device's maker;
+     * they nest. NULL where there are none. */
+    void (*range_begin)(dt_backend *be, const char *name);
+    void (*range_end)(dt_backend *be);
+
     bool (*supports)(dt_backend *be, dt_dtype compute); /* precision available */
     /* Seconds saved per run by this fusion; negative: it costs more than it saves; 0: it cannot be done. */
     double (*fuse_gain)(dt_backend *be, const dt_graph *g, dt_fusion fusion, dt_nid node);
