@@ -3,8 +3,8 @@
 #define DT_TRAIN_MEASURE_H
 
 #include "core/backend.h"
-#include "core/config.h"
 #include "dist/watchdog.h"
+#include "train/config.h"
 
 enum { DT_MEASURE_WINDOWS = 5 };
 

@@ -4,10 +4,10 @@
 
 #include <stdio.h>
 
-#include "core/config.h"
 #include "core/trace.h"
 #include "dist/comm.h"
 #include "dist/watchdog.h"
+#include "train/config.h"
 #include "train/engine.h"
 
 /* Parts of a step. */
