@@ -162,6 +162,8 @@ static const lowering lowering_table[] = {
     [DT_OP_RESHAPE] = {.run = NULL}, /* a view: nothing to run */
     [DT_OP_DROPOUT] = {.run = dt_cpu_dropout},
     [DT_OP_XENT] = {.run = dt_cpu_xent},
+    [DT_OP_LOSS] = {.run = dt_cpu_loss},
+    [DT_OP_CAST] = {.run = dt_cpu_cast},
     [DT_OP_BN_STATS] = {.run = dt_cpu_bn_stats, .n_sum = 2},
     [DT_OP_BN_FINALIZE] = {.run = dt_cpu_bn_finalize},
     [DT_OP_BN_FOLD] = {.run = dt_cpu_bn_fold},
@@ -185,6 +187,7 @@ static const lowering lowering_table[] = {
     [DT_OP_GLOBAL_AVGPOOL_BWD] = {.run = dt_cpu_global_avgpool_bwd, .main = MAIN_OUT},
     [DT_OP_DROPOUT_BWD] = {.run = dt_cpu_dropout},
     [DT_OP_XENT_BWD] = {.run = dt_cpu_xent_bwd},
+    [DT_OP_LOSS_BWD] = {.run = dt_cpu_loss_bwd},
 };
 _Static_assert(sizeof lowering_table / sizeof lowering_table[0] == DT_OP_COUNT, "a row per op");
 
@@ -213,6 +216,7 @@ static void node_sizes(const dt_graph *g, const dt_node *n, dt_cpu_node *d) {
     d->p = dim_or_1(other, 1), d->q = dim_or_1(other, 2), d->k = other->dim[other->ndim - 1];
     d->n_elem = dt_value_n_elem(main);
     d->m = d->n_elem / d->c;
+    d->from = main->dtype;
 }
 
 /* A convolution that does more than the CPU's can. */

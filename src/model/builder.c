@@ -166,7 +166,7 @@ dt_vid dt_build_dropout(dt_builder *b, const char *name, dt_vid x, double rate) 
 void dt_build_loss(dt_builder *b, dt_vid logits) {
     if (b->status != DT_OK) return;
     dt_graph *g = b->g;
-    dt_attr t = {.smoothing = g->training ? (float)b->label_smoothing : 0.0f};
+    dt_attr t = {.smoothing = g->training ? (float)b->label_smoothing : 0.0f, .loss = {.weight = 1}};
     const dt_vid in[] = {logits, dt_graph_input(g, "label"), g->metrics};
     const dt_vid loss = dt_build_op(b, "loss", DT_OP_XENT, &t, 3, in);
     if (b->status == DT_OK) b->status = dt_graph_add_output(g, "logits", logits);

@@ -361,7 +361,7 @@ static void test_remove_dead(void **state) {
         need_same_function(before, after, axis, "remove_dead");
         for (dt_nid i = 0; i < after->n_node; i++) { /* nothing dead is left */
             const dt_node *n = &after->node[i];
-            bool needed = n->op == DT_OP_XENT || n->op == DT_OP_BN_FINALIZE;
+            bool needed = dt_op_get(n->op)->flags & DT_OP_SEED || n->op == DT_OP_BN_FINALIZE;
             for (int32_t k = 0; k < n->n_out; k++)
                 needed |= n->out[k] >= 0 && (dt_graph_is_kept(after, n->out[k]) ||
                                              after->value[n->out[k]].role == DT_ROLE_GRAD ||

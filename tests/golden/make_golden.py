@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes the golden files of tests/cpu/test_golden.c with PyTorch: ops.h5, optim.h5, resnet.h5.
+"""Makes the golden files of tests/cpu/test_golden.c with PyTorch: ops.h5, loss.h5, optim.h5, resnet.h5.
 
 Run it in this folder with torch and h5py installed; only needed when a case is added. Arrays are stored in dtrain's
 layouts: images N H W C, convolution weights K R S C. The constants below are those of the test.
@@ -130,6 +130,50 @@ def make_ops():
     o.image("input", 2, 5, 6, 3)
 
 
+def make_losses():
+    """Rows' losses, their sums, and the gradient; every third row is padding. LOSS in sums is weighted."""
+    rng = torch.Generator().manual_seed(4)
+    weight = 0.5
+    labels = lambda *shape: (torch.rand(*shape, generator=rng) < 0.4).float()
+    numbers = lambda *shape: torch.randn(*shape, generator=rng)
+    bce = F.binary_cross_entropy_with_logits
+    cases = {
+        "mse": (F.mse_loss, numbers, 2, (7, 5)),
+        "l1": (F.l1_loss, numbers, 2, (9,)),
+        "huber": (lambda x, t, reduction: F.huber_loss(x, t, reduction=reduction, delta=0.8), numbers, 2, (8, 3, 2)),
+        "bce": (bce, labels, 2, (7, 6)),
+        "bce weighted": (
+            lambda x, t, reduction: bce(x, t, reduction=reduction, pos_weight=torch.tensor(2.5).double()),
+            labels,
+            2,
+            (7, 6),
+        ),
+        "bce far": (bce, labels, 60, (7, 6)),
+    }
+    with h5py.File("loss.h5", "w") as f:
+        for name, (fn, targets, spread, shape) in cases.items():
+            group = f.create_group(name)
+            x, t = torch.randn(*shape, generator=rng) * spread, targets(*shape)
+            valid = torch.ones(shape[0], dtype=torch.int32)
+            valid[1::3] = 0
+            z, y = x.double().requires_grad_(), t.double()
+            rows = fn(z, y, reduction="none").reshape(shape[0], -1).mean(1) * valid
+            (rows.sum() * weight * LOSS_WEIGHT * LOSS_SCALE).backward()
+            d, flat = (z.detach() - y).reshape(shape[0], -1), y.reshape(shape[0], -1)
+            if targets is numbers:
+                sums = [d.square(), d.abs(), flat, flat.square()]
+            else:
+                said, true = z.detach().reshape(shape[0], -1) > 0, flat > 0.5
+                sums = [said == true, said & true, said != true, (said == true).all(1, keepdim=True)]
+            sums = [(s.double().mean(1) * valid).sum() for s in sums]
+            save(group, "in0", x)
+            save(group, "in1", t)
+            save(group, "in2", valid, np.int32)
+            save(group, "out", rows.detach())
+            save(group, "grad0", z.grad)
+            save(group, "metrics", torch.stack([rows.detach().sum() * weight, valid.sum().double(), *sums]))
+
+
 STEPS = 5
 
 
@@ -247,5 +291,6 @@ if __name__ == "__main__":
     torch.use_deterministic_algorithms(True)
     torch.set_num_threads(1)
     make_ops()
+    make_losses()
     make_optim()
     make_resnet()
