@@ -253,13 +253,15 @@ static const dt_op_row op_table[] =
                 .name = "xent",
                 .doc = "loss [N] = (1-s) * -log p[label] + s * mean_k(-log p[k]) of p = softmax(logits "
                        "[N,K]), as PyTorch's "
-                       "cross_entropy; 0 where label < 0. Adds to metrics (LOSS, SAMPLES, its own sums among "
+                       "cross_entropy; 0 where label < 0 or valid is 0. Adds to metrics (LOSS, SAMPLES, its "
+                       "own sums among "
                        "several; the first also TOP1, TOP5); a class counts as "
                        "above the label's if its logit is greater, or equal with a lower index. Attributes: "
                        "smoothing, weight.",
                 .in = {T("logits", .rank = 2),
                        {.name = "label", .type = DT_SLOT_I32, LEN(DT_XENT_IN_LOGITS, 0)},
-                       F32("metrics", .updated = true)},
+                       F32("metrics", .updated = true),
+                       {.name = "valid", .type = DT_SLOT_I32, OPT, LEN(DT_XENT_IN_LOGITS, 0)}},
                 .out = {F32("loss"), F32("prob")},
                 .flags = DT_OP_EFFECT | DT_OP_SEED,
                 .infer = dt_infer_xent,
@@ -276,7 +278,7 @@ static const dt_op_row op_table[] =
                     "to metrics (LOSS, SAMPLES, its own sums among several; the first also the task's "
                     "sums). Attributes: kind, weight, param (delta or the positives' weight), sums.",
                 .in = {T("x"),
-                       F32("target", OPT, SAME(DT_LOSS_IN_X)),
+                       F32("target", OPT),
                        {.name = "valid", .type = DT_SLOT_I32, OPT, LEN(DT_LOSS_IN_X, 0)},
                        F32("metrics", .updated = true)},
                 .out = {F32("loss")},
@@ -596,8 +598,10 @@ static const dt_op_row op_table[] =
                 .name = "xent_bwd",
                 .doc = "dlogits [N,K] = (prob - target) * weight * loss_weight * loss_scale, target with the "
                        "smoothing of xent; 0 "
-                       "where label < 0. Attributes: smoothing, weight.",
-                .in = {F32("prob", .rank = 2), {.name = "label", .type = DT_SLOT_I32, LEN(0, 0)}},
+                       "where label < 0 or valid is 0. Attributes: smoothing, weight.",
+                .in = {F32("prob", .rank = 2),
+                       {.name = "label", .type = DT_SLOT_I32, LEN(0, 0)},
+                       {.name = "valid", .type = DT_SLOT_I32, OPT, LEN(0, 0)}},
                 .out = {T("dlogits")},
                 .flags = DT_OP_INTERNAL,
                 .infer = dt_infer_xent_bwd,
@@ -609,7 +613,7 @@ static const dt_op_row op_table[] =
                     "dx = slope of loss at each element * weight * loss_weight * loss_scale / elements of a "
                     "row; 0 where valid is 0. Attributes: loss's.",
                 .in = {T("x"),
-                       F32("target", OPT, SAME(DT_LOSS_IN_X)),
+                       F32("target", OPT),
                        {.name = "valid", .type = DT_SLOT_I32, OPT, LEN(DT_LOSS_IN_X, 0)}},
                 .out = {T("dx")},
                 .flags = DT_OP_INTERNAL,

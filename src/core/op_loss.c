@@ -33,9 +33,10 @@ dt_status dt_infer_xent_bwd(const dt_graph *g, const dt_node *n, dt_value *out) 
 dt_status dt_grad_xent(dt_graph *g, dt_nid id, const dt_vid *dout, const bool *want, dt_vid *din) {
     const dt_node n = g->node[id];
     (void)dout, (void)want;
-    return dt_grad_add_node(g, n.in[DT_XENT_IN_LOGITS], DT_OP_XENT_BWD, &n.attr, 2,
-                            (dt_vid[]){n.out[DT_XENT_OUT_PROB], n.in[DT_XENT_IN_LABEL]},
-                            &din[DT_XENT_IN_LOGITS]);
+    return dt_grad_add_node(
+        g, n.in[DT_XENT_IN_LOGITS], DT_OP_XENT_BWD, &n.attr, 3,
+        (dt_vid[]){n.out[DT_XENT_OUT_PROB], n.in[DT_XENT_IN_LABEL], n.in[DT_XENT_IN_VALID]},
+        &din[DT_XENT_IN_LOGITS]);
 }
 
 static const struct {
@@ -47,13 +48,26 @@ static const struct {
 #undef DT_LOSS_ROW
 };
 
-static dt_status check_kind(const dt_node *n) {
+/* Whether the shapes are one, dimensions of 1 apart. */
+static bool same_numbers(const dt_value *a, const dt_value *b) {
+    int32_t i = 0, j = 0;
+    for (;; i++, j++) {
+        while (i < a->ndim && a->dim[i] == 1) i++;
+        while (j < b->ndim && b->dim[j] == 1) j++;
+        if (i == a->ndim || j == b->ndim || a->dim[i] != b->dim[j]) break;
+    }
+    return i == a->ndim && j == b->ndim && a->dim[0] == b->dim[0];
+}
+
+static dt_status check_kind(const dt_graph *g, const dt_node *n) {
     const dt_loss_attr *t = &n->attr.loss;
     const bool target = dt_node_has(n, DT_LOSS_IN_TARGET);
     if ((uint32_t)t->kind >= DT_LOSS_COUNT) return dt_fail(DT_ERR_CONFIG, "no loss number %d", (int)t->kind);
     if (target != kind_table[t->kind].target)
         return dt_fail(DT_ERR_CONFIG, "a loss of kind %s has %s target", kind_table[t->kind].name,
                        target ? "no" : "a");
+    if (target && !same_numbers(dt_infer_in(g, n, DT_LOSS_IN_X), dt_infer_in(g, n, DT_LOSS_IN_TARGET)))
+        return dt_infer_misfit(g, n, DT_LOSS_IN_TARGET);
     if (t->sums != DT_LOSS_SUMS_NONE && !target)
         return dt_fail(DT_ERR_CONFIG, "a loss without a target has no sums of a task");
     if ((t->kind == DT_LOSS_HUBER || t->kind == DT_LOSS_BCE) && !(t->param > 0 && isfinite(t->param)))
@@ -64,13 +78,13 @@ static dt_status check_kind(const dt_node *n) {
 
 dt_status dt_infer_loss(const dt_graph *g, const dt_node *n, dt_value *out) {
     DT_TRY(check_loss(g, n, DT_LOSS_IN_METRICS));
-    DT_TRY(check_kind(n));
+    DT_TRY(check_kind(g, n));
     DT_INFER_SET(&out[0], DT_DTYPE_F32, dt_infer_in(g, n, DT_LOSS_IN_X)->dim[0]);
     return DT_OK;
 }
 
 dt_status dt_infer_loss_bwd(const dt_graph *g, const dt_node *n, dt_value *out) {
-    DT_TRY(check_kind(n));
+    DT_TRY(check_kind(g, n));
     return dt_infer_same(g, n, out);
 }
 

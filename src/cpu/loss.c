@@ -50,24 +50,30 @@ static float xent_row(const float *logit, float *prob, int64_t k, int32_t label,
     return (float)loss;
 }
 
+/* -1: none. */
+static int32_t label_of(const int32_t *label, const int32_t *valid, int64_t row) {
+    return valid && valid[row] == 0 ? -1 : label[row];
+}
+
 dt_status dt_cpu_xent(void *node, dt_stream *stream) {
     (void)stream;
     const dt_cpu_node *d = node;
     const float *logit = d->b.in[0];
-    const int32_t *label = d->b.in[1];
-    float *metrics = d->b.in[2], *loss = d->b.out[0], *prob = d->b.out[1];
+    const int32_t *label = d->b.in[DT_XENT_IN_LABEL], *valid = d->b.in[DT_XENT_IN_VALID];
+    float *metrics = d->b.in[DT_XENT_IN_METRICS], *loss = d->b.out[0], *prob = d->b.out[1];
     int64_t k = d->c, top1 = 0, top5 = 0, samples = 0;
     double sum = 0;
     for (int64_t n = 0; n < d->m; n++)
-        if (label[n] >= k)
+        if (label_of(label, valid, n) >= k)
             return dt_fail(DT_ERR_DATA, "label %d of sample %lld of the batch: the model has only %s",
                            label[n], (long long)n, dt_count_text(k, "class").s);
 #pragma omp parallel for schedule(static) num_threads(d->threads)                                                      \
     reduction(+ : top1, top5, samples) if (d->n_elem > DT_CPU_GRAIN / 16)
     for (int64_t n = 0; n < d->m; n++) {
         int64_t above;
-        loss[n] = xent_row(logit + n * k, prob + n * k, k, label[n], d->attr.smoothing, &above);
-        if (label[n] < 0) continue;
+        const int32_t y = label_of(label, valid, n);
+        loss[n] = xent_row(logit + n * k, prob + n * k, k, y, d->attr.smoothing, &above);
+        if (y < 0) continue;
         samples++;
         top1 += above < 1;
         top5 += above < 5;
@@ -96,14 +102,15 @@ DT_CPU_SIMD static void xent_grad_row(float *dlogit, const float *prob, int64_t 
 dt_status dt_cpu_xent_bwd(void *node, dt_stream *stream) {
     (void)stream;
     const dt_cpu_node *d = node;
-    const float *prob = d->b.in[0];
-    const int32_t *label = d->b.in[1];
+    const float *prob = d->b.in[DT_XENT_BWD_IN_PROB];
+    const int32_t *label = d->b.in[DT_XENT_BWD_IN_LABEL], *valid = d->b.in[DT_XENT_BWD_IN_VALID];
     float *dlogit = d->b.out[0], weight = seed_of(d);
     int64_t k = d->c;
 #pragma omp parallel for schedule(static) num_threads(d->threads) if (d->n_elem > DT_CPU_GRAIN)
-    for (int64_t n = 0; n < d->m; n++)
-        xent_grad_row(dlogit + n * k, prob + n * k, k, label[n] < k ? label[n] : -1, weight,
-                      d->attr.smoothing);
+    for (int64_t n = 0; n < d->m; n++) {
+        const int32_t y = label_of(label, valid, n);
+        xent_grad_row(dlogit + n * k, prob + n * k, k, y < k ? y : -1, weight, d->attr.smoothing);
+    }
     return DT_OK;
 }
 

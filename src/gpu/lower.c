@@ -127,15 +127,17 @@ static dt_status prepare_xent(dt_cuda *cu, const dt_graph *g, const dt_node *n, 
 static dt_status run_xent(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     (void)cu;
     const dt_prep *p = k->prep;
-    return dt_launch_status(dt_gpu_xent(p->t, in(k, 0), in(k, 1), in(k, 2), k->b.out[0], k->b.out[1], p->rows,
-                                        p->c, &p->node.attr, k->b.workspace, s),
+    return dt_launch_status(dt_gpu_xent(p->t, in(k, DT_XENT_IN_LOGITS), in(k, DT_XENT_IN_LABEL),
+                                        in(k, DT_XENT_IN_VALID), in(k, DT_XENT_IN_METRICS), k->b.out[0],
+                                        k->b.out[1], p->rows, p->c, &p->node.attr, k->b.workspace, s),
                             k);
 }
 
 static dt_status run_xent_bwd(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     const dt_prep *p = k->prep;
-    return dt_launch_status(dt_gpu_xent_bwd(&cu->gpu, p->t, in(k, 0), in(k, 1), k->b.out[0], p->rows, p->c,
-                                            &p->node.attr, k->b.params, s),
+    return dt_launch_status(dt_gpu_xent_bwd(&cu->gpu, p->t, in(k, DT_XENT_BWD_IN_PROB),
+                                            in(k, DT_XENT_BWD_IN_LABEL), in(k, DT_XENT_BWD_IN_VALID),
+                                            k->b.out[0], p->rows, p->c, &p->node.attr, k->b.params, s),
                             k);
 }
 

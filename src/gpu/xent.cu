@@ -9,8 +9,8 @@ enum { ROW_STATS = 4 };
 /* A block per sample. row_stats [N,4] = loss, has a label, top1, top5. */
 template <typename T>
 __global__ void __launch_bounds__(THREADS)
-    row_kernel(const T *logits, const int32_t *label, float *loss, float *prob, float *row_stats, int64_t k,
-               float smoothing) {
+    row_kernel(const T *logits, const int32_t *label, const int32_t *valid, float *loss, float *prob,
+               float *row_stats, int64_t k, float smoothing) {
     __shared__ float smem[WARPS];
     const int64_t n = blockIdx.x;
     const T *z = logits + n * k;
@@ -22,7 +22,7 @@ __global__ void __launch_bounds__(THREADS)
     }
     top = block_reduce(top, larger, smem);
     total = block_reduce(total, plus, smem);
-    const int32_t y = label[n];
+    const int32_t y = valid && valid[n] == 0 ? -1 : label[n];
     const bool has = y >= 0 && y < k;
     const float mine = has ? to_float(z[y]) : 0.0f;
     float sum = 0, above = 0;
@@ -49,12 +49,12 @@ __global__ void __launch_bounds__(THREADS)
 
 template <typename T>
 __global__ void __launch_bounds__(THREADS)
-    grad_kernel(const float *prob, const int32_t *label, T *dlogits, int64_t n, int64_t k, float smoothing,
-                float loss_weight, const dt_step_params *params) {
+    grad_kernel(const float *prob, const int32_t *label, const int32_t *valid, T *dlogits, int64_t n,
+                int64_t k, float smoothing, float loss_weight, const dt_step_params *params) {
     const float weight = loss_weight * params->loss_weight * params->loss_scale, even = smoothing / (float)k;
     const int64_t stride = (int64_t)gridDim.x * THREADS;
     for (int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x; i < n * k; i += stride) {
-        const int32_t y = label[i / k];
+        const int32_t y = valid && valid[i / k] == 0 ? -1 : label[i / k];
         float target = even + (i % k == y ? 1.0f - smoothing : 0.0f);
         dlogits[i] = from_float<T>(y >= 0 && y < k ? weight * (prob[i] - target) : 0.0f);
     }
@@ -62,18 +62,18 @@ __global__ void __launch_bounds__(THREADS)
 
 } // namespace
 
-cudaError_t dt_gpu_xent(dt_dtype t, const void *logits, const int32_t *label, float *metrics, float *loss,
-                        float *prob, int64_t n, int64_t k, const dt_attr *a, float *workspace,
-                        cudaStream_t s) {
-    DT_WITH_TYPE(t, row_kernel<T><<<(unsigned)n, THREADS, 0, s>>>((const T *)logits, label, loss, prob,
+cudaError_t dt_gpu_xent(dt_dtype t, const void *logits, const int32_t *label, const int32_t *valid,
+                        float *metrics, float *loss, float *prob, int64_t n, int64_t k, const dt_attr *a,
+                        float *workspace, cudaStream_t s) {
+    DT_WITH_TYPE(t, row_kernel<T><<<(unsigned)n, THREADS, 0, s>>>((const T *)logits, label, valid, loss, prob,
                                                                   workspace, k, a->smoothing));
     return dt_gpu_loss_sums(workspace, metrics, n, ROW_STATS, &a->loss, s);
 }
 
 cudaError_t dt_gpu_xent_bwd(const dt_gpu *gpu, dt_dtype t, const float *prob, const int32_t *label,
-                            void *dlogits, int64_t n, int64_t k, const dt_attr *a,
+                            const int32_t *valid, void *dlogits, int64_t n, int64_t k, const dt_attr *a,
                             const dt_step_params *params, cudaStream_t s) {
     DT_WITH_TYPE(t, grad_kernel<T><<<grid_for(gpu, n * k, 1), THREADS, 0, s>>>(
-                        prob, label, (T *)dlogits, n, k, a->smoothing, a->loss.weight, params));
+                        prob, label, valid, (T *)dlogits, n, k, a->smoothing, a->loss.weight, params));
     return cudaPeekAtLastError();
 }

@@ -74,6 +74,7 @@ static dt_status read_key(dt_config_reader *r, const char *key, const dt_toml_va
         r->layers_at = key_at;
         return dt_model_read_layers(&r->config->model, v, value_at.name);
     }
+    if (strcmp(key, "model.losses") == 0) return dt_model_read_losses(&r->config->model, v, value_at.name);
     if (!find_key(key, &k)) return fail_unknown_key(key_at, key);
     DT_TRY(dt_key_set(k.row, key, dt_config_options(r->config, k.part), v, value_at));
     r->set_at[k.index] = value_at;
@@ -167,7 +168,8 @@ static dt_status read_override(dt_config_reader *r, const char *override) {
     join_key(key, "", raw);
     dt_config_key k;
     const dt_key_row *row = find_key(key, &k) ? k.row : NULL;
-    if (!row && strcmp(key, "model.layers") != 0) return fail_unknown_key(at, key);
+    if (!row && strcmp(key, "model.layers") != 0 && strcmp(key, "model.losses") != 0)
+        return fail_unknown_key(at, key);
 
     char *text = override_document(row, equals + 1);
     if (!text) return dt_fail(DT_ERR_MEMORY, "out of memory for the override of %s", key);

@@ -198,6 +198,9 @@ static dt_status create_rings(dt_engine *e) {
     e->n_params = (int32_t)(e->division.n_micro * ENGINE_RING);
     DT_TRY(
         be->alloc(be, DT_MEM_HOST, e->n_params * (int64_t)sizeof *e->params_ring, (void **)&e->params_ring));
+    e->valid_rows = dt_max_i64(e->division.rows, e->division.eval_rows);
+    DT_TRY(be->alloc(be, DT_MEM_HOST, 2 * e->valid_rows * (int64_t)sizeof *e->valid, (void **)&e->valid));
+    for (int64_t i = 0; i < 2 * e->valid_rows; i++) e->valid[i] = i < e->valid_rows;
     if (!be->info.is_gpu) return DT_OK;
     int64_t bytes = e->eval->plan.input_bytes;
     if (e->train && e->program->plan.input_bytes > bytes) bytes = e->program->plan.input_bytes;
@@ -298,6 +301,7 @@ void dt_engine_destroy(dt_engine *e) {
         if (e->filled[i]) be->event_destroy(be, e->filled[i]);
     if (e->copy_stream) be->stream_destroy(be, e->copy_stream);
     if (e->params_ring) be->free(be, DT_MEM_HOST, e->params_ring);
+    if (e->valid) be->free(be, DT_MEM_HOST, e->valid);
     if (e->output) be->free(be, DT_MEM_HOST, e->output);
     for (int i = 0; i < ENGINE_RING; i++) {
         if (e->ring[i].metric) be->free(be, DT_MEM_HOST, e->ring[i].metric);

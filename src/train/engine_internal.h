@@ -45,6 +45,9 @@ struct dt_engine {
     /* copy stream: the batch has left its host memory; one per batch in flight */
     dt_event *filled[ENGINE_FEEDS];
     int64_t n_fed;
+    int32_t
+        *valid; /* pinned: valid_rows ones, then as many zeros: a batch's field "valid" where it has none */
+    int64_t valid_rows;
     dt_step_params *params_ring; /* pinned, one per micro-batch in flight */
     int32_t n_params, next_params;
     ring_slot ring[ENGINE_RING];

@@ -30,6 +30,12 @@ static dt_status copy_batch(dt_engine *e, bool eval, const dt_batch *b, char *ba
     for (int32_t k = 0; k < e->n_input[eval]; k++) {
         const dt_value *v = &g->value[e->input[eval][k]];
         int32_t i = 0;
+        if (strcmp(v->name, DT_FIELD_VALID) == 0 && !dt_batch_field(b, DT_FIELD_VALID)) {
+            const int32_t *valid =
+                e->valid + e->valid_rows - b->n_valid; /* as many ones as rows hold samples */
+            DT_TRY(e->be->copy(e->be, base + v->offset_bytes, valid, dt_value_bytes(v), stream));
+            continue;
+        }
         while (i < b->n_field && strcmp(b->field[i].name, v->name) != 0) i++;
         if (i == b->n_field)
             return dt_fail(DT_ERR_DATA, "the network reads \"%s\", and the data has no field of that name",

@@ -317,14 +317,16 @@ static dt_graph *tiny_resnet(bool training) {
                          .padded_channels = 3,
                          .classes = CLASSES};
     for (int i = 0; i < 4; i++) in.mean[i] = 0.5f, in.stddev[i] = 0.25f;
-    dt_vid x = dt_build_input(&b, &in);
+    dt_vid x = dt_build_image(&b, &in);
     x = dt_build_relu(&b, "relu", conv_bn(&b, "", "conv1", "bn1", x, 8, 3, 1));
     x = basic_block(&b, "layer1.0.", x, 8, 1);
     x = basic_block(&b, "layer1.1.", x, 8, 1);
     x = basic_block(&b, "layer2.0.", x, 16, 2);
     x = basic_block(&b, "layer2.1.", x, 16, 1);
     x = dt_build_op(&b, "avgpool", DT_OP_GLOBAL_AVGPOOL, NULL, 1, &x);
-    dt_build_loss(&b, dt_build_dense(&b, "fc", x, CLASSES, true));
+    x = dt_build_dense(&b, "fc", x, CLASSES, true);
+    dt_build_loss(&b, x, NULL);
+    dt_build_output(&b, "logits", x);
     op_ok(b.status);
     op_ok(dt_pass_fuse_bn_act(g));
     return g;

@@ -474,11 +474,15 @@ static inline bool oracle_row_counts(const oracle_node *x, double *metrics, doub
     return true;
 }
 
+static inline int32_t oracle_label(const oracle_node *x, int32_t i_valid, int64_t row) {
+    return x->in[i_valid] && x->in[i_valid][row] == 0 ? -1 : (int32_t)x->in[1][row];
+}
+
 static inline void oracle_xent(oracle_node *x) {
     const double s = (double)x->t->smoothing, k = (double)x->c;
     for (int64_t n = 0; n < x->m; n++) {
         const double *logit = x->in[0] + n * x->c;
-        const int32_t label = (int32_t)x->in[1][n];
+        const int32_t label = oracle_label(x, DT_XENT_IN_VALID, n);
         double sum = 0, loss = 0, top = logit[0];
         int32_t above = 0;
         for (int64_t i = 0; i < x->c; i++) top = fmax(top, logit[i]);
@@ -502,7 +506,7 @@ static inline void oracle_xent_bwd(oracle_node *x) {
         (double)x->t->loss.weight * (double)x->o->step.loss_weight * (double)x->o->step.loss_scale;
     const double s = (double)x->t->smoothing;
     for (int64_t i = 0; i < x->n_elem; i++) {
-        int32_t label = (int32_t)x->in[1][i / x->c];
+        int32_t label = oracle_label(x, DT_XENT_BWD_IN_VALID, i / x->c);
         double target = s / (double)x->c + (i % x->c == label ? 1 - s : 0);
         x->out[0][i] = label < 0 ? 0 : weight * (x->in[0][i] - target);
     }
