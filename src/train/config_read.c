@@ -2,6 +2,8 @@
  * Says of every key that it refuses where it stands and what was probably meant. */
 #include "config_table.h"
 
+#include "train/checkpoint.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -209,6 +211,7 @@ dt_status dt_config_parse(dt_config *c, const char *name, const char *text, int 
                           const char *const *override) {
     dt_config_init(c);
     dt_config_reader r = {.config = c, .name = name};
+    dt_config_key best;
     dt_status status = DT_OK;
     r.set_at = calloc((size_t)dt_config_n_key(), sizeof *r.set_at);
     if (!r.set_at) {
@@ -223,6 +226,8 @@ dt_status dt_config_parse(dt_config *c, const char *name, const char *text, int 
     DT_TRY_GOTO(status, read_text(&r, text, strlen(text)), done);
     for (int i = 0; i < n_override; i++) DT_TRY_GOTO(status, read_override(&r, override[i]), done);
     if (!c->run.out_dir[0]) derive_out_dir(c);
+    if (find_key("checkpoint.best_metric", &best) && !r.set_at[best.index].name)
+        c->checkpoint.best_metric = (int64_t)dt_best_metric_first(dt_task_of(&c->model));
     status = dt_config_check(&r);
 done:
     free(r.set_at);

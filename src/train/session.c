@@ -397,7 +397,7 @@ static dt_status open_session(const dt_config *c, dt_comm *mpi, bool train, cons
 }
 
 dt_status dt_session_open(const dt_config *c, dt_comm *mpi, bool train, dt_session *out) {
-    *out = (dt_session){.config = c, .mpi = mpi};
+    *out = (dt_session){.config = c, .board = dt_scoreboard_of(&c->model), .mpi = mpi};
     const dt_status st = open_session(c, mpi, train, NULL, out);
     if (st != DT_OK) dt_session_close(out, st);
     return st;
@@ -405,7 +405,11 @@ dt_status dt_session_open(const dt_config *c, dt_comm *mpi, bool train, dt_sessi
 
 dt_status dt_session_open_trained(const dt_config *c, dt_comm *mpi, const dt_data_facts *facts,
                                   dt_dataset *inputs, dt_session *out) {
-    *out = (dt_session){.config = c, .mpi = mpi, .val_data = inputs, .inputs = inputs != NULL};
+    *out = (dt_session){.config = c,
+                        .board = dt_scoreboard_of(&c->model),
+                        .mpi = mpi,
+                        .val_data = inputs,
+                        .inputs = inputs != NULL};
     const dt_status st = open_session(c, mpi, false, facts, out);
     if (st != DT_OK) dt_session_close(out, st);
     return st;
@@ -462,8 +466,8 @@ static dt_status agree_stop(dt_session *s, double batch_s, bool *stop, int64_t *
 }
 
 /* One rank's share of the evaluation. */
-static dt_status evaluate_batches(dt_session *s, int64_t step, int64_t n_batch, dt_loader *loader,
-                                  bool *stop) {
+static dt_status evaluate_batches(dt_session *s, int64_t step, int64_t n_batch, dt_loader *loader, bool *stop,
+                                  double *n_row) {
     bool more = loader != NULL;
     const double start_s = dt_time_s();
     int64_t poll_at = 0, after;
@@ -482,6 +486,7 @@ static dt_status evaluate_batches(dt_session *s, int64_t step, int64_t n_batch, 
         if (s->on_batch) DT_TRY(s->on_batch(s->on_batch_arg, s, i, &b));
         DT_TRY(dt_engine_input_wait(s->engine, fed));
         more = !b.last;
+        *n_row += (double)b.n_valid;
         dt_loader_release(loader, &b);
     }
     return DT_OK;
@@ -494,25 +499,23 @@ dt_status dt_session_evaluate(dt_session *s, int64_t step, bool ema, dt_eval_res
     const dt_division *d = dt_engine_division(s->engine);
     const int64_t per_rank = (info.n_samples + s->mpi->world - 1) / s->mpi->world;
     const int64_t n_batch = (per_rank + d->eval_rows - 1) / d->eval_rows;
-    double metric[DT_METRIC_COUNT], start_s = dt_time_s();
+    double metric[DT_METRIC_COUNT], n_row = 0, start_s = dt_time_s();
     dt_loader *loader = NULL;
     dt_status st = info.n_samples > s->mpi->rank ? dt_session_loader(s, true, 0, 0, &loader) : DT_OK;
     DT_TRY_GOTO(st, dt_comm_agree(s->mpi, st), out);
     DT_TRY_GOTO(st, dt_engine_eval_begin(s->engine, ema), out);
     /* Not agreed on: the others may wait in another call. Who fails alone ends the job (dt_session_close). */
-    DT_TRY_GOTO(st, evaluate_batches(s, step, n_batch, loader, &out->interrupted), out);
+    DT_TRY_GOTO(st, evaluate_batches(s, step, n_batch, loader, &out->interrupted, &n_row), out);
     DT_TRY_GOTO(st, dt_engine_eval_end(s->engine, metric), out);
     out->seconds = dt_time_s() - start_s;
     out->n_samples = (int64_t)metric[DT_METRIC_SAMPLES];
-    if (!out->interrupted && out->n_samples != info.n_samples) {
-        st = dt_fail(DT_ERR_INTERNAL, "evaluation saw %lld samples of %lld", (long long)out->n_samples,
+    DT_TRY_GOTO(st, dt_comm_sum_host(s->mpi, &n_row, 1), out);
+    if (!out->interrupted && (int64_t)n_row != info.n_samples) {
+        st = dt_fail(DT_ERR_INTERNAL, "evaluation saw %lld samples of %lld", (long long)n_row,
                      (long long)info.n_samples);
         goto out;
     }
-    double n = metric[DT_METRIC_SAMPLES] > 0 ? metric[DT_METRIC_SAMPLES] : 1;
-    out->loss = metric[DT_METRIC_LOSS] / n;
-    out->top1 = metric[DT_METRIC_TOP1] / n;
-    out->top5 = metric[DT_METRIC_TOP5] / n;
+    dt_scores_of(&s->board, metric, &out->score);
 out:
     dt_loader_close(loader);
     return st;

@@ -9,6 +9,7 @@
 #include "dist/comm.h"
 #include "dist/watchdog.h"
 #include "train/engine.h"
+#include "train/scores.h"
 
 typedef struct dt_session dt_session;
 
@@ -17,7 +18,8 @@ typedef dt_status dt_session_batch_fn(void *arg, dt_session *s, int64_t batch, c
 
 struct dt_session {
     const dt_config *config; /* borrowed */
-    dt_comm *mpi;            /* borrowed */
+    dt_scoreboard board;
+    dt_comm *mpi; /* borrowed */
     dt_backend *be;
     dt_comm *comm;                          /* gradients: NCCL, or mpi itself */
     dt_dataset *train_data, *val_data;      /* NULL where not opened or not configured */
@@ -66,7 +68,7 @@ dt_status dt_session_loader(dt_session *s, bool eval, int64_t first_step, int64_
 
 /* Evaluates the validation set; every sample counts once whatever the world size. */
 typedef struct dt_eval_result {
-    double loss, top1, top5; /* means */
+    dt_scores score; /* of those that have a target */
     int64_t n_samples;
     double seconds;
     bool interrupted; /* a signal came: the figures are not complete */
