@@ -99,6 +99,9 @@ static const dt_field *target_of(dt_builder *b, const dt_model_options *o) {
 
 int64_t dt_task_outputs(dt_builder *b, const dt_model_options *o, int64_t classes) {
     const dt_task_row *task = dt_task_of(o);
+    if (task->classes && classes <= 0)
+        b->status =
+            dt_fail(DT_ERR_CONFIG, "the data does not say how many classes there are: set model.classes");
     if (task->classes) return classes;
     if (strcmp(task->loss[0], "value") == 0) return 1;
     const dt_field *f = target_of(b, o);

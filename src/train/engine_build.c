@@ -49,8 +49,13 @@ dt_status dt_division_make(const dt_config *c, int32_t rank, int32_t world, dt_d
 static dt_status model_input(const dt_engine *e, const dt_dataset_info *d, int64_t rows, bool training,
                              dt_model_input *in) {
     const dt_config *c = e->config;
-    memset(in, 0, sizeof *in);
-    in->batch = rows;
+    *in = (dt_model_input){.batch = rows,
+                           .field = d->n_field > 0 ? d->field : NULL,
+                           .n_field = d->n_field,
+                           .classes = c->model.classes,
+                           .label_smoothing = c->train.label_smoothing,
+                           .unfused = c->train.fusion == DT_FUSION_OFF};
+    if (d->n_field > 0 && d->height == 0) return DT_OK; /* no images */
     in->height = c->data.image_size > 0 ? c->data.image_size : d->height;
     in->width = c->data.image_size > 0 ? c->data.image_size : d->width;
     in->channels = d->channels;
@@ -68,8 +73,6 @@ static dt_status model_input(const dt_engine *e, const dt_dataset_info *d, int64
     /* Raw images of one size can be cropped on the device from what is stored: less work for the host's
      * threads. */
     in->source_crop = e->be->info.is_gpu && training && !d->jpeg && c->augment.crop == DT_CROP_RANDOM_RESIZED;
-    in->label_smoothing = c->train.label_smoothing;
-    in->unfused = c->train.fusion == DT_FUSION_OFF;
     in->src_height = d->height;
     in->src_width = d->width;
     for (int i = 0; i < 4; i++) {

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Makes the golden files of tests/cpu/test_golden.c with PyTorch: ops.h5, loss.h5, optim.h5, resnet.h5.
+"""Makes the golden files of tests/cpu/test_golden.c with PyTorch: ops.h5, loss.h5, optim.h5, resnet.h5, and regress.h5 of
+tests/train/test_engine_regress.c.
 
 Run it in this folder with torch and h5py installed; only needed when a case is added. Arrays are stored in dtrain's
 layouts: images N H W C, convolution weights K R S C. The constants below are those of the test.
@@ -287,6 +288,39 @@ def make_resnet():
             save(f, "eval_logits", model(nchw((images[0] / 255 - 0.5) / 0.25)))
 
 
+def make_regress():
+    """Twenty steps of a small network on numbers, with momentum and MSE; then evaluation."""
+    torch.manual_seed(5)
+    x = torch.randn(70, 13)
+    y = (x @ torch.randn(13, 1) + 0.5 * torch.sin(3 * x[:, :1]) + 2).detach()
+    model = nn.Sequential()
+    model.add_module("hidden", nn.Linear(13, 16))
+    model.add_module("relu", nn.ReLU())
+    model.add_module("out", nn.Linear(16, 1))
+    with h5py.File("regress.h5", "w") as f:
+        save(f, "x", x)
+        save(f, "y", y)
+        save_model(f.create_group("start"), model)
+        model = model.double()
+        optim = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9)
+        losses, rmse = [], []
+        for step in range(20):
+            rows = [(step * 16 + i) % 64 for i in range(16)]
+            loss = F.mse_loss(model(x[rows].double()), y[rows].double())
+            optim.zero_grad()
+            loss.backward()
+            optim.step()
+            losses.append(loss.detach())
+            rmse.append(loss.detach().sqrt())
+        save(f, "loss", torch.stack(losses))
+        save(f, "rmse", torch.stack(rmse))
+        save_model(f.create_group("final"), model)
+        with torch.no_grad():
+            d, t = model(x.double()) - y.double(), y.double()
+        r2 = 1 - d.square().sum() / (t - t.mean()).square().sum()
+        save(f, "eval", torch.stack([d.square().mean(), d.square().mean().sqrt(), d.abs().mean(), r2]))
+
+
 if __name__ == "__main__":
     torch.use_deterministic_algorithms(True)
     torch.set_num_threads(1)
@@ -294,3 +328,4 @@ if __name__ == "__main__":
     make_losses()
     make_optim()
     make_resnet()
+    make_regress()

@@ -24,6 +24,9 @@ typedef struct dt_loader dt_loader;
 
 typedef struct dt_dataset_info {
     int64_t n_samples;
+    int32_t n_field;
+    dt_field field[DT_FIELDS_MAX]; /* of a row as stored; none: an image and its label */
+    /* Of images; 0 else. */
     int64_t height, width, channels; /* as stored; for JPEG the largest height and width */
     int64_t n_classes;
     bool jpeg;
