@@ -2,99 +2,19 @@
  * pseudo-random places out of one block of noise, which costs no more than a copy. */
 #include "dataset.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
 
 #include "core/rng.h"
 #include "core/text.h"
-#include "files.h"
-#include "index.h"
 #include "inputs.h"
+#include "shard_set.h"
 
 enum {
     NOISE_PLACES = 1 << 20, /* different images of the synthetic set */
-    SPARE_FILES = 128,      /* descriptors left to the rest of the program */
     SYNTHETIC_SIDE = 32,    /* where image_size is 0 */
 };
-
-/* Shards named "-of-N" must all be there, also where no index says so. */
-static dt_status check_complete(const char *path, const dt_names *names) {
-    int64_t i, n_shards;
-    for (int64_t k = 0; k < names->n; k++) {
-        if (!dt_shard_name_parse(names->name[k], &i, &n_shards)) continue;
-        if (n_shards != names->n || i != k)
-            return dt_fail(
-                DT_ERR_DATA,
-                "%s: %lld shard files, but %s is one of %lld: the import was not finished (run it again) "
-                "or files are missing",
-                path, (long long)names->n, names->name[k], (long long)n_shards);
-    }
-    return DT_OK;
-}
-
-/* All but the samples is hashed before HDF5 parses it, which a flipped bit could crash or hang; the samples
- * have checksums of their own (data.verify). */
-static dt_status check_file(const char *path, const dt_index_shard *row) {
-    char *file;
-    uint64_t hash;
-    int64_t n_bytes;
-    if (asprintf(&file, "%s/%s", path, row->file) < 0)
-        return dt_fail(DT_ERR_MEMORY, "%s: out of memory", path);
-    dt_status status = dt_file_hash(file, row->data_offset, row->data_bytes, &hash, &n_bytes);
-    if (status != DT_OK)
-        dt_error_context("listed in " DT_INDEX_NAME);
-    else if (n_bytes != row->n_bytes)
-        status = dt_fail(DT_ERR_DATA, "%s: %lld bytes, but " DT_INDEX_NAME " says %lld (import it again)",
-                         file, (long long)n_bytes, (long long)row->n_bytes);
-    else if (hash != row->structure_xxh3)
-        status = dt_fail(
-            DT_ERR_DATA,
-            "%s: damaged: its structure differs from what " DT_INDEX_NAME " says (import it again)", file);
-    free(file);
-    return status;
-}
-
-/* Before any shard is opened. `index` is empty where there is none. */
-static dt_status check_index(const char *path, const dt_names *names, dt_index *index) {
-    bool found;
-    DT_TRY(dt_index_read(path, index, &found));
-    if (!found) return check_complete(path, names);
-    if (index->n_shards != names->n)
-        return dt_fail(DT_ERR_DATA, "%s: %lld shard files, but " DT_INDEX_NAME " lists %lld", path,
-                       (long long)names->n, (long long)index->n_shards);
-    for (int64_t i = 0; i < index->n_shards; i++) {
-        DT_TRY(check_file(path, &index->shard[i]));
-        if (strcmp(index->shard[i].file, names->name[i]) != 0)
-            return dt_fail(DT_ERR_DATA, "%s: " DT_INDEX_NAME " lists %s in the place of %s", path,
-                           index->shard[i].file, names->name[i]);
-    }
-    return DT_OK;
-}
-
-/* The same for one shard, where the directory that it lies in has an index which lists it. */
-static dt_status check_alone(const char *path) {
-    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
-    dt_index index = {0};
-    bool found;
-    if (!dt_shard_name_is(name)) return DT_OK;
-    char *dir = slash ? strndup(path, slash > path ? (size_t)(slash - path) : 1) : strdup(".");
-    if (!dir) return dt_fail(DT_ERR_MEMORY, "%s: out of memory", path);
-    dt_status status = dt_index_read(dir, &index, &found);
-    for (int64_t i = 0; status == DT_OK && i < index.n_shards; i++)
-        if (strcmp(index.shard[i].file, name) == 0) status = check_file(dir, &index.shard[i]);
-    dt_index_free(&index);
-    free(dir);
-    return status;
-}
-
-static dt_status differs(const char *path, const char *what, int64_t said, int64_t found) {
-    return dt_fail(DT_ERR_DATA, "%s: " DT_INDEX_NAME " says %s %lld, the shards say %lld (import it again)",
-                   path, what, (long long)said, (long long)found);
-}
 
 /* What the index says of the set is what the shards, now open, hold. */
 static dt_status check_totals(const dt_dataset *d, const dt_index *index) {
@@ -109,10 +29,11 @@ static dt_status check_totals(const dt_dataset *d, const dt_index *index) {
                   {"channels", index->shape[2], info->channels}};
     for (int64_t i = 0; i < index->n_shards; i++)
         if (index->shard[i].n_samples != d->shard[i].n_samples)
-            return differs(d->shard[i].path, "count", index->shard[i].n_samples, d->shard[i].n_samples);
+            return dt_shard_set_differs(d->shard[i].path, "count", index->shard[i].n_samples,
+                                        d->shard[i].n_samples);
     for (size_t i = 0; index->n_shards && i < sizeof totals / sizeof totals[0]; i++)
         if (totals[i].said != totals[i].found)
-            return differs(d->path, totals[i].what, totals[i].said, totals[i].found);
+            return dt_shard_set_differs(d->path, totals[i].what, totals[i].said, totals[i].found);
     for (int64_t i = 0; index->class_name && i < info->n_classes; i++)
         if (strcmp(index->class_name[i], dt_dataset_class_name(d, i)) != 0)
             return dt_fail(DT_ERR_DATA,
@@ -121,20 +42,6 @@ static dt_status check_totals(const dt_dataset *d, const dt_index *index) {
                            "again)",
                            d->path, (long long)i, index->class_name[i], dt_dataset_class_name(d, i));
     return DT_OK;
-}
-
-/* A descriptor per shard stays open: raises the soft limit by as many, for what it allowed may be in use. */
-static dt_status allow_files(const char *path, int64_t n) {
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return DT_OK;
-    if (limit.rlim_max < (rlim_t)(n + SPARE_FILES))
-        return dt_fail(DT_ERR_DATA, "%s: %lld shards need more open files than allowed (ulimit -Hn %lld)",
-                       path, (long long)n, (long long)limit.rlim_max);
-    limit.rlim_cur =
-        limit.rlim_max - limit.rlim_cur < (rlim_t)n ? limit.rlim_max : limit.rlim_cur + (rlim_t)n;
-    if (setrlimit(RLIMIT_NOFILE, &limit) == 0) return DT_OK;
-    return dt_fail(DT_ERR_DATA, "%s: cannot allow %lld open files: %s", path, (long long)limit.rlim_cur,
-                   strerror(errno));
 }
 
 static dt_status check_alike(const dt_shard *a, const dt_shard *b) {
@@ -216,96 +123,30 @@ static dt_status take_names(dt_dataset *d) {
     return DT_OK;
 }
 
-static dt_status open_shards(dt_dataset *d, const char *path, const dt_names *names) {
-    DT_TRY(allow_files(path, names->n));
-    d->shard = calloc((size_t)names->n, sizeof *d->shard);
-    d->first = calloc((size_t)names->n + 1, sizeof *d->first);
-    if (!d->shard || !d->first) return dt_fail(DT_ERR_MEMORY, "%s: out of memory", path);
-    for (int64_t i = 0; i < names->n; i++) {
-        char *file;
-        if (asprintf(&file, "%s%s%s", path, *names->name[i] ? "/" : "", names->name[i]) < 0)
-            return dt_fail(DT_ERR_MEMORY, "%s: out of memory", path);
+static dt_status open_shards(dt_dataset *d, const dt_shard_set *set) {
+    d->shard = calloc((size_t)set->n, sizeof *d->shard);
+    d->first = calloc((size_t)set->n + 1, sizeof *d->first);
+    if (!d->shard || !d->first) return dt_fail(DT_ERR_MEMORY, "%s: out of memory", d->path);
+    for (int64_t i = 0; i < set->n; i++) {
         d->n_shards = i + 1;
-        dt_status status = dt_shard_open(file, &d->shard[i]);
-        free(file);
-        DT_TRY(status);
+        DT_TRY(dt_shard_open(set->file[i], &d->shard[i]));
         DT_TRY(check_alike(&d->shard[0], &d->shard[i]));
     }
     sum_up(d);
     return take_names(d);
 }
 
-static bool is_visible(const char *name) {
-    return name[0] != '.';
-}
-
-static bool holds_shards(const char *dir, const char *name) {
-    char *path;
-    dt_names shards = {0};
-    if (asprintf(&path, "%s/%s", dir, name) < 0) return false;
-    const bool holds = dt_dir_list(path, dt_shard_name_is, &shards) == DT_OK && shards.n > 0;
-    dt_names_free(&shards);
-    free(path);
-    return holds;
-}
-
-void dt_dataset_hint_below(const char *path, char out[DT_DATASET_HINT_BYTES]) {
-    enum { SHOWN_MAX = 4 };
-    dt_names names = {0};
-    char shown[DT_DATASET_HINT_BYTES - 96] = "";
-    int n = 0;
-    *out = 0;
-    if (dt_dir_list(path, is_visible, &names) != DT_OK) return;
-    for (int64_t i = 0; i < names.n && n < SHOWN_MAX; i++) {
-        const size_t at = strlen(shown), more = strlen(names.name[i]) + 2;
-        if (at + more >= sizeof shown || !holds_shards(path, names.name[i])) continue;
-        snprintf(shown + at, sizeof shown - at, "%s%s", n++ ? ", " : "", names.name[i]);
-    }
-    if (n > 0)
-        snprintf(out, DT_DATASET_HINT_BYTES,
-                 n == 1 ? ", but %s in it is a data set: name that"
-                        : ", but %s in it are data sets: name one of them",
-                 shown);
-    dt_names_free(&names);
-}
-
-static dt_status no_shards(const char *path) {
-    char hint[DT_DATASET_HINT_BYTES];
-    dt_dataset_hint_below(path, hint);
-    return dt_fail(DT_ERR_DATA, "%s: no shard-*.h5 in this directory%s", path,
-                   *hint ? hint : " (make them with: dtrain data import)");
-}
-
 dt_status dt_dataset_open_path(const char *path, dt_dataset **out) {
-    struct stat st;
-    dt_names names = {0};
-    dt_index index = {0};
-    char *whole[] = {""}; /* a single file: nothing follows its path */
+    dt_shard_set set;
     *out = NULL;
-    if (stat(path, &st) != 0) return dt_fail(DT_ERR_DATA, "%s: no such data: %s", path, strerror(errno));
     dt_dataset *d = calloc(1, sizeof *d);
     if (!d) return dt_fail(DT_ERR_MEMORY, "%s: out of memory", path);
-    dt_status status = DT_OK;
-    if (!(d->path = strdup(path))) {
+    dt_status status = dt_shard_set_open(path, &set);
+    if (status == DT_OK && !(d->path = strdup(path)))
         status = dt_fail(DT_ERR_MEMORY, "%s: out of memory", path);
-        goto done;
-    }
-    if (S_ISDIR(st.st_mode)) {
-        DT_TRY_GOTO(status, dt_dir_list(path, dt_shard_name_is, &names), done);
-        if (names.n == 0) {
-            status = no_shards(path);
-            goto done;
-        }
-        DT_TRY_GOTO(status, check_index(path, &names, &index), done);
-        DT_TRY_GOTO(status, open_shards(d, path, &names), done);
-        DT_TRY_GOTO(status, check_totals(d, &index), done);
-    } else {
-        DT_TRY_GOTO(status, check_alone(path), done);
-        DT_TRY_GOTO(status, open_shards(d, path, &(dt_names){whole, 1}), done);
-    }
-done:
-    dt_index_free(&index);
-    dt_names_free(&names);
+    if (status == DT_OK) status = open_shards(d, &set);
+    if (status == DT_OK) status = check_totals(d, &set.index);
+    dt_shard_set_close(&set);
     if (status != DT_OK) {
         dt_dataset_close(d);
         return status;
@@ -372,18 +213,6 @@ const char *dt_dataset_class_name(const dt_dataset *d, int64_t label) {
     return d->class_name && label >= 0 && label < d->info.n_classes ? d->class_name[label] : "";
 }
 
-int64_t dt_index_find(const int64_t *first, int64_t n, int64_t sample) {
-    int64_t low = 0, high = n; /* first[low] <= sample < first[high] */
-    while (high - low > 1) {
-        int64_t middle = low + (high - low) / 2;
-        if (first[middle] <= sample)
-            low = middle;
-        else
-            high = middle;
-    }
-    return low;
-}
-
 void dt_dataset_locate(const dt_dataset *d, int64_t sample, dt_sample *out) {
     if (d->inputs) {
         dt_inputs_locate(d->inputs, sample, out);
@@ -398,7 +227,7 @@ void dt_dataset_locate(const dt_dataset *d, int64_t sample, dt_sample *out) {
                            .n_bytes = d->info.height * d->info.width * d->info.channels};
         return;
     }
-    const int64_t low = dt_index_find(d->first, d->n_shards, sample);
+    const int64_t low = dt_shard_set_find(d->first, d->n_shards, sample);
     const dt_shard *s = &d->shard[low];
     int64_t row = sample - d->first[low];
     *out = (dt_sample){.shard = s,

@@ -29,18 +29,10 @@ typedef struct dt_sample {
     const uint8_t *bytes;             /* in memory already, borrowed; NULL: not */
 } dt_sample;
 
-enum { DT_DATASET_HINT_BYTES = 256 };
 /* Opens a directory or a file, not the synthetic set. */
 dt_status dt_dataset_open_path(const char *path, dt_dataset **out);
 
-/* For errors about a directory without shards: ", but NAME, ... in it are data sets: name one of them", or
- * "" where none of them is. */
-void dt_dataset_hint_below(const char *path, char out[DT_DATASET_HINT_BYTES]);
-
 void dt_dataset_locate(const dt_dataset *d, int64_t sample, dt_sample *out);
-/* The part that a sample lies in: first[i] <= sample < first[i + 1], i < n. */
-int64_t dt_index_find(const int64_t *first, int64_t n, int64_t sample);
-
 /* Bytes [begin, begin + n) of the sample. */
 dt_status dt_sample_read(const dt_dataset *d, const dt_sample *s, int64_t begin, int64_t n, uint8_t *dst);
 

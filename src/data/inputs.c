@@ -12,8 +12,8 @@
 #include "files.h"
 #include "folder.h"
 #include "image_file.h"
-#include "index.h"
 #include "recipe.h"
+#include "shard_set.h"
 
 /* A file, or a set that stands for its samples. */
 typedef struct part {
@@ -125,8 +125,8 @@ static dt_status add_directory(dt_inputs *in, const char *path) {
     if (set) return add_set(in, path);
     DT_TRY(add_folder(in, path, NULL));
     if (in->n > before) return DT_OK;
-    char hint[DT_DATASET_HINT_BYTES];
-    dt_dataset_hint_below(path, hint);
+    char hint[DT_SHARD_HINT_BYTES];
+    dt_shard_set_hint(path, hint);
     const dt_status empty =
         dt_fail(DT_ERR_DATA, "%s: no images: neither .jpg nor .png files, nor shards%s", path, hint);
     return empty == DT_ERR_DATA ? add_failed(in, path) : empty;
@@ -182,7 +182,7 @@ uint64_t dt_inputs_hash(const dt_dataset *d) {
 }
 
 void dt_inputs_locate(const dt_inputs *in, int64_t sample, dt_sample *out) {
-    const int64_t i = dt_index_find(in->first, in->n, sample);
+    const int64_t i = dt_shard_set_find(in->first, in->n, sample);
     if (in->part[i].set)
         dt_dataset_locate(in->part[i].set, sample - in->first[i], out);
     else
@@ -191,7 +191,7 @@ void dt_inputs_locate(const dt_inputs *in, int64_t sample, dt_sample *out) {
 
 void dt_inputs_get(const dt_dataset *d, int64_t sample, dt_input *out) {
     const dt_inputs *in = d->inputs;
-    const int64_t i = dt_index_find(in->first, in->n, sample);
+    const int64_t i = dt_shard_set_find(in->first, in->n, sample);
     const part *p = &in->part[i];
     dt_sample s;
     dt_inputs_locate(in, sample, &s);
