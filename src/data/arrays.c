@@ -19,7 +19,7 @@ bool dt_array_name_is(const char *name) {
     static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789";
     const size_t n = strlen(name);
     return n > 0 && n < DT_FIELD_NAME_MAX && name[strspn(name, letters)] == 0 &&
-           !(name[0] >= '0' && name[0] <= '9') && strcmp(name, "checksum") != 0;
+           !(name[0] >= '0' && name[0] <= '9') && strcmp(name, "checksum") != 0 && strcmp(name, "valid") != 0;
 }
 
 dt_field_shown dt_field_text(const dt_field *f) {
@@ -126,8 +126,8 @@ static dt_status open_listed(dt_array_shard *s, char *list) {
     for (char *name = strtok_r(list, " \n", &rest); name; name = strtok_r(NULL, " \n", &rest)) {
         if (!dt_array_name_is(name))
             return wrong(s, "a field's name is not a word of letters, digits and '_', or is too long");
-        if (s->n_fields == DT_FIELDS_MAX)
-            return dt_fail(DT_ERR_DATA, "%s: more than %d fields", s->path, DT_FIELDS_MAX);
+        if (s->n_fields == DT_ARRAY_FIELDS_MAX)
+            return dt_fail(DT_ERR_DATA, "%s: more than %d fields", s->path, DT_ARRAY_FIELDS_MAX);
         for (int32_t i = 0; i < s->n_fields; i++)
             if (strcmp(name, s->field[i].name) == 0) return wrong(s, "it lists a field twice");
         DT_TRY(open_field(s, name));
@@ -314,7 +314,8 @@ static dt_status check_index(const dt_arrays *a, const dt_index *index) {
     return DT_OK;
 }
 
-static dt_status open_shards(dt_arrays *a, const dt_shard_set *set) {
+dt_status dt_arrays_open_set(const dt_shard_set *set, dt_arrays *a) {
+    *a = (dt_arrays){.path = NULL};
     a->path = strdup(set->path);
     a->shard = calloc((size_t)set->n, sizeof *a->shard);
     a->first = calloc((size_t)set->n + 1, sizeof *a->first);
@@ -335,7 +336,7 @@ dt_status dt_arrays_open(const char *path, dt_arrays *out) {
     dt_shard_set set;
     *out = (dt_arrays){.path = NULL};
     dt_status status = dt_shard_set_open(path, &set);
-    if (status == DT_OK) status = open_shards(out, &set);
+    if (status == DT_OK) status = dt_arrays_open_set(&set, out);
     dt_shard_set_close(&set);
     return status;
 }

@@ -10,6 +10,10 @@
 
 #define DT_ARRAYS_KIND "arrays" /* attribute `kind` of a shard */
 
+enum { DT_ARRAY_FIELDS_MAX = DT_FIELDS_MAX - 1 }; /* batches have "valid" too */
+
+struct dt_shard_set;
+
 typedef struct dt_array_shard {
     char *path;
     int fd;
@@ -49,8 +53,8 @@ typedef struct dt_array_content {
 /* Writes to a temporary name in the same directory, syncs, renames, syncs the directory. */
 dt_status dt_array_shard_write(const char *dir, const char *name, const dt_array_content *content);
 
-/* A letter or '_', then letters, digits and '_', fewer than DT_FIELD_NAME_MAX; and no name that the format
- * has a use for. */
+/* A letter or '_', then letters, digits and '_', fewer than DT_FIELD_NAME_MAX; and neither "checksum" nor
+ * "valid". */
 bool dt_array_name_is(const char *name);
 /* "x f32 [4, 16]" */
 typedef struct dt_field_shown {
@@ -69,6 +73,7 @@ typedef struct dt_arrays {
     dt_field field[DT_FIELDS_MAX];
 } dt_arrays;
 
+dt_status dt_arrays_open_set(const struct dt_shard_set *set, dt_arrays *out);
 /* A directory of shards or one file. Closed by dt_arrays_close in any case. */
 dt_status dt_arrays_open(const char *path, dt_arrays *out);
 void dt_arrays_close(dt_arrays *a);

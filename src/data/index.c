@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "field_json.h"
 #include "files.h"
 
 #define INDEX_FORMAT "dtrain-dataset"
@@ -107,38 +108,11 @@ static dt_status read_class_names(const char *path, const json_t *array, dt_inde
     return DT_OK;
 }
 
-static dt_status read_field(const char *path, const json_t *row, dt_field *out) {
-    const char *name = json_string_value(json_object_get(row, "name")),
-               *dtype = json_string_value(json_object_get(row, "dtype"));
-    const json_t *shape = json_object_get(row, "shape");
-    const size_t n = json_array_size(shape);
-    int kind = 0;
-    while (dtype && kind < DT_DTYPE_COUNT && strcmp(dtype, dt_dtype_name((dt_dtype)kind)) != 0) kind++;
-    if (!name || strlen(name) >= sizeof out->name || !dtype || kind == DT_DTYPE_COUNT ||
-        !json_is_array(shape) || n >= DT_MAX_DIM)
-        return damaged(path, "a field");
-    *out = (dt_field){.dtype = (dt_dtype)kind, .ndim = (int32_t)n};
-    strcpy(out->name, name);
-    for (size_t i = 0; i < n; i++) {
-        const json_t *dim = json_array_get(shape, i);
-        out->dim[i] = json_integer_value(dim);
-        if (!json_is_integer(dim) || out->dim[i] < 1) return damaged(path, "the shape of a field");
-    }
-    return DT_OK;
-}
-
-static dt_status read_fields(const char *path, const json_t *list, dt_index *out) {
-    const size_t n = json_array_size(list);
-    if (n < 1 || n > DT_FIELDS_MAX) return damaged(path, "fields");
-    out->n_fields = (int32_t)n;
-    for (size_t i = 0; i < n; i++) DT_TRY(read_field(path, json_array_get(list, i), &out->field[i]));
-    return DT_OK;
-}
-
 static dt_status read_totals(const char *path, const json_t *root, dt_index *out) {
     const json_t *shape = json_object_get(root, "shape"), *fields = json_object_get(root, "fields");
     if (!read_count(root, "count", &out->n_samples)) return damaged(path, "count");
-    if (fields) return read_fields(path, fields, out);
+    if (fields)
+        return dt_fields_from_json(fields, &out->n_fields, out->field) ? DT_OK : damaged(path, "fields");
     if (!read_count(root, "classes", &out->n_classes)) return damaged(path, "classes");
     if (!are_numbers(shape, 3)) return damaged(path, "shape");
     for (size_t i = 0; i < 3; i++) out->shape[i] = json_integer_value(json_array_get(shape, i));
@@ -257,18 +231,6 @@ static json_t *shard_rows(const dt_index *index, bool arrays) {
     return out;
 }
 
-static json_t *field_rows(const dt_index_facts *facts) {
-    json_t *out = json_array();
-    for (int32_t i = 0; i < facts->n_fields && out; i++) {
-        const dt_field *f = &facts->field[i];
-        json_t *shape = json_array();
-        for (int32_t k = 0; k < f->ndim && shape; k++) shape = append(shape, json_integer(f->dim[k]));
-        out = append(out, json_pack("{s:s, s:s, s:o}", "name", f->name, "dtype", dt_dtype_name(f->dtype),
-                                    "shape", shape));
-    }
-    return out;
-}
-
 static json_t *pack(const dt_index *index, const dt_index_facts *facts) {
     const bool arrays = facts->n_fields > 0;
     const char *kind = arrays ? "arrays" : facts->jpeg ? "jpeg" : "raw";
@@ -276,7 +238,7 @@ static json_t *pack(const dt_index *index, const dt_index_facts *facts) {
                              INDEX_VERSION, "split", facts->split, "kind", kind, "count",
                              (json_int_t)facts->n_samples, "skipped", (json_int_t)facts->n_skipped);
     json_t *more =
-        arrays ? json_pack("{s:o}", "fields", field_rows(facts))
+        arrays ? json_pack("{s:o}", "fields", dt_fields_to_json(facts->n_fields, facts->field))
                : json_pack("{s:I, s:[I, I, I], s:o, s:o, s:o}", "classes", (json_int_t)facts->n_classes,
                            "shape", (json_int_t)facts->height, (json_int_t)facts->width,
                            (json_int_t)facts->channels, "mean", real_array(facts->mean, facts->channels),

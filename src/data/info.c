@@ -6,12 +6,10 @@
 #include <sys/stat.h>
 
 #include "core/text.h"
-#include "arrays.h"
 #include "dataset.h"
 #include "files.h"
 #include "index.h"
 #include "jpeg.h"
-#include "shard_set.h"
 
 enum { CLASSES_SHOWN = 20, PROGRESS_EVERY = 256 };
 
@@ -35,16 +33,6 @@ static dt_status print_classes(const dt_dataset *d, FILE *out) {
     return DT_OK;
 }
 
-/* Whether a set, told by its first shard, is one of arrays. */
-static dt_status is_arrays(const char *path, bool *out) {
-    dt_shard_set set;
-    *out = false;
-    dt_status status = dt_shard_set_open(path, &set);
-    if (status == DT_OK) status = dt_array_shard_is(set.file[0], out);
-    dt_shard_set_close(&set);
-    return status;
-}
-
 static void print_arrays(const char *path, const dt_arrays *a, FILE *out) {
     int64_t row_bytes = 0;
     for (int32_t k = 0; k < a->n_fields; k++) row_bytes += dt_field_bytes(&a->field[k]);
@@ -57,17 +45,13 @@ static void print_arrays(const char *path, const dt_arrays *a, FILE *out) {
 }
 
 dt_status dt_data_info_print(const char *path, FILE *out) {
-    bool arrays;
-    DT_TRY(is_arrays(path, &arrays));
-    if (arrays) {
-        dt_arrays a;
-        const dt_status status = dt_arrays_open(path, &a);
-        if (status == DT_OK) print_arrays(path, &a, out);
-        dt_arrays_close(&a);
-        return status;
-    }
     dt_dataset *d;
     DT_TRY(dt_dataset_open_path(path, &d));
+    if (d->row == &dt_arrays_row) {
+        print_arrays(path, &d->arrays, out);
+        dt_dataset_close(d);
+        return DT_OK;
+    }
     const dt_dataset_info *info = &d->info;
     int64_t bytes = 0;
     for (int64_t i = 0; i < d->n_shards; i++)
@@ -160,10 +144,8 @@ static dt_status tell(verifier *v, int64_t n) {
     return DT_OK;
 }
 
-static dt_status verify_images(verifier *v, const char *path) {
-    dt_dataset *d = NULL;
+static dt_status verify_images(verifier *v, const dt_dataset *d) {
     dt_status status = dt_jpeg_new(&v->decoder);
-    if (status == DT_OK) status = dt_dataset_open_path(path, &d);
     for (int64_t i = 0; status == DT_OK && i < d->n_shards; i++) {
         for (int64_t k = 0; status == DT_OK && k < d->shard[i].n_samples; k++) {
             status = verify_sample(v, &d->shard[i], k);
@@ -172,7 +154,6 @@ static dt_status verify_images(verifier *v, const char *path) {
         v->result->n_shards++;
     }
     if (v->decoder) v->result->n_jpeg_warnings = dt_jpeg_warnings(v->decoder);
-    dt_dataset_close(d);
     dt_jpeg_free(v->decoder);
     free(v->bytes);
     return status;
@@ -192,29 +173,29 @@ static dt_status verify_array_shard(verifier *v, const dt_array_shard *s, int64_
     return DT_OK;
 }
 
-static dt_status verify_arrays(verifier *v, const char *path) {
-    dt_arrays a;
+static dt_status verify_arrays(verifier *v, const dt_arrays *a) {
     void *row[DT_FIELDS_MAX] = {NULL};
-    dt_status status = dt_arrays_open(path, &a);
-    for (int32_t k = 0; k < a.n_fields && status == DT_OK; k++)
-        if (!(row[k] = malloc((size_t)dt_field_bytes(&a.field[k]))))
-            status = dt_fail(DT_ERR_MEMORY, "%s: out of memory", path);
-    for (int64_t i = 0; i < a.n_shards && status == DT_OK; i++)
-        status = verify_array_shard(v, &a.shard[i], a.n_samples, row);
+    dt_status status = DT_OK;
+    for (int32_t k = 0; k < a->n_fields && status == DT_OK; k++)
+        if (!(row[k] = malloc((size_t)dt_field_bytes(&a->field[k]))))
+            status = dt_fail(DT_ERR_MEMORY, "%s: out of memory", a->path);
+    for (int64_t i = 0; i < a->n_shards && status == DT_OK; i++)
+        status = verify_array_shard(v, &a->shard[i], a->n_samples, row);
     for (int32_t k = 0; k < DT_FIELDS_MAX; k++) free(row[k]);
-    dt_arrays_close(&a);
     return status;
 }
 
 dt_status dt_data_verify(const char *path, bool (*progress)(void *arg, int64_t done, int64_t total),
                          void *arg, dt_data_verify_result *out) {
     struct stat st;
-    bool arrays;
+    dt_dataset *d;
     verifier v = {.progress = progress, .arg = arg, .result = out};
     *out = (dt_data_verify_result){0};
     if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) DT_TRY(verify_index(path, &v));
-    DT_TRY(is_arrays(path, &arrays));
-    DT_TRY(arrays ? verify_arrays(&v, path) : verify_images(&v, path));
+    DT_TRY(dt_dataset_open_path(path, &d));
+    const dt_status status = d->row == &dt_arrays_row ? verify_arrays(&v, &d->arrays) : verify_images(&v, d);
+    dt_dataset_close(d);
+    DT_TRY(status);
     if (progress) progress(arg, out->n_samples, out->n_samples);
     return DT_OK;
 }

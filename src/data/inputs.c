@@ -74,6 +74,7 @@ static dt_status add_failed(dt_inputs *in, const char *path) {
 static dt_status add_set(dt_inputs *in, const char *path) {
     dt_dataset *set = NULL;
     dt_status status = dt_dataset_open_path(path, &set);
+    if (status == DT_OK) status = dt_dataset_need_images(set, path);
     if (status == DT_OK && set->info.channels != in->facts->info.channels)
         status = dt_fail(DT_ERR_DATA, "%s: %s, but the network was trained on images of %lld", path,
                          dt_count_text(set->info.channels, "channel").s, (long long)in->facts->info.channels);
@@ -158,8 +159,12 @@ dt_status dt_inputs_open(const dt_data_facts *f, int n_path, const char *const *
     }
     dt_inputs *in = d->inputs;
     in->facts = f;
+    d->row = &dt_images_row;
     d->info = f->info;
     dt_status status = n_path < 1 ? dt_fail(DT_ERR_USAGE, "there are no inputs") : DT_OK;
+    if (f->info.kind && strcmp(f->info.kind, dt_images_row.kind) != 0)
+        status = dt_fail(DT_ERR_USAGE, "the network was trained on %s: only images can be named as inputs",
+                         f->info.kind);
     for (int i = 0; i < n_path && status == DT_OK; i++) status = add_path(in, path[i]);
     if (status == DT_OK) status = number(in);
     if (status != DT_OK) {

@@ -144,7 +144,7 @@ static dt_status add_field(dt_array_source *out, const char *name) {
     if (!dt_array_name_is(name))
         return dt_fail(DT_ERR_DATA,
                        "%s: \"%s\" is no name for a field: expected letters, digits and '_', fewer than %d, "
-                       "and not \"checksum\"",
+                       "and neither \"checksum\" nor \"valid\"",
                        label, name, DT_FIELD_NAME_MAX);
     for (int32_t i = 0; i < out->n_fields; i++)
         if (strcmp(out->field[i].name, name) == 0)
@@ -164,9 +164,9 @@ static dt_status add_field(dt_array_source *out, const char *name) {
 
 /* The next array of the state, with its label. */
 static dt_status new_array(numpy_state *s, const char *path, const char *member, array **out) {
-    if (s->n == DT_FIELDS_MAX)
+    if (s->n == DT_ARRAY_FIELDS_MAX)
         return dt_fail(DT_ERR_DATA, "%s: more than %d arrays: name those that are wanted", path,
-                       DT_FIELDS_MAX);
+                       DT_ARRAY_FIELDS_MAX);
     array *a = *out = &s->array[s->n++];
     *a = (array){.fd = -1};
     if (asprintf(&a->label, "%s%s%s", path, member ? ": " : "", member ? member : "") < 0) {

@@ -30,7 +30,7 @@ typedef struct dt_gpu_input_args {
 } dt_gpu_input_args;
 cudaError_t dt_gpu_input(dt_dtype t, const dt_gpu_input_args *a, cudaStream_t s);
 
-/* jpeg_crop.cu: what of a decoded file becomes which row of the batch; the terms of core/jpeg.h. */
+/* jpeg_crop.cu: what of a decoded file becomes which row of the batch; the terms of data/jpeg_device.h. */
 typedef struct dt_gpu_crop {
     const uint8_t *image; /* [Hs,Ws,C] */
     int32_t row, hs, ws, x0, y0, w, h, shrink;

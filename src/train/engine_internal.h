@@ -38,8 +38,8 @@ struct dt_engine {
     int32_t n_reduced; /* buckets handed to the reducer in this replay */
     int64_t device_bytes, store_bytes;
 
-    dt_jpeg_limits jpeg_limits; /* 0 rows: no decoder */
-    dt_jpeg_decoder *jpeg;
+    dt_upload_plan upload_plan;
+    dt_upload *upload; /* NULL: all is copied */
     dt_stream *copy_stream;
     stage stages[ENGINE_STAGES];
     /* copy stream: the batch has left its host memory; one per batch in flight */

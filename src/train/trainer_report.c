@@ -120,9 +120,8 @@ void dt_trainer_summary(const dt_trainer *t) {
            t->mpi->world, dt_plural(t->mpi->world), s->be->info.name,
            s->mixed ? " here, elsewhere GPUs and CPUs" : "", precision_name[c->train.precision], threads,
            dt_plural(threads), s->comm->name);
-    printf("data    %s: %s, %lldx%lldx%lld, %s%s\n", c->data.train, dt_count_text(info.n_samples, "sample").s,
-           (long long)info.height, (long long)info.width, (long long)info.channels,
-           dt_count_text(info.n_classes, "class").s, info.jpeg ? ", JPEG" : "");
+    printf("data    %s: %s, %s\n", c->data.train, dt_count_text(info.n_samples, "sample").s,
+           dt_dataset_describe(&info).s);
     printf("batch   %lld = %lld micro-batch%s of %lld\n", (long long)d->global_batch,
            (long long)d->n_micro_all, d->n_micro_all == 1 ? "" : "es",
            (long long)(d->global_batch / d->n_micro_all));

@@ -422,7 +422,7 @@ static void test_set_refused(void **state) {
                 {"s/\"count\": 20/\"count\": 19/", "says count 19, the shards say 20"},
                 {"s/\"name\": \"y\"/\"name\": \"z\"/", "says z i64 [], the shards say y i64 []"},
                 {"s/\"i64\"/\"i32\"/", "says y i32 [], the shards say y i64 []"},
-                {"s/\"i64\"/\"i65\"/", "damaged: a field"},
+                {"s/\"i64\"/\"i65\"/", "damaged: fields"},
                 {"s/\"offset\": [0-9]*/\"offset\": 99999999/", "damaged: a shard's data ranges"}};
     shell("cp %s/index.json %s/kept", out, scratch);
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {

@@ -46,8 +46,6 @@ void dt_session_close(dt_session *s, dt_status st);
 /* Opens the data of the configuration that can be had into `s`, train_data too where `train`, and checks that
  * they fit each other and the configuration. */
 dt_status dt_session_open_data(const dt_config *c, bool train, dt_session *s);
-/* What data.channels and model.classes say must hold for the data of `path`: DT_ERR_CONFIG, naming both. */
-dt_status dt_session_check_data(const dt_config *c, const char *path, const dt_dataset *d);
 
 /* Backend by run.device: the GPU where one is usable, else the CPU; an explicit choice that cannot be had is
  * an error. */
