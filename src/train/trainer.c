@@ -330,6 +330,10 @@ dt_status dt_trainer_eval(const dt_config *c, dt_comm *mpi, const char *report) 
     dt_report verdicts = {0};
     dt_eval_result r = {0};
     char loss[DT_LOSS_TEXT], scores[512];
+    if (report && !dt_task_of(&c->model)->classes)
+        return dt_fail(DT_ERR_CONFIG,
+                       "model.task = \"%s\": a report is of classes, and this network has none",
+                       dt_task_of(&c->model)->name);
     dt_status st = dt_trained_load(c, mpi, &trained);
     if (st == DT_OK)
         st = dt_session_open_trained(c, mpi, trained.has_facts ? &trained.facts : NULL, NULL, &s);
