@@ -45,11 +45,11 @@ static inline dt_vid random_like(random_net *r, dt_vid v) {
 static inline dt_vid random_conv(random_net *r, dt_vid x, int64_t channels, int64_t stride) {
     char name[DT_NAME_MAX];
     int64_t c = r->b.g->value[x].dim[3];
-    dt_conv_options o = {.channels = channels,
-                         .kernel = check_below(&r->rng, 2) ? 3 : 1,
-                         .stride = stride,
-                         .groups = check_below(&r->rng, 4) == 0 && channels % c == 0 ? c : 1,
-                         .bias = check_below(&r->rng, 2)};
+    dt_conv2d_options o = {.channels = channels,
+                           .kernel = check_below(&r->rng, 2) ? 3 : 1,
+                           .stride = stride,
+                           .groups = check_below(&r->rng, 4) == 0 && channels % c == 0 ? c : 1,
+                           .no_bias = check_below(&r->rng, 2) == 0};
     o.pad = o.kernel / 2;
     return dt_build_conv(&r->b, random_name(r, name), x, &o);
 }

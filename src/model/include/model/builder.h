@@ -4,7 +4,7 @@
 #ifndef DT_MODEL_BUILDER_H
 #define DT_MODEL_BUILDER_H
 
-#include "core/graph.h"
+#include "core/graph.h" /* with dtrain.h, where the options of layers stand */
 
 typedef struct dt_builder {
     dt_graph *g;
@@ -33,32 +33,9 @@ typedef struct dt_model_input {
     bool unfused;           /* a batch norm and the ReLU behind it stay apart */
 } dt_model_input;
 
-typedef struct dt_conv_options {
-    int64_t channels, kernel, stride; /* stride 0: 1 */
-    int64_t pad;                      /* on each side; -1: (kernel - 1) * dilation / 2 */
-    int64_t dilation, groups;         /* 0: 1 */
-    bool bias;
-    dt_init init; /* DT_INIT_ZERO (not set): normal, by fan out */
-} dt_conv_options;
-
-typedef struct dt_dense_options {
-    int64_t features;
-    bool bias;
-} dt_dense_options;
-
-typedef struct dt_pool_options {
-    int64_t kernel, stride; /* of a layer (layer.h), stride 0: the kernel */
-    int64_t pad;            /* on each side; -1: (kernel - 1) / 2 */
-} dt_pool_options;
-
 typedef struct dt_dropout_options {
     double rate;
 } dt_dropout_options;
-
-typedef struct dt_batchnorm_options {
-    double eps, momentum; /* 0: the builder's */
-    bool zero_gamma;      /* gamma starts at 0, else at 1 */
-} dt_batchnorm_options;
 
 /* Images, normalised, N H W C. */
 dt_vid dt_build_image(dt_builder *b, const dt_model_input *in);
@@ -67,7 +44,7 @@ dt_vid dt_build_input(dt_builder *b, const char *field);
 /* The same in another type: f32, or i32 of whole numbers. */
 dt_vid dt_build_input_as(dt_builder *b, const char *field, dt_dtype dtype);
 /* Weight "<name>.weight" [K,R,S,C/G], bias "<name>.bias". */
-dt_vid dt_build_conv(dt_builder *b, const char *name, dt_vid x, const dt_conv_options *o);
+dt_vid dt_build_conv(dt_builder *b, const char *name, dt_vid x, const dt_conv2d_options *o);
 dt_vid dt_build_dense(dt_builder *b, const char *name, dt_vid x, int64_t features, bool bias);
 /* "<name>.weight", ".bias", ".running_mean", ".running_var"; options NULL: all 0. */
 dt_vid dt_build_batchnorm(dt_builder *b, const char *name, dt_vid x, const dt_batchnorm_options *o);
