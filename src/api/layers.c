@@ -201,7 +201,7 @@ static void cross_entropy(dt_net *net, dt_var x, dt_var target, const dt_loss_op
             net, dt_fail(DT_ERR_CONFIG, "dt_loss: smoothing is %g, expected 0 to below 1", o->smoothing));
         return;
     }
-    const dt_attr t = {.smoothing = (float)o->smoothing};
+    const dt_attr t = {.smoothing = (float)o->smoothing, .loss = {.weight = 1}};
     if (!name_of(net, NULL, "loss", name)) return;
     const dt_vid loss =
         dt_build_op(&net->b, name, DT_OP_XENT, &t, 3, (dt_vid[]){x.id, target.id, net->b.g->metrics});

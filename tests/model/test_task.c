@@ -170,9 +170,9 @@ static void test_a_loss_that_is_computed_with_is_refused(void **state) {
     check_ok(dt_graph_create(&g, DT_DTYPE_F32, true));
     dt_builder b = {.g = g, .rows = ROWS, .field = table, .n_field = N_TABLE};
     const dt_vid y = dt_build_dense(&b, "fc", dt_build_input(&b, "x"), 2, true);
-    dt_build_loss(&b, y, &(dt_loss_options){.name = "first", .kind = "mse"});
+    dt_build_loss(&b, y, &(dt_build_loss_options){.name = "first", .kind = "mse"});
     assert_int_equal(dt_graph_add_loss(g, y), DT_ERR_CONFIG); /* no op that starts gradients made it */
-    dt_build_loss(&b, g->loss[0], &(dt_loss_options){.name = "second", .kind = "value"});
+    dt_build_loss(&b, g->loss[0], &(dt_build_loss_options){.name = "second", .kind = "value"});
     check_ok(b.status);
     assert_int_equal(dt_autodiff(g), DT_ERR_CONFIG);
     assert_non_null(strstr(dt_error_text(), "first"));

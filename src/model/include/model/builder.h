@@ -59,20 +59,20 @@ dt_vid dt_build_pool(dt_builder *b, const char *name, dt_op op, dt_vid x, int64_
 dt_vid dt_build_dropout(dt_builder *b, const char *name, dt_vid x, double rate);
 
 /* A loss. All zero: cross-entropy of classes. */
-typedef struct dt_loss_options {
+typedef struct dt_build_loss_options {
     const char *name;   /* NULL: "loss"; others are reported under theirs */
     const char *kind;   /* cross_entropy, or a name of core/loss.h; NULL: cross_entropy */
     const char *target; /* a field of the data; NULL: the first of label, y and target that it has */
     double weight;      /* in the total; 0: 1 */
     double param;       /* huber: delta; bce: weight of positives; 0: 1 */
     dt_loss_sums sums;  /* what it adds to the task's, if it is the first loss */
-} dt_loss_options;
+} dt_build_loss_options;
 
 /* Names of the kinds, ending in NULL. */
 extern const char *const dt_loss_kinds[];
 /* Adds the loss of x [N, ...]: logits [N, classes] for cross_entropy, the shape of the target for others, for
  * value what is to be small. options NULL: all 0. */
-void dt_build_loss(dt_builder *b, dt_vid x, const dt_loss_options *o);
+void dt_build_loss(dt_builder *b, dt_vid x, const dt_build_loss_options *o);
 /* The first of label, y and target among the data's fields; NULL: none is there. */
 const dt_field *dt_build_target(const dt_builder *b);
 /* The field of that name; NULL: there is none. */
