@@ -166,17 +166,35 @@ cudaError_t dt_gpu_xent_bwd(const dt_gpu *gpu, dt_dtype t, const float *prob, co
 /* axis.cu. A chunk is a stretch of one segment: one block's work. */
 typedef struct dt_gpu_axis_chunk {
     int64_t first;
-    int32_t n_elem;
-    float decay;
+    int32_t n_elem, segment;
+    float decay, lr_scale;
 } dt_gpu_axis_chunk;
+typedef struct dt_gpu_axis_segment {
+    int32_t first_chunk, n_chunk;
+    float decay, lr_scale;
+} dt_gpu_axis_segment;
+/* What begins an update and all its blocks then read. */
+typedef struct dt_gpu_axis_step {
+    dt_optim_factors factors;
+    float ema_decay;
+    int32_t skip;
+} dt_gpu_axis_step;
+/* Of UPDATE, on the device. */
+typedef struct dt_gpu_axis_plan {
+    dt_gpu_axis_chunk *chunk;
+    dt_gpu_axis_segment *segment;
+    int32_t n_chunk, n_segment;
+    dt_gpu_axis_step *step;
+    double *square; /* TRUST: by chunk, of the weights and of the direction */
+    float *ratio;   /* TRUST: by segment */
+} dt_gpu_axis_plan;
 enum { DT_GPU_AXIS_CHUNK = 2048, DT_GPU_SUMSQ_BLOCKS = 1024 };
 cudaError_t dt_gpu_axis_accum(const dt_gpu *gpu, const dt_axis_args *a, cudaStream_t s);
 cudaError_t dt_gpu_axis_cast(const dt_gpu *gpu, const dt_axis_args *a, cudaStream_t s);
 cudaError_t dt_gpu_axis_average(const dt_gpu *gpu, const dt_axis_args *a, cudaStream_t s);
 cudaError_t dt_gpu_axis_scale(const dt_axis_args *a, cudaStream_t s);
 cudaError_t dt_gpu_axis_sumsq(const dt_gpu *gpu, const dt_axis_args *a, float *partial, cudaStream_t s);
-cudaError_t dt_gpu_axis_update(const dt_axis_args *a, const dt_gpu_axis_chunk *chunk, int32_t n_chunk,
-                               cudaStream_t s);
+cudaError_t dt_gpu_axis_update(const dt_axis_args *a, const dt_gpu_axis_plan *plan, cudaStream_t s);
 
 #ifdef __cplusplus
 }

@@ -167,21 +167,20 @@ static void test_ops(void **state) {
 
 typedef struct golden_rule {
     const char *name; /* group of optim.h5 */
-    dt_optim_kind optim;
-    float momentum, decay, clip_norm;
-    bool nesterov;
+    dt_optim_kind kind;
+    float decay, clip_norm;
 } golden_rule;
 
 static const golden_rule golden_rules[] = {
-    {"sgd", DT_OPTIM_SGD, 0, 0, 0, false},
-    {"sgd decay", DT_OPTIM_SGD, 0, 0.1f, 0, false},
-    {"momentum", DT_OPTIM_SGD, 0.9f, 0, 0, false},
-    {"momentum decay", DT_OPTIM_SGD, 0.9f, 0.1f, 0, false},
-    {"momentum clipped", DT_OPTIM_SGD, 0.9f, 0.1f, 0.5f, false},
-    {"nesterov", DT_OPTIM_SGD, 0.9f, 0.1f, 0, true},
-    {"adamw", DT_OPTIM_ADAMW, 0, 0, 0, false},
-    {"adamw decay", DT_OPTIM_ADAMW, 0, 0.1f, 0, false},
-    {"adamw clipped", DT_OPTIM_ADAMW, 0, 0.1f, 0.5f, false},
+    {"sgd", DT_OPTIM_SGD, 0, 0},
+    {"sgd decay", DT_OPTIM_SGD, 0.1f, 0},
+    {"momentum", DT_OPTIM_MOMENTUM, 0, 0},
+    {"momentum decay", DT_OPTIM_MOMENTUM, 0.1f, 0},
+    {"momentum clipped", DT_OPTIM_MOMENTUM, 0.1f, 0.5f},
+    {"nesterov", DT_OPTIM_NESTEROV, 0.1f, 0},
+    {"adamw", DT_OPTIM_ADAMW, 0, 0},
+    {"adamw decay", DT_OPTIM_ADAMW, 0.1f, 0},
+    {"adamw clipped", DT_OPTIM_ADAMW, 0.1f, 0.5f},
 };
 
 enum { STEPS = 5, FIRST_N = 70, SECOND_AT = 128, SECOND_N = 33, BOTH = FIRST_N + SECOND_N, AXIS = 192 };
@@ -198,7 +197,7 @@ static void expect_axis(const float *axis, const float *both, const char *what) 
 }
 
 static void check_rule(dt_h5 *h, const golden_rule *c) {
-    const dt_axis_segment segment[] = {{0, FIRST_N, c->decay}, {SECOND_AT, SECOND_N, 0}};
+    const dt_axis_segment segment[] = {{0, FIRST_N, c->decay, 1}, {SECOND_AT, SECOND_N, 0, 1}};
     float w[AXIS] = {0}, grad[AXIS] = {0}, m[AXIS] = {0}, v[AXIS] = {0}, ema[AXIS] = {0}, norm2,
           metrics[DT_METRIC_COUNT];
     float *start = load(h, "start", NULL), *grads = load(h, "grad", NULL), *rate = load(h, "rate", NULL);
@@ -206,24 +205,17 @@ static void check_rule(dt_h5 *h, const golden_rule *c) {
           *average = load(h, in_group(c->name, "ema", -1), NULL);
     float *norm = load(h, in_group(c->name, "norm", -1), NULL);
     dt_step_params p = {.loss_scale = 8, .ema_decay = 0.9f};
-    bool adam = c->optim == DT_OPTIM_ADAMW;
     dt_axis_args a = {.n_elem = AXIS,
                       .segment = segment,
                       .n_segment = 2,
                       .grad = grad,
                       .master = w,
-                      .mom1 = adam || c->momentum > 0 ? m : NULL,
-                      .mom2 = adam ? v : NULL,
+                      .state = {m, v},
                       .ema = ema,
                       .norm2 = &norm2,
                       .metrics = metrics,
-                      .optim = c->optim,
-                      .momentum = c->momentum,
-                      .beta1 = 0.9f,
-                      .beta2 = 0.99f,
-                      .eps = 1e-6f,
+                      .optim = {.kind = c->kind, .momentum = 0.9, .beta1 = 0.9, .beta2 = 0.99, .eps = 1e-6},
                       .clip_norm = c->clip_norm,
-                      .nesterov = c->nesterov,
                       .params = &p};
     dt_kernel sum, update;
     op_ok(be->bind_axis(be, DT_AXIS_SUMSQ, &a, &sum));
@@ -232,8 +224,6 @@ static void check_rule(dt_h5 *h, const golden_rule *c) {
     to_axis(ema, start, 1);
     for (int step = 0; step < STEPS; step++) {
         p.lr = rate[step];
-        p.adam_correct1 = (float)(1 - pow(0.9, step + 1));
-        p.adam_correct2 = (float)(1 - pow(0.99, step + 1));
         to_axis(grad, grads + step * BOTH, p.loss_scale);
         norm2 = 0;
         op_ok(sum.run(sum.ctx, NULL));
@@ -352,11 +342,12 @@ static void test_tiny_resnet(void **state) {
     dt_graph *g = tiny_resnet(true), *ge = tiny_resnet(false);
     dt_axis *axis = NULL;
     dt_store *s = NULL;
+    const dt_optim_options momentum = dt_optim_defaults(DT_OPTIM_MOMENTUM);
     op_ok(dt_autodiff(g));
     op_ok(dt_axis_build(g, 3, 5e-4f, false, &axis));
     op_ok(dt_axis_assign(axis, ge));
     dt_program *train = compile(g), *eval = compile(ge);
-    op_ok(dt_store_create(be, axis, g, &(dt_store_options){.train = true, .mom1 = true}, &s));
+    op_ok(dt_store_create(be, axis, g, &(dt_store_options){.train = true, .optim = momentum}, &s));
     op_ok(dt_program_bind(train, s, NULL));
     op_ok(dt_program_bind(eval, s, NULL));
     each_tensor(h, "start", s, take);
@@ -368,9 +359,9 @@ static void test_tiny_resnet(void **state) {
                       .n_segment = axis->n_segment,
                       .grad = s->arena[DT_ARENA_GRAD],
                       .master = s->arena[DT_ARENA_MASTER],
-                      .mom1 = s->arena[DT_ARENA_MOM1],
+                      .state = {s->vec[0].data},
                       .metrics = metrics,
-                      .momentum = 0.9f,
+                      .optim = momentum,
                       .params = s->params};
     op_ok(be->bind_axis(be, DT_AXIS_UPDATE, &a, &update));
     *s->params =

@@ -31,9 +31,6 @@ typedef enum dt_arena {
     DT_ARENA_PARAM16,   /* 16-bit copy for compute, on the axis; absent in fp32 */
     DT_ARENA_GRAD,      /* gradients as backward writes them, on the axis */
     DT_ARENA_ACC,       /* fp32 gradients summed over micro-steps, on the axis; absent when not needed */
-    DT_ARENA_MOM1,      /* optimizer: momentum or Adam's m */
-    DT_ARENA_MOM2,      /* optimizer: Adam's v */
-    DT_ARENA_EMA,       /* averaged weights */
     DT_ARENA_STATE,     /* running statistics */
     DT_ARENA_EMA_STATE, /* averaged running statistics, laid out as STATE */
     DT_ARENA_ACT,       /* activations and workspaces, packed by the plan */
