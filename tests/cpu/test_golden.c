@@ -242,6 +242,137 @@ static void test_optimizers(void **state) {
     op_ok(dt_h5_close(h));
 }
 
+/* Every optimizer over twenty steps: a matrix, and a vector without decay. */
+typedef struct optimizer_case {
+    const char *name; /* of the array in optimizers.h5 */
+    dt_optim_options o;
+    float clip_norm;
+} optimizer_case;
+
+#define ADAM .beta1 = 0.9, .beta2 = 0.99, .eps = 1e-6
+static const optimizer_case optimizer_cases[] = {
+    {"sgd", {.kind = DT_OPTIM_SGD, .lr = 0.1, .weight_decay = 0.1}, 0},
+    {"momentum", {.kind = DT_OPTIM_MOMENTUM, .lr = 0.1, .weight_decay = 0.1, .momentum = 0.9}, 2},
+    {"nesterov", {.kind = DT_OPTIM_NESTEROV, .lr = 0.1, .weight_decay = 0.1, .momentum = 0.9}, 2},
+    {"adam", {.kind = DT_OPTIM_ADAM, .lr = 0.05, ADAM}, 0},
+    {"adam decay", {.kind = DT_OPTIM_ADAM, .lr = 0.05, .weight_decay = 0.1, ADAM}, 2},
+    {"adamw", {.kind = DT_OPTIM_ADAMW, .lr = 0.05, ADAM}, 0},
+    {"adamw decay", {.kind = DT_OPTIM_ADAMW, .lr = 0.05, .weight_decay = 0.1, ADAM}, 2},
+    {"rmsprop", {.kind = DT_OPTIM_RMSPROP, .lr = 0.01, .weight_decay = 0.1, .alpha = 0.99, .eps = 1e-8}, 0},
+    {"rmsprop momentum",
+     {.kind = DT_OPTIM_RMSPROP, .lr = 0.01, .weight_decay = 0.1, .alpha = 0.9, .eps = 1e-8, .momentum = 0.8},
+     2},
+    {"rmsprop centered",
+     {.kind = DT_OPTIM_RMSPROP, .lr = 0.01, .alpha = 0.99, .eps = 1e-8, .momentum = 0.8, .centered = true},
+     0},
+    {"rmsprop_tf",
+     {.kind = DT_OPTIM_RMSPROP_TF, .lr = 0.01, .weight_decay = 0.1, .alpha = 0.9, .eps = 1e-10},
+     0},
+    {"rmsprop_tf momentum",
+     {.kind = DT_OPTIM_RMSPROP_TF,
+      .lr = 0.01,
+      .weight_decay = 0.1,
+      .alpha = 0.9,
+      .eps = 1e-3,
+      .momentum = 0.9},
+     2},
+    {"rmsprop_tf centered",
+     {.kind = DT_OPTIM_RMSPROP_TF, .lr = 0.01, .alpha = 0.9, .eps = 1e-3, .momentum = 0.9, .centered = true},
+     0},
+    {"adagrad", {.kind = DT_OPTIM_ADAGRAD, .lr = 0.1, .eps = 1e-10}, 0},
+    {"adagrad decay",
+     {.kind = DT_OPTIM_ADAGRAD, .lr = 0.1, .weight_decay = 0.1, .eps = 1e-10, .lr_decay = 0.1},
+     2},
+    {"lamb",
+     {.kind = DT_OPTIM_LAMB, .lr = 0.05, .weight_decay = 0.1, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-6},
+     0},
+    {"lamb clipped",
+     {.kind = DT_OPTIM_LAMB,
+      .lr = 0.05,
+      .weight_decay = 0.1,
+      .beta1 = 0.9,
+      .beta2 = 0.999,
+      .eps = 1e-6,
+      .trust_clip = true},
+     2},
+    {"lars",
+     {.kind = DT_OPTIM_LARS, .lr = 2, .weight_decay = 0.1, .momentum = 0.9, .trust = 0.02, .eps = 1e-8},
+     0},
+    {"lars clipped",
+     {.kind = DT_OPTIM_LARS,
+      .lr = 0.1,
+      .weight_decay = 0.1,
+      .momentum = 0.9,
+      .trust = 0.1,
+      .eps = 1e-8,
+      .trust_clip = true},
+     2},
+    {"lion", {.kind = DT_OPTIM_LION, .lr = 0.01, .weight_decay = 0.1, .beta1 = 0.9, .beta2 = 0.99}, 0},
+    {"lion clipped", {.kind = DT_OPTIM_LION, .lr = 0.01, .beta1 = 0.8, .beta2 = 0.99}, 2},
+};
+
+enum { MATRIX_N = 120, VECTOR_AT = 128, VECTOR_N = 33, TWO = MATRIX_N + VECTOR_N, TWO_AXIS = 192, SEEN = 4 };
+static const int seen[SEEN] = {1, 5, 10, 20};
+
+static int at_of(int i) {
+    return i < MATRIX_N ? i : i - MATRIX_N + VECTOR_AT;
+}
+
+static void check_optimizer(dt_h5 *h, const optimizer_case *c) {
+    const dt_axis_segment segment[] = {{0, MATRIX_N, (float)c->o.weight_decay, 1},
+                                       {VECTOR_AT, VECTOR_N, 0, 1}};
+    float w[TWO_AXIS] = {0}, grad[TWO_AXIS] = {0}, vec[DT_OPTIM_STATES_MAX][TWO_AXIS] = {{0}}, norm2,
+          metrics[DT_METRIC_COUNT], got[TWO];
+    float *start = load(h, "start", NULL), *grads = load(h, "grad", NULL), *factor = load(h, "factor", NULL),
+          *want = load(h, c->name, NULL);
+    dt_step_params p = {.loss_scale = 4};
+    dt_axis_args a = {.n_elem = TWO_AXIS,
+                      .segment = segment,
+                      .n_segment = 2,
+                      .grad = grad,
+                      .master = w,
+                      .norm2 = &norm2,
+                      .metrics = metrics,
+                      .optim = c->o,
+                      .clip_norm = c->clip_norm,
+                      .params = &p};
+    for (int k = 0; k < DT_OPTIM_STATES_MAX; k++) {
+        if (!dt_optim_has_state(&c->o, k)) continue;
+        a.state[k] = vec[k];
+        for (int i = 0; i < TWO; i++)
+            vec[k][at_of(i)] = dt_optim_get((dt_optim_kind)c->o.kind)->state[k].init;
+    }
+    dt_kernel sum, update;
+    op_ok(be->bind_axis(be, DT_AXIS_SUMSQ, &a, &sum));
+    op_ok(be->bind_axis(be, DT_AXIS_UPDATE, &a, &update));
+    for (int i = 0; i < TWO; i++) w[at_of(i)] = start[i];
+    for (int step = 0, next = 0; step < seen[SEEN - 1]; step++) {
+        p.lr = (float)c->o.lr * factor[step];
+        for (int i = 0; i < TWO; i++) grad[at_of(i)] = grads[step * TWO + i] * p.loss_scale;
+        norm2 = 0;
+        op_ok(sum.run(sum.ctx, NULL));
+        op_ok(update.run(update.ctx, NULL));
+        if (step + 1 != seen[next]) continue;
+        for (int i = 0; i < TWO; i++) got[i] = w[at_of(i)];
+        op_expect_close(got, want + next++ * TWO, TWO, 2e-6, c->name);
+    }
+    assert_int_equal(p.updates, seen[SEEN - 1]);
+    free(start), free(grads), free(factor), free(want);
+}
+
+static void test_every_optimizer(void **state) {
+    (void)state;
+    dt_h5 *h = open_golden("optimizers.h5");
+    bool has[DT_OPTIM_COUNT] = {false};
+    for (size_t i = 0; i < sizeof optimizer_cases / sizeof optimizer_cases[0]; i++) {
+        check_optimizer(h, &optimizer_cases[i]);
+        has[optimizer_cases[i].o.kind] = true;
+    }
+    for (int kind = 0; kind < DT_OPTIM_COUNT; kind++)
+        if (!has[kind]) fail_msg("%s has no golden values", dt_optim_names[kind]);
+    op_ok(dt_h5_close(h));
+}
+
 /* ---- a tiny ResNet ---- */
 
 enum { BATCH = 8, SIDE = 16, CLASSES = 10, BATCHES = 4, TRAIN_STEPS = 20 };
@@ -393,6 +524,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ops),
         cmocka_unit_test(test_optimizers),
+        cmocka_unit_test(test_every_optimizer),
         cmocka_unit_test(test_tiny_resnet),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes the golden files of tests/cpu/test_golden.c with PyTorch: ops.h5, optim.h5, resnet.h5.
+"""Makes the golden files of tests/cpu/test_golden.c with PyTorch: ops.h5, optim.h5, optimizers.h5, resnet.h5.
 
 Run it in this folder with torch and h5py installed; only needed when a case is added. Arrays are stored in dtrain's
 layouts: images N H W C, convolution weights K R S C. The constants below are those of the test.
@@ -178,6 +178,130 @@ def make_optim():
             save(group, "norm", torch.stack(norms))
 
 
+class Update:
+    """An optimizer that PyTorch has not, by its definition: step(w, g, state, lr, decay, t) changes w and state."""
+
+    def __init__(self, step, **options):
+        self.step, self.options, self.state = step, options, {}
+
+    def update(self, i, w, g, lr, decay, t):
+        self.step(w, g, self.state.setdefault(i, {}), lr=lr, decay=decay, t=t, **self.options)
+
+
+def zeros(state, name, like):
+    return state.setdefault(name, torch.zeros_like(like))
+
+
+def rmsprop_tf(w, g, state, lr, decay, t, alpha=0.9, eps=1e-10, momentum=0.0, centered=False):
+    """timm's RMSpropTF: the mean square starts at 1, eps within the root, the rate within the velocity."""
+    g = g + decay * w
+    s = state.setdefault("s", torch.ones_like(w))
+    s += (1 - alpha) * (g * g - s)
+    if centered:
+        m = zeros(state, "m", w)
+        m += (1 - alpha) * (g - m)
+        s = s - m * m
+    v = zeros(state, "v", w)
+    v.mul_(momentum).add_(lr * g / (s + eps).sqrt())
+    w -= v
+
+
+def lamb(w, g, state, lr, decay, t, betas=(0.9, 0.999), eps=1e-6, trust_clip=False):
+    """timm's Lamb, after apex' FusedLAMB."""
+    m, v = zeros(state, "m", w), zeros(state, "v", w)
+    m.lerp_(g, 1 - betas[0])
+    v.lerp_(g * g, 1 - betas[1])
+    u = (m / (1 - betas[0] ** t)) / ((v / (1 - betas[1] ** t)).sqrt() + eps) + decay * w
+    ratio = 1.0
+    if decay > 0 and w.norm() > 0 and u.norm() > 0:
+        ratio = w.norm() / u.norm()
+        ratio = min(ratio, 1.0) if trust_clip else ratio
+    w -= lr * ratio * u
+
+
+def lars(w, g, state, lr, decay, t, momentum=0.9, trust=1e-3, eps=1e-8, trust_clip=False):
+    """timm's Lars; with trust_clip LARC."""
+    if decay > 0:
+        ratio = trust * w.norm() / (g.norm() + decay * w.norm() + eps)
+        ratio = min(ratio / lr, 1.0) if trust_clip else ratio
+        g = ratio * (g + decay * w)
+    v = zeros(state, "v", w)
+    v.mul_(momentum).add_(g)
+    w -= lr * v
+
+
+def lion(w, g, state, lr, decay, t, betas=(0.9, 0.99)):
+    m = zeros(state, "m", w)
+    w *= 1 - lr * decay
+    w -= lr * (betas[0] * m + (1 - betas[0]) * g).sign()
+    m.lerp_(g, 1 - betas[1])
+
+
+def optimizer_rules():
+    """Name: what makes it, rate, decay of the first parameter, clip norm. The names and figures are the test's too."""
+    O = torch.optim
+    adam = {"betas": (0.9, 0.99), "eps": 1e-6}
+    return {
+        "sgd": (lambda p: O.SGD(p, lr=1), 0.1, 0.1, 0.0),
+        "momentum": (lambda p: O.SGD(p, lr=1, momentum=0.9), 0.1, 0.1, 2.0),
+        "nesterov": (lambda p: O.SGD(p, lr=1, momentum=0.9, nesterov=True), 0.1, 0.1, 2.0),
+        "adam": (lambda p: O.Adam(p, lr=1, **adam), 0.05, 0.0, 0.0),
+        "adam decay": (lambda p: O.Adam(p, lr=1, **adam), 0.05, 0.1, 2.0),
+        "adamw": (lambda p: O.AdamW(p, lr=1, **adam), 0.05, 0.0, 0.0),
+        "adamw decay": (lambda p: O.AdamW(p, lr=1, **adam), 0.05, 0.1, 2.0),
+        "rmsprop": (lambda p: O.RMSprop(p, lr=1), 0.01, 0.1, 0.0),
+        "rmsprop momentum": (lambda p: O.RMSprop(p, lr=1, alpha=0.9, momentum=0.8), 0.01, 0.1, 2.0),
+        "rmsprop centered": (lambda p: O.RMSprop(p, lr=1, momentum=0.8, centered=True), 0.01, 0.0, 0.0),
+        "rmsprop_tf": (lambda p: Update(rmsprop_tf), 0.01, 0.1, 0.0),
+        "rmsprop_tf momentum": (lambda p: Update(rmsprop_tf, momentum=0.9, eps=1e-3), 0.01, 0.1, 2.0),
+        "rmsprop_tf centered": (lambda p: Update(rmsprop_tf, momentum=0.9, eps=1e-3, centered=True), 0.01, 0.0, 0.0),
+        "adagrad": (lambda p: O.Adagrad(p, lr=1), 0.1, 0.0, 0.0),
+        "adagrad decay": (lambda p: O.Adagrad(p, lr=1, lr_decay=0.1), 0.1, 0.1, 2.0),
+        "lamb": (lambda p: Update(lamb), 0.05, 0.1, 0.0),
+        "lamb clipped": (lambda p: Update(lamb, trust_clip=True), 0.05, 0.1, 2.0),
+        "lars": (lambda p: Update(lars, trust=0.02), 2.0, 0.1, 0.0),
+        "lars clipped": (lambda p: Update(lars, trust=0.1, trust_clip=True), 0.1, 0.1, 2.0),
+        "lion": (lambda p: Update(lion), 0.01, 0.1, 0.0),
+        "lion clipped": (lambda p: Update(lion, betas=(0.8, 0.99)), 0.01, 0.0, 2.0),
+    }
+
+
+def make_optimizers():
+    """A matrix, and a vector without decay, over twenty steps with a changing rate."""
+    rng = torch.Generator().manual_seed(4)
+    shapes, seen = ((6, 20), (33,)), (1, 5, 10, 20)
+    factors = [(1.0, 0.5, 0.8)[step % 3] for step in range(seen[-1])]
+    with h5py.File("optimizers.h5", "w") as f:
+        start = [torch.randn(*n, generator=rng) for n in shapes]
+        grads = [[torch.randn(*n, generator=rng) * 0.3 for n in shapes] for _ in factors]
+        flat = lambda list: torch.cat([t.detach().flatten() for t in list])
+        save(f, "start", flat(start))
+        save(f, "grad", torch.stack([flat(g) for g in grads]))
+        save(f, "factor", torch.tensor(factors))
+        for name, (make, rate, decay, clip) in optimizer_rules().items():
+            w = [nn.Parameter(t.double().clone()) for t in start]
+            decays = (decay, 0.0)
+            optim = make([{"params": [p], "weight_decay": d} for p, d in zip(w, decays)])
+            trace = []
+            for step, factor in enumerate(factors):
+                for p, g in zip(w, grads[step]):
+                    p.grad = g.double().clone()
+                if clip > 0:
+                    nn.utils.clip_grad_norm_(w, clip)
+                lr = float(np.float32(rate) * np.float32(factor))
+                if isinstance(optim, Update):
+                    with torch.no_grad():
+                        for i, (p, d) in enumerate(zip(w, decays)):
+                            optim.update(i, p, p.grad, lr, d, step + 1)
+                else:
+                    for group in optim.param_groups:
+                        group["lr"] = lr
+                    optim.step()
+                if step + 1 in seen:
+                    trace.append(flat(w).clone())
+            save(f, name, torch.stack(trace))
+
+
 class Block(nn.Module):
     def __init__(self, c, k, stride):
         super().__init__()
@@ -248,4 +372,5 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     make_ops()
     make_optim()
+    make_optimizers()
     make_resnet()
