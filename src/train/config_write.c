@@ -8,31 +8,38 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-/* The keys that carry one of `flags`, or all keys with flags 0. */
-static void print_config(const dt_config *c, uint32_t flags, FILE *out) {
+/* The keys that carry one of `flags`, or all keys with flags 0; for a hash without the later ones that are not
+ * set. */
+static void print_config(const dt_config *c, uint32_t flags, bool hash, FILE *out) {
     dt_config_key k;
+    dt_config defaults;
+    dt_config_init(&defaults);
     for (int i = 0; dt_config_key_at(i, &k); i++) {
         if (k.first) fprintf(out, "%s[%s]\n", i > 0 ? "\n" : "", k.part->section->name);
+        const void *options = dt_config_options_of(c, k.part);
         if (flags && !(k.row->flags & flags)) continue;
+        if (hash && k.row->flags & DT_KEY_LATER &&
+            dt_key_is_same(k.row, options, dt_config_options_of(&defaults, k.part)))
+            continue;
         fprintf(out, "%s = ", k.row->key);
-        dt_key_print(k.row, dt_config_options_of(c, k.part), out);
+        dt_key_print(k.row, options, out);
         fputc('\n', out);
     }
     dt_model_print_layers(&c->model, out);
 }
 
 dt_status dt_config_write(const dt_config *c, FILE *out) {
-    print_config(c, 0, out);
+    print_config(c, 0, false, out);
     if (fflush(out) != 0 || ferror(out)) return dt_fail(DT_ERR_IO, "the configuration could not be written");
     return DT_OK;
 }
 
-static dt_status config_text(const dt_config *c, uint32_t flags, char **out) {
+static dt_status config_text(const dt_config *c, uint32_t flags, bool hash, char **out) {
     size_t size = 0;
     *out = NULL;
     FILE *f = open_memstream(out, &size);
     if (!f) return dt_fail(DT_ERR_MEMORY, "out of memory for the configuration's text");
-    print_config(c, flags, f);
+    print_config(c, flags, hash, f);
     if (fclose(f) != 0) {
         free(*out);
         *out = NULL;
@@ -42,13 +49,13 @@ static dt_status config_text(const dt_config *c, uint32_t flags, char **out) {
 }
 
 dt_status dt_config_to_text(const dt_config *c, char **out) {
-    return config_text(c, 0, out);
+    return config_text(c, 0, false, out);
 }
 
 /* The text is canonical (fixed order, shortest numbers), so its hash is the configuration's. */
 static uint64_t hash_text(const dt_config *c, uint32_t flags) {
     char *text = NULL;
-    if (config_text(c, flags, &text) != DT_OK) return 0;
+    if (config_text(c, flags, true, &text) != DT_OK) return 0;
     uint64_t hash = XXH3_64bits(text, strlen(text));
     free(text);
     return hash;

@@ -446,7 +446,8 @@ static void hash_covers_the_mathematics(void **state) {
                                         "train.global_batch=64", "model.bn_eps=1e-4",
                                         "augment.flip=true",     "schedule.final=0.5",
                                         "train.precision=bf16",  "data.image_size=32",
-                                        "dist.payload=fp32",     "model.layers=[{type='flatten'}]"};
+                                        "dist.payload=fp32",     "model.layers=[{type='flatten'}]",
+                                        "optim.centered=true",   "optim.trust=0.1"};
     static const char *const other[] = {"run.out_dir=elsewhere", "run.threads=3",  "run.log_every=1",
                                         "data.workers=2",        "dist.buckets=4", "checkpoint.every_steps=5",
                                         "run.resume=never",      "run.device=cpu", "run.tensorboard=false"};
