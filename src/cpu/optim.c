@@ -59,35 +59,48 @@ typedef struct block {
     int64_t n;
 } block;
 
+#define LOAD(n_state)                                                                                        \
+    {                                                                                                        \
+        .w = w[i], .s = { n_state > 0 ? s0[i] : 0, n_state > 1 ? s1[i] : 0, n_state > 2 ? s2[i] : 0 }        \
+    }
+#define STORE(n_state)                                                                                       \
+    do {                                                                                                     \
+        if (n_state > 0) s0[i] = e.s[0];                                                                     \
+        if (n_state > 1) s1[i] = e.s[1];                                                                     \
+        if (n_state > 2) s2[i] = e.s[2];                                                                     \
+    } while (0)
+
 /* update_<name>: the optimizer's formula over a block of n_state vectors. */
 #define UPDATE(upper, lower, n_state)                                                                        \
-    DT_CPU_SIMD static void update_##lower(const block *blk, const dt_optim_factors *factors) {              \
+    DT_CPU_SIMD static void update_##lower(const block *b, const dt_optim_factors *factors) {                \
         const dt_optim_factors f = *factors;                                                                 \
-        float *w = blk->w, *s0 = blk->state[0], *s1 = blk->state[1], *s2 = blk->state[2];                    \
-        const float *grad = blk->grad;                                                                       \
-        _Pragma("omp simd") for (int64_t i = 0; i < blk->n; i++) {                                           \
-            float s[] = {n_state > 0 ? s0[i] : 0, n_state > 1 ? s1[i] : 0, n_state > 2 ? s2[i] : 0};         \
-            w[i] = dt_optim_##lower(&f, grad[i], w[i], s);                                                   \
-            if (n_state > 0) s0[i] = s[0];                                                                   \
-            if (n_state > 1) s1[i] = s[1];                                                                   \
-            if (n_state > 2) s2[i] = s[2];                                                                   \
+        float *w = b->w, *s0 = b->state[0], *s1 = b->state[1], *s2 = b->state[2];                            \
+        const float *grad = b->grad;                                                                         \
+        const int64_t n = b->n;                                                                              \
+        (void)s0, (void)s1, (void)s2;                                                                        \
+        _Pragma("omp simd") for (int64_t i = 0; i < n; i++) {                                                \
+            dt_optim_element e = LOAD(n_state);                                                              \
+            e = dt_optim_##lower(&f, grad[i], e);                                                            \
+            w[i] = e.w;                                                                                      \
+            STORE(n_state);                                                                                  \
         }                                                                                                    \
     }
 DT_OPTIM_LIST(UPDATE)
 
 /* measure_<name>: the state of the step, and the squares that the ratio wants. */
 #define MEASURE(upper, lower, n_state)                                                                       \
-    DT_CPU_SIMD static square_sums measure_##lower(const block *blk, const dt_optim_factors *factors) {      \
+    DT_CPU_SIMD static square_sums measure_##lower(const block *b, const dt_optim_factors *factors) {        \
         const dt_optim_factors f = *factors;                                                                 \
-        float *s0 = blk->state[0], *s1 = blk->state[1];                                                      \
-        const float *w = blk->w, *grad = blk->grad;                                                          \
+        float *s0 = b->state[0], *s1 = b->state[1], *s2 = b->state[2];                                       \
+        const float *w = b->w, *grad = b->grad;                                                              \
+        const int64_t n = b->n;                                                                              \
         float w2 = 0, u2 = 0;                                                                                \
-        _Pragma("omp simd reduction(+ : w2, u2)") for (int64_t i = 0; i < blk->n; i++) {                     \
-            float s[] = {n_state > 0 ? s0[i] : 0, n_state > 1 ? s1[i] : 0};                                  \
-            const float u = dt_optim_measure_##lower(&f, grad[i], w[i], s);                                  \
-            if (n_state > 0) s0[i] = s[0];                                                                   \
-            if (n_state > 1) s1[i] = s[1];                                                                   \
-            w2 += w[i] * w[i], u2 += u * u;                                                                  \
+        (void)s0, (void)s1, (void)s2;                                                                        \
+        _Pragma("omp simd reduction(+ : w2, u2)") for (int64_t i = 0; i < n; i++) {                          \
+            dt_optim_element e = LOAD(n_state);                                                              \
+            e = dt_optim_measure_##lower(&f, grad[i], e);                                                    \
+            STORE(n_state);                                                                                  \
+            w2 += w[i] * w[i], u2 += e.u * e.u;                                                              \
         }                                                                                                    \
         return (square_sums){(double)w2, (double)u2};                                                        \
     }

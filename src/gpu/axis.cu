@@ -99,8 +99,8 @@ template <int KIND> struct Rule;
 #define RULE(upper, lower, n)                                                                                \
     template <> struct Rule<DT_OPTIM_##upper> {                                                              \
         static constexpr int N_STATE = n;                                                                    \
-        static __device__ float update(const dt_optim_factors *f, float g, float w, float *s) {              \
-            return dt_optim_##lower(f, g, w, s);                                                             \
+        static __device__ dt_optim_element update(const dt_optim_factors *f, float g, dt_optim_element e) {  \
+            return dt_optim_##lower(f, g, e);                                                                \
         }                                                                                                    \
     };
 DT_OPTIM_LIST(RULE)
@@ -110,8 +110,8 @@ template <int KIND> struct Trust { static constexpr bool IS = false; };
 #define TRUST(upper, lower, n)                                                                               \
     template <> struct Trust<DT_OPTIM_##upper> {                                                             \
         static constexpr bool IS = true;                                                                     \
-        static __device__ float measure(const dt_optim_factors *f, float g, float w, float *s) {             \
-            return dt_optim_measure_##lower(f, g, w, s);                                                     \
+        static __device__ dt_optim_element measure(const dt_optim_factors *f, float g, dt_optim_element e) { \
+            return dt_optim_measure_##lower(f, g, e);                                                        \
         }                                                                                                    \
         static __device__ float ratio(const dt_optim_factors *f, float w_norm, float u_norm) {               \
             return dt_optim_ratio_##lower(f, w_norm, u_norm);                                                \
@@ -134,12 +134,33 @@ template <int N> struct State {
             if (p[k]) v[k] = load<float, QUAD>(p[k] + i);
         }
     }
+    __device__ dt_optim_element one(int32_t i, float w) const {
+        dt_optim_element e = {};
+        e.w = w;
+#pragma unroll
+        for (int k = 0; k < N; k++) e.s[k] = p[k] ? p[k][i] : 0.0f;
+        return e;
+    }
+    __device__ void store_one(int32_t i, const dt_optim_element &e) const {
+#pragma unroll
+        for (int k = 0; k < N; k++)
+            if (p[k]) p[k][i] = e.s[k];
+    }
     __device__ void store_quad(int32_t i, const Pack<float, QUAD> *v) const {
 #pragma unroll
         for (int k = 0; k < N; k++)
             if (p[k]) store<float, QUAD>(p[k] + i, v[k]);
     }
 };
+
+/* Element j of a quad. */
+template <int N> __device__ dt_optim_element element_of(float w, const Pack<float, QUAD> *ps, int j) {
+    dt_optim_element e = {};
+    e.w = w;
+#pragma unroll
+    for (int k = 0; k < N; k++) e.s[k] = ps[k].v[j];
+    return e;
+}
 
 /* The factors of a chunk's elements. */
 __device__ dt_optim_factors chunk_factors(const dt_gpu_axis_step *step, float decay, float lr_scale) {
@@ -170,25 +191,20 @@ __global__ void __launch_bounds__(THREADS) measure_kernel(dt_axis_args a, const 
             state.load_quad(i, ps);
 #pragma unroll
             for (int j = 0; j < QUAD; j++) {
-                float s[N];
+                const dt_optim_element e =
+                    Trust<KIND>::measure(&f, to_float(g.v[j]), element_of<N>(pw.v[j], ps, j));
 #pragma unroll
-                for (int k = 0; k < N; k++) s[k] = ps[k].v[j];
-                const float u = Trust<KIND>::measure(&f, to_float(g.v[j]), pw.v[j], s);
-#pragma unroll
-                for (int k = 0; k < N; k++) ps[k].v[j] = s[k];
-                w2 = fmaf(pw.v[j], pw.v[j], w2);
-                u2 = fmaf(u, u, u2);
+                for (int k = 0; k < N; k++) ps[k].v[j] = e.s[k];
+                w2 = fmaf(e.w, e.w, w2);
+                u2 = fmaf(e.u, e.u, u2);
             }
             state.store_quad(i, ps);
         } else {
             for (int32_t q = i; q < ch.n_elem; q++) {
-                float s[N];
-                for (int k = 0; k < N; k++) s[k] = state.p[k] ? state.p[k][q] : 0.0f;
-                const float u = Trust<KIND>::measure(&f, to_float(grad[q]), w[q], s);
-                for (int k = 0; k < N; k++)
-                    if (state.p[k]) state.p[k][q] = s[k];
-                w2 = fmaf(w[q], w[q], w2);
-                u2 = fmaf(u, u, u2);
+                const dt_optim_element e = Trust<KIND>::measure(&f, to_float(grad[q]), state.one(q, w[q]));
+                state.store_one(q, e);
+                w2 = fmaf(e.w, e.w, w2);
+                u2 = fmaf(e.u, e.u, u2);
             }
         }
     }
@@ -267,12 +283,11 @@ __global__ void __launch_bounds__(THREADS) update_kernel(dt_axis_args a, const d
             if (ema) pe = load<float, QUAD>(ema + i);
 #pragma unroll
             for (int j = 0; j < QUAD; j++) {
-                float s[N > 0 ? N : 1];
+                const dt_optim_element e =
+                    Rule<KIND>::update(&f, to_float(g.v[j]), element_of<N>(pw.v[j], ps, j));
+                pw.v[j] = e.w;
 #pragma unroll
-                for (int k = 0; k < N; k++) s[k] = ps[k].v[j];
-                pw.v[j] = Rule<KIND>::update(&f, to_float(g.v[j]), pw.v[j], s);
-#pragma unroll
-                for (int k = 0; k < N; k++) ps[k].v[j] = s[k];
+                for (int k = 0; k < N; k++) ps[k].v[j] = e.s[k];
                 pe.v[j] = dt_optim_mul(d, pe.v[j]) + (1.0f - d) * pw.v[j];
                 p16.v[j] = from_float<P>(pw.v[j]);
             }
@@ -282,11 +297,9 @@ __global__ void __launch_bounds__(THREADS) update_kernel(dt_axis_args a, const d
             if (param) store<P, QUAD>(param + i, p16);
         } else {
             for (int32_t q = i; q < ch.n_elem; q++) {
-                float s[N > 0 ? N : 1];
-                for (int k = 0; k < N; k++) s[k] = state.p[k] ? state.p[k][q] : 0.0f;
-                w[q] = Rule<KIND>::update(&f, to_float(grad[q]), w[q], s);
-                for (int k = 0; k < N; k++)
-                    if (state.p[k]) state.p[k][q] = s[k];
+                const dt_optim_element e = Rule<KIND>::update(&f, to_float(grad[q]), state.one(q, w[q]));
+                w[q] = e.w;
+                state.store_one(q, e);
                 if (ema) ema[q] = dt_optim_mul(d, ema[q]) + (1.0f - d) * w[q];
                 if (param) param[q] = from_float<P>(w[q]);
             }

@@ -132,113 +132,138 @@ DT_HOST_DEVICE static inline float dt_optim_mul(float a, float b) {
 #endif
 }
 
-/* ---- the formulas: w of the next step from w, the gradient g as backward left it, and the state s[], which
- * is updated. Definitions are PyTorch 2's, of lars, lamb, lion and rmsprop_tf timm's. ---- */
+/* An element on its way through a formula. Passed by value, which lets compilers keep it in vector registers. */
+typedef struct dt_optim_element {
+    float w;
+    float s[DT_OPTIM_STATES_MAX]; /* its state, in the row's order */
+    float u;                      /* TRUST: the direction that is measured */
+} dt_optim_element;
 
-DT_HOST_DEVICE static inline float dt_optim_sgd(const dt_optim_factors *f, float g, float w, float *s) {
-    (void)s;
+/* ---- the formulas: the element of the next step from e and the gradient g as backward left it. Definitions are
+ * PyTorch 2's, of lars, lamb, lion and rmsprop_tf timm's. ---- */
+#define DT_OPTIM_FORMULA(name)                                                                               \
+    DT_HOST_DEVICE static inline dt_optim_element dt_optim_##name(const dt_optim_factors *f, float g,        \
+                                                                  dt_optim_element e)
+
+DT_OPTIM_FORMULA(sgd) {
     g = dt_optim_mul(g, f->grad_scale);
-    g += f->decay * w;
-    return w - f->lr * g;
+    g += f->decay * e.w;
+    e.w -= f->lr * g;
+    return e;
 }
 
-DT_HOST_DEVICE static inline float dt_optim_momentum(const dt_optim_factors *f, float g, float w, float *s) {
+DT_OPTIM_FORMULA(momentum) {
     g = dt_optim_mul(g, f->grad_scale);
-    g += f->decay * w;
-    s[0] = f->momentum * s[0] + g;
-    return w - f->lr * s[0];
+    g += f->decay * e.w;
+    e.s[0] = f->momentum * e.s[0] + g;
+    e.w -= f->lr * e.s[0];
+    return e;
 }
 
-DT_HOST_DEVICE static inline float dt_optim_nesterov(const dt_optim_factors *f, float g, float w, float *s) {
+DT_OPTIM_FORMULA(nesterov) {
     g = dt_optim_mul(g, f->grad_scale);
-    g += f->decay * w;
-    s[0] = f->momentum * s[0] + g;
-    return w - f->lr * (g + f->momentum * s[0]);
+    g += f->decay * e.w;
+    e.s[0] = f->momentum * e.s[0] + g;
+    e.w -= f->lr * (g + f->momentum * e.s[0]);
+    return e;
 }
 
-DT_HOST_DEVICE static inline float dt_optim_adam(const dt_optim_factors *f, float g, float w, float *s) {
-    g = dt_optim_mul(g, f->grad_scale);
-    g += f->decay * w;
-    s[0] = f->beta1 * s[0] + dt_optim_mul(1.0f - f->beta1, g);
-    s[1] = f->beta2 * s[1] + dt_optim_mul(1.0f - f->beta2, g * g);
-    return w - f->lr * (s[0] * f->inv_correct1) / (sqrtf(s[1] * f->inv_correct2) + f->eps);
+/* Of g, already scaled: the two moments, as adam, adamw and lamb have them. */
+DT_OPTIM_FORMULA(moments) {
+    e.s[0] = f->beta1 * e.s[0] + dt_optim_mul(1.0f - f->beta1, g);
+    e.s[1] = f->beta2 * e.s[1] + dt_optim_mul(1.0f - f->beta2, g * g);
+    return e;
 }
 
-DT_HOST_DEVICE static inline float dt_optim_adamw(const dt_optim_factors *f, float g, float w, float *s) {
+DT_OPTIM_FORMULA(adam) {
     g = dt_optim_mul(g, f->grad_scale);
-    s[0] = f->beta1 * s[0] + dt_optim_mul(1.0f - f->beta1, g);
-    s[1] = f->beta2 * s[1] + dt_optim_mul(1.0f - f->beta2, g * g);
-    w -= f->lr * f->decay * w;
-    return w - f->lr * (s[0] * f->inv_correct1) / (sqrtf(s[1] * f->inv_correct2) + f->eps);
+    g += f->decay * e.w;
+    e = dt_optim_moments(f, g, e);
+    e.w -= f->lr * (e.s[0] * f->inv_correct1) / (sqrtf(e.s[1] * f->inv_correct2) + f->eps);
+    return e;
+}
+
+DT_OPTIM_FORMULA(adamw) {
+    e = dt_optim_moments(f, dt_optim_mul(g, f->grad_scale), e);
+    e.w -= f->lr * f->decay * e.w;
+    e.w -= f->lr * (e.s[0] * f->inv_correct1) / (sqrtf(e.s[1] * f->inv_correct2) + f->eps);
+    return e;
+}
+
+/* A variance that rounding may have made negative. */
+DT_HOST_DEVICE static inline float dt_optim_above_0(float x) {
+    return x > 0.0f ? x : 0.0f;
 }
 
 /* s: mean square, velocity, mean. */
-DT_HOST_DEVICE static inline float dt_optim_rmsprop(const dt_optim_factors *f, float g, float w, float *s) {
+DT_OPTIM_FORMULA(rmsprop) {
     g = dt_optim_mul(g, f->grad_scale);
-    g += f->decay * w;
-    s[0] = f->alpha * s[0] + dt_optim_mul(1.0f - f->alpha, g * g);
-    s[2] = f->centered * (f->alpha * s[2] + dt_optim_mul(1.0f - f->alpha, g));
-    s[1] = f->momentum * s[1] + g / (sqrtf(fmaxf(s[0] - s[2] * s[2], 0.0f)) + f->eps);
-    return w - f->lr * s[1];
+    g += f->decay * e.w;
+    e.s[0] = f->alpha * e.s[0] + dt_optim_mul(1.0f - f->alpha, g * g);
+    e.s[2] = f->centered * (f->alpha * e.s[2] + dt_optim_mul(1.0f - f->alpha, g));
+    e.s[1] = f->momentum * e.s[1] + g / (sqrtf(dt_optim_above_0(e.s[0] - e.s[2] * e.s[2])) + f->eps);
+    e.w -= f->lr * e.s[1];
+    return e;
 }
 
 /* The mean square starts at 1, eps stands within the root, the rate within the velocity. */
-DT_HOST_DEVICE static inline float dt_optim_rmsprop_tf(const dt_optim_factors *f, float g, float w,
-                                                       float *s) {
+DT_OPTIM_FORMULA(rmsprop_tf) {
     g = dt_optim_mul(g, f->grad_scale);
-    g += f->decay * w;
-    s[0] += (1.0f - f->alpha) * (g * g - s[0]);
-    s[2] = f->centered * (s[2] + (1.0f - f->alpha) * (g - s[2]));
-    s[1] = f->momentum * s[1] + f->lr * g / sqrtf(fmaxf(s[0] - s[2] * s[2], 0.0f) + f->eps);
-    return w - s[1];
+    g += f->decay * e.w;
+    e.s[0] += (1.0f - f->alpha) * (g * g - e.s[0]);
+    e.s[2] = f->centered * (e.s[2] + (1.0f - f->alpha) * (g - e.s[2]));
+    e.s[1] = f->momentum * e.s[1] + f->lr * g / sqrtf(dt_optim_above_0(e.s[0] - e.s[2] * e.s[2]) + f->eps);
+    e.w -= e.s[1];
+    return e;
 }
 
-DT_HOST_DEVICE static inline float dt_optim_adagrad(const dt_optim_factors *f, float g, float w, float *s) {
+DT_OPTIM_FORMULA(adagrad) {
     g = dt_optim_mul(g, f->grad_scale);
-    g += f->decay * w;
-    s[0] += g * g;
-    return w - f->lr * g / (sqrtf(s[0]) + f->eps);
+    g += f->decay * e.w;
+    e.s[0] += g * g;
+    e.w -= f->lr * g / (sqrtf(e.s[0]) + f->eps);
+    return e;
 }
 
-DT_HOST_DEVICE static inline float dt_optim_lion(const dt_optim_factors *f, float g, float w, float *s) {
+DT_OPTIM_FORMULA(lion) {
     g = dt_optim_mul(g, f->grad_scale);
-    const float u = f->beta1 * s[0] + dt_optim_mul(1.0f - f->beta1, g);
-    s[0] = f->beta2 * s[0] + dt_optim_mul(1.0f - f->beta2, g);
-    w -= f->lr * f->decay * w;
-    return w - f->lr * (u > 0.0f ? 1.0f : u < 0.0f ? -1.0f : 0.0f);
+    const float u = f->beta1 * e.s[0] + dt_optim_mul(1.0f - f->beta1, g);
+    e.s[0] = f->beta2 * e.s[0] + dt_optim_mul(1.0f - f->beta2, g);
+    e.w -= f->lr * f->decay * e.w;
+    e.w -= f->lr * (u > 0.0f ? 1.0f : u < 0.0f ? -1.0f : 0.0f);
+    return e;
 }
 
-/* ---- TRUST ---- */
+/* ---- TRUST: measure_<name> updates the state and gives the direction, <name> then moves the weight ---- */
 
-DT_HOST_DEVICE static inline float dt_optim_lamb_direction(const dt_optim_factors *f, float w,
-                                                           const float *s) {
-    return (s[0] * f->inv_correct1) / (sqrtf(s[1] * f->inv_correct2) + f->eps) + f->decay * w;
+DT_HOST_DEVICE static inline float dt_optim_lamb_direction(const dt_optim_factors *f, dt_optim_element e) {
+    return (e.s[0] * f->inv_correct1) / (sqrtf(e.s[1] * f->inv_correct2) + f->eps) + f->decay * e.w;
 }
 
-DT_HOST_DEVICE static inline float dt_optim_measure_lamb(const dt_optim_factors *f, float g, float w,
-                                                         float *s) {
-    g = dt_optim_mul(g, f->grad_scale);
-    s[0] = f->beta1 * s[0] + dt_optim_mul(1.0f - f->beta1, g);
-    s[1] = f->beta2 * s[1] + dt_optim_mul(1.0f - f->beta2, g * g);
-    return dt_optim_lamb_direction(f, w, s);
+DT_OPTIM_FORMULA(measure_lamb) {
+    e = dt_optim_moments(f, dt_optim_mul(g, f->grad_scale), e);
+    e.u = dt_optim_lamb_direction(f, e);
+    return e;
 }
 
-DT_HOST_DEVICE static inline float dt_optim_lamb(const dt_optim_factors *f, float g, float w, float *s) {
+DT_OPTIM_FORMULA(lamb) {
     (void)g;
-    return w - f->lr * (f->ratio * dt_optim_lamb_direction(f, w, s));
+    e.w -= f->lr * (f->ratio * dt_optim_lamb_direction(f, e));
+    return e;
 }
 
-DT_HOST_DEVICE static inline float dt_optim_measure_lars(const dt_optim_factors *f, float g, float w,
-                                                         float *s) {
-    (void)w, (void)s;
-    return dt_optim_mul(g, f->grad_scale);
+DT_OPTIM_FORMULA(measure_lars) {
+    e.u = dt_optim_mul(g, f->grad_scale);
+    return e;
 }
 
-DT_HOST_DEVICE static inline float dt_optim_lars(const dt_optim_factors *f, float g, float w, float *s) {
+DT_OPTIM_FORMULA(lars) {
     g = dt_optim_mul(g, f->grad_scale);
-    s[0] = f->momentum * s[0] + f->ratio * (g + f->decay * w);
-    return w - f->lr * s[0];
+    e.s[0] = f->momentum * e.s[0] + f->ratio * (g + f->decay * e.w);
+    e.w -= f->lr * e.s[0];
+    return e;
 }
+#undef DT_OPTIM_FORMULA
 
 /* The ratio from the norms of the parameter and of what measure gave; 1 where one of them is 0, and for what
  * has no weight decay. */
