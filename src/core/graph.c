@@ -234,7 +234,7 @@ dt_status dt_graph_add_node_with(dt_graph *g, const char *name, dt_op op, const 
     dt_status st = take_operands(g, &n, n_in, in, wanted);
     if (st == DT_OK) st = row->infer(g, &n, outs);
     if (st != DT_OK) {
-        dt_error_context("%s (%s)", name, row->name);
+        dt_error_context("%s (%s)", name, dt_op_name(&n));
         return st;
     }
     dt_nid id = g->n_node;

@@ -89,6 +89,8 @@ static double bn_flops(const dt_graph *g, const dt_node *n) {
 /* Short forms of the slots below. */
 #define T(name_, ...)                                                                                        \
     { .name = (name_), __VA_ARGS__ }
+#define FLOAT(name_, ...)                                                                                    \
+    { .name = (name_), .type = DT_SLOT_FLOAT, __VA_ARGS__ }
 #define F32(name_, ...)                                                                                      \
     { .name = (name_), .type = DT_SLOT_F32, __VA_ARGS__ }
 #define OPT            .optional = true
@@ -169,25 +171,49 @@ static const dt_op_row op_table[] =
                 .grad = dt_grad_batchnorm,
                 .flops = bn_flops,
             },
-        [DT_OP_RELU] =
+        [DT_OP_UNARY] =
             {
-                .name = "relu",
-                .doc = "y = max(x, 0).",
-                .in = {T("x")},
-                .out = {T("y")},
+                .name = "unary",
+                .doc = "y = function(x), element by element, in PyTorch's definition. Attributes: unary (the "
+                       "function), a, b (its scalars).",
+                .in = {FLOAT("x")},
+                .out = {FLOAT("y")},
                 IN_PLACE(0, 0),
-                .infer = dt_infer_same,
-                .grad = dt_grad_relu,
+                .infer = dt_infer_unary,
+                .grad = dt_grad_unary,
             },
-        [DT_OP_ADD] =
+        [DT_OP_BINARY] =
             {
-                .name = "add",
-                .doc = "y = a + b.",
-                .in = {{.name = "a", .type = DT_SLOT_ANY}, {.name = "b", .type = DT_SLOT_ANY, SAME(0)}},
-                .out = {T("y")},
+                .name = "binary",
+                .doc = "y = function(a, b), element by element, of one type. Shapes are aligned at the last "
+                       "dimension; one that is missing or 1 is repeated. Attributes: binary (the function).",
+                .in = {FLOAT("a"), FLOAT("b")},
+                .out = {FLOAT("y")},
+                IN_PLACE(0, 0),
+                .infer = dt_infer_binary,
+                .grad = dt_grad_binary,
+            },
+        [DT_OP_SOFTMAX] =
+            {
+                .name = "softmax",
+                .doc = "y = exp(x) / sum of exp(x) over the last dimension.",
+                .in = {FLOAT("x")},
+                .out = {FLOAT("y")},
                 IN_PLACE(0, 0),
                 .infer = dt_infer_same,
-                .grad = dt_grad_add,
+                .grad = dt_grad_softmax,
+                .flops = bn_flops,
+            },
+        [DT_OP_LOG_SOFTMAX] =
+            {
+                .name = "log_softmax",
+                .doc = "y = x - log of the sum of exp(x) over the last dimension.",
+                .in = {FLOAT("x")},
+                .out = {FLOAT("y")},
+                IN_PLACE(0, 0),
+                .infer = dt_infer_same,
+                .grad = dt_grad_softmax,
+                .flops = bn_flops,
             },
         [DT_OP_MAXPOOL] =
             {
@@ -514,15 +540,49 @@ static const dt_op_row op_table[] =
                 .infer = dt_infer_bn_dx,
                 .flops = bn_flops,
             },
-        [DT_OP_RELU_BWD] =
+        [DT_OP_UNARY_BWD] =
             {
-                .name = "relu_bwd",
-                .doc = "dx = dy where y > 0, else 0.",
-                .in = {T("dy"), T("y", SAME(0))},
-                .out = {T("dx")},
+                .name = "unary_bwd",
+                .doc = "dx = dy times the derivative of unary's function; v is its y or its x, as the "
+                       "function's gradient is made. Attributes: unary's.",
+                .in = {FLOAT("dy"), FLOAT("v", SAME(0))},
+                .out = {FLOAT("dx")},
+                .flags = DT_OP_INTERNAL,
+                IN_PLACE(0, 0),
+                .infer = dt_infer_unary,
+            },
+        [DT_OP_BINARY_BWD] =
+            {
+                .name = "binary_bwd",
+                .doc = "gradient of one operand of binary, summed in a fixed order over what was repeated; a "
+                       "and b where the function's gradient reads them. Attributes: binary, operand, ndim, "
+                       "dim.",
+                .in = {FLOAT("dy"), FLOAT("a", OPT), FLOAT("b", OPT)},
+                .out = {FLOAT("dx")},
+                .flags = DT_OP_INTERNAL,
+                .infer = dt_infer_binary_bwd,
+            },
+        [DT_OP_SOFTMAX_BWD] =
+            {
+                .name = "softmax_bwd",
+                .doc = "dx = y (dy - sum of dy y over the last dimension).",
+                .in = {FLOAT("dy"), FLOAT("y", SAME(0))},
+                .out = {FLOAT("dx")},
                 .flags = DT_OP_INTERNAL,
                 IN_PLACE(0, 0),
                 .infer = dt_infer_same,
+                .flops = bn_flops,
+            },
+        [DT_OP_LOG_SOFTMAX_BWD] =
+            {
+                .name = "log_softmax_bwd",
+                .doc = "dx = dy - exp(y) times the sum of dy over the last dimension.",
+                .in = {FLOAT("dy"), FLOAT("y", SAME(0))},
+                .out = {FLOAT("dx")},
+                .flags = DT_OP_INTERNAL,
+                IN_PLACE(0, 0),
+                .infer = dt_infer_same,
+                .flops = bn_flops,
             },
         [DT_OP_MAXPOOL_BWD] =
             {
@@ -579,6 +639,26 @@ _Static_assert(sizeof op_table / sizeof op_table[0] == DT_OP_COUNT, "a row per o
 
 const dt_op_row *dt_op_get(dt_op op) {
     return &op_table[op];
+}
+
+const char *dt_op_name(const dt_node *n) {
+    switch (n->op) {
+    case DT_OP_UNARY:
+        return dt_unary_table[n->attr.unary].name;
+    case DT_OP_UNARY_BWD:
+        return dt_unary_table[n->attr.unary].grad_name;
+    case DT_OP_BINARY:
+        return dt_binary_table[n->attr.binary].name;
+    case DT_OP_BINARY_BWD:
+        return dt_binary_table[n->attr.binary].grad_name;
+    default:
+        return op_table[n->op].name;
+    }
+}
+
+bool dt_op_is_sum(const dt_graph *g, const dt_node *n) {
+    return n->op == DT_OP_BINARY && n->attr.binary == DT_BINARY_ADD &&
+           dt_infer_same_dims(dt_infer_in(g, n, 0), dt_infer_in(g, n, 1));
 }
 
 static int32_t count(const dt_slot *slot) {

@@ -20,6 +20,11 @@ static dt_status check_type(const dt_graph *g, const dt_node *n, int32_t slot) {
         [DT_SLOT_F32] = DT_DTYPE_F32, [DT_SLOT_U8] = DT_DTYPE_U8, [DT_SLOT_I32] = DT_DTYPE_I32};
     const dt_slot *s = &dt_op_get(n->op)->in[slot];
     if (s->type == DT_SLOT_ANY) return DT_OK;
+    if (s->type == DT_SLOT_FLOAT) {
+        const dt_dtype is = dt_infer_in(g, n, slot)->dtype;
+        const bool fits = is == DT_DTYPE_F32 || is == DT_DTYPE_F16 || is == DT_DTYPE_BF16;
+        return fits ? DT_OK : refuse(g, n, slot, "f32, f16 or bf16");
+    }
     const dt_dtype want = s->type == DT_SLOT_T ? g->compute : type[s->type];
     return dt_infer_in(g, n, slot)->dtype == want ? DT_OK : refuse(g, n, slot, dt_dtype_name(want));
 }
@@ -34,8 +39,8 @@ static dt_status check_shape(const dt_graph *g, const dt_node *n, int32_t slot) 
     }
     if (s->same > 0 && dt_node_has(n, s->same - 1)) {
         const dt_value *like = dt_infer_in(g, n, s->same - 1);
-        const bool types = s->type != DT_SLOT_ANY || v->dtype == like->dtype;
-        if (types && dt_infer_same_dims(v, like)) return DT_OK;
+        const bool typed = s->type != DT_SLOT_ANY && s->type != DT_SLOT_FLOAT;
+        if ((typed || v->dtype == like->dtype) && dt_infer_same_dims(v, like)) return DT_OK;
         char text[96];
         snprintf(text, sizeof text, "%s", dt_value_shape_text(like));
         return dt_fail(DT_ERR_CONFIG, "%s is %s but %s is %s", like->name, text, v->name,

@@ -143,7 +143,7 @@ dt_status dt_program_prepare(dt_backend *be, dt_graph *g, const dt_program_optio
         if (dt_op_get(n->op)->flags & DT_OP_VIEW) continue;
         st = be->prepare(be, g, i, &p->prep[i], &n->workspace_bytes);
         if (st != DT_OK) {
-            dt_error_context("%s %s", dt_op_get(n->op)->name, g->value[n->out[0]].name);
+            dt_error_context("%s %s", dt_op_name(n), g->value[n->out[0]].name);
             goto fail;
         }
         if (n->workspace_bytes <= 0) continue;
@@ -227,7 +227,7 @@ dt_status dt_program_bind(dt_program *p, dt_store *s, const dt_program_options *
         dt_kernel *k = &p->kernel[p->n_kernel];
         dt_status st = be->bind(be, g, i, p->prep[i], &b, k);
         if (st != DT_OK) {
-            dt_error_context("%s %s", dt_op_get(n->op)->name, g->value[n->out[0]].name);
+            dt_error_context("%s %s", dt_op_name(n), g->value[n->out[0]].name);
             return st;
         }
         k->node = i;

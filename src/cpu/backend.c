@@ -154,8 +154,10 @@ static const lowering lowering_table[] = {
     [DT_OP_CONV] = {.run = run_conv, .family = FAMILY_CONV, .conv = DT_CPU_CONV_FORWARD},
     [DT_OP_DENSE] = {.run = run_dense, .family = FAMILY_DENSE},
     [DT_OP_BATCHNORM] = {.run = NULL}, /* the pass split_batchnorm replaces it */
-    [DT_OP_RELU] = {.run = dt_cpu_relu},
-    [DT_OP_ADD] = {.run = dt_cpu_add},
+    [DT_OP_UNARY] = {.run = dt_cpu_unary},
+    [DT_OP_BINARY] = {.run = dt_cpu_binary, .main = MAIN_OUT},
+    [DT_OP_SOFTMAX] = {.run = dt_cpu_softmax},
+    [DT_OP_LOG_SOFTMAX] = {.run = dt_cpu_softmax},
     [DT_OP_MAXPOOL] = {.run = dt_cpu_maxpool},
     [DT_OP_AVGPOOL] = {.run = dt_cpu_avgpool},
     [DT_OP_GLOBAL_AVGPOOL] = {.run = dt_cpu_global_avgpool},
@@ -179,7 +181,10 @@ static const lowering lowering_table[] = {
     [DT_OP_BIAS_GRAD] = {.run = dt_cpu_bias_grad, .n_sum = 1},
     [DT_OP_BN_REDUCE] = {.run = dt_cpu_bn_reduce, .n_sum = 2},
     [DT_OP_BN_DX] = {.run = dt_cpu_bn_dx},
-    [DT_OP_RELU_BWD] = {.run = dt_cpu_relu_bwd},
+    [DT_OP_UNARY_BWD] = {.run = dt_cpu_unary_bwd},
+    [DT_OP_BINARY_BWD] = {.run = dt_cpu_binary_bwd},
+    [DT_OP_SOFTMAX_BWD] = {.run = dt_cpu_softmax_bwd},
+    [DT_OP_LOG_SOFTMAX_BWD] = {.run = dt_cpu_softmax_bwd},
     [DT_OP_MAXPOOL_BWD] = {.run = dt_cpu_maxpool_bwd, .main = MAIN_OUT},
     [DT_OP_AVGPOOL_BWD] = {.run = dt_cpu_avgpool_bwd, .main = MAIN_OUT},
     [DT_OP_GLOBAL_AVGPOOL_BWD] = {.run = dt_cpu_global_avgpool_bwd, .main = MAIN_OUT},
@@ -213,6 +218,16 @@ static void node_sizes(const dt_graph *g, const dt_node *n, dt_cpu_node *d) {
     d->p = dim_or_1(other, 1), d->q = dim_or_1(other, 2), d->k = other->dim[other->ndim - 1];
     d->n_elem = dt_value_n_elem(main);
     d->m = d->n_elem / d->c;
+    if (n->op == DT_OP_BINARY)
+        d->space =
+            dt_broadcast_space(out, &g->value[n->in[DT_BINARY_IN_A]], &g->value[n->in[DT_BINARY_IN_B]]);
+    if (n->op == DT_OP_BINARY_BWD) {
+        const dt_value *read[2] = {NULL, NULL};
+        for (int32_t i = 0; i < 2; i++)
+            if (dt_node_has(n, DT_BINARY_BWD_IN_A + i)) read[i] = &g->value[n->in[DT_BINARY_BWD_IN_A + i]];
+        read[n->attr.operand] = out;
+        d->space = dt_broadcast_space(in, read[0], read[1]);
+    }
 }
 
 /* A convolution that does more than the CPU's can. */
@@ -235,8 +250,8 @@ static dt_status prepare(dt_backend *be, const dt_graph *g, dt_nid node, dt_prep
     const lowering *row = &lowering_table[n->op];
     const bool fused = is_fused(n);
     if (!row->run || g->compute != DT_DTYPE_F32 || fused)
-        return dt_fail(DT_ERR_UNSUPPORTED, "the cpu backend does not compute %s of %s in %s%s",
-                       dt_op_get(n->op)->name, g->value[n->out[0]].name, dt_dtype_name(g->compute),
+        return dt_fail(DT_ERR_UNSUPPORTED, "the cpu backend does not compute %s of %s in %s%s", dt_op_name(n),
+                       g->value[n->out[0]].name, dt_dtype_name(g->compute),
                        fused ? " with a fused neighbour" : "");
     dt_prep *p = own(cpu(be), sizeof *p);
     if (!p) return dt_fail(DT_ERR_MEMORY, "no memory to prepare a node");
@@ -251,6 +266,7 @@ static dt_status prepare(dt_backend *be, const dt_graph *g, dt_nid node, dt_prep
         if (row->family == FAMILY_DENSE && (d.m | d.c | d.k) > INT32_MAX)
             return dt_fail(DT_ERR_UNSUPPORTED, "a dense layer of %lld x %lld x %lld is too large",
                            (long long)d.m, (long long)d.c, (long long)d.k);
+        if (n->op == DT_OP_BINARY_BWD) p->workspace_bytes = dt_cpu_binary_bwd_bytes(&d);
         if (row->n_sum > 0) p->workspace_bytes = dt_cpu_reduce_bytes(d.m, d.c, row->n_sum);
     }
     *out = p;
@@ -272,7 +288,7 @@ static dt_status bind(dt_backend *be, const dt_graph *g, dt_nid node, dt_prep *p
         snprintf(c->label, sizeof c->label, "%s", prep->conv.label);
     } else {
         node_sizes(g, n, &c->node);
-        snprintf(c->label, sizeof c->label, "%s %s", dt_op_get(n->op)->name,
+        snprintf(c->label, sizeof c->label, "%s %s", dt_op_name(n),
                  dt_value_shape_text(
                      &g->value[row->main == MAIN_OUT ? n->out[0] : n->in[dt_op_get(n->op)->main]]));
     }

@@ -143,11 +143,20 @@ dt_vid dt_build_batchnorm(dt_builder *b, const char *name, dt_vid x, const dt_ba
 }
 
 dt_vid dt_build_relu(dt_builder *b, const char *name, dt_vid x) {
-    return dt_build_op(b, name, DT_OP_RELU, NULL, 1, &x);
+    return dt_build_op(b, name, DT_OP_UNARY, &(dt_attr){.unary = DT_UNARY_RELU}, 1, &x);
 }
 
 dt_vid dt_build_add(dt_builder *b, const char *name, dt_vid x, dt_vid y) {
-    return dt_build_op(b, name, DT_OP_ADD, NULL, 2, (dt_vid[]){x, y});
+    if (b->status != DT_OK) return -1;
+    const dt_value *xv = &b->g->value[x], *yv = &b->g->value[y];
+    if (xv->ndim != yv->ndim || memcmp(xv->dim, yv->dim, sizeof xv->dim) != 0) {
+        char text[96];
+        snprintf(text, sizeof text, "%s", dt_value_shape_text(xv));
+        b->status = dt_fail(DT_ERR_CONFIG, "%s (add): %s is %s but %s is %s", name, xv->name, text, yv->name,
+                            dt_value_shape_text(yv));
+        return -1;
+    }
+    return dt_build_op(b, name, DT_OP_BINARY, &(dt_attr){.binary = DT_BINARY_ADD}, 2, (dt_vid[]){x, y});
 }
 
 dt_vid dt_build_pool(dt_builder *b, const char *name, dt_op op, dt_vid x, int64_t kernel, int64_t stride,

@@ -58,7 +58,7 @@ static void expect_unsupported(const op_case *c, dt_dtype compute) {
 
 static void test_unsupported_is_refused(void **state) {
     (void)state;
-    static const op_case relu = {.op = DT_OP_RELU, .in = {{IN_ACT, {2, 3}}}};
+    static const op_case relu = {.op = DT_OP_UNARY, .in = {{IN_ACT, {2, 3}}}};
     static const op_case stats = {.op = DT_OP_CONV,
                                   .wanted = 1u << DT_CONV_OUT_STATS,
                                   .attr = {OP_CONV(1, 1, 1, 0)},
@@ -135,7 +135,7 @@ static void test_crop_of_everything(void **state) {
 
 static void test_nan_is_not_hidden(void **state) {
     (void)state;
-    static const op_case relu = {.op = DT_OP_RELU, .in = {{IN_ACT, {4}}}};
+    static const op_case relu = {.op = DT_OP_UNARY, .in = {{IN_ACT, {4}}}};
     static const op_case pool = {
         .op = DT_OP_MAXPOOL, .attr = {OP_WINDOW(2, 2, 2, 0)}, .in = {{IN_ACT, {1, 2, 2, 1}}}};
     static const op_case apply = {

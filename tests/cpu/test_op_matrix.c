@@ -355,8 +355,10 @@ static double scalar(op_run *r, const grad_graph *q, const float *weight, bool i
 static void check_gradient(const op_case *c, op_run *r, const grad_graph *q, int32_t k, const float *weight) {
     bool is_loss = c->op == DT_OP_XENT;
     int64_t n = dt_value_n_elem(&q->g->value[q->in[k]]), n_kink = 0, n_tried = 0;
-    bool curved =
-        c->op == DT_OP_BATCHNORM || c->op == DT_OP_XENT || c->op == DT_OP_RELU || c->op == DT_OP_MAXPOOL;
+    static const dt_op curved_ops[] = {DT_OP_BATCHNORM, DT_OP_XENT,    DT_OP_UNARY,      DT_OP_MAXPOOL,
+                                       DT_OP_BINARY,    DT_OP_SOFTMAX, DT_OP_LOG_SOFTMAX};
+    bool curved = false;
+    for (size_t i = 0; i < sizeof curved_ops / sizeof curved_ops[0]; i++) curved |= c->op == curved_ops[i];
     const double step =
         curved ? 1e-2 : 0.25; /* a linear op is exact at any step; a large one has less noise */
     double largest = 0, middle = scalar(r, q, weight, is_loss);

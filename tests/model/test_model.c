@@ -164,7 +164,7 @@ static void test_resnet_options(void **state) {
     const dt_node *last = node_named(g, "layer4.2.bn3"); /* conv, add and relu in one */
     assert_true(last->op == DT_OP_BATCHNORM && last->attr.relu && dt_node_has(last, DT_BN_IN_RES));
     for (dt_nid i = 0; i < g->n_node; i++)
-        assert_true(g->node[i].op != DT_OP_RELU && g->node[i].op != DT_OP_ADD);
+        assert_true(g->node[i].op != DT_OP_UNARY && g->node[i].op != DT_OP_BINARY);
     dt_graph_destroy(g);
 
     dt_model_input cifar = imagenet;

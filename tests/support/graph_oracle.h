@@ -8,10 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/broadcast.h"
 #include "core/graph.h"
 #include "core/op.h"
 #include "core/rng.h"
 #include "core/step.h"
+#include "op_scalar.h"
 #include "test_check.h"
 
 typedef struct oracle {
@@ -399,12 +401,70 @@ static inline void oracle_eltwise(oracle_node *x) {
     const uint64_t hi = x->o->step.step << 24 | x->o->step.micro;
     for (int64_t i = 0; i < x->n_elem; i++) {
         double a = x->in[0][i];
-        if (op == DT_OP_RELU) x->out[0][i] = fmax(a, 0);
-        if (op == DT_OP_ADD) x->out[0][i] = a + x->in[1][i];
-        if (op == DT_OP_RELU_BWD) x->out[0][i] = x->in[1][i] > 0 ? a : 0;
+        if (op == DT_OP_UNARY) x->out[0][i] = op_unary(x->t->unary, 0, a, (double)x->t->a, (double)x->t->b);
+        if (op == DT_OP_UNARY_BWD)
+            x->out[0][i] = a * op_unary(x->t->unary, 1, x->in[1][i], (double)x->t->a, (double)x->t->b);
         if (op == DT_OP_DROPOUT || op == DT_OP_DROPOUT_BWD)
             x->out[0][i] =
                 (double)dt_u01(dt_philox(key, hi, (uint64_t)i / 4).v[i % 4]) >= p ? a / (1 - p) : 0;
+    }
+}
+
+/* Where element i of `whole` is in v, which is repeated to its shape. */
+static inline int64_t oracle_repeated(const dt_value *whole, const dt_value *v, int64_t i) {
+    int64_t at = 0, step = 1;
+    for (int32_t k = 1; k <= whole->ndim; k++) {
+        const int64_t d = whole->dim[whole->ndim - k], index = i % d;
+        i /= d;
+        if (k > v->ndim || v->dim[v->ndim - k] == 1) continue;
+        at += index * step;
+        step *= v->dim[v->ndim - k];
+    }
+    return at;
+}
+
+static inline void oracle_binary(oracle_node *x) {
+    const dt_value *y = oracle_out(x, 0);
+    for (int64_t i = 0; i < dt_value_n_elem(y); i++) {
+        const double a = x->in[0][oracle_repeated(y, oracle_in(x, 0), i)],
+                     b = x->in[1][oracle_repeated(y, oracle_in(x, 1), i)];
+        x->out[0][i] = op_binary(x->t->binary, 0, a, b);
+    }
+}
+
+static inline void oracle_binary_bwd(oracle_node *x) {
+    const dt_value *dy = oracle_in(x, 0);
+    oracle_zero(x, 0);
+    for (int64_t i = 0; i < x->n_elem; i++) {
+        double v[2] = {0, 0};
+        for (int32_t k = 0; k < 2; k++)
+            if (x->in[1 + k]) v[k] = x->in[1 + k][oracle_repeated(dy, oracle_in(x, 1 + k), i)];
+        x->out[0][oracle_repeated(dy, oracle_out(x, 0), i)] +=
+            x->in[0][i] * op_binary(x->t->binary, 1 + x->t->operand, v[0], v[1]);
+    }
+}
+
+static inline void oracle_softmax(oracle_node *x) {
+    for (int64_t r = 0; r < x->m; r++) {
+        const double *in = x->in[0] + r * x->c;
+        double sum = 0, top = in[0];
+        for (int64_t i = 0; i < x->c; i++) top = fmax(top, in[i]);
+        for (int64_t i = 0; i < x->c; i++) sum += exp(in[i] - top);
+        for (int64_t i = 0; i < x->c; i++) {
+            const double l = in[i] - top - log(sum);
+            x->out[0][r * x->c + i] = x->n->op == DT_OP_SOFTMAX ? exp(l) : l;
+        }
+    }
+}
+
+static inline void oracle_softmax_bwd(oracle_node *x) {
+    const bool plain = x->n->op == DT_OP_SOFTMAX_BWD;
+    for (int64_t r = 0; r < x->m; r++) {
+        const double *dy = x->in[0] + r * x->c, *y = x->in[1] + r * x->c;
+        double sum = 0;
+        for (int64_t i = 0; i < x->c; i++) sum += plain ? dy[i] * y[i] : dy[i];
+        for (int64_t i = 0; i < x->c; i++)
+            x->out[0][r * x->c + i] = plain ? y[i] * (dy[i] - sum) : dy[i] - exp(y[i]) * sum;
     }
 }
 
@@ -500,8 +560,10 @@ static void (*const oracle_table[DT_OP_COUNT])(oracle_node *x) = {
     [DT_OP_CONV] = oracle_conv,
     [DT_OP_DENSE] = oracle_dense,
     [DT_OP_BATCHNORM] = oracle_batchnorm,
-    [DT_OP_RELU] = oracle_eltwise,
-    [DT_OP_ADD] = oracle_eltwise,
+    [DT_OP_UNARY] = oracle_eltwise,
+    [DT_OP_BINARY] = oracle_binary,
+    [DT_OP_SOFTMAX] = oracle_softmax,
+    [DT_OP_LOG_SOFTMAX] = oracle_softmax,
     [DT_OP_MAXPOOL] = oracle_pool,
     [DT_OP_AVGPOOL] = oracle_pool,
     [DT_OP_GLOBAL_AVGPOOL] = oracle_global_avgpool,
@@ -524,7 +586,10 @@ static void (*const oracle_table[DT_OP_COUNT])(oracle_node *x) = {
     [DT_OP_BN_MASK] = oracle_bn_mask,
     [DT_OP_BN_GRAM_GRAD] = oracle_bn_gram_grad,
     [DT_OP_BN_GRAM_DX] = oracle_bn_gram_dx,
-    [DT_OP_RELU_BWD] = oracle_eltwise,
+    [DT_OP_UNARY_BWD] = oracle_eltwise,
+    [DT_OP_BINARY_BWD] = oracle_binary_bwd,
+    [DT_OP_SOFTMAX_BWD] = oracle_softmax_bwd,
+    [DT_OP_LOG_SOFTMAX_BWD] = oracle_softmax_bwd,
     [DT_OP_MAXPOOL_BWD] = oracle_pool,
     [DT_OP_AVGPOOL_BWD] = oracle_pool,
     [DT_OP_GLOBAL_AVGPOOL_BWD] = oracle_global_avgpool,

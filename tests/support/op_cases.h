@@ -6,6 +6,7 @@
 #include "core/pass.h"
 #include "core/rng.h"
 #include "op_run.h"
+#include "op_scalar.h"
 
 #include <stdio.h>
 
@@ -13,6 +14,9 @@
 typedef enum op_kind {
     IN_ACT = 0,  /* compute dtype, uniform in [-1.5, 1.5) */
     IN_DISTINCT, /* compute dtype, all different by a margin: no ties, no kinks nearby */
+    IN_WIDE,     /* compute dtype, uniform in [-5, 5) */
+    IN_WIDER,    /* compute dtype, uniform in [-10, 10) */
+    IN_ABOVE,    /* compute dtype, uniform in [0.25, 2.25) */
     IN_FAR,      /* compute dtype, 50 +- 1: cancellation in statistics */
     IN_VEC,      /* f32, uniform in [-1.5, 1.5) */
     IN_POS,      /* f32, uniform in [0.5, 1.5) */
@@ -552,10 +556,96 @@ static const op_case op_case_table[] = {
             {IN_ACT, {3, 9, 17, 160}},
             {IN_VEC, {161, 160}}}},
 
-    {.name = "relu", .op = DT_OP_RELU, .in = {{IN_ACT, {2, 3, 5, 7}}}},
-    {.name = "relu large", .op = DT_OP_RELU, .in = {{IN_ACT, {70001, 1}}}, .large = true},
-    {.name = "relu_bwd", .op = DT_OP_RELU_BWD, .in = {{IN_ACT, {3, 333}}, {IN_ACT, {3, 333}}}},
-    {.name = "add", .op = DT_OP_ADD, .in = {{IN_ACT, {2, 3, 5, 7}}, {IN_ACT, {2, 3, 5, 7}}}},
+#define UNARY_CASES(NAME, kind, kind_v, a_, b_, value, slope)                                                \
+    {.name = #NAME,                                                                                          \
+     .op = DT_OP_UNARY,                                                                                      \
+     .attr = {.unary = DT_UNARY_##NAME, .a = a_, .b = b_},                                                   \
+     .in = {{kind, {2, 3, 5, 7}}}},                                                                          \
+        {.name = #NAME " large",                                                                             \
+         .op = DT_OP_UNARY,                                                                                  \
+         .attr = {.unary = DT_UNARY_##NAME, .a = a_, .b = b_},                                               \
+         .in = {{kind, {70001, 1}}},                                                                         \
+         .large = true},                                                                                     \
+        {.name = #NAME " gradient",                                                                          \
+         .op = DT_OP_UNARY_BWD,                                                                              \
+         .attr = {.unary = DT_UNARY_##NAME, .a = a_, .b = b_},                                               \
+         .in = {{IN_ACT, {3, 333}}, {kind_v, {3, 333}}}},
+    OP_UNARY_LIST(UNARY_CASES)
+#undef UNARY_CASES
+
+#define BINARY_CASES(NAME, kind, value, dx, dy)                                                              \
+    {.name = #NAME,                                                                                          \
+     .op = DT_OP_BINARY,                                                                                     \
+     .attr = {.binary = DT_BINARY_##NAME},                                                                   \
+     .in = {{IN_ACT, {2, 3, 5, 7}}, {kind, {2, 3, 5, 7}}}},                                                  \
+        {.name = #NAME " of rows and columns",                                                               \
+         .op = DT_OP_BINARY,                                                                                 \
+         .attr = {.binary = DT_BINARY_##NAME},                                                               \
+         .in = {{IN_ACT, {4, 1, 6}}, {kind, {3, 4, 5, 1}}}},                                                 \
+        {.name = #NAME " gradient of a",                                                                     \
+         .op = DT_OP_BINARY_BWD,                                                                             \
+         .attr = {.binary = DT_BINARY_##NAME, .operand = 0, .ndim = 2, .dim = {5, 7}},                       \
+         .in = {{IN_ACT, {2, 3, 5, 7}}, {IN_ACT, {5, 7}}, {kind, {2, 3, 1, 7}}}},                            \
+        {.name = #NAME " gradient of b",                                                                     \
+         .op = DT_OP_BINARY_BWD,                                                                             \
+         .attr = {.binary = DT_BINARY_##NAME, .operand = 1, .ndim = 4, .dim = {2, 1, 5, 1}},                 \
+         .in = {{IN_ACT, {2, 3, 5, 7}}, {IN_ACT, {2, 3, 5, 7}}, {kind, {2, 1, 5, 1}}}},
+        OP_BINARY_LIST(BINARY_CASES)
+#undef BINARY_CASES
+            {.name = "add large",
+             .op = DT_OP_BINARY,
+             .in = {{IN_ACT, {70001}}, {IN_ACT, {70001}}},
+             .large = true},
+    {.name = "mul of channels", /* squeeze and excite */
+     .op = DT_OP_BINARY,
+     .attr = {.binary = DT_BINARY_MUL},
+     .in = {{IN_ACT, {3, 9, 11, 40}}, {IN_ACT, {3, 1, 1, 40}}},
+     .large = true},
+    {.name = "sub of eight dimensions",
+     .op = DT_OP_BINARY,
+     .attr = {.binary = DT_BINARY_SUB},
+     .in = {{IN_ACT, {2, 1, 3, 1, 2, 1, 3, 2}}, {IN_ACT, {1, 2, 1, 2, 1, 2, 1, 2}}}},
+    {.name = "mul of one",
+     .op = DT_OP_BINARY,
+     .attr = {.binary = DT_BINARY_MUL},
+     .in = {{IN_ACT, {9, 33}}, {IN_ACT, {1}}}},
+    {.name = "add gradient of a vector",
+     .op = DT_OP_BINARY_BWD,
+     .attr = {.operand = 1, .ndim = 1, .dim = {37}},
+     .in = {[DT_BINARY_BWD_IN_DY] = {IN_ACT, {60, 61, 37}}}},
+    {.name = "mul gradient of a scalar",
+     .op = DT_OP_BINARY_BWD,
+     .attr = {.binary = DT_BINARY_MUL, .operand = 0, .ndim = 1, .dim = {1}},
+     .in = {[DT_BINARY_BWD_IN_DY] = {IN_ACT, {333, 301}}, [DT_BINARY_BWD_IN_B] = {IN_ACT, {333, 301}}}},
+    {.name = "mul gradient of channels",
+     .op = DT_OP_BINARY_BWD,
+     .attr = {.binary = DT_BINARY_MUL, .operand = 1, .ndim = 4, .dim = {3, 1, 1, 600}},
+     .in = {[DT_BINARY_BWD_IN_DY] = {IN_ACT, {3, 9, 11, 600}},
+            [DT_BINARY_BWD_IN_A] = {IN_ACT, {3, 9, 11, 600}}}},
+    {.name = "mul gradient of columns",
+     .op = DT_OP_BINARY_BWD,
+     .attr = {.binary = DT_BINARY_MUL, .operand = 1, .ndim = 2, .dim = {9, 1}},
+     .in = {[DT_BINARY_BWD_IN_DY] = {IN_ACT, {9, 9001}}, [DT_BINARY_BWD_IN_A] = {IN_ACT, {9, 9001}}}},
+    {.name = "mul gradient, nothing repeated",
+     .op = DT_OP_BINARY_BWD,
+     .attr = {.binary = DT_BINARY_MUL, .operand = 0, .ndim = 3, .dim = {7, 9, 600}},
+     .in = {[DT_BINARY_BWD_IN_DY] = {IN_ACT, {7, 9, 600}}, [DT_BINARY_BWD_IN_B] = {IN_ACT, {9, 1}}}},
+
+    {.name = "softmax", .op = DT_OP_SOFTMAX, .in = {{IN_WIDE, {3, 4, 7}}}},
+    {.name = "softmax long", .op = DT_OP_SOFTMAX, .in = {{IN_WIDE, {5, 5003}}}, .large = true},
+    {.name = "softmax of one", .op = DT_OP_SOFTMAX, .in = {{IN_WIDE, {9, 1}}}},
+    {.name = "softmax rows", .op = DT_OP_SOFTMAX, .in = {{IN_WIDE, {777, 64}}}, .large = true},
+    {.name = "log_softmax", .op = DT_OP_LOG_SOFTMAX, .in = {{IN_WIDE, {3, 4, 7}}}},
+    {.name = "log_softmax long", .op = DT_OP_LOG_SOFTMAX, .in = {{IN_WIDE, {5, 5003}}}, .large = true},
+    {.name = "log_softmax of one", .op = DT_OP_LOG_SOFTMAX, .in = {{IN_WIDE, {9, 1}}}},
+    {.name = "softmax_bwd", .op = DT_OP_SOFTMAX_BWD, .in = {{IN_ACT, {6, 5, 10}}, {IN_ABOVE, {6, 5, 10}}}},
+    {.name = "softmax_bwd long", .op = DT_OP_SOFTMAX_BWD, .in = {{IN_ACT, {7, 5003}}, {IN_ABOVE, {7, 5003}}}},
+    {.name = "log_softmax_bwd",
+     .op = DT_OP_LOG_SOFTMAX_BWD,
+     .in = {{IN_ACT, {6, 5, 10}}, {IN_ACT, {6, 5, 10}}}},
+    {.name = "log_softmax_bwd long",
+     .op = DT_OP_LOG_SOFTMAX_BWD,
+     .in = {{IN_ACT, {7, 5003}}, {IN_ACT, {7, 5003}}}},
     {.name = "reshape flatten", .op = DT_OP_RESHAPE, .in = {{IN_ACT, {2, 3, 4, 5}}}},
     {.name = "reshape image", .op = DT_OP_RESHAPE, .attr = {.size = {3, 4}}, .in = {{IN_ACT, {2, 60}}}},
 
@@ -748,6 +838,9 @@ static inline dt_dtype op_in_dtype(op_kind kind, dt_dtype compute) {
     switch (kind) {
     case IN_ACT:
     case IN_DISTINCT:
+    case IN_WIDE:
+    case IN_WIDER:
+    case IN_ABOVE:
     case IN_FAR:
         return compute;
     case IN_BYTE:
@@ -830,6 +923,15 @@ static inline void *op_case_data(const op_case *c, int32_t i, dt_dtype round_to)
             break;
         case IN_DISTINCT:
             f[e] = 0.125f * (float)(e * 37 % n) - (float)n / 16; /* 37 is no factor of n */
+            break;
+        case IN_WIDE:
+            f[e] = 10 * u - 5;
+            break;
+        case IN_WIDER:
+            f[e] = 20 * u - 10;
+            break;
+        case IN_ABOVE:
+            f[e] = 0.25f + 2 * u;
             break;
         case IN_FAR:
             f[e] = 49 + 2 * u;

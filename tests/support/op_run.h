@@ -121,7 +121,8 @@ static inline op_run op_run_open(dt_backend *be, dt_graph *g, const dt_step_para
         if (root != v)
             r.value[v] = r.value[root];
         else if (in_place && row && row->in_place > 0 && dt_node_has(n, row->in_place - 1) &&
-                 n->out[row->in_place_out] == v)
+                 n->out[row->in_place_out] == v &&
+                 dt_value_bytes(&g->value[n->in[row->in_place - 1]]) == dt_value_bytes(&g->value[v]))
             r.value[v] = r.value[dt_graph_root(g, n->in[row->in_place - 1])];
         else
             r.value[v] = op_buffer_make(be, dt_value_bytes(&g->value[v]));

@@ -7,6 +7,7 @@
 #define DT_CORE_GRAPH_H
 
 #include "core/field.h"
+#include "core/scalar.h"
 #include "core/status.h"
 #include "core/types.h"
 
@@ -77,8 +78,10 @@ typedef enum dt_op {
     DT_OP_CONV,
     DT_OP_DENSE,
     DT_OP_BATCHNORM,
-    DT_OP_RELU,
-    DT_OP_ADD,
+    DT_OP_UNARY,
+    DT_OP_BINARY,
+    DT_OP_SOFTMAX,
+    DT_OP_LOG_SOFTMAX,
     DT_OP_MAXPOOL,
     DT_OP_AVGPOOL,
     DT_OP_GLOBAL_AVGPOOL,
@@ -105,7 +108,10 @@ typedef enum dt_op {
     DT_OP_BIAS_GRAD,
     DT_OP_BN_REDUCE,
     DT_OP_BN_DX,
-    DT_OP_RELU_BWD,
+    DT_OP_UNARY_BWD,
+    DT_OP_BINARY_BWD,
+    DT_OP_SOFTMAX_BWD,
+    DT_OP_LOG_SOFTMAX_BWD,
     DT_OP_MAXPOOL_BWD,
     DT_OP_AVGPOOL_BWD,
     DT_OP_GLOBAL_AVGPOOL_BWD,
@@ -131,6 +137,12 @@ typedef struct dt_attr {
     uint64_t salt;            /* DROPOUT: tells dropout nodes apart */
     float smoothing;          /* XENT */
     float mean[4], stddev[4]; /* INPUT: per channel, in units of 0..1 */
+    dt_unary unary;           /* UNARY, UNARY_BWD: the function */
+    float a, b;               /* and its scalars */
+    dt_binary binary;         /* BINARY, BINARY_BWD: the function */
+    int32_t operand;          /* BINARY_BWD: whose gradient, 0 or 1 */
+    int32_t ndim;             /* BINARY_BWD: shape of that operand */
+    int64_t dim[DT_MAX_DIM];
 } dt_attr;
 
 /* Operands stand in slots, which the op's row names (op.h): in[slot], out[slot], -1 where a slot is empty.

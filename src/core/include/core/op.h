@@ -41,6 +41,8 @@ enum {
 enum { DT_DGRAD_OUT_DX, DT_DGRAD_OUT_DGAMMA, DT_DGRAD_OUT_DBETA, DT_DGRAD_OUT_COEF };
 enum { DT_WGRAD_IN_X, DT_WGRAD_IN_DY, DT_WGRAD_IN_PRE_SCALE, DT_WGRAD_IN_PRE_SHIFT };
 enum { DT_DENSE_IN_X, DT_DENSE_IN_W, DT_DENSE_IN_BIAS };
+enum { DT_BINARY_IN_A, DT_BINARY_IN_B };
+enum { DT_BINARY_BWD_IN_DY, DT_BINARY_BWD_IN_A, DT_BINARY_BWD_IN_B };
 enum { DT_MAXPOOL_IN_X, DT_MAXPOOL_IN_PRE_SCALE, DT_MAXPOOL_IN_PRE_SHIFT };
 enum { DT_MAXPOOL_OUT_Y, DT_MAXPOOL_OUT_IDX };
 enum { DT_XENT_IN_LOGITS, DT_XENT_IN_LABEL, DT_XENT_IN_METRICS };
@@ -130,7 +132,14 @@ enum { DT_GRAM_DX_IN_DZ, DT_GRAM_DX_IN_WA, DT_GRAM_DX_IN_X, DT_GRAM_DX_IN_MV };
 
 enum { DT_SLOTS_IN_MAX = 12, DT_SLOTS_OUT_MAX = 5 };
 
-typedef enum dt_slot_type { DT_SLOT_T = 0, DT_SLOT_ANY, DT_SLOT_F32, DT_SLOT_U8, DT_SLOT_I32 } dt_slot_type;
+typedef enum dt_slot_type {
+    DT_SLOT_T = 0,
+    DT_SLOT_ANY,
+    DT_SLOT_FLOAT, /* f32, f16 or bf16, whatever the graph computes in */
+    DT_SLOT_F32,
+    DT_SLOT_U8,
+    DT_SLOT_I32
+} dt_slot_type;
 
 /* What one operand must be. Relations name other inputs by slot + 1; 0: none. */
 typedef struct dt_slot {
@@ -170,6 +179,10 @@ typedef struct dt_op_row {
 } dt_op_row;
 
 const dt_op_row *dt_op_get(dt_op op);
+/* What the node does, for people: its op's name, of an element-wise one the function's. */
+const char *dt_op_name(const dt_node *n);
+/* Whether it is y = a + b of two values of one shape. */
+bool dt_op_is_sum(const dt_graph *g, const dt_node *n);
 /* Slots of an op, optional ones too. */
 int32_t dt_op_n_in(dt_op op);
 int32_t dt_op_n_out(dt_op op);
