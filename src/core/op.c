@@ -38,11 +38,9 @@ static double conv_flops(const dt_graph *g, const dt_node *n) {
 
 static double dense_flops(const dt_graph *g, const dt_node *n) {
     const dt_value *a = &g->value[n->in[0]], *b = &g->value[n->in[1]];
-    /* forward: x and w; dgrad: dy and w; wgrad: x and dy: N*C*K each way */
-    double rows = (double)a->dim[0];
-    double first = (double)dt_value_n_elem(a) / rows;
-    double other = (double)dt_value_n_elem(b);
-    return n->op == DT_OP_DENSE_WGRAD ? 2.0 * first * other : 2.0 * rows * other;
+    /* forward: x and w; dgrad: dy and w; wgrad: x and dy: rows*C*K each way */
+    const double c = (double)dt_infer_last(a), rows = (double)dt_value_n_elem(a) / c;
+    return 2.0 * (n->op == DT_OP_DENSE_WGRAD ? c : rows) * (double)dt_value_n_elem(b);
 }
 
 /* rows x K x C: of x^T x (K = C), dz^T x, and dz wa + x M. */
@@ -145,7 +143,7 @@ static const dt_op_row op_table[] =
         [DT_OP_DENSE] =
             {
                 .name = "dense",
-                .doc = "y [N,K] = x w^T + bias, x [N,...] seen as [N,C], w [K,C].",
+                .doc = "y [...,K] = x [...,C] w^T + bias, w [K,C].",
                 .in = {T("x"), T("w", .rank = 2), F32("bias", OPT, LEN(DT_DENSE_IN_W, 0))},
                 .out = {T("y")},
                 .infer = dt_infer_dense,
@@ -458,8 +456,8 @@ static const dt_op_row op_table[] =
         [DT_OP_DENSE_DGRAD] =
             {
                 .name = "dense_dgrad",
-                .doc = "dx [N,C] = dy [N,K] w [K,C].",
-                .in = {T("dy", .rank = 2), T("w", .rank = 2)},
+                .doc = "dx [...,C] = dy [...,K] w [K,C].",
+                .in = {T("dy"), T("w", .rank = 2)},
                 .out = {T("dx")},
                 .flags = DT_OP_INTERNAL,
                 .infer = dt_infer_dense_dgrad,
@@ -468,8 +466,8 @@ static const dt_op_row op_table[] =
         [DT_OP_DENSE_WGRAD] =
             {
                 .name = "dense_wgrad",
-                .doc = "dw [K,C] = dy [N,K]^T x, x [N,...] seen as [N,C].",
-                .in = {T("x"), T("dy", .rank = 2)},
+                .doc = "dw [K,C] = dy^T x of dy [...,K] and x [...,C].",
+                .in = {T("x"), T("dy")},
                 .out = {T("dw")},
                 .flags = DT_OP_INTERNAL,
                 .infer = dt_infer_dense_wgrad,

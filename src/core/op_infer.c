@@ -71,13 +71,18 @@ dt_status dt_infer_conv(const dt_graph *g, const dt_node *n, dt_value *out) {
     return DT_OK;
 }
 
+/* Like v with another last dimension. */
+static void set_last(dt_value *out, const dt_value *v, int64_t last) {
+    dt_infer_like(out, v);
+    out->dim[out->ndim - 1] = last;
+}
+
 dt_status dt_infer_dense(const dt_graph *g, const dt_node *n, dt_value *out) {
     const dt_value *x = dt_infer_in(g, n, DT_DENSE_IN_X), *w = dt_infer_in(g, n, DT_DENSE_IN_W);
-    const int64_t features = dt_value_n_elem(x) / x->dim[0];
-    if (w->dim[1] != features)
+    if (w->dim[1] != dt_infer_last(x))
         return dt_fail(DT_ERR_CONFIG, "weight %s is %s, expected [K,%lld]", w->name, dt_value_shape_text(w),
-                       (long long)features);
-    DT_INFER_SET(&out[0], g->compute, x->dim[0], w->dim[0]);
+                       (long long)dt_infer_last(x));
+    set_last(&out[0], x, w->dim[0]);
     return DT_OK;
 }
 
@@ -231,15 +236,17 @@ dt_status dt_infer_conv_wgrad(const dt_graph *g, const dt_node *n, dt_value *out
 
 dt_status dt_infer_dense_dgrad(const dt_graph *g, const dt_node *n, dt_value *out) {
     const dt_value *dy = dt_infer_in(g, n, 0), *w = dt_infer_in(g, n, 1);
-    if (w->dim[0] != dy->dim[1]) return dt_infer_misfit(g, n, 1);
-    DT_INFER_SET(&out[0], g->compute, dy->dim[0], w->dim[1]);
+    if (w->dim[0] != dt_infer_last(dy)) return dt_infer_misfit(g, n, 1);
+    set_last(&out[0], dy, w->dim[1]);
     return DT_OK;
 }
 
 dt_status dt_infer_dense_wgrad(const dt_graph *g, const dt_node *n, dt_value *out) {
     const dt_value *x = dt_infer_in(g, n, 0), *dy = dt_infer_in(g, n, 1);
-    if (dy->dim[0] != x->dim[0]) return dt_infer_misfit(g, n, 1);
-    DT_INFER_SET(&out[0], g->compute, dy->dim[1], dt_value_n_elem(x) / x->dim[0]);
+    dt_value like_x;
+    set_last(&like_x, dy, dt_infer_last(x));
+    if (!dt_infer_same_dims(x, &like_x)) return dt_infer_misfit(g, n, 1);
+    DT_INFER_SET(&out[0], g->compute, dt_infer_last(dy), dt_infer_last(x));
     return DT_OK;
 }
 

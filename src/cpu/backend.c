@@ -108,7 +108,7 @@ static dt_status run_conv(void *ctx, dt_stream *stream) {
     return c->conv.kind == DT_CPU_CONV_FORWARD && b->in[DT_CONV_IN_SCALE] ? apply_in_place(c) : DT_OK;
 }
 
-/* For dense nodes: m rows N, c input features, k output features. */
+/* For dense nodes: m rows, c input features, k output features. */
 static dt_status run_dense(void *ctx, dt_stream *stream) {
     (void)stream;
     const bound *c = ctx;
@@ -205,7 +205,7 @@ static void node_sizes(const dt_graph *g, const dt_node *n, dt_cpu_node *d) {
     const dt_value *in = &g->value[n->in[dt_op_get(n->op)->main]], *out = &g->value[n->out[0]];
     if (row->family == FAMILY_DENSE) {
         const dt_value *w = n->op == DT_OP_DENSE_WGRAD ? out : &g->value[n->in[1]];
-        d->m = in->dim[0], d->c = w->dim[1], d->k = w->dim[0];
+        d->m = dt_value_n_elem(in) / in->dim[in->ndim - 1], d->c = w->dim[1], d->k = w->dim[0];
         return;
     }
     const dt_value *main = row->main == MAIN_IN ? in : out, *other = row->main == MAIN_IN ? out : in;

@@ -31,18 +31,71 @@ static dt_status run_input(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     return dt_launch_status(dt_gpu_input(p->t, &a, s), k);
 }
 
-static dt_status run_relu(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
-    return dt_launch_status(dt_gpu_relu(&cu->gpu, k->prep->t, in(k, 0), k->b.out[0], k->prep->n_elem, s), k);
+static dt_status run_unary(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    const dt_attr *t = &k->prep->node.attr;
+    return dt_launch_status(
+        dt_gpu_unary(&cu->gpu, k->prep->t, t->unary, t->a, t->b, in(k, 0), k->b.out[0], k->prep->n_elem, s),
+        k);
 }
 
-static dt_status run_relu_bwd(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
-    return dt_launch_status(
-        dt_gpu_relu_bwd(&cu->gpu, k->prep->t, in(k, 0), in(k, 1), k->b.out[0], k->prep->n_elem, s), k);
+static dt_status run_unary_bwd(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    const dt_attr *t = &k->prep->node.attr;
+    return dt_launch_status(dt_gpu_unary_bwd(&cu->gpu, k->prep->t, t->unary, t->a, t->b, in(k, 0), in(k, 1),
+                                             k->b.out[0], k->prep->n_elem, s),
+                            k);
 }
 
-static dt_status run_add(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+static dt_status prepare_binary(dt_cuda *cu, const dt_graph *g, const dt_node *n, dt_prep *p) {
+    (void)cu;
+    p->binary.space = dt_broadcast_space(&g->value[n->out[0]], &g->value[n->in[DT_BINARY_IN_A]],
+                                         &g->value[n->in[DT_BINARY_IN_B]]);
+    return DT_OK;
+}
+
+static dt_status run_binary(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    const dt_gpu_binary_args a = {.function = k->prep->node.attr.binary,
+                                  .a = in(k, DT_BINARY_IN_A),
+                                  .b = in(k, DT_BINARY_IN_B),
+                                  .out = k->b.out[0],
+                                  .space = k->prep->binary.space};
+    return dt_launch_status(dt_gpu_binary(&cu->gpu, k->prep->t, &a, s), k);
+}
+
+static dt_status prepare_binary_bwd(dt_cuda *cu, const dt_graph *g, const dt_node *n, dt_prep *p) {
+    const dt_value *read[2] = {NULL, NULL};
+    for (int32_t i = 0; i < 2; i++)
+        if (dt_node_has(n, DT_BINARY_BWD_IN_A + i)) read[i] = &g->value[n->in[DT_BINARY_BWD_IN_A + i]];
+    read[n->attr.operand] = &g->value[n->out[0]];
+    p->binary.space = dt_broadcast_space(&g->value[n->in[DT_BINARY_BWD_IN_DY]], read[0], read[1]);
+    (void)dt_prep_take(p, dt_gpu_binary_bwd_bytes(&cu->gpu, &p->binary.space, n->attr.operand));
+    return DT_OK;
+}
+
+static dt_status run_binary_bwd(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    const dt_gpu_binary_args a = {.function = k->prep->node.attr.binary,
+                                  .dy = in(k, DT_BINARY_BWD_IN_DY),
+                                  .a = in(k, DT_BINARY_BWD_IN_A),
+                                  .b = in(k, DT_BINARY_BWD_IN_B),
+                                  .out = k->b.out[0],
+                                  .space = k->prep->binary.space,
+                                  .operand = k->prep->node.attr.operand,
+                                  .workspace = k->b.workspace};
+    return dt_launch_status(dt_gpu_binary_bwd(&cu->gpu, k->prep->t, &a, s), k);
+}
+
+static dt_status run_softmax(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    (void)cu;
+    const dt_prep *p = k->prep;
     return dt_launch_status(
-        dt_gpu_add(&cu->gpu, k->prep->t, in(k, 0), in(k, 1), k->b.out[0], k->prep->n_elem, s), k);
+        dt_gpu_softmax(p->t, in(k, 0), k->b.out[0], p->rows, p->c, p->node.op == DT_OP_LOG_SOFTMAX, s), k);
+}
+
+static dt_status run_softmax_bwd(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    (void)cu;
+    const dt_prep *p = k->prep;
+    return dt_launch_status(dt_gpu_softmax_bwd(p->t, in(k, 0), in(k, 1), k->b.out[0], p->rows, p->c,
+                                               p->node.op == DT_OP_LOG_SOFTMAX_BWD, s),
+                            k);
 }
 
 /* RESHAPE is an alias; where a program gives it memory of its own, the bytes are copied. */
@@ -280,8 +333,10 @@ static const dt_lower_row TABLE[] = {
     [DT_OP_INPUT] = {"input", NULL, NULL, run_input},
     [DT_OP_CONV] = {"conv", dt_lower_conv_prepare, dt_lower_conv_bind, dt_lower_conv_run},
     [DT_OP_DENSE] = {"dense", dt_lower_dense_prepare, NULL, dt_lower_dense_run},
-    [DT_OP_RELU] = {"relu", NULL, NULL, run_relu},
-    [DT_OP_ADD] = {"add", NULL, NULL, run_add},
+    [DT_OP_UNARY] = {"unary", NULL, NULL, run_unary},
+    [DT_OP_BINARY] = {"binary", prepare_binary, NULL, run_binary},
+    [DT_OP_SOFTMAX] = {"softmax", NULL, NULL, run_softmax},
+    [DT_OP_LOG_SOFTMAX] = {"log_softmax", NULL, NULL, run_softmax},
     [DT_OP_MAXPOOL] = {"maxpool", NULL, NULL, run_maxpool},
     [DT_OP_AVGPOOL] = {"avgpool", NULL, NULL, run_avgpool},
     [DT_OP_GLOBAL_AVGPOOL] = {"global_avgpool", NULL, NULL, run_global},
@@ -305,7 +360,10 @@ static const dt_lower_row TABLE[] = {
     [DT_OP_BIAS_GRAD] = {"bias_grad", prepare_reduce, NULL, run_bias_grad},
     [DT_OP_BN_REDUCE] = {"bn_reduce", prepare_bn_reduce, NULL, run_bn_reduce},
     [DT_OP_BN_DX] = {"bn_dx", prepare_bn_dx, NULL, run_bn_dx},
-    [DT_OP_RELU_BWD] = {"relu_bwd", NULL, NULL, run_relu_bwd},
+    [DT_OP_UNARY_BWD] = {"unary_bwd", NULL, NULL, run_unary_bwd},
+    [DT_OP_BINARY_BWD] = {"binary_bwd", prepare_binary_bwd, NULL, run_binary_bwd},
+    [DT_OP_SOFTMAX_BWD] = {"softmax_bwd", NULL, NULL, run_softmax_bwd},
+    [DT_OP_LOG_SOFTMAX_BWD] = {"log_softmax_bwd", NULL, NULL, run_softmax_bwd},
     [DT_OP_MAXPOOL_BWD] = {"maxpool_bwd", NULL, NULL, run_maxpool_bwd},
     [DT_OP_AVGPOOL_BWD] = {"avgpool_bwd", NULL, NULL, run_avgpool_bwd},
     [DT_OP_GLOBAL_AVGPOOL_BWD] = {"global_avgpool_bwd", NULL, NULL, run_global_bwd},

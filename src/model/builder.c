@@ -106,8 +106,14 @@ dt_vid dt_build_conv(dt_builder *b, const char *name, dt_vid x, const dt_conv_op
 
 dt_vid dt_build_dense(dt_builder *b, const char *name, dt_vid x, int64_t features, bool bias) {
     if (b->status != DT_OK) return -1;
+    if (b->g->value[x].ndim == 4) { /* an image: all of it is one row */
+        char full[DT_NAME_MAX];
+        x = dt_build_op(b, joined(full, name, "flatten"), DT_OP_RESHAPE, NULL, 1, &x);
+        if (x < 0) return -1;
+        b->n_flatten++;
+    }
     const dt_value *xv = &b->g->value[x];
-    int64_t c = dt_value_n_elem(xv) / xv->dim[0];
+    const int64_t c = xv->dim[xv->ndim - 1];
     dt_vid w = add_value(b, name, "weight", DT_ROLE_PARAM, b->g->compute, 2, (int64_t[]){features, c});
     if (w < 0) return -1;
     b->g->value[w].init = DT_INIT_KAIMING_UNIFORM_A5;
@@ -168,7 +174,7 @@ dt_vid dt_build_pool(dt_builder *b, const char *name, dt_op op, dt_vid x, int64_
 
 dt_vid dt_build_dropout(dt_builder *b, const char *name, dt_vid x, double rate) {
     if (b->status != DT_OK || !b->g->training) return x; /* identity in evaluation */
-    dt_attr t = {.drop_p = (float)rate, .salt = (uint64_t)b->g->n_node};
+    dt_attr t = {.drop_p = (float)rate, .salt = (uint64_t)(b->g->n_node - b->n_flatten)};
     return dt_build_op(b, name, DT_OP_DROPOUT, &t, 1, &x);
 }
 

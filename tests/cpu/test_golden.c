@@ -163,6 +163,35 @@ static void test_ops(void **state) {
     op_ok(dt_h5_close(h));
 }
 
+static const golden_op golden_eltwise[] = {
+    {.name = "softmax", .op = DT_OP_SOFTMAX},          {.name = "softmax long", .op = DT_OP_SOFTMAX},
+    {.name = "log_softmax", .op = DT_OP_LOG_SOFTMAX},  {.name = "log_softmax long", .op = DT_OP_LOG_SOFTMAX},
+    {.name = "dense of sequences", .op = DT_OP_DENSE},
+};
+
+/* Every function of core/scalar.h by its name there. */
+static void test_eltwise(void **state) {
+    (void)state;
+    dt_h5 *h = open_golden("eltwise.h5");
+    for (int f = 0; f < DT_UNARY_COUNT; f++) {
+        float *scalar = load(h, in_group(dt_unary_table[f].name, "scalars", -1), NULL);
+        check_op(h, &(golden_op){dt_unary_table[f].name,
+                                 DT_OP_UNARY,
+                                 {.unary = (dt_unary)f, .a = scalar[0], .b = scalar[1]}});
+        free(scalar);
+    }
+    for (int f = 0; f < DT_BINARY_COUNT; f++) {
+        char name[64];
+        const dt_attr t = {.binary = (dt_binary)f};
+        snprintf(name, sizeof name, "%s of five dimensions", dt_binary_table[f].name);
+        check_op(h, &(golden_op){dt_binary_table[f].name, DT_OP_BINARY, t});
+        check_op(h, &(golden_op){name, DT_OP_BINARY, t});
+    }
+    for (size_t i = 0; i < sizeof golden_eltwise / sizeof golden_eltwise[0]; i++)
+        check_op(h, &golden_eltwise[i]);
+    op_ok(dt_h5_close(h));
+}
+
 /* ---- optimizers ---- */
 
 typedef struct golden_rule {
@@ -401,6 +430,7 @@ static void test_tiny_resnet(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ops),
+        cmocka_unit_test(test_eltwise),
         cmocka_unit_test(test_optimizers),
         cmocka_unit_test(test_tiny_resnet),
     };

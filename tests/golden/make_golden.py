@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes the golden files of tests/cpu/test_golden.c with PyTorch: ops.h5, optim.h5, resnet.h5.
+"""Makes the golden files of tests/cpu/test_golden.c with PyTorch: ops.h5, eltwise.h5, optim.h5, resnet.h5.
 
 Run it in this folder with torch and h5py installed; only needed when a case is added. Arrays are stored in dtrain's
 layouts: images N H W C, convolution weights K R S C. The constants below are those of the test.
@@ -28,9 +28,9 @@ def save(group, name, value, dtype=np.float32):
 class Ops:
     """Collects cases: inputs in dtrain's layout, output, and a gradient for every input that has one."""
 
-    def __init__(self, path):
+    def __init__(self, path, seed=1):
         self.file = h5py.File(path, "w")
-        self.rng = torch.Generator().manual_seed(1)
+        self.rng = torch.Generator().manual_seed(seed)
 
     def normal(self, *shape):
         return torch.randn(*shape, generator=self.rng)
@@ -128,6 +128,68 @@ def make_ops():
     o.cross_entropy("xent smoothing", 9, 10, 0.1, False)
     o.cross_entropy("xent padded", 9, 12, 0.2, True)
     o.image("input", 2, 5, 6, 3)
+
+
+# Names, scalars and functions of core/scalar.h; `above`: only of positive numbers.
+UNARY = {
+    "relu": ((), F.relu),
+    "relu6": ((), F.relu6),
+    "leaky_relu": ((0.1,), F.leaky_relu),
+    "elu": ((0.7,), F.elu),
+    "selu": ((), F.selu),
+    "sigmoid": ((), torch.sigmoid),
+    "tanh": ((), torch.tanh),
+    "softplus": ((), F.softplus),
+    "silu": ((), F.silu),
+    "mish": ((), F.mish),
+    "hardswish": ((), F.hardswish),
+    "hardsigmoid": ((), F.hardsigmoid),
+    "gelu": ((), F.gelu),
+    "gelu_tanh": ((), lambda x: F.gelu(x, approximate="tanh")),
+    "exp": ((), torch.exp),
+    "log": ((), torch.log),
+    "sqrt": ((), torch.sqrt),
+    "neg": ((), torch.neg),
+    "abs": ((), torch.abs),
+    "clamp": ((-1.5, 2.5), torch.clamp),
+    "square": ((), torch.square),
+    "reciprocal": ((), torch.reciprocal),
+}
+ABOVE = {"log", "sqrt", "reciprocal"}
+BINARY = {
+    "add": torch.add,
+    "sub": torch.sub,
+    "mul": torch.mul,
+    "div": torch.div,
+    "min": torch.minimum,
+    "max": torch.maximum,
+}
+
+
+def make_eltwise():
+    """Element-wise functions and what came with them."""
+    o = Ops("eltwise.h5", seed=4)
+    for name, (scalars, fn) in UNARY.items():
+        x = o.normal(3, 37) * 3
+        o.case(name, lambda x: fn(x, *scalars), x.abs() + 0.25 if name in ABOVE else x)
+        save(o.file[name], "scalars", torch.tensor([*scalars, 0, 0][:2], dtype=torch.float64))
+    for name, fn in BINARY.items():
+        o.case(name, fn, o.normal(4, 1, 6), o.normal(5, 1).abs() + 0.25)
+        o.case(f"{name} of five dimensions", fn, o.normal(2, 1, 3, 2, 4), o.normal(3, 1, 4).abs() + 0.25)
+    o.case("softmax", lambda x: x.softmax(-1), o.normal(3, 4, 7) * 3)
+    o.case("softmax long", lambda x: x.softmax(-1), o.normal(2, 300) * 3)
+    o.case("log_softmax", lambda x: x.log_softmax(-1), o.normal(3, 4, 7) * 3)
+    o.case("log_softmax long", lambda x: x.log_softmax(-1), o.normal(2, 300) * 3)
+    o.case("dense of sequences", F.linear, o.normal(2, 3, 13), o.normal(9, 13), o.normal(9))
+
+    # Padding of its own at either end: one row below, one column to the left and two to the right.
+    def pad(x, value=0.0):
+        return F.pad(x, (1, 2, 0, 1), value=value)
+
+    o.case("conv padded", lambda x, w: F.conv2d(pad(x), w, stride=2), o.normal(2, 7, 8, 3), o.normal(4, 3, 3, 3))
+    o.case("conv 3x3 padded", lambda x, w: F.conv2d(pad(x), w), o.normal(2, 7, 8, 16), o.normal(16, 3, 3, 16))
+    o.case("maxpool padded", lambda x: F.max_pool2d(pad(x, -torch.inf), 4, 2), o.normal(2, 7, 8, 3))
+    o.case("avgpool padded", lambda x: F.avg_pool2d(pad(x), 4, 2), o.normal(2, 7, 8, 3))
 
 
 STEPS = 5
@@ -247,5 +309,6 @@ if __name__ == "__main__":
     torch.use_deterministic_algorithms(True)
     torch.set_num_threads(1)
     make_ops()
+    make_eltwise()
     make_optim()
     make_resnet()

@@ -186,8 +186,9 @@ static inline void oracle_conv(oracle_node *x) {
 
 static inline void oracle_dense(oracle_node *x) {
     bool forward = x->n->op == DT_OP_DENSE, wgrad = x->n->op == DT_OP_DENSE_WGRAD;
-    int64_t rows = oracle_in(x, 0)->dim[0], k = wgrad ? oracle_in(x, 1)->dim[1] : oracle_in(x, 1)->dim[0];
-    int64_t c = wgrad ? x->n_elem / rows : oracle_in(x, 1)->dim[1];
+    const dt_value *other = oracle_in(x, 1);
+    int64_t rows = x->m, k = wgrad ? other->dim[other->ndim - 1] : other->dim[0];
+    int64_t c = wgrad ? x->c : other->dim[1];
     oracle_zero(x, 0);
     for (int64_t n = 0; n < rows; n++)
         for (int64_t j = 0; j < k; j++) {

@@ -11,6 +11,7 @@ typedef struct dt_builder {
     double bn_eps, bn_momentum; /* of batch norms without their own; 0: 1e-5 and 0.1 */
     double label_smoothing;     /* of the loss of a training graph */
     dt_status status;
+    int32_t n_flatten; /* nodes between images and dense layers: dropout counts nodes without them */
 } dt_builder;
 
 /* What a model is fed. */
@@ -58,6 +59,7 @@ typedef struct dt_batchnorm_options {
 dt_vid dt_build_input(dt_builder *b, const dt_model_input *in);
 /* Weight "<name>.weight" [K,R,S,C/G], bias "<name>.bias". */
 dt_vid dt_build_conv(dt_builder *b, const char *name, dt_vid x, const dt_conv_options *o);
+/* On the last dimension of x; an image N H W C is flattened first. */
 dt_vid dt_build_dense(dt_builder *b, const char *name, dt_vid x, int64_t features, bool bias);
 /* "<name>.weight", ".bias", ".running_mean", ".running_var"; options NULL: all 0. */
 dt_vid dt_build_batchnorm(dt_builder *b, const char *name, dt_vid x, const dt_batchnorm_options *o);
