@@ -9,8 +9,8 @@ dt_conv_dims dt_op_conv_dims(const dt_graph *g, const dt_node *n) {
                       .s = t->kernel[1],
                       .stride_h = t->stride[0],
                       .stride_w = t->stride[1],
-                      .pad_h = t->pad[0],
-                      .pad_w = t->pad[1],
+                      .pad_h = t->pad_begin[0],
+                      .pad_w = t->pad_begin[1],
                       .dil_h = t->dilation[0],
                       .dil_w = t->dilation[1],
                       .groups = t->groups};
@@ -28,7 +28,7 @@ dt_conv_dims dt_op_conv_dims(const dt_graph *g, const dt_node *n) {
 bool dt_op_conv_is_product(const dt_graph *g, const dt_node *n) {
     const dt_conv_dims d = dt_op_conv_dims(g, n);
     return d.r == 1 && d.s == 1 && d.stride_h == 1 && d.stride_w == 1 && d.pad_h == 0 && d.pad_w == 0 &&
-           d.groups == 1;
+           d.p == d.h && d.q == d.w && d.groups == 1;
 }
 
 static double conv_flops(const dt_graph *g, const dt_node *n) {
@@ -120,11 +120,12 @@ static const dt_op_row op_table[] =
                 .name = "conv",
                 .doc = "y [N,P,Q,K] = x [N,H,W,C] * w [K,R,S,C/G] + bias, cross-correlation as PyTorch's "
                        "Conv2d, P = (H + "
-                       "2 pad - dilation (R-1) - 1) / stride + 1. With pre_scale x is relu(x * pre_scale + "
+                       "pad_begin + pad_end - dilation (R-1) - 1) / stride + 1. With pre_scale x is relu(x * "
+                       "pre_scale + "
                        "pre_shift). "
                        "With scale y ends as bn_apply's. stats: sum and sum of squares of y per channel. "
                        "Attributes: "
-                       "kernel, stride, pad, dilation, groups, relu (with scale).",
+                       "kernel, stride, pad_begin, pad_end, dilation, groups, relu (with scale).",
                 .in = {T("x", .rank = 4), T("w", .rank = 4), F32("bias", OPT, LEN(DT_CONV_IN_W, 0)),
                        F32("pre_scale", OPT, LEN(DT_CONV_IN_X, LAST), NEEDS(DT_CONV_IN_PRE_SHIFT)),
                        F32("pre_shift", OPT, LEN(DT_CONV_IN_X, LAST), NEEDS(DT_CONV_IN_PRE_SCALE)),
@@ -216,10 +217,10 @@ static const dt_op_row op_table[] =
         [DT_OP_MAXPOOL] =
             {
                 .name = "maxpool",
-                .doc =
-                    "y = maximum of each window; idx its position in the window, row-major, the first one "
-                    "wins. With "
-                    "pre_scale x is relu(x * pre_scale + pre_shift) in T. Attributes: kernel, stride, pad.",
+                .doc = "y = maximum of each window; idx its position in the window, row-major, the first one "
+                       "wins. With "
+                       "pre_scale x is relu(x * pre_scale + pre_shift) in T. Attributes: kernel, stride, "
+                       "pad_begin, pad_end.",
                 .in = {T("x", .rank = 4), F32("pre_scale", OPT, LEN(0, LAST), NEEDS(DT_MAXPOOL_IN_PRE_SHIFT)),
                        F32("pre_shift", OPT, LEN(0, LAST), NEEDS(DT_MAXPOOL_IN_PRE_SCALE))},
                 .out = {T("y"), {.name = "idx", .type = DT_SLOT_U8}},
@@ -232,7 +233,7 @@ static const dt_op_row op_table[] =
                 .name = "avgpool",
                 .doc = "y = sum of each window / (R S): padding counts as zeros, PyTorch's default. "
                        "Attributes: kernel, "
-                       "stride, pad.",
+                       "stride, pad_begin, pad_end.",
                 .in = {T("x", .rank = 4)},
                 .out = {T("y")},
                 .infer = dt_infer_avgpool,
@@ -521,7 +522,8 @@ static const dt_op_row op_table[] =
                 .name = "bn_dx",
                 .doc = "dx = A dz + B c + D, dz = dy where c * scale + shift > 0 (everywhere without scale). "
                        "With dyp dy is "
-                       "the max pool's gradient of dyp + dyp2 at idx. Attributes: kernel, stride, pad (with "
+                       "the max pool's gradient of dyp + dyp2 at idx. Attributes: kernel, stride, pad_begin, "
+                       "pad_end (with "
                        "dyp).",
                 .in = {T("dy", OPT, SAME(DT_DX_IN_C)),
                        T("c"),

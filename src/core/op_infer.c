@@ -6,14 +6,17 @@
 /* Output size of a window along axis a; fails when the window does not fit. */
 static dt_status window_out(const dt_attr *t, int32_t a, int64_t in, int64_t *out) {
     int64_t dilation = t->dilation[a] > 0 ? t->dilation[a] : 1;
-    if (t->kernel[a] < 1 || t->stride[a] < 1 || t->pad[a] < 0 || t->dilation[a] < 0)
-        return dt_fail(DT_ERR_CONFIG, "kernel %d, stride %d, padding %d, dilation %d: not a window",
-                       t->kernel[a], t->stride[a], t->pad[a], t->dilation[a]);
+    const int32_t begin = t->pad_begin[a], end = t->pad_end[a];
+    if (t->kernel[a] < 1 || t->stride[a] < 1 || begin < 0 || end < 0 || t->dilation[a] < 0)
+        return dt_fail(DT_ERR_CONFIG, "kernel %d, stride %d, padding %d and %d, dilation %d: not a window",
+                       t->kernel[a], t->stride[a], begin, end, t->dilation[a]);
     int64_t span = dilation * (t->kernel[a] - 1) + 1;
-    if (in + 2 * t->pad[a] < span)
-        return dt_fail(DT_ERR_CONFIG, "a window of %lld does not fit an image side of %lld with padding %d",
-                       (long long)span, (long long)in, t->pad[a]);
-    *out = (in + 2 * t->pad[a] - span) / t->stride[a] + 1;
+    const int64_t side = in + begin + end;
+    if (side < span)
+        return dt_fail(DT_ERR_CONFIG,
+                       "a window of %lld does not fit an image side of %lld with padding %d and %d",
+                       (long long)span, (long long)in, begin, end);
+    *out = (side - span) / t->stride[a] + 1;
     return DT_OK;
 }
 
@@ -111,9 +114,9 @@ dt_status dt_infer_same(const dt_graph *g, const dt_node *n, dt_value *out) {
 static dt_status infer_pool(const dt_attr *t, const dt_value *v, dt_value *out) {
     int64_t p, q;
     for (int32_t a = 0; a < 2; a++)
-        if (t->pad[a] * 2 > t->kernel[a])
-            return dt_fail(DT_ERR_CONFIG, "padding %d is more than half the window %d", t->pad[a],
-                           t->kernel[a]);
+        if (dt_max_i64(t->pad_begin[a], t->pad_end[a]) > t->kernel[a] / 2)
+            return dt_fail(DT_ERR_CONFIG, "padding %d and %d: more than half the window %d", t->pad_begin[a],
+                           t->pad_end[a], t->kernel[a]);
     DT_TRY(windows_out(t, v->dim[1], v->dim[2], &p, &q));
     DT_INFER_SET(out, v->dtype, v->dim[0], p, q, v->dim[3]);
     return DT_OK;

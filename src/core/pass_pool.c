@@ -23,7 +23,8 @@ static void take_window(dt_attr *to, const dt_attr *pool) {
     for (int32_t a = 0; a < 2; a++) {
         to->kernel[a] = pool->kernel[a];
         to->stride[a] = pool->stride[a];
-        to->pad[a] = pool->pad[a];
+        to->pad_begin[a] = pool->pad_begin[a];
+        to->pad_end[a] = pool->pad_end[a];
     }
 }
 

@@ -128,8 +128,8 @@ static dt_gpu_pool_args pool_args(const dt_bound *k, const int64_t *image, const
                               .ks = a->kernel[1],
                               .sr = a->stride[0],
                               .ss = a->stride[1],
-                              .pr = a->pad[0],
-                              .ps = a->pad[1]};
+                              .pr = a->pad_begin[0],
+                              .ps = a->pad_begin[1]};
 }
 
 static dt_status run_maxpool(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
@@ -254,7 +254,8 @@ static dt_status run_bn_apply(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
 
 bool dt_pool_gathers(const dt_attr *t) {
     for (int a = 0; a < 2; a++)
-        if (t->kernel[a] != 3 || t->stride[a] != 2 || t->pad[a] != 1) return false;
+        if (t->kernel[a] != 3 || t->stride[a] != 2 || t->pad_begin[a] != 1 || t->pad_end[a] != 1)
+            return false;
     return true;
 }
 

@@ -98,7 +98,8 @@ dt_vid dt_build_conv(dt_builder *b, const char *name, dt_vid x, const dt_conv_op
     if (o->bias) in[2] = add_bias(b, name, o->channels, fan_in);
     dt_attr t = {.kernel = {(int32_t)o->kernel, (int32_t)o->kernel},
                  .stride = {(int32_t)stride, (int32_t)stride},
-                 .pad = {(int32_t)pad, (int32_t)pad},
+                 .pad_begin = {(int32_t)pad, (int32_t)pad},
+                 .pad_end = {(int32_t)pad, (int32_t)pad},
                  .dilation = {(int32_t)dilation, (int32_t)dilation},
                  .groups = (int32_t)groups};
     return dt_build_op(b, name, DT_OP_CONV, &t, 3, in);
@@ -168,7 +169,7 @@ dt_vid dt_build_add(dt_builder *b, const char *name, dt_vid x, dt_vid y) {
 dt_vid dt_build_pool(dt_builder *b, const char *name, dt_op op, dt_vid x, int64_t kernel, int64_t stride,
                      int64_t pad) {
     const int32_t k = (int32_t)kernel, s = (int32_t)stride, p = pad >= 0 ? (int32_t)pad : (k - 1) / 2;
-    dt_attr t = {.kernel = {k, k}, .stride = {s, s}, .pad = {p, p}};
+    dt_attr t = {.kernel = {k, k}, .stride = {s, s}, .pad_begin = {p, p}, .pad_end = {p, p}};
     return dt_build_op(b, name, op, &t, 1, &x);
 }
 

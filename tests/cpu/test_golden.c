@@ -71,7 +71,12 @@ static const golden_op golden_ops[] = {
     {"conv depthwise", DT_OP_CONV, {OP_WINDOW(3, 3, 2, 1), .dilation = {1, 1}, .groups = 8}},
     {"conv uneven",
      DT_OP_CONV,
-     {.kernel = {5, 3}, .stride = {1, 2}, .pad = {2, 0}, .dilation = {1, 1}, .groups = 1}},
+     {.kernel = {5, 3},
+      .stride = {1, 2},
+      .pad_begin = {2, 0},
+      .pad_end = {2, 0},
+      .dilation = {1, 1},
+      .groups = 1}},
     {.name = "dense", .op = DT_OP_DENSE},
     {.name = "dense bias", .op = DT_OP_DENSE},
     {.name = "relu", .op = DT_OP_UNARY},
@@ -164,9 +169,15 @@ static void test_ops(void **state) {
 }
 
 static const golden_op golden_eltwise[] = {
-    {.name = "softmax", .op = DT_OP_SOFTMAX},          {.name = "softmax long", .op = DT_OP_SOFTMAX},
-    {.name = "log_softmax", .op = DT_OP_LOG_SOFTMAX},  {.name = "log_softmax long", .op = DT_OP_LOG_SOFTMAX},
+    {.name = "softmax", .op = DT_OP_SOFTMAX},
+    {.name = "softmax long", .op = DT_OP_SOFTMAX},
+    {.name = "log_softmax", .op = DT_OP_LOG_SOFTMAX},
+    {.name = "log_softmax long", .op = DT_OP_LOG_SOFTMAX},
     {.name = "dense of sequences", .op = DT_OP_DENSE},
+    {"conv padded", DT_OP_CONV, {OP_UNEVEN(3, 2)}},
+    {"conv 3x3 padded", DT_OP_CONV, {OP_UNEVEN(3, 1)}},
+    {"maxpool padded", DT_OP_MAXPOOL, {OP_UNEVEN(4, 2)}},
+    {"avgpool padded", DT_OP_AVGPOOL, {OP_UNEVEN(4, 2)}},
 };
 
 /* Every function of core/scalar.h by its name there. */

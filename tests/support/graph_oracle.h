@@ -283,8 +283,8 @@ static inline double *oracle_gradient(const oracle_node *x, const double *dy, co
     const int64_t n_c = x->c, n_q = pooled->dim[2], n_p = pooled->dim[1];
     for (int64_t o = 0; o < dt_value_n_elem(pooled); o++) {
         const int64_t q = o / n_c % n_q, p = o / n_c / n_q % n_p, n = o / n_c / n_q / n_p;
-        const int64_t h = p * t->stride[0] - t->pad[0] + (int64_t)idx[o] / t->kernel[1];
-        const int64_t w = q * t->stride[1] - t->pad[1] + (int64_t)idx[o] % t->kernel[1];
+        const int64_t h = p * t->stride[0] - t->pad_begin[0] + (int64_t)idx[o] / t->kernel[1];
+        const int64_t w = q * t->stride[1] - t->pad_begin[1] + (int64_t)idx[o] % t->kernel[1];
         if (h < 0 || h >= image->dim[1] || w < 0 || w >= image->dim[2]) continue; /* a made-up position */
         dz[((n * image->dim[1] + h) * image->dim[2] + w) * n_c + o % n_c] += dyp[o] + (dyp2 ? dyp2[o] : 0);
     }
@@ -484,8 +484,8 @@ static inline void oracle_pool(oracle_node *x) {
         const int64_t n = o / small->dim[3] / small->dim[2] / small->dim[1];
         bool first = true;
         for (int32_t k = 0; k < t->kernel[0] * t->kernel[1]; k++) {
-            const int64_t h = p * t->stride[0] - t->pad[0] + k / t->kernel[1];
-            const int64_t w = q * t->stride[1] - t->pad[1] + k % t->kernel[1];
+            const int64_t h = p * t->stride[0] - t->pad_begin[0] + k / t->kernel[1];
+            const int64_t w = q * t->stride[1] - t->pad_begin[1] + k % t->kernel[1];
             if (h < 0 || h >= big->dim[1] || w < 0 || w >= big->dim[2]) continue;
             const int64_t i = ((n * big->dim[1] + h) * big->dim[2] + w) * big->dim[3] + c;
             double v = x->in[0][back ? o : i];

@@ -125,7 +125,8 @@ typedef enum dt_phase { DT_PHASE_FORWARD = 0, DT_PHASE_BACKWARD } dt_phase;
 /* Attributes: what an op does besides what its operands say. Which of them an op reads is said in its row
  * (op.c). Plain data: copied freely. */
 typedef struct dt_attr {
-    int32_t kernel[2], stride[2], pad[2], dilation[2]; /* a window: rows, columns */
+    int32_t kernel[2], stride[2], dilation[2]; /* a window: rows, columns */
+    int32_t pad_begin[2], pad_end[2];          /* above and left, below and right */
     int32_t groups;
     int32_t size[2];          /* H, W of the output: INPUT, CONV_DGRAD, pool backward; RESHAPE (0: flatten) */
     int32_t padded_c;         /* INPUT: channels of the output; past those of the image they are 0 */
