@@ -87,6 +87,8 @@ static double bn_flops(const dt_graph *g, const dt_node *n) {
 /* Short forms of the slots below. */
 #define T(name_, ...)                                                                                        \
     { .name = (name_), __VA_ARGS__ }
+#define ANY(name_, ...)                                                                                      \
+    { .name = (name_), .type = DT_SLOT_ANY, __VA_ARGS__ }
 #define FLOAT(name_, ...)                                                                                    \
     { .name = (name_), .type = DT_SLOT_FLOAT, __VA_ARGS__ }
 #define F32(name_, ...)                                                                                      \
@@ -260,6 +262,24 @@ static const dt_op_row op_table[] =
                 .flags = DT_OP_VIEW,
                 .infer = dt_infer_reshape,
                 .grad = dt_grad_reshape,
+            },
+        [DT_OP_CONCAT] =
+            {
+                .name = "concat",
+                .doc = "y = the inputs one after the other along a dimension. Attributes: axis.",
+                .in = {{.name = "x", .type = DT_SLOT_ANY, .many = true}},
+                .out = {ANY("y")},
+                .infer = dt_infer_concat,
+                .grad = dt_grad_concat,
+            },
+        [DT_OP_SLICE] =
+            {
+                .name = "slice",
+                .doc = "y = x from begin on for length along a dimension. Attributes: axis, begin, length.",
+                .in = {ANY("x")},
+                .out = {ANY("y")},
+                .infer = dt_infer_slice,
+                .grad = dt_grad_slice,
             },
         [DT_OP_DROPOUT] =
             {
@@ -613,6 +633,16 @@ static const dt_op_row op_table[] =
                 .flags = DT_OP_INTERNAL,
                 .infer = dt_infer_global_avgpool_bwd,
             },
+        [DT_OP_SLICE_BWD] =
+            {
+                .name = "slice_bwd",
+                .doc = "dx = dy from begin on along a dimension of length, 0 elsewhere. Attributes: axis, "
+                       "begin, length.",
+                .in = {ANY("dy")},
+                .out = {ANY("dx")},
+                .flags = DT_OP_INTERNAL,
+                .infer = dt_infer_slice_bwd,
+            },
         [DT_OP_DROPOUT_BWD] =
             {
                 .name = "dropout_bwd",
@@ -665,6 +695,11 @@ static int32_t count(const dt_slot *slot) {
     int32_t n = 0;
     while (slot[n].name) n++;
     return n;
+}
+
+const dt_slot *dt_op_in(dt_op op, int32_t i) {
+    const int32_t last = count(op_table[op].in) - 1;
+    return &op_table[op].in[i > last && op_table[op].in[last].many ? last : i];
 }
 
 int32_t dt_op_n_in(dt_op op) {

@@ -5,20 +5,20 @@
 
 static dt_status refuse(const dt_graph *g, const dt_node *n, int32_t slot, const char *expected) {
     const dt_value *v = dt_infer_in(g, n, slot);
-    return dt_fail(DT_ERR_CONFIG, "input %s, %s, is %s, expected %s", dt_op_get(n->op)->in[slot].name,
-                   v->name, dt_value_shape_text(v), expected);
+    return dt_fail(DT_ERR_CONFIG, "input %s, %s, is %s, expected %s", dt_op_in(n->op, slot)->name, v->name,
+                   dt_value_shape_text(v), expected);
 }
 
 dt_status dt_infer_misfit(const dt_graph *g, const dt_node *n, int32_t slot) {
     const dt_value *v = dt_infer_in(g, n, slot);
     return dt_fail(DT_ERR_CONFIG, "input %s, %s, is %s: it does not fit the others",
-                   dt_op_get(n->op)->in[slot].name, v->name, dt_value_shape_text(v));
+                   dt_op_in(n->op, slot)->name, v->name, dt_value_shape_text(v));
 }
 
 static dt_status check_type(const dt_graph *g, const dt_node *n, int32_t slot) {
     static const dt_dtype type[] = {
         [DT_SLOT_F32] = DT_DTYPE_F32, [DT_SLOT_U8] = DT_DTYPE_U8, [DT_SLOT_I32] = DT_DTYPE_I32};
-    const dt_slot *s = &dt_op_get(n->op)->in[slot];
+    const dt_slot *s = dt_op_in(n->op, slot);
     if (s->type == DT_SLOT_ANY) return DT_OK;
     if (s->type == DT_SLOT_FLOAT) {
         const dt_dtype is = dt_infer_in(g, n, slot)->dtype;
@@ -30,7 +30,7 @@ static dt_status check_type(const dt_graph *g, const dt_node *n, int32_t slot) {
 }
 
 static dt_status check_shape(const dt_graph *g, const dt_node *n, int32_t slot) {
-    const dt_slot *s = &dt_op_get(n->op)->in[slot];
+    const dt_slot *s = dt_op_in(n->op, slot);
     const dt_value *v = dt_infer_in(g, n, slot);
     if (s->rank > 0 && v->ndim != s->rank) {
         char text[32];
@@ -57,15 +57,15 @@ static dt_status check_shape(const dt_graph *g, const dt_node *n, int32_t slot) 
 }
 
 dt_status dt_op_check(const dt_graph *g, const dt_node *n) {
-    const dt_op_row *row = dt_op_get(n->op);
     for (int32_t i = 0; i < n->n_in; i++)
-        if (n->in[i] < 0 && !row->in[i].optional)
-            return dt_fail(DT_ERR_CONFIG, "input %s is missing", row->in[i].name);
+        if (n->in[i] < 0 && !dt_op_in(n->op, i)->optional)
+            return dt_fail(DT_ERR_CONFIG, "input %s is missing", dt_op_in(n->op, i)->name);
     for (int32_t i = 0; i < n->n_in; i++) {
         if (n->in[i] < 0) continue;
-        for (int32_t j = 0; j < n->n_in; j++)
-            if ((row->in[i].needs >> j & 1) && n->in[j] < 0)
-                return dt_fail(DT_ERR_CONFIG, "input %s without input %s", row->in[i].name, row->in[j].name);
+        for (int32_t j = 0; j < n->n_in && j < DT_SLOTS_IN_MAX; j++)
+            if ((dt_op_in(n->op, i)->needs >> j & 1) && n->in[j] < 0)
+                return dt_fail(DT_ERR_CONFIG, "input %s without input %s", dt_op_in(n->op, i)->name,
+                               dt_op_in(n->op, j)->name);
         DT_TRY(check_type(g, n, i));
     }
     for (int32_t i = 0; i < n->n_in; i++)

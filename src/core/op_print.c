@@ -12,7 +12,7 @@ static void print_slots(const char *what, const dt_slot *slot, FILE *out) {
         const dt_slot *s = &slot[i];
         fprintf(out, "%s %s%s %s", i ? "," : "", s->optional ? "[" : "", s->name, type[s->type]);
         if (s->rank > 0) fprintf(out, " %dd", s->rank);
-        fprintf(out, "%s%s", s->updated ? " updated" : "", s->optional ? "]" : "");
+        fprintf(out, "%s%s%s", s->updated ? " updated" : "", s->many ? ", ..." : "", s->optional ? "]" : "");
     }
     fprintf(out, "\n");
 }

@@ -136,7 +136,7 @@ static dt_status run_dense_wgrad(void *ctx, dt_stream *stream) {
 
 /* ---- the lowering table ---- */
 
-typedef enum family { FAMILY_PLAIN = 0, FAMILY_CONV, FAMILY_DENSE } family;
+typedef enum family { FAMILY_PLAIN = 0, FAMILY_CONV, FAMILY_DENSE, FAMILY_BLOCKS } family;
 
 /* Which operand gives n, h, w, c: the op's main one, or output 0; the other of the two gives p, q, k. */
 typedef enum main_operand { MAIN_IN = 0, MAIN_OUT } main_operand;
@@ -162,6 +162,8 @@ static const lowering lowering_table[] = {
     [DT_OP_AVGPOOL] = {.run = dt_cpu_avgpool},
     [DT_OP_GLOBAL_AVGPOOL] = {.run = dt_cpu_global_avgpool},
     [DT_OP_RESHAPE] = {.run = NULL}, /* a view: nothing to run */
+    [DT_OP_CONCAT] = {.run = dt_cpu_concat, .family = FAMILY_BLOCKS},
+    [DT_OP_SLICE] = {.run = dt_cpu_slice, .family = FAMILY_BLOCKS},
     [DT_OP_DROPOUT] = {.run = dt_cpu_dropout},
     [DT_OP_XENT] = {.run = dt_cpu_xent},
     [DT_OP_BN_STATS] = {.run = dt_cpu_bn_stats, .n_sum = 2},
@@ -188,6 +190,7 @@ static const lowering lowering_table[] = {
     [DT_OP_MAXPOOL_BWD] = {.run = dt_cpu_maxpool_bwd, .main = MAIN_OUT},
     [DT_OP_AVGPOOL_BWD] = {.run = dt_cpu_avgpool_bwd, .main = MAIN_OUT},
     [DT_OP_GLOBAL_AVGPOOL_BWD] = {.run = dt_cpu_global_avgpool_bwd, .main = MAIN_OUT},
+    [DT_OP_SLICE_BWD] = {.run = dt_cpu_slice_bwd, .family = FAMILY_BLOCKS},
     [DT_OP_DROPOUT_BWD] = {.run = dt_cpu_dropout},
     [DT_OP_XENT_BWD] = {.run = dt_cpu_xent_bwd},
 };
@@ -274,6 +277,20 @@ static dt_status prepare(dt_backend *be, const dt_graph *g, dt_nid node, dt_prep
     return DT_OK;
 }
 
+/* The operands as rows of bytes. */
+static dt_status bind_blocks(dt_backend *be, const dt_graph *g, const dt_node *n, dt_cpu_node *d) {
+    struct {
+        owned head;
+        dt_blocks block[];
+    } *list = own(cpu(be), sizeof *list + ((size_t)n->n_in + 1) * sizeof list->block[0]);
+    if (!list) return dt_fail(DT_ERR_MEMORY, "no memory to bind a node");
+    for (int32_t i = 0; i < n->n_in; i++) list->block[i] = dt_op_blocks(g, n, &g->value[n->in[i]]);
+    list->block[n->n_in] = dt_op_blocks(g, n, &g->value[n->out[0]]);
+    d->n_in = n->n_in;
+    d->blocks = list->block;
+    return DT_OK;
+}
+
 static dt_status bind(dt_backend *be, const dt_graph *g, dt_nid node, dt_prep *prep, const dt_binding *b,
                       dt_kernel *out) {
     const dt_node *n = &g->node[node];
@@ -288,12 +305,14 @@ static dt_status bind(dt_backend *be, const dt_graph *g, dt_nid node, dt_prep *p
         snprintf(c->label, sizeof c->label, "%s", prep->conv.label);
     } else {
         node_sizes(g, n, &c->node);
+        if (row->family == FAMILY_BLOCKS) DT_TRY(bind_blocks(be, g, n, &c->node));
         snprintf(c->label, sizeof c->label, "%s %s", dt_op_name(n),
                  dt_value_shape_text(
                      &g->value[row->main == MAIN_OUT ? n->out[0] : n->in[dt_op_get(n->op)->main]]));
     }
     *out = (dt_kernel){.run = row->run,
-                       .ctx = row->family == FAMILY_PLAIN ? (void *)&c->node : (void *)c,
+                       .ctx = row->family == FAMILY_CONV || row->family == FAMILY_DENSE ? (void *)c
+                                                                                        : (void *)&c->node,
                        .node = node,
                        .label = c->label};
     return DT_OK;

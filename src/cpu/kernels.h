@@ -41,6 +41,8 @@ typedef struct dt_cpu_node {
     int64_t p, q, k;   /* the other image: the pooled one, or the stored one of INPUT */
     int64_t m, n_elem; /* of the main operand: rows (elements / c), elements */
     dt_space space;    /* of BINARY and its gradient */
+    int32_t n_in;
+    const dt_blocks *blocks; /* of CONCAT and SLICE: of each input, then of the output */
 } dt_cpu_node;
 
 /* How a matrix of m rows and c columns is cut: n_chunk chunks of rows, n_tile tiles of columns. */
@@ -108,6 +110,10 @@ dt_status dt_cpu_dropout(void *node, dt_stream *stream); /* and its backward: th
 dt_status dt_cpu_binary(void *node, dt_stream *stream);
 dt_status dt_cpu_binary_bwd(void *node, dt_stream *stream);
 int64_t dt_cpu_binary_bwd_bytes(const dt_cpu_node *d); /* workspace */
+/* concat.c */
+dt_status dt_cpu_concat(void *node, dt_stream *stream);
+dt_status dt_cpu_slice(void *node, dt_stream *stream);
+dt_status dt_cpu_slice_bwd(void *node, dt_stream *stream);
 /* softmax.c: and log_softmax */
 dt_status dt_cpu_softmax(void *node, dt_stream *stream);
 dt_status dt_cpu_softmax_bwd(void *node, dt_stream *stream);

@@ -106,6 +106,51 @@ static dt_status run_reshape(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     return dt_launch_status(cudaMemcpyAsync(k->b.out[0], in(k, 0), bytes, cudaMemcpyDeviceToDevice, s), k);
 }
 
+static dt_status prepare_blocks(dt_cuda *cu, const dt_graph *g, const dt_node *n, dt_prep *p) {
+    dt_blocks *b = NULL;
+    DT_TRY(dt_cuda_own(cu, ((size_t)n->n_in + 1) * sizeof *b, (void **)&b));
+    for (int32_t i = 0; i < n->n_in; i++) b[i] = dt_op_blocks(g, n, &g->value[n->in[i]]);
+    b[n->n_in] = dt_op_blocks(g, n, &g->value[n->out[0]]);
+    p->blocks.block = b;
+    return DT_OK;
+}
+
+/* `rows` stretches of `bytes`, the next one a pitch later. */
+static cudaError_t copy_rows(void *dst, int64_t dst_pitch, const void *src, int64_t src_pitch, int64_t bytes,
+                             int64_t rows, cudaStream_t s) {
+    if (rows == 1 || (dst_pitch == bytes && src_pitch == bytes))
+        return cudaMemcpyAsync(dst, src, (size_t)(rows * bytes), cudaMemcpyDeviceToDevice, s);
+    return cudaMemcpy2DAsync(dst, (size_t)dst_pitch, src, (size_t)src_pitch, (size_t)bytes, (size_t)rows,
+                             cudaMemcpyDeviceToDevice, s);
+}
+
+static dt_status run_concat(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    (void)cu;
+    const dt_blocks *b = k->prep->blocks.block, *y = &b[k->prep->node.n_in];
+    char *to = k->b.out[0];
+    for (int32_t i = 0; i < k->prep->node.n_in; i++) {
+        DT_TRY(dt_launch_status(copy_rows(to, y->bytes, in(k, i), b[i].bytes, b[i].bytes, y->rows, s), k));
+        to += b[i].bytes;
+    }
+    return DT_OK;
+}
+
+static dt_status run_slice(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    (void)cu;
+    const dt_blocks *x = &k->prep->blocks.block[0], *y = x + 1;
+    return dt_launch_status(
+        copy_rows(k->b.out[0], y->bytes, (char *)in(k, 0) + x->begin, x->bytes, y->bytes, y->rows, s), k);
+}
+
+static dt_status run_slice_bwd(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    (void)cu;
+    const dt_blocks *dy = &k->prep->blocks.block[0], *dx = dy + 1;
+    DT_TRY(dt_launch_status(cudaMemsetAsync(k->b.out[0], 0, (size_t)(dx->rows * dx->bytes), s), k));
+    return dt_launch_status(
+        copy_rows((char *)k->b.out[0] + dx->begin, dx->bytes, in(k, 0), dy->bytes, dy->bytes, dy->rows, s),
+        k);
+}
+
 static dt_status run_dropout(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     const dt_attr *a = &k->prep->node.attr;
     return dt_launch_status(dt_gpu_dropout(&cu->gpu, k->prep->t, in(k, 0), k->b.out[0], k->prep->n_elem,
@@ -342,6 +387,8 @@ static const dt_lower_row TABLE[] = {
     [DT_OP_AVGPOOL] = {"avgpool", NULL, NULL, run_avgpool},
     [DT_OP_GLOBAL_AVGPOOL] = {"global_avgpool", NULL, NULL, run_global},
     [DT_OP_RESHAPE] = {"reshape", NULL, NULL, run_reshape},
+    [DT_OP_CONCAT] = {"concat", prepare_blocks, NULL, run_concat},
+    [DT_OP_SLICE] = {"slice", prepare_blocks, NULL, run_slice},
     [DT_OP_DROPOUT] = {"dropout", NULL, NULL, run_dropout},
     [DT_OP_XENT] = {"xent", prepare_xent, NULL, run_xent},
     [DT_OP_BN_STATS] = {"bn_stats", prepare_reduce, NULL, run_bn_stats},
@@ -368,6 +415,7 @@ static const dt_lower_row TABLE[] = {
     [DT_OP_MAXPOOL_BWD] = {"maxpool_bwd", NULL, NULL, run_maxpool_bwd},
     [DT_OP_AVGPOOL_BWD] = {"avgpool_bwd", NULL, NULL, run_avgpool_bwd},
     [DT_OP_GLOBAL_AVGPOOL_BWD] = {"global_avgpool_bwd", NULL, NULL, run_global_bwd},
+    [DT_OP_SLICE_BWD] = {"slice_bwd", prepare_blocks, NULL, run_slice_bwd},
     [DT_OP_DROPOUT_BWD] = {"dropout_bwd", NULL, NULL, run_dropout},
     [DT_OP_XENT_BWD] = {"xent_bwd", NULL, NULL, run_xent_bwd},
 };

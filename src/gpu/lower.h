@@ -49,6 +49,11 @@ typedef struct dt_binary_prep {
     dt_space space;
 } dt_binary_prep;
 
+/* CONCAT, SLICE and its gradient: of every input, then of the output. */
+typedef struct dt_blocks_prep {
+    dt_blocks *block;
+} dt_blocks_prep;
+
 /* What prepare decided. rows x c is the matrix view of `main`: the op's largest operand. */
 struct dt_prep {
     const dt_lower_row *row;
@@ -63,6 +68,7 @@ struct dt_prep {
         dt_dense_prep dense;
         dt_gram_prep gram;
         dt_binary_prep binary;
+        dt_blocks_prep blocks;
     };
 };
 

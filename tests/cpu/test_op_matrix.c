@@ -157,6 +157,42 @@ static void test_wrong_attributes_are_refused(void **state) {
          .op = DT_OP_INPUT,
          .attr = {.size = {5, 5}, .padded_c = 2, OP_NORMAL},
          .in = {{IN_BYTE, {2, 5, 5, 3}}}},
+        {.name = "axis 3 of 2", .op = DT_OP_CONCAT, .attr = {.axis = 3}, .in = {{IN_ACT, {2, 3}}}},
+        {.name = "axis -1", .op = DT_OP_SLICE, .attr = {.axis = -1, .length = 1}, .in = {{IN_ACT, {2, 3}}}},
+        {.name = "slice past the end",
+         .op = DT_OP_SLICE,
+         .attr = {.axis = 1, .begin = 2, .length = 2},
+         .in = {{IN_ACT, {2, 3}}}},
+        {.name = "slice from before",
+         .op = DT_OP_SLICE,
+         .attr = {.begin = -1, .length = 1},
+         .in = {{IN_ACT, {2, 3}}}},
+        {.name = "slice_bwd past the end",
+         .op = DT_OP_SLICE_BWD,
+         .attr = {.axis = 1, .begin = 2, .length = 4},
+         .in = {{IN_ACT, {2, 3}}}},
+        {.name = "no function", .op = DT_OP_UNARY, .attr = {.unary = DT_UNARY_COUNT}, .in = {IMAGE}},
+        {.name = "alpha nan", .op = DT_OP_UNARY, .attr = {.unary = DT_UNARY_ELU, .a = NAN}, .in = {IMAGE}},
+        {.name = "lo above hi",
+         .op = DT_OP_UNARY,
+         .attr = {.unary = DT_UNARY_CLAMP, .a = 2, .b = 1},
+         .in = {IMAGE}},
+        {.name = "mul gradient without b",
+         .op = DT_OP_BINARY_BWD,
+         .attr = {.binary = DT_BINARY_MUL, .ndim = 1, .dim = {3}},
+         .in = {{IN_ACT, {2, 3}}, {IN_ACT, {3}}}},
+        {.name = "gradient of three columns from four",
+         .op = DT_OP_BINARY_BWD,
+         .attr = {.ndim = 1, .dim = {3}},
+         .in = {{IN_ACT, {2, 4}}}},
+        {.name = "uneven padding below 0",
+         .op = DT_OP_CONV,
+         .attr = {.kernel = {3, 3}, .stride = {1, 1}, .pad_end = {0, -1}, .dilation = {1, 1}, .groups = 1},
+         .in = {IMAGE, WEIGHT}},
+        {.name = "pool padding behind",
+         .op = DT_OP_MAXPOOL,
+         .attr = {.kernel = {2, 2}, .stride = {2, 2}, .pad_end = {2, 0}},
+         .in = {IMAGE}},
         {.name = "image of 7 elements",
          .op = DT_OP_RESHAPE,
          .attr = {.size = {2, 2}},
@@ -262,6 +298,59 @@ static void test_inputs_are_only_read(void **state) {
         op_run_close(&r);
         dt_graph_destroy(g);
     }
+}
+
+/* ---- any number of inputs ---- */
+
+static void test_concat_of_thirty(void **state) {
+    enum { MANY = 30, ROWS = 3, AFTER = 5 };
+    dt_graph *g = NULL;
+    dt_vid in[MANY], y, dout, din[MANY];
+    bool want[MANY];
+    const dt_attr t = {.axis = 1};
+    op_ok(dt_graph_create(&g, DT_DTYPE_F32, true));
+    for (int32_t i = 0; i < MANY; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "in%d", i);
+        op_ok(dt_graph_add_value(g, name, DT_ROLE_INPUT, DT_DTYPE_F32, 3, (int64_t[]){ROWS, 1 + i % 4, AFTER},
+                                 &in[i]));
+        want[i] = i != 7, din[i] = -1;
+    }
+    op_ok(dt_graph_add_node(g, "y", DT_OP_CONCAT, &t, MANY, in, &y));
+    const dt_value v = g->value[y];
+    op_ok(dt_graph_add_value(g, "dout", DT_ROLE_INPUT, v.dtype, v.ndim, v.dim, &dout));
+    op_ok(dt_op_get(DT_OP_CONCAT)->grad(g, 0, &dout, want, din));
+    op_ok(dt_graph_validate(g));
+    op_run r = op_run_open(*state, g, &op_step, false);
+    const int64_t n = dt_value_n_elem(&v), length = v.dim[1];
+    float *up = op_zalloc(n * 4);
+    for (int64_t e = 0; e < n; e++) up[e] = (float)e;
+    op_write(&r, dout, up);
+    for (int32_t i = 0; i < MANY; i++) {
+        float own[ROWS * 4 * AFTER];
+        for (int32_t e = 0; e < ROWS * 4 * AFTER; e++) own[e] = (float)(1000 * i + e);
+        op_write(&r, in[i], own);
+    }
+    op_run_go(&r);
+    op_check_bounds(&r);
+    float *got = op_read(&r, y);
+    int64_t begin = 0;
+    assert_true(din[7] < 0);
+    for (int32_t i = 0; i < MANY; i++) {
+        const int64_t wide = 1 + i % 4;
+        float *d = want[i] ? op_read(&r, din[i]) : NULL;
+        for (int64_t e = 0; e < ROWS * wide * AFTER; e++) {
+            const int64_t row = e / (wide * AFTER), at = (row * length + begin) * AFTER + e % (wide * AFTER);
+            assert_true(got[at] == (float)(1000 * i + e));
+            assert_true(!d || d[e] == up[at]);
+        }
+        begin += wide;
+        free(d);
+    }
+    assert_int_equal(begin, length);
+    free(got), free(up);
+    op_run_close(&r);
+    dt_graph_destroy(g);
 }
 
 /* ---- the oracle ---- */
@@ -440,6 +529,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_bounds_and_repeats),
         cmocka_unit_test(test_threads_do_not_change_results),
         cmocka_unit_test(test_inputs_are_only_read),
+        cmocka_unit_test(test_concat_of_thirty),
         cmocka_unit_test(test_oracle),
         cmocka_unit_test(test_finite_differences),
     };

@@ -39,13 +39,15 @@ static inline void oracle_close(oracle *o) {
     free(o->data);
 }
 
+enum { ORACLE_IN_MAX = 64 };
+
 /* A node at work. */
 typedef struct oracle_node {
     const oracle *o;
     const dt_node *n;
     const dt_attr *t;
-    double *in[DT_SLOTS_IN_MAX], *out[DT_SLOTS_OUT_MAX]; /* NULL: an empty slot */
-    int64_t n_elem, c, m;                                /* of the main input: elements, last dim, rows */
+    double *in[ORACLE_IN_MAX], *out[DT_SLOTS_OUT_MAX]; /* NULL: an empty slot */
+    int64_t n_elem, c, m;                              /* of the main input: elements, last dim, rows */
 } oracle_node;
 
 static inline const dt_value *oracle_in(const oracle_node *x, int32_t i) {
@@ -445,6 +447,37 @@ static inline void oracle_binary_bwd(oracle_node *x) {
     }
 }
 
+/* Element i of v along `axis`, and its place beside it: v as [before, axis, after]. */
+static inline void oracle_copy(const dt_value *from, const double *x, int64_t x_begin, const dt_value *to,
+                               double *y, int64_t y_begin, int64_t length, int32_t axis) {
+    int64_t before = 1, after = 1;
+    for (int32_t i = 0; i < axis; i++) before *= from->dim[i];
+    for (int32_t i = axis + 1; i < from->ndim; i++) after *= from->dim[i];
+    for (int64_t e = 0; e < before * length * after; e++) {
+        const int64_t last = e % after, along = e / after % length, first = e / after / length;
+        y[(first * to->dim[axis] + y_begin + along) * after + last] =
+            x[(first * from->dim[axis] + x_begin + along) * after + last];
+    }
+}
+
+static inline void oracle_concat(oracle_node *x) {
+    int64_t begin = 0;
+    for (int32_t i = 0; i < x->n->n_in; i++) {
+        const dt_value *v = oracle_in(x, i);
+        const int64_t length = v->dim[x->t->axis];
+        oracle_copy(v, x->in[i], 0, oracle_out(x, 0), x->out[0], begin, length, x->t->axis);
+        begin += length;
+    }
+}
+
+static inline void oracle_slice(oracle_node *x) {
+    const bool back = x->n->op == DT_OP_SLICE_BWD;
+    const int64_t length = (back ? oracle_in(x, 0) : oracle_out(x, 0))->dim[x->t->axis];
+    oracle_zero(x, 0);
+    oracle_copy(oracle_in(x, 0), x->in[0], back ? 0 : x->t->begin, oracle_out(x, 0), x->out[0],
+                back ? x->t->begin : 0, length, x->t->axis);
+}
+
 static inline void oracle_softmax(oracle_node *x) {
     for (int64_t r = 0; r < x->m; r++) {
         const double *in = x->in[0] + r * x->c;
@@ -568,6 +601,9 @@ static void (*const oracle_table[DT_OP_COUNT])(oracle_node *x) = {
     [DT_OP_MAXPOOL] = oracle_pool,
     [DT_OP_AVGPOOL] = oracle_pool,
     [DT_OP_GLOBAL_AVGPOOL] = oracle_global_avgpool,
+    [DT_OP_CONCAT] = oracle_concat,
+    [DT_OP_SLICE] = oracle_slice,
+    [DT_OP_SLICE_BWD] = oracle_slice,
     [DT_OP_DROPOUT] = oracle_eltwise,
     [DT_OP_XENT] = oracle_xent,
     [DT_OP_BN_STATS] = oracle_bn_stats,
@@ -608,6 +644,7 @@ static inline void oracle_run(oracle *o, int32_t n_node) {
         x.c = n->op == DT_OP_BN_FINALIZE ? dt_value_n_elem(&o->g->value[n->in[DT_FINALIZE_IN_GAMMA]])
                                          : main->dim[main->ndim - 1];
         x.m = x.n_elem / x.c;
+        assert_true(n->n_in <= ORACLE_IN_MAX);
         for (int32_t j = 0; j < n->n_in; j++) x.in[j] = n->in[j] >= 0 ? o->data[n->in[j]] : NULL;
         for (int32_t j = 0; j < n->n_out; j++) x.out[j] = n->out[j] >= 0 ? o->data[n->out[j]] : NULL;
         oracle_table[n->op](&x);

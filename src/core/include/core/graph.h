@@ -86,6 +86,8 @@ typedef enum dt_op {
     DT_OP_AVGPOOL,
     DT_OP_GLOBAL_AVGPOOL,
     DT_OP_RESHAPE,
+    DT_OP_CONCAT,
+    DT_OP_SLICE,
     DT_OP_DROPOUT,
     DT_OP_XENT,
     /* made by passes out of BATCHNORM */
@@ -115,6 +117,7 @@ typedef enum dt_op {
     DT_OP_MAXPOOL_BWD,
     DT_OP_AVGPOOL_BWD,
     DT_OP_GLOBAL_AVGPOOL_BWD,
+    DT_OP_SLICE_BWD,
     DT_OP_DROPOUT_BWD,
     DT_OP_XENT_BWD,
     DT_OP_COUNT
@@ -144,10 +147,12 @@ typedef struct dt_attr {
     int32_t operand;          /* BINARY_BWD: whose gradient, 0 or 1 */
     int32_t ndim;             /* BINARY_BWD: shape of that operand */
     int64_t dim[DT_MAX_DIM];
+    int32_t axis;          /* CONCAT, SLICE */
+    int64_t begin, length; /* SLICE: of y along the axis; SLICE_BWD: length is that of x */
 } dt_attr;
 
 /* Operands stand in slots, which the op's row names (op.h): in[slot], out[slot], -1 where a slot is empty.
- * n_in and n_out count slots, empty ones too. The arrays belong to the graph; a copy of a node shares
+ * n_in and n_out count slots, empty ones too; an op may take any number of inputs in its last slot. The arrays belong to the graph; a copy of a node shares
  * them. */
 typedef struct dt_node {
     dt_op op;

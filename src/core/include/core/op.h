@@ -152,6 +152,7 @@ typedef struct dt_slot {
     int8_t len_dim;           /* -1: the last */
     uint16_t needs;           /* bit i: not without input i */
     bool updated;             /* the op writes it */
+    bool many;                /* the last one: any number of inputs of its kind */
 } dt_slot;
 
 enum {
@@ -183,6 +184,8 @@ const dt_op_row *dt_op_get(dt_op op);
 const char *dt_op_name(const dt_node *n);
 /* Whether it is y = a + b of two values of one shape. */
 bool dt_op_is_sum(const dt_graph *g, const dt_node *n);
+/* What input i must be: the last slot stands for all after it where it takes many. */
+const dt_slot *dt_op_in(dt_op op, int32_t i);
 /* Slots of an op, optional ones too. */
 int32_t dt_op_n_in(dt_op op);
 int32_t dt_op_n_out(dt_op op);
@@ -193,6 +196,12 @@ void dt_op_print_all(FILE *out);
 /* Bytes that must move: every input read once, every output written once. */
 double dt_op_bytes(const dt_graph *g, const dt_node *n);
 double dt_op_flops(const dt_graph *g, const dt_node *n);
+
+/* Operand v of a CONCAT, SLICE or SLICE_BWD as rows of bytes, and where a slice begins in a row. */
+typedef struct dt_blocks {
+    int64_t rows, bytes, begin;
+} dt_blocks;
+dt_blocks dt_op_blocks(const dt_graph *g, const dt_node *n, const dt_value *v);
 
 /* Convolution geometry shared by kernels: all sizes in elements. */
 typedef struct dt_conv_dims {
