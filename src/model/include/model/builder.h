@@ -56,6 +56,15 @@ typedef struct dt_batchnorm_options {
     bool zero_gamma;      /* gamma starts at 0, else at 1 */
 } dt_batchnorm_options;
 
+/* Of a function with scalars (core/scalar.h), in its order. */
+typedef struct dt_scalar_options {
+    double a, b;
+} dt_scalar_options;
+
+typedef struct dt_concat_options {
+    int64_t axis; /* 0: the last one */
+} dt_concat_options;
+
 dt_vid dt_build_input(dt_builder *b, const dt_model_input *in);
 /* Weight "<name>.weight" [K,R,S,C/G], bias "<name>.bias". */
 dt_vid dt_build_conv(dt_builder *b, const char *name, dt_vid x, const dt_conv_options *o);
