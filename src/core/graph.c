@@ -92,10 +92,11 @@ static dt_status push_value(dt_graph *g, const dt_value *v, dt_vid *out) {
         return dt_fail(DT_ERR_CONFIG, "%s has %d dimensions, not 1 to %d", v->name, v->ndim, DT_MAX_DIM);
     int64_t n = 1;
     for (int32_t i = 0; i < v->ndim; i++) {
-        if (v->dim[i] <= 0)
+        if (v->dim[i] < 0)
             return dt_fail(DT_ERR_CONFIG, "%s: dimension %d would be %lld", v->name, i, (long long)v->dim[i]);
-        if (n > INT64_MAX / 16 / v->dim[i]) return dt_fail(DT_ERR_CONFIG, "%s is too large", v->name);
-        n *= v->dim[i];
+        const int64_t d = v->dim[i] > 0 ? v->dim[i] : 1; /* an empty value has strides too */
+        if (n > INT64_MAX / 16 / d) return dt_fail(DT_ERR_CONFIG, "%s is too large", v->name);
+        n *= d;
     }
     DT_TRY(grow_values(g));
     g->value[g->n_value] = *v;
@@ -121,7 +122,13 @@ dt_status dt_graph_add_value(dt_graph *g, const char *name, dt_role role, dt_dty
     v.role = role;
     v.dtype = dtype;
     v.ndim = ndim;
-    for (int32_t i = 0; i < ndim && i < DT_MAX_DIM; i++) v.dim[i] = dim[i];
+    for (int32_t i = 0; i < ndim && i < DT_MAX_DIM; i++) {
+        v.dim[i] = dim[i];
+        if (dim[i] == 0 && role != DT_ROLE_INPUT && role != DT_ROLE_ACT)
+            return dt_fail(DT_ERR_CONFIG,
+                           "%s: dimension %d would be 0, which only inputs and activations may have", name,
+                           i);
+    }
     DT_TRY(push_value(g, &v, out));
     if (role == DT_ROLE_METRIC) g->metrics = *out;
     return DT_OK;

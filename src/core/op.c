@@ -180,6 +180,7 @@ static const dt_op_row op_table[] =
                 .in = {FLOAT("x")},
                 .out = {FLOAT("y")},
                 IN_PLACE(0, 0),
+                .flags = DT_OP_EMPTY,
                 .infer = dt_infer_unary,
                 .grad = dt_grad_unary,
             },
@@ -191,6 +192,7 @@ static const dt_op_row op_table[] =
                 .in = {FLOAT("a"), FLOAT("b")},
                 .out = {FLOAT("y")},
                 IN_PLACE(0, 0),
+                .flags = DT_OP_EMPTY,
                 .infer = dt_infer_binary,
                 .grad = dt_grad_binary,
             },
@@ -201,6 +203,7 @@ static const dt_op_row op_table[] =
                 .in = {FLOAT("x")},
                 .out = {FLOAT("y")},
                 IN_PLACE(0, 0),
+                .flags = DT_OP_EMPTY,
                 .infer = dt_infer_same,
                 .grad = dt_grad_softmax,
                 .flops = bn_flops,
@@ -212,6 +215,7 @@ static const dt_op_row op_table[] =
                 .in = {FLOAT("x")},
                 .out = {FLOAT("y")},
                 IN_PLACE(0, 0),
+                .flags = DT_OP_EMPTY,
                 .infer = dt_infer_same,
                 .grad = dt_grad_softmax,
                 .flops = bn_flops,
@@ -259,7 +263,7 @@ static const dt_op_row op_table[] =
                        "size.",
                 .in = {{.name = "x", .type = DT_SLOT_ANY}},
                 .out = {T("y")},
-                .flags = DT_OP_VIEW,
+                .flags = DT_OP_VIEW | DT_OP_EMPTY,
                 .infer = dt_infer_reshape,
                 .grad = dt_grad_reshape,
             },
@@ -269,6 +273,7 @@ static const dt_op_row op_table[] =
                 .doc = "y = the inputs one after the other along a dimension. Attributes: axis.",
                 .in = {{.name = "x", .type = DT_SLOT_ANY, .many = true}},
                 .out = {ANY("y")},
+                .flags = DT_OP_EMPTY,
                 .infer = dt_infer_concat,
                 .grad = dt_grad_concat,
             },
@@ -278,6 +283,7 @@ static const dt_op_row op_table[] =
                 .doc = "y = x from begin on for length along a dimension. Attributes: axis, begin, length.",
                 .in = {ANY("x")},
                 .out = {ANY("y")},
+                .flags = DT_OP_EMPTY,
                 .infer = dt_infer_slice,
                 .grad = dt_grad_slice,
             },
@@ -290,6 +296,7 @@ static const dt_op_row op_table[] =
                 .in = {T("x")},
                 .out = {T("y")},
                 IN_PLACE(0, 0),
+                .flags = DT_OP_EMPTY,
                 .infer = dt_infer_dropout,
                 .grad = dt_grad_dropout,
             },
@@ -567,7 +574,7 @@ static const dt_op_row op_table[] =
                        "function's gradient is made. Attributes: unary's.",
                 .in = {FLOAT("dy"), FLOAT("v", SAME(0))},
                 .out = {FLOAT("dx")},
-                .flags = DT_OP_INTERNAL,
+                .flags = DT_OP_INTERNAL | DT_OP_EMPTY,
                 IN_PLACE(0, 0),
                 .infer = dt_infer_unary,
             },
@@ -579,7 +586,7 @@ static const dt_op_row op_table[] =
                        "dim.",
                 .in = {FLOAT("dy"), FLOAT("a", OPT), FLOAT("b", OPT)},
                 .out = {FLOAT("dx")},
-                .flags = DT_OP_INTERNAL,
+                .flags = DT_OP_INTERNAL | DT_OP_EMPTY,
                 .infer = dt_infer_binary_bwd,
             },
         [DT_OP_SOFTMAX_BWD] =
@@ -588,7 +595,7 @@ static const dt_op_row op_table[] =
                 .doc = "dx = y (dy - sum of dy y over the last dimension).",
                 .in = {FLOAT("dy"), FLOAT("y", SAME(0))},
                 .out = {FLOAT("dx")},
-                .flags = DT_OP_INTERNAL,
+                .flags = DT_OP_INTERNAL | DT_OP_EMPTY,
                 IN_PLACE(0, 0),
                 .infer = dt_infer_same,
                 .flops = bn_flops,
@@ -599,7 +606,7 @@ static const dt_op_row op_table[] =
                 .doc = "dx = dy - exp(y) times the sum of dy over the last dimension.",
                 .in = {FLOAT("dy"), FLOAT("y", SAME(0))},
                 .out = {FLOAT("dx")},
-                .flags = DT_OP_INTERNAL,
+                .flags = DT_OP_INTERNAL | DT_OP_EMPTY,
                 IN_PLACE(0, 0),
                 .infer = dt_infer_same,
                 .flops = bn_flops,
@@ -640,7 +647,7 @@ static const dt_op_row op_table[] =
                        "begin, length.",
                 .in = {ANY("dy")},
                 .out = {ANY("dx")},
-                .flags = DT_OP_INTERNAL,
+                .flags = DT_OP_INTERNAL | DT_OP_EMPTY,
                 .infer = dt_infer_slice_bwd,
             },
         [DT_OP_DROPOUT_BWD] =
@@ -649,7 +656,7 @@ static const dt_op_row op_table[] =
                 .doc = "dx = dy * keep / (1-p): dropout's own map. Attributes: dropout's.",
                 .in = {T("dy")},
                 .out = {T("dx")},
-                .flags = DT_OP_INTERNAL,
+                .flags = DT_OP_INTERNAL | DT_OP_EMPTY,
                 IN_PLACE(0, 0),
                 .infer = dt_infer_same,
             },
@@ -684,6 +691,13 @@ const char *dt_op_name(const dt_node *n) {
     default:
         return op_table[n->op].name;
     }
+}
+
+bool dt_op_is_idle(const dt_graph *g, const dt_node *n) {
+    if (op_table[n->op].flags & DT_OP_VIEW) return true;
+    for (int32_t i = 0; i < n->n_out; i++)
+        if (n->out[i] >= 0 && dt_value_n_elem(&g->value[n->out[i]]) > 0) return false;
+    return true;
 }
 
 bool dt_op_is_sum(const dt_graph *g, const dt_node *n) {

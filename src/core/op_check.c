@@ -68,7 +68,11 @@ dt_status dt_op_check(const dt_graph *g, const dt_node *n) {
                                dt_op_in(n->op, j)->name);
         DT_TRY(check_type(g, n, i));
     }
-    for (int32_t i = 0; i < n->n_in; i++)
-        if (n->in[i] >= 0) DT_TRY(check_shape(g, n, i));
+    for (int32_t i = 0; i < n->n_in; i++) {
+        if (n->in[i] < 0) continue;
+        if (!(dt_op_get(n->op)->flags & DT_OP_EMPTY) && dt_value_n_elem(dt_infer_in(g, n, i)) == 0)
+            return refuse(g, n, i, "elements");
+        DT_TRY(check_shape(g, n, i));
+    }
     return DT_OK;
 }

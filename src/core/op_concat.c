@@ -45,7 +45,7 @@ dt_status dt_infer_slice(const dt_graph *g, const dt_node *n, dt_value *out) {
     const dt_attr *t = &n->attr;
     DT_TRY(need_axis(n, x));
     const int64_t whole = x->dim[t->axis];
-    if (t->begin < 0 || t->length < 1 || t->begin > whole || t->length > whole - t->begin)
+    if (t->begin < 0 || t->length < 0 || t->begin > whole || t->length > whole - t->begin)
         return dt_fail(DT_ERR_CONFIG, "%lld from %lld on along axis %d of %s, which is %s",
                        (long long)t->length, (long long)t->begin, t->axis, x->name, dt_value_shape_text(x));
     dt_infer_like(out, x);

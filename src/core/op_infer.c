@@ -145,7 +145,9 @@ dt_status dt_infer_global_avgpool(const dt_graph *g, const dt_node *n, dt_value 
 
 dt_status dt_infer_reshape(const dt_graph *g, const dt_node *n, dt_value *out) {
     const dt_value *x = dt_infer_in(g, n, 0);
-    const int64_t rest = dt_value_n_elem(x) / x->dim[0], h = n->attr.size[0], w = n->attr.size[1];
+    int64_t rest = 1;
+    for (int32_t i = 1; i < x->ndim; i++) rest *= x->dim[i];
+    const int64_t h = n->attr.size[0], w = n->attr.size[1];
     if (h == 0) {
         DT_INFER_SET(&out[0], x->dtype, x->dim[0], rest);
         return DT_OK;

@@ -220,7 +220,7 @@ static void node_sizes(const dt_graph *g, const dt_node *n, dt_cpu_node *d) {
     d->c = main->dim[main->ndim - 1];
     d->p = dim_or_1(other, 1), d->q = dim_or_1(other, 2), d->k = other->dim[other->ndim - 1];
     d->n_elem = dt_value_n_elem(main);
-    d->m = d->n_elem / d->c;
+    d->m = d->c > 0 ? d->n_elem / d->c : 0;
     if (n->op == DT_OP_BINARY)
         d->space =
             dt_broadcast_space(out, &g->value[n->in[DT_BINARY_IN_A]], &g->value[n->in[DT_BINARY_IN_B]]);

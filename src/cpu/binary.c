@@ -118,8 +118,8 @@ static cut cut_of(const dt_cpu_node *d) {
     c.n_task = c.n_kept / side * c.n_tile;
     c.n_chunk = 1;
     if (c.n_task < DT_CPU_MAX_CHUNKS)
-        c.n_chunk = dt_min_i64(DT_CPU_MAX_CHUNKS, dt_ceil_div(c.n_summed * c.tile, DT_CPU_GRAIN));
-    c.chunk = dt_ceil_div(c.n_summed, dt_max_i64(c.n_chunk, 1));
+        c.n_chunk = dt_min_i64(DT_CPU_MAX_CHUNKS, dt_ceil_div(c.n_summed * c.tile + 1, DT_CPU_GRAIN));
+    c.chunk = dt_ceil_div(c.n_summed, c.n_chunk);
     return c;
 }
 

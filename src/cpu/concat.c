@@ -9,6 +9,7 @@ enum { GRAIN_BYTES = 128 * 1024 };
 static void copy_rows(const dt_cpu_node *d, char *dst, int64_t dst_pitch, const char *src, int64_t src_pitch,
                       int64_t bytes) {
     const int64_t rows = d->blocks[0].rows;
+    if (rows * bytes == 0) return;
     if (rows == 1) dst_pitch = src_pitch = bytes;
     if (dst_pitch == bytes && src_pitch == bytes) {
         const int64_t all = rows * bytes;

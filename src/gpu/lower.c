@@ -118,6 +118,7 @@ static dt_status prepare_blocks(dt_cuda *cu, const dt_graph *g, const dt_node *n
 /* `rows` stretches of `bytes`, the next one a pitch later. */
 static cudaError_t copy_rows(void *dst, int64_t dst_pitch, const void *src, int64_t src_pitch, int64_t bytes,
                              int64_t rows, cudaStream_t s) {
+    if (rows * bytes == 0) return cudaSuccess;
     if (rows == 1 || (dst_pitch == bytes && src_pitch == bytes))
         return cudaMemcpyAsync(dst, src, (size_t)(rows * bytes), cudaMemcpyDeviceToDevice, s);
     return cudaMemcpy2DAsync(dst, (size_t)dst_pitch, src, (size_t)src_pitch, (size_t)bytes, (size_t)rows,

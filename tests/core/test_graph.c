@@ -83,7 +83,9 @@ static void test_refused_values(void **state) {
     CHECK_ERROR(ADD("z", 0, 4), DT_ERR_CONFIG, "z", "0 dimensions");
     CHECK_ERROR(dt_graph_add_value(t.g, "z", DT_ROLE_ACT, DT_DTYPE_F32, DT_MAX_DIM + 1, two, &v),
                 DT_ERR_CONFIG, "9 dim");
-    CHECK_ERROR(ADD("z", 2, 4, 0), DT_ERR_CONFIG, "z", "dimension 1");
+    CHECK_ERROR(dt_graph_add_value(t.g, "z", DT_ROLE_PARAM, DT_DTYPE_F32, 2, (int64_t[]){4, 0}, &v),
+                DT_ERR_CONFIG, "z: dimension 1 would be 0");
+    CHECK_ERROR(ADD("z", 4, 0, INT32_MAX, INT32_MAX, INT32_MAX), DT_ERR_CONFIG, "too large");
     CHECK_ERROR(ADD("z", 2, -1, 4), DT_ERR_CONFIG, "dimension 0");
     CHECK_ERROR(ADD("z", 3, INT32_MAX, INT32_MAX, INT32_MAX), DT_ERR_CONFIG, "too large");
     CHECK_ERROR(ADD("z", 1, INT64_MAX), DT_ERR_CONFIG, "too large");

@@ -353,6 +353,46 @@ static void test_concat_of_thirty(void **state) {
     dt_graph_destroy(g);
 }
 
+/* ---- values without elements ---- */
+
+static void test_empty_values(void **state) {
+    dt_graph *g = NULL;
+    dt_vid none, row, full, v, sum, cat, slice, down, soft;
+    op_ok(dt_graph_create(&g, DT_DTYPE_F32, true));
+    op_ok(dt_graph_add_value(g, "none", DT_ROLE_INPUT, DT_DTYPE_F32, 3, (int64_t[]){2, 0, 3}, &none));
+    op_ok(dt_graph_add_value(g, "row", DT_ROLE_INPUT, DT_DTYPE_F32, 1, (int64_t[]){3}, &row));
+    op_ok(dt_graph_add_value(g, "full", DT_ROLE_INPUT, DT_DTYPE_F32, 3, (int64_t[]){2, 2, 3}, &full));
+    op_ok(dt_graph_add_node(g, "relu", DT_OP_UNARY, NULL, 1, &none, &v));
+    op_ok(dt_graph_add_node(g, "sum", DT_OP_BINARY, NULL, 2, (dt_vid[]){v, row}, &sum));
+    assert_string_equal(dt_value_shape_text(&g->value[sum]), "2x0x3 f32");
+    op_ok(dt_graph_add_node(g, "soft", DT_OP_SOFTMAX, NULL, 1, &sum, &soft));
+    op_ok(dt_graph_add_node(g, "flat", DT_OP_RESHAPE, NULL, 1, &soft, &v));
+    assert_string_equal(dt_value_shape_text(&g->value[v]), "2x0 f32");
+    op_ok(dt_graph_add_node(g, "cat", DT_OP_CONCAT, &(dt_attr){.axis = 1}, 3, (dt_vid[]){sum, full, none},
+                            &cat));
+    op_ok(dt_graph_add_node(g, "slice", DT_OP_SLICE, &(dt_attr){.axis = 1, .begin = 2}, 1, &full, &slice));
+    const dt_attr of_row = {.operand = 1, .ndim = 1, .dim = {3}};
+    op_ok(dt_graph_add_node(g, "down", DT_OP_BINARY_BWD, &of_row, 1, &sum, &down));
+    /* What sums or convolves does not take them, nor may a parameter be one. */
+    if (dt_graph_add_node(g, "bad", DT_OP_BIAS_GRAD, NULL, 1, &none, &v) != DT_ERR_CONFIG ||
+        !strstr(dt_error_text(), "bad (bias_grad): input dy, none, is 2x0x3 f32, expected elements"))
+        fail_msg("%s", dt_error_text());
+    assert_int_equal(dt_graph_add_value(g, "w", DT_ROLE_PARAM, DT_DTYPE_F32, 2, (int64_t[]){4, 0}, &v),
+                     DT_ERR_CONFIG);
+    op_run r = op_run_open(*state, g, &op_step, false);
+    const float x[12] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
+    op_write(&r, row, x);
+    op_write(&r, full, x);
+    op_run_go(&r);
+    op_check_bounds(&r);
+    float *got = op_read(&r, cat), *zero = op_read(&r, down);
+    assert_memory_equal(got, x, sizeof x);
+    for (int i = 0; i < 3; i++) assert_true(zero[i] == 0);
+    free(got), free(zero);
+    op_run_close(&r);
+    dt_graph_destroy(g);
+}
+
 /* ---- the oracle ---- */
 
 /* A resized pixel is rounded to a byte; where fp32 and double fall on different sides of a half, it is off by
@@ -530,6 +570,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_threads_do_not_change_results),
         cmocka_unit_test(test_inputs_are_only_read),
         cmocka_unit_test(test_concat_of_thirty),
+        cmocka_unit_test(test_empty_values),
         cmocka_unit_test(test_oracle),
         cmocka_unit_test(test_finite_differences),
     };

@@ -638,12 +638,12 @@ static void (*const oracle_table[DT_OP_COUNT])(oracle_node *x) = {
 static inline void oracle_run(oracle *o, int32_t n_node) {
     for (dt_nid i = 0; i < n_node; i++) {
         const dt_node *n = &o->g->node[i];
-        if (dt_op_get(n->op)->flags & DT_OP_VIEW) continue;
+        if (dt_op_is_idle(o->g, n)) continue;
         const dt_value *main = &o->g->value[n->in[dt_op_get(n->op)->main]];
         oracle_node x = {.o = o, .n = n, .t = &n->attr, .n_elem = dt_value_n_elem(main)};
         x.c = n->op == DT_OP_BN_FINALIZE ? dt_value_n_elem(&o->g->value[n->in[DT_FINALIZE_IN_GAMMA]])
                                          : main->dim[main->ndim - 1];
-        x.m = x.n_elem / x.c;
+        x.m = x.c > 0 ? x.n_elem / x.c : 0;
         assert_true(n->n_in <= ORACLE_IN_MAX);
         for (int32_t j = 0; j < n->n_in; j++) x.in[j] = n->in[j] >= 0 ? o->data[n->in[j]] : NULL;
         for (int32_t j = 0; j < n->n_out; j++) x.out[j] = n->out[j] >= 0 ? o->data[n->out[j]] : NULL;

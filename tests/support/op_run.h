@@ -131,7 +131,7 @@ static inline op_run op_run_open(dt_backend *be, dt_graph *g, const dt_step_para
         const dt_node *n = &g->node[i];
         dt_prep *prep = NULL;
         int64_t workspace_bytes = 0;
-        if (dt_op_get(n->op)->flags & DT_OP_VIEW) continue;
+        if (dt_op_is_idle(g, n)) continue;
         void **operand = r.operand[i] = op_zalloc((n->n_in + n->n_out) * (int64_t)sizeof *operand);
         dt_binding b = {.in = operand, .out = operand + n->n_in, .params = r.params};
         op_ok(be->prepare(be, g, i, &prep, &workspace_bytes));

@@ -156,9 +156,10 @@ typedef struct dt_slot {
 } dt_slot;
 
 enum {
-    DT_OP_VIEW = 1,    /* moves no data: output 0 aliases input 0 */
-    DT_OP_EFFECT = 2,  /* matters even if nobody reads its outputs */
-    DT_OP_INTERNAL = 4 /* made by passes and autodiff, not by models */
+    DT_OP_VIEW = 1,     /* moves no data: output 0 aliases input 0 */
+    DT_OP_EFFECT = 2,   /* matters even if nobody reads its outputs */
+    DT_OP_INTERNAL = 4, /* made by passes and autodiff, not by models */
+    DT_OP_EMPTY = 8     /* takes values of no elements */
 };
 
 typedef struct dt_op_row {
@@ -182,6 +183,8 @@ typedef struct dt_op_row {
 const dt_op_row *dt_op_get(dt_op op);
 /* What the node does, for people: its op's name, of an element-wise one the function's. */
 const char *dt_op_name(const dt_node *n);
+/* Whether there is nothing to run: a view, or results without elements. */
+bool dt_op_is_idle(const dt_graph *g, const dt_node *n);
 /* Whether it is y = a + b of two values of one shape. */
 bool dt_op_is_sum(const dt_graph *g, const dt_node *n);
 /* What input i must be: the last slot stands for all after it where it takes many. */
