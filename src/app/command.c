@@ -55,8 +55,13 @@ static const dt_option import_options[] = {
     {FLAG("square"), .otherwise = "keep the shape", .help = "folder: cut the centre N x N of --resize N out"},
     {TEXT("channels", "1|3"), .max = 3, .fallback = DT_IMPORT_CHANNELS, .help = "folder: grey or colour"},
     {TEXT("val-fraction", "F"), .otherwise = "one set",
-     .help = "folder: two sets, DIR/train and DIR/val of --out DIR, the second of about this part of the "
-             "files"},
+     .help = "folder, npy, npz, csv: two sets, DIR/train and DIR/val of --out DIR, the second of about this "
+             "part of the files or rows"},
+    {TEXT("x", "FILE|KEY|COLUMNS"), .otherwise = "npy: INPUT; npz: all arrays; csv: all other columns",
+     .help = "what the field x is made of: a .npy file, an array in the .npz file, or columns, separated by "
+             "commas"},
+    {TEXT("y", "FILE|KEY|COLUMNS"), .otherwise = "npy: none; npz: all arrays; csv: the last column",
+     .help = "the field y likewise"},
     {FLAG("exif-rotate"), .otherwise = "leave them as stored",
      .help = "folder: turn images upright as their EXIF orientation says"},
     {NUMBER("samples", 0, INT64_MAX), .otherwise = "must be given", .help = "synthetic: how many images"},
@@ -87,6 +92,14 @@ static const dt_option bench_comm_options[] = {
     {NUMBER("max-bytes", 64 << 20, 1ll << 34), .help = "the largest message, from 1024 on"},
     END,
 };
+static const dt_option profile_options[] = {
+    {NUMBER("steps", 10, 1000), .help = "that are measured as they are, and again kernel by kernel"},
+    {TEXT("by", "node|layer|op"), .otherwise = "node", .help = "what a row of the table stands for"},
+    {TEXT("trace", "FILE"),
+     .help = "also write what threads and streams of all ranks did when, in Chrome's JSON format"},
+    {TEXT("json", "FILE"), .help = "also write the table as JSON"},
+    END,
+};
 static const dt_option config_options[] = {
     {FLAG("markdown"), .help = "without a file: docs/config.md"},
     END,
@@ -98,6 +111,9 @@ static const char import_about[] =
     "  cifar10 DIR|FILE...                binary version; cifar100 likewise\n"
     "  folder DIR                         a directory of .jpg and .png files per class, or --labels FILE\n"
     "  synthetic                          generated images, with --samples, --classes and --size\n"
+    "  npy X.npy --y Y.npy                arrays of numbers, or NAME=FILE for each of them\n"
+    "  npz FILE.npz                       the arrays in it under their names, or --x KEY --y KEY\n"
+    "  csv FILE.csv                       numbers below a line with the columns' names\n"
     "\n"
     "The same command continues an import that was interrupted. docs/data-format.md has the rest.";
 
@@ -165,7 +181,9 @@ const dt_verb dt_verb_table[] = {
          "# the files as they are\n"
          "dtrain data import idx --images train-images.gz --labels train-labels.gz --out "
          "datasets/digits/train"
-         "  # MNIST"},
+         "  # MNIST\n"
+         "dtrain data import csv houses.csv --y price --val-fraction 0.2 --out datasets/houses  "
+         "# numbers, two sets"},
     {"data info", dt_verb_data_info, .usage = "DIR|SHARD.h5", .help = "what is in a data set",
      .example = "dtrain data info datasets/photos/train  # size, shape, mean, classes"},
     {"data verify", dt_verb_data_verify, .usage = "DIR|SHARD.h5", .help = "read all of a data set",
@@ -189,6 +207,19 @@ const dt_verb dt_verb_table[] = {
      .usage = "[CONFIG.toml [section.key=value ...]] [--max-bytes N]", .help = "all-reduce by size",
      .option = bench_comm_options,
      .example = "mpirun -np 2 dtrain bench comm --max-bytes 1048576  # up to 1 MiB"},
+    {"profile", dt_verb_profile, .ranks = true, .config = true,
+     .usage = "CONFIG.toml [OPTION...] [section.key=value ...]",
+     .help = "where the time of a training step goes",
+     .about =
+         "Trains for a few steps, with the loader, and saves nothing. Each row: time of a step (median), "
+         "its\n"
+         "share, bytes that must move and operations a second, and what part that is of what the device was\n"
+         "measured to give. Open the trace in ui.perfetto.dev or chrome://tracing.",
+     .option = profile_options,
+     .example =
+         "dtrain profile configs/quickstart.toml --by layer  # which layer costs what\n"
+         "mpirun -np 2 dtrain profile configs/quickstart.toml data.train=synthetic --trace trace.json  "
+         "# also over time, of both ranks"},
     {"config", dt_verb_config, .config = true, .usage = "[CONFIG.toml [section.key=value ...]]",
      .help = "every key; with a file: the resolved configuration",
      .about = "Without a file: every key with its kind, default, range and meaning.\n"

@@ -63,6 +63,13 @@ dt_status dt_autodiff(dt_graph *g) {
             dout[j] = n.out[j] >= 0 ? grad[n.out[j]] : -1;
             reached |= n.out[j] >= 0 && needs[n.out[j]] && (dout[j] >= 0 || dt_graph_is_loss(g, n.out[j]));
         }
+        if (reached && row->flags & DT_OP_SEED && dout[0] >= 0) {
+            st =
+                dt_fail(DT_ERR_CONFIG,
+                        "%s, a loss, is computed with: gradients start at a loss, and none passes through it",
+                        g->value[n.out[0]].name);
+            goto out;
+        }
         if (!row->grad || !reached) continue;
         for (int32_t j = 0; j < n.n_in; j++) want[j] = n.in[j] >= 0 && needs[n.in[j]], din[j] = -1;
         DT_TRY_GOTO(st, row->grad(g, i, dout, want, din), out);

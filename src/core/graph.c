@@ -163,7 +163,12 @@ dt_status dt_graph_add_loss(dt_graph *g, dt_vid v) {
         return dt_fail(DT_ERR_CONFIG, "the network has more than %d losses", DT_LOSSES_MAX);
     if (dt_graph_is_loss(g, v))
         return dt_fail(DT_ERR_CONFIG, "%s is a loss of the network already", g->value[v].name);
+    const dt_nid maker = g->value[v].producer;
+    if (maker < 0 || !(dt_op_get(g->node[maker].op)->flags & DT_OP_SEED) || g->node[maker].out[0] != v)
+        return dt_fail(DT_ERR_CONFIG, "%s is no loss: give it to an op that makes one", g->value[v].name);
     g->loss[g->n_loss++] = v;
+    for (int32_t i = 0; g->n_loss > 1 && i < g->n_loss; i++)
+        g->node[g->value[g->loss[i]].producer].attr.loss.nth = i + 1;
     return DT_OK;
 }
 

@@ -305,18 +305,48 @@ static const dt_op_row op_table[] =
                 .name = "xent",
                 .doc = "loss [N] = (1-s) * -log p[label] + s * mean_k(-log p[k]) of p = softmax(logits "
                        "[N,K]), as PyTorch's "
-                       "cross_entropy; 0 where label < 0. Adds to metrics (LOSS, TOP1, TOP5, SAMPLES); a "
-                       "class counts as "
+                       "cross_entropy; 0 where label < 0 or valid is 0. Adds to metrics (LOSS, SAMPLES, its "
+                       "own sums among "
+                       "several; the first also TOP1, TOP5); a class counts as "
                        "above the label's if its logit is greater, or equal with a lower index. Attributes: "
-                       "smoothing.",
+                       "smoothing, weight.",
                 .in = {T("logits", .rank = 2),
                        {.name = "label", .type = DT_SLOT_I32, LEN(DT_XENT_IN_LOGITS, 0)},
-                       F32("metrics", .updated = true)},
+                       F32("metrics", .updated = true),
+                       {.name = "valid", .type = DT_SLOT_I32, OPT, LEN(DT_XENT_IN_LOGITS, 0)}},
                 .out = {F32("loss"), F32("prob")},
-                .flags = DT_OP_EFFECT,
+                .flags = DT_OP_EFFECT | DT_OP_SEED,
                 .infer = dt_infer_xent,
                 .grad = dt_grad_xent,
                 .flops = bn_flops,
+            },
+        [DT_OP_LOSS] =
+            {
+                .name = "loss",
+                .doc =
+                    "loss [N] = mean over a row's elements of value: x; mse: (x - target)^2; l1: |x - "
+                    "target|; huber: PyTorch's huber_loss with delta; bce: "
+                    "binary_cross_entropy_with_logits with the positives' weight. 0 where valid is 0. Adds "
+                    "to metrics (LOSS, SAMPLES, its own sums among several; the first also the task's "
+                    "sums). Attributes: kind, weight, param (delta or the positives' weight), sums.",
+                .in = {T("x"),
+                       F32("target", OPT),
+                       {.name = "valid", .type = DT_SLOT_I32, OPT, LEN(DT_LOSS_IN_X, 0)},
+                       F32("metrics", .updated = true)},
+                .out = {F32("loss")},
+                .flags = DT_OP_EFFECT | DT_OP_SEED,
+                .infer = dt_infer_loss,
+                .grad = dt_grad_loss,
+                .flops = bn_flops,
+            },
+        [DT_OP_CAST] =
+            {
+                .name = "cast",
+                .doc = "y = x in another type; to f32 or T rounded to nearest, whole numbers to i32 clamped. "
+                       "Attributes: dtype.",
+                .in = {{.name = "x", .type = DT_SLOT_ANY}},
+                .out = {{.name = "y", .type = DT_SLOT_ANY}},
+                .infer = dt_infer_cast,
             },
         /* --- made by passes out of batchnorm */
         [DT_OP_BN_STATS] =
@@ -663,13 +693,29 @@ static const dt_op_row op_table[] =
         [DT_OP_XENT_BWD] =
             {
                 .name = "xent_bwd",
-                .doc = "dlogits [N,K] = (prob - target) * loss_weight * loss_scale, target with the "
+                .doc = "dlogits [N,K] = (prob - target) * weight * loss_weight * loss_scale, target with the "
                        "smoothing of xent; 0 "
-                       "where label < 0. Attributes: smoothing.",
-                .in = {F32("prob", .rank = 2), {.name = "label", .type = DT_SLOT_I32, LEN(0, 0)}},
+                       "where label < 0 or valid is 0. Attributes: smoothing, weight.",
+                .in = {F32("prob", .rank = 2),
+                       {.name = "label", .type = DT_SLOT_I32, LEN(0, 0)},
+                       {.name = "valid", .type = DT_SLOT_I32, OPT, LEN(0, 0)}},
                 .out = {T("dlogits")},
                 .flags = DT_OP_INTERNAL,
                 .infer = dt_infer_xent_bwd,
+            },
+        [DT_OP_LOSS_BWD] =
+            {
+                .name = "loss_bwd",
+                .doc =
+                    "dx = slope of loss at each element * weight * loss_weight * loss_scale / elements of a "
+                    "row; 0 where valid is 0. Attributes: loss's.",
+                .in = {T("x"),
+                       F32("target", OPT),
+                       {.name = "valid", .type = DT_SLOT_I32, OPT, LEN(DT_LOSS_IN_X, 0)}},
+                .out = {T("dx")},
+                .flags = DT_OP_INTERNAL,
+                IN_PLACE(0, 0),
+                .infer = dt_infer_loss_bwd,
             },
 };
 _Static_assert(sizeof op_table / sizeof op_table[0] == DT_OP_COUNT, "a row per op");

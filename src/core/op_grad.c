@@ -123,12 +123,3 @@ dt_status dt_grad_dropout(dt_graph *g, dt_nid id, const dt_vid *dout, const bool
     (void)want;
     return add_grad_of(g, n.in[0], DT_OP_DROPOUT_BWD, &n.attr, dout[0], &din[0]);
 }
-
-/* The loss is where gradients start. */
-dt_status dt_grad_xent(dt_graph *g, dt_nid id, const dt_vid *dout, const bool *want, dt_vid *din) {
-    const dt_node n = g->node[id];
-    (void)dout, (void)want;
-    return dt_grad_add_node(g, n.in[DT_XENT_IN_LOGITS], DT_OP_XENT_BWD, &n.attr, 2,
-                            (dt_vid[]){n.out[DT_XENT_OUT_PROB], n.in[DT_XENT_IN_LABEL]},
-                            &din[DT_XENT_IN_LOGITS]);
-}

@@ -165,17 +165,6 @@ dt_status dt_infer_dropout(const dt_graph *g, const dt_node *n, dt_value *out) {
     return dt_infer_same(g, n, out);
 }
 
-dt_status dt_infer_xent(const dt_graph *g, const dt_node *n, dt_value *out) {
-    const dt_value *x = dt_infer_in(g, n, DT_XENT_IN_LOGITS);
-    if (dt_value_n_elem(dt_infer_in(g, n, DT_XENT_IN_METRICS)) != DT_METRIC_COUNT)
-        return dt_infer_misfit(g, n, DT_XENT_IN_METRICS);
-    if (!(n->attr.smoothing >= 0 && n->attr.smoothing < 1))
-        return dt_fail(DT_ERR_CONFIG, "label smoothing %g is not in [0, 1)", (double)n->attr.smoothing);
-    DT_INFER_SET(&out[DT_XENT_OUT_LOSS], DT_DTYPE_F32, x->dim[0]);
-    DT_INFER_SET(&out[DT_XENT_OUT_PROB], DT_DTYPE_F32, x->dim[0], x->dim[1]);
-    return DT_OK;
-}
-
 dt_status dt_infer_bn_stats(const dt_graph *g, const dt_node *n, dt_value *out) {
     DT_INFER_SET(&out[0], DT_DTYPE_F32, 2, dt_infer_last(dt_infer_in(g, n, 0)));
     return DT_OK;
@@ -304,11 +293,5 @@ dt_status dt_infer_global_avgpool_bwd(const dt_graph *g, const dt_node *n, dt_va
     const int32_t *size = n->attr.size;
     if (size[0] < 1 || size[1] < 1) return dt_fail(DT_ERR_CONFIG, "an image of %dx%d", size[0], size[1]);
     DT_INFER_SET(&out[0], dy->dtype, dy->dim[0], size[0], size[1], dy->dim[1]);
-    return DT_OK;
-}
-
-dt_status dt_infer_xent_bwd(const dt_graph *g, const dt_node *n, dt_value *out) {
-    const dt_value *prob = dt_infer_in(g, n, 0);
-    DT_INFER_SET(&out[0], g->compute, prob->dim[0], prob->dim[1]);
     return DT_OK;
 }

@@ -166,6 +166,8 @@ static const lowering lowering_table[] = {
     [DT_OP_SLICE] = {.run = dt_cpu_slice, .family = FAMILY_BLOCKS},
     [DT_OP_DROPOUT] = {.run = dt_cpu_dropout},
     [DT_OP_XENT] = {.run = dt_cpu_xent},
+    [DT_OP_LOSS] = {.run = dt_cpu_loss},
+    [DT_OP_CAST] = {.run = dt_cpu_cast},
     [DT_OP_BN_STATS] = {.run = dt_cpu_bn_stats, .n_sum = 2},
     [DT_OP_BN_FINALIZE] = {.run = dt_cpu_bn_finalize},
     [DT_OP_BN_FOLD] = {.run = dt_cpu_bn_fold},
@@ -193,6 +195,7 @@ static const lowering lowering_table[] = {
     [DT_OP_SLICE_BWD] = {.run = dt_cpu_slice_bwd, .family = FAMILY_BLOCKS},
     [DT_OP_DROPOUT_BWD] = {.run = dt_cpu_dropout},
     [DT_OP_XENT_BWD] = {.run = dt_cpu_xent_bwd},
+    [DT_OP_LOSS_BWD] = {.run = dt_cpu_loss_bwd},
 };
 _Static_assert(sizeof lowering_table / sizeof lowering_table[0] == DT_OP_COUNT, "a row per op");
 
@@ -231,6 +234,7 @@ static void node_sizes(const dt_graph *g, const dt_node *n, dt_cpu_node *d) {
         read[n->attr.operand] = out;
         d->space = dt_broadcast_space(in, read[0], read[1]);
     }
+    d->from = main->dtype;
 }
 
 /* A convolution that does more than the CPU's can. */

@@ -36,6 +36,7 @@ typedef struct dt_cpu_node {
     dt_attr attr;
     dt_binding b;
     int32_t threads;
+    dt_dtype from; /* of the main operand: CAST */
     int64_t n, h, w,
         c; /* dims of the main operand: the larger image of a pool, the output of INPUT; c is the last */
     int64_t p, q, k;   /* the other image: the pooled one, or the stored one of INPUT */
@@ -131,6 +132,10 @@ dt_status dt_cpu_global_avgpool_bwd(void *node, dt_stream *stream);
 /* loss.c */
 dt_status dt_cpu_xent(void *node, dt_stream *stream);
 dt_status dt_cpu_xent_bwd(void *node, dt_stream *stream);
+dt_status dt_cpu_loss(void *node, dt_stream *stream);
+dt_status dt_cpu_loss_bwd(void *node, dt_stream *stream);
+/* cast.c */
+dt_status dt_cpu_cast(void *node, dt_stream *stream);
 /* input.c */
 dt_status dt_cpu_input(void *node, dt_stream *stream);
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/trace.h"
 #include "inputs.h"
 #include "jpeg.h"
 
@@ -65,6 +66,7 @@ static dt_status read_part(dt_fetcher *f, const dt_sample *s, int64_t begin, int
     DT_TRY(dt_sample_read(f->o.dataset, s, from, to - from, f->buffer));
     DT_TRY(check(f, s, f->buffer));
     f->times.read_s += dt_time_s() - t;
+    dt_trace_end(t, "read", -1);
     f->times.n_bytes += to - from;
     *at = f->buffer + (begin - from);
     return DT_OK;
@@ -75,6 +77,7 @@ static dt_status read_whole(dt_fetcher *f, const dt_sample *s, uint8_t *dst) {
     DT_TRY(dt_sample_read(f->o.dataset, s, 0, s->n_bytes, dst));
     DT_TRY(check(f, s, dst));
     f->times.read_s += dt_time_s() - t;
+    dt_trace_end(t, "read", -1);
     f->times.n_bytes += s->n_bytes;
     return DT_OK;
 }
@@ -99,6 +102,7 @@ static dt_status fetch_raw(dt_fetcher *f, const dt_sample *s, const dt_window *w
             dt_resize(f->resizer, row, row_bytes, channels, dt_resize_window_axis(win->x0, win->w, a->out_w),
                       dt_resize_window_axis(0, win->h, a->out_h), win->flip, a->out_h, a->out_w, image);
     f->times.resize_s += dt_time_s() - t;
+    dt_trace_end(t, "resize", -1);
     return status;
 }
 
@@ -144,6 +148,7 @@ static dt_status finish_jpeg(dt_fetcher *f, dt_window win, uint8_t *image) {
     DT_TRY(dt_jpeg_decode(f->jpeg, win.x0, win.y0, win.w, win.h, a->out_w, a->out_h, channels, &part));
     double decoded = dt_time_s();
     f->times.decode_s += decoded - t;
+    dt_trace_end(t, "decode", -1);
     dt_status status = DT_OK;
     if (part.scale_num == 8 && win.w == a->out_w && win.h == a->out_h)
         dt_resize_copy(part.pixel, part.h, part.w, channels, win.x0 - part.x0, win.y0 - part.y0, win.flip,
@@ -154,6 +159,7 @@ static dt_status finish_jpeg(dt_fetcher *f, dt_window win, uint8_t *image) {
                            part_axis(win.y0, win.h, part.scale_num, part.y0, part.h, a->out_h), win.flip,
                            a->out_h, a->out_w, image);
     f->times.resize_s += dt_time_s() - decoded;
+    dt_trace_end(decoded, "resize", -1);
     return status;
 }
 
@@ -208,6 +214,7 @@ static dt_status fetch_input(dt_fetcher *f, uint64_t epoch, int64_t sample, dt_s
     double t = dt_time_s();
     DT_TRY(dt_input_load(f->o.dataset->inputs, s->file, f->jpeg, &item));
     f->times.read_s += dt_time_s() - t;
+    dt_trace_end(t, "read", -1);
     s->jpeg = item.jpeg != NULL;
     s->bytes = s->jpeg ? item.jpeg : item.pixel;
     s->height = item.height, s->width = item.width;

@@ -6,6 +6,7 @@
 
 #include <stdlib.h>
 
+#include "core/trace.h"
 #include "pacer.h"
 
 typedef struct range {
@@ -26,6 +27,8 @@ struct dt_reducer {
     range *range; /* buckets, then the extra values */
     int32_t n_bucket;
     bool has_extra;
+    dt_reduce_watch *watch; /* NULL: nobody */
+    void *watch_arg;
 };
 
 static int32_t range_count(const dt_reducer *r) {
@@ -107,6 +110,17 @@ dt_status dt_reducer_set_extra(dt_reducer *r, float *values, int32_t n) {
     return range_set_up(r, g);
 }
 
+void dt_reducer_watch(dt_reducer *r, dt_reduce_watch *watch, void *arg) {
+    r->watch = watch;
+    r->watch_arg = arg;
+}
+
+static dt_status tell(dt_reducer *r, const range *g, bool complete) {
+    return r->watch
+               ? r->watch(r->watch_arg, (int32_t)(g - r->range), complete, r->on_stream ? r->stream : NULL)
+               : DT_OK;
+}
+
 /* Begins a range whose turn it is. Staged ranges need their copy on the host: *begun false while it is under
  * way. */
 static dt_status range_begin(dt_reducer *r, range *g, bool *begun) {
@@ -117,9 +131,10 @@ static dt_status range_begin(dt_reducer *r, range *g, bool *begun) {
     }
     if (r->on_stream) DT_TRY(r->be->event_wait(r->be, g->produced, r->stream));
     void *buf = r->staging ? g->stage : g->data;
+    DT_TRY(tell(r, g, false));
     DT_TRY(r->comm->allreduce_begin(r->comm, buf, g->n_elem, g->dtype, r->stream));
     *begun = true;
-    return DT_OK;
+    return r->on_stream ? tell(r, g, true) : DT_OK;
 }
 
 /* Begins ranges in their order up to the first that is not ready. */
@@ -177,10 +192,13 @@ static dt_status begin_all(dt_reducer *r) {
 
 dt_status dt_reducer_finish(dt_reducer *r) {
     if (r->comm->world == 1) return DT_OK;
+    const double begin_s = dt_trace_begin();
     DT_TRY(begin_all(r));
     DT_TRY(r->comm->wait(r->comm, r->stream));
+    dt_trace_end(begin_s, "all-reduce: wait", -1);
     for (int32_t i = 0; i < range_count(r); i++) {
         range *g = &r->range[i];
+        if (!r->on_stream) DT_TRY(tell(r, g, true));
         if (r->staging) DT_TRY(r->be->copy(r->be, g->data, g->stage, range_bytes(g), NULL));
         g->ready = g->begun = false;
     }

@@ -151,7 +151,7 @@ dt_status dt_backend_cuda_create(const dt_backend_options *o, dt_backend **out) 
     be->name = "cuda";
     be->align_bytes = 256;
     dt_cuda_device_table(be);
-    dt_cuda_jpeg_table(be);
+    dt_cuda_range_table(be);
     be->supports = supports;
     be->fuse_gain = dt_cuda_fuse_gain;
     be->prepare = prepare;

@@ -163,6 +163,22 @@ static dt_status event_create(dt_backend *be, dt_event **out) {
     return DT_OK;
 }
 
+static dt_status timer_create(dt_backend *be, dt_event **out) {
+    (void)be;
+    cudaEvent_t e;
+    DT_CUDA_TRY(cudaEventCreateWithFlags(&e, cudaEventBlockingSync));
+    *out = (dt_event *)e;
+    return DT_OK;
+}
+
+static dt_status timer_elapsed(dt_backend *be, dt_event *from, dt_event *to, double *seconds) {
+    (void)be;
+    float ms = 0;
+    DT_CUDA_TRY(cudaEventElapsedTime(&ms, (cudaEvent_t)from, (cudaEvent_t)to));
+    *seconds = 1e-3 * (double)ms;
+    return DT_OK;
+}
+
 static void event_destroy(dt_backend *be, dt_event *event) {
     (void)be;
     if (event) (void)cudaEventDestroy((cudaEvent_t)event);
@@ -239,6 +255,8 @@ void dt_cuda_device_table(dt_backend *be) {
     be->event_wait = event_wait;
     be->event_query = event_query;
     be->event_sync = event_sync;
+    be->timer_create = timer_create;
+    be->timer_elapsed = timer_elapsed;
     be->capture = capture;
     be->replay = replay;
     be->capture_free = capture_free;

@@ -226,16 +226,58 @@ static dt_status prepare_xent(dt_cuda *cu, const dt_graph *g, const dt_node *n, 
 static dt_status run_xent(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     (void)cu;
     const dt_prep *p = k->prep;
-    return dt_launch_status(dt_gpu_xent(p->t, in(k, 0), in(k, 1), in(k, 2), k->b.out[0], k->b.out[1], p->rows,
-                                        p->c, p->node.attr.smoothing, k->b.workspace, s),
+    return dt_launch_status(dt_gpu_xent(p->t, in(k, DT_XENT_IN_LOGITS), in(k, DT_XENT_IN_LABEL),
+                                        in(k, DT_XENT_IN_VALID), in(k, DT_XENT_IN_METRICS), k->b.out[0],
+                                        k->b.out[1], p->rows, p->c, &p->node.attr, k->b.workspace, s),
                             k);
 }
 
 static dt_status run_xent_bwd(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     const dt_prep *p = k->prep;
-    return dt_launch_status(dt_gpu_xent_bwd(&cu->gpu, p->t, in(k, 0), in(k, 1), k->b.out[0], p->rows, p->c,
-                                            p->node.attr.smoothing, k->b.params, s),
+    return dt_launch_status(dt_gpu_xent_bwd(&cu->gpu, p->t, in(k, DT_XENT_BWD_IN_PROB),
+                                            in(k, DT_XENT_BWD_IN_LABEL), in(k, DT_XENT_BWD_IN_VALID),
+                                            k->b.out[0], p->rows, p->c, &p->node.attr, k->b.params, s),
                             k);
+}
+
+/* Of LOSS and LOSS_BWD: elements of a row. */
+static int64_t row_elems(const dt_prep *p) {
+    return p->n_elem / p->in_dim[0];
+}
+
+static dt_status prepare_loss(dt_cuda *cu, const dt_graph *g, const dt_node *n, dt_prep *p) {
+    (void)cu, (void)g, (void)n;
+    (void)dt_prep_take(p, p->in_dim[0] * DT_GPU_LOSS_STATS * (int64_t)sizeof(float));
+    return DT_OK;
+}
+
+static dt_status run_loss(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    (void)cu;
+    const dt_prep *p = k->prep;
+    return dt_launch_status(dt_gpu_loss(p->t, in(k, DT_LOSS_IN_X), in(k, DT_LOSS_IN_TARGET),
+                                        in(k, DT_LOSS_IN_VALID), in(k, DT_LOSS_IN_METRICS), k->b.out[0],
+                                        p->in_dim[0], row_elems(p), &p->node.attr.loss, k->b.workspace, s),
+                            k);
+}
+
+static dt_status run_loss_bwd(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    const dt_prep *p = k->prep;
+    return dt_launch_status(dt_gpu_loss_bwd(&cu->gpu, p->t, in(k, DT_LOSS_IN_X), in(k, DT_LOSS_IN_TARGET),
+                                            in(k, DT_LOSS_IN_VALID), k->b.out[0], p->in_dim[0], row_elems(p),
+                                            &p->node.attr.loss, k->b.params, s),
+                            k);
+}
+
+static dt_status prepare_cast(dt_cuda *cu, const dt_graph *g, const dt_node *n, dt_prep *p) {
+    (void)cu;
+    p->t = g->value[n->in[0]].dtype; /* not what the graph computes in */
+    return DT_OK;
+}
+
+static dt_status run_cast(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    const dt_prep *p = k->prep;
+    return dt_launch_status(
+        dt_gpu_cast_values(&cu->gpu, p->t, in(k, 0), p->node.attr.dtype, k->b.out[0], p->n_elem, s), k);
 }
 
 /* Column reductions over the main operand. */
@@ -392,6 +434,8 @@ static const dt_lower_row TABLE[] = {
     [DT_OP_SLICE] = {"slice", prepare_blocks, NULL, run_slice},
     [DT_OP_DROPOUT] = {"dropout", NULL, NULL, run_dropout},
     [DT_OP_XENT] = {"xent", prepare_xent, NULL, run_xent},
+    [DT_OP_LOSS] = {"loss", prepare_loss, NULL, run_loss},
+    [DT_OP_CAST] = {"cast", prepare_cast, NULL, run_cast},
     [DT_OP_BN_STATS] = {"bn_stats", prepare_reduce, NULL, run_bn_stats},
     [DT_OP_BN_FINALIZE] = {"bn_finalize", NULL, NULL, run_bn_finalize},
     [DT_OP_BN_FOLD] = {"bn_fold", NULL, NULL, run_bn_fold},
@@ -419,6 +463,7 @@ static const dt_lower_row TABLE[] = {
     [DT_OP_SLICE_BWD] = {"slice_bwd", prepare_blocks, NULL, run_slice_bwd},
     [DT_OP_DROPOUT_BWD] = {"dropout_bwd", NULL, NULL, run_dropout},
     [DT_OP_XENT_BWD] = {"xent_bwd", NULL, NULL, run_xent_bwd},
+    [DT_OP_LOSS_BWD] = {"loss_bwd", NULL, NULL, run_loss_bwd},
 };
 _Static_assert(sizeof TABLE / sizeof *TABLE == DT_OP_COUNT, "a row for each op");
 

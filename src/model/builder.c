@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "core/op.h"
-#include "core/step.h"
 
 /* "<name>.<suffix>". */
 static const char *joined(char *text, const char *name, const char *suffix) {
@@ -35,16 +34,12 @@ static dt_vid add_input(dt_builder *b, const char *name, dt_dtype dtype, int32_t
     return b->status == DT_OK ? id : -1;
 }
 
-dt_vid dt_build_input(dt_builder *b, const dt_model_input *in) {
+dt_vid dt_build_image(dt_builder *b, const dt_model_input *in) {
     const int64_t n = in->batch, h = in->source_crop ? in->src_height : in->height,
                   w = in->source_crop ? in->src_width : in->width;
+    b->rows = n;
     const dt_vid image = add_input(b, "image", DT_DTYPE_U8, 4, (int64_t[]){n, h, w, in->channels});
-    (void)add_input(b, "label", DT_DTYPE_I32, 1, &n);
     const dt_vid aug = in->source_crop ? add_input(b, "aug", DT_DTYPE_I32, 2, (int64_t[]){n, 8}) : -1;
-    dt_vid metrics;
-    if (b->status == DT_OK)
-        b->status = dt_graph_add_value(b->g, "metrics", DT_ROLE_METRIC, DT_DTYPE_F32, 1,
-                                       (int64_t[]){DT_METRIC_COUNT}, &metrics);
     dt_attr t = {.size = {(int32_t)in->height, (int32_t)in->width}, .padded_c = (int32_t)in->padded_channels};
     memcpy(t.mean, in->mean, sizeof t.mean);
     memcpy(t.stddev, in->stddev, sizeof t.stddev);
@@ -177,14 +172,4 @@ dt_vid dt_build_dropout(dt_builder *b, const char *name, dt_vid x, double rate) 
     if (b->status != DT_OK || !b->g->training) return x; /* identity in evaluation */
     dt_attr t = {.drop_p = (float)rate, .salt = (uint64_t)(b->g->n_node - b->n_flatten)};
     return dt_build_op(b, name, DT_OP_DROPOUT, &t, 1, &x);
-}
-
-void dt_build_loss(dt_builder *b, dt_vid logits) {
-    if (b->status != DT_OK) return;
-    dt_graph *g = b->g;
-    dt_attr t = {.smoothing = g->training ? (float)b->label_smoothing : 0.0f};
-    const dt_vid in[] = {logits, dt_graph_input(g, "label"), g->metrics};
-    const dt_vid loss = dt_build_op(b, "loss", DT_OP_XENT, &t, 3, in);
-    if (b->status == DT_OK) b->status = dt_graph_add_output(g, "logits", logits);
-    if (b->status == DT_OK) b->status = dt_graph_add_loss(g, loss);
 }

@@ -10,70 +10,60 @@
 #include "core/op.h"
 #include "core/rng.h"
 #include "core/text.h"
+#include "measure.h"
 #include "train/session.h"
 
 enum {
-    WINDOWS = 5,
-    CAPTURED = 10,    /* times as many launches in a captured row */
+    WINDOWS = DT_MEASURE_WINDOWS,
     MIN_BYTES = 1024, /* that bench comm exchanges */
     CHUNK = 1 << 20
 };
 
-static int by_value(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(double *v, int n) {
-    qsort(v, (size_t)n, sizeof *v, by_value);
-    return v[n / 2];
-}
-
-/* Random pixels and labels in the program's input arena. */
-static dt_status fill_input(dt_session *s) {
-    const dt_program *p = dt_engine_program(s->engine, false);
-    const dt_graph *g = p->graph;
-    const dt_value *image = &g->value[dt_graph_input(g, "image")];
-    const int64_t classes = g->value[dt_graph_output(g, "logits")].dim[1];
-    const int64_t rows = dt_graph_rows(g), n = dt_value_n_elem(image);
-    const dt_field field[] = {{"image", DT_DTYPE_U8, 3, {image->dim[1], image->dim[2], image->dim[3]}},
-                              {.name = "label", .dtype = DT_DTYPE_I32},
-                              {"aug", DT_DTYPE_I32, 1, {8}}};
-    dt_batch b = {.field = field, .n_field = 3, .rows = rows, .n_valid = rows};
-    void *image_mem = NULL, *label_mem = NULL, *aug_mem = NULL;
-    dt_status st = s->be->alloc(s->be, DT_MEM_HOST, n, &image_mem);
-    if (st == DT_OK) st = s->be->alloc(s->be, DT_MEM_HOST, rows * 4, &label_mem);
-    if (st == DT_OK) st = s->be->alloc(s->be, DT_MEM_HOST, rows * 32, &aug_mem);
-    if (st != DT_OK) goto out;
-    uint8_t *pixel = image_mem;
-    int32_t *label = label_mem, *aug = aug_mem;
-    b.data[0] = pixel, b.data[1] = label, b.data[2] = aug;
-    for (int64_t i = 0; i < n; i++)
-        pixel[i] = (uint8_t)(dt_philox(1, 0, (uint64_t)i / 16).v[i / 4 % 4] >> (8 * (i % 4)));
-    for (int64_t i = 0; i < rows; i++) {
-        label[i] = (int32_t)(i % classes);
-        const int32_t whole[8] = {0, 0, (int32_t)image->dim[2], (int32_t)image->dim[1], (int32_t)(i & 1), 0,
-                                  0, 0};
-        memcpy(aug + 8 * i, whole, sizeof whole);
+/* Made-up rows of an input: bytes and numbers at random, classes in turn, whole images as windows. */
+static void fill_rows(const dt_graph *g, const dt_field *f, int64_t rows, void *to) {
+    const dt_vid image = dt_graph_input(g, "image"), logits = dt_graph_output(g, "logits");
+    const int64_t n = rows * dt_field_bytes(f) / (int64_t)dt_dtype_size(f->dtype);
+    const int64_t classes = logits >= 0 ? g->value[logits].dim[g->value[logits].ndim - 1] : 1;
+    for (int64_t i = 0; i < n; i++) {
+        if (f->dtype == DT_DTYPE_U8)
+            ((uint8_t *)to)[i] = (uint8_t)(dt_philox(1, 0, (uint64_t)i / 16).v[i / 4 % 4] >> (8 * (i % 4)));
+        if (f->dtype == DT_DTYPE_F32) ((float *)to)[i] = dt_u01(dt_philox(1, 0, (uint64_t)i / 4).v[i % 4]);
+        if (strcmp(f->name, "label") == 0) ((int32_t *)to)[i] = (int32_t)(i % classes);
     }
-    st = dt_engine_feed(s->engine, &b, false);
+    for (int64_t i = 0; strcmp(f->name, "aug") == 0 && i < rows; i++) {
+        const dt_value *v = &g->value[image];
+        const int32_t whole[8] = {0, 0, (int32_t)v->dim[2], (int32_t)v->dim[1], (int32_t)(i & 1), 0, 0, 0};
+        memcpy((int32_t *)to + 8 * i, whole, sizeof whole);
+    }
+}
+
+/* A batch of made-up rows in the program's input arena. */
+static dt_status fill_input(dt_session *s) {
+    const dt_graph *g = dt_engine_program(s->engine, false)->graph;
+    const int64_t rows = dt_graph_rows(g);
+    dt_field field[DT_FIELDS_MAX];
+    dt_batch b = {.field = field, .rows = rows, .n_valid = rows};
+    dt_status st = DT_OK;
+    for (dt_vid id = 0; st == DT_OK && id < g->n_value; id++) {
+        const dt_value *v = &g->value[id];
+        if (v->role != DT_ROLE_INPUT || strcmp(v->name, DT_FIELD_VALID) == 0) continue;
+        dt_field *f = &field[b.n_field];
+        *f = (dt_field){.dtype = v->dtype, .ndim = v->ndim - 1};
+        snprintf(f->name, sizeof f->name, "%s", v->name);
+        memcpy(f->dim, v->dim + 1, (size_t)f->ndim * sizeof *f->dim);
+        st = s->be->alloc(s->be, DT_MEM_HOST, rows * dt_field_bytes(f), &b.data[b.n_field]);
+        if (st == DT_OK) fill_rows(g, f, rows, b.data[b.n_field++]);
+    }
+    if (st == DT_OK) st = dt_engine_feed(s->engine, &b, false);
     if (st == DT_OK) st = dt_engine_sync(s->engine);
-out:
-    if (image_mem) s->be->free(s->be, DT_MEM_HOST, image_mem);
-    if (label_mem) s->be->free(s->be, DT_MEM_HOST, label_mem);
-    if (aug_mem) s->be->free(s->be, DT_MEM_HOST, aug_mem);
+    for (int32_t i = 0; i < b.n_field; i++) s->be->free(s->be, DT_MEM_HOST, b.data[i]);
     return st;
 }
 
 static dt_status one_step(dt_session *s, int64_t step, dt_step_result *last) {
     const dt_config *c = s->config;
     const dt_division *d = dt_engine_division(s->engine);
-    dt_step_params p = {.lr = 1e-3f,
-                        .loss_weight = 1.0f / (float)c->train.global_batch,
-                        .adam_correct1 = 1,
-                        .adam_correct2 = 1,
-                        .seed = 1,
-                        .step = (uint64_t)step};
+    dt_step_params p = dt_measure_params(c, step);
     DT_TRY(dt_engine_begin_step(s->engine, false, false));
     for (int64_t m = 0; m < d->n_micro; m++) {
         p.first_micro = m == 0;
@@ -110,7 +100,7 @@ dt_status dt_bench_step(const dt_config *c, dt_comm *mpi, int64_t steps) {
     if (st != DT_OK || mpi->rank != 0) goto out;
     double lo = window_s[0], hi = window_s[0];
     for (int w = 1; w < WINDOWS; w++) lo = fmin(lo, window_s[w]), hi = fmax(hi, window_s[w]);
-    double step_s = median(window_s, WINDOWS), flops = 0;
+    double step_s = dt_measure_median(window_s, WINDOWS), flops = 0;
     const dt_graph *g = dt_engine_program(s.engine, false)->graph;
     for (dt_nid i = 0; i < g->n_node; i++) flops += dt_op_flops(g, &g->node[i]);
     flops *= (double)dt_engine_division(s.engine)->n_micro;
@@ -130,41 +120,6 @@ dt_status dt_bench_step(const dt_config *c, dt_comm *mpi, int64_t steps) {
            (double)use.ru_maxrss / 1024, ready_s, loss_text);
 out:
     dt_session_close(&s, st);
-    return st;
-}
-
-/* A kernel, back to back. */
-typedef struct kernel_row {
-    const dt_kernel *kernel;
-    int64_t repeats;
-} kernel_row;
-
-static dt_status enqueue_kernels(void *arg) {
-    const kernel_row *r = arg;
-    for (int64_t i = 0; i < r->repeats; i++) DT_TRY(r->kernel->run(r->kernel->ctx, NULL));
-    return DT_OK;
-}
-
-/* Median seconds of one kernel. On a device a longer row is captured and replayed, as a training step does
- * it: the host's launches are not what is measured. */
-static dt_status time_kernel(dt_session *s, const dt_kernel *k, int64_t repeats, double *out_s) {
-    dt_backend *be = s->be;
-    kernel_row row = {k, be->capture ? CAPTURED * repeats : repeats};
-    dt_capture *captured = NULL;
-    double sample[WINDOWS];
-    dt_status st = k->run(k->ctx, NULL);
-    if (st == DT_OK && be->capture) st = be->capture(be, enqueue_kernels, &row, &captured);
-    for (int w = 0; st == DT_OK && w < WINDOWS; w++) {
-        dt_watchdog_beat(s->watchdog, w, "benchmark");
-        DT_TRY_GOTO(st, dt_engine_sync(s->engine), out);
-        double t = dt_time_s();
-        DT_TRY_GOTO(st, captured ? be->replay(be, captured, NULL) : enqueue_kernels(&row), out);
-        DT_TRY_GOTO(st, dt_engine_sync(s->engine), out);
-        sample[w] = (dt_time_s() - t) / (double)row.repeats;
-    }
-    *out_s = median(sample, WINDOWS);
-out:
-    if (captured) be->capture_free(be, captured);
     return st;
 }
 
@@ -209,11 +164,12 @@ dt_status dt_bench_op(const dt_config *c, dt_comm *mpi, int64_t repeats) {
     for (int32_t i = 0; st == DT_OK && i < p->n_kernel; i++) {
         const dt_node *n = &p->graph->node[p->kernel[i].node];
         const dt_kernel copy_kernel = {.run = run_copy, .ctx = &copy};
-        double kernel_s, copy_s;
+        dt_measured run, same;
         dt_watchdog_beat(s.watchdog, i, "benchmark");
-        DT_TRY_GOTO(st, time_kernel(&s, &p->kernel[i], repeats, &kernel_s), out);
+        DT_TRY_GOTO(st, dt_measure_kernel(s.be, &p->kernel[i], repeats, s.watchdog, &run), out);
         copy.bytes = (int64_t)(dt_op_bytes(p->graph, n) / 2);
-        DT_TRY_GOTO(st, time_kernel(&s, &copy_kernel, repeats, &copy_s), out);
+        DT_TRY_GOTO(st, dt_measure_kernel(s.be, &copy_kernel, repeats, s.watchdog, &same), out);
+        const double kernel_s = run.median_s, copy_s = same.median_s;
         total_s += kernel_s;
         op_s[n->op] += kernel_s;
         if (mpi->rank == 0)
@@ -294,7 +250,7 @@ static dt_status time_row(dt_comm *mpi, dt_backend *be, dt_watchdog *watch, redu
         DT_TRY_GOTO(st, be->stream_sync(be, NULL), out);
         if (w >= 0) sample[w] = (dt_time_s() - t) / r->repeats;
     }
-    *out_s = median(sample, WINDOWS);
+    *out_s = dt_measure_median(sample, WINDOWS);
 out:
     if (captured) be->capture_free(be, captured);
     return st;

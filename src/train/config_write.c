@@ -8,31 +8,43 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-/* The keys that carry one of `flags`, or all keys with flags 0. */
-static void print_config(const dt_config *c, uint32_t flags, FILE *out) {
+/* Whether a key that came later says nothing new. */
+static bool is_untold(const dt_config_key *k, const void *options, const void *defaults) {
+    const char *a = (const char *)options + k->row->offset, *b = (const char *)defaults + k->row->offset;
+    if (!(k->row->flags & DT_KEY_LATER)) return false;
+    return k->row->kind == DT_KEY_STRING ? strcmp(a, b) == 0 : memcmp(a, b, k->row->size) == 0;
+}
+
+/* All keys; of_hash: those that carry one of `flags`, all with flags 0, and none that is untold. */
+static void print_config(const dt_config *c, uint32_t flags, bool of_hash, FILE *out) {
     dt_config_key k;
+    dt_config defaults;
+    dt_config_init(&defaults);
     for (int i = 0; dt_config_key_at(i, &k); i++) {
         if (k.first) fprintf(out, "%s[%s]\n", i > 0 ? "\n" : "", k.part->section->name);
-        if (flags && !(k.row->flags & flags)) continue;
+        if (of_hash &&
+            ((flags && !(k.row->flags & flags)) ||
+             is_untold(&k, dt_config_options_of(c, k.part), dt_config_options_of(&defaults, k.part))))
+            continue;
         fprintf(out, "%s = ", k.row->key);
         dt_key_print(k.row, dt_config_options_of(c, k.part), out);
         fputc('\n', out);
     }
-    dt_model_print_layers(&c->model, out);
+    dt_model_print_entries(&c->model, out);
 }
 
 dt_status dt_config_write(const dt_config *c, FILE *out) {
-    print_config(c, 0, out);
+    print_config(c, 0, false, out);
     if (fflush(out) != 0 || ferror(out)) return dt_fail(DT_ERR_IO, "the configuration could not be written");
     return DT_OK;
 }
 
-static dt_status config_text(const dt_config *c, uint32_t flags, char **out) {
+static dt_status config_text(const dt_config *c, uint32_t flags, bool of_hash, char **out) {
     size_t size = 0;
     *out = NULL;
     FILE *f = open_memstream(out, &size);
     if (!f) return dt_fail(DT_ERR_MEMORY, "out of memory for the configuration's text");
-    print_config(c, flags, f);
+    print_config(c, flags, of_hash, f);
     if (fclose(f) != 0) {
         free(*out);
         *out = NULL;
@@ -42,13 +54,13 @@ static dt_status config_text(const dt_config *c, uint32_t flags, char **out) {
 }
 
 dt_status dt_config_to_text(const dt_config *c, char **out) {
-    return config_text(c, 0, out);
+    return config_text(c, 0, false, out);
 }
 
 /* The text is canonical (fixed order, shortest numbers), so its hash is the configuration's. */
 static uint64_t hash_text(const dt_config *c, uint32_t flags) {
     char *text = NULL;
-    if (config_text(c, flags, &text) != DT_OK) return 0;
+    if (config_text(c, flags, true, &text) != DT_OK) return 0;
     uint64_t hash = XXH3_64bits(text, strlen(text));
     free(text);
     return hash;
@@ -171,6 +183,20 @@ static void print_markdown_layers(FILE *out) {
           out);
 }
 
+static void print_markdown_losses(FILE *out) {
+    fputs(
+        "\n## [[model.losses]]\n\n"
+        "Losses beside the task's, which has weight 1: the total is the sum of all by their weights, and the "
+        "mean of\neach is in the records, the task's own as `loss_main`.\n\n"
+        "| key | kind | range | meaning |\n| --- | --- | --- | --- |\n",
+        out);
+    for (int k = 0; k < dt_loss_entry_section.n_row; k++)
+        print_markdown_layer_key(&dt_loss_entry_section.row[k], out);
+    fputs("\nA second loss on a layer in the middle:\n\n```toml\n"
+          "[[model.losses]]\nof = \"trunk\"\ntarget = \"mask\"\nkind = \"bce\"\nweight = 0.4\n```\n",
+          out);
+}
+
 void dt_config_print_markdown(FILE *out) {
     dt_config defaults;
     dt_config_key k;
@@ -197,5 +223,6 @@ void dt_config_print_markdown(FILE *out) {
         fprintf(out, " | %s |\n", k.row->help);
     }
     print_markdown_layers(out);
+    print_markdown_losses(out);
     dt_config_fini(&defaults);
 }

@@ -38,19 +38,26 @@ struct dt_engine {
     int32_t n_reduced; /* buckets handed to the reducer in this replay */
     int64_t device_bytes, store_bytes;
 
-    dt_jpeg_limits jpeg_limits; /* 0 rows: no decoder */
-    dt_jpeg_decoder *jpeg;
+    dt_upload_plan upload_plan;
+    dt_upload *upload; /* NULL: all is copied */
     dt_stream *copy_stream;
     stage stages[ENGINE_STAGES];
     /* copy stream: the batch has left its host memory; one per batch in flight */
     dt_event *filled[ENGINE_FEEDS];
     int64_t n_fed;
+    int32_t
+        *valid; /* pinned: valid_rows ones, then as many zeros: a batch's field "valid" where it has none */
+    int64_t valid_rows;
     dt_step_params *params_ring; /* pinned, one per micro-batch in flight */
     int32_t n_params, next_params;
     ring_slot ring[ENGINE_RING];
-    int64_t n_begun, n_read; /* steps */
-    dt_capture *captured[2]; /* micro, last; NULL: run the list */
-    bool warm[2];            /* ran once outside of a capture */
+    int64_t n_begun, n_read;                    /* steps */
+    dt_capture *captured[2];                    /* micro, last; NULL: run the list */
+    bool warm[2];                               /* ran once outside of a capture */
+    bool plain;                                 /* run the list even so: a profile looks at each kernel */
+    dt_status (*on_copy)(void *arg, bool done); /* for a profile: a batch is about to take, or has taken, its
+                                                   way by the copy stream; NULL: nobody asks */
+    void *on_copy_arg;
 
     float *host;        /* pinned axis-sized scratch for transfers */
     float *host_state;  /* running statistics of all ranks [world, state elements] */
@@ -77,6 +84,16 @@ dt_status dt_engine_check_memory(dt_engine *e, const dt_store_options *o);
 /* engine_output.c */
 /* n elements of f32, f16 or bf16, exactly. */
 void dt_engine_to_f32(dt_dtype dtype, const void *src, int64_t n, float *dst);
+
+/* engine_profile.c: for profile.c. */
+typedef struct dt_engine_kernel {
+    dt_kernel *kernel;   /* in its place: what stands there is run */
+    const dt_node *node; /* NULL: a kernel of the parameter axis */
+    double bytes, flops; /* that a run must move and do, as far as is known */
+    bool last;           /* runs once a step, after the exchange of gradients */
+} dt_engine_kernel;
+/* Every kernel that a training step may run, in the order of a step; returns how many. out NULL: only that. */
+int32_t dt_engine_kernels(dt_engine *e, dt_engine_kernel *out);
 
 /* engine_state.c */
 dt_status dt_engine_state_setup(dt_engine *e);

@@ -92,6 +92,7 @@ static dt_status run_with(const op_case *c, const dt_step_params *step, const ch
 static void test_hostile_operands(void **state) {
     (void)state;
     static const op_case xent = {.op = DT_OP_XENT,
+                                 .attr = {OP_LOSS},
                                  .in = {{IN_ACT, {3, 4}}, {IN_LABEL, {3}}, {IN_ZERO, {DT_METRIC_COUNT}}}};
     assert_int_equal(run_with(&xent, &op_step, "in1", (int32_t[]){0, 4, 1}, NULL), DT_ERR_DATA);
     assert_non_null(strstr(dt_error_text(), "label 4 of sample 1"));
@@ -160,6 +161,7 @@ static void test_running_statistics(void **state) {
 static void test_metrics(void **state) {
     (void)state;
     static const op_case c = {.op = DT_OP_XENT,
+                              .attr = {OP_LOSS},
                               .in = {{IN_ACT, {4, 7}}, {IN_LABEL, {4}}, {IN_ZERO, {DT_METRIC_COUNT}}}};
     static const float logit[4][7] = {
         {9, 1, 2, 3, 4, 5, 6},   /* label 0: first */
@@ -192,6 +194,7 @@ static void test_metrics(void **state) {
 static void test_xent_range(void **state) {
     (void)state;
     static const op_case c = {.op = DT_OP_XENT,
+                              .attr = {OP_LOSS},
                               .in = {{IN_ACT, {2, 3}}, {IN_LABEL, {2}}, {IN_ZERO, {DT_METRIC_COUNT}}}};
     dt_graph *g = op_case_graph(&c, DT_DTYPE_F32);
     op_run r = op_run_open(be, g, &op_step, false);

@@ -139,8 +139,44 @@ static void test_wrong_attributes_are_refused(void **state) {
         {.name = "rate nan", .op = DT_OP_DROPOUT, .attr = {.drop_p = NAN}, .in = {IMAGE}},
         {.name = "smoothing 1",
          .op = DT_OP_XENT,
-         .attr = {.smoothing = 1},
+         .attr = {OP_LOSS, .smoothing = 1},
          .in = {{IN_ACT, {2, 3}}, {IN_LABEL, {2}}, {IN_ZERO, {DT_METRIC_COUNT}}}},
+        {.name = "loss without weight",
+         .op = DT_OP_XENT,
+         .in = {{IN_ACT, {2, 3}}, {IN_LABEL, {2}}, {IN_ZERO, {DT_METRIC_COUNT}}}},
+        {.name = "loss of infinite weight",
+         .op = DT_OP_LOSS,
+         .attr = {.loss = {.weight = INFINITY}},
+         .in = {{IN_ACT, {2, 3}}, {0}, {0}, {IN_ZERO, {DT_METRIC_COUNT}}}},
+        {.name = "loss of no kind",
+         .op = DT_OP_LOSS,
+         .attr = {.loss = {.weight = 1, .kind = DT_LOSS_COUNT}},
+         .in = {{IN_ACT, {2, 3}}, {IN_VEC, {2, 3}}, {0}, {IN_ZERO, {DT_METRIC_COUNT}}}},
+        {.name = "mse without target",
+         .op = DT_OP_LOSS,
+         .attr = {.loss = {.weight = 1, .kind = DT_LOSS_MSE}},
+         .in = {{IN_ACT, {2, 3}}, {0}, {0}, {IN_ZERO, {DT_METRIC_COUNT}}}},
+        {.name = "value with target",
+         .op = DT_OP_LOSS,
+         .attr = {OP_LOSS},
+         .in = {{IN_ACT, {2, 3}}, {IN_VEC, {2, 3}}, {0}, {IN_ZERO, {DT_METRIC_COUNT}}}},
+        {.name = "value with sums",
+         .op = DT_OP_LOSS,
+         .attr = {.loss = {.weight = 1, .sums = DT_LOSS_SUMS_REGRESS}},
+         .in = {{IN_ACT, {2, 3}}, {0}, {0}, {IN_ZERO, {DT_METRIC_COUNT}}}},
+        {.name = "delta 0",
+         .op = DT_OP_LOSS,
+         .attr = {.loss = {.weight = 1, .kind = DT_LOSS_HUBER}},
+         .in = {{IN_ACT, {2, 3}}, {IN_VEC, {2, 3}}, {0}, {IN_ZERO, {DT_METRIC_COUNT}}}},
+        {.name = "weight of positives -1",
+         .op = DT_OP_LOSS,
+         .attr = {.loss = {.weight = 1, .kind = DT_LOSS_BCE, .param = -1}},
+         .in = {{IN_ACT, {2, 3}}, {IN_VEC, {2, 3}}, {0}, {IN_ZERO, {DT_METRIC_COUNT}}}},
+        {.name = "floats to whole numbers",
+         .op = DT_OP_CAST,
+         .attr = {.dtype = DT_DTYPE_I32},
+         .in = {{IN_VEC, {4}}}},
+        {.name = "cast to bytes", .op = DT_OP_CAST, .attr = {.dtype = DT_DTYPE_U8}, .in = {{IN_BYTE, {4}}}},
         {.name = "stddev 0",
          .op = DT_OP_INPUT,
          .attr = {.size = {5, 5}, .padded_c = 3},
@@ -472,7 +508,8 @@ static grad_graph grad_graph_make(const op_case *c) {
 static double scalar(op_run *r, const grad_graph *q, const float *weight, bool is_loss) {
     op_run_go(r);
     float *y = op_read(r, q->y);
-    double sum = 0, loss_weight = (double)op_step.loss_weight * (double)op_step.loss_scale;
+    double sum = 0, loss_weight = (double)q->g->node[0].attr.loss.weight * (double)op_step.loss_weight *
+                                  (double)op_step.loss_scale;
     for (int64_t i = 0; i < dt_value_n_elem(&q->g->value[q->y]); i++)
         sum += (double)y[i] * (is_loss ? loss_weight : (double)weight[i]);
     free(y);
@@ -482,10 +519,10 @@ static double scalar(op_run *r, const grad_graph *q, const float *weight, bool i
 /* Central differences of input k at a sample of its elements. Where they disagree with the gradient, the
  * point may be a kink: then the gradient must lie between the one-sided slopes. */
 static void check_gradient(const op_case *c, op_run *r, const grad_graph *q, int32_t k, const float *weight) {
-    bool is_loss = c->op == DT_OP_XENT;
+    bool is_loss = dt_op_get(c->op)->flags & DT_OP_SEED;
     int64_t n = dt_value_n_elem(&q->g->value[q->in[k]]), n_kink = 0, n_tried = 0;
-    static const dt_op curved_ops[] = {DT_OP_BATCHNORM, DT_OP_XENT,    DT_OP_UNARY,      DT_OP_MAXPOOL,
-                                       DT_OP_BINARY,    DT_OP_SOFTMAX, DT_OP_LOG_SOFTMAX};
+    static const dt_op curved_ops[] = {DT_OP_BATCHNORM, DT_OP_XENT,   DT_OP_LOSS,    DT_OP_UNARY,
+                                       DT_OP_MAXPOOL,   DT_OP_BINARY, DT_OP_SOFTMAX, DT_OP_LOG_SOFTMAX};
     bool curved = false;
     for (size_t i = 0; i < sizeof curved_ops / sizeof curved_ops[0]; i++) curved |= c->op == curved_ops[i];
     const double step =

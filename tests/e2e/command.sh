@@ -4,7 +4,7 @@
 
 train_ok 0 help.log --help
 expect help.log 'dtrain CONFIG.toml'
-for verb in train eval predict inspect data bench config ops man completion; do expect help.log "dtrain $verb "; done
+for verb in train eval predict inspect data bench profile config ops man completion; do expect help.log "dtrain $verb "; done
 expect help.log 'exit codes'
 train_ok 0 version.log --version
 expect version.log '^dtrain [0-9]+\.[0-9]+\.[0-9]+( \([^ ]+\))?$' 1
@@ -49,7 +49,7 @@ expect comm.log '^dtrain: .*--max-bytes' 1
 train_ok 2 comm.log bench comm base.toml --max-bytes 4096
 expect comm.log "^ +(1024 +256|4096 +1024) +float +sum +-1( +[0-9.]+){3} +0\$" 2
 
-for verb in train eval predict inspect data bench config; do
+for verb in train eval predict inspect data bench profile config; do
     for help in --help -h; do
         train_ok 0 help.log "$verb" "$help"
         expect help.log "^usage: dtrain $verb " 1

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Makes the golden files of tests/cpu/test_golden.c with PyTorch: ops.h5, eltwise.h5, optim.h5, resnet.h5.
+"""Makes the golden files of tests/cpu/test_golden.c with PyTorch: ops.h5, eltwise.h5, loss.h5, optim.h5, resnet.h5, and
+regress.h5 of tests/train/test_engine_regress.c.
 
 Run it in this folder with torch and h5py installed; only needed when a case is added. Arrays are stored in dtrain's
 layouts: images N H W C, convolution weights K R S C. The constants below are those of the test.
@@ -192,6 +193,50 @@ def make_eltwise():
     o.case("avgpool padded", lambda x: F.avg_pool2d(pad(x), 4, 2), o.normal(2, 7, 8, 3))
 
 
+def make_losses():
+    """Rows' losses, their sums, and the gradient; every third row is padding. LOSS in sums is weighted."""
+    rng = torch.Generator().manual_seed(4)
+    weight = 0.5
+    labels = lambda *shape: (torch.rand(*shape, generator=rng) < 0.4).float()
+    numbers = lambda *shape: torch.randn(*shape, generator=rng)
+    bce = F.binary_cross_entropy_with_logits
+    cases = {
+        "mse": (F.mse_loss, numbers, 2, (7, 5)),
+        "l1": (F.l1_loss, numbers, 2, (9,)),
+        "huber": (lambda x, t, reduction: F.huber_loss(x, t, reduction=reduction, delta=0.8), numbers, 2, (8, 3, 2)),
+        "bce": (bce, labels, 2, (7, 6)),
+        "bce weighted": (
+            lambda x, t, reduction: bce(x, t, reduction=reduction, pos_weight=torch.tensor(2.5).double()),
+            labels,
+            2,
+            (7, 6),
+        ),
+        "bce far": (bce, labels, 60, (7, 6)),
+    }
+    with h5py.File("loss.h5", "w") as f:
+        for name, (fn, targets, spread, shape) in cases.items():
+            group = f.create_group(name)
+            x, t = torch.randn(*shape, generator=rng) * spread, targets(*shape)
+            valid = torch.ones(shape[0], dtype=torch.int32)
+            valid[1::3] = 0
+            z, y = x.double().requires_grad_(), t.double()
+            rows = fn(z, y, reduction="none").reshape(shape[0], -1).mean(1) * valid
+            (rows.sum() * weight * LOSS_WEIGHT * LOSS_SCALE).backward()
+            d, flat = (z.detach() - y).reshape(shape[0], -1), y.reshape(shape[0], -1)
+            if targets is numbers:
+                sums = [d.square(), d.abs(), flat, flat.square()]
+            else:
+                said, true = z.detach().reshape(shape[0], -1) > 0, flat > 0.5
+                sums = [said == true, said & true, said != true, (said == true).all(1, keepdim=True)]
+            sums = [(s.double().mean(1) * valid).sum() for s in sums]
+            save(group, "in0", x)
+            save(group, "in1", t)
+            save(group, "in2", valid, np.int32)
+            save(group, "out", rows.detach())
+            save(group, "grad0", z.grad)
+            save(group, "metrics", torch.stack([rows.detach().sum() * weight, valid.sum().double(), *sums]))
+
+
 STEPS = 5
 
 
@@ -305,10 +350,45 @@ def make_resnet():
             save(f, "eval_logits", model(nchw((images[0] / 255 - 0.5) / 0.25)))
 
 
+def make_regress():
+    """Twenty steps of a small network on numbers, with momentum and MSE; then evaluation."""
+    torch.manual_seed(5)
+    x = torch.randn(70, 13)
+    y = (x @ torch.randn(13, 1) + 0.5 * torch.sin(3 * x[:, :1]) + 2).detach()
+    model = nn.Sequential()
+    model.add_module("hidden", nn.Linear(13, 16))
+    model.add_module("relu", nn.ReLU())
+    model.add_module("out", nn.Linear(16, 1))
+    with h5py.File("regress.h5", "w") as f:
+        save(f, "x", x)
+        save(f, "y", y)
+        save_model(f.create_group("start"), model)
+        model = model.double()
+        optim = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9)
+        losses, rmse = [], []
+        for step in range(20):
+            rows = [(step * 16 + i) % 64 for i in range(16)]
+            loss = F.mse_loss(model(x[rows].double()), y[rows].double())
+            optim.zero_grad()
+            loss.backward()
+            optim.step()
+            losses.append(loss.detach())
+            rmse.append(loss.detach().sqrt())
+        save(f, "loss", torch.stack(losses))
+        save(f, "rmse", torch.stack(rmse))
+        save_model(f.create_group("final"), model)
+        with torch.no_grad():
+            d, t = model(x.double()) - y.double(), y.double()
+        r2 = 1 - d.square().sum() / (t - t.mean()).square().sum()
+        save(f, "eval", torch.stack([d.square().mean(), d.square().mean().sqrt(), d.abs().mean(), r2]))
+
+
 if __name__ == "__main__":
     torch.use_deterministic_algorithms(True)
     torch.set_num_threads(1)
     make_ops()
     make_eltwise()
+    make_losses()
     make_optim()
     make_resnet()
+    make_regress()

@@ -20,7 +20,7 @@ typedef struct net {
 static net net_open(void) {
     net n = {0};
     check_ok(dt_graph_create(&n.b.g, DT_DTYPE_F32, true));
-    n.x = dt_build_input(&n.b, &input);
+    n.x = dt_build_image(&n.b, &input);
     check_ok(n.b.status);
     return n;
 }

@@ -555,11 +555,28 @@ static inline void oracle_bias_grad(oracle_node *x) {
     for (int64_t i = 0; i < x->n_elem; i++) x->out[0][i % x->c] += x->in[0][i];
 }
 
+/* Adds a row's loss to the sums of the step; whether the task's sums are this loss's. */
+static inline bool oracle_row_counts(const oracle_node *x, double *metrics, double loss) {
+    const dt_loss_attr *t = &x->t->loss;
+    metrics[DT_METRIC_LOSS] += (double)t->weight * loss;
+    if (t->nth > 0) {
+        metrics[DT_METRIC_LOSSES + 2 * (t->nth - 1)] += loss;
+        metrics[DT_METRIC_LOSSES + 2 * (t->nth - 1) + 1] += 1;
+    }
+    if (t->nth > 1) return false;
+    metrics[DT_METRIC_SAMPLES] += 1;
+    return true;
+}
+
+static inline int32_t oracle_label(const oracle_node *x, int32_t i_valid, int64_t row) {
+    return x->in[i_valid] && x->in[i_valid][row] == 0 ? -1 : (int32_t)x->in[1][row];
+}
+
 static inline void oracle_xent(oracle_node *x) {
     const double s = (double)x->t->smoothing, k = (double)x->c;
     for (int64_t n = 0; n < x->m; n++) {
         const double *logit = x->in[0] + n * x->c;
-        const int32_t label = (int32_t)x->in[1][n];
+        const int32_t label = oracle_label(x, DT_XENT_IN_VALID, n);
         double sum = 0, loss = 0, top = logit[0];
         int32_t above = 0;
         for (int64_t i = 0; i < x->c; i++) top = fmax(top, logit[i]);
@@ -572,21 +589,89 @@ static inline void oracle_xent(oracle_node *x) {
         }
         x->out[0][n] = label < 0 ? 0 : loss;
         if (label < 0) continue;
-        x->in[2][DT_METRIC_LOSS] += loss;
+        if (!oracle_row_counts(x, x->in[2], loss)) continue;
         x->in[2][DT_METRIC_TOP1] += above < 1;
         x->in[2][DT_METRIC_TOP5] += above < 5;
-        x->in[2][DT_METRIC_SAMPLES] += 1;
     }
 }
 
 static inline void oracle_xent_bwd(oracle_node *x) {
-    const double weight = (double)x->o->step.loss_weight * (double)x->o->step.loss_scale;
+    const double weight =
+        (double)x->t->loss.weight * (double)x->o->step.loss_weight * (double)x->o->step.loss_scale;
     const double s = (double)x->t->smoothing;
     for (int64_t i = 0; i < x->n_elem; i++) {
-        int32_t label = (int32_t)x->in[1][i / x->c];
+        int32_t label = oracle_label(x, DT_XENT_BWD_IN_VALID, i / x->c);
         double target = s / (double)x->c + (i % x->c == label ? 1 - s : 0);
         x->out[0][i] = label < 0 ? 0 : weight * (x->in[0][i] - target);
     }
+}
+
+static inline double oracle_softplus(double x) {
+    return fmax(x, 0) + log1p(exp(-fabs(x)));
+}
+
+static inline double oracle_loss_of(const dt_loss_attr *a, double x, double t, double *slope) {
+    const double d = x - t, p = (double)a->param, sign = (d > 0) - (d < 0);
+    switch (a->kind) {
+    case DT_LOSS_VALUE:
+        return *slope = 1, x;
+    case DT_LOSS_MSE:
+        return *slope = 2 * d, d * d;
+    case DT_LOSS_L1:
+        return *slope = sign, fabs(d);
+    case DT_LOSS_HUBER:
+        return *slope = fabs(d) < p ? d : p * sign, fabs(d) < p ? d * d / 2 : p * (fabs(d) - p / 2);
+    case DT_LOSS_BCE: {
+        const double yes = 1 / (1 + exp(-x));
+        *slope = p * t * (yes - 1) + (1 - t) * yes;
+        return p * t * oracle_softplus(-x) + (1 - t) * oracle_softplus(x);
+    }
+    default:
+        return *slope = NAN, NAN;
+    }
+}
+
+static inline void oracle_loss_op(oracle_node *x) {
+    const dt_loss_attr *a = &x->t->loss;
+    const int64_t rows = oracle_in(x, 0)->dim[0], n = x->n_elem / rows;
+    for (int64_t r = 0; r < rows; r++) {
+        double loss = 0, slope, square = 0, off = 0, y = 0, y2 = 0, right = 0, both = 0;
+        x->out[0][r] = 0;
+        if (x->in[DT_LOSS_IN_VALID] && x->in[DT_LOSS_IN_VALID][r] == 0) continue;
+        for (int64_t i = r * n; i < (r + 1) * n; i++) {
+            const double v = x->in[0][i], t = x->in[DT_LOSS_IN_TARGET] ? x->in[DT_LOSS_IN_TARGET][i] : 0;
+            loss += oracle_loss_of(a, v, t, &slope) / (double)n;
+            square += (v - t) * (v - t), off += fabs(v - t), y += t, y2 += t * t;
+            right += (v > 0) == (t > 0.5), both += v > 0 && t > 0.5;
+        }
+        x->out[0][r] = loss;
+        double *sum = x->in[DT_LOSS_IN_METRICS] + DT_METRIC_TASK;
+        if (!oracle_row_counts(x, x->in[DT_LOSS_IN_METRICS], loss) || a->sums == DT_LOSS_SUMS_NONE) continue;
+        const bool regress = a->sums == DT_LOSS_SUMS_REGRESS;
+        sum[0] += (regress ? square : right) / (double)n;
+        sum[1] += (regress ? off : both) / (double)n;
+        sum[2] += (regress ? y : (double)n - right) / (double)n;
+        sum[3] += regress ? y2 / (double)n : right == (double)n;
+    }
+}
+
+static inline void oracle_loss_bwd(oracle_node *x) {
+    const int64_t n = x->n_elem / oracle_in(x, 0)->dim[0];
+    const double seed =
+        (double)x->t->loss.weight * (double)x->o->step.loss_weight * (double)x->o->step.loss_scale;
+    for (int64_t i = 0; i < x->n_elem; i++) {
+        double slope = 0;
+        oracle_loss_of(&x->t->loss, x->in[0][i], x->in[DT_LOSS_IN_TARGET] ? x->in[DT_LOSS_IN_TARGET][i] : 0,
+                       &slope);
+        x->out[0][i] =
+            x->in[DT_LOSS_IN_VALID] && x->in[DT_LOSS_IN_VALID][i / n] == 0 ? 0 : seed * slope / (double)n;
+    }
+}
+
+static inline void oracle_cast(oracle_node *x) {
+    for (int64_t i = 0; i < x->n_elem; i++)
+        x->out[0][i] =
+            x->t->dtype == DT_DTYPE_I32 ? fmin(fmax(x->in[0][i], INT32_MIN), INT32_MAX) : x->in[0][i];
 }
 
 static void (*const oracle_table[DT_OP_COUNT])(oracle_node *x) = {
@@ -606,6 +691,8 @@ static void (*const oracle_table[DT_OP_COUNT])(oracle_node *x) = {
     [DT_OP_SLICE_BWD] = oracle_slice,
     [DT_OP_DROPOUT] = oracle_eltwise,
     [DT_OP_XENT] = oracle_xent,
+    [DT_OP_LOSS] = oracle_loss_op,
+    [DT_OP_CAST] = oracle_cast,
     [DT_OP_BN_STATS] = oracle_bn_stats,
     [DT_OP_BN_FINALIZE] = oracle_bn_finalize,
     [DT_OP_BN_FOLD] = oracle_bn_fold,
@@ -632,6 +719,7 @@ static void (*const oracle_table[DT_OP_COUNT])(oracle_node *x) = {
     [DT_OP_GLOBAL_AVGPOOL_BWD] = oracle_global_avgpool,
     [DT_OP_DROPOUT_BWD] = oracle_eltwise,
     [DT_OP_XENT_BWD] = oracle_xent_bwd,
+    [DT_OP_LOSS_BWD] = oracle_loss_bwd,
 };
 
 /* Runs nodes [0, n_node) in order. Metrics and running statistics are updated as by a program. */
@@ -651,11 +739,14 @@ static inline void oracle_run(oracle *o, int32_t n_node) {
     }
 }
 
-/* Sum of the per-sample losses. */
+/* Sum of the losses of rows, by their weights. */
 static inline double oracle_loss(const oracle *o) {
     double sum = 0;
-    for (int64_t i = 0; i < dt_value_n_elem(&o->g->value[o->g->loss[0]]); i++)
-        sum += o->data[o->g->loss[0]][i];
+    for (int32_t k = 0; k < o->g->n_loss; k++) {
+        const dt_value *v = &o->g->value[o->g->loss[k]];
+        const double weight = (double)o->g->node[v->producer].attr.loss.weight;
+        for (int64_t i = 0; i < dt_value_n_elem(v); i++) sum += weight * o->data[o->g->loss[k]][i];
+    }
     return sum;
 }
 

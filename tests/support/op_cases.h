@@ -27,6 +27,11 @@ typedef enum op_kind {
     IN_BYTE,     /* u8 */
     IN_LABEL,    /* i32 class of a row; the number of classes is the last dim of input 0 */
     IN_PADDED,   /* the same, every third -1 */
+    IN_UNIT,     /* f32, uniform in [0, 1) */
+    IN_BIT,      /* f32, 0 or 1 */
+    IN_DOUBLE,   /* f64, uniform in [-1.5, 1.5) */
+    IN_LONG,     /* i64, whole numbers of 40 bits, some of them small */
+    IN_WHOLE,    /* i32, whole numbers of 28 bits */
     IN_POSITION, /* u8 position within attr.kernel */
     IN_WINDOW    /* i32 [N,8] windows inside input 0; every second flipped */
 } op_kind;
@@ -55,6 +60,7 @@ typedef struct op_case {
 #define OP_UNEVEN(size, step)                                                                                \
     .kernel = {size, size}, .stride = {step, step}, .pad_begin = {0, 1}, .pad_end = {1, 2},                  \
     .dilation = {1, 1}, .groups = 1
+#define OP_LOSS   .loss = {.weight = 1}
 #define OP_BN     .eps = 1e-5f, .momentum = 0.1f
 #define OP_NORMAL .mean = {0.5f, 0.4f, 0.3f, 0.2f}, .stddev = {0.25f, 0.2f, 0.3f, 0.5f}
 
@@ -823,31 +829,100 @@ static const op_case op_case_table[] = {
 
     {.name = "xent",
      .op = DT_OP_XENT,
+     .attr = {OP_LOSS},
      .in = {{IN_ACT, {6, 10}}, {IN_LABEL, {6}}, {IN_ZERO, {DT_METRIC_COUNT}}}},
     {.name = "xent smoothing",
      .op = DT_OP_XENT,
-     .attr = {.smoothing = 0.1f},
+     .attr = {OP_LOSS, .smoothing = 0.1f},
      .in = {{IN_ACT, {5, 7}}, {IN_LABEL, {5}}, {IN_ZERO, {DT_METRIC_COUNT}}}},
     {.name = "xent padded labels",
      .op = DT_OP_XENT,
-     .attr = {.smoothing = 0.2f},
+     .attr = {OP_LOSS, .smoothing = 0.2f},
      .in = {{IN_ACT, {7, 4}}, {IN_PADDED, {7}}, {IN_ZERO, {DT_METRIC_COUNT}}}},
+    {.name = "xent valid rows",
+     .op = DT_OP_XENT,
+     .attr = {OP_LOSS},
+     .in = {{IN_ACT, {9, 4}}, {IN_LABEL, {9}}, {IN_ZERO, {DT_METRIC_COUNT}}, {IN_LABEL, {9}}}},
+    {.name = "xent_bwd valid rows",
+     .op = DT_OP_XENT_BWD,
+     .attr = {OP_LOSS},
+     .in = {{IN_PROB, {9, 4}}, {IN_LABEL, {9}}, {IN_LABEL, {9}}}},
+    {.name = "xent first of several",
+     .op = DT_OP_XENT,
+     .attr = {.loss = {.weight = 0.5f, .nth = 1}},
+     .in = {{IN_ACT, {7, 9}}, {IN_PADDED, {7}}, {IN_ZERO, {DT_METRIC_COUNT}}}},
+    {.name = "xent third of several",
+     .op = DT_OP_XENT,
+     .attr = {.loss = {.weight = 0.3f, .nth = 3}},
+     .in = {{IN_ACT, {7, 9}}, {IN_PADDED, {7}}, {IN_ZERO, {DT_METRIC_COUNT}}}},
     {.name = "xent 1000 classes",
      .op = DT_OP_XENT,
-     .attr = {.smoothing = 0.1f},
+     .attr = {OP_LOSS, .smoothing = 0.1f},
      .in = {{IN_ACT, {33, 1000}}, {IN_PADDED, {33}}, {IN_ZERO, {DT_METRIC_COUNT}}},
      .large = true},
-    {.name = "xent_bwd", .op = DT_OP_XENT_BWD, .in = {{IN_PROB, {6, 10}}, {IN_LABEL, {6}}}},
+    {.name = "xent_bwd",
+     .op = DT_OP_XENT_BWD,
+     .attr = {OP_LOSS},
+     .in = {{IN_PROB, {6, 10}}, {IN_LABEL, {6}}}},
     {.name = "xent_bwd smoothing, padded",
      .op = DT_OP_XENT_BWD,
-     .attr = {.smoothing = 0.1f},
+     .attr = {.loss = {.weight = 0.75f}, .smoothing = 0.1f},
      .in = {{IN_PROB, {37, 1001}}, {IN_PADDED, {37}}}},
 
-    {.name = "conv_dgrad 3x3/2",
-     .op = DT_OP_CONV_DGRAD,
-     .attr = {OP_CONV(3, 3, 2, 1), .size = {9, 8}},
-     .in = {{IN_ACT, {2, 5, 4, 6}}, {IN_ACT, {6, 3, 3, 4}}},
-     .free_dim = 2},
+#define OP_LOSS_CASES(NAME, kind_, sums_, param_, x, target)                                                 \
+    {.name = #NAME,                                                                                          \
+     .op = DT_OP_LOSS,                                                                                       \
+     .attr = {.loss = {.weight = 1, .kind = DT_LOSS_##NAME, .sums = sums_, .param = param_}},                \
+     .in = {{x, {6, 5}}, target({6, 5}), {IN_LABEL, {6}}, {IN_ZERO, {DT_METRIC_COUNT}}}},                    \
+        {.name = #NAME " second of several",                                                                 \
+         .op = DT_OP_LOSS,                                                                                   \
+         .attr =                                                                                             \
+             {.loss = {.weight = 0.7f, .nth = 2, .kind = DT_LOSS_##NAME, .sums = sums_, .param = param_}},   \
+         .in = {{x, {5, 3, 2, 2}}, target({5, 3, 2, 2}), {0}, {IN_ZERO, {DT_METRIC_COUNT}}}},                \
+        {.name = #NAME " large",                                                                             \
+         .op = DT_OP_LOSS,                                                                                   \
+         .attr =                                                                                             \
+             {.loss = {.weight = 0.7f, .nth = 1, .kind = DT_LOSS_##NAME, .sums = sums_, .param = param_}},   \
+         .in = {{x, {301, 133}}, target({301, 133}), {IN_LABEL, {301}}, {IN_ZERO, {DT_METRIC_COUNT}}},       \
+         .large = true},                                                                                     \
+        {.name = #NAME " gradient",                                                                          \
+         .op = DT_OP_LOSS_BWD,                                                                               \
+         .attr = {.loss = {.weight = 0.7f, .kind = DT_LOSS_##NAME, .param = param_}},                        \
+         .in = {{x, {99, 401}}, target({99, 401}), {IN_LABEL, {99}}}},
+#define OP_NO_TARGET(...)                                                                                    \
+    { 0 }
+#define OP_TARGET(...)                                                                                       \
+    { IN_VEC, __VA_ARGS__ }
+#define OP_UNIT(...)                                                                                         \
+    { IN_UNIT, __VA_ARGS__ }
+#define OP_BIT(...)                                                                                          \
+    { IN_BIT, __VA_ARGS__ }
+    OP_LOSS_CASES(VALUE, DT_LOSS_VALUE, DT_LOSS_SUMS_NONE, 0, IN_ACT,
+                  OP_NO_TARGET) OP_LOSS_CASES(MSE, DT_LOSS_MSE, DT_LOSS_SUMS_REGRESS, 0, IN_ACT, OP_TARGET)
+        OP_LOSS_CASES(L1, DT_LOSS_L1, DT_LOSS_SUMS_REGRESS, 0, IN_ACT, OP_TARGET)
+            OP_LOSS_CASES(HUBER, DT_LOSS_HUBER, DT_LOSS_SUMS_REGRESS, 0.6f, IN_ACT, OP_TARGET)
+                OP_LOSS_CASES(BCE, DT_LOSS_BCE, DT_LOSS_SUMS_LABELS, 2.5f, IN_DISTINCT, OP_BIT)
+                    OP_LOSS_CASES(BCE, DT_LOSS_BCE, DT_LOSS_SUMS_NONE, 1, IN_ACT, OP_UNIT)
+
+#define OP_CAST_CASE(NAME, kind, to)                                                                         \
+    {.name = "cast " NAME, .op = DT_OP_CAST, .attr = {.dtype = to}, .in = {{kind, {7, 3, 5}}}},              \
+        {.name = "cast " NAME " large",                                                                      \
+         .op = DT_OP_CAST,                                                                                   \
+         .attr = {.dtype = to},                                                                              \
+         .in = {{kind, {131, 1009}}}},
+                        OP_CAST_CASE("u8 to f32", IN_BYTE, DT_DTYPE_F32)
+                            OP_CAST_CASE("i32 to f32", IN_WHOLE, DT_DTYPE_F32)
+                                OP_CAST_CASE("i64 to f32", IN_LONG, DT_DTYPE_F32)
+                                    OP_CAST_CASE("f64 to f32", IN_DOUBLE, DT_DTYPE_F32)
+                                        OP_CAST_CASE("T to f32", IN_ACT, DT_DTYPE_F32)
+                                            OP_CAST_CASE("u8 to i32", IN_BYTE, DT_DTYPE_I32)
+                                                OP_CAST_CASE("i64 to i32", IN_LONG, DT_DTYPE_I32)
+
+                                                    {.name = "conv_dgrad 3x3/2",
+                                                     .op = DT_OP_CONV_DGRAD,
+                                                     .attr = {OP_CONV(3, 3, 2, 1), .size = {9, 8}},
+                                                     .in = {{IN_ACT, {2, 5, 4, 6}}, {IN_ACT, {6, 3, 3, 4}}},
+                                                     .free_dim = 2},
     {.name = "conv_dgrad 3x3",
      .op = DT_OP_CONV_DGRAD,
      .attr = {OP_CONV(3, 3, 1, 1), .size = {6, 5}},
@@ -948,8 +1023,13 @@ static inline dt_dtype op_in_dtype(op_kind kind, dt_dtype compute) {
         return DT_DTYPE_U8;
     case IN_LABEL:
     case IN_PADDED:
+    case IN_WHOLE:
     case IN_WINDOW:
         return DT_DTYPE_I32;
+    case IN_LONG:
+        return DT_DTYPE_I64;
+    case IN_DOUBLE:
+        return DT_DTYPE_F64;
     default:
         return DT_DTYPE_F32;
     }
@@ -973,7 +1053,8 @@ static inline dt_status op_case_add(const op_case *c, dt_graph *g, dt_vid *out) 
         /* an image of zeros is data too: ties need it in the compute dtype */
         dt_dtype dtype =
             c->in[i].kind == IN_ZERO && i == 0 ? g->compute : op_in_dtype(c->in[i].kind, g->compute);
-        dt_role role = c->op == DT_OP_XENT && i == 2 ? DT_ROLE_METRIC : DT_ROLE_INPUT;
+        const dt_slot *slot = i < dt_op_n_in(c->op) ? &dt_op_get(c->op)->in[i] : NULL;
+        dt_role role = slot && strcmp(slot->name, "metrics") == 0 ? DT_ROLE_METRIC : DT_ROLE_INPUT;
         DT_TRY(dt_graph_add_value(g, op_case_in_name(i), role, dtype, op_in_ndim(&c->in[i]), c->in[i].dim,
                                   &in[i]));
     }
@@ -1003,14 +1084,16 @@ static inline void op_fill_window(const op_case *c, int64_t row, float u, int32_
     aug[4] = (int32_t)(row % 2);
 }
 
-/* Host data of input i: floats for float kinds, bytes or i32 for the others; always the same for a case.
+/* Host data of input i: floats for 16-bit kinds too, the value's own type for the others; always the same for a case.
  * Caller frees. `round_to` rounds floats of the compute dtype to what that dtype can hold. */
 static inline void *op_case_data(const op_case *c, int32_t i, dt_dtype round_to) {
     const op_in *in = &c->in[i];
     int64_t n = 1, cols = in->dim[op_in_ndim(in) - 1], classes = c->in[0].dim[op_in_ndim(&c->in[0]) - 1];
     for (int32_t d = 0; d < op_in_ndim(in); d++) n *= in->dim[d];
-    float *f = op_zalloc(n * 4);
+    float *f = op_zalloc(n * 8);
     int32_t *whole = (int32_t *)(void *)f;
+    int64_t *lng = (int64_t *)(void *)f;
+    double *dbl = (double *)(void *)f;
     uint8_t *byte = (uint8_t *)f;
     uint64_t salt = (uint64_t)i + 1;
     double sum = 0;
@@ -1058,6 +1141,21 @@ static inline void *op_case_data(const op_case *c, int32_t i, dt_dtype round_to)
         case IN_BYTE:
             byte[e] = (uint8_t)(256 * u);
             break;
+        case IN_UNIT:
+            f[e] = u;
+            break;
+        case IN_BIT:
+            f[e] = u < 0.4f ? 1 : 0;
+            break;
+        case IN_DOUBLE:
+            dbl[e] = 3 * (double)u - 1.5 + 1e-9 * (double)e;
+            break;
+        case IN_LONG:
+            lng[e] = (int64_t)((double)(u - 0.5f) * (e % 2 ? 0x1p40 : 0x1p20)) + e;
+            break;
+        case IN_WHOLE:
+            whole[e] = (int32_t)((u - 0.5f) * 0x1p28f) + (int32_t)e;
+            break;
         case IN_LABEL:
             whole[e] = (int32_t)((float)classes * u);
             break;
@@ -1083,11 +1181,7 @@ static inline void op_case_fill(const op_case *c, op_run *r) {
         if (!op_case_has(c, i)) continue;
         dt_vid v = dt_graph_find(r->g, op_case_in_name(i));
         void *data = op_case_data(c, i, r->g->compute);
-        dt_dtype dtype = r->g->value[v].dtype;
-        if (dtype == DT_DTYPE_U8 || dtype == DT_DTYPE_I32)
-            op_write_bytes(r, v, data);
-        else
-            op_write(r, v, data);
+        op_write(r, v, data);
         free(data);
     }
 }

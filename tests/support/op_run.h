@@ -186,8 +186,9 @@ static inline bool op_is_16(dt_dtype t) {
     return t == DT_DTYPE_F16 || t == DT_DTYPE_BF16;
 }
 
-/* fp32 host data, converted to and from the value's float type. */
-static inline void op_write(op_run *r, dt_vid v, const float *src) {
+/* Host data of the value's type; fp32 for 16-bit floats, which are rounded. */
+static inline void op_write(op_run *r, dt_vid v, const void *data) {
+    const float *src = data;
     const dt_value *val = &r->g->value[v];
     if (!op_is_16(val->dtype)) {
         op_write_bytes(r, v, src);
@@ -218,6 +219,16 @@ static inline float *op_read(op_run *r, dt_vid v) {
             int32_t whole;
             memcpy(&whole, raw + i * 4, 4);
             out[i] = (float)whole;
+        }
+        if (val->dtype == DT_DTYPE_I64) {
+            int64_t whole;
+            memcpy(&whole, raw + i * 8, 8);
+            out[i] = (float)whole;
+        }
+        if (val->dtype == DT_DTYPE_F64) {
+            double wide;
+            memcpy(&wide, raw + i * 8, 8);
+            out[i] = (float)wide;
         }
     }
     free(raw);

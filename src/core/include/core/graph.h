@@ -7,8 +7,10 @@
 #define DT_CORE_GRAPH_H
 
 #include "core/field.h"
+#include "core/loss.h"
 #include "core/scalar.h"
 #include "core/status.h"
+#include "core/step.h"
 #include "core/types.h"
 
 enum { DT_NAME_MAX = 96 };
@@ -90,6 +92,8 @@ typedef enum dt_op {
     DT_OP_SLICE,
     DT_OP_DROPOUT,
     DT_OP_XENT,
+    DT_OP_LOSS,
+    DT_OP_CAST,
     /* made by passes out of BATCHNORM */
     DT_OP_BN_STATS,
     DT_OP_BN_FINALIZE,
@@ -120,10 +124,20 @@ typedef enum dt_op {
     DT_OP_SLICE_BWD,
     DT_OP_DROPOUT_BWD,
     DT_OP_XENT_BWD,
+    DT_OP_LOSS_BWD,
     DT_OP_COUNT
 } dt_op;
 
 typedef enum dt_phase { DT_PHASE_FORWARD = 0, DT_PHASE_BACKWARD } dt_phase;
+
+/* Of XENT and LOSS. */
+typedef struct dt_loss_attr {
+    float weight;      /* of this loss in the total */
+    int32_t nth;       /* 1 + its place among several losses (DT_METRIC_LOSSES); 0: it is the only one */
+    dt_loss_kind kind; /* LOSS */
+    dt_loss_sums sums; /* LOSS: what it adds to the task's sums */
+    float param;       /* LOSS: HUBER's delta, BCE's weight of positives */
+} dt_loss_attr;
 
 /* Attributes: what an op does besides what its operands say. Which of them an op reads is said in its row
  * (op.c). Plain data: copied freely. */
@@ -149,6 +163,8 @@ typedef struct dt_attr {
     int64_t dim[DT_MAX_DIM];
     int32_t axis;          /* CONCAT, SLICE */
     int64_t begin, length; /* SLICE: of y along the axis; SLICE_BWD: length is that of x */
+    dt_loss_attr loss;
+    dt_dtype dtype; /* CAST: of the result */
 } dt_attr;
 
 /* Operands stand in slots, which the op's row names (op.h): in[slot], out[slot], -1 where a slot is empty.
@@ -164,7 +180,7 @@ typedef struct dt_node {
     dt_vid workspace;        /* the value that stands for it; -1: none */
 } dt_node;
 
-enum { DT_OUTPUTS_MAX = 16, DT_LOSSES_MAX = 8 };
+enum { DT_OUTPUTS_MAX = 16 };
 
 /* A value that may be read after a program has run, under the name that users know. */
 typedef struct dt_output {
@@ -232,6 +248,7 @@ dt_vid dt_graph_input(const dt_graph *g, const char *name);
 dt_vid dt_graph_output(const dt_graph *g, const char *name);
 /* Fail where the name is taken, or there are too many. */
 dt_status dt_graph_add_output(dt_graph *g, const char *name, dt_vid v);
+/* v: what an op that starts gradients makes (DT_OP_SEED): its losses of rows. */
 dt_status dt_graph_add_loss(dt_graph *g, dt_vid v);
 bool dt_graph_is_loss(const dt_graph *g, dt_vid v);
 /* An output or a loss: no pass may let it vanish. */

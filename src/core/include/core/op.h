@@ -45,8 +45,15 @@ enum { DT_BINARY_IN_A, DT_BINARY_IN_B };
 enum { DT_BINARY_BWD_IN_DY, DT_BINARY_BWD_IN_A, DT_BINARY_BWD_IN_B };
 enum { DT_MAXPOOL_IN_X, DT_MAXPOOL_IN_PRE_SCALE, DT_MAXPOOL_IN_PRE_SHIFT };
 enum { DT_MAXPOOL_OUT_Y, DT_MAXPOOL_OUT_IDX };
-enum { DT_XENT_IN_LOGITS, DT_XENT_IN_LABEL, DT_XENT_IN_METRICS };
+enum { DT_XENT_IN_LOGITS, DT_XENT_IN_LABEL, DT_XENT_IN_METRICS, DT_XENT_IN_VALID };
+enum { DT_XENT_BWD_IN_PROB, DT_XENT_BWD_IN_LABEL, DT_XENT_BWD_IN_VALID };
 enum { DT_XENT_OUT_LOSS, DT_XENT_OUT_PROB };
+enum {
+    DT_LOSS_IN_X,
+    DT_LOSS_IN_TARGET,
+    DT_LOSS_IN_VALID,
+    DT_LOSS_IN_METRICS
+}; /* LOSS_BWD: the first three */
 enum { DT_BN_IN_X, DT_BN_IN_GAMMA, DT_BN_IN_BETA, DT_BN_IN_RMEAN, DT_BN_IN_RVAR, DT_BN_IN_RES };
 enum { DT_BN_OUT_Y, DT_BN_OUT_MEAN, DT_BN_OUT_INVSTD, DT_BN_OUT_SCALE, DT_BN_OUT_SHIFT };
 enum {
@@ -159,7 +166,8 @@ enum {
     DT_OP_VIEW = 1,     /* moves no data: output 0 aliases input 0 */
     DT_OP_EFFECT = 2,   /* matters even if nobody reads its outputs */
     DT_OP_INTERNAL = 4, /* made by passes and autodiff, not by models */
-    DT_OP_EMPTY = 8     /* takes values of no elements */
+    DT_OP_SEED = 8,     /* output 0 is the loss of each row, where gradients start */
+    DT_OP_EMPTY = 16    /* takes values of no elements */
 };
 
 typedef struct dt_op_row {
@@ -172,9 +180,9 @@ typedef struct dt_op_row {
     /* What slots cannot say: checks attributes and states dtype, ndim and dim of out[slot], for every slot;
      * those that will not be made are -1 in the node. */
     dt_status (*infer)(const dt_graph *g, const dt_node *n, dt_value *out);
-    /* Appends backward nodes. dout[slot]: gradient of an output, -1 where none reached it: all of them of the
-     * loss, whose own gradient per row is params.loss_weight * loss_scale. din[slot]: gradient of an input,
-     * -1 where there is none. want[slot] says which inputs need one. NULL: not differentiable. */
+    /* Appends backward nodes. dout[slot]: gradient of an output, -1 where none reached it: all of them of a
+     * SEED, whose own gradient per row is attr.loss.weight * params.loss_weight * loss_scale. din[slot]:
+     * gradient of an input, -1 where there is none. want[slot] says which inputs need one. NULL: not differentiable. */
     dt_status (*grad)(dt_graph *g, dt_nid n, const dt_vid *dout, const bool *want, dt_vid *din);
     /* Floating-point operations (a multiply-add is two). NULL: one per element of output 0. */
     double (*flops)(const dt_graph *g, const dt_node *n);

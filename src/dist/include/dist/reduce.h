@@ -27,6 +27,10 @@ typedef struct dt_reducer_options {
     const dt_reduce_range *bucket; /* copied */
 } dt_reducer_options;
 
+/* Told of each range (a bucket; the extra values are the one after the last) before its reduction begins and
+ * when it is complete: on a device once both are enqueued on `stream`, else (NULL) when the host knows it. */
+typedef dt_status dt_reduce_watch(void *arg, int32_t range, bool complete, dt_stream *stream);
+
 dt_status dt_reducer_create(const dt_reducer_options *options, dt_reducer **out);
 /* A few fp32 values in memory of `be`, summed with the buckets; final when dt_reducer_finish is called. */
 dt_status dt_reducer_set_extra(dt_reducer *r, float *values, int32_t n);
@@ -37,6 +41,8 @@ dt_status dt_reducer_progress(dt_reducer *r);
 /* Begins what has not begun and completes everything: afterwards the compute stream sees the sums. Fails with
  * DT_ERR_INTERNAL if a bucket was never ready, DT_ERR_PEER when a rank does not come. */
 dt_status dt_reducer_finish(dt_reducer *r);
+/* For a profile; NULL: nobody is told any more. */
+void dt_reducer_watch(dt_reducer *r, dt_reduce_watch *watch, void *arg);
 void dt_reducer_destroy(dt_reducer *r); /* accepts NULL */
 
 #endif
