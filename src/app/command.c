@@ -55,8 +55,13 @@ static const dt_option import_options[] = {
     {FLAG("square"), .otherwise = "keep the shape", .help = "folder: cut the centre N x N of --resize N out"},
     {TEXT("channels", "1|3"), .max = 3, .fallback = DT_IMPORT_CHANNELS, .help = "folder: grey or colour"},
     {TEXT("val-fraction", "F"), .otherwise = "one set",
-     .help = "folder: two sets, DIR/train and DIR/val of --out DIR, the second of about this part of the "
-             "files"},
+     .help = "folder, npy, npz, csv: two sets, DIR/train and DIR/val of --out DIR, the second of about this "
+             "part of the files or rows"},
+    {TEXT("x", "FILE|KEY|COLUMNS"), .otherwise = "npy: INPUT; npz: all arrays; csv: all other columns",
+     .help = "what the field x is made of: a .npy file, an array in the .npz file, or columns, separated by "
+             "commas"},
+    {TEXT("y", "FILE|KEY|COLUMNS"), .otherwise = "npy: none; npz: all arrays; csv: the last column",
+     .help = "the field y likewise"},
     {FLAG("exif-rotate"), .otherwise = "leave them as stored",
      .help = "folder: turn images upright as their EXIF orientation says"},
     {NUMBER("samples", 0, INT64_MAX), .otherwise = "must be given", .help = "synthetic: how many images"},
@@ -106,6 +111,9 @@ static const char import_about[] =
     "  cifar10 DIR|FILE...                binary version; cifar100 likewise\n"
     "  folder DIR                         a directory of .jpg and .png files per class, or --labels FILE\n"
     "  synthetic                          generated images, with --samples, --classes and --size\n"
+    "  npy X.npy --y Y.npy                arrays of numbers, or NAME=FILE for each of them\n"
+    "  npz FILE.npz                       the arrays in it under their names, or --x KEY --y KEY\n"
+    "  csv FILE.csv                       numbers below a line with the columns' names\n"
     "\n"
     "The same command continues an import that was interrupted. docs/data-format.md has the rest.";
 
@@ -173,7 +181,9 @@ const dt_verb dt_verb_table[] = {
          "# the files as they are\n"
          "dtrain data import idx --images train-images.gz --labels train-labels.gz --out "
          "datasets/digits/train"
-         "  # MNIST"},
+         "  # MNIST\n"
+         "dtrain data import csv houses.csv --y price --val-fraction 0.2 --out datasets/houses  "
+         "# numbers, two sets"},
     {"data info", dt_verb_data_info, .usage = "DIR|SHARD.h5", .help = "what is in a data set",
      .example = "dtrain data info datasets/photos/train  # size, shape, mean, classes"},
     {"data verify", dt_verb_data_verify, .usage = "DIR|SHARD.h5", .help = "read all of a data set",

@@ -56,6 +56,7 @@ dt_status dt_verb_bench_data(dt_app *app, const dt_args *args) {
     dt_config c;
     dt_config_init(&c);
     dt_status st = dt_cuda_device_count() > 0 ? dt_session_backend(&c, app->mpi, &o.be) : DT_OK;
+    if (o.be) o.jpeg = dt_cuda_jpeg();
     if (st == DT_OK) st = dt_data_bench(&o, stdout, rows);
     if (o.be) o.be->destroy(o.be);
     dt_config_fini(&c);

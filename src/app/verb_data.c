@@ -53,15 +53,17 @@ static dt_status parse_inputs(const dt_args *args, import_args *a) {
 static dt_status parse_import(const dt_args *args, import_args *a) {
     dt_import_options *o = &a->o;
     if (args->argc < 2 || !dt_import_kind_parse(args->argv[1], &o->kind))
-        return dt_fail(DT_ERR_USAGE,
-                       "data import: %s%s%sexpected idx, cifar10, cifar100, folder or synthetic; dtrain data "
-                       "import --help says more",
-                       args->argc < 2 ? "" : "\"", args->argc < 2 ? "" : args->argv[1],
-                       args->argc < 2 ? "" : "\": ");
+        return dt_fail(
+            DT_ERR_USAGE,
+            "data import: %s%s%sexpected idx, cifar10, cifar100, folder, synthetic, npy, npz or csv; "
+            "dtrain data import --help says more",
+            args->argc < 2 ? "" : "\"", args->argc < 2 ? "" : args->argv[1], args->argc < 2 ? "" : "\": ");
     const char *store = dt_args_text(args, "store");
     o->out_dir = dt_args_text(args, "out");
     o->split = dt_args_text(args, "split");
     o->class_names = dt_args_text(args, "class-names");
+    o->x = dt_args_text(args, "x");
+    o->y = dt_args_text(args, "y");
     o->resize = given(args, "resize");
     o->channels = given(args, "channels");
     o->threads = (int32_t)given(args, "threads");
@@ -117,7 +119,7 @@ dt_status dt_verb_data_import(dt_app *app, const dt_args *args) {
     import_args a = {.input = {NULL}};
     dt_import_result r;
     bar b = new_bar("import");
-    char parts[80] = "";
+    char parts[80] = "", classes[40] = "";
     DT_TRY(parse_import(args, &a));
     a.o.progress = draw;
     a.o.note = note;
@@ -126,11 +128,11 @@ dt_status dt_verb_data_import(dt_app *app, const dt_args *args) {
     if (a.o.val_fraction > 0)
         snprintf(parts, sizeof parts, " (%lld in train, %lld in val)",
                  (long long)(r.n_samples - r.n_val_samples), (long long)r.n_val_samples);
-    printf("%s: %s%s of %s in %s, %s (%s kept, %s skipped), %.1f s\n", a.o.out_dir,
-           dt_count_text(r.n_samples, "sample").s, parts, dt_count_text(r.n_classes, "class").s,
-           dt_count_text(r.n_shards, "shard").s, dt_bytes_text((double)r.n_bytes).s,
-           dt_count_text(r.n_shards_kept, "shard").s, dt_count_text(r.n_skipped, "sample").s,
-           dt_time_s() - b.start_s);
+    if (r.n_classes > 0) snprintf(classes, sizeof classes, " of %s", dt_count_text(r.n_classes, "class").s);
+    printf("%s: %s%s%s in %s, %s (%s kept, %s skipped), %.1f s\n", a.o.out_dir,
+           dt_count_text(r.n_samples, "sample").s, parts, classes, dt_count_text(r.n_shards, "shard").s,
+           dt_bytes_text((double)r.n_bytes).s, dt_count_text(r.n_shards_kept, "shard").s,
+           dt_count_text(r.n_skipped, "sample").s, dt_time_s() - b.start_s);
     return DT_OK;
 }
 

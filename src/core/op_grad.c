@@ -12,9 +12,8 @@ static void grad_name(const dt_graph *g, dt_vid v, char *name) {
         snprintf(name, DT_NAME_MAX, "grad/%.*s#%d", DT_NAME_MAX - 16, base, k);
 }
 
-/* Appends the node that makes the gradient of value `of`. */
-static dt_status add_grad(dt_graph *g, dt_vid of, dt_op op, const dt_attr *attr, int32_t n_in,
-                          const dt_vid *in, dt_vid *out) {
+dt_status dt_grad_add_node(dt_graph *g, dt_vid of, dt_op op, const dt_attr *attr, int32_t n_in,
+                           const dt_vid *in, dt_vid *out) {
     char name[DT_NAME_MAX];
     grad_name(g, of, name);
     return dt_graph_add_node(g, name, op, attr, n_in, in, out);
@@ -23,7 +22,7 @@ static dt_status add_grad(dt_graph *g, dt_vid of, dt_op op, const dt_attr *attr,
 /* The same of the gradient that stands in slot 0 of in[]. */
 static dt_status add_grad_of(dt_graph *g, dt_vid of, dt_op op, const dt_attr *attr, dt_vid dout,
                              dt_vid *out) {
-    return add_grad(g, of, op, attr, 1, &dout, out);
+    return dt_grad_add_node(g, of, op, attr, 1, &dout, out);
 }
 
 static dt_attr with_size_of(const dt_graph *g, const dt_attr *attr, dt_vid image) {
@@ -39,10 +38,10 @@ dt_status dt_grad_conv(dt_graph *g, dt_nid id, const dt_vid *dout, const bool *w
     const dt_attr t = with_size_of(g, &n.attr, x);
     /* The weight gradient first: its bucket can start while the data gradient runs. */
     if (want[DT_CONV_IN_W])
-        DT_TRY(add_grad(g, w, DT_OP_CONV_WGRAD, &t, 2, (dt_vid[]){x, dy}, &din[DT_CONV_IN_W]));
+        DT_TRY(dt_grad_add_node(g, w, DT_OP_CONV_WGRAD, &t, 2, (dt_vid[]){x, dy}, &din[DT_CONV_IN_W]));
     if (want[DT_CONV_IN_BIAS]) DT_TRY(add_grad_of(g, bias, DT_OP_BIAS_GRAD, NULL, dy, &din[DT_CONV_IN_BIAS]));
     if (want[DT_CONV_IN_X])
-        DT_TRY(add_grad(g, x, DT_OP_CONV_DGRAD, &t, 2, (dt_vid[]){dy, w}, &din[DT_CONV_IN_X]));
+        DT_TRY(dt_grad_add_node(g, x, DT_OP_CONV_DGRAD, &t, 2, (dt_vid[]){dy, w}, &din[DT_CONV_IN_X]));
     return DT_OK;
 }
 
@@ -50,16 +49,12 @@ dt_status dt_grad_dense(dt_graph *g, dt_nid id, const dt_vid *dout, const bool *
     const dt_node n = g->node[id];
     const dt_vid x = n.in[DT_DENSE_IN_X], w = n.in[DT_DENSE_IN_W], bias = n.in[DT_DENSE_IN_BIAS],
                  dy = dout[0];
-    const dt_value xv = g->value[x];
     if (want[DT_DENSE_IN_W])
-        DT_TRY(add_grad(g, w, DT_OP_DENSE_WGRAD, NULL, 2, (dt_vid[]){x, dy}, &din[DT_DENSE_IN_W]));
+        DT_TRY(dt_grad_add_node(g, w, DT_OP_DENSE_WGRAD, NULL, 2, (dt_vid[]){x, dy}, &din[DT_DENSE_IN_W]));
     if (want[DT_DENSE_IN_BIAS])
         DT_TRY(add_grad_of(g, bias, DT_OP_BIAS_GRAD, NULL, dy, &din[DT_DENSE_IN_BIAS]));
     if (!want[DT_DENSE_IN_X]) return DT_OK;
-    DT_TRY(add_grad(g, x, DT_OP_DENSE_DGRAD, NULL, 2, (dt_vid[]){dy, w}, &din[DT_DENSE_IN_X]));
-    if (xv.ndim == 2) return DT_OK;
-    const dt_attr t = with_size_of(g, &(dt_attr){0}, x);
-    return add_grad_of(g, x, DT_OP_RESHAPE, &t, din[DT_DENSE_IN_X], &din[DT_DENSE_IN_X]);
+    return dt_grad_add_node(g, x, DT_OP_DENSE_DGRAD, NULL, 2, (dt_vid[]){dy, w}, &din[DT_DENSE_IN_X]);
 }
 
 dt_status dt_grad_batchnorm(dt_graph *g, dt_nid id, const dt_vid *dout, const bool *want, dt_vid *din) {
@@ -88,28 +83,17 @@ dt_status dt_grad_batchnorm(dt_graph *g, dt_nid id, const dt_vid *dout, const bo
     din[DT_BN_IN_BETA] = reduce.out[DT_REDUCE_OUT_DBETA];
     if (residual) din[DT_BN_IN_RES] = dz;
     if (!want[DT_BN_IN_X]) return DT_OK;
-    return add_grad(g, x, DT_OP_BN_DX, NULL, DT_DX_IN_SHIFT + 1,
-                    (dt_vid[]){dz, x, reduce.out[DT_REDUCE_OUT_COEF], scale, shift}, &din[DT_BN_IN_X]);
-}
-
-dt_status dt_grad_relu(dt_graph *g, dt_nid id, const dt_vid *dout, const bool *want, dt_vid *din) {
-    const dt_node n = g->node[id];
-    (void)want;
-    return add_grad(g, n.in[0], DT_OP_RELU_BWD, NULL, 2, (dt_vid[]){dout[0], n.out[0]}, &din[0]);
-}
-
-dt_status dt_grad_add(dt_graph *g, dt_nid id, const dt_vid *dout, const bool *want, dt_vid *din) {
-    (void)g, (void)id, (void)want;
-    din[0] = din[1] = dout[0];
-    return DT_OK;
+    return dt_grad_add_node(g, x, DT_OP_BN_DX, NULL, DT_DX_IN_SHIFT + 1,
+                            (dt_vid[]){dz, x, reduce.out[DT_REDUCE_OUT_COEF], scale, shift},
+                            &din[DT_BN_IN_X]);
 }
 
 dt_status dt_grad_maxpool(dt_graph *g, dt_nid id, const dt_vid *dout, const bool *want, dt_vid *din) {
     const dt_node n = g->node[id];
     (void)want;
     const dt_attr t = with_size_of(g, &n.attr, n.in[0]);
-    return add_grad(g, n.in[0], DT_OP_MAXPOOL_BWD, &t, 2, (dt_vid[]){dout[0], n.out[DT_MAXPOOL_OUT_IDX]},
-                    &din[0]);
+    return dt_grad_add_node(g, n.in[0], DT_OP_MAXPOOL_BWD, &t, 2,
+                            (dt_vid[]){dout[0], n.out[DT_MAXPOOL_OUT_IDX]}, &din[0]);
 }
 
 dt_status dt_grad_avgpool(dt_graph *g, dt_nid id, const dt_vid *dout, const bool *want, dt_vid *din) {
@@ -138,12 +122,4 @@ dt_status dt_grad_dropout(dt_graph *g, dt_nid id, const dt_vid *dout, const bool
     const dt_node n = g->node[id];
     (void)want;
     return add_grad_of(g, n.in[0], DT_OP_DROPOUT_BWD, &n.attr, dout[0], &din[0]);
-}
-
-/* The loss is where gradients start. */
-dt_status dt_grad_xent(dt_graph *g, dt_nid id, const dt_vid *dout, const bool *want, dt_vid *din) {
-    const dt_node n = g->node[id];
-    (void)dout, (void)want;
-    return add_grad(g, n.in[DT_XENT_IN_LOGITS], DT_OP_XENT_BWD, &n.attr, 2,
-                    (dt_vid[]){n.out[DT_XENT_OUT_PROB], n.in[DT_XENT_IN_LABEL]}, &din[DT_XENT_IN_LOGITS]);
 }

@@ -151,10 +151,10 @@ dt_status dt_program_prepare(dt_backend *be, dt_graph *g, const dt_program_optio
     }
     for (dt_nid i = 0; i < g->n_node; i++) {
         dt_node *n = &g->node[i];
-        if (dt_op_get(n->op)->flags & DT_OP_VIEW) continue;
+        if (dt_op_is_idle(g, n)) continue;
         st = be->prepare(be, g, i, &p->prep[i], &n->workspace_bytes);
         if (st != DT_OK) {
-            dt_error_context("%s %s", dt_op_get(n->op)->name, g->value[n->out[0]].name);
+            dt_error_context("%s %s", dt_op_name(n), g->value[n->out[0]].name);
             goto fail;
         }
         if (n->workspace_bytes <= 0) continue;
@@ -226,7 +226,7 @@ dt_status dt_program_bind(dt_program *p, dt_store *s, const dt_program_options *
     p->n_kernel = 0;
     for (dt_nid i = 0; i < g->n_node; i++) {
         const dt_node *n = &g->node[i];
-        if (dt_op_get(n->op)->flags & DT_OP_VIEW) continue;
+        if (dt_op_is_idle(g, n)) continue;
         dt_binding b = {.params = s->params};
         b.in = operand, operand += n->n_in;
         b.out = operand, operand += n->n_out;
@@ -238,7 +238,7 @@ dt_status dt_program_bind(dt_program *p, dt_store *s, const dt_program_options *
         dt_kernel *k = &p->kernel[p->n_kernel];
         dt_status st = be->bind(be, g, i, p->prep[i], &b, k);
         if (st != DT_OK) {
-            dt_error_context("%s %s", dt_op_get(n->op)->name, g->value[n->out[0]].name);
+            dt_error_context("%s %s", dt_op_name(n), g->value[n->out[0]].name);
             return st;
         }
         k->node = i;

@@ -1,9 +1,24 @@
-/* Softmax cross-entropy with label smoothing, its metrics, and its gradient. */
+/* Losses, their sums and their gradients: softmax cross-entropy with label smoothing, and those of
+ * core/loss.h. */
 #include "kernels.h"
 
 #include <math.h>
 
 #include "core/text.h"
+
+/* Adds a node's sums to the step's: the total, its own among several. Whether it is the loss whose rows
+ * count. */
+static bool add_loss(const dt_loss_attr *t, float *metrics, double sum, double rows) {
+    metrics[DT_METRIC_LOSS] += (float)((double)t->weight * sum);
+    if (t->nth > 0) {
+        float *own = metrics + DT_METRIC_LOSSES + 2 * (t->nth - 1);
+        own[0] += (float)sum;
+        own[1] += (float)rows;
+    }
+    if (t->nth > 1) return false;
+    metrics[DT_METRIC_SAMPLES] += (float)rows;
+    return true;
+}
 
 /* Softmax, loss and rank of one row; *above gets how many classes stand above the label's. A NaN logit counts
  * as above, so that a broken model is never counted as right. */
@@ -35,34 +50,45 @@ static float xent_row(const float *logit, float *prob, int64_t k, int32_t label,
     return (float)loss;
 }
 
+/* -1: none. */
+static int32_t label_of(const int32_t *label, const int32_t *valid, int64_t row) {
+    return valid && valid[row] == 0 ? -1 : label[row];
+}
+
 dt_status dt_cpu_xent(void *node, dt_stream *stream) {
     (void)stream;
     const dt_cpu_node *d = node;
     const float *logit = d->b.in[0];
-    const int32_t *label = d->b.in[1];
-    float *metrics = d->b.in[2], *loss = d->b.out[0], *prob = d->b.out[1];
+    const int32_t *label = d->b.in[DT_XENT_IN_LABEL], *valid = d->b.in[DT_XENT_IN_VALID];
+    float *metrics = d->b.in[DT_XENT_IN_METRICS], *loss = d->b.out[0], *prob = d->b.out[1];
     int64_t k = d->c, top1 = 0, top5 = 0, samples = 0;
     double sum = 0;
     for (int64_t n = 0; n < d->m; n++)
-        if (label[n] >= k)
+        if (label_of(label, valid, n) >= k)
             return dt_fail(DT_ERR_DATA, "label %d of sample %lld of the batch: the model has only %s",
                            label[n], (long long)n, dt_count_text(k, "class").s);
 #pragma omp parallel for schedule(static) num_threads(d->threads)                                                      \
     reduction(+ : top1, top5, samples) if (d->n_elem > DT_CPU_GRAIN / 16)
     for (int64_t n = 0; n < d->m; n++) {
         int64_t above;
-        loss[n] = xent_row(logit + n * k, prob + n * k, k, label[n], d->attr.smoothing, &above);
-        if (label[n] < 0) continue;
+        const int32_t y = label_of(label, valid, n);
+        loss[n] = xent_row(logit + n * k, prob + n * k, k, y, d->attr.smoothing, &above);
+        if (y < 0) continue;
         samples++;
         top1 += above < 1;
         top5 += above < 5;
     }
     for (int64_t n = 0; n < d->m; n++) sum += (double)loss[n];
-    metrics[DT_METRIC_LOSS] += (float)sum;
-    metrics[DT_METRIC_TOP1] += (float)top1;
-    metrics[DT_METRIC_TOP5] += (float)top5;
-    metrics[DT_METRIC_SAMPLES] += (float)samples;
+    if (add_loss(&d->attr.loss, metrics, sum, (double)samples)) {
+        metrics[DT_METRIC_TOP1] += (float)top1;
+        metrics[DT_METRIC_TOP5] += (float)top5;
+    }
     return DT_OK;
+}
+
+/* The gradient of a row's loss. */
+static float seed_of(const dt_cpu_node *d) {
+    return d->attr.loss.weight * d->b.params->loss_weight * d->b.params->loss_scale;
 }
 
 DT_CPU_SIMD static void xent_grad_row(float *dlogit, const float *prob, int64_t k, int32_t label,
@@ -76,13 +102,80 @@ DT_CPU_SIMD static void xent_grad_row(float *dlogit, const float *prob, int64_t 
 dt_status dt_cpu_xent_bwd(void *node, dt_stream *stream) {
     (void)stream;
     const dt_cpu_node *d = node;
-    const float *prob = d->b.in[0];
-    const int32_t *label = d->b.in[1];
-    float *dlogit = d->b.out[0], weight = d->b.params->loss_weight * d->b.params->loss_scale;
+    const float *prob = d->b.in[DT_XENT_BWD_IN_PROB];
+    const int32_t *label = d->b.in[DT_XENT_BWD_IN_LABEL], *valid = d->b.in[DT_XENT_BWD_IN_VALID];
+    float *dlogit = d->b.out[0], weight = seed_of(d);
     int64_t k = d->c;
 #pragma omp parallel for schedule(static) num_threads(d->threads) if (d->n_elem > DT_CPU_GRAIN)
-    for (int64_t n = 0; n < d->m; n++)
-        xent_grad_row(dlogit + n * k, prob + n * k, k, label[n] < k ? label[n] : -1, weight,
-                      d->attr.smoothing);
+    for (int64_t n = 0; n < d->m; n++) {
+        const int32_t y = label_of(label, valid, n);
+        xent_grad_row(dlogit + n * k, prob + n * k, k, y < k ? y : -1, weight, d->attr.smoothing);
+    }
+    return DT_OK;
+}
+
+/* Sums of a stretch of rows: their losses, how many count, the task's. */
+typedef struct row_sums {
+    double loss, rows, task[DT_LOSS_SUMS_MAX];
+} row_sums;
+
+static void add_rows(const dt_cpu_node *d, int64_t row0, int64_t rows, row_sums *out) {
+    const float *x = d->b.in[DT_LOSS_IN_X], *target = d->b.in[DT_LOSS_IN_TARGET];
+    const int32_t *valid = d->b.in[DT_LOSS_IN_VALID];
+    const dt_loss_attr *t = &d->attr.loss;
+    const int64_t n = d->n_elem / d->n;
+    float *loss = d->b.out[0];
+    for (int64_t r = row0; r < row0 + rows; r++) {
+        dt_loss_real task[DT_LOSS_SUMS_MAX] = {0};
+        double sum = 0;
+        loss[r] = 0;
+        if (valid && valid[r] == 0) continue;
+        for (int64_t i = r * n; i < (r + 1) * n; i++) {
+            const float y = target ? target[i] : 0;
+            sum += (double)dt_loss_value((int32_t)t->kind, x[i], y, t->param);
+            dt_loss_add_sums((int32_t)t->sums, x[i], y, task);
+        }
+        dt_loss_end_sums((int32_t)t->sums, n, task);
+        loss[r] = (float)(sum / (double)n);
+        out->loss += sum / (double)n;
+        out->rows++;
+        for (int i = 0; i < DT_LOSS_SUMS_MAX; i++) out->task[i] += task[i];
+    }
+}
+
+dt_status dt_cpu_loss(void *node, dt_stream *stream) {
+    (void)stream;
+    const dt_cpu_node *d = node;
+    float *metrics = d->b.in[DT_LOSS_IN_METRICS];
+    row_sums part[DT_CPU_MAX_CHUNKS] = {{0}}, all = {0};
+    const int64_t chunk = dt_ceil_div(d->n, DT_CPU_MAX_CHUNKS), n_chunk = dt_ceil_div(d->n, chunk);
+#pragma omp parallel for schedule(static) num_threads(d->threads) if (d->n_elem > DT_CPU_GRAIN)
+    for (int64_t c = 0; c < n_chunk; c++)
+        add_rows(d, c * chunk, dt_min_i64(chunk, d->n - c * chunk), &part[c]);
+    for (int64_t c = 0; c < n_chunk; c++) {
+        all.loss += part[c].loss;
+        all.rows += part[c].rows;
+        for (int i = 0; i < DT_LOSS_SUMS_MAX; i++) all.task[i] += part[c].task[i];
+    }
+    if (add_loss(&d->attr.loss, metrics, all.loss, all.rows) && d->attr.loss.sums != DT_LOSS_SUMS_NONE)
+        for (int i = 0; i < DT_LOSS_SUMS_MAX; i++) metrics[DT_METRIC_TASK + i] += (float)all.task[i];
+    return DT_OK;
+}
+
+dt_status dt_cpu_loss_bwd(void *node, dt_stream *stream) {
+    (void)stream;
+    const dt_cpu_node *d = node;
+    const float *x = d->b.in[DT_LOSS_IN_X], *target = d->b.in[DT_LOSS_IN_TARGET];
+    const int32_t *valid = d->b.in[DT_LOSS_IN_VALID];
+    const dt_loss_attr *t = &d->attr.loss;
+    const int64_t n = d->n_elem / d->n;
+    const float seed = seed_of(d) / (float)n;
+    float *dx = d->b.out[0];
+#pragma omp parallel for schedule(static) num_threads(d->threads) if (d->n_elem > DT_CPU_GRAIN)
+    for (int64_t r = 0; r < d->n; r++)
+        for (int64_t i = r * n; i < (r + 1) * n; i++)
+            dx[i] = valid && valid[r] == 0
+                        ? 0
+                        : seed * dt_loss_slope((int32_t)t->kind, x[i], target ? target[i] : 0, t->param);
     return DT_OK;
 }

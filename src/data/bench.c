@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "data/import.h"
+#include "data/upload.h"
 #include "fetch.h"
 #include "files.h"
 
@@ -146,8 +147,9 @@ static dt_status run_device(const bench *b, dt_loader *l, dt_jpeg_decoder *d, ui
     for (; n < 2 * SLOTS || seconds < b->o.seconds; n++) {
         dt_batch *now = &batch[n % 2];
         DT_TRY(dt_loader_next(l, now, NULL));
-        const dt_jpeg_batch jpeg = {now->jpeg, now->rows, now->bytes, dt_batch_field(now, "image")};
-        DT_TRY(be->jpeg_decode(be, d, &jpeg, image, stream));
+        const dt_jpeg_files *files = now->beside;
+        const dt_jpeg_batch jpeg = {files->row, now->rows, files->bytes, dt_batch_field(now, "image")};
+        DT_TRY(b->o.jpeg->decode(be, d, &jpeg, image, stream));
         DT_TRY(be->event_record(be, done[n % 2], stream));
         if (n > 0) {
             DT_TRY(be->event_sync(be, done[(n - 1) % 2]));
@@ -169,22 +171,22 @@ static dt_status time_device(const bench *b, const dt_dataset *data, dt_data_ben
     void *image = NULL;
     dt_jpeg_limits limits;
     *row = (dt_data_bench_row){.name = "no nvJPEG here"};
-    if (!be || !be->jpeg_create) return DT_OK;
+    if (!be || !b->o.jpeg) return DT_OK;
     dt_loader_options o = loader_options(b, data);
     o.compressed = true;
     dt_loader_pin(&o, be);
     dt_loader_jpeg_limits(data, BATCH, OUT_SIDE, OUT_SIDE, &limits);
     dt_status status = DT_OK;
     DT_TRY_GOTO(status, dt_loader_open(&o, &l), done);
-    DT_TRY_GOTO(status, be->jpeg_create(be, &limits, &d), done);
+    DT_TRY_GOTO(status, b->o.jpeg->create(be, &limits, &d), done);
     DT_TRY_GOTO(status, be->stream_create(be, &stream), done);
     for (int i = 0; i < 2; i++) DT_TRY_GOTO(status, be->event_create(be, &done[i]), done);
     int64_t bytes = BATCH * OUT_SIDE * OUT_SIDE * data->info.channels;
     DT_TRY_GOTO(status, be->alloc(be, DT_MEM_DEVICE, bytes, &image), done);
-    row->name = be->jpeg_name(d);
+    row->name = b->o.jpeg->name(d);
     DT_TRY_GOTO(status, run_device(b, l, d, image, stream, done, &row->images_per_s), done);
 done:
-    if (d) be->jpeg_destroy(be, d);
+    if (d) b->o.jpeg->destroy(be, d);
     be->free(be, DT_MEM_DEVICE, image);
     for (int i = 0; i < 2; i++)
         if (done[i]) be->event_destroy(be, done[i]);

@@ -9,19 +9,11 @@
 
 enum { CSV_MAX_BYTES = 1 << 30, HEADER_SHOWN = 8 };
 
-typedef struct csv {
-    const char *path;
-    char *at, *end;
-    int64_t line, begin; /* of `at`, and of the record */
-    char **value;
-    int32_t n_values, capacity;
-} csv;
-
-static dt_status wrong(const csv *c, int64_t line, const char *what) {
+static dt_status wrong(const dt_csv *c, int64_t line, const char *what) {
     return dt_fail(DT_ERR_DATA, "%s:%lld: %s", c->path, (long long)line, what);
 }
 
-static dt_status add_value(csv *c, char *value) {
+static dt_status add_value(dt_csv *c, char *value) {
     if (c->n_values == c->capacity) {
         int32_t capacity = c->capacity ? 2 * c->capacity : 16;
         char **grown = capacity > INT32_MAX / 2 ? NULL : realloc(c->value, (size_t)capacity * sizeof *grown);
@@ -34,7 +26,7 @@ static dt_status add_value(csv *c, char *value) {
 }
 
 /* From behind the opening quote to behind the closing one; *end: where the value ends once it is unquoted. */
-static dt_status unquote(csv *c, char **end) {
+static dt_status unquote(dt_csv *c, char **end) {
     const int64_t line = c->line;
     char *out = c->at;
     for (; c->at < c->end; *out++ = *c->at++) {
@@ -50,7 +42,7 @@ static dt_status unquote(csv *c, char **end) {
 }
 
 /* One value and what ends it; *last: the record ends with it. */
-static dt_status read_value(csv *c, bool *last) {
+static dt_status read_value(dt_csv *c, bool *last) {
     char *begin = c->at, *end = c->at;
     if (c->at < c->end && *c->at == '"') {
         begin = ++c->at;
@@ -72,8 +64,7 @@ static dt_status read_value(csv *c, bool *last) {
     return add_value(c, begin);
 }
 
-/* The next record that is not an empty line; none are left: *found false. */
-static dt_status read_record(csv *c, bool *found) {
+static dt_status read_record(dt_csv *c, bool *found) {
     *found = false;
     while (c->at < c->end && !*found) {
         const bool quoted = *c->at == '"';
@@ -86,73 +77,85 @@ static dt_status read_record(csv *c, bool *found) {
     return DT_OK;
 }
 
-static dt_status no_column(const csv *c, const char *column) {
+static dt_status no_column(const dt_csv *c, const char *name) {
     char shown[512] = "";
     size_t at = 0;
-    for (int32_t i = 0; i < c->n_values && i < HEADER_SHOWN && at < sizeof shown; i++)
-        at += (size_t)snprintf(shown + at, sizeof shown - at, "%s\"%.40s\"", i ? ", " : "", c->value[i]);
+    for (int32_t i = 0; i < c->n_columns && i < HEADER_SHOWN && at < sizeof shown; i++)
+        at += (size_t)snprintf(shown + at, sizeof shown - at, "%s\"%.40s\"", i ? ", " : "", c->column[i]);
     return dt_fail(
         DT_ERR_DATA,
         "%s:%lld: no column \"%s\": the first line names the columns, separated by commas, and has %s%s",
-        c->path, (long long)c->begin, column, shown, c->n_values > HEADER_SHOWN ? ", ..." : "");
+        c->path, (long long)c->begin, name, shown, c->n_columns > HEADER_SHOWN ? ", ..." : "");
 }
 
-/* Where each wanted column stands. */
-static dt_status read_header(csv *c, const char *const *column, int32_t n, int32_t *place) {
-    bool found;
-    DT_TRY(read_record(c, &found));
-    if (!found)
-        return dt_fail(DT_ERR_DATA, "%s: empty: expected a first line with the columns' names", c->path);
-    for (int32_t k = 0; k < n; k++) {
-        place[k] = -1;
-        for (int32_t i = 0; i < c->n_values; i++) {
-            if (strcmp(c->value[i], column[k]) != 0) continue;
-            if (place[k] >= 0)
-                return dt_fail(DT_ERR_DATA, "%s:%lld: two columns \"%s\"", c->path, (long long)c->begin,
-                               column[k]);
-            place[k] = i;
-        }
-        if (place[k] < 0) return no_column(c, column[k]);
+dt_status dt_csv_column(const dt_csv *c, const char *name, int32_t *place) {
+    *place = -1;
+    for (int32_t i = 0; i < c->n_columns; i++) {
+        if (strcmp(c->column[i], name) != 0) continue;
+        if (*place >= 0)
+            return dt_fail(DT_ERR_DATA, "%s:%lld: two columns \"%s\"", c->path, (long long)c->begin, name);
+        *place = i;
     }
+    return *place >= 0 ? DT_OK : no_column(c, name);
+}
+
+dt_status dt_csv_open(const char *path, dt_csv *out) {
+    int64_t n;
+    bool found;
+    uint8_t *text;
+    *out = (dt_csv){.path = path, .line = 1};
+    DT_TRY(dt_file_read(path, CSV_MAX_BYTES, &text, &n));
+    out->text = out->at = (char *)text;
+    out->end = out->text + n;
+    if (memchr(text, 0, (size_t)n))
+        return dt_fail(DT_ERR_DATA, "%s: not a text file (it has bytes of value 0)", path);
+    if (strncmp(out->at, "\xEF\xBB\xBF", 3) == 0) out->at += 3;
+    DT_TRY(read_record(out, &found));
+    if (!found) return dt_fail(DT_ERR_DATA, "%s: empty: expected a first line with the columns' names", path);
+    out->column = out->value;
+    out->n_columns = out->n_values;
+    out->value = NULL;
+    out->capacity = 0;
     return DT_OK;
 }
 
-static dt_status read_all(csv *c, const char *const *column, int32_t n, int32_t *place, const char **value,
+void dt_csv_close(dt_csv *c) {
+    free(c->column);
+    free(c->value);
+    free(c->text);
+    *c = (dt_csv){0};
+}
+
+dt_status dt_csv_next(dt_csv *c, bool *found) {
+    DT_TRY(read_record(c, found));
+    if (!*found || c->n_values == c->n_columns) return DT_OK;
+    return dt_fail(DT_ERR_DATA, "%s:%lld: %d value%s, but the first line names %d column%s", c->path,
+                   (long long)c->begin, c->n_values, dt_plural(c->n_values), c->n_columns,
+                   dt_plural(c->n_columns));
+}
+
+static dt_status read_all(dt_csv *c, const char *const *column, int32_t n, int32_t *place, const char **value,
                           dt_csv_record *record, void *arg) {
-    bool found = true;
-    DT_TRY(read_header(c, column, n, place));
-    const int32_t n_columns = c->n_values;
-    while (found) {
-        DT_TRY(read_record(c, &found));
-        if (!found) break;
-        if (c->n_values != n_columns)
-            return dt_fail(DT_ERR_DATA, "%s:%lld: %d value%s, but the first line names %d column%s", c->path,
-                           (long long)c->begin, c->n_values, dt_plural(c->n_values), n_columns,
-                           dt_plural(n_columns));
+    bool found;
+    for (int32_t k = 0; k < n; k++) DT_TRY(dt_csv_column(c, column[k], &place[k]));
+    for (;;) {
+        DT_TRY(dt_csv_next(c, &found));
+        if (!found) return DT_OK;
         for (int32_t k = 0; k < n; k++) value[k] = c->value[place[k]];
         DT_TRY(record(arg, c->begin, value));
     }
-    return DT_OK;
 }
 
 dt_status dt_csv_read(const char *path, const char *const *column, int32_t n_columns, dt_csv_record *record,
                       void *arg) {
-    uint8_t *text;
-    int64_t n;
-    DT_TRY(dt_file_read(path, CSV_MAX_BYTES, &text, &n));
-    csv c = {.path = path, .at = (char *)text, .end = (char *)text + n, .line = 1};
+    dt_csv c;
     int32_t *place = calloc((size_t)n_columns, sizeof *place);
     const char **value = calloc((size_t)n_columns, sizeof *value);
-    dt_status status = DT_OK;
-    if (!place || !value)
-        status = dt_fail(DT_ERR_MEMORY, "%s: out of memory", path);
-    else if (memchr(text, 0, (size_t)n))
-        status = dt_fail(DT_ERR_DATA, "%s: not a text file (it has bytes of value 0)", path);
-    if (strncmp(c.at, "\xEF\xBB\xBF", 3) == 0) c.at += 3;
+    dt_status status = dt_csv_open(path, &c);
+    if (status == DT_OK && (!place || !value)) status = dt_fail(DT_ERR_MEMORY, "%s: out of memory", path);
     if (status == DT_OK) status = read_all(&c, column, n_columns, place, value, record, arg);
-    free(c.value);
+    dt_csv_close(&c);
     free(value);
     free(place);
-    free(text);
     return status;
 }

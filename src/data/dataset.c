@@ -1,365 +1,72 @@
-/* Opening a set of shards: all of them are there, whole and alike; and the synthetic set, images cut at
- * pseudo-random places out of one block of noise, which costs no more than a copy. */
+/* Data sets of any kind: which one it is, and what each can be asked. */
 #include "dataset.h"
 
-#include <errno.h>
-#include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
+#include <xxhash.h>
 
-#include "core/rng.h"
 #include "core/text.h"
-#include "files.h"
-#include "index.h"
-#include "inputs.h"
+#include "images.h"
+#include "shard_set.h"
 
-enum {
-    NOISE_PLACES = 1 << 20, /* different images of the synthetic set */
-    SPARE_FILES = 128,      /* descriptors left to the rest of the program */
-    SYNTHETIC_SIDE = 32,    /* where image_size is 0 */
-};
-
-/* Shards named "-of-N" must all be there, also where no index says so. */
-static dt_status check_complete(const char *path, const dt_names *names) {
-    int64_t i, n_shards;
-    for (int64_t k = 0; k < names->n; k++) {
-        if (!dt_shard_name_parse(names->name[k], &i, &n_shards)) continue;
-        if (n_shards != names->n || i != k)
-            return dt_fail(
-                DT_ERR_DATA,
-                "%s: %lld shard files, but %s is one of %lld: the import was not finished (run it again) "
-                "or files are missing",
-                path, (long long)names->n, names->name[k], (long long)n_shards);
-    }
+static dt_status find_row(const dt_shard_set *set, const dt_data_row **out) {
+    bool arrays = set->index.n_fields > 0;
+    if (set->index.n_shards == 0) DT_TRY(dt_array_shard_is(set->file[0], &arrays));
+    *out = arrays ? &dt_arrays_row : &dt_images_row;
     return DT_OK;
 }
 
-/* All but the samples is hashed before HDF5 parses it, which a flipped bit could crash or hang; the samples
- * have checksums of their own (data.verify). */
-static dt_status check_file(const char *path, const dt_index_shard *row) {
-    char *file;
-    uint64_t hash;
-    int64_t n_bytes;
-    if (asprintf(&file, "%s/%s", path, row->file) < 0)
-        return dt_fail(DT_ERR_MEMORY, "%s: out of memory", path);
-    dt_status status = dt_file_hash(file, row->data_offset, row->data_bytes, &hash, &n_bytes);
-    if (status != DT_OK)
-        dt_error_context("listed in " DT_INDEX_NAME);
-    else if (n_bytes != row->n_bytes)
-        status = dt_fail(DT_ERR_DATA, "%s: %lld bytes, but " DT_INDEX_NAME " says %lld (import it again)",
-                         file, (long long)n_bytes, (long long)row->n_bytes);
-    else if (hash != row->structure_xxh3)
-        status = dt_fail(
-            DT_ERR_DATA,
-            "%s: damaged: its structure differs from what " DT_INDEX_NAME " says (import it again)", file);
-    free(file);
+static dt_status open_path(dt_dataset *d, const char *path) {
+    dt_shard_set set;
+    dt_status status = dt_shard_set_open(path, &set);
+    const dt_data_row *row = NULL;
+    if (status == DT_OK) status = find_row(&set, &row);
+    if (status == DT_OK && !(d->path = strdup(path)))
+        status = dt_fail(DT_ERR_MEMORY, "%s: out of memory", path);
+    if (status == DT_OK) {
+        d->row = row;
+        status = row->open(d, &set);
+    }
+    dt_shard_set_close(&set);
     return status;
 }
 
-/* Before any shard is opened. `index` is empty where there is none. */
-static dt_status check_index(const char *path, const dt_names *names, dt_index *index) {
-    bool found;
-    DT_TRY(dt_index_read(path, index, &found));
-    if (!found) return check_complete(path, names);
-    if (index->n_shards != names->n)
-        return dt_fail(DT_ERR_DATA, "%s: %lld shard files, but " DT_INDEX_NAME " lists %lld", path,
-                       (long long)names->n, (long long)index->n_shards);
-    for (int64_t i = 0; i < index->n_shards; i++) {
-        DT_TRY(check_file(path, &index->shard[i]));
-        if (strcmp(index->shard[i].file, names->name[i]) != 0)
-            return dt_fail(DT_ERR_DATA, "%s: " DT_INDEX_NAME " lists %s in the place of %s", path,
-                           index->shard[i].file, names->name[i]);
+/* Under no path: the generated sets. */
+static dt_status open_synthetic(const dt_data_options *o, dt_dataset *d) {
+    d->row = o->synthetic_fields[0] ? &dt_synthetic_row : &dt_images_row;
+    return d->row == &dt_images_row ? dt_images_open_synthetic(o, d) : dt_synthetic_open(o, d);
+}
+
+static dt_status open_set(const dt_data_options *o, const char *path, dt_dataset **out) {
+    *out = NULL;
+    dt_dataset *d = calloc(1, sizeof *d);
+    if (!d) return dt_fail(DT_ERR_MEMORY, "%s: out of memory", path);
+    const dt_status status = o ? open_synthetic(o, d) : open_path(d, path);
+    if (status != DT_OK) {
+        dt_dataset_close(d);
+        return status;
     }
+    *out = d;
     return DT_OK;
-}
-
-/* The same for one shard, where the directory that it lies in has an index which lists it. */
-static dt_status check_alone(const char *path) {
-    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
-    dt_index index = {0};
-    bool found;
-    if (!dt_shard_name_is(name)) return DT_OK;
-    char *dir = slash ? strndup(path, slash > path ? (size_t)(slash - path) : 1) : strdup(".");
-    if (!dir) return dt_fail(DT_ERR_MEMORY, "%s: out of memory", path);
-    dt_status status = dt_index_read(dir, &index, &found);
-    for (int64_t i = 0; status == DT_OK && i < index.n_shards; i++)
-        if (strcmp(index.shard[i].file, name) == 0) status = check_file(dir, &index.shard[i]);
-    dt_index_free(&index);
-    free(dir);
-    return status;
-}
-
-static dt_status differs(const char *path, const char *what, int64_t said, int64_t found) {
-    return dt_fail(DT_ERR_DATA, "%s: " DT_INDEX_NAME " says %s %lld, the shards say %lld (import it again)",
-                   path, what, (long long)said, (long long)found);
-}
-
-/* What the index says of the set is what the shards, now open, hold. */
-static dt_status check_totals(const dt_dataset *d, const dt_index *index) {
-    const dt_dataset_info *info = &d->info;
-    const struct {
-        const char *what;
-        int64_t said, found;
-    } totals[] = {{"count", index->n_samples, info->n_samples},
-                  {"classes", index->n_classes, info->n_classes},
-                  {"height", index->shape[0], info->height},
-                  {"width", index->shape[1], info->width},
-                  {"channels", index->shape[2], info->channels}};
-    for (int64_t i = 0; i < index->n_shards; i++)
-        if (index->shard[i].n_samples != d->shard[i].n_samples)
-            return differs(d->shard[i].path, "count", index->shard[i].n_samples, d->shard[i].n_samples);
-    for (size_t i = 0; index->n_shards && i < sizeof totals / sizeof totals[0]; i++)
-        if (totals[i].said != totals[i].found)
-            return differs(d->path, totals[i].what, totals[i].said, totals[i].found);
-    for (int64_t i = 0; index->class_name && i < info->n_classes; i++)
-        if (strcmp(index->class_name[i], dt_dataset_class_name(d, i)) != 0)
-            return dt_fail(DT_ERR_DATA,
-                           "%s: " DT_INDEX_NAME
-                           " says class %lld is \"%s\", the shards say \"%s\" (import it "
-                           "again)",
-                           d->path, (long long)i, index->class_name[i], dt_dataset_class_name(d, i));
-    return DT_OK;
-}
-
-/* A descriptor per shard stays open: raises the soft limit by as many, for what it allowed may be in use. */
-static dt_status allow_files(const char *path, int64_t n) {
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return DT_OK;
-    if (limit.rlim_max < (rlim_t)(n + SPARE_FILES))
-        return dt_fail(DT_ERR_DATA, "%s: %lld shards need more open files than allowed (ulimit -Hn %lld)",
-                       path, (long long)n, (long long)limit.rlim_max);
-    limit.rlim_cur =
-        limit.rlim_max - limit.rlim_cur < (rlim_t)n ? limit.rlim_max : limit.rlim_cur + (rlim_t)n;
-    if (setrlimit(RLIMIT_NOFILE, &limit) == 0) return DT_OK;
-    return dt_fail(DT_ERR_DATA, "%s: cannot allow %lld open files: %s", path, (long long)limit.rlim_cur,
-                   strerror(errno));
-}
-
-static dt_status check_alike(const dt_shard *a, const dt_shard *b) {
-    if (a->jpeg != b->jpeg || a->channels != b->channels || a->n_classes != b->n_classes ||
-        (!a->jpeg && (a->height != b->height || a->width != b->width)))
-        return dt_fail(DT_ERR_DATA, "%s: kind, shape or classes differ from %s", b->path, a->path);
-    /* A label has one meaning in a set. */
-    if (!a->class_names != !b->class_names || (a->class_names && strcmp(a->class_names, b->class_names) != 0))
-        return dt_fail(DT_ERR_DATA,
-                       "%s: class names differ from those of %s: the shards of a set have the same, in the "
-                       "same order",
-                       b->path, a->path);
-    return DT_OK;
-}
-
-static void sum_up(dt_dataset *d) {
-    dt_dataset_info *info = &d->info;
-    double pixels = 0, sum[DT_CHANNELS_MAX] = {0}, sum_sq[DT_CHANNELS_MAX] = {0};
-    const dt_shard *head = &d->shard[0];
-    *info = (dt_dataset_info){.channels = head->channels, .n_classes = head->n_classes, .jpeg = head->jpeg};
-    d->has_stats = true;
-    for (int64_t i = 0; i < d->n_shards; i++) {
-        const dt_shard *s = &d->shard[i];
-        d->first[i + 1] = d->first[i] + s->n_samples;
-        info->height = dt_max_i64(info->height, s->height);
-        info->width = dt_max_i64(info->width, s->width);
-        if (head->n_classes == 0)
-            for (int64_t k = 0; k < s->n_samples; k++)
-                info->n_classes = dt_max_i64(info->n_classes, (int64_t)s->label[k] + 1);
-        d->has_stats = d->has_stats && s->stats_pixels > 0;
-        pixels += (double)s->stats_pixels;
-        for (int64_t c = 0; c < s->channels; c++) {
-            sum[c] += (double)s->sum[c];
-            sum_sq[c] += (double)s->sum_sq[c];
-        }
-    }
-    info->n_samples = d->first[d->n_shards];
-    d->recipe = head->recipe;
-    for (int64_t c = 0; c < DT_CHANNELS_MAX; c++) {
-        info->mean[c] = 0.5;
-        info->stddev[c] = 0.25;
-        if (!d->has_stats || c >= info->channels) continue;
-        double mean = sum[c] / pixels, variance = sum_sq[c] / pixels - mean * mean;
-        info->mean[c] = mean / 255;
-        /* An image set of one grey level still has to be divided by something. */
-        info->stddev[c] = variance > 1e-4 ? sqrt(variance) / 255 : 1;
-    }
-}
-
-char **dt_class_names_split(const char *text, int64_t n) {
-    char **name = calloc((size_t)n, sizeof *name);
-    if (!name) return NULL;
-    for (int64_t i = 0; i < n; i++) {
-        const char *end = strchrnul(text, '\n');
-        bool last = *end == 0;
-        name[i] = strndup(text, (size_t)(end - text));
-        if (!name[i] || last != (i == n - 1)) {
-            dt_class_names_free(name, n);
-            return NULL;
-        }
-        text = end + 1;
-    }
-    return name;
-}
-
-void dt_class_names_free(char **name, int64_t n) {
-    if (!name) return;
-    for (int64_t i = 0; i < n; i++) free(name[i]);
-    free(name);
-}
-
-static dt_status take_names(dt_dataset *d) {
-    const dt_shard *head = &d->shard[0];
-    if (!head->class_names) return DT_OK;
-    d->class_name = dt_class_names_split(head->class_names, d->info.n_classes);
-    if (!d->class_name)
-        return dt_fail(DT_ERR_DATA, "%s: attribute class_names does not hold %s", head->path,
-                       dt_count_text(d->info.n_classes, "name").s);
-    return DT_OK;
-}
-
-static dt_status open_shards(dt_dataset *d, const char *path, const dt_names *names) {
-    DT_TRY(allow_files(path, names->n));
-    d->shard = calloc((size_t)names->n, sizeof *d->shard);
-    d->first = calloc((size_t)names->n + 1, sizeof *d->first);
-    if (!d->shard || !d->first) return dt_fail(DT_ERR_MEMORY, "%s: out of memory", path);
-    for (int64_t i = 0; i < names->n; i++) {
-        char *file;
-        if (asprintf(&file, "%s%s%s", path, *names->name[i] ? "/" : "", names->name[i]) < 0)
-            return dt_fail(DT_ERR_MEMORY, "%s: out of memory", path);
-        d->n_shards = i + 1;
-        dt_status status = dt_shard_open(file, &d->shard[i]);
-        free(file);
-        DT_TRY(status);
-        DT_TRY(check_alike(&d->shard[0], &d->shard[i]));
-    }
-    sum_up(d);
-    return take_names(d);
-}
-
-static bool is_visible(const char *name) {
-    return name[0] != '.';
-}
-
-static bool holds_shards(const char *dir, const char *name) {
-    char *path;
-    dt_names shards = {0};
-    if (asprintf(&path, "%s/%s", dir, name) < 0) return false;
-    const bool holds = dt_dir_list(path, dt_shard_name_is, &shards) == DT_OK && shards.n > 0;
-    dt_names_free(&shards);
-    free(path);
-    return holds;
-}
-
-void dt_dataset_hint_below(const char *path, char out[DT_DATASET_HINT_BYTES]) {
-    enum { SHOWN_MAX = 4 };
-    dt_names names = {0};
-    char shown[DT_DATASET_HINT_BYTES - 96] = "";
-    int n = 0;
-    *out = 0;
-    if (dt_dir_list(path, is_visible, &names) != DT_OK) return;
-    for (int64_t i = 0; i < names.n && n < SHOWN_MAX; i++) {
-        const size_t at = strlen(shown), more = strlen(names.name[i]) + 2;
-        if (at + more >= sizeof shown || !holds_shards(path, names.name[i])) continue;
-        snprintf(shown + at, sizeof shown - at, "%s%s", n++ ? ", " : "", names.name[i]);
-    }
-    if (n > 0)
-        snprintf(out, DT_DATASET_HINT_BYTES,
-                 n == 1 ? ", but %s in it is a data set: name that"
-                        : ", but %s in it are data sets: name one of them",
-                 shown);
-    dt_names_free(&names);
-}
-
-static dt_status no_shards(const char *path) {
-    char hint[DT_DATASET_HINT_BYTES];
-    dt_dataset_hint_below(path, hint);
-    return dt_fail(DT_ERR_DATA, "%s: no shard-*.h5 in this directory%s", path,
-                   *hint ? hint : " (make them with: dtrain data import)");
 }
 
 dt_status dt_dataset_open_path(const char *path, dt_dataset **out) {
-    struct stat st;
-    dt_names names = {0};
-    dt_index index = {0};
-    char *whole[] = {""}; /* a single file: nothing follows its path */
-    *out = NULL;
-    if (stat(path, &st) != 0) return dt_fail(DT_ERR_DATA, "%s: no such data: %s", path, strerror(errno));
-    dt_dataset *d = calloc(1, sizeof *d);
-    if (!d) return dt_fail(DT_ERR_MEMORY, "%s: out of memory", path);
-    dt_status status = DT_OK;
-    if (!(d->path = strdup(path))) {
-        status = dt_fail(DT_ERR_MEMORY, "%s: out of memory", path);
-        goto done;
-    }
-    if (S_ISDIR(st.st_mode)) {
-        DT_TRY_GOTO(status, dt_dir_list(path, dt_shard_name_is, &names), done);
-        if (names.n == 0) {
-            status = no_shards(path);
-            goto done;
-        }
-        DT_TRY_GOTO(status, check_index(path, &names, &index), done);
-        DT_TRY_GOTO(status, open_shards(d, path, &names), done);
-        DT_TRY_GOTO(status, check_totals(d, &index), done);
-    } else {
-        DT_TRY_GOTO(status, check_alone(path), done);
-        DT_TRY_GOTO(status, open_shards(d, path, &(dt_names){whole, 1}), done);
-    }
-done:
-    dt_index_free(&index);
-    dt_names_free(&names);
-    if (status != DT_OK) {
-        dt_dataset_close(d);
-        return status;
-    }
-    *out = d;
-    return DT_OK;
-}
-
-static dt_status open_synthetic(const dt_data_options *o, dt_dataset *d) {
-    int64_t side = o->image_size ? o->image_size : SYNTHETIC_SIDE;
-    int64_t channels = o->channels ? o->channels : o->synthetic_channels;
-    if (o->synthetic_samples < 1 || o->synthetic_classes < 1 || o->synthetic_classes > INT32_MAX ||
-        channels < 1 || channels > DT_CHANNELS_MAX || side < 1 || side > 8192)
-        return dt_fail(DT_ERR_CONFIG,
-                       "synthetic data: samples, classes, channels or data.image_size out of range");
-    d->info = (dt_dataset_info){.n_samples = o->synthetic_samples,
-                                .height = side,
-                                .width = side,
-                                .channels = channels,
-                                .n_classes = o->synthetic_classes,
-                                .mean = {0.5, 0.5, 0.5, 0.5},
-                                .stddev = {0.25, 0.25, 0.25, 0.25}};
-    int64_t n = NOISE_PLACES + side * side * channels;
-    d->noise = malloc((size_t)dt_round_up(n, 16));
-    if (!d->noise) return dt_fail(DT_ERR_MEMORY, "synthetic data: out of memory");
-    for (int64_t i = 0; i < n; i += 16) {
-        dt_u32x4 word = dt_philox(0, 0, (uint64_t)i);
-        memcpy(d->noise + i, word.v, sizeof word.v);
-    }
-    return DT_OK;
+    return open_set(NULL, path, out);
 }
 
 dt_status dt_dataset_open(const dt_data_options *o, const char *path, dt_dataset **out) {
-    *out = NULL;
-    if (strcmp(path, "synthetic") != 0) return dt_dataset_open_path(path, out);
-    dt_dataset *d = calloc(1, sizeof *d);
-    if (!d) return dt_fail(DT_ERR_MEMORY, "synthetic data: out of memory");
-    dt_status status = open_synthetic(o, d);
-    if (status != DT_OK) {
-        dt_dataset_close(d);
-        return status;
-    }
-    *out = d;
-    return DT_OK;
+    return open_set(strcmp(path, "synthetic") == 0 ? o : NULL, path, out);
+}
+
+dt_status dt_dataset_need_images(const dt_dataset *d, const char *path) {
+    if (d->row == &dt_images_row) return DT_OK;
+    return dt_fail(DT_ERR_DATA, "%s: holds %s, and this needs images", path, d->info.kind);
 }
 
 void dt_dataset_close(dt_dataset *d) {
     if (!d) return;
-    for (int64_t i = 0; i < d->n_shards; i++) dt_shard_close(&d->shard[i]);
-    dt_class_names_free(d->class_name, d->info.n_classes);
-    dt_inputs_free(d->inputs);
-    free(d->shard);
-    free(d->first);
-    free(d->noise);
+    if (d->row) d->row->close(d);
     free(d->path);
     free(d);
 }
@@ -368,57 +75,71 @@ void dt_dataset_info_get(const dt_dataset *d, dt_dataset_info *out) {
     *out = d->info;
 }
 
+dt_dataset_text dt_dataset_describe(const dt_dataset_info *info) {
+    dt_dataset_text out = {""};
+    if (info->channels > 0) {
+        snprintf(out.s, sizeof out.s, "%lldx%lldx%lld, %s%s", (long long)info->height, (long long)info->width,
+                 (long long)info->channels, dt_count_text(info->n_classes, "class").s,
+                 info->jpeg ? ", JPEG" : "");
+        return out;
+    }
+    for (int32_t i = 0; i < info->n_field; i++) {
+        const size_t at = strlen(out.s);
+        snprintf(out.s + at, sizeof out.s - at, "%s%s", i ? ", " : "", dt_field_text(&info->field[i]).s);
+    }
+    return out;
+}
+
 const char *dt_dataset_class_name(const dt_dataset *d, int64_t label) {
     return d->class_name && label >= 0 && label < d->info.n_classes ? d->class_name[label] : "";
 }
 
-int64_t dt_index_find(const int64_t *first, int64_t n, int64_t sample) {
-    int64_t low = 0, high = n; /* first[low] <= sample < first[high] */
-    while (high - low > 1) {
-        int64_t middle = low + (high - low) / 2;
-        if (first[middle] <= sample)
-            low = middle;
-        else
-            high = middle;
-    }
-    return low;
-}
-
-void dt_dataset_locate(const dt_dataset *d, int64_t sample, dt_sample *out) {
-    if (d->inputs) {
-        dt_inputs_locate(d->inputs, sample, out);
-        return;
-    }
-    if (d->noise) {
-        dt_u32x4 word = dt_philox(1, 0, (uint64_t)sample);
-        *out = (dt_sample){.row = word.v[0] % NOISE_PLACES,
-                           .label = (int32_t)(word.v[1] % (uint64_t)d->info.n_classes),
-                           .height = d->info.height,
-                           .width = d->info.width,
-                           .n_bytes = d->info.height * d->info.width * d->info.channels};
-        return;
-    }
-    const int64_t low = dt_index_find(d->first, d->n_shards, sample);
-    const dt_shard *s = &d->shard[low];
-    int64_t row = sample - d->first[low];
-    *out = (dt_sample){.shard = s,
-                       .row = row,
-                       .label = s->label[row],
-                       .height = s->jpeg ? s->jpeg_height[row] : s->height,
-                       .width = s->jpeg ? s->jpeg_width[row] : s->width,
-                       .n_bytes = dt_shard_sample_bytes(s, row),
-                       .jpeg = s->jpeg};
-}
-
 void dt_dataset_place(const dt_dataset *d, int64_t sample, const char **file, int64_t *row) {
-    dt_sample s;
-    dt_dataset_locate(d, sample, &s);
-    *file = s.shard ? s.shard->path : "";
-    *row = s.shard ? s.row : sample;
+    d->row->place(d, sample, file, row);
 }
 
-dt_status dt_sample_read(const dt_dataset *d, const dt_sample *s, int64_t begin, int64_t n, uint8_t *dst) {
-    if (s->shard) return dt_shard_read(s->shard, s->row, begin, n, dst);
-    memcpy(dst, (s->bytes ? s->bytes : d->noise + s->row) + begin, (size_t)n);
+/* ---- data/agree.h ---- */
+
+dt_status dt_data_check(const dt_data_options *o, int64_t classes, const char *path, const dt_dataset *d) {
+    return d->row->check_config ? d->row->check_config(o, classes, path, d) : DT_OK;
+}
+
+dt_status dt_data_agree(const dt_data_options *o, const dt_dataset *train, const dt_dataset *val,
+                        dt_data_note *note) {
+    *note = (dt_data_note){""};
+    if (train->row != val->row)
+        return dt_fail(DT_ERR_DATA,
+                       "%s holds %s, %s holds %s: a run trains and evaluates on one kind of data", o->train,
+                       train->info.kind, o->val, val->info.kind);
+    return train->row->agree(o, train, val, note);
+}
+
+dt_status dt_fields_agree(const dt_data_options *o, const dt_dataset *train, const dt_dataset *val,
+                          dt_data_note *note) {
+    (void)note;
+    const dt_dataset_info *a = &train->info, *b = &val->info;
+    for (int32_t i = 0; i < a->n_field; i++) {
+        int32_t k = 0;
+        while (k < b->n_field && strcmp(a->field[i].name, b->field[k].name) != 0) k++;
+        if (k == b->n_field)
+            return dt_fail(DT_ERR_DATA, "%s has %s, %s has no such field: import both in the same way",
+                           o->train, dt_field_text(&a->field[i]).s, o->val);
+        if (!dt_field_same(&a->field[i], &b->field[k]))
+            return dt_fail(DT_ERR_DATA, "%s has %s, %s has %s: import both in the same way", o->train,
+                           dt_field_text(&a->field[i]).s, o->val, dt_field_text(&b->field[k]).s);
+    }
     return DT_OK;
+}
+
+uint64_t dt_data_hash(const dt_dataset_info *i) {
+    const double part[] = {(double)i->n_samples, (double)i->height, (double)i->width, (double)i->channels,
+                           (double)i->n_classes, i->jpeg,           i->mean[0],       i->mean[1],
+                           i->mean[2],           i->mean[3],        i->stddev[0],     i->stddev[1],
+                           i->stddev[2],         i->stddev[3]};
+    uint64_t hash = XXH3_64bits(part, sizeof part);
+    for (int32_t k = 0; k < i->n_field; k++) {
+        const dt_field_shown field = dt_field_text(&i->field[k]);
+        hash = XXH3_64bits_withSeed(field.s, strlen(field.s), hash);
+    }
+    return hash;
 }

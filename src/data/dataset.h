@@ -1,13 +1,18 @@
-/* A set of shards seen as samples 0..n-1: what the loader, the checks and the benchmark read from. */
+/* A set seen as samples 0..n-1: what the loader, the checks and the benchmark read from. */
 #ifndef DT_DATA_DATASET_H
 #define DT_DATA_DATASET_H
 
+#include "arrays.h"
 #include "data/loader.h"
+#include "kind.h"
 #include "shard.h"
 
 struct dt_dataset {
+    const dt_data_row *row;
     dt_dataset_info info;
     char *path;
+    dt_arrays arrays; /* of that kind */
+    /* images */
     int64_t n_shards;
     dt_shard *shard;
     int64_t *first;    /* [n_shards + 1] first sample of each shard */
@@ -29,18 +34,17 @@ typedef struct dt_sample {
     const uint8_t *bytes;             /* in memory already, borrowed; NULL: not */
 } dt_sample;
 
-enum { DT_DATASET_HINT_BYTES = 256 };
-/* Opens a directory or a file, not the synthetic set. */
+/* Opens a directory or a file, not a generated set. */
 dt_status dt_dataset_open_path(const char *path, dt_dataset **out);
-
-/* For errors about a directory without shards: ", but NAME, ... in it are data sets: name one of them", or
- * "" where none of them is. */
-void dt_dataset_hint_below(const char *path, char out[DT_DATASET_HINT_BYTES]);
+/* DT_ERR_DATA where it is of another kind. */
+dt_status dt_dataset_need_images(const dt_dataset *d, const char *path);
+/* Of arrays and generated fields: all that training has must be there in validation. */
+dt_status dt_fields_agree(const dt_data_options *o, const dt_dataset *train, const dt_dataset *val,
+                          dt_data_note *note);
+/* synthetic_fields.c: the fields that o->synthetic_fields names. */
+dt_status dt_synthetic_open(const dt_data_options *o, dt_dataset *d);
 
 void dt_dataset_locate(const dt_dataset *d, int64_t sample, dt_sample *out);
-/* The part that a sample lies in: first[i] <= sample < first[i + 1], i < n. */
-int64_t dt_index_find(const int64_t *first, int64_t n, int64_t sample);
-
 /* Bytes [begin, begin + n) of the sample. */
 dt_status dt_sample_read(const dt_dataset *d, const dt_sample *s, int64_t begin, int64_t n, uint8_t *dst);
 

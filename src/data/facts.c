@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "dataset.h"
+#include "field_json.h"
 #include "recipe.h"
 
 enum { NAMES_MAX_BYTES = 16 << 20 };
@@ -47,11 +48,15 @@ static json_t *recipe(dt_recipe r) {
 
 dt_status dt_data_facts_text(const dt_dataset *d, char **out) {
     const dt_dataset_info *info = &d->info;
-    json_t *root =
-        json_pack("{s:s, s:[I, I, I], s:I, s:o, s:o, s:o, s:o*}", "kind", info->jpeg ? "jpeg" : "raw",
-                  "shape", (json_int_t)info->height, (json_int_t)info->width, (json_int_t)info->channels,
-                  "classes", (json_int_t)info->n_classes, "mean", reals(info->mean, info->channels), "std",
-                  reals(info->stddev, info->channels), "recipe", recipe(d->recipe), "class_names", names(d));
+    const bool images = info->channels > 0;
+    json_t *root = !images ? json_pack("{s:s, s:o}", "kind", info->kind, "fields",
+                                       dt_fields_to_json(info->n_field, info->field))
+                           : json_pack("{s:s, s:[I, I, I], s:I, s:o, s:o, s:o, s:o*}", "kind",
+                                       info->jpeg ? "jpeg" : "raw", "shape", (json_int_t)info->height,
+                                       (json_int_t)info->width, (json_int_t)info->channels, "classes",
+                                       (json_int_t)info->n_classes, "mean", reals(info->mean, info->channels),
+                                       "std", reals(info->stddev, info->channels), "recipe",
+                                       recipe(d->recipe), "class_names", names(d));
     *out = root ? json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(17)) : NULL;
     json_decref(root);
     return *out ? DT_OK : dt_fail(DT_ERR_MEMORY, "out of memory for the facts of a data set");
@@ -95,7 +100,16 @@ static dt_status get_all(const json_t *root, dt_data_facts *out) {
     dt_dataset_info *info = &out->info;
     const char *kind = json_string_value(json_object_get(root, "kind"));
     const json_t *shape = json_object_get(root, "shape"), *r = json_object_get(root, "recipe");
+    const dt_data_row *const others[] = {&dt_arrays_row, &dt_synthetic_row};
+    for (int i = 0; kind && i < 2; i++) {
+        if (strcmp(kind, others[i]->kind) != 0) continue;
+        info->kind = others[i]->kind;
+        return dt_fields_from_json(json_object_get(root, "fields"), &info->n_field, info->field)
+                   ? DT_OK
+                   : wrong("fields");
+    }
     if (!kind || (strcmp(kind, "jpeg") != 0 && strcmp(kind, "raw") != 0)) return wrong("kind");
+    info->kind = dt_images_row.kind;
     info->jpeg = strcmp(kind, "jpeg") == 0;
     if (!get_count(json_array_get(shape, 0), 1, DT_SIDE_MAX, &info->height) ||
         !get_count(json_array_get(shape, 1), 1, DT_SIDE_MAX, &info->width) ||

@@ -2,8 +2,8 @@
 #ifndef DT_DATA_FETCH_H
 #define DT_DATA_FETCH_H
 
-#include "core/jpeg.h"
 #include "data/augment.h"
+#include "data/jpeg_device.h"
 #include "dataset.h"
 #include "resize.h"
 

@@ -55,86 +55,92 @@ dt_status dt_file_replace(const char *path, const char *text) {
     return status;
 }
 
-dt_status dt_file_read(const char *path, int64_t max_bytes, uint8_t **out, int64_t *n_bytes) {
-    *out = NULL;
+dt_status dt_file_open(const char *path, int *fd, int64_t *n_bytes) {
     struct stat st;
-    uint8_t *bytes = NULL;
     dt_status status = DT_OK;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO would block */
-    if (fd < 0 || fstat(fd, &st) != 0) {
+    *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO would block */
+    if (*fd < 0 || fstat(*fd, &st) != 0)
         status = dt_fail(DT_ERR_DATA, "%s: cannot open: %s", path, strerror(errno));
-        goto done;
-    }
-    if (S_ISDIR(st.st_mode))
+    else if (S_ISDIR(st.st_mode))
         status = dt_fail(DT_ERR_DATA, "%s: is a directory, not a file", path);
     else if (!S_ISREG(st.st_mode))
         status = dt_fail(DT_ERR_DATA, "%s: is a device or a pipe, not a file", path);
-    else if (st.st_size > max_bytes)
-        status = dt_fail(DT_ERR_DATA, "%s: has %lld bytes, more than the %lld of the largest that is read",
-                         path, (long long)st.st_size, (long long)max_bytes);
-    if (status != DT_OK) goto done;
-    bytes = malloc((size_t)st.st_size + 1);
-    if (!bytes) {
-        status = dt_fail(DT_ERR_MEMORY, "%s: out of memory", path);
-        goto done;
+    if (status == DT_OK) {
+        *n_bytes = st.st_size;
+        return DT_OK;
     }
-    int64_t n = 0;
-    while (n < st.st_size) {
-        ssize_t got = read(fd, bytes + n, (size_t)(st.st_size - n));
-        if (got < 0 && errno == EINTR) continue;
-        if (got <= 0) {
-            status = dt_fail(DT_ERR_DATA, "%s: cannot read: %s", path,
-                             got < 0 ? strerror(errno) : "it has become shorter");
-            goto done;
-        }
-        n += got;
-    }
-    bytes[n] = 0; /* so that text can be used as a string */
-    *out = bytes;
-    *n_bytes = n;
-    bytes = NULL;
-done:
-    free(bytes);
-    if (fd >= 0) close(fd);
+    if (*fd >= 0) close(*fd);
+    *fd = -1;
     return status;
 }
 
-static dt_status hash_range(const char *path, int fd, int64_t begin, int64_t end, uint8_t *block,
-                            XXH3_state_t *state) {
-    while (begin < end) {
-        ssize_t got = pread(fd, block, (size_t)dt_min_i64(HASH_BLOCK_BYTES, end - begin), begin);
+dt_status dt_file_pread(const char *path, int fd, int64_t at, int64_t n, void *dst) {
+    for (uint8_t *to = dst; n > 0;) {
+        const ssize_t got = pread(fd, to, (size_t)n, at);
         if (got < 0 && errno == EINTR) continue;
         if (got <= 0)
             return dt_fail(DT_ERR_DATA, "%s: cannot read: %s", path,
                            got < 0 ? strerror(errno) : "it has become shorter");
-        XXH3_64bits_update(state, block, (size_t)got);
-        begin += got;
+        at += got;
+        to += got;
+        n -= got;
     }
     return DT_OK;
 }
 
-dt_status dt_file_hash(const char *path, int64_t skip, int64_t n_skip, uint64_t *hash, int64_t *n_bytes) {
-    struct stat st;
+dt_status dt_file_read(const char *path, int64_t max_bytes, uint8_t **out, int64_t *n_bytes) {
+    int fd;
+    *out = NULL;
+    DT_TRY(dt_file_open(path, &fd, n_bytes));
+    const int64_t n = *n_bytes;
+    uint8_t *bytes = n > max_bytes ? NULL : malloc((size_t)n + 1);
     dt_status status = DT_OK;
+    if (n > max_bytes)
+        status = dt_fail(DT_ERR_DATA, "%s: has %lld bytes, more than the %lld of the largest that is read",
+                         path, (long long)n, (long long)max_bytes);
+    else if (!bytes)
+        status = dt_fail(DT_ERR_MEMORY, "%s: out of memory", path);
+    else
+        status = dt_file_pread(path, fd, 0, n, bytes);
+    close(fd);
+    if (status != DT_OK) {
+        free(bytes);
+        return status;
+    }
+    bytes[n] = 0; /* so that text can be used as a string */
+    *out = bytes;
+    return DT_OK;
+}
+
+static dt_status hash_part(const char *path, int fd, int64_t begin, int64_t end, uint8_t *block,
+                           XXH3_state_t *state) {
+    while (begin < end) {
+        const int64_t n = dt_min_i64(HASH_BLOCK_BYTES, end - begin);
+        DT_TRY(dt_file_pread(path, fd, begin, n, block));
+        XXH3_64bits_update(state, block, (size_t)n);
+        begin += n;
+    }
+    return DT_OK;
+}
+
+dt_status dt_file_hash(const char *path, int32_t n_skip, const dt_range *skip, uint64_t *hash,
+                       int64_t *n_bytes) {
+    int fd;
+    int64_t begin = 0;
+    DT_TRY(dt_file_open(path, &fd, n_bytes));
     uint8_t *block = malloc(HASH_BLOCK_BYTES);
     XXH3_state_t *state = XXH3_createState();
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (!block || !state)
-        status = dt_fail(DT_ERR_MEMORY, "%s: out of memory", path);
-    else if (fd < 0 || fstat(fd, &st) != 0)
-        status = dt_fail(DT_ERR_DATA, "%s: cannot open: %s", path, strerror(errno));
-    else if (!S_ISREG(st.st_mode))
-        status = dt_fail(DT_ERR_DATA, "%s: not a regular file", path);
-    else {
-        *n_bytes = st.st_size;
-        XXH3_64bits_reset(state);
-        status = hash_range(path, fd, 0, dt_min_i64(skip, st.st_size), block, state);
-        if (status == DT_OK) status = hash_range(path, fd, skip + n_skip, st.st_size, block, state);
-        *hash = XXH3_64bits_digest(state);
+    dt_status status = block && state ? DT_OK : dt_fail(DT_ERR_MEMORY, "%s: out of memory", path);
+    if (status == DT_OK) XXH3_64bits_reset(state);
+    for (int32_t i = 0; i <= n_skip && status == DT_OK; i++) {
+        const int64_t end = i < n_skip ? dt_min_i64(skip[i].begin, *n_bytes) : *n_bytes;
+        status = hash_part(path, fd, begin, end, block, state);
+        if (i < n_skip) begin = skip[i].begin + skip[i].n_bytes;
     }
+    if (status == DT_OK) *hash = XXH3_64bits_digest(state);
     XXH3_freeState(state);
     free(block);
-    if (fd >= 0) close(fd);
+    close(fd);
     return status;
 }
 

@@ -17,8 +17,18 @@ dt_status dt_file_replace(const char *path, const char *text);
 /* Reads a file of at most `max_bytes`; caller frees. DT_ERR_DATA when it cannot be read or is larger. */
 dt_status dt_file_read(const char *path, int64_t max_bytes, uint8_t **out, int64_t *n_bytes);
 
-/* XXH3-64 of a file without the range [skip, skip + n_skip), and its size. Skipped bytes are not read. */
-dt_status dt_file_hash(const char *path, int64_t skip, int64_t n_skip, uint64_t *hash, int64_t *n_bytes);
+/* Opens a regular file for reading and tells its size; DT_ERR_DATA for anything else. */
+dt_status dt_file_open(const char *path, int *fd, int64_t *n_bytes);
+/* Reads n bytes at `at`, which must all be there: DT_ERR_DATA. Callable from several threads. */
+dt_status dt_file_pread(const char *path, int fd, int64_t at, int64_t n, void *dst);
+
+typedef struct dt_range {
+    int64_t begin, n_bytes;
+} dt_range;
+/* XXH3-64 of a file without these ranges, which ascend and do not overlap, and its size. They are not
+ * read. */
+dt_status dt_file_hash(const char *path, int32_t n_skip, const dt_range *skip, uint64_t *hash,
+                       int64_t *n_bytes);
 
 /* Names in a directory for which keep(name) holds, sorted by bytes. Free with dt_names_free. */
 typedef struct dt_names {

@@ -75,12 +75,26 @@ dt_status dt_h5_file_fail(const dt_h5 *h, const char *what, const char *name) {
     return h5_fail(h->writable ? DT_ERR_IO : DT_ERR_DATA, h->path, what, name);
 }
 
+/* IEEE 754 half precision, as h5py stores it; the library has it ready-made only lately. */
+static hid_t half_type(void) {
+    static hid_t type = -1;
+    if (type >= 0) return type;
+    const hid_t made = H5Tcopy(H5T_NATIVE_FLOAT);
+    if (made >= 0 && H5Tset_fields(made, 15, 10, 5, 0, 10) >= 0 && H5Tset_ebias(made, 15) >= 0 &&
+        H5Tset_size(made, 2) >= 0)
+        type = made;
+    return type;
+}
+
+/* Under the lock. */
 static hid_t native_type(dt_dtype dtype) {
     switch (dtype) {
     case DT_DTYPE_F32:
         return H5T_NATIVE_FLOAT;
     case DT_DTYPE_F64:
         return H5T_NATIVE_DOUBLE;
+    case DT_DTYPE_F16:
+        return half_type();
     case DT_DTYPE_U8:
         return H5T_NATIVE_UINT8;
     case DT_DTYPE_I32:
@@ -92,21 +106,36 @@ static hid_t native_type(dt_dtype dtype) {
     }
 }
 
-/* The dtype of a stored type, if it is one; `native` tells whether its bytes can be used as they lie. */
-static bool stored_dtype(hid_t type, dt_dtype *dtype, bool *native) {
-    static const dt_dtype kinds[] = {DT_DTYPE_F32, DT_DTYPE_F64, DT_DTYPE_U8, DT_DTYPE_I32, DT_DTYPE_I64};
-    H5T_class_t class = H5Tget_class(type);
-    size_t size = H5Tget_size(type);
-    if (class != H5T_FLOAT && class != H5T_INTEGER) return false;
-    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
-        hid_t mine = native_type(kinds[i]);
-        if (H5Tget_class(mine) != class || H5Tget_size(mine) != size) continue;
-        if (class == H5T_INTEGER && H5Tget_sign(mine) != H5Tget_sign(type)) continue;
-        *dtype = kinds[i];
-        *native = H5Tequal(mine, type) > 0;
-        return true;
-    }
+/* The narrowest dtype that holds every value of a stored type, if there is one. */
+static bool holding_dtype(H5T_class_t class, size_t size, bool is_signed, dt_dtype *out) {
+    static const struct {
+        H5T_class_t class;
+        size_t size;
+        bool is_signed;
+        dt_dtype dtype;
+    } rows[] = {
+        {H5T_FLOAT, 2, true, DT_DTYPE_F16},   {H5T_FLOAT, 4, true, DT_DTYPE_F32},
+        {H5T_FLOAT, 8, true, DT_DTYPE_F64},   {H5T_INTEGER, 1, false, DT_DTYPE_U8},
+        {H5T_INTEGER, 1, true, DT_DTYPE_I32}, {H5T_INTEGER, 2, false, DT_DTYPE_I32},
+        {H5T_INTEGER, 2, true, DT_DTYPE_I32}, {H5T_INTEGER, 4, false, DT_DTYPE_I64},
+        {H5T_INTEGER, 4, true, DT_DTYPE_I32}, {H5T_INTEGER, 8, true, DT_DTYPE_I64},
+        {H5T_ENUM, 1, false, DT_DTYPE_U8}, /* truth values, by h5py */
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        if (rows[i].class == class && rows[i].size == size && rows[i].is_signed == is_signed) {
+            *out = rows[i].dtype;
+            return true;
+        }
     return false;
+}
+
+/* The dtype that a stored type is read as; `native` tells whether its bytes can be used as they lie. */
+static bool stored_dtype(hid_t type, dt_dtype *dtype, bool *native) {
+    const H5T_class_t class = H5Tget_class(type);
+    const bool is_signed = class == H5T_FLOAT || (class == H5T_INTEGER && H5Tget_sign(type) == H5T_SGN_2);
+    if (!holding_dtype(class, H5Tget_size(type), is_signed, dtype)) return false;
+    *native = class == H5T_ENUM || H5Tequal(native_type(*dtype), type) > 0;
+    return true;
 }
 
 /* Elements of these dims; false on a negative dim or when the bytes would overflow. */
@@ -333,8 +362,8 @@ static dt_status describe(const dt_h5 *h, hid_t set, const char *name, dt_h5_inf
     if (!stored_dtype(type, &info->dtype, &native)) {
         H5T_class_t class = H5Tget_class(type);
         status = dt_fail(DT_ERR_DATA, "%s: %s is %s", h->path, name,
-                         class == H5T_INTEGER ? "of an integer type other than u8, i32 and i64"
-                         : class == H5T_FLOAT ? "of a floating-point type other than f32 and f64"
+                         class == H5T_INTEGER ? "of an integer type that i64 does not hold (u64)"
+                         : class == H5T_FLOAT ? "of a floating-point type other than f16, f32 and f64"
                                               : "not of a number's type");
         goto done;
     }
@@ -436,9 +465,12 @@ bool dt_h5_has(dt_h5 *h, const char *name) {
     return set >= 0 || refused;
 }
 
+static bool is_float(dt_dtype dtype) {
+    return dtype == DT_DTYPE_F16 || dtype == DT_DTYPE_F32 || dtype == DT_DTYPE_F64;
+}
+
 static bool same_class(dt_dtype a, dt_dtype b) {
-    bool float_a = a == DT_DTYPE_F32 || a == DT_DTYPE_F64, float_b = b == DT_DTYPE_F32 || b == DT_DTYPE_F64;
-    return float_a == float_b;
+    return is_float(a) == is_float(b);
 }
 
 /* Integers convert to integers and floats to floats; a float where an integer belongs is a foreign file. */

@@ -16,6 +16,7 @@
 #include "class_names.h"
 #include "dataset.h"
 #include "files.h"
+#include "import_arrays.h"
 #include "import_dir.h"
 #include "import_shard.h"
 #include "index.h"
@@ -28,13 +29,17 @@ enum {
 
 static const struct {
     const char *name;
-    dt_status (*open)(const dt_import_options *o, dt_source *out);
+    dt_status (*open)(const dt_import_options *o, dt_source *out); /* NULL: not of images */
+    dt_status (*open_arrays)(const dt_import_options *o, dt_array_source *out);
 } kinds[] = {
     [DT_IMPORT_IDX] = {"idx", dt_source_idx},
     [DT_IMPORT_CIFAR10] = {"cifar10", dt_source_cifar},
     [DT_IMPORT_CIFAR100] = {"cifar100", dt_source_cifar},
     [DT_IMPORT_FOLDER] = {"folder", dt_source_folder},
     [DT_IMPORT_SYNTHETIC] = {"synthetic", dt_source_synthetic},
+    [DT_IMPORT_NPY] = {"npy", .open_arrays = dt_source_npy},
+    [DT_IMPORT_NPZ] = {"npz", .open_arrays = dt_source_npz},
+    [DT_IMPORT_CSV] = {"csv", .open_arrays = dt_source_csv},
 };
 _Static_assert(sizeof kinds / sizeof kinds[0] == DT_IMPORT_KIND_COUNT, "a row per kind");
 
@@ -72,24 +77,36 @@ typedef struct import {
 
 /* An option that the source or the store does not use is refused rather than ignored. */
 static dt_status check_fit(const dt_import_options *o) {
+    enum {
+        FOLDER = 1 << DT_IMPORT_FOLDER,
+        SYNTHETIC = 1 << DT_IMPORT_SYNTHETIC,
+        ARRAYS = 1 << DT_IMPORT_NPY | 1 << DT_IMPORT_NPZ | 1 << DT_IMPORT_CSV,
+        IMAGES = ((1 << DT_IMPORT_KIND_COUNT) - 1) & ~ARRAYS,
+    };
     const char *source = kinds[o->kind].name;
     const struct {
         const char *option;
         bool given;
-        dt_import_kind kind; /* the one that has it */
-    } own[] = {{"resize", o->resize != 0, DT_IMPORT_FOLDER},
-               {"square", o->square, DT_IMPORT_FOLDER},
-               {"channels", o->channels != 0, DT_IMPORT_FOLDER},
-               {"labels", o->labels != NULL, DT_IMPORT_FOLDER},
-               {"val-fraction", o->val_fraction != 0, DT_IMPORT_FOLDER},
-               {"exif-rotate", o->exif_rotate, DT_IMPORT_FOLDER},
-               {"samples", o->synthetic.n_samples != 0, DT_IMPORT_SYNTHETIC},
-               {"classes", o->synthetic.n_classes != 0, DT_IMPORT_SYNTHETIC},
-               {"size", o->synthetic.height || o->synthetic.width, DT_IMPORT_SYNTHETIC}};
+        int kinds; /* that have it */
+        const char *whose;
+    } own[] = {{"resize", o->resize != 0, FOLDER, "folder"},
+               {"square", o->square, FOLDER, "folder"},
+               {"channels", o->channels != 0, FOLDER, "folder"},
+               {"labels", o->labels != NULL, FOLDER, "folder"},
+               {"val-fraction", o->val_fraction != 0, FOLDER | ARRAYS, "folder, npy, npz and csv"},
+               {"exif-rotate", o->exif_rotate, FOLDER, "folder"},
+               {"samples", o->synthetic.n_samples != 0, SYNTHETIC, "synthetic"},
+               {"classes", o->synthetic.n_classes != 0, SYNTHETIC, "synthetic"},
+               {"size", o->synthetic.height || o->synthetic.width, SYNTHETIC, "synthetic"},
+               {"store", o->store != DT_STORE_RAW, IMAGES, "images"},
+               {"skip-broken", o->skip_broken, IMAGES, "images"},
+               {"class-names", o->class_names != NULL, IMAGES, "images"},
+               {"x", o->x != NULL, ARRAYS, "npy, npz and csv"},
+               {"y", o->y != NULL, ARRAYS, "npy, npz and csv"}};
     for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
-        if (own[i].given && o->kind != own[i].kind)
+        if (own[i].given && !(own[i].kinds >> o->kind & 1))
             return dt_fail(DT_ERR_USAGE, "import %s: option %s is for %s only", source, own[i].option,
-                           kinds[own[i].kind].name);
+                           own[i].whose);
     if (o->jpeg_quality && o->store != DT_STORE_JPEG)
         return dt_fail(DT_ERR_USAGE, "import %s: option quality is for JPEG shards only", source);
     if (o->val_fraction != 0 && !(o->val_fraction > 0 && o->val_fraction < 1))
@@ -104,14 +121,17 @@ static dt_status check_fit(const dt_import_options *o) {
     return DT_OK;
 }
 
-static dt_status open_source(import *m) {
-    const dt_import_options *o = m->o;
+static dt_status check_options(const dt_import_options *o) {
     if (!o->out_dir || (!o->split && o->val_fraction == 0) || (unsigned)o->kind >= DT_IMPORT_KIND_COUNT ||
         o->jpeg_quality < 0 || o->jpeg_quality > 100 || o->shard_bytes < 0 || o->threads < 0)
         return dt_fail(DT_ERR_USAGE, "import: options are missing or out of range");
     if (o->split && !dt_utf8_is(o->split, strlen(o->split)))
         return dt_fail(DT_ERR_USAGE, "import: the name of the split is not UTF-8");
-    DT_TRY(check_fit(o));
+    return check_fit(o);
+}
+
+static dt_status open_source(import *m) {
+    const dt_import_options *o = m->o;
     DT_TRY(kinds[o->kind].open(o, &m->source));
     if (o->store == DT_STORE_JPEG && m->source.channels != 1 && m->source.channels != 3)
         return dt_fail(DT_ERR_USAGE, "import: JPEG shards hold 1 or 3 channels, these images have %lld",
@@ -370,6 +390,28 @@ static void identify(const import *m, part *p) {
     snprintf(p->origin, sizeof p->origin, "%s %016" PRIx64, kinds[o->kind].name, identity);
 }
 
+static dt_status check_samples(const dt_shard *s) {
+    dt_status status = DT_OK;
+    int64_t capacity = 0;
+    for (int64_t i = 0; i < s->n_samples; i++) capacity = dt_max_i64(capacity, dt_shard_sample_bytes(s, i));
+    uint8_t *bytes = malloc((size_t)capacity);
+    if (!bytes) return dt_fail(DT_ERR_MEMORY, "%s: out of memory", s->path);
+    for (int64_t i = 0; i < s->n_samples && status == DT_OK; i++) {
+        status = dt_shard_read(s, i, 0, dt_shard_sample_bytes(s, i), bytes);
+        if (status == DT_OK) status = dt_shard_check(s, i, bytes);
+    }
+    free(bytes);
+    return status;
+}
+
+static dt_status check_sound(const char *path) {
+    dt_shard s;
+    dt_status status = dt_shard_open(path, &s);
+    if (status == DT_OK) status = check_samples(&s);
+    dt_shard_close(&s);
+    return status;
+}
+
 static dt_status plan_shards(const import *m, part *p) {
     int64_t target = m->o->shard_bytes ? m->o->shard_bytes : (int64_t)DT_IMPORT_SHARD_MIB << 20;
     double bytes = (double)p->n_samples * (double)dt_max_i64(m->source.sample_bytes, 1);
@@ -379,6 +421,7 @@ static dt_status plan_shards(const import *m, part *p) {
     p->index.shard = calloc((size_t)n_shards, sizeof *p->index.shard);
     if (!p->index.shard) return dt_fail(DT_ERR_MEMORY, "import: out of memory");
     p->dir.n_shards = p->index.n_shards = n_shards;
+    p->dir.check = check_sound;
     return DT_OK;
 }
 
@@ -387,15 +430,16 @@ static dt_status finish_row(import *m, part *p, const char *path, const char *na
     dt_status status = dt_shard_open(path, &s);
     if (status == DT_OK) {
         row->n_samples = s.n_samples;
-        row->data_offset = s.data_offset_bytes;
-        row->data_bytes = s.jpeg ? s.offset[s.n_samples] : s.n_samples * dt_shard_sample_bytes(&s, 0);
+        row->n_data = 1;
+        row->data[0] = (dt_range){s.data_offset_bytes, s.jpeg ? s.offset[s.n_samples]
+                                                              : s.n_samples * dt_shard_sample_bytes(&s, 0)};
         p->n_skipped += s.n_skipped;
     }
     dt_shard_close(&s);
     DT_TRY(status);
     snprintf(row->file, sizeof row->file, "%s", name);
-    DT_TRY(dt_file_hash(path, 0, 0, &row->xxh3, &row->n_bytes));
-    DT_TRY(dt_file_hash(path, row->data_offset, row->data_bytes, &row->structure_xxh3, &row->n_bytes));
+    DT_TRY(dt_file_hash(path, 0, NULL, &row->xxh3, &row->n_bytes));
+    DT_TRY(dt_file_hash(path, row->n_data, row->data, &row->structure_xxh3, &row->n_bytes));
     m->result.n_samples += row->n_samples;
     m->result.n_bytes += row->n_bytes;
     return DT_OK;
@@ -425,7 +469,7 @@ static dt_status make_shard(import *m, part *p, int64_t i) {
     if (asprintf(&path, "%s/%s", p->dir.path, name) < 0)
         return dt_fail(DT_ERR_MEMORY, "import: out of memory");
     dt_status status;
-    DT_TRY_GOTO(status, dt_import_dir_finished(path, &finished), done);
+    DT_TRY_GOTO(status, dt_import_dir_finished(&p->dir, path, &finished), done);
     if (finished) {
         tell(m, "%s%s%s is finished already: kept", p->sample ? p->split : "", p->sample ? "/" : "", name);
         m->result.n_shards_kept++;
@@ -494,7 +538,7 @@ static void tell_tilted(const import *m) {
     o->note(o->arg, text);
 }
 
-dt_status dt_import_run(const dt_import_options *o, dt_import_result *out) {
+static dt_status import_images(const dt_import_options *o, dt_import_result *out) {
 import m = {.o = o };
     dt_status status;
     m.threads = o->threads ? o->threads : dt_cores_share(1);
@@ -520,4 +564,11 @@ done:
     free(m.class_names);
     free(m.label_map);
     return status;
+}
+
+dt_status dt_import_run(const dt_import_options *o, dt_import_result *out) {
+    *out = (dt_import_result){0};
+    DT_TRY(check_options(o));
+    if (kinds[o->kind].open) return import_images(o, out);
+    return dt_import_arrays(o, kinds[o->kind].name, kinds[o->kind].open_arrays, out);
 }

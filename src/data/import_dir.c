@@ -103,33 +103,14 @@ dt_status dt_import_dir_open(dt_import_dir *d) {
     return status;
 }
 
-static dt_status check_samples(const dt_shard *s) {
-    dt_status status = DT_OK;
-    int64_t capacity = 0;
-    for (int64_t i = 0; i < s->n_samples; i++) capacity = dt_max_i64(capacity, dt_shard_sample_bytes(s, i));
-    uint8_t *bytes = malloc((size_t)capacity);
-    if (!bytes) return dt_fail(DT_ERR_MEMORY, "%s: out of memory", s->path);
-    for (int64_t i = 0; i < s->n_samples && status == DT_OK; i++) {
-        status = dt_shard_read(s, i, 0, dt_shard_sample_bytes(s, i), bytes);
-        if (status == DT_OK) status = dt_shard_check(s, i, bytes);
-    }
-    free(bytes);
-    return status;
-}
-
-dt_status dt_import_dir_finished(const char *path, bool *finished) {
-    dt_shard s;
+dt_status dt_import_dir_finished(const dt_import_dir *d, const char *path, bool *finished) {
     *finished = false;
     if (access(path, F_OK) != 0) return DT_OK;
-    dt_status status = dt_shard_open(path, &s);
-    if (status == DT_OK) status = check_samples(&s);
+    const dt_status status = d->check(path);
     *finished = status == DT_OK;
-    dt_shard_close(&s);
-    if (status == DT_ERR_DATA) {
-        dt_error_set_text("");
-        return DT_OK;
-    }
-    return status;
+    if (status != DT_ERR_DATA) return status;
+    dt_error_set_text("");
+    return DT_OK;
 }
 
 void dt_import_dir_close(dt_import_dir *d) {

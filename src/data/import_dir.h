@@ -11,6 +11,8 @@ typedef struct dt_import_dir {
     const char *origin; /* attribute `source` of the shards */
     int64_t n_shards;
     int lock_fd; /* -1: not open */
+    /* Opens the shard at `path` and compares every sample with its checksum: DT_ERR_DATA. */
+    dt_status (*check)(const char *path);
 } dt_import_dir;
 
 /* Creates it where absent, locks it (one import at a time), removes what is half-written, and checks that
@@ -18,7 +20,7 @@ typedef struct dt_import_dir {
 dt_status dt_import_dir_open(dt_import_dir *d);
 /* Whether an earlier run finished the shard at `path`, which dt_import_dir_open found to be ours. One that is
  * damaged is to be made again. */
-dt_status dt_import_dir_finished(const char *path, bool *finished);
+dt_status dt_import_dir_finished(const dt_import_dir *d, const char *path, bool *finished);
 void dt_import_dir_close(dt_import_dir *d);
 
 #endif

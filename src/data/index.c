@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "field_json.h"
 #include "files.h"
 
 #define INDEX_FORMAT "dtrain-dataset"
@@ -54,19 +55,33 @@ static bool read_count(const json_t *row, const char *key, int64_t *out) {
     return json_is_integer(value) && *out >= 0;
 }
 
+/* Of images one, of arrays one a field: inside the file, ascending and apart. */
+static dt_status read_ranges(const char *path, const json_t *row, dt_index_shard *out) {
+    const json_t *list = json_object_get(row, "data");
+    const size_t n = list ? json_array_size(list) : 1;
+    int64_t end = 0;
+    if (n < 1 || n > DT_FIELDS_MAX) return damaged(path, "a shard's data ranges");
+    for (size_t i = 0; i < n; i++) {
+        const json_t *range = list ? json_array_get(list, i) : row;
+        dt_range *r = &out->data[out->n_data++];
+        if (!read_count(range, list ? "offset" : "data_offset", &r->begin) ||
+            !read_count(range, list ? "bytes" : "data_bytes", &r->n_bytes) || r->begin < end ||
+            r->begin > out->n_bytes || r->n_bytes > out->n_bytes - r->begin)
+            return damaged(path, "a shard's data ranges");
+        end = r->begin + r->n_bytes;
+    }
+    return DT_OK;
+}
+
 static dt_status read_shard(const char *path, const json_t *row, dt_index_shard *out) {
     const char *file = json_string_value(json_object_get(row, "file"));
     if (!file || strchr(file, '/') || strlen(file) >= sizeof out->file)
         return damaged(path, "a shard's file name");
     strcpy(out->file, file);
     if (!read_count(row, "count", &out->n_samples) || !read_count(row, "bytes", &out->n_bytes) ||
-        !read_count(row, "data_offset", &out->data_offset) ||
-        !read_count(row, "data_bytes", &out->data_bytes) || !read_hash(row, "xxh3_64", &out->xxh3) ||
-        !read_hash(row, "structure_xxh3_64", &out->structure_xxh3))
+        !read_hash(row, "xxh3_64", &out->xxh3) || !read_hash(row, "structure_xxh3_64", &out->structure_xxh3))
         return damaged(path, "a shard's numbers or hashes");
-    if (out->data_offset > out->n_bytes || out->data_bytes > out->n_bytes - out->data_offset)
-        return damaged(path, "a shard's data range");
-    return DT_OK;
+    return read_ranges(path, row, out);
 }
 
 /* An array of n numbers. */
@@ -94,9 +109,11 @@ static dt_status read_class_names(const char *path, const json_t *array, dt_inde
 }
 
 static dt_status read_totals(const char *path, const json_t *root, dt_index *out) {
-    const json_t *shape = json_object_get(root, "shape");
-    if (!read_count(root, "count", &out->n_samples) || !read_count(root, "classes", &out->n_classes))
-        return damaged(path, "count or classes");
+    const json_t *shape = json_object_get(root, "shape"), *fields = json_object_get(root, "fields");
+    if (!read_count(root, "count", &out->n_samples)) return damaged(path, "count");
+    if (fields)
+        return dt_fields_from_json(fields, &out->n_fields, out->field) ? DT_OK : damaged(path, "fields");
+    if (!read_count(root, "classes", &out->n_classes)) return damaged(path, "classes");
     if (!are_numbers(shape, 3)) return damaged(path, "shape");
     for (size_t i = 0; i < 3; i++) out->shape[i] = json_integer_value(json_array_get(shape, i));
     if (!are_numbers(json_object_get(root, "mean"), out->shape[2]) ||
@@ -185,33 +202,61 @@ static json_t *name_array(char *const *name, int64_t n) {
     return out;
 }
 
-static json_t *shard_rows(const dt_index *index) {
+static json_t *ranges(const dt_index_shard *s) {
     json_t *out = json_array();
-    for (int64_t i = 0; i < index->n_shards && out; i++) {
-        const dt_index_shard *s = &index->shard[i];
-        char hash[17], structure[17];
-        snprintf(hash, sizeof hash, "%016" PRIx64, s->xxh3);
-        snprintf(structure, sizeof structure, "%016" PRIx64, s->structure_xxh3);
-        out = append(out, json_pack("{s:s, s:I, s:I, s:s, s:I, s:I, s:s}", "file", s->file, "count",
-                                    (json_int_t)s->n_samples, "bytes", (json_int_t)s->n_bytes, "xxh3_64",
-                                    hash, "data_offset", (json_int_t)s->data_offset, "data_bytes",
-                                    (json_int_t)s->data_bytes, "structure_xxh3_64", structure));
-    }
+    for (int32_t i = 0; i < s->n_data && out; i++)
+        out = append(out, json_pack("{s:I, s:I}", "offset", (json_int_t)s->data[i].begin, "bytes",
+                                    (json_int_t)s->data[i].n_bytes));
     return out;
 }
 
+static json_t *shard_row(const dt_index_shard *s, bool arrays) {
+    char hash[17], structure[17];
+    snprintf(hash, sizeof hash, "%016" PRIx64, s->xxh3);
+    snprintf(structure, sizeof structure, "%016" PRIx64, s->structure_xxh3);
+    if (arrays)
+        return json_pack("{s:s, s:I, s:I, s:s, s:o, s:s}", "file", s->file, "count", (json_int_t)s->n_samples,
+                         "bytes", (json_int_t)s->n_bytes, "xxh3_64", hash, "data", ranges(s),
+                         "structure_xxh3_64", structure);
+    return json_pack("{s:s, s:I, s:I, s:s, s:I, s:I, s:s}", "file", s->file, "count",
+                     (json_int_t)s->n_samples, "bytes", (json_int_t)s->n_bytes, "xxh3_64", hash,
+                     "data_offset", (json_int_t)s->data[0].begin, "data_bytes",
+                     (json_int_t)s->data[0].n_bytes, "structure_xxh3_64", structure);
+}
+
+static json_t *shard_rows(const dt_index *index, bool arrays) {
+    json_t *out = json_array();
+    for (int64_t i = 0; i < index->n_shards && out; i++)
+        out = append(out, shard_row(&index->shard[i], arrays));
+    return out;
+}
+
+static json_t *pack(const dt_index *index, const dt_index_facts *facts) {
+    const bool arrays = facts->n_fields > 0;
+    const char *kind = arrays ? "arrays" : facts->jpeg ? "jpeg" : "raw";
+    json_t *root = json_pack("{s:s, s:i, s:s?, s:s, s:I, s:I}", "format", INDEX_FORMAT, "version",
+                             INDEX_VERSION, "split", facts->split, "kind", kind, "count",
+                             (json_int_t)facts->n_samples, "skipped", (json_int_t)facts->n_skipped);
+    json_t *more =
+        arrays ? json_pack("{s:o}", "fields", dt_fields_to_json(facts->n_fields, facts->field))
+               : json_pack("{s:I, s:[I, I, I], s:o, s:o, s:o}", "classes", (json_int_t)facts->n_classes,
+                           "shape", (json_int_t)facts->height, (json_int_t)facts->width,
+                           (json_int_t)facts->channels, "mean", real_array(facts->mean, facts->channels),
+                           "std", real_array(facts->stddev, facts->channels), "class_names",
+                           name_array(facts->class_name, facts->n_classes));
+    const bool sound = root && more && json_object_update(root, more) == 0 &&
+                       json_object_set_new(root, "shards", shard_rows(index, arrays)) == 0;
+    json_decref(more);
+    if (sound) return root;
+    json_decref(root);
+    return NULL;
+}
+
 dt_status dt_index_write(const char *dir, const dt_index *index, const dt_index_facts *facts) {
-    char *path = NULL, *text = NULL;
+    char *path = NULL;
     dt_status status = DT_OK;
-    json_t *root = json_pack("{s:s, s:i, s:s?, s:s, s:I, s:I, s:I, s:[I, I, I], s:o, s:o, s:o, s:o}",
-                             "format", INDEX_FORMAT, "version", INDEX_VERSION, "split", facts->split, "kind",
-                             facts->jpeg ? "jpeg" : "raw", "count", (json_int_t)facts->n_samples, "skipped",
-                             (json_int_t)facts->n_skipped, "classes", (json_int_t)facts->n_classes, "shape",
-                             (json_int_t)facts->height, (json_int_t)facts->width, (json_int_t)facts->channels,
-                             "mean", real_array(facts->mean, facts->channels), "std",
-                             real_array(facts->stddev, facts->channels), "class_names",
-                             name_array(facts->class_name, facts->n_classes), "shards", shard_rows(index));
-    if (root) text = json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(9));
+    json_t *root = pack(index, facts);
+    char *text = root ? json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(9)) : NULL;
     json_decref(root);
     if (!text || asprintf(&path, "%s/" DT_INDEX_NAME, dir) < 0)
         status = dt_fail(DT_ERR_MEMORY,

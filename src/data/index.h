@@ -3,32 +3,40 @@
 #ifndef DT_DATA_INDEX_H
 #define DT_DATA_INDEX_H
 
+#include "core/field.h"
 #include "core/status.h"
-#include "core/types.h"
+#include "files.h"
 
 #define DT_INDEX_NAME "index.json"
 
 typedef struct dt_index_shard {
     char file[64];
     int64_t n_samples, n_bytes;
-    uint64_t xxh3;                   /* of the whole file */
-    int64_t data_offset, data_bytes; /* where the samples lie; they have checksums of their own */
-    uint64_t structure_xxh3;         /* of all bytes outside that range */
+    uint64_t xxh3; /* of the whole file */
+    int32_t n_data;
+    dt_range data[DT_FIELDS_MAX]; /* where the samples lie; they have checksums of their own */
+    uint64_t structure_xxh3;      /* of all bytes outside these ranges */
 } dt_index_shard;
 
 typedef struct dt_index {
     int64_t n_shards;
     dt_index_shard *shard; /* owned, in the order of the files' names */
     /* Of the whole set, as read; a writer is given dt_index_facts. */
-    int64_t n_samples, n_classes, shape[3]; /* [H, W, C] */
-    char **class_name;                      /* [n_classes], owned; NULL: none */
+    int64_t n_samples;
+    int32_t n_fields; /* of arrays; 0: images */
+    dt_field field[DT_FIELDS_MAX];
+    int64_t n_classes, shape[3]; /* of images: [H, W, C] */
+    char **class_name;           /* [n_classes], owned; NULL: none */
 } dt_index;
 
 /* Facts of the whole set that index.json states besides the shards. */
 typedef struct dt_index_facts {
     const char *split;
+    int64_t n_samples, n_skipped;
+    int32_t n_fields; /* of arrays, that have no more facts; 0: images */
+    const dt_field *field;
     bool jpeg;
-    int64_t n_samples, n_skipped, n_classes, height, width, channels;
+    int64_t n_classes, height, width, channels;
     const double *mean, *stddev; /* [channels] */
     char *const *class_name;     /* [n_classes] or NULL */
 } dt_index_facts;

@@ -33,9 +33,25 @@ static dt_status print_classes(const dt_dataset *d, FILE *out) {
     return DT_OK;
 }
 
+static void print_arrays(const char *path, const dt_arrays *a, FILE *out) {
+    int64_t row_bytes = 0;
+    for (int32_t k = 0; k < a->n_fields; k++) row_bytes += dt_field_bytes(&a->field[k]);
+    fprintf(out, "data      %s\n", path);
+    fprintf(out, "kind      arrays\n");
+    fprintf(out, "samples   %lld in %s, %s\n", (long long)a->n_samples, dt_count_text(a->n_shards, "shard").s,
+            dt_bytes_text((double)row_bytes * (double)a->n_samples).s);
+    for (int32_t k = 0; k < a->n_fields; k++)
+        fprintf(out, "%s %s\n", k ? "         " : "fields   ", dt_field_text(&a->field[k]).s);
+}
+
 dt_status dt_data_info_print(const char *path, FILE *out) {
     dt_dataset *d;
     DT_TRY(dt_dataset_open_path(path, &d));
+    if (d->row == &dt_arrays_row) {
+        print_arrays(path, &d->arrays, out);
+        dt_dataset_close(d);
+        return DT_OK;
+    }
     const dt_dataset_info *info = &d->info;
     int64_t bytes = 0;
     for (int64_t i = 0; i < d->n_shards; i++)
@@ -72,13 +88,13 @@ static dt_status verify_index(const char *path, verifier *v) {
     for (int64_t i = 0; i < index.n_shards && status == DT_OK; i++) {
         const dt_index_shard *row = &index.shard[i];
         char *file;
-        uint64_t hash;
-        int64_t n_bytes;
+        uint64_t hash = 0;
+        int64_t n_bytes = 0;
         if (asprintf(&file, "%s/%s", path, row->file) < 0) {
             status = dt_fail(DT_ERR_MEMORY, "%s: out of memory", path);
             break;
         }
-        status = dt_file_hash(file, 0, 0, &hash, &n_bytes);
+        status = dt_file_hash(file, 0, NULL, &hash, &n_bytes);
         if (status == DT_OK && (hash != row->xxh3 || n_bytes != row->n_bytes))
             status = dt_fail(DT_ERR_DATA,
                              "%s: differs from what " DT_INDEX_NAME " says: damaged (import it again)", file);
@@ -120,35 +136,66 @@ static dt_status verify_sample(verifier *v, const dt_shard *s, int64_t i) {
     return status;
 }
 
-static dt_status verify_shards(verifier *v, const dt_dataset *d) {
-    for (int64_t i = 0; i < d->n_shards; i++) {
-        for (int64_t k = 0; k < d->shard[i].n_samples; k++) {
-            DT_TRY(verify_sample(v, &d->shard[i], k));
-            v->result->n_samples++;
-            if (v->progress && v->result->n_samples % PROGRESS_EVERY == 0 &&
-                v->result->n_samples < d->info.n_samples &&
-                !v->progress(v->arg, v->result->n_samples, d->info.n_samples))
-                return dt_fail(DT_STOPPED, "interrupted");
+/* One more sample of n is sound. */
+static dt_status tell(verifier *v, int64_t n) {
+    const int64_t done = ++v->result->n_samples;
+    if (v->progress && done % PROGRESS_EVERY == 0 && done < n && !v->progress(v->arg, done, n))
+        return dt_fail(DT_STOPPED, "interrupted");
+    return DT_OK;
+}
+
+static dt_status verify_images(verifier *v, const dt_dataset *d) {
+    dt_status status = dt_jpeg_new(&v->decoder);
+    for (int64_t i = 0; status == DT_OK && i < d->n_shards; i++) {
+        for (int64_t k = 0; status == DT_OK && k < d->shard[i].n_samples; k++) {
+            status = verify_sample(v, &d->shard[i], k);
+            if (status == DT_OK) status = tell(v, d->info.n_samples);
         }
         v->result->n_shards++;
     }
-    if (v->progress) v->progress(v->arg, d->info.n_samples, d->info.n_samples);
+    if (v->decoder) v->result->n_jpeg_warnings = dt_jpeg_warnings(v->decoder);
+    dt_jpeg_free(v->decoder);
+    free(v->bytes);
+    return status;
+}
+
+static dt_status verify_array_shard(verifier *v, const dt_array_shard *s, int64_t n, void *const row[]) {
+    for (int64_t i = 0; i < s->n_samples; i++) {
+        DT_TRY(dt_array_shard_read(s, i, row));
+        if (s->checksum)
+            DT_TRY(dt_array_shard_check(s, i, row));
+        else
+            v->result->n_unchecked++;
+        for (int32_t k = 0; k < s->n_fields; k++) v->result->n_bytes += dt_field_bytes(&s->field[k]);
+        DT_TRY(tell(v, n));
+    }
+    v->result->n_shards++;
     return DT_OK;
+}
+
+static dt_status verify_arrays(verifier *v, const dt_arrays *a) {
+    void *row[DT_FIELDS_MAX] = {NULL};
+    dt_status status = DT_OK;
+    for (int32_t k = 0; k < a->n_fields && status == DT_OK; k++)
+        if (!(row[k] = malloc((size_t)dt_field_bytes(&a->field[k]))))
+            status = dt_fail(DT_ERR_MEMORY, "%s: out of memory", a->path);
+    for (int64_t i = 0; i < a->n_shards && status == DT_OK; i++)
+        status = verify_array_shard(v, &a->shard[i], a->n_samples, row);
+    for (int32_t k = 0; k < DT_FIELDS_MAX; k++) free(row[k]);
+    return status;
 }
 
 dt_status dt_data_verify(const char *path, bool (*progress)(void *arg, int64_t done, int64_t total),
                          void *arg, dt_data_verify_result *out) {
     struct stat st;
-    dt_dataset *d = NULL;
+    dt_dataset *d;
     verifier v = {.progress = progress, .arg = arg, .result = out};
     *out = (dt_data_verify_result){0};
-    dt_status status = dt_jpeg_new(&v.decoder);
-    if (status == DT_OK && stat(path, &st) == 0 && S_ISDIR(st.st_mode)) status = verify_index(path, &v);
-    if (status == DT_OK) status = dt_dataset_open_path(path, &d);
-    if (status == DT_OK) status = verify_shards(&v, d);
-    if (v.decoder) out->n_jpeg_warnings = dt_jpeg_warnings(v.decoder);
+    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) DT_TRY(verify_index(path, &v));
+    DT_TRY(dt_dataset_open_path(path, &d));
+    const dt_status status = d->row == &dt_arrays_row ? verify_arrays(&v, &d->arrays) : verify_images(&v, d);
     dt_dataset_close(d);
-    dt_jpeg_free(v.decoder);
-    free(v.bytes);
-    return status;
+    DT_TRY(status);
+    if (progress) progress(arg, out->n_samples, out->n_samples);
+    return DT_OK;
 }

@@ -12,8 +12,8 @@
 #include "files.h"
 #include "folder.h"
 #include "image_file.h"
-#include "index.h"
 #include "recipe.h"
+#include "shard_set.h"
 
 /* A file, or a set that stands for its samples. */
 typedef struct part {
@@ -74,6 +74,7 @@ static dt_status add_failed(dt_inputs *in, const char *path) {
 static dt_status add_set(dt_inputs *in, const char *path) {
     dt_dataset *set = NULL;
     dt_status status = dt_dataset_open_path(path, &set);
+    if (status == DT_OK) status = dt_dataset_need_images(set, path);
     if (status == DT_OK && set->info.channels != in->facts->info.channels)
         status = dt_fail(DT_ERR_DATA, "%s: %s, but the network was trained on images of %lld", path,
                          dt_count_text(set->info.channels, "channel").s, (long long)in->facts->info.channels);
@@ -125,8 +126,8 @@ static dt_status add_directory(dt_inputs *in, const char *path) {
     if (set) return add_set(in, path);
     DT_TRY(add_folder(in, path, NULL));
     if (in->n > before) return DT_OK;
-    char hint[DT_DATASET_HINT_BYTES];
-    dt_dataset_hint_below(path, hint);
+    char hint[DT_SHARD_HINT_BYTES];
+    dt_shard_set_hint(path, hint);
     const dt_status empty =
         dt_fail(DT_ERR_DATA, "%s: no images: neither .jpg nor .png files, nor shards%s", path, hint);
     return empty == DT_ERR_DATA ? add_failed(in, path) : empty;
@@ -158,8 +159,12 @@ dt_status dt_inputs_open(const dt_data_facts *f, int n_path, const char *const *
     }
     dt_inputs *in = d->inputs;
     in->facts = f;
+    d->row = &dt_images_row;
     d->info = f->info;
     dt_status status = n_path < 1 ? dt_fail(DT_ERR_USAGE, "there are no inputs") : DT_OK;
+    if (f->info.kind && strcmp(f->info.kind, dt_images_row.kind) != 0)
+        status = dt_fail(DT_ERR_USAGE, "the network was trained on %s: only images can be named as inputs",
+                         f->info.kind);
     for (int i = 0; i < n_path && status == DT_OK; i++) status = add_path(in, path[i]);
     if (status == DT_OK) status = number(in);
     if (status != DT_OK) {
@@ -182,7 +187,7 @@ uint64_t dt_inputs_hash(const dt_dataset *d) {
 }
 
 void dt_inputs_locate(const dt_inputs *in, int64_t sample, dt_sample *out) {
-    const int64_t i = dt_index_find(in->first, in->n, sample);
+    const int64_t i = dt_shard_set_find(in->first, in->n, sample);
     if (in->part[i].set)
         dt_dataset_locate(in->part[i].set, sample - in->first[i], out);
     else
@@ -191,7 +196,7 @@ void dt_inputs_locate(const dt_inputs *in, int64_t sample, dt_sample *out) {
 
 void dt_inputs_get(const dt_dataset *d, int64_t sample, dt_input *out) {
     const dt_inputs *in = d->inputs;
-    const int64_t i = dt_index_find(in->first, in->n, sample);
+    const int64_t i = dt_shard_set_find(in->first, in->n, sample);
     const part *p = &in->part[i];
     dt_sample s;
     dt_inputs_locate(in, sample, &s);

@@ -30,7 +30,11 @@ static const dt_key_row data_keys[] = {
     {INT("synthetic_channels", synthetic_channels, 1, 4), MATHS, .fallback = "3",
      .help = "synthetic: channels per image, where data.channels is 0"},
     {INT("synthetic_classes", synthetic_classes, 2, 1 << 20), MATHS, .fallback = "10",
-     .help = "synthetic: classes"},
+     .help = "synthetic: classes, and the number below which the whole numbers of synthetic_fields lie"},
+    {STRING("synthetic_fields", synthetic_fields), LATER_MATHS, .fallback = "",
+     .help = "synthetic: instead of images the fields x:f32[13] y:i32 and so on, each with a name, a type "
+             "(f32, f16, "
+             "f64, u8, i32, i64) and the shape of a row"},
     {BOOL("verify", verify), .fallback = "true", .help = "Check every sample's checksum while reading"},
 };
 const dt_section dt_data_section = SECTION("data", data_keys);

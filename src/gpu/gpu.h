@@ -61,9 +61,6 @@ dt_status dt_cuda_pick_device(const dt_backend_options *o, int *device, int *loc
 void dt_cuda_device_table(dt_backend *be); /* memory, stream, event and capture entries of the table */
 dt_status dt_cuda_out_of_memory(int64_t bytes, const char *what);
 
-/* jpeg_*.c: the JPEG entries, where the build has nvJPEG. */
-void dt_cuda_jpeg_table(dt_backend *be);
-
 /* range_*.c: names of ranges for NVIDIA's tools, where the build has NVTX. */
 void dt_cuda_range_table(dt_backend *be);
 

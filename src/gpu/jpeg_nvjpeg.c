@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "gpu.h"
+#include "gpu/cuda.h"
 
 typedef struct lane {
     nvjpegJpegState_t state;
@@ -310,9 +311,8 @@ static const char *name(const dt_jpeg_decoder *d) {
     return d->hardware ? "nvJPEG, hardware decoder" : "nvJPEG, CUDA kernels";
 }
 
-void dt_cuda_jpeg_table(dt_backend *be) {
-    be->jpeg_create = create;
-    be->jpeg_destroy = destroy;
-    be->jpeg_decode = decode;
-    be->jpeg_name = name;
+const dt_jpeg_device *dt_cuda_jpeg(void) {
+    static const dt_jpeg_device device = {
+        .create = create, .destroy = destroy, .decode = decode, .name = name};
+    return &device;
 }

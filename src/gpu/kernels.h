@@ -8,6 +8,7 @@
 #include <cuda_runtime_api.h>
 
 #include "core/backend.h"
+#include "core/broadcast.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -30,7 +31,7 @@ typedef struct dt_gpu_input_args {
 } dt_gpu_input_args;
 cudaError_t dt_gpu_input(dt_dtype t, const dt_gpu_input_args *a, cudaStream_t s);
 
-/* jpeg_crop.cu: what of a decoded file becomes which row of the batch; the terms of core/jpeg.h. */
+/* jpeg_crop.cu: what of a decoded file becomes which row of the batch; the terms of data/jpeg_device.h. */
 typedef struct dt_gpu_crop {
     const uint8_t *image; /* [Hs,Ws,C] */
     int32_t row, hs, ws, x0, y0, w, h, shrink;
@@ -109,12 +110,32 @@ cudaError_t dt_gpu_bn_coef(dt_dtype t, const float *dgamma32, const float *dbeta
                            const float *invstd, const float *gamma, void *dgamma, void *dbeta, float *coef,
                            int64_t rows, int64_t c, cudaStream_t s);
 
+/* unary.cu: n elements. v: x or y, whichever the gradient is made of. */
+cudaError_t dt_gpu_unary(const dt_gpu *gpu, dt_dtype t, dt_unary f, float a, float b, const void *x, void *y,
+                         int64_t n, cudaStream_t s);
+cudaError_t dt_gpu_unary_bwd(const dt_gpu *gpu, dt_dtype t, dt_unary f, float a, float b, const void *dy,
+                             const void *v, void *dx, int64_t n, cudaStream_t s);
+
+/* binary.cu */
+typedef struct dt_gpu_binary_args {
+    dt_binary function;
+    const void *dy, *a, *b; /* dy: BINARY_BWD; of that one a and b may be NULL where it does not read them */
+    void *out;
+    dt_space space;
+    int32_t operand;  /* BINARY_BWD */
+    float *workspace; /* BINARY_BWD: dt_gpu_binary_bwd_bytes */
+} dt_gpu_binary_args;
+cudaError_t dt_gpu_binary(const dt_gpu *gpu, dt_dtype t, const dt_gpu_binary_args *a, cudaStream_t s);
+cudaError_t dt_gpu_binary_bwd(const dt_gpu *gpu, dt_dtype t, const dt_gpu_binary_args *a, cudaStream_t s);
+int64_t dt_gpu_binary_bwd_bytes(const dt_gpu *gpu, const dt_space *space, int32_t operand);
+
+/* softmax.cu: rows of c; y may be x, dx may be dy. */
+cudaError_t dt_gpu_softmax(dt_dtype t, const void *x, void *y, int64_t rows, int64_t c, bool logarithm,
+                           cudaStream_t s);
+cudaError_t dt_gpu_softmax_bwd(dt_dtype t, const void *dy, const void *y, void *dx, int64_t rows, int64_t c,
+                               bool logarithm, cudaStream_t s);
+
 /* pointwise.cu */
-cudaError_t dt_gpu_relu(const dt_gpu *gpu, dt_dtype t, const void *x, void *y, int64_t n, cudaStream_t s);
-cudaError_t dt_gpu_relu_bwd(const dt_gpu *gpu, dt_dtype t, const void *dy, const void *y, void *dx, int64_t n,
-                            cudaStream_t s);
-cudaError_t dt_gpu_add(const dt_gpu *gpu, dt_dtype t, const void *a, const void *b, void *y, int64_t n,
-                       cudaStream_t s);
 /* y = x * keep / (1-p), the draw of core/op.h; also its backward. */
 cudaError_t dt_gpu_dropout(const dt_gpu *gpu, dt_dtype t, const void *x, void *y, int64_t n, float p,
                            uint64_t salt, const dt_step_params *params, cudaStream_t s);
@@ -156,12 +177,28 @@ cudaError_t dt_gpu_global_avgpool(const dt_gpu *gpu, dt_dtype t, const void *x, 
 cudaError_t dt_gpu_global_avgpool_bwd(const dt_gpu *gpu, dt_dtype t, const void *dy, void *dx, int64_t n,
                                       int64_t hw, int64_t c, cudaStream_t s);
 
-/* xent.cu */
-cudaError_t dt_gpu_xent(dt_dtype t, const void *logits, const int32_t *label, float *metrics, float *loss,
-                        float *prob, int64_t n, int64_t k, float smoothing, float *workspace, cudaStream_t s);
+/* xent.cu. valid: NULL where absent. */
+cudaError_t dt_gpu_xent(dt_dtype t, const void *logits, const int32_t *label, const int32_t *valid,
+                        float *metrics, float *loss, float *prob, int64_t n, int64_t k, const dt_attr *a,
+                        float *workspace, cudaStream_t s);
 cudaError_t dt_gpu_xent_bwd(const dt_gpu *gpu, dt_dtype t, const float *prob, const int32_t *label,
-                            void *dlogits, int64_t n, int64_t k, float smoothing,
+                            const int32_t *valid, void *dlogits, int64_t n, int64_t k, const dt_attr *a,
                             const dt_step_params *params, cudaStream_t s);
+
+/* loss.cu. x [n, len]; target, valid: NULL where absent; workspace: n * DT_GPU_LOSS_STATS floats. */
+enum { DT_GPU_LOSS_STATS = 2 + DT_LOSS_SUMS_MAX };
+cudaError_t dt_gpu_loss(dt_dtype t, const void *x, const float *target, const int32_t *valid, float *metrics,
+                        float *loss, int64_t n, int64_t len, const dt_loss_attr *a, float *workspace,
+                        cudaStream_t s);
+cudaError_t dt_gpu_loss_bwd(const dt_gpu *gpu, dt_dtype t, const void *x, const float *target,
+                            const int32_t *valid, void *dx, int64_t n, int64_t len, const dt_loss_attr *a,
+                            const dt_step_params *params, cudaStream_t s);
+/* Adds row_stats [n, n_stat], of each row its loss, whether it counts and the task's sums, to the metrics. */
+cudaError_t dt_gpu_loss_sums(const float *row_stats, float *metrics, int64_t n, int32_t n_stat,
+                             const dt_loss_attr *a, cudaStream_t s);
+/* To f32, f16, bf16, or i32 (from whole numbers). */
+cudaError_t dt_gpu_cast_values(const dt_gpu *gpu, dt_dtype from, const void *x, dt_dtype to, void *y,
+                               int64_t n, cudaStream_t s);
 
 /* axis.cu. A chunk is a stretch of one segment: one block's work. */
 typedef struct dt_gpu_axis_chunk {

@@ -14,6 +14,10 @@ int32_t dt_cuda_device_count(void) {
     return 0;
 }
 
+const dt_jpeg_device *dt_cuda_jpeg(void) {
+    return NULL;
+}
+
 void dt_cuda_fail_first_list(dt_backend *be) {
     (void)be;
 }

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "core/op.h"
-#include "core/step.h"
 
 /* "<name>.<suffix>". */
 static const char *joined(char *text, const char *name, const char *suffix) {
@@ -35,16 +34,12 @@ static dt_vid add_input(dt_builder *b, const char *name, dt_dtype dtype, int32_t
     return b->status == DT_OK ? id : -1;
 }
 
-dt_vid dt_build_input(dt_builder *b, const dt_model_input *in) {
+dt_vid dt_build_image(dt_builder *b, const dt_model_input *in) {
     const int64_t n = in->batch, h = in->source_crop ? in->src_height : in->height,
                   w = in->source_crop ? in->src_width : in->width;
+    b->rows = n;
     const dt_vid image = add_input(b, "image", DT_DTYPE_U8, 4, (int64_t[]){n, h, w, in->channels});
-    (void)add_input(b, "label", DT_DTYPE_I32, 1, &n);
     const dt_vid aug = in->source_crop ? add_input(b, "aug", DT_DTYPE_I32, 2, (int64_t[]){n, 8}) : -1;
-    dt_vid metrics;
-    if (b->status == DT_OK)
-        b->status = dt_graph_add_value(b->g, "metrics", DT_ROLE_METRIC, DT_DTYPE_F32, 1,
-                                       (int64_t[]){DT_METRIC_COUNT}, &metrics);
     dt_attr t = {.size = {(int32_t)in->height, (int32_t)in->width}, .padded_c = (int32_t)in->padded_channels};
     memcpy(t.mean, in->mean, sizeof t.mean);
     memcpy(t.stddev, in->stddev, sizeof t.stddev);
@@ -98,7 +93,8 @@ dt_vid dt_build_conv(dt_builder *b, const char *name, dt_vid x, const dt_conv_op
     if (o->bias) in[2] = add_bias(b, name, o->channels, fan_in);
     dt_attr t = {.kernel = {(int32_t)o->kernel, (int32_t)o->kernel},
                  .stride = {(int32_t)stride, (int32_t)stride},
-                 .pad = {(int32_t)pad, (int32_t)pad},
+                 .pad_begin = {(int32_t)pad, (int32_t)pad},
+                 .pad_end = {(int32_t)pad, (int32_t)pad},
                  .dilation = {(int32_t)dilation, (int32_t)dilation},
                  .groups = (int32_t)groups};
     return dt_build_op(b, name, DT_OP_CONV, &t, 3, in);
@@ -106,8 +102,14 @@ dt_vid dt_build_conv(dt_builder *b, const char *name, dt_vid x, const dt_conv_op
 
 dt_vid dt_build_dense(dt_builder *b, const char *name, dt_vid x, int64_t features, bool bias) {
     if (b->status != DT_OK) return -1;
+    if (b->g->value[x].ndim == 4) { /* an image: all of it is one row */
+        char full[DT_NAME_MAX];
+        x = dt_build_op(b, joined(full, name, "flatten"), DT_OP_RESHAPE, NULL, 1, &x);
+        if (x < 0) return -1;
+        b->n_flatten++;
+    }
     const dt_value *xv = &b->g->value[x];
-    int64_t c = dt_value_n_elem(xv) / xv->dim[0];
+    const int64_t c = xv->dim[xv->ndim - 1];
     dt_vid w = add_value(b, name, "weight", DT_ROLE_PARAM, b->g->compute, 2, (int64_t[]){features, c});
     if (w < 0) return -1;
     b->g->value[w].init = DT_INIT_KAIMING_UNIFORM_A5;
@@ -143,32 +145,31 @@ dt_vid dt_build_batchnorm(dt_builder *b, const char *name, dt_vid x, const dt_ba
 }
 
 dt_vid dt_build_relu(dt_builder *b, const char *name, dt_vid x) {
-    return dt_build_op(b, name, DT_OP_RELU, NULL, 1, &x);
+    return dt_build_op(b, name, DT_OP_UNARY, &(dt_attr){.unary = DT_UNARY_RELU}, 1, &x);
 }
 
 dt_vid dt_build_add(dt_builder *b, const char *name, dt_vid x, dt_vid y) {
-    return dt_build_op(b, name, DT_OP_ADD, NULL, 2, (dt_vid[]){x, y});
+    if (b->status != DT_OK) return -1;
+    const dt_value *xv = &b->g->value[x], *yv = &b->g->value[y];
+    if (xv->ndim != yv->ndim || memcmp(xv->dim, yv->dim, sizeof xv->dim) != 0) {
+        char text[96];
+        snprintf(text, sizeof text, "%s", dt_value_shape_text(xv));
+        b->status = dt_fail(DT_ERR_CONFIG, "%s (add): %s is %s but %s is %s", name, xv->name, text, yv->name,
+                            dt_value_shape_text(yv));
+        return -1;
+    }
+    return dt_build_op(b, name, DT_OP_BINARY, &(dt_attr){.binary = DT_BINARY_ADD}, 2, (dt_vid[]){x, y});
 }
 
 dt_vid dt_build_pool(dt_builder *b, const char *name, dt_op op, dt_vid x, int64_t kernel, int64_t stride,
                      int64_t pad) {
     const int32_t k = (int32_t)kernel, s = (int32_t)stride, p = pad >= 0 ? (int32_t)pad : (k - 1) / 2;
-    dt_attr t = {.kernel = {k, k}, .stride = {s, s}, .pad = {p, p}};
+    dt_attr t = {.kernel = {k, k}, .stride = {s, s}, .pad_begin = {p, p}, .pad_end = {p, p}};
     return dt_build_op(b, name, op, &t, 1, &x);
 }
 
 dt_vid dt_build_dropout(dt_builder *b, const char *name, dt_vid x, double rate) {
     if (b->status != DT_OK || !b->g->training) return x; /* identity in evaluation */
-    dt_attr t = {.drop_p = (float)rate, .salt = (uint64_t)b->g->n_node};
+    dt_attr t = {.drop_p = (float)rate, .salt = (uint64_t)(b->g->n_node - b->n_flatten)};
     return dt_build_op(b, name, DT_OP_DROPOUT, &t, 1, &x);
-}
-
-void dt_build_loss(dt_builder *b, dt_vid logits) {
-    if (b->status != DT_OK) return;
-    dt_graph *g = b->g;
-    dt_attr t = {.smoothing = g->training ? (float)b->label_smoothing : 0.0f};
-    const dt_vid in[] = {logits, dt_graph_input(g, "label"), g->metrics};
-    const dt_vid loss = dt_build_op(b, "loss", DT_OP_XENT, &t, 3, in);
-    if (b->status == DT_OK) b->status = dt_graph_add_output(g, "logits", logits);
-    if (b->status == DT_OK) b->status = dt_graph_add_loss(g, loss);
 }

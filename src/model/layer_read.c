@@ -203,11 +203,15 @@ static void print_keys(const dt_section *s, const void *options, FILE *out) {
     }
 }
 
-void dt_model_print_layers(const dt_model_options *o, FILE *out) {
+void dt_model_print_entries(const dt_model_options *o, FILE *out) {
     for (int32_t i = 0; i < o->n_layers; i++) {
         const dt_layer_entry *l = &o->layers[i];
         fprintf(out, "\n[[model.layers]]\ntype = \"%s\"\n", l->row->type);
         print_keys(&dt_layer_entry_section, l, out);
         if (l->row->keys) print_keys(l->row->keys, l->options, out);
+    }
+    for (int32_t i = 0; i < o->n_losses; i++) {
+        fprintf(out, "\n[[model.losses]]\n");
+        print_keys(&dt_loss_entry_section, &o->losses[i], out);
     }
 }

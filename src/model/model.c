@@ -6,6 +6,7 @@
 #include "core/op.h"
 #include "core/pass.h"
 #include "core/text.h"
+#include "model/task.h"
 #include "nets.h"
 
 typedef struct model_row {
@@ -42,15 +43,32 @@ static const char *joined_names(void) {
     return text;
 }
 
+/* What the first layer reads: images, or the first field of the data that is no target. */
+static dt_vid read_data(dt_builder *b, const dt_model_options *o, const dt_model_input *in) {
+    const dt_field *target = o->target[0] ? dt_build_field(b, o->target) : dt_build_target(b);
+    if (in->height > 0) return dt_build_image(b, in);
+    for (int32_t i = 0; i < in->n_field; i++)
+        if (&in->field[i] != target && strcmp(in->field[i].name, DT_FIELD_VALID) != 0)
+            return dt_build_input(b, in->field[i].name);
+    b->status = dt_fail(DT_ERR_CONFIG, "the data has no field that the network could read");
+    return -1;
+}
+
 static dt_status build_row(const model_row *row, const dt_model_options *o, const dt_model_input *in,
                            dt_dtype compute, bool training, dt_graph **out) {
     dt_graph *g;
     *out = NULL;
     DT_TRY(dt_graph_create(&g, compute, training));
-    dt_builder b = {
-        .g = g, .bn_eps = o->bn_eps, .bn_momentum = o->bn_momentum, .label_smoothing = in->label_smoothing};
-    dt_vid x = dt_build_input(&b, in);
-    if (b.status == DT_OK) dt_build_loss(&b, row->build(&b, x, in->classes, o, row->shape));
+    dt_builder b = {.g = g,
+                    .rows = in->batch,
+                    .field = in->field,
+                    .n_field = in->n_field,
+                    .bn_eps = o->bn_eps,
+                    .bn_momentum = o->bn_momentum,
+                    .label_smoothing = in->label_smoothing};
+    const int64_t outputs = dt_task_outputs(&b, o, in->classes);
+    dt_vid x = b.status == DT_OK ? read_data(&b, o, in) : -1;
+    if (b.status == DT_OK) dt_task_head(&b, o, row->build(&b, x, outputs, o, row->shape));
     if (b.status == DT_OK && !in->unfused) b.status = dt_pass_fuse_bn_act(g);
     if (b.status != DT_OK) {
         dt_error_context("model %s", row->name);
@@ -129,7 +147,7 @@ void dt_model_print(const dt_graph *g, FILE *out) {
         const dt_node *n = &g->node[i];
         const dt_value *y = &g->value[n->out[0]];
         char op[32];
-        snprintf(op, sizeof op, "%s%s%s", dt_op_get(n->op)->name,
+        snprintf(op, sizeof op, "%s%s%s", dt_op_name(n),
                  n->op == DT_OP_BATCHNORM && dt_node_has(n, DT_BN_IN_RES) ? "+add" : "",
                  n->attr.relu ? "+relu" : "");
         fprintf(out, "%-28s %-14s %-22s %12lld %12s\n", y->name, op, dt_value_shape_text(y),

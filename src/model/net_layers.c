@@ -2,6 +2,7 @@
  * names another. The last layer must give the logits. */
 #include <string.h>
 
+#include "model/task.h"
 #include "nets.h"
 
 /* The output of the entry of that name among the first n; -1: there is none. */
@@ -26,7 +27,7 @@ static dt_vid build_entry(dt_builder *b, const dt_model_options *o, int32_t i, c
     return dt_layer_build(b, l->row, l->name, in, l->n_with + 1, l->options);
 }
 
-dt_vid dt_net_layers(dt_builder *b, dt_vid x, int64_t classes, const dt_model_options *o, const void *shape) {
+dt_vid dt_net_layers(dt_builder *b, dt_vid x, int64_t outputs, const dt_model_options *o, const void *shape) {
     (void)shape;
     dt_vid value[DT_LAYERS_MAX + 1] = {x};
     for (int32_t i = 0; i < o->n_layers; i++) {
@@ -40,12 +41,11 @@ dt_vid dt_net_layers(dt_builder *b, dt_vid x, int64_t classes, const dt_model_op
         return -1;
     }
     const dt_value *out = &b->g->value[value[o->n_layers]];
-    if (out->ndim != 2 || out->dim[1] != classes) {
-        b->status =
-            dt_fail(DT_ERR_CONFIG,
-                    "%s: the last layer gives %s, expected %lld logits a sample: end with a dense layer",
-                    o->layers_file, dt_value_shape_text(out), (long long)classes);
-        return -1;
-    }
-    return value[o->n_layers];
+    const bool classes = dt_task_of(o)->classes;
+    if (dt_value_n_elem(out) == out->dim[0] * outputs && (out->ndim == 2 || !classes))
+        return value[o->n_layers];
+    b->status = dt_fail(
+        DT_ERR_CONFIG, "%s: the last layer gives %s, expected %lld %s a sample: end with a dense layer",
+        o->layers_file, dt_value_shape_text(out), (long long)outputs, classes ? "logits" : "numbers");
+    return -1;
 }

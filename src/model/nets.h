@@ -4,8 +4,8 @@
 
 #include "model/options.h"
 
-/* A network: from the input value to the logits. `shape`: what its row in the table of models says. */
-typedef dt_vid dt_net_fn(dt_builder *b, dt_vid x, int64_t classes, const dt_model_options *o,
+/* A network: from the input value to `outputs` numbers a row. `shape`: what its row in the table of models says. */
+typedef dt_vid dt_net_fn(dt_builder *b, dt_vid x, int64_t outputs, const dt_model_options *o,
                          const void *shape);
 
 typedef struct dt_resnet_shape {

@@ -5,11 +5,26 @@
 
 #include "core/key_rows.h"
 #include "model/model.h"
+#include "model/task.h"
+
+static const char *const loss_names[] = {"auto", "cross_entropy", "bce", "mse", "l1", "huber", "value", NULL};
 
 #define KEYS_OF dt_model_options
 static const dt_key_row model_keys[] = {
     {STRING("name", name), MATHS, .choices = dt_model_choices, .fallback = "resnet18",
      .help = "Built-in model, or layers for the [[model.layers]] of this file"},
+    {CHOICE("task", task, dt_task_choices), LATER_MATHS, .fallback = "classify",
+     .help =
+         "What the network is for: classify: one class of several; multilabel: any number of labels, each 0 "
+         "or 1 in the target; regress: the target's numbers; minimize: its own result, which is to be small"},
+    {STRING("loss", loss), LATER_MATHS, .choices = loss_names, .fallback = "auto",
+     .help = "Where the task has a choice: regress has mse, l1 and huber. auto: its first"},
+    {STRING("target", target), LATER_MATHS, .fallback = "",
+     .help = "Field of the data that holds what the network is to give; empty: label, y or target"},
+    {FLOAT("huber_delta", huber_delta, 0, 1e30), .flags = DT_KEY_MATHS | DT_KEY_LATER | DT_KEY_OPEN_MIN,
+     .fallback = "1.0", .help = "Where huber's square becomes a line"},
+    {FLOAT("pos_weight", pos_weight, 0, 1e30), .flags = DT_KEY_MATHS | DT_KEY_LATER | DT_KEY_OPEN_MIN,
+     .fallback = "1.0", .help = "multilabel: weight of labels that are 1"},
     {INT("classes", classes, 0, 1 << 20), MATHS, .fallback = "0",
      .help = "Outputs of the classifier; 0: as many as the data has classes"},
     {BOOL("small_stem", small_stem), MATHS, .fallback = "false",

@@ -19,39 +19,44 @@ enum {
     CHUNK = 1 << 20
 };
 
-/* Random pixels and labels in the program's input arena. */
-static dt_status fill_input(dt_session *s) {
-    const dt_program *p = dt_engine_program(s->engine, false);
-    const dt_graph *g = p->graph;
-    const dt_value *image = &g->value[dt_graph_input(g, "image")];
-    const int64_t classes = g->value[dt_graph_output(g, "logits")].dim[1];
-    const int64_t rows = dt_graph_rows(g), n = dt_value_n_elem(image);
-    const dt_field field[] = {{"image", DT_DTYPE_U8, 3, {image->dim[1], image->dim[2], image->dim[3]}},
-                              {.name = "label", .dtype = DT_DTYPE_I32},
-                              {"aug", DT_DTYPE_I32, 1, {8}}};
-    dt_batch b = {.field = field, .n_field = 3, .rows = rows, .n_valid = rows};
-    void *image_mem = NULL, *label_mem = NULL, *aug_mem = NULL;
-    dt_status st = s->be->alloc(s->be, DT_MEM_HOST, n, &image_mem);
-    if (st == DT_OK) st = s->be->alloc(s->be, DT_MEM_HOST, rows * 4, &label_mem);
-    if (st == DT_OK) st = s->be->alloc(s->be, DT_MEM_HOST, rows * 32, &aug_mem);
-    if (st != DT_OK) goto out;
-    uint8_t *pixel = image_mem;
-    int32_t *label = label_mem, *aug = aug_mem;
-    b.data[0] = pixel, b.data[1] = label, b.data[2] = aug;
-    for (int64_t i = 0; i < n; i++)
-        pixel[i] = (uint8_t)(dt_philox(1, 0, (uint64_t)i / 16).v[i / 4 % 4] >> (8 * (i % 4)));
-    for (int64_t i = 0; i < rows; i++) {
-        label[i] = (int32_t)(i % classes);
-        const int32_t whole[8] = {0, 0, (int32_t)image->dim[2], (int32_t)image->dim[1], (int32_t)(i & 1), 0,
-                                  0, 0};
-        memcpy(aug + 8 * i, whole, sizeof whole);
+/* Made-up rows of an input: bytes and numbers at random, classes in turn, whole images as windows. */
+static void fill_rows(const dt_graph *g, const dt_field *f, int64_t rows, void *to) {
+    const dt_vid image = dt_graph_input(g, "image"), logits = dt_graph_output(g, "logits");
+    const int64_t n = rows * dt_field_bytes(f) / (int64_t)dt_dtype_size(f->dtype);
+    const int64_t classes = logits >= 0 ? g->value[logits].dim[g->value[logits].ndim - 1] : 1;
+    for (int64_t i = 0; i < n; i++) {
+        if (f->dtype == DT_DTYPE_U8)
+            ((uint8_t *)to)[i] = (uint8_t)(dt_philox(1, 0, (uint64_t)i / 16).v[i / 4 % 4] >> (8 * (i % 4)));
+        if (f->dtype == DT_DTYPE_F32) ((float *)to)[i] = dt_u01(dt_philox(1, 0, (uint64_t)i / 4).v[i % 4]);
+        if (strcmp(f->name, "label") == 0) ((int32_t *)to)[i] = (int32_t)(i % classes);
     }
-    st = dt_engine_feed(s->engine, &b, false);
+    for (int64_t i = 0; strcmp(f->name, "aug") == 0 && i < rows; i++) {
+        const dt_value *v = &g->value[image];
+        const int32_t whole[8] = {0, 0, (int32_t)v->dim[2], (int32_t)v->dim[1], (int32_t)(i & 1), 0, 0, 0};
+        memcpy((int32_t *)to + 8 * i, whole, sizeof whole);
+    }
+}
+
+/* A batch of made-up rows in the program's input arena. */
+static dt_status fill_input(dt_session *s) {
+    const dt_graph *g = dt_engine_program(s->engine, false)->graph;
+    const int64_t rows = dt_graph_rows(g);
+    dt_field field[DT_FIELDS_MAX];
+    dt_batch b = {.field = field, .rows = rows, .n_valid = rows};
+    dt_status st = DT_OK;
+    for (dt_vid id = 0; st == DT_OK && id < g->n_value; id++) {
+        const dt_value *v = &g->value[id];
+        if (v->role != DT_ROLE_INPUT || strcmp(v->name, DT_FIELD_VALID) == 0) continue;
+        dt_field *f = &field[b.n_field];
+        *f = (dt_field){.dtype = v->dtype, .ndim = v->ndim - 1};
+        snprintf(f->name, sizeof f->name, "%s", v->name);
+        memcpy(f->dim, v->dim + 1, (size_t)f->ndim * sizeof *f->dim);
+        st = s->be->alloc(s->be, DT_MEM_HOST, rows * dt_field_bytes(f), &b.data[b.n_field]);
+        if (st == DT_OK) fill_rows(g, f, rows, b.data[b.n_field++]);
+    }
+    if (st == DT_OK) st = dt_engine_feed(s->engine, &b, false);
     if (st == DT_OK) st = dt_engine_sync(s->engine);
-out:
-    if (image_mem) s->be->free(s->be, DT_MEM_HOST, image_mem);
-    if (label_mem) s->be->free(s->be, DT_MEM_HOST, label_mem);
-    if (aug_mem) s->be->free(s->be, DT_MEM_HOST, aug_mem);
+    for (int32_t i = 0; i < b.n_field; i++) s->be->free(s->be, DT_MEM_HOST, b.data[i]);
     return st;
 }
 

@@ -13,54 +13,60 @@
 static const char format_name[] = "dtrain-evaluation", checksum_name[] = "xxh3";
 enum { FORMAT_VERSION = 1, FILE_BYTES_MAX = 16 << 10 };
 
-typedef struct metric_row {
-    const char *name;
-    size_t offset;
-    bool higher; /* is better */
-} metric_row;
-
-static const metric_row metric_table[DT_BEST_COUNT] = {
-    [DT_BEST_EVAL_TOP1] = {"eval_top1", offsetof(dt_ckpt_eval, top1), true},
-    [DT_BEST_EVAL_TOP5] = {"eval_top5", offsetof(dt_ckpt_eval, top5), true},
-    [DT_BEST_EVAL_LOSS] = {"eval_loss", offsetof(dt_ckpt_eval, loss), false},
-};
-
-const char *dt_best_metric_name(dt_best_metric metric) {
-    return metric_table[metric].name;
+static const char *metric_name(int64_t metric) {
+    return dt_best_metric_names[metric] + strlen("eval_");
 }
 
-/* The metric so that more is better; -INFINITY where the evaluation was not finite. */
+/* Where the metric stands among the task's; -1: it is the loss, or another task's. */
+static int32_t metric_index(const dt_task_row *task, int64_t metric) {
+    for (int32_t i = 0; i < task->n_metric; i++)
+        if (strcmp(task->metric[i].name, metric_name(metric)) == 0) return i;
+    return -1;
+}
+
+static bool is_higher_better(int64_t metric) {
+    const dt_metric_row *row = dt_metric_find(metric_name(metric));
+    return row && row->higher_is_better;
+}
+
+bool dt_best_metric_fits(const dt_task_row *task, dt_best_metric metric) {
+    return metric == DT_BEST_EVAL_LOSS || metric_index(task, (int64_t)metric) >= 0;
+}
+
+dt_best_metric dt_best_metric_first(const dt_task_row *task) {
+    for (int64_t m = 0; dt_best_metric_names[m]; m++)
+        if (metric_index(task, m) == 0) return (dt_best_metric)m;
+    return DT_BEST_EVAL_LOSS;
+}
+
+/* The metric so that more is better; -INFINITY where the evaluation was not finite, or of another task. */
 static double merit(const dt_ckpt_eval *e, dt_best_metric metric) {
-    double value;
-    memcpy(&value, (const char *)e + metric_table[metric].offset, sizeof value);
-    if (e->step < 0 || !isfinite(e->loss) || !isfinite(value)) return -INFINITY;
-    return metric_table[metric].higher ? value : -value;
+    const int32_t i = metric_index(&dt_task_table[e->task], (int64_t)metric);
+    const double value = metric == DT_BEST_EVAL_LOSS ? e->score.loss : i >= 0 ? e->score.metric[i] : NAN;
+    if (e->step < 0 || !isfinite(e->score.loss) || !isfinite(value)) return -INFINITY;
+    return is_higher_better((int64_t)metric) ? value : -value;
 }
 
-dt_ckpt_eval dt_ckpt_eval_none(dt_best_metric metric) {
-    return (dt_ckpt_eval){.step = -1,
-                          .loss = NAN,
-                          .top1 = NAN,
-                          .top5 = NAN,
-                          .metric = (int64_t)metric,
-                          .best = NAN,
-                          .best_step = -1};
+dt_ckpt_eval dt_ckpt_eval_none(int64_t task, dt_best_metric metric) {
+    dt_ckpt_eval e = {.step = -1, .task = task, .metric = (int64_t)metric, .best = NAN, .best_step = -1};
+    e.score.loss = NAN;
+    for (int i = 0; i < DT_TASK_METRICS_MAX; i++) e.score.metric[i] = NAN;
+    return e;
 }
 
-void dt_ckpt_eval_add(dt_ckpt_eval *e, int64_t step, double loss, double top1, double top5,
-                      dt_best_metric metric, double min_delta) {
-    const bool repeated = e->step == step;
-    if (e->metric != (int64_t)metric) *e = dt_ckpt_eval_none(metric);
-    e->loss = isfinite(loss) ? loss : NAN;
-    e->top1 = top1;
-    e->top5 = top5;
+void dt_ckpt_eval_add(dt_ckpt_eval *e, int64_t step, const dt_scores *score, dt_best_metric metric,
+                      double min_delta) {
+    const bool repeated = e->step == step, higher = is_higher_better((int64_t)metric);
+    if (e->metric != (int64_t)metric) *e = dt_ckpt_eval_none(e->task, metric);
+    e->score = *score;
+    if (!isfinite(score->loss)) e->score.loss = NAN;
     if (repeated && e->step == step) return;
     e->step = step;
-    const double now = merit(e, metric), best = metric_table[metric].higher ? e->best : -e->best;
+    const double now = merit(e, metric), best = higher ? e->best : -e->best;
     const bool better = e->best_step < 0 ? isfinite(now) : now > best + min_delta;
     e->worse = better ? 0 : e->worse + 1;
     if (!better) return;
-    e->best = metric_table[metric].higher ? now : -now;
+    e->best = higher ? now : -now;
     e->best_step = step;
 }
 
@@ -72,12 +78,20 @@ static json_t *number(double x) {
 }
 
 static dt_status format(const dt_ckpt_eval *e, char **text) {
-    json_t *root =
-        json_pack("{s:s, s:i, s:I, s:o, s:o, s:o, s:s, s:o, s:I, s:I}", "format", format_name, "version",
-                  FORMAT_VERSION, "step", (json_int_t)e->step, "loss", number(e->loss), "top1",
-                  number(e->top1), "top5", number(e->top5), "metric", metric_table[e->metric].name, "best",
-                  number(e->best), "best_step", (json_int_t)e->best_step, "worse", (json_int_t)e->worse);
-    if (root == NULL) return dt_fail(DT_ERR_MEMORY, "no memory for " DT_CKPT_EVAL_FILE);
+    const dt_task_row *task = &dt_task_table[e->task];
+    json_t *root = json_pack("{s:s, s:i, s:I, s:o}", "format", format_name, "version", FORMAT_VERSION, "step",
+                             (json_int_t)e->step, "loss", number(e->score.loss));
+    for (int32_t i = 0; i < task->n_metric; i++)
+        json_object_set_new(root, task->metric[i].name, number(e->score.metric[i]));
+    json_t *rest =
+        json_pack("{s:s, s:o, s:I, s:I}", "metric", dt_best_metric_names[e->metric], "best", number(e->best),
+                  "best_step", (json_int_t)e->best_step, "worse", (json_int_t)e->worse);
+    const bool good = root && rest && json_object_update(root, rest) == 0;
+    json_decref(rest);
+    if (!good) {
+        json_decref(root);
+        return dt_fail(DT_ERR_MEMORY, "no memory for " DT_CKPT_EVAL_FILE);
+    }
     dt_status status = dt_ckpt_json_format(root, checksum_name, text);
     json_decref(root);
     return status;
@@ -88,23 +102,35 @@ static bool get_number(const json_t *v, double *out) {
     return json_is_real(v) || json_is_null(v);
 }
 
+/* The task of those metrics that the record has, and no others besides the n_known members. */
+static bool find_task(const json_t *root, size_t n_known, dt_ckpt_eval *e) {
+    for (e->task = 0; dt_task_choices[e->task]; e->task++) {
+        const dt_task_row *task = &dt_task_table[e->task];
+        bool has = json_object_size(root) == n_known + (size_t)task->n_metric;
+        for (int32_t i = 0; has && i < task->n_metric; i++)
+            has = get_number(json_object_get(root, task->metric[i].name), &e->score.metric[i]);
+        if (has) return true;
+    }
+    return false;
+}
+
 static dt_status parse(const char *text, size_t bytes, dt_ckpt_eval *e) {
-    json_t *root, *loss, *top1, *top5, *best;
+    enum { N_KNOWN = 9 };
+    json_t *root, *loss, *best;
     const char *name, *metric, *xxh3;
     int version;
     json_int_t step, best_step, worse;
     DT_TRY(dt_ckpt_json_parse(text, bytes, checksum_name, &root));
-    bool good = json_unpack(root, "{s:s, s:i, s:I, s:o, s:o, s:o, s:s, s:o, s:I, s:I, s:s !}", "format",
-                            &name, "version", &version, "step", &step, "loss", &loss, "top1", &top1, "top5",
-                            &top5, "metric", &metric, "best", &best, "best_step", &best_step, "worse", &worse,
-                            checksum_name, &xxh3) == 0 &&
+    bool good = json_unpack(root, "{s:s, s:i, s:I, s:o, s:s, s:o, s:I, s:I, s:s}", "format", &name, "version",
+                            &version, "step", &step, "loss", &loss, "metric", &metric, "best", &best,
+                            "best_step", &best_step, "worse", &worse, checksum_name, &xxh3) == 0 &&
                 strcmp(name, format_name) == 0 && version == FORMAT_VERSION && step >= -1 &&
-                best_step >= -1 && best_step <= step && worse >= 0 && get_number(loss, &e->loss) &&
-                get_number(top1, &e->top1) && get_number(top5, &e->top5) && get_number(best, &e->best) &&
-                isfinite(e->best) == (best_step >= 0);
+                best_step >= -1 && best_step <= step && worse >= 0 && get_number(loss, &e->score.loss) &&
+                get_number(best, &e->best) && isfinite(e->best) == (best_step >= 0) &&
+                find_task(root, N_KNOWN, e);
     e->metric = -1;
-    for (int m = 0; good && m < DT_BEST_COUNT; m++)
-        if (strcmp(metric, metric_table[m].name) == 0) e->metric = m;
+    for (int64_t m = 0; good && dt_best_metric_names[m]; m++)
+        if (strcmp(metric, dt_best_metric_names[m]) == 0) e->metric = m;
     if (good) e->step = step, e->best_step = best_step, e->worse = worse;
     good = good && e->metric >= 0;
     json_decref(root);
@@ -115,7 +141,7 @@ static dt_status parse(const char *text, size_t bytes, dt_ckpt_eval *e) {
 dt_status dt_ckpt_eval_read(const char *checkpoint, dt_ckpt_eval *e, bool *found) {
     char path[DT_CKPT_PATH_MAX], *text;
     size_t bytes;
-    *e = dt_ckpt_eval_none(DT_BEST_EVAL_TOP1);
+    *e = dt_ckpt_eval_none(0, DT_BEST_EVAL_TOP1);
     *found = false;
     DT_TRY(dt_ckpt_path(path, checkpoint, DT_CKPT_EVAL_FILE));
     if (access(path, F_OK) != 0 && errno == ENOENT) return DT_OK;
@@ -124,7 +150,7 @@ dt_status dt_ckpt_eval_read(const char *checkpoint, dt_ckpt_eval *e, bool *found
     dt_status status = parse(text, bytes, e);
     free(text);
     if (status == DT_OK) return DT_OK;
-    *e = dt_ckpt_eval_none(DT_BEST_EVAL_TOP1);
+    *e = dt_ckpt_eval_none(0, DT_BEST_EVAL_TOP1);
     dt_error_context("%s", path);
     return status;
 }
@@ -134,9 +160,12 @@ static bool same_number(double a, double b) {
 }
 
 static bool same(const dt_ckpt_eval *a, const dt_ckpt_eval *b) {
-    return a->step == b->step && same_number(a->loss, b->loss) && same_number(a->top1, b->top1) &&
-           same_number(a->top5, b->top5) && a->metric == b->metric && same_number(a->best, b->best) &&
-           a->best_step == b->best_step && a->worse == b->worse;
+    bool equal = a->step == b->step && a->task == b->task && same_number(a->score.loss, b->score.loss) &&
+                 a->metric == b->metric && same_number(a->best, b->best) && a->best_step == b->best_step &&
+                 a->worse == b->worse;
+    for (int32_t i = 0; equal && i < dt_task_table[a->task].n_metric; i++)
+        equal = same_number(a->score.metric[i], b->score.metric[i]);
+    return equal;
 }
 
 dt_status dt_ckpt_eval_write(const char *checkpoint, const dt_ckpt_eval *e) {

@@ -350,7 +350,7 @@ dt_status dt_ckpt_writer_create(const dt_ckpt_policy *policy, dt_ckpt_writer **o
     }
     w->policy = *policy;
     w->policy.dir = dir;
-    w->eval = w->manifest_eval = dt_ckpt_eval_none(policy->best_metric);
+    w->eval = w->manifest_eval = dt_ckpt_eval_none(policy->task, policy->best_metric);
     w->evaluated = w->unsaved = -1;
     w->policy.data_text = data;
     pthread_mutex_init(&w->lock, NULL);

@@ -1,6 +1,8 @@
 /* Cross checks: what no key alone can tell. Each is one row: the key that a message names, and the test. */
 #include "config_table.h"
 
+#include "train/checkpoint.h"
+
 #include <string.h>
 
 #include "core/text.h"
@@ -120,6 +122,18 @@ static bool check_early_stop(const dt_config *c, char *text, size_t size) {
     return false;
 }
 
+static bool check_best_metric(const dt_config *c, char *text, size_t size) {
+    const dt_task_row *task = dt_task_of(&c->model);
+    if (dt_best_metric_fits(task, (dt_best_metric)c->checkpoint.best_metric)) return false;
+    char list[128] = "eval_loss";
+    for (int32_t i = 0; i < task->n_metric; i++) {
+        const size_t used = strlen(list);
+        snprintf(list + used, sizeof list - used, ", eval_%s", task->metric[i].name);
+    }
+    return WRONG("\"%s\" is of another task: model.task = \"%s\" has %s",
+                 dt_best_metric_names[c->checkpoint.best_metric], task->name, list);
+}
+
 static bool check_layers(const dt_config *c, char *text, size_t size) {
     bool wanted = strcmp(c->model.name, "layers") == 0;
     if (wanted && c->model.n_layers == 0) return WRONG("\"layers\" needs [[model.layers]] entries");
@@ -150,6 +164,7 @@ static const struct {
     {"schedule.warmup_epochs", check_warmup_epochs},
     {"dist.backend", check_backend},
     {"checkpoint.keep_every", check_keep_every},
+    {"checkpoint.best_metric", check_best_metric},
     {"train.early_stop_patience", check_early_stop},
 };
 

@@ -2,6 +2,8 @@
  * Says of every key that it refuses where it stands and what was probably meant. */
 #include "config_table.h"
 
+#include "train/checkpoint.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -74,6 +76,7 @@ static dt_status read_key(dt_config_reader *r, const char *key, const dt_toml_va
         r->layers_at = key_at;
         return dt_model_read_layers(&r->config->model, v, value_at.name);
     }
+    if (strcmp(key, "model.losses") == 0) return dt_model_read_losses(&r->config->model, v, value_at.name);
     if (!find_key(key, &k)) return fail_unknown_key(key_at, key);
     DT_TRY(dt_key_set(k.row, key, dt_config_options(r->config, k.part), v, value_at));
     r->set_at[k.index] = value_at;
@@ -167,7 +170,8 @@ static dt_status read_override(dt_config_reader *r, const char *override) {
     join_key(key, "", raw);
     dt_config_key k;
     const dt_key_row *row = find_key(key, &k) ? k.row : NULL;
-    if (!row && strcmp(key, "model.layers") != 0) return fail_unknown_key(at, key);
+    if (!row && strcmp(key, "model.layers") != 0 && strcmp(key, "model.losses") != 0)
+        return fail_unknown_key(at, key);
 
     char *text = override_document(row, equals + 1);
     if (!text) return dt_fail(DT_ERR_MEMORY, "out of memory for the override of %s", key);
@@ -217,6 +221,7 @@ dt_status dt_config_parse(dt_config *c, const char *name, const char *text, int 
                           const char *const *override) {
     dt_config_init(c);
     dt_config_reader r = {.config = c, .name = name};
+    dt_config_key best;
     dt_status status = DT_OK;
     r.set_at = calloc((size_t)dt_config_n_key(), sizeof *r.set_at);
     if (!r.set_at) {
@@ -232,6 +237,8 @@ dt_status dt_config_parse(dt_config *c, const char *name, const char *text, int 
     for (int i = 0; i < n_override; i++) DT_TRY_GOTO(status, read_override(&r, override[i]), done);
     if (!c->run.out_dir[0]) derive_out_dir(c);
     fill_optim(&r);
+    if (find_key("checkpoint.best_metric", &best) && !r.set_at[best.index].name)
+        c->checkpoint.best_metric = (int64_t)dt_best_metric_first(dt_task_of(&c->model));
     status = dt_config_check(&r);
 done:
     free(r.set_at);

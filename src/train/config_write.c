@@ -25,7 +25,7 @@ static void print_config(const dt_config *c, uint32_t flags, bool hash, FILE *ou
         dt_key_print(k.row, options, out);
         fputc('\n', out);
     }
-    dt_model_print_layers(&c->model, out);
+    dt_model_print_entries(&c->model, out);
 }
 
 dt_status dt_config_write(const dt_config *c, FILE *out) {
@@ -178,6 +178,20 @@ static void print_markdown_layers(FILE *out) {
           out);
 }
 
+static void print_markdown_losses(FILE *out) {
+    fputs(
+        "\n## [[model.losses]]\n\n"
+        "Losses beside the task's, which has weight 1: the total is the sum of all by their weights, and the "
+        "mean of\neach is in the records, the task's own as `loss_main`.\n\n"
+        "| key | kind | range | meaning |\n| --- | --- | --- | --- |\n",
+        out);
+    for (int k = 0; k < dt_loss_entry_section.n_row; k++)
+        print_markdown_layer_key(&dt_loss_entry_section.row[k], out);
+    fputs("\nA second loss on a layer in the middle:\n\n```toml\n"
+          "[[model.losses]]\nof = \"trunk\"\ntarget = \"mask\"\nkind = \"bce\"\nweight = 0.4\n```\n",
+          out);
+}
+
 void dt_config_print_markdown(FILE *out) {
     dt_config defaults;
     dt_config_key k;
@@ -204,5 +218,6 @@ void dt_config_print_markdown(FILE *out) {
         fprintf(out, " | %s |\n", k.row->help);
     }
     print_markdown_layers(out);
+    print_markdown_losses(out);
     dt_config_fini(&defaults);
 }

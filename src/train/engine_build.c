@@ -4,7 +4,7 @@
 
 #include "core/compile.h"
 #include "model/model.h"
-#include "core/text.h"
+#include "data/agree.h"
 #include "engine_internal.h"
 
 static dt_dtype compute_dtype(const dt_config *c) {
@@ -49,33 +49,28 @@ dt_status dt_division_make(const dt_config *c, int32_t rank, int32_t world, dt_d
 static dt_status model_input(const dt_engine *e, const dt_dataset_info *d, int64_t rows, bool training,
                              dt_model_input *in) {
     const dt_config *c = e->config;
-    memset(in, 0, sizeof *in);
-    in->batch = rows;
-    in->height = c->data.image_size > 0 ? c->data.image_size : d->height;
-    in->width = c->data.image_size > 0 ? c->data.image_size : d->width;
-    in->channels = d->channels;
-    in->padded_channels = e->any_gpu ? dt_round_up(d->channels, 4) : d->channels;
-    in->classes = c->model.classes > 0 ? c->model.classes : d->n_classes;
-    if (in->classes < d->n_classes)
-        return dt_fail(DT_ERR_CONFIG, "model.classes = %lld, but the data has %s", (long long)in->classes,
-                       dt_count_text(d->n_classes, "class").s);
-    if (c->augment.n_mean > 0 && c->augment.n_mean != d->channels)
-        return dt_fail(
-            DT_ERR_CONFIG,
-            "augment.mean and augment.std are for %s, but the images have %lld: give one entry per "
-            "channel",
-            dt_count_text(c->augment.n_mean, "channel").s, (long long)d->channels);
-    /* Raw images of one size can be cropped on the device from what is stored: less work for the host's
-     * threads. */
-    in->source_crop = e->be->info.is_gpu && training && !d->jpeg && c->augment.crop == DT_CROP_RANDOM_RESIZED;
-    in->label_smoothing = c->train.label_smoothing;
-    in->unfused = c->train.fusion == DT_FUSION_OFF;
-    in->src_height = d->height;
-    in->src_width = d->width;
-    for (int i = 0; i < 4; i++) {
-        in->mean[i] = (float)(i < c->augment.n_mean ? c->augment.mean[i] : d->mean[i]);
-        in->stddev[i] = (float)(i < c->augment.n_stddev ? c->augment.stddev[i] : d->stddev[i]);
+    *in = (dt_model_input){.batch = rows,
+                           .classes = c->model.classes,
+                           .label_smoothing = c->train.label_smoothing,
+                           .unfused = c->train.fusion == DT_FUSION_OFF};
+    if (d->channels == 0) {
+        in->field = d->field;
+        in->n_field = d->n_field;
+        return DT_OK;
     }
+    dt_image_input image;
+    const bool device_crops = e->be->info.is_gpu && training;
+    DT_TRY(dt_data_image_input(&c->data, &c->augment, c->model.classes, d, device_crops, &image));
+    in->height = image.height;
+    in->width = image.width;
+    in->channels = image.channels;
+    in->padded_channels = e->any_gpu ? dt_round_up(image.channels, 4) : image.channels;
+    in->classes = image.classes;
+    in->source_crop = image.source_crop;
+    in->src_height = image.src_height;
+    in->src_width = image.src_width;
+    memcpy(in->mean, image.mean, sizeof in->mean);
+    memcpy(in->stddev, image.stddev, sizeof in->stddev);
     return DT_OK;
 }
 
@@ -192,6 +187,9 @@ static dt_status create_rings(dt_engine *e) {
     e->n_params = (int32_t)(e->division.n_micro * ENGINE_RING);
     DT_TRY(
         be->alloc(be, DT_MEM_HOST, e->n_params * (int64_t)sizeof *e->params_ring, (void **)&e->params_ring));
+    e->valid_rows = dt_max_i64(e->division.rows, e->division.eval_rows);
+    DT_TRY(be->alloc(be, DT_MEM_HOST, 2 * e->valid_rows * (int64_t)sizeof *e->valid, (void **)&e->valid));
+    for (int64_t i = 0; i < 2 * e->valid_rows; i++) e->valid[i] = i < e->valid_rows;
     if (!be->info.is_gpu) return DT_OK;
     int64_t bytes = e->eval->plan.input_bytes;
     if (e->train && e->program->plan.input_bytes > bytes) bytes = e->program->plan.input_bytes;
@@ -201,7 +199,7 @@ static dt_status create_rings(dt_engine *e) {
         DT_TRY(be->event_create(be, &e->stages[i].taken));
     }
     for (int i = 0; i < ENGINE_FEEDS; i++) DT_TRY(be->event_create(be, &e->filled[i]));
-    return e->jpeg_limits.rows > 0 ? be->jpeg_create(be, &e->jpeg_limits, &e->jpeg) : DT_OK;
+    return dt_upload_create(&e->upload_plan, be, &e->upload);
 }
 
 /* One arena, of the program that needs the larger one, serves both: they never run at once. */
@@ -245,7 +243,7 @@ dt_status dt_engine_create(const dt_engine_options *o, dt_engine **out) {
     e->train = o->train;
     e->plan_only = o->plan_only;
     e->any_gpu = o->any_gpu || o->be->info.is_gpu;
-    if (o->jpeg) e->jpeg_limits = *o->jpeg;
+    if (o->upload) e->upload_plan = *o->upload;
     DT_TRY_GOTO(st, dt_division_make(c, o->mpi ? o->mpi->rank : 0, o->mpi ? o->mpi->world : 1, &e->division),
                 fail);
     if (!o->be->supports(o->be, so.compute)) {
@@ -281,7 +279,7 @@ void dt_engine_destroy(dt_engine *e) {
         if (e->captured[i]) be->capture_free(be, e->captured[i]);
     dt_reducer_destroy(e->reducer);
     dt_engine_state_teardown(e);
-    if (e->jpeg) be->jpeg_destroy(be, e->jpeg);
+    dt_upload_destroy(e->upload, be);
     for (int i = 0; i < ENGINE_STAGES; i++) {
         if (e->stages[i].device) be->free(be, DT_MEM_DEVICE, e->stages[i].device);
         if (e->stages[i].taken) be->event_destroy(be, e->stages[i].taken);
@@ -290,6 +288,7 @@ void dt_engine_destroy(dt_engine *e) {
         if (e->filled[i]) be->event_destroy(be, e->filled[i]);
     if (e->copy_stream) be->stream_destroy(be, e->copy_stream);
     if (e->params_ring) be->free(be, DT_MEM_HOST, e->params_ring);
+    if (e->valid) be->free(be, DT_MEM_HOST, e->valid);
     if (e->output) be->free(be, DT_MEM_HOST, e->output);
     for (int i = 0; i < ENGINE_RING; i++) {
         if (e->ring[i].metric) be->free(be, DT_MEM_HOST, e->ring[i].metric);

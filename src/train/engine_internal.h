@@ -38,13 +38,16 @@ struct dt_engine {
     int32_t n_reduced; /* buckets handed to the reducer in this replay */
     int64_t device_bytes, store_bytes;
 
-    dt_jpeg_limits jpeg_limits; /* 0 rows: no decoder */
-    dt_jpeg_decoder *jpeg;
+    dt_upload_plan upload_plan;
+    dt_upload *upload; /* NULL: all is copied */
     dt_stream *copy_stream;
     stage stages[ENGINE_STAGES];
     /* copy stream: the batch has left its host memory; one per batch in flight */
     dt_event *filled[ENGINE_FEEDS];
     int64_t n_fed;
+    int32_t
+        *valid; /* pinned: valid_rows ones, then as many zeros: a batch's field "valid" where it has none */
+    int64_t valid_rows;
     dt_step_params *params_ring; /* pinned, one per micro-batch in flight */
     int32_t n_params, next_params;
     ring_slot ring[ENGINE_RING];

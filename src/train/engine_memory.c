@@ -11,7 +11,7 @@ static double batch_bytes(const dt_engine *e, double train, double eval) {
     const double input_t = train * (double)t->input_bytes, input_v = eval * (double)v->input_bytes;
     return fmax(train * (double)t->act_bytes, eval * (double)v->act_bytes) + input_t + input_v +
            (e->be->info.is_gpu ? ENGINE_STAGES * fmax(input_t, input_v) : 0.0) +
-           fmax(train, eval) * DT_JPEG_LANES * (double)e->jpeg_limits.pixel_bytes;
+           fmax(train, eval) * (double)dt_upload_bytes(&e->upload_plan);
 }
 
 /* Else evaluation's batches follow the micro-batches. */

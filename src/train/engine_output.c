@@ -1,31 +1,14 @@
 /* Results of the evaluation program on their way to the host. */
 #include <string.h>
 
+#include "core/half.h"
 #include "engine_internal.h"
-
-static float from_bits(uint32_t bits) {
-    float f;
-    memcpy(&f, &bits, sizeof f);
-    return f;
-}
-
-static float from_bf16(uint16_t h) {
-    return from_bits((uint32_t)h << 16);
-}
-
-/* Exponent and mantissa moved into fp32's places, which is exact for subnormals too once scaled. */
-static float from_f16(uint16_t h) {
-    const uint32_t sign = (uint32_t)(h & 0x8000) << 16, rest = h & 0x7fff;
-    if (rest >= 0x7c00) return from_bits(sign | 0x7f800000 | (rest & 0x3ff) << 13);
-    const float size = from_bits(rest << 13) * 0x1p112f;
-    return sign ? -size : size;
-}
 
 void dt_engine_to_f32(dt_dtype dtype, const void *src, int64_t n, float *dst) {
     const uint16_t *half = src;
     if (dtype == DT_DTYPE_F32) memcpy(dst, src, (size_t)n * sizeof *dst);
     for (int64_t i = 0; dtype != DT_DTYPE_F32 && i < n; i++)
-        dst[i] = dtype == DT_DTYPE_F16 ? from_f16(half[i]) : from_bf16(half[i]);
+        dst[i] = dtype == DT_DTYPE_F16 ? dt_f16_to_f32(half[i]) : dt_bf16_to_f32(half[i]);
 }
 
 static dt_status reserve(dt_engine *e, int64_t bytes) {

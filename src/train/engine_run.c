@@ -16,20 +16,18 @@ dt_status dt_engine_begin_step(dt_engine *e, bool stop, bool save) {
                     NULL);
 }
 
-/* One field's rows to `dst`: copied, or decoded from their files by the device. */
-static dt_status copy_field(dt_engine *e, const dt_batch *b, int32_t i, void *dst, dt_stream *stream) {
-    if (!b->jpeg || strcmp(b->field[i].name, "image") != 0)
-        return e->be->copy(e->be, dst, b->data[i], b->rows * dt_field_bytes(&b->field[i]), stream);
-    const dt_jpeg_batch jpeg = {.row = b->jpeg, .n_rows = b->rows, .bytes = b->bytes, .image = b->data[i]};
-    return e->be->jpeg_decode(e->be, e->jpeg, &jpeg, dst, stream);
-}
-
 /* Copies the fields of a batch to the network's inputs of their names, at `base` as the input arena. */
 static dt_status copy_batch(dt_engine *e, bool eval, const dt_batch *b, char *base, dt_stream *stream) {
     const dt_graph *g = (eval ? e->eval : e->program)->graph;
     for (int32_t k = 0; k < e->n_input[eval]; k++) {
         const dt_value *v = &g->value[e->input[eval][k]];
         int32_t i = 0;
+        if (strcmp(v->name, DT_FIELD_VALID) == 0 && !dt_batch_field(b, DT_FIELD_VALID)) {
+            const int32_t *valid =
+                e->valid + e->valid_rows - b->n_valid; /* as many ones as rows hold samples */
+            DT_TRY(e->be->copy(e->be, base + v->offset_bytes, valid, dt_value_bytes(v), stream));
+            continue;
+        }
         while (i < b->n_field && strcmp(b->field[i].name, v->name) != 0) i++;
         if (i == b->n_field)
             return dt_fail(DT_ERR_DATA, "the network reads \"%s\", and the data has no field of that name",
@@ -39,7 +37,7 @@ static dt_status copy_batch(dt_engine *e, bool eval, const dt_batch *b, char *ba
                            "the network's input \"%s\" is %s, a batch has %lld bytes of %s of it", v->name,
                            dt_value_shape_text(v), (long long)(b->rows * dt_field_bytes(&b->field[i])),
                            dt_dtype_name(b->field[i].dtype));
-        DT_TRY(copy_field(e, b, i, base + v->offset_bytes, stream));
+        DT_TRY(dt_upload_field(e->upload, e->be, b, i, base + v->offset_bytes, stream));
     }
     return DT_OK;
 }

@@ -56,8 +56,6 @@ static dt_status open_data(inspection *i, bool train, bool val) {
         DT_TRY(dt_session_open_data(c, train, &i->data));
     }
     if (train) dt_dataset_info_get(i->data.train_data, &i->info);
-    if (i->info.jpeg && c->data.image_size == 0)
-        return dt_fail(DT_ERR_CONFIG, "JPEG images differ in size: set data.image_size");
     return DT_OK;
 }
 

@@ -32,6 +32,7 @@ struct dt_metrics {
     dt_append jsonl;
     dt_tfevents *events; /* NULL: off */
     dt_console console;
+    dt_scoreboard board;
     bool failed; /* a write failure was noted */
     history kept;
     char jsonl_path[PATH_BYTES], svg_path[PATH_BYTES];
@@ -123,6 +124,7 @@ dt_status dt_metrics_open(const dt_metrics_options *o, dt_metrics **out) {
     if (!m) return dt_fail(DT_ERR_MEMORY, "out of memory for the metrics");
     m->jsonl.fd = -1;
     dt_console_init(&m->console, o);
+    m->board = o->board;
     DT_TRY_GOTO(status, join_path(m->jsonl_path, o->out_dir, "metrics.jsonl"), done);
     DT_TRY_GOTO(status, join_path(m->svg_path, o->out_dir, "curves.svg"), done);
     DT_TRY_GOTO(status, cut_records(m->jsonl_path, o, &m->kept), done);
@@ -201,25 +203,62 @@ void dt_metrics_end(dt_metrics *m, const dt_end_record *r) {
                           "job", r->job, "restart", (json_int_t)r->restart, "date", date_now(date)));
 }
 
+/* All scores into the record, under their names with `prefix`. */
+static void put_scores(json_t *record, const dt_metrics *m, const dt_scores *s, bool in_training,
+                       const char *prefix) {
+    double value;
+    const char *name;
+    for (int32_t i = 0; (name = dt_score_at(&m->board, s, in_training, i, &value)) != NULL; i++) {
+        char key[2 * DT_SCORE_NAME_MAX];
+        snprintf(key, sizeof key, "%s%s", prefix, name);
+        json_object_set_new(record, key, number(value));
+    }
+}
+
+enum { SCALARS_MAX = 2 * (1 + DT_TASK_METRICS_MAX + DT_LOSSES_MAX) + 8, TAG_MAX = 2 * DT_SCORE_NAME_MAX };
+
+/* What a record is in TensorBoard. */
+typedef struct scalars {
+    dt_tfscalar at[SCALARS_MAX];
+    char tag[SCALARS_MAX][TAG_MAX];
+    int n;
+} scalars;
+
+static void add_scalar(scalars *s, const char *section, const char *name, double value) {
+    snprintf(s->tag[s->n], TAG_MAX, "%s%s", section, name);
+    s->at[s->n] = (dt_tfscalar){s->tag[s->n], value};
+    s->n++;
+}
+
+static void add_scores(scalars *s, const dt_metrics *m, const dt_scores *scores, bool in_training,
+                       const char *section) {
+    double value;
+    const char *name;
+    for (int32_t i = 0; (name = dt_score_at(&m->board, scores, in_training, i, &value)) != NULL; i++)
+        add_scalar(s, section, name, value);
+}
+
 void dt_metrics_train(dt_metrics *m, const dt_train_record *r) {
     if (!m) return;
-    append_json(m, json_pack("{s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b}", "kind", "train",
-                             "step", (json_int_t)r->step, "epoch", number(r->epoch), "loss", number(r->loss),
-                             "top1", number(r->top1), "lr", number(r->lr), "grad_norm", number(r->grad_norm),
-                             "samples_per_s", number(r->samples_per_s), "step_ms", number(r->step_ms),
-                             "data_wait", number(r->data_wait), "skipped", (int)r->skipped));
+    json_t *record =
+        json_pack("{s:s, s:I, s:o}", "kind", "train", "step", (json_int_t)r->step, "epoch", number(r->epoch));
+    put_scores(record, m, &r->score, true, "");
+    json_t *rest =
+        json_pack("{s:o, s:o, s:o, s:o, s:o, s:b}", "lr", number(r->lr), "grad_norm", number(r->grad_norm),
+                  "samples_per_s", number(r->samples_per_s), "step_ms", number(r->step_ms), "data_wait",
+                  number(r->data_wait), "skipped", (int)r->skipped);
+    json_object_update(record, rest);
+    json_decref(rest);
+    append_json(m, record);
     if (m->events) {
-        const dt_tfscalar scalars[] = {
-            {"train/loss", r->loss},
-            {"train/top1", r->top1},
-            {"train/lr", r->lr},
-            {"train/grad_norm", r->grad_norm},
-            {"train/epoch", r->epoch},
-            {"speed/samples_per_s", r->samples_per_s},
-            {"speed/data_wait", r->data_wait},
-        };
-        int n = (int)(sizeof scalars / sizeof scalars[0]);
-        note_failure(m, dt_tfevents_write(m->events, r->step, n, scalars), "TensorBoard events");
+        scalars s = {.n = 0};
+        add_scores(&s, m, &r->score, true, "train/");
+        add_scalar(&s, "train/", "lr", r->lr);
+        add_scalar(&s, "train/", "grad_norm", r->grad_norm);
+        add_scalar(&s, "train/", "epoch", r->epoch);
+        add_scalar(&s, "speed/", "samples_per_s", r->samples_per_s);
+        add_scalar(&s, "speed/", "data_wait", r->data_wait);
+        note_failure(m, dt_tfevents_write(m->events, r->step, s.n, s.at), "TensorBoard events");
     }
     dt_console_step(&m->console, r);
 }
@@ -233,38 +272,50 @@ bool dt_metrics_evaluated(const dt_metrics *m) {
     return m->kept.evaluated;
 }
 
+void dt_scores_text(const dt_scoreboard *b, const dt_scores *s, int32_t n, char *out, size_t size) {
+    char loss[DT_LOSS_TEXT], value[DT_METRIC_TEXT];
+    size_t used = (size_t)snprintf(out, size, "loss %s", dt_loss_text(s->loss, loss));
+    for (int32_t i = 0; i < b->task->n_metric && i < n && used < size; i++)
+        used += (size_t)snprintf(out + used, size - used, ", %s %s", b->task->metric[i].label,
+                                 dt_metric_text(&b->task->metric[i], s->metric[i], value));
+    for (int32_t i = 0; i < b->n_own && n > 1 && used < size; i++)
+        used +=
+            (size_t)snprintf(out + used, size - used, ", %s %s", b->own[i], dt_loss_text(s->own[i], loss));
+}
+
 void dt_metrics_eval(dt_metrics *m, const dt_eval_record *r) {
     if (!m) return;
     json_t *record =
-        json_pack("{s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:b}", "kind", "eval", "step",
-                  (json_int_t)r->step, "epoch", number(r->epoch), "loss", number(r->loss), "top1",
-                  number(r->top1), "top5", number(r->top5), "lr", number(r->lr), "samples_per_s",
-                  number(r->samples_per_s), "n_samples", (json_int_t)r->n_samples, "ema", (int)r->ema);
-    const dt_tfscalar scalars[] = {{"eval/loss", r->loss},
-                                   {"eval/top1", r->top1},
-                                   {"eval/top5", r->top5},
-                                   {"eval/current_loss", r->current_loss},
-                                   {"eval/current_top1", r->current_top1},
-                                   {"eval/current_top5", r->current_top5}};
-    enum { N_SCALAR = sizeof scalars / sizeof scalars[0], N_CURRENT = 3 };
-    const int n = r->ema ? N_SCALAR : N_SCALAR - N_CURRENT;
-    for (int i = N_SCALAR - N_CURRENT; record && i < n; i++)
-        json_object_set_new(record, scalars[i].tag + strlen("eval/"), number(scalars[i].value));
+        json_pack("{s:s, s:I, s:o}", "kind", "eval", "step", (json_int_t)r->step, "epoch", number(r->epoch));
+    put_scores(record, m, &r->score, false, "");
+    json_t *rest =
+        json_pack("{s:o, s:o, s:I, s:b}", "lr", number(r->lr), "samples_per_s", number(r->samples_per_s),
+                  "n_samples", (json_int_t)r->n_samples, "ema", (int)r->ema);
+    json_object_update(record, rest);
+    json_decref(rest);
+    if (r->ema) put_scores(record, m, &r->current, false, "current_");
     append_json(m, record);
-    if (m->events) note_failure(m, dt_tfevents_write(m->events, r->step, n, scalars), "TensorBoard events");
-    char loss[DT_LOSS_TEXT], current[128] = "";
-    if (r->ema)
-        snprintf(current, sizeof current, ", averaged weights; current weights: loss %s, top-1 %.2f %%",
-                 dt_loss_text(r->current_loss, loss), 100 * r->current_top1);
-    dt_metrics_note(
-        m, "evaluation at step %lld, epoch %s: loss %s, top-1 %.2f %%, top-5 %.2f %%%s (%lld sample%s)",
-        (long long)r->step, dt_decimal_text(r->epoch).s, dt_loss_text(r->loss, loss), 100 * r->top1,
-        100 * r->top5, current, (long long)r->n_samples, dt_plural(r->n_samples));
+    if (m->events) {
+        scalars s = {.n = 0};
+        add_scores(&s, m, &r->score, false, "eval/");
+        if (r->ema) add_scores(&s, m, &r->current, false, "eval/current_");
+        note_failure(m, dt_tfevents_write(m->events, r->step, s.n, s.at), "TensorBoard events");
+    }
+    char scores[512], current[512] = "";
+    dt_scores_text(&m->board, &r->score, DT_TASK_METRICS_MAX, scores, sizeof scores);
+    if (r->ema) {
+        const size_t used =
+            (size_t)snprintf(current, sizeof current, ", averaged weights; current weights: ");
+        dt_scores_text(&m->board, &r->current, 1, current + used, sizeof current - used);
+    }
+    dt_metrics_note(m, "evaluation at step %lld, epoch %s: %s%s (%lld sample%s)", (long long)r->step,
+                    dt_decimal_text(r->epoch).s, scores, current, (long long)r->n_samples,
+                    dt_plural(r->n_samples));
 }
 
 void dt_metrics_note(dt_metrics *m, const char *fmt, ...) {
     if (!m) return;
-    char text[1024];
+    char text[2048];
     va_list ap;
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);

@@ -15,7 +15,7 @@ typedef enum part_kind {
     PART_EPOCH = 0,
     PART_STEP,
     PART_LOSS,
-    PART_TOP1,
+    PART_METRIC,
     PART_LR,
     PART_SPEED,
     PART_ETA,
@@ -24,12 +24,14 @@ typedef enum part_kind {
 } part_kind;
 
 /* The order in which parts give way on a narrow terminal. */
-static const part_kind drop_order[] = {PART_WAIT, PART_LR,   PART_SPEED, PART_EPOCH,
-                                       PART_ETA,  PART_TOP1, PART_STEP};
+static const part_kind drop_order[] = {PART_WAIT, PART_LR,     PART_SPEED, PART_EPOCH,
+                                       PART_ETA,  PART_METRIC, PART_STEP};
 
 void dt_console_init(dt_console *c, const dt_metrics_options *o) {
     double now = dt_time_s();
-    *c = (dt_console){.out = o->console ? o->console : stderr,
+    const dt_task_row *task = o->board.task;
+    *c = (dt_console){.metric = task && task->n_metric > 0 ? &task->metric[0] : NULL,
+                      .out = o->console ? o->console : stderr,
                       .live = o->live,
                       .total_steps = o->total_steps,
                       .log_every = o->log_every > 0 ? o->log_every : 1,
@@ -52,6 +54,17 @@ static void format_duration(double s, char out[24]) {
         snprintf(out, 24, "%lld:%02lld", t / 60, t % 60);
 }
 
+static void format_metric(const dt_console *c, bool labels, char out[PART_MAX]) {
+    const dt_metric_row *m = c->metric;
+    const double value = c->metric_sum / (double)c->n_finite;
+    out[0] = '\0';
+    if (!m) return;
+    if (m->percent)
+        snprintf(out, PART_MAX, labels ? "%s %.2f%%" : "%s %.1f%%", labels ? m->line : m->part, 100 * value);
+    else
+        snprintf(out, PART_MAX, labels ? "%s %.4g" : "%s %.3g", labels ? m->line : m->part, value);
+}
+
 static void format_parts(const dt_console *c, bool labels, char part[PART_COUNT][PART_MAX]) {
     const dt_train_record *r = &c->last;
     double n_finite = (double)c->n_finite;
@@ -72,11 +85,10 @@ static void format_parts(const dt_console *c, bool labels, char part[PART_COUNT]
     if (n_finite > 0) {
         double loss = c->loss_sum / n_finite;
         snprintf(part[PART_LOSS], PART_MAX, fabs(loss) < 10 ? "loss %.4f" : "loss %.4g", loss);
-        snprintf(part[PART_TOP1], PART_MAX, labels ? "accuracy %.2f%%" : "acc %.1f%%",
-                 100 * c->top1_sum / n_finite);
+        format_metric(c, labels, part[PART_METRIC]);
     } else {
         strcpy(part[PART_LOSS], "loss not finite");
-        part[PART_TOP1][0] = '\0';
+        part[PART_METRIC][0] = '\0';
     }
     snprintf(part[PART_LR], PART_MAX, "lr %.3g", r->lr);
     snprintf(part[PART_SPEED], PART_MAX, labels ? "%s images/s" : "%s/s", speed.s);
@@ -152,9 +164,10 @@ static void draw(dt_console *c) {
 
 void dt_console_step(dt_console *c, const dt_train_record *r) {
     c->last = *r;
-    if (isfinite(r->loss) && isfinite(r->top1)) {
-        c->loss_sum += r->loss;
-        c->top1_sum += r->top1;
+    const double metric = c->metric ? r->score.metric[0] : 0;
+    if (isfinite(r->score.loss) && isfinite(metric)) {
+        c->loss_sum += r->score.loss;
+        c->metric_sum += metric;
         c->n_finite++;
     }
     const double time_s = 1e-3 * r->step_ms; /* not the mean of the rates: results may come in bunches */
@@ -178,7 +191,7 @@ void dt_console_step(dt_console *c, const dt_train_record *r) {
     }
     c->shown_at = now;
     c->n_finite = 0;
-    c->loss_sum = c->top1_sum = c->time_s = c->n_sample = c->data_wait_s = 0;
+    c->loss_sum = c->metric_sum = c->time_s = c->n_sample = c->data_wait_s = 0;
 }
 
 void dt_console_note(dt_console *c, const char *text) {

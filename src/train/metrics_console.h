@@ -13,10 +13,11 @@ typedef struct dt_console {
     int64_t total_steps, log_every, first_step;
     double started_at, shown_at; /* dt_time_s() */
     /* Sums over steps, which restart at every shown line. */
-    double loss_sum, top1_sum, time_s, n_sample, data_wait_s;
+    double loss_sum, metric_sum, time_s, n_sample, data_wait_s;
     int64_t n_finite; /* steps with a finite loss */
     int64_t n_unseen; /* notes left out since the last one shown */
     dt_train_record last;
+    const dt_metric_row *metric; /* shown beside the loss; NULL: the task has none */
 } dt_console;
 
 void dt_console_init(dt_console *c, const dt_metrics_options *o);

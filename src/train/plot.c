@@ -1,7 +1,8 @@
-/* curves.svg: loss and accuracy over steps, two panels, from metrics.jsonl alone. Written without a plotting
+/* curves.svg: loss and the first metric over steps, two panels, from metrics.jsonl alone. Written without a plotting
  * library; colours are readable on white and, where the viewer prefers dark, on black. */
 #include "train/metrics.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -30,17 +31,22 @@ typedef struct curve {
     size_t n, room;
 } curve;
 
-/* What the file holds, of loss and of accuracy in percent: training, evaluation, and where that is of
+/* What the file holds, of loss and of the metric, an accuracy in percent: training, evaluation, and where that is of
  * averaged weights, the evaluation of the current ones. */
 typedef enum curve_id {
     TRAIN_LOSS = 0,
     EVAL_LOSS,
     CURRENT_LOSS,
-    TRAIN_TOP1,
-    EVAL_TOP1,
-    CURRENT_TOP1,
+    TRAIN_METRIC,
+    EVAL_METRIC,
+    CURRENT_METRIC,
     CURVE_COUNT
 } curve_id;
+
+typedef struct curves_of {
+    const dt_metric_row *metric; /* the first of a task that a record has; NULL: none has one */
+    curve curve[CURVE_COUNT];
+} curves_of;
 
 typedef struct axis {
     double low, high, tick;
@@ -63,39 +69,52 @@ static dt_status curve_add(curve *c, double x, double y) {
     return DT_OK;
 }
 
-static dt_status add_record(curve curves[CURVE_COUNT], const char *line, size_t size) {
+/* Records say by their members which task they are of. */
+static void find_metric(curves_of *c, const json_t *record) {
+    for (int i = 0; dt_task_choices[i] && !c->metric; i++) {
+        const dt_task_row *task = &dt_task_table[i];
+        if (task->n_metric > 0 && json_object_get(record, task->metric[0].name)) c->metric = &task->metric[0];
+    }
+}
+
+static dt_status add_record(curves_of *c, const char *line, size_t size) {
     json_t *record = json_loadb(line, size, 0, NULL);
     const char *kind = json_string_value(json_object_get(record, "kind"));
     const json_t *step = json_object_get(record, "step");
     const bool eval = kind && strcmp(kind, "eval") == 0;
+    find_metric(c, record);
+    char current[64];
+    const char *name = c->metric ? c->metric->name : "top1";
+    const double unit = !c->metric || c->metric->percent ? 100 : 1;
+    snprintf(current, sizeof current, "current_%s", name);
     const struct {
         const char *member;
         curve_id curve;
         double unit;
     } part[] = {{"loss", eval ? EVAL_LOSS : TRAIN_LOSS, 1},
-                {"top1", eval ? EVAL_TOP1 : TRAIN_TOP1, 100},
+                {name, eval ? EVAL_METRIC : TRAIN_METRIC, unit},
                 {"current_loss", CURRENT_LOSS, 1},
-                {"current_top1", CURRENT_TOP1, 100}};
+                {current, CURRENT_METRIC, unit}};
     dt_status status = DT_OK;
     for (size_t i = 0; kind && json_is_number(step) && status == DT_OK && i < sizeof part / sizeof part[0];
          i++) {
         const json_t *value = json_object_get(record, part[i].member);
         if (json_is_number(value))
-            status = curve_add(&curves[part[i].curve], json_number_value(step),
+            status = curve_add(&c->curve[part[i].curve], json_number_value(step),
                                part[i].unit * json_number_value(value));
     }
     json_decref(record);
     return status;
 }
 
-static dt_status read_curves(const char *path, curve curves[CURVE_COUNT]) {
+static dt_status read_curves(const char *path, curves_of *c) {
     FILE *in = fopen(path, "rb");
     if (!in) return dt_fail(DT_ERR_IO, "%s: cannot be opened: %s", path, strerror(errno));
     dt_status status = DT_OK;
     char *line = NULL;
     size_t room = 0;
     for (ssize_t n = getline(&line, &room, in); n > 0 && status == DT_OK; n = getline(&line, &room, in))
-        status = add_record(curves, line, (size_t)n);
+        status = add_record(c, line, (size_t)n);
     if (status == DT_OK && ferror(in)) status = dt_fail(DT_ERR_IO, "%s: cannot be read", path);
     free(line);
     fclose(in);
@@ -222,11 +241,11 @@ typedef struct outcome {
     double last, best;
 } outcome;
 
-static outcome outcome_of(const curve *c, bool percent) {
+static outcome outcome_of(const curve *c, bool higher) {
     outcome o = {NAN, NAN};
     for (size_t i = 0; i < c->n; i++) {
         o.last = c->y[i];
-        o.best = percent ? fmax(o.best, o.last) : fmin(o.best, o.last); /* of a number and NaN: the number */
+        o.best = higher ? fmax(o.best, o.last) : fmin(o.best, o.last); /* of a number and NaN: the number */
     }
     return o;
 }
@@ -251,12 +270,13 @@ static void draw_legend(FILE *out, int left, const curve *train, const curve *ev
 }
 
 /* `c`: training, evaluation, evaluation of the current weights. */
-static dt_status draw_panel(FILE *out, int index, const char *title, curve *c, axis ax, bool percent) {
+static dt_status draw_panel(FILE *out, int index, const char *title, curve *c, axis ax, bool percent,
+                            bool higher) {
     int left = PANEL_LEFT + index * PANEL_STEP;
     curve *train = &c[0], *eval = &c[1], *current = &c[2];
     curve smoothed;
     double low = INFINITY, high = -INFINITY;
-    const outcome end = outcome_of(eval, percent);
+    const outcome end = outcome_of(eval, higher);
     thin(train);
     thin(eval);
     thin(current);
@@ -323,32 +343,36 @@ static void draw_head(FILE *out, const char *metrics_path) {
     fputs("</text>\n", out);
 }
 
-static dt_status draw(FILE *out, const char *metrics_path, curve curves[CURVE_COUNT]) {
+static dt_status draw(FILE *out, const char *metrics_path, curves_of *c) {
     double low = INFINITY, high = -INFINITY;
-    for (int i = 0; i < CURVE_COUNT; i++) extend(&low, &high, curves[i].x, curves[i].n);
+    char title[DT_METRIC_TEXT] = "Accuracy";
+    const bool percent = !c->metric || c->metric->percent, higher = !c->metric || c->metric->higher_is_better;
+    if (c->metric) snprintf(title, sizeof title, "%s", c->metric->line);
+    title[0] = (char)toupper((unsigned char)title[0]);
+    for (int i = 0; i < CURVE_COUNT; i++) extend(&low, &high, c->curve[i].x, c->curve[i].n);
     if (low <= 0.2 * high || low == high) low = 0;
     axis ax = make_axis(low, high, true);
     draw_head(out, metrics_path);
-    DT_TRY(draw_panel(out, 0, "Loss", &curves[TRAIN_LOSS], ax, false));
-    DT_TRY(draw_panel(out, 1, "Accuracy", &curves[TRAIN_TOP1], ax, true));
+    DT_TRY(draw_panel(out, 0, "Loss", &c->curve[TRAIN_LOSS], ax, false, false));
+    DT_TRY(draw_panel(out, 1, title, &c->curve[TRAIN_METRIC], ax, percent, higher));
     fputs("</svg>\n", out);
     return DT_OK;
 }
 
 dt_status dt_plot_curves(const char *metrics_path, const char *svg_path) {
-    curve curves[CURVE_COUNT] = {0};
+    curves_of curves = {.metric = NULL};
     dt_status status = DT_OK;
     char copy[4096 + 8];
     FILE *out = NULL;
     if (snprintf(copy, sizeof copy, "%s.tmp", svg_path) >= (int)sizeof copy)
         return dt_fail(DT_ERR_IO, "%.60s...: path too long", svg_path);
-    DT_TRY_GOTO(status, read_curves(metrics_path, curves), done);
+    DT_TRY_GOTO(status, read_curves(metrics_path, &curves), done);
     out = fopen(copy, "wb");
     if (!out) {
         status = dt_fail(DT_ERR_IO, "%s: cannot be written: %s", copy, dt_create_error(copy, errno).s);
         goto done;
     }
-    status = draw(out, metrics_path, curves);
+    status = draw(out, metrics_path, &curves);
     bool written = !ferror(out);
     if (fclose(out) != 0) written = false;
     if (status == DT_OK && (!written || rename(copy, svg_path) != 0))
@@ -356,8 +380,8 @@ dt_status dt_plot_curves(const char *metrics_path, const char *svg_path) {
     if (status != DT_OK) unlink(copy);
 done:
     for (int i = 0; i < CURVE_COUNT; i++) {
-        free(curves[i].x);
-        free(curves[i].y);
+        free(curves.curve[i].x);
+        free(curves.curve[i].y);
     }
     return status;
 }

@@ -254,6 +254,11 @@ dt_status dt_predict(const dt_config *c, dt_comm *mpi, const dt_predict_options 
     bool opened = false;
     *out = (dt_predict_result){0};
     dt_status st;
+    if (!dt_task_of(&c->model)->classes) {
+        st = dt_fail(DT_ERR_CONFIG, "model.task = \"%s\": predict tells classes, and this network has none",
+                     dt_task_of(&c->model)->name);
+        goto out;
+    }
     DT_TRY_GOTO(st, dt_trained_load(c, mpi, &j.trained), out);
     DT_TRY_GOTO(st, dt_comm_agree(mpi, dt_trained_find_facts(c, &j.trained)), out);
     DT_TRY_GOTO(st, open_inputs(&j, mpi), out);

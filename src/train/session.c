@@ -5,11 +5,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <xxhash.h>
 
 #include "core/cores.h"
 #include "core/text.h"
 #include "cpu/cpu.h"
+#include "data/agree.h"
 #include "dist/signals.h"
 #include "gpu/cuda.h"
 
@@ -30,7 +30,7 @@ dt_status dt_session_backend(const dt_config *c, const dt_comm *mpi, dt_backend 
     bool gpu =
         c->run.device == DT_DEVICE_CUDA || (c->run.device == DT_DEVICE_AUTO && dt_cuda_device_count() > 0);
     dt_status st = gpu ? dt_backend_cuda_create(&o, out) : dt_backend_cpu_create(&o, out);
-    if (st == DT_OK && c->data.decoder == DT_DECODER_NVJPEG && !(*out)->jpeg_create) {
+    if (st == DT_OK && c->data.decoder == DT_DECODER_NVJPEG && !(gpu && dt_cuda_jpeg())) {
         (*out)->destroy(*out);
         *out = NULL;
         return dt_fail(
@@ -84,114 +84,22 @@ static dt_status count_gpus(const dt_config *c, dt_session *s) {
         first, host);
 }
 
-static const char *name_in_set(const void *set, int64_t label) {
-    return dt_dataset_class_name(set, label);
-}
-
-static const char *name_in_facts(const void *facts, int64_t label) {
-    return dt_data_facts_class(facts, label);
-}
-
-/* A label must mean the same in training and in `val`, as far as it has a name in both. */
-static dt_status check_same_classes(const dt_config *c, const char *(*name)(const void *of, int64_t label),
-                                    const void *of, const char *where, const dt_dataset *val) {
-    dt_dataset_info v;
-    dt_dataset_info_get(val, &v);
-    for (int64_t i = 0; i < v.n_classes; i++) {
-        const char *a = name(of, i), *b = dt_dataset_class_name(val, i);
-        if (!a[0] || !b[0] || strcmp(a, b) == 0) continue;
-        return dt_fail(
-            DT_ERR_DATA,
-            "class %lld is \"%s\" in %s, but \"%s\" in %s: import both with the same classes (dtrain "
-            "data import ... --class-names %s)",
-            (long long)i, a, where, b, c->data.val, c->data.train);
-    }
-    return DT_OK;
-}
-
-dt_status dt_session_check_data(const dt_config *c, const char *path, const dt_dataset *d) {
-    dt_dataset_info info;
-    dt_dataset_info_get(d, &info);
-    if (c->data.channels > 0 && c->data.channels != info.channels)
-        return dt_fail(
-            DT_ERR_CONFIG,
-            "data.channels = %lld, but the images of %s have %lld: change the one or import the other anew",
-            (long long)c->data.channels, path, (long long)info.channels);
-    if (c->model.classes > 0 && c->model.classes < info.n_classes)
-        return dt_fail(DT_ERR_CONFIG, "model.classes = %lld, but %s has %s: set it to no fewer",
-                       (long long)c->model.classes, path, dt_count_text(info.n_classes, "class").s);
-    return DT_OK;
-}
-
-static uint64_t names_hash(const char *(*name)(const void *of, int64_t label), const void *of, int64_t n) {
-    uint64_t hash = 0;
-    for (int64_t i = 0; i < n; i++) {
-        const char *text = name(of, i);
-        if (text[0]) hash = XXH3_64bits_withSeed(text, strlen(text), hash + (uint64_t)i + 1);
-    }
-    return hash;
-}
-
-static uint64_t classes_hash(const dt_dataset *d) {
-    dt_dataset_info info;
-    dt_dataset_info_get(d, &info);
-    return names_hash(name_in_set, d, info.n_classes);
-}
-
-static uint64_t statistics_hash(const dt_config *c, const dt_dataset_info *d) {
-    double v[2][4] = {{0}};
-    for (int i = 0; i < 4 && i < d->channels; i++) {
-        v[0][i] = i < c->augment.n_mean ? c->augment.mean[i] : d->mean[i];
-        v[1][i] = i < c->augment.n_stddev ? c->augment.stddev[i] : d->stddev[i];
-    }
-    return XXH3_64bits(v, sizeof v);
-}
-
 dt_status dt_session_open_data(const dt_config *c, bool train, dt_session *s) {
     if (train) {
         DT_TRY(dt_dataset_open(&c->data, c->data.train, &s->train_data));
-        DT_TRY(dt_session_check_data(c, c->data.train, s->train_data));
+        DT_TRY(dt_data_check(&c->data, c->model.classes, c->data.train, s->train_data));
     }
     if (c->data.val[0]) {
         DT_TRY(dt_dataset_open(&c->data, c->data.val, &s->val_data));
-        DT_TRY(dt_session_check_data(c, c->data.val, s->val_data));
+        DT_TRY(dt_data_check(&c->data, c->model.classes, c->data.val, s->val_data));
     }
     if (!train && !s->val_data)
         return dt_fail(DT_ERR_CONFIG, "data.val is not set: there is nothing to evaluate on");
     if (!s->train_data || !s->val_data) return DT_OK;
-    const bool named = dt_dataset_class_name(s->train_data, 0)[0] != 0;
-    if (s->mpi->rank == 0 && named != (dt_dataset_class_name(s->val_data, 0)[0] != 0))
-        fprintf(
-            stderr,
-            "dtrain: %s has no class names to compare with those of %s: label k is taken for the same class "
-            "in both\n",
-            named ? c->data.val : c->data.train, named ? c->data.train : c->data.val);
-    dt_dataset_info a, b;
-    dt_dataset_info_get(s->train_data, &a);
-    dt_dataset_info_get(s->val_data, &b);
-    /* The highest classes need not occur in what is evaluated. */
-    if (a.channels != b.channels)
-        return dt_fail(
-            DT_ERR_DATA, "the images of %s have %s, those of %s have %lld: import both in the same way",
-            c->data.train, dt_count_text(a.channels, "channel").s, c->data.val, (long long)b.channels);
-    DT_TRY(check_same_classes(c, name_in_set, s->train_data, c->data.train, s->val_data));
-    if (b.n_classes > a.n_classes)
-        return dt_fail(
-            DT_ERR_DATA,
-            "%s has %s, %s has only %lld: import both with the same classes (dtrain data import ... "
-            "--class-names)",
-            c->data.val, dt_count_text(b.n_classes, "class").s, c->data.train, (long long)a.n_classes);
-    if (c->data.image_size == 0 && (a.height != b.height || a.width != b.width || a.jpeg || b.jpeg))
-        return dt_fail(DT_ERR_CONFIG, "the images differ in size: set data.image_size");
+    dt_data_note note;
+    DT_TRY(dt_data_agree(&c->data, s->train_data, s->val_data, &note));
+    if (s->mpi->rank == 0 && note.text[0]) fprintf(stderr, "dtrain: %s\n", note.text);
     return DT_OK;
-}
-
-static uint64_t info_hash(const dt_dataset_info *i) {
-    const double part[] = {(double)i->n_samples, (double)i->height, (double)i->width, (double)i->channels,
-                           (double)i->n_classes, i->jpeg,           i->mean[0],       i->mean[1],
-                           i->mean[2],           i->mean[3],        i->stddev[0],     i->stddev[1],
-                           i->stddev[2],         i->stddev[3]};
-    return XXH3_64bits(part, sizeof part);
 }
 
 /* Hosts may have different files of one name, and ranks that count different samples would wait for each
@@ -200,90 +108,15 @@ static dt_status check_same_data(dt_session *s) {
     dt_dataset_info info;
     if (s->train_data) {
         dt_dataset_info_get(s->train_data, &info);
-        DT_TRY(dt_comm_check_equal(s->mpi, info_hash(&info), "the training set"));
-        DT_TRY(dt_comm_check_equal(s->mpi, classes_hash(s->train_data),
+        DT_TRY(dt_comm_check_equal(s->mpi, dt_data_hash(&info), "the training set"));
+        DT_TRY(dt_comm_check_equal(s->mpi, dt_data_classes_hash(s->train_data),
                                    "the list of the training set's classes"));
     }
     if (!s->val_data) return DT_OK;
     dt_dataset_info_get(s->val_data, &info);
-    DT_TRY(dt_comm_check_equal(s->mpi, info_hash(&info), "the validation set"));
-    return dt_comm_check_equal(s->mpi, classes_hash(s->val_data), "the list of the validation set's classes");
-}
-
-static void take_facts(bool given, const dt_dataset_info *train, dt_dataset_info *info) {
-    info->n_classes = dt_max_i64(info->n_classes, train->n_classes);
-    if (given) return;
-    memcpy(info->mean, train->mean, sizeof info->mean);
-    memcpy(info->stddev, train->stddev, sizeof info->stddev);
-}
-
-/* Evaluation alone takes from the training set what training did: its statistics, where the file gives none,
- * and the classes, of which the highest need not occur in what is evaluated. *known: the statistics are
- * those. */
-static dt_status training_facts(const dt_config *c, dt_session *s, const dt_data_facts *facts,
-                                dt_dataset_info *info, bool *known) {
-    dt_dataset *train;
-    dt_dataset_info other;
-    const bool given = c->augment.n_mean > 0;
-    *known = given || facts;
-    /* Names of all that the model tells apart can be compared with a checkpoint's. */
-    if (c->model.classes == 0 || c->model.classes == info->n_classes)
-        s->classes_xxh3 = classes_hash(s->val_data);
-    if (facts) {
-        /* Compared below, name by name: those that are evaluated may be fewer. */
-        if (facts->class_name && dt_dataset_class_name(s->val_data, 0)[0])
-            s->classes_xxh3 = names_hash(name_in_facts, facts, facts->info.n_classes);
-        take_facts(given, &facts->info, info);
-        return check_same_classes(c, name_in_facts, facts, "the checkpoint", s->val_data);
-    }
-    if (dt_dataset_open(&c->data, c->data.train, &train) != DT_OK) {
-        if (s->mpi->rank == 0 && !given)
-            fprintf(stderr,
-                    "dtrain: normalising with the evaluation set's own mean and deviation, because the "
-                    "training set cannot "
-                    "be opened (%s); set augment.mean and augment.std\n",
-                    dt_error_text());
-        return DT_OK;
-    }
-    dt_dataset_info_get(train, &other);
-    *known = true;
-    if (other.n_classes > info->n_classes) s->classes_xxh3 = 0;
-    const uint64_t classes = classes_hash(train);
-    if (classes) s->classes_xxh3 = classes;
-    take_facts(given, &other, info);
-    dt_status st = check_same_classes(c, name_in_set, train, c->data.train, s->val_data);
-    dt_dataset_close(train);
-    return st;
-}
-
-/* Whether the device decodes the files of this set (may be NULL). */
-static bool device_decodes(const dt_session *s, const dt_dataset *d) {
-    dt_dataset_info info = {.jpeg = false};
-    if (d) dt_dataset_info_get(d, &info);
-    return info.jpeg && s->config->data.decoder == DT_DECODER_NVJPEG;
-}
-
-/* What batches of either set may hold; 0 rows when neither is decoded by the device. */
-static dt_status jpeg_limits(const dt_session *s, dt_jpeg_limits *out) {
-    const int64_t side = s->config->data.image_size;
-    dt_division d;
-    DT_TRY(dt_division_make(s->config, s->mpi->rank, s->mpi->world, &d));
-    const struct {
-        const dt_dataset *data;
-        int64_t rows;
-    } set[] = {{s->train_data, (d.global_batch + d.n_micro_all - 1) / d.n_micro_all},
-               {s->val_data, d.eval_rows}};
-    *out = (dt_jpeg_limits){.rows = 0};
-    for (int i = 0; i < 2; i++) {
-        dt_jpeg_limits l;
-        if (!device_decodes(s, set[i].data)) continue;
-        dt_loader_jpeg_limits(set[i].data, set[i].rows, side, side, &l);
-        l.rows = dt_max_i64(l.rows, out->rows);
-        l.file_bytes = dt_max_i64(l.file_bytes, out->file_bytes);
-        l.pixel_bytes = dt_max_i64(l.pixel_bytes, out->pixel_bytes);
-        *out = l;
-    }
-    return DT_OK;
+    DT_TRY(dt_comm_check_equal(s->mpi, dt_data_hash(&info), "the validation set"));
+    return dt_comm_check_equal(s->mpi, dt_data_classes_hash(s->val_data),
+                               "the list of the validation set's classes");
 }
 
 static dt_status check_length(const dt_session *s) {
@@ -302,20 +135,30 @@ static dt_status open_engine(const dt_config *c, bool train, const dt_data_facts
     bool known = true;
     dt_dataset_info info;
     dt_dataset_info_get(train ? s->train_data : s->val_data, &info);
-    if (!train) DT_TRY(dt_comm_agree(s->mpi, training_facts(c, s, facts, &info, &known)));
-    DT_TRY(dt_comm_check_equal(s->mpi, info_hash(&info), "the normalisation that the training set gives"));
-    if (train) s->classes_xxh3 = classes_hash(s->train_data);
-    s->statistics_xxh3 = known ? statistics_hash(c, &info) : 0;
-    if (info.jpeg && c->data.image_size == 0)
-        return dt_fail(DT_ERR_CONFIG, "JPEG images differ in size: set data.image_size");
-    dt_jpeg_limits jpeg;
-    DT_TRY(jpeg_limits(s, &jpeg));
+    if (!train) {
+        dt_data_trained trained;
+        dt_data_note note;
+        DT_TRY(dt_comm_agree(s->mpi, dt_data_trained_facts(&c->data, &c->augment, c->model.classes,
+                                                           s->val_data, facts, &trained, &note)));
+        if (s->mpi->rank == 0 && note.text[0]) fprintf(stderr, "dtrain: %s\n", note.text);
+        info = trained.info;
+        known = trained.known;
+        s->classes_xxh3 = trained.classes_xxh3;
+    }
+    DT_TRY(dt_comm_check_equal(s->mpi, dt_data_hash(&info), "the normalisation that the training set gives"));
+    if (train) s->classes_xxh3 = dt_data_classes_hash(s->train_data);
+    s->statistics_xxh3 = known ? dt_data_statistics_hash(&c->augment, &info) : 0;
+    dt_division d;
+    dt_upload_plan upload;
+    DT_TRY(dt_division_make(c, s->mpi->rank, s->mpi->world, &d));
+    dt_upload_plan_make(&c->data, dt_cuda_jpeg(), (const dt_dataset *const[]){s->train_data, s->val_data},
+                        (const int64_t[]){dt_ceil_div(d.global_batch, d.n_micro_all), d.eval_rows}, &upload);
     dt_engine_options o = {.config = c,
                            .be = s->be,
                            .mpi = s->mpi,
                            .comm = s->comm,
                            .data = &info,
-                           .jpeg = jpeg.rows > 0 ? &jpeg : NULL,
+                           .upload = &upload,
                            .any_gpu = s->any_gpu,
                            .train = train};
     return dt_engine_create(&o, &s->engine);
@@ -337,7 +180,7 @@ static dt_loader_options loader_options(const dt_session *s, bool eval, int64_t 
     const dt_config *c = s->config;
     const dt_division *d = dt_engine_division(s->engine);
     const dt_program *p = dt_engine_program(s->engine, eval);
-    const dt_value *image = &p->graph->value[dt_graph_input(p->graph, "image")];
+    const dt_vid image = dt_graph_input(p->graph, "image");
     int32_t threads = (int32_t)c->data.workers;
     /* The CPU computes on the same cores: one thread reads ahead. A GPU leaves the cores to the loader. */
     if (threads == 0) threads = s->be->info.is_gpu ? s->be->host_threads : 1;
@@ -349,10 +192,10 @@ static dt_loader_options loader_options(const dt_session *s, bool eval, int64_t 
         .source_crop = dt_graph_input(p->graph, "aug") >= 0,
         .whole_batches = s->inputs,
         .forgiving = s->inputs,
-        .compressed = device_decodes(s, eval ? s->val_data : s->train_data),
+        .compressed = dt_data_device_decodes(&c->data, eval ? s->val_data : s->train_data),
         .seed = (uint64_t)c->run.seed,
-        .out_h = image->dim[1],
-        .out_w = image->dim[2],
+        .out_h = image >= 0 ? p->graph->value[image].dim[1] : 0,
+        .out_w = image >= 0 ? p->graph->value[image].dim[2] : 0,
         .batch = d->eval_rows,
         .global_batch = d->global_batch,
         .n_micro_all = d->n_micro_all,
@@ -397,7 +240,7 @@ static dt_status open_session(const dt_config *c, dt_comm *mpi, bool train, cons
 }
 
 dt_status dt_session_open(const dt_config *c, dt_comm *mpi, bool train, dt_session *out) {
-    *out = (dt_session){.config = c, .mpi = mpi};
+    *out = (dt_session){.config = c, .board = dt_scoreboard_of(&c->model), .mpi = mpi};
     const dt_status st = open_session(c, mpi, train, NULL, out);
     if (st != DT_OK) dt_session_close(out, st);
     return st;
@@ -405,7 +248,11 @@ dt_status dt_session_open(const dt_config *c, dt_comm *mpi, bool train, dt_sessi
 
 dt_status dt_session_open_trained(const dt_config *c, dt_comm *mpi, const dt_data_facts *facts,
                                   dt_dataset *inputs, dt_session *out) {
-    *out = (dt_session){.config = c, .mpi = mpi, .val_data = inputs, .inputs = inputs != NULL};
+    *out = (dt_session){.config = c,
+                        .board = dt_scoreboard_of(&c->model),
+                        .mpi = mpi,
+                        .val_data = inputs,
+                        .inputs = inputs != NULL};
     const dt_status st = open_session(c, mpi, false, facts, out);
     if (st != DT_OK) dt_session_close(out, st);
     return st;
@@ -462,8 +309,8 @@ static dt_status agree_stop(dt_session *s, double batch_s, bool *stop, int64_t *
 }
 
 /* One rank's share of the evaluation. */
-static dt_status evaluate_batches(dt_session *s, int64_t step, int64_t n_batch, dt_loader *loader,
-                                  bool *stop) {
+static dt_status evaluate_batches(dt_session *s, int64_t step, int64_t n_batch, dt_loader *loader, bool *stop,
+                                  double *n_row) {
     bool more = loader != NULL;
     const double start_s = dt_time_s();
     int64_t poll_at = 0, after;
@@ -482,6 +329,7 @@ static dt_status evaluate_batches(dt_session *s, int64_t step, int64_t n_batch, 
         if (s->on_batch) DT_TRY(s->on_batch(s->on_batch_arg, s, i, &b));
         DT_TRY(dt_engine_input_wait(s->engine, fed));
         more = !b.last;
+        *n_row += (double)b.n_valid;
         dt_loader_release(loader, &b);
     }
     return DT_OK;
@@ -494,25 +342,23 @@ dt_status dt_session_evaluate(dt_session *s, int64_t step, bool ema, dt_eval_res
     const dt_division *d = dt_engine_division(s->engine);
     const int64_t per_rank = (info.n_samples + s->mpi->world - 1) / s->mpi->world;
     const int64_t n_batch = (per_rank + d->eval_rows - 1) / d->eval_rows;
-    double metric[DT_METRIC_COUNT], start_s = dt_time_s();
+    double metric[DT_METRIC_COUNT], n_row = 0, start_s = dt_time_s();
     dt_loader *loader = NULL;
     dt_status st = info.n_samples > s->mpi->rank ? dt_session_loader(s, true, 0, 0, &loader) : DT_OK;
     DT_TRY_GOTO(st, dt_comm_agree(s->mpi, st), out);
     DT_TRY_GOTO(st, dt_engine_eval_begin(s->engine, ema), out);
     /* Not agreed on: the others may wait in another call. Who fails alone ends the job (dt_session_close). */
-    DT_TRY_GOTO(st, evaluate_batches(s, step, n_batch, loader, &out->interrupted), out);
+    DT_TRY_GOTO(st, evaluate_batches(s, step, n_batch, loader, &out->interrupted, &n_row), out);
     DT_TRY_GOTO(st, dt_engine_eval_end(s->engine, metric), out);
     out->seconds = dt_time_s() - start_s;
     out->n_samples = (int64_t)metric[DT_METRIC_SAMPLES];
-    if (!out->interrupted && out->n_samples != info.n_samples) {
-        st = dt_fail(DT_ERR_INTERNAL, "evaluation saw %lld samples of %lld", (long long)out->n_samples,
+    DT_TRY_GOTO(st, dt_comm_sum_host(s->mpi, &n_row, 1), out);
+    if (!out->interrupted && (int64_t)n_row != info.n_samples) {
+        st = dt_fail(DT_ERR_INTERNAL, "evaluation saw %lld samples of %lld", (long long)n_row,
                      (long long)info.n_samples);
         goto out;
     }
-    double n = metric[DT_METRIC_SAMPLES] > 0 ? metric[DT_METRIC_SAMPLES] : 1;
-    out->loss = metric[DT_METRIC_LOSS] / n;
-    out->top1 = metric[DT_METRIC_TOP1] / n;
-    out->top5 = metric[DT_METRIC_TOP5] / n;
+    dt_scores_of(&s->board, metric, &out->score);
 out:
     dt_loader_close(loader);
     return st;

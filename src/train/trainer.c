@@ -126,8 +126,10 @@ static bool has_checkpoint(const dt_trainer *t) {
 /* What an evaluation means for the run; rank 0 decides, so that no rounding can part the ranks. */
 static dt_status judge(dt_trainer *t, const dt_eval_result *r) {
     const dt_config *c = t->config;
-    dt_ckpt_eval_add(&t->eval, t->step, t->eval_lost ? NAN : r->loss, r->top1, r->top5,
-                     (dt_best_metric)c->checkpoint.best_metric, c->train.early_stop_min_delta);
+    dt_scores score = r->score;
+    if (t->eval_lost) score.loss = NAN;
+    dt_ckpt_eval_add(&t->eval, t->step, &score, (dt_best_metric)c->checkpoint.best_metric,
+                     c->train.early_stop_min_delta);
     DT_TRY(dt_comm_bcast_host(t->mpi, &t->eval, (int64_t)sizeof t->eval, 0));
     if (t->root) dt_ckpt_writer_evaluated(t->writer, &t->eval, has_checkpoint(t) ? t->step : -1);
     if (dt_trainer_stops_early(t) && t->step < t->total_steps) dt_trainer_report_early_stop(t);
@@ -135,7 +137,7 @@ static dt_status judge(dt_trainer *t, const dt_eval_result *r) {
 }
 
 static dt_status evaluate(dt_trainer *t) {
-    dt_eval_result r, current = {.loss = 0};
+    dt_eval_result r, current = {.n_samples = 0};
     const bool ema = t->config->train.ema > 0;
     DT_TRY(dt_session_same_parameters(&t->session));
     DT_TRY(dt_session_evaluate(&t->session, t->step, ema, &r));
@@ -146,7 +148,7 @@ static dt_status evaluate(dt_trainer *t) {
         return DT_OK;
     }
     dt_trainer_report_eval(t, &r, ema ? &current : NULL);
-    t->eval_lost = !isfinite(r.loss) || !isfinite(current.loss);
+    t->eval_lost = !isfinite(r.score.loss) || !isfinite(current.score.loss);
     return judge(t, &r);
 }
 
@@ -250,7 +252,7 @@ dt_status dt_trainer_run(const dt_config *c, dt_comm *mpi, double start_s) {
                     .lock_fd = -1,
                     .saved_step = -1,
                     .resumed_step = -1,
-                    .eval = dt_ckpt_eval_none((dt_best_metric)c->checkpoint.best_metric),
+                    .eval = dt_ckpt_eval_none(c->model.task, (dt_best_metric)c->checkpoint.best_metric),
                     .start_s = start_s,
                     .loss_scale = c->train.loss_scale,
                     .last_save_s = start_s};
@@ -320,7 +322,11 @@ dt_status dt_trainer_eval(const dt_config *c, dt_comm *mpi, const char *report) 
     dt_trained trained;
     dt_report verdicts = {0};
     dt_eval_result r = {0};
-    char loss[DT_LOSS_TEXT];
+    char loss[DT_LOSS_TEXT], scores[512];
+    if (report && !dt_task_of(&c->model)->classes)
+        return dt_fail(DT_ERR_CONFIG,
+                       "model.task = \"%s\": a report is of classes, and this network has none",
+                       dt_task_of(&c->model)->name);
     dt_status st = dt_trained_load(c, mpi, &trained);
     if (st == DT_OK)
         st = dt_session_open_trained(c, mpi, trained.has_facts ? &trained.facts : NULL, NULL, &s);
@@ -337,15 +343,16 @@ dt_status dt_trainer_eval(const dt_config *c, dt_comm *mpi, const char *report) 
     }
     DT_TRY_GOTO(st, dt_session_evaluate(&s, ckpt->meta.step, c->train.ema > 0, &r), out);
     if (mpi->rank == 0)
-        printf("%s: step %lld, %s: loss %s, top-1 %.2f %%, top-5 %.2f %%%s (%s samples/s)\n", ckpt->path,
-               (long long)ckpt->meta.step, dt_count_text(r.n_samples, "sample").s, dt_loss_text(r.loss, loss),
-               100 * r.top1, 100 * r.top5, c->train.ema > 0 && has_average(ckpt) ? ", averaged weights" : "",
+        printf("%s: step %lld, %s: %s%s (%s samples/s)\n", ckpt->path, (long long)ckpt->meta.step,
+               dt_count_text(r.n_samples, "sample").s,
+               (dt_scores_text(&s.board, &r.score, DT_TASK_METRICS_MAX, scores, sizeof scores), scores),
+               c->train.ema > 0 && has_average(ckpt) ? ", averaged weights" : "",
                dt_number_text((double)r.n_samples / r.seconds).s);
-    if (!isfinite(r.loss))
+    if (!isfinite(r.score.loss))
         st = dt_fail(DT_ERR_NONFINITE,
                      "%s: the loss of the evaluation is %s: weights or images beyond the numbers of "
                      "train.precision",
-                     ckpt->path, dt_loss_text(r.loss, loss));
+                     ckpt->path, dt_loss_text(r.score.loss, loss));
     else if (report)
         st = write_report(&s, &trained, &verdicts, report);
 out:

@@ -120,9 +120,8 @@ void dt_trainer_summary(const dt_trainer *t) {
            t->mpi->world, dt_plural(t->mpi->world), s->be->info.name,
            s->mixed ? " here, elsewhere GPUs and CPUs" : "", precision_name[c->train.precision], threads,
            dt_plural(threads), s->comm->name);
-    printf("data    %s: %s, %lldx%lldx%lld, %s%s\n", c->data.train, dt_count_text(info.n_samples, "sample").s,
-           (long long)info.height, (long long)info.width, (long long)info.channels,
-           dt_count_text(info.n_classes, "class").s, info.jpeg ? ", JPEG" : "");
+    printf("data    %s: %s, %s\n", c->data.train, dt_count_text(info.n_samples, "sample").s,
+           dt_dataset_describe(&info).s);
     printf("batch   %lld = %lld micro-batch%s of %lld\n", (long long)d->global_batch,
            (long long)d->n_micro_all, d->n_micro_all == 1 ? "" : "es",
            (long long)(d->global_batch / d->n_micro_all));
@@ -166,12 +165,9 @@ void dt_trainer_farewell(const dt_trainer *t, dt_status st) {
 
 void dt_trainer_report_step(dt_trainer *t, const dt_step_result *r) {
     const double now_s = dt_time_s(), span_s = now_s - t->last_result_s;
-    const double n = r->metric[DT_METRIC_SAMPLES] > 0 ? (double)r->metric[DT_METRIC_SAMPLES] : 1;
     dt_train_record rec = {
         .step = r->step + 1,
         .epoch = dt_trainer_epoch(t, r->step + 1),
-        .loss = (double)r->metric[DT_METRIC_LOSS] / n,
-        .top1 = (double)r->metric[DT_METRIC_TOP1] / n,
         .lr = dt_trainer_lr(t, r->step),
         .samples_per_s = (double)t->config->train.global_batch / span_s,
         .grad_norm = sqrt((double)r->norm2),
@@ -179,6 +175,7 @@ void dt_trainer_report_step(dt_trainer *t, const dt_step_result *r) {
         .step_ms = 1e3 * span_s,
         .skipped = r->metric[DT_METRIC_SKIPPED] > 0,
     };
+    dt_scores_of_step(&t->session.board, r->metric, &rec.score);
     t->last_result_s = now_s;
     t->data_wait_s = 0;
     if (!t->root) return;
@@ -191,7 +188,7 @@ void dt_trainer_report_step(dt_trainer *t, const dt_step_result *r) {
 
 void dt_trainer_report_early_stop(const dt_trainer *t) {
     const dt_ckpt_eval *e = &t->eval;
-    const char *metric = dt_best_metric_name((dt_best_metric)e->metric);
+    const char *metric = dt_best_metric_names[e->metric];
     const long long worse = (long long)e->worse;
     if (e->best_step < 0)
         dt_metrics_note(t->metrics, "stopping early at step %lld: no finite %s in %lld evaluation%s",
@@ -210,16 +207,12 @@ void dt_trainer_report_eval(dt_trainer *t, const dt_eval_result *r, const dt_eva
     dt_eval_record rec = {
         .step = t->step,
         .epoch = dt_trainer_epoch(t, t->step),
-        .loss = r->loss,
-        .top1 = r->top1,
-        .top5 = r->top5,
+        .score = r->score,
         .lr = dt_trainer_lr(t, dt_max_i64(t->step - 1, 0)),
         .samples_per_s = (double)r->n_samples / r->seconds,
         .n_samples = r->n_samples,
         .ema = current != NULL,
-        .current_loss = current ? current->loss : 0,
-        .current_top1 = current ? current->top1 : 0,
-        .current_top5 = current ? current->top5 : 0,
+        .current = current ? current->score : (dt_scores){.loss = 0},
     };
     dt_metrics_eval(t->metrics, &rec);
 }

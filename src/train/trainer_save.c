@@ -321,6 +321,7 @@ dt_ckpt_policy dt_trainer_policy(const dt_trainer *t) {
                             .keep_last = c->checkpoint.keep_last,
                             .keep_every = c->checkpoint.keep_every,
                             .keep_best = c->checkpoint.keep_best,
+                            .task = c->model.task,
                             .best_metric = (dt_best_metric)c->checkpoint.best_metric};
 }
 
@@ -332,15 +333,15 @@ static dt_status continue_evaluations(dt_trainer *t) {
     if (t->resumed_here)
         t->resumed_step = t->step;
     else
-        t->eval = dt_ckpt_eval_none(metric);
+        t->eval = dt_ckpt_eval_none(c->model.task, metric);
     if (t->root && t->resumed_here && judged && t->eval.metric != (int64_t)metric)
         printf("note: checkpoint.best_metric was %s: the best evaluation and the patience begin anew\n",
-               dt_best_metric_name((dt_best_metric)t->eval.metric));
-    if (t->eval.metric != (int64_t)metric) {
+               dt_best_metric_names[t->eval.metric]);
+    if (t->eval.metric != (int64_t)metric || t->eval.task != c->model.task) {
         const dt_ckpt_eval e = t->eval;
-        t->eval = dt_ckpt_eval_none(metric);
-        if (e.step >= 0)
-            dt_ckpt_eval_add(&t->eval, e.step, e.loss, e.top1, e.top5, metric, c->train.early_stop_min_delta);
+        t->eval = dt_ckpt_eval_none(c->model.task, metric);
+        if (e.step >= 0 && e.task == c->model.task)
+            dt_ckpt_eval_add(&t->eval, e.step, &e.score, metric, c->train.early_stop_min_delta);
     }
     return dt_comm_bcast_host(t->mpi, &t->eval, (int64_t)sizeof t->eval, 0);
 }
@@ -356,6 +357,7 @@ static void catch_up(dt_trainer *t) {
 static dt_status open_records(dt_trainer *t) {
     DT_TRY(write_config(t));
     dt_metrics_options o = {.out_dir = t->config->run.out_dir,
+                            .board = t->session.board,
                             .tensorboard = t->config->run.tensorboard,
                             .resume_step = t->step,
                             .set_aside = !t->resumed_here,

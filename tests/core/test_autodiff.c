@@ -185,12 +185,12 @@ static void test_shared_weight(void **state) {
                          .stddev = {0.3f, 0.3f}};
     dt_conv_options o = {
         .channels = 2, .kernel = 3, .stride = 1, .pad = 1, .init = DT_INIT_KAIMING_UNIFORM_A5};
-    dt_vid y = dt_build_conv(&b, "shared", dt_build_input(&b, &in), &o);
+    dt_vid y = dt_build_conv(&b, "shared", dt_build_image(&b, &in), &o);
     y = dt_build_relu(&b, "r", y);
     dt_attr t = b.g->node[b.g->value[dt_graph_find(b.g, "shared")].producer].attr;
     y = dt_build_op(&b, "again", DT_OP_CONV, &t, 2, (dt_vid[]){y, dt_graph_find(b.g, "shared.weight")});
     y = dt_build_op(&b, "third", DT_OP_CONV, &t, 2, (dt_vid[]){y, dt_graph_find(b.g, "shared.weight")});
-    dt_build_loss(&b, dt_build_dense(&b, "fc", y, 3, true));
+    random_classify(&b, dt_build_dense(&b, "fc", y, 3, true));
     check_ok(b.status);
     check_gradients(b.g, "a shared weight");
 }

@@ -58,7 +58,7 @@ static void expect_unsupported(const op_case *c, dt_dtype compute) {
 
 static void test_unsupported_is_refused(void **state) {
     (void)state;
-    static const op_case relu = {.op = DT_OP_RELU, .in = {{IN_ACT, {2, 3}}}};
+    static const op_case relu = {.op = DT_OP_UNARY, .in = {{IN_ACT, {2, 3}}}};
     static const op_case stats = {.op = DT_OP_CONV,
                                   .wanted = 1u << DT_CONV_OUT_STATS,
                                   .attr = {OP_CONV(1, 1, 1, 0)},
@@ -92,6 +92,7 @@ static dt_status run_with(const op_case *c, const dt_step_params *step, const ch
 static void test_hostile_operands(void **state) {
     (void)state;
     static const op_case xent = {.op = DT_OP_XENT,
+                                 .attr = {OP_LOSS},
                                  .in = {{IN_ACT, {3, 4}}, {IN_LABEL, {3}}, {IN_ZERO, {DT_METRIC_COUNT}}}};
     assert_int_equal(run_with(&xent, &op_step, "in1", (int32_t[]){0, 4, 1}, NULL), DT_ERR_DATA);
     assert_non_null(strstr(dt_error_text(), "label 4 of sample 1"));
@@ -135,7 +136,7 @@ static void test_crop_of_everything(void **state) {
 
 static void test_nan_is_not_hidden(void **state) {
     (void)state;
-    static const op_case relu = {.op = DT_OP_RELU, .in = {{IN_ACT, {4}}}};
+    static const op_case relu = {.op = DT_OP_UNARY, .in = {{IN_ACT, {4}}}};
     static const op_case pool = {
         .op = DT_OP_MAXPOOL, .attr = {OP_WINDOW(2, 2, 2, 0)}, .in = {{IN_ACT, {1, 2, 2, 1}}}};
     static const op_case apply = {
@@ -160,6 +161,7 @@ static void test_running_statistics(void **state) {
 static void test_metrics(void **state) {
     (void)state;
     static const op_case c = {.op = DT_OP_XENT,
+                              .attr = {OP_LOSS},
                               .in = {{IN_ACT, {4, 7}}, {IN_LABEL, {4}}, {IN_ZERO, {DT_METRIC_COUNT}}}};
     static const float logit[4][7] = {
         {9, 1, 2, 3, 4, 5, 6},   /* label 0: first */
@@ -192,6 +194,7 @@ static void test_metrics(void **state) {
 static void test_xent_range(void **state) {
     (void)state;
     static const op_case c = {.op = DT_OP_XENT,
+                              .attr = {OP_LOSS},
                               .in = {{IN_ACT, {2, 3}}, {IN_LABEL, {2}}, {IN_ZERO, {DT_METRIC_COUNT}}}};
     dt_graph *g = op_case_graph(&c, DT_DTYPE_F32);
     op_run r = op_run_open(be, g, &op_step, false);

@@ -71,11 +71,16 @@ static const golden_op golden_ops[] = {
     {"conv depthwise", DT_OP_CONV, {OP_WINDOW(3, 3, 2, 1), .dilation = {1, 1}, .groups = 8}},
     {"conv uneven",
      DT_OP_CONV,
-     {.kernel = {5, 3}, .stride = {1, 2}, .pad = {2, 0}, .dilation = {1, 1}, .groups = 1}},
+     {.kernel = {5, 3},
+      .stride = {1, 2},
+      .pad_begin = {2, 0},
+      .pad_end = {2, 0},
+      .dilation = {1, 1},
+      .groups = 1}},
     {.name = "dense", .op = DT_OP_DENSE},
     {.name = "dense bias", .op = DT_OP_DENSE},
-    {.name = "relu", .op = DT_OP_RELU},
-    {.name = "add", .op = DT_OP_ADD},
+    {.name = "relu", .op = DT_OP_UNARY},
+    {.name = "add", .op = DT_OP_BINARY},
     {"maxpool", DT_OP_MAXPOOL, {OP_WINDOW(2, 2, 2, 0)}},
     {"maxpool pad", DT_OP_MAXPOOL, {OP_WINDOW(3, 3, 2, 1)}},
     {"avgpool", DT_OP_AVGPOOL, {OP_WINDOW(2, 2, 2, 0)}},
@@ -87,10 +92,23 @@ static const golden_op golden_ops[] = {
     {"batchnorm residual", DT_OP_BATCHNORM, {OP_BN}},
     {"batchnorm residual relu", DT_OP_BATCHNORM, {OP_BN, .relu = true}},
     {"batchnorm rows", DT_OP_BATCHNORM, {OP_BN}},
-    {.name = "xent", .op = DT_OP_XENT},
-    {"xent smoothing", DT_OP_XENT, {.smoothing = 0.1f}},
-    {"xent padded", DT_OP_XENT, {.smoothing = 0.2f}},
+    {"xent", DT_OP_XENT, {OP_LOSS}},
+    {"xent smoothing", DT_OP_XENT, {OP_LOSS, .smoothing = 0.1f}},
+    {"xent padded", DT_OP_XENT, {OP_LOSS, .smoothing = 0.2f}},
     {"input", DT_OP_INPUT, {.size = {5, 6}, .padded_c = 3, OP_NORMAL}},
+};
+
+#define LOSS(kind_, sums_, param_)                                                                           \
+    {                                                                                                        \
+        .loss = {.weight = 0.5f, .kind = kind_, .sums = sums_, .param = param_ }                             \
+    }
+static const golden_op golden_losses[] = {
+    {"mse", DT_OP_LOSS, LOSS(DT_LOSS_MSE, DT_LOSS_SUMS_REGRESS, 0)},
+    {"l1", DT_OP_LOSS, LOSS(DT_LOSS_L1, DT_LOSS_SUMS_REGRESS, 0)},
+    {"huber", DT_OP_LOSS, LOSS(DT_LOSS_HUBER, DT_LOSS_SUMS_REGRESS, 0.8f)},
+    {"bce", DT_OP_LOSS, LOSS(DT_LOSS_BCE, DT_LOSS_SUMS_LABELS, 1)},
+    {"bce weighted", DT_OP_LOSS, LOSS(DT_LOSS_BCE, DT_LOSS_SUMS_LABELS, 2.5f)},
+    {"bce far", DT_OP_LOSS, LOSS(DT_LOSS_BCE, DT_LOSS_SUMS_LABELS, 1)},
 };
 
 static void expect_golden(dt_h5 *h, op_run *r, dt_vid v, const char *dataset) {
@@ -116,7 +134,7 @@ static void check_op(dt_h5 *h, const golden_op *c) {
         op_ok(dt_graph_add_value(g, op_case_in_name(n_in), DT_ROLE_INPUT, info.dtype, info.ndim, info.dim,
                                  &in[n_in]));
     }
-    if (c->op == DT_OP_XENT) {
+    if (dt_op_get(c->op)->flags & DT_OP_SEED) {
         data[n_in] = op_zalloc(DT_METRIC_COUNT * 4);
         op_ok(dt_graph_add_value(g, "metrics", DT_ROLE_METRIC, DT_DTYPE_F32, 1, (int64_t[]){DT_METRIC_COUNT},
                                  &in[n_in++]));
@@ -152,14 +170,64 @@ static void check_op(dt_h5 *h, const golden_op *c) {
                     got[DT_METRIC_SAMPLES] == sums[3]);
         free(sums), free(got);
     }
+    if (c->op == DT_OP_LOSS) {
+        float *sums = load(h, in_group(c->name, "metrics", -1), NULL), *got = op_read(&r, in[n_in - 1]);
+        op_expect_close(got + DT_METRIC_TASK, sums + 2, DT_LOSS_SUMS_MAX, 1e-5, c->name);
+        op_expect_close(got, sums, 1, 1e-5, c->name);
+        assert_true(got[DT_METRIC_SAMPLES] == sums[1]);
+        free(sums), free(got);
+    }
     op_run_close(&r);
     dt_graph_destroy(g);
+}
+
+static void test_losses(void **state) {
+    (void)state;
+    dt_h5 *h = open_golden("loss.h5");
+    for (size_t i = 0; i < sizeof golden_losses / sizeof golden_losses[0]; i++)
+        check_op(h, &golden_losses[i]);
+    op_ok(dt_h5_close(h));
 }
 
 static void test_ops(void **state) {
     (void)state;
     dt_h5 *h = open_golden("ops.h5");
     for (size_t i = 0; i < sizeof golden_ops / sizeof golden_ops[0]; i++) check_op(h, &golden_ops[i]);
+    op_ok(dt_h5_close(h));
+}
+
+static const golden_op golden_eltwise[] = {
+    {.name = "softmax", .op = DT_OP_SOFTMAX},
+    {.name = "softmax long", .op = DT_OP_SOFTMAX},
+    {.name = "log_softmax", .op = DT_OP_LOG_SOFTMAX},
+    {.name = "log_softmax long", .op = DT_OP_LOG_SOFTMAX},
+    {.name = "dense of sequences", .op = DT_OP_DENSE},
+    {"conv padded", DT_OP_CONV, {OP_UNEVEN(3, 2)}},
+    {"conv 3x3 padded", DT_OP_CONV, {OP_UNEVEN(3, 1)}},
+    {"maxpool padded", DT_OP_MAXPOOL, {OP_UNEVEN(4, 2)}},
+    {"avgpool padded", DT_OP_AVGPOOL, {OP_UNEVEN(4, 2)}},
+};
+
+/* Every function of core/scalar.h by its name there. */
+static void test_eltwise(void **state) {
+    (void)state;
+    dt_h5 *h = open_golden("eltwise.h5");
+    for (int f = 0; f < DT_UNARY_COUNT; f++) {
+        float *scalar = load(h, in_group(dt_unary_table[f].name, "scalars", -1), NULL);
+        check_op(h, &(golden_op){dt_unary_table[f].name,
+                                 DT_OP_UNARY,
+                                 {.unary = (dt_unary)f, .a = scalar[0], .b = scalar[1]}});
+        free(scalar);
+    }
+    for (int f = 0; f < DT_BINARY_COUNT; f++) {
+        char name[64];
+        const dt_attr t = {.binary = (dt_binary)f};
+        snprintf(name, sizeof name, "%s of five dimensions", dt_binary_table[f].name);
+        check_op(h, &(golden_op){dt_binary_table[f].name, DT_OP_BINARY, t});
+        check_op(h, &(golden_op){name, DT_OP_BINARY, t});
+    }
+    for (size_t i = 0; i < sizeof golden_eltwise / sizeof golden_eltwise[0]; i++)
+        check_op(h, &golden_eltwise[i]);
     op_ok(dt_h5_close(h));
 }
 
@@ -410,14 +478,16 @@ static dt_graph *tiny_resnet(bool training) {
                          .padded_channels = 3,
                          .classes = CLASSES};
     for (int i = 0; i < 4; i++) in.mean[i] = 0.5f, in.stddev[i] = 0.25f;
-    dt_vid x = dt_build_input(&b, &in);
+    dt_vid x = dt_build_image(&b, &in);
     x = dt_build_relu(&b, "relu", conv_bn(&b, "", "conv1", "bn1", x, 8, 3, 1));
     x = basic_block(&b, "layer1.0.", x, 8, 1);
     x = basic_block(&b, "layer1.1.", x, 8, 1);
     x = basic_block(&b, "layer2.0.", x, 16, 2);
     x = basic_block(&b, "layer2.1.", x, 16, 1);
     x = dt_build_op(&b, "avgpool", DT_OP_GLOBAL_AVGPOOL, NULL, 1, &x);
-    dt_build_loss(&b, dt_build_dense(&b, "fc", x, CLASSES, true));
+    x = dt_build_dense(&b, "fc", x, CLASSES, true);
+    dt_build_loss(&b, x, NULL);
+    dt_build_output(&b, "logits", x);
     op_ok(b.status);
     op_ok(dt_pass_fuse_bn_act(g));
     return g;
@@ -523,6 +593,8 @@ static void test_tiny_resnet(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ops),
+        cmocka_unit_test(test_eltwise),
+        cmocka_unit_test(test_losses),
         cmocka_unit_test(test_optimizers),
         cmocka_unit_test(test_every_optimizer),
         cmocka_unit_test(test_tiny_resnet),

@@ -10,6 +10,8 @@
 
 #include <zlib.h>
 
+#include "array_source.h"
+#include "arrays.h"
 #include "class_names.h"
 #include "exif.h"
 #include "folder.h"
@@ -76,6 +78,58 @@ static inline dt_status fuzz_idx(const uint8_t *bytes, size_t n) {
     dt_source_close(&source);
     drop_file(label_fd, labels);
     drop_file(image_fd, images);
+    return status;
+}
+
+/* Opens the bytes as a source of arrays, and loads every row. */
+static inline dt_status fuzz_array_source(const uint8_t *bytes, size_t n, dt_import_kind kind,
+                                          dt_status (*open)(const dt_import_options *, dt_array_source *)) {
+    char path[64];
+    const char *input[] = {path};
+    const dt_import_options o = {.kind = kind, .input = input, .n_input = 1};
+    dt_array_source source = {.state = NULL};
+    int fd = temporary_file(bytes, n, path);
+    if (fd < 0) return DT_ERR_IO;
+    dt_status status = open(&o, &source);
+    for (int32_t k = 0; status == DT_OK && k < source.n_fields; k++) {
+        uint8_t *row = malloc((size_t)dt_field_bytes(&source.field[k]));
+        for (int64_t i = 0; row && status == DT_OK && i < source.n_rows; i++)
+            status = source.load(source.state, k, &i, 1, row);
+        free(row);
+    }
+    dt_array_source_close(&source);
+    drop_file(fd, path);
+    return status;
+}
+
+static inline dt_status fuzz_npy(const uint8_t *bytes, size_t n) {
+    return fuzz_array_source(bytes, n, DT_IMPORT_NPY, dt_source_npy);
+}
+static inline dt_status fuzz_npz(const uint8_t *bytes, size_t n) {
+    return fuzz_array_source(bytes, n, DT_IMPORT_NPZ, dt_source_npz);
+}
+static inline dt_status fuzz_csv(const uint8_t *bytes, size_t n) {
+    return fuzz_array_source(bytes, n, DT_IMPORT_CSV, dt_source_csv);
+}
+
+/* Opens the bytes as a shard of arrays and reads every row. Returns the status of opening. */
+static inline dt_status fuzz_arrays(const uint8_t *bytes, size_t n) {
+    char path[64];
+    dt_array_shard s;
+    bool arrays;
+    void *row[DT_FIELDS_MAX] = {NULL};
+    int fd = temporary_file(bytes, n, path);
+    if (fd < 0) return DT_ERR_IO;
+    dt_status ignored = dt_array_shard_is(path, &arrays);
+    dt_status status = dt_array_shard_open(path, &s);
+    for (int32_t k = 0; status == DT_OK && k < s.n_fields; k++)
+        row[k] = malloc((size_t)dt_field_bytes(&s.field[k]));
+    for (int64_t i = 0; status == DT_OK && i < s.n_samples; i++)
+        if (dt_array_shard_read(&s, i, row) == DT_OK) ignored = dt_array_shard_check(&s, i, row);
+    (void)ignored;
+    for (int32_t k = 0; k < DT_FIELDS_MAX; k++) free(row[k]);
+    dt_array_shard_close(&s);
+    drop_file(fd, path);
     return status;
 }
 

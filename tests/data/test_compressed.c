@@ -5,6 +5,7 @@
 
 #include "data/augment.h"
 #include "data/order.h"
+#include "data/upload.h"
 #include "dataset.h"
 #include "jpeg.h"
 #include "jpeg_files.h"
@@ -53,7 +54,7 @@ static void check_file(const fixture *f, const dt_loader_options *o, const dt_ba
                        uint64_t epoch, int64_t index) {
     dt_augment augment;
     dt_sample s;
-    const dt_jpeg_row *r = &b->jpeg[row];
+    const dt_jpeg_row *r = &batch_files(b)->row[row];
     dt_augment_init(&augment, &f->config.augment, SEED, o->eval, OUT, OUT);
     dt_dataset_locate(f->data, index, &s);
     dt_window w = dt_augment_window(&augment, epoch, (uint64_t)index, s.height, s.width);
@@ -65,7 +66,7 @@ static void check_file(const fixture *f, const dt_loader_options *o, const dt_ba
     uint8_t *bytes = malloc((size_t)s.n_bytes);
     assert_non_null(bytes);
     assert_ok(dt_sample_read(f->data, &s, 0, s.n_bytes, bytes));
-    assert_memory_equal(bytes, b->bytes + r->offset, (size_t)s.n_bytes);
+    assert_memory_equal(bytes, batch_files(b)->bytes + r->offset, (size_t)s.n_bytes);
     free(bytes);
 }
 
@@ -88,10 +89,10 @@ static int64_t compare(const fixture *f, bool eval, int64_t rows, int32_t thread
         assert_ok(dt_loader_next(m, &b, NULL));
         assert_true(a.rows == b.rows && a.n_valid == b.n_valid && a.last == b.last);
         assert_memory_equal(batch_label(&a), batch_label(&b), (size_t)a.rows * sizeof(int32_t));
-        assert_true(!b.jpeg && !b.bytes && a.jpeg && a.bytes);
+        assert_true(!b.beside && a.beside);
         int64_t end = 0, pixel_bytes = 0;
         for (int64_t r = 0; r < a.rows; r++, seen++) {
-            const dt_jpeg_row *row = &a.jpeg[r];
+            const dt_jpeg_row *row = &batch_files(&a)->row[r];
             int64_t image = OUT * OUT * channels;
             if (row->n_bytes == 0) {
                 assert_memory_equal(batch_image(&a) + r * image, batch_image(&b) + r * image, (size_t)image);

@@ -5,6 +5,7 @@
 #include "data/info.h"
 #include "exif_files.h"
 #include "fuzz_targets.h"
+#include "numpy_files.h"
 
 static uint64_t random_state = 88172645463325252u;
 
@@ -169,6 +170,72 @@ static void test_names(void **state) {
     run((const uint8_t *)seed, sizeof seed - 1, sizeof seed - 1, 5000, fuzz_names);
 }
 
+static const char header[] =
+    "{'descr': '<f4', 'fortran_order': True, 'shape': (5, 2, 3), }                    \n";
+
+static size_t make_npy(uint8_t *out) {
+    float number[30];
+    for (int i = 0; i < 30; i++) number[i] = (float)i / 7;
+    return numpy_files_npy(1, header, number, sizeof number, out);
+}
+
+static void test_npy(void **state) {
+    (void)state;
+    uint8_t seed[512];
+    const size_t n = make_npy(seed);
+    run(seed, n, n - 120, 5000, fuzz_npy);
+}
+
+static void test_npz(void **state) {
+    (void)state;
+    uint8_t array[512], seed[4096];
+    const size_t n = make_npy(array);
+    const numpy_member member[] = {{"x.npy", array, n, true, true}, {"y.npy", array, n, false, false}};
+    const size_t size = numpy_files_zip(member, 2, seed, sizeof seed, NULL);
+    run(seed, size, size, 5000, fuzz_npz);
+}
+
+static void test_csv(void **state) {
+    (void)state;
+    static const char seed[] = "\xEF\xBB\xBF"
+                               "a,\"b\",y\r\n1,-2.5e3,3\r\n\r\n\".5\", +7 ,4\n1,1,1\n";
+    run((const uint8_t *)seed, sizeof seed - 1, sizeof seed - 1, 5000, fuzz_csv);
+}
+
+static dt_status open_and_read_arrays(const uint8_t *bytes, size_t n) {
+    dt_data_verify_result result;
+    dt_arrays a;
+    write_file(in_scratch("arrays/shard-00000-of-00001.h5"), bytes, n);
+    const dt_status opened = dt_arrays_open(in_scratch("arrays"), &a);
+    dt_arrays_close(&a);
+    const dt_status verified = dt_data_verify(in_scratch("arrays"), NULL, NULL, &result);
+    assert_true(opened == DT_OK || verified != DT_OK);
+    return verified;
+}
+
+static void test_arrays(void **state) {
+    (void)state;
+    size_t n;
+    uint8_t array[512];
+    char *path = in_scratch("fuzz.npy");
+    const char *input[] = {path};
+    dt_import_options o = {.kind = DT_IMPORT_NPY,
+                           .input = input,
+                           .n_input = 1,
+                           .out_dir = in_scratch("arrays"),
+                           .split = "train",
+                           .y = path};
+    dt_import_result r;
+    write_file(path, array, make_npy(array));
+    assert_ok(dt_import_run(&o, &r));
+    uint8_t *seed = slurp(in_scratch("arrays/shard-00000-of-00001.h5"), &n);
+    run(seed, n, 4096, 500, open_and_read_arrays);
+    free(seed);
+    seed = slurp(in_scratch("arrays/" DT_INDEX_NAME), &n);
+    run(seed, n, n, 3000, fuzz_index);
+    free(seed);
+}
+
 static int prepare(void **state) {
     if (make_scratch(state) != 0) return -1;
     make_numbered("raw", 20, 4, 1000);
@@ -180,6 +247,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_idx),   cmocka_unit_test(test_jpeg),      cmocka_unit_test(test_png),
         cmocka_unit_test(test_exif),  cmocka_unit_test(test_raw_shard), cmocka_unit_test(test_jpeg_shard),
-        cmocka_unit_test(test_index), cmocka_unit_test(test_labels),    cmocka_unit_test(test_names)};
+        cmocka_unit_test(test_index), cmocka_unit_test(test_labels),    cmocka_unit_test(test_names),
+        cmocka_unit_test(test_npy),   cmocka_unit_test(test_npz),       cmocka_unit_test(test_csv),
+        cmocka_unit_test(test_arrays)};
     return cmocka_run_group_tests(tests, prepare, remove_scratch);
 }

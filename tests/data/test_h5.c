@@ -107,7 +107,7 @@ static void test_refusals(void **state) {
     assert_false(dt_h5_has(h, "tensors/nothing"));
     assert_int_equal(dt_h5_close(h), DT_OK);
     assert_int_equal(dt_h5_create(in_dir("c.h5"), &h), DT_OK);
-    assert_int_equal(dt_h5_write(h, "x", DT_DTYPE_F16, 1, (int64_t[]){1}, n), DT_ERR_INTERNAL);
+    assert_int_equal(dt_h5_write(h, "x", DT_DTYPE_BF16, 1, (int64_t[]){1}, n), DT_ERR_INTERNAL);
     assert_int_equal(dt_h5_write(h, "x", DT_DTYPE_I32, 2, (int64_t[]){INT64_MAX, 4}, n), DT_ERR_INTERNAL);
     assert_int_equal(dt_h5_close(h), DT_OK);
     assert_int_equal(dt_h5_open(in_dir("absent.h5"), &h), DT_ERR_DATA);

@@ -164,7 +164,10 @@ static void test_options_fit(void **state) {
                   [DT_IMPORT_CIFAR10] = {"cifar10", false, false},
                   [DT_IMPORT_CIFAR100] = {"cifar100", false, false},
                   [DT_IMPORT_FOLDER] = {"folder", true, false},
-                  [DT_IMPORT_SYNTHETIC] = {"synthetic", false, true}};
+                  [DT_IMPORT_SYNTHETIC] = {"synthetic", false, true},
+                  [DT_IMPORT_NPY] = {"npy", false, false},
+                  [DT_IMPORT_NPZ] = {"npz", false, false},
+                  [DT_IMPORT_CSV] = {"csv", false, false}};
     static const char *const option[] = {"resize", "square", "channels", "samples", "classes", "size"};
     for (int kind = 0; kind < DT_IMPORT_KIND_COUNT; kind++)
         for (int k = 0; k < 6; k++) {

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Makes the golden files of tests/cpu/test_golden.c with PyTorch: ops.h5, optim.h5, optimizers.h5, resnet.h5.
+"""Makes the golden files of tests/cpu/test_golden.c with PyTorch: ops.h5, eltwise.h5, loss.h5, optim.h5, optimizers.h5,
+resnet.h5, and regress.h5 of tests/train/test_engine_regress.c.
 
 Run it in this folder with torch and h5py installed; only needed when a case is added. Arrays are stored in dtrain's
 layouts: images N H W C, convolution weights K R S C. The constants below are those of the test.
@@ -28,9 +29,9 @@ def save(group, name, value, dtype=np.float32):
 class Ops:
     """Collects cases: inputs in dtrain's layout, output, and a gradient for every input that has one."""
 
-    def __init__(self, path):
+    def __init__(self, path, seed=1):
         self.file = h5py.File(path, "w")
-        self.rng = torch.Generator().manual_seed(1)
+        self.rng = torch.Generator().manual_seed(seed)
 
     def normal(self, *shape):
         return torch.randn(*shape, generator=self.rng)
@@ -128,6 +129,112 @@ def make_ops():
     o.cross_entropy("xent smoothing", 9, 10, 0.1, False)
     o.cross_entropy("xent padded", 9, 12, 0.2, True)
     o.image("input", 2, 5, 6, 3)
+
+
+# Names, scalars and functions of core/scalar.h; `above`: only of positive numbers.
+UNARY = {
+    "relu": ((), F.relu),
+    "relu6": ((), F.relu6),
+    "leaky_relu": ((0.1,), F.leaky_relu),
+    "elu": ((0.7,), F.elu),
+    "selu": ((), F.selu),
+    "sigmoid": ((), torch.sigmoid),
+    "tanh": ((), torch.tanh),
+    "softplus": ((), F.softplus),
+    "silu": ((), F.silu),
+    "mish": ((), F.mish),
+    "hardswish": ((), F.hardswish),
+    "hardsigmoid": ((), F.hardsigmoid),
+    "gelu": ((), F.gelu),
+    "gelu_tanh": ((), lambda x: F.gelu(x, approximate="tanh")),
+    "exp": ((), torch.exp),
+    "log": ((), torch.log),
+    "sqrt": ((), torch.sqrt),
+    "neg": ((), torch.neg),
+    "abs": ((), torch.abs),
+    "clamp": ((-1.5, 2.5), torch.clamp),
+    "square": ((), torch.square),
+    "reciprocal": ((), torch.reciprocal),
+}
+ABOVE = {"log", "sqrt", "reciprocal"}
+BINARY = {
+    "add": torch.add,
+    "sub": torch.sub,
+    "mul": torch.mul,
+    "div": torch.div,
+    "min": torch.minimum,
+    "max": torch.maximum,
+}
+
+
+def make_eltwise():
+    """Element-wise functions and what came with them."""
+    o = Ops("eltwise.h5", seed=4)
+    for name, (scalars, fn) in UNARY.items():
+        x = o.normal(3, 37) * 3
+        o.case(name, lambda x: fn(x, *scalars), x.abs() + 0.25 if name in ABOVE else x)
+        save(o.file[name], "scalars", torch.tensor([*scalars, 0, 0][:2], dtype=torch.float64))
+    for name, fn in BINARY.items():
+        o.case(name, fn, o.normal(4, 1, 6), o.normal(5, 1).abs() + 0.25)
+        o.case(f"{name} of five dimensions", fn, o.normal(2, 1, 3, 2, 4), o.normal(3, 1, 4).abs() + 0.25)
+    o.case("softmax", lambda x: x.softmax(-1), o.normal(3, 4, 7) * 3)
+    o.case("softmax long", lambda x: x.softmax(-1), o.normal(2, 300) * 3)
+    o.case("log_softmax", lambda x: x.log_softmax(-1), o.normal(3, 4, 7) * 3)
+    o.case("log_softmax long", lambda x: x.log_softmax(-1), o.normal(2, 300) * 3)
+    o.case("dense of sequences", F.linear, o.normal(2, 3, 13), o.normal(9, 13), o.normal(9))
+
+    # Padding of its own at either end: one row below, one column to the left and two to the right.
+    def pad(x, value=0.0):
+        return F.pad(x, (1, 2, 0, 1), value=value)
+
+    o.case("conv padded", lambda x, w: F.conv2d(pad(x), w, stride=2), o.normal(2, 7, 8, 3), o.normal(4, 3, 3, 3))
+    o.case("conv 3x3 padded", lambda x, w: F.conv2d(pad(x), w), o.normal(2, 7, 8, 16), o.normal(16, 3, 3, 16))
+    o.case("maxpool padded", lambda x: F.max_pool2d(pad(x, -torch.inf), 4, 2), o.normal(2, 7, 8, 3))
+    o.case("avgpool padded", lambda x: F.avg_pool2d(pad(x), 4, 2), o.normal(2, 7, 8, 3))
+
+
+def make_losses():
+    """Rows' losses, their sums, and the gradient; every third row is padding. LOSS in sums is weighted."""
+    rng = torch.Generator().manual_seed(4)
+    weight = 0.5
+    labels = lambda *shape: (torch.rand(*shape, generator=rng) < 0.4).float()
+    numbers = lambda *shape: torch.randn(*shape, generator=rng)
+    bce = F.binary_cross_entropy_with_logits
+    cases = {
+        "mse": (F.mse_loss, numbers, 2, (7, 5)),
+        "l1": (F.l1_loss, numbers, 2, (9,)),
+        "huber": (lambda x, t, reduction: F.huber_loss(x, t, reduction=reduction, delta=0.8), numbers, 2, (8, 3, 2)),
+        "bce": (bce, labels, 2, (7, 6)),
+        "bce weighted": (
+            lambda x, t, reduction: bce(x, t, reduction=reduction, pos_weight=torch.tensor(2.5).double()),
+            labels,
+            2,
+            (7, 6),
+        ),
+        "bce far": (bce, labels, 60, (7, 6)),
+    }
+    with h5py.File("loss.h5", "w") as f:
+        for name, (fn, targets, spread, shape) in cases.items():
+            group = f.create_group(name)
+            x, t = torch.randn(*shape, generator=rng) * spread, targets(*shape)
+            valid = torch.ones(shape[0], dtype=torch.int32)
+            valid[1::3] = 0
+            z, y = x.double().requires_grad_(), t.double()
+            rows = fn(z, y, reduction="none").reshape(shape[0], -1).mean(1) * valid
+            (rows.sum() * weight * LOSS_WEIGHT * LOSS_SCALE).backward()
+            d, flat = (z.detach() - y).reshape(shape[0], -1), y.reshape(shape[0], -1)
+            if targets is numbers:
+                sums = [d.square(), d.abs(), flat, flat.square()]
+            else:
+                said, true = z.detach().reshape(shape[0], -1) > 0, flat > 0.5
+                sums = [said == true, said & true, said != true, (said == true).all(1, keepdim=True)]
+            sums = [(s.double().mean(1) * valid).sum() for s in sums]
+            save(group, "in0", x)
+            save(group, "in1", t)
+            save(group, "in2", valid, np.int32)
+            save(group, "out", rows.detach())
+            save(group, "grad0", z.grad)
+            save(group, "metrics", torch.stack([rows.detach().sum() * weight, valid.sum().double(), *sums]))
 
 
 STEPS = 5
@@ -367,10 +474,46 @@ def make_resnet():
             save(f, "eval_logits", model(nchw((images[0] / 255 - 0.5) / 0.25)))
 
 
+def make_regress():
+    """Twenty steps of a small network on numbers, with momentum and MSE; then evaluation."""
+    torch.manual_seed(5)
+    x = torch.randn(70, 13)
+    y = (x @ torch.randn(13, 1) + 0.5 * torch.sin(3 * x[:, :1]) + 2).detach()
+    model = nn.Sequential()
+    model.add_module("hidden", nn.Linear(13, 16))
+    model.add_module("relu", nn.ReLU())
+    model.add_module("out", nn.Linear(16, 1))
+    with h5py.File("regress.h5", "w") as f:
+        save(f, "x", x)
+        save(f, "y", y)
+        save_model(f.create_group("start"), model)
+        model = model.double()
+        optim = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9)
+        losses, rmse = [], []
+        for step in range(20):
+            rows = [(step * 16 + i) % 64 for i in range(16)]
+            loss = F.mse_loss(model(x[rows].double()), y[rows].double())
+            optim.zero_grad()
+            loss.backward()
+            optim.step()
+            losses.append(loss.detach())
+            rmse.append(loss.detach().sqrt())
+        save(f, "loss", torch.stack(losses))
+        save(f, "rmse", torch.stack(rmse))
+        save_model(f.create_group("final"), model)
+        with torch.no_grad():
+            d, t = model(x.double()) - y.double(), y.double()
+        r2 = 1 - d.square().sum() / (t - t.mean()).square().sum()
+        save(f, "eval", torch.stack([d.square().mean(), d.square().mean().sqrt(), d.abs().mean(), r2]))
+
+
 if __name__ == "__main__":
     torch.use_deterministic_algorithms(True)
     torch.set_num_threads(1)
     make_ops()
+    make_eltwise()
+    make_losses()
     make_optim()
     make_optimizers()
     make_resnet()
+    make_regress()

@@ -5,7 +5,8 @@
 
 #include <unistd.h>
 
-#include "data/loader.h"
+#include "data/upload.h"
+#include "gpu/cuda.h"
 #include "jpeg_files.h"
 
 enum { ROWS = JPEG_KINDS, BATCHES = 8 };
@@ -38,7 +39,7 @@ typedef struct device {
 
 static device device_open(dt_backend *be, const dt_jpeg_limits *l) {
     device d = {.be = be, .bytes = l->rows * l->out_h * l->out_w * l->channels};
-    op_ok(be->jpeg_create(be, l, &d.decoder));
+    op_ok(dt_cuda_jpeg()->create(be, l, &d.decoder));
     op_ok(be->stream_create(be, &d.stream));
     op_ok(be->alloc(be, DT_MEM_DEVICE, d.bytes, &d.image));
     op_ok(be->alloc(be, DT_MEM_HOST, d.bytes, (void **)&d.host));
@@ -46,7 +47,7 @@ static device device_open(dt_backend *be, const dt_jpeg_limits *l) {
 }
 
 static void device_close(device *d) {
-    d->be->jpeg_destroy(d->be, d->decoder);
+    dt_cuda_jpeg()->destroy(d->be, d->decoder);
     d->be->free(d->be, DT_MEM_DEVICE, d->image);
     d->be->free(d->be, DT_MEM_HOST, d->host);
     d->be->stream_destroy(d->be, d->stream);
@@ -54,9 +55,9 @@ static void device_close(device *d) {
 
 /* The batch as the device makes it, in d->host. */
 static dt_status device_decode(device *d, const dt_batch *b) {
-    const dt_jpeg_batch jpeg = {b->jpeg, b->rows, b->bytes, batch_image(b)};
+    const dt_jpeg_batch jpeg = {batch_files(b)->row, b->rows, batch_files(b)->bytes, batch_image(b)};
     DT_TRY(d->be->fill(d->be, d->image, 77, d->bytes, d->stream));
-    DT_TRY(d->be->jpeg_decode(d->be, d->decoder, &jpeg, d->image, d->stream));
+    DT_TRY(dt_cuda_jpeg()->decode(d->be, d->decoder, &jpeg, d->image, d->stream));
     DT_TRY(d->be->copy(d->be, d->host, d->image, d->bytes, d->stream));
     return d->be->stream_sync(d->be, d->stream);
 }
@@ -129,7 +130,7 @@ static void compare_set(dt_backend *be, const options_of_set *c, const dt_datase
         op_ok(device_decode(&d, &a));
         int64_t n = side * side * info.channels;
         for (int64_t r = 0; r < a.rows; r++)
-            compare_row(d.host + r * n, batch_image(&b) + r * n, n, &a.jpeg[r]);
+            compare_row(d.host + r * n, batch_image(&b) + r * n, n, &batch_files(&a)->row[r]);
         dt_loader_release(compressed, &a);
         dt_loader_release(plain, &b);
     }
@@ -142,7 +143,7 @@ static void compare_set(dt_backend *be, const options_of_set *c, const dt_datase
 #define DECODER_OR_SKIP(pair)                                                                                \
     do {                                                                                                     \
         GPU_OR_SKIP(pair);                                                                                   \
-        if (!(pair)->gpu->jpeg_create) skip();                                                               \
+        if (!dt_cuda_jpeg()) skip();                                                                         \
     } while (0)
 
 static void test_same_pixels(void **state) {
@@ -191,11 +192,11 @@ static void test_large_batch(void **state) {
         op_ok(device_decode(&d, &a));
         for (int64_t r = 0; r < N; r++)
             compare_row(d.host + r * SIDE * SIDE * 3, batch_image(&b) + r * SIDE * SIDE * 3, SIDE * SIDE * 3,
-                        &a.jpeg[r]);
+                        &batch_files(&a)->row[r]);
         dt_loader_release(compressed, &a);
         dt_loader_release(plain, &b);
     }
-    printf("decoded by %s\n", p->gpu->jpeg_name(d.decoder));
+    printf("decoded by %s\n", dt_cuda_jpeg()->name(d.decoder));
     device_close(&d);
     dt_loader_close(plain);
     dt_loader_close(compressed);
@@ -219,17 +220,17 @@ static void test_damaged(void **state) {
     dt_loader_jpeg_limits(data, ROWS, 64, 64, &limits);
     device d = device_open(p->gpu, &limits);
     op_ok(device_decode(&d, &b));
-    const dt_jpeg_row whole = b.jpeg[1];
+    const dt_jpeg_row whole = batch_files(&b)->row[1];
     char named[512];
     snprintf(named, sizeof named, "%s: sample %lld", whole.path, (long long)whole.index);
-    b.jpeg[1].n_bytes = 60;
+    batch_files(&b)->row[1].n_bytes = 60;
     assert_int_equal(device_decode(&d, &b), DT_ERR_DATA);
     assert_non_null(strstr(dt_error_text(), named));
-    b.jpeg[1].n_bytes = whole.n_bytes / 2;
+    batch_files(&b)->row[1].n_bytes = whole.n_bytes / 2;
     if (device_decode(&d, &b) != DT_OK) assert_non_null(strstr(dt_error_text(), named));
-    b.jpeg[1] = whole;
+    batch_files(&b)->row[1] = whole;
     for (int i = 0; i < 3; i++) op_ok(device_decode(&d, &b));
-    b.jpeg[1].x0 = whole.width;
+    batch_files(&b)->row[1].x0 = whole.width;
     assert_int_equal(device_decode(&d, &b), DT_ERR_INTERNAL);
     device_close(&d);
     dt_loader_close(l);

@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 
+#include "data/jpeg_device.h"
 #include "data/loader.h"
 
 static inline uint8_t *batch_image(const dt_batch *b) {
@@ -12,6 +13,11 @@ static inline uint8_t *batch_image(const dt_batch *b) {
 
 static inline int32_t *batch_label(const dt_batch *b) {
     return dt_batch_field(b, "label");
+}
+
+/* Of a compressed batch. */
+static inline const dt_jpeg_files *batch_files(const dt_batch *b) {
+    return b->beside;
 }
 
 /* Zeroed; `field` (two of them) must outlive it. Free with batch_free. */

@@ -12,7 +12,11 @@
 #include "test_config.h"
 #include "train/engine.h"
 
-typedef struct rig {
+typedef struct rig rig;
+/* Samples first, first + stride, ... below end; rows past the last are padding. */
+typedef dt_batch rig_batch_fn(rig *r, int64_t rows, int64_t first, int64_t stride, int64_t end);
+
+struct rig {
     dt_config c;
     dt_backend *be;
     dt_dataset_info data;
@@ -20,7 +24,8 @@ typedef struct rig {
     dt_step_result result; /* of the last step */
     dt_field field[2];     /* of its batches */
     float loss_weight;     /* 0: 1 / global batch */
-} rig;
+    rig_batch_fn *batch;   /* NULL: images */
+};
 
 static const dt_dataset_info rig_data = {.n_samples = 512,
                                          .height = 8,
@@ -94,7 +99,6 @@ static inline int32_t rig_sample(const rig *r, int64_t t, uint8_t *pixels) {
     return label;
 }
 
-/* Samples first, first + stride, ... below end; rows past the last are padding. */
 static inline dt_batch rig_batch(rig *r, int64_t rows, int64_t first, int64_t stride, int64_t end) {
     int64_t bytes = r->data.height * r->data.width * r->data.channels;
     dt_batch b = batch_new(r->field, rows, r->data.height, r->data.width, r->data.channels);
@@ -131,7 +135,8 @@ static inline dt_status rig_try_step(rig *r, int32_t rank, int32_t world, int64_
     DT_TRY(dt_engine_begin_step(r->e, false, false));
     for (int64_t m = 0; m < d->n_micro; m++) {
         const int64_t micro = rank + m * world;
-        dt_batch b = rig_batch(r, d->rows, start + micro, d->n_micro_all, start + d->global_batch);
+        dt_batch b = (r->batch ? r->batch : rig_batch)(r, d->rows, start + micro, d->n_micro_all,
+                                                       start + d->global_batch);
         dt_step_params p = rig_params(r, step, lr, micro, m == 0);
         dt_status st = dt_engine_feed(r->e, &b, false);
         rig_batch_free(&b);
@@ -270,6 +275,8 @@ static inline dt_status crew_wait(dt_comm *c, dt_stream *stream) {
 /* What every rank does: from `load` (NULL: fresh weights), steps [first, end), then a snapshot. */
 typedef struct crew_work {
     const char *config;
+    const dt_dataset_info *data; /* NULL: images */
+    rig_batch_fn *batch;
     const dt_ckpt *load;
     int64_t first, end;
     float lr;
@@ -314,6 +321,7 @@ static inline dt_ckpt crew_train(crew *w, int32_t world, const crew_work *work, 
                                .wait = crew_wait,
                                .impl = w};
         rig_prepare(&r[k], work->config);
+        if (work->data) r[k].data = *work->data, r[k].batch = work->batch;
         check_ok(rig_try_open(&r[k], &w->comm[k], true));
         member[k] = (crew_member){.w = w, .work = work, .rank = k, .r = &r[k]};
     }

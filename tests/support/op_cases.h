@@ -6,6 +6,7 @@
 #include "core/pass.h"
 #include "core/rng.h"
 #include "op_run.h"
+#include "op_scalar.h"
 
 #include <stdio.h>
 
@@ -13,6 +14,9 @@
 typedef enum op_kind {
     IN_ACT = 0,  /* compute dtype, uniform in [-1.5, 1.5) */
     IN_DISTINCT, /* compute dtype, all different by a margin: no ties, no kinks nearby */
+    IN_WIDE,     /* compute dtype, uniform in [-5, 5) */
+    IN_WIDER,    /* compute dtype, uniform in [-10, 10) */
+    IN_ABOVE,    /* compute dtype, uniform in [0.25, 2.25) */
     IN_FAR,      /* compute dtype, 50 +- 1: cancellation in statistics */
     IN_VEC,      /* f32, uniform in [-1.5, 1.5) */
     IN_POS,      /* f32, uniform in [0.5, 1.5) */
@@ -23,6 +27,11 @@ typedef enum op_kind {
     IN_BYTE,     /* u8 */
     IN_LABEL,    /* i32 class of a row; the number of classes is the last dim of input 0 */
     IN_PADDED,   /* the same, every third -1 */
+    IN_UNIT,     /* f32, uniform in [0, 1) */
+    IN_BIT,      /* f32, 0 or 1 */
+    IN_DOUBLE,   /* f64, uniform in [-1.5, 1.5) */
+    IN_LONG,     /* i64, whole numbers of 40 bits, some of them small */
+    IN_WHOLE,    /* i32, whole numbers of 28 bits */
     IN_POSITION, /* u8 position within attr.kernel */
     IN_WINDOW    /* i32 [N,8] windows inside input 0; every second flipped */
 } op_kind;
@@ -44,10 +53,16 @@ typedef struct op_case {
         free_dim; /* bit i: the last dim of input i may differ (it decides an output's); its first may not */
 } op_case;
 
-#define OP_WINDOW(r, s, step, padding) .kernel = {r, s}, .stride = {step, step}, .pad = {padding, padding}
-#define OP_CONV(r, s, step, padding)   OP_WINDOW(r, s, step, padding), .dilation = {1, 1}, .groups = 1
-#define OP_BN                          .eps = 1e-5f, .momentum = 0.1f
-#define OP_NORMAL                      .mean = {0.5f, 0.4f, 0.3f, 0.2f}, .stddev = {0.25f, 0.2f, 0.3f, 0.5f}
+#define OP_WINDOW(r, s, step, padding)                                                                       \
+    .kernel = {r, s}, .stride = {step, step}, .pad_begin = {padding, padding}, .pad_end = {padding, padding}
+#define OP_CONV(r, s, step, padding) OP_WINDOW(r, s, step, padding), .dilation = {1, 1}, .groups = 1
+/* No padding above, a row below, a column to the left and two to the right. */
+#define OP_UNEVEN(size, step)                                                                                \
+    .kernel = {size, size}, .stride = {step, step}, .pad_begin = {0, 1}, .pad_end = {1, 2},                  \
+    .dilation = {1, 1}, .groups = 1
+#define OP_LOSS   .loss = {.weight = 1}
+#define OP_BN     .eps = 1e-5f, .momentum = 0.1f
+#define OP_NORMAL .mean = {0.5f, 0.4f, 0.3f, 0.2f}, .stddev = {0.25f, 0.2f, 0.3f, 0.5f}
 
 static const op_case op_case_table[] = {
     {.name = "input gray",
@@ -133,27 +148,69 @@ static const op_case op_case_table[] = {
      .in = {{IN_ACT, {1, 12, 11, 3}}, {IN_ACT, {4, 7, 7, 3}}}},
     {.name = "conv 5x3 uneven",
      .op = DT_OP_CONV,
-     .attr = {.kernel = {5, 3}, .stride = {1, 2}, .pad = {2, 0}, .dilation = {1, 1}, .groups = 1},
+     .attr = {.kernel = {5, 3},
+              .stride = {1, 2},
+              .pad_begin = {2, 0},
+              .pad_end = {2, 0},
+              .dilation = {1, 1},
+              .groups = 1},
      .in = {{IN_ACT, {2, 6, 8, 3}}, {IN_ACT, {4, 5, 3, 3}}}},
     {.name = "conv dilated",
      .op = DT_OP_CONV,
-     .attr = {.kernel = {3, 3}, .stride = {1, 1}, .pad = {2, 2}, .dilation = {2, 2}, .groups = 1},
+     .attr = {.kernel = {3, 3},
+              .stride = {1, 1},
+              .pad_begin = {2, 2},
+              .pad_end = {2, 2},
+              .dilation = {2, 2},
+              .groups = 1},
      .in = {{IN_ACT, {1, 8, 7, 4}}, {IN_ACT, {4, 3, 3, 4}}}},
     {.name = "conv dilated /2",
      .op = DT_OP_CONV,
-     .attr = {.kernel = {3, 3}, .stride = {2, 2}, .pad = {3, 3}, .dilation = {3, 2}, .groups = 1},
+     .attr = {.kernel = {3, 3},
+              .stride = {2, 2},
+              .pad_begin = {3, 3},
+              .pad_end = {3, 3},
+              .dilation = {3, 2},
+              .groups = 1},
      .in = {{IN_ACT, {1, 9, 8, 3}}, {IN_ACT, {4, 3, 3, 3}}}},
+    {.name = "conv 3x3 padded unevenly",
+     .op = DT_OP_CONV,
+     .attr = {OP_UNEVEN(3, 1)},
+     .in = {{IN_ACT, {2, 7, 5, 16}}, {IN_ACT, {16, 3, 3, 16}}}},
+    {.name = "conv 3x3/2 padded unevenly",
+     .op = DT_OP_CONV,
+     .attr = {OP_UNEVEN(3, 2)},
+     .in = {{IN_ACT, {2, 8, 7, 3}}, {IN_ACT, {4, 3, 3, 3}}}},
+    {.name = "conv 1x1 padded behind",
+     .op = DT_OP_CONV,
+     .attr = {.kernel = {1, 1}, .stride = {1, 1}, .pad_end = {1, 2}, .dilation = {1, 1}, .groups = 1},
+     .in = {{IN_ACT, {2, 4, 3, 8}}, {IN_ACT, {8, 1, 1, 8}}}},
     {.name = "conv 2 groups",
      .op = DT_OP_CONV,
-     .attr = {.kernel = {3, 3}, .stride = {1, 1}, .pad = {1, 1}, .dilation = {1, 1}, .groups = 2},
+     .attr = {.kernel = {3, 3},
+              .stride = {1, 1},
+              .pad_begin = {1, 1},
+              .pad_end = {1, 1},
+              .dilation = {1, 1},
+              .groups = 2},
      .in = {{IN_ACT, {2, 5, 5, 8}}, {IN_ACT, {6, 3, 3, 4}}}},
     {.name = "conv depthwise",
      .op = DT_OP_CONV,
-     .attr = {.kernel = {3, 3}, .stride = {1, 1}, .pad = {1, 1}, .dilation = {1, 1}, .groups = 6},
+     .attr = {.kernel = {3, 3},
+              .stride = {1, 1},
+              .pad_begin = {1, 1},
+              .pad_end = {1, 1},
+              .dilation = {1, 1},
+              .groups = 6},
      .in = {{IN_ACT, {2, 6, 5, 6}}, {IN_ACT, {6, 3, 3, 1}}}},
     {.name = "conv depthwise x2 /2",
      .op = DT_OP_CONV,
-     .attr = {.kernel = {3, 3}, .stride = {2, 2}, .pad = {1, 1}, .dilation = {1, 1}, .groups = 4},
+     .attr = {.kernel = {3, 3},
+              .stride = {2, 2},
+              .pad_begin = {1, 1},
+              .pad_end = {1, 1},
+              .dilation = {1, 1},
+              .groups = 4},
      .in = {{IN_ACT, {2, 7, 6, 4}}, {IN_ACT, {8, 3, 3, 1}}, {IN_VEC, {8}}}},
     {.name = "conv one pixel",
      .op = DT_OP_CONV,
@@ -207,7 +264,11 @@ static const op_case op_case_table[] = {
     {.name = "dense bias", .op = DT_OP_DENSE, .in = {{IN_ACT, {4, 9}}, {IN_ACT, {10, 9}}, {IN_VEC, {10}}}},
     {.name = "dense of image",
      .op = DT_OP_DENSE,
-     .in = {{IN_ACT, {3, 2, 3, 4}}, {IN_ACT, {5, 24}}, {IN_VEC, {5}}}},
+     .in = {{IN_ACT, {3, 2, 3, 4}}, {IN_ACT, {5, 4}}, {IN_VEC, {5}}}},
+    {.name = "dense of sequences",
+     .op = DT_OP_DENSE,
+     .in = {{IN_ACT, {3, 4, 6}}, {IN_ACT, {5, 6}}, {IN_VEC, {5}}}},
+    {.name = "dense of one vector", .op = DT_OP_DENSE, .in = {{IN_ACT, {6}}, {IN_ACT, {5, 6}}}},
     {.name = "dense one row", .op = DT_OP_DENSE, .in = {{IN_ACT, {1, 33}}, {IN_ACT, {1, 33}}}},
     {.name = "dense large",
      .op = DT_OP_DENSE,
@@ -552,10 +613,124 @@ static const op_case op_case_table[] = {
             {IN_ACT, {3, 9, 17, 160}},
             {IN_VEC, {161, 160}}}},
 
-    {.name = "relu", .op = DT_OP_RELU, .in = {{IN_ACT, {2, 3, 5, 7}}}},
-    {.name = "relu large", .op = DT_OP_RELU, .in = {{IN_ACT, {70001, 1}}}, .large = true},
-    {.name = "relu_bwd", .op = DT_OP_RELU_BWD, .in = {{IN_ACT, {3, 333}}, {IN_ACT, {3, 333}}}},
-    {.name = "add", .op = DT_OP_ADD, .in = {{IN_ACT, {2, 3, 5, 7}}, {IN_ACT, {2, 3, 5, 7}}}},
+#define UNARY_CASES(NAME, kind, kind_v, a_, b_, value, slope)                                                \
+    {.name = #NAME,                                                                                          \
+     .op = DT_OP_UNARY,                                                                                      \
+     .attr = {.unary = DT_UNARY_##NAME, .a = a_, .b = b_},                                                   \
+     .in = {{kind, {2, 3, 5, 7}}}},                                                                          \
+        {.name = #NAME " large",                                                                             \
+         .op = DT_OP_UNARY,                                                                                  \
+         .attr = {.unary = DT_UNARY_##NAME, .a = a_, .b = b_},                                               \
+         .in = {{kind, {70001, 1}}},                                                                         \
+         .large = true},                                                                                     \
+        {.name = #NAME " gradient",                                                                          \
+         .op = DT_OP_UNARY_BWD,                                                                              \
+         .attr = {.unary = DT_UNARY_##NAME, .a = a_, .b = b_},                                               \
+         .in = {{IN_ACT, {3, 333}}, {kind_v, {3, 333}}}},
+    OP_UNARY_LIST(UNARY_CASES)
+#undef UNARY_CASES
+
+#define BINARY_CASES(NAME, kind, value, dx, dy)                                                              \
+    {.name = #NAME,                                                                                          \
+     .op = DT_OP_BINARY,                                                                                     \
+     .attr = {.binary = DT_BINARY_##NAME},                                                                   \
+     .in = {{IN_ACT, {2, 3, 5, 7}}, {kind, {2, 3, 5, 7}}}},                                                  \
+        {.name = #NAME " of rows and columns",                                                               \
+         .op = DT_OP_BINARY,                                                                                 \
+         .attr = {.binary = DT_BINARY_##NAME},                                                               \
+         .in = {{IN_ACT, {4, 1, 6}}, {kind, {3, 4, 5, 1}}}},                                                 \
+        {.name = #NAME " gradient of a",                                                                     \
+         .op = DT_OP_BINARY_BWD,                                                                             \
+         .attr = {.binary = DT_BINARY_##NAME, .operand = 0, .ndim = 2, .dim = {5, 7}},                       \
+         .in = {{IN_ACT, {2, 3, 5, 7}}, {IN_ACT, {5, 7}}, {kind, {2, 3, 1, 7}}}},                            \
+        {.name = #NAME " gradient of b",                                                                     \
+         .op = DT_OP_BINARY_BWD,                                                                             \
+         .attr = {.binary = DT_BINARY_##NAME, .operand = 1, .ndim = 4, .dim = {2, 1, 5, 1}},                 \
+         .in = {{IN_ACT, {2, 3, 5, 7}}, {IN_ACT, {2, 3, 5, 7}}, {kind, {2, 1, 5, 1}}}},
+        OP_BINARY_LIST(BINARY_CASES)
+#undef BINARY_CASES
+            {.name = "add large",
+             .op = DT_OP_BINARY,
+             .in = {{IN_ACT, {70001}}, {IN_ACT, {70001}}},
+             .large = true},
+    {.name = "mul of channels", /* squeeze and excite */
+     .op = DT_OP_BINARY,
+     .attr = {.binary = DT_BINARY_MUL},
+     .in = {{IN_ACT, {3, 9, 11, 40}}, {IN_ACT, {3, 1, 1, 40}}},
+     .large = true},
+    {.name = "sub of eight dimensions",
+     .op = DT_OP_BINARY,
+     .attr = {.binary = DT_BINARY_SUB},
+     .in = {{IN_ACT, {2, 1, 3, 1, 2, 1, 3, 2}}, {IN_ACT, {1, 2, 1, 2, 1, 2, 1, 2}}}},
+    {.name = "mul of one",
+     .op = DT_OP_BINARY,
+     .attr = {.binary = DT_BINARY_MUL},
+     .in = {{IN_ACT, {9, 33}}, {IN_ACT, {1}}}},
+    {.name = "add gradient of a vector",
+     .op = DT_OP_BINARY_BWD,
+     .attr = {.operand = 1, .ndim = 1, .dim = {37}},
+     .in = {[DT_BINARY_BWD_IN_DY] = {IN_ACT, {60, 61, 37}}}},
+    {.name = "mul gradient of a scalar",
+     .op = DT_OP_BINARY_BWD,
+     .attr = {.binary = DT_BINARY_MUL, .operand = 0, .ndim = 1, .dim = {1}},
+     .in = {[DT_BINARY_BWD_IN_DY] = {IN_ACT, {333, 301}}, [DT_BINARY_BWD_IN_B] = {IN_ACT, {333, 301}}}},
+    {.name = "mul gradient of channels",
+     .op = DT_OP_BINARY_BWD,
+     .attr = {.binary = DT_BINARY_MUL, .operand = 1, .ndim = 4, .dim = {3, 1, 1, 600}},
+     .in = {[DT_BINARY_BWD_IN_DY] = {IN_ACT, {3, 9, 11, 600}},
+            [DT_BINARY_BWD_IN_A] = {IN_ACT, {3, 9, 11, 600}}}},
+    {.name = "mul gradient of columns",
+     .op = DT_OP_BINARY_BWD,
+     .attr = {.binary = DT_BINARY_MUL, .operand = 1, .ndim = 2, .dim = {9, 1}},
+     .in = {[DT_BINARY_BWD_IN_DY] = {IN_ACT, {9, 9001}}, [DT_BINARY_BWD_IN_A] = {IN_ACT, {9, 9001}}}},
+    {.name = "mul gradient, nothing repeated",
+     .op = DT_OP_BINARY_BWD,
+     .attr = {.binary = DT_BINARY_MUL, .operand = 0, .ndim = 3, .dim = {7, 9, 600}},
+     .in = {[DT_BINARY_BWD_IN_DY] = {IN_ACT, {7, 9, 600}}, [DT_BINARY_BWD_IN_B] = {IN_ACT, {9, 1}}}},
+
+    {.name = "concat of channels",
+     .op = DT_OP_CONCAT,
+     .attr = {.axis = 2},
+     .in = {{IN_ACT, {2, 3, 4, 5}}, {IN_ACT, {2, 3, 1, 5}}, {IN_ACT, {2, 3, 7, 5}}}},
+    {.name = "concat of rows", .op = DT_OP_CONCAT, .in = {{IN_ACT, {4, 5}}, {IN_ACT, {1, 5}}}},
+    {.name = "concat of one", .op = DT_OP_CONCAT, .attr = {.axis = 1}, .in = {{IN_ACT, {4, 5}}}},
+    {.name = "concat large",
+     .op = DT_OP_CONCAT,
+     .attr = {.axis = 1},
+     .in = {{IN_ACT, {37, 300, 5}}, {IN_ACT, {37, 500, 5}}, {IN_ACT, {37, 3, 5}}},
+     .large = true},
+    {.name = "slice of columns",
+     .op = DT_OP_SLICE,
+     .attr = {.axis = 1, .begin = 2, .length = 3},
+     .in = {{IN_ACT, {3, 7}}}},
+    {.name = "slice of rows",
+     .op = DT_OP_SLICE,
+     .attr = {.axis = 0, .begin = 1, .length = 2},
+     .in = {{IN_ACT, {3, 4, 5}}}},
+    {.name = "slice large",
+     .op = DT_OP_SLICE,
+     .attr = {.axis = 1, .begin = 100, .length = 500},
+     .in = {{IN_ACT, {37, 803, 5}}},
+     .large = true},
+    {.name = "slice_bwd",
+     .op = DT_OP_SLICE_BWD,
+     .attr = {.axis = 1, .begin = 2, .length = 9},
+     .in = {{IN_ACT, {3, 4, 5}}}},
+    {.name = "softmax", .op = DT_OP_SOFTMAX, .in = {{IN_WIDE, {3, 4, 7}}}},
+    {.name = "softmax long", .op = DT_OP_SOFTMAX, .in = {{IN_WIDE, {5, 5003}}}, .large = true},
+    {.name = "softmax of one", .op = DT_OP_SOFTMAX, .in = {{IN_WIDE, {9, 1}}}},
+    {.name = "softmax rows", .op = DT_OP_SOFTMAX, .in = {{IN_WIDE, {777, 64}}}, .large = true},
+    {.name = "log_softmax", .op = DT_OP_LOG_SOFTMAX, .in = {{IN_WIDE, {3, 4, 7}}}},
+    {.name = "log_softmax long", .op = DT_OP_LOG_SOFTMAX, .in = {{IN_WIDE, {5, 5003}}}, .large = true},
+    {.name = "log_softmax of one", .op = DT_OP_LOG_SOFTMAX, .in = {{IN_WIDE, {9, 1}}}},
+    {.name = "softmax_bwd", .op = DT_OP_SOFTMAX_BWD, .in = {{IN_ACT, {6, 5, 10}}, {IN_ABOVE, {6, 5, 10}}}},
+    {.name = "softmax_bwd long", .op = DT_OP_SOFTMAX_BWD, .in = {{IN_ACT, {7, 5003}}, {IN_ABOVE, {7, 5003}}}},
+    {.name = "log_softmax_bwd",
+     .op = DT_OP_LOG_SOFTMAX_BWD,
+     .in = {{IN_ACT, {6, 5, 10}}, {IN_ACT, {6, 5, 10}}}},
+    {.name = "log_softmax_bwd long",
+     .op = DT_OP_LOG_SOFTMAX_BWD,
+     .in = {{IN_ACT, {7, 5003}}, {IN_ACT, {7, 5003}}}},
     {.name = "reshape flatten", .op = DT_OP_RESHAPE, .in = {{IN_ACT, {2, 3, 4, 5}}}},
     {.name = "reshape image", .op = DT_OP_RESHAPE, .attr = {.size = {3, 4}}, .in = {{IN_ACT, {2, 60}}}},
 
@@ -597,6 +772,19 @@ static const op_case op_case_table[] = {
      .attr = {OP_WINDOW(3, 3, 2, 1)},
      .in = {{IN_DISTINCT, {2, 35, 18, 24}}, {IN_SIGN, {24}}, {IN_ZERO, {24}}},
      .large = true},
+    {.name = "maxpool 4x4/2 padded unevenly",
+     .op = DT_OP_MAXPOOL,
+     .attr = {OP_UNEVEN(4, 2)},
+     .in = {{IN_DISTINCT, {2, 7, 6, 4}}}},
+    {.name = "maxpool 3x3/2 padded before",
+     .op = DT_OP_MAXPOOL,
+     .attr = {.kernel = {3, 3}, .stride = {2, 2}, .pad_begin = {1, 1}},
+     .in = {{IN_DISTINCT, {2, 7, 9, 16}}},
+     .large = true},
+    {.name = "avgpool 4x4/2 padded unevenly",
+     .op = DT_OP_AVGPOOL,
+     .attr = {OP_UNEVEN(4, 2)},
+     .in = {{IN_ACT, {2, 7, 6, 4}}}},
     {.name = "maxpool_bwd 2x2/2",
      .op = DT_OP_MAXPOOL_BWD,
      .attr = {OP_WINDOW(2, 2, 2, 0), .size = {6, 5}},
@@ -641,31 +829,100 @@ static const op_case op_case_table[] = {
 
     {.name = "xent",
      .op = DT_OP_XENT,
+     .attr = {OP_LOSS},
      .in = {{IN_ACT, {6, 10}}, {IN_LABEL, {6}}, {IN_ZERO, {DT_METRIC_COUNT}}}},
     {.name = "xent smoothing",
      .op = DT_OP_XENT,
-     .attr = {.smoothing = 0.1f},
+     .attr = {OP_LOSS, .smoothing = 0.1f},
      .in = {{IN_ACT, {5, 7}}, {IN_LABEL, {5}}, {IN_ZERO, {DT_METRIC_COUNT}}}},
     {.name = "xent padded labels",
      .op = DT_OP_XENT,
-     .attr = {.smoothing = 0.2f},
+     .attr = {OP_LOSS, .smoothing = 0.2f},
      .in = {{IN_ACT, {7, 4}}, {IN_PADDED, {7}}, {IN_ZERO, {DT_METRIC_COUNT}}}},
+    {.name = "xent valid rows",
+     .op = DT_OP_XENT,
+     .attr = {OP_LOSS},
+     .in = {{IN_ACT, {9, 4}}, {IN_LABEL, {9}}, {IN_ZERO, {DT_METRIC_COUNT}}, {IN_LABEL, {9}}}},
+    {.name = "xent_bwd valid rows",
+     .op = DT_OP_XENT_BWD,
+     .attr = {OP_LOSS},
+     .in = {{IN_PROB, {9, 4}}, {IN_LABEL, {9}}, {IN_LABEL, {9}}}},
+    {.name = "xent first of several",
+     .op = DT_OP_XENT,
+     .attr = {.loss = {.weight = 0.5f, .nth = 1}},
+     .in = {{IN_ACT, {7, 9}}, {IN_PADDED, {7}}, {IN_ZERO, {DT_METRIC_COUNT}}}},
+    {.name = "xent third of several",
+     .op = DT_OP_XENT,
+     .attr = {.loss = {.weight = 0.3f, .nth = 3}},
+     .in = {{IN_ACT, {7, 9}}, {IN_PADDED, {7}}, {IN_ZERO, {DT_METRIC_COUNT}}}},
     {.name = "xent 1000 classes",
      .op = DT_OP_XENT,
-     .attr = {.smoothing = 0.1f},
+     .attr = {OP_LOSS, .smoothing = 0.1f},
      .in = {{IN_ACT, {33, 1000}}, {IN_PADDED, {33}}, {IN_ZERO, {DT_METRIC_COUNT}}},
      .large = true},
-    {.name = "xent_bwd", .op = DT_OP_XENT_BWD, .in = {{IN_PROB, {6, 10}}, {IN_LABEL, {6}}}},
+    {.name = "xent_bwd",
+     .op = DT_OP_XENT_BWD,
+     .attr = {OP_LOSS},
+     .in = {{IN_PROB, {6, 10}}, {IN_LABEL, {6}}}},
     {.name = "xent_bwd smoothing, padded",
      .op = DT_OP_XENT_BWD,
-     .attr = {.smoothing = 0.1f},
+     .attr = {.loss = {.weight = 0.75f}, .smoothing = 0.1f},
      .in = {{IN_PROB, {37, 1001}}, {IN_PADDED, {37}}}},
 
-    {.name = "conv_dgrad 3x3/2",
-     .op = DT_OP_CONV_DGRAD,
-     .attr = {OP_CONV(3, 3, 2, 1), .size = {9, 8}},
-     .in = {{IN_ACT, {2, 5, 4, 6}}, {IN_ACT, {6, 3, 3, 4}}},
-     .free_dim = 2},
+#define OP_LOSS_CASES(NAME, kind_, sums_, param_, x, target)                                                 \
+    {.name = #NAME,                                                                                          \
+     .op = DT_OP_LOSS,                                                                                       \
+     .attr = {.loss = {.weight = 1, .kind = DT_LOSS_##NAME, .sums = sums_, .param = param_}},                \
+     .in = {{x, {6, 5}}, target({6, 5}), {IN_LABEL, {6}}, {IN_ZERO, {DT_METRIC_COUNT}}}},                    \
+        {.name = #NAME " second of several",                                                                 \
+         .op = DT_OP_LOSS,                                                                                   \
+         .attr =                                                                                             \
+             {.loss = {.weight = 0.7f, .nth = 2, .kind = DT_LOSS_##NAME, .sums = sums_, .param = param_}},   \
+         .in = {{x, {5, 3, 2, 2}}, target({5, 3, 2, 2}), {0}, {IN_ZERO, {DT_METRIC_COUNT}}}},                \
+        {.name = #NAME " large",                                                                             \
+         .op = DT_OP_LOSS,                                                                                   \
+         .attr =                                                                                             \
+             {.loss = {.weight = 0.7f, .nth = 1, .kind = DT_LOSS_##NAME, .sums = sums_, .param = param_}},   \
+         .in = {{x, {301, 133}}, target({301, 133}), {IN_LABEL, {301}}, {IN_ZERO, {DT_METRIC_COUNT}}},       \
+         .large = true},                                                                                     \
+        {.name = #NAME " gradient",                                                                          \
+         .op = DT_OP_LOSS_BWD,                                                                               \
+         .attr = {.loss = {.weight = 0.7f, .kind = DT_LOSS_##NAME, .param = param_}},                        \
+         .in = {{x, {99, 401}}, target({99, 401}), {IN_LABEL, {99}}}},
+#define OP_NO_TARGET(...)                                                                                    \
+    { 0 }
+#define OP_TARGET(...)                                                                                       \
+    { IN_VEC, __VA_ARGS__ }
+#define OP_UNIT(...)                                                                                         \
+    { IN_UNIT, __VA_ARGS__ }
+#define OP_BIT(...)                                                                                          \
+    { IN_BIT, __VA_ARGS__ }
+    OP_LOSS_CASES(VALUE, DT_LOSS_VALUE, DT_LOSS_SUMS_NONE, 0, IN_ACT,
+                  OP_NO_TARGET) OP_LOSS_CASES(MSE, DT_LOSS_MSE, DT_LOSS_SUMS_REGRESS, 0, IN_ACT, OP_TARGET)
+        OP_LOSS_CASES(L1, DT_LOSS_L1, DT_LOSS_SUMS_REGRESS, 0, IN_ACT, OP_TARGET)
+            OP_LOSS_CASES(HUBER, DT_LOSS_HUBER, DT_LOSS_SUMS_REGRESS, 0.6f, IN_ACT, OP_TARGET)
+                OP_LOSS_CASES(BCE, DT_LOSS_BCE, DT_LOSS_SUMS_LABELS, 2.5f, IN_DISTINCT, OP_BIT)
+                    OP_LOSS_CASES(BCE, DT_LOSS_BCE, DT_LOSS_SUMS_NONE, 1, IN_ACT, OP_UNIT)
+
+#define OP_CAST_CASE(NAME, kind, to)                                                                         \
+    {.name = "cast " NAME, .op = DT_OP_CAST, .attr = {.dtype = to}, .in = {{kind, {7, 3, 5}}}},              \
+        {.name = "cast " NAME " large",                                                                      \
+         .op = DT_OP_CAST,                                                                                   \
+         .attr = {.dtype = to},                                                                              \
+         .in = {{kind, {131, 1009}}}},
+                        OP_CAST_CASE("u8 to f32", IN_BYTE, DT_DTYPE_F32)
+                            OP_CAST_CASE("i32 to f32", IN_WHOLE, DT_DTYPE_F32)
+                                OP_CAST_CASE("i64 to f32", IN_LONG, DT_DTYPE_F32)
+                                    OP_CAST_CASE("f64 to f32", IN_DOUBLE, DT_DTYPE_F32)
+                                        OP_CAST_CASE("T to f32", IN_ACT, DT_DTYPE_F32)
+                                            OP_CAST_CASE("u8 to i32", IN_BYTE, DT_DTYPE_I32)
+                                                OP_CAST_CASE("i64 to i32", IN_LONG, DT_DTYPE_I32)
+
+                                                    {.name = "conv_dgrad 3x3/2",
+                                                     .op = DT_OP_CONV_DGRAD,
+                                                     .attr = {OP_CONV(3, 3, 2, 1), .size = {9, 8}},
+                                                     .in = {{IN_ACT, {2, 5, 4, 6}}, {IN_ACT, {6, 3, 3, 4}}},
+                                                     .free_dim = 2},
     {.name = "conv_dgrad 3x3",
      .op = DT_OP_CONV_DGRAD,
      .attr = {OP_CONV(3, 3, 1, 1), .size = {6, 5}},
@@ -729,6 +986,14 @@ static const op_case op_case_table[] = {
      .op = DT_OP_DENSE_WGRAD,
      .in = {{IN_ACT, {5, 12}}, {IN_ACT, {5, 7}}},
      .free_dim = 2},
+    {.name = "dense_dgrad of sequences",
+     .op = DT_OP_DENSE_DGRAD,
+     .in = {{IN_ACT, {2, 3, 7}}, {IN_ACT, {7, 12}}},
+     .free_dim = 2},
+    {.name = "dense_wgrad of sequences",
+     .op = DT_OP_DENSE_WGRAD,
+     .in = {{IN_ACT, {2, 3, 12}}, {IN_ACT, {2, 3, 7}}},
+     .free_dim = 2},
     {.name = "bias_grad", .op = DT_OP_BIAS_GRAD, .in = {{IN_ACT, {3, 4, 5, 6}}}},
     {.name = "bias_grad rows", .op = DT_OP_BIAS_GRAD, .in = {{IN_ACT, {333, 1030}}}},
 };
@@ -748,6 +1013,9 @@ static inline dt_dtype op_in_dtype(op_kind kind, dt_dtype compute) {
     switch (kind) {
     case IN_ACT:
     case IN_DISTINCT:
+    case IN_WIDE:
+    case IN_WIDER:
+    case IN_ABOVE:
     case IN_FAR:
         return compute;
     case IN_BYTE:
@@ -755,8 +1023,13 @@ static inline dt_dtype op_in_dtype(op_kind kind, dt_dtype compute) {
         return DT_DTYPE_U8;
     case IN_LABEL:
     case IN_PADDED:
+    case IN_WHOLE:
     case IN_WINDOW:
         return DT_DTYPE_I32;
+    case IN_LONG:
+        return DT_DTYPE_I64;
+    case IN_DOUBLE:
+        return DT_DTYPE_F64;
     default:
         return DT_DTYPE_F32;
     }
@@ -780,7 +1053,8 @@ static inline dt_status op_case_add(const op_case *c, dt_graph *g, dt_vid *out) 
         /* an image of zeros is data too: ties need it in the compute dtype */
         dt_dtype dtype =
             c->in[i].kind == IN_ZERO && i == 0 ? g->compute : op_in_dtype(c->in[i].kind, g->compute);
-        dt_role role = c->op == DT_OP_XENT && i == 2 ? DT_ROLE_METRIC : DT_ROLE_INPUT;
+        const dt_slot *slot = i < dt_op_n_in(c->op) ? &dt_op_get(c->op)->in[i] : NULL;
+        dt_role role = slot && strcmp(slot->name, "metrics") == 0 ? DT_ROLE_METRIC : DT_ROLE_INPUT;
         DT_TRY(dt_graph_add_value(g, op_case_in_name(i), role, dtype, op_in_ndim(&c->in[i]), c->in[i].dim,
                                   &in[i]));
     }
@@ -810,14 +1084,16 @@ static inline void op_fill_window(const op_case *c, int64_t row, float u, int32_
     aug[4] = (int32_t)(row % 2);
 }
 
-/* Host data of input i: floats for float kinds, bytes or i32 for the others; always the same for a case.
+/* Host data of input i: floats for 16-bit kinds too, the value's own type for the others; always the same for a case.
  * Caller frees. `round_to` rounds floats of the compute dtype to what that dtype can hold. */
 static inline void *op_case_data(const op_case *c, int32_t i, dt_dtype round_to) {
     const op_in *in = &c->in[i];
     int64_t n = 1, cols = in->dim[op_in_ndim(in) - 1], classes = c->in[0].dim[op_in_ndim(&c->in[0]) - 1];
     for (int32_t d = 0; d < op_in_ndim(in); d++) n *= in->dim[d];
-    float *f = op_zalloc(n * 4);
+    float *f = op_zalloc(n * 8);
     int32_t *whole = (int32_t *)(void *)f;
+    int64_t *lng = (int64_t *)(void *)f;
+    double *dbl = (double *)(void *)f;
     uint8_t *byte = (uint8_t *)f;
     uint64_t salt = (uint64_t)i + 1;
     double sum = 0;
@@ -830,6 +1106,15 @@ static inline void *op_case_data(const op_case *c, int32_t i, dt_dtype round_to)
             break;
         case IN_DISTINCT:
             f[e] = 0.125f * (float)(e * 37 % n) - (float)n / 16; /* 37 is no factor of n */
+            break;
+        case IN_WIDE:
+            f[e] = 10 * u - 5;
+            break;
+        case IN_WIDER:
+            f[e] = 20 * u - 10;
+            break;
+        case IN_ABOVE:
+            f[e] = 0.25f + 2 * u;
             break;
         case IN_FAR:
             f[e] = 49 + 2 * u;
@@ -856,6 +1141,21 @@ static inline void *op_case_data(const op_case *c, int32_t i, dt_dtype round_to)
         case IN_BYTE:
             byte[e] = (uint8_t)(256 * u);
             break;
+        case IN_UNIT:
+            f[e] = u;
+            break;
+        case IN_BIT:
+            f[e] = u < 0.4f ? 1 : 0;
+            break;
+        case IN_DOUBLE:
+            dbl[e] = 3 * (double)u - 1.5 + 1e-9 * (double)e;
+            break;
+        case IN_LONG:
+            lng[e] = (int64_t)((double)(u - 0.5f) * (e % 2 ? 0x1p40 : 0x1p20)) + e;
+            break;
+        case IN_WHOLE:
+            whole[e] = (int32_t)((u - 0.5f) * 0x1p28f) + (int32_t)e;
+            break;
         case IN_LABEL:
             whole[e] = (int32_t)((float)classes * u);
             break;
@@ -881,11 +1181,7 @@ static inline void op_case_fill(const op_case *c, op_run *r) {
         if (!op_case_has(c, i)) continue;
         dt_vid v = dt_graph_find(r->g, op_case_in_name(i));
         void *data = op_case_data(c, i, r->g->compute);
-        dt_dtype dtype = r->g->value[v].dtype;
-        if (dtype == DT_DTYPE_U8 || dtype == DT_DTYPE_I32)
-            op_write_bytes(r, v, data);
-        else
-            op_write(r, v, data);
+        op_write(r, v, data);
         free(data);
     }
 }

@@ -119,7 +119,8 @@ static inline op_run op_run_open(dt_backend *be, dt_graph *g, const dt_step_para
         if (root != v)
             r.value[v] = r.value[root];
         else if (in_place && row && row->in_place > 0 && dt_node_has(n, row->in_place - 1) &&
-                 n->out[row->in_place_out] == v)
+                 n->out[row->in_place_out] == v &&
+                 dt_value_bytes(&g->value[n->in[row->in_place - 1]]) == dt_value_bytes(&g->value[v]))
             r.value[v] = r.value[dt_graph_root(g, n->in[row->in_place - 1])];
         else
             r.value[v] = op_buffer_make(be, dt_value_bytes(&g->value[v]));
@@ -128,7 +129,7 @@ static inline op_run op_run_open(dt_backend *be, dt_graph *g, const dt_step_para
         const dt_node *n = &g->node[i];
         dt_prep *prep = NULL;
         int64_t workspace_bytes = 0;
-        if (dt_op_get(n->op)->flags & DT_OP_VIEW) continue;
+        if (dt_op_is_idle(g, n)) continue;
         void **operand = r.operand[i] = op_zalloc((n->n_in + n->n_out) * (int64_t)sizeof *operand);
         dt_binding b = {.in = operand, .out = operand + n->n_in, .params = r.params};
         op_ok(be->prepare(be, g, i, &prep, &workspace_bytes));
@@ -183,8 +184,9 @@ static inline bool op_is_16(dt_dtype t) {
     return t == DT_DTYPE_F16 || t == DT_DTYPE_BF16;
 }
 
-/* fp32 host data, converted to and from the value's float type. */
-static inline void op_write(op_run *r, dt_vid v, const float *src) {
+/* Host data of the value's type; fp32 for 16-bit floats, which are rounded. */
+static inline void op_write(op_run *r, dt_vid v, const void *data) {
+    const float *src = data;
     const dt_value *val = &r->g->value[v];
     if (!op_is_16(val->dtype)) {
         op_write_bytes(r, v, src);
@@ -215,6 +217,16 @@ static inline float *op_read(op_run *r, dt_vid v) {
             int32_t whole;
             memcpy(&whole, raw + i * 4, 4);
             out[i] = (float)whole;
+        }
+        if (val->dtype == DT_DTYPE_I64) {
+            int64_t whole;
+            memcpy(&whole, raw + i * 8, 8);
+            out[i] = (float)whole;
+        }
+        if (val->dtype == DT_DTYPE_F64) {
+            double wide;
+            memcpy(&wide, raw + i * 8, 8);
+            out[i] = (float)wide;
         }
     }
     free(raw);

@@ -144,6 +144,12 @@ static inline dt_vid random_head(random_net *r, int64_t classes) {
     return logits;
 }
 
+/* Ends a network in logits and their cross-entropy. */
+static inline void random_classify(dt_builder *b, dt_vid logits) {
+    dt_build_loss(b, logits, NULL);
+    dt_build_output(b, "logits", logits);
+}
+
 /* The forward graph of network number `seed`. */
 static inline dt_graph *random_graph(double label_smoothing, uint64_t seed, bool training) {
     random_net r = {.rng = {.stream = seed << 8 | 1}};
@@ -156,11 +162,17 @@ static inline dt_graph *random_graph(double label_smoothing, uint64_t seed, bool
                          .mean = {0.4f, 0.5f, 0.6f},
                          .stddev = {0.2f, 0.25f, 0.3f}};
     in.width = in.height, in.padded_channels = in.channels;
-    random_keep(&r, dt_build_input(&r.b, &in));
+    random_keep(&r, dt_build_image(&r.b, &in));
     random_keep(&r, random_conv(&r, r.value[0], 2 + check_below(&r.rng, 5), 1));
     r.read[0] = true;
     for (int64_t n = 3 + check_below(&r.rng, 12); n > 0; n--) random_op(&r);
-    dt_build_loss(&r.b, random_head(&r, in.classes));
+    random_classify(&r.b, random_head(&r, in.classes));
+    /* Often another loss, which reads an input of its own, and an output in the middle. */
+    if (check_below(&r.rng, 3) > 0)
+        dt_build_loss(&r.b, r.value[check_below(&r.rng, r.n_value - 1) + 1],
+                      &(dt_loss_options){.name = "size", .kind = "value", .weight = 0.05});
+    if (check_below(&r.rng, 2))
+        dt_build_output(&r.b, "middle", r.value[check_below(&r.rng, r.n_value - 1) + 1]);
     check_ok(r.b.status);
     check_ok(dt_graph_validate(r.b.g));
     return r.b.g;

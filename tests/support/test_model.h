@@ -21,6 +21,10 @@ static inline void check_model_options(dt_model_options *o, const char *text) {
             check_ok(dt_model_read_layers(o, v, "test.toml"));
             continue;
         }
+        if (strcmp(v->key, "losses") == 0) {
+            check_ok(dt_model_read_losses(o, v, "test.toml"));
+            continue;
+        }
         const dt_key_row *row = dt_section_find(&dt_model_section, v->key);
         if (!row) fail_msg("model.%s: no such key", v->key);
         check_ok(dt_key_set(row, v->key, o, v, (dt_place){"test.toml", v->line, v->column}));

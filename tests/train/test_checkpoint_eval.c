@@ -6,6 +6,12 @@
 
 static const dt_best_metric top1 = DT_BEST_EVAL_TOP1, loss = DT_BEST_EVAL_LOSS;
 
+static void judge(dt_ckpt_eval *e, int64_t step, double cost, double first, double fifth,
+                  dt_best_metric metric, double min_delta) {
+    const dt_scores score = {.loss = cost, .metric = {first, fifth}};
+    dt_ckpt_eval_add(e, step, &score, metric, min_delta);
+}
+
 /* ---- the best so far ---- */
 
 static void need(const dt_ckpt_eval *e, double best, int64_t best_step, int64_t worse) {
@@ -16,42 +22,42 @@ static void need(const dt_ckpt_eval *e, double best, int64_t best_step, int64_t 
 
 static void test_improvement(void **state) {
     (void)state;
-    dt_ckpt_eval e = dt_ckpt_eval_none(top1);
+    dt_ckpt_eval e = dt_ckpt_eval_none(0, top1);
     assert_true(e.step == -1 && e.best_step == -1 && e.worse == 0);
-    dt_ckpt_eval_add(&e, 10, 2.0, 0.50, 0.9, top1, 0.125);
+    judge(&e, 10, 2.0, 0.50, 0.9, top1, 0.125);
     need(&e, 0.50, 10, 0);
-    dt_ckpt_eval_add(&e, 20, 1.0, 0.625, 0.9, top1, 0.125); /* by no more than the least difference */
+    judge(&e, 20, 1.0, 0.625, 0.9, top1, 0.125); /* by no more than the least difference */
     need(&e, 0.50, 10, 1);
-    dt_ckpt_eval_add(&e, 30, 1.0, 0.75, 0.9, top1, 0.125); /* beyond the best, not beyond the last */
+    judge(&e, 30, 1.0, 0.75, 0.9, top1, 0.125); /* beyond the best, not beyond the last */
     need(&e, 0.75, 30, 0);
-    dt_ckpt_eval_add(&e, 40, 1.0, 0.25, 0.9, top1, 0.125);
-    dt_ckpt_eval_add(&e, 50, 1.0, 0.75, 0.9, top1, 0);
+    judge(&e, 40, 1.0, 0.25, 0.9, top1, 0.125);
+    judge(&e, 50, 1.0, 0.75, 0.9, top1, 0);
     need(&e, 0.75, 30, 2); /* an equal one is no improvement */
-    dt_ckpt_eval_add(&e, 60, NAN, 1.0, 1.0, top1, 0);
+    judge(&e, 60, NAN, 1.0, 1.0, top1, 0);
     need(&e, 0.75, 30, 3); /* whatever accuracy goes with a loss that is not finite */
-    assert_true(isnan(e.loss) && e.step == 60 && e.top1 == 1.0);
-    dt_ckpt_eval_add(&e, 60, 0.5, 0.875, 0.9, top1, 0); /* a repetition is not counted again */
+    assert_true(isnan(e.score.loss) && e.step == 60 && e.score.metric[0] == 1.0);
+    judge(&e, 60, 0.5, 0.875, 0.9, top1, 0); /* a repetition is not counted again */
     need(&e, 0.75, 30, 3);
-    assert_true(e.loss == 0.5 && e.top1 == 0.875);
+    assert_true(e.score.loss == 0.5 && e.score.metric[0] == 0.875);
 }
 
 static void test_direction_and_change_of_metric(void **state) {
     (void)state;
-    dt_ckpt_eval e = dt_ckpt_eval_none(loss);
-    dt_ckpt_eval_add(&e, 10, INFINITY, 0.5, 0.9, loss, 0.1);
+    dt_ckpt_eval e = dt_ckpt_eval_none(0, loss);
+    judge(&e, 10, INFINITY, 0.5, 0.9, loss, 0.1);
     assert_true(e.best_step == -1 && e.worse == 1);
-    dt_ckpt_eval_add(&e, 20, 2.0, 0.5, 0.9, loss, 0.1);
+    judge(&e, 20, 2.0, 0.5, 0.9, loss, 0.1);
     need(&e, 2.0, 20, 0);
-    dt_ckpt_eval_add(&e, 30, 3.0, 0.9, 0.9, loss, 0.1);
+    judge(&e, 30, 3.0, 0.9, 0.9, loss, 0.1);
     need(&e, 2.0, 20, 1);
-    dt_ckpt_eval_add(&e, 40, 1.5, 0.1, 0.9, loss, 0.1);
+    judge(&e, 40, 1.5, 0.1, 0.9, loss, 0.1);
     need(&e, 1.5, 40, 0);
-    dt_ckpt_eval_add(&e, 50, 1.6, 0.1, 0.95, DT_BEST_EVAL_TOP5, 0.1);
+    judge(&e, 50, 1.6, 0.1, 0.95, DT_BEST_EVAL_TOP5, 0.1);
     need(&e, 0.95, 50, 0);
     assert_int_equal(e.metric, DT_BEST_EVAL_TOP5);
-    assert_string_equal(dt_best_metric_name(DT_BEST_EVAL_TOP5), "eval_top5");
-    assert_string_equal(dt_best_metric_name(top1), "eval_top1");
-    assert_string_equal(dt_best_metric_name(loss), "eval_loss");
+    assert_string_equal(dt_best_metric_names[DT_BEST_EVAL_TOP5], "eval_top5");
+    assert_string_equal(dt_best_metric_names[top1], "eval_top1");
+    assert_string_equal(dt_best_metric_names[loss], "eval_loss");
 }
 
 /* ---- evaluation.json ---- */
@@ -67,7 +73,7 @@ static dt_ckpt_writer *open_writer(const fixture *f, int64_t keep_best, dt_best_
 static void save_evaluated(fixture *f, dt_ckpt_writer *w, dt_ckpt_eval *e, int64_t step, double accuracy,
                            double cost) {
     fix_save_ok(f, w, step);
-    dt_ckpt_eval_add(e, step, cost, accuracy, 1, (dt_best_metric)e->metric, 0);
+    judge(e, step, cost, accuracy, 1, (dt_best_metric)e->metric, 0);
     dt_ckpt_writer_evaluated(w, e, step);
     assert_int_equal(dt_ckpt_writer_wait(w), DT_OK);
 }
@@ -86,21 +92,22 @@ static void test_file(void **state) {
     fixture f;
     fix_open(&f, 1);
     dt_ckpt_writer *w = open_writer(&f, 0, top1);
-    dt_ckpt_eval e = dt_ckpt_eval_none(top1);
+    dt_ckpt_eval e = dt_ckpt_eval_none(0, top1);
     fix_save_ok(&f, w, 1);
     dt_ckpt *c = load(&f, 1);
-    assert_true(c->has_eval && !c->eval_damaged && c->eval.step == -1 && isnan(c->eval.loss));
+    assert_true(c->has_eval && !c->eval_damaged && c->eval.step == -1 && isnan(c->eval.score.loss));
     dt_ckpt_free(c);
     save_evaluated(&f, w, &e, 2, 1.0 / 3, 2.0 / 3);
     c = load(&f, 2);
-    assert_true(c->eval.step == 2 && c->eval.top1 == 1.0 / 3 && c->eval.loss == 2.0 / 3 &&
+    assert_true(c->eval.step == 2 && c->eval.score.metric[0] == 1.0 / 3 && c->eval.score.loss == 2.0 / 3 &&
                 c->eval.best_step == 2);
     dt_ckpt_free(c);
     save_evaluated(&f, w, &e, 3, 0.25, NAN);
     fix_save_ok(&f, w, 4);
     c = load(&f, 4);
     assert_true(fix_is_step(&f, c, 4));
-    assert_true(c->eval.step == 3 && isnan(c->eval.loss) && c->eval.top1 == 0.25 && c->eval.top5 == 1);
+    assert_true(c->eval.step == 3 && isnan(c->eval.score.loss) && c->eval.score.metric[0] == 0.25 &&
+                c->eval.score.metric[1] == 1);
     assert_true(c->eval.best == 1.0 / 3 && c->eval.best_step == 2 && c->eval.worse == 1);
     dt_ckpt_free(c);
     dt_ckpt_writer_destroy(w);
@@ -121,7 +128,7 @@ static void test_damaged_file(void **state) {
     fixture f;
     fix_open(&f, 1);
     dt_ckpt_writer *w = open_writer(&f, 1, top1);
-    dt_ckpt_eval e = dt_ckpt_eval_none(top1);
+    dt_ckpt_eval e = dt_ckpt_eval_none(0, top1);
     save_evaluated(&f, w, &e, 1, 0.5, 1);
     dt_ckpt_writer_destroy(w);
     char path[FIX_PATH_MAX];
@@ -177,7 +184,7 @@ static void test_best_stay(void **state) {
     fixture f;
     fix_open(&f, 1);
     dt_ckpt_writer *w = open_writer(&f, 2, top1);
-    dt_ckpt_eval e = dt_ckpt_eval_none(top1);
+    dt_ckpt_eval e = dt_ckpt_eval_none(0, top1);
     save_evaluated(&f, w, &e, 1, 0.3, 1);
     need_link(&f, "step-00000001");
     save_evaluated(&f, w, &e, 2, 0.9, 1);
@@ -196,14 +203,14 @@ static void test_best_stay(void **state) {
     dt_ckpt_policy policy = {.dir = f.dir, .keep_last = 2, .keep_best = 2, .best_metric = top1};
     dt_ckpt_eval next = e;
     next.step = 10;
-    next.top1 = 0.9;
+    next.score.metric[0] = 0.9;
     assert_false(dt_ckpt_is_among_best(&policy, &next));
-    next.top1 = 0.91;
+    next.score.metric[0] = 0.91;
     assert_true(dt_ckpt_is_among_best(&policy, &next));
-    next.loss = NAN;
+    next.score.loss = NAN;
     assert_false(dt_ckpt_is_among_best(&policy, &next));
     policy.keep_best = 5;
-    next.loss = 1, next.top1 = 0;
+    next.score.loss = 1, next.score.metric[0] = 0;
     assert_true(dt_ckpt_is_among_best(&policy, &next)); /* there is room */
     policy.keep_best = 0;
     assert_false(dt_ckpt_is_among_best(&policy, &next));
@@ -239,7 +246,7 @@ static void test_best_by_loss(void **state) {
     fixture f;
     fix_open(&f, 1);
     dt_ckpt_writer *w = open_writer(&f, 1, loss);
-    dt_ckpt_eval e = dt_ckpt_eval_none(loss);
+    dt_ckpt_eval e = dt_ckpt_eval_none(0, loss);
     static const double cost[] = {3, 1, 2, 4, 5};
     for (int64_t step = 1; step <= 5; step++)
         save_evaluated(&f, w, &e, step, (double)step / 10, cost[step - 1]);
@@ -255,7 +262,7 @@ static void test_last_finite_stays(void **state) {
     fixture f;
     fix_open(&f, 1);
     dt_ckpt_writer *w = open_writer(&f, 0, top1);
-    dt_ckpt_eval e = dt_ckpt_eval_none(top1);
+    dt_ckpt_eval e = dt_ckpt_eval_none(0, top1);
     save_evaluated(&f, w, &e, 1, 0.5, 1);
     save_evaluated(&f, w, &e, 2, 0.4, 1);
     for (int64_t step = 3; step <= 8; step++) save_evaluated(&f, w, &e, step, 0.1, step % 2 ? NAN : INFINITY);
@@ -283,7 +290,7 @@ static void test_killed_in_between(void **state) {
         fixture f;
         fix_open(&f, 1);
         dt_ckpt_writer *w = open_writer(&f, 1, top1);
-        dt_ckpt_eval e = dt_ckpt_eval_none(top1);
+        dt_ckpt_eval e = dt_ckpt_eval_none(0, top1);
         static const double accuracy[] = {0.2, 0.6, 0.3, 0.4};
         for (int64_t step = 1; step <= 4; step++) save_evaluated(&f, w, &e, step, accuracy[step - 1], 1);
         dt_ckpt_writer_destroy(w);
@@ -295,7 +302,7 @@ static void test_killed_in_between(void **state) {
         dt_ckpt_writer_destroy(w);
         char path[FIX_PATH_MAX];
         fix_step_path(&f, 5, "", path);
-        dt_ckpt_eval_add(&e, 5, 1, 0.9, 1, top1, 0);
+        judge(&e, 5, 1, 0.9, 1, top1, 0);
         if (at == 1) assert_int_equal(dt_ckpt_eval_write(path, &e), DT_OK);
         fix_step_path(&f, 5, "evaluation.json.tmp", path);
         if (at == 2) fix_write(path, "half", 4);
@@ -316,12 +323,12 @@ static void test_evaluated_in_flight(void **state) {
     fixture f;
     fix_open(&f, 20000);
     dt_ckpt_writer *w = open_writer(&f, 1, top1);
-    dt_ckpt_eval e = dt_ckpt_eval_none(top1);
+    dt_ckpt_eval e = dt_ckpt_eval_none(0, top1);
     for (int64_t step = 1; step <= 6; step++) {
         dt_ckpt_meta meta = fix_meta(step);
         fix_fill(&f, step);
         assert_int_equal(dt_ckpt_writer_save(w, &meta, FIX_TENSORS, f.tensor, fix_config), DT_OK);
-        dt_ckpt_eval_add(&e, step, 1, step == 2 ? 0.9 : 0.1, 1, top1, 0);
+        judge(&e, step, 1, step == 2 ? 0.9 : 0.1, 1, top1, 0);
         dt_ckpt_writer_evaluated(w, &e, step);
     }
     dt_ckpt_writer_destroy(w);
@@ -340,18 +347,18 @@ static void test_evaluated_but_not_saved(void **state) {
     fixture f;
     fix_open(&f, 1);
     dt_ckpt_writer *w = open_writer(&f, 1, top1);
-    dt_ckpt_eval e = dt_ckpt_eval_none(top1);
+    dt_ckpt_eval e = dt_ckpt_eval_none(0, top1);
     save_evaluated(&f, w, &e, 7, 0.5, 1);
     fix_fill(&f, 7);
     dt_ckpt_meta meta = fix_meta(7);
     meta.loss_scale = NAN; /* cannot be stored */
     assert_int_equal(dt_ckpt_writer_save(w, &meta, FIX_TENSORS, f.tensor, fix_config), DT_OK);
-    e.top1 = 0.25;
+    e.score.metric[0] = 0.25;
     dt_ckpt_writer_evaluated(w, &e, 7);
     assert_int_equal(dt_ckpt_writer_wait(w), DT_ERR_IO);
     dt_ckpt_writer_destroy(w);
     dt_ckpt *c = load(&f, 7);
-    assert_true(c->eval.top1 == 0.5);
+    assert_true(c->eval.score.metric[0] == 0.5);
     dt_ckpt_free(c);
     fix_close(&f);
 }

@@ -1,5 +1,6 @@
 /* The configuration: defaults, files, overrides, what is refused and in which words, and the text that reads
  * back. */
+#include "model/task.h"
 #include "train/config.h"
 
 #include <math.h>
@@ -463,6 +464,30 @@ static void hash_covers_the_mathematics(void **state) {
     }
 }
 
+/* Every metric of every task can be asked for, and only of its own task; not set, it is the task's first. */
+static void best_metric_follows_the_task(void **state) {
+    (void)state;
+    for (int i = 0; dt_task_choices[i]; i++) {
+        const dt_task_row *task = &dt_task_table[i];
+        char text[512];
+        dt_config c;
+        snprintf(text, sizeof text, MINIMAL "[model]\ntask = \"%s\"\n", task->name);
+        assert_int_equal(dt_config_parse(&c, "run.toml", text, 0, NULL), DT_OK);
+        const char *first = task->n_metric > 0 ? task->metric[0].name : "loss";
+        assert_string_equal(dt_best_metric_names[c.checkpoint.best_metric] + strlen("eval_"), first);
+        dt_config_fini(&c);
+        for (int k = 0; dt_task_choices[k]; k++)
+            for (int32_t m = 0; m < dt_task_table[k].n_metric; m++) {
+                char override[64];
+                snprintf(override, sizeof override, "checkpoint.best_metric=eval_%s",
+                         dt_task_table[k].metric[m].name);
+                assert_int_equal(dt_config_parse(&c, "run.toml", text, 1, (const char *[]){override}),
+                                 i == k ? DT_OK : DT_ERR_CONFIG);
+                dt_config_fini(&c);
+            }
+    }
+}
+
 /* Checkpoints hold the hash, and a run that is resumed says so where it differs: it must not change by itself. */
 static void hash_stays_what_it_was(void **state) {
     (void)state;
@@ -572,6 +597,7 @@ int main(void) {
         cmocka_unit_test(files_are_loaded),
         cmocka_unit_test(hash_covers_the_mathematics),
         cmocka_unit_test(hash_stays_what_it_was),
+        cmocka_unit_test(best_metric_follows_the_task),
         cmocka_unit_test(sections_have_defaults_of_their_own),
         cmocka_unit_test(documentation_is_current),
         cmocka_unit_test(key_list_names_every_key),

@@ -21,8 +21,7 @@
 static dt_train_record train_record(int64_t step) {
     return (dt_train_record){.step = step,
                              .epoch = (double)step / 10,
-                             .loss = 2.0 / (double)step,
-                             .top1 = 0.5,
+                             .score = {.loss = 2.0 / (double)step, .metric = {0.5}},
                              .lr = 0.1,
                              .samples_per_s = 1234.5,
                              .grad_norm = 3,
@@ -33,9 +32,7 @@ static dt_train_record train_record(int64_t step) {
 static dt_eval_record eval_record(int64_t step) {
     return (dt_eval_record){.step = step,
                             .epoch = 1,
-                            .loss = 0.5,
-                            .top1 = 0.9,
-                            .top5 = 0.99,
+                            .score = {.loss = 0.5, .metric = {0.9, 0.99}},
                             .lr = 0.1,
                             .samples_per_s = 99,
                             .n_samples = 10000,
@@ -44,7 +41,8 @@ static dt_eval_record eval_record(int64_t step) {
 
 static dt_metrics *open_metrics(metrics_dir *d, int64_t resume_step, bool live) {
     dt_metrics *m = NULL;
-    dt_metrics_options o = {.out_dir = d->path,
+    dt_metrics_options o = {.board = {.task = dt_task_table},
+                            .out_dir = d->path,
                             .resume_step = resume_step,
                             .total_steps = 20,
                             .log_every = 5,
@@ -146,15 +144,15 @@ static void records_are_json_lines(void **state) {
     metrics_dir *d = *state;
     dt_metrics *m = open_metrics(d, 0, false);
     dt_train_record r = train_record(1);
-    r.loss = 0.1234567890123;
+    r.score.loss = 0.1234567890123;
     dt_metrics_train(m, &r);
     r = train_record(2);
-    r.loss = NAN;
+    r.score.loss = NAN;
     r.grad_norm = INFINITY;
     r.skipped = true;
     dt_metrics_train(m, &r);
     dt_eval_record e = eval_record(2);
-    e.top5 = -INFINITY;
+    e.score.metric[1] = -INFINITY;
     e.ema = false;
     dt_metrics_eval(m, &e);
     dt_metrics_close(m);
@@ -192,8 +190,8 @@ static void evaluations_tell_both_weights(void **state) {
     dt_metrics *m = open_metrics(d, 0, false);
     dt_eval_record e = eval_record(2);
     e.ema = true;
-    e.loss = 1.25, e.top1 = 0.5;
-    e.current_loss = NAN, e.current_top1 = 0.25, e.current_top5 = 0.75;
+    e.score = (dt_scores){.loss = 1.25, .metric = {0.5}};
+    e.current = (dt_scores){.loss = NAN, .metric = {0.25, 0.75}};
     dt_metrics_eval(m, &e);
     dt_metrics_close(m);
     json_t *record = line_of(d, 0);
@@ -239,7 +237,8 @@ static void resuming_cuts_later_steps(void **state) {
     e.step = 12;
     dt_metrics_eval(m, &e);
     dt_metrics_close(m);
-    dt_metrics_options again = {.out_dir = d->path,
+    dt_metrics_options again = {.board = {.task = dt_task_table},
+                                .out_dir = d->path,
                                 .resume_step = 12,
                                 .evaluate_again = true,
                                 .total_steps = 20,
@@ -275,7 +274,8 @@ static void records_of_another_run_are_set_aside(void **state) {
     dt_eval_record e = eval_record(6);
     dt_metrics_eval(m, &e);
     dt_metrics_close(m);
-    const dt_metrics_options o = {.out_dir = d->path,
+    const dt_metrics_options o = {.board = {.task = dt_task_table},
+                                  .out_dir = d->path,
                                   .resume_step = 6,
                                   .set_aside = true,
                                   .total_steps = 20,
@@ -385,7 +385,8 @@ static void lost_files_are_told(void **state) {
 static void missing_directory_is_an_error(void **state) {
     (void)state;
     dt_metrics *m = NULL;
-    dt_metrics_options o = {.out_dir = "/nonexistent/dir", .total_steps = 1, .log_every = 1};
+    dt_metrics_options o = {
+        .board = {.task = dt_task_table}, .out_dir = "/nonexistent/dir", .total_steps = 1, .log_every = 1};
     assert_int_equal(dt_metrics_open(&o, &m), DT_ERR_IO);
     assert_null(m);
     assert_non_null(strstr(dt_error_text(), "/nonexistent/dir/metrics.jsonl"));
@@ -425,14 +426,18 @@ static void live_output_is_one_line(void **state) {
 static void progress_fits_the_terminal(void **state) {
     metrics_dir *d = *state;
     dt_console c;
-    dt_metrics_options o = {.total_steps = 450000, .log_every = 50, .live = true, .console = d->console};
+    dt_metrics_options o = {.board = {.task = dt_task_table},
+                            .total_steps = 450000,
+                            .log_every = 50,
+                            .live = true,
+                            .console = d->console};
     dt_console_init(&c, &o);
     c.last = train_record(123456);
     c.last.epoch = 24.67;
     c.last.lr = 0.0123456;
     c.n_finite = 1;
     c.loss_sum = 12.3456;
-    c.top1_sum = 1;
+    c.metric_sum = 1;
     c.time_s = 2;
     c.n_sample = 2 * 123456;
     c.started_at -= 40000;
@@ -459,7 +464,8 @@ static void progress_fits_the_terminal(void **state) {
 static void bunched_results_keep_the_rate(void **state) {
     metrics_dir *d = *state;
     dt_console c;
-    dt_metrics_options o = {.total_steps = 1000, .log_every = 4, .console = d->console};
+    dt_metrics_options o = {
+        .board = {.task = dt_task_table}, .total_steps = 1000, .log_every = 4, .console = d->console};
     dt_console_init(&c, &o);
     for (int64_t step = 1; step <= 4; step++) {
         dt_train_record r = train_record(step);
@@ -484,7 +490,8 @@ static void unread_output_is_left_out(void **state) {
     FILE *out = fdopen(end[1], "w");
     assert_non_null(out);
     dt_console c;
-    dt_metrics_options o = {.total_steps = 1000, .log_every = 1, .console = out};
+    dt_metrics_options o = {
+        .board = {.task = dt_task_table}, .total_steps = 1000, .log_every = 1, .console = out};
     dt_console_init(&c, &o);
     alarm(20); /* where it waits after all */
     for (int64_t step = 1; step <= 4; step++) {

@@ -124,14 +124,18 @@ static void event_files_sort_by_age(void **state) {
 static void metrics_fill_all_files(void **state) {
     metrics_dir *d = *state;
     dt_metrics *m = NULL;
-    dt_metrics_options o = {
-        .out_dir = d->path, .tensorboard = true, .total_steps = 4, .log_every = 1, .console = d->console};
+    dt_metrics_options o = {.board = {.task = dt_task_table},
+                            .out_dir = d->path,
+                            .tensorboard = true,
+                            .total_steps = 4,
+                            .log_every = 1,
+                            .console = d->console};
     assert_int_equal(dt_metrics_open(&o, &m), DT_OK);
     for (int64_t step = 1; step <= 4; step++) {
-        dt_train_record r = {.step = step, .loss = 1, .top1 = 0.5};
+        dt_train_record r = {.step = step, .score = {.loss = 1, .metric = {0.5}}};
         dt_metrics_train(m, &r);
     }
-    dt_eval_record e = {.step = 4, .loss = 1, .top1 = 0.75, .n_samples = 8};
+    dt_eval_record e = {.step = 4, .score = {.loss = 1, .metric = {0.75}}, .n_samples = 8};
     dt_metrics_eval(m, &e);
     dt_metrics_close(m);
     char name[256];
@@ -151,12 +155,16 @@ static void metrics_fill_all_files(void **state) {
 static void legend_is_exact(void **state) {
     metrics_dir *d = *state;
     dt_metrics *m = NULL;
-    dt_metrics_options o = {
-        .out_dir = d->path, .total_steps = 1201, .log_every = 1000, .console = d->console};
+    dt_metrics_options o = {.board = {.task = dt_task_table},
+                            .out_dir = d->path,
+                            .total_steps = 1201,
+                            .log_every = 1000,
+                            .console = d->console};
     assert_int_equal(dt_metrics_open(&o, &m), DT_OK);
     for (int64_t step = 1; step <= 1201; step++) {
-        dt_eval_record e = {
-            .step = step, .loss = step % 2 ? 0.5 : 2, .top1 = step % 2 ? 0.1 : 0.9, .n_samples = 8};
+        dt_eval_record e = {.step = step,
+                            .score = {.loss = step % 2 ? 0.5 : 2, .metric = {step % 2 ? 0.1 : 0.9}},
+                            .n_samples = 8};
         dt_metrics_eval(m, &e);
     }
     dt_metrics_close(m);
@@ -295,6 +303,39 @@ static void plot_reports_files_it_cannot_use(void **state) {
     assert_false(metrics_dir_has(d, "m.svg"));
 }
 
+/* Another task's scores, and those of several losses, under their names: records, evaluations, plot. */
+static void scores_go_by_their_names(void **state) {
+    metrics_dir *d = *state;
+    const dt_scoreboard board = {
+        .task = dt_task_of(&(dt_model_options){.task = 2}), .n_own = 2, .own = {"loss_main", "loss_aux"}};
+    assert_string_equal(board.task->name, "regress");
+    dt_metrics *m;
+    dt_metrics_options o = {
+        .board = board, .out_dir = d->path, .total_steps = 2, .log_every = 1, .console = d->console};
+    assert_int_equal(dt_metrics_open(&o, &m), DT_OK);
+    const dt_scores s = {.loss = 1.5, .metric = {2.5, 0.75, 0.625}, .own = {1.25, 0.5}};
+    for (int64_t step = 1; step <= 2; step++)
+        dt_metrics_train(m, &(dt_train_record){.step = step, .score = s});
+    dt_metrics_eval(m, &(dt_eval_record){.step = 2, .score = s, .n_samples = 8, .ema = true, .current = s});
+    dt_metrics_close(m);
+    char *records = metrics_dir_read(d, "metrics.jsonl"), *svg = metrics_dir_read(d, "curves.svg");
+    const char *said = metrics_dir_console(d);
+    static const char *const parts[] = {
+        "\"loss\": 1.5, \"rmse\": 2.5, \"loss_main\": 1.25, \"loss_aux\": 0.5, \"lr\"",
+        "\"loss\": 1.5, \"rmse\": 2.5, \"mae\": 0.75, \"r2\": 0.625, \"loss_main\": 1.25, \"loss_aux\": 0.5, "
+        "\"lr\"",
+        "\"current_loss\": 1.5, \"current_rmse\": 2.5"};
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+        if (!strstr(records, parts[i])) fail_msg("no %s in %s", parts[i], records);
+    assert_non_null(strstr(said, "loss 1.5000  RMSE 2.5  "));
+    assert_non_null(strstr(said,
+                           ": loss 1.5000, RMSE 2.5, MAE 0.75, R2 0.625, loss_main 1.2500, loss_aux 0.5000, "
+                           "averaged weights; current weights: loss 1.5000, RMSE 2.5 (8 samples)"));
+    assert_non_null(strstr(svg, ">RMSE<"));
+    assert_non_null(strstr(svg, "eval 2.5000 (best 2.5000)"));
+    free(records), free(svg);
+}
+
 int main(void) {
 #define IN_DIR(test) cmocka_unit_test_setup_teardown(test, metrics_dir_make, metrics_dir_remove)
     const struct CMUnitTest tests[] = {
@@ -303,6 +344,7 @@ int main(void) {
         IN_DIR(event_files_sort_by_age),
         IN_DIR(metrics_fill_all_files),
         IN_DIR(legend_is_exact),
+        IN_DIR(scores_go_by_their_names),
         IN_DIR(tensorboard_reads_events),
         IN_DIR(plot_takes_any_number_of_points),
         IN_DIR(plot_shows_current_weights),

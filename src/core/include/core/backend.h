@@ -7,7 +7,6 @@
 #define DT_CORE_BACKEND_H
 
 #include "core/graph.h"
-#include "core/jpeg.h"
 #include "core/optim.h"
 #include "core/step.h"
 
@@ -16,7 +15,6 @@ typedef struct dt_stream dt_stream;   /* opaque; NULL: the backend's compute str
 typedef struct dt_event dt_event;     /* opaque */
 typedef struct dt_prep dt_prep;       /* opaque: what prepare decided for a node; owned by the backend */
 typedef struct dt_capture dt_capture; /* opaque: a captured program */
-typedef struct dt_jpeg_decoder dt_jpeg_decoder; /* opaque */
 
 typedef enum dt_memkind {
     DT_MEM_DEVICE = 0, /* zero-filled; 256-byte aligned (64 on the CPU) */
@@ -155,17 +153,6 @@ struct dt_backend {
     dt_status (*replay)(dt_backend *be, dt_capture *capture, dt_stream *stream);
     /* Before the communicator whose reductions were captured: NCCL's ends only after them. Accepts NULL. */
     void (*capture_free)(dt_backend *be, dt_capture *capture);
-
-    /* JPEG decoded by the device; all NULL where there is no such decoder. jpeg_decode fills image, u8
-     * [n_rows, out_h, out_w, channels] on the device, on `stream`; the batch must stay until that is done.
-     * The host may wait for the batch DT_JPEG_LANES before it, and for files that can only be decoded one by
-     * one. A file that cannot be decoded is DT_ERR_DATA with its path and index. */
-    dt_status (*jpeg_create)(dt_backend *be, const dt_jpeg_limits *limits, dt_jpeg_decoder **out);
-    void (*jpeg_destroy)(dt_backend *be, dt_jpeg_decoder *d);
-    dt_status (*jpeg_decode)(dt_backend *be, dt_jpeg_decoder *d, const dt_jpeg_batch *b, uint8_t *image,
-                             dt_stream *stream);
-    /* What decodes, for people: "nvJPEG, hardware decoder". */
-    const char *(*jpeg_name)(const dt_jpeg_decoder *d);
 
     void (*destroy)(dt_backend *be);
 };

@@ -6,6 +6,9 @@
 #include "core/types.h"
 
 enum { DT_FIELDS_MAX = 8, DT_FIELD_NAME_MAX = 32 };
+/* i32: 0 where a row is padding and counts for no loss. A network may read it whatever the data's fields are;
+ * classes need none, theirs is label -1. */
+#define DT_FIELD_VALID "valid"
 
 typedef struct dt_field {
     char name[DT_FIELD_NAME_MAX];

@@ -7,7 +7,10 @@
 #define DT_CORE_GRAPH_H
 
 #include "core/field.h"
+#include "core/loss.h"
+#include "core/scalar.h"
 #include "core/status.h"
+#include "core/step.h"
 #include "core/types.h"
 
 enum { DT_NAME_MAX = 96 };
@@ -74,14 +77,20 @@ typedef enum dt_op {
     DT_OP_CONV,
     DT_OP_DENSE,
     DT_OP_BATCHNORM,
-    DT_OP_RELU,
-    DT_OP_ADD,
+    DT_OP_UNARY,
+    DT_OP_BINARY,
+    DT_OP_SOFTMAX,
+    DT_OP_LOG_SOFTMAX,
     DT_OP_MAXPOOL,
     DT_OP_AVGPOOL,
     DT_OP_GLOBAL_AVGPOOL,
     DT_OP_RESHAPE,
+    DT_OP_CONCAT,
+    DT_OP_SLICE,
     DT_OP_DROPOUT,
     DT_OP_XENT,
+    DT_OP_LOSS,
+    DT_OP_CAST,
     /* made by passes out of BATCHNORM */
     DT_OP_BN_STATS,
     DT_OP_BN_FINALIZE,
@@ -102,21 +111,36 @@ typedef enum dt_op {
     DT_OP_BIAS_GRAD,
     DT_OP_BN_REDUCE,
     DT_OP_BN_DX,
-    DT_OP_RELU_BWD,
+    DT_OP_UNARY_BWD,
+    DT_OP_BINARY_BWD,
+    DT_OP_SOFTMAX_BWD,
+    DT_OP_LOG_SOFTMAX_BWD,
     DT_OP_MAXPOOL_BWD,
     DT_OP_AVGPOOL_BWD,
     DT_OP_GLOBAL_AVGPOOL_BWD,
+    DT_OP_SLICE_BWD,
     DT_OP_DROPOUT_BWD,
     DT_OP_XENT_BWD,
+    DT_OP_LOSS_BWD,
     DT_OP_COUNT
 } dt_op;
 
 typedef enum dt_phase { DT_PHASE_FORWARD = 0, DT_PHASE_BACKWARD } dt_phase;
 
+/* Of XENT and LOSS. */
+typedef struct dt_loss_attr {
+    float weight;      /* of this loss in the total */
+    int32_t nth;       /* 1 + its place among several losses (DT_METRIC_LOSSES); 0: it is the only one */
+    dt_loss_kind kind; /* LOSS */
+    dt_loss_sums sums; /* LOSS: what it adds to the task's sums */
+    float param;       /* LOSS: HUBER's delta, BCE's weight of positives */
+} dt_loss_attr;
+
 /* Attributes: what an op does besides what its operands say. Which of them an op reads is said in its row
  * (op.c). Plain data: copied freely. */
 typedef struct dt_attr {
-    int32_t kernel[2], stride[2], pad[2], dilation[2]; /* a window: rows, columns */
+    int32_t kernel[2], stride[2], dilation[2]; /* a window: rows, columns */
+    int32_t pad_begin[2], pad_end[2];          /* above and left, below and right */
     int32_t groups;
     int32_t size[2];          /* H, W of the output: INPUT, CONV_DGRAD, pool backward; RESHAPE (0: flatten) */
     int32_t padded_c;         /* INPUT: channels of the output; past those of the image they are 0 */
@@ -128,10 +152,20 @@ typedef struct dt_attr {
     uint64_t salt;            /* DROPOUT: tells dropout nodes apart */
     float smoothing;          /* XENT */
     float mean[4], stddev[4]; /* INPUT: per channel, in units of 0..1 */
+    dt_unary unary;           /* UNARY, UNARY_BWD: the function */
+    float a, b;               /* and its scalars */
+    dt_binary binary;         /* BINARY, BINARY_BWD: the function */
+    int32_t operand;          /* BINARY_BWD: whose gradient, 0 or 1 */
+    int32_t ndim;             /* BINARY_BWD: shape of that operand */
+    int64_t dim[DT_MAX_DIM];
+    int32_t axis;          /* CONCAT, SLICE */
+    int64_t begin, length; /* SLICE: of y along the axis; SLICE_BWD: length is that of x */
+    dt_loss_attr loss;
+    dt_dtype dtype; /* CAST: of the result */
 } dt_attr;
 
 /* Operands stand in slots, which the op's row names (op.h): in[slot], out[slot], -1 where a slot is empty.
- * n_in and n_out count slots, empty ones too. The arrays belong to the graph; a copy of a node shares
+ * n_in and n_out count slots, empty ones too; an op may take any number of inputs in its last slot. The arrays belong to the graph; a copy of a node shares
  * them. */
 typedef struct dt_node {
     dt_op op;
@@ -143,7 +177,7 @@ typedef struct dt_node {
     dt_vid workspace;        /* the value that stands for it; -1: none */
 } dt_node;
 
-enum { DT_OUTPUTS_MAX = 16, DT_LOSSES_MAX = 8 };
+enum { DT_OUTPUTS_MAX = 16 };
 
 /* A value that may be read after a program has run, under the name that users know. */
 typedef struct dt_output {
@@ -211,6 +245,7 @@ dt_vid dt_graph_input(const dt_graph *g, const char *name);
 dt_vid dt_graph_output(const dt_graph *g, const char *name);
 /* Fail where the name is taken, or there are too many. */
 dt_status dt_graph_add_output(dt_graph *g, const char *name, dt_vid v);
+/* v: what an op that starts gradients makes (DT_OP_SEED): its losses of rows. */
 dt_status dt_graph_add_loss(dt_graph *g, dt_vid v);
 bool dt_graph_is_loss(const dt_graph *g, dt_vid v);
 /* An output or a loss: no pass may let it vanish. */

@@ -22,6 +22,7 @@
     ENTRIES(name, DT_KEY_FLOATS, field, count), .min = min_, .max = max_
 #define NAMES(name, field, count) ENTRIES(name, DT_KEY_NAMES, field, count)
 #define MATHS                     .flags = DT_KEY_MATHS
+#define LATER_MATHS               .flags = DT_KEY_MATHS | DT_KEY_LATER
 #define STEPS_MAX                 1e12
 
 /* A section whose rows are `rows`, an array. */

@@ -22,18 +22,20 @@ typedef struct dt_step_params {
 /* What the host sends before each micro-step. */
 #define DT_STEP_HOST_BYTES ((int64_t)offsetof(dt_step_params, loss_scale))
 
-enum { DT_TASK_SUMS_MAX = 8 };
+enum { DT_TASK_SUMS_MAX = 8, DT_LOSSES_MAX = 8 };
 
 /* Sums over the rows of a step (all its micro-batches), filled by the loss ops and the optimizer.
  * Order matters: the first DT_METRIC_SUMMED entries are summed over ranks. */
 typedef enum dt_metric {
-    DT_METRIC_LOSS = 0,              /* sum of the losses of rows */
-    DT_METRIC_SAMPLES,               /* rows that count: those with a label */
+    DT_METRIC_LOSS = 0,              /* sum of the losses of rows, each loss by its weight */
+    DT_METRIC_SAMPLES,               /* rows that count: those with a target, of several losses the first's */
     DT_METRIC_TASK,                  /* the task's own sums, DT_TASK_SUMS_MAX of them */
     DT_METRIC_TOP1 = DT_METRIC_TASK, /* classify: rows whose first class is right */
     DT_METRIC_TOP5,
-    DT_METRIC_STOP = DT_METRIC_TASK + DT_TASK_SUMS_MAX, /* > 0: a rank asks to stop (signal) */
-    DT_METRIC_SAVE,                                     /* > 0: rank 0's clock asks for a checkpoint */
+    /* of several losses: sum and rows of each, without its weight */
+    DT_METRIC_LOSSES = DT_METRIC_TASK + DT_TASK_SUMS_MAX,
+    DT_METRIC_STOP = DT_METRIC_LOSSES + 2 * DT_LOSSES_MAX, /* > 0: a rank asks to stop (signal) */
+    DT_METRIC_SAVE,                                        /* > 0: rank 0's clock asks for a checkpoint */
     DT_METRIC_SUMMED,
     DT_METRIC_GRAD_NORM = DT_METRIC_SUMMED, /* global L2 norm of the averaged gradient, before clipping */
     DT_METRIC_SKIPPED,    /* 1: the update was skipped because the gradient was not finite */

@@ -4,17 +4,18 @@
 
 #include <stdio.h>
 
-#include "core/backend.h"
+#include "data/jpeg_device.h"
 #include "core/status.h"
 #include "core/types.h"
 
 typedef struct dt_data_bench_options {
     const char *dir; /* where the generated shards go, kept for the next call; NULL: under $TMPDIR, removed */
-    const char *dump_dir; /* also writes the JPEG files here, for a peer to read; NULL: no */
-    int64_t n_images;     /* of each kind; 0: 256 */
-    double seconds;       /* per row; 0: 3 */
-    int32_t threads;      /* loader threads of the last row of each kind; 0: 1 */
-    dt_backend *be;       /* borrowed; its JPEG decoder is timed too; NULL: none */
+    const char *dump_dir;       /* also writes the JPEG files here, for a peer to read; NULL: no */
+    int64_t n_images;           /* of each kind; 0: 256 */
+    double seconds;             /* per row; 0: 3 */
+    int32_t threads;            /* loader threads of the last row of each kind; 0: 1 */
+    dt_backend *be;             /* borrowed; where `jpeg` runs; NULL: none */
+    const dt_jpeg_device *jpeg; /* timed too; NULL: none */
 } dt_data_bench_options;
 
 typedef struct dt_data_bench_row {

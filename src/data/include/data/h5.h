@@ -13,11 +13,12 @@
 typedef struct dt_h5 dt_h5;
 
 typedef struct dt_h5_info {
-    dt_dtype dtype;
-    int32_t ndim; /* 0: scalar */
+    dt_dtype dtype; /* of another type, or in the other byte order: the narrowest that holds its values */
+    int32_t ndim;   /* 0: scalar */
     int64_t dim[DT_MAX_DIM];
     int64_t n_elem;
-    int64_t offset_bytes; /* in the file if contiguous and allocated (pread it); -1 otherwise */
+    int64_t
+        offset_bytes; /* in the file if contiguous, allocated and of this dtype (pread it); -1 otherwise */
 } dt_h5_info;
 
 /* Creates (truncates) a file. */
@@ -27,7 +28,7 @@ dt_status dt_h5_open(const char *path, dt_h5 **out);
 /* Flushes and closes; the handle is gone even on error. A full disk may show only here. NULL: DT_OK. */
 dt_status dt_h5_close(dt_h5 *h);
 
-/* Writes a contiguous dataset; intermediate groups are created. dtype F16/BF16 are not storable. */
+/* Writes a contiguous dataset; intermediate groups are created. dtype BF16 is not storable. */
 dt_status dt_h5_write(dt_h5 *h, const char *name, dt_dtype dtype, int32_t ndim, const int64_t *dim,
                       const void *data);
 /* Creates a contiguous dataset without data (early allocation) and tells its offset in the file, so that the
@@ -35,7 +36,7 @@ dt_status dt_h5_write(dt_h5 *h, const char *name, dt_dtype dtype, int32_t ndim, 
 dt_status dt_h5_reserve(dt_h5 *h, const char *name, dt_dtype dtype, int32_t ndim, const int64_t *dim,
                         int64_t *offset_bytes);
 
-/* DT_ERR_DATA if absent, of a type that is not a dt_dtype, or of more elements than the file can hold: never
+/* DT_ERR_DATA if absent, of a type that no dt_dtype holds, or of more elements than the file can hold: never
  * written, or less than they could be compressed to. */
 dt_status dt_h5_info_get(dt_h5 *h, const char *name, dt_h5_info *out);
 bool dt_h5_has(dt_h5 *h, const char *name);

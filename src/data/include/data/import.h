@@ -15,6 +15,9 @@ typedef enum dt_import_kind {
     DT_IMPORT_CIFAR100, /* input[...]: binary files, or one directory with train.bin, test.bin; fine labels */
     DT_IMPORT_FOLDER,   /* input[0]: directory with a directory of .jpg and .png files per class */
     DT_IMPORT_SYNTHETIC, /* no input: generated photo-like images, for benchmarks */
+    DT_IMPORT_NPY,       /* arrays out of NumPy's files; input[...]: the file of x, or NAME=FILE */
+    DT_IMPORT_NPZ,       /* input[0]: a zip file of them */
+    DT_IMPORT_CSV,       /* input[0]: numbers, below a line with the columns' names */
     DT_IMPORT_KIND_COUNT
 } dt_import_kind;
 
@@ -37,8 +40,8 @@ typedef struct dt_import_options {
                         * val and test the test files, others are refused. NULL with val_fraction */
     /* folder: CSV file with the columns file and label; NULL: a directory per class. */
     const char *labels;
-    /* folder: above 0: two sets, out_dir/train and out_dir/val, of which val gets about this part of the
-     * files, each chosen by a hash of its name alone. */
+    /* Above 0: two sets, out_dir/train and out_dir/val, of which val gets about this part. folder: of the
+     * files, each chosen by a hash of its name alone; arrays: of the rows, by a hash of their number. */
     double val_fraction;
     /* A file with a name per line, or a data set that has names: the order of the labels. A source with names
      * of its own is matched by them, also where the list has more; one without gets them by number. */
@@ -55,6 +58,9 @@ typedef struct dt_import_options {
     struct {          /* synthetic */
         int64_t n_samples, n_classes, height, width;
     } synthetic;
+    /* npy: the file; npz: the array's name there, only these if one is given; csv: the columns, separated by
+     * commas. NULL: csv: y is the last column, x all others. */
+    const char *x, *y;
     /* Both may be NULL; called from the importing thread. `progress` returning false interrupts:
      * DT_STOPPED. */
     bool (*progress)(void *arg, int64_t done, int64_t total);
@@ -64,11 +70,12 @@ typedef struct dt_import_options {
 } dt_import_options;
 
 typedef struct dt_import_result {
-    int64_t n_samples, n_skipped, n_shards, n_shards_kept, n_bytes, n_classes;
+    int64_t n_samples, n_skipped, n_shards, n_shards_kept, n_bytes;
+    int64_t n_classes;     /* 0: of arrays */
     int64_t n_val_samples; /* of n_samples, in out_dir/val */
 } dt_import_result;
 
-/* "idx", "cifar10", "cifar100", "folder", "synthetic". False if there is none of this name. */
+/* "idx", "cifar10", "cifar100", "folder", "synthetic", "npy", "npz", "csv". False if there is none of this name. */
 bool dt_import_kind_parse(const char *name, dt_import_kind *out);
 
 /* DT_ERR_DATA: an input is missing or damaged, or out_dir holds shard-*.h5 that are not of this import.

@@ -14,16 +14,19 @@
 
 #include "core/backend.h"
 #include "core/field.h"
-#include "core/jpeg.h"
 #include "core/status.h"
 #include "core/types.h"
 #include "data/options.h"
 
-typedef struct dt_dataset dt_dataset; /* an opened set of shards, or the synthetic one; immutable, shared */
+typedef struct dt_dataset dt_dataset; /* an opened set, of whatever kind; immutable, shared */
 typedef struct dt_loader dt_loader;
 
 typedef struct dt_dataset_info {
     int64_t n_samples;
+    const char *kind; /* "images", "arrays", "synthetic": of fields */
+    int32_t n_field;
+    dt_field field[DT_FIELDS_MAX]; /* of a row as stored */
+    /* Of images; 0 else. */
     int64_t height, width, channels; /* as stored; for JPEG the largest height and width */
     int64_t n_classes;
     bool jpeg;
@@ -31,10 +34,16 @@ typedef struct dt_dataset_info {
 } dt_dataset_info;
 
 /* Opens a directory of shard-*.h5, one .h5 file, or "synthetic" (uses synthetic_* and image_size).
- * `path` relative to the working directory. Validates shapes, types and label range of every shard. */
+ * `path` relative to the working directory. The kind is told by the files. Validates shapes, types and label range
+ * of every shard. */
 dt_status dt_dataset_open(const dt_data_options *o, const char *path, dt_dataset **out);
 void dt_dataset_close(dt_dataset *d); /* accepts NULL */
 void dt_dataset_info_get(const dt_dataset *d, dt_dataset_info *out);
+/* What a row is: "28x28x1, 10 classes", "x f32 [13], y f32 []". */
+typedef struct dt_dataset_text {
+    char s[512];
+} dt_dataset_text;
+dt_dataset_text dt_dataset_describe(const dt_dataset_info *info);
 /* Owned by the dataset; "" when the data has no names. */
 const char *dt_dataset_class_name(const dt_dataset *d, int64_t label);
 /* Where a sample lies: the shard's file (owned by the dataset, "" where there is none) and the row in it. */
@@ -46,10 +55,11 @@ typedef struct dt_loader_options {
     const dt_augment_options *augment;
     const dt_dataset *dataset;
     bool eval;
-    bool source_crop; /* raw data: deliver whole stored images + aug rows; the device crops and flips */
-    bool compressed;  /* JPEG data: deliver files + windows, the device decodes (dt_batch.jpeg) */
-    uint64_t seed;
+    /* Of images, and ignored for other kinds, as is `augment`: */
+    bool source_crop;     /* raw data: deliver whole stored images + aug rows; the device crops and flips */
+    bool compressed;      /* JPEG data: deliver files + windows, the device decodes (data/jpeg_device.h) */
     int64_t out_h, out_w; /* of delivered images (stored size when source_crop) */
+    uint64_t seed;
     bool whole_batches;   /* eval */
     bool forgiving;       /* a sample that cannot be read is told in its row, and does not end the reading */
     int64_t batch;        /* eval: rows per batch. train: ignored, see n_micro_all */
@@ -69,17 +79,17 @@ typedef struct dt_loader_options {
 enum { DT_ROW_ERROR_BYTES = 512 };
 
 /* Of images the fields are "image" u8 [out_h, out_w, C] (the stored size when source_crop), "label" i32, -1 where
- * a row is padding, and when source_crop "aug" i32 [8] {x0, y0, w, h, flip, 0, 0, 0}. */
+ * a row is padding, and when source_crop "aug" i32 [8] {x0, y0, w, h, flip, 0, 0, 0}; of arrays those of the files,
+ * zero where a row is padding. The last one is always "valid" i32: 1 where the row holds a sample, else 0. */
 typedef struct dt_batch {
     const dt_field *field;     /* [n_field], owned by the loader: what each of `data` holds */
     void *data[DT_FIELDS_MAX]; /* [rows] rows of that field */
     int32_t n_field;
-    dt_jpeg_row *jpeg; /* [rows]; NULL unless compressed. Rows without a file have their pixels in "image" */
-    uint8_t *bytes;    /* the files */
-    const char *error; /* [rows, DT_ROW_ERROR_BYTES]: why a row has no sample, "" where it has; NULL unless
+    void *beside;        /* what of the rows is in no field; NULL: nothing. Compressed: a dt_jpeg_files */
+    const char *error;   /* [rows, DT_ROW_ERROR_BYTES]: why a row has no sample, "" where it has; NULL unless
                           forgiving */
-    int64_t rows;      /* rows of the slot (the micro-batch) */
-    int64_t n_valid;   /* rows that hold samples */
+    int64_t rows;        /* rows of the slot (the micro-batch) */
+    int64_t n_valid;     /* rows that hold samples */
     int64_t step, micro; /* train: which step and micro-batch of all ranks' */
     int32_t slot;        /* 0..n_slots-1 */
     bool last;           /* eval: no batch follows */
@@ -96,11 +106,6 @@ dt_status dt_loader_check(const dt_loader_options *o);
 dt_status dt_loader_open(const dt_loader_options *o, dt_loader **out);
 /* Rows of micro-batch number i of this rank (0-based among its own). */
 int64_t dt_loader_rows(const dt_loader_options *o, int64_t i);
-/* What the compressed batches of this set hold at most: a quarter more than average files of `rows` rows
- * need, and a few files. Rows that would exceed it, in their order, are decoded by the workers. So the limits
- * decide who decodes a row: `rows` is the largest of any rank's batches, lest that depend on the rank. */
-void dt_loader_jpeg_limits(const dt_dataset *d, int64_t rows, int64_t out_h, int64_t out_w,
-                           dt_jpeg_limits *out);
 /* Waits for the next batch of this rank in order. A worker's error (damaged sample, read error) is returned
  * here. `wait_s` (may be NULL) gets the time spent waiting. After the end: DT_ERR_INTERNAL. */
 dt_status dt_loader_next(dt_loader *l, dt_batch *out, double *wait_s);

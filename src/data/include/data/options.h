@@ -17,7 +17,8 @@ typedef struct dt_data_options {
     int64_t decoder;                                       /* dt_decoder: of JPEG data */
     int64_t synthetic_samples;                             /* "synthetic": samples per epoch */
     int64_t synthetic_channels, synthetic_classes;
-    bool verify; /* check every sample's checksum while reading */
+    char synthetic_fields[DT_KEY_STRING_MAX]; /* "": images */
+    bool verify;                              /* check every sample's checksum while reading */
 } dt_data_options;
 extern const dt_section dt_data_section;
 

@@ -8,9 +8,13 @@
 
 typedef struct dt_builder {
     dt_graph *g;
+    int64_t rows;          /* of a (micro-)batch */
+    const dt_field *field; /* of the data: what may be an input or a target. NULL: images with labels */
+    int32_t n_field;
     double bn_eps, bn_momentum; /* of batch norms without their own; 0: 1e-5 and 0.1 */
     double label_smoothing;     /* of the loss of a training graph */
     dt_status status;
+    int32_t n_flatten; /* nodes between images and dense layers: dropout counts nodes without them */
 } dt_builder;
 
 /* What a model is fed. */
@@ -21,6 +25,8 @@ typedef struct dt_model_input {
     int64_t padded_channels; /* >= channels: what the device wants, if only convolutions of one group
                                 read the image */
     int64_t classes;
+    const dt_field *field; /* of the data beside the image; NULL: a label */
+    int32_t n_field;
     bool source_crop; /* the device crops from source images of src_height x src_width */
     int64_t src_height, src_width;
     float mean[4], stddev[4];
@@ -55,9 +61,24 @@ typedef struct dt_batchnorm_options {
     bool zero_gamma;      /* gamma starts at 0, else at 1 */
 } dt_batchnorm_options;
 
-dt_vid dt_build_input(dt_builder *b, const dt_model_input *in);
+/* Of a function with scalars (core/scalar.h), in its order. */
+typedef struct dt_scalar_options {
+    double a, b;
+} dt_scalar_options;
+
+typedef struct dt_concat_options {
+    int64_t axis; /* 0: the last one */
+} dt_concat_options;
+
+/* Images, normalised, N H W C. */
+dt_vid dt_build_image(dt_builder *b, const dt_model_input *in);
+/* The data's field of that name, in the type that the graph computes in. Each may be asked for several times. */
+dt_vid dt_build_input(dt_builder *b, const char *field);
+/* The same in another type: f32, or i32 of whole numbers. */
+dt_vid dt_build_input_as(dt_builder *b, const char *field, dt_dtype dtype);
 /* Weight "<name>.weight" [K,R,S,C/G], bias "<name>.bias". */
 dt_vid dt_build_conv(dt_builder *b, const char *name, dt_vid x, const dt_conv_options *o);
+/* On the last dimension of x; an image N H W C is flattened first. */
 dt_vid dt_build_dense(dt_builder *b, const char *name, dt_vid x, int64_t features, bool bias);
 /* "<name>.weight", ".bias", ".running_mean", ".running_var"; options NULL: all 0. */
 dt_vid dt_build_batchnorm(dt_builder *b, const char *name, dt_vid x, const dt_batchnorm_options *o);
@@ -70,7 +91,27 @@ dt_vid dt_build_add(dt_builder *b, const char *name, dt_vid x, dt_vid y);
 dt_vid dt_build_pool(dt_builder *b, const char *name, dt_op op, dt_vid x, int64_t kernel, int64_t stride,
                      int64_t pad);
 dt_vid dt_build_dropout(dt_builder *b, const char *name, dt_vid x, double rate);
-/* Loss and metrics over the logits. */
-void dt_build_loss(dt_builder *b, dt_vid logits);
+
+/* A loss. All zero: cross-entropy of classes. */
+typedef struct dt_loss_options {
+    const char *name;   /* NULL: "loss"; others are reported under theirs */
+    const char *kind;   /* cross_entropy, or a name of core/loss.h; NULL: cross_entropy */
+    const char *target; /* a field of the data; NULL: the first of label, y and target that it has */
+    double weight;      /* in the total; 0: 1 */
+    double param;       /* huber: delta; bce: weight of positives; 0: 1 */
+    dt_loss_sums sums;  /* what it adds to the task's, if it is the first loss */
+} dt_loss_options;
+
+/* Names of the kinds, ending in NULL. */
+extern const char *const dt_loss_kinds[];
+/* Adds the loss of x [N, ...]: logits [N, classes] for cross_entropy, the shape of the target for others, for
+ * value what is to be small. options NULL: all 0. */
+void dt_build_loss(dt_builder *b, dt_vid x, const dt_loss_options *o);
+/* The first of label, y and target among the data's fields; NULL: none is there. */
+const dt_field *dt_build_target(const dt_builder *b);
+/* The field of that name; NULL: there is none. */
+const dt_field *dt_build_field(const dt_builder *b, const char *name);
+/* A value that may be read after a run, by its name. */
+void dt_build_output(dt_builder *b, const char *name, dt_vid v);
 
 #endif

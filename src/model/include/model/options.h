@@ -4,7 +4,7 @@
 
 #include "model/layer.h"
 
-enum { DT_LAYERS_MAX = 512 };
+enum { DT_LAYERS_MAX = 512, DT_MODEL_LOSSES_MAX = DT_LOSSES_MAX - 1 };
 
 /* One [[model.layers]] entry. */
 typedef struct dt_layer_entry {
@@ -23,9 +23,24 @@ extern const dt_section dt_layer_entry_section;
 bool dt_layer_takes(const dt_layer_row *type, const dt_key_row *entry_key);
 bool dt_layer_needs(const dt_layer_row *type, const dt_key_row *entry_key);
 
+/* One [[model.losses]] entry: a loss beside the task's. */
+typedef struct dt_loss_entry {
+    char of[DT_KEY_NAME_MAX];       /* the layer that it judges */
+    char name[DT_KEY_NAME_MAX];     /* reported as loss_<name>; "": the layer's */
+    char target[DT_FIELD_NAME_MAX]; /* field of the data; "": as the task's */
+    int64_t kind;                   /* of dt_loss_kinds */
+    double weight, param;
+    int32_t line; /* of the file, for messages */
+} dt_loss_entry;
+extern const dt_section dt_loss_entry_section;
+
 /* [model]; each key is documented in its row. */
 typedef struct dt_model_options {
-    char name[64];   /* one of dt_model_choices */
+    char name[64]; /* one of dt_model_choices */
+    int64_t task;  /* of dt_task_choices */
+    char loss[24]; /* of the task; "auto": its first */
+    char target[DT_FIELD_NAME_MAX];
+    double huber_delta, pos_weight;
     int64_t classes; /* 0: from the data */
     bool small_stem; /* resnet: 3x3/1 stem without max-pool, for 32 px images */
     bool zero_init_residual;
@@ -33,6 +48,9 @@ typedef struct dt_model_options {
     int32_t n_layers;
     dt_layer_entry *layers;              /* owned */
     char layers_file[DT_KEY_STRING_MAX]; /* where they stand, for messages */
+    int32_t n_losses;
+    dt_loss_entry losses[DT_MODEL_LOSSES_MAX];
+    char losses_file[DT_KEY_STRING_MAX];
 } dt_model_options;
 extern const dt_section dt_model_section;
 
@@ -46,7 +64,9 @@ void dt_model_options_fini(dt_model_options *o);
  * keys, names and references; shapes are the graph's affair. Errors: DT_ERR_CONFIG with line, column and
  * entry. */
 dt_status dt_model_read_layers(dt_model_options *o, const dt_toml_value *v, const char *name);
-/* Prints them as TOML that reads back. */
-void dt_model_print_layers(const dt_model_options *o, FILE *out);
+/* The same of [[model.losses]]. */
+dt_status dt_model_read_losses(dt_model_options *o, const dt_toml_value *v, const char *name);
+/* Prints both as TOML that reads back. */
+void dt_model_print_entries(const dt_model_options *o, FILE *out);
 
 #endif

@@ -11,6 +11,7 @@
 #include "train/config.h"
 #include "core/status.h"
 #include "core/types.h"
+#include "train/scores.h"
 
 /* Each rank's own running statistics, and averaged ones; absent where there are none. */
 #define DT_CKPT_LOCAL_STATE "local_state"
@@ -43,9 +44,9 @@ typedef struct dt_ckpt_meta {
  * Stored beside the manifest as evaluation.json, which is replaced when a checkpoint that is there already
  * gets evaluated. */
 typedef struct dt_ckpt_eval {
-    int64_t step; /* its weights'; -1: none yet. A checkpoint of that step is an evaluated one */
-    double loss;  /* NaN: not finite, whatever weights were evaluated */
-    double top1, top5;
+    int64_t step;      /* its weights'; -1: none yet. A checkpoint of that step is an evaluated one */
+    int64_t task;      /* whose metrics they are: of dt_task_choices */
+    dt_scores score;   /* loss NaN: not finite, whatever weights were evaluated */
     int64_t metric;    /* dt_best_metric that `best` is of */
     double best;       /* better by more than the least difference than all before; NaN: none yet */
     int64_t best_step; /* -1: none yet */
@@ -53,19 +54,22 @@ typedef struct dt_ckpt_eval {
 } dt_ckpt_eval;
 
 /* Before the first evaluation. */
-dt_ckpt_eval dt_ckpt_eval_none(dt_best_metric metric);
+dt_ckpt_eval dt_ckpt_eval_none(int64_t task, dt_best_metric metric);
 /* Takes the evaluation of `step` into account; one of e->step is a repetition and not counted twice. Where
  * e->metric is another, best and count begin anew with this evaluation. */
-void dt_ckpt_eval_add(dt_ckpt_eval *e, int64_t step, double loss, double top1, double top5,
-                      dt_best_metric metric, double min_delta);
-/* "eval_top1" */
-const char *dt_best_metric_name(dt_best_metric metric);
+void dt_ckpt_eval_add(dt_ckpt_eval *e, int64_t step, const dt_scores *score, dt_best_metric metric,
+                      double min_delta);
+/* Whether the task can be judged by it. */
+bool dt_best_metric_fits(const dt_task_row *task, dt_best_metric metric);
+/* The task's first, eval_loss where it has none. */
+dt_best_metric dt_best_metric_first(const dt_task_row *task);
 
 typedef struct dt_ckpt_policy {
     const char *dir;    /* <out_dir>/checkpoints; created */
     int64_t keep_last;  /* >= 2; the newest with a finite evaluation stays besides */
     int64_t keep_every; /* steps; 0: off */
     int64_t keep_best;  /* 0: off */
+    int64_t task;       /* of dt_task_choices */
     dt_best_metric best_metric;
     const char *data_text; /* of every save: a JSON object that says what the run is fed; NULL: none */
 } dt_ckpt_policy;

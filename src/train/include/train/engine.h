@@ -12,6 +12,7 @@
 #include "train/config.h"
 #include "core/program.h"
 #include "data/loader.h"
+#include "data/upload.h"
 #include "dist/comm.h"
 #include "dist/reduce.h"
 #include "train/checkpoint.h"
@@ -27,11 +28,11 @@ typedef struct dt_engine_options {
     dt_comm *mpi;   /* borrowed; world, rank, agreement */
     dt_comm *comm;  /* gradients; may be mpi itself; NULL: no reduction (inspection, benchmarks) */
     const dt_dataset_info *data;
-    const dt_jpeg_limits *jpeg; /* of batches whose files the device decodes; NULL: there are none */
-    bool any_gpu;               /* some rank computes on a GPU: all lay the input out as it does */
-    bool train;                 /* false: evaluation only */
-    bool plan_only;             /* to be looked at: nothing is allocated, nothing can run */
-    FILE *tell;                 /* what each pass of the compilation did (core/compile.h); NULL: nobody */
+    const dt_upload_plan *upload; /* how batches get to the device; NULL: all is copied */
+    bool any_gpu;                 /* some rank computes on a GPU: all lay the input out as it does */
+    bool train;                   /* false: evaluation only */
+    bool plan_only;               /* to be looked at: nothing is allocated, nothing can run */
+    FILE *tell;                   /* what each pass of the compilation did (core/compile.h); NULL: nobody */
 } dt_engine_options;
 
 /* How the samples of a step are divided. */

@@ -9,6 +9,7 @@
 
 #include "core/status.h"
 #include "core/types.h"
+#include "train/scores.h"
 
 typedef struct dt_metrics dt_metrics;
 
@@ -22,12 +23,13 @@ typedef struct dt_metrics_options {
     int64_t total_steps, log_every;
     bool live;     /* `console` is a terminal: one line rewritten; else a line every log_every steps */
     FILE *console; /* not owned; NULL: stderr */
+    dt_scoreboard board;
 } dt_metrics_options;
 
 typedef struct dt_train_record {
-    int64_t step;      /* 1-based number of the step just done */
-    double epoch;      /* fractional */
-    double loss, top1; /* means over the global batch; top1 in 0..1 */
+    int64_t step; /* 1-based number of the step just done */
+    double epoch; /* fractional */
+    dt_scores score;
     double lr, samples_per_s, grad_norm;
     double data_wait; /* fraction of the time spent waiting for data */
     double step_ms;
@@ -36,10 +38,11 @@ typedef struct dt_train_record {
 
 typedef struct dt_eval_record {
     int64_t step;
-    double epoch, loss, top1, top5, lr, samples_per_s;
+    double epoch, lr, samples_per_s;
     int64_t n_samples;
-    bool ema;                                        /* the above are of the averaged weights */
-    double current_loss, current_top1, current_top5; /* of the current ones, where ema */
+    dt_scores score;
+    bool ema;          /* these are of the averaged weights */
+    dt_scores current; /* of the current ones, where ema */
 } dt_eval_record;
 
 /* A start of the run, the first or one that resumes. Strings and arrays are the caller's. */
@@ -65,6 +68,9 @@ enum { DT_LOSS_TEXT = 24 };
 /* "2.3026", "not finite"; returns `out`. */
 const char *dt_loss_text(double loss, char out[DT_LOSS_TEXT]);
 
+/* "loss 0.3211, top-1 88.10 %, top-5 99.70 %": the first n metrics; of several losses each, where n > 1. */
+void dt_scores_text(const dt_scoreboard *b, const dt_scores *s, int32_t n, char *out, size_t size);
+
 /* All strings of `o` are copied. DT_ERR_IO where out_dir cannot be written. */
 dt_status dt_metrics_open(const dt_metrics_options *o, dt_metrics **out);
 /* Whether the evaluation of resume_step is on file. */
@@ -83,7 +89,7 @@ typedef struct dt_metrics_files {
     bool records, curves;
 } dt_metrics_files;
 
-/* Writes curves.svg from metrics.jsonl (loss and accuracy over steps), closes everything; what could not be
+/* Writes curves.svg from metrics.jsonl (loss and the first metric over steps), closes everything; what could not be
  * written is noted. Accepts NULL. */
 dt_metrics_files dt_metrics_close(dt_metrics *m);
 

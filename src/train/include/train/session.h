@@ -9,6 +9,7 @@
 #include "dist/comm.h"
 #include "dist/watchdog.h"
 #include "train/engine.h"
+#include "train/scores.h"
 
 typedef struct dt_session dt_session;
 
@@ -17,7 +18,8 @@ typedef dt_status dt_session_batch_fn(void *arg, dt_session *s, int64_t batch, c
 
 struct dt_session {
     const dt_config *config; /* borrowed */
-    dt_comm *mpi;            /* borrowed */
+    dt_scoreboard board;
+    dt_comm *mpi; /* borrowed */
     dt_backend *be;
     dt_comm *comm;                          /* gradients: NCCL, or mpi itself */
     dt_dataset *train_data, *val_data;      /* NULL where not opened or not configured */
@@ -44,8 +46,6 @@ void dt_session_close(dt_session *s, dt_status st);
 /* Opens the data of the configuration that can be had into `s`, train_data too where `train`, and checks that
  * they fit each other and the configuration. */
 dt_status dt_session_open_data(const dt_config *c, bool train, dt_session *s);
-/* What data.channels and model.classes say must hold for the data of `path`: DT_ERR_CONFIG, naming both. */
-dt_status dt_session_check_data(const dt_config *c, const char *path, const dt_dataset *d);
 
 /* Backend by run.device: the GPU where one is usable, else the CPU; an explicit choice that cannot be had is
  * an error. */
@@ -66,7 +66,7 @@ dt_status dt_session_loader(dt_session *s, bool eval, int64_t first_step, int64_
 
 /* Evaluates the validation set; every sample counts once whatever the world size. */
 typedef struct dt_eval_result {
-    double loss, top1, top5; /* means */
+    dt_scores score; /* of those that have a target */
     int64_t n_samples;
     double seconds;
     bool interrupted; /* a signal came: the figures are not complete */

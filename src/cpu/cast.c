@@ -1,0 +1,43 @@
+/* The CAST op. */
+#include "core/half.h"
+#include "kernels.h"
+
+static float to_float(dt_dtype from, const void *x, int64_t i) {
+    switch (from) {
+    case DT_DTYPE_U8:
+        return (float)((const uint8_t *)x)[i];
+    case DT_DTYPE_I32:
+        return (float)((const int32_t *)x)[i];
+    case DT_DTYPE_I64:
+        return (float)((const int64_t *)x)[i];
+    case DT_DTYPE_F64:
+        return (float)((const double *)x)[i];
+    case DT_DTYPE_F16:
+        return dt_f16_to_f32(((const uint16_t *)x)[i]);
+    case DT_DTYPE_BF16:
+        return dt_bf16_to_f32(((const uint16_t *)x)[i]);
+    default:
+        return ((const float *)x)[i];
+    }
+}
+
+static int32_t to_whole(dt_dtype from, const void *x, int64_t i) {
+    const int64_t v = from == DT_DTYPE_U8    ? ((const uint8_t *)x)[i]
+                      : from == DT_DTYPE_I32 ? ((const int32_t *)x)[i]
+                                             : ((const int64_t *)x)[i];
+    return (int32_t)dt_max_i64(dt_min_i64(v, INT32_MAX), INT32_MIN);
+}
+
+dt_status dt_cpu_cast(void *node, dt_stream *stream) {
+    (void)stream;
+    const dt_cpu_node *d = node;
+    const bool whole = d->attr.dtype == DT_DTYPE_I32;
+#pragma omp parallel for schedule(static) num_threads(d->threads) if (d->n_elem > DT_CPU_GRAIN)
+    for (int64_t i = 0; i < d->n_elem; i++) {
+        if (whole)
+            ((int32_t *)d->b.out[0])[i] = to_whole(d->from, d->b.in[0], i);
+        else
+            ((float *)d->b.out[0])[i] = to_float(d->from, d->b.in[0], i);
+    }
+    return DT_OK;
+}

@@ -1,0 +1,51 @@
+/* Whether data fits the configuration, the other set of a run, and what a network was trained on. What kind the
+ * data is of decides what is compared: of images channels, sizes, classes and their names; of arrays the fields. */
+#ifndef DT_DATA_AGREE_H
+#define DT_DATA_AGREE_H
+
+#include "data/facts.h"
+#include "data/loader.h"
+
+/* What people should know, "" where there is nothing. */
+typedef struct dt_data_note {
+    char text[640];
+} dt_data_note;
+
+/* A set and the configuration. `classes`: of the model, 0: as many as the data has. `path` is for errors. */
+dt_status dt_data_check(const dt_data_options *o, int64_t classes, const char *path, const dt_dataset *d);
+/* Training and validation. */
+dt_status dt_data_agree(const dt_data_options *o, const dt_dataset *train, const dt_dataset *val,
+                        dt_data_note *note);
+
+/* What ranks must agree in, but for names; and the names of the classes with their places, 0 where there are
+ * none. */
+uint64_t dt_data_hash(const dt_dataset_info *info);
+uint64_t dt_data_classes_hash(const dt_dataset *d);
+/* The mean and deviation that images are normalised by: the options', else the data's. */
+uint64_t dt_data_statistics_hash(const dt_augment_options *o, const dt_dataset_info *info);
+
+/* What evaluation alone takes from training. */
+typedef struct dt_data_trained {
+    dt_dataset_info info;  /* of the evaluation set, with training's statistics and number of classes */
+    bool known;            /* the statistics are training's */
+    uint64_t classes_xxh3; /* of the classes that the network was trained on, 0 where not known */
+} dt_data_trained;
+/* `facts`: of a checkpoint; NULL: those of the set o->train, where it can be opened. DT_ERR_DATA where a label
+ * means something else in `val`. */
+dt_status dt_data_trained_facts(const dt_data_options *o, const dt_augment_options *a, int64_t classes,
+                                const dt_dataset *val, const dt_data_facts *facts, dt_data_trained *out,
+                                dt_data_note *note);
+
+/* What a network that reads images is fed. */
+typedef struct dt_image_input {
+    int64_t height, width; /* of the network's input */
+    int64_t channels, classes;
+    bool source_crop; /* the device crops from stored images of src_height x src_width */
+    int64_t src_height, src_width;
+    float mean[4], stddev[4];
+} dt_image_input;
+/* `classes`: as above; `device_crops`: it can. */
+dt_status dt_data_image_input(const dt_data_options *o, const dt_augment_options *a, int64_t classes,
+                              const dt_dataset_info *info, bool device_crops, dt_image_input *out);
+
+#endif

@@ -1,0 +1,77 @@
+/* What a network reads: the data's fields by their names. */
+#include <stdio.h>
+#include <string.h>
+
+#include "core/text.h"
+#include "model/builder.h"
+
+/* Of data without a list of fields: images. */
+static const dt_field label_alone[] = {{.name = "label", .dtype = DT_DTYPE_I32}};
+
+static const dt_field *fields_of(const dt_builder *b, int32_t *n) {
+    *n = b->field ? b->n_field : 1;
+    return b->field ? b->field : label_alone;
+}
+
+const dt_field *dt_build_field(const dt_builder *b, const char *name) {
+    int32_t n;
+    const dt_field *f = fields_of(b, &n);
+    for (int32_t i = 0; i < n; i++)
+        if (strcmp(f[i].name, name) == 0) return &f[i];
+    return NULL;
+}
+
+const dt_field *dt_build_target(const dt_builder *b) {
+    static const char *const names[] = {"label", "y", "target"};
+    const dt_field *found = NULL;
+    for (size_t i = 0; i < sizeof names / sizeof names[0] && !found; i++) found = dt_build_field(b, names[i]);
+    return found;
+}
+
+static dt_vid refuse_field(dt_builder *b, const char *name) {
+    int32_t n;
+    const dt_field *f = fields_of(b, &n);
+    const char *names[DT_FIELDS_MAX];
+    char list[DT_FIELDS_MAX * (DT_FIELD_NAME_MAX + 2)] = "";
+    for (int32_t i = 0; i < n && i < DT_FIELDS_MAX; i++) {
+        const size_t used = strlen(list);
+        names[i] = f[i].name;
+        snprintf(list + used, sizeof list - used, "%s%s", i ? ", " : "", f[i].name);
+    }
+    const char *near = dt_nearest_name(name, n, names);
+    b->status = near
+                    ? dt_fail(DT_ERR_CONFIG, "the data has no field \"%s\"; did you mean \"%s\"?", name, near)
+                    : dt_fail(DT_ERR_CONFIG, "the data has no field \"%s\"; it has %s", name, list);
+    return -1;
+}
+
+/* The input as it comes. */
+static dt_vid raw_input(dt_builder *b, const char *name) {
+    if (b->status != DT_OK) return -1;
+    dt_vid v = dt_graph_input(b->g, name);
+    if (v >= 0) return v;
+    const dt_field *f = dt_build_field(b, name);
+    if (!f) return refuse_field(b, name);
+    if (f->ndim + 1 > DT_MAX_DIM) {
+        b->status = dt_fail(DT_ERR_CONFIG, "the data's field \"%s\" has %d dimensions: at most %d", name,
+                            f->ndim, DT_MAX_DIM - 1);
+        return -1;
+    }
+    int64_t dim[DT_MAX_DIM] = {b->rows};
+    for (int32_t i = 0; i < f->ndim; i++) dim[i + 1] = f->dim[i];
+    b->status = dt_graph_add_value(b->g, name, DT_ROLE_INPUT, f->dtype, f->ndim + 1, dim, &v);
+    return b->status == DT_OK ? v : -1;
+}
+
+dt_vid dt_build_input_as(dt_builder *b, const char *field, dt_dtype dtype) {
+    const dt_vid v = raw_input(b, field);
+    if (v < 0 || b->g->value[v].dtype == dtype) return v;
+    char name[DT_NAME_MAX];
+    snprintf(name, sizeof name, "%s/%s", field, dt_dtype_name(dtype));
+    const dt_vid made = dt_graph_find(b->g, name);
+    return made >= 0 ? made : dt_build_op(b, name, DT_OP_CAST, &(dt_attr){.dtype = dtype}, 1, &v);
+}
+
+dt_vid dt_build_input(dt_builder *b, const char *field) {
+    return dt_build_input_as(b, field, b->g->compute);
+}

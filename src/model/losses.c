@@ -1,0 +1,74 @@
+/* Losses of a network: the kinds by name, and what each reads. */
+#include <string.h>
+
+#include "core/op.h"
+#include "core/step.h"
+#include "model/builder.h"
+
+enum { CROSS_ENTROPY = 0 }; /* among the kinds; those of core/loss.h follow */
+
+#define NAME(NAME_, name, target, loss, slope) #name,
+const char *const dt_loss_kinds[] = {"cross_entropy", DT_LOSS_LIST(NAME) NULL};
+#undef NAME
+
+/* The index among dt_loss_kinds; -1 sticks an error in the builder. */
+static int32_t find_kind(dt_builder *b, const char *name) {
+    if (!name) return CROSS_ENTROPY;
+    for (int32_t i = 0; dt_loss_kinds[i]; i++)
+        if (strcmp(dt_loss_kinds[i], name) == 0) return i;
+    b->status = dt_fail(DT_ERR_CONFIG, "there is no loss \"%s\"", name);
+    return -1;
+}
+
+static dt_vid metrics_of(dt_builder *b) {
+    dt_vid v = b->g->metrics;
+    if (v < 0 && b->status == DT_OK)
+        b->status = dt_graph_add_value(b->g, "metrics", DT_ROLE_METRIC, DT_DTYPE_F32, 1,
+                                       (int64_t[]){DT_METRIC_COUNT}, &v);
+    return v;
+}
+
+/* Which rows of a batch hold samples: the engine's, where the data has no such field. */
+static dt_vid valid_rows(dt_builder *b) {
+    dt_vid v = dt_graph_input(b->g, DT_FIELD_VALID);
+    if (v < 0 && b->status == DT_OK)
+        b->status = dt_graph_add_value(b->g, DT_FIELD_VALID, DT_ROLE_INPUT, DT_DTYPE_I32, 1,
+                                       (int64_t[]){b->rows}, &v);
+    return v;
+}
+
+void dt_build_loss(dt_builder *b, dt_vid x, const dt_loss_options *options) {
+    if (b->status != DT_OK) return;
+    const dt_loss_options o = options ? *options : (dt_loss_options){0};
+    const int32_t kind = find_kind(b, o.kind);
+    if (kind < 0) return;
+    const char *name = o.name ? o.name : "loss";
+    const dt_field *target = o.target ? dt_build_field(b, o.target) : dt_build_target(b);
+    dt_attr t = {.loss = {.weight = o.weight != 0 ? (float)o.weight : 1,
+                          .param = o.param != 0 ? (float)o.param : 1,
+                          .sums = o.sums}};
+    const bool reads_target = kind != CROSS_ENTROPY + 1 + DT_LOSS_VALUE;
+    if (reads_target && !target) {
+        b->status = o.target ? dt_fail(DT_ERR_CONFIG, "%s: the data has no field \"%s\"", name, o.target)
+                             : dt_fail(DT_ERR_CONFIG, "%s: the data has no field label, y or target", name);
+        return;
+    }
+    dt_vid loss;
+    if (kind == CROSS_ENTROPY) {
+        const dt_vid label = dt_build_input_as(b, target->name, DT_DTYPE_I32), metrics = metrics_of(b);
+        t.smoothing = b->g->training ? (float)b->label_smoothing : 0.0f;
+        /* A row of images that is padding has label -1. */
+        const dt_vid valid = dt_graph_input(b->g, "image") >= 0 ? -1 : valid_rows(b);
+        loss = dt_build_op(b, name, DT_OP_XENT, &t, 4, (dt_vid[]){x, label, metrics, valid});
+    } else {
+        const dt_vid y = reads_target ? dt_build_input_as(b, target->name, DT_DTYPE_F32) : -1,
+                     valid = valid_rows(b), metrics = metrics_of(b);
+        t.loss.kind = (dt_loss_kind)(kind - 1);
+        loss = dt_build_op(b, name, DT_OP_LOSS, &t, 4, (dt_vid[]){x, y, valid, metrics});
+    }
+    if (b->status == DT_OK) b->status = dt_graph_add_loss(b->g, loss);
+}
+
+void dt_build_output(dt_builder *b, const char *name, dt_vid v) {
+    if (b->status == DT_OK) b->status = dt_graph_add_output(b->g, name, v);
+}

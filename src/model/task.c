@@ -1,0 +1,155 @@
+/* The table of tasks, their metrics, and the head that a task puts on a network. */
+#include "model/task.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/key_rows.h"
+#include "core/text.h"
+
+/* ---- metrics: of the task's sums, in the order in which its losses add them (core/step.h, core/loss.h) ---- */
+
+static double first_share(const double *sum, double rows) {
+    return sum[0] / rows;
+}
+
+static double second_share(const double *sum, double rows) {
+    return sum[1] / rows;
+}
+
+static double fourth_share(const double *sum, double rows) {
+    return sum[3] / rows;
+}
+
+static double root(const double *sum, double rows) {
+    return sqrt(sum[0] / rows);
+}
+
+/* 1 - sum (x - t)^2 / sum (t - mean t)^2, over all numbers at once. */
+static double explained(const double *sum, double rows) {
+    const double spread = sum[3] - sum[2] * sum[2] / rows;
+    return spread > 0 ? 1 - sum[0] / spread : NAN;
+}
+
+/* 2 both / (2 both + one of them alone), over all labels at once. */
+static double f1(const double *sum, double rows) {
+    (void)rows;
+    return 2 * sum[1] / (2 * sum[1] + sum[2]);
+}
+
+static const dt_metric_row classify_metrics[] = {
+    {"top1", "top-1", "accuracy", "acc", true, true, first_share},
+    {"top5", "top-5", NULL, NULL, true, true, second_share},
+};
+static const dt_metric_row multilabel_metrics[] = {
+    {"accuracy", "label accuracy", "accuracy", "acc", true, true, first_share},
+    {"f1", "F1", NULL, NULL, true, true, f1},
+    {"exact", "all labels right", NULL, NULL, true, true, fourth_share},
+};
+static const dt_metric_row regress_metrics[] = {
+    {"rmse", "RMSE", "RMSE", "rmse", false, false, root},
+    {"mae", "MAE", NULL, NULL, false, false, second_share},
+    {"r2", "R2", NULL, NULL, false, true, explained},
+};
+#define METRICS(table) .n_metric = (int32_t)(sizeof table / sizeof table[0]), .metric = table
+
+#define TASKS(T)                                                                                             \
+    T(classify, .help = "one class of several", .loss = {"cross_entropy"}, .output = "logits",               \
+      .classes = true, METRICS(classify_metrics))                                                            \
+    T(multilabel, .help = "any number of labels, each 0 or 1 in the target", .loss = {"bce"},                \
+      .sums = DT_LOSS_SUMS_LABELS, .output = "logits", METRICS(multilabel_metrics))                          \
+    T(regress, .help = "numbers", .loss = {"mse", "l1", "huber"}, .sums = DT_LOSS_SUMS_REGRESS,              \
+      .output = "output", METRICS(regress_metrics))                                                          \
+    T(minimize, .help = "the network's own result is its loss", .loss = {"value"}, .output = "output")
+
+#define ROW(name_, ...) {.name = #name_, __VA_ARGS__},
+const dt_task_row dt_task_table[] = {TASKS(ROW)};
+#define NAME(name_, ...) #name_,
+const char *const dt_task_choices[] = {TASKS(NAME) NULL};
+enum { N_TASK = sizeof dt_task_table / sizeof dt_task_table[0] };
+
+const dt_task_row *dt_task_of(const dt_model_options *o) {
+    return &dt_task_table[o->task];
+}
+
+const dt_metric_row *dt_metric_find(const char *name) {
+    for (int i = 0; i < N_TASK; i++)
+        for (int32_t k = 0; k < dt_task_table[i].n_metric; k++)
+            if (strcmp(dt_task_table[i].metric[k].name, name) == 0) return &dt_task_table[i].metric[k];
+    return NULL;
+}
+
+const char *dt_metric_text(const dt_metric_row *m, double value, char out[DT_METRIC_TEXT]) {
+    snprintf(out, DT_METRIC_TEXT, m->percent ? "%.2f %%" : "%.4g", m->percent ? 100 * value : value);
+    return out;
+}
+
+/* ---- the head ---- */
+
+static const dt_field *target_of(dt_builder *b, const dt_model_options *o) {
+    const dt_field *f = o->target[0] ? dt_build_field(b, o->target) : dt_build_target(b);
+    if (f || b->status != DT_OK) return f;
+    b->status = o->target[0]
+                    ? dt_fail(DT_ERR_CONFIG, "model.target = \"%s\": the data has no such field", o->target)
+                    : dt_fail(DT_ERR_CONFIG,
+                              "the data has no field label, y or target: say in model.target which is it");
+    return NULL;
+}
+
+int64_t dt_task_outputs(dt_builder *b, const dt_model_options *o, int64_t classes) {
+    const dt_task_row *task = dt_task_of(o);
+    if (task->classes && classes <= 0)
+        b->status =
+            dt_fail(DT_ERR_CONFIG, "the data does not say how many classes there are: set model.classes");
+    if (task->classes) return classes;
+    if (strcmp(task->loss[0], "value") == 0) return 1;
+    const dt_field *f = target_of(b, o);
+    int64_t n = f ? 1 : 0;
+    for (int32_t i = 0; f && i < f->ndim; i++) n *= f->dim[i];
+    return n;
+}
+
+static const char *loss_of(dt_builder *b, const dt_model_options *o) {
+    const dt_task_row *task = dt_task_of(o);
+    char list[128] = "";
+    if (strcmp(o->loss, "auto") == 0) return task->loss[0];
+    for (int i = 0; i < DT_TASK_LOSSES_MAX && task->loss[i]; i++) {
+        const size_t used = strlen(list);
+        if (strcmp(o->loss, task->loss[i]) == 0) return task->loss[i];
+        snprintf(list + used, sizeof list - used, "%s\"%s\"", i ? ", " : "", task->loss[i]);
+    }
+    b->status =
+        dt_fail(DT_ERR_CONFIG, "model.loss = \"%s\": model.task = \"%s\" has %s", o->loss, task->name, list);
+    return NULL;
+}
+
+void dt_task_head(dt_builder *b, const dt_model_options *o, dt_vid y) {
+    const dt_task_row *task = dt_task_of(o);
+    if (b->status != DT_OK) return;
+    dt_loss_options t = {
+        .kind = loss_of(b, o), .target = o->target[0] ? o->target : NULL, .sums = task->sums};
+    if (b->status != DT_OK) return;
+    if (strcmp(t.kind, "huber") == 0) t.param = o->huber_delta;
+    if (strcmp(t.kind, "bce") == 0) t.param = o->pos_weight;
+    dt_build_loss(b, y, &t);
+    dt_build_output(b, task->output, y);
+    for (int32_t i = 0; i < o->n_losses && b->status == DT_OK; i++) {
+        const dt_loss_entry *e = &o->losses[i];
+        char name[DT_NAME_MAX];
+        snprintf(name, sizeof name, "loss_%s", e->name[0] ? e->name : e->of);
+        const dt_vid x = dt_graph_find(b->g, e->of);
+        const dt_loss_options more = {.name = name,
+                                      .kind = dt_loss_kinds[e->kind],
+                                      .target = e->target[0] ? e->target : NULL,
+                                      .weight = e->weight,
+                                      .param = e->param};
+        if (x < 0)
+            b->status = dt_fail(DT_ERR_CONFIG, "the network has no layer \"%s\"", e->of);
+        else
+            dt_build_loss(b, x, &more);
+        if (b->status == DT_OK) continue;
+        dt_error_context("model.losses[%d]", i);
+        if (e->line > 0) dt_error_context("%s:%d", o->losses_file, e->line);
+    }
+}

@@ -1,0 +1,40 @@
+#include "train/scores.h"
+
+#include <stdio.h>
+
+dt_scoreboard dt_scoreboard_of(const dt_model_options *o) {
+    dt_scoreboard b = {.task = dt_task_of(o), .n_own = o->n_losses > 0 ? o->n_losses + 1 : 0};
+    snprintf(b.own[0], sizeof b.own[0], "loss_main");
+    for (int32_t i = 0; i < o->n_losses; i++) {
+        const dt_loss_entry *e = &o->losses[i];
+        snprintf(b.own[i + 1], sizeof b.own[0], "loss_%s", e->name[0] ? e->name : e->of);
+    }
+    return b;
+}
+
+void dt_scores_of(const dt_scoreboard *b, const double *metric, dt_scores *out) {
+    const double rows = metric[DT_METRIC_SAMPLES] > 0 ? metric[DT_METRIC_SAMPLES] : 1;
+    *out = (dt_scores){.loss = metric[DT_METRIC_LOSS] / rows};
+    for (int32_t i = 0; i < b->task->n_metric; i++)
+        out->metric[i] = b->task->metric[i].value(metric + DT_METRIC_TASK, rows);
+    for (int32_t i = 0; i < b->n_own; i++) {
+        const double *own = metric + DT_METRIC_LOSSES + 2 * i;
+        out->own[i] = own[0] / (own[1] > 0 ? own[1] : 1);
+    }
+}
+
+void dt_scores_of_step(const dt_scoreboard *b, const float *metric, dt_scores *out) {
+    double wide[DT_METRIC_COUNT];
+    for (int i = 0; i < DT_METRIC_COUNT; i++) wide[i] = (double)metric[i];
+    dt_scores_of(b, wide, out);
+}
+
+const char *dt_score_at(const dt_scoreboard *b, const dt_scores *s, bool in_training, int32_t i,
+                        double *value) {
+    if (i-- == 0) return *value = s->loss, "loss";
+    for (int32_t k = 0; k < b->task->n_metric; k++) {
+        if (in_training && !b->task->metric[k].line) continue;
+        if (i-- == 0) return *value = s->metric[k], b->task->metric[k].name;
+    }
+    return i < b->n_own ? (*value = s->own[i], b->own[i]) : NULL;
+}

@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# NumPy's files and CSV become sets of arrays with the numbers that went in; what holds no numbers is refused, and
+# nothing is made of it.
+. "$(dirname "$0")/lib.sh"
+
+# made LOG ARGUMENT...
+made() {
+    local log=$1
+    shift
+    train_ok 0 "$log" data import "$@"
+}
+# refused LOG CODE TEXT ARGUMENT...
+refused() {
+    local log=$1 want=$2 text=$3
+    shift 3
+    train 0 "$log" data import "$@"
+    expect_code "$want"
+    expect "$log" "$text" 1
+}
+# numbers SET FIELD TYPE: those of the only shard, in the file at the place that the index tells; TYPE as od has it.
+numbers() {
+    local at bytes
+    read -r at bytes < <(tr -d ' \n' <"$1/index.json" | grep -o '"data":\[[^]]*' | grep -oE '"offset":[0-9]+,"bytes":[0-9]+' |
+        sed -n -E "$2s/[^0-9]+([0-9]+)[^0-9]+([0-9]+)/\1 \2/p")
+    od -An -v -w65536 -t "$3" -j "$at" -N "$bytes" "$1"/shard-00000-of-00001.h5 | tr -s ' '
+}
+
+# A .npy file: version, header, numbers.
+npy() { printf '\x93NUMPY\x01\x00\x76\x00%-117s\n%b' "{'descr': '$1', 'fortran_order': $2, 'shape': $3, }" "$4"; }
+npy '<i2' True '(2, 3)' '\x01\x00\xff\xff\x02\x00\xfe\xff\x03\x00\xfd\xff' >x.npy # [[1, 2, 3], [-1, -2, -3]]
+npy '>f4' False '(2,)' '\x3f\x80\x00\x00\xc0\x20\x00\x00' >y.npy                  # [1, -2.5]
+made npy.log npy x.npy --y y.npy --out npy
+expect npy.log '^npy: 2 samples in 1 shard' 1
+train_ok 0 info.log data info npy
+expect info.log '^kind +arrays' 1
+expect info.log '^fields +x i32 \[3\]' 1
+expect info.log '^ +y f32 \[\]' 1
+train_ok 0 verify.log data verify npy
+expect verify.log '2 samples in 1 shard, .*: all sound' 1
+
+[ "$(numbers npy 1 d4)" = " 1 2 3 -1 -2 -3" ] || fail "x: $(numbers npy 1 d4)"
+[ "$(numbers npy 2 f4)" = " 1 -2.5" ] || fail "y: $(numbers npy 2 f4)"
+
+made npz.log npz "$E2E_SOURCE/../golden/numpy.npz" --x i2_le_F_m --y u8_le_C_v --out npz
+train_ok 0 info.log data info npz
+expect info.log '^fields +x i32 \[3\]' 1
+[ "$(numbers npz 1 d4 | cut -d' ' -f1-5)" = " -20 -13 -6 1" ] || fail "x of npz: $(numbers npz 1 d4)"
+[ "$(numbers npz 2 d8)" = " 0 7 14 21 28 35" ] || fail "y of npz: $(numbers npz 2 d8)"
+
+{
+    echo 'size,"rooms, all",price'
+    for i in {1..50}; do echo "$i.5,$((i % 4)),$((1000 * i))"; done
+} >houses.csv
+made csv.log csv houses.csv --val-fraction 0.2 --out csv
+expect csv.log '^csv: 50 samples \([0-9]+ in train, [0-9]+ in val\) in 2 shards' 1
+made csv2.log csv houses.csv --x size --out csv2
+[ "$(numbers csv2 1 f4 | cut -d' ' -f1-4)" = " 1.5 2.5 3.5" ] || fail "sizes: $(numbers csv2 1 f4)"
+[ "$(numbers csv2 2 d4 | cut -d' ' -f1-4)" = " 1000 2000 3000" ] || fail "prices: $(numbers csv2 2 d4)"
+
+refused twice.log 2 'column "size" is named twice' csv houses.csv --x size --y size,price --out never
+sed '7s/,2,/,,/' houses.csv >empty.csv
+refused empty.log 3 'empty.csv:7: column "rooms, all": is empty' csv empty.csv --out never
+sed '9s/.*/nan,1,2/' houses.csv >nan.csv
+refused nan.log 3 'nan.csv:9: column "size": "nan" is not a number' csv nan.csv --out never
+head -c 130 x.npy >cut.npy
+refused cut.log 3 'cut.npy: truncated: 2 bytes of numbers of 12' npy cut.npy --out never
+npy '|O' False '(2,)' 'cos\nsystem\n' >object.npy
+refused object.log 3 'an array of Python objects' npy object.npy --out never
+head -c 5000 "$E2E_SOURCE/../golden/numpy.npz" >cut.npz
+refused cutz.log 3 'cut.npz: not a sound zip file' npz cut.npz --out never
+refused fit.log 2 'option resize is for folder only' csv houses.csv --resize 8 --out never
+[ ! -e never ] || fail "a refused import made a data set"
+pass "numbers as they went in"

@@ -1,0 +1,215 @@
+/* Tasks: heads on networks that read fields of any kind, their losses and sums, metrics, and what is
+ * refused. */
+#include <math.h>
+
+#include "graph_program.h"
+#include "model/task.h"
+#include "test_model.h"
+
+enum { ROWS = 5 };
+
+#define MLP                                                                                                  \
+    "[model]\nname = \"layers\"\n%s\n"                                                                       \
+    "[[model.layers]]\ntype = \"dense\"\nname = \"hidden\"\nchannels = 6\n"                                  \
+    "[[model.layers]]\ntype = \"relu\"\n"                                                                    \
+    "[[model.layers]]\ntype = \"dense\"\nchannels = %d\n%s"
+
+static void options_of(dt_model_options *o, const char *keys, int outputs, const char *losses) {
+    char text[2048];
+    snprintf(text, sizeof text, MLP, keys, outputs, losses);
+    check_model_options(o, text);
+}
+
+static dt_status build(const dt_model_options *o, const dt_field *field, int32_t n_field, bool training,
+                       dt_graph **out) {
+    const dt_model_input in = {.batch = ROWS, .field = field, .n_field = n_field, .classes = 3};
+    return dt_model_build(o, &in, DT_DTYPE_F32, training, out);
+}
+
+static const dt_field table[] = {{.name = "x", .dtype = DT_DTYPE_F64, .ndim = 1, .dim = {4}},
+                                 {.name = "y", .dtype = DT_DTYPE_F32, .ndim = 1, .dim = {2}},
+                                 {.name = "tags", .dtype = DT_DTYPE_U8, .ndim = 1, .dim = {2}},
+                                 {.name = "kind", .dtype = DT_DTYPE_I64}};
+enum { N_TABLE = sizeof table / sizeof table[0] };
+
+/* Values of the fields: x, y between -1 and 1, tags 0 and 1, kinds 0 to 2, row 3 is padding. */
+static double value_of(const char *field, int64_t i) {
+    check_rng r = {.stream = 9 + (uint64_t)field[0], .next = (uint64_t)i * 4};
+    if (strcmp(field, "tags") == 0) return (double)check_below(&r, 2);
+    if (strcmp(field, "kind") == 0) return (double)check_below(&r, 3);
+    if (strcmp(field, "valid") == 0) return i == 3 ? 0 : 1;
+    return check_uniform(&r);
+}
+
+static void put(void *to, dt_dtype dtype, int64_t i, double v) {
+    if (dtype == DT_DTYPE_F64) ((double *)to)[i] = v;
+    if (dtype == DT_DTYPE_F32) ((float *)to)[i] = (float)v;
+    if (dtype == DT_DTYPE_U8) ((uint8_t *)to)[i] = (uint8_t)v;
+    if (dtype == DT_DTYPE_I32) ((int32_t *)to)[i] = (int32_t)v;
+    if (dtype == DT_DTYPE_I64) ((int64_t *)to)[i] = (int64_t)v;
+}
+
+/* Trains a step on backend and oracle; gradients and all sums must agree. Returns the sums. */
+static void check_step(const dt_model_options *o, double sum[DT_METRIC_COUNT]) {
+    dt_backend *be = live_backend();
+    dt_graph *g;
+    dt_axis *axis;
+    check_ok(build(o, table, N_TABLE, true, &g));
+    check_ok(dt_autodiff(g));
+    check_ok(dt_axis_build(g, 2, 0, false, &axis));
+    live l = live_open(be, axis, g, NULL);
+    oracle want = oracle_open(g, &live_step);
+    oracle_reset(&want, axis);
+    for (dt_vid v = 0; v < g->n_value; v++) {
+        if (g->value[v].role != DT_ROLE_INPUT) continue;
+        for (int64_t i = 0; i < dt_value_n_elem(&g->value[v]); i++) {
+            put(dt_program_address(l.program, v), g->value[v].dtype, i, value_of(g->value[v].name, i));
+            want.data[v][i] = value_of(g->value[v].name, i);
+        }
+    }
+    check_ok(dt_program_run(l.program, NULL, NULL));
+    oracle_run(&want, g->n_node);
+    for (dt_vid v = 0; v < g->n_value; v++)
+        if (g->value[v].role == DT_ROLE_GRAD && live_distance(&l, &want, v) > 1e-5)
+            fail_msg("%s is off", g->value[v].name);
+    for (int i = 0; i < DT_METRIC_SUMMED; i++) {
+        sum[i] = (double)((float *)l.store->arena[DT_ARENA_METRIC])[i];
+        const double w = want.data[g->metrics][i];
+        if (fabs(sum[i] - w) > 1e-5 * (fabs(w) + 1)) fail_msg("sum %d is %g, not %g", i, sum[i], w);
+    }
+    oracle_close(&want);
+    live_close(&l);
+    dt_axis_destroy(axis);
+    be->destroy(be);
+}
+
+static void test_heads_of_all_tasks(void **state) {
+    (void)state;
+    static const struct {
+        const char *keys;
+        int outputs;
+    } rows[] = {{"task = \"regress\"", 2},
+                {"task = \"regress\"\nloss = \"l1\"", 2},
+                {"task = \"regress\"\nloss = \"huber\"\nhuber_delta = 0.3", 2},
+                {"task = \"multilabel\"\ntarget = \"tags\"\npos_weight = 3.0", 2},
+                {"task = \"classify\"\ntarget = \"kind\"", 3},
+                {"task = \"minimize\"", 1}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        dt_model_options o;
+        double sum[DT_METRIC_COUNT];
+        options_of(&o, rows[i].keys, rows[i].outputs, "");
+        check_step(&o, sum);
+        assert_true(sum[DT_METRIC_SAMPLES] == ROWS - 1); /* one is padding */
+        const dt_task_row *task = dt_task_of(&o);
+        for (int32_t k = 0; k < task->n_metric; k++)
+            assert_true(isfinite(task->metric[k].value(sum + DT_METRIC_TASK, sum[DT_METRIC_SAMPLES])));
+        dt_model_options_fini(&o);
+    }
+}
+
+/* A target of one number is the same as a row of one. */
+static void test_dimensions_of_one_do_not_matter(void **state) {
+    (void)state;
+    static const dt_field plain[] = {{.name = "x", .dtype = DT_DTYPE_F32, .ndim = 1, .dim = {4}},
+                                     {.name = "y", .dtype = DT_DTYPE_F16}};
+    dt_model_options o;
+    dt_graph *g;
+    options_of(&o, "task = \"regress\"", 1, "");
+    check_ok(build(&o, plain, 2, true, &g));
+    assert_true(dt_graph_output(g, "output") >= 0 && g->n_loss == 1);
+    dt_graph_destroy(g);
+    dt_model_options_fini(&o);
+}
+
+static void test_several_losses_add_up(void **state) {
+    (void)state;
+    dt_model_options o;
+    double sum[DT_METRIC_COUNT];
+    options_of(
+        &o, "task = \"regress\"", 2,
+        "[[model.losses]]\nof = \"hidden\"\nkind = \"cross_entropy\"\ntarget = \"kind\"\nweight = 0.25\n"
+        "[[model.losses]]\nof = \"hidden\"\nkind = \"value\"\nname = \"size\"\nweight = -0.5\n");
+    check_step(&o, sum);
+    const double *own = sum + DT_METRIC_LOSSES;
+    for (int k = 0; k < 3; k++) assert_true(own[2 * k + 1] == ROWS - 1);
+    assert_true(fabs(sum[DT_METRIC_LOSS] - (own[0] + 0.25 * own[2] - 0.5 * own[4])) < 1e-5);
+    assert_true(sum[DT_METRIC_SAMPLES] == ROWS - 1);
+    dt_model_options_fini(&o);
+}
+
+static void expect_refused(const char *keys, int outputs, const char *losses, const dt_field *field,
+                           const char *why) {
+    dt_model_options o;
+    dt_graph *g;
+    options_of(&o, keys, outputs, losses);
+    if (build(&o, field, N_TABLE, true, &g) == DT_OK) fail_msg("accepted: %s", keys);
+    if (!strstr(dt_error_text(), why)) fail_msg("\"%s\" does not say \"%s\"", dt_error_text(), why);
+    dt_model_options_fini(&o);
+}
+
+static void test_what_does_not_fit_is_refused(void **state) {
+    (void)state;
+    dt_field other[N_TABLE];
+    memcpy(other, table, sizeof other);
+    snprintf(other[1].name, sizeof other[1].name, "z");
+    expect_refused("task = \"regress\"", 3, "", table, "expected 2 numbers a sample");
+    expect_refused("task = \"classify\"\ntarget = \"kind\"", 2, "", table, "expected 3 logits a sample");
+    expect_refused("task = \"regress\"\nloss = \"bce\"", 2, "", table, "has \"mse\", \"l1\", \"huber\"");
+    expect_refused("task = \"regress\"\ntarget = \"why\"", 2, "", table, "no such field");
+    expect_refused("task = \"regress\"", 2, "", other, "no field label, y or target");
+    expect_refused("task = \"classify\"", 3, "", table, "no cast of y");
+    expect_refused("task = \"regress\"", 2, "[[model.losses]]\nof = \"hiden\"\n", table,
+                   "no layer \"hiden\"");
+    expect_refused("task = \"regress\"", 2, "[[model.losses]]\nof = \"hidden\"\n", table, "does not fit");
+    expect_refused("task = \"regress\"", 2, "[[model.losses]]\nof = \"hidden\"\n", table, "test.toml:");
+}
+
+static void test_a_loss_that_is_computed_with_is_refused(void **state) {
+    (void)state;
+    dt_graph *g;
+    check_ok(dt_graph_create(&g, DT_DTYPE_F32, true));
+    dt_builder b = {.g = g, .rows = ROWS, .field = table, .n_field = N_TABLE};
+    const dt_vid y = dt_build_dense(&b, "fc", dt_build_input(&b, "x"), 2, true);
+    dt_build_loss(&b, y, &(dt_loss_options){.name = "first", .kind = "mse"});
+    assert_int_equal(dt_graph_add_loss(g, y), DT_ERR_CONFIG); /* no op that starts gradients made it */
+    dt_build_loss(&b, g->loss[0], &(dt_loss_options){.name = "second", .kind = "value"});
+    check_ok(b.status);
+    assert_int_equal(dt_autodiff(g), DT_ERR_CONFIG);
+    assert_non_null(strstr(dt_error_text(), "first"));
+    dt_graph_destroy(g);
+}
+
+static double metric(const char *name, const double *sum, double rows) {
+    return dt_metric_find(name)->value(sum, rows);
+}
+
+static void test_metrics(void **state) {
+    (void)state;
+    char text[DT_METRIC_TEXT];
+    /* targets 1, 2, 3, 4; results 1, 2, 3, 6 */
+    const double numbers[] = {4, 2, 10, 30}, constant[] = {1, 1, 8, 16};
+    assert_true(metric("rmse", numbers, 4) == 1 && metric("mae", numbers, 4) == 0.5);
+    assert_true(fabs(metric("r2", numbers, 4) - 0.2) < 1e-12);
+    assert_true(isnan(metric("r2", constant, 4)));
+    /* four rows of two labels: 5 of 8 right, 2 both, 3 of one alone */
+    const double labels[] = {2.5, 1, 1.5, 1};
+    assert_true(metric("accuracy", labels, 4) == 0.625 && metric("exact", labels, 4) == 0.25);
+    assert_true(fabs(metric("f1", labels, 4) - 4.0 / 7) < 1e-12);
+    const double classes[] = {3, 4};
+    assert_true(metric("top1", classes, 4) == 0.75 && metric("top5", classes, 4) == 1);
+    assert_null(dt_metric_find("top2"));
+    assert_string_equal(dt_metric_text(dt_metric_find("top1"), 0.75, text), "75.00 %");
+    assert_string_equal(dt_metric_text(dt_metric_find("rmse"), 0.123456, text), "0.1235");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_heads_of_all_tasks),
+        cmocka_unit_test(test_dimensions_of_one_do_not_matter),
+        cmocka_unit_test(test_several_losses_add_up),
+        cmocka_unit_test(test_what_does_not_fit_is_refused),
+        cmocka_unit_test(test_a_loss_that_is_computed_with_is_refused),
+        cmocka_unit_test(test_metrics),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
