@@ -29,7 +29,7 @@ static dt_net *build(dt_run *run) {
     options.lr = 1e-3;
     dt_net *net;
     check(dt_net_create(run, options, &net));
-    dt_var label = dt_input(net, "label", DT_DTYPE_I32, DT_SCALAR);
+    dt_var label = dt_input(net, "label", DT_DTYPE_I32, DT_SHAPE_SCALAR);
     dt_var x = dt_input(net, "image", DT_DTYPE_F32, DT_SHAPE(224, 224, 3));
     x = dt_relu(
         dt_conv2d(x, (dt_conv2d_options){.channels = 64, .kernel = 7, .stride = 2, .pad = DT_PAD_SAME}));

@@ -276,10 +276,10 @@ DT_API void dt_net_free(dt_net *net);
 /* DT_OK, or the first mistake in building it, with its text. */
 DT_API dt_status dt_net_status(const dt_net *net);
 
-/* An input, of the shape of one row (DT_SCALAR: a number, as a label is): dt_net_set fills it by name. F32 where
+/* An input, of the shape of one row (DT_SHAPE_SCALAR: a number, as a label is): dt_net_set fills it by name. F32 where
  * layers compute with it, I32 for labels. */
 DT_API dt_var dt_input(dt_net *net, const char *name, dt_dtype dtype, dt_shape row);
-#define DT_SCALAR (DT_LITERAL(dt_shape){0, {0}})
+#define DT_SHAPE_SCALAR (DT_LITERAL(dt_shape){0, {0}})
 
 typedef struct dt_image_options {
     int64_t height, width, channels; /* 1 to 4 channels */
@@ -322,7 +322,7 @@ typedef struct dt_loss_options {
     double smoothing; /* cross_entropy: label smoothing */
 } dt_loss_options;
 /* Adds a loss, the mean of which over the rows of all ranks is made small. kind: "cross_entropy": x [K] are
- * logits, target an I32 DT_SCALAR input of classes 0..K-1, less than 0: the row does not count; gives the metrics
+ * logits, target an I32 DT_SHAPE_SCALAR input of classes 0..K-1, less than 0: the row does not count; gives the metrics
  * "loss", "top1", "top5". */
 DT_API void dt_loss(const char *kind, dt_var x, dt_var target, dt_loss_options options);
 

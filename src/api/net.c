@@ -7,21 +7,11 @@
 #include <string.h>
 #include <unistd.h>
 
-typedef struct optimizer_row {
-    const char *name;
-    dt_cfg_optim kind;
-} optimizer_row;
-
-static const optimizer_row optimizer_table[] = {{"sgd", DT_CFG_SGD},
-                                                {"momentum", DT_CFG_MOMENTUM},
-                                                {"nesterov", DT_CFG_NESTEROV},
-                                                {"adamw", DT_CFG_ADAMW}};
-
 static double or_default(double x, double value) {
     return x > 0 ? x : value;
 }
 
-static dt_status check_options(const dt_net_options *o, dt_cfg_optim *kind) {
+static dt_status check_options(const dt_net_options *o, dt_optim_kind *kind) {
     const double number[] = {o->lr, o->momentum, o->beta1, o->beta2, o->eps, o->weight_decay, o->clip_norm};
     if (o->batch < 1 || o->batch > INT32_MAX)
         return dt_fail(DT_ERR_CONFIG, "dt_net_create: batch is %lld, expected 1 or more",
@@ -34,13 +24,8 @@ static dt_status check_options(const dt_net_options *o, dt_cfg_optim *kind) {
                            number[i]);
     if (o->momentum >= 1 || o->beta1 >= 1 || o->beta2 >= 1)
         return dt_fail(DT_ERR_CONFIG, "dt_net_create: momentum, beta1 and beta2 are less than 1");
-    *kind = DT_CFG_SGD;
-    if (!o->optimizer) return DT_OK;
-    for (size_t i = 0; i < sizeof optimizer_table / sizeof optimizer_table[0]; i++)
-        if (strcmp(optimizer_table[i].name, o->optimizer) == 0) {
-            *kind = optimizer_table[i].kind;
-            return DT_OK;
-        }
+    *kind = o->optimizer ? dt_optim_find(o->optimizer) : DT_OPTIM_SGD;
+    if (*kind != DT_OPTIM_COUNT) return DT_OK;
     return dt_fail(DT_ERR_CONFIG, "dt_net_create: no optimizer is named \"%s\"", o->optimizer);
 }
 
@@ -49,7 +34,7 @@ static int32_t world_of(const dt_net *net) {
 }
 
 /* What the engine takes from a configuration. */
-static void fill_config(dt_net *net, dt_cfg_optim kind) {
+static void fill_config(dt_net *net, dt_optim_kind kind) {
     const dt_net_options *o = &net->options;
     dt_config *c = &net->config;
     dt_config_init(c);
@@ -61,16 +46,16 @@ static void fill_config(dt_net *net, dt_cfg_optim kind) {
     c->train.precision = o->compute == DT_DTYPE_F16    ? DT_PRECISION_FP16
                          : o->compute == DT_DTYPE_BF16 ? DT_PRECISION_BF16
                                                        : DT_PRECISION_FP32;
-    c->optim.kind = kind;
-    c->optim.momentum = or_default(o->momentum, 0.9);
-    c->optim.beta1 = or_default(o->beta1, 0.9);
-    c->optim.beta2 = or_default(o->beta2, 0.999);
-    c->optim.eps = or_default(o->eps, 1e-8);
+    c->optim = dt_optim_defaults(kind);
+    c->optim.momentum = or_default(o->momentum, c->optim.momentum);
+    c->optim.beta1 = or_default(o->beta1, c->optim.beta1);
+    c->optim.beta2 = or_default(o->beta2, c->optim.beta2);
+    c->optim.eps = or_default(o->eps, c->optim.eps);
     c->optim.weight_decay = o->weight_decay;
 }
 
 dt_status dt_net_create(dt_run *run, dt_net_options options, dt_net **out) {
-    dt_cfg_optim kind;
+    dt_optim_kind kind;
     DT_CHECK_RUN(run);
     DT_CHECK_POINTER(out);
     *out = NULL;
@@ -190,19 +175,21 @@ dt_status dt_net_compile(dt_net *net) {
 
 /* ---- saving and loading ---- */
 
-static dt_status save(dt_net *net, const char *path, int32_t n, const dt_ckpt_tensor *tensor) {
+static dt_status save(dt_net *net, const char *path, int64_t updates, int32_t n,
+                      const dt_ckpt_tensor *tensor) {
     static const char config_text[] = "# a network written in C\n";
     if (net->run->mpi && net->run->mpi->rank != 0) return DT_OK;
     const dt_ckpt_policy policy = {.dir = path, .keep_last = INT64_MAX};
     const int64_t batch = net->config.train.global_batch;
-    const dt_ckpt_meta meta = {.step = net->step,
-                               .samples = net->step * batch,
-                               .global_batch = batch,
-                               .n_micro_all = world_of(net),
-                               .seed = net->config.run.seed,
-                               .loss_scale = (double)dt_net_loss_scale(net),
-                               .optimizer_steps = net->updates,
-                               .train_samples = batch};
+    dt_ckpt_meta meta = {.step = net->step,
+                         .samples = net->step * batch,
+                         .global_batch = batch,
+                         .n_micro_all = world_of(net),
+                         .seed = net->config.run.seed,
+                         .loss_scale = (double)dt_net_loss_scale(net),
+                         .optimizer_steps = updates,
+                         .train_samples = batch};
+    snprintf(meta.optimizer, sizeof meta.optimizer, "%s", dt_optim_names[net->config.optim.kind]);
     dt_ckpt_writer *w;
     DT_TRY(dt_ckpt_writer_create(&policy, &w));
     dt_status st = dt_ckpt_writer_save(w, &meta, n, tensor, config_text);
@@ -218,8 +205,10 @@ dt_status dt_net_save(dt_net *net, const char *path) {
     DT_TRY(dt_net_settle(net));
     int32_t n;
     const dt_ckpt_tensor *tensor;
+    int64_t updates = 0;
+    DT_TRY(dt_net_all(net, dt_engine_updates(net->engine, &updates)));
     DT_TRY(dt_net_all(net, dt_engine_snapshot(net->engine, &n, &tensor)));
-    return dt_net_all(net, save(net, path, n, tensor));
+    return dt_net_all(net, save(net, path, updates, n, tensor));
 }
 
 static dt_status load(dt_net *net, const char *path) {
@@ -233,10 +222,7 @@ static dt_status load(dt_net *net, const char *path) {
         DT_TRY(dt_ckpt_load_latest(path, NULL, NULL, &c));
     if (!c) return dt_fail(DT_ERR_CHECKPOINT, "there is no checkpoint in %s", path);
     const dt_status st = dt_engine_load(net->engine, c);
-    if (st == DT_OK) {
-        net->step = c->meta.step;
-        net->updates = c->meta.optimizer_steps;
-    }
+    if (st == DT_OK) net->step = c->meta.step;
     dt_ckpt_free(c);
     return st;
 }

@@ -37,9 +37,9 @@ struct dt_net {
     dt_net_phase phase;
     dt_mode mode; /* of the last forward pass */
     bool evaluating;
-    bool passed;           /* there was a forward pass */
-    int64_t step, updates; /* done; of them not skipped, as far as results are known */
-    int64_t n_fed;         /* batches that the engine was fed */
+    bool passed;   /* there was a forward pass */
+    int64_t step;  /* done */
+    int64_t n_fed; /* batches that the engine was fed */
     double lr;
     double metric[DT_METRIC_COUNT];
     dt_metrics_of metrics_of;

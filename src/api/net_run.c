@@ -77,8 +77,6 @@ static dt_status take_results(dt_net *net, int32_t keep) {
     while (dt_engine_pending(net->engine) > keep) {
         dt_step_result r;
         DT_TRY(dt_engine_result(net->engine, &r));
-        const bool updated = r.step >= 0 && !(r.metric[DT_METRIC_SKIPPED] > 0);
-        net->updates += updated;
         for (int i = 0; i < DT_METRIC_COUNT; i++) net->metric[i] = (double)r.metric[i];
     }
     return DT_OK;
@@ -93,12 +91,9 @@ dt_status dt_net_settle(dt_net *net) {
 }
 
 static dt_step_params step_params(const dt_net *net) {
-    const double t = (double)(net->updates + dt_engine_pending(net->engine));
     const dt_config *c = &net->config;
     return (dt_step_params){.lr = (float)net->lr,
                             .loss_weight = (float)(1.0 / (double)c->train.global_batch),
-                            .adam_correct1 = (float)(1 - pow(c->optim.beta1, t)),
-                            .adam_correct2 = (float)(1 - pow(c->optim.beta2, t)),
                             .first_micro = 1,
                             .seed = (uint64_t)c->run.seed,
                             .step = (uint64_t)net->step,

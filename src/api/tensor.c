@@ -315,7 +315,7 @@ void *dt_tensor_data(const dt_tensor *t) {
 static dt_status copy_to(const char *function, const dt_tensor *t, dt_backend *be, dt_shape shape,
                          dt_tensor **out) {
     dt_run *run = t->run;
-    bool made;
+    bool made = false;
     DT_TRY(result(function, run, be, t->dtype, shape, out, &made));
     pthread_mutex_lock(&run->lock);
     /* Between host and device the device's backend copies. */
@@ -372,7 +372,7 @@ static dt_status check_pair(const char *function, const dt_tensor *a, const dt_t
     return DT_OK;
 }
 
-static dt_status elementwise(const char *function, dt_op op, const dt_tensor *a, const dt_tensor *b,
+static dt_status elementwise(const char *function, dt_binary f, const dt_tensor *a, const dt_tensor *b,
                              dt_tensor **out) {
     DT_TRY(check_pair(function, a, b));
     if (!dt_shape_equal(a->shape, b->shape))
@@ -380,17 +380,22 @@ static dt_status elementwise(const char *function, dt_op op, const dt_tensor *a,
                        dt_shape_to_text(b->shape).s);
     dt_run *run = a->run;
     dt_backend *be = place_of(a);
-    bool made;
+    bool made = false;
     DT_TRY(result(function, run, be, a->dtype, a->shape, out, &made));
     if (a->n_elem == 0) return DT_OK;
     pthread_mutex_lock(&run->lock);
-    const dt_status st = dt_eager_run(run, be, op, NULL, 2, (const dt_tensor *[]){a, b}, *out);
+    const dt_status st =
+        dt_eager_run(run, be, DT_OP_BINARY, &(dt_attr){.binary = f}, 2, (const dt_tensor *[]){a, b}, *out);
     pthread_mutex_unlock(&run->lock);
     return finish(st, out, made);
 }
 
 dt_status dt_tensor_add(const dt_tensor *a, const dt_tensor *b, dt_tensor **out) {
-    return elementwise(__func__, DT_OP_ADD, a, b, out);
+    return elementwise(__func__, DT_BINARY_ADD, a, b, out);
+}
+
+dt_status dt_tensor_multiply(const dt_tensor *a, const dt_tensor *b, dt_tensor **out) {
+    return elementwise(__func__, DT_BINARY_MUL, a, b, out);
 }
 
 /* A matrix within a tensor, for an op: element `first` on. */
@@ -420,7 +425,7 @@ dt_status dt_tensor_matmul(const dt_tensor *a, const dt_tensor *b, dt_tensor **o
         return dt_fail(DT_ERR_USAGE, "dt_tensor_matmul: *out is an operand");
     dt_run *run = a->run;
     dt_backend *be = place_of(a);
-    bool made;
+    bool made = false;
     DT_TRY(result(__func__, run, be, a->dtype, shape, out, &made));
     const int64_t k = sb->dim[sb->ndim - 2], n = sb->dim[sb->ndim - 1];
     if ((*out)->n_elem == 0) return DT_OK;
@@ -442,38 +447,19 @@ dt_status dt_tensor_matmul(const dt_tensor *a, const dt_tensor *b, dt_tensor **o
 
 /* ---- by the host ---- */
 
-/* What a function of the host does with elements of `size` bytes: in[] to out. */
-typedef struct host_work {
-    const dt_tensor *in[2];
-    int32_t order[DT_MAX_DIM];
-    size_t size;
-} host_work;
-
-static void multiply_all(const host_work *w, void *const *in, void *out, const dt_tensor *result_of) {
-    for (int64_t i = 0; i < result_of->n_elem; i++) {
-        if (result_of->dtype == DT_DTYPE_F32)
-            ((float *)out)[i] = ((const float *)in[0])[i] * ((const float *)in[1])[i];
-        else if (result_of->dtype == DT_DTYPE_F16)
-            ((uint16_t *)out)[i] = dt_f32_to_f16(dt_f16_to_f32(((const uint16_t *)in[0])[i]) *
-                                                 dt_f16_to_f32(((const uint16_t *)in[1])[i]));
-        else
-            ((uint16_t *)out)[i] = dt_f32_to_bf16(dt_bf16_to_f32(((const uint16_t *)in[0])[i]) *
-                                                  dt_bf16_to_f32(((const uint16_t *)in[1])[i]));
-    }
-    (void)w;
-}
-
-static void permute(const host_work *w, void *const *in, void *out, const dt_tensor *result_of) {
-    const dt_shape *from = &w->in[0]->shape, *to = &result_of->shape;
+/* Dimension i of the result is dimension order[i] of t; `from` and `to` are their memory, elements of `size` bytes. */
+static void permute(const dt_tensor *t, const int32_t *order, const char *from, const dt_tensor *out,
+                    char *to) {
+    const size_t size = dt_dtype_size(t->dtype);
     int64_t stride[DT_MAX_DIM], step[DT_MAX_DIM], at[DT_MAX_DIM] = {0}, source = 0;
-    for (int32_t d = from->ndim - 1, first = d; d >= 0; d--)
-        stride[d] = d == first ? 1 : stride[d + 1] * from->dim[d + 1];
-    for (int32_t d = 0; d < to->ndim; d++) step[d] = stride[w->order[d]];
-    for (int64_t i = 0; i < result_of->n_elem; i++) {
-        memcpy((char *)out + (size_t)i * w->size, (const char *)in[0] + (size_t)source * w->size, w->size);
-        for (int32_t d = to->ndim - 1; d >= 0; d--) { /* the next index, as an odometer */
+    for (int32_t d = t->shape.ndim - 1, last = d; d >= 0; d--)
+        stride[d] = d == last ? 1 : stride[d + 1] * t->shape.dim[d + 1];
+    for (int32_t d = 0; d < out->shape.ndim; d++) step[d] = stride[order[d]];
+    for (int64_t i = 0; i < out->n_elem; i++) {
+        memcpy(to + (size_t)i * size, from + (size_t)source * size, size);
+        for (int32_t d = out->shape.ndim - 1; d >= 0; d--) { /* the next index, as an odometer */
             source += step[d];
-            if (++at[d] < to->dim[d]) break;
+            if (++at[d] < out->shape.dim[d]) break;
             source -= at[d] * step[d];
             at[d] = 0;
         }
@@ -481,56 +467,41 @@ static void permute(const host_work *w, void *const *in, void *out, const dt_ten
 }
 
 /* On the CPU in place; of a device's tensors by way of the host. */
-static dt_status by_host(const host_work *w, int32_t n_in, const dt_tensor *out,
-                         void (*work)(const host_work *w, void *const *in, void *out, const dt_tensor *t)) {
-    const bool here = !out->be->info.is_gpu;
-    void *in[2] = {NULL, NULL}, *host = NULL;
-    dt_status st = DT_OK;
-    for (int32_t i = 0; i < n_in && st == DT_OK; i++) {
-        in[i] = here ? w->in[i]->data : malloc((size_t)w->in[i]->bytes + 1);
-        st = !in[i] && !here ? dt_fail(DT_ERR_MEMORY, "no memory for a copy of the tensor")
-                             : (here ? DT_OK : move(w->in[i], in[i], true));
+static dt_status transpose(const dt_tensor *t, const int32_t *order, const dt_tensor *out) {
+    if (!out->be->info.is_gpu) {
+        permute(t, order, t->data, out, out->data);
+        return DT_OK;
     }
-    host = here ? out->data : malloc((size_t)out->bytes + 1);
-    if (st == DT_OK && !host) st = dt_fail(DT_ERR_MEMORY, "no memory for a copy of the tensor");
-    if (st == DT_OK) work(w, in, host, out);
-    if (here) return st;
-    if (st == DT_OK) st = move(out, host, false);
-    free(in[0]), free(in[1]), free(host);
+    char *from = malloc((size_t)t->bytes + 1), *to = malloc((size_t)t->bytes + 1);
+    dt_status st = from && to
+                       ? move(t, from, true)
+                       : dt_fail(DT_ERR_MEMORY, "dt_tensor_transpose: no memory for a copy of the tensor");
+    if (st == DT_OK) permute(t, order, from, out, to);
+    if (st == DT_OK) st = move(out, to, false);
+    free(from), free(to);
     return st;
-}
-
-dt_status dt_tensor_multiply(const dt_tensor *a, const dt_tensor *b, dt_tensor **out) {
-    DT_TRY(check_pair(__func__, a, b));
-    if (!dt_shape_equal(a->shape, b->shape))
-        return dt_fail(DT_ERR_USAGE, "dt_tensor_multiply: a is %s, b is %s", dt_shape_to_text(a->shape).s,
-                       dt_shape_to_text(b->shape).s);
-    bool made;
-    DT_TRY(result(__func__, a->run, place_of(a), a->dtype, a->shape, out, &made));
-    const host_work w = {.in = {a, b}};
-    return finish(by_host(&w, 2, *out, multiply_all), out, made);
 }
 
 dt_status dt_tensor_transpose(const dt_tensor *t, const int32_t *order, dt_tensor **out) {
     DT_CHECK_TENSOR(t);
     const int32_t ndim = t->shape.ndim;
-    host_work w = {.in = {t}, .size = dt_dtype_size(t->dtype)};
+    int32_t by[DT_MAX_DIM];
     uint32_t seen = 0;
     if (!order && ndim < 2)
         return dt_fail(DT_ERR_USAGE, "dt_tensor_transpose: a tensor of %d dimension%s has no two to change",
                        ndim, dt_plural(ndim));
     dt_shape shape = {.ndim = ndim};
     for (int32_t i = 0; i < ndim; i++) {
-        w.order[i] = order ? order[i] : i < ndim - 2 ? i : 2 * ndim - 3 - i;
-        if (w.order[i] < 0 || w.order[i] >= ndim || seen >> w.order[i] & 1)
+        by[i] = order ? order[i] : i < ndim - 2 ? i : 2 * ndim - 3 - i;
+        if (by[i] < 0 || by[i] >= ndim || seen >> by[i] & 1)
             return dt_fail(DT_ERR_USAGE,
                            "dt_tensor_transpose: order must name each of %d dimensions once; entry %d is %d",
-                           ndim, i, w.order[i]);
-        seen |= 1u << w.order[i];
-        shape.dim[i] = t->shape.dim[w.order[i]];
+                           ndim, i, by[i]);
+        seen |= 1u << by[i];
+        shape.dim[i] = t->shape.dim[by[i]];
     }
     if (out && *out == t && t) return dt_fail(DT_ERR_USAGE, "dt_tensor_transpose: *out is the operand");
-    bool made;
+    bool made = false;
     DT_TRY(result(__func__, t->run, place_of(t), t->dtype, shape, out, &made));
-    return finish(by_host(&w, 1, *out, permute), out, made);
+    return finish(transpose(t, by, *out), out, made);
 }

@@ -32,7 +32,8 @@ static dt_status contribute(dt_graph *g, dt_vid v, dt_vid contribution, dt_vid *
         snprintf(name, sizeof name, "sum/%.*s#%d", DT_NAME_MAX - 16, g->value[v].name, k);
         if (dt_graph_find(g, name) < 0) break;
     }
-    return dt_graph_add_node(g, name, DT_OP_ADD, NULL, 2, (dt_vid[]){grad[v], contribution}, &grad[v]);
+    return dt_graph_add_node(g, name, DT_OP_BINARY, &(dt_attr){.binary = DT_BINARY_ADD}, 2,
+                             (dt_vid[]){grad[v], contribution}, &grad[v]);
 }
 
 dt_status dt_autodiff(dt_graph *g) {
@@ -41,7 +42,12 @@ dt_status dt_autodiff(dt_graph *g) {
     dt_status st = DT_OK;
     bool *needs = calloc((size_t)n_value, sizeof *needs);
     dt_vid *grad = malloc((size_t)n_value * sizeof *grad);
-    if (!needs || !grad) {
+    int32_t widest = 1;
+    for (dt_nid i = 0; i < n_forward; i++)
+        if (g->node[i].n_in > widest) widest = g->node[i].n_in;
+    bool *want = malloc((size_t)widest * sizeof *want);
+    dt_vid *din = malloc((size_t)widest * sizeof *din);
+    if (!needs || !grad || !want || !din) {
         st = dt_fail(DT_ERR_MEMORY, "no memory to differentiate %d values", n_value);
         goto out;
     }
@@ -51,8 +57,8 @@ dt_status dt_autodiff(dt_graph *g) {
     for (dt_nid i = n_forward - 1; i >= 0; i--) {
         const dt_node n = g->node[i];
         const dt_op_row *row = dt_op_get(n.op);
-        bool reached = false, want[DT_SLOTS_IN_MAX];
-        dt_vid dout[DT_SLOTS_OUT_MAX], din[DT_SLOTS_IN_MAX];
+        bool reached = false;
+        dt_vid dout[DT_SLOTS_OUT_MAX];
         for (int32_t j = 0; j < n.n_out; j++) {
             dout[j] = n.out[j] >= 0 ? grad[n.out[j]] : -1;
             reached |= n.out[j] >= 0 && needs[n.out[j]] && (dout[j] >= 0 || dt_graph_is_loss(g, n.out[j]));
@@ -87,5 +93,7 @@ dt_status dt_autodiff(dt_graph *g) {
 out:
     free(needs);
     free(grad);
+    free(want);
+    free(din);
     return st;
 }

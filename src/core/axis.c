@@ -51,6 +51,7 @@ dt_status dt_axis_build(dt_graph *g, int32_t n_bucket, float weight_decay, bool 
             s->offset = a->n_elem;
             s->n_elem = dt_value_n_elem(p);
             s->decay = p->decay || decay_all ? weight_decay : 0;
+            s->lr_scale = 1;
             memcpy(q->name, p->name, sizeof q->name);
             q->init = p->init, q->fan_in = p->fan_in, q->fan_out = p->fan_out, q->ndim = p->ndim;
             memcpy(q->dim, p->dim, sizeof q->dim);

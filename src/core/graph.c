@@ -92,10 +92,11 @@ static dt_status push_value(dt_graph *g, const dt_value *v, dt_vid *out) {
         return dt_fail(DT_ERR_CONFIG, "%s has %d dimensions, not 1 to %d", v->name, v->ndim, DT_MAX_DIM);
     int64_t n = 1;
     for (int32_t i = 0; i < v->ndim; i++) {
-        if (v->dim[i] <= 0)
+        if (v->dim[i] < 0)
             return dt_fail(DT_ERR_CONFIG, "%s: dimension %d would be %lld", v->name, i, (long long)v->dim[i]);
-        if (n > INT64_MAX / 16 / v->dim[i]) return dt_fail(DT_ERR_CONFIG, "%s is too large", v->name);
-        n *= v->dim[i];
+        const int64_t d = v->dim[i] > 0 ? v->dim[i] : 1; /* an empty value has strides too */
+        if (n > INT64_MAX / 16 / d) return dt_fail(DT_ERR_CONFIG, "%s is too large", v->name);
+        n *= d;
     }
     DT_TRY(grow_values(g));
     g->value[g->n_value] = *v;
@@ -121,7 +122,13 @@ dt_status dt_graph_add_value(dt_graph *g, const char *name, dt_role role, dt_dty
     v.role = role;
     v.dtype = dtype;
     v.ndim = ndim;
-    for (int32_t i = 0; i < ndim && i < DT_MAX_DIM; i++) v.dim[i] = dim[i];
+    for (int32_t i = 0; i < ndim && i < DT_MAX_DIM; i++) {
+        v.dim[i] = dim[i];
+        if (dim[i] == 0 && role != DT_ROLE_INPUT && role != DT_ROLE_ACT)
+            return dt_fail(DT_ERR_CONFIG,
+                           "%s: dimension %d would be 0, which only inputs and activations may have", name,
+                           i);
+    }
     DT_TRY(push_value(g, &v, out));
     if (role == DT_ROLE_METRIC) g->metrics = *out;
     return DT_OK;
@@ -199,13 +206,19 @@ static dt_status take_slots(dt_graph *g, int32_t n, dt_vid **out) {
     return DT_OK;
 }
 
-dt_status dt_graph_blank_node(dt_graph *g, dt_op op, const dt_attr *attr, dt_phase phase, dt_node *out) {
-    dt_node n = {.op = op, .n_in = dt_op_n_in(op), .n_out = dt_op_n_out(op), .phase = phase, .workspace = -1};
+/* A node of n_in inputs, all slots empty. */
+static dt_status blank_node(dt_graph *g, dt_op op, const dt_attr *attr, dt_phase phase, int32_t n_in,
+                            dt_node *out) {
+    dt_node n = {.op = op, .n_in = n_in, .n_out = dt_op_n_out(op), .phase = phase, .workspace = -1};
     if (attr) n.attr = *attr;
     DT_TRY(take_slots(g, n.n_in + n.n_out, &n.in));
     n.out = n.in + n.n_in;
     *out = n;
     return DT_OK;
+}
+
+dt_status dt_graph_blank_node(dt_graph *g, dt_op op, const dt_attr *attr, dt_phase phase, dt_node *out) {
+    return blank_node(g, op, attr, phase, dt_op_n_in(op), out);
 }
 
 void dt_graph_set_out(dt_graph *g, dt_nid id, int32_t slot, dt_vid v) {
@@ -220,7 +233,7 @@ static dt_status take_operands(const dt_graph *g, dt_node *n, int32_t n_in, cons
     if (n_in > n->n_in) return dt_fail(DT_ERR_CONFIG, "%d inputs, at most %d", n_in, n->n_in);
     for (int32_t i = 0; i < n_in; i++) {
         if (in[i] < -1 || in[i] >= g->n_value)
-            return dt_fail(DT_ERR_CONFIG, "input %s does not exist", row->in[i].name);
+            return dt_fail(DT_ERR_CONFIG, "input %s does not exist", dt_op_in(n->op, i)->name);
         n->in[i] = in[i];
     }
     DT_TRY(dt_op_check(g, n));
@@ -234,12 +247,13 @@ dt_status dt_graph_add_node_with(dt_graph *g, const char *name, dt_op op, const 
     const dt_op_row *row = dt_op_get(op);
     dt_node n;
     dt_value outs[DT_SLOTS_OUT_MAX];
-    DT_TRY(dt_graph_blank_node(g, op, attr, DT_PHASE_FORWARD, &n));
+    const int32_t slots = dt_op_n_in(op), wide = n_in > slots && row->in[slots - 1].many ? n_in : slots;
+    DT_TRY(blank_node(g, op, attr, DT_PHASE_FORWARD, wide, &n));
     for (int32_t i = 0; i < DT_SLOTS_OUT_MAX; i++) outs[i] = blank_value(), outs[i].role = DT_ROLE_ACT;
     dt_status st = take_operands(g, &n, n_in, in, wanted);
     if (st == DT_OK) st = row->infer(g, &n, outs);
     if (st != DT_OK) {
-        dt_error_context("%s (%s)", name, row->name);
+        dt_error_context("%s (%s)", name, dt_op_name(&n));
         return st;
     }
     dt_nid id = g->n_node;
@@ -337,7 +351,7 @@ dt_status dt_graph_validate(const dt_graph *g) {
         const dt_op_row *row = dt_op_get(n->op);
         for (int32_t j = 0; j < n->n_in; j++) {
             dt_vid v = n->in[j];
-            if (v == -1 && row->in[j].optional) continue;
+            if (v == -1 && dt_op_in(n->op, j)->optional) continue;
             if (v < 0 || v >= g->n_value)
                 return dt_fail(DT_ERR_INTERNAL, "node %d (%s): input %d is value %d", i, row->name, j, v);
             if (g->value[v].producer >= i)

@@ -286,6 +286,25 @@ static void print_double(double x, FILE *out) {
     fprintf(out, "%s%s", text, strpbrk(text, ".e") ? "" : ".0");
 }
 
+bool dt_key_is_same(const dt_key_row *row, const void *options, const void *other) {
+    const void *a = field_of(row, options), *b = field_of(row, other);
+    switch (row->kind) {
+    case DT_KEY_STRING:
+        return strcmp(a, b) == 0;
+    case DT_KEY_FLOATS:
+        return count_of(row, options) == count_of(row, other) &&
+               memcmp(a, b, (size_t)count_of(row, options) * sizeof(double)) == 0;
+    case DT_KEY_NAMES:
+        if (count_of(row, options) != count_of(row, other)) return false;
+        for (int32_t i = 0; i < count_of(row, options); i++)
+            if (strcmp((const char *)a + i * DT_KEY_NAME_MAX, (const char *)b + i * DT_KEY_NAME_MAX) != 0)
+                return false;
+        return true;
+    default:
+        return memcmp(a, b, row->size) == 0;
+    }
+}
+
 void dt_key_print(const dt_key_row *row, const void *options, FILE *out) {
     const void *field = field_of(row, options);
     switch (row->kind) {

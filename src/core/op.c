@@ -9,8 +9,8 @@ dt_conv_dims dt_op_conv_dims(const dt_graph *g, const dt_node *n) {
                       .s = t->kernel[1],
                       .stride_h = t->stride[0],
                       .stride_w = t->stride[1],
-                      .pad_h = t->pad[0],
-                      .pad_w = t->pad[1],
+                      .pad_h = t->pad_begin[0],
+                      .pad_w = t->pad_begin[1],
                       .dil_h = t->dilation[0],
                       .dil_w = t->dilation[1],
                       .groups = t->groups};
@@ -28,7 +28,7 @@ dt_conv_dims dt_op_conv_dims(const dt_graph *g, const dt_node *n) {
 bool dt_op_conv_is_product(const dt_graph *g, const dt_node *n) {
     const dt_conv_dims d = dt_op_conv_dims(g, n);
     return d.r == 1 && d.s == 1 && d.stride_h == 1 && d.stride_w == 1 && d.pad_h == 0 && d.pad_w == 0 &&
-           d.groups == 1;
+           d.p == d.h && d.q == d.w && d.groups == 1;
 }
 
 static double conv_flops(const dt_graph *g, const dt_node *n) {
@@ -38,11 +38,9 @@ static double conv_flops(const dt_graph *g, const dt_node *n) {
 
 static double dense_flops(const dt_graph *g, const dt_node *n) {
     const dt_value *a = &g->value[n->in[0]], *b = &g->value[n->in[1]];
-    /* forward: x and w; dgrad: dy and w; wgrad: x and dy: N*C*K each way */
-    double rows = (double)a->dim[0];
-    double first = (double)dt_value_n_elem(a) / rows;
-    double other = (double)dt_value_n_elem(b);
-    return n->op == DT_OP_DENSE_WGRAD ? 2.0 * first * other : 2.0 * rows * other;
+    /* forward: x and w; dgrad: dy and w; wgrad: x and dy: rows*C*K each way */
+    const double c = (double)dt_infer_last(a), rows = (double)dt_value_n_elem(a) / c;
+    return 2.0 * (n->op == DT_OP_DENSE_WGRAD ? c : rows) * (double)dt_value_n_elem(b);
 }
 
 /* rows x K x C: of x^T x (K = C), dz^T x, and dz wa + x M. */
@@ -89,6 +87,10 @@ static double bn_flops(const dt_graph *g, const dt_node *n) {
 /* Short forms of the slots below. */
 #define T(name_, ...)                                                                                        \
     { .name = (name_), __VA_ARGS__ }
+#define ANY(name_, ...)                                                                                      \
+    { .name = (name_), .type = DT_SLOT_ANY, __VA_ARGS__ }
+#define FLOAT(name_, ...)                                                                                    \
+    { .name = (name_), .type = DT_SLOT_FLOAT, __VA_ARGS__ }
 #define F32(name_, ...)                                                                                      \
     { .name = (name_), .type = DT_SLOT_F32, __VA_ARGS__ }
 #define OPT            .optional = true
@@ -120,11 +122,12 @@ static const dt_op_row op_table[] =
                 .name = "conv",
                 .doc = "y [N,P,Q,K] = x [N,H,W,C] * w [K,R,S,C/G] + bias, cross-correlation as PyTorch's "
                        "Conv2d, P = (H + "
-                       "2 pad - dilation (R-1) - 1) / stride + 1. With pre_scale x is relu(x * pre_scale + "
+                       "pad_begin + pad_end - dilation (R-1) - 1) / stride + 1. With pre_scale x is relu(x * "
+                       "pre_scale + "
                        "pre_shift). "
                        "With scale y ends as bn_apply's. stats: sum and sum of squares of y per channel. "
                        "Attributes: "
-                       "kernel, stride, pad, dilation, groups, relu (with scale).",
+                       "kernel, stride, pad_begin, pad_end, dilation, groups, relu (with scale).",
                 .in = {T("x", .rank = 4), T("w", .rank = 4), F32("bias", OPT, LEN(DT_CONV_IN_W, 0)),
                        F32("pre_scale", OPT, LEN(DT_CONV_IN_X, LAST), NEEDS(DT_CONV_IN_PRE_SHIFT)),
                        F32("pre_shift", OPT, LEN(DT_CONV_IN_X, LAST), NEEDS(DT_CONV_IN_PRE_SCALE)),
@@ -143,7 +146,7 @@ static const dt_op_row op_table[] =
         [DT_OP_DENSE] =
             {
                 .name = "dense",
-                .doc = "y [N,K] = x w^T + bias, x [N,...] seen as [N,C], w [K,C].",
+                .doc = "y [...,K] = x [...,C] w^T + bias, w [K,C].",
                 .in = {T("x"), T("w", .rank = 2), F32("bias", OPT, LEN(DT_DENSE_IN_W, 0))},
                 .out = {T("y")},
                 .infer = dt_infer_dense,
@@ -169,33 +172,61 @@ static const dt_op_row op_table[] =
                 .grad = dt_grad_batchnorm,
                 .flops = bn_flops,
             },
-        [DT_OP_RELU] =
+        [DT_OP_UNARY] =
             {
-                .name = "relu",
-                .doc = "y = max(x, 0).",
-                .in = {T("x")},
-                .out = {T("y")},
+                .name = "unary",
+                .doc = "y = function(x), element by element, in PyTorch's definition. Attributes: unary (the "
+                       "function), a, b (its scalars).",
+                .in = {FLOAT("x")},
+                .out = {FLOAT("y")},
                 IN_PLACE(0, 0),
-                .infer = dt_infer_same,
-                .grad = dt_grad_relu,
+                .flags = DT_OP_EMPTY,
+                .infer = dt_infer_unary,
+                .grad = dt_grad_unary,
             },
-        [DT_OP_ADD] =
+        [DT_OP_BINARY] =
             {
-                .name = "add",
-                .doc = "y = a + b.",
-                .in = {{.name = "a", .type = DT_SLOT_ANY}, {.name = "b", .type = DT_SLOT_ANY, SAME(0)}},
-                .out = {T("y")},
+                .name = "binary",
+                .doc = "y = function(a, b), element by element, of one type. Shapes are aligned at the last "
+                       "dimension; one that is missing or 1 is repeated. Attributes: binary (the function).",
+                .in = {FLOAT("a"), FLOAT("b")},
+                .out = {FLOAT("y")},
                 IN_PLACE(0, 0),
+                .flags = DT_OP_EMPTY,
+                .infer = dt_infer_binary,
+                .grad = dt_grad_binary,
+            },
+        [DT_OP_SOFTMAX] =
+            {
+                .name = "softmax",
+                .doc = "y = exp(x) / sum of exp(x) over the last dimension.",
+                .in = {FLOAT("x")},
+                .out = {FLOAT("y")},
+                IN_PLACE(0, 0),
+                .flags = DT_OP_EMPTY,
                 .infer = dt_infer_same,
-                .grad = dt_grad_add,
+                .grad = dt_grad_softmax,
+                .flops = bn_flops,
+            },
+        [DT_OP_LOG_SOFTMAX] =
+            {
+                .name = "log_softmax",
+                .doc = "y = x - log of the sum of exp(x) over the last dimension.",
+                .in = {FLOAT("x")},
+                .out = {FLOAT("y")},
+                IN_PLACE(0, 0),
+                .flags = DT_OP_EMPTY,
+                .infer = dt_infer_same,
+                .grad = dt_grad_softmax,
+                .flops = bn_flops,
             },
         [DT_OP_MAXPOOL] =
             {
                 .name = "maxpool",
-                .doc =
-                    "y = maximum of each window; idx its position in the window, row-major, the first one "
-                    "wins. With "
-                    "pre_scale x is relu(x * pre_scale + pre_shift) in T. Attributes: kernel, stride, pad.",
+                .doc = "y = maximum of each window; idx its position in the window, row-major, the first one "
+                       "wins. With "
+                       "pre_scale x is relu(x * pre_scale + pre_shift) in T. Attributes: kernel, stride, "
+                       "pad_begin, pad_end.",
                 .in = {T("x", .rank = 4), F32("pre_scale", OPT, LEN(0, LAST), NEEDS(DT_MAXPOOL_IN_PRE_SHIFT)),
                        F32("pre_shift", OPT, LEN(0, LAST), NEEDS(DT_MAXPOOL_IN_PRE_SCALE))},
                 .out = {T("y"), {.name = "idx", .type = DT_SLOT_U8}},
@@ -208,7 +239,7 @@ static const dt_op_row op_table[] =
                 .name = "avgpool",
                 .doc = "y = sum of each window / (R S): padding counts as zeros, PyTorch's default. "
                        "Attributes: kernel, "
-                       "stride, pad.",
+                       "stride, pad_begin, pad_end.",
                 .in = {T("x", .rank = 4)},
                 .out = {T("y")},
                 .infer = dt_infer_avgpool,
@@ -232,9 +263,29 @@ static const dt_op_row op_table[] =
                        "size.",
                 .in = {{.name = "x", .type = DT_SLOT_ANY}},
                 .out = {T("y")},
-                .flags = DT_OP_VIEW,
+                .flags = DT_OP_VIEW | DT_OP_EMPTY,
                 .infer = dt_infer_reshape,
                 .grad = dt_grad_reshape,
+            },
+        [DT_OP_CONCAT] =
+            {
+                .name = "concat",
+                .doc = "y = the inputs one after the other along a dimension. Attributes: axis.",
+                .in = {{.name = "x", .type = DT_SLOT_ANY, .many = true}},
+                .out = {ANY("y")},
+                .flags = DT_OP_EMPTY,
+                .infer = dt_infer_concat,
+                .grad = dt_grad_concat,
+            },
+        [DT_OP_SLICE] =
+            {
+                .name = "slice",
+                .doc = "y = x from begin on for length along a dimension. Attributes: axis, begin, length.",
+                .in = {ANY("x")},
+                .out = {ANY("y")},
+                .flags = DT_OP_EMPTY,
+                .infer = dt_infer_slice,
+                .grad = dt_grad_slice,
             },
         [DT_OP_DROPOUT] =
             {
@@ -245,6 +296,7 @@ static const dt_op_row op_table[] =
                 .in = {T("x")},
                 .out = {T("y")},
                 IN_PLACE(0, 0),
+                .flags = DT_OP_EMPTY,
                 .infer = dt_infer_dropout,
                 .grad = dt_grad_dropout,
             },
@@ -462,8 +514,8 @@ static const dt_op_row op_table[] =
         [DT_OP_DENSE_DGRAD] =
             {
                 .name = "dense_dgrad",
-                .doc = "dx [N,C] = dy [N,K] w [K,C].",
-                .in = {T("dy", .rank = 2), T("w", .rank = 2)},
+                .doc = "dx [...,C] = dy [...,K] w [K,C].",
+                .in = {T("dy"), T("w", .rank = 2)},
                 .out = {T("dx")},
                 .flags = DT_OP_INTERNAL,
                 .infer = dt_infer_dense_dgrad,
@@ -472,8 +524,8 @@ static const dt_op_row op_table[] =
         [DT_OP_DENSE_WGRAD] =
             {
                 .name = "dense_wgrad",
-                .doc = "dw [K,C] = dy [N,K]^T x, x [N,...] seen as [N,C].",
-                .in = {T("x"), T("dy", .rank = 2)},
+                .doc = "dw [K,C] = dy^T x of dy [...,K] and x [...,C].",
+                .in = {T("x"), T("dy")},
                 .out = {T("dw")},
                 .flags = DT_OP_INTERNAL,
                 .infer = dt_infer_dense_wgrad,
@@ -527,7 +579,8 @@ static const dt_op_row op_table[] =
                 .name = "bn_dx",
                 .doc = "dx = A dz + B c + D, dz = dy where c * scale + shift > 0 (everywhere without scale). "
                        "With dyp dy is "
-                       "the max pool's gradient of dyp + dyp2 at idx. Attributes: kernel, stride, pad (with "
+                       "the max pool's gradient of dyp + dyp2 at idx. Attributes: kernel, stride, pad_begin, "
+                       "pad_end (with "
                        "dyp).",
                 .in = {T("dy", OPT, SAME(DT_DX_IN_C)),
                        T("c"),
@@ -544,15 +597,49 @@ static const dt_op_row op_table[] =
                 .infer = dt_infer_bn_dx,
                 .flops = bn_flops,
             },
-        [DT_OP_RELU_BWD] =
+        [DT_OP_UNARY_BWD] =
             {
-                .name = "relu_bwd",
-                .doc = "dx = dy where y > 0, else 0.",
-                .in = {T("dy"), T("y", SAME(0))},
-                .out = {T("dx")},
-                .flags = DT_OP_INTERNAL,
+                .name = "unary_bwd",
+                .doc = "dx = dy times the derivative of unary's function; v is its y or its x, as the "
+                       "function's gradient is made. Attributes: unary's.",
+                .in = {FLOAT("dy"), FLOAT("v", SAME(0))},
+                .out = {FLOAT("dx")},
+                .flags = DT_OP_INTERNAL | DT_OP_EMPTY,
+                IN_PLACE(0, 0),
+                .infer = dt_infer_unary,
+            },
+        [DT_OP_BINARY_BWD] =
+            {
+                .name = "binary_bwd",
+                .doc = "gradient of one operand of binary, summed in a fixed order over what was repeated; a "
+                       "and b where the function's gradient reads them. Attributes: binary, operand, ndim, "
+                       "dim.",
+                .in = {FLOAT("dy"), FLOAT("a", OPT), FLOAT("b", OPT)},
+                .out = {FLOAT("dx")},
+                .flags = DT_OP_INTERNAL | DT_OP_EMPTY,
+                .infer = dt_infer_binary_bwd,
+            },
+        [DT_OP_SOFTMAX_BWD] =
+            {
+                .name = "softmax_bwd",
+                .doc = "dx = y (dy - sum of dy y over the last dimension).",
+                .in = {FLOAT("dy"), FLOAT("y", SAME(0))},
+                .out = {FLOAT("dx")},
+                .flags = DT_OP_INTERNAL | DT_OP_EMPTY,
                 IN_PLACE(0, 0),
                 .infer = dt_infer_same,
+                .flops = bn_flops,
+            },
+        [DT_OP_LOG_SOFTMAX_BWD] =
+            {
+                .name = "log_softmax_bwd",
+                .doc = "dx = dy - exp(y) times the sum of dy over the last dimension.",
+                .in = {FLOAT("dy"), FLOAT("y", SAME(0))},
+                .out = {FLOAT("dx")},
+                .flags = DT_OP_INTERNAL | DT_OP_EMPTY,
+                IN_PLACE(0, 0),
+                .infer = dt_infer_same,
+                .flops = bn_flops,
             },
         [DT_OP_MAXPOOL_BWD] =
             {
@@ -583,13 +670,23 @@ static const dt_op_row op_table[] =
                 .flags = DT_OP_INTERNAL,
                 .infer = dt_infer_global_avgpool_bwd,
             },
+        [DT_OP_SLICE_BWD] =
+            {
+                .name = "slice_bwd",
+                .doc = "dx = dy from begin on along a dimension of length, 0 elsewhere. Attributes: axis, "
+                       "begin, length.",
+                .in = {ANY("dy")},
+                .out = {ANY("dx")},
+                .flags = DT_OP_INTERNAL | DT_OP_EMPTY,
+                .infer = dt_infer_slice_bwd,
+            },
         [DT_OP_DROPOUT_BWD] =
             {
                 .name = "dropout_bwd",
                 .doc = "dx = dy * keep / (1-p): dropout's own map. Attributes: dropout's.",
                 .in = {T("dy")},
                 .out = {T("dx")},
-                .flags = DT_OP_INTERNAL,
+                .flags = DT_OP_INTERNAL | DT_OP_EMPTY,
                 IN_PLACE(0, 0),
                 .infer = dt_infer_same,
             },
@@ -627,10 +724,42 @@ const dt_op_row *dt_op_get(dt_op op) {
     return &op_table[op];
 }
 
+const char *dt_op_name(const dt_node *n) {
+    switch (n->op) {
+    case DT_OP_UNARY:
+        return dt_unary_table[n->attr.unary].name;
+    case DT_OP_UNARY_BWD:
+        return dt_unary_table[n->attr.unary].grad_name;
+    case DT_OP_BINARY:
+        return dt_binary_table[n->attr.binary].name;
+    case DT_OP_BINARY_BWD:
+        return dt_binary_table[n->attr.binary].grad_name;
+    default:
+        return op_table[n->op].name;
+    }
+}
+
+bool dt_op_is_idle(const dt_graph *g, const dt_node *n) {
+    if (op_table[n->op].flags & DT_OP_VIEW) return true;
+    for (int32_t i = 0; i < n->n_out; i++)
+        if (n->out[i] >= 0 && dt_value_n_elem(&g->value[n->out[i]]) > 0) return false;
+    return true;
+}
+
+bool dt_op_is_sum(const dt_graph *g, const dt_node *n) {
+    return n->op == DT_OP_BINARY && n->attr.binary == DT_BINARY_ADD &&
+           dt_infer_same_dims(dt_infer_in(g, n, 0), dt_infer_in(g, n, 1));
+}
+
 static int32_t count(const dt_slot *slot) {
     int32_t n = 0;
     while (slot[n].name) n++;
     return n;
+}
+
+const dt_slot *dt_op_in(dt_op op, int32_t i) {
+    const int32_t last = count(op_table[op].in) - 1;
+    return &op_table[op].in[i > last && op_table[op].in[last].many ? last : i];
 }
 
 int32_t dt_op_n_in(dt_op op) {

@@ -5,27 +5,32 @@
 
 static dt_status refuse(const dt_graph *g, const dt_node *n, int32_t slot, const char *expected) {
     const dt_value *v = dt_infer_in(g, n, slot);
-    return dt_fail(DT_ERR_CONFIG, "input %s, %s, is %s, expected %s", dt_op_get(n->op)->in[slot].name,
-                   v->name, dt_value_shape_text(v), expected);
+    return dt_fail(DT_ERR_CONFIG, "input %s, %s, is %s, expected %s", dt_op_in(n->op, slot)->name, v->name,
+                   dt_value_shape_text(v), expected);
 }
 
 dt_status dt_infer_misfit(const dt_graph *g, const dt_node *n, int32_t slot) {
     const dt_value *v = dt_infer_in(g, n, slot);
     return dt_fail(DT_ERR_CONFIG, "input %s, %s, is %s: it does not fit the others",
-                   dt_op_get(n->op)->in[slot].name, v->name, dt_value_shape_text(v));
+                   dt_op_in(n->op, slot)->name, v->name, dt_value_shape_text(v));
 }
 
 static dt_status check_type(const dt_graph *g, const dt_node *n, int32_t slot) {
     static const dt_dtype type[] = {
         [DT_SLOT_F32] = DT_DTYPE_F32, [DT_SLOT_U8] = DT_DTYPE_U8, [DT_SLOT_I32] = DT_DTYPE_I32};
-    const dt_slot *s = &dt_op_get(n->op)->in[slot];
+    const dt_slot *s = dt_op_in(n->op, slot);
     if (s->type == DT_SLOT_ANY) return DT_OK;
+    if (s->type == DT_SLOT_FLOAT) {
+        const dt_dtype is = dt_infer_in(g, n, slot)->dtype;
+        const bool fits = is == DT_DTYPE_F32 || is == DT_DTYPE_F16 || is == DT_DTYPE_BF16;
+        return fits ? DT_OK : refuse(g, n, slot, "f32, f16 or bf16");
+    }
     const dt_dtype want = s->type == DT_SLOT_T ? g->compute : type[s->type];
     return dt_infer_in(g, n, slot)->dtype == want ? DT_OK : refuse(g, n, slot, dt_dtype_name(want));
 }
 
 static dt_status check_shape(const dt_graph *g, const dt_node *n, int32_t slot) {
-    const dt_slot *s = &dt_op_get(n->op)->in[slot];
+    const dt_slot *s = dt_op_in(n->op, slot);
     const dt_value *v = dt_infer_in(g, n, slot);
     if (s->rank > 0 && v->ndim != s->rank) {
         char text[32];
@@ -34,8 +39,8 @@ static dt_status check_shape(const dt_graph *g, const dt_node *n, int32_t slot) 
     }
     if (s->same > 0 && dt_node_has(n, s->same - 1)) {
         const dt_value *like = dt_infer_in(g, n, s->same - 1);
-        const bool types = s->type != DT_SLOT_ANY || v->dtype == like->dtype;
-        if (types && dt_infer_same_dims(v, like)) return DT_OK;
+        const bool typed = s->type != DT_SLOT_ANY && s->type != DT_SLOT_FLOAT;
+        if ((typed || v->dtype == like->dtype) && dt_infer_same_dims(v, like)) return DT_OK;
         char text[96];
         snprintf(text, sizeof text, "%s", dt_value_shape_text(like));
         return dt_fail(DT_ERR_CONFIG, "%s is %s but %s is %s", like->name, text, v->name,
@@ -52,18 +57,22 @@ static dt_status check_shape(const dt_graph *g, const dt_node *n, int32_t slot) 
 }
 
 dt_status dt_op_check(const dt_graph *g, const dt_node *n) {
-    const dt_op_row *row = dt_op_get(n->op);
     for (int32_t i = 0; i < n->n_in; i++)
-        if (n->in[i] < 0 && !row->in[i].optional)
-            return dt_fail(DT_ERR_CONFIG, "input %s is missing", row->in[i].name);
+        if (n->in[i] < 0 && !dt_op_in(n->op, i)->optional)
+            return dt_fail(DT_ERR_CONFIG, "input %s is missing", dt_op_in(n->op, i)->name);
     for (int32_t i = 0; i < n->n_in; i++) {
         if (n->in[i] < 0) continue;
-        for (int32_t j = 0; j < n->n_in; j++)
-            if ((row->in[i].needs >> j & 1) && n->in[j] < 0)
-                return dt_fail(DT_ERR_CONFIG, "input %s without input %s", row->in[i].name, row->in[j].name);
+        for (int32_t j = 0; j < n->n_in && j < DT_SLOTS_IN_MAX; j++)
+            if ((dt_op_in(n->op, i)->needs >> j & 1) && n->in[j] < 0)
+                return dt_fail(DT_ERR_CONFIG, "input %s without input %s", dt_op_in(n->op, i)->name,
+                               dt_op_in(n->op, j)->name);
         DT_TRY(check_type(g, n, i));
     }
-    for (int32_t i = 0; i < n->n_in; i++)
-        if (n->in[i] >= 0) DT_TRY(check_shape(g, n, i));
+    for (int32_t i = 0; i < n->n_in; i++) {
+        if (n->in[i] < 0) continue;
+        if (!(dt_op_get(n->op)->flags & DT_OP_EMPTY) && dt_value_n_elem(dt_infer_in(g, n, i)) == 0)
+            return refuse(g, n, i, "elements");
+        DT_TRY(check_shape(g, n, i));
+    }
     return DT_OK;
 }

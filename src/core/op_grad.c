@@ -49,16 +49,12 @@ dt_status dt_grad_dense(dt_graph *g, dt_nid id, const dt_vid *dout, const bool *
     const dt_node n = g->node[id];
     const dt_vid x = n.in[DT_DENSE_IN_X], w = n.in[DT_DENSE_IN_W], bias = n.in[DT_DENSE_IN_BIAS],
                  dy = dout[0];
-    const dt_value xv = g->value[x];
     if (want[DT_DENSE_IN_W])
         DT_TRY(dt_grad_add_node(g, w, DT_OP_DENSE_WGRAD, NULL, 2, (dt_vid[]){x, dy}, &din[DT_DENSE_IN_W]));
     if (want[DT_DENSE_IN_BIAS])
         DT_TRY(add_grad_of(g, bias, DT_OP_BIAS_GRAD, NULL, dy, &din[DT_DENSE_IN_BIAS]));
     if (!want[DT_DENSE_IN_X]) return DT_OK;
-    DT_TRY(dt_grad_add_node(g, x, DT_OP_DENSE_DGRAD, NULL, 2, (dt_vid[]){dy, w}, &din[DT_DENSE_IN_X]));
-    if (xv.ndim == 2) return DT_OK;
-    const dt_attr t = with_size_of(g, &(dt_attr){0}, x);
-    return add_grad_of(g, x, DT_OP_RESHAPE, &t, din[DT_DENSE_IN_X], &din[DT_DENSE_IN_X]);
+    return dt_grad_add_node(g, x, DT_OP_DENSE_DGRAD, NULL, 2, (dt_vid[]){dy, w}, &din[DT_DENSE_IN_X]);
 }
 
 dt_status dt_grad_batchnorm(dt_graph *g, dt_nid id, const dt_vid *dout, const bool *want, dt_vid *din) {
@@ -90,18 +86,6 @@ dt_status dt_grad_batchnorm(dt_graph *g, dt_nid id, const dt_vid *dout, const bo
     return dt_grad_add_node(g, x, DT_OP_BN_DX, NULL, DT_DX_IN_SHIFT + 1,
                             (dt_vid[]){dz, x, reduce.out[DT_REDUCE_OUT_COEF], scale, shift},
                             &din[DT_BN_IN_X]);
-}
-
-dt_status dt_grad_relu(dt_graph *g, dt_nid id, const dt_vid *dout, const bool *want, dt_vid *din) {
-    const dt_node n = g->node[id];
-    (void)want;
-    return dt_grad_add_node(g, n.in[0], DT_OP_RELU_BWD, NULL, 2, (dt_vid[]){dout[0], n.out[0]}, &din[0]);
-}
-
-dt_status dt_grad_add(dt_graph *g, dt_nid id, const dt_vid *dout, const bool *want, dt_vid *din) {
-    (void)g, (void)id, (void)want;
-    din[0] = din[1] = dout[0];
-    return DT_OK;
 }
 
 dt_status dt_grad_maxpool(dt_graph *g, dt_nid id, const dt_vid *dout, const bool *want, dt_vid *din) {

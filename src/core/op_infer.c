@@ -6,14 +6,17 @@
 /* Output size of a window along axis a; fails when the window does not fit. */
 static dt_status window_out(const dt_attr *t, int32_t a, int64_t in, int64_t *out) {
     int64_t dilation = t->dilation[a] > 0 ? t->dilation[a] : 1;
-    if (t->kernel[a] < 1 || t->stride[a] < 1 || t->pad[a] < 0 || t->dilation[a] < 0)
-        return dt_fail(DT_ERR_CONFIG, "kernel %d, stride %d, padding %d, dilation %d: not a window",
-                       t->kernel[a], t->stride[a], t->pad[a], t->dilation[a]);
+    const int32_t begin = t->pad_begin[a], end = t->pad_end[a];
+    if (t->kernel[a] < 1 || t->stride[a] < 1 || begin < 0 || end < 0 || t->dilation[a] < 0)
+        return dt_fail(DT_ERR_CONFIG, "kernel %d, stride %d, padding %d and %d, dilation %d: not a window",
+                       t->kernel[a], t->stride[a], begin, end, t->dilation[a]);
     int64_t span = dilation * (t->kernel[a] - 1) + 1;
-    if (in + 2 * t->pad[a] < span)
-        return dt_fail(DT_ERR_CONFIG, "a window of %lld does not fit an image side of %lld with padding %d",
-                       (long long)span, (long long)in, t->pad[a]);
-    *out = (in + 2 * t->pad[a] - span) / t->stride[a] + 1;
+    const int64_t side = in + begin + end;
+    if (side < span)
+        return dt_fail(DT_ERR_CONFIG,
+                       "a window of %lld does not fit an image side of %lld with padding %d and %d",
+                       (long long)span, (long long)in, begin, end);
+    *out = (side - span) / t->stride[a] + 1;
     return DT_OK;
 }
 
@@ -71,13 +74,18 @@ dt_status dt_infer_conv(const dt_graph *g, const dt_node *n, dt_value *out) {
     return DT_OK;
 }
 
+/* Like v with another last dimension. */
+static void set_last(dt_value *out, const dt_value *v, int64_t last) {
+    dt_infer_like(out, v);
+    out->dim[out->ndim - 1] = last;
+}
+
 dt_status dt_infer_dense(const dt_graph *g, const dt_node *n, dt_value *out) {
     const dt_value *x = dt_infer_in(g, n, DT_DENSE_IN_X), *w = dt_infer_in(g, n, DT_DENSE_IN_W);
-    const int64_t features = dt_value_n_elem(x) / x->dim[0];
-    if (w->dim[1] != features)
+    if (w->dim[1] != dt_infer_last(x))
         return dt_fail(DT_ERR_CONFIG, "weight %s is %s, expected [K,%lld]", w->name, dt_value_shape_text(w),
-                       (long long)features);
-    DT_INFER_SET(&out[0], g->compute, x->dim[0], w->dim[0]);
+                       (long long)dt_infer_last(x));
+    set_last(&out[0], x, w->dim[0]);
     return DT_OK;
 }
 
@@ -106,9 +114,9 @@ dt_status dt_infer_same(const dt_graph *g, const dt_node *n, dt_value *out) {
 static dt_status infer_pool(const dt_attr *t, const dt_value *v, dt_value *out) {
     int64_t p, q;
     for (int32_t a = 0; a < 2; a++)
-        if (t->pad[a] * 2 > t->kernel[a])
-            return dt_fail(DT_ERR_CONFIG, "padding %d is more than half the window %d", t->pad[a],
-                           t->kernel[a]);
+        if (dt_max_i64(t->pad_begin[a], t->pad_end[a]) > t->kernel[a] / 2)
+            return dt_fail(DT_ERR_CONFIG, "padding %d and %d: more than half the window %d", t->pad_begin[a],
+                           t->pad_end[a], t->kernel[a]);
     DT_TRY(windows_out(t, v->dim[1], v->dim[2], &p, &q));
     DT_INFER_SET(out, v->dtype, v->dim[0], p, q, v->dim[3]);
     return DT_OK;
@@ -137,7 +145,9 @@ dt_status dt_infer_global_avgpool(const dt_graph *g, const dt_node *n, dt_value 
 
 dt_status dt_infer_reshape(const dt_graph *g, const dt_node *n, dt_value *out) {
     const dt_value *x = dt_infer_in(g, n, 0);
-    const int64_t rest = dt_value_n_elem(x) / x->dim[0], h = n->attr.size[0], w = n->attr.size[1];
+    int64_t rest = 1;
+    for (int32_t i = 1; i < x->ndim; i++) rest *= x->dim[i];
+    const int64_t h = n->attr.size[0], w = n->attr.size[1];
     if (h == 0) {
         DT_INFER_SET(&out[0], x->dtype, x->dim[0], rest);
         return DT_OK;
@@ -220,15 +230,17 @@ dt_status dt_infer_conv_wgrad(const dt_graph *g, const dt_node *n, dt_value *out
 
 dt_status dt_infer_dense_dgrad(const dt_graph *g, const dt_node *n, dt_value *out) {
     const dt_value *dy = dt_infer_in(g, n, 0), *w = dt_infer_in(g, n, 1);
-    if (w->dim[0] != dy->dim[1]) return dt_infer_misfit(g, n, 1);
-    DT_INFER_SET(&out[0], g->compute, dy->dim[0], w->dim[1]);
+    if (w->dim[0] != dt_infer_last(dy)) return dt_infer_misfit(g, n, 1);
+    set_last(&out[0], dy, w->dim[1]);
     return DT_OK;
 }
 
 dt_status dt_infer_dense_wgrad(const dt_graph *g, const dt_node *n, dt_value *out) {
     const dt_value *x = dt_infer_in(g, n, 0), *dy = dt_infer_in(g, n, 1);
-    if (dy->dim[0] != x->dim[0]) return dt_infer_misfit(g, n, 1);
-    DT_INFER_SET(&out[0], g->compute, dy->dim[1], dt_value_n_elem(x) / x->dim[0]);
+    dt_value like_x;
+    set_last(&like_x, dy, dt_infer_last(x));
+    if (!dt_infer_same_dims(x, &like_x)) return dt_infer_misfit(g, n, 1);
+    DT_INFER_SET(&out[0], g->compute, dt_infer_last(dy), dt_infer_last(x));
     return DT_OK;
 }
 

@@ -11,12 +11,14 @@ dt_infer_fn dt_infer_input, dt_infer_conv, dt_infer_dense, dt_infer_batchnorm, d
     dt_infer_xent, dt_infer_bn_stats, dt_infer_bn_finalize, dt_infer_bn_fold, dt_infer_conv_dgrad,
     dt_infer_conv_wgrad, dt_infer_dense_dgrad, dt_infer_dense_wgrad, dt_infer_bias_grad, dt_infer_bn_reduce,
     dt_infer_bn_dx, dt_infer_pool_bwd, dt_infer_global_avgpool_bwd, dt_infer_xent_bwd, dt_infer_gram,
+    dt_infer_unary, dt_infer_binary, dt_infer_binary_bwd, dt_infer_concat, dt_infer_slice, dt_infer_slice_bwd,
     dt_infer_gram_cross, dt_infer_bn_gram, dt_infer_bn_mask, dt_infer_bn_gram_grad, dt_infer_bn_gram_dx;
 dt_infer_fn dt_infer_loss, dt_infer_loss_bwd, dt_infer_cast;
 
 typedef dt_status dt_grad_fn(dt_graph *g, dt_nid n, const dt_vid *dout, const bool *want, dt_vid *din);
-dt_grad_fn dt_grad_conv, dt_grad_dense, dt_grad_batchnorm, dt_grad_relu, dt_grad_add, dt_grad_maxpool,
-    dt_grad_avgpool, dt_grad_global_avgpool, dt_grad_reshape, dt_grad_dropout, dt_grad_xent, dt_grad_loss;
+dt_grad_fn dt_grad_conv, dt_grad_dense, dt_grad_batchnorm, dt_grad_unary, dt_grad_binary, dt_grad_softmax,
+    dt_grad_concat, dt_grad_slice, dt_grad_maxpool, dt_grad_avgpool, dt_grad_global_avgpool, dt_grad_reshape,
+    dt_grad_dropout, dt_grad_xent, dt_grad_loss;
 
 /* op_grad.c: appends the node that makes the gradient of value `of`, named after it. */
 dt_status dt_grad_add_node(dt_graph *g, dt_vid of, dt_op op, const dt_attr *attr, int32_t n_in,

@@ -41,9 +41,11 @@ static bool is_bare_bn(const dt_node *n) {
 dt_status dt_pass_fuse_bn_act(dt_graph *g) {
     for (dt_nid i = 0; i < g->n_node; i++) {
         dt_node *relu = &g->node[i];
-        if (relu->op != DT_OP_RELU) continue;
+        if (relu->op != DT_OP_UNARY || relu->attr.unary != DT_UNARY_RELU) continue;
         const dt_vid x = relu->in[0], y = relu->out[0];
-        dt_node *bn = dt_pass_maker(g, x, DT_OP_BATCHNORM), *add = dt_pass_maker(g, x, DT_OP_ADD);
+        dt_node *bn = dt_pass_maker(g, x, DT_OP_BATCHNORM);
+        const dt_nid i_add = dt_pass_sum(g, x);
+        const dt_node *add = i_add >= 0 ? &g->node[i_add] : NULL;
         dt_vid residual = -1;
         if (dt_graph_use_count(g, x) != 1) continue;
         if (add) {
@@ -233,7 +235,7 @@ static void fuse_second_grad(dt_graph *g, dt_backend *be, dt_nid i) {
     dt_node *reduce = &g->node[i];
     const dt_vid dy = reduce->in[DT_REDUCE_IN_DY];
     /* Only where the masked sum is written: otherwise BN_DX still needs the plain sum. */
-    const dt_nid add = dt_graph_maker(g, dy, DT_OP_ADD);
+    const dt_nid add = dt_pass_sum(g, dy);
     if (add < 0 || dt_node_has(reduce, DT_REDUCE_IN_DY2) || !dt_node_makes(reduce, DT_REDUCE_OUT_DZ) ||
         dt_graph_use_count(g, dy) != 1)
         return;

@@ -11,6 +11,12 @@ static inline dt_node *dt_pass_maker(dt_graph *g, dt_vid v, dt_op op) {
     return i >= 0 ? &g->node[i] : NULL;
 }
 
+/* The node that makes v if it is a sum of two values of v's shape, else -1. */
+static inline dt_nid dt_pass_sum(const dt_graph *g, dt_vid v) {
+    const dt_nid i = dt_graph_maker(g, v, DT_OP_BINARY);
+    return i >= 0 && dt_op_is_sum(g, &g->node[i]) ? i : -1;
+}
+
 /* pass_pool.c */
 void dt_fuse_pool_prologue(dt_graph *g, dt_backend *be, dt_nid i);
 void dt_fuse_pool_bn(dt_graph *g, dt_backend *be, dt_nid i);

@@ -8,8 +8,7 @@
  * Then BN_MASK goes where it can: into the gradient before it, its sums into GRAM_CROSS. */
 #include <stdio.h>
 
-#include "core/op.h"
-#include "core/pass.h"
+#include "pass_fuse.h"
 
 /* Nodes of one site; -1: absent. */
 typedef struct site {
@@ -112,7 +111,7 @@ static void put(dt_graph *g, dt_nid id, const dt_node *n) {
  * itself; else -1. */
 static dt_nid sum_of_two(const dt_graph *g, dt_backend *be, dt_nid reduce) {
     const dt_node *n = &g->node[reduce];
-    const dt_nid add = dt_graph_maker(g, n->in[DT_REDUCE_IN_DY], DT_OP_ADD);
+    const dt_nid add = dt_pass_sum(g, n->in[DT_REDUCE_IN_DY]);
     if (add < 0 || !dt_node_makes(n, DT_REDUCE_OUT_DZ) || dt_graph_use_count(g, n->in[DT_REDUCE_IN_DY]) != 1)
         return -1;
     return be->fuse_gain(be, g, DT_FUSE_SECOND_GRAD, reduce) > 0 ? add : -1;

@@ -23,7 +23,8 @@ static void take_window(dt_attr *to, const dt_attr *pool) {
     for (int32_t a = 0; a < 2; a++) {
         to->kernel[a] = pool->kernel[a];
         to->stride[a] = pool->stride[a];
-        to->pad[a] = pool->pad[a];
+        to->pad_begin[a] = pool->pad_begin[a];
+        to->pad_end[a] = pool->pad_end[a];
     }
 }
 
@@ -48,7 +49,7 @@ void dt_fuse_pool_bn(dt_graph *g, dt_backend *be, dt_nid i) {
     reduce->in[DT_REDUCE_IN_IDX] = dx->in[DT_DX_IN_IDX] = idx;
     dt_graph_remove_node(g, i);
     /* The pooled gradient may itself be a sum. */
-    const dt_nid add = dt_graph_maker(g, dyp, DT_OP_ADD);
+    const dt_nid add = dt_pass_sum(g, dyp);
     if (add < 0 || dt_graph_use_count(g, dyp) != 2) return;
     if (be->fuse_gain(be, g, DT_FUSE_SECOND_GRAD, i_reduce) <= 0) return;
     reduce->in[DT_REDUCE_IN_DYP] = dx->in[DT_DX_IN_DYP] = g->node[add].in[0];

@@ -19,9 +19,6 @@ static const arena_row store_arenas[] = {
     {DT_ARENA_PARAM16, "16-bit parameters", DT_MEM_DEVICE},
     {DT_ARENA_GRAD, "gradients", DT_MEM_COMM},
     {DT_ARENA_ACC, "summed gradients", DT_MEM_COMM},
-    {DT_ARENA_MOM1, "optimizer state", DT_MEM_DEVICE},
-    {DT_ARENA_MOM2, "optimizer state", DT_MEM_DEVICE},
-    {DT_ARENA_EMA, "averaged parameters", DT_MEM_DEVICE},
     {DT_ARENA_STATE, "running statistics", DT_MEM_DEVICE},
     {DT_ARENA_EMA_STATE, "averaged running statistics", DT_MEM_DEVICE},
     {DT_ARENA_METRIC, "metrics", DT_MEM_DEVICE},
@@ -46,12 +43,6 @@ static int64_t arena_bytes(dt_arena arena, const dt_axis *axis, const dt_graph *
         return o->train ? compute : 0;
     case DT_ARENA_ACC:
         return o->train && o->accumulate ? fp32 : 0;
-    case DT_ARENA_MOM1:
-        return o->train && o->mom1 ? fp32 : 0;
-    case DT_ARENA_MOM2:
-        return o->train && o->mom2 ? fp32 : 0;
-    case DT_ARENA_EMA:
-        return o->train && o->ema ? fp32 : 0;
     case DT_ARENA_STATE:
         return state_bytes(g);
     case DT_ARENA_EMA_STATE:
@@ -63,10 +54,21 @@ static int64_t arena_bytes(dt_arena arena, const dt_axis *axis, const dt_graph *
     }
 }
 
+/* Vector i as these options want it; without a name where they do not. */
+static dt_store_vec vec_of(const dt_store_options *o, int32_t i) {
+    if (!o->train) return (dt_store_vec){0};
+    if (i == DT_STORE_EMA)
+        return o->ema ? (dt_store_vec){.name = "ema", .what = "averaged parameters"} : (dt_store_vec){0};
+    if (!dt_optim_has_state(&o->optim, i)) return (dt_store_vec){0};
+    const dt_optim_state_row *row = &dt_optim_get((dt_optim_kind)o->optim.kind)->state[i];
+    return (dt_store_vec){.name = row->name, .what = "optimizer state", .init = row->init};
+}
+
 int64_t dt_store_bytes(const dt_axis *axis, const dt_graph *g, const dt_store_options *o) {
     int64_t bytes = 0;
     for (size_t i = 0; i < sizeof store_arenas / sizeof store_arenas[0]; i++)
         bytes += arena_bytes(store_arenas[i].arena, axis, g, o);
+    for (int32_t i = 0; i < DT_STORE_VECS; i++) bytes += vec_of(o, i).name ? axis->n_elem * 4 : 0;
     return bytes;
 }
 
@@ -105,6 +107,13 @@ dt_status dt_store_create(dt_backend *be, const dt_axis *axis, const dt_graph *g
         st = be->alloc(be, row->kind, s->bytes[row->arena], &s->arena[row->arena]);
         if (st != DT_OK) dt_error_context("memory for %s", row->what);
     }
+    s->vec_bytes = axis->n_elem * (int64_t)sizeof(float);
+    for (int32_t i = 0; st == DT_OK && i < DT_STORE_VECS; i++) {
+        s->vec[i] = vec_of(o, i);
+        if (!s->vec[i].name) continue;
+        st = be->alloc(be, DT_MEM_DEVICE, s->vec_bytes, (void **)&s->vec[i].data);
+        if (st != DT_OK) dt_error_context("memory for %s", s->vec[i].what);
+    }
     if (st == DT_OK) st = be->alloc(be, DT_MEM_DEVICE, (int64_t)sizeof *s->params, (void **)&s->params);
     if (st == DT_OK) st = be->alloc(be, DT_MEM_DEVICE, (int64_t)sizeof *s->norm2, (void **)&s->norm2);
     if (st != DT_OK) {
@@ -119,6 +128,8 @@ void dt_store_destroy(dt_store *s) {
     if (!s) return;
     for (int a = 0; a < DT_ARENA_COUNT; a++)
         if (s->arena[a]) s->be->free(s->be, s->kind[a], s->arena[a]);
+    for (int32_t i = 0; i < DT_STORE_VECS; i++)
+        if (s->vec[i].data) s->be->free(s->be, DT_MEM_DEVICE, s->vec[i].data);
     if (s->params) s->be->free(s->be, DT_MEM_DEVICE, s->params);
     if (s->norm2) s->be->free(s->be, DT_MEM_DEVICE, s->norm2);
     free(s->state);
@@ -140,10 +151,10 @@ dt_status dt_program_prepare(dt_backend *be, dt_graph *g, const dt_program_optio
     }
     for (dt_nid i = 0; i < g->n_node; i++) {
         dt_node *n = &g->node[i];
-        if (dt_op_get(n->op)->flags & DT_OP_VIEW) continue;
+        if (dt_op_is_idle(g, n)) continue;
         st = be->prepare(be, g, i, &p->prep[i], &n->workspace_bytes);
         if (st != DT_OK) {
-            dt_error_context("%s %s", dt_op_get(n->op)->name, g->value[n->out[0]].name);
+            dt_error_context("%s %s", dt_op_name(n), g->value[n->out[0]].name);
             goto fail;
         }
         if (n->workspace_bytes <= 0) continue;
@@ -215,7 +226,7 @@ dt_status dt_program_bind(dt_program *p, dt_store *s, const dt_program_options *
     p->n_kernel = 0;
     for (dt_nid i = 0; i < g->n_node; i++) {
         const dt_node *n = &g->node[i];
-        if (dt_op_get(n->op)->flags & DT_OP_VIEW) continue;
+        if (dt_op_is_idle(g, n)) continue;
         dt_binding b = {.params = s->params};
         b.in = operand, operand += n->n_in;
         b.out = operand, operand += n->n_out;
@@ -227,7 +238,7 @@ dt_status dt_program_bind(dt_program *p, dt_store *s, const dt_program_options *
         dt_kernel *k = &p->kernel[p->n_kernel];
         dt_status st = be->bind(be, g, i, p->prep[i], &b, k);
         if (st != DT_OK) {
-            dt_error_context("%s %s", dt_op_get(n->op)->name, g->value[n->out[0]].name);
+            dt_error_context("%s %s", dt_op_name(n), g->value[n->out[0]].name);
             return st;
         }
         k->node = i;

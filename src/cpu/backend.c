@@ -108,7 +108,7 @@ static dt_status run_conv(void *ctx, dt_stream *stream) {
     return c->conv.kind == DT_CPU_CONV_FORWARD && b->in[DT_CONV_IN_SCALE] ? apply_in_place(c) : DT_OK;
 }
 
-/* For dense nodes: m rows N, c input features, k output features. */
+/* For dense nodes: m rows, c input features, k output features. */
 static dt_status run_dense(void *ctx, dt_stream *stream) {
     (void)stream;
     const bound *c = ctx;
@@ -136,7 +136,7 @@ static dt_status run_dense_wgrad(void *ctx, dt_stream *stream) {
 
 /* ---- the lowering table ---- */
 
-typedef enum family { FAMILY_PLAIN = 0, FAMILY_CONV, FAMILY_DENSE } family;
+typedef enum family { FAMILY_PLAIN = 0, FAMILY_CONV, FAMILY_DENSE, FAMILY_BLOCKS } family;
 
 /* Which operand gives n, h, w, c: the op's main one, or output 0; the other of the two gives p, q, k. */
 typedef enum main_operand { MAIN_IN = 0, MAIN_OUT } main_operand;
@@ -154,12 +154,16 @@ static const lowering lowering_table[] = {
     [DT_OP_CONV] = {.run = run_conv, .family = FAMILY_CONV, .conv = DT_CPU_CONV_FORWARD},
     [DT_OP_DENSE] = {.run = run_dense, .family = FAMILY_DENSE},
     [DT_OP_BATCHNORM] = {.run = NULL}, /* the pass split_batchnorm replaces it */
-    [DT_OP_RELU] = {.run = dt_cpu_relu},
-    [DT_OP_ADD] = {.run = dt_cpu_add},
+    [DT_OP_UNARY] = {.run = dt_cpu_unary},
+    [DT_OP_BINARY] = {.run = dt_cpu_binary, .main = MAIN_OUT},
+    [DT_OP_SOFTMAX] = {.run = dt_cpu_softmax},
+    [DT_OP_LOG_SOFTMAX] = {.run = dt_cpu_softmax},
     [DT_OP_MAXPOOL] = {.run = dt_cpu_maxpool},
     [DT_OP_AVGPOOL] = {.run = dt_cpu_avgpool},
     [DT_OP_GLOBAL_AVGPOOL] = {.run = dt_cpu_global_avgpool},
     [DT_OP_RESHAPE] = {.run = NULL}, /* a view: nothing to run */
+    [DT_OP_CONCAT] = {.run = dt_cpu_concat, .family = FAMILY_BLOCKS},
+    [DT_OP_SLICE] = {.run = dt_cpu_slice, .family = FAMILY_BLOCKS},
     [DT_OP_DROPOUT] = {.run = dt_cpu_dropout},
     [DT_OP_XENT] = {.run = dt_cpu_xent},
     [DT_OP_LOSS] = {.run = dt_cpu_loss},
@@ -181,10 +185,14 @@ static const lowering lowering_table[] = {
     [DT_OP_BIAS_GRAD] = {.run = dt_cpu_bias_grad, .n_sum = 1},
     [DT_OP_BN_REDUCE] = {.run = dt_cpu_bn_reduce, .n_sum = 2},
     [DT_OP_BN_DX] = {.run = dt_cpu_bn_dx},
-    [DT_OP_RELU_BWD] = {.run = dt_cpu_relu_bwd},
+    [DT_OP_UNARY_BWD] = {.run = dt_cpu_unary_bwd},
+    [DT_OP_BINARY_BWD] = {.run = dt_cpu_binary_bwd},
+    [DT_OP_SOFTMAX_BWD] = {.run = dt_cpu_softmax_bwd},
+    [DT_OP_LOG_SOFTMAX_BWD] = {.run = dt_cpu_softmax_bwd},
     [DT_OP_MAXPOOL_BWD] = {.run = dt_cpu_maxpool_bwd, .main = MAIN_OUT},
     [DT_OP_AVGPOOL_BWD] = {.run = dt_cpu_avgpool_bwd, .main = MAIN_OUT},
     [DT_OP_GLOBAL_AVGPOOL_BWD] = {.run = dt_cpu_global_avgpool_bwd, .main = MAIN_OUT},
+    [DT_OP_SLICE_BWD] = {.run = dt_cpu_slice_bwd, .family = FAMILY_BLOCKS},
     [DT_OP_DROPOUT_BWD] = {.run = dt_cpu_dropout},
     [DT_OP_XENT_BWD] = {.run = dt_cpu_xent_bwd},
     [DT_OP_LOSS_BWD] = {.run = dt_cpu_loss_bwd},
@@ -203,7 +211,7 @@ static void node_sizes(const dt_graph *g, const dt_node *n, dt_cpu_node *d) {
     const dt_value *in = &g->value[n->in[dt_op_get(n->op)->main]], *out = &g->value[n->out[0]];
     if (row->family == FAMILY_DENSE) {
         const dt_value *w = n->op == DT_OP_DENSE_WGRAD ? out : &g->value[n->in[1]];
-        d->m = in->dim[0], d->c = w->dim[1], d->k = w->dim[0];
+        d->m = dt_value_n_elem(in) / in->dim[in->ndim - 1], d->c = w->dim[1], d->k = w->dim[0];
         return;
     }
     const dt_value *main = row->main == MAIN_IN ? in : out, *other = row->main == MAIN_IN ? out : in;
@@ -215,7 +223,17 @@ static void node_sizes(const dt_graph *g, const dt_node *n, dt_cpu_node *d) {
     d->c = main->dim[main->ndim - 1];
     d->p = dim_or_1(other, 1), d->q = dim_or_1(other, 2), d->k = other->dim[other->ndim - 1];
     d->n_elem = dt_value_n_elem(main);
-    d->m = d->n_elem / d->c;
+    d->m = d->c > 0 ? d->n_elem / d->c : 0;
+    if (n->op == DT_OP_BINARY)
+        d->space =
+            dt_broadcast_space(out, &g->value[n->in[DT_BINARY_IN_A]], &g->value[n->in[DT_BINARY_IN_B]]);
+    if (n->op == DT_OP_BINARY_BWD) {
+        const dt_value *read[2] = {NULL, NULL};
+        for (int32_t i = 0; i < 2; i++)
+            if (dt_node_has(n, DT_BINARY_BWD_IN_A + i)) read[i] = &g->value[n->in[DT_BINARY_BWD_IN_A + i]];
+        read[n->attr.operand] = out;
+        d->space = dt_broadcast_space(in, read[0], read[1]);
+    }
     d->from = main->dtype;
 }
 
@@ -239,8 +257,8 @@ static dt_status prepare(dt_backend *be, const dt_graph *g, dt_nid node, dt_prep
     const lowering *row = &lowering_table[n->op];
     const bool fused = is_fused(n);
     if (!row->run || g->compute != DT_DTYPE_F32 || fused)
-        return dt_fail(DT_ERR_UNSUPPORTED, "the cpu backend does not compute %s of %s in %s%s",
-                       dt_op_get(n->op)->name, g->value[n->out[0]].name, dt_dtype_name(g->compute),
+        return dt_fail(DT_ERR_UNSUPPORTED, "the cpu backend does not compute %s of %s in %s%s", dt_op_name(n),
+                       g->value[n->out[0]].name, dt_dtype_name(g->compute),
                        fused ? " with a fused neighbour" : "");
     dt_prep *p = own(cpu(be), sizeof *p);
     if (!p) return dt_fail(DT_ERR_MEMORY, "no memory to prepare a node");
@@ -255,10 +273,25 @@ static dt_status prepare(dt_backend *be, const dt_graph *g, dt_nid node, dt_prep
         if (row->family == FAMILY_DENSE && (d.m | d.c | d.k) > INT32_MAX)
             return dt_fail(DT_ERR_UNSUPPORTED, "a dense layer of %lld x %lld x %lld is too large",
                            (long long)d.m, (long long)d.c, (long long)d.k);
+        if (n->op == DT_OP_BINARY_BWD) p->workspace_bytes = dt_cpu_binary_bwd_bytes(&d);
         if (row->n_sum > 0) p->workspace_bytes = dt_cpu_reduce_bytes(d.m, d.c, row->n_sum);
     }
     *out = p;
     *workspace_bytes = p->workspace_bytes;
+    return DT_OK;
+}
+
+/* The operands as rows of bytes. */
+static dt_status bind_blocks(dt_backend *be, const dt_graph *g, const dt_node *n, dt_cpu_node *d) {
+    struct {
+        owned head;
+        dt_blocks block[];
+    } *list = own(cpu(be), sizeof *list + ((size_t)n->n_in + 1) * sizeof list->block[0]);
+    if (!list) return dt_fail(DT_ERR_MEMORY, "no memory to bind a node");
+    for (int32_t i = 0; i < n->n_in; i++) list->block[i] = dt_op_blocks(g, n, &g->value[n->in[i]]);
+    list->block[n->n_in] = dt_op_blocks(g, n, &g->value[n->out[0]]);
+    d->n_in = n->n_in;
+    d->blocks = list->block;
     return DT_OK;
 }
 
@@ -276,12 +309,14 @@ static dt_status bind(dt_backend *be, const dt_graph *g, dt_nid node, dt_prep *p
         snprintf(c->label, sizeof c->label, "%s", prep->conv.label);
     } else {
         node_sizes(g, n, &c->node);
-        snprintf(c->label, sizeof c->label, "%s %s", dt_op_get(n->op)->name,
+        if (row->family == FAMILY_BLOCKS) DT_TRY(bind_blocks(be, g, n, &c->node));
+        snprintf(c->label, sizeof c->label, "%s %s", dt_op_name(n),
                  dt_value_shape_text(
                      &g->value[row->main == MAIN_OUT ? n->out[0] : n->in[dt_op_get(n->op)->main]]));
     }
     *out = (dt_kernel){.run = row->run,
-                       .ctx = row->family == FAMILY_PLAIN ? (void *)&c->node : (void *)c,
+                       .ctx = row->family == FAMILY_CONV || row->family == FAMILY_DENSE ? (void *)c
+                                                                                        : (void *)&c->node,
                        .node = node,
                        .label = c->label};
     return DT_OK;

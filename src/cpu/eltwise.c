@@ -1,50 +1,60 @@
-/* Element-wise ops: relu, add, dropout and the relu gradient. One pass over memory each. */
+/* Element-wise functions of one variable, and dropout. One pass over memory each. */
 #include "kernels.h"
 
 #include "core/rng.h"
+#include "core/scalar.h"
 
-typedef void (*map_fn)(float *y, const float *a, const float *b, int64_t n);
+typedef void (*map_fn)(float *out, const float *in, const float *v, int64_t n, float a, float b);
 
-DT_CPU_SIMD static void map_relu(float *y, const float *a, const float *b, int64_t n) {
-    (void)b;
-#pragma omp simd
-    for (int64_t i = 0; i < n; i++) y[i] = a[i] < 0 ? 0 : a[i]; /* keeps NaN */
-}
+#define MAP(NAME, name, of, scalars, value, gradient)                                                        \
+    DT_CPU_SIMD static void map_##name(float *out, const float *in, const float *v, int64_t n, float a,      \
+                                       float b) {                                                            \
+        (void)v, (void)a, (void)b;                                                                           \
+        _Pragma("omp simd") for (int64_t i = 0; i < n; i++) {                                                \
+            const float x = in[i];                                                                           \
+            out[i] = value;                                                                                  \
+        }                                                                                                    \
+    }
+DT_UNARY_LIST(MAP)
+#undef MAP
 
-DT_CPU_SIMD static void map_relu_bwd(float *y, const float *a, const float *b, int64_t n) {
-#pragma omp simd
-    for (int64_t i = 0; i < n; i++) y[i] = b[i] > 0 ? a[i] : 0;
-}
+/* v is x or y, whichever the gradient is made of. */
+#define MAP(NAME, name, of, scalars, value, gradient)                                                        \
+    DT_CPU_SIMD static void map_##name##_bwd(float *out, const float *in, const float *v, int64_t n,         \
+                                             float a, float b) {                                             \
+        (void)a, (void)b;                                                                                    \
+        _Pragma("omp simd") for (int64_t i = 0; i < n; i++) {                                                \
+            const float g = in[i], x = v[i], y = x;                                                          \
+            (void)x, (void)y;                                                                                \
+            out[i] = gradient;                                                                               \
+        }                                                                                                    \
+    }
+DT_UNARY_LIST(MAP)
+#undef MAP
 
-DT_CPU_SIMD static void map_add(float *y, const float *a, const float *b, int64_t n) {
-#pragma omp simd
-    for (int64_t i = 0; i < n; i++) y[i] = a[i] + b[i];
-}
+#define ROW(NAME, name, of, scalars, value, gradient) [DT_UNARY_##NAME] = {map_##name, map_##name##_bwd},
+static const map_fn map_table[DT_UNARY_COUNT][2] = {DT_UNARY_LIST(ROW)};
+#undef ROW
 
-static dt_status map_run(const dt_cpu_node *d, const float *b, map_fn fn) {
-    float *y = d->b.out[0];
-    const float *a = d->b.in[0];
+static dt_status map_run(const dt_cpu_node *d, const float *v, map_fn fn) {
+    float *out = d->b.out[0];
+    const float *in = d->b.in[0], a = d->attr.a, b = d->attr.b;
 #pragma omp parallel for schedule(static) num_threads(d->threads) if (d->n_elem > DT_CPU_GRAIN)
     for (int64_t i = 0; i < d->n_elem; i += DT_CPU_GRAIN)
-        fn(y + i, a + i, b ? b + i : NULL, dt_min_i64(DT_CPU_GRAIN, d->n_elem - i));
+        fn(out + i, in + i, v ? v + i : NULL, dt_min_i64(DT_CPU_GRAIN, d->n_elem - i), a, b);
     return DT_OK;
 }
 
-dt_status dt_cpu_relu(void *node, dt_stream *stream) {
-    (void)stream;
-    return map_run(node, NULL, map_relu);
-}
-
-dt_status dt_cpu_relu_bwd(void *node, dt_stream *stream) {
+dt_status dt_cpu_unary(void *node, dt_stream *stream) {
     (void)stream;
     const dt_cpu_node *d = node;
-    return map_run(d, d->b.in[1], map_relu_bwd);
+    return map_run(d, NULL, map_table[d->attr.unary][0]);
 }
 
-dt_status dt_cpu_add(void *node, dt_stream *stream) {
+dt_status dt_cpu_unary_bwd(void *node, dt_stream *stream) {
     (void)stream;
     const dt_cpu_node *d = node;
-    return map_run(d, d->b.in[1], map_add);
+    return map_run(d, d->b.in[1], map_table[d->attr.unary][1]);
 }
 
 /* Element e takes word e % 4 of the draw with counter (step << 24 | micro, e / 4); it is kept when u >= p. */

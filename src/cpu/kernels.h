@@ -8,6 +8,7 @@
 #define DT_CPU_KERNELS_H
 
 #include "core/backend.h"
+#include "core/broadcast.h"
 #include "core/op.h"
 
 /* Compiles a function for AVX-512, AVX2 and the base instruction set, chosen when the program is loaded. Not
@@ -40,6 +41,9 @@ typedef struct dt_cpu_node {
         c; /* dims of the main operand: the larger image of a pool, the output of INPUT; c is the last */
     int64_t p, q, k;   /* the other image: the pooled one, or the stored one of INPUT */
     int64_t m, n_elem; /* of the main operand: rows (elements / c), elements */
+    dt_space space;    /* of BINARY and its gradient */
+    int32_t n_in;
+    const dt_blocks *blocks; /* of CONCAT and SLICE: of each input, then of the output */
 } dt_cpu_node;
 
 /* How a matrix of m rows and c columns is cut: n_chunk chunks of rows, n_tile tiles of columns. */
@@ -100,10 +104,20 @@ dt_status dt_cpu_bn_mask(void *node, dt_stream *stream);
 dt_status dt_cpu_bn_gram_grad(void *node, dt_stream *stream);
 dt_status dt_cpu_bn_gram_dx(void *node, dt_stream *stream);
 /* eltwise.c */
-dt_status dt_cpu_relu(void *node, dt_stream *stream);
-dt_status dt_cpu_relu_bwd(void *node, dt_stream *stream);
-dt_status dt_cpu_add(void *node, dt_stream *stream);
+dt_status dt_cpu_unary(void *node, dt_stream *stream);
+dt_status dt_cpu_unary_bwd(void *node, dt_stream *stream);
 dt_status dt_cpu_dropout(void *node, dt_stream *stream); /* and its backward: the same map */
+/* binary.c */
+dt_status dt_cpu_binary(void *node, dt_stream *stream);
+dt_status dt_cpu_binary_bwd(void *node, dt_stream *stream);
+int64_t dt_cpu_binary_bwd_bytes(const dt_cpu_node *d); /* workspace */
+/* concat.c */
+dt_status dt_cpu_concat(void *node, dt_stream *stream);
+dt_status dt_cpu_slice(void *node, dt_stream *stream);
+dt_status dt_cpu_slice_bwd(void *node, dt_stream *stream);
+/* softmax.c: and log_softmax */
+dt_status dt_cpu_softmax(void *node, dt_stream *stream);
+dt_status dt_cpu_softmax_bwd(void *node, dt_stream *stream);
 /* pool.c */
 dt_status dt_cpu_maxpool(void *node, dt_stream *stream);
 dt_status dt_cpu_maxpool_bwd(void *node, dt_stream *stream);

@@ -8,11 +8,16 @@
 
 enum { BLOCK = 1024 }; /* elements updated, then averaged into the EMA while in cache; also one fp32 sum */
 
-/* A stretch of the axis with one weight decay. */
+/* A stretch of the axis, of one segment. */
 typedef struct axis_piece {
     int64_t begin, n_elem;
-    float decay;
+    int32_t segment;
+    float decay, lr_scale;
 } axis_piece;
+
+typedef struct square_sums {
+    double w, u;
+} square_sums;
 
 struct dt_cpu_axis {
     dt_axis_kind kind;
@@ -20,13 +25,10 @@ struct dt_cpu_axis {
     int32_t threads;
     int64_t n_piece;
     axis_piece *piece;
-    double *partial; /* SUMSQ: one sum per piece */
+    double *partial;      /* SUMSQ: one sum per piece */
+    square_sums *measure; /* UPDATE of a TRUST optimizer: of a piece's weights and of its direction */
+    float *ratio;         /* likewise: of its segment */
 };
-
-/* Step factors that are the same for all elements. */
-typedef struct update_factors {
-    float grad_scale, lr, momentum, decay, beta1, beta2, inv_correct1, inv_correct2, eps;
-} update_factors;
 
 DT_CPU_SIMD static void accum(float *acc, const float *grad, int64_t n, bool first) {
     if (first) {
@@ -49,68 +51,143 @@ DT_CPU_SIMD static double sum_squares(const float *x, int64_t n, float scale) {
     return total;
 }
 
-DT_CPU_SIMD static void sgd(float *w, const float *grad, int64_t n, const update_factors *f) {
-#pragma omp simd
-    for (int64_t i = 0; i < n; i++) w[i] -= f->lr * (grad[i] * f->grad_scale + f->decay * w[i]);
-}
+/* A block of at most BLOCK elements; an absent state vector is zeros that nobody keeps. */
+typedef struct block {
+    float *w;
+    const float *grad;
+    float *state[DT_OPTIM_STATES_MAX];
+    int64_t n;
+} block;
 
-DT_CPU_SIMD static void sgd_momentum(float *w, float *v, const float *grad, int64_t n,
-                                     const update_factors *f) {
-#pragma omp simd
-    for (int64_t i = 0; i < n; i++) {
-        v[i] = f->momentum * v[i] + (grad[i] * f->grad_scale + f->decay * w[i]);
-        w[i] -= f->lr * v[i];
+#define LOAD(n_state)                                                                                        \
+    {                                                                                                        \
+        .w = w[i], .s = { n_state > 0 ? s0[i] : 0, n_state > 1 ? s1[i] : 0, n_state > 2 ? s2[i] : 0 }        \
     }
-}
+#define STORE(n_state)                                                                                       \
+    do {                                                                                                     \
+        if (n_state > 0) s0[i] = e.s[0];                                                                     \
+        if (n_state > 1) s1[i] = e.s[1];                                                                     \
+        if (n_state > 2) s2[i] = e.s[2];                                                                     \
+    } while (0)
 
-DT_CPU_SIMD static void sgd_nesterov(float *w, float *v, const float *grad, int64_t n,
-                                     const update_factors *f) {
-#pragma omp simd
-    for (int64_t i = 0; i < n; i++) {
-        float g = grad[i] * f->grad_scale + f->decay * w[i];
-        v[i] = f->momentum * v[i] + g;
-        w[i] -= f->lr * (g + f->momentum * v[i]);
+/* update_<name>: the optimizer's formula over a block of n_state vectors. */
+#define UPDATE(upper, lower, n_state)                                                                        \
+    DT_CPU_SIMD static void update_##lower(const block *b, const dt_optim_factors *factors) {                \
+        const dt_optim_factors f = *factors;                                                                 \
+        float *w = b->w, *s0 = b->state[0], *s1 = b->state[1], *s2 = b->state[2];                            \
+        const float *grad = b->grad;                                                                         \
+        const int64_t n = b->n;                                                                              \
+        (void)s0, (void)s1, (void)s2;                                                                        \
+        _Pragma("omp simd") for (int64_t i = 0; i < n; i++) {                                                \
+            dt_optim_element e = LOAD(n_state);                                                              \
+            e = dt_optim_##lower(&f, grad[i], e);                                                            \
+            w[i] = e.w;                                                                                      \
+            STORE(n_state);                                                                                  \
+        }                                                                                                    \
     }
-}
+DT_OPTIM_LIST(UPDATE)
 
-DT_CPU_SIMD static void adamw(float *w, float *m, float *v, const float *grad, int64_t n,
-                              const update_factors *f) {
-#pragma omp simd
-    for (int64_t i = 0; i < n; i++) {
-        float g = grad[i] * f->grad_scale;
-        m[i] = f->beta1 * m[i] + (1 - f->beta1) * g;
-        v[i] = f->beta2 * v[i] + (1 - f->beta2) * (g * g);
-        w[i] -= f->lr * f->decay * w[i];
-        w[i] -= f->lr * (m[i] * f->inv_correct1) / (sqrtf(v[i] * f->inv_correct2) + f->eps);
+/* measure_<name>: the state of the step, and the squares that the ratio wants. */
+#define MEASURE(upper, lower, n_state)                                                                       \
+    DT_CPU_SIMD static square_sums measure_##lower(const block *b, const dt_optim_factors *factors) {        \
+        const dt_optim_factors f = *factors;                                                                 \
+        float *s0 = b->state[0], *s1 = b->state[1], *s2 = b->state[2];                                       \
+        const float *w = b->w, *grad = b->grad;                                                              \
+        const int64_t n = b->n;                                                                              \
+        float w2 = 0, u2 = 0;                                                                                \
+        (void)s0, (void)s1, (void)s2;                                                                        \
+        _Pragma("omp simd reduction(+ : w2, u2)") for (int64_t i = 0; i < n; i++) {                          \
+            dt_optim_element e = LOAD(n_state);                                                              \
+            e = dt_optim_measure_##lower(&f, grad[i], e);                                                    \
+            STORE(n_state);                                                                                  \
+            w2 += w[i] * w[i], u2 += e.u * e.u;                                                              \
+        }                                                                                                    \
+        return (square_sums){(double)w2, (double)u2};                                                        \
     }
-}
+DT_OPTIM_TRUST_LIST(MEASURE)
+
+#define UPDATE_OF(upper, lower, n_state)  [DT_OPTIM_##upper] = update_##lower,
+#define MEASURE_OF(upper, lower, n_state) [DT_OPTIM_##upper] = measure_##lower,
+#define RATIO_OF(upper, lower, n_state)   [DT_OPTIM_##upper] = dt_optim_ratio_##lower,
+static void (*const update_of[])(const block *, const dt_optim_factors *) = {DT_OPTIM_LIST(UPDATE_OF)};
+static square_sums (*const measure_of[DT_OPTIM_COUNT])(const block *, const dt_optim_factors *) = {
+    DT_OPTIM_TRUST_LIST(MEASURE_OF)};
+static float (*const ratio_of[DT_OPTIM_COUNT])(const dt_optim_factors *, float,
+                                               float) = {DT_OPTIM_TRUST_LIST(RATIO_OF)};
 
 DT_CPU_SIMD static void average(float *ema, const float *w, int64_t n, float decay) {
 #pragma omp simd
     for (int64_t i = 0; i < n; i++) ema[i] = decay * ema[i] + (1 - decay) * w[i];
 }
 
-static void update_piece(const dt_axis_args *a, const axis_piece *p, update_factors f) {
+/* Room for the vectors that a piece of work has not: a factor of 0 in the formula keeps them from mattering. */
+typedef struct no_state {
+    float v[DT_OPTIM_STATES_MAX][BLOCK];
+} no_state;
+
+static block block_of(const dt_axis_args *a, const axis_piece *p, int64_t done, no_state *none) {
+    const int64_t at = p->begin + done;
+    block b = {
+        .w = a->master + at, .grad = (const float *)a->grad + at, .n = dt_min_i64(BLOCK, p->n_elem - done)};
+    for (int k = 0; k < DT_OPTIM_STATES_MAX; k++) b.state[k] = a->state[k] ? a->state[k] + at : none->v[k];
+    return b;
+}
+
+static void clear_state(const dt_axis_args *a, no_state *none) {
+    const dt_optim_state_row *row = dt_optim_get((dt_optim_kind)a->optim.kind)->state;
+    for (int k = 0; k < DT_OPTIM_STATES_MAX; k++)
+        if (row[k].name && !a->state[k]) memset(none->v[k], 0, sizeof none->v[k]);
+}
+
+static dt_optim_factors factors_of(const axis_piece *p, dt_optim_factors f) {
     f.decay = p->decay;
+    f.lr *= p->lr_scale;
+    return f;
+}
+
+static void update_piece(const dt_axis_args *a, const axis_piece *p, const dt_optim_factors *f) {
+    no_state none;
+    clear_state(a, &none);
     for (int64_t done = 0; done < p->n_elem; done += BLOCK) {
-        int64_t at = p->begin + done, n = dt_min_i64(BLOCK, p->n_elem - done);
-        float *w = a->master + at;
-        const float *grad = (const float *)a->grad + at;
-        if (a->optim == DT_OPTIM_ADAMW)
-            adamw(w, a->mom1 + at, a->mom2 + at, grad, n, &f);
-        else if (!a->mom1)
-            sgd(w, grad, n, &f);
-        else if (a->nesterov)
-            sgd_nesterov(w, a->mom1 + at, grad, n, &f);
-        else
-            sgd_momentum(w, a->mom1 + at, grad, n, &f);
-        if (a->ema) average(a->ema + at, w, n, a->params->ema_decay);
+        const block b = block_of(a, p, done, &none);
+        update_of[a->optim.kind](&b, f);
+        if (a->ema) average(a->ema + p->begin + done, b.w, b.n, a->params->ema_decay);
+    }
+}
+
+static square_sums measure_piece(const dt_axis_args *a, const axis_piece *p, const dt_optim_factors *f) {
+    no_state none;
+    square_sums sum = {0};
+    clear_state(a, &none);
+    for (int64_t done = 0; done < p->n_elem; done += BLOCK) {
+        const block b = block_of(a, p, done, &none);
+        const square_sums part = measure_of[a->optim.kind](&b, f);
+        sum.w += part.w, sum.u += part.u;
+    }
+    return sum;
+}
+
+/* The ratios of the segments, from sums over their pieces in the order of these. */
+static void trust(const dt_cpu_axis *axis, const dt_optim_factors *step) {
+    const dt_axis_args *a = &axis->args;
+#pragma omp parallel for schedule(static) num_threads(axis->threads) if (axis->n_piece > 1)
+    for (int64_t i = 0; i < axis->n_piece; i++) {
+        const dt_optim_factors f = factors_of(&axis->piece[i], *step);
+        axis->measure[i] = measure_piece(a, &axis->piece[i], &f);
+    }
+    for (int64_t i = 0, end; i < axis->n_piece; i = end) {
+        const dt_optim_factors f = factors_of(&axis->piece[i], *step);
+        square_sums sum = {0};
+        for (end = i; end < axis->n_piece && axis->piece[end].segment == axis->piece[i].segment; end++)
+            sum.w += axis->measure[end].w, sum.u += axis->measure[end].u;
+        const float ratio = ratio_of[a->optim.kind](&f, (float)sqrt(sum.w), (float)sqrt(sum.u));
+        for (int64_t k = i; k < end; k++) axis->ratio[k] = ratio;
     }
 }
 
 static void run_update(const dt_cpu_axis *axis) {
     const dt_axis_args *a = &axis->args;
-    const dt_step_params *s = a->params;
+    dt_step_params *s = a->params;
     float clip = 1;
     if (a->norm2) {
         bool finite = isfinite(*a->norm2);
@@ -120,18 +197,14 @@ static void run_update(const dt_cpu_axis *axis) {
         if (!finite) return;
         if (a->clip_norm > 0) clip = (float)fmin(1, (double)a->clip_norm / (norm + 1e-6));
     }
-    update_factors f = {.grad_scale = clip / s->loss_scale,
-                        .lr = s->lr,
-                        .momentum = a->momentum,
-                        .beta1 = a->beta1,
-                        .beta2 = a->beta2,
-                        .eps = a->eps};
-    if (a->optim == DT_OPTIM_ADAMW) {
-        f.inv_correct1 = 1 / s->adam_correct1;
-        f.inv_correct2 = 1 / s->adam_correct2;
-    }
+    const dt_optim_factors step = dt_optim_begin(&a->optim, s->lr, clip / s->loss_scale, ++s->updates);
+    if (axis->ratio) trust(axis, &step);
 #pragma omp parallel for schedule(static) num_threads(axis->threads) if (axis->n_piece > 1)
-    for (int64_t i = 0; i < axis->n_piece; i++) update_piece(a, &axis->piece[i], f);
+    for (int64_t i = 0; i < axis->n_piece; i++) {
+        dt_optim_factors f = factors_of(&axis->piece[i], step);
+        if (axis->ratio) f.ratio = axis->ratio[i];
+        update_piece(a, &axis->piece[i], &f);
+    }
 }
 
 static void run_average(const dt_cpu_axis *axis) {
@@ -189,20 +262,25 @@ dt_status dt_cpu_axis_run(void *axis, dt_stream *stream) {
     return DT_OK; /* CAST: fp32 parameters are the masters themselves */
 }
 
-/* Counts the pieces of [begin, end) and, where `out` is given, writes them. */
-static int64_t cut(int64_t begin, int64_t end, float decay, axis_piece *out) {
+/* Counts the pieces of [begin, end) and, where `out` is given, writes them: those of one segment, or of none. */
+static int64_t cut(int64_t begin, int64_t end, int32_t segment, const dt_axis_segment *s, axis_piece *out) {
     int64_t n = 0;
     for (int64_t at = begin; at < end; at += DT_CPU_GRAIN, n++)
-        if (out) out[n] = (axis_piece){at, dt_min_i64(DT_CPU_GRAIN, end - at), decay};
+        if (out)
+            out[n] = (axis_piece){.begin = at,
+                                  .n_elem = dt_min_i64(DT_CPU_GRAIN, end - at),
+                                  .segment = segment,
+                                  .decay = s ? s->decay : 0,
+                                  .lr_scale = s ? s->lr_scale : 1};
     return n;
 }
 
 static int64_t cut_all(dt_axis_kind kind, const dt_axis_args *a, axis_piece *out) {
     int64_t begin = a->offset, end = a->offset + a->n_elem, n = 0;
-    if (kind != DT_AXIS_UPDATE) return cut(begin, end, 0, out);
+    if (kind != DT_AXIS_UPDATE) return cut(begin, end, -1, NULL, out);
     for (int32_t i = 0; i < a->n_segment; i++) {
         const dt_axis_segment *s = &a->segment[i];
-        n += cut(dt_max_i64(s->offset, begin), dt_min_i64(s->offset + s->n_elem, end), s->decay,
+        n += cut(dt_max_i64(s->offset, begin), dt_min_i64(s->offset + s->n_elem, end), i, s,
                  out ? out + n : NULL);
     }
     return n;
@@ -226,6 +304,11 @@ dt_status dt_cpu_axis_create(dt_axis_kind kind, const dt_axis_args *args, int32_
     x->piece = calloc((size_t)dt_max_i64(x->n_piece, 1), sizeof *x->piece);
     x->partial = calloc((size_t)dt_max_i64(x->n_piece, 1), sizeof *x->partial);
     if (!x->piece || !x->partial) goto no_memory;
+    if (kind == DT_AXIS_UPDATE && dt_optim_get((dt_optim_kind)args->optim.kind)->flags & DT_OPTIM_TRUST) {
+        x->measure = calloc((size_t)dt_max_i64(x->n_piece, 1), sizeof *x->measure);
+        x->ratio = calloc((size_t)dt_max_i64(x->n_piece, 1), sizeof *x->ratio);
+        if (!x->measure || !x->ratio) goto no_memory;
+    }
     cut_all(kind, args, x->piece);
     *out = x;
     return DT_OK;
@@ -238,5 +321,7 @@ void dt_cpu_axis_destroy(dt_cpu_axis *axis) {
     if (!axis) return;
     free(axis->piece);
     free(axis->partial);
+    free(axis->measure);
+    free(axis->ratio);
     free(axis);
 }

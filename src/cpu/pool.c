@@ -67,11 +67,11 @@ DT_CPU_SIMD static void maxpool_row(const dt_cpu_node *d, int64_t image, int64_t
     float *y = (float *)d->b.out[0] + out;
     uint8_t *idx = (uint8_t *)d->b.out[1] + out;
     const dt_attr *k = &d->attr;
-    int64_t h0 = p * k->stride[0] - k->pad[0];
-    span rows = window(p, k->stride[0], k->pad[0], k->kernel[0], d->h);
+    int64_t h0 = p * k->stride[0] - k->pad_begin[0];
+    span rows = window(p, k->stride[0], k->pad_begin[0], k->kernel[0], d->h);
     for (int64_t q = 0; q < d->q; q++, y += d->c, idx += d->c) {
-        int64_t w0 = q * k->stride[1] - k->pad[1], c = 0;
-        span cols = window(q, k->stride[1], k->pad[1], k->kernel[1], d->w);
+        int64_t w0 = q * k->stride[1] - k->pad_begin[1], c = 0;
+        span cols = window(q, k->stride[1], k->pad_begin[1], k->kernel[1], d->w);
         for (; c + LANES <= d->c; c += LANES)
             max_pixel(d, x + c, rows, cols, h0, w0, c, LANES, y + c, idx + c);
         if (c < d->c) max_pixel(d, x + c, rows, cols, h0, w0, c, d->c - c, y + c, idx + c);
@@ -97,10 +97,10 @@ DT_CPU_INLINE void gather_pixel(const dt_cpu_node *d, const float *dyp, const fl
                                 int64_t image, span ps, int64_t h, int64_t w, int64_t c0, int64_t n,
                                 float *dx) {
     const dt_attr *k = &d->attr;
-    const span qs = covering(w, k->stride[1], k->pad[1], k->kernel[1], d->q);
+    const span qs = covering(w, k->stride[1], k->pad_begin[1], k->kernel[1], d->q);
     for (int64_t p = ps.first; p < ps.last; p++)
         for (int64_t q = qs.first; q < qs.last; q++) {
-            int64_t r = h + k->pad[0] - p * k->stride[0], s = w + k->pad[1] - q * k->stride[1];
+            int64_t r = h + k->pad_begin[0] - p * k->stride[0], s = w + k->pad_begin[1] - q * k->stride[1];
             int64_t from = ((image * d->p + p) * d->q + q) * d->c + c0;
             uint8_t at = (uint8_t)(r * k->kernel[1] + s);
             max_collect(dx, dyp + from, idx + from, n, at);
@@ -112,14 +112,14 @@ DT_CPU_SIMD void dt_cpu_maxpool_gather(const dt_cpu_node *d, const float *dyp, c
                                        const uint8_t *idx, int64_t pixel, int64_t c0, int64_t n, float *dx) {
     const dt_attr *k = &d->attr;
     const int64_t image = pixel / (d->h * d->w), h = pixel / d->w % d->h, w = pixel % d->w;
-    const span ps = covering(h, k->stride[0], k->pad[0], k->kernel[0], d->p);
+    const span ps = covering(h, k->stride[0], k->pad_begin[0], k->kernel[0], d->p);
     gather_pixel(d, dyp, dyp2, idx, image, ps, h, w, c0, n, dx);
 }
 
 DT_CPU_SIMD static void maxpool_bwd_row(const dt_cpu_node *d, int64_t image, int64_t h) {
     float *dx = (float *)d->b.out[0] + (image * d->h + h) * d->w * d->c;
     const dt_attr *k = &d->attr;
-    span ps = covering(h, k->stride[0], k->pad[0], k->kernel[0], d->p);
+    span ps = covering(h, k->stride[0], k->pad_begin[0], k->kernel[0], d->p);
     memset(dx, 0, (size_t)(d->w * d->c) * sizeof *dx);
     for (int64_t w = 0; w < d->w; w++)
         gather_pixel(d, d->b.in[0], NULL, d->b.in[1], image, ps, h, w, 0, d->c, dx + w * d->c);
@@ -147,10 +147,10 @@ DT_CPU_SIMD static void avgpool_row(const dt_cpu_node *d, int64_t image, int64_t
     const float *x = (const float *)d->b.in[0] + image * d->h * d->w * d->c;
     float *y = (float *)d->b.out[0] + (image * d->p + p) * d->q * d->c;
     const dt_attr *k = &d->attr;
-    span rows = window(p, k->stride[0], k->pad[0], k->kernel[0], d->h);
+    span rows = window(p, k->stride[0], k->pad_begin[0], k->kernel[0], d->h);
     memset(y, 0, (size_t)(d->q * d->c) * sizeof *y);
     for (int64_t q = 0; q < d->q; q++) {
-        span cols = window(q, k->stride[1], k->pad[1], k->kernel[1], d->w);
+        span cols = window(q, k->stride[1], k->pad_begin[1], k->kernel[1], d->w);
         for (int64_t h = rows.first; h < rows.last; h++)
             for (int64_t w = cols.first; w < cols.last; w++)
                 add_scaled(y + q * d->c, x + (h * d->w + w) * d->c, window_scale(k), d->c);
@@ -170,10 +170,10 @@ DT_CPU_SIMD static void avgpool_bwd_row(const dt_cpu_node *d, int64_t image, int
     const float *dy = (const float *)d->b.in[0] + image * d->p * d->q * d->c;
     float *dx = (float *)d->b.out[0] + (image * d->h + h) * d->w * d->c;
     const dt_attr *k = &d->attr;
-    span ps = covering(h, k->stride[0], k->pad[0], k->kernel[0], d->p);
+    span ps = covering(h, k->stride[0], k->pad_begin[0], k->kernel[0], d->p);
     memset(dx, 0, (size_t)(d->w * d->c) * sizeof *dx);
     for (int64_t w = 0; w < d->w; w++) {
-        span qs = covering(w, k->stride[1], k->pad[1], k->kernel[1], d->q);
+        span qs = covering(w, k->stride[1], k->pad_begin[1], k->kernel[1], d->q);
         for (int64_t p = ps.first; p < ps.last; p++)
             for (int64_t q = qs.first; q < qs.last; q++)
                 add_scaled(dx + w * d->c, dy + (p * d->q + q) * d->c, window_scale(k), d->c);

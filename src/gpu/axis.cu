@@ -77,52 +77,165 @@ __global__ void __launch_bounds__(SUM_THREADS) sumsq_final(const float *partial,
     if (threadIdx.x == 0) norm2[0] = (float)((double)norm2[0] + total);
 }
 
-/* Factors of this step, the same for all elements. */
-struct Factors {
-    float grad_scale, lr, inv_correct1, inv_correct2, ema;
-    bool skip;
-};
-
-__device__ Factors factors(const dt_axis_args &a) {
-    const dt_step_params *s = a.params;
-    Factors f;
+/* One thread before an update: what all of its elements share, and the count of updates. */
+__global__ void begin_kernel(dt_axis_args a, dt_gpu_axis_step *out) {
+    dt_step_params *p = a.params;
     float clip = 1.0f;
-    f.skip = false;
+    out->skip = 0;
     if (a.norm2) {
         const float norm2 = *a.norm2;
-        f.skip = !isfinite(norm2);
+        out->skip = !isfinite(norm2);
         const float norm = sqrtf(norm2);
         if (a.clip_norm > 0.0f) clip = fminf(1.0f, a.clip_norm / (norm + 1e-6f));
-        if (blockIdx.x == 0 && threadIdx.x == 0) {
-            a.metrics[DT_METRIC_GRAD_NORM] = norm;
-            a.metrics[DT_METRIC_SKIPPED] = f.skip ? 1.0f : 0.0f;
+        a.metrics[DT_METRIC_GRAD_NORM] = norm;
+        a.metrics[DT_METRIC_SKIPPED] = out->skip ? 1.0f : 0.0f;
+    }
+    if (out->skip) return;
+    out->ema_decay = p->ema_decay;
+    out->factors = dt_optim_begin(&a.optim, p->lr, clip / p->loss_scale, ++p->updates);
+}
+
+template <int KIND> struct Rule;
+#define RULE(upper, lower, n)                                                                                \
+    template <> struct Rule<DT_OPTIM_##upper> {                                                              \
+        static constexpr int N_STATE = n;                                                                    \
+        static __device__ dt_optim_element update(const dt_optim_factors *f, float g, dt_optim_element e) {  \
+            return dt_optim_##lower(f, g, e);                                                                \
+        }                                                                                                    \
+    };
+DT_OPTIM_LIST(RULE)
+#undef RULE
+
+template <int KIND> struct Trust { static constexpr bool IS = false; };
+#define TRUST(upper, lower, n)                                                                               \
+    template <> struct Trust<DT_OPTIM_##upper> {                                                             \
+        static constexpr bool IS = true;                                                                     \
+        static __device__ dt_optim_element measure(const dt_optim_factors *f, float g, dt_optim_element e) { \
+            return dt_optim_measure_##lower(f, g, e);                                                        \
+        }                                                                                                    \
+        static __device__ float ratio(const dt_optim_factors *f, float w_norm, float u_norm) {               \
+            return dt_optim_ratio_##lower(f, w_norm, u_norm);                                                \
+        }                                                                                                    \
+    };
+DT_OPTIM_TRUST_LIST(TRUST)
+#undef TRUST
+
+/* The state of a stretch, and a quad of it; absent vectors are zeros. */
+template <int N> struct State {
+    float *p[N > 0 ? N : 1];
+    __device__ State(const dt_axis_args &a, int64_t first) {
+#pragma unroll
+        for (int k = 0; k < N; k++) p[k] = a.state[k] ? a.state[k] + first : nullptr;
+    }
+    __device__ void load_quad(int32_t i, Pack<float, QUAD> *v) const {
+#pragma unroll
+        for (int k = 0; k < N; k++) {
+            v[k] = {};
+            if (p[k]) v[k] = load<float, QUAD>(p[k] + i);
         }
     }
-    f.grad_scale = clip / s->loss_scale;
-    f.lr = s->lr;
-    f.ema = s->ema_decay;
-    f.inv_correct1 = f.inv_correct2 = 1.0f;
-    if (a.optim == DT_OPTIM_ADAMW) {
-        f.inv_correct1 = 1.0f / s->adam_correct1;
-        f.inv_correct2 = 1.0f / s->adam_correct2;
+    __device__ dt_optim_element one(int32_t i, float w) const {
+        dt_optim_element e = {};
+        e.w = w;
+#pragma unroll
+        for (int k = 0; k < N; k++) e.s[k] = p[k] ? p[k][i] : 0.0f;
+        return e;
     }
+    __device__ void store_one(int32_t i, const dt_optim_element &e) const {
+#pragma unroll
+        for (int k = 0; k < N; k++)
+            if (p[k]) p[k][i] = e.s[k];
+    }
+    __device__ void store_quad(int32_t i, const Pack<float, QUAD> *v) const {
+#pragma unroll
+        for (int k = 0; k < N; k++)
+            if (p[k]) store<float, QUAD>(p[k] + i, v[k]);
+    }
+};
+
+/* Element j of a quad. */
+template <int N> __device__ dt_optim_element element_of(float w, const Pack<float, QUAD> *ps, int j) {
+    dt_optim_element e = {};
+    e.w = w;
+#pragma unroll
+    for (int k = 0; k < N; k++) e.s[k] = ps[k].v[j];
+    return e;
+}
+
+/* The factors of a chunk's elements. */
+__device__ dt_optim_factors chunk_factors(const dt_gpu_axis_step *step, float decay, float lr_scale) {
+    dt_optim_factors f = step->factors;
+    f.decay = decay;
+    f.lr *= lr_scale;
     return f;
 }
 
-/* One element's new weight; m1, m2: its optimizer state (core/backend.h states the rules). */
-__device__ float updated(const dt_axis_args &a, const Factors &f, float decay, float g, float w, float *m1,
-                         float *m2) {
-    g *= f.grad_scale;
-    if (a.optim == DT_OPTIM_ADAMW) {
-        *m1 = a.beta1 * *m1 + (1.0f - a.beta1) * g;
-        *m2 = a.beta2 * *m2 + (1.0f - a.beta2) * (g * g);
-        w -= f.lr * decay * w;
-        return w - f.lr * (*m1 * f.inv_correct1) / (sqrtf(*m2 * f.inv_correct2) + a.eps);
+/* First pass of TRUST: the state, and a chunk's sums of squares. */
+template <typename G, int KIND>
+__global__ void __launch_bounds__(THREADS) measure_kernel(dt_axis_args a, const dt_gpu_axis_chunk *chunk,
+                                                          const dt_gpu_axis_step *step, double *square) {
+    __shared__ double smem[THREADS];
+    constexpr int N = Rule<KIND>::N_STATE;
+    if (step->skip) return;
+    const dt_gpu_axis_chunk ch = chunk[blockIdx.x];
+    const dt_optim_factors f = chunk_factors(step, ch.decay, ch.lr_scale);
+    const G *grad = (const G *)a.grad + ch.first;
+    const float *w = a.master + ch.first;
+    const State<N> state(a, ch.first);
+    float w2 = 0.0f, u2 = 0.0f;
+    for (int32_t i = (int32_t)threadIdx.x * QUAD; i < ch.n_elem; i += THREADS * QUAD) {
+        if (i + QUAD <= ch.n_elem) {
+            const Pack<G, QUAD> g = load<G, QUAD>(grad + i);
+            const Pack<float, QUAD> pw = load<float, QUAD>(w + i);
+            Pack<float, QUAD> ps[N];
+            state.load_quad(i, ps);
+#pragma unroll
+            for (int j = 0; j < QUAD; j++) {
+                const dt_optim_element e =
+                    Trust<KIND>::measure(&f, to_float(g.v[j]), element_of<N>(pw.v[j], ps, j));
+#pragma unroll
+                for (int k = 0; k < N; k++) ps[k].v[j] = e.s[k];
+                w2 = fmaf(e.w, e.w, w2);
+                u2 = fmaf(e.u, e.u, u2);
+            }
+            state.store_quad(i, ps);
+        } else {
+            for (int32_t q = i; q < ch.n_elem; q++) {
+                const dt_optim_element e = Trust<KIND>::measure(&f, to_float(grad[q]), state.one(q, w[q]));
+                state.store_one(q, e);
+                w2 = fmaf(e.w, e.w, w2);
+                u2 = fmaf(e.u, e.u, u2);
+            }
+        }
     }
-    g += decay * w;
-    if (!a.mom1) return w - f.lr * g;
-    *m1 = a.momentum * *m1 + g;
-    return w - f.lr * (a.nesterov ? g + a.momentum * *m1 : *m1);
+    const double sum_w = block_total(w2, smem);
+    __syncthreads();
+    const double sum_u = block_total(u2, smem);
+    if (threadIdx.x == 0) {
+        square[2 * blockIdx.x] = sum_w;
+        square[2 * blockIdx.x + 1] = sum_u;
+    }
+}
+
+/* A block per segment: its chunks' sums in a fixed order. */
+template <int KIND>
+__global__ void __launch_bounds__(THREADS)
+    ratio_kernel(const dt_gpu_axis_segment *segment, const double *square, const dt_gpu_axis_step *step,
+                 float *ratio) {
+    __shared__ double smem[THREADS];
+    if (step->skip) return;
+    const dt_gpu_axis_segment seg = segment[blockIdx.x];
+    double w2 = 0.0, u2 = 0.0;
+    for (int32_t i = (int32_t)threadIdx.x; i < seg.n_chunk; i += THREADS) {
+        w2 += square[2 * (seg.first_chunk + i)];
+        u2 += square[2 * (seg.first_chunk + i) + 1];
+    }
+    const double sum_w = block_total(w2, smem);
+    __syncthreads();
+    const double sum_u = block_total(u2, smem);
+    if (threadIdx.x != 0) return;
+    const dt_optim_factors f = chunk_factors(step, seg.decay, seg.lr_scale);
+    ratio[blockIdx.x] = Trust<KIND>::ratio(&f, (float)sqrt(sum_w), (float)sqrt(sum_u));
 }
 
 __global__ void scale_kernel(dt_axis_args a) {
@@ -148,56 +261,85 @@ __global__ void __launch_bounds__(THREADS)
         ema[i] = d * ema[i] + (1.0f - d) * x[i];
 }
 
-template <typename G, typename P>
-__global__ void __launch_bounds__(THREADS) update_kernel(dt_axis_args a, const dt_gpu_axis_chunk *chunk) {
-    const Factors f = factors(a);
-    if (f.skip) return;
+template <typename G, typename P, int KIND>
+__global__ void __launch_bounds__(THREADS) update_kernel(dt_axis_args a, const dt_gpu_axis_chunk *chunk,
+                                                         const dt_gpu_axis_step *step, const float *ratio) {
+    constexpr int N = Rule<KIND>::N_STATE;
+    if (step->skip) return;
     const dt_gpu_axis_chunk ch = chunk[blockIdx.x];
+    dt_optim_factors f = chunk_factors(step, ch.decay, ch.lr_scale);
+    if (Trust<KIND>::IS) f.ratio = ratio[ch.segment];
+    const float d = step->ema_decay;
     const G *grad = (const G *)a.grad + ch.first;
     P *param = a.param16 ? (P *)a.param16 + ch.first : nullptr;
-    float *w = a.master + ch.first;
-    float *m1 = a.mom1 ? a.mom1 + ch.first : nullptr, *m2 = a.mom2 ? a.mom2 + ch.first : nullptr;
-    float *ema = a.ema ? a.ema + ch.first : nullptr;
+    float *w = a.master + ch.first, *ema = a.ema ? a.ema + ch.first : nullptr;
+    const State<N> state(a, ch.first);
     for (int32_t i = (int32_t)threadIdx.x * QUAD; i < ch.n_elem; i += THREADS * QUAD) {
         if (i + QUAD <= ch.n_elem) {
             const Pack<G, QUAD> g = load<G, QUAD>(grad + i);
-            Pack<float, QUAD> pw = load<float, QUAD>(w + i), p1 = {}, p2 = {}, pe = {};
+            Pack<float, QUAD> pw = load<float, QUAD>(w + i), pe = {}, ps[N > 0 ? N : 1];
             Pack<P, QUAD> p16;
-            if (m1) p1 = load<float, QUAD>(m1 + i);
-            if (m2) p2 = load<float, QUAD>(m2 + i);
+            state.load_quad(i, ps);
             if (ema) pe = load<float, QUAD>(ema + i);
 #pragma unroll
             for (int j = 0; j < QUAD; j++) {
-                pw.v[j] = updated(a, f, ch.decay, to_float(g.v[j]), pw.v[j], &p1.v[j], &p2.v[j]);
-                pe.v[j] = f.ema * pe.v[j] + (1.0f - f.ema) * pw.v[j];
+                const dt_optim_element e =
+                    Rule<KIND>::update(&f, to_float(g.v[j]), element_of<N>(pw.v[j], ps, j));
+                pw.v[j] = e.w;
+#pragma unroll
+                for (int k = 0; k < N; k++) ps[k].v[j] = e.s[k];
+                pe.v[j] = dt_optim_mul(d, pe.v[j]) + (1.0f - d) * pw.v[j];
                 p16.v[j] = from_float<P>(pw.v[j]);
             }
             store<float, QUAD>(w + i, pw);
-            if (m1) store<float, QUAD>(m1 + i, p1);
-            if (m2) store<float, QUAD>(m2 + i, p2);
+            state.store_quad(i, ps);
             if (ema) store<float, QUAD>(ema + i, pe);
             if (param) store<P, QUAD>(param + i, p16);
         } else {
-            for (int32_t k = i; k < ch.n_elem; k++) {
-                float v1 = m1 ? m1[k] : 0.0f, v2 = m2 ? m2[k] : 0.0f;
-                w[k] = updated(a, f, ch.decay, to_float(grad[k]), w[k], &v1, &v2);
-                if (m1) m1[k] = v1;
-                if (m2) m2[k] = v2;
-                if (ema) ema[k] = f.ema * ema[k] + (1.0f - f.ema) * w[k];
-                if (param) param[k] = from_float<P>(w[k]);
+            for (int32_t q = i; q < ch.n_elem; q++) {
+                const dt_optim_element e = Rule<KIND>::update(&f, to_float(grad[q]), state.one(q, w[q]));
+                w[q] = e.w;
+                state.store_one(q, e);
+                if (ema) ema[q] = dt_optim_mul(d, ema[q]) + (1.0f - d) * w[q];
+                if (param) param[q] = from_float<P>(w[q]);
             }
         }
     }
 }
 
-template <typename G>
-void update(const dt_axis_args &a, const dt_gpu_axis_chunk *chunk, int32_t n_chunk, cudaStream_t s) {
-    if (a.param16 && a.param16_dtype == DT_DTYPE_F16)
-        update_kernel<G, __half><<<(unsigned)n_chunk, THREADS, 0, s>>>(a, chunk);
-    else if (a.param16 && a.param16_dtype == DT_DTYPE_BF16)
-        update_kernel<G, __nv_bfloat16><<<(unsigned)n_chunk, THREADS, 0, s>>>(a, chunk);
+template <typename G, int KIND>
+void measure(const dt_axis_args &a, const dt_gpu_axis_plan &p, cudaStream_t s) {
+    if constexpr (Trust<KIND>::IS) {
+        measure_kernel<G, KIND><<<(unsigned)p.n_chunk, THREADS, 0, s>>>(a, p.chunk, p.step, p.square);
+        ratio_kernel<KIND><<<(unsigned)p.n_segment, THREADS, 0, s>>>(p.segment, p.square, p.step, p.ratio);
+    }
+}
+
+template <typename G, typename P>
+void update(const dt_axis_args &a, const dt_gpu_axis_plan &p, cudaStream_t s) {
+    switch ((dt_optim_kind)a.optim.kind) {
+#define CASE(upper, lower, n)                                                                                \
+    case DT_OPTIM_##upper:                                                                                   \
+        measure<G, DT_OPTIM_##upper>(a, p, s);                                                               \
+        update_kernel<G, P, DT_OPTIM_##upper>                                                                \
+            <<<(unsigned)p.n_chunk, THREADS, 0, s>>>(a, p.chunk, p.step, p.ratio);                           \
+        break;
+        DT_OPTIM_LIST(CASE)
+#undef CASE
+    case DT_OPTIM_COUNT:
+        break;
+    }
+}
+
+/* 16-bit gradients come with a copy of the weights of the same type; sums of them in fp32 with any. */
+template <typename G> void update_any(const dt_axis_args &a, const dt_gpu_axis_plan &p, cudaStream_t s) {
+    update<G, G>(a, p, s);
+}
+template <> void update_any<float>(const dt_axis_args &a, const dt_gpu_axis_plan &p, cudaStream_t s) {
+    if (!a.param16)
+        update<float, float>(a, p, s);
     else
-        update_kernel<G, float><<<(unsigned)n_chunk, THREADS, 0, s>>>(a, chunk);
+        DT_WITH_TYPE(a.param16_dtype, update<float, T>(a, p, s));
 }
 
 } // namespace
@@ -236,9 +378,8 @@ cudaError_t dt_gpu_axis_sumsq(const dt_gpu *gpu, const dt_axis_args *a, float *p
     return cudaPeekAtLastError();
 }
 
-cudaError_t dt_gpu_axis_update(const dt_axis_args *a, const dt_gpu_axis_chunk *chunk, int32_t n_chunk,
-                               cudaStream_t s) {
-    if (n_chunk == 0) return cudaSuccess;
-    DT_WITH_TYPE(a->grad_dtype, update<T>(*a, chunk, n_chunk, s));
+cudaError_t dt_gpu_axis_update(const dt_axis_args *a, const dt_gpu_axis_plan *plan, cudaStream_t s) {
+    begin_kernel<<<1, 1, 0, s>>>(*a, plan->step);
+    if (plan->n_chunk > 0) DT_WITH_TYPE(a->grad_dtype, update_any<T>(*a, *plan, s));
     return cudaPeekAtLastError();
 }

@@ -7,9 +7,8 @@
 typedef struct axis_bound {
     dt_cuda *cu;
     dt_axis_kind kind;
-    dt_axis_args args;        /* args.segment is not kept */
-    dt_gpu_axis_chunk *chunk; /* device */
-    int32_t n_chunk;
+    dt_axis_args args; /* args.segment is not kept */
+    dt_gpu_axis_plan plan;
     float *partial; /* device */
 } axis_bound;
 
@@ -31,7 +30,7 @@ static dt_status run(void *ctx, dt_stream *stream) {
         err = dt_gpu_axis_sumsq(&k->cu->gpu, &k->args, k->partial, s);
         break;
     case DT_AXIS_UPDATE:
-        err = dt_gpu_axis_update(&k->args, k->chunk, k->n_chunk, s);
+        err = dt_gpu_axis_update(&k->args, &k->plan, s);
         break;
     case DT_AXIS_CAST:
         err = dt_gpu_axis_cast(&k->cu->gpu, &k->args, s);
@@ -46,43 +45,62 @@ static dt_status run(void *ctx, dt_stream *stream) {
     return err == cudaSuccess ? DT_OK : dt_cuda_fail(err, LABEL[k->kind], __FILE__, __LINE__);
 }
 
-/* Cuts the segments within the range into chunks; counts them where out is NULL. */
-static int32_t cut(const dt_axis_args *a, dt_gpu_axis_chunk *out) {
+/* Cuts the segments within the range into chunks; counts them where `chunk` is NULL. */
+static int32_t cut(const dt_axis_args *a, dt_gpu_axis_chunk *chunk, dt_gpu_axis_segment *segment) {
     int32_t n = 0;
     for (int32_t i = 0; i < a->n_segment; i++) {
         const dt_axis_segment *s = &a->segment[i];
+        const int32_t first = n;
         int64_t end = dt_min_i64(s->offset + s->n_elem, a->offset + a->n_elem);
         for (int64_t at = dt_max_i64(s->offset, a->offset); at < end; at += DT_GPU_AXIS_CHUNK, n++)
-            if (out)
-                out[n] = (dt_gpu_axis_chunk){.first = at,
-                                             .n_elem = (int32_t)dt_min_i64(DT_GPU_AXIS_CHUNK, end - at),
-                                             .decay = s->decay};
+            if (chunk)
+                chunk[n] = (dt_gpu_axis_chunk){.first = at,
+                                               .n_elem = (int32_t)dt_min_i64(DT_GPU_AXIS_CHUNK, end - at),
+                                               .segment = i,
+                                               .decay = s->decay,
+                                               .lr_scale = s->lr_scale};
+        if (segment)
+            segment[i] = (dt_gpu_axis_segment){
+                .first_chunk = first, .n_chunk = n - first, .decay = s->decay, .lr_scale = s->lr_scale};
     }
     return n;
 }
 
-static dt_status upload_chunks(axis_bound *k, const dt_axis_args *a) {
-    k->n_chunk = cut(a, NULL);
-    if (k->n_chunk == 0) return DT_OK;
-    size_t bytes = (size_t)k->n_chunk * sizeof *k->chunk;
-    dt_gpu_axis_chunk *host = malloc(bytes);
-    if (!host) return dt_fail(DT_ERR_MEMORY, "no memory for the optimizer's %d chunks", k->n_chunk);
-    cut(a, host);
-    dt_status st = dt_cuda_own_device(k->cu, (int64_t)bytes, (void **)&k->chunk);
-    if (st == DT_OK) {
-        cudaError_t err = cudaMemcpy(k->chunk, host, bytes, cudaMemcpyHostToDevice);
-        if (err != cudaSuccess) st = dt_cuda_fail(err, "cudaMemcpy", __FILE__, __LINE__);
-    }
-    free(host);
-    return st;
+/* A copy on the device that lives as long as the backend. */
+static dt_status upload(dt_cuda *cu, const void *host, size_t bytes, void **out) {
+    DT_TRY(dt_cuda_own_device(cu, (int64_t)bytes, out));
+    cudaError_t err = cudaMemcpy(*out, host, bytes, cudaMemcpyHostToDevice);
+    return err == cudaSuccess ? DT_OK : dt_cuda_fail(err, "cudaMemcpy", __FILE__, __LINE__);
+}
+
+static dt_status make_plan(dt_cuda *cu, const dt_axis_args *a, dt_gpu_axis_plan *p) {
+    DT_TRY(dt_cuda_own_device(cu, (int64_t)sizeof *p->step, (void **)&p->step));
+    p->n_segment = a->n_segment;
+    p->n_chunk = cut(a, NULL, NULL);
+    if (p->n_chunk == 0) return DT_OK;
+    const size_t n_chunk = (size_t)p->n_chunk, n_segment = (size_t)p->n_segment;
+    dt_status st = DT_OK;
+    dt_gpu_axis_chunk *chunk = malloc(n_chunk * sizeof *chunk);
+    dt_gpu_axis_segment *segment = malloc(n_segment * sizeof *segment);
+    if (!chunk || !segment)
+        st = dt_fail(DT_ERR_MEMORY, "no memory for the optimizer's %d chunks", p->n_chunk);
+    else
+        cut(a, chunk, segment);
+    if (st == DT_OK) st = upload(cu, chunk, n_chunk * sizeof *chunk, (void **)&p->chunk);
+    if (st == DT_OK) st = upload(cu, segment, n_segment * sizeof *segment, (void **)&p->segment);
+    free(chunk), free(segment);
+    if (st != DT_OK || !(dt_optim_get((dt_optim_kind)a->optim.kind)->flags & DT_OPTIM_TRUST)) return st;
+    DT_TRY(dt_cuda_own_device(cu, (int64_t)(2 * n_chunk * sizeof *p->square), (void **)&p->square));
+    return dt_cuda_own_device(cu, (int64_t)(n_segment * sizeof *p->ratio), (void **)&p->ratio);
 }
 
 /* Vectors of four elements are used from `offset` on. */
 static dt_status check_alignment(const dt_axis_args *a) {
     bool ok = a->offset % 4 == 0;
     for (int32_t i = 0; i < a->n_segment; i++) ok = ok && a->segment[i].offset % 4 == 0;
-    const void *const p[] = {a->grad, a->acc, a->master, a->param16, a->mom1, a->mom2, a->ema};
+    const void *const p[] = {a->grad, a->acc, a->master, a->param16, a->ema};
     for (size_t i = 0; i < sizeof p / sizeof *p; i++) ok = ok && ((uintptr_t)p[i] & 15) == 0;
+    for (int i = 0; i < DT_OPTIM_STATES_MAX; i++) ok = ok && ((uintptr_t)a->state[i] & 15) == 0;
     return ok ? DT_OK : dt_fail(DT_ERR_INTERNAL, "the parameter axis is not aligned to 16 bytes");
 }
 
@@ -95,7 +113,7 @@ dt_status dt_cuda_bind_axis(dt_backend *be, dt_axis_kind kind, const dt_axis_arg
     k->kind = kind;
     k->args = *args;
     k->args.segment = NULL;
-    if (kind == DT_AXIS_UPDATE) DT_TRY(upload_chunks(k, args));
+    if (kind == DT_AXIS_UPDATE) DT_TRY(make_plan(cu, args, &k->plan));
     if (kind == DT_AXIS_SUMSQ)
         DT_TRY(dt_cuda_own_device(cu, DT_GPU_SUMSQ_BLOCKS * (int64_t)sizeof(float), (void **)&k->partial));
     *out = (dt_kernel){.run = run, .ctx = k, .node = -1, .label = LABEL[kind]};

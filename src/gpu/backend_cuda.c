@@ -56,13 +56,13 @@ static dt_status prepare(dt_backend *be, const dt_graph *g, dt_nid node, dt_prep
     const dt_value *main = &g->value[n->in[dt_op_get(n->op)->main]];
     p->row = row;
     p->node = *n;
-    p->t = g->compute;
+    p->t = dt_op_get(n->op)->in[dt_op_get(n->op)->main].type == DT_SLOT_FLOAT ? main->dtype : g->compute;
     p->n_elem = dt_value_n_elem(main);
     p->c = main->dim[main->ndim - 1];
-    p->rows = p->n_elem / p->c;
+    p->rows = p->c > 0 ? p->n_elem / p->c : 0;
     copy_dims(p->in_dim, main);
     copy_dims(p->out_dim, &g->value[n->out[0]]);
-    snprintf(p->label, sizeof p->label, "%s %lldx%lld %s", row->name, (long long)p->rows, (long long)p->c,
+    snprintf(p->label, sizeof p->label, "%s %lldx%lld %s", dt_op_name(n), (long long)p->rows, (long long)p->c,
              dt_dtype_name(p->t));
     if (row->prepare) DT_TRY(row->prepare(cu, g, n, p));
     *out = p;

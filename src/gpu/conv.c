@@ -185,7 +185,7 @@ static dt_status fold(const dt_bound *k, cudaStream_t s) {
     return dt_launch_status(dt_gpu_fold_weight(p->t, inverse ? folded : k->b.in[DT_CONV_IN_W],
                                                inverse ? k->b.out[0] : folded, d->k * d->r,
                                                p->node.attr.kernel[1], (int32_t)d->c / 2, (int32_t)d->s,
-                                               p->node.attr.pad[1] % 2, inverse, s),
+                                               p->node.attr.pad_begin[1] % 2, inverse, s),
                             k);
 }
 

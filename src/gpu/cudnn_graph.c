@@ -210,12 +210,14 @@ static void pointwise(graph_ops *g, cudnnPointwiseMode_t mode, cudnnBackendDescr
     push(g, op, "pointwise operation");
 }
 
-/* Padding behind the image: as before it, unless the output is smaller than that makes it (folded
- * columns). */
+/* Padding behind the image: as before it, unless that does not make the output (folded columns, padding of its
+ * own behind); then what the last window needs. */
 static int64_t post_pad(int64_t in, int64_t kernel, int64_t out, int64_t stride, int64_t pad,
                         int64_t dilation) {
     int64_t span = dilation * (kernel - 1) + 1;
-    return (in + 2 * pad - span) / stride + 1 == out ? pad : (out - 1) * stride + span - in - pad;
+    const int64_t post = (out - 1) * stride + span - in - pad;
+    if ((in + 2 * pad - span) / stride + 1 == out) return pad;
+    return stride > 1 && post < 0 ? 0 : post; /* rows that no window reaches */
 }
 
 static cudnnBackendDescriptor_t conv_desc(graph_ops *g) {

@@ -1,4 +1,4 @@
-/* DENSE and its gradients through cuBLASLt. cuBLASLt counts columns first, so a row-major [N,C] is its C x N
+/* DENSE and its gradients through cuBLASLt. cuBLASLt counts columns first, so a row-major [rows,C] is its C x rows
  * matrix; every product below is written in its order. */
 #include <stdio.h>
 #include <string.h>
@@ -57,11 +57,12 @@ static dt_status choose_algo(dt_cuda *cu, dt_prep *p) {
 dt_status dt_lower_dense_prepare(dt_cuda *cu, const dt_graph *g, const dt_node *n, dt_prep *p) {
     dt_dense_prep *d = &p->dense;
     const dt_value *first = &g->value[n->in[0]], *second = &g->value[n->in[1]];
-    d->n = first->dim[0];
-    d->c = n->op == DT_OP_DENSE_DGRAD ? second->dim[1] : dt_value_n_elem(first) / d->n;
+    const int64_t last = first->dim[first->ndim - 1];
+    d->n = dt_value_n_elem(first) / last;
+    d->c = n->op == DT_OP_DENSE_DGRAD ? second->dim[1] : last;
     d->k = n->op == DT_OP_DENSE         ? second->dim[0]
-           : n->op == DT_OP_DENSE_DGRAD ? first->dim[1]
-                                        : second->dim[1];
+           : n->op == DT_OP_DENSE_DGRAD ? last
+                                        : second->dim[second->ndim - 1];
     snprintf(p->label, sizeof p->label, "%s %lldx%lld->%lld %s", p->row->name, (long long)d->n,
              (long long)d->c, (long long)d->k, dt_dtype_name(p->t));
     cublasComputeType_t compute =

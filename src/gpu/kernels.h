@@ -8,6 +8,7 @@
 #include <cuda_runtime_api.h>
 
 #include "core/backend.h"
+#include "core/broadcast.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -109,12 +110,32 @@ cudaError_t dt_gpu_bn_coef(dt_dtype t, const float *dgamma32, const float *dbeta
                            const float *invstd, const float *gamma, void *dgamma, void *dbeta, float *coef,
                            int64_t rows, int64_t c, cudaStream_t s);
 
+/* unary.cu: n elements. v: x or y, whichever the gradient is made of. */
+cudaError_t dt_gpu_unary(const dt_gpu *gpu, dt_dtype t, dt_unary f, float a, float b, const void *x, void *y,
+                         int64_t n, cudaStream_t s);
+cudaError_t dt_gpu_unary_bwd(const dt_gpu *gpu, dt_dtype t, dt_unary f, float a, float b, const void *dy,
+                             const void *v, void *dx, int64_t n, cudaStream_t s);
+
+/* binary.cu */
+typedef struct dt_gpu_binary_args {
+    dt_binary function;
+    const void *dy, *a, *b; /* dy: BINARY_BWD; of that one a and b may be NULL where it does not read them */
+    void *out;
+    dt_space space;
+    int32_t operand;  /* BINARY_BWD */
+    float *workspace; /* BINARY_BWD: dt_gpu_binary_bwd_bytes */
+} dt_gpu_binary_args;
+cudaError_t dt_gpu_binary(const dt_gpu *gpu, dt_dtype t, const dt_gpu_binary_args *a, cudaStream_t s);
+cudaError_t dt_gpu_binary_bwd(const dt_gpu *gpu, dt_dtype t, const dt_gpu_binary_args *a, cudaStream_t s);
+int64_t dt_gpu_binary_bwd_bytes(const dt_gpu *gpu, const dt_space *space, int32_t operand);
+
+/* softmax.cu: rows of c; y may be x, dx may be dy. */
+cudaError_t dt_gpu_softmax(dt_dtype t, const void *x, void *y, int64_t rows, int64_t c, bool logarithm,
+                           cudaStream_t s);
+cudaError_t dt_gpu_softmax_bwd(dt_dtype t, const void *dy, const void *y, void *dx, int64_t rows, int64_t c,
+                               bool logarithm, cudaStream_t s);
+
 /* pointwise.cu */
-cudaError_t dt_gpu_relu(const dt_gpu *gpu, dt_dtype t, const void *x, void *y, int64_t n, cudaStream_t s);
-cudaError_t dt_gpu_relu_bwd(const dt_gpu *gpu, dt_dtype t, const void *dy, const void *y, void *dx, int64_t n,
-                            cudaStream_t s);
-cudaError_t dt_gpu_add(const dt_gpu *gpu, dt_dtype t, const void *a, const void *b, void *y, int64_t n,
-                       cudaStream_t s);
 /* y = x * keep / (1-p), the draw of core/op.h; also its backward. */
 cudaError_t dt_gpu_dropout(const dt_gpu *gpu, dt_dtype t, const void *x, void *y, int64_t n, float p,
                            uint64_t salt, const dt_step_params *params, cudaStream_t s);
@@ -182,17 +203,35 @@ cudaError_t dt_gpu_cast_values(const dt_gpu *gpu, dt_dtype from, const void *x, 
 /* axis.cu. A chunk is a stretch of one segment: one block's work. */
 typedef struct dt_gpu_axis_chunk {
     int64_t first;
-    int32_t n_elem;
-    float decay;
+    int32_t n_elem, segment;
+    float decay, lr_scale;
 } dt_gpu_axis_chunk;
+typedef struct dt_gpu_axis_segment {
+    int32_t first_chunk, n_chunk;
+    float decay, lr_scale;
+} dt_gpu_axis_segment;
+/* What begins an update and all its blocks then read. */
+typedef struct dt_gpu_axis_step {
+    dt_optim_factors factors;
+    float ema_decay;
+    int32_t skip;
+} dt_gpu_axis_step;
+/* Of UPDATE, on the device. */
+typedef struct dt_gpu_axis_plan {
+    dt_gpu_axis_chunk *chunk;
+    dt_gpu_axis_segment *segment;
+    int32_t n_chunk, n_segment;
+    dt_gpu_axis_step *step;
+    double *square; /* TRUST: by chunk, of the weights and of the direction */
+    float *ratio;   /* TRUST: by segment */
+} dt_gpu_axis_plan;
 enum { DT_GPU_AXIS_CHUNK = 2048, DT_GPU_SUMSQ_BLOCKS = 1024 };
 cudaError_t dt_gpu_axis_accum(const dt_gpu *gpu, const dt_axis_args *a, cudaStream_t s);
 cudaError_t dt_gpu_axis_cast(const dt_gpu *gpu, const dt_axis_args *a, cudaStream_t s);
 cudaError_t dt_gpu_axis_average(const dt_gpu *gpu, const dt_axis_args *a, cudaStream_t s);
 cudaError_t dt_gpu_axis_scale(const dt_axis_args *a, cudaStream_t s);
 cudaError_t dt_gpu_axis_sumsq(const dt_gpu *gpu, const dt_axis_args *a, float *partial, cudaStream_t s);
-cudaError_t dt_gpu_axis_update(const dt_axis_args *a, const dt_gpu_axis_chunk *chunk, int32_t n_chunk,
-                               cudaStream_t s);
+cudaError_t dt_gpu_axis_update(const dt_axis_args *a, const dt_gpu_axis_plan *plan, cudaStream_t s);
 
 #ifdef __cplusplus
 }

@@ -31,18 +31,71 @@ static dt_status run_input(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     return dt_launch_status(dt_gpu_input(p->t, &a, s), k);
 }
 
-static dt_status run_relu(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
-    return dt_launch_status(dt_gpu_relu(&cu->gpu, k->prep->t, in(k, 0), k->b.out[0], k->prep->n_elem, s), k);
+static dt_status run_unary(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    const dt_attr *t = &k->prep->node.attr;
+    return dt_launch_status(
+        dt_gpu_unary(&cu->gpu, k->prep->t, t->unary, t->a, t->b, in(k, 0), k->b.out[0], k->prep->n_elem, s),
+        k);
 }
 
-static dt_status run_relu_bwd(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
-    return dt_launch_status(
-        dt_gpu_relu_bwd(&cu->gpu, k->prep->t, in(k, 0), in(k, 1), k->b.out[0], k->prep->n_elem, s), k);
+static dt_status run_unary_bwd(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    const dt_attr *t = &k->prep->node.attr;
+    return dt_launch_status(dt_gpu_unary_bwd(&cu->gpu, k->prep->t, t->unary, t->a, t->b, in(k, 0), in(k, 1),
+                                             k->b.out[0], k->prep->n_elem, s),
+                            k);
 }
 
-static dt_status run_add(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+static dt_status prepare_binary(dt_cuda *cu, const dt_graph *g, const dt_node *n, dt_prep *p) {
+    (void)cu;
+    p->binary.space = dt_broadcast_space(&g->value[n->out[0]], &g->value[n->in[DT_BINARY_IN_A]],
+                                         &g->value[n->in[DT_BINARY_IN_B]]);
+    return DT_OK;
+}
+
+static dt_status run_binary(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    const dt_gpu_binary_args a = {.function = k->prep->node.attr.binary,
+                                  .a = in(k, DT_BINARY_IN_A),
+                                  .b = in(k, DT_BINARY_IN_B),
+                                  .out = k->b.out[0],
+                                  .space = k->prep->binary.space};
+    return dt_launch_status(dt_gpu_binary(&cu->gpu, k->prep->t, &a, s), k);
+}
+
+static dt_status prepare_binary_bwd(dt_cuda *cu, const dt_graph *g, const dt_node *n, dt_prep *p) {
+    const dt_value *read[2] = {NULL, NULL};
+    for (int32_t i = 0; i < 2; i++)
+        if (dt_node_has(n, DT_BINARY_BWD_IN_A + i)) read[i] = &g->value[n->in[DT_BINARY_BWD_IN_A + i]];
+    read[n->attr.operand] = &g->value[n->out[0]];
+    p->binary.space = dt_broadcast_space(&g->value[n->in[DT_BINARY_BWD_IN_DY]], read[0], read[1]);
+    (void)dt_prep_take(p, dt_gpu_binary_bwd_bytes(&cu->gpu, &p->binary.space, n->attr.operand));
+    return DT_OK;
+}
+
+static dt_status run_binary_bwd(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    const dt_gpu_binary_args a = {.function = k->prep->node.attr.binary,
+                                  .dy = in(k, DT_BINARY_BWD_IN_DY),
+                                  .a = in(k, DT_BINARY_BWD_IN_A),
+                                  .b = in(k, DT_BINARY_BWD_IN_B),
+                                  .out = k->b.out[0],
+                                  .space = k->prep->binary.space,
+                                  .operand = k->prep->node.attr.operand,
+                                  .workspace = k->b.workspace};
+    return dt_launch_status(dt_gpu_binary_bwd(&cu->gpu, k->prep->t, &a, s), k);
+}
+
+static dt_status run_softmax(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    (void)cu;
+    const dt_prep *p = k->prep;
     return dt_launch_status(
-        dt_gpu_add(&cu->gpu, k->prep->t, in(k, 0), in(k, 1), k->b.out[0], k->prep->n_elem, s), k);
+        dt_gpu_softmax(p->t, in(k, 0), k->b.out[0], p->rows, p->c, p->node.op == DT_OP_LOG_SOFTMAX, s), k);
+}
+
+static dt_status run_softmax_bwd(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    (void)cu;
+    const dt_prep *p = k->prep;
+    return dt_launch_status(dt_gpu_softmax_bwd(p->t, in(k, 0), in(k, 1), k->b.out[0], p->rows, p->c,
+                                               p->node.op == DT_OP_LOG_SOFTMAX_BWD, s),
+                            k);
 }
 
 /* RESHAPE is an alias; where a program gives it memory of its own, the bytes are copied. */
@@ -51,6 +104,52 @@ static dt_status run_reshape(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     if (in(k, 0) == k->b.out[0]) return DT_OK;
     size_t bytes = (size_t)k->prep->n_elem * dt_dtype_size(k->prep->t);
     return dt_launch_status(cudaMemcpyAsync(k->b.out[0], in(k, 0), bytes, cudaMemcpyDeviceToDevice, s), k);
+}
+
+static dt_status prepare_blocks(dt_cuda *cu, const dt_graph *g, const dt_node *n, dt_prep *p) {
+    dt_blocks *b = NULL;
+    DT_TRY(dt_cuda_own(cu, ((size_t)n->n_in + 1) * sizeof *b, (void **)&b));
+    for (int32_t i = 0; i < n->n_in; i++) b[i] = dt_op_blocks(g, n, &g->value[n->in[i]]);
+    b[n->n_in] = dt_op_blocks(g, n, &g->value[n->out[0]]);
+    p->blocks.block = b;
+    return DT_OK;
+}
+
+/* `rows` stretches of `bytes`, the next one a pitch later. */
+static cudaError_t copy_rows(void *dst, int64_t dst_pitch, const void *src, int64_t src_pitch, int64_t bytes,
+                             int64_t rows, cudaStream_t s) {
+    if (rows * bytes == 0) return cudaSuccess;
+    if (rows == 1 || (dst_pitch == bytes && src_pitch == bytes))
+        return cudaMemcpyAsync(dst, src, (size_t)(rows * bytes), cudaMemcpyDeviceToDevice, s);
+    return cudaMemcpy2DAsync(dst, (size_t)dst_pitch, src, (size_t)src_pitch, (size_t)bytes, (size_t)rows,
+                             cudaMemcpyDeviceToDevice, s);
+}
+
+static dt_status run_concat(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    (void)cu;
+    const dt_blocks *b = k->prep->blocks.block, *y = &b[k->prep->node.n_in];
+    char *to = k->b.out[0];
+    for (int32_t i = 0; i < k->prep->node.n_in; i++) {
+        DT_TRY(dt_launch_status(copy_rows(to, y->bytes, in(k, i), b[i].bytes, b[i].bytes, y->rows, s), k));
+        to += b[i].bytes;
+    }
+    return DT_OK;
+}
+
+static dt_status run_slice(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    (void)cu;
+    const dt_blocks *x = &k->prep->blocks.block[0], *y = x + 1;
+    return dt_launch_status(
+        copy_rows(k->b.out[0], y->bytes, (char *)in(k, 0) + x->begin, x->bytes, y->bytes, y->rows, s), k);
+}
+
+static dt_status run_slice_bwd(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    (void)cu;
+    const dt_blocks *dy = &k->prep->blocks.block[0], *dx = dy + 1;
+    DT_TRY(dt_launch_status(cudaMemsetAsync(k->b.out[0], 0, (size_t)(dx->rows * dx->bytes), s), k));
+    return dt_launch_status(
+        copy_rows((char *)k->b.out[0] + dx->begin, dx->bytes, in(k, 0), dy->bytes, dy->bytes, dy->rows, s),
+        k);
 }
 
 static dt_status run_dropout(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
@@ -75,8 +174,8 @@ static dt_gpu_pool_args pool_args(const dt_bound *k, const int64_t *image, const
                               .ks = a->kernel[1],
                               .sr = a->stride[0],
                               .ss = a->stride[1],
-                              .pr = a->pad[0],
-                              .ps = a->pad[1]};
+                              .pr = a->pad_begin[0],
+                              .ps = a->pad_begin[1]};
 }
 
 static dt_status run_maxpool(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
@@ -243,7 +342,8 @@ static dt_status run_bn_apply(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
 
 bool dt_pool_gathers(const dt_attr *t) {
     for (int a = 0; a < 2; a++)
-        if (t->kernel[a] != 3 || t->stride[a] != 2 || t->pad[a] != 1) return false;
+        if (t->kernel[a] != 3 || t->stride[a] != 2 || t->pad_begin[a] != 1 || t->pad_end[a] != 1)
+            return false;
     return true;
 }
 
@@ -322,12 +422,16 @@ static const dt_lower_row TABLE[] = {
     [DT_OP_INPUT] = {"input", NULL, NULL, run_input},
     [DT_OP_CONV] = {"conv", dt_lower_conv_prepare, dt_lower_conv_bind, dt_lower_conv_run},
     [DT_OP_DENSE] = {"dense", dt_lower_dense_prepare, NULL, dt_lower_dense_run},
-    [DT_OP_RELU] = {"relu", NULL, NULL, run_relu},
-    [DT_OP_ADD] = {"add", NULL, NULL, run_add},
+    [DT_OP_UNARY] = {"unary", NULL, NULL, run_unary},
+    [DT_OP_BINARY] = {"binary", prepare_binary, NULL, run_binary},
+    [DT_OP_SOFTMAX] = {"softmax", NULL, NULL, run_softmax},
+    [DT_OP_LOG_SOFTMAX] = {"log_softmax", NULL, NULL, run_softmax},
     [DT_OP_MAXPOOL] = {"maxpool", NULL, NULL, run_maxpool},
     [DT_OP_AVGPOOL] = {"avgpool", NULL, NULL, run_avgpool},
     [DT_OP_GLOBAL_AVGPOOL] = {"global_avgpool", NULL, NULL, run_global},
     [DT_OP_RESHAPE] = {"reshape", NULL, NULL, run_reshape},
+    [DT_OP_CONCAT] = {"concat", prepare_blocks, NULL, run_concat},
+    [DT_OP_SLICE] = {"slice", prepare_blocks, NULL, run_slice},
     [DT_OP_DROPOUT] = {"dropout", NULL, NULL, run_dropout},
     [DT_OP_XENT] = {"xent", prepare_xent, NULL, run_xent},
     [DT_OP_LOSS] = {"loss", prepare_loss, NULL, run_loss},
@@ -349,10 +453,14 @@ static const dt_lower_row TABLE[] = {
     [DT_OP_BIAS_GRAD] = {"bias_grad", prepare_reduce, NULL, run_bias_grad},
     [DT_OP_BN_REDUCE] = {"bn_reduce", prepare_bn_reduce, NULL, run_bn_reduce},
     [DT_OP_BN_DX] = {"bn_dx", prepare_bn_dx, NULL, run_bn_dx},
-    [DT_OP_RELU_BWD] = {"relu_bwd", NULL, NULL, run_relu_bwd},
+    [DT_OP_UNARY_BWD] = {"unary_bwd", NULL, NULL, run_unary_bwd},
+    [DT_OP_BINARY_BWD] = {"binary_bwd", prepare_binary_bwd, NULL, run_binary_bwd},
+    [DT_OP_SOFTMAX_BWD] = {"softmax_bwd", NULL, NULL, run_softmax_bwd},
+    [DT_OP_LOG_SOFTMAX_BWD] = {"log_softmax_bwd", NULL, NULL, run_softmax_bwd},
     [DT_OP_MAXPOOL_BWD] = {"maxpool_bwd", NULL, NULL, run_maxpool_bwd},
     [DT_OP_AVGPOOL_BWD] = {"avgpool_bwd", NULL, NULL, run_avgpool_bwd},
     [DT_OP_GLOBAL_AVGPOOL_BWD] = {"global_avgpool_bwd", NULL, NULL, run_global_bwd},
+    [DT_OP_SLICE_BWD] = {"slice_bwd", prepare_blocks, NULL, run_slice_bwd},
     [DT_OP_DROPOUT_BWD] = {"dropout_bwd", NULL, NULL, run_dropout},
     [DT_OP_XENT_BWD] = {"xent_bwd", NULL, NULL, run_xent_bwd},
     [DT_OP_LOSS_BWD] = {"loss_bwd", NULL, NULL, run_loss_bwd},

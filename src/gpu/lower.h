@@ -44,11 +44,21 @@ typedef struct dt_gram_prep {
     dt_blas_product blas;
 } dt_gram_prep;
 
+/* BINARY and its gradient. */
+typedef struct dt_binary_prep {
+    dt_space space;
+} dt_binary_prep;
+
+/* CONCAT, SLICE and its gradient: of every input, then of the output. */
+typedef struct dt_blocks_prep {
+    dt_blocks *block;
+} dt_blocks_prep;
+
 /* What prepare decided. rows x c is the matrix view of `main`: the op's largest operand. */
 struct dt_prep {
     const dt_lower_row *row;
     dt_node node; /* a copy: passes may move the graph's */
-    dt_dtype t;   /* the graph's compute dtype */
+    dt_dtype t;   /* of the main operand where its slot takes any float, else the graph's compute dtype */
     int64_t n_elem, rows, c;
     int64_t in_dim[DT_MAX_DIM], out_dim[DT_MAX_DIM]; /* of the main input and output 0; missing ones are 1 */
     int64_t workspace_bytes;
@@ -57,6 +67,8 @@ struct dt_prep {
         dt_conv_prep conv;
         dt_dense_prep dense;
         dt_gram_prep gram;
+        dt_binary_prep binary;
+        dt_blocks_prep blocks;
     };
 };
 

@@ -93,7 +93,8 @@ dt_vid dt_build_conv(dt_builder *b, const char *name, dt_vid x, const dt_conv2d_
     if (!o->no_bias) in[2] = add_bias(b, name, o->channels, fan_in);
     dt_attr t = {.kernel = {(int32_t)o->kernel, (int32_t)o->kernel},
                  .stride = {(int32_t)stride, (int32_t)stride},
-                 .pad = {(int32_t)pad, (int32_t)pad},
+                 .pad_begin = {(int32_t)pad, (int32_t)pad},
+                 .pad_end = {(int32_t)pad, (int32_t)pad},
                  .dilation = {(int32_t)dilation, (int32_t)dilation},
                  .groups = (int32_t)groups};
     return dt_build_op(b, name, DT_OP_CONV, &t, 3, in);
@@ -101,8 +102,14 @@ dt_vid dt_build_conv(dt_builder *b, const char *name, dt_vid x, const dt_conv2d_
 
 dt_vid dt_build_dense(dt_builder *b, const char *name, dt_vid x, int64_t features, bool bias) {
     if (b->status != DT_OK) return -1;
+    if (b->g->value[x].ndim == 4) { /* an image: all of it is one row */
+        char full[DT_NAME_MAX];
+        x = dt_build_op(b, joined(full, name, "flatten"), DT_OP_RESHAPE, NULL, 1, &x);
+        if (x < 0) return -1;
+        b->n_flatten++;
+    }
     const dt_value *xv = &b->g->value[x];
-    int64_t c = dt_value_n_elem(xv) / xv->dim[0];
+    const int64_t c = xv->dim[xv->ndim - 1];
     dt_vid w = add_value(b, name, "weight", DT_ROLE_PARAM, b->g->compute, 2, (int64_t[]){features, c});
     if (w < 0) return -1;
     b->g->value[w].init = DT_INIT_KAIMING_UNIFORM_A5;
@@ -138,22 +145,31 @@ dt_vid dt_build_batchnorm(dt_builder *b, const char *name, dt_vid x, const dt_ba
 }
 
 dt_vid dt_build_relu(dt_builder *b, const char *name, dt_vid x) {
-    return dt_build_op(b, name, DT_OP_RELU, NULL, 1, &x);
+    return dt_build_op(b, name, DT_OP_UNARY, &(dt_attr){.unary = DT_UNARY_RELU}, 1, &x);
 }
 
 dt_vid dt_build_add(dt_builder *b, const char *name, dt_vid x, dt_vid y) {
-    return dt_build_op(b, name, DT_OP_ADD, NULL, 2, (dt_vid[]){x, y});
+    if (b->status != DT_OK) return -1;
+    const dt_value *xv = &b->g->value[x], *yv = &b->g->value[y];
+    if (xv->ndim != yv->ndim || memcmp(xv->dim, yv->dim, sizeof xv->dim) != 0) {
+        char text[96];
+        snprintf(text, sizeof text, "%s", dt_value_shape_text(xv));
+        b->status = dt_fail(DT_ERR_CONFIG, "%s (add): %s is %s but %s is %s", name, xv->name, text, yv->name,
+                            dt_value_shape_text(yv));
+        return -1;
+    }
+    return dt_build_op(b, name, DT_OP_BINARY, &(dt_attr){.binary = DT_BINARY_ADD}, 2, (dt_vid[]){x, y});
 }
 
 dt_vid dt_build_pool(dt_builder *b, const char *name, dt_op op, dt_vid x, int64_t kernel, int64_t stride,
                      int64_t pad) {
     const int32_t k = (int32_t)kernel, s = (int32_t)stride, p = pad >= 0 ? (int32_t)pad : (k - 1) / 2;
-    dt_attr t = {.kernel = {k, k}, .stride = {s, s}, .pad = {p, p}};
+    dt_attr t = {.kernel = {k, k}, .stride = {s, s}, .pad_begin = {p, p}, .pad_end = {p, p}};
     return dt_build_op(b, name, op, &t, 1, &x);
 }
 
 dt_vid dt_build_dropout(dt_builder *b, const char *name, dt_vid x, double rate) {
     if (b->status != DT_OK || !b->g->training) return x; /* identity in evaluation */
-    dt_attr t = {.drop_p = (float)rate, .salt = (uint64_t)b->g->n_node};
+    dt_attr t = {.drop_p = (float)rate, .salt = (uint64_t)(b->g->n_node - b->n_flatten)};
     return dt_build_op(b, name, DT_OP_DROPOUT, &t, 1, &x);
 }

@@ -56,6 +56,30 @@ static const dt_key_row dropout_keys[] = {
 LAYER_SECTION(dropout, dropout_keys);
 #undef KEYS_OF
 
+#define KEYS_OF dt_scalar_options
+static const dt_key_row leaky_relu_keys[] = {
+    {FLOAT("alpha", a, 0, 1e6), .flags = DT_KEY_OPEN_MIN, .fallback = "0.01", .help = "Slope below 0"},
+};
+LAYER_SECTION(leaky_relu, leaky_relu_keys);
+static const dt_key_row elu_keys[] = {
+    {FLOAT("alpha", a, 0, 1e6), .flags = DT_KEY_OPEN_MIN, .fallback = "1",
+     .help = "What it falls to below 0"},
+};
+LAYER_SECTION(elu, elu_keys);
+static const dt_key_row clamp_keys[] = {
+    {FLOAT("lo", a, -1e30, 1e30), .fallback = "0", .help = "The least value"},
+    {FLOAT("hi", b, -1e30, 1e30), .fallback = "1", .help = "The largest value"},
+};
+LAYER_SECTION(clamp, clamp_keys);
+#undef KEYS_OF
+
+#define KEYS_OF dt_concat_options
+static const dt_key_row concat_keys[] = {
+    {INT("axis", axis, 0, DT_MAX_DIM - 1), .fallback = "0", .help = "Dimension, from 1 on; 0: the last"},
+};
+LAYER_SECTION(concat, concat_keys);
+#undef KEYS_OF
+
 /* Its eps and momentum are the model's; a program in C may set its own. */
 static const dt_section batchnorm_section = {.name = "batchnorm", .size = sizeof(dt_batchnorm_options)};
 
@@ -99,6 +123,41 @@ static dt_vid build_dropout(dt_builder *b, const char *name, const dt_vid *in, i
     return dt_build_dropout(b, name, in[0], dropout->rate);
 }
 
+static dt_vid build_unary(dt_builder *b, const char *name, dt_vid x, dt_unary f, const void *o) {
+    const dt_scalar_options *scalar = o;
+    const dt_attr t = {.unary = f, .a = (float)scalar->a, .b = (float)scalar->b};
+    return dt_build_op(b, name, DT_OP_UNARY, &t, 1, &x);
+}
+
+#define BUILD_UNARY(function, NAME)                                                                          \
+    static dt_vid function(dt_builder *b, const char *name, const dt_vid *in, int32_t n_in, const void *o) { \
+        (void)n_in;                                                                                          \
+        return build_unary(b, name, in[0], DT_UNARY_##NAME, o);                                              \
+    }
+BUILD_UNARY(build_leaky_relu, LEAKY_RELU)
+BUILD_UNARY(build_elu, ELU)
+BUILD_UNARY(build_clamp, CLAMP)
+
+static dt_vid build_add(dt_builder *b, const char *name, const dt_vid *in, int32_t n_in, const void *o) {
+    (void)n_in, (void)o;
+    return dt_build_add(b, name, in[0], in[1]);
+}
+
+static dt_vid build_concat(dt_builder *b, const char *name, const dt_vid *in, int32_t n_in, const void *o) {
+    const dt_concat_options *concat = o;
+    const int32_t last = b->g->value[in[0]].ndim - 1;
+    const dt_attr t = {.axis = concat->axis > 0 ? (int32_t)concat->axis : last};
+    return dt_build_op(b, name, DT_OP_CONCAT, &t, n_in, in);
+}
+
+#define UNARY(NAME)                                                                                          \
+    .op = DT_OP_UNARY, .attr = &(const dt_attr) {                                                            \
+        .unary = DT_UNARY_##NAME                                                                             \
+    }
+#define BINARY(NAME)                                                                                         \
+    .op = DT_OP_BINARY, .attr = &(const dt_attr) {                                                           \
+        .binary = DT_BINARY_##NAME                                                                           \
+    }
 #define ONE_INPUT  .min_in = 1, .max_in = 1
 #define TWO_INPUTS .min_in = 2, .max_in = 2
 
@@ -108,7 +167,31 @@ const dt_layer_row dt_layer_table[] = {
      .help = "Fully connected layer; an image is taken as flat"},
     {"batchnorm", &batchnorm_section, ONE_INPUT, .build = build_batchnorm,
      .help = "Batch normalisation with learnt scale and shift"},
-    {"relu", NULL, ONE_INPUT, .op = DT_OP_RELU, .help = "max(x, 0)"},
+    {"relu", NULL, ONE_INPUT, UNARY(RELU), .help = "max(x, 0)"},
+    {"relu6", NULL, ONE_INPUT, UNARY(RELU6), .help = "min(max(x, 0), 6)"},
+    {"leaky_relu", &leaky_relu_section, ONE_INPUT, .build = build_leaky_relu, .help = "x, below 0 alpha x"},
+    {"elu", &elu_section, ONE_INPUT, .build = build_elu, .help = "x, below 0 alpha (exp(x) - 1)"},
+    {"selu", NULL, ONE_INPUT, UNARY(SELU), .help = "elu scaled so that layers keep mean 0 and variance 1"},
+    {"sigmoid", NULL, ONE_INPUT, UNARY(SIGMOID), .help = "1 / (1 + exp(-x))"},
+    {"tanh", NULL, ONE_INPUT, UNARY(TANH), .help = "Hyperbolic tangent"},
+    {"softplus", NULL, ONE_INPUT, UNARY(SOFTPLUS), .help = "log(1 + exp(x))"},
+    {"silu", NULL, ONE_INPUT, UNARY(SILU), .help = "x sigmoid(x), also called swish"},
+    {"mish", NULL, ONE_INPUT, UNARY(MISH), .help = "x tanh(softplus(x))"},
+    {"hardswish", NULL, ONE_INPUT, UNARY(HARDSWISH), .help = "x min(max(x + 3, 0), 6) / 6"},
+    {"hardsigmoid", NULL, ONE_INPUT, UNARY(HARDSIGMOID), .help = "min(max(x + 3, 0), 6) / 6"},
+    {"gelu", NULL, ONE_INPUT, UNARY(GELU), .help = "x times the normal distribution at x"},
+    {"gelu_tanh", NULL, ONE_INPUT, UNARY(GELU_TANH), .help = "gelu approximated by tanh"},
+    {"exp", NULL, ONE_INPUT, UNARY(EXP), .help = "Exponential"},
+    {"log", NULL, ONE_INPUT, UNARY(LOG), .help = "Natural logarithm"},
+    {"sqrt", NULL, ONE_INPUT, UNARY(SQRT), .help = "Square root"},
+    {"neg", NULL, ONE_INPUT, UNARY(NEG), .help = "-x"},
+    {"abs", NULL, ONE_INPUT, UNARY(ABS), .help = "Absolute value"},
+    {"clamp", &clamp_section, ONE_INPUT, .build = build_clamp, .help = "min(max(x, lo), hi)"},
+    {"square", NULL, ONE_INPUT, UNARY(SQUARE), .help = "x x"},
+    {"reciprocal", NULL, ONE_INPUT, UNARY(RECIPROCAL), .help = "1 / x"},
+    {"softmax", NULL, ONE_INPUT, .op = DT_OP_SOFTMAX,
+     .help = "exp(x) over its sum along the last dimension; the loss takes its input without it"},
+    {"log_softmax", NULL, ONE_INPUT, .op = DT_OP_LOG_SOFTMAX, .help = "Logarithm of softmax"},
     {"maxpool", &pool_section, ONE_INPUT, .resolve = resolve_pool, .build = build_maxpool,
      .help = "Largest value of each window"},
     {"avgpool", &pool_section, ONE_INPUT, .resolve = resolve_pool, .build = build_avgpool,
@@ -118,8 +201,16 @@ const dt_layer_row dt_layer_table[] = {
     {"flatten", NULL, ONE_INPUT, .op = DT_OP_RESHAPE, .help = "Height, width and channels as one dimension"},
     {"dropout", &dropout_section, ONE_INPUT, .build = build_dropout,
      .help = "Sets values to 0 at random in training and scales the rest"},
-    {"add", NULL, TWO_INPUTS, .op = DT_OP_ADD,
+    {"add", NULL, TWO_INPUTS, .build = build_add,
      .help = "Sum of two layers' outputs of the same shape: a residual connection"},
+    {"sub", NULL, TWO_INPUTS, BINARY(SUB),
+     .help = "Difference; of this and the next four a dimension of 1 is repeated"},
+    {"mul", NULL, TWO_INPUTS, BINARY(MUL), .help = "Product"},
+    {"div", NULL, TWO_INPUTS, BINARY(DIV), .help = "Quotient"},
+    {"min", NULL, TWO_INPUTS, BINARY(MIN), .help = "The smaller one"},
+    {"max", NULL, TWO_INPUTS, BINARY(MAX), .help = "The larger one"},
+    {"concat", &concat_section, .min_in = 2, .max_in = DT_LAYER_IN_MAX, .build = build_concat,
+     .help = "Outputs of layers one after the other along a dimension"},
 };
 const int dt_layer_count = (int)(sizeof dt_layer_table / sizeof dt_layer_table[0]);
 
@@ -148,6 +239,11 @@ dt_vid dt_layer_build(dt_builder *b, const dt_layer_row *row, const char *name, 
                             few ? row->min_in : row->max_in);
         return -1;
     }
+    for (int32_t i = 0; i < n_in; i++)
+        if (in[i] < 0 || in[i] >= b->g->n_value) {
+            b->status = dt_fail(DT_ERR_CONFIG, "%s: input %d does not exist", what, i);
+            return -1;
+        }
     if (!row->build) return dt_build_op(b, name, row->op, row->attr, n_in, in);
     if (row->keys) {
         if (options)

@@ -147,7 +147,7 @@ void dt_model_print(const dt_graph *g, FILE *out) {
         const dt_node *n = &g->node[i];
         const dt_value *y = &g->value[n->out[0]];
         char op[32];
-        snprintf(op, sizeof op, "%s%s%s", dt_op_get(n->op)->name,
+        snprintf(op, sizeof op, "%s%s%s", dt_op_name(n),
                  n->op == DT_OP_BATCHNORM && dt_node_has(n, DT_BN_IN_RES) ? "+add" : "",
                  n->attr.relu ? "+relu" : "");
         fprintf(out, "%-28s %-14s %-22s %12lld %12s\n", y->name, op, dt_value_shape_text(y),

@@ -15,7 +15,7 @@
 #include "core/text.h"
 
 static const char format_name[] = "dtrain-checkpoint";
-enum { FORMAT_VERSION = 5, OLDEST_VERSION = 3, DATA_SINCE = 5, HASH_DIGITS = 16 };
+enum { FORMAT_VERSION = 6, OLDEST_VERSION = 3, DATA_SINCE = 5, LAST_OF_SKIP_BITS = 5, HASH_DIGITS = 16 };
 
 static const char checksum_name[] = "manifest_xxh3";
 enum { TAIL_MAX = 96 };
@@ -25,33 +25,39 @@ static size_t make_tail(char out[TAIL_MAX], const char *checksum, uint64_t hash)
     return (size_t)snprintf(out, TAIL_MAX, ",\n \"%s\": \"%0*" PRIx64 "\"\n}\n", checksum, HASH_DIGITS, hash);
 }
 
-typedef enum meta_kind { META_COUNT, META_INTEGER, META_REAL, META_HASH } meta_kind;
+typedef enum meta_kind { META_COUNT, META_INTEGER, META_REAL, META_HASH, META_NAME } meta_kind;
 
 typedef struct meta_row {
     const char *name;
-    meta_kind kind;
     size_t offset;
+    meta_kind kind;
+    int since, until; /* the versions that have it; 0: all from or up to the other */
 } meta_row;
 
+#define FIELD(name) #name, offsetof(dt_ckpt_meta, name)
 static const meta_row meta_table[] = {
-    {"step", META_COUNT, offsetof(dt_ckpt_meta, step)},
-    {"samples", META_COUNT, offsetof(dt_ckpt_meta, samples)},
-    {"global_batch", META_COUNT, offsetof(dt_ckpt_meta, global_batch)},
-    {"n_shards", META_COUNT, offsetof(dt_ckpt_meta, n_micro_all)},
-    {"seed", META_INTEGER, offsetof(dt_ckpt_meta, seed)},
-    {"loss_scale", META_REAL, offsetof(dt_ckpt_meta, loss_scale)},
-    {"good_steps", META_COUNT, offsetof(dt_ckpt_meta, good_steps)},
-    {"optimizer_steps", META_COUNT, offsetof(dt_ckpt_meta, optimizer_steps)},
-    {"recent_skips", META_COUNT, offsetof(dt_ckpt_meta, recent_skips)},
-    {"config_hash", META_HASH, offsetof(dt_ckpt_meta, config_hash)},
-    {"train_samples", META_COUNT, offsetof(dt_ckpt_meta, train_samples)},
-    {"classes_xxh3", META_HASH, offsetof(dt_ckpt_meta, classes_xxh3)},
-    {"statistics_xxh3", META_HASH, offsetof(dt_ckpt_meta, statistics_xxh3)},
+    {FIELD(step), META_COUNT, 0, 0},
+    {FIELD(samples), META_COUNT, 0, 0},
+    {FIELD(global_batch), META_COUNT, 0, 0},
+    {"n_shards", offsetof(dt_ckpt_meta, n_micro_all), META_COUNT, 0, 0},
+    {FIELD(seed), META_INTEGER, 0, 0},
+    {FIELD(loss_scale), META_REAL, 0, 0},
+    {FIELD(good_steps), META_COUNT, 0, 0},
+    {FIELD(optimizer_steps), META_COUNT, 0, 0},
+    /* bit i: the update of i steps before the last was skipped */
+    {"recent_skips", offsetof(dt_ckpt_meta, skipped_in_a_row), META_COUNT, 0, LAST_OF_SKIP_BITS},
+    {FIELD(skipped_in_a_row), META_COUNT, LAST_OF_SKIP_BITS + 1, 0},
+    {FIELD(config_hash), META_HASH, 0, 0},
+    {FIELD(train_samples), META_COUNT, 0, 0},
+    {FIELD(classes_xxh3), META_HASH, 4, 0},
+    {FIELD(statistics_xxh3), META_HASH, 4, 0},
+    {FIELD(optimizer), META_NAME, 6, 0},
 };
-enum {
-    META_COUNT_ALL = sizeof meta_table / sizeof meta_table[0],
-    META_COUNT_3 = META_COUNT_ALL - 2 /* version 3: without the last, which are then 0 */
-};
+enum { META_ROWS = sizeof meta_table / sizeof meta_table[0] };
+
+static bool in_version(const meta_row *row, int version) {
+    return version >= row->since && (row->until == 0 || version <= row->until);
+}
 
 int64_t dt_ckpt_count_elements(int32_t ndim, const int64_t *dim) {
     if (ndim < 0 || ndim > DT_MAX_DIM) return 0;
@@ -102,6 +108,8 @@ static json_t *json_meta(const dt_ckpt_meta *meta, const meta_row *row) {
     case META_HASH:
         memcpy(&h, field, sizeof h);
         return json_hash(h);
+    case META_NAME:
+        return json_string(field);
     default:
         memcpy(&i, field, sizeof i);
         return row->kind == META_COUNT && i < 0 ? NULL : json_integer(i);
@@ -126,8 +134,9 @@ static dt_status put(json_t *object, const char *name, json_t *value) {
 static dt_status put_all(json_t *root, const dt_ckpt_manifest *m) {
     DT_TRY(put(root, "format", json_string(format_name)));
     DT_TRY(put(root, "version", json_integer(FORMAT_VERSION)));
-    for (int i = 0; i < META_COUNT_ALL; i++)
-        DT_TRY(put(root, meta_table[i].name, json_meta(&m->meta, &meta_table[i])));
+    for (int i = 0; i < META_ROWS; i++)
+        if (in_version(&meta_table[i], FORMAT_VERSION))
+            DT_TRY(put(root, meta_table[i].name, json_meta(&m->meta, &meta_table[i])));
     json_t *state = json_pack("{s:s, s:I, s:o}", "file", DT_CKPT_STATE_FILE, "bytes",
                               (json_int_t)m->state_bytes, "xxh3", json_hash(m->state_xxh3));
     DT_TRY(put(root, "state", state));
@@ -171,8 +180,9 @@ dt_status dt_ckpt_manifest_format(const dt_ckpt_manifest *m, char **text) {
 }
 
 dt_status dt_ckpt_meta_store(dt_h5 *h, const dt_ckpt_meta *meta) {
-    for (int i = 0; i < META_COUNT_ALL; i++) {
+    for (int i = 0; i < META_ROWS; i++) {
         const meta_row *row = &meta_table[i];
+        if (!in_version(row, FORMAT_VERSION)) continue;
         json_t *value = json_meta(meta, row);
         dt_status status;
         if (json_is_real(value))
@@ -238,10 +248,18 @@ static dt_status get_text(const json_t *object, const char *where, const char *n
     return DT_OK;
 }
 
+static const char name_letters[] = "abcdefghijklmnopqrstuvwxyz0123456789_";
+enum { NAME_MAX_BYTES = sizeof((dt_ckpt_meta *)0)->optimizer };
+
 static dt_status get_meta(const json_t *root, const meta_row *row, dt_ckpt_meta *meta) {
     const json_t *v = json_object_get(root, row->name);
     char *field = (char *)meta + row->offset;
-    if (row->kind == META_HASH) {
+    if (row->kind == META_NAME) {
+        const size_t n = json_string_length(v);
+        if (n == 0 || n >= NAME_MAX_BYTES || strspn(json_string_value(v), name_letters) != n)
+            return bad_member("", row->name, "a name");
+        memcpy(field, json_string_value(v), n + 1);
+    } else if (row->kind == META_HASH) {
         uint64_t h = 0;
         DT_TRY(get_hash(root, "", row->name, &h));
         memcpy(field, &h, sizeof h);
@@ -359,13 +377,17 @@ static dt_status get_all(const json_t *root, dt_ckpt_manifest *out) {
     if (number < OLDEST_VERSION || number > FORMAT_VERSION)
         return dt_fail(DT_ERR_CHECKPOINT, "format version %lld; this dtrain reads versions %d to %d",
                        (long long)number, OLDEST_VERSION, FORMAT_VERSION);
-    const int n_meta = number == OLDEST_VERSION ? META_COUNT_3 : META_COUNT_ALL;
+    int n_meta = 0;
+    for (int i = 0; i < META_ROWS; i++) n_meta += in_version(&meta_table[i], (int)number);
     /* format, version, state, config, tensors, manifest_xxh3; data */
     const int n_member = n_meta + 6 + (number >= DATA_SINCE);
     if (json_object_size(root) != (size_t)n_member)
         return dt_fail(DT_ERR_CHECKPOINT, "has %zu members, not the %d of its format", json_object_size(root),
                        n_member);
-    for (int i = 0; i < n_meta; i++) DT_TRY(get_meta(root, &meta_table[i], &out->meta));
+    for (int i = 0; i < META_ROWS; i++)
+        if (in_version(&meta_table[i], (int)number)) DT_TRY(get_meta(root, &meta_table[i], &out->meta));
+    if (number <= LAST_OF_SKIP_BITS)
+        out->meta.skipped_in_a_row = __builtin_ctzll(~(uint64_t)out->meta.skipped_in_a_row);
     DT_TRY(get_state(root, out));
     const json_t *config = json_object_get(root, "config");
     if (!json_is_string(config)) return bad_member("", "config", "the text of the configuration");

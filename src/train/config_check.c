@@ -73,7 +73,7 @@ static bool check_eval_resize(const dt_config *c, char *text, size_t size) {
 }
 
 static bool check_nesterov(const dt_config *c, char *text, size_t size) {
-    if (c->optim.kind != DT_CFG_NESTEROV || c->optim.momentum > 0) return false;
+    if (c->optim.kind != DT_OPTIM_NESTEROV || c->optim.momentum > 0) return false;
     return WRONG("nesterov needs a momentum above 0 (or set optim.kind = \"sgd\")");
 }
 

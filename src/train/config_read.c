@@ -192,6 +192,16 @@ static dt_status read_override(dt_config_reader *r, const char *override) {
     return status;
 }
 
+/* What the file leaves open of the optimizer is as its kind has it. */
+static void fill_optim(dt_config_reader *r) {
+    dt_optim_options *o = &r->config->optim;
+    const dt_optim_options own = dt_optim_defaults((dt_optim_kind)o->kind);
+    dt_config_key k;
+    for (int i = 0; dt_config_key_at(i, &k); i++)
+        if (k.part->section == &dt_optim_section && !r->set_at[i].name)
+            memcpy((char *)o + k.row->offset, (const char *)&own + k.row->offset, k.row->size);
+}
+
 /* runs/<name of the configuration file>, in characters that no shell minds. */
 static void derive_out_dir(dt_config *c) {
     const char *slash = strrchr(c->path, '/');
@@ -226,6 +236,7 @@ dt_status dt_config_parse(dt_config *c, const char *name, const char *text, int 
     DT_TRY_GOTO(status, read_text(&r, text, strlen(text)), done);
     for (int i = 0; i < n_override; i++) DT_TRY_GOTO(status, read_override(&r, override[i]), done);
     if (!c->run.out_dir[0]) derive_out_dir(c);
+    fill_optim(&r);
     if (find_key("checkpoint.best_metric", &best) && !r.set_at[best.index].name)
         c->checkpoint.best_metric = (int64_t)dt_best_metric_first(dt_task_of(&c->model));
     status = dt_config_check(&r);

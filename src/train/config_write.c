@@ -8,26 +8,21 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-/* Whether a key that came later says nothing new. */
-static bool is_untold(const dt_config_key *k, const void *options, const void *defaults) {
-    const char *a = (const char *)options + k->row->offset, *b = (const char *)defaults + k->row->offset;
-    if (!(k->row->flags & DT_KEY_LATER)) return false;
-    return k->row->kind == DT_KEY_STRING ? strcmp(a, b) == 0 : memcmp(a, b, k->row->size) == 0;
-}
-
-/* All keys; of_hash: those that carry one of `flags`, all with flags 0, and none that is untold. */
-static void print_config(const dt_config *c, uint32_t flags, bool of_hash, FILE *out) {
+/* The keys that carry one of `flags`, or all keys with flags 0; for a hash without the later ones that are not
+ * set. */
+static void print_config(const dt_config *c, uint32_t flags, bool hash, FILE *out) {
     dt_config_key k;
     dt_config defaults;
     dt_config_init(&defaults);
     for (int i = 0; dt_config_key_at(i, &k); i++) {
         if (k.first) fprintf(out, "%s[%s]\n", i > 0 ? "\n" : "", k.part->section->name);
-        if (of_hash &&
-            ((flags && !(k.row->flags & flags)) ||
-             is_untold(&k, dt_config_options_of(c, k.part), dt_config_options_of(&defaults, k.part))))
+        const void *options = dt_config_options_of(c, k.part);
+        if (flags && !(k.row->flags & flags)) continue;
+        if (hash && k.row->flags & DT_KEY_LATER &&
+            dt_key_is_same(k.row, options, dt_config_options_of(&defaults, k.part)))
             continue;
         fprintf(out, "%s = ", k.row->key);
-        dt_key_print(k.row, dt_config_options_of(c, k.part), out);
+        dt_key_print(k.row, options, out);
         fputc('\n', out);
     }
     dt_model_print_entries(&c->model, out);
@@ -39,12 +34,12 @@ dt_status dt_config_write(const dt_config *c, FILE *out) {
     return DT_OK;
 }
 
-static dt_status config_text(const dt_config *c, uint32_t flags, bool of_hash, char **out) {
+static dt_status config_text(const dt_config *c, uint32_t flags, bool hash, char **out) {
     size_t size = 0;
     *out = NULL;
     FILE *f = open_memstream(out, &size);
     if (!f) return dt_fail(DT_ERR_MEMORY, "out of memory for the configuration's text");
-    print_config(c, flags, of_hash, f);
+    print_config(c, flags, hash, f);
     if (fclose(f) != 0) {
         free(*out);
         *out = NULL;

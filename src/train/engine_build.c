@@ -124,21 +124,15 @@ static dt_axis_args axis_args(const dt_engine *e, int64_t offset, int64_t n_elem
         .master = s->arena[DT_ARENA_MASTER],
         .param16 = s->arena[DT_ARENA_PARAM16],
         .param16_dtype = s->options.compute,
-        .mom1 = s->arena[DT_ARENA_MOM1],
-        .mom2 = s->arena[DT_ARENA_MOM2],
-        .ema = s->arena[DT_ARENA_EMA],
+        .ema = s->vec[DT_STORE_EMA].data,
         .norm2 = s->norm2,
         .metrics = s->arena[DT_ARENA_METRIC],
-        .optim = c->optim.kind == DT_CFG_ADAMW ? DT_OPTIM_ADAMW : DT_OPTIM_SGD,
-        .momentum = c->optim.kind == DT_CFG_SGD ? 0.0f : (float)c->optim.momentum,
-        .beta1 = (float)c->optim.beta1,
-        .beta2 = (float)c->optim.beta2,
-        .eps = (float)c->optim.eps,
+        .optim = c->optim,
         .clip_norm = (float)c->train.clip_norm,
-        .nesterov = c->optim.kind == DT_CFG_NESTEROV,
         .params = s->params,
         .growth_steps = (int32_t)c->train.loss_scale_growth,
     };
+    for (int32_t i = 0; i < DT_OPTIM_STATES_MAX; i++) a.state[i] = s->vec[i].data;
     return a;
 }
 
@@ -234,12 +228,10 @@ static dt_status bind_programs(dt_engine *e) {
 
 dt_status dt_engine_create(const dt_engine_options *o, dt_engine **out) {
     const dt_config *c = o->config;
-    const bool adam = c->optim.kind == DT_CFG_ADAMW;
     dt_store_options so = {
         .compute = compute_dtype(c),
         .train = o->train,
-        .mom1 = adam || (c->optim.kind != DT_CFG_SGD && c->optim.momentum > 0),
-        .mom2 = adam,
+        .optim = c->optim,
         .ema = c->train.ema > 0,
     };
     dt_status st = DT_OK;

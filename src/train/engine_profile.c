@@ -12,11 +12,17 @@ static double accumulate_bytes(const dt_engine *e, int32_t bucket) {
     return (double)e->axis->bucket[bucket].n_elem * (double)(grad + 2 * acc);
 }
 
-/* Reads the gradient, reads and writes the rest. */
+/* Reads the gradient, reads and writes the rest. With a trust ratio that is the second pass: the first reads the
+ * gradient and the weights, too, and may write the state. */
 static double update_bytes(const dt_engine *e, double grad) {
-    return grad + arena_bytes(e, DT_ARENA_PARAM16) +
-           2 * (arena_bytes(e, DT_ARENA_MASTER) + arena_bytes(e, DT_ARENA_MOM1) +
-                arena_bytes(e, DT_ARENA_MOM2) + arena_bytes(e, DT_ARENA_EMA));
+    const dt_store *s = e->store;
+    const double master = arena_bytes(e, DT_ARENA_MASTER);
+    double state = 0;
+    for (int32_t i = 0; i < DT_OPTIM_STATES_MAX; i++) state += s->vec[i].data ? (double)s->vec_bytes : 0;
+    const double ema = s->vec[DT_STORE_EMA].data ? (double)s->vec_bytes : 0;
+    const bool trust = dt_optim_get((dt_optim_kind)s->options.optim.kind)->flags & DT_OPTIM_TRUST;
+    return grad + arena_bytes(e, DT_ARENA_PARAM16) + 2 * (master + state + ema) +
+           (trust ? grad + master + 2 * state : 0);
 }
 
 int32_t dt_engine_kernels(dt_engine *e, dt_engine_kernel *out) {

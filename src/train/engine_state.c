@@ -5,29 +5,32 @@
 
 #include "engine_internal.h"
 
-/* Axis arenas that a checkpoint holds, by name prefix. */
-typedef struct saved_row {
-    dt_arena arena;
-    const char *prefix;
-} saved_row;
+/* What of the axis a checkpoint holds, by name: the weights, then the store's vectors. */
+typedef struct part {
+    const char *name; /* NULL: absent */
+    float *data;      /* device */
+    float init;       /* of a vector */
+} part;
+enum { PART_WEIGHTS = 0, PART_EMA = 1 + DT_STORE_EMA, N_PARTS = 1 + DT_STORE_VECS };
 
-static const saved_row saved_table[] = {
-    {DT_ARENA_MASTER, "param/"},
-    {DT_ARENA_MOM1, "mom1/"},
-    {DT_ARENA_MOM2, "mom2/"},
-    {DT_ARENA_EMA, "ema/"},
-};
-enum { N_SAVED = sizeof saved_table / sizeof saved_table[0] };
+static const char weights_name[] = "param";
+
+static part part_of(const dt_store *s, int32_t k) {
+    if (k == PART_WEIGHTS) return (part){weights_name, s->arena[DT_ARENA_MASTER], 0};
+    const dt_store_vec *v = &s->vec[k - 1];
+    return (part){v->name, v->data, v->init};
+}
+
 /* Running statistics, current and averaged like the weights that they belong to: the mean over ranks by name,
  * for every world, and each rank's own, so that a resumed run is bit-exact. */
 typedef struct state_row {
     dt_arena arena;
-    const char *prefix, *local;
+    const char *name, *local;
 } state_row;
 
 static const state_row state_table[] = {
-    {DT_ARENA_STATE, "state/", DT_CKPT_LOCAL_STATE},
-    {DT_ARENA_EMA_STATE, "ema/", DT_CKPT_LOCAL_EMA},
+    {DT_ARENA_STATE, "state", DT_CKPT_LOCAL_STATE},
+    {DT_ARENA_EMA_STATE, "ema", DT_CKPT_LOCAL_EMA},
 };
 enum { N_STATE = sizeof state_table / sizeof state_table[0] };
 
@@ -38,37 +41,37 @@ static int32_t rank_of(const dt_engine *e) {
     return e->mpi ? e->mpi->rank : 0;
 }
 
-static dt_status add_tensor(dt_engine *e, const char *prefix, const char *name, int32_t ndim,
+/* group: "" for none. */
+static dt_status add_tensor(dt_engine *e, const char *group, const char *name, int32_t ndim,
                             const int64_t *dim) {
     dt_ckpt_tensor *t = &e->tensor[e->n_tensor++];
-    size_t len = strlen(prefix) + strlen(name) + 1;
-    char *full = malloc(len);
+    const size_t size = strlen(group) + 1 + strlen(name) + 1;
+    char *full = malloc(size);
     int64_t n = 1;
     for (int32_t d = 0; d < ndim; d++) t->dim[d] = dim[d], n *= dim[d];
     t->ndim = ndim;
     t->data = malloc((size_t)n * sizeof *t->data);
     t->name = full;
     if (!full || !t->data) return dt_fail(DT_ERR_MEMORY, "no memory for the snapshot of %s", name);
-    memcpy(full, prefix, strlen(prefix));
-    memcpy(full + strlen(prefix), name, strlen(name) + 1);
+    snprintf(full, size, "%s%s%s", group, *group ? "/" : "", name);
     return DT_OK;
 }
 
 /* The snapshot's tensors: made once, filled at each save. Only rank 0 keeps them. */
 static dt_status create_tensors(dt_engine *e) {
     const dt_store *s = e->store;
-    size_t n = (size_t)e->axis->n_segment * N_SAVED + (size_t)(s->n_state + 1) * N_STATE;
+    size_t n = (size_t)e->axis->n_segment * N_PARTS + (size_t)(s->n_state + 1) * N_STATE;
     e->tensor = calloc(n, sizeof *e->tensor);
     if (!e->tensor) return dt_fail(DT_ERR_MEMORY, "no memory for %zu tensors", n);
-    for (size_t k = 0; k < N_SAVED; k++)
-        for (int32_t i = 0; s->arena[saved_table[k].arena] && i < e->axis->n_segment; i++) {
+    for (int32_t k = 0; k < N_PARTS; k++)
+        for (int32_t i = 0; part_of(s, k).name && i < e->axis->n_segment; i++) {
             const dt_axis_param *p = &e->axis->param[i];
-            DT_TRY(add_tensor(e, saved_table[k].prefix, p->name, p->ndim, p->dim));
+            DT_TRY(add_tensor(e, part_of(s, k).name, p->name, p->ndim, p->dim));
         }
     for (size_t k = 0; k < N_STATE; k++) {
         if (!s->arena[state_table[k].arena]) continue;
         for (int32_t i = 0; i < s->n_state; i++)
-            DT_TRY(add_tensor(e, state_table[k].prefix, s->state[i].name, 1, &s->state[i].n_elem));
+            DT_TRY(add_tensor(e, state_table[k].name, s->state[i].name, 1, &s->state[i].n_elem));
         DT_TRY(add_tensor(e, "", state_table[k].local, 2, (int64_t[]){world_of(e), e->n_state_elem}));
     }
     return DT_OK;
@@ -84,7 +87,7 @@ dt_status dt_engine_state_setup(dt_engine *e) {
         DT_TRY(
             be->alloc(be, DT_MEM_HOST, e->n_state_elem * (int64_t)sizeof(float), (void **)&e->state_saved));
     }
-    if (e->store->arena[DT_ARENA_EMA])
+    if (e->store->vec[DT_STORE_EMA].data)
         DT_TRY(be->alloc(be, DT_MEM_DEVICE, e->store->bytes[DT_ARENA_MASTER], &e->master_saved));
     return e->train && rank_of(e) == 0 ? create_tensors(e) : DT_OK;
 }
@@ -102,15 +105,18 @@ void dt_engine_state_teardown(dt_engine *e) {
     free(e->tensor);
 }
 
-/* Blocking copies between the host scratch and an arena. */
-static dt_status to_device(dt_engine *e, dt_arena arena, const void *src) {
-    DT_TRY(e->be->copy(e->be, e->store->arena[arena], src, e->store->bytes[arena], NULL));
+/* Blocking copies between the host and the device. */
+static dt_status copy_now(dt_engine *e, void *dst, const void *src, int64_t bytes) {
+    DT_TRY(e->be->copy(e->be, dst, src, bytes, NULL));
     return e->be->stream_sync(e->be, NULL);
 }
 
+static dt_status to_device(dt_engine *e, dt_arena arena, const void *src) {
+    return copy_now(e, e->store->arena[arena], src, e->store->bytes[arena]);
+}
+
 static dt_status to_host(dt_engine *e, dt_arena arena, void *dst) {
-    DT_TRY(e->be->copy(e->be, dst, e->store->arena[arena], e->store->bytes[arena], NULL));
-    return e->be->stream_sync(e->be, NULL);
+    return copy_now(e, dst, e->store->arena[arena], e->store->bytes[arena]);
 }
 
 static dt_status refresh_compute_copy(dt_engine *e) {
@@ -123,22 +129,44 @@ static void fresh_state(const dt_store *s, float *host) {
             host[s->state[i].offset_bytes / (int64_t)sizeof(float) + k] = s->state[i].init;
 }
 
+/* The device's count of updates. */
+static dt_status set_updates(dt_engine *e, int64_t updates) {
+    e->params_ring[0].updates = updates; /* nothing is in flight */
+    return copy_now(e, &e->store->params->updates, &e->params_ring[0].updates, (int64_t)sizeof updates);
+}
+
+dt_status dt_engine_updates(dt_engine *e, int64_t *out) {
+    DT_TRY(copy_now(e, &e->params_ring[0].updates, &e->store->params->updates, (int64_t)sizeof *out));
+    *out = e->params_ring[0].updates;
+    return DT_OK;
+}
+
+/* A vector before the first update; the padding between parameters is zero. */
+static void fresh_vec(const dt_axis *a, float init, float *host) {
+    memset(host, 0, (size_t)a->n_elem * sizeof *host);
+    for (int32_t i = 0; init != 0 && i < a->n_segment; i++)
+        for (int64_t k = 0; k < a->segment[i].n_elem; k++) host[a->segment[i].offset + k] = init;
+}
+
 dt_status dt_engine_init(dt_engine *e) {
     dt_store *s = e->store;
+    for (int32_t k = PART_WEIGHTS + 1; k < PART_EMA; k++) {
+        const part p = part_of(s, k);
+        if (!p.name) continue;
+        fresh_vec(e->axis, p.init, e->host);
+        DT_TRY(copy_now(e, p.data, e->host, s->vec_bytes));
+    }
     memset(e->host, 0, (size_t)s->bytes[DT_ARENA_MASTER]);
     dt_axis_init(e->axis, (uint64_t)e->config->run.seed, e->host);
     DT_TRY(to_device(e, DT_ARENA_MASTER, e->host));
-    if (s->arena[DT_ARENA_EMA]) DT_TRY(to_device(e, DT_ARENA_EMA, e->host));
-    static const dt_arena zeroed[] = {DT_ARENA_MOM1, DT_ARENA_MOM2};
-    for (size_t i = 0; i < sizeof zeroed / sizeof zeroed[0]; i++)
-        if (s->arena[zeroed[i]])
-            DT_TRY(e->be->fill(e->be, s->arena[zeroed[i]], 0, s->bytes[zeroed[i]], NULL));
+    if (part_of(s, PART_EMA).name) DT_TRY(copy_now(e, part_of(s, PART_EMA).data, e->host, s->vec_bytes));
     if (e->n_state_elem > 0) {
         memset(e->host_state, 0, (size_t)s->bytes[DT_ARENA_STATE]);
         fresh_state(s, e->host_state);
         for (size_t k = 0; k < N_STATE; k++)
             if (s->arena[state_table[k].arena]) DT_TRY(to_device(e, state_table[k].arena, e->host_state));
     }
+    DT_TRY(set_updates(e, 0));
     return refresh_compute_copy(e);
 }
 
@@ -146,10 +174,10 @@ static bool same_dims(const dt_ckpt_tensor *t, int32_t ndim, const int64_t *dim)
     return t->ndim == ndim && memcmp(t->dim, dim, (size_t)ndim * sizeof *dim) == 0;
 }
 
-static dt_status find_tensor(const dt_ckpt *c, const char *prefix, const char *name, int32_t ndim,
+static dt_status find_tensor(const dt_ckpt *c, const char *group, const char *name, int32_t ndim,
                              const int64_t *dim, const dt_ckpt_tensor **out) {
     char full[DT_NAME_MAX + 16];
-    snprintf(full, sizeof full, "%s%s", prefix, name);
+    snprintf(full, sizeof full, "%s/%s", group, name);
     *out = dt_ckpt_find(c, full);
     if (!*out)
         return dt_fail(
@@ -165,15 +193,15 @@ static dt_status find_tensor(const dt_ckpt *c, const char *prefix, const char *n
 }
 
 /* Whether the checkpoint has the tensor `name` of this part of the state. */
-static bool has_tensor(const dt_ckpt *c, const char *prefix, const char *name) {
+static bool has_tensor(const dt_ckpt *c, const char *group, const char *name) {
     char full[DT_NAME_MAX + 16];
-    snprintf(full, sizeof full, "%s%s", prefix, name);
+    snprintf(full, sizeof full, "%s/%s", group, name);
     return dt_ckpt_find(c, full) != NULL;
 }
 
 /* Whether it has this part at all, by the first parameter's. */
-static bool holds(const dt_engine *e, const dt_ckpt *c, const char *prefix) {
-    return has_tensor(c, prefix, e->axis->param[0].name);
+static bool holds(const dt_engine *e, const dt_ckpt *c, const char *group) {
+    return has_tensor(c, group, e->axis->param[0].name);
 }
 
 /* The row's statistics to `arena`. */
@@ -182,7 +210,7 @@ static dt_status load_state(dt_engine *e, const dt_ckpt *c, const state_row *row
     const dt_ckpt_tensor *local = dt_ckpt_find(c, row->local), *t;
     memset(e->host_state, 0, (size_t)s->bytes[DT_ARENA_STATE]);
     for (int32_t i = 0; i < s->n_state; i++) {
-        DT_TRY(find_tensor(c, row->prefix, s->state[i].name, 1, &s->state[i].n_elem, &t));
+        DT_TRY(find_tensor(c, row->name, s->state[i].name, 1, &s->state[i].n_elem, &t));
         memcpy(e->host_state + s->state[i].offset_bytes / (int64_t)sizeof(float), t->data,
                (size_t)s->state[i].n_elem * sizeof(float));
     }
@@ -200,46 +228,51 @@ static dt_status load_states(dt_engine *e, const dt_ckpt *c) {
     const state_row *current = &state_table[0], *averaged = &state_table[1];
     if (e->n_state_elem == 0) return DT_OK;
     bool has = dt_ckpt_find(c, averaged->local) != NULL;
-    for (int32_t i = 0; i < s->n_state; i++) has = has || has_tensor(c, averaged->prefix, s->state[i].name);
+    for (int32_t i = 0; i < s->n_state; i++) has = has || has_tensor(c, averaged->name, s->state[i].name);
     const state_row *average_from = has ? averaged : current;
     if (s->arena[averaged->arena]) DT_TRY(load_state(e, c, average_from, averaged->arena));
     const bool only_average = !e->train && e->config->train.ema > 0;
     return load_state(e, c, only_average ? average_from : current, current->arena);
 }
 
-/* Momentum and AdamW's mean of gradients have one name, but not one meaning; only AdamW has MOM2. */
+/* The optimizer that left the checkpoint; earlier versions did not say, but had only these. */
+static const char *optimizer_of(const dt_engine *e, const dt_ckpt *c) {
+    if (c->meta.optimizer[0]) return c->meta.optimizer;
+    return holds(e, c, "mom2") ? "adamw" : holds(e, c, "mom1") ? "momentum" : "sgd";
+}
+
 static dt_status check_optimizer(const dt_engine *e, const dt_ckpt *c) {
-    const dt_store *s = e->store;
-    if (!s->arena[DT_ARENA_MOM1] || s->arena[DT_ARENA_MOM2] || !holds(e, c, "mom2/")) return DT_OK;
-    return dt_fail(
-        DT_ERR_CHECKPOINT,
-        "%s holds the state of optim.kind = \"adamw\", which another optimizer cannot continue; set "
-        "that, or start anew with another run.out_dir",
-        c->path);
+    const char *name = optimizer_of(e, c);
+    const dt_optim_kind kind = dt_optim_find(name);
+    if (!e->train || (kind != DT_OPTIM_COUNT && dt_optim_continues(&e->config->optim, kind))) return DT_OK;
+    return dt_fail(DT_ERR_CHECKPOINT,
+                   "%s holds the state of optim.kind = \"%s\", which another optimizer cannot continue; set "
+                   "that, or start anew with another run.out_dir",
+                   c->path, name);
 }
 
 dt_status dt_engine_load(dt_engine *e, const dt_ckpt *c) {
     dt_store *s = e->store;
     DT_TRY(check_optimizer(e, c));
-    for (size_t k = 0; k < N_SAVED; k++) {
-        const saved_row *row = &saved_table[k];
-        if (!s->arena[row->arena]) continue;
+    for (int32_t k = 0; k < N_PARTS; k++) {
+        const part p = part_of(s, k);
+        if (!p.name) continue;
         /* Evaluation alone holds one set of weights: the averaged ones where those count. */
-        const bool averaged = row->arena == DT_ARENA_EMA ||
-                              (row->arena == DT_ARENA_MASTER && !e->train && e->config->train.ema > 0);
-        const char *prefix = averaged ? "ema/" : row->prefix;
+        const bool averaged = k == PART_EMA || (k == PART_WEIGHTS && !e->train && e->config->train.ema > 0);
+        const char *group = averaged ? "ema" : p.name;
         /* A run that turns averaging on later starts the average from the weights. */
-        if (averaged && !holds(e, c, prefix)) prefix = "param/";
-        memset(e->host, 0, (size_t)s->bytes[DT_ARENA_MASTER]);
+        if (averaged && !holds(e, c, group)) group = weights_name;
+        memset(e->host, 0, (size_t)s->vec_bytes);
         for (int32_t i = 0; i < e->axis->n_segment; i++) {
-            const dt_axis_param *p = &e->axis->param[i];
+            const dt_axis_param *q = &e->axis->param[i];
             const dt_ckpt_tensor *t;
-            DT_TRY(find_tensor(c, prefix, p->name, p->ndim, p->dim, &t));
+            DT_TRY(find_tensor(c, group, q->name, q->ndim, q->dim, &t));
             dt_axis_from_stored(e->axis, i, t->data, e->host);
         }
-        DT_TRY(to_device(e, row->arena, e->host));
+        DT_TRY(copy_now(e, p.data, e->host, s->vec_bytes));
     }
     DT_TRY(load_states(e, c));
+    DT_TRY(set_updates(e, c->meta.optimizer_steps));
     return refresh_compute_copy(e);
 }
 
@@ -268,9 +301,10 @@ dt_status dt_engine_snapshot(dt_engine *e, int32_t *n, const dt_ckpt_tensor **te
     *n = e->n_tensor;
     *tensors = e->tensor;
     int32_t next = 0; /* the tensors are in the order of create_tensors */
-    for (size_t k = 0; root && k < N_SAVED; k++) {
-        if (!s->arena[saved_table[k].arena]) continue;
-        DT_TRY(to_host(e, saved_table[k].arena, e->host));
+    for (int32_t k = 0; root && k < N_PARTS; k++) {
+        const part p = part_of(s, k);
+        if (!p.name) continue;
+        DT_TRY(copy_now(e, e->host, p.data, s->vec_bytes));
         for (int32_t i = 0; i < e->axis->n_segment; i++)
             dt_axis_to_stored(e->axis, i, e->host, e->tensor[next++].data);
     }
@@ -290,13 +324,11 @@ dt_status dt_engine_snapshot(dt_engine *e, int32_t *n, const dt_ckpt_tensor **te
 }
 
 dt_status dt_engine_set_loss_scale(dt_engine *e, float scale, int32_t good_steps) {
-    dt_step_params *p = &e->params_ring[0]; /* nothing is in flight */
+    dt_step_params *p = &e->params_ring[0], *device = e->store->params; /* nothing is in flight */
     p->loss_scale = scale;
     p->good_steps = good_steps;
-    char *device = (char *)e->store->params;
-    DT_TRY(e->be->copy(e->be, device + DT_STEP_HOST_BYTES, (char *)p + DT_STEP_HOST_BYTES,
-                       (int64_t)sizeof *p - DT_STEP_HOST_BYTES, NULL));
-    return e->be->stream_sync(e->be, NULL);
+    DT_TRY(copy_now(e, &device->loss_scale, &p->loss_scale, (int64_t)sizeof p->loss_scale));
+    return copy_now(e, &device->good_steps, &p->good_steps, (int64_t)sizeof p->good_steps);
 }
 
 dt_status dt_engine_hash(dt_engine *e, uint64_t *out) {
@@ -332,7 +364,7 @@ dt_status dt_engine_eval_batch(dt_engine *e) {
 dt_status dt_engine_eval_begin(dt_engine *e, bool ema) {
     dt_backend *be = e->be;
     dt_store *s = e->store;
-    e->eval_ema = ema && s->arena[DT_ARENA_EMA];
+    e->eval_ema = ema && s->vec[DT_STORE_EMA].data;
     DT_TRY(gather_state(e, e->eval_ema ? DT_ARENA_EMA_STATE : DT_ARENA_STATE));
     if (e->n_state_elem > 0) {
         DT_TRY(to_host(e, DT_ARENA_STATE, e->state_saved));
@@ -341,8 +373,7 @@ dt_status dt_engine_eval_begin(dt_engine *e, bool ema) {
     }
     if (e->eval_ema) {
         DT_TRY(be->copy(be, e->master_saved, s->arena[DT_ARENA_MASTER], s->bytes[DT_ARENA_MASTER], NULL));
-        DT_TRY(
-            be->copy(be, s->arena[DT_ARENA_MASTER], s->arena[DT_ARENA_EMA], s->bytes[DT_ARENA_MASTER], NULL));
+        DT_TRY(be->copy(be, s->arena[DT_ARENA_MASTER], s->vec[DT_STORE_EMA].data, s->vec_bytes, NULL));
         DT_TRY(refresh_compute_copy(e));
     }
     memset(e->eval_metric, 0, sizeof e->eval_metric);

@@ -29,12 +29,8 @@ double dt_measure_median(double *v, int64_t n) {
 }
 
 dt_step_params dt_measure_params(const dt_config *c, int64_t step) {
-    return (dt_step_params){.lr = 1e-3f,
-                            .loss_weight = 1.0f / (float)c->train.global_batch,
-                            .adam_correct1 = 1,
-                            .adam_correct2 = 1,
-                            .seed = 1,
-                            .step = (uint64_t)step};
+    return (dt_step_params){
+        .lr = 1e-3f, .loss_weight = 1.0f / (float)c->train.global_batch, .seed = 1, .step = (uint64_t)step};
 }
 
 /* A kernel, back to back. */

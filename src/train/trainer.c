@@ -30,15 +30,10 @@ static bool save_due(const dt_trainer *t, int64_t step) {
 
 static dt_step_params step_params(const dt_trainer *t, int64_t micro) {
     const dt_config *c = t->config;
-    const dt_engine *e = t->session.engine;
-    const double updates =
-        (double)dt_adam_step(t->updates, t->recent_skips, dt_engine_pending(e), dt_engine_lag(e));
     dt_step_params p = {
         .lr = (float)dt_trainer_lr(t, t->step),
         .loss_weight = (float)(1.0 / (double)c->train.global_batch),
         .ema_decay = (float)c->train.ema,
-        .adam_correct1 = (float)(1 - pow(c->optim.beta1, updates)),
-        .adam_correct2 = (float)(1 - pow(c->optim.beta2, updates)),
         .seed = (uint64_t)c->run.seed,
         .step = (uint64_t)t->step,
         .micro = (uint64_t)micro,
@@ -109,8 +104,6 @@ static dt_status take_result(dt_trainer *t) {
     }
     const bool skipped = r.metric[DT_METRIC_SKIPPED] > 0; /* the device decides on the gradient alone */
     t->skipped_in_a_row = skipped || !isfinite(r.metric[DT_METRIC_LOSS]) ? t->skipped_in_a_row + 1 : 0;
-    if (!skipped) t->updates++;
-    t->recent_skips = (t->recent_skips << 1 | skipped) & ((1 << DT_METRIC_LAG_MAX) - 1);
     dt_trainer_report_step(t, &r);
     if (t->skipped_in_a_row > t->config->train.max_skipped)
         return dt_fail(DT_ERR_NONFINITE,

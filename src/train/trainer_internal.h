@@ -26,8 +26,6 @@ typedef struct dt_trainer {
     int64_t n_classes; /* that the network tells apart */
     int64_t step, total_steps;
     double steps_per_epoch;
-    int64_t updates;      /* not skipped: Adam's t */
-    int64_t recent_skips; /* as in dt_ckpt_meta */
     int64_t skipped_in_a_row;
     double loss_scale;
     int64_t good_steps;    /* of the dynamic loss scale */
@@ -68,15 +66,6 @@ dt_ckpt_policy dt_trainer_policy(const dt_trainer *t);
 static inline double dt_trainer_lr(const dt_trainer *t, int64_t step) {
     return dt_schedule_lr(&t->config->schedule, t->config->optim.lr, step, t->total_steps,
                           t->steps_per_epoch);
-}
-
-/* Adam's t of the step that is being queued, of which `pending` results (its own included) are not known yet,
- * when `updates` of those before were not skipped. As if results always came `lag` steps late: what a stop, a
- * save or an evaluation makes known earlier must not change the update, so a skip counts as an update until
- * then. */
-static inline int64_t dt_adam_step(int64_t updates, int64_t recent_skips, int32_t pending, int32_t lag) {
-    const int32_t early = lag - (pending - 1); /* results that are known before their time */
-    return updates + pending + __builtin_popcountll((uint64_t)recent_skips & ((1ull << early) - 1));
 }
 
 /* trainer_save.c */

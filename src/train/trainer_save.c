@@ -226,11 +226,9 @@ static dt_status resume(dt_trainer *t) {
     if (st == DT_OK) {
         snprintf(t->resumed, sizeof t->resumed, "%s", k->path);
         t->step = k->meta.step;
-        t->updates = k->meta.optimizer_steps;
-        t->recent_skips = k->meta.recent_skips;
         t->eval = k->eval;
         t->evaluation_kept = k->has_eval;
-        t->skipped_in_a_row = __builtin_ctzll(~(uint64_t)k->meta.recent_skips); /* as far as it is told */
+        t->skipped_in_a_row = k->meta.skipped_in_a_row;
         if (k->meta.loss_scale > 0 && t->config->train.loss_scale_growth > 0) {
             t->loss_scale = k->meta.loss_scale;
             t->good_steps = k->meta.good_steps;
@@ -414,13 +412,14 @@ static dt_status save_root(dt_trainer *t, int32_t n, const dt_ckpt_tensor *tenso
         .seed = t->config->run.seed,
         .loss_scale = t->loss_scale,
         .good_steps = t->good_steps,
-        .optimizer_steps = t->updates,
-        .recent_skips = t->recent_skips,
+        .skipped_in_a_row = t->skipped_in_a_row,
         .config_hash = dt_config_hash(t->config),
         .train_samples = t->n_samples,
         .classes_xxh3 = t->session.classes_xxh3,
         .statistics_xxh3 = t->session.statistics_xxh3,
     };
+    snprintf(meta.optimizer, sizeof meta.optimizer, "%s", dt_optim_names[t->config->optim.kind]);
+    DT_TRY(dt_engine_updates(t->session.engine, &meta.optimizer_steps));
     char earlier[1024] = "";
     dt_status before = dt_ckpt_writer_wait(t->writer);
     if (before != DT_OK && stops_on_error(t))

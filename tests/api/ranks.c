@@ -28,7 +28,7 @@ static int sums(dt_run *run, const dt_run_info *info) {
     check(dt_tensor_read(t, f, sizeof f));
     const int w = info->world;
     for (int i = 0; i < 5; i++) NEED(f[i] == (float)(w * (w - 1) / 2 + w * i));
-    check(dt_tensor_from(run, DT_DTYPE_I32, DT_SCALAR, &n, &other));
+    check(dt_tensor_from(run, DT_DTYPE_I32, DT_SHAPE_SCALAR, &n, &other));
     check(dt_run_broadcast(run, other, w - 1));
     check(dt_tensor_read(other, &n, sizeof n));
     NEED(n == w - 1);
@@ -52,7 +52,7 @@ static void train(dt_run *run, int from, int rows, float out[CLASSES * IN], doub
     for (int i = 0; i < rows; i++) y[i] = (i + from) % CLASSES;
     check(dt_net_create(run, (dt_net_options){.batch = rows, .optimizer = "momentum", .lr = 0.1}, &net));
     dt_var v = dt_input(net, "x", DT_DTYPE_F32, DT_SHAPE(IN)),
-           label = dt_input(net, "y", DT_DTYPE_I32, DT_SCALAR);
+           label = dt_input(net, "y", DT_DTYPE_I32, DT_SHAPE_SCALAR);
     v = dt_dense(v, (dt_dense_options){.channels = CLASSES, .name = "head"});
     dt_loss("cross_entropy", v, label, (dt_loss_options){0});
     dt_tensor *image, *labels, *weight;

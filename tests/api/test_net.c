@@ -20,7 +20,7 @@ static model make(dt_run *run, const char *optimizer, double dropout) {
     OK(dt_net_create(run, (dt_net_options){.batch = BATCH, .optimizer = optimizer, .lr = 0.05, .seed = 7},
                      &m.net));
     dt_var x = dt_input(m.net, "image", DT_DTYPE_F32, DT_SHAPE(SIDE, SIDE, CHANNELS));
-    dt_var y = dt_input(m.net, "label", DT_DTYPE_I32, DT_SCALAR);
+    dt_var y = dt_input(m.net, "label", DT_DTYPE_I32, DT_SHAPE_SCALAR);
     dt_var a =
         dt_conv2d(x, (dt_conv2d_options){.channels = 4, .kernel = 3, .pad = DT_PAD_SAME, .name = "stem"});
     a = dt_relu(dt_batchnorm(a, (dt_batchnorm_options){0}));
@@ -270,7 +270,7 @@ static void images(void **state) {
     dt_var x = dt_image_input(net, "picture", (dt_image_options){.height = H, .width = W, .channels = 1});
     dt_expose(x, "x");
     dt_loss("cross_entropy", dt_dense(x, (dt_dense_options){.channels = 3}),
-            dt_input(net, "label", DT_DTYPE_I32, DT_SCALAR), (dt_loss_options){0});
+            dt_input(net, "label", DT_DTYPE_I32, DT_SHAPE_SCALAR), (dt_loss_options){0});
     dt_tensor *t, *y;
     OK(dt_tensor_from(run, DT_DTYPE_U8, DT_SHAPE(2, H, W, 1), pixel, &t));
     OK(dt_net_set(net, "picture", t));
@@ -304,13 +304,13 @@ static void refused_in_building(void **state) {
         OK(dt_net_create(run, (dt_net_options){.batch = 2}, &net));                                          \
         dt_var x = dt_input(net, "x", DT_DTYPE_F32, DT_SHAPE(4, 4, 6));                                      \
         dt_var v = dt_input(net, "v", DT_DTYPE_F32, DT_SHAPE(6));                                            \
-        dt_var y = dt_input(net, "y", DT_DTYPE_I32, DT_SCALAR);                                              \
+        dt_var y = dt_input(net, "y", DT_DTYPE_I32, DT_SHAPE_SCALAR);                                        \
         (void)x, (void)v, (void)y;                                                                           \
         OK(dt_net_status(net));                                                                              \
         mistake;                                                                                             \
         FAILS(status, word, dt_net_status(net));                                                             \
         assert_null(dt_relu(x).net); /* it sticks */                                                         \
-        (void)dt_tensor_zeros(NULL, DT_DTYPE_F32, DT_SCALAR, NULL);                                          \
+        (void)dt_tensor_zeros(NULL, DT_DTYPE_F32, DT_SHAPE_SCALAR, NULL);                                    \
         FAILS(status, word, dt_net_compile(net));                                                            \
         dt_net_free(net);                                                                                    \
     } while (0)
@@ -328,12 +328,12 @@ static void refused_in_building(void **state) {
     MISTAKE(DT_ERR_CONFIG, "add", dt_add(x, v));
     MISTAKE(DT_ERR_USAGE, "no value", dt_relu((dt_var){net, 999}));
     MISTAKE(DT_ERR_USAGE, "no value", dt_relu((dt_var){net, -1}));
-    MISTAKE(DT_ERR_CONFIG, "\"x\"", dt_input(net, "x", DT_DTYPE_F32, DT_SCALAR));
-    MISTAKE(DT_ERR_USAGE, "name", dt_input(net, NULL, DT_DTYPE_F32, DT_SCALAR));
+    MISTAKE(DT_ERR_CONFIG, "\"x\"", dt_input(net, "x", DT_DTYPE_F32, DT_SHAPE_SCALAR));
+    MISTAKE(DT_ERR_USAGE, "name", dt_input(net, NULL, DT_DTYPE_F32, DT_SHAPE_SCALAR));
     MISTAKE(DT_ERR_USAGE, "name",
-            dt_input(net, "0123456789012345678901234567890123456789", DT_DTYPE_F32, DT_SCALAR));
+            dt_input(net, "0123456789012345678901234567890123456789", DT_DTYPE_F32, DT_SHAPE_SCALAR));
     MISTAKE(DT_ERR_USAGE, "row", dt_input(net, "z", DT_DTYPE_F32, DT_SHAPE(1, 1, 1, 1, 1, 1, 1, 1)));
-    MISTAKE(DT_ERR_USAGE, "dt_dtype", dt_input(net, "z", (dt_dtype)-1, DT_SCALAR));
+    MISTAKE(DT_ERR_USAGE, "dt_dtype", dt_input(net, "z", (dt_dtype)-1, DT_SHAPE_SCALAR));
     MISTAKE(DT_ERR_MEMORY, "counted", dt_input(net, "z", DT_DTYPE_F32, DT_SHAPE(INT64_MAX / 4)));
     MISTAKE(DT_ERR_CONFIG, "image", dt_image_input(net, "z", (dt_image_options){.height = 1, .width = 1}));
     MISTAKE(DT_ERR_CONFIG, "hinge", dt_loss("hinge", v, y, (dt_loss_options){0}));
@@ -358,7 +358,7 @@ static void refused_in_building(void **state) {
     dt_net_free(net), dt_net_free(second), dt_net_free(second);
     assert_null(dt_relu(b).net);
     assert_null(dt_relu(DT_NO_VAR).net);
-    assert_null(dt_input(NULL, "x", DT_DTYPE_F32, DT_SCALAR).net);
+    assert_null(dt_input(NULL, "x", DT_DTYPE_F32, DT_SHAPE_SCALAR).net);
     assert_int_equal(dt_var_shape(b).ndim, 0);
     FAILS(DT_ERR_USAGE, "freed", dt_net_compile(second));
     FAILS(DT_ERR_USAGE, "net is NULL", dt_net_step(NULL));

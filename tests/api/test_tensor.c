@@ -22,7 +22,7 @@ static void making(void **state) {
     assert_int_equal(n[1], -7);
     dt_tensor_free(t);
     uint16_t h;
-    OK(dt_tensor_full(run, DT_DTYPE_F16, DT_SCALAR, 1.5, &t));
+    OK(dt_tensor_full(run, DT_DTYPE_F16, DT_SHAPE_SCALAR, 1.5, &t));
     OK(dt_tensor_read(t, &h, sizeof h));
     assert_int_equal(h, 0x3e00);
     assert_int_equal(dt_tensor_n_elem(t), 1);

@@ -12,12 +12,17 @@ typedef struct tiny {
 /* x [2,4,4,3] -> conv 5 -> relu -> flatten */
 static tiny tiny_open(void) {
     tiny t;
-    dt_attr conv = {.kernel = {3, 3}, .stride = {1, 1}, .pad = {1, 1}, .dilation = {1, 1}, .groups = 1};
+    dt_attr conv = {.kernel = {3, 3},
+                    .stride = {1, 1},
+                    .pad_begin = {1, 1},
+                    .pad_end = {1, 1},
+                    .dilation = {1, 1},
+                    .groups = 1};
     check_ok(dt_graph_create(&t.g, DT_DTYPE_F32, true));
     check_ok(dt_graph_add_value(t.g, "x", DT_ROLE_ACT, DT_DTYPE_F32, 4, (int64_t[]){2, 4, 4, 3}, &t.x));
     check_ok(dt_graph_add_value(t.g, "w", DT_ROLE_PARAM, DT_DTYPE_F32, 4, (int64_t[]){5, 3, 3, 3}, &t.w));
     check_ok(dt_graph_add_node(t.g, "y", DT_OP_CONV, &conv, 2, (dt_vid[]){t.x, t.w}, &t.y));
-    check_ok(dt_graph_add_node(t.g, "r", DT_OP_RELU, NULL, 1, &t.y, &t.r));
+    check_ok(dt_graph_add_node(t.g, "r", DT_OP_UNARY, NULL, 1, &t.y, &t.r));
     check_ok(dt_graph_add_node(t.g, "flat", DT_OP_RESHAPE, NULL, 1, &t.r, &t.flat));
     check_ok(dt_graph_validate(t.g));
     return t;
@@ -53,7 +58,7 @@ static void test_arrays_grow(void **state) {
         char name[16];
         dt_vid v;
         snprintf(name, sizeof name, "more%d", i);
-        check_ok(dt_graph_add_node(t.g, name, DT_OP_RELU, NULL, 1, &t.r, &v));
+        check_ok(dt_graph_add_node(t.g, name, DT_OP_UNARY, NULL, 1, &t.r, &v));
         assert_int_equal(v, n_value + i);
     }
     assert_int_equal(t.g->n_node, n_node + 200);
@@ -78,7 +83,9 @@ static void test_refused_values(void **state) {
     CHECK_ERROR(ADD("z", 0, 4), DT_ERR_CONFIG, "z", "0 dimensions");
     CHECK_ERROR(dt_graph_add_value(t.g, "z", DT_ROLE_ACT, DT_DTYPE_F32, DT_MAX_DIM + 1, two, &v),
                 DT_ERR_CONFIG, "9 dim");
-    CHECK_ERROR(ADD("z", 2, 4, 0), DT_ERR_CONFIG, "z", "dimension 1");
+    CHECK_ERROR(dt_graph_add_value(t.g, "z", DT_ROLE_PARAM, DT_DTYPE_F32, 2, (int64_t[]){4, 0}, &v),
+                DT_ERR_CONFIG, "z: dimension 1 would be 0");
+    CHECK_ERROR(ADD("z", 4, 0, INT32_MAX, INT32_MAX, INT32_MAX), DT_ERR_CONFIG, "too large");
     CHECK_ERROR(ADD("z", 2, -1, 4), DT_ERR_CONFIG, "dimension 0");
     CHECK_ERROR(ADD("z", 3, INT32_MAX, INT32_MAX, INT32_MAX), DT_ERR_CONFIG, "too large");
     CHECK_ERROR(ADD("z", 1, INT64_MAX), DT_ERR_CONFIG, "too large");
@@ -102,16 +109,16 @@ static void test_refused_nodes(void **state) {
     dt_graph_add_node(t.g, name, op, attr, (int32_t)(sizeof((dt_vid[]){__VA_ARGS__}) / sizeof(dt_vid)),      \
                       (dt_vid[]){__VA_ARGS__}, &v)
     CHECK_ERROR(ADD("z", DT_OP_CONV, &conv, t.x), DT_ERR_CONFIG, "z (conv)", "input w is missing");
-    CHECK_ERROR(ADD("z", DT_OP_RELU, NULL, n_value), DT_ERR_CONFIG, "z (relu)", "does not exist");
-    CHECK_ERROR(ADD("z", DT_OP_RELU, NULL, -1), DT_ERR_CONFIG, "input x is missing");
-    CHECK_ERROR(ADD("z", DT_OP_RELU, NULL, -2), DT_ERR_CONFIG, "does not exist");
-    CHECK_ERROR(ADD("z", DT_OP_RELU, NULL, t.x, t.x), DT_ERR_CONFIG, "2 inputs, at most 1");
-    CHECK_ERROR(ADD("z", DT_OP_ADD, NULL, t.x, t.y), DT_ERR_CONFIG, "z (add)", "x is 2x4x4x3 f32",
+    CHECK_ERROR(ADD("z", DT_OP_UNARY, NULL, n_value), DT_ERR_CONFIG, "z (relu)", "does not exist");
+    CHECK_ERROR(ADD("z", DT_OP_UNARY, NULL, -1), DT_ERR_CONFIG, "input x is missing");
+    CHECK_ERROR(ADD("z", DT_OP_UNARY, NULL, -2), DT_ERR_CONFIG, "does not exist");
+    CHECK_ERROR(ADD("z", DT_OP_UNARY, NULL, t.x, t.x), DT_ERR_CONFIG, "2 inputs, at most 1");
+    CHECK_ERROR(ADD("z", DT_OP_BINARY, NULL, t.x, t.y), DT_ERR_CONFIG, "z (add)", "x is 2x4x4x3 f32",
                 "y is 2x4x4x5 f32");
     CHECK_ERROR(ADD("z", DT_OP_CONV, &conv, t.y, t.w), DT_ERR_CONFIG, "weight w is 5x3x3x3 f32");
     CHECK_ERROR(ADD("z", DT_OP_GLOBAL_AVGPOOL, NULL, t.flat), DT_ERR_CONFIG, "flat, is 2x80 f32");
-    CHECK_ERROR(ADD("y", DT_OP_RELU, NULL, t.y), DT_ERR_CONFIG, "\"y\"", "twice");
-    conv.pad[0] = conv.pad[1] = 0, conv.dilation[0] = 2;
+    CHECK_ERROR(ADD("y", DT_OP_UNARY, NULL, t.y), DT_ERR_CONFIG, "\"y\"", "twice");
+    conv.pad_begin[0] = conv.pad_begin[1] = conv.pad_end[0] = conv.pad_end[1] = 0, conv.dilation[0] = 2;
     CHECK_ERROR(ADD("z", DT_OP_CONV, &conv, t.x, t.w), DT_ERR_CONFIG, "window of 5", "image side of 4");
     /* Its second output has a name already: the first must not stay. */
     dt_attr pool = {.kernel = {2, 2}, .stride = {2, 2}};

@@ -104,12 +104,13 @@ static void test_store_holds_what_was_asked(void **state) {
     int64_t n_state = 0, fp32 = axis->n_elem * 4;
     for (dt_vid v = 0; v < g->n_value; v++) n_state += g->value[v].role == DT_ROLE_STATE;
     assert_true(n_state > 0);
+    static const dt_optim_kind kinds[] = {DT_OPTIM_SGD, DT_OPTIM_MOMENTUM, DT_OPTIM_ADAMW, DT_OPTIM_RMSPROP};
+    static const int n_state_vec[] = {0, 1, 2, 1}; /* without momentum and centering, its defaults */
     for (uint32_t bits = 0; bits < 32; bits++) {
         dt_store_options o = {.compute = DT_DTYPE_F32,
                               .train = bits & 1,
                               .accumulate = bits & 2,
-                              .mom1 = bits & 4,
-                              .mom2 = bits & 8,
+                              .optim = dt_optim_defaults(kinds[bits >> 2 & 3]),
                               .ema = bits & 16};
         dt_store *s;
         check_ok(dt_store_create(be, axis, g, &o, &s));
@@ -119,10 +120,7 @@ static void test_store_holds_what_was_asked(void **state) {
         } want[] = {{DT_ARENA_MASTER, true},
                     {DT_ARENA_PARAM16, false},
                     {DT_ARENA_GRAD, o.train},
-                    {DT_ARENA_ACC, o.train && o.accumulate},
-                    {DT_ARENA_MOM1, o.train && o.mom1},
-                    {DT_ARENA_MOM2, o.train && o.mom2},
-                    {DT_ARENA_EMA, o.train && o.ema}};
+                    {DT_ARENA_ACC, o.train && o.accumulate}};
         for (size_t k = 0; k < sizeof want / sizeof want[0]; k++) {
             assert_int_equal(s->arena[want[k].arena] != NULL, want[k].there);
             assert_int_equal(s->bytes[want[k].arena], want[k].there ? fp32 : 0);
@@ -136,6 +134,11 @@ static void test_store_holds_what_was_asked(void **state) {
         }
         int64_t bytes = 0;
         for (int a = 0; a < DT_ARENA_COUNT; a++) bytes += s->bytes[a];
+        assert_int_equal(s->vec_bytes, fp32);
+        assert_int_equal(s->vec[DT_STORE_EMA].data != NULL, o.train && o.ema);
+        for (int k = 0; k < DT_OPTIM_STATES_MAX; k++)
+            assert_int_equal(s->vec[k].data != NULL, o.train && k < n_state_vec[bits >> 2 & 3]);
+        for (int k = 0; k < DT_STORE_VECS; k++) bytes += s->vec[k].data ? s->vec_bytes : 0;
         assert_in_range(dt_store_bytes(axis, g, &o), bytes,
                         bytes + n_state * 256); /* rounded up a device's way */
         dt_store_destroy(s);
@@ -238,7 +241,8 @@ static void test_a_failing_backend(void **state) {
             faulty.alloc_left = kind == 2 ? at : -1;
             faulty.base.prepare = failing_prepare, faulty.base.bind = failing_bind;
             faulty.base.alloc = failing_alloc, faulty.base.free = failing_free;
-            dt_store_options so = {.compute = DT_DTYPE_F32, .train = true, .mom1 = true};
+            dt_store_options so = {
+                .compute = DT_DTYPE_F32, .train = true, .optim = dt_optim_defaults(DT_OPTIM_MOMENTUM)};
             dt_status st = dt_program_prepare(&faulty.base, g, NULL, &p);
             if (kind == 0) {
                 CHECK_ERROR(st, DT_ERR_UNSUPPORTED, "no such kernel", prepared_name(g, at));

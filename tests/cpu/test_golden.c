@@ -71,11 +71,16 @@ static const golden_op golden_ops[] = {
     {"conv depthwise", DT_OP_CONV, {OP_WINDOW(3, 3, 2, 1), .dilation = {1, 1}, .groups = 8}},
     {"conv uneven",
      DT_OP_CONV,
-     {.kernel = {5, 3}, .stride = {1, 2}, .pad = {2, 0}, .dilation = {1, 1}, .groups = 1}},
+     {.kernel = {5, 3},
+      .stride = {1, 2},
+      .pad_begin = {2, 0},
+      .pad_end = {2, 0},
+      .dilation = {1, 1},
+      .groups = 1}},
     {.name = "dense", .op = DT_OP_DENSE},
     {.name = "dense bias", .op = DT_OP_DENSE},
-    {.name = "relu", .op = DT_OP_RELU},
-    {.name = "add", .op = DT_OP_ADD},
+    {.name = "relu", .op = DT_OP_UNARY},
+    {.name = "add", .op = DT_OP_BINARY},
     {"maxpool", DT_OP_MAXPOOL, {OP_WINDOW(2, 2, 2, 0)}},
     {"maxpool pad", DT_OP_MAXPOOL, {OP_WINDOW(3, 3, 2, 1)}},
     {"avgpool", DT_OP_AVGPOOL, {OP_WINDOW(2, 2, 2, 0)}},
@@ -191,25 +196,59 @@ static void test_ops(void **state) {
     op_ok(dt_h5_close(h));
 }
 
+static const golden_op golden_eltwise[] = {
+    {.name = "softmax", .op = DT_OP_SOFTMAX},
+    {.name = "softmax long", .op = DT_OP_SOFTMAX},
+    {.name = "log_softmax", .op = DT_OP_LOG_SOFTMAX},
+    {.name = "log_softmax long", .op = DT_OP_LOG_SOFTMAX},
+    {.name = "dense of sequences", .op = DT_OP_DENSE},
+    {"conv padded", DT_OP_CONV, {OP_UNEVEN(3, 2)}},
+    {"conv 3x3 padded", DT_OP_CONV, {OP_UNEVEN(3, 1)}},
+    {"maxpool padded", DT_OP_MAXPOOL, {OP_UNEVEN(4, 2)}},
+    {"avgpool padded", DT_OP_AVGPOOL, {OP_UNEVEN(4, 2)}},
+};
+
+/* Every function of core/scalar.h by its name there. */
+static void test_eltwise(void **state) {
+    (void)state;
+    dt_h5 *h = open_golden("eltwise.h5");
+    for (int f = 0; f < DT_UNARY_COUNT; f++) {
+        float *scalar = load(h, in_group(dt_unary_table[f].name, "scalars", -1), NULL);
+        check_op(h, &(golden_op){dt_unary_table[f].name,
+                                 DT_OP_UNARY,
+                                 {.unary = (dt_unary)f, .a = scalar[0], .b = scalar[1]}});
+        free(scalar);
+    }
+    for (int f = 0; f < DT_BINARY_COUNT; f++) {
+        char name[64];
+        const dt_attr t = {.binary = (dt_binary)f};
+        snprintf(name, sizeof name, "%s of five dimensions", dt_binary_table[f].name);
+        check_op(h, &(golden_op){dt_binary_table[f].name, DT_OP_BINARY, t});
+        check_op(h, &(golden_op){name, DT_OP_BINARY, t});
+    }
+    for (size_t i = 0; i < sizeof golden_eltwise / sizeof golden_eltwise[0]; i++)
+        check_op(h, &golden_eltwise[i]);
+    op_ok(dt_h5_close(h));
+}
+
 /* ---- optimizers ---- */
 
 typedef struct golden_rule {
     const char *name; /* group of optim.h5 */
-    dt_optim_kind optim;
-    float momentum, decay, clip_norm;
-    bool nesterov;
+    dt_optim_kind kind;
+    float decay, clip_norm;
 } golden_rule;
 
 static const golden_rule golden_rules[] = {
-    {"sgd", DT_OPTIM_SGD, 0, 0, 0, false},
-    {"sgd decay", DT_OPTIM_SGD, 0, 0.1f, 0, false},
-    {"momentum", DT_OPTIM_SGD, 0.9f, 0, 0, false},
-    {"momentum decay", DT_OPTIM_SGD, 0.9f, 0.1f, 0, false},
-    {"momentum clipped", DT_OPTIM_SGD, 0.9f, 0.1f, 0.5f, false},
-    {"nesterov", DT_OPTIM_SGD, 0.9f, 0.1f, 0, true},
-    {"adamw", DT_OPTIM_ADAMW, 0, 0, 0, false},
-    {"adamw decay", DT_OPTIM_ADAMW, 0, 0.1f, 0, false},
-    {"adamw clipped", DT_OPTIM_ADAMW, 0, 0.1f, 0.5f, false},
+    {"sgd", DT_OPTIM_SGD, 0, 0},
+    {"sgd decay", DT_OPTIM_SGD, 0.1f, 0},
+    {"momentum", DT_OPTIM_MOMENTUM, 0, 0},
+    {"momentum decay", DT_OPTIM_MOMENTUM, 0.1f, 0},
+    {"momentum clipped", DT_OPTIM_MOMENTUM, 0.1f, 0.5f},
+    {"nesterov", DT_OPTIM_NESTEROV, 0.1f, 0},
+    {"adamw", DT_OPTIM_ADAMW, 0, 0},
+    {"adamw decay", DT_OPTIM_ADAMW, 0.1f, 0},
+    {"adamw clipped", DT_OPTIM_ADAMW, 0.1f, 0.5f},
 };
 
 enum { STEPS = 5, FIRST_N = 70, SECOND_AT = 128, SECOND_N = 33, BOTH = FIRST_N + SECOND_N, AXIS = 192 };
@@ -226,7 +265,7 @@ static void expect_axis(const float *axis, const float *both, const char *what) 
 }
 
 static void check_rule(dt_h5 *h, const golden_rule *c) {
-    const dt_axis_segment segment[] = {{0, FIRST_N, c->decay}, {SECOND_AT, SECOND_N, 0}};
+    const dt_axis_segment segment[] = {{0, FIRST_N, c->decay, 1}, {SECOND_AT, SECOND_N, 0, 1}};
     float w[AXIS] = {0}, grad[AXIS] = {0}, m[AXIS] = {0}, v[AXIS] = {0}, ema[AXIS] = {0}, norm2,
           metrics[DT_METRIC_COUNT];
     float *start = load(h, "start", NULL), *grads = load(h, "grad", NULL), *rate = load(h, "rate", NULL);
@@ -234,24 +273,17 @@ static void check_rule(dt_h5 *h, const golden_rule *c) {
           *average = load(h, in_group(c->name, "ema", -1), NULL);
     float *norm = load(h, in_group(c->name, "norm", -1), NULL);
     dt_step_params p = {.loss_scale = 8, .ema_decay = 0.9f};
-    bool adam = c->optim == DT_OPTIM_ADAMW;
     dt_axis_args a = {.n_elem = AXIS,
                       .segment = segment,
                       .n_segment = 2,
                       .grad = grad,
                       .master = w,
-                      .mom1 = adam || c->momentum > 0 ? m : NULL,
-                      .mom2 = adam ? v : NULL,
+                      .state = {m, v},
                       .ema = ema,
                       .norm2 = &norm2,
                       .metrics = metrics,
-                      .optim = c->optim,
-                      .momentum = c->momentum,
-                      .beta1 = 0.9f,
-                      .beta2 = 0.99f,
-                      .eps = 1e-6f,
+                      .optim = {.kind = c->kind, .momentum = 0.9, .beta1 = 0.9, .beta2 = 0.99, .eps = 1e-6},
                       .clip_norm = c->clip_norm,
-                      .nesterov = c->nesterov,
                       .params = &p};
     dt_kernel sum, update;
     op_ok(be->bind_axis(be, DT_AXIS_SUMSQ, &a, &sum));
@@ -260,8 +292,6 @@ static void check_rule(dt_h5 *h, const golden_rule *c) {
     to_axis(ema, start, 1);
     for (int step = 0; step < STEPS; step++) {
         p.lr = rate[step];
-        p.adam_correct1 = (float)(1 - pow(0.9, step + 1));
-        p.adam_correct2 = (float)(1 - pow(0.99, step + 1));
         to_axis(grad, grads + step * BOTH, p.loss_scale);
         norm2 = 0;
         op_ok(sum.run(sum.ctx, NULL));
@@ -277,6 +307,137 @@ static void test_optimizers(void **state) {
     (void)state;
     dt_h5 *h = open_golden("optim.h5");
     for (size_t i = 0; i < sizeof golden_rules / sizeof golden_rules[0]; i++) check_rule(h, &golden_rules[i]);
+    op_ok(dt_h5_close(h));
+}
+
+/* Every optimizer over twenty steps: a matrix, and a vector without decay. */
+typedef struct optimizer_case {
+    const char *name; /* of the array in optimizers.h5 */
+    dt_optim_options o;
+    float clip_norm;
+} optimizer_case;
+
+#define ADAM .beta1 = 0.9, .beta2 = 0.99, .eps = 1e-6
+static const optimizer_case optimizer_cases[] = {
+    {"sgd", {.kind = DT_OPTIM_SGD, .lr = 0.1, .weight_decay = 0.1}, 0},
+    {"momentum", {.kind = DT_OPTIM_MOMENTUM, .lr = 0.1, .weight_decay = 0.1, .momentum = 0.9}, 2},
+    {"nesterov", {.kind = DT_OPTIM_NESTEROV, .lr = 0.1, .weight_decay = 0.1, .momentum = 0.9}, 2},
+    {"adam", {.kind = DT_OPTIM_ADAM, .lr = 0.05, ADAM}, 0},
+    {"adam decay", {.kind = DT_OPTIM_ADAM, .lr = 0.05, .weight_decay = 0.1, ADAM}, 2},
+    {"adamw", {.kind = DT_OPTIM_ADAMW, .lr = 0.05, ADAM}, 0},
+    {"adamw decay", {.kind = DT_OPTIM_ADAMW, .lr = 0.05, .weight_decay = 0.1, ADAM}, 2},
+    {"rmsprop", {.kind = DT_OPTIM_RMSPROP, .lr = 0.01, .weight_decay = 0.1, .alpha = 0.99, .eps = 1e-8}, 0},
+    {"rmsprop momentum",
+     {.kind = DT_OPTIM_RMSPROP, .lr = 0.01, .weight_decay = 0.1, .alpha = 0.9, .eps = 1e-8, .momentum = 0.8},
+     2},
+    {"rmsprop centered",
+     {.kind = DT_OPTIM_RMSPROP, .lr = 0.01, .alpha = 0.99, .eps = 1e-8, .momentum = 0.8, .centered = true},
+     0},
+    {"rmsprop_tf",
+     {.kind = DT_OPTIM_RMSPROP_TF, .lr = 0.01, .weight_decay = 0.1, .alpha = 0.9, .eps = 1e-10},
+     0},
+    {"rmsprop_tf momentum",
+     {.kind = DT_OPTIM_RMSPROP_TF,
+      .lr = 0.01,
+      .weight_decay = 0.1,
+      .alpha = 0.9,
+      .eps = 1e-3,
+      .momentum = 0.9},
+     2},
+    {"rmsprop_tf centered",
+     {.kind = DT_OPTIM_RMSPROP_TF, .lr = 0.01, .alpha = 0.9, .eps = 1e-3, .momentum = 0.9, .centered = true},
+     0},
+    {"adagrad", {.kind = DT_OPTIM_ADAGRAD, .lr = 0.1, .eps = 1e-10}, 0},
+    {"adagrad decay",
+     {.kind = DT_OPTIM_ADAGRAD, .lr = 0.1, .weight_decay = 0.1, .eps = 1e-10, .lr_decay = 0.1},
+     2},
+    {"lamb",
+     {.kind = DT_OPTIM_LAMB, .lr = 0.05, .weight_decay = 0.1, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-6},
+     0},
+    {"lamb clipped",
+     {.kind = DT_OPTIM_LAMB,
+      .lr = 0.05,
+      .weight_decay = 0.1,
+      .beta1 = 0.9,
+      .beta2 = 0.999,
+      .eps = 1e-6,
+      .trust_clip = true},
+     2},
+    {"lars",
+     {.kind = DT_OPTIM_LARS, .lr = 2, .weight_decay = 0.1, .momentum = 0.9, .trust = 0.02, .eps = 1e-8},
+     0},
+    {"lars clipped",
+     {.kind = DT_OPTIM_LARS,
+      .lr = 0.1,
+      .weight_decay = 0.1,
+      .momentum = 0.9,
+      .trust = 0.1,
+      .eps = 1e-8,
+      .trust_clip = true},
+     2},
+    {"lion", {.kind = DT_OPTIM_LION, .lr = 0.01, .weight_decay = 0.1, .beta1 = 0.9, .beta2 = 0.99}, 0},
+    {"lion clipped", {.kind = DT_OPTIM_LION, .lr = 0.01, .beta1 = 0.8, .beta2 = 0.99}, 2},
+};
+
+enum { MATRIX_N = 120, VECTOR_AT = 128, VECTOR_N = 33, TWO = MATRIX_N + VECTOR_N, TWO_AXIS = 192, SEEN = 4 };
+static const int seen[SEEN] = {1, 5, 10, 20};
+
+static int at_of(int i) {
+    return i < MATRIX_N ? i : i - MATRIX_N + VECTOR_AT;
+}
+
+static void check_optimizer(dt_h5 *h, const optimizer_case *c) {
+    const dt_axis_segment segment[] = {{0, MATRIX_N, (float)c->o.weight_decay, 1},
+                                       {VECTOR_AT, VECTOR_N, 0, 1}};
+    float w[TWO_AXIS] = {0}, grad[TWO_AXIS] = {0}, vec[DT_OPTIM_STATES_MAX][TWO_AXIS] = {{0}}, norm2,
+          metrics[DT_METRIC_COUNT], got[TWO];
+    float *start = load(h, "start", NULL), *grads = load(h, "grad", NULL), *factor = load(h, "factor", NULL),
+          *want = load(h, c->name, NULL);
+    dt_step_params p = {.loss_scale = 4};
+    dt_axis_args a = {.n_elem = TWO_AXIS,
+                      .segment = segment,
+                      .n_segment = 2,
+                      .grad = grad,
+                      .master = w,
+                      .norm2 = &norm2,
+                      .metrics = metrics,
+                      .optim = c->o,
+                      .clip_norm = c->clip_norm,
+                      .params = &p};
+    for (int k = 0; k < DT_OPTIM_STATES_MAX; k++) {
+        if (!dt_optim_has_state(&c->o, k)) continue;
+        a.state[k] = vec[k];
+        for (int i = 0; i < TWO; i++)
+            vec[k][at_of(i)] = dt_optim_get((dt_optim_kind)c->o.kind)->state[k].init;
+    }
+    dt_kernel sum, update;
+    op_ok(be->bind_axis(be, DT_AXIS_SUMSQ, &a, &sum));
+    op_ok(be->bind_axis(be, DT_AXIS_UPDATE, &a, &update));
+    for (int i = 0; i < TWO; i++) w[at_of(i)] = start[i];
+    for (int step = 0, next = 0; step < seen[SEEN - 1]; step++) {
+        p.lr = (float)c->o.lr * factor[step];
+        for (int i = 0; i < TWO; i++) grad[at_of(i)] = grads[step * TWO + i] * p.loss_scale;
+        norm2 = 0;
+        op_ok(sum.run(sum.ctx, NULL));
+        op_ok(update.run(update.ctx, NULL));
+        if (step + 1 != seen[next]) continue;
+        for (int i = 0; i < TWO; i++) got[i] = w[at_of(i)];
+        op_expect_close(got, want + next++ * TWO, TWO, 2e-6, c->name);
+    }
+    assert_int_equal(p.updates, seen[SEEN - 1]);
+    free(start), free(grads), free(factor), free(want);
+}
+
+static void test_every_optimizer(void **state) {
+    (void)state;
+    dt_h5 *h = open_golden("optimizers.h5");
+    bool has[DT_OPTIM_COUNT] = {false};
+    for (size_t i = 0; i < sizeof optimizer_cases / sizeof optimizer_cases[0]; i++) {
+        check_optimizer(h, &optimizer_cases[i]);
+        has[optimizer_cases[i].o.kind] = true;
+    }
+    for (int kind = 0; kind < DT_OPTIM_COUNT; kind++)
+        if (!has[kind]) fail_msg("%s has no golden values", dt_optim_names[kind]);
     op_ok(dt_h5_close(h));
 }
 
@@ -383,11 +544,12 @@ static void test_tiny_resnet(void **state) {
     dt_graph *g = tiny_resnet(true), *ge = tiny_resnet(false);
     dt_axis *axis = NULL;
     dt_store *s = NULL;
+    const dt_optim_options momentum = dt_optim_defaults(DT_OPTIM_MOMENTUM);
     op_ok(dt_autodiff(g));
     op_ok(dt_axis_build(g, 3, 5e-4f, false, &axis));
     op_ok(dt_axis_assign(axis, ge));
     dt_program *train = compile(g), *eval = compile(ge);
-    op_ok(dt_store_create(be, axis, g, &(dt_store_options){.train = true, .mom1 = true}, &s));
+    op_ok(dt_store_create(be, axis, g, &(dt_store_options){.train = true, .optim = momentum}, &s));
     op_ok(dt_program_bind(train, s, NULL));
     op_ok(dt_program_bind(eval, s, NULL));
     each_tensor(h, "start", s, take);
@@ -399,9 +561,9 @@ static void test_tiny_resnet(void **state) {
                       .n_segment = axis->n_segment,
                       .grad = s->arena[DT_ARENA_GRAD],
                       .master = s->arena[DT_ARENA_MASTER],
-                      .mom1 = s->arena[DT_ARENA_MOM1],
+                      .state = {s->vec[0].data},
                       .metrics = metrics,
-                      .momentum = 0.9f,
+                      .optim = momentum,
                       .params = s->params};
     op_ok(be->bind_axis(be, DT_AXIS_UPDATE, &a, &update));
     *s->params =
@@ -432,8 +594,10 @@ static void test_tiny_resnet(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ops),
+        cmocka_unit_test(test_eltwise),
         cmocka_unit_test(test_losses),
         cmocka_unit_test(test_optimizers),
+        cmocka_unit_test(test_every_optimizer),
         cmocka_unit_test(test_tiny_resnet),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

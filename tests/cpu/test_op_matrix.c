@@ -193,6 +193,42 @@ static void test_wrong_attributes_are_refused(void **state) {
          .op = DT_OP_INPUT,
          .attr = {.size = {5, 5}, .padded_c = 2, OP_NORMAL},
          .in = {{IN_BYTE, {2, 5, 5, 3}}}},
+        {.name = "axis 3 of 2", .op = DT_OP_CONCAT, .attr = {.axis = 3}, .in = {{IN_ACT, {2, 3}}}},
+        {.name = "axis -1", .op = DT_OP_SLICE, .attr = {.axis = -1, .length = 1}, .in = {{IN_ACT, {2, 3}}}},
+        {.name = "slice past the end",
+         .op = DT_OP_SLICE,
+         .attr = {.axis = 1, .begin = 2, .length = 2},
+         .in = {{IN_ACT, {2, 3}}}},
+        {.name = "slice from before",
+         .op = DT_OP_SLICE,
+         .attr = {.begin = -1, .length = 1},
+         .in = {{IN_ACT, {2, 3}}}},
+        {.name = "slice_bwd past the end",
+         .op = DT_OP_SLICE_BWD,
+         .attr = {.axis = 1, .begin = 2, .length = 4},
+         .in = {{IN_ACT, {2, 3}}}},
+        {.name = "no function", .op = DT_OP_UNARY, .attr = {.unary = DT_UNARY_COUNT}, .in = {IMAGE}},
+        {.name = "alpha nan", .op = DT_OP_UNARY, .attr = {.unary = DT_UNARY_ELU, .a = NAN}, .in = {IMAGE}},
+        {.name = "lo above hi",
+         .op = DT_OP_UNARY,
+         .attr = {.unary = DT_UNARY_CLAMP, .a = 2, .b = 1},
+         .in = {IMAGE}},
+        {.name = "mul gradient without b",
+         .op = DT_OP_BINARY_BWD,
+         .attr = {.binary = DT_BINARY_MUL, .ndim = 1, .dim = {3}},
+         .in = {{IN_ACT, {2, 3}}, {IN_ACT, {3}}}},
+        {.name = "gradient of three columns from four",
+         .op = DT_OP_BINARY_BWD,
+         .attr = {.ndim = 1, .dim = {3}},
+         .in = {{IN_ACT, {2, 4}}}},
+        {.name = "uneven padding below 0",
+         .op = DT_OP_CONV,
+         .attr = {.kernel = {3, 3}, .stride = {1, 1}, .pad_end = {0, -1}, .dilation = {1, 1}, .groups = 1},
+         .in = {IMAGE, WEIGHT}},
+        {.name = "pool padding behind",
+         .op = DT_OP_MAXPOOL,
+         .attr = {.kernel = {2, 2}, .stride = {2, 2}, .pad_end = {2, 0}},
+         .in = {IMAGE}},
         {.name = "image of 7 elements",
          .op = DT_OP_RESHAPE,
          .attr = {.size = {2, 2}},
@@ -300,6 +336,99 @@ static void test_inputs_are_only_read(void **state) {
     }
 }
 
+/* ---- any number of inputs ---- */
+
+static void test_concat_of_thirty(void **state) {
+    enum { MANY = 30, ROWS = 3, AFTER = 5 };
+    dt_graph *g = NULL;
+    dt_vid in[MANY], y, dout, din[MANY];
+    bool want[MANY];
+    const dt_attr t = {.axis = 1};
+    op_ok(dt_graph_create(&g, DT_DTYPE_F32, true));
+    for (int32_t i = 0; i < MANY; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "in%d", i);
+        op_ok(dt_graph_add_value(g, name, DT_ROLE_INPUT, DT_DTYPE_F32, 3, (int64_t[]){ROWS, 1 + i % 4, AFTER},
+                                 &in[i]));
+        want[i] = i != 7, din[i] = -1;
+    }
+    op_ok(dt_graph_add_node(g, "y", DT_OP_CONCAT, &t, MANY, in, &y));
+    const dt_value v = g->value[y];
+    op_ok(dt_graph_add_value(g, "dout", DT_ROLE_INPUT, v.dtype, v.ndim, v.dim, &dout));
+    op_ok(dt_op_get(DT_OP_CONCAT)->grad(g, 0, &dout, want, din));
+    op_ok(dt_graph_validate(g));
+    op_run r = op_run_open(*state, g, &op_step, false);
+    const int64_t n = dt_value_n_elem(&v), length = v.dim[1];
+    float *up = op_zalloc(n * 4);
+    for (int64_t e = 0; e < n; e++) up[e] = (float)e;
+    op_write(&r, dout, up);
+    for (int32_t i = 0; i < MANY; i++) {
+        float own[ROWS * 4 * AFTER];
+        for (int32_t e = 0; e < ROWS * 4 * AFTER; e++) own[e] = (float)(1000 * i + e);
+        op_write(&r, in[i], own);
+    }
+    op_run_go(&r);
+    op_check_bounds(&r);
+    float *got = op_read(&r, y);
+    int64_t begin = 0;
+    assert_true(din[7] < 0);
+    for (int32_t i = 0; i < MANY; i++) {
+        const int64_t wide = 1 + i % 4;
+        float *d = want[i] ? op_read(&r, din[i]) : NULL;
+        for (int64_t e = 0; e < ROWS * wide * AFTER; e++) {
+            const int64_t row = e / (wide * AFTER), at = (row * length + begin) * AFTER + e % (wide * AFTER);
+            assert_true(got[at] == (float)(1000 * i + e));
+            assert_true(!d || d[e] == up[at]);
+        }
+        begin += wide;
+        free(d);
+    }
+    assert_int_equal(begin, length);
+    free(got), free(up);
+    op_run_close(&r);
+    dt_graph_destroy(g);
+}
+
+/* ---- values without elements ---- */
+
+static void test_empty_values(void **state) {
+    dt_graph *g = NULL;
+    dt_vid none, row, full, v, sum, cat, slice, down, soft;
+    op_ok(dt_graph_create(&g, DT_DTYPE_F32, true));
+    op_ok(dt_graph_add_value(g, "none", DT_ROLE_INPUT, DT_DTYPE_F32, 3, (int64_t[]){2, 0, 3}, &none));
+    op_ok(dt_graph_add_value(g, "row", DT_ROLE_INPUT, DT_DTYPE_F32, 1, (int64_t[]){3}, &row));
+    op_ok(dt_graph_add_value(g, "full", DT_ROLE_INPUT, DT_DTYPE_F32, 3, (int64_t[]){2, 2, 3}, &full));
+    op_ok(dt_graph_add_node(g, "relu", DT_OP_UNARY, NULL, 1, &none, &v));
+    op_ok(dt_graph_add_node(g, "sum", DT_OP_BINARY, NULL, 2, (dt_vid[]){v, row}, &sum));
+    assert_string_equal(dt_value_shape_text(&g->value[sum]), "2x0x3 f32");
+    op_ok(dt_graph_add_node(g, "soft", DT_OP_SOFTMAX, NULL, 1, &sum, &soft));
+    op_ok(dt_graph_add_node(g, "flat", DT_OP_RESHAPE, NULL, 1, &soft, &v));
+    assert_string_equal(dt_value_shape_text(&g->value[v]), "2x0 f32");
+    op_ok(dt_graph_add_node(g, "cat", DT_OP_CONCAT, &(dt_attr){.axis = 1}, 3, (dt_vid[]){sum, full, none},
+                            &cat));
+    op_ok(dt_graph_add_node(g, "slice", DT_OP_SLICE, &(dt_attr){.axis = 1, .begin = 2}, 1, &full, &slice));
+    const dt_attr of_row = {.operand = 1, .ndim = 1, .dim = {3}};
+    op_ok(dt_graph_add_node(g, "down", DT_OP_BINARY_BWD, &of_row, 1, &sum, &down));
+    /* What sums or convolves does not take them, nor may a parameter be one. */
+    if (dt_graph_add_node(g, "bad", DT_OP_BIAS_GRAD, NULL, 1, &none, &v) != DT_ERR_CONFIG ||
+        !strstr(dt_error_text(), "bad (bias_grad): input dy, none, is 2x0x3 f32, expected elements"))
+        fail_msg("%s", dt_error_text());
+    assert_int_equal(dt_graph_add_value(g, "w", DT_ROLE_PARAM, DT_DTYPE_F32, 2, (int64_t[]){4, 0}, &v),
+                     DT_ERR_CONFIG);
+    op_run r = op_run_open(*state, g, &op_step, false);
+    const float x[12] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
+    op_write(&r, row, x);
+    op_write(&r, full, x);
+    op_run_go(&r);
+    op_check_bounds(&r);
+    float *got = op_read(&r, cat), *zero = op_read(&r, down);
+    assert_memory_equal(got, x, sizeof x);
+    for (int i = 0; i < 3; i++) assert_true(zero[i] == 0);
+    free(got), free(zero);
+    op_run_close(&r);
+    dt_graph_destroy(g);
+}
+
 /* ---- the oracle ---- */
 
 /* A resized pixel is rounded to a byte; where fp32 and double fall on different sides of a half, it is off by
@@ -392,8 +521,10 @@ static double scalar(op_run *r, const grad_graph *q, const float *weight, bool i
 static void check_gradient(const op_case *c, op_run *r, const grad_graph *q, int32_t k, const float *weight) {
     bool is_loss = dt_op_get(c->op)->flags & DT_OP_SEED;
     int64_t n = dt_value_n_elem(&q->g->value[q->in[k]]), n_kink = 0, n_tried = 0;
-    bool curved = c->op == DT_OP_BATCHNORM || c->op == DT_OP_XENT || c->op == DT_OP_LOSS ||
-                  c->op == DT_OP_RELU || c->op == DT_OP_MAXPOOL;
+    static const dt_op curved_ops[] = {DT_OP_BATCHNORM, DT_OP_XENT,   DT_OP_LOSS,    DT_OP_UNARY,
+                                       DT_OP_MAXPOOL,   DT_OP_BINARY, DT_OP_SOFTMAX, DT_OP_LOG_SOFTMAX};
+    bool curved = false;
+    for (size_t i = 0; i < sizeof curved_ops / sizeof curved_ops[0]; i++) curved |= c->op == curved_ops[i];
     const double step =
         curved ? 1e-2 : 0.25; /* a linear op is exact at any step; a large one has less noise */
     double largest = 0, middle = scalar(r, q, weight, is_loss);
@@ -475,6 +606,8 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_bounds_and_repeats),
         cmocka_unit_test(test_threads_do_not_change_results),
         cmocka_unit_test(test_inputs_are_only_read),
+        cmocka_unit_test(test_concat_of_thirty),
+        cmocka_unit_test(test_empty_values),
         cmocka_unit_test(test_oracle),
         cmocka_unit_test(test_finite_differences),
     };

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Makes the golden files of tests/cpu/test_golden.c with PyTorch: ops.h5, loss.h5, optim.h5, resnet.h5, and regress.h5 of
-tests/train/test_engine_regress.c.
+"""Makes the golden files of tests/cpu/test_golden.c with PyTorch: ops.h5, eltwise.h5, loss.h5, optim.h5, optimizers.h5,
+resnet.h5, and regress.h5 of tests/train/test_engine_regress.c.
 
 Run it in this folder with torch and h5py installed; only needed when a case is added. Arrays are stored in dtrain's
 layouts: images N H W C, convolution weights K R S C. The constants below are those of the test.
@@ -29,9 +29,9 @@ def save(group, name, value, dtype=np.float32):
 class Ops:
     """Collects cases: inputs in dtrain's layout, output, and a gradient for every input that has one."""
 
-    def __init__(self, path):
+    def __init__(self, path, seed=1):
         self.file = h5py.File(path, "w")
-        self.rng = torch.Generator().manual_seed(1)
+        self.rng = torch.Generator().manual_seed(seed)
 
     def normal(self, *shape):
         return torch.randn(*shape, generator=self.rng)
@@ -131,6 +131,68 @@ def make_ops():
     o.image("input", 2, 5, 6, 3)
 
 
+# Names, scalars and functions of core/scalar.h; `above`: only of positive numbers.
+UNARY = {
+    "relu": ((), F.relu),
+    "relu6": ((), F.relu6),
+    "leaky_relu": ((0.1,), F.leaky_relu),
+    "elu": ((0.7,), F.elu),
+    "selu": ((), F.selu),
+    "sigmoid": ((), torch.sigmoid),
+    "tanh": ((), torch.tanh),
+    "softplus": ((), F.softplus),
+    "silu": ((), F.silu),
+    "mish": ((), F.mish),
+    "hardswish": ((), F.hardswish),
+    "hardsigmoid": ((), F.hardsigmoid),
+    "gelu": ((), F.gelu),
+    "gelu_tanh": ((), lambda x: F.gelu(x, approximate="tanh")),
+    "exp": ((), torch.exp),
+    "log": ((), torch.log),
+    "sqrt": ((), torch.sqrt),
+    "neg": ((), torch.neg),
+    "abs": ((), torch.abs),
+    "clamp": ((-1.5, 2.5), torch.clamp),
+    "square": ((), torch.square),
+    "reciprocal": ((), torch.reciprocal),
+}
+ABOVE = {"log", "sqrt", "reciprocal"}
+BINARY = {
+    "add": torch.add,
+    "sub": torch.sub,
+    "mul": torch.mul,
+    "div": torch.div,
+    "min": torch.minimum,
+    "max": torch.maximum,
+}
+
+
+def make_eltwise():
+    """Element-wise functions and what came with them."""
+    o = Ops("eltwise.h5", seed=4)
+    for name, (scalars, fn) in UNARY.items():
+        x = o.normal(3, 37) * 3
+        o.case(name, lambda x: fn(x, *scalars), x.abs() + 0.25 if name in ABOVE else x)
+        save(o.file[name], "scalars", torch.tensor([*scalars, 0, 0][:2], dtype=torch.float64))
+    for name, fn in BINARY.items():
+        o.case(name, fn, o.normal(4, 1, 6), o.normal(5, 1).abs() + 0.25)
+        o.case(f"{name} of five dimensions", fn, o.normal(2, 1, 3, 2, 4), o.normal(3, 1, 4).abs() + 0.25)
+    o.case("softmax", lambda x: x.softmax(-1), o.normal(3, 4, 7) * 3)
+    o.case("softmax long", lambda x: x.softmax(-1), o.normal(2, 300) * 3)
+    o.case("log_softmax", lambda x: x.log_softmax(-1), o.normal(3, 4, 7) * 3)
+    o.case("log_softmax long", lambda x: x.log_softmax(-1), o.normal(2, 300) * 3)
+    o.case("dense of sequences", F.linear, o.normal(2, 3, 13), o.normal(9, 13), o.normal(9))
+
+    # Padding of its own at either end: one row below, one column to the left and two to the right.
+    def pad(x, value=0.0):
+        return F.pad(x, (1, 2, 0, 1), value=value)
+
+    o.case("conv padded", lambda x, w: F.conv2d(pad(x), w, stride=2), o.normal(2, 7, 8, 3), o.normal(4, 3, 3, 3))
+    o.case("conv 3x3 padded", lambda x, w: F.conv2d(pad(x), w), o.normal(2, 7, 8, 16), o.normal(16, 3, 3, 16))
+    o.case("maxpool padded", lambda x: F.max_pool2d(pad(x, -torch.inf), 4, 2), o.normal(2, 7, 8, 3))
+    o.case("avgpool padded", lambda x: F.avg_pool2d(pad(x), 4, 2), o.normal(2, 7, 8, 3))
+
+
 def make_losses():
     """Rows' losses, their sums, and the gradient; every third row is padding. LOSS in sums is weighted."""
     rng = torch.Generator().manual_seed(4)
@@ -221,6 +283,130 @@ def make_optim():
             save(group, "weight", torch.stack(trace))
             save(group, "ema", torch.stack(averages))
             save(group, "norm", torch.stack(norms))
+
+
+class Update:
+    """An optimizer that PyTorch has not, by its definition: step(w, g, state, lr, decay, t) changes w and state."""
+
+    def __init__(self, step, **options):
+        self.step, self.options, self.state = step, options, {}
+
+    def update(self, i, w, g, lr, decay, t):
+        self.step(w, g, self.state.setdefault(i, {}), lr=lr, decay=decay, t=t, **self.options)
+
+
+def zeros(state, name, like):
+    return state.setdefault(name, torch.zeros_like(like))
+
+
+def rmsprop_tf(w, g, state, lr, decay, t, alpha=0.9, eps=1e-10, momentum=0.0, centered=False):
+    """timm's RMSpropTF: the mean square starts at 1, eps within the root, the rate within the velocity."""
+    g = g + decay * w
+    s = state.setdefault("s", torch.ones_like(w))
+    s += (1 - alpha) * (g * g - s)
+    if centered:
+        m = zeros(state, "m", w)
+        m += (1 - alpha) * (g - m)
+        s = s - m * m
+    v = zeros(state, "v", w)
+    v.mul_(momentum).add_(lr * g / (s + eps).sqrt())
+    w -= v
+
+
+def lamb(w, g, state, lr, decay, t, betas=(0.9, 0.999), eps=1e-6, trust_clip=False):
+    """timm's Lamb, after apex' FusedLAMB."""
+    m, v = zeros(state, "m", w), zeros(state, "v", w)
+    m.lerp_(g, 1 - betas[0])
+    v.lerp_(g * g, 1 - betas[1])
+    u = (m / (1 - betas[0] ** t)) / ((v / (1 - betas[1] ** t)).sqrt() + eps) + decay * w
+    ratio = 1.0
+    if decay > 0 and w.norm() > 0 and u.norm() > 0:
+        ratio = w.norm() / u.norm()
+        ratio = min(ratio, 1.0) if trust_clip else ratio
+    w -= lr * ratio * u
+
+
+def lars(w, g, state, lr, decay, t, momentum=0.9, trust=1e-3, eps=1e-8, trust_clip=False):
+    """timm's Lars; with trust_clip LARC."""
+    if decay > 0:
+        ratio = trust * w.norm() / (g.norm() + decay * w.norm() + eps)
+        ratio = min(ratio / lr, 1.0) if trust_clip else ratio
+        g = ratio * (g + decay * w)
+    v = zeros(state, "v", w)
+    v.mul_(momentum).add_(g)
+    w -= lr * v
+
+
+def lion(w, g, state, lr, decay, t, betas=(0.9, 0.99)):
+    m = zeros(state, "m", w)
+    w *= 1 - lr * decay
+    w -= lr * (betas[0] * m + (1 - betas[0]) * g).sign()
+    m.lerp_(g, 1 - betas[1])
+
+
+def optimizer_rules():
+    """Name: what makes it, rate, decay of the first parameter, clip norm. The names and figures are the test's too."""
+    O = torch.optim
+    adam = {"betas": (0.9, 0.99), "eps": 1e-6}
+    return {
+        "sgd": (lambda p: O.SGD(p, lr=1), 0.1, 0.1, 0.0),
+        "momentum": (lambda p: O.SGD(p, lr=1, momentum=0.9), 0.1, 0.1, 2.0),
+        "nesterov": (lambda p: O.SGD(p, lr=1, momentum=0.9, nesterov=True), 0.1, 0.1, 2.0),
+        "adam": (lambda p: O.Adam(p, lr=1, **adam), 0.05, 0.0, 0.0),
+        "adam decay": (lambda p: O.Adam(p, lr=1, **adam), 0.05, 0.1, 2.0),
+        "adamw": (lambda p: O.AdamW(p, lr=1, **adam), 0.05, 0.0, 0.0),
+        "adamw decay": (lambda p: O.AdamW(p, lr=1, **adam), 0.05, 0.1, 2.0),
+        "rmsprop": (lambda p: O.RMSprop(p, lr=1), 0.01, 0.1, 0.0),
+        "rmsprop momentum": (lambda p: O.RMSprop(p, lr=1, alpha=0.9, momentum=0.8), 0.01, 0.1, 2.0),
+        "rmsprop centered": (lambda p: O.RMSprop(p, lr=1, momentum=0.8, centered=True), 0.01, 0.0, 0.0),
+        "rmsprop_tf": (lambda p: Update(rmsprop_tf), 0.01, 0.1, 0.0),
+        "rmsprop_tf momentum": (lambda p: Update(rmsprop_tf, momentum=0.9, eps=1e-3), 0.01, 0.1, 2.0),
+        "rmsprop_tf centered": (lambda p: Update(rmsprop_tf, momentum=0.9, eps=1e-3, centered=True), 0.01, 0.0, 0.0),
+        "adagrad": (lambda p: O.Adagrad(p, lr=1), 0.1, 0.0, 0.0),
+        "adagrad decay": (lambda p: O.Adagrad(p, lr=1, lr_decay=0.1), 0.1, 0.1, 2.0),
+        "lamb": (lambda p: Update(lamb), 0.05, 0.1, 0.0),
+        "lamb clipped": (lambda p: Update(lamb, trust_clip=True), 0.05, 0.1, 2.0),
+        "lars": (lambda p: Update(lars, trust=0.02), 2.0, 0.1, 0.0),
+        "lars clipped": (lambda p: Update(lars, trust=0.1, trust_clip=True), 0.1, 0.1, 2.0),
+        "lion": (lambda p: Update(lion), 0.01, 0.1, 0.0),
+        "lion clipped": (lambda p: Update(lion, betas=(0.8, 0.99)), 0.01, 0.0, 2.0),
+    }
+
+
+def make_optimizers():
+    """A matrix, and a vector without decay, over twenty steps with a changing rate."""
+    rng = torch.Generator().manual_seed(4)
+    shapes, seen = ((6, 20), (33,)), (1, 5, 10, 20)
+    factors = [(1.0, 0.5, 0.8)[step % 3] for step in range(seen[-1])]
+    with h5py.File("optimizers.h5", "w") as f:
+        start = [torch.randn(*n, generator=rng) for n in shapes]
+        grads = [[torch.randn(*n, generator=rng) * 0.3 for n in shapes] for _ in factors]
+        flat = lambda list: torch.cat([t.detach().flatten() for t in list])
+        save(f, "start", flat(start))
+        save(f, "grad", torch.stack([flat(g) for g in grads]))
+        save(f, "factor", torch.tensor(factors))
+        for name, (make, rate, decay, clip) in optimizer_rules().items():
+            w = [nn.Parameter(t.double().clone()) for t in start]
+            decays = (decay, 0.0)
+            optim = make([{"params": [p], "weight_decay": d} for p, d in zip(w, decays)])
+            trace = []
+            for step, factor in enumerate(factors):
+                for p, g in zip(w, grads[step]):
+                    p.grad = g.double().clone()
+                if clip > 0:
+                    nn.utils.clip_grad_norm_(w, clip)
+                lr = float(np.float32(rate) * np.float32(factor))
+                if isinstance(optim, Update):
+                    with torch.no_grad():
+                        for i, (p, d) in enumerate(zip(w, decays)):
+                            optim.update(i, p, p.grad, lr, d, step + 1)
+                else:
+                    for group in optim.param_groups:
+                        group["lr"] = lr
+                    optim.step()
+                if step + 1 in seen:
+                    trace.append(flat(w).clone())
+            save(f, name, torch.stack(trace))
 
 
 class Block(nn.Module):
@@ -325,7 +511,9 @@ if __name__ == "__main__":
     torch.use_deterministic_algorithms(True)
     torch.set_num_threads(1)
     make_ops()
+    make_eltwise()
     make_losses()
     make_optim()
+    make_optimizers()
     make_resnet()
     make_regress()

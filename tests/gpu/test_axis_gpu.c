@@ -5,13 +5,13 @@
 enum { N_SEGMENT = 5, N_ELEM = 64 * 700 };
 
 static const dt_axis_segment SEGMENT[N_SEGMENT] = {
-    {.offset = 0, .n_elem = 1, .decay = 0.0f},
-    {.offset = 64, .n_elem = 100, .decay = 0.1f},
-    {.offset = 192, .n_elem = 4096 + 3, .decay = 0.05f},
-    {.offset = 192 + 4160, .n_elem = 30000, .decay = 0.0f},
-    {.offset = 192 + 4160 + 30016, .n_elem = 64, .decay = 0.2f}};
+    {.offset = 0, .n_elem = 1, .decay = 0.0f, .lr_scale = 1},
+    {.offset = 64, .n_elem = 100, .decay = 0.1f, .lr_scale = 1},
+    {.offset = 192, .n_elem = 4096 + 3, .decay = 0.05f, .lr_scale = 0.5f},
+    {.offset = 192 + 4160, .n_elem = 30000, .decay = 0.0f, .lr_scale = 1},
+    {.offset = 192 + 4160 + 30016, .n_elem = 64, .decay = 0.2f, .lr_scale = 1}};
 
-typedef enum vec { V_GRAD, V_ACC, V_MASTER, V_MOM1, V_MOM2, V_EMA, V_COUNT } vec;
+typedef enum vec { V_GRAD, V_ACC, V_MASTER, V_STATE, V_EMA = V_STATE + DT_OPTIM_STATES_MAX, V_COUNT } vec;
 
 /* One backend's arrays. */
 typedef struct side {
@@ -36,14 +36,21 @@ static bool in_segment(int64_t i) {
     return false;
 }
 
-static side side_open(dt_backend *be, dt_dtype t, const dt_step_params *step) {
+/* Whether the state vector holds means of squares. */
+static bool is_square(const dt_optim_options *o, int k) {
+    const char *name = dt_optim_get((dt_optim_kind)o->kind)->state[k].name;
+    return name && (strstr(name, "sq") || strcmp(name, "mom2") == 0);
+}
+
+static side side_open(dt_backend *be, dt_dtype t, const dt_step_params *step, const dt_optim_options *o) {
     side s = {.be = be};
     float *data = op_zalloc(N_ELEM * 4);
     uint16_t *half = op_zalloc(N_ELEM * 2);
     for (int k = 0; k < V_COUNT; k++) {
+        const bool square = k >= V_STATE && k < V_EMA && is_square(o, k - V_STATE);
         for (int64_t i = 0; i < N_ELEM; i++) {
             float u = op_uniform((uint64_t)k + 50, i);
-            data[i] = !in_segment(i) ? 0 : k == V_MOM2 ? u : 2 * u - 1;
+            data[i] = !in_segment(i) ? 0 : square ? 1 + u : 2 * u - 1;
             if (k == V_GRAD && op_is_16(t)) data[i] = op_from16(t, half[i] = op_to16(t, data[i]));
         }
         s.v[k] = device(be, data, N_ELEM * 4);
@@ -76,8 +83,8 @@ static dt_axis_args side_args(const side *s, dt_dtype t, const dt_axis_args *lik
     a.master = s->v[V_MASTER];
     a.param16 = s->param16;
     a.param16_dtype = t;
-    a.mom1 = like->optim == DT_OPTIM_SGD && like->momentum == 0 ? NULL : s->v[V_MOM1];
-    a.mom2 = like->optim == DT_OPTIM_ADAMW ? s->v[V_MOM2] : NULL;
+    for (int i = 0; i < DT_OPTIM_STATES_MAX; i++)
+        a.state[i] = dt_optim_has_state(&a.optim, i) ? s->v[V_STATE + i] : NULL;
     a.ema = s->v[V_EMA];
     a.norm2 = s->norm2;
     a.metrics = s->metrics;
@@ -115,7 +122,8 @@ static void compare(const side *a, const side *b, const char *what) {
 }
 
 static void check_update(gpu_pair *p, dt_dtype t, const dt_axis_args *like, const char *what) {
-    side g = side_open(p->gpu, t, &op_step), c = side_open(p->cpu, DT_DTYPE_F32, &op_step);
+    side g = side_open(p->gpu, t, &op_step, &like->optim),
+         c = side_open(p->cpu, DT_DTYPE_F32, &op_step, &like->optim);
     /* The oracle gets the rounded gradients. */
     float *grad = op_zalloc(N_ELEM * 4);
     read_back(&g, g.v[V_GRAD], grad, N_ELEM);
@@ -147,26 +155,24 @@ static void check_update(gpu_pair *p, dt_dtype t, const dt_axis_args *like, cons
     side_close(&c);
 }
 
-static void check_rule(void **state, dt_axis_args like, const char *what) {
+static void check_rule(gpu_pair *p, const dt_axis_args *like, const char *what) {
     static const dt_dtype TYPES[] = {DT_DTYPE_F32, DT_DTYPE_F16, DT_DTYPE_BF16};
-    gpu_pair *p = *state;
-    GPU_OR_SKIP(p);
-    for (size_t t = 0; t < sizeof TYPES / sizeof TYPES[0]; t++) check_update(p, TYPES[t], &like, what);
+    for (size_t t = 0; t < sizeof TYPES / sizeof TYPES[0]; t++) check_update(p, TYPES[t], like, what);
 }
 
-static void test_sgd(void **state) {
-    check_rule(state, (dt_axis_args){.optim = DT_OPTIM_SGD}, "sgd");
-}
-static void test_momentum(void **state) {
-    check_rule(state, (dt_axis_args){.optim = DT_OPTIM_SGD, .momentum = 0.9f, .clip_norm = 1.0f},
-               "momentum, clipped");
-}
-static void test_nesterov(void **state) {
-    check_rule(state, (dt_axis_args){.optim = DT_OPTIM_SGD, .momentum = 0.9f, .nesterov = true}, "nesterov");
-}
-static void test_adamw(void **state) {
-    check_rule(state, (dt_axis_args){.optim = DT_OPTIM_ADAMW, .beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f},
-               "adamw");
+/* Every optimizer with its defaults, then with what they leave out: momentum or none, centering, clipping. */
+static void test_optimizers(void **state) {
+    gpu_pair *p = *state;
+    GPU_OR_SKIP(p);
+    for (int kind = 0; kind < DT_OPTIM_COUNT; kind++) {
+        dt_axis_args a = {.optim = dt_optim_defaults((dt_optim_kind)kind)};
+        check_rule(p, &a, dt_optim_names[kind]);
+        a.optim.momentum = a.optim.momentum > 0 ? 0 : 0.9;
+        a.optim.centered = a.optim.trust_clip = true;
+        a.optim.eps = 1e-3, a.optim.lr_decay = 0.1;
+        a.clip_norm = 1;
+        check_rule(p, &a, dt_optim_names[kind]);
+    }
 }
 
 /* Any array, aligned or not, and any length. */
@@ -174,9 +180,11 @@ static void test_average_alone(void **state) {
     gpu_pair *p = *state;
     GPU_OR_SKIP(p);
     static const int64_t n[] = {1, 3, 257, N_ELEM - 1};
+    const dt_optim_options sgd = dt_optim_defaults(DT_OPTIM_SGD);
     for (size_t k = 0; k < sizeof n / sizeof n[0]; k++)
         for (int skip = 0; skip < 2; skip++) {
-            side g = side_open(p->gpu, DT_DTYPE_F32, &op_step), c = side_open(p->cpu, DT_DTYPE_F32, &op_step);
+            side g = side_open(p->gpu, DT_DTYPE_F32, &op_step, &sgd),
+                 c = side_open(p->cpu, DT_DTYPE_F32, &op_step, &sgd);
             side *const both[] = {&g, &c};
             for (int i = 0; i < 2; i++) {
                 side *s = both[i];
@@ -200,8 +208,9 @@ static void test_average_alone(void **state) {
 static void test_not_finite_is_skipped(void **state) {
     gpu_pair *p = *state;
     GPU_OR_SKIP(p);
-    side s = side_open(p->gpu, DT_DTYPE_F16, &op_step);
-    dt_axis_args a = side_args(&s, DT_DTYPE_F16, &(dt_axis_args){.optim = DT_OPTIM_SGD, .momentum = 0.9f});
+    const dt_axis_args like = {.optim = dt_optim_defaults(DT_OPTIM_MOMENTUM)};
+    side s = side_open(p->gpu, DT_DTYPE_F16, &op_step, &like.optim);
+    dt_axis_args a = side_args(&s, DT_DTYPE_F16, &like);
     float *before = op_zalloc(N_ELEM * 4), *after = op_zalloc(N_ELEM * 4), metrics[DT_METRIC_COUNT];
     uint16_t infinite = 0x7C00;
     op_ok(p->gpu->copy(p->gpu, (uint16_t *)s.grad16 + 5000, &infinite, 2, NULL));
@@ -212,14 +221,18 @@ static void test_not_finite_is_skipped(void **state) {
     read_back(&s, s.metrics, metrics, DT_METRIC_COUNT);
     assert_memory_equal(before, after, N_ELEM * 4);
     assert_true(metrics[DT_METRIC_SKIPPED] == 1.0f);
+    dt_step_params params;
+    op_ok(p->gpu->copy(p->gpu, &params, s.params, (int64_t)sizeof params, NULL));
+    op_ok(p->gpu->stream_sync(p->gpu, NULL));
+    assert_int_equal(params.updates, 0);
     free(before);
     free(after);
     side_close(&s);
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(test_sgd),           cmocka_unit_test(test_momentum),
-    cmocka_unit_test(test_nesterov),      cmocka_unit_test(test_adamw),
-    cmocka_unit_test(test_average_alone), cmocka_unit_test(test_not_finite_is_skipped),
+    cmocka_unit_test(test_optimizers),
+    cmocka_unit_test(test_average_alone),
+    cmocka_unit_test(test_not_finite_is_skipped),
 };
 GPU_TEST_MAIN("axis kernels on the GPU", tests)

@@ -17,7 +17,8 @@ static dt_attr conv_attr(const shape *s) {
     int32_t k = (int32_t)s->kernel, step = (int32_t)s->stride, pad = (int32_t)(s->kernel / 2);
     return (dt_attr){.kernel = {k, k},
                      .stride = {step, step},
-                     .pad = {pad, pad},
+                     .pad_begin = {pad, pad},
+                     .pad_end = {pad, pad},
                      .dilation = {1, 1},
                      .groups = 1,
                      .size = {(int32_t)s->h, (int32_t)s->w},

@@ -95,6 +95,39 @@ static void test_unset_fields(void **state) {
     dt_graph_destroy(n.b.g);
 }
 
+/* Every function of one variable is a layer of its name, of two as well; scalars have their defaults. */
+static void test_functions(void **state) {
+    (void)state;
+    net n = net_open();
+    for (int f = 0; f < DT_UNARY_COUNT; f++) {
+        const char *name = dt_unary_table[f].name;
+        const dt_vid y = dt_layer_build(&n.b, row_of(name), name, &n.x, 1, NULL);
+        check_ok(n.b.status);
+        const dt_node *node = &n.b.g->node[n.b.g->value[y].producer];
+        assert_true(node->op == DT_OP_UNARY && (int)node->attr.unary == f);
+        assert_true(node->attr.a == dt_unary_table[f].param[0].value &&
+                    node->attr.b == dt_unary_table[f].param[1].value);
+    }
+    for (int f = 0; f < DT_BINARY_COUNT; f++) {
+        const char *name = dt_binary_table[f].name;
+        const dt_vid y = dt_layer_build(&n.b, row_of(name), name, (dt_vid[]){n.x, n.x}, 2, NULL);
+        check_ok(n.b.status);
+        const dt_node *node = &n.b.g->node[n.b.g->value[y].producer];
+        assert_true(node->op == DT_OP_BINARY && (int)node->attr.binary == f);
+    }
+    const dt_vid three[] = {n.x, n.x, n.x};
+    need_shape(&n, dt_layer_build(&n.b, row_of("concat"), "cat", three, 3, NULL), "2x8x8x9 f32");
+    need_shape(&n, dt_layer_build(&n.b, row_of("concat"), "rows", three, 3, &(dt_concat_options){.axis = 1}),
+               "2x24x8x3 f32");
+    const dt_vid thin = dt_layer_build(&n.b, row_of("conv"), "thin", &n.x, 1,
+                                       &(dt_conv2d_options){.channels = 1, .kernel = 1});
+    need_shape(&n, dt_layer_build(&n.b, row_of("mul"), "gate", (dt_vid[]){n.x, thin}, 2, NULL),
+               "2x8x8x3 f32");
+    assert_int_equal(dt_layer_build(&n.b, row_of("add"), "sum", (dt_vid[]){n.x, thin}, 2, NULL), -1);
+    CHECK_ERROR(n.b.status, DT_ERR_CONFIG, "sum (add)", "2x8x8x3 f32", "2x8x8x1 f32");
+    dt_graph_destroy(n.b.g);
+}
+
 static void refused(const char *type, const void *options, const char *says) {
     net n = net_open();
     const int32_t n_node = n.b.g->n_node, n_value = n.b.g->n_value;
@@ -140,9 +173,8 @@ static void test_number_of_inputs(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_row_builds),
-        cmocka_unit_test(test_unset_fields),
-        cmocka_unit_test(test_wrong_options),
+        cmocka_unit_test(test_every_row_builds), cmocka_unit_test(test_unset_fields),
+        cmocka_unit_test(test_functions),        cmocka_unit_test(test_wrong_options),
         cmocka_unit_test(test_number_of_inputs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -164,7 +164,7 @@ static void test_resnet_options(void **state) {
     const dt_node *last = node_named(g, "layer4.2.bn3"); /* conv, add and relu in one */
     assert_true(last->op == DT_OP_BATCHNORM && last->attr.relu && dt_node_has(last, DT_BN_IN_RES));
     for (dt_nid i = 0; i < g->n_node; i++)
-        assert_true(g->node[i].op != DT_OP_RELU && g->node[i].op != DT_OP_ADD);
+        assert_true(g->node[i].op != DT_OP_UNARY && g->node[i].op != DT_OP_BINARY);
     dt_graph_destroy(g);
 
     dt_model_input cifar = imagenet;
@@ -218,7 +218,7 @@ static void test_layers(void **state) {
     dt_graph *g = model(layers, &in, true), *eval = model(layers, &in, false);
     assert_string_equal(dt_value_shape_text(&g->value[dt_graph_find(g, "a")]), "2x9x9x6 f32");
     const dt_node *conv = node_named(g, "layer3");
-    assert_int_equal(conv->attr.pad[0], 2); /* keeps the size */
+    assert_int_equal(conv->attr.pad_begin[0], 2); /* keeps the size */
     assert_int_equal(conv->attr.groups, 3);
     assert_string_equal(dt_value_shape_text(&g->value[conv->out[0]]), "2x9x9x6 f32");
     const dt_node *add = node_named(g, "layer4");

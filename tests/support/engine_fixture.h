@@ -122,8 +122,6 @@ static inline dt_step_params rig_params(const rig *r, int64_t step, float lr, in
                             .loss_weight = r->loss_weight != 0 ? r->loss_weight
                                                                : (float)(1.0 / (double)c->train.global_batch),
                             .ema_decay = (float)c->train.ema,
-                            .adam_correct1 = (float)(1 - pow(c->optim.beta1, (double)step + 1)),
-                            .adam_correct2 = (float)(1 - pow(c->optim.beta2, (double)step + 1)),
                             .first_micro = first,
                             .seed = (uint64_t)c->run.seed,
                             .step = (uint64_t)step,
@@ -162,6 +160,15 @@ static inline int64_t rig_arena_bytes(const rig *r, dt_arena arena) {
     return dt_engine_program(r->e, false)->store->bytes[arena];
 }
 
+/* The optimizer's state vector in that slot, or the averages (DT_STORE_EMA); NULL where absent. */
+static inline float *rig_vec(const rig *r, int32_t slot) {
+    return dt_engine_program(r->e, false)->store->vec[slot].data;
+}
+
+static inline size_t rig_vec_bytes(const rig *r) {
+    return (size_t)dt_engine_program(r->e, false)->store->vec_bytes;
+}
+
 static inline uint64_t rig_hash(const rig *r) {
     uint64_t hash;
     check_ok(dt_engine_hash(r->e, &hash));
@@ -197,11 +204,19 @@ static inline dt_ckpt rig_copy(int32_t n_tensor, const dt_ckpt_tensor *from) {
     return c;
 }
 
+/* What of a checkpoint's meta data concerns the engine. */
+static inline void rig_meta(rig *r, dt_ckpt_meta *meta) {
+    check_ok(dt_engine_updates(r->e, &meta->optimizer_steps));
+    snprintf(meta->optimizer, sizeof meta->optimizer, "%s", dt_optim_names[r->c.optim.kind]);
+}
+
 static inline dt_ckpt rig_checkpoint(rig *r) {
     int32_t n;
     const dt_ckpt_tensor *tensor;
     check_ok(dt_engine_snapshot(r->e, &n, &tensor));
-    return rig_copy(n, tensor);
+    dt_ckpt c = rig_copy(n, tensor);
+    rig_meta(r, &c.meta);
+    return c;
 }
 
 static inline void rig_checkpoint_free(dt_ckpt *c) {
@@ -313,7 +328,9 @@ static inline dt_ckpt crew_train(crew *w, int32_t world, const crew_work *work, 
     for (int32_t k = 0; k < world; k++)
         assert_int_equal(pthread_create(&thread[k], NULL, crew_run, &member[k]), 0);
     for (int32_t k = 0; k < world; k++) pthread_join(thread[k], NULL);
-    return rig_copy(member[0].n_tensor, member[0].tensor);
+    dt_ckpt c = rig_copy(member[0].n_tensor, member[0].tensor);
+    rig_meta(&r[0], &c.meta);
+    return c;
 }
 
 #endif

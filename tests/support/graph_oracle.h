@@ -8,10 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/broadcast.h"
 #include "core/graph.h"
 #include "core/op.h"
 #include "core/rng.h"
 #include "core/step.h"
+#include "op_scalar.h"
 #include "test_check.h"
 
 typedef struct oracle {
@@ -37,13 +39,15 @@ static inline void oracle_close(oracle *o) {
     free(o->data);
 }
 
+enum { ORACLE_IN_MAX = 64 };
+
 /* A node at work. */
 typedef struct oracle_node {
     const oracle *o;
     const dt_node *n;
     const dt_attr *t;
-    double *in[DT_SLOTS_IN_MAX], *out[DT_SLOTS_OUT_MAX]; /* NULL: an empty slot */
-    int64_t n_elem, c, m;                                /* of the main input: elements, last dim, rows */
+    double *in[ORACLE_IN_MAX], *out[DT_SLOTS_OUT_MAX]; /* NULL: an empty slot */
+    int64_t n_elem, c, m;                              /* of the main input: elements, last dim, rows */
 } oracle_node;
 
 static inline const dt_value *oracle_in(const oracle_node *x, int32_t i) {
@@ -184,8 +188,9 @@ static inline void oracle_conv(oracle_node *x) {
 
 static inline void oracle_dense(oracle_node *x) {
     bool forward = x->n->op == DT_OP_DENSE, wgrad = x->n->op == DT_OP_DENSE_WGRAD;
-    int64_t rows = oracle_in(x, 0)->dim[0], k = wgrad ? oracle_in(x, 1)->dim[1] : oracle_in(x, 1)->dim[0];
-    int64_t c = wgrad ? x->n_elem / rows : oracle_in(x, 1)->dim[1];
+    const dt_value *other = oracle_in(x, 1);
+    int64_t rows = x->m, k = wgrad ? other->dim[other->ndim - 1] : other->dim[0];
+    int64_t c = wgrad ? x->c : other->dim[1];
     oracle_zero(x, 0);
     for (int64_t n = 0; n < rows; n++)
         for (int64_t j = 0; j < k; j++) {
@@ -280,8 +285,8 @@ static inline double *oracle_gradient(const oracle_node *x, const double *dy, co
     const int64_t n_c = x->c, n_q = pooled->dim[2], n_p = pooled->dim[1];
     for (int64_t o = 0; o < dt_value_n_elem(pooled); o++) {
         const int64_t q = o / n_c % n_q, p = o / n_c / n_q % n_p, n = o / n_c / n_q / n_p;
-        const int64_t h = p * t->stride[0] - t->pad[0] + (int64_t)idx[o] / t->kernel[1];
-        const int64_t w = q * t->stride[1] - t->pad[1] + (int64_t)idx[o] % t->kernel[1];
+        const int64_t h = p * t->stride[0] - t->pad_begin[0] + (int64_t)idx[o] / t->kernel[1];
+        const int64_t w = q * t->stride[1] - t->pad_begin[1] + (int64_t)idx[o] % t->kernel[1];
         if (h < 0 || h >= image->dim[1] || w < 0 || w >= image->dim[2]) continue; /* a made-up position */
         dz[((n * image->dim[1] + h) * image->dim[2] + w) * n_c + o % n_c] += dyp[o] + (dyp2 ? dyp2[o] : 0);
     }
@@ -399,12 +404,101 @@ static inline void oracle_eltwise(oracle_node *x) {
     const uint64_t hi = x->o->step.step << 24 | x->o->step.micro;
     for (int64_t i = 0; i < x->n_elem; i++) {
         double a = x->in[0][i];
-        if (op == DT_OP_RELU) x->out[0][i] = fmax(a, 0);
-        if (op == DT_OP_ADD) x->out[0][i] = a + x->in[1][i];
-        if (op == DT_OP_RELU_BWD) x->out[0][i] = x->in[1][i] > 0 ? a : 0;
+        if (op == DT_OP_UNARY) x->out[0][i] = op_unary(x->t->unary, 0, a, (double)x->t->a, (double)x->t->b);
+        if (op == DT_OP_UNARY_BWD)
+            x->out[0][i] = a * op_unary(x->t->unary, 1, x->in[1][i], (double)x->t->a, (double)x->t->b);
         if (op == DT_OP_DROPOUT || op == DT_OP_DROPOUT_BWD)
             x->out[0][i] =
                 (double)dt_u01(dt_philox(key, hi, (uint64_t)i / 4).v[i % 4]) >= p ? a / (1 - p) : 0;
+    }
+}
+
+/* Where element i of `whole` is in v, which is repeated to its shape. */
+static inline int64_t oracle_repeated(const dt_value *whole, const dt_value *v, int64_t i) {
+    int64_t at = 0, step = 1;
+    for (int32_t k = 1; k <= whole->ndim; k++) {
+        const int64_t d = whole->dim[whole->ndim - k], index = i % d;
+        i /= d;
+        if (k > v->ndim || v->dim[v->ndim - k] == 1) continue;
+        at += index * step;
+        step *= v->dim[v->ndim - k];
+    }
+    return at;
+}
+
+static inline void oracle_binary(oracle_node *x) {
+    const dt_value *y = oracle_out(x, 0);
+    for (int64_t i = 0; i < dt_value_n_elem(y); i++) {
+        const double a = x->in[0][oracle_repeated(y, oracle_in(x, 0), i)],
+                     b = x->in[1][oracle_repeated(y, oracle_in(x, 1), i)];
+        x->out[0][i] = op_binary(x->t->binary, 0, a, b);
+    }
+}
+
+static inline void oracle_binary_bwd(oracle_node *x) {
+    const dt_value *dy = oracle_in(x, 0);
+    oracle_zero(x, 0);
+    for (int64_t i = 0; i < x->n_elem; i++) {
+        double v[2] = {0, 0};
+        for (int32_t k = 0; k < 2; k++)
+            if (x->in[1 + k]) v[k] = x->in[1 + k][oracle_repeated(dy, oracle_in(x, 1 + k), i)];
+        x->out[0][oracle_repeated(dy, oracle_out(x, 0), i)] +=
+            x->in[0][i] * op_binary(x->t->binary, 1 + x->t->operand, v[0], v[1]);
+    }
+}
+
+/* Element i of v along `axis`, and its place beside it: v as [before, axis, after]. */
+static inline void oracle_copy(const dt_value *from, const double *x, int64_t x_begin, const dt_value *to,
+                               double *y, int64_t y_begin, int64_t length, int32_t axis) {
+    int64_t before = 1, after = 1;
+    for (int32_t i = 0; i < axis; i++) before *= from->dim[i];
+    for (int32_t i = axis + 1; i < from->ndim; i++) after *= from->dim[i];
+    for (int64_t e = 0; e < before * length * after; e++) {
+        const int64_t last = e % after, along = e / after % length, first = e / after / length;
+        y[(first * to->dim[axis] + y_begin + along) * after + last] =
+            x[(first * from->dim[axis] + x_begin + along) * after + last];
+    }
+}
+
+static inline void oracle_concat(oracle_node *x) {
+    int64_t begin = 0;
+    for (int32_t i = 0; i < x->n->n_in; i++) {
+        const dt_value *v = oracle_in(x, i);
+        const int64_t length = v->dim[x->t->axis];
+        oracle_copy(v, x->in[i], 0, oracle_out(x, 0), x->out[0], begin, length, x->t->axis);
+        begin += length;
+    }
+}
+
+static inline void oracle_slice(oracle_node *x) {
+    const bool back = x->n->op == DT_OP_SLICE_BWD;
+    const int64_t length = (back ? oracle_in(x, 0) : oracle_out(x, 0))->dim[x->t->axis];
+    oracle_zero(x, 0);
+    oracle_copy(oracle_in(x, 0), x->in[0], back ? 0 : x->t->begin, oracle_out(x, 0), x->out[0],
+                back ? x->t->begin : 0, length, x->t->axis);
+}
+
+static inline void oracle_softmax(oracle_node *x) {
+    for (int64_t r = 0; r < x->m; r++) {
+        const double *in = x->in[0] + r * x->c;
+        double sum = 0, top = in[0];
+        for (int64_t i = 0; i < x->c; i++) top = fmax(top, in[i]);
+        for (int64_t i = 0; i < x->c; i++) sum += exp(in[i] - top);
+        for (int64_t i = 0; i < x->c; i++) {
+            const double l = in[i] - top - log(sum);
+            x->out[0][r * x->c + i] = x->n->op == DT_OP_SOFTMAX ? exp(l) : l;
+        }
+    }
+}
+
+static inline void oracle_softmax_bwd(oracle_node *x) {
+    const bool plain = x->n->op == DT_OP_SOFTMAX_BWD;
+    for (int64_t r = 0; r < x->m; r++) {
+        const double *dy = x->in[0] + r * x->c, *y = x->in[1] + r * x->c;
+        double sum = 0;
+        for (int64_t i = 0; i < x->c; i++) sum += plain ? dy[i] * y[i] : dy[i];
+        for (int64_t i = 0; i < x->c; i++)
+            x->out[0][r * x->c + i] = plain ? y[i] * (dy[i] - sum) : dy[i] - exp(y[i]) * sum;
     }
 }
 
@@ -423,8 +517,8 @@ static inline void oracle_pool(oracle_node *x) {
         const int64_t n = o / small->dim[3] / small->dim[2] / small->dim[1];
         bool first = true;
         for (int32_t k = 0; k < t->kernel[0] * t->kernel[1]; k++) {
-            const int64_t h = p * t->stride[0] - t->pad[0] + k / t->kernel[1];
-            const int64_t w = q * t->stride[1] - t->pad[1] + k % t->kernel[1];
+            const int64_t h = p * t->stride[0] - t->pad_begin[0] + k / t->kernel[1];
+            const int64_t w = q * t->stride[1] - t->pad_begin[1] + k % t->kernel[1];
             if (h < 0 || h >= big->dim[1] || w < 0 || w >= big->dim[2]) continue;
             const int64_t i = ((n * big->dim[1] + h) * big->dim[2] + w) * big->dim[3] + c;
             double v = x->in[0][back ? o : i];
@@ -585,11 +679,16 @@ static void (*const oracle_table[DT_OP_COUNT])(oracle_node *x) = {
     [DT_OP_CONV] = oracle_conv,
     [DT_OP_DENSE] = oracle_dense,
     [DT_OP_BATCHNORM] = oracle_batchnorm,
-    [DT_OP_RELU] = oracle_eltwise,
-    [DT_OP_ADD] = oracle_eltwise,
+    [DT_OP_UNARY] = oracle_eltwise,
+    [DT_OP_BINARY] = oracle_binary,
+    [DT_OP_SOFTMAX] = oracle_softmax,
+    [DT_OP_LOG_SOFTMAX] = oracle_softmax,
     [DT_OP_MAXPOOL] = oracle_pool,
     [DT_OP_AVGPOOL] = oracle_pool,
     [DT_OP_GLOBAL_AVGPOOL] = oracle_global_avgpool,
+    [DT_OP_CONCAT] = oracle_concat,
+    [DT_OP_SLICE] = oracle_slice,
+    [DT_OP_SLICE_BWD] = oracle_slice,
     [DT_OP_DROPOUT] = oracle_eltwise,
     [DT_OP_XENT] = oracle_xent,
     [DT_OP_LOSS] = oracle_loss_op,
@@ -611,7 +710,10 @@ static void (*const oracle_table[DT_OP_COUNT])(oracle_node *x) = {
     [DT_OP_BN_MASK] = oracle_bn_mask,
     [DT_OP_BN_GRAM_GRAD] = oracle_bn_gram_grad,
     [DT_OP_BN_GRAM_DX] = oracle_bn_gram_dx,
-    [DT_OP_RELU_BWD] = oracle_eltwise,
+    [DT_OP_UNARY_BWD] = oracle_eltwise,
+    [DT_OP_BINARY_BWD] = oracle_binary_bwd,
+    [DT_OP_SOFTMAX_BWD] = oracle_softmax_bwd,
+    [DT_OP_LOG_SOFTMAX_BWD] = oracle_softmax_bwd,
     [DT_OP_MAXPOOL_BWD] = oracle_pool,
     [DT_OP_AVGPOOL_BWD] = oracle_pool,
     [DT_OP_GLOBAL_AVGPOOL_BWD] = oracle_global_avgpool,
@@ -624,12 +726,13 @@ static void (*const oracle_table[DT_OP_COUNT])(oracle_node *x) = {
 static inline void oracle_run(oracle *o, int32_t n_node) {
     for (dt_nid i = 0; i < n_node; i++) {
         const dt_node *n = &o->g->node[i];
-        if (dt_op_get(n->op)->flags & DT_OP_VIEW) continue;
+        if (dt_op_is_idle(o->g, n)) continue;
         const dt_value *main = &o->g->value[n->in[dt_op_get(n->op)->main]];
         oracle_node x = {.o = o, .n = n, .t = &n->attr, .n_elem = dt_value_n_elem(main)};
         x.c = n->op == DT_OP_BN_FINALIZE ? dt_value_n_elem(&o->g->value[n->in[DT_FINALIZE_IN_GAMMA]])
                                          : main->dim[main->ndim - 1];
-        x.m = x.n_elem / x.c;
+        x.m = x.c > 0 ? x.n_elem / x.c : 0;
+        assert_true(n->n_in <= ORACLE_IN_MAX);
         for (int32_t j = 0; j < n->n_in; j++) x.in[j] = n->in[j] >= 0 ? o->data[n->in[j]] : NULL;
         for (int32_t j = 0; j < n->n_out; j++) x.out[j] = n->out[j] >= 0 ? o->data[n->out[j]] : NULL;
         oracle_table[n->op](&x);

@@ -6,6 +6,7 @@
 #include "core/pass.h"
 #include "core/rng.h"
 #include "op_run.h"
+#include "op_scalar.h"
 
 #include <stdio.h>
 
@@ -13,6 +14,9 @@
 typedef enum op_kind {
     IN_ACT = 0,  /* compute dtype, uniform in [-1.5, 1.5) */
     IN_DISTINCT, /* compute dtype, all different by a margin: no ties, no kinks nearby */
+    IN_WIDE,     /* compute dtype, uniform in [-5, 5) */
+    IN_WIDER,    /* compute dtype, uniform in [-10, 10) */
+    IN_ABOVE,    /* compute dtype, uniform in [0.25, 2.25) */
     IN_FAR,      /* compute dtype, 50 +- 1: cancellation in statistics */
     IN_VEC,      /* f32, uniform in [-1.5, 1.5) */
     IN_POS,      /* f32, uniform in [0.5, 1.5) */
@@ -49,11 +53,16 @@ typedef struct op_case {
         free_dim; /* bit i: the last dim of input i may differ (it decides an output's); its first may not */
 } op_case;
 
-#define OP_WINDOW(r, s, step, padding) .kernel = {r, s}, .stride = {step, step}, .pad = {padding, padding}
-#define OP_CONV(r, s, step, padding)   OP_WINDOW(r, s, step, padding), .dilation = {1, 1}, .groups = 1
-#define OP_BN                          .eps = 1e-5f, .momentum = 0.1f
-#define OP_LOSS                        .loss = {.weight = 1}
-#define OP_NORMAL                      .mean = {0.5f, 0.4f, 0.3f, 0.2f}, .stddev = {0.25f, 0.2f, 0.3f, 0.5f}
+#define OP_WINDOW(r, s, step, padding)                                                                       \
+    .kernel = {r, s}, .stride = {step, step}, .pad_begin = {padding, padding}, .pad_end = {padding, padding}
+#define OP_CONV(r, s, step, padding) OP_WINDOW(r, s, step, padding), .dilation = {1, 1}, .groups = 1
+/* No padding above, a row below, a column to the left and two to the right. */
+#define OP_UNEVEN(size, step)                                                                                \
+    .kernel = {size, size}, .stride = {step, step}, .pad_begin = {0, 1}, .pad_end = {1, 2},                  \
+    .dilation = {1, 1}, .groups = 1
+#define OP_LOSS   .loss = {.weight = 1}
+#define OP_BN     .eps = 1e-5f, .momentum = 0.1f
+#define OP_NORMAL .mean = {0.5f, 0.4f, 0.3f, 0.2f}, .stddev = {0.25f, 0.2f, 0.3f, 0.5f}
 
 static const op_case op_case_table[] = {
     {.name = "input gray",
@@ -139,27 +148,69 @@ static const op_case op_case_table[] = {
      .in = {{IN_ACT, {1, 12, 11, 3}}, {IN_ACT, {4, 7, 7, 3}}}},
     {.name = "conv 5x3 uneven",
      .op = DT_OP_CONV,
-     .attr = {.kernel = {5, 3}, .stride = {1, 2}, .pad = {2, 0}, .dilation = {1, 1}, .groups = 1},
+     .attr = {.kernel = {5, 3},
+              .stride = {1, 2},
+              .pad_begin = {2, 0},
+              .pad_end = {2, 0},
+              .dilation = {1, 1},
+              .groups = 1},
      .in = {{IN_ACT, {2, 6, 8, 3}}, {IN_ACT, {4, 5, 3, 3}}}},
     {.name = "conv dilated",
      .op = DT_OP_CONV,
-     .attr = {.kernel = {3, 3}, .stride = {1, 1}, .pad = {2, 2}, .dilation = {2, 2}, .groups = 1},
+     .attr = {.kernel = {3, 3},
+              .stride = {1, 1},
+              .pad_begin = {2, 2},
+              .pad_end = {2, 2},
+              .dilation = {2, 2},
+              .groups = 1},
      .in = {{IN_ACT, {1, 8, 7, 4}}, {IN_ACT, {4, 3, 3, 4}}}},
     {.name = "conv dilated /2",
      .op = DT_OP_CONV,
-     .attr = {.kernel = {3, 3}, .stride = {2, 2}, .pad = {3, 3}, .dilation = {3, 2}, .groups = 1},
+     .attr = {.kernel = {3, 3},
+              .stride = {2, 2},
+              .pad_begin = {3, 3},
+              .pad_end = {3, 3},
+              .dilation = {3, 2},
+              .groups = 1},
      .in = {{IN_ACT, {1, 9, 8, 3}}, {IN_ACT, {4, 3, 3, 3}}}},
+    {.name = "conv 3x3 padded unevenly",
+     .op = DT_OP_CONV,
+     .attr = {OP_UNEVEN(3, 1)},
+     .in = {{IN_ACT, {2, 7, 5, 16}}, {IN_ACT, {16, 3, 3, 16}}}},
+    {.name = "conv 3x3/2 padded unevenly",
+     .op = DT_OP_CONV,
+     .attr = {OP_UNEVEN(3, 2)},
+     .in = {{IN_ACT, {2, 8, 7, 3}}, {IN_ACT, {4, 3, 3, 3}}}},
+    {.name = "conv 1x1 padded behind",
+     .op = DT_OP_CONV,
+     .attr = {.kernel = {1, 1}, .stride = {1, 1}, .pad_end = {1, 2}, .dilation = {1, 1}, .groups = 1},
+     .in = {{IN_ACT, {2, 4, 3, 8}}, {IN_ACT, {8, 1, 1, 8}}}},
     {.name = "conv 2 groups",
      .op = DT_OP_CONV,
-     .attr = {.kernel = {3, 3}, .stride = {1, 1}, .pad = {1, 1}, .dilation = {1, 1}, .groups = 2},
+     .attr = {.kernel = {3, 3},
+              .stride = {1, 1},
+              .pad_begin = {1, 1},
+              .pad_end = {1, 1},
+              .dilation = {1, 1},
+              .groups = 2},
      .in = {{IN_ACT, {2, 5, 5, 8}}, {IN_ACT, {6, 3, 3, 4}}}},
     {.name = "conv depthwise",
      .op = DT_OP_CONV,
-     .attr = {.kernel = {3, 3}, .stride = {1, 1}, .pad = {1, 1}, .dilation = {1, 1}, .groups = 6},
+     .attr = {.kernel = {3, 3},
+              .stride = {1, 1},
+              .pad_begin = {1, 1},
+              .pad_end = {1, 1},
+              .dilation = {1, 1},
+              .groups = 6},
      .in = {{IN_ACT, {2, 6, 5, 6}}, {IN_ACT, {6, 3, 3, 1}}}},
     {.name = "conv depthwise x2 /2",
      .op = DT_OP_CONV,
-     .attr = {.kernel = {3, 3}, .stride = {2, 2}, .pad = {1, 1}, .dilation = {1, 1}, .groups = 4},
+     .attr = {.kernel = {3, 3},
+              .stride = {2, 2},
+              .pad_begin = {1, 1},
+              .pad_end = {1, 1},
+              .dilation = {1, 1},
+              .groups = 4},
      .in = {{IN_ACT, {2, 7, 6, 4}}, {IN_ACT, {8, 3, 3, 1}}, {IN_VEC, {8}}}},
     {.name = "conv one pixel",
      .op = DT_OP_CONV,
@@ -213,7 +264,11 @@ static const op_case op_case_table[] = {
     {.name = "dense bias", .op = DT_OP_DENSE, .in = {{IN_ACT, {4, 9}}, {IN_ACT, {10, 9}}, {IN_VEC, {10}}}},
     {.name = "dense of image",
      .op = DT_OP_DENSE,
-     .in = {{IN_ACT, {3, 2, 3, 4}}, {IN_ACT, {5, 24}}, {IN_VEC, {5}}}},
+     .in = {{IN_ACT, {3, 2, 3, 4}}, {IN_ACT, {5, 4}}, {IN_VEC, {5}}}},
+    {.name = "dense of sequences",
+     .op = DT_OP_DENSE,
+     .in = {{IN_ACT, {3, 4, 6}}, {IN_ACT, {5, 6}}, {IN_VEC, {5}}}},
+    {.name = "dense of one vector", .op = DT_OP_DENSE, .in = {{IN_ACT, {6}}, {IN_ACT, {5, 6}}}},
     {.name = "dense one row", .op = DT_OP_DENSE, .in = {{IN_ACT, {1, 33}}, {IN_ACT, {1, 33}}}},
     {.name = "dense large",
      .op = DT_OP_DENSE,
@@ -558,10 +613,124 @@ static const op_case op_case_table[] = {
             {IN_ACT, {3, 9, 17, 160}},
             {IN_VEC, {161, 160}}}},
 
-    {.name = "relu", .op = DT_OP_RELU, .in = {{IN_ACT, {2, 3, 5, 7}}}},
-    {.name = "relu large", .op = DT_OP_RELU, .in = {{IN_ACT, {70001, 1}}}, .large = true},
-    {.name = "relu_bwd", .op = DT_OP_RELU_BWD, .in = {{IN_ACT, {3, 333}}, {IN_ACT, {3, 333}}}},
-    {.name = "add", .op = DT_OP_ADD, .in = {{IN_ACT, {2, 3, 5, 7}}, {IN_ACT, {2, 3, 5, 7}}}},
+#define UNARY_CASES(NAME, kind, kind_v, a_, b_, value, slope)                                                \
+    {.name = #NAME,                                                                                          \
+     .op = DT_OP_UNARY,                                                                                      \
+     .attr = {.unary = DT_UNARY_##NAME, .a = a_, .b = b_},                                                   \
+     .in = {{kind, {2, 3, 5, 7}}}},                                                                          \
+        {.name = #NAME " large",                                                                             \
+         .op = DT_OP_UNARY,                                                                                  \
+         .attr = {.unary = DT_UNARY_##NAME, .a = a_, .b = b_},                                               \
+         .in = {{kind, {70001, 1}}},                                                                         \
+         .large = true},                                                                                     \
+        {.name = #NAME " gradient",                                                                          \
+         .op = DT_OP_UNARY_BWD,                                                                              \
+         .attr = {.unary = DT_UNARY_##NAME, .a = a_, .b = b_},                                               \
+         .in = {{IN_ACT, {3, 333}}, {kind_v, {3, 333}}}},
+    OP_UNARY_LIST(UNARY_CASES)
+#undef UNARY_CASES
+
+#define BINARY_CASES(NAME, kind, value, dx, dy)                                                              \
+    {.name = #NAME,                                                                                          \
+     .op = DT_OP_BINARY,                                                                                     \
+     .attr = {.binary = DT_BINARY_##NAME},                                                                   \
+     .in = {{IN_ACT, {2, 3, 5, 7}}, {kind, {2, 3, 5, 7}}}},                                                  \
+        {.name = #NAME " of rows and columns",                                                               \
+         .op = DT_OP_BINARY,                                                                                 \
+         .attr = {.binary = DT_BINARY_##NAME},                                                               \
+         .in = {{IN_ACT, {4, 1, 6}}, {kind, {3, 4, 5, 1}}}},                                                 \
+        {.name = #NAME " gradient of a",                                                                     \
+         .op = DT_OP_BINARY_BWD,                                                                             \
+         .attr = {.binary = DT_BINARY_##NAME, .operand = 0, .ndim = 2, .dim = {5, 7}},                       \
+         .in = {{IN_ACT, {2, 3, 5, 7}}, {IN_ACT, {5, 7}}, {kind, {2, 3, 1, 7}}}},                            \
+        {.name = #NAME " gradient of b",                                                                     \
+         .op = DT_OP_BINARY_BWD,                                                                             \
+         .attr = {.binary = DT_BINARY_##NAME, .operand = 1, .ndim = 4, .dim = {2, 1, 5, 1}},                 \
+         .in = {{IN_ACT, {2, 3, 5, 7}}, {IN_ACT, {2, 3, 5, 7}}, {kind, {2, 1, 5, 1}}}},
+        OP_BINARY_LIST(BINARY_CASES)
+#undef BINARY_CASES
+            {.name = "add large",
+             .op = DT_OP_BINARY,
+             .in = {{IN_ACT, {70001}}, {IN_ACT, {70001}}},
+             .large = true},
+    {.name = "mul of channels", /* squeeze and excite */
+     .op = DT_OP_BINARY,
+     .attr = {.binary = DT_BINARY_MUL},
+     .in = {{IN_ACT, {3, 9, 11, 40}}, {IN_ACT, {3, 1, 1, 40}}},
+     .large = true},
+    {.name = "sub of eight dimensions",
+     .op = DT_OP_BINARY,
+     .attr = {.binary = DT_BINARY_SUB},
+     .in = {{IN_ACT, {2, 1, 3, 1, 2, 1, 3, 2}}, {IN_ACT, {1, 2, 1, 2, 1, 2, 1, 2}}}},
+    {.name = "mul of one",
+     .op = DT_OP_BINARY,
+     .attr = {.binary = DT_BINARY_MUL},
+     .in = {{IN_ACT, {9, 33}}, {IN_ACT, {1}}}},
+    {.name = "add gradient of a vector",
+     .op = DT_OP_BINARY_BWD,
+     .attr = {.operand = 1, .ndim = 1, .dim = {37}},
+     .in = {[DT_BINARY_BWD_IN_DY] = {IN_ACT, {60, 61, 37}}}},
+    {.name = "mul gradient of a scalar",
+     .op = DT_OP_BINARY_BWD,
+     .attr = {.binary = DT_BINARY_MUL, .operand = 0, .ndim = 1, .dim = {1}},
+     .in = {[DT_BINARY_BWD_IN_DY] = {IN_ACT, {333, 301}}, [DT_BINARY_BWD_IN_B] = {IN_ACT, {333, 301}}}},
+    {.name = "mul gradient of channels",
+     .op = DT_OP_BINARY_BWD,
+     .attr = {.binary = DT_BINARY_MUL, .operand = 1, .ndim = 4, .dim = {3, 1, 1, 600}},
+     .in = {[DT_BINARY_BWD_IN_DY] = {IN_ACT, {3, 9, 11, 600}},
+            [DT_BINARY_BWD_IN_A] = {IN_ACT, {3, 9, 11, 600}}}},
+    {.name = "mul gradient of columns",
+     .op = DT_OP_BINARY_BWD,
+     .attr = {.binary = DT_BINARY_MUL, .operand = 1, .ndim = 2, .dim = {9, 1}},
+     .in = {[DT_BINARY_BWD_IN_DY] = {IN_ACT, {9, 9001}}, [DT_BINARY_BWD_IN_A] = {IN_ACT, {9, 9001}}}},
+    {.name = "mul gradient, nothing repeated",
+     .op = DT_OP_BINARY_BWD,
+     .attr = {.binary = DT_BINARY_MUL, .operand = 0, .ndim = 3, .dim = {7, 9, 600}},
+     .in = {[DT_BINARY_BWD_IN_DY] = {IN_ACT, {7, 9, 600}}, [DT_BINARY_BWD_IN_B] = {IN_ACT, {9, 1}}}},
+
+    {.name = "concat of channels",
+     .op = DT_OP_CONCAT,
+     .attr = {.axis = 2},
+     .in = {{IN_ACT, {2, 3, 4, 5}}, {IN_ACT, {2, 3, 1, 5}}, {IN_ACT, {2, 3, 7, 5}}}},
+    {.name = "concat of rows", .op = DT_OP_CONCAT, .in = {{IN_ACT, {4, 5}}, {IN_ACT, {1, 5}}}},
+    {.name = "concat of one", .op = DT_OP_CONCAT, .attr = {.axis = 1}, .in = {{IN_ACT, {4, 5}}}},
+    {.name = "concat large",
+     .op = DT_OP_CONCAT,
+     .attr = {.axis = 1},
+     .in = {{IN_ACT, {37, 300, 5}}, {IN_ACT, {37, 500, 5}}, {IN_ACT, {37, 3, 5}}},
+     .large = true},
+    {.name = "slice of columns",
+     .op = DT_OP_SLICE,
+     .attr = {.axis = 1, .begin = 2, .length = 3},
+     .in = {{IN_ACT, {3, 7}}}},
+    {.name = "slice of rows",
+     .op = DT_OP_SLICE,
+     .attr = {.axis = 0, .begin = 1, .length = 2},
+     .in = {{IN_ACT, {3, 4, 5}}}},
+    {.name = "slice large",
+     .op = DT_OP_SLICE,
+     .attr = {.axis = 1, .begin = 100, .length = 500},
+     .in = {{IN_ACT, {37, 803, 5}}},
+     .large = true},
+    {.name = "slice_bwd",
+     .op = DT_OP_SLICE_BWD,
+     .attr = {.axis = 1, .begin = 2, .length = 9},
+     .in = {{IN_ACT, {3, 4, 5}}}},
+    {.name = "softmax", .op = DT_OP_SOFTMAX, .in = {{IN_WIDE, {3, 4, 7}}}},
+    {.name = "softmax long", .op = DT_OP_SOFTMAX, .in = {{IN_WIDE, {5, 5003}}}, .large = true},
+    {.name = "softmax of one", .op = DT_OP_SOFTMAX, .in = {{IN_WIDE, {9, 1}}}},
+    {.name = "softmax rows", .op = DT_OP_SOFTMAX, .in = {{IN_WIDE, {777, 64}}}, .large = true},
+    {.name = "log_softmax", .op = DT_OP_LOG_SOFTMAX, .in = {{IN_WIDE, {3, 4, 7}}}},
+    {.name = "log_softmax long", .op = DT_OP_LOG_SOFTMAX, .in = {{IN_WIDE, {5, 5003}}}, .large = true},
+    {.name = "log_softmax of one", .op = DT_OP_LOG_SOFTMAX, .in = {{IN_WIDE, {9, 1}}}},
+    {.name = "softmax_bwd", .op = DT_OP_SOFTMAX_BWD, .in = {{IN_ACT, {6, 5, 10}}, {IN_ABOVE, {6, 5, 10}}}},
+    {.name = "softmax_bwd long", .op = DT_OP_SOFTMAX_BWD, .in = {{IN_ACT, {7, 5003}}, {IN_ABOVE, {7, 5003}}}},
+    {.name = "log_softmax_bwd",
+     .op = DT_OP_LOG_SOFTMAX_BWD,
+     .in = {{IN_ACT, {6, 5, 10}}, {IN_ACT, {6, 5, 10}}}},
+    {.name = "log_softmax_bwd long",
+     .op = DT_OP_LOG_SOFTMAX_BWD,
+     .in = {{IN_ACT, {7, 5003}}, {IN_ACT, {7, 5003}}}},
     {.name = "reshape flatten", .op = DT_OP_RESHAPE, .in = {{IN_ACT, {2, 3, 4, 5}}}},
     {.name = "reshape image", .op = DT_OP_RESHAPE, .attr = {.size = {3, 4}}, .in = {{IN_ACT, {2, 60}}}},
 
@@ -603,6 +772,19 @@ static const op_case op_case_table[] = {
      .attr = {OP_WINDOW(3, 3, 2, 1)},
      .in = {{IN_DISTINCT, {2, 35, 18, 24}}, {IN_SIGN, {24}}, {IN_ZERO, {24}}},
      .large = true},
+    {.name = "maxpool 4x4/2 padded unevenly",
+     .op = DT_OP_MAXPOOL,
+     .attr = {OP_UNEVEN(4, 2)},
+     .in = {{IN_DISTINCT, {2, 7, 6, 4}}}},
+    {.name = "maxpool 3x3/2 padded before",
+     .op = DT_OP_MAXPOOL,
+     .attr = {.kernel = {3, 3}, .stride = {2, 2}, .pad_begin = {1, 1}},
+     .in = {{IN_DISTINCT, {2, 7, 9, 16}}},
+     .large = true},
+    {.name = "avgpool 4x4/2 padded unevenly",
+     .op = DT_OP_AVGPOOL,
+     .attr = {OP_UNEVEN(4, 2)},
+     .in = {{IN_ACT, {2, 7, 6, 4}}}},
     {.name = "maxpool_bwd 2x2/2",
      .op = DT_OP_MAXPOOL_BWD,
      .attr = {OP_WINDOW(2, 2, 2, 0), .size = {6, 5}},
@@ -804,6 +986,14 @@ static const op_case op_case_table[] = {
      .op = DT_OP_DENSE_WGRAD,
      .in = {{IN_ACT, {5, 12}}, {IN_ACT, {5, 7}}},
      .free_dim = 2},
+    {.name = "dense_dgrad of sequences",
+     .op = DT_OP_DENSE_DGRAD,
+     .in = {{IN_ACT, {2, 3, 7}}, {IN_ACT, {7, 12}}},
+     .free_dim = 2},
+    {.name = "dense_wgrad of sequences",
+     .op = DT_OP_DENSE_WGRAD,
+     .in = {{IN_ACT, {2, 3, 12}}, {IN_ACT, {2, 3, 7}}},
+     .free_dim = 2},
     {.name = "bias_grad", .op = DT_OP_BIAS_GRAD, .in = {{IN_ACT, {3, 4, 5, 6}}}},
     {.name = "bias_grad rows", .op = DT_OP_BIAS_GRAD, .in = {{IN_ACT, {333, 1030}}}},
 };
@@ -823,6 +1013,9 @@ static inline dt_dtype op_in_dtype(op_kind kind, dt_dtype compute) {
     switch (kind) {
     case IN_ACT:
     case IN_DISTINCT:
+    case IN_WIDE:
+    case IN_WIDER:
+    case IN_ABOVE:
     case IN_FAR:
         return compute;
     case IN_BYTE:
@@ -913,6 +1106,15 @@ static inline void *op_case_data(const op_case *c, int32_t i, dt_dtype round_to)
             break;
         case IN_DISTINCT:
             f[e] = 0.125f * (float)(e * 37 % n) - (float)n / 16; /* 37 is no factor of n */
+            break;
+        case IN_WIDE:
+            f[e] = 10 * u - 5;
+            break;
+        case IN_WIDER:
+            f[e] = 20 * u - 10;
+            break;
+        case IN_ABOVE:
+            f[e] = 0.25f + 2 * u;
             break;
         case IN_FAR:
             f[e] = 49 + 2 * u;

@@ -27,8 +27,6 @@ static const dt_step_params op_step = {.lr = 0.1f,
                                        .loss_scale = 2.0f,
                                        .loss_weight = 0.25f,
                                        .ema_decay = 0.9f,
-                                       .adam_correct1 = 0.1f,
-                                       .adam_correct2 = 0.01f,
                                        .first_micro = 1,
                                        .seed = 11,
                                        .step = 3,
@@ -121,7 +119,8 @@ static inline op_run op_run_open(dt_backend *be, dt_graph *g, const dt_step_para
         if (root != v)
             r.value[v] = r.value[root];
         else if (in_place && row && row->in_place > 0 && dt_node_has(n, row->in_place - 1) &&
-                 n->out[row->in_place_out] == v)
+                 n->out[row->in_place_out] == v &&
+                 dt_value_bytes(&g->value[n->in[row->in_place - 1]]) == dt_value_bytes(&g->value[v]))
             r.value[v] = r.value[dt_graph_root(g, n->in[row->in_place - 1])];
         else
             r.value[v] = op_buffer_make(be, dt_value_bytes(&g->value[v]));
@@ -130,7 +129,7 @@ static inline op_run op_run_open(dt_backend *be, dt_graph *g, const dt_step_para
         const dt_node *n = &g->node[i];
         dt_prep *prep = NULL;
         int64_t workspace_bytes = 0;
-        if (dt_op_get(n->op)->flags & DT_OP_VIEW) continue;
+        if (dt_op_is_idle(g, n)) continue;
         void **operand = r.operand[i] = op_zalloc((n->n_in + n->n_out) * (int64_t)sizeof *operand);
         dt_binding b = {.in = operand, .out = operand + n->n_in, .params = r.params};
         op_ok(be->prepare(be, g, i, &prep, &workspace_bytes));

@@ -167,6 +167,12 @@ static inline dt_graph *random_graph(double label_smoothing, uint64_t seed, bool
     r.read[0] = true;
     for (int64_t n = 3 + check_below(&r.rng, 12); n > 0; n--) random_op(&r);
     random_classify(&r.b, random_head(&r, in.classes));
+    /* Often another loss, which reads an input of its own, and an output in the middle. */
+    if (check_below(&r.rng, 3) > 0)
+        dt_build_loss(&r.b, r.value[check_below(&r.rng, r.n_value - 1) + 1],
+                      &(dt_build_loss_options){.name = "size", .kind = "value", .weight = 0.05});
+    if (check_below(&r.rng, 2))
+        dt_build_output(&r.b, "middle", r.value[check_below(&r.rng, r.n_value - 1) + 1]);
     check_ok(r.b.status);
     check_ok(dt_graph_validate(r.b.g));
     return r.b.g;

@@ -51,8 +51,9 @@ static inline dt_ckpt_meta fix_meta(int64_t step) {
                           .loss_scale = 1.0 / 3.0,
                           .good_steps = 7,
                           .optimizer_steps = step - 1,
-                          .recent_skips = 2,
-                          .config_hash = UINT64_C(0xfedcba9876543210)};
+                          .skipped_in_a_row = 2,
+                          .config_hash = UINT64_C(0xfedcba9876543210),
+                          .optimizer = "momentum"};
 }
 
 /* Tensors of 0, 2 and 4 dims; the largest has 3 * 5 * 7 * scale elements. */

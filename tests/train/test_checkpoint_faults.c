@@ -177,10 +177,10 @@ typedef struct hostile_row {
 
 static const hostile_row hostile_table[] = {
     {"\"dtrain-checkpoint\"", "\"other\"", "\"format\""},
-    {"\"version\": 5", "\"version\": 1", "format version 1"},
-    {"\"version\": 5", "\"version\": \"3\"", "\"version\""},
-    {"\"version\": 5", "\"version\": 5, \"version\": 5", "duplicate"},
-    {"\"version\": 5", "\"version\": 5, \"more\": 1", "members"},
+    {"\"version\": 6", "\"version\": 1", "format version 1"},
+    {"\"version\": 6", "\"version\": \"3\"", "\"version\""},
+    {"\"version\": 6", "\"version\": 6, \"version\": 6", "duplicate"},
+    {"\"version\": 6", "\"version\": 6, \"more\": 1", "members"},
     {"\"step\": 1", "\"step\": -1", "\"step\""},
     {"\"step\": 1", "\"step\": 1.0", "\"step\""},
     {"\"step\": 1", "\"step\": 99999999999999999999", "too big"},
@@ -217,6 +217,10 @@ static const hostile_row hostile_table[] = {
     {"\"tensors\": [", "\"tensors\": [{}, ", "tensor 0"},
     {"\"tensors\": [", "\"tensors\": {}, \"x\": [", "members"},
     {"\"data\": null", "\"data\": 3", "\"data\""},
+    {"\"momentum\"", "\"\"", "\"optimizer\""},
+    {"\"momentum\"", "\"a/b\"", "\"optimizer\""},
+    {"\"momentum\"", "\"an_optimizer_of_too_long_a_name\"", "\"optimizer\""},
+    {"\"momentum\"", "7", "\"optimizer\""},
     {"\"data\": null", "\"date\": null", "\"data\""},
     {"{", "[", "line"},
     {"{", "", "line"},
@@ -252,7 +256,10 @@ static void test_hostile_manifests(void **state) {
     free(text);
     free(deep);
     /* As it was before there were facts of the data, and before there were hashes of it. */
-    char *bare = replaced(body, " \"data\": null,\n", ""),
+    char *five_body = replaced(body, " \"optimizer\": \"momentum\",\n", ""),
+         *five_skips = replaced(five_body, "\"skipped_in_a_row\": 2", "\"recent_skips\": 3"),
+         *five = replaced(five_skips, "\"version\": 6", "\"version\": 5");
+    char *bare = replaced(five, " \"data\": null,\n", ""),
          *four = replaced(bare, "\"version\": 5", "\"version\": 4");
     char *from = strstr(four, " \"classes_xxh3\""), *to = strstr(four, " \"state\"");
     assert_true(from && to > from);
@@ -260,14 +267,21 @@ static void test_hostile_manifests(void **state) {
     assert_non_null(older);
     snprintf(older, body_bytes + 1, "%.*s%s", (int)(from - four), four, to);
     char *three = replaced(older, "\"version\": 4", "\"version\": 3");
-    char *const formats[] = {four, three};
-    for (int i = 0; i < 2; i++) {
+    char *const formats[] = {five, four, three};
+    for (int i = 0; i < 3; i++) {
+        dt_ckpt *old;
         text = seal(formats[i], strlen(formats[i]), &bytes);
         fix_write(path, text, bytes);
         assert_int_equal(load_one(&f), DT_OK);
+        char dir[FIX_PATH_MAX];
+        snprintf(dir, sizeof dir, "%.*s", (int)(strrchr(path, '/') - path), path);
+        assert_int_equal(dt_ckpt_load(dir, &old), DT_OK);
+        assert_true(old->meta.optimizer_steps == 0 && old->meta.skipped_in_a_row == 2);
+        assert_string_equal(old->meta.optimizer, "");
+        dt_ckpt_free(old);
         free(text);
     }
-    free(bare), free(four), free(older), free(three);
+    free(five_body), free(five_skips), free(five), free(bare), free(four), free(older), free(three);
     /* Unaltered, it loads: the seal of this test is right. */
     text = seal(body, body_bytes, &bytes);
     fix_write(path, text, bytes);

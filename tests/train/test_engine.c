@@ -122,8 +122,8 @@ static void test_ranks_and_micro_batches_are_the_same(void **state) {
         need_same_metrics(&alone, &two[1]);
         assert_true(two[0].result.metric[DT_METRIC_GRAD_NORM] == alone.result.metric[DT_METRIC_GRAD_NORM]);
         if (k == 1)
-            assert_memory_equal(rig_arena(&alone, DT_ARENA_EMA), rig_arena(&two[1], DT_ARENA_EMA),
-                                (size_t)rig_arena_bytes(&alone, DT_ARENA_EMA));
+            assert_memory_equal(rig_vec(&alone, DT_STORE_EMA), rig_vec(&two[1], DT_STORE_EMA),
+                                rig_vec_bytes(&alone));
         rig_close(&alone), rig_close(&two[0]), rig_close(&two[1]);
     }
 }
@@ -323,8 +323,8 @@ static void test_load_of_less(void **state) {
     rename_tensor(&c, "local_state", "of another world");
     rig_open(&with, STATEFUL);
     check_ok(dt_engine_load(with.e, &c));
-    assert_memory_equal(rig_arena(&with, DT_ARENA_EMA), rig_arena(&with, DT_ARENA_MASTER),
-                        (size_t)rig_arena_bytes(&with, DT_ARENA_MASTER));
+    assert_memory_equal(rig_vec(&with, DT_STORE_EMA), rig_arena(&with, DT_ARENA_MASTER),
+                        rig_vec_bytes(&with));
     assert_true(rig_hash(&with) == rig_hash(&without));
     static const dt_arena states[] = {DT_ARENA_STATE, DT_ARENA_EMA_STATE};
     for (size_t k = 0; k < 2; k++)

@@ -7,6 +7,7 @@
 #define DT_CORE_BACKEND_H
 
 #include "core/graph.h"
+#include "core/optim.h"
 #include "core/step.h"
 
 typedef struct dt_backend dt_backend;
@@ -48,25 +49,21 @@ typedef enum dt_axis_kind {
 } dt_axis_kind;
 enum { DT_AXIS_KINDS = DT_AXIS_AVERAGE + 1 };
 
-typedef enum dt_optim_kind { DT_OPTIM_SGD = 0, DT_OPTIM_ADAMW } dt_optim_kind;
-
 /* One parameter's stretch of the axis. */
 typedef struct dt_axis_segment {
     int64_t offset, n_elem; /* padding past n_elem up to the next segment is zero and stays zero */
     float decay;            /* weight decay of this parameter; 0 for BN parameters and biases */
+    float lr_scale;         /* factor on the learning rate */
 } dt_axis_segment;
 
 /* Dynamic loss scale (PyTorch's GradScaler): a skipped update halves params.loss_scale (not below 1) and
  * clears good_steps; growth_steps updates in a row without a skip double it (not above 2^24). Metrics
  * LOSS_SCALE and GOOD_STEPS tell the result. */
 
-/* Update rules (PyTorch 2 definitions, no dampening, decay as said):
- *  SGD:   g += decay*w; v = momentum*v + g; w -= lr * (nesterov ? g + momentum*v : v). v starts at 0.
- *         momentum == 0: w -= lr*g and mom1 is NULL.
- *  ADAMW: w -= lr*decay*w; m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2;
- *         w -= lr * (m/adam_correct1) / (sqrt(v/adam_correct2) + eps)
+/* Update rules: core/optim.h.
  * g = grad / loss_scale * clip, clip = min(1, clip_norm / (sqrt(norm2) + 1e-6)) when clip_norm > 0.
- * When norm2 (or, without one, nothing) is not finite the whole update is skipped and metrics SKIPPED = 1.
+ * When norm2 (or, without one, nothing) is not finite the whole update is skipped and metrics SKIPPED = 1;
+ * params.updates counts the others. One UPDATE a step.
  * EMA: ema = d*ema + (1-d)*w with d = params.ema_decay, when ema != NULL; skipped with the update, also by
  * AVERAGE. */
 typedef struct dt_axis_args {
@@ -79,13 +76,13 @@ typedef struct dt_axis_args {
     float *master;
     void *param16; /* NULL in fp32 */
     dt_dtype param16_dtype;
-    float *mom1, *mom2, *ema; /* NULL when unused */
-    float *norm2;             /* f32 [1] sum of squares over all buckets; NULL: no clipping, no skip */
-    float *metrics;           /* f32 [DT_METRIC_COUNT] */
-    dt_optim_kind optim;
-    float momentum, beta1, beta2, eps, clip_norm;
-    bool nesterov;
-    dt_step_params *params; /* SCALE writes the device's own part */
+    float *state[DT_OPTIM_STATES_MAX]; /* of the optimizer's row; NULL where dt_optim_has_state says no */
+    float *ema;                        /* NULL when unused */
+    float *norm2;   /* f32 [1] sum of squares over all buckets; NULL: no clipping, no skip */
+    float *metrics; /* f32 [DT_METRIC_COUNT] */
+    dt_optim_options optim;
+    float clip_norm;
+    dt_step_params *params; /* UPDATE and SCALE write the device's own part */
     int32_t growth_steps;   /* SCALE */
 } dt_axis_args;
 

@@ -8,6 +8,7 @@
 
 #include "core/field.h"
 #include "core/loss.h"
+#include "core/scalar.h"
 #include "core/status.h"
 #include "core/step.h"
 #include "core/types.h"
@@ -33,9 +34,6 @@ typedef enum dt_arena {
     DT_ARENA_PARAM16,   /* 16-bit copy for compute, on the axis; absent in fp32 */
     DT_ARENA_GRAD,      /* gradients as backward writes them, on the axis */
     DT_ARENA_ACC,       /* fp32 gradients summed over micro-steps, on the axis; absent when not needed */
-    DT_ARENA_MOM1,      /* optimizer: momentum or Adam's m */
-    DT_ARENA_MOM2,      /* optimizer: Adam's v */
-    DT_ARENA_EMA,       /* averaged weights */
     DT_ARENA_STATE,     /* running statistics */
     DT_ARENA_EMA_STATE, /* averaged running statistics, laid out as STATE */
     DT_ARENA_ACT,       /* activations and workspaces, packed by the plan */
@@ -79,12 +77,16 @@ typedef enum dt_op {
     DT_OP_CONV,
     DT_OP_DENSE,
     DT_OP_BATCHNORM,
-    DT_OP_RELU,
-    DT_OP_ADD,
+    DT_OP_UNARY,
+    DT_OP_BINARY,
+    DT_OP_SOFTMAX,
+    DT_OP_LOG_SOFTMAX,
     DT_OP_MAXPOOL,
     DT_OP_AVGPOOL,
     DT_OP_GLOBAL_AVGPOOL,
     DT_OP_RESHAPE,
+    DT_OP_CONCAT,
+    DT_OP_SLICE,
     DT_OP_DROPOUT,
     DT_OP_XENT,
     DT_OP_LOSS,
@@ -109,10 +111,14 @@ typedef enum dt_op {
     DT_OP_BIAS_GRAD,
     DT_OP_BN_REDUCE,
     DT_OP_BN_DX,
-    DT_OP_RELU_BWD,
+    DT_OP_UNARY_BWD,
+    DT_OP_BINARY_BWD,
+    DT_OP_SOFTMAX_BWD,
+    DT_OP_LOG_SOFTMAX_BWD,
     DT_OP_MAXPOOL_BWD,
     DT_OP_AVGPOOL_BWD,
     DT_OP_GLOBAL_AVGPOOL_BWD,
+    DT_OP_SLICE_BWD,
     DT_OP_DROPOUT_BWD,
     DT_OP_XENT_BWD,
     DT_OP_LOSS_BWD,
@@ -133,7 +139,8 @@ typedef struct dt_loss_attr {
 /* Attributes: what an op does besides what its operands say. Which of them an op reads is said in its row
  * (op.c). Plain data: copied freely. */
 typedef struct dt_attr {
-    int32_t kernel[2], stride[2], pad[2], dilation[2]; /* a window: rows, columns */
+    int32_t kernel[2], stride[2], dilation[2]; /* a window: rows, columns */
+    int32_t pad_begin[2], pad_end[2];          /* above and left, below and right */
     int32_t groups;
     int32_t size[2];          /* H, W of the output: INPUT, CONV_DGRAD, pool backward; RESHAPE (0: flatten) */
     int32_t padded_c;         /* INPUT: channels of the output; past those of the image they are 0 */
@@ -145,12 +152,20 @@ typedef struct dt_attr {
     uint64_t salt;            /* DROPOUT: tells dropout nodes apart */
     float smoothing;          /* XENT */
     float mean[4], stddev[4]; /* INPUT: per channel, in units of 0..1 */
+    dt_unary unary;           /* UNARY, UNARY_BWD: the function */
+    float a, b;               /* and its scalars */
+    dt_binary binary;         /* BINARY, BINARY_BWD: the function */
+    int32_t operand;          /* BINARY_BWD: whose gradient, 0 or 1 */
+    int32_t ndim;             /* BINARY_BWD: shape of that operand */
+    int64_t dim[DT_MAX_DIM];
+    int32_t axis;          /* CONCAT, SLICE */
+    int64_t begin, length; /* SLICE: of y along the axis; SLICE_BWD: length is that of x */
     dt_loss_attr loss;
     dt_dtype dtype; /* CAST: of the result */
 } dt_attr;
 
 /* Operands stand in slots, which the op's row names (op.h): in[slot], out[slot], -1 where a slot is empty.
- * n_in and n_out count slots, empty ones too. The arrays belong to the graph; a copy of a node shares
+ * n_in and n_out count slots, empty ones too; an op may take any number of inputs in its last slot. The arrays belong to the graph; a copy of a node shares
  * them. */
 typedef struct dt_node {
     dt_op op;

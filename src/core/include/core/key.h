@@ -27,7 +27,8 @@ enum {
     DT_KEY_OPEN_MIN = 1u << 1, /* the minimum itself is out of range */
     DT_KEY_OPEN_MAX = 1u << 2,
     DT_KEY_MATHS = 1u << 3,  /* changes what is learnt: part of a configuration's hash */
-    DT_KEY_LATER = 1u << 4,  /* came later: not part of it while it holds its default */
+    DT_KEY_LATER = 1u << 4,  /* came after the first hashes were kept: part of them only where it is set to
+                               something else than its default */
     DT_KEY_NEGATED = 1u << 5 /* BOOL: the field is true where the key is false */
 };
 
@@ -77,6 +78,8 @@ dt_status dt_key_set(const dt_key_row *row, const char *key, void *options, cons
                      dt_place at);
 /* Whether the field holds nothing: "" or no entries. Other kinds always hold something. */
 bool dt_key_is_empty(const dt_key_row *row, const void *options);
+/* Whether the field holds the same in both. */
+bool dt_key_is_same(const dt_key_row *row, const void *options, const void *other);
 /* Prints the field's value as TOML. */
 void dt_key_print(const dt_key_row *row, const void *options, FILE *out);
 /* `prefix` and 'from 0 to 1' or '"a" or "b"'; nothing where any value goes. */

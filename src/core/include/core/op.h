@@ -41,6 +41,8 @@ enum {
 enum { DT_DGRAD_OUT_DX, DT_DGRAD_OUT_DGAMMA, DT_DGRAD_OUT_DBETA, DT_DGRAD_OUT_COEF };
 enum { DT_WGRAD_IN_X, DT_WGRAD_IN_DY, DT_WGRAD_IN_PRE_SCALE, DT_WGRAD_IN_PRE_SHIFT };
 enum { DT_DENSE_IN_X, DT_DENSE_IN_W, DT_DENSE_IN_BIAS };
+enum { DT_BINARY_IN_A, DT_BINARY_IN_B };
+enum { DT_BINARY_BWD_IN_DY, DT_BINARY_BWD_IN_A, DT_BINARY_BWD_IN_B };
 enum { DT_MAXPOOL_IN_X, DT_MAXPOOL_IN_PRE_SCALE, DT_MAXPOOL_IN_PRE_SHIFT };
 enum { DT_MAXPOOL_OUT_Y, DT_MAXPOOL_OUT_IDX };
 enum { DT_XENT_IN_LOGITS, DT_XENT_IN_LABEL, DT_XENT_IN_METRICS, DT_XENT_IN_VALID };
@@ -137,7 +139,14 @@ enum { DT_GRAM_DX_IN_DZ, DT_GRAM_DX_IN_WA, DT_GRAM_DX_IN_X, DT_GRAM_DX_IN_MV };
 
 enum { DT_SLOTS_IN_MAX = 12, DT_SLOTS_OUT_MAX = 5 };
 
-typedef enum dt_slot_type { DT_SLOT_T = 0, DT_SLOT_ANY, DT_SLOT_F32, DT_SLOT_U8, DT_SLOT_I32 } dt_slot_type;
+typedef enum dt_slot_type {
+    DT_SLOT_T = 0,
+    DT_SLOT_ANY,
+    DT_SLOT_FLOAT, /* f32, f16 or bf16, whatever the graph computes in */
+    DT_SLOT_F32,
+    DT_SLOT_U8,
+    DT_SLOT_I32
+} dt_slot_type;
 
 /* What one operand must be. Relations name other inputs by slot + 1; 0: none. */
 typedef struct dt_slot {
@@ -150,13 +159,15 @@ typedef struct dt_slot {
     int8_t len_dim;           /* -1: the last */
     uint16_t needs;           /* bit i: not without input i */
     bool updated;             /* the op writes it */
+    bool many;                /* the last one: any number of inputs of its kind */
 } dt_slot;
 
 enum {
     DT_OP_VIEW = 1,     /* moves no data: output 0 aliases input 0 */
     DT_OP_EFFECT = 2,   /* matters even if nobody reads its outputs */
     DT_OP_INTERNAL = 4, /* made by passes and autodiff, not by models */
-    DT_OP_SEED = 8      /* output 0 is the loss of each row, where gradients start */
+    DT_OP_SEED = 8,     /* output 0 is the loss of each row, where gradients start */
+    DT_OP_EMPTY = 16    /* takes values of no elements */
 };
 
 typedef struct dt_op_row {
@@ -178,6 +189,14 @@ typedef struct dt_op_row {
 } dt_op_row;
 
 const dt_op_row *dt_op_get(dt_op op);
+/* What the node does, for people: its op's name, of an element-wise one the function's. */
+const char *dt_op_name(const dt_node *n);
+/* Whether there is nothing to run: a view, or results without elements. */
+bool dt_op_is_idle(const dt_graph *g, const dt_node *n);
+/* Whether it is y = a + b of two values of one shape. */
+bool dt_op_is_sum(const dt_graph *g, const dt_node *n);
+/* What input i must be: the last slot stands for all after it where it takes many. */
+const dt_slot *dt_op_in(dt_op op, int32_t i);
 /* Slots of an op, optional ones too. */
 int32_t dt_op_n_in(dt_op op);
 int32_t dt_op_n_out(dt_op op);
@@ -188,6 +207,12 @@ void dt_op_print_all(FILE *out);
 /* Bytes that must move: every input read once, every output written once. */
 double dt_op_bytes(const dt_graph *g, const dt_node *n);
 double dt_op_flops(const dt_graph *g, const dt_node *n);
+
+/* Operand v of a CONCAT, SLICE or SLICE_BWD as rows of bytes, and where a slice begins in a row. */
+typedef struct dt_blocks {
+    int64_t rows, bytes, begin;
+} dt_blocks;
+dt_blocks dt_op_blocks(const dt_graph *g, const dt_node *n, const dt_value *v);
 
 /* Convolution geometry shared by kernels: all sizes in elements. */
 typedef struct dt_conv_dims {

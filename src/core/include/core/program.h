@@ -12,8 +12,18 @@ typedef struct dt_store_options {
     dt_dtype compute; /* f32: the masters are the compute copy, there is no PARAM16 */
     bool train;       /* gradients and optimizer state */
     bool accumulate;  /* fp32 ACC arena: more than one micro-batch, or an fp32 payload for 16-bit gradients */
-    bool mom1, mom2, ema;
+    dt_optim_options optim; /* says which state vectors there are */
+    bool ema;
 } dt_store_options;
+
+/* What a weight has besides itself: a float on the axis for each, by name. */
+typedef struct dt_store_vec {
+    const char *name; /* of its tensors in checkpoints: "<name>/<parameter>" */
+    const char *what; /* for people */
+    float init;
+    float *data; /* device */
+} dt_store_vec;
+enum { DT_STORE_EMA = DT_OPTIM_STATES_MAX, DT_STORE_VECS };
 
 typedef struct dt_store {
     dt_backend *be;
@@ -22,9 +32,12 @@ typedef struct dt_store {
     void *arena[DT_ARENA_COUNT]; /* NULL where absent */
     int64_t bytes[DT_ARENA_COUNT];
     dt_memkind kind[DT_ARENA_COUNT];
-    dt_step_params *params; /* device */
-    float *norm2;           /* device, f32 [1] */
-    int32_t n_state;        /* running statistics, by name */
+    dt_store_vec vec[DT_STORE_VECS]; /* the optimizer's by the slots of its row, then the averaged weights;
+                                        data NULL where absent */
+    int64_t vec_bytes;               /* of each */
+    dt_step_params *params;          /* device */
+    float *norm2;                    /* device, f32 [1] */
+    int32_t n_state;                 /* running statistics, by name */
     struct dt_state_entry *state;
 } dt_store;
 

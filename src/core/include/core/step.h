@@ -9,15 +9,14 @@ typedef struct dt_step_params {
     float lr;            /* learning rate of this step */
     float loss_weight;   /* weight of one sample in the loss: 1 / global batch */
     float ema_decay;     /* weight of the old average; 0: no EMA this step */
-    float adam_correct1; /* 1 - beta1^t, t = 1 for the first update */
-    float adam_correct2; /* 1 - beta2^t */
     int32_t first_micro; /* 1: accumulation overwrites; 0: adds */
     uint64_t seed;       /* run seed: key of dropout */
     uint64_t step;       /* global step, from 0 */
     uint64_t micro;      /* index of this micro-batch in the global batch */
-    /* Below: the device's own. The host writes them once; DT_AXIS_SCALE changes them. */
+    /* Below: the device's own. The host writes them once; DT_AXIS_SCALE changes them, UPDATE counts. */
     float loss_scale;   /* gradients in GRAD are multiplied by it; the optimizer divides */
     int32_t good_steps; /* updates since the scale last changed */
+    int64_t updates;    /* that were not skipped: Adam's t is one more */
 } dt_step_params;
 
 /* What the host sends before each micro-step. */

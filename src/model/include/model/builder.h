@@ -14,6 +14,7 @@ typedef struct dt_builder {
     double bn_eps, bn_momentum; /* of batch norms without their own; 0: 1e-5 and 0.1 */
     double label_smoothing;     /* of the loss of a training graph */
     dt_status status;
+    int32_t n_flatten; /* nodes between images and dense layers: dropout counts nodes without them */
 } dt_builder;
 
 /* What a model is fed. */
@@ -37,6 +38,15 @@ typedef struct dt_dropout_options {
     double rate;
 } dt_dropout_options;
 
+/* Of a function with scalars (core/scalar.h), in its order. */
+typedef struct dt_scalar_options {
+    double a, b;
+} dt_scalar_options;
+
+typedef struct dt_concat_options {
+    int64_t axis; /* 0: the last one */
+} dt_concat_options;
+
 /* Images, normalised, N H W C. */
 dt_vid dt_build_image(dt_builder *b, const dt_model_input *in);
 /* The data's field of that name, in the type that the graph computes in. Each may be asked for several times. */
@@ -45,6 +55,7 @@ dt_vid dt_build_input(dt_builder *b, const char *field);
 dt_vid dt_build_input_as(dt_builder *b, const char *field, dt_dtype dtype);
 /* Weight "<name>.weight" [K,R,S,C/G], bias "<name>.bias". */
 dt_vid dt_build_conv(dt_builder *b, const char *name, dt_vid x, const dt_conv2d_options *o);
+/* On the last dimension of x; an image N H W C is flattened first. */
 dt_vid dt_build_dense(dt_builder *b, const char *name, dt_vid x, int64_t features, bool bias);
 /* "<name>.weight", ".bias", ".running_mean", ".running_var"; options NULL: all 0. */
 dt_vid dt_build_batchnorm(dt_builder *b, const char *name, dt_vid x, const dt_batchnorm_options *o);

@@ -30,14 +30,14 @@ typedef struct dt_ckpt_meta {
     int64_t samples; /* global samples consumed: the loader's whole state */
     int64_t global_batch, n_micro_all, seed;
     double loss_scale;
-    int64_t good_steps;      /* dynamic loss scale: steps since the last change */
-    int64_t optimizer_steps; /* updates not skipped: Adam's t */
-    /* bit i: the update of i steps before the last was skipped; DT_METRIC_LAG_MAX bits */
-    int64_t recent_skips;
+    int64_t good_steps;       /* dynamic loss scale: steps since the last change */
+    int64_t optimizer_steps;  /* updates not skipped */
+    int64_t skipped_in_a_row; /* steps up to this one whose loss or gradient was not finite */
     uint64_t config_hash;
     int64_t train_samples;    /* samples of the training set: the position in the data depends on it */
     uint64_t classes_xxh3;    /* of the training set's class names; 0: it has none */
     uint64_t statistics_xxh3; /* of the mean and deviation that images are normalised with */
+    char optimizer[24];       /* whose state it holds; "": of a version that did not say */
 } dt_ckpt_meta;
 
 /* The last evaluation of the run so far, and the best. Of the averaged weights, where those are evaluated.

@@ -7,7 +7,7 @@
 
 #include <stdio.h>
 
-#include "core/optim_options.h"
+#include "core/optim.h"
 #include "core/schedule.h"
 #include "data/options.h"
 #include "dist/options.h"

@@ -74,6 +74,8 @@ dt_status dt_engine_load(dt_engine *e, const dt_ckpt *c);
 dt_status dt_engine_snapshot(dt_engine *e, int32_t *n, const dt_ckpt_tensor **tensors);
 /* Loss scale from here on; waits for the device. Before the first step. */
 dt_status dt_engine_set_loss_scale(dt_engine *e, float scale, int32_t good_steps);
+/* Updates that were not skipped, the loaded checkpoint's included; waits for the device. */
+dt_status dt_engine_updates(dt_engine *e, int64_t *out);
 /* Hash of the fp32 weights; equal on all ranks of a healthy run. */
 dt_status dt_engine_hash(dt_engine *e, uint64_t *out);
 /* Replaces the fp32 weights by rank 0's. Collective, between steps. */

@@ -1,0 +1,284 @@
+/* Optimizers: a row each in optim.c (name, state vectors, defaults), and below it a formula over one element,
+ * which C and CUDA both read. Sums, norms and order are the backends' affair; a formula knows its element and
+ * what the step has in common. */
+#ifndef DT_CORE_OPTIM_H
+#define DT_CORE_OPTIM_H
+
+#include <math.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/rng.h"
+
+struct dt_section;
+
+/* Name in upper and lower case, number of state vectors. The lower one is the formula's, and what a
+ * configuration says. */
+#define DT_OPTIM_LIST(X)                                                                                     \
+    X(SGD, sgd, 0)                                                                                           \
+    X(MOMENTUM, momentum, 1)                                                                                 \
+    X(NESTEROV, nesterov, 1)                                                                                 \
+    X(ADAM, adam, 2)                                                                                         \
+    X(ADAMW, adamw, 2)                                                                                       \
+    X(RMSPROP, rmsprop, 3)                                                                                   \
+    X(RMSPROP_TF, rmsprop_tf, 3)                                                                             \
+    X(ADAGRAD, adagrad, 1)                                                                                   \
+    X(LAMB, lamb, 2)                                                                                         \
+    X(LARS, lars, 1)                                                                                         \
+    X(LION, lion, 1)
+/* Those whose row has TRUST. */
+#define DT_OPTIM_TRUST_LIST(X)                                                                               \
+    X(LAMB, lamb, 2)                                                                                         \
+    X(LARS, lars, 1)
+
+#define DT_OPTIM_ENUM(upper, lower, n) DT_OPTIM_##upper,
+typedef enum dt_optim_kind { DT_OPTIM_LIST(DT_OPTIM_ENUM) DT_OPTIM_COUNT } dt_optim_kind;
+#undef DT_OPTIM_ENUM
+
+enum { DT_OPTIM_STATES_MAX = 3 };
+
+/* What a user chooses. A kind reads those fields that its row names; dt_optim_defaults fills all. */
+typedef struct dt_optim_options {
+    int64_t kind; /* dt_optim_kind */
+    double lr;    /* peak; a schedule scales it */
+    double momentum, weight_decay, beta1, beta2;
+    double alpha; /* rmsprop: decay of the mean square */
+    double eps;
+    double lr_decay; /* adagrad */
+    double trust;    /* lars: the coefficient */
+    bool centered;   /* rmsprop: by the variance instead of the mean square */
+    bool trust_clip; /* lamb, lars: the ratio is at most 1 (lars: the rate is at most lr) */
+    bool decay_bn_and_bias;
+} dt_optim_options;
+
+/* One state vector: a float for every weight. */
+typedef struct dt_optim_state_row {
+    const char *name; /* its tensors in a checkpoint are "<name>/<parameter>" */
+    uint32_t needs;   /* 0: always there; else DT_OPTIM_NEEDS_*, all of which must be so */
+    float init;
+} dt_optim_state_row;
+
+enum {
+    DT_OPTIM_NEEDS_MOMENTUM = 1u << 0, /* momentum above 0 */
+    DT_OPTIM_NEEDS_CENTERED = 1u << 1
+};
+enum {
+    /* The step of a parameter is scaled by a ratio of two norms: dt_optim_measure_<name> updates the state and
+     * gives the direction whose norm counts, the formula then moves the weight. */
+    DT_OPTIM_TRUST = 1u << 0
+};
+
+typedef struct dt_optim_row {
+    const char *doc;     /* the update in one line */
+    const char *lineage; /* rows of one lineage understand each other's state */
+    uint32_t flags;
+    dt_optim_state_row state[DT_OPTIM_STATES_MAX]; /* s[] of the formula; ends at a NULL name */
+    dt_optim_options defaults;
+} dt_optim_row;
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+/* Never NULL; `kind` must be one. */
+const dt_optim_row *dt_optim_get(dt_optim_kind kind);
+/* Names of all kinds in their order, NULL-terminated. */
+extern const char *const dt_optim_names[DT_OPTIM_COUNT + 1];
+/* DT_OPTIM_COUNT where there is none of that name. */
+dt_optim_kind dt_optim_find(const char *name);
+dt_optim_options dt_optim_defaults(dt_optim_kind kind);
+/* Whether these options need state vector i of their row. */
+bool dt_optim_has_state(const dt_optim_options *o, int32_t i);
+/* Whether these options can continue with the state that `kind` has left. One without state always can. */
+bool dt_optim_continues(const dt_optim_options *o, dt_optim_kind kind);
+/* [optim] (core/key.h); each key is documented in its row. */
+extern const struct dt_section dt_optim_section;
+#ifdef __cplusplus
+}
+#endif
+
+/* What all elements of a parameter have in common in one update. */
+typedef struct dt_optim_factors {
+    float grad_scale; /* clip / loss scale */
+    float lr, decay, momentum, beta1, beta2, alpha, eps, trust, centered;
+    float inv_correct1, inv_correct2; /* 1 / (1 - beta^t) */
+    float ratio;                      /* TRUST: of this parameter */
+    bool trust_clip;
+} dt_optim_factors;
+
+/* Factors of update number t (from 1; skipped ones are not counted) but for what differs between parameters:
+ * lr is the schedule's, decay 0, ratio 1. */
+DT_HOST_DEVICE static inline dt_optim_factors dt_optim_begin(const dt_optim_options *o, float lr,
+                                                             float grad_scale, int64_t t) {
+    dt_optim_factors f;
+    f.grad_scale = grad_scale;
+    f.lr = o->kind == DT_OPTIM_ADAGRAD ? (float)((double)lr / (1 + (double)(t - 1) * o->lr_decay)) : lr;
+    f.decay = 0.0f, f.ratio = 1.0f;
+    f.momentum = (float)o->momentum, f.beta1 = (float)o->beta1, f.beta2 = (float)o->beta2;
+    f.alpha = (float)o->alpha, f.eps = (float)o->eps, f.trust = (float)o->trust;
+    f.centered = o->centered ? 1.0f : 0.0f;
+    f.inv_correct1 = 1.0f / (float)(1 - pow(o->beta1, (double)t));
+    f.inv_correct2 = 1.0f / (float)(1 - pow(o->beta2, (double)t));
+    f.trust_clip = o->trust_clip;
+    return f;
+}
+
+/* A product that is rounded by itself: in a sum of two products this one is not fused, the other may be, so that
+ * a device's bits do not depend on what the compiler sees around a formula. */
+DT_HOST_DEVICE static inline float dt_optim_mul(float a, float b) {
+#ifdef __CUDA_ARCH__
+    return __fmul_rn(a, b);
+#else
+    return a * b;
+#endif
+}
+
+/* An element on its way through a formula. Passed by value, which lets compilers keep it in vector registers. */
+typedef struct dt_optim_element {
+    float w;
+    float s[DT_OPTIM_STATES_MAX]; /* its state, in the row's order */
+    float u;                      /* TRUST: the direction that is measured */
+} dt_optim_element;
+
+/* ---- the formulas: the element of the next step from e and the gradient g as backward left it. Definitions are
+ * PyTorch 2's, of lars, lamb, lion and rmsprop_tf timm's. ---- */
+#define DT_OPTIM_FORMULA(name)                                                                               \
+    DT_HOST_DEVICE static inline dt_optim_element dt_optim_##name(const dt_optim_factors *f, float g,        \
+                                                                  dt_optim_element e)
+
+DT_OPTIM_FORMULA(sgd) {
+    g = dt_optim_mul(g, f->grad_scale);
+    g += f->decay * e.w;
+    e.w -= f->lr * g;
+    return e;
+}
+
+DT_OPTIM_FORMULA(momentum) {
+    g = dt_optim_mul(g, f->grad_scale);
+    g += f->decay * e.w;
+    e.s[0] = f->momentum * e.s[0] + g;
+    e.w -= f->lr * e.s[0];
+    return e;
+}
+
+DT_OPTIM_FORMULA(nesterov) {
+    g = dt_optim_mul(g, f->grad_scale);
+    g += f->decay * e.w;
+    e.s[0] = f->momentum * e.s[0] + g;
+    e.w -= f->lr * (g + f->momentum * e.s[0]);
+    return e;
+}
+
+/* Of g, already scaled: the two moments, as adam, adamw and lamb have them. */
+DT_OPTIM_FORMULA(moments) {
+    e.s[0] = f->beta1 * e.s[0] + dt_optim_mul(1.0f - f->beta1, g);
+    e.s[1] = f->beta2 * e.s[1] + dt_optim_mul(1.0f - f->beta2, g * g);
+    return e;
+}
+
+DT_OPTIM_FORMULA(adam) {
+    g = dt_optim_mul(g, f->grad_scale);
+    g += f->decay * e.w;
+    e = dt_optim_moments(f, g, e);
+    e.w -= f->lr * (e.s[0] * f->inv_correct1) / (sqrtf(e.s[1] * f->inv_correct2) + f->eps);
+    return e;
+}
+
+DT_OPTIM_FORMULA(adamw) {
+    e = dt_optim_moments(f, dt_optim_mul(g, f->grad_scale), e);
+    e.w -= f->lr * f->decay * e.w;
+    e.w -= f->lr * (e.s[0] * f->inv_correct1) / (sqrtf(e.s[1] * f->inv_correct2) + f->eps);
+    return e;
+}
+
+/* A variance that rounding may have made negative. */
+DT_HOST_DEVICE static inline float dt_optim_above_0(float x) {
+    return x > 0.0f ? x : 0.0f;
+}
+
+/* s: mean square, velocity, mean. */
+DT_OPTIM_FORMULA(rmsprop) {
+    g = dt_optim_mul(g, f->grad_scale);
+    g += f->decay * e.w;
+    e.s[0] = f->alpha * e.s[0] + dt_optim_mul(1.0f - f->alpha, g * g);
+    e.s[2] = f->centered * (f->alpha * e.s[2] + dt_optim_mul(1.0f - f->alpha, g));
+    e.s[1] = f->momentum * e.s[1] + g / (sqrtf(dt_optim_above_0(e.s[0] - e.s[2] * e.s[2])) + f->eps);
+    e.w -= f->lr * e.s[1];
+    return e;
+}
+
+/* The mean square starts at 1, eps stands within the root, the rate within the velocity. */
+DT_OPTIM_FORMULA(rmsprop_tf) {
+    g = dt_optim_mul(g, f->grad_scale);
+    g += f->decay * e.w;
+    e.s[0] += (1.0f - f->alpha) * (g * g - e.s[0]);
+    e.s[2] = f->centered * (e.s[2] + (1.0f - f->alpha) * (g - e.s[2]));
+    e.s[1] = f->momentum * e.s[1] + f->lr * g / sqrtf(dt_optim_above_0(e.s[0] - e.s[2] * e.s[2]) + f->eps);
+    e.w -= e.s[1];
+    return e;
+}
+
+DT_OPTIM_FORMULA(adagrad) {
+    g = dt_optim_mul(g, f->grad_scale);
+    g += f->decay * e.w;
+    e.s[0] += g * g;
+    e.w -= f->lr * g / (sqrtf(e.s[0]) + f->eps);
+    return e;
+}
+
+DT_OPTIM_FORMULA(lion) {
+    g = dt_optim_mul(g, f->grad_scale);
+    const float u = f->beta1 * e.s[0] + dt_optim_mul(1.0f - f->beta1, g);
+    e.s[0] = f->beta2 * e.s[0] + dt_optim_mul(1.0f - f->beta2, g);
+    e.w -= f->lr * f->decay * e.w;
+    e.w -= f->lr * (u > 0.0f ? 1.0f : u < 0.0f ? -1.0f : 0.0f);
+    return e;
+}
+
+/* ---- TRUST: measure_<name> updates the state and gives the direction, <name> then moves the weight ---- */
+
+DT_HOST_DEVICE static inline float dt_optim_lamb_direction(const dt_optim_factors *f, dt_optim_element e) {
+    return (e.s[0] * f->inv_correct1) / (sqrtf(e.s[1] * f->inv_correct2) + f->eps) + f->decay * e.w;
+}
+
+DT_OPTIM_FORMULA(measure_lamb) {
+    e = dt_optim_moments(f, dt_optim_mul(g, f->grad_scale), e);
+    e.u = dt_optim_lamb_direction(f, e);
+    return e;
+}
+
+DT_OPTIM_FORMULA(lamb) {
+    (void)g;
+    e.w -= f->lr * (f->ratio * dt_optim_lamb_direction(f, e));
+    return e;
+}
+
+DT_OPTIM_FORMULA(measure_lars) {
+    e.u = dt_optim_mul(g, f->grad_scale);
+    return e;
+}
+
+DT_OPTIM_FORMULA(lars) {
+    g = dt_optim_mul(g, f->grad_scale);
+    e.s[0] = f->momentum * e.s[0] + f->ratio * (g + f->decay * e.w);
+    e.w -= f->lr * e.s[0];
+    return e;
+}
+#undef DT_OPTIM_FORMULA
+
+/* The ratio from the norms of the parameter and of what measure gave; 1 where one of them is 0, and for what
+ * has no weight decay. */
+DT_HOST_DEVICE static inline float dt_optim_ratio_lamb(const dt_optim_factors *f, float w_norm,
+                                                       float u_norm) {
+    if (f->decay == 0.0f || w_norm == 0.0f || u_norm == 0.0f) return 1.0f;
+    const float r = w_norm / u_norm;
+    return f->trust_clip ? fminf(r, 1.0f) : r;
+}
+
+DT_HOST_DEVICE static inline float dt_optim_ratio_lars(const dt_optim_factors *f, float w_norm,
+                                                       float u_norm) {
+    if (f->decay == 0.0f || w_norm == 0.0f || u_norm == 0.0f) return 1.0f;
+    const float r = f->trust * w_norm / (u_norm + f->decay * w_norm + f->eps);
+    return f->trust_clip ? fminf(r / f->lr, 1.0f) : r;
+}
+
+#endif

@@ -1,0 +1,83 @@
+/* Shape and gradient rules of CONCAT and SLICE. */
+#include <stdio.h>
+
+#include "op_infer.h"
+
+static dt_status need_axis(const dt_node *n, const dt_value *v) {
+    if (n->attr.axis >= 0 && n->attr.axis < v->ndim) return DT_OK;
+    return dt_fail(DT_ERR_CONFIG, "axis %d of %s, which is %s", n->attr.axis, v->name,
+                   dt_value_shape_text(v));
+}
+
+dt_status dt_infer_concat(const dt_graph *g, const dt_node *n, dt_value *out) {
+    const dt_value *first = dt_infer_in(g, n, 0);
+    const int32_t axis = n->attr.axis;
+    DT_TRY(need_axis(n, first));
+    dt_infer_like(out, first);
+    for (int32_t i = 1; i < n->n_in; i++) {
+        const dt_value *v = dt_infer_in(g, n, i);
+        bool fits = v->dtype == first->dtype && v->ndim == first->ndim;
+        for (int32_t k = 0; fits && k < v->ndim; k++) fits = k == axis || v->dim[k] == first->dim[k];
+        if (fits) {
+            out->dim[axis] += v->dim[axis];
+            continue;
+        }
+        char text[96];
+        snprintf(text, sizeof text, "%s", dt_value_shape_text(first));
+        return dt_fail(DT_ERR_CONFIG, "%s is %s but %s is %s: they differ in more than axis %d", first->name,
+                       text, v->name, dt_value_shape_text(v), axis);
+    }
+    return DT_OK;
+}
+
+dt_status dt_grad_concat(dt_graph *g, dt_nid id, const dt_vid *dout, const bool *want, dt_vid *din) {
+    const dt_node n = g->node[id];
+    dt_attr t = {.axis = n.attr.axis};
+    for (int32_t i = 0; i < n.n_in; i++, t.begin += t.length) {
+        t.length = g->value[n.in[i]].dim[t.axis];
+        if (want[i]) DT_TRY(dt_grad_add_node(g, n.in[i], DT_OP_SLICE, &t, 1, dout, &din[i]));
+    }
+    return DT_OK;
+}
+
+dt_status dt_infer_slice(const dt_graph *g, const dt_node *n, dt_value *out) {
+    const dt_value *x = dt_infer_in(g, n, 0);
+    const dt_attr *t = &n->attr;
+    DT_TRY(need_axis(n, x));
+    const int64_t whole = x->dim[t->axis];
+    if (t->begin < 0 || t->length < 0 || t->begin > whole || t->length > whole - t->begin)
+        return dt_fail(DT_ERR_CONFIG, "%lld from %lld on along axis %d of %s, which is %s",
+                       (long long)t->length, (long long)t->begin, t->axis, x->name, dt_value_shape_text(x));
+    dt_infer_like(out, x);
+    out->dim[t->axis] = t->length;
+    return DT_OK;
+}
+
+dt_status dt_grad_slice(dt_graph *g, dt_nid id, const dt_vid *dout, const bool *want, dt_vid *din) {
+    const dt_node n = g->node[id];
+    (void)want;
+    dt_attr t = n.attr;
+    t.length = g->value[n.in[0]].dim[t.axis];
+    return dt_grad_add_node(g, n.in[0], DT_OP_SLICE_BWD, &t, 1, dout, &din[0]);
+}
+
+dt_status dt_infer_slice_bwd(const dt_graph *g, const dt_node *n, dt_value *out) {
+    const dt_value *dy = dt_infer_in(g, n, 0);
+    const dt_attr *t = &n->attr;
+    DT_TRY(need_axis(n, dy));
+    if (t->begin < 0 || t->begin > t->length || dy->dim[t->axis] > t->length - t->begin)
+        return dt_infer_misfit(g, n, 0);
+    dt_infer_like(out, dy);
+    out->dim[t->axis] = t->length;
+    return DT_OK;
+}
+
+dt_blocks dt_op_blocks(const dt_graph *g, const dt_node *n, const dt_value *v) {
+    const dt_value *y = &g->value[n->out[0]];
+    dt_blocks b = {.rows = 1, .bytes = (int64_t)dt_dtype_size(y->dtype)};
+    for (int32_t i = 0; i < n->attr.axis; i++) b.rows *= y->dim[i];
+    for (int32_t i = n->attr.axis + 1; i < y->ndim; i++) b.bytes *= y->dim[i];
+    b.begin = n->op == DT_OP_CONCAT ? 0 : n->attr.begin * b.bytes;
+    b.bytes *= v->dim[n->attr.axis];
+    return b;
+}

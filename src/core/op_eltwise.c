@@ -1,0 +1,95 @@
+/* Shape and gradient rules of element-wise ops and of softmax. */
+#include <stdio.h>
+
+#include "core/broadcast.h"
+#include "op_infer.h"
+
+dt_status dt_infer_unary(const dt_graph *g, const dt_node *n, dt_value *out) {
+    const dt_attr *t = &n->attr;
+    if (t->unary < 0 || t->unary >= DT_UNARY_COUNT)
+        return dt_fail(DT_ERR_CONFIG, "there is no function of number %d", (int)t->unary);
+    const dt_unary_row *row = &dt_unary_table[t->unary];
+    const float given[DT_SCALARS_MAX] = {t->a, t->b};
+    for (int32_t i = 0; i < DT_SCALARS_MAX && row->param[i].name; i++)
+        if (!isfinite(given[i]))
+            return dt_fail(DT_ERR_CONFIG, "%s is %g, not a finite number", row->param[i].name,
+                           (double)given[i]);
+    if (t->unary == DT_UNARY_CLAMP && t->a > t->b)
+        return dt_fail(DT_ERR_CONFIG, "lo = %g is above hi = %g", (double)t->a, (double)t->b);
+    return dt_infer_same(g, n, out);
+}
+
+dt_status dt_grad_unary(dt_graph *g, dt_nid id, const dt_vid *dout, const bool *want, dt_vid *din) {
+    const dt_node n = g->node[id];
+    (void)want;
+    const dt_vid v = dt_unary_table[n.attr.unary].of_y ? n.out[0] : n.in[0];
+    return dt_grad_add_node(g, n.in[0], DT_OP_UNARY_BWD, &n.attr, 2, (dt_vid[]){dout[0], v}, &din[0]);
+}
+
+static dt_status need_function(const dt_node *n) {
+    if (n->attr.binary >= 0 && n->attr.binary < DT_BINARY_COUNT) return DT_OK;
+    return dt_fail(DT_ERR_CONFIG, "there is no function of number %d", (int)n->attr.binary);
+}
+
+dt_status dt_infer_binary(const dt_graph *g, const dt_node *n, dt_value *out) {
+    const dt_value *a = dt_infer_in(g, n, DT_BINARY_IN_A), *b = dt_infer_in(g, n, DT_BINARY_IN_B);
+    DT_TRY(need_function(n));
+    out->dtype = a->dtype;
+    if (a->dtype == b->dtype && dt_broadcast_shape(a, b, out)) return DT_OK;
+    char text[96];
+    snprintf(text, sizeof text, "%s", dt_value_shape_text(a));
+    return dt_fail(DT_ERR_CONFIG, "%s is %s but %s is %s", a->name, text, b->name, dt_value_shape_text(b));
+}
+
+/* Of one shape there is nothing to sum: where the gradient is that of the result, it is that value. */
+dt_status dt_grad_binary(dt_graph *g, dt_nid id, const dt_vid *dout, const bool *want, dt_vid *din) {
+    const dt_node n = g->node[id];
+    const dt_binary_row *row = &dt_binary_table[n.attr.binary];
+    for (int32_t k = 0; k < 2; k++) {
+        if (!want[k]) continue;
+        const dt_value *v = &g->value[n.in[k]];
+        const bool as_it_is = n.attr.binary == DT_BINARY_ADD || (n.attr.binary == DT_BINARY_SUB && k == 0);
+        if (as_it_is && dt_infer_same_dims(v, &g->value[n.out[0]])) {
+            din[k] = dout[0];
+            continue;
+        }
+        dt_attr t = {.binary = n.attr.binary, .operand = k, .ndim = v->ndim};
+        for (int32_t i = 0; i < v->ndim; i++) t.dim[i] = v->dim[i];
+        const dt_vid in[] = {dout[0], row->reads[k] & 1 ? n.in[0] : -1, row->reads[k] & 2 ? n.in[1] : -1};
+        DT_TRY(dt_grad_add_node(g, n.in[k], DT_OP_BINARY_BWD, &t, 3, in, &din[k]));
+    }
+    return DT_OK;
+}
+
+dt_status dt_infer_binary_bwd(const dt_graph *g, const dt_node *n, dt_value *out) {
+    const dt_attr *t = &n->attr;
+    const dt_value *dy = dt_infer_in(g, n, DT_BINARY_BWD_IN_DY);
+    dt_value whole = {0};
+    DT_TRY(need_function(n));
+    if ((t->operand != 0 && t->operand != 1) || t->ndim < 1 || t->ndim > DT_MAX_DIM)
+        return dt_fail(DT_ERR_CONFIG, "operand %d of %d dimensions", t->operand, t->ndim);
+    dt_infer_set(out, dy->dtype, t->ndim, t->dim);
+    if (!dt_broadcast_shape(dy, out, &whole) || !dt_infer_same_dims(&whole, dy))
+        return dt_infer_misfit(g, n, DT_BINARY_BWD_IN_DY);
+    for (int32_t i = 0; i < 2; i++) {
+        const int32_t slot = DT_BINARY_BWD_IN_A + i;
+        if (!dt_node_has(n, slot)) {
+            if (dt_binary_table[t->binary].reads[t->operand] >> i & 1)
+                return dt_fail(DT_ERR_CONFIG, "the gradient of %s needs input %s",
+                               dt_binary_table[t->binary].name, dt_op_get(n->op)->in[slot].name);
+            continue;
+        }
+        const dt_value *v = dt_infer_in(g, n, slot);
+        if (v->dtype != dy->dtype || !dt_broadcast_shape(dy, v, &whole) || !dt_infer_same_dims(&whole, dy) ||
+            (i == t->operand && !dt_infer_same_dims(v, out)))
+            return dt_infer_misfit(g, n, slot);
+    }
+    return DT_OK;
+}
+
+dt_status dt_grad_softmax(dt_graph *g, dt_nid id, const dt_vid *dout, const bool *want, dt_vid *din) {
+    const dt_node n = g->node[id];
+    (void)want;
+    const dt_op op = n.op == DT_OP_SOFTMAX ? DT_OP_SOFTMAX_BWD : DT_OP_LOG_SOFTMAX_BWD;
+    return dt_grad_add_node(g, n.in[0], op, NULL, 2, (dt_vid[]){dout[0], n.out[0]}, &din[0]);
+}

@@ -1,0 +1,149 @@
+/* The optimizers' rows and the keys of [optim]. Their formulas are in core/optim.h. */
+#include "core/optim.h"
+
+#include <string.h>
+
+#include "core/key_rows.h"
+#include "core/status.h"
+
+/* The rates, momenta and eps of the references, but for those of sgd, momentum, nesterov and adamw, which are
+ * older here than the others. */
+#define DEFAULTS(lr_, momentum_, beta1_, beta2_, alpha_, eps_)                                               \
+    .defaults = {.lr = lr_,                                                                                  \
+                 .momentum = momentum_,                                                                      \
+                 .weight_decay = 1e-4,                                                                       \
+                 .beta1 = beta1_,                                                                            \
+                 .beta2 = beta2_,                                                                            \
+                 .alpha = alpha_,                                                                            \
+                 .eps = eps_,                                                                                \
+                 .trust = 1e-3}
+#define VELOCITY(name_)                                                                                      \
+    { .name = name_, .needs = DT_OPTIM_NEEDS_MOMENTUM }
+#define MOMENTS(first, next) .state = {{.name = first}, {.name = next}}
+#define RMS(start)                                                                                           \
+    .state = {{.name = "square_avg", .init = start},                                                         \
+              VELOCITY("velocity"),                                                                          \
+              {.name = "grad_avg", .needs = DT_OPTIM_NEEDS_CENTERED}}
+
+/* g: gradient + decay w where decay is not said; m^, v^: divided by 1 - beta^t. */
+static const dt_optim_row rows[DT_OPTIM_COUNT] = {
+    [DT_OPTIM_SGD] = {.doc = "w -= lr g", .lineage = "sgd", DEFAULTS(0.1, 0.9, 0.9, 0.999, 0.99, 1e-8)},
+    [DT_OPTIM_MOMENTUM] = {.doc = "v = momentum v + g; w -= lr v",
+                           .lineage = "sgd",
+                           .state = {VELOCITY("mom1")},
+                           DEFAULTS(0.1, 0.9, 0.9, 0.999, 0.99, 1e-8)},
+    [DT_OPTIM_NESTEROV] = {.doc = "v = momentum v + g; w -= lr (g + momentum v)",
+                           .lineage = "sgd",
+                           .state = {VELOCITY("mom1")},
+                           DEFAULTS(0.1, 0.9, 0.9, 0.999, 0.99, 1e-8)},
+    [DT_OPTIM_ADAM] = {.doc = "m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2; "
+                              "w -= lr m^ / (sqrt(v^) + eps)",
+                       .lineage = "adam",
+                       MOMENTS("mom1", "mom2"),
+                       DEFAULTS(1e-3, 0.9, 0.9, 0.999, 0.99, 1e-8)},
+    [DT_OPTIM_ADAMW] = {.doc = "as adam, with w -= lr decay w in place of the decay in g",
+                        .lineage = "adam",
+                        MOMENTS("mom1", "mom2"),
+                        DEFAULTS(0.1, 0.9, 0.9, 0.999, 0.99, 1e-8)},
+    [DT_OPTIM_RMSPROP] = {.doc = "PyTorch's: s = alpha s + (1 - alpha) g^2; v = momentum v + g / (sqrt(s) + "
+                                 "eps); w -= lr v",
+                          .lineage = "rmsprop",
+                          RMS(0.0f),
+                          DEFAULTS(1e-2, 0.0, 0.9, 0.999, 0.99, 1e-8)},
+    [DT_OPTIM_RMSPROP_TF] = {.doc = "TensorFlow's: s, from 1, as rmsprop's; v = momentum v + lr g / sqrt(s + "
+                                    "eps); w -= v",
+                             .lineage = "rmsprop_tf",
+                             RMS(1.0f),
+                             DEFAULTS(1e-2, 0.0, 0.9, 0.999, 0.9, 1e-10)},
+    [DT_OPTIM_ADAGRAD] = {.doc = "s += g^2; w -= lr / (1 + (t - 1) lr_decay) g / (sqrt(s) + eps)",
+                          .lineage = "adagrad",
+                          .state = {{.name = "square_sum"}},
+                          DEFAULTS(1e-2, 0.9, 0.9, 0.999, 0.99, 1e-10)},
+    [DT_OPTIM_LAMB] = {.doc = "u = adam's step + decay w; w -= lr |w| / |u| u, of each parameter that has "
+                              "decay",
+                       .lineage = "lamb",
+                       .flags = DT_OPTIM_TRUST,
+                       MOMENTS("exp_avg", "exp_avg_sq"),
+                       DEFAULTS(1e-3, 0.9, 0.9, 0.999, 0.99, 1e-6)},
+    [DT_OPTIM_LARS] = {.doc = "r = trust |w| / (|g| + decay |w| + eps), of each parameter that has decay; "
+                              "v = momentum v + r (g + decay w); w -= lr v",
+                       .lineage = "lars",
+                       .flags = DT_OPTIM_TRUST,
+                       .state = {VELOCITY("velocity")},
+                       DEFAULTS(1.0, 0.9, 0.9, 0.999, 0.99, 1e-8)},
+    [DT_OPTIM_LION] = {.doc = "w -= lr (sign(beta1 m + (1 - beta1) g) + decay w); m = beta2 m + (1 - beta2) "
+                              "g",
+                       .lineage = "lion",
+                       .state = {{.name = "exp_avg"}},
+                       DEFAULTS(1e-4, 0.9, 0.9, 0.99, 0.99, 1e-8)},
+};
+
+#define NAME(upper, lower, n) [DT_OPTIM_##upper] = #lower,
+const char *const dt_optim_names[DT_OPTIM_COUNT + 1] = {DT_OPTIM_LIST(NAME)};
+#undef NAME
+
+const dt_optim_row *dt_optim_get(dt_optim_kind kind) {
+    DT_ASSERT(kind >= 0 && kind < DT_OPTIM_COUNT);
+    return &rows[kind];
+}
+
+dt_optim_kind dt_optim_find(const char *name) {
+    int kind = 0;
+    while (kind < DT_OPTIM_COUNT && strcmp(dt_optim_names[kind], name) != 0) kind++;
+    return (dt_optim_kind)kind;
+}
+
+dt_optim_options dt_optim_defaults(dt_optim_kind kind) {
+    dt_optim_options o = dt_optim_get(kind)->defaults;
+    o.kind = kind;
+    return o;
+}
+
+bool dt_optim_has_state(const dt_optim_options *o, int32_t i) {
+    const dt_optim_state_row *s = &dt_optim_get((dt_optim_kind)o->kind)->state[i];
+    const uint32_t has =
+        (o->momentum > 0 ? DT_OPTIM_NEEDS_MOMENTUM : 0) | (o->centered ? DT_OPTIM_NEEDS_CENTERED : 0);
+    return s->name && (s->needs & ~has) == 0;
+}
+
+bool dt_optim_continues(const dt_optim_options *o, dt_optim_kind kind) {
+    bool any = false;
+    for (int32_t i = 0; i < DT_OPTIM_STATES_MAX; i++) any |= dt_optim_has_state(o, i);
+    return !any || strcmp(dt_optim_get((dt_optim_kind)o->kind)->lineage, dt_optim_get(kind)->lineage) == 0;
+}
+
+#define KEYS_OF dt_optim_options
+static const dt_key_row optim_keys[] = {
+    /* Of a key that is not set the row of its kind decides; the fallbacks are momentum's. */
+    {CHOICE("kind", kind, dt_optim_names), MATHS, .fallback = "momentum", .help = "Optimizer"},
+    {FLOAT("lr", lr, 0, 1e6), MATHS, .fallback = "0.1",
+     .help =
+         "Peak learning rate, for the whole global batch; the schedule scales it. Default of adam and lamb: "
+         "1e-3; rmsprop, rmsprop_tf and adagrad: 1e-2; lars: 1; lion: 1e-4"},
+    {FLOAT("momentum", momentum, 0, 1), .flags = DT_KEY_MATHS | DT_KEY_OPEN_MAX, .fallback = "0.9",
+     .help =
+         "momentum, nesterov, lars, rmsprop, rmsprop_tf (default of the last two: 0): decay of the velocity"},
+    {FLOAT("weight_decay", weight_decay, 0, 1e6), MATHS, .fallback = "1e-4",
+     .help = "Weight decay; adamw, lamb, lion: decoupled, else added to the gradient"},
+    {FLOAT("beta1", beta1, 0, 1), .flags = DT_KEY_MATHS | DT_KEY_OPEN_MAX, .fallback = "0.9",
+     .help = "adam, adamw, lamb, lion: decay of the first moment (lion: in the step)"},
+    {FLOAT("beta2", beta2, 0, 1), .flags = DT_KEY_MATHS | DT_KEY_OPEN_MAX, .fallback = "0.999",
+     .help = "adam, adamw, lamb: decay of the second moment; lion (default 0.99): of its only one"},
+    {FLOAT("alpha", alpha, 0, 1), .flags = DT_KEY_MATHS | DT_KEY_LATER | DT_KEY_OPEN_MAX, .fallback = "0.99",
+     .help = "rmsprop, rmsprop_tf (default 0.9): decay of the mean square"},
+    {BOOL("centered", centered), .flags = DT_KEY_MATHS | DT_KEY_LATER, .fallback = "false",
+     .help = "rmsprop, rmsprop_tf: divide by the deviation instead of the root of the mean square"},
+    {FLOAT("lr_decay", lr_decay, 0, 1e6), .flags = DT_KEY_MATHS | DT_KEY_LATER, .fallback = "0.0",
+     .help = "adagrad: update t has the rate lr / (1 + (t - 1) lr_decay)"},
+    {FLOAT("eps", eps, 0, 1), .flags = DT_KEY_MATHS | DT_KEY_OPEN_MIN, .fallback = "1e-8",
+     .help = "Added where the step is divided: by a root of squares (adam, adamw, lamb, rmsprop, rmsprop_tf, "
+             "adagrad) or by norms (lars). Default of lamb: 1e-6; rmsprop_tf and adagrad: 1e-10"},
+    {FLOAT("trust", trust, 0, 1e6), .flags = DT_KEY_MATHS | DT_KEY_LATER | DT_KEY_OPEN_MIN,
+     .fallback = "1e-3", .help = "lars: factor on the norm of a parameter"},
+    {BOOL("trust_clip", trust_clip), .flags = DT_KEY_MATHS | DT_KEY_LATER, .fallback = "false",
+     .help = "lamb: the ratio of norms is at most 1; lars: at most 1 / lr"},
+    {BOOL("decay_bn_and_bias", decay_bn_and_bias), MATHS, .fallback = "false",
+     .help = "Weight decay on batch-norm parameters and biases too"},
+};
+const dt_section dt_optim_section = SECTION("optim", optim_keys);
+#undef KEYS_OF
