@@ -131,7 +131,16 @@ expect other.log 'plane/train has x f32 \[3\], npy has x i32 \[3\]: import both 
 train 1 kinds.log regress.toml run.out_dir=other data.val=data/train
 expect_code 3
 expect kinds.log 'plane/train holds arrays, data/train holds images' 1
-train 0 predict.log predict regress.toml x.npy run.out_dir=one
+sed 's/^channels = 1$/channels = 4/; s/"regress"/"classify"/' regress.toml >classify.toml
+awk -F, 'NR == 1 { print "a,b,c,kind"; next } { print $1 "," $2 "," $3 "," 2 * ($1 > 0) + ($2 > 0) }' plane.csv >kinds.csv
+made kinds.log csv kinds.csv --val-fraction 0.25 --out kinds
+classify=(classify.toml run.out_dir=classes data.train=kinds/train data.val=kinds/val model.classes=4)
+train_ok 2 classify.log "${classify[@]}"
+expect classify.log '^data +kinds/train: [0-9]+ samples, x f32 \[3\], y i32 \[\]$' 1
+expect classify.log '^evaluation at step .* top-1 (8[5-9]|9[0-9])\.[0-9]+ %'
+train_ok 1 report.log eval "${classify[@]}" --report report
+expect report/mistakes.csv '^[0-9]+,shard-00000-of-00001.h5,[0-9]+,[0-3],,[0-3],,'
+train 0 predict.log predict "${classify[@]}" kinds/val
 expect_code 2
 expect predict.log 'the network was trained on arrays: only images can be named as inputs' 1
 train 1 field.log regress.toml run.out_dir=other data.train=synthetic data.val='""' data.synthetic_fields='x=f32'
