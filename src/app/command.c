@@ -57,7 +57,7 @@ static const dt_option import_options[] = {
     {TEXT("val-fraction", "F"), .otherwise = "one set",
      .help = "folder, npy, npz, csv: two sets, DIR/train and DIR/val of --out DIR, the second of about this "
              "part of the files or rows"},
-    {TEXT("x", "FILE|KEY|COLUMNS"), .otherwise = "npy: INPUT; npz: all arrays; csv: all other columns",
+    {TEXT("x", "FILE|KEY|COLUMNS"), .otherwise = "npy: the INPUT; npz: all arrays; csv: all other columns",
      .help = "what the field x is made of: a .npy file, an array in the .npz file, or columns, separated by "
              "commas"},
     {TEXT("y", "FILE|KEY|COLUMNS"), .otherwise = "npy: none; npz: all arrays; csv: the last column",

@@ -107,7 +107,7 @@ dt_status dt_data_check(const dt_data_options *o, int64_t classes, const char *p
 dt_status dt_data_agree(const dt_data_options *o, const dt_dataset *train, const dt_dataset *val,
                         dt_data_note *note) {
     *note = (dt_data_note){""};
-    if (train->row != val->row)
+    if (train->row->agree != val->row->agree) /* generated fields may stand for arrays */
         return dt_fail(DT_ERR_DATA,
                        "%s holds %s, %s holds %s: a run trains and evaluates on one kind of data", o->train,
                        train->info.kind, o->val, val->info.kind);

@@ -122,7 +122,7 @@ dt_status dt_data_trained_facts(const dt_data_options *o, const dt_augment_optio
     const bool given = augment->n_mean > 0;
     *out = (dt_data_trained){.info = val->info, .known = given || facts};
     *note = (dt_data_note){""};
-    if (facts && facts->info.kind && strcmp(facts->info.kind, info->kind) != 0)
+    if (facts && facts->info.kind && (facts->info.channels > 0) != (info->channels > 0))
         return dt_fail(DT_ERR_DATA, "the network was trained on %s, and %s holds %s", facts->info.kind,
                        o->val, info->kind);
     /* Names of all that the model tells apart can be compared with a checkpoint's. */

@@ -40,7 +40,7 @@ static bool check_backend(const dt_config *c, char *text, size_t size) {
 
 static bool check_synthetic(const dt_config *c, char *text, size_t size) {
     bool synthetic = strcmp(c->data.train, "synthetic") == 0 || strcmp(c->data.val, "synthetic") == 0;
-    if (!synthetic || c->data.image_size > 0) return false;
+    if (!synthetic || c->data.image_size > 0 || c->data.synthetic_fields[0]) return false;
     return WRONG("synthetic data has no stored size: set data.image_size");
 }
 

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "core/dir.h"
+#include "model/builder.h"
 #include "train/predict.h"
 
 enum { GATHER_SAMPLES = 1 << 16, SHOWN_MAX = 30 };
@@ -26,17 +27,35 @@ typedef struct writer {
     const dt_verdict **at; /* [n_sample], to be sorted */
 } writer;
 
+/* The field that the network was trained to tell. */
+static const dt_field *label_field(const dt_session *s, const dt_batch *b) {
+    const dt_builder fields = {.field = b->field, .n_field = b->n_field};
+    const char *target = s->config->model.target;
+    return target[0] ? dt_build_field(&fields, target) : dt_build_target(&fields);
+}
+
+static int32_t label_at(const dt_field *f, const void *rows, int64_t i) {
+    return f->dtype == DT_DTYPE_I64  ? (int32_t)((const int64_t *)rows)[i]
+           : f->dtype == DT_DTYPE_U8 ? ((const uint8_t *)rows)[i]
+                                     : ((const int32_t *)rows)[i];
+}
+
 static dt_status take_batch(void *arg, dt_session *s, int64_t batch, const dt_batch *b) {
     dt_report *r = arg;
-    const int32_t *label = dt_batch_field(b, "label");
+    const dt_field *field = label_field(s, b);
     const float *logit;
     int64_t n;
+    if (!field || field->ndim > 0 ||
+        (field->dtype != DT_DTYPE_U8 && field->dtype != DT_DTYPE_I32 && field->dtype != DT_DTYPE_I64))
+        return dt_fail(DT_ERR_DATA,
+                       "a report tells classes, and the data has no field of whole numbers for them");
+    const void *label = dt_batch_field(b, field->name);
     DT_TRY(dt_engine_output(s->engine, "logits", &n, &logit));
     for (int64_t i = 0; i < b->n_valid; i++) {
         const int64_t sample = (batch * b->rows + i) * s->mpi->world + s->mpi->rank; /* data/loader.h */
         dt_verdict *v = &r->verdict[sample];
         double probability = 0;
-        v->label = label[i];
+        v->label = label_at(field, label, i);
         /* What is not finite makes the evaluation's loss so, which is an error of its own. */
         if (!dt_predict_top(logit + i * r->n_class, r->n_class, 1, &v->predicted, &probability))
             v->predicted = -1;

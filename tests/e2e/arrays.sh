@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # NumPy's files and CSV become sets of arrays with the numbers that went in; what holds no numbers is refused, and
-# nothing is made of it.
+# nothing is made of it. Networks learn from the sets, the same on any number of ranks.
 . "$(dirname "$0")/lib.sh"
 
 # made LOG ARGUMENT...
@@ -70,4 +70,80 @@ head -c 5000 "$E2E_SOURCE/../golden/numpy.npz" >cut.npz
 refused cutz.log 3 'cut.npz: not a sound zip file' npz cut.npz --out never
 refused fit.log 2 'option resize is for folder only' csv houses.csv --resize 8 --out never
 [ ! -e never ] || fail "a refused import made a data set"
+
+# ---- training ----
+awk 'BEGIN {
+    srand(7)
+    print "a,b,c,y"
+    for (i = 0; i < 600; i++) {
+        a = 2 * rand() - 1; b = 2 * rand() - 1; c = 2 * rand() - 1
+        printf "%.6f,%.6f,%.6f,%.6f\n", a, b, c, 3 * a - 2 * b + c * c
+    }
+}' >plane.csv
+made plane.log csv plane.csv --val-fraction 0.25 --out plane
+cat >regress.toml <<'END'
+[data]
+train = "plane/train"
+val = "plane/val"
+[model]
+name = "layers"
+task = "regress"
+[[model.layers]]
+type = "dense"
+channels = 16
+bias = true
+[[model.layers]]
+type = "relu"
+[[model.layers]]
+type = "dense"
+channels = 1
+bias = true
+[train]
+global_batch = 50
+micro_batch = 25
+epochs = 6
+[optim]
+kind = "nesterov"
+lr = 0.1
+[dist]
+payload = "fp32"
+[run]
+device = "cpu"
+END
+train_ok 1 one.log regress.toml run.out_dir=one
+expect one.log '^data +plane/train: [0-9]+ samples, x f32 \[3\], y f32 \[\]$' 1
+r2=$(sed -n -E 's/^evaluation at step .* R2 ([-0-9.]+) .*/\1/p' one.log | tail -n 1)
+awk -v r2="$r2" 'BEGIN { exit !(r2 > 0.9) }' || fail "R2 is $r2"
+train_ok 2 two.log regress.toml run.out_dir=two
+[ "$(grep '^evaluation' one.log)" = "$(grep '^evaluation' two.log)" ] || fail "two ranks find other numbers than one"
+train_ok 1 first.log regress.toml run.out_dir=parts train.steps=20 schedule.kind=constant
+train_ok 1 rest.log regress.toml run.out_dir=parts train.steps=40 schedule.kind=constant
+train_ok 1 whole.log regress.toml run.out_dir=whole train.steps=40 schedule.kind=constant
+[ "$(grep '^evaluation at step 40' rest.log)" = "$(grep '^evaluation at step 40' whole.log)" ] || fail "continued otherwise"
+train_ok 1 eval.log eval regress.toml run.out_dir=one
+expect eval.log " R2 $r2 " 1
+
+train_ok 1 generated.log regress.toml run.out_dir=generated data.train=synthetic data.val='""' \
+    data.synthetic_fields='x:f32[3] y:f32' train.epochs=0 train.steps=3
+train 1 other.log regress.toml run.out_dir=other data.val=npy
+expect_code 3
+expect other.log 'plane/train has x f32 \[3\], npy has x i32 \[3\]: import both in the same way' 1
+train 1 kinds.log regress.toml run.out_dir=other data.val=data/train
+expect_code 3
+expect kinds.log 'plane/train holds arrays, data/train holds images' 1
+sed 's/^channels = 1$/channels = 4/; s/"regress"/"classify"/' regress.toml >classify.toml
+awk -F, 'NR == 1 { print "a,b,c,kind"; next } { print $1 "," $2 "," $3 "," 2 * ($1 > 0) + ($2 > 0) }' plane.csv >kinds.csv
+made kinds.log csv kinds.csv --val-fraction 0.25 --out kinds
+classify=(classify.toml run.out_dir=classes data.train=kinds/train data.val=kinds/val model.classes=4)
+train_ok 2 classify.log "${classify[@]}"
+expect classify.log '^data +kinds/train: [0-9]+ samples, x f32 \[3\], y i32 \[\]$' 1
+expect classify.log '^evaluation at step .* top-1 (8[5-9]|9[0-9])\.[0-9]+ %'
+train_ok 1 report.log eval "${classify[@]}" --report report
+expect report/mistakes.csv '^[0-9]+,shard-00000-of-00001.h5,[0-9]+,[0-3],,[0-3],,'
+train 0 predict.log predict "${classify[@]}" kinds/val
+expect_code 2
+expect predict.log 'the network was trained on arrays: only images can be named as inputs' 1
+train 1 field.log regress.toml run.out_dir=other data.train=synthetic data.val='""' data.synthetic_fields='x=f32'
+expect_code 2
+expect field.log 'data.synthetic_fields: "x=f32": expected NAME:TYPE' 1
 pass "numbers as they went in"
