@@ -206,9 +206,15 @@ static void test_layers_read_fields_by_name(void **state) {
     assert_int_equal(joined->dim[1], 6 + 1 + 4);
     dt_graph_destroy(g);
     dt_graph_destroy(by_input);
-    double sum[DT_METRIC_COUNT];
-    check_step(&o, pair, N_PAIR, sum);
-    assert_true(sum[DT_METRIC_SAMPLES] == ROWS - 1);
+    static const dt_dtype dtypes[] = {DT_DTYPE_F64, DT_DTYPE_F32}; /* f32 is read where it lies, as a view */
+    for (size_t i = 0; i < sizeof dtypes / sizeof dtypes[0]; i++) {
+        double sum[DT_METRIC_COUNT];
+        dt_field field[N_PAIR];
+        memcpy(field, pair, sizeof field);
+        field[1].dtype = dtypes[i];
+        check_step(&o, field, N_PAIR, sum);
+        assert_true(sum[DT_METRIC_SAMPLES] == ROWS - 1);
+    }
     dt_model_options_fini(&o);
 }
 
