@@ -276,11 +276,6 @@ static const refusal refusals[] = {
      "7:8: model.layers[0].with: expected a string or an array of strings, got an integer"},
     {MINIMAL "[[model.layers]]\ntype = \"relu\"\nwith = \"input\"\n",
      "7:1: model.layers[0]: relu has no key with"},
-    {MINIMAL "[[model.layers]]\ntype = \"relu\"\nfrom = \"layer1\"\n",
-     "5:1: model.layers[0].from: no earlier layer"},
-    {MINIMAL "[[model.layers]]\ntype = \"relu\"\nname = \"trunk\"\n[[model.layers]]\ntype = \"add\"\nwith = "
-             "\"trnk\"\n",
-     "8:1: model.layers[1].with: no earlier layer is named \"trnk\"; did you mean \"trunk\"?"},
 };
 
 static void malformed_files_are_refused(void **state) {
