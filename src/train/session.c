@@ -12,6 +12,8 @@
 #include "data/agree.h"
 #include "dist/signals.h"
 #include "gpu/cuda.h"
+#include "model/builder.h"
+#include "model/task.h"
 
 enum { EVAL_POLL_BATCHES = 8 };
 static const double EVAL_POLL_S = 0.5;  /* a signal waits no longer, or one batch */
@@ -84,14 +86,28 @@ static dt_status count_gpus(const dt_config *c, dt_session *s) {
         first, host);
 }
 
+const dt_field *dt_session_target(const dt_config *c, int32_t n_field, const dt_field *field) {
+    const dt_builder fields = {.field = field, .n_field = n_field};
+    return c->model.target[0] ? dt_build_field(&fields, c->model.target) : dt_build_target(&fields);
+}
+
+/* One set: it fits the configuration, and its labels the network. */
+static dt_status open_set(const dt_config *c, const char *path, dt_dataset **out) {
+    DT_TRY(dt_dataset_open(&c->data, path, out));
+    DT_TRY(dt_data_check(&c->data, c->model.classes, path, *out));
+    dt_dataset_info info;
+    dt_dataset_info_get(*out, &info);
+    const dt_field *target = dt_session_target(c, info.n_field, info.field);
+    if (!target || !dt_task_of(&c->model)->classes || c->model.classes == 0) return DT_OK;
+    return dt_data_check_labels(*out, target->name, c->model.classes);
+}
+
 dt_status dt_session_open_data(const dt_config *c, bool train, dt_session *s) {
     if (train) {
-        DT_TRY(dt_dataset_open(&c->data, c->data.train, &s->train_data));
-        DT_TRY(dt_data_check(&c->data, c->model.classes, c->data.train, s->train_data));
+        DT_TRY(open_set(c, c->data.train, &s->train_data));
     }
     if (c->data.val[0]) {
-        DT_TRY(dt_dataset_open(&c->data, c->data.val, &s->val_data));
-        DT_TRY(dt_data_check(&c->data, c->model.classes, c->data.val, s->val_data));
+        DT_TRY(open_set(c, c->data.val, &s->val_data));
     }
     if (!train && !s->val_data)
         return dt_fail(DT_ERR_CONFIG, "data.val is not set: there is nothing to evaluate on");

@@ -43,6 +43,8 @@ dt_status dt_session_open_trained(const dt_config *c, dt_comm *mpi, const dt_dat
 /* `st`: how the run went. A rank that failed alone speaks and ends the job here (dt_comm_fail). */
 void dt_session_close(dt_session *s, dt_status st);
 
+/* The field that the network is trained to tell, NULL where there is none. */
+const dt_field *dt_session_target(const dt_config *c, int32_t n_field, const dt_field *field);
 /* Opens the data of the configuration that can be had into `s`, train_data too where `train`, and checks that
  * they fit each other and the configuration. */
 dt_status dt_session_open_data(const dt_config *c, bool train, dt_session *s);
