@@ -154,10 +154,10 @@ static void print_buckets(const inspection *i, FILE *out) {
     }
 }
 
-dt_status dt_inspect(const dt_config *c, dt_comm *mpi, bool passes, FILE *out) {
+dt_status dt_inspect(const dt_config *c, dt_comm *mpi, bool passes, FILE *out, const dt_sink *sink) {
     inspection i = {.config = *c, .mpi = mpi, .tell = passes && mpi->rank == 0 ? out : NULL};
     dt_graph *g = NULL;
-    i.data = (dt_session){.config = &i.config, .mpi = mpi};
+    i.data = (dt_session){.config = &i.config, .mpi = mpi, .sink = sink};
     dt_status st = open_all(c, &i);
     if (st == DT_OK) st = dt_comm_agree(mpi, dt_engine_forward_graph(i.engine, &i.info, true, &g));
     if (st == DT_OK && mpi->rank == 0) {
