@@ -127,16 +127,14 @@ void dt_trainer_summary(const dt_trainer *t) {
     const int threads = c->run.threads > 0 ? (int)c->run.threads : s->be->host_threads;
     dt_dataset_info info;
     dt_dataset_info_get(s->train_data, &info);
-    dt_tell(t->sink, DT_NEWS_LINE,
-            "dtrain  %s on %d rank%s, %s%s (%s, %d thread%s a rank, communication: %s)", c->model.name,
-            t->mpi->world, dt_plural(t->mpi->world), s->be->info.name,
-            s->mixed ? " here, elsewhere GPUs and CPUs" : "", precision_name[c->train.precision], threads,
-            dt_plural(threads), s->comm->name);
+    dt_tell(t->sink, DT_NEWS_LINE, "dtrain  %s on %s, %s%s (%s, %s a rank, communication: %s)", c->model.name,
+            dt_count_text(t->mpi->world, "rank").s, s->be->info.name,
+            s->mixed ? " here, elsewhere GPUs and CPUs" : "", precision_name[c->train.precision],
+            dt_count_text(threads, "thread").s, s->comm->name);
     dt_tell(t->sink, DT_NEWS_LINE, "data    %s: %s, %s", c->data.train,
             dt_count_text(info.n_samples, "sample").s, dt_dataset_describe(&info).s);
-    dt_tell(t->sink, DT_NEWS_LINE, "batch   %lld = %lld micro-batch%s of %lld", (long long)d->global_batch,
-            (long long)d->n_micro_all, d->n_micro_all == 1 ? "" : "es",
-            (long long)(d->global_batch / d->n_micro_all));
+    dt_tell(t->sink, DT_NEWS_LINE, "batch   %lld = %s of %lld", (long long)d->global_batch,
+            dt_count_text(d->n_micro_all, "micro-batch").s, (long long)(d->global_batch / d->n_micro_all));
     dt_tell(t->sink, DT_NEWS_LINE,
             "model   %s parameter%s in %s; activations %s (%s without reuse); %smemory %s",
             dt_number_text((double)axis->n_param_elem).s, dt_plural(axis->n_param_elem),
@@ -202,7 +200,7 @@ void dt_trainer_report_step(dt_trainer *t, const dt_step_result *r) {
 
 void dt_trainer_report_early_stop(const dt_trainer *t) {
     const dt_ckpt_eval *e = &t->eval;
-    const char *metric = dt_best_metric_names[e->metric];
+    const char *metric = dt_metric_choices[e->metric];
     const long long worse = (long long)e->worse;
     if (e->best_step < 0)
         dt_metrics_note(t->metrics, "stopping early at step %lld: no finite %s in %lld evaluation%s",

@@ -338,7 +338,7 @@ static dt_status continue_evaluations(dt_trainer *t) {
     if (t->root && t->resumed_here && judged && t->eval.metric != (int64_t)metric)
         dt_tell(t->sink, DT_NEWS_LINE,
                 "note: checkpoint.best_metric was %s: the best evaluation and the patience begin anew",
-                dt_best_metric_names[t->eval.metric]);
+                dt_metric_choices[t->eval.metric]);
     if (t->eval.metric != (int64_t)metric || t->eval.task != c->model.task) {
         const dt_ckpt_eval e = t->eval;
         t->eval = dt_ckpt_eval_none(c->model.task, metric);
