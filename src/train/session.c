@@ -114,7 +114,7 @@ dt_status dt_session_open_data(const dt_config *c, bool train, dt_session *s) {
     if (!s->train_data || !s->val_data) return DT_OK;
     dt_data_note note;
     DT_TRY(dt_data_agree(&c->data, s->train_data, s->val_data, &note));
-    if (s->mpi->rank == 0 && note.text[0]) fprintf(stderr, "dtrain: %s\n", note.text);
+    if (s->mpi->rank == 0 && note.text[0]) dt_tell(s->sink, DT_NEWS_WARNING, "%s", note.text);
     return DT_OK;
 }
 
@@ -156,7 +156,7 @@ static dt_status open_engine(const dt_config *c, bool train, const dt_data_facts
         dt_data_note note;
         DT_TRY(dt_comm_agree(s->mpi, dt_data_trained_facts(&c->data, &c->augment, c->model.classes,
                                                            s->val_data, facts, &trained, &note)));
-        if (s->mpi->rank == 0 && note.text[0]) fprintf(stderr, "dtrain: %s\n", note.text);
+        if (s->mpi->rank == 0 && note.text[0]) dt_tell(s->sink, DT_NEWS_WARNING, "%s", note.text);
         info = trained.info;
         known = trained.known;
         s->classes_xxh3 = trained.classes_xxh3;
@@ -255,18 +255,20 @@ static dt_status open_session(const dt_config *c, dt_comm *mpi, bool train, cons
     return st == DT_OK ? dt_session_watch(c, mpi, out->comm, &out->watchdog) : st;
 }
 
-dt_status dt_session_open(const dt_config *c, dt_comm *mpi, bool train, dt_session *out) {
-    *out = (dt_session){.config = c, .board = dt_scoreboard_of(&c->model), .mpi = mpi};
+dt_status dt_session_open(const dt_config *c, dt_comm *mpi, bool train, const dt_sink *sink,
+                          dt_session *out) {
+    *out = (dt_session){.config = c, .board = dt_scoreboard_of(&c->model), .mpi = mpi, .sink = sink};
     const dt_status st = open_session(c, mpi, train, NULL, out);
     if (st != DT_OK) dt_session_close(out, st);
     return st;
 }
 
 dt_status dt_session_open_trained(const dt_config *c, dt_comm *mpi, const dt_data_facts *facts,
-                                  dt_dataset *inputs, dt_session *out) {
+                                  dt_dataset *inputs, const dt_sink *sink, dt_session *out) {
     *out = (dt_session){.config = c,
                         .board = dt_scoreboard_of(&c->model),
                         .mpi = mpi,
+                        .sink = sink,
                         .val_data = inputs,
                         .inputs = inputs != NULL};
     const dt_status st = open_session(c, mpi, false, facts, out);
