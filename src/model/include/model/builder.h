@@ -6,6 +6,8 @@
 
 #include "core/graph.h" /* with dtrain.h, where the options of layers stand */
 
+enum { DT_FIELD_LIST = DT_FIELDS_MAX * (DT_FIELD_NAME_MAX + 2) };
+
 typedef struct dt_builder {
     dt_graph *g;
     int64_t rows;          /* of a (micro-)batch */
@@ -49,8 +51,11 @@ typedef struct dt_concat_options {
 
 /* Images, normalised, N H W C. */
 dt_vid dt_build_image(dt_builder *b, const dt_model_input *in);
-/* The data's field of that name, in the type that the graph computes in. Each may be asked for several times. */
+/* The data's field of that name, in the type that the graph computes in; single numbers as rows of one [N, 1].
+ * Each may be asked for several times. */
 dt_vid dt_build_input(dt_builder *b, const char *field);
+/* The first field that is no target. target "": as dt_build_target has it. */
+dt_vid dt_build_first_input(dt_builder *b, const char *target);
 /* The same in another type: f32, or i32 of whole numbers. */
 dt_vid dt_build_input_as(dt_builder *b, const char *field, dt_dtype dtype);
 /* v, or a cast of it where it is of another type. */
@@ -89,6 +94,8 @@ extern const char *const dt_loss_kinds[];
 void dt_build_loss(dt_builder *b, dt_vid x, const dt_build_loss_options *o);
 /* The first of label, y and target among the data's fields; NULL: none is there. */
 const dt_field *dt_build_target(const dt_builder *b);
+/* The names of the data's fields, "x, y"; `list` has room for DT_FIELD_LIST bytes. */
+const char *dt_build_field_list(const dt_builder *b, char *list);
 /* The field of that name; NULL: there is none. */
 const dt_field *dt_build_field(const dt_builder *b, const char *name);
 /* A value that may be read after a run, by its name. */
