@@ -79,6 +79,13 @@ const dt_task_row *dt_task_of(const dt_model_options *o) {
     return &dt_task_table[o->task];
 }
 
+const dt_task_row *dt_task_of_loss(const char *kind) {
+    for (int i = 0; i < N_TASK; i++)
+        for (int k = 0; k < DT_TASK_LOSSES_MAX && dt_task_table[i].loss[k]; k++)
+            if (strcmp(dt_task_table[i].loss[k], kind) == 0) return &dt_task_table[i];
+    return NULL;
+}
+
 const dt_metric_row *dt_metric_find(const char *name) {
     for (int i = 0; i < N_TASK; i++)
         for (int32_t k = 0; k < dt_task_table[i].n_metric; k++)
