@@ -5,7 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/half.h"
 #include "core/rng.h"
+
+/* As far as DT_AXIS_ALIGN floats: in fp32 the arena and the array of the frozen are the same. */
+enum { FROZEN_ALIGN_BYTES = DT_AXIS_ALIGN * (int)sizeof(float) };
 
 static void cut_buckets(dt_axis *a, int32_t n_bucket) {
     if (n_bucket > a->n_segment) n_bucket = a->n_segment;
@@ -29,11 +33,36 @@ static void cut_buckets(dt_axis *a, int32_t n_bucket) {
     }
 }
 
+static void describe(const dt_value *p, dt_axis_param *q) {
+    memcpy(q->name, p->name, sizeof q->name);
+    q->init = p->init, q->fan_in = p->fan_in, q->fan_out = p->fan_out, q->ndim = p->ndim;
+    memcpy(q->dim, p->dim, sizeof q->dim);
+    q->padded_c = p->dim[p->ndim - 1];
+    if (p->stored_c) q->dim[p->ndim - 1] = p->stored_c;
+    q->dtype = p->dtype;
+}
+
+/* Behind the segments, in the order of the graph's values. */
+static void lay_frozen(dt_axis *a, dt_graph *g) {
+    for (dt_vid v = 0; v < g->n_value; v++) {
+        dt_value *p = &g->value[v];
+        if (p->role != DT_ROLE_PARAM || !p->frozen) continue;
+        const int32_t i = a->n_segment + a->n_frozen++;
+        describe(p, &a->param[i]);
+        a->segment[i] = (dt_axis_segment){.offset = a->n_frozen_elem, .n_elem = dt_value_n_elem(p)};
+        p->axis_offset = a->param[i].frozen_at = a->frozen_bytes;
+        a->n_frozen_param_elem += dt_axis_stored_elem(a, i);
+        a->n_frozen_elem = dt_round_up(a->n_frozen_elem + dt_value_n_elem(p), DT_AXIS_ALIGN);
+        a->frozen_bytes = dt_round_up(a->frozen_bytes + dt_value_bytes(p), FROZEN_ALIGN_BYTES);
+    }
+}
+
 dt_status dt_axis_build(dt_graph *g, int32_t n_bucket, float weight_decay, bool decay_all, dt_axis **out) {
     dt_axis *a = calloc(1, sizeof *a);
     if (!a) return dt_fail(DT_ERR_MEMORY, "no memory for the parameter axis");
     int32_t n = 0;
-    for (dt_vid v = 0; v < g->n_value; v++) n += g->value[v].role == DT_ROLE_GRAD;
+    for (dt_vid v = 0; v < g->n_value; v++)
+        n += g->value[v].role == DT_ROLE_GRAD || (g->value[v].role == DT_ROLE_PARAM && g->value[v].frozen);
     a->segment = calloc((size_t)n + 1, sizeof *a->segment);
     a->param = calloc((size_t)n + 1, sizeof *a->param);
     if (!a->segment || !a->param) {
@@ -47,21 +76,17 @@ dt_status dt_axis_build(dt_graph *g, int32_t n_bucket, float weight_decay, bool 
             dt_value *d = &g->value[node->out[j]];
             dt_value *p = &g->value[d->grad_of];
             dt_axis_segment *s = &a->segment[a->n_segment];
-            dt_axis_param *q = &a->param[a->n_segment++];
+            describe(p, &a->param[a->n_segment++]);
             s->offset = a->n_elem;
             s->n_elem = dt_value_n_elem(p);
             s->decay = p->decay || decay_all ? weight_decay : 0;
             s->lr_scale = 1;
-            memcpy(q->name, p->name, sizeof q->name);
-            q->init = p->init, q->fan_in = p->fan_in, q->fan_out = p->fan_out, q->ndim = p->ndim;
-            memcpy(q->dim, p->dim, sizeof q->dim);
-            q->padded_c = p->dim[p->ndim - 1];
-            if (p->stored_c) q->dim[p->ndim - 1] = p->stored_c;
             p->axis_offset = d->axis_offset = s->offset;
             a->n_param_elem += dt_axis_stored_elem(a, a->n_segment - 1);
             a->n_elem = dt_round_up(a->n_elem + s->n_elem, DT_AXIS_ALIGN);
         }
     }
+    lay_frozen(a, g);
     if (a->n_segment == 0) {
         dt_axis_destroy(a);
         return dt_fail(DT_ERR_CONFIG, "the model has no parameters to train");
@@ -79,7 +104,7 @@ void dt_axis_destroy(dt_axis *a) {
 }
 
 int32_t dt_axis_find(const dt_axis *a, const char *name) {
-    for (int32_t i = 0; i < a->n_segment; i++)
+    for (int32_t i = 0; i < a->n_segment + a->n_frozen; i++)
         if (strcmp(a->param[i].name, name) == 0) return i;
     return -1;
 }
@@ -92,7 +117,8 @@ dt_status dt_axis_assign(const dt_axis *a, dt_graph *g) {
         if (s < 0 || a->segment[s].n_elem != dt_value_n_elem(p))
             return dt_fail(DT_ERR_INTERNAL, "parameter %s of the evaluation graph is not on the axis",
                            p->name);
-        p->axis_offset = a->segment[s].offset;
+        p->frozen = s >= a->n_segment;
+        p->axis_offset = p->frozen ? a->param[s].frozen_at : a->segment[s].offset;
     }
     return DT_OK;
 }
@@ -142,11 +168,12 @@ static void draw4(const dt_axis_param *p, uint64_t key, uint64_t hash, uint64_t 
     for (int k = 0; k < 4; k++) v[k] = bound * (2.0f * v[k] - 1.0f);
 }
 
-void dt_axis_init(const dt_axis *a, uint64_t seed, float *master) {
+/* Parameters first to end - 1. */
+static void init_range(const dt_axis *a, int32_t first, int32_t end, uint64_t seed, float *array) {
     const uint64_t key = dt_rng_key(seed, DT_RNG_INIT, 0);
-    for (int32_t s = 0; s < a->n_segment; s++) {
+    for (int32_t s = first; s < end; s++) {
         const dt_axis_param *p = &a->param[s];
-        float *w = master + a->segment[s].offset;
+        float *w = array + a->segment[s].offset;
         if (p->init == DT_INIT_ZERO) continue;
         if (p->init == DT_INIT_ONE) {
             for (int64_t i = 0; i < a->segment[s].n_elem; i++) w[i] = 1.0f;
@@ -160,5 +187,26 @@ void dt_axis_init(const dt_axis *a, uint64_t seed, float *master) {
             draw4(p, key, hash, (uint64_t)i / 4, v);
             for (int64_t k = i; k < i + 4 && k < n; k++) w[k / c * p->padded_c + k % c] = v[k - i];
         }
+    }
+}
+
+void dt_axis_init(const dt_axis *a, uint64_t seed, float *master) {
+    init_range(a, 0, a->n_segment, seed, master);
+}
+
+void dt_axis_init_frozen(const dt_axis *a, uint64_t seed, float *frozen) {
+    init_range(a, a->n_segment, a->n_segment + a->n_frozen, seed, frozen);
+}
+
+void dt_axis_pack_frozen(const dt_axis *a, const float *frozen, void *arena) {
+    for (int32_t i = a->n_segment; i < a->n_segment + a->n_frozen; i++) {
+        const float *from = frozen + a->segment[i].offset;
+        char *to = (char *)arena + a->param[i].frozen_at;
+        const int64_t n = a->segment[i].n_elem;
+        if (a->param[i].dtype == DT_DTYPE_F32) memcpy(to, from, (size_t)n * sizeof *from);
+        for (int64_t k = 0; a->param[i].dtype == DT_DTYPE_F16 && k < n; k++)
+            ((uint16_t *)(void *)to)[k] = dt_f32_to_f16(from[k]);
+        for (int64_t k = 0; a->param[i].dtype == DT_DTYPE_BF16 && k < n; k++)
+            ((uint16_t *)(void *)to)[k] = dt_f32_to_bf16(from[k]);
     }
 }

@@ -17,6 +17,7 @@ typedef struct arena_row {
 static const arena_row store_arenas[] = {
     {DT_ARENA_MASTER, "parameters", DT_MEM_DEVICE},
     {DT_ARENA_PARAM16, "16-bit parameters", DT_MEM_DEVICE},
+    {DT_ARENA_FROZEN, "frozen parameters", DT_MEM_DEVICE},
     {DT_ARENA_GRAD, "gradients", DT_MEM_COMM},
     {DT_ARENA_ACC, "summed gradients", DT_MEM_COMM},
     {DT_ARENA_STATE, "running statistics", DT_MEM_DEVICE},
@@ -39,6 +40,8 @@ static int64_t arena_bytes(dt_arena arena, const dt_axis *axis, const dt_graph *
         return fp32;
     case DT_ARENA_PARAM16:
         return o->compute == DT_DTYPE_F32 ? 0 : compute;
+    case DT_ARENA_FROZEN:
+        return axis->frozen_bytes;
     case DT_ARENA_GRAD:
         return o->train ? compute : 0;
     case DT_ARENA_ACC:
