@@ -42,6 +42,15 @@ static void describe(const dt_value *p, dt_axis_param *q) {
     q->dtype = p->dtype;
 }
 
+static void lay_state(dt_axis *a, dt_axis_segment *s, const dt_value *p) {
+    if (p->ndim > 1) s->rows = p->dim[0], s->cols = s->n_elem / p->dim[0];
+    for (int shape = 0; shape < DT_STATE_SHAPES; shape++) {
+        const int64_t n = dt_segment_state_elem(s, (dt_state_shape)shape);
+        s->state_at[shape] = a->n_state[shape];
+        a->n_state[shape] = dt_round_up(a->n_state[shape] + n, DT_AXIS_ALIGN);
+    }
+}
+
 /* Behind the segments, in the order of the graph's values. */
 static void lay_frozen(dt_axis *a, dt_graph *g) {
     for (dt_vid v = 0; v < g->n_value; v++) {
@@ -49,7 +58,9 @@ static void lay_frozen(dt_axis *a, dt_graph *g) {
         if (p->role != DT_ROLE_PARAM || !p->frozen) continue;
         const int32_t i = a->n_segment + a->n_frozen++;
         describe(p, &a->param[i]);
-        a->segment[i] = (dt_axis_segment){.offset = a->n_frozen_elem, .n_elem = dt_value_n_elem(p)};
+        a->segment[i] = (dt_axis_segment){.offset = a->n_frozen_elem,
+                                          .n_elem = dt_value_n_elem(p),
+                                          .state_at = {[DT_STATE_ELEMENT] = a->n_frozen_elem}};
         p->axis_offset = a->param[i].frozen_at = a->frozen_bytes;
         a->n_frozen_param_elem += dt_axis_stored_elem(a, i);
         a->n_frozen_elem = dt_round_up(a->n_frozen_elem + dt_value_n_elem(p), DT_AXIS_ALIGN);
@@ -82,8 +93,10 @@ dt_status dt_axis_build(dt_graph *g, int32_t n_bucket, float weight_decay, bool 
             s->decay = p->decay || decay_all ? weight_decay : 0;
             s->lr_scale = 1;
             p->axis_offset = d->axis_offset = s->offset;
-            a->n_param_elem += dt_axis_stored_elem(a, a->n_segment - 1);
-            a->n_elem = dt_round_up(a->n_elem + s->n_elem, DT_AXIS_ALIGN);
+            s->n_real = dt_axis_stored_elem(a, a->n_segment - 1);
+            a->n_param_elem += s->n_real;
+            lay_state(a, s, p);
+            a->n_elem = a->n_state[DT_STATE_ELEMENT];
         }
     }
     lay_frozen(a, g);
@@ -135,20 +148,47 @@ int64_t dt_axis_stored_elem(const dt_axis *a, int32_t i) {
     return n;
 }
 
+int32_t dt_axis_state_dims(const dt_axis *a, int32_t i, dt_state_shape shape, int64_t dim[DT_MAX_DIM]) {
+    const dt_axis_param *p = &a->param[i];
+    if (dt_segment_state_elem(&a->segment[i], shape) == 0) return 0;
+    const int32_t first = shape == DT_STATE_COLUMN ? 1 : 0, end = shape == DT_STATE_ROW ? 1 : p->ndim;
+    for (int32_t d = first; d < end; d++) dim[d - first] = p->dim[d];
+    return end - first;
+}
+
+/* Floats of a group that are stored, and all of it. */
+typedef struct group {
+    int64_t c, pad_c;
+} group;
+
+static group group_of(const dt_axis_param *p, dt_state_shape shape) {
+    return shape == DT_STATE_ROW ? (group){1, 1} : (group){p->dim[p->ndim - 1], p->padded_c};
+}
+
+void dt_axis_state_to_stored(const dt_axis *a, int32_t i, dt_state_shape shape, const float *state,
+                             float *stored) {
+    const group g = group_of(&a->param[i], shape);
+    const float *from = state + a->segment[i].state_at[shape];
+    for (int64_t row = 0; row < dt_segment_state_elem(&a->segment[i], shape) / g.pad_c; row++)
+        memcpy(stored + row * g.c, from + row * g.pad_c, (size_t)g.c * sizeof *from);
+}
+
+void dt_axis_state_from_stored(const dt_axis *a, int32_t i, dt_state_shape shape, const float *stored,
+                               float *state) {
+    const group g = group_of(&a->param[i], shape);
+    float *to = state + a->segment[i].state_at[shape];
+    for (int64_t row = 0; row < dt_segment_state_elem(&a->segment[i], shape) / g.pad_c; row++) {
+        memcpy(to + row * g.pad_c, stored + row * g.c, (size_t)g.c * sizeof *to);
+        memset(to + row * g.pad_c + g.c, 0, (size_t)(g.pad_c - g.c) * sizeof *to);
+    }
+}
+
 void dt_axis_to_stored(const dt_axis *a, int32_t i, const float *axis, float *stored) {
-    int64_t c = a->param[i].dim[a->param[i].ndim - 1], pad_c = a->param[i].padded_c;
-    const float *from = axis + a->segment[i].offset;
-    for (int64_t row = 0; row < a->segment[i].n_elem / pad_c; row++)
-        memcpy(stored + row * c, from + row * pad_c, (size_t)c * sizeof *from);
+    dt_axis_state_to_stored(a, i, DT_STATE_ELEMENT, axis, stored);
 }
 
 void dt_axis_from_stored(const dt_axis *a, int32_t i, const float *stored, float *axis) {
-    int64_t c = a->param[i].dim[a->param[i].ndim - 1], pad_c = a->param[i].padded_c;
-    float *to = axis + a->segment[i].offset;
-    for (int64_t row = 0; row < a->segment[i].n_elem / pad_c; row++) {
-        memcpy(to + row * pad_c, stored + row * c, (size_t)c * sizeof *to);
-        memset(to + row * pad_c + c, 0, (size_t)(pad_c - c) * sizeof *to);
-    }
+    dt_axis_state_from_stored(a, i, DT_STATE_ELEMENT, stored, axis);
 }
 
 /* Four draws of the parameter's distribution. */

@@ -58,20 +58,26 @@ static int64_t arena_bytes(dt_arena arena, const dt_axis *axis, const dt_graph *
 }
 
 /* Vector i as these options want it; without a name where they do not. */
-static dt_store_vec vec_of(const dt_store_options *o, int32_t i) {
+static dt_store_vec vec_of(const dt_axis *axis, const dt_store_options *o, int32_t i) {
     if (!o->train) return (dt_store_vec){0};
     if (i == DT_STORE_EMA)
-        return o->ema ? (dt_store_vec){.name = "ema", .what = "averaged parameters"} : (dt_store_vec){0};
+        return o->ema
+                   ? (dt_store_vec){.name = "ema", .what = "averaged parameters", .bytes = axis->n_elem * 4}
+                   : (dt_store_vec){0};
     if (!dt_optim_has_state(&o->optim, i)) return (dt_store_vec){0};
     const dt_optim_state_row *row = &dt_optim_get((dt_optim_kind)o->optim.kind)->state[i];
-    return (dt_store_vec){.name = row->name, .what = "optimizer state", .init = row->init};
+    return (dt_store_vec){.name = row->name,
+                          .what = "optimizer state",
+                          .init = row->init,
+                          .shape = row->shape,
+                          .bytes = axis->n_state[row->shape] * 4};
 }
 
 int64_t dt_store_bytes(const dt_axis *axis, const dt_graph *g, const dt_store_options *o) {
     int64_t bytes = 0;
     for (size_t i = 0; i < sizeof store_arenas / sizeof store_arenas[0]; i++)
         bytes += arena_bytes(store_arenas[i].arena, axis, g, o);
-    for (int32_t i = 0; i < DT_STORE_VECS; i++) bytes += vec_of(o, i).name ? axis->n_elem * 4 : 0;
+    for (int32_t i = 0; i < DT_STORE_VECS; i++) bytes += vec_of(axis, o, i).bytes;
     return bytes;
 }
 
@@ -112,9 +118,9 @@ dt_status dt_store_create(dt_backend *be, const dt_axis *axis, const dt_graph *g
     }
     s->vec_bytes = axis->n_elem * (int64_t)sizeof(float);
     for (int32_t i = 0; st == DT_OK && i < DT_STORE_VECS; i++) {
-        s->vec[i] = vec_of(o, i);
-        if (!s->vec[i].name) continue;
-        st = be->alloc(be, DT_MEM_DEVICE, s->vec_bytes, (void **)&s->vec[i].data);
+        s->vec[i] = vec_of(axis, o, i);
+        if (s->vec[i].bytes == 0) continue;
+        st = be->alloc(be, DT_MEM_DEVICE, s->vec[i].bytes, (void **)&s->vec[i].data);
         if (st != DT_OK) dt_error_context("memory for %s", s->vec[i].what);
     }
     if (st == DT_OK) st = be->alloc(be, DT_MEM_DEVICE, (int64_t)sizeof *s->params, (void **)&s->params);

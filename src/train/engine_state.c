@@ -11,15 +11,18 @@ typedef struct part {
     const char *name; /* NULL: absent */
     float *data;      /* device */
     float init;       /* of a vector */
+    dt_state_shape shape;
+    int64_t bytes;
 } part;
 enum { PART_WEIGHTS = 0, PART_EMA = 1 + DT_STORE_EMA, N_PARTS = 1 + DT_STORE_VECS };
 
 static const char weights_name[] = "param";
 
 static part part_of(const dt_store *s, int32_t k) {
-    if (k == PART_WEIGHTS) return (part){weights_name, s->arena[DT_ARENA_MASTER], 0};
+    if (k == PART_WEIGHTS)
+        return (part){weights_name, s->arena[DT_ARENA_MASTER], 0, DT_STATE_ELEMENT, s->vec_bytes};
     const dt_store_vec *v = &s->vec[k - 1];
-    return (part){v->name, v->data, v->init};
+    return (part){v->data ? v->name : NULL, v->data, v->init, v->shape, v->bytes};
 }
 
 /* Running statistics, current and averaged like the weights that they belong to: the mean over ranks by name,
@@ -73,7 +76,9 @@ static dt_status create_tensors(dt_engine *e) {
     for (int32_t k = 0; k < N_PARTS; k++)
         for (int32_t i = 0; part_of(s, k).name && i < n_param_of(e, k); i++) {
             const dt_axis_param *p = &e->axis->param[i];
-            DT_TRY(add_tensor(e, part_of(s, k).name, p->name, p->ndim, p->dim));
+            int64_t dim[DT_MAX_DIM];
+            const int32_t ndim = dt_axis_state_dims(e->axis, i, part_of(s, k).shape, dim);
+            if (ndim > 0) DT_TRY(add_tensor(e, part_of(s, k).name, p->name, ndim, dim));
         }
     for (size_t k = 0; k < N_STATE; k++) {
         if (!s->arena[state_table[k].arena]) continue;
@@ -180,10 +185,11 @@ dt_status dt_engine_updates(dt_engine *e, int64_t *out) {
 }
 
 /* A vector before the first update; the padding between parameters is zero. */
-static void fresh_vec(const dt_axis *a, float init, float *host) {
-    memset(host, 0, (size_t)a->n_elem * sizeof *host);
-    for (int32_t i = 0; init != 0 && i < a->n_segment; i++)
-        for (int64_t k = 0; k < a->segment[i].n_elem; k++) host[a->segment[i].offset + k] = init;
+static void fresh_vec(const dt_axis *a, const part *p, float *host) {
+    memset(host, 0, (size_t)p->bytes);
+    for (int32_t i = 0; p->init != 0 && i < a->n_segment; i++)
+        for (int64_t k = 0; k < dt_segment_state_elem(&a->segment[i], p->shape); k++)
+            host[a->segment[i].state_at[p->shape] + k] = p->init;
 }
 
 dt_status dt_engine_init(dt_engine *e) {
@@ -191,8 +197,8 @@ dt_status dt_engine_init(dt_engine *e) {
     for (int32_t k = PART_WEIGHTS + 1; k < PART_EMA; k++) {
         const part p = part_of(s, k);
         if (!p.name) continue;
-        fresh_vec(e->axis, p.init, e->host);
-        DT_TRY(copy_now(e, p.data, e->host, s->vec_bytes));
+        fresh_vec(e->axis, &p, e->host);
+        DT_TRY(copy_now(e, p.data, e->host, p.bytes));
     }
     dt_axis_init_frozen(e->axis, (uint64_t)e->config->run.seed, clear_frozen(e));
     DT_TRY(send_frozen(e));
@@ -266,19 +272,21 @@ static bool was_trained(const dt_engine *e, const dt_ckpt *c, int32_t i) {
     return !others;
 }
 
-static dt_status load_param(const dt_engine *e, const dt_ckpt *c, const char *group, int32_t i,
-                            float *array) {
-    const dt_axis_param *q = &e->axis->param[i];
+static dt_status load_param(const dt_engine *e, const dt_ckpt *c, const char *group, dt_state_shape shape,
+                            int32_t i, float *array) {
     const dt_ckpt_tensor *t;
-    DT_TRY(find_tensor(c, group, q->name, q->ndim, q->dim, &t));
-    dt_axis_from_stored(e->axis, i, t->data, array);
+    int64_t dim[DT_MAX_DIM];
+    const int32_t ndim = dt_axis_state_dims(e->axis, i, shape, dim);
+    if (ndim == 0) return DT_OK;
+    DT_TRY(find_tensor(c, group, e->axis->param[i].name, ndim, dim, &t));
+    dt_axis_state_from_stored(e->axis, i, shape, t->data, array);
     return DT_OK;
 }
 
 static dt_status load_frozen(dt_engine *e, const dt_ckpt *c) {
     float *to = clear_frozen(e);
     for (int32_t i = e->axis->n_segment; i < e->axis->n_segment + e->axis->n_frozen; i++)
-        DT_TRY(load_param(e, c, weights_name, i, to));
+        DT_TRY(load_param(e, c, weights_name, DT_STATE_ELEMENT, i, to));
     return send_frozen(e);
 }
 
@@ -288,16 +296,16 @@ static dt_status load_part(dt_engine *e, const dt_ckpt *c, const part *p, bool a
     const char *group = averaged ? "ema" : p->name;
     const bool held = holds(e, c, group);
     if (optimizer)
-        fresh_vec(e->axis, p->init, e->host);
+        fresh_vec(e->axis, p, e->host);
     else
-        memset(e->host, 0, (size_t)e->store->vec_bytes);
+        memset(e->host, 0, (size_t)p->bytes);
     for (int32_t i = 0; i < e->axis->n_segment; i++) {
         const bool anew = held && !was_trained(e, c, i);
         if (optimizer && anew) continue;
         const bool from_weights = averaged && (anew || !held);
-        DT_TRY(load_param(e, c, from_weights ? weights_name : group, i, e->host));
+        DT_TRY(load_param(e, c, from_weights ? weights_name : group, p->shape, i, e->host));
     }
-    return copy_now(e, p->data, e->host, e->store->vec_bytes);
+    return copy_now(e, p->data, e->host, p->bytes);
 }
 
 /* Of an optimizer that has state. */
@@ -402,9 +410,10 @@ dt_status dt_engine_snapshot(dt_engine *e, int32_t *n, const dt_ckpt_tensor **te
     for (int32_t k = 0; root && k < N_PARTS; k++) {
         const part p = part_of(s, k);
         if (!p.name) continue;
-        DT_TRY(copy_now(e, e->host, p.data, s->vec_bytes));
+        DT_TRY(copy_now(e, e->host, p.data, p.bytes));
         for (int32_t i = 0; i < e->axis->n_segment; i++)
-            dt_axis_to_stored(e->axis, i, e->host, e->tensor[next++].data);
+            if (dt_segment_state_elem(&e->axis->segment[i], p.shape) > 0)
+                dt_axis_state_to_stored(e->axis, i, p.shape, e->host, e->tensor[next++].data);
         if (k != PART_WEIGHTS || e->axis->n_frozen == 0) continue;
         float *frozen;
         DT_TRY(frozen_values(e, &frozen));

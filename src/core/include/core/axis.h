@@ -36,9 +36,10 @@ typedef struct dt_axis {
     /* Parameters that are frozen do not stand on the axis. They follow the others in segment[] and param[],
      * n_frozen of them; their offsets are in an fp32 array of their own, of n_frozen_elem floats. */
     int32_t n_frozen;
-    int64_t n_frozen_elem;       /* with padding */
-    int64_t n_frozen_param_elem; /* without */
-    int64_t frozen_bytes;        /* of their arena */
+    int64_t n_frozen_elem;            /* with padding */
+    int64_t n_frozen_param_elem;      /* without */
+    int64_t frozen_bytes;             /* of their arena */
+    int64_t n_state[DT_STATE_SHAPES]; /* floats of a state vector of that shape */
     int32_t n_bucket;
     dt_bucket bucket[DT_BUCKETS_MAX]; /* in completion order, covering the axis */
 } dt_axis;
@@ -62,6 +63,14 @@ int64_t dt_axis_stored_elem(const dt_axis *a, int32_t i);
  * (channel padding dropped; zeroed on the axis). */
 void dt_axis_to_stored(const dt_axis *a, int32_t i, const float *axis, float *stored);
 void dt_axis_from_stored(const dt_axis *a, int32_t i, const float *stored, float *axis);
+
+/* The same of parameter i in a state vector of that shape. dims: returns how many dimensions its tensor has, and
+ * writes them; 0: the parameter has none. */
+int32_t dt_axis_state_dims(const dt_axis *a, int32_t i, dt_state_shape shape, int64_t dim[DT_MAX_DIM]);
+void dt_axis_state_to_stored(const dt_axis *a, int32_t i, dt_state_shape shape, const float *state,
+                             float *stored);
+void dt_axis_state_from_stored(const dt_axis *a, int32_t i, dt_state_shape shape, const float *stored,
+                               float *state);
 
 /* Fills `master` (n_elem floats, zeroed) with initial weights: a function of the seed and each parameter's
  * name. */
