@@ -69,7 +69,7 @@ dt_vid dt_build_input_as(dt_builder *b, const char *field, dt_dtype dtype) {
     char name[DT_NAME_MAX];
     snprintf(name, sizeof name, "%s/%s", field, dt_dtype_name(dtype));
     const dt_vid made = dt_graph_find(b->g, name);
-    return made >= 0 ? made : dt_build_op(b, name, DT_OP_CAST, &(dt_attr){.dtype = dtype}, 1, &v);
+    return made >= 0 ? made : dt_build_op(b, name, DT_OP_CAST, &(dt_attr){.cast.dtype = dtype}, 1, &v);
 }
 
 dt_vid dt_build_input(dt_builder *b, const char *field) {

@@ -56,7 +56,7 @@ void dt_build_loss(dt_builder *b, dt_vid x, const dt_loss_options *options) {
     dt_vid loss;
     if (kind == CROSS_ENTROPY) {
         const dt_vid label = dt_build_input_as(b, target->name, DT_DTYPE_I32), metrics = metrics_of(b);
-        t.smoothing = b->g->training ? (float)b->label_smoothing : 0.0f;
+        t.loss.smoothing = b->g->training ? (float)b->label_smoothing : 0.0f;
         /* A row of images that is padding has label -1. */
         const dt_vid valid = dt_graph_input(b->g, "image") >= 0 ? -1 : valid_rows(b);
         loss = dt_build_op(b, name, DT_OP_XENT, &t, 4, (dt_vid[]){x, label, metrics, valid});
