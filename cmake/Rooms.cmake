@@ -11,7 +11,9 @@ target_compile_options(
             -Wmissing-prototypes
             -fno-math-errno
             -ffp-contract=off>
-            $<$<COMPILE_LANGUAGE:CXX>:${DT_WARNINGS}>)
+            $<$<COMPILE_LANGUAGE:CXX>:${DT_WARNINGS}>
+            # Unique symbols would stay global in libdtrain.
+            $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-fno-gnu-unique>)
 if(DT_SANITIZE)
   target_compile_options(dt_flags INTERFACE $<$<COMPILE_LANGUAGE:C,CXX>:-fsanitize=${DT_SANITIZE}
                                             -fno-omit-frame-pointer -g>)

@@ -189,7 +189,7 @@ dt_status dt_key_set(const dt_key_row *row, const char *key, void *options, cons
     case DT_KEY_BOOL:
         if (v->kind != DT_TOML_BOOL)
             return dt_key_fail(at, key, "expected true or false, got %s", dt_toml_kind_name(v->kind));
-        *(bool *)field = v->boolean;
+        *(bool *)field = v->boolean != ((row->flags & DT_KEY_NEGATED) != 0);
         return DT_OK;
     case DT_KEY_INT:
         return set_int(row, key, v, at, field);
@@ -309,7 +309,7 @@ void dt_key_print(const dt_key_row *row, const void *options, FILE *out) {
     const void *field = field_of(row, options);
     switch (row->kind) {
     case DT_KEY_BOOL:
-        fputs(*(const bool *)field ? "true" : "false", out);
+        fputs(*(const bool *)field != ((row->flags & DT_KEY_NEGATED) != 0) ? "true" : "false", out);
         break;
     case DT_KEY_INT:
         fprintf(out, "%lld", (long long)*(const int64_t *)field);

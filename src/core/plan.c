@@ -179,6 +179,12 @@ static void place_fixed(planner *p, dt_plan *out) {
             break;
         }
     }
+    for (dt_vid v = 0; v < p->g->n_value; v++) { /* views of these stand where they do */
+        const dt_value *root = &p->g->value[dt_graph_root(p->g, v)];
+        if (in_act(root) || &p->g->value[v] == root) continue;
+        p->g->value[v].arena = root->arena;
+        p->g->value[v].offset_bytes = root->offset_bytes;
+    }
 }
 
 int64_t dt_state_bytes(const dt_value *v) {

@@ -259,9 +259,9 @@ void dt_program_destroy(dt_program *p) {
     free(p->prep), free(p->kernel), free(p->operand), free(p->bucket_after), free(p);
 }
 
-dt_status dt_program_run(dt_program *p, dt_bucket_hook *hook, void *arg) {
+static dt_status run_part(dt_program *p, int32_t from, int32_t to, dt_bucket_hook *hook, void *arg) {
     int32_t complete = 0;
-    for (int32_t k = 0; k < p->n_kernel; k++) {
+    for (int32_t k = from; k < to; k++) {
         dt_status st = p->kernel[k].run(p->kernel[k].ctx, NULL);
         if (st != DT_OK) {
             dt_error_context("%s", p->kernel[k].label ? p->kernel[k].label : "kernel");
@@ -272,4 +272,22 @@ dt_status dt_program_run(dt_program *p, dt_bucket_hook *hook, void *arg) {
         DT_TRY(hook(arg, complete));
     }
     return DT_OK;
+}
+
+static int32_t n_forward(const dt_program *p) {
+    int32_t k = 0;
+    while (k < p->n_kernel && p->graph->node[p->kernel[k].node].phase == DT_PHASE_FORWARD) k++;
+    return k;
+}
+
+dt_status dt_program_run(dt_program *p, dt_bucket_hook *hook, void *arg) {
+    return run_part(p, 0, p->n_kernel, hook, arg);
+}
+
+dt_status dt_program_run_forward(dt_program *p) {
+    return run_part(p, 0, n_forward(p), NULL, NULL);
+}
+
+dt_status dt_program_run_backward(dt_program *p, dt_bucket_hook *hook, void *arg) {
+    return run_part(p, n_forward(p), p->n_kernel, hook, arg);
 }

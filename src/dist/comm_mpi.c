@@ -166,9 +166,15 @@ void dt_comm_fini(dt_comm *mpi) {
     MPI_Comm_free(&m->control);
     MPI_Comm_free(&m->roll);
     MPI_Comm_free(&m->ending);
-    MPI_Finalize();
+    if (!m->foreign) MPI_Finalize();
     dt_bound_stop(bound);
     mpi_free(m);
+}
+
+void dt_comm_abandon(dt_comm *mpi) {
+    if (mpi == NULL) return;
+    dt_mpi_of(mpi)->broken = true;
+    dt_comm_fini(mpi);
 }
 
 /* ---- start ---- */
@@ -190,9 +196,25 @@ static dt_status check_lone_rank(void) {
     return DT_OK;
 }
 
-/* Process-wide, once. */
-static dt_status start_mpi(int *argc, char ***argv) {
-    if (mpi_started) return dt_fail(DT_ERR_INTERNAL, "MPI was already started in this process");
+static dt_status check_level(int provided) {
+    if (provided >= MPI_THREAD_SERIALIZED) return DT_OK;
+    return dt_fail(DT_ERR_UNSUPPORTED,
+                   "MPI runs here at thread level %d, dtrain needs MPI_THREAD_SERIALIZED (%d): use a build "
+                   "with thread support, or ask for that level where MPI is started",
+                   provided, MPI_THREAD_SERIALIZED);
+}
+
+/* Process-wide, once; *foreign: the program has done so. */
+static dt_status start_mpi(int *argc, char ***argv, bool *foreign) {
+    int begun = 0, ended = 0, provided = MPI_THREAD_SINGLE;
+    MPI_Initialized(&begun);
+    MPI_Finalized(&ended);
+    *foreign = begun && !ended && !mpi_started;
+    if (*foreign) {
+        MPI_Query_thread(&provided);
+        return check_level(provided);
+    }
+    if (mpi_started || ended) return dt_fail(DT_ERR_INTERNAL, "MPI was already started in this process");
     mpi_started = true;
     DT_TRY(dt_launcher_check_room());
     /* Start-up and MPI_Finalize wait inside MPI: let them yield the core. */
@@ -202,16 +224,9 @@ static dt_status start_mpi(int *argc, char ***argv) {
     setenv("OMPI_MCA_coll_libnbc_iallreduce_algorithm", "3", 0);
     /* Without a launcher Open MPI would start a daemon of its own, which a container may forbid. */
     if (!dt_launcher_speaks_mpi()) setenv("OMPI_MCA_ess_singleton_isolated", "1", 0);
-    int provided = MPI_THREAD_SINGLE;
     int rc = MPI_Init_thread(argc, argv, MPI_THREAD_SERIALIZED, &provided);
     if (rc != MPI_SUCCESS) return dt_fail(DT_ERR_PEER, "MPI_Init_thread failed with code %d", rc);
-    if (provided < MPI_THREAD_SERIALIZED)
-        return dt_fail(
-            DT_ERR_UNSUPPORTED,
-            "this MPI library offers thread level %d, dtrain needs MPI_THREAD_SERIALIZED (%d): use a build "
-            "with thread support",
-            provided, MPI_THREAD_SERIALIZED);
-    return DT_OK;
+    return check_level(provided);
 }
 
 static dt_status dup_world(dt_mpi *m, MPI_Comm *out) {
@@ -319,13 +334,13 @@ static dt_status init(int *argc, char ***argv, dt_comm **out) {
     if (gethostname(m->base.host, sizeof m->base.host - 1) != 0)
         snprintf(m->base.host, sizeof m->base.host, "?");
 
-    dt_status status = start_mpi(argc, argv);
+    dt_status status = start_mpi(argc, argv, &m->foreign);
     if (status == DT_OK) status = set_up(m);
     if (status != DT_OK) {
         int begun = 0;
         MPI_Initialized(&begun);
         /* One rank alone can end properly; among several the exit of this one ends the job. */
-        if (begun && status == DT_ERR_USAGE) MPI_Finalize();
+        if (begun && !m->foreign && status == DT_ERR_USAGE) MPI_Finalize();
         mpi_free(m);
         return status;
     }
@@ -344,6 +359,10 @@ static dt_status start_limit_s(double *out) {
                        (long long)start_timeout_max_s);
     *out = (double)n;
     return DT_OK;
+}
+
+int64_t dt_comm_tasks(void) {
+    return dt_launcher_tasks();
 }
 
 dt_status dt_comm_init(int *argc, char ***argv, dt_comm **out) {

@@ -29,6 +29,7 @@ typedef struct dt_mpi {
     dt_peers peers;                /* of this host */
     pthread_mutex_t lock;
     pthread_mutex_t calling; /* the roll */
+    bool foreign;            /* MPI was started, and will be ended, by the program */
     bool broken;             /* a call failed or timed out: MPI_Finalize could hang */
     bool alone;              /* this rank fails, and the others did not come to agree on it */
 } dt_mpi;

@@ -63,7 +63,7 @@ static dt_vid add_bias(dt_builder *b, const char *name, int64_t n, int64_t fan_i
     return bias;
 }
 
-dt_vid dt_build_conv(dt_builder *b, const char *name, dt_vid x, const dt_conv_options *o) {
+dt_vid dt_build_conv(dt_builder *b, const char *name, dt_vid x, const dt_conv2d_options *o) {
     if (b->status != DT_OK) return -1;
     const dt_value xv = b->g->value[x];
     const int64_t dilation = o->dilation > 0 ? o->dilation : 1, stride = o->stride > 0 ? o->stride : 1;
@@ -84,14 +84,14 @@ dt_vid dt_build_conv(dt_builder *b, const char *name, dt_vid x, const dt_conv_op
     dt_vid w = add_value(b, name, "weight", DT_ROLE_PARAM, b->g->compute, 4, dim);
     if (w < 0) return -1;
     dt_value *wv = &b->g->value[w];
-    wv->init = o->init ? o->init : DT_INIT_KAIMING_NORMAL_FAN_OUT;
+    wv->init = DT_INIT_KAIMING_NORMAL_FAN_OUT;
     wv->decay = true;
     wv->fan_in = o->kernel * o->kernel * (real / groups > 0 ? real / groups : 1);
     wv->fan_out = o->kernel * o->kernel * o->channels / groups;
     if (real != c && groups == 1) wv->stored_c = real;
     int64_t fan_in = wv->fan_in;
     dt_vid in[3] = {x, w, -1};
-    if (o->bias) in[2] = add_bias(b, name, o->channels, fan_in);
+    if (!o->no_bias) in[2] = add_bias(b, name, o->channels, fan_in);
     dt_attr t = {.window.kernel = {(int32_t)o->kernel, (int32_t)o->kernel},
                  .window.stride = {(int32_t)stride, (int32_t)stride},
                  .window.pad_begin = {(int32_t)pad, (int32_t)pad},

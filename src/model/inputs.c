@@ -28,20 +28,27 @@ const dt_field *dt_build_target(const dt_builder *b) {
     return found;
 }
 
+const char *dt_build_field_list(const dt_builder *b, char *list) {
+    int32_t n;
+    const dt_field *f = fields_of(b, &n);
+    size_t used = 0;
+    list[0] = 0;
+    for (int32_t i = 0; i < n && used < DT_FIELD_LIST; i++)
+        used += (size_t)snprintf(list + used, DT_FIELD_LIST - used, "%s%s", i ? ", " : "", f[i].name);
+    return list;
+}
+
 static dt_vid refuse_field(dt_builder *b, const char *name) {
     int32_t n;
     const dt_field *f = fields_of(b, &n);
     const char *names[DT_FIELDS_MAX];
-    char list[DT_FIELDS_MAX * (DT_FIELD_NAME_MAX + 2)] = "";
-    for (int32_t i = 0; i < n && i < DT_FIELDS_MAX; i++) {
-        const size_t used = strlen(list);
-        names[i] = f[i].name;
-        snprintf(list + used, sizeof list - used, "%s%s", i ? ", " : "", f[i].name);
-    }
+    char list[DT_FIELD_LIST];
+    for (int32_t i = 0; i < n && i < DT_FIELDS_MAX; i++) names[i] = f[i].name;
     const char *near = dt_nearest_name(name, n, names);
     b->status = near
                     ? dt_fail(DT_ERR_CONFIG, "the data has no field \"%s\"; did you mean \"%s\"?", name, near)
-                    : dt_fail(DT_ERR_CONFIG, "the data has no field \"%s\"; it has %s", name, list);
+                    : dt_fail(DT_ERR_CONFIG, "the data has no field \"%s\"; it has %s", name,
+                              dt_build_field_list(b, list));
     return -1;
 }
 
@@ -73,5 +80,21 @@ dt_vid dt_build_input_as(dt_builder *b, const char *field, dt_dtype dtype) {
 }
 
 dt_vid dt_build_input(dt_builder *b, const char *field) {
-    return dt_build_input_as(b, field, b->g->compute);
+    const dt_vid v = dt_build_input_as(b, field, b->g->compute);
+    if (v < 0 || b->g->value[v].ndim > 1) return v;
+    char name[DT_NAME_MAX];
+    snprintf(name, sizeof name, "%s/row", field);
+    const dt_vid made = dt_graph_find(b->g, name);
+    return made >= 0 ? made : dt_build_op(b, name, DT_OP_RESHAPE, NULL, 1, &v);
+}
+
+dt_vid dt_build_first_input(dt_builder *b, const char *target_name) {
+    const dt_field *target = target_name[0] ? dt_build_field(b, target_name) : dt_build_target(b);
+    int32_t n;
+    const dt_field *f = fields_of(b, &n);
+    for (int32_t i = 0; i < n; i++)
+        if (&f[i] != target && strcmp(f[i].name, DT_FIELD_VALID) != 0) return dt_build_input(b, f[i].name);
+    if (b->status == DT_OK)
+        b->status = dt_fail(DT_ERR_CONFIG, "the data has no field that the network could read");
+    return -1;
 }

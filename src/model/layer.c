@@ -8,11 +8,11 @@
 #include "core/text.h"
 
 /* Keys that several types have. */
-#define CHANNELS(field)   INT("channels", field, 1, 1 << 20), .flags = DT_KEY_REQUIRED, .help = "Outputs"
+#define CHANNELS          INT("channels", channels, 1, 1 << 20), .flags = DT_KEY_REQUIRED, .help = "Outputs"
 #define KERNEL(fallback_) INT("kernel", kernel, 1, 1024), .fallback = fallback_, .help = KERNEL_HELP
 #define STRIDE(fallback_) INT("stride", stride, 1, 1024), .fallback = fallback_, .help = STRIDE_HELP
 #define PAD(fallback_)    INT("pad", pad, -1, 1024), .fallback = fallback_, .help = PAD_HELP
-#define BIAS              BOOL("bias", bias), .fallback = "true", .help = "Add a learnt bias"
+#define BIAS              BOOL("bias", no_bias), .flags = DT_KEY_NEGATED, .fallback = "true", .help = "Add a learnt bias"
 #define KERNEL_HELP       "Height and width of the window"
 #define STRIDE_HELP       "Step of the window; pooling: not set, the kernel"
 #define PAD_HELP                                                                                             \
@@ -24,9 +24,9 @@
     static const dt_section type##_section = SECTION(#type, rows);                                           \
     _Static_assert(sizeof(KEYS_OF) <= DT_LAYER_OPTIONS_BYTES, "an entry holds the options of any type")
 
-#define KEYS_OF dt_conv_options
+#define KEYS_OF dt_conv2d_options
 static const dt_key_row conv_keys[] = {
-    {CHANNELS(channels)},
+    {CHANNELS},
     {KERNEL("3")},
     {STRIDE("1")},
     {PAD("-1")},
@@ -39,7 +39,7 @@ LAYER_SECTION(conv, conv_keys);
 #undef KEYS_OF
 
 #define KEYS_OF dt_dense_options
-static const dt_key_row dense_keys[] = {{CHANNELS(features)}, {BIAS}};
+static const dt_key_row dense_keys[] = {{CHANNELS}, {BIAS}};
 LAYER_SECTION(dense, dense_keys);
 #undef KEYS_OF
 
@@ -91,7 +91,7 @@ static dt_vid build_conv(dt_builder *b, const char *name, const dt_vid *in, int3
 static dt_vid build_dense(dt_builder *b, const char *name, const dt_vid *in, int32_t n_in, const void *o) {
     const dt_dense_options *dense = o;
     (void)n_in;
-    return dt_build_dense(b, name, in[0], dense->features, dense->bias);
+    return dt_build_dense(b, name, in[0], dense->channels, !dense->no_bias);
 }
 
 static dt_vid build_batchnorm(dt_builder *b, const char *name, const dt_vid *in, int32_t n_in,

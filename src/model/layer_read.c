@@ -1,5 +1,5 @@
-/* [[model.layers]]: reading and printing its entries. Checks keys, names and references; shapes are the
- * graph's affair. */
+/* [[model.layers]]: reading and printing its entries. Checks keys and names; what `from` and `with`
+ * lead to is found when the network is built, and shapes are the graph's affair. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,8 +12,9 @@ static const dt_key_row entry_keys[] = {
     {STRING("name", name), .help =
                                "Name in checkpoints and for `from`, of letters, digits, - and _; not set: "
                                "layer1, layer2, ..."},
-    {STRING("from", from), .help = "The layer whose output is read, or input; not set: the layer before"},
-    {NAMES("with", with, n_with), .help = "The other operand, or several: a layer or input"},
+    {STRING("from", from), .help = "What is read: an earlier layer, a field of the data, or input, which is "
+                                   "the image or the data's first field; not set: the layer before"},
+    {NAMES("with", with, n_with), .help = "The other operand, or several, named as in from"},
 };
 const dt_section dt_layer_entry_section = SECTION("layers", entry_keys);
 enum { N_ENTRY_KEY = sizeof entry_keys / sizeof entry_keys[0] };
@@ -140,27 +141,12 @@ static bool name_is_plain(const char *s) {
     return true;
 }
 
-static dt_status check_reference(const dt_model_options *o, int index, const char *key, const char *to,
-                                 dt_place at) {
-    if (strcmp(to, "input") == 0) return DT_OK;
-    const char *names[DT_LAYERS_MAX + 1] = {"input"};
-    for (int i = 0; i < index; i++) {
-        names[i + 1] = o->layers[i].name;
-        if (strcmp(to, names[i + 1]) == 0) return DT_OK;
-    }
-    char label[64];
-    snprintf(label, sizeof label, "model.layers[%d].%s", index, key);
-    const char *near = dt_nearest_name(to, index + 1, names);
-    if (near)
-        return dt_key_fail(at, label, "no earlier layer is named \"%s\"; did you mean \"%s\"?", to, near);
-    return dt_key_fail(at, label, "no earlier layer is named \"%s\"", to);
-}
-
 static dt_status check_layer(const dt_model_options *o, int index, dt_place at) {
     const dt_layer_entry *l = &o->layers[index];
     char label[48];
     snprintf(label, sizeof label, "model.layers[%d].name", index);
-    static const char *const taken[] = {"input", "image", "label", "aug", "loss", "metrics"};
+    /* Values that every network has; names of the data's fields are taken, too, and known when it is built. */
+    static const char *const taken[] = {"input", "loss", "metrics", DT_FIELD_VALID};
     for (size_t i = 0; i < sizeof taken / sizeof taken[0]; i++)
         if (strcmp(l->name, taken[i]) == 0)
             return dt_key_fail(at, label, "\"%s\" has a meaning of its own; choose another name", l->name);
@@ -169,8 +155,6 @@ static dt_status check_layer(const dt_model_options *o, int index, dt_place at) 
     for (int i = 0; i < index; i++)
         if (strcmp(o->layers[i].name, l->name) == 0)
             return dt_key_fail(at, label, "\"%s\" is also the name of model.layers[%d]", l->name, i);
-    if (l->from[0]) DT_TRY(check_reference(o, index, "from", l->from, at));
-    for (int32_t i = 0; i < l->n_with; i++) DT_TRY(check_reference(o, index, "with", l->with[i], at));
     return DT_OK;
 }
 

@@ -37,9 +37,9 @@ static dt_vid valid_rows(dt_builder *b) {
     return v;
 }
 
-void dt_build_loss(dt_builder *b, dt_vid x, const dt_loss_options *options) {
+void dt_build_loss(dt_builder *b, dt_vid x, const dt_build_loss_options *options) {
     if (b->status != DT_OK) return;
-    const dt_loss_options o = options ? *options : (dt_loss_options){0};
+    const dt_build_loss_options o = options ? *options : (dt_build_loss_options){0};
     const int32_t kind = find_kind(b, o.kind);
     if (kind < 0) return;
     const char *name = o.name ? o.name : "loss";

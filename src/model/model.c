@@ -13,6 +13,7 @@ typedef struct model_row {
     const char *name;
     dt_net_fn *build;
     const void *shape; /* as the builder wants it; NULL: nothing */
+    bool reads_fields; /* by itself: it is given images alone */
 } model_row;
 
 #define RESNET(bottleneck_, ...)                                                                             \
@@ -21,14 +22,14 @@ typedef struct model_row {
     }
 
 #define MODELS(M)                                                                                            \
-    M("quickstart", dt_net_quickstart, NULL)                                                                 \
-    M("resnet18", dt_net_resnet, RESNET(false, 2, 2, 2, 2))                                                  \
-    M("resnet34", dt_net_resnet, RESNET(false, 3, 4, 6, 3))                                                  \
-    M("resnet50", dt_net_resnet, RESNET(true, 3, 4, 6, 3))                                                   \
-    M("layers", dt_net_layers, NULL)
+    M("quickstart", dt_net_quickstart, NULL, false)                                                          \
+    M("resnet18", dt_net_resnet, RESNET(false, 2, 2, 2, 2), false)                                           \
+    M("resnet34", dt_net_resnet, RESNET(false, 3, 4, 6, 3), false)                                           \
+    M("resnet50", dt_net_resnet, RESNET(true, 3, 4, 6, 3), false)                                            \
+    M("layers", dt_net_layers, NULL, true)
 
-#define ROW(name, build, shape)  {name, build, shape},
-#define NAME(name, build, shape) name,
+#define ROW(name, build, shape, reads_fields)  {name, build, shape, reads_fields},
+#define NAME(name, build, shape, reads_fields) name,
 static const model_row model_table[] = {MODELS(ROW)};
 const char *const dt_model_choices[] = {MODELS(NAME) NULL};
 enum { N_MODEL = sizeof model_table / sizeof model_table[0] };
@@ -41,17 +42,6 @@ static const char *joined_names(void) {
         strncat(text, model_table[i].name, sizeof text - strlen(text) - 1);
     }
     return text;
-}
-
-/* What the first layer reads: images, or the first field of the data that is no target. */
-static dt_vid read_data(dt_builder *b, const dt_model_options *o, const dt_model_input *in) {
-    const dt_field *target = o->target[0] ? dt_build_field(b, o->target) : dt_build_target(b);
-    if (in->height > 0) return dt_build_image(b, in);
-    for (int32_t i = 0; i < in->n_field; i++)
-        if (&in->field[i] != target && strcmp(in->field[i].name, DT_FIELD_VALID) != 0)
-            return dt_build_input(b, in->field[i].name);
-    b->status = dt_fail(DT_ERR_CONFIG, "the data has no field that the network could read");
-    return -1;
 }
 
 static dt_status build_row(const model_row *row, const dt_model_options *o, const dt_model_input *in,
@@ -67,7 +57,9 @@ static dt_status build_row(const model_row *row, const dt_model_options *o, cons
                     .bn_momentum = o->bn_momentum,
                     .label_smoothing = in->label_smoothing};
     const int64_t outputs = dt_task_outputs(&b, o, in->classes);
-    dt_vid x = b.status == DT_OK ? read_data(&b, o, in) : -1;
+    dt_vid x = -1;
+    if (b.status == DT_OK && in->height > 0) x = dt_build_image(&b, in);
+    if (b.status == DT_OK && x < 0 && !row->reads_fields) x = dt_build_first_input(&b, o->target);
     if (b.status == DT_OK) dt_task_head(&b, o, row->build(&b, x, outputs, o, row->shape));
     if (b.status == DT_OK && !in->unfused) b.status = dt_pass_fuse_bn_act(g);
     if (b.status != DT_OK) {

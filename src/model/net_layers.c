@@ -1,49 +1,98 @@
 /* Networks written in the configuration: [[model.layers]] in order, each reading the one before unless `from`
- * names another. The last layer must give the logits. */
+ * names another or a field of the data. The last layer must give the logits. */
+#include <stdio.h>
 #include <string.h>
 
+#include "core/text.h"
 #include "model/task.h"
 #include "nets.h"
 
-/* The output of the entry of that name among the first n; -1: there is none. */
-static dt_vid find_layer(const dt_model_options *o, const dt_vid *value, int32_t n, const char *name) {
-    if (strcmp(name, "input") == 0) return value[0];
-    for (int32_t i = n - 1; i >= 0; i--)
-        if (strcmp(o->layers[i].name, name) == 0) return value[i + 1];
+typedef struct layers_net {
+    dt_builder *b;
+    const dt_model_options *o;
+    dt_vid image;                /* -1: the data has none */
+    dt_vid value[DT_LAYERS_MAX]; /* outputs of the entries */
+} layers_net;
+
+/* What "input" is: images, or the data's first field. Made where a layer reads it. */
+static dt_vid read_input(layers_net *n) {
+    return n->image >= 0 ? n->image : dt_build_first_input(n->b, n->o->target);
+}
+
+/* Of entry i, whose key names what is neither a layer nor a field. */
+static dt_vid refuse_name(layers_net *n, int32_t i, const char *key, const char *name) {
+    enum { LISTED = 12 };
+    const char *names[DT_LAYERS_MAX] = {NULL};
+    char fields[DT_FIELD_LIST], layers[LISTED * (DT_KEY_NAME_MAX + 2) + 8] = "";
+    const int32_t skipped = i > LISTED ? i - LISTED : 0;
+    size_t used = skipped ? (size_t)snprintf(layers, sizeof layers, "..., ") : 0;
+    for (int32_t k = 0; k < i; k++) names[k] = n->o->layers[k].name;
+    for (int32_t k = skipped; k < i && used < sizeof layers; k++)
+        used +=
+            (size_t)snprintf(layers + used, sizeof layers - used, "%s%s", k > skipped ? ", " : "", names[k]);
+    const char *near = dt_nearest_name(name, i, names);
+    n->b->status =
+        dt_fail(DT_ERR_CONFIG,
+                "model.layers[%d].%s: no earlier layer and no field of the data is named \"%s\"%s%s%s "
+                "(layers: %s; fields: %s)",
+                i, key, name, near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "",
+                i ? layers : "none", n->image >= 0 ? "image, label" : dt_build_field_list(n->b, fields));
     return -1;
 }
 
-/* Of entry i; value[k + 1] is the output of entry k, value[0] the input. */
-static dt_vid build_entry(dt_builder *b, const dt_model_options *o, int32_t i, const dt_vid *value) {
-    const dt_layer_entry *l = &o->layers[i];
-    dt_vid in[DT_LAYER_IN_MAX] = {l->from[0] ? find_layer(o, value, i, l->from) : value[i]};
-    for (int32_t k = 0; k < l->n_with; k++) in[k + 1] = find_layer(o, value, i, l->with[k]);
-    for (int32_t k = 0; k <= l->n_with; k++) {
-        if (in[k] >= 0) continue;
-        b->status = dt_fail(DT_ERR_CONFIG, "no layer before this one is named \"%s\"",
-                            k == 0 ? l->from : l->with[k - 1]);
-        return -1;
-    }
-    return dt_layer_build(b, l->row, l->name, in, l->n_with + 1, l->options);
+/* What entry i reads by that name. */
+static dt_vid find(layers_net *n, int32_t i, const char *key, const char *name) {
+    for (int32_t k = i - 1; k >= 0; k--)
+        if (strcmp(n->o->layers[k].name, name) == 0) return n->value[k];
+    if (n->image >= 0 && strcmp(name, "image") == 0) return n->image;
+    if (dt_build_field(n->b, name)) return dt_build_input(n->b, name);
+    return strcmp(name, "input") == 0 ? read_input(n) : refuse_name(n, i, key, name);
+}
+
+/* Names that the data's fields have are theirs. */
+static bool name_is_free(layers_net *n, int32_t i) {
+    const char *name = n->o->layers[i].name;
+    const bool of_images = n->image >= 0 && (strcmp(name, "image") == 0 || strcmp(name, "aug") == 0);
+    if (!of_images && !dt_build_field(n->b, name)) return true;
+    n->b->status = dt_fail(DT_ERR_CONFIG,
+                           "model.layers[%d].name: \"%s\" is a field of the data; choose another", i, name);
+    return false;
+}
+
+static dt_vid build_entry(layers_net *n, int32_t i) {
+    const dt_layer_entry *l = &n->o->layers[i];
+    dt_vid in[DT_LAYER_IN_MAX];
+    if (!name_is_free(n, i)) return -1;
+    if (l->from[0])
+        in[0] = find(n, i, "from", l->from);
+    else
+        in[0] = i > 0 ? n->value[i - 1] : read_input(n);
+    for (int32_t k = 0; k < l->n_with && n->b->status == DT_OK; k++)
+        in[k + 1] = find(n, i, "with", l->with[k]);
+    if (n->b->status != DT_OK) return -1;
+    return dt_layer_build(n->b, l->row, l->name, in, l->n_with + 1, l->options);
 }
 
 dt_vid dt_net_layers(dt_builder *b, dt_vid x, int64_t outputs, const dt_model_options *o, const void *shape) {
+    layers_net n = {.b = b, .o = o, .image = x};
     (void)shape;
-    dt_vid value[DT_LAYERS_MAX + 1] = {x};
+    if (o->n_layers == 0) {
+        b->status = dt_fail(DT_ERR_CONFIG, "\"layers\" needs [[model.layers]] entries");
+        return -1;
+    }
     for (int32_t i = 0; i < o->n_layers; i++) {
-        value[i + 1] = build_entry(b, o, i, value);
+        n.value[i] = build_entry(&n, i);
         if (b->status == DT_OK) continue;
-        /* The layer is named where it was refused. */
         if (o->layers[i].line > 0)
             dt_error_context("%s:%d", o->layers_file, o->layers[i].line);
         else
             dt_error_context("%s", o->layers_file);
         return -1;
     }
-    const dt_value *out = &b->g->value[value[o->n_layers]];
+    const dt_vid last = n.value[o->n_layers - 1];
+    const dt_value *out = &b->g->value[last];
     const bool classes = dt_task_of(o)->classes;
-    if (dt_value_n_elem(out) == out->dim[0] * outputs && (out->ndim == 2 || !classes))
-        return value[o->n_layers];
+    if (dt_value_n_elem(out) == out->dim[0] * outputs && (out->ndim == 2 || !classes)) return last;
     b->status = dt_fail(
         DT_ERR_CONFIG, "%s: the last layer gives %s, expected %lld %s a sample: end with a dense layer",
         o->layers_file, dt_value_shape_text(out), (long long)outputs, classes ? "logits" : "numbers");

@@ -11,8 +11,8 @@ dt_vid dt_net_quickstart(dt_builder *b, dt_vid x, int64_t classes, const dt_mode
     (void)o, (void)shape;
     for (size_t i = 0; i < sizeof layer / sizeof layer[0]; i++) {
         char name[DT_NAME_MAX];
-        dt_conv_options conv = {
-            .channels = layer[i].channels, .kernel = 3, .stride = layer[i].stride, .pad = 1};
+        dt_conv2d_options conv = {
+            .channels = layer[i].channels, .kernel = 3, .stride = layer[i].stride, .pad = 1, .no_bias = true};
         snprintf(name, sizeof name, "conv%zu", i + 1);
         x = dt_build_conv(b, name, x, &conv);
         snprintf(name, sizeof name, "bn%zu", i + 1);

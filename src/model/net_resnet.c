@@ -13,7 +13,8 @@ typedef struct block_spec {
 static dt_vid conv_bn(dt_builder *b, const char *block, const char *conv, const char *bn, dt_vid x,
                       int64_t channels, int64_t kernel, int64_t stride, bool zero_gamma) {
     char name[DT_NAME_MAX];
-    dt_conv_options o = {.channels = channels, .kernel = kernel, .stride = stride, .pad = kernel / 2};
+    dt_conv2d_options o = {
+        .channels = channels, .kernel = kernel, .stride = stride, .pad = kernel / 2, .no_bias = true};
     snprintf(name, sizeof name, "%s%s", block, conv);
     dt_vid y = dt_build_conv(b, name, x, &o);
     snprintf(name, sizeof name, "%s%s", block, bn);

@@ -4,7 +4,7 @@
 
 #include "model/options.h"
 
-/* A network: from the input value to `outputs` numbers a row. `shape`: what its row in the table of models says. */
+/* A network: from the input value (-1: it chooses among the data's fields by itself) to `outputs` numbers a row. `shape`: what its row in the table of models says. */
 typedef dt_vid dt_net_fn(dt_builder *b, dt_vid x, int64_t outputs, const dt_model_options *o,
                          const void *shape);
 

@@ -127,7 +127,7 @@ static const char *loss_of(dt_builder *b, const dt_model_options *o) {
 void dt_task_head(dt_builder *b, const dt_model_options *o, dt_vid y) {
     const dt_task_row *task = dt_task_of(o);
     if (b->status != DT_OK) return;
-    dt_loss_options t = {
+    dt_build_loss_options t = {
         .kind = loss_of(b, o), .target = o->target[0] ? o->target : NULL, .sums = task->sums};
     if (b->status != DT_OK) return;
     if (strcmp(t.kind, "huber") == 0) t.param = o->huber_delta;
@@ -139,11 +139,11 @@ void dt_task_head(dt_builder *b, const dt_model_options *o, dt_vid y) {
         char name[DT_NAME_MAX];
         snprintf(name, sizeof name, "loss_%s", e->name[0] ? e->name : e->of);
         const dt_vid x = dt_graph_find(b->g, e->of);
-        const dt_loss_options more = {.name = name,
-                                      .kind = dt_loss_kinds[e->kind],
-                                      .target = e->target[0] ? e->target : NULL,
-                                      .weight = e->weight,
-                                      .param = e->param};
+        const dt_build_loss_options more = {.name = name,
+                                            .kind = dt_loss_kinds[e->kind],
+                                            .target = e->target[0] ? e->target : NULL,
+                                            .weight = e->weight,
+                                            .param = e->param};
         if (x < 0)
             b->status = dt_fail(DT_ERR_CONFIG, "the network has no layer \"%s\"", e->of);
         else

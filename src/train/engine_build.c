@@ -81,6 +81,7 @@ dt_status dt_engine_forward_graph(const dt_engine *e, const dt_dataset_info *dat
     /* Evaluation takes names and shapes from the training graph, and must not fail where its micro-batch of
      * this many ranks would be too small for batch statistics. */
     if (training && !e->train) rows = dt_max_i64(rows, 2);
+    if (e->make_forward) return e->make_forward(e->forward_arg, rows, training, out);
     DT_TRY(model_input(e, data, rows, training, &in));
     return dt_model_build(&e->config->model, &in, compute_dtype(e->config), training, out);
 }
@@ -240,6 +241,8 @@ dt_status dt_engine_create(const dt_engine_options *o, dt_engine **out) {
     e->be = o->be;
     e->mpi = o->mpi;
     e->comm = o->comm;
+    e->make_forward = o->forward;
+    e->forward_arg = o->forward_arg;
     e->train = o->train;
     e->plan_only = o->plan_only;
     e->any_gpu = o->any_gpu || o->be->info.is_gpu;

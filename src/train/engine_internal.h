@@ -24,6 +24,8 @@ struct dt_engine {
     const dt_config *config;
     dt_backend *be;
     dt_comm *mpi, *comm;
+    dt_status (*make_forward)(void *arg, int64_t rows, bool training, dt_graph **out);
+    void *forward_arg;
     dt_division division;
     bool train, any_gpu, plan_only;
     dt_axis *axis;

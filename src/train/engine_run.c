@@ -80,12 +80,8 @@ static dt_status on_kernel(void *arg, int32_t n_complete) {
     return e->reducer && e->in_last ? dt_reducer_progress(e->reducer) : DT_OK;
 }
 
-static dt_status enqueue(void *arg) {
-    dt_engine *e = arg;
-    e->n_reduced = 0;
-    DT_TRY(dt_program_run(e->program, on_kernel, e));
-    if (!e->in_last) return DT_OK;
-    if (e->reducer) DT_TRY(dt_reducer_finish(e->reducer));
+/* What follows the gradients of a step. */
+static dt_status enqueue_update(dt_engine *e) {
     DT_TRY(e->be->fill(e->be, e->store->norm2, 0, (int64_t)sizeof(float), NULL));
     DT_TRY(e->sumsq.run(e->sumsq.ctx, NULL));
     DT_TRY(e->update.run(e->update.ctx, NULL));
@@ -93,12 +89,25 @@ static dt_status enqueue(void *arg) {
     return e->scale.run ? e->scale.run(e->scale.ctx, NULL) : DT_OK;
 }
 
-dt_status dt_engine_micro(dt_engine *e, const dt_step_params *params, bool last) {
-    dt_backend *be = e->be;
+static dt_status enqueue(void *arg) {
+    dt_engine *e = arg;
+    e->n_reduced = 0;
+    DT_TRY(dt_program_run(e->program, on_kernel, e));
+    if (!e->in_last) return DT_OK;
+    if (e->reducer) DT_TRY(dt_reducer_finish(e->reducer));
+    return enqueue_update(e);
+}
+
+static dt_status send_params(dt_engine *e, const dt_step_params *params) {
     dt_step_params *p = &e->params_ring[e->next_params];
     e->next_params = (e->next_params + 1) % e->n_params;
     *p = *params;
-    DT_TRY(be->copy(be, e->store->params, p, DT_STEP_HOST_BYTES, NULL));
+    return e->be->copy(e->be, e->store->params, p, DT_STEP_HOST_BYTES, NULL);
+}
+
+dt_status dt_engine_micro(dt_engine *e, const dt_step_params *params, bool last) {
+    dt_backend *be = e->be;
+    DT_TRY(send_params(e, params));
     e->in_last = last;
     if (e->captured[last] && !e->plain) return be->replay(be, e->captured[last], NULL);
     /* The first run is plain: libraries set themselves up in it, which a capture does not allow. */
@@ -109,6 +118,22 @@ dt_status dt_engine_micro(dt_engine *e, const dt_step_params *params, bool last)
     }
     DT_TRY(be->capture(be, enqueue, e, &e->captured[last]));
     return be->replay(be, e->captured[last], NULL);
+}
+
+dt_status dt_engine_forward(dt_engine *e, const dt_step_params *params) {
+    DT_TRY(send_params(e, params));
+    return dt_program_run_forward(e->program);
+}
+
+dt_status dt_engine_backward(dt_engine *e, bool last) {
+    e->in_last = last;
+    e->n_reduced = 0;
+    DT_TRY(dt_program_run_backward(e->program, on_kernel, e));
+    return last && e->reducer ? dt_reducer_finish(e->reducer) : DT_OK;
+}
+
+dt_status dt_engine_update(dt_engine *e) {
+    return enqueue_update(e);
 }
 
 dt_status dt_engine_end_step(dt_engine *e, int64_t step) {

@@ -32,6 +32,7 @@ void dt_console_init(dt_console *c, const dt_metrics_options *o) {
     const dt_task_row *task = o->board.task;
     *c = (dt_console){.metric = task && task->n_metric > 0 ? &task->metric[0] : NULL,
                       .out = o->console ? o->console : stderr,
+                      .samples = o->images ? "images" : "samples",
                       .live = o->live,
                       .total_steps = o->total_steps,
                       .log_every = o->log_every > 0 ? o->log_every : 1,
@@ -91,7 +92,7 @@ static void format_parts(const dt_console *c, bool labels, char part[PART_COUNT]
         part[PART_METRIC][0] = '\0';
     }
     snprintf(part[PART_LR], PART_MAX, "lr %.3g", r->lr);
-    snprintf(part[PART_SPEED], PART_MAX, labels ? "%s images/s" : "%s/s", speed.s);
+    snprintf(part[PART_SPEED], PART_MAX, labels ? "%s %s/s" : "%s/s", speed.s, c->samples);
     snprintf(part[PART_ETA], PART_MAX, "ETA %s", eta);
     snprintf(part[PART_WAIT], PART_MAX, labels ? "data wait %.0f%%" : "wait %.0f%%",
              c->time_s > 0 ? 100 * c->data_wait_s / c->time_s : 0);

@@ -8,6 +8,7 @@
 
 typedef struct dt_console {
     FILE *out;
+    const char *samples; /* what they are: "images" */
     bool live;
     bool line_shown; /* live: the cursor stands at the end of the progress line */
     int64_t total_steps, log_every, first_step;

@@ -25,7 +25,7 @@ const char *const dt_best_metric_names[] = {[DT_BEST_EVAL_TOP1] = "eval_top1",
 static const char *const save_error_names[] = {
     [DT_SAVE_ERROR_WARN] = "warn", [DT_SAVE_ERROR_STOP] = "stop", NULL};
 
-#define KEYS_OF dt_run_options
+#define KEYS_OF dt_job_options
 static const dt_key_row run_keys[] = {
     {STRING("out_dir", out_dir), .help = "Directory of the run: checkpoints, metrics, resolved "
                                          "configuration. Not set: runs/ and the name of the "

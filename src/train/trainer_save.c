@@ -355,7 +355,9 @@ static void catch_up(dt_trainer *t) {
 
 /* After resuming: a run that cannot go on stays as it was. */
 static dt_status open_records(dt_trainer *t) {
+    dt_dataset_info info;
     DT_TRY(write_config(t));
+    dt_dataset_info_get(t->session.train_data, &info);
     dt_metrics_options o = {.out_dir = t->config->run.out_dir,
                             .board = t->session.board,
                             .tensorboard = t->config->run.tensorboard,
@@ -365,6 +367,7 @@ static dt_status open_records(dt_trainer *t) {
                                               t->eval.step != t->step,
                             .total_steps = t->total_steps,
                             .log_every = t->config->run.log_every,
+                            .images = info.channels > 0,
                             .live = dt_trainer_terminal(),
                             .console = stdout};
     DT_TRY(dt_metrics_open(&o, &t->metrics));

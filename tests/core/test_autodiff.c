@@ -183,8 +183,7 @@ static void test_shared_weight(void **state) {
                          .padded_channels = 2,
                          .mean = {0.5f, 0.5f},
                          .stddev = {0.3f, 0.3f}};
-    dt_conv_options o = {
-        .channels = 2, .kernel = 3, .stride = 1, .pad = 1, .init = DT_INIT_KAIMING_UNIFORM_A5};
+    dt_conv2d_options o = {.channels = 2, .kernel = 3, .stride = 1, .pad = 1, .no_bias = true};
     dt_vid y = dt_build_conv(&b, "shared", dt_build_image(&b, &in), &o);
     y = dt_build_relu(&b, "r", y);
     dt_attr t = b.g->node[b.g->value[dt_graph_find(b.g, "shared")].producer].attr;

@@ -122,7 +122,7 @@ typedef dt_vid build_rest(dt_builder *b, dt_vid x, dt_vid n);
 static dt_graph *by_hand(build_rest *rest) {
     dt_builder b = {0};
     check_ok(dt_graph_create(&b.g, DT_DTYPE_F32, true));
-    dt_conv_options o = {.channels = 4, .kernel = 1, .stride = 1};
+    dt_conv2d_options o = {.channels = 4, .kernel = 1, .stride = 1, .no_bias = true};
     dt_vid x = dt_build_conv(&b, "x", dt_build_image(&b, &small_input), &o);
     random_classify(&b, dt_build_dense(&b, "fc", rest(&b, x, dt_build_batchnorm(&b, "n", x, NULL)), 3, true));
     check_ok(b.status);

@@ -112,7 +112,7 @@ offers 'dtrain bench st' step
 offers 'dtrain ba' base.toml
 offers 'dtrain eval base.toml --re' --report
 offers 'dtrain eval base.toml optim.mom' optim.momentum=
-offers 'dtrain base.toml optim.kind=ada' adamw
+offers 'dtrain base.toml optim.kind=adamw' adamw
 offers 'dtrain train base.toml augment.flip=' true false
 offers 'launch/train -n 2 base.toml run.dev' run.device=
 offers 'dtrain ops ' ''

@@ -50,11 +50,12 @@ static void put(void *to, dt_dtype dtype, int64_t i, double v) {
 }
 
 /* Trains a step on backend and oracle; gradients and all sums must agree. Returns the sums. */
-static void check_step(const dt_model_options *o, double sum[DT_METRIC_COUNT]) {
+static void check_step(const dt_model_options *o, const dt_field *field, int32_t n_field,
+                       double sum[DT_METRIC_COUNT]) {
     dt_backend *be = live_backend();
     dt_graph *g;
     dt_axis *axis;
-    check_ok(build(o, table, N_TABLE, true, &g));
+    check_ok(build(o, field, n_field, true, &g));
     check_ok(dt_autodiff(g));
     check_ok(dt_axis_build(g, 2, 0, false, &axis));
     live l = live_open(be, axis, g, NULL);
@@ -98,7 +99,7 @@ static void test_heads_of_all_tasks(void **state) {
         dt_model_options o;
         double sum[DT_METRIC_COUNT];
         options_of(&o, rows[i].keys, rows[i].outputs, "");
-        check_step(&o, sum);
+        check_step(&o, table, N_TABLE, sum);
         assert_true(sum[DT_METRIC_SAMPLES] == ROWS - 1); /* one is padding */
         const dt_task_row *task = dt_task_of(&o);
         for (int32_t k = 0; k < task->n_metric; k++)
@@ -129,7 +130,7 @@ static void test_several_losses_add_up(void **state) {
         &o, "task = \"regress\"", 2,
         "[[model.losses]]\nof = \"hidden\"\nkind = \"cross_entropy\"\ntarget = \"kind\"\nweight = 0.25\n"
         "[[model.losses]]\nof = \"hidden\"\nkind = \"value\"\nname = \"size\"\nweight = -0.5\n");
-    check_step(&o, sum);
+    check_step(&o, table, N_TABLE, sum);
     const double *own = sum + DT_METRIC_LOSSES;
     for (int k = 0; k < 3; k++) assert_true(own[2 * k + 1] == ROWS - 1);
     assert_true(fabs(sum[DT_METRIC_LOSS] - (own[0] + 0.25 * own[2] - 0.5 * own[4])) < 1e-5);
@@ -164,15 +165,121 @@ static void test_what_does_not_fit_is_refused(void **state) {
     expect_refused("task = \"regress\"", 2, "[[model.losses]]\nof = \"hidden\"\n", table, "test.toml:");
 }
 
+/* ---- layers that name fields ---- */
+
+static const dt_field pair[] = {{.name = "x1", .dtype = DT_DTYPE_F32, .ndim = 1, .dim = {4}},
+                                {.name = "x2", .dtype = DT_DTYPE_F64},
+                                {.name = "y", .dtype = DT_DTYPE_F32, .ndim = 1, .dim = {2}},
+                                {.name = "unread", .dtype = DT_DTYPE_I32, .ndim = 1, .dim = {7}}};
+enum { N_PAIR = sizeof pair / sizeof pair[0] };
+
+static dt_status build_pair(const char *layers, const dt_model_input *in, dt_model_options *o,
+                            dt_graph **out) {
+    char text[2048];
+    snprintf(text, sizeof text, "[model]\nname = \"layers\"\n%s", layers);
+    check_model_options(o, text);
+    return dt_model_build(o, in, DT_DTYPE_F32, true, out);
+}
+
+static const dt_model_input pair_input = {.batch = ROWS, .field = pair, .n_field = N_PAIR, .classes = 3};
+
+#define TWO_INPUTS(from)                                                                                     \
+    "task = \"regress\"\n"                                                                                   \
+    "[[model.layers]]\ntype = \"dense\"\nchannels = 6\nname = \"a\"\nfrom = \"" from "\"\n"                  \
+    "[[model.layers]]\ntype = \"dense\"\nchannels = 6\nname = \"b\"\nfrom = \"x2\"\n"                        \
+    "[[model.layers]]\ntype = \"add\"\nfrom = \"a\"\nwith = \"b\"\n"                                         \
+    "[[model.layers]]\ntype = \"concat\"\nwith = [\"x2\", \"input\"]\n"                                      \
+    "[[model.layers]]\ntype = \"dense\"\nchannels = 2\n"
+
+static void test_layers_read_fields_by_name(void **state) {
+    (void)state;
+    dt_model_options o;
+    dt_graph *g, *by_input;
+    check_ok(build_pair(TWO_INPUTS("x1"), &pair_input, &o, &g));
+    dt_model_options_fini(&o);
+    check_ok(build_pair(TWO_INPUTS("input"), &pair_input, &o, &by_input));
+    assert_int_equal(g->n_node, by_input->n_node);
+    assert_int_equal(dt_graph_input(g, "unread"), -1); /* what nobody reads is not asked for */
+    const dt_vid x2 = dt_graph_find(g, "x2/row");
+    assert_true(x2 >= 0 && g->value[x2].ndim == 2 && g->value[x2].dim[1] == 1);
+    const dt_value *joined = &g->value[dt_graph_find(g, "layer4")];
+    assert_int_equal(joined->dim[1], 6 + 1 + 4);
+    dt_graph_destroy(g);
+    dt_graph_destroy(by_input);
+    static const dt_dtype dtypes[] = {DT_DTYPE_F64, DT_DTYPE_F32}; /* f32 is read where it lies, as a view */
+    for (size_t i = 0; i < sizeof dtypes / sizeof dtypes[0]; i++) {
+        double sum[DT_METRIC_COUNT];
+        dt_field field[N_PAIR];
+        memcpy(field, pair, sizeof field);
+        field[1].dtype = dtypes[i];
+        check_step(&o, field, N_PAIR, sum);
+        assert_true(sum[DT_METRIC_SAMPLES] == ROWS - 1);
+    }
+    dt_model_options_fini(&o);
+}
+
+#define RELU(keys) "[[model.layers]]\ntype = \"relu\"\n" keys
+
+static void test_names_of_layers_and_fields(void **state) {
+    (void)state;
+    const dt_model_input images = {.batch = ROWS,
+                                   .height = 8,
+                                   .width = 8,
+                                   .channels = 1,
+                                   .padded_channels = 1,
+                                   .classes = 3,
+                                   .stddev = {1}};
+    static const struct {
+        const char *layers;
+        bool of_images;
+        const char *why;
+    } rows[] = {
+        {RELU("name = \"trunk\"\n") RELU("from = \"trnk\"\n"), false,
+         "test.toml:6: model.layers[1].from: no earlier layer and no field of the data is named \"trnk\"; "
+         "did "
+         "you mean \"trunk\"? (layers: trunk; fields: x1, x2, y, unread)"},
+        {RELU("from = \"layer1\"\n"), false, "\"layer1\" (layers: none; fields: x1, x2, y, unread)"},
+        {"[[model.layers]]\ntype = \"add\"\nwith = \"x3\"\n", false,
+         "model.layers[0].with: no earlier layer and no field"},
+        {RELU("name = \"x2\"\n"), false, "model.layers[0].name: \"x2\" is a field of the data"},
+        {RELU("from = \"x1\"\n"), true, "(layers: none; fields: image, label)"},
+        {RELU("name = \"image\"\n"), true, "\"image\" is a field of the data"},
+        {RELU("name = \"label\"\n"), true, "\"label\" is a field of the data"},
+        {RELU("name = \"aug\"\n"), true, "\"aug\" is a field of the data"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        dt_model_options o;
+        dt_graph *g;
+        if (build_pair(rows[i].layers, rows[i].of_images ? &images : &pair_input, &o, &g) == DT_OK)
+            fail_msg("accepted: %s", rows[i].layers);
+        if (!strstr(dt_error_text(), rows[i].why))
+            fail_msg("\"%s\" does not say \"%s\"", dt_error_text(), rows[i].why);
+        dt_model_options_fini(&o);
+    }
+    /* Without images, layers may be called so; the image has its own name. */
+    static const char tail[] = "[[model.layers]]\ntype = \"dense\"\nchannels = ";
+    char text[512];
+    dt_model_options o;
+    dt_graph *g;
+    snprintf(text, sizeof text, "task = \"regress\"\n%s%s2\n", RELU("name = \"image\"\n"), tail);
+    check_ok(build_pair(text, &pair_input, &o, &g));
+    dt_graph_destroy(g);
+    dt_model_options_fini(&o);
+    snprintf(text, sizeof text, "%s%s3\n", RELU("from = \"image\"\n"), tail);
+    check_ok(build_pair(text, &images, &o, &g));
+    dt_graph_destroy(g);
+    dt_model_options_fini(&o);
+}
+
 static void test_a_loss_that_is_computed_with_is_refused(void **state) {
     (void)state;
     dt_graph *g;
     check_ok(dt_graph_create(&g, DT_DTYPE_F32, true));
     dt_builder b = {.g = g, .rows = ROWS, .field = table, .n_field = N_TABLE};
     const dt_vid y = dt_build_dense(&b, "fc", dt_build_input(&b, "x"), 2, true);
-    dt_build_loss(&b, y, &(dt_loss_options){.name = "first", .kind = "mse"});
+    dt_build_loss(&b, y, &(dt_build_loss_options){.name = "first", .kind = "mse"});
     assert_int_equal(dt_graph_add_loss(g, y), DT_ERR_CONFIG); /* no op that starts gradients made it */
-    dt_build_loss(&b, g->loss[0], &(dt_loss_options){.name = "second", .kind = "value"});
+    dt_build_loss(&b, g->loss[0], &(dt_build_loss_options){.name = "second", .kind = "value"});
     check_ok(b.status);
     assert_int_equal(dt_autodiff(g), DT_ERR_CONFIG);
     assert_non_null(strstr(dt_error_text(), "first"));
@@ -208,6 +315,8 @@ int main(void) {
         cmocka_unit_test(test_dimensions_of_one_do_not_matter),
         cmocka_unit_test(test_several_losses_add_up),
         cmocka_unit_test(test_what_does_not_fit_is_refused),
+        cmocka_unit_test(test_layers_read_fields_by_name),
+        cmocka_unit_test(test_names_of_layers_and_fields),
         cmocka_unit_test(test_a_loss_that_is_computed_with_is_refused),
         cmocka_unit_test(test_metrics),
     };

@@ -45,11 +45,11 @@ static inline dt_vid random_like(random_net *r, dt_vid v) {
 static inline dt_vid random_conv(random_net *r, dt_vid x, int64_t channels, int64_t stride) {
     char name[DT_NAME_MAX];
     int64_t c = r->b.g->value[x].dim[3];
-    dt_conv_options o = {.channels = channels,
-                         .kernel = check_below(&r->rng, 2) ? 3 : 1,
-                         .stride = stride,
-                         .groups = check_below(&r->rng, 4) == 0 && channels % c == 0 ? c : 1,
-                         .bias = check_below(&r->rng, 2)};
+    dt_conv2d_options o = {.channels = channels,
+                           .kernel = check_below(&r->rng, 2) ? 3 : 1,
+                           .stride = stride,
+                           .groups = check_below(&r->rng, 4) == 0 && channels % c == 0 ? c : 1,
+                           .no_bias = check_below(&r->rng, 2) == 0};
     o.pad = o.kernel / 2;
     return dt_build_conv(&r->b, random_name(r, name), x, &o);
 }
@@ -170,7 +170,7 @@ static inline dt_graph *random_graph(double label_smoothing, uint64_t seed, bool
     /* Often another loss, which reads an input of its own, and an output in the middle. */
     if (check_below(&r.rng, 3) > 0)
         dt_build_loss(&r.b, r.value[check_below(&r.rng, r.n_value - 1) + 1],
-                      &(dt_loss_options){.name = "size", .kind = "value", .weight = 0.05});
+                      &(dt_build_loss_options){.name = "size", .kind = "value", .weight = 0.05});
     if (check_below(&r.rng, 2))
         dt_build_output(&r.b, "middle", r.value[check_below(&r.rng, r.n_value - 1) + 1]);
     check_ok(r.b.status);

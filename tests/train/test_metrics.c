@@ -464,8 +464,11 @@ static void progress_fits_the_terminal(void **state) {
 static void bunched_results_keep_the_rate(void **state) {
     metrics_dir *d = *state;
     dt_console c;
-    dt_metrics_options o = {
-        .board = {.task = dt_task_table}, .total_steps = 1000, .log_every = 4, .console = d->console};
+    dt_metrics_options o = {.board = {.task = dt_task_table},
+                            .total_steps = 1000,
+                            .log_every = 4,
+                            .images = true,
+                            .console = d->console};
     dt_console_init(&c, &o);
     for (int64_t step = 1; step <= 4; step++) {
         dt_train_record r = train_record(step);
@@ -477,6 +480,11 @@ static void bunched_results_keep_the_rate(void **state) {
     const char *text = metrics_dir_console(d);
     assert_non_null(strstr(text, " 400 images/s"));
     assert_non_null(strstr(text, "data wait 50%"));
+    char line[256];
+    o.images = false;
+    dt_console_init(&c, &o);
+    dt_console_format(&c, 200, line, sizeof line);
+    assert_non_null(strstr(line, "0 samples/s"));
 }
 
 /* A pipe that is full, as behind a pager: training must not wait for it. */

@@ -26,9 +26,10 @@ enum {
     DT_KEY_REQUIRED = 1u << 0,
     DT_KEY_OPEN_MIN = 1u << 1, /* the minimum itself is out of range */
     DT_KEY_OPEN_MAX = 1u << 2,
-    DT_KEY_MATHS = 1u << 3, /* changes what is learnt: part of a configuration's hash */
-    DT_KEY_LATER = 1u << 4  /* came after the first hashes were kept: part of them only where it is set to
+    DT_KEY_MATHS = 1u << 3,  /* changes what is learnt: part of a configuration's hash */
+    DT_KEY_LATER = 1u << 4,  /* came after the first hashes were kept: part of them only where it is set to
                                something else than its default */
+    DT_KEY_NEGATED = 1u << 5 /* BOOL: the field is true where the key is false */
 };
 
 /* One key of a struct, its field at `offset` bytes. */

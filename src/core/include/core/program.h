@@ -85,6 +85,9 @@ void dt_program_destroy(dt_program *p); /* accepts NULL; before its store */
 typedef dt_status dt_bucket_hook(void *arg, int32_t n_complete);
 /* Runs all kernels on the compute stream. hook may be NULL. */
 dt_status dt_program_run(dt_program *p, dt_bucket_hook *hook, void *arg);
+/* The part of them before the first of the backward nodes, and the rest. */
+dt_status dt_program_run_forward(dt_program *p);
+dt_status dt_program_run_backward(dt_program *p, dt_bucket_hook *hook, void *arg);
 
 /* Address of a value of the program's graph. */
 void *dt_program_address(const dt_program *p, dt_vid v);

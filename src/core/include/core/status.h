@@ -6,28 +6,13 @@
 #ifndef DT_CORE_STATUS_H
 #define DT_CORE_STATUS_H
 
-#include <stddef.h>
+#define DTRAIN_TYPES_ONLY
+#include "dtrain.h" /* dt_status */
+#undef DTRAIN_TYPES_ONLY
 
 #ifdef __cplusplus
 extern "C" {
 #endif
-
-typedef enum dt_status {
-    DT_OK = 0,
-    DT_ERR_USAGE,       /* command line */
-    DT_ERR_CONFIG,      /* configuration: unknown key, type, range, inconsistent values */
-    DT_ERR_DATA,        /* data set or shard missing, damaged, wrong type */
-    DT_ERR_CHECKPOINT,  /* no usable checkpoint */
-    DT_ERR_NONFINITE,   /* loss or gradients not finite */
-    DT_ERR_PEER,        /* another rank failed, died or stalled */
-    DT_ERR_MEMORY,      /* host or device memory */
-    DT_ERR_DEVICE,      /* GPU, cuDNN, cuBLAS, NCCL */
-    DT_ERR_IO,          /* a file could not be written or read */
-    DT_ERR_UNSUPPORTED, /* a backend or build lacks this */
-    DT_ERR_INTERNAL,    /* our bug */
-    DT_STOPPED,         /* a signal asked to stop; state was saved */
-    DT_STATUS_COUNT
-} dt_status;
 
 #define DT_MUST_CHECK                 __attribute__((warn_unused_result))
 #define DT_PRINTF(fmt_arg, first_arg) __attribute__((format(printf, fmt_arg, first_arg)))

@@ -2,26 +2,13 @@
 #ifndef DT_CORE_TYPES_H
 #define DT_CORE_TYPES_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#define DTRAIN_TYPES_ONLY
+#include "dtrain.h" /* dt_dtype, DT_MAX_DIM; with stdbool.h, stddef.h, stdint.h */
+#undef DTRAIN_TYPES_ONLY
 
 #ifdef __cplusplus
 extern "C" {
 #endif
-
-typedef enum dt_dtype {
-    DT_DTYPE_F32 = 0,
-    DT_DTYPE_F16,
-    DT_DTYPE_BF16,
-    DT_DTYPE_U8,
-    DT_DTYPE_I32,
-    DT_DTYPE_I64,
-    DT_DTYPE_F64,
-    DT_DTYPE_COUNT
-} dt_dtype;
-
-enum { DT_MAX_DIM = 8 }; /* dimensions of a tensor */
 
 /* Bytes of one element. */
 size_t dt_dtype_size(dt_dtype dtype);

@@ -46,7 +46,11 @@ struct dt_comm {
     void *impl;
 };
 
-/* Starts MPI (MPI_THREAD_SERIALIZED or better) once per process. Without mpirun the world is one rank.
+/* Tasks that the launcher has started, by its environment; 1 without one, where MPI need not be started. */
+int64_t dt_comm_tasks(void);
+
+/* Starts MPI (MPI_THREAD_SERIALIZED or better) once per process; one that the program has started is taken,
+ * and not ended. Without mpirun the world is one rank.
  * Refuses when SLURM_NTASKS > 1 but the MPI world is 1, unless DTRAIN_SINGLE=1, and where the launcher's
  * directory is full. A rank that does not come (stopped, its host out of reach) ends the others with a
  * message and exit code 6 after DTRAIN_START_TIMEOUT_S seconds of the environment, 300 without it; also once
@@ -62,6 +66,10 @@ dt_status dt_comm_init(int *argc, char ***argv, dt_comm **out);
 dt_comm *dt_comm_meet(dt_status mine);
 /* MPI_Finalize, or _exit-safe abandonment after a failure. Destroys the communicator. Accepts NULL. */
 void dt_comm_fini(dt_comm *mpi);
+
+/* After a failure that the other ranks do not know of: as dt_comm_fini, but waits for nobody and leaves MPI as
+ * it is, so that the launcher sees this rank end without it and ends the others. Accepts NULL. */
+void dt_comm_abandon(dt_comm *mpi);
 
 /* Host of a rank of `mpi`, the communicator of dt_comm_init; not collective. Valid as long as `mpi`. */
 const char *dt_comm_host(dt_comm *mpi, int32_t rank);

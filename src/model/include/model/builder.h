@@ -4,7 +4,9 @@
 #ifndef DT_MODEL_BUILDER_H
 #define DT_MODEL_BUILDER_H
 
-#include "core/graph.h"
+#include "core/graph.h" /* with dtrain.h, where the options of layers stand */
+
+enum { DT_FIELD_LIST = DT_FIELDS_MAX * (DT_FIELD_NAME_MAX + 2) };
 
 typedef struct dt_builder {
     dt_graph *g;
@@ -34,32 +36,9 @@ typedef struct dt_model_input {
     bool unfused;           /* a batch norm and the ReLU behind it stay apart */
 } dt_model_input;
 
-typedef struct dt_conv_options {
-    int64_t channels, kernel, stride; /* stride 0: 1 */
-    int64_t pad;                      /* on each side; -1: (kernel - 1) * dilation / 2 */
-    int64_t dilation, groups;         /* 0: 1 */
-    bool bias;
-    dt_init init; /* DT_INIT_ZERO (not set): normal, by fan out */
-} dt_conv_options;
-
-typedef struct dt_dense_options {
-    int64_t features;
-    bool bias;
-} dt_dense_options;
-
-typedef struct dt_pool_options {
-    int64_t kernel, stride; /* of a layer (layer.h), stride 0: the kernel */
-    int64_t pad;            /* on each side; -1: (kernel - 1) / 2 */
-} dt_pool_options;
-
 typedef struct dt_dropout_options {
     double rate;
 } dt_dropout_options;
-
-typedef struct dt_batchnorm_options {
-    double eps, momentum; /* 0: the builder's */
-    bool zero_gamma;      /* gamma starts at 0, else at 1 */
-} dt_batchnorm_options;
 
 /* Of a function with scalars (core/scalar.h), in its order. */
 typedef struct dt_scalar_options {
@@ -72,12 +51,15 @@ typedef struct dt_concat_options {
 
 /* Images, normalised, N H W C. */
 dt_vid dt_build_image(dt_builder *b, const dt_model_input *in);
-/* The data's field of that name, in the type that the graph computes in. Each may be asked for several times. */
+/* The data's field of that name, in the type that the graph computes in; single numbers as rows of one [N, 1].
+ * Each may be asked for several times. */
 dt_vid dt_build_input(dt_builder *b, const char *field);
+/* The first field that is no target. target "": as dt_build_target has it. */
+dt_vid dt_build_first_input(dt_builder *b, const char *target);
 /* The same in another type: f32, or i32 of whole numbers. */
 dt_vid dt_build_input_as(dt_builder *b, const char *field, dt_dtype dtype);
 /* Weight "<name>.weight" [K,R,S,C/G], bias "<name>.bias". */
-dt_vid dt_build_conv(dt_builder *b, const char *name, dt_vid x, const dt_conv_options *o);
+dt_vid dt_build_conv(dt_builder *b, const char *name, dt_vid x, const dt_conv2d_options *o);
 /* On the last dimension of x; an image N H W C is flattened first. */
 dt_vid dt_build_dense(dt_builder *b, const char *name, dt_vid x, int64_t features, bool bias);
 /* "<name>.weight", ".bias", ".running_mean", ".running_var"; options NULL: all 0. */
@@ -93,22 +75,24 @@ dt_vid dt_build_pool(dt_builder *b, const char *name, dt_op op, dt_vid x, int64_
 dt_vid dt_build_dropout(dt_builder *b, const char *name, dt_vid x, double rate);
 
 /* A loss. All zero: cross-entropy of classes. */
-typedef struct dt_loss_options {
+typedef struct dt_build_loss_options {
     const char *name;   /* NULL: "loss"; others are reported under theirs */
     const char *kind;   /* cross_entropy, or a name of core/loss.h; NULL: cross_entropy */
     const char *target; /* a field of the data; NULL: the first of label, y and target that it has */
     double weight;      /* in the total; 0: 1 */
     double param;       /* huber: delta; bce: weight of positives; 0: 1 */
     dt_loss_sums sums;  /* what it adds to the task's, if it is the first loss */
-} dt_loss_options;
+} dt_build_loss_options;
 
 /* Names of the kinds, ending in NULL. */
 extern const char *const dt_loss_kinds[];
 /* Adds the loss of x [N, ...]: logits [N, classes] for cross_entropy, the shape of the target for others, for
  * value what is to be small. options NULL: all 0. */
-void dt_build_loss(dt_builder *b, dt_vid x, const dt_loss_options *o);
+void dt_build_loss(dt_builder *b, dt_vid x, const dt_build_loss_options *o);
 /* The first of label, y and target among the data's fields; NULL: none is there. */
 const dt_field *dt_build_target(const dt_builder *b);
+/* The names of the data's fields, "x, y"; `list` has room for DT_FIELD_LIST bytes. */
+const char *dt_build_field_list(const dt_builder *b, char *list);
 /* The field of that name; NULL: there is none. */
 const dt_field *dt_build_field(const dt_builder *b, const char *name);
 /* A value that may be read after a run, by its name. */

@@ -10,7 +10,7 @@ enum { DT_LAYERS_MAX = 512, DT_MODEL_LOSSES_MAX = DT_LOSSES_MAX - 1 };
 typedef struct dt_layer_entry {
     const dt_layer_row *row;
     char name[DT_KEY_NAME_MAX]; /* "layer<i>" where none was given */
-    char from[DT_KEY_NAME_MAX]; /* input: the name of an earlier layer, "input"; "": the layer before */
+    char from[DT_KEY_NAME_MAX]; /* an earlier layer, a field of the data, "input"; "": the layer before */
     char with[DT_LAYER_IN_MAX - 1][DT_KEY_NAME_MAX]; /* the inputs after the first */
     int32_t n_with;
     int32_t line;                                                        /* of the file, for messages */
@@ -61,7 +61,7 @@ extern const char *const dt_model_choices[];
 void dt_model_options_fini(dt_model_options *o);
 
 /* Replaces the layers by those of `v`, an array of tables; `name` is the file's, or "command line". Checks
- * keys, names and references; shapes are the graph's affair. Errors: DT_ERR_CONFIG with line, column and
+ * keys and names; what they refer to and shapes are the graph's affair. Errors: DT_ERR_CONFIG with line, column and
  * entry. */
 dt_status dt_model_read_layers(dt_model_options *o, const dt_toml_value *v, const char *name);
 /* The same of [[model.losses]]. */

@@ -16,7 +16,7 @@
 
 typedef struct dt_config {
     char path[DT_KEY_STRING_MAX]; /* the file read, for messages */
-    dt_run_options run;
+    dt_job_options run;
     dt_model_options model;
     dt_data_options data;
     dt_augment_options augment;

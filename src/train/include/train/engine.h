@@ -27,6 +27,9 @@ typedef struct dt_engine_options {
     dt_backend *be; /* borrowed */
     dt_comm *mpi;   /* borrowed; world, rank, agreement */
     dt_comm *comm;  /* gradients; may be mpi itself; NULL: no reduction (inspection, benchmarks) */
+    /* The forward graph for that many rows, which the engine takes; NULL: the configured model for `data`. */
+    dt_status (*forward)(void *arg, int64_t rows, bool training, dt_graph **out);
+    void *forward_arg;
     const dt_dataset_info *data;
     const dt_upload_plan *upload; /* how batches get to the device; NULL: all is copied */
     bool any_gpu;                 /* some rank computes on a GPU: all lay the input out as it does */
@@ -89,10 +92,16 @@ int64_t dt_engine_fed(const dt_engine *e);
 dt_status dt_engine_input_wait(dt_engine *e, int64_t fed);
 /* Enqueues one micro-batch; with `last` also reduction and update. */
 dt_status dt_engine_micro(dt_engine *e, const dt_step_params *params, bool last);
+/* The same in three parts, for who looks at outputs and gradients between them; `last` of the backward one. */
+dt_status dt_engine_forward(dt_engine *e, const dt_step_params *params);
+dt_status dt_engine_backward(dt_engine *e, bool last);
+dt_status dt_engine_update(dt_engine *e);
 /* Ends a step: its metrics travel to the host. */
 dt_status dt_engine_end_step(dt_engine *e, int64_t step);
 /* Waits for the result of the oldest pending step. */
 dt_status dt_engine_result(dt_engine *e, dt_step_result *out);
+/* The sums of this rank so far, DT_METRIC_COUNT of them, between the parts of a step. Waits for the device. */
+dt_status dt_engine_sums(dt_engine *e, double *metric);
 /* Steps begun whose results have not been read. */
 int32_t dt_engine_pending(const dt_engine *e);
 /* How many steps late results are read: 0 on the CPU. */
@@ -105,6 +114,9 @@ int32_t dt_engine_lag(const dt_engine *e);
 dt_status dt_engine_eval_begin(dt_engine *e, bool ema);
 dt_status dt_engine_eval_batch(dt_engine *e);
 dt_status dt_engine_eval_end(dt_engine *e, double *metric); /* DT_METRIC_COUNT doubles */
+/* Runs a batch that was fed, outside of an evaluation: with this rank's own statistics, and the sums are its own.
+ * Not collective. Between steps. */
+dt_status dt_engine_eval_lone(dt_engine *e, double *metric);
 
 /* An output of the evaluation program by its name, as the batch just run left it: *n_elem elements in fp32,
  * which belong to the engine and stay until the next call. Waits for the device. DT_ERR_INTERNAL where there is

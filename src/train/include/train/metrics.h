@@ -21,6 +21,7 @@ typedef struct dt_metrics_options {
     bool set_aside;      /* an existing metrics.jsonl is of another run: renamed, as for resume_step 0 */
     bool evaluate_again; /* an evaluation of resume_step counts as missing */
     int64_t total_steps, log_every;
+    bool images;   /* what samples are called */
     bool live;     /* `console` is a terminal: one line rewritten; else a line every log_every steps */
     FILE *console; /* not owned; NULL: stderr */
     dt_scoreboard board;

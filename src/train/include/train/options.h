@@ -4,7 +4,6 @@
 
 #include "core/key.h"
 
-typedef enum dt_device_choice { DT_DEVICE_AUTO = 0, DT_DEVICE_CPU, DT_DEVICE_CUDA } dt_device_choice;
 typedef enum dt_precision {
     DT_PRECISION_FP32 = 0,
     DT_PRECISION_TF32,
@@ -20,17 +19,17 @@ typedef enum dt_best_metric { DT_BEST_EVAL_TOP1 = 0, DT_BEST_EVAL_TOP5, DT_BEST_
 extern const char *const dt_best_metric_names[];
 
 /* [run] */
-typedef struct dt_run_options {
+typedef struct dt_job_options {
     char out_dir[DT_KEY_STRING_MAX];
     /* "auto" | "never" | "best" | path of a checkpoint or run directory */
     char resume[DT_KEY_STRING_MAX];
     int64_t seed;
-    int64_t device;    /* dt_device_choice */
+    int64_t device;    /* dt_device */
     int64_t threads;   /* CPU compute threads per rank; 0: cores / local ranks */
     int64_t log_every; /* steps between plain progress lines */
     int64_t capture;   /* dt_capture_choice */
     bool tensorboard;
-} dt_run_options;
+} dt_job_options;
 extern const dt_section dt_run_section;
 
 /* [train] */

@@ -1,0 +1,381 @@
+/* dtrain.h: neural networks in C, on CPUs and NVIDIA GPUs, in one process or many.
+ *
+ *     dt_run *run;                                                   where to compute
+ *     dt_net *net;                                                   what to compute
+ *     dt_run_open((dt_run_options){.device = DT_DEVICE_AUTO}, &run);
+ *     dt_net_create(run, (dt_net_options){.batch = 32, .optimizer = "adamw", .lr = 1e-3}, &net);
+ *     dt_var x = dt_image_input(net, "image", (dt_image_options){.height = 28, .width = 28, .channels = 1});
+ *     x = dt_relu(dt_conv2d(x, (dt_conv2d_options){.channels = 32, .kernel = 3, .pad = 1}));
+ *     x = dt_dense(x, (dt_dense_options){.channels = 10});
+ *     dt_loss(net, "cross_entropy", x, (dt_loss_options){.target = "label"});
+ *     ... dt_net_set(net, "image", images), dt_net_set(net, "label", labels), dt_net_step(net) ...
+ *
+ * What holds everywhere:
+ * - A call that can fail returns dt_status; dt_error_text() says what, where and how to mend it. Nothing
+ *   prints, nothing ends the process (one exception: dt_run_open under a launcher whose ranks never come).
+ * - Options are structs passed by value; a field that is 0 means its default.
+ * - Handles (dt_run, dt_net, dt_tensor) are freed in any order; freeing NULL, or a handle twice, does
+ *   nothing. A call with NULL or a freed handle returns DT_ERR_USAGE. A handle's memory is used again only
+ *   after many others were freed.
+ * - A handle is used by one thread at a time; different networks, and tensors, by different threads at once.
+ * - Images are N H W C (rows of a batch, height, width, channels), weights of convolutions K R S C (out,
+ *   rows, columns, in), of dense layers K C (out, in); elements are contiguous, the last dimension first.
+ * - "Collective": in a job of several processes (ranks) all of them call it, in the same order, and one
+ *   thread of each. Without mpirun there is one rank, and MPI is not even started. */
+
+#ifndef DTRAIN_TYPES /* status, types and options; the library's own sources read this part alone */
+#define DTRAIN_TYPES
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef enum dt_status {
+    DT_OK = 0,
+    DT_ERR_USAGE,       /* a call that cannot be right: NULL, a freed handle, a shape that does not fit */
+    DT_ERR_CONFIG,      /* options or configuration: unknown name, range, inconsistent values */
+    DT_ERR_DATA,        /* data set missing, damaged, wrong type */
+    DT_ERR_CHECKPOINT,  /* no usable checkpoint */
+    DT_ERR_NONFINITE,   /* loss or gradients not finite */
+    DT_ERR_PEER,        /* another rank failed, died or stalled */
+    DT_ERR_MEMORY,      /* host or device memory */
+    DT_ERR_DEVICE,      /* GPU, cuDNN, cuBLAS, NCCL */
+    DT_ERR_IO,          /* a file could not be written or read */
+    DT_ERR_UNSUPPORTED, /* a backend or build lacks this */
+    DT_ERR_INTERNAL,    /* a bug of dtrain */
+    DT_STOPPED,         /* a signal asked to stop; state was saved */
+    DT_STATUS_COUNT
+} dt_status;
+
+typedef enum dt_dtype {
+    DT_DTYPE_F32 = 0,
+    DT_DTYPE_F16,
+    DT_DTYPE_BF16,
+    DT_DTYPE_U8,
+    DT_DTYPE_I32,
+    DT_DTYPE_I64,
+    DT_DTYPE_F64,
+    DT_DTYPE_COUNT
+} dt_dtype;
+
+typedef enum dt_device {
+    DT_DEVICE_AUTO = 0, /* a GPU where there is one, else the CPU */
+    DT_DEVICE_CPU,
+    DT_DEVICE_CUDA
+} dt_device;
+
+enum { DT_MAX_DIM = 8 }; /* dimensions of a tensor */
+
+/* Options of layers. A number that is 0 has the default that is said. `name`: see below, "networks". */
+
+enum { DT_PAD_SAME = -1 };
+
+typedef struct dt_conv2d_options {
+    int64_t channels; /* of the output; needed */
+    int64_t kernel;   /* rows and columns; 0: 3 */
+    int64_t stride;   /* 0: 1 */
+    int64_t pad;      /* zeros on each side; DT_PAD_SAME: (kernel - 1) * dilation / 2 */
+    int64_t dilation; /* 0: 1 */
+    int64_t groups;   /* channel groups convolved apart; 0: 1 */
+    bool no_bias;
+    const char *name;
+} dt_conv2d_options;
+
+typedef struct dt_dense_options {
+    int64_t channels; /* of the output; needed */
+    bool no_bias;
+    const char *name;
+} dt_dense_options;
+
+typedef struct dt_batchnorm_options {
+    double eps;      /* 0: 1e-5 */
+    double momentum; /* weight of the new batch in the running statistics; 0: 0.1 */
+    bool zero_gamma; /* the weight starts at 0, else at 1 */
+    const char *name;
+} dt_batchnorm_options;
+
+typedef struct dt_pool_options {
+    int64_t kernel; /* 0: 2 */
+    int64_t stride; /* 0: the kernel */
+    int64_t pad;    /* on each side; DT_PAD_SAME: (kernel - 1) / 2 */
+} dt_pool_options;
+
+#endif
+
+#if !defined DTRAIN_H && !defined DTRAIN_TYPES_ONLY
+#define DTRAIN_H
+
+#if defined __GNUC__
+#define DT_API __attribute__((visibility("default")))
+#else
+#define DT_API
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- errors ---- */
+
+/* The cause of this thread's last failure; "" if none. Valid until the next call on this thread. */
+DT_API const char *dt_error_text(void);
+/* Short name: "ok", "usage", "data", ... */
+DT_API const char *dt_status_name(dt_status status);
+/* "0.1.0" */
+DT_API const char *dt_version(void);
+
+/* ---- shapes ---- */
+
+typedef struct dt_shape {
+    int32_t ndim; /* 0: a scalar */
+    int64_t dim[DT_MAX_DIM];
+} dt_shape;
+
+/* DT_SHAPE(64, 28, 28, 1): the shape of 1 to 8 dimensions. */
+#define DT_SHAPE(...)                                                                                        \
+    DT_LITERAL(dt_shape) {                                                                                   \
+        DT_COUNT_ARGS(__VA_ARGS__), {                                                                        \
+            __VA_ARGS__                                                                                      \
+        }                                                                                                    \
+    }
+#define DT_COUNT_ARGS(...)                       DT_NINTH(__VA_ARGS__, 8, 7, 6, 5, 4, 3, 2, 1, 0)
+#define DT_NINTH(a, b, c, d, e, f, g, h, n, ...) n
+#ifdef __cplusplus
+#define DT_LITERAL(type) type
+#else
+#define DT_LITERAL(type) (type)
+#endif
+
+/* Bytes of one element. */
+DT_API size_t dt_dtype_size(dt_dtype dtype);
+/* "f32", "f16", "bf16", "u8", "i32", "i64", "f64". */
+DT_API const char *dt_dtype_name(dt_dtype dtype);
+
+/* ---- a run: the device, and the other ranks ---- */
+
+typedef struct dt_run dt_run;
+
+typedef struct dt_run_options {
+    dt_device device;
+    int32_t threads;    /* compute threads of the CPU; 0: this rank's share of the cores */
+    bool deterministic; /* GPU: the same bits in every run (the CPU's always are) */
+    bool tf32;          /* GPU: matrix units for fp32 */
+    bool share_gpu;     /* two ranks may use one GPU */
+    double timeout_s;   /* how long a collective call waits for the other ranks; 0: 300 */
+} dt_run_options;
+
+typedef struct dt_run_info {
+    int32_t rank, world; /* 0 of 1 without a launcher */
+    int32_t threads;     /* host threads of this rank */
+    bool is_gpu;
+    char device[128];                 /* its name */
+    int64_t memory_bytes, free_bytes; /* of the device; of the host for the CPU */
+} dt_run_info;
+
+/* Opens the device and, under mpirun or srun, meets the other ranks. A process may open several runs; MPI
+ * ends with the last of them, and a later one is refused (DT_ERR_USAGE). A program that has started MPI
+ * itself, with MPI_THREAD_SERIALIZED or better, also ends it. Collective. */
+DT_API dt_status dt_run_open(dt_run_options options, dt_run **out);
+/* Ends it. The device stays until the run's last tensor and network are freed. With a rank that has failed
+ * the others end by their launcher. Collective. */
+DT_API void dt_run_close(dt_run *run);
+DT_API dt_status dt_run_get_info(const dt_run *run, dt_run_info *out);
+
+typedef struct dt_tensor dt_tensor;
+
+/* t = the sum of all ranks' t (f32, f16, bf16, f64, i32; equal shapes), with the same bits on all of them.
+ * Collective. */
+DT_API dt_status dt_run_all_reduce(dt_run *run, dt_tensor *t);
+/* t = rank root's t. Collective. */
+DT_API dt_status dt_run_broadcast(dt_run *run, dt_tensor *t, int32_t root);
+/* Waits for every rank. DT_OK if all came with DT_OK, else on every rank the status and text of the first
+ * that did not: `return dt_run_agree(run, mine)` ends all ranks alike. Collective. */
+DT_API dt_status dt_run_agree(dt_run *run, dt_status mine);
+
+/* ---- tensors ----
+ *
+ * An array in the run's device memory, or in host memory (with DT_DEVICE_CPU that is one). Work is queued on
+ * the device in the order of the calls. Functions that compute write to *out: a tensor of the result's shape
+ * and type that is there already (it may be an operand, except for matmul and transpose), or where *out is
+ * NULL a new one, which the caller frees. */
+
+/* Zeros. */
+DT_API dt_status dt_tensor_zeros(dt_run *run, dt_dtype dtype, dt_shape shape, dt_tensor **out);
+DT_API dt_status dt_tensor_ones(dt_run *run, dt_dtype dtype, dt_shape shape, dt_tensor **out);
+/* Every element is `value`, rounded to the type. */
+DT_API dt_status dt_tensor_full(dt_run *run, dt_dtype dtype, dt_shape shape, double value, dt_tensor **out);
+/* Normal with mean 0 and deviation 1, of a floating type; element i is a function of (seed, i) alone. */
+DT_API dt_status dt_tensor_randn(dt_run *run, dt_dtype dtype, dt_shape shape, uint64_t seed, dt_tensor **out);
+/* A copy of host memory, which holds all elements. */
+DT_API dt_status dt_tensor_from(dt_run *run, dt_dtype dtype, dt_shape shape, const void *data,
+                                dt_tensor **out);
+/* The caller's host memory itself, without a copy; it must outlive the tensor. The result is a host
+ * tensor. */
+DT_API dt_status dt_tensor_wrap(dt_run *run, dt_dtype dtype, dt_shape shape, void *data, dt_tensor **out);
+DT_API void dt_tensor_free(dt_tensor *t);
+
+/* Shape and type; {0} and DT_DTYPE_COUNT of what is no tensor. */
+DT_API dt_shape dt_tensor_shape(const dt_tensor *t);
+DT_API dt_dtype dt_tensor_dtype(const dt_tensor *t);
+DT_API int64_t dt_tensor_n_elem(const dt_tensor *t);
+/* Whether it lies in host memory. */
+DT_API bool dt_tensor_is_host(const dt_tensor *t);
+/* Address of element 0, in device memory on a GPU. Waits for queued work that uses it. */
+DT_API void *dt_tensor_data(const dt_tensor *t);
+/* All elements to host memory of `bytes` bytes, which must be the tensor's size; waits for them. */
+DT_API dt_status dt_tensor_read(const dt_tensor *t, void *data, int64_t bytes);
+/* All elements from host memory, which may be used again at once. */
+DT_API dt_status dt_tensor_write(dt_tensor *t, const void *data, int64_t bytes);
+
+/* A copy in the memory of the operand, of the host, of the device. */
+DT_API dt_status dt_tensor_copy(const dt_tensor *t, dt_tensor **out);
+DT_API dt_status dt_tensor_to_host(const dt_tensor *t, dt_tensor **out);
+DT_API dt_status dt_tensor_to_device(const dt_tensor *t, dt_tensor **out);
+/* The same elements in another shape of as many: a copy. */
+DT_API dt_status dt_tensor_reshape(const dt_tensor *t, dt_shape shape, dt_tensor **out);
+/* Element-wise, of two tensors of one shape and type (f32; on a GPU also f16, bf16). */
+DT_API dt_status dt_tensor_add(const dt_tensor *a, const dt_tensor *b, dt_tensor **out);
+DT_API dt_status dt_tensor_multiply(const dt_tensor *a, const dt_tensor *b, dt_tensor **out);
+/* [..., M, K] x [K, N] = [..., M, N], or [B, ..., M, K] x [B, ..., K, N], batch by batch; types as above. */
+DT_API dt_status dt_tensor_matmul(const dt_tensor *a, const dt_tensor *b, dt_tensor **out);
+/* Dimension i of the result is dimension order[i] of t, for ndim entries; NULL: the last two change places.
+ * Any type. */
+DT_API dt_status dt_tensor_transpose(const dt_tensor *t, const int32_t *order, dt_tensor **out);
+
+/* ---- networks: what is computed ----
+ *
+ * Layers are functions from values to values. The first mistake sticks in the network: later calls do nothing
+ * and return DT_NO_VAR, and dt_net_compile returns it. Layers with parameters are named by the option `name`, or
+ * "conv2d1", "conv2d2", ... in the order of their calls; "conv2d1.weight" is then the name of its weight, in
+ * gradients and in saved files. */
+
+typedef struct dt_net dt_net;
+
+/* A value of a network, while it is being built. */
+typedef struct dt_var {
+    dt_net *net;
+    int32_t id;
+} dt_var;
+#define DT_NO_VAR (DT_LITERAL(dt_var){NULL, -1})
+
+typedef struct dt_net_options {
+    int64_t batch;         /* rows of a batch of this rank; needed */
+    const char *optimizer; /* "sgd", "momentum", "nesterov", "adamw"; NULL: "sgd" */
+    double lr;             /* learning rate; 0: 0.01; dt_net_set_lr changes it */
+    double momentum;       /* momentum, nesterov; 0: 0.9 */
+    double beta1, beta2, eps;
+    double weight_decay; /* of weights, not of biases and batch norm */
+    double clip_norm;    /* of the whole gradient; 0: not clipped */
+    dt_dtype compute;    /* of activations and weights: DT_DTYPE_F32; on a GPU also F16, BF16 */
+    uint64_t seed;       /* of initial weights and dropout: equal on all ranks */
+    bool no_fusion;      /* layers are computed one by one */
+} dt_net_options;
+
+DT_API dt_status dt_net_create(dt_run *run, dt_net_options options, dt_net **out);
+DT_API void dt_net_free(dt_net *net);
+/* DT_OK, or the first mistake in building it, with its text. */
+DT_API dt_status dt_net_status(const dt_net *net);
+
+/* An input, of the shape of one row (DT_SHAPE_SCALAR: a number, as a label is): dt_net_set fills it by name. F32 where
+ * layers compute with it, I32 for labels. */
+DT_API dt_var dt_input(dt_net *net, const char *name, dt_dtype dtype, dt_shape row);
+#define DT_SHAPE_SCALAR (DT_LITERAL(dt_shape){0, {0}})
+
+typedef struct dt_image_options {
+    int64_t height, width, channels; /* 1 to 4 channels */
+    float mean[4], stddev[4];        /* per channel, of values 0..1; stddev 0: 0.5, and with it mean 0: 0.5 */
+} dt_image_options;
+/* An input of bytes [height, width, channels], as (byte / 255 - mean) / stddev. */
+DT_API dt_var dt_image_input(dt_net *net, const char *name, dt_image_options options);
+
+/* [H, W, C] to [P, Q, channels], P = (H + 2 pad - dilation (kernel - 1) - 1) / stride + 1. Parameters: weight
+ * [channels, kernel, kernel, C / groups], bias [channels]. */
+DT_API dt_var dt_conv2d(dt_var x, dt_conv2d_options options);
+
+/* All dimensions of a row are taken as one, C, to [channels]. Parameters: weight [channels, C], bias
+ * [channels]. */
+DT_API dt_var dt_dense(dt_var x, dt_dense_options options);
+
+/* Over all but the last dimension: batch statistics in training, running ones in evaluation. Parameters: weight,
+ * bias [C]; state: running_mean, running_var. */
+DT_API dt_var dt_batchnorm(dt_var x, dt_batchnorm_options options);
+
+DT_API dt_var dt_maxpool(dt_var x, dt_pool_options options);
+/* Padding counts as zeros. */
+DT_API dt_var dt_avgpool(dt_var x, dt_pool_options options);
+/* [H, W, C] to [C]. */
+DT_API dt_var dt_global_avgpool(dt_var x);
+/* All dimensions of a row as one. */
+DT_API dt_var dt_flatten(dt_var x);
+/* In training zero with probability `rate`, else x / (1 - rate); in evaluation x. */
+DT_API dt_var dt_dropout(dt_var x, double rate);
+DT_API dt_var dt_relu(dt_var x);
+/* Of two values of one shape. */
+DT_API dt_var dt_add(dt_var a, dt_var b);
+
+/* Shape of a row of x; {0} of DT_NO_VAR. */
+DT_API dt_shape dt_var_shape(dt_var x);
+/* x may be read after a forward pass as `name`. */
+DT_API void dt_expose(dt_var x, const char *name);
+
+typedef struct dt_loss_options {
+    double smoothing; /* cross_entropy: label smoothing */
+} dt_loss_options;
+/* Adds a loss, the mean of which over the rows of all ranks is made small. kind: "cross_entropy": x [K] are
+ * logits, target an I32 DT_SHAPE_SCALAR input of classes 0..K-1, less than 0: the row does not count; gives the metrics
+ * "loss", "top1", "top5". */
+DT_API void dt_loss(const char *kind, dt_var x, dt_var target, dt_loss_options options);
+
+/* ---- networks: computing ----
+ *
+ * The first of these calls compiles the network; from then on it cannot grow. */
+
+typedef enum dt_mode { DT_TRAINING = 0, DT_EVALUATION } dt_mode;
+
+/* Chooses kernels, plans and allocates memory, initialises the weights from the seed. Collective. */
+DT_API dt_status dt_net_compile(dt_net *net);
+
+/* Copies a tensor [rows, ...] to the input of that name. Training takes `batch` rows, evaluation up to as many. An
+ * input keeps its rows until it is set again. */
+DT_API dt_status dt_net_set(dt_net *net, const char *input, const dt_tensor *rows);
+/* From inputs to outputs and losses. With DT_TRAINING layers use batch statistics and dropout. Not collective. */
+DT_API dt_status dt_net_forward(dt_net *net, dt_mode mode);
+/* Gradients of the mean loss over the rows of all ranks, after a forward pass in training. Collective. */
+DT_API dt_status dt_net_backward(dt_net *net);
+/* The optimizer's step with them. Gradients that are not finite change nothing ("skipped" is then 1). Collective
+ * where gradients are not finite on some rank. */
+DT_API dt_status dt_net_update(dt_net *net);
+/* Forward in training, backward and update in one: the fastest way. Collective. */
+DT_API dt_status dt_net_step(dt_net *net);
+
+/* Views without a copy into the network's memory: an output of the last forward pass, [batch, ...] (of which the
+ * rows that were set count); a parameter, or its gradient after backward. They are good until the next call for
+ * this network; the network outlives them; the caller frees the view. */
+DT_API dt_status dt_net_output(dt_net *net, const char *name, dt_tensor **out);
+DT_API dt_status dt_net_parameter(dt_net *net, const char *name, dt_tensor **out);
+DT_API dt_status dt_net_gradient(dt_net *net, const char *name, dt_tensor **out);
+/* Parameters, and the name of number i (NULL: no such). */
+DT_API int32_t dt_net_n_parameter(dt_net *net);
+DT_API const char *dt_net_parameter_name(dt_net *net, int32_t i);
+
+/* Of the last step or evaluation, as a mean over rows: "loss"; "top1", "top5" (0..1); of a step also "grad_norm",
+ * "skipped". */
+DT_API dt_status dt_net_metric(dt_net *net, const char *name, double *out);
+/* Between these two, forward passes in evaluation add their metrics up, over all ranks, and use the mean of the
+ * ranks' running statistics. Collective. */
+DT_API dt_status dt_net_begin_evaluation(dt_net *net);
+DT_API dt_status dt_net_end_evaluation(dt_net *net);
+/* From the next step on. */
+DT_API dt_status dt_net_set_lr(dt_net *net, double lr);
+
+/* Weights, optimizer state, statistics and step count, as a checkpoint below the directory `path`, which is made:
+ * path/step-00001234. Rank 0 writes. Collective. */
+DT_API dt_status dt_net_save(dt_net *net, const char *path);
+/* A checkpoint, or the newest sound one below `path`, of a network of the same layers and optimizer; training
+ * goes on bit for bit. Collective: every rank reads. */
+DT_API dt_status dt_net_load(dt_net *net, const char *path);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,228 @@
+/* Layers: from options to the builder's calls. */
+#include <stdio.h>
+#include <string.h>
+
+#include "core/op.h"
+#include "model/layer.h"
+#include "net.h"
+
+dt_status dt_net_note(dt_net *net) {
+    if (net->b.status != DT_OK && !net->text[0]) snprintf(net->text, sizeof net->text, "%s", dt_error_text());
+    return net->b.status;
+}
+
+dt_var dt_net_refuse(dt_net *net, dt_status st) {
+    if (net->b.status == DT_OK) net->b.status = st;
+    dt_net_note(net);
+    return DT_NO_VAR;
+}
+
+/* The network that a layer on x grows; NULL where there is none, or it takes no more, and then that is noted. */
+static dt_net *net_of(dt_var x, const char *layer) {
+    if (!x.net) return NULL; /* the mistake is noted where the value was refused */
+    if (dt_handle_check(DT_HANDLE_NET, x.net, layer, "the network of its operand") != DT_OK) return NULL;
+    if (x.net->b.status != DT_OK) return NULL;
+    if (x.net->engine)
+        dt_net_refuse(x.net, dt_fail(DT_ERR_USAGE, "%s: the network is compiled and cannot grow", layer));
+    else if (x.id < 0 || x.id >= x.net->b.g->n_value)
+        dt_net_refuse(x.net, dt_fail(DT_ERR_USAGE, "%s: its operand is no value", layer));
+    return x.net->b.status == DT_OK ? x.net : NULL;
+}
+
+static dt_var made(dt_net *net, dt_vid id) {
+    return dt_net_note(net) == DT_OK ? DT_LITERAL(dt_var){net, id} : DT_NO_VAR;
+}
+
+/* The name given, or the next of its kind; false where it cannot be one. */
+static bool name_of(dt_net *net, const char *given, const char *kind, char text[DT_NAME_MAX]) {
+    enum { ROOM = 16 }; /* for ".running_mean" */
+    if (given && (strlen(given) == 0 || strlen(given) >= DT_NAME_MAX - ROOM)) {
+        dt_net_refuse(net, dt_fail(DT_ERR_CONFIG, "%s: a name of %zu characters: 1 to %d are possible", kind,
+                                   strlen(given), DT_NAME_MAX - ROOM - 1));
+    } else if (given) {
+        snprintf(text, DT_NAME_MAX, "%s", given);
+    } else {
+        char weight[DT_NAME_MAX + ROOM];
+        int32_t i = 1;
+        do {
+            snprintf(text, DT_NAME_MAX, "%s%d", kind, i++);
+            snprintf(weight, sizeof weight, "%s.weight", text);
+        } while (dt_graph_find(net->b.g, text) >= 0 || dt_graph_find(net->b.g, weight) >= 0);
+    }
+    return net->b.status == DT_OK;
+}
+
+/* ---- inputs ---- */
+
+static dt_vid add_input(dt_net *net, const char *name, dt_dtype dtype, dt_shape row) {
+    const int64_t batch = net->options.batch;
+    int64_t n_elem, bytes;
+    dt_vid id = -1;
+    if (!name || !name[0] || strlen(name) >= DT_FIELD_NAME_MAX) {
+        dt_net_refuse(
+            net, dt_fail(DT_ERR_USAGE, "an input needs a name of 1 to %d characters", DT_FIELD_NAME_MAX - 1));
+        return -1;
+    }
+    dt_status st = dt_shape_check(name, row, dtype, &n_elem, &bytes);
+    if (st == DT_OK && (row.ndim == DT_MAX_DIM || n_elem == 0))
+        st = dt_fail(DT_ERR_USAGE, "input \"%s\": a row of shape %s", name, dt_shape_to_text(row).s);
+    if (st == DT_OK && net->n_input == DT_FIELDS_MAX)
+        st = dt_fail(DT_ERR_USAGE, "input \"%s\": a network has at most %d", name, DT_FIELDS_MAX);
+    if (st == DT_OK && bytes > INT64_MAX / batch)
+        st = dt_fail(DT_ERR_MEMORY, "input \"%s\": a batch of it is more than can be counted", name);
+    if (st != DT_OK) {
+        dt_net_refuse(net, st);
+        return -1;
+    }
+    dt_net_input *in = &net->input[net->n_input];
+    int64_t dim[DT_MAX_DIM] = {batch};
+    memcpy(dim + 1, row.dim, (size_t)row.ndim * sizeof *dim);
+    net->b.status = dt_graph_add_value(net->b.g, name, DT_ROLE_INPUT, dtype, row.ndim + 1, dim, &id);
+    if (dt_net_note(net) != DT_OK) return -1;
+    snprintf(in->field.name, sizeof in->field.name, "%s", name);
+    in->field.dtype = dtype;
+    in->field.ndim = row.ndim;
+    memcpy(in->field.dim, row.dim, sizeof in->field.dim);
+    net->n_input++;
+    return id;
+}
+
+dt_var dt_input(dt_net *net, const char *name, dt_dtype dtype, dt_shape row) {
+    if (!net_of(DT_LITERAL(dt_var){net, 0}, __func__)) return DT_NO_VAR;
+    return made(net, add_input(net, name, dtype, row));
+}
+
+dt_var dt_image_input(dt_net *net, const char *name, dt_image_options o) {
+    if (!net_of(DT_LITERAL(dt_var){net, 0}, __func__)) return DT_NO_VAR;
+    if (o.channels < 1 || o.channels > 4 || o.height < 1 || o.width < 1 || o.height > INT32_MAX ||
+        o.width > INT32_MAX)
+        return dt_net_refuse(net, dt_fail(DT_ERR_CONFIG, "dt_image_input: an image of %lld x %lld x %lld",
+                                          (long long)o.height, (long long)o.width, (long long)o.channels));
+    const dt_vid image = add_input(net, name, DT_DTYPE_U8, DT_SHAPE(o.height, o.width, o.channels));
+    if (image < 0) return DT_NO_VAR;
+    dt_attr t = {.input.size = {(int32_t)o.height, (int32_t)o.width}, .input.padded_c = (int32_t)o.channels};
+    for (int32_t c = 0; c < o.channels; c++) {
+        t.input.stddev[c] = o.stddev[c] > 0 ? o.stddev[c] : 0.5f;
+        t.input.mean[c] = o.stddev[c] > 0 || o.mean[c] > 0 ? o.mean[c] : 0.5f;
+    }
+    char scaled[DT_NAME_MAX];
+    snprintf(scaled, sizeof scaled, "%s/scaled", name);
+    return made(net, dt_build_op(&net->b, scaled, DT_OP_INPUT, &t, 2, (dt_vid[]){image, -1}));
+}
+
+/* ---- layers ---- */
+
+/* A layer of the table; options NULL: it has none. */
+static dt_var layer(dt_net *net, const char *type, const char *kind, const char *given, int32_t n_in,
+                    const dt_vid *in, const void *options) {
+    char name[DT_NAME_MAX];
+    if (!name_of(net, given, kind, name)) return DT_NO_VAR;
+    return made(net, dt_layer_build(&net->b, dt_layer_find(type), name, in, n_in, options));
+}
+
+dt_var dt_conv2d(dt_var x, dt_conv2d_options o) {
+    dt_net *net = net_of(x, __func__);
+    return net ? layer(net, "conv", "conv2d", o.name, 1, &x.id, &o) : DT_NO_VAR;
+}
+dt_var dt_dense(dt_var x, dt_dense_options o) {
+    dt_net *net = net_of(x, __func__);
+    return net ? layer(net, "dense", "dense", o.name, 1, &x.id, &o) : DT_NO_VAR;
+}
+dt_var dt_batchnorm(dt_var x, dt_batchnorm_options o) {
+    dt_net *net = net_of(x, __func__);
+    return net ? layer(net, "batchnorm", "batchnorm", o.name, 1, &x.id, &o) : DT_NO_VAR;
+}
+
+/* A layer without parameters. */
+static dt_var plain(dt_var x, const char *type, const void *options) {
+    dt_net *net = net_of(x, type);
+    return net ? layer(net, type, type, NULL, 1, &x.id, options) : DT_NO_VAR;
+}
+
+dt_var dt_maxpool(dt_var x, dt_pool_options o) {
+    return plain(x, "maxpool", &o);
+}
+dt_var dt_avgpool(dt_var x, dt_pool_options o) {
+    return plain(x, "avgpool", &o);
+}
+dt_var dt_global_avgpool(dt_var x) {
+    return plain(x, "global_avgpool", NULL);
+}
+dt_var dt_flatten(dt_var x) {
+    return plain(x, "flatten", NULL);
+}
+dt_var dt_relu(dt_var x) {
+    return plain(x, "relu", NULL);
+}
+dt_var dt_dropout(dt_var x, double rate) {
+    return plain(x, "dropout", &(dt_dropout_options){.rate = rate});
+}
+
+/* Whether both are values of one network. */
+static dt_net *net_of_both(dt_var a, dt_var b, const char *layer) {
+    dt_net *net = net_of(a, layer);
+    if (!net || !b.net) return NULL;
+    if (b.net == net) return net_of(b, layer);
+    dt_net_refuse(net, dt_fail(DT_ERR_USAGE, "%s: its operands are of different networks", layer));
+    return NULL;
+}
+
+dt_var dt_add(dt_var a, dt_var b) {
+    dt_net *net = net_of_both(a, b, __func__);
+    return net ? layer(net, "add", "add", NULL, 2, (dt_vid[]){a.id, b.id}, NULL) : DT_NO_VAR;
+}
+
+dt_shape dt_var_shape(dt_var x) {
+    dt_shape s = {0};
+    if (!dt_handle_is(DT_HANDLE_NET, x.net) || x.id < 0 || x.id >= x.net->b.g->n_value) return s;
+    const dt_value *v = &x.net->b.g->value[x.id];
+    s.ndim = v->ndim - 1;
+    memcpy(s.dim, v->dim + 1, (size_t)s.ndim * sizeof *s.dim);
+    return s;
+}
+
+void dt_expose(dt_var x, const char *name) {
+    dt_net *net = net_of(x, __func__);
+    if (!net) return;
+    if (!name || !name[0] || strlen(name) >= DT_FIELD_NAME_MAX)
+        dt_net_refuse(net, dt_fail(DT_ERR_USAGE, "dt_expose: an output needs a name of 1 to %d characters",
+                                   DT_FIELD_NAME_MAX - 1));
+    else
+        net->b.status = dt_graph_add_output(net->b.g, name, x.id);
+    dt_net_note(net);
+}
+
+/* ---- losses ---- */
+
+static void cross_entropy(dt_net *net, dt_var x, dt_var target, const dt_loss_options *o) {
+    char name[DT_NAME_MAX];
+    if (!(o->smoothing >= 0 && o->smoothing < 1)) {
+        dt_net_refuse(
+            net, dt_fail(DT_ERR_CONFIG, "dt_loss: smoothing is %g, expected 0 to below 1", o->smoothing));
+        return;
+    }
+    const dt_attr t = {.loss = {.weight = 1, .smoothing = (float)o->smoothing}};
+    if (!name_of(net, NULL, "loss", name)) return;
+    const dt_vid loss =
+        dt_build_op(&net->b, name, DT_OP_XENT, &t, 3, (dt_vid[]){x.id, target.id, net->b.g->metrics});
+    if (net->b.status == DT_OK) net->b.status = dt_graph_add_loss(net->b.g, loss);
+    dt_net_note(net);
+}
+
+typedef struct loss_row {
+    const char *name;
+    void (*add)(dt_net *net, dt_var x, dt_var target, const dt_loss_options *o);
+} loss_row;
+
+static const loss_row loss_table[] = {{"cross_entropy", cross_entropy}};
+
+void dt_loss(const char *kind, dt_var x, dt_var target, dt_loss_options options) {
+    dt_net *net = net_of_both(x, target, __func__);
+    if (!net) return;
+    for (size_t i = 0; kind && i < sizeof loss_table / sizeof loss_table[0]; i++)
+        if (strcmp(loss_table[i].name, kind) == 0) {
+            loss_table[i].add(net, x, target, &options);
+            return;
+        }
+    dt_net_refuse(net, dt_fail(DT_ERR_CONFIG, "dt_loss: no loss is named \"%s\"", kind ? kind : "(NULL)"));
+}

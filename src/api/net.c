@@ -1,0 +1,236 @@
+/* Networks: made, compiled, freed, saved and loaded. */
+#include "net.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static double or_default(double x, double value) {
+    return x > 0 ? x : value;
+}
+
+static dt_status check_options(const dt_net_options *o, dt_optim_kind *kind) {
+    const double number[] = {o->lr, o->momentum, o->beta1, o->beta2, o->eps, o->weight_decay, o->clip_norm};
+    if (o->batch < 1 || o->batch > INT32_MAX)
+        return dt_fail(DT_ERR_CONFIG, "dt_net_create: batch is %lld, expected 1 or more",
+                       (long long)o->batch);
+    for (size_t i = 0; i < sizeof number / sizeof number[0]; i++)
+        if (!(number[i] >= 0) || isinf(number[i]))
+            return dt_fail(DT_ERR_CONFIG,
+                           "dt_net_create: an option of the optimizer is %g, expected a number that is not "
+                           "negative",
+                           number[i]);
+    if (o->momentum >= 1 || o->beta1 >= 1 || o->beta2 >= 1)
+        return dt_fail(DT_ERR_CONFIG, "dt_net_create: momentum, beta1 and beta2 are less than 1");
+    *kind = o->optimizer ? dt_optim_find(o->optimizer) : DT_OPTIM_SGD;
+    if (*kind != DT_OPTIM_COUNT) return DT_OK;
+    return dt_fail(DT_ERR_CONFIG, "dt_net_create: no optimizer is named \"%s\"", o->optimizer);
+}
+
+static int32_t world_of(const dt_net *net) {
+    return net->run->mpi ? net->run->mpi->world : 1;
+}
+
+/* What the engine takes from a configuration. */
+static void fill_config(dt_net *net, dt_optim_kind kind) {
+    const dt_net_options *o = &net->options;
+    dt_config *c = &net->config;
+    dt_config_init(c);
+    c->run.seed = (int64_t)(o->seed & INT64_MAX);
+    c->run.capture = DT_CAPTURE_STEP;
+    c->train.global_batch = o->batch * world_of(net);
+    c->train.clip_norm = o->clip_norm;
+    c->train.fusion = o->no_fusion ? DT_FUSION_OFF : DT_FUSION_AUTO;
+    c->train.precision = o->compute == DT_DTYPE_F16    ? DT_PRECISION_FP16
+                         : o->compute == DT_DTYPE_BF16 ? DT_PRECISION_BF16
+                                                       : DT_PRECISION_FP32;
+    c->optim = dt_optim_defaults(kind);
+    c->optim.momentum = or_default(o->momentum, c->optim.momentum);
+    c->optim.beta1 = or_default(o->beta1, c->optim.beta1);
+    c->optim.beta2 = or_default(o->beta2, c->optim.beta2);
+    c->optim.eps = or_default(o->eps, c->optim.eps);
+    c->optim.weight_decay = o->weight_decay;
+}
+
+dt_status dt_net_create(dt_run *run, dt_net_options options, dt_net **out) {
+    dt_optim_kind kind;
+    DT_CHECK_RUN(run);
+    DT_CHECK_POINTER(out);
+    *out = NULL;
+    DT_TRY(check_options(&options, &kind));
+    if (options.compute != DT_DTYPE_F32 && options.compute != DT_DTYPE_F16 &&
+        options.compute != DT_DTYPE_BF16)
+        return dt_fail(DT_ERR_CONFIG, "dt_net_create: compute is %d, expected F32, F16 or BF16",
+                       (int)options.compute);
+    dt_net *net = dt_handle_new(DT_HANDLE_NET, sizeof *net);
+    if (!net) return dt_fail(DT_ERR_MEMORY, "no memory for a network");
+    dt_run_hold(net->run = run);
+    net->refs = 1;
+    net->options = options;
+    net->options.optimizer = NULL; /* the caller's text */
+    net->lr = or_default(options.lr, 0.01);
+    fill_config(net, kind);
+    dt_vid metrics;
+    dt_status st = dt_graph_create(&net->b.g, options.compute, true);
+    if (st == DT_OK)
+        st = dt_graph_add_value(net->b.g, "metrics", DT_ROLE_METRIC, DT_DTYPE_F32, 1,
+                                (int64_t[]){DT_METRIC_COUNT}, &metrics);
+    if (st != DT_OK) {
+        dt_net_free(net);
+        return st;
+    }
+    *out = net;
+    return DT_OK;
+}
+
+static void tear_down(dt_net *net) {
+    dt_engine_destroy(net->engine);
+    for (int32_t i = 0; i < net->n_input; i++)
+        if (net->input[i].data) net->be->free(net->be, DT_MEM_HOST, net->input[i].data);
+    if (net->comm && net->comm != net->run->mpi) net->comm->destroy(net->comm);
+    if (net->be) net->be->destroy(net->be);
+    dt_graph_destroy(net->b.g);
+    dt_config_fini(&net->config);
+    dt_run_drop(net->run);
+    dt_handle_free(net);
+}
+
+void dt_net_hold(dt_net *net) {
+    net->refs++;
+}
+
+void dt_net_drop(dt_net *net) {
+    if (--net->refs == 0) tear_down(net);
+}
+
+void dt_net_free(dt_net *net) {
+    if (dt_handle_end(DT_HANDLE_NET, net)) dt_net_drop(net);
+}
+
+dt_status dt_net_status(const dt_net *net) {
+    DT_CHECK_NET(net);
+    if (net->b.status != DT_OK) dt_error_set_text(net->text);
+    return net->b.status;
+}
+
+/* ---- compiling ---- */
+
+static dt_status make_forward(void *arg, int64_t rows, bool training, dt_graph **out) {
+    const dt_net *net = arg;
+    return dt_net_instance(net->b.g, rows, training, !net->options.no_fusion, out);
+}
+
+static dt_status compile_alone(dt_net *net) {
+    DT_TRY(dt_net_status(net));
+    if (net->b.g->n_loss == 0)
+        return dt_fail(DT_ERR_USAGE, "dt_net_compile: the network has no loss: add one with dt_loss");
+    if (!net->be) DT_TRY(dt_run_make_backend(net->run, false, &net->be));
+    for (int32_t i = 0; i < net->n_input; i++)
+        if (!net->input[i].data)
+            DT_TRY(net->be->alloc(net->be, DT_MEM_HOST,
+                                  net->options.batch * dt_field_bytes(&net->input[i].field),
+                                  &net->input[i].data));
+    return DT_OK;
+}
+
+static dt_status make_engine(dt_net *net) {
+    const dt_engine_options o = {.config = &net->config,
+                                 .be = net->be,
+                                 .mpi = net->run->mpi,
+                                 .comm = net->comm,
+                                 .forward = make_forward,
+                                 .forward_arg = net,
+                                 .any_gpu = net->be->info.is_gpu,
+                                 .train = true};
+    dt_status st = dt_engine_create(&o, &net->engine);
+    if (st == DT_OK) st = dt_engine_init(net->engine);
+    if (st == DT_OK) st = dt_engine_set_loss_scale(net->engine, dt_net_loss_scale(net), 0);
+    if (st == DT_OK) return DT_OK;
+    dt_engine_destroy(net->engine);
+    net->engine = NULL;
+    return st;
+}
+
+float dt_net_loss_scale(const dt_net *net) {
+    return net->options.compute == DT_DTYPE_F16 ? 1024 : 1;
+}
+
+dt_status dt_net_all(dt_net *net, dt_status mine) {
+    dt_run *run = net->run;
+    if (!run->mpi) return mine;
+    const dt_status st = dt_comm_agree(run->mpi, mine);
+    if (st == DT_ERR_PEER) run->failed = true;
+    return st;
+}
+
+dt_status dt_net_compile(dt_net *net) {
+    DT_CHECK_NET(net);
+    if (net->engine) return DT_OK;
+    DT_TRY(dt_net_all(net, compile_alone(net)));
+    DT_TRY(dt_run_choose_comm(net->run, net->be, &net->comm));
+    return dt_net_all(net, make_engine(net));
+}
+
+/* ---- saving and loading ---- */
+
+static dt_status save(dt_net *net, const char *path, int64_t updates, int32_t n,
+                      const dt_ckpt_tensor *tensor) {
+    static const char config_text[] = "# a network written in C\n";
+    if (net->run->mpi && net->run->mpi->rank != 0) return DT_OK;
+    const dt_ckpt_policy policy = {.dir = path, .keep_last = INT64_MAX};
+    const int64_t batch = net->config.train.global_batch;
+    dt_ckpt_meta meta = {.step = net->step,
+                         .samples = net->step * batch,
+                         .global_batch = batch,
+                         .n_micro_all = world_of(net),
+                         .seed = net->config.run.seed,
+                         .loss_scale = (double)dt_net_loss_scale(net),
+                         .optimizer_steps = updates,
+                         .train_samples = batch};
+    snprintf(meta.optimizer, sizeof meta.optimizer, "%s", dt_optim_names[net->config.optim.kind]);
+    dt_ckpt_writer *w;
+    DT_TRY(dt_ckpt_writer_create(&policy, &w));
+    dt_status st = dt_ckpt_writer_save(w, &meta, n, tensor, config_text);
+    if (st == DT_OK) st = dt_ckpt_writer_wait(w);
+    dt_ckpt_writer_destroy(w);
+    return st;
+}
+
+dt_status dt_net_save(dt_net *net, const char *path) {
+    DT_CHECK_NET(net);
+    DT_CHECK_POINTER(path);
+    DT_TRY(dt_net_compile(net));
+    DT_TRY(dt_net_settle(net));
+    int32_t n;
+    const dt_ckpt_tensor *tensor;
+    int64_t updates = 0;
+    DT_TRY(dt_net_all(net, dt_engine_updates(net->engine, &updates)));
+    DT_TRY(dt_net_all(net, dt_engine_snapshot(net->engine, &n, &tensor)));
+    return dt_net_all(net, save(net, path, updates, n, tensor));
+}
+
+static dt_status load(dt_net *net, const char *path) {
+    char manifest[sizeof((dt_ckpt *)NULL)->path];
+    dt_ckpt *c = NULL;
+    if ((size_t)snprintf(manifest, sizeof manifest, "%s/manifest.json", path) >= sizeof manifest)
+        return dt_fail(DT_ERR_IO, "\"%s\": path too long", path);
+    if (access(manifest, F_OK) == 0)
+        DT_TRY(dt_ckpt_load(path, &c));
+    else
+        DT_TRY(dt_ckpt_load_latest(path, NULL, NULL, &c));
+    if (!c) return dt_fail(DT_ERR_CHECKPOINT, "there is no checkpoint in %s", path);
+    const dt_status st = dt_engine_load(net->engine, c);
+    if (st == DT_OK) net->step = c->meta.step;
+    dt_ckpt_free(c);
+    return st;
+}
+
+dt_status dt_net_load(dt_net *net, const char *path) {
+    DT_CHECK_NET(net);
+    DT_CHECK_POINTER(path);
+    DT_TRY(dt_net_compile(net));
+    DT_TRY(dt_net_settle(net));
+    return dt_net_all(net, load(net, path));
+}

@@ -1,0 +1,62 @@
+/* A network: the graph while it is built, the engine once it is compiled. */
+#ifndef DT_API_NET_H
+#define DT_API_NET_H
+
+#include "api.h"
+#include "model/builder.h"
+#include "train/engine.h"
+
+/* What dt_net_set holds of an input until it is fed. */
+typedef struct dt_net_input {
+    dt_field field;
+    void *data;   /* [batch] rows, memory of net->be */
+    int64_t rows; /* set; 0: none yet */
+} dt_net_input;
+
+typedef enum dt_net_phase {
+    DT_NET_IDLE = 0,
+    DT_NET_FORWARD, /* a training step was begun: outputs are there, */
+    DT_NET_BACKWARD /* and gradients */
+} dt_net_phase;
+
+typedef enum dt_metrics_of { DT_METRICS_NONE = 0, DT_METRICS_STEP, DT_METRICS_EVALUATION } dt_metrics_of;
+
+struct dt_net {
+    dt_handle head;
+    int32_t refs; /* one of the caller, one of each view */
+    dt_run *run;  /* held */
+    dt_net_options options;
+    dt_config config; /* of the engine */
+    dt_builder b;     /* b.g: as written, in training, for `batch` rows; b.status: the first mistake */
+    char text[1024];  /* of it */
+    dt_backend *be;
+    dt_comm *comm;
+    dt_engine *engine; /* NULL until compiled */
+    int32_t n_input;
+    dt_net_input input[DT_FIELDS_MAX];
+    dt_net_phase phase;
+    dt_mode mode; /* of the last forward pass */
+    bool evaluating;
+    bool passed;   /* there was a forward pass */
+    int64_t step;  /* done */
+    int64_t n_fed; /* batches that the engine was fed */
+    double lr;
+    double metric[DT_METRIC_COUNT];
+    dt_metrics_of metrics_of;
+};
+
+/* Keeps the builder's failure, if it has one. Returns its status. */
+dt_status dt_net_note(dt_net *net);
+/* Notes a mistake; returns DT_NO_VAR. */
+dt_var dt_net_refuse(dt_net *net, dt_status st);
+
+/* Ends a step that was begun, without its update, and reads the results of all. */
+dt_status dt_net_settle(dt_net *net);
+/* DT_OK where all ranks bring that. */
+dt_status dt_net_all(dt_net *net, dt_status mine);
+float dt_net_loss_scale(const dt_net *net);
+
+/* The network's graph anew, for another number of rows, or without what only training has. */
+dt_status dt_net_instance(const dt_graph *from, int64_t rows, bool training, bool fuse, dt_graph **out);
+
+#endif

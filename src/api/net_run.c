@@ -1,0 +1,312 @@
+/* Networks at work: inputs, passes, views, metrics. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "net.h"
+
+/* ---- inputs ---- */
+
+static dt_net_input *find_input(dt_net *net, const char *name) {
+    for (int32_t i = 0; i < net->n_input; i++)
+        if (strcmp(net->input[i].field.name, name) == 0) return &net->input[i];
+    return NULL;
+}
+
+/* Bytes of the elements that stand for no row: class -1, which losses leave out, else 0. */
+static void clear_rows(dt_net_input *in, int64_t from, int64_t to) {
+    const int64_t bytes = dt_field_bytes(&in->field);
+    memset((char *)in->data + from * bytes, in->field.dtype == DT_DTYPE_I32 ? 0xff : 0,
+           (size_t)((to - from) * bytes));
+}
+
+dt_status dt_net_set(dt_net *net, const char *input, const dt_tensor *rows) {
+    DT_CHECK_NET(net);
+    DT_CHECK_POINTER(input);
+    DT_CHECK_TENSOR(rows);
+    dt_net_input *in = find_input(net, input);
+    if (!in) return dt_fail(DT_ERR_USAGE, "dt_net_set: the network has no input \"%s\"", input);
+    const dt_field *f = &in->field;
+    const int64_t batch = net->options.batch;
+    dt_shape want = {.ndim = f->ndim + 1, .dim = {batch}};
+    memcpy(want.dim + 1, f->dim, (size_t)f->ndim * sizeof *f->dim);
+    if (rows->shape.ndim >= 1 && rows->shape.dim[0] >= 1 && rows->shape.dim[0] <= batch)
+        want.dim[0] = rows->shape.dim[0];
+    if (rows->dtype != f->dtype || !dt_shape_equal(want, rows->shape))
+        return dt_fail(DT_ERR_USAGE, "dt_net_set: \"%s\" takes %s %s, or fewer rows; the tensor is %s %s",
+                       input, dt_shape_to_text(want).s, dt_dtype_name(f->dtype),
+                       dt_shape_to_text(rows->shape).s, dt_dtype_name(rows->dtype));
+    DT_TRY(dt_net_compile(net));
+    if (net->n_fed > 0) DT_TRY(dt_engine_input_wait(net->engine, net->n_fed - 1));
+    DT_TRY(dt_tensor_read(rows, in->data, rows->bytes));
+    in->rows = rows->shape.dim[0];
+    clear_rows(in, in->rows, batch);
+    return DT_OK;
+}
+
+static dt_status feed(dt_net *net, dt_mode mode) {
+    dt_field field[DT_FIELDS_MAX];
+    dt_batch b = {.field = field, .rows = net->options.batch, .n_field = net->n_input};
+    int64_t rows = 0;
+    for (int32_t i = 0; i < net->n_input; i++) {
+        dt_net_input *in = &net->input[i];
+        if (in->rows == 0 && mode == DT_TRAINING)
+            return dt_fail(DT_ERR_USAGE, "the input \"%s\" was not set", in->field.name);
+        if (in->rows == 0) clear_rows(in, 0, net->options.batch);
+        if (in->rows > 0 && rows > 0 && in->rows != rows)
+            return dt_fail(DT_ERR_USAGE, "the input \"%s\" has %lld rows, another has %lld", in->field.name,
+                           (long long)in->rows, (long long)rows);
+        if (in->rows > 0) rows = in->rows;
+        field[i] = in->field;
+        b.data[i] = in->data;
+    }
+    if (mode == DT_TRAINING && rows != net->options.batch)
+        return dt_fail(DT_ERR_USAGE, "training takes batches of %lld rows, the inputs have %lld",
+                       (long long)net->options.batch, (long long)rows);
+    b.n_valid = rows;
+    net->n_fed = dt_engine_fed(net->engine);
+    DT_TRY(dt_engine_feed(net->engine, &b, mode == DT_EVALUATION));
+    net->n_fed++;
+    return DT_OK;
+}
+
+/* ---- passes ---- */
+
+/* Reads the results of steps but for the newest `keep`. */
+static dt_status take_results(dt_net *net, int32_t keep) {
+    while (dt_engine_pending(net->engine) > keep) {
+        dt_step_result r;
+        DT_TRY(dt_engine_result(net->engine, &r));
+        for (int i = 0; i < DT_METRIC_COUNT; i++) net->metric[i] = (double)r.metric[i];
+    }
+    return DT_OK;
+}
+
+dt_status dt_net_settle(dt_net *net) {
+    if (net->phase != DT_NET_IDLE) {
+        DT_TRY(dt_engine_end_step(net->engine, -1)); /* without its update */
+        net->phase = DT_NET_IDLE;
+    }
+    return take_results(net, 0);
+}
+
+static dt_step_params step_params(const dt_net *net) {
+    const dt_config *c = &net->config;
+    return (dt_step_params){.lr = (float)net->lr,
+                            .loss_weight = (float)(1.0 / (double)c->train.global_batch),
+                            .first_micro = 1,
+                            .seed = (uint64_t)c->run.seed,
+                            .step = (uint64_t)net->step,
+                            .micro = net->run->mpi ? (uint64_t)net->run->mpi->rank : 0};
+}
+
+/* Begins a step, with the inputs as they are set. */
+static dt_status begin(dt_net *net) {
+    DT_TRY(dt_net_compile(net));
+    if (net->evaluating)
+        return dt_fail(DT_ERR_USAGE, "a step between dt_net_begin_evaluation and dt_net_end_evaluation");
+    if (net->phase != DT_NET_IDLE) DT_TRY(dt_net_settle(net));
+    DT_TRY(feed(net, DT_TRAINING));
+    DT_TRY(dt_engine_begin_step(net->engine, false, false));
+    net->mode = DT_TRAINING;
+    net->passed = true;
+    net->metrics_of = DT_METRICS_STEP;
+    return DT_OK;
+}
+
+/* Ends the step whose update was queued. */
+static dt_status end(dt_net *net) {
+    DT_TRY(dt_engine_end_step(net->engine, net->step));
+    net->step++;
+    net->phase = DT_NET_IDLE;
+    return take_results(net, dt_engine_lag(net->engine));
+}
+
+static dt_status forward_evaluation(dt_net *net) {
+    DT_TRY(dt_net_compile(net));
+    DT_TRY(dt_net_settle(net));
+    DT_TRY(feed(net, DT_EVALUATION));
+    net->mode = DT_EVALUATION;
+    net->passed = true;
+    if (net->evaluating) return dt_engine_eval_batch(net->engine);
+    net->metrics_of = DT_METRICS_EVALUATION;
+    return dt_engine_eval_lone(net->engine, net->metric);
+}
+
+dt_status dt_net_forward(dt_net *net, dt_mode mode) {
+    DT_CHECK_NET(net);
+    if (mode == DT_EVALUATION) return forward_evaluation(net);
+    if (mode != DT_TRAINING) return dt_fail(DT_ERR_USAGE, "dt_net_forward: %d is no dt_mode", (int)mode);
+    DT_TRY(begin(net));
+    const dt_step_params p = step_params(net);
+    net->phase = DT_NET_FORWARD;
+    return dt_engine_forward(net->engine, &p);
+}
+
+/* Remembers that this rank left a collective call early. */
+static dt_status note(dt_net *net, dt_status st) {
+    if (st != DT_OK && net->run->mpi) net->run->failed = true;
+    return st;
+}
+
+dt_status dt_net_backward(dt_net *net) {
+    DT_CHECK_NET(net);
+    if (net->phase != DT_NET_FORWARD)
+        return dt_fail(DT_ERR_USAGE, "dt_net_backward: there was no forward pass in training before it");
+    DT_TRY(note(net, dt_engine_backward(net->engine, true)));
+    net->phase = DT_NET_BACKWARD;
+    return DT_OK;
+}
+
+dt_status dt_net_update(dt_net *net) {
+    DT_CHECK_NET(net);
+    if (net->phase != DT_NET_BACKWARD)
+        return dt_fail(DT_ERR_USAGE, "dt_net_update: there was no backward pass before it");
+    DT_TRY(note(net, dt_engine_update(net->engine)));
+    return end(net);
+}
+
+dt_status dt_net_step(dt_net *net) {
+    DT_CHECK_NET(net);
+    DT_TRY(begin(net));
+    const dt_step_params p = step_params(net);
+    DT_TRY(note(net, dt_engine_micro(net->engine, &p, true)));
+    return end(net);
+}
+
+dt_status dt_net_begin_evaluation(dt_net *net) {
+    DT_CHECK_NET(net);
+    DT_TRY(dt_net_compile(net));
+    if (net->evaluating) return dt_fail(DT_ERR_USAGE, "dt_net_begin_evaluation: there is one already");
+    DT_TRY(dt_net_settle(net));
+    DT_TRY(note(net, dt_engine_eval_begin(net->engine, false)));
+    net->evaluating = true;
+    return DT_OK;
+}
+
+dt_status dt_net_end_evaluation(dt_net *net) {
+    DT_CHECK_NET(net);
+    if (!net->evaluating) return dt_fail(DT_ERR_USAGE, "dt_net_end_evaluation: there is none");
+    net->evaluating = false;
+    net->metrics_of = DT_METRICS_EVALUATION;
+    return note(net, dt_engine_eval_end(net->engine, net->metric));
+}
+
+/* ---- metrics ---- */
+
+typedef struct metric_row {
+    const char *name;
+    dt_metric sum;
+    bool mean;      /* over the rows that count */
+    bool step_only; /* the update's */
+} metric_row;
+
+static const metric_row metric_table[] = {
+    {"loss", DT_METRIC_LOSS, true, false},           {"top1", DT_METRIC_TOP1, true, false},
+    {"top5", DT_METRIC_TOP5, true, false},           {"rows", DT_METRIC_SAMPLES, false, false},
+    {"grad_norm", DT_METRIC_GRAD_NORM, false, true}, {"skipped", DT_METRIC_SKIPPED, false, true},
+};
+
+dt_status dt_net_metric(dt_net *net, const char *name, double *out) {
+    DT_CHECK_NET(net);
+    DT_CHECK_POINTER(name);
+    DT_CHECK_POINTER(out);
+    *out = NAN;
+    for (size_t i = 0; i < sizeof metric_table / sizeof metric_table[0]; i++) {
+        const metric_row *row = &metric_table[i];
+        if (strcmp(row->name, name) != 0) continue;
+        if (net->metrics_of == DT_METRICS_NONE || (row->step_only && net->metrics_of != DT_METRICS_STEP))
+            return dt_fail(DT_ERR_USAGE, "dt_net_metric: there is no \"%s\" yet", name);
+        if (net->metrics_of == DT_METRICS_STEP) {
+            if (net->phase == DT_NET_IDLE)
+                DT_TRY(take_results(net, 0));
+            else
+                DT_TRY(dt_engine_sums(net->engine, net->metric)); /* so far */
+        }
+        const double rows = net->metric[DT_METRIC_SAMPLES];
+        *out = row->mean ? net->metric[row->sum] / rows : net->metric[row->sum];
+        return DT_OK;
+    }
+    return dt_fail(DT_ERR_USAGE, "dt_net_metric: no metric is named \"%s\"", name);
+}
+
+dt_status dt_net_set_lr(dt_net *net, double lr) {
+    DT_CHECK_NET(net);
+    if (!(lr >= 0) || isinf(lr)) return dt_fail(DT_ERR_CONFIG, "dt_net_set_lr: lr is %g", lr);
+    net->lr = lr;
+    return DT_OK;
+}
+
+/* ---- views ---- */
+
+static dt_status view(dt_net *net, dt_dtype dtype, int32_t ndim, const int64_t *dim, void *data,
+                      dt_tensor **out) {
+    dt_shape shape = {.ndim = ndim};
+    memcpy(shape.dim, dim, (size_t)ndim * sizeof *dim);
+    DT_TRY(dt_engine_sync(net->engine));
+    DT_TRY(dt_tensor_over(net->run, net->be, dtype, shape, data, out));
+    dt_net_hold((*out)->net = net);
+    return DT_OK;
+}
+
+dt_status dt_net_output(dt_net *net, const char *name, dt_tensor **out) {
+    DT_CHECK_NET(net);
+    DT_CHECK_POINTER(name);
+    DT_CHECK_POINTER(out);
+    *out = NULL;
+    if (!net->passed) return dt_fail(DT_ERR_USAGE, "dt_net_output: there was no forward pass yet");
+    const dt_program *p = dt_engine_program(net->engine, net->mode == DT_EVALUATION);
+    const dt_vid id = dt_graph_output(p->graph, name);
+    if (id < 0)
+        return dt_fail(DT_ERR_USAGE,
+                       "dt_net_output: the network has no output \"%s\": name one with dt_expose", name);
+    const dt_value *v = &p->graph->value[id];
+    return view(net, v->dtype, v->ndim, v->dim, dt_program_address(p, id), out);
+}
+
+/* Parameter `name` in the arena that holds such values of its axis. */
+static dt_status axis_view(dt_net *net, const char *name, dt_arena arena, dt_dtype dtype, dt_tensor **out) {
+    const dt_axis *axis = dt_engine_axis(net->engine);
+    const int32_t i = dt_axis_find(axis, name);
+    if (i < 0) return dt_fail(DT_ERR_USAGE, "the network has no parameter \"%s\"", name);
+    const dt_axis_param *param = &axis->param[i];
+    int64_t dim[DT_MAX_DIM];
+    memcpy(dim, param->dim, sizeof dim);
+    if (param->ndim > 0) dim[param->ndim - 1] = param->padded_c;
+    char *base = dt_engine_program(net->engine, false)->store->arena[arena];
+    return view(net, dtype, param->ndim, dim, base + axis->segment[i].offset * (int64_t)dt_dtype_size(dtype),
+                out);
+}
+
+dt_status dt_net_parameter(dt_net *net, const char *name, dt_tensor **out) {
+    DT_CHECK_NET(net);
+    DT_CHECK_POINTER(name);
+    DT_CHECK_POINTER(out);
+    *out = NULL;
+    DT_TRY(dt_net_compile(net));
+    return axis_view(net, name, DT_ARENA_MASTER, DT_DTYPE_F32, out);
+}
+
+dt_status dt_net_gradient(dt_net *net, const char *name, dt_tensor **out) {
+    DT_CHECK_NET(net);
+    DT_CHECK_POINTER(name);
+    DT_CHECK_POINTER(out);
+    *out = NULL;
+    if (net->phase == DT_NET_FORWARD || (net->phase == DT_NET_IDLE && net->step == 0))
+        return dt_fail(DT_ERR_USAGE, "dt_net_gradient: there was no backward pass yet");
+    return axis_view(net, name, DT_ARENA_GRAD, net->options.compute, out);
+}
+
+int32_t dt_net_n_parameter(dt_net *net) {
+    if (dt_handle_check(DT_HANDLE_NET, net, __func__, "net") != DT_OK) return 0;
+    int32_t n = 0;
+    for (dt_vid v = 0; v < net->b.g->n_value; v++) n += net->b.g->value[v].role == DT_ROLE_PARAM;
+    return n;
+}
+
+const char *dt_net_parameter_name(dt_net *net, int32_t i) {
+    if (dt_handle_check(DT_HANDLE_NET, net, __func__, "net") != DT_OK) return NULL;
+    for (dt_vid v = 0; v < net->b.g->n_value; v++)
+        if (net->b.g->value[v].role == DT_ROLE_PARAM && i-- == 0) return net->b.g->value[v].name;
+    return NULL;
+}

@@ -1,0 +1,240 @@
+/* Runs: a device and the other ranks. MPI is the process' and is shared by its runs. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "api.h"
+#include "core/cores.h"
+#include "cpu/cpu.h"
+#include "gpu/cuda.h"
+
+static const double default_timeout_s = 300;
+
+/* MPI starts and ends once in a process. */
+static struct {
+    pthread_mutex_t lock;
+    dt_comm *mpi;
+    int32_t users;
+} process = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static dt_status mpi_hold(double timeout_s, dt_comm **out) {
+    dt_status st = DT_OK;
+    *out = NULL;
+    if (dt_comm_tasks() < 2) return DT_OK;
+    pthread_mutex_lock(&process.lock);
+    if (!process.mpi) st = dt_comm_init(NULL, NULL, &process.mpi);
+    if (st == DT_OK) {
+        process.users++;
+        process.mpi->timeout_s = timeout_s;
+        *out = process.mpi;
+    }
+    pthread_mutex_unlock(&process.lock);
+    return st == DT_ERR_INTERNAL ? dt_fail(DT_ERR_USAGE, "MPI has ended with the last run of this process: "
+                                                         "open all runs before the last one is closed")
+                                 : st;
+}
+
+static void mpi_drop(dt_comm *mpi, bool failed) {
+    if (!mpi) return;
+    pthread_mutex_lock(&process.lock);
+    if (--process.users == 0) {
+        process.mpi = NULL;
+        if (failed)
+            dt_comm_abandon(mpi);
+        else
+            dt_comm_fini(mpi);
+    }
+    pthread_mutex_unlock(&process.lock);
+}
+
+dt_status dt_run_make_backend(const dt_run *run, bool host, dt_backend **out) {
+    const dt_run_options *o = &run->options;
+    const dt_backend_options b = {.local_rank = run->mpi ? run->mpi->local_rank : 0,
+                                  .local_world = run->mpi ? run->mpi->local_world : 1,
+                                  .threads = o->threads,
+                                  .deterministic = o->deterministic,
+                                  .tf32 = o->tf32,
+                                  .share_gpu = o->share_gpu};
+    const bool gpu =
+        !host && (o->device == DT_DEVICE_CUDA || (o->device == DT_DEVICE_AUTO && dt_cuda_device_count() > 0));
+    return gpu ? dt_backend_cuda_create(&b, out) : dt_backend_cpu_create(&b, out);
+}
+
+dt_status dt_run_choose_comm(dt_run *run, dt_backend *be, dt_comm **out) {
+    *out = run->mpi;
+    if (!run->mpi) return DT_OK;
+    double able = be->info.is_gpu && dt_comm_nccl_built() && !run->options.share_gpu;
+    DT_TRY(dt_comm_sum_host(run->mpi, &able, 1));
+    if (able < run->mpi->world) return DT_OK;
+    const dt_status st = dt_comm_nccl_create(run->mpi, be, run->mpi->timeout_s, out);
+    if (st != DT_OK) *out = run->mpi;
+    return dt_comm_agree(run->mpi, st);
+}
+
+static dt_status open_devices(dt_run *run) {
+    DT_TRY(dt_run_make_backend(run, false, &run->be));
+    if (!run->be->info.is_gpu)
+        run->host = run->be;
+    else
+        DT_TRY(dt_run_make_backend(run, true, &run->host));
+    return DT_OK;
+}
+
+static void tear_down(dt_run *run) {
+    for (int i = 0; i < 2; i++) dt_eager_destroy(run->eager[i]);
+    if (run->comm && run->comm != run->mpi) run->comm->destroy(run->comm);
+    if (run->host && run->host != run->be) run->host->destroy(run->host);
+    if (run->be) run->be->destroy(run->be);
+    mpi_drop(run->mpi, run->failed);
+    pthread_mutex_destroy(&run->lock);
+    dt_handle_free(run);
+}
+
+dt_status dt_run_open(dt_run_options options, dt_run **out) {
+    DT_CHECK_POINTER(out);
+    *out = NULL;
+    if (options.device < DT_DEVICE_AUTO || options.device > DT_DEVICE_CUDA)
+        return dt_fail(DT_ERR_USAGE, "dt_run_open: device is %d, none of dt_device", (int)options.device);
+    if (options.threads < 0)
+        return dt_fail(DT_ERR_USAGE, "dt_run_open: threads is %d, less than 0", options.threads);
+    if (!(options.timeout_s >= 0))
+        return dt_fail(DT_ERR_USAGE, "dt_run_open: timeout_s is %g, less than 0", options.timeout_s);
+    dt_run *run = dt_handle_new(DT_HANDLE_RUN, sizeof *run);
+    if (!run) return dt_fail(DT_ERR_MEMORY, "no memory for a run");
+    run->options = options;
+    run->refs = 1;
+    pthread_mutex_init(&run->lock, NULL);
+    dt_status st = mpi_hold(options.timeout_s > 0 ? options.timeout_s : default_timeout_s, &run->mpi);
+    if (st == DT_OK) {
+        dt_cores_unbind(run->mpi ? run->mpi->local_world : 1);
+        st = open_devices(run);
+        if (run->mpi) st = dt_comm_agree(run->mpi, st);
+        if (st == DT_OK) st = dt_run_choose_comm(run, run->be, &run->comm);
+    }
+    if (st == DT_OK) {
+        *out = run;
+        return DT_OK;
+    }
+    dt_handle_end(DT_HANDLE_RUN, run);
+    tear_down(run);
+    return st;
+}
+
+void dt_run_hold(dt_run *run) {
+    pthread_mutex_lock(&run->lock);
+    run->refs++;
+    pthread_mutex_unlock(&run->lock);
+}
+
+void dt_run_drop(dt_run *run) {
+    pthread_mutex_lock(&run->lock);
+    const bool last = --run->refs == 0;
+    pthread_mutex_unlock(&run->lock);
+    if (last) tear_down(run);
+}
+
+void dt_run_close(dt_run *run) {
+    if (dt_handle_end(DT_HANDLE_RUN, run)) dt_run_drop(run);
+}
+
+dt_status dt_run_get_info(const dt_run *run, dt_run_info *out) {
+    DT_CHECK_RUN(run);
+    DT_CHECK_POINTER(out);
+    const dt_device_info *d = &run->be->info;
+    *out = (dt_run_info){.rank = run->mpi ? run->mpi->rank : 0,
+                         .world = run->mpi ? run->mpi->world : 1,
+                         .threads = run->options.threads > 0 ? run->options.threads : run->be->host_threads,
+                         .is_gpu = d->is_gpu,
+                         .memory_bytes = d->total_bytes,
+                         .free_bytes = d->free_bytes};
+    memcpy(out->device, d->name, sizeof out->device);
+    return DT_OK;
+}
+
+/* Remembers that this rank left a collective call early. */
+static dt_status note(dt_run *run, dt_status st) {
+    if (st != DT_OK) run->failed = true;
+    return st;
+}
+
+static dt_status own_tensor(const dt_run *run, const dt_tensor *t, const char *function) {
+    return t->run == run ? DT_OK : dt_fail(DT_ERR_USAGE, "%s: the tensor is of another run", function);
+}
+
+/* All ranks would wait for one another where shapes differ. They all learn it: none has left early. */
+static dt_status check_alike(dt_run *run, const dt_tensor *t) {
+    const dt_status st = dt_comm_check_equal(run->mpi, (uint64_t)t->bytes * DT_DTYPE_COUNT + t->dtype,
+                                             "the tensor's size or type");
+    return st == DT_ERR_CONFIG ? st : note(run, st);
+}
+
+static dt_status all_reduce(dt_run *run, dt_tensor *t) {
+    if (t->n_elem == 0) return DT_OK;
+    if (t->be->info.is_gpu == run->comm->device_memory) {
+        DT_TRY(run->comm->allreduce_begin(run->comm, t->data, t->n_elem, t->dtype, NULL));
+        return run->comm->wait(run->comm, NULL);
+    }
+    /* Memory that the communicator does not take, by way of the host. */
+    void *host = NULL;
+    DT_TRY(t->be->alloc(t->be, DT_MEM_HOST, t->bytes, &host));
+    dt_status st = t->be->copy(t->be, host, t->data, t->bytes, NULL);
+    if (st == DT_OK) st = t->be->stream_sync(t->be, NULL);
+    if (st == DT_OK) st = run->mpi->allreduce_begin(run->mpi, host, t->n_elem, t->dtype, NULL);
+    if (st == DT_OK) st = run->mpi->wait(run->mpi, NULL);
+    if (st == DT_OK) st = t->be->copy(t->be, t->data, host, t->bytes, NULL);
+    if (st == DT_OK) st = t->be->stream_sync(t->be, NULL);
+    if (st == DT_OK) t->be->free(t->be, DT_MEM_HOST, host); /* else MPI may still use it */
+    return st;
+}
+
+dt_status dt_run_all_reduce(dt_run *run, dt_tensor *t) {
+    DT_CHECK_RUN(run);
+    DT_CHECK_TENSOR(t);
+    DT_TRY(own_tensor(run, t, __func__));
+    if (t->dtype == DT_DTYPE_U8 || t->dtype == DT_DTYPE_I64)
+        return dt_fail(DT_ERR_UNSUPPORTED, "dt_run_all_reduce: no sums of %s", dt_dtype_name(t->dtype));
+    if (!run->mpi) return DT_OK;
+    pthread_mutex_lock(&run->lock);
+    dt_status st = check_alike(run, t);
+    if (st == DT_OK) st = note(run, all_reduce(run, t));
+    pthread_mutex_unlock(&run->lock);
+    return st;
+}
+
+dt_status dt_run_broadcast(dt_run *run, dt_tensor *t, int32_t root) {
+    DT_CHECK_RUN(run);
+    DT_CHECK_TENSOR(t);
+    DT_TRY(own_tensor(run, t, __func__));
+    if (root < 0 || root >= (run->mpi ? run->mpi->world : 1))
+        return dt_fail(DT_ERR_USAGE, "dt_run_broadcast: there is no rank %d", root);
+    if (!run->mpi || t->bytes == 0) return DT_OK;
+    pthread_mutex_lock(&run->lock);
+    const dt_status alike = check_alike(run, t);
+    dt_status st = alike;
+    void *host = t->data;
+    if (st == DT_OK && t->be->info.is_gpu) {
+        st = t->be->alloc(t->be, DT_MEM_HOST, t->bytes, &host);
+        if (st == DT_OK) st = t->be->copy(t->be, host, t->data, t->bytes, NULL);
+        if (st == DT_OK) st = t->be->stream_sync(t->be, NULL);
+    }
+    if (st == DT_OK) st = dt_comm_bcast_host(run->mpi, host, t->bytes, root);
+    if (host && host != t->data) {
+        if (st == DT_OK) st = t->be->copy(t->be, t->data, host, t->bytes, NULL);
+        if (st == DT_OK) st = t->be->stream_sync(t->be, NULL);
+        t->be->free(t->be, DT_MEM_HOST, host);
+    }
+    if (alike == DT_OK) note(run, st);
+    pthread_mutex_unlock(&run->lock);
+    return st;
+}
+
+dt_status dt_run_agree(dt_run *run, dt_status mine) {
+    DT_CHECK_RUN(run);
+    if (mine < DT_OK || mine >= DT_STATUS_COUNT)
+        mine = dt_fail(DT_ERR_USAGE, "dt_run_agree: %d is no dt_status", (int)mine);
+    if (!run->mpi) return mine;
+    pthread_mutex_lock(&run->lock);
+    const dt_status st = dt_comm_agree(run->mpi, mine);
+    if (st == DT_ERR_PEER) run->failed = true;
+    pthread_mutex_unlock(&run->lock);
+    return st;
+}

@@ -1,0 +1,55 @@
+/* What the tests of the public API share. They link libdtrain.so and see dtrain.h alone. */
+#ifndef DT_API_TEST_H
+#define DT_API_TEST_H
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+/* after the standard headers */
+#include <cmocka.h>
+
+#include "dtrain.h"
+
+/* DT_OK, or the test fails with the cause. */
+#define OK(call)                                                                                             \
+    do {                                                                                                     \
+        if ((call) != DT_OK) fail_msg("%s: %s", #call, dt_error_text());                                     \
+    } while (0)
+
+/* That status, and a text that holds `word`. */
+#define FAILS(status, word, call)                                                                            \
+    do {                                                                                                     \
+        assert_int_equal((call), (status));                                                                  \
+        if (!strstr(dt_error_text(), (word)))                                                                \
+            fail_msg("%s: \"%s\" is not about %s", #call, dt_error_text(), word);                            \
+    } while (0)
+
+static inline dt_run *open_cpu(void) {
+    dt_run *run;
+#ifdef __SANITIZE_THREAD__ /* which does not see OpenMP's threads wait for each other */
+    const int32_t threads = 1;
+#else
+    const int32_t threads = 2;
+#endif
+    OK(dt_run_open((dt_run_options){.device = DT_DEVICE_CPU, .threads = threads}, &run));
+    return run;
+}
+
+static inline dt_tensor *floats(dt_run *run, dt_shape shape, const float *data) {
+    dt_tensor *t;
+    OK(dt_tensor_from(run, DT_DTYPE_F32, shape, data, &t));
+    return t;
+}
+
+static inline dt_tensor *normal(dt_run *run, dt_shape shape, uint64_t seed) {
+    dt_tensor *t;
+    OK(dt_tensor_randn(run, DT_DTYPE_F32, shape, seed, &t));
+    return t;
+}
+
+#endif

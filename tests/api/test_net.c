@@ -1,0 +1,423 @@
+/* Networks: gradients against finite differences, steps in one and in three parts, views, evaluation, saving, two
+ * of them at once, and what is refused. */
+#include <pthread.h>
+#include <unistd.h>
+
+#include "api_test.h"
+
+enum { BATCH = 6, CLASSES = 4, SIDE = 8, CHANNELS = 2 };
+
+typedef struct model {
+    dt_run *run;
+    dt_net *net;
+    dt_tensor *image, *label;
+} model;
+
+/* A bit of everything, on float images. */
+static model make(dt_run *run, const char *optimizer, double dropout) {
+    model m = {.run = run};
+    int32_t label[BATCH];
+    OK(dt_net_create(run, (dt_net_options){.batch = BATCH, .optimizer = optimizer, .lr = 0.05, .seed = 7},
+                     &m.net));
+    dt_var x = dt_input(m.net, "image", DT_DTYPE_F32, DT_SHAPE(SIDE, SIDE, CHANNELS));
+    dt_var y = dt_input(m.net, "label", DT_DTYPE_I32, DT_SHAPE_SCALAR);
+    dt_var a =
+        dt_conv2d(x, (dt_conv2d_options){.channels = 4, .kernel = 3, .pad = DT_PAD_SAME, .name = "stem"});
+    a = dt_relu(dt_batchnorm(a, (dt_batchnorm_options){0}));
+    dt_var b =
+        dt_conv2d(a, (dt_conv2d_options){.channels = 4, .kernel = 3, .pad = 1, .groups = 2, .no_bias = true});
+    a = dt_add(a, b);
+    a = dt_maxpool(a, (dt_pool_options){.kernel = 2});
+    a = dt_avgpool(a, (dt_pool_options){.kernel = 3, .stride = 1, .pad = DT_PAD_SAME});
+    assert_int_equal(dt_var_shape(a).ndim, 3);
+    assert_int_equal(dt_var_shape(a).dim[0], SIDE / 2);
+    dt_var c = dt_dense(dt_flatten(a), (dt_dense_options){.channels = 5});
+    c = dt_dropout(dt_relu(c), dropout);
+    dt_var logits = dt_dense(c, (dt_dense_options){.channels = CLASSES, .name = "head"});
+    dt_expose(logits, "logits");
+    dt_expose(a, "pooled");
+    dt_loss("cross_entropy", logits, y, (dt_loss_options){.smoothing = 0.1});
+    OK(dt_net_status(m.net));
+    m.image = normal(run, DT_SHAPE(BATCH, SIDE, SIDE, CHANNELS), 11);
+    for (int i = 0; i < BATCH; i++) label[i] = i % CLASSES;
+    OK(dt_tensor_from(run, DT_DTYPE_I32, DT_SHAPE(BATCH), label, &m.label));
+    OK(dt_net_set(m.net, "image", m.image));
+    OK(dt_net_set(m.net, "label", m.label));
+    return m;
+}
+
+static void unmake(model *m) {
+    dt_tensor_free(m->image), dt_tensor_free(m->label), dt_net_free(m->net);
+}
+
+static double metric(dt_net *net, const char *name) {
+    double v;
+    OK(dt_net_metric(net, name, &v));
+    return v;
+}
+
+static double loss_now(dt_net *net) {
+    OK(dt_net_forward(net, DT_TRAINING));
+    return metric(net, "loss");
+}
+
+static void gradients(void **state) {
+    (void)state;
+    dt_run *run = open_cpu();
+    model m = make(run, "sgd", 0);
+    OK(dt_net_forward(m.net, DT_TRAINING));
+    OK(dt_net_backward(m.net));
+    const int32_t n_param = dt_net_n_parameter(m.net);
+    assert_int_equal(n_param, 2 + 2 + 1 + 2 + 2);
+    assert_string_equal(dt_net_parameter_name(m.net, 0), "stem.weight");
+    assert_null(dt_net_parameter_name(m.net, n_param));
+    assert_null(dt_net_parameter_name(m.net, -1));
+    float *grad[16];
+    for (int32_t p = 0; p < n_param; p++) {
+        dt_tensor *g;
+        OK(dt_net_gradient(m.net, dt_net_parameter_name(m.net, p), &g));
+        const int64_t bytes = dt_tensor_n_elem(g) * (int64_t)sizeof(float);
+        grad[p] = malloc((size_t)bytes);
+        OK(dt_tensor_read(g, grad[p], bytes));
+        dt_tensor_free(g);
+    }
+    int checked = 0;
+    for (int32_t p = 0; p < n_param; p++) {
+        dt_tensor *view;
+        OK(dt_net_parameter(m.net, dt_net_parameter_name(m.net, p), &view));
+        float *w = dt_tensor_data(view);
+        const int64_t n = dt_tensor_n_elem(view);
+        for (int64_t i = 0; i < n; i += 1 + n / 5) {
+            const float keep = w[i], h = 2e-3f;
+            w[i] = keep + h;
+            const double above = loss_now(m.net);
+            w[i] = keep - h;
+            const double below = loss_now(m.net);
+            w[i] = keep;
+            const double want = (above - below) / (2 * (double)h);
+            if (fabs(want - grad[p][i]) > 2e-2 * fabs(want) + 2e-3)
+                fail_msg("%s[%lld]: %g, by differences %g", dt_net_parameter_name(m.net, p), (long long)i,
+                         (double)grad[p][i], want);
+            checked++;
+        }
+        dt_tensor_free(view);
+        free(grad[p]);
+    }
+    assert_true(checked > 30);
+    unmake(&m), dt_run_close(run);
+}
+
+/* The parameters' bytes after some steps. */
+static float *weights(dt_net *net, int64_t *n_out) {
+    float *all = NULL;
+    int64_t n = 0;
+    for (int32_t p = 0; p < dt_net_n_parameter(net); p++) {
+        dt_tensor *t;
+        OK(dt_net_parameter(net, dt_net_parameter_name(net, p), &t));
+        const int64_t more = dt_tensor_n_elem(t);
+        all = realloc(all, (size_t)(n + more) * sizeof *all);
+        OK(dt_tensor_read(t, all + n, more * (int64_t)sizeof *all));
+        n += more;
+        dt_tensor_free(t);
+    }
+    *n_out = n;
+    return all;
+}
+
+static void same_weights(dt_net *a, dt_net *b) {
+    int64_t n, m;
+    float *x = weights(a, &n), *y = weights(b, &m);
+    assert_int_equal(n, m);
+    assert_memory_equal(x, y, (size_t)n * sizeof *x);
+    free(x), free(y);
+}
+
+static void in_parts(void **state) {
+    (void)state;
+    static const char *const optimizer[] = {"sgd", "momentum", "nesterov", "adamw"};
+    dt_run *run = open_cpu();
+    for (int o = 0; o < 4; o++) {
+        model a = make(run, optimizer[o], 0.25), b = make(run, optimizer[o], 0.25);
+        double first = 0;
+        for (int i = 0; i < 12; i++) {
+            OK(dt_net_step(a.net));
+            if (i % 3 == 2) { /* one that is not used */
+                OK(dt_net_forward(b.net, DT_TRAINING));
+                OK(dt_net_forward(b.net, DT_EVALUATION));
+            }
+        }
+        unmake(&b);
+        b = make(run, optimizer[o], 0.25);
+        for (int i = 0; i < 12; i++) {
+            OK(dt_net_forward(b.net, DT_TRAINING));
+            if (i == 0) first = metric(b.net, "loss");
+            OK(dt_net_backward(b.net));
+            OK(dt_net_update(b.net));
+        }
+        same_weights(a.net, b.net);
+        assert_true(metric(a.net, "loss") == metric(b.net, "loss"));
+        assert_true(metric(a.net, "loss") < first);
+        assert_true(metric(a.net, "skipped") == 0 && metric(a.net, "grad_norm") > 0);
+        unmake(&a), unmake(&b);
+    }
+    dt_run_close(run);
+}
+
+static void evaluation(void **state) {
+    (void)state;
+    dt_run *run = open_cpu();
+    model m = make(run, "sgd", 0.5);
+    for (int i = 0; i < 3; i++) OK(dt_net_step(m.net));
+    OK(dt_net_forward(m.net, DT_EVALUATION));
+    const double whole = metric(m.net, "loss");
+    assert_true(metric(m.net, "rows") == BATCH);
+    double unused;
+    FAILS(DT_ERR_USAGE, "grad_norm", dt_net_metric(m.net, "grad_norm", &unused));
+    dt_tensor *logits;
+    float all[BATCH][CLASSES], some[BATCH][CLASSES];
+    OK(dt_net_output(m.net, "logits", &logits));
+    OK(dt_tensor_read(logits, all, sizeof all));
+    dt_tensor_free(logits);
+
+    /* In two parts the sums are those of the whole; rows do not know their neighbours. */
+    OK(dt_net_begin_evaluation(m.net));
+    FAILS(DT_ERR_USAGE, "one already", dt_net_begin_evaluation(m.net));
+    FAILS(DT_ERR_USAGE, "between", dt_net_step(m.net));
+    for (int from = 0; from < BATCH; from += 4) {
+        const int n = BATCH - from < 4 ? BATCH - from : 4;
+        const float *x = dt_tensor_data(m.image);
+        const int32_t *y = dt_tensor_data(m.label);
+        dt_tensor *image = floats(run, DT_SHAPE(n, SIDE, SIDE, CHANNELS), x + from * SIDE * SIDE * CHANNELS),
+                  *label;
+        OK(dt_tensor_from(run, DT_DTYPE_I32, DT_SHAPE(n), y + from, &label));
+        OK(dt_net_set(m.net, "image", image));
+        OK(dt_net_set(m.net, "label", label));
+        OK(dt_net_forward(m.net, DT_EVALUATION));
+        OK(dt_net_output(m.net, "logits", &logits));
+        OK(dt_tensor_read(logits, some, sizeof some));
+        assert_memory_equal(some, all[from], (size_t)n * sizeof some[0]);
+        dt_tensor_free(image), dt_tensor_free(label), dt_tensor_free(logits);
+    }
+    OK(dt_net_end_evaluation(m.net));
+    FAILS(DT_ERR_USAGE, "none", dt_net_end_evaluation(m.net));
+    assert_true(metric(m.net, "rows") == BATCH);
+    assert_true(fabs(metric(m.net, "loss") - whole) < 1e-5);
+    FAILS(DT_ERR_USAGE, "6 rows", dt_net_step(m.net)); /* two rows are set */
+    unmake(&m), dt_run_close(run);
+}
+
+static void saving(void **state) {
+    (void)state;
+    char dir[] = "/tmp/dtrain-api-XXXXXX", path[64], command[64];
+    assert_non_null(mkdtemp(dir));
+    snprintf(path, sizeof path, "%s/model", dir);
+    dt_run *run = open_cpu();
+    model a = make(run, "adamw", 0.25), b = make(run, "adamw", 0.25);
+    for (int i = 0; i < 3; i++) OK(dt_net_step(a.net));
+    OK(dt_net_save(a.net, path));
+    for (int i = 0; i < 3; i++) OK(dt_net_step(a.net));
+    OK(dt_net_load(b.net, path));
+    for (int i = 0; i < 3; i++) OK(dt_net_step(b.net));
+    same_weights(a.net, b.net);
+    OK(dt_net_save(a.net, path)); /* a second one beside it, the newest */
+    OK(dt_net_load(b.net, path));
+    same_weights(a.net, b.net);
+    FAILS(DT_ERR_CHECKPOINT, "no checkpoint", dt_net_load(b.net, dir));
+    FAILS(DT_ERR_IO, "", dt_net_save(b.net, "/proc/nowhere/model"));
+    model other = make(run, "momentum", 0);
+    FAILS(DT_ERR_CHECKPOINT, "optimizer", dt_net_load(other.net, path));
+    snprintf(command, sizeof command, "rm -rf %s", dir);
+    assert_int_equal(system(command), 0);
+    unmake(&a), unmake(&b), unmake(&other), dt_run_close(run);
+}
+
+static void *train(void *arg) {
+    model *m = arg;
+    for (int i = 0; i < 10; i++) {
+        OK(dt_net_step(m->net));
+        dt_tensor *sum = NULL;
+        OK(dt_tensor_add(m->image, m->image, &sum)); /* of the run that both use */
+        dt_tensor_free(sum);
+        double loss;
+        assert_int_equal(dt_net_metric(m->net, "no such", &loss),
+                         DT_ERR_USAGE); /* texts are the thread's own */
+    }
+    return NULL;
+}
+
+static void two_threads(void **state) {
+    (void)state;
+    dt_run *run = open_cpu();
+    model alone = make(run, "adamw", 0.25), a = make(run, "adamw", 0.25), b = make(run, "adamw", 0.25);
+    train(&alone);
+    pthread_t thread[2];
+    assert_int_equal(pthread_create(&thread[0], NULL, train, &a), 0);
+    assert_int_equal(pthread_create(&thread[1], NULL, train, &b), 0);
+    pthread_join(thread[0], NULL), pthread_join(thread[1], NULL);
+    same_weights(alone.net, a.net);
+    same_weights(alone.net, b.net);
+    unmake(&alone), unmake(&a), unmake(&b), dt_run_close(run);
+}
+
+static void images(void **state) {
+    (void)state;
+    enum { H = 5, W = 4 };
+    dt_run *run = open_cpu();
+    dt_net *net;
+    uint8_t pixel[2][H][W];
+    for (int i = 0; i < 2 * H * W; i++) ((uint8_t *)pixel)[i] = (uint8_t)(6 * i);
+    OK(dt_net_create(run, (dt_net_options){.batch = 2}, &net));
+    dt_var x = dt_image_input(net, "picture", (dt_image_options){.height = H, .width = W, .channels = 1});
+    dt_expose(x, "x");
+    dt_loss("cross_entropy", dt_dense(x, (dt_dense_options){.channels = 3}),
+            dt_input(net, "label", DT_DTYPE_I32, DT_SHAPE_SCALAR), (dt_loss_options){0});
+    dt_tensor *t, *y;
+    OK(dt_tensor_from(run, DT_DTYPE_U8, DT_SHAPE(2, H, W, 1), pixel, &t));
+    OK(dt_net_set(net, "picture", t));
+    OK(dt_net_forward(net, DT_EVALUATION)); /* without labels no row counts */
+    OK(dt_net_output(net, "x", &y));
+    for (int i = 0; i < 2 * H * W; i++)
+        assert_true(fabs(((float *)dt_tensor_data(y))[i] - (6 * i / 255.0 - 0.5) / 0.5) < 1e-6);
+    assert_true(isnan(metric(net, "loss")) && metric(net, "rows") == 0);
+    dt_tensor_free(t), dt_net_free(net);
+    assert_true(((float *)dt_tensor_data(y))[0] == -1); /* a view keeps its network's memory */
+    dt_tensor_free(y), dt_run_close(run);
+}
+
+static void refused_in_building(void **state) {
+    (void)state;
+    dt_run *run = open_cpu();
+    dt_net *net = NULL;
+    FAILS(DT_ERR_CONFIG, "batch", dt_net_create(run, (dt_net_options){0}, &net));
+    FAILS(DT_ERR_CONFIG, "adamax",
+          dt_net_create(run, (dt_net_options){.batch = 1, .optimizer = "adamax"}, &net));
+    FAILS(DT_ERR_CONFIG, "negative", dt_net_create(run, (dt_net_options){.batch = 1, .lr = -1}, &net));
+    FAILS(DT_ERR_CONFIG, "beta", dt_net_create(run, (dt_net_options){.batch = 1, .beta1 = 1}, &net));
+    FAILS(DT_ERR_CONFIG, "compute",
+          dt_net_create(run, (dt_net_options){.batch = 1, .compute = DT_DTYPE_U8}, &net));
+    FAILS(DT_ERR_USAGE, "run", dt_net_create(NULL, (dt_net_options){.batch = 1}, &net));
+    assert_null(net);
+
+/* A network whose first mistake is `mistake`; x is an image, v a vector, y a label. */
+#define MISTAKE(status, word, mistake)                                                                       \
+    do {                                                                                                     \
+        OK(dt_net_create(run, (dt_net_options){.batch = 2}, &net));                                          \
+        dt_var x = dt_input(net, "x", DT_DTYPE_F32, DT_SHAPE(4, 4, 6));                                      \
+        dt_var v = dt_input(net, "v", DT_DTYPE_F32, DT_SHAPE(6));                                            \
+        dt_var y = dt_input(net, "y", DT_DTYPE_I32, DT_SHAPE_SCALAR);                                        \
+        (void)x, (void)v, (void)y;                                                                           \
+        OK(dt_net_status(net));                                                                              \
+        mistake;                                                                                             \
+        FAILS(status, word, dt_net_status(net));                                                             \
+        assert_null(dt_relu(x).net); /* it sticks */                                                         \
+        (void)dt_tensor_zeros(NULL, DT_DTYPE_F32, DT_SHAPE_SCALAR, NULL);                                    \
+        FAILS(status, word, dt_net_compile(net));                                                            \
+        dt_net_free(net);                                                                                    \
+    } while (0)
+    MISTAKE(DT_ERR_CONFIG, "channels", dt_dense(v, (dt_dense_options){0}));
+    MISTAKE(DT_ERR_CONFIG, "kernel", dt_conv2d(x, (dt_conv2d_options){.channels = 4, .kernel = -3}));
+    MISTAKE(DT_ERR_CONFIG, "image", dt_conv2d(v, (dt_conv2d_options){.channels = 4, .kernel = 1}));
+    MISTAKE(DT_ERR_CONFIG, "groups",
+            dt_conv2d(x, (dt_conv2d_options){.channels = 4, .kernel = 1, .groups = 5}));
+    MISTAKE(DT_ERR_CONFIG, "pad", dt_conv2d(x, (dt_conv2d_options){.channels = 4, .kernel = 1, .pad = -7}));
+    MISTAKE(DT_ERR_CONFIG, "kernel", dt_maxpool(x, (dt_pool_options){.kernel = -1}));
+    MISTAKE(DT_ERR_CONFIG, "maxpool", dt_maxpool(x, (dt_pool_options){.kernel = 9}));
+    MISTAKE(DT_ERR_CONFIG, "global_avgpool", dt_global_avgpool(v));
+    MISTAKE(DT_ERR_CONFIG, "rate", dt_dropout(v, 1));
+    MISTAKE(DT_ERR_CONFIG, "rate", dt_dropout(v, NAN));
+    MISTAKE(DT_ERR_CONFIG, "add", dt_add(x, v));
+    MISTAKE(DT_ERR_USAGE, "no value", dt_relu((dt_var){net, 999}));
+    MISTAKE(DT_ERR_USAGE, "no value", dt_relu((dt_var){net, -1}));
+    MISTAKE(DT_ERR_CONFIG, "\"x\"", dt_input(net, "x", DT_DTYPE_F32, DT_SHAPE_SCALAR));
+    MISTAKE(DT_ERR_USAGE, "name", dt_input(net, NULL, DT_DTYPE_F32, DT_SHAPE_SCALAR));
+    MISTAKE(DT_ERR_USAGE, "name",
+            dt_input(net, "0123456789012345678901234567890123456789", DT_DTYPE_F32, DT_SHAPE_SCALAR));
+    MISTAKE(DT_ERR_USAGE, "row", dt_input(net, "z", DT_DTYPE_F32, DT_SHAPE(1, 1, 1, 1, 1, 1, 1, 1)));
+    MISTAKE(DT_ERR_USAGE, "dt_dtype", dt_input(net, "z", (dt_dtype)-1, DT_SHAPE_SCALAR));
+    MISTAKE(DT_ERR_MEMORY, "counted", dt_input(net, "z", DT_DTYPE_F32, DT_SHAPE(INT64_MAX / 4)));
+    MISTAKE(DT_ERR_CONFIG, "image", dt_image_input(net, "z", (dt_image_options){.height = 1, .width = 1}));
+    MISTAKE(DT_ERR_CONFIG, "hinge", dt_loss("hinge", v, y, (dt_loss_options){0}));
+    MISTAKE(DT_ERR_CONFIG, "NULL", dt_loss(NULL, v, y, (dt_loss_options){0}));
+    MISTAKE(DT_ERR_CONFIG, "loss1", dt_loss("cross_entropy", v, v, (dt_loss_options){0}));
+    MISTAKE(DT_ERR_CONFIG, "smoothing", dt_loss("cross_entropy", v, y, (dt_loss_options){.smoothing = 1}));
+    MISTAKE(DT_ERR_USAGE, "name", dt_expose(v, NULL));
+    MISTAKE(DT_ERR_CONFIG, "twice",
+            (dt_dense(v, (dt_dense_options){.channels = 2, .name = "twice"}),
+             dt_dense(v, (dt_dense_options){.channels = 2, .name = "twice"})));
+    MISTAKE(DT_ERR_CONFIG, "characters", dt_dense(v, (dt_dense_options){.channels = 2, .name = ""}));
+
+    dt_net *second;
+    OK(dt_net_create(run, (dt_net_options){.batch = 2}, &net));
+    OK(dt_net_create(run, (dt_net_options){.batch = 2}, &second));
+    dt_var a = dt_input(net, "a", DT_DTYPE_F32, DT_SHAPE(6)),
+           b = dt_input(second, "b", DT_DTYPE_F32, DT_SHAPE(6));
+    dt_add(a, b);
+    FAILS(DT_ERR_USAGE, "different networks", dt_net_status(net));
+    OK(dt_net_status(second));
+    FAILS(DT_ERR_USAGE, "no loss", dt_net_compile(second));
+    dt_net_free(net), dt_net_free(second), dt_net_free(second);
+    assert_null(dt_relu(b).net);
+    assert_null(dt_relu(DT_NO_VAR).net);
+    assert_null(dt_input(NULL, "x", DT_DTYPE_F32, DT_SHAPE_SCALAR).net);
+    assert_int_equal(dt_var_shape(b).ndim, 0);
+    FAILS(DT_ERR_USAGE, "freed", dt_net_compile(second));
+    FAILS(DT_ERR_USAGE, "net is NULL", dt_net_step(NULL));
+    dt_run_close(run);
+}
+
+static void refused_in_running(void **state) {
+    (void)state;
+    dt_run *run = open_cpu();
+    model m = make(run, "sgd", 0);
+    dt_tensor *t = NULL, *wrong = normal(run, DT_SHAPE(BATCH, SIDE, SIDE, CHANNELS + 1), 1);
+    double v;
+    FAILS(DT_ERR_USAGE, "no forward", dt_net_output(m.net, "logits", &t));
+    FAILS(DT_ERR_USAGE, "no backward", dt_net_gradient(m.net, "stem.weight", &t));
+    FAILS(DT_ERR_USAGE, "yet", dt_net_metric(m.net, "loss", &v));
+    FAILS(DT_ERR_USAGE, "forward", dt_net_backward(m.net));
+    FAILS(DT_ERR_USAGE, "backward", dt_net_update(m.net));
+    FAILS(DT_ERR_USAGE, "\"picture\"", dt_net_set(m.net, "picture", m.image));
+    FAILS(DT_ERR_USAGE, "8x8x3", dt_net_set(m.net, "image", wrong));
+    FAILS(DT_ERR_USAGE, "i32", dt_net_set(m.net, "image", m.label));
+    FAILS(DT_ERR_USAGE, "NULL", dt_net_set(m.net, NULL, m.image));
+    FAILS(DT_ERR_USAGE, "NULL", dt_net_set(m.net, "image", NULL));
+    FAILS(DT_ERR_USAGE, "dt_mode", dt_net_forward(m.net, (dt_mode)5));
+    dt_tensor_free(wrong);
+    wrong = normal(run, DT_SHAPE(BATCH + 1, SIDE, SIDE, CHANNELS), 1);
+    FAILS(DT_ERR_USAGE, "7x8x8x2", dt_net_set(m.net, "image", wrong));
+    OK(dt_net_forward(m.net, DT_TRAINING));
+    FAILS(DT_ERR_USAGE, "\"probabilities\"", dt_net_output(m.net, "probabilities", &t));
+    FAILS(DT_ERR_USAGE, "no backward", dt_net_gradient(m.net, "stem.weight", &t));
+    FAILS(DT_ERR_USAGE, "backward", dt_net_update(m.net));
+    OK(dt_net_backward(m.net));
+    FAILS(DT_ERR_USAGE, "\"stem\"", dt_net_gradient(m.net, "stem", &t));
+    FAILS(DT_ERR_USAGE, "forward", dt_net_backward(m.net));
+    FAILS(DT_ERR_CONFIG, "nan", dt_net_set_lr(m.net, NAN));
+    FAILS(DT_ERR_USAGE, "\"accuracy\"", dt_net_metric(m.net, "accuracy", &v));
+    assert_null(t);
+    assert_null(dt_relu((dt_var){m.net, 0}).net);
+    FAILS(DT_ERR_USAGE, "cannot grow", dt_net_status(m.net));
+    OK(dt_net_update(m.net)); /* which it goes on without */
+    /* Not finite: nothing changes. */
+    dt_tensor *nan_image;
+    OK(dt_tensor_full(run, DT_DTYPE_F32, DT_SHAPE(BATCH, SIDE, SIDE, CHANNELS), NAN, &nan_image));
+    int64_t n;
+    float *before = weights(m.net, &n);
+    OK(dt_net_set(m.net, "image", nan_image));
+    OK(dt_net_step(m.net));
+    assert_true(metric(m.net, "skipped") == 1);
+    float *after = weights(m.net, &n);
+    assert_memory_equal(before, after, (size_t)n * sizeof *before);
+    free(before), free(after);
+    dt_tensor_free(wrong), dt_tensor_free(nan_image), unmake(&m), dt_run_close(run);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(gradients),           cmocka_unit_test(in_parts),
+        cmocka_unit_test(evaluation),          cmocka_unit_test(saving),
+        cmocka_unit_test(two_threads),         cmocka_unit_test(images),
+        cmocka_unit_test(refused_in_building), cmocka_unit_test(refused_in_running),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,148 @@
+#!/usr/bin/env bash
+# Tables of numbers, from CSV, .npy and .npz: imported, trained, resumed and evaluated, for each task that they can have, on one
+# rank (0: without MPI) or many.
+. "$(dirname "$0")/lib.sh"
+ranks=$1
+
+# A table whose last column follows from the others; the labels say whether a number is positive.
+awk 'BEGIN { srand(5); print "size,rooms,age,price,old,large"
+    for (i = 0; i < 600; i++) { s = 2 * rand() - 1; r = int(8 * rand()); a = 40 * rand()
+        printf "%.5f,%d,%.4f,%.5f,%d,%d\n", s, r, a, 2 * s * s + 0.5 * r - 0.05 * a + 1, (a > 20), (s > 0.2) } }' >houses.csv
+train_ok 0 import.log data import csv houses.csv --x size,rooms,age --y price --val-fraction 0.2 --out datasets/table
+
+# The configuration that comes with dtrain learns it.
+config=$E2E_SOURCE/../../configs/table.toml
+train_ok "$ranks" table.log "$config" run.device=cpu run.threads=1 train.epochs=60 train.eval_every_epochs=20
+expect table.log '^data +datasets/table/train: [0-9]+ samples, x f32 \[3\], y f32' 1
+expect table.log 'step [0-9]+/[0-9]+ .*loss .*RMSE .*lr .* samples/s'
+expect table.log 'images' 0
+expect table.log '^evaluation at step [0-9]+, epoch 60[0-9.]*: loss [0-9.]+, RMSE [0-9.]+, MAE [0-9.]+, R2 ' 1
+r2=$(field runs/table eval r2 | tail -n 1)
+awk "BEGIN { exit !($r2 > 0.98) }" || fail "R2 of configs/table.toml is $r2"
+train_ok "$ranks" eval.log eval "$config" run.device=cpu
+expect eval.log "^runs/table/checkpoints/step-[0-9]+: step [0-9]+, [0-9]+ samples: loss .*, RMSE .*, MAE .*, R2 0\\.9[89]" 1
+train 0 predict.log predict "$config" datasets/table/val
+expect_code 2
+expect predict.log '^dtrain: .*regress' 1
+train 0 report.log eval "$config" --report report
+expect_code 2
+expect report.log 'a report is of classes' 1
+train_ok 0 inspect.log inspect "$config"
+expect inspect.log '^hidden1 +dense +32x64 f32 ' 1
+train_ok "$ranks" bench.log bench step "$config" run.device=cpu --steps 3
+expect bench.log 'samples/s' 1
+train_ok 0 profile.log profile "$config" run.device=cpu run.threads=1 --steps 2 --by layer
+expect profile.log ' hidden1$' 1
+
+# task NAME SET MORE...: a network of one hidden layer; the rest of its configuration is standard input.
+task() {
+    {
+        printf '[model]\nname = "layers"\ntask = "%s"\n' "$2"
+        cat
+        printf '[data]\ntrain = "%s/train"\nval = "%s/val"\n[run]\nout_dir = "%s"\ndevice = "cpu"\nthreads = 1\n' "$3" "$3" "$1"
+        printf '[train]\nglobal_batch = 32\nmicro_batch = 16\nsteps = 300\neval_every_epochs = 0\n[optim]\nkind = "adamw"\nlr = 0.02\n'
+        printf '[checkpoint]\nevery_steps = 100\nevery_epochs = 0.0\n[dist]\ntimeout_s = 60.0\n'
+    } >"$1.toml"
+}
+hidden='[[model.layers]]
+type = "batchnorm"
+[[model.layers]]
+type = "dense"
+name = "hidden"
+channels = 32
+[[model.layers]]
+type = "tanh"
+name = "features"'
+
+# Any number of labels, and a second loss on a layer in the middle.
+train_ok 0 import.log data import csv houses.csv --x size,rooms,age --y old,large --val-fraction 0.2 --out labels
+task multi multilabel labels <<<"$hidden
+[[model.layers]]
+type = \"dense\"
+channels = 2"
+train_ok "$ranks" multi.log multi.toml
+accuracy=$(field multi eval accuracy | tail -n 1)
+awk "BEGIN { exit !($accuracy > 0.95) }" || fail "label accuracy is $accuracy"
+expect multi.log '^evaluation at step 300, .*label accuracy [0-9.]+ %, F1 [0-9.]+ %, all labels right ' 1
+
+# Two inputs of an .npz meet in a sum and a concatenation; a second loss with a weight of its own.
+python3 - <<'PYTHON'
+import random, struct, zipfile
+random.seed(3)
+x1 = [[random.uniform(-1, 1) for _ in range(4)] for _ in range(400)]
+x2 = [random.uniform(-1, 1) for _ in x1]
+y = [[a[0] - 2 * a[1] + b * a[2], a[3] + b] for a, b in zip(x1, x2)]
+with zipfile.ZipFile("pair.npz", "w") as z:
+    for name, shape, v in (("x1", "(400, 4)", sum(x1, [])), ("x2", "(400,)", x2), ("y", "(400, 2)", sum(y, []))):
+        head = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+        z.writestr(name + ".npy", b"\x93NUMPY\x01\x00\x76\x00" + head.encode() + struct.pack(f"<{len(v)}f", *v))
+PYTHON
+train_ok 0 import.log data import npz pair.npz --val-fraction 0.2 --out pair
+two='[[model.layers]]
+type = "dense"
+name = "a"
+channels = 32
+from = "x1"
+[[model.layers]]
+type = "dense"
+name = "b"
+channels = 32
+from = "x2"
+[[model.layers]]
+type = "add"
+from = "a"
+with = "b"
+[[model.layers]]
+type = "tanh"
+[[model.layers]]
+type = "concat"
+with = ["x1", "x2"]
+[[model.layers]]
+type = "dense"
+name = "early"
+channels = 2
+[[model.layers]]
+type = "tanh"
+[[model.layers]]
+type = "concat"
+with = ["layer5"]
+[[model.layers]]
+type = "dense"
+channels = 2
+[[model.losses]]
+of = "early"
+kind = "l1"
+weight = 0.3'
+task two regress pair <<<"$two"
+train_ok "$ranks" two.log two.toml
+r2=$(field two eval r2 | tail -n 1)
+awk "BEGIN { exit !($r2 > 0.95) }" || fail "R2 of two inputs is $r2"
+field two eval loss_early | tail -n 1 | grep -Eq '^[0-9.]+' || fail "the second loss is not in the records"
+expect two.log '^evaluation at step 300, .*, R2 .*, loss_early [0-9.]+' 1
+
+# Stopped and continued: the same bits.
+train_ok "$ranks" part.log two.toml run.out_dir=parts train.steps=100 schedule.kind=constant
+train_ok "$ranks" rest.log two.toml run.out_dir=parts train.steps=200 schedule.kind=constant
+expect rest.log '^resuming parts/checkpoints/step-00000100 at step 100' 1
+train_ok "$ranks" whole.log two.toml run.out_dir=whole train.steps=200 schedule.kind=constant
+each_step_once parts 200
+cmp "$(newest parts)/state.h5" "$(newest whole)/state.h5" || fail "a continued run differs from one in a piece"
+
+# What is neither a layer nor a field is told with its line.
+sed 's/from = "x2"/from = "x3"/' two.toml >wrong.toml
+train "$ranks" wrong.log wrong.toml
+expect_code 2
+expect wrong.log '^dtrain: .*wrong.toml:[0-9]+: model.layers\[1\].from: no earlier layer and no field of the data is named "x3".*layers: a; fields: x1, x2, y' 1
+
+# Two .npy files.
+python3 -c 'import zipfile; zipfile.ZipFile("pair.npz").extractall()'
+train_ok 0 import.log data import npy x1.npy --y y.npy --val-fraction 0.2 --out npy
+task plain regress npy <<<"$hidden
+[[model.layers]]
+type = \"dense\"
+channels = 2"
+for loss in l1 huber; do
+    train_ok "$ranks" $loss.log plain.toml run.out_dir=$loss model.loss=$loss train.steps=60
+    expect $loss.log '^evaluation at step 60, .*R2' 1
+done
+pass "R2 $r2, label accuracy $accuracy"
