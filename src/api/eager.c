@@ -6,6 +6,7 @@
 #include <xxhash.h>
 
 #include "api.h"
+#include "core/op.h"
 
 enum { ENTRIES = 1024, OPERANDS = 3 };
 
@@ -58,7 +59,8 @@ static dt_status begin(dt_run *run, dt_backend *be, dt_eager **out) {
 
 static uint64_t key_of(dt_op op, const dt_attr *attr, int32_t n_in, const dt_tensor *const *in,
                        const dt_tensor *out) {
-    uint64_t key = XXH3_64bits_withSeed(attr, sizeof *attr, (uint64_t)op + 1);
+    const dt_attr own = dt_op_attr(op, attr);
+    uint64_t key = XXH3_64bits_withSeed(&own, sizeof own, (uint64_t)op + 1);
     for (int32_t i = 0; i <= n_in; i++) {
         const dt_tensor *t = i < n_in ? in[i] : out;
         const uint64_t part[] = {(uint64_t)(uintptr_t)t->data, (uint64_t)t->dtype, (uint64_t)t->shape.ndim};

@@ -24,26 +24,35 @@ static dt_status copy_values(const dt_graph *from, int64_t rows, dt_graph *to, d
     return DT_OK;
 }
 
-static dt_status copy_nodes(const dt_graph *from, dt_graph *to, dt_vid *map) {
-    for (dt_nid i = 0; i < from->n_node; i++) {
-        const dt_node *n = &from->node[i];
-        dt_vid in[DT_SLOTS_IN_MAX];
-        dt_attr attr = n->attr;
-        uint32_t wanted = 0;
-        for (int32_t j = 0; j < n->n_in; j++) in[j] = n->in[j] >= 0 ? map[n->in[j]] : -1;
-        if (!to->training && n->op == DT_OP_DROPOUT) { /* the identity */
-            map[n->out[0]] = in[0];
-            continue;
-        }
-        if (!to->training) attr.smoothing = 0;
-        for (int32_t j = 0; j < n->n_out; j++) wanted |= n->out[j] >= 0 ? 1u << j : 0;
-        DT_TRY(
-            dt_graph_add_node_with(to, from->value[n->out[0]].name, n->op, &attr, n->n_in, in, wanted, NULL));
-        const dt_node *made = &to->node[to->n_node - 1];
-        for (int32_t j = 0; j < n->n_out; j++)
-            if (n->out[j] >= 0) map[n->out[j]] = made->out[j];
+/* The operands in the copy are in `in`. */
+static dt_status copy_node(const dt_graph *from, const dt_node *n, dt_graph *to, dt_vid *map, dt_vid *in) {
+    dt_attr attr = n->attr;
+    uint32_t wanted = 0;
+    for (int32_t j = 0; j < n->n_in; j++) in[j] = n->in[j] >= 0 ? map[n->in[j]] : -1;
+    if (!to->training && n->op == DT_OP_DROPOUT) { /* the identity */
+        map[n->out[0]] = in[0];
+        return DT_OK;
     }
+    if (!to->training && n->op == DT_OP_XENT) attr.loss.smoothing = 0;
+    for (int32_t j = 0; j < n->n_out; j++) wanted |= n->out[j] >= 0 ? 1u << j : 0;
+    DT_TRY(dt_graph_add_node_with(to, from->value[n->out[0]].name, n->op, &attr, n->n_in, in, wanted, NULL));
+    const dt_node *made = &to->node[to->n_node - 1];
+    for (int32_t j = 0; j < n->n_out; j++)
+        if (n->out[j] >= 0) map[n->out[j]] = made->out[j];
     return DT_OK;
+}
+
+static dt_status copy_nodes(const dt_graph *from, dt_graph *to, dt_vid *map) {
+    int32_t most = 1;
+    for (dt_nid i = 0; i < from->n_node; i++)
+        if (from->node[i].n_in > most) most = from->node[i].n_in;
+    dt_vid *in = malloc((size_t)most * sizeof *in);
+    if (!in) return dt_fail(DT_ERR_MEMORY, "no memory to copy a network");
+    dt_status st = DT_OK;
+    for (dt_nid i = 0; st == DT_OK && i < from->n_node; i++)
+        st = copy_node(from, &from->node[i], to, map, in);
+    free(in);
+    return st;
 }
 
 static dt_status copy_all(const dt_graph *from, int64_t rows, dt_graph *to, dt_vid *map) {

@@ -102,10 +102,10 @@ dt_var dt_image_input(dt_net *net, const char *name, dt_image_options o) {
                                           (long long)o.height, (long long)o.width, (long long)o.channels));
     const dt_vid image = add_input(net, name, DT_DTYPE_U8, DT_SHAPE(o.height, o.width, o.channels));
     if (image < 0) return DT_NO_VAR;
-    dt_attr t = {.size = {(int32_t)o.height, (int32_t)o.width}, .padded_c = (int32_t)o.channels};
+    dt_attr t = {.input.size = {(int32_t)o.height, (int32_t)o.width}, .input.padded_c = (int32_t)o.channels};
     for (int32_t c = 0; c < o.channels; c++) {
-        t.stddev[c] = o.stddev[c] > 0 ? o.stddev[c] : 0.5f;
-        t.mean[c] = o.stddev[c] > 0 || o.mean[c] > 0 ? o.mean[c] : 0.5f;
+        t.input.stddev[c] = o.stddev[c] > 0 ? o.stddev[c] : 0.5f;
+        t.input.mean[c] = o.stddev[c] > 0 || o.mean[c] > 0 ? o.mean[c] : 0.5f;
     }
     char scaled[DT_NAME_MAX];
     snprintf(scaled, sizeof scaled, "%s/scaled", name);

@@ -394,7 +394,7 @@ static dt_status elementwise(const char *function, dt_binary f, const dt_tensor 
     if (a->n_elem == 0) return DT_OK;
     pthread_mutex_lock(&run->lock);
     const dt_status st =
-        dt_eager_run(run, be, DT_OP_BINARY, &(dt_attr){.binary = f}, 2, (const dt_tensor *[]){a, b}, *out);
+        dt_eager_run(run, be, DT_OP_BINARY, &(dt_attr){.binary.fn = f}, 2, (const dt_tensor *[]){a, b}, *out);
     pthread_mutex_unlock(&run->lock);
     return finish(st, out, made);
 }

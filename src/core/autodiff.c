@@ -33,7 +33,7 @@ static dt_status contribute(dt_graph *g, dt_vid v, dt_vid contribution, dt_vid *
         snprintf(name, sizeof name, "sum/%.*s#%d", DT_NAME_MAX - 16, g->value[v].name, k);
         if (dt_graph_find(g, name) < 0) break;
     }
-    return dt_graph_add_node(g, name, DT_OP_BINARY, &(dt_attr){.binary = DT_BINARY_ADD}, 2,
+    return dt_graph_add_node(g, name, DT_OP_BINARY, &(dt_attr){.binary.fn = DT_BINARY_ADD}, 2,
                              (dt_vid[]){grad[v], contribution}, &grad[v]);
 }
 

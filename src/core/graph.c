@@ -210,7 +210,7 @@ static dt_status take_slots(dt_graph *g, int32_t n, dt_vid **out) {
 static dt_status blank_node(dt_graph *g, dt_op op, const dt_attr *attr, dt_phase phase, int32_t n_in,
                             dt_node *out) {
     dt_node n = {.op = op, .n_in = n_in, .n_out = dt_op_n_out(op), .phase = phase, .workspace = -1};
-    if (attr) n.attr = *attr;
+    if (attr) n.attr = dt_op_attr(op, attr);
     DT_TRY(take_slots(g, n.n_in + n.n_out, &n.in));
     n.out = n.in + n.n_in;
     *out = n;
@@ -349,6 +349,9 @@ dt_status dt_graph_validate(const dt_graph *g) {
     for (dt_nid i = 0; i < g->n_node; i++) {
         const dt_node *n = &g->node[i];
         const dt_op_row *row = dt_op_get(n->op);
+        const dt_attr own = dt_op_attr(n->op, &n->attr);
+        if (memcmp(&own, &n->attr, sizeof own) != 0)
+            return dt_fail(DT_ERR_INTERNAL, "node %d (%s) has an attribute of another op", i, row->name);
         for (int32_t j = 0; j < n->n_in; j++) {
             dt_vid v = n->in[j];
             if (v == -1 && dt_op_in(n->op, j)->optional) continue;

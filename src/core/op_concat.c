@@ -4,14 +4,14 @@
 #include "op_infer.h"
 
 static dt_status need_axis(const dt_node *n, const dt_value *v) {
-    if (n->attr.axis >= 0 && n->attr.axis < v->ndim) return DT_OK;
-    return dt_fail(DT_ERR_CONFIG, "axis %d of %s, which is %s", n->attr.axis, v->name,
+    if (n->attr.shape.axis >= 0 && n->attr.shape.axis < v->ndim) return DT_OK;
+    return dt_fail(DT_ERR_CONFIG, "axis %d of %s, which is %s", n->attr.shape.axis, v->name,
                    dt_value_shape_text(v));
 }
 
 dt_status dt_infer_concat(const dt_graph *g, const dt_node *n, dt_value *out) {
     const dt_value *first = dt_infer_in(g, n, 0);
-    const int32_t axis = n->attr.axis;
+    const int32_t axis = n->attr.shape.axis;
     DT_TRY(need_axis(n, first));
     dt_infer_like(out, first);
     for (int32_t i = 1; i < n->n_in; i++) {
@@ -32,9 +32,9 @@ dt_status dt_infer_concat(const dt_graph *g, const dt_node *n, dt_value *out) {
 
 dt_status dt_grad_concat(dt_graph *g, dt_nid id, const dt_vid *dout, const bool *want, dt_vid *din) {
     const dt_node n = g->node[id];
-    dt_attr t = {.axis = n.attr.axis};
-    for (int32_t i = 0; i < n.n_in; i++, t.begin += t.length) {
-        t.length = g->value[n.in[i]].dim[t.axis];
+    dt_attr t = {.shape.axis = n.attr.shape.axis};
+    for (int32_t i = 0; i < n.n_in; i++, t.shape.begin += t.shape.length) {
+        t.shape.length = g->value[n.in[i]].dim[t.shape.axis];
         if (want[i]) DT_TRY(dt_grad_add_node(g, n.in[i], DT_OP_SLICE, &t, 1, dout, &din[i]));
     }
     return DT_OK;
@@ -42,7 +42,7 @@ dt_status dt_grad_concat(dt_graph *g, dt_nid id, const dt_vid *dout, const bool 
 
 dt_status dt_infer_slice(const dt_graph *g, const dt_node *n, dt_value *out) {
     const dt_value *x = dt_infer_in(g, n, 0);
-    const dt_attr *t = &n->attr;
+    const dt_shape_attr *t = &n->attr.shape;
     DT_TRY(need_axis(n, x));
     const int64_t whole = x->dim[t->axis];
     if (t->begin < 0 || t->length < 0 || t->begin > whole || t->length > whole - t->begin)
@@ -57,13 +57,13 @@ dt_status dt_grad_slice(dt_graph *g, dt_nid id, const dt_vid *dout, const bool *
     const dt_node n = g->node[id];
     (void)want;
     dt_attr t = n.attr;
-    t.length = g->value[n.in[0]].dim[t.axis];
+    t.shape.length = g->value[n.in[0]].dim[t.shape.axis];
     return dt_grad_add_node(g, n.in[0], DT_OP_SLICE_BWD, &t, 1, dout, &din[0]);
 }
 
 dt_status dt_infer_slice_bwd(const dt_graph *g, const dt_node *n, dt_value *out) {
     const dt_value *dy = dt_infer_in(g, n, 0);
-    const dt_attr *t = &n->attr;
+    const dt_shape_attr *t = &n->attr.shape;
     DT_TRY(need_axis(n, dy));
     if (t->begin < 0 || t->begin > t->length || dy->dim[t->axis] > t->length - t->begin)
         return dt_infer_misfit(g, n, 0);
@@ -75,9 +75,9 @@ dt_status dt_infer_slice_bwd(const dt_graph *g, const dt_node *n, dt_value *out)
 dt_blocks dt_op_blocks(const dt_graph *g, const dt_node *n, const dt_value *v) {
     const dt_value *y = &g->value[n->out[0]];
     dt_blocks b = {.rows = 1, .bytes = (int64_t)dt_dtype_size(y->dtype)};
-    for (int32_t i = 0; i < n->attr.axis; i++) b.rows *= y->dim[i];
-    for (int32_t i = n->attr.axis + 1; i < y->ndim; i++) b.bytes *= y->dim[i];
-    b.begin = n->op == DT_OP_CONCAT ? 0 : n->attr.begin * b.bytes;
-    b.bytes *= v->dim[n->attr.axis];
+    for (int32_t i = 0; i < n->attr.shape.axis; i++) b.rows *= y->dim[i];
+    for (int32_t i = n->attr.shape.axis + 1; i < y->ndim; i++) b.bytes *= y->dim[i];
+    b.begin = n->op == DT_OP_CONCAT ? 0 : n->attr.shape.begin * b.bytes;
+    b.bytes *= v->dim[n->attr.shape.axis];
     return b;
 }

@@ -5,16 +5,16 @@
 #include "op_infer.h"
 
 dt_status dt_infer_unary(const dt_graph *g, const dt_node *n, dt_value *out) {
-    const dt_attr *t = &n->attr;
-    if (t->unary < 0 || t->unary >= DT_UNARY_COUNT)
-        return dt_fail(DT_ERR_CONFIG, "there is no function of number %d", (int)t->unary);
-    const dt_unary_row *row = &dt_unary_table[t->unary];
+    const dt_unary_attr *t = &n->attr.unary;
+    if (t->fn < 0 || t->fn >= DT_UNARY_COUNT)
+        return dt_fail(DT_ERR_CONFIG, "there is no function of number %d", (int)t->fn);
+    const dt_unary_row *row = &dt_unary_table[t->fn];
     const float given[DT_SCALARS_MAX] = {t->a, t->b};
     for (int32_t i = 0; i < DT_SCALARS_MAX && row->param[i].name; i++)
         if (!isfinite(given[i]))
             return dt_fail(DT_ERR_CONFIG, "%s is %g, not a finite number", row->param[i].name,
                            (double)given[i]);
-    if (t->unary == DT_UNARY_CLAMP && t->a > t->b)
+    if (t->fn == DT_UNARY_CLAMP && t->a > t->b)
         return dt_fail(DT_ERR_CONFIG, "lo = %g is above hi = %g", (double)t->a, (double)t->b);
     return dt_infer_same(g, n, out);
 }
@@ -22,13 +22,13 @@ dt_status dt_infer_unary(const dt_graph *g, const dt_node *n, dt_value *out) {
 dt_status dt_grad_unary(dt_graph *g, dt_nid id, const dt_vid *dout, const bool *want, dt_vid *din) {
     const dt_node n = g->node[id];
     (void)want;
-    const dt_vid v = dt_unary_table[n.attr.unary].of_y ? n.out[0] : n.in[0];
+    const dt_vid v = dt_unary_table[n.attr.unary.fn].of_y ? n.out[0] : n.in[0];
     return dt_grad_add_node(g, n.in[0], DT_OP_UNARY_BWD, &n.attr, 2, (dt_vid[]){dout[0], v}, &din[0]);
 }
 
 static dt_status need_function(const dt_node *n) {
-    if (n->attr.binary >= 0 && n->attr.binary < DT_BINARY_COUNT) return DT_OK;
-    return dt_fail(DT_ERR_CONFIG, "there is no function of number %d", (int)n->attr.binary);
+    if (n->attr.binary.fn >= 0 && n->attr.binary.fn < DT_BINARY_COUNT) return DT_OK;
+    return dt_fail(DT_ERR_CONFIG, "there is no function of number %d", (int)n->attr.binary.fn);
 }
 
 dt_status dt_infer_binary(const dt_graph *g, const dt_node *n, dt_value *out) {
@@ -44,17 +44,18 @@ dt_status dt_infer_binary(const dt_graph *g, const dt_node *n, dt_value *out) {
 /* Of one shape there is nothing to sum: where the gradient is that of the result, it is that value. */
 dt_status dt_grad_binary(dt_graph *g, dt_nid id, const dt_vid *dout, const bool *want, dt_vid *din) {
     const dt_node n = g->node[id];
-    const dt_binary_row *row = &dt_binary_table[n.attr.binary];
+    const dt_binary_row *row = &dt_binary_table[n.attr.binary.fn];
     for (int32_t k = 0; k < 2; k++) {
         if (!want[k]) continue;
         const dt_value *v = &g->value[n.in[k]];
-        const bool as_it_is = n.attr.binary == DT_BINARY_ADD || (n.attr.binary == DT_BINARY_SUB && k == 0);
+        const bool as_it_is =
+            n.attr.binary.fn == DT_BINARY_ADD || (n.attr.binary.fn == DT_BINARY_SUB && k == 0);
         if (as_it_is && dt_infer_same_dims(v, &g->value[n.out[0]])) {
             din[k] = dout[0];
             continue;
         }
-        dt_attr t = {.binary = n.attr.binary, .operand = k, .ndim = v->ndim};
-        for (int32_t i = 0; i < v->ndim; i++) t.dim[i] = v->dim[i];
+        dt_attr t = {.binary.fn = n.attr.binary.fn, .binary.operand = k, .binary.ndim = v->ndim};
+        for (int32_t i = 0; i < v->ndim; i++) t.binary.dim[i] = v->dim[i];
         const dt_vid in[] = {dout[0], row->reads[k] & 1 ? n.in[0] : -1, row->reads[k] & 2 ? n.in[1] : -1};
         DT_TRY(dt_grad_add_node(g, n.in[k], DT_OP_BINARY_BWD, &t, 3, in, &din[k]));
     }
@@ -62,7 +63,7 @@ dt_status dt_grad_binary(dt_graph *g, dt_nid id, const dt_vid *dout, const bool 
 }
 
 dt_status dt_infer_binary_bwd(const dt_graph *g, const dt_node *n, dt_value *out) {
-    const dt_attr *t = &n->attr;
+    const dt_binary_attr *t = &n->attr.binary;
     const dt_value *dy = dt_infer_in(g, n, DT_BINARY_BWD_IN_DY);
     dt_value whole = {0};
     DT_TRY(need_function(n));
@@ -74,9 +75,9 @@ dt_status dt_infer_binary_bwd(const dt_graph *g, const dt_node *n, dt_value *out
     for (int32_t i = 0; i < 2; i++) {
         const int32_t slot = DT_BINARY_BWD_IN_A + i;
         if (!dt_node_has(n, slot)) {
-            if (dt_binary_table[t->binary].reads[t->operand] >> i & 1)
+            if (dt_binary_table[t->fn].reads[t->operand] >> i & 1)
                 return dt_fail(DT_ERR_CONFIG, "the gradient of %s needs input %s",
-                               dt_binary_table[t->binary].name, dt_op_get(n->op)->in[slot].name);
+                               dt_binary_table[t->fn].name, dt_op_get(n->op)->in[slot].name);
             continue;
         }
         const dt_value *v = dt_infer_in(g, n, slot);

@@ -25,10 +25,11 @@ static dt_status add_grad_of(dt_graph *g, dt_vid of, dt_op op, const dt_attr *at
     return dt_grad_add_node(g, of, op, attr, 1, &dout, out);
 }
 
+/* Of a convolution or pool. */
 static dt_attr with_size_of(const dt_graph *g, const dt_attr *attr, dt_vid image) {
     dt_attr t = *attr;
-    t.size[0] = (int32_t)g->value[image].dim[1];
-    t.size[1] = (int32_t)g->value[image].dim[2];
+    t.window.size[0] = (int32_t)g->value[image].dim[1];
+    t.window.size[1] = (int32_t)g->value[image].dim[2];
     return t;
 }
 
@@ -62,7 +63,7 @@ dt_status dt_grad_batchnorm(dt_graph *g, dt_nid id, const dt_vid *dout, const bo
     const bool residual = dt_node_has(&n, DT_BN_IN_RES);
     /* With a residual the masked gradient is needed by the skip path too, so it is written once; without one
      * the mask is cheaper to recompute from the BN input than to read from the output. */
-    const bool from_y = n.attr.relu && residual, from_c = n.attr.relu && !residual;
+    const bool from_y = n.attr.norm.relu && residual, from_c = n.attr.norm.relu && !residual;
     const dt_vid x = n.in[DT_BN_IN_X], scale = from_c ? n.out[DT_BN_OUT_SCALE] : -1,
                  shift = from_c ? n.out[DT_BN_OUT_SHIFT] : -1;
     const dt_vid in[] = {[DT_REDUCE_IN_DY] = dout[0],
@@ -114,7 +115,8 @@ dt_status dt_grad_reshape(dt_graph *g, dt_nid id, const dt_vid *dout, const bool
     const dt_node n = g->node[id];
     (void)want;
     dt_attr t = {0};
-    if (g->value[n.in[0]].ndim == 4) t = with_size_of(g, &t, n.in[0]);
+    const dt_value *x = &g->value[n.in[0]];
+    if (x->ndim == 4) t.shape.size[0] = (int32_t)x->dim[1], t.shape.size[1] = (int32_t)x->dim[2];
     return add_grad_of(g, n.in[0], DT_OP_RESHAPE, &t, dout[0], &din[0]);
 }
 

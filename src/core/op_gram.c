@@ -17,7 +17,8 @@ static dt_status need_matrix(const dt_graph *g, const dt_node *n, int32_t slot, 
 }
 
 static dt_status need_rows(const dt_node *n) {
-    return n->attr.rows >= 2 ? DT_OK : dt_fail(DT_ERR_CONFIG, "statistics over %d rows", n->attr.rows);
+    return n->attr.norm.rows >= 2 ? DT_OK
+                                  : dt_fail(DT_ERR_CONFIG, "statistics over %d rows", n->attr.norm.rows);
 }
 
 dt_status dt_infer_gram(const dt_graph *g, const dt_node *n, dt_value *out) {

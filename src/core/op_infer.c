@@ -4,7 +4,7 @@
 #include "core/step.h"
 
 /* Output size of a window along axis a; fails when the window does not fit. */
-static dt_status window_out(const dt_attr *t, int32_t a, int64_t in, int64_t *out) {
+static dt_status window_out(const dt_window_attr *t, int32_t a, int64_t in, int64_t *out) {
     int64_t dilation = t->dilation[a] > 0 ? t->dilation[a] : 1;
     const int32_t begin = t->pad_begin[a], end = t->pad_end[a];
     if (t->kernel[a] < 1 || t->stride[a] < 1 || begin < 0 || end < 0 || t->dilation[a] < 0)
@@ -21,7 +21,7 @@ static dt_status window_out(const dt_attr *t, int32_t a, int64_t in, int64_t *ou
 }
 
 /* P and Q of an image of h x w. */
-static dt_status windows_out(const dt_attr *t, int64_t h, int64_t w, int64_t *p, int64_t *q) {
+static dt_status windows_out(const dt_window_attr *t, int64_t h, int64_t w, int64_t *p, int64_t *q) {
     *p = *q = 0;
     DT_TRY(window_out(t, 0, h, p));
     return window_out(t, 1, w, q);
@@ -29,7 +29,7 @@ static dt_status windows_out(const dt_attr *t, int64_t h, int64_t w, int64_t *p,
 
 dt_status dt_infer_input(const dt_graph *g, const dt_node *n, dt_value *out) {
     const dt_value *v = dt_infer_in(g, n, DT_INPUT_IMAGE);
-    const dt_attr *t = &n->attr;
+    const dt_input_attr *t = &n->attr.input;
     if (v->dim[3] > 4)
         return dt_fail(DT_ERR_CONFIG, "input %s is %s, expected at most 4 channels", v->name,
                        dt_value_shape_text(v));
@@ -52,7 +52,7 @@ dt_status dt_infer_input(const dt_graph *g, const dt_node *n, dt_value *out) {
 }
 
 dt_status dt_infer_conv(const dt_graph *g, const dt_node *n, dt_value *out) {
-    const dt_attr *t = &n->attr;
+    const dt_window_attr *t = &n->attr.window;
     const dt_value *x = dt_infer_in(g, n, DT_CONV_IN_X), *w = dt_infer_in(g, n, DT_CONV_IN_W);
     const bool applied = dt_node_has(n, DT_CONV_IN_SCALE);
     const int64_t c = x->dim[3], k = w->dim[0], groups = t->groups;
@@ -92,7 +92,7 @@ dt_status dt_infer_dense(const dt_graph *g, const dt_node *n, dt_value *out) {
 dt_status dt_infer_batchnorm(const dt_graph *g, const dt_node *n, dt_value *out) {
     const dt_value *x = dt_infer_in(g, n, DT_BN_IN_X);
     const int64_t c = dt_infer_last(x), rows = dt_value_n_elem(x) / c;
-    if (!(n->attr.eps > 0)) return dt_fail(DT_ERR_CONFIG, "eps must be positive");
+    if (!(n->attr.norm.eps > 0)) return dt_fail(DT_ERR_CONFIG, "eps must be positive");
     if (g->training && rows < 2)
         return dt_fail(DT_ERR_CONFIG, "batch statistics need more than one value per channel (%s)",
                        dt_value_shape_text(x));
@@ -111,7 +111,7 @@ dt_status dt_infer_same(const dt_graph *g, const dt_node *n, dt_value *out) {
 }
 
 /* The pooled image of v. */
-static dt_status infer_pool(const dt_attr *t, const dt_value *v, dt_value *out) {
+static dt_status infer_pool(const dt_window_attr *t, const dt_value *v, dt_value *out) {
     int64_t p, q;
     for (int32_t a = 0; a < 2; a++)
         if (dt_max_i64(t->pad_begin[a], t->pad_end[a]) > t->kernel[a] / 2)
@@ -123,7 +123,7 @@ static dt_status infer_pool(const dt_attr *t, const dt_value *v, dt_value *out) 
 }
 
 dt_status dt_infer_maxpool(const dt_graph *g, const dt_node *n, dt_value *out) {
-    const dt_attr *t = &n->attr;
+    const dt_window_attr *t = &n->attr.window;
     DT_TRY(infer_pool(t, dt_infer_in(g, n, DT_MAXPOOL_IN_X), &out[DT_MAXPOOL_OUT_Y]));
     if (t->kernel[0] * t->kernel[1] > 255)
         return dt_fail(DT_ERR_CONFIG, "a window of %dx%d is more than 255 elements", t->kernel[0],
@@ -134,7 +134,7 @@ dt_status dt_infer_maxpool(const dt_graph *g, const dt_node *n, dt_value *out) {
 }
 
 dt_status dt_infer_avgpool(const dt_graph *g, const dt_node *n, dt_value *out) {
-    return infer_pool(&n->attr, dt_infer_in(g, n, 0), &out[0]);
+    return infer_pool(&n->attr.window, dt_infer_in(g, n, 0), &out[0]);
 }
 
 dt_status dt_infer_global_avgpool(const dt_graph *g, const dt_node *n, dt_value *out) {
@@ -147,7 +147,7 @@ dt_status dt_infer_reshape(const dt_graph *g, const dt_node *n, dt_value *out) {
     const dt_value *x = dt_infer_in(g, n, 0);
     int64_t rest = 1;
     for (int32_t i = 1; i < x->ndim; i++) rest *= x->dim[i];
-    const int64_t h = n->attr.size[0], w = n->attr.size[1];
+    const int64_t h = n->attr.shape.size[0], w = n->attr.shape.size[1];
     if (h == 0) {
         DT_INFER_SET(&out[0], x->dtype, x->dim[0], rest);
         return DT_OK;
@@ -160,8 +160,8 @@ dt_status dt_infer_reshape(const dt_graph *g, const dt_node *n, dt_value *out) {
 }
 
 dt_status dt_infer_dropout(const dt_graph *g, const dt_node *n, dt_value *out) {
-    if (!(n->attr.drop_p >= 0 && n->attr.drop_p < 1))
-        return dt_fail(DT_ERR_CONFIG, "dropout rate %g is not in [0, 1)", (double)n->attr.drop_p);
+    if (!(n->attr.dropout.p >= 0 && n->attr.dropout.p < 1))
+        return dt_fail(DT_ERR_CONFIG, "dropout rate %g is not in [0, 1)", (double)n->attr.dropout.p);
     return dt_infer_same(g, n, out);
 }
 
@@ -171,7 +171,7 @@ dt_status dt_infer_bn_stats(const dt_graph *g, const dt_node *n, dt_value *out) 
 }
 
 dt_status dt_infer_bn_finalize(const dt_graph *g, const dt_node *n, dt_value *out) {
-    if (n->attr.rows < 2) return dt_fail(DT_ERR_CONFIG, "statistics over %d rows", n->attr.rows);
+    if (n->attr.norm.rows < 2) return dt_fail(DT_ERR_CONFIG, "statistics over %d rows", n->attr.norm.rows);
     for (int32_t i = 0; i < n->n_out; i++)
         DT_INFER_SET(&out[i], DT_DTYPE_F32, dt_infer_in(g, n, DT_FINALIZE_IN_GAMMA)->dim[0]);
     return DT_OK;
@@ -190,7 +190,7 @@ static void set_sums(const dt_graph *g, int64_t c, dt_value *dgamma, dt_value *d
 
 /* dy [N,P,Q,K], w [K,R,S,C/G] and attr.size agree. */
 dt_status dt_infer_conv_dgrad(const dt_graph *g, const dt_node *n, dt_value *out) {
-    const dt_attr *t = &n->attr;
+    const dt_window_attr *t = &n->attr.window;
     const dt_value *dy = dt_infer_in(g, n, DT_DGRAD_IN_DY), *w = dt_infer_in(g, n, DT_DGRAD_IN_W);
     const bool sums = dt_node_has(n, DT_DGRAD_IN_C);
     const int64_t c = w->dim[3] * t->groups;
@@ -216,7 +216,7 @@ dt_status dt_infer_conv_dgrad(const dt_graph *g, const dt_node *n, dt_value *out
 }
 
 dt_status dt_infer_conv_wgrad(const dt_graph *g, const dt_node *n, dt_value *out) {
-    const dt_attr *t = &n->attr;
+    const dt_window_attr *t = &n->attr.window;
     const dt_value *x = dt_infer_in(g, n, DT_WGRAD_IN_X), *dy = dt_infer_in(g, n, DT_WGRAD_IN_DY);
     const int64_t c = x->dim[3], k = dy->dim[3];
     int64_t p, q;
@@ -256,7 +256,7 @@ static dt_status need_one_gradient(const dt_graph *g, const dt_node *n, int32_t 
         return dt_fail(DT_ERR_CONFIG, "the gradient must be given once: dy or dyp");
     if (!dt_node_has(n, dyp)) return DT_OK;
     if (dt_infer_in(g, n, c)->ndim != 4) return dt_infer_misfit(g, n, c);
-    DT_TRY(infer_pool(&n->attr, dt_infer_in(g, n, c), &pooled));
+    DT_TRY(infer_pool(&n->attr.window, dt_infer_in(g, n, c), &pooled));
     return dt_infer_same_dims(dt_infer_in(g, n, dyp), &pooled) ? DT_OK : dt_infer_misfit(g, n, dyp);
 }
 
@@ -282,15 +282,15 @@ dt_status dt_infer_bn_dx(const dt_graph *g, const dt_node *n, dt_value *out) {
 dt_status dt_infer_pool_bwd(const dt_graph *g, const dt_node *n, dt_value *out) {
     const dt_value *dy = dt_infer_in(g, n, 0);
     int64_t p, q;
-    DT_TRY(windows_out(&n->attr, n->attr.size[0], n->attr.size[1], &p, &q));
+    DT_TRY(windows_out(&n->attr.window, n->attr.window.size[0], n->attr.window.size[1], &p, &q));
     if (p != dy->dim[1] || q != dy->dim[2]) return dt_infer_misfit(g, n, 0);
-    DT_INFER_SET(&out[0], dy->dtype, dy->dim[0], n->attr.size[0], n->attr.size[1], dy->dim[3]);
+    DT_INFER_SET(&out[0], dy->dtype, dy->dim[0], n->attr.window.size[0], n->attr.window.size[1], dy->dim[3]);
     return DT_OK;
 }
 
 dt_status dt_infer_global_avgpool_bwd(const dt_graph *g, const dt_node *n, dt_value *out) {
     const dt_value *dy = dt_infer_in(g, n, 0);
-    const int32_t *size = n->attr.size;
+    const int32_t *size = n->attr.window.size;
     if (size[0] < 1 || size[1] < 1) return dt_fail(DT_ERR_CONFIG, "an image of %dx%d", size[0], size[1]);
     DT_INFER_SET(&out[0], dy->dtype, dy->dim[0], size[0], size[1], dy->dim[1]);
     return DT_OK;

@@ -17,8 +17,8 @@ static dt_status check_loss(const dt_graph *g, const dt_node *n, int32_t i_metri
 dt_status dt_infer_xent(const dt_graph *g, const dt_node *n, dt_value *out) {
     const dt_value *x = dt_infer_in(g, n, DT_XENT_IN_LOGITS);
     DT_TRY(check_loss(g, n, DT_XENT_IN_METRICS));
-    if (!(n->attr.smoothing >= 0 && n->attr.smoothing < 1))
-        return dt_fail(DT_ERR_CONFIG, "label smoothing %g is not in [0, 1)", (double)n->attr.smoothing);
+    if (!(n->attr.loss.smoothing >= 0 && n->attr.loss.smoothing < 1))
+        return dt_fail(DT_ERR_CONFIG, "label smoothing %g is not in [0, 1)", (double)n->attr.loss.smoothing);
     DT_INFER_SET(&out[DT_XENT_OUT_LOSS], DT_DTYPE_F32, x->dim[0]);
     DT_INFER_SET(&out[DT_XENT_OUT_PROB], DT_DTYPE_F32, x->dim[0], x->dim[1]);
     return DT_OK;
@@ -99,7 +99,7 @@ dt_status dt_grad_loss(dt_graph *g, dt_nid id, const dt_vid *dout, const bool *w
 
 dt_status dt_infer_cast(const dt_graph *g, const dt_node *n, dt_value *out) {
     const dt_value *x = dt_infer_in(g, n, 0);
-    const dt_dtype to = n->attr.dtype;
+    const dt_dtype to = n->attr.cast.dtype;
     const bool whole = x->dtype == DT_DTYPE_U8 || x->dtype == DT_DTYPE_I32 || x->dtype == DT_DTYPE_I64;
     if (to != DT_DTYPE_F32 && to != g->compute && !(to == DT_DTYPE_I32 && whole))
         return dt_fail(DT_ERR_CONFIG, "no cast of %s, %s, to %s", x->name, dt_value_shape_text(x),

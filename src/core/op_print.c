@@ -17,6 +17,16 @@ static void print_slots(const char *what, const dt_slot *slot, FILE *out) {
     fprintf(out, "\n");
 }
 
+static void print_attributes(const dt_attr_row *row, FILE *out) {
+    if (!row->name) return;
+    fprintf(out, "  attr %s:", row->family);
+    for (int32_t i = 0; row[i].name; i++) {
+        fprintf(out, "%s %s %s", i ? "," : "", row[i].name, row[i].type);
+        if (row[i].count > 1) fprintf(out, "[%d]", row[i].count);
+    }
+    fprintf(out, "\n");
+}
+
 /* Breaks the text at spaces. */
 static void print_wrapped(const char *text, FILE *out) {
     enum { WIDTH = 100 };
@@ -60,6 +70,7 @@ void dt_op_print_all(FILE *out) {
                     row->flags & DT_OP_VIEW ? ", a view" : "");
             print_slots("in", row->in, out);
             print_slots("out", row->out, out);
+            print_attributes(row->attr, out);
             print_wrapped(row->doc, out);
         }
     }

@@ -35,13 +35,13 @@ static dt_node *only_reader(dt_graph *g, dt_vid v) {
 
 /* A BATCHNORM that ends neither in a ReLU nor in a sum. */
 static bool is_bare_bn(const dt_node *n) {
-    return n && !n->attr.relu && !dt_node_has(n, DT_BN_IN_RES);
+    return n && !n->attr.norm.relu && !dt_node_has(n, DT_BN_IN_RES);
 }
 
 dt_status dt_pass_fuse_bn_act(dt_graph *g) {
     for (dt_nid i = 0; i < g->n_node; i++) {
         dt_node *relu = &g->node[i];
-        if (relu->op != DT_OP_UNARY || relu->attr.unary != DT_UNARY_RELU) continue;
+        if (relu->op != DT_OP_UNARY || relu->attr.unary.fn != DT_UNARY_RELU) continue;
         const dt_vid x = relu->in[0], y = relu->out[0];
         dt_node *bn = dt_pass_maker(g, x, DT_OP_BATCHNORM);
         const dt_nid i_add = dt_pass_sum(g, x);
@@ -59,7 +59,7 @@ dt_status dt_pass_fuse_bn_act(dt_graph *g) {
             }
         }
         if (!is_bare_bn(bn)) continue;
-        bn->attr.relu = true;
+        bn->attr.norm.relu = true;
         bn->in[DT_BN_IN_RES] = residual;
         if (residual >= 0) dt_graph_remove_node(g, g->value[x].producer);
         dt_graph_remove_node(g, i);
@@ -82,8 +82,9 @@ static dt_status split_one(dt_graph *g, const dt_node *bn, dt_node *list, int32_
         DT_TRY(dt_graph_blank_node(g, DT_OP_BN_STATS, NULL, bn->phase, made));
         made->in[0] = bn->in[DT_BN_IN_X];
         made->out[0] = stats;
-        const dt_attr t = {
-            .eps = bn->attr.eps, .momentum = bn->attr.momentum, .rows = (int32_t)(dt_value_n_elem(&x) / c)};
+        const dt_attr t = {.norm.eps = bn->attr.norm.eps,
+                           .norm.momentum = bn->attr.norm.momentum,
+                           .norm.rows = (int32_t)(dt_value_n_elem(&x) / c)};
         made = &list[(*n)++];
         DT_TRY(dt_graph_blank_node(g, DT_OP_BN_FINALIZE, &t, bn->phase, made));
         made->in[DT_FINALIZE_IN_STATS] = stats;
@@ -92,12 +93,14 @@ static dt_status split_one(dt_graph *g, const dt_node *bn, dt_node *list, int32_
             made->out[DT_FINALIZE_OUT_MEAN + i] = bn->out[DT_BN_OUT_MEAN + i];
         }
     } else {
-        DT_TRY(dt_graph_blank_node(g, DT_OP_BN_FOLD, &(dt_attr){.eps = bn->attr.eps}, bn->phase, made));
+        DT_TRY(dt_graph_blank_node(g, DT_OP_BN_FOLD, &(dt_attr){.norm.eps = bn->attr.norm.eps}, bn->phase,
+                                   made));
         for (int32_t i = 0; i < 4; i++) made->in[i] = bn->in[DT_BN_IN_GAMMA + i];
         for (int32_t i = 0; i < 2; i++) made->out[i] = bn->out[DT_BN_OUT_SCALE + i];
     }
     made = &list[(*n)++];
-    DT_TRY(dt_graph_blank_node(g, DT_OP_BN_APPLY, &(dt_attr){.relu = bn->attr.relu}, bn->phase, made));
+    DT_TRY(
+        dt_graph_blank_node(g, DT_OP_BN_APPLY, &(dt_attr){.norm.relu = bn->attr.norm.relu}, bn->phase, made));
     made->in[DT_APPLY_IN_X] = bn->in[DT_BN_IN_X];
     made->in[DT_APPLY_IN_SCALE] = bn->out[DT_BN_OUT_SCALE];
     made->in[DT_APPLY_IN_SHIFT] = bn->out[DT_BN_OUT_SHIFT];
@@ -141,7 +144,7 @@ static void fuse_conv_stats(dt_graph *g, dt_backend *be, dt_nid i) {
     if (be->fuse_gain(be, g, DT_FUSE_CONV_STATS, id) <= 0) return;
     dt_graph_remove_node(g, i);
     dt_graph_set_out(g, id, DT_CONV_OUT_STATS, stats);
-    finalize->attr.stats_are_sums = true;
+    finalize->attr.norm.stats_are_sums = true;
 }
 
 /* Ops that can normalise while they read, and where. */
@@ -165,7 +168,7 @@ static void fuse_prologue(dt_graph *g, dt_backend *be, dt_nid i) {
     const dt_node *apply = &g->node[i];
     const dt_vid y = apply->out[0], from[] = {apply->in[DT_APPLY_IN_X], apply->in[DT_APPLY_IN_SCALE],
                                               apply->in[DT_APPLY_IN_SHIFT]};
-    if (!apply->attr.relu || dt_node_has(apply, DT_APPLY_IN_RES)) return;
+    if (!apply->attr.norm.relu || dt_node_has(apply, DT_APPLY_IN_RES)) return;
     double gain = 0;
     int32_t n_reader = 0;
     for (dt_nid k = i + 1; k < g->n_node; k++) {
@@ -223,7 +226,7 @@ static void fuse_dual_apply(dt_graph *g, dt_backend *be, dt_nid i) {
     const dt_vid res = apply->in[DT_APPLY_IN_RES];
     if (res < 0 || dt_node_has(apply, DT_APPLY_IN_RES_SCALE)) return;
     const dt_nid id = dt_graph_maker(g, res, DT_OP_BN_APPLY);
-    if (id < 0 || g->node[id].attr.relu || dt_node_has(&g->node[id], DT_APPLY_IN_RES) ||
+    if (id < 0 || g->node[id].attr.norm.relu || dt_node_has(&g->node[id], DT_APPLY_IN_RES) ||
         dt_graph_use_count(g, res) != 1)
         return;
     if (be->fuse_gain(be, g, DT_FUSE_DUAL_APPLY, i) <= 0) return;

@@ -78,15 +78,16 @@ static bool match(const dt_graph *g, dt_nid conv, site *s) {
         dt_graph_use_count(g, reduce->out[DT_REDUCE_OUT_COEF]) != 1)
         return false;
     /* The end of a block with its mask from y, or a normalisation alone. */
-    if (apply->attr.relu != dt_node_has(apply, DT_APPLY_IN_RES) ||
+    if (apply->attr.norm.relu != dt_node_has(apply, DT_APPLY_IN_RES) ||
         dt_node_has(apply, DT_APPLY_IN_RES_SCALE) || !dt_node_has(reduce, DT_REDUCE_IN_DY) ||
         dt_node_has(reduce, DT_REDUCE_IN_DY2) || dt_node_has(reduce, DT_REDUCE_IN_SCALE) ||
         dt_node_has(dx, DT_DX_IN_SCALE))
         return false;
     const dt_vid dz =
         dt_node_makes(reduce, DT_REDUCE_OUT_DZ) ? reduce->out[DT_REDUCE_OUT_DZ] : reduce->in[DT_REDUCE_IN_DY];
-    if (dx->in[DT_DX_IN_DY] != dz || reduce->in[DT_REDUCE_IN_Y] != (apply->attr.relu ? apply->out[0] : -1) ||
-        dt_node_makes(reduce, DT_REDUCE_OUT_DZ) != apply->attr.relu)
+    if (dx->in[DT_DX_IN_DY] != dz ||
+        reduce->in[DT_REDUCE_IN_Y] != (apply->attr.norm.relu ? apply->out[0] : -1) ||
+        dt_node_makes(reduce, DT_REDUCE_OUT_DZ) != apply->attr.norm.relu)
         return false;
     if (!place_readers(g, s, dx->out[0], place_grad_reader)) return false;
     return s->wgrad > s->dx && (s->dgrad < 0 || s->dgrad > s->wgrad);
@@ -127,7 +128,7 @@ static dt_status rewrite_forward(dt_graph *g, const site *s, dt_vid gram, dt_vid
     put(g, s->conv, &n);
 
     dt_attr a = finalize.attr;
-    a.stats_are_sums = false;
+    a.norm.stats_are_sums = false;
     DT_TRY(dt_graph_blank_node(g, DT_OP_BN_GRAM, &a, finalize.phase, &n));
     n.in[DT_BN_GRAM_IN_GRAM] = gram;
     n.in[DT_BN_GRAM_IN_SUM] = sum;
@@ -140,7 +141,7 @@ static dt_status rewrite_forward(dt_graph *g, const site *s, dt_vid gram, dt_vid
     put(g, s->finalize, &n);
 
     a = conv.attr;
-    a.relu = apply.attr.relu;
+    a.window.relu = apply.attr.norm.relu;
     DT_TRY(dt_graph_blank_node(g, DT_OP_CONV, &a, apply.phase, &n));
     n.in[DT_CONV_IN_X] = conv.in[DT_CONV_IN_X];
     n.in[DT_CONV_IN_W] = conv.in[DT_CONV_IN_W];
@@ -186,7 +187,7 @@ static dt_status rewrite(dt_graph *g, dt_backend *be, const site *s) {
     n.out[DT_CROSS_OUT_P] = p;
     put(g, s->dx, &n);
 
-    const dt_attr rows = {.rows = finalize.attr.rows};
+    const dt_attr rows = {.norm.rows = finalize.attr.norm.rows};
     DT_TRY(dt_graph_blank_node(g, DT_OP_BN_GRAM_GRAD, &rows, wgrad.phase, &n));
     n.in[DT_GRAM_GRAD_IN_P] = p;
     n.in[DT_GRAM_GRAD_IN_DBETA] = dbeta;
@@ -225,12 +226,12 @@ static dt_status swap_residual(dt_graph *g, dt_backend *be, dt_nid i) {
     const dt_nid id = dt_graph_maker(g, res, DT_OP_CONV);
     if (id < 0 || dt_graph_use_count(g, res) != 1) return DT_OK;
     const dt_node conv = g->node[id];
-    if (!dt_node_has(&conv, DT_CONV_IN_SCALE) || conv.attr.relu || dt_node_has(&conv, DT_CONV_IN_RES))
+    if (!dt_node_has(&conv, DT_CONV_IN_SCALE) || conv.attr.window.relu || dt_node_has(&conv, DT_CONV_IN_RES))
         return DT_OK;
     if (be->fuse_gain(be, g, DT_FUSE_DUAL_APPLY, i) <= 0) return DT_OK;
     dt_node n;
     DT_TRY(dt_graph_blank_node(g, DT_OP_CONV, &conv.attr, conv.phase, &n));
-    n.attr.relu = apply.attr.relu;
+    n.attr.window.relu = apply.attr.norm.relu;
     for (int32_t k = 0; k < n.n_in; k++) n.in[k] = conv.in[k];
     for (int32_t k = 0; k < 3; k++) n.in[DT_CONV_IN_RES + k] = apply.in[DT_APPLY_IN_X + k];
     n.out[0] = apply.out[0];

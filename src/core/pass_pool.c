@@ -9,7 +9,7 @@ void dt_fuse_pool_prologue(dt_graph *g, dt_backend *be, dt_nid i) {
     const dt_nid id = dt_graph_maker(g, x, DT_OP_BN_APPLY);
     if (id < 0 || dt_node_has(pool, DT_MAXPOOL_IN_PRE_SCALE)) return;
     const dt_node *apply = &g->node[id];
-    if (!apply->attr.relu || dt_node_has(apply, DT_APPLY_IN_RES)) return;
+    if (!apply->attr.norm.relu || dt_node_has(apply, DT_APPLY_IN_RES)) return;
     if (dt_graph_use_count(g, x) != 1) return;
     if (be->fuse_gain(be, g, DT_FUSE_POOL_PROLOGUE, i) <= 0) return;
     pool->in[DT_MAXPOOL_IN_X] = apply->in[DT_APPLY_IN_X];
@@ -19,7 +19,7 @@ void dt_fuse_pool_prologue(dt_graph *g, dt_backend *be, dt_nid i) {
 }
 
 /* The window of the pool that a gradient is gathered from. */
-static void take_window(dt_attr *to, const dt_attr *pool) {
+static void take_window(dt_window_attr *to, const dt_window_attr *pool) {
     for (int32_t a = 0; a < 2; a++) {
         to->kernel[a] = pool->kernel[a];
         to->stride[a] = pool->stride[a];
@@ -42,8 +42,8 @@ void dt_fuse_pool_bn(dt_graph *g, dt_backend *be, dt_nid i) {
         dx->in[DT_DX_IN_COEF] != reduce->out[DT_REDUCE_OUT_COEF])
         return;
     if (be->fuse_gain(be, g, DT_FUSE_POOL_BN, i) <= 0) return;
-    take_window(&reduce->attr, &pool->attr);
-    take_window(&dx->attr, &pool->attr);
+    take_window(&reduce->attr.window, &pool->attr.window);
+    take_window(&dx->attr.window, &pool->attr.window);
     reduce->in[DT_REDUCE_IN_DY] = dx->in[DT_DX_IN_DY] = -1;
     reduce->in[DT_REDUCE_IN_DYP] = dx->in[DT_DX_IN_DYP] = dyp;
     reduce->in[DT_REDUCE_IN_IDX] = dx->in[DT_DX_IN_IDX] = idx;

@@ -66,7 +66,10 @@ static dt_status apply_in_place(const bound *c) {
                                                [DT_APPLY_IN_RES] = from[DT_CONV_IN_RES],
                                                [DT_APPLY_IN_RES_SCALE] = from[DT_CONV_IN_RES_SCALE],
                                                [DT_APPLY_IN_RES_SHIFT] = from[DT_CONV_IN_RES_SHIFT]};
-    dt_cpu_node d = {.op = DT_OP_BN_APPLY, .attr = c->node.attr, .threads = c->node.threads, .c = dims->k};
+    dt_cpu_node d = {.op = DT_OP_BN_APPLY,
+                     .attr.norm.relu = c->node.attr.window.relu,
+                     .threads = c->node.threads,
+                     .c = dims->k};
     d.m = dims->n * dims->p * dims->q;
     d.n_elem = d.m * d.c;
     d.b = (dt_binding){.in = in, .out = c->node.b.out};
@@ -231,7 +234,7 @@ static void node_sizes(const dt_graph *g, const dt_node *n, dt_cpu_node *d) {
         const dt_value *read[2] = {NULL, NULL};
         for (int32_t i = 0; i < 2; i++)
             if (dt_node_has(n, DT_BINARY_BWD_IN_A + i)) read[i] = &g->value[n->in[DT_BINARY_BWD_IN_A + i]];
-        read[n->attr.operand] = out;
+        read[n->attr.binary.operand] = out;
         d->space = dt_broadcast_space(in, read[0], read[1]);
     }
     d->from = main->dtype;

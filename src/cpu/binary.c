@@ -77,7 +77,7 @@ static void run_piece(const dt_cpu_node *d, int64_t at, int64_t n) {
     float p[PIECE], q[PIECE];
     const float *x = gather(&d->space, DT_SPACE_A, d->b.in[DT_BINARY_IN_A], 0, at, n, p);
     const float *y = gather(&d->space, DT_SPACE_B, d->b.in[DT_BINARY_IN_B], 0, at, n, q);
-    map_table[d->attr.binary][0]((float *)d->b.out[0] + at, NULL, x, y, n);
+    map_table[d->attr.binary.fn][0]((float *)d->b.out[0] + at, NULL, x, y, n);
 }
 
 dt_status dt_cpu_binary(void *node, dt_stream *stream) {
@@ -90,7 +90,7 @@ dt_status dt_cpu_binary(void *node, dt_stream *stream) {
     for (int64_t i = 0; i < d->n_elem; i += DT_CPU_GRAIN) {
         const int64_t n = dt_min_i64(DT_CPU_GRAIN, d->n_elem - i);
         if (plain)
-            map_table[d->attr.binary][0](out + i, NULL, a + i, b + i, n);
+            map_table[d->attr.binary.fn][0](out + i, NULL, a + i, b + i, n);
         else
             for (int64_t at = i; at < i + n; at += PIECE) run_piece(d, at, dt_min_i64(PIECE, i + n - at));
     }
@@ -108,7 +108,7 @@ typedef struct cut {
 
 static cut cut_of(const dt_cpu_node *d) {
     cut c = {0};
-    const int32_t own = DT_SPACE_A + d->attr.operand;
+    const int32_t own = DT_SPACE_A + d->attr.binary.operand;
     dt_broadcast_split(&d->space, own, &c.kept, &c.summed);
     c.n_kept = dt_space_n_elem(&c.kept), c.n_summed = dt_space_n_elem(&c.summed);
     c.rows = d->space.stride[own][d->space.n - 1] > 0;
@@ -138,7 +138,7 @@ static const float *terms(const dt_cpu_node *d, const dt_space *walk, const int6
     dy = gather(walk, DT_SPACE_FULL, dy, off[DT_SPACE_FULL], at, n, g);
     a = a ? gather(walk, DT_SPACE_A, a, off[DT_SPACE_A], at, n, p) : dy;
     b = b ? gather(walk, DT_SPACE_B, b, off[DT_SPACE_B], at, n, q) : dy;
-    map_table[d->attr.binary][1 + d->attr.operand](out, dy, a, b, n);
+    map_table[d->attr.binary.fn][1 + d->attr.binary.operand](out, dy, a, b, n);
     return out;
 }
 

@@ -31,7 +31,7 @@ static int32_t to_whole(dt_dtype from, const void *x, int64_t i) {
 dt_status dt_cpu_cast(void *node, dt_stream *stream) {
     (void)stream;
     const dt_cpu_node *d = node;
-    const bool whole = d->attr.dtype == DT_DTYPE_I32;
+    const bool whole = d->attr.cast.dtype == DT_DTYPE_I32;
 #pragma omp parallel for schedule(static) num_threads(d->threads) if (d->n_elem > DT_CPU_GRAIN)
     for (int64_t i = 0; i < d->n_elem; i++) {
         if (whole)

@@ -38,7 +38,7 @@ static const map_fn map_table[DT_UNARY_COUNT][2] = {DT_UNARY_LIST(ROW)};
 
 static dt_status map_run(const dt_cpu_node *d, const float *v, map_fn fn) {
     float *out = d->b.out[0];
-    const float *in = d->b.in[0], a = d->attr.a, b = d->attr.b;
+    const float *in = d->b.in[0], a = d->attr.unary.a, b = d->attr.unary.b;
 #pragma omp parallel for schedule(static) num_threads(d->threads) if (d->n_elem > DT_CPU_GRAIN)
     for (int64_t i = 0; i < d->n_elem; i += DT_CPU_GRAIN)
         fn(out + i, in + i, v ? v + i : NULL, dt_min_i64(DT_CPU_GRAIN, d->n_elem - i), a, b);
@@ -48,13 +48,13 @@ static dt_status map_run(const dt_cpu_node *d, const float *v, map_fn fn) {
 dt_status dt_cpu_unary(void *node, dt_stream *stream) {
     (void)stream;
     const dt_cpu_node *d = node;
-    return map_run(d, NULL, map_table[d->attr.unary][0]);
+    return map_run(d, NULL, map_table[d->attr.unary.fn][0]);
 }
 
 dt_status dt_cpu_unary_bwd(void *node, dt_stream *stream) {
     (void)stream;
     const dt_cpu_node *d = node;
-    return map_run(d, d->b.in[1], map_table[d->attr.unary][1]);
+    return map_run(d, d->b.in[1], map_table[d->attr.unary.fn][1]);
 }
 
 /* Element e takes word e % 4 of the draw with counter (step << 24 | micro, e / 4); it is kept when u >= p. */
@@ -74,11 +74,11 @@ dt_status dt_cpu_dropout(void *node, dt_stream *stream) {
     const dt_step_params *s = d->b.params;
     float *y = d->b.out[0];
     const float *x = d->b.in[0];
-    uint64_t key = dt_rng_key(s->seed, DT_RNG_DROPOUT, d->attr.salt);
+    uint64_t key = dt_rng_key(s->seed, DT_RNG_DROPOUT, d->attr.dropout.salt);
     uint64_t counter_hi = s->step << 24 | s->micro;
     enum { PIECE = 4096 };
 #pragma omp parallel for schedule(static) num_threads(d->threads) if (d->n_elem > PIECE)
     for (int64_t i = 0; i < d->n_elem; i += PIECE)
-        dropout_piece(y + i, x + i, i, dt_min_i64(PIECE, d->n_elem - i), key, counter_hi, d->attr.drop_p);
+        dropout_piece(y + i, x + i, i, dt_min_i64(PIECE, d->n_elem - i), key, counter_hi, d->attr.dropout.p);
     return DT_OK;
 }

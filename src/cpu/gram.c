@@ -50,7 +50,8 @@ dt_status dt_cpu_bn_gram(void *node, dt_stream *stream) {
     const float *gamma = in[DT_BN_GRAM_IN_GAMMA], *beta = in[DT_BN_GRAM_IN_BETA];
     float *rmean = in[DT_BN_GRAM_IN_RMEAN],
           *rvar = in[DT_BN_GRAM_IN_RVAR], *const *out = (float *const *)d->b.out;
-    const double m = d->attr.rows, eps = (double)d->attr.eps, momentum = (double)d->attr.momentum;
+    const double m = d->attr.norm.rows, eps = (double)d->attr.norm.eps,
+                 momentum = (double)d->attr.norm.momentum;
     const int64_t n = d->c;
     for (int64_t k = 0; k < d->k; k++) {
         const float *w = (const float *)in[DT_BN_GRAM_IN_W] + k * n;
@@ -102,7 +103,7 @@ dt_status dt_cpu_bn_gram_grad(void *node, dt_stream *stream) {
     const float *p = d->b.in[0], *dbeta = d->b.in[1], *wcov = d->b.in[2], *sum = d->b.in[3], *w = d->b.in[4];
     const float *mean = d->b.in[5], *invstd = d->b.in[6], *gamma = d->b.in[7];
     float *const *out = (float *const *)d->b.out, *mv = out[4];
-    const double rows = d->attr.rows;
+    const double rows = d->attr.norm.rows;
     const int64_t n = d->c;
     for (int64_t i = 0; i < (n + 1) * n; i++) mv[i] = 0;
     for (int64_t k = 0; k < d->m; k++) {

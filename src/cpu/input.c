@@ -75,7 +75,8 @@ dt_status dt_cpu_input(void *node, dt_stream *stream) {
     const dt_cpu_node *d = node;
     normal_table t;
     for (int64_t k = 0; k < d->k; k++)
-        for (int v = 0; v < 256; v++) t.of[k][v] = ((float)v / 255.0f - d->attr.mean[k]) / d->attr.stddev[k];
+        for (int v = 0; v < 256; v++)
+            t.of[k][v] = ((float)v / 255.0f - d->attr.input.mean[k]) / d->attr.input.stddev[k];
     if (d->b.in[DT_INPUT_AUG]) DT_TRY(check_windows(d));
     const uint8_t *image = d->b.in[0];
     float *x = d->b.out[0];

@@ -72,7 +72,7 @@ dt_status dt_cpu_xent(void *node, dt_stream *stream) {
     for (int64_t n = 0; n < d->m; n++) {
         int64_t above;
         const int32_t y = label_of(label, valid, n);
-        loss[n] = xent_row(logit + n * k, prob + n * k, k, y, d->attr.smoothing, &above);
+        loss[n] = xent_row(logit + n * k, prob + n * k, k, y, d->attr.loss.smoothing, &above);
         if (y < 0) continue;
         samples++;
         top1 += above < 1;
@@ -109,7 +109,7 @@ dt_status dt_cpu_xent_bwd(void *node, dt_stream *stream) {
 #pragma omp parallel for schedule(static) num_threads(d->threads) if (d->n_elem > DT_CPU_GRAIN)
     for (int64_t n = 0; n < d->m; n++) {
         const int32_t y = label_of(label, valid, n);
-        xent_grad_row(dlogit + n * k, prob + n * k, k, y < k ? y : -1, weight, d->attr.smoothing);
+        xent_grad_row(dlogit + n * k, prob + n * k, k, y < k ? y : -1, weight, d->attr.loss.smoothing);
     }
     return DT_OK;
 }

@@ -88,11 +88,12 @@ dt_status dt_cpu_bn_finalize(void *node, dt_stream *stream) {
     float *rmean = in[DT_FINALIZE_IN_RMEAN], *rvar = in[DT_FINALIZE_IN_RVAR];
     float *mean_out = out[DT_FINALIZE_OUT_MEAN], *invstd_out = out[DT_FINALIZE_OUT_INVSTD];
     float *scale = out[DT_FINALIZE_OUT_SCALE], *shift = out[DT_FINALIZE_OUT_SHIFT];
-    double m = (double)d->attr.rows, eps = (double)d->attr.eps, momentum = (double)d->attr.momentum;
+    double m = (double)d->attr.norm.rows, eps = (double)d->attr.norm.eps,
+           momentum = (double)d->attr.norm.momentum;
     double unbias = m > 1 ? m / (m - 1) : 1;
     for (int64_t i = 0; i < d->c; i++) {
         double mean = (double)stats[i], var = (double)stats[d->c + i];
-        if (d->attr.stats_are_sums) {
+        if (d->attr.norm.stats_are_sums) {
             mean /= m;
             var = var / m - mean * mean;
             if (var < 0) var = 0;
@@ -116,7 +117,7 @@ dt_status dt_cpu_bn_fold(void *node, dt_stream *stream) {
     const float *gamma = d->b.in[0], *beta = d->b.in[1], *rmean = d->b.in[2], *rvar = d->b.in[3];
     float *scale = d->b.out[0], *shift = d->b.out[1];
     for (int64_t i = 0; i < d->c; i++) {
-        double s = (double)gamma[i] / sqrt((double)rvar[i] + (double)d->attr.eps);
+        double s = (double)gamma[i] / sqrt((double)rvar[i] + (double)d->attr.norm.eps);
         scale[i] = (float)s;
         shift[i] = (float)((double)beta[i] - (double)rmean[i] * s);
     }
@@ -173,7 +174,7 @@ dt_status dt_cpu_bn_apply(void *node, dt_stream *stream) {
             a.rshift = dt_cpu_widen(buf[3], in[DT_APPLY_IN_RES_SHIFT], &v);
         }
         int64_t at = row * d->c;
-        apply_piece(y + at, x + at, res + at, &v, &a, kind, d->attr.relu);
+        apply_piece(y + at, x + at, res + at, &v, &a, kind, d->attr.norm.relu);
     }
     return DT_OK;
 }

@@ -51,7 +51,7 @@ DT_CPU_INLINE void max_pixel(const dt_cpu_node *d, const float *x, span rows, sp
                              int64_t w0, int64_t c, int64_t n, float *y, uint8_t *idx) {
     const float *scale = d->b.in[DT_MAXPOOL_IN_PRE_SCALE], *shift = d->b.in[DT_MAXPOOL_IN_PRE_SHIFT];
     if (scale) scale += c, shift += c;
-    int32_t kernel_w = d->attr.kernel[1], at[LANES];
+    int32_t kernel_w = d->attr.window.kernel[1], at[LANES];
     int32_t first = (int32_t)((rows.first - h0) * kernel_w + cols.first - w0);
     for (int64_t i = 0; i < n; i++) y[i] = -INFINITY, at[i] = first;
     for (int64_t h = rows.first; h < rows.last; h++)
@@ -66,7 +66,7 @@ DT_CPU_SIMD static void maxpool_row(const dt_cpu_node *d, int64_t image, int64_t
     int64_t out = (image * d->p + p) * d->q * d->c;
     float *y = (float *)d->b.out[0] + out;
     uint8_t *idx = (uint8_t *)d->b.out[1] + out;
-    const dt_attr *k = &d->attr;
+    const dt_window_attr *k = &d->attr.window;
     int64_t h0 = p * k->stride[0] - k->pad_begin[0];
     span rows = window(p, k->stride[0], k->pad_begin[0], k->kernel[0], d->h);
     for (int64_t q = 0; q < d->q; q++, y += d->c, idx += d->c) {
@@ -96,7 +96,7 @@ DT_CPU_INLINE void max_collect(float *dx, const float *dy, const uint8_t *idx, i
 DT_CPU_INLINE void gather_pixel(const dt_cpu_node *d, const float *dyp, const float *dyp2, const uint8_t *idx,
                                 int64_t image, span ps, int64_t h, int64_t w, int64_t c0, int64_t n,
                                 float *dx) {
-    const dt_attr *k = &d->attr;
+    const dt_window_attr *k = &d->attr.window;
     const span qs = covering(w, k->stride[1], k->pad_begin[1], k->kernel[1], d->q);
     for (int64_t p = ps.first; p < ps.last; p++)
         for (int64_t q = qs.first; q < qs.last; q++) {
@@ -110,7 +110,7 @@ DT_CPU_INLINE void gather_pixel(const dt_cpu_node *d, const float *dyp, const fl
 
 DT_CPU_SIMD void dt_cpu_maxpool_gather(const dt_cpu_node *d, const float *dyp, const float *dyp2,
                                        const uint8_t *idx, int64_t pixel, int64_t c0, int64_t n, float *dx) {
-    const dt_attr *k = &d->attr;
+    const dt_window_attr *k = &d->attr.window;
     const int64_t image = pixel / (d->h * d->w), h = pixel / d->w % d->h, w = pixel % d->w;
     const span ps = covering(h, k->stride[0], k->pad_begin[0], k->kernel[0], d->p);
     gather_pixel(d, dyp, dyp2, idx, image, ps, h, w, c0, n, dx);
@@ -118,7 +118,7 @@ DT_CPU_SIMD void dt_cpu_maxpool_gather(const dt_cpu_node *d, const float *dyp, c
 
 DT_CPU_SIMD static void maxpool_bwd_row(const dt_cpu_node *d, int64_t image, int64_t h) {
     float *dx = (float *)d->b.out[0] + (image * d->h + h) * d->w * d->c;
-    const dt_attr *k = &d->attr;
+    const dt_window_attr *k = &d->attr.window;
     span ps = covering(h, k->stride[0], k->pad_begin[0], k->kernel[0], d->p);
     memset(dx, 0, (size_t)(d->w * d->c) * sizeof *dx);
     for (int64_t w = 0; w < d->w; w++)
@@ -139,14 +139,14 @@ DT_CPU_INLINE void add_scaled(float *y, const float *x, float scale, int64_t n) 
     for (int64_t i = 0; i < n; i++) y[i] += x[i] * scale;
 }
 
-DT_CPU_INLINE float window_scale(const dt_attr *k) {
+DT_CPU_INLINE float window_scale(const dt_window_attr *k) {
     return 1.0f / (float)(k->kernel[0] * k->kernel[1]);
 }
 
 DT_CPU_SIMD static void avgpool_row(const dt_cpu_node *d, int64_t image, int64_t p) {
     const float *x = (const float *)d->b.in[0] + image * d->h * d->w * d->c;
     float *y = (float *)d->b.out[0] + (image * d->p + p) * d->q * d->c;
-    const dt_attr *k = &d->attr;
+    const dt_window_attr *k = &d->attr.window;
     span rows = window(p, k->stride[0], k->pad_begin[0], k->kernel[0], d->h);
     memset(y, 0, (size_t)(d->q * d->c) * sizeof *y);
     for (int64_t q = 0; q < d->q; q++) {
@@ -169,7 +169,7 @@ dt_status dt_cpu_avgpool(void *node, dt_stream *stream) {
 DT_CPU_SIMD static void avgpool_bwd_row(const dt_cpu_node *d, int64_t image, int64_t h) {
     const float *dy = (const float *)d->b.in[0] + image * d->p * d->q * d->c;
     float *dx = (float *)d->b.out[0] + (image * d->h + h) * d->w * d->c;
-    const dt_attr *k = &d->attr;
+    const dt_window_attr *k = &d->attr.window;
     span ps = covering(h, k->stride[0], k->pad_begin[0], k->kernel[0], d->p);
     memset(dx, 0, (size_t)(d->w * d->c) * sizeof *dx);
     for (int64_t w = 0; w < d->w; w++) {

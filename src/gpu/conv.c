@@ -45,7 +45,7 @@ static dt_status try_blas(dt_cuda *cu, const dt_graph *g, const dt_node *n, cons
         !dt_op_conv_is_product(g, n))
         return DT_OK;
     const double algo_s = c->own_apply || c->algo->seconds <= 0 ? 1e30 : c->algo->seconds;
-    return dt_blas_apply_choose(cu, p->t, d->n * d->p * d->q, d->c, d->k, n->attr.relu,
+    return dt_blas_apply_choose(cu, p->t, d->n * d->p * d->q, d->c, d->k, n->attr.window.relu,
                                 dt_node_has(n, DT_CONV_IN_RES), algo_s, &c->blas);
 }
 
@@ -182,11 +182,11 @@ static dt_status fold(const dt_bound *k, cudaStream_t s) {
     if (p->conv.fold_at < 0) return DT_OK;
     const bool inverse = p->node.op == DT_OP_CONV_WGRAD;
     void *folded = dt_bound_workspace(k, p->conv.fold_at);
-    return dt_launch_status(dt_gpu_fold_weight(p->t, inverse ? folded : k->b.in[DT_CONV_IN_W],
-                                               inverse ? k->b.out[0] : folded, d->k * d->r,
-                                               p->node.attr.kernel[1], (int32_t)d->c / 2, (int32_t)d->s,
-                                               p->node.attr.pad_begin[1] % 2, inverse, s),
-                            k);
+    return dt_launch_status(
+        dt_gpu_fold_weight(p->t, inverse ? folded : k->b.in[DT_CONV_IN_W], inverse ? k->b.out[0] : folded,
+                           d->k * d->r, p->node.attr.window.kernel[1], (int32_t)d->c / 2, (int32_t)d->s,
+                           p->node.attr.window.pad_begin[1] % 2, inverse, s),
+        k);
 }
 
 static dt_status execute(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
@@ -235,7 +235,7 @@ static dt_status apply(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
                                     .y = k->b.out[0],
                                     .rows = d->n * d->p * d->q,
                                     .c = d->k,
-                                    .relu = k->prep->node.attr.relu};
+                                    .relu = k->prep->node.attr.window.relu};
     return dt_launch_status(dt_gpu_bn_apply(&cu->gpu, k->prep->t, &a, s), k);
 }
 

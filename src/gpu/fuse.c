@@ -20,9 +20,9 @@ dt_conv_kind dt_conv_kind_of(const dt_node *n) {
                                                                                 : DT_CONV_D;
     if (n->op == DT_OP_CONV_WGRAD) return dt_node_has(n, DT_WGRAD_IN_PRE_SCALE) ? DT_CONV_SBR_W : DT_CONV_W;
     const bool applied = dt_node_has(n, DT_CONV_IN_SCALE), residual = dt_node_has(n, DT_CONV_IN_RES);
-    if (applied && n->attr.relu && residual)
+    if (applied && n->attr.window.relu && residual)
         return dt_node_has(n, DT_CONV_IN_RES_SCALE) ? DT_CONV_F_APPLY_RES2 : DT_CONV_F_APPLY_RES;
-    if (applied) return n->attr.relu || residual ? DT_CONV_F : DT_CONV_F_APPLY;
+    if (applied) return n->attr.window.relu || residual ? DT_CONV_F : DT_CONV_F_APPLY;
     if (dt_node_has(n, DT_CONV_IN_PRE_SCALE))
         return DT_CONV_SBR_STATS; /* there is no engine without statistics */
     return dt_node_makes(n, DT_CONV_OUT_STATS) ? DT_CONV_F_STATS : DT_CONV_F;
@@ -107,7 +107,7 @@ bool dt_conv_fusable(const dt_cuda *cu, const dt_graph *g, const dt_node *n) {
 /* The BN_APPLY that makes x could be a prologue. */
 static bool has_plain_apply(const dt_graph *g, dt_vid x) {
     const dt_nid p = dt_graph_maker(g, x, DT_OP_BN_APPLY);
-    return p >= 0 && g->node[p].attr.relu && !dt_node_has(&g->node[p], DT_APPLY_IN_RES);
+    return p >= 0 && g->node[p].attr.norm.relu && !dt_node_has(&g->node[p], DT_APPLY_IN_RES);
 }
 
 static bool is_read(const dt_graph *g, dt_vid v, dt_op op, int32_t slot) {
@@ -128,8 +128,8 @@ static const dt_node *gram_site(const dt_graph *g, const dt_node *n) {
     if (!g->training || g->compute == DT_DTYPE_F32 || has_bias(conv) || !dt_op_conv_is_product(g, conv))
         return NULL;
     const dt_nid id = dt_graph_reader(g, conv->out[0], DT_OP_BN_APPLY, DT_APPLY_IN_X);
-    return id >= 0 && g->node[id].attr.relu == dt_node_has(&g->node[id], DT_APPLY_IN_RES) ? &g->node[id]
-                                                                                          : NULL;
+    return id >= 0 && g->node[id].attr.norm.relu == dt_node_has(&g->node[id], DT_APPLY_IN_RES) ? &g->node[id]
+                                                                                               : NULL;
 }
 
 /* The convolution that such a site becomes. Normalised alone it takes the block's end in, unless the other
@@ -278,7 +278,7 @@ double dt_cuda_fuse_gain(dt_backend *be, const dt_graph *g, dt_fusion fusion, dt
     case DT_FUSE_POOL_PROLOGUE:
         return pass_time(cu, g, n->in[0], 2);
     case DT_FUSE_POOL_BN: /* read twice instead of once; the gradient it makes is never in memory */
-        if (!dt_pool_gathers(&n->attr)) return 0;
+        if (!dt_pool_gathers(&n->attr.window)) return 0;
         return pass_time(cu, g, n->out[0], 3) - pass_time(cu, g, n->in[0], 1) - pass_time(cu, g, n->in[1], 1);
     case DT_FUSE_GRAM_BN:
         return gram_gain(cu, g, n);

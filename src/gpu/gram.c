@@ -58,7 +58,7 @@ dt_status dt_lower_gram_prepare(dt_cuda *cu, const dt_graph *g, const dt_node *n
         break;
     }
     snprintf(p->label, sizeof p->label, "%s %lld x %lld->%lld %s%s", p->row->name,
-             (long long)(n->op == DT_OP_BN_GRAM || n->op == DT_OP_BN_GRAM_GRAD ? n->attr.rows : p->rows),
+             (long long)(n->op == DT_OP_BN_GRAM || n->op == DT_OP_BN_GRAM_GRAD ? n->attr.norm.rows : p->rows),
              (long long)q->c, (long long)q->k, dt_dtype_name(p->t),
              !q->blas.use         ? ""
              : q->blas.sums_apart ? " [cublaslt, sums]"
@@ -87,7 +87,7 @@ dt_status dt_lower_gram_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
 dt_status dt_lower_bn_gram_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     (void)cu;
     const dt_prep *p = k->prep;
-    const dt_attr *t = &p->node.attr;
+    const dt_norm_attr *t = &p->node.attr.norm;
     void *const *in = k->b.in, *const *out = k->b.out;
     const dt_gpu_bn_gram_args a = {.bn = {.stats = in[DT_BN_GRAM_IN_SUM],
                                           .gamma = in[DT_BN_GRAM_IN_GAMMA],
@@ -144,7 +144,7 @@ dt_status dt_lower_bn_gram_grad_run(dt_cuda *cu, const dt_bound *k, cudaStream_t
                                      .dw = out[DT_GRAM_GRAD_OUT_DW],
                                      .wa = out[DT_GRAM_GRAD_OUT_WA],
                                      .coef = coef,
-                                     .rows = p->node.attr.rows,
+                                     .rows = p->node.attr.norm.rows,
                                      .k = q->k,
                                      .c = q->c};
     DT_TRY(dt_launch_status(dt_gpu_gram_grad(p->t, &a, s), k));

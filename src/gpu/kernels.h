@@ -179,10 +179,10 @@ cudaError_t dt_gpu_global_avgpool_bwd(const dt_gpu *gpu, dt_dtype t, const void 
 
 /* xent.cu. valid: NULL where absent. */
 cudaError_t dt_gpu_xent(dt_dtype t, const void *logits, const int32_t *label, const int32_t *valid,
-                        float *metrics, float *loss, float *prob, int64_t n, int64_t k, const dt_attr *a,
+                        float *metrics, float *loss, float *prob, int64_t n, int64_t k, const dt_loss_attr *a,
                         float *workspace, cudaStream_t s);
 cudaError_t dt_gpu_xent_bwd(const dt_gpu *gpu, dt_dtype t, const float *prob, const int32_t *label,
-                            const int32_t *valid, void *dlogits, int64_t n, int64_t k, const dt_attr *a,
+                            const int32_t *valid, void *dlogits, int64_t n, int64_t k, const dt_loss_attr *a,
                             const dt_step_params *params, cudaStream_t s);
 
 /* loss.cu. x [n, len]; target, valid: NULL where absent; workspace: n * DT_GPU_LOSS_STATS floats. */

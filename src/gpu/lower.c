@@ -26,21 +26,20 @@ static dt_status run_input(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
                            .h = (int32_t)dst[1],
                            .w = (int32_t)dst[2],
                            .cpad = (int32_t)dst[3]};
-    memcpy(a.mean, p->node.attr.mean, sizeof a.mean);
-    memcpy(a.stddev, p->node.attr.stddev, sizeof a.stddev);
+    memcpy(a.mean, p->node.attr.input.mean, sizeof a.mean);
+    memcpy(a.stddev, p->node.attr.input.stddev, sizeof a.stddev);
     return dt_launch_status(dt_gpu_input(p->t, &a, s), k);
 }
 
 static dt_status run_unary(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
-    const dt_attr *t = &k->prep->node.attr;
+    const dt_unary_attr *t = &k->prep->node.attr.unary;
     return dt_launch_status(
-        dt_gpu_unary(&cu->gpu, k->prep->t, t->unary, t->a, t->b, in(k, 0), k->b.out[0], k->prep->n_elem, s),
-        k);
+        dt_gpu_unary(&cu->gpu, k->prep->t, t->fn, t->a, t->b, in(k, 0), k->b.out[0], k->prep->n_elem, s), k);
 }
 
 static dt_status run_unary_bwd(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
-    const dt_attr *t = &k->prep->node.attr;
-    return dt_launch_status(dt_gpu_unary_bwd(&cu->gpu, k->prep->t, t->unary, t->a, t->b, in(k, 0), in(k, 1),
+    const dt_unary_attr *t = &k->prep->node.attr.unary;
+    return dt_launch_status(dt_gpu_unary_bwd(&cu->gpu, k->prep->t, t->fn, t->a, t->b, in(k, 0), in(k, 1),
                                              k->b.out[0], k->prep->n_elem, s),
                             k);
 }
@@ -53,7 +52,7 @@ static dt_status prepare_binary(dt_cuda *cu, const dt_graph *g, const dt_node *n
 }
 
 static dt_status run_binary(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
-    const dt_gpu_binary_args a = {.function = k->prep->node.attr.binary,
+    const dt_gpu_binary_args a = {.function = k->prep->node.attr.binary.fn,
                                   .a = in(k, DT_BINARY_IN_A),
                                   .b = in(k, DT_BINARY_IN_B),
                                   .out = k->b.out[0],
@@ -65,20 +64,20 @@ static dt_status prepare_binary_bwd(dt_cuda *cu, const dt_graph *g, const dt_nod
     const dt_value *read[2] = {NULL, NULL};
     for (int32_t i = 0; i < 2; i++)
         if (dt_node_has(n, DT_BINARY_BWD_IN_A + i)) read[i] = &g->value[n->in[DT_BINARY_BWD_IN_A + i]];
-    read[n->attr.operand] = &g->value[n->out[0]];
+    read[n->attr.binary.operand] = &g->value[n->out[0]];
     p->binary.space = dt_broadcast_space(&g->value[n->in[DT_BINARY_BWD_IN_DY]], read[0], read[1]);
-    (void)dt_prep_take(p, dt_gpu_binary_bwd_bytes(&cu->gpu, &p->binary.space, n->attr.operand));
+    (void)dt_prep_take(p, dt_gpu_binary_bwd_bytes(&cu->gpu, &p->binary.space, n->attr.binary.operand));
     return DT_OK;
 }
 
 static dt_status run_binary_bwd(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
-    const dt_gpu_binary_args a = {.function = k->prep->node.attr.binary,
+    const dt_gpu_binary_args a = {.function = k->prep->node.attr.binary.fn,
                                   .dy = in(k, DT_BINARY_BWD_IN_DY),
                                   .a = in(k, DT_BINARY_BWD_IN_A),
                                   .b = in(k, DT_BINARY_BWD_IN_B),
                                   .out = k->b.out[0],
                                   .space = k->prep->binary.space,
-                                  .operand = k->prep->node.attr.operand,
+                                  .operand = k->prep->node.attr.binary.operand,
                                   .workspace = k->b.workspace};
     return dt_launch_status(dt_gpu_binary_bwd(&cu->gpu, k->prep->t, &a, s), k);
 }
@@ -153,15 +152,15 @@ static dt_status run_slice_bwd(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
 }
 
 static dt_status run_dropout(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
-    const dt_attr *a = &k->prep->node.attr;
-    return dt_launch_status(dt_gpu_dropout(&cu->gpu, k->prep->t, in(k, 0), k->b.out[0], k->prep->n_elem,
-                                           a->drop_p, a->salt, k->b.params, s),
+    const dt_dropout_attr *a = &k->prep->node.attr.dropout;
+    return dt_launch_status(dt_gpu_dropout(&cu->gpu, k->prep->t, in(k, 0), k->b.out[0], k->prep->n_elem, a->p,
+                                           a->salt, k->b.params, s),
                             k);
 }
 
 /* Pools: in_dim is the image forward and the pooled image backward. */
 static dt_gpu_pool_args pool_args(const dt_bound *k, const int64_t *image, const int64_t *pooled) {
-    const dt_attr *a = &k->prep->node.attr;
+    const dt_window_attr *a = &k->prep->node.attr.window;
     return (dt_gpu_pool_args){.in = in(k, 0),
                               .out = k->b.out[0],
                               .n = (int32_t)image[0],
@@ -228,7 +227,7 @@ static dt_status run_xent(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     const dt_prep *p = k->prep;
     return dt_launch_status(dt_gpu_xent(p->t, in(k, DT_XENT_IN_LOGITS), in(k, DT_XENT_IN_LABEL),
                                         in(k, DT_XENT_IN_VALID), in(k, DT_XENT_IN_METRICS), k->b.out[0],
-                                        k->b.out[1], p->rows, p->c, &p->node.attr, k->b.workspace, s),
+                                        k->b.out[1], p->rows, p->c, &p->node.attr.loss, k->b.workspace, s),
                             k);
 }
 
@@ -236,7 +235,7 @@ static dt_status run_xent_bwd(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     const dt_prep *p = k->prep;
     return dt_launch_status(dt_gpu_xent_bwd(&cu->gpu, p->t, in(k, DT_XENT_BWD_IN_PROB),
                                             in(k, DT_XENT_BWD_IN_LABEL), in(k, DT_XENT_BWD_IN_VALID),
-                                            k->b.out[0], p->rows, p->c, &p->node.attr, k->b.params, s),
+                                            k->b.out[0], p->rows, p->c, &p->node.attr.loss, k->b.params, s),
                             k);
 }
 
@@ -277,7 +276,7 @@ static dt_status prepare_cast(dt_cuda *cu, const dt_graph *g, const dt_node *n, 
 static dt_status run_cast(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     const dt_prep *p = k->prep;
     return dt_launch_status(
-        dt_gpu_cast_values(&cu->gpu, p->t, in(k, 0), p->node.attr.dtype, k->b.out[0], p->n_elem, s), k);
+        dt_gpu_cast_values(&cu->gpu, p->t, in(k, 0), p->node.attr.cast.dtype, k->b.out[0], p->n_elem, s), k);
 }
 
 /* Column reductions over the main operand. */
@@ -301,7 +300,7 @@ static dt_status run_bias_grad(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
 
 static dt_status run_bn_finalize(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     (void)cu;
-    const dt_attr *t = &k->prep->node.attr;
+    const dt_norm_attr *t = &k->prep->node.attr.norm;
     const dt_gpu_bn_finalize_args a = {.stats = in(k, DT_FINALIZE_IN_STATS),
                                        .gamma = in(k, DT_FINALIZE_IN_GAMMA),
                                        .beta = in(k, DT_FINALIZE_IN_BETA),
@@ -322,7 +321,7 @@ static dt_status run_bn_finalize(dt_cuda *cu, const dt_bound *k, cudaStream_t s)
 static dt_status run_bn_fold(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     (void)cu;
     return dt_launch_status(dt_gpu_bn_fold(in(k, 0), in(k, 1), in(k, 2), in(k, 3), k->b.out[0], k->b.out[1],
-                                           k->prep->out_dim[0], k->prep->node.attr.eps, s),
+                                           k->prep->out_dim[0], k->prep->node.attr.norm.eps, s),
                             k);
 }
 
@@ -336,11 +335,11 @@ static dt_status run_bn_apply(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
                                     .y = k->b.out[0],
                                     .rows = k->prep->rows,
                                     .c = k->prep->c,
-                                    .relu = k->prep->node.attr.relu};
+                                    .relu = k->prep->node.attr.norm.relu};
     return dt_launch_status(dt_gpu_bn_apply(&cu->gpu, k->prep->t, &a, s), k);
 }
 
-bool dt_pool_gathers(const dt_attr *t) {
+bool dt_pool_gathers(const dt_window_attr *t) {
     for (int a = 0; a < 2; a++)
         if (t->kernel[a] != 3 || t->stride[a] != 2 || t->pad_begin[a] != 1 || t->pad_end[a] != 1)
             return false;
@@ -350,7 +349,7 @@ bool dt_pool_gathers(const dt_attr *t) {
 /* Of BN_REDUCE and BN_DX: a pooled gradient is gathered from windows of one shape only. */
 static dt_status need_gather(const dt_node *n, int32_t dyp, dt_prep *p) {
     if (!dt_node_has(n, dyp)) return DT_OK;
-    if (!dt_pool_gathers(&n->attr))
+    if (!dt_pool_gathers(&n->attr.window))
         return dt_fail(DT_ERR_UNSUPPORTED, "%s: gradients are gathered only from pools of 3x3/2, padding 1",
                        p->label);
     const size_t len = strlen(p->label);

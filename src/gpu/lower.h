@@ -131,7 +131,7 @@ int32_t dt_conv_pre_slot(const dt_node *n);
 dt_conv_kind dt_conv_plain_kind(dt_conv_kind kind);
 
 /* lower.c: whether BN_REDUCE and BN_DX can gather their gradient from a max pool of these attributes. */
-bool dt_pool_gathers(const dt_attr *t);
+bool dt_pool_gathers(const dt_window_attr *t);
 
 /* axis_run.c */
 dt_status dt_cuda_bind_axis(dt_backend *be, dt_axis_kind kind, const dt_axis_args *args, dt_kernel *out);

@@ -63,17 +63,17 @@ __global__ void __launch_bounds__(THREADS)
 } // namespace
 
 cudaError_t dt_gpu_xent(dt_dtype t, const void *logits, const int32_t *label, const int32_t *valid,
-                        float *metrics, float *loss, float *prob, int64_t n, int64_t k, const dt_attr *a,
+                        float *metrics, float *loss, float *prob, int64_t n, int64_t k, const dt_loss_attr *a,
                         float *workspace, cudaStream_t s) {
     DT_WITH_TYPE(t, row_kernel<T><<<(unsigned)n, THREADS, 0, s>>>((const T *)logits, label, valid, loss, prob,
                                                                   workspace, k, a->smoothing));
-    return dt_gpu_loss_sums(workspace, metrics, n, ROW_STATS, &a->loss, s);
+    return dt_gpu_loss_sums(workspace, metrics, n, ROW_STATS, a, s);
 }
 
 cudaError_t dt_gpu_xent_bwd(const dt_gpu *gpu, dt_dtype t, const float *prob, const int32_t *label,
-                            const int32_t *valid, void *dlogits, int64_t n, int64_t k, const dt_attr *a,
+                            const int32_t *valid, void *dlogits, int64_t n, int64_t k, const dt_loss_attr *a,
                             const dt_step_params *params, cudaStream_t s) {
     DT_WITH_TYPE(t, grad_kernel<T><<<grid_for(gpu, n * k, 1), THREADS, 0, s>>>(
-                        prob, label, valid, (T *)dlogits, n, k, a->smoothing, a->loss.weight, params));
+                        prob, label, valid, (T *)dlogits, n, k, a->smoothing, a->weight, params));
     return cudaPeekAtLastError();
 }

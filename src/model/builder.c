@@ -40,9 +40,10 @@ dt_vid dt_build_image(dt_builder *b, const dt_model_input *in) {
     b->rows = n;
     const dt_vid image = add_input(b, "image", DT_DTYPE_U8, 4, (int64_t[]){n, h, w, in->channels});
     const dt_vid aug = in->source_crop ? add_input(b, "aug", DT_DTYPE_I32, 2, (int64_t[]){n, 8}) : -1;
-    dt_attr t = {.size = {(int32_t)in->height, (int32_t)in->width}, .padded_c = (int32_t)in->padded_channels};
-    memcpy(t.mean, in->mean, sizeof t.mean);
-    memcpy(t.stddev, in->stddev, sizeof t.stddev);
+    dt_attr t = {.input.size = {(int32_t)in->height, (int32_t)in->width},
+                 .input.padded_c = (int32_t)in->padded_channels};
+    memcpy(t.input.mean, in->mean, sizeof t.input.mean);
+    memcpy(t.input.stddev, in->stddev, sizeof t.input.stddev);
     return dt_build_op(b, "input", DT_OP_INPUT, &t, 2, (dt_vid[]){image, aug});
 }
 
@@ -91,12 +92,12 @@ dt_vid dt_build_conv(dt_builder *b, const char *name, dt_vid x, const dt_conv2d_
     int64_t fan_in = wv->fan_in;
     dt_vid in[3] = {x, w, -1};
     if (!o->no_bias) in[2] = add_bias(b, name, o->channels, fan_in);
-    dt_attr t = {.kernel = {(int32_t)o->kernel, (int32_t)o->kernel},
-                 .stride = {(int32_t)stride, (int32_t)stride},
-                 .pad_begin = {(int32_t)pad, (int32_t)pad},
-                 .pad_end = {(int32_t)pad, (int32_t)pad},
-                 .dilation = {(int32_t)dilation, (int32_t)dilation},
-                 .groups = (int32_t)groups};
+    dt_attr t = {.window.kernel = {(int32_t)o->kernel, (int32_t)o->kernel},
+                 .window.stride = {(int32_t)stride, (int32_t)stride},
+                 .window.pad_begin = {(int32_t)pad, (int32_t)pad},
+                 .window.pad_end = {(int32_t)pad, (int32_t)pad},
+                 .window.dilation = {(int32_t)dilation, (int32_t)dilation},
+                 .window.groups = (int32_t)groups};
     return dt_build_op(b, name, DT_OP_CONV, &t, 3, in);
 }
 
@@ -139,13 +140,13 @@ dt_vid dt_build_batchnorm(dt_builder *b, const char *name, dt_vid x, const dt_ba
     if (b->status != DT_OK) return -1;
     b->g->value[in[1]].init = o->zero_gamma ? DT_INIT_ZERO : DT_INIT_ONE;
     b->g->value[in[4]].init = DT_INIT_ONE;
-    dt_attr t = {.eps = first_set(o->eps, b->bn_eps, 1e-5),
-                 .momentum = first_set(o->momentum, b->bn_momentum, 0.1)};
+    dt_attr t = {.norm.eps = first_set(o->eps, b->bn_eps, 1e-5),
+                 .norm.momentum = first_set(o->momentum, b->bn_momentum, 0.1)};
     return dt_build_op(b, name, DT_OP_BATCHNORM, &t, 5, in);
 }
 
 dt_vid dt_build_relu(dt_builder *b, const char *name, dt_vid x) {
-    return dt_build_op(b, name, DT_OP_UNARY, &(dt_attr){.unary = DT_UNARY_RELU}, 1, &x);
+    return dt_build_op(b, name, DT_OP_UNARY, &(dt_attr){.unary.fn = DT_UNARY_RELU}, 1, &x);
 }
 
 dt_vid dt_build_add(dt_builder *b, const char *name, dt_vid x, dt_vid y) {
@@ -158,18 +159,21 @@ dt_vid dt_build_add(dt_builder *b, const char *name, dt_vid x, dt_vid y) {
                             dt_value_shape_text(yv));
         return -1;
     }
-    return dt_build_op(b, name, DT_OP_BINARY, &(dt_attr){.binary = DT_BINARY_ADD}, 2, (dt_vid[]){x, y});
+    return dt_build_op(b, name, DT_OP_BINARY, &(dt_attr){.binary.fn = DT_BINARY_ADD}, 2, (dt_vid[]){x, y});
 }
 
 dt_vid dt_build_pool(dt_builder *b, const char *name, dt_op op, dt_vid x, int64_t kernel, int64_t stride,
                      int64_t pad) {
     const int32_t k = (int32_t)kernel, s = (int32_t)stride, p = pad >= 0 ? (int32_t)pad : (k - 1) / 2;
-    dt_attr t = {.kernel = {k, k}, .stride = {s, s}, .pad_begin = {p, p}, .pad_end = {p, p}};
+    dt_attr t = {.window.kernel = {k, k},
+                 .window.stride = {s, s},
+                 .window.pad_begin = {p, p},
+                 .window.pad_end = {p, p}};
     return dt_build_op(b, name, op, &t, 1, &x);
 }
 
 dt_vid dt_build_dropout(dt_builder *b, const char *name, dt_vid x, double rate) {
     if (b->status != DT_OK || !b->g->training) return x; /* identity in evaluation */
-    dt_attr t = {.drop_p = (float)rate, .salt = (uint64_t)(b->g->n_node - b->n_flatten)};
+    dt_attr t = {.dropout.p = (float)rate, .dropout.salt = (uint64_t)(b->g->n_node - b->n_flatten)};
     return dt_build_op(b, name, DT_OP_DROPOUT, &t, 1, &x);
 }

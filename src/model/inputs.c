@@ -82,7 +82,7 @@ dt_vid dt_build_as(dt_builder *b, dt_vid v, dt_dtype dtype) {
         return -1;
     }
     const dt_vid made = dt_graph_find(b->g, name);
-    return made >= 0 ? made : dt_build_op(b, name, DT_OP_CAST, &(dt_attr){.dtype = dtype}, 1, &from);
+    return made >= 0 ? made : dt_build_op(b, name, DT_OP_CAST, &(dt_attr){.cast.dtype = dtype}, 1, &from);
 }
 
 dt_vid dt_build_input_as(dt_builder *b, const char *field, dt_dtype dtype) {

@@ -125,7 +125,7 @@ static dt_vid build_dropout(dt_builder *b, const char *name, const dt_vid *in, i
 
 static dt_vid build_unary(dt_builder *b, const char *name, dt_vid x, dt_unary f, const void *o) {
     const dt_scalar_options *scalar = o;
-    const dt_attr t = {.unary = f, .a = (float)scalar->a, .b = (float)scalar->b};
+    const dt_attr t = {.unary.fn = f, .unary.a = (float)scalar->a, .unary.b = (float)scalar->b};
     return dt_build_op(b, name, DT_OP_UNARY, &t, 1, &x);
 }
 
@@ -146,17 +146,17 @@ static dt_vid build_add(dt_builder *b, const char *name, const dt_vid *in, int32
 static dt_vid build_concat(dt_builder *b, const char *name, const dt_vid *in, int32_t n_in, const void *o) {
     const dt_concat_options *concat = o;
     const int32_t last = b->g->value[in[0]].ndim - 1;
-    const dt_attr t = {.axis = concat->axis > 0 ? (int32_t)concat->axis : last};
+    const dt_attr t = {.shape.axis = concat->axis > 0 ? (int32_t)concat->axis : last};
     return dt_build_op(b, name, DT_OP_CONCAT, &t, n_in, in);
 }
 
 #define UNARY(NAME)                                                                                          \
     .op = DT_OP_UNARY, .attr = &(const dt_attr) {                                                            \
-        .unary = DT_UNARY_##NAME                                                                             \
+        .unary.fn = DT_UNARY_##NAME                                                                          \
     }
 #define BINARY(NAME)                                                                                         \
     .op = DT_OP_BINARY, .attr = &(const dt_attr) {                                                           \
-        .binary = DT_BINARY_##NAME                                                                           \
+        .binary.fn = DT_BINARY_##NAME                                                                        \
     }
 #define ONE_INPUT  .min_in = 1, .max_in = 1
 #define TWO_INPUTS .min_in = 2, .max_in = 2

@@ -59,7 +59,7 @@ void dt_build_loss(dt_builder *b, dt_vid x, const dt_build_loss_options *options
     dt_vid loss;
     if (kind == CROSS_ENTROPY) {
         const dt_vid label = target_of(b, &o, name, DT_DTYPE_I32), metrics = metrics_of(b);
-        t.smoothing = b->g->training ? (float)b->label_smoothing : 0.0f;
+        t.loss.smoothing = b->g->training ? (float)b->label_smoothing : 0.0f;
         /* A row of images that is padding has label -1. */
         const bool told = b->status == DT_OK && dt_graph_input(b->g, "image") >= 0 &&
                           b->g->value[label].role == DT_ROLE_INPUT;

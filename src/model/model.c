@@ -86,7 +86,7 @@ static dt_status may_pad(const model_row *row, const dt_model_options *o, const 
         const dt_node *n = &g->node[i];
         if (n->op == DT_OP_INPUT) x = n->out[0];
         for (int32_t j = 0; j < n->n_in; j++)
-            if (n->in[j] == x && x >= 0 && (n->op != DT_OP_CONV || j > 0 || n->attr.groups != 1))
+            if (n->in[j] == x && x >= 0 && (n->op != DT_OP_CONV || j > 0 || n->attr.window.groups != 1))
                 *out = false;
     }
     dt_graph_destroy(g);
@@ -141,7 +141,7 @@ void dt_model_print(const dt_graph *g, FILE *out) {
         char op[32];
         snprintf(op, sizeof op, "%s%s%s", dt_op_name(n),
                  n->op == DT_OP_BATCHNORM && dt_node_has(n, DT_BN_IN_RES) ? "+add" : "",
-                 n->attr.relu ? "+relu" : "");
+                 n->op == DT_OP_BATCHNORM && n->attr.norm.relu ? "+relu" : "");
         fprintf(out, "%-28s %-14s %-22s %12lld %12s\n", y->name, op, dt_value_shape_text(y),
                 (long long)node_params(g, n), dt_number_text(dt_op_flops(g, n) / (double)y->dim[0]).s);
     }

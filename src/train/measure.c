@@ -128,7 +128,8 @@ static dt_status add_dense(dt_graph *g, int64_t rows, int64_t columns) {
 static dt_status add_conv(dt_graph *g, int64_t rows, int64_t columns) {
     static const char *const name[] = {"x", "w"};
     const int64_t dim[2][4] = {{1, rows / IMAGE_WIDTH, IMAGE_WIDTH, columns}, {columns, 1, 1, columns}};
-    const dt_attr attr = {.kernel = {1, 1}, .stride = {1, 1}, .dilation = {1, 1}, .groups = 1};
+    const dt_attr attr = {
+        .window.kernel = {1, 1}, .window.stride = {1, 1}, .window.dilation = {1, 1}, .window.groups = 1};
     dt_vid in[2];
     for (int i = 0; i < 2; i++)
         DT_TRY(dt_graph_add_value(g, name[i], DT_ROLE_INPUT, g->compute, 4, dim[i], &in[i]));

@@ -12,12 +12,12 @@ typedef struct tiny {
 /* x [2,4,4,3] -> conv 5 -> relu -> flatten */
 static tiny tiny_open(void) {
     tiny t;
-    dt_attr conv = {.kernel = {3, 3},
-                    .stride = {1, 1},
-                    .pad_begin = {1, 1},
-                    .pad_end = {1, 1},
-                    .dilation = {1, 1},
-                    .groups = 1};
+    dt_attr conv = {.window.kernel = {3, 3},
+                    .window.stride = {1, 1},
+                    .window.pad_begin = {1, 1},
+                    .window.pad_end = {1, 1},
+                    .window.dilation = {1, 1},
+                    .window.groups = 1};
     check_ok(dt_graph_create(&t.g, DT_DTYPE_F32, true));
     check_ok(dt_graph_add_value(t.g, "x", DT_ROLE_ACT, DT_DTYPE_F32, 4, (int64_t[]){2, 4, 4, 3}, &t.x));
     check_ok(dt_graph_add_value(t.g, "w", DT_ROLE_PARAM, DT_DTYPE_F32, 4, (int64_t[]){5, 3, 3, 3}, &t.w));
@@ -42,7 +42,7 @@ static void test_values_and_views(void **state) {
     assert_int_equal(dt_graph_find(t.g, "fla"), -1);
     assert_int_equal(y->producer, 0);
     assert_int_equal(t.g->value[t.x].producer, -1);
-    dt_attr back = {.size = {2, 2}};
+    dt_attr back = {.shape.size = {2, 2}};
     dt_vid image;
     check_ok(dt_graph_add_node(t.g, "image", DT_OP_RESHAPE, &back, 1, &t.flat, &image));
     assert_string_equal(dt_value_shape_text(&t.g->value[image]), "2x2x2x20 f32");
@@ -118,10 +118,11 @@ static void test_refused_nodes(void **state) {
     CHECK_ERROR(ADD("z", DT_OP_CONV, &conv, t.y, t.w), DT_ERR_CONFIG, "weight w is 5x3x3x3 f32");
     CHECK_ERROR(ADD("z", DT_OP_GLOBAL_AVGPOOL, NULL, t.flat), DT_ERR_CONFIG, "flat, is 2x80 f32");
     CHECK_ERROR(ADD("y", DT_OP_UNARY, NULL, t.y), DT_ERR_CONFIG, "\"y\"", "twice");
-    conv.pad_begin[0] = conv.pad_begin[1] = conv.pad_end[0] = conv.pad_end[1] = 0, conv.dilation[0] = 2;
+    conv.window.pad_begin[0] = conv.window.pad_begin[1] = 0;
+    conv.window.pad_end[0] = conv.window.pad_end[1] = 0, conv.window.dilation[0] = 2;
     CHECK_ERROR(ADD("z", DT_OP_CONV, &conv, t.x, t.w), DT_ERR_CONFIG, "window of 5", "image side of 4");
     /* Its second output has a name already: the first must not stay. */
-    dt_attr pool = {.kernel = {2, 2}, .stride = {2, 2}};
+    dt_attr pool = {.window.kernel = {2, 2}, .window.stride = {2, 2}};
     check_ok(dt_graph_add_value(t.g, "p:1", DT_ROLE_ACT, DT_DTYPE_F32, 1, (int64_t[]){1}, &v));
     CHECK_ERROR(ADD("p", DT_OP_MAXPOOL, &pool, t.x), DT_ERR_CONFIG, "\"p:1\"");
     assert_int_equal(dt_graph_find(t.g, "p"), -1);

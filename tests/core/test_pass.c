@@ -105,7 +105,7 @@ static void test_fuse_bn_act_keeps_the_function(void **state) {
         need_same_function(before, after, axis, "fuse_bn_act");
         for (dt_nid i = 0; i < after->n_node; i++) {
             const dt_node *n = &after->node[i];
-            n_fused += n->op == DT_OP_BATCHNORM && n->attr.relu;
+            n_fused += n->op == DT_OP_BATCHNORM && n->attr.norm.relu;
             n_residual += n->op == DT_OP_BATCHNORM && dt_node_has(n, DT_BN_IN_RES);
         }
         assert_int_equal(graph_count(after, DT_OP_BATCHNORM), graph_count(before, DT_OP_BATCHNORM));
@@ -182,7 +182,7 @@ static void test_fuse_bn_act_cases(void **state) {
     for (size_t k = 0; k < sizeof cases / sizeof cases[0]; k++) {
         dt_graph *g = by_hand(cases[k].rest);
         const dt_node *n = &g->node[g->value[dt_graph_find(g, "n")].producer];
-        assert_int_equal(n->attr.relu, cases[k].relu);
+        assert_int_equal(n->attr.norm.relu, cases[k].relu);
         assert_int_equal(dt_node_has(n, DT_BN_IN_RES), cases[k].residual);
         assert_int_equal(graph_count(g, DT_OP_UNARY), cases[k].n_relu);
         assert_int_equal(graph_count(g, DT_OP_BINARY), cases[k].n_add);

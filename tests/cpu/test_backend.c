@@ -99,7 +99,7 @@ static void test_hostile_operands(void **state) {
     assert_int_equal(run_with(&xent, &op_step, "in1", (int32_t[]){INT32_MIN, -1, 3}, NULL), DT_OK);
 
     static const op_case crop = {.op = DT_OP_INPUT,
-                                 .attr = {.size = {2, 2}, .padded_c = 1, OP_NORMAL},
+                                 .attr = {.input.size = {2, 2}, .input.padded_c = 1, OP_NORMAL},
                                  .in = {{IN_BYTE, {1, 5, 6, 1}}, {IN_WINDOW, {1, 8}}}};
     static const int32_t bad[][8] = {{-1, 0, 2, 2},
                                      {0, -1, 2, 2},
@@ -117,7 +117,7 @@ static void test_hostile_operands(void **state) {
 static void test_crop_of_everything(void **state) {
     (void)state;
     static const op_case plain = {.op = DT_OP_INPUT,
-                                  .attr = {.size = {5, 6}, .padded_c = 4, OP_NORMAL},
+                                  .attr = {.input.size = {5, 6}, .input.padded_c = 4, OP_NORMAL},
                                   .in = {{IN_BYTE, {1, 5, 6, 3}}}};
     op_case crop = plain;
     float *a, *b;
@@ -139,8 +139,9 @@ static void test_nan_is_not_hidden(void **state) {
     static const op_case relu = {.op = DT_OP_UNARY, .in = {{IN_ACT, {4}}}};
     static const op_case pool = {
         .op = DT_OP_MAXPOOL, .attr = {OP_WINDOW(2, 2, 2, 0)}, .in = {{IN_ACT, {1, 2, 2, 1}}}};
-    static const op_case apply = {
-        .op = DT_OP_BN_APPLY, .attr = {.relu = true}, .in = {{IN_ACT, {1, 4}}, {IN_VEC, {4}}, {IN_VEC, {4}}}};
+    static const op_case apply = {.op = DT_OP_BN_APPLY,
+                                  .attr = {.norm.relu = true},
+                                  .in = {{IN_ACT, {1, 4}}, {IN_VEC, {4}}, {IN_VEC, {4}}}};
     static const op_case stats = {.op = DT_OP_BN_STATS, .in = {{IN_ACT, {4, 1}}}};
     const op_case *all[] = {&relu, &pool, &apply, &stats};
     for (size_t k = 0; k < sizeof all / sizeof all[0]; k++)
@@ -212,7 +213,7 @@ static void test_xent_range(void **state) {
 static void test_dropout(void **state) {
     (void)state;
     enum { N = 40000 };
-    op_case c = {.op = DT_OP_DROPOUT, .attr = {.drop_p = 0.3f, .salt = 1}, .in = {{IN_POS, {N}}}};
+    op_case c = {.op = DT_OP_DROPOUT, .attr = {.dropout.p = 0.3f, .dropout.salt = 1}, .in = {{IN_POS, {N}}}};
     op_case back = c;
     c.in[0].kind = back.in[0].kind = IN_FAR; /* no zeros of its own */
     back.op = DT_OP_DROPOUT_BWD;
@@ -237,7 +238,7 @@ static void test_dropout(void **state) {
         if (k == 0) step.step++;
         if (k == 1) step.micro++;
         if (k == 2) step.seed++;
-        if (k == 3) d.attr.salt++;
+        if (k == 3) d.attr.dropout.salt++;
         op_ok(run_with(&d, &step, NULL, NULL, &other));
         int64_t both = 0;
         for (int i = 0; i < N; i++) both += base[i] != 0 && other[i] != 0;

@@ -66,17 +66,17 @@ static const golden_op golden_ops[] = {
     {"conv 1x1", DT_OP_CONV, {OP_CONV(1, 1, 1, 0)}},
     {"conv 1x1 stride", DT_OP_CONV, {OP_CONV(1, 1, 2, 0)}},
     {"conv 7x7 stem", DT_OP_CONV, {OP_CONV(7, 7, 2, 3)}},
-    {"conv dilated", DT_OP_CONV, {OP_WINDOW(3, 3, 1, 2), .dilation = {2, 2}, .groups = 1}},
-    {"conv grouped", DT_OP_CONV, {OP_WINDOW(3, 3, 1, 1), .dilation = {1, 1}, .groups = 2}},
-    {"conv depthwise", DT_OP_CONV, {OP_WINDOW(3, 3, 2, 1), .dilation = {1, 1}, .groups = 8}},
+    {"conv dilated", DT_OP_CONV, {OP_WINDOW(3, 3, 1, 2), .window.dilation = {2, 2}, .window.groups = 1}},
+    {"conv grouped", DT_OP_CONV, {OP_WINDOW(3, 3, 1, 1), .window.dilation = {1, 1}, .window.groups = 2}},
+    {"conv depthwise", DT_OP_CONV, {OP_WINDOW(3, 3, 2, 1), .window.dilation = {1, 1}, .window.groups = 8}},
     {"conv uneven",
      DT_OP_CONV,
-     {.kernel = {5, 3},
-      .stride = {1, 2},
-      .pad_begin = {2, 0},
-      .pad_end = {2, 0},
-      .dilation = {1, 1},
-      .groups = 1}},
+     {.window.kernel = {5, 3},
+      .window.stride = {1, 2},
+      .window.pad_begin = {2, 0},
+      .window.pad_end = {2, 0},
+      .window.dilation = {1, 1},
+      .window.groups = 1}},
     {.name = "dense", .op = DT_OP_DENSE},
     {.name = "dense bias", .op = DT_OP_DENSE},
     {.name = "relu", .op = DT_OP_UNARY},
@@ -88,14 +88,14 @@ static const golden_op golden_ops[] = {
     {.name = "global avgpool", .op = DT_OP_GLOBAL_AVGPOOL},
     {.name = "reshape", .op = DT_OP_RESHAPE},
     {"batchnorm", DT_OP_BATCHNORM, {OP_BN}},
-    {"batchnorm relu", DT_OP_BATCHNORM, {OP_BN, .relu = true}},
+    {"batchnorm relu", DT_OP_BATCHNORM, {OP_BN, .norm.relu = true}},
     {"batchnorm residual", DT_OP_BATCHNORM, {OP_BN}},
-    {"batchnorm residual relu", DT_OP_BATCHNORM, {OP_BN, .relu = true}},
+    {"batchnorm residual relu", DT_OP_BATCHNORM, {OP_BN, .norm.relu = true}},
     {"batchnorm rows", DT_OP_BATCHNORM, {OP_BN}},
     {"xent", DT_OP_XENT, {OP_LOSS}},
-    {"xent smoothing", DT_OP_XENT, {OP_LOSS, .smoothing = 0.1f}},
-    {"xent padded", DT_OP_XENT, {OP_LOSS, .smoothing = 0.2f}},
-    {"input", DT_OP_INPUT, {.size = {5, 6}, .padded_c = 3, OP_NORMAL}},
+    {"xent smoothing", DT_OP_XENT, {OP_LOSS, .loss.smoothing = 0.1f}},
+    {"xent padded", DT_OP_XENT, {OP_LOSS, .loss.smoothing = 0.2f}},
+    {"input", DT_OP_INPUT, {.input.size = {5, 6}, .input.padded_c = 3, OP_NORMAL}},
 };
 
 #define LOSS(kind_, sums_, param_)                                                                           \
@@ -216,12 +216,12 @@ static void test_eltwise(void **state) {
         float *scalar = load(h, in_group(dt_unary_table[f].name, "scalars", -1), NULL);
         check_op(h, &(golden_op){dt_unary_table[f].name,
                                  DT_OP_UNARY,
-                                 {.unary = (dt_unary)f, .a = scalar[0], .b = scalar[1]}});
+                                 {.unary.fn = (dt_unary)f, .unary.a = scalar[0], .unary.b = scalar[1]}});
         free(scalar);
     }
     for (int f = 0; f < DT_BINARY_COUNT; f++) {
         char name[64];
-        const dt_attr t = {.binary = (dt_binary)f};
+        const dt_attr t = {.binary.fn = (dt_binary)f};
         snprintf(name, sizeof name, "%s of five dimensions", dt_binary_table[f].name);
         check_op(h, &(golden_op){dt_binary_table[f].name, DT_OP_BINARY, t});
         check_op(h, &(golden_op){name, DT_OP_BINARY, t});

@@ -15,15 +15,17 @@ enum { SHAPE_COUNT = sizeof SHAPES / sizeof SHAPES[0] };
 
 static dt_attr conv_attr(const shape *s) {
     int32_t k = (int32_t)s->kernel, step = (int32_t)s->stride, pad = (int32_t)(s->kernel / 2);
-    return (dt_attr){.kernel = {k, k},
-                     .stride = {step, step},
-                     .pad_begin = {pad, pad},
-                     .pad_end = {pad, pad},
-                     .dilation = {1, 1},
-                     .groups = 1,
-                     .size = {(int32_t)s->h, (int32_t)s->w},
-                     .relu = true};
+    return (dt_attr){.window.kernel = {k, k},
+                     .window.stride = {step, step},
+                     .window.pad_begin = {pad, pad},
+                     .window.pad_end = {pad, pad},
+                     .window.dilation = {1, 1},
+                     .window.groups = 1,
+                     .window.size = {(int32_t)s->h, (int32_t)s->w},
+                     .window.relu = true};
 }
+
+static const dt_attr apply = {.norm.relu = true};
 
 static int64_t out_side(const shape *s, int64_t in) {
     return (in + 2 * (s->kernel / 2) - s->kernel) / s->stride + 1;
@@ -98,16 +100,16 @@ static void check(gpu_pair *p, const shape *s, dt_dtype t, build_fn *build, cons
 static dt_graph *build_forward(const shape *s, dt_dtype t, bool fused, bool prologue) {
     dt_graph *g = NULL;
     op_ok(dt_graph_create(&g, t, true));
-    dt_attr a = conv_attr(s), bn = {.eps = 1e-5f, .momentum = 0.1f};
+    dt_attr a = conv_attr(s), bn = {.norm.eps = 1e-5f, .norm.momentum = 0.1f};
     dt_vid x = add_input(g, "x", t, 4, (int64_t[]){s->n, s->h, s->w, s->c});
     dt_vid w = add_input(g, "w", t, 4, (int64_t[]){s->k, s->kernel, s->kernel, s->c});
     dt_vid scale = add_vector(g, "scale", s->c), shift = add_vector(g, "shift", s->c);
     dt_vid gamma = add_vector(g, "gamma", s->k), beta = add_vector(g, "beta", s->k);
     dt_vid rmean = add_vector(g, "rmean", s->k), rvar = add_vector(g, "rvar", s->k), stats;
-    bn.rows = (int32_t)(s->n * out_side(s, s->h) * out_side(s, s->w));
+    bn.norm.rows = (int32_t)(s->n * out_side(s, s->h) * out_side(s, s->w));
     if (prologue && !fused)
-        op_ok(dt_graph_add_node(g, "apply", DT_OP_BN_APPLY, &a, 3, (dt_vid[]){x, scale, shift}, &x));
-    if (!fused) a.relu = false;
+        op_ok(dt_graph_add_node(g, "apply", DT_OP_BN_APPLY, &apply, 3, (dt_vid[]){x, scale, shift}, &x));
+    if (!fused) a.window.relu = false;
     const bool pre = fused && prologue;
     const dt_vid in[] = {[DT_CONV_IN_X] = x,
                          [DT_CONV_IN_W] = w,
@@ -120,8 +122,8 @@ static dt_graph *build_forward(const shape *s, dt_dtype t, bool fused, bool prol
     if (fused)
         stats = g->node[g->n_node - 1].out[DT_CONV_OUT_STATS];
     else
-        op_ok(dt_graph_add_node(g, "stats", DT_OP_BN_STATS, &a, 1, &y, &stats));
-    bn.stats_are_sums = fused;
+        op_ok(dt_graph_add_node(g, "stats", DT_OP_BN_STATS, NULL, 1, &y, &stats));
+    bn.norm.stats_are_sums = fused;
     op_ok(dt_graph_add_node(g, "mean", DT_OP_BN_FINALIZE, &bn, 5, (dt_vid[]){stats, gamma, beta, rmean, rvar},
                             NULL));
     return g;
@@ -141,7 +143,8 @@ static dt_graph *build_wgrad(const shape *s, dt_dtype t, bool fused) {
     dt_vid x = add_input(g, "x", t, 4, (int64_t[]){s->n, s->h, s->w, s->c});
     dt_vid dy = add_input(g, "dy", t, 4, (int64_t[]){s->n, out_side(s, s->h), out_side(s, s->w), s->k});
     dt_vid scale = add_vector(g, "scale", s->c), shift = add_vector(g, "shift", s->c);
-    if (!fused) op_ok(dt_graph_add_node(g, "apply", DT_OP_BN_APPLY, &a, 3, (dt_vid[]){x, scale, shift}, &x));
+    if (!fused)
+        op_ok(dt_graph_add_node(g, "apply", DT_OP_BN_APPLY, &apply, 3, (dt_vid[]){x, scale, shift}, &x));
     op_ok(dt_graph_add_node(g, "dw", DT_OP_CONV_WGRAD, &a, fused ? 4 : 2, (dt_vid[]){x, dy, scale, shift},
                             NULL));
     return g;
@@ -151,14 +154,14 @@ static dt_graph *build_wgrad(const shape *s, dt_dtype t, bool fused) {
 static dt_graph *build_dgrad(const shape *s, dt_dtype t, bool fused) {
     dt_graph *g = NULL;
     op_ok(dt_graph_create(&g, t, true));
-    dt_attr a = conv_attr(s), dx_attr = {0};
+    dt_attr a = conv_attr(s);
     dt_vid dy = add_input(g, "dy", t, 4, (int64_t[]){s->n, out_side(s, s->h), out_side(s, s->w), s->k});
     dt_vid w = add_input(g, "w", t, 4, (int64_t[]){s->k, s->kernel, s->kernel, s->c});
     dt_vid c = add_input(g, "c", t, 4, (int64_t[]){s->n, s->h, s->w, s->c});
     dt_vid stats = add_input(g, "stats", DT_DTYPE_F32, 2, (int64_t[]){2, s->c});
     dt_vid gamma = add_vector(g, "gamma", s->c), beta = add_vector(g, "beta", s->c);
     dt_vid rmean = add_vector(g, "rmean", s->c), rvar = add_vector(g, "rvar", s->c);
-    dt_attr bn = {.eps = 1e-5f, .momentum = 0.1f, .rows = 100};
+    dt_attr bn = {.norm.eps = 1e-5f, .norm.momentum = 0.1f, .norm.rows = 100};
     op_ok(dt_graph_add_node(g, "bn", DT_OP_BN_FINALIZE, &bn, 5, (dt_vid[]){stats, gamma, beta, rmean, rvar},
                             NULL));
     const dt_vid *v = g->node[0].out;
@@ -179,7 +182,7 @@ static dt_graph *build_dgrad(const shape *s, dt_dtype t, bool fused) {
         coef = g->node[g->n_node - 1].out[DT_REDUCE_OUT_COEF];
         dz = g->node[g->n_node - 1].out[DT_REDUCE_OUT_DZ];
     }
-    op_ok(dt_graph_add_node(g, "dc", DT_OP_BN_DX, &dx_attr, 3, (dt_vid[]){dz, c, coef}, NULL));
+    op_ok(dt_graph_add_node(g, "dc", DT_OP_BN_DX, NULL, 3, (dt_vid[]){dz, c, coef}, NULL));
     return g;
 }
 

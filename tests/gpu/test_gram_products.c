@@ -6,7 +6,8 @@
 
 enum { N_ROW = 1568, MAX_CANDIDATES = 64 };
 
-#define CONV_1X1 .kernel = {1, 1}, .stride = {1, 1}, .dilation = {1, 1}, .groups = 1
+#define CONV_1X1                                                                                             \
+    .window.kernel = {1, 1}, .window.stride = {1, 1}, .window.dilation = {1, 1}, .window.groups = 1
 
 static const op_case cases[] = {
     {.name = "gram 128", .op = DT_OP_GRAM, .in = {{IN_ACT, {2, 28, 28, 128}}}},
@@ -42,7 +43,7 @@ static const op_case cases[] = {
      .in = {{IN_ACT, {77, 136}}, {IN_ACT, {136, 1, 1, 72}}, {IN_ACT, {77, 72}}, {IN_VEC, {73, 72}}}},
     {.name = "conv 1x1 64->256 applied residual relu",
      .op = DT_OP_CONV,
-     .attr = {CONV_1X1, .relu = true},
+     .attr = {CONV_1X1, .window.relu = true},
      .in = {[DT_CONV_IN_X] = {IN_ACT, {2, 28, 28, 64}},
             [DT_CONV_IN_W] = {IN_ACT, {256, 1, 1, 64}},
             [DT_CONV_IN_SCALE] = {IN_VEC, {256}},
@@ -57,7 +58,7 @@ static const op_case cases[] = {
             [DT_CONV_IN_SHIFT] = {IN_VEC, {512}}}},
     {.name = "conv 1x1 72->136 applied residual relu",
      .op = DT_OP_CONV,
-     .attr = {CONV_1X1, .relu = true},
+     .attr = {CONV_1X1, .window.relu = true},
      .in = {[DT_CONV_IN_X] = {IN_ACT, {1, 7, 11, 72}},
             [DT_CONV_IN_W] = {IN_ACT, {136, 1, 1, 72}},
             [DT_CONV_IN_SCALE] = {IN_VEC, {136}},
@@ -238,7 +239,7 @@ static void test_next_list(void **state) {
 static const op_case small_cases[] = {
     {.name = "bn_gram 1024x512",
      .op = DT_OP_BN_GRAM,
-     .attr = {.eps = 1e-5f, .momentum = 0.1f, .rows = 1000},
+     .attr = {.norm.eps = 1e-5f, .norm.momentum = 0.1f, .norm.rows = 1000},
      .in = {{IN_GRAM, {512, 512}},
             {IN_VEC, {512}},
             {IN_ACT, {1024, 1, 1, 512}},
@@ -248,7 +249,7 @@ static const op_case small_cases[] = {
             {IN_POS, {1024}}}},
     {.name = "bn_gram 100x72",
      .op = DT_OP_BN_GRAM,
-     .attr = {.eps = 1e-5f, .momentum = 0.1f, .rows = 100},
+     .attr = {.norm.eps = 1e-5f, .norm.momentum = 0.1f, .norm.rows = 100},
      .in = {{IN_GRAM, {72, 72}},
             {IN_VEC, {72}},
             {IN_ACT, {100, 1, 1, 72}},
@@ -258,7 +259,7 @@ static const op_case small_cases[] = {
             {IN_POS, {100}}}},
     {.name = "bn_gram_grad 2048x192",
      .op = DT_OP_BN_GRAM_GRAD,
-     .attr = {.rows = 1000},
+     .attr = {.norm.rows = 1000},
      .in = {{IN_VEC, {2048, 192}},
             {IN_VEC, {2048}},
             {IN_VEC, {2048, 192}},
@@ -269,7 +270,7 @@ static const op_case small_cases[] = {
             {IN_VEC, {2048}}}},
     {.name = "bn_gram_grad 600x72",
      .op = DT_OP_BN_GRAM_GRAD,
-     .attr = {.rows = 100},
+     .attr = {.norm.rows = 100},
      .in = {{IN_VEC, {600, 72}},
             {IN_VEC, {600}},
             {IN_VEC, {600, 72}},

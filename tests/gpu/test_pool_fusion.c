@@ -23,12 +23,13 @@ static dt_graph *pool_graph(const pool_case *k, dt_dtype t, bool fused) {
         dt_graph_add_value(g, in_names[0], DT_ROLE_INPUT, t, 4, (int64_t[]){k->n, k->h, k->w, k->c}, &in[0]));
     for (int i = 1; i < 3; i++)
         op_ok(dt_graph_add_value(g, in_names[i], DT_ROLE_INPUT, DT_DTYPE_F32, 1, &k->c, &in[i]));
-    dt_attr pool = {.kernel = {k->kernel, k->kernel},
-                    .stride = {k->stride, k->stride},
-                    .pad_begin = {k->pad, k->pad},
-                    .pad_end = {k->pad, k->pad}};
+    dt_attr pool = {.window.kernel = {k->kernel, k->kernel},
+                    .window.stride = {k->stride, k->stride},
+                    .window.pad_begin = {k->pad, k->pad},
+                    .window.pad_end = {k->pad, k->pad}};
     x = in[0];
-    if (!fused) op_ok(dt_graph_add_node(g, "apply", DT_OP_BN_APPLY, &(dt_attr){.relu = true}, 3, in, &x));
+    if (!fused)
+        op_ok(dt_graph_add_node(g, "apply", DT_OP_BN_APPLY, &(dt_attr){.norm.relu = true}, 3, in, &x));
     op_ok(dt_graph_add_node(g, "pool", DT_OP_MAXPOOL, &pool, fused ? 3 : 1, fused ? in : &x, NULL));
     return g;
 }

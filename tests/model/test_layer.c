@@ -86,12 +86,12 @@ static void test_unset_fields(void **state) {
     assert_true(dt_graph_find(n.b.g, "conv.bias") >= 0);
     dt_vid y = dt_layer_build(&n.b, row_of("batchnorm"), "bn", &n.x, 1, NULL);
     const dt_node *bn = &n.b.g->node[n.b.g->value[y].producer];
-    assert_true(bn->attr.eps == 1e-5f && bn->attr.momentum == 0.1f);
+    assert_true(bn->attr.norm.eps == 1e-5f && bn->attr.norm.momentum == 0.1f);
     n.b.bn_eps = 1e-3;
     const dt_batchnorm_options own = {.momentum = 0.25};
     y = dt_layer_build(&n.b, row_of("batchnorm"), "own", &n.x, 1, &own);
     bn = &n.b.g->node[n.b.g->value[y].producer];
-    assert_true(bn->attr.eps == 1e-3f && bn->attr.momentum == 0.25f);
+    assert_true(bn->attr.norm.eps == 1e-3f && bn->attr.norm.momentum == 0.25f);
     dt_graph_destroy(n.b.g);
 }
 
@@ -104,16 +104,16 @@ static void test_functions(void **state) {
         const dt_vid y = dt_layer_build(&n.b, row_of(name), name, &n.x, 1, NULL);
         check_ok(n.b.status);
         const dt_node *node = &n.b.g->node[n.b.g->value[y].producer];
-        assert_true(node->op == DT_OP_UNARY && (int)node->attr.unary == f);
-        assert_true(node->attr.a == dt_unary_table[f].param[0].value &&
-                    node->attr.b == dt_unary_table[f].param[1].value);
+        assert_true(node->op == DT_OP_UNARY && (int)node->attr.unary.fn == f);
+        assert_true(node->attr.unary.a == dt_unary_table[f].param[0].value &&
+                    node->attr.unary.b == dt_unary_table[f].param[1].value);
     }
     for (int f = 0; f < DT_BINARY_COUNT; f++) {
         const char *name = dt_binary_table[f].name;
         const dt_vid y = dt_layer_build(&n.b, row_of(name), name, (dt_vid[]){n.x, n.x}, 2, NULL);
         check_ok(n.b.status);
         const dt_node *node = &n.b.g->node[n.b.g->value[y].producer];
-        assert_true(node->op == DT_OP_BINARY && (int)node->attr.binary == f);
+        assert_true(node->op == DT_OP_BINARY && (int)node->attr.binary.fn == f);
     }
     const dt_vid three[] = {n.x, n.x, n.x};
     need_shape(&n, dt_layer_build(&n.b, row_of("concat"), "cat", three, 3, NULL), "2x8x8x9 f32");

@@ -157,12 +157,12 @@ static void test_resnet_options(void **state) {
     (void)state;
     dt_graph *g = model("name = \"resnet50\"\nzero_init_residual = false\n", &imagenet, true);
     const dt_node *strided = node_named(g, "layer2.0.conv2");
-    assert_int_equal(strided->attr.stride[0], 2); /* v1.5: in the 3x3 */
-    assert_int_equal(node_named(g, "layer2.0.conv1")->attr.stride[0], 1);
+    assert_int_equal(strided->attr.window.stride[0], 2); /* v1.5: in the 3x3 */
+    assert_int_equal(node_named(g, "layer2.0.conv1")->attr.window.stride[0], 1);
     assert_int_equal(g->value[dt_graph_find(g, "layer1.0.bn3.weight")].init, DT_INIT_ONE);
     assert_string_equal(dt_value_shape_text(&g->value[dt_graph_output(g, "logits")]), "1x1000 f32");
     const dt_node *last = node_named(g, "layer4.2.bn3"); /* conv, add and relu in one */
-    assert_true(last->op == DT_OP_BATCHNORM && last->attr.relu && dt_node_has(last, DT_BN_IN_RES));
+    assert_true(last->op == DT_OP_BATCHNORM && last->attr.norm.relu && dt_node_has(last, DT_BN_IN_RES));
     for (dt_nid i = 0; i < g->n_node; i++)
         assert_true(g->node[i].op != DT_OP_UNARY && g->node[i].op != DT_OP_BINARY);
     dt_graph_destroy(g);
@@ -170,8 +170,8 @@ static void test_resnet_options(void **state) {
     dt_model_input cifar = imagenet;
     cifar.height = cifar.width = 32, cifar.classes = 10;
     g = model("name = \"resnet18\"\nsmall_stem = true\nzero_init_residual = true\n", &cifar, true);
-    assert_int_equal(node_named(g, "conv1")->attr.kernel[0], 3);
-    assert_int_equal(node_named(g, "conv1")->attr.stride[0], 1);
+    assert_int_equal(node_named(g, "conv1")->attr.window.kernel[0], 3);
+    assert_int_equal(node_named(g, "conv1")->attr.window.stride[0], 1);
     assert_int_equal(dt_graph_find(g, "maxpool"), -1);
     assert_int_equal(dt_model_n_param(g), 11173962); /* the usual CIFAR ResNet-18 */
     assert_int_equal(g->value[dt_graph_find(g, "layer1.0.bn2.weight")].init, DT_INIT_ZERO);
@@ -218,15 +218,15 @@ static void test_layers(void **state) {
     dt_graph *g = model(layers, &in, true), *eval = model(layers, &in, false);
     assert_string_equal(dt_value_shape_text(&g->value[dt_graph_find(g, "a")]), "2x9x9x6 f32");
     const dt_node *conv = node_named(g, "layer3");
-    assert_int_equal(conv->attr.pad_begin[0], 2); /* keeps the size */
-    assert_int_equal(conv->attr.groups, 3);
+    assert_int_equal(conv->attr.window.pad_begin[0], 2); /* keeps the size */
+    assert_int_equal(conv->attr.window.groups, 3);
     assert_string_equal(dt_value_shape_text(&g->value[conv->out[0]]), "2x9x9x6 f32");
     const dt_node *add = node_named(g, "layer4");
     assert_int_equal(add->in[0], conv->out[0]);
     assert_int_equal(add->in[1], dt_graph_find(g, "a"));
     assert_string_equal(dt_value_shape_text(&g->value[dt_graph_find(g, "layer6")]), "2x4x4x6 f32");
     assert_string_equal(dt_value_shape_text(&g->value[dt_graph_find(g, "layer7")]), "2x4x4x6 f32");
-    assert_true(node_named(g, "layer5")->attr.drop_p == 0.25f);
+    assert_true(node_named(g, "layer5")->attr.dropout.p == 0.25f);
     assert_int_equal(dt_graph_find(eval, "layer5"), -1); /* nothing is dropped in evaluation */
     assert_int_equal(dt_model_n_param(g), 6 * 9 + 6 + 6 * 9 * 2 + 6 + 4 * 96);
     assert_int_equal(dt_model_n_param(eval), dt_model_n_param(g));

@@ -92,7 +92,7 @@ static inline void oracle_input(oracle_node *x) {
         } else {
             v = x->in[DT_INPUT_IMAGE][i / n_c * src->dim[3] + c];
         }
-        x->out[0][i] = (v / 255 - (double)x->t->mean[c]) / (double)x->t->stddev[c];
+        x->out[0][i] = (v / 255 - (double)x->t->input.mean[c]) / (double)x->t->input.stddev[c];
     }
 }
 
@@ -126,7 +126,7 @@ static inline void oracle_apply(oracle_node *x, const double *from, double *cons
         const int64_t k = i % n_c;
         double y = from[i] * in[0][k] + in[1][k];
         if (in[2]) y += in[3] ? in[2][i] * in[3][k] + in[4][k] : in[2][i];
-        x->out[0][i] = x->t->relu ? fmax(y, 0) : y;
+        x->out[0][i] = (x->n->op == DT_OP_CONV ? x->t->window.relu : x->t->norm.relu) ? fmax(y, 0) : y;
     }
 }
 
@@ -214,14 +214,14 @@ static inline void oracle_moments(const oracle_node *x, double *mean, double *va
 /* What normalises channel k: mean, invstd, scale, shift into out[0..3]. */
 static inline void oracle_scale_shift(const oracle_node *x, double mean, double var, int64_t k,
                                       const double *gamma, const double *beta, double *const *out) {
-    double invstd = 1 / sqrt(var + (double)x->t->eps);
+    double invstd = 1 / sqrt(var + (double)x->t->norm.eps);
     out[0][k] = mean, out[1][k] = invstd;
     out[2][k] = gamma[k] * invstd, out[3][k] = beta[k] - mean * out[2][k];
 }
 
 static inline void oracle_running(const oracle_node *x, double rows, double mean, double var, double *rmean,
                                   double *rvar) {
-    double momentum = (double)x->t->momentum;
+    double momentum = (double)x->t->norm.momentum;
     *rmean += momentum * (mean - *rmean);
     *rvar += momentum * (var * rows / (rows - 1) - *rvar);
 }
@@ -241,7 +241,7 @@ static inline void oracle_batchnorm(oracle_node *x) {
     for (int64_t i = 0; i < x->n_elem; i++) {
         double y = x->in[0][i] * x->out[3][i % x->c] + x->out[4][i % x->c];
         if (x->in[DT_BN_IN_RES]) y += x->in[DT_BN_IN_RES][i];
-        x->out[0][i] = x->t->relu ? fmax(y, 0) : y;
+        x->out[0][i] = x->t->norm.relu ? fmax(y, 0) : y;
     }
 }
 
@@ -251,10 +251,10 @@ static inline void oracle_bn_stats(oracle_node *x) {
 
 static inline void oracle_bn_finalize(oracle_node *x) {
     const int64_t n_c = x->c;
-    const double rows = x->t->rows;
+    const double rows = x->t->norm.rows;
     for (int64_t k = 0; k < n_c; k++) {
         double mean = x->in[0][k], var = x->in[0][n_c + k];
-        if (x->t->stats_are_sums) mean /= rows, var = fmax(var / rows - mean * mean, 0);
+        if (x->t->norm.stats_are_sums) mean /= rows, var = fmax(var / rows - mean * mean, 0);
         oracle_running(x, rows, mean, var, &x->in[3][k], &x->in[4][k]);
         oracle_scale_shift(x, mean, var, k, x->in[1], x->in[2], x->out);
     }
@@ -262,7 +262,7 @@ static inline void oracle_bn_finalize(oracle_node *x) {
 
 static inline void oracle_bn_fold(oracle_node *x) {
     for (int64_t k = 0; k < x->c; k++) {
-        x->out[0][k] = x->in[0][k] / sqrt(x->in[3][k] + (double)x->t->eps);
+        x->out[0][k] = x->in[0][k] / sqrt(x->in[3][k] + (double)x->t->norm.eps);
         x->out[1][k] = x->in[1][k] - x->in[2][k] * x->out[0][k];
     }
 }
@@ -274,7 +274,7 @@ static inline void oracle_bn_apply(oracle_node *x) {
 /* The gradient of c's ReLU: dy + dy2, or scattered from that of the max pool. NULL where a slot is empty. */
 static inline double *oracle_gradient(const oracle_node *x, const double *dy, const double *dy2,
                                       int32_t i_dyp) {
-    const dt_attr *t = x->t;
+    const dt_window_attr *t = &x->t->window;
     double *dz = check_alloc((size_t)x->n_elem * sizeof *dz);
     if (dy) {
         for (int64_t i = 0; i < x->n_elem; i++) dz[i] = dy[i] + (dy2 ? dy2[i] : 0);
@@ -338,7 +338,7 @@ static inline void oracle_gram(oracle_node *x) {
 
 static inline void oracle_bn_gram(oracle_node *x) {
     const int64_t c = x->c;
-    const double m = x->t->rows;
+    const double m = x->t->norm.rows;
     for (int64_t k = 0; k < oracle_in(x, 2)->dim[0]; k++) {
         const double *w = x->in[2] + k * c;
         double mean = 0, var = 0, *wcov = x->out[4] + k * c;
@@ -368,7 +368,7 @@ static inline void oracle_bn_mask(oracle_node *x) {
 
 static inline void oracle_bn_gram_grad(oracle_node *x) {
     const int64_t c = x->c;
-    const double *p = x->in[0], *dbeta = x->in[1], *wcov = x->in[2], *sum = x->in[3], m = x->t->rows;
+    const double *p = x->in[0], *dbeta = x->in[1], *wcov = x->in[2], *sum = x->in[3], m = x->t->norm.rows;
     double *mv = x->out[4];
     oracle_zero(x, 4);
     for (int64_t k = 0; k < x->m; k++) {
@@ -399,14 +399,16 @@ static inline void oracle_bn_gram_dx(oracle_node *x) {
 
 static inline void oracle_eltwise(oracle_node *x) {
     const dt_op op = x->n->op;
-    const double p = (double)x->t->drop_p;
-    const uint64_t key = dt_rng_key(x->o->step.seed, DT_RNG_DROPOUT, x->t->salt);
+    const double p = (double)x->t->dropout.p;
+    const uint64_t key = dt_rng_key(x->o->step.seed, DT_RNG_DROPOUT, x->t->dropout.salt);
     const uint64_t hi = x->o->step.step << 24 | x->o->step.micro;
     for (int64_t i = 0; i < x->n_elem; i++) {
         double a = x->in[0][i];
-        if (op == DT_OP_UNARY) x->out[0][i] = op_unary(x->t->unary, 0, a, (double)x->t->a, (double)x->t->b);
+        if (op == DT_OP_UNARY)
+            x->out[0][i] = op_unary(x->t->unary.fn, 0, a, (double)x->t->unary.a, (double)x->t->unary.b);
         if (op == DT_OP_UNARY_BWD)
-            x->out[0][i] = a * op_unary(x->t->unary, 1, x->in[1][i], (double)x->t->a, (double)x->t->b);
+            x->out[0][i] =
+                a * op_unary(x->t->unary.fn, 1, x->in[1][i], (double)x->t->unary.a, (double)x->t->unary.b);
         if (op == DT_OP_DROPOUT || op == DT_OP_DROPOUT_BWD)
             x->out[0][i] =
                 (double)dt_u01(dt_philox(key, hi, (uint64_t)i / 4).v[i % 4]) >= p ? a / (1 - p) : 0;
@@ -431,7 +433,7 @@ static inline void oracle_binary(oracle_node *x) {
     for (int64_t i = 0; i < dt_value_n_elem(y); i++) {
         const double a = x->in[0][oracle_repeated(y, oracle_in(x, 0), i)],
                      b = x->in[1][oracle_repeated(y, oracle_in(x, 1), i)];
-        x->out[0][i] = op_binary(x->t->binary, 0, a, b);
+        x->out[0][i] = op_binary(x->t->binary.fn, 0, a, b);
     }
 }
 
@@ -443,7 +445,7 @@ static inline void oracle_binary_bwd(oracle_node *x) {
         for (int32_t k = 0; k < 2; k++)
             if (x->in[1 + k]) v[k] = x->in[1 + k][oracle_repeated(dy, oracle_in(x, 1 + k), i)];
         x->out[0][oracle_repeated(dy, oracle_out(x, 0), i)] +=
-            x->in[0][i] * op_binary(x->t->binary, 1 + x->t->operand, v[0], v[1]);
+            x->in[0][i] * op_binary(x->t->binary.fn, 1 + x->t->binary.operand, v[0], v[1]);
     }
 }
 
@@ -464,18 +466,18 @@ static inline void oracle_concat(oracle_node *x) {
     int64_t begin = 0;
     for (int32_t i = 0; i < x->n->n_in; i++) {
         const dt_value *v = oracle_in(x, i);
-        const int64_t length = v->dim[x->t->axis];
-        oracle_copy(v, x->in[i], 0, oracle_out(x, 0), x->out[0], begin, length, x->t->axis);
+        const int64_t length = v->dim[x->t->shape.axis];
+        oracle_copy(v, x->in[i], 0, oracle_out(x, 0), x->out[0], begin, length, x->t->shape.axis);
         begin += length;
     }
 }
 
 static inline void oracle_slice(oracle_node *x) {
     const bool back = x->n->op == DT_OP_SLICE_BWD;
-    const int64_t length = (back ? oracle_in(x, 0) : oracle_out(x, 0))->dim[x->t->axis];
+    const int64_t length = (back ? oracle_in(x, 0) : oracle_out(x, 0))->dim[x->t->shape.axis];
     oracle_zero(x, 0);
-    oracle_copy(oracle_in(x, 0), x->in[0], back ? 0 : x->t->begin, oracle_out(x, 0), x->out[0],
-                back ? x->t->begin : 0, length, x->t->axis);
+    oracle_copy(oracle_in(x, 0), x->in[0], back ? 0 : x->t->shape.begin, oracle_out(x, 0), x->out[0],
+                back ? x->t->shape.begin : 0, length, x->t->shape.axis);
 }
 
 static inline void oracle_softmax(oracle_node *x) {
@@ -508,7 +510,7 @@ static inline void oracle_pool(oracle_node *x) {
     const bool back = x->n->op == DT_OP_MAXPOOL_BWD || x->n->op == DT_OP_AVGPOOL_BWD;
     const dt_value *big = back ? oracle_out(x, 0) : oracle_in(x, 0);
     const dt_value *small = back ? oracle_in(x, 0) : oracle_out(x, 0);
-    const dt_attr *t = x->t;
+    const dt_window_attr *t = &x->t->window;
     const double area = t->kernel[0] * t->kernel[1];
     oracle_zero(x, 0);
     for (int64_t o = 0; o < dt_value_n_elem(small); o++) {
@@ -573,7 +575,7 @@ static inline int32_t oracle_label(const oracle_node *x, int32_t i_valid, int64_
 }
 
 static inline void oracle_xent(oracle_node *x) {
-    const double s = (double)x->t->smoothing, k = (double)x->c;
+    const double s = (double)x->t->loss.smoothing, k = (double)x->c;
     for (int64_t n = 0; n < x->m; n++) {
         const double *logit = x->in[0] + n * x->c;
         const int32_t label = oracle_label(x, DT_XENT_IN_VALID, n);
@@ -598,7 +600,7 @@ static inline void oracle_xent(oracle_node *x) {
 static inline void oracle_xent_bwd(oracle_node *x) {
     const double weight =
         (double)x->t->loss.weight * (double)x->o->step.loss_weight * (double)x->o->step.loss_scale;
-    const double s = (double)x->t->smoothing;
+    const double s = (double)x->t->loss.smoothing;
     for (int64_t i = 0; i < x->n_elem; i++) {
         int32_t label = oracle_label(x, DT_XENT_BWD_IN_VALID, i / x->c);
         double target = s / (double)x->c + (i % x->c == label ? 1 - s : 0);
@@ -671,7 +673,7 @@ static inline void oracle_loss_bwd(oracle_node *x) {
 static inline void oracle_cast(oracle_node *x) {
     for (int64_t i = 0; i < x->n_elem; i++)
         x->out[0][i] =
-            x->t->dtype == DT_DTYPE_I32 ? fmin(fmax(x->in[0][i], INT32_MIN), INT32_MAX) : x->in[0][i];
+            x->t->cast.dtype == DT_DTYPE_I32 ? fmin(fmax(x->in[0][i], INT32_MIN), INT32_MAX) : x->in[0][i];
 }
 
 static void (*const oracle_table[DT_OP_COUNT])(oracle_node *x) = {

@@ -32,7 +32,7 @@ typedef enum op_kind {
     IN_DOUBLE,   /* f64, uniform in [-1.5, 1.5) */
     IN_LONG,     /* i64, whole numbers of 40 bits, some of them small */
     IN_WHOLE,    /* i32, whole numbers of 28 bits */
-    IN_POSITION, /* u8 position within attr.kernel */
+    IN_POSITION, /* u8 position within attr.window.kernel */
     IN_WINDOW    /* i32 [N,8] windows inside input 0; every second flipped */
 } op_kind;
 
@@ -54,68 +54,70 @@ typedef struct op_case {
 } op_case;
 
 #define OP_WINDOW(r, s, step, padding)                                                                       \
-    .kernel = {r, s}, .stride = {step, step}, .pad_begin = {padding, padding}, .pad_end = {padding, padding}
-#define OP_CONV(r, s, step, padding) OP_WINDOW(r, s, step, padding), .dilation = {1, 1}, .groups = 1
+    .window.kernel = {r, s}, .window.stride = {step, step}, .window.pad_begin = {padding, padding},          \
+    .window.pad_end = {padding, padding}
+#define OP_CONV(r, s, step, padding)                                                                         \
+    OP_WINDOW(r, s, step, padding), .window.dilation = {1, 1}, .window.groups = 1
 /* No padding above, a row below, a column to the left and two to the right. */
-#define OP_UNEVEN(size, step)                                                                                \
-    .kernel = {size, size}, .stride = {step, step}, .pad_begin = {0, 1}, .pad_end = {1, 2},                  \
-    .dilation = {1, 1}, .groups = 1
-#define OP_LOSS   .loss = {.weight = 1}
-#define OP_BN     .eps = 1e-5f, .momentum = 0.1f
-#define OP_NORMAL .mean = {0.5f, 0.4f, 0.3f, 0.2f}, .stddev = {0.25f, 0.2f, 0.3f, 0.5f}
+#define OP_UNEVEN(size_, step)                                                                               \
+    .window.kernel = {size_, size_}, .window.stride = {step, step}, .window.pad_begin = {0, 1},              \
+    .window.pad_end = {1, 2}, .window.dilation = {1, 1}, .window.groups = 1
+#define OP_LOSS   .loss.weight = 1
+#define OP_BN     .norm.eps = 1e-5f, .norm.momentum = 0.1f
+#define OP_NORMAL .input.mean = {0.5f, 0.4f, 0.3f, 0.2f}, .input.stddev = {0.25f, 0.2f, 0.3f, 0.5f}
 
 static const op_case op_case_table[] = {
     {.name = "input gray",
      .op = DT_OP_INPUT,
-     .attr = {.size = {5, 7}, .padded_c = 1, OP_NORMAL},
+     .attr = {.input.size = {5, 7}, .input.padded_c = 1, OP_NORMAL},
      .in = {{IN_BYTE, {3, 5, 7, 1}}}},
     {.name = "input rgb",
      .op = DT_OP_INPUT,
-     .attr = {.size = {4, 6}, .padded_c = 3, OP_NORMAL},
+     .attr = {.input.size = {4, 6}, .input.padded_c = 3, OP_NORMAL},
      .in = {{IN_BYTE, {2, 4, 6, 3}}}},
     {.name = "input large",
      .op = DT_OP_INPUT,
-     .attr = {.size = {33, 35}, .padded_c = 4, OP_NORMAL},
+     .attr = {.input.size = {33, 35}, .input.padded_c = 4, OP_NORMAL},
      .in = {{IN_BYTE, {16, 33, 35, 3}}}},
     {.name = "input larger than a grid",
      .op = DT_OP_INPUT,
-     .attr = {.size = {740, 740}, .padded_c = 4, OP_NORMAL},
+     .attr = {.input.size = {740, 740}, .input.padded_c = 4, OP_NORMAL},
      .in = {{IN_BYTE, {4, 740, 740, 3}}}},
     {.name = "input gray padded",
      .op = DT_OP_INPUT,
-     .attr = {.size = {5, 7}, .padded_c = 4, OP_NORMAL},
+     .attr = {.input.size = {5, 7}, .input.padded_c = 4, OP_NORMAL},
      .in = {{IN_BYTE, {2, 5, 7, 1}}}},
     {.name = "input odd",
      .op = DT_OP_INPUT,
-     .attr = {.size = {5, 7}, .padded_c = 4, OP_NORMAL},
+     .attr = {.input.size = {5, 7}, .input.padded_c = 4, OP_NORMAL},
      .in = {{IN_BYTE, {3, 5, 7, 3}}}},
     {.name = "input crop down",
      .op = DT_OP_INPUT,
-     .attr = {.size = {6, 5}, .padded_c = 4, OP_NORMAL},
+     .attr = {.input.size = {6, 5}, .input.padded_c = 4, OP_NORMAL},
      .in = {{IN_BYTE, {6, 17, 13, 3}}, {IN_WINDOW, {6, 8}}}},
     {.name = "input crop up",
      .op = DT_OP_INPUT,
-     .attr = {.size = {16, 24}, .padded_c = 1, OP_NORMAL},
+     .attr = {.input.size = {16, 24}, .input.padded_c = 1, OP_NORMAL},
      .in = {{IN_BYTE, {5, 9, 8, 1}}, {IN_WINDOW, {5, 8}}}},
     {.name = "input crop in vectors",
      .op = DT_OP_INPUT,
-     .attr = {.size = {45, 24}, .padded_c = 4, OP_NORMAL},
+     .attr = {.input.size = {45, 24}, .input.padded_c = 4, OP_NORMAL},
      .in = {{IN_BYTE, {7, 19, 31, 3}}, {IN_WINDOW, {7, 8}}}},
     {.name = "input crop from one column",
      .op = DT_OP_INPUT,
-     .attr = {.size = {4, 6}, .padded_c = 4, OP_NORMAL},
+     .attr = {.input.size = {4, 6}, .input.padded_c = 4, OP_NORMAL},
      .in = {{IN_BYTE, {3, 9, 1, 3}}, {IN_WINDOW, {3, 8}}}},
     {.name = "input crop from two columns",
      .op = DT_OP_INPUT,
-     .attr = {.size = {5, 8}, .padded_c = 4, OP_NORMAL},
+     .attr = {.input.size = {5, 8}, .input.padded_c = 4, OP_NORMAL},
      .in = {{IN_BYTE, {9, 4, 2, 3}}, {IN_WINDOW, {9, 8}}}},
     {.name = "input crop gray in vectors",
      .op = DT_OP_INPUT,
-     .attr = {.size = {7, 12}, .padded_c = 4, OP_NORMAL},
+     .attr = {.input.size = {7, 12}, .input.padded_c = 4, OP_NORMAL},
      .in = {{IN_BYTE, {3, 11, 9, 1}}, {IN_WINDOW, {3, 8}}}},
     {.name = "input crop wide",
      .op = DT_OP_INPUT,
-     .attr = {.size = {9, 300}, .padded_c = 4, OP_NORMAL},
+     .attr = {.input.size = {9, 300}, .input.padded_c = 4, OP_NORMAL},
      .in = {{IN_BYTE, {2, 17, 90, 3}}, {IN_WINDOW, {2, 8}}}},
 
     {.name = "conv 3x3",
@@ -148,30 +150,30 @@ static const op_case op_case_table[] = {
      .in = {{IN_ACT, {1, 12, 11, 3}}, {IN_ACT, {4, 7, 7, 3}}}},
     {.name = "conv 5x3 uneven",
      .op = DT_OP_CONV,
-     .attr = {.kernel = {5, 3},
-              .stride = {1, 2},
-              .pad_begin = {2, 0},
-              .pad_end = {2, 0},
-              .dilation = {1, 1},
-              .groups = 1},
+     .attr = {.window.kernel = {5, 3},
+              .window.stride = {1, 2},
+              .window.pad_begin = {2, 0},
+              .window.pad_end = {2, 0},
+              .window.dilation = {1, 1},
+              .window.groups = 1},
      .in = {{IN_ACT, {2, 6, 8, 3}}, {IN_ACT, {4, 5, 3, 3}}}},
     {.name = "conv dilated",
      .op = DT_OP_CONV,
-     .attr = {.kernel = {3, 3},
-              .stride = {1, 1},
-              .pad_begin = {2, 2},
-              .pad_end = {2, 2},
-              .dilation = {2, 2},
-              .groups = 1},
+     .attr = {.window.kernel = {3, 3},
+              .window.stride = {1, 1},
+              .window.pad_begin = {2, 2},
+              .window.pad_end = {2, 2},
+              .window.dilation = {2, 2},
+              .window.groups = 1},
      .in = {{IN_ACT, {1, 8, 7, 4}}, {IN_ACT, {4, 3, 3, 4}}}},
     {.name = "conv dilated /2",
      .op = DT_OP_CONV,
-     .attr = {.kernel = {3, 3},
-              .stride = {2, 2},
-              .pad_begin = {3, 3},
-              .pad_end = {3, 3},
-              .dilation = {3, 2},
-              .groups = 1},
+     .attr = {.window.kernel = {3, 3},
+              .window.stride = {2, 2},
+              .window.pad_begin = {3, 3},
+              .window.pad_end = {3, 3},
+              .window.dilation = {3, 2},
+              .window.groups = 1},
      .in = {{IN_ACT, {1, 9, 8, 3}}, {IN_ACT, {4, 3, 3, 3}}}},
     {.name = "conv 3x3 padded unevenly",
      .op = DT_OP_CONV,
@@ -183,34 +185,38 @@ static const op_case op_case_table[] = {
      .in = {{IN_ACT, {2, 8, 7, 3}}, {IN_ACT, {4, 3, 3, 3}}}},
     {.name = "conv 1x1 padded behind",
      .op = DT_OP_CONV,
-     .attr = {.kernel = {1, 1}, .stride = {1, 1}, .pad_end = {1, 2}, .dilation = {1, 1}, .groups = 1},
+     .attr = {.window.kernel = {1, 1},
+              .window.stride = {1, 1},
+              .window.pad_end = {1, 2},
+              .window.dilation = {1, 1},
+              .window.groups = 1},
      .in = {{IN_ACT, {2, 4, 3, 8}}, {IN_ACT, {8, 1, 1, 8}}}},
     {.name = "conv 2 groups",
      .op = DT_OP_CONV,
-     .attr = {.kernel = {3, 3},
-              .stride = {1, 1},
-              .pad_begin = {1, 1},
-              .pad_end = {1, 1},
-              .dilation = {1, 1},
-              .groups = 2},
+     .attr = {.window.kernel = {3, 3},
+              .window.stride = {1, 1},
+              .window.pad_begin = {1, 1},
+              .window.pad_end = {1, 1},
+              .window.dilation = {1, 1},
+              .window.groups = 2},
      .in = {{IN_ACT, {2, 5, 5, 8}}, {IN_ACT, {6, 3, 3, 4}}}},
     {.name = "conv depthwise",
      .op = DT_OP_CONV,
-     .attr = {.kernel = {3, 3},
-              .stride = {1, 1},
-              .pad_begin = {1, 1},
-              .pad_end = {1, 1},
-              .dilation = {1, 1},
-              .groups = 6},
+     .attr = {.window.kernel = {3, 3},
+              .window.stride = {1, 1},
+              .window.pad_begin = {1, 1},
+              .window.pad_end = {1, 1},
+              .window.dilation = {1, 1},
+              .window.groups = 6},
      .in = {{IN_ACT, {2, 6, 5, 6}}, {IN_ACT, {6, 3, 3, 1}}}},
     {.name = "conv depthwise x2 /2",
      .op = DT_OP_CONV,
-     .attr = {.kernel = {3, 3},
-              .stride = {2, 2},
-              .pad_begin = {1, 1},
-              .pad_end = {1, 1},
-              .dilation = {1, 1},
-              .groups = 4},
+     .attr = {.window.kernel = {3, 3},
+              .window.stride = {2, 2},
+              .window.pad_begin = {1, 1},
+              .window.pad_end = {1, 1},
+              .window.dilation = {1, 1},
+              .window.groups = 4},
      .in = {{IN_ACT, {2, 7, 6, 4}}, {IN_ACT, {8, 3, 3, 1}}, {IN_VEC, {8}}}},
     {.name = "conv one pixel",
      .op = DT_OP_CONV,
@@ -232,7 +238,7 @@ static const op_case op_case_table[] = {
      .large = true},
     {.name = "conv 1x1 applied residual relu",
      .op = DT_OP_CONV,
-     .attr = {OP_CONV(1, 1, 1, 0), .relu = true},
+     .attr = {OP_CONV(1, 1, 1, 0), .window.relu = true},
      .in = {[DT_CONV_IN_X] = {IN_ACT, {4, 9, 7, 64}},
             [DT_CONV_IN_W] = {IN_ACT, {256, 1, 1, 64}},
             [DT_CONV_IN_SCALE] = {IN_VEC, {256}},
@@ -241,7 +247,7 @@ static const op_case op_case_table[] = {
      .large = true},
     {.name = "conv 1x1 applied residual scaled relu",
      .op = DT_OP_CONV,
-     .attr = {OP_CONV(1, 1, 1, 0), .relu = true},
+     .attr = {OP_CONV(1, 1, 1, 0), .window.relu = true},
      .in = {[DT_CONV_IN_X] = {IN_ACT, {2, 5, 7, 32}},
             [DT_CONV_IN_W] = {IN_ACT, {64, 1, 1, 32}},
             [DT_CONV_IN_SCALE] = {IN_VEC, {64}},
@@ -252,7 +258,7 @@ static const op_case op_case_table[] = {
      .large = true},
     {.name = "conv 3x3 applied narrow",
      .op = DT_OP_CONV,
-     .attr = {OP_CONV(3, 3, 1, 1), .relu = true},
+     .attr = {OP_CONV(3, 3, 1, 1), .window.relu = true},
      .in = {[DT_CONV_IN_X] = {IN_ACT, {2, 4, 3, 3}},
             [DT_CONV_IN_W] = {IN_ACT, {5, 3, 3, 3}},
             [DT_CONV_IN_SCALE] = {IN_VEC, {5}},
@@ -281,7 +287,7 @@ static const op_case op_case_table[] = {
      .in = {{IN_ACT, {3, 4, 3, 5}}, {IN_POS, {5}}, {IN_VEC, {5}}, {IN_VEC, {5}}, {IN_POS, {5}}}},
     {.name = "batchnorm relu",
      .op = DT_OP_BATCHNORM,
-     .attr = {OP_BN, .relu = true},
+     .attr = {OP_BN, .norm.relu = true},
      .in = {{IN_ACT, {3, 4, 3, 6}}, {IN_POS, {6}}, {IN_VEC, {6}}, {IN_VEC, {6}}, {IN_POS, {6}}}},
     {.name = "batchnorm residual",
      .op = DT_OP_BATCHNORM,
@@ -294,7 +300,7 @@ static const op_case op_case_table[] = {
             {IN_ACT, {2, 4, 3, 3}}}},
     {.name = "batchnorm residual relu",
      .op = DT_OP_BATCHNORM,
-     .attr = {OP_BN, .relu = true},
+     .attr = {OP_BN, .norm.relu = true},
      .in = {{IN_ACT, {2, 4, 3, 4}},
             {IN_POS, {4}},
             {IN_VEC, {4}},
@@ -307,7 +313,7 @@ static const op_case op_case_table[] = {
      .in = {{IN_ACT, {16, 4}}, {IN_POS, {4}}, {IN_VEC, {4}}, {IN_VEC, {4}}, {IN_POS, {4}}}},
     {.name = "batchnorm eval",
      .op = DT_OP_BATCHNORM,
-     .attr = {OP_BN, .relu = true},
+     .attr = {OP_BN, .norm.relu = true},
      .in = {{IN_ACT, {2, 3, 3, 5}}, {IN_POS, {5}}, {IN_VEC, {5}}, {IN_VEC, {5}}, {IN_POS, {5}}},
      .eval = true},
 
@@ -319,11 +325,11 @@ static const op_case op_case_table[] = {
     {.name = "bn_stats rows", .op = DT_OP_BN_STATS, .in = {{IN_ACT, {777, 300}}}},
     {.name = "bn_finalize",
      .op = DT_OP_BN_FINALIZE,
-     .attr = {OP_BN, .rows = 48},
+     .attr = {OP_BN, .norm.rows = 48},
      .in = {{IN_POS, {2, 7}}, {IN_POS, {7}}, {IN_VEC, {7}}, {IN_VEC, {7}}, {IN_POS, {7}}}},
     {.name = "bn_finalize sums",
      .op = DT_OP_BN_FINALIZE,
-     .attr = {OP_BN, .rows = 2, .stats_are_sums = true},
+     .attr = {OP_BN, .norm.rows = 2, .norm.stats_are_sums = true},
      .in = {{IN_POS, {2, 7}}, {IN_POS, {7}}, {IN_VEC, {7}}, {IN_VEC, {7}}, {IN_POS, {7}}}},
     {.name = "bn_fold",
      .op = DT_OP_BN_FOLD,
@@ -333,14 +339,14 @@ static const op_case op_case_table[] = {
     {.name = "bn_apply", .op = DT_OP_BN_APPLY, .in = {{IN_ACT, {2, 5, 3, 7}}, {IN_VEC, {7}}, {IN_VEC, {7}}}},
     {.name = "bn_apply relu",
      .op = DT_OP_BN_APPLY,
-     .attr = {.relu = true},
+     .attr = {.norm.relu = true},
      .in = {{IN_ACT, {9, 31, 17, 13}}, {IN_VEC, {13}}, {IN_VEC, {13}}}},
     {.name = "bn_apply residual",
      .op = DT_OP_BN_APPLY,
      .in = {{IN_ACT, {2, 5, 3, 8}}, {IN_VEC, {8}}, {IN_VEC, {8}}, {IN_ACT, {2, 5, 3, 8}}}},
     {.name = "bn_apply residual relu",
      .op = DT_OP_BN_APPLY,
-     .attr = {.relu = true},
+     .attr = {.norm.relu = true},
      .in = {{IN_ACT, {4, 9, 3, 520}}, {IN_VEC, {520}}, {IN_VEC, {520}}, {IN_ACT, {4, 9, 3, 520}}}},
     {.name = "bn_apply residual scaled",
      .op = DT_OP_BN_APPLY,
@@ -352,7 +358,7 @@ static const op_case op_case_table[] = {
             {IN_VEC, {8}}}},
     {.name = "bn_apply residual scaled relu",
      .op = DT_OP_BN_APPLY,
-     .attr = {.relu = true},
+     .attr = {.norm.relu = true},
      .in = {{IN_ACT, {8, 33, 5, 48}},
             {IN_VEC, {48}},
             {IN_VEC, {48}},
@@ -532,7 +538,7 @@ static const op_case op_case_table[] = {
      .free_dim = 2},
     {.name = "bn_gram",
      .op = DT_OP_BN_GRAM,
-     .attr = {OP_BN, .rows = 2},
+     .attr = {OP_BN, .norm.rows = 2},
      .in = {{IN_GRAM, {6, 6}},
             {IN_VEC, {6}},
             {IN_ACT, {10, 1, 1, 6}},
@@ -542,7 +548,7 @@ static const op_case op_case_table[] = {
             {IN_POS, {10}}}},
     {.name = "bn_gram 256x64",
      .op = DT_OP_BN_GRAM,
-     .attr = {OP_BN, .rows = 48},
+     .attr = {OP_BN, .norm.rows = 48},
      .in = {{IN_GRAM, {64, 64}},
             {IN_VEC, {64}},
             {IN_ACT, {256, 1, 1, 64}},
@@ -552,7 +558,7 @@ static const op_case op_case_table[] = {
             {IN_POS, {256}}}},
     {.name = "bn_gram 200x144",
      .op = DT_OP_BN_GRAM,
-     .attr = {OP_BN, .rows = 1000},
+     .attr = {OP_BN, .norm.rows = 1000},
      .in = {{IN_GRAM, {144, 144}},
             {IN_VEC, {144}},
             {IN_ACT, {200, 1, 1, 144}},
@@ -577,7 +583,7 @@ static const op_case op_case_table[] = {
      .in = {[DT_BN_MASK_IN_DY] = {IN_ACT, {2, 5, 7, 2048}}, [DT_BN_MASK_IN_DY2] = {IN_ACT, {2, 5, 7, 2048}}}},
     {.name = "bn_gram_grad",
      .op = DT_OP_BN_GRAM_GRAD,
-     .attr = {.rows = 9},
+     .attr = {.norm.rows = 9},
      .in = {{IN_VEC, {10, 6}},
             {IN_VEC, {10}},
             {IN_VEC, {10, 6}},
@@ -588,7 +594,7 @@ static const op_case op_case_table[] = {
             {IN_VEC, {10}}}},
     {.name = "bn_gram_grad 200x144",
      .op = DT_OP_BN_GRAM_GRAD,
-     .attr = {.rows = 100},
+     .attr = {.norm.rows = 100},
      .in = {{IN_VEC, {200, 144}},
             {IN_VEC, {200}},
             {IN_VEC, {200, 144}},
@@ -616,16 +622,16 @@ static const op_case op_case_table[] = {
 #define UNARY_CASES(NAME, kind, kind_v, a_, b_, value, slope)                                                \
     {.name = #NAME,                                                                                          \
      .op = DT_OP_UNARY,                                                                                      \
-     .attr = {.unary = DT_UNARY_##NAME, .a = a_, .b = b_},                                                   \
+     .attr = {.unary.fn = DT_UNARY_##NAME, .unary.a = a_, .unary.b = b_},                                    \
      .in = {{kind, {2, 3, 5, 7}}}},                                                                          \
         {.name = #NAME " large",                                                                             \
          .op = DT_OP_UNARY,                                                                                  \
-         .attr = {.unary = DT_UNARY_##NAME, .a = a_, .b = b_},                                               \
+         .attr = {.unary.fn = DT_UNARY_##NAME, .unary.a = a_, .unary.b = b_},                                \
          .in = {{kind, {70001, 1}}},                                                                         \
          .large = true},                                                                                     \
         {.name = #NAME " gradient",                                                                          \
          .op = DT_OP_UNARY_BWD,                                                                              \
-         .attr = {.unary = DT_UNARY_##NAME, .a = a_, .b = b_},                                               \
+         .attr = {.unary.fn = DT_UNARY_##NAME, .unary.a = a_, .unary.b = b_},                                \
          .in = {{IN_ACT, {3, 333}}, {kind_v, {3, 333}}}},
     OP_UNARY_LIST(UNARY_CASES)
 #undef UNARY_CASES
@@ -633,19 +639,25 @@ static const op_case op_case_table[] = {
 #define BINARY_CASES(NAME, kind, value, dx, dy)                                                              \
     {.name = #NAME,                                                                                          \
      .op = DT_OP_BINARY,                                                                                     \
-     .attr = {.binary = DT_BINARY_##NAME},                                                                   \
+     .attr = {.binary.fn = DT_BINARY_##NAME},                                                                \
      .in = {{IN_ACT, {2, 3, 5, 7}}, {kind, {2, 3, 5, 7}}}},                                                  \
         {.name = #NAME " of rows and columns",                                                               \
          .op = DT_OP_BINARY,                                                                                 \
-         .attr = {.binary = DT_BINARY_##NAME},                                                               \
+         .attr = {.binary.fn = DT_BINARY_##NAME},                                                            \
          .in = {{IN_ACT, {4, 1, 6}}, {kind, {3, 4, 5, 1}}}},                                                 \
         {.name = #NAME " gradient of a",                                                                     \
          .op = DT_OP_BINARY_BWD,                                                                             \
-         .attr = {.binary = DT_BINARY_##NAME, .operand = 0, .ndim = 2, .dim = {5, 7}},                       \
+         .attr = {.binary.fn = DT_BINARY_##NAME,                                                             \
+                  .binary.operand = 0,                                                                       \
+                  .binary.ndim = 2,                                                                          \
+                  .binary.dim = {5, 7}},                                                                     \
          .in = {{IN_ACT, {2, 3, 5, 7}}, {IN_ACT, {5, 7}}, {kind, {2, 3, 1, 7}}}},                            \
         {.name = #NAME " gradient of b",                                                                     \
          .op = DT_OP_BINARY_BWD,                                                                             \
-         .attr = {.binary = DT_BINARY_##NAME, .operand = 1, .ndim = 4, .dim = {2, 1, 5, 1}},                 \
+         .attr = {.binary.fn = DT_BINARY_##NAME,                                                             \
+                  .binary.operand = 1,                                                                       \
+                  .binary.ndim = 4,                                                                          \
+                  .binary.dim = {2, 1, 5, 1}},                                                               \
          .in = {{IN_ACT, {2, 3, 5, 7}}, {IN_ACT, {2, 3, 5, 7}}, {kind, {2, 1, 5, 1}}}},
         OP_BINARY_LIST(BINARY_CASES)
 #undef BINARY_CASES
@@ -655,66 +667,67 @@ static const op_case op_case_table[] = {
              .large = true},
     {.name = "mul of channels", /* squeeze and excite */
      .op = DT_OP_BINARY,
-     .attr = {.binary = DT_BINARY_MUL},
+     .attr = {.binary.fn = DT_BINARY_MUL},
      .in = {{IN_ACT, {3, 9, 11, 40}}, {IN_ACT, {3, 1, 1, 40}}},
      .large = true},
     {.name = "sub of eight dimensions",
      .op = DT_OP_BINARY,
-     .attr = {.binary = DT_BINARY_SUB},
+     .attr = {.binary.fn = DT_BINARY_SUB},
      .in = {{IN_ACT, {2, 1, 3, 1, 2, 1, 3, 2}}, {IN_ACT, {1, 2, 1, 2, 1, 2, 1, 2}}}},
     {.name = "mul of one",
      .op = DT_OP_BINARY,
-     .attr = {.binary = DT_BINARY_MUL},
+     .attr = {.binary.fn = DT_BINARY_MUL},
      .in = {{IN_ACT, {9, 33}}, {IN_ACT, {1}}}},
     {.name = "add gradient of a vector",
      .op = DT_OP_BINARY_BWD,
-     .attr = {.operand = 1, .ndim = 1, .dim = {37}},
+     .attr = {.binary.operand = 1, .binary.ndim = 1, .binary.dim = {37}},
      .in = {[DT_BINARY_BWD_IN_DY] = {IN_ACT, {60, 61, 37}}}},
     {.name = "mul gradient of a scalar",
      .op = DT_OP_BINARY_BWD,
-     .attr = {.binary = DT_BINARY_MUL, .operand = 0, .ndim = 1, .dim = {1}},
+     .attr = {.binary.fn = DT_BINARY_MUL, .binary.operand = 0, .binary.ndim = 1, .binary.dim = {1}},
      .in = {[DT_BINARY_BWD_IN_DY] = {IN_ACT, {333, 301}}, [DT_BINARY_BWD_IN_B] = {IN_ACT, {333, 301}}}},
     {.name = "mul gradient of channels",
      .op = DT_OP_BINARY_BWD,
-     .attr = {.binary = DT_BINARY_MUL, .operand = 1, .ndim = 4, .dim = {3, 1, 1, 600}},
+     .attr =
+         {.binary.fn = DT_BINARY_MUL, .binary.operand = 1, .binary.ndim = 4, .binary.dim = {3, 1, 1, 600}},
      .in = {[DT_BINARY_BWD_IN_DY] = {IN_ACT, {3, 9, 11, 600}},
             [DT_BINARY_BWD_IN_A] = {IN_ACT, {3, 9, 11, 600}}}},
     {.name = "mul gradient of columns",
      .op = DT_OP_BINARY_BWD,
-     .attr = {.binary = DT_BINARY_MUL, .operand = 1, .ndim = 2, .dim = {9, 1}},
+     .attr = {.binary.fn = DT_BINARY_MUL, .binary.operand = 1, .binary.ndim = 2, .binary.dim = {9, 1}},
      .in = {[DT_BINARY_BWD_IN_DY] = {IN_ACT, {9, 9001}}, [DT_BINARY_BWD_IN_A] = {IN_ACT, {9, 9001}}}},
     {.name = "mul gradient, nothing repeated",
      .op = DT_OP_BINARY_BWD,
-     .attr = {.binary = DT_BINARY_MUL, .operand = 0, .ndim = 3, .dim = {7, 9, 600}},
+     .attr = {.binary.fn = DT_BINARY_MUL, .binary.operand = 0, .binary.ndim = 3, .binary.dim = {7, 9, 600}},
      .in = {[DT_BINARY_BWD_IN_DY] = {IN_ACT, {7, 9, 600}}, [DT_BINARY_BWD_IN_B] = {IN_ACT, {9, 1}}}},
 
     {.name = "concat of channels",
      .op = DT_OP_CONCAT,
-     .attr = {.axis = 2},
+     .attr = {.shape.axis = 2},
      .in = {{IN_ACT, {2, 3, 4, 5}}, {IN_ACT, {2, 3, 1, 5}}, {IN_ACT, {2, 3, 7, 5}}}},
     {.name = "concat of rows", .op = DT_OP_CONCAT, .in = {{IN_ACT, {4, 5}}, {IN_ACT, {1, 5}}}},
-    {.name = "concat of one", .op = DT_OP_CONCAT, .attr = {.axis = 1}, .in = {{IN_ACT, {4, 5}}}},
+    {.name = "concat of one", .op = DT_OP_CONCAT, .attr = {.shape.axis = 1}, .in = {{IN_ACT, {4, 5}}}},
     {.name = "concat large",
      .op = DT_OP_CONCAT,
-     .attr = {.axis = 1},
+     .attr = {.shape.axis = 1},
      .in = {{IN_ACT, {37, 300, 5}}, {IN_ACT, {37, 500, 5}}, {IN_ACT, {37, 3, 5}}},
      .large = true},
     {.name = "slice of columns",
      .op = DT_OP_SLICE,
-     .attr = {.axis = 1, .begin = 2, .length = 3},
+     .attr = {.shape.axis = 1, .shape.begin = 2, .shape.length = 3},
      .in = {{IN_ACT, {3, 7}}}},
     {.name = "slice of rows",
      .op = DT_OP_SLICE,
-     .attr = {.axis = 0, .begin = 1, .length = 2},
+     .attr = {.shape.axis = 0, .shape.begin = 1, .shape.length = 2},
      .in = {{IN_ACT, {3, 4, 5}}}},
     {.name = "slice large",
      .op = DT_OP_SLICE,
-     .attr = {.axis = 1, .begin = 100, .length = 500},
+     .attr = {.shape.axis = 1, .shape.begin = 100, .shape.length = 500},
      .in = {{IN_ACT, {37, 803, 5}}},
      .large = true},
     {.name = "slice_bwd",
      .op = DT_OP_SLICE_BWD,
-     .attr = {.axis = 1, .begin = 2, .length = 9},
+     .attr = {.shape.axis = 1, .shape.begin = 2, .shape.length = 9},
      .in = {{IN_ACT, {3, 4, 5}}}},
     {.name = "softmax", .op = DT_OP_SOFTMAX, .in = {{IN_WIDE, {3, 4, 7}}}},
     {.name = "softmax long", .op = DT_OP_SOFTMAX, .in = {{IN_WIDE, {5, 5003}}}, .large = true},
@@ -732,7 +745,7 @@ static const op_case op_case_table[] = {
      .op = DT_OP_LOG_SOFTMAX_BWD,
      .in = {{IN_ACT, {7, 5003}}, {IN_ACT, {7, 5003}}}},
     {.name = "reshape flatten", .op = DT_OP_RESHAPE, .in = {{IN_ACT, {2, 3, 4, 5}}}},
-    {.name = "reshape image", .op = DT_OP_RESHAPE, .attr = {.size = {3, 4}}, .in = {{IN_ACT, {2, 60}}}},
+    {.name = "reshape image", .op = DT_OP_RESHAPE, .attr = {.shape.size = {3, 4}}, .in = {{IN_ACT, {2, 60}}}},
 
     {.name = "maxpool 2x2/2",
      .op = DT_OP_MAXPOOL,
@@ -778,7 +791,7 @@ static const op_case op_case_table[] = {
      .in = {{IN_DISTINCT, {2, 7, 6, 4}}}},
     {.name = "maxpool 3x3/2 padded before",
      .op = DT_OP_MAXPOOL,
-     .attr = {.kernel = {3, 3}, .stride = {2, 2}, .pad_begin = {1, 1}},
+     .attr = {.window.kernel = {3, 3}, .window.stride = {2, 2}, .window.pad_begin = {1, 1}},
      .in = {{IN_DISTINCT, {2, 7, 9, 16}}},
      .large = true},
     {.name = "avgpool 4x4/2 padded unevenly",
@@ -787,11 +800,11 @@ static const op_case op_case_table[] = {
      .in = {{IN_ACT, {2, 7, 6, 4}}}},
     {.name = "maxpool_bwd 2x2/2",
      .op = DT_OP_MAXPOOL_BWD,
-     .attr = {OP_WINDOW(2, 2, 2, 0), .size = {6, 5}},
+     .attr = {OP_WINDOW(2, 2, 2, 0), .window.size = {6, 5}},
      .in = {{IN_ACT, {2, 3, 2, 3}}, {IN_POSITION, {2, 3, 2, 3}}}},
     {.name = "maxpool_bwd 3x3/2 pad",
      .op = DT_OP_MAXPOOL_BWD,
-     .attr = {OP_WINDOW(3, 3, 2, 1), .size = {17, 18}},
+     .attr = {OP_WINDOW(3, 3, 2, 1), .window.size = {17, 18}},
      .in = {{IN_ACT, {8, 9, 9, 68}}, {IN_POSITION, {8, 9, 9, 68}}}},
     {.name = "avgpool 2x2/2",
      .op = DT_OP_AVGPOOL,
@@ -803,7 +816,7 @@ static const op_case op_case_table[] = {
      .in = {{IN_ACT, {2, 7, 6, 5}}}},
     {.name = "avgpool_bwd 3x3/2 pad",
      .op = DT_OP_AVGPOOL_BWD,
-     .attr = {OP_WINDOW(3, 3, 2, 1), .size = {7, 6}},
+     .attr = {OP_WINDOW(3, 3, 2, 1), .window.size = {7, 6}},
      .in = {{IN_ACT, {2, 4, 3, 5}}}},
     {.name = "global_avgpool", .op = DT_OP_GLOBAL_AVGPOOL, .in = {{IN_ACT, {3, 4, 5, 6}}}},
     {.name = "global_avgpool wide",
@@ -812,19 +825,22 @@ static const op_case op_case_table[] = {
      .large = true},
     {.name = "global_avgpool_bwd",
      .op = DT_OP_GLOBAL_AVGPOOL_BWD,
-     .attr = {.size = {4, 5}},
+     .attr = {.window.size = {4, 5}},
      .in = {{IN_ACT, {3, 6}}}},
 
-    {.name = "dropout", .op = DT_OP_DROPOUT, .attr = {.drop_p = 0.3f, .salt = 5}, .in = {{IN_ACT, {3, 37}}}},
-    {.name = "dropout 0", .op = DT_OP_DROPOUT, .attr = {.drop_p = 0}, .in = {{IN_ACT, {3, 5}}}},
+    {.name = "dropout",
+     .op = DT_OP_DROPOUT,
+     .attr = {.dropout.p = 0.3f, .dropout.salt = 5},
+     .in = {{IN_ACT, {3, 37}}}},
+    {.name = "dropout 0", .op = DT_OP_DROPOUT, .attr = {.dropout.p = 0}, .in = {{IN_ACT, {3, 5}}}},
     {.name = "dropout large",
      .op = DT_OP_DROPOUT,
-     .attr = {.drop_p = 0.5f, .salt = 9},
+     .attr = {.dropout.p = 0.5f, .dropout.salt = 9},
      .in = {{IN_ACT, {64, 3, 3, 30}}},
      .large = true},
     {.name = "dropout_bwd",
      .op = DT_OP_DROPOUT_BWD,
-     .attr = {.drop_p = 0.3f, .salt = 5},
+     .attr = {.dropout.p = 0.3f, .dropout.salt = 5},
      .in = {{IN_ACT, {3, 37}}}},
 
     {.name = "xent",
@@ -833,11 +849,11 @@ static const op_case op_case_table[] = {
      .in = {{IN_ACT, {6, 10}}, {IN_LABEL, {6}}, {IN_ZERO, {DT_METRIC_COUNT}}}},
     {.name = "xent smoothing",
      .op = DT_OP_XENT,
-     .attr = {OP_LOSS, .smoothing = 0.1f},
+     .attr = {OP_LOSS, .loss.smoothing = 0.1f},
      .in = {{IN_ACT, {5, 7}}, {IN_LABEL, {5}}, {IN_ZERO, {DT_METRIC_COUNT}}}},
     {.name = "xent padded labels",
      .op = DT_OP_XENT,
-     .attr = {OP_LOSS, .smoothing = 0.2f},
+     .attr = {OP_LOSS, .loss.smoothing = 0.2f},
      .in = {{IN_ACT, {7, 4}}, {IN_PADDED, {7}}, {IN_ZERO, {DT_METRIC_COUNT}}}},
     {.name = "xent valid rows",
      .op = DT_OP_XENT,
@@ -857,7 +873,7 @@ static const op_case op_case_table[] = {
      .in = {{IN_ACT, {7, 9}}, {IN_PADDED, {7}}, {IN_ZERO, {DT_METRIC_COUNT}}}},
     {.name = "xent 1000 classes",
      .op = DT_OP_XENT,
-     .attr = {OP_LOSS, .smoothing = 0.1f},
+     .attr = {OP_LOSS, .loss.smoothing = 0.1f},
      .in = {{IN_ACT, {33, 1000}}, {IN_PADDED, {33}}, {IN_ZERO, {DT_METRIC_COUNT}}},
      .large = true},
     {.name = "xent_bwd",
@@ -866,7 +882,7 @@ static const op_case op_case_table[] = {
      .in = {{IN_PROB, {6, 10}}, {IN_LABEL, {6}}}},
     {.name = "xent_bwd smoothing, padded",
      .op = DT_OP_XENT_BWD,
-     .attr = {.loss = {.weight = 0.75f}, .smoothing = 0.1f},
+     .attr = {.loss = {.weight = 0.75f, .smoothing = 0.1f}},
      .in = {{IN_PROB, {37, 1001}}, {IN_PADDED, {37}}}},
 
 #define OP_LOSS_CASES(NAME, kind_, sums_, param_, x, target)                                                 \
@@ -905,10 +921,10 @@ static const op_case op_case_table[] = {
                     OP_LOSS_CASES(BCE, DT_LOSS_BCE, DT_LOSS_SUMS_NONE, 1, IN_ACT, OP_UNIT)
 
 #define OP_CAST_CASE(NAME, kind, to)                                                                         \
-    {.name = "cast " NAME, .op = DT_OP_CAST, .attr = {.dtype = to}, .in = {{kind, {7, 3, 5}}}},              \
+    {.name = "cast " NAME, .op = DT_OP_CAST, .attr = {.cast.dtype = to}, .in = {{kind, {7, 3, 5}}}},         \
         {.name = "cast " NAME " large",                                                                      \
          .op = DT_OP_CAST,                                                                                   \
-         .attr = {.dtype = to},                                                                              \
+         .attr = {.cast.dtype = to},                                                                         \
          .in = {{kind, {131, 1009}}}},
                         OP_CAST_CASE("u8 to f32", IN_BYTE, DT_DTYPE_F32)
                             OP_CAST_CASE("i32 to f32", IN_WHOLE, DT_DTYPE_F32)
@@ -920,17 +936,17 @@ static const op_case op_case_table[] = {
 
                                                     {.name = "conv_dgrad 3x3/2",
                                                      .op = DT_OP_CONV_DGRAD,
-                                                     .attr = {OP_CONV(3, 3, 2, 1), .size = {9, 8}},
+                                                     .attr = {OP_CONV(3, 3, 2, 1), .window.size = {9, 8}},
                                                      .in = {{IN_ACT, {2, 5, 4, 6}}, {IN_ACT, {6, 3, 3, 4}}},
                                                      .free_dim = 2},
     {.name = "conv_dgrad 3x3",
      .op = DT_OP_CONV_DGRAD,
-     .attr = {OP_CONV(3, 3, 1, 1), .size = {6, 5}},
+     .attr = {OP_CONV(3, 3, 1, 1), .window.size = {6, 5}},
      .in = {{IN_ACT, {2, 6, 5, 8}}, {IN_ACT, {8, 3, 3, 8}}},
      .free_dim = 2},
     {.name = "conv_dgrad 3x3/2 add mask",
      .op = DT_OP_CONV_DGRAD,
-     .attr = {OP_CONV(3, 3, 2, 1), .size = {9, 8}},
+     .attr = {OP_CONV(3, 3, 2, 1), .window.size = {9, 8}},
      .in = {[DT_DGRAD_IN_DY] = {IN_ACT, {2, 5, 4, 6}},
             [DT_DGRAD_IN_W] = {IN_ACT, {6, 3, 3, 4}},
             [DT_DGRAD_IN_DX2] = {IN_ACT, {2, 9, 8, 4}},
@@ -938,21 +954,21 @@ static const op_case op_case_table[] = {
      .free_dim = 2},
     {.name = "conv_dgrad 1x1 mask",
      .op = DT_OP_CONV_DGRAD,
-     .attr = {OP_CONV(1, 1, 1, 0), .size = {5, 7}},
+     .attr = {OP_CONV(1, 1, 1, 0), .window.size = {5, 7}},
      .in = {[DT_DGRAD_IN_DY] = {IN_ACT, {3, 5, 7, 8}},
             [DT_DGRAD_IN_W] = {IN_ACT, {8, 1, 1, 16}},
             [DT_DGRAD_IN_Y] = {IN_ACT, {3, 5, 7, 16}}},
      .free_dim = 2},
     {.name = "conv_dgrad 1x1 add",
      .op = DT_OP_CONV_DGRAD,
-     .attr = {OP_CONV(1, 1, 1, 0), .size = {5, 7}},
+     .attr = {OP_CONV(1, 1, 1, 0), .window.size = {5, 7}},
      .in = {[DT_DGRAD_IN_DY] = {IN_ACT, {3, 5, 7, 8}},
             [DT_DGRAD_IN_W] = {IN_ACT, {8, 1, 1, 16}},
             [DT_DGRAD_IN_DX2] = {IN_ACT, {3, 5, 7, 16}}},
      .free_dim = 2},
     {.name = "conv_dgrad 1x1 64->256 add mask",
      .op = DT_OP_CONV_DGRAD,
-     .attr = {OP_CONV(1, 1, 1, 0), .size = {13, 11}},
+     .attr = {OP_CONV(1, 1, 1, 0), .window.size = {13, 11}},
      .in = {[DT_DGRAD_IN_DY] = {IN_ACT, {7, 13, 11, 64}},
             [DT_DGRAD_IN_W] = {IN_ACT, {64, 1, 1, 256}},
             [DT_DGRAD_IN_DX2] = {IN_ACT, {7, 13, 11, 256}},
@@ -965,7 +981,7 @@ static const op_case op_case_table[] = {
      .free_dim = 2},
     {.name = "conv_dgrad large",
      .op = DT_OP_CONV_DGRAD,
-     .attr = {OP_CONV(3, 3, 1, 1), .size = {18, 15}},
+     .attr = {OP_CONV(3, 3, 1, 1), .window.size = {18, 15}},
      .in = {{IN_ACT, {8, 18, 15, 48}}, {IN_ACT, {48, 3, 3, 32}}},
      .free_dim = 2},
     {.name = "conv_wgrad 3x3/2",
@@ -1163,7 +1179,7 @@ static inline void *op_case_data(const op_case *c, int32_t i, dt_dtype round_to)
             whole[e] = e % 3 == 1 ? -1 : (int32_t)((float)classes * u);
             break;
         case IN_POSITION:
-            byte[e] = (uint8_t)((float)(c->attr.kernel[0] * c->attr.kernel[1]) * u);
+            byte[e] = (uint8_t)((float)(c->attr.window.kernel[0] * c->attr.window.kernel[1]) * u);
             break;
         case IN_WINDOW:
             if (e % 8 == 0) op_fill_window(c, e / 8, u, whole + e);
@@ -1190,7 +1206,7 @@ static inline void op_case_fill(const op_case *c, op_run *r) {
 static inline void op_check_bn_keeps(dt_backend *be) {
     static const float stats[2][4] = {{1, INFINITY, 1, NAN}, {4, 4, INFINITY, 4}}, before[4] = {8, 8, 8, 8};
     const op_case c = {.op = DT_OP_BN_FINALIZE,
-                       .attr = {.eps = 1e-5f, .momentum = 0.5f, .rows = 3},
+                       .attr = {.norm.eps = 1e-5f, .norm.momentum = 0.5f, .norm.rows = 3},
                        .in = {{IN_POS, {2, 4}}, {IN_POS, {4}}, {IN_VEC, {4}}, {IN_VEC, {4}}, {IN_POS, {4}}}};
     dt_graph *g = op_case_graph(&c, DT_DTYPE_F32);
     op_run r = op_run_open(be, g, &op_step, false);

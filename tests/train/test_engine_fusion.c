@@ -39,7 +39,7 @@ static int32_t count_fused(const rig *r) {
     int32_t n = 0;
     for (dt_nid i = 0; i < g->n_node; i++) {
         const dt_node *k = &g->node[i];
-        n += k->op == DT_OP_BN_GRAM || (k->op == DT_OP_BN_APPLY && k->attr.relu) ||
+        n += k->op == DT_OP_BN_GRAM || (k->op == DT_OP_BN_APPLY && k->attr.norm.relu) ||
              (k->op == DT_OP_CONV && dt_node_has(k, DT_CONV_IN_RES_SCALE)) ||
              (k->op == DT_OP_BN_REDUCE && dt_node_has(k, DT_REDUCE_IN_DY2)) ||
              (k->op == DT_OP_BN_MASK && dt_node_has(k, DT_BN_MASK_IN_DY2));

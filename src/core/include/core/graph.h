@@ -130,41 +130,78 @@ typedef enum dt_op {
 
 typedef enum dt_phase { DT_PHASE_FORWARD = 0, DT_PHASE_BACKWARD } dt_phase;
 
-/* Of XENT and LOSS. */
+/* Attributes: what an op does besides what its operands say, in a struct for each family of ops. An op's row
+ * (op.c) names those it reads, all of one family; only these reach a node. Plain data: copied freely. */
+
+/* Convolutions and pools; BN_REDUCE and BN_DX that gather from a pool. */
+typedef struct dt_window_attr {
+    int32_t kernel[2], stride[2], dilation[2]; /* rows, columns */
+    int32_t pad_begin[2], pad_end[2];          /* above and left, below and right */
+    int32_t groups;
+    int32_t size[2]; /* backward: H, W of the result */
+    bool relu;       /* CONV with a scale: ends in a ReLU */
+} dt_window_attr;
+
+typedef struct dt_norm_attr {
+    int32_t rows;        /* that batch statistics cover */
+    float eps, momentum; /* momentum: weight of the new batch statistic */
+    bool relu;           /* ends in a ReLU */
+    bool stats_are_sums; /* stats are (sum, sum of squares), not (mean, biased variance) */
+} dt_norm_attr;
+
+typedef struct dt_input_attr {
+    int32_t size[2];          /* H, W of the output */
+    int32_t padded_c;         /* channels of the output; past those of the image they are 0 */
+    float mean[4], stddev[4]; /* per channel, in units of 0..1 */
+} dt_input_attr;
+
+typedef struct dt_dropout_attr {
+    float p;
+    uint64_t salt; /* tells dropout nodes apart */
+} dt_dropout_attr;
+
+typedef struct dt_unary_attr {
+    dt_unary fn;
+    float a, b; /* its scalars */
+} dt_unary_attr;
+
+typedef struct dt_binary_attr {
+    dt_binary fn;
+    int32_t operand; /* backward: whose gradient, 0 or 1 */
+    int32_t ndim;    /* backward: shape of that operand */
+    int64_t dim[DT_MAX_DIM];
+} dt_binary_attr;
+
+typedef struct dt_shape_attr {
+    int32_t size[2];       /* RESHAPE: H, W; 0: flatten */
+    int32_t axis;          /* CONCAT, SLICE */
+    int64_t begin, length; /* SLICE: of y along the axis; SLICE_BWD: length is that of x */
+} dt_shape_attr;
+
 typedef struct dt_loss_attr {
     float weight;      /* of this loss in the total */
     int32_t nth;       /* 1 + its place among several losses (DT_METRIC_LOSSES); 0: it is the only one */
-    dt_loss_kind kind; /* LOSS */
-    dt_loss_sums sums; /* LOSS: what it adds to the task's sums */
-    float param;       /* LOSS: HUBER's delta, BCE's weight of positives */
+    float smoothing;   /* XENT */
+    dt_loss_kind kind; /* LOSS, and all below */
+    dt_loss_sums sums; /* what it adds to the task's sums */
+    float param;       /* HUBER's delta, BCE's weight of positives */
 } dt_loss_attr;
 
-/* Attributes: what an op does besides what its operands say. Which of them an op reads is said in its row
- * (op.c). Plain data: copied freely. */
-typedef struct dt_attr {
-    int32_t kernel[2], stride[2], dilation[2]; /* a window: rows, columns */
-    int32_t pad_begin[2], pad_end[2];          /* above and left, below and right */
-    int32_t groups;
-    int32_t size[2];          /* H, W of the output: INPUT, CONV_DGRAD, pool backward; RESHAPE (0: flatten) */
-    int32_t padded_c;         /* INPUT: channels of the output; past those of the image they are 0 */
-    int32_t rows;             /* that batch statistics cover: BN_FINALIZE, BN_GRAM, BN_GRAM_GRAD */
-    bool relu;                /* BATCHNORM, BN_APPLY, CONV with a scale: ends in a ReLU */
-    bool stats_are_sums;      /* BN_FINALIZE: stats are (sum, sum of squares), not (mean, biased variance) */
-    float eps, momentum;      /* BATCHNORM family. momentum: weight of the new batch statistic */
-    float drop_p;             /* DROPOUT */
-    uint64_t salt;            /* DROPOUT: tells dropout nodes apart */
-    float smoothing;          /* XENT */
-    float mean[4], stddev[4]; /* INPUT: per channel, in units of 0..1 */
-    dt_unary unary;           /* UNARY, UNARY_BWD: the function */
-    float a, b;               /* and its scalars */
-    dt_binary binary;         /* BINARY, BINARY_BWD: the function */
-    int32_t operand;          /* BINARY_BWD: whose gradient, 0 or 1 */
-    int32_t ndim;             /* BINARY_BWD: shape of that operand */
-    int64_t dim[DT_MAX_DIM];
-    int32_t axis;          /* CONCAT, SLICE */
-    int64_t begin, length; /* SLICE: of y along the axis; SLICE_BWD: length is that of x */
+typedef struct dt_cast_attr {
+    dt_dtype dtype; /* of the result */
+} dt_cast_attr;
+
+typedef union dt_attr {
+    uint8_t bytes[80]; /* all of it: first, so that {0} clears whatever family is meant */
+    dt_window_attr window;
+    dt_norm_attr norm;
+    dt_input_attr input;
+    dt_dropout_attr dropout;
+    dt_unary_attr unary;
+    dt_binary_attr binary;
+    dt_shape_attr shape;
     dt_loss_attr loss;
-    dt_dtype dtype; /* CAST: of the result */
+    dt_cast_attr cast;
 } dt_attr;
 
 /* Operands stand in slots, which the op's row names (op.h): in[slot], out[slot], -1 where a slot is empty.
@@ -269,7 +306,8 @@ int64_t dt_value_bytes(const dt_value *v);
 /* "64x32x32x16 f32" into a static thread-local buffer. */
 const char *dt_value_shape_text(const dt_value *v);
 
-/* Checks invariants: ids in range, producers before consumers, unique names. For tests and after passes. */
+/* Checks invariants: ids in range, producers before consumers, unique names, no attribute that is not the op's. For
+ * tests and after passes. */
 dt_status dt_graph_validate(const dt_graph *g);
 
 #endif

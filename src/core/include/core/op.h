@@ -137,7 +137,7 @@ enum {
 };
 enum { DT_GRAM_DX_IN_DZ, DT_GRAM_DX_IN_WA, DT_GRAM_DX_IN_X, DT_GRAM_DX_IN_MV };
 
-enum { DT_SLOTS_IN_MAX = 12, DT_SLOTS_OUT_MAX = 5 };
+enum { DT_SLOTS_IN_MAX = 12, DT_SLOTS_OUT_MAX = 5, DT_ATTRS_MAX = 7 };
 
 typedef enum dt_slot_type {
     DT_SLOT_T = 0,
@@ -162,6 +162,12 @@ typedef struct dt_slot {
     bool many;                /* the last one: any number of inputs of its kind */
 } dt_slot;
 
+/* An attribute that an op reads: where it is in dt_attr. */
+typedef struct dt_attr_row {
+    const char *family, *name, *type; /* NULL name ends the list; type for people */
+    uint8_t offset, size, count;      /* bytes; elements of an array */
+} dt_attr_row;
+
 enum {
     DT_OP_VIEW = 1,     /* moves no data: output 0 aliases input 0 */
     DT_OP_EFFECT = 2,   /* matters even if nobody reads its outputs */
@@ -173,6 +179,7 @@ enum {
 typedef struct dt_op_row {
     const char *name, *doc;
     dt_slot in[DT_SLOTS_IN_MAX + 1], out[DT_SLOTS_OUT_MAX + 1];
+    dt_attr_row attr[DT_ATTRS_MAX + 1]; /* all of one family; the rest of a node's dt_attr is 0 */
     uint32_t flags;
     int32_t main;     /* the input whose last dimension and elements are the op's columns and size */
     int32_t in_place; /* 1 + the input that output in_place_out may overwrite when it dies here; 0: none */
@@ -197,6 +204,8 @@ bool dt_op_is_idle(const dt_graph *g, const dt_node *n);
 bool dt_op_is_sum(const dt_graph *g, const dt_node *n);
 /* What input i must be: the last slot stands for all after it where it takes many. */
 const dt_slot *dt_op_in(dt_op op, int32_t i);
+/* Those attributes that the op reads; the rest is 0. */
+dt_attr dt_op_attr(dt_op op, const dt_attr *from);
 /* Slots of an op, optional ones too. */
 int32_t dt_op_n_in(dt_op op);
 int32_t dt_op_n_out(dt_op op);
