@@ -262,7 +262,7 @@ typedef struct dt_var {
 /* A number that is 0 has the default of [optim] (docs/config.md), but for lr of adamw, 1e-3, and weight_decay, 0. */
 typedef struct dt_optimizer_options {
     const char *name; /* "sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "rmsprop_tf", "adagrad",
-                               "lamb", "lars", "lion"; NULL: "sgd" */
+                               "lamb", "lars", "lion", "adafactor"; NULL: "sgd" */
     double lr;        /* learning rate; dt_net_set_lr changes it */
     double momentum;  /* momentum, nesterov, lars, rmsprop, rmsprop_tf */
     double beta1, beta2;    /* adam, adamw, lamb, lion */
@@ -388,6 +388,19 @@ DT_API void dt_loss(const char *kind, dt_var x, dt_var target, dt_loss_options o
  * The first of these calls compiles the network; from then on it cannot grow. */
 
 typedef enum dt_mode { DT_TRAINING = 0, DT_EVALUATION } dt_mode;
+
+/* Parameters that are trained in their own way. */
+typedef struct dt_group_options {
+    const char *pattern; /* on their names, "*" for any characters: "stem.*"; needed */
+    double lr_factor;    /* on the learning rate; 0: not said */
+    double weight_decay; /* of all of them, vectors too; counts where it is not 0 or no_decay is set */
+    bool no_decay;       /* their weight decay is 0 */
+    bool frozen;         /* they keep their values: no gradient, no state of the optimizer */
+    bool trained;        /* they are not frozen, whatever an earlier group says */
+} dt_group_options;
+/* Before the network is compiled, which fails where a pattern is of no parameter or nothing is left to train. Groups
+ * are applied in order: of what they say the last counts. */
+DT_API dt_status dt_net_group(dt_net *net, dt_group_options options);
 
 /* Chooses kernels, plans and allocates memory, initialises the weights from the seed. Collective. */
 DT_API dt_status dt_net_compile(dt_net *net);

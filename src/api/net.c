@@ -32,6 +32,29 @@ static dt_status take_optimizer(const dt_optimizer_options *o, dt_optim_options 
     return dt_section_settle(&dt_optim_section, "dt_net_create: the optimizer", out);
 }
 
+dt_status dt_net_group(dt_net *net, dt_group_options options) {
+    DT_CHECK_NET(net);
+    DT_CHECK_POINTER(options.pattern);
+    dt_optim_groups *all = &net->config.groups;
+    if (net->engine) return dt_fail(DT_ERR_USAGE, "dt_net_group: the network is compiled already");
+    if (all->n == DT_OPTIM_GROUPS_MAX)
+        return dt_fail(DT_ERR_USAGE, "dt_net_group: more than %d groups", DT_OPTIM_GROUPS_MAX);
+    dt_optim_group g = {.lr_factor = options.lr_factor,
+                        .weight_decay = options.no_decay ? 0 : options.weight_decay,
+                        .frozen = options.frozen};
+    if (options.lr_factor != 0) g.says |= DT_GROUP_LR;
+    if (options.no_decay || options.weight_decay != 0) g.says |= DT_GROUP_DECAY;
+    if (options.frozen || options.trained) g.says |= DT_GROUP_FROZEN;
+    if (!g.says || (options.frozen && options.trained) || strlen(options.pattern) >= sizeof g.pattern)
+        return dt_fail(DT_ERR_USAGE,
+                       "dt_net_group: \"%.60s\": a pattern of at most %zu bytes with a factor, a decay, or "
+                       "frozen or trained",
+                       options.pattern, sizeof g.pattern - 1);
+    strcpy(g.pattern, options.pattern);
+    all->group[all->n++] = g;
+    return DT_OK;
+}
+
 int32_t dt_net_world(const dt_net *net) {
     return net->run->mpi ? net->run->mpi->world : 1;
 }

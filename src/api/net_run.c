@@ -315,7 +315,11 @@ static dt_status axis_view(dt_net *net, const char *name, dt_arena arena, dt_dty
     int64_t dim[DT_MAX_DIM];
     memcpy(dim, param->dim, sizeof dim);
     if (param->ndim > 0) dim[param->ndim - 1] = param->padded_c;
-    char *base = dt_engine_program(net->engine, false)->store->arena[arena];
+    const bool frozen = i >= axis->n_segment;
+    if (frozen && arena == DT_ARENA_GRAD)
+        return dt_fail(DT_ERR_USAGE, "parameter \"%s\" is frozen: it has no gradient", name);
+    char *base = dt_engine_program(net->engine, false)->store->arena[frozen ? DT_ARENA_FROZEN : arena];
+    if (frozen) return view(net, param->dtype, param->ndim, dim, base + param->frozen_at, out);
     return view(net, dtype, param->ndim, dim, base + axis->segment[i].offset * (int64_t)dt_dtype_size(dtype),
                 out);
 }

@@ -14,7 +14,8 @@ typedef struct model {
 } model;
 
 /* A bit of everything, on float images. */
-static model make(dt_run *run, const char *optimizer, double dropout) {
+static model make_with(dt_run *run, const char *optimizer, double dropout, int n_group,
+                       const dt_group_options *group) {
     model m = {.run = run};
     int32_t label[BATCH];
     OK(dt_net_create(
@@ -39,12 +40,17 @@ static model make(dt_run *run, const char *optimizer, double dropout) {
     dt_expose(a, "pooled");
     dt_loss("cross_entropy", logits, y, (dt_loss_options){.smoothing = 0.1});
     OK(dt_net_status(m.net));
+    for (int i = 0; i < n_group; i++) OK(dt_net_group(m.net, group[i]));
     m.image = normal(run, DT_SHAPE(BATCH, SIDE, SIDE, CHANNELS), 11);
     for (int i = 0; i < BATCH; i++) label[i] = i % CLASSES;
     OK(dt_tensor_from(run, DT_DTYPE_I32, DT_SHAPE(BATCH), label, &m.label));
     OK(dt_net_set(m.net, "image", m.image));
     OK(dt_net_set(m.net, "label", m.label));
     return m;
+}
+
+static model make(dt_run *run, const char *optimizer, double dropout) {
+    return make_with(run, optimizer, dropout, 0, NULL);
 }
 
 static void unmake(model *m) {
@@ -135,8 +141,9 @@ static void same_weights(dt_net *a, dt_net *b) {
 
 static void in_parts(void **state) {
     (void)state;
-    static const char *const optimizer[] = {"sgd",        "momentum", "nesterov", "adam", "adamw", "rmsprop",
-                                            "rmsprop_tf", "adagrad",  "lamb",     "lars", "lion"};
+    static const char *const optimizer[] = {"sgd",   "momentum", "nesterov",   "adam",
+                                            "adamw", "rmsprop",  "rmsprop_tf", "adagrad",
+                                            "lamb",  "lars",     "lion",       "adafactor"};
     dt_run *run = open_cpu();
     for (size_t o = 0; o < sizeof optimizer / sizeof optimizer[0]; o++) {
         model a = make(run, optimizer[o], 0.25), b = make(run, optimizer[o], 0.25);
@@ -162,6 +169,47 @@ static void in_parts(void **state) {
         assert_true(metric(a.net, "skipped") == 0 && metric(a.net, "grad_norm") > 0);
         unmake(&a), unmake(&b);
     }
+    dt_run_close(run);
+}
+
+static float first_of(dt_net *net, const char *name) {
+    dt_tensor *t;
+    float v[256];
+    OK(dt_net_parameter(net, name, &t));
+    OK(dt_tensor_read(t, v, dt_tensor_n_elem(t) * (int64_t)sizeof(float)));
+    dt_tensor_free(t);
+    return v[0];
+}
+
+static void groups(void **state) {
+    (void)state;
+    dt_run *run = open_cpu();
+    static const dt_group_options group[] = {{.pattern = "*", .frozen = true},
+                                             {.pattern = "head.*", .trained = true, .no_decay = true},
+                                             {.pattern = "head.bias", .lr_factor = 2}};
+    model a = make_with(run, "adam", 0, 3, group), b = make(run, "adam", 0);
+    const float stem = first_of(a.net, "stem.weight"), head = first_of(a.net, "head.bias");
+    FAILS(DT_ERR_USAGE, "compiled", dt_net_group(a.net, (dt_group_options){.pattern = "*", .frozen = true}));
+    assert_true(stem == first_of(b.net, "stem.weight") && head == first_of(b.net, "head.bias"));
+    for (int i = 0; i < 3; i++) OK(dt_net_step(a.net));
+    assert_true(stem == first_of(a.net, "stem.weight"));
+    assert_true(head != first_of(a.net, "head.bias"));
+    dt_tensor *t;
+    FAILS(DT_ERR_USAGE, "frozen", dt_net_gradient(a.net, "stem.weight", &t));
+    unmake(&a), unmake(&b);
+    dt_net *net;
+    OK(dt_net_create(run, (dt_net_options){.batch = BATCH}, &net));
+    dt_var x = dt_input(net, "x", DT_DTYPE_F32, DT_SHAPE(3));
+    dt_var y = dt_input(net, "y", DT_DTYPE_I32, DT_SHAPE_SCALAR);
+    x = dt_dense(x, (dt_dense_options){.channels = CLASSES, .name = "head"});
+    dt_loss("cross_entropy", x, y, (dt_loss_options){0});
+    FAILS(DT_ERR_USAGE, "a factor", dt_net_group(net, (dt_group_options){.pattern = "*"}));
+    FAILS(DT_ERR_USAGE, "a factor",
+          dt_net_group(net, (dt_group_options){.pattern = "*", .frozen = true, .trained = true}));
+    FAILS(DT_ERR_USAGE, "pattern", dt_net_group(net, (dt_group_options){.frozen = true}));
+    OK(dt_net_group(net, (dt_group_options){.pattern = "haed.*", .frozen = true}));
+    FAILS(DT_ERR_CONFIG, "head.*", dt_net_compile(net));
+    dt_net_free(net);
     dt_run_close(run);
 }
 
@@ -418,10 +466,15 @@ static void refused_in_running(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(gradients),           cmocka_unit_test(in_parts),
-        cmocka_unit_test(evaluation),          cmocka_unit_test(saving),
-        cmocka_unit_test(two_threads),         cmocka_unit_test(images),
-        cmocka_unit_test(refused_in_building), cmocka_unit_test(refused_in_running),
+        cmocka_unit_test(gradients),
+        cmocka_unit_test(in_parts),
+        cmocka_unit_test(groups),
+        cmocka_unit_test(evaluation),
+        cmocka_unit_test(saving),
+        cmocka_unit_test(two_threads),
+        cmocka_unit_test(images),
+        cmocka_unit_test(refused_in_building),
+        cmocka_unit_test(refused_in_running),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

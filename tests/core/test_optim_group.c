@@ -186,6 +186,50 @@ static void test_frozen_stand_beside_the_axis(void **state) {
     check_frozen(DT_DTYPE_BF16);
 }
 
+/* State vectors of every shape, of a network whose first convolution has padded channels: no two parameters share
+ * a float, and what is stored of them is without the padding and comes back. */
+static void test_state_of_every_shape(void **state) {
+    (void)state;
+    dt_graph *g = resnet(DT_DTYPE_F32, true);
+    dt_axis *a;
+    check_ok(dt_autodiff(g));
+    check_ok(dt_axis_build(g, 3, 0, false, &a));
+    assert_int_equal(a->n_state[DT_STATE_ELEMENT], a->n_elem);
+    for (int shape = 0; shape < DT_STATE_SHAPES; shape++) {
+        const size_t bytes = (size_t)a->n_state[shape] * sizeof(float);
+        float *whole = check_alloc(bytes);
+        int64_t end = 0;
+        for (int32_t i = 0; i < a->n_segment; i++) {
+            const dt_axis_segment *s = &a->segment[i];
+            const dt_axis_param *p = &a->param[i];
+            int64_t dim[DT_MAX_DIM], n = 1;
+            const int32_t ndim = dt_axis_state_dims(a, i, (dt_state_shape)shape, dim);
+            const bool matrix = p->ndim > 1, has = shape == DT_STATE_VECTOR ? !matrix : matrix || shape == 0;
+            assert_int_equal(ndim > 0, has);
+            if (!has) continue;
+            for (int32_t d = 0; d < ndim; d++) n *= dim[d];
+            if (shape == DT_STATE_ROW) assert_int_equal(n, p->dim[0]);
+            if (shape == DT_STATE_COLUMN) assert_int_equal(n, dt_axis_stored_elem(a, i) / p->dim[0]);
+            if (shape == DT_STATE_COLUMN && strcmp(p->name, "conv1.weight") == 0)
+                assert_true(n < s->cols); /* of 4 channels 3 */
+            assert_true(s->state_at[shape] >= end);
+            end = s->state_at[shape] + dt_segment_state_elem(s, (dt_state_shape)shape);
+            float *stored = check_alloc((size_t)n * sizeof *stored);
+            float *again = check_alloc((size_t)n * sizeof *again);
+            for (int64_t k = 0; k < n; k++) stored[k] = (float)(k + 1);
+            dt_axis_state_from_stored(a, i, (dt_state_shape)shape, stored, whole);
+            dt_axis_state_to_stored(a, i, (dt_state_shape)shape, whole, again);
+            assert_memory_equal(stored, again, (size_t)n * sizeof *stored);
+            free(stored), free(again);
+        }
+        assert_true(end <= a->n_state[shape]);
+        free(whole);
+    }
+    assert_true(a->n_state[DT_STATE_ROW] + a->n_state[DT_STATE_COLUMN] < a->n_elem / 50);
+    dt_axis_destroy(a);
+    dt_graph_destroy(g);
+}
+
 static float of_bits(uint32_t bits) {
     return dt_f32_from_bits(bits);
 }
@@ -223,6 +267,7 @@ int main(void) {
         cmocka_unit_test(test_later_wins_by_key),
         cmocka_unit_test(test_what_is_refused),
         cmocka_unit_test(test_frozen_stand_beside_the_axis),
+        cmocka_unit_test(test_state_of_every_shape),
         cmocka_unit_test(test_rounding_to_16_bits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

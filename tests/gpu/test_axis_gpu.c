@@ -10,7 +10,13 @@ static const dt_axis_segment SEGMENT[N_SEGMENT] = {
     {.offset = 0, .n_elem = 1, .decay = 0.0f, .lr_scale = 1, VECTOR_AT(0)},
     {.offset = 64, .n_elem = 100, .decay = 0.1f, .lr_scale = 1, VECTOR_AT(64)},
     {.offset = 192, .n_elem = 4096 + 3, .decay = 0.05f, .lr_scale = 0.5f, VECTOR_AT(192)},
-    {.offset = 192 + 4160, .n_elem = 30000, .decay = 0.0f, .lr_scale = 1, .rows = 75, .cols = 400},
+    {.offset = 192 + 4160,
+     .n_elem = 30000,
+     .decay = 0.0f,
+     .lr_scale = 1,
+     .rows = 75,
+     .cols = 400,
+     .state_at = {[DT_STATE_ROW] = 192, [DT_STATE_COLUMN] = 192}},
     {.offset = 192 + 4160 + 30016, .n_elem = 64, .decay = 0.2f, .lr_scale = 1, VECTOR_AT(192 + 4160)}};
 
 typedef enum vec { V_GRAD, V_ACC, V_MASTER, V_STATE, V_EMA = V_STATE + DT_OPTIM_STATES_MAX, V_COUNT } vec;
