@@ -158,6 +158,10 @@ static void print_buckets(const inspection *i, FILE *out) {
                 size_text(k->n_elem * dt_engine_payload_bytes(i->engine)).s,
                 axis->param[k->first_segment].name, axis->param[k->first_segment + k->n_segment - 1].name);
     }
+    if (axis->n_frozen == 0) return;
+    fprintf(out, "%-8s %14s %12lld %12s   %s .. %s\n", "frozen", "", (long long)axis->n_frozen_param_elem,
+            size_text(axis->frozen_bytes).s, axis->param[axis->n_segment].name,
+            axis->param[axis->n_segment + axis->n_frozen - 1].name);
 }
 
 dt_status dt_inspect(const dt_config *c, dt_comm *mpi, bool passes, FILE *out, const dt_sink *sink) {

@@ -135,10 +135,12 @@ void dt_trainer_summary(const dt_trainer *t) {
             dt_count_text(info.n_samples, "sample").s, dt_dataset_describe(&info).s);
     dt_tell(t->sink, DT_NEWS_LINE, "batch   %lld = %s of %lld", (long long)d->global_batch,
             dt_count_text(d->n_micro_all, "micro-batch").s, (long long)(d->global_batch / d->n_micro_all));
+    const dt_text frozen = dt_number_text((double)axis->n_frozen_param_elem);
     dt_tell(t->sink, DT_NEWS_LINE,
-            "model   %s parameter%s in %s; activations %s (%s without reuse); %smemory %s",
+            "model   %s parameter%s in %s%s%s; activations %s (%s without reuse); %smemory %s",
             dt_number_text((double)axis->n_param_elem).s, dt_plural(axis->n_param_elem),
-            dt_count_text(axis->n_bucket, "bucket").s, dt_bytes_text((double)p->plan.act_bytes).s,
+            dt_count_text(axis->n_bucket, "bucket").s, axis->n_frozen ? " and frozen " : "",
+            axis->n_frozen ? frozen.s : "", dt_bytes_text((double)p->plan.act_bytes).s,
             dt_bytes_text((double)p->plan.naive_bytes).s, s->be->info.is_gpu ? "device " : "",
             dt_bytes_text((double)dt_engine_device_bytes(s->engine)).s);
     const dt_text epochs = dt_decimal_text(dt_trainer_epoch(t, t->total_steps));

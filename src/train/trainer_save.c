@@ -185,7 +185,20 @@ static bool next_line(const char **at, char *line, size_t size) {
     return true;
 }
 
-static const char layers_head[] = "\n[[model.layers]]"; /* they stand last */
+/* The arrays of tables stand last, those of one kind together. */
+static const char tables_head[] = "\n[[";
+static const char *const table_kinds[] = {"\n[[model.layers]]", "\n[[model.losses]]", "\n[[optim.groups]]"};
+
+/* Those of one kind within a configuration's text. */
+static const char *tables_of(const char *text, const char *kind, size_t *n) {
+    const char *first = strstr(text, kind), *end = first;
+    while (end && strncmp(end, kind, strlen(kind)) == 0) {
+        const char *next = strstr(end + 1, tables_head);
+        end = next ? next : end + strlen(end);
+    }
+    *n = first ? (size_t)(end - first) : 0;
+    return first;
+}
 
 /* The line of the same section and key in the text of an older version; false where that had no such key. */
 static bool find_line(const char *text, const char *section, const char *line, char *out, size_t size) {
@@ -201,17 +214,31 @@ static bool find_line(const char *text, const char *section, const char *line, c
 static void tell_differences(const dt_sink *sink, const char *old, const dt_config *c) {
     char section[64] = "", was[DT_KEY_STRING_MAX], line[DT_KEY_STRING_MAX], *text;
     if (dt_config_to_text(c, &text) != DT_OK) return;
-    const char *rest = text, *layers = strstr(text, layers_head), *old_layers = strstr(old, layers_head);
+    const char *rest = text, *tables = strstr(text, tables_head);
     dt_tell(sink, DT_NEWS_LINE,
             "note: the configuration differs from the checkpoint's, and the run continues with the new one:");
-    while (rest != layers && next_line(&rest, line, sizeof line)) {
+    while (rest != tables && next_line(&rest, line, sizeof line)) {
         if (line[0] == '[') snprintf(section, sizeof section, "%.60s", line);
         if (strchr(line, '=') && find_line(old, section, line, was, sizeof was) && strcmp(line, was) != 0)
             dt_tell(sink, DT_NEWS_LINE, "  %s %s, was: %s", section, line, was);
     }
-    if (strcmp(layers ? layers : "", old_layers ? old_layers : "") != 0)
-        dt_tell(sink, DT_NEWS_LINE, "  the [[model.layers]]");
+    for (size_t k = 0; k < sizeof table_kinds / sizeof table_kinds[0]; k++) {
+        size_t n, n_old;
+        const char *now = tables_of(text, table_kinds[k], &n), *then = tables_of(old, table_kinds[k], &n_old);
+        if (n != n_old || (n > 0 && memcmp(now, then, n) != 0))
+            dt_tell(sink, DT_NEWS_LINE, "  the %s", table_kinds[k] + 1);
+    }
     free(text);
+}
+
+static void tell_regrouped(const dt_trainer *t) {
+    int32_t n_fresh, n_dropped;
+    dt_engine_regrouped(t->session.engine, &n_fresh, &n_dropped);
+    if (n_fresh == 0 && n_dropped == 0) return;
+    dt_tell(t->sink, DT_NEWS_LINE,
+            "note: %s not trained before begin%s with fresh optimizer state; %s now frozen lose%s theirs",
+            dt_count_text(n_fresh, "parameter").s, n_fresh == 1 ? "s" : "",
+            dt_count_text(n_dropped, "parameter").s, n_dropped == 1 ? "s" : "");
 }
 
 static dt_status resume(dt_trainer *t) {
@@ -233,6 +260,7 @@ static dt_status resume(dt_trainer *t) {
         }
         if (t->root) {
             dt_tell(t->sink, DT_NEWS_LINE, "resuming %s at step %lld", k->path, (long long)k->meta.step);
+            tell_regrouped(t);
             if (k->eval_damaged)
                 dt_tell(t->sink, DT_NEWS_LINE,
                         "note: its evaluation.json is damaged: the best evaluation and the patience begin "
