@@ -477,7 +477,7 @@ DT_API dt_status dt_data_open(dt_run *run, const char *path, dt_data_open_option
 DT_API void dt_data_free(dt_data *data);
 /* Samples; 0 of what is no data set. */
 DT_API int64_t dt_data_n_rows(const dt_data *data);
-/* Classes of images; 0: it has none. */
+/* Classes of its labels; 0: none are known. */
 DT_API int64_t dt_data_n_classes(const dt_data *data);
 /* Type and shape of a row of the field of that name, as stored; either may be NULL. */
 DT_API dt_status dt_data_field(const dt_data *data, const char *name, dt_dtype *type, dt_shape *shape);
