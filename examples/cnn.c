@@ -1,5 +1,5 @@
 /* cnn.c: a convolutional network, layer by layer, on random images: one pass forward, its loss, backward, an
- * update by AdamW, the forward pass timed, saved and loaded again.
+ * update by Adam, the forward pass timed, saved and loaded again.
  *
  *     cc cnn.c $(pkg-config --cflags --libs dtrain) -o cnn && ./cnn [DIRECTORY] */
 #include <dtrain.h>
@@ -25,8 +25,8 @@ static double now_s(void) {
 static dt_net *build(dt_run *run) {
     dt_net_options options = {0};
     options.batch = BATCH;
-    options.optimizer = "adamw";
-    options.lr = 1e-3;
+    options.optimizer.name = "adam";
+    options.optimizer.lr = 1e-3;
     dt_net *net;
     check(dt_net_create(run, options, &net));
     dt_var label = dt_input(net, "label", DT_DTYPE_I32, DT_SHAPE_SCALAR);
@@ -37,9 +37,9 @@ static dt_net *build(dt_run *run) {
         dt_conv2d(x, (dt_conv2d_options){.channels = 128, .kernel = 3, .stride = 2, .pad = DT_PAD_SAME}));
     x = dt_relu(
         dt_conv2d(x, (dt_conv2d_options){.channels = 256, .kernel = 3, .stride = 2, .pad = DT_PAD_SAME}));
-    x = dt_relu(dt_dense(dt_global_avgpool(x), (dt_dense_options){.channels = 512}));
+    x = dt_relu(dt_dense(x, (dt_dense_options){.channels = 512}));
     x = dt_dense(x, (dt_dense_options){.channels = CLASSES});
-    dt_expose(x, "logits");
+    dt_expose(dt_softmax(x), "probabilities");
     dt_loss("cross_entropy", x, label, (dt_loss_options){0});
     return net;
 }
@@ -50,7 +50,7 @@ int main(int argc, char **argv) {
     check(dt_run_open((dt_run_options){.device = DT_DEVICE_AUTO}, &run));
     dt_net *net = build(run);
 
-    dt_tensor *images, *labels, *logits, *gradient;
+    dt_tensor *images, *labels, *answer, *gradient;
     int32_t label[BATCH];
     for (int i = 0; i < BATCH; i++) label[i] = i % CLASSES;
     check(dt_tensor_randn(run, DT_DTYPE_F32, DT_SHAPE(BATCH, 224, 224, 3), 1, &images));
@@ -71,25 +71,25 @@ int main(int argc, char **argv) {
 
     const double start_s = now_s();
     for (int i = 0; i < REPEAT; i++) check(dt_net_forward(net, DT_EVALUATION));
-    check(dt_net_output(net, "logits", &logits));
+    check(dt_net_output(net, "probabilities", &answer));
     const double ms = 1e3 * (now_s() - start_s) / REPEAT;
     printf("forward: %.2f ms a batch of %d, %.1f images/s\n", ms, BATCH, 1e3 * BATCH / ms);
 
     float before[BATCH * CLASSES], again[BATCH * CLASSES];
-    check(dt_tensor_read(logits, before, sizeof before));
+    check(dt_tensor_read(answer, before, sizeof before));
     check(dt_net_save(net, directory));
-    dt_tensor_free(logits), dt_tensor_free(gradient), dt_net_free(net);
+    dt_tensor_free(answer), dt_tensor_free(gradient), dt_net_free(net);
     net = build(run);
     check(dt_net_load(net, directory));
     check(dt_net_set(net, "image", images));
     check(dt_net_forward(net, DT_EVALUATION));
-    check(dt_net_output(net, "logits", &logits));
-    check(dt_tensor_read(logits, again, sizeof again));
+    check(dt_net_output(net, "probabilities", &answer));
+    check(dt_tensor_read(answer, again, sizeof again));
     for (int i = 0; i < BATCH * CLASSES; i++)
         if (before[i] != again[i]) return fprintf(stderr, "cnn: the loaded network answers otherwise\n"), 1;
     printf("saved in %s and loaded: the same answers\n", directory);
 
-    dt_tensor_free(images), dt_tensor_free(labels), dt_tensor_free(logits), dt_net_free(net);
+    dt_tensor_free(images), dt_tensor_free(labels), dt_tensor_free(answer), dt_net_free(net);
     dt_run_close(run);
     return 0;
 }

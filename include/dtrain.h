@@ -3,18 +3,19 @@
  *     dt_run *run;                                                   where to compute
  *     dt_net *net;                                                   what to compute
  *     dt_run_open((dt_run_options){.device = DT_DEVICE_AUTO}, &run);
- *     dt_net_create(run, (dt_net_options){.batch = 32, .optimizer = "adamw", .lr = 1e-3}, &net);
+ *     dt_net_create(run, (dt_net_options){.batch = 32, .optimizer = {.name = "adamw"}}, &net);
+ *     dt_var y = dt_input(net, "label", DT_DTYPE_I32, DT_SHAPE_SCALAR);
  *     dt_var x = dt_image_input(net, "image", (dt_image_options){.height = 28, .width = 28, .channels = 1});
  *     x = dt_relu(dt_conv2d(x, (dt_conv2d_options){.channels = 32, .kernel = 3, .pad = 1}));
  *     x = dt_dense(x, (dt_dense_options){.channels = 10});
- *     dt_loss(net, "cross_entropy", x, (dt_loss_options){.target = "label"});
+ *     dt_loss("cross_entropy", x, y, (dt_loss_options){0});
  *     ... dt_net_set(net, "image", images), dt_net_set(net, "label", labels), dt_net_step(net) ...
  *
  * What holds everywhere:
  * - A call that can fail returns dt_status; dt_error_text() says what, where and how to mend it. Nothing
  *   prints, nothing ends the process (one exception: dt_run_open under a launcher whose ranks never come).
  * - Options are structs passed by value; a field that is 0 means its default.
- * - Handles (dt_run, dt_net, dt_tensor) are freed in any order; freeing NULL, or a handle twice, does
+ * - Handles (dt_run, dt_net, dt_tensor, dt_data) are freed in any order; freeing NULL, or a handle twice, does
  *   nothing. A call with NULL or a freed handle returns DT_ERR_USAGE. A handle's memory is used again only
  *   after many others were freed.
  * - A handle is used by one thread at a time; different networks, and tensors, by different threads at once.
@@ -261,17 +262,30 @@ typedef struct dt_var {
 } dt_var;
 #define DT_NO_VAR (DT_LITERAL(dt_var){NULL, -1})
 
+/* A number that is 0 has the default of [optim] (docs/config.md), but for lr of adamw, 1e-3, and weight_decay, 0. */
+typedef struct dt_optimizer_options {
+    const char *name; /* "sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "rmsprop_tf", "adagrad",
+                               "lamb", "lars", "lion"; NULL: "sgd" */
+    double lr;        /* learning rate; dt_net_set_lr changes it */
+    double momentum;  /* momentum, nesterov, lars, rmsprop, rmsprop_tf */
+    double beta1, beta2;    /* adam, adamw, lamb, lion */
+    double alpha;           /* rmsprop, rmsprop_tf: decay of the mean square */
+    double eps;             /* added where the step is divided */
+    double lr_decay;        /* adagrad */
+    double trust;           /* lars */
+    bool centered;          /* rmsprop, rmsprop_tf: by the deviation */
+    bool trust_clip;        /* lamb, lars */
+    double weight_decay;    /* adamw, lamb, lion: decoupled, else added to the gradient */
+    bool decay_bn_and_bias; /* weight decay of those, too */
+} dt_optimizer_options;
+
 typedef struct dt_net_options {
-    int64_t batch;         /* rows of a batch of this rank; needed */
-    const char *optimizer; /* "sgd", "momentum", "nesterov", "adamw"; NULL: "sgd" */
-    double lr;             /* learning rate; 0: 0.01; dt_net_set_lr changes it */
-    double momentum;       /* momentum, nesterov; 0: 0.9 */
-    double beta1, beta2, eps;
-    double weight_decay; /* of weights, not of biases and batch norm */
-    double clip_norm;    /* of the whole gradient; 0: not clipped */
-    dt_dtype compute;    /* of activations and weights: DT_DTYPE_F32; on a GPU also F16, BF16 */
-    uint64_t seed;       /* of initial weights and dropout: equal on all ranks */
-    bool no_fusion;      /* layers are computed one by one */
+    int64_t batch; /* rows of a batch of this rank; needed */
+    dt_optimizer_options optimizer;
+    double clip_norm; /* of the whole gradient; 0: not clipped */
+    dt_dtype compute; /* of activations and weights: DT_DTYPE_F32; on a GPU also F16, BF16 */
+    uint64_t seed;    /* of initial weights, dropout and the order of data: equal on all ranks */
+    bool no_fusion;   /* layers are computed one by one */
 } dt_net_options;
 
 DT_API dt_status dt_net_create(dt_run *run, dt_net_options options, dt_net **out);
@@ -279,8 +293,9 @@ DT_API void dt_net_free(dt_net *net);
 /* DT_OK, or the first mistake in building it, with its text. */
 DT_API dt_status dt_net_status(const dt_net *net);
 
-/* An input, of the shape of one row (DT_SHAPE_SCALAR: a number, as a label is): dt_net_set fills it by name. F32 where
- * layers compute with it, I32 for labels. */
+/* An input, of the shape of one row (DT_SHAPE_SCALAR: a number, as a label is), of the type in which it is handed
+ * over: dt_net_set, or a data set's field of that name, fills it. Layers read whole numbers of 4 and 8 bytes as
+ * they are, as labels, all else in the type that the network computes in. */
 DT_API dt_var dt_input(dt_net *net, const char *name, dt_dtype dtype, dt_shape row);
 #define DT_SHAPE_SCALAR (DT_LITERAL(dt_shape){0, {0}})
 
@@ -295,7 +310,7 @@ DT_API dt_var dt_image_input(dt_net *net, const char *name, dt_image_options opt
  * [channels, kernel, kernel, C / groups], bias [channels]. */
 DT_API dt_var dt_conv2d(dt_var x, dt_conv2d_options options);
 
-/* All dimensions of a row are taken as one, C, to [channels]. Parameters: weight [channels, C], bias
+/* [..., C] to [..., channels]; of an image, [H, W, C], all dimensions are one. Parameters: weight [channels, C], bias
  * [channels]. */
 DT_API dt_var dt_dense(dt_var x, dt_dense_options options);
 
@@ -312,9 +327,43 @@ DT_API dt_var dt_global_avgpool(dt_var x);
 DT_API dt_var dt_flatten(dt_var x);
 /* In training zero with probability `rate`, else x / (1 - rate); in evaluation x. */
 DT_API dt_var dt_dropout(dt_var x, double rate);
+
+/* Element by element, as PyTorch defines them. */
 DT_API dt_var dt_relu(dt_var x);
-/* Of two values of one shape. */
+DT_API dt_var dt_relu6(dt_var x);
+DT_API dt_var dt_leaky_relu(dt_var x, double alpha); /* 0: 0.01 */
+DT_API dt_var dt_elu(dt_var x, double alpha);        /* 0: 1 */
+DT_API dt_var dt_selu(dt_var x);
+DT_API dt_var dt_sigmoid(dt_var x);
+DT_API dt_var dt_tanh(dt_var x);
+DT_API dt_var dt_softplus(dt_var x);
+DT_API dt_var dt_silu(dt_var x); /* swish */
+DT_API dt_var dt_mish(dt_var x);
+DT_API dt_var dt_hardswish(dt_var x);
+DT_API dt_var dt_hardsigmoid(dt_var x);
+DT_API dt_var dt_gelu(dt_var x);
+DT_API dt_var dt_gelu_tanh(dt_var x);
+DT_API dt_var dt_exp(dt_var x);
+DT_API dt_var dt_log(dt_var x);
+DT_API dt_var dt_sqrt(dt_var x);
+DT_API dt_var dt_neg(dt_var x);
+DT_API dt_var dt_abs(dt_var x);
+DT_API dt_var dt_clamp(dt_var x, double lo, double hi);
+DT_API dt_var dt_square(dt_var x);
+DT_API dt_var dt_reciprocal(dt_var x);
+/* Of two values; a dimension of 1 is repeated, and so are missing ones in front. */
 DT_API dt_var dt_add(dt_var a, dt_var b);
+DT_API dt_var dt_sub(dt_var a, dt_var b);
+DT_API dt_var dt_mul(dt_var a, dt_var b);
+DT_API dt_var dt_div(dt_var a, dt_var b);
+DT_API dt_var dt_min(dt_var a, dt_var b);
+DT_API dt_var dt_max(dt_var a, dt_var b);
+
+/* Along the last dimension. Cross-entropy takes its input without them. */
+DT_API dt_var dt_softmax(dt_var x);
+DT_API dt_var dt_log_softmax(dt_var x);
+/* n values, 2 to 32, one after the other along a dimension of their rows, from 0; -1: the last. */
+DT_API dt_var dt_concat(const dt_var *x, int32_t n, int32_t dimension);
 
 /* Shape of a row of x; {0} of DT_NO_VAR. */
 DT_API dt_shape dt_var_shape(dt_var x);
@@ -322,11 +371,19 @@ DT_API dt_shape dt_var_shape(dt_var x);
 DT_API void dt_expose(dt_var x, const char *name);
 
 typedef struct dt_loss_options {
+    double weight;    /* in the sum of several; 0: 1 */
+    double delta;     /* huber: where the square becomes a line; 0: 1 */
+    double positives; /* bce: weight of what is 1; 0: 1 */
     double smoothing; /* cross_entropy: label smoothing */
+    const char *name; /* of a loss after the first, as the metric "loss_<name>"; NULL: its kind */
 } dt_loss_options;
-/* Adds a loss, the mean of which over the rows of all ranks is made small. kind: "cross_entropy": x [K] are
- * logits, target an I32 DT_SHAPE_SCALAR input of classes 0..K-1, less than 0: the row does not count; gives the metrics
- * "loss", "top1", "top5". */
+/* Adds a loss. The sum of all, as a mean over the rows of all ranks, is made small. Of the first loss come the
+ * metrics besides "loss":
+ * "cross_entropy"      x [K]: logits; target: a whole number, the class 0..K-1, less than 0: the row does not count.
+ *                      "top1", "top5"
+ * "mse", "l1", "huber" target: any value of the shape of x; of a row the mean over its numbers. "rmse", "mae", "r2"
+ * "bce"                x: logits, target of the same shape: 0 to 1. "accuracy", "f1", "exact"
+ * "value"              x itself is the loss, target DT_NO_VAR: any formula may be one */
 DT_API void dt_loss(const char *kind, dt_var x, dt_var target, dt_loss_options options);
 
 /* ---- networks: computing ----
@@ -361,8 +418,8 @@ DT_API dt_status dt_net_gradient(dt_net *net, const char *name, dt_tensor **out)
 DT_API int32_t dt_net_n_parameter(dt_net *net);
 DT_API const char *dt_net_parameter_name(dt_net *net, int32_t i);
 
-/* Of the last step or evaluation, as a mean over rows: "loss"; "top1", "top5" (0..1); of a step also "grad_norm",
- * "skipped". */
+/* Of the last step or evaluation: "loss", a mean over rows; of several also "loss_<name>", without its weight; those
+ * of the first loss (dt_loss), shares as 0..1; "rows" that counted; of a step also "grad_norm", "skipped". */
 DT_API dt_status dt_net_metric(dt_net *net, const char *name, double *out);
 /* Between these two, forward passes in evaluation add their metrics up, over all ranks, and use the mean of the
  * ranks' running statistics. Collective. */
@@ -371,12 +428,72 @@ DT_API dt_status dt_net_end_evaluation(dt_net *net);
 /* From the next step on. */
 DT_API dt_status dt_net_set_lr(dt_net *net, double lr);
 
+/* What the network is, for people: layers, shapes, parameters, FLOPs, memory. The text is the network's, until the
+ * next call for it. */
+DT_API dt_status dt_net_inspect(dt_net *net, const char **text);
+/* Where the time of a step goes, for people: of each layer forward, backward, update, with bytes, FLOPs and what the
+ * device gives. Repeats 4 + 2 `steps` steps with the inputs as they are and a learning rate of 0: weights stay, the
+ * optimizer's state and batch norm's statistics move on. Collective. The text as above. */
+DT_API dt_status dt_net_profile(dt_net *net, int64_t steps, const char **text);
+
 /* Weights, optimizer state, statistics and step count, as a checkpoint below the directory `path`, which is made:
  * path/step-00001234. Rank 0 writes. Collective. */
 DT_API dt_status dt_net_save(dt_net *net, const char *path);
 /* A checkpoint, or the newest sound one below `path`, of a network of the same layers and optimizer; training
  * goes on bit for bit. Collective: every rank reads. */
 DT_API dt_status dt_net_load(dt_net *net, const char *path);
+
+/* ---- data sets ----
+ *
+ * What `dtrain data import` makes and `dtrain train` reads: images, arrays of numbers, generated fields. A network's
+ * inputs are filled by the fields of their names: of images "image" (U8 [height, width, channels]) and "label" (I32);
+ * of arrays those of the files, "x" and "y" as a rule. */
+
+typedef struct dt_data dt_data;
+
+typedef struct dt_data_open_options {
+    int64_t pad_crop;    /* training on images: a random crop out of so many zeros on each side; 0: none */
+    bool random_resized; /* training on images: a random crop of random size, resized */
+    bool flip;           /* training on images: half of them mirrored */
+    bool unverified;     /* checksums of samples are not compared */
+    int32_t threads;     /* that read ahead; 0: one, with a GPU one a core */
+    /* Of the path "synthetic"; 0 and NULL: as [data] has it (docs/config.md). */
+    const char *fields; /* "x:f32[13] y:f32"; NULL: images of size image_size */
+    int64_t rows, classes, image_size, channels;
+} dt_data_open_options;
+
+/* Opens a directory of shards, one .h5 file, or "synthetic". */
+DT_API dt_status dt_data_open(dt_run *run, const char *path, dt_data_open_options options, dt_data **out);
+DT_API void dt_data_free(dt_data *data);
+/* Samples; 0 of what is no data set. */
+DT_API int64_t dt_data_n_rows(const dt_data *data);
+/* Classes of images; 0: it has none. */
+DT_API int64_t dt_data_n_classes(const dt_data *data);
+/* Type and shape of a row of the field of that name, as stored; either may be NULL. */
+DT_API dt_status dt_data_field(const dt_data *data, const char *name, dt_dtype *type, dt_shape *shape);
+/* Size, mean and deviation of its images, for dt_image_input. Networks may take them smaller: the centre. */
+DT_API dt_status dt_data_image(const dt_data *data, dt_image_options *out);
+
+/* Fills the network's inputs with the next batch. In training that of the network's step, without end: an epoch
+ * holds every sample once, in an order that seed and epoch give, dealt to the ranks. In evaluation every sample once
+ * in order, dealt to the ranks; *more (may be NULL in training) is false where none was left, and the next call
+ * begins anew. A data set feeds one network at a time. */
+DT_API dt_status dt_net_next(dt_net *net, dt_data *data, dt_mode mode, bool *more);
+
+typedef struct dt_fit_options {
+    double epochs; /* over the data; or */
+    int64_t steps; /* so many, which goes first; both 0: one epoch */
+    /* After every step, with its number from 0; other than DT_OK ends the training with that. NULL: nothing. */
+    dt_status (*after_step)(void *arg, dt_net *net, int64_t step);
+    void *arg;
+} dt_fit_options;
+/* Trains: dt_net_next and dt_net_step, again and again. Collective. */
+DT_API dt_status dt_net_fit(dt_net *net, dt_data *data, dt_fit_options options);
+/* The metrics over the whole set. Collective. */
+DT_API dt_status dt_net_evaluate(dt_net *net, dt_data *data);
+/* The output of that name for every sample of the set in order, F32 [rows, ...], a host tensor, on every rank.
+ * Collective. */
+DT_API dt_status dt_net_predict(dt_net *net, dt_data *data, const char *output, dt_tensor **out);
 
 #ifdef __cplusplus
 }

@@ -18,6 +18,7 @@ typedef enum dt_handle_kind {
     DT_HANDLE_RUN = 0,
     DT_HANDLE_TENSOR,
     DT_HANDLE_NET,
+    DT_HANDLE_DATA,
     DT_HANDLE_KINDS
 } dt_handle_kind;
 
@@ -42,6 +43,7 @@ dt_status dt_handle_check(dt_handle_kind kind, const void *handle, const char *f
 #define DT_CHECK_RUN(run)     DT_TRY(dt_handle_check(DT_HANDLE_RUN, run, __func__, #run))
 #define DT_CHECK_TENSOR(t)    DT_TRY(dt_handle_check(DT_HANDLE_TENSOR, t, __func__, #t))
 #define DT_CHECK_NET(net)     DT_TRY(dt_handle_check(DT_HANDLE_NET, net, __func__, #net))
+#define DT_CHECK_DATA(data)   DT_TRY(dt_handle_check(DT_HANDLE_DATA, data, __func__, #data))
 #define DT_CHECK_POINTER(ptr) DT_TRY((ptr) ? DT_OK : dt_fail(DT_ERR_USAGE, "%s: %s is NULL", __func__, #ptr))
 
 /* ---- a run ---- */
@@ -96,6 +98,9 @@ dt_shape_text dt_shape_to_text(dt_shape s);
 /* A tensor over memory of `be` that somebody else owns. */
 dt_status dt_tensor_over(dt_run *run, dt_backend *be, dt_dtype dtype, dt_shape shape, void *data,
                          dt_tensor **out);
+
+/* Zeros in host memory. */
+dt_status dt_tensor_zeros_host(dt_run *run, dt_dtype dtype, dt_shape shape, dt_tensor **out);
 
 /* Queues op over tensors of one backend of the run, whose lock is held: compiled once per operands, then
  * replayed. */

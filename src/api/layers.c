@@ -89,7 +89,9 @@ static dt_vid add_input(dt_net *net, const char *name, dt_dtype dtype, dt_shape 
 
 dt_var dt_input(dt_net *net, const char *name, dt_dtype dtype, dt_shape row) {
     if (!net_of(DT_LITERAL(dt_var){net, 0}, __func__)) return DT_NO_VAR;
-    return made(net, add_input(net, name, dtype, row));
+    const dt_vid v = add_input(net, name, dtype, row);
+    const bool whole = dtype == DT_DTYPE_I32 || dtype == DT_DTYPE_I64;
+    return made(net, whole ? v : dt_build_as(&net->b, v, net->b.g->compute));
 }
 
 dt_var dt_image_input(dt_net *net, const char *name, dt_image_options o) {
@@ -151,12 +153,39 @@ dt_var dt_global_avgpool(dt_var x) {
 dt_var dt_flatten(dt_var x) {
     return plain(x, "flatten", NULL);
 }
-dt_var dt_relu(dt_var x) {
-    return plain(x, "relu", NULL);
+dt_var dt_softmax(dt_var x) {
+    return plain(x, "softmax", NULL);
+}
+dt_var dt_log_softmax(dt_var x) {
+    return plain(x, "log_softmax", NULL);
 }
 dt_var dt_dropout(dt_var x, double rate) {
     return plain(x, "dropout", &(dt_dropout_options){.rate = rate});
 }
+
+/* ---- functions of core/scalar.h, each under its name ---- */
+
+#undef DT_SCALARS_0
+#undef DT_SCALARS_1
+#undef DT_SCALARS_2
+#define DT_SCALARS_0                             PLAIN
+#define DT_SCALARS_1(name, value)                WITH_1
+#define DT_SCALARS_2(name, value, name2, value2) WITH_2
+#define PLAIN(name)                                                                                          \
+    dt_var dt_##name(dt_var x) {                                                                             \
+        return plain(x, #name, NULL);                                                                        \
+    }
+#define WITH_1(name)                                                                                         \
+    dt_var dt_##name(dt_var x, double a) {                                                                   \
+        return plain(x, #name, &(dt_scalar_options){.a = a});                                                \
+    }
+#define WITH_2(name)                                                                                         \
+    dt_var dt_##name(dt_var x, double a, double b) {                                                         \
+        return plain(x, #name, &(dt_scalar_options){.a = a, .b = b});                                        \
+    }
+#define DEFINE_AS(kind, name)                                  kind(name)
+#define DEFINE_UNARY(NAME, name, of, scalars, value, gradient) DEFINE_AS(scalars, name)
+DT_UNARY_LIST(DEFINE_UNARY)
 
 /* Whether both are values of one network. */
 static dt_net *net_of_both(dt_var a, dt_var b, const char *layer) {
@@ -167,9 +196,34 @@ static dt_net *net_of_both(dt_var a, dt_var b, const char *layer) {
     return NULL;
 }
 
-dt_var dt_add(dt_var a, dt_var b) {
-    dt_net *net = net_of_both(a, b, __func__);
-    return net ? layer(net, "add", "add", NULL, 2, (dt_vid[]){a.id, b.id}, NULL) : DT_NO_VAR;
+static dt_var binary(dt_var a, dt_var b, const char *type, dt_binary f) {
+    char name[DT_NAME_MAX];
+    dt_net *net = net_of_both(a, b, type);
+    if (!net || !name_of(net, NULL, type, name)) return DT_NO_VAR;
+    return made(net,
+                dt_build_op(&net->b, name, DT_OP_BINARY, &(dt_attr){.binary.fn = f}, 2, (dt_vid[]){a.id, b.id}));
+}
+#define DEFINE_BINARY(NAME, name, value, rx, gx, ry, gy)                                                     \
+    dt_var dt_##name(dt_var a, dt_var b) {                                                                   \
+        return binary(a, b, #name, DT_BINARY_##NAME);                                                        \
+    }
+DT_BINARY_LIST(DEFINE_BINARY)
+
+dt_var dt_concat(const dt_var *x, int32_t n, int32_t dimension) {
+    dt_vid in[DT_LAYER_IN_MAX];
+    dt_net *net = x && n > 0 ? net_of(x[0], __func__) : NULL;
+    if (!net) return DT_NO_VAR;
+    if (n > DT_LAYER_IN_MAX)
+        return dt_net_refuse(
+            net, dt_fail(DT_ERR_USAGE, "dt_concat: %d values; at most %d are possible", n, DT_LAYER_IN_MAX));
+    const int32_t ndim = net->b.g->value[x[0].id].ndim - 1;
+    if (dimension < -1 || dimension >= ndim)
+        return dt_net_refuse(net, dt_fail(DT_ERR_USAGE, "dt_concat: dimension %d of %d", dimension, ndim));
+    for (int32_t i = 0; i < n; i++) {
+        if (!net_of_both(x[0], x[i], __func__)) return DT_NO_VAR;
+        in[i] = x[i].id;
+    }
+    return layer(net, "concat", "concat", NULL, n, in, &(dt_concat_options){.axis = dimension + 1});
 }
 
 dt_shape dt_var_shape(dt_var x) {
@@ -194,35 +248,44 @@ void dt_expose(dt_var x, const char *name) {
 
 /* ---- losses ---- */
 
-static void cross_entropy(dt_net *net, dt_var x, dt_var target, const dt_loss_options *o) {
-    char name[DT_NAME_MAX];
-    if (!(o->smoothing >= 0 && o->smoothing < 1)) {
-        dt_net_refuse(
-            net, dt_fail(DT_ERR_CONFIG, "dt_loss: smoothing is %g, expected 0 to below 1", o->smoothing));
-        return;
+static void add_loss(dt_net *net, const char *kind, dt_var x, dt_var target, const dt_loss_options *o) {
+    const bool first = net->b.g->n_loss == 0;
+    char *name = net->loss_name[first ? 0 : net->b.g->n_loss];
+    dt_build_loss_options t = {.kind = kind,
+                               .weight = o->weight,
+                               .param = strcmp(kind, "huber") == 0 ? o->delta
+                                        : strcmp(kind, "bce") == 0 ? o->positives
+                                                                   : 0,
+                               .value = target.net ? &target.id : NULL};
+    if (first) {
+        net->task = dt_task_of_loss(kind);
+        t.sums = net->task->sums;
     }
-    const dt_attr t = {.loss = {.weight = 1, .smoothing = (float)o->smoothing}};
-    if (!name_of(net, NULL, "loss", name)) return;
-    const dt_vid loss =
-        dt_build_op(&net->b, name, DT_OP_XENT, &t, 3, (dt_vid[]){x.id, target.id, net->b.g->metrics});
-    if (net->b.status == DT_OK) net->b.status = dt_graph_add_loss(net->b.g, loss);
+    snprintf(name, DT_NAME_MAX, "loss_%s", o->name ? o->name : kind);
+    t.name = first ? "loss" : name;
+    net->b.label_smoothing = o->smoothing;
+    dt_build_loss(&net->b, x.id, &t);
     dt_net_note(net);
 }
 
-typedef struct loss_row {
-    const char *name;
-    void (*add)(dt_net *net, dt_var x, dt_var target, const dt_loss_options *o);
-} loss_row;
-
-static const loss_row loss_table[] = {{"cross_entropy", cross_entropy}};
-
-void dt_loss(const char *kind, dt_var x, dt_var target, dt_loss_options options) {
-    dt_net *net = net_of_both(x, target, __func__);
-    if (!net) return;
-    for (size_t i = 0; kind && i < sizeof loss_table / sizeof loss_table[0]; i++)
-        if (strcmp(loss_table[i].name, kind) == 0) {
-            loss_table[i].add(net, x, target, &options);
-            return;
-        }
-    dt_net_refuse(net, dt_fail(DT_ERR_CONFIG, "dt_loss: no loss is named \"%s\"", kind ? kind : "(NULL)"));
+void dt_loss(const char *kind, dt_var x, dt_var target, dt_loss_options o) {
+    const bool alone = kind && strcmp(kind, "value") == 0;
+    dt_net *net = alone ? net_of(x, __func__) : net_of_both(x, target, __func__);
+    if (!net) {
+        if (!alone && !target.net && (net = net_of(x, __func__)))
+            dt_net_refuse(net, dt_fail(DT_ERR_USAGE, "dt_loss: the target is no value"));
+        return;
+    }
+    if (!kind || !dt_task_of_loss(kind))
+        dt_net_refuse(net,
+                      dt_fail(DT_ERR_CONFIG, "dt_loss: no loss is named \"%s\"", kind ? kind : "(NULL)"));
+    else if (alone && target.net)
+        dt_net_refuse(net, dt_fail(DT_ERR_USAGE, "dt_loss: \"value\" has no target: give DT_NO_VAR"));
+    else if (net->b.g->n_loss == DT_LOSSES_MAX)
+        dt_net_refuse(net, dt_fail(DT_ERR_USAGE, "dt_loss: a network has at most %d losses", DT_LOSSES_MAX));
+    else if (o.name && (!o.name[0] || strlen(o.name) >= DT_FIELD_NAME_MAX))
+        dt_net_refuse(net, dt_fail(DT_ERR_USAGE, "dt_loss: a loss needs a name of 1 to %d characters",
+                                   DT_FIELD_NAME_MAX - 1));
+    else
+        add_loss(net, kind, x, target, &o);
 }

@@ -8,81 +8,95 @@
 #include <unistd.h>
 
 static double or_default(double x, double value) {
-    return x > 0 ? x : value;
+    return x != 0 ? x : value;
 }
 
-static dt_status check_options(const dt_net_options *o, dt_optim_kind *kind) {
-    const double number[] = {o->lr, o->momentum, o->beta1, o->beta2, o->eps, o->weight_decay, o->clip_norm};
-    if (o->batch < 1 || o->batch > INT32_MAX)
-        return dt_fail(DT_ERR_CONFIG, "dt_net_create: batch is %lld, expected 1 or more",
-                       (long long)o->batch);
-    for (size_t i = 0; i < sizeof number / sizeof number[0]; i++)
-        if (!(number[i] >= 0) || isinf(number[i]))
-            return dt_fail(DT_ERR_CONFIG,
-                           "dt_net_create: an option of the optimizer is %g, expected a number that is not "
-                           "negative",
-                           number[i]);
-    if (o->momentum >= 1 || o->beta1 >= 1 || o->beta2 >= 1)
-        return dt_fail(DT_ERR_CONFIG, "dt_net_create: momentum, beta1 and beta2 are less than 1");
-    *kind = o->optimizer ? dt_optim_find(o->optimizer) : DT_OPTIM_SGD;
-    if (*kind != DT_OPTIM_COUNT) return DT_OK;
-    return dt_fail(DT_ERR_CONFIG, "dt_net_create: no optimizer is named \"%s\"", o->optimizer);
+static dt_status take_optimizer(const dt_optimizer_options *o, dt_optim_options *out) {
+    const dt_optim_kind kind = o->name ? dt_optim_find(o->name) : DT_OPTIM_SGD;
+    if (kind == DT_OPTIM_COUNT)
+        return dt_fail(DT_ERR_CONFIG, "dt_net_create: no optimizer is named \"%s\"", o->name);
+    const dt_optim_options own = dt_optim_defaults(kind);
+    *out = own;
+    out->lr = or_default(o->lr, kind == DT_OPTIM_ADAMW ? 1e-3 : own.lr);
+    out->momentum = or_default(o->momentum, own.momentum);
+    out->beta1 = or_default(o->beta1, own.beta1);
+    out->beta2 = or_default(o->beta2, own.beta2);
+    out->alpha = or_default(o->alpha, own.alpha);
+    out->eps = or_default(o->eps, own.eps);
+    out->lr_decay = or_default(o->lr_decay, own.lr_decay);
+    out->trust = or_default(o->trust, own.trust);
+    out->weight_decay = o->weight_decay;
+    out->centered = o->centered;
+    out->trust_clip = o->trust_clip;
+    out->decay_bn_and_bias = o->decay_bn_and_bias;
+    return dt_section_settle(&dt_optim_section, "dt_net_create: the optimizer", out);
 }
 
-static int32_t world_of(const dt_net *net) {
+int32_t dt_net_world(const dt_net *net) {
     return net->run->mpi ? net->run->mpi->world : 1;
 }
 
 /* What the engine takes from a configuration. */
-static void fill_config(dt_net *net, dt_optim_kind kind) {
+static dt_status fill_config(dt_net *net) {
     const dt_net_options *o = &net->options;
     dt_config *c = &net->config;
     dt_config_init(c);
+    snprintf(c->model.name, sizeof c->model.name, "network");
     c->run.seed = (int64_t)(o->seed & INT64_MAX);
     c->run.capture = DT_CAPTURE_STEP;
-    c->train.global_batch = o->batch * world_of(net);
+    c->train.global_batch = o->batch * dt_net_world(net);
     c->train.clip_norm = o->clip_norm;
     c->train.fusion = o->no_fusion ? DT_FUSION_OFF : DT_FUSION_AUTO;
     c->train.precision = o->compute == DT_DTYPE_F16    ? DT_PRECISION_FP16
                          : o->compute == DT_DTYPE_BF16 ? DT_PRECISION_BF16
                                                        : DT_PRECISION_FP32;
-    c->optim = dt_optim_defaults(kind);
-    c->optim.momentum = or_default(o->momentum, c->optim.momentum);
-    c->optim.beta1 = or_default(o->beta1, c->optim.beta1);
-    c->optim.beta2 = or_default(o->beta2, c->optim.beta2);
-    c->optim.eps = or_default(o->eps, c->optim.eps);
-    c->optim.weight_decay = o->weight_decay;
+    DT_TRY(take_optimizer(&o->optimizer, &c->optim));
+    net->options.optimizer.name = NULL; /* the caller's text */
+    net->lr = c->optim.lr;
+    return DT_OK;
+}
+
+static dt_status check_options(const dt_net_options *o) {
+    if (o->batch < 1 || o->batch > INT32_MAX)
+        return dt_fail(DT_ERR_CONFIG, "dt_net_create: batch is %lld, expected 1 or more",
+                       (long long)o->batch);
+    if (!(o->clip_norm >= 0) || isinf(o->clip_norm))
+        return dt_fail(DT_ERR_CONFIG,
+                       "dt_net_create: clip_norm is %g, expected a number that is not negative",
+                       o->clip_norm);
+    if (o->compute != DT_DTYPE_F32 && o->compute != DT_DTYPE_F16 && o->compute != DT_DTYPE_BF16)
+        return dt_fail(DT_ERR_CONFIG, "dt_net_create: compute is %d, expected F32, F16 or BF16",
+                       (int)o->compute);
+    return DT_OK;
+}
+
+static dt_status start(dt_net *net) {
+    static _Atomic uint64_t made;
+    dt_vid metrics;
+    net->serial = ++made;
+    DT_TRY(fill_config(net));
+    DT_TRY(dt_graph_create(&net->b.g, net->options.compute, true));
+    net->b.rows = net->options.batch;
+    return dt_graph_add_value(net->b.g, "metrics", DT_ROLE_METRIC, DT_DTYPE_F32, 1,
+                              (int64_t[]){DT_METRIC_COUNT}, &metrics);
 }
 
 dt_status dt_net_create(dt_run *run, dt_net_options options, dt_net **out) {
-    dt_optim_kind kind;
     DT_CHECK_RUN(run);
     DT_CHECK_POINTER(out);
     *out = NULL;
-    DT_TRY(check_options(&options, &kind));
-    if (options.compute != DT_DTYPE_F32 && options.compute != DT_DTYPE_F16 &&
-        options.compute != DT_DTYPE_BF16)
-        return dt_fail(DT_ERR_CONFIG, "dt_net_create: compute is %d, expected F32, F16 or BF16",
-                       (int)options.compute);
+    DT_TRY(check_options(&options));
     dt_net *net = dt_handle_new(DT_HANDLE_NET, sizeof *net);
     if (!net) return dt_fail(DT_ERR_MEMORY, "no memory for a network");
     dt_run_hold(net->run = run);
     net->refs = 1;
     net->options = options;
-    net->options.optimizer = NULL; /* the caller's text */
-    net->lr = or_default(options.lr, 0.01);
-    fill_config(net, kind);
-    dt_vid metrics;
-    dt_status st = dt_graph_create(&net->b.g, options.compute, true);
+    const dt_status st = start(net);
     if (st == DT_OK)
-        st = dt_graph_add_value(net->b.g, "metrics", DT_ROLE_METRIC, DT_DTYPE_F32, 1,
-                                (int64_t[]){DT_METRIC_COUNT}, &metrics);
-    if (st != DT_OK) {
+        *out = net;
+    else
         dt_net_free(net);
-        return st;
-    }
-    *out = net;
-    return DT_OK;
+    return st;
 }
 
 static void tear_down(dt_net *net) {
@@ -93,6 +107,7 @@ static void tear_down(dt_net *net) {
     if (net->be) net->be->destroy(net->be);
     dt_graph_destroy(net->b.g);
     dt_config_fini(&net->config);
+    free(net->report);
     dt_run_drop(net->run);
     dt_handle_free(net);
 }
@@ -184,7 +199,7 @@ static dt_status save(dt_net *net, const char *path, int64_t updates, int32_t n,
     dt_ckpt_meta meta = {.step = net->step,
                          .samples = net->step * batch,
                          .global_batch = batch,
-                         .n_micro_all = world_of(net),
+                         .n_micro_all = dt_net_world(net),
                          .seed = net->config.run.seed,
                          .loss_scale = (double)dt_net_loss_scale(net),
                          .optimizer_steps = updates,

@@ -3,7 +3,7 @@
 #define DT_API_NET_H
 
 #include "api.h"
-#include "model/builder.h"
+#include "model/task.h"
 #include "train/engine.h"
 
 /* What dt_net_set holds of an input until it is fed. */
@@ -37,9 +37,13 @@ struct dt_net {
     dt_net_phase phase;
     dt_mode mode; /* of the last forward pass */
     bool evaluating;
-    bool passed;   /* there was a forward pass */
-    int64_t step;  /* done */
-    int64_t n_fed; /* batches that the engine was fed */
+    bool passed;                                /* there was a forward pass */
+    int64_t step;                               /* done */
+    const dt_task_row *task;                    /* of the first loss; NULL: there is none yet */
+    char loss_name[DT_LOSSES_MAX][DT_NAME_MAX]; /* "loss_<name>" */
+    char *report;                               /* text of inspect and profile */
+    uint64_t serial;                            /* tells it from a network that was freed */
+    int64_t n_fed;                              /* batches that the engine was fed */
     double lr;
     double metric[DT_METRIC_COUNT];
     dt_metrics_of metrics_of;
@@ -55,6 +59,11 @@ dt_status dt_net_settle(dt_net *net);
 /* DT_OK where all ranks bring that. */
 dt_status dt_net_all(dt_net *net, dt_status mine);
 float dt_net_loss_scale(const dt_net *net);
+
+int32_t dt_net_world(const dt_net *net);
+dt_net_input *dt_net_find_input(dt_net *net, const char *name);
+/* Takes `rows` rows of the input's type; a row's memory beyond them is cleared. */
+dt_status dt_net_fill(dt_net *net, dt_net_input *in, int64_t rows, const void *data);
 
 /* The network's graph anew, for another number of rows, or without what only training has. */
 dt_status dt_net_instance(const dt_graph *from, int64_t rows, bool training, bool fuse, dt_graph **out);

@@ -7,24 +7,38 @@
 
 /* ---- inputs ---- */
 
-static dt_net_input *find_input(dt_net *net, const char *name) {
+dt_net_input *dt_net_find_input(dt_net *net, const char *name) {
     for (int32_t i = 0; i < net->n_input; i++)
         if (strcmp(net->input[i].field.name, name) == 0) return &net->input[i];
     return NULL;
 }
 
-/* Bytes of the elements that stand for no row: class -1, which losses leave out, else 0. */
+/* Elements that stand for no row: class -1, which losses leave out, else 0. */
 static void clear_rows(dt_net_input *in, int64_t from, int64_t to) {
     const int64_t bytes = dt_field_bytes(&in->field);
-    memset((char *)in->data + from * bytes, in->field.dtype == DT_DTYPE_I32 ? 0xff : 0,
+    memset((char *)in->data + from * bytes,
+           in->field.dtype == DT_DTYPE_I32 || in->field.dtype == DT_DTYPE_I64 ? 0xff : 0,
            (size_t)((to - from) * bytes));
+}
+
+/* Waits until what was set before has left its memory. */
+static dt_status wait_input(dt_net *net) {
+    return net->n_fed > 0 ? dt_engine_input_wait(net->engine, net->n_fed - 1) : DT_OK;
+}
+
+dt_status dt_net_fill(dt_net *net, dt_net_input *in, int64_t rows, const void *data) {
+    DT_TRY(wait_input(net));
+    memcpy(in->data, data, (size_t)(rows * dt_field_bytes(&in->field)));
+    in->rows = rows;
+    clear_rows(in, rows, net->options.batch);
+    return DT_OK;
 }
 
 dt_status dt_net_set(dt_net *net, const char *input, const dt_tensor *rows) {
     DT_CHECK_NET(net);
     DT_CHECK_POINTER(input);
     DT_CHECK_TENSOR(rows);
-    dt_net_input *in = find_input(net, input);
+    dt_net_input *in = dt_net_find_input(net, input);
     if (!in) return dt_fail(DT_ERR_USAGE, "dt_net_set: the network has no input \"%s\"", input);
     const dt_field *f = &in->field;
     const int64_t batch = net->options.batch;
@@ -37,7 +51,7 @@ dt_status dt_net_set(dt_net *net, const char *input, const dt_tensor *rows) {
                        input, dt_shape_to_text(want).s, dt_dtype_name(f->dtype),
                        dt_shape_to_text(rows->shape).s, dt_dtype_name(rows->dtype));
     DT_TRY(dt_net_compile(net));
-    if (net->n_fed > 0) DT_TRY(dt_engine_input_wait(net->engine, net->n_fed - 1));
+    DT_TRY(wait_input(net));
     DT_TRY(dt_tensor_read(rows, in->data, rows->bytes));
     in->rows = rows->shape.dim[0];
     clear_rows(in, in->rows, batch);
@@ -194,40 +208,68 @@ dt_status dt_net_end_evaluation(dt_net *net) {
 
 /* ---- metrics ---- */
 
+/* The sums that a metric is made of. */
+static double step_value(const double *sum, double rows) {
+    return *sum + 0 * rows;
+}
+static double mean_value(const double *sum, double rows) {
+    return *sum / rows;
+}
+
 typedef struct metric_row {
     const char *name;
     dt_metric sum;
-    bool mean;      /* over the rows that count */
+    double (*value)(const double *sum, double rows);
     bool step_only; /* the update's */
 } metric_row;
 
 static const metric_row metric_table[] = {
-    {"loss", DT_METRIC_LOSS, true, false},           {"top1", DT_METRIC_TOP1, true, false},
-    {"top5", DT_METRIC_TOP5, true, false},           {"rows", DT_METRIC_SAMPLES, false, false},
-    {"grad_norm", DT_METRIC_GRAD_NORM, false, true}, {"skipped", DT_METRIC_SKIPPED, false, true},
+    {"loss", DT_METRIC_LOSS, mean_value, false},
+    {"rows", DT_METRIC_SAMPLES, step_value, false},
+    {"grad_norm", DT_METRIC_GRAD_NORM, step_value, true},
+    {"skipped", DT_METRIC_SKIPPED, step_value, true},
 };
 
+/* The metric of that name: the network's own, its task's, one of several losses. */
+static dt_status find_metric(const dt_net *net, const char *name, metric_row *out) {
+    for (size_t i = 0; i < sizeof metric_table / sizeof metric_table[0]; i++)
+        if (strcmp(metric_table[i].name, name) == 0) {
+            *out = metric_table[i];
+            return DT_OK;
+        }
+    for (int32_t i = 0; net->task && i < net->task->n_metric; i++)
+        if (strcmp(net->task->metric[i].name, name) == 0) {
+            *out = (metric_row){.name = name, .sum = DT_METRIC_TASK, .value = net->task->metric[i].value};
+            return DT_OK;
+        }
+    for (int32_t i = 0; net->b.g->n_loss > 1 && i < net->b.g->n_loss; i++)
+        if (strcmp(net->loss_name[i], name) == 0) {
+            *out =
+                (metric_row){.name = name, .sum = (dt_metric)(DT_METRIC_LOSSES + 2 * i), .value = mean_value};
+            return DT_OK;
+        }
+    return dt_fail(DT_ERR_USAGE, "dt_net_metric: no metric is named \"%s\"", name);
+}
+
 dt_status dt_net_metric(dt_net *net, const char *name, double *out) {
+    metric_row row = {.name = NULL};
     DT_CHECK_NET(net);
     DT_CHECK_POINTER(name);
     DT_CHECK_POINTER(out);
     *out = NAN;
-    for (size_t i = 0; i < sizeof metric_table / sizeof metric_table[0]; i++) {
-        const metric_row *row = &metric_table[i];
-        if (strcmp(row->name, name) != 0) continue;
-        if (net->metrics_of == DT_METRICS_NONE || (row->step_only && net->metrics_of != DT_METRICS_STEP))
-            return dt_fail(DT_ERR_USAGE, "dt_net_metric: there is no \"%s\" yet", name);
-        if (net->metrics_of == DT_METRICS_STEP) {
-            if (net->phase == DT_NET_IDLE)
-                DT_TRY(take_results(net, 0));
-            else
-                DT_TRY(dt_engine_sums(net->engine, net->metric)); /* so far */
-        }
-        const double rows = net->metric[DT_METRIC_SAMPLES];
-        *out = row->mean ? net->metric[row->sum] / rows : net->metric[row->sum];
-        return DT_OK;
+    DT_TRY(find_metric(net, name, &row));
+    if (net->metrics_of == DT_METRICS_NONE || (row.step_only && net->metrics_of != DT_METRICS_STEP))
+        return dt_fail(DT_ERR_USAGE, "dt_net_metric: there is no \"%s\" yet", name);
+    if (net->metrics_of == DT_METRICS_STEP) {
+        if (net->phase == DT_NET_IDLE)
+            DT_TRY(take_results(net, 0));
+        else
+            DT_TRY(dt_engine_sums(net->engine, net->metric)); /* so far */
     }
-    return dt_fail(DT_ERR_USAGE, "dt_net_metric: no metric is named \"%s\"", name);
+    /* Rows of one of several losses stand behind its sum. */
+    const bool own = row.sum >= DT_METRIC_LOSSES && row.sum < DT_METRIC_STOP;
+    *out = row.value(&net->metric[row.sum], net->metric[own ? (int)row.sum + 1 : DT_METRIC_SAMPLES]);
+    return DT_OK;
 }
 
 dt_status dt_net_set_lr(dt_net *net, double lr) {

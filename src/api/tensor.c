@@ -205,6 +205,15 @@ dt_status dt_tensor_wrap(dt_run *run, dt_dtype dtype, dt_shape shape, void *data
     return dt_tensor_over(run, run->host, dtype, shape, data, out);
 }
 
+dt_status dt_tensor_zeros_host(dt_run *run, dt_dtype dtype, dt_shape shape, dt_tensor **out) {
+    int64_t n_elem, bytes;
+    *out = NULL;
+    DT_TRY(dt_shape_check("dt_tensor", shape, dtype, &n_elem, &bytes));
+    DT_TRY(make(run, run->host, dtype, shape, out));
+    memset((*out)->data, 0, (size_t)bytes);
+    return DT_OK;
+}
+
 /* `value` at element i of host memory, rounded to the type. */
 static void put(void *host, dt_dtype dtype, int64_t i, double value) {
     switch (dtype) {

@@ -3,6 +3,7 @@
 #include <string.h>
 #include <xxhash.h>
 
+#include "console.h"
 #include "data/bench.h"
 #include "gpu/cuda.h"
 #include "train/bench.h"
@@ -11,7 +12,7 @@
 
 /* A measurement of a configured run, with its one option. */
 typedef struct config_bench {
-    dt_status (*run)(const dt_config *c, dt_comm *mpi, int64_t count);
+    dt_status (*run)(const dt_config *c, dt_comm *mpi, int64_t count, const dt_sink *sink);
     const char *option;
     bool config_optional;
 } config_bench;
@@ -19,6 +20,8 @@ typedef struct config_bench {
 static dt_status run_config_bench(dt_app *app, const dt_args *args, const config_bench *b) {
     const char *name = args->verb->name;
     const int64_t count = dt_args_number(args, b->option);
+    dt_console console = dt_console_of(stdout, stderr);
+    const dt_sink sink = dt_console_sink(&console);
     dt_config c;
     dt_config_init(&c);
     dt_status st = DT_OK;
@@ -28,7 +31,7 @@ static dt_status run_config_bench(dt_app *app, const dt_args *args, const config
         uint64_t verb = XXH3_64bits_withSeed(name, strlen(name), (XXH64_hash_t)count);
         st = dt_comm_check_equal(app->mpi, dt_config_hash_all(&c) ^ verb, "what to measure");
     }
-    if (st == DT_OK) st = b->run(&c, app->mpi, count);
+    if (st == DT_OK) st = b->run(&c, app->mpi, count, &sink);
     dt_config_fini(&c);
     return st;
 }

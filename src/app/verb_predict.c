@@ -133,9 +133,11 @@ static void clear_progress(predict_verb *v) {
     v->drawn = false;
 }
 
-static void note(void *arg, const char *text) {
+/* The answers are what standard output is for. */
+static void tell(void *arg, const dt_news *news) {
+    if (!news->text) return;
     clear_progress(arg);
-    fprintf(stderr, "dtrain: %s\n", text);
+    fprintf(stderr, "dtrain: %s\n", news->text);
 }
 
 static dt_status row(void *arg, const dt_prediction *p) {
@@ -200,8 +202,9 @@ static dt_status predict(dt_app *app, const predict_args *a, int64_t top, predic
     dt_predict_result r;
     DT_TRY(dt_app_config_agreed(app, &a->config, &c));
     if (app->mpi->rank == 0) fputs(head, stdout);
+    const dt_sink sink = {.tell = tell, .arg = v};
     const dt_predict_options o = {
-        .n_input = a->n_input, .input = a->input, .top = top, .row = row, .note = note, .arg = v};
+        .n_input = a->n_input, .input = a->input, .top = top, .row = row, .arg = v, .sink = &sink};
     const dt_status st = dt_predict(&c, app->mpi, &o, &r);
     clear_progress(v);
     dt_config_fini(&c);

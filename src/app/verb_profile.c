@@ -2,6 +2,7 @@
 #include <string.h>
 #include <xxhash.h>
 
+#include "console.h"
 #include "train/profile.h"
 #include "verbs.h"
 
@@ -20,11 +21,14 @@ static dt_status check_same(dt_app *app, const dt_config *c, const dt_profile_re
 }
 
 dt_status dt_verb_profile(dt_app *app, const dt_args *args) {
+    dt_console console = dt_console_of(stdout, stderr);
+    const dt_sink sink = dt_console_sink(&console);
     const dt_profile_request q = {.steps = dt_args_number(args, "steps"),
                                   .by = by_of(dt_args_text(args, "by")),
                                   .trace = dt_args_text(args, "trace"),
                                   .json = dt_args_text(args, "json"),
-                                  .out = stdout};
+                                  .out = stdout,
+                                  .sink = &sink};
     dt_config c;
     dt_status st = dt_app_config_agreed(app, args, &c);
     if (st == DT_OK) st = check_same(app, &c, &q);

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "console.h"
 #include "core/op.h"
 #include "train/bench.h"
 #include "train/trainer.h"
@@ -28,24 +29,33 @@ dt_status dt_app_no_more(const dt_args *args) {
 
 dt_status dt_verb_train(dt_app *app, const dt_args *args) {
     dt_config c;
+    dt_console console = dt_console_of(stdout, stderr);
+    const dt_sink sink = dt_console_sink(&console);
     dt_status st = dt_app_config_agreed(app, args, &c);
-    if (st == DT_OK) st = dt_trainer_run(&c, app->mpi, app->start_s);
+    console.log_every = c.run.log_every;
+    console.live = app->mpi->rank == 0 && dt_console_is_watched();
+    console.flush = true;
+    if (st == DT_OK) st = dt_trainer_run(&c, app->mpi, app->start_s, &sink);
     dt_config_fini(&c);
     return st;
 }
 
 dt_status dt_verb_eval(dt_app *app, const dt_args *args) {
     dt_config c;
+    dt_console console = dt_console_of(stdout, stderr);
+    const dt_sink sink = dt_console_sink(&console);
     dt_status st = dt_app_config_agreed(app, args, &c);
-    if (st == DT_OK) st = dt_trainer_eval(&c, app->mpi, dt_args_text(args, "report"));
+    if (st == DT_OK) st = dt_trainer_eval(&c, app->mpi, dt_args_text(args, "report"), &sink);
     dt_config_fini(&c);
     return st;
 }
 
 dt_status dt_verb_inspect(dt_app *app, const dt_args *args) {
     dt_config c;
+    dt_console console = dt_console_of(stdout, stderr);
+    const dt_sink sink = dt_console_sink(&console);
     dt_status st = dt_app_config_agreed(app, args, &c);
-    if (st == DT_OK) st = dt_inspect(&c, app->mpi, dt_args_has(args, "passes"), stdout);
+    if (st == DT_OK) st = dt_inspect(&c, app->mpi, dt_args_has(args, "passes"), stdout, &sink);
     dt_config_fini(&c);
     return st;
 }

@@ -8,9 +8,10 @@
 
 #include "core/op.h"
 
-/* needs[v]: a parameter influences v. */
+/* needs[v]: a parameter that is trained influences v. */
 static void mark_needs(const dt_graph *g, bool *needs) {
-    for (dt_vid v = 0; v < g->n_value; v++) needs[v] = g->value[v].role == DT_ROLE_PARAM;
+    for (dt_vid v = 0; v < g->n_value; v++)
+        needs[v] = g->value[v].role == DT_ROLE_PARAM && !g->value[v].frozen;
     for (dt_nid i = 0; i < g->n_node; i++) {
         const dt_node *n = &g->node[i];
         if (!dt_op_get(n->op)->grad) continue;
@@ -79,7 +80,7 @@ dt_status dt_autodiff(dt_graph *g) {
     for (dt_nid i = n_forward; i < g->n_node; i++) g->node[i].phase = DT_PHASE_BACKWARD;
 
     for (dt_vid v = 0; v < n_value; v++) {
-        if (g->value[v].role != DT_ROLE_PARAM) continue;
+        if (g->value[v].role != DT_ROLE_PARAM || g->value[v].frozen) continue;
         if (grad[v] < 0) {
             st = dt_fail(DT_ERR_CONFIG,
                          "the loss does not depend on parameter %s: remove the layer or connect it",

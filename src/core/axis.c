@@ -5,7 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/half.h"
 #include "core/rng.h"
+
+/* As far as DT_AXIS_ALIGN floats: in fp32 the arena and the array of the frozen are the same. */
+enum { FROZEN_ALIGN_BYTES = DT_AXIS_ALIGN * (int)sizeof(float) };
 
 static void cut_buckets(dt_axis *a, int32_t n_bucket) {
     if (n_bucket > a->n_segment) n_bucket = a->n_segment;
@@ -29,11 +33,47 @@ static void cut_buckets(dt_axis *a, int32_t n_bucket) {
     }
 }
 
+static void describe(const dt_value *p, dt_axis_param *q) {
+    memcpy(q->name, p->name, sizeof q->name);
+    q->init = p->init, q->fan_in = p->fan_in, q->fan_out = p->fan_out, q->ndim = p->ndim;
+    memcpy(q->dim, p->dim, sizeof q->dim);
+    q->padded_c = p->dim[p->ndim - 1];
+    if (p->stored_c) q->dim[p->ndim - 1] = p->stored_c;
+    q->dtype = p->dtype;
+}
+
+static void lay_state(dt_axis *a, dt_axis_segment *s, const dt_value *p) {
+    if (p->ndim > 1) s->rows = p->dim[0], s->cols = s->n_elem / p->dim[0];
+    for (int shape = 0; shape < DT_STATE_SHAPES; shape++) {
+        const int64_t n = dt_segment_state_elem(s, (dt_state_shape)shape);
+        s->state_at[shape] = a->n_state[shape];
+        a->n_state[shape] = dt_round_up(a->n_state[shape] + n, DT_AXIS_ALIGN);
+    }
+}
+
+/* Behind the segments, in the order of the graph's values. */
+static void lay_frozen(dt_axis *a, dt_graph *g) {
+    for (dt_vid v = 0; v < g->n_value; v++) {
+        dt_value *p = &g->value[v];
+        if (p->role != DT_ROLE_PARAM || !p->frozen) continue;
+        const int32_t i = a->n_segment + a->n_frozen++;
+        describe(p, &a->param[i]);
+        a->segment[i] = (dt_axis_segment){.offset = a->n_frozen_elem,
+                                          .n_elem = dt_value_n_elem(p),
+                                          .state_at = {[DT_STATE_ELEMENT] = a->n_frozen_elem}};
+        p->axis_offset = a->param[i].frozen_at = a->frozen_bytes;
+        a->n_frozen_param_elem += dt_axis_stored_elem(a, i);
+        a->n_frozen_elem = dt_round_up(a->n_frozen_elem + dt_value_n_elem(p), DT_AXIS_ALIGN);
+        a->frozen_bytes = dt_round_up(a->frozen_bytes + dt_value_bytes(p), FROZEN_ALIGN_BYTES);
+    }
+}
+
 dt_status dt_axis_build(dt_graph *g, int32_t n_bucket, float weight_decay, bool decay_all, dt_axis **out) {
     dt_axis *a = calloc(1, sizeof *a);
     if (!a) return dt_fail(DT_ERR_MEMORY, "no memory for the parameter axis");
     int32_t n = 0;
-    for (dt_vid v = 0; v < g->n_value; v++) n += g->value[v].role == DT_ROLE_GRAD;
+    for (dt_vid v = 0; v < g->n_value; v++)
+        n += g->value[v].role == DT_ROLE_GRAD || (g->value[v].role == DT_ROLE_PARAM && g->value[v].frozen);
     a->segment = calloc((size_t)n + 1, sizeof *a->segment);
     a->param = calloc((size_t)n + 1, sizeof *a->param);
     if (!a->segment || !a->param) {
@@ -47,21 +87,19 @@ dt_status dt_axis_build(dt_graph *g, int32_t n_bucket, float weight_decay, bool 
             dt_value *d = &g->value[node->out[j]];
             dt_value *p = &g->value[d->grad_of];
             dt_axis_segment *s = &a->segment[a->n_segment];
-            dt_axis_param *q = &a->param[a->n_segment++];
+            describe(p, &a->param[a->n_segment++]);
             s->offset = a->n_elem;
             s->n_elem = dt_value_n_elem(p);
             s->decay = p->decay || decay_all ? weight_decay : 0;
             s->lr_scale = 1;
-            memcpy(q->name, p->name, sizeof q->name);
-            q->init = p->init, q->fan_in = p->fan_in, q->fan_out = p->fan_out, q->ndim = p->ndim;
-            memcpy(q->dim, p->dim, sizeof q->dim);
-            q->padded_c = p->dim[p->ndim - 1];
-            if (p->stored_c) q->dim[p->ndim - 1] = p->stored_c;
             p->axis_offset = d->axis_offset = s->offset;
-            a->n_param_elem += dt_axis_stored_elem(a, a->n_segment - 1);
-            a->n_elem = dt_round_up(a->n_elem + s->n_elem, DT_AXIS_ALIGN);
+            s->n_real = dt_axis_stored_elem(a, a->n_segment - 1);
+            a->n_param_elem += s->n_real;
+            lay_state(a, s, p);
+            a->n_elem = a->n_state[DT_STATE_ELEMENT];
         }
     }
+    lay_frozen(a, g);
     if (a->n_segment == 0) {
         dt_axis_destroy(a);
         return dt_fail(DT_ERR_CONFIG, "the model has no parameters to train");
@@ -79,7 +117,7 @@ void dt_axis_destroy(dt_axis *a) {
 }
 
 int32_t dt_axis_find(const dt_axis *a, const char *name) {
-    for (int32_t i = 0; i < a->n_segment; i++)
+    for (int32_t i = 0; i < a->n_segment + a->n_frozen; i++)
         if (strcmp(a->param[i].name, name) == 0) return i;
     return -1;
 }
@@ -92,7 +130,8 @@ dt_status dt_axis_assign(const dt_axis *a, dt_graph *g) {
         if (s < 0 || a->segment[s].n_elem != dt_value_n_elem(p))
             return dt_fail(DT_ERR_INTERNAL, "parameter %s of the evaluation graph is not on the axis",
                            p->name);
-        p->axis_offset = a->segment[s].offset;
+        p->frozen = s >= a->n_segment;
+        p->axis_offset = p->frozen ? a->param[s].frozen_at : a->segment[s].offset;
     }
     return DT_OK;
 }
@@ -109,20 +148,47 @@ int64_t dt_axis_stored_elem(const dt_axis *a, int32_t i) {
     return n;
 }
 
+int32_t dt_axis_state_dims(const dt_axis *a, int32_t i, dt_state_shape shape, int64_t dim[DT_MAX_DIM]) {
+    const dt_axis_param *p = &a->param[i];
+    if (dt_segment_state_elem(&a->segment[i], shape) == 0) return 0;
+    const int32_t first = shape == DT_STATE_COLUMN ? 1 : 0, end = shape == DT_STATE_ROW ? 1 : p->ndim;
+    for (int32_t d = first; d < end; d++) dim[d - first] = p->dim[d];
+    return end - first;
+}
+
+/* Floats of a group that are stored, and all of it. */
+typedef struct group {
+    int64_t c, pad_c;
+} group;
+
+static group group_of(const dt_axis_param *p, dt_state_shape shape) {
+    return shape == DT_STATE_ROW ? (group){1, 1} : (group){p->dim[p->ndim - 1], p->padded_c};
+}
+
+void dt_axis_state_to_stored(const dt_axis *a, int32_t i, dt_state_shape shape, const float *state,
+                             float *stored) {
+    const group g = group_of(&a->param[i], shape);
+    const float *from = state + a->segment[i].state_at[shape];
+    for (int64_t row = 0; row < dt_segment_state_elem(&a->segment[i], shape) / g.pad_c; row++)
+        memcpy(stored + row * g.c, from + row * g.pad_c, (size_t)g.c * sizeof *from);
+}
+
+void dt_axis_state_from_stored(const dt_axis *a, int32_t i, dt_state_shape shape, const float *stored,
+                               float *state) {
+    const group g = group_of(&a->param[i], shape);
+    float *to = state + a->segment[i].state_at[shape];
+    for (int64_t row = 0; row < dt_segment_state_elem(&a->segment[i], shape) / g.pad_c; row++) {
+        memcpy(to + row * g.pad_c, stored + row * g.c, (size_t)g.c * sizeof *to);
+        memset(to + row * g.pad_c + g.c, 0, (size_t)(g.pad_c - g.c) * sizeof *to);
+    }
+}
+
 void dt_axis_to_stored(const dt_axis *a, int32_t i, const float *axis, float *stored) {
-    int64_t c = a->param[i].dim[a->param[i].ndim - 1], pad_c = a->param[i].padded_c;
-    const float *from = axis + a->segment[i].offset;
-    for (int64_t row = 0; row < a->segment[i].n_elem / pad_c; row++)
-        memcpy(stored + row * c, from + row * pad_c, (size_t)c * sizeof *from);
+    dt_axis_state_to_stored(a, i, DT_STATE_ELEMENT, axis, stored);
 }
 
 void dt_axis_from_stored(const dt_axis *a, int32_t i, const float *stored, float *axis) {
-    int64_t c = a->param[i].dim[a->param[i].ndim - 1], pad_c = a->param[i].padded_c;
-    float *to = axis + a->segment[i].offset;
-    for (int64_t row = 0; row < a->segment[i].n_elem / pad_c; row++) {
-        memcpy(to + row * pad_c, stored + row * c, (size_t)c * sizeof *to);
-        memset(to + row * pad_c + c, 0, (size_t)(pad_c - c) * sizeof *to);
-    }
+    dt_axis_state_from_stored(a, i, DT_STATE_ELEMENT, stored, axis);
 }
 
 /* Four draws of the parameter's distribution. */
@@ -142,11 +208,12 @@ static void draw4(const dt_axis_param *p, uint64_t key, uint64_t hash, uint64_t 
     for (int k = 0; k < 4; k++) v[k] = bound * (2.0f * v[k] - 1.0f);
 }
 
-void dt_axis_init(const dt_axis *a, uint64_t seed, float *master) {
+/* Parameters first to end - 1. */
+static void init_range(const dt_axis *a, int32_t first, int32_t end, uint64_t seed, float *array) {
     const uint64_t key = dt_rng_key(seed, DT_RNG_INIT, 0);
-    for (int32_t s = 0; s < a->n_segment; s++) {
+    for (int32_t s = first; s < end; s++) {
         const dt_axis_param *p = &a->param[s];
-        float *w = master + a->segment[s].offset;
+        float *w = array + a->segment[s].offset;
         if (p->init == DT_INIT_ZERO) continue;
         if (p->init == DT_INIT_ONE) {
             for (int64_t i = 0; i < a->segment[s].n_elem; i++) w[i] = 1.0f;
@@ -160,5 +227,26 @@ void dt_axis_init(const dt_axis *a, uint64_t seed, float *master) {
             draw4(p, key, hash, (uint64_t)i / 4, v);
             for (int64_t k = i; k < i + 4 && k < n; k++) w[k / c * p->padded_c + k % c] = v[k - i];
         }
+    }
+}
+
+void dt_axis_init(const dt_axis *a, uint64_t seed, float *master) {
+    init_range(a, 0, a->n_segment, seed, master);
+}
+
+void dt_axis_init_frozen(const dt_axis *a, uint64_t seed, float *frozen) {
+    init_range(a, a->n_segment, a->n_segment + a->n_frozen, seed, frozen);
+}
+
+void dt_axis_pack_frozen(const dt_axis *a, const float *frozen, void *arena) {
+    for (int32_t i = a->n_segment; i < a->n_segment + a->n_frozen; i++) {
+        const float *from = frozen + a->segment[i].offset;
+        char *to = (char *)arena + a->param[i].frozen_at;
+        const int64_t n = a->segment[i].n_elem;
+        if (a->param[i].dtype == DT_DTYPE_F32) memcpy(to, from, (size_t)n * sizeof *from);
+        for (int64_t k = 0; a->param[i].dtype == DT_DTYPE_F16 && k < n; k++)
+            ((uint16_t *)(void *)to)[k] = dt_f32_to_f16(from[k]);
+        for (int64_t k = 0; a->param[i].dtype == DT_DTYPE_BF16 && k < n; k++)
+            ((uint16_t *)(void *)to)[k] = dt_f32_to_bf16(from[k]);
     }
 }

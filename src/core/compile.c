@@ -21,6 +21,11 @@ typedef struct work {
     dt_axis **axis;
 } work;
 
+static dt_status apply_groups(const work *w) {
+    const dt_optim_groups *groups = w->o->axis.groups;
+    return groups ? dt_optim_groups_mark(groups, w->g) : DT_OK;
+}
+
 static dt_status differentiate(const work *w) {
     return dt_autodiff(w->g);
 }
@@ -29,7 +34,9 @@ static dt_status differentiate(const work *w) {
 static dt_status lay_on_axis(const work *w) {
     const dt_axis_options *a = &w->o->axis;
     if (!w->g->training) return dt_axis_assign(*w->axis, w->g);
-    return dt_axis_build(w->g, a->n_bucket, a->weight_decay, a->decay_all, w->axis);
+    DT_TRY(dt_axis_build(w->g, a->n_bucket, a->weight_decay, a->decay_all, w->axis));
+    if (a->groups) dt_optim_groups_apply(a->groups, *w->axis);
+    return DT_OK;
 }
 
 static dt_status split_batchnorm(const work *w) {
@@ -59,6 +66,7 @@ typedef struct pass_row {
 } pass_row;
 
 static const pass_row pass_table[] = {
+    {"groups", "marks the parameters that are frozen", apply_groups, TRAINING},
     {"differentiate", "appends the backward nodes of the loss", differentiate, TRAINING},
     {"axis", "lays the parameters in the order in which backward finishes their gradients", lay_on_axis, 0},
     {"split batchnorm", "statistics, their use, and the sums of backward become nodes of their own",

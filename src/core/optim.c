@@ -16,7 +16,10 @@
                  .beta2 = beta2_,                                                                            \
                  .alpha = alpha_,                                                                            \
                  .eps = eps_,                                                                                \
-                 .trust = 1e-3}
+                 .trust = 1e-3,                                                                              \
+                 .beta2_decay = 0.8,                                                                         \
+                 .scale_floor = 1e-3,                                                                        \
+                 .update_clip = 1}
 #define VELOCITY(name_)                                                                                      \
     { .name = name_, .needs = DT_OPTIM_NEEDS_MOMENTUM }
 #define MOMENTS(first, next) .state = {{.name = first}, {.name = next}}
@@ -76,6 +79,16 @@ static const dt_optim_row rows[DT_OPTIM_COUNT] = {
                        .lineage = "lion",
                        .state = {{.name = "exp_avg"}},
                        DEFAULTS(1e-4, 0.9, 0.9, 0.99, 0.99, 1e-8)},
+    [DT_OPTIM_ADAFACTOR] =
+        {.doc = "PyTorch's: means of g^2 by row and column, of weight t^-beta2_decay; u = g / "
+                "sqrt(row column / mean); w -= lr decay w; w -= max(scale_floor, rms(w)) "
+                "min(lr, 1 / sqrt(t)) / max(1, rms(u) / update_clip) u",
+         .lineage = "adafactor",
+         .flags = DT_OPTIM_TRUST | DT_OPTIM_FACTORED,
+         .state = {{.name = "row_var", .shape = DT_STATE_ROW},
+                   {.name = "col_var", .shape = DT_STATE_COLUMN},
+                   {.name = "variance", .shape = DT_STATE_VECTOR}},
+         DEFAULTS(1e-2, 0.9, 0.9, 0.999, 0.99, 1.1920928955078125e-7)},
 };
 
 #define NAME(upper, lower, n) [DT_OPTIM_##upper] = #lower,
@@ -119,12 +132,13 @@ static const dt_key_row optim_keys[] = {
     {FLOAT("lr", lr, 0, 1e6), MATHS, .fallback = "0.1",
      .help =
          "Peak learning rate, for the whole global batch; the schedule scales it. Default of adam and lamb: "
-         "1e-3; rmsprop, rmsprop_tf and adagrad: 1e-2; lars: 1; lion: 1e-4"},
+         "1e-3; rmsprop, rmsprop_tf and adagrad: 1e-2; lars: 1; lion: 1e-4; adafactor: 1e-2, a bound on the "
+         "rate relative to the weights"},
     {FLOAT("momentum", momentum, 0, 1), .flags = DT_KEY_MATHS | DT_KEY_OPEN_MAX, .fallback = "0.9",
      .help =
          "momentum, nesterov, lars, rmsprop, rmsprop_tf (default of the last two: 0): decay of the velocity"},
     {FLOAT("weight_decay", weight_decay, 0, 1e6), MATHS, .fallback = "1e-4",
-     .help = "Weight decay; adamw, lamb, lion: decoupled, else added to the gradient"},
+     .help = "Weight decay; adamw, lamb, lion, adafactor: decoupled, else added to the gradient"},
     {FLOAT("beta1", beta1, 0, 1), .flags = DT_KEY_MATHS | DT_KEY_OPEN_MAX, .fallback = "0.9",
      .help = "adam, adamw, lamb, lion: decay of the first moment (lion: in the step)"},
     {FLOAT("beta2", beta2, 0, 1), .flags = DT_KEY_MATHS | DT_KEY_OPEN_MAX, .fallback = "0.999",
@@ -137,11 +151,18 @@ static const dt_key_row optim_keys[] = {
      .help = "adagrad: update t has the rate lr / (1 + (t - 1) lr_decay)"},
     {FLOAT("eps", eps, 0, 1), .flags = DT_KEY_MATHS | DT_KEY_OPEN_MIN, .fallback = "1e-8",
      .help = "Added where the step is divided: by a root of squares (adam, adamw, lamb, rmsprop, rmsprop_tf, "
-             "adagrad) or by norms (lars). Default of lamb: 1e-6; rmsprop_tf and adagrad: 1e-10"},
+             "adagrad) or by norms (lars). Default of lamb: 1e-6; rmsprop_tf and adagrad: 1e-10; "
+             "adafactor: 1.1920929e-7, the least root of a mean square"},
     {FLOAT("trust", trust, 0, 1e6), .flags = DT_KEY_MATHS | DT_KEY_LATER | DT_KEY_OPEN_MIN,
      .fallback = "1e-3", .help = "lars: factor on the norm of a parameter"},
     {BOOL("trust_clip", trust_clip), .flags = DT_KEY_MATHS | DT_KEY_LATER, .fallback = "false",
      .help = "lamb: the ratio of norms is at most 1; lars: at most 1 / lr"},
+    {FLOAT("beta2_decay", beta2_decay, 0, 10), LATER_MATHS, .fallback = "0.8",
+     .help = "adafactor: the mean squares take step t with weight t^-beta2_decay"},
+    {FLOAT("scale_floor", scale_floor, 0, 1e6), LATER_MATHS, .fallback = "1e-3",
+     .help = "adafactor: the root mean square of a parameter counts as no less"},
+    {FLOAT("update_clip", update_clip, 0, 1e6), .flags = DT_KEY_MATHS | DT_KEY_LATER | DT_KEY_OPEN_MIN,
+     .fallback = "1.0", .help = "adafactor: an update whose root mean square is larger is scaled down to it"},
     {BOOL("decay_bn_and_bias", decay_bn_and_bias), MATHS, .fallback = "false",
      .help = "Weight decay on batch-norm parameters and biases too"},
 };

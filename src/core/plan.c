@@ -154,8 +154,10 @@ static void place_fixed(planner *p, dt_plan *out) {
         int64_t elem = (int64_t)dt_dtype_size(val->dtype);
         switch (val->role) {
         case DT_ROLE_PARAM:
-            val->arena = val->dtype == DT_DTYPE_F32 ? DT_ARENA_MASTER : DT_ARENA_PARAM16;
-            val->offset_bytes = val->axis_offset * elem;
+            val->arena = val->frozen                  ? DT_ARENA_FROZEN
+                         : val->dtype == DT_DTYPE_F32 ? DT_ARENA_MASTER
+                                                      : DT_ARENA_PARAM16;
+            val->offset_bytes = val->axis_offset * (val->frozen ? 1 : elem);
             break;
         case DT_ROLE_GRAD:
             val->arena = DT_ARENA_GRAD;

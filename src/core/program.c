@@ -17,6 +17,7 @@ typedef struct arena_row {
 static const arena_row store_arenas[] = {
     {DT_ARENA_MASTER, "parameters", DT_MEM_DEVICE},
     {DT_ARENA_PARAM16, "16-bit parameters", DT_MEM_DEVICE},
+    {DT_ARENA_FROZEN, "frozen parameters", DT_MEM_DEVICE},
     {DT_ARENA_GRAD, "gradients", DT_MEM_COMM},
     {DT_ARENA_ACC, "summed gradients", DT_MEM_COMM},
     {DT_ARENA_STATE, "running statistics", DT_MEM_DEVICE},
@@ -39,6 +40,8 @@ static int64_t arena_bytes(dt_arena arena, const dt_axis *axis, const dt_graph *
         return fp32;
     case DT_ARENA_PARAM16:
         return o->compute == DT_DTYPE_F32 ? 0 : compute;
+    case DT_ARENA_FROZEN:
+        return axis->frozen_bytes;
     case DT_ARENA_GRAD:
         return o->train ? compute : 0;
     case DT_ARENA_ACC:
@@ -55,20 +58,26 @@ static int64_t arena_bytes(dt_arena arena, const dt_axis *axis, const dt_graph *
 }
 
 /* Vector i as these options want it; without a name where they do not. */
-static dt_store_vec vec_of(const dt_store_options *o, int32_t i) {
+static dt_store_vec vec_of(const dt_axis *axis, const dt_store_options *o, int32_t i) {
     if (!o->train) return (dt_store_vec){0};
     if (i == DT_STORE_EMA)
-        return o->ema ? (dt_store_vec){.name = "ema", .what = "averaged parameters"} : (dt_store_vec){0};
+        return o->ema
+                   ? (dt_store_vec){.name = "ema", .what = "averaged parameters", .bytes = axis->n_elem * 4}
+                   : (dt_store_vec){0};
     if (!dt_optim_has_state(&o->optim, i)) return (dt_store_vec){0};
     const dt_optim_state_row *row = &dt_optim_get((dt_optim_kind)o->optim.kind)->state[i];
-    return (dt_store_vec){.name = row->name, .what = "optimizer state", .init = row->init};
+    return (dt_store_vec){.name = row->name,
+                          .what = "optimizer state",
+                          .init = row->init,
+                          .shape = row->shape,
+                          .bytes = axis->n_state[row->shape] * 4};
 }
 
 int64_t dt_store_bytes(const dt_axis *axis, const dt_graph *g, const dt_store_options *o) {
     int64_t bytes = 0;
     for (size_t i = 0; i < sizeof store_arenas / sizeof store_arenas[0]; i++)
         bytes += arena_bytes(store_arenas[i].arena, axis, g, o);
-    for (int32_t i = 0; i < DT_STORE_VECS; i++) bytes += vec_of(o, i).name ? axis->n_elem * 4 : 0;
+    for (int32_t i = 0; i < DT_STORE_VECS; i++) bytes += vec_of(axis, o, i).bytes;
     return bytes;
 }
 
@@ -109,9 +118,9 @@ dt_status dt_store_create(dt_backend *be, const dt_axis *axis, const dt_graph *g
     }
     s->vec_bytes = axis->n_elem * (int64_t)sizeof(float);
     for (int32_t i = 0; st == DT_OK && i < DT_STORE_VECS; i++) {
-        s->vec[i] = vec_of(o, i);
-        if (!s->vec[i].name) continue;
-        st = be->alloc(be, DT_MEM_DEVICE, s->vec_bytes, (void **)&s->vec[i].data);
+        s->vec[i] = vec_of(axis, o, i);
+        if (s->vec[i].bytes == 0) continue;
+        st = be->alloc(be, DT_MEM_DEVICE, s->vec[i].bytes, (void **)&s->vec[i].data);
         if (st != DT_OK) dt_error_context("memory for %s", s->vec[i].what);
     }
     if (st == DT_OK) st = be->alloc(be, DT_MEM_DEVICE, (int64_t)sizeof *s->params, (void **)&s->params);

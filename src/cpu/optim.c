@@ -1,6 +1,7 @@
 /* Kernels over the parameter axis: accumulate, sum of squares, optimizer update, copy. One pass over memory
  * each. */
 #include "kernels.h"
+#include "optim_factored.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -25,9 +26,10 @@ struct dt_cpu_axis {
     int32_t threads;
     int64_t n_piece;
     axis_piece *piece;
-    double *partial;      /* SUMSQ: one sum per piece */
-    square_sums *measure; /* UPDATE of a TRUST optimizer: of a piece's weights and of its direction */
-    float *ratio;         /* likewise: of its segment */
+    double *partial;           /* SUMSQ: one sum per piece */
+    square_sums *measure;      /* UPDATE of a TRUST optimizer: of a piece's weights and of its direction */
+    float *ratio;              /* likewise: of its segment */
+    dt_cpu_factored *factored; /* UPDATE of a FACTORED optimizer */
 };
 
 DT_CPU_SIMD static void accum(float *acc, const float *grad, int64_t n, bool first) {
@@ -125,10 +127,16 @@ typedef struct no_state {
     float v[DT_OPTIM_STATES_MAX][BLOCK];
 } no_state;
 
-static block block_of(const dt_axis_args *a, const axis_piece *p, int64_t done, no_state *none) {
+static block block_of(const dt_cpu_axis *x, const axis_piece *p, int64_t done, no_state *none) {
+    const dt_axis_args *a = &x->args;
     const int64_t at = p->begin + done;
     block b = {
         .w = a->master + at, .grad = (const float *)a->grad + at, .n = dt_min_i64(BLOCK, p->n_elem - done)};
+    if (x->factored) {
+        dt_cpu_factored_estimate(x->factored, p->segment, at, b.n, none->v[0]);
+        b.state[0] = none->v[0];
+        return b;
+    }
     for (int k = 0; k < DT_OPTIM_STATES_MAX; k++) b.state[k] = a->state[k] ? a->state[k] + at : none->v[k];
     return b;
 }
@@ -139,28 +147,31 @@ static void clear_state(const dt_axis_args *a, no_state *none) {
         if (row[k].name && !a->state[k]) memset(none->v[k], 0, sizeof none->v[k]);
 }
 
-static dt_optim_factors factors_of(const axis_piece *p, dt_optim_factors f) {
+static dt_optim_factors factors_of(const dt_cpu_axis *x, const axis_piece *p, dt_optim_factors f) {
     f.decay = p->decay;
     f.lr *= p->lr_scale;
+    if (x->factored) f.inv_sqrt_n = dt_cpu_factored_inv_sqrt_n(x->factored, p->segment);
     return f;
 }
 
-static void update_piece(const dt_axis_args *a, const axis_piece *p, const dt_optim_factors *f) {
+static void update_piece(const dt_cpu_axis *x, const axis_piece *p, const dt_optim_factors *f) {
+    const dt_axis_args *a = &x->args;
     no_state none;
     clear_state(a, &none);
     for (int64_t done = 0; done < p->n_elem; done += BLOCK) {
-        const block b = block_of(a, p, done, &none);
+        const block b = block_of(x, p, done, &none);
         update_of[a->optim.kind](&b, f);
         if (a->ema) average(a->ema + p->begin + done, b.w, b.n, a->params->ema_decay);
     }
 }
 
-static square_sums measure_piece(const dt_axis_args *a, const axis_piece *p, const dt_optim_factors *f) {
+static square_sums measure_piece(const dt_cpu_axis *x, const axis_piece *p, const dt_optim_factors *f) {
+    const dt_axis_args *a = &x->args;
     no_state none;
     square_sums sum = {0};
     clear_state(a, &none);
     for (int64_t done = 0; done < p->n_elem; done += BLOCK) {
-        const block b = block_of(a, p, done, &none);
+        const block b = block_of(x, p, done, &none);
         const square_sums part = measure_of[a->optim.kind](&b, f);
         sum.w += part.w, sum.u += part.u;
     }
@@ -172,11 +183,11 @@ static void trust(const dt_cpu_axis *axis, const dt_optim_factors *step) {
     const dt_axis_args *a = &axis->args;
 #pragma omp parallel for schedule(static) num_threads(axis->threads) if (axis->n_piece > 1)
     for (int64_t i = 0; i < axis->n_piece; i++) {
-        const dt_optim_factors f = factors_of(&axis->piece[i], *step);
-        axis->measure[i] = measure_piece(a, &axis->piece[i], &f);
+        const dt_optim_factors f = factors_of(axis, &axis->piece[i], *step);
+        axis->measure[i] = measure_piece(axis, &axis->piece[i], &f);
     }
     for (int64_t i = 0, end; i < axis->n_piece; i = end) {
-        const dt_optim_factors f = factors_of(&axis->piece[i], *step);
+        const dt_optim_factors f = factors_of(axis, &axis->piece[i], *step);
         square_sums sum = {0};
         for (end = i; end < axis->n_piece && axis->piece[end].segment == axis->piece[i].segment; end++)
             sum.w += axis->measure[end].w, sum.u += axis->measure[end].u;
@@ -198,12 +209,13 @@ static void run_update(const dt_cpu_axis *axis) {
         if (a->clip_norm > 0) clip = (float)fmin(1, (double)a->clip_norm / (norm + 1e-6));
     }
     const dt_optim_factors step = dt_optim_begin(&a->optim, s->lr, clip / s->loss_scale, ++s->updates);
+    if (axis->factored) dt_cpu_factored_update(axis->factored, &step);
     if (axis->ratio) trust(axis, &step);
 #pragma omp parallel for schedule(static) num_threads(axis->threads) if (axis->n_piece > 1)
     for (int64_t i = 0; i < axis->n_piece; i++) {
-        dt_optim_factors f = factors_of(&axis->piece[i], step);
+        dt_optim_factors f = factors_of(axis, &axis->piece[i], step);
         if (axis->ratio) f.ratio = axis->ratio[i];
-        update_piece(a, &axis->piece[i], &f);
+        update_piece(axis, &axis->piece[i], &f);
     }
 }
 
@@ -309,6 +321,10 @@ dt_status dt_cpu_axis_create(dt_axis_kind kind, const dt_axis_args *args, int32_
         x->ratio = calloc((size_t)dt_max_i64(x->n_piece, 1), sizeof *x->ratio);
         if (!x->measure || !x->ratio) goto no_memory;
     }
+    if (kind == DT_AXIS_UPDATE && dt_optim_get((dt_optim_kind)args->optim.kind)->flags & DT_OPTIM_FACTORED) {
+        x->factored = dt_cpu_factored_create(args, threads);
+        if (!x->factored) goto no_memory;
+    }
     cut_all(kind, args, x->piece);
     *out = x;
     return DT_OK;
@@ -323,5 +339,6 @@ void dt_cpu_axis_destroy(dt_cpu_axis *axis) {
     free(axis->partial);
     free(axis->measure);
     free(axis->ratio);
+    dt_cpu_factored_destroy(axis->factored);
     free(axis);
 }

@@ -14,12 +14,12 @@ DT_CPU_SIMD static double exp_row(float *y, const float *x, int64_t c, float top
         if (y) {
 #pragma omp simd reduction(+ : part)
             for (int64_t i = at; i < end; i++) {
-                y[i] = dt_exp(x[i] - top);
+                y[i] = dt_expf(x[i] - top);
                 part += y[i];
             }
         } else {
 #pragma omp simd reduction(+ : part)
-            for (int64_t i = at; i < end; i++) part += dt_exp(x[i] - top);
+            for (int64_t i = at; i < end; i++) part += dt_expf(x[i] - top);
         }
         sum += (double)part;
     }
@@ -69,7 +69,7 @@ DT_CPU_SIMD static void softmax_bwd_row(float *dx, const float *dy, const float 
     const float sum = (float)sum_row(dy, logarithm ? NULL : y, c);
     if (logarithm) {
 #pragma omp simd
-        for (int64_t i = 0; i < c; i++) dx[i] = dy[i] - dt_exp(y[i]) * sum;
+        for (int64_t i = 0; i < c; i++) dx[i] = dy[i] - dt_expf(y[i]) * sum;
     } else {
 #pragma omp simd
         for (int64_t i = 0; i < c; i++) dx[i] = y[i] * (dy[i] - sum);

@@ -202,14 +202,17 @@ dt_range dt_array_shard_range(const dt_array_shard *s, int32_t k) {
     return (dt_range){s->offset[k], s->n_samples * dt_field_bytes(&s->field[k])};
 }
 
+dt_status dt_array_shard_column(const dt_array_shard *s, int32_t k, int64_t i, int64_t n, void *dst) {
+    const dt_field *f = &s->field[k];
+    const int64_t bytes = dt_field_bytes(f);
+    return s->offset[k] < 0 ? dt_h5_read_rows(s->h, f->name, f->dtype, i, n, dst)
+                            : dt_file_pread(s->path, s->fd, s->offset[k] + i * bytes, n * bytes, dst);
+}
+
 dt_status dt_array_shard_read(const dt_array_shard *s, int64_t i, void *const row[]) {
     dt_status status = DT_OK;
-    for (int32_t k = 0; k < s->n_fields && status == DT_OK; k++) {
-        const dt_field *f = &s->field[k];
-        const int64_t bytes = dt_field_bytes(f);
-        status = s->offset[k] < 0 ? dt_h5_read_rows(s->h, f->name, f->dtype, i, 1, row[k])
-                                  : dt_file_pread(s->path, s->fd, s->offset[k] + i * bytes, bytes, row[k]);
-    }
+    for (int32_t k = 0; k < s->n_fields && status == DT_OK; k++)
+        status = dt_array_shard_column(s, k, i, 1, row[k]);
     if (status != DT_OK) dt_error_context("sample %lld", (long long)i);
     return status;
 }

@@ -37,6 +37,8 @@ dt_status dt_array_shard_open(const char *path, dt_array_shard *s);
 void dt_array_shard_close(dt_array_shard *s);
 /* Row i of every field; row[k] has dt_field_bytes(field k) of room. Callable from several threads. */
 dt_status dt_array_shard_read(const dt_array_shard *s, int64_t i, void *const row[]);
+/* Rows [i, i + n) of field k alone. */
+dt_status dt_array_shard_column(const dt_array_shard *s, int32_t k, int64_t i, int64_t n, void *dst);
 /* Compares a row with its checksum. DT_ERR_DATA when they differ or there is none. */
 dt_status dt_array_shard_check(const dt_array_shard *s, int64_t i, void *const row[]);
 /* Where field k lies, of a shard whose fields are all read at their offsets. */

@@ -54,6 +54,42 @@ static dt_status fetch(void *reader, uint64_t epoch, int64_t sample, const dt_ro
     return p->verify ? dt_array_shard_check(s, i, row->data) : DT_OK;
 }
 
+static dt_status check_block(const dt_array_shard *s, const dt_field *f, int64_t begin, int64_t n,
+                             const void *block, int64_t classes) {
+    for (int64_t i = 0; i < n; i++) {
+        const int64_t label = f->dtype == DT_DTYPE_I64   ? ((const int64_t *)block)[i]
+                              : f->dtype == DT_DTYPE_I32 ? ((const int32_t *)block)[i]
+                                                         : ((const uint8_t *)block)[i];
+        if (label < 0 || label >= classes)
+            return dt_fail(DT_ERR_DATA,
+                           "%s: sample %lld has %s = %lld: with model.classes = %lld expected 0 to %lld",
+                           s->path, (long long)(begin + i), f->name, (long long)label, (long long)classes,
+                           (long long)classes - 1);
+    }
+    return DT_OK;
+}
+
+static dt_status check_labels(const dt_dataset *d, const char *name, int64_t classes) {
+    enum { BLOCK = 1 << 16 };
+    const dt_arrays *a = &d->arrays;
+    int32_t k = 0;
+    while (k < a->n_fields && strcmp(a->field[k].name, name) != 0) k++;
+    const dt_field *f = &a->field[k];
+    if (k == a->n_fields || f->ndim > 0 ||
+        (f->dtype != DT_DTYPE_U8 && f->dtype != DT_DTYPE_I32 && f->dtype != DT_DTYPE_I64))
+        return DT_OK;
+    void *block = malloc((size_t)(BLOCK * dt_field_bytes(f)));
+    dt_status status = block ? DT_OK : dt_fail(DT_ERR_MEMORY, "%s: out of memory", a->path);
+    for (int64_t s = 0; s < a->n_shards && status == DT_OK; s++)
+        for (int64_t i = 0, n; i < a->shard[s].n_samples && status == DT_OK; i += n) {
+            n = dt_min_i64(BLOCK, a->shard[s].n_samples - i);
+            status = dt_array_shard_column(&a->shard[s], k, i, n, block);
+            if (status == DT_OK) status = check_block(&a->shard[s], f, i, n, block, classes);
+        }
+    free(block);
+    return status;
+}
+
 const dt_data_row dt_arrays_row = {.kind = DT_ARRAYS_KIND,
                                    .open = open_arrays,
                                    .close = close_arrays,
@@ -62,4 +98,5 @@ const dt_data_row dt_arrays_row = {.kind = DT_ARRAYS_KIND,
                                    .reader_new = reader_new,
                                    .reader_free = reader_free,
                                    .fetch = fetch,
+                                   .check_labels = check_labels,
                                    .agree = dt_fields_agree};

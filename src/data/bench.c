@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/text.h"
 #include "data/import.h"
 #include "data/upload.h"
 #include "fetch.h"
@@ -208,7 +209,7 @@ static void print_table(FILE *out, const dt_data_bench_row *rows, int32_t thread
             fprintf(out, " %9.1f %9.1f %9.1f %9.3f\n", rows[i].read_us, rows[i].decode_us, rows[i].resize_us,
                     rows[i].mb_per_image);
         else
-            fprintf(out, " %d thread%s\n", threads, threads == 1 ? "" : "s");
+            fprintf(out, " %s\n", dt_count_text(threads, "thread").s);
     }
 }
 

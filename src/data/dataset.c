@@ -104,6 +104,10 @@ dt_status dt_data_check(const dt_data_options *o, int64_t classes, const char *p
     return d->row->check_config ? d->row->check_config(o, classes, path, d) : DT_OK;
 }
 
+dt_status dt_data_check_labels(const dt_dataset *d, const char *name, int64_t classes) {
+    return d->row->check_labels ? d->row->check_labels(d, name, classes) : DT_OK;
+}
+
 dt_status dt_data_agree(const dt_data_options *o, const dt_dataset *train, const dt_dataset *val,
                         dt_data_note *note) {
     *note = (dt_data_note){""};

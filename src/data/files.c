@@ -148,6 +148,10 @@ static int compare_names(const void *a, const void *b) {
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
+bool dt_name_is_visible(const char *name) {
+    return name[0] != '.';
+}
+
 dt_status dt_dir_list(const char *path, bool (*keep)(const char *name), dt_names *out) {
     *out = (dt_names){0};
     int64_t capacity = 0;

@@ -35,6 +35,8 @@ typedef struct dt_names {
     char **name;
     int64_t n;
 } dt_names;
+/* A filter for that: hidden files, which begin with a dot, are none of ours. */
+bool dt_name_is_visible(const char *name);
 dt_status dt_dir_list(const char *path, bool (*keep)(const char *name), dt_names *out);
 void dt_names_free(dt_names *names);
 

@@ -9,12 +9,9 @@
 #include <xxhash.h>
 
 #include "class_names.h"
+#include "core/text.h"
 
 enum { SHOWN_MAX = 3 };
-
-static bool is_visible(const char *name) {
-    return name[0] != '.';
-}
 
 static bool ends_with_one_of(const char *name, const char *const *extension, size_t n) {
     const char *base = strrchr(name, '/'), *dot = strrchr(name, '.');
@@ -69,7 +66,7 @@ static dt_status walk(const char *root, const char *below, const dt_dir_trail *a
     dt_dir_trail here;
     if (asprintf(&dir, "%s/%s", root, below) < 0) return no_memory(root);
     dt_status status = dt_dir_enter(dir, above, &here);
-    if (status == DT_OK) status = dt_dir_list(dir, is_visible, &names);
+    if (status == DT_OK) status = dt_dir_list(dir, dt_name_is_visible, &names);
     for (int64_t i = 0; i < names.n && status == DT_OK; i++) {
         int64_t n_bytes;
         char *deeper;
@@ -133,15 +130,16 @@ static void leave_out(left_out *l, const char *name) {
     if (l->n++ == 0) l->first = strdup(name);
 }
 
-static void tell_left_out(const dt_import_options *o, const char *root, const char *which, left_out *l) {
+static void tell_left_out(const dt_import_options *o, const char *root, const char *what, const char *which,
+                          left_out *l) {
     char text[512], foreign[128] = "";
     if (l->n_foreign > 0)
         snprintf(foreign, sizeof foreign,
                  " (%lld of them of other image formats: convert them to JPEG or PNG)",
                  (long long)l->n_foreign);
     if (l->n > 0 && o->note) {
-        snprintf(text, sizeof text, "%lld %s left out%s, the first: %s/%s", (long long)l->n, which, foreign,
-                 root, l->first ? l->first : "");
+        snprintf(text, sizeof text, "%s %s left out%s, the first: %s/%s", dt_count_text(l->n, what).s, which,
+                 foreign, root, l->first ? l->first : "");
         o->note(o->arg, text);
     }
     free(l->first);
@@ -343,7 +341,7 @@ dt_status dt_folder_by_directory(const dt_import_options *o, dt_folder *out) {
     char text[512];
     *out = (dt_folder){.root = o->input[0]};
     DT_TRY(check_outside(o, out->root));
-    DT_TRY(dt_dir_list(out->root, is_visible, &out->classes));
+    DT_TRY(dt_dir_list(out->root, dt_name_is_visible, &out->classes));
     dt_status status;
     DT_TRY_GOTO(status, keep_directories(out, &beside), done);
     DT_TRY_GOTO(status, dt_folder_name_classes(out, "class directory"), done);
@@ -363,22 +361,16 @@ dt_status dt_folder_by_directory(const dt_import_options *o, dt_folder *out) {
         goto done;
     }
     if (n_empty > 0 && o->note) {
-        snprintf(text, sizeof text, "%lld class%s without .jpg or .png files%s: %s/%s", (long long)n_empty,
-                 n_empty == 1 ? "" : "es", n_empty == 1 ? "" : ", the first", out->root,
+        snprintf(text, sizeof text, "%s without .jpg or .png files%s: %s/%s",
+                 dt_count_text(n_empty, "class").s, n_empty == 1 ? "" : ", the first", out->root,
                  out->classes.name[first_empty]);
         o->note(o->arg, text);
     }
     status = doubt(o, out);
 done:
     if (status == DT_OK) {
-        tell_left_out(o, out->root,
-                      v.other.n == 1 ? "file without .jpg or .png in the name"
-                                     : "files without .jpg or .png in the name",
-                      &v.other);
-        tell_left_out(o, out->root,
-                      beside.n == 1 ? "image beside the class directories"
-                                    : "images beside the class directories",
-                      &beside);
+        tell_left_out(o, out->root, "file", "without .jpg or .png in the name", &v.other);
+        tell_left_out(o, out->root, "image", "beside the class directories", &beside);
     } else {
         free(v.other.first);
         free(beside.first);

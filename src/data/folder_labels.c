@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <xxhash.h>
 
+#include "core/text.h"
 #include "class_names.h"
 #include "csv.h"
 
@@ -172,8 +173,8 @@ static dt_status tell_unlisted(const dt_import_options *o, const dt_label_list *
     if (!o->note) return DT_OK;
     dt_status status = dt_folder_walk(o->input[0], "", visit_image, &u);
     if (status == DT_OK && u.n > 0) {
-        snprintf(text, sizeof text, "%lld image%s without a label in %s left out, the first: %s/%s",
-                 (long long)u.n, dt_plural(u.n), o->labels, o->input[0], u.first ? u.first : "");
+        snprintf(text, sizeof text, "%s without a label in %s left out, the first: %s/%s",
+                 dt_count_text(u.n, "image").s, o->labels, o->input[0], u.first ? u.first : "");
         o->note(o->arg, text);
     }
     free(u.first);

@@ -312,8 +312,8 @@ static dt_status tell_absent(const import *m, const part *p) {
         for (int64_t i = n - 1; i >= 0; i--)
             if (here[i] < 0) n_absent++, first = i;
         if (n_absent > 0)
-            tell(m, "%lld class%s without images in %s, the first: %s", (long long)n_absent,
-                 n_absent == 1 ? "" : "es", p->split, name[first]);
+            tell(m, "%s without images in %s, the first: %s", dt_count_text(n_absent, "class").s, p->split,
+                 name[first]);
     }
     free(here);
     dt_class_names_free(name, n);
@@ -347,12 +347,12 @@ static dt_status divide(import *m) {
         p->dir.path = p->path;
         for (int64_t i = 0; i < n; i++)
             if (val[i] == (k == 1)) p->sample[p->n_samples++] = i;
-        status = p->n_samples > 0
-                     ? tell_absent(m, p)
-                     : dt_fail(DT_ERR_DATA,
-                               "%s: of %lld image%s none falls to %s with --val-fraction %g: choose a %s one",
-                               o->input[0], (long long)n, dt_plural(n), split[k], o->val_fraction,
-                               k == 1 ? "larger" : "smaller");
+        status =
+            p->n_samples > 0
+                ? tell_absent(m, p)
+                : dt_fail(DT_ERR_DATA, "%s: of %s none falls to %s with --val-fraction %g: choose a %s one",
+                          o->input[0], dt_count_text(n, "image").s, split[k], o->val_fraction,
+                          k == 1 ? "larger" : "smaller");
     }
     m->part[1].before = m->part[0].n_samples;
     free(val);
@@ -525,17 +525,15 @@ static void close_part(part *p) {
 /* Once for the whole import, of the shards that it made. */
 static void tell_tilted(const import *m) {
     const dt_import_options *o = m->o;
-    char text[256];
-    if (m->n_tilted == 0 || !o->note) return;
-    long long n = m->n_tilted;
+    const bool one = m->n_tilted == 1;
+    const dt_text images = dt_count_text(m->n_tilted, "image");
+    if (m->n_tilted == 0) return;
     if (o->exif_rotate)
-        snprintf(text, sizeof text, "%lld image%s turned upright as EXIF says%s", n, dt_plural(n),
-                 o->store == DT_STORE_JPEG ? ", and encoded anew" : "");
+        tell(m, "%s turned upright as EXIF says%s", images.s,
+             o->store == DT_STORE_JPEG ? ", and encoded anew" : "");
     else
-        snprintf(text, sizeof text,
-                 "%lld image%s not upright by EXIF and stored as %s: --exif-rotate turns %s", n,
-                 n == 1 ? " is" : "s are", n == 1 ? "it is" : "they are", n == 1 ? "it" : "them");
-    o->note(o->arg, text);
+        tell(m, "%s %s not upright by EXIF and stored as %s: --exif-rotate turns %s", images.s,
+             one ? "is" : "are", one ? "it is" : "they are", one ? "it" : "them");
 }
 
 static dt_status import_images(const dt_import_options *o, dt_import_result *out) {

@@ -83,16 +83,12 @@ static dt_status add_set(dt_inputs *in, const char *path) {
     return status == DT_ERR_MEMORY ? status : add_failed(in, path);
 }
 
-static bool is_visible(const char *name) {
-    return name[0] != '.';
-}
-
 /* The images in a folder and below it, sorted by name in each. */
 static dt_status add_folder(dt_inputs *in, const char *path, const dt_dir_trail *above) {
     dt_names names = {0};
     dt_dir_trail here;
     dt_status status = dt_dir_enter(path, above, &here);
-    if (status == DT_OK) status = dt_dir_list(path, is_visible, &names);
+    if (status == DT_OK) status = dt_dir_list(path, dt_name_is_visible, &names);
     if (status == DT_ERR_DATA) return add_failed(in, path);
     for (int64_t i = 0; i < names.n && status == DT_OK; i++) {
         struct stat st;

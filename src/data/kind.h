@@ -46,6 +46,8 @@ typedef struct dt_data_row {
     /* Whether sets fit: data/agree.h. */
     dt_status (*check_config)(const dt_data_options *o, int64_t classes, const char *path,
                               const dt_dataset *d);
+    dt_status (*check_labels)(const dt_dataset *d, const char *name,
+                              int64_t classes); /* NULL: they are sound */
     dt_status (*agree)(const dt_data_options *o, const dt_dataset *train, const dt_dataset *val,
                        dt_data_note *note);
 } dt_data_row;

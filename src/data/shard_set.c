@@ -96,10 +96,6 @@ static dt_status allow_files(const char *path, int64_t n) {
                    strerror(errno));
 }
 
-static bool is_visible(const char *name) {
-    return name[0] != '.';
-}
-
 static bool holds_shards(const char *dir, const char *name) {
     char *path;
     dt_names shards = {0};
@@ -116,7 +112,7 @@ void dt_shard_set_hint(const char *path, char out[DT_SHARD_HINT_BYTES]) {
     char shown[DT_SHARD_HINT_BYTES - 96] = "";
     int n = 0;
     *out = 0;
-    if (dt_dir_list(path, is_visible, &names) != DT_OK) return;
+    if (dt_dir_list(path, dt_name_is_visible, &names) != DT_OK) return;
     for (int64_t i = 0; i < names.n && n < SHOWN_MAX; i++) {
         const size_t at = strlen(shown), more = strlen(names.name[i]) + 2;
         if (at + more >= sizeof shown || !holds_shards(path, names.name[i])) continue;

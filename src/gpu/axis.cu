@@ -1,12 +1,14 @@
 /* Kernels over the parameter axis: accumulate, cast, sum of squares (two stages), optimizer update. What
  * changes from step to step is read from device memory, so a captured step stays valid. Segments start at
  * multiples of 64 elements, so four at a time are aligned. */
+#include <type_traits>
+
 #include "vec.cuh"
 
 namespace {
 using namespace dt;
 
-enum { QUAD = 4, SUM_THREADS = 1024 };
+enum { QUAD = 4, SUM_THREADS = 1024, FACTOR_BLOCKS = 64 };
 
 template <typename G>
 __global__ void __launch_bounds__(THREADS)
@@ -123,7 +125,9 @@ DT_OPTIM_TRUST_LIST(TRUST)
 /* The state of a stretch, and a quad of it; absent vectors are zeros. */
 template <int N> struct State {
     float *p[N > 0 ? N : 1];
-    __device__ State(const dt_axis_args &a, int64_t first) {
+    __device__ State(const dt_axis_args &a, const dt_gpu_axis_chunk &ch, const dt_gpu_axis_segment *,
+                     const float *) {
+        const int64_t first = ch.first;
 #pragma unroll
         for (int k = 0; k < N; k++) p[k] = a.state[k] ? a.state[k] + first : nullptr;
     }
@@ -153,6 +157,106 @@ template <int N> struct State {
     }
 };
 
+/* Of a FACTORED optimizer: the mean square of each element, which nobody stores. */
+struct FactoredState {
+    const float *row, *column, *vector; /* of the segment */
+    int64_t at, cols;                   /* the stretch's first element in it */
+    float inv_mean;
+    __device__ FactoredState(const dt_axis_args &a, const dt_gpu_axis_chunk &ch,
+                             const dt_gpu_axis_segment *segment, const float *inv_means) {
+        const dt_gpu_axis_segment &s = segment[ch.segment];
+        row = a.state[0] + s.row_at, column = a.state[1] + s.column_at, vector = a.state[2] + s.vector_at;
+        at = ch.first - s.offset, cols = s.cols, inv_mean = inv_means[ch.segment];
+    }
+    __device__ float value(int32_t i) const {
+        const int64_t k = at + i;
+        return cols == 0 ? vector[k] : dt_optim_mul(row[k / cols], inv_mean) * column[k % cols];
+    }
+    __device__ void load_quad(int32_t i, Pack<float, QUAD> *v) const {
+#pragma unroll
+        for (int j = 0; j < QUAD; j++) v[0].v[j] = value(i + j);
+    }
+    __device__ dt_optim_element one(int32_t i, float w) const {
+        dt_optim_element e = {};
+        e.w = w;
+        e.s[0] = value(i);
+        return e;
+    }
+    __device__ void store_one(int32_t, const dt_optim_element &) const {}
+    __device__ void store_quad(int32_t, const Pack<float, QUAD> *) const {}
+};
+template <int KIND> struct StateOf { using Type = State<Rule<KIND>::N_STATE>; };
+template <> struct StateOf<DT_OPTIM_ADAFACTOR> { using Type = FactoredState; };
+
+/* s += weight (x - s). */
+__device__ float moved(float s, float x, float weight) {
+    return s + weight * (x - s);
+}
+
+/* Mean squares of FACTORED, a segment a row of the grid: a block a row of a matrix, in turns. */
+template <typename G>
+__global__ void __launch_bounds__(THREADS)
+    factor_rows_kernel(dt_axis_args a, const dt_gpu_axis_segment *segment, const dt_gpu_axis_step *step) {
+    __shared__ double smem[THREADS];
+    if (step->skip) return;
+    const dt_gpu_axis_segment s = segment[blockIdx.y];
+    const float scale = step->factors.grad_scale;
+    for (int64_t row = blockIdx.x; row < s.rows; row += gridDim.x) {
+        const G *grad = (const G *)a.grad + s.offset + row * s.cols;
+        double sum = 0.0;
+        for (int64_t i = threadIdx.x; i < s.cols; i += THREADS) {
+            const float g = to_float(grad[i]) * scale;
+            sum += (double)g * (double)g;
+        }
+        const double total = block_total(sum, smem);
+        if (threadIdx.x == 0) {
+            float *mean = a.state[0] + s.row_at + row;
+            *mean = moved(*mean, (float)(total / (double)(s.n_real / s.rows)), step->factors.new_weight);
+        }
+        __syncthreads();
+    }
+}
+
+/* A thread a column of a matrix, or an element of a vector. */
+template <typename G>
+__global__ void __launch_bounds__(THREADS)
+    factor_columns_kernel(dt_axis_args a, const dt_gpu_axis_segment *segment, const dt_gpu_axis_step *step) {
+    if (step->skip) return;
+    const dt_gpu_axis_segment s = segment[blockIdx.y];
+    const float scale = step->factors.grad_scale, weight = step->factors.new_weight;
+    const G *grad = (const G *)a.grad + s.offset;
+    const int64_t n = s.rows > 0 ? s.cols : s.n_elem, stride = (int64_t)gridDim.x * THREADS;
+    for (int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x; i < n; i += stride) {
+        if (s.rows == 0) {
+            const float g = to_float(grad[i]) * scale;
+            float *mean = a.state[2] + s.vector_at + i;
+            *mean = moved(*mean, g * g, weight);
+            continue;
+        }
+        double sum = 0.0;
+        for (int64_t row = 0; row < s.rows; row++) {
+            const float g = to_float(grad[row * s.cols + i]) * scale;
+            sum += (double)g * (double)g;
+        }
+        float *mean = a.state[1] + s.column_at + i;
+        *mean = moved(*mean, (float)(sum / (double)s.rows), weight);
+    }
+}
+
+/* A block per segment. */
+__global__ void __launch_bounds__(THREADS)
+    factor_mean_kernel(dt_axis_args a, const dt_gpu_axis_segment *segment, const dt_gpu_axis_step *step,
+                       float *inv_mean) {
+    __shared__ double smem[THREADS];
+    const dt_gpu_axis_segment s = segment[blockIdx.x];
+    if (step->skip || s.rows == 0) return;
+    double sum = 0.0;
+    for (int64_t row = threadIdx.x; row < s.rows; row += THREADS) sum += (double)a.state[0][s.row_at + row];
+    const double total = block_total(sum, smem);
+    if (threadIdx.x == 0)
+        inv_mean[blockIdx.x] = 1.0f / fmaxf((float)(total / (double)s.rows), step->factors.eps);
+}
+
 /* Element j of a quad. */
 template <int N> __device__ dt_optim_element element_of(float w, const Pack<float, QUAD> *ps, int j) {
     dt_optim_element e = {};
@@ -172,8 +276,9 @@ __device__ dt_optim_factors chunk_factors(const dt_gpu_axis_step *step, float de
 
 /* First pass of TRUST: the state, and a chunk's sums of squares. */
 template <typename G, int KIND>
-__global__ void __launch_bounds__(THREADS) measure_kernel(dt_axis_args a, const dt_gpu_axis_chunk *chunk,
-                                                          const dt_gpu_axis_step *step, double *square) {
+__global__ void __launch_bounds__(THREADS)
+    measure_kernel(dt_axis_args a, const dt_gpu_axis_segment *segment, const float *inv_mean,
+                   const dt_gpu_axis_chunk *chunk, const dt_gpu_axis_step *step, double *square) {
     __shared__ double smem[THREADS];
     constexpr int N = Rule<KIND>::N_STATE;
     if (step->skip) return;
@@ -181,7 +286,7 @@ __global__ void __launch_bounds__(THREADS) measure_kernel(dt_axis_args a, const 
     const dt_optim_factors f = chunk_factors(step, ch.decay, ch.lr_scale);
     const G *grad = (const G *)a.grad + ch.first;
     const float *w = a.master + ch.first;
-    const State<N> state(a, ch.first);
+    const typename StateOf<KIND>::Type state(a, ch, segment, inv_mean);
     float w2 = 0.0f, u2 = 0.0f;
     for (int32_t i = (int32_t)threadIdx.x * QUAD; i < ch.n_elem; i += THREADS * QUAD) {
         if (i + QUAD <= ch.n_elem) {
@@ -234,7 +339,8 @@ __global__ void __launch_bounds__(THREADS)
     __syncthreads();
     const double sum_u = block_total(u2, smem);
     if (threadIdx.x != 0) return;
-    const dt_optim_factors f = chunk_factors(step, seg.decay, seg.lr_scale);
+    dt_optim_factors f = chunk_factors(step, seg.decay, seg.lr_scale);
+    f.inv_sqrt_n = (float)(1.0 / sqrt((double)seg.n_real));
     ratio[blockIdx.x] = Trust<KIND>::ratio(&f, (float)sqrt(sum_w), (float)sqrt(sum_u));
 }
 
@@ -262,8 +368,9 @@ __global__ void __launch_bounds__(THREADS)
 }
 
 template <typename G, typename P, int KIND>
-__global__ void __launch_bounds__(THREADS) update_kernel(dt_axis_args a, const dt_gpu_axis_chunk *chunk,
-                                                         const dt_gpu_axis_step *step, const float *ratio) {
+__global__ void __launch_bounds__(THREADS)
+    update_kernel(dt_axis_args a, const dt_gpu_axis_segment *segment, const float *inv_mean,
+                  const dt_gpu_axis_chunk *chunk, const dt_gpu_axis_step *step, const float *ratio) {
     constexpr int N = Rule<KIND>::N_STATE;
     if (step->skip) return;
     const dt_gpu_axis_chunk ch = chunk[blockIdx.x];
@@ -273,7 +380,7 @@ __global__ void __launch_bounds__(THREADS) update_kernel(dt_axis_args a, const d
     const G *grad = (const G *)a.grad + ch.first;
     P *param = a.param16 ? (P *)a.param16 + ch.first : nullptr;
     float *w = a.master + ch.first, *ema = a.ema ? a.ema + ch.first : nullptr;
-    const State<N> state(a, ch.first);
+    const typename StateOf<KIND>::Type state(a, ch, segment, inv_mean);
     for (int32_t i = (int32_t)threadIdx.x * QUAD; i < ch.n_elem; i += THREADS * QUAD) {
         if (i + QUAD <= ch.n_elem) {
             const Pack<G, QUAD> g = load<G, QUAD>(grad + i);
@@ -310,7 +417,14 @@ __global__ void __launch_bounds__(THREADS) update_kernel(dt_axis_args a, const d
 template <typename G, int KIND>
 void measure(const dt_axis_args &a, const dt_gpu_axis_plan &p, cudaStream_t s) {
     if constexpr (Trust<KIND>::IS) {
-        measure_kernel<G, KIND><<<(unsigned)p.n_chunk, THREADS, 0, s>>>(a, p.chunk, p.step, p.square);
+        if constexpr (std::is_same<typename StateOf<KIND>::Type, FactoredState>::value) {
+            const dim3 grid(FACTOR_BLOCKS, (unsigned)p.n_segment);
+            factor_rows_kernel<G><<<grid, THREADS, 0, s>>>(a, p.segment, p.step);
+            factor_columns_kernel<G><<<grid, THREADS, 0, s>>>(a, p.segment, p.step);
+            factor_mean_kernel<<<(unsigned)p.n_segment, THREADS, 0, s>>>(a, p.segment, p.step, p.inv_mean);
+        }
+        measure_kernel<G, KIND>
+            <<<(unsigned)p.n_chunk, THREADS, 0, s>>>(a, p.segment, p.inv_mean, p.chunk, p.step, p.square);
         ratio_kernel<KIND><<<(unsigned)p.n_segment, THREADS, 0, s>>>(p.segment, p.square, p.step, p.ratio);
     }
 }
@@ -322,7 +436,7 @@ void update(const dt_axis_args &a, const dt_gpu_axis_plan &p, cudaStream_t s) {
     case DT_OPTIM_##upper:                                                                                   \
         measure<G, DT_OPTIM_##upper>(a, p, s);                                                               \
         update_kernel<G, P, DT_OPTIM_##upper>                                                                \
-            <<<(unsigned)p.n_chunk, THREADS, 0, s>>>(a, p.chunk, p.step, p.ratio);                           \
+            <<<(unsigned)p.n_chunk, THREADS, 0, s>>>(a, p.segment, p.inv_mean, p.chunk, p.step, p.ratio);    \
         break;
         DT_OPTIM_LIST(CASE)
 #undef CASE

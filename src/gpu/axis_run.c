@@ -60,8 +60,18 @@ static int32_t cut(const dt_axis_args *a, dt_gpu_axis_chunk *chunk, dt_gpu_axis_
                                                .decay = s->decay,
                                                .lr_scale = s->lr_scale};
         if (segment)
-            segment[i] = (dt_gpu_axis_segment){
-                .first_chunk = first, .n_chunk = n - first, .decay = s->decay, .lr_scale = s->lr_scale};
+            segment[i] = (dt_gpu_axis_segment){.first_chunk = first,
+                                               .n_chunk = n - first,
+                                               .decay = s->decay,
+                                               .lr_scale = s->lr_scale,
+                                               .offset = s->offset,
+                                               .n_elem = s->n_elem,
+                                               .rows = s->rows,
+                                               .cols = s->cols,
+                                               .n_real = s->n_real > 0 ? s->n_real : s->n_elem,
+                                               .row_at = s->state_at[DT_STATE_ROW],
+                                               .column_at = s->state_at[DT_STATE_COLUMN],
+                                               .vector_at = s->state_at[DT_STATE_VECTOR]};
     }
     return n;
 }
@@ -91,6 +101,7 @@ static dt_status make_plan(dt_cuda *cu, const dt_axis_args *a, dt_gpu_axis_plan 
     free(chunk), free(segment);
     if (st != DT_OK || !(dt_optim_get((dt_optim_kind)a->optim.kind)->flags & DT_OPTIM_TRUST)) return st;
     DT_TRY(dt_cuda_own_device(cu, (int64_t)(2 * n_chunk * sizeof *p->square), (void **)&p->square));
+    DT_TRY(dt_cuda_own_device(cu, (int64_t)(n_segment * sizeof *p->inv_mean), (void **)&p->inv_mean));
     return dt_cuda_own_device(cu, (int64_t)(n_segment * sizeof *p->ratio), (void **)&p->ratio);
 }
 

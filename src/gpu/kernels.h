@@ -209,6 +209,8 @@ typedef struct dt_gpu_axis_chunk {
 typedef struct dt_gpu_axis_segment {
     int32_t first_chunk, n_chunk;
     float decay, lr_scale;
+    /* FACTORED: as in dt_axis_segment, and where its mean squares begin */
+    int64_t offset, n_elem, rows, cols, n_real, row_at, column_at, vector_at;
 } dt_gpu_axis_segment;
 /* What begins an update and all its blocks then read. */
 typedef struct dt_gpu_axis_step {
@@ -222,8 +224,9 @@ typedef struct dt_gpu_axis_plan {
     dt_gpu_axis_segment *segment;
     int32_t n_chunk, n_segment;
     dt_gpu_axis_step *step;
-    double *square; /* TRUST: by chunk, of the weights and of the direction */
-    float *ratio;   /* TRUST: by segment */
+    double *square;  /* TRUST: by chunk, of the weights and of the direction */
+    float *ratio;    /* TRUST: by segment */
+    float *inv_mean; /* FACTORED: by segment, 1 / mean of its rows' mean squares */
 } dt_gpu_axis_plan;
 enum { DT_GPU_AXIS_CHUNK = 2048, DT_GPU_SUMSQ_BLOCKS = 1024 };
 cudaError_t dt_gpu_axis_accum(const dt_gpu *gpu, const dt_axis_args *a, cudaStream_t s);

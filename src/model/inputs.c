@@ -70,13 +70,23 @@ static dt_vid raw_input(dt_builder *b, const char *name) {
     return b->status == DT_OK ? v : -1;
 }
 
-dt_vid dt_build_input_as(dt_builder *b, const char *field, dt_dtype dtype) {
-    const dt_vid v = raw_input(b, field);
-    if (v < 0 || b->g->value[v].dtype == dtype) return v;
+dt_vid dt_build_as(dt_builder *b, dt_vid v, dt_dtype dtype) {
+    if (b->status != DT_OK || v < 0 || b->g->value[v].dtype == dtype) return b->status == DT_OK ? v : -1;
+    const dt_nid cast = dt_graph_maker(b->g, v, DT_OP_CAST); /* what it was made of says more */
+    const dt_vid from = cast >= 0 ? b->g->node[cast].in[0] : v;
+    if (b->g->value[from].dtype == dtype) return from;
     char name[DT_NAME_MAX];
-    snprintf(name, sizeof name, "%s/%s", field, dt_dtype_name(dtype));
+    if (snprintf(name, sizeof name, "%s/%s", b->g->value[from].name, dt_dtype_name(dtype)) >=
+        (int)sizeof name) {
+        b->status = dt_fail(DT_ERR_CONFIG, "\"%s\": its name is too long", b->g->value[from].name);
+        return -1;
+    }
     const dt_vid made = dt_graph_find(b->g, name);
-    return made >= 0 ? made : dt_build_op(b, name, DT_OP_CAST, &(dt_attr){.cast.dtype = dtype}, 1, &v);
+    return made >= 0 ? made : dt_build_op(b, name, DT_OP_CAST, &(dt_attr){.cast.dtype = dtype}, 1, &from);
+}
+
+dt_vid dt_build_input_as(dt_builder *b, const char *field, dt_dtype dtype) {
+    return dt_build_as(b, raw_input(b, field), dtype);
 }
 
 dt_vid dt_build_input(dt_builder *b, const char *field) {

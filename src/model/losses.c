@@ -37,32 +37,38 @@ static dt_vid valid_rows(dt_builder *b) {
     return v;
 }
 
+/* The target in that type; -1 after an error, which sticks. */
+static dt_vid target_of(dt_builder *b, const dt_build_loss_options *o, const char *name, dt_dtype dtype) {
+    if (o->value) return dt_build_as(b, *o->value, dtype);
+    const dt_field *f = o->target ? dt_build_field(b, o->target) : dt_build_target(b);
+    if (f) return dt_build_input_as(b, f->name, dtype);
+    b->status = o->target ? dt_fail(DT_ERR_CONFIG, "%s: the data has no field \"%s\"", name, o->target)
+                          : dt_fail(DT_ERR_CONFIG, "%s: the data has no field label, y or target", name);
+    return -1;
+}
+
 void dt_build_loss(dt_builder *b, dt_vid x, const dt_build_loss_options *options) {
     if (b->status != DT_OK) return;
     const dt_build_loss_options o = options ? *options : (dt_build_loss_options){0};
     const int32_t kind = find_kind(b, o.kind);
     if (kind < 0) return;
     const char *name = o.name ? o.name : "loss";
-    const dt_field *target = o.target ? dt_build_field(b, o.target) : dt_build_target(b);
     dt_attr t = {.loss = {.weight = o.weight != 0 ? (float)o.weight : 1,
                           .param = o.param != 0 ? (float)o.param : 1,
                           .sums = o.sums}};
-    const bool reads_target = kind != CROSS_ENTROPY + 1 + DT_LOSS_VALUE;
-    if (reads_target && !target) {
-        b->status = o.target ? dt_fail(DT_ERR_CONFIG, "%s: the data has no field \"%s\"", name, o.target)
-                             : dt_fail(DT_ERR_CONFIG, "%s: the data has no field label, y or target", name);
-        return;
-    }
     dt_vid loss;
     if (kind == CROSS_ENTROPY) {
-        const dt_vid label = dt_build_input_as(b, target->name, DT_DTYPE_I32), metrics = metrics_of(b);
+        const dt_vid label = target_of(b, &o, name, DT_DTYPE_I32), metrics = metrics_of(b);
         t.loss.smoothing = b->g->training ? (float)b->label_smoothing : 0.0f;
         /* A row of images that is padding has label -1. */
-        const dt_vid valid = dt_graph_input(b->g, "image") >= 0 ? -1 : valid_rows(b);
+        const bool told = b->status == DT_OK && dt_graph_input(b->g, "image") >= 0 &&
+                          b->g->value[label].role == DT_ROLE_INPUT;
+        const dt_vid valid = told ? -1 : valid_rows(b);
         loss = dt_build_op(b, name, DT_OP_XENT, &t, 4, (dt_vid[]){x, label, metrics, valid});
     } else {
-        const dt_vid y = reads_target ? dt_build_input_as(b, target->name, DT_DTYPE_F32) : -1,
-                     valid = valid_rows(b), metrics = metrics_of(b);
+        const bool reads_target = kind != CROSS_ENTROPY + 1 + DT_LOSS_VALUE;
+        const dt_vid y = reads_target ? target_of(b, &o, name, DT_DTYPE_F32) : -1, valid = valid_rows(b),
+                     metrics = metrics_of(b);
         t.loss.kind = (dt_loss_kind)(kind - 1);
         loss = dt_build_op(b, name, DT_OP_LOSS, &t, 4, (dt_vid[]){x, y, valid, metrics});
     }

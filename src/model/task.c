@@ -38,20 +38,26 @@ static double f1(const double *sum, double rows) {
     return 2 * sum[1] / (2 * sum[1] + sum[2]);
 }
 
-static const dt_metric_row classify_metrics[] = {
-    {"top1", "top-1", "accuracy", "acc", true, true, first_share},
-    {"top5", "top-5", NULL, NULL, true, true, second_share},
-};
-static const dt_metric_row multilabel_metrics[] = {
-    {"accuracy", "label accuracy", "accuracy", "acc", true, true, first_share},
-    {"f1", "F1", NULL, NULL, true, true, f1},
-    {"exact", "all labels right", NULL, NULL, true, true, fourth_share},
-};
-static const dt_metric_row regress_metrics[] = {
-    {"rmse", "RMSE", "RMSE", "rmse", false, false, root},
-    {"mae", "MAE", NULL, NULL, false, false, second_share},
-    {"r2", "R2", NULL, NULL, false, true, explained},
-};
+#define CLASSIFY(M)                                                                                          \
+    M("top1", "top-1", "accuracy", "acc", true, true, first_share)                                           \
+    M("top5", "top-5", NULL, NULL, true, true, second_share)
+#define MULTILABEL(M)                                                                                        \
+    M("accuracy", "label accuracy", "accuracy", "acc", true, true, first_share)                              \
+    M("f1", "F1", NULL, NULL, true, true, f1)                                                                \
+    M("exact", "all labels right", NULL, NULL, true, true, fourth_share)
+#define REGRESS(M)                                                                                           \
+    M("rmse", "RMSE", "RMSE", "rmse", false, false, root)                                                    \
+    M("mae", "MAE", NULL, NULL, false, false, second_share)                                                  \
+    M("r2", "R2", NULL, NULL, false, true, explained)
+
+#define METRIC_ROW(...)          {__VA_ARGS__},
+#define METRIC_CHOICE(name, ...) "eval_" name,
+static const dt_metric_row classify_metrics[] = {CLASSIFY(METRIC_ROW)};
+static const dt_metric_row multilabel_metrics[] = {MULTILABEL(METRIC_ROW)};
+static const dt_metric_row regress_metrics[] = {REGRESS(METRIC_ROW)};
+const char *const dt_metric_choices[] = {CLASSIFY(METRIC_CHOICE) "eval_loss",
+                                         MULTILABEL(METRIC_CHOICE) REGRESS(METRIC_CHOICE) NULL};
+
 #define METRICS(table) .n_metric = (int32_t)(sizeof table / sizeof table[0]), .metric = table
 
 #define TASKS(T)                                                                                             \
@@ -71,6 +77,13 @@ enum { N_TASK = sizeof dt_task_table / sizeof dt_task_table[0] };
 
 const dt_task_row *dt_task_of(const dt_model_options *o) {
     return &dt_task_table[o->task];
+}
+
+const dt_task_row *dt_task_of_loss(const char *kind) {
+    for (int i = 0; i < N_TASK; i++)
+        for (int k = 0; k < DT_TASK_LOSSES_MAX && dt_task_table[i].loss[k]; k++)
+            if (strcmp(dt_task_table[i].loss[k], kind) == 0) return &dt_task_table[i];
+    return NULL;
 }
 
 const dt_metric_row *dt_metric_find(const char *name) {

@@ -75,11 +75,11 @@ static dt_status one_step(dt_session *s, int64_t step, dt_step_result *last) {
     return DT_OK;
 }
 
-dt_status dt_bench_step(const dt_config *c, dt_comm *mpi, int64_t steps) {
+dt_status dt_bench_step(const dt_config *c, dt_comm *mpi, int64_t steps, const dt_sink *sink) {
     dt_session s;
     dt_step_result r = {0};
     double start_s = dt_time_s();
-    DT_TRY(dt_session_open(c, mpi, true, &s));
+    DT_TRY(dt_session_open(c, mpi, true, sink, &s));
     dt_status st = dt_engine_init(s.engine);
     if (st == DT_OK)
         st = dt_engine_set_loss_scale(s.engine, c->train.precision == DT_PRECISION_FP16 ? 1024 : 1, 0);
@@ -109,15 +109,16 @@ dt_status dt_bench_step(const dt_config *c, dt_comm *mpi, int64_t steps) {
     snprintf(loss_text, sizeof loss_text, isfinite(loss) ? "%.5f" : "null", loss); /* JSON has no NaN */
     struct rusage use;
     getrusage(RUSAGE_SELF, &use);
-    printf("%s, %s, %s: step %.3f ms (%.3f to %.3f), %.1f samples/s, %s a rank\n", c->model.name,
-           dt_count_text(mpi->world, "rank").s, s.be->info.name, 1e3 * step_s, 1e3 * lo, 1e3 * hi,
-           (double)c->train.global_batch / step_s, dt_unit_text(flops / step_s, "FLOP/s").s);
-    printf("{\"bench\":\"step\",\"model\":\"%s\",\"ranks\":%d,\"global_batch\":%lld,\"step_ms\":%.4f,"
-           "\"samples_per_s\":%.2f,"
-           "\"device_mib\":%.3f,\"peak_rss_mib\":%.1f,\"ready_s\":%.2f,\"loss\":%s}\n",
-           c->model.name, mpi->world, (long long)c->train.global_batch, 1e3 * step_s,
-           (double)c->train.global_batch / step_s, (double)dt_engine_device_bytes(s.engine) / (1 << 20),
-           (double)use.ru_maxrss / 1024, ready_s, loss_text);
+    dt_tell(sink, DT_NEWS_LINE, "%s, %s, %s: step %.3f ms (%.3f to %.3f), %.1f samples/s, %s a rank",
+            c->model.name, dt_count_text(mpi->world, "rank").s, s.be->info.name, 1e3 * step_s, 1e3 * lo,
+            1e3 * hi, (double)c->train.global_batch / step_s, dt_unit_text(flops / step_s, "FLOP/s").s);
+    dt_tell(sink, DT_NEWS_LINE,
+            "{\"bench\":\"step\",\"model\":\"%s\",\"ranks\":%d,\"global_batch\":%lld,\"step_ms\":%.4f,"
+            "\"samples_per_s\":%.2f,"
+            "\"device_mib\":%.3f,\"peak_rss_mib\":%.1f,\"ready_s\":%.2f,\"loss\":%s}",
+            c->model.name, mpi->world, (long long)c->train.global_batch, 1e3 * step_s,
+            (double)c->train.global_batch / step_s, (double)dt_engine_device_bytes(s.engine) / (1 << 20),
+            (double)use.ru_maxrss / 1024, ready_s, loss_text);
 out:
     dt_session_close(&s, st);
     return st;
@@ -145,11 +146,11 @@ static dt_status make_copies(dt_backend *be, const dt_program *p, copy_like *out
     return be->alloc(be, DT_MEM_DEVICE, 2 * out->half_bytes, (void **)&out->buf);
 }
 
-dt_status dt_bench_op(const dt_config *c, dt_comm *mpi, int64_t repeats) {
+dt_status dt_bench_op(const dt_config *c, dt_comm *mpi, int64_t repeats, const dt_sink *sink) {
     dt_session s;
     dt_step_result r;
     copy_like copy = {0};
-    DT_TRY(dt_session_open(c, mpi, true, &s));
+    DT_TRY(dt_session_open(c, mpi, true, sink, &s));
     dt_status st = dt_engine_init(s.engine);
     if (st == DT_OK)
         st = dt_engine_set_loss_scale(s.engine, c->train.precision == DT_PRECISION_FP16 ? 1024 : 1, 0);
@@ -159,8 +160,8 @@ dt_status dt_bench_op(const dt_config *c, dt_comm *mpi, int64_t repeats) {
     double total_s = 0, op_s[DT_OP_COUNT] = {0};
     if (st == DT_OK) st = make_copies(s.be, p, &copy);
     if (st == DT_OK && mpi->rank == 0)
-        printf("%-16s %-34s %10s %10s %8s %10s  %s\n", "op", "result", "ms", "GB/s", "of copy", "GFLOP/s",
-               "kernel");
+        dt_tell(sink, DT_NEWS_LINE, "%-16s %-34s %10s %10s %8s %10s  %s", "op", "result", "ms", "GB/s",
+                "of copy", "GFLOP/s", "kernel");
     for (int32_t i = 0; st == DT_OK && i < p->n_kernel; i++) {
         const dt_node *n = &p->graph->node[p->kernel[i].node];
         const dt_kernel copy_kernel = {.run = run_copy, .ctx = &copy};
@@ -173,18 +174,18 @@ dt_status dt_bench_op(const dt_config *c, dt_comm *mpi, int64_t repeats) {
         total_s += kernel_s;
         op_s[n->op] += kernel_s;
         if (mpi->rank == 0)
-            printf("%-16s %-34.34s %10.4f %10.1f %7.0f%% %10.1f  %s\n", dt_op_get(n->op)->name,
-                   p->graph->value[n->out[0]].name, 1e3 * kernel_s, dt_op_bytes(p->graph, n) / kernel_s / 1e9,
-                   100 * copy_s / kernel_s, dt_op_flops(p->graph, n) / kernel_s / 1e9,
-                   p->kernel[i].label ? p->kernel[i].label : "");
+            dt_tell(sink, DT_NEWS_LINE, "%-16s %-34.34s %10.4f %10.1f %7.0f%% %10.1f  %s",
+                    dt_op_get(n->op)->name, p->graph->value[n->out[0]].name, 1e3 * kernel_s,
+                    dt_op_bytes(p->graph, n) / kernel_s / 1e9, 100 * copy_s / kernel_s,
+                    dt_op_flops(p->graph, n) / kernel_s / 1e9, p->kernel[i].label ? p->kernel[i].label : "");
     }
     if (st == DT_OK && mpi->rank == 0) {
-        printf("\n%-16s %10s %8s\n", "op", "ms", "share");
+        dt_tell(sink, DT_NEWS_LINE, "\n%-16s %10s %8s", "op", "ms", "share");
         for (int op = 0; op < DT_OP_COUNT; op++)
             if (op_s[op] > 0)
-                printf("%-16s %10.3f %7.1f%%\n", dt_op_get((dt_op)op)->name, 1e3 * op_s[op],
-                       100 * op_s[op] / total_s);
-        printf("%-16s %10.3f\n", "sum", 1e3 * total_s);
+                dt_tell(sink, DT_NEWS_LINE, "%-16s %10.3f %7.1f%%", dt_op_get((dt_op)op)->name,
+                        1e3 * op_s[op], 100 * op_s[op] / total_s);
+        dt_tell(sink, DT_NEWS_LINE, "%-16s %10.3f", "sum", 1e3 * total_s);
     }
 out:
     s.be->free(s.be, DT_MEM_DEVICE, copy.buf);
@@ -287,22 +288,25 @@ static dt_status count_wrong(dt_comm *mpi, dt_backend *be, const reduce_row *r, 
 }
 
 /* nccl-tests' columns, of the reduction in place alone. */
-static void print_row_head(const dt_comm *comm) {
-    printf("# all-reduce in place, %s, %s\n", dt_count_text(comm->world, "rank").s, comm->name);
-    printf("#%12s %13s %7s %7s %5s %9s %7s %7s %6s\n", "size", "count", "type", "redop", "root", "time",
-           "algbw", "busbw", "#wrong");
-    printf("#%12s %13s %7s %7s %5s %9s %7s %7s\n", "(B)", "(elements)", "", "", "", "(us)", "(GB/s)",
-           "(GB/s)");
+static void tell_row_head(const dt_comm *comm, const dt_sink *sink) {
+    dt_tell(sink, DT_NEWS_LINE, "# all-reduce in place, %s, %s", dt_count_text(comm->world, "rank").s,
+            comm->name);
+    dt_tell(sink, DT_NEWS_LINE, "#%12s %13s %7s %7s %5s %9s %7s %7s %6s", "size", "count", "type", "redop",
+            "root", "time", "algbw", "busbw", "#wrong");
+    dt_tell(sink, DT_NEWS_LINE, "#%12s %13s %7s %7s %5s %9s %7s %7s", "(B)", "(elements)", "", "", "", "(us)",
+            "(GB/s)", "(GB/s)");
 }
 
-static void print_row(const dt_comm *comm, const reduce_row *r, double seconds, double n_wrong) {
+static void tell_row(const dt_comm *comm, const reduce_row *r, double seconds, double n_wrong,
+                     const dt_sink *sink) {
     const int64_t bytes = r->n_elem * (int64_t)sizeof(float);
     const double alg = (double)bytes / seconds / 1e9;
-    printf(" %12lld %13lld %7s %7s %5d %9.2f %7.2f %7.2f %6.0f\n", (long long)bytes, (long long)r->n_elem,
-           "float", "sum", -1, 1e6 * seconds, alg, alg * 2 * (comm->world - 1) / comm->world, n_wrong);
+    dt_tell(sink, DT_NEWS_LINE, " %12lld %13lld %7s %7s %5d %9.2f %7.2f %7.2f %6.0f", (long long)bytes,
+            (long long)r->n_elem, "float", "sum", -1, 1e6 * seconds, alg,
+            alg * 2 * (comm->world - 1) / comm->world, n_wrong);
 }
 
-dt_status dt_bench_comm(const dt_config *c, dt_comm *mpi, int64_t max_bytes) {
+dt_status dt_bench_comm(const dt_config *c, dt_comm *mpi, int64_t max_bytes, const dt_sink *sink) {
     dt_backend *be = NULL;
     dt_watchdog *watch = NULL;
     reduce_row r = {.comm = mpi};
@@ -325,7 +329,7 @@ dt_status dt_bench_comm(const dt_config *c, dt_comm *mpi, int64_t max_bytes) {
     st = be->alloc(be, kind, max_bytes, &r.buf);
     if (st == DT_OK) st = be->alloc(be, DT_MEM_HOST, CHUNK * (int64_t)sizeof(float), &chunk);
     DT_TRY_GOTO(st, dt_comm_agree(mpi, st), out);
-    if (mpi->rank == 0) print_row_head(r.comm);
+    if (mpi->rank == 0) tell_row_head(r.comm, sink);
     for (int64_t bytes = MIN_BYTES; bytes <= max_bytes; bytes *= 4) {
         double seconds, n_wrong;
         r.n_elem = bytes / (int64_t)sizeof(float);
@@ -334,7 +338,7 @@ dt_status dt_bench_comm(const dt_config *c, dt_comm *mpi, int64_t max_bytes) {
         dt_watchdog_beat(watch, r.n_elem, "all-reduce");
         DT_TRY_GOTO(st, count_wrong(mpi, be, &r, chunk, &n_wrong), out);
         DT_TRY_GOTO(st, time_row(mpi, be, watch, &r, &seconds), out);
-        if (mpi->rank == 0) print_row(r.comm, &r, seconds, n_wrong);
+        if (mpi->rank == 0) tell_row(r.comm, &r, seconds, n_wrong, sink);
         if (n_wrong > 0) {
             st = dt_fail(DT_ERR_DEVICE, "an all-reduce of %s: %s wrong", dt_count_text(bytes, "byte").s,
                          dt_count_text((int64_t)n_wrong, "element").s);

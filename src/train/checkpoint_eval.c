@@ -14,7 +14,7 @@ static const char format_name[] = "dtrain-evaluation", checksum_name[] = "xxh3";
 enum { FORMAT_VERSION = 1, FILE_BYTES_MAX = 16 << 10 };
 
 static const char *metric_name(int64_t metric) {
-    return dt_best_metric_names[metric] + strlen("eval_");
+    return dt_metric_choices[metric] + strlen("eval_");
 }
 
 /* Where the metric stands among the task's; -1: it is the loss, or another task's. */
@@ -34,7 +34,7 @@ bool dt_best_metric_fits(const dt_task_row *task, dt_best_metric metric) {
 }
 
 dt_best_metric dt_best_metric_first(const dt_task_row *task) {
-    for (int64_t m = 0; dt_best_metric_names[m]; m++)
+    for (int64_t m = 0; dt_metric_choices[m]; m++)
         if (metric_index(task, m) == 0) return (dt_best_metric)m;
     return DT_BEST_EVAL_LOSS;
 }
@@ -84,7 +84,7 @@ static dt_status format(const dt_ckpt_eval *e, char **text) {
     for (int32_t i = 0; i < task->n_metric; i++)
         json_object_set_new(root, task->metric[i].name, number(e->score.metric[i]));
     json_t *rest =
-        json_pack("{s:s, s:o, s:I, s:I}", "metric", dt_best_metric_names[e->metric], "best", number(e->best),
+        json_pack("{s:s, s:o, s:I, s:I}", "metric", dt_metric_choices[e->metric], "best", number(e->best),
                   "best_step", (json_int_t)e->best_step, "worse", (json_int_t)e->worse);
     const bool good = root && rest && json_object_update(root, rest) == 0;
     json_decref(rest);
@@ -129,8 +129,8 @@ static dt_status parse(const char *text, size_t bytes, dt_ckpt_eval *e) {
                 get_number(best, &e->best) && isfinite(e->best) == (best_step >= 0) &&
                 find_task(root, N_KNOWN, e);
     e->metric = -1;
-    for (int64_t m = 0; good && dt_best_metric_names[m]; m++)
-        if (strcmp(metric, dt_best_metric_names[m]) == 0) e->metric = m;
+    for (int64_t m = 0; good && dt_metric_choices[m]; m++)
+        if (strcmp(metric, dt_metric_choices[m]) == 0) e->metric = m;
     if (good) e->step = step, e->best_step = best_step, e->worse = worse;
     good = good && e->metric >= 0;
     json_decref(root);

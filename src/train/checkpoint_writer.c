@@ -145,11 +145,11 @@ static void not_saved(int64_t step) {
 /* Failures are not the save's: nothing is lost, and the next save tries again. */
 static void keep_order(const dt_ckpt_writer *w, int64_t step) {
     if (dt_ckpt_link_best(&w->policy, step) != DT_OK) /* first: it must not lead to one that is removed */
-        fprintf(stderr, "dtrain: step %" PRId64 " is saved, but no link leads to the best: %s\n", step,
-                dt_error_text());
+        dt_tell(w->policy.sink, DT_NEWS_WARNING,
+                "step %" PRId64 " is saved, but no link leads to the best: %s", step, dt_error_text());
     if (dt_ckpt_retain(&w->policy, step) != DT_OK)
-        fprintf(stderr, "dtrain: step %" PRId64 " is saved, but old checkpoints stay: %s\n", step,
-                dt_error_text());
+        dt_tell(w->policy.sink, DT_NEWS_WARNING, "step %" PRId64 " is saved, but old checkpoints stay: %s",
+                step, dt_error_text());
 }
 
 static dt_status write_checkpoint(dt_ckpt_writer *w) {
@@ -173,8 +173,8 @@ static void record_evaluation(dt_ckpt_writer *w, int64_t step, const dt_ckpt_eva
     if (status == DT_OK)
         keep_order(w, step);
     else
-        fprintf(stderr, "dtrain: the checkpoint of step %" PRId64 " counts as not evaluated: %s\n", step,
-                dt_error_text());
+        dt_tell(w->policy.sink, DT_NEWS_WARNING,
+                "the checkpoint of step %" PRId64 " counts as not evaluated: %s", step, dt_error_text());
 }
 
 static void *write_jobs(void *arg) {

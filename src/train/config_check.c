@@ -131,7 +131,7 @@ static bool check_best_metric(const dt_config *c, char *text, size_t size) {
         snprintf(list + used, sizeof list - used, ", eval_%s", task->metric[i].name);
     }
     return WRONG("\"%s\" is of another task: model.task = \"%s\" has %s",
-                 dt_best_metric_names[c->checkpoint.best_metric], task->name, list);
+                 dt_metric_choices[c->checkpoint.best_metric], task->name, list);
 }
 
 static bool check_layers(const dt_config *c, char *text, size_t size) {

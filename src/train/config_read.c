@@ -58,6 +58,8 @@ static dt_status fail_unknown_key(dt_place at, const char *key) {
     char near[DT_CONFIG_KEY_MAX];
     if (strcmp(leaf_of(key), "layers") == 0)
         return dt_key_fail(at, key, "unknown key; did you mean model.layers?");
+    if (strcmp(leaf_of(key), "groups") == 0)
+        return dt_key_fail(at, key, "unknown key; did you mean optim.groups?");
     if (nearest_key(key, near)) return dt_key_fail(at, key, "unknown key; did you mean %s?", near);
     return dt_key_fail(at, key, "unknown key; `dtrain config` lists all keys");
 }
@@ -76,6 +78,7 @@ static dt_status read_key(dt_config_reader *r, const char *key, const dt_toml_va
         r->layers_at = key_at;
         return dt_model_read_layers(&r->config->model, v, value_at.name);
     }
+    if (strcmp(key, "optim.groups") == 0) return dt_optim_groups_read(&r->config->groups, v, value_at.name);
     if (strcmp(key, "model.losses") == 0) return dt_model_read_losses(&r->config->model, v, value_at.name);
     if (!find_key(key, &k)) return fail_unknown_key(key_at, key);
     DT_TRY(dt_key_set(k.row, key, dt_config_options(r->config, k.part), v, value_at));
@@ -157,6 +160,14 @@ static char *override_document(const dt_key_row *row, const char *value) {
     return text;
 }
 
+/* Arrays of tables, which are read by rooms of their own. */
+static bool is_tables(const char *key) {
+    static const char *const keys[] = {"model.layers", "model.losses", "optim.groups"};
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
+        if (strcmp(key, keys[i]) == 0) return true;
+    return false;
+}
+
 static dt_status read_override(dt_config_reader *r, const char *override) {
     dt_place at = {"command line", 0, 0};
     const char *equals = strchr(override, '=');
@@ -170,8 +181,7 @@ static dt_status read_override(dt_config_reader *r, const char *override) {
     join_key(key, "", raw);
     dt_config_key k;
     const dt_key_row *row = find_key(key, &k) ? k.row : NULL;
-    if (!row && strcmp(key, "model.layers") != 0 && strcmp(key, "model.losses") != 0)
-        return fail_unknown_key(at, key);
+    if (!row && !is_tables(key)) return fail_unknown_key(at, key);
 
     char *text = override_document(row, equals + 1);
     if (!text) return dt_fail(DT_ERR_MEMORY, "out of memory for the override of %s", key);

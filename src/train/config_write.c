@@ -26,6 +26,7 @@ static void print_config(const dt_config *c, uint32_t flags, bool hash, FILE *ou
         fputc('\n', out);
     }
     dt_model_print_entries(&c->model, out);
+    dt_optim_groups_print(&c->groups, out);
 }
 
 dt_status dt_config_write(const dt_config *c, FILE *out) {
@@ -120,6 +121,10 @@ void dt_config_print_keys(FILE *out) {
         print_layer_keys(&dt_layer_table[i], "", out);
         fprintf(out, "\n      %s\n", dt_layer_table[i].help);
     }
+    fputs("\n[[optim.groups]]\n", out);
+    for (int i = 0; i < dt_optim_group_section.n_row; i++)
+        fprintf(out, "  %s\n      %s\n", dt_optim_group_section.row[i].key,
+                dt_optim_group_section.row[i].help);
     dt_config_fini(&defaults);
 }
 
@@ -192,6 +197,25 @@ static void print_markdown_losses(FILE *out) {
           out);
 }
 
+static void print_markdown_groups(FILE *out) {
+    fputs("\n## [[optim.groups]]\n\n"
+          "Parameters that are trained in their own way, by patterns on their names. Groups are applied in "
+          "order: of each\nkey the last group that says it counts. A pattern that is of no parameter is an "
+          "error.\n\n"
+          "| key | kind | range | meaning |\n| --- | --- | --- | --- |\n",
+          out);
+    for (int k = 0; k < dt_optim_group_section.n_row; k++)
+        print_markdown_layer_key(&dt_optim_group_section.row[k], out);
+    fputs("\nFrozen parameters need no memory but their own, and where nothing below them is trained the "
+          "gradient ends there.\nA run may be resumed with other groups: what is trained from then on starts "
+          "with fresh optimizer state, what is\nfrozen loses it. Only the last layer, and its bias faster "
+          "and without decay:\n\n```toml\n"
+          "[[optim.groups]]\npattern = \"*\"\nfrozen = true\n\n"
+          "[[optim.groups]]\npattern = \"fc.*\"\nfrozen = false\n\n"
+          "[[optim.groups]]\npattern = \"fc.bias\"\nlr_factor = 2.0\nweight_decay = 0.0\n```\n",
+          out);
+}
+
 void dt_config_print_markdown(FILE *out) {
     dt_config defaults;
     dt_config_key k;
@@ -219,5 +243,6 @@ void dt_config_print_markdown(FILE *out) {
     }
     print_markdown_layers(out);
     print_markdown_losses(out);
+    print_markdown_groups(out);
     dt_config_fini(&defaults);
 }

@@ -97,7 +97,9 @@ static dt_status compile(dt_engine *e, const dt_dataset_info *data, FILE *tell) 
                                   .fuse = c->train.fusion != DT_FUSION_OFF,
                                   .axis = {.n_bucket = (int32_t)c->dist.buckets,
                                            .weight_decay = (float)c->optim.weight_decay,
-                                           .decay_all = c->optim.decay_bn_and_bias},
+                                           .decay_all = c->optim.decay_bn_and_bias,
+                                           /* Evaluation has all of them on the axis. */
+                                           .groups = e->train ? &c->groups : NULL},
                                   .check = refuse_hopeless,
                                   .arg = e,
                                   .tell = tell};

@@ -61,8 +61,10 @@ struct dt_engine {
                                                    way by the copy stream; NULL: nobody asks */
     void *on_copy_arg;
 
-    float *host;        /* pinned axis-sized scratch for transfers */
-    float *host_state;  /* running statistics of all ranks [world, state elements] */
+    float *host;   /* pinned scratch for transfers, of the axis or of the frozen parameters */
+    float *frozen; /* frozen parameters in fp32, where the device has them in 16 bits; else NULL */
+    int32_t n_state_fresh, n_state_dropped; /* parameters, by the last load */
+    float *host_state;                      /* running statistics of all ranks [world, state elements] */
     float *state_saved; /* pinned: this rank's own, while evaluation uses the mean over ranks */
     void *master_saved; /* device: weights while evaluation uses the EMA */
     int64_t n_state_elem;

@@ -18,7 +18,7 @@ static double update_bytes(const dt_engine *e, double grad) {
     const dt_store *s = e->store;
     const double master = arena_bytes(e, DT_ARENA_MASTER);
     double state = 0;
-    for (int32_t i = 0; i < DT_OPTIM_STATES_MAX; i++) state += s->vec[i].data ? (double)s->vec_bytes : 0;
+    for (int32_t i = 0; i < DT_OPTIM_STATES_MAX; i++) state += s->vec[i].data ? (double)s->vec[i].bytes : 0;
     const double ema = s->vec[DT_STORE_EMA].data ? (double)s->vec_bytes : 0;
     const bool trust = dt_optim_get((dt_optim_kind)s->options.optim.kind)->flags & DT_OPTIM_TRUST;
     return grad + arena_bytes(e, DT_ARENA_PARAM16) + 2 * (master + state + ema) +

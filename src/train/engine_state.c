@@ -3,6 +3,7 @@
 #include <string.h>
 #include <xxhash.h>
 
+#include "core/text.h"
 #include "engine_internal.h"
 
 /* What of the axis a checkpoint holds, by name: the weights, then the store's vectors. */
@@ -10,15 +11,18 @@ typedef struct part {
     const char *name; /* NULL: absent */
     float *data;      /* device */
     float init;       /* of a vector */
+    dt_state_shape shape;
+    int64_t bytes;
 } part;
 enum { PART_WEIGHTS = 0, PART_EMA = 1 + DT_STORE_EMA, N_PARTS = 1 + DT_STORE_VECS };
 
 static const char weights_name[] = "param";
 
 static part part_of(const dt_store *s, int32_t k) {
-    if (k == PART_WEIGHTS) return (part){weights_name, s->arena[DT_ARENA_MASTER], 0};
+    if (k == PART_WEIGHTS)
+        return (part){weights_name, s->arena[DT_ARENA_MASTER], 0, DT_STATE_ELEMENT, s->vec_bytes};
     const dt_store_vec *v = &s->vec[k - 1];
-    return (part){v->name, v->data, v->init};
+    return (part){v->data ? v->name : NULL, v->data, v->init, v->shape, v->bytes};
 }
 
 /* Running statistics, current and averaged like the weights that they belong to: the mean over ranks by name,
@@ -33,6 +37,11 @@ static const state_row state_table[] = {
     {DT_ARENA_EMA_STATE, "ema", DT_CKPT_LOCAL_EMA},
 };
 enum { N_STATE = sizeof state_table / sizeof state_table[0] };
+
+/* Parameters of the part: the weights of frozen ones, too. */
+static int32_t n_param_of(const dt_engine *e, int32_t k) {
+    return e->axis->n_segment + (k == PART_WEIGHTS ? e->axis->n_frozen : 0);
+}
 
 static int32_t world_of(const dt_engine *e) {
     return e->mpi ? e->mpi->world : 1;
@@ -60,13 +69,16 @@ static dt_status add_tensor(dt_engine *e, const char *group, const char *name, i
 /* The snapshot's tensors: made once, filled at each save. Only rank 0 keeps them. */
 static dt_status create_tensors(dt_engine *e) {
     const dt_store *s = e->store;
-    size_t n = (size_t)e->axis->n_segment * N_PARTS + (size_t)(s->n_state + 1) * N_STATE;
+    size_t n =
+        (size_t)(e->axis->n_segment + e->axis->n_frozen) * N_PARTS + (size_t)(s->n_state + 1) * N_STATE;
     e->tensor = calloc(n, sizeof *e->tensor);
     if (!e->tensor) return dt_fail(DT_ERR_MEMORY, "no memory for %zu tensors", n);
     for (int32_t k = 0; k < N_PARTS; k++)
-        for (int32_t i = 0; part_of(s, k).name && i < e->axis->n_segment; i++) {
+        for (int32_t i = 0; part_of(s, k).name && i < n_param_of(e, k); i++) {
             const dt_axis_param *p = &e->axis->param[i];
-            DT_TRY(add_tensor(e, part_of(s, k).name, p->name, p->ndim, p->dim));
+            int64_t dim[DT_MAX_DIM];
+            const int32_t ndim = dt_axis_state_dims(e->axis, i, part_of(s, k).shape, dim);
+            if (ndim > 0) DT_TRY(add_tensor(e, part_of(s, k).name, p->name, ndim, dim));
         }
     for (size_t k = 0; k < N_STATE; k++) {
         if (!s->arena[state_table[k].arena]) continue;
@@ -80,7 +92,15 @@ static dt_status create_tensors(dt_engine *e) {
 dt_status dt_engine_state_setup(dt_engine *e) {
     dt_backend *be = e->be;
     e->n_state_elem = e->store->bytes[DT_ARENA_STATE] / (int64_t)sizeof(float);
-    DT_TRY(be->alloc(be, DT_MEM_HOST, e->store->bytes[DT_ARENA_MASTER], (void **)&e->host));
+    const int64_t frozen_bytes = e->axis->n_frozen_elem * (int64_t)sizeof(float);
+    DT_TRY(be->alloc(be, DT_MEM_HOST, dt_max_i64(e->store->bytes[DT_ARENA_MASTER], frozen_bytes),
+                     (void **)&e->host));
+    if (e->axis->n_frozen > 0 && e->store->options.compute != DT_DTYPE_F32) {
+        e->frozen = calloc((size_t)e->axis->n_frozen_elem, sizeof *e->frozen);
+        if (!e->frozen)
+            return dt_fail(DT_ERR_MEMORY, "no memory for %s that are frozen",
+                           dt_count_text(e->axis->n_frozen, "parameter").s);
+    }
     if (e->n_state_elem > 0) {
         DT_TRY(be->alloc(be, DT_MEM_HOST, world_of(e) * e->n_state_elem * (int64_t)sizeof(float),
                          (void **)&e->host_state));
@@ -95,6 +115,7 @@ dt_status dt_engine_state_setup(dt_engine *e) {
 void dt_engine_state_teardown(dt_engine *e) {
     dt_backend *be = e->be;
     if (e->host) be->free(be, DT_MEM_HOST, e->host);
+    free(e->frozen);
     if (e->host_state) be->free(be, DT_MEM_HOST, e->host_state);
     if (e->state_saved) be->free(be, DT_MEM_HOST, e->state_saved);
     if (e->master_saved) be->free(be, DT_MEM_DEVICE, e->master_saved);
@@ -117,6 +138,28 @@ static dt_status to_device(dt_engine *e, dt_arena arena, const void *src) {
 
 static dt_status to_host(dt_engine *e, dt_arena arena, void *dst) {
     return copy_now(e, dst, e->store->arena[arena], e->store->bytes[arena]);
+}
+
+/* Where frozen parameters are put together before send_frozen: fp32, zeroed. */
+static float *clear_frozen(dt_engine *e) {
+    float *to = e->frozen ? e->frozen : e->host;
+    memset(to, 0, (size_t)e->axis->n_frozen_elem * sizeof *to);
+    return to;
+}
+
+static dt_status send_frozen(dt_engine *e) {
+    if (e->axis->n_frozen == 0) return DT_OK;
+    if (e->frozen) {
+        memset(e->host, 0, (size_t)e->axis->frozen_bytes);
+        dt_axis_pack_frozen(e->axis, e->frozen, e->host);
+    }
+    return to_device(e, DT_ARENA_FROZEN, e->host);
+}
+
+/* In fp32, exactly; may be in e->host. */
+static dt_status frozen_values(dt_engine *e, float **out) {
+    *out = e->frozen ? e->frozen : e->host;
+    return e->frozen || e->axis->n_frozen == 0 ? DT_OK : to_host(e, DT_ARENA_FROZEN, e->host);
 }
 
 static dt_status refresh_compute_copy(dt_engine *e) {
@@ -142,10 +185,11 @@ dt_status dt_engine_updates(dt_engine *e, int64_t *out) {
 }
 
 /* A vector before the first update; the padding between parameters is zero. */
-static void fresh_vec(const dt_axis *a, float init, float *host) {
-    memset(host, 0, (size_t)a->n_elem * sizeof *host);
-    for (int32_t i = 0; init != 0 && i < a->n_segment; i++)
-        for (int64_t k = 0; k < a->segment[i].n_elem; k++) host[a->segment[i].offset + k] = init;
+static void fresh_vec(const dt_axis *a, const part *p, float *host) {
+    memset(host, 0, (size_t)p->bytes);
+    for (int32_t i = 0; p->init != 0 && i < a->n_segment; i++)
+        for (int64_t k = 0; k < dt_segment_state_elem(&a->segment[i], p->shape); k++)
+            host[a->segment[i].state_at[p->shape] + k] = p->init;
 }
 
 dt_status dt_engine_init(dt_engine *e) {
@@ -153,9 +197,11 @@ dt_status dt_engine_init(dt_engine *e) {
     for (int32_t k = PART_WEIGHTS + 1; k < PART_EMA; k++) {
         const part p = part_of(s, k);
         if (!p.name) continue;
-        fresh_vec(e->axis, p.init, e->host);
-        DT_TRY(copy_now(e, p.data, e->host, s->vec_bytes));
+        fresh_vec(e->axis, &p, e->host);
+        DT_TRY(copy_now(e, p.data, e->host, p.bytes));
     }
+    dt_axis_init_frozen(e->axis, (uint64_t)e->config->run.seed, clear_frozen(e));
+    DT_TRY(send_frozen(e));
     memset(e->host, 0, (size_t)s->bytes[DT_ARENA_MASTER]);
     dt_axis_init(e->axis, (uint64_t)e->config->run.seed, e->host);
     DT_TRY(to_device(e, DT_ARENA_MASTER, e->host));
@@ -199,9 +245,83 @@ static bool has_tensor(const dt_ckpt *c, const char *group, const char *name) {
     return dt_ckpt_find(c, full) != NULL;
 }
 
-/* Whether it has this part at all, by the first parameter's. */
+/* Whether it has this part of any parameter. */
 static bool holds(const dt_engine *e, const dt_ckpt *c, const char *group) {
-    return has_tensor(c, group, e->axis->param[0].name);
+    for (int32_t i = 0; i < e->axis->n_segment + e->axis->n_frozen; i++)
+        if (has_tensor(c, group, e->axis->param[i].name)) return true;
+    return false;
+}
+
+/* The optimizer that left the checkpoint; earlier versions did not say, but had only these. */
+static const char *optimizer_of(const dt_engine *e, const dt_ckpt *c) {
+    if (c->meta.optimizer[0]) return c->meta.optimizer;
+    return holds(e, c, "mom2") ? "adamw" : holds(e, c, "mom1") ? "momentum" : "sgd";
+}
+
+/* Whether parameter i was trained there: one that was frozen has its weights and nothing else of what there is of
+ * the others. */
+static bool was_trained(const dt_engine *e, const dt_ckpt *c, int32_t i) {
+    const dt_optim_kind kind = dt_optim_find(optimizer_of(e, c));
+    bool others = false;
+    for (int32_t k = -1; k < DT_OPTIM_STATES_MAX; k++) {
+        const char *group = k < 0 ? "ema" : kind < DT_OPTIM_COUNT ? dt_optim_get(kind)->state[k].name : NULL;
+        if (!group) continue;
+        if (has_tensor(c, group, e->axis->param[i].name)) return true;
+        others = others || holds(e, c, group);
+    }
+    return !others;
+}
+
+static dt_status load_param(const dt_engine *e, const dt_ckpt *c, const char *group, dt_state_shape shape,
+                            int32_t i, float *array) {
+    const dt_ckpt_tensor *t;
+    int64_t dim[DT_MAX_DIM];
+    const int32_t ndim = dt_axis_state_dims(e->axis, i, shape, dim);
+    if (ndim == 0) return DT_OK;
+    DT_TRY(find_tensor(c, group, e->axis->param[i].name, ndim, dim, &t));
+    dt_axis_state_from_stored(e->axis, i, shape, t->data, array);
+    return DT_OK;
+}
+
+static dt_status load_frozen(dt_engine *e, const dt_ckpt *c) {
+    float *to = clear_frozen(e);
+    for (int32_t i = e->axis->n_segment; i < e->axis->n_segment + e->axis->n_frozen; i++)
+        DT_TRY(load_param(e, c, weights_name, DT_STATE_ELEMENT, i, to));
+    return send_frozen(e);
+}
+
+/* A part of the state of those that are trained. What the checkpoint has of some parameters but not of one was
+ * not trained before: its optimizer state starts anew, its average from the weights. */
+static dt_status load_part(dt_engine *e, const dt_ckpt *c, const part *p, bool averaged, bool optimizer) {
+    const char *group = averaged ? "ema" : p->name;
+    const bool held = holds(e, c, group);
+    if (optimizer)
+        fresh_vec(e->axis, p, e->host);
+    else
+        memset(e->host, 0, (size_t)p->bytes);
+    for (int32_t i = 0; i < e->axis->n_segment; i++) {
+        const bool anew = held && !was_trained(e, c, i);
+        if (optimizer && anew) continue;
+        const bool from_weights = averaged && (anew || !held);
+        DT_TRY(load_param(e, c, from_weights ? weights_name : group, p->shape, i, e->host));
+    }
+    return copy_now(e, p->data, e->host, p->bytes);
+}
+
+/* Of an optimizer that has state. */
+static void count_regrouped(dt_engine *e, const dt_ckpt *c) {
+    bool any = false;
+    e->n_state_fresh = e->n_state_dropped = 0;
+    for (int32_t k = PART_WEIGHTS + 1; k < PART_EMA; k++) any = any || part_of(e->store, k).name;
+    for (int32_t i = 0; any && i < e->axis->n_segment + e->axis->n_frozen; i++) {
+        const bool has = was_trained(e, c, i);
+        e->n_state_fresh += i < e->axis->n_segment && !has;
+        e->n_state_dropped += i >= e->axis->n_segment && has;
+    }
+}
+
+void dt_engine_regrouped(const dt_engine *e, int32_t *n_fresh, int32_t *n_dropped) {
+    *n_fresh = e->n_state_fresh, *n_dropped = e->n_state_dropped;
 }
 
 /* The row's statistics to `arena`. */
@@ -235,12 +355,6 @@ static dt_status load_states(dt_engine *e, const dt_ckpt *c) {
     return load_state(e, c, only_average ? average_from : current, current->arena);
 }
 
-/* The optimizer that left the checkpoint; earlier versions did not say, but had only these. */
-static const char *optimizer_of(const dt_engine *e, const dt_ckpt *c) {
-    if (c->meta.optimizer[0]) return c->meta.optimizer;
-    return holds(e, c, "mom2") ? "adamw" : holds(e, c, "mom1") ? "momentum" : "sgd";
-}
-
 static dt_status check_optimizer(const dt_engine *e, const dt_ckpt *c) {
     const char *name = optimizer_of(e, c);
     const dt_optim_kind kind = dt_optim_find(name);
@@ -259,18 +373,10 @@ dt_status dt_engine_load(dt_engine *e, const dt_ckpt *c) {
         if (!p.name) continue;
         /* Evaluation alone holds one set of weights: the averaged ones where those count. */
         const bool averaged = k == PART_EMA || (k == PART_WEIGHTS && !e->train && e->config->train.ema > 0);
-        const char *group = averaged ? "ema" : p.name;
-        /* A run that turns averaging on later starts the average from the weights. */
-        if (averaged && !holds(e, c, group)) group = weights_name;
-        memset(e->host, 0, (size_t)s->vec_bytes);
-        for (int32_t i = 0; i < e->axis->n_segment; i++) {
-            const dt_axis_param *q = &e->axis->param[i];
-            const dt_ckpt_tensor *t;
-            DT_TRY(find_tensor(c, group, q->name, q->ndim, q->dim, &t));
-            dt_axis_from_stored(e->axis, i, t->data, e->host);
-        }
-        DT_TRY(copy_now(e, p.data, e->host, s->vec_bytes));
+        DT_TRY(load_part(e, c, &p, averaged, k != PART_WEIGHTS && k != PART_EMA));
     }
+    DT_TRY(load_frozen(e, c));
+    count_regrouped(e, c);
     DT_TRY(load_states(e, c));
     DT_TRY(set_updates(e, c->meta.optimizer_steps));
     return refresh_compute_copy(e);
@@ -304,9 +410,15 @@ dt_status dt_engine_snapshot(dt_engine *e, int32_t *n, const dt_ckpt_tensor **te
     for (int32_t k = 0; root && k < N_PARTS; k++) {
         const part p = part_of(s, k);
         if (!p.name) continue;
-        DT_TRY(copy_now(e, e->host, p.data, s->vec_bytes));
+        DT_TRY(copy_now(e, e->host, p.data, p.bytes));
         for (int32_t i = 0; i < e->axis->n_segment; i++)
-            dt_axis_to_stored(e->axis, i, e->host, e->tensor[next++].data);
+            if (dt_segment_state_elem(&e->axis->segment[i], p.shape) > 0)
+                dt_axis_state_to_stored(e->axis, i, p.shape, e->host, e->tensor[next++].data);
+        if (k != PART_WEIGHTS || e->axis->n_frozen == 0) continue;
+        float *frozen;
+        DT_TRY(frozen_values(e, &frozen));
+        for (int32_t i = e->axis->n_segment; i < n_param_of(e, k); i++)
+            dt_axis_to_stored(e->axis, i, frozen, e->tensor[next++].data);
     }
     for (size_t k = 0; k < N_STATE; k++) {
         if (!s->arena[state_table[k].arena]) continue;
@@ -334,6 +446,10 @@ dt_status dt_engine_set_loss_scale(dt_engine *e, float scale, int32_t good_steps
 dt_status dt_engine_hash(dt_engine *e, uint64_t *out) {
     DT_TRY(to_host(e, DT_ARENA_MASTER, e->host));
     *out = XXH3_64bits(e->host, (size_t)e->store->bytes[DT_ARENA_MASTER]);
+    if (e->axis->n_frozen == 0) return DT_OK;
+    float *frozen;
+    DT_TRY(frozen_values(e, &frozen));
+    *out = XXH3_64bits_withSeed(frozen, (size_t)e->axis->n_frozen_elem * sizeof *frozen, *out);
     return DT_OK;
 }
 
@@ -341,6 +457,12 @@ dt_status dt_engine_take_parameters(dt_engine *e) {
     DT_TRY(dt_comm_agree(e->mpi, to_host(e, DT_ARENA_MASTER, e->host)));
     DT_TRY(dt_comm_bcast_host(e->mpi, e->host, e->store->bytes[DT_ARENA_MASTER], 0));
     DT_TRY(to_device(e, DT_ARENA_MASTER, e->host));
+    if (e->axis->n_frozen > 0) {
+        float *frozen;
+        DT_TRY(dt_comm_agree(e->mpi, frozen_values(e, &frozen)));
+        DT_TRY(dt_comm_bcast_host(e->mpi, frozen, e->axis->n_frozen_elem * (int64_t)sizeof *frozen, 0));
+        DT_TRY(send_frozen(e));
+    }
     return refresh_compute_copy(e);
 }
 

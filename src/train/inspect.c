@@ -4,8 +4,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "model/model.h"
 #include "core/text.h"
+#include "model/model.h"
+#include "model/task.h"
 #include "train/bench.h"
 #include "train/session.h"
 
@@ -39,6 +40,11 @@ static dt_status open_data(inspection *i, bool train, bool val) {
     dt_config *c = &i->config;
     const char *key = missing_key(c);
     if (!val) c->data.val[0] = 0;
+    if (!train && !dt_task_of(&c->model)->classes)
+        return dt_fail(DT_ERR_DATA,
+                       "%s: no such data, and the network reads its fields: import it, or set data.train = "
+                       "\"synthetic\" and data.synthetic_fields",
+                       c->data.train);
     if (!train && key)
         return dt_fail(
             DT_ERR_DATA,
@@ -130,9 +136,9 @@ static void print_memory(const inspection *i, FILE *out) {
 
 static void print_length(const inspection *i, FILE *out) {
     const dt_division *d = dt_engine_division(i->engine);
-    fprintf(out, "\nbatch %lld = %lld micro-batch%s; this rank runs %lld, %lld sample%s each; ",
-            (long long)d->global_batch, (long long)d->n_micro_all, d->n_micro_all == 1 ? "" : "es",
-            (long long)d->n_micro, (long long)d->rows, dt_plural(d->rows));
+    fprintf(out, "\nbatch %lld = %s; this rank runs %lld, %s each; ", (long long)d->global_batch,
+            dt_count_text(d->n_micro_all, "micro-batch").s, (long long)d->n_micro,
+            dt_count_text(d->rows, "sample").s);
     if (!i->data.train_data) {
         fprintf(out, "%s is not there: its samples, and so the steps of an epoch, are not known\n",
                 i->config.data.train);
@@ -152,12 +158,16 @@ static void print_buckets(const inspection *i, FILE *out) {
                 size_text(k->n_elem * dt_engine_payload_bytes(i->engine)).s,
                 axis->param[k->first_segment].name, axis->param[k->first_segment + k->n_segment - 1].name);
     }
+    if (axis->n_frozen == 0) return;
+    fprintf(out, "%-8s %14s %12lld %12s   %s .. %s\n", "frozen", "", (long long)axis->n_frozen_param_elem,
+            size_text(axis->frozen_bytes).s, axis->param[axis->n_segment].name,
+            axis->param[axis->n_segment + axis->n_frozen - 1].name);
 }
 
-dt_status dt_inspect(const dt_config *c, dt_comm *mpi, bool passes, FILE *out) {
+dt_status dt_inspect(const dt_config *c, dt_comm *mpi, bool passes, FILE *out, const dt_sink *sink) {
     inspection i = {.config = *c, .mpi = mpi, .tell = passes && mpi->rank == 0 ? out : NULL};
     dt_graph *g = NULL;
-    i.data = (dt_session){.config = &i.config, .mpi = mpi};
+    i.data = (dt_session){.config = &i.config, .mpi = mpi, .sink = sink};
     dt_status st = open_all(c, &i);
     if (st == DT_OK) st = dt_comm_agree(mpi, dt_engine_forward_graph(i.engine, &i.info, true, &g));
     if (st == DT_OK && mpi->rank == 0) {

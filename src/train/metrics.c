@@ -1,5 +1,5 @@
-/* metrics.jsonl, and the hand-out of each record to console and TensorBoard. Formats and cuts; buffering is
- * in metrics_append.c, the progress line in metrics_console.c. */
+/* metrics.jsonl, and the hand-out of each record to sink and TensorBoard. Formats and cuts; buffering is
+ * in metrics_append.c. */
 #include "train/metrics.h"
 
 #include <errno.h>
@@ -15,7 +15,6 @@
 #include "core/dir.h"
 #include "core/text.h"
 #include "metrics_append.h"
-#include "metrics_console.h"
 #include "tfevents.h"
 
 enum { PATH_BYTES = 4096 };
@@ -31,7 +30,7 @@ typedef struct history {
 struct dt_metrics {
     dt_append jsonl;
     dt_tfevents *events; /* NULL: off */
-    dt_console console;
+    const dt_sink *sink;
     dt_scoreboard board;
     bool failed; /* a write failure was noted */
     history kept;
@@ -123,12 +122,13 @@ dt_status dt_metrics_open(const dt_metrics_options *o, dt_metrics **out) {
     dt_metrics *m = calloc(1, sizeof *m);
     if (!m) return dt_fail(DT_ERR_MEMORY, "out of memory for the metrics");
     m->jsonl.fd = -1;
-    dt_console_init(&m->console, o);
+    m->sink = o->sink;
     m->board = o->board;
     DT_TRY_GOTO(status, join_path(m->jsonl_path, o->out_dir, "metrics.jsonl"), done);
     DT_TRY_GOTO(status, join_path(m->svg_path, o->out_dir, "curves.svg"), done);
     DT_TRY_GOTO(status, cut_records(m->jsonl_path, o, &m->kept), done);
     DT_TRY_GOTO(status, dt_append_open(&m->jsonl, m->jsonl_path, false), done);
+    dt_sink_tell(m->sink, &(dt_news){.kind = DT_NEWS_START, .run = o});
     int64_t first_step = o->resume_step > 0 ? o->resume_step + 1 : 0;
     if (o->tensorboard) DT_TRY_GOTO(status, dt_tfevents_open(o->out_dir, first_step, &m->events), done);
     if (m->kept.exists && m->kept.n_steps < o->resume_step)
@@ -260,7 +260,7 @@ void dt_metrics_train(dt_metrics *m, const dt_train_record *r) {
         add_scalar(&s, "speed/", "data_wait", r->data_wait);
         note_failure(m, dt_tfevents_write(m->events, r->step, s.n, s.at), "TensorBoard events");
     }
-    dt_console_step(&m->console, r);
+    dt_sink_tell(m->sink, &(dt_news){.kind = DT_NEWS_STEP, .step = r});
 }
 
 const char *dt_loss_text(double loss, char out[DT_LOSS_TEXT]) {
@@ -301,16 +301,16 @@ void dt_metrics_eval(dt_metrics *m, const dt_eval_record *r) {
         if (r->ema) add_scores(&s, m, &r->current, false, "eval/current_");
         note_failure(m, dt_tfevents_write(m->events, r->step, s.n, s.at), "TensorBoard events");
     }
-    char scores[512], current[512] = "";
+    char scores[512], current[512] = "", text[1280];
     dt_scores_text(&m->board, &r->score, DT_TASK_METRICS_MAX, scores, sizeof scores);
     if (r->ema) {
         const size_t used =
             (size_t)snprintf(current, sizeof current, ", averaged weights; current weights: ");
         dt_scores_text(&m->board, &r->current, 1, current + used, sizeof current - used);
     }
-    dt_metrics_note(m, "evaluation at step %lld, epoch %s: %s%s (%lld sample%s)", (long long)r->step,
-                    dt_decimal_text(r->epoch).s, scores, current, (long long)r->n_samples,
-                    dt_plural(r->n_samples));
+    snprintf(text, sizeof text, "evaluation at step %lld, epoch %s: %s%s (%lld sample%s)", (long long)r->step,
+             dt_decimal_text(r->epoch).s, scores, current, (long long)r->n_samples, dt_plural(r->n_samples));
+    dt_sink_tell(m->sink, &(dt_news){.kind = DT_NEWS_EVALUATION, .text = text, .eval = r});
 }
 
 void dt_metrics_note(dt_metrics *m, const char *fmt, ...) {
@@ -320,7 +320,7 @@ void dt_metrics_note(dt_metrics *m, const char *fmt, ...) {
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
-    dt_console_note(&m->console, text);
+    dt_tell(m->sink, DT_NEWS_NOTE, "%s", text);
 }
 
 void dt_metrics_flush(dt_metrics *m) {
@@ -332,7 +332,7 @@ void dt_metrics_flush(dt_metrics *m) {
 dt_metrics_files dt_metrics_close(dt_metrics *m) {
     dt_metrics_files written = {.records = false};
     if (!m) return written;
-    dt_console_end(&m->console);
+    dt_sink_tell(m->sink, &(dt_news){.kind = DT_NEWS_END});
     dt_metrics_flush(m);
     written.records = m->jsonl.used == 0 && !m->jsonl.lost;
     dt_append_close(&m->jsonl);

@@ -2,6 +2,7 @@
 #include "train/options.h"
 
 #include "core/key_rows.h"
+#include "model/task.h"
 
 static const char *const device_names[] = {
     [DT_DEVICE_AUTO] = "auto", [DT_DEVICE_CPU] = "cpu", [DT_DEVICE_CUDA] = "cuda", NULL};
@@ -12,16 +13,6 @@ static const char *const precision_names[] = {[DT_PRECISION_FP32] = "fp32",
                                               [DT_PRECISION_FP16] = "fp16",
                                               NULL};
 static const char *const fusion_names[] = {[DT_FUSION_OFF] = "off", [DT_FUSION_AUTO] = "auto", NULL};
-const char *const dt_best_metric_names[] = {[DT_BEST_EVAL_TOP1] = "eval_top1",
-                                            [DT_BEST_EVAL_TOP5] = "eval_top5",
-                                            [DT_BEST_EVAL_LOSS] = "eval_loss",
-                                            "eval_accuracy",
-                                            "eval_f1",
-                                            "eval_exact",
-                                            "eval_rmse",
-                                            "eval_mae",
-                                            "eval_r2",
-                                            NULL};
 static const char *const save_error_names[] = {
     [DT_SAVE_ERROR_WARN] = "warn", [DT_SAVE_ERROR_STOP] = "stop", NULL};
 
@@ -120,7 +111,7 @@ static const dt_key_row checkpoint_keys[] = {
      .help = "Best evaluated checkpoints kept besides the newest, by checkpoint.best_metric; "
              "checkpoints/best leads to "
              "the first of them. 0: off"},
-    {CHOICE("best_metric", best_metric, dt_best_metric_names), .fallback = "eval_top1",
+    {CHOICE("best_metric", best_metric, dt_metric_choices), .fallback = "eval_top1",
      .help =
          "What an evaluation is judged by, that of the averaged weights with train.ema: the loss or a "
          "metric of the task, not set: its first. Losses and errors are better when lower, all others when "

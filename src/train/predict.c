@@ -4,7 +4,6 @@
 #include "train/predict.h"
 
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -184,24 +183,18 @@ static dt_status make_table(job *j) {
     return dt_fail(DT_ERR_MEMORY, "no memory for the predictions");
 }
 
-static void note(const job *j, const char *fmt, ...) DT_PRINTF(2, 3);
-static void note(const job *j, const char *fmt, ...) {
-    char text[2048];
-    va_list ap;
-    va_start(ap, fmt);
-    vsnprintf(text, sizeof text, fmt, ap);
-    va_end(ap);
-    if (j->s.mpi->rank == 0) j->o->note(j->o->arg, text);
-}
-
 static void tell_start(const job *j, const dt_config *asked) {
     const int64_t ignored = dt_inputs_ignored(j->inputs);
-    note(j, "weights of %s, step %lld", j->trained.ckpt->path, (long long)j->trained.ckpt->meta.step);
+    const dt_sink *to = j->o->sink;
+    if (j->s.mpi->rank != 0) return;
+    dt_tell(to, DT_NEWS_NOTE, "weights of %s, step %lld", j->trained.ckpt->path,
+            (long long)j->trained.ckpt->meta.step);
     if (ignored > 0)
-        note(j, "%lld file%s without .jpg or .png in the name left out", (long long)ignored,
-             dt_plural(ignored));
+        dt_tell(to, DT_NEWS_NOTE, "%s without .jpg or .png in the name left out",
+                dt_count_text(ignored, "file").s);
     if (asked->data.decoder == DT_DECODER_NVJPEG)
-        note(j, "the CPU decodes, whatever data.decoder says: a GPU cannot pass over a damaged file");
+        dt_tell(to, DT_NEWS_NOTE,
+                "the CPU decodes, whatever data.decoder says: a GPU cannot pass over a damaged file");
 }
 
 /* Collective. */
@@ -209,16 +202,19 @@ static dt_status tell_end(const job *j) {
     const dt_dataset_info *info = &j->trained.facts.info;
     double resized = (double)dt_inputs_resized(j->inputs);
     DT_TRY(dt_comm_sum_host(j->s.mpi, &resized, 1));
+    if (j->s.mpi->rank != 0) return DT_OK;
     if (resized > 0)
-        note(j, "%.0f image%s not of the training set's %lld x %lld: the centre square was resized to that",
-             resized, resized > 1 ? "s were" : " was", (long long)info->height, (long long)info->width);
+        dt_tell(j->o->sink, DT_NEWS_NOTE,
+                "%s %s not of the training set's %lld x %lld: the centre square was resized to that",
+                dt_count_text((int64_t)resized, "image").s, resized > 1 ? "were" : "was",
+                (long long)info->height, (long long)info->width);
     const int64_t unlike = dt_inputs_unlike(j->inputs);
     if (unlike > 0)
-        note(j,
-             "%s in data sets %s not of the training set's %lld x %lld: seen as eval sees them, by "
-             "augment.eval_resize and the centre",
-             dt_count_text(unlike, "image").s, unlike > 1 ? "are" : "is", (long long)info->height,
-             (long long)info->width);
+        dt_tell(j->o->sink, DT_NEWS_NOTE,
+                "%s in data sets %s not of the training set's %lld x %lld: seen as eval sees them, by "
+                "augment.eval_resize and the centre",
+                dt_count_text(unlike, "image").s, unlike > 1 ? "are" : "is", (long long)info->height,
+                (long long)info->width);
     return DT_OK;
 }
 
@@ -259,12 +255,12 @@ dt_status dt_predict(const dt_config *c, dt_comm *mpi, const dt_predict_options 
                      dt_task_of(&c->model)->name);
         goto out;
     }
-    DT_TRY_GOTO(st, dt_trained_load(c, mpi, &j.trained), out);
+    DT_TRY_GOTO(st, dt_trained_load(c, mpi, o->sink, &j.trained), out);
     DT_TRY_GOTO(st, dt_comm_agree(mpi, dt_trained_find_facts(c, &j.trained)), out);
     DT_TRY_GOTO(st, open_inputs(&j, mpi), out);
     dt_dataset_info_get(j.inputs, &info);
     adapt(&own, mpi->world, info.n_samples);
-    st = dt_session_open_trained(&own, mpi, &j.trained.facts, j.inputs, &j.s);
+    st = dt_session_open_trained(&own, mpi, &j.trained.facts, j.inputs, o->sink, &j.s);
     opened = st == DT_OK;
     if (!opened) {
         j.inputs = NULL; /* taken over */

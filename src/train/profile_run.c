@@ -128,7 +128,7 @@ dt_status dt_profile_run(const dt_config *c, dt_comm *mpi, const dt_profile_requ
     dt_trace *trace = NULL;
     mpi->timeout_s = c->dist.timeout_s;
     DT_TRY(dt_comm_agree(mpi, mpi->rank == 0 ? try_files(q) : DT_OK));
-    DT_TRY(dt_session_open(c, mpi, true, &r.s));
+    DT_TRY(dt_session_open(c, mpi, true, q->sink, &r.s));
     dt_status st = q->trace ? dt_trace_create(SPANS_PER_LANE, &trace) : DT_OK;
     DT_TRY_GOTO(st, dt_comm_agree(mpi, st), out);
     if (trace) dt_trace_attach(trace, "main");

@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #include "core/dir.h"
-#include "model/builder.h"
 #include "train/predict.h"
 
 enum { GATHER_SAMPLES = 1 << 16, SHOWN_MAX = 30 };
@@ -27,13 +26,6 @@ typedef struct writer {
     const dt_verdict **at; /* [n_sample], to be sorted */
 } writer;
 
-/* The field that the network was trained to tell. */
-static const dt_field *label_field(const dt_session *s, const dt_batch *b) {
-    const dt_builder fields = {.field = b->field, .n_field = b->n_field};
-    const char *target = s->config->model.target;
-    return target[0] ? dt_build_field(&fields, target) : dt_build_target(&fields);
-}
-
 static int32_t label_at(const dt_field *f, const void *rows, int64_t i) {
     return f->dtype == DT_DTYPE_I64  ? (int32_t)((const int64_t *)rows)[i]
            : f->dtype == DT_DTYPE_U8 ? ((const uint8_t *)rows)[i]
@@ -42,7 +34,7 @@ static int32_t label_at(const dt_field *f, const void *rows, int64_t i) {
 
 static dt_status take_batch(void *arg, dt_session *s, int64_t batch, const dt_batch *b) {
     dt_report *r = arg;
-    const dt_field *field = label_field(s, b);
+    const dt_field *field = dt_session_target(s->config, b->n_field, b->field);
     const float *logit;
     int64_t n;
     if (!field || field->ndim > 0 ||

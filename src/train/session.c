@@ -12,6 +12,8 @@
 #include "data/agree.h"
 #include "dist/signals.h"
 #include "gpu/cuda.h"
+#include "model/builder.h"
+#include "model/task.h"
 
 enum { EVAL_POLL_BATCHES = 8 };
 static const double EVAL_POLL_S = 0.5;  /* a signal waits no longer, or one batch */
@@ -84,21 +86,35 @@ static dt_status count_gpus(const dt_config *c, dt_session *s) {
         first, host);
 }
 
+const dt_field *dt_session_target(const dt_config *c, int32_t n_field, const dt_field *field) {
+    const dt_builder fields = {.field = field, .n_field = n_field};
+    return c->model.target[0] ? dt_build_field(&fields, c->model.target) : dt_build_target(&fields);
+}
+
+/* One set: it fits the configuration, and its labels the network. */
+static dt_status open_set(const dt_config *c, const char *path, dt_dataset **out) {
+    DT_TRY(dt_dataset_open(&c->data, path, out));
+    DT_TRY(dt_data_check(&c->data, c->model.classes, path, *out));
+    dt_dataset_info info;
+    dt_dataset_info_get(*out, &info);
+    const dt_field *target = dt_session_target(c, info.n_field, info.field);
+    if (!target || !dt_task_of(&c->model)->classes || c->model.classes == 0) return DT_OK;
+    return dt_data_check_labels(*out, target->name, c->model.classes);
+}
+
 dt_status dt_session_open_data(const dt_config *c, bool train, dt_session *s) {
     if (train) {
-        DT_TRY(dt_dataset_open(&c->data, c->data.train, &s->train_data));
-        DT_TRY(dt_data_check(&c->data, c->model.classes, c->data.train, s->train_data));
+        DT_TRY(open_set(c, c->data.train, &s->train_data));
     }
     if (c->data.val[0]) {
-        DT_TRY(dt_dataset_open(&c->data, c->data.val, &s->val_data));
-        DT_TRY(dt_data_check(&c->data, c->model.classes, c->data.val, s->val_data));
+        DT_TRY(open_set(c, c->data.val, &s->val_data));
     }
     if (!train && !s->val_data)
         return dt_fail(DT_ERR_CONFIG, "data.val is not set: there is nothing to evaluate on");
     if (!s->train_data || !s->val_data) return DT_OK;
     dt_data_note note;
     DT_TRY(dt_data_agree(&c->data, s->train_data, s->val_data, &note));
-    if (s->mpi->rank == 0 && note.text[0]) fprintf(stderr, "dtrain: %s\n", note.text);
+    if (s->mpi->rank == 0 && note.text[0]) dt_tell(s->sink, DT_NEWS_WARNING, "%s", note.text);
     return DT_OK;
 }
 
@@ -140,7 +156,7 @@ static dt_status open_engine(const dt_config *c, bool train, const dt_data_facts
         dt_data_note note;
         DT_TRY(dt_comm_agree(s->mpi, dt_data_trained_facts(&c->data, &c->augment, c->model.classes,
                                                            s->val_data, facts, &trained, &note)));
-        if (s->mpi->rank == 0 && note.text[0]) fprintf(stderr, "dtrain: %s\n", note.text);
+        if (s->mpi->rank == 0 && note.text[0]) dt_tell(s->sink, DT_NEWS_WARNING, "%s", note.text);
         info = trained.info;
         known = trained.known;
         s->classes_xxh3 = trained.classes_xxh3;
@@ -239,18 +255,20 @@ static dt_status open_session(const dt_config *c, dt_comm *mpi, bool train, cons
     return st == DT_OK ? dt_session_watch(c, mpi, out->comm, &out->watchdog) : st;
 }
 
-dt_status dt_session_open(const dt_config *c, dt_comm *mpi, bool train, dt_session *out) {
-    *out = (dt_session){.config = c, .board = dt_scoreboard_of(&c->model), .mpi = mpi};
+dt_status dt_session_open(const dt_config *c, dt_comm *mpi, bool train, const dt_sink *sink,
+                          dt_session *out) {
+    *out = (dt_session){.config = c, .board = dt_scoreboard_of(&c->model), .mpi = mpi, .sink = sink};
     const dt_status st = open_session(c, mpi, train, NULL, out);
     if (st != DT_OK) dt_session_close(out, st);
     return st;
 }
 
 dt_status dt_session_open_trained(const dt_config *c, dt_comm *mpi, const dt_data_facts *facts,
-                                  dt_dataset *inputs, dt_session *out) {
+                                  dt_dataset *inputs, const dt_sink *sink, dt_session *out) {
     *out = (dt_session){.config = c,
                         .board = dt_scoreboard_of(&c->model),
                         .mpi = mpi,
+                        .sink = sink,
                         .val_data = inputs,
                         .inputs = inputs != NULL};
     const dt_status st = open_session(c, mpi, false, facts, out);

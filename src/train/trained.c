@@ -8,20 +8,20 @@
 #include "trainer_internal.h"
 
 /* Reading may take longer than a rank may stand still. */
-static dt_status load_patiently(const dt_config *c, dt_comm *mpi, dt_ckpt **out) {
+static dt_status load_patiently(const dt_config *c, dt_comm *mpi, const dt_sink *sink, dt_ckpt **out) {
     dt_watchdog *watchdog;
     mpi->timeout_s = c->dist.timeout_s;
     DT_TRY(dt_session_watch(c, mpi, mpi, &watchdog));
     dt_watchdog_pause(watchdog, true);
-    const dt_status st = dt_trainer_load(c, mpi, true, out);
+    const dt_status st = dt_trainer_load(c, mpi, true, sink, out);
     dt_watchdog_pause(watchdog, false);
     dt_watchdog_stop(watchdog);
     return st;
 }
 
-dt_status dt_trained_load(const dt_config *c, dt_comm *mpi, dt_trained *out) {
+dt_status dt_trained_load(const dt_config *c, dt_comm *mpi, const dt_sink *sink, dt_trained *out) {
     *out = (dt_trained){.ckpt = NULL};
-    dt_status st = load_patiently(c, mpi, &out->ckpt);
+    dt_status st = load_patiently(c, mpi, sink, &out->ckpt);
     if (st != DT_OK) return st;
     if (out->ckpt->data_text) {
         st = dt_data_facts_parse(out->ckpt->data_text, &out->facts);
@@ -82,14 +82,15 @@ dt_status dt_trained_apply(const dt_trained *t, dt_session *s) {
     DT_TRY(dt_comm_agree(s->mpi, dt_engine_load(s->engine, t->ckpt)));
     DT_TRY(dt_comm_agree(s->mpi, dt_trainer_same_classes(t->ckpt, s)));
     if (s->mpi->rank == 0 && !s->inputs && t->ckpt->meta.classes_xxh3 && !s->classes_xxh3)
-        fprintf(stderr,
-                "dtrain: the run's classes have names, those of this evaluation have none to compare: label "
-                "k is taken for the run's class k\n");
+        dt_tell(s->sink, DT_NEWS_WARNING,
+                "the run's classes have names, those of this evaluation have none to compare: label "
+                "k is taken for the run's class k");
     if (s->mpi->rank == 0 && dt_trainer_renormalised(t->ckpt, s))
-        fprintf(stderr, "dtrain: these images are normalised with another mean and deviation than the run's: "
-                        "data.train is "
-                        "another set, or augment.mean another value\n");
+        dt_tell(s->sink, DT_NEWS_WARNING,
+                "these images are normalised with another mean and deviation than the run's: "
+                "data.train is "
+                "another set, or augment.mean another value");
     if (s->mpi->rank == 0 && dt_trainer_averages_weights_alone(s->config, t->ckpt))
-        fprintf(stderr, "dtrain: %s\n", dt_trainer_weights_alone);
+        dt_tell(s->sink, DT_NEWS_WARNING, "%s", dt_trainer_weights_alone);
     return DT_OK;
 }

@@ -12,7 +12,7 @@ typedef struct dt_trained {
 } dt_trained;
 
 /* Loads and verifies it on all ranks. Collective; all return the same. To be freed in any case. */
-dt_status dt_trained_load(const dt_config *c, dt_comm *mpi, dt_trained *out);
+dt_status dt_trained_load(const dt_config *c, dt_comm *mpi, const dt_sink *sink, dt_trained *out);
 /* Where the checkpoint does not say them: facts of data.train, of data.val, or of the configuration alone.
  * Not collective: ranks may differ. */
 dt_status dt_trained_find_facts(const dt_config *c, dt_trained *t);

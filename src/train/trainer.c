@@ -245,9 +245,10 @@ static dt_status check_patience(const dt_trainer *t) {
         "\"eval_loss\"");
 }
 
-dt_status dt_trainer_run(const dt_config *c, dt_comm *mpi, double start_s) {
+dt_status dt_trainer_run(const dt_config *c, dt_comm *mpi, double start_s, const dt_sink *sink) {
     dt_trainer t = {.config = c,
                     .mpi = mpi,
+                    .sink = sink,
                     .root = mpi->rank == 0,
                     .lock_fd = -1,
                     .saved_step = -1,
@@ -260,7 +261,7 @@ dt_status dt_trainer_run(const dt_config *c, dt_comm *mpi, double start_s) {
     dt_status st = dt_signal_install();
     DT_TRY_GOTO(st, dt_comm_agree(mpi, st), out);
     dt_trainer_banner(&t);
-    DT_TRY_GOTO(st, dt_session_open(c, mpi, true, &t.session), out);
+    DT_TRY_GOTO(st, dt_session_open(c, mpi, true, sink, &t.session), out);
     dt_dataset_info info;
     dt_dataset_info_get(t.session.train_data, &info);
     t.n_samples = info.n_samples;
@@ -313,11 +314,12 @@ static dt_status write_report(dt_session *s, const dt_trained *t, dt_report *r, 
         dt_comm_agree(s->mpi, root ? dt_report_write(r, s->val_data, name_class, &names, dir) : DT_OK);
     dt_watchdog_pause(s->watchdog, false);
     if (root && st == DT_OK)
-        printf("report: classes.csv, confusion.csv, confusion.svg and mistakes.csv in %s\n", dir);
+        dt_tell(s->sink, DT_NEWS_LINE,
+                "report: classes.csv, confusion.csv, confusion.svg and mistakes.csv in %s", dir);
     return st;
 }
 
-dt_status dt_trainer_eval(const dt_config *c, dt_comm *mpi, const char *report) {
+dt_status dt_trainer_eval(const dt_config *c, dt_comm *mpi, const char *report, const dt_sink *sink) {
     dt_session s;
     dt_trained trained;
     dt_report verdicts = {0};
@@ -327,9 +329,9 @@ dt_status dt_trainer_eval(const dt_config *c, dt_comm *mpi, const char *report) 
         return dt_fail(DT_ERR_CONFIG,
                        "model.task = \"%s\": a report is of classes, and this network has none",
                        dt_task_of(&c->model)->name);
-    dt_status st = dt_trained_load(c, mpi, &trained);
+    dt_status st = dt_trained_load(c, mpi, sink, &trained);
     if (st == DT_OK)
-        st = dt_session_open_trained(c, mpi, trained.has_facts ? &trained.facts : NULL, NULL, &s);
+        st = dt_session_open_trained(c, mpi, trained.has_facts ? &trained.facts : NULL, NULL, sink, &s);
     if (st != DT_OK) {
         dt_trained_free(&trained);
         return st;
@@ -343,11 +345,11 @@ dt_status dt_trainer_eval(const dt_config *c, dt_comm *mpi, const char *report) 
     }
     DT_TRY_GOTO(st, dt_session_evaluate(&s, ckpt->meta.step, c->train.ema > 0, &r), out);
     if (mpi->rank == 0)
-        printf("%s: step %lld, %s: %s%s (%s samples/s)\n", ckpt->path, (long long)ckpt->meta.step,
-               dt_count_text(r.n_samples, "sample").s,
-               (dt_scores_text(&s.board, &r.score, DT_TASK_METRICS_MAX, scores, sizeof scores), scores),
-               c->train.ema > 0 && has_average(ckpt) ? ", averaged weights" : "",
-               dt_number_text((double)r.n_samples / r.seconds).s);
+        dt_tell(sink, DT_NEWS_LINE, "%s: step %lld, %s: %s%s (%s samples/s)", ckpt->path,
+                (long long)ckpt->meta.step, dt_count_text(r.n_samples, "sample").s,
+                (dt_scores_text(&s.board, &r.score, DT_TASK_METRICS_MAX, scores, sizeof scores), scores),
+                c->train.ema > 0 && has_average(ckpt) ? ", averaged weights" : "",
+                dt_number_text((double)r.n_samples / r.seconds).s);
     if (!isfinite(r.score.loss))
         st = dt_fail(DT_ERR_NONFINITE,
                      "%s: the loss of the evaluation is %s: weights or images beyond the numbers of "

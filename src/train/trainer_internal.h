@@ -11,6 +11,7 @@
 typedef struct dt_trainer {
     const dt_config *config;
     dt_comm *mpi;
+    const dt_sink *sink; /* borrowed */
     dt_session session;
     bool root;              /* rank 0: writes everything */
     int lock_fd;            /* of the run directory; -1: none */
@@ -88,13 +89,11 @@ dt_status dt_trainer_save(dt_trainer *t, bool final);
 /* Looks for a background save that has failed. Where the user wants to go on, it is noted; true: he does not,
  * and all ranks should come to dt_trainer_save, which ends the run with the cause. Cheap; not collective. */
 bool dt_trainer_save_failed(dt_trainer *t);
-/* Loads the checkpoint that run.resume asks for, and tells on standard error which it passed over. NULL when
+/* Loads the checkpoint that run.resume asks for, and warns of those that it passed over. NULL when
  * there is none, which is an error if there must be one. Collective. */
-dt_status dt_trainer_load(const dt_config *c, dt_comm *mpi, bool must, dt_ckpt **out);
+dt_status dt_trainer_load(const dt_config *c, dt_comm *mpi, bool must, const dt_sink *sink, dt_ckpt **out);
 
 /* trainer_terminal.c */
-/* Whether standard output ends at a terminal, looking through mpirun. */
-bool dt_trainer_terminal(void);
 /* Whether nohup was put before mpirun, which replaces it by handlers of its own: a closed terminal ends the
  * run. */
 bool dt_trainer_nohup_in_vain(void);

@@ -14,33 +14,41 @@
 static const char *const precision_name[] = {"fp32", "tf32", "bf16", "fp16"};
 
 /* What is allowed and hardly meant. */
-static void print_notes(const dt_trainer *t) {
+static void tell_notes(const dt_trainer *t) {
     const dt_config *c = t->config;
     const double warmup = dt_schedule_warmup(&c->schedule, t->steps_per_epoch);
     if (dt_trainer_is_done(t)) return;
     if (warmup >= (double)t->total_steps)
-        printf("note    the warm-up takes %s, the run has %lld: optim.lr is never reached\n",
-               dt_count_text((int64_t)ceil(warmup), "step").s, (long long)t->total_steps);
+        dt_tell(t->sink, DT_NEWS_LINE,
+                "note    the warm-up takes %s, the run has %lld: optim.lr is never reached",
+                dt_count_text((int64_t)ceil(warmup), "step").s, (long long)t->total_steps);
     if (t->steps_per_epoch < 1)
-        printf("note    a batch is larger than the training set: a step sees each sample %s times\n",
-               dt_decimal_text(1 / t->steps_per_epoch).s);
+        dt_tell(t->sink, DT_NEWS_LINE,
+                "note    a batch is larger than the training set: a step sees each sample %s times",
+                dt_decimal_text(1 / t->steps_per_epoch).s);
     if (c->checkpoint.keep_best > 0 && !t->session.val_data)
-        printf("note    checkpoint.keep_best has nothing to judge by: data.val is not set\n");
+        dt_tell(t->sink, DT_NEWS_LINE,
+                "note    checkpoint.keep_best has nothing to judge by: data.val is not set");
     if (c->checkpoint.keep_best > 0 && t->session.val_data && dt_trainer_metric_is_blind(t))
-        printf(
+        dt_tell(
+            t->sink, DT_NEWS_LINE,
             "note    checkpoint.keep_best keeps the first: by checkpoint.best_metric = \"eval_top5\" all are "
-            "equal with no more than five classes\n");
+            "equal with no more than five classes");
     const double reach = c->train.ema > 0 ? 1 / (1 - c->train.ema) : 0;
     if (reach > (double)t->total_steps)
-        printf("note    train.ema = %g: the average reaches back about %.0f steps, the run has only %lld: "
-               "the initial "
-               "weights stay in it; lower train.ema, or train longer\n",
-               c->train.ema, reach, (long long)t->total_steps);
+        dt_tell(t->sink, DT_NEWS_LINE,
+                "note    train.ema = %g: the average reaches back about %.0f steps, the run has only %lld: "
+                "the initial "
+                "weights stay in it; lower train.ema, or train longer",
+                c->train.ema, reach, (long long)t->total_steps);
     if (c->schedule.n_milestones > 0 && c->schedule.kind != DT_SCHEDULE_STEP)
-        printf("note    schedule.milestones are not used: only schedule.kind = \"step\" knows them\n");
+        dt_tell(t->sink, DT_NEWS_LINE,
+                "note    schedule.milestones are not used: only schedule.kind = \"step\" knows them");
     if (dt_trainer_nohup_in_vain())
-        printf("note    mpirun does not heed nohup and ends this run when the terminal closes: start it with "
-               "nohup launch/train, or setsid mpirun\n");
+        dt_tell(
+            t->sink, DT_NEWS_LINE,
+            "note    mpirun does not heed nohup and ends this run when the terminal closes: start it with "
+            "nohup launch/train, or setsid mpirun");
 }
 
 /* The host of rank r, if no rank before it is there, too; else NULL. */
@@ -60,18 +68,21 @@ void dt_trainer_banner(const dt_trainer *t) {
     const time_t now = time(NULL);
     struct tm local;
     if (localtime_r(&now, &local)) strftime(date, sizeof date, "%Y-%m-%d %H:%M:%S %z", &local);
-    printf("job     ");
-    if (job.id[0]) printf("%s, restart %lld, ", job.id, (long long)job.restart);
-    printf("%d rank%s on ", t->mpi->world, dt_plural(t->mpi->world));
+    char text[8192];
+    size_t n = 0;
+#define ADD(...)                                                                                             \
+    if (n < sizeof text) n += (size_t)snprintf(text + n, sizeof text - n, __VA_ARGS__)
+    if (job.id[0]) ADD("%s, restart %lld, ", job.id, (long long)job.restart);
+    ADD("%d rank%s on ", t->mpi->world, dt_plural(t->mpi->world));
     int32_t n_host = 0;
     for (int32_t r = 0; r < t->mpi->world; r++) {
         const char *host = new_host(t, r);
-        if (host && n_host++ < HOSTS_SHOWN) printf("%s%s", n_host > 1 ? ", " : "", host);
+        if (host && n_host++ < HOSTS_SHOWN) ADD("%s%s", n_host > 1 ? ", " : "", host);
     }
-    if (n_host > HOSTS_SHOWN) printf(" and %d more", n_host - HOSTS_SHOWN);
-    printf("; %s; dtrain %s%s%s%s\n", date, dt_version(), commit[0] ? " (" : "", commit,
-           commit[0] ? ")" : "");
-    fflush(stdout);
+    if (n_host > HOSTS_SHOWN) ADD(" and %d more", n_host - HOSTS_SHOWN);
+#undef ADD
+    dt_tell(t->sink, DT_NEWS_LINE, "job     %s; %s; dtrain %s%s%s%s", text, date, dt_version(),
+            commit[0] ? " (" : "", commit, commit[0] ? ")" : "");
 }
 
 void dt_trainer_record_start(const dt_trainer *t) {
@@ -116,51 +127,54 @@ void dt_trainer_summary(const dt_trainer *t) {
     const int threads = c->run.threads > 0 ? (int)c->run.threads : s->be->host_threads;
     dt_dataset_info info;
     dt_dataset_info_get(s->train_data, &info);
-    printf("dtrain  %s on %d rank%s, %s%s (%s, %d thread%s a rank, communication: %s)\n", c->model.name,
-           t->mpi->world, dt_plural(t->mpi->world), s->be->info.name,
-           s->mixed ? " here, elsewhere GPUs and CPUs" : "", precision_name[c->train.precision], threads,
-           dt_plural(threads), s->comm->name);
-    printf("data    %s: %s, %s\n", c->data.train, dt_count_text(info.n_samples, "sample").s,
-           dt_dataset_describe(&info).s);
-    printf("batch   %lld = %lld micro-batch%s of %lld\n", (long long)d->global_batch,
-           (long long)d->n_micro_all, d->n_micro_all == 1 ? "" : "es",
-           (long long)(d->global_batch / d->n_micro_all));
-    printf("model   %s parameter%s in %s; activations %s (%s without reuse); %smemory %s\n",
-           dt_number_text((double)axis->n_param_elem).s, dt_plural(axis->n_param_elem),
-           dt_count_text(axis->n_bucket, "bucket").s, dt_bytes_text((double)p->plan.act_bytes).s,
-           dt_bytes_text((double)p->plan.naive_bytes).s, s->be->info.is_gpu ? "device " : "",
-           dt_bytes_text((double)dt_engine_device_bytes(s->engine)).s);
+    dt_tell(t->sink, DT_NEWS_LINE, "dtrain  %s on %s, %s%s (%s, %s a rank, communication: %s)", c->model.name,
+            dt_count_text(t->mpi->world, "rank").s, s->be->info.name,
+            s->mixed ? " here, elsewhere GPUs and CPUs" : "", precision_name[c->train.precision],
+            dt_count_text(threads, "thread").s, s->comm->name);
+    dt_tell(t->sink, DT_NEWS_LINE, "data    %s: %s, %s", c->data.train,
+            dt_count_text(info.n_samples, "sample").s, dt_dataset_describe(&info).s);
+    dt_tell(t->sink, DT_NEWS_LINE, "batch   %lld = %s of %lld", (long long)d->global_batch,
+            dt_count_text(d->n_micro_all, "micro-batch").s, (long long)(d->global_batch / d->n_micro_all));
+    const dt_text frozen = dt_number_text((double)axis->n_frozen_param_elem);
+    dt_tell(t->sink, DT_NEWS_LINE,
+            "model   %s parameter%s in %s%s%s; activations %s (%s without reuse); %smemory %s",
+            dt_number_text((double)axis->n_param_elem).s, dt_plural(axis->n_param_elem),
+            dt_count_text(axis->n_bucket, "bucket").s, axis->n_frozen ? " and frozen " : "",
+            axis->n_frozen ? frozen.s : "", dt_bytes_text((double)p->plan.act_bytes).s,
+            dt_bytes_text((double)p->plan.naive_bytes).s, s->be->info.is_gpu ? "device " : "",
+            dt_bytes_text((double)dt_engine_device_bytes(s->engine)).s);
     const dt_text epochs = dt_decimal_text(dt_trainer_epoch(t, t->total_steps));
     if (!dt_trainer_is_done(t))
-        printf("run     steps %lld to %lld (%s epoch%s), in %s\n", (long long)t->step,
-               (long long)t->total_steps, epochs.s, strcmp(epochs.s, "1") == 0 ? "" : "s", c->run.out_dir);
+        dt_tell(t->sink, DT_NEWS_LINE, "run     steps %lld to %lld (%s epoch%s), in %s", (long long)t->step,
+                (long long)t->total_steps, epochs.s, strcmp(epochs.s, "1") == 0 ? "" : "s", c->run.out_dir);
     else if (t->step < t->total_steps)
-        printf("run     finished at step %lld by train.early_stop_patience = %lld, in %s: raise that to go "
-               "on, or choose "
-               "another run.out_dir\n",
-               (long long)t->step, (long long)c->train.early_stop_patience, c->run.out_dir);
+        dt_tell(t->sink, DT_NEWS_LINE,
+                "run     finished at step %lld by train.early_stop_patience = %lld, in %s: raise that to go "
+                "on, or choose "
+                "another run.out_dir",
+                (long long)t->step, (long long)c->train.early_stop_patience, c->run.out_dir);
     else
-        printf("run     finished at step %lld, in %s: raise train.epochs or train.steps to go on, or choose "
-               "another run.out_dir\n",
-               (long long)t->step, c->run.out_dir);
-    print_notes(t);
-    fflush(stdout);
+        dt_tell(t->sink, DT_NEWS_LINE,
+                "run     finished at step %lld, in %s: raise train.epochs or train.steps to go on, or choose "
+                "another run.out_dir",
+                (long long)t->step, c->run.out_dir);
+    tell_notes(t);
 }
 
 void dt_trainer_farewell(const dt_trainer *t, dt_status st) {
     const char *dir = t->config->run.out_dir;
     if (!t->root) return;
     if (st == DT_STOPPED && t->lock_fd < 0)
-        printf("%s; the same command continues\n", dt_error_text());
+        dt_tell(t->sink, DT_NEWS_LINE, "%s; the same command continues", dt_error_text());
     else if (st == DT_STOPPED)
-        printf("stopped and saved after step %lld of %lld; the same command%s continues\n",
-               (long long)t->step, (long long)t->total_steps,
-               strcmp(t->config->run.resume, "never") == 0 ? " with run.resume=auto" : "");
+        dt_tell(t->sink, DT_NEWS_LINE,
+                "stopped and saved after step %lld of %lld; the same command%s continues", (long long)t->step,
+                (long long)t->total_steps,
+                strcmp(t->config->run.resume, "never") == 0 ? " with run.resume=auto" : "");
     if (st != DT_OK || t->saved_step < 0) return; /* nothing was left to do */
-    printf("done: ");
-    if (t->written.curves) printf("curves in %s/curves.svg, ", dir);
-    printf("%srecords in %s/metrics.jsonl, ", t->written.records ? "" : "some ", dir);
-    printf("weights in %s/checkpoints\n", dir);
+    const char *curves = t->written.curves ? "curves in " : "", *file = *curves ? "/curves.svg, " : "";
+    dt_tell(t->sink, DT_NEWS_LINE, "done: %s%s%s%srecords in %s/metrics.jsonl, weights in %s/checkpoints",
+            curves, *curves ? dir : "", file, t->written.records ? "" : "some ", dir, dir);
 }
 
 void dt_trainer_report_step(dt_trainer *t, const dt_step_result *r) {
@@ -188,7 +202,7 @@ void dt_trainer_report_step(dt_trainer *t, const dt_step_result *r) {
 
 void dt_trainer_report_early_stop(const dt_trainer *t) {
     const dt_ckpt_eval *e = &t->eval;
-    const char *metric = dt_best_metric_names[e->metric];
+    const char *metric = dt_metric_choices[e->metric];
     const long long worse = (long long)e->worse;
     if (e->best_step < 0)
         dt_metrics_note(t->metrics, "stopping early at step %lld: no finite %s in %lld evaluation%s",

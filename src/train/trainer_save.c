@@ -19,11 +19,6 @@ static bool is_file(const char *dir, const char *name) {
     return stat(path, &s) == 0;
 }
 
-static void tell(void *arg, const char *text) {
-    (void)arg;
-    fprintf(stderr, "dtrain: %s\n", text);
-}
-
 /* Whether the run in run.out_dir was begun by this very run.resume, and has gone on from there. */
 static bool was_begun_so(const dt_config *c) {
     char path[DT_KEY_STRING_MAX + 32];
@@ -54,7 +49,8 @@ static const char *follow_link(const char *path, char target[sizeof((dt_ckpt *)0
 }
 
 /* Rank 0 chooses and verifies; *out NULL when there is nothing to resume from. */
-static dt_status choose(const dt_config *c, bool must, dt_ckpt **out) {
+static dt_status choose(const dt_config *c, bool must, const dt_sink *sink, dt_ckpt **out) {
+    void *to = (void *)sink;
     char dir[DT_KEY_STRING_MAX + 16];
     const char *resume = c->run.resume;
     struct stat st;
@@ -62,19 +58,19 @@ static dt_status choose(const dt_config *c, bool must, dt_ckpt **out) {
     if (strcmp(resume, "never") == 0 && !must) return DT_OK;
     if (strcmp(resume, "auto") == 0 || strcmp(resume, "never") == 0) {
         snprintf(dir, sizeof dir, "%s/checkpoints", c->run.out_dir);
-        DT_TRY(dt_ckpt_load_latest(dir, tell, NULL, out));
+        DT_TRY(dt_ckpt_load_latest(dir, dt_tell_warning, to, out));
         if (!*out && must)
             return dt_fail(DT_ERR_CHECKPOINT, "there is no checkpoint in %s; set run.resume to one", dir);
         return DT_OK;
     }
     if (!must && was_begun_so(c)) {
         snprintf(dir, sizeof dir, "%s/checkpoints", c->run.out_dir);
-        DT_TRY(dt_ckpt_load_latest(dir, tell, NULL, out));
+        DT_TRY(dt_ckpt_load_latest(dir, dt_tell_warning, to, out));
         if (*out) return DT_OK;
     }
     if (strcmp(resume, "best") == 0) {
         snprintf(dir, sizeof dir, "%s/checkpoints", c->run.out_dir);
-        DT_TRY(dt_ckpt_load_best(dir, (dt_best_metric)c->checkpoint.best_metric, tell, NULL, out));
+        DT_TRY(dt_ckpt_load_best(dir, (dt_best_metric)c->checkpoint.best_metric, dt_tell_warning, to, out));
         if (*out) return DT_OK;
         return dt_fail(DT_ERR_CHECKPOINT,
                        "run.resume = \"best\", but no checkpoint in %s was evaluated with a finite result",
@@ -89,7 +85,7 @@ static dt_status choose(const dt_config *c, bool must, dt_ckpt **out) {
                        resume);
     snprintf(dir, sizeof dir, "%s/checkpoints", resume);
     const char *where = access(dir, R_OK) == 0 ? dir : resume;
-    DT_TRY(dt_ckpt_load_latest(where, tell, NULL, out));
+    DT_TRY(dt_ckpt_load_latest(where, dt_tell_warning, to, out));
     if (!*out)
         return dt_fail(DT_ERR_CHECKPOINT,
                        "run.resume = \"%s\" is neither a checkpoint nor a run directory with checkpoints",
@@ -98,11 +94,12 @@ static dt_status choose(const dt_config *c, bool must, dt_ckpt **out) {
 }
 
 /* One try; *gone: the run that writes there removed the checkpoint before all ranks had read it. */
-static dt_status load(const dt_config *c, dt_comm *mpi, bool must, dt_ckpt **out, bool *gone) {
+static dt_status load(const dt_config *c, dt_comm *mpi, bool must, const dt_sink *sink, dt_ckpt **out,
+                      bool *gone) {
     char path[sizeof((dt_ckpt *)0)->path] = "";
     *out = NULL;
     *gone = false;
-    dt_status st = mpi->rank == 0 ? choose(c, must, out) : DT_OK;
+    dt_status st = mpi->rank == 0 ? choose(c, must, sink, out) : DT_OK;
     DT_TRY(dt_comm_agree(mpi, st));
     if (*out) snprintf(path, sizeof path, "%s", (*out)->path);
     DT_TRY(dt_comm_bcast_host(mpi, path, (int64_t)sizeof path, 0));
@@ -116,11 +113,11 @@ static dt_status load(const dt_config *c, dt_comm *mpi, bool must, dt_ckpt **out
     return st;
 }
 
-dt_status dt_trainer_load(const dt_config *c, dt_comm *mpi, bool must, dt_ckpt **out) {
+dt_status dt_trainer_load(const dt_config *c, dt_comm *mpi, bool must, const dt_sink *sink, dt_ckpt **out) {
     enum { TRIES = 5 };
     bool gone = true;
     dt_status st = DT_OK;
-    for (int i = 0; gone && i < TRIES; i++) st = load(c, mpi, must, out, &gone);
+    for (int i = 0; gone && i < TRIES; i++) st = load(c, mpi, must, sink, out, &gone);
     return st;
 }
 
@@ -188,7 +185,20 @@ static bool next_line(const char **at, char *line, size_t size) {
     return true;
 }
 
-static const char layers_head[] = "\n[[model.layers]]"; /* they stand last */
+/* The arrays of tables stand last, those of one kind together. */
+static const char tables_head[] = "\n[[";
+static const char *const table_kinds[] = {"\n[[model.layers]]", "\n[[model.losses]]", "\n[[optim.groups]]"};
+
+/* Those of one kind within a configuration's text. */
+static const char *tables_of(const char *text, const char *kind, size_t *n) {
+    const char *first = strstr(text, kind), *end = first;
+    while (end && strncmp(end, kind, strlen(kind)) == 0) {
+        const char *next = strstr(end + 1, tables_head);
+        end = next ? next : end + strlen(end);
+    }
+    *n = first ? (size_t)(end - first) : 0;
+    return first;
+}
 
 /* The line of the same section and key in the text of an older version; false where that had no such key. */
 static bool find_line(const char *text, const char *section, const char *line, char *out, size_t size) {
@@ -201,24 +211,39 @@ static bool find_line(const char *text, const char *section, const char *line, c
     return false;
 }
 
-static void print_differences(const char *old, const dt_config *c) {
+static void tell_differences(const dt_sink *sink, const char *old, const dt_config *c) {
     char section[64] = "", was[DT_KEY_STRING_MAX], line[DT_KEY_STRING_MAX], *text;
     if (dt_config_to_text(c, &text) != DT_OK) return;
-    const char *rest = text, *layers = strstr(text, layers_head), *old_layers = strstr(old, layers_head);
-    printf(
-        "note: the configuration differs from the checkpoint's, and the run continues with the new one:\n");
-    while (rest != layers && next_line(&rest, line, sizeof line)) {
+    const char *rest = text, *tables = strstr(text, tables_head);
+    dt_tell(sink, DT_NEWS_LINE,
+            "note: the configuration differs from the checkpoint's, and the run continues with the new one:");
+    while (rest != tables && next_line(&rest, line, sizeof line)) {
         if (line[0] == '[') snprintf(section, sizeof section, "%.60s", line);
         if (strchr(line, '=') && find_line(old, section, line, was, sizeof was) && strcmp(line, was) != 0)
-            printf("  %s %s, was: %s\n", section, line, was);
+            dt_tell(sink, DT_NEWS_LINE, "  %s %s, was: %s", section, line, was);
     }
-    if (strcmp(layers ? layers : "", old_layers ? old_layers : "") != 0) printf("  the [[model.layers]]\n");
+    for (size_t k = 0; k < sizeof table_kinds / sizeof table_kinds[0]; k++) {
+        size_t n, n_old;
+        const char *now = tables_of(text, table_kinds[k], &n), *then = tables_of(old, table_kinds[k], &n_old);
+        if (n != n_old || (n > 0 && memcmp(now, then, n) != 0))
+            dt_tell(sink, DT_NEWS_LINE, "  the %s", table_kinds[k] + 1);
+    }
     free(text);
+}
+
+static void tell_regrouped(const dt_trainer *t) {
+    int32_t n_fresh, n_dropped;
+    dt_engine_regrouped(t->session.engine, &n_fresh, &n_dropped);
+    if (n_fresh == 0 && n_dropped == 0) return;
+    dt_tell(t->sink, DT_NEWS_LINE,
+            "note: %s not trained before begin%s with fresh optimizer state; %s now frozen lose%s theirs",
+            dt_count_text(n_fresh, "parameter").s, n_fresh == 1 ? "s" : "",
+            dt_count_text(n_dropped, "parameter").s, n_dropped == 1 ? "s" : "");
 }
 
 static dt_status resume(dt_trainer *t) {
     dt_ckpt *k = NULL;
-    DT_TRY(dt_trainer_load(t->config, t->mpi, false, &k));
+    DT_TRY(dt_trainer_load(t->config, t->mpi, false, t->sink, &k));
     if (!k) return dt_comm_agree(t->mpi, dt_engine_init(t->session.engine));
     dt_status st = check_fits(t, k);
     if (st == DT_OK) st = dt_engine_load(t->session.engine, k);
@@ -234,16 +259,19 @@ static dt_status resume(dt_trainer *t) {
             t->good_steps = k->meta.good_steps;
         }
         if (t->root) {
-            printf("resuming %s at step %lld\n", k->path, (long long)k->meta.step);
+            dt_tell(t->sink, DT_NEWS_LINE, "resuming %s at step %lld", k->path, (long long)k->meta.step);
+            tell_regrouped(t);
             if (k->eval_damaged)
-                printf("note: its evaluation.json is damaged: the best evaluation and the patience begin "
-                       "anew\n");
+                dt_tell(t->sink, DT_NEWS_LINE,
+                        "note: its evaluation.json is damaged: the best evaluation and the patience begin "
+                        "anew");
             if (dt_trainer_renormalised(k, &t->session))
-                printf("note: images are normalised with another mean and deviation than before\n");
+                dt_tell(t->sink, DT_NEWS_LINE,
+                        "note: images are normalised with another mean and deviation than before");
             if (dt_trainer_averages_weights_alone(t->config, k))
-                printf("note: %s\n", dt_trainer_weights_alone);
+                dt_tell(t->sink, DT_NEWS_LINE, "note: %s", dt_trainer_weights_alone);
             if (k->meta.config_hash != dt_config_hash(t->config))
-                print_differences(k->config_text, t->config);
+                tell_differences(t->sink, k->config_text, t->config);
         }
     }
     dt_ckpt_free(k);
@@ -300,7 +328,7 @@ static dt_status refuse_mixing(const dt_trainer *t) {
 static dt_status lock(dt_trainer *t) {
     const double reserve_s = 60;
     const double wait_s = dt_job_here().restart > 0 ? t->config->dist.timeout_s + reserve_s : 0;
-    return dt_run_lock(t->config->run.out_dir, wait_s, tell, NULL, &t->lock_fd);
+    return dt_run_lock(t->config->run.out_dir, wait_s, dt_tell_warning, (void *)t->sink, &t->lock_fd);
 }
 
 static dt_status open_root(dt_trainer *t) {
@@ -318,6 +346,7 @@ static dt_status open_root(dt_trainer *t) {
 dt_ckpt_policy dt_trainer_policy(const dt_trainer *t) {
     const dt_config *c = t->config;
     return (dt_ckpt_policy){.dir = t->ckpt_dir,
+                            .sink = t->sink,
                             .keep_last = c->checkpoint.keep_last,
                             .keep_every = c->checkpoint.keep_every,
                             .keep_best = c->checkpoint.keep_best,
@@ -335,8 +364,9 @@ static dt_status continue_evaluations(dt_trainer *t) {
     else
         t->eval = dt_ckpt_eval_none(c->model.task, metric);
     if (t->root && t->resumed_here && judged && t->eval.metric != (int64_t)metric)
-        printf("note: checkpoint.best_metric was %s: the best evaluation and the patience begin anew\n",
-               dt_best_metric_names[t->eval.metric]);
+        dt_tell(t->sink, DT_NEWS_LINE,
+                "note: checkpoint.best_metric was %s: the best evaluation and the patience begin anew",
+                dt_metric_choices[t->eval.metric]);
     if (t->eval.metric != (int64_t)metric || t->eval.task != c->model.task) {
         const dt_ckpt_eval e = t->eval;
         t->eval = dt_ckpt_eval_none(c->model.task, metric);
@@ -366,10 +396,8 @@ static dt_status open_records(dt_trainer *t) {
                             .evaluate_again = t->evaluation_kept && dt_trainer_eval_due(t, t->step) &&
                                               t->eval.step != t->step,
                             .total_steps = t->total_steps,
-                            .log_every = t->config->run.log_every,
                             .images = info.channels > 0,
-                            .live = dt_trainer_terminal(),
-                            .console = stdout};
+                            .sink = t->sink};
     DT_TRY(dt_metrics_open(&o, &t->metrics));
     dt_trainer_record_start(t);
     return DT_OK;

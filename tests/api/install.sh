@@ -46,21 +46,20 @@ for example in "$source"/examples/*.c; do
     ldd "$work/$name-static" | grep -q libdtrain && fail "$name, static, needs libdtrain.so"
 done
 LD_LIBRARY_PATH=$lib "$work/header" || fail "the program does not start"
-mkdir "$work/static-run"
-OMP_WAIT_POLICY=passive "$work/cnn-static" "$work/static-run" >/dev/null || fail "cnn, static, does not run"
-OMP_WAIT_POLICY=passive LD_LIBRARY_PATH=$lib "$work/cnn-cpp" "$work/static-run" >/dev/null ||
-    fail "cnn, as C++, does not run"
+OMP_WAIT_POLICY=passive "$work/regression-static" >/dev/null || fail "regression, static, does not run"
+OMP_WAIT_POLICY=passive LD_LIBRARY_PATH=$lib "$work/regression-cpp" >/dev/null ||
+    fail "regression, as C++, does not run"
 
 mkdir "$work/outside"
 cat >"$work/outside/CMakeLists.txt" <<END
 cmake_minimum_required(VERSION 3.22)
 project(outside C)
 find_package(dtrain 0.1 REQUIRED)
-add_executable(shared $source/examples/cnn.c)
-target_link_libraries(shared dtrain::dtrain)
-add_executable(static $source/examples/cnn.c)
+add_executable(shared $source/examples/regression.c)
+target_link_libraries(shared dtrain::dtrain m)
+add_executable(static $source/examples/regression.c)
 target_link_libraries(static dtrain::dtrain_static)
 END
 cmake -S "$work/outside" -B "$work/outside/build" -DCMAKE_PREFIX_PATH="$work/prefix" >"$work/log" 2>&1 &&
     cmake --build "$work/outside/build" >>"$work/log" 2>&1 || { cat "$work/log"; fail "find_package"; }
-"$work/outside/build/shared" "$work/static-run" >/dev/null || fail "find_package: the program does not run"
+"$work/outside/build/shared" >/dev/null || fail "find_package: the program does not run"

@@ -50,7 +50,8 @@ static void train(dt_run *run, int from, int rows, float out[CLASSES * IN], doub
     int32_t y[ALL];
     for (int i = 0; i < rows * IN; i++) x[i] = (float)((i + from * IN) * 37 % 19) / 19 - 0.5f;
     for (int i = 0; i < rows; i++) y[i] = (i + from) % CLASSES;
-    check(dt_net_create(run, (dt_net_options){.batch = rows, .optimizer = "momentum", .lr = 0.1}, &net));
+    check(dt_net_create(run, (dt_net_options){.batch = rows, .optimizer = {.name = "momentum", .lr = 0.1}},
+                        &net));
     dt_var v = dt_input(net, "x", DT_DTYPE_F32, DT_SHAPE(IN)),
            label = dt_input(net, "y", DT_DTYPE_I32, DT_SHAPE_SCALAR);
     v = dt_dense(v, (dt_dense_options){.channels = CLASSES, .name = "head"});

@@ -260,7 +260,10 @@ typedef struct axis {
 
 static void axis_make(axis *x) {
     static const dt_axis_segment segment[] = {
-        {0, 8, 0.5f, 1}, {FIRST, FIRST_N, 0, 1}, {SECOND, SECOND_N, 0.1f, 0.5f}, {AXIS - 8, 8, 0.5f, 1}};
+        {.n_elem = 8, .decay = 0.5f, .lr_scale = 1},
+        {.offset = FIRST, .n_elem = FIRST_N, .lr_scale = 1},
+        {.offset = SECOND, .n_elem = SECOND_N, .decay = 0.1f, .lr_scale = 0.5f},
+        {.offset = AXIS - 8, .n_elem = 8, .decay = 0.5f, .lr_scale = 1}};
     float **array[] = {&x->grad, &x->acc, &x->master, &x->mom1, &x->mom2, &x->ema};
     memset(x, 0, sizeof *x);
     for (size_t k = 0; k < sizeof array / sizeof array[0]; k++) {

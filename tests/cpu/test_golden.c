@@ -265,7 +265,8 @@ static void expect_axis(const float *axis, const float *both, const char *what) 
 }
 
 static void check_rule(dt_h5 *h, const golden_rule *c) {
-    const dt_axis_segment segment[] = {{0, FIRST_N, c->decay, 1}, {SECOND_AT, SECOND_N, 0, 1}};
+    const dt_axis_segment segment[] = {{.n_elem = FIRST_N, .decay = c->decay, .lr_scale = 1},
+                                       {.offset = SECOND_AT, .n_elem = SECOND_N, .lr_scale = 1}};
     float w[AXIS] = {0}, grad[AXIS] = {0}, m[AXIS] = {0}, v[AXIS] = {0}, ema[AXIS] = {0}, norm2,
           metrics[DT_METRIC_COUNT];
     float *start = load(h, "start", NULL), *grads = load(h, "grad", NULL), *rate = load(h, "rate", NULL);
@@ -317,7 +318,8 @@ typedef struct optimizer_case {
     float clip_norm;
 } optimizer_case;
 
-#define ADAM .beta1 = 0.9, .beta2 = 0.99, .eps = 1e-6
+#define ADAM      .beta1 = 0.9, .beta2 = 0.99, .eps = 1e-6
+#define ADAFACTOR .eps = 1.1920928955078125e-7, .beta2_decay = 0.8, .scale_floor = 1e-3, .update_clip = 1
 static const optimizer_case optimizer_cases[] = {
     {"sgd", {.kind = DT_OPTIM_SGD, .lr = 0.1, .weight_decay = 0.1}, 0},
     {"momentum", {.kind = DT_OPTIM_MOMENTUM, .lr = 0.1, .weight_decay = 0.1, .momentum = 0.9}, 2},
@@ -377,6 +379,15 @@ static const optimizer_case optimizer_cases[] = {
      2},
     {"lion", {.kind = DT_OPTIM_LION, .lr = 0.01, .weight_decay = 0.1, .beta1 = 0.9, .beta2 = 0.99}, 0},
     {"lion clipped", {.kind = DT_OPTIM_LION, .lr = 0.01, .beta1 = 0.8, .beta2 = 0.99}, 2},
+    {"adafactor", {.kind = DT_OPTIM_ADAFACTOR, .lr = 0.05, .weight_decay = 0.1, ADAFACTOR}, 0},
+    {"adafactor clipped",
+     {.kind = DT_OPTIM_ADAFACTOR,
+      .lr = 0.5,
+      .eps = 1e-3,
+      .beta2_decay = 0.5,
+      .scale_floor = 1.5,
+      .update_clip = 1.05},
+     2},
 };
 
 enum { MATRIX_N = 120, VECTOR_AT = 128, VECTOR_N = 33, TWO = MATRIX_N + VECTOR_N, TWO_AXIS = 192, SEEN = 4 };
@@ -387,8 +398,9 @@ static int at_of(int i) {
 }
 
 static void check_optimizer(dt_h5 *h, const optimizer_case *c) {
-    const dt_axis_segment segment[] = {{0, MATRIX_N, (float)c->o.weight_decay, 1},
-                                       {VECTOR_AT, VECTOR_N, 0, 1}};
+    const dt_axis_segment segment[] = {
+        {.n_elem = MATRIX_N, .decay = (float)c->o.weight_decay, .lr_scale = 1, .rows = 6, .cols = 20},
+        {.offset = VECTOR_AT, .n_elem = VECTOR_N, .lr_scale = 1}};
     float w[TWO_AXIS] = {0}, grad[TWO_AXIS] = {0}, vec[DT_OPTIM_STATES_MAX][TWO_AXIS] = {{0}}, norm2,
           metrics[DT_METRIC_COUNT], got[TWO];
     float *start = load(h, "start", NULL), *grads = load(h, "grad", NULL), *factor = load(h, "factor", NULL),

@@ -398,7 +398,7 @@ static void test_foreign_refused(void **state) {
     assert_fails(dt_array_shard_open(path, &s), DT_ERR_DATA, "y has 3 rows, but x has 4");
     dt_array_shard_close(&s);
     write_plain(path, "x", DT_DTYPE_F32, 1, (int64_t[]){4}, x, NULL);
-    other_write_chunked(path, "y", H5T_NATIVE_UINT64, 1, (hsize_t[]){4}, x);
+    other_write_chunked(path, "y", H5T_NATIVE_UINT64, 1, (hsize_t[]){4}, (const uint64_t[4]){0});
     assert_fails(dt_array_shard_open(path, &s), DT_ERR_DATA,
                  "y is of an integer type that i64 does not hold");
     dt_array_shard_close(&s);

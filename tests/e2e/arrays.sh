@@ -138,6 +138,9 @@ classify=(classify.toml run.out_dir=classes data.train=kinds/train data.val=kind
 train_ok 2 classify.log "${classify[@]}"
 expect classify.log '^data +kinds/train: [0-9]+ samples, x f32 \[3\], y i32 \[\]$' 1
 expect classify.log '^evaluation at step .* top-1 (8[5-9]|9[0-9])\.[0-9]+ %'
+train 2 classes.log "${classify[@]}" model.classes=3 run.out_dir=other
+expect_code 3
+expect classes.log 'shard-00000-of-00001.h5: sample [0-9]+ has y = 3: with model.classes = 3 expected 0 to 2' 1
 train_ok 1 report.log eval "${classify[@]}" --report report
 expect report/mistakes.csv '^[0-9]+,shard-00000-of-00001.h5,[0-9]+,[0-3],,[0-3],,'
 train 0 predict.log predict "${classify[@]}" kinds/val

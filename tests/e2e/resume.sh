@@ -59,4 +59,16 @@ done
 train "$ranks" file.log "${common[@]}" run.out_dir=file run.resume=best/state.h5
 expect_code 4
 expect file.log 'run.resume = "best/state.h5" is a file: a checkpoint is the whole directory' 1
+# Groups of parameters may change on the way: what is frozen keeps its values and loses its state, and back.
+frozen="optim.groups=[{pattern='layer1.*', frozen=true}, {pattern='layer2.*', frozen=true}]"
+train_ok "$ranks" groups.log "${common[@]}" optim.kind=adamw optim.lr=0.003 run.out_dir=path train.steps=54 "$frozen"
+expect groups.log '^note: 0 parameters not trained before begin .*; 3 parameters now frozen lose theirs' 1
+expect groups.log '^  the \[\[optim.groups\]\]' 1
+train_ok "$ranks" same.log "${common[@]}" optim.kind=adamw optim.lr=0.003 run.out_dir=path train.steps=57 "$frozen"
+expect same.log 'optimizer state' 0
+train_ok "$ranks" thawed.log "${common[@]}" optim.kind=adamw optim.lr=0.003 run.out_dir=path train.steps=60
+expect thawed.log '^note: 3 parameters not trained before begin with fresh optimizer state; 0 parameters' 1
+train "$ranks" all.log "${common[@]}" optim.kind=adamw run.out_dir=path train.steps=63 "optim.groups=[{pattern='*', frozen=true}]"
+expect_code 2
+expect all.log 'nothing is left to train' 1
 pass "7 + 16 + 17 steps equal 40 on $ranks ranks"

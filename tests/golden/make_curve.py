@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Makes curve.h5 of tests/train/test_engine_curve.c with PyTorch: 20 steps of a small residual network in double.
+"""Makes curve.h5 and groups.h5 of tests/train/test_engine_curve.c with PyTorch: 20 steps of a small residual network in
+double, the second time with groups of parameters.
 
 Run it in this folder with torch and h5py installed; only needed when the recipe changes. The recipe (network, two
 micro-batches a step, momentum, decay of weights alone, smoothing, warm-up and cosine, averaged weights) is that of the
@@ -63,6 +64,45 @@ def save_model(file, group, model):
             save(file, f"{group}/{name}", t.detach().numpy())
 
 
+def train(f, model, pixels, labels, groups):
+    """20 steps, and what is to be seen of them into `f`: `groups` as torch.optim takes them, each with the factor
+    on its rate."""
+    optim = torch.optim.SGD(groups, lr=LR, momentum=MOMENTUM)
+    average = copy.deepcopy(model)
+    losses, rates, norms = [], [], []
+    for step in range(STEPS):
+        batch = [(step * BATCH + i) % SAMPLES for i in range(BATCH)]
+        optim.zero_grad()
+        total = 0.0
+        for shard in range(SHARDS):
+            rows = batch[shard::SHARDS]
+            loss = F.cross_entropy(model(pixels[rows]), labels[rows], label_smoothing=SMOOTHING, reduction="sum")
+            (loss / BATCH).backward()
+            total += loss.item()
+        norms.append(math.sqrt(sum((p.grad**2).sum().item() for p in model.parameters() if p.requires_grad)))
+        for group in optim.param_groups:
+            group["lr"] = rate(step) * group["factor"]
+        optim.step()
+        state = model.state_dict()
+        for key, e in average.state_dict().items():  # buffers too: AveragedModel(use_buffers=True)
+            if e.is_floating_point():
+                e.lerp_(state[key], 1 - EMA)
+        losses.append(total / BATCH)
+        rates.append(rate(step))
+    save(f, "loss", losses)
+    save(f, "rate", rates)
+    save(f, "norm", norms)
+    save_model(f, "final", model)
+    save_model(f, "ema", average)
+    evaluated = []
+    for m in (model, average):
+        m.eval()
+        with torch.no_grad():
+            evaluated.append(F.cross_entropy(m(pixels), labels).item())
+    save(f, "eval_loss", evaluated)
+    print(losses, evaluated)
+
+
 def main():
     torch.manual_seed(7)
     torch.set_num_threads(1)
@@ -72,47 +112,27 @@ def main():
     labels = torch.randint(0, 10, (SAMPLES,))
     images = torch.randint(0, 180, (SAMPLES, 12, 12, 3)) + labels[:, None, None, None] * 8
     pixels = ((images.double() / 255 - 0.5) / 0.25).permute(0, 3, 1, 2).contiguous()
+    grouped = copy.deepcopy(model)
     with h5py.File("curve.h5", "w") as f:
         save_model(f, "start", model)
         f.create_dataset("images", data=images.numpy().astype(np.uint8))
         f.create_dataset("labels", data=labels.numpy().astype(np.int32))
         matrices = [p for p in model.parameters() if p.dim() > 1]
         vectors = [p for p in model.parameters() if p.dim() == 1]
-        groups = [{"params": matrices, "weight_decay": DECAY}, {"params": vectors, "weight_decay": 0.0}]
-        optim = torch.optim.SGD(groups, lr=LR, momentum=MOMENTUM)
-        average = copy.deepcopy(model)
-        losses, rates, norms = [], [], []
-        for step in range(STEPS):
-            batch = [(step * BATCH + i) % SAMPLES for i in range(BATCH)]
-            optim.zero_grad()
-            total = 0.0
-            for shard in range(SHARDS):
-                rows = batch[shard::SHARDS]
-                loss = F.cross_entropy(model(pixels[rows]), labels[rows], label_smoothing=SMOOTHING, reduction="sum")
-                (loss / BATCH).backward()
-                total += loss.item()
-            norms.append(math.sqrt(sum((p.grad**2).sum().item() for p in model.parameters())))
-            for group in optim.param_groups:
-                group["lr"] = rate(step)
-            optim.step()
-            state = model.state_dict()
-            for name, e in average.state_dict().items():  # buffers too: AveragedModel(use_buffers=True)
-                if e.is_floating_point():
-                    e.lerp_(state[name], 1 - EMA)
-            losses.append(total / BATCH)
-            rates.append(rate(step))
-        save(f, "loss", losses)
-        save(f, "rate", rates)
-        save(f, "norm", norms)
-        save_model(f, "final", model)
-        save_model(f, "ema", average)
-        evaluated = []
-        for m in (model, average):
-            m.eval()
-            with torch.no_grad():
-                evaluated.append(F.cross_entropy(m(pixels), labels).item())
-        save(f, "eval_loss", evaluated)
-        print(losses, evaluated)
+        groups = [
+            {"params": matrices, "weight_decay": DECAY, "factor": 1.0},
+            {"params": vectors, "weight_decay": 0.0, "factor": 1.0},
+        ]
+        train(f, model, pixels, labels, groups)
+    with h5py.File("groups.h5", "w") as f:  # from the same start, on the same images
+        groups = []
+        for name, p in grouped.named_parameters():
+            p.requires_grad = not name.startswith(("stem", "a1")) and name != "b1_bn.weight"
+            decay = 0.05 if name.startswith("fc.") else DECAY if p.dim() > 1 else 0.0
+            factor = 3.0 if name.startswith("fc.") else 0.5 if name.startswith("b2") else 1.0
+            if p.requires_grad:
+                groups.append({"params": [p], "weight_decay": decay, "factor": factor})
+        train(f, grouped, pixels, labels, groups)
 
 
 if __name__ == "__main__":

@@ -369,6 +369,10 @@ def optimizer_rules():
         "lars": (lambda p: Update(lars, trust=0.02), 2.0, 0.1, 0.0),
         "lars clipped": (lambda p: Update(lars, trust=0.1, trust_clip=True), 0.1, 0.1, 2.0),
         "lion": (lambda p: Update(lion), 0.01, 0.1, 0.0),
+        "adafactor": (lambda p: O.Adafactor(p, lr=1), 0.05, 0.1, 0.0),
+        "adafactor clipped": (
+            lambda p: O.Adafactor(p, lr=1, beta2_decay=-0.5, eps=(1e-3, 1.5), d=1.05), 0.5, 0.0, 2.0
+        ),
         "lion clipped": (lambda p: Update(lion, betas=(0.8, 0.99)), 0.01, 0.0, 2.0),
     }
 

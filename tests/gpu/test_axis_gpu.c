@@ -4,12 +4,14 @@
 
 enum { N_SEGMENT = 5, N_ELEM = 64 * 700 };
 
+#define VECTOR_AT(at) .state_at = {[DT_STATE_VECTOR] = at}
+/* The fourth is a matrix. */
 static const dt_axis_segment SEGMENT[N_SEGMENT] = {
-    {.offset = 0, .n_elem = 1, .decay = 0.0f, .lr_scale = 1},
-    {.offset = 64, .n_elem = 100, .decay = 0.1f, .lr_scale = 1},
-    {.offset = 192, .n_elem = 4096 + 3, .decay = 0.05f, .lr_scale = 0.5f},
-    {.offset = 192 + 4160, .n_elem = 30000, .decay = 0.0f, .lr_scale = 1},
-    {.offset = 192 + 4160 + 30016, .n_elem = 64, .decay = 0.2f, .lr_scale = 1}};
+    {.offset = 0, .n_elem = 1, .decay = 0.0f, .lr_scale = 1, VECTOR_AT(0)},
+    {.offset = 64, .n_elem = 100, .decay = 0.1f, .lr_scale = 1, VECTOR_AT(64)},
+    {.offset = 192, .n_elem = 4096 + 3, .decay = 0.05f, .lr_scale = 0.5f, VECTOR_AT(192)},
+    {.offset = 192 + 4160, .n_elem = 30000, .decay = 0.0f, .lr_scale = 1, .rows = 75, .cols = 400},
+    {.offset = 192 + 4160 + 30016, .n_elem = 64, .decay = 0.2f, .lr_scale = 1, VECTOR_AT(192 + 4160)}};
 
 typedef enum vec { V_GRAD, V_ACC, V_MASTER, V_STATE, V_EMA = V_STATE + DT_OPTIM_STATES_MAX, V_COUNT } vec;
 
@@ -39,7 +41,7 @@ static bool in_segment(int64_t i) {
 /* Whether the state vector holds means of squares. */
 static bool is_square(const dt_optim_options *o, int k) {
     const char *name = dt_optim_get((dt_optim_kind)o->kind)->state[k].name;
-    return name && (strstr(name, "sq") || strcmp(name, "mom2") == 0);
+    return name && (strstr(name, "sq") || strstr(name, "var") || strcmp(name, "mom2") == 0);
 }
 
 static side side_open(dt_backend *be, dt_dtype t, const dt_step_params *step, const dt_optim_options *o) {

@@ -8,11 +8,15 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "console.h"
+
 typedef struct metrics_dir {
     char path[64];
     FILE *console;
     char *console_text;
     size_t console_size;
+    dt_console shown; /* what prints to `console` */
+    dt_sink sink;
 } metrics_dir;
 
 static inline void metrics_dir_join(const metrics_dir *d, const char *name, char out[384]) {
@@ -45,6 +49,15 @@ static inline int metrics_dir_remove(void **state) {
     free(d->console_text);
     free(d);
     return 0;
+}
+
+/* The console as a sink; `live`: as a terminal. */
+static inline const dt_sink *metrics_dir_sink(metrics_dir *d, bool live, int64_t log_every) {
+    d->shown = dt_console_of(d->console, d->console);
+    d->shown.live = live;
+    d->shown.log_every = log_every;
+    d->sink = dt_console_sink(&d->shown);
+    return &d->sink;
 }
 
 /* What went to the console so far. */

@@ -55,9 +55,9 @@ static void test_direction_and_change_of_metric(void **state) {
     judge(&e, 50, 1.6, 0.1, 0.95, DT_BEST_EVAL_TOP5, 0.1);
     need(&e, 0.95, 50, 0);
     assert_int_equal(e.metric, DT_BEST_EVAL_TOP5);
-    assert_string_equal(dt_best_metric_names[DT_BEST_EVAL_TOP5], "eval_top5");
-    assert_string_equal(dt_best_metric_names[top1], "eval_top1");
-    assert_string_equal(dt_best_metric_names[loss], "eval_loss");
+    assert_string_equal(dt_metric_choices[DT_BEST_EVAL_TOP5], "eval_top5");
+    assert_string_equal(dt_metric_choices[top1], "eval_top1");
+    assert_string_equal(dt_metric_choices[loss], "eval_loss");
 }
 
 /* ---- evaluation.json ---- */

@@ -276,6 +276,28 @@ static const refusal refusals[] = {
      "7:8: model.layers[0].with: expected a string or an array of strings, got an integer"},
     {MINIMAL "[[model.layers]]\ntype = \"relu\"\nwith = \"input\"\n",
      "7:1: model.layers[0]: relu has no key with"},
+    /* groups */
+    {MINIMAL "[optim]\ngroups = 1\n", "6:10: optim.groups: expected [[optim.groups]] tables, got an integer"},
+    {MINIMAL "[optim.groups]\nfrozen = true\n",
+     "5:1: optim.groups: expected [[optim.groups]] tables, got a table"},
+    {MINIMAL "[optim]\ngroups = [1]\n", "6:11: optim.groups[0]: expected a table, got an integer"},
+    {MINIMAL "[[optim.groups]]\nfrozen = true\n", "5:1: optim.groups[0]: needs pattern"},
+    {MINIMAL "[[optim.groups]]\npattern = \"\"\nfrozen = true\n", "5:1: optim.groups[0]: needs pattern"},
+    {MINIMAL "[[optim.groups]]\npattern = \"*\"\n", "5:1: optim.groups[0]: says nothing of \"*\""},
+    {MINIMAL "[[optim.groups]]\npattern = \"*\"\nlr_facto = 1\n",
+     "7:1: optim.groups[0]: no key lr_facto; did you mean lr_factor?"},
+    {MINIMAL "[[optim.groups]]\npattern = \"*\"\nmomentum = 1\n",
+     "7:1: optim.groups[0]: no key momentum; the keys are pattern, lr_factor, weight_decay, frozen"},
+    {MINIMAL "[[optim.groups]]\npattern = 1\nfrozen = true\n",
+     "6:11: optim.groups[0].pattern: expected a string"},
+    {MINIMAL "[[optim.groups]]\npattern = \"*\"\nlr_factor = 0\n",
+     "7:13: optim.groups[0].lr_factor: 0 is out of range"},
+    {MINIMAL "[[optim.groups]]\npattern = \"*\"\nlr_factor = nan\n", "7:13: optim.groups[0].lr_factor"},
+    {MINIMAL "[[optim.groups]]\npattern = \"*\"\nweight_decay = -1\n",
+     "7:16: optim.groups[0].weight_decay: -1 is out of range"},
+    {MINIMAL "[[optim.groups]]\npattern = \"*\"\nfrozen = 1\n", "7:10: optim.groups[0].frozen: expected"},
+    {MINIMAL "[[model.groups]]\npattern = \"*\"\n",
+     "5:9: model.groups: unknown key; did you mean optim.groups?"},
 };
 
 static void malformed_files_are_refused(void **state) {
@@ -363,6 +385,37 @@ static void long_values_are_refused(void **state) {
     assert_int_equal(dt_config_parse(&c, "f", MINIMAL, 1, &override), DT_ERR_CONFIG);
 }
 
+/* Of a group only what it says is written, and read back so. */
+static void groups_read_back(void **state) {
+    (void)state;
+    static const char text[] =
+        MINIMAL "[[optim.groups]]\npattern = \"layer1.*\"\nfrozen = true\n"
+                "[[optim.groups]]\npattern = \"a\\\"b\"\nlr_factor = 0.5\n"
+                "[[optim.groups]]\npattern = \"*\"\nweight_decay = 0.0\nfrozen = false\n";
+    dt_config a, b;
+    char *written = NULL;
+    assert_int_equal(parse(&a, text), DT_OK);
+    assert_int_equal(a.groups.n, 3);
+    assert_int_equal(a.groups.group[0].says, DT_GROUP_FROZEN);
+    assert_int_equal(a.groups.group[1].says, DT_GROUP_LR);
+    assert_true(a.groups.group[1].lr_factor == 0.5);
+    assert_string_equal(a.groups.group[1].pattern, "a\"b");
+    assert_int_equal(a.groups.group[2].says, DT_GROUP_DECAY | DT_GROUP_FROZEN);
+    assert_false(a.groups.group[2].frozen);
+    assert_int_equal(dt_config_to_text(&a, &written), DT_OK);
+    assert_non_null(
+        strstr(written, "\n[[optim.groups]]\npattern = \"*\"\nweight_decay = 0.0\nfrozen = false\n"));
+    assert_int_equal(parse(&b, written), DT_OK);
+    assert_memory_equal(&a.groups, &b.groups, sizeof a.groups);
+    free(written);
+    dt_config_fini(&a), dt_config_fini(&b);
+    char many[8192] = MINIMAL;
+    for (int i = 0; i <= DT_OPTIM_GROUPS_MAX; i++)
+        strcat(many, "[[optim.groups]]\npattern = \"*\"\nfrozen = true\n");
+    assert_int_equal(parse(&a, many), DT_ERR_CONFIG);
+    assert_non_null(strstr(dt_error_text(), "65 groups: at most 64"));
+}
+
 static void text_reads_back(void **state) {
     (void)state;
     dt_config a, b;
@@ -438,12 +491,19 @@ static uint64_t hash_with(const char *override, bool all) {
 
 static void hash_covers_the_mathematics(void **state) {
     (void)state;
-    static const char *const maths[] = {"optim.lr=0.2",          "run.seed=2",
-                                        "train.global_batch=64", "model.bn_eps=1e-4",
-                                        "augment.flip=true",     "schedule.final=0.5",
-                                        "train.precision=bf16",  "data.image_size=32",
-                                        "dist.payload=fp32",     "model.layers=[{type='flatten'}]",
-                                        "optim.centered=true",   "optim.trust=0.1"};
+    static const char *const maths[] = {"optim.lr=0.2",
+                                        "run.seed=2",
+                                        "train.global_batch=64",
+                                        "model.bn_eps=1e-4",
+                                        "augment.flip=true",
+                                        "schedule.final=0.5",
+                                        "train.precision=bf16",
+                                        "data.image_size=32",
+                                        "dist.payload=fp32",
+                                        "model.layers=[{type='flatten'}]",
+                                        "optim.centered=true",
+                                        "optim.trust=0.1",
+                                        "optim.groups=[{pattern='*', frozen=true}]"};
     static const char *const other[] = {"run.out_dir=elsewhere", "run.threads=3",  "run.log_every=1",
                                         "data.workers=2",        "dist.buckets=4", "checkpoint.every_steps=5",
                                         "run.resume=never",      "run.device=cpu", "run.tensorboard=false"};
@@ -469,7 +529,7 @@ static void best_metric_follows_the_task(void **state) {
         snprintf(text, sizeof text, MINIMAL "[model]\ntask = \"%s\"\n", task->name);
         assert_int_equal(dt_config_parse(&c, "run.toml", text, 0, NULL), DT_OK);
         const char *first = task->n_metric > 0 ? task->metric[0].name : "loss";
-        assert_string_equal(dt_best_metric_names[c.checkpoint.best_metric] + strlen("eval_"), first);
+        assert_string_equal(dt_metric_choices[c.checkpoint.best_metric] + strlen("eval_"), first);
         dt_config_fini(&c);
         for (int k = 0; dt_task_choices[k]; k++)
             for (int32_t m = 0; m < dt_task_table[k].n_metric; m++) {
@@ -588,6 +648,7 @@ int main(void) {
         cmocka_unit_test(malformed_overrides_are_refused),
         cmocka_unit_test(an_optimizer_has_defaults_of_its_own),
         cmocka_unit_test(long_values_are_refused),
+        cmocka_unit_test(groups_read_back),
         cmocka_unit_test(text_reads_back),
         cmocka_unit_test(files_are_loaded),
         cmocka_unit_test(hash_covers_the_mathematics),

@@ -27,18 +27,30 @@ static const char config[] = "[model]\nname = \"layers\"\n" CONV("stem", "channe
                           "[schedule]\nkind = \"cosine\"\nwarmup_steps = 4\nwarmup_start = 0.2\nfinal = "
                           "0.05\n";
 
+/* The same with some layers frozen, others with a rate or a decay of their own; the last group's decay is of its
+ * bias, too. */
+static const char groups[] = "[[optim.groups]]\npattern = \"stem*\"\nfrozen = true\n"
+                             "[[optim.groups]]\npattern = \"a1*\"\nfrozen = true\n"
+                             "[[optim.groups]]\npattern = \"b1_bn.weight\"\nfrozen = true\n"
+                             "[[optim.groups]]\npattern = \"b2*\"\nlr_factor = 0.5\n"
+                             "[[optim.groups]]\npattern = \"fc.*\"\nlr_factor = 3.0\nweight_decay = 0.05\n";
+
 typedef struct golden {
-    dt_h5 *h;
+    dt_h5 *start; /* the data, and what the weights are before the first step */
+    dt_h5 *h;     /* what became of it */
     uint8_t image[SAMPLES * IMAGE_BYTES];
     int32_t label[SAMPLES];
     float loss[STEPS], rate[STEPS], norm[STEPS], eval_loss[2];
 } golden;
 
-static golden *golden_open(void) {
+static golden *golden_open(const char *file) {
     golden *g = check_alloc(sizeof *g);
-    check_ok(dt_h5_open(DT_TEST_DATA "/curve.h5", &g->h));
-    check_ok(dt_h5_read(g->h, "images", DT_DTYPE_U8, SAMPLES * IMAGE_BYTES, g->image));
-    check_ok(dt_h5_read(g->h, "labels", DT_DTYPE_I32, SAMPLES, g->label));
+    char path[1024];
+    snprintf(path, sizeof path, DT_TEST_DATA "/%s", file);
+    check_ok(dt_h5_open(DT_TEST_DATA "/curve.h5", &g->start));
+    check_ok(dt_h5_open(path, &g->h));
+    check_ok(dt_h5_read(g->start, "images", DT_DTYPE_U8, SAMPLES * IMAGE_BYTES, g->image));
+    check_ok(dt_h5_read(g->start, "labels", DT_DTYPE_I32, SAMPLES, g->label));
     check_ok(dt_h5_read(g->h, "loss", DT_DTYPE_F32, STEPS, g->loss));
     check_ok(dt_h5_read(g->h, "rate", DT_DTYPE_F32, STEPS, g->rate));
     check_ok(dt_h5_read(g->h, "norm", DT_DTYPE_F32, STEPS, g->norm));
@@ -51,7 +63,7 @@ static golden *golden_open(void) {
 static void golden_read(golden *g, const char *group, const char *name, int64_t n, float *out) {
     char path[256];
     snprintf(path, sizeof path, "%s/%s", group, strchr(name, '/') + 1);
-    check_ok(dt_h5_read(g->h, path, DT_DTYPE_F32, n, out));
+    check_ok(dt_h5_read(strcmp(group, "start") == 0 ? g->start : g->h, path, DT_DTYPE_F32, n, out));
 }
 
 static int64_t n_elem(const dt_ckpt_tensor *t) {
@@ -136,11 +148,10 @@ static double evaluate(rig *r, golden *g, bool ema) {
     return metric[DT_METRIC_LOSS] / SAMPLES;
 }
 
-static void test_curve_is_pytorchs(void **state) {
-    (void)state;
-    golden *g = golden_open();
+static void check_curve(const char *text, const char *file, int32_t n_frozen) {
+    golden *g = golden_open(file);
     rig r;
-    rig_prepare(&r, config);
+    rig_prepare(&r, text);
     r.data =
         (dt_dataset_info){.n_samples = SAMPLES, .height = 12, .width = 12, .channels = 3, .n_classes = 10};
     check_ok(rig_try_open(&r, NULL, true));
@@ -166,16 +177,31 @@ static void test_curve_is_pytorchs(void **state) {
         need_tensor(g, t, group);
         n_compared++;
     }
-    assert_int_equal(n_compared, 2 * dt_engine_axis(r.e)->n_segment + 2 * 2 * 6);
+    assert_int_equal(dt_engine_axis(r.e)->n_frozen, n_frozen);
+    assert_int_equal(n_compared, 2 * dt_engine_axis(r.e)->n_segment + n_frozen + 2 * 2 * 6);
     need_close(evaluate(&r, g, false), (double)g->eval_loss[0], 1e-4, "the evaluation", STEPS);
     need_close(evaluate(&r, g, true), (double)g->eval_loss[1], 1e-4, "the averaged evaluation", STEPS);
     rig_checkpoint_free(&c);
     rig_close(&r);
     check_ok(dt_h5_close(g->h));
+    check_ok(dt_h5_close(g->start));
     free(g);
 }
 
+static void test_curve_is_pytorchs(void **state) {
+    (void)state;
+    check_curve(config, "curve.h5", 0);
+}
+
+static void test_curve_with_groups_is_pytorchs(void **state) {
+    (void)state;
+    char text[8192];
+    snprintf(text, sizeof text, "%s%s", config, groups);
+    check_curve(text, "groups.h5", 7);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_curve_is_pytorchs)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_curve_is_pytorchs),
+                                       cmocka_unit_test(test_curve_with_groups_is_pytorchs)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

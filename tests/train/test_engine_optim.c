@@ -100,6 +100,7 @@ static double updated(const step_of *p, double g, double w, double *s0, double *
         *s0 = o->beta2 * *s0 + (1 - o->beta2) * g;
         return w - p->lr * ((u > 0) - (u < 0) + p->decay * w);
     }
+    case DT_OPTIM_ADAFACTOR: /* of a whole segment: adafactor_step */
     case DT_OPTIM_COUNT:
         break;
     }
@@ -122,6 +123,36 @@ static double ratio_of(const step_of *p, const double *g, const double *w, const
     return p->o->trust_clip ? fmin(1, p->o->kind == DT_OPTIM_LAMB ? r : r / p->lr) : r;
 }
 
+/* Of segment k, a matrix of rows and columns or a vector. */
+static void adafactor_step(reference *f, const step_of *p, const dt_axis_segment *s) {
+    const dt_optim_options *o = p->o;
+    const int64_t n = s->n_elem, cols = s->cols;
+    const double *g = f->g + s->offset, weight = pow((double)p->t, -o->beta2_decay);
+    double *w = f->w + s->offset, *row = f->s[0] + s->state_at[DT_STATE_ROW],
+           *column = f->s[1] + s->state_at[DT_STATE_COLUMN], *vector = f->s[2] + s->state_at[DT_STATE_VECTOR];
+    double *u = check_alloc((size_t)n * sizeof *u), mean = 0, w2 = 0, u2 = 0;
+    for (int64_t i = 0; i < s->rows; i++) row[i] *= 1 - weight;
+    for (int64_t i = 0; i < cols; i++) column[i] *= 1 - weight;
+    for (int64_t i = 0; i < n; i++) {
+        if (cols == 0) {
+            vector[i] += weight * (g[i] * g[i] - vector[i]);
+            continue;
+        }
+        row[i / cols] += weight * g[i] * g[i] / (double)cols;
+        column[i % cols] += weight * g[i] * g[i] / (double)s->rows;
+    }
+    for (int64_t i = 0; i < s->rows; i++) mean += row[i] / (double)s->rows;
+    for (int64_t i = 0; i < n; i++) {
+        const double v = cols == 0 ? vector[i] : row[i / cols] * column[i % cols] / fmax(mean, o->eps);
+        u[i] = g[i] / sqrt(fmax(v, o->eps * o->eps));
+        w2 += w[i] * w[i], u2 += u[i] * u[i];
+    }
+    const double rate = fmax(o->scale_floor, sqrt(w2 / (double)n)) * fmin(p->lr, 1 / sqrt((double)p->t));
+    const double length = fmax(1, sqrt(u2 / (double)n) / o->update_clip);
+    for (int64_t i = 0; i < n; i++) w[i] = w[i] * (1 - p->lr * p->decay) - rate / length * u[i];
+    free(u);
+}
+
 /* Update number t from 1. */
 static void reference_step(reference *f, const rig *r, double lr, int64_t t) {
     const dt_config *c = &r->c;
@@ -135,9 +166,11 @@ static void reference_step(reference *f, const rig *r, double lr, int64_t t) {
                      .correct1 = 1 - pow(c->optim.beta1, (double)t),
                      .correct2 = 1 - pow(c->optim.beta2, (double)t),
                      .t = t};
-        p.ratio = ratio_of(&p, f->g + at, f->w + at, f->s[0] + at, f->s[1] + at, n);
+        const bool factored = c->optim.kind == DT_OPTIM_ADAFACTOR;
+        if (factored) adafactor_step(f, &p, &a->segment[k]);
+        p.ratio = factored ? 1 : ratio_of(&p, f->g + at, f->w + at, f->s[0] + at, f->s[1] + at, n);
         for (int64_t i = at; i < at + n; i++) {
-            f->w[i] = updated(&p, f->g[i], f->w[i], &f->s[0][i], &f->s[1][i], &f->s[2][i]);
+            if (!factored) f->w[i] = updated(&p, f->g[i], f->w[i], &f->s[0][i], &f->s[1][i], &f->s[2][i]);
             f->ema[i] = d * f->ema[i] + (1 - d) * f->w[i];
         }
     }
@@ -164,6 +197,10 @@ static void need_zero_padding(const rig *r, const float *x) {
     }
 }
 
+static dt_state_shape shape_of(const rig *r, int32_t k) {
+    return dt_engine_program(r->e, false)->store->vec[k].shape;
+}
+
 static void check_optimizer(const char *config) {
     rig r;
     rig_open(&r, config);
@@ -185,7 +222,8 @@ static void check_optimizer(const char *config) {
     for (int k = 0; k < DT_OPTIM_STATES_MAX; k++) {
         assert_true((rig_vec(&r, k) != NULL) == dt_optim_has_state(&r.c.optim, k));
         if (rig_vec(&r, k)) /* 1 - beta2 in fp32 has an error of its own */
-            need_close(f.s[k], rig_vec(&r, k), f.n, k == 0 ? 1e-5 : 4e-5, "state vectors", config);
+            need_close(f.s[k], rig_vec(&r, k), dt_engine_axis(r.e)->n_state[shape_of(&r, k)],
+                       k == 0 ? 1e-5 : 4e-5, "state vectors", config);
     }
     if (r.c.train.ema > 0) need_close(f.ema, rig_vec(&r, DT_STORE_EMA), f.n, 1e-6, "averages", config);
     if (r.c.train.ema > 0)
@@ -194,7 +232,8 @@ static void check_optimizer(const char *config) {
     assert_true((rig_vec(&r, DT_STORE_EMA) != NULL) == (r.c.train.ema > 0));
     assert_true((rig_arena(&r, DT_ARENA_EMA_STATE) != NULL) == (r.c.train.ema > 0));
     need_zero_padding(&r, rig_arena(&r, DT_ARENA_MASTER));
-    for (int32_t k = 0; k < DT_STORE_VECS; k++) need_zero_padding(&r, rig_vec(&r, k));
+    for (int32_t k = 0; k < DT_STORE_VECS; k++)
+        if (shape_of(&r, k) == DT_STATE_ELEMENT) need_zero_padding(&r, rig_vec(&r, k));
     int64_t updates;
     check_ok(dt_engine_updates(r.e, &updates));
     assert_int_equal(updates, 8);
@@ -271,6 +310,14 @@ static void test_lion(void **state) {
     (void)state;
     check_optimizer(OPTIM("", "kind = \"lion\"\nlr = 1e-3\nweight_decay = 0.3\n"));
     check_optimizer(OPTIM("clip_norm = 0.9\nema = 0.9\n", "kind = \"lion\"\nlr = 1e-3\nbeta1 = 0.8\n"));
+}
+
+static void test_adafactor(void **state) {
+    (void)state;
+    check_optimizer(OPTIM("", "kind = \"adafactor\"\nweight_decay = 0\n"));
+    check_optimizer(OPTIM("clip_norm = 0.9\nmicro_batch = 4\nema = 0.9\nloss_scale = 8\n",
+                          "kind = \"adafactor\"\nlr = 0.4\nweight_decay = 0.1\nbeta2_decay = 0.6\n"
+                          "scale_floor = 0.3\nupdate_clip = 0.8\ndecay_bn_and_bias = true\n"));
 }
 
 /* Trust ratios, with and without decay, clipped and not. */
@@ -495,6 +542,7 @@ int main(void) {
         cmocka_unit_test(test_rmsprop),
         cmocka_unit_test(test_adagrad),
         cmocka_unit_test(test_lion),
+        cmocka_unit_test(test_adafactor),
         cmocka_unit_test(test_trust),
         cmocka_unit_test(test_skip_of_what_is_not_finite),
         cmocka_unit_test(test_dynamic_loss_scale),

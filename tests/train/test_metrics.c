@@ -15,7 +15,6 @@
 #include <cmocka.h>
 #include <jansson.h>
 
-#include "metrics_console.h"
 #include "metrics_dir.h"
 
 static dt_train_record train_record(int64_t step) {
@@ -45,9 +44,7 @@ static dt_metrics *open_metrics(metrics_dir *d, int64_t resume_step, bool live) 
                             .out_dir = d->path,
                             .resume_step = resume_step,
                             .total_steps = 20,
-                            .log_every = 5,
-                            .live = live,
-                            .console = d->console};
+                            .sink = metrics_dir_sink(d, live, 5)};
     assert_int_equal(dt_metrics_open(&o, &m), DT_OK);
     return m;
 }
@@ -242,8 +239,7 @@ static void resuming_cuts_later_steps(void **state) {
                                 .resume_step = 12,
                                 .evaluate_again = true,
                                 .total_steps = 20,
-                                .log_every = 5,
-                                .console = d->console};
+                                .sink = metrics_dir_sink(d, false, 5)};
     assert_int_equal(dt_metrics_open(&again, &m), DT_OK);
     assert_false(dt_metrics_evaluated(m));
     dt_metrics_close(m);
@@ -279,8 +275,7 @@ static void records_of_another_run_are_set_aside(void **state) {
                                   .resume_step = 6,
                                   .set_aside = true,
                                   .total_steps = 20,
-                                  .log_every = 5,
-                                  .console = d->console};
+                                  .sink = metrics_dir_sink(d, false, 5)};
     assert_int_equal(dt_metrics_open(&o, &m), DT_OK);
     assert_false(dt_metrics_evaluated(m));
     write_steps(m, 7, 8);
@@ -386,7 +381,7 @@ static void missing_directory_is_an_error(void **state) {
     (void)state;
     dt_metrics *m = NULL;
     dt_metrics_options o = {
-        .board = {.task = dt_task_table}, .out_dir = "/nonexistent/dir", .total_steps = 1, .log_every = 1};
+        .board = {.task = dt_task_table}, .out_dir = "/nonexistent/dir", .total_steps = 1};
     assert_int_equal(dt_metrics_open(&o, &m), DT_ERR_IO);
     assert_null(m);
     assert_non_null(strstr(dt_error_text(), "/nonexistent/dir/metrics.jsonl"));
@@ -423,15 +418,17 @@ static void live_output_is_one_line(void **state) {
     assert_in_range(count(text, "loss"), 2, 4);
 }
 
+static void tell(dt_console *c, dt_news news) {
+    const dt_sink sink = dt_console_sink(c);
+    dt_sink_tell(&sink, &news);
+}
+
 static void progress_fits_the_terminal(void **state) {
     metrics_dir *d = *state;
-    dt_console c;
-    dt_metrics_options o = {.board = {.task = dt_task_table},
-                            .total_steps = 450000,
-                            .log_every = 50,
-                            .live = true,
-                            .console = d->console};
-    dt_console_init(&c, &o);
+    dt_console c = dt_console_of(d->console, d->console);
+    const dt_metrics_options o = {.board = {.task = dt_task_table}, .total_steps = 450000};
+    c.live = true;
+    tell(&c, (dt_news){.kind = DT_NEWS_START, .run = &o});
     c.last = train_record(123456);
     c.last.epoch = 24.67;
     c.last.lr = 0.0123456;
@@ -463,26 +460,23 @@ static void progress_fits_the_terminal(void **state) {
 /* Three steps of a second and one whose result came right behind: the rate is that of all four. */
 static void bunched_results_keep_the_rate(void **state) {
     metrics_dir *d = *state;
-    dt_console c;
-    dt_metrics_options o = {.board = {.task = dt_task_table},
-                            .total_steps = 1000,
-                            .log_every = 4,
-                            .images = true,
-                            .console = d->console};
-    dt_console_init(&c, &o);
+    dt_console c = dt_console_of(d->console, d->console);
+    dt_metrics_options o = {.board = {.task = dt_task_table}, .total_steps = 1000, .images = true};
+    c.log_every = 4;
+    tell(&c, (dt_news){.kind = DT_NEWS_START, .run = &o});
     for (int64_t step = 1; step <= 4; step++) {
         dt_train_record r = train_record(step);
         r.step_ms = step == 4 ? 0.01 : 1000;
         r.samples_per_s = 300 * 1e3 / r.step_ms;
         r.data_wait = step == 4 ? 0 : 0.5;
-        dt_console_step(&c, &r);
+        tell(&c, (dt_news){.kind = DT_NEWS_STEP, .step = &r});
     }
     const char *text = metrics_dir_console(d);
     assert_non_null(strstr(text, " 400 images/s"));
     assert_non_null(strstr(text, "data wait 50%"));
     char line[256];
     o.images = false;
-    dt_console_init(&c, &o);
+    tell(&c, (dt_news){.kind = DT_NEWS_START, .run = &o});
     dt_console_format(&c, 200, line, sizeof line);
     assert_non_null(strstr(line, "0 samples/s"));
 }
@@ -497,20 +491,19 @@ static void unread_output_is_left_out(void **state) {
     assert_int_equal(fcntl(end[1], F_SETFL, 0), 0); /* blocking from here on */
     FILE *out = fdopen(end[1], "w");
     assert_non_null(out);
-    dt_console c;
-    dt_metrics_options o = {
-        .board = {.task = dt_task_table}, .total_steps = 1000, .log_every = 1, .console = out};
-    dt_console_init(&c, &o);
+    dt_console c = dt_console_of(out, out);
+    const dt_metrics_options o = {.board = {.task = dt_task_table}, .total_steps = 1000};
+    tell(&c, (dt_news){.kind = DT_NEWS_START, .run = &o});
     alarm(20); /* where it waits after all */
     for (int64_t step = 1; step <= 4; step++) {
         dt_train_record r = train_record(step);
-        dt_console_step(&c, &r);
+        tell(&c, (dt_news){.kind = DT_NEWS_STEP, .step = &r});
     }
-    dt_console_note(&c, "first");
-    dt_console_note(&c, "second");
+    tell(&c, (dt_news){.kind = DT_NEWS_NOTE, .text = "first"});
+    tell(&c, (dt_news){.kind = DT_NEWS_NOTE, .text = "second"});
     alarm(0);
     while (read(end[0], text, sizeof text) > 0) continue;
-    dt_console_note(&c, "third");
+    tell(&c, (dt_news){.kind = DT_NEWS_NOTE, .text = "third"});
     ssize_t n = read(end[0], text, sizeof text - 1);
     assert_true(n > 0);
     text[n] = '\0';
@@ -518,7 +511,7 @@ static void unread_output_is_left_out(void **state) {
     assert_non_null(strstr(text, "\nthird\n"));
     assert_null(strstr(text, "second"));
     dt_train_record r = train_record(5);
-    dt_console_step(&c, &r);
+    tell(&c, (dt_news){.kind = DT_NEWS_STEP, .step = &r});
     n = read(end[0], text, sizeof text - 1);
     assert_true(n > 0);
     text[n] = '\0';
@@ -527,10 +520,57 @@ static void unread_output_is_left_out(void **state) {
     close(end[0]);
 }
 
+/* Whoever sets no sink gets no output, and one that is set gets news of every kind. */
+static void keep(void *arg, const dt_news *n) {
+    ((int *)arg)[n->kind]++;
+    assert_true(n->kind == DT_NEWS_START  ? n->run && n->run->total_steps == 20
+                : n->kind == DT_NEWS_STEP ? n->step && !n->text
+                : n->kind == DT_NEWS_END  ? !n->text
+                                          : n->text && !strchr(n->text, '\n'));
+}
+
+static void all_goes_to_the_sink(void **state) {
+    metrics_dir *d = *state;
+    int n[DT_NEWS_END + 1] = {0};
+    const dt_sink sink = {.tell = keep, .arg = n};
+    char path[384];
+    metrics_dir_join(d, "printed", path);
+    for (int heard = 0; heard < 2; heard++) {
+        dt_metrics *m;
+        const dt_metrics_options o = {.board = {.task = dt_task_table},
+                                      .out_dir = d->path,
+                                      .total_steps = 20,
+                                      .sink = heard ? &sink : NULL};
+        fflush(NULL);
+        const int out = dup(STDOUT_FILENO), err = dup(STDERR_FILENO), to = open(path, O_CREAT | O_RDWR, 0600);
+        assert_true(out >= 0 && err >= 0 && to >= 0);
+        dup2(to, STDOUT_FILENO), dup2(to, STDERR_FILENO);
+        const dt_status st = dt_metrics_open(&o, &m);
+        if (st == DT_OK) {
+            write_steps(m, 1, 20);
+            const dt_eval_record e = eval_record(20);
+            dt_metrics_eval(m, &e);
+            dt_metrics_note(m, "saved");
+            dt_metrics_close(m);
+            dt_tell(o.sink, DT_NEWS_WARNING, "no %s", "room");
+        }
+        fflush(NULL);
+        dup2(out, STDOUT_FILENO), dup2(err, STDERR_FILENO);
+        close(out), close(err);
+        assert_int_equal(st, DT_OK);
+        assert_int_equal(lseek(to, 0, SEEK_END), 0);
+        close(to);
+        assert_int_equal(n[DT_NEWS_STEP], heard ? 20 : 0);
+    }
+    assert_true(n[DT_NEWS_START] == 1 && n[DT_NEWS_EVALUATION] == 1 && n[DT_NEWS_NOTE] == 1);
+    assert_true(n[DT_NEWS_WARNING] == 1 && n[DT_NEWS_END] == 1 && n[DT_NEWS_LINE] == 0);
+}
+
 int main(void) {
 #define IN_DIR(test) cmocka_unit_test_setup_teardown(test, metrics_dir_make, metrics_dir_remove)
     const struct CMUnitTest tests[] = {
         IN_DIR(records_are_json_lines),
+        IN_DIR(all_goes_to_the_sink),
         IN_DIR(evaluations_tell_both_weights),
         IN_DIR(starts_and_ends),
         IN_DIR(resuming_cuts_later_steps),

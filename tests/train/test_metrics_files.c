@@ -128,8 +128,7 @@ static void metrics_fill_all_files(void **state) {
                             .out_dir = d->path,
                             .tensorboard = true,
                             .total_steps = 4,
-                            .log_every = 1,
-                            .console = d->console};
+                            .sink = metrics_dir_sink(d, false, 1)};
     assert_int_equal(dt_metrics_open(&o, &m), DT_OK);
     for (int64_t step = 1; step <= 4; step++) {
         dt_train_record r = {.step = step, .score = {.loss = 1, .metric = {0.5}}};
@@ -158,8 +157,7 @@ static void legend_is_exact(void **state) {
     dt_metrics_options o = {.board = {.task = dt_task_table},
                             .out_dir = d->path,
                             .total_steps = 1201,
-                            .log_every = 1000,
-                            .console = d->console};
+                            .sink = metrics_dir_sink(d, false, 1000)};
     assert_int_equal(dt_metrics_open(&o, &m), DT_OK);
     for (int64_t step = 1; step <= 1201; step++) {
         dt_eval_record e = {.step = step,
@@ -311,7 +309,7 @@ static void scores_go_by_their_names(void **state) {
     assert_string_equal(board.task->name, "regress");
     dt_metrics *m;
     dt_metrics_options o = {
-        .board = board, .out_dir = d->path, .total_steps = 2, .log_every = 1, .console = d->console};
+        .board = board, .out_dir = d->path, .total_steps = 2, .sink = metrics_dir_sink(d, false, 1)};
     assert_int_equal(dt_metrics_open(&o, &m), DT_OK);
     const dt_scores s = {.loss = 1.5, .metric = {2.5, 0.75, 0.625}, .own = {1.25, 0.5}};
     for (int64_t step = 1; step <= 2; step++)

@@ -76,7 +76,7 @@ static void test_plan_only(void **state) {
     int64_t store = 0;
     const dt_store *held = dt_engine_program(real.e, false)->store;
     for (int a = 0; a < DT_ARENA_COUNT; a++) store += held->bytes[a];
-    for (int i = 0; i < DT_STORE_VECS; i++) store += held->vec[i].data ? held->vec_bytes : 0;
+    for (int i = 0; i < DT_STORE_VECS; i++) store += held->vec[i].bytes;
     assert_true(store == dt_engine_store_bytes(real.e));
     rig_close(&real);
     rig_close(&plan);

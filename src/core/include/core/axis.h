@@ -23,6 +23,8 @@ typedef struct dt_axis_param {
     int32_t ndim;
     int64_t dim[DT_MAX_DIM]; /* as stored in checkpoints: without channel padding */
     int64_t padded_c;        /* last dim on the axis */
+    dt_dtype dtype;          /* that it is computed with */
+    int64_t frozen_at;       /* of one that is frozen: first byte in its arena */
 } dt_axis_param;
 
 typedef struct dt_axis {
@@ -31,31 +33,51 @@ typedef struct dt_axis {
     int32_t n_segment;
     dt_axis_segment *segment; /* ascending */
     dt_axis_param *param;     /* of the same index */
+    /* Parameters that are frozen do not stand on the axis. They follow the others in segment[] and param[],
+     * n_frozen of them; their offsets are in an fp32 array of their own, of n_frozen_elem floats. */
+    int32_t n_frozen;
+    int64_t n_frozen_elem;            /* with padding */
+    int64_t n_frozen_param_elem;      /* without */
+    int64_t frozen_bytes;             /* of their arena */
+    int64_t n_state[DT_STATE_SHAPES]; /* floats of a state vector of that shape */
     int32_t n_bucket;
     dt_bucket bucket[DT_BUCKETS_MAX]; /* in completion order, covering the axis */
 } dt_axis;
 
-/* Lays the parameters of a differentiated graph on the axis, sets axis_offset of every PARAM and GRAD, and
- * cuts `n_bucket` buckets (fewer if there are fewer parameters; the last one small: nothing is left to hide
+/* Lays the trained parameters of a differentiated graph on the axis, the frozen ones in their arena, sets
+ * axis_offset of every PARAM and GRAD, and cuts `n_bucket` buckets (fewer if there are fewer parameters; the last one small: nothing is left to hide
  * it behind). `weight_decay` goes to segments whose parameter has decay set (all of them if decay_all). */
 dt_status dt_axis_build(dt_graph *g, int32_t n_bucket, float weight_decay, bool decay_all, dt_axis **out);
 void dt_axis_destroy(dt_axis *a); /* accepts NULL */
 
-/* Gives the PARAMs of another graph of the same model (evaluation) their offsets, by name and shape. */
+/* Gives the PARAMs of another graph of the same model (evaluation) their offsets, by name and shape; those that
+ * are frozen are so there too. */
 dt_status dt_axis_assign(const dt_axis *a, dt_graph *g);
 
-/* Segment of the parameter of that name, -1 if there is none. */
+/* Index of the parameter of that name, trained or frozen; -1 if there is none. */
 int32_t dt_axis_find(const dt_axis *a, const char *name);
 
 /* Number of elements of parameter i in a checkpoint. */
 int64_t dt_axis_stored_elem(const dt_axis *a, int32_t i);
-/* Copies parameter i between an axis array and its checkpoint form (channel padding dropped; zeroed on the
- * axis). */
+/* Copies parameter i between an axis array (of one that is frozen: the array of these) and its checkpoint form
+ * (channel padding dropped; zeroed on the axis). */
 void dt_axis_to_stored(const dt_axis *a, int32_t i, const float *axis, float *stored);
 void dt_axis_from_stored(const dt_axis *a, int32_t i, const float *stored, float *axis);
+
+/* The same of parameter i in a state vector of that shape. dims: returns how many dimensions its tensor has, and
+ * writes them; 0: the parameter has none. */
+int32_t dt_axis_state_dims(const dt_axis *a, int32_t i, dt_state_shape shape, int64_t dim[DT_MAX_DIM]);
+void dt_axis_state_to_stored(const dt_axis *a, int32_t i, dt_state_shape shape, const float *state,
+                             float *stored);
+void dt_axis_state_from_stored(const dt_axis *a, int32_t i, dt_state_shape shape, const float *stored,
+                               float *state);
 
 /* Fills `master` (n_elem floats, zeroed) with initial weights: a function of the seed and each parameter's
  * name. */
 void dt_axis_init(const dt_axis *a, uint64_t seed, float *master);
+/* The same of those that are frozen (n_frozen_elem floats, zeroed). */
+void dt_axis_init_frozen(const dt_axis *a, uint64_t seed, float *frozen);
+/* Their arena (frozen_bytes, zeroed) from the fp32 array: each rounded to the type it is computed with. */
+void dt_axis_pack_frozen(const dt_axis *a, const float *frozen, void *arena);
 
 #endif

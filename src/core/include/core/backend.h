@@ -51,10 +51,22 @@ enum { DT_AXIS_KINDS = DT_AXIS_AVERAGE + 1 };
 
 /* One parameter's stretch of the axis. */
 typedef struct dt_axis_segment {
-    int64_t offset, n_elem; /* padding past n_elem up to the next segment is zero and stays zero */
-    float decay;            /* weight decay of this parameter; 0 for BN parameters and biases */
-    float lr_scale;         /* factor on the learning rate */
+    int64_t offset, n_elem;            /* padding past n_elem up to the next segment is zero and stays zero */
+    float decay;                       /* weight decay of this parameter; 0 for BN parameters and biases */
+    float lr_scale;                    /* factor on the learning rate */
+    int64_t rows, cols;                /* of a matrix; 0: it is a vector */
+    int64_t n_real;                    /* elements without the padding of channels; 0: there is none */
+    int64_t state_at[DT_STATE_SHAPES]; /* its first float in a state vector of that shape */
 } dt_axis_segment;
+
+/* Floats of it in a state vector of that shape. */
+static inline int64_t dt_segment_state_elem(const dt_axis_segment *s, dt_state_shape shape) {
+    const int64_t n[DT_STATE_SHAPES] = {[DT_STATE_ELEMENT] = s->n_elem,
+                                        [DT_STATE_ROW] = s->rows,
+                                        [DT_STATE_COLUMN] = s->cols,
+                                        [DT_STATE_VECTOR] = s->rows > 0 ? 0 : s->n_elem};
+    return n[shape];
+}
 
 /* Dynamic loss scale (PyTorch's GradScaler): a skipped update halves params.loss_scale (not below 1) and
  * clears good_steps; growth_steps updates in a row without a skip double it (not above 2^24). Metrics

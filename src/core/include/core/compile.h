@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "core/axis.h"
+#include "core/optim_group.h"
 #include "core/program.h"
 
 /* How parameters are laid on a new axis (core/axis.h). */
@@ -13,6 +14,7 @@ typedef struct dt_axis_options {
     int32_t n_bucket;
     float weight_decay;
     bool decay_all;
+    const dt_optim_groups *groups; /* NULL: none */
 } dt_axis_options;
 
 typedef struct dt_compile_options {

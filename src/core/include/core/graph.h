@@ -20,7 +20,7 @@ typedef int32_t dt_nid; /* index of a node; -1: none */
 
 typedef enum dt_role {
     DT_ROLE_INPUT,  /* filled by the batch's field of its name */
-    DT_ROLE_PARAM,  /* trained; lives on the parameter axis */
+    DT_ROLE_PARAM,  /* a weight; lives on the parameter axis unless it is frozen */
     DT_ROLE_STATE,  /* kept between steps, not trained: BN running statistics */
     DT_ROLE_ACT,    /* activation, gradient of one, saved statistic: lives inside a program */
     DT_ROLE_GRAD,   /* gradient of a PARAM; lives on the parameter axis */
@@ -32,6 +32,7 @@ typedef enum dt_arena {
     DT_ARENA_NONE = 0,
     DT_ARENA_MASTER,    /* fp32 parameters, on the axis; the checkpoint's weights */
     DT_ARENA_PARAM16,   /* 16-bit copy for compute, on the axis; absent in fp32 */
+    DT_ARENA_FROZEN,    /* parameters that are not trained, each in the type it is computed with */
     DT_ARENA_GRAD,      /* gradients as backward writes them, on the axis */
     DT_ARENA_ACC,       /* fp32 gradients summed over micro-steps, on the axis; absent when not needed */
     DT_ARENA_STATE,     /* running statistics */
@@ -65,8 +66,10 @@ typedef struct dt_value {
     bool decay;       /* for PARAM: weight decay applies (not to BN parameters and biases) */
     int64_t stored_c; /* for PARAM: last dim in checkpoints when the device pads channels (the rest is 0); 0:
                          all */
-    int64_t axis_offset;  /* for PARAM and GRAD: first element on the parameter axis */
-    dt_arena arena;       /* set by the plan */
+    bool frozen;      /* for PARAM: keeps its value; has no gradient */
+    int64_t axis_offset; /* for PARAM and GRAD: first element on the parameter axis; of one that is frozen the
+                             first byte in its arena */
+    dt_arena arena;      /* set by the plan */
     int64_t offset_bytes; /* within the arena */
     int32_t first, last;  /* live range in node positions; set by the plan; -1: whole program */
 } dt_value;

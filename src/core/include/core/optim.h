@@ -25,11 +25,13 @@ struct dt_section;
     X(ADAGRAD, adagrad, 1)                                                                                   \
     X(LAMB, lamb, 2)                                                                                         \
     X(LARS, lars, 1)                                                                                         \
-    X(LION, lion, 1)
+    X(LION, lion, 1)                                                                                         \
+    X(ADAFACTOR, adafactor, 1)
 /* Those whose row has TRUST. */
 #define DT_OPTIM_TRUST_LIST(X)                                                                               \
     X(LAMB, lamb, 2)                                                                                         \
-    X(LARS, lars, 1)
+    X(LARS, lars, 1)                                                                                         \
+    X(ADAFACTOR, adafactor, 1)
 
 #define DT_OPTIM_ENUM(upper, lower, n) DT_OPTIM_##upper,
 typedef enum dt_optim_kind { DT_OPTIM_LIST(DT_OPTIM_ENUM) DT_OPTIM_COUNT } dt_optim_kind;
@@ -44,18 +46,29 @@ typedef struct dt_optim_options {
     double momentum, weight_decay, beta1, beta2;
     double alpha; /* rmsprop: decay of the mean square */
     double eps;
-    double lr_decay; /* adagrad */
-    double trust;    /* lars: the coefficient */
-    bool centered;   /* rmsprop: by the variance instead of the mean square */
+    double lr_decay;                              /* adagrad */
+    double trust;                                 /* lars: the coefficient */
+    double beta2_decay, scale_floor, update_clip; /* adafactor */
+    bool centered;                                /* rmsprop: by the variance instead of the mean square */
     bool trust_clip; /* lamb, lars: the ratio is at most 1 (lars: the rate is at most lr) */
     bool decay_bn_and_bias;
 } dt_optim_options;
 
-/* One state vector: a float for every weight. */
+/* What of a parameter a state vector has a float for. A matrix is [dim 0, the rest]; all else is a vector. */
+typedef enum dt_state_shape {
+    DT_STATE_ELEMENT = 0,
+    DT_STATE_ROW,    /* of a matrix: its rows */
+    DT_STATE_COLUMN, /* of a matrix: its columns */
+    DT_STATE_VECTOR, /* elements of what is no matrix */
+    DT_STATE_SHAPES
+} dt_state_shape;
+
+/* One state vector. */
 typedef struct dt_optim_state_row {
     const char *name; /* its tensors in a checkpoint are "<name>/<parameter>" */
     uint32_t needs;   /* 0: always there; else DT_OPTIM_NEEDS_*, all of which must be so */
     float init;
+    dt_state_shape shape;
 } dt_optim_state_row;
 
 enum {
@@ -65,7 +78,10 @@ enum {
 enum {
     /* The step of a parameter is scaled by a ratio of two norms: dt_optim_measure_<name> updates the state and
      * gives the direction whose norm counts, the formula then moves the weight. */
-    DT_OPTIM_TRUST = 1u << 0
+    DT_OPTIM_TRUST = 1u << 0,
+    /* The state is, in this order: means of squares by row, by column, and of what is no matrix. The formula sees
+     * one float, the mean square of its element as these give it. */
+    DT_OPTIM_FACTORED = 1u << 1
 };
 
 typedef struct dt_optim_row {
@@ -100,8 +116,11 @@ extern const struct dt_section dt_optim_section;
 typedef struct dt_optim_factors {
     float grad_scale; /* clip / loss scale */
     float lr, decay, momentum, beta1, beta2, alpha, eps, trust, centered;
-    float inv_correct1, inv_correct2; /* 1 / (1 - beta^t) */
-    float ratio;                      /* TRUST: of this parameter */
+    float inv_correct1, inv_correct2;         /* 1 / (1 - beta^t) */
+    float ratio;                              /* TRUST: of this parameter */
+    float new_weight;                         /* FACTORED: of this step in the means */
+    float rate_max, scale_floor, update_clip; /* adafactor */
+    float inv_sqrt_n;                         /* FACTORED: 1 / sqrt(elements of this parameter) */
     bool trust_clip;
 } dt_optim_factors;
 
@@ -119,6 +138,10 @@ DT_HOST_DEVICE static inline dt_optim_factors dt_optim_begin(const dt_optim_opti
     f.inv_correct1 = 1.0f / (float)(1 - pow(o->beta1, (double)t));
     f.inv_correct2 = 1.0f / (float)(1 - pow(o->beta2, (double)t));
     f.trust_clip = o->trust_clip;
+    f.new_weight = (float)pow((double)t, -o->beta2_decay);
+    f.rate_max = (float)(1 / sqrt((double)t));
+    f.scale_floor = (float)o->scale_floor, f.update_clip = (float)o->update_clip;
+    f.inv_sqrt_n = 1.0f;
     return f;
 }
 
@@ -140,7 +163,7 @@ typedef struct dt_optim_element {
 } dt_optim_element;
 
 /* ---- the formulas: the element of the next step from e and the gradient g as backward left it. Definitions are
- * PyTorch 2's, of lars, lamb, lion and rmsprop_tf timm's. ---- */
+ * PyTorch 2's (adafactor's too, but that a convolution is a matrix), of lars, lamb, lion and rmsprop_tf timm's. ---- */
 #define DT_OPTIM_FORMULA(name)                                                                               \
     DT_HOST_DEVICE static inline dt_optim_element dt_optim_##name(const dt_optim_factors *f, float g,        \
                                                                   dt_optim_element e)
@@ -263,6 +286,20 @@ DT_OPTIM_FORMULA(lars) {
     e.w -= f->lr * e.s[0];
     return e;
 }
+
+/* u = g / sqrt(mean square); the ratio is the whole rate. */
+DT_OPTIM_FORMULA(measure_adafactor) {
+    g = dt_optim_mul(g, f->grad_scale);
+    e.u = g / sqrtf(fmaxf(e.s[0], f->eps * f->eps));
+    return e;
+}
+
+DT_OPTIM_FORMULA(adafactor) {
+    const float u = dt_optim_measure_adafactor(f, g, e).u;
+    e.w -= f->lr * f->decay * e.w;
+    e.w -= f->ratio * u;
+    return e;
+}
 #undef DT_OPTIM_FORMULA
 
 /* The ratio from the norms of the parameter and of what measure gave; 1 where one of them is 0, and for what
@@ -279,6 +316,13 @@ DT_HOST_DEVICE static inline float dt_optim_ratio_lars(const dt_optim_factors *f
     if (f->decay == 0.0f || w_norm == 0.0f || u_norm == 0.0f) return 1.0f;
     const float r = f->trust * w_norm / (u_norm + f->decay * w_norm + f->eps);
     return f->trust_clip ? fminf(r / f->lr, 1.0f) : r;
+}
+
+/* The rate, relative to the weights, and shorter where the update is long. */
+DT_HOST_DEVICE static inline float dt_optim_ratio_adafactor(const dt_optim_factors *f, float w_norm,
+                                                            float u_norm) {
+    const float scale = fmaxf(f->scale_floor, w_norm * f->inv_sqrt_n), rate = fminf(f->lr, f->rate_max);
+    return scale * rate / fmaxf(1.0f, u_norm * f->inv_sqrt_n / f->update_clip);
 }
 
 #endif

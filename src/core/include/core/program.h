@@ -16,11 +16,13 @@ typedef struct dt_store_options {
     bool ema;
 } dt_store_options;
 
-/* What a weight has besides itself: a float on the axis for each, by name. */
+/* What weights have besides themselves, by name. */
 typedef struct dt_store_vec {
     const char *name; /* of its tensors in checkpoints: "<name>/<parameter>" */
     const char *what; /* for people */
     float init;
+    dt_state_shape shape;
+    int64_t bytes;
     float *data; /* device */
 } dt_store_vec;
 enum { DT_STORE_EMA = DT_OPTIM_STATES_MAX, DT_STORE_VECS };
@@ -34,7 +36,7 @@ typedef struct dt_store {
     dt_memkind kind[DT_ARENA_COUNT];
     dt_store_vec vec[DT_STORE_VECS]; /* the optimizer's by the slots of its row, then the averaged weights;
                                         data NULL where absent */
-    int64_t vec_bytes;               /* of each */
+    int64_t vec_bytes;               /* of one with a float for each element */
     dt_step_params *params;          /* device */
     float *norm2;                    /* device, f32 [1] */
     int32_t n_state;                 /* running statistics, by name */

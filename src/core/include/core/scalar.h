@@ -30,7 +30,7 @@ DT_SCALAR float dt_scalar_of_bits(uint32_t i) {
     return x;
 }
 
-DT_SCALAR float dt_exp(float x) {
+DT_SCALAR float dt_expf(float x) {
 #ifdef __CUDA_ARCH__
     return expf(x);
 #else
@@ -47,9 +47,9 @@ DT_SCALAR float dt_exp(float x) {
 #endif
 }
 
-DT_SCALAR float dt_expm1(float x) {
+DT_SCALAR float dt_expm1f(float x) {
     const float tail = 1.0f / 24 + x * (1.0f / 120 + x * (1.0f / 720 + x * (1.0f / 5040 + x / 40320)));
-    const float small = x + x * x * (0.5f + x * (1.0f / 6 + x * tail)), large = dt_exp(x) - 1.0f;
+    const float small = x + x * x * (0.5f + x * (1.0f / 6 + x * tail)), large = dt_expf(x) - 1.0f;
     return fabsf(x) < 0.5f ? small : large;
 }
 
@@ -63,7 +63,7 @@ DT_SCALAR float dt_log_normal(float x) {
     return e * 0.693359375f + (2.0f * s + (2.0f * s * tail - e * 2.12194440e-4f));
 }
 
-DT_SCALAR float dt_log(float x) {
+DT_SCALAR float dt_logf(float x) {
 #ifdef __CUDA_ARCH__
     return logf(x);
 #else
@@ -75,29 +75,29 @@ DT_SCALAR float dt_log(float x) {
 }
 
 /* log(1 + x) of x in [0, 1] */
-DT_SCALAR float dt_log1p(float x) {
+DT_SCALAR float dt_log1pf(float x) {
     const float u = 1.0f + x;
     return dt_log_normal(u) + (x - (u - 1.0f)) / u; /* what the sum lost */
 }
 
-DT_SCALAR float dt_sigmoid(float x) {
-    return 1.0f / (1.0f + dt_exp(-x));
+DT_SCALAR float dt_sigmoidf(float x) {
+    return 1.0f / (1.0f + dt_expf(-x));
 }
 
-DT_SCALAR float dt_softplus(float x) {
-    return (x > 0.0f ? x : 0.0f) + dt_log1p(dt_exp(-fabsf(x)));
+DT_SCALAR float dt_softplusf(float x) {
+    return (x > 0.0f ? x : 0.0f) + dt_log1pf(dt_expf(-fabsf(x)));
 }
 
-DT_SCALAR float dt_tanh(float x) {
+DT_SCALAR float dt_tanhf(float x) {
     /* Lambert's fraction near 0, where 1 - 2 / (e^2x + 1) cancels. */
     const float z = x * x, a = fabsf(x);
     const float small = x * (945.0f + z * (105.0f + z)) / (945.0f + z * (420.0f + z * 15.0f));
-    const float large = copysignf(1.0f - 2.0f / (dt_exp(2.0f * a) + 1.0f), x);
+    const float large = copysignf(1.0f - 2.0f / (dt_expf(2.0f * a) + 1.0f), x);
     return a < 0.7f ? small : large;
 }
 
 DT_SCALAR float dt_normal_pdf(float x) {
-    return 0.398942280f * dt_exp(-0.5f * x * x);
+    return 0.398942280f * dt_expf(-0.5f * x * x);
 }
 
 /* The normal distribution, exact in its tails too. */
@@ -117,24 +117,24 @@ DT_SCALAR float dt_normal_cdf(float x) {
     p = p * t + 0.215482786f;
     p = p * t + 0.224886432f;
     p = p * t + 0.225710168f;
-    const float tail = 0.5f * t * p * dt_exp(-0.5f * x * x);
+    const float tail = 0.5f * t * p * dt_expf(-0.5f * x * x);
     return x < 0.0f ? tail : 1.0f - tail;
 #endif
 }
 
 /* tanh(softplus(x)) from e^x: with w = e (e + 2) it is w / (w + 2). At 20 it is 1. */
-DT_SCALAR float dt_mish(float x) {
-    const float e = dt_exp(x > 20.0f ? 20.0f : x), w = e * (e + 2.0f);
+DT_SCALAR float dt_mishf(float x) {
+    const float e = dt_expf(x > 20.0f ? 20.0f : x), w = e * (e + 2.0f);
     return x * (w / (w + 2.0f));
 }
 
 DT_SCALAR float dt_mish_slope(float x) {
-    const float in = x > 20.0f ? 20.0f : x, e = dt_exp(in), w = e * (e + 2.0f), d = 1.0f / (w + 2.0f);
+    const float in = x > 20.0f ? 20.0f : x, e = dt_expf(in), w = e * (e + 2.0f), d = 1.0f / (w + 2.0f);
     return w * d + in * (4.0f * (w + 1.0f) * d * d) * (e / (1.0f + e));
 }
 
 DT_SCALAR float dt_silu_slope(float x) {
-    const float s = dt_sigmoid(x);
+    const float s = dt_sigmoidf(x);
     return s * (1.0f + x * (1.0f - s));
 }
 
@@ -145,23 +145,23 @@ DT_SCALAR float dt_gelu_arg(float x) {
 
 DT_SCALAR float dt_gelu_tanh_slope(float x) {
     const float in = x > 9.0f ? 9.0f : x < -9.0f ? -9.0f : x; /* past these it is 1 and 0 */
-    const float e = dt_exp(-dt_gelu_arg(in)), s = 1.0f / (1.0f + e);
+    const float e = dt_expf(-dt_gelu_arg(in)), s = 1.0f / (1.0f + e);
     return s + in * (s * (e * s)) * (1.59576912f * (1.0f + 0.134145f * in * in)); /* e s = 1 - s */
 }
 
-DT_SCALAR float dt_selu(float x) {
-    return 1.05070099f * (x > 0.0f ? x : 1.67326324f * dt_expm1(x));
+DT_SCALAR float dt_seluf(float x) {
+    return 1.05070099f * (x > 0.0f ? x : 1.67326324f * dt_expm1f(x));
 }
 
 DT_SCALAR float dt_selu_slope(float x) {
-    return 1.05070099f * (x > 0.0f ? 1.0f : 1.67326324f * dt_exp(x));
+    return 1.05070099f * (x > 0.0f ? 1.0f : 1.67326324f * dt_expf(x));
 }
 
 DT_SCALAR float dt_hardswish_slope(float x) {
     return x < -3.0f ? 0.0f : x > 3.0f ? 1.0f : x / 3.0f + 0.5f;
 }
 
-DT_SCALAR float dt_clamp(float x, float lo, float hi) {
+DT_SCALAR float dt_clampf(float x, float lo, float hi) {
     return x < lo ? lo : x > hi ? hi : x;
 }
 
@@ -173,25 +173,25 @@ DT_SCALAR float dt_clamp(float x, float lo, float hi) {
 /* clang-format off */
 #define DT_UNARY_LIST(U) \
     U(RELU, relu, Y, DT_SCALARS_0, x < 0 ? 0 : x, y > 0 ? g : 0) \
-    U(RELU6, relu6, Y, DT_SCALARS_0, dt_clamp(x, 0, 6), y > 0 && y < 6 ? g : 0) \
+    U(RELU6, relu6, Y, DT_SCALARS_0, dt_clampf(x, 0, 6), y > 0 && y < 6 ? g : 0) \
     U(LEAKY_RELU, leaky_relu, X, DT_SCALARS_1("alpha", 0.01f), x > 0 ? x : a * x, x > 0 ? g : a * g) \
-    U(ELU, elu, X, DT_SCALARS_1("alpha", 1), x > 0 ? x : a * dt_expm1(x), x > 0 ? g : g * a * dt_exp(x)) \
-    U(SELU, selu, X, DT_SCALARS_0, dt_selu(x), g * dt_selu_slope(x)) \
-    U(SIGMOID, sigmoid, Y, DT_SCALARS_0, dt_sigmoid(x), g * y * (1 - y)) \
-    U(TANH, tanh, Y, DT_SCALARS_0, dt_tanh(x), g * (1 - y * y)) \
-    U(SOFTPLUS, softplus, X, DT_SCALARS_0, dt_softplus(x), g * dt_sigmoid(x)) \
-    U(SILU, silu, X, DT_SCALARS_0, x * dt_sigmoid(x), g * dt_silu_slope(x)) \
-    U(MISH, mish, X, DT_SCALARS_0, dt_mish(x), g * dt_mish_slope(x)) \
-    U(HARDSWISH, hardswish, X, DT_SCALARS_0, x * (dt_clamp(x + 3, 0, 6) / 6), g * dt_hardswish_slope(x)) \
-    U(HARDSIGMOID, hardsigmoid, X, DT_SCALARS_0, dt_clamp(x + 3, 0, 6) / 6, x > -3 && x < 3 ? g / 6 : 0) \
+    U(ELU, elu, X, DT_SCALARS_1("alpha", 1), x > 0 ? x : a * dt_expm1f(x), x > 0 ? g : g * a * dt_expf(x)) \
+    U(SELU, selu, X, DT_SCALARS_0, dt_seluf(x), g * dt_selu_slope(x)) \
+    U(SIGMOID, sigmoid, Y, DT_SCALARS_0, dt_sigmoidf(x), g * y * (1 - y)) \
+    U(TANH, tanh, Y, DT_SCALARS_0, dt_tanhf(x), g * (1 - y * y)) \
+    U(SOFTPLUS, softplus, X, DT_SCALARS_0, dt_softplusf(x), g * dt_sigmoidf(x)) \
+    U(SILU, silu, X, DT_SCALARS_0, x * dt_sigmoidf(x), g * dt_silu_slope(x)) \
+    U(MISH, mish, X, DT_SCALARS_0, dt_mishf(x), g * dt_mish_slope(x)) \
+    U(HARDSWISH, hardswish, X, DT_SCALARS_0, x * (dt_clampf(x + 3, 0, 6) / 6), g * dt_hardswish_slope(x)) \
+    U(HARDSIGMOID, hardsigmoid, X, DT_SCALARS_0, dt_clampf(x + 3, 0, 6) / 6, x > -3 && x < 3 ? g / 6 : 0) \
     U(GELU, gelu, X, DT_SCALARS_0, x * dt_normal_cdf(x), g * (dt_normal_cdf(x) + x * dt_normal_pdf(x))) \
-    U(GELU_TANH, gelu_tanh, X, DT_SCALARS_0, x * dt_sigmoid(dt_gelu_arg(x)), g * dt_gelu_tanh_slope(x)) \
-    U(EXP, exp, Y, DT_SCALARS_0, dt_exp(x), g * y) \
-    U(LOG, log, X, DT_SCALARS_0, dt_log(x), g / x) \
+    U(GELU_TANH, gelu_tanh, X, DT_SCALARS_0, x * dt_sigmoidf(dt_gelu_arg(x)), g * dt_gelu_tanh_slope(x)) \
+    U(EXP, exp, Y, DT_SCALARS_0, dt_expf(x), g * y) \
+    U(LOG, log, X, DT_SCALARS_0, dt_logf(x), g / x) \
     U(SQRT, sqrt, Y, DT_SCALARS_0, sqrtf(x), g / (2 * y)) \
     U(NEG, neg, Y, DT_SCALARS_0, -x, -g) \
     U(ABS, abs, X, DT_SCALARS_0, fabsf(x), x > 0 ? g : x < 0 ? -g : 0) \
-    U(CLAMP, clamp, X, DT_SCALARS_2("lo", 0, "hi", 1), dt_clamp(x, a, b), x >= a && x <= b ? g : 0) \
+    U(CLAMP, clamp, X, DT_SCALARS_2("lo", 0, "hi", 1), dt_clampf(x, a, b), x >= a && x <= b ? g : 0) \
     U(SQUARE, square, X, DT_SCALARS_0, x * x, 2 * x * g) \
     U(RECIPROCAL, reciprocal, Y, DT_SCALARS_0, 1 / x, -g * y * y)
 

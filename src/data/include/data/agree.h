@@ -13,6 +13,9 @@ typedef struct dt_data_note {
 
 /* A set and the configuration. `classes`: of the model, 0: as many as the data has. `path` is for errors. */
 dt_status dt_data_check(const dt_data_options *o, int64_t classes, const char *path, const dt_dataset *d);
+/* Every number of the field `name`, where it is one whole number a row, is from 0 to classes - 1: DT_ERR_DATA
+ * with the file and the row. Reads all of them; images have been checked when they were opened. */
+dt_status dt_data_check_labels(const dt_dataset *d, const char *name, int64_t classes);
 /* Training and validation. */
 dt_status dt_data_agree(const dt_data_options *o, const dt_dataset *train, const dt_dataset *val,
                         dt_data_note *note);

@@ -58,6 +58,8 @@ dt_vid dt_build_input(dt_builder *b, const char *field);
 dt_vid dt_build_first_input(dt_builder *b, const char *target);
 /* The same in another type: f32, or i32 of whole numbers. */
 dt_vid dt_build_input_as(dt_builder *b, const char *field, dt_dtype dtype);
+/* v, or a cast of it where it is of another type. */
+dt_vid dt_build_as(dt_builder *b, dt_vid v, dt_dtype dtype);
 /* Weight "<name>.weight" [K,R,S,C/G], bias "<name>.bias". */
 dt_vid dt_build_conv(dt_builder *b, const char *name, dt_vid x, const dt_conv2d_options *o);
 /* On the last dimension of x; an image N H W C is flattened first. */
@@ -76,12 +78,13 @@ dt_vid dt_build_dropout(dt_builder *b, const char *name, dt_vid x, double rate);
 
 /* A loss. All zero: cross-entropy of classes. */
 typedef struct dt_build_loss_options {
-    const char *name;   /* NULL: "loss"; others are reported under theirs */
-    const char *kind;   /* cross_entropy, or a name of core/loss.h; NULL: cross_entropy */
-    const char *target; /* a field of the data; NULL: the first of label, y and target that it has */
-    double weight;      /* in the total; 0: 1 */
-    double param;       /* huber: delta; bce: weight of positives; 0: 1 */
-    dt_loss_sums sums;  /* what it adds to the task's, if it is the first loss */
+    const char *name;    /* NULL: "loss"; others are reported under theirs */
+    const char *kind;    /* cross_entropy, or a name of core/loss.h; NULL: cross_entropy */
+    const char *target;  /* a field of the data; NULL: the first of label, y and target that it has */
+    const dt_vid *value; /* the target itself, in place of a field; no gradient goes to it */
+    double weight;       /* in the total; 0: 1 */
+    double param;        /* huber: delta; bce: weight of positives; 0: 1 */
+    dt_loss_sums sums;   /* what it adds to the task's, if it is the first loss */
 } dt_build_loss_options;
 
 /* Names of the kinds, ending in NULL. */

@@ -31,8 +31,12 @@ typedef struct dt_task_row {
 extern const dt_task_row dt_task_table[];
 /* Their names, ending in NULL: the choices of model.task. */
 extern const char *const dt_task_choices[];
+/* All metrics and the loss, "eval_top1" and so on, ending in NULL: the choices of checkpoint.best_metric. */
+extern const char *const dt_metric_choices[];
 /* The row of o->task. */
 const dt_task_row *dt_task_of(const dt_model_options *o);
+/* The first row that has this kind of loss; NULL where there is none. */
+const dt_task_row *dt_task_of_loss(const char *kind);
 /* The metric of that name, of any task; NULL where there is none. */
 const dt_metric_row *dt_metric_find(const char *name);
 /* The value for people: "91.25 %", "0.1234"; returns `out`. */

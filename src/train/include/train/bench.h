@@ -1,28 +1,29 @@
 /* Measurements of a configured run, for people: `dtrain bench ...` and `dtrain inspect`. Nothing here is a
- * test. */
+ * test. The measurements are lines to the sink. */
 #ifndef DT_TRAIN_BENCH_H
 #define DT_TRAIN_BENCH_H
 
 #include "train/config.h"
 #include "dist/comm.h"
+#include "train/sink.h"
 
 /* Training steps of the configuration on one batch that stays where it is (no loader): median of windows,
  * samples/s, FLOP/s, memory; one JSON line at the end. */
-dt_status dt_bench_step(const dt_config *c, dt_comm *mpi, int64_t steps);
+dt_status dt_bench_step(const dt_config *c, dt_comm *mpi, int64_t steps, const dt_sink *sink);
 
 /* Every kernel of the training program, and the optimizer, alone: time, GB/s against the bytes that must
  * move, FLOP/s. */
-dt_status dt_bench_op(const dt_config *c, dt_comm *mpi, int64_t repeats);
+dt_status dt_bench_op(const dt_config *c, dt_comm *mpi, int64_t repeats, const dt_sink *sink);
 
 /* All-reduce by size, in the columns of nccl-tests, of the reduction in place: bytes, elements, time,
  * algorithm and bus bandwidth, elements that came out wrong. DT_ERR_USAGE with one rank, or below 1024 bytes;
  * DT_ERR_DEVICE after a wrong element. */
-dt_status dt_bench_comm(const dt_config *c, dt_comm *mpi, int64_t max_bytes);
+dt_status dt_bench_comm(const dt_config *c, dt_comm *mpi, int64_t max_bytes, const dt_sink *sink);
 
 /* The model layer by layer, memory plan, buckets, largest batch; runs and allocates nothing. Sizes that the
  * configuration gives need no data (data.image_size, data.channels, model.classes: all three, or the training
  * set must be there); where this device lacks train.precision the plan is that of fp32. passes: also what
  * each pass of the compilation did (core/compile.h). Collective. */
-dt_status dt_inspect(const dt_config *c, dt_comm *mpi, bool passes, FILE *out);
+dt_status dt_inspect(const dt_config *c, dt_comm *mpi, bool passes, FILE *out, const dt_sink *sink);
 
 #endif

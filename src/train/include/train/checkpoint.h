@@ -12,6 +12,7 @@
 #include "core/status.h"
 #include "core/types.h"
 #include "train/scores.h"
+#include "train/sink.h"
 
 /* Each rank's own running statistics, and averaged ones; absent where there are none. */
 #define DT_CKPT_LOCAL_STATE "local_state"
@@ -71,6 +72,7 @@ typedef struct dt_ckpt_policy {
     int64_t keep_best;  /* 0: off */
     int64_t task;       /* of dt_task_choices */
     dt_best_metric best_metric;
+    const dt_sink *sink;   /* borrowed; hears what went wrong beside a save, from the thread. NULL: nobody */
     const char *data_text; /* of every save: a JSON object that says what the run is fed; NULL: none */
 } dt_ckpt_policy;
 
@@ -84,7 +86,7 @@ dt_status dt_ckpt_writer_save(dt_ckpt_writer *w, const dt_ckpt_meta *meta, int32
                               const dt_ckpt_tensor *tensor, const char *config_text);
 /* The evaluation that saves from here on carry (dt_ckpt_eval_none before the first call). With step >= 0 it
  * is also written into the checkpoint of that step, in the thread and after a save in flight, and the
- * retention policy applied. That this fails is told on standard error: the checkpoint counts as not
+ * retention policy applied. That this fails is a warning to the sink: the checkpoint counts as not
  * evaluated. */
 void dt_ckpt_writer_evaluated(dt_ckpt_writer *w, const dt_ckpt_eval *e, int64_t step);
 /* Waits for the save in flight and returns its result (once; DT_OK if none since the last call). */

@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "core/optim.h"
+#include "core/optim_group.h"
 #include "core/schedule.h"
 #include "data/options.h"
 #include "dist/options.h"
@@ -22,6 +23,7 @@ typedef struct dt_config {
     dt_augment_options augment;
     dt_train_options train;
     dt_optim_options optim;
+    dt_optim_groups groups; /* [[optim.groups]] */
     dt_schedule_options schedule;
     dt_dist_options dist;
     dt_checkpoint_options checkpoint;

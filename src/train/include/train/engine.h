@@ -127,6 +127,9 @@ dt_status dt_engine_output(dt_engine *e, const char *name, int64_t *n_elem, cons
 const dt_division *dt_engine_division(const dt_engine *e);
 const dt_program *dt_engine_program(const dt_engine *e, bool eval);
 const dt_axis *dt_engine_axis(const dt_engine *e);
+/* Parameters whose optimizer state the last dt_engine_load began anew, since they were frozen before, and whose
+ * state it dropped, since they are frozen now. */
+void dt_engine_regrouped(const dt_engine *e, int32_t *n_fresh, int32_t *n_dropped);
 int64_t dt_engine_device_bytes(const dt_engine *e);
 /* Of these, what parameters, optimizer and statistics take. */
 int64_t dt_engine_store_bytes(const dt_engine *e);

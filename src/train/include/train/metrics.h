@@ -1,6 +1,7 @@
-/* What a run tells: progress line, metrics.jsonl, TensorBoard events, plot. Used by rank 0 only.
+/* What a run records: metrics.jsonl, TensorBoard events, plot; and what it tells of it to the sink. Used by rank 0
+ * only.
  *
- * Nothing here may stop a training run: after dt_metrics_open, a failing disk is noted once on the console
+ * Nothing here may stop a training run: after dt_metrics_open, a failing disk is noted once
  * and tried again later. Records are kept in memory and written about once a second. */
 #ifndef DT_TRAIN_METRICS_H
 #define DT_TRAIN_METRICS_H
@@ -10,6 +11,7 @@
 #include "core/status.h"
 #include "core/types.h"
 #include "train/scores.h"
+#include "train/sink.h"
 
 typedef struct dt_metrics dt_metrics;
 
@@ -20,10 +22,9 @@ typedef struct dt_metrics_options {
                             existing metrics.jsonl, so each step stands once; 0: starts a new file */
     bool set_aside;      /* an existing metrics.jsonl is of another run: renamed, as for resume_step 0 */
     bool evaluate_again; /* an evaluation of resume_step counts as missing */
-    int64_t total_steps, log_every;
-    bool images;   /* what samples are called */
-    bool live;     /* `console` is a terminal: one line rewritten; else a line every log_every steps */
-    FILE *console; /* not owned; NULL: stderr */
+    int64_t total_steps;
+    bool images;         /* what samples are called */
+    const dt_sink *sink; /* borrowed; NULL: nobody */
     dt_scoreboard board;
 } dt_metrics_options;
 
@@ -81,7 +82,7 @@ void dt_metrics_start(dt_metrics *m, const dt_start_record *r);
 void dt_metrics_end(dt_metrics *m, const dt_end_record *r);
 void dt_metrics_train(dt_metrics *m, const dt_train_record *r);
 void dt_metrics_eval(dt_metrics *m, const dt_eval_record *r);
-/* A line of text (without the newline) that does not break the live line ("saved checkpoint ..."). */
+/* Tells a line of text (without the newline) while the run is under way: "saved checkpoint ...". */
 void dt_metrics_note(dt_metrics *m, const char *fmt, ...) DT_PRINTF(2, 3);
 /* Makes all records durable (fsync of metrics.jsonl); called before a checkpoint is published. */
 void dt_metrics_flush(dt_metrics *m);

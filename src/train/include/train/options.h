@@ -13,10 +13,8 @@ typedef enum dt_precision {
 typedef enum dt_capture_choice { DT_CAPTURE_OFF = 0, DT_CAPTURE_STEP } dt_capture_choice;
 typedef enum dt_fusion_choice { DT_FUSION_OFF = 0, DT_FUSION_AUTO } dt_fusion_choice;
 typedef enum dt_save_error { DT_SAVE_ERROR_WARN = 0, DT_SAVE_ERROR_STOP } dt_save_error;
-/* What an evaluation is judged by: an index in dt_best_metric_names. */
+/* What an evaluation is judged by: an index in dt_metric_choices (model/task.h). */
 typedef enum dt_best_metric { DT_BEST_EVAL_TOP1 = 0, DT_BEST_EVAL_TOP5, DT_BEST_EVAL_LOSS } dt_best_metric;
-/* "eval_" and the name of a metric of some task (model/task.h), or eval_loss; ends in NULL. */
-extern const char *const dt_best_metric_names[];
 
 /* [run] */
 typedef struct dt_job_options {

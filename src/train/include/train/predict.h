@@ -5,6 +5,7 @@
 #include "train/config.h"
 #include "data/inputs.h"
 #include "dist/comm.h"
+#include "train/sink.h"
 
 typedef struct dt_prediction {
     dt_input input;
@@ -21,8 +22,8 @@ typedef struct dt_predict_options {
     int64_t top;              /* classes per input, as far as there are so many */
     /* On rank 0, in the order of the inputs. Other than DT_OK ends the job. */
     dt_status (*row)(void *arg, const dt_prediction *p);
-    void (*note)(void *arg, const char *text); /* on rank 0: what is worth knowing, without a line break */
     void *arg;
+    const dt_sink *sink; /* what is worth knowing; NULL: nobody */
 } dt_predict_options;
 
 typedef struct dt_predict_result {

@@ -9,6 +9,7 @@
 #include "dist/watchdog.h"
 #include "train/config.h"
 #include "train/engine.h"
+#include "train/sink.h"
 
 /* Parts of a step. */
 typedef enum dt_profile_phase {
@@ -82,6 +83,7 @@ typedef struct dt_profile_request {
     dt_profile_by by;
     const char *trace, *json; /* files to write; NULL: not */
     FILE *out;                /* rank 0 prints the table there */
+    const dt_sink *sink;      /* hears notes about the data; NULL: nobody */
 } dt_profile_request;
 /* Profiles training as configured, with its loader; nothing is saved. Collective. Files that cannot be
  * written are DT_ERR_IO, before anything is measured as far as that can be told. */

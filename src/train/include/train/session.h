@@ -10,6 +10,7 @@
 #include "dist/watchdog.h"
 #include "train/engine.h"
 #include "train/scores.h"
+#include "train/sink.h"
 
 typedef struct dt_session dt_session;
 
@@ -19,7 +20,8 @@ typedef dt_status dt_session_batch_fn(void *arg, dt_session *s, int64_t batch, c
 struct dt_session {
     const dt_config *config; /* borrowed */
     dt_scoreboard board;
-    dt_comm *mpi; /* borrowed */
+    dt_comm *mpi;        /* borrowed */
+    const dt_sink *sink; /* borrowed; hears notes about the data. NULL: nobody */
     dt_backend *be;
     dt_comm *comm;                          /* gradients: NCCL, or mpi itself */
     dt_dataset *train_data, *val_data;      /* NULL where not opened or not configured */
@@ -34,15 +36,17 @@ struct dt_session {
 };
 
 /* Opens device, communicator, data and engine. `train` false: validation data and evaluation only. */
-dt_status dt_session_open(const dt_config *c, dt_comm *mpi, bool train, dt_session *out);
+dt_status dt_session_open(const dt_config *c, dt_comm *mpi, bool train, const dt_sink *sink, dt_session *out);
 /* For the weights of a checkpoint, evaluation only. `facts` of the data they were trained on, NULL: those of
  * data.train, as far as it can be opened. `inputs` (data/inputs.h; taken over in any case): what they are
  * applied to, NULL: data.val. */
 dt_status dt_session_open_trained(const dt_config *c, dt_comm *mpi, const dt_data_facts *facts,
-                                  dt_dataset *inputs, dt_session *out);
+                                  dt_dataset *inputs, const dt_sink *sink, dt_session *out);
 /* `st`: how the run went. A rank that failed alone speaks and ends the job here (dt_comm_fail). */
 void dt_session_close(dt_session *s, dt_status st);
 
+/* The field that the network is trained to tell, NULL where there is none. */
+const dt_field *dt_session_target(const dt_config *c, int32_t n_field, const dt_field *field);
 /* Opens the data of the configuration that can be had into `s`, train_data too where `train`, and checks that
  * they fit each other and the configuration. */
 dt_status dt_session_open_data(const dt_config *c, bool train, dt_session *s);

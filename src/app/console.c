@@ -1,10 +1,13 @@
-/* Progress on the console. Numbers are means over the steps since the line was last shown. */
-#include "metrics_console.h"
+/* Numbers of the progress line are means over the steps since it was last shown. */
+#include "console.h"
 
+#include <fcntl.h>
 #include <math.h>
 #include <poll.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <unistd.h>
 
 #include "core/text.h"
 
@@ -27,16 +30,23 @@ typedef enum part_kind {
 static const part_kind drop_order[] = {PART_WAIT, PART_LR,     PART_SPEED, PART_EPOCH,
                                        PART_ETA,  PART_METRIC, PART_STEP};
 
-void dt_console_init(dt_console *c, const dt_metrics_options *o) {
-    double now = dt_time_s();
-    const dt_task_row *task = o->board.task;
+dt_console dt_console_of(FILE *out, FILE *err) {
+    return (dt_console){.out = out, .err = err, .log_every = 1};
+}
+
+/* A new run; what it shows does not depend on the one before. */
+static void start(dt_console *c, const dt_metrics_options *run) {
+    const dt_task_row *task = run->board.task;
+    const double now = dt_time_s();
     *c = (dt_console){.metric = task && task->n_metric > 0 ? &task->metric[0] : NULL,
-                      .out = o->console ? o->console : stderr,
-                      .samples = o->images ? "images" : "samples",
-                      .live = o->live,
-                      .total_steps = o->total_steps,
-                      .log_every = o->log_every > 0 ? o->log_every : 1,
-                      .first_step = o->resume_step,
+                      .out = c->out,
+                      .err = c->err,
+                      .samples = run->images ? "images" : "samples",
+                      .live = c->live,
+                      .flush = c->flush,
+                      .total_steps = run->total_steps,
+                      .log_every = c->log_every > 0 ? c->log_every : 1,
+                      .first_step = run->resume_step,
                       .started_at = now,
                       .shown_at = now - 1};
 }
@@ -163,7 +173,8 @@ static void draw(dt_console *c) {
     c->line_shown = true;
 }
 
-void dt_console_step(dt_console *c, const dt_train_record *r) {
+/* Counts the step in and shows a line where one is due: live at most ten times a second. */
+static void step(dt_console *c, const dt_train_record *r) {
     c->last = *r;
     const double metric = c->metric ? r->score.metric[0] : 0;
     if (isfinite(r->score.loss) && isfinite(metric)) {
@@ -195,7 +206,8 @@ void dt_console_step(dt_console *c, const dt_train_record *r) {
     c->loss_sum = c->metric_sum = c->time_s = c->n_sample = c->data_wait_s = 0;
 }
 
-void dt_console_note(dt_console *c, const char *text) {
+/* A line of its own above the progress line. */
+static void note(dt_console *c, const char *text) {
     if (!takes_lines(c)) {
         c->n_unseen++;
         return;
@@ -212,8 +224,56 @@ void dt_console_note(dt_console *c, const char *text) {
     c->shown_at = 0;
 }
 
-void dt_console_end(dt_console *c) {
+/* Leaves the last progress line standing. */
+static void end(dt_console *c) {
     if (c->line_shown) fputc('\n', c->out);
     fflush(c->out);
     c->line_shown = false;
+}
+
+static void tell(void *arg, const dt_news *n) {
+    dt_console *c = arg;
+    switch (n->kind) {
+    case DT_NEWS_LINE:
+        fprintf(c->out, "%s\n", n->text);
+        if (c->flush) fflush(c->out);
+        break;
+    case DT_NEWS_NOTE:
+    case DT_NEWS_EVALUATION:
+        note(c, n->text);
+        break;
+    case DT_NEWS_WARNING:
+        fprintf(c->err, "dtrain: %s\n", n->text);
+        break;
+    case DT_NEWS_START:
+        start(c, n->run);
+        break;
+    case DT_NEWS_STEP:
+        step(c, n->step);
+        break;
+    case DT_NEWS_END:
+        end(c);
+        break;
+    }
+}
+
+dt_sink dt_console_sink(dt_console *c) {
+    return (dt_sink){.tell = tell, .arg = c};
+}
+
+/* mpirun gives every rank a pseudo-terminal, whatever its own output is, so where a launcher started the rank, the
+ * launcher's output is what counts. */
+bool dt_console_is_watched(void) {
+    if (!isatty(STDOUT_FILENO)) return false;
+    if (!getenv("OMPI_COMM_WORLD_RANK")) return true;
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%ld/fd/1", (long)getppid());
+    int fd = open(path, O_WRONLY | O_NOCTTY | O_CLOEXEC);
+    if (fd < 0) return false;
+    bool terminal = isatty(fd) != 0;
+    struct winsize size;
+    /* The rank's own terminal has no size yet. */
+    if (terminal && ioctl(fd, TIOCGWINSZ, &size) == 0) ioctl(STDOUT_FILENO, TIOCSWINSZ, &size);
+    close(fd);
+    return terminal;
 }
