@@ -56,6 +56,9 @@ typedef enum dt_dtype {
     DT_DTYPE_I32,
     DT_DTYPE_I64,
     DT_DTYPE_F64,
+    DT_DTYPE_I8,
+    DT_DTYPE_BOOL, /* a byte, 0 or 1 */
+    DT_DTYPE_I4,   /* -8 to 7, two in a byte, the first one low: of packed weights, not of tensors */
     DT_DTYPE_COUNT
 } dt_dtype;
 
@@ -147,9 +150,9 @@ typedef struct dt_shape {
 #define DT_LITERAL(type) (type)
 #endif
 
-/* Bytes of one element. */
+/* Bytes of one element; of I4, which packs two in one, 1. */
 DT_API size_t dt_dtype_size(dt_dtype dtype);
-/* "f32", "f16", "bf16", "u8", "i32", "i64", "f64". */
+/* "f32", "f16", "bf16", "u8", "i32", "i64", "f64", "i8", "bool", "i4". */
 DT_API const char *dt_dtype_name(dt_dtype dtype);
 
 /* ---- a run: the device, and the other ranks ---- */

@@ -200,8 +200,8 @@ static dt_var binary(dt_var a, dt_var b, const char *type, dt_binary f) {
     char name[DT_NAME_MAX];
     dt_net *net = net_of_both(a, b, type);
     if (!net || !name_of(net, NULL, type, name)) return DT_NO_VAR;
-    return made(net,
-                dt_build_op(&net->b, name, DT_OP_BINARY, &(dt_attr){.binary = f}, 2, (dt_vid[]){a.id, b.id}));
+    return made(
+        net, dt_build_op(&net->b, name, DT_OP_BINARY, &(dt_attr){.binary.fn = f}, 2, (dt_vid[]){a.id, b.id}));
 }
 #define DEFINE_BINARY(NAME, name, value, rx, gx, ry, gy)                                                     \
     dt_var dt_##name(dt_var a, dt_var b) {                                                                   \

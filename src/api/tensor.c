@@ -26,6 +26,9 @@ dt_status dt_shape_check(const char *function, dt_shape shape, dt_dtype dtype, i
                          int64_t *bytes) {
     if (dtype < 0 || dtype >= DT_DTYPE_COUNT)
         return dt_fail(DT_ERR_USAGE, "%s: %d is no dt_dtype", function, (int)dtype);
+    if (!dt_dtype_is_whole_bytes(dtype))
+        return dt_fail(DT_ERR_UNSUPPORTED, "%s: no tensors of %s, which is packed", function,
+                       dt_dtype_name(dtype));
     if (shape.ndim < 0 || shape.ndim > DT_MAX_DIM)
         return dt_fail(DT_ERR_USAGE, "%s: a shape of %d dimensions; 0 to %d are possible", function,
                        shape.ndim, DT_MAX_DIM);
@@ -229,6 +232,12 @@ static void put(void *host, dt_dtype dtype, int64_t i, double value) {
     case DT_DTYPE_U8:
         ((uint8_t *)host)[i] = (uint8_t)value;
         break;
+    case DT_DTYPE_I8:
+        ((int8_t *)host)[i] = (int8_t)value;
+        break;
+    case DT_DTYPE_BOOL:
+        ((uint8_t *)host)[i] = value != 0;
+        break;
     case DT_DTYPE_I32:
         ((int32_t *)host)[i] = (int32_t)value;
         break;
@@ -242,11 +251,16 @@ static void put(void *host, dt_dtype dtype, int64_t i, double value) {
 
 /* Least and greatest value of the integer types; 0, 0 of the others. */
 static void range_of(dt_dtype dtype, double *least, double *greatest) {
-    *least = dtype == DT_DTYPE_I32 ? -0x1p31 : dtype == DT_DTYPE_I64 ? -0x1p63 : 0;
-    *greatest = dtype == DT_DTYPE_U8    ? 255
-                : dtype == DT_DTYPE_I32 ? 0x1p31 - 1
-                : dtype == DT_DTYPE_I64 ? nextafter(0x1p63, 0)
-                                        : 0;
+    *least = dtype == DT_DTYPE_I8    ? -128
+             : dtype == DT_DTYPE_I32 ? -0x1p31
+             : dtype == DT_DTYPE_I64 ? -0x1p63
+                                     : 0;
+    *greatest = dtype == DT_DTYPE_U8     ? 255
+                : dtype == DT_DTYPE_I8   ? 127
+                : dtype == DT_DTYPE_BOOL ? 1
+                : dtype == DT_DTYPE_I32  ? 0x1p31 - 1
+                : dtype == DT_DTYPE_I64  ? nextafter(0x1p63, 0)
+                                         : 0;
 }
 
 dt_status dt_tensor_full(dt_run *run, dt_dtype dtype, dt_shape shape, double value, dt_tensor **out) {

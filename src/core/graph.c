@@ -333,7 +333,7 @@ int64_t dt_value_n_elem(const dt_value *v) {
 }
 
 int64_t dt_value_bytes(const dt_value *v) {
-    return dt_value_n_elem(v) * (int64_t)dt_dtype_size(v->dtype);
+    return dt_dtype_bytes(v->dtype, dt_value_n_elem(v));
 }
 
 const char *dt_value_shape_text(const dt_value *v) {

@@ -89,6 +89,8 @@ static double bn_flops(const dt_graph *g, const dt_node *n) {
 /* Short forms of the slots below. */
 #define T(name_, ...)                                                                                        \
     { .name = (name_), __VA_ARGS__ }
+#define WEIGHT(name_, ...)                                                                                   \
+    { .name = (name_), .type = DT_SLOT_WEIGHT, __VA_ARGS__ }
 #define ANY(name_, ...)                                                                                      \
     { .name = (name_), .type = DT_SLOT_ANY, __VA_ARGS__ }
 #define FLOAT(name_, ...)                                                                                    \
@@ -154,7 +156,7 @@ static const dt_op_row op_table[] =
                        "Conv2d, P = (H + pad_begin + pad_end - dilation (R-1) - 1) / stride + 1. With "
                        "pre_scale x is relu(x * pre_scale + pre_shift). With scale y ends as bn_apply's. "
                        "stats: sum and sum of squares of y per channel.",
-                .in = {T("x", .rank = 4), T("w", .rank = 4), F32("bias", OPT, LEN(DT_CONV_IN_W, 0)),
+                .in = {T("x", .rank = 4), WEIGHT("w", .rank = 4), F32("bias", OPT, LEN(DT_CONV_IN_W, 0)),
                        F32("pre_scale", OPT, LEN(DT_CONV_IN_X, LAST), NEEDS(DT_CONV_IN_PRE_SHIFT)),
                        F32("pre_shift", OPT, LEN(DT_CONV_IN_X, LAST), NEEDS(DT_CONV_IN_PRE_SCALE)),
                        F32("scale", OPT, LEN(DT_CONV_IN_W, 0), NEEDS(DT_CONV_IN_SHIFT)),
@@ -174,7 +176,7 @@ static const dt_op_row op_table[] =
             {
                 .name = "dense",
                 .doc = "y [...,K] = x [...,C] w^T + bias, w [K,C].",
-                .in = {T("x"), T("w", .rank = 2), F32("bias", OPT, LEN(DT_DENSE_IN_W, 0))},
+                .in = {T("x"), WEIGHT("w", .rank = 2), F32("bias", OPT, LEN(DT_DENSE_IN_W, 0))},
                 .out = {T("y")},
                 .infer = dt_infer_dense,
                 .grad = dt_grad_dense,
@@ -285,7 +287,7 @@ static const dt_op_row op_table[] =
                 .name = "reshape",
                 .doc = "y = x seen as [N,rest] where size is 0 (flatten), else as [N,H,W,rest].",
                 .in = {{.name = "x", .type = DT_SLOT_ANY}},
-                .out = {T("y")},
+                .out = {ANY("y")},
                 .flags = DT_OP_VIEW | DT_OP_EMPTY,
                 .attr = {A(shape, size)},
                 .infer = dt_infer_reshape,
@@ -751,6 +753,16 @@ dt_attr dt_op_attr(dt_op op, const dt_attr *from) {
     for (const dt_attr_row *row = op_table[op].attr; row->name; row++)
         memcpy(a.bytes + row->offset, from->bytes + row->offset, row->size);
     return a;
+}
+
+dt_dtype dt_op_type(const dt_graph *g, const dt_node *n) {
+    for (int32_t i = 0; i < n->n_in; i++) {
+        const dt_slot_type type = dt_op_in(n->op, i)->type;
+        if (n->in[i] < 0 || (type != DT_SLOT_T && type != DT_SLOT_FLOAT)) continue;
+        const dt_dtype is = g->value[n->in[i]].dtype;
+        return dt_dtype_is_float(is) ? is : g->compute;
+    }
+    return g->compute;
 }
 
 const char *dt_op_name(const dt_node *n) {

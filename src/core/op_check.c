@@ -19,14 +19,15 @@ static dt_status check_type(const dt_graph *g, const dt_node *n, int32_t slot) {
     static const dt_dtype type[] = {
         [DT_SLOT_F32] = DT_DTYPE_F32, [DT_SLOT_U8] = DT_DTYPE_U8, [DT_SLOT_I32] = DT_DTYPE_I32};
     const dt_slot *s = dt_op_in(n->op, slot);
-    if (s->type == DT_SLOT_ANY) return DT_OK;
-    if (s->type == DT_SLOT_FLOAT) {
-        const dt_dtype is = dt_infer_in(g, n, slot)->dtype;
-        const bool fits = is == DT_DTYPE_F32 || is == DT_DTYPE_F16 || is == DT_DTYPE_BF16;
-        return fits ? DT_OK : refuse(g, n, slot, "f32, f16 or bf16");
-    }
-    const dt_dtype want = s->type == DT_SLOT_T ? g->compute : type[s->type];
-    return dt_infer_in(g, n, slot)->dtype == want ? DT_OK : refuse(g, n, slot, dt_dtype_name(want));
+    const dt_dtype is = dt_infer_in(g, n, slot)->dtype;
+    if (s->type == DT_SLOT_ANY)
+        return dt_dtype_is_whole_bytes(is) ? DT_OK : refuse(g, n, slot, "a type of whole bytes");
+    if (s->type == DT_SLOT_FLOAT)
+        return dt_dtype_is_float(is) ? DT_OK : refuse(g, n, slot, "f32, f16 or bf16");
+    if (s->type == DT_SLOT_WEIGHT && !g->training && (is == DT_DTYPE_I8 || is == DT_DTYPE_I4)) return DT_OK;
+    const bool of_node = s->type == DT_SLOT_T || s->type == DT_SLOT_WEIGHT;
+    const dt_dtype want = !of_node ? type[s->type] : g->training ? g->compute : dt_op_type(g, n);
+    return is == want ? DT_OK : refuse(g, n, slot, dt_dtype_name(want));
 }
 
 static dt_status check_shape(const dt_graph *g, const dt_node *n, int32_t slot) {

@@ -60,8 +60,8 @@ dt_status dt_infer_bn_gram_grad(const dt_graph *g, const dt_node *n, dt_value *o
     const int64_t k = p->dim[0], c = p->dim[1];
     DT_TRY(need_weight(g, n, DT_GRAM_GRAD_IN_W, k, c));
     DT_TRY(need_rows(n));
-    DT_INFER_SET(&out[DT_GRAM_GRAD_OUT_DGAMMA], g->compute, k);
-    DT_INFER_SET(&out[DT_GRAM_GRAD_OUT_DBETA], g->compute, k);
+    DT_INFER_SET(&out[DT_GRAM_GRAD_OUT_DGAMMA], dt_op_type(g, n), k);
+    DT_INFER_SET(&out[DT_GRAM_GRAD_OUT_DBETA], dt_op_type(g, n), k);
     dt_infer_like(&out[DT_GRAM_GRAD_OUT_DW], w);
     dt_infer_like(&out[DT_GRAM_GRAD_OUT_WA], w);
     DT_INFER_SET(&out[DT_GRAM_GRAD_OUT_MV], DT_DTYPE_F32, c + 1, c);

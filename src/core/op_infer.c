@@ -47,7 +47,7 @@ dt_status dt_infer_input(const dt_graph *g, const dt_node *n, dt_value *out) {
     }
     for (int64_t c = 0; c < v->dim[3]; c++)
         if (!(t->stddev[c] > 0)) return dt_fail(DT_ERR_CONFIG, "the standard deviation must be positive");
-    DT_INFER_SET(&out[0], g->compute, v->dim[0], t->size[0], t->size[1], t->padded_c);
+    DT_INFER_SET(&out[0], dt_op_type(g, n), v->dim[0], t->size[0], t->size[1], t->padded_c);
     return DT_OK;
 }
 
@@ -67,7 +67,7 @@ dt_status dt_infer_conv(const dt_graph *g, const dt_node *n, dt_value *out) {
         return dt_fail(DT_ERR_CONFIG, "weight %s is %s, expected [K,%d,%d,%lld]", w->name,
                        dt_value_shape_text(w), t->kernel[0], t->kernel[1], (long long)(c / groups));
     DT_TRY(windows_out(t, x->dim[1], x->dim[2], &p, &q));
-    DT_INFER_SET(&out[DT_CONV_OUT_Y], g->compute, x->dim[0], p, q, k);
+    DT_INFER_SET(&out[DT_CONV_OUT_Y], dt_op_type(g, n), x->dim[0], p, q, k);
     DT_INFER_SET(&out[DT_CONV_OUT_STATS], DT_DTYPE_F32, 2, k);
     if (dt_node_has(n, DT_CONV_IN_RES) && !dt_infer_same_dims(&out[0], dt_infer_in(g, n, DT_CONV_IN_RES)))
         return dt_infer_misfit(g, n, DT_CONV_IN_RES);
@@ -182,9 +182,10 @@ dt_status dt_infer_bn_fold(const dt_graph *g, const dt_node *n, dt_value *out) {
     return DT_OK;
 }
 
-static void set_sums(const dt_graph *g, int64_t c, dt_value *dgamma, dt_value *dbeta, dt_value *coef) {
-    DT_INFER_SET(dgamma, g->compute, c);
-    DT_INFER_SET(dbeta, g->compute, c);
+static void set_sums(const dt_graph *g, const dt_node *n, int64_t c, dt_value *dgamma, dt_value *dbeta,
+                     dt_value *coef) {
+    DT_INFER_SET(dgamma, dt_op_type(g, n), c);
+    DT_INFER_SET(dbeta, dt_op_type(g, n), c);
     DT_INFER_SET(coef, DT_DTYPE_F32, 3, c);
 }
 
@@ -207,11 +208,11 @@ dt_status dt_infer_conv_dgrad(const dt_graph *g, const dt_node *n, dt_value *out
     if (p != dy->dim[1] || q != dy->dim[2])
         return dt_fail(DT_ERR_CONFIG, "gradient %s is %s, expected a %lldx%lld image", dy->name,
                        dt_value_shape_text(dy), (long long)p, (long long)q);
-    DT_INFER_SET(&out[DT_DGRAD_OUT_DX], g->compute, dy->dim[0], t->size[0], t->size[1], c);
+    DT_INFER_SET(&out[DT_DGRAD_OUT_DX], dt_op_type(g, n), dy->dim[0], t->size[0], t->size[1], c);
     for (int32_t i = DT_DGRAD_IN_DX2; i <= DT_DGRAD_IN_C; i++)
         if (dt_node_has(n, i) && !dt_infer_same_dims(&out[DT_DGRAD_OUT_DX], dt_infer_in(g, n, i)))
             return dt_infer_misfit(g, n, i);
-    set_sums(g, c, &out[DT_DGRAD_OUT_DGAMMA], &out[DT_DGRAD_OUT_DBETA], &out[DT_DGRAD_OUT_COEF]);
+    set_sums(g, n, c, &out[DT_DGRAD_OUT_DGAMMA], &out[DT_DGRAD_OUT_DBETA], &out[DT_DGRAD_OUT_COEF]);
     return DT_OK;
 }
 
@@ -224,7 +225,7 @@ dt_status dt_infer_conv_wgrad(const dt_graph *g, const dt_node *n, dt_value *out
     if (t->groups < 1 || c % t->groups || k % t->groups || p != dy->dim[1] || q != dy->dim[2] ||
         x->dim[0] != dy->dim[0])
         return dt_infer_misfit(g, n, DT_WGRAD_IN_DY);
-    DT_INFER_SET(&out[0], g->compute, k, t->kernel[0], t->kernel[1], c / t->groups);
+    DT_INFER_SET(&out[0], dt_op_type(g, n), k, t->kernel[0], t->kernel[1], c / t->groups);
     return DT_OK;
 }
 
@@ -240,12 +241,12 @@ dt_status dt_infer_dense_wgrad(const dt_graph *g, const dt_node *n, dt_value *ou
     dt_value like_x;
     set_last(&like_x, dy, dt_infer_last(x));
     if (!dt_infer_same_dims(x, &like_x)) return dt_infer_misfit(g, n, 1);
-    DT_INFER_SET(&out[0], g->compute, dt_infer_last(dy), dt_infer_last(x));
+    DT_INFER_SET(&out[0], dt_op_type(g, n), dt_infer_last(dy), dt_infer_last(x));
     return DT_OK;
 }
 
 dt_status dt_infer_bias_grad(const dt_graph *g, const dt_node *n, dt_value *out) {
-    DT_INFER_SET(&out[0], g->compute, dt_infer_last(dt_infer_in(g, n, 0)));
+    DT_INFER_SET(&out[0], dt_op_type(g, n), dt_infer_last(dt_infer_in(g, n, 0)));
     return DT_OK;
 }
 
@@ -267,7 +268,7 @@ dt_status dt_infer_bn_reduce(const dt_graph *g, const dt_node *n, dt_value *out)
         return dt_fail(DT_ERR_CONFIG, "two kinds of mask for one gradient");
     if (dt_node_has(n, DT_REDUCE_IN_DYP) && dt_node_makes(n, DT_REDUCE_OUT_DZ))
         return dt_fail(DT_ERR_CONFIG, "a gathered gradient is not written");
-    set_sums(g, dt_infer_last(c), &out[DT_REDUCE_OUT_DGAMMA], &out[DT_REDUCE_OUT_DBETA],
+    set_sums(g, n, dt_infer_last(c), &out[DT_REDUCE_OUT_DGAMMA], &out[DT_REDUCE_OUT_DBETA],
              &out[DT_REDUCE_OUT_COEF]);
     dt_infer_like(&out[DT_REDUCE_OUT_DZ], c);
     return DT_OK;

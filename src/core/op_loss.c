@@ -100,8 +100,9 @@ dt_status dt_grad_loss(dt_graph *g, dt_nid id, const dt_vid *dout, const bool *w
 dt_status dt_infer_cast(const dt_graph *g, const dt_node *n, dt_value *out) {
     const dt_value *x = dt_infer_in(g, n, 0);
     const dt_dtype to = n->attr.cast.dtype;
-    const bool whole = x->dtype == DT_DTYPE_U8 || x->dtype == DT_DTYPE_I32 || x->dtype == DT_DTYPE_I64;
-    if (to != DT_DTYPE_F32 && to != g->compute && !(to == DT_DTYPE_I32 && whole))
+    const bool whole = x->dtype == DT_DTYPE_U8 || x->dtype == DT_DTYPE_I32 || x->dtype == DT_DTYPE_I64 ||
+                       x->dtype == DT_DTYPE_I8 || x->dtype == DT_DTYPE_BOOL;
+    if (!dt_dtype_is_float(to) && !(to == DT_DTYPE_I32 && whole))
         return dt_fail(DT_ERR_CONFIG, "no cast of %s, %s, to %s", x->name, dt_value_shape_text(x),
                        (uint32_t)to < DT_DTYPE_COUNT ? dt_dtype_name(to) : "no type");
     dt_infer_set(&out[0], to, x->ndim, x->dim);

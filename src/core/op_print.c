@@ -5,7 +5,7 @@
 
 static void print_slots(const char *what, const dt_slot *slot, FILE *out) {
     static const char *const type[] = {
-        [DT_SLOT_T] = "T",     [DT_SLOT_ANY] = "any", [DT_SLOT_FLOAT] = "float",
+        [DT_SLOT_T] = "T",     [DT_SLOT_ANY] = "any", [DT_SLOT_FLOAT] = "float", [DT_SLOT_WEIGHT] = "weight",
         [DT_SLOT_F32] = "f32", [DT_SLOT_U8] = "u8",   [DT_SLOT_I32] = "i32"};
     fprintf(out, "  %-4s", what);
     for (int32_t i = 0; slot[i].name; i++) {
@@ -58,8 +58,8 @@ static void print_functions(FILE *out) {
 
 void dt_op_print_all(FILE *out) {
     fprintf(out,
-            "Operands in [] may be absent. T is the precision of the run, float any of the\n"
-            "floating types; statistics and BN parameters are f32.\n"
+            "Operands in [] may be absent. T is one floating type, in training that of the run,\n"
+            "float any; weight is T, in evaluation also i8 or i4; statistics and BN parameters are f32.\n"
             "Letters: N batch, H W image, C in and K out channels, R S kernel, P Q output image, m rows.\n");
     for (int32_t internal = 0; internal < 2; internal++) {
         fprintf(out, "\n%s\n", internal ? "made by passes and by differentiation:" : "of models:");

@@ -254,15 +254,39 @@ static bool is_fused(const dt_node *n) {
     }
 }
 
+static bool is_computed_in(dt_slot_type type) {
+    return type == DT_SLOT_T || type == DT_SLOT_FLOAT || type == DT_SLOT_WEIGHT;
+}
+
+static dt_status need_f32(const dt_graph *g, const dt_node *n, const dt_slot *slot, dt_vid v,
+                          const char *how) {
+    const dt_dtype is = v >= 0 ? g->value[v].dtype : DT_DTYPE_F32;
+    if (is == DT_DTYPE_F32 || !is_computed_in(slot->type)) return DT_OK;
+    return dt_fail(DT_ERR_UNSUPPORTED, "%s of %s %s %s in slot %s: the cpu backend computes it in f32",
+                   dt_op_name(n), g->value[n->out[0]].name, how, dt_dtype_name(is), slot->name);
+}
+
+/* What is computed in is f32 in every slot; CAST has kernels for what it reads. */
+static dt_status need_types(const dt_graph *g, const dt_node *n) {
+    const dt_op_row *row = dt_op_get(n->op);
+    for (int32_t i = 0; i < n->n_in; i++) DT_TRY(need_f32(g, n, dt_op_in(n->op, i), n->in[i], "reads"));
+    for (int32_t i = 0; i < n->n_out; i++) DT_TRY(need_f32(g, n, &row->out[i], n->out[i], "makes"));
+    const dt_dtype to = n->attr.cast.dtype;
+    if (n->op == DT_OP_CAST && to != DT_DTYPE_F32 && to != DT_DTYPE_I32)
+        return dt_fail(DT_ERR_UNSUPPORTED, "%s of %s makes %s: the cpu backend makes f32 and i32",
+                       dt_op_name(n), g->value[n->out[0]].name, dt_dtype_name(to));
+    return DT_OK;
+}
+
 static dt_status prepare(dt_backend *be, const dt_graph *g, dt_nid node, dt_prep **out,
                          int64_t *workspace_bytes) {
     const dt_node *n = &g->node[node];
     const lowering *row = &lowering_table[n->op];
     const bool fused = is_fused(n);
-    if (!row->run || g->compute != DT_DTYPE_F32 || fused)
-        return dt_fail(DT_ERR_UNSUPPORTED, "the cpu backend does not compute %s of %s in %s%s", dt_op_name(n),
-                       g->value[n->out[0]].name, dt_dtype_name(g->compute),
-                       fused ? " with a fused neighbour" : "");
+    if (!row->run || fused)
+        return dt_fail(DT_ERR_UNSUPPORTED, "the cpu backend does not compute %s of %s%s", dt_op_name(n),
+                       g->value[n->out[0]].name, fused ? " with a fused neighbour" : "");
+    DT_TRY(need_types(g, n));
     dt_prep *p = own(cpu(be), sizeof *p);
     if (!p) return dt_fail(DT_ERR_MEMORY, "no memory to prepare a node");
     int32_t threads = cpu(be)->threads;

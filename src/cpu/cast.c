@@ -5,7 +5,10 @@
 static float to_float(dt_dtype from, const void *x, int64_t i) {
     switch (from) {
     case DT_DTYPE_U8:
+    case DT_DTYPE_BOOL:
         return (float)((const uint8_t *)x)[i];
+    case DT_DTYPE_I8:
+        return (float)((const int8_t *)x)[i];
     case DT_DTYPE_I32:
         return (float)((const int32_t *)x)[i];
     case DT_DTYPE_I64:
@@ -22,9 +25,10 @@ static float to_float(dt_dtype from, const void *x, int64_t i) {
 }
 
 static int32_t to_whole(dt_dtype from, const void *x, int64_t i) {
-    const int64_t v = from == DT_DTYPE_U8    ? ((const uint8_t *)x)[i]
-                      : from == DT_DTYPE_I32 ? ((const int32_t *)x)[i]
-                                             : ((const int64_t *)x)[i];
+    const int64_t v = from == DT_DTYPE_U8 || from == DT_DTYPE_BOOL ? ((const uint8_t *)x)[i]
+                      : from == DT_DTYPE_I8                        ? ((const int8_t *)x)[i]
+                      : from == DT_DTYPE_I32                       ? ((const int32_t *)x)[i]
+                                                                   : ((const int64_t *)x)[i];
     return (int32_t)dt_max_i64(dt_min_i64(v, INT32_MAX), INT32_MIN);
 }
 

@@ -27,7 +27,7 @@ static bool from_json(const json_t *row, dt_field *out) {
     int kind = 0;
     while (dtype && kind < DT_DTYPE_COUNT && strcmp(dtype, dt_dtype_name((dt_dtype)kind)) != 0) kind++;
     if (!name || strlen(name) >= sizeof out->name || !dtype || kind == DT_DTYPE_COUNT ||
-        !json_is_array(shape) || n >= DT_MAX_DIM)
+        kind > DT_DTYPE_F64 || !json_is_array(shape) || n >= DT_MAX_DIM)
         return false;
     *out = (dt_field){.dtype = (dt_dtype)kind, .ndim = (int32_t)n};
     strcpy(out->name, name);

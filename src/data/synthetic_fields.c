@@ -49,7 +49,7 @@ static dt_status parse_field(const char *item, dt_field *f) {
     if (!dt_array_name_is(f->name)) return wrong(item);
     const char *type = colon + 1;
     const size_t n_type = strcspn(type, "[");
-    for (int i = 0; i < DT_DTYPE_COUNT; i++) {
+    for (int i = 0; i <= DT_DTYPE_F64; i++) {
         const char *name = dt_dtype_name((dt_dtype)i);
         if (strlen(name) != n_type || strncmp(name, type, n_type) != 0 || i == DT_DTYPE_BF16) continue;
         f->dtype = (dt_dtype)i;

@@ -51,12 +51,20 @@ static dt_status prepare(dt_backend *be, const dt_graph *g, dt_nid node, dt_prep
     const dt_node *n = &g->node[node];
     const dt_lower_row *row = dt_lower_get(n->op);
     if (!row) return dt_fail(DT_ERR_INTERNAL, "the GPU backend has no kernel for %s", dt_op_get(n->op)->name);
+    for (int32_t i = 0; i < n->n_in; i++) {
+        const dt_slot *slot = dt_op_in(n->op, i);
+        const dt_value *v = n->in[i] >= 0 ? &g->value[n->in[i]] : NULL;
+        if (v && slot->type == DT_SLOT_WEIGHT && v->dtype != dt_op_type(g, n))
+            return dt_fail(DT_ERR_UNSUPPORTED, "%s of %s reads %s in slot %s: the GPU computes it in %s",
+                           dt_op_name(n), g->value[n->out[0]].name, dt_dtype_name(v->dtype), slot->name,
+                           dt_dtype_name(dt_op_type(g, n)));
+    }
     dt_prep *p = NULL;
     DT_TRY(dt_cuda_own(cu, sizeof *p, (void **)&p));
     const dt_value *main = &g->value[n->in[dt_op_get(n->op)->main]];
     p->row = row;
     p->node = *n;
-    p->t = dt_op_get(n->op)->in[dt_op_get(n->op)->main].type == DT_SLOT_FLOAT ? main->dtype : g->compute;
+    p->t = dt_op_type(g, n);
     p->n_elem = dt_value_n_elem(main);
     p->c = main->dim[main->ndim - 1];
     p->rows = p->c > 0 ? p->n_elem / p->c : 0;

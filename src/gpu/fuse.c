@@ -52,12 +52,13 @@ int32_t dt_conv_pre_slot(const dt_node *n) {
  * anew. cuDNN has an engine for four channels in fp16 alone, so both forms are timed. */
 static bool can_fold(const dt_graph *g, const dt_node *n) {
     const dt_conv_dims d = dt_op_conv_dims(g, n);
-    return g->compute != DT_DTYPE_F32 && d.c == 4 && d.groups == 1 && d.w % 2 == 0 && d.stride_w == 2 &&
+    return dt_op_type(g, n) != DT_DTYPE_F32 && d.c == 4 && d.groups == 1 && d.w % 2 == 0 && d.stride_w == 2 &&
            d.dil_w == 1 && dt_conv_pre_slot(n) < 0 && dt_conv_kind_of(n) != DT_CONV_D_BN;
 }
 
 static dt_conv_spec spec_as_is(const dt_graph *g, const dt_node *n, dt_conv_kind kind) {
-    return (dt_conv_spec){.kind = (int32_t)kind, .dtype = (int32_t)g->compute, .d = dt_op_conv_dims(g, n)};
+    return (dt_conv_spec){
+        .kind = (int32_t)kind, .dtype = (int32_t)dt_op_type(g, n), .d = dt_op_conv_dims(g, n)};
 }
 
 static dt_conv_spec folded(dt_conv_spec spec) {
@@ -100,7 +101,7 @@ bool dt_conv_fusable(const dt_cuda *cu, const dt_graph *g, const dt_node *n) {
     const dt_conv_dims d = dt_conv_spec_of(cu, g, n, DT_CONV_F).d;
     const bool applied = n->op == DT_OP_CONV && dt_node_has(n, DT_CONV_IN_SCALE);
     const bool both = applied || dt_conv_kind_of(n) == DT_CONV_D_ADD_MASK; /* engines for bf16 too */
-    const bool dtype = g->compute == DT_DTYPE_F16 || (g->compute == DT_DTYPE_BF16 && both);
+    const bool dtype = dt_op_type(g, n) == DT_DTYPE_F16 || (dt_op_type(g, n) == DT_DTYPE_BF16 && both);
     return dtype && d.groups == 1 && d.c % 8 == 0 && d.k % 8 == 0 && !has_bias(n);
 }
 
@@ -125,7 +126,8 @@ static const dt_node *gram_site(const dt_graph *g, const dt_node *n) {
         if (id < 0) return NULL;
         conv = &g->node[id];
     }
-    if (!g->training || g->compute == DT_DTYPE_F32 || has_bias(conv) || !dt_op_conv_is_product(g, conv))
+    if (!g->training || dt_op_type(g, conv) == DT_DTYPE_F32 || has_bias(conv) ||
+        !dt_op_conv_is_product(g, conv))
         return NULL;
     const dt_nid id = dt_graph_reader(g, conv->out[0], DT_OP_BN_APPLY, DT_APPLY_IN_X);
     return id >= 0 && g->node[id].attr.norm.relu == dt_node_has(&g->node[id], DT_APPLY_IN_RES) ? &g->node[id]
@@ -154,7 +156,7 @@ static int32_t asked_kinds(const dt_cuda *cu, const dt_graph *g, const dt_node *
         kind[n++] = site_kind(g, site);
     }
     if (site) return n;
-    if (plain == DT_CONV_D && g->compute != DT_DTYPE_F32 && dt_op_conv_is_product(g, node) &&
+    if (plain == DT_CONV_D && dt_op_type(g, node) != DT_DTYPE_F32 && dt_op_conv_is_product(g, node) &&
         !is_read(g, node->out[0], DT_OP_BN_REDUCE, DT_REDUCE_IN_DY))
         kind[n++] = DT_CONV_D_ADD_MASK;
     if (!dt_conv_fusable(cu, g, node)) return n;
@@ -232,14 +234,15 @@ static double smaller(double a, double b) {
 static double gram_gain(dt_cuda *cu, const dt_graph *g, const dt_node *n) {
     const dt_conv_dims d = dt_op_conv_dims(g, n);
     const dt_vid x = n->in[0], c = n->out[0];
-    if (g->compute == DT_DTYPE_F32 || d.c % 8 || d.k % 8) return 0;
+    if (dt_op_type(g, n) == DT_DTYPE_F32 || d.c % 8 || d.k % 8) return 0;
     const double rows = (double)d.n * (double)d.p * (double)d.q, rate = GRAM_FLOPS_PER_SM * cu->gpu.sm_count;
     const double square = 2 * rows * (double)d.c * (double)d.c,
                  product = 2 * rows * (double)d.c * (double)d.k;
     const double forward = time_of(cu, g, n, DT_CONV_F), applied = time_of(cu, g, n, DT_CONV_F_APPLY_RES);
     const double dgrad = time_of(cu, g, n, DT_CONV_D), wgrad = time_of(cu, g, n, DT_CONV_W);
     if (forward <= 0 || applied <= 0 || dgrad <= 0 || wgrad <= 0) return 0;
-    const double before = forward + dgrad + wgrad + pass_time(cu, g, c, g->compute == DT_DTYPE_F16 ? 7 : 8);
+    const double before =
+        forward + dgrad + wgrad + pass_time(cu, g, c, dt_op_type(g, n) == DT_DTYPE_F16 ? 7 : 8);
     const double gram = larger(pass_time(cu, g, x, 1), square / rate);
     const double own_cross = larger(pass_time(cu, g, x, 1) + pass_time(cu, g, c, 1), product / rate);
     const double own_dx = larger(pass_time(cu, g, x, 2) + pass_time(cu, g, c, 1), (product + square) / rate);
@@ -252,7 +255,7 @@ static double gram_gain(dt_cuda *cu, const dt_graph *g, const dt_node *n) {
  * from a product then, at the price of a pass at most. */
 static double mask_gain(dt_cuda *cu, const dt_graph *g, const dt_node *n) {
     const dt_conv_dims d = dt_op_conv_dims(g, n);
-    if (g->compute == DT_DTYPE_F32 || !dt_op_conv_is_product(g, n) || d.c % 8 || d.k % 8) return 0;
+    if (dt_op_type(g, n) == DT_DTYPE_F32 || !dt_op_conv_is_product(g, n) || d.c % 8 || d.k % 8) return 0;
     const double plain = time_of(cu, g, n, DT_CONV_D), fused = time_of(cu, g, n, DT_CONV_D_ADD_MASK);
     return plain > 0 && fused > 0 ? plain + pass_time(cu, g, n->out[0], 3) - fused : 0;
 }

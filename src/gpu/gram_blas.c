@@ -26,7 +26,7 @@ static bool product_of(const dt_graph *g, const dt_node *n, dt_gram_choice *q) {
     *q = (dt_gram_choice){.op = n->op,
                           .sums = n->op == DT_OP_GRAM ||
                                   (n->op == DT_OP_GRAM_CROSS && dt_node_makes(n, DT_CROSS_OUT_DBETA)),
-                          .t = g->compute,
+                          .t = dt_op_type(g, n),
                           .k = dz->dim[dz->ndim - 1],
                           .c = x->dim[x->ndim - 1]};
     q->rows = dt_value_n_elem(dz) / q->k;

@@ -70,7 +70,10 @@ __device__ float load_float(dt_dtype from, const void *x, int64_t i) {
     case DT_DTYPE_BF16:
         return to_float(((const __nv_bfloat16 *)x)[i]);
     case DT_DTYPE_U8:
+    case DT_DTYPE_BOOL:
         return (float)((const uint8_t *)x)[i];
+    case DT_DTYPE_I8:
+        return (float)((const int8_t *)x)[i];
     case DT_DTYPE_I32:
         return (float)((const int32_t *)x)[i];
     case DT_DTYPE_I64:

@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "core/op.h"
+#include "core/plan.h"
 #include "test_check.h"
 
 typedef struct tiny {
@@ -191,13 +192,87 @@ static void test_validate_finds_broken_graphs(void **state) {
     }
 }
 
+/* The attributes of a row are of one family, lie apart, and are all that reaches a node. */
+static void test_attributes(void **state) {
+    (void)state;
+    dt_attr all;
+    memset(&all, 0xff, sizeof all);
+    for (int32_t op = 0; op < DT_OP_COUNT; op++) {
+        const dt_attr_row *row = dt_op_get((dt_op)op)->attr;
+        dt_attr left = dt_op_attr((dt_op)op, &all);
+        for (int32_t i = 0; row[i].name; i++) {
+            assert_string_equal(row[i].family, row[0].family);
+            assert_true(row[i].count >= 1 && row[i].size > 0);
+            for (int32_t b = row[i].offset; b < row[i].offset + row[i].size; b++) {
+                if (left.bytes[b] != 0xff) fail_msg("%s of op %d lies in another", row[i].name, op);
+                left.bytes[b] = 0;
+            }
+        }
+        const dt_attr zero = {0};
+        assert_memory_equal(&left, &zero, sizeof zero);
+    }
+    tiny t = tiny_open();
+    check_ok(dt_graph_validate(t.g));
+    assert_int_equal(t.g->node[0].op, DT_OP_CONV);
+    t.g->node[0].attr.window.size[0] = 1; /* of the gradient */
+    CHECK_ERROR(dt_graph_validate(t.g), DT_ERR_INTERNAL, "an attribute of another op");
+    dt_graph_destroy(t.g);
+}
+
+/* Sizes in bits; a packed value ends with a whole byte. */
+static void test_types(void **state) {
+    (void)state;
+    static const int32_t bits[DT_DTYPE_COUNT] = {32, 16, 16, 8, 32, 64, 64, 8, 8, 4};
+    for (int32_t t = 0; t < DT_DTYPE_COUNT; t++) {
+        assert_int_equal(dt_dtype_bits((dt_dtype)t), bits[t]);
+        for (int64_t n = 0; n < 9; n++)
+            assert_int_equal(dt_dtype_bytes((dt_dtype)t, n), (n * bits[t] + 7) / 8);
+        const dt_value v = {.dtype = (dt_dtype)t, .ndim = 2, .dim = {3, 5}};
+        assert_int_equal(dt_value_bytes(&v), (15 * bits[t] + 7) / 8);
+    }
+}
+
+/* Values of 1-byte and of 4-bit types get places of their own, in the arenas of inputs, states and activations. */
+static void test_plan_of_narrow_types(void **state) {
+    (void)state;
+    dt_graph *g;
+    dt_vid x, mask, w8, w4, y, z, part;
+    dt_plan plan;
+    check_ok(dt_graph_create(&g, DT_DTYPE_F32, false));
+    check_ok(dt_graph_add_value(g, "x", DT_ROLE_INPUT, DT_DTYPE_F32, 2, (int64_t[]){3, 5}, &x));
+    check_ok(dt_graph_add_value(g, "mask", DT_ROLE_INPUT, DT_DTYPE_BOOL, 2, (int64_t[]){3, 9}, &mask));
+    check_ok(dt_graph_add_value(g, "w4", DT_ROLE_STATE, DT_DTYPE_I4, 2, (int64_t[]){7, 5}, &w4));
+    check_ok(dt_graph_add_value(g, "w8", DT_ROLE_STATE, DT_DTYPE_I8, 2, (int64_t[]){11, 7}, &w8));
+    check_ok(dt_graph_add_node(g, "y", DT_OP_DENSE, NULL, 2, (dt_vid[]){x, w4}, &y));
+    check_ok(dt_graph_add_node(g, "z", DT_OP_DENSE, NULL, 2, (dt_vid[]){y, w8}, &z));
+    check_ok(dt_graph_add_node(g, "part", DT_OP_SLICE, &(dt_attr){.shape = {.axis = 1, .length = 5}}, 1,
+                               &mask, &part));
+    check_ok(dt_graph_add_output(g, "z", z));
+    check_ok(dt_graph_add_output(g, "part", part));
+    check_ok(dt_graph_validate(g));
+    check_ok(dt_plan_build(g, 16, 8, true, &plan));
+    assert_int_equal(dt_value_bytes(&g->value[w4]), 18);
+    assert_int_equal(dt_value_bytes(&g->value[part]), 15);
+    for (dt_vid a = 0; a < g->n_value; a++)
+        for (dt_vid b = 0; b < a; b++) {
+            const dt_value *u = &g->value[a], *v = &g->value[b];
+            if (u->arena != v->arena || u->arena == DT_ARENA_NONE) continue;
+            if (u->arena == DT_ARENA_ACT && u->first >= 0 && v->first >= 0 &&
+                (u->last < v->first || v->last < u->first))
+                continue;
+            if (u->offset_bytes < v->offset_bytes + dt_value_bytes(v) &&
+                v->offset_bytes < u->offset_bytes + dt_value_bytes(u))
+                fail_msg("%s and %s overlap", u->name, v->name);
+        }
+    dt_graph_destroy(g);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_values_and_views),
-        cmocka_unit_test(test_arrays_grow),
-        cmocka_unit_test(test_refused_values),
-        cmocka_unit_test(test_refused_nodes),
-        cmocka_unit_test(test_validate_finds_broken_graphs),
+        cmocka_unit_test(test_attributes),           cmocka_unit_test(test_types),
+        cmocka_unit_test(test_plan_of_narrow_types), cmocka_unit_test(test_values_and_views),
+        cmocka_unit_test(test_arrays_grow),          cmocka_unit_test(test_refused_values),
+        cmocka_unit_test(test_refused_nodes),        cmocka_unit_test(test_validate_finds_broken_graphs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

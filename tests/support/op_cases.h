@@ -51,6 +51,8 @@ typedef struct op_case {
     bool large;                /* too large for finite differences */
     uint32_t
         free_dim; /* bit i: the last dim of input i may differ (it decides an output's); its first may not */
+    int32_t retyped; /* 1 + the slot whose value has another type */
+    dt_dtype type;
 } op_case;
 
 #define OP_WINDOW(r, s, step, padding)                                                                       \
@@ -1069,6 +1071,7 @@ static inline dt_status op_case_add(const op_case *c, dt_graph *g, dt_vid *out) 
         /* an image of zeros is data too: ties need it in the compute dtype */
         dt_dtype dtype =
             c->in[i].kind == IN_ZERO && i == 0 ? g->compute : op_in_dtype(c->in[i].kind, g->compute);
+        if (c->retyped == i + 1) dtype = c->type;
         const dt_slot *slot = i < dt_op_n_in(c->op) ? &dt_op_get(c->op)->in[i] : NULL;
         dt_role role = slot && strcmp(slot->name, "metrics") == 0 ? DT_ROLE_METRIC : DT_ROLE_INPUT;
         DT_TRY(dt_graph_add_value(g, op_case_in_name(i), role, dtype, op_in_ndim(&c->in[i]), c->in[i].dim,

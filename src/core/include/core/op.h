@@ -140,9 +140,10 @@ enum { DT_GRAM_DX_IN_DZ, DT_GRAM_DX_IN_WA, DT_GRAM_DX_IN_X, DT_GRAM_DX_IN_MV };
 enum { DT_SLOTS_IN_MAX = 12, DT_SLOTS_OUT_MAX = 5, DT_ATTRS_MAX = 7 };
 
 typedef enum dt_slot_type {
-    DT_SLOT_T = 0,
-    DT_SLOT_ANY,
-    DT_SLOT_FLOAT, /* f32, f16 or bf16, whatever the graph computes in */
+    DT_SLOT_T = 0,  /* the node's type (dt_op_type) */
+    DT_SLOT_ANY,    /* whole bytes */
+    DT_SLOT_FLOAT,  /* f32, f16 or bf16, whatever the node's type */
+    DT_SLOT_WEIGHT, /* the node's type; in evaluation also i8 or i4 */
     DT_SLOT_F32,
     DT_SLOT_U8,
     DT_SLOT_I32
@@ -196,6 +197,9 @@ typedef struct dt_op_row {
 } dt_op_row;
 
 const dt_op_row *dt_op_get(dt_op op);
+/* The type that T stands for: that of the first operand in T or float, of a node without one the graph's. A
+ * graph that is trained has one T, its compute: its gradients lie on one axis. */
+dt_dtype dt_op_type(const dt_graph *g, const dt_node *n);
 /* What the node does, for people: its op's name, of an element-wise one the function's. */
 const char *dt_op_name(const dt_node *n);
 /* Whether there is nothing to run: a view, or results without elements. */

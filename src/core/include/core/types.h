@@ -10,9 +10,17 @@
 extern "C" {
 #endif
 
-/* Bytes of one element. */
+/* Bits of one element. */
+int32_t dt_dtype_bits(dt_dtype dtype);
+/* Bytes of n elements in a row, rounded up. */
+int64_t dt_dtype_bytes(dt_dtype dtype, int64_t n);
+/* Whether data sets and tensors hold it: all but packed types. */
+bool dt_dtype_is_whole_bytes(dt_dtype dtype);
+/* f32, f16 or bf16. */
+bool dt_dtype_is_float(dt_dtype dtype);
+/* Bytes of one element; of a packed type 1. */
 size_t dt_dtype_size(dt_dtype dtype);
-/* "f32", "f16", "bf16", "u8", "i32", "i64", "f64". */
+/* "f32", "f16", "bf16", "u8", "i32", "i64", "f64", "i8", "bool", "i4". */
 const char *dt_dtype_name(dt_dtype dtype);
 
 /* `x` rounded up to a multiple of `to` (to > 0). */
