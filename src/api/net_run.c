@@ -163,8 +163,16 @@ static dt_status note(dt_net *net, dt_status st) {
     return st;
 }
 
+/* Ranks that are no longer in step would sum what does not belong together. */
+static dt_status in_step(const dt_net *net) {
+    if (!net->run->failed || dt_net_world(net) == 1) return DT_OK;
+    return dt_fail(DT_ERR_PEER, "a collective call of this run has failed before: its ranks are no longer in "
+                                "step; close the run");
+}
+
 dt_status dt_net_backward(dt_net *net) {
     DT_CHECK_NET(net);
+    DT_TRY(in_step(net));
     if (net->phase != DT_NET_FORWARD)
         return dt_fail(DT_ERR_USAGE, "dt_net_backward: there was no forward pass in training before it");
     DT_TRY(note(net, dt_engine_backward(net->engine, true)));
@@ -174,6 +182,7 @@ dt_status dt_net_backward(dt_net *net) {
 
 dt_status dt_net_update(dt_net *net) {
     DT_CHECK_NET(net);
+    DT_TRY(in_step(net));
     if (net->phase != DT_NET_BACKWARD)
         return dt_fail(DT_ERR_USAGE, "dt_net_update: there was no backward pass before it");
     DT_TRY(note(net, dt_engine_update(net->engine)));
@@ -182,6 +191,7 @@ dt_status dt_net_update(dt_net *net) {
 
 dt_status dt_net_step(dt_net *net) {
     DT_CHECK_NET(net);
+    DT_TRY(in_step(net));
     DT_TRY(begin(net));
     const dt_step_params p = step_params(net);
     DT_TRY(note(net, dt_engine_micro(net->engine, &p, true)));
@@ -190,6 +200,7 @@ dt_status dt_net_step(dt_net *net) {
 
 dt_status dt_net_begin_evaluation(dt_net *net) {
     DT_CHECK_NET(net);
+    DT_TRY(in_step(net));
     DT_TRY(dt_net_compile(net));
     if (net->evaluating) return dt_fail(DT_ERR_USAGE, "dt_net_begin_evaluation: there is one already");
     DT_TRY(dt_net_settle(net));

@@ -8,6 +8,7 @@
 #include "gpu/cuda.h"
 
 static const double default_timeout_s = 300;
+enum { THREADS_MAX = 4096 };
 
 /* MPI starts and ends once in a process. */
 static struct {
@@ -94,8 +95,9 @@ dt_status dt_run_open(dt_run_options options, dt_run **out) {
     *out = NULL;
     if (options.device < DT_DEVICE_AUTO || options.device > DT_DEVICE_CUDA)
         return dt_fail(DT_ERR_USAGE, "dt_run_open: device is %d, none of dt_device", (int)options.device);
-    if (options.threads < 0)
-        return dt_fail(DT_ERR_USAGE, "dt_run_open: threads is %d, less than 0", options.threads);
+    if (options.threads < 0 || options.threads > THREADS_MAX)
+        return dt_fail(DT_ERR_USAGE, "dt_run_open: threads is %d, expected 0 to %d", options.threads,
+                       THREADS_MAX);
     if (!(options.timeout_s >= 0))
         return dt_fail(DT_ERR_USAGE, "dt_run_open: timeout_s is %g, less than 0", options.timeout_s);
     dt_run *run = dt_handle_new(DT_HANDLE_RUN, sizeof *run);

@@ -64,7 +64,8 @@ int dt_status_exit_code(dt_status status) {
 }
 
 const char *dt_status_name(dt_status status) {
-    return status_table[status].name;
+    const bool known = (uint32_t)status < sizeof status_table / sizeof status_table[0];
+    return known && status_table[status].name ? status_table[status].name : "?";
 }
 
 void dt_assert_fail(const char *expr, const char *file, int line) {

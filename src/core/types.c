@@ -16,8 +16,13 @@ static const dtype_row dtype_table[] = {
 };
 _Static_assert(sizeof dtype_table / sizeof dtype_table[0] == DT_DTYPE_COUNT, "a row per dtype");
 
+/* Programs may ask for any number. */
+static bool is_dtype(dt_dtype dtype) {
+    return (uint32_t)dtype < DT_DTYPE_COUNT;
+}
+
 size_t dt_dtype_size(dt_dtype dtype) {
-    return (size_t)dt_dtype_bytes(dtype, 1);
+    return is_dtype(dtype) ? (size_t)dt_dtype_bytes(dtype, 1) : 0;
 }
 
 int32_t dt_dtype_bits(dt_dtype dtype) {
@@ -38,7 +43,7 @@ bool dt_dtype_is_float(dt_dtype dtype) {
 }
 
 const char *dt_dtype_name(dt_dtype dtype) {
-    return dtype_table[dtype].name;
+    return is_dtype(dtype) ? dtype_table[dtype].name : "?";
 }
 
 double dt_time_s(void) {

@@ -169,6 +169,17 @@ static dt_status choose_columns(const dt_import_options *o, csv_state *s) {
     return o->x ? DT_OK : remaining(s, "x", 0);
 }
 
+/* A file without a header would lose its first row. */
+static dt_status check_header(const dt_csv *c) {
+    bool whole;
+    for (int32_t i = 0; i < c->n_columns; i++)
+        if (!is_number(c->column[i], &whole)) return DT_OK;
+    return dt_fail(DT_ERR_DATA,
+                   "%s:1: the first line holds numbers, and must name the columns: put a line like "
+                   "a,b,y before it",
+                   c->path);
+}
+
 /* ---- the source ---- */
 
 static dt_status load_csv(const void *state, int32_t k, const int64_t *row, int64_t n, void *dst) {
@@ -228,6 +239,7 @@ dt_status dt_source_csv(const dt_import_options *o, dt_array_source *out) {
     if (!s) return dt_fail(DT_ERR_MEMORY, "import: out of memory");
     *out = (dt_array_source){.state = s, .load = load_csv, .close = close_csv};
     DT_TRY(dt_csv_open(o->input[0], &s->csv));
+    DT_TRY(check_header(&s->csv));
     DT_TRY(choose_columns(o, s));
     DT_TRY(begin_values(s));
     DT_TRY(read_rows(s));

@@ -142,6 +142,12 @@ dt_vid dt_build_batchnorm(dt_builder *b, const char *name, dt_vid x, const dt_ba
     b->g->value[in[4]].init = DT_INIT_ONE;
     dt_attr t = {.norm.eps = first_set(o->eps, b->bn_eps, 1e-5),
                  .norm.momentum = first_set(o->momentum, b->bn_momentum, 0.1)};
+    if (!(t.norm.eps > 0 && t.norm.eps <= 1) || !(t.norm.momentum > 0 && t.norm.momentum <= 1)) {
+        b->status =
+            dt_fail(DT_ERR_CONFIG, "%s (batchnorm): eps is %g and momentum %g, expected above 0, at most 1",
+                    name, (double)t.norm.eps, (double)t.norm.momentum);
+        return -1;
+    }
     return dt_build_op(b, name, DT_OP_BATCHNORM, &t, 5, in);
 }
 

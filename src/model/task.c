@@ -152,12 +152,16 @@ void dt_task_head(dt_builder *b, const dt_model_options *o, dt_vid y) {
         char name[DT_NAME_MAX];
         snprintf(name, sizeof name, "loss_%s", e->name[0] ? e->name : e->of);
         const dt_vid x = dt_graph_find(b->g, e->of);
+        const bool taken = strcmp(name, "loss_main") == 0;
         const dt_build_loss_options more = {.name = name,
                                             .kind = dt_loss_kinds[e->kind],
                                             .target = e->target[0] ? e->target : NULL,
                                             .weight = e->weight,
                                             .param = e->param};
-        if (x < 0)
+        if (taken)
+            b->status =
+                dt_fail(DT_ERR_CONFIG, "the task's own loss is reported as loss_main: set another name");
+        else if (x < 0)
             b->status = dt_fail(DT_ERR_CONFIG, "the network has no layer \"%s\"", e->of);
         else
             dt_build_loss(b, x, &more);

@@ -218,6 +218,11 @@ static void refused(void **state) {
 
     FAILS(DT_ERR_USAGE, "device", dt_run_open((dt_run_options){.device = (dt_device)7}, &run));
     FAILS(DT_ERR_USAGE, "threads", dt_run_open((dt_run_options){.threads = -1}, &run));
+    FAILS(DT_ERR_USAGE, "threads", dt_run_open((dt_run_options){.threads = INT32_MAX}, &run));
+    assert_string_equal(dt_status_name((dt_status)99), "?");
+    assert_string_equal(dt_status_name((dt_status)-1), "?");
+    assert_string_equal(dt_dtype_name(DT_DTYPE_COUNT), "?");
+    assert_true(dt_dtype_size((dt_dtype)-1) == 0 && dt_dtype_size(DT_DTYPE_F16) == 2);
     FAILS(DT_ERR_USAGE, "timeout", dt_run_open((dt_run_options){.timeout_s = NAN}, &run));
     FAILS(DT_ERR_USAGE, "out", dt_run_open((dt_run_options){.threads = 1}, NULL));
 }

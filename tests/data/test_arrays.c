@@ -235,6 +235,7 @@ static void test_csv_refused(void **state) {
         {"a,b\n1e39,1\n", NULL, NULL, DT_ERR_DATA, "\"1e39\" is too large"},
         {"a,b\n1,2,3\n", NULL, NULL, DT_ERR_DATA, "t.csv:2: 3 values, but the first line names 2 columns"},
         {"a,b\n", NULL, NULL, DT_ERR_DATA, "no line below"},
+        {"1,2\n3,4\n", NULL, NULL, DT_ERR_DATA, "t.csv:1: the first line holds numbers"},
         {"", NULL, NULL, DT_ERR_DATA, "empty"},
         {"a\n1\n", NULL, NULL, DT_ERR_DATA, "no column is left for x"},
         {"a,b\n1,2\n", "c", NULL, DT_ERR_DATA, "no column \"c\""},

@@ -162,6 +162,8 @@ static void test_what_does_not_fit_is_refused(void **state) {
     expect_refused("task = \"regress\"", 2, "[[model.losses]]\nof = \"hiden\"\n", table,
                    "no layer \"hiden\"");
     expect_refused("task = \"regress\"", 2, "[[model.losses]]\nof = \"hidden\"\n", table, "does not fit");
+    expect_refused("task = \"regress\"", 2, "[[model.losses]]\nof = \"hidden\"\nname = \"main\"\n", table,
+                   "loss_main: set another name");
     expect_refused("task = \"regress\"", 2, "[[model.losses]]\nof = \"hidden\"\n", table, "test.toml:");
 }
 
