@@ -437,9 +437,7 @@ static dt_status finish_row(import *m, part *p, const char *path, const char *na
     }
     dt_shard_close(&s);
     DT_TRY(status);
-    snprintf(row->file, sizeof row->file, "%s", name);
-    DT_TRY(dt_file_hash(path, 0, NULL, &row->xxh3, &row->n_bytes));
-    DT_TRY(dt_file_hash(path, row->n_data, row->data, &row->structure_xxh3, &row->n_bytes));
+    DT_TRY(dt_index_shard_hash(row, path, name));
     m->result.n_samples += row->n_samples;
     m->result.n_bytes += row->n_bytes;
     return DT_OK;

@@ -268,3 +268,9 @@ dt_status dt_index_write(const char *dir, const dt_index *index, const dt_index_
     free(path);
     return status;
 }
+
+dt_status dt_index_shard_hash(dt_index_shard *row, const char *path, const char *name) {
+    snprintf(row->file, sizeof row->file, "%s", name);
+    DT_TRY(dt_file_hash(path, 0, NULL, &row->xxh3, &row->n_bytes));
+    return dt_file_hash(path, row->n_data, row->data, &row->structure_xxh3, &row->n_bytes);
+}

@@ -53,4 +53,7 @@ void dt_shard_name(char *out, size_t n, int64_t i, int64_t n_shards);
 /* Whether it has that form; i and n_shards may be NULL. */
 bool dt_shard_name_parse(const char *name, int64_t *i, int64_t *n_shards);
 
+/* Name, size and hashes of the shard at path, whose data ranges stand in the row. */
+dt_status dt_index_shard_hash(dt_index_shard *row, const char *path, const char *name);
+
 #endif
