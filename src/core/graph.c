@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "op_infer.h"
+#include "op_row.h"
 
 /* Memory of slots: blocks that never move, so nodes may keep pointers into them. */
 struct dt_slot_block {
@@ -337,7 +337,7 @@ int64_t dt_value_bytes(const dt_value *v) {
 }
 
 const char *dt_value_shape_text(const dt_value *v) {
-    static _Thread_local char text[96];
+    static _Thread_local char text[192];
     int n = 0;
     for (int32_t i = 0; i < v->ndim; i++)
         n += snprintf(text + n, sizeof text - (size_t)n, i ? "x%lld" : "%lld", (long long)v->dim[i]);

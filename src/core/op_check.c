@@ -1,7 +1,7 @@
 /* The check that every op shares: operands against the slots of its row. */
 #include <stdio.h>
 
-#include "op_infer.h"
+#include "op_row.h"
 
 static dt_status refuse(const dt_graph *g, const dt_node *n, int32_t slot, const char *expected) {
     const dt_value *v = dt_infer_in(g, n, slot);

@@ -1,8 +1,8 @@
-/* Losses: their shape rules, and where gradients start. The formulas of LOSS are in core/loss.h. */
+/* Losses, where gradients start. The formulas of LOSS are in core/loss.h. */
 #include <math.h>
 
 #include "core/step.h"
-#include "op_infer.h"
+#include "op_row.h"
 
 static dt_status check_loss(const dt_graph *g, const dt_node *n, int32_t i_metrics) {
     if (dt_value_n_elem(dt_infer_in(g, n, i_metrics)) != DT_METRIC_COUNT)
@@ -14,7 +14,7 @@ static dt_status check_loss(const dt_graph *g, const dt_node *n, int32_t i_metri
     return DT_OK;
 }
 
-dt_status dt_infer_xent(const dt_graph *g, const dt_node *n, dt_value *out) {
+static dt_status infer_xent(const dt_graph *g, const dt_node *n, dt_value *out) {
     const dt_value *x = dt_infer_in(g, n, DT_XENT_IN_LOGITS);
     DT_TRY(check_loss(g, n, DT_XENT_IN_METRICS));
     if (!(n->attr.loss.smoothing >= 0 && n->attr.loss.smoothing < 1))
@@ -24,13 +24,13 @@ dt_status dt_infer_xent(const dt_graph *g, const dt_node *n, dt_value *out) {
     return DT_OK;
 }
 
-dt_status dt_infer_xent_bwd(const dt_graph *g, const dt_node *n, dt_value *out) {
+static dt_status infer_xent_bwd(const dt_graph *g, const dt_node *n, dt_value *out) {
     const dt_value *prob = dt_infer_in(g, n, 0);
     DT_INFER_SET(&out[0], g->compute, prob->dim[0], prob->dim[1]);
     return DT_OK;
 }
 
-dt_status dt_grad_xent(dt_graph *g, dt_nid id, const dt_vid *dout, const bool *want, dt_vid *din) {
+static dt_status grad_xent(dt_graph *g, dt_nid id, const dt_vid *dout, const bool *want, dt_vid *din) {
     const dt_node n = g->node[id];
     (void)dout, (void)want;
     return dt_grad_add_node(
@@ -76,19 +76,19 @@ static dt_status check_kind(const dt_graph *g, const dt_node *n) {
     return DT_OK;
 }
 
-dt_status dt_infer_loss(const dt_graph *g, const dt_node *n, dt_value *out) {
+static dt_status infer_loss(const dt_graph *g, const dt_node *n, dt_value *out) {
     DT_TRY(check_loss(g, n, DT_LOSS_IN_METRICS));
     DT_TRY(check_kind(g, n));
     DT_INFER_SET(&out[0], DT_DTYPE_F32, dt_infer_in(g, n, DT_LOSS_IN_X)->dim[0]);
     return DT_OK;
 }
 
-dt_status dt_infer_loss_bwd(const dt_graph *g, const dt_node *n, dt_value *out) {
+static dt_status infer_loss_bwd(const dt_graph *g, const dt_node *n, dt_value *out) {
     DT_TRY(check_kind(g, n));
     return dt_infer_same(g, n, out);
 }
 
-dt_status dt_grad_loss(dt_graph *g, dt_nid id, const dt_vid *dout, const bool *want, dt_vid *din) {
+static dt_status grad_loss(dt_graph *g, dt_nid id, const dt_vid *dout, const bool *want, dt_vid *din) {
     const dt_node n = g->node[id];
     const dt_vid x = n.in[DT_LOSS_IN_X];
     (void)dout, (void)want;
@@ -97,14 +97,63 @@ dt_status dt_grad_loss(dt_graph *g, dt_nid id, const dt_vid *dout, const bool *w
                             &din[DT_LOSS_IN_X]);
 }
 
-dt_status dt_infer_cast(const dt_graph *g, const dt_node *n, dt_value *out) {
-    const dt_value *x = dt_infer_in(g, n, 0);
-    const dt_dtype to = n->attr.cast.dtype;
-    const bool whole = x->dtype == DT_DTYPE_U8 || x->dtype == DT_DTYPE_I32 || x->dtype == DT_DTYPE_I64 ||
-                       x->dtype == DT_DTYPE_I8 || x->dtype == DT_DTYPE_BOOL;
-    if (!dt_dtype_is_float(to) && !(to == DT_DTYPE_I32 && whole))
-        return dt_fail(DT_ERR_CONFIG, "no cast of %s, %s, to %s", x->name, dt_value_shape_text(x),
-                       (uint32_t)to < DT_DTYPE_COUNT ? dt_dtype_name(to) : "no type");
-    dt_infer_set(&out[0], to, x->ndim, x->dim);
-    return DT_OK;
-}
+const dt_op_row dt_row_xent = {
+    .name = "xent",
+    .doc = "loss [N] = (1-s) * -log p[label] + s * mean_k(-log p[k]) of p = softmax(logits "
+           "[N,K]), as PyTorch's cross_entropy; 0 where label < 0 or valid is 0. Adds to metrics "
+           "(LOSS, SAMPLES, its own sums among several; the first also TOP1, TOP5); a class "
+           "counts as above the label's if its logit is greater, or equal with a lower index.",
+    .in = {T("logits", .rank = 2),
+           {.name = "label", .type = DT_SLOT_I32, LEN(DT_XENT_IN_LOGITS, 0)},
+           F32("metrics", .updated = true),
+           {.name = "valid", .type = DT_SLOT_I32, OPT, LEN(DT_XENT_IN_LOGITS, 0)}},
+    .out = {F32("loss"), F32("prob")},
+    .flags = DT_OP_EFFECT | DT_OP_SEED,
+    .attr = {A(loss, weight), A(loss, nth), A(loss, smoothing)},
+    .infer = infer_xent,
+    .grad = grad_xent,
+    .flops = dt_flops_main4,
+};
+
+const dt_op_row dt_row_loss = {
+    .name = "loss",
+    .doc = "loss [N] = mean over a row's elements of value: x; mse: (x - target)^2; l1: |x - "
+           "target|; huber: PyTorch's huber_loss with delta; bce: binary_cross_entropy_with_logits "
+           "with the positives' weight. 0 where valid is 0. Adds to metrics (LOSS, SAMPLES, its own "
+           "sums among several; the first also the task's sums).",
+    .in = {T("x"),
+           F32("target", OPT),
+           {.name = "valid", .type = DT_SLOT_I32, OPT, LEN(DT_LOSS_IN_X, 0)},
+           F32("metrics", .updated = true)},
+    .out = {F32("loss")},
+    .flags = DT_OP_EFFECT | DT_OP_SEED,
+    .attr = {A(loss, weight), A(loss, nth), A(loss, kind), A(loss, sums), A(loss, param)},
+    .infer = infer_loss,
+    .grad = grad_loss,
+    .flops = dt_flops_main4,
+};
+
+const dt_op_row dt_row_xent_bwd = {
+    .name = "xent_bwd",
+    .doc = "dlogits [N,K] = (prob - target) * weight * loss_weight * loss_scale, target with the "
+           "smoothing of xent; 0 where label < 0 or valid is 0.",
+    .in = {F32("prob", .rank = 2),
+           {.name = "label", .type = DT_SLOT_I32, LEN(0, 0)},
+           {.name = "valid", .type = DT_SLOT_I32, OPT, LEN(0, 0)}},
+    .out = {T("dlogits")},
+    .flags = DT_OP_INTERNAL,
+    .attr = {A(loss, weight), A(loss, smoothing)},
+    .infer = infer_xent_bwd,
+};
+
+const dt_op_row dt_row_loss_bwd = {
+    .name = "loss_bwd",
+    .doc = "dx = slope of loss at each element * weight * loss_weight * loss_scale / elements of "
+           "a row; 0 where valid is 0.",
+    .in = {T("x"), F32("target", OPT), {.name = "valid", .type = DT_SLOT_I32, OPT, LEN(DT_LOSS_IN_X, 0)}},
+    .out = {T("dx")},
+    .flags = DT_OP_INTERNAL,
+    IN_PLACE(0, 0),
+    .attr = {A(loss, weight), A(loss, kind), A(loss, param)},
+    .infer = infer_loss_bwd,
+};

@@ -43,7 +43,7 @@ static void test_values_and_views(void **state) {
     assert_int_equal(dt_graph_find(t.g, "fla"), -1);
     assert_int_equal(y->producer, 0);
     assert_int_equal(t.g->value[t.x].producer, -1);
-    dt_attr back = {.shape.size = {2, 2}};
+    dt_attr back = {.reshape = {.ndim = 4, .dim = {2, 2, 2, -1}}};
     dt_vid image;
     check_ok(dt_graph_add_node(t.g, "image", DT_OP_RESHAPE, &back, 1, &t.flat, &image));
     assert_string_equal(dt_value_shape_text(&t.g->value[image]), "2x2x2x20 f32");

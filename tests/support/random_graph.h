@@ -57,7 +57,8 @@ static inline dt_vid random_conv(random_net *r, dt_vid x, int64_t channels, int6
 /* Flattened and back: two views of the same bytes. */
 static inline dt_vid random_views(random_net *r, dt_vid x) {
     char name[DT_NAME_MAX];
-    dt_attr t = {.shape.size = {(int32_t)r->b.g->value[x].dim[1], (int32_t)r->b.g->value[x].dim[2]}};
+    const dt_value *image = &r->b.g->value[x];
+    dt_attr t = {.reshape = {.ndim = 4, .dim = {image->dim[0], image->dim[1], image->dim[2], -1}}};
     dt_vid flat = dt_build_op(&r->b, random_name(r, name), DT_OP_RESHAPE, NULL, 1, &x);
     return dt_build_op(&r->b, random_name(r, name), DT_OP_RESHAPE, &t, 1, &flat);
 }

@@ -8,6 +8,7 @@
 
 #include "core/field.h"
 #include "core/loss.h"
+#include "core/op_list.h"
 #include "core/scalar.h"
 #include "core/status.h"
 #include "core/step.h"
@@ -74,64 +75,18 @@ typedef struct dt_value {
     int32_t first, last;  /* live range in node positions; set by the plan; -1: whole program */
 } dt_value;
 
-/* Ops. The table in op.c has one row each; op.h documents inputs and outputs. */
+/* Ops: core/op_list.h names them, op.h documents their rows. */
 typedef enum dt_op {
-    DT_OP_INPUT = 0,
-    DT_OP_CONV,
-    DT_OP_DENSE,
-    DT_OP_BATCHNORM,
-    DT_OP_UNARY,
-    DT_OP_BINARY,
-    DT_OP_SOFTMAX,
-    DT_OP_LOG_SOFTMAX,
-    DT_OP_MAXPOOL,
-    DT_OP_AVGPOOL,
-    DT_OP_GLOBAL_AVGPOOL,
-    DT_OP_RESHAPE,
-    DT_OP_CONCAT,
-    DT_OP_SLICE,
-    DT_OP_DROPOUT,
-    DT_OP_XENT,
-    DT_OP_LOSS,
-    DT_OP_CAST,
-    /* made by passes out of BATCHNORM */
-    DT_OP_BN_STATS,
-    DT_OP_BN_FINALIZE,
-    DT_OP_BN_FOLD,
-    DT_OP_BN_APPLY,
-    /* made by the pass gram_batchnorm */
-    DT_OP_GRAM,
-    DT_OP_GRAM_CROSS,
-    DT_OP_BN_GRAM,
-    DT_OP_BN_MASK,
-    DT_OP_BN_GRAM_GRAD,
-    DT_OP_BN_GRAM_DX,
-    /* made by autodiff */
-    DT_OP_CONV_DGRAD,
-    DT_OP_CONV_WGRAD,
-    DT_OP_DENSE_DGRAD,
-    DT_OP_DENSE_WGRAD,
-    DT_OP_BIAS_GRAD,
-    DT_OP_BN_REDUCE,
-    DT_OP_BN_DX,
-    DT_OP_UNARY_BWD,
-    DT_OP_BINARY_BWD,
-    DT_OP_SOFTMAX_BWD,
-    DT_OP_LOG_SOFTMAX_BWD,
-    DT_OP_MAXPOOL_BWD,
-    DT_OP_AVGPOOL_BWD,
-    DT_OP_GLOBAL_AVGPOOL_BWD,
-    DT_OP_SLICE_BWD,
-    DT_OP_DROPOUT_BWD,
-    DT_OP_XENT_BWD,
-    DT_OP_LOSS_BWD,
-    DT_OP_COUNT
+#define DT_OP_ENUM(NAME, name) DT_OP_##NAME,
+    DT_OP_LIST(DT_OP_ENUM)
+#undef DT_OP_ENUM
+        DT_OP_COUNT
 } dt_op;
 
 typedef enum dt_phase { DT_PHASE_FORWARD = 0, DT_PHASE_BACKWARD } dt_phase;
 
 /* Attributes: what an op does besides what its operands say, in a struct for each family of ops. An op's row
- * (op.c) names those it reads, all of one family; only these reach a node. Plain data: copied freely. */
+ * names those it reads, all of one family; only these reach a node. Plain data: copied freely. */
 
 /* Convolutions and pools; BN_REDUCE and BN_DX that gather from a pool. */
 typedef struct dt_window_attr {
@@ -172,8 +127,12 @@ typedef struct dt_binary_attr {
     int64_t dim[DT_MAX_DIM];
 } dt_binary_attr;
 
+typedef struct dt_reshape_attr {
+    int32_t ndim; /* 0: [N, rest] */
+    int64_t dim[DT_MAX_DIM];
+} dt_reshape_attr;
+
 typedef struct dt_shape_attr {
-    int32_t size[2];       /* RESHAPE: H, W; 0: flatten */
     int32_t axis;          /* CONCAT, SLICE */
     int64_t begin, length; /* SLICE: of y along the axis; SLICE_BWD: length is that of x */
 } dt_shape_attr;
@@ -199,6 +158,7 @@ typedef union dt_attr {
     dt_dropout_attr dropout;
     dt_unary_attr unary;
     dt_binary_attr binary;
+    dt_reshape_attr reshape;
     dt_shape_attr shape;
     dt_loss_attr loss;
     dt_cast_attr cast;

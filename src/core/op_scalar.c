@@ -1,10 +1,11 @@
-/* Shape and gradient rules of element-wise ops and of softmax. */
+/* Element-wise functions (core/scalar.h). */
+#include <math.h>
 #include <stdio.h>
 
 #include "core/broadcast.h"
-#include "op_infer.h"
+#include "op_row.h"
 
-dt_status dt_infer_unary(const dt_graph *g, const dt_node *n, dt_value *out) {
+static dt_status infer_unary(const dt_graph *g, const dt_node *n, dt_value *out) {
     const dt_unary_attr *t = &n->attr.unary;
     if (t->fn < 0 || t->fn >= DT_UNARY_COUNT)
         return dt_fail(DT_ERR_CONFIG, "there is no function of number %d", (int)t->fn);
@@ -19,7 +20,7 @@ dt_status dt_infer_unary(const dt_graph *g, const dt_node *n, dt_value *out) {
     return dt_infer_same(g, n, out);
 }
 
-dt_status dt_grad_unary(dt_graph *g, dt_nid id, const dt_vid *dout, const bool *want, dt_vid *din) {
+static dt_status grad_unary(dt_graph *g, dt_nid id, const dt_vid *dout, const bool *want, dt_vid *din) {
     const dt_node n = g->node[id];
     (void)want;
     const dt_vid v = dt_unary_table[n.attr.unary.fn].of_y ? n.out[0] : n.in[0];
@@ -31,7 +32,7 @@ static dt_status need_function(const dt_node *n) {
     return dt_fail(DT_ERR_CONFIG, "there is no function of number %d", (int)n->attr.binary.fn);
 }
 
-dt_status dt_infer_binary(const dt_graph *g, const dt_node *n, dt_value *out) {
+static dt_status infer_binary(const dt_graph *g, const dt_node *n, dt_value *out) {
     const dt_value *a = dt_infer_in(g, n, DT_BINARY_IN_A), *b = dt_infer_in(g, n, DT_BINARY_IN_B);
     DT_TRY(need_function(n));
     out->dtype = a->dtype;
@@ -42,7 +43,7 @@ dt_status dt_infer_binary(const dt_graph *g, const dt_node *n, dt_value *out) {
 }
 
 /* Of one shape there is nothing to sum: where the gradient is that of the result, it is that value. */
-dt_status dt_grad_binary(dt_graph *g, dt_nid id, const dt_vid *dout, const bool *want, dt_vid *din) {
+static dt_status grad_binary(dt_graph *g, dt_nid id, const dt_vid *dout, const bool *want, dt_vid *din) {
     const dt_node n = g->node[id];
     const dt_binary_row *row = &dt_binary_table[n.attr.binary.fn];
     for (int32_t k = 0; k < 2; k++) {
@@ -62,7 +63,7 @@ dt_status dt_grad_binary(dt_graph *g, dt_nid id, const dt_vid *dout, const bool 
     return DT_OK;
 }
 
-dt_status dt_infer_binary_bwd(const dt_graph *g, const dt_node *n, dt_value *out) {
+static dt_status infer_binary_bwd(const dt_graph *g, const dt_node *n, dt_value *out) {
     const dt_binary_attr *t = &n->attr.binary;
     const dt_value *dy = dt_infer_in(g, n, DT_BINARY_BWD_IN_DY);
     dt_value whole = {0};
@@ -88,9 +89,50 @@ dt_status dt_infer_binary_bwd(const dt_graph *g, const dt_node *n, dt_value *out
     return DT_OK;
 }
 
-dt_status dt_grad_softmax(dt_graph *g, dt_nid id, const dt_vid *dout, const bool *want, dt_vid *din) {
-    const dt_node n = g->node[id];
-    (void)want;
-    const dt_op op = n.op == DT_OP_SOFTMAX ? DT_OP_SOFTMAX_BWD : DT_OP_LOG_SOFTMAX_BWD;
-    return dt_grad_add_node(g, n.in[0], op, NULL, 2, (dt_vid[]){dout[0], n.out[0]}, &din[0]);
-}
+const dt_op_row dt_row_unary = {
+    .name = "unary",
+    .doc = "y = function(x), element by element, in PyTorch's definition.",
+    .in = {FLOAT("x")},
+    .out = {FLOAT("y")},
+    IN_PLACE(0, 0),
+    .flags = DT_OP_EMPTY,
+    .attr = {A(unary, fn), A(unary, a), A(unary, b)},
+    .infer = infer_unary,
+    .grad = grad_unary,
+};
+
+const dt_op_row dt_row_binary = {
+    .name = "binary",
+    .doc = "y = function(a, b), element by element, of one type. Shapes are aligned at the last "
+           "dimension; one that is missing or 1 is repeated.",
+    .in = {FLOAT("a"), FLOAT("b")},
+    .out = {FLOAT("y")},
+    IN_PLACE(0, 0),
+    .flags = DT_OP_EMPTY,
+    .attr = {A(binary, fn)},
+    .infer = infer_binary,
+    .grad = grad_binary,
+};
+
+const dt_op_row dt_row_unary_bwd = {
+    .name = "unary_bwd",
+    .doc = "dx = dy times the derivative of unary's function; v is its y or its x, as the "
+           "function's gradient is made.",
+    .in = {FLOAT("dy"), FLOAT("v", SAME(0))},
+    .out = {FLOAT("dx")},
+    .flags = DT_OP_INTERNAL | DT_OP_EMPTY,
+    IN_PLACE(0, 0),
+    .attr = {A(unary, fn), A(unary, a), A(unary, b)},
+    .infer = infer_unary,
+};
+
+const dt_op_row dt_row_binary_bwd = {
+    .name = "binary_bwd",
+    .doc = "gradient of one operand of binary, summed in a fixed order over what was repeated; a "
+           "and b where the function's gradient reads them.",
+    .in = {FLOAT("dy"), FLOAT("a", OPT), FLOAT("b", OPT)},
+    .out = {FLOAT("dx")},
+    .flags = DT_OP_INTERNAL | DT_OP_EMPTY,
+    .attr = {A(binary, fn), A(binary, operand), A(binary, ndim), A(binary, dim)},
+    .infer = infer_binary_bwd,
+};

@@ -1,0 +1,56 @@
+/* Every op, once: the order of all tables. Its row is dt_row_<name>, in op_<family>.c. */
+#ifndef DT_CORE_OP_LIST_H
+#define DT_CORE_OP_LIST_H
+
+#define DT_OP_LIST(OP)                                                                                       \
+    OP(INPUT, input)                                                                                         \
+    OP(CONV, conv)                                                                                           \
+    OP(DENSE, dense)                                                                                         \
+    OP(BATCHNORM, batchnorm)                                                                                 \
+    OP(UNARY, unary)                                                                                         \
+    OP(BINARY, binary)                                                                                       \
+    OP(SOFTMAX, softmax)                                                                                     \
+    OP(LOG_SOFTMAX, log_softmax)                                                                             \
+    OP(MAXPOOL, maxpool)                                                                                     \
+    OP(AVGPOOL, avgpool)                                                                                     \
+    OP(GLOBAL_AVGPOOL, global_avgpool)                                                                       \
+    OP(RESHAPE, reshape)                                                                                     \
+    OP(CONCAT, concat)                                                                                       \
+    OP(SLICE, slice)                                                                                         \
+    OP(DROPOUT, dropout)                                                                                     \
+    OP(XENT, xent)                                                                                           \
+    OP(LOSS, loss)                                                                                           \
+    OP(CAST, cast)                                                                                           \
+    /* made by passes out of BATCHNORM */                                                                    \
+    OP(BN_STATS, bn_stats)                                                                                   \
+    OP(BN_FINALIZE, bn_finalize)                                                                             \
+    OP(BN_FOLD, bn_fold)                                                                                     \
+    OP(BN_APPLY, bn_apply)                                                                                   \
+    /* made by the pass gram_batchnorm */                                                                    \
+    OP(GRAM, gram)                                                                                           \
+    OP(GRAM_CROSS, gram_cross)                                                                               \
+    OP(BN_GRAM, bn_gram)                                                                                     \
+    OP(BN_MASK, bn_mask)                                                                                     \
+    OP(BN_GRAM_GRAD, bn_gram_grad)                                                                           \
+    OP(BN_GRAM_DX, bn_gram_dx)                                                                               \
+    /* made by autodiff */                                                                                   \
+    OP(CONV_DGRAD, conv_dgrad)                                                                               \
+    OP(CONV_WGRAD, conv_wgrad)                                                                               \
+    OP(DENSE_DGRAD, dense_dgrad)                                                                             \
+    OP(DENSE_WGRAD, dense_wgrad)                                                                             \
+    OP(BIAS_GRAD, bias_grad)                                                                                 \
+    OP(BN_REDUCE, bn_reduce)                                                                                 \
+    OP(BN_DX, bn_dx)                                                                                         \
+    OP(UNARY_BWD, unary_bwd)                                                                                 \
+    OP(BINARY_BWD, binary_bwd)                                                                               \
+    OP(SOFTMAX_BWD, softmax_bwd)                                                                             \
+    OP(LOG_SOFTMAX_BWD, log_softmax_bwd)                                                                     \
+    OP(MAXPOOL_BWD, maxpool_bwd)                                                                             \
+    OP(AVGPOOL_BWD, avgpool_bwd)                                                                             \
+    OP(GLOBAL_AVGPOOL_BWD, global_avgpool_bwd)                                                               \
+    OP(SLICE_BWD, slice_bwd)                                                                                 \
+    OP(DROPOUT_BWD, dropout_bwd)                                                                             \
+    OP(XENT_BWD, xent_bwd)                                                                                   \
+    OP(LOSS_BWD, loss_bwd)
+
+#endif
