@@ -58,7 +58,7 @@ expect_code 6
 expect waits.log '^train: mpirun did not end after its ranks' 1
 end "$asked" 20
 expect_code 6
-end "$plain" 35
+end_unaided "$plain" 35
 [ "$code" -ne 0 ] || fail "exit code 0 of an mpirun that started nothing"
 await 20 sh -c "! pgrep -f '^mpirun .*$work/blind/dtrain '"
 [ ! -e run ] || fail "trained without room"
