@@ -217,20 +217,42 @@ dt_mpi_end() {
     rm -rf "$(dt_mpi_dir)/ompi.$(uname -n | cut -d. -f1).$(id -u)/pid.$1"
 }
 
-# dt_mpi_watch MPIRUN STARTER RANK-NAME HOSTS PROGRAM: stays beside mpirun until it has ended. Returns 6 where it ended
-# mpirun itself, which can outlive its ranks for ever: when its directory is full, or when it waits for a host that is gone;
+# dt_mpi_ends FILE: sets ended to the exit code with which all ranks of this host have ended, by what they wrote there: the
+# first that is not 0, as mpirun has it. Fails where one has written none, or has lost another: then mpirun knows more.
+dt_mpi_ends() {
+    local code of line lines
+    ended=0
+    { mapfile -t lines <"$1"; } 2>/dev/null && [ "${#lines[@]}" -gt 0 ] || return 1
+    for line in "${lines[@]}"; do
+        read -r code of <<<"$line"
+        [[ $code =~ ^[0-9]{1,3}$ ]] && [ "$code" -ne 6 ] && [ "$of" = "${#lines[@]}" ] || return 1
+        [ "$ended" -ne 0 ] || ended=$code
+    done
+}
+
+# dt_mpi_writes MPIRUN: it waits for whoever reads its output, a pager for one: not for an event, nor for a thread of its own.
+dt_mpi_writes() {
+    local where=0
+    { read -r where <"/proc/$1/wchan"; } 2>/dev/null || true # without a newline; 0 where the kernel does not tell
+    case $where in 0 | *futex* | *poll* | *select* | *nanosleep*) return 1 ;; esac
+}
+
+# dt_mpi_watch MPIRUN STARTER RANK-NAME HOSTS PROGRAM ENDS: stays beside mpirun until it has ended. Returns 6 where it ended
+# mpirun itself, which can outlive its ranks for ever: when its directory is full, when it waits for a host that is gone, or when it
+# locks itself up at its end, of which Open MPI 4.1 is capable after any run;
 # and 7 where the ranks, of PROGRAM (empty: they may be of any), had not begun in the time that a start may take.
 # Where STARTER, the parent of this process, has been killed, it ends the whole job.
 dt_mpi_watch() {
-    local mpirun=$1 starter=$2 name=$3 hosts=$4 program=$5 had='' second=0 steady=0 alone_s=0 asleep_s=0
-    # From the last rank's end, from the start without any, until an ssh counts as one that stays, and until a rank begins,
+    local mpirun=$1 starter=$2 name=$3 hosts=$4 program=$5 ends=$6 had='' second=0 steady=0 alone_s=0 asleep_s=0
+    # From the last rank's end, from there where all have told how they ended and no other host is left, from the start without any, until an ssh counts as one that stays, and until a rank begins,
     # later than a rank that waits for others gives up.
-    local patience_s=10 first_s=30 steady_s=10 begin_s=${DTRAIN_START_TIMEOUT_S:-300}
+    local patience_s=10 told_s=4 first_s=30 steady_s=10 begin_s=${DTRAIN_START_TIMEOUT_S:-300}
     if dt_is_count "$begin_s"; then begin_s=$((begin_s + 10)); else begin_s=310; fi
     trap '' HUP INT TERM USR1 USR2
     while sleep 1 && dt_alive "$mpirun"; do
         if dt_process $$ && [ "$process_parent" -ne "$starter" ]; then
             kill -TERM "$mpirun"
+            rm -f "$ends"
             for _ in 1 2 3 4 5; do
                 sleep 1
                 dt_alive "$mpirun" || return 0
@@ -241,9 +263,10 @@ dt_mpi_watch() {
         second=$((second + 1))
         dt_mpi_children "$mpirun" "$name"
         [ "$second" -ne "$steady_s" ] || steady=${#others_here[@]}
-        if [ "${#ranks_here[@]}" -gt 0 ]; then
-            had=yes alone_s=0
-        elif [ -n "$had" ] || [ "${#others_here[@]}" -lt "$steady" ]; then
+        if [ "${#ranks_here[@]}" -gt 0 ] || dt_mpi_writes "$mpirun"; then
+            [ "${#ranks_here[@]}" -eq 0 ] || had=yes
+            alone_s=0
+        elif [ -n "$had" ] || [ "${#others_here[@]}" -lt "$steady" ] || dt_mpi_ends "$ends"; then
             alone_s=$((alone_s + 1))
         fi
         if [ "$asleep_s" -ge 0 ]; then
@@ -258,6 +281,10 @@ dt_mpi_watch() {
             return 7
         fi
         if [ "$alone_s" -ge "$patience_s" ] || { [ -z "$had$hosts" ] && [ "$second" -ge "$first_s" ]; }; then
+            dt_mpi_end "$mpirun" "$name"
+            return 6
+        fi
+        if [ "$alone_s" -ge "$told_s" ] && [ "${#others_here[@]}" -eq 0 ] && dt_mpi_ends "$ends"; then
             dt_mpi_end "$mpirun" "$name"
             return 6
         fi

@@ -40,6 +40,7 @@ static int finish(dt_comm *mpi, dt_status st) {
     fflush(stdout);
     if (failed && (!mpi || mpi->rank == 0)) fprintf(stderr, "dtrain: %s\n", dt_error_text());
     dt_comm_fini(mpi);
+    dt_comm_tell_end(code);
     return code;
 }
 

@@ -365,6 +365,10 @@ int64_t dt_comm_tasks(void) {
     return dt_launcher_tasks();
 }
 
+void dt_comm_tell_end(int code) {
+    dt_launcher_tell_end(code);
+}
+
 dt_status dt_comm_init(int *argc, char ***argv, dt_comm **out) {
     *out = NULL;
     double limit_s;

@@ -39,6 +39,17 @@ static bool has_rank(const dt_proc *launcher, dt_proc *child, int *n) {
     return false;
 }
 
+/* It is not at its end: it waits for whoever reads its output, a pager for one, or is stopped. Stuck it waits for an
+ * event or a thread of its own. */
+static bool is_held_up(const dt_proc *launcher) {
+    static const char *const stuck[] = {"futex", "poll", "select", "sleep"};
+    char name[64];
+    dt_proc_waits(launcher->pid, name, sizeof name);
+    for (size_t i = 0; i < sizeof stuck / sizeof stuck[0]; i++)
+        if (strstr(name, stuck[i])) return false;
+    return name[0] != '\0';
+}
+
 /* Its rank has ended. SIGKILL: a launcher that is stuck at its end does not come to handle anything else.
  * What it leaves are the ssh's that connect it to other hosts; there its daemons end when they miss it. */
 static void see_to_end(const dt_proc *launcher) {
@@ -48,7 +59,7 @@ static void see_to_end(const dt_proc *launcher) {
         const struct timespec look = {.tv_nsec = (long)(look_s * 1e9)};
         nanosleep(&look, NULL);
         if (!still_runs(launcher)) return;
-        if (has_rank(launcher, child, &n)) waited_s = 0;
+        if (has_rank(launcher, child, &n) || is_held_up(launcher)) waited_s = 0;
     }
     kill(launcher->pid, SIGKILL);
     for (int i = 0; i < n; i++)

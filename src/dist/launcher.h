@@ -15,6 +15,9 @@ int32_t dt_launcher_rank(void);
 /* A whole number of the environment; -1 where it is not set or none. */
 int64_t dt_launcher_env_count(const char *name);
 
+/* dt_comm_tell_end. */
+void dt_launcher_tell_end(int code);
+
 /* DT_ERR_USAGE where the directory that the launcher shares with its ranks has no room left: MPI would end
  * this process at its start, and mpirun would wait for ever. */
 dt_status dt_launcher_check_room(void);

@@ -48,6 +48,13 @@ int dt_proc_children(pid_t parent, dt_proc *out, int max) {
     return n;
 }
 
+void dt_proc_waits(pid_t pid, char *name, size_t name_bytes) {
+    FILE *f = open_of(pid, "wchan");
+    name[0] = '\0';
+    if (f && (!fgets(name, (int)name_bytes, f) || strcmp(name, "0") == 0)) name[0] = '\0';
+    if (f) fclose(f);
+}
+
 bool dt_proc_is_this_program(pid_t pid) {
     char path[64];
     struct stat own, its;

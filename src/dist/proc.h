@@ -19,6 +19,9 @@ bool dt_proc_read(pid_t pid, dt_proc *out);
 int dt_proc_children(pid_t parent, dt_proc *out, int max);
 /* Whether it runs this very program: no namesake in another namespace. */
 bool dt_proc_is_this_program(pid_t pid);
+/* Where in the kernel its first thread waits, as the kernel calls it; "" when it runs, or the kernel does not
+ * tell. */
+void dt_proc_waits(pid_t pid, char *name, size_t name_bytes);
 /* The value of a variable in the environment that a process was started with; false when it has none, or it
  * cannot be read. */
 bool dt_proc_env(pid_t pid, const char *name, char *value, size_t value_bytes);

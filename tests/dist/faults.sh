@@ -1,6 +1,8 @@
-#!/bin/sh
+#!/usr/bin/env bash
 # faults.sh CASE MPIEXEC PROGRAM: runs a fault case of comm_ranks on 3 ranks and checks how and how soon the job ends.
 set -u
+# shellcheck source=tests/dist/mpi.sh
+. "$(dirname "$0")/mpi.sh"
 case=$1 mpiexec=$2 program=$3
 log=$(mktemp) || exit 1
 trap 'rm -f "$log"' EXIT
@@ -13,7 +15,7 @@ fail() {
 
 # want_code "" : any but 0. want_lines: how often the text may appear, as a grep -c result.
 case $case in
-kill)   limit_s=10 want_code=    want_text= ;;
+kill)   limit_s=10 want_code=''    want_text='' ;;
 stop)   limit_s=12 want_code=6   want_text='no progress for [5-9] s in step 10 (all-reduce); ending the job' ;;
 silent) limit_s=11 want_code=6   want_text='all-reduce did not complete within 1 s: no answer from rank 2 (' ;;
 apart)  limit_s=11 want_code=6   want_text='did not complete within 1 s: all ranks are alive, but wait in different calls' ;;
@@ -24,26 +26,17 @@ lone)   limit_s=10 want_code=2   want_text='set DTRAIN_SINGLE=1' ;;
 *) echo "faults: no case $case"; exit 2 ;;
 esac
 
-run() {
-    if [ "$case" = lone ]; then
-        env -u DTRAIN_SINGLE SLURM_NTASKS=4 "$program" sums >"$log" 2>&1
-    else
-        timeout -s KILL 60 "$mpiexec" --oversubscribe -np 3 "$program" "$case" >"$log" 2>&1
-    fi
-}
-
-# Now and then mpiexec locks itself up in PMIx_server_finalize, all ranks gone. The ranks' guard kills it after
-# 20 s, and what the job would have ended with is not known: then it is asked again.
-tries=0
-while :; do
-    start_s=$(date +%s)
-    run
-    code=$?
-    took_s=$(($(date +%s) - start_s))
-    tries=$((tries + 1))
-    [ $code -eq 137 ] && [ $took_s -ge 20 ] && [ $took_s -lt 40 ] && [ $tries -lt 3 ] || break
-    echo "faults: $case: mpiexec itself was stuck, and was killed after $took_s s; once more"
-done
+if [ "$case" = lone ]; then
+    env -u DTRAIN_SINGLE SLURM_NTASKS=4 "$program" sums >"$log" 2>&1 &
+else
+    "$mpiexec" --oversubscribe -np 3 "$program" "$case" >"$log" 2>&1 &
+fi
+job=$!
+if ! mpi_wait $job 60; then
+    mapfile -t ranks < <(pgrep -P $job)
+    kill -KILL $job "${ranks[@]}"
+    fail "still running after 60 s"
+fi
 
 [ "$code" -ne 0 ] || fail "ended with 0"
 [ -z "$want_code" ] || [ "$code" -eq "$want_code" ] || fail "exit code $code, want $want_code"

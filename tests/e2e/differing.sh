@@ -3,17 +3,14 @@
 . "$(dirname "$0")/lib.sh"
 
 sed 's/^lr = .*/lr = 0.04/' base.toml >other.toml
-code=0
-timeout -k 5 "$(seconds 60)" "$MPIRUN" -np 1 "$DTRAIN" base.toml run.out_dir=run : -np 1 "$DTRAIN" other.toml run.out_dir=run \
-    >differ.log 2>&1 </dev/null || code=$?
+through differ.log "$MPIRUN" -np 1 "$DTRAIN" base.toml run.out_dir=run : -np 1 "$DTRAIN" other.toml run.out_dir=run
 expect_code 2
 expect differ.log '^dtrain: .*configuration' 1
 [ ! -e run/metrics.jsonl ] || fail "training began"
 # apart VERB ARGUMENT...: two ranks in the directories one and two.
 apart() {
-    code=0
-    timeout -k 5 "$(seconds 60)" "$MPIRUN" -np 1 --wdir one "$DTRAIN" "$1" ../base.toml run.out_dir=../run "${@:2}" : \
-        -np 1 --wdir two "$DTRAIN" "$1" ../base.toml run.out_dir=../run "${@:2}" >"differ-$1.log" 2>&1 </dev/null || code=$?
+    through "differ-$1.log" "$MPIRUN" -np 1 --wdir one "$DTRAIN" "$1" ../base.toml run.out_dir=../run "${@:2}" : \
+        -np 1 --wdir two "$DTRAIN" "$1" ../base.toml run.out_dir=../run "${@:2}"
 }
 # refused VERB MESSAGE ARGUMENT...
 refused() {

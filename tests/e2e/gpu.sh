@@ -81,11 +81,12 @@ CUDA_VISIBLE_DEVICES=$one train_ok 2 shared.log "${gpu[@]}" train.precision=fp32
 close_losses all-gpu shared 1e-5 25
 
 # A rank without a GPU beside one with: refused, and with MPI asked for they train, stop and stay together.
-mpmd() { timeout 60 "$MPIRUN" -np 1 -x CUDA_VISIBLE_DEVICES="$one" "$DTRAIN" "$@" : -np 1 -x CUDA_VISIBLE_DEVICES= "$DTRAIN" "$@"; }
-if mpmd "${common[@]}" "${seed[@]}" run.device=auto run.out_dir=mixed >mixed.log 2>&1; then fail "a missing GPU went unnoticed"; fi
+mpmd() { through mixed.log "$MPIRUN" -np 1 -x CUDA_VISIBLE_DEVICES="$one" "$DTRAIN" "$@" : -np 1 -x CUDA_VISIBLE_DEVICES= "$DTRAIN" "$@"; }
+mpmd "${common[@]}" "${seed[@]}" run.device=auto run.out_dir=mixed
+[ "$code" -ne 0 ] || fail "a missing GPU went unnoticed"
 expect mixed.log '^dtrain: rank 1 .*finds no GPU' 1
-mpmd "${common[@]}" "${seed[@]}" run.device=auto dist.backend=mpi run.out_dir=mixed checkpoint.every_minutes=0.001 >mixed.log 2>&1 ||
-    fail "a GPU and a CPU do not train together"
+mpmd "${common[@]}" "${seed[@]}" run.device=auto dist.backend=mpi run.out_dir=mixed checkpoint.every_minutes=0.001
+[ "$code" -eq 0 ] || fail "a GPU and a CPU do not train together"
 each_step_once mixed 40
 close_losses all-gpu mixed 1e-5 25
 close_losses all-gpu mixed 0.05

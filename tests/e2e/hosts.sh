@@ -74,16 +74,16 @@ unset OMPI_MCA_oob_tcp_keepalive_time OMPI_MCA_oob_tcp_keepalive_intvl OMPI_MCA_
 short=("${common[@]}" train.steps=1000000 dist.timeout_s=3)
 "$launch" "${hosts[@]}" "${short[@]}" run.out_dir=short >short.log 2>&1 &
 by_launch=$!
-"$MPIRUN" -np 4 --host 10.77.0.1:2,10.77.0.2:2 "$DTRAIN" "${short[@]}" run.out_dir=plain >plain.log 2>&1 &
-by_mpirun=$!
-started+=("$by_launch" "$by_mpirun")
+started+=("$by_launch")
+start plain.log "$MPIRUN" -np 4 --host 10.77.0.1:2,10.77.0.2:2 "$DTRAIN" "${short[@]}" run.out_dir=plain
+by_mpirun=$job
 for run in short plain; do await 40 grep -q 'step 20/' $run.log; done
 on_two ip link set cable down
 end "$by_launch" 30
 expect_code 6
 expect short.log '^train: a host was lost \(no answer from 10.77.0.2\)' 1
 pass "short: ended after $took_s s"
-end "$by_mpirun" 35
+end_unaided "$by_mpirun" 35
 [ "$code" -ne 0 ] || fail "exit code 0 although a host was lost"
 for run in short plain; do await 10 no_rank_of $run; done
 no_daemon() { ! pgrep -f "^orted .*$work/rsh"; }

@@ -3,6 +3,7 @@
 # base.toml and data/ in it, and a bound on every wait. From ctest: DTRAIN, MPIRUN, E2E_DATA, E2E_SOURCE, E2E_SLOW.
 set -euo pipefail
 : "${DTRAIN:?}" "${MPIRUN:?}" "${E2E_DATA:?}" "${E2E_SOURCE:?}" "${E2E_SLOW:=1}"
+. "$E2E_SOURCE/../dist/mpi.sh"
 
 # Of this host's two or more ranks none is bound, and there may be more ranks than cores.
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
@@ -56,14 +57,21 @@ seconds() { echo $(($1 * E2E_SLOW)); }
 train() {
     local ranks=$1 log=$2 start_s=$SECONDS
     shift 2
-    code=0
-    if [ "$ranks" -eq 0 ]; then
-        timeout -k 5 "$(seconds 60)" "$DTRAIN" "$@" >"$log" 2>&1 </dev/null || code=$?
-    else
-        timeout -k 5 "$(seconds 60)" "$MPIRUN" -np "$ranks" "$DTRAIN" "$@" >"$log" 2>&1 </dev/null || code=$?
+    if [ "$ranks" -gt 0 ]; then
+        through "$log" "$MPIRUN" -np "$ranks" "$DTRAIN" "$@"
+        return
     fi
+    code=0
+    timeout -k 5 "$(seconds 60)" "$DTRAIN" "$@" >"$log" 2>&1 </dev/null || code=$?
     took_s=$((SECONDS - start_s))
     [ "$code" -ne 124 ] && [ "$code" -ne 137 ] || fail "$log: still running after $(seconds 60) s"
+}
+
+# through LOG COMMAND...: as train, of any command. OUT=FILE: its standard output, apart from LOG.
+through() {
+    local job
+    start "$@"
+    end "$job" 60
 }
 
 # train_ok: train, and anything but exit code 0 is a failure.
@@ -76,7 +84,15 @@ train_ok() {
 begin() {
     local ranks=$1 log=$2
     shift 2
-    "$MPIRUN" -np "$ranks" "$DTRAIN" "$@" >"$log" 2>&1 </dev/null &
+    start "$log" "$MPIRUN" -np "$ranks" "$DTRAIN" "$@"
+}
+
+# start LOG COMMAND...: as begin, of any command. OUT=FILE: its standard output, apart from LOG.
+start() {
+    local log=$1 OUT=${OUT:-$1}
+    shift
+    : >"$log" >"$OUT"
+    "$@" >>"$OUT" 2>>"$log" </dev/null &
     job=$!
     started+=("$job")
 }
@@ -100,18 +116,17 @@ ask_to_stop() {
     kill -USR1 $pids 2>/dev/null || true
 }
 
-# end JOB SECONDS: waits for a job's end; $code is its exit code, $took_s the time waited.
+# end JOB SECONDS: waits for a job's end; $code is its exit code, $took_s the time waited. An mpirun that locks itself up
+# at its end, all ranks gone, counts as ended with what it has said.
 end() {
-    local start_s=$SECONDS limit_s
+    local limit_s i
     limit_s=$(seconds "$2")
-    while kill -0 "$1" 2>/dev/null; do
-        [ $((SECONDS - start_s)) -le "$limit_s" ] || fail "job still running after $limit_s s"
-        sleep 0.05
-    done
-    code=0
-    wait "$1" || code=$?
-    took_s=$((SECONDS - start_s))
+    mpi_wait "$1" "$limit_s" || fail "job still running after $limit_s s"
+    for i in "${!started[@]}"; do [ "${started[i]}" != "$1" ] || unset "started[i]"; done # another may get its number
 }
+
+# end_unaided: end, where it is dtrain that has to see to mpirun's end.
+end_unaided() { mpi_patience_s=0 end "$@"; }
 
 # gone PID...: none of them runs any more. One that nobody has waited for yet counts as gone.
 gone() {

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Open MPI's directory on a file system without room: launch/train and dtrain say so. Where they do not see it, the ranks
-# end at their start and mpirun would not: launch/train ends it, and so does dtrain under plain mpirun. Needs root.
+# end at their start and mpirun would not: launch/train ends it, and so does dtrain under plain mpirun, but none that only
+# waits for who reads its output. Needs root.
 if [ -z "${E2E_MOUNTS:-}" ]; then
     if unshare -m sh -c 'mount -t tmpfs none /mnt' 2>/dev/null; then E2E_MOUNTS=own exec unshare -m "$0" "$@"; fi
     echo "no_room: SKIPPED: cannot mount here"
@@ -14,6 +15,12 @@ mkdir tiny few blind
 mount -t tmpfs -o size=512k none tiny
 mount -t tmpfs -o size=64m,nr_inodes=14 none few
 trap 'code=$?; umount -l "$work"/tiny "$work"/few; clean_up $code' EXIT
+
+# Beside all of this, with room: more than a pipe holds, read after mpirun would have been killed.
+train_ok 0 trained.log "${common[@]}" run.out_dir=other schedule.warmup_steps=1
+{ TMPDIR=$work "$MPIRUN" -np 2 "$DTRAIN" predict base.toml run.out_dir=other data/train 2>slow.log || echo "exit code $?"; } |
+    { sleep 23; cat; } >slow.out &
+slow=$!
 
 for room in tiny few; do
     code=0
@@ -58,8 +65,11 @@ expect_code 6
 expect waits.log '^train: mpirun did not end after its ranks' 1
 end "$asked" 20
 expect_code 6
-end "$plain" 35
+end_unaided "$plain" 35
 [ "$code" -ne 0 ] || fail "exit code 0 of an mpirun that started nothing"
 await 20 sh -c "! pgrep -f '^mpirun .*$work/blind/dtrain '"
 [ ! -e run ] || fail "trained without room"
+wait "$slow"
+[ "$(grep -c '^data/train\[' slow.out)" -eq 6000 ] || fail "a slow reader got $(wc -l <slow.out) of 6000 lines: $(tail -n 1 slow.out)"
+expect slow.out 'exit code' 0
 pass "said so, or ended"

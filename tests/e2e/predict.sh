@@ -50,7 +50,7 @@ predict() {
     if [ "$ranks" -eq 0 ]; then
         timeout -k 5 "$(seconds 60)" "$DTRAIN" predict "$@" >"$out" 2>predict.log </dev/null || code=$?
     else
-        timeout -k 5 "$(seconds 60)" "$MPIRUN" -np "$ranks" "$DTRAIN" predict "$@" >"$out" 2>predict.log </dev/null || code=$?
+        OUT=$out through predict.log "$MPIRUN" -np "$ranks" "$DTRAIN" predict "$@"
     fi
 }
 predict_ok() {

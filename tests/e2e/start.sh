@@ -13,9 +13,7 @@ chmod +x late
 limit_s=$((2 * E2E_SLOW))
 for verb in train eval; do
     rm -f come
-    DTRAIN_START_TIMEOUT_S=$limit_s "$MPIRUN" -np 3 ./late $verb base.toml run.out_dir=run >stop.log 2>&1 </dev/null &
-    job=$!
-    started+=("$job")
+    DTRAIN_START_TIMEOUT_S=$limit_s start stop.log "$MPIRUN" -np 3 ./late $verb base.toml run.out_dir=run
     in_mpi() { # its files in the directory of mpirun are there
         victim=$(pgrep -n -P "$job" -x "$(basename "$DTRAIN")") && grep -q '/dstore_\|/pmix_' "/proc/$victim/maps"
     }
@@ -29,10 +27,8 @@ for verb in train eval; do
 done
 # Asked to stop there is less time, and what is said is the time that was.
 rm -f come
-DTRAIN_START_TIMEOUT_S=200 "$MPIRUN" -np 3 ./late base.toml run.out_dir=run >asked.log 2>&1 </dev/null &
-asked=$!
-started+=("$asked")
-job=$asked
+DTRAIN_START_TIMEOUT_S=200 start asked.log "$MPIRUN" -np 3 ./late base.toml run.out_dir=run
+asked=$job
 await 20 in_mpi
 kill -STOP "$victim"
 touch come
@@ -65,9 +61,8 @@ chmod +x coded
 n_wrong=0
 while read -r wrong; do
     rm -f code-* pid-*
-    code=0
     # shellcheck disable=SC2086 # one word each
-    timeout -k 5 "$(seconds 60)" "$MPIRUN" -np 3 ./coded $wrong >wrong.log 2>&1 </dev/null || code=$?
+    through wrong.log "$MPIRUN" -np 3 ./coded $wrong
     expect_code 0
     [ "$(cat code-[012] | tr '\n' ' ')" = "2 2 2 " ] || fail "$wrong: exit codes $(tail code-* | tr '\n' ' '), want 2 2 2"
     expect wrong.log '^dtrain: ' 1

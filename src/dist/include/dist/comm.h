@@ -64,6 +64,10 @@ dt_status dt_comm_init(int *argc, char ***argv, dt_comm **out);
  * meet; else the communicator for dt_comm_fail. Keeps the error text; when the others do not come within 10
  * s, prints it and ends the process. */
 dt_comm *dt_comm_meet(dt_status mine);
+/* For a process that is about to end with this exit code: appends it, and how many ranks of the job this host has,
+ * to the file that DTRAIN_ENDS names, as a line. launch/train reads there what an mpirun that does not end cannot
+ * tell. Nothing without such a file, or without mpirun. */
+void dt_comm_tell_end(int code);
 /* MPI_Finalize, or _exit-safe abandonment after a failure. Destroys the communicator. Accepts NULL. */
 void dt_comm_fini(dt_comm *mpi);
 
