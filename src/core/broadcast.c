@@ -57,6 +57,20 @@ dt_space dt_broadcast_space(const dt_value *full, const dt_value *a, const dt_va
     return s;
 }
 
+dt_space dt_broadcast_permuted(const dt_value *x, const int32_t *perm) {
+    dt_space s = {.n = x->ndim};
+    int64_t step = 1, own[DT_MAX_DIM], place = 1;
+    for (int32_t i = x->ndim - 1; i >= 0; i--) own[i] = step, step *= x->dim[i];
+    for (int32_t i = s.n - 1; i >= 0; i--) {
+        s.dim[i] = x->dim[perm[i]];
+        s.stride[DT_SPACE_FULL][i] = s.stride[DT_SPACE_B][i] = place;
+        s.stride[DT_SPACE_A][i] = own[perm[i]];
+        place *= s.dim[i];
+    }
+    join(&s);
+    return s;
+}
+
 void dt_broadcast_split(const dt_space *s, int32_t operand, dt_space *kept, dt_space *summed) {
     dt_space *const part[] = {summed, kept};
     *kept = *summed = (dt_space){0};

@@ -157,6 +157,21 @@ static dt_status grad_conv(dt_graph *g, dt_nid id, const dt_vid *dout, const boo
     return DT_OK;
 }
 
+/* As a layer it is the transposed convolution: its own gradients are a convolution and its weight gradient, with
+ * image and result in each other's place. */
+static dt_status grad_conv_dgrad(dt_graph *g, dt_nid id, const dt_vid *dout, const bool *want, dt_vid *din) {
+    const dt_node n = g->node[id];
+    const dt_vid y = n.in[DT_DGRAD_IN_DY], w = n.in[DT_DGRAD_IN_W];
+    for (int32_t i = DT_DGRAD_IN_DX2; i < n.n_in; i++)
+        if (n.in[i] >= 0) return dt_fail(DT_ERR_INTERNAL, "a fused gradient is not differentiated again");
+    if (want[DT_DGRAD_IN_W])
+        DT_TRY(dt_grad_add_node(g, w, DT_OP_CONV_WGRAD, &n.attr, 2, (dt_vid[]){dout[0], y},
+                                &din[DT_DGRAD_IN_W]));
+    if (want[DT_DGRAD_IN_DY])
+        DT_TRY(dt_grad_add_node(g, y, DT_OP_CONV, &n.attr, 2, (dt_vid[]){dout[0], w}, &din[DT_DGRAD_IN_DY]));
+    return DT_OK;
+}
+
 static double conv_flops(const dt_graph *g, const dt_node *n) {
     dt_conv_dims d = dt_op_conv_dims(g, n);
     return 2.0 * (double)(d.n * d.p * d.q) * (double)d.k * (double)(d.r * d.s * (d.c / d.groups));
@@ -185,7 +200,8 @@ const dt_op_row dt_row_conv = {
 
 const dt_op_row dt_row_conv_dgrad = {
     .name = "conv_dgrad",
-    .doc = "dx = gradient of conv's x. dx2 is added, then what is not y > 0 is 0. With c dx is "
+    .doc = "dx = gradient of conv's x: the transposed convolution, PyTorch's ConvTranspose2d, of size. dx2 "
+           "is added, then what is not y > 0 is 0. With c dx is "
            "the masked gradient dz of bn_reduce (c * scale + shift > 0), and dgamma, dbeta, coef "
            "are its sums.",
     .in = {T("dy", .rank = 4), T("w", .rank = 4), T("dx2", OPT, .rank = 4), T("y", OPT, .rank = 4),
@@ -198,9 +214,9 @@ const dt_op_row dt_row_conv_dgrad = {
            F32("scale", OPT, LEN(DT_DGRAD_IN_C, LAST), NEEDS(DT_DGRAD_IN_C)),
            F32("shift", OPT, LEN(DT_DGRAD_IN_C, LAST), NEEDS(DT_DGRAD_IN_C))},
     .out = {T("dx"), T("dgamma", OPT), T("dbeta", OPT), F32("coef", OPT)},
-    .flags = DT_OP_INTERNAL,
     .attr = {CONVOLUTION, A(window, size)},
     .infer = infer_conv_dgrad,
+    .grad = grad_conv_dgrad,
     .flops = conv_flops,
 };
 

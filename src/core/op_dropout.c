@@ -16,12 +16,13 @@ static dt_status grad_dropout(dt_graph *g, dt_nid id, const dt_vid *dout, const 
 const dt_op_row dt_row_dropout = {
     .name = "dropout",
     .doc = "y = x * keep / (1-p); keep from Philox of the key of (seed, DROPOUT, salt) at "
-           "((step, micro), element / 4).",
+           "((step, micro), element / 4); with rows one draw for each row of the batch, by its number there: "
+           "stochastic depth.",
     .in = {T("x")},
     .out = {T("y")},
     IN_PLACE(0, 0),
     .flags = DT_OP_EMPTY,
-    .attr = {A(dropout, p), A(dropout, salt)},
+    .attr = {A(dropout, p), A(dropout, rows), A(dropout, salt)},
     .infer = infer_dropout,
     .grad = grad_dropout,
 };
@@ -33,6 +34,6 @@ const dt_op_row dt_row_dropout_bwd = {
     .out = {T("dx")},
     .flags = DT_OP_INTERNAL | DT_OP_EMPTY,
     IN_PLACE(0, 0),
-    .attr = {A(dropout, p), A(dropout, salt)},
+    .attr = {A(dropout, p), A(dropout, rows), A(dropout, salt)},
     .infer = dt_infer_same,
 };

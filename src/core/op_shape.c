@@ -99,10 +99,10 @@ static dt_status grad_slice(dt_graph *g, dt_nid id, const dt_vid *dout, const bo
     (void)want;
     dt_attr t = n.attr;
     t.shape.length = g->value[n.in[0]].dim[t.shape.axis];
-    return dt_grad_add_node(g, n.in[0], DT_OP_SLICE_BWD, &t, 1, dout, &din[0]);
+    return dt_grad_add_node(g, n.in[0], DT_OP_PAD, &t, 1, dout, &din[0]);
 }
 
-static dt_status infer_slice_bwd(const dt_graph *g, const dt_node *n, dt_value *out) {
+static dt_status infer_pad(const dt_graph *g, const dt_node *n, dt_value *out) {
     const dt_value *dy = dt_infer_in(g, n, 0);
     const dt_shape_attr *t = &n->attr.shape;
     DT_TRY(need_axis(n, dy));
@@ -111,6 +111,37 @@ static dt_status infer_slice_bwd(const dt_graph *g, const dt_node *n, dt_value *
     dt_infer_like(out, dy);
     out->dim[t->axis] = t->length;
     return DT_OK;
+}
+
+static dt_status grad_pad(dt_graph *g, dt_nid id, const dt_vid *dout, const bool *want, dt_vid *din) {
+    const dt_node n = g->node[id];
+    (void)want;
+    dt_attr t = n.attr;
+    t.shape.length = g->value[n.in[0]].dim[t.shape.axis];
+    return dt_grad_add_node(g, n.in[0], DT_OP_SLICE, &t, 1, dout, &din[0]);
+}
+
+static dt_status infer_transpose(const dt_graph *g, const dt_node *n, dt_value *out) {
+    const dt_value *x = dt_infer_in(g, n, 0);
+    const dt_transpose_attr *t = &n->attr.transpose;
+    uint32_t seen = 0;
+    dt_infer_like(out, x);
+    for (int32_t i = 0; t->ndim == x->ndim && i < x->ndim; i++) {
+        if (t->perm[i] < 0 || t->perm[i] >= x->ndim) break;
+        seen |= 1u << t->perm[i];
+        out->dim[i] = x->dim[t->perm[i]];
+    }
+    if (seen == (1u << x->ndim) - 1) return DT_OK;
+    return dt_fail(DT_ERR_CONFIG, "%s is %s: perm must name each of its dimensions once", x->name,
+                   dt_value_shape_text(x));
+}
+
+static dt_status grad_transpose(dt_graph *g, dt_nid id, const dt_vid *dout, const bool *want, dt_vid *din) {
+    const dt_node n = g->node[id];
+    (void)want;
+    dt_attr back = {.transpose.ndim = n.attr.transpose.ndim};
+    for (int32_t i = 0; i < back.transpose.ndim; i++) back.transpose.perm[n.attr.transpose.perm[i]] = i;
+    return dt_grad_add_node(g, n.in[0], DT_OP_TRANSPOSE, &back, 1, dout, &din[0]);
 }
 
 dt_blocks dt_op_blocks(const dt_graph *g, const dt_node *n, const dt_value *v) {
@@ -156,12 +187,24 @@ const dt_op_row dt_row_slice = {
     .grad = grad_slice,
 };
 
-const dt_op_row dt_row_slice_bwd = {
-    .name = "slice_bwd",
-    .doc = "dx = dy from begin on along a dimension of length, 0 elsewhere.",
-    .in = {ANY("dy")},
-    .out = {ANY("dx")},
-    .flags = DT_OP_INTERNAL | DT_OP_EMPTY,
+const dt_op_row dt_row_pad = {
+    .name = "pad",
+    .doc = "y = x from begin on along a dimension of length, 0 elsewhere.",
+    .in = {ANY("x")},
+    .out = {ANY("y")},
+    .flags = DT_OP_EMPTY,
     .attr = {A(shape, axis), A(shape, begin), A(shape, length)},
-    .infer = infer_slice_bwd,
+    .infer = infer_pad,
+    .grad = grad_pad,
+};
+
+const dt_op_row dt_row_transpose = {
+    .name = "transpose",
+    .doc = "y = x with its dimensions in another order: dimension i of y is perm[i] of x.",
+    .in = {ANY("x")},
+    .out = {ANY("y")},
+    .flags = DT_OP_EMPTY,
+    .attr = {A(transpose, ndim), A(transpose, perm)},
+    .infer = infer_transpose,
+    .grad = grad_transpose,
 };

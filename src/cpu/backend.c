@@ -137,6 +137,13 @@ static dt_status run_dense_wgrad(void *ctx, dt_stream *stream) {
     return DT_OK;
 }
 
+static dt_status run_matmul(void *node, dt_stream *stream) {
+    (void)stream;
+    const dt_cpu_node *d = node;
+    dt_cpu_matmul(&d->matmul, &d->attr.matmul, d->b.in[DT_MATMUL_IN_A], d->b.in[DT_MATMUL_IN_B], d->b.out[0]);
+    return DT_OK;
+}
+
 /* ---- the lowering table ---- */
 
 typedef enum family { FAMILY_PLAIN = 0, FAMILY_CONV, FAMILY_DENSE, FAMILY_BLOCKS } family;
@@ -167,6 +174,10 @@ static const lowering lowering_table[] = {
     [DT_OP_RESHAPE] = {.run = NULL}, /* a view: nothing to run */
     [DT_OP_CONCAT] = {.run = dt_cpu_concat, .family = FAMILY_BLOCKS},
     [DT_OP_SLICE] = {.run = dt_cpu_slice, .family = FAMILY_BLOCKS},
+    [DT_OP_PAD] = {.run = dt_cpu_pad, .family = FAMILY_BLOCKS},
+    [DT_OP_TRANSPOSE] = {.run = dt_cpu_transpose, .main = MAIN_OUT},
+    [DT_OP_MATMUL] = {.run = run_matmul},
+    [DT_OP_REDUCE] = {.run = dt_cpu_reduce},
     [DT_OP_DROPOUT] = {.run = dt_cpu_dropout},
     [DT_OP_XENT] = {.run = dt_cpu_xent},
     [DT_OP_LOSS] = {.run = dt_cpu_loss},
@@ -195,7 +206,7 @@ static const lowering lowering_table[] = {
     [DT_OP_MAXPOOL_BWD] = {.run = dt_cpu_maxpool_bwd, .main = MAIN_OUT},
     [DT_OP_AVGPOOL_BWD] = {.run = dt_cpu_avgpool_bwd, .main = MAIN_OUT},
     [DT_OP_GLOBAL_AVGPOOL_BWD] = {.run = dt_cpu_global_avgpool_bwd, .main = MAIN_OUT},
-    [DT_OP_SLICE_BWD] = {.run = dt_cpu_slice_bwd, .family = FAMILY_BLOCKS},
+    [DT_OP_REDUCE_BWD] = {.run = dt_cpu_reduce_bwd, .main = MAIN_OUT},
     [DT_OP_DROPOUT_BWD] = {.run = dt_cpu_dropout},
     [DT_OP_XENT_BWD] = {.run = dt_cpu_xent_bwd},
     [DT_OP_LOSS_BWD] = {.run = dt_cpu_loss_bwd},
@@ -211,6 +222,7 @@ static void node_sizes(const dt_graph *g, const dt_node *n, dt_cpu_node *d) {
     const lowering *row = &lowering_table[n->op];
     d->op = n->op;
     d->attr = n->attr;
+    d->n_in = n->n_in;
     const dt_value *in = &g->value[n->in[dt_op_get(n->op)->main]], *out = &g->value[n->out[0]];
     if (row->family == FAMILY_DENSE) {
         const dt_value *w = n->op == DT_OP_DENSE_WGRAD ? out : &g->value[n->in[1]];
@@ -237,6 +249,9 @@ static void node_sizes(const dt_graph *g, const dt_node *n, dt_cpu_node *d) {
         read[n->attr.binary.operand] = out;
         d->space = dt_broadcast_space(in, read[0], read[1]);
     }
+    if (n->op == DT_OP_REDUCE || n->op == DT_OP_REDUCE_BWD) d->space = dt_broadcast_space(main, other, NULL);
+    if (n->op == DT_OP_TRANSPOSE) d->space = dt_broadcast_permuted(in, n->attr.transpose.perm);
+    if (n->op == DT_OP_MATMUL) d->matmul = dt_op_matmul_dims(g, n);
     d->from = main->dtype;
 }
 
@@ -297,10 +312,14 @@ static dt_status prepare(dt_backend *be, const dt_graph *g, dt_nid node, dt_prep
     } else {
         dt_cpu_node d = {0};
         node_sizes(g, n, &d);
+        if (n->op == DT_OP_MATMUL && (d.matmul.m | d.matmul.n | d.matmul.k) > INT32_MAX)
+            return dt_fail(DT_ERR_UNSUPPORTED, "a product of %lld x %lld x %lld is too large",
+                           (long long)d.matmul.m, (long long)d.matmul.k, (long long)d.matmul.n);
         if (row->family == FAMILY_DENSE && (d.m | d.c | d.k) > INT32_MAX)
             return dt_fail(DT_ERR_UNSUPPORTED, "a dense layer of %lld x %lld x %lld is too large",
                            (long long)d.m, (long long)d.c, (long long)d.k);
-        if (n->op == DT_OP_BINARY_BWD) p->workspace_bytes = dt_cpu_binary_bwd_bytes(&d);
+        if (n->op == DT_OP_BINARY_BWD || n->op == DT_OP_REDUCE)
+            p->workspace_bytes = dt_cpu_sums_bytes(&d, n->op == DT_OP_REDUCE ? 0 : n->attr.binary.operand);
         if (row->n_sum > 0) p->workspace_bytes = dt_cpu_reduce_bytes(d.m, d.c, row->n_sum);
     }
     *out = p;
@@ -317,7 +336,6 @@ static dt_status bind_blocks(dt_backend *be, const dt_graph *g, const dt_node *n
     if (!list) return dt_fail(DT_ERR_MEMORY, "no memory to bind a node");
     for (int32_t i = 0; i < n->n_in; i++) list->block[i] = dt_op_blocks(g, n, &g->value[n->in[i]]);
     list->block[n->n_in] = dt_op_blocks(g, n, &g->value[n->out[0]]);
-    d->n_in = n->n_in;
     d->blocks = list->block;
     return DT_OK;
 }

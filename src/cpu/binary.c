@@ -106,9 +106,9 @@ typedef struct cut {
     int64_t tile, n_tile, n_task, n_chunk, chunk;
 } cut;
 
-static cut cut_of(const dt_cpu_node *d) {
+static cut cut_of(const dt_cpu_node *d, int32_t operand) {
     cut c = {0};
-    const int32_t own = DT_SPACE_A + d->attr.binary.operand;
+    const int32_t own = DT_SPACE_A + operand;
     dt_broadcast_split(&d->space, own, &c.kept, &c.summed);
     c.n_kept = dt_space_n_elem(&c.kept), c.n_summed = dt_space_n_elem(&c.summed);
     c.rows = d->space.stride[own][d->space.n - 1] > 0;
@@ -123,27 +123,32 @@ static cut cut_of(const dt_cpu_node *d) {
     return c;
 }
 
-int64_t dt_cpu_binary_bwd_bytes(const dt_cpu_node *d) {
-    const cut c = cut_of(d);
+int64_t dt_cpu_sums_bytes(const dt_cpu_node *d, int32_t operand) {
+    const cut c = cut_of(d, operand);
     return c.n_chunk > 1 ? c.n_chunk * c.n_kept * (int64_t)sizeof(double) : 0;
 }
 
+/* What is summed: map of these; a and b NULL where it does not read them. */
+typedef struct sums {
+    map_fn map;
+    const float *dy, *a, *b;
+} sums;
+
 /* The terms of n neighbours in dy, `off` being where the first one is in each operand; `walk` is the space
  * they are neighbours in, `at` the first one's place there. */
-static const float *terms(const dt_cpu_node *d, const dt_space *walk, const int64_t *off, int64_t at,
-                          int64_t n, float *out) {
+static const float *terms(const sums *d, const dt_space *walk, const int64_t *off, int64_t at, int64_t n,
+                          float *out) {
     float g[PIECE], p[PIECE], q[PIECE];
-    const float *dy = d->b.in[DT_BINARY_BWD_IN_DY], *a = d->b.in[DT_BINARY_BWD_IN_A],
-                *b = d->b.in[DT_BINARY_BWD_IN_B];
+    const float *dy = d->dy, *a = d->a, *b = d->b;
     dy = gather(walk, DT_SPACE_FULL, dy, off[DT_SPACE_FULL], at, n, g);
     a = a ? gather(walk, DT_SPACE_A, a, off[DT_SPACE_A], at, n, p) : dy;
     b = b ? gather(walk, DT_SPACE_B, b, off[DT_SPACE_B], at, n, q) : dy;
-    map_table[d->attr.binary.fn][1 + d->attr.binary.operand](out, dy, a, b, n);
+    d->map(out, dy, a, b, n);
     return out;
 }
 
 /* Chunk `chunk` of task `task` into sum [tile]; returns how many elements. */
-static int64_t sum_task(const dt_cpu_node *d, const cut *c, int64_t task, int64_t chunk, int64_t *first,
+static int64_t sum_task(const sums *d, const cut *c, int64_t task, int64_t chunk, int64_t *first,
                         double *sum) {
     float row[PIECE];
     int64_t off[DT_SPACE_OPERANDS];
@@ -168,29 +173,30 @@ static int64_t sum_task(const dt_cpu_node *d, const cut *c, int64_t task, int64_
 }
 
 /* Nothing is repeated: one pass. */
-static void run_plain(const dt_cpu_node *d) {
+static void run_plain(const dt_cpu_node *d, const sums *s) {
     static const int64_t start[DT_SPACE_OPERANDS];
     float *out = d->b.out[0];
 #pragma omp parallel for schedule(static) num_threads(d->threads) if (d->n_elem > DT_CPU_GRAIN)
     for (int64_t at = 0; at < d->n_elem; at += PIECE)
-        (void)terms(d, &d->space, start, at, dt_min_i64(PIECE, d->n_elem - at), out + at);
+        (void)terms(s, &d->space, start, at, dt_min_i64(PIECE, d->n_elem - at), out + at);
 }
 
-dt_status dt_cpu_binary_bwd(void *node, dt_stream *stream) {
-    (void)stream;
-    const dt_cpu_node *d = node;
-    const cut c = cut_of(d);
+void dt_cpu_sums(const dt_cpu_node *d, dt_binary fn, int32_t operand) {
+    const sums s = {map_table[fn][1 + operand], d->b.in[DT_BINARY_BWD_IN_DY],
+                    d->n_in > DT_BINARY_BWD_IN_A ? d->b.in[DT_BINARY_BWD_IN_A] : NULL,
+                    d->n_in > DT_BINARY_BWD_IN_B ? d->b.in[DT_BINARY_BWD_IN_B] : NULL};
+    const cut c = cut_of(d, operand);
     float *out = d->b.out[0];
     double *partial = d->b.workspace;
     if (c.n_summed == 1) {
-        run_plain(d);
-        return DT_OK;
+        run_plain(d, &s);
+        return;
     }
 #pragma omp parallel for schedule(static) num_threads(d->threads) if (d->n_elem > DT_CPU_GRAIN)
     for (int64_t i = 0; i < c.n_task * c.n_chunk; i++) {
         double sum[PIECE];
         int64_t first;
-        const int64_t n = sum_task(d, &c, i / c.n_chunk, i % c.n_chunk, &first, sum);
+        const int64_t n = sum_task(&s, &c, i / c.n_chunk, i % c.n_chunk, &first, sum);
         for (int64_t k = 0; k < n; k++)
             if (c.n_chunk > 1)
                 partial[i % c.n_chunk * c.n_kept + first + k] = sum[k];
@@ -202,5 +208,11 @@ dt_status dt_cpu_binary_bwd(void *node, dt_stream *stream) {
         for (int64_t i = 0; i < c.n_chunk; i++) sum += partial[i * c.n_kept + k];
         out[k] = (float)sum;
     }
+}
+
+dt_status dt_cpu_binary_bwd(void *node, dt_stream *stream) {
+    (void)stream;
+    const dt_cpu_node *d = node;
+    dt_cpu_sums(d, d->attr.binary.fn, d->attr.binary.operand);
     return DT_OK;
 }

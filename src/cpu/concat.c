@@ -1,4 +1,4 @@
-/* CONCAT, SLICE and its gradient: rows of bytes copied. */
+/* CONCAT, SLICE and PAD: rows of bytes copied. */
 #include <string.h>
 
 #include "kernels.h"
@@ -43,11 +43,11 @@ dt_status dt_cpu_slice(void *node, dt_stream *stream) {
     return DT_OK;
 }
 
-dt_status dt_cpu_slice_bwd(void *node, dt_stream *stream) {
+dt_status dt_cpu_pad(void *node, dt_stream *stream) {
     (void)stream;
     const dt_cpu_node *d = node;
-    const dt_blocks *dy = &d->blocks[0], *dx = &d->blocks[1];
-    memset(d->b.out[0], 0, (size_t)(dx->rows * dx->bytes));
-    copy_rows(d, (char *)d->b.out[0] + dx->begin, dx->bytes, d->b.in[0], dy->bytes, dy->bytes);
+    const dt_blocks *x = &d->blocks[0], *y = &d->blocks[1];
+    memset(d->b.out[0], 0, (size_t)(y->rows * y->bytes));
+    copy_rows(d, (char *)d->b.out[0] + y->begin, y->bytes, d->b.in[0], x->bytes, x->bytes);
     return DT_OK;
 }

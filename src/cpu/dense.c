@@ -1,4 +1,4 @@
-/* Dense layers: OpenBLAS matrix products, row-major. OpenBLAS itself cuts a product by the number of threads,
+/* Dense layers and MATMUL: OpenBLAS matrix products, row-major. OpenBLAS itself cuts a product by the number of threads,
  * and its bits follow from how it is cut; so it is called for blocks whose sizes do not depend on that
  * number, by as many threads as there are, with one thread each. */
 #include <cblas.h>
@@ -68,4 +68,35 @@ void dt_cpu_dense_dgrad(int64_t n, int64_t c, int64_t k, const float *dy, const 
 
 void dt_cpu_dense_wgrad(int64_t n, int64_t c, int64_t k, const float *x, const float *dy, float *dw) {
     product_run(&(product){.turn_a = true, .rows = k, .cols = c, .depth = n, .a = dy, .b = x, .out = dw});
+}
+
+/* Matrices are cut like those of a dense layer, or not at all, by their sizes and number alone. */
+void dt_cpu_matmul(const dt_matmul_dims *d, const dt_matmul_attr *t, const float *a, const float *b,
+                   float *y) {
+    const int64_t n_a = d->m * d->k, n_b = d->k * d->n, n_y = d->m * d->n;
+    const product first = {.turn_a = t->turn_a,
+                           .turn_b = t->turn_b,
+                           .rows = d->m,
+                           .cols = d->n,
+                           .depth = d->k,
+                           .a = a,
+                           .b = b,
+                           .out = y};
+    if (d->batch < BLOCKS_MAX) {
+        for (int64_t i = 0; i < d->batch; i++) {
+            product p = first;
+            p.a += i * n_a, p.b += i * n_b, p.out += i * n_y;
+            product_run(&p);
+        }
+        return;
+    }
+    const int threads = omp_get_max_threads();
+    omp_set_num_threads(1);
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int64_t i = 0; i < d->batch; i++) {
+        product p = first;
+        p.a += i * n_a, p.b += i * n_b, p.out += i * n_y;
+        product_block(&p, 0, d->m, 0, d->n);
+    }
+    omp_set_num_threads(threads);
 }

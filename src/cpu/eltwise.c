@@ -68,6 +68,15 @@ DT_CPU_SIMD static void dropout_piece(float *y, const float *x, int64_t first, i
     }
 }
 
+/* Row r takes word r % 4 of the draw r / 4. */
+DT_CPU_SIMD static void dropout_row(float *y, const float *x, int64_t row, int64_t n, uint64_t key,
+                                    uint64_t counter_hi, float p) {
+    const dt_u32x4 r = dt_philox(key, counter_hi, (uint64_t)row / 4);
+    const float scale = dt_u01(r.v[row % 4]) >= p ? 1.0f / (1.0f - p) : 0;
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) y[i] = scale > 0 ? x[i] * scale : 0;
+}
+
 dt_status dt_cpu_dropout(void *node, dt_stream *stream) {
     (void)stream;
     const dt_cpu_node *d = node;
@@ -77,6 +86,13 @@ dt_status dt_cpu_dropout(void *node, dt_stream *stream) {
     uint64_t key = dt_rng_key(s->seed, DT_RNG_DROPOUT, d->attr.dropout.salt);
     uint64_t counter_hi = s->step << 24 | s->micro;
     enum { PIECE = 4096 };
+    if (d->attr.dropout.rows) {
+        const int64_t n = d->n > 0 ? d->n_elem / d->n : 0;
+#pragma omp parallel for schedule(static) num_threads(d->threads) if (d->n_elem > PIECE)
+        for (int64_t r = 0; r < d->n; r++)
+            dropout_row(y + r * n, x + r * n, r, n, key, counter_hi, d->attr.dropout.p);
+        return DT_OK;
+    }
 #pragma omp parallel for schedule(static) num_threads(d->threads) if (d->n_elem > PIECE)
     for (int64_t i = 0; i < d->n_elem; i += PIECE)
         dropout_piece(y + i, x + i, i, dt_min_i64(PIECE, d->n_elem - i), key, counter_hi, d->attr.dropout.p);

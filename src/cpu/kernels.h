@@ -41,7 +41,8 @@ typedef struct dt_cpu_node {
         c; /* dims of the main operand: the larger image of a pool, the output of INPUT; c is the last */
     int64_t p, q, k;   /* the other image: the pooled one, or the stored one of INPUT */
     int64_t m, n_elem; /* of the main operand: rows (elements / c), elements */
-    dt_space space;    /* of BINARY and its gradient */
+    dt_space space;    /* of BINARY, REDUCE and their gradients, of TRANSPOSE: operand A is what is read */
+    dt_matmul_dims matmul;
     int32_t n_in;
     const dt_blocks *blocks; /* of CONCAT and SLICE: of each input, then of the output */
 } dt_cpu_node;
@@ -110,11 +111,19 @@ dt_status dt_cpu_dropout(void *node, dt_stream *stream); /* and its backward: th
 /* binary.c */
 dt_status dt_cpu_binary(void *node, dt_stream *stream);
 dt_status dt_cpu_binary_bwd(void *node, dt_stream *stream);
-int64_t dt_cpu_binary_bwd_bytes(const dt_cpu_node *d); /* workspace */
+/* Workspace of sums over what `operand` of the node's space lacks. */
+int64_t dt_cpu_sums_bytes(const dt_cpu_node *d, int32_t operand);
+/* out = the sums of the gradient of `operand` of function fn over the node's space: BINARY_BWD's inputs. */
+void dt_cpu_sums(const dt_cpu_node *d, dt_binary fn, int32_t operand);
 /* concat.c */
 dt_status dt_cpu_concat(void *node, dt_stream *stream);
 dt_status dt_cpu_slice(void *node, dt_stream *stream);
-dt_status dt_cpu_slice_bwd(void *node, dt_stream *stream);
+dt_status dt_cpu_pad(void *node, dt_stream *stream);
+/* transpose.c: of values of d->item bytes */
+dt_status dt_cpu_transpose(void *node, dt_stream *stream);
+/* reduce.c */
+dt_status dt_cpu_reduce(void *node, dt_stream *stream);
+dt_status dt_cpu_reduce_bwd(void *node, dt_stream *stream);
 /* softmax.c: and log_softmax */
 dt_status dt_cpu_softmax(void *node, dt_stream *stream);
 dt_status dt_cpu_softmax_bwd(void *node, dt_stream *stream);

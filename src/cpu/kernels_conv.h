@@ -53,6 +53,10 @@ void dt_cpu_dense_forward(int64_t n, int64_t c, int64_t k, const float *x, const
 void dt_cpu_dense_dgrad(int64_t n, int64_t c, int64_t k, const float *dy, const float *w, float *dx);
 void dt_cpu_dense_wgrad(int64_t n, int64_t c, int64_t k, const float *x, const float *dy, float *dw);
 
+/* A batch of products, each dim below 2^31. */
+void dt_cpu_matmul(const dt_matmul_dims *d, const dt_matmul_attr *t, const float *a, const float *b,
+                   float *y);
+
 /* Instruction set the kernels run on: "avx512", "avx2" or "generic". */
 const char *dt_cpu_conv_isa(void);
 

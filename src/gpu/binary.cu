@@ -2,6 +2,7 @@
  * is a sum, cut into chunks that are added in order. */
 #include "core/scalar.h"
 #include "map.cuh"
+#include "space.cuh"
 
 namespace {
 using namespace dt;
@@ -27,19 +28,6 @@ enum { TILE = 32, DEEP = THREADS / TILE, STEPS = 16, CHUNKS_MAX = 1024 };
     };
 DT_BINARY_LIST(FUNCTION)
 #undef FUNCTION
-
-/* Where an element of a space is in each operand; I: 32 bits where the space allows it. */
-template <typename I> struct Offsets {
-    I at[DT_SPACE_OPERANDS];
-    __device__ Offsets(const dt_space &s, I index) : at{} {
-        for (int i = s.n - 1; i >= 0; i--) {
-            const I rest = i > 0 ? index / (I)s.dim[i] : 0, here = index - rest * (I)s.dim[i];
-#pragma unroll
-            for (int k = 0; k < DT_SPACE_OPERANDS; k++) at[k] += here * (I)s.stride[k][i];
-            index = rest;
-        }
-    }
-};
 
 /* V neighbours of an operand: itself in a row, one repeated, or nothing (0). */
 template <typename T, int V> __device__ __forceinline__ Pack<T, V> fetch(const T *p, bool in_a_row) {
@@ -77,12 +65,6 @@ struct Cut {
     bool rows;
 };
 
-int64_t product(const dt_space &s) {
-    int64_t n = 1;
-    for (int32_t i = 0; i < s.n; i++) n *= s.dim[i];
-    return n;
-}
-
 Cut cut_of(const dt_gpu *gpu, const dt_space *space, int32_t operand) {
     Cut c = {};
     const int32_t own = DT_SPACE_A + operand;
@@ -112,7 +94,7 @@ __device__ __forceinline__ float term(Op op, const T *dy, const T *a, const T *b
 /* Blocks: task, chunk. partial [n_chunk, n_kept], or out where there is one chunk. */
 template <typename T, typename Op>
 __global__ void __launch_bounds__(THREADS)
-    sum_kernel(Op op, const T *dy, const T *a, const T *b, T *out, float *partial, Cut c) {
+    sum_kernel(Op op, const T *dy, const T *a, const T *b, T *out, float *partial, float scale, Cut c) {
     __shared__ float smem[THREADS];
     const int64_t task = blockIdx.x, chunk = blockIdx.y;
     const int tx = c.rows ? threadIdx.x % TILE : 0, ty = c.rows ? threadIdx.x / TILE : threadIdx.x;
@@ -134,17 +116,17 @@ __global__ void __launch_bounds__(THREADS)
     if (c.n_chunk > 1)
         partial[chunk * c.n_kept + k] = smem[threadIdx.x];
     else
-        out[k] = from_float<T>(smem[threadIdx.x]);
+        out[k] = from_float<T>(smem[threadIdx.x] * scale);
 }
 
 template <typename T>
 __global__ void __launch_bounds__(THREADS)
-    combine_kernel(const float *partial, T *out, int64_t n_kept, int64_t n_chunk) {
+    combine_kernel(const float *partial, T *out, int64_t n_kept, int64_t n_chunk, float scale) {
     const int64_t k = (int64_t)blockIdx.x * THREADS + threadIdx.x;
     if (k >= n_kept) return;
     float sum = 0;
     for (int64_t i = 0; i < n_chunk; i++) sum += partial[i * n_kept + k];
-    out[k] = from_float<T>(sum);
+    out[k] = from_float<T>(sum * scale);
 }
 
 template <typename T, int V, typename Op>
@@ -178,10 +160,10 @@ cudaError_t gradient(const dt_gpu *gpu, dt_dtype t, Op op, const dt_gpu_binary_a
     const dim3 grid((unsigned)c.n_task, (unsigned)c.n_chunk);
     DT_WITH_TYPE(t, {
         sum_kernel<T><<<grid, THREADS, 0, s>>>(op, (const T *)x->dy, (const T *)x->a, (const T *)x->b,
-                                               (T *)x->out, x->workspace, c);
+                                               (T *)x->out, x->workspace, x->scale, c);
         if (c.n_chunk > 1)
             combine_kernel<T><<<(unsigned)ceil_div(c.n_kept, THREADS), THREADS, 0, s>>>(
-                x->workspace, (T *)x->out, c.n_kept, c.n_chunk);
+                x->workspace, (T *)x->out, c.n_kept, c.n_chunk, x->scale);
     });
     return cudaPeekAtLastError();
 }

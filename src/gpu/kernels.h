@@ -123,11 +123,24 @@ typedef struct dt_gpu_binary_args {
     void *out;
     dt_space space;
     int32_t operand;  /* BINARY_BWD */
+    float scale;      /* BINARY_BWD: of what is summed */
     float *workspace; /* BINARY_BWD: dt_gpu_binary_bwd_bytes */
 } dt_gpu_binary_args;
 cudaError_t dt_gpu_binary(const dt_gpu *gpu, dt_dtype t, const dt_gpu_binary_args *a, cudaStream_t s);
 cudaError_t dt_gpu_binary_bwd(const dt_gpu *gpu, dt_dtype t, const dt_gpu_binary_args *a, cudaStream_t s);
 int64_t dt_gpu_binary_bwd_bytes(const dt_gpu *gpu, const dt_space *space, int32_t operand);
+
+/* space.cu. Space: FULL is x's shape, A what its dimensions are brought to. */
+/* y in FULL's order, x read by A's strides; item: bytes of an element, 1, 2, 4 or 8. */
+cudaError_t dt_gpu_transpose(const dt_gpu *gpu, int32_t item, const void *x, void *y, const dt_space *space,
+                             cudaStream_t s);
+/* x [FULL] = scale * y [A], repeated. */
+cudaError_t dt_gpu_repeat(const dt_gpu *gpu, dt_dtype t, const void *y, void *x, const dt_space *space,
+                          float scale, cudaStream_t s);
+/* y [A] = the largest of x [FULL], a NaN if there is one; and its gradient, shared by equals. */
+cudaError_t dt_gpu_max(dt_dtype t, const void *x, void *y, const dt_space *space, cudaStream_t s);
+cudaError_t dt_gpu_max_bwd(dt_dtype t, const void *dy, const void *x, const void *y, void *dx,
+                           const dt_space *space, cudaStream_t s);
 
 /* softmax.cu: rows of c; y may be x, dx may be dy. */
 cudaError_t dt_gpu_softmax(dt_dtype t, const void *x, void *y, int64_t rows, int64_t c, bool logarithm,
@@ -136,9 +149,10 @@ cudaError_t dt_gpu_softmax_bwd(dt_dtype t, const void *dy, const void *y, void *
                                bool logarithm, cudaStream_t s);
 
 /* pointwise.cu */
-/* y = x * keep / (1-p), the draw of core/op.h; also its backward. */
-cudaError_t dt_gpu_dropout(const dt_gpu *gpu, dt_dtype t, const void *x, void *y, int64_t n, float p,
-                           uint64_t salt, const dt_step_params *params, cudaStream_t s);
+/* y = x * keep / (1-p), the draw of core/op.h; also its backward. row_elem: elements of a row where whole rows
+ * are dropped, else 0. */
+cudaError_t dt_gpu_dropout(const dt_gpu *gpu, dt_dtype t, const void *x, void *y, int64_t n, int64_t row_elem,
+                           float p, uint64_t salt, const dt_step_params *params, cudaStream_t s);
 /* y T [rows,C] += b f32 [C] */
 cudaError_t dt_gpu_bias_add(const dt_gpu *gpu, dt_dtype t, void *y, const float *b, int64_t rows, int64_t c,
                             cudaStream_t s);

@@ -78,8 +78,61 @@ static dt_status run_binary_bwd(dt_cuda *cu, const dt_bound *k, cudaStream_t s) 
                                   .out = k->b.out[0],
                                   .space = k->prep->binary.space,
                                   .operand = k->prep->node.attr.binary.operand,
+                                  .scale = 1.0f,
                                   .workspace = k->b.workspace};
     return dt_launch_status(dt_gpu_binary_bwd(&cu->gpu, k->prep->t, &a, s), k);
+}
+
+static dt_status prepare_transpose(dt_cuda *cu, const dt_graph *g, const dt_node *n, dt_prep *p) {
+    (void)cu;
+    p->binary.space = dt_broadcast_permuted(&g->value[n->in[0]], n->attr.transpose.perm);
+    p->binary.item = (int32_t)dt_dtype_size(g->value[n->in[0]].dtype);
+    return DT_OK;
+}
+
+static dt_status run_transpose(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    const dt_prep *p = k->prep;
+    return dt_launch_status(
+        dt_gpu_transpose(&cu->gpu, p->binary.item, in(k, 0), k->b.out[0], &p->binary.space, s), k);
+}
+
+/* REDUCE and its gradient: over the space of x, whose operand A is the result. */
+static dt_status prepare_reduction(dt_cuda *cu, const dt_graph *g, const dt_node *n, dt_prep *p) {
+    const dt_value *in0 = &g->value[n->in[0]], *out0 = &g->value[n->out[0]];
+    const bool back = n->op == DT_OP_REDUCE_BWD;
+    p->binary.space = dt_broadcast_space(back ? out0 : in0, back ? in0 : out0, NULL);
+    if (!back) (void)dt_prep_take(p, dt_gpu_binary_bwd_bytes(&cu->gpu, &p->binary.space, 0));
+    return DT_OK;
+}
+
+static dt_status run_reduction(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    const dt_prep *p = k->prep;
+    const dt_reduce_kind kind = p->node.attr.reduce.kind;
+    if (kind == DT_REDUCE_MAX)
+        return dt_launch_status(dt_gpu_max(p->t, in(k, 0), k->b.out[0], &p->binary.space, s), k);
+    int64_t n_y = 1; /* a sum is the gradient of repeating */
+    for (int32_t i = 0; i < DT_MAX_DIM; i++) n_y *= p->out_dim[i];
+    const dt_gpu_binary_args a = {.function = DT_BINARY_ADD,
+                                  .dy = in(k, 0),
+                                  .out = k->b.out[0],
+                                  .space = p->binary.space,
+                                  .scale = kind == DT_REDUCE_MEAN ? (float)n_y / (float)p->n_elem : 1.0f,
+                                  .workspace = k->b.workspace};
+    return dt_launch_status(dt_gpu_binary_bwd(&cu->gpu, p->t, &a, s), k);
+}
+
+static dt_status run_reduction_bwd(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    const dt_prep *p = k->prep;
+    const dt_reduce_kind kind = p->node.attr.reduce.kind;
+    if (kind == DT_REDUCE_MAX)
+        return dt_launch_status(dt_gpu_max_bwd(p->t, in(k, DT_REDUCE_BWD_IN_DY), in(k, DT_REDUCE_BWD_IN_X),
+                                               in(k, DT_REDUCE_BWD_IN_Y), k->b.out[0], &p->binary.space, s),
+                                k);
+    const double n = (double)dt_space_n_elem(&p->binary.space) / (double)p->n_elem;
+    return dt_launch_status(dt_gpu_repeat(&cu->gpu, p->t, in(k, DT_REDUCE_BWD_IN_DY), k->b.out[0],
+                                          &p->binary.space, kind == DT_REDUCE_MEAN ? (float)(1 / n) : 1.0f,
+                                          s),
+                            k);
 }
 
 static dt_status run_softmax(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
@@ -142,19 +195,19 @@ static dt_status run_slice(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
         copy_rows(k->b.out[0], y->bytes, (char *)in(k, 0) + x->begin, x->bytes, y->bytes, y->rows, s), k);
 }
 
-static dt_status run_slice_bwd(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+static dt_status run_pad(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     (void)cu;
-    const dt_blocks *dy = &k->prep->blocks.block[0], *dx = dy + 1;
-    DT_TRY(dt_launch_status(cudaMemsetAsync(k->b.out[0], 0, (size_t)(dx->rows * dx->bytes), s), k));
+    const dt_blocks *x = &k->prep->blocks.block[0], *y = x + 1;
+    DT_TRY(dt_launch_status(cudaMemsetAsync(k->b.out[0], 0, (size_t)(y->rows * y->bytes), s), k));
     return dt_launch_status(
-        copy_rows((char *)k->b.out[0] + dx->begin, dx->bytes, in(k, 0), dy->bytes, dy->bytes, dy->rows, s),
-        k);
+        copy_rows((char *)k->b.out[0] + y->begin, y->bytes, in(k, 0), x->bytes, x->bytes, x->rows, s), k);
 }
 
 static dt_status run_dropout(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     const dt_dropout_attr *a = &k->prep->node.attr.dropout;
-    return dt_launch_status(dt_gpu_dropout(&cu->gpu, k->prep->t, in(k, 0), k->b.out[0], k->prep->n_elem, a->p,
-                                           a->salt, k->b.params, s),
+    return dt_launch_status(dt_gpu_dropout(&cu->gpu, k->prep->t, in(k, 0), k->b.out[0], k->prep->n_elem,
+                                           a->rows ? k->prep->n_elem / k->prep->in_dim[0] : 0, a->p, a->salt,
+                                           k->b.params, s),
                             k);
 }
 
@@ -431,6 +484,10 @@ static const dt_lower_row TABLE[] = {
     [DT_OP_RESHAPE] = {"reshape", NULL, NULL, run_reshape},
     [DT_OP_CONCAT] = {"concat", prepare_blocks, NULL, run_concat},
     [DT_OP_SLICE] = {"slice", prepare_blocks, NULL, run_slice},
+    [DT_OP_PAD] = {"pad", prepare_blocks, NULL, run_pad},
+    [DT_OP_TRANSPOSE] = {"transpose", prepare_transpose, NULL, run_transpose},
+    [DT_OP_MATMUL] = {"matmul", dt_lower_matmul_prepare, NULL, dt_lower_matmul_run},
+    [DT_OP_REDUCE] = {"reduce", prepare_reduction, NULL, run_reduction},
     [DT_OP_DROPOUT] = {"dropout", NULL, NULL, run_dropout},
     [DT_OP_XENT] = {"xent", prepare_xent, NULL, run_xent},
     [DT_OP_LOSS] = {"loss", prepare_loss, NULL, run_loss},
@@ -459,7 +516,7 @@ static const dt_lower_row TABLE[] = {
     [DT_OP_MAXPOOL_BWD] = {"maxpool_bwd", NULL, NULL, run_maxpool_bwd},
     [DT_OP_AVGPOOL_BWD] = {"avgpool_bwd", NULL, NULL, run_avgpool_bwd},
     [DT_OP_GLOBAL_AVGPOOL_BWD] = {"global_avgpool_bwd", NULL, NULL, run_global_bwd},
-    [DT_OP_SLICE_BWD] = {"slice_bwd", prepare_blocks, NULL, run_slice_bwd},
+    [DT_OP_REDUCE_BWD] = {"reduce_bwd", prepare_reduction, NULL, run_reduction_bwd},
     [DT_OP_DROPOUT_BWD] = {"dropout_bwd", NULL, NULL, run_dropout},
     [DT_OP_XENT_BWD] = {"xent_bwd", NULL, NULL, run_xent_bwd},
     [DT_OP_LOSS_BWD] = {"loss_bwd", NULL, NULL, run_loss_bwd},

@@ -44,12 +44,18 @@ typedef struct dt_gram_prep {
     dt_blas_product blas;
 } dt_gram_prep;
 
-/* BINARY and its gradient. */
+/* MATMUL: each product of the batch; D = op(b) op(a) in cuBLASLt's order. */
+typedef struct dt_matmul_prep {
+    dt_blas_matmul blas;
+} dt_matmul_prep;
+
+/* BINARY, REDUCE, their gradients, TRANSPOSE. */
 typedef struct dt_binary_prep {
     dt_space space;
+    int32_t item; /* TRANSPOSE: bytes of an element */
 } dt_binary_prep;
 
-/* CONCAT, SLICE and its gradient: of every input, then of the output. */
+/* CONCAT, SLICE, PAD: of every input, then of the output. */
 typedef struct dt_blocks_prep {
     dt_blocks *block;
 } dt_blocks_prep;
@@ -67,6 +73,7 @@ struct dt_prep {
         dt_conv_prep conv;
         dt_dense_prep dense;
         dt_gram_prep gram;
+        dt_matmul_prep matmul;
         dt_binary_prep binary;
         dt_blocks_prep blocks;
     };
@@ -105,6 +112,10 @@ dt_status dt_lower_wgrad_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s);
 /* dense.c */
 dt_status dt_lower_dense_prepare(dt_cuda *cu, const dt_graph *g, const dt_node *n, dt_prep *prep);
 dt_status dt_lower_dense_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s);
+
+/* matmul.c */
+dt_status dt_lower_matmul_prepare(dt_cuda *cu, const dt_graph *g, const dt_node *n, dt_prep *prep);
+dt_status dt_lower_matmul_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s);
 
 /* gram.c */
 dt_status dt_lower_gram_prepare(dt_cuda *cu, const dt_graph *g, const dt_node *n, dt_prep *prep);

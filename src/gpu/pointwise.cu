@@ -23,6 +23,22 @@ __global__ void __launch_bounds__(THREADS)
     }
 }
 
+/* Row r takes word r % 4 of the draw r / 4. */
+template <typename T>
+__global__ void __launch_bounds__(THREADS)
+    dropout_rows_kernel(const T *x, T *y, int64_t n, int64_t row_elem, float p, uint64_t salt,
+                        const dt_step_params *params) {
+    const uint64_t key = dt_rng_key(params->seed, DT_RNG_DROPOUT, salt);
+    const uint64_t counter_hi = params->step << 24 | params->micro;
+    const float scale = 1.0f / (1.0f - p);
+    const int64_t stride = (int64_t)gridDim.x * THREADS;
+    for (int64_t e = (int64_t)blockIdx.x * THREADS + threadIdx.x; e < n; e += stride) {
+        const uint64_t row = (uint64_t)(e / row_elem);
+        const dt_u32x4 r = dt_philox(key, counter_hi, row / 4);
+        y[e] = from_float<T>(dt_u01(r.v[row % 4]) >= p ? to_float(x[e]) * scale : 0.0f);
+    }
+}
+
 template <typename T>
 __global__ void __launch_bounds__(THREADS) bias_kernel(T *y, const float *b, int64_t n, int64_t c) {
     const int64_t stride = (int64_t)gridDim.x * THREADS;
@@ -69,8 +85,13 @@ bool dt_gpu_has_code(void) {
     return cudaFuncGetAttributes(&attr, (const void *)random_kernel<float>) == cudaSuccess;
 }
 
-cudaError_t dt_gpu_dropout(const dt_gpu *gpu, dt_dtype t, const void *x, void *y, int64_t n, float p,
-                           uint64_t salt, const dt_step_params *params, cudaStream_t s) {
+cudaError_t dt_gpu_dropout(const dt_gpu *gpu, dt_dtype t, const void *x, void *y, int64_t n, int64_t row_elem,
+                           float p, uint64_t salt, const dt_step_params *params, cudaStream_t s) {
+    if (row_elem > 0) {
+        DT_WITH_TYPE(t, dropout_rows_kernel<T><<<grid_for(gpu, n, 1), THREADS, 0, s>>>(
+                            (const T *)x, (T *)y, n, row_elem, p, salt, params));
+        return cudaPeekAtLastError();
+    }
     DT_WITH_TYPE(t, dropout_kernel<T><<<grid_for(gpu, ceil_div(n, 4), 1), THREADS, 0, s>>>(
                         (const T *)x, (T *)y, n, p, salt, params));
     return cudaPeekAtLastError();

@@ -95,6 +95,17 @@ static const golden_op golden_ops[] = {
     {"xent", DT_OP_XENT, {OP_LOSS}},
     {"xent smoothing", DT_OP_XENT, {OP_LOSS, .loss.smoothing = 0.1f}},
     {"xent padded", DT_OP_XENT, {OP_LOSS, .loss.smoothing = 0.2f}},
+    {"conv transpose", DT_OP_CONV_DGRAD, {OP_CONV(3, 3, 2, 1), .window.size = {8, 10}}},
+    {"conv transpose groups",
+     DT_OP_CONV_DGRAD,
+     {OP_WINDOW(2, 2, 3, 0), .window.dilation = {2, 2}, .window.groups = 2, .window.size = {9, 6}}},
+    {"transpose", DT_OP_TRANSPOSE, {.transpose = {.ndim = 3, .perm = {2, 0, 1}}}},
+    {.name = "matmul", .op = DT_OP_MATMUL},
+    {"matmul turned", DT_OP_MATMUL, {.matmul = {.turn_a = true, .turn_b = true}}},
+    {"reduce sum", DT_OP_REDUCE, {.reduce = {.kind = DT_REDUCE_SUM, .axes = 5}}},
+    {"reduce mean", DT_OP_REDUCE, {.reduce = {.kind = DT_REDUCE_MEAN, .axes = 2}}},
+    {"reduce max", DT_OP_REDUCE, {.reduce = {.kind = DT_REDUCE_MAX, .axes = 6}}},
+    {"reduce max ties", DT_OP_REDUCE, {.reduce = {.kind = DT_REDUCE_MAX, .axes = 2}}},
     {"input", DT_OP_INPUT, {.input.size = {5, 6}, .input.padded_c = 3, OP_NORMAL}},
 };
 

@@ -269,8 +269,8 @@ static void test_wrong_attributes_are_refused(void **state) {
          .op = DT_OP_SLICE,
          .attr = {.shape.begin = -1, .shape.length = 1},
          .in = {{IN_ACT, {2, 3}}}},
-        {.name = "slice_bwd past the end",
-         .op = DT_OP_SLICE_BWD,
+        {.name = "pad past the end",
+         .op = DT_OP_PAD,
          .attr = {.shape.axis = 1, .shape.begin = 2, .shape.length = 4},
          .in = {{IN_ACT, {2, 3}}}},
         {.name = "no function", .op = DT_OP_UNARY, .attr = {.unary.fn = DT_UNARY_COUNT}, .in = {IMAGE}},
@@ -611,8 +611,9 @@ static double scalar(op_run *r, const grad_graph *q, const float *weight, bool i
 static void check_gradient(const op_case *c, op_run *r, const grad_graph *q, int32_t k, const float *weight) {
     bool is_loss = dt_op_get(c->op)->flags & DT_OP_SEED;
     int64_t n = dt_value_n_elem(&q->g->value[q->in[k]]), n_kink = 0, n_tried = 0;
-    static const dt_op curved_ops[] = {DT_OP_BATCHNORM, DT_OP_XENT,   DT_OP_LOSS,    DT_OP_UNARY,
-                                       DT_OP_MAXPOOL,   DT_OP_BINARY, DT_OP_SOFTMAX, DT_OP_LOG_SOFTMAX};
+    static const dt_op curved_ops[] = {DT_OP_BATCHNORM, DT_OP_XENT,        DT_OP_LOSS,
+                                       DT_OP_UNARY,     DT_OP_MAXPOOL,     DT_OP_BINARY,
+                                       DT_OP_SOFTMAX,   DT_OP_LOG_SOFTMAX, DT_OP_REDUCE};
     bool curved = false;
     for (size_t i = 0; i < sizeof curved_ops / sizeof curved_ops[0]; i++) curved |= c->op == curved_ops[i];
     const double step =
@@ -650,7 +651,10 @@ static void test_finite_differences(void **state) {
     int n_checked[DT_OP_COUNT] = {0};
     for (int i = 0; i < OP_CASE_COUNT; i++) {
         const op_case *c = &op_case_table[i];
-        if (!dt_op_get(c->op)->grad || c->large || c->eval) continue;
+        const bool fused =
+            c->op == DT_OP_CONV_DGRAD && (op_case_has(c, DT_DGRAD_IN_DX2) || op_case_has(c, DT_DGRAD_IN_Y) ||
+                                          op_case_has(c, DT_DGRAD_IN_C));
+        if (!dt_op_get(c->op)->grad || c->large || c->eval || fused) continue;
         grad_graph q = grad_graph_make(c);
         op_run r = op_run_open(be, q.g, &op_step, false);
         op_case_fill(c, &r);

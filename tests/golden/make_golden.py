@@ -129,6 +129,17 @@ def make_ops():
     o.cross_entropy("xent smoothing", 9, 10, 0.1, False)
     o.cross_entropy("xent padded", 9, 12, 0.2, True)
     o.image("input", 2, 5, 6, 3)
+    o.case("conv transpose", lambda y, w: F.conv_transpose2d(y, w, stride=2, padding=1, output_padding=1),
+           o.normal(2, 4, 5, 6), o.normal(6, 3, 3, 4))
+    o.case("conv transpose groups", lambda y, w: F.conv_transpose2d(y, w, stride=3, groups=2, dilation=2),
+           o.normal(1, 3, 2, 4), o.normal(4, 2, 2, 3))
+    o.case("transpose", lambda x: x.permute(2, 0, 1), o.normal(3, 4, 5))
+    o.case("matmul", torch.matmul, o.normal(3, 4, 6), o.normal(3, 6, 5))
+    o.case("matmul turned", lambda a, b: a.mT @ b.mT, o.normal(2, 7, 3), o.normal(2, 4, 7))
+    o.case("reduce sum", lambda x: x.sum((0, 2), keepdim=True), o.normal(4, 5, 3))
+    o.case("reduce mean", lambda x: x.mean(1, keepdim=True), o.normal(4, 5, 3))
+    o.case("reduce max", lambda x: x.amax((1, 2), keepdim=True), o.normal(4, 5, 3))
+    o.case("reduce max ties", lambda x: x.amax(1, keepdim=True), o.normal(4, 50, 3).round())
 
 
 # Names, scalars and functions of core/scalar.h; `above`: only of positive numbers.

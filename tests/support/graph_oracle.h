@@ -409,9 +409,11 @@ static inline void oracle_eltwise(oracle_node *x) {
         if (op == DT_OP_UNARY_BWD)
             x->out[0][i] =
                 a * op_unary(x->t->unary.fn, 1, x->in[1][i], (double)x->t->unary.a, (double)x->t->unary.b);
-        if (op == DT_OP_DROPOUT || op == DT_OP_DROPOUT_BWD)
+        if (op == DT_OP_DROPOUT || op == DT_OP_DROPOUT_BWD) {
+            const int64_t at = x->t->dropout.rows ? i / (x->n_elem / oracle_in(x, 0)->dim[0]) : i;
             x->out[0][i] =
-                (double)dt_u01(dt_philox(key, hi, (uint64_t)i / 4).v[i % 4]) >= p ? a / (1 - p) : 0;
+                (double)dt_u01(dt_philox(key, hi, (uint64_t)at / 4).v[at % 4]) >= p ? a / (1 - p) : 0;
+        }
     }
 }
 
@@ -473,11 +475,69 @@ static inline void oracle_concat(oracle_node *x) {
 }
 
 static inline void oracle_slice(oracle_node *x) {
-    const bool back = x->n->op == DT_OP_SLICE_BWD;
+    const bool back = x->n->op == DT_OP_PAD;
     const int64_t length = (back ? oracle_in(x, 0) : oracle_out(x, 0))->dim[x->t->shape.axis];
     oracle_zero(x, 0);
     oracle_copy(oracle_in(x, 0), x->in[0], back ? 0 : x->t->shape.begin, oracle_out(x, 0), x->out[0],
                 back ? x->t->shape.begin : 0, length, x->t->shape.axis);
+}
+
+static inline void oracle_transpose(oracle_node *x) {
+    const dt_value *v = oracle_in(x, 0), *y = oracle_out(x, 0);
+    for (int64_t i = 0; i < x->n_elem; i++) {
+        int64_t index[DT_MAX_DIM] = {0}, rest = i, at = 0;
+        for (int32_t k = y->ndim - 1; k >= 0; k--) {
+            index[x->t->transpose.perm[k]] = rest % y->dim[k];
+            rest /= y->dim[k];
+        }
+        for (int32_t k = 0; k < v->ndim; k++) at = at * v->dim[k] + index[k];
+        x->out[0][i] = x->in[0][at];
+    }
+}
+
+static inline void oracle_matmul(oracle_node *x) {
+    const dt_matmul_dims d = dt_op_matmul_dims(x->o->g, x->n);
+    for (int64_t e = 0; e < d.batch * d.m * d.n; e++) {
+        const int64_t i = e / d.n % d.m, j = e % d.n, which = e / d.n / d.m;
+        const double *a = x->in[0] + which * d.m * d.k, *b = x->in[1] + which * d.k * d.n;
+        x->out[0][e] = 0;
+        for (int64_t l = 0; l < d.k; l++)
+            x->out[0][e] += (x->t->matmul.turn_a ? a[l * d.m + i] : a[i * d.k + l]) *
+                            (x->t->matmul.turn_b ? b[j * d.k + l] : b[l * d.n + j]);
+    }
+}
+
+static inline void oracle_reduce(oracle_node *x) {
+    const dt_value *v = oracle_in(x, 0), *y = oracle_out(x, 0);
+    const double each = (double)x->n_elem / (double)dt_value_n_elem(y);
+    for (int64_t i = 0; i < dt_value_n_elem(y); i++)
+        x->out[0][i] = x->t->reduce.kind == DT_REDUCE_MAX ? -INFINITY : 0;
+    for (int64_t i = 0; i < x->n_elem; i++) {
+        double *to = &x->out[0][oracle_repeated(v, y, i)];
+        if (x->t->reduce.kind == DT_REDUCE_MAX)
+            *to = fmax(*to, x->in[0][i]);
+        else
+            *to += x->in[0][i] / (x->t->reduce.kind == DT_REDUCE_MEAN ? each : 1);
+    }
+}
+
+static inline void oracle_reduce_bwd(oracle_node *x) {
+    const dt_value *dx = oracle_out(x, 0), *dy = oracle_in(x, DT_REDUCE_BWD_IN_DY);
+    const int64_t n = dt_value_n_elem(dx), n_y = dt_value_n_elem(dy);
+    double *ties = check_alloc((size_t)n_y * sizeof *ties);
+    for (int64_t i = 0; i < n; i++) {
+        const int64_t at = oracle_repeated(dx, dy, i);
+        ties[at] += x->t->reduce.kind != DT_REDUCE_MAX ||
+                    x->in[DT_REDUCE_BWD_IN_X][i] == x->in[DT_REDUCE_BWD_IN_Y][at];
+    }
+    for (int64_t i = 0; i < n; i++) {
+        const int64_t at = oracle_repeated(dx, dy, i);
+        x->out[0][i] = x->in[DT_REDUCE_BWD_IN_DY][at] / (x->t->reduce.kind == DT_REDUCE_SUM ? 1 : ties[at]);
+        if (x->t->reduce.kind == DT_REDUCE_MAX &&
+            x->in[DT_REDUCE_BWD_IN_X][i] != x->in[DT_REDUCE_BWD_IN_Y][at])
+            x->out[0][i] = 0;
+    }
+    free(ties);
 }
 
 static inline void oracle_softmax(oracle_node *x) {
@@ -690,7 +750,11 @@ static void (*const oracle_table[DT_OP_COUNT])(oracle_node *x) = {
     [DT_OP_GLOBAL_AVGPOOL] = oracle_global_avgpool,
     [DT_OP_CONCAT] = oracle_concat,
     [DT_OP_SLICE] = oracle_slice,
-    [DT_OP_SLICE_BWD] = oracle_slice,
+    [DT_OP_PAD] = oracle_slice,
+    [DT_OP_TRANSPOSE] = oracle_transpose,
+    [DT_OP_MATMUL] = oracle_matmul,
+    [DT_OP_REDUCE] = oracle_reduce,
+    [DT_OP_REDUCE_BWD] = oracle_reduce_bwd,
     [DT_OP_DROPOUT] = oracle_eltwise,
     [DT_OP_XENT] = oracle_xent,
     [DT_OP_LOSS] = oracle_loss_op,

@@ -17,6 +17,7 @@ typedef enum op_kind {
     IN_WIDE,     /* compute dtype, uniform in [-5, 5) */
     IN_WIDER,    /* compute dtype, uniform in [-10, 10) */
     IN_ABOVE,    /* compute dtype, uniform in [0.25, 2.25) */
+    IN_TIE,      /* compute dtype, 0, -1, -2 in turn */
     IN_FAR,      /* compute dtype, 50 +- 1: cancellation in statistics */
     IN_VEC,      /* f32, uniform in [-1.5, 1.5) */
     IN_POS,      /* f32, uniform in [0.5, 1.5) */
@@ -727,8 +728,8 @@ static const op_case op_case_table[] = {
      .attr = {.shape.axis = 1, .shape.begin = 100, .shape.length = 500},
      .in = {{IN_ACT, {37, 803, 5}}},
      .large = true},
-    {.name = "slice_bwd",
-     .op = DT_OP_SLICE_BWD,
+    {.name = "pad",
+     .op = DT_OP_PAD,
      .attr = {.shape.axis = 1, .shape.begin = 2, .shape.length = 9},
      .in = {{IN_ACT, {3, 4, 5}}}},
     {.name = "softmax", .op = DT_OP_SOFTMAX, .in = {{IN_WIDE, {3, 4, 7}}}},
@@ -759,6 +760,106 @@ static const op_case op_case_table[] = {
      .op = DT_OP_RESHAPE,
      .attr = {.reshape = {.ndim = 1, .dim = {24}}},
      .in = {{IN_ACT, {2, 3, 4}}}},
+
+    {.name = "transpose matrix",
+     .op = DT_OP_TRANSPOSE,
+     .attr = {.transpose = {.ndim = 2, .perm = {1, 0}}},
+     .in = {{IN_ACT, {37, 70}}}},
+    {.name = "transpose heads",
+     .op = DT_OP_TRANSPOSE,
+     .attr = {.transpose = {.ndim = 4, .perm = {0, 2, 1, 3}}},
+     .in = {{IN_ACT, {2, 5, 3, 8}}}},
+    {.name = "transpose all",
+     .op = DT_OP_TRANSPOSE,
+     .attr = {.transpose = {.ndim = 5, .perm = {4, 2, 0, 3, 1}}},
+     .in = {{IN_ACT, {2, 3, 4, 5, 6}}}},
+    {.name = "transpose nothing",
+     .op = DT_OP_TRANSPOSE,
+     .attr = {.transpose = {.ndim = 3, .perm = {0, 1, 2}}},
+     .in = {{IN_ACT, {2, 3, 5}}}},
+    {.name = "transpose bytes",
+     .op = DT_OP_TRANSPOSE,
+     .large = true,
+     .attr = {.transpose = {.ndim = 3, .perm = {2, 1, 0}}},
+     .in = {{IN_BYTE, {3, 4, 5}}}},
+    {.name = "transpose large",
+     .op = DT_OP_TRANSPOSE,
+     .large = true,
+     .attr = {.transpose = {.ndim = 3, .perm = {0, 2, 1}}},
+     .in = {{IN_ACT, {3, 129, 301}}}},
+
+    {.name = "matmul", .op = DT_OP_MATMUL, .in = {{IN_ACT, {2, 5, 7}}, {IN_ACT, {2, 7, 3}}}, .free_dim = 2},
+    {.name = "matmul a turned",
+     .op = DT_OP_MATMUL,
+     .attr = {.matmul.turn_a = true},
+     .in = {{IN_ACT, {2, 7, 5}}, {IN_ACT, {2, 7, 3}}},
+     .free_dim = 3},
+    {.name = "matmul b turned",
+     .op = DT_OP_MATMUL,
+     .attr = {.matmul.turn_b = true},
+     .in = {{IN_ACT, {3, 2, 5, 7}}, {IN_ACT, {3, 2, 4, 7}}}},
+    {.name = "matmul both turned",
+     .op = DT_OP_MATMUL,
+     .attr = {.matmul = {.turn_a = true, .turn_b = true}},
+     .in = {{IN_ACT, {2, 8, 16}}, {IN_ACT, {2, 24, 8}}},
+     .free_dim = 1},
+    {.name = "matmul many",
+     .op = DT_OP_MATMUL,
+     .large = true,
+     .in = {{IN_ACT, {24, 33, 17}}, {IN_ACT, {24, 17, 40}}},
+     .free_dim = 2},
+    {.name = "matmul large",
+     .op = DT_OP_MATMUL,
+     .large = true,
+     .attr = {.matmul.turn_b = true},
+     .in = {{IN_ACT, {2, 300, 64}}, {IN_ACT, {2, 280, 64}}}},
+
+    {.name = "reduce sum of rows",
+     .op = DT_OP_REDUCE,
+     .attr = {.reduce = {.kind = DT_REDUCE_SUM, .axes = 2}},
+     .in = {{IN_ACT, {3, 5}}}},
+    {.name = "reduce sum of columns",
+     .op = DT_OP_REDUCE,
+     .attr = {.reduce = {.kind = DT_REDUCE_SUM, .axes = 1}},
+     .in = {{IN_ACT, {6, 5}}}},
+    {.name = "reduce mean of steps",
+     .op = DT_OP_REDUCE,
+     .attr = {.reduce = {.kind = DT_REDUCE_MEAN, .axes = 2}},
+     .in = {{IN_ACT, {2, 5, 6}}}},
+    {.name = "reduce mean of two",
+     .op = DT_OP_REDUCE,
+     .attr = {.reduce = {.kind = DT_REDUCE_MEAN, .axes = 5}},
+     .in = {{IN_ACT, {3, 4, 5, 2}}}},
+    {.name = "reduce mean of all",
+     .op = DT_OP_REDUCE,
+     .attr = {.reduce = {.kind = DT_REDUCE_MEAN, .axes = 7}},
+     .in = {{IN_ACT, {3, 4, 5}}}},
+    {.name = "reduce sum large",
+     .op = DT_OP_REDUCE,
+     .large = true,
+     .attr = {.reduce = {.kind = DT_REDUCE_SUM, .axes = 1}},
+     .in = {{IN_ACT, {3000, 70}}}},
+    {.name = "reduce max of rows",
+     .op = DT_OP_REDUCE,
+     .attr = {.reduce = {.kind = DT_REDUCE_MAX, .axes = 2}},
+     .in = {{IN_DISTINCT, {4, 10}}}},
+    {.name = "reduce max of steps",
+     .op = DT_OP_REDUCE,
+     .attr = {.reduce = {.kind = DT_REDUCE_MAX, .axes = 2}},
+     .in = {{IN_DISTINCT, {2, 6, 5}}}},
+    {.name = "reduce max large",
+     .op = DT_OP_REDUCE,
+     .large = true,
+     .attr = {.reduce = {.kind = DT_REDUCE_MAX, .axes = 6}},
+     .in = {{IN_ACT, {3, 150, 7, 40}}}},
+    {.name = "reduce_bwd max with ties",
+     .op = DT_OP_REDUCE_BWD,
+     .attr = {.reduce = {.kind = DT_REDUCE_MAX, .axes = 2, .ndim = 2, .dim = {3, 6}}},
+     .in = {{IN_ACT, {3, 1}}, {IN_TIE, {3, 6}}, {IN_TIE, {3, 1}}}},
+    {.name = "reduce_bwd mean",
+     .op = DT_OP_REDUCE_BWD,
+     .attr = {.reduce = {.kind = DT_REDUCE_MEAN, .axes = 6, .ndim = 4, .dim = {2, 3, 5, 4}}},
+     .in = {{IN_ACT, {2, 1, 1, 4}}}},
 
     {.name = "maxpool 2x2/2",
      .op = DT_OP_MAXPOOL,
@@ -841,6 +942,10 @@ static const op_case op_case_table[] = {
      .attr = {.window.size = {4, 5}},
      .in = {{IN_ACT, {3, 6}}}},
 
+    {.name = "dropout rows",
+     .op = DT_OP_DROPOUT,
+     .attr = {.dropout.p = 0.4f, .dropout.rows = true, .dropout.salt = 9},
+     .in = {{IN_ACT, {7, 3, 5}}}},
     {.name = "dropout",
      .op = DT_OP_DROPOUT,
      .attr = {.dropout.p = 0.3f, .dropout.salt = 5},
@@ -1045,6 +1150,7 @@ static inline dt_dtype op_in_dtype(op_kind kind, dt_dtype compute) {
     case IN_WIDE:
     case IN_WIDER:
     case IN_ABOVE:
+    case IN_TIE:
     case IN_FAR:
         return compute;
     case IN_BYTE:
@@ -1145,6 +1251,9 @@ static inline void *op_case_data(const op_case *c, int32_t i, dt_dtype round_to)
             break;
         case IN_ABOVE:
             f[e] = 0.25f + 2 * u;
+            break;
+        case IN_TIE:
+            f[e] = -(float)(e % 3);
             break;
         case IN_FAR:
             f[e] = 49 + 2 * u;

@@ -21,6 +21,8 @@ typedef struct dt_space {
 bool dt_broadcast_shape(const dt_value *a, const dt_value *b, dt_value *out);
 /* The space of `full` read by a and b, which may be NULL. */
 dt_space dt_broadcast_space(const dt_value *full, const dt_value *a, const dt_value *b);
+/* The space of x with its dimensions in the order perm, which is FULL; A is x itself. */
+dt_space dt_broadcast_permuted(const dt_value *x, const int32_t *perm);
 /* The two parts of a space: dimensions that `operand` has, and those along which it is repeated. */
 void dt_broadcast_split(const dt_space *s, int32_t operand, dt_space *kept, dt_space *summed);
 int64_t dt_space_n_elem(const dt_space *s);

@@ -112,6 +112,7 @@ typedef struct dt_input_attr {
 
 typedef struct dt_dropout_attr {
     float p;
+    bool rows;     /* whole rows of the batch are dropped: stochastic depth */
     uint64_t salt; /* tells dropout nodes apart */
 } dt_dropout_attr;
 
@@ -133,9 +134,32 @@ typedef struct dt_reshape_attr {
 } dt_reshape_attr;
 
 typedef struct dt_shape_attr {
-    int32_t axis;          /* CONCAT, SLICE */
-    int64_t begin, length; /* SLICE: of y along the axis; SLICE_BWD: length is that of x */
+    int32_t axis;          /* CONCAT, SLICE, PAD */
+    int64_t begin, length; /* SLICE: of y along the axis; PAD: where x begins in y, and y's length */
 } dt_shape_attr;
+
+typedef struct dt_transpose_attr {
+    int32_t ndim;
+    int32_t perm[DT_MAX_DIM]; /* dimension i of y is perm[i] of x */
+} dt_transpose_attr;
+
+typedef struct dt_matmul_attr {
+    bool turn_a, turn_b; /* the operand is read transposed */
+} dt_matmul_attr;
+
+typedef enum dt_reduce_kind {
+    DT_REDUCE_SUM = 0,
+    DT_REDUCE_MEAN,
+    DT_REDUCE_MAX,
+    DT_REDUCE_COUNT
+} dt_reduce_kind;
+
+typedef struct dt_reduce_attr {
+    dt_reduce_kind kind;
+    int32_t axes; /* bit i: over dimension i */
+    int32_t ndim; /* backward: shape of the result */
+    int64_t dim[DT_MAX_DIM];
+} dt_reduce_attr;
 
 typedef struct dt_loss_attr {
     float weight;      /* of this loss in the total */
@@ -160,6 +184,9 @@ typedef union dt_attr {
     dt_binary_attr binary;
     dt_reshape_attr reshape;
     dt_shape_attr shape;
+    dt_transpose_attr transpose;
+    dt_matmul_attr matmul;
+    dt_reduce_attr reduce;
     dt_loss_attr loss;
     dt_cast_attr cast;
 } dt_attr;

@@ -41,6 +41,8 @@ enum {
 enum { DT_DGRAD_OUT_DX, DT_DGRAD_OUT_DGAMMA, DT_DGRAD_OUT_DBETA, DT_DGRAD_OUT_COEF };
 enum { DT_WGRAD_IN_X, DT_WGRAD_IN_DY, DT_WGRAD_IN_PRE_SCALE, DT_WGRAD_IN_PRE_SHIFT };
 enum { DT_DENSE_IN_X, DT_DENSE_IN_W, DT_DENSE_IN_BIAS };
+enum { DT_MATMUL_IN_A, DT_MATMUL_IN_B };
+enum { DT_REDUCE_BWD_IN_DY, DT_REDUCE_BWD_IN_X, DT_REDUCE_BWD_IN_Y };
 enum { DT_BINARY_IN_A, DT_BINARY_IN_B };
 enum { DT_BINARY_BWD_IN_DY, DT_BINARY_BWD_IN_A, DT_BINARY_BWD_IN_B };
 enum { DT_MAXPOOL_IN_X, DT_MAXPOOL_IN_PRE_SCALE, DT_MAXPOOL_IN_PRE_SHIFT };
@@ -221,11 +223,17 @@ void dt_op_print_all(FILE *out);
 double dt_op_bytes(const dt_graph *g, const dt_node *n);
 double dt_op_flops(const dt_graph *g, const dt_node *n);
 
-/* Operand v of a CONCAT, SLICE or SLICE_BWD as rows of bytes, and where a slice begins in a row. */
+/* Operand v of a CONCAT, SLICE or PAD as rows of bytes, and where a slice begins in a row. */
 typedef struct dt_blocks {
     int64_t rows, bytes, begin;
 } dt_blocks;
 dt_blocks dt_op_blocks(const dt_graph *g, const dt_node *n, const dt_value *v);
+
+/* A MATMUL's: of each matrix of the batch. */
+typedef struct dt_matmul_dims {
+    int64_t batch, m, n, k;
+} dt_matmul_dims;
+dt_matmul_dims dt_op_matmul_dims(const dt_graph *g, const dt_node *n);
 
 /* Convolution geometry shared by kernels: all sizes in elements. */
 typedef struct dt_conv_dims {

@@ -17,6 +17,10 @@
     OP(RESHAPE, reshape)                                                                                     \
     OP(CONCAT, concat)                                                                                       \
     OP(SLICE, slice)                                                                                         \
+    OP(PAD, pad)                                                                                             \
+    OP(TRANSPOSE, transpose)                                                                                 \
+    OP(MATMUL, matmul)                                                                                       \
+    OP(REDUCE, reduce)                                                                                       \
     OP(DROPOUT, dropout)                                                                                     \
     OP(XENT, xent)                                                                                           \
     OP(LOSS, loss)                                                                                           \
@@ -48,7 +52,7 @@
     OP(MAXPOOL_BWD, maxpool_bwd)                                                                             \
     OP(AVGPOOL_BWD, avgpool_bwd)                                                                             \
     OP(GLOBAL_AVGPOOL_BWD, global_avgpool_bwd)                                                               \
-    OP(SLICE_BWD, slice_bwd)                                                                                 \
+    OP(REDUCE_BWD, reduce_bwd)                                                                               \
     OP(DROPOUT_BWD, dropout_bwd)                                                                             \
     OP(XENT_BWD, xent_bwd)                                                                                   \
     OP(LOSS_BWD, loss_bwd)
