@@ -102,6 +102,18 @@ static dt_status open_set(const dt_config *c, const char *path, dt_dataset **out
     return dt_data_check_labels(*out, target->name, c->model.classes);
 }
 
+/* Keys for another kind of data than this are refused. */
+static dt_status check_kind(const dt_config *c, const dt_session *s) {
+    dt_dataset_info info;
+    char left_out[DT_CONFIG_LEFT_OUT];
+    dt_dataset_info_get(s->train_data ? s->train_data : s->val_data, &info);
+    DT_TRY(dt_config_check_data(c, info.kind, left_out));
+    if (s->mpi->rank == 0 && left_out[0])
+        dt_tell(s->sink, DT_NEWS_NOTE, "not used, as the command line chose other data than %s: %s", c->path,
+                left_out);
+    return DT_OK;
+}
+
 dt_status dt_session_open_data(const dt_config *c, bool train, dt_session *s) {
     if (train) {
         DT_TRY(open_set(c, c->data.train, &s->train_data));
@@ -109,6 +121,7 @@ dt_status dt_session_open_data(const dt_config *c, bool train, dt_session *s) {
     if (c->data.val[0]) {
         DT_TRY(open_set(c, c->data.val, &s->val_data));
     }
+    if (s->train_data || s->val_data) DT_TRY(check_kind(c, s));
     if (!train && !s->val_data)
         return dt_fail(DT_ERR_CONFIG, "data.val is not set: there is nothing to evaluate on");
     if (!s->train_data || !s->val_data) return DT_OK;

@@ -200,12 +200,18 @@ static const char *tables_of(const char *text, const char *kind, size_t *n) {
     return first;
 }
 
+/* A key that does not count is written as a comment. */
+static void without_mark(char *line) {
+    if (strncmp(line, "# ", 2) == 0) memmove(line, line + 2, strlen(line) - 1);
+}
+
 /* The line of the same section and key in the text of an older version; false where that had no such key. */
 static bool find_line(const char *text, const char *section, const char *line, char *out, size_t size) {
     const size_t n_key = (size_t)(strchr(line, '=') - line) + 1;
     bool inside = false;
     while (next_line(&text, out, size)) {
         if (out[0] == '[') inside = strcmp(out, section) == 0;
+        without_mark(out);
         if (inside && strncmp(out, line, n_key) == 0) return true;
     }
     return false;
@@ -219,6 +225,7 @@ static void tell_differences(const dt_sink *sink, const char *old, const dt_conf
             "note: the configuration differs from the checkpoint's, and the run continues with the new one:");
     while (rest != tables && next_line(&rest, line, sizeof line)) {
         if (line[0] == '[') snprintf(section, sizeof section, "%.60s", line);
+        without_mark(line);
         if (strchr(line, '=') && find_line(old, section, line, was, sizeof was) && strcmp(line, was) != 0)
             dt_tell(sink, DT_NEWS_LINE, "  %s %s, was: %s", section, line, was);
     }
