@@ -38,6 +38,8 @@ static const dt_key_row data_keys[] = {
      .help = "Instead of images the fields x:f32[13] y:i32 and so on, each with a name, a type "
              "(f32, f16, "
              "f64, u8, i32, i64) and the shape of a row"},
+    {BOOL("allow_changed", allow_changed), .flags = DT_KEY_LATER, .fallback = "false",
+     .help = "Let a run continue although its training set holds other samples now than its checkpoint says"},
     {BOOL("verify", verify), .fallback = "true", .help = "Check every sample's checksum while reading"},
 };
 const dt_section dt_data_section = SECTION("data", data_keys);
