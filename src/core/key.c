@@ -209,7 +209,7 @@ dt_status dt_key_set(const dt_key_row *row, const char *key, void *options, cons
     return dt_fail(DT_ERR_INTERNAL, "%s: key of unknown kind", key);
 }
 
-static void set_default(const dt_key_row *row, void *options) {
+void dt_key_set_default(const dt_key_row *row, void *options) {
     const char *text = row->fallback;
     if (!text) return;
     dt_place at = {"default", 0, 0};
@@ -227,7 +227,7 @@ static void set_default(const dt_key_row *row, void *options) {
 
 void dt_section_defaults(const dt_section *s, void *options) {
     memset(options, 0, s->size);
-    for (int i = 0; i < s->n_row; i++) set_default(&s->row[i], options);
+    for (int i = 0; i < s->n_row; i++) dt_key_set_default(&s->row[i], options);
 }
 
 static double number_of(const dt_key_row *row, const void *options) {
@@ -248,7 +248,7 @@ static dt_status settle(const dt_key_row *row, const char *what, void *options) 
         if (row->flags & DT_KEY_REQUIRED)
             return dt_fail(DT_ERR_CONFIG, "%s: %s is required: %s", what, row->key, row->help);
         if (!row->fallback) return DT_OK; /* it follows from others */
-        set_default(row, options);
+        dt_key_set_default(row, options);
         x = number_of(row, options);
     }
     if (in_range(row, x)) return DT_OK; /* NaN is not */
@@ -348,4 +348,118 @@ void dt_key_print_range(const dt_key_row *row, const char *prefix, FILE *out) {
     else if (row->kind == DT_KEY_INT || row->kind == DT_KEY_FLOAT || row->kind == DT_KEY_FLOATS)
         describe_range(row, text, sizeof text);
     if (*text) fprintf(out, "%s%s", prefix, text);
+}
+
+/* ---- where a key counts ---- */
+
+enum { ONLY_MAX = 512 };
+
+bool dt_key_holds(const dt_key_row *row, const void *options, const char *what) {
+    const bool number = row->kind == DT_KEY_INT || row->kind == DT_KEY_FLOAT;
+    const char *text = NULL;
+    if (!what) return !dt_key_is_empty(row, options);
+    if (strcmp(what, "> 0") == 0) return number && number_of(row, options) > 0;
+    if (number) return number_of(row, options) == strtod(what, NULL);
+    if (row->kind == DT_KEY_BOOL) text = *(const bool *)field_of(row, options) ? "true" : "false";
+    if (row->kind == DT_KEY_CHOICE) text = row->choices[*(const int64_t *)field_of(row, options)];
+    if (row->kind == DT_KEY_STRING) text = field_of(row, options);
+    const size_t n = strlen(what);
+    return text && (n > 0 && what[n - 1] == '*' ? strncmp(text, what, n - 1) == 0 : strcmp(text, what) == 0);
+}
+
+/* Without blanks at both ends, which are cut off. */
+static char *trimmed(char *text) {
+    text += strspn(text, " ");
+    size_t n = strlen(text);
+    while (n > 0 && text[n - 1] == ' ') text[--n] = '\0';
+    return text;
+}
+
+/* "key = a, b", "key > 0" or "key", which is cut into pieces. */
+static bool part_holds(char *part, dt_key_is *is, void *arg) {
+    char *above = strstr(part, " > 0"), *values = strstr(part, " = "), *rest = NULL;
+    if (above) {
+        *above = '\0';
+        return is(arg, part, "> 0");
+    }
+    if (!values) return is(arg, part, NULL);
+    *values = '\0';
+    for (char *v = strtok_r(values + 3, ",", &rest); v; v = strtok_r(NULL, ",", &rest))
+        if (is(arg, part, trimmed(v))) return true;
+    return false;
+}
+
+bool dt_key_counts(const char *only, dt_key_is *is, void *arg) {
+    char copy[ONLY_MAX], *rest = NULL;
+    if (!only) return true;
+    DT_ASSERT(strlen(only) < sizeof copy);
+    strcpy(copy, only);
+    for (char *any = strtok_r(copy, "|", &rest); any; any = strtok_r(NULL, "|", &rest)) {
+        char *inner = NULL;
+        bool all = true;
+        for (char *part = strtok_r(any, "&", &inner); part; part = strtok_r(NULL, "&", &inner))
+            all = all && part_holds(trimmed(part), is, arg);
+        if (all) return true;
+    }
+    return false;
+}
+
+/* The part that begins at *at, without blanks, and what stands behind it; false at the end. */
+static bool next_part(const char **at, const char **part, int *n, char *join) {
+    if (!**at) return false;
+    *part = *at + strspn(*at, " ");
+    *n = (int)strcspn(*part, "|&");
+    *join = (*part)[*n];
+    *at = *part + *n + (*join != '\0');
+    while (*n > 0 && (*part)[*n - 1] == ' ') --*n;
+    return true;
+}
+
+const char *dt_key_only_text(const char *only, const char *mark, char *out, size_t size) {
+    const char *part;
+    char join;
+    int n;
+    size_t used = 0;
+    out[0] = '\0';
+    while (used < size && next_part(&only, &part, &n, &join)) {
+        const int n_key = (int)strcspn(part, " |&") < n ? (int)strcspn(part, " |&") : n;
+        const int done = snprintf(out + used, size - used, "%s%.*s%s%.*s%s", mark, n_key, part, mark,
+                                  n - n_key, part + n_key,
+                                  join == '|'   ? " or "
+                                  : join == '&' ? " and "
+                                                : "");
+        used += done > 0 ? (size_t)done : 0;
+    }
+    return out;
+}
+
+bool dt_key_only_key(const char *only, int i, char key[DT_KEY_ONLY_MAX]) {
+    const char *part, *at = only;
+    char join;
+    int n;
+    while (next_part(&at, &part, &n, &join)) {
+        const int n_key = (int)strcspn(part, " |&") < n ? (int)strcspn(part, " |&") : n;
+        char name[DT_KEY_ONLY_MAX];
+        snprintf(name, sizeof name, "%.*s", n_key, part);
+        if (strstr(only, name) != part || i-- > 0) continue; /* named before, or passed over */
+        memcpy(key, name, sizeof name);
+        return true;
+    }
+    return false;
+}
+
+static bool is_of_section(void *arg, const char *key, const char *what) {
+    const void *const *pair = arg;
+    const dt_key_row *row = dt_section_find(pair[0], key);
+    DT_ASSERT(row);
+    return dt_key_holds(row, pair[1], what);
+}
+
+dt_status dt_section_counts(const dt_section *s, const dt_key_row *row, const char *key, const void *options,
+                            dt_place at) {
+    const void *pair[] = {s, options};
+    char text[ONLY_MAX];
+    if (dt_key_counts(row->only, is_of_section, pair)) return DT_OK;
+    return dt_key_fail(at, key, "would be ignored here: it is for %s alone",
+                       dt_key_only_text(row->only, "", text, sizeof text));
 }

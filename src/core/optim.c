@@ -6,8 +6,8 @@
 #include "core/key_rows.h"
 #include "core/status.h"
 
-/* The rates, momenta and eps of the references, but for those of sgd, momentum, nesterov and adamw, which are
- * older here than the others. */
+/* The rates, momenta and eps of the references, but for those of sgd, momentum and nesterov, which are older here than
+ * the others. */
 #define DEFAULTS(lr_, momentum_, beta1_, beta2_, alpha_, eps_)                                               \
     .defaults = {.lr = lr_,                                                                                  \
                  .momentum = momentum_,                                                                      \
@@ -47,7 +47,7 @@ static const dt_optim_row rows[DT_OPTIM_COUNT] = {
     [DT_OPTIM_ADAMW] = {.doc = "as adam, with w -= lr decay w in place of the decay in g",
                         .lineage = "adam",
                         MOMENTS("mom1", "mom2"),
-                        DEFAULTS(0.1, 0.9, 0.9, 0.999, 0.99, 1e-8)},
+                        DEFAULTS(1e-3, 0.9, 0.9, 0.999, 0.99, 1e-8)},
     [DT_OPTIM_RMSPROP] = {.doc = "PyTorch's: s = alpha s + (1 - alpha) g^2; v = momentum v + g / (sqrt(s) + "
                                  "eps); w -= lr v",
                           .lineage = "rmsprop",
@@ -131,38 +131,44 @@ static const dt_key_row optim_keys[] = {
     {CHOICE("kind", kind, dt_optim_names), MATHS, .fallback = "momentum", .help = "Optimizer"},
     {FLOAT("lr", lr, 0, 1e6), MATHS, .fallback = "0.1",
      .help =
-         "Peak learning rate, for the whole global batch; the schedule scales it. Default of adam and lamb: "
-         "1e-3; rmsprop, rmsprop_tf and adagrad: 1e-2; lars: 1; lion: 1e-4; adafactor: 1e-2, a bound on the "
+         "Peak learning rate, for the whole global batch; the schedule scales it. Default of adam, adamw and "
+         "lamb: 1e-3; rmsprop, rmsprop_tf and adagrad: 1e-2; lars: 1; lion: 1e-4; adafactor: 1e-2, a bound "
+         "on the "
          "rate relative to the weights"},
     {FLOAT("momentum", momentum, 0, 1), .flags = DT_KEY_MATHS | DT_KEY_OPEN_MAX, .fallback = "0.9",
-     .help =
-         "momentum, nesterov, lars, rmsprop, rmsprop_tf (default of the last two: 0): decay of the velocity"},
+     .only = "optim.kind = momentum, nesterov, rmsprop, rmsprop_tf, lars",
+     .help = "Decay of the velocity. Default of rmsprop and rmsprop_tf: 0"},
     {FLOAT("weight_decay", weight_decay, 0, 1e6), MATHS, .fallback = "1e-4",
      .help = "Weight decay; adamw, lamb, lion, adafactor: decoupled, else added to the gradient"},
     {FLOAT("beta1", beta1, 0, 1), .flags = DT_KEY_MATHS | DT_KEY_OPEN_MAX, .fallback = "0.9",
-     .help = "adam, adamw, lamb, lion: decay of the first moment (lion: in the step)"},
+     .only = "optim.kind = adam, adamw, lamb, lion", .help = "Decay of the first moment (lion: in the step)"},
     {FLOAT("beta2", beta2, 0, 1), .flags = DT_KEY_MATHS | DT_KEY_OPEN_MAX, .fallback = "0.999",
-     .help = "adam, adamw, lamb: decay of the second moment; lion (default 0.99): of its only one"},
+     .only = "optim.kind = adam, adamw, lamb, lion",
+     .help = "Decay of the second moment; lion (default 0.99): of its only one"},
     {FLOAT("alpha", alpha, 0, 1), .flags = DT_KEY_MATHS | DT_KEY_LATER | DT_KEY_OPEN_MAX, .fallback = "0.99",
-     .help = "rmsprop, rmsprop_tf (default 0.9): decay of the mean square"},
+     .only = "optim.kind = rmsprop, rmsprop_tf",
+     .help = "Decay of the mean square. Default of rmsprop_tf: 0.9"},
     {BOOL("centered", centered), .flags = DT_KEY_MATHS | DT_KEY_LATER, .fallback = "false",
-     .help = "rmsprop, rmsprop_tf: divide by the deviation instead of the root of the mean square"},
+     .only = "optim.kind = rmsprop, rmsprop_tf",
+     .help = "Divide by the deviation instead of the root of the mean square"},
     {FLOAT("lr_decay", lr_decay, 0, 1e6), .flags = DT_KEY_MATHS | DT_KEY_LATER, .fallback = "0.0",
-     .help = "adagrad: update t has the rate lr / (1 + (t - 1) lr_decay)"},
+     .only = "optim.kind = adagrad", .help = "Update t has the rate lr / (1 + (t - 1) lr_decay)"},
     {FLOAT("eps", eps, 0, 1), .flags = DT_KEY_MATHS | DT_KEY_OPEN_MIN, .fallback = "1e-8",
-     .help = "Added where the step is divided: by a root of squares (adam, adamw, lamb, rmsprop, rmsprop_tf, "
-             "adagrad) or by norms (lars). Default of lamb: 1e-6; rmsprop_tf and adagrad: 1e-10; "
+     .only = "optim.kind = adam, adamw, rmsprop, rmsprop_tf, adagrad, lamb, lars, adafactor",
+     .help = "Added where the step is divided: by a root of squares, or by norms (lars). Default of lamb: "
+             "1e-6; rmsprop_tf and adagrad: 1e-10; "
              "adafactor: 1.1920929e-7, the least root of a mean square"},
     {FLOAT("trust", trust, 0, 1e6), .flags = DT_KEY_MATHS | DT_KEY_LATER | DT_KEY_OPEN_MIN,
-     .fallback = "1e-3", .help = "lars: factor on the norm of a parameter"},
+     .fallback = "1e-3", .only = "optim.kind = lars", .help = "Factor on the norm of a parameter"},
     {BOOL("trust_clip", trust_clip), .flags = DT_KEY_MATHS | DT_KEY_LATER, .fallback = "false",
-     .help = "lamb: the ratio of norms is at most 1; lars: at most 1 / lr"},
+     .only = "optim.kind = lamb, lars", .help = "The ratio of norms is at most 1; lars: at most 1 / lr"},
     {FLOAT("beta2_decay", beta2_decay, 0, 10), LATER_MATHS, .fallback = "0.8",
-     .help = "adafactor: the mean squares take step t with weight t^-beta2_decay"},
+     .only = "optim.kind = adafactor", .help = "The mean squares take step t with weight t^-beta2_decay"},
     {FLOAT("scale_floor", scale_floor, 0, 1e6), LATER_MATHS, .fallback = "1e-3",
-     .help = "adafactor: the root mean square of a parameter counts as no less"},
+     .only = "optim.kind = adafactor", .help = "The root mean square of a parameter counts as no less"},
     {FLOAT("update_clip", update_clip, 0, 1e6), .flags = DT_KEY_MATHS | DT_KEY_LATER | DT_KEY_OPEN_MIN,
-     .fallback = "1.0", .help = "adafactor: an update whose root mean square is larger is scaled down to it"},
+     .fallback = "1.0", .only = "optim.kind = adafactor",
+     .help = "An update whose root mean square is larger is scaled down to it"},
     {BOOL("decay_bn_and_bias", decay_bn_and_bias), MATHS, .fallback = "false",
      .help = "Weight decay on batch-norm parameters and biases too"},
 };

@@ -17,22 +17,25 @@ static const dt_key_row schedule_keys[] = {
      .help = "How the learning rate goes from optim.lr to its end; wsd and wsd_sqrt hold it until the last "
              "schedule.cooldown of the run, whose fall is linear or steep at first (1 - sqrt)"},
     {FLOAT("warmup_epochs", warmup_epochs, 0, 1e9), MATHS, .fallback = "0.0",
-     .help = "Epochs of linear rise to optim.lr at the start"},
+     .only = "schedule.warmup_steps = 0", .help = "Epochs of linear rise to optim.lr at the start"},
     {INT("warmup_steps", warmup_steps, 0, STEPS_MAX), MATHS, .fallback = "0",
      .help = "The same in steps; where above 0 it wins over warmup_epochs"},
     {FLOAT("warmup_start", warmup_start, 0, 1), MATHS, .fallback = "0.0",
+     .only = "schedule.warmup_steps > 0 | schedule.warmup_epochs > 0",
      .help = "Fraction of optim.lr that the first step has; 0: 1 / (steps of the warm-up + 1), so that every "
              "step adds as much and none has rate 0"},
     {FLOAT("final", final, 0, 1), MATHS, .fallback = "0.0",
-     .help = "cosine, polynomial, linear, wsd, wsd_sqrt: fraction of optim.lr at the end"},
+     .only = "schedule.kind = cosine, polynomial, linear, wsd, wsd_sqrt",
+     .help = "Fraction of optim.lr at the end"},
     {FLOAT("power", power, 0, 100), .flags = DT_KEY_MATHS | DT_KEY_OPEN_MIN, .fallback = "2.0",
-     .help = "polynomial: exponent"},
-    {FLOAT("cooldown", cooldown, 0, 1), MATHS, .fallback = "0.2",
-     .help = "wsd, wsd_sqrt: fraction of the run, at its end, in which the learning rate falls"},
+     .only = "schedule.kind = polynomial", .help = "Exponent"},
+    {FLOAT("cooldown", cooldown, 0, 1), MATHS, .fallback = "0.2", .only = "schedule.kind = wsd, wsd_sqrt",
+     .help = "Fraction of the run, at its end, in which the learning rate falls"},
     {FLOAT("gamma", gamma, 0, 1), .flags = DT_KEY_MATHS | DT_KEY_OPEN_MIN, .fallback = "0.1",
-     .help = "step: factor on the learning rate at each milestone"},
+     .only = "schedule.kind = step", .help = "Factor on the learning rate at each milestone"},
     {FLOATS("milestones", milestones, n_milestones, 0, 1e9), .flags = DT_KEY_MATHS | DT_KEY_OPEN_MIN,
-     .fallback = "[]", .help = "step: epochs after which the learning rate drops, ascending"},
+     .fallback = "[]", .only = "schedule.kind = step",
+     .help = "Epochs after which the learning rate drops, ascending"},
 };
 const dt_section dt_schedule_section = SECTION("schedule", schedule_keys);
 #undef KEYS_OF

@@ -10,6 +10,7 @@
 
 #include "core/text.h"
 #include "files.h"
+#include "numbers.h"
 #include "shard.h"
 #include "shard_set.h"
 
@@ -224,6 +225,19 @@ dt_status dt_array_shard_check(const dt_array_shard *s, int64_t i, void *const r
     if (checksum_of(s->n_fields, s->field, row) != s->checksum[i])
         return dt_fail(DT_ERR_DATA, "%s: sample %lld is damaged: its checksum differs (import it again)",
                        s->path, (long long)i);
+    return DT_OK;
+}
+
+dt_status dt_array_shard_finite(const dt_array_shard *s, int64_t i, void *const row[]) {
+    for (int32_t k = 0; k < s->n_fields; k++) {
+        const dt_field *f = &s->field[k];
+        const int64_t n = dt_field_bytes(f) / (int64_t)dt_dtype_size(f->dtype),
+                      bad = dt_numbers_find_bad(f->dtype, row[k], n);
+        if (bad < 0) continue;
+        return dt_fail(DT_ERR_DATA, "%s: sample %lld: %s %s: take the row out, or put a number in its place",
+                       s->path, (long long)i, dt_number_place(f, bad).s,
+                       dt_number_why(dt_number_at(f->dtype, row[k], bad)).s);
+    }
     return DT_OK;
 }
 

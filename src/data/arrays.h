@@ -41,6 +41,9 @@ dt_status dt_array_shard_read(const dt_array_shard *s, int64_t i, void *const ro
 dt_status dt_array_shard_column(const dt_array_shard *s, int32_t k, int64_t i, int64_t n, void *dst);
 /* Compares a row with its checksum. DT_ERR_DATA when they differ or there is none. */
 dt_status dt_array_shard_check(const dt_array_shard *s, int64_t i, void *const row[]);
+/* Whether all numbers of the row are such as a network can take: DT_ERR_DATA with the place of one that is not
+ * (numbers.h). */
+dt_status dt_array_shard_finite(const dt_array_shard *s, int64_t i, void *const row[]);
 /* Where field k lies, of a shard whose fields are all read at their offsets. */
 dt_range dt_array_shard_range(const dt_array_shard *s, int32_t k);
 

@@ -1,8 +1,12 @@
 /* Arrays in batches: the fields as they lie in the files, straight to their place. */
 #include "dataset.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "core/text.h"
+#include "numbers.h"
 
 typedef struct arrays_plan {
     const dt_dataset *dataset;
@@ -51,43 +55,62 @@ static dt_status fetch(void *reader, uint64_t epoch, int64_t sample, const dt_ro
     (void)epoch;
     const dt_array_shard *s = dt_arrays_locate(&p->dataset->arrays, sample, &i);
     DT_TRY(dt_array_shard_read(s, i, row->data));
-    return p->verify ? dt_array_shard_check(s, i, row->data) : DT_OK;
+    if (p->verify) DT_TRY(dt_array_shard_check(s, i, row->data));
+    return dt_array_shard_finite(s, i, row->data);
 }
 
-static dt_status check_block(const dt_array_shard *s, const dt_field *f, int64_t begin, int64_t n,
-                             const void *block, int64_t classes) {
-    for (int64_t i = 0; i < n; i++) {
-        const int64_t label = f->dtype == DT_DTYPE_I64   ? ((const int64_t *)block)[i]
-                              : f->dtype == DT_DTYPE_I32 ? ((const int32_t *)block)[i]
-                                                         : ((const uint8_t *)block)[i];
-        if (label < 0 || label >= classes)
-            return dt_fail(DT_ERR_DATA,
-                           "%s: sample %lld has %s = %lld: with model.classes = %lld expected 0 to %lld",
-                           s->path, (long long)(begin + i), f->name, (long long)label, (long long)classes,
-                           (long long)classes - 1);
+typedef struct wanted {
+    const dt_field *field;
+    double least, most;
+    const char *why;
+    dt_data_note *note;
+} wanted;
+
+static dt_status check_block(const dt_array_shard *s, const wanted *w, int64_t begin, int64_t n,
+                             const void *block) {
+    const dt_field *f = w->field;
+    const int64_t elem = dt_field_bytes(f) / (int64_t)dt_dtype_size(f->dtype);
+    for (int64_t i = 0; i < n * elem; i++) {
+        const double x = dt_number_at(f->dtype, block, i);
+        if (!(x >= w->least && x <= w->most))
+            return dt_fail(DT_ERR_DATA, "%s: sample %lld has %s = %.12g: %s", s->path,
+                           (long long)(begin + i / elem), dt_number_place(f, i % elem).s, x, w->why);
     }
+    const int64_t inexact = w->note->text[0] ? -1 : dt_numbers_find_inexact(f->dtype, block, n * elem);
+    if (inexact >= 0)
+        snprintf(w->note->text, sizeof w->note->text,
+                 "%.300s: sample %lld has %s = %.20g: fp32, in which networks compute, holds whole numbers "
+                 "beyond 2^24 "
+                 "only rounded",
+                 s->path, (long long)(begin + inexact / elem), dt_number_place(f, inexact % elem).s,
+                 dt_number_at(f->dtype, block, inexact));
     return DT_OK;
 }
 
-static dt_status check_labels(const dt_dataset *d, const char *name, int64_t classes) {
-    enum { BLOCK = 1 << 16 };
+static dt_status check_numbers(const dt_dataset *d, const char *name, double least, double most,
+                               const char *why, dt_data_note *note) {
+    enum { BLOCK_BYTES = 1 << 18 };
     const dt_arrays *a = &d->arrays;
     int32_t k = 0;
     while (k < a->n_fields && strcmp(a->field[k].name, name) != 0) k++;
-    const dt_field *f = &a->field[k];
-    if (k == a->n_fields || f->ndim > 0 ||
-        (f->dtype != DT_DTYPE_U8 && f->dtype != DT_DTYPE_I32 && f->dtype != DT_DTYPE_I64))
-        return DT_OK;
-    void *block = malloc((size_t)(BLOCK * dt_field_bytes(f)));
+    if (k == a->n_fields) return DT_OK;
+    const wanted w = {&a->field[k], least, most, why, note};
+    const int64_t rows = dt_max_i64(1, BLOCK_BYTES / dt_field_bytes(w.field));
+    void *block = malloc((size_t)(rows * dt_field_bytes(w.field)));
     dt_status status = block ? DT_OK : dt_fail(DT_ERR_MEMORY, "%s: out of memory", a->path);
     for (int64_t s = 0; s < a->n_shards && status == DT_OK; s++)
         for (int64_t i = 0, n; i < a->shard[s].n_samples && status == DT_OK; i += n) {
-            n = dt_min_i64(BLOCK, a->shard[s].n_samples - i);
+            n = dt_min_i64(rows, a->shard[s].n_samples - i);
             status = dt_array_shard_column(&a->shard[s], k, i, n, block);
-            if (status == DT_OK) status = check_block(&a->shard[s], f, i, n, block, classes);
+            if (status == DT_OK) status = check_block(&a->shard[s], &w, i, n, block);
         }
     free(block);
     return status;
+}
+
+static const int64_t *checksums(const dt_dataset *d, int64_t shard, int64_t *n) {
+    *n = shard < d->arrays.n_shards ? d->arrays.shard[shard].n_samples : -1;
+    return *n < 0 ? NULL : d->arrays.shard[shard].checksum;
 }
 
 const dt_data_row dt_arrays_row = {.kind = DT_ARRAYS_KIND,
@@ -98,5 +121,6 @@ const dt_data_row dt_arrays_row = {.kind = DT_ARRAYS_KIND,
                                    .reader_new = reader_new,
                                    .reader_free = reader_free,
                                    .fetch = fetch,
-                                   .check_labels = check_labels,
+                                   .check_numbers = check_numbers,
+                                   .checksums = checksums,
                                    .agree = dt_fields_agree};

@@ -104,8 +104,27 @@ dt_status dt_data_check(const dt_data_options *o, int64_t classes, const char *p
     return d->row->check_config ? d->row->check_config(o, classes, path, d) : DT_OK;
 }
 
-dt_status dt_data_check_labels(const dt_dataset *d, const char *name, int64_t classes) {
-    return d->row->check_labels ? d->row->check_labels(d, name, classes) : DT_OK;
+dt_status dt_data_check_numbers(const dt_dataset *d, const char *name, double least, double most,
+                                const char *why, dt_data_note *note) {
+    *note = (dt_data_note){""};
+    return d->row->check_numbers ? d->row->check_numbers(d, name, least, most, why, note) : DT_OK;
+}
+
+uint64_t dt_data_samples_hash(const dt_dataset *d) {
+    XXH3_state_t *state = d->row->checksums && !d->inputs ? XXH3_createState() : NULL;
+    int64_t n = 0, n_all = 0;
+    uint64_t hash = 0;
+    if (!state) return 0;
+    XXH3_64bits_reset(state);
+    for (int64_t i = 0; n >= 0; i++) {
+        const int64_t *checksum = d->row->checksums(d, i, &n);
+        if (n > 0 && !checksum) break;
+        if (n > 0) XXH3_64bits_update(state, checksum, (size_t)n * sizeof *checksum);
+        if (n > 0) n_all += n;
+    }
+    if (n < 0 && n_all > 0) hash = XXH3_64bits_digest(state);
+    XXH3_freeState(state);
+    return hash;
 }
 
 dt_status dt_data_agree(const dt_data_options *o, const dt_dataset *train, const dt_dataset *val,

@@ -2,6 +2,7 @@
  * hand. */
 #include "data/facts.h"
 
+#include <inttypes.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
@@ -12,6 +13,7 @@
 #include "recipe.h"
 
 enum { NAMES_MAX_BYTES = 16 << 20 };
+static const char samples_key[] = "samples_xxh3";
 
 const dt_recipe_row dt_recipe_table[DT_RECIPE_ROWS] = {
     {"resize", offsetof(dt_recipe, resize), DT_IMPORT_SIDE_MAX},
@@ -57,9 +59,23 @@ dt_status dt_data_facts_text(const dt_dataset *d, char **out) {
                                        (json_int_t)info->n_classes, "mean", reals(info->mean, info->channels),
                                        "std", reals(info->stddev, info->channels), "recipe",
                                        recipe(d->recipe), "class_names", names(d));
+    const uint64_t hash = dt_data_samples_hash(d);
+    char hex[17];
+    snprintf(hex, sizeof hex, "%016" PRIx64, hash);
+    if (root && hash && json_object_set_new(root, samples_key, json_string(hex)) != 0) {
+        json_decref(root);
+        root = NULL;
+    }
     *out = root ? json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(17)) : NULL;
     json_decref(root);
     return *out ? DT_OK : dt_fail(DT_ERR_MEMORY, "out of memory for the facts of a data set");
+}
+
+static bool get_hash(const json_t *v, uint64_t *out) {
+    const char *text = json_string_value(v);
+    if (!text || strlen(text) != 16 || text[strspn(text, "0123456789abcdef")]) return false;
+    *out = strtoull(text, NULL, 16);
+    return true;
 }
 
 static dt_status wrong(const char *what) {
@@ -100,6 +116,8 @@ static dt_status get_all(const json_t *root, dt_data_facts *out) {
     dt_dataset_info *info = &out->info;
     const char *kind = json_string_value(json_object_get(root, "kind"));
     const json_t *shape = json_object_get(root, "shape"), *r = json_object_get(root, "recipe");
+    const json_t *samples = json_object_get(root, samples_key);
+    if (samples && !get_hash(samples, &out->samples_xxh3)) return wrong(samples_key);
     const dt_data_row *const others[] = {&dt_arrays_row, &dt_synthetic_row};
     for (int i = 0; kind && i < 2; i++) {
         if (strcmp(kind, others[i]->kind) != 0) continue;

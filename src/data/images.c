@@ -199,6 +199,11 @@ static void empty(void *state, const dt_row *row) {
     if (p->fetch.source_crop) memcpy(row->data[AUG], numbers, sizeof numbers);
 }
 
+static const int64_t *checksums(const dt_dataset *d, int64_t shard, int64_t *n) {
+    *n = shard < d->n_shards ? d->shard[shard].n_samples : -1;
+    return *n < 0 ? NULL : d->shard[shard].checksum;
+}
+
 const dt_data_row dt_images_row = {.kind = "images",
                                    .open = dt_images_open,
                                    .close = dt_images_close,
@@ -211,4 +216,5 @@ const dt_data_row dt_images_row = {.kind = "images",
                                    .fetch = fetch,
                                    .empty = empty,
                                    .check_config = dt_images_check_config,
+                                   .checksums = checksums,
                                    .agree = dt_images_agree};

@@ -13,6 +13,7 @@
 #include "files.h"
 #include "import_dir.h"
 #include "index.h"
+#include "numbers.h"
 #include "shard.h"
 
 enum {
@@ -37,6 +38,7 @@ typedef struct import {
     int64_t row_bytes;
     int32_t n_parts;
     part part[2];
+    bool inexact[DT_FIELDS_MAX]; /* told */
     dt_import_result result;
 } import;
 
@@ -129,7 +131,24 @@ static dt_status plan(const import *m, const char *kind, part *p) {
     return DT_OK;
 }
 
-static dt_status write_rows(const import *m, const part *p, int64_t begin, int64_t end, const char *name) {
+/* The first of a field's whole numbers that fp32 does not hold. */
+static void tell_inexact(import *m, const part *p, int32_t k, int64_t begin, int64_t n, const void *data) {
+    const dt_field *f = &m->source.field[k];
+    const int64_t elem = dt_field_bytes(f) / (int64_t)dt_dtype_size(f->dtype);
+    const int64_t at = m->inexact[k] || !m->o->note ? -1 : dt_numbers_find_inexact(f->dtype, data, n * elem);
+    char note[320];
+    if (at < 0) return;
+    m->inexact[k] = true;
+    snprintf(note, sizeof note,
+             "row %lld has %s = %.20g: fp32, in which networks compute, holds whole numbers beyond 2^24 only "
+             "rounded; scale "
+             "or shift them where the last digits count",
+             (long long)p->row[begin + at / elem], dt_number_place(f, at % elem).s,
+             dt_number_at(f->dtype, data, at));
+    m->o->note(m->o->arg, note);
+}
+
+static dt_status write_rows(import *m, const part *p, int64_t begin, int64_t end, const char *name) {
     const dt_array_source *source = &m->source;
     const int64_t n = end - begin;
     void *data[DT_FIELDS_MAX] = {NULL};
@@ -143,6 +162,8 @@ static dt_status write_rows(const import *m, const part *p, int64_t begin, int64
         content.data[k] = data[k] = malloc((size_t)(n * dt_field_bytes(&source->field[k])));
         status = data[k] ? source->load(source->state, k, p->row + begin, n, data[k]) : no_memory();
     }
+    for (int32_t k = 0; k < source->n_fields && status == DT_OK; k++)
+        tell_inexact(m, p, k, begin, n, data[k]);
     if (status == DT_OK) status = dt_array_shard_write(p->dir.path, name, &content);
     for (int32_t k = 0; k < DT_FIELDS_MAX; k++) free(data[k]);
     return status;

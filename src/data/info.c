@@ -162,6 +162,7 @@ static dt_status verify_images(verifier *v, const dt_dataset *d) {
 static dt_status verify_array_shard(verifier *v, const dt_array_shard *s, int64_t n, void *const row[]) {
     for (int64_t i = 0; i < s->n_samples; i++) {
         DT_TRY(dt_array_shard_read(s, i, row));
+        DT_TRY(dt_array_shard_finite(s, i, row));
         if (s->checksum)
             DT_TRY(dt_array_shard_check(s, i, row));
         else

@@ -1,6 +1,7 @@
 /* The header's grammar, and the table of NumPy's types. */
 #include "npy.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -217,9 +218,12 @@ static uint64_t load(const dt_npy *a, const uint8_t *at) {
     }
 }
 
-/* An exponent of all ones: infinite, or not a number. */
+/* Neither an exponent of all ones, infinite or not a number, nor beyond fp32: networks compute in that at most. */
 static bool is_finite(uint64_t bits, int32_t size) {
-    static const uint64_t exponent[] = {[2] = 0x7C00, [4] = 0x7F800000, [8] = 0x7FF0000000000000};
+    double d;
+    memcpy(&d, &bits, sizeof d);
+    if (size == 8) return isfinite((float)d);
+    static const uint64_t exponent[] = {[2] = 0x7C00, [4] = 0x7F800000};
     return (bits & exponent[size]) != exponent[size];
 }
 

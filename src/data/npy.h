@@ -25,8 +25,8 @@ typedef struct dt_npy {
  * errors. DT_ERR_DATA: not such a file, of a type or shape that is not for us, cut short or too long. */
 dt_status dt_npy_parse(const char *path, const uint8_t *head, int64_t n_bytes, dt_npy *out);
 
-/* n numbers as they lie in the file to `dtype`. -1, or the first that has no place there: it is not finite,
- * an unsigned one of 2^63 or more, or a truth value other than 0 and 1. */
+/* n numbers as they lie in the file to `dtype`. -1, or the first that has no place there: it is not finite, or beyond
+ * fp32, an unsigned one of 2^63 or more, or a truth value other than 0 and 1. */
 int64_t dt_npy_convert(const dt_npy *a, const uint8_t *src, int64_t n, void *dst);
 
 #endif

@@ -14,27 +14,32 @@ static const dt_key_row data_keys[] = {
      .help = "Training set: directory of shards, one shard file, or synthetic"},
     {STRING("val", val), .fallback = "",
      .help = "Evaluation set: directory of shards, one shard file, or synthetic; empty: no evaluation"},
-    {INT("image_size", image_size, 0, 16384), MATHS, .fallback = "0",
+    {INT("image_size", image_size, 0, 16384), MATHS, .fallback = "0", .only = "images",
      .help = "Height and width fed to the model, in pixels; 0: as stored"},
-    {INT("channels", channels, 0, 4), .fallback = "0",
+    {INT("channels", channels, 0, 4), .fallback = "0", .only = "images",
      .help = "Channels of the images; data with another number is refused. 0: as many as the data has"},
     {INT("workers", workers, 0, 1024), .fallback = "0",
      .help = "Loader threads per rank; 0: on a CPU one, on a GPU as run.threads"},
     {INT("prefetch", prefetch, 1, 256), .fallback = "4", .help = "Batches kept ready"},
-    {CHOICE("decoder", decoder, decoder_names), .fallback = "auto",
+    {CHOICE("decoder", decoder, decoder_names), .fallback = "auto", .only = "images",
      .help = "What decodes JPEG data: cpu: the loader threads, by libjpeg-turbo; nvjpeg: the GPU, by nvJPEG, "
              "with its hardware decoder where there is one (files that it does not take go to the loader "
              "threads); auto: cpu, whose pixels are the same on every machine"},
     {INT("synthetic_samples", synthetic_samples, 1, 1e12), MATHS, .fallback = "10240",
-     .help = "synthetic: samples per epoch"},
+     .only = "data.train = synthetic | data.val = synthetic", .help = "Samples per epoch"},
     {INT("synthetic_channels", synthetic_channels, 1, 4), MATHS, .fallback = "3",
-     .help = "synthetic: channels per image, where data.channels is 0"},
+     .only = "images & data.train = synthetic | images & data.val = synthetic",
+     .help = "Channels per image, where data.channels is 0"},
     {INT("synthetic_classes", synthetic_classes, 2, 1 << 20), MATHS, .fallback = "10",
-     .help = "synthetic: classes, and the number below which the whole numbers of synthetic_fields lie"},
+     .only = "data.train = synthetic | data.val = synthetic",
+     .help = "Classes, and the number below which the whole numbers of synthetic_fields lie"},
     {STRING("synthetic_fields", synthetic_fields), LATER_MATHS, .fallback = "",
-     .help = "synthetic: instead of images the fields x:f32[13] y:i32 and so on, each with a name, a type "
+     .only = "data.train = synthetic | data.val = synthetic",
+     .help = "Instead of images the fields x:f32[13] y:i32 and so on, each with a name, a type "
              "(f32, f16, "
              "f64, u8, i32, i64) and the shape of a row"},
+    {BOOL("allow_changed", allow_changed), .flags = DT_KEY_LATER, .fallback = "false",
+     .help = "Let a run continue although its training set holds other samples now than its checkpoint says"},
     {BOOL("verify", verify), .fallback = "true", .help = "Check every sample's checksum while reading"},
 };
 const dt_section dt_data_section = SECTION("data", data_keys);
@@ -42,26 +47,29 @@ const dt_section dt_data_section = SECTION("data", data_keys);
 
 #define KEYS_OF dt_augment_options
 static const dt_key_row augment_keys[] = {
-    {CHOICE("crop", crop, crop_names), MATHS, .fallback = "none",
+    {CHOICE("crop", crop, crop_names), MATHS, .fallback = "none", .only = "images",
      .help =
          "Training crop: pad (add augment.pad pixels on each side, crop at random) or random_resized (random "
          "area and aspect ratio, resized to data.image_size)"},
-    {INT("pad", pad, 0, 1024), MATHS, .fallback = "4", .help = "crop = pad: pixels added on each side"},
+    {INT("pad", pad, 0, 1024), MATHS, .fallback = "4", .only = "images & augment.crop = pad",
+     .help = "Pixels added on each side"},
     {FLOAT("scale_min", scale_min, 0, 1), .flags = DT_KEY_MATHS | DT_KEY_OPEN_MIN, .fallback = "0.08",
-     .help = "crop = random_resized: smallest area, as a fraction of the image"},
+     .only = "images & augment.crop = random_resized", .help = "Smallest area, as a fraction of the image"},
     {FLOAT("scale_max", scale_max, 0, 1), .flags = DT_KEY_MATHS | DT_KEY_OPEN_MIN, .fallback = "1.0",
-     .help = "crop = random_resized: largest area, as a fraction of the image"},
+     .only = "images & augment.crop = random_resized", .help = "Largest area, as a fraction of the image"},
     {FLOAT("ratio_min", ratio_min, 0, 100), .flags = DT_KEY_MATHS | DT_KEY_OPEN_MIN, .fallback = "0.75",
-     .help = "crop = random_resized: smallest width / height"},
+     .only = "images & augment.crop = random_resized", .help = "Smallest width / height"},
     {FLOAT("ratio_max", ratio_max, 0, 100), .flags = DT_KEY_MATHS | DT_KEY_OPEN_MIN,
-     .fallback = "1.3333333333333333", .help = "crop = random_resized: largest width / height"},
-    {BOOL("flip", flip), MATHS, .fallback = "false",
+     .fallback = "1.3333333333333333", .only = "images & augment.crop = random_resized",
+     .help = "Largest width / height"},
+    {BOOL("flip", flip), MATHS, .fallback = "false", .only = "images",
      .help = "Mirror training images left to right, every second one at random"},
-    {FLOATS("mean", mean, n_mean, -INFINITY, INFINITY), MATHS, .fallback = "[]",
+    {FLOATS("mean", mean, n_mean, -INFINITY, INFINITY), MATHS, .fallback = "[]", .only = "images",
      .help = "Subtracted per channel, for pixels in 0 to 1; []: the data's own mean"},
     {FLOATS("std", stddev, n_stddev, 0, INFINITY), .flags = DT_KEY_MATHS | DT_KEY_OPEN_MIN, .fallback = "[]",
+     .only = "images",
      .help = "Divides per channel after the mean is subtracted; []: the data's own standard deviation"},
-    {FLOAT("eval_resize", eval_resize, 0, 16384), MATHS, .fallback = "0.0",
+    {FLOAT("eval_resize", eval_resize, 0, 16384), MATHS, .fallback = "0.0", .only = "images",
      .help = "The shorter side is resized to this many pixels before the centre crop, in evaluation, and in "
              "training where crop = none; 0: no resize"},
 };

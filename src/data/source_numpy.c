@@ -48,13 +48,26 @@ static dt_status open_array(array *a, int64_t n_bytes) {
     return status;
 }
 
-static dt_status not_a_number(const array *a, int64_t row) {
-    return dt_fail(DT_ERR_DATA,
-                   "%s: row %lld has a number that is %s: take it out, or put a number in its place",
-                   a->label, (long long)row,
-                   a->npy.type == 'f'   ? "not finite"
-                   : a->npy.type == 'b' ? "neither true nor false"
-                                        : "too large for 64 bits with a sign");
+/* Number e of a row, in C order. */
+static dt_status not_a_number(const array *a, int64_t row, int64_t e) {
+    const dt_npy *npy = &a->npy;
+    int64_t index[DT_MAX_DIM] = {0};
+    char place[24 * DT_MAX_DIM] = "";
+    for (int32_t i = npy->ndim - 1; i > 0; i--) {
+        index[i] = e % npy->dim[i];
+        e /= npy->dim[i];
+    }
+    for (int32_t i = 1; i < npy->ndim; i++) {
+        const size_t used = strlen(place);
+        snprintf(place + used, sizeof place - used, ", %lld", (long long)index[i]);
+    }
+    return dt_fail(DT_ERR_DATA, "%s: [%lld%s] is %s: take the row out, or put a number in its place",
+                   a->label, (long long)row, place,
+                   npy->type == 'f'   ? npy->elem_size == 8
+                                            ? "not finite, or too large for fp32, in which networks compute"
+                                            : "not finite"
+                   : npy->type == 'b' ? "neither true nor false"
+                                      : "too large for 64 bits with a sign");
 }
 
 /* Runs of rows that follow each other are read at once. */
@@ -69,7 +82,7 @@ static dt_status load_c(const array *a, const int64_t *row, int64_t n, uint8_t *
         status = read_bytes(a, a->npy.data_offset + row[i] * row_bytes, run * row_bytes, bytes);
         if (status != DT_OK) break;
         const int64_t bad = dt_npy_convert(&a->npy, bytes, run * a->npy.row_elem, dst + i * out_bytes);
-        if (bad >= 0) status = not_a_number(a, row[i] + bad / a->npy.row_elem);
+        if (bad >= 0) status = not_a_number(a, row[i] + bad / a->npy.row_elem, bad % a->npy.row_elem);
     }
     free(bytes);
     return status;
@@ -103,7 +116,7 @@ static dt_status load_fortran(const array *a, const int64_t *row, int64_t n, uin
             for (int64_t k = i; k < end && status == DT_OK; k++)
                 if (dt_npy_convert(npy, column + (row[k] - row[i]) * size, 1,
                                    dst + (k * npy->row_elem + e) * out_size) >= 0)
-                    status = not_a_number(a, row[k]);
+                    status = not_a_number(a, row[k], e);
         }
     }
     free(column);

@@ -10,10 +10,11 @@ static const dt_key_row entry_keys[] = {
     {STRING("of", of), .flags = DT_KEY_REQUIRED, .help = "The layer whose output is judged"},
     {STRING("name", name), .help = "Reported as loss_<name>; not set: the layer's name"},
     {CHOICE("kind", kind, dt_loss_kinds), .fallback = "mse",
-     .help = "As model.loss; value: the layer's output is the loss itself"},
-    {STRING("target", target), .help = "Field of the data; not set: label, y or target"},
+     .help = "As model.loss, and cross_entropy; value: the layer's output is the loss itself"},
+    {STRING("target", target), .only = "kind = cross_entropy, bce, mse, l1, huber",
+     .help = "Field of the data; not set: label, y or target"},
     {FLOAT("weight", weight, -1e30, 1e30), .fallback = "1.0", .help = "Of this loss in the total"},
-    {FLOAT("param", param, 0, 1e30), .flags = DT_KEY_OPEN_MIN, .fallback = "1.0",
+    {FLOAT("param", param, 0, 1e30), .flags = DT_KEY_OPEN_MIN, .fallback = "1.0", .only = "kind = huber, bce",
      .help = "huber: its delta; bce: the weight of labels that are 1"},
 };
 const dt_section dt_loss_entry_section = SECTION("losses", entry_keys);
@@ -52,6 +53,13 @@ static dt_status read_loss(const dt_toml_value *entry, const char *name, int ind
         if (!row) return fail_unknown_key(v->key, place_of(name, v, true), label);
         snprintf(key, sizeof key, "%s.%s", label, v->key);
         DT_TRY(dt_key_set(row, key, out, v, place_of(name, v, false)));
+    }
+    for (int32_t i = 0; i < entry->n_items; i++) {
+        const dt_key_row *row = dt_section_find(&dt_loss_entry_section, entry->items[i].key);
+        char key[80];
+        snprintf(key, sizeof key, "%s.%s", label, row->key);
+        DT_TRY(dt_section_counts(&dt_loss_entry_section, row, key, out,
+                                 place_of(name, &entry->items[i], false)));
     }
     if (!out->of[0]) return dt_key_fail(at, label, "needs of, the layer whose output it judges");
     if (out->weight == 0) return dt_key_fail(at, label, "weight is 0: remove the loss");

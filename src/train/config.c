@@ -2,6 +2,8 @@
  * in config_write.c. A new section is a field of dt_config and a row here. */
 #include "config_table.h"
 
+#include <string.h>
+
 #define PART(name)                                                                                           \
     { &dt_##name##_section, offsetof(dt_config, name) }
 
@@ -25,6 +27,17 @@ bool dt_config_key_at(int index, dt_config_key *out) {
     return false;
 }
 
+bool dt_config_find_key(const char *name, dt_config_key *out) {
+    for (int i = 0; dt_config_key_at(i, out); i++)
+        if (strcmp(out->name, name) == 0) return true;
+    return false;
+}
+
+dt_place dt_config_place_of(const dt_config *c, int index) {
+    const dt_config_place at = c->set_at[index];
+    return at.line < 0 ? (dt_place){"command line", 0, 0} : (dt_place){c->path, at.line, at.column};
+}
+
 int dt_config_n_key(void) {
     int n = 0;
     for (int p = 0; p < DT_CONFIG_PARTS; p++) n += dt_config_parts[p].section->n_row;
@@ -32,6 +45,7 @@ int dt_config_n_key(void) {
 }
 
 void dt_config_init(dt_config *c) {
+    DT_ASSERT(dt_config_n_key() <= DT_CONFIG_KEYS_MAX);
     *c = (dt_config){0};
     for (int p = 0; p < DT_CONFIG_PARTS; p++)
         dt_section_defaults(dt_config_parts[p].section, dt_config_options(c, &dt_config_parts[p]));

@@ -143,11 +143,26 @@ static bool check_layers(const dt_config *c, char *text, size_t size) {
     return false;
 }
 
+static bool check_loss(const dt_config *c, char *text, size_t size) {
+    const dt_task_row *task = dt_task_of(&c->model);
+    char list[128] = "";
+    bool known = strcmp(c->model.loss, "auto") == 0;
+    for (int i = 0; i < DT_TASK_LOSSES_MAX && task->loss[i]; i++) {
+        const size_t used = strlen(list);
+        known = known || strcmp(c->model.loss, task->loss[i]) == 0;
+        snprintf(list + used, sizeof list - used, "%s\"%s\"", i ? ", " : "", task->loss[i]);
+    }
+    return known ? false
+                 : WRONG("\"%s\" is of another task: model.task = \"%s\" has %s", c->model.loss, task->name,
+                         list);
+}
+
 static const struct {
     const char *key;
     check_fn *fn;
 } check_table[] = {
     {"model.name", check_layers},
+    {"model.loss", check_loss},
     {"run.resume", check_resume},
     {"data.image_size", check_synthetic},
     {"augment.pad", check_crop_pad},
@@ -169,39 +184,40 @@ static const struct {
 };
 
 /* Where `key` was set; else the first key of its section; else the start of the file. */
-static dt_place place_of_key(const dt_config_reader *r, const char *key) {
+static dt_place place_of_key(const dt_config *c, const char *key) {
     size_t section = (size_t)(strchr(key, '.') - key) + 1;
-    dt_place best = {r->name, 1, 1};
+    dt_place best = {c->path, 1, 1};
     dt_config_key k;
     bool found = false;
     for (int i = 0; dt_config_key_at(i, &k); i++) {
-        dt_place at = r->set_at[i];
-        if (!at.name) continue;
+        if (c->set_at[i].line == 0) continue;
+        const dt_place at = dt_config_place_of(c, i);
         if (strcmp(k.name, key) == 0) return at;
         if (strncmp(k.name, key, section) != 0 || at.line <= 0) continue;
         if (!found || at.line < best.line) best = at;
         found = true;
     }
-    if (strcmp(key, "model.name") == 0 && r->layers_at.name) return r->layers_at;
-    return best;
+    if (strcmp(key, "model.name") != 0 || c->layers_at.line == 0) return best;
+    return c->layers_at.line < 0 ? (dt_place){"command line", 0, 0}
+                                 : (dt_place){c->path, c->layers_at.line, c->layers_at.column};
 }
 
-static dt_status check_required(const dt_config_reader *r) {
+static dt_status check_required(const dt_config *c) {
     dt_config_key k;
     for (int i = 0; dt_config_key_at(i, &k); i++) {
         if (!(k.row->flags & DT_KEY_REQUIRED)) continue;
-        if (dt_key_is_empty(k.row, dt_config_options_of(r->config, k.part)))
-            return dt_key_fail(place_of_key(r, k.name), k.name, "is required: %s", k.row->help);
+        if (dt_key_is_empty(k.row, dt_config_options_of(c, k.part)))
+            return dt_key_fail(place_of_key(c, k.name), k.name, "is required: %s", k.row->help);
     }
     return DT_OK;
 }
 
-dt_status dt_config_check(const dt_config_reader *r) {
-    DT_TRY(check_required(r));
+dt_status dt_config_check(const dt_config *c) {
+    DT_TRY(check_required(c));
     for (size_t i = 0; i < sizeof check_table / sizeof check_table[0]; i++) {
         char text[512];
-        if (!check_table[i].fn(r->config, text, sizeof text)) continue;
-        return dt_key_fail(place_of_key(r, check_table[i].key), check_table[i].key, "%s", text);
+        if (!check_table[i].fn(c, text, sizeof text)) continue;
+        return dt_key_fail(place_of_key(c, check_table[i].key), check_table[i].key, "%s", text);
     }
     return DT_OK;
 }

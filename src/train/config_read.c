@@ -19,11 +19,11 @@ static const struct {
     {"optimizer", "optim.kind"},     {"warmup", "schedule.warmup_epochs"},
 };
 
-static bool find_key(const char *name, dt_config_key *out) {
-    for (int i = 0; dt_config_key_at(i, out); i++)
-        if (strcmp(out->name, name) == 0) return true;
-    return false;
-}
+/* A configuration being read. */
+typedef struct reader {
+    dt_config *config;
+    const char *name; /* of the file */
+} reader;
 
 static const char *leaf_of(const char *key) {
     const char *dot = strrchr(key, '.');
@@ -71,18 +71,21 @@ static void join_key(char out[DT_CONFIG_KEY_MAX], const char *section, const cha
         if ((unsigned char)*p < 0x20 || *p == 0x7f) *p = '?';
 }
 
-static dt_status read_key(dt_config_reader *r, const char *key, const dt_toml_value *v, dt_place key_at,
+static dt_status read_key(reader *r, const char *key, const dt_toml_value *v, dt_place key_at,
                           dt_place value_at) {
     dt_config_key k;
+    const dt_config_place at =
+        key_at.line > 0 ? (dt_config_place){key_at.line, key_at.column} : (dt_config_place){-1, 0};
     if (strcmp(key, "model.layers") == 0) {
-        r->layers_at = key_at;
+        r->config->layers_at = at;
         return dt_model_read_layers(&r->config->model, v, value_at.name);
     }
     if (strcmp(key, "optim.groups") == 0) return dt_optim_groups_read(&r->config->groups, v, value_at.name);
+    if (strcmp(key, "model.losses") == 0) r->config->losses_at = at;
     if (strcmp(key, "model.losses") == 0) return dt_model_read_losses(&r->config->model, v, value_at.name);
-    if (!find_key(key, &k)) return fail_unknown_key(key_at, key);
+    if (!dt_config_find_key(key, &k)) return fail_unknown_key(key_at, key);
     DT_TRY(dt_key_set(k.row, key, dt_config_options(r->config, k.part), v, value_at));
-    r->set_at[k.index] = value_at;
+    r->config->set_at[k.index] = value_at.line > 0 ? (dt_config_place){value_at.line, value_at.column} : at;
     return DT_OK;
 }
 
@@ -108,7 +111,7 @@ static dt_status fail_unknown_section(dt_place at, const char *name) {
     return dt_key_fail(at, shown, "unknown section; there are %s", list);
 }
 
-static dt_status read_document(dt_config_reader *r, const dt_toml_value *root) {
+static dt_status read_document(reader *r, const dt_toml_value *root) {
     for (int32_t i = 0; i < root->n_items; i++) {
         const dt_toml_value *section = &root->items[i];
         dt_place section_at = {r->name, section->key_line, section->key_column};
@@ -127,7 +130,7 @@ static dt_status read_document(dt_config_reader *r, const dt_toml_value *root) {
     return DT_OK;
 }
 
-static dt_status read_text(dt_config_reader *r, const char *text, size_t size) {
+static dt_status read_text(reader *r, const char *text, size_t size) {
     dt_toml_error error;
     dt_toml *doc = dt_toml_parse(text, size, &error);
     if (!doc) return dt_key_fail((dt_place){r->name, error.line, error.column}, NULL, "%s", error.text);
@@ -168,7 +171,7 @@ static bool is_tables(const char *key) {
     return false;
 }
 
-static dt_status read_override(dt_config_reader *r, const char *override) {
+static dt_status read_override(reader *r, const char *override) {
     dt_place at = {"command line", 0, 0};
     const char *equals = strchr(override, '=');
     if (!equals) return dt_key_fail(at, NULL, "\"%.60s\": expected section.key=value", override);
@@ -180,7 +183,7 @@ static dt_status read_override(dt_config_reader *r, const char *override) {
     raw[n] = '\0';
     join_key(key, "", raw);
     dt_config_key k;
-    const dt_key_row *row = find_key(key, &k) ? k.row : NULL;
+    const dt_key_row *row = dt_config_find_key(key, &k) ? k.row : NULL;
     if (!row && !is_tables(key)) return fail_unknown_key(at, key);
 
     char *text = override_document(row, equals + 1);
@@ -202,14 +205,12 @@ static dt_status read_override(dt_config_reader *r, const char *override) {
     return status;
 }
 
-/* What the file leaves open of the optimizer is as its kind has it. */
-static void fill_optim(dt_config_reader *r) {
-    dt_optim_options *o = &r->config->optim;
-    const dt_optim_options own = dt_optim_defaults((dt_optim_kind)o->kind);
+void dt_config_settle_optim(dt_config *c, const dt_config *of) {
+    const dt_optim_options own = dt_optim_defaults((dt_optim_kind)of->optim.kind);
     dt_config_key k;
     for (int i = 0; dt_config_key_at(i, &k); i++)
-        if (k.part->section == &dt_optim_section && !r->set_at[i].name)
-            memcpy((char *)o + k.row->offset, (const char *)&own + k.row->offset, k.row->size);
+        if (k.part->section == &dt_optim_section && c->set_at[i].line == 0)
+            memcpy((char *)&c->optim + k.row->offset, (const char *)&own + k.row->offset, k.row->size);
 }
 
 /* runs/<name of the configuration file>, in characters that no shell minds. */
@@ -230,14 +231,9 @@ static void derive_out_dir(dt_config *c) {
 dt_status dt_config_parse(dt_config *c, const char *name, const char *text, int n_override,
                           const char *const *override) {
     dt_config_init(c);
-    dt_config_reader r = {.config = c, .name = name};
+    reader r = {.config = c, .name = name};
     dt_config_key best;
     dt_status status = DT_OK;
-    r.set_at = calloc((size_t)dt_config_n_key(), sizeof *r.set_at);
-    if (!r.set_at) {
-        status = dt_fail(DT_ERR_MEMORY, "out of memory for %s", name);
-        goto done;
-    }
     if (strlen(name) >= sizeof c->path) {
         status = dt_fail(DT_ERR_CONFIG, "%.60s...: path longer than %zu bytes", name, sizeof c->path - 1);
         goto done;
@@ -246,12 +242,13 @@ dt_status dt_config_parse(dt_config *c, const char *name, const char *text, int 
     DT_TRY_GOTO(status, read_text(&r, text, strlen(text)), done);
     for (int i = 0; i < n_override; i++) DT_TRY_GOTO(status, read_override(&r, override[i]), done);
     if (!c->run.out_dir[0]) derive_out_dir(c);
-    fill_optim(&r);
-    if (find_key("checkpoint.best_metric", &best) && !r.set_at[best.index].name)
+    dt_config_settle_optim(c, c);
+    if (dt_config_find_key("checkpoint.best_metric", &best) && c->set_at[best.index].line == 0)
         c->checkpoint.best_metric = (int64_t)dt_best_metric_first(dt_task_of(&c->model));
-    status = dt_config_check(&r);
+    status = dt_config_check(c);
+    if (status == DT_OK) status = dt_config_check_counts(c);
+    if (status == DT_OK) dt_config_settle_optim(c, c);
 done:
-    free(r.set_at);
     if (status != DT_OK) dt_config_fini(c);
     return status;
 }

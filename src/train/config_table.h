@@ -37,15 +37,22 @@ typedef struct dt_config_key {
 bool dt_config_key_at(int index, dt_config_key *out);
 int dt_config_n_key(void);
 
-/* A configuration being read: where each key was set, for messages of later checks. */
-typedef struct dt_config_reader {
-    dt_config *config;
-    const char *name;   /* of the file */
-    dt_place *set_at;   /* [dt_config_n_key()]; name NULL: not set */
-    dt_place layers_at; /* of model.layers */
-} dt_config_reader;
+bool dt_config_find_key(const char *name, dt_config_key *out);
+
+/* Where key number `index` was set, for messages. */
+dt_place dt_config_place_of(const dt_config *c, int index);
+
+/* What is not set of the optimizer is as the kind has it that `of` says. */
+void dt_config_settle_optim(dt_config *c, const dt_config *of);
 
 /* Everything that one key alone cannot tell. */
-dt_status dt_config_check(const dt_config_reader *r);
+dt_status dt_config_check(const dt_config *c);
+
+/* Whether the key counts with the choices of this configuration; *by_kind (may be NULL): that hangs on the kind of the
+ * data, too, which is taken for the right one. */
+bool dt_config_counts(const dt_config *c, const dt_config_key *k, bool *by_kind);
+/* DT_ERR_CONFIG where one that is set does not count. What the file sets and the command line has made void is no
+ * longer set, and is told in c->left_out. */
+dt_status dt_config_check_counts(dt_config *c);
 
 #endif

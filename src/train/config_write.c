@@ -21,6 +21,9 @@ static void print_config(const dt_config *c, uint32_t flags, bool hash, FILE *ou
         if (hash && k.row->flags & DT_KEY_LATER &&
             dt_key_is_same(k.row, options, dt_config_options_of(&defaults, k.part)))
             continue;
+        bool by_kind;
+        const bool counts = dt_config_counts(c, &k, &by_kind);
+        if (!hash && (!counts || (by_kind && c->set_at[i].line == 0))) fputs("# ", out);
         fprintf(out, "%s = ", k.row->key);
         dt_key_print(k.row, options, out);
         fputc('\n', out);
@@ -70,6 +73,13 @@ uint64_t dt_config_hash_all(const dt_config *c) {
     return hash_text(c, 0);
 }
 
+static void print_only(const dt_key_row *row, const char *before, const char *mark, const char *behind,
+                       FILE *out) {
+    char text[512];
+    if (row->only)
+        fprintf(out, "%s%s%s", before, dt_key_only_text(row->only, mark, text, sizeof text), behind);
+}
+
 static void print_fallback(const dt_config_key *k, const dt_config *defaults, FILE *out) {
     if (k->row->flags & DT_KEY_REQUIRED)
         fputs("required", out);
@@ -114,6 +124,7 @@ void dt_config_print_keys(FILE *out) {
         print_fallback(&k, &defaults, out);
         dt_key_print_range(k.row, "; ", out);
         fprintf(out, "\n      %s\n", k.row->help);
+        print_only(k.row, "      only with ", "", "\n", out);
     }
     fputs("\n[[model.layers]], with model.name = \"layers\"\n", out);
     for (int i = 0; i < dt_layer_count; i++) {
@@ -151,15 +162,41 @@ static bool is_told(int type, const dt_key_row *key) {
 static void print_markdown_layer_key(const dt_key_row *row, FILE *out) {
     fprintf(out, "| `%s` | %s | ", row->key, dt_key_kind_name(row->kind));
     dt_key_print_range(row, "", out);
-    fprintf(out, " | %s |\n", row->help);
+    fprintf(out, " | %s", row->help);
+    print_only(row, ". Only with ", "`", "", out);
+    fputs(" |\n", out);
+}
+
+/* The keys of entries that are all of one type, with their defaults; `entry` is one without any key set. */
+static void print_markdown_entry(const dt_section *s, void *entry, FILE *out) {
+    dt_section_defaults(s, entry);
+    fputs("| key | kind | default | range | meaning |\n| --- | --- | --- | --- | --- |\n", out);
+    for (int k = 0; k < s->n_row; k++) {
+        const dt_key_row *row = &s->row[k];
+        fprintf(out, "| `%s` | %s | ", row->key, dt_key_kind_name(row->kind));
+        if (row->fallback) {
+            fputc('`', out);
+            dt_key_print(row, entry, out);
+            fputc('`', out);
+        } else {
+            fputs(row->flags & DT_KEY_REQUIRED ? "required" : "not set", out);
+        }
+        fputs(" | ", out);
+        dt_key_print_range(row, "", out);
+        fprintf(out, " | %s", row->help);
+        print_only(row, ". Only with ", "`", "", out);
+        fputs(" |\n", out);
+    }
 }
 
 static void print_markdown_layers(FILE *out) {
     fputs("\n## [[model.layers]]\n\n"
           "With `model.name = \"layers\"` the model is the list of these entries, in order. Each reads the "
-          "layer "
-          "before it\nor the one named by `from`; `input` is the image. The last layer must give "
-          "`[batch, classes]`; the loss follows it.\n\n"
+          "layer before it\nor the one named by `from`: another layer, a field of the data, or `input`, "
+          "which is the image, or of "
+          "arrays the\nfirst field that is no target. The last layer must give what the task judges: a "
+          "number for each class, or as "
+          "many as\nthe target has in a row; the loss follows it.\n\n"
           "| type | keys and defaults | meaning |\n| --- | --- | --- |\n",
           out);
     for (int i = 0; i < dt_layer_count; i++) {
@@ -187,11 +224,10 @@ static void print_markdown_losses(FILE *out) {
     fputs(
         "\n## [[model.losses]]\n\n"
         "Losses beside the task's, which has weight 1: the total is the sum of all by their weights, and the "
-        "mean of\neach is in the records, the task's own as `loss_main`.\n\n"
-        "| key | kind | range | meaning |\n| --- | --- | --- | --- |\n",
+        "mean of\neach is in the records, the task's own as `loss_main`.\n\n",
         out);
-    for (int k = 0; k < dt_loss_entry_section.n_row; k++)
-        print_markdown_layer_key(&dt_loss_entry_section.row[k], out);
+    dt_loss_entry loss;
+    print_markdown_entry(&dt_loss_entry_section, &loss, out);
     fputs("\nA second loss on a layer in the middle:\n\n```toml\n"
           "[[model.losses]]\nof = \"trunk\"\ntarget = \"mask\"\nkind = \"bce\"\nweight = 0.4\n```\n",
           out);
@@ -201,11 +237,10 @@ static void print_markdown_groups(FILE *out) {
     fputs("\n## [[optim.groups]]\n\n"
           "Parameters that are trained in their own way, by patterns on their names. Groups are applied in "
           "order: of each\nkey the last group that says it counts. A pattern that is of no parameter is an "
-          "error.\n\n"
-          "| key | kind | range | meaning |\n| --- | --- | --- | --- |\n",
+          "error.\n\n",
           out);
-    for (int k = 0; k < dt_optim_group_section.n_row; k++)
-        print_markdown_layer_key(&dt_optim_group_section.row[k], out);
+    dt_optim_group group;
+    print_markdown_entry(&dt_optim_group_section, &group, out);
     fputs("\nFrozen parameters need no memory but their own, and where nothing below them is trained the "
           "gradient ends there.\nA run may be resumed with other groups: what is trained from then on starts "
           "with fresh optimizer state, what is\nfrozen loses it. Only the last layer, and its bias faster "
@@ -225,7 +260,10 @@ void dt_config_print_markdown(FILE *out) {
         "<!-- Generated by `dtrain config --markdown`; a test compares this file with the key table. -->\n\n"
         "A run is described by one TOML file; `section.key=value` on the command line overrides it. Unknown "
         "keys, wrong\ntypes, values out of range and contradictions are errors that name file, line, column "
-        "and key.\n",
+        "and key. So is a key that\nwould be ignored: *only with* says with which other choices a key "
+        "counts, `images` with "
+        "which data. A choice on the\ncommand line makes void what the file says for another one, and the "
+        "run says so.\n",
         out);
     for (int i = 0; dt_config_key_at(i, &k); i++) {
         if (k.first)
@@ -239,7 +277,9 @@ void dt_config_print_markdown(FILE *out) {
         print_fallback(&k, &defaults, out);
         fprintf(out, "%s | ", has_value ? "`" : "");
         dt_key_print_range(k.row, "", out);
-        fprintf(out, " | %s |\n", k.row->help);
+        fprintf(out, " | %s", k.row->help);
+        print_only(k.row, ". Only with ", "`", "", out);
+        fputs(" |\n", out);
     }
     print_markdown_layers(out);
     print_markdown_losses(out);

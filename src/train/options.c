@@ -58,7 +58,8 @@ static const dt_key_row train_keys[] = {
      .help =
          "Arithmetic of forward and backward; weights are kept in fp32 throughout. The CPU computes in fp32"},
     {FLOAT("label_smoothing", label_smoothing, 0, 1), .flags = DT_KEY_MATHS | DT_KEY_OPEN_MAX,
-     .fallback = "0.0", .help = "Part of the target probability spread evenly over all classes"},
+     .fallback = "0.0", .only = "model.task = classify | model.losses.kind = cross_entropy",
+     .help = "Part of the target probability spread evenly over all classes"},
     {FLOAT("clip_norm", clip_norm, 0, INFINITY), MATHS, .fallback = "0.0",
      .help = "Largest global L2 norm of the gradient; longer ones are scaled down to it. 0: off"},
     {FLOAT("ema", ema, 0, 1), .flags = DT_KEY_MATHS | DT_KEY_OPEN_MAX, .fallback = "0.0",
@@ -88,6 +89,7 @@ static const dt_key_row train_keys[] = {
              "before by "
              "checkpoint.best_metric; 0: off"},
     {FLOAT("early_stop_min_delta", early_stop_min_delta, 0, 1e9), .fallback = "0.0",
+     .only = "train.early_stop_patience > 0",
      .help = "By how much more than this an evaluation must be better to count as such; of an accuracy as a "
              "fraction: "
              "0.001 is a tenth of a percent"},

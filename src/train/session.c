@@ -1,6 +1,7 @@
 /* Opening and closing what a run needs; evaluation. */
 #include "train/session.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -99,7 +100,23 @@ static dt_status open_set(const dt_config *c, const char *path, dt_dataset **out
     dt_dataset_info_get(*out, &info);
     const dt_field *target = dt_session_target(c, info.n_field, info.field);
     if (!target || !dt_task_of(&c->model)->classes || c->model.classes == 0) return DT_OK;
-    return dt_data_check_labels(*out, target->name, c->model.classes);
+    char why[96];
+    dt_data_note ignored; /* whole numbers of classes are small */
+    snprintf(why, sizeof why, "with model.classes = %lld expected 0 to %lld", (long long)c->model.classes,
+             (long long)c->model.classes - 1);
+    return dt_data_check_numbers(*out, target->name, 0, (double)c->model.classes - 1, why, &ignored);
+}
+
+/* Keys for another kind of data than this are refused. */
+static dt_status check_kind(const dt_config *c, const dt_session *s) {
+    dt_dataset_info info;
+    char left_out[DT_CONFIG_LEFT_OUT];
+    dt_dataset_info_get(s->train_data ? s->train_data : s->val_data, &info);
+    DT_TRY(dt_config_check_data(c, info.kind, left_out));
+    if (s->mpi->rank == 0 && left_out[0])
+        dt_tell(s->sink, DT_NEWS_NOTE, "not used, as the command line chose other data than %s: %s", c->path,
+                left_out);
+    return DT_OK;
 }
 
 dt_status dt_session_open_data(const dt_config *c, bool train, dt_session *s) {
@@ -109,6 +126,7 @@ dt_status dt_session_open_data(const dt_config *c, bool train, dt_session *s) {
     if (c->data.val[0]) {
         DT_TRY(open_set(c, c->data.val, &s->val_data));
     }
+    if (s->train_data || s->val_data) DT_TRY(check_kind(c, s));
     if (!train && !s->val_data)
         return dt_fail(DT_ERR_CONFIG, "data.val is not set: there is nothing to evaluate on");
     if (!s->train_data || !s->val_data) return DT_OK;
@@ -127,10 +145,14 @@ static dt_status check_same_data(dt_session *s) {
         DT_TRY(dt_comm_check_equal(s->mpi, dt_data_hash(&info), "the training set"));
         DT_TRY(dt_comm_check_equal(s->mpi, dt_data_classes_hash(s->train_data),
                                    "the list of the training set's classes"));
+        DT_TRY(dt_comm_check_equal(s->mpi, dt_data_samples_hash(s->train_data),
+                                   "the samples of the training set"));
     }
     if (!s->val_data) return DT_OK;
     dt_dataset_info_get(s->val_data, &info);
     DT_TRY(dt_comm_check_equal(s->mpi, dt_data_hash(&info), "the validation set"));
+    DT_TRY(
+        dt_comm_check_equal(s->mpi, dt_data_samples_hash(s->val_data), "the samples of the validation set"));
     return dt_comm_check_equal(s->mpi, dt_data_classes_hash(s->val_data),
                                "the list of the validation set's classes");
 }
@@ -224,6 +246,58 @@ static dt_loader_options loader_options(const dt_session *s, bool eval, int64_t 
     };
 }
 
+/* The data's field that a loss takes for its target, -1 where it is none. */
+static dt_vid field_of(const dt_graph *g, dt_vid v) {
+    while (v >= 0 && g->value[v].role != DT_ROLE_INPUT) {
+        dt_nid made = 0;
+        while (made < g->n_node && g->node[made].out[0] != v) made++;
+        if (made == g->n_node || (g->node[made].op != DT_OP_CAST && g->node[made].op != DT_OP_RESHAPE))
+            return -1;
+        v = g->node[made].in[0];
+    }
+    return v;
+}
+
+/* What one loss takes for its target is such as it can take, in both sets. */
+static dt_status check_target(const dt_session *s, const dt_graph *g, const dt_node *n) {
+    const dt_dataset *const set[] = {s->train_data, s->val_data};
+    const dt_value *x = &g->value[n->in[0]];
+    const bool classes = n->op == DT_OP_XENT,
+               labels = n->op == DT_OP_LOSS && n->attr.loss.kind == DT_LOSS_BCE;
+    const dt_vid v = field_of(g, n->in[1]);
+    const char *name = g->value[n->out[0]].name;
+    if (v < 0) return DT_OK;
+    if (classes && s->config->model.classes > 0 && strcmp(name, "loss") == 0)
+        return DT_OK; /* checked when opened */
+    const int64_t most = classes ? x->dim[x->ndim - 1] - 1 : 1;
+    char why[160] = "expected a finite number of fp32";
+    if (classes)
+        snprintf(why, sizeof why, "\"%.48s\" judges %lld classes: expected 0 to %lld", name,
+                 (long long)most + 1, (long long)most);
+    if (labels) snprintf(why, sizeof why, "\"%.48s\", a bce, takes labels from 0 to 1", name);
+    for (int i = 0; i < 2; i++) {
+        dt_data_note note = {""};
+        if (!set[i]) continue;
+        DT_TRY(dt_data_check_numbers(set[i], g->value[v].name, classes || labels ? 0 : -FLT_MAX,
+                                     classes || labels ? (double)most : FLT_MAX, why, &note));
+        if (note.text[0] && s->mpi->rank == 0) dt_tell(s->sink, DT_NEWS_WARNING, "%s", note.text);
+    }
+    return DT_OK;
+}
+
+static dt_status check_targets(const dt_session *s) {
+    dt_dataset_info info;
+    dt_graph *g;
+    dt_dataset_info_get(s->train_data ? s->train_data : s->val_data, &info);
+    if (s->inputs || info.channels > 0) return DT_OK; /* labels of images have been checked */
+    DT_TRY(dt_engine_forward_graph(s->engine, &info, s->train_data != NULL, &g));
+    dt_status st = DT_OK;
+    for (dt_nid i = 0; i < g->n_node && st == DT_OK; i++)
+        if (g->node[i].op == DT_OP_XENT || g->node[i].op == DT_OP_LOSS) st = check_target(s, g, &g->node[i]);
+    dt_graph_destroy(g);
+    return st;
+}
+
 /* What the data does not allow is said now, not at the first evaluation. */
 static dt_status check_loaders(const dt_session *s, bool train) {
     for (int eval = train ? 0 : 1; eval < (s->val_data ? 2 : 1); eval++) {
@@ -251,6 +325,7 @@ static dt_status open_session(const dt_config *c, dt_comm *mpi, bool train, cons
     if (st == DT_OK && train) st = dt_comm_agree(mpi, check_length(out));
     if (st == DT_OK) st = dt_comm_agree(mpi, check_same_data(out));
     if (st == DT_OK) st = dt_comm_agree(mpi, open_engine(c, train, facts, out));
+    if (st == DT_OK) st = dt_comm_agree(mpi, check_targets(out));
     if (st == DT_OK) st = dt_comm_agree(mpi, check_loaders(out, train));
     return st == DT_OK ? dt_session_watch(c, mpi, out->comm, &out->watchdog) : st;
 }

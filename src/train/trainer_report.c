@@ -41,9 +41,9 @@ static void tell_notes(const dt_trainer *t) {
                 "the initial "
                 "weights stay in it; lower train.ema, or train longer",
                 c->train.ema, reach, (long long)t->total_steps);
-    if (c->schedule.n_milestones > 0 && c->schedule.kind != DT_SCHEDULE_STEP)
-        dt_tell(t->sink, DT_NEWS_LINE,
-                "note    schedule.milestones are not used: only schedule.kind = \"step\" knows them");
+    if (c->left_out[0])
+        dt_tell(t->sink, DT_NEWS_LINE, "note    not used, as the command line chose otherwise than %s: %s",
+                c->path, c->left_out);
     if (dt_trainer_nohup_in_vain())
         dt_tell(
             t->sink, DT_NEWS_LINE,

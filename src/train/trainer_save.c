@@ -8,6 +8,7 @@
 
 #include "core/dir.h"
 #include "core/text.h"
+#include "data/agree.h"
 #include "data/facts.h"
 #include "job.h"
 #include "trainer_internal.h"
@@ -151,6 +152,26 @@ const char dt_trainer_weights_alone[] =
     "ones, "
     "and an evaluation of the average is off until about 1 / (1 - train.ema) more steps are done";
 
+static bool has_other_samples(const dt_trainer *t, const dt_ckpt *k) {
+    dt_data_facts before = {0};
+    const uint64_t now = dt_data_samples_hash(t->session.train_data);
+    const bool told =
+        k->data_text && dt_data_facts_parse(k->data_text, &before) == DT_OK && before.samples_xxh3;
+    const bool other = told && now && before.samples_xxh3 != now;
+    dt_data_facts_free(&before);
+    return other;
+}
+
+static dt_status same_samples(const dt_trainer *t, const dt_ckpt *k) {
+    const dt_config *c = t->config;
+    if (c->data.allow_changed || !has_other_samples(t, k)) return DT_OK;
+    return dt_fail(
+        DT_ERR_CONFIG,
+        "%s was written on a training set with other samples, or in another order, than %s holds now: start "
+        "anew with another run.out_dir, or set data.allow_changed = true to train on with these",
+        k->path, c->data.train);
+}
+
 /* A checkpoint continues only a run that draws the same samples. */
 static dt_status check_fits(const dt_trainer *t, const dt_ckpt *k) {
     const dt_config *c = t->config;
@@ -170,6 +191,7 @@ static dt_status check_fits(const dt_trainer *t, const dt_ckpt *k) {
                        k->path, dt_count_text(k->meta.train_samples, "sample").s, c->data.train,
                        (long long)t->n_samples);
     DT_TRY(dt_trainer_same_classes(k, &t->session));
+    DT_TRY(same_samples(t, k));
     if (k->meta.samples != k->meta.step * k->meta.global_batch || k->meta.step < 0)
         return dt_fail(DT_ERR_CHECKPOINT, "%s: step %lld and %s do not belong together", k->path,
                        (long long)k->meta.step, dt_count_text(k->meta.samples, "sample").s);
@@ -200,12 +222,18 @@ static const char *tables_of(const char *text, const char *kind, size_t *n) {
     return first;
 }
 
+/* A key that does not count is written as a comment. */
+static void without_mark(char *line) {
+    if (strncmp(line, "# ", 2) == 0) memmove(line, line + 2, strlen(line) - 1);
+}
+
 /* The line of the same section and key in the text of an older version; false where that had no such key. */
 static bool find_line(const char *text, const char *section, const char *line, char *out, size_t size) {
     const size_t n_key = (size_t)(strchr(line, '=') - line) + 1;
     bool inside = false;
     while (next_line(&text, out, size)) {
         if (out[0] == '[') inside = strcmp(out, section) == 0;
+        without_mark(out);
         if (inside && strncmp(out, line, n_key) == 0) return true;
     }
     return false;
@@ -219,6 +247,7 @@ static void tell_differences(const dt_sink *sink, const char *old, const dt_conf
             "note: the configuration differs from the checkpoint's, and the run continues with the new one:");
     while (rest != tables && next_line(&rest, line, sizeof line)) {
         if (line[0] == '[') snprintf(section, sizeof section, "%.60s", line);
+        without_mark(line);
         if (strchr(line, '=') && find_line(old, section, line, was, sizeof was) && strcmp(line, was) != 0)
             dt_tell(sink, DT_NEWS_LINE, "  %s %s, was: %s", section, line, was);
     }
@@ -265,6 +294,10 @@ static dt_status resume(dt_trainer *t) {
                 dt_tell(t->sink, DT_NEWS_LINE,
                         "note: its evaluation.json is damaged: the best evaluation and the patience begin "
                         "anew");
+            if (has_other_samples(t, k))
+                dt_tell(t->sink, DT_NEWS_LINE,
+                        "note: %s holds other samples than the checkpoint was written on",
+                        t->config->data.train);
             if (dt_trainer_renormalised(k, &t->session))
                 dt_tell(t->sink, DT_NEWS_LINE,
                         "note: images are normalised with another mean and deviation than before");

@@ -101,19 +101,14 @@ static void layers_are_read(void **state) {
 static void overrides_win(void **state) {
     (void)state;
     dt_config c;
-    const char *const override[] = {"optim.lr=0.25",
-                                    "run.out_dir=/tmp/a b",
-                                    "optim.kind=adamw",
-                                    "schedule.milestones=1,2",
-                                    "augment.mean=[0.5]",
-                                    "augment.std=[ 0.25 ]",
-                                    "run.resume=\"never\"",
-                                    "train.steps=7",
-                                    "checkpoint.async=false",
-                                    "data.train=a=b\\c\"d",
-                                    "optim.lr=0.5",
-                                    "model.name=layers",
-                                    "model.layers=[{type='flatten'}, {type='dense', channels=3}]"};
+    const char *const override[] = {
+        "optim.lr=0.25",           "run.out_dir=/tmp/a b",
+        "optim.kind=adamw",        "schedule.kind=step",
+        "schedule.milestones=1,2", "augment.mean=[0.5]",
+        "augment.std=[ 0.25 ]",    "run.resume=\"never\"",
+        "train.steps=7",           "checkpoint.async=false",
+        "data.train=a=b\\c\"d",    "optim.lr=0.5",
+        "model.name=layers",       "model.layers=[{type='flatten'}, {type='dense', channels=3}]"};
     int n = (int)(sizeof override / sizeof override[0]);
     assert_int_equal(dt_config_parse(&c, "x", MINIMAL "[optim]\nlr = 3.0\n", n, override), DT_OK);
     assert_true(c.optim.lr == 0.5);
@@ -237,6 +232,58 @@ static const refusal refusals[] = {
     {EPOCHS "train.eval_every_epochs = 0\ntrain.early_stop_patience = 2\n" DATA,
      "3:29: train.early_stop_patience: evaluations decide, but train.eval_every_epochs = 0"},
     {MINIMAL "[checkpoint]\nbest_metric = \"top1\"\n", "6:15: checkpoint.best_metric: "},
+    /* what would be ignored */
+    {MINIMAL "[optim]\nkind = \"adam\"\nmomentum = 0.9\n",
+     "7:12: optim.momentum: would be ignored: it counts only with optim.kind = momentum, nesterov, rmsprop, "
+     "rmsprop_tf, lars, and here optim.kind = \"adam\"; take it out"},
+    {MINIMAL "[optim]\nmomentum = 0.9\nkind = \"sgd\"\n", "6:12: optim.momentum: would be ignored"},
+    {MINIMAL "[optim]\nbeta1 = 0.9\n", "6:9: optim.beta1: would be ignored"},
+    {MINIMAL "[optim]\nkind = \"adamw\"\ntrust = 0.1\n", "7:9: optim.trust: would be ignored"},
+    {MINIMAL "[schedule]\ncooldown = 0.2\n",
+     "6:12: schedule.cooldown: would be ignored: it counts only with schedule.kind = wsd, wsd_sqrt, and here "
+     "schedule.kind = \"cosine\""},
+    {MINIMAL "[schedule]\nkind = \"constant\"\nfinal = 0.0\n", "7:9: schedule.final: would be ignored"},
+    {MINIMAL "[schedule]\nmilestones = []\n", "6:14: schedule.milestones: would be ignored"},
+    {MINIMAL "[schedule]\nwarmup_epochs = 0.5\nwarmup_steps = 5\n",
+     "6:17: schedule.warmup_epochs: would be ignored: it counts only with schedule.warmup_steps = 0, and "
+     "here "
+     "schedule.warmup_steps = 5"},
+    {MINIMAL "[schedule]\nwarmup_start = 0.5\n",
+     "6:16: schedule.warmup_start: would be ignored: it counts only with schedule.warmup_steps > 0 or "
+     "schedule.warmup_epochs > 0"},
+    {MINIMAL "[augment]\npad = 4\n",
+     "6:7: augment.pad: would be ignored: it counts only with images and augment.crop = pad, and here "
+     "augment.crop = \"none\""},
+    {MINIMAL "[augment]\ncrop = \"pad\"\nscale_min = 0.5\n", "7:13: augment.scale_min: would be ignored"},
+    {MINIMAL "synthetic_samples = 10\n", "5:21: data.synthetic_samples: would be ignored"},
+    {EPOCHS
+     "[data]\ntrain = \"b\"\nval = \"synthetic\"\nsynthetic_fields = \"x:f32\"\nsynthetic_channels = 5\n",
+     "6:22: data.synthetic_channels: 5 is out of range"},
+    {MINIMAL "[model]\ntask = \"regress\"\nclasses = 0\n",
+     "7:11: model.classes: would be ignored: it counts only with model.task = classify, and here model.task "
+     "= "
+     "\"regress\""},
+    {MINIMAL "[model]\ntask = \"regress\"\npos_weight = 2\n", "7:14: model.pos_weight: would be ignored"},
+    {MINIMAL "[model]\ntask = \"regress\"\nloss = \"l1\"\nhuber_delta = 2\n",
+     "8:15: model.huber_delta: would be ignored: it counts only with model.loss = huber, and here model.loss "
+     "= \"l1\""},
+    {MINIMAL "[model]\ntask = \"minimize\"\ntarget = \"y\"\n", "7:10: model.target: would be ignored"},
+    {MINIMAL "[model]\nname = \"quickstart\"\nsmall_stem = false\n",
+     "7:14: model.small_stem: would be ignored"},
+    {MINIMAL "[model]\nname = \"layers\"\nbn_eps = 1e-3\n[[model.layers]]\ntype = \"relu\"\n",
+     "7:10: model.bn_eps: would be ignored: it counts only with model.name = quickstart, resnet* or "
+     "model.layers.type = batchnorm, and here model.name = \"layers\""},
+    {"train = {epochs = 1, label_smoothing = 0.1}\n[model]\ntask = \"multilabel\"\n" DATA,
+     "1:40: train.label_smoothing: would be ignored: it counts only with model.task = classify or "
+     "model.losses.kind = cross_entropy, and here model.task = \"multilabel\""},
+    {MINIMAL "[model]\nloss = \"mse\"\n",
+     "6:8: model.loss: \"mse\" is of another task: model.task = \"classify\" has \"cross_entropy\""},
+    {"train = {epochs = 1, early_stop_min_delta = 0.0}\n" DATA,
+     "1:45: train.early_stop_min_delta: would be ignored"},
+    {MINIMAL "[[model.losses]]\nof = \"a\"\nkind = \"mse\"\nparam = 1.0\n",
+     "8:9: model.losses[0].param: would be ignored here: it is for kind = huber, bce alone"},
+    {MINIMAL "[[model.losses]]\nof = \"a\"\nkind = \"value\"\ntarget = \"y\"\n",
+     "8:10: model.losses[0].target: would be ignored here"},
     /* layers */
     {MINIMAL "[model]\nname = \"layers\"\n", "6:8: model.name: \"layers\" needs [[model.layers]] entries"},
     {MINIMAL "[[model.layers]]\ntype = \"relu\"\n", "5:"},
@@ -330,11 +377,12 @@ static void an_optimizer_has_defaults_of_its_own(void **state) {
     assert_true(dt_config_hash(&c) == dt_config_hash(&want));
     for (int kind = 0; kind < DT_OPTIM_COUNT; kind++) {
         char text[512];
-        snprintf(text, sizeof text, MINIMAL "[optim]\nkind = \"%s\"\neps = 0.25\n", dt_optim_names[kind]);
+        snprintf(text, sizeof text, MINIMAL "[optim]\nkind = \"%s\"\nweight_decay = 0.25\n",
+                 dt_optim_names[kind]);
         const char *override = "optim.lr=7";
         assert_int_equal(dt_config_parse(&c, "f.toml", text, 1, &override), DT_OK);
         want = c, want.optim = dt_optim_defaults((dt_optim_kind)kind);
-        want.optim.eps = 0.25, want.optim.lr = 7;
+        want.optim.weight_decay = 0.25, want.optim.lr = 7;
         assert_true(dt_config_hash(&c) == dt_config_hash(&want));
         assert_int_equal(dt_optim_find(dt_optim_names[kind]), kind);
         dt_config_fini(&c);
@@ -491,19 +539,12 @@ static uint64_t hash_with(const char *override, bool all) {
 
 static void hash_covers_the_mathematics(void **state) {
     (void)state;
-    static const char *const maths[] = {"optim.lr=0.2",
-                                        "run.seed=2",
-                                        "train.global_batch=64",
-                                        "model.bn_eps=1e-4",
-                                        "augment.flip=true",
-                                        "schedule.final=0.5",
-                                        "train.precision=bf16",
-                                        "data.image_size=32",
-                                        "dist.payload=fp32",
-                                        "model.layers=[{type='flatten'}]",
-                                        "optim.centered=true",
-                                        "optim.trust=0.1",
-                                        "optim.groups=[{pattern='*', frozen=true}]"};
+    static const char *const maths[] = {"optim.lr=0.2",          "run.seed=2",
+                                        "train.global_batch=64", "model.loss=cross_entropy",
+                                        "augment.flip=true",     "schedule.final=0.5",
+                                        "train.precision=bf16",  "data.image_size=32",
+                                        "dist.payload=fp32",     "model.layers=[{type='flatten'}]",
+                                        "optim.kind=rmsprop",    "optim.groups=[{pattern='*', frozen=true}]"};
     static const char *const other[] = {"run.out_dir=elsewhere", "run.threads=3",  "run.log_every=1",
                                         "data.workers=2",        "dist.buckets=4", "checkpoint.every_steps=5",
                                         "run.resume=never",      "run.device=cpu", "run.tensorboard=false"};
@@ -611,6 +652,82 @@ static void documentation_is_current(void **state) {
     free(file);
 }
 
+/* A choice on the command line makes void what the file says of another; a key that stands there itself must count. */
+static void overrides_make_choices_void(void **state) {
+    (void)state;
+    static const char text[] =
+        MINIMAL "[optim]\nmomentum = 0.5\nlr = 0.2\n[augment]\ncrop = \"pad\"\npad = 2\n"
+                "[schedule]\nwarmup_epochs = 0.5\nwarmup_start = 0.5\n";
+    dt_config c, plain;
+    char *written = NULL;
+    assert_int_equal(dt_config_parse(&c, "f.toml", text, 0, NULL), DT_OK);
+    assert_string_equal(c.left_out, "");
+    const char *const chosen[] = {"optim.kind=adam", "augment.crop=none", "schedule.warmup_steps=0"};
+    assert_int_equal(dt_config_parse(&c, "f.toml", text, 3, chosen), DT_OK);
+    assert_string_equal(c.left_out, "augment.pad, optim.momentum");
+    assert_true(c.optim.momentum == 0.9 && c.optim.lr == 0.2 && c.augment.pad == 4);
+    /* As if it had never been there. */
+    assert_int_equal(dt_config_parse(&plain, "f.toml",
+                                     MINIMAL
+                                     "[optim]\nkind = \"adam\"\nlr = 0.2\n[schedule]\nwarmup_epochs = "
+                                     "0.5\nwarmup_start = 0.5\n",
+                                     0, NULL),
+                     DT_OK);
+    assert_true(dt_config_hash_all(&c) == dt_config_hash_all(&plain));
+    assert_int_equal(dt_config_to_text(&c, &written), DT_OK);
+    assert_non_null(strstr(written, "\n# momentum = 0.9\n"));
+    assert_non_null(strstr(written, "\n# pad = 4\n"));
+    assert_non_null(strstr(written, "\ncrop = \"none\"\n"));
+    free(written);
+    const char *const warm[] = {"schedule.warmup_steps=3"};
+    assert_int_equal(dt_config_parse(&c, "f.toml", text, 1, warm), DT_OK);
+    assert_string_equal(c.left_out, "schedule.warmup_epochs");
+    const char *const wrong[] = {"optim.kind=adam", "optim.momentum=0.5"};
+    assert_int_equal(dt_config_parse(&c, "f.toml", text, 2, wrong), DT_ERR_CONFIG);
+    assert_non_null(strstr(dt_error_text(), "command line: optim.momentum: would be ignored"));
+    const char *const layers[] = {"model.name=layers", "model.layers=[{type='relu'}]"};
+    assert_int_equal(dt_config_parse(&c, "f.toml", MINIMAL "[model]\nbn_eps = 1e-3\n", 2, layers), DT_OK);
+    assert_string_equal(c.left_out, "model.bn_eps");
+    dt_config_fini(&c);
+}
+
+/* What the data is decides too, once it is open. */
+static void kinds_of_data_have_keys(void **state) {
+    (void)state;
+    dt_config c;
+    char left_out[DT_CONFIG_LEFT_OUT];
+    assert_int_equal(parse(&c, MINIMAL "[augment]\nflip = false\n"), DT_OK);
+    assert_int_equal(dt_config_check_data(&c, "images", left_out), DT_OK);
+    assert_int_equal(dt_config_check_data(&c, "arrays", left_out), DT_ERR_CONFIG);
+    assert_string_equal(dt_error_text(),
+                        "dir/run.toml:6:8: augment.flip: would be ignored: it counts only with images, "
+                        "and here the data is arrays; take it out");
+    const char *const data[] = {"data.train=other"};
+    assert_int_equal(dt_config_parse(&c, "f.toml", MINIMAL "[augment]\nflip = true\n", 1, data), DT_OK);
+    assert_int_equal(dt_config_check_data(&c, "arrays", left_out), DT_OK);
+    assert_string_equal(left_out, "augment.flip");
+    const char *const key[] = {"data.train=other", "data.channels=1"};
+    assert_int_equal(dt_config_parse(&c, "f.toml", MINIMAL, 2, key), DT_OK);
+    assert_int_equal(dt_config_check_data(&c, "arrays", left_out), DT_ERR_CONFIG);
+    assert_int_equal(parse(&c, MINIMAL), DT_OK);
+    assert_int_equal(dt_config_check_data(&c, "arrays", left_out), DT_OK);
+}
+
+/* Run directories hold sections written out in full, by versions that wrote what does not count, too. */
+static void sections_written_out_are_read(void **state) {
+    (void)state;
+    static const char written[] =
+        MINIMAL "[optim]\nkind = \"adam\"\nlr = 0.5\nmomentum = %s\nweight_decay = 0.0001\n"
+                "beta1 = 0.9\nbeta2 = 0.999\neps = 1e-08\ndecay_bn_and_bias = false\n";
+    char text[1024];
+    dt_config c;
+    snprintf(text, sizeof text, written, "0.9");
+    assert_int_equal(parse(&c, text), DT_OK);
+    assert_true(c.optim.lr == 0.5);
+    snprintf(text, sizeof text, written, "0.8");
+    assert_int_equal(parse(&c, text), DT_ERR_CONFIG);
+}
+
 static void key_list_names_every_key(void **state) {
     (void)state;
     char *keys = NULL, *config = NULL;
@@ -627,7 +744,7 @@ static void key_list_names_every_key(void **state) {
     for (char *line = strtok_r(config, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
         char name[64], full[160];
         if (sscanf(line, "[%63[a-z]]", section) == 1) continue;
-        assert_int_equal(sscanf(line, "%63s =", name), 1);
+        assert_int_equal(sscanf(line + (*line == '#' ? 2 : 0), "%63s =", name), 1);
         snprintf(full, sizeof full, "  %s.%s ", section, name);
         if (!strstr(keys, full)) fail_msg("%s is not listed", full);
         n++;
@@ -657,6 +774,9 @@ int main(void) {
         cmocka_unit_test(sections_have_defaults_of_their_own),
         cmocka_unit_test(documentation_is_current),
         cmocka_unit_test(key_list_names_every_key),
+        cmocka_unit_test(overrides_make_choices_void),
+        cmocka_unit_test(kinds_of_data_have_keys),
+        cmocka_unit_test(sections_written_out_are_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,7 +10,7 @@
 #include "core/toml.h"
 #include "core/types.h"
 
-enum { DT_KEY_STRING_MAX = 1024, DT_KEY_NAME_MAX = 48 };
+enum { DT_KEY_STRING_MAX = 1024, DT_KEY_NAME_MAX = 48, DT_KEY_ONLY_MAX = 64 };
 
 typedef enum dt_key_kind {
     DT_KEY_BOOL = 0,
@@ -43,6 +43,9 @@ typedef struct dt_key_row {
     double min, max;            /* INT, FLOAT, FLOATS */
     const char *const *choices; /* CHOICE, STRING: NULL-terminated; NULL for a free string */
     const char *fallback;       /* the default as TOML; NULL where required or derived */
+    /* With which choices the key counts, as dt_key_counts reads it; NULL: with all. Set where it does not count it is
+     * refused, for it would be ignored. */
+    const char *only;
     const char *help;
 } dt_key_row;
 
@@ -76,6 +79,8 @@ dt_status dt_key_fail(dt_place at, const char *key, const char *fmt, ...) DT_MUS
  * Errors: DT_ERR_CONFIG. */
 dt_status dt_key_set(const dt_key_row *row, const char *key, void *options, const dt_toml_value *v,
                      dt_place at);
+/* As the row's default has it; required and derived keys stay as they are. */
+void dt_key_set_default(const dt_key_row *row, void *options);
 /* Whether the field holds nothing: "" or no entries. Other kinds always hold something. */
 bool dt_key_is_empty(const dt_key_row *row, const void *options);
 /* Whether the field holds the same in both. */
@@ -86,5 +91,19 @@ void dt_key_print(const dt_key_row *row, const void *options, FILE *out);
 void dt_key_print_range(const dt_key_row *row, const char *prefix, FILE *out);
 /* "integer", "array of numbers", ... */
 const char *dt_key_kind_name(dt_key_kind kind);
+
+/* Whether a key is `what`: one of its values, which may end in '*'; "> 0"; NULL: anything but empty. */
+typedef bool dt_key_is(void *arg, const char *key, const char *what);
+/* `only` of a row: alternatives "a | b" of parts "a & b", each "key = value, value", "key > 0" or "key". */
+bool dt_key_counts(const char *only, dt_key_is *is, void *arg);
+/* The same as words, "optim.kind = adam, lamb or data.val"; `mark` goes around each key. Returns `out`. */
+const char *dt_key_only_text(const char *only, const char *mark, char *out, size_t size);
+/* Key number i of those that `only` names, each once; false behind the last. */
+bool dt_key_only_key(const char *only, int i, char key[DT_KEY_ONLY_MAX]);
+/* dt_key_is of a row's field. */
+bool dt_key_holds(const dt_key_row *row, const void *options, const char *what);
+/* Within one section, whose keys stand without its name: DT_ERR_CONFIG where the row does not count. */
+dt_status dt_section_counts(const dt_section *s, const dt_key_row *row, const char *key, const void *options,
+                            dt_place at);
 
 #endif

@@ -13,9 +13,11 @@ typedef struct dt_data_note {
 
 /* A set and the configuration. `classes`: of the model, 0: as many as the data has. `path` is for errors. */
 dt_status dt_data_check(const dt_data_options *o, int64_t classes, const char *path, const dt_dataset *d);
-/* Every number of the field `name`, where it is one whole number a row, is from 0 to classes - 1: DT_ERR_DATA
- * with the file and the row. Reads all of them; images have been checked when they were opened. */
-dt_status dt_data_check_labels(const dt_dataset *d, const char *name, int64_t classes);
+/* Every number of the field `name` is from `least` to `most`: DT_ERR_DATA with the file, the row, the place in it and
+ * `why`. `note`: whole numbers that fp32 does not hold. Reads all of them; images have been checked when they were
+ * opened. */
+dt_status dt_data_check_numbers(const dt_dataset *d, const char *name, double least, double most,
+                                const char *why, dt_data_note *note);
 /* Training and validation. */
 dt_status dt_data_agree(const dt_data_options *o, const dt_dataset *train, const dt_dataset *val,
                         dt_data_note *note);
@@ -24,6 +26,9 @@ dt_status dt_data_agree(const dt_data_options *o, const dt_dataset *train, const
  * none. */
 uint64_t dt_data_hash(const dt_dataset_info *info);
 uint64_t dt_data_classes_hash(const dt_dataset *d);
+/* Of all samples in their order, however they are divided into files; 0 where it is not known: files without checksums,
+ * generated sets. */
+uint64_t dt_data_samples_hash(const dt_dataset *d);
 /* The mean and deviation that images are normalised by: the options', else the data's. */
 uint64_t dt_data_statistics_hash(const dt_augment_options *o, const dt_dataset_info *info);
 

@@ -16,7 +16,8 @@ typedef struct dt_recipe {
 typedef struct dt_data_facts {
     dt_dataset_info info; /* n_samples 0 */
     dt_recipe recipe;
-    char **class_name; /* [info.n_classes], owned; NULL: they have no names */
+    uint64_t samples_xxh3; /* as dt_data_samples_hash; 0 where it is not known */
+    char **class_name;     /* [info.n_classes], owned; NULL: they have no names */
 } dt_data_facts;
 
 /* Those of an open set as JSON, without a line break at its end; caller frees. Names that are not UTF-8 are

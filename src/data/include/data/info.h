@@ -18,7 +18,7 @@ typedef struct dt_data_verify_result {
 } dt_data_verify_result;
 
 /* Reads everything: hash of each shard (where there is an index), before HDF5 sees the file; structure, label
- * range, every sample's checksum, and that every JPEG decodes. The first fault ends it: DT_ERR_DATA with path
+ * range, every sample's checksum, that every JPEG decodes and every number of arrays is one for a network. The first fault ends it: DT_ERR_DATA with path
  * and sample. `progress` (may be NULL) returning false: DT_STOPPED. */
 dt_status dt_data_verify(const char *path, bool (*progress)(void *arg, int64_t done, int64_t total),
                          void *arg, dt_data_verify_result *out);

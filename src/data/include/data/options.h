@@ -18,6 +18,7 @@ typedef struct dt_data_options {
     int64_t synthetic_samples;                             /* "synthetic": samples per epoch */
     int64_t synthetic_channels, synthetic_classes;
     char synthetic_fields[DT_KEY_STRING_MAX]; /* "": images */
+    bool allow_changed;                       /* resume on other samples */
     bool verify;                              /* check every sample's checksum while reading */
 } dt_data_options;
 extern const dt_section dt_data_section;

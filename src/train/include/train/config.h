@@ -15,8 +15,18 @@
 #include "model/options.h"
 #include "train/options.h"
 
+enum { DT_CONFIG_KEYS_MAX = 160, DT_CONFIG_LEFT_OUT = 512 };
+
+/* Where something was set: 0 nowhere, line -1: on the command line. */
+typedef struct dt_config_place {
+    int32_t line, column;
+} dt_config_place;
+
 typedef struct dt_config {
     char path[DT_KEY_STRING_MAX]; /* the file read, for messages */
+    dt_config_place set_at[DT_CONFIG_KEYS_MAX], layers_at, losses_at;
+    /* Names of the file's keys that do not count any more, because the command line chose otherwise: "" or "a, b". */
+    char left_out[DT_CONFIG_LEFT_OUT];
     dt_job_options run;
     dt_model_options model;
     dt_data_options data;
@@ -43,7 +53,12 @@ dt_status dt_config_load(dt_config *c, const char *path, int n_override, const c
 dt_status dt_config_parse(dt_config *c, const char *name, const char *text, int n_override,
                           const char *const *override);
 
-/* Writes every key with its value as TOML that dt_config_load reads back to the same struct. */
+/* Keys that do not count with data of this kind ("images", "arrays", ...): DT_ERR_CONFIG where one is set. Those of
+ * the file, where the command line named the data, are told in `left_out` as above. */
+dt_status dt_config_check_data(const dt_config *c, const char *kind, char left_out[DT_CONFIG_LEFT_OUT]);
+
+/* Writes every key with its value as TOML that dt_config_load reads back to the same struct; those that do not count,
+ * or may not with the data, as comments. */
 dt_status dt_config_write(const dt_config *c, FILE *out);
 /* The same as text; caller frees. */
 dt_status dt_config_to_text(const dt_config *c, char **out);
