@@ -221,6 +221,28 @@ dt_status dt_net_compile(dt_net *net) {
 
 /* ---- saving and loading ---- */
 
+/* What another network has saved as this step stays. One that is damaged is of nobody. */
+static dt_status refuse_other(const dt_net *net, const char *path, int32_t n, const dt_ckpt_tensor *tensor) {
+    char step[sizeof((dt_ckpt *)NULL)->path];
+    dt_ckpt *c = NULL;
+    snprintf(step, sizeof step, "%s/step-%08lld", path, (long long)net->step);
+    if (access(step, F_OK) != 0 || dt_ckpt_load(step, &c) != DT_OK) return DT_OK;
+    bool same = c->n_tensor == n;
+    for (int32_t i = 0; same && i < n; i++) {
+        const dt_ckpt_tensor *t = dt_ckpt_find(c, tensor[i].name);
+        const bool of_ranks = strcmp(tensor[i].name, DT_CKPT_LOCAL_STATE) == 0; /* a row for each */
+        same = t && (of_ranks || (t->ndim == tensor[i].ndim &&
+                                  memcmp(t->dim, tensor[i].dim, (size_t)t->ndim * sizeof *t->dim) == 0));
+    }
+    dt_ckpt_free(c);
+    return same ? DT_OK
+                : dt_fail(DT_ERR_USAGE,
+                          "dt_net_save: %s is of a network of other layers, another optimizer or number of "
+                          "ranks: save "
+                          "in another directory, or remove it",
+                          step);
+}
+
 static dt_status save(dt_net *net, const char *path, int64_t updates, int32_t n,
                       const dt_ckpt_tensor *tensor) {
     static const char config_text[] = "# a network written in C\n";
@@ -237,6 +259,7 @@ static dt_status save(dt_net *net, const char *path, int64_t updates, int32_t n,
                          .train_samples = batch};
     snprintf(meta.optimizer, sizeof meta.optimizer, "%s", dt_optim_names[net->config.optim.kind]);
     dt_ckpt_writer *w;
+    DT_TRY(refuse_other(net, path, n, tensor));
     DT_TRY(dt_ckpt_writer_create(&policy, &w));
     dt_status st = dt_ckpt_writer_save(w, &meta, n, tensor, config_text);
     if (st == DT_OK) st = dt_ckpt_writer_wait(w);
