@@ -58,6 +58,8 @@ struct dt_run {
     dt_comm *mpi;          /* NULL in a world of one */
     dt_comm *comm;         /* all-reduce of tensors: NCCL's, or mpi */
     bool failed;           /* a collective call failed on this rank: the others are not waited for */
+    int32_t number;        /* from 1 in the process, the same on all ranks */
+    int32_t n_compiled;    /* networks, in the order that all ranks have them in */
     dt_eager *eager[2];    /* of be, of host */
     pthread_mutex_t lock;  /* of all above, and of everything queued on be and host */
 };
@@ -65,6 +67,11 @@ struct dt_run {
 /* NCCL's communicator for this backend where every rank has a GPU and can, else that of MPI; NULL in a world of
  * one. Collective. */
 dt_status dt_run_choose_comm(dt_run *run, dt_backend *be, dt_comm **out);
+/* The beginning of a collective call: DT_OK where all ranks bring that, and the same text. Its first line says which
+ * call it is, each of the others what ranks must agree in. Else all ranks fail alike, with the text of the first that
+ * failed (as dt_comm_agree has it) or with what differs: DT_ERR_USAGE for different calls, else DT_ERR_CONFIG. A rank
+ * that is `leaving` does so whatever comes out. In a world of one: `mine`. */
+dt_status dt_run_meet(dt_run *run, dt_status mine, bool leaving, const char *call);
 void dt_run_hold(dt_run *run);
 void dt_run_drop(dt_run *run);
 dt_status dt_run_make_backend(const dt_run *run, bool host, dt_backend **out);

@@ -224,44 +224,60 @@ dt_status dt_net_next(dt_net *net, dt_data *data, dt_mode mode, bool *more) {
 
 /* ---- all of them ---- */
 
-/* Remembers that this rank leaves a collective call early. */
-static dt_status leave(dt_net *net, dt_status st) {
-    if (st != DT_OK && net->run->mpi) net->run->failed = true;
-    return st;
+/* The beginning of a collective call on a data set: of all ranks the same, as far as can be told without reading it. */
+static dt_status meet(dt_net *net, const dt_data *d, dt_status mine, const char *function, const char *more) {
+    char text[DT_MEET_TEXT_MAX];
+    snprintf(text, sizeof text, "%s", more);
+    if (mine == DT_OK)
+        snprintf(text, sizeof text, "%s\ndata of %lld rows, %s, means %.9g %.9g %.9g %.9g\n", more,
+                 (long long)d->info.n_samples, dt_dataset_describe(&d->info).s, d->info.mean[0],
+                 d->info.mean[1], d->info.mean[2], d->info.mean[3]);
+    return dt_net_meet(net, mine, function, text);
 }
 
-static dt_status fit_step(dt_net *net, dt_data *data, const dt_fit_options *o, int64_t i) {
-    DT_TRY(dt_net_next(net, data, DT_TRAINING, NULL));
-    DT_TRY(dt_net_step(net));
-    return o->after_step ? o->after_step(o->arg, net, i) : DT_OK;
+static dt_status check_fit(const dt_net *net, const dt_data *data, const dt_fit_options *o, int64_t *steps) {
+    DT_TRY(dt_handle_check(DT_HANDLE_DATA, data, "dt_net_fit", "data"));
+    if (!(o->epochs >= 0) || isinf(o->epochs) || o->steps < 0)
+        return dt_fail(DT_ERR_CONFIG, "dt_net_fit: epochs is %g, steps is %lld", o->epochs,
+                       (long long)o->steps);
+    const double all = (o->epochs > 0 ? o->epochs : 1) * (double)data->info.n_samples;
+    if (all > 1e17)
+        return dt_fail(DT_ERR_CONFIG, "dt_net_fit: %g epochs are more than can be counted", o->epochs);
+    *steps =
+        o->steps > 0 ? o->steps : (int64_t)ceil(all / (double)net->config.train.global_batch * (1 - 1e-12));
+    return DT_OK;
 }
 
+/* What fails on one rank ends all of them at the next step's beginning, or at the end. */
 dt_status dt_net_fit(dt_net *net, dt_data *data, dt_fit_options o) {
     DT_CHECK_NET(net);
-    DT_CHECK_DATA(data);
-    if (!(o.epochs >= 0) || isinf(o.epochs) || o.steps < 0)
-        return dt_fail(DT_ERR_CONFIG, "dt_net_fit: epochs is %g, steps is %lld", o.epochs,
-                       (long long)o.steps);
-    const double all = (o.epochs > 0 ? o.epochs : 1) * (double)data->info.n_samples;
-    if (all > 1e17)
-        return dt_fail(DT_ERR_CONFIG, "dt_net_fit: %g epochs are more than can be counted", o.epochs);
-    const int64_t steps =
-        o.steps > 0 ? o.steps : (int64_t)ceil(all / (double)net->config.train.global_batch * (1 - 1e-12));
+    int64_t steps = 0;
+    char more[64];
+    dt_status st = check_fit(net, data, &o, &steps);
+    if (st != DT_OK && !net->run->mpi) return st;
     DT_TRY(dt_net_compile(net));
-    for (int64_t i = 0; i < steps; i++) DT_TRY(leave(net, fit_step(net, data, &o, i)));
-    return DT_OK;
+    snprintf(more, sizeof more, "steps %lld", (long long)steps);
+    DT_TRY(meet(net, data, st, __func__, more));
+    for (int64_t i = 0; i < steps; i++) {
+        if (st == DT_OK) st = dt_net_next(net, data, DT_TRAINING, NULL);
+        DT_TRY(dt_net_step_after(net, st));
+        if (o.after_step) st = o.after_step(o.arg, net, i);
+    }
+    return dt_net_meet(net, st, "the end of dt_net_fit", "");
 }
 
 dt_status dt_net_evaluate(dt_net *net, dt_data *data) {
     bool more;
     DT_CHECK_NET(net);
-    DT_CHECK_DATA(data);
+    dt_status st = dt_handle_check(DT_HANDLE_DATA, data, __func__, "data");
+    if (st != DT_OK && !net->run->mpi) return st;
+    DT_TRY(dt_net_compile(net));
+    DT_TRY(meet(net, data, st, __func__, ""));
     DT_TRY(dt_net_begin_evaluation(net));
     end_feed(data, DT_EVALUATION);
-    dt_status st;
     while ((st = dt_net_next(net, data, DT_EVALUATION, &more)) == DT_OK && more)
         if ((st = dt_net_forward(net, DT_EVALUATION)) != DT_OK) break;
-    st = dt_net_all(net, st);
+    st = dt_net_meet(net, st, "the end of dt_net_evaluate", "");
     if (st == DT_OK) return dt_net_end_evaluation(net);
     char why[1024];
     snprintf(why, sizeof why, "%s", dt_error_text());
@@ -290,11 +306,14 @@ static dt_status predict(dt_net *net, dt_data *data, const char *output, int64_t
 /* The result before it is computed. */
 static dt_status prepare(dt_net *net, const dt_data *data, const char *output, int64_t *width,
                          dt_tensor **out) {
+    static const char function[] = "dt_net_predict";
+    DT_TRY(dt_handle_check(DT_HANDLE_DATA, data, function, "data"));
+    if (!output || !out) return dt_fail(DT_ERR_USAGE, "%s: %s is NULL", function, output ? "out" : "output");
     const dt_graph *g = dt_engine_program(net->engine, true)->graph;
     const dt_vid id = dt_graph_output(g, output);
     if (id < 0)
-        return dt_fail(DT_ERR_USAGE,
-                       "dt_net_predict: the network has no output \"%s\": name one with dt_expose", output);
+        return dt_fail(DT_ERR_USAGE, "%s: the network has no output \"%.200s\": name one with dt_expose",
+                       function, output);
     const dt_value *v = &g->value[id];
     dt_shape shape = {.ndim = v->ndim};
     memcpy(shape.dim, v->dim, (size_t)v->ndim * sizeof *v->dim);
@@ -305,19 +324,20 @@ static dt_status prepare(dt_net *net, const dt_data *data, const char *output, i
 
 dt_status dt_net_predict(dt_net *net, dt_data *data, const char *output, dt_tensor **out) {
     DT_CHECK_NET(net);
-    DT_CHECK_DATA(data);
-    DT_CHECK_POINTER(output);
-    DT_CHECK_POINTER(out);
-    *out = NULL;
+    if (out) *out = NULL;
     DT_TRY(dt_net_compile(net));
     int64_t width = 0;
-    dt_tensor *t = NULL;
-    dt_status st = dt_net_all(net, prepare(net, data, output, &width, &t));
-    if (st == DT_OK) st = dt_net_all(net, predict(net, data, output, width, t->data));
-    if (st == DT_OK && net->run->mpi) st = dt_run_all_reduce(net->run, t);
-    if (st == DT_OK)
-        *out = t;
-    else
-        dt_tensor_free(t);
+    char more[256];
+    dt_status st = prepare(net, data, output, &width, out);
+    snprintf(more, sizeof more, "output %.200s", st == DT_OK ? output : "");
+    st = meet(net, data, st, __func__, more);
+    if (st == DT_OK) st = dt_net_all(net, predict(net, data, output, width, (*out)->data));
+    if (st == DT_OK && net->run->mpi) st = dt_run_all_reduce(net->run, *out);
+    if (st == DT_OK || !out) return st;
+    char why[1024];
+    snprintf(why, sizeof why, "%s", dt_error_text());
+    dt_tensor_free(*out);
+    dt_error_set_text(why);
+    *out = NULL;
     return st;
 }

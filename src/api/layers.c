@@ -249,8 +249,9 @@ void dt_expose(dt_var x, const char *name) {
 /* ---- losses ---- */
 
 static void add_loss(dt_net *net, const char *kind, dt_var x, dt_var target, const dt_loss_options *o) {
-    const bool first = net->b.g->n_loss == 0;
-    char *name = net->loss_name[first ? 0 : net->b.g->n_loss];
+    const int32_t nth = net->b.g->n_loss;
+    const bool first = nth == 0;
+    char *name = net->loss_name[nth];
     dt_build_loss_options t = {.kind = kind,
                                .weight = o->weight,
                                .param = strcmp(kind, "huber") == 0 ? o->delta
@@ -264,6 +265,9 @@ static void add_loss(dt_net *net, const char *kind, dt_var x, dt_var target, con
     snprintf(name, DT_NAME_MAX, "loss_%s", o->name ? o->name : kind);
     t.name = first ? "loss" : name;
     net->b.label_smoothing = o->smoothing;
+    snprintf(net->loss[nth].kind, sizeof net->loss[nth].kind, "%s", kind);
+    net->loss[nth].weight = o->weight, net->loss[nth].delta = o->delta;
+    net->loss[nth].positives = o->positives, net->loss[nth].smoothing = o->smoothing;
     dt_build_loss(&net->b, x.id, &t);
     dt_net_note(net);
 }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 static double or_default(double x, double value) {
     return x != 0 ? x : value;
@@ -206,12 +207,41 @@ dt_status dt_net_all(dt_net *net, dt_status mine) {
 dt_status dt_net_compile(dt_net *net) {
     DT_CHECK_NET(net);
     if (net->engine) return DT_OK;
-    DT_TRY(dt_net_all(net, compile_alone(net)));
-    DT_TRY(dt_run_choose_comm(net->run, net->be, &net->comm));
-    return dt_net_all(net, make_engine(net));
+    DT_TRY(dt_net_meet_built(net, compile_alone(net)));
+    if (!net->comm) DT_TRY(dt_run_choose_comm(net->run, net->be, &net->comm));
+    const dt_status st = dt_net_all(net, make_engine(net));
+    if (st == DT_OK) {
+        net->number = ++net->run->n_compiled;
+        return DT_OK;
+    }
+    dt_engine_destroy(net->engine); /* another rank has none */
+    net->engine = NULL;
+    return st;
 }
 
 /* ---- saving and loading ---- */
+
+/* What another network has saved as this step stays. One that is damaged is of nobody. */
+static dt_status refuse_other(const dt_net *net, const char *path, int32_t n, const dt_ckpt_tensor *tensor) {
+    char step[sizeof((dt_ckpt *)NULL)->path];
+    dt_ckpt *c = NULL;
+    snprintf(step, sizeof step, "%s/step-%08lld", path, (long long)net->step);
+    if (access(step, F_OK) != 0 || dt_ckpt_load(step, &c) != DT_OK) return DT_OK;
+    bool same = c->n_tensor == n;
+    for (int32_t i = 0; same && i < n; i++) {
+        const dt_ckpt_tensor *t = dt_ckpt_find(c, tensor[i].name);
+        const bool of_ranks = strcmp(tensor[i].name, DT_CKPT_LOCAL_STATE) == 0; /* a row for each */
+        same = t && (of_ranks || (t->ndim == tensor[i].ndim &&
+                                  memcmp(t->dim, tensor[i].dim, (size_t)t->ndim * sizeof *t->dim) == 0));
+    }
+    dt_ckpt_free(c);
+    return same ? DT_OK
+                : dt_fail(DT_ERR_USAGE,
+                          "dt_net_save: %s is of a network of other layers, another optimizer or number of "
+                          "ranks: save "
+                          "in another directory, or remove it",
+                          step);
+}
 
 static dt_status save(dt_net *net, const char *path, int64_t updates, int32_t n,
                       const dt_ckpt_tensor *tensor) {
@@ -229,6 +259,7 @@ static dt_status save(dt_net *net, const char *path, int64_t updates, int32_t n,
                          .train_samples = batch};
     snprintf(meta.optimizer, sizeof meta.optimizer, "%s", dt_optim_names[net->config.optim.kind]);
     dt_ckpt_writer *w;
+    DT_TRY(refuse_other(net, path, n, tensor));
     DT_TRY(dt_ckpt_writer_create(&policy, &w));
     dt_status st = dt_ckpt_writer_save(w, &meta, n, tensor, config_text);
     if (st == DT_OK) st = dt_ckpt_writer_wait(w);
@@ -236,39 +267,68 @@ static dt_status save(dt_net *net, const char *path, int64_t updates, int32_t n,
     return st;
 }
 
+/* Before the checkpoint is written. */
+static dt_status check_save(dt_net *net, const char *path, int64_t *updates) {
+    static const char function[] = "dt_net_save";
+    if (!path || strlen(path) >= DT_MEET_TEXT_MAX / 2)
+        return dt_fail(DT_ERR_USAGE, "%s: path is %s", function, path ? "too long" : "NULL");
+    DT_TRY(dt_net_settle(net));
+    return dt_engine_updates(net->engine, updates);
+}
+
 dt_status dt_net_save(dt_net *net, const char *path) {
     DT_CHECK_NET(net);
-    DT_CHECK_POINTER(path);
     DT_TRY(dt_net_compile(net));
-    DT_TRY(dt_net_settle(net));
+    char more[DT_MEET_TEXT_MAX];
     int32_t n;
     const dt_ckpt_tensor *tensor;
     int64_t updates = 0;
-    DT_TRY(dt_net_all(net, dt_engine_updates(net->engine, &updates)));
+    const dt_status mine = check_save(net, path, &updates);
+    snprintf(more, sizeof more, "path %s\n", mine == DT_OK ? path : "");
+    DT_TRY(dt_net_meet(net, mine, __func__, more));
     DT_TRY(dt_net_all(net, dt_engine_snapshot(net->engine, &n, &tensor)));
     return dt_net_all(net, save(net, path, updates, n, tensor));
 }
 
-static dt_status load(dt_net *net, const char *path) {
+static dt_status open_checkpoint(dt_net *net, const char *path, dt_ckpt **out) {
     char manifest[sizeof((dt_ckpt *)NULL)->path];
-    dt_ckpt *c = NULL;
+    if (!path) return dt_fail(DT_ERR_USAGE, "dt_net_load: path is NULL");
     if ((size_t)snprintf(manifest, sizeof manifest, "%s/manifest.json", path) >= sizeof manifest)
         return dt_fail(DT_ERR_IO, "\"%s\": path too long", path);
     if (access(manifest, F_OK) == 0)
-        DT_TRY(dt_ckpt_load(path, &c));
+        DT_TRY(dt_ckpt_load(path, out));
     else
-        DT_TRY(dt_ckpt_load_latest(path, NULL, NULL, &c));
-    if (!c) return dt_fail(DT_ERR_CHECKPOINT, "there is no checkpoint in %s", path);
-    const dt_status st = dt_engine_load(net->engine, c);
-    if (st == DT_OK) net->step = c->meta.step;
-    dt_ckpt_free(c);
-    return st;
+        DT_TRY(dt_ckpt_load_latest(path, NULL, NULL, out));
+    if (!*out) return dt_fail(DT_ERR_CHECKPOINT, "there is no checkpoint in %s", path);
+    return dt_net_settle(net);
+}
+
+/* Of names and values of its tensors. */
+static uint64_t contents_of(const dt_ckpt *c) {
+    uint64_t hash = 0;
+    for (int32_t i = 0; i < c->n_tensor; i++) {
+        const dt_ckpt_tensor *t = &c->tensor[i];
+        int64_t n = 1;
+        for (int32_t d = 0; d < t->ndim; d++) n *= t->dim[d];
+        hash = XXH3_64bits_withSeed(t->name, strlen(t->name), hash);
+        hash = XXH3_64bits_withSeed(t->data, (size_t)n * sizeof *t->data, hash);
+    }
+    return hash;
 }
 
 dt_status dt_net_load(dt_net *net, const char *path) {
     DT_CHECK_NET(net);
-    DT_CHECK_POINTER(path);
     DT_TRY(dt_net_compile(net));
-    DT_TRY(dt_net_settle(net));
-    return dt_net_all(net, load(net, path));
+    char more[DT_MEET_TEXT_MAX] = "";
+    dt_ckpt *c = NULL;
+    /* Each rank reads its own file: what is in it must be the same, before any takes it. */
+    dt_status st = open_checkpoint(net, path, &c);
+    if (st == DT_OK && net->run->mpi)
+        snprintf(more, sizeof more, "checkpoint of step %lld, contents %016llx\n", (long long)c->meta.step,
+                 (unsigned long long)contents_of(c));
+    st = dt_net_meet(net, st, __func__, more);
+    if (st == DT_OK) st = dt_net_all(net, dt_engine_load(net->engine, c));
+    if (st == DT_OK) net->step = c->meta.step;
+    dt_ckpt_free(c);
+    return st;
 }

@@ -31,6 +31,7 @@ struct dt_net {
     char text[1024];  /* of it */
     dt_backend *be;
     dt_comm *comm;
+    int32_t number;    /* among the compiled ones of its run, from 1; 0: not compiled */
     dt_engine *engine; /* NULL until compiled */
     int32_t n_input;
     dt_net_input input[DT_FIELDS_MAX];
@@ -41,9 +42,13 @@ struct dt_net {
     int64_t step;                               /* done */
     const dt_task_row *task;                    /* of the first loss; NULL: there is none yet */
     char loss_name[DT_LOSSES_MAX][DT_NAME_MAX]; /* "loss_<name>" */
-    char *report;                               /* text of inspect and profile */
-    uint64_t serial;                            /* tells it from a network that was freed */
-    int64_t n_fed;                              /* batches that the engine was fed */
+    struct {
+        char kind[DT_FIELD_NAME_MAX];
+        double weight, delta, positives, smoothing;
+    } loss[DT_LOSSES_MAX]; /* as they were asked for */
+    char *report;          /* text of inspect and profile */
+    uint64_t serial;       /* tells it from a network that was freed */
+    int64_t n_fed;         /* batches that the engine was fed */
     double lr;
     double metric[DT_METRIC_COUNT];
     dt_metrics_of metrics_of;
@@ -56,8 +61,16 @@ dt_var dt_net_refuse(dt_net *net, dt_status st);
 
 /* Ends a step that was begun, without its update, and reads the results of all. */
 dt_status dt_net_settle(dt_net *net);
-/* DT_OK where all ranks bring that. */
+/* The beginning of a collective call (dt_run_meet): ranks must agree in the network, its step and rate, and in `more`,
+ * lines of at most DT_MEET_TEXT_MAX bytes. */
+dt_status dt_net_meet(dt_net *net, dt_status mine, const char *function, const char *more);
+enum { DT_MEET_TEXT_MAX = 2048 };
+/* The same of one that is built and not yet compiled: in all that it is. */
+dt_status dt_net_meet_built(dt_net *net, dt_status mine);
+/* Within one: DT_OK where all ranks bring that. */
 dt_status dt_net_all(dt_net *net, dt_status mine);
+/* dt_net_step that fails on all ranks with `mine` where that is not DT_OK. */
+dt_status dt_net_step_after(dt_net *net, dt_status mine);
 float dt_net_loss_scale(const dt_net *net);
 
 int32_t dt_net_world(const dt_net *net);

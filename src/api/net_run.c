@@ -114,13 +114,16 @@ static dt_step_params step_params(const dt_net *net) {
                             .micro = net->run->mpi ? (uint64_t)net->run->mpi->rank : 0};
 }
 
-/* Begins a step, with the inputs as they are set. */
-static dt_status begin(dt_net *net) {
-    DT_TRY(dt_net_compile(net));
+/* Feeds a step with the inputs as they are set. */
+static dt_status prepare(dt_net *net) {
     if (net->evaluating)
         return dt_fail(DT_ERR_USAGE, "a step between dt_net_begin_evaluation and dt_net_end_evaluation");
-    if (net->phase != DT_NET_IDLE) DT_TRY(dt_net_settle(net));
-    DT_TRY(feed(net, DT_TRAINING));
+    DT_TRY(dt_net_settle(net));
+    return feed(net, DT_TRAINING);
+}
+
+/* Begins the step that was fed. */
+static dt_status begin(dt_net *net) {
     DT_TRY(dt_engine_begin_step(net->engine, false, false));
     net->mode = DT_TRAINING;
     net->passed = true;
@@ -151,6 +154,8 @@ dt_status dt_net_forward(dt_net *net, dt_mode mode) {
     DT_CHECK_NET(net);
     if (mode == DT_EVALUATION) return forward_evaluation(net);
     if (mode != DT_TRAINING) return dt_fail(DT_ERR_USAGE, "dt_net_forward: %d is no dt_mode", (int)mode);
+    DT_TRY(dt_net_compile(net));
+    DT_TRY(prepare(net));
     DT_TRY(begin(net));
     const dt_step_params p = step_params(net);
     net->phase = DT_NET_FORWARD;
@@ -163,18 +168,13 @@ static dt_status note(dt_net *net, dt_status st) {
     return st;
 }
 
-/* Ranks that are no longer in step would sum what does not belong together. */
-static dt_status in_step(const dt_net *net) {
-    if (!net->run->failed || dt_net_world(net) == 1) return DT_OK;
-    return dt_fail(DT_ERR_PEER, "a collective call of this run has failed before: its ranks are no longer in "
-                                "step; close the run");
-}
-
 dt_status dt_net_backward(dt_net *net) {
     DT_CHECK_NET(net);
-    DT_TRY(in_step(net));
-    if (net->phase != DT_NET_FORWARD)
-        return dt_fail(DT_ERR_USAGE, "dt_net_backward: there was no forward pass in training before it");
+    const dt_status mine =
+        net->phase == DT_NET_FORWARD
+            ? DT_OK
+            : dt_fail(DT_ERR_USAGE, "dt_net_backward: there was no forward pass in training before it");
+    DT_TRY(dt_net_meet(net, mine, __func__, ""));
     DT_TRY(note(net, dt_engine_backward(net->engine, true)));
     net->phase = DT_NET_BACKWARD;
     return DT_OK;
@@ -182,28 +182,36 @@ dt_status dt_net_backward(dt_net *net) {
 
 dt_status dt_net_update(dt_net *net) {
     DT_CHECK_NET(net);
-    DT_TRY(in_step(net));
-    if (net->phase != DT_NET_BACKWARD)
-        return dt_fail(DT_ERR_USAGE, "dt_net_update: there was no backward pass before it");
+    const dt_status mine = net->phase == DT_NET_BACKWARD
+                               ? DT_OK
+                               : dt_fail(DT_ERR_USAGE, "dt_net_update: there was no backward pass before it");
+    DT_TRY(dt_net_meet(net, mine, __func__, ""));
     DT_TRY(note(net, dt_engine_update(net->engine)));
-    return end(net);
+    return note(net, end(net));
+}
+
+dt_status dt_net_step_after(dt_net *net, dt_status mine) {
+    DT_TRY(dt_net_compile(net));
+    if (mine == DT_OK) mine = prepare(net);
+    DT_TRY(dt_net_meet(net, mine, "dt_net_step", ""));
+    DT_TRY(note(net, begin(net)));
+    const dt_step_params p = step_params(net);
+    DT_TRY(note(net, dt_engine_micro(net->engine, &p, true)));
+    return note(net, end(net));
 }
 
 dt_status dt_net_step(dt_net *net) {
     DT_CHECK_NET(net);
-    DT_TRY(in_step(net));
-    DT_TRY(begin(net));
-    const dt_step_params p = step_params(net);
-    DT_TRY(note(net, dt_engine_micro(net->engine, &p, true)));
-    return end(net);
+    return dt_net_step_after(net, DT_OK);
 }
 
 dt_status dt_net_begin_evaluation(dt_net *net) {
     DT_CHECK_NET(net);
-    DT_TRY(in_step(net));
     DT_TRY(dt_net_compile(net));
-    if (net->evaluating) return dt_fail(DT_ERR_USAGE, "dt_net_begin_evaluation: there is one already");
-    DT_TRY(dt_net_settle(net));
+    const dt_status mine = net->evaluating
+                               ? dt_fail(DT_ERR_USAGE, "dt_net_begin_evaluation: there is one already")
+                               : dt_net_settle(net);
+    DT_TRY(dt_net_meet(net, mine, __func__, ""));
     DT_TRY(note(net, dt_engine_eval_begin(net->engine, false)));
     net->evaluating = true;
     return DT_OK;
@@ -211,7 +219,9 @@ dt_status dt_net_begin_evaluation(dt_net *net) {
 
 dt_status dt_net_end_evaluation(dt_net *net) {
     DT_CHECK_NET(net);
-    if (!net->evaluating) return dt_fail(DT_ERR_USAGE, "dt_net_end_evaluation: there is none");
+    const dt_status mine =
+        net->evaluating ? DT_OK : dt_fail(DT_ERR_USAGE, "dt_net_end_evaluation: there is none");
+    DT_TRY(dt_net_meet(net, mine, __func__, ""));
     net->evaluating = false;
     net->metrics_of = DT_METRICS_EVALUATION;
     return note(net, dt_engine_eval_end(net->engine, net->metric));

@@ -7,6 +7,8 @@
 #include "net.h"
 #include "train/profile.h"
 
+enum { PROFILE_STEPS_MAX = 10000 };
+
 /* A stream whose text becomes the network's. */
 typedef struct page {
     FILE *out;
@@ -57,19 +59,24 @@ static dt_status profile_step(void *arg, int64_t step, double *wait_s) {
     return dt_net_step(arg);
 }
 
+static dt_status check_profile(dt_net *net, int64_t steps, const char **text) {
+    DT_CHECK_POINTER(text);
+    if (steps < 1 || steps > PROFILE_STEPS_MAX)
+        return dt_fail(DT_ERR_CONFIG, "dt_net_profile: steps is %lld, expected 1 to %d", (long long)steps,
+                       PROFILE_STEPS_MAX);
+    return dt_net_settle(net);
+}
+
 dt_status dt_net_profile(dt_net *net, int64_t steps, const char **text) {
-    enum { STEPS_MAX = 10000 };
     page p;
     dt_profile nodes = {.row = NULL}, layers = {.row = NULL};
+    char more[32];
     DT_CHECK_NET(net);
-    DT_CHECK_POINTER(text);
-    *text = NULL;
-    if (steps < 1 || steps > STEPS_MAX)
-        return dt_fail(DT_ERR_CONFIG, "dt_net_profile: %lld steps, expected 1 to %d", (long long)steps,
-                       STEPS_MAX);
+    if (text) *text = NULL;
     DT_TRY(dt_net_compile(net));
-    DT_TRY(dt_net_settle(net));
-    DT_TRY(open_page(&p));
+    snprintf(more, sizeof more, "steps %lld\n", (long long)steps);
+    DT_TRY(dt_net_meet(net, check_profile(net, steps, text), __func__, more));
+    DT_TRY(dt_net_all(net, open_page(&p)));
     const double lr = net->lr;
     const int64_t step = net->step;
     const dt_profile_options o = {.steps = steps, .step = profile_step, .arg = net};

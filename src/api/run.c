@@ -1,4 +1,5 @@
 /* Runs: a device and the other ranks. MPI is the process' and is shared by its runs. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,23 +9,26 @@
 #include "gpu/cuda.h"
 
 static const double default_timeout_s = 300;
+static const double timeout_max_s = 1e9;
 enum { THREADS_MAX = 4096 };
 
 /* MPI starts and ends once in a process. */
 static struct {
     pthread_mutex_t lock;
     dt_comm *mpi;
-    int32_t users;
+    int32_t users, n_run;
 } process = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-static dt_status mpi_hold(double timeout_s, dt_comm **out) {
+static dt_status mpi_hold(double timeout_s, dt_comm **out, int32_t *number) {
     dt_status st = DT_OK;
     *out = NULL;
+    *number = 1;
     if (dt_comm_tasks() < 2) return DT_OK;
     pthread_mutex_lock(&process.lock);
     if (!process.mpi) st = dt_comm_init(NULL, NULL, &process.mpi);
     if (st == DT_OK) {
         process.users++;
+        *number = ++process.n_run;
         process.mpi->timeout_s = timeout_s;
         *out = process.mpi;
     }
@@ -32,6 +36,13 @@ static dt_status mpi_hold(double timeout_s, dt_comm **out) {
     return st == DT_ERR_INTERNAL ? dt_fail(DT_ERR_USAGE, "MPI has ended with the last run of this process: "
                                                          "open all runs before the last one is closed")
                                  : st;
+}
+
+static bool is_last(const dt_run *run) {
+    pthread_mutex_lock(&process.lock);
+    const bool last = run->mpi && process.users == 1;
+    pthread_mutex_unlock(&process.lock);
+    return last;
 }
 
 static void mpi_drop(dt_comm *mpi, bool failed) {
@@ -81,6 +92,9 @@ static dt_status open_devices(dt_run *run) {
 }
 
 static void tear_down(dt_run *run) {
+    /* A rank that is elsewhere would wait for this one. */
+    if (is_last(run) && !run->failed)
+        run->failed = dt_run_meet(run, DT_OK, true, "the end of its last run (dt_run_close)") != DT_OK;
     for (int i = 0; i < 2; i++) dt_eager_destroy(run->eager[i]);
     if (run->comm && run->comm != run->mpi) run->comm->destroy(run->comm);
     if (run->host && run->host != run->be) run->host->destroy(run->host);
@@ -90,34 +104,48 @@ static void tear_down(dt_run *run) {
     dt_handle_free(run);
 }
 
+static dt_status check_options(const dt_run_options *o) {
+    if (o->device < DT_DEVICE_AUTO || o->device > DT_DEVICE_CUDA)
+        return dt_fail(DT_ERR_USAGE, "dt_run_open: device is %d, none of dt_device", (int)o->device);
+    if (o->threads < 0 || o->threads > THREADS_MAX)
+        return dt_fail(DT_ERR_USAGE, "dt_run_open: threads is %d, expected 0 to %d", o->threads, THREADS_MAX);
+    if (!(o->timeout_s >= 0 && o->timeout_s <= timeout_max_s))
+        return dt_fail(DT_ERR_USAGE, "dt_run_open: timeout_s is %g, expected 0 to %g", o->timeout_s,
+                       timeout_max_s);
+    return DT_OK;
+}
+
 dt_status dt_run_open(dt_run_options options, dt_run **out) {
     DT_CHECK_POINTER(out);
     *out = NULL;
-    if (options.device < DT_DEVICE_AUTO || options.device > DT_DEVICE_CUDA)
-        return dt_fail(DT_ERR_USAGE, "dt_run_open: device is %d, none of dt_device", (int)options.device);
-    if (options.threads < 0 || options.threads > THREADS_MAX)
-        return dt_fail(DT_ERR_USAGE, "dt_run_open: threads is %d, expected 0 to %d", options.threads,
-                       THREADS_MAX);
-    if (!(options.timeout_s >= 0))
-        return dt_fail(DT_ERR_USAGE, "dt_run_open: timeout_s is %g, less than 0", options.timeout_s);
     dt_run *run = dt_handle_new(DT_HANDLE_RUN, sizeof *run);
     if (!run) return dt_fail(DT_ERR_MEMORY, "no memory for a run");
-    run->options = options;
     run->refs = 1;
     pthread_mutex_init(&run->lock, NULL);
-    dt_status st = mpi_hold(options.timeout_s > 0 ? options.timeout_s : default_timeout_s, &run->mpi);
+    /* What one rank cannot take, all learn: they would wait for it as MPI starts. */
+    dt_status bad = check_options(&options), st = bad;
+    char why[512];
+    snprintf(why, sizeof why, "%s", bad != DT_OK ? dt_error_text() : "");
+    if (bad == DT_OK || dt_comm_tasks() > 1) {
+        const double timeout_s =
+            bad == DT_OK && options.timeout_s > 0 ? options.timeout_s : default_timeout_s;
+        run->options = options;
+        st = mpi_hold(timeout_s, &run->mpi, &run->number);
+    }
     if (st == DT_OK) {
-        dt_cores_unbind(run->mpi ? run->mpi->local_world : 1);
-        st = open_devices(run);
-        if (run->mpi) st = dt_comm_agree(run->mpi, st);
+        if (bad != DT_OK) dt_error_set_text(why);
+        if (bad == DT_OK) dt_cores_unbind(run->mpi ? run->mpi->local_world : 1);
+        st = dt_run_meet(run, bad == DT_OK ? open_devices(run) : bad, false, "dt_run_open");
         if (st == DT_OK) st = dt_run_choose_comm(run, run->be, &run->comm);
     }
     if (st == DT_OK) {
         *out = run;
         return DT_OK;
     }
+    snprintf(why, sizeof why, "%s", dt_error_text());
     dt_handle_end(DT_HANDLE_RUN, run);
     tear_down(run);
+    dt_error_set_text(why);
     return st;
 }
 
@@ -162,13 +190,6 @@ static dt_status own_tensor(const dt_run *run, const dt_tensor *t, const char *f
     return t->run == run ? DT_OK : dt_fail(DT_ERR_USAGE, "%s: the tensor is of another run", function);
 }
 
-/* All ranks would wait for one another where shapes differ. They all learn it: none has left early. */
-static dt_status check_alike(dt_run *run, const dt_tensor *t) {
-    const dt_status st = dt_comm_check_equal(run->mpi, (uint64_t)t->bytes * DT_DTYPE_COUNT + t->dtype,
-                                             "the tensor's size or type");
-    return st == DT_ERR_CONFIG ? st : note(run, st);
-}
-
 static dt_status all_reduce(dt_run *run, dt_tensor *t) {
     if (t->n_elem == 0) return DT_OK;
     if (t->be->info.is_gpu == run->comm->device_memory) {
@@ -188,43 +209,65 @@ static dt_status all_reduce(dt_run *run, dt_tensor *t) {
     return st;
 }
 
+/* The beginning of a call on tensors of all ranks. */
+static dt_status meet(dt_run *run, const dt_tensor *t, dt_status mine, const char *function, int32_t root) {
+    char call[256];
+    snprintf(call, sizeof call, "%s\n%s %s\nroot %d", function,
+             mine == DT_OK ? dt_shape_to_text(t->shape).s : "", mine == DT_OK ? dt_dtype_name(t->dtype) : "",
+             root);
+    return dt_run_meet(run, mine, false, call);
+}
+
+static dt_status check_reduce(const dt_run *run, const dt_tensor *t) {
+    static const char function[] = "dt_run_all_reduce";
+    DT_TRY(dt_handle_check(DT_HANDLE_TENSOR, t, function, "t"));
+    DT_TRY(own_tensor(run, t, function));
+    if (t->dtype != DT_DTYPE_F32 && t->dtype != DT_DTYPE_F16 && t->dtype != DT_DTYPE_BF16 &&
+        t->dtype != DT_DTYPE_F64 && t->dtype != DT_DTYPE_I32)
+        return dt_fail(DT_ERR_UNSUPPORTED, "%s: no sums of %s", function, dt_dtype_name(t->dtype));
+    return DT_OK;
+}
+
 dt_status dt_run_all_reduce(dt_run *run, dt_tensor *t) {
     DT_CHECK_RUN(run);
-    DT_CHECK_TENSOR(t);
-    DT_TRY(own_tensor(run, t, __func__));
-    if (t->dtype == DT_DTYPE_U8 || t->dtype == DT_DTYPE_I64)
-        return dt_fail(DT_ERR_UNSUPPORTED, "dt_run_all_reduce: no sums of %s", dt_dtype_name(t->dtype));
-    if (!run->mpi) return DT_OK;
+    const dt_status mine = check_reduce(run, t);
+    if (!run->mpi) return mine;
     pthread_mutex_lock(&run->lock);
-    dt_status st = check_alike(run, t);
+    dt_status st = meet(run, t, mine, __func__, 0);
     if (st == DT_OK) st = note(run, all_reduce(run, t));
     pthread_mutex_unlock(&run->lock);
     return st;
 }
 
+static dt_status check_broadcast(const dt_run *run, const dt_tensor *t, int32_t root) {
+    static const char function[] = "dt_run_broadcast";
+    DT_TRY(dt_handle_check(DT_HANDLE_TENSOR, t, function, "t"));
+    DT_TRY(own_tensor(run, t, function));
+    if (root < 0 || root >= (run->mpi ? run->mpi->world : 1))
+        return dt_fail(DT_ERR_USAGE, "%s: there is no rank %d", function, root);
+    return DT_OK;
+}
+
+static dt_status broadcast(dt_run *run, dt_tensor *t, int32_t root) {
+    if (!t->be->info.is_gpu) return dt_comm_bcast_host(run->mpi, t->data, t->bytes, root);
+    void *host = NULL;
+    dt_status st = t->be->alloc(t->be, DT_MEM_HOST, t->bytes, &host);
+    if (st == DT_OK) st = t->be->copy(t->be, host, t->data, t->bytes, NULL);
+    if (st == DT_OK) st = t->be->stream_sync(t->be, NULL);
+    if (st == DT_OK) st = dt_comm_bcast_host(run->mpi, host, t->bytes, root);
+    if (st == DT_OK) st = t->be->copy(t->be, t->data, host, t->bytes, NULL);
+    if (st == DT_OK) st = t->be->stream_sync(t->be, NULL);
+    if (host) t->be->free(t->be, DT_MEM_HOST, host);
+    return st;
+}
+
 dt_status dt_run_broadcast(dt_run *run, dt_tensor *t, int32_t root) {
     DT_CHECK_RUN(run);
-    DT_CHECK_TENSOR(t);
-    DT_TRY(own_tensor(run, t, __func__));
-    if (root < 0 || root >= (run->mpi ? run->mpi->world : 1))
-        return dt_fail(DT_ERR_USAGE, "dt_run_broadcast: there is no rank %d", root);
-    if (!run->mpi || t->bytes == 0) return DT_OK;
+    const dt_status mine = check_broadcast(run, t, root);
+    if (!run->mpi) return mine;
     pthread_mutex_lock(&run->lock);
-    const dt_status alike = check_alike(run, t);
-    dt_status st = alike;
-    void *host = t->data;
-    if (st == DT_OK && t->be->info.is_gpu) {
-        st = t->be->alloc(t->be, DT_MEM_HOST, t->bytes, &host);
-        if (st == DT_OK) st = t->be->copy(t->be, host, t->data, t->bytes, NULL);
-        if (st == DT_OK) st = t->be->stream_sync(t->be, NULL);
-    }
-    if (st == DT_OK) st = dt_comm_bcast_host(run->mpi, host, t->bytes, root);
-    if (host && host != t->data) {
-        if (st == DT_OK) st = t->be->copy(t->be, t->data, host, t->bytes, NULL);
-        if (st == DT_OK) st = t->be->stream_sync(t->be, NULL);
-        t->be->free(t->be, DT_MEM_HOST, host);
-    }
-    if (alike == DT_OK) note(run, st);
+    dt_status st = meet(run, t, mine, __func__, root);
+    if (st == DT_OK && t->bytes > 0) st = note(run, broadcast(run, t, root));
     pthread_mutex_unlock(&run->lock);
     return st;
 }
@@ -233,10 +276,8 @@ dt_status dt_run_agree(dt_run *run, dt_status mine) {
     DT_CHECK_RUN(run);
     if (mine < DT_OK || mine >= DT_STATUS_COUNT)
         mine = dt_fail(DT_ERR_USAGE, "dt_run_agree: %d is no dt_status", (int)mine);
-    if (!run->mpi) return mine;
     pthread_mutex_lock(&run->lock);
-    const dt_status st = dt_comm_agree(run->mpi, mine);
-    if (st == DT_ERR_PEER) run->failed = true;
+    const dt_status st = dt_run_meet(run, mine, false, "dt_run_agree");
     pthread_mutex_unlock(&run->lock);
     return st;
 }

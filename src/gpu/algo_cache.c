@@ -2,6 +2,7 @@
  * name and renamed. Losing it costs the time to measure again, so no failure here is an error. */
 #include "algo_cache.h"
 #include "core/dir.h"
+#include "core/file_limit.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -214,6 +215,8 @@ void dt_algo_cache_write(const dt_algo_cache *c) {
     }
     make_parents(c->path);
     snprintf(tmp, sizeof tmp, "%s.%s.%ld.tmp", c->path, host, (long)getpid());
+    dt_file_limit limit;
+    dt_file_limit_begin(&limit);
     FILE *f = fopen(tmp, "we");
     if (f) {
         bool ok = fwrite(text, 1, size, f) == size;
@@ -222,6 +225,7 @@ void dt_algo_cache_write(const dt_algo_cache *c) {
         ok = fclose(f) == 0 && ok;
         if (!ok || rename(tmp, c->path) != 0) (void)unlink(tmp);
     }
+    dt_file_limit_end(&limit);
     free(text);
 }
 

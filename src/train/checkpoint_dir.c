@@ -177,6 +177,22 @@ static dt_status remove_step(const char *dir, int64_t step) {
     return DT_OK;
 }
 
+/* Whether there is nothing in the directory that a checkpoint does not have: what is not ours stays. */
+static bool is_ours(const char *path) {
+    static const char *const file[] = {DT_CKPT_STATE_FILE, DT_CKPT_CONFIG_FILE, DT_CKPT_MANIFEST_FILE,
+                                       DT_CKPT_EVAL_FILE};
+    DIR *d = opendir(path);
+    bool ours = d != NULL;
+    for (struct dirent *e = d ? readdir(d) : NULL; ours && e != NULL; e = readdir(d)) {
+        ours =
+            strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 || strncmp(e->d_name, ".nfs", 4) == 0;
+        for (size_t i = 0; i < sizeof file / sizeof file[0]; i++)
+            ours = ours || strcmp(e->d_name, file[i]) == 0;
+    }
+    if (d != NULL) closedir(d);
+    return ours;
+}
+
 dt_status dt_ckpt_publish(const char *dir, const char *tmp, int64_t step) {
     char name[DT_CKPT_NAME_MAX], from[DT_CKPT_PATH_MAX], to[DT_CKPT_PATH_MAX];
     dt_ckpt_step_name(name, step);
@@ -185,6 +201,9 @@ dt_status dt_ckpt_publish(const char *dir, const char *tmp, int64_t step) {
     if (rename(from, to) != 0) {
         if (errno != EEXIST && errno != ENOTEMPTY)
             return dt_fail(DT_ERR_IO, "%s: cannot rename it to %s: %s", from, name, strerror(errno));
+        if (!is_ours(to))
+            return dt_fail(DT_ERR_IO,
+                           "%s: there is something of this name that is no checkpoint: move it away", to);
         /* The step was saved before, on another course of the run or damaged since. */
         if (renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_EXCHANGE) == 0) {
             DT_TRY(dt_dir_sync(dir)); /* before the old one loses its files */

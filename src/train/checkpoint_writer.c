@@ -17,6 +17,7 @@
 
 #include "checkpoint_internal.h"
 #include "core/dir.h"
+#include "core/file_limit.h"
 #include "core/text.h"
 
 /* Beyond the tensors: HDF5's header, groups and alignment, the manifest. */
@@ -179,6 +180,8 @@ static void record_evaluation(dt_ckpt_writer *w, int64_t step, const dt_ckpt_eva
 
 static void *write_jobs(void *arg) {
     dt_ckpt_writer *w = arg;
+    dt_file_limit limit;
+    dt_file_limit_begin(&limit);
     pthread_mutex_lock(&w->lock);
     for (;;) {
         while (!w->busy && !w->quit) pthread_cond_wait(&w->changed, &w->lock);
@@ -200,6 +203,7 @@ static void *write_jobs(void *arg) {
         pthread_cond_broadcast(&w->changed);
     }
     pthread_mutex_unlock(&w->lock);
+    dt_file_limit_end(&limit);
     return NULL;
 }
 

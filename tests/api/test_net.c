@@ -1,6 +1,9 @@
 /* Networks: gradients against finite differences, steps in one and in three parts, views, evaluation, saving, two
  * of them at once, and what is refused. */
 #include <pthread.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "api_test.h"
@@ -281,6 +284,67 @@ static void saving(void **state) {
     unmake(&a), unmake(&b), unmake(&other), dt_run_close(run);
 }
 
+/* What cannot be written is a status with a text, and what was there before is there still. */
+static void saving_fails(void **state) {
+    (void)state;
+    char dir[] = "/tmp/dtrain-api-XXXXXX", path[64], file[128], command[64];
+    assert_non_null(mkdtemp(dir));
+    snprintf(path, sizeof path, "%s/model", dir);
+    dt_run *run = open_cpu();
+    model m = make(run, "sgd", 0), other = make(run, "adam", 0), loaded = make(run, "sgd", 0);
+    OK(dt_net_step(m.net));
+    OK(dt_net_step(other.net));
+    OK(dt_net_save(m.net, path));
+
+    /* A limit on files' sizes (ulimit -f), which raises a signal where nobody holds it back. */
+    struct rlimit before, small;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    small = before;
+    for (rlim_t bytes = 0; bytes < 6000; bytes += 1500) {
+        small.rlim_cur = bytes;
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+        const dt_status st = dt_net_save(m.net, path);
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+        assert_int_equal(st, DT_ERR_IO);
+        if (!strstr(dt_error_text(), "File too large")) fail_msg("\"%s\"", dt_error_text());
+    }
+    sigset_t pending;
+    assert_int_equal(sigpending(&pending), 0);
+    assert_false(sigismember(&pending, SIGXFSZ));
+    OK(dt_net_load(loaded.net, path));
+    same_weights(m.net, loaded.net);
+
+    /* Somebody else's. */
+    FAILS(DT_ERR_USAGE, "another", dt_net_save(other.net, path));
+    OK(dt_net_load(loaded.net, path));
+    OK(dt_net_step(m.net));
+    snprintf(file, sizeof file, "%s/step-00000002", path);
+    assert_int_equal(mkdir(file, 0777), 0);
+    snprintf(file, sizeof file, "%s/step-00000002/thesis.tex", path);
+    FILE *f = fopen(file, "w");
+    assert_non_null(f);
+    fclose(f);
+    FAILS(DT_ERR_IO, "no checkpoint", dt_net_save(m.net, path));
+    assert_int_equal(access(file, F_OK), 0);
+    OK(dt_net_step(m.net));
+    snprintf(path, sizeof path, "%s/model/step-00000003", dir);
+    f = fopen(path, "w");
+    assert_non_null(f);
+    fclose(f);
+    snprintf(path, sizeof path, "%s/model", dir);
+    FAILS(DT_ERR_IO, "step-00000003", dt_net_save(m.net, path));
+    FAILS(DT_ERR_IO, "there is a file of this name", dt_net_save(m.net, file));
+    snprintf(path, sizeof path, "%s/below", file);
+    FAILS(DT_ERR_IO, "thesis.tex", dt_net_save(m.net, path));
+    FAILS(DT_ERR_USAGE, "empty", dt_net_save(m.net, ""));
+    FAILS(DT_ERR_IO, "", dt_net_save(m.net, "/proc/self/model"));
+    assert_int_equal(access(file, F_OK), 0);
+    OK(dt_net_step(m.net)); /* which goes on */
+    snprintf(command, sizeof command, "rm -rf %s", dir);
+    assert_int_equal(system(command), 0);
+    unmake(&m), unmake(&other), unmake(&loaded), dt_run_close(run);
+}
+
 static void *train(void *arg) {
     model *m = arg;
     for (int i = 0; i < 10; i++) {
@@ -471,6 +535,7 @@ int main(void) {
         cmocka_unit_test(groups),
         cmocka_unit_test(evaluation),
         cmocka_unit_test(saving),
+        cmocka_unit_test(saving_fails),
         cmocka_unit_test(two_threads),
         cmocka_unit_test(images),
         cmocka_unit_test(refused_in_building),
