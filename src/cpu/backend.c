@@ -10,6 +10,7 @@
 
 #include "core/cores.h"
 #include "kernels.h"
+#include "kernels_attention.h"
 #include "kernels_conv.h"
 
 enum { ALIGN_BYTES = 64, LABEL_MAX = 160 };
@@ -31,6 +32,7 @@ typedef struct cpu_backend {
 struct dt_prep {
     owned head;
     dt_cpu_conv_plan conv; /* of a convolution */
+    dt_cpu_attention attention;
     int64_t workspace_bytes;
 };
 
@@ -40,6 +42,7 @@ typedef struct bound {
     char label[LABEL_MAX];
     dt_cpu_node node;
     dt_cpu_conv_plan conv;
+    dt_cpu_attention attention;
 } bound;
 
 static cpu_backend *cpu(dt_backend *be) {
@@ -144,9 +147,23 @@ static dt_status run_matmul(void *node, dt_stream *stream) {
     return DT_OK;
 }
 
+static dt_status run_attention(void *ctx, dt_stream *stream) {
+    (void)stream;
+    const bound *c = ctx;
+    dt_cpu_attention_run(&c->attention, &c->node.b);
+    return DT_OK;
+}
+
+static dt_status run_attention_bwd(void *ctx, dt_stream *stream) {
+    (void)stream;
+    const bound *c = ctx;
+    dt_cpu_attention_bwd_run(&c->attention, &c->node.b);
+    return DT_OK;
+}
+
 /* ---- the lowering table ---- */
 
-typedef enum family { FAMILY_PLAIN = 0, FAMILY_CONV, FAMILY_DENSE, FAMILY_BLOCKS } family;
+typedef enum family { FAMILY_PLAIN = 0, FAMILY_CONV, FAMILY_DENSE, FAMILY_BLOCKS, FAMILY_ATTENTION } family;
 
 /* Which operand gives n, h, w, c: the op's main one, or output 0; the other of the two gives p, q, k. */
 typedef enum main_operand { MAIN_IN = 0, MAIN_OUT } main_operand;
@@ -179,6 +196,7 @@ static const lowering lowering_table[] = {
     [DT_OP_MATMUL] = {.run = run_matmul},
     [DT_OP_REDUCE] = {.run = dt_cpu_reduce},
     [DT_OP_DROPOUT] = {.run = dt_cpu_dropout},
+    [DT_OP_ATTENTION] = {.run = run_attention, .family = FAMILY_ATTENTION},
     [DT_OP_XENT] = {.run = dt_cpu_xent},
     [DT_OP_LOSS] = {.run = dt_cpu_loss},
     [DT_OP_CAST] = {.run = dt_cpu_cast},
@@ -208,6 +226,7 @@ static const lowering lowering_table[] = {
     [DT_OP_GLOBAL_AVGPOOL_BWD] = {.run = dt_cpu_global_avgpool_bwd, .main = MAIN_OUT},
     [DT_OP_REDUCE_BWD] = {.run = dt_cpu_reduce_bwd, .main = MAIN_OUT},
     [DT_OP_DROPOUT_BWD] = {.run = dt_cpu_dropout},
+    [DT_OP_ATTENTION_BWD] = {.run = run_attention_bwd, .family = FAMILY_ATTENTION},
     [DT_OP_XENT_BWD] = {.run = dt_cpu_xent_bwd},
     [DT_OP_LOSS_BWD] = {.run = dt_cpu_loss_bwd},
 };
@@ -309,6 +328,9 @@ static dt_status prepare(dt_backend *be, const dt_graph *g, dt_nid node, dt_prep
         dt_conv_dims dims = dt_op_conv_dims(g, n);
         DT_TRY(dt_cpu_conv_plan_make(&dims, row->conv, threads, &p->conv));
         p->workspace_bytes = p->conv.workspace_bytes;
+    } else if (row->family == FAMILY_ATTENTION) {
+        DT_TRY(dt_cpu_attention_plan(g, n, threads, &p->attention));
+        p->workspace_bytes = p->attention.workspace_bytes;
     } else {
         dt_cpu_node d = {0};
         node_sizes(g, n, &d);
@@ -325,6 +347,11 @@ static dt_status prepare(dt_backend *be, const dt_graph *g, dt_nid node, dt_prep
     *out = p;
     *workspace_bytes = p->workspace_bytes;
     return DT_OK;
+}
+
+/* Whether its run functions are those of this file. */
+static bool takes_bound(family f) {
+    return f == FAMILY_CONV || f == FAMILY_DENSE || f == FAMILY_ATTENTION;
 }
 
 /* The operands as rows of bytes. */
@@ -355,13 +382,13 @@ static dt_status bind(dt_backend *be, const dt_graph *g, dt_nid node, dt_prep *p
     } else {
         node_sizes(g, n, &c->node);
         if (row->family == FAMILY_BLOCKS) DT_TRY(bind_blocks(be, g, n, &c->node));
+        c->attention = prep->attention;
         snprintf(c->label, sizeof c->label, "%s %s", dt_op_name(n),
                  dt_value_shape_text(
                      &g->value[row->main == MAIN_OUT ? n->out[0] : n->in[dt_op_get(n->op)->main]]));
     }
     *out = (dt_kernel){.run = row->run,
-                       .ctx = row->family == FAMILY_CONV || row->family == FAMILY_DENSE ? (void *)c
-                                                                                        : (void *)&c->node,
+                       .ctx = takes_bound(row->family) ? (void *)c : (void *)&c->node,
                        .node = node,
                        .label = c->label};
     return DT_OK;

@@ -564,6 +564,127 @@ static inline void oracle_softmax_bwd(oracle_node *x) {
     }
 }
 
+/* What an attention node reads, forward or backward; packed, k and v are parts of q. */
+typedef struct oracle_heads {
+    dt_attention_attr at;
+    int64_t b, t, s, d, q_row, kv_row;
+    const double *q, *k, *v, *lengths, *q_lengths, *segments;
+    int64_t k_begin, v_begin; /* in a row of k, of v */
+    double scale;
+} oracle_heads;
+
+static inline oracle_heads oracle_heads_of(const oracle_node *x) {
+    const bool back = x->n->op == DT_OP_ATTENTION_BWD;
+    const int32_t q = back ? 1 : 0, more = back ? 6 : 3, k = x->in[q + 1] ? q + 1 : q;
+    const dt_value *of_q = oracle_in(x, q), *of_k = oracle_in(x, k);
+    oracle_heads h = {.at = x->t->attention,
+                      .b = of_q->dim[0],
+                      .t = of_q->dim[1],
+                      .s = of_k->dim[1],
+                      .q_row = of_q->dim[2],
+                      .kv_row = of_k->dim[2],
+                      .q = x->in[q],
+                      .k = x->in[k],
+                      .v = x->in[k == q ? q : q + 2],
+                      .lengths = x->in[more],
+                      .q_lengths = x->in[more + 1],
+                      .segments = x->in[more + 2]};
+    h.d = h.q_row / (h.at.heads + (k == q ? 2 * h.at.kv_heads : 0));
+    h.k_begin = k == q ? h.at.heads * h.d : 0;
+    h.v_begin = k == q ? (h.at.heads + h.at.kv_heads) * h.d : 0;
+    h.scale = h.at.scale > 0 ? (double)h.at.scale : 1 / sqrt((double)h.d);
+    return h;
+}
+
+static inline bool oracle_sees(const oracle_heads *h, int64_t b, int64_t t, int64_t s) {
+    const double keys = h->lengths ? fmin(fmax(h->lengths[b], 0), (double)h->s) : (double)h->s;
+    const double queries = h->q_lengths ? fmin(fmax(h->q_lengths[b], 0), (double)h->t) : (double)h->t;
+    const double away = (double)s - ((double)t + keys - queries);
+    if ((double)t >= queries || (double)s >= keys) return false;
+    if (h->at.causal && away > 0) return false;
+    if (h->at.window > 0 && fabs(away) >= h->at.window) return false;
+    return !h->segments || h->segments[b * h->t + t] == h->segments[b * h->s + s];
+}
+
+/* Where position `at` of head `head` begins in a tensor of rows of `row`. */
+static inline int64_t oracle_head_at(int64_t row, int64_t b, int64_t n, int64_t at, int64_t head, int64_t d) {
+    return (b * n + at) * row + head * d;
+}
+
+static inline double oracle_score(const oracle_heads *h, int64_t b, int64_t head, int64_t t, int64_t s) {
+    const double *q = h->q + oracle_head_at(h->q_row, b, h->t, t, head, h->d);
+    const int64_t kv = head / (h->at.heads / h->at.kv_heads);
+    const double *k = h->k + oracle_head_at(h->kv_row, b, h->s, s, kv, h->d) + h->k_begin;
+    double sum = 0;
+    for (int64_t i = 0; i < h->d; i++) sum += q[i] * k[i];
+    return sum * h->scale;
+}
+
+/* What dropout leaves of a weight: a factor. */
+static inline double oracle_keeps(const oracle_node *x, const oracle_heads *h, int64_t b, int64_t head,
+                                  int64_t t, int64_t s) {
+    const uint64_t key = dt_rng_key(x->o->step.seed, DT_RNG_DROPOUT, h->at.salt);
+    const uint64_t hi = x->o->step.step << 24 | x->o->step.micro;
+    const int64_t draw = ((b * h->at.heads + head) * h->t + t) * ((h->s + 3) / 4) + s / 4;
+    const double p = (double)h->at.dropout;
+    return (double)dt_u01(dt_philox(key, hi, (uint64_t)draw).v[s % 4]) >= p ? 1 / (1 - p) : 0;
+}
+
+static inline void oracle_attention(oracle_node *x) {
+    const oracle_heads h = oracle_heads_of(x);
+    double *w = check_alloc((size_t)h.s * sizeof *w);
+    oracle_zero(x, 0);
+    for (int64_t e = 0; e < h.b * h.at.heads * h.t; e++) {
+        const int64_t t = e % h.t, head = e / h.t % h.at.heads, b = e / h.t / h.at.heads;
+        const int64_t kv = head / (h.at.heads / h.at.kv_heads);
+        double top = -INFINITY, sum = 0;
+        for (int64_t s = 0; s < h.s; s++) {
+            w[s] = oracle_sees(&h, b, t, s) ? oracle_score(&h, b, head, t, s) : -INFINITY;
+            top = fmax(top, w[s]);
+        }
+        x->out[1][e] = -INFINITY;
+        if (top == -INFINITY) continue;
+        for (int64_t s = 0; s < h.s; s++) sum += exp(w[s] - top);
+        x->out[1][e] = top + log(sum);
+        for (int64_t s = 0; s < h.s; s++) {
+            const double p = exp(w[s] - top) / sum * oracle_keeps(x, &h, b, head, t, s);
+            const double *v = h.v + oracle_head_at(h.kv_row, b, h.s, s, kv, h.d) + h.v_begin;
+            for (int64_t i = 0; i < h.d; i++)
+                x->out[0][oracle_head_at(h.at.heads * h.d, b, h.t, t, head, h.d) + i] += p * v[i];
+        }
+    }
+    free(w);
+}
+
+static inline void oracle_attention_bwd(oracle_node *x) {
+    const oracle_heads h = oracle_heads_of(x);
+    const double *dy = x->in[0], *y = x->in[4], *lse = x->in[5];
+    double *dq = x->out[0], *dk = x->out[1] ? x->out[1] : dq, *dv = x->out[2] ? x->out[2] : dq;
+    for (int32_t i = 0; i < 3; i++)
+        if (x->out[i]) oracle_zero(x, i);
+    for (int64_t e = 0; e < h.b * h.at.heads * h.t * h.s; e++) {
+        const int64_t s = e % h.s, row = e / h.s, t = row % h.t, head = row / h.t % h.at.heads,
+                      b = row / h.t / h.at.heads;
+        if (!oracle_sees(&h, b, t, s) || lse[row] == -INFINITY) continue;
+        const int64_t at = oracle_head_at(h.at.heads * h.d, b, h.t, t, head, h.d);
+        const int64_t q_at = oracle_head_at(h.q_row, b, h.t, t, head, h.d);
+        const int64_t kv_at = oracle_head_at(h.kv_row, b, h.s, s, head / (h.at.heads / h.at.kv_heads), h.d);
+        const double p = exp(oracle_score(&h, b, head, t, s) - lse[row]);
+        const double keeps = oracle_keeps(x, &h, b, head, t, s);
+        double dp = 0, delta = 0;
+        for (int64_t i = 0; i < h.d; i++) {
+            dp += dy[at + i] * h.v[kv_at + h.v_begin + i] * keeps;
+            delta += dy[at + i] * y[at + i];
+        }
+        const double ds = p * (dp - delta) * h.scale;
+        for (int64_t i = 0; i < h.d; i++) {
+            dq[q_at + i] += ds * h.k[kv_at + h.k_begin + i];
+            dk[kv_at + h.k_begin + i] += ds * h.q[q_at + i];
+            dv[kv_at + h.v_begin + i] += p * keeps * dy[at + i];
+        }
+    }
+}
+
 /* Pools and their gradients: every element of every window. */
 static inline void oracle_pool(oracle_node *x) {
     const bool max = x->n->op == DT_OP_MAXPOOL || x->n->op == DT_OP_MAXPOOL_BWD;
@@ -756,6 +877,7 @@ static void (*const oracle_table[DT_OP_COUNT])(oracle_node *x) = {
     [DT_OP_REDUCE] = oracle_reduce,
     [DT_OP_REDUCE_BWD] = oracle_reduce_bwd,
     [DT_OP_DROPOUT] = oracle_eltwise,
+    [DT_OP_ATTENTION] = oracle_attention,
     [DT_OP_XENT] = oracle_xent,
     [DT_OP_LOSS] = oracle_loss_op,
     [DT_OP_CAST] = oracle_cast,
@@ -784,6 +906,7 @@ static void (*const oracle_table[DT_OP_COUNT])(oracle_node *x) = {
     [DT_OP_AVGPOOL_BWD] = oracle_pool,
     [DT_OP_GLOBAL_AVGPOOL_BWD] = oracle_global_avgpool,
     [DT_OP_DROPOUT_BWD] = oracle_eltwise,
+    [DT_OP_ATTENTION_BWD] = oracle_attention_bwd,
     [DT_OP_XENT_BWD] = oracle_xent_bwd,
     [DT_OP_LOSS_BWD] = oracle_loss_bwd,
 };

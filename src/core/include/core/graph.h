@@ -116,6 +116,15 @@ typedef struct dt_dropout_attr {
     uint64_t salt; /* tells dropout nodes apart */
 } dt_dropout_attr;
 
+typedef struct dt_attention_attr {
+    int32_t heads, kv_heads; /* of queries; of keys and values, a divisor */
+    bool causal;
+    int32_t window; /* a query sees keys less than so many positions away; 0: all */
+    float scale;    /* of the scores; 0: 1 / sqrt(head size) */
+    float dropout;  /* rate, of weights */
+    uint64_t salt;  /* tells dropout nodes apart */
+} dt_attention_attr;
+
 typedef struct dt_unary_attr {
     dt_unary fn;
     float a, b; /* its scalars */
@@ -180,6 +189,7 @@ typedef union dt_attr {
     dt_norm_attr norm;
     dt_input_attr input;
     dt_dropout_attr dropout;
+    dt_attention_attr attention;
     dt_unary_attr unary;
     dt_binary_attr binary;
     dt_reshape_attr reshape;

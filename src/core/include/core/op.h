@@ -8,6 +8,7 @@
 
 #include <stdio.h>
 
+#include "core/attention.h"
 #include "core/graph.h"
 
 /* Slots of the ops that passes and kernels take apart. Ops that are not here have their operands in the order
@@ -47,6 +48,27 @@ enum { DT_BINARY_IN_A, DT_BINARY_IN_B };
 enum { DT_BINARY_BWD_IN_DY, DT_BINARY_BWD_IN_A, DT_BINARY_BWD_IN_B };
 enum { DT_MAXPOOL_IN_X, DT_MAXPOOL_IN_PRE_SCALE, DT_MAXPOOL_IN_PRE_SHIFT };
 enum { DT_MAXPOOL_OUT_Y, DT_MAXPOOL_OUT_IDX };
+enum {
+    DT_ATTENTION_IN_Q,
+    DT_ATTENTION_IN_K, /* absent with V: q holds them too */
+    DT_ATTENTION_IN_V,
+    DT_ATTENTION_IN_LENGTHS,
+    DT_ATTENTION_IN_Q_LENGTHS,
+    DT_ATTENTION_IN_SEGMENTS
+};
+enum { DT_ATTENTION_OUT_Y, DT_ATTENTION_OUT_LSE };
+enum {
+    DT_ATTENTION_BWD_IN_DY,
+    DT_ATTENTION_BWD_IN_Q,
+    DT_ATTENTION_BWD_IN_K,
+    DT_ATTENTION_BWD_IN_V,
+    DT_ATTENTION_BWD_IN_Y,
+    DT_ATTENTION_BWD_IN_LSE,
+    DT_ATTENTION_BWD_IN_LENGTHS,
+    DT_ATTENTION_BWD_IN_Q_LENGTHS,
+    DT_ATTENTION_BWD_IN_SEGMENTS
+};
+enum { DT_ATTENTION_BWD_OUT_DQ, DT_ATTENTION_BWD_OUT_DK, DT_ATTENTION_BWD_OUT_DV };
 enum { DT_XENT_IN_LOGITS, DT_XENT_IN_LABEL, DT_XENT_IN_METRICS, DT_XENT_IN_VALID };
 enum { DT_XENT_BWD_IN_PROB, DT_XENT_BWD_IN_LABEL, DT_XENT_BWD_IN_VALID };
 enum { DT_XENT_OUT_LOSS, DT_XENT_OUT_PROB };
@@ -234,6 +256,9 @@ typedef struct dt_matmul_dims {
     int64_t batch, m, n, k;
 } dt_matmul_dims;
 dt_matmul_dims dt_op_matmul_dims(const dt_graph *g, const dt_node *n);
+
+/* From an ATTENTION or ATTENTION_BWD node. */
+dt_attention_dims dt_op_attention_dims(const dt_graph *g, const dt_node *n);
 
 /* Convolution geometry shared by kernels: all sizes in elements. */
 typedef struct dt_conv_dims {

@@ -22,6 +22,7 @@
     OP(MATMUL, matmul)                                                                                       \
     OP(REDUCE, reduce)                                                                                       \
     OP(DROPOUT, dropout)                                                                                     \
+    OP(ATTENTION, attention)                                                                                 \
     OP(XENT, xent)                                                                                           \
     OP(LOSS, loss)                                                                                           \
     OP(CAST, cast)                                                                                           \
@@ -54,6 +55,7 @@
     OP(GLOBAL_AVGPOOL_BWD, global_avgpool_bwd)                                                               \
     OP(REDUCE_BWD, reduce_bwd)                                                                               \
     OP(DROPOUT_BWD, dropout_bwd)                                                                             \
+    OP(ATTENTION_BWD, attention_bwd)                                                                         \
     OP(XENT_BWD, xent_bwd)                                                                                   \
     OP(LOSS_BWD, loss_bwd)
 
