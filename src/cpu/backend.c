@@ -149,7 +149,8 @@ typedef struct lowering {
     main_operand main;
     family family;
     dt_cpu_conv_kind conv;
-    int64_t n_sum; /* of a column reduction: numbers kept per column */
+    int64_t n_sum;                          /* of a column reduction: numbers kept per column */
+    int64_t (*bytes)(const dt_cpu_node *d); /* of workspace; NULL: none, or what n_sum says */
 } lowering;
 
 static const lowering lowering_table[] = {
@@ -168,6 +169,7 @@ static const lowering lowering_table[] = {
     [DT_OP_CONCAT] = {.run = dt_cpu_concat, .family = FAMILY_BLOCKS},
     [DT_OP_SLICE] = {.run = dt_cpu_slice, .family = FAMILY_BLOCKS},
     [DT_OP_DROPOUT] = {.run = dt_cpu_dropout},
+    [DT_OP_RECURRENT] = {.run = dt_cpu_recurrent, .bytes = dt_cpu_recurrent_bytes},
     [DT_OP_XENT] = {.run = dt_cpu_xent},
     [DT_OP_LOSS] = {.run = dt_cpu_loss},
     [DT_OP_CAST] = {.run = dt_cpu_cast},
@@ -189,7 +191,7 @@ static const lowering lowering_table[] = {
     [DT_OP_BN_REDUCE] = {.run = dt_cpu_bn_reduce, .n_sum = 2},
     [DT_OP_BN_DX] = {.run = dt_cpu_bn_dx},
     [DT_OP_UNARY_BWD] = {.run = dt_cpu_unary_bwd},
-    [DT_OP_BINARY_BWD] = {.run = dt_cpu_binary_bwd},
+    [DT_OP_BINARY_BWD] = {.run = dt_cpu_binary_bwd, .bytes = dt_cpu_binary_bwd_bytes},
     [DT_OP_SOFTMAX_BWD] = {.run = dt_cpu_softmax_bwd},
     [DT_OP_LOG_SOFTMAX_BWD] = {.run = dt_cpu_softmax_bwd},
     [DT_OP_MAXPOOL_BWD] = {.run = dt_cpu_maxpool_bwd, .main = MAIN_OUT},
@@ -197,6 +199,7 @@ static const lowering lowering_table[] = {
     [DT_OP_GLOBAL_AVGPOOL_BWD] = {.run = dt_cpu_global_avgpool_bwd, .main = MAIN_OUT},
     [DT_OP_SLICE_BWD] = {.run = dt_cpu_slice_bwd, .family = FAMILY_BLOCKS},
     [DT_OP_DROPOUT_BWD] = {.run = dt_cpu_dropout},
+    [DT_OP_RECURRENT_BWD] = {.run = dt_cpu_recurrent_bwd, .bytes = dt_cpu_recurrent_bytes},
     [DT_OP_XENT_BWD] = {.run = dt_cpu_xent_bwd},
     [DT_OP_LOSS_BWD] = {.run = dt_cpu_loss_bwd},
 };
@@ -295,12 +298,12 @@ static dt_status prepare(dt_backend *be, const dt_graph *g, dt_nid node, dt_prep
         DT_TRY(dt_cpu_conv_plan_make(&dims, row->conv, threads, &p->conv));
         p->workspace_bytes = p->conv.workspace_bytes;
     } else {
-        dt_cpu_node d = {0};
+        dt_cpu_node d = {.threads = threads};
         node_sizes(g, n, &d);
         if (row->family == FAMILY_DENSE && (d.m | d.c | d.k) > INT32_MAX)
             return dt_fail(DT_ERR_UNSUPPORTED, "a dense layer of %lld x %lld x %lld is too large",
                            (long long)d.m, (long long)d.c, (long long)d.k);
-        if (n->op == DT_OP_BINARY_BWD) p->workspace_bytes = dt_cpu_binary_bwd_bytes(&d);
+        if (row->bytes) p->workspace_bytes = row->bytes(&d);
         if (row->n_sum > 0) p->workspace_bytes = dt_cpu_reduce_bytes(d.m, d.c, row->n_sum);
     }
     *out = p;

@@ -118,6 +118,10 @@ dt_status dt_cpu_slice_bwd(void *node, dt_stream *stream);
 /* softmax.c: and log_softmax */
 dt_status dt_cpu_softmax(void *node, dt_stream *stream);
 dt_status dt_cpu_softmax_bwd(void *node, dt_stream *stream);
+/* rnn.c */
+dt_status dt_cpu_recurrent(void *node, dt_stream *stream);
+dt_status dt_cpu_recurrent_bwd(void *node, dt_stream *stream);
+int64_t dt_cpu_recurrent_bytes(const dt_cpu_node *d); /* workspace of both */
 /* pool.c */
 dt_status dt_cpu_maxpool(void *node, dt_stream *stream);
 dt_status dt_cpu_maxpool_bwd(void *node, dt_stream *stream);

@@ -18,6 +18,7 @@
     OP(CONCAT, concat)                                                                                       \
     OP(SLICE, slice)                                                                                         \
     OP(DROPOUT, dropout)                                                                                     \
+    OP(RECURRENT, recurrent)                                                                                 \
     OP(XENT, xent)                                                                                           \
     OP(LOSS, loss)                                                                                           \
     OP(CAST, cast)                                                                                           \
@@ -50,6 +51,7 @@
     OP(GLOBAL_AVGPOOL_BWD, global_avgpool_bwd)                                                               \
     OP(SLICE_BWD, slice_bwd)                                                                                 \
     OP(DROPOUT_BWD, dropout_bwd)                                                                             \
+    OP(RECURRENT_BWD, recurrent_bwd)                                                                         \
     OP(XENT_BWD, xent_bwd)                                                                                   \
     OP(LOSS_BWD, loss_bwd)
 
