@@ -48,7 +48,9 @@ DT_OP_LIST(DT_OP_ROW)
                          dt_binary: "function",                                                              \
                          dt_loss_kind: "loss",                                                               \
                          dt_loss_sums: "sums",                                                               \
-                         dt_reduce_kind: "reduction", dt_dtype: "type"),                                                                  \
+dt_reduce_kind: "reduction", \
+                         dt_recurrent_kind: "recurrence",                                                    \
+                         dt_dtype: "type"),                                                                  \
         .offset = offsetof(dt_attr, family_.field), .size = sizeof FIELD(family_, field),                    \
         .count = sizeof FIELD(family_, field) / _Generic(FIELD(family_, field),                                \
                                                           int32_t *: (sizeof(int32_t)),                     \

@@ -173,7 +173,8 @@ typedef struct lowering {
     main_operand main;
     family family;
     dt_cpu_conv_kind conv;
-    int64_t n_sum; /* of a column reduction: numbers kept per column */
+    int64_t n_sum;                          /* of a column reduction: numbers kept per column */
+    int64_t (*bytes)(const dt_cpu_node *d); /* of workspace; NULL: none, or what n_sum says */
 } lowering;
 
 static const lowering lowering_table[] = {
@@ -194,9 +195,10 @@ static const lowering lowering_table[] = {
     [DT_OP_PAD] = {.run = dt_cpu_pad, .family = FAMILY_BLOCKS},
     [DT_OP_TRANSPOSE] = {.run = dt_cpu_transpose, .main = MAIN_OUT},
     [DT_OP_MATMUL] = {.run = run_matmul},
-    [DT_OP_REDUCE] = {.run = dt_cpu_reduce},
+    [DT_OP_REDUCE] = {.run = dt_cpu_reduce, .bytes = dt_cpu_sum_bytes},
     [DT_OP_DROPOUT] = {.run = dt_cpu_dropout},
     [DT_OP_ATTENTION] = {.run = run_attention, .family = FAMILY_ATTENTION},
+    [DT_OP_RECURRENT] = {.run = dt_cpu_recurrent, .bytes = dt_cpu_recurrent_bytes},
     [DT_OP_XENT] = {.run = dt_cpu_xent},
     [DT_OP_LOSS] = {.run = dt_cpu_loss},
     [DT_OP_CAST] = {.run = dt_cpu_cast},
@@ -218,7 +220,7 @@ static const lowering lowering_table[] = {
     [DT_OP_BN_REDUCE] = {.run = dt_cpu_bn_reduce, .n_sum = 2},
     [DT_OP_BN_DX] = {.run = dt_cpu_bn_dx},
     [DT_OP_UNARY_BWD] = {.run = dt_cpu_unary_bwd},
-    [DT_OP_BINARY_BWD] = {.run = dt_cpu_binary_bwd},
+    [DT_OP_BINARY_BWD] = {.run = dt_cpu_binary_bwd, .bytes = dt_cpu_binary_bwd_bytes},
     [DT_OP_SOFTMAX_BWD] = {.run = dt_cpu_softmax_bwd},
     [DT_OP_LOG_SOFTMAX_BWD] = {.run = dt_cpu_softmax_bwd},
     [DT_OP_MAXPOOL_BWD] = {.run = dt_cpu_maxpool_bwd, .main = MAIN_OUT},
@@ -227,6 +229,7 @@ static const lowering lowering_table[] = {
     [DT_OP_REDUCE_BWD] = {.run = dt_cpu_reduce_bwd, .main = MAIN_OUT},
     [DT_OP_DROPOUT_BWD] = {.run = dt_cpu_dropout},
     [DT_OP_ATTENTION_BWD] = {.run = run_attention_bwd, .family = FAMILY_ATTENTION},
+    [DT_OP_RECURRENT_BWD] = {.run = dt_cpu_recurrent_bwd, .bytes = dt_cpu_recurrent_bytes},
     [DT_OP_XENT_BWD] = {.run = dt_cpu_xent_bwd},
     [DT_OP_LOSS_BWD] = {.run = dt_cpu_loss_bwd},
 };
@@ -332,7 +335,7 @@ static dt_status prepare(dt_backend *be, const dt_graph *g, dt_nid node, dt_prep
         DT_TRY(dt_cpu_attention_plan(g, n, threads, &p->attention));
         p->workspace_bytes = p->attention.workspace_bytes;
     } else {
-        dt_cpu_node d = {0};
+        dt_cpu_node d = {.threads = threads};
         node_sizes(g, n, &d);
         if (n->op == DT_OP_MATMUL && (d.matmul.m | d.matmul.n | d.matmul.k) > INT32_MAX)
             return dt_fail(DT_ERR_UNSUPPORTED, "a product of %lld x %lld x %lld is too large",
@@ -340,8 +343,7 @@ static dt_status prepare(dt_backend *be, const dt_graph *g, dt_nid node, dt_prep
         if (row->family == FAMILY_DENSE && (d.m | d.c | d.k) > INT32_MAX)
             return dt_fail(DT_ERR_UNSUPPORTED, "a dense layer of %lld x %lld x %lld is too large",
                            (long long)d.m, (long long)d.c, (long long)d.k);
-        if (n->op == DT_OP_BINARY_BWD || n->op == DT_OP_REDUCE)
-            p->workspace_bytes = dt_cpu_sums_bytes(&d, n->op == DT_OP_REDUCE ? 0 : n->attr.binary.operand);
+        if (row->bytes) p->workspace_bytes = row->bytes(&d);
         if (row->n_sum > 0) p->workspace_bytes = dt_cpu_reduce_bytes(d.m, d.c, row->n_sum);
     }
     *out = p;

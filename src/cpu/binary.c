@@ -128,6 +128,10 @@ int64_t dt_cpu_sums_bytes(const dt_cpu_node *d, int32_t operand) {
     return c.n_chunk > 1 ? c.n_chunk * c.n_kept * (int64_t)sizeof(double) : 0;
 }
 
+int64_t dt_cpu_binary_bwd_bytes(const dt_cpu_node *d) {
+    return dt_cpu_sums_bytes(d, d->attr.binary.operand);
+}
+
 /* What is summed: map of these; a and b NULL where it does not read them. */
 typedef struct sums {
     map_fn map;

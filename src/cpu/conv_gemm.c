@@ -93,9 +93,7 @@ static bool gather_is_identity(const dt_cpu_gather *g) {
            g->off_w == 0 && g->out_h == g->src_h && g->out_w == g->src_w;
 }
 
-/* Columns [0, n) of a panel of width nr, n_row rows: dst[i*nr + j] = src[i*step_row + j*step_col]; one of the
- * steps is 1. */
-static void pack_panel(float *dst, int64_t nr, int64_t n, int64_t n_row, const float *src, int64_t step_row,
+void dt_cpu_pack_panel(float *dst, int64_t nr, int64_t n, int64_t n_row, const float *src, int64_t step_row,
                        int64_t step_col) {
     if (step_col == 1) {
         for (int64_t i = 0; i < n_row; i++) {
@@ -118,14 +116,14 @@ static void part_pack(const dt_cpu_conv_plan *plan, const part *t, const float *
     const int64_t cg = d->c / d->groups, kg = d->k / d->groups, row = d->r * d->s * cg;
     const float *wg = w + group * kg * row;
     if (plan->kind == DT_CPU_CONV_FORWARD) {
-        pack_panel(dst, nr, dt_min_i64(nr, kg - index * nr), t->depth, wg + index * nr * row, 1, row);
+        dt_cpu_pack_panel(dst, nr, dt_min_i64(nr, kg - index * nr), t->depth, wg + index * nr * row, 1, row);
         return;
     }
     for (int64_t th = 0; th < t->g.taps_h; th++)
         for (int64_t tw = 0; tw < t->g.taps_w; tw++) {
             const int64_t tap = (t->r_last - th * t->r_step) * d->s + (t->s_last - tw * t->s_step);
-            pack_panel(dst + (th * t->g.taps_w + tw) * kg * nr, nr, dt_min_i64(nr, cg - index * nr), kg,
-                       wg + tap * cg + index * nr, row, 1);
+            dt_cpu_pack_panel(dst + (th * t->g.taps_w + tw) * kg * nr, nr, dt_min_i64(nr, cg - index * nr),
+                              kg, wg + tap * cg + index * nr, row, 1);
         }
 }
 

@@ -20,6 +20,11 @@ int64_t dt_cpu_conv_parts(int64_t most);
 /* out[i] += parts 0, 1, ... in order, each [size], by all threads of the team that calls it. */
 void dt_cpu_conv_add_parts(float *out, const float *part, int64_t size, int64_t n_part);
 
+/* conv_gemm.c: columns [0, n) of a panel of width nr, n_row rows, as gemm_nn reads it: dst[i*nr + j] = src[i*step_row +
+ * j*step_col]; one of the steps is 1. */
+void dt_cpu_pack_panel(float *dst, int64_t nr, int64_t n, int64_t n_row, const float *src, int64_t step_row,
+                       int64_t step_col);
+
 /* Each sets tile, shared_bytes and thread_bytes; dims, kind, algo and threads are set. */
 void dt_cpu_conv_gemm_plan(dt_cpu_conv_plan *plan);
 void dt_cpu_conv_gemm_run(const dt_cpu_conv_plan *plan, const dt_cpu_conv_args *args);

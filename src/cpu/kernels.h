@@ -111,6 +111,7 @@ dt_status dt_cpu_dropout(void *node, dt_stream *stream); /* and its backward: th
 /* binary.c */
 dt_status dt_cpu_binary(void *node, dt_stream *stream);
 dt_status dt_cpu_binary_bwd(void *node, dt_stream *stream);
+int64_t dt_cpu_binary_bwd_bytes(const dt_cpu_node *d);
 /* Workspace of sums over what `operand` of the node's space lacks. */
 int64_t dt_cpu_sums_bytes(const dt_cpu_node *d, int32_t operand);
 /* out = the sums of the gradient of `operand` of function fn over the node's space: BINARY_BWD's inputs. */
@@ -123,10 +124,15 @@ dt_status dt_cpu_pad(void *node, dt_stream *stream);
 dt_status dt_cpu_transpose(void *node, dt_stream *stream);
 /* reduce.c */
 dt_status dt_cpu_reduce(void *node, dt_stream *stream);
+int64_t dt_cpu_sum_bytes(const dt_cpu_node *d);
 dt_status dt_cpu_reduce_bwd(void *node, dt_stream *stream);
 /* softmax.c: and log_softmax */
 dt_status dt_cpu_softmax(void *node, dt_stream *stream);
 dt_status dt_cpu_softmax_bwd(void *node, dt_stream *stream);
+/* rnn.c */
+dt_status dt_cpu_recurrent(void *node, dt_stream *stream);
+dt_status dt_cpu_recurrent_bwd(void *node, dt_stream *stream);
+int64_t dt_cpu_recurrent_bytes(const dt_cpu_node *d); /* workspace of both */
 /* pool.c */
 dt_status dt_cpu_maxpool(void *node, dt_stream *stream);
 dt_status dt_cpu_maxpool_bwd(void *node, dt_stream *stream);

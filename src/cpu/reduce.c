@@ -22,6 +22,10 @@ static int64_t start_of(const dt_space *s, int64_t i) {
     return off[DT_SPACE_FULL];
 }
 
+int64_t dt_cpu_sum_bytes(const dt_cpu_node *d) {
+    return dt_cpu_sums_bytes(d, 0);
+}
+
 /* As PyTorch: a NaN is the maximum. */
 static float max_of(const float *x, const parts *p, int64_t i) {
     const int64_t from = start_of(&p->kept, i);

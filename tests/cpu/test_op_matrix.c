@@ -194,6 +194,32 @@ static void test_wrong_attributes_are_refused(void **state) {
          .op = DT_OP_BATCHNORM,
          .attr = {OP_BN},
          .in = {{IN_ACT, {1, 4}}, {IN_POS, {4}}, {IN_VEC, {4}}, {IN_VEC, {4}}, {IN_POS, {4}}}},
+        {.name = "no recurrence",
+         .op = DT_OP_RECURRENT,
+         .attr = {OP_RNN(DT_RECURRENT_COUNT)},
+         .in = {{IN_ACT, {2, 3, 8}}, {IN_ACT, {8, 2}}}},
+        {.name = "lstm of three gates",
+         .op = DT_OP_RECURRENT,
+         .attr = {OP_RNN(DT_LSTM)},
+         .in = {{IN_ACT, {2, 3, 6}}, {IN_ACT, {6, 2}}}},
+        {.name = "gru with a cell",
+         .op = DT_OP_RECURRENT,
+         .attr = {OP_RNN(DT_GRU)},
+         .in = {{IN_ACT, {2, 3, 6}}, {IN_ACT, {6, 2}}, [DT_RNN_IN_C0] = {IN_ACT, {2, 2}}}},
+        {.name = "last cell of a gru",
+         .op = DT_OP_RECURRENT,
+         .attr = {OP_RNN(DT_GRU)},
+         .in = {{IN_ACT, {2, 3, 6}}, {IN_ACT, {6, 2}}},
+         .wanted = OP_LAST},
+        {.name = "gates of an rnn",
+         .op = DT_OP_RECURRENT,
+         .attr = {OP_RNN(DT_RNN_RELU)},
+         .in = {{IN_ACT, {2, 3, 2}}, {IN_ACT, {2, 2}}},
+         .wanted = OP_KEPT},
+        {.name = "lstm_bwd of nothing kept",
+         .op = DT_OP_RECURRENT_BWD,
+         .attr = {OP_RNN(DT_LSTM)},
+         .in = {{IN_ACT, {2, 3, 2}}, {IN_ACT, {8, 2}}, [DT_RNN_BWD_IN_DY] = {IN_ACT, {2, 3, 2}}}},
         {.name = "rate 1", .op = DT_OP_DROPOUT, .attr = {.dropout.p = 1}, .in = {IMAGE}},
         {.name = "rate -0.1", .op = DT_OP_DROPOUT, .attr = {.dropout.p = -0.1f}, .in = {IMAGE}},
         {.name = "rate nan", .op = DT_OP_DROPOUT, .attr = {.dropout.p = NAN}, .in = {IMAGE}},
@@ -707,9 +733,9 @@ static double scalar(op_run *r, const grad_graph *q, const float *weight, bool i
 static void check_gradient(const op_case *c, op_run *r, const grad_graph *q, int32_t k, const float *weight) {
     bool is_loss = dt_op_get(c->op)->flags & DT_OP_SEED;
     int64_t n = dt_value_n_elem(&q->g->value[q->in[k]]), n_kink = 0, n_tried = 0;
-    static const dt_op curved_ops[] = {DT_OP_BATCHNORM, DT_OP_XENT,     DT_OP_LOSS,    DT_OP_UNARY,
-                                       DT_OP_MAXPOOL,   DT_OP_BINARY,   DT_OP_SOFTMAX, DT_OP_LOG_SOFTMAX,
-                                       DT_OP_REDUCE,    DT_OP_ATTENTION};
+    static const dt_op curved_ops[] = {DT_OP_BATCHNORM, DT_OP_XENT,      DT_OP_LOSS,     DT_OP_UNARY,
+                                       DT_OP_MAXPOOL,   DT_OP_BINARY,    DT_OP_SOFTMAX,  DT_OP_LOG_SOFTMAX,
+                                       DT_OP_REDUCE,    DT_OP_ATTENTION, DT_OP_RECURRENT};
     bool curved = false;
     for (size_t i = 0; i < sizeof curved_ops / sizeof curved_ops[0]; i++) curved |= c->op == curved_ops[i];
     const double step =

@@ -851,6 +851,157 @@ static inline void oracle_loss_bwd(oracle_node *x) {
     }
 }
 
+/* A row of a recurrence, one step after the other. */
+typedef struct oracle_steps {
+    int64_t rows, steps, units, wide; /* wide: of all gates */
+    const double *w, *b, *h0, *c0, *lengths;
+} oracle_steps;
+
+static inline oracle_steps oracle_steps_of(const oracle_node *x) {
+    const bool back = x->n->op == DT_OP_RECURRENT_BWD;
+    const dt_value *y = back ? oracle_in(x, DT_RNN_BWD_IN_Y) : oracle_out(x, DT_RNN_OUT_Y);
+    const int64_t gates = x->t->recurrent.kind == DT_LSTM ? 4 : x->t->recurrent.kind == DT_GRU ? 3 : 1;
+    return (oracle_steps){.rows = y->dim[0],
+                          .steps = y->dim[1],
+                          .units = y->dim[2],
+                          .wide = gates * y->dim[2],
+                          .w = x->in[1],
+                          .b = back ? NULL : x->in[DT_RNN_IN_B],
+                          .h0 = x->in[back ? DT_RNN_BWD_IN_H0 : DT_RNN_IN_H0],
+                          .c0 = x->in[back ? DT_RNN_BWD_IN_C0 : DT_RNN_IN_C0],
+                          .lengths = x->in[back ? DT_RNN_BWD_IN_LENGTHS : DT_RNN_IN_LENGTHS]};
+}
+
+static inline int64_t oracle_end(const oracle_steps *s, int64_t row) {
+    const double end = s->lengths ? s->lengths[row] : (double)s->steps;
+    return end < 0 ? 0 : end > (double)s->steps ? s->steps : (int64_t)end;
+}
+
+static inline double oracle_sigmoid(double x) {
+    return 1 / (1 + exp(-x));
+}
+
+/* h and c [H] by one step; act [gates H] and cell [H] may be NULL. */
+static inline void oracle_step(const oracle_steps *s, dt_recurrent_kind kind, const double *gates, double *h,
+                               double *c, double *act, double *cell) {
+    const int64_t n = s->units;
+    double *u = check_alloc((size_t)s->wide * sizeof *u);
+    for (int64_t k = 0; k < s->wide; k++) {
+        u[k] = s->b ? s->b[k] : 0;
+        for (int64_t j = 0; j < n; j++) u[k] += s->w[k * n + j] * h[j];
+    }
+    for (int64_t j = 0; j < n; j++) {
+        double a[4] = {0}, kept = 0;
+        if (kind == DT_LSTM) {
+            a[0] = oracle_sigmoid(gates[j] + u[j]), a[1] = oracle_sigmoid(gates[n + j] + u[n + j]);
+            a[2] = tanh(gates[2 * n + j] + u[2 * n + j]),
+            a[3] = oracle_sigmoid(gates[3 * n + j] + u[3 * n + j]);
+            kept = c[j] = a[1] * c[j] + a[0] * a[2];
+            h[j] = a[3] * tanh(c[j]);
+        } else if (kind == DT_GRU) {
+            a[0] = oracle_sigmoid(gates[j] + u[j]), a[1] = oracle_sigmoid(gates[n + j] + u[n + j]);
+            kept = u[2 * n + j];
+            a[2] = tanh(gates[2 * n + j] + a[0] * kept);
+            h[j] = (1 - a[1]) * a[2] + a[1] * h[j];
+        } else {
+            h[j] = kind == DT_RNN_TANH ? tanh(gates[j] + u[j]) : fmax(gates[j] + u[j], 0);
+        }
+        for (int64_t g = 0; act && g < s->wide / n; g++) act[g * n + j] = a[g];
+        if (cell) cell[j] = kept;
+    }
+    free(u);
+}
+
+static inline void oracle_recurrent(oracle_node *x) {
+    const oracle_steps s = oracle_steps_of(x);
+    const int64_t n = s.units;
+    double *h = check_alloc((size_t)n * sizeof *h), *c = check_alloc((size_t)n * sizeof *c);
+    for (int32_t i = 0; i <= DT_RNN_OUT_CELL; i++)
+        if (x->out[i]) oracle_zero(x, i);
+    for (int64_t r = 0; r < s.rows; r++) {
+        for (int64_t j = 0; j < n; j++) h[j] = s.h0 ? s.h0[r * n + j] : 0, c[j] = s.c0 ? s.c0[r * n + j] : 0;
+        for (int64_t i = 0, end = oracle_end(&s, r); i < end; i++) {
+            const int64_t at = r * s.steps + (x->t->recurrent.reverse ? end - 1 - i : i);
+            double *act = x->out[DT_RNN_OUT_ACT], *cell = x->out[DT_RNN_OUT_CELL];
+            oracle_step(&s, x->t->recurrent.kind, x->in[0] + at * s.wide, h, c,
+                        act ? act + at * s.wide : NULL, cell ? cell + at * n : NULL);
+            memcpy(x->out[0] + at * n, h, (size_t)n * sizeof *h);
+        }
+        if (x->out[DT_RNN_OUT_H]) memcpy(x->out[DT_RNN_OUT_H] + r * n, h, (size_t)n * sizeof *h);
+        if (x->out[DT_RNN_OUT_C]) memcpy(x->out[DT_RNN_OUT_C] + r * n, c, (size_t)n * sizeof *c);
+    }
+    free(h);
+    free(c);
+}
+
+/* Of one unit: dh and dc become those of the step before, as far as they pass by the product; dx of the gates, du of
+ * the product. */
+static inline void oracle_slope(dt_recurrent_kind kind, const double *a, double cell, double h, double h_prev,
+                                double c_prev, double *dh, double *dc, double *dx, double *du) {
+    const double d = *dh;
+    *dh = 0;
+    if (kind == DT_LSTM) {
+        const double tc = tanh(cell);
+        *dc += d * a[3] * (1 - tc * tc);
+        dx[0] = *dc * a[2] * a[0] * (1 - a[0]), dx[1] = *dc * c_prev * a[1] * (1 - a[1]);
+        dx[2] = *dc * a[0] * (1 - a[2] * a[2]), dx[3] = d * tc * a[3] * (1 - a[3]);
+        *dc *= a[1];
+    } else if (kind == DT_GRU) {
+        dx[2] = d * (1 - a[1]) * (1 - a[2] * a[2]);
+        dx[0] = dx[2] * cell * a[0] * (1 - a[0]), dx[1] = d * (h_prev - a[2]) * a[1] * (1 - a[1]);
+        *dh = d * a[1];
+    } else {
+        dx[0] = kind == DT_RNN_TANH ? d * (1 - h * h) : h > 0 ? d : 0;
+    }
+    for (int32_t g = 0; g < 4; g++) du[g] = kind == DT_GRU && g == 2 ? dx[2] * a[0] : dx[g];
+}
+
+static inline void oracle_recurrent_bwd(oracle_node *x) {
+    const oracle_steps s = oracle_steps_of(x);
+    const int64_t n = s.units, lanes = s.wide / n;
+    const double *y = x->in[DT_RNN_BWD_IN_Y], *act = x->in[DT_RNN_BWD_IN_ACT],
+                 *cell = x->in[DT_RNN_BWD_IN_CELL], *dy = x->in[DT_RNN_BWD_IN_DY],
+                 *dh_n = x->in[DT_RNN_BWD_IN_DH], *dc_n = x->in[DT_RNN_BWD_IN_DC];
+    double *dw = x->out[DT_RNN_BWD_OUT_DW], *db = x->out[DT_RNN_BWD_OUT_DB];
+    double *dh = check_alloc((size_t)n * sizeof *dh), *dc = check_alloc((size_t)n * sizeof *dc),
+           *du = check_alloc((size_t)s.wide * sizeof *du);
+    for (int32_t i = 0; i <= DT_RNN_BWD_OUT_DC0; i++)
+        if (x->out[i]) oracle_zero(x, i);
+    for (int64_t r = 0; r < s.rows; r++) {
+        for (int64_t j = 0; j < n; j++)
+            dh[j] = dh_n ? dh_n[r * n + j] : 0, dc[j] = dc_n ? dc_n[r * n + j] : 0;
+        const int64_t end = oracle_end(&s, r), step = x->t->recurrent.reverse ? -1 : 1;
+        for (int64_t i = end - 1; i >= 0; i--) {
+            const int64_t at = r * s.steps + (step < 0 ? end - 1 - i : i);
+            const double *h_prev = i > 0 ? y + (at - step) * n : s.h0 ? s.h0 + r * n : NULL;
+            const double *c_prev = i > 0  ? (cell ? cell + (at - step) * n : NULL)
+                                   : s.c0 ? s.c0 + r * n
+                                          : NULL;
+            for (int64_t j = 0; j < n; j++) {
+                double a[4] = {0}, dx[4] = {0}, d[4];
+                for (int64_t g = 0; act && g < lanes; g++) a[g] = act[at * s.wide + g * n + j];
+                if (dy) dh[j] += dy[at * n + j];
+                oracle_slope(x->t->recurrent.kind, a, cell ? cell[at * n + j] : 0, y[at * n + j],
+                             h_prev ? h_prev[j] : 0, c_prev ? c_prev[j] : 0, &dh[j], &dc[j], dx, d);
+                for (int64_t g = 0; g < lanes; g++)
+                    x->out[0][at * s.wide + g * n + j] = dx[g], du[g * n + j] = d[g];
+            }
+            for (int64_t k = 0; k < s.wide; k++) {
+                for (int64_t j = 0; j < n; j++) dh[j] += du[k] * s.w[k * n + j];
+                for (int64_t j = 0; dw && j < n; j++) dw[k * n + j] += h_prev ? du[k] * h_prev[j] : 0;
+                if (db) db[k] += du[k];
+            }
+        }
+        for (int64_t j = 0; x->out[DT_RNN_BWD_OUT_DH0] && j < n; j++)
+            x->out[DT_RNN_BWD_OUT_DH0][r * n + j] = dh[j];
+        for (int64_t j = 0; x->out[DT_RNN_BWD_OUT_DC0] && j < n; j++)
+            x->out[DT_RNN_BWD_OUT_DC0][r * n + j] = dc[j];
+    }
+    free(dh);
+    free(dc);
+    free(du);
+}
+
 static inline void oracle_cast(oracle_node *x) {
     for (int64_t i = 0; i < x->n_elem; i++)
         x->out[0][i] =
@@ -878,6 +1029,7 @@ static void (*const oracle_table[DT_OP_COUNT])(oracle_node *x) = {
     [DT_OP_REDUCE_BWD] = oracle_reduce_bwd,
     [DT_OP_DROPOUT] = oracle_eltwise,
     [DT_OP_ATTENTION] = oracle_attention,
+    [DT_OP_RECURRENT] = oracle_recurrent,
     [DT_OP_XENT] = oracle_xent,
     [DT_OP_LOSS] = oracle_loss_op,
     [DT_OP_CAST] = oracle_cast,
@@ -907,6 +1059,7 @@ static void (*const oracle_table[DT_OP_COUNT])(oracle_node *x) = {
     [DT_OP_GLOBAL_AVGPOOL_BWD] = oracle_global_avgpool,
     [DT_OP_DROPOUT_BWD] = oracle_eltwise,
     [DT_OP_ATTENTION_BWD] = oracle_attention_bwd,
+    [DT_OP_RECURRENT_BWD] = oracle_recurrent_bwd,
     [DT_OP_XENT_BWD] = oracle_xent_bwd,
     [DT_OP_LOSS_BWD] = oracle_loss_bwd,
 };

@@ -19,6 +19,7 @@ typedef enum op_kind {
     IN_ABOVE,    /* compute dtype, uniform in [0.25, 2.25) */
     IN_TIE,      /* compute dtype, 0, -1, -2 in turn */
     IN_FAR,      /* compute dtype, 50 +- 1: cancellation in statistics */
+    IN_UNIT_ACT, /* compute dtype, uniform in [-0.3, 0.7): a recurrence of these weights stays small */
     IN_VEC,      /* f32, uniform in [-1.5, 1.5) */
     IN_POS,      /* f32, uniform in [0.5, 1.5) */
     IN_ZERO,     /* f32 zeros */
@@ -33,6 +34,7 @@ typedef enum op_kind {
     IN_DOUBLE,   /* f64, uniform in [-1.5, 1.5) */
     IN_LONG,     /* i64, whole numbers of 40 bits, some of them small */
     IN_WHOLE,    /* i32, whole numbers of 28 bits */
+    IN_LENGTH,   /* i32, from 0 to one more than dimension 1 of the op's main input */
     IN_POSITION, /* u8 position within attr.window.kernel */
     IN_WINDOW,   /* i32 [N,8] windows inside input 0; every second flipped */
     IN_LENGTH, /* i32 lengths of sequences as input 0's second dimension, all kinds of them, some too long */
@@ -69,9 +71,17 @@ typedef struct op_case {
 #define OP_UNEVEN(size_, step)                                                                               \
     .window.kernel = {size_, size_}, .window.stride = {step, step}, .window.pad_begin = {0, 1},              \
     .window.pad_end = {1, 2}, .window.dilation = {1, 1}, .window.groups = 1
-#define OP_LOSS   .loss.weight = 1
-#define OP_BN     .norm.eps = 1e-5f, .norm.momentum = 0.1f
-#define OP_NORMAL .input.mean = {0.5f, 0.4f, 0.3f, 0.2f}, .input.stddev = {0.25f, 0.2f, 0.3f, 0.5f}
+#define OP_LOSS         .loss.weight = 1
+#define OP_RNN(kind_)   .recurrent.kind = kind_
+#define OP_RNN_R(kind_) .recurrent.kind = kind_, .recurrent.reverse = true
+/* Results of RECURRENT and its gradient. */
+#define OP_KEPT     (1u << DT_RNN_OUT_ACT | 1u << DT_RNN_OUT_CELL)
+#define OP_LAST_H   (1u << DT_RNN_OUT_H)
+#define OP_LAST     (OP_LAST_H | 1u << DT_RNN_OUT_C)
+#define OP_DWEIGHTS (1u << DT_RNN_BWD_OUT_DW | 1u << DT_RNN_BWD_OUT_DB)
+#define OP_DSTATE   (1u << DT_RNN_BWD_OUT_DH0)
+#define OP_BN       .norm.eps = 1e-5f, .norm.momentum = 0.1f
+#define OP_NORMAL   .input.mean = {0.5f, 0.4f, 0.3f, 0.2f}, .input.stddev = {0.25f, 0.2f, 0.3f, 0.5f}
 
 static const op_case op_case_table[] = {
     {.name = "input gray",
@@ -272,6 +282,181 @@ static const op_case op_case_table[] = {
             [DT_CONV_IN_SHIFT] = {IN_VEC, {5}},
             [DT_CONV_IN_RES] = {IN_ACT, {2, 4, 3, 5}}},
      .large = true},
+
+    {.name = "lstm",
+     .op = DT_OP_RECURRENT,
+     .attr = {OP_RNN(DT_LSTM)},
+     .in = {{IN_ACT, {3, 4, 20}}, {IN_ACT, {20, 5}}},
+     .wanted = OP_KEPT},
+    {.name = "lstm bias states",
+     .op = DT_OP_RECURRENT,
+     .attr = {OP_RNN(DT_LSTM)},
+     .in = {{IN_ACT, {2, 3, 24}}, {IN_ACT, {24, 6}}, {IN_VEC, {24}}, {IN_ACT, {2, 6}}, {IN_ACT, {2, 6}}},
+     .wanted = OP_KEPT | OP_LAST},
+    {.name = "lstm reverse lengths",
+     .op = DT_OP_RECURRENT,
+     .attr = {OP_RNN_R(DT_LSTM)},
+     .in = {{IN_ACT, {5, 3, 12}},
+            {IN_ACT, {12, 3}},
+            {IN_VEC, {12}},
+            {IN_ACT, {5, 3}},
+            {IN_ACT, {5, 3}},
+            {IN_LENGTH, {5}}},
+     .wanted = OP_KEPT | OP_LAST},
+    {.name = "lstm lengths",
+     .op = DT_OP_RECURRENT,
+     .attr = {OP_RNN(DT_LSTM)},
+     .in = {{IN_ACT, {6, 4, 16}}, {IN_ACT, {16, 4}}, [DT_RNN_IN_LENGTHS] = {IN_LENGTH, {6}}},
+     .wanted = OP_KEPT | OP_LAST},
+    {.name = "lstm of one step",
+     .op = DT_OP_RECURRENT,
+     .attr = {OP_RNN(DT_LSTM)},
+     .in = {{IN_ACT, {1, 1, 4}}, {IN_ACT, {4, 1}}, {IN_VEC, {4}}},
+     .wanted = OP_KEPT | OP_LAST},
+    {.name = "lstm in evaluation",
+     .op = DT_OP_RECURRENT,
+     .attr = {OP_RNN(DT_LSTM)},
+     .in = {{IN_ACT, {3, 4, 20}}, {IN_ACT, {20, 5}}, {IN_VEC, {20}}},
+     .wanted = OP_LAST,
+     .eval = true},
+    {.name = "lstm large",
+     .op = DT_OP_RECURRENT,
+     .attr = {OP_RNN(DT_LSTM)},
+     .in = {{IN_WIDE, {70, 7, 4 * 77}}, {IN_UNIT_ACT, {4 * 77, 77}}, {IN_VEC, {4 * 77}}, {IN_ACT, {70, 77}}},
+     .wanted = OP_KEPT | OP_LAST,
+     .large = true},
+    {.name = "gru",
+     .op = DT_OP_RECURRENT,
+     .attr = {OP_RNN(DT_GRU)},
+     .in = {{IN_ACT, {3, 4, 15}}, {IN_ACT, {15, 5}}},
+     .wanted = OP_KEPT},
+    {.name = "gru bias state lengths",
+     .op = DT_OP_RECURRENT,
+     .attr = {OP_RNN(DT_GRU)},
+     .in = {{IN_ACT, {5, 3, 18}},
+            {IN_ACT, {18, 6}},
+            {IN_VEC, {18}},
+            {IN_ACT, {5, 6}},
+            [DT_RNN_IN_LENGTHS] = {IN_LENGTH, {5}}},
+     .wanted = OP_KEPT | OP_LAST_H},
+    {.name = "gru reverse",
+     .op = DT_OP_RECURRENT,
+     .attr = {OP_RNN_R(DT_GRU)},
+     .in = {{IN_ACT, {2, 5, 9}}, {IN_ACT, {9, 3}}, {IN_VEC, {9}}},
+     .wanted = OP_KEPT | OP_LAST_H},
+    {.name = "gru in evaluation",
+     .op = DT_OP_RECURRENT,
+     .attr = {OP_RNN(DT_GRU)},
+     .in = {{IN_ACT, {3, 4, 15}}, {IN_ACT, {15, 5}}},
+     .eval = true},
+    {.name = "gru large",
+     .op = DT_OP_RECURRENT,
+     .attr = {OP_RNN_R(DT_GRU)},
+     .in = {{IN_WIDE, {130, 5, 3 * 40}},
+            {IN_UNIT_ACT, {3 * 40, 40}},
+            {IN_VEC, {3 * 40}},
+            [DT_RNN_IN_LENGTHS] = {IN_LENGTH, {130}}},
+     .wanted = OP_KEPT | OP_LAST_H,
+     .large = true},
+    {.name = "rnn_tanh",
+     .op = DT_OP_RECURRENT,
+     .attr = {OP_RNN(DT_RNN_TANH)},
+     .in = {{IN_ACT, {3, 4, 5}}, {IN_ACT, {5, 5}}, {IN_VEC, {5}}, {IN_ACT, {3, 5}}},
+     .wanted = OP_LAST_H},
+    {.name = "rnn_tanh reverse lengths",
+     .op = DT_OP_RECURRENT,
+     .attr = {OP_RNN_R(DT_RNN_TANH)},
+     .in = {{IN_ACT, {5, 3, 4}}, {IN_ACT, {4, 4}}, {IN_VEC, {4}}, [DT_RNN_IN_LENGTHS] = {IN_LENGTH, {5}}},
+     .wanted = OP_LAST_H},
+    {.name = "rnn_relu",
+     .op = DT_OP_RECURRENT,
+     .attr = {OP_RNN(DT_RNN_RELU)},
+     .in = {{IN_DISTINCT, {2, 3, 4}}, {IN_UNIT_ACT, {4, 4}}}},
+    {.name = "rnn large",
+     .op = DT_OP_RECURRENT,
+     .attr = {OP_RNN(DT_RNN_TANH)},
+     .in = {{IN_ACT, {67, 9, 130}}, {IN_UNIT_ACT, {130, 130}}, {IN_VEC, {130}}},
+     .wanted = OP_LAST_H,
+     .large = true},
+
+    {.name = "lstm_bwd",
+     .op = DT_OP_RECURRENT_BWD,
+     .attr = {OP_RNN(DT_LSTM)},
+     .in = {[DT_RNN_BWD_IN_Y] = {IN_ACT, {3, 4, 5}},
+            [DT_RNN_BWD_IN_W] = {IN_ACT, {20, 5}},
+            [DT_RNN_BWD_IN_ACT] = {IN_UNIT_ACT, {3, 4, 20}},
+            [DT_RNN_BWD_IN_CELL] = {IN_VEC, {3, 4, 5}},
+            [DT_RNN_BWD_IN_DY] = {IN_ACT, {3, 4, 5}}},
+     .wanted = OP_DWEIGHTS},
+    {.name = "lstm_bwd of the last state alone",
+     .op = DT_OP_RECURRENT_BWD,
+     .attr = {OP_RNN(DT_LSTM)},
+     .in = {[DT_RNN_BWD_IN_Y] = {IN_ACT, {3, 4, 5}},
+            [DT_RNN_BWD_IN_W] = {IN_ACT, {20, 5}},
+            [DT_RNN_BWD_IN_ACT] = {IN_UNIT_ACT, {3, 4, 20}},
+            [DT_RNN_BWD_IN_CELL] = {IN_VEC, {3, 4, 5}},
+            [DT_RNN_BWD_IN_DH] = {IN_ACT, {3, 5}}},
+     .wanted = OP_DWEIGHTS | OP_DSTATE | 1u << DT_RNN_BWD_OUT_DC0},
+    {.name = "lstm_bwd of all reverse lengths",
+     .op = DT_OP_RECURRENT_BWD,
+     .attr = {OP_RNN_R(DT_LSTM)},
+     .in = {[DT_RNN_BWD_IN_Y] = {IN_ACT, {6, 3, 7}},
+            [DT_RNN_BWD_IN_W] = {IN_ACT, {28, 7}},
+            [DT_RNN_BWD_IN_ACT] = {IN_UNIT_ACT, {6, 3, 28}},
+            [DT_RNN_BWD_IN_CELL] = {IN_VEC, {6, 3, 7}},
+            [DT_RNN_BWD_IN_DY] = {IN_ACT, {6, 3, 7}},
+            [DT_RNN_BWD_IN_DH] = {IN_ACT, {6, 7}},
+            [DT_RNN_BWD_IN_DC] = {IN_ACT, {6, 7}},
+            [DT_RNN_BWD_IN_H0] = {IN_ACT, {6, 7}},
+            [DT_RNN_BWD_IN_C0] = {IN_ACT, {6, 7}},
+            [DT_RNN_BWD_IN_LENGTHS] = {IN_LENGTH, {6}}},
+     .wanted = OP_DWEIGHTS | OP_DSTATE | 1u << DT_RNN_BWD_OUT_DC0},
+    {.name = "lstm_bwd large",
+     .op = DT_OP_RECURRENT_BWD,
+     .attr = {OP_RNN(DT_LSTM)},
+     .in = {[DT_RNN_BWD_IN_Y] = {IN_ACT, {70, 7, 77}},
+            [DT_RNN_BWD_IN_W] = {IN_UNIT_ACT, {4 * 77, 77}},
+            [DT_RNN_BWD_IN_ACT] = {IN_UNIT_ACT, {70, 7, 4 * 77}},
+            [DT_RNN_BWD_IN_CELL] = {IN_VEC, {70, 7, 77}},
+            [DT_RNN_BWD_IN_DY] = {IN_ACT, {70, 7, 77}},
+            [DT_RNN_BWD_IN_LENGTHS] = {IN_LENGTH, {70}}},
+     .wanted = OP_DWEIGHTS | OP_DSTATE},
+    {.name = "gru_bwd",
+     .op = DT_OP_RECURRENT_BWD,
+     .attr = {OP_RNN(DT_GRU)},
+     .in = {[DT_RNN_BWD_IN_Y] = {IN_ACT, {3, 4, 5}},
+            [DT_RNN_BWD_IN_W] = {IN_ACT, {15, 5}},
+            [DT_RNN_BWD_IN_ACT] = {IN_UNIT_ACT, {3, 4, 15}},
+            [DT_RNN_BWD_IN_CELL] = {IN_VEC, {3, 4, 5}},
+            [DT_RNN_BWD_IN_DY] = {IN_ACT, {3, 4, 5}},
+            [DT_RNN_BWD_IN_DH] = {IN_ACT, {3, 5}},
+            [DT_RNN_BWD_IN_H0] = {IN_ACT, {3, 5}},
+            [DT_RNN_BWD_IN_LENGTHS] = {IN_LENGTH, {3}}},
+     .wanted = OP_DWEIGHTS | OP_DSTATE},
+    {.name = "gru_bwd large",
+     .op = DT_OP_RECURRENT_BWD,
+     .attr = {OP_RNN_R(DT_GRU)},
+     .in = {[DT_RNN_BWD_IN_Y] = {IN_ACT, {130, 5, 40}},
+            [DT_RNN_BWD_IN_W] = {IN_UNIT_ACT, {120, 40}},
+            [DT_RNN_BWD_IN_ACT] = {IN_UNIT_ACT, {130, 5, 120}},
+            [DT_RNN_BWD_IN_CELL] = {IN_VEC, {130, 5, 40}},
+            [DT_RNN_BWD_IN_DY] = {IN_ACT, {130, 5, 40}}},
+     .wanted = OP_DWEIGHTS},
+    {.name = "rnn_tanh_bwd",
+     .op = DT_OP_RECURRENT_BWD,
+     .attr = {OP_RNN(DT_RNN_TANH)},
+     .in = {[DT_RNN_BWD_IN_Y] = {IN_UNIT_ACT, {3, 4, 5}},
+            [DT_RNN_BWD_IN_W] = {IN_UNIT_ACT, {5, 5}},
+            [DT_RNN_BWD_IN_DY] = {IN_ACT, {3, 4, 5}},
+            [DT_RNN_BWD_IN_LENGTHS] = {IN_LENGTH, {3}}},
+     .wanted = OP_DWEIGHTS | OP_DSTATE},
+    {.name = "rnn_relu_bwd",
+     .op = DT_OP_RECURRENT_BWD,
+     .attr = {OP_RNN_R(DT_RNN_RELU)},
+     .in = {[DT_RNN_BWD_IN_Y] = {IN_ACT, {3, 4, 17}},
+            [DT_RNN_BWD_IN_W] = {IN_UNIT_ACT, {17, 17}},
+            [DT_RNN_BWD_IN_DH] = {IN_ACT, {3, 17}}},
+     .wanted = OP_DWEIGHTS | OP_DSTATE},
 
     {.name = "dense", .op = DT_OP_DENSE, .in = {{IN_ACT, {5, 12}}, {IN_ACT, {7, 12}}}},
     {.name = "dense bias", .op = DT_OP_DENSE, .in = {{IN_ACT, {4, 9}}, {IN_ACT, {10, 9}}, {IN_VEC, {10}}}},
@@ -1669,6 +1854,7 @@ static inline dt_dtype op_in_dtype(op_kind kind, dt_dtype compute) {
     case IN_ABOVE:
     case IN_TIE:
     case IN_FAR:
+    case IN_UNIT_ACT:
         return compute;
     case IN_BYTE:
     case IN_POSITION:
@@ -1753,6 +1939,7 @@ static inline void *op_case_data(const op_case *c, int32_t i, dt_dtype round_to)
     uint8_t *byte = (uint8_t *)f;
     uint64_t salt = (uint64_t)i + 1;
     double sum = 0;
+    const int64_t steps = c->in[dt_op_get(c->op)->main].dim[1];
     for (int64_t e = 0; e < n; e++) {
         float u = op_uniform(salt, e);
         switch (in->kind) {
@@ -1777,6 +1964,9 @@ static inline void *op_case_data(const op_case *c, int32_t i, dt_dtype round_to)
             break;
         case IN_FAR:
             f[e] = 49 + 2 * u;
+            break;
+        case IN_UNIT_ACT:
+            f[e] = (u - 0.3f) / (cols > 16 ? 4 : 1);
             break;
         case IN_POS:
             f[e] = 0.5f + u;
@@ -1820,6 +2010,9 @@ static inline void *op_case_data(const op_case *c, int32_t i, dt_dtype round_to)
             break;
         case IN_PADDED:
             whole[e] = e % 3 == 1 ? -1 : (int32_t)((float)classes * u);
+            break;
+        case IN_LENGTH:
+            whole[e] = (int32_t)((steps + 1 + e) % (steps + 2));
             break;
         case IN_POSITION:
             byte[e] = (uint8_t)((float)(c->attr.window.kernel[0] * c->attr.window.kernel[1]) * u);

@@ -183,6 +183,19 @@ typedef struct dt_cast_attr {
     dt_dtype dtype; /* of the result */
 } dt_cast_attr;
 
+typedef enum dt_recurrent_kind {
+    DT_RNN_TANH = 0,
+    DT_RNN_RELU,
+    DT_GRU,
+    DT_LSTM,
+    DT_RECURRENT_COUNT
+} dt_recurrent_kind;
+
+typedef struct dt_recurrent_attr {
+    dt_recurrent_kind kind;
+    bool reverse; /* from the end of a row to its beginning */
+} dt_recurrent_attr;
+
 typedef union dt_attr {
     uint8_t bytes[80]; /* all of it: first, so that {0} clears whatever family is meant */
     dt_window_attr window;
@@ -199,6 +212,7 @@ typedef union dt_attr {
     dt_reduce_attr reduce;
     dt_loss_attr loss;
     dt_cast_attr cast;
+    dt_recurrent_attr recurrent;
 } dt_attr;
 
 /* Operands stand in slots, which the op's row names (op.h): in[slot], out[slot], -1 where a slot is empty.

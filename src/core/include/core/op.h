@@ -159,6 +159,21 @@ enum {
     DT_GRAM_GRAD_OUT_WA,
     DT_GRAM_GRAD_OUT_MV
 };
+enum { DT_RNN_IN_GATES, DT_RNN_IN_W, DT_RNN_IN_B, DT_RNN_IN_H0, DT_RNN_IN_C0, DT_RNN_IN_LENGTHS };
+enum { DT_RNN_OUT_Y, DT_RNN_OUT_H, DT_RNN_OUT_C, DT_RNN_OUT_ACT, DT_RNN_OUT_CELL };
+enum {
+    DT_RNN_BWD_IN_Y,
+    DT_RNN_BWD_IN_W,
+    DT_RNN_BWD_IN_ACT,
+    DT_RNN_BWD_IN_CELL,
+    DT_RNN_BWD_IN_DY,
+    DT_RNN_BWD_IN_DH,
+    DT_RNN_BWD_IN_DC,
+    DT_RNN_BWD_IN_H0,
+    DT_RNN_BWD_IN_C0,
+    DT_RNN_BWD_IN_LENGTHS
+};
+enum { DT_RNN_BWD_OUT_DGATES, DT_RNN_BWD_OUT_DW, DT_RNN_BWD_OUT_DB, DT_RNN_BWD_OUT_DH0, DT_RNN_BWD_OUT_DC0 };
 enum { DT_GRAM_DX_IN_DZ, DT_GRAM_DX_IN_WA, DT_GRAM_DX_IN_X, DT_GRAM_DX_IN_MV };
 
 enum { DT_SLOTS_IN_MAX = 12, DT_SLOTS_OUT_MAX = 5, DT_ATTRS_MAX = 7 };
@@ -259,6 +274,11 @@ dt_matmul_dims dt_op_matmul_dims(const dt_graph *g, const dt_node *n);
 
 /* From an ATTENTION or ATTENTION_BWD node. */
 dt_attention_dims dt_op_attention_dims(const dt_graph *g, const dt_node *n);
+
+/* Gates of a recurrence: rows of w_hh in units of H. */
+static inline int32_t dt_recurrent_gates(dt_recurrent_kind kind) {
+    return kind == DT_LSTM ? 4 : kind == DT_GRU ? 3 : 1;
+}
 
 /* Convolution geometry shared by kernels: all sizes in elements. */
 typedef struct dt_conv_dims {

@@ -23,6 +23,7 @@
     OP(REDUCE, reduce)                                                                                       \
     OP(DROPOUT, dropout)                                                                                     \
     OP(ATTENTION, attention)                                                                                 \
+    OP(RECURRENT, recurrent)                                                                                 \
     OP(XENT, xent)                                                                                           \
     OP(LOSS, loss)                                                                                           \
     OP(CAST, cast)                                                                                           \
@@ -56,6 +57,7 @@
     OP(REDUCE_BWD, reduce_bwd)                                                                               \
     OP(DROPOUT_BWD, dropout_bwd)                                                                             \
     OP(ATTENTION_BWD, attention_bwd)                                                                         \
+    OP(RECURRENT_BWD, recurrent_bwd)                                                                         \
     OP(XENT_BWD, xent_bwd)                                                                                   \
     OP(LOSS_BWD, loss_bwd)
 
