@@ -37,7 +37,7 @@ typedef enum op_kind {
     IN_LENGTH,   /* i32, from 0 to one more than dimension 1 of the op's main input */
     IN_POSITION, /* u8 position within attr.window.kernel */
     IN_WINDOW,   /* i32 [N,8] windows inside input 0; every second flipped */
-    IN_LENGTH, /* i32 lengths of sequences as input 0's second dimension, all kinds of them, some too long */
+    IN_K_LENGTH, /* i32 lengths of sequences as input 0's second dimension, all kinds of them, some too long */
     IN_Q_LENGTH, /* the same, none 0 */
     IN_SEGMENT,  /* i32 documents of 1 to 5 positions, ascending */
     IN_LSE       /* f32, above what scores sum up to; every seventh -infinity */
@@ -1318,7 +1318,7 @@ static const op_case op_case_table[] = {
      .in = {[DT_ATTENTION_IN_Q] = {IN_ACT, {5, 4, 8}},
             [DT_ATTENTION_IN_K] = {IN_ACT, {5, 6, 8}},
             [DT_ATTENTION_IN_V] = {IN_ACT, {5, 6, 8}},
-            [DT_ATTENTION_IN_LENGTHS] = {IN_LENGTH, {5}}}},
+            [DT_ATTENTION_IN_LENGTHS] = {IN_K_LENGTH, {5}}}},
     {.name = "attention_bwd lengths",
      .op = DT_OP_ATTENTION_BWD,
      .attr = {.attention = {.heads = 2, .kv_heads = 2}},
@@ -1328,13 +1328,13 @@ static const op_case op_case_table[] = {
             [DT_ATTENTION_BWD_IN_V] = {IN_ACT, {5, 6, 8}},
             [DT_ATTENTION_BWD_IN_Y] = {IN_ACT, {5, 4, 8}},
             [DT_ATTENTION_BWD_IN_LSE] = {IN_LSE, {5, 2, 4}},
-            [DT_ATTENTION_BWD_IN_LENGTHS] = {IN_LENGTH, {5}}},
+            [DT_ATTENTION_BWD_IN_LENGTHS] = {IN_K_LENGTH, {5}}},
      .wanted = 1u << DT_ATTENTION_BWD_OUT_DK | 1u << DT_ATTENTION_BWD_OUT_DV},
     {.name = "attention lengths causal packed",
      .op = DT_OP_ATTENTION,
      .attr = {.attention = {.heads = 2, .kv_heads = 2, .causal = true}},
      .in = {[DT_ATTENTION_IN_Q] = {IN_ACT, {5, 6, 24}},
-            [DT_ATTENTION_IN_LENGTHS] = {IN_LENGTH, {5}},
+            [DT_ATTENTION_IN_LENGTHS] = {IN_K_LENGTH, {5}},
             [DT_ATTENTION_IN_Q_LENGTHS] = {IN_Q_LENGTH, {5}}}},
     {.name = "attention_bwd lengths causal packed",
      .op = DT_OP_ATTENTION_BWD,
@@ -1343,7 +1343,7 @@ static const op_case op_case_table[] = {
             [DT_ATTENTION_BWD_IN_Q] = {IN_ACT, {5, 6, 24}},
             [DT_ATTENTION_BWD_IN_Y] = {IN_ACT, {5, 6, 8}},
             [DT_ATTENTION_BWD_IN_LSE] = {IN_LSE, {5, 2, 6}},
-            [DT_ATTENTION_BWD_IN_LENGTHS] = {IN_LENGTH, {5}},
+            [DT_ATTENTION_BWD_IN_LENGTHS] = {IN_K_LENGTH, {5}},
             [DT_ATTENTION_BWD_IN_Q_LENGTHS] = {IN_Q_LENGTH, {5}}}},
     {.name = "attention of a cache",
      .op = DT_OP_ATTENTION,
@@ -1351,7 +1351,7 @@ static const op_case op_case_table[] = {
      .in = {[DT_ATTENTION_IN_Q] = {IN_ACT, {5, 1, 32}},
             [DT_ATTENTION_IN_K] = {IN_ACT, {5, 6, 16}},
             [DT_ATTENTION_IN_V] = {IN_ACT, {5, 6, 16}},
-            [DT_ATTENTION_IN_LENGTHS] = {IN_LENGTH, {5}}}},
+            [DT_ATTENTION_IN_LENGTHS] = {IN_K_LENGTH, {5}}}},
     {.name = "attention_bwd of a cache",
      .op = DT_OP_ATTENTION_BWD,
      .attr = {.attention = {.heads = 4, .kv_heads = 2, .causal = true}},
@@ -1361,7 +1361,7 @@ static const op_case op_case_table[] = {
             [DT_ATTENTION_BWD_IN_V] = {IN_ACT, {5, 6, 16}},
             [DT_ATTENTION_BWD_IN_Y] = {IN_ACT, {5, 1, 32}},
             [DT_ATTENTION_BWD_IN_LSE] = {IN_LSE, {5, 4, 1}},
-            [DT_ATTENTION_BWD_IN_LENGTHS] = {IN_LENGTH, {5}}},
+            [DT_ATTENTION_BWD_IN_LENGTHS] = {IN_K_LENGTH, {5}}},
      .wanted = 1u << DT_ATTENTION_BWD_OUT_DK | 1u << DT_ATTENTION_BWD_OUT_DV},
     {.name = "attention query lengths window",
      .op = DT_OP_ATTENTION,
@@ -1369,7 +1369,7 @@ static const op_case op_case_table[] = {
      .in = {[DT_ATTENTION_IN_Q] = {IN_ACT, {5, 6, 8}},
             [DT_ATTENTION_IN_K] = {IN_ACT, {5, 6, 4}},
             [DT_ATTENTION_IN_V] = {IN_ACT, {5, 6, 4}},
-            [DT_ATTENTION_IN_LENGTHS] = {IN_LENGTH, {5}},
+            [DT_ATTENTION_IN_LENGTHS] = {IN_K_LENGTH, {5}},
             [DT_ATTENTION_IN_Q_LENGTHS] = {IN_Q_LENGTH, {5}}}},
     {.name = "attention_bwd query lengths window",
      .op = DT_OP_ATTENTION_BWD,
@@ -1380,7 +1380,7 @@ static const op_case op_case_table[] = {
             [DT_ATTENTION_BWD_IN_V] = {IN_ACT, {5, 6, 4}},
             [DT_ATTENTION_BWD_IN_Y] = {IN_ACT, {5, 6, 8}},
             [DT_ATTENTION_BWD_IN_LSE] = {IN_LSE, {5, 2, 6}},
-            [DT_ATTENTION_BWD_IN_LENGTHS] = {IN_LENGTH, {5}},
+            [DT_ATTENTION_BWD_IN_LENGTHS] = {IN_K_LENGTH, {5}},
             [DT_ATTENTION_BWD_IN_Q_LENGTHS] = {IN_Q_LENGTH, {5}}},
      .wanted = 1u << DT_ATTENTION_BWD_OUT_DK | 1u << DT_ATTENTION_BWD_OUT_DV},
     {.name = "attention segments",
@@ -1407,7 +1407,7 @@ static const op_case op_case_table[] = {
      .in = {[DT_ATTENTION_IN_Q] = {IN_ACT, {4, 9, 8}},
             [DT_ATTENTION_IN_K] = {IN_ACT, {4, 9, 4}},
             [DT_ATTENTION_IN_V] = {IN_ACT, {4, 9, 4}},
-            [DT_ATTENTION_IN_LENGTHS] = {IN_LENGTH, {4}},
+            [DT_ATTENTION_IN_LENGTHS] = {IN_K_LENGTH, {4}},
             [DT_ATTENTION_IN_Q_LENGTHS] = {IN_Q_LENGTH, {4}},
             [DT_ATTENTION_IN_SEGMENTS] = {IN_SEGMENT, {4, 9}}}},
     {.name = "attention_bwd segments causal window lengths",
@@ -1419,7 +1419,7 @@ static const op_case op_case_table[] = {
             [DT_ATTENTION_BWD_IN_V] = {IN_ACT, {4, 9, 4}},
             [DT_ATTENTION_BWD_IN_Y] = {IN_ACT, {4, 9, 8}},
             [DT_ATTENTION_BWD_IN_LSE] = {IN_LSE, {4, 2, 9}},
-            [DT_ATTENTION_BWD_IN_LENGTHS] = {IN_LENGTH, {4}},
+            [DT_ATTENTION_BWD_IN_LENGTHS] = {IN_K_LENGTH, {4}},
             [DT_ATTENTION_BWD_IN_Q_LENGTHS] = {IN_Q_LENGTH, {4}},
             [DT_ATTENTION_BWD_IN_SEGMENTS] = {IN_SEGMENT, {4, 9}}},
      .wanted = 1u << DT_ATTENTION_BWD_OUT_DK | 1u << DT_ATTENTION_BWD_OUT_DV},
@@ -1618,7 +1618,7 @@ static const op_case op_case_table[] = {
      .in = {[DT_ATTENTION_IN_Q] = {IN_ACT, {3, 70, 80}},
             [DT_ATTENTION_IN_K] = {IN_ACT, {3, 513, 80}},
             [DT_ATTENTION_IN_V] = {IN_ACT, {3, 513, 80}},
-            [DT_ATTENTION_IN_LENGTHS] = {IN_LENGTH, {3}}},
+            [DT_ATTENTION_IN_LENGTHS] = {IN_K_LENGTH, {3}}},
      .large = true},
     {.name = "attention_bwd lengths of 513",
      .op = DT_OP_ATTENTION_BWD,
@@ -1629,7 +1629,7 @@ static const op_case op_case_table[] = {
             [DT_ATTENTION_BWD_IN_V] = {IN_ACT, {3, 513, 80}},
             [DT_ATTENTION_BWD_IN_Y] = {IN_ACT, {3, 70, 80}},
             [DT_ATTENTION_BWD_IN_LSE] = {IN_LSE, {3, 2, 70}},
-            [DT_ATTENTION_BWD_IN_LENGTHS] = {IN_LENGTH, {3}}},
+            [DT_ATTENTION_BWD_IN_LENGTHS] = {IN_K_LENGTH, {3}}},
      .wanted = 1u << DT_ATTENTION_BWD_OUT_DK | 1u << DT_ATTENTION_BWD_OUT_DV},
     {.name = "attention dropout of 333",
      .op = DT_OP_ATTENTION,
@@ -1864,6 +1864,7 @@ static inline dt_dtype op_in_dtype(op_kind kind, dt_dtype compute) {
     case IN_WHOLE:
     case IN_WINDOW:
     case IN_LENGTH:
+    case IN_K_LENGTH:
     case IN_Q_LENGTH:
     case IN_SEGMENT:
         return DT_DTYPE_I32;
@@ -2020,7 +2021,7 @@ static inline void *op_case_data(const op_case *c, int32_t i, dt_dtype round_to)
         case IN_WINDOW:
             if (e % 8 == 0) op_fill_window(c, e / 8, u, whole + e);
             break;
-        case IN_LENGTH:
+        case IN_K_LENGTH:
             whole[e] = (int32_t)((float)(2 * e) / (float)n * (float)c->in[0].dim[1] + 0.5f);
             break;
         case IN_Q_LENGTH:
