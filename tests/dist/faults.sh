@@ -15,14 +15,14 @@ fail() {
 
 # want_code "" : any but 0. want_lines: how often the text may appear, as a grep -c result.
 case $case in
-kill)   limit_s=10 want_code=''    want_text='' ;;
-stop)   limit_s=12 want_code=6   want_text='no progress for [5-9] s in step 10 (all-reduce); ending the job' ;;
-silent) limit_s=11 want_code=6   want_text='all-reduce did not complete within 1 s: no answer from rank 2 (' ;;
-apart)  limit_s=11 want_code=6   want_text='did not complete within 1 s: all ranks are alive, but wait in different calls' ;;
-stray)  limit_s=10 want_code=3   want_text='rank 2 (.*): the disk is on fire' ;;
-together) limit_s=10 want_code=3 want_text='dtrain: rank 1 (.*): no such shard' ;;
-finalize) limit_s=10 want_code=6 want_text='dtrain: rank 0 (.*): MPI_Finalize has not returned after 1 s.*; rank 2 (process .*) is stopped' ;;
-lone)   limit_s=10 want_code=2   want_text='set DTRAIN_SINGLE=1' ;;
+kill)   limit_s=20 want_code=''    want_text='' ;;
+stop)   limit_s=20 want_code=6   want_text='no progress for [5-9] s in step 10 (all-reduce); ending the job' ;;
+silent) limit_s=20 want_code=6   want_text='all-reduce did not complete within 1 s: no answer from rank 2 (' ;;
+apart)  limit_s=20 want_code=6   want_text='did not complete within 1 s: all ranks are alive, but wait in different calls' ;;
+stray)  limit_s=20 want_code=3   want_text='rank 2 (.*): the disk is on fire' ;;
+together) limit_s=20 want_code=3 want_text='dtrain: rank 1 (.*): no such shard' ;;
+finalize) limit_s=20 want_code=6 want_text='dtrain: rank 0 (.*): MPI_Finalize has not returned after 1 s.*; rank 2 (process .*) is stopped' ;;
+lone)   limit_s=20 want_code=2   want_text='set DTRAIN_SINGLE=1' ;;
 *) echo "faults: no case $case"; exit 2 ;;
 esac
 

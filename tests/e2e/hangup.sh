@@ -94,6 +94,6 @@ job=$!
 started+=("$job")
 sleep "$(seconds 1)"
 kill -HUP "$job"
-end "$job" 5
+end "$job" 15
 expect_code 129
 pass "saved without nohup, went on with it"

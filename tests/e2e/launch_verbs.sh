@@ -24,7 +24,7 @@ stop_verb() { # SIGNAL SECONDS ARGUMENT...: 1 second after the ranks have starte
     if [ "$wait_s" = 1 ]; then await 30 ranks_run 2; else await 30 pgrep -P "$job" -x mpirun; fi
     sleep "$wait_s"
     kill -"$signal" "$job" || fail "$1 ended before the signal"
-    end "$job" 10
+    end "$job" 20 # 10 of them for an mpirun that locks itself up
     expect_code 1
     expect verb.log '^train: ended by the signal' 1
     await 5 ranks_run 0
@@ -53,7 +53,7 @@ job=$!
 started+=("$job")
 await 30 ranks_run 1
 kill -INT "$job"
-end "$job" 10
+end "$job" 20 # 10 of them for an mpirun that locks itself up
 expect_code 1
 [ -z "$(ls scratch)" ] || fail "bench/scaling was stopped and left its directory"
 await 5 ranks_run 0

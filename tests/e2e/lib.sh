@@ -147,10 +147,10 @@ catches() {
     [ $(((0x$mask >> ($(kill -l "$3") - 1)) & 1)) -eq 1 ]
 }
 
-# await SECONDS COMMAND...: waits until the command succeeds.
+# await SECONDS COMMAND...: waits until the command succeeds, on a host with nothing else to do within so many seconds.
 await() {
     local limit_s start_s=$SECONDS
-    limit_s=$(seconds "$1")
+    limit_s=$(seconds $((3 * $1)))
     shift
     until "$@" >/dev/null 2>&1; do
         [ $((SECONDS - start_s)) -le "$limit_s" ] || fail "waited $limit_s s in vain for: $*"

@@ -29,7 +29,7 @@ for _ in 1 2 3; do
     kill -TERM "$first"
     sleep 0.4
 done
-end "$job" 3
+end "$job" 10
 [ "$code" -eq 143 ] || fail "exit code $code after a third SIGTERM, want 143"
 expect thrice.log 'asked to stop' 0
 
