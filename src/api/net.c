@@ -37,7 +37,7 @@ static dt_status take_optimizer(const dt_optimizer_options *o, dt_optim_options 
 }
 
 dt_status dt_net_group(dt_net *net, dt_group_options options) {
-    DT_CHECK_NET(net);
+    DT_CHECK_BUILT(net);
     DT_CHECK_POINTER(options.pattern);
     dt_optim_groups *all = &net->config.groups;
     if (net->engine) return dt_fail(DT_ERR_USAGE, "dt_net_group: the network is compiled already");
@@ -160,6 +160,11 @@ dt_status dt_net_status(const dt_net *net) {
     DT_CHECK_NET(net);
     if (net->b.status != DT_OK) dt_error_set_text(net->text);
     return net->b.status;
+}
+
+dt_status dt_net_check(const dt_net *net, const char *function) {
+    DT_TRY(dt_handle_check(DT_HANDLE_NET, net, function, "net"));
+    return net->engine ? DT_OK : dt_net_status(net);
 }
 
 /* ---- compiling ---- */

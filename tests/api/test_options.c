@@ -508,6 +508,28 @@ static void mistakes_stick(void **state) {
     STICKS(dt_concat((dt_var[]){none, g.v}, 2, 0));
     STICKS(dt_concat(NULL, 2, 0));
     STICKS(dt_concat(&g.v, 0, 0));
+    /* Every call on the network tells it. */
+    g = begin();
+    (void)dt_dense(g.v, (dt_dense_options){.channels = -1});
+    dt_tensor *t = normal(run, DT_SHAPE(2, 6), 1), *u = NULL;
+    double number;
+    FAILS(DT_ERR_CONFIG, "channels", dt_net_set(g.net, "v", t));
+    FAILS(DT_ERR_CONFIG, "channels", dt_net_forward(g.net, DT_TRAINING));
+    FAILS(DT_ERR_CONFIG, "channels", dt_net_forward(g.net, DT_EVALUATION));
+    FAILS(DT_ERR_CONFIG, "channels", dt_net_backward(g.net));
+    FAILS(DT_ERR_CONFIG, "channels", dt_net_update(g.net));
+    FAILS(DT_ERR_CONFIG, "channels", dt_net_step(g.net));
+    FAILS(DT_ERR_CONFIG, "channels", dt_net_output(g.net, "y", &u));
+    FAILS(DT_ERR_CONFIG, "channels", dt_net_parameter(g.net, "w", &u));
+    FAILS(DT_ERR_CONFIG, "channels", dt_net_gradient(g.net, "w", &u));
+    FAILS(DT_ERR_CONFIG, "channels", dt_net_metric(g.net, "loss", &number));
+    FAILS(DT_ERR_CONFIG, "channels", dt_net_begin_evaluation(g.net));
+    FAILS(DT_ERR_CONFIG, "channels", dt_net_end_evaluation(g.net));
+    FAILS(DT_ERR_CONFIG, "channels", dt_net_set_lr(g.net, 1));
+    FAILS(DT_ERR_CONFIG, "channels", dt_net_save(g.net, "/tmp/nowhere"));
+    FAILS(DT_ERR_CONFIG, "channels", dt_net_load(g.net, "/tmp/nowhere"));
+    FAILS(DT_ERR_CONFIG, "channels", dt_net_group(g.net, (dt_group_options){.pattern = "*", .frozen = true}));
+    dt_tensor_free(t), dt_net_free(g.net);
     /* What follows from a mistake is that network's, and no other's. */
     g = begin();
     dt_var wrong = dt_dense(g.v, (dt_dense_options){.channels = -1});
