@@ -1,7 +1,10 @@
 /* cnn.c: a convolutional network, layer by layer, on random images: one pass forward, its loss, backward, an
  * update by Adam, the forward pass timed, saved and loaded again.
  *
- *     cc cnn.c $(pkg-config --cflags --libs dtrain) -o cnn && ./cnn [DIRECTORY [IMAGE-SIZE]] */
+ *     cc cnn.c $(pkg-config --cflags --libs dtrain) -o cnn && ./cnn [DIRECTORY [SIDE]]
+ *
+ * The network and its optimizer take 1.2 GB in the directory (default: cnn-model); images of another side than 224 pixels
+ * make it smaller. */
 #include <dtrain.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,7 +25,7 @@ static double now_s(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static dt_net *build(dt_run *run, int size) {
+static dt_net *build(dt_run *run, int side) {
     dt_net_options options = {0};
     options.batch = BATCH;
     options.optimizer.name = "adam";
@@ -30,7 +33,7 @@ static dt_net *build(dt_run *run, int size) {
     dt_net *net;
     check(dt_net_create(run, options, &net));
     dt_var label = dt_input(net, "label", DT_DTYPE_I32, DT_SHAPE_SCALAR);
-    dt_var x = dt_input(net, "image", DT_DTYPE_F32, DT_SHAPE(size, size, 3));
+    dt_var x = dt_input(net, "image", DT_DTYPE_F32, DT_SHAPE(side, side, 3));
     x = dt_relu(
         dt_conv2d(x, (dt_conv2d_options){.channels = 64, .kernel = 7, .stride = 2, .pad = DT_PAD_SAME}));
     x = dt_relu(
@@ -46,15 +49,15 @@ static dt_net *build(dt_run *run, int size) {
 
 int main(int argc, char **argv) {
     const char *directory = argc > 1 ? argv[1] : "cnn-model";
-    const int size = argc > 2 ? atoi(argv[2]) : 224;
+    const int side = argc > 2 ? atoi(argv[2]) : 224;
     dt_run *run;
     check(dt_run_open((dt_run_options){.device = DT_DEVICE_AUTO}, &run));
-    dt_net *net = build(run, size);
+    dt_net *net = build(run, side);
 
     dt_tensor *images, *labels, *answer, *gradient;
     int32_t label[BATCH];
     for (int i = 0; i < BATCH; i++) label[i] = i % CLASSES;
-    check(dt_tensor_randn(run, DT_DTYPE_F32, DT_SHAPE(BATCH, size, size, 3), 1, &images));
+    check(dt_tensor_randn(run, DT_DTYPE_F32, DT_SHAPE(BATCH, side, side, 3), 1, &images));
     check(dt_tensor_from(run, DT_DTYPE_I32, DT_SHAPE(BATCH), label, &labels));
     check(dt_net_set(net, "image", images));
     check(dt_net_set(net, "label", labels));
@@ -80,7 +83,7 @@ int main(int argc, char **argv) {
     check(dt_tensor_read(answer, before, sizeof before));
     check(dt_net_save(net, directory));
     dt_tensor_free(answer), dt_tensor_free(gradient), dt_net_free(net);
-    net = build(run, size);
+    net = build(run, side);
     check(dt_net_load(net, directory));
     check(dt_net_set(net, "image", images));
     check(dt_net_forward(net, DT_EVALUATION));

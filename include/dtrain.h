@@ -68,7 +68,20 @@ typedef enum dt_device {
     DT_DEVICE_CUDA
 } dt_device;
 
-enum { DT_MAX_DIM = 8 }; /* dimensions of a tensor */
+/* Limits. What is beyond one is refused where it is asked for. Besides: batches have up to 2^31 - 1 rows, the options of
+ * layers the ranges that docs/config.md has for their keys, and of memory there is as much as the device has. */
+enum {
+    DT_MAX_DIM = 8,         /* dimensions of a tensor; of an input's row 7 */
+    DT_MAX_INPUTS = 8,      /* of a network */
+    DT_MAX_OUTPUTS = 16,    /* dt_expose */
+    DT_MAX_LOSSES = 8,      /* of a network */
+    DT_MAX_GROUPS = 64,     /* dt_net_group */
+    DT_MAX_CONCAT = 32,     /* values that dt_concat joins; from 2 */
+    DT_MAX_NAME = 79,       /* bytes of a layer's name: letters, digits, _ + : - and, between them, . and / */
+    DT_MAX_FIELD_NAME = 31, /* bytes of the name of an input, an output or a loss, of any characters */
+    DT_MAX_PATTERN = 95,    /* bytes of a group's pattern */
+    DT_MAX_PATH = 1000      /* bytes of a path */
+};
 
 /* Options of layers. A number that is 0 has the default that is said. `name`: see below, "networks". */
 
@@ -268,13 +281,14 @@ typedef struct dt_optimizer_options {
                                "lamb", "lars", "lion", "adafactor"; NULL: "sgd" */
     double lr;        /* learning rate; dt_net_set_lr changes it */
     double momentum;  /* momentum, nesterov, lars, rmsprop, rmsprop_tf */
-    double beta1, beta2;    /* adam, adamw, lamb, lion */
-    double alpha;           /* rmsprop, rmsprop_tf: decay of the mean square */
-    double eps;             /* added where the step is divided */
-    double lr_decay;        /* adagrad */
-    double trust;           /* lars */
-    bool centered;          /* rmsprop, rmsprop_tf: by the deviation */
-    bool trust_clip;        /* lamb, lars */
+    double beta1, beta2;                          /* adam, adamw, lamb, lion */
+    double alpha;                                 /* rmsprop, rmsprop_tf: decay of the mean square */
+    double eps;                                   /* added where the step is divided */
+    double lr_decay;                              /* adagrad */
+    double trust;                                 /* lars */
+    double beta2_decay, scale_floor, update_clip; /* adafactor */
+    bool centered;                                /* rmsprop, rmsprop_tf: by the deviation */
+    bool trust_clip;                              /* lamb, lars */
     double weight_decay;    /* adamw, lamb, lion: decoupled, else added to the gradient */
     bool decay_bn_and_bias; /* weight decay of those, too */
 } dt_optimizer_options;

@@ -46,6 +46,13 @@ dt_status dt_handle_check(dt_handle_kind kind, const void *handle, const char *f
 #define DT_CHECK_DATA(data)   DT_TRY(dt_handle_check(DT_HANDLE_DATA, data, __func__, #data))
 #define DT_CHECK_POINTER(ptr) DT_TRY((ptr) ? DT_OK : dt_fail(DT_ERR_USAGE, "%s: %s is NULL", __func__, #ptr))
 
+/* DT_ERR_CONFIG that names function and field where x is neither 0, which is what was not set, nor from `least` to `most`.
+ * Real numbers end in fp32, and must be so there, too. */
+dt_status dt_check_real(const char *function, const char *field, double x, double least, double most);
+dt_status dt_check_whole(const char *function, const char *field, int64_t x, int64_t least, int64_t most);
+/* dt_error_rephrase: from the keys of a configuration to options. */
+void dt_api_rephrase(char *text, size_t size);
+
 /* ---- a run ---- */
 
 typedef struct dt_eager dt_eager; /* bound kernels of tensor functions */

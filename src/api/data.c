@@ -21,11 +21,15 @@ struct dt_data {
 };
 
 static dt_status fill_options(const dt_data_open_options *o, const char *path, dt_data *d) {
-    const int64_t number[] = {o->pad_crop, o->threads, o->rows, o->classes, o->image_size, o->channels};
+    const struct {
+        const char *field;
+        int64_t value, most;
+    } number[] = {{"pad_crop", o->pad_crop, 1024},      {"threads", o->threads, 1024},
+                  {"rows", o->rows, 1000000000000},     {"classes", o->classes, 1 << 20},
+                  {"image_size", o->image_size, 16384}, {"channels", o->channels, 4}};
     for (size_t i = 0; i < sizeof number / sizeof number[0]; i++)
-        if (number[i] < 0)
-            return dt_fail(DT_ERR_CONFIG, "dt_data_open: an option is %lld, expected 0 or more",
-                           (long long)number[i]);
+        DT_TRY(dt_check_whole("dt_data_open", number[i].field, number[i].value, 1, number[i].most));
+    if (o->classes == 1) return dt_fail(DT_ERR_CONFIG, "dt_data_open: classes is 1, expected 2 or more");
     if (o->pad_crop > 0 && o->random_resized)
         return dt_fail(DT_ERR_CONFIG, "dt_data_open: pad_crop and random_resized: one of them is possible");
     dt_section_defaults(&dt_data_section, &d->options);
@@ -237,12 +241,11 @@ static dt_status meet(dt_net *net, const dt_data *d, dt_status mine, const char 
 
 static dt_status check_fit(const dt_net *net, const dt_data *data, const dt_fit_options *o, int64_t *steps) {
     DT_TRY(dt_handle_check(DT_HANDLE_DATA, data, "dt_net_fit", "data"));
-    if (!(o->epochs >= 0) || isinf(o->epochs) || o->steps < 0)
-        return dt_fail(DT_ERR_CONFIG, "dt_net_fit: epochs is %g, steps is %lld", o->epochs,
-                       (long long)o->steps);
+    DT_TRY(dt_check_real("dt_net_fit", "epochs", o->epochs, 1e-12, 1e12));
+    DT_TRY(dt_check_whole("dt_net_fit", "steps", o->steps, 1, INT64_MAX));
     const double all = (o->epochs > 0 ? o->epochs : 1) * (double)data->info.n_samples;
     if (all > 1e17)
-        return dt_fail(DT_ERR_CONFIG, "dt_net_fit: %g epochs are more than can be counted", o->epochs);
+        return dt_fail(DT_ERR_CONFIG, "dt_net_fit: epochs is %g: more than can be counted", o->epochs);
     *steps =
         o->steps > 0 ? o->steps : (int64_t)ceil(all / (double)net->config.train.global_batch * (1 - 1e-12));
     return DT_OK;

@@ -6,8 +6,16 @@
 #include "model/layer.h"
 #include "net.h"
 
+/* Of this thread: the network that grew last, and the one that was refused last. */
+static _Thread_local struct { dt_net *grown, *refused; } last;
+
 dt_status dt_net_note(dt_net *net) {
-    if (net->b.status != DT_OK && !net->text[0]) snprintf(net->text, sizeof net->text, "%s", dt_error_text());
+    if (net->b.status == DT_OK) {
+        last.grown = net;
+        return DT_OK;
+    }
+    last.refused = net;
+    if (!net->text[0]) snprintf(net->text, sizeof net->text, "%s", dt_error_text());
     return net->b.status;
 }
 
@@ -17,10 +25,20 @@ dt_var dt_net_refuse(dt_net *net, dt_status st) {
     return DT_NO_VAR;
 }
 
+/* A call whose operands are of no network. They come of a mistake that was noted, or the call is one itself, and then
+ * it is one of the network that grows here. */
+static void blame(const char *layer) {
+    if (dt_handle_is(DT_HANDLE_NET, last.refused) && last.refused->b.status != DT_OK) return;
+    const dt_status st = dt_fail(DT_ERR_USAGE, "%s: its operand is no value of a network", layer);
+    if (dt_handle_is(DT_HANDLE_NET, last.grown) && !last.grown->engine) dt_net_refuse(last.grown, st);
+}
+
 /* The network that a layer on x grows; NULL where there is none, or it takes no more, and then that is noted. */
 static dt_net *net_of(dt_var x, const char *layer) {
-    if (!x.net) return NULL; /* the mistake is noted where the value was refused */
-    if (dt_handle_check(DT_HANDLE_NET, x.net, layer, "the network of its operand") != DT_OK) return NULL;
+    if (!dt_handle_is(DT_HANDLE_NET, x.net)) {
+        blame(layer);
+        return NULL;
+    }
     if (x.net->b.status != DT_OK) return NULL;
     if (x.net->engine)
         dt_net_refuse(x.net, dt_fail(DT_ERR_USAGE, "%s: the network is compiled and cannot grow", layer));
@@ -33,12 +51,32 @@ static dt_var made(dt_net *net, dt_vid id) {
     return dt_net_note(net) == DT_OK ? DT_LITERAL(dt_var){net, id} : DT_NO_VAR;
 }
 
+/* Whether parameters of a layer of that name can be saved. */
+static bool can_be_saved(const char *name) {
+    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.+:-/";
+    const size_t n = strlen(name);
+    return strspn(name, allowed) == n && name[0] != '/' && name[0] != '.' && name[n - 1] != '/' &&
+           !strstr(name, "//") && !strstr(name, "/.");
+}
+
+/* Whether a check went well; else its failure is noted. */
+static bool holds(dt_net *net, dt_status st) {
+    if (st != DT_OK) dt_net_refuse(net, st);
+    return st == DT_OK;
+}
+
 /* The name given, or the next of its kind; false where it cannot be one. */
 static bool name_of(dt_net *net, const char *given, const char *kind, char text[DT_NAME_MAX]) {
     enum { ROOM = 16 }; /* for ".running_mean" */
-    if (given && (strlen(given) == 0 || strlen(given) >= DT_NAME_MAX - ROOM)) {
+    _Static_assert((int)DT_MAX_NAME == DT_NAME_MAX - ROOM - 1, "as the header says");
+    if (given && (strlen(given) == 0 || strlen(given) > DT_MAX_NAME)) {
         dt_net_refuse(net, dt_fail(DT_ERR_CONFIG, "%s: a name of %zu characters: 1 to %d are possible", kind,
-                                   strlen(given), DT_NAME_MAX - ROOM - 1));
+                                   strlen(given), DT_MAX_NAME));
+    } else if (given && !can_be_saved(given)) {
+        dt_net_refuse(
+            net, dt_fail(DT_ERR_CONFIG,
+                         "%s: the name \"%s\" is not of letters, digits and _+:- with single . or / between",
+                         kind, given));
     } else if (given) {
         snprintf(text, DT_NAME_MAX, "%s", given);
     } else {
@@ -54,20 +92,24 @@ static bool name_of(dt_net *net, const char *given, const char *kind, char text[
 
 /* ---- inputs ---- */
 
+_Static_assert((int)DT_MAX_INPUTS == DT_FIELDS_MAX && (int)DT_MAX_OUTPUTS == DT_OUTPUTS_MAX &&
+                   (int)DT_MAX_LOSSES == DT_LOSSES_MAX && (int)DT_MAX_FIELD_NAME == DT_FIELD_NAME_MAX - 1,
+               "as the header says");
+
 static dt_vid add_input(dt_net *net, const char *name, dt_dtype dtype, dt_shape row) {
     const int64_t batch = net->options.batch;
     int64_t n_elem, bytes;
     dt_vid id = -1;
-    if (!name || !name[0] || strlen(name) >= DT_FIELD_NAME_MAX) {
+    if (!name || !name[0] || strlen(name) > DT_MAX_FIELD_NAME) {
         dt_net_refuse(
-            net, dt_fail(DT_ERR_USAGE, "an input needs a name of 1 to %d characters", DT_FIELD_NAME_MAX - 1));
+            net, dt_fail(DT_ERR_USAGE, "an input needs a name of 1 to %d characters", DT_MAX_FIELD_NAME));
         return -1;
     }
     dt_status st = dt_shape_check(name, row, dtype, &n_elem, &bytes);
     if (st == DT_OK && (row.ndim == DT_MAX_DIM || n_elem == 0))
         st = dt_fail(DT_ERR_USAGE, "input \"%s\": a row of shape %s", name, dt_shape_to_text(row).s);
-    if (st == DT_OK && net->n_input == DT_FIELDS_MAX)
-        st = dt_fail(DT_ERR_USAGE, "input \"%s\": a network has at most %d", name, DT_FIELDS_MAX);
+    if (st == DT_OK && net->n_input == DT_MAX_INPUTS)
+        st = dt_fail(DT_ERR_USAGE, "input \"%s\": a network has at most %d", name, DT_MAX_INPUTS);
     if (st == DT_OK && bytes > INT64_MAX / batch)
         st = dt_fail(DT_ERR_MEMORY, "input \"%s\": a batch of it is more than can be counted", name);
     if (st != DT_OK) {
@@ -94,18 +136,39 @@ dt_var dt_input(dt_net *net, const char *name, dt_dtype dtype, dt_shape row) {
     return made(net, whole ? v : dt_build_as(&net->b, v, net->b.g->compute));
 }
 
+static dt_status check_image(const dt_image_options *o) {
+    const int32_t most = (int32_t)(sizeof o->mean / sizeof o->mean[0]);
+    bool any = false;
+    if (o->channels < 1 || o->channels > most || o->height < 1 || o->width < 1 || o->height > INT32_MAX ||
+        o->width > INT32_MAX)
+        return dt_fail(DT_ERR_CONFIG,
+                       "dt_image_input: height, width and channels make an image of %lld x %lld x %lld",
+                       (long long)o->height, (long long)o->width, (long long)o->channels);
+    for (int32_t c = 0; c < most; c++) {
+        const double mean = (double)o->mean[c], stddev = (double)o->stddev[c];
+        if (c >= o->channels && (mean != 0 || stddev != 0))
+            return dt_fail(DT_ERR_CONFIG, "dt_image_input: mean or stddev of channel %d, of %d", c,
+                           (int)o->channels);
+        DT_TRY(dt_check_real("dt_image_input", "mean", mean, -1e6, 1e6));
+        DT_TRY(dt_check_real("dt_image_input", "stddev", stddev, 1e-6, 1e6));
+        any = any || mean != 0 || stddev != 0;
+    }
+    for (int32_t c = 0; any && c < o->channels; c++)
+        if (o->stddev[c] == 0)
+            return dt_fail(DT_ERR_CONFIG,
+                           "dt_image_input: stddev of channel %d is 0, while others or means are set", c);
+    return DT_OK;
+}
+
 dt_var dt_image_input(dt_net *net, const char *name, dt_image_options o) {
     if (!net_of(DT_LITERAL(dt_var){net, 0}, __func__)) return DT_NO_VAR;
-    if (o.channels < 1 || o.channels > 4 || o.height < 1 || o.width < 1 || o.height > INT32_MAX ||
-        o.width > INT32_MAX)
-        return dt_net_refuse(net, dt_fail(DT_ERR_CONFIG, "dt_image_input: an image of %lld x %lld x %lld",
-                                          (long long)o.height, (long long)o.width, (long long)o.channels));
+    if (!holds(net, check_image(&o))) return DT_NO_VAR;
     const dt_vid image = add_input(net, name, DT_DTYPE_U8, DT_SHAPE(o.height, o.width, o.channels));
     if (image < 0) return DT_NO_VAR;
     dt_attr t = {.input.size = {(int32_t)o.height, (int32_t)o.width}, .input.padded_c = (int32_t)o.channels};
     for (int32_t c = 0; c < o.channels; c++) {
         t.input.stddev[c] = o.stddev[c] > 0 ? o.stddev[c] : 0.5f;
-        t.input.mean[c] = o.stddev[c] > 0 || o.mean[c] > 0 ? o.mean[c] : 0.5f;
+        t.input.mean[c] = o.stddev[c] > 0 ? o.mean[c] : 0.5f;
     }
     char scaled[DT_NAME_MAX];
     snprintf(scaled, sizeof scaled, "%s/scaled", name);
@@ -132,6 +195,9 @@ dt_var dt_dense(dt_var x, dt_dense_options o) {
 }
 dt_var dt_batchnorm(dt_var x, dt_batchnorm_options o) {
     dt_net *net = net_of(x, __func__);
+    if (net && (!holds(net, dt_check_real(__func__, "eps", o.eps, 1e-30, 1)) ||
+                !holds(net, dt_check_real(__func__, "momentum", o.momentum, 1e-30, 1))))
+        return DT_NO_VAR;
     return net ? layer(net, "batchnorm", "batchnorm", o.name, 1, &x.id, &o) : DT_NO_VAR;
 }
 
@@ -179,8 +245,12 @@ dt_var dt_dropout(dt_var x, double rate) {
     dt_var dt_##name(dt_var x, double a) {                                                                   \
         return plain(x, #name, &(dt_scalar_options){.a = a});                                                \
     }
+/* Of dt_clamp, the only one of two. */
 #define WITH_2(name)                                                                                         \
     dt_var dt_##name(dt_var x, double a, double b) {                                                         \
+        dt_net *net = net_of(x, #name);                                                                      \
+        if (net && a > b)                                                                                    \
+            return dt_net_refuse(net, dt_fail(DT_ERR_CONFIG, "dt_" #name ": lo is %g, above hi, %g", a, b)); \
         return plain(x, #name, &(dt_scalar_options){.a = a, .b = b});                                        \
     }
 #define DEFINE_AS(kind, name)                                  kind(name)
@@ -189,10 +259,14 @@ DT_UNARY_LIST(DEFINE_UNARY)
 
 /* Whether both are values of one network. */
 static dt_net *net_of_both(dt_var a, dt_var b, const char *layer) {
-    dt_net *net = net_of(a, layer);
-    if (!net || !b.net) return NULL;
-    if (b.net == net) return net_of(b, layer);
-    dt_net_refuse(net, dt_fail(DT_ERR_USAGE, "%s: its operands are of different networks", layer));
+    const bool has_a = dt_handle_is(DT_HANDLE_NET, a.net), has_b = dt_handle_is(DT_HANDLE_NET, b.net);
+    dt_net *net = net_of(has_a || !has_b ? a : b, layer);
+    if (!net) return NULL;
+    if (a.net == b.net) return net_of(b, layer);
+    dt_net_refuse(
+        net, has_a && has_b
+                 ? dt_fail(DT_ERR_USAGE, "%s: its operands are of different networks", layer)
+                 : dt_fail(DT_ERR_USAGE, "%s: operand %d is no value of a network", layer, has_a ? 2 : 1));
     return NULL;
 }
 
@@ -211,11 +285,12 @@ DT_BINARY_LIST(DEFINE_BINARY)
 
 dt_var dt_concat(const dt_var *x, int32_t n, int32_t dimension) {
     dt_vid in[DT_LAYER_IN_MAX];
-    dt_net *net = x && n > 0 ? net_of(x[0], __func__) : NULL;
+    _Static_assert((int)DT_MAX_CONCAT == DT_LAYER_IN_MAX, "as the header says");
+    dt_net *net = net_of(x && n > 0 ? x[0] : DT_NO_VAR, __func__);
     if (!net) return DT_NO_VAR;
-    if (n > DT_LAYER_IN_MAX)
+    if (n > DT_MAX_CONCAT)
         return dt_net_refuse(
-            net, dt_fail(DT_ERR_USAGE, "dt_concat: %d values; at most %d are possible", n, DT_LAYER_IN_MAX));
+            net, dt_fail(DT_ERR_USAGE, "dt_concat: %d values; at most %d are possible", n, DT_MAX_CONCAT));
     const int32_t ndim = net->b.g->value[x[0].id].ndim - 1;
     if (dimension < -1 || dimension >= ndim)
         return dt_net_refuse(net, dt_fail(DT_ERR_USAGE, "dt_concat: dimension %d of %d", dimension, ndim));
@@ -238,9 +313,9 @@ dt_shape dt_var_shape(dt_var x) {
 void dt_expose(dt_var x, const char *name) {
     dt_net *net = net_of(x, __func__);
     if (!net) return;
-    if (!name || !name[0] || strlen(name) >= DT_FIELD_NAME_MAX)
+    if (!name || !name[0] || strlen(name) > DT_MAX_FIELD_NAME)
         dt_net_refuse(net, dt_fail(DT_ERR_USAGE, "dt_expose: an output needs a name of 1 to %d characters",
-                                   DT_FIELD_NAME_MAX - 1));
+                                   DT_MAX_FIELD_NAME));
     else
         net->b.status = dt_graph_add_output(net->b.g, name, x.id);
     dt_net_note(net);
@@ -272,24 +347,41 @@ static void add_loss(dt_net *net, const char *kind, dt_var x, dt_var target, con
     dt_net_note(net);
 }
 
+/* Options of another kind of loss would be ignored. */
+static dt_status check_loss(const char *kind, const dt_loss_options *o) {
+    const struct {
+        const char *field, *kind;
+        double value, most;
+    } number[] = {{"weight", kind, o->weight, 1e6},
+                  {"delta", "huber", o->delta, 1e6},
+                  {"positives", "bce", o->positives, 1e6},
+                  {"smoothing", "cross_entropy", o->smoothing, 1 - 1e-6}};
+    for (size_t i = 0; i < sizeof number / sizeof number[0]; i++) {
+        DT_TRY(dt_check_real("dt_loss", number[i].field, number[i].value, 1e-6, number[i].most));
+        if (number[i].value != 0 && strcmp(number[i].kind, kind) != 0)
+            return dt_fail(DT_ERR_CONFIG, "dt_loss: %s is of \"%s\", and this is \"%s\"", number[i].field,
+                           number[i].kind, kind);
+    }
+    return DT_OK;
+}
+
 void dt_loss(const char *kind, dt_var x, dt_var target, dt_loss_options o) {
     const bool alone = kind && strcmp(kind, "value") == 0;
-    dt_net *net = alone ? net_of(x, __func__) : net_of_both(x, target, __func__);
-    if (!net) {
-        if (!alone && !target.net && (net = net_of(x, __func__)))
-            dt_net_refuse(net, dt_fail(DT_ERR_USAGE, "dt_loss: the target is no value"));
-        return;
-    }
-    if (!kind || !dt_task_of_loss(kind))
+    const bool no_target = !alone && !dt_handle_is(DT_HANDLE_NET, target.net);
+    dt_net *net = alone || no_target ? net_of(x, __func__) : net_of_both(x, target, __func__);
+    if (!net) return;
+    if (no_target)
+        dt_net_refuse(net, dt_fail(DT_ERR_USAGE, "dt_loss: the target is no value of a network"));
+    else if (!kind || !dt_task_of_loss(kind))
         dt_net_refuse(net,
-                      dt_fail(DT_ERR_CONFIG, "dt_loss: no loss is named \"%s\"", kind ? kind : "(NULL)"));
+                      dt_fail(DT_ERR_CONFIG, "dt_loss: no loss is named \"%.60s\"", kind ? kind : "(NULL)"));
     else if (alone && target.net)
         dt_net_refuse(net, dt_fail(DT_ERR_USAGE, "dt_loss: \"value\" has no target: give DT_NO_VAR"));
-    else if (net->b.g->n_loss == DT_LOSSES_MAX)
-        dt_net_refuse(net, dt_fail(DT_ERR_USAGE, "dt_loss: a network has at most %d losses", DT_LOSSES_MAX));
-    else if (o.name && (!o.name[0] || strlen(o.name) >= DT_FIELD_NAME_MAX))
+    else if (net->b.g->n_loss == DT_MAX_LOSSES)
+        dt_net_refuse(net, dt_fail(DT_ERR_USAGE, "dt_loss: a network has at most %d losses", DT_MAX_LOSSES));
+    else if (o.name && (!o.name[0] || strlen(o.name) > DT_MAX_FIELD_NAME))
         dt_net_refuse(net, dt_fail(DT_ERR_USAGE, "dt_loss: a loss needs a name of 1 to %d characters",
-                                   DT_FIELD_NAME_MAX - 1));
-    else
+                                   DT_MAX_FIELD_NAME));
+    else if (holds(net, check_loss(kind, &o)))
         add_loss(net, kind, x, target, &o);
 }

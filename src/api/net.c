@@ -15,7 +15,7 @@ static double or_default(double x, double value) {
 static dt_status take_optimizer(const dt_optimizer_options *o, dt_optim_options *out) {
     const dt_optim_kind kind = o->name ? dt_optim_find(o->name) : DT_OPTIM_SGD;
     if (kind == DT_OPTIM_COUNT)
-        return dt_fail(DT_ERR_CONFIG, "dt_net_create: no optimizer is named \"%s\"", o->name);
+        return dt_fail(DT_ERR_CONFIG, "dt_net_create: no optimizer is named \"%.60s\"", o->name);
     const dt_optim_options own = dt_optim_defaults(kind);
     *out = own;
     out->lr = or_default(o->lr, kind == DT_OPTIM_ADAMW ? 1e-3 : own.lr);
@@ -26,20 +26,31 @@ static dt_status take_optimizer(const dt_optimizer_options *o, dt_optim_options 
     out->eps = or_default(o->eps, own.eps);
     out->lr_decay = or_default(o->lr_decay, own.lr_decay);
     out->trust = or_default(o->trust, own.trust);
+    out->beta2_decay = or_default(o->beta2_decay, own.beta2_decay);
+    out->scale_floor = or_default(o->scale_floor, own.scale_floor);
+    out->update_clip = or_default(o->update_clip, own.update_clip);
     out->weight_decay = o->weight_decay;
     out->centered = o->centered;
     out->trust_clip = o->trust_clip;
     out->decay_bn_and_bias = o->decay_bn_and_bias;
-    return dt_section_settle(&dt_optim_section, "dt_net_create: the optimizer", out);
+    return dt_section_settle(&dt_optim_section, "dt_net_create: optimizer", out);
 }
 
 dt_status dt_net_group(dt_net *net, dt_group_options options) {
-    DT_CHECK_NET(net);
+    DT_CHECK_BUILT(net);
     DT_CHECK_POINTER(options.pattern);
     dt_optim_groups *all = &net->config.groups;
     if (net->engine) return dt_fail(DT_ERR_USAGE, "dt_net_group: the network is compiled already");
-    if (all->n == DT_OPTIM_GROUPS_MAX)
-        return dt_fail(DT_ERR_USAGE, "dt_net_group: more than %d groups", DT_OPTIM_GROUPS_MAX);
+    DT_TRY(dt_check_real(__func__, "lr_factor", options.lr_factor, 1e-30, 1e6));
+    DT_TRY(dt_check_real(__func__, "weight_decay", options.weight_decay, 1e-30, 1e6));
+    if (options.no_decay && options.weight_decay != 0)
+        return dt_fail(DT_ERR_CONFIG, "dt_net_group: weight_decay is %g beside no_decay",
+                       options.weight_decay);
+    _Static_assert((int)DT_MAX_GROUPS == DT_OPTIM_GROUPS_MAX &&
+                       (int)DT_MAX_PATTERN == (int)sizeof all->group->pattern - 1,
+                   "as the header says");
+    if (all->n == DT_MAX_GROUPS)
+        return dt_fail(DT_ERR_USAGE, "dt_net_group: more than %d groups", DT_MAX_GROUPS);
     dt_optim_group g = {.lr_factor = options.lr_factor,
                         .weight_decay = options.no_decay ? 0 : options.weight_decay,
                         .frozen = options.frozen};
@@ -81,13 +92,10 @@ static dt_status fill_config(dt_net *net) {
 }
 
 static dt_status check_options(const dt_net_options *o) {
-    if (o->batch < 1 || o->batch > INT32_MAX)
-        return dt_fail(DT_ERR_CONFIG, "dt_net_create: batch is %lld, expected 1 or more",
-                       (long long)o->batch);
-    if (!(o->clip_norm >= 0) || isinf(o->clip_norm))
-        return dt_fail(DT_ERR_CONFIG,
-                       "dt_net_create: clip_norm is %g, expected a number that is not negative",
-                       o->clip_norm);
+    if (o->batch == 0)
+        return dt_fail(DT_ERR_CONFIG, "dt_net_create: batch is 0: say how many rows a batch has");
+    DT_TRY(dt_check_whole("dt_net_create", "batch", o->batch, 1, INT32_MAX));
+    DT_TRY(dt_check_real("dt_net_create", "clip_norm", o->clip_norm, 1e-30, 1e30));
     if (o->compute != DT_DTYPE_F32 && o->compute != DT_DTYPE_F16 && o->compute != DT_DTYPE_BF16)
         return dt_fail(DT_ERR_CONFIG, "dt_net_create: compute is %d, expected F32, F16 or BF16",
                        (int)o->compute);
@@ -154,6 +162,11 @@ dt_status dt_net_status(const dt_net *net) {
     return net->b.status;
 }
 
+dt_status dt_net_check(const dt_net *net, const char *function) {
+    DT_TRY(dt_handle_check(DT_HANDLE_NET, net, function, "net"));
+    return net->engine ? DT_OK : dt_net_status(net);
+}
+
 /* ---- compiling ---- */
 
 static dt_status make_forward(void *arg, int64_t rows, bool training, dt_graph **out) {
@@ -166,6 +179,10 @@ static dt_status compile_alone(dt_net *net) {
     if (net->b.g->n_loss == 0)
         return dt_fail(DT_ERR_USAGE, "dt_net_compile: the network has no loss: add one with dt_loss");
     if (!net->be) DT_TRY(dt_run_make_backend(net->run, false, &net->be));
+    if (!net->be->supports(net->be, net->options.compute))
+        return dt_fail(DT_ERR_CONFIG,
+                       "dt_net_compile: compute is %s, which is not available on %s: use DT_DTYPE_F32",
+                       dt_dtype_name(net->options.compute), net->be->info.name);
     for (int32_t i = 0; i < net->n_input; i++)
         if (!net->input[i].data)
             DT_TRY(net->be->alloc(net->be, DT_MEM_HOST,
@@ -270,7 +287,7 @@ static dt_status save(dt_net *net, const char *path, int64_t updates, int32_t n,
 /* Before the checkpoint is written. */
 static dt_status check_save(dt_net *net, const char *path, int64_t *updates) {
     static const char function[] = "dt_net_save";
-    if (!path || strlen(path) >= DT_MEET_TEXT_MAX / 2)
+    if (!path || strlen(path) > DT_MAX_PATH)
         return dt_fail(DT_ERR_USAGE, "%s: path is %s", function, path ? "too long" : "NULL");
     DT_TRY(dt_net_settle(net));
     return dt_engine_updates(net->engine, updates);

@@ -54,6 +54,10 @@ struct dt_net {
     dt_metrics_of metrics_of;
 };
 
+/* Of a call on a network that is not compiled: the first mistake in building it, if there is one. */
+dt_status dt_net_check(const dt_net *net, const char *function);
+#define DT_CHECK_BUILT(net) DT_TRY(dt_net_check(net, __func__))
+
 /* Keeps the builder's failure, if it has one. Returns its status. */
 dt_status dt_net_note(dt_net *net);
 /* Notes a mistake; returns DT_NO_VAR. */

@@ -35,7 +35,7 @@ dt_status dt_net_fill(dt_net *net, dt_net_input *in, int64_t rows, const void *d
 }
 
 dt_status dt_net_set(dt_net *net, const char *input, const dt_tensor *rows) {
-    DT_CHECK_NET(net);
+    DT_CHECK_BUILT(net);
     DT_CHECK_POINTER(input);
     DT_CHECK_TENSOR(rows);
     dt_net_input *in = dt_net_find_input(net, input);
@@ -169,7 +169,7 @@ static dt_status note(dt_net *net, dt_status st) {
 }
 
 dt_status dt_net_backward(dt_net *net) {
-    DT_CHECK_NET(net);
+    DT_CHECK_BUILT(net);
     const dt_status mine =
         net->phase == DT_NET_FORWARD
             ? DT_OK
@@ -181,7 +181,7 @@ dt_status dt_net_backward(dt_net *net) {
 }
 
 dt_status dt_net_update(dt_net *net) {
-    DT_CHECK_NET(net);
+    DT_CHECK_BUILT(net);
     const dt_status mine = net->phase == DT_NET_BACKWARD
                                ? DT_OK
                                : dt_fail(DT_ERR_USAGE, "dt_net_update: there was no backward pass before it");
@@ -218,7 +218,7 @@ dt_status dt_net_begin_evaluation(dt_net *net) {
 }
 
 dt_status dt_net_end_evaluation(dt_net *net) {
-    DT_CHECK_NET(net);
+    DT_CHECK_BUILT(net);
     const dt_status mine =
         net->evaluating ? DT_OK : dt_fail(DT_ERR_USAGE, "dt_net_end_evaluation: there is none");
     DT_TRY(dt_net_meet(net, mine, __func__, ""));
@@ -274,7 +274,7 @@ static dt_status find_metric(const dt_net *net, const char *name, metric_row *ou
 
 dt_status dt_net_metric(dt_net *net, const char *name, double *out) {
     metric_row row = {.name = NULL};
-    DT_CHECK_NET(net);
+    DT_CHECK_BUILT(net);
     DT_CHECK_POINTER(name);
     DT_CHECK_POINTER(out);
     *out = NAN;
@@ -294,7 +294,7 @@ dt_status dt_net_metric(dt_net *net, const char *name, double *out) {
 }
 
 dt_status dt_net_set_lr(dt_net *net, double lr) {
-    DT_CHECK_NET(net);
+    DT_CHECK_BUILT(net);
     if (!(lr >= 0) || isinf(lr)) return dt_fail(DT_ERR_CONFIG, "dt_net_set_lr: lr is %g", lr);
     net->lr = lr;
     return DT_OK;
@@ -313,7 +313,7 @@ static dt_status view(dt_net *net, dt_dtype dtype, int32_t ndim, const int64_t *
 }
 
 dt_status dt_net_output(dt_net *net, const char *name, dt_tensor **out) {
-    DT_CHECK_NET(net);
+    DT_CHECK_BUILT(net);
     DT_CHECK_POINTER(name);
     DT_CHECK_POINTER(out);
     *out = NULL;
@@ -355,7 +355,7 @@ dt_status dt_net_parameter(dt_net *net, const char *name, dt_tensor **out) {
 }
 
 dt_status dt_net_gradient(dt_net *net, const char *name, dt_tensor **out) {
-    DT_CHECK_NET(net);
+    DT_CHECK_BUILT(net);
     DT_CHECK_POINTER(name);
     DT_CHECK_POINTER(out);
     *out = NULL;

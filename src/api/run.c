@@ -9,7 +9,6 @@
 #include "gpu/cuda.h"
 
 static const double default_timeout_s = 300;
-static const double timeout_max_s = 1e9;
 enum { THREADS_MAX = 4096 };
 
 /* MPI starts and ends once in a process. */
@@ -107,17 +106,15 @@ static void tear_down(dt_run *run) {
 static dt_status check_options(const dt_run_options *o) {
     if (o->device < DT_DEVICE_AUTO || o->device > DT_DEVICE_CUDA)
         return dt_fail(DT_ERR_USAGE, "dt_run_open: device is %d, none of dt_device", (int)o->device);
-    if (o->threads < 0 || o->threads > THREADS_MAX)
-        return dt_fail(DT_ERR_USAGE, "dt_run_open: threads is %d, expected 0 to %d", o->threads, THREADS_MAX);
-    if (!(o->timeout_s >= 0 && o->timeout_s <= timeout_max_s))
-        return dt_fail(DT_ERR_USAGE, "dt_run_open: timeout_s is %g, expected 0 to %g", o->timeout_s,
-                       timeout_max_s);
-    return DT_OK;
+    const bool fit = dt_check_whole("dt_run_open", "threads", o->threads, 1, THREADS_MAX) == DT_OK &&
+                     dt_check_real("dt_run_open", "timeout_s", o->timeout_s, 1e-3, 1e9) == DT_OK;
+    return fit ? DT_OK : DT_ERR_USAGE;
 }
 
 dt_status dt_run_open(dt_run_options options, dt_run **out) {
     DT_CHECK_POINTER(out);
     *out = NULL;
+    dt_error_rephrase(dt_api_rephrase);
     dt_run *run = dt_handle_new(DT_HANDLE_RUN, sizeof *run);
     if (!run) return dt_fail(DT_ERR_MEMORY, "no memory for a run");
     run->refs = 1;

@@ -77,6 +77,14 @@ static bool in_range(const dt_key_row *row, double x) {
     return above && below;
 }
 
+/* Most numbers end in fp32: what is another one there would mean something else, silently. */
+static bool leaves_in_fp32(const dt_key_row *row, double x) {
+    const double rounded = (double)(float)x;
+    return (x != 0 && rounded == 0) || isinf(rounded) ||
+           ((row->flags & DT_KEY_OPEN_MAX) && rounded >= row->max) ||
+           ((row->flags & DT_KEY_OPEN_MIN) && rounded <= row->min);
+}
+
 static void describe_range(const dt_key_row *row, char *out, size_t size) {
     bool has_min = row->min > -HUGE_VAL, has_max = row->max < 0x1p62;
     const char *above = row->flags & DT_KEY_OPEN_MIN ? "above" : "at least";
@@ -98,13 +106,10 @@ static dt_status number_in_range(const dt_key_row *row, const char *key, const d
     if (v->kind != DT_TOML_INT && v->kind != DT_TOML_FLOAT)
         return dt_key_fail(at, key, "expected a number, got %s", dt_toml_kind_name(v->kind));
     if (!isfinite(x)) return dt_key_fail(at, key, "must be a finite number");
-    /* Most of these end in fp32: what is another number there would mean something else, silently. */
     const float rounded = (float)x;
     if (x != 0 && rounded == 0) return dt_key_fail(at, key, "%.12g is too small for fp32", x);
     if (isinf(rounded)) return dt_key_fail(at, key, "%.12g is too large for fp32", x);
-    const bool open_end = ((row->flags & DT_KEY_OPEN_MAX) && (double)rounded >= row->max) ||
-                          ((row->flags & DT_KEY_OPEN_MIN) && (double)rounded <= row->min);
-    if (in_range(row, x) && open_end)
+    if (in_range(row, x) && leaves_in_fp32(row, x))
         return dt_key_fail(at, key, "%.12g is %.12g in fp32, which is out of range", x, (double)rounded);
     if (!in_range(row, x)) {
         char range[96];
@@ -251,6 +256,10 @@ static dt_status settle(const dt_key_row *row, const char *what, void *options) 
         dt_key_set_default(row, options);
         x = number_of(row, options);
     }
+    const bool lost = row->kind == DT_KEY_FLOAT && leaves_in_fp32(row, x);
+    if (in_range(row, x) && lost)
+        return dt_fail(DT_ERR_CONFIG, "%s: %s = %.12g is %.12g in fp32, which is out of range", what,
+                       row->key, x, (double)(float)x);
     if (in_range(row, x)) return DT_OK; /* NaN is not */
     describe_range(row, range, sizeof range);
     return dt_fail(DT_ERR_CONFIG, "%s: %s = %.12g is out of range: must be %s", what, row->key, x, range);

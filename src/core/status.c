@@ -9,6 +9,7 @@
 enum { ERROR_TEXT_MAX = 4096 };
 
 static _Thread_local char error_text[ERROR_TEXT_MAX];
+static void (*_Atomic rephrase_text)(char *text, size_t size);
 
 typedef struct status_row {
     const char *name;
@@ -37,7 +38,13 @@ dt_status dt_fail(dt_status status, const char *fmt, ...) {
     va_start(ap, fmt);
     vsnprintf(error_text, sizeof error_text, fmt, ap);
     va_end(ap);
+    void (*rephrase)(char *, size_t) = rephrase_text;
+    if (rephrase) rephrase(error_text, sizeof error_text);
     return status;
+}
+
+void dt_error_rephrase(void (*rephrase)(char *text, size_t size)) {
+    rephrase_text = rephrase;
 }
 
 void dt_error_context(const char *fmt, ...) {

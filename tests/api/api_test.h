@@ -21,10 +21,26 @@
         if ((call) != DT_OK) fail_msg("%s: %s", #call, dt_error_text());                                     \
     } while (0)
 
+/* The text does not speak of a configuration's keys, "train.batch" or [optim]: a program has none. */
+static inline void expect_own_words(const char *text) {
+    static const char *const section[] = {"run",   "model",    "data", "augment",   "train",
+                                          "optim", "schedule", "dist", "checkpoint"};
+    for (size_t i = 0; i < sizeof section / sizeof section[0]; i++) {
+        const size_t n = strlen(section[i]);
+        for (const char *at = strstr(text, section[i]); at; at = strstr(at + 1, section[i])) {
+            const bool begins = at == text || strchr(" (`[\"", at[-1]);
+            const bool key = at[n] == '.' && at[n + 1] >= 'a' && at[n + 1] <= 'z';
+            if (begins && (key || (at > text && at[-1] == '[' && at[n] == ']')))
+                fail_msg("the text speaks of a configuration: %s", text);
+        }
+    }
+}
+
 /* That status, and a text that holds `word`. */
 #define FAILS(status, word, call)                                                                            \
     do {                                                                                                     \
         assert_int_equal((call), (status));                                                                  \
+        expect_own_words(dt_error_text());                                                                   \
         if (!strstr(dt_error_text(), (word)))                                                                \
             fail_msg("%s: \"%s\" is not about %s", #call, dt_error_text(), word);                            \
     } while (0)

@@ -29,6 +29,10 @@ const char *dt_error_text(void);
 /* Replaces this thread's error text; worker threads hand their text to the thread that reports it. */
 void dt_error_set_text(const char *text);
 
+/* From here on every text goes through `rephrase`, which changes it in its `size` bytes: a program in C does not know the
+ * words of a configuration. */
+void dt_error_rephrase(void (*rephrase)(char *text, size_t size));
+
 /* Process exit code of a status: 0 done, 2 usage/configuration, 3 data, 4 no usable checkpoint,
  * 5 not finite, 6 peer lost, 7 GPU failed, 85 stopped and saved, 1 anything else. */
 int dt_status_exit_code(dt_status status);
