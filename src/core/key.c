@@ -226,7 +226,7 @@ void dt_key_set_default(const dt_key_row *row, void *options) {
     else if (row->kind == DT_KEY_INT)
         v = (dt_toml_value){.kind = DT_TOML_INT, .integer = strtoll(text, NULL, 10)};
     else if (row->kind == DT_KEY_FLOAT)
-        v = (dt_toml_value){.kind = DT_TOML_FLOAT, .real = strtod(text, NULL)};
+        v = (dt_toml_value){.kind = DT_TOML_FLOAT, .real = strtod_l(text, NULL, dt_plain_locale())};
     DT_ASSERT(dt_key_set(row, row->key, options, &v, at) == DT_OK);
 }
 
@@ -288,10 +288,12 @@ bool dt_key_is_empty(const dt_key_row *row, const void *options) {
 /* The shortest decimal that reads back as the same double, marked as TOML float. */
 static void print_double(double x, FILE *out) {
     char text[40];
+    const locale_t before = uselocale(dt_plain_locale());
     for (int digits = 6; digits <= 17; digits++) {
         snprintf(text, sizeof text, "%.*g", digits, x);
         if (strtod(text, NULL) == x) break;
     }
+    uselocale(before);
     fprintf(out, "%s%s", text, strpbrk(text, ".e") ? "" : ".0");
 }
 
@@ -368,7 +370,7 @@ bool dt_key_holds(const dt_key_row *row, const void *options, const char *what) 
     const char *text = NULL;
     if (!what) return !dt_key_is_empty(row, options);
     if (strcmp(what, "> 0") == 0) return number && number_of(row, options) > 0;
-    if (number) return number_of(row, options) == strtod(what, NULL);
+    if (number) return number_of(row, options) == strtod_l(what, NULL, dt_plain_locale());
     if (row->kind == DT_KEY_BOOL) text = *(const bool *)field_of(row, options) ? "true" : "false";
     if (row->kind == DT_KEY_CHOICE) text = row->choices[*(const int64_t *)field_of(row, options)];
     if (row->kind == DT_KEY_STRING) text = field_of(row, options);

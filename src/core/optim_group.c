@@ -120,10 +120,12 @@ dt_status dt_optim_groups_mark(const dt_optim_groups *g, dt_graph *graph) {
         return dt_fail(DT_ERR_CONFIG, "optim.groups: %d groups: at most %d", g->n, DT_OPTIM_GROUPS_MAX);
     for (int32_t i = 0; i < g->n; i++) {
         bool any = false;
-        DT_TRY(check_group(&g->group[i], i));
-        for (dt_vid v = 0; v < graph->n_value && !any; v++)
+        dt_status st = check_group(&g->group[i], i);
+        for (dt_vid v = 0; v < graph->n_value && !any && st == DT_OK; v++)
             any = graph->value[v].role == DT_ROLE_PARAM && matches(g->group[i].pattern, graph->value[v].name);
-        if (!any) return fail_no_match(graph, g, i);
+        if (st == DT_OK && !any) st = fail_no_match(graph, g, i);
+        if (st != DT_OK && g->line[i] > 0) dt_error_context("%s:%d", g->file, g->line[i]);
+        DT_TRY(st);
     }
     for (dt_vid v = 0; v < graph->n_value; v++) {
         dt_value *p = &graph->value[v];
@@ -132,10 +134,13 @@ dt_status dt_optim_groups_mark(const dt_optim_groups *g, dt_graph *graph) {
         n_param++, n_frozen += p->frozen;
     }
     if (n_param == 0 || n_frozen < n_param) return DT_OK;
-    return dt_fail(DT_ERR_CONFIG,
-                   "optim.groups: all %d parameters are frozen: nothing is left to train; add a group with "
-                   "frozen = false for those that should be, e.g. the last layer's",
-                   n_param);
+    const dt_status st =
+        dt_fail(DT_ERR_CONFIG,
+                "optim.groups: all %d parameters are frozen: nothing is left to train; add a group with "
+                "frozen = false for those that should be, e.g. the last layer's",
+                n_param);
+    if (g->line[0] > 0) dt_error_context("%s:%d", g->file, g->line[0]);
+    return st;
 }
 
 void dt_optim_groups_apply(const dt_optim_groups *g, dt_axis *axis) {
@@ -191,7 +196,9 @@ dt_status dt_optim_groups_read(dt_optim_groups *g, const dt_toml_value *v, const
     if (v->n_items > DT_OPTIM_GROUPS_MAX)
         return dt_key_fail(at, "optim.groups", "%d groups: at most %d", v->n_items, DT_OPTIM_GROUPS_MAX);
     g->n = 0;
+    snprintf(g->file, sizeof g->file, "%s", name);
     for (int32_t i = 0; i < v->n_items; i++) {
+        g->line[i] = place_of(name, &v->items[i], false).line;
         DT_TRY(read_group(&v->items[i], name, i, &g->group[i]));
         g->n = i + 1;
     }

@@ -2,8 +2,21 @@
 #include "core/text.h"
 
 #include <math.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+
+static locale_t plain;
+
+static void make_plain(void) {
+    plain = newlocale(LC_ALL_MASK, "C", (locale_t)0);
+}
+
+locale_t dt_plain_locale(void) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, make_plain);
+    return plain;
+}
 
 /* -tch, -sh, -s and -x take -es (batch, class); an epoch does not. */
 static const char *plural_of(const char *noun) {

@@ -154,6 +154,17 @@ dt_status dt_fields_agree(const dt_data_options *o, const dt_dataset *train, con
     return DT_OK;
 }
 
+dt_status dt_data_same_fields(const dt_dataset_info *trained, const dt_dataset *d, const char *path) {
+    for (int32_t i = 0; i < trained->n_field; i++)
+        for (int32_t k = 0; k < d->info.n_field; k++)
+            if (strcmp(trained->field[i].name, d->info.field[k].name) == 0 &&
+                !dt_field_same(&trained->field[i], &d->info.field[k]))
+                return dt_fail(DT_ERR_DATA,
+                               "the network was trained on %s, and %s holds %s: import both in the same way",
+                               dt_field_text(&trained->field[i]).s, path, dt_field_text(&d->info.field[k]).s);
+    return DT_OK;
+}
+
 uint64_t dt_data_hash(const dt_dataset_info *i) {
     const double part[] = {(double)i->n_samples, (double)i->height, (double)i->width, (double)i->channels,
                            (double)i->n_classes, i->jpeg,           i->mean[0],       i->mean[1],

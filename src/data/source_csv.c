@@ -19,8 +19,11 @@ typedef struct part {
     int32_t n_columns;
     int32_t *place; /* [n_columns] in the record; owned */
     int64_t capacity;
-    float *value;   /* [n_rows, n_columns]; owned */
-    int32_t *whole; /* the same; owned. NULL: the field is of real numbers */
+    float *value;         /* [n_rows, n_columns]; owned */
+    int32_t *whole;       /* the same; owned. NULL: the field is of real numbers */
+    int64_t rounded_line; /* where a whole number is first that fp32 does not hold; 0: nowhere */
+    int32_t rounded_column;
+    long long rounded;
 } part;
 
 typedef struct csv_state {
@@ -66,12 +69,21 @@ static dt_status take_value(const dt_csv *c, part *p, int64_t at, int32_t column
     bool whole;
     if (text[strspn(text, " \t")] == 0)
         return bad_value(c, column, "", "is empty: every value must be a number");
-    if (!is_number(text, &whole)) return bad_value(c, column, text, "is not a number");
-    p->value[at] = strtof(text, NULL);
+    if (!is_number(text, &whole))
+        return bad_value(c, column, text,
+                         strchr(text, ',')
+                             ? "is not a number: write it with a point, and without marks of thousands"
+                             : "is not a number");
+    p->value[at] = strtof_l(text, NULL, dt_plain_locale());
     if (!isfinite(p->value[at])) return bad_value(c, column, text, "is too large");
-    if (!p->whole) return DT_OK;
     errno = 0;
     const long long n = whole ? strtoll(text, NULL, 10) : 0;
+    if (errno == 0 && p->rounded_line == 0 && (double)n != (double)p->value[at] && whole) {
+        p->rounded_line = c->begin;
+        p->rounded_column = column;
+        p->rounded = n;
+    }
+    if (!p->whole) return DT_OK;
     if (whole && errno == 0 && n >= INT32_MIN && n <= INT32_MAX) {
         p->whole[at] = (int32_t)n;
         return DT_OK;
@@ -169,9 +181,29 @@ static dt_status choose_columns(const dt_import_options *o, csv_state *s) {
     return o->x ? DT_OK : remaining(s, "x", 0);
 }
 
+/* Each column has a name, and a name of its own. */
+static dt_status check_names(const dt_csv *c) {
+    for (int32_t i = 0; i < c->n_columns; i++) {
+        const char *name = c->column[i];
+        if (!name[strspn(name, " \t\r\n")])
+            return dt_fail(
+                DT_ERR_DATA, "%s:1: column %d of %d has no name%s: give it one, or take it out of the file",
+                c->path, i + 1, c->n_columns, i + 1 == c->n_columns ? " (the line ends with a comma)" : "");
+        for (int32_t k = 0; k < i; k++)
+            if (strcmp(c->column[k], name) == 0)
+                return dt_fail(DT_ERR_DATA, "%s:1: columns %d and %d are both named \"%.40s\"", c->path,
+                               k + 1, i + 1, name);
+    }
+    if (c->n_columns == 1 && strpbrk(c->column[0], ";\t"))
+        return dt_fail(DT_ERR_DATA, "%s:1: one column, \"%.60s\": columns are separated by commas, not by %s",
+                       c->path, c->column[0], strchr(c->column[0], ';') ? "semicolons" : "tabs");
+    return DT_OK;
+}
+
 /* A file without a header would lose its first row. */
 static dt_status check_header(const dt_csv *c) {
     bool whole;
+    DT_TRY(check_names(c));
     for (int32_t i = 0; i < c->n_columns; i++)
         if (!is_number(c->column[i], &whole)) return DT_OK;
     return dt_fail(DT_ERR_DATA,
@@ -232,6 +264,21 @@ static void add_fields(const csv_state *s, dt_array_source *out) {
     }
 }
 
+/* Whole numbers that a field of real ones, or of fp32, does not hold. */
+static void tell_rounded(const dt_import_options *o, const csv_state *s) {
+    for (int32_t k = 0; k < s->n_parts; k++) {
+        const part *p = &s->part[k];
+        char note[512];
+        if (p->rounded_line == 0 || p->whole || !o->note) continue;
+        snprintf(note, sizeof note,
+                 "%.200s:%lld: column \"%.40s\": %lld is rounded: fp32, in which networks compute, holds "
+                 "whole numbers "
+                 "beyond 2^24 only so",
+                 s->csv.path, (long long)p->rounded_line, s->csv.column[p->rounded_column], p->rounded);
+        o->note(o->arg, note);
+    }
+}
+
 dt_status dt_source_csv(const dt_import_options *o, dt_array_source *out) {
     *out = (dt_array_source){.state = NULL};
     if (o->n_input != 1) return dt_fail(DT_ERR_USAGE, "import csv: give one CSV file");
@@ -243,6 +290,7 @@ dt_status dt_source_csv(const dt_import_options *o, dt_array_source *out) {
     DT_TRY(choose_columns(o, s));
     DT_TRY(begin_values(s));
     DT_TRY(read_rows(s));
+    tell_rounded(o, s);
     out->n_rows = s->n_rows;
     add_fields(s, out);
     return DT_OK;

@@ -41,6 +41,14 @@ static dt_vid valid_rows(dt_builder *b) {
 static dt_vid target_of(dt_builder *b, const dt_build_loss_options *o, const char *name, dt_dtype dtype) {
     if (o->value) return dt_build_as(b, *o->value, dtype);
     const dt_field *f = o->target ? dt_build_field(b, o->target) : dt_build_target(b);
+    if (f && dtype == DT_DTYPE_I32 && dt_dtype_is_float(f->dtype)) {
+        b->status = dt_fail(DT_ERR_CONFIG,
+                            "%s: the target \"%s\" holds real numbers (%s), and classes are whole ones from "
+                            "0: import them as "
+                            "such, or choose a task or a loss for numbers (model.task = \"regress\")",
+                            name, f->name, dt_dtype_name(f->dtype));
+        return -1;
+    }
     if (f) return dt_build_input_as(b, f->name, dtype);
     b->status = o->target ? dt_fail(DT_ERR_CONFIG, "%s: the data has no field \"%s\"", name, o->target)
                           : dt_fail(DT_ERR_CONFIG, "%s: the data has no field label, y or target", name);

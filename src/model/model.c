@@ -61,6 +61,7 @@ static dt_status build_row(const model_row *row, const dt_model_options *o, cons
     if (b.status == DT_OK && in->height > 0) x = dt_build_image(&b, in);
     if (b.status == DT_OK && x < 0 && !row->reads_fields) x = dt_build_first_input(&b, o->target);
     if (b.status == DT_OK) dt_task_head(&b, o, row->build(&b, x, outputs, o, row->shape));
+    if (row->build == dt_net_layers) dt_net_layers_check(&b, o);
     if (b.status == DT_OK && !in->unfused) b.status = dt_pass_fuse_bn_act(g);
     if (b.status != DT_OK) {
         dt_error_context("model %s", row->name);

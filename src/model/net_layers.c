@@ -1,6 +1,7 @@
 /* Networks written in the configuration: [[model.layers]] in order, each reading the one before unless `from`
  * names another or a field of the data. The last layer must give the logits. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "core/text.h"
@@ -13,6 +14,20 @@ typedef struct layers_net {
     dt_vid image;                /* -1: the data has none */
     dt_vid value[DT_LAYERS_MAX]; /* outputs of the entries */
 } layers_net;
+
+typedef struct place_text {
+    char s[DT_KEY_STRING_MAX + 16];
+} place_text;
+
+/* "net.toml:12" */
+static place_text layer_place(const dt_model_options *o, int32_t i) {
+    place_text out;
+    if (o->layers[i].line > 0)
+        snprintf(out.s, sizeof out.s, "%s:%d", o->layers_file, o->layers[i].line);
+    else
+        snprintf(out.s, sizeof out.s, "%s", o->layers_file);
+    return out;
+}
 
 /* What "input" is: images, or the data's first field. Made where a layer reads it. */
 static dt_vid read_input(layers_net *n) {
@@ -83,10 +98,7 @@ dt_vid dt_net_layers(dt_builder *b, dt_vid x, int64_t outputs, const dt_model_op
     for (int32_t i = 0; i < o->n_layers; i++) {
         n.value[i] = build_entry(&n, i);
         if (b->status == DT_OK) continue;
-        if (o->layers[i].line > 0)
-            dt_error_context("%s:%d", o->layers_file, o->layers[i].line);
-        else
-            dt_error_context("%s", o->layers_file);
+        dt_error_context("%s", layer_place(o, i).s);
         return -1;
     }
     const dt_vid last = n.value[o->n_layers - 1];
@@ -94,7 +106,37 @@ dt_vid dt_net_layers(dt_builder *b, dt_vid x, int64_t outputs, const dt_model_op
     const bool classes = dt_task_of(o)->classes;
     if (dt_value_n_elem(out) == out->dim[0] * outputs && (out->ndim == 2 || !classes)) return last;
     b->status = dt_fail(
-        DT_ERR_CONFIG, "%s: the last layer gives %s, expected %lld %s a sample: end with a dense layer",
-        o->layers_file, dt_value_shape_text(out), (long long)outputs, classes ? "logits" : "numbers");
+        DT_ERR_CONFIG,
+        "%s: model.layers[%d], the last layer, gives %s, expected %lld %s a sample%s: end with a dense layer",
+        layer_place(o, o->n_layers - 1).s, o->n_layers - 1, dt_value_shape_text(out), (long long)outputs,
+        classes ? "logits" : "numbers", classes ? "" : ", as the target has");
     return -1;
+}
+
+void dt_net_layers_check(dt_builder *b, const dt_model_options *o) {
+    const dt_graph *g = b->g;
+    if (b->status != DT_OK) return;
+    bool *reaches = calloc((size_t)g->n_value + 1, sizeof *reaches);
+    if (!reaches) {
+        b->status = dt_fail(DT_ERR_MEMORY, "no memory for the network");
+        return;
+    }
+    for (int32_t i = 0; i < g->n_loss; i++) reaches[g->loss[i]] = true;
+    for (dt_nid i = g->n_node - 1; i >= 0; i--) {
+        const dt_node *n = &g->node[i];
+        bool any = false;
+        for (int32_t j = 0; j < n->n_out; j++) any |= n->out[j] >= 0 && reaches[n->out[j]];
+        for (int32_t j = 0; j < n->n_in && any; j++)
+            if (n->in[j] >= 0) reaches[n->in[j]] = true;
+    }
+    for (int32_t i = 0; i < o->n_layers && b->status == DT_OK; i++) {
+        const dt_vid v = dt_graph_find(g, o->layers[i].name);
+        if (v < 0 || reaches[v]) continue;
+        b->status = dt_fail(
+            DT_ERR_CONFIG,
+            "%s: model.layers[%d]: no loss depends on \"%s\": let a layer read it by from or with, or take "
+            "it out",
+            layer_place(o, i).s, i, o->layers[i].name);
+    }
+    free(reaches);
 }

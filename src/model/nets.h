@@ -16,5 +16,7 @@ typedef struct dt_resnet_shape {
 dt_net_fn dt_net_resnet;     /* shape: dt_resnet_shape */
 dt_net_fn dt_net_quickstart; /* five convolutions for 28x28 images */
 dt_net_fn dt_net_layers;     /* [[model.layers]] of the configuration */
+/* Of those, with the losses: each layer reaches one. The first that does not sticks an error. */
+void dt_net_layers_check(dt_builder *b, const dt_model_options *o);
 
 #endif

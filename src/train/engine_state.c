@@ -220,6 +220,20 @@ static bool same_dims(const dt_ckpt_tensor *t, int32_t ndim, const int64_t *dim)
     return t->ndim == ndim && memcmp(t->dim, dim, (size_t)ndim * sizeof *dim) == 0;
 }
 
+typedef struct shape_text {
+    char s[24 * DT_MAX_DIM];
+} shape_text;
+
+/* "64x3" */
+static shape_text dims_text(int32_t ndim, const int64_t *dim) {
+    shape_text out = {""};
+    for (int32_t i = 0; i < ndim; i++) {
+        const size_t used = strlen(out.s);
+        snprintf(out.s + used, sizeof out.s - used, "%s%lld", i ? "x" : "", (long long)dim[i]);
+    }
+    return out;
+}
+
 static dt_status find_tensor(const dt_ckpt *c, const char *group, const char *name, int32_t ndim,
                              const int64_t *dim, const dt_ckpt_tensor **out) {
     char full[DT_NAME_MAX + 16];
@@ -233,8 +247,10 @@ static dt_status find_tensor(const dt_ckpt *c, const char *group, const char *na
             c->path, full);
     if (!same_dims(*out, ndim, dim))
         return dt_fail(DT_ERR_CHECKPOINT,
-                       "%s: tensor %s has another shape than the model's: it is of another model", c->path,
-                       full);
+                       "%s: tensor %s has another shape than the model's, %s instead of %s: it is of another "
+                       "model, or of "
+                       "data of another width",
+                       c->path, full, dims_text((*out)->ndim, (*out)->dim).s, dims_text(ndim, dim).s);
     return DT_OK;
 }
 

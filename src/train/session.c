@@ -100,6 +100,7 @@ static dt_status open_set(const dt_config *c, const char *path, dt_dataset **out
     dt_dataset_info_get(*out, &info);
     const dt_field *target = dt_session_target(c, info.n_field, info.field);
     if (!target || !dt_task_of(&c->model)->classes || c->model.classes == 0) return DT_OK;
+    if (dt_dtype_is_float(target->dtype)) return DT_OK; /* no classes: the network will say so */
     char why[96];
     dt_data_note ignored; /* whole numbers of classes are small */
     snprintf(why, sizeof why, "with model.classes = %lld expected 0 to %lld", (long long)c->model.classes,

@@ -152,18 +152,28 @@ const char dt_trainer_weights_alone[] =
     "ones, "
     "and an evaluation of the average is off until about 1 / (1 - train.ema) more steps are done";
 
+/* What the checkpoint knows of the training set; nothing where it knows none. */
+static dt_data_facts facts_before(const dt_ckpt *k) {
+    dt_data_facts f = {0};
+    if (k->data_text && dt_data_facts_parse(k->data_text, &f) != DT_OK) dt_data_facts_free(&f);
+    return f;
+}
+
 static bool has_other_samples(const dt_trainer *t, const dt_ckpt *k) {
-    dt_data_facts before = {0};
     const uint64_t now = dt_data_samples_hash(t->session.train_data);
-    const bool told =
-        k->data_text && dt_data_facts_parse(k->data_text, &before) == DT_OK && before.samples_xxh3;
-    const bool other = told && now && before.samples_xxh3 != now;
+    dt_data_facts before = facts_before(k);
+    const uint64_t then = before.samples_xxh3;
     dt_data_facts_free(&before);
-    return other;
+    return then && now && then != now;
 }
 
 static dt_status same_samples(const dt_trainer *t, const dt_ckpt *k) {
     const dt_config *c = t->config;
+    dt_data_facts before = facts_before(k);
+    const dt_status fields = dt_data_same_fields(&before.info, t->session.train_data, c->data.train);
+    dt_data_facts_free(&before);
+    if (fields != DT_OK) dt_error_context("%s", k->path);
+    DT_TRY(fields);
     if (c->data.allow_changed || !has_other_samples(t, k)) return DT_OK;
     return dt_fail(
         DT_ERR_CONFIG,

@@ -1,6 +1,7 @@
 /* Imports of arrays, and arrays in files that others have made. */
 #include "data_support.h"
 
+#include <locale.h>
 #include <math.h>
 
 #include "arrays.h"
@@ -214,6 +215,54 @@ static void test_csv(void **state) {
     expect_rows(out, "x f32 [1]; y f32 []; ", "1 0.100000001 / 3.40282347e+38 16777216 / 0 1 / ");
 }
 
+static char noted[1024];
+
+static void keep_note(void *arg, const char *text) {
+    (void)arg;
+    snprintf(noted + strlen(noted), sizeof noted - strlen(noted), "%s\n", text);
+}
+
+/* Whole numbers that fp32 does not hold are told with their place, once a field. */
+static void test_rounded(void **state) {
+    (void)state;
+    static const int64_t large[4] = {16777216, -16777217, 1, 1LL << 60};
+    char *csv = in_scratch("r.csv"), *npy = write_npy("large.npy", "<i8", "(2, 2)", large, sizeof large);
+    const char *input[] = {csv};
+    dt_import_options o = options(DT_IMPORT_CSV, input, in_scratch("rounded"));
+    dt_import_result r;
+    static const char table[] = "a,\"b\nc\",y\n1,16777216,1\n2,16777217,33554434\n3,99999999,4\n";
+    write_file(csv, table, strlen(table));
+    o.note = keep_note;
+    noted[0] = 0;
+    assert_ok(dt_import_run(&o, &r));
+    assert_non_null(strstr(noted, "r.csv:4: column \"b\nc\": 16777217 is rounded: fp32"));
+    assert_non_null(strstr(noted, "row 1 has y = 33554434: fp32"));
+    assert_null(strstr(noted, "99999999"));
+    o = options(DT_IMPORT_NPY, input, in_scratch("rounded_npy"));
+    input[0] = npy;
+    o.note = keep_note;
+    noted[0] = 0;
+    assert_ok(dt_import_run(&o, &r));
+    assert_non_null(strstr(noted, "row 0 has x[1] = -16777217: fp32"));
+    assert_null(strstr(noted, "row 1"));
+}
+
+/* Numbers have a point, whatever the locale of the program is. */
+static void test_locale(void **state) {
+    (void)state;
+    char command[256];
+    snprintf(command, sizeof command, "localedef -i de_DE -f UTF-8 %s >/dev/null 2>&1",
+             in_scratch("de_DE.UTF-8"));
+    if (system(command) != 0) skip(); /* a system without the sources of locales */
+    assert_int_equal(setenv("LOCPATH", scratch, 1), 0);
+    assert_non_null(setlocale(LC_ALL, "de_DE.UTF-8"));
+    assert_true(strtod("1.5", NULL) == 1);
+    char *out = in_scratch("locale");
+    import_csv("a,b\n1.5,-2.25e1\n", NULL, NULL, out);
+    setlocale(LC_ALL, "C");
+    expect_rows(out, "x f32 [1]; y f32 []; ", "1.5 -22.5 / ");
+}
+
 static void test_csv_refused(void **state) {
     (void)state;
     static const struct {
@@ -241,7 +290,34 @@ static void test_csv_refused(void **state) {
         {"a,b\n1,2\n", "c", NULL, DT_ERR_DATA, "no column \"c\""},
         {"a,b\n1,2\n", "", NULL, DT_ERR_DATA, "no column \"\""},
         {"a,b\n1,2\n", "a", "a", DT_ERR_USAGE, "column \"a\" is named twice"},
-        {"a,a\n1,2\n", "a", NULL, DT_ERR_DATA, "two columns \"a\""},
+        {"a,a\n1,2\n", "a", NULL, DT_ERR_DATA, "t.csv:1: columns 1 and 2 are both named \"a\""},
+        {"y,a,b,a\n1,2,3,4\n", NULL, "y", DT_ERR_DATA, "t.csv:1: columns 2 and 4 are both named \"a\""},
+        {",a,b\n0,1,2\n", NULL, NULL, DT_ERR_DATA, "t.csv:1: column 1 of 3 has no name: give it one"},
+        {"a,\" \",b\n0,1,2\n", NULL, NULL, DT_ERR_DATA, "t.csv:1: column 2 of 3 has no name"},
+        {"a,b,\n0,1,\n", NULL, NULL, DT_ERR_DATA,
+         "t.csv:1: column 3 of 3 has no name (the line ends with a comma)"},
+        {"a,b\n0,1,\n", NULL, NULL, DT_ERR_DATA, "t.csv:2: 3 values, but the first line names 2 columns"},
+        {"a;b\n1;2\n", NULL, NULL, DT_ERR_DATA,
+         "t.csv:1: one column, \"a;b\": columns are separated by commas"},
+        {"a\tb\n1\t2\n", NULL, NULL, DT_ERR_DATA, "not by tabs"},
+        {"a,b\n1,1e400\n", NULL, NULL, DT_ERR_DATA, "t.csv:2: column \"b\": \"1e400\" is too large"},
+        {"a,b\n\"1,234.5\",1\n", NULL, NULL, DT_ERR_DATA,
+         "t.csv:2: column \"a\": \"1,234.5\" is not a number: write it with a point, and without marks of "
+         "thousands"},
+        {"a,b\n1 234,1\n", NULL, NULL, DT_ERR_DATA, "\"1 234\" is not a number"},
+        {"a,b\n1'234,1\n", NULL, NULL, DT_ERR_DATA, "\"1'234\" is not a number"},
+        {"a,b\n1_000,1\n", NULL, NULL, DT_ERR_DATA, "\"1_000\" is not a number"},
+        {"a,b\n1.2.3,1\n", NULL, NULL, DT_ERR_DATA, "is not a number"},
+        {"a,b\n\"1\n\",2\n3,\"4\nx\"\n", NULL, NULL, DT_ERR_DATA,
+         "t.csv:2: column \"a\": \"1?\" is not a number"},
+        {"a,b\n1,\"2\n", NULL, NULL, DT_ERR_DATA, "t.csv:2: a quote is opened and never closed"},
+        {"a,b\r1,2\r", NULL, NULL, DT_ERR_DATA, "t.csv:1: a carriage return that ends no line"},
+        {"\xFF\xFE"
+         "a,b\n1,2\n",
+         NULL,
+         "\xEF\xBB\xBF"
+         "a",
+         DT_ERR_DATA, "no column"},
     };
     char *path = in_scratch("t.csv"), *out = in_scratch("csv_refused");
     const char *input[] = {path};
@@ -269,9 +345,12 @@ static void test_numpy_refused(void **state) {
     dt_import_result r;
     o.y = short_y;
     assert_fails(dt_import_run(&o, &r), DT_ERR_DATA, "short.npy has 6 rows, but");
+    static const double wide[4] = {1, -3.4028234e38, 2, 3.5e38};
     o.y = NULL;
+    input[0] = write_npy("wide.npy", "<f8", "(2, 2)", wide, sizeof wide);
+    assert_fails(dt_import_run(&o, &r), DT_ERR_DATA, "wide.npy: [1, 1] is not finite, or too large for fp32");
     input[0] = nan_x;
-    assert_fails(dt_import_run(&o, &r), DT_ERR_DATA, "nan.npy: row 2 has a number that is not finite");
+    assert_fails(dt_import_run(&o, &r), DT_ERR_DATA, "nan.npy: [2, 0] is not finite");
     input[1] = nan_x;
     o.n_input = 2;
     assert_fails(dt_import_run(&o, &r), DT_ERR_USAGE, "there are two arrays \"x\"");
@@ -368,6 +447,35 @@ static void test_foreign(void **state) {
     assert_true(v.n_samples == 2 && v.n_unchecked == 2);
 }
 
+/* What no network can take is named where it stands, verified or not. */
+static void test_foreign_numbers(void **state) {
+    (void)state;
+    const float x[2][2][3] = {{{0}}, {{1, 2, 3}, {4, INFINITY, 6}}};
+    const double y[2] = {1, -1e300}, sound[2] = {1e-300, 3.4028234e38};
+    const uint16_t half[2] = {0, 0x7E00};
+    char *path = in_scratch("numbers.h5");
+    dt_data_verify_result v;
+    dt_array_shard s;
+    float row[2][3];
+    double target;
+    write_plain(path, "x", DT_DTYPE_F32, 3, (int64_t[]){2, 2, 3}, x, NULL);
+    assert_fails(dt_data_verify(path, NULL, NULL, &v), DT_ERR_DATA,
+                 "numbers.h5: sample 1: x[1, 1] is infinite: take the row out");
+    other_write_chunked(path, "y", H5T_NATIVE_DOUBLE, 1, (hsize_t[]){2}, y);
+    assert_ok(dt_array_shard_open(path, &s));
+    assert_ok(dt_array_shard_read(&s, 1, (void *const[]){row, &target}));
+    row[1][1] = 5;
+    assert_fails(dt_array_shard_finite(&s, 1, (void *const[]){row, &target}), DT_ERR_DATA,
+                 "sample 1: y is -1e+300, too large for fp32");
+    target = 0;
+    assert_ok(dt_array_shard_finite(&s, 1, (void *const[]){row, &target}));
+    dt_array_shard_close(&s);
+    write_plain(path, "x", DT_DTYPE_F16, 1, (int64_t[]){2}, half, NULL);
+    assert_fails(dt_data_verify(path, NULL, NULL, &v), DT_ERR_DATA, "sample 1: x is nan");
+    write_plain(path, "x", DT_DTYPE_F64, 1, (int64_t[]){2}, sound, NULL);
+    assert_ok(dt_data_verify(path, NULL, NULL, &v));
+}
+
 static void test_foreign_refused(void **state) {
     (void)state;
     const float x[4] = {0};
@@ -453,6 +561,9 @@ int main(void) {
                                        cmocka_unit_test(test_val_fraction),
                                        cmocka_unit_test(test_csv),
                                        cmocka_unit_test(test_csv_refused),
+                                       cmocka_unit_test(test_rounded),
+                                       cmocka_unit_test(test_locale),
+                                       cmocka_unit_test(test_foreign_numbers),
                                        cmocka_unit_test(test_numpy_refused),
                                        cmocka_unit_test(test_foreign),
                                        cmocka_unit_test(test_foreign_refused),

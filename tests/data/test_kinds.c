@@ -1,6 +1,8 @@
 /* Kinds of data beside images through the loader, and what they must agree in. */
 #include "data_support.h"
 
+#include <math.h>
+
 #include "data/agree.h"
 #include "data/order.h"
 #include "h5_other.h"
@@ -163,6 +165,18 @@ static void test_foreign(void **state) {
     assert_ok(dt_loader_next(l, &b, NULL));
     for (int64_t r = 0; r < b.rows; r++) assert_int_equal(((int32_t *)dt_batch_field(&b, "y"))[r], 3 * r);
     dt_loader_release(l, &b);
+    dt_loader_close(l);
+    dt_dataset_close(d);
+    /* One number that is none ends the reading, by its place. */
+    x[4][2] = NAN;
+    assert_ok(dt_h5_create(path, &h));
+    assert_ok(dt_h5_write(h, "x", DT_DTYPE_F32, 2, (int64_t[]){N, 3}, x));
+    assert_ok(dt_h5_close(h));
+    assert_ok(dt_dataset_open(&c.data, path, &d));
+    o = options(&c, d, true);
+    assert_ok(dt_loader_open(&o, &l));
+    assert_fails(dt_loader_next(l, &b, NULL), DT_ERR_DATA,
+                 "foreign.h5: sample 4: x[2] is nan: take the row out");
     dt_loader_close(l);
     dt_dataset_close(d);
 }
@@ -328,11 +342,51 @@ static void test_agree(void **state) {
     dt_dataset_close(generated);
 }
 
+/* A target is held to a range, with the place of what is outside. */
+static void test_check_numbers(void **state) {
+    (void)state;
+    test_options c = test_defaults();
+    dt_dataset *d;
+    dt_data_note note;
+    assert_ok(dt_dataset_open(&c.data, make_arrays("ranged", true), &d));
+    assert_ok(dt_data_check_numbers(d, "y", 0, 3 * (N - 1), "", &note));
+    assert_string_equal(note.text, "");
+    assert_fails(dt_data_check_numbers(d, "y", 0, 3 * (N - 1) - 1, "why", &note), DT_ERR_DATA,
+                 "shard-00005-of-00006.h5: sample 8 has y = 156: why");
+    assert_fails(dt_data_check_numbers(d, "x", -51, 60, "why", &note), DT_ERR_DATA, "has x[1] = -52: why");
+    assert_ok(dt_data_check_numbers(d, "absent", 0, 0, "", &note));
+    dt_dataset_close(d);
+}
+
+/* The hash of a set is of its rows, not of its files. */
+static void test_samples_hash(void **state) {
+    (void)state;
+    test_options c = test_defaults();
+    dt_dataset *one, *same, *other, *images;
+    dt_data_facts f;
+    char *path = make_arrays("hashed", true);
+    assert_ok(dt_dataset_open(&c.data, path, &one));
+    assert_ok(dt_dataset_open(&c.data, make_arrays("again", true), &same));
+    assert_ok(dt_dataset_open(&c.data, make_arrays("alone_x", false), &other));
+    assert_ok(dt_dataset_open(&c.data, make_numbered("hashed_images", 8, 4, 100), &images));
+    const uint64_t hash = dt_data_samples_hash(one);
+    assert_true(hash != 0 && hash == dt_data_samples_hash(same) && hash != dt_data_samples_hash(other));
+    assert_true(dt_data_samples_hash(images) != 0);
+    assert_ok(dt_data_facts_of(one, &f));
+    assert_true(f.samples_xxh3 == hash);
+    dt_data_facts_free(&f);
+    assert_fails(dt_data_facts_parse("{\"kind\":\"arrays\",\"samples_xxh3\":\"12\",\"fields\":[]}", &f),
+                 DT_ERR_DATA, "\"samples_xxh3\"");
+    dt_data_facts_free(&f);
+    dt_dataset_close(one), dt_dataset_close(same), dt_dataset_close(other), dt_dataset_close(images);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_order),     cmocka_unit_test(test_eval),
-        cmocka_unit_test(test_foreign),   cmocka_unit_test(test_damaged),
-        cmocka_unit_test(test_synthetic), cmocka_unit_test(test_synthetic_refused),
-        cmocka_unit_test(test_agree)};
+        cmocka_unit_test(test_order),       cmocka_unit_test(test_eval),
+        cmocka_unit_test(test_foreign),     cmocka_unit_test(test_damaged),
+        cmocka_unit_test(test_synthetic),   cmocka_unit_test(test_synthetic_refused),
+        cmocka_unit_test(test_agree),       cmocka_unit_test(test_check_numbers),
+        cmocka_unit_test(test_samples_hash)};
     return cmocka_run_group_tests(tests, make_scratch, remove_scratch);
 }

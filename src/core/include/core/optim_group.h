@@ -24,6 +24,9 @@ typedef struct dt_optim_group {
 typedef struct dt_optim_groups {
     int32_t n;
     dt_optim_group group[DT_OPTIM_GROUPS_MAX];
+    char file
+        [DT_KEY_STRING_MAX]; /* that they were read from, for messages, with the line of each; "" or 0: none */
+    int32_t line[DT_OPTIM_GROUPS_MAX];
 } dt_optim_groups;
 
 /* What all groups together say of the parameter of that name; `pattern` is empty. */

@@ -2,6 +2,7 @@
 #ifndef DT_CORE_TEXT_H
 #define DT_CORE_TEXT_H
 
+#include <locale.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -19,6 +20,9 @@ static inline int dt_utf8_bytes(const char *text) {
     if (n == 4 && ((b[0] == 0xf0 && b[1] < 0x90) || (b[0] == 0xf4 && b[1] >= 0x90))) return 0;
     return n;
 }
+
+/* The locale of programs and files, whatever the caller's is: numbers with a point. For strtod_l and uselocale. */
+locale_t dt_plain_locale(void);
 
 /* A short text by value: dt_bytes_text(n).s is valid to the end of the call that it is an argument of. */
 typedef struct dt_text {

@@ -22,6 +22,9 @@ dt_status dt_data_check_numbers(const dt_dataset *d, const char *name, double le
 dt_status dt_data_agree(const dt_data_options *o, const dt_dataset *train, const dt_dataset *val,
                         dt_data_note *note);
 
+/* Fields of the set at `path` that a network was trained on, too, are such as they were then: DT_ERR_DATA. */
+dt_status dt_data_same_fields(const dt_dataset_info *trained, const dt_dataset *d, const char *path);
+
 /* What ranks must agree in, but for names; and the names of the classes with their places, 0 where there are
  * none. */
 uint64_t dt_data_hash(const dt_dataset_info *info);
