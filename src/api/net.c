@@ -158,7 +158,7 @@ dt_status dt_net_status(const dt_net *net) {
 
 static dt_status make_forward(void *arg, int64_t rows, bool training, dt_graph **out) {
     const dt_net *net = arg;
-    return dt_net_instance(net->b.g, rows, training, !net->options.no_fusion, out);
+    return dt_net_instance(net->b.g, rows, training, out);
 }
 
 static dt_status compile_alone(dt_net *net) {
