@@ -2,7 +2,6 @@
 #include <stdlib.h>
 
 #include "core/op.h"
-#include "core/pass.h"
 #include "net.h"
 
 /* Inputs, parameters and states. */
@@ -64,7 +63,7 @@ static dt_status copy_all(const dt_graph *from, int64_t rows, dt_graph *to, dt_v
     return DT_OK;
 }
 
-dt_status dt_net_instance(const dt_graph *from, int64_t rows, bool training, bool fuse, dt_graph **out) {
+dt_status dt_net_instance(const dt_graph *from, int64_t rows, bool training, dt_graph **out) {
     dt_graph *to;
     *out = NULL;
     dt_vid *map = malloc(((size_t)from->n_value + 1) * sizeof *map);
@@ -72,7 +71,6 @@ dt_status dt_net_instance(const dt_graph *from, int64_t rows, bool training, boo
     dt_status st = dt_graph_create(&to, from->compute, training);
     if (st == DT_OK) {
         st = copy_all(from, rows, to, map);
-        if (st == DT_OK && fuse) st = dt_pass_fuse_bn_act(to);
         if (st == DT_OK)
             *out = to;
         else

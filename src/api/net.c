@@ -171,7 +171,7 @@ dt_status dt_net_check(const dt_net *net, const char *function) {
 
 static dt_status make_forward(void *arg, int64_t rows, bool training, dt_graph **out) {
     const dt_net *net = arg;
-    return dt_net_instance(net->b.g, rows, training, !net->options.no_fusion, out);
+    return dt_net_instance(net->b.g, rows, training, out);
 }
 
 static dt_status compile_alone(dt_net *net) {

@@ -83,6 +83,6 @@ dt_net_input *dt_net_find_input(dt_net *net, const char *name);
 dt_status dt_net_fill(dt_net *net, dt_net_input *in, int64_t rows, const void *data);
 
 /* The network's graph anew, for another number of rows, or without what only training has. */
-dt_status dt_net_instance(const dt_graph *from, int64_t rows, bool training, bool fuse, dt_graph **out);
+dt_status dt_net_instance(const dt_graph *from, int64_t rows, bool training, dt_graph **out);
 
 #endif

@@ -41,7 +41,7 @@ dt_status dt_net_inspect(dt_net *net, const char **text) {
     *text = NULL;
     DT_TRY(dt_net_compile(net));
     DT_TRY(open_page(&p));
-    const dt_status st = dt_net_instance(net->b.g, net->options.batch, true, !net->options.no_fusion, &g);
+    const dt_status st = dt_net_instance(net->b.g, net->options.batch, true, &g);
     if (st == DT_OK) {
         const int64_t all = dt_engine_device_bytes(net->engine), store = dt_engine_store_bytes(net->engine);
         dt_model_print(g, p.out);

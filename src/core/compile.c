@@ -21,6 +21,10 @@ typedef struct work {
     dt_axis **axis;
 } work;
 
+static dt_status fuse_bn_act(const work *w) {
+    return dt_pass_fuse_bn_act(w->g);
+}
+
 static dt_status apply_groups(const work *w) {
     const dt_optim_groups *groups = w->o->axis.groups;
     return groups ? dt_optim_groups_mark(groups, w->g) : DT_OK;
@@ -66,6 +70,7 @@ typedef struct pass_row {
 } pass_row;
 
 static const pass_row pass_table[] = {
+    {"batchnorm relu", "batch norm takes in the sum and the ReLU behind it", fuse_bn_act, FUSION},
     {"groups", "marks the parameters that are frozen", apply_groups, TRAINING},
     {"differentiate", "appends the backward nodes of the loss", differentiate, TRAINING},
     {"axis", "lays the parameters in the order in which backward finishes their gradients", lay_on_axis, 0},

@@ -134,6 +134,12 @@ dt_status dt_graph_add_value(dt_graph *g, const char *name, dt_role role, dt_dty
     return DT_OK;
 }
 
+void dt_graph_drop_values(dt_graph *g, int32_t n_value) {
+    if (g->n_value == n_value) return;
+    g->n_value = n_value;
+    list_names(g);
+}
+
 dt_vid dt_graph_input(const dt_graph *g, const char *name) {
     const dt_vid v = dt_graph_find(g, name);
     return v >= 0 && g->value[v].role == DT_ROLE_INPUT ? v : -1;
@@ -221,6 +227,13 @@ dt_status dt_graph_blank_node(dt_graph *g, dt_op op, const dt_attr *attr, dt_pha
     return blank_node(g, op, attr, phase, dt_op_n_in(op), out);
 }
 
+dt_status dt_graph_copy_node(dt_graph *g, const dt_node *from, dt_node *out) {
+    DT_TRY(blank_node(g, from->op, &from->attr, from->phase, from->n_in, out));
+    memcpy(out->in, from->in, (size_t)from->n_in * sizeof *out->in);
+    memcpy(out->out, from->out, (size_t)from->n_out * sizeof *out->out);
+    return DT_OK;
+}
+
 void dt_graph_set_out(dt_graph *g, dt_nid id, int32_t slot, dt_vid v) {
     g->node[id].out[slot] = v;
     g->value[v].producer = id;
@@ -268,8 +281,7 @@ dt_status dt_graph_add_node_with(dt_graph *g, const char *name, dt_op op, const 
         st = (size_t)len < sizeof outs[i].name ? push_value(g, &outs[i], &n.out[i])
                                                : dt_fail(DT_ERR_CONFIG, "the name \"%s\" is too long", name);
         if (st != DT_OK) {
-            g->n_value = n_value;
-            list_names(g);
+            dt_graph_drop_values(g, n_value);
             return st;
         }
     }

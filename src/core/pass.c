@@ -1,5 +1,5 @@
-/* Passes over the node list. A pass edits nodes in place, takes out those that go, and closes the list
- * once. */
+/* Passes over the node list. A pass edits nodes in place, or proposes rewrites (rewrite.h), and closes the
+ * list once. */
 #include "core/pass.h"
 
 #include <stdio.h>
@@ -134,27 +134,32 @@ dt_status dt_pass_split_batchnorm(dt_graph *g) {
     return DT_OK;
 }
 
-static void fuse_conv_stats(dt_graph *g, dt_backend *be, dt_nid i) {
+static dt_status fuse_conv_stats(dt_graph *g, dt_backend *be, dt_nid i) {
     const dt_vid y = g->node[i].in[0], stats = g->node[i].out[0];
     const dt_nid id = dt_graph_maker(g, y, DT_OP_CONV);
-    dt_node *finalize = only_reader(g, stats);
-    if (id < 0 || !finalize) return;
+    const dt_node *reader = only_reader(g, stats);
+    dt_rewrite r;
+    dt_node *n;
+    if (id < 0 || !reader) return DT_OK;
     const dt_node *conv = &g->node[id];
-    if (dt_node_makes(conv, DT_CONV_OUT_STATS) || dt_node_has(conv, DT_CONV_IN_SCALE)) return;
-    if (be->fuse_gain(be, g, DT_FUSE_CONV_STATS, id) <= 0) return;
-    dt_graph_remove_node(g, i);
-    dt_graph_set_out(g, id, DT_CONV_OUT_STATS, stats);
-    finalize->attr.norm.stats_are_sums = true;
+    if (dt_node_makes(conv, DT_CONV_OUT_STATS) || dt_node_has(conv, DT_CONV_IN_SCALE)) return DT_OK;
+    dt_rewrite_begin(&r, g, be);
+    DT_TRY(dt_rewrite_drop(&r, i));
+    DT_TRY(dt_rewrite_edit(&r, id, &n));
+    n->out[DT_CONV_OUT_STATS] = stats;
+    DT_TRY(dt_rewrite_edit(&r, (dt_nid)(reader - g->node), &n));
+    n->attr.norm.stats_are_sums = true;
+    dt_rewrite_take(&r);
+    return DT_OK;
 }
 
 /* Ops that can normalise while they read, and where. */
 static const struct prologue_row {
     dt_op op;
     int32_t x, scale, shift;
-    dt_fusion fusion;
 } prologue_table[] = {
-    {DT_OP_CONV, DT_CONV_IN_X, DT_CONV_IN_PRE_SCALE, DT_CONV_IN_PRE_SHIFT, DT_FUSE_CONV_PROLOGUE},
-    {DT_OP_CONV_WGRAD, DT_WGRAD_IN_X, DT_WGRAD_IN_PRE_SCALE, DT_WGRAD_IN_PRE_SHIFT, DT_FUSE_WGRAD_PROLOGUE},
+    {DT_OP_CONV, DT_CONV_IN_X, DT_CONV_IN_PRE_SCALE, DT_CONV_IN_PRE_SHIFT},
+    {DT_OP_CONV_WGRAD, DT_WGRAD_IN_X, DT_WGRAD_IN_PRE_SCALE, DT_WGRAD_IN_PRE_SHIFT},
 };
 
 static const struct prologue_row *prologue_of(dt_op op) {
@@ -164,93 +169,101 @@ static const struct prologue_row *prologue_of(dt_op op) {
 }
 
 /* A BN_APPLY whose every reader can normalise while it reads disappears, if that pays in sum. */
-static void fuse_prologue(dt_graph *g, dt_backend *be, dt_nid i) {
+static dt_status fuse_prologue(dt_graph *g, dt_backend *be, dt_nid i) {
     const dt_node *apply = &g->node[i];
     const dt_vid y = apply->out[0], from[] = {apply->in[DT_APPLY_IN_X], apply->in[DT_APPLY_IN_SCALE],
                                               apply->in[DT_APPLY_IN_SHIFT]};
-    if (!apply->attr.norm.relu || dt_node_has(apply, DT_APPLY_IN_RES)) return;
-    double gain = 0;
-    int32_t n_reader = 0;
+    dt_rewrite r;
+    if (!apply->attr.norm.relu || dt_node_has(apply, DT_APPLY_IN_RES)) return DT_OK;
+    dt_rewrite_begin(&r, g, be);
+    DT_TRY(dt_rewrite_drop(&r, i));
     for (dt_nid k = i + 1; k < g->n_node; k++) {
-        const dt_node *n = &g->node[k];
-        const struct prologue_row *row = prologue_of(n->op);
-        for (int32_t j = 0; j < n->n_in; j++) {
-            if (n->in[j] != y) continue;
-            if (!row || j != row->x || dt_node_has(n, row->scale)) return;
-            double one = be->fuse_gain(be, g, row->fusion, k);
-            if (one == 0) return; /* this reader cannot; the gain of the others does not help it */
-            gain += one;
-            n_reader++;
+        const struct prologue_row *row = prologue_of(g->node[k].op);
+        for (int32_t j = 0; j < g->node[k].n_in; j++) {
+            dt_node *n;
+            if (g->node[k].in[j] != y) continue;
+            if (!row || j != row->x || dt_node_has(&g->node[k], row->scale) || r.n == DT_REWRITE_MAX)
+                return DT_OK;
+            DT_TRY(dt_rewrite_edit(&r, k, &n));
+            n->in[row->x] = from[0];
+            n->in[row->scale] = from[1];
+            n->in[row->shift] = from[2];
         }
     }
-    if (n_reader == 0 || gain <= 0) return;
-    dt_graph_remove_node(g, i);
-    for (dt_nid k = i + 1; k < g->n_node; k++) {
-        dt_node *n = &g->node[k];
-        const struct prologue_row *row = prologue_of(n->op);
-        if (!row || n->in[row->x] != y) continue;
-        n->in[row->x] = from[0];
-        n->in[row->scale] = from[1];
-        n->in[row->shift] = from[2];
-    }
+    if (r.n > 1) dt_rewrite_take(&r);
+    return DT_OK;
 }
 
 /* The sums of batch norm's gradient from the convolution that makes the gradient. */
-static void fuse_dgrad_bn(dt_graph *g, dt_backend *be, dt_nid i) {
+static dt_status fuse_dgrad_bn(dt_graph *g, dt_backend *be, dt_nid i) {
     const dt_node *reduce = &g->node[i];
     const dt_vid dy = reduce->in[DT_REDUCE_IN_DY];
     if (!dt_node_has(reduce, DT_REDUCE_IN_SCALE) || dt_node_has(reduce, DT_REDUCE_IN_DY2) ||
         dt_node_makes(reduce, DT_REDUCE_OUT_DZ))
-        return;
+        return DT_OK;
     const dt_nid id = dt_graph_maker(g, dy, DT_OP_CONV_DGRAD);
-    dt_node *dx = only_reader(g, reduce->out[DT_REDUCE_OUT_COEF]);
+    const dt_node *dx = only_reader(g, reduce->out[DT_REDUCE_OUT_COEF]);
     if (id < 0 || dt_node_has(&g->node[id], DT_DGRAD_IN_C) || !dx || dx->op != DT_OP_BN_DX ||
         dx->in[DT_DX_IN_DY] != dy)
-        return;
-    if (dt_graph_use_count(g, dy) != 2) return;
-    if (be->fuse_gain(be, g, DT_FUSE_DGRAD_BN, id) <= 0) return;
+        return DT_OK;
+    if (dt_graph_use_count(g, dy) != 2) return DT_OK;
     static const int32_t moved[][2] = {
         {DT_DGRAD_IN_C, DT_REDUCE_IN_C},           {DT_DGRAD_IN_MEAN, DT_REDUCE_IN_MEAN},
         {DT_DGRAD_IN_INVSTD, DT_REDUCE_IN_INVSTD}, {DT_DGRAD_IN_GAMMA, DT_REDUCE_IN_GAMMA},
         {DT_DGRAD_IN_SCALE, DT_REDUCE_IN_SCALE},   {DT_DGRAD_IN_SHIFT, DT_REDUCE_IN_SHIFT}};
-    for (size_t k = 0; k < sizeof moved / sizeof moved[0]; k++)
-        g->node[id].in[moved[k][0]] = reduce->in[moved[k][1]];
-    for (int32_t k = 0; k < 3; k++)
-        dt_graph_set_out(g, id, DT_DGRAD_OUT_DGAMMA + k, reduce->out[DT_REDUCE_OUT_DGAMMA + k]);
-    dx->in[DT_DX_IN_SCALE] = dx->in[DT_DX_IN_SHIFT] = -1;
-    dt_graph_remove_node(g, i);
+    dt_rewrite r;
+    dt_node *n;
+    dt_rewrite_begin(&r, g, be);
+    DT_TRY(dt_rewrite_drop(&r, i));
+    DT_TRY(dt_rewrite_edit(&r, id, &n));
+    for (size_t k = 0; k < sizeof moved / sizeof moved[0]; k++) n->in[moved[k][0]] = reduce->in[moved[k][1]];
+    for (int32_t k = 0; k < 3; k++) n->out[DT_DGRAD_OUT_DGAMMA + k] = reduce->out[DT_REDUCE_OUT_DGAMMA + k];
+    DT_TRY(dt_rewrite_edit(&r, (dt_nid)(dx - g->node), &n));
+    n->in[DT_DX_IN_SCALE] = n->in[DT_DX_IN_SHIFT] = -1;
+    dt_rewrite_take(&r);
+    return DT_OK;
 }
 
-static void fuse_dual_apply(dt_graph *g, dt_backend *be, dt_nid i) {
-    dt_node *apply = &g->node[i];
+static dt_status fuse_dual_apply(dt_graph *g, dt_backend *be, dt_nid i) {
+    const dt_node *apply = &g->node[i];
     const dt_vid res = apply->in[DT_APPLY_IN_RES];
-    if (res < 0 || dt_node_has(apply, DT_APPLY_IN_RES_SCALE)) return;
+    if (res < 0 || dt_node_has(apply, DT_APPLY_IN_RES_SCALE)) return DT_OK;
     const dt_nid id = dt_graph_maker(g, res, DT_OP_BN_APPLY);
     if (id < 0 || g->node[id].attr.norm.relu || dt_node_has(&g->node[id], DT_APPLY_IN_RES) ||
         dt_graph_use_count(g, res) != 1)
-        return;
-    if (be->fuse_gain(be, g, DT_FUSE_DUAL_APPLY, i) <= 0) return;
-    for (int32_t k = 0; k < 3; k++) apply->in[DT_APPLY_IN_RES + k] = g->node[id].in[DT_APPLY_IN_X + k];
-    dt_graph_remove_node(g, id);
+        return DT_OK;
+    dt_rewrite r;
+    dt_node *n;
+    dt_rewrite_begin(&r, g, be);
+    DT_TRY(dt_rewrite_drop(&r, id));
+    DT_TRY(dt_rewrite_edit(&r, i, &n));
+    for (int32_t k = 0; k < 3; k++) n->in[DT_APPLY_IN_RES + k] = g->node[id].in[DT_APPLY_IN_X + k];
+    dt_rewrite_take(&r);
+    return DT_OK;
 }
 
-static void fuse_second_grad(dt_graph *g, dt_backend *be, dt_nid i) {
-    dt_node *reduce = &g->node[i];
+static dt_status fuse_second_grad(dt_graph *g, dt_backend *be, dt_nid i) {
+    const dt_node *reduce = &g->node[i];
     const dt_vid dy = reduce->in[DT_REDUCE_IN_DY];
     /* Only where the masked sum is written: otherwise BN_DX still needs the plain sum. */
     const dt_nid add = dt_pass_sum(g, dy);
     if (add < 0 || dt_node_has(reduce, DT_REDUCE_IN_DY2) || !dt_node_makes(reduce, DT_REDUCE_OUT_DZ) ||
         dt_graph_use_count(g, dy) != 1)
-        return;
-    if (be->fuse_gain(be, g, DT_FUSE_SECOND_GRAD, i) <= 0) return;
-    reduce->in[DT_REDUCE_IN_DY] = g->node[add].in[0];
-    reduce->in[DT_REDUCE_IN_DY2] = g->node[add].in[1];
-    dt_graph_remove_node(g, add);
+        return DT_OK;
+    dt_rewrite r;
+    dt_node *n;
+    dt_rewrite_begin(&r, g, be);
+    DT_TRY(dt_rewrite_drop(&r, add));
+    DT_TRY(dt_rewrite_edit(&r, i, &n));
+    n->in[DT_REDUCE_IN_DY] = g->node[add].in[0];
+    n->in[DT_REDUCE_IN_DY2] = g->node[add].in[1];
+    dt_rewrite_take(&r);
+    return DT_OK;
 }
 
 typedef struct fusion_row {
     dt_op op;
-    void (*apply)(dt_graph *g, dt_backend *be, dt_nid i);
+    dt_status (*propose)(dt_graph *g, dt_backend *be, dt_nid i);
 } fusion_row;
 
 /* In this order: a prologue needs statistics in the same convolution on some backends. */
@@ -264,7 +277,7 @@ static const fusion_row fusion_table[] = {
 dt_status dt_pass_fuse_for_backend(dt_graph *g, dt_backend *be) {
     for (size_t f = 0; f < sizeof fusion_table / sizeof fusion_table[0]; f++)
         for (dt_nid i = 0; i < g->n_node; i++)
-            if (g->node[i].op == fusion_table[f].op) fusion_table[f].apply(g, be, i);
+            if (g->node[i].op == fusion_table[f].op) DT_TRY(fusion_table[f].propose(g, be, i));
     dt_graph_compact(g);
     return dt_graph_validate(g);
 }

@@ -4,6 +4,7 @@
 
 #include "core/op.h"
 #include "core/pass.h"
+#include "rewrite.h"
 
 /* The node that makes v if it is of this op, else NULL. */
 static inline dt_node *dt_pass_maker(dt_graph *g, dt_vid v, dt_op op) {
@@ -18,7 +19,7 @@ static inline dt_nid dt_pass_sum(const dt_graph *g, dt_vid v) {
 }
 
 /* pass_pool.c */
-void dt_fuse_pool_prologue(dt_graph *g, dt_backend *be, dt_nid i);
-void dt_fuse_pool_bn(dt_graph *g, dt_backend *be, dt_nid i);
+dt_status dt_fuse_pool_prologue(dt_graph *g, dt_backend *be, dt_nid i);
+dt_status dt_fuse_pool_bn(dt_graph *g, dt_backend *be, dt_nid i);
 
 #endif

@@ -101,196 +101,220 @@ static dt_status add_value(dt_graph *g, dt_vid of, const char *what, dt_dtype dt
     return dt_graph_add_value(g, name, DT_ROLE_ACT, dtype, ndim, dim, out);
 }
 
-/* Puts the node at `id`, as the maker of its outputs. */
-static void put(dt_graph *g, dt_nid id, const dt_node *n) {
-    g->node[id] = *n;
-    for (int32_t i = 0; i < n->n_out; i++)
-        if (n->out[i] >= 0) g->value[n->out[i]].producer = id;
-}
+/* Values of a site that only the rewrite has, by their place in the table below. */
+enum { GRAM, SUM, WCOV, DBETA, CROSS, WA, MV, N_NEW };
 
-/* The node that adds the two gradients which `reduce` would read first, where the backend likes to add them
- * itself; else -1. */
-static dt_nid sum_of_two(const dt_graph *g, dt_backend *be, dt_nid reduce) {
-    const dt_node *n = &g->node[reduce];
-    const dt_nid add = dt_pass_sum(g, n->in[DT_REDUCE_IN_DY]);
-    if (add < 0 || !dt_node_makes(n, DT_REDUCE_OUT_DZ) || dt_graph_use_count(g, n->in[DT_REDUCE_IN_DY]) != 1)
-        return -1;
-    return be->fuse_gain(be, g, DT_FUSE_SECOND_GRAD, reduce) > 0 ? add : -1;
-}
-
-static dt_status rewrite_forward(dt_graph *g, const site *s, dt_vid gram, dt_vid sum, dt_vid wcov) {
-    const dt_node conv = g->node[s->conv], finalize = g->node[s->finalize], apply = g->node[s->apply];
-    dt_node n;
-    DT_TRY(dt_graph_blank_node(g, DT_OP_GRAM, NULL, conv.phase, &n));
-    n.in[0] = conv.in[DT_CONV_IN_X];
-    n.out[DT_GRAM_OUT_GRAM] = gram;
-    n.out[DT_GRAM_OUT_SUM] = sum;
-    put(g, s->conv, &n);
-
-    dt_attr a = finalize.attr;
-    a.norm.stats_are_sums = false;
-    DT_TRY(dt_graph_blank_node(g, DT_OP_BN_GRAM, &a, finalize.phase, &n));
-    n.in[DT_BN_GRAM_IN_GRAM] = gram;
-    n.in[DT_BN_GRAM_IN_SUM] = sum;
-    n.in[DT_BN_GRAM_IN_W] = conv.in[DT_CONV_IN_W];
-    for (int32_t i = 0; i < 4; i++) {
-        n.in[DT_BN_GRAM_IN_GAMMA + i] = finalize.in[DT_FINALIZE_IN_GAMMA + i];
-        n.out[DT_BN_GRAM_OUT_MEAN + i] = finalize.out[DT_FINALIZE_OUT_MEAN + i];
-    }
-    n.out[DT_BN_GRAM_OUT_WCOV] = wcov;
-    put(g, s->finalize, &n);
-
-    a = conv.attr;
-    a.window.relu = apply.attr.norm.relu;
-    DT_TRY(dt_graph_blank_node(g, DT_OP_CONV, &a, apply.phase, &n));
-    n.in[DT_CONV_IN_X] = conv.in[DT_CONV_IN_X];
-    n.in[DT_CONV_IN_W] = conv.in[DT_CONV_IN_W];
-    n.in[DT_CONV_IN_SCALE] = apply.in[DT_APPLY_IN_SCALE];
-    n.in[DT_CONV_IN_SHIFT] = apply.in[DT_APPLY_IN_SHIFT];
-    n.in[DT_CONV_IN_RES] = apply.in[DT_APPLY_IN_RES];
-    n.out[DT_CONV_OUT_Y] = apply.out[0];
-    put(g, s->apply, &n);
+static dt_status add_values(dt_graph *g, const dt_node *conv, dt_vid *made) {
+    const dt_value *w = &g->value[conv->in[DT_CONV_IN_W]];
+    const int64_t k = w->dim[0], c = w->dim[3];
+    const struct {
+        const char *what;
+        dt_dtype dtype;
+        int32_t ndim;
+        int64_t dim[4];
+    } row[N_NEW] = {
+        [GRAM] = {"gram", DT_DTYPE_F32, 2, {c, c}},   [SUM] = {"sum", DT_DTYPE_F32, 1, {c}},
+        [WCOV] = {"wcov", DT_DTYPE_F32, 2, {k, c}},   [DBETA] = {"dbeta", DT_DTYPE_F32, 1, {k}},
+        [CROSS] = {"cross", DT_DTYPE_F32, 2, {k, c}}, [WA] = {"wa", g->compute, 4, {k, 1, 1, c}},
+        [MV] = {"mv", DT_DTYPE_F32, 2, {c + 1, c}},
+    };
+    for (int32_t i = 0; i < N_NEW; i++)
+        DT_TRY(add_value(g, conv->out[0], row[i].what, row[i].dtype, row[i].ndim, row[i].dim, &made[i]));
     return DT_OK;
 }
 
-static dt_status rewrite(dt_graph *g, dt_backend *be, const site *s) {
-    const dt_node conv = g->node[s->conv], finalize = g->node[s->finalize], reduce = g->node[s->reduce];
-    const dt_node wgrad = g->node[s->wgrad], dx = g->node[s->dx];
-    const dt_vid x = conv.in[DT_CONV_IN_X], w = conv.in[DT_CONV_IN_W], c = conv.out[0];
-    const int64_t n_k = g->value[w].dim[0], n_c = g->value[w].dim[3];
-    const bool masked = dt_node_makes(&reduce, DT_REDUCE_OUT_DZ);
-    const dt_nid add = sum_of_two(g, be, s->reduce);
-    const dt_vid dz = masked ? reduce.out[DT_REDUCE_OUT_DZ] : reduce.in[DT_REDUCE_IN_DY];
-    dt_vid gram, sum, wcov, dbeta, p, wa, mv;
-    dt_node n;
-    DT_TRY(add_value(g, c, "gram", DT_DTYPE_F32, 2, (int64_t[]){n_c, n_c}, &gram));
-    DT_TRY(add_value(g, c, "sum", DT_DTYPE_F32, 1, &n_c, &sum));
-    DT_TRY(add_value(g, c, "wcov", DT_DTYPE_F32, 2, (int64_t[]){n_k, n_c}, &wcov));
-    DT_TRY(add_value(g, c, "dbeta", DT_DTYPE_F32, 1, &n_k, &dbeta));
-    DT_TRY(add_value(g, c, "cross", DT_DTYPE_F32, 2, (int64_t[]){n_k, n_c}, &p));
-    DT_TRY(add_value(g, c, "wa", g->compute, 4, (int64_t[]){n_k, 1, 1, n_c}, &wa));
-    DT_TRY(add_value(g, c, "mv", DT_DTYPE_F32, 2, (int64_t[]){n_c + 1, n_c}, &mv));
-    DT_TRY(rewrite_forward(g, s, gram, sum, wcov));
+static dt_status propose_forward(dt_rewrite *r, const site *s, const dt_vid *made) {
+    const dt_node *conv = &r->g->node[s->conv], *finalize = &r->g->node[s->finalize],
+                  *apply = &r->g->node[s->apply];
+    dt_node *n;
+    DT_TRY(dt_rewrite_put(r, s->conv, DT_OP_GRAM, NULL, &n));
+    n->in[0] = conv->in[DT_CONV_IN_X];
+    n->out[DT_GRAM_OUT_GRAM] = made[GRAM];
+    n->out[DT_GRAM_OUT_SUM] = made[SUM];
 
-    DT_TRY(dt_graph_blank_node(g, DT_OP_BN_MASK, NULL, reduce.phase, &n));
-    n.in[DT_BN_MASK_IN_DY] = add >= 0 ? g->node[add].in[0] : reduce.in[DT_REDUCE_IN_DY];
-    n.in[DT_BN_MASK_IN_DY2] = add >= 0 ? g->node[add].in[1] : -1;
-    n.in[DT_BN_MASK_IN_Y] = reduce.in[DT_REDUCE_IN_Y];
-    n.out[DT_BN_MASK_OUT_DBETA] = dbeta;
-    if (masked) n.out[DT_BN_MASK_OUT_DZ] = dz;
-    if (add >= 0) dt_graph_remove_node(g, add);
-    put(g, s->reduce, &n);
+    DT_TRY(dt_rewrite_drop(r, s->stats));
 
-    DT_TRY(dt_graph_blank_node(g, DT_OP_GRAM_CROSS, NULL, dx.phase, &n));
-    n.in[DT_CROSS_IN_DZ] = dz;
-    n.in[DT_CROSS_IN_X] = x;
-    n.out[DT_CROSS_OUT_P] = p;
-    put(g, s->dx, &n);
+    dt_attr a = finalize->attr;
+    a.norm.stats_are_sums = false;
+    DT_TRY(dt_rewrite_put(r, s->finalize, DT_OP_BN_GRAM, &a, &n));
+    n->in[DT_BN_GRAM_IN_GRAM] = made[GRAM];
+    n->in[DT_BN_GRAM_IN_SUM] = made[SUM];
+    n->in[DT_BN_GRAM_IN_W] = conv->in[DT_CONV_IN_W];
+    for (int32_t i = 0; i < 4; i++) {
+        n->in[DT_BN_GRAM_IN_GAMMA + i] = finalize->in[DT_FINALIZE_IN_GAMMA + i];
+        n->out[DT_BN_GRAM_OUT_MEAN + i] = finalize->out[DT_FINALIZE_OUT_MEAN + i];
+    }
+    n->out[DT_BN_GRAM_OUT_WCOV] = made[WCOV];
 
-    const dt_attr rows = {.norm.rows = finalize.attr.norm.rows};
-    DT_TRY(dt_graph_blank_node(g, DT_OP_BN_GRAM_GRAD, &rows, wgrad.phase, &n));
-    n.in[DT_GRAM_GRAD_IN_P] = p;
-    n.in[DT_GRAM_GRAD_IN_DBETA] = dbeta;
-    n.in[DT_GRAM_GRAD_IN_WCOV] = wcov;
-    n.in[DT_GRAM_GRAD_IN_SUM] = sum;
-    n.in[DT_GRAM_GRAD_IN_W] = w;
-    n.in[DT_GRAM_GRAD_IN_MEAN] = finalize.out[DT_FINALIZE_OUT_MEAN];
-    n.in[DT_GRAM_GRAD_IN_INVSTD] = finalize.out[DT_FINALIZE_OUT_INVSTD];
-    n.in[DT_GRAM_GRAD_IN_GAMMA] = reduce.in[DT_REDUCE_IN_GAMMA];
-    n.out[DT_GRAM_GRAD_OUT_DGAMMA] = reduce.out[DT_REDUCE_OUT_DGAMMA];
-    n.out[DT_GRAM_GRAD_OUT_DBETA] = reduce.out[DT_REDUCE_OUT_DBETA];
-    n.out[DT_GRAM_GRAD_OUT_DW] = wgrad.out[0];
-    n.out[DT_GRAM_GRAD_OUT_WA] = wa;
-    n.out[DT_GRAM_GRAD_OUT_MV] = mv;
-    put(g, s->wgrad, &n);
-    dt_graph_remove_node(g, s->stats);
+    a = conv->attr;
+    a.window.relu = apply->attr.norm.relu;
+    DT_TRY(dt_rewrite_put(r, s->apply, DT_OP_CONV, &a, &n));
+    n->in[DT_CONV_IN_X] = conv->in[DT_CONV_IN_X];
+    n->in[DT_CONV_IN_W] = conv->in[DT_CONV_IN_W];
+    n->in[DT_CONV_IN_SCALE] = apply->in[DT_APPLY_IN_SCALE];
+    n->in[DT_CONV_IN_SHIFT] = apply->in[DT_APPLY_IN_SHIFT];
+    n->in[DT_CONV_IN_RES] = apply->in[DT_APPLY_IN_RES];
+    n->out[DT_CONV_OUT_Y] = apply->out[0];
+    return DT_OK;
+}
+
+static dt_status propose_backward(dt_rewrite *r, const site *s, const dt_vid *made) {
+    const dt_graph *g = r->g;
+    const dt_node *conv = &g->node[s->conv], *finalize = &g->node[s->finalize], *reduce = &g->node[s->reduce];
+    const bool masked = dt_node_makes(reduce, DT_REDUCE_OUT_DZ);
+    const dt_vid x = conv->in[DT_CONV_IN_X], w = conv->in[DT_CONV_IN_W];
+    const dt_vid dz = masked ? reduce->out[DT_REDUCE_OUT_DZ] : reduce->in[DT_REDUCE_IN_DY];
+    dt_node *n;
+    DT_TRY(dt_rewrite_put(r, s->reduce, DT_OP_BN_MASK, NULL, &n));
+    n->in[DT_BN_MASK_IN_DY] = reduce->in[DT_REDUCE_IN_DY];
+    n->in[DT_BN_MASK_IN_Y] = reduce->in[DT_REDUCE_IN_Y];
+    n->out[DT_BN_MASK_OUT_DBETA] = made[DBETA];
+    if (masked) n->out[DT_BN_MASK_OUT_DZ] = dz;
+
+    DT_TRY(dt_rewrite_put(r, s->dx, DT_OP_GRAM_CROSS, NULL, &n));
+    n->in[DT_CROSS_IN_DZ] = dz;
+    n->in[DT_CROSS_IN_X] = x;
+    n->out[DT_CROSS_OUT_P] = made[CROSS];
+
+    const dt_attr rows = {.norm.rows = finalize->attr.norm.rows};
+    DT_TRY(dt_rewrite_put(r, s->wgrad, DT_OP_BN_GRAM_GRAD, &rows, &n));
+    n->in[DT_GRAM_GRAD_IN_P] = made[CROSS];
+    n->in[DT_GRAM_GRAD_IN_DBETA] = made[DBETA];
+    n->in[DT_GRAM_GRAD_IN_WCOV] = made[WCOV];
+    n->in[DT_GRAM_GRAD_IN_SUM] = made[SUM];
+    n->in[DT_GRAM_GRAD_IN_W] = w;
+    n->in[DT_GRAM_GRAD_IN_MEAN] = finalize->out[DT_FINALIZE_OUT_MEAN];
+    n->in[DT_GRAM_GRAD_IN_INVSTD] = finalize->out[DT_FINALIZE_OUT_INVSTD];
+    n->in[DT_GRAM_GRAD_IN_GAMMA] = reduce->in[DT_REDUCE_IN_GAMMA];
+    n->out[DT_GRAM_GRAD_OUT_DGAMMA] = reduce->out[DT_REDUCE_OUT_DGAMMA];
+    n->out[DT_GRAM_GRAD_OUT_DBETA] = reduce->out[DT_REDUCE_OUT_DBETA];
+    n->out[DT_GRAM_GRAD_OUT_DW] = g->node[s->wgrad].out[0];
+    n->out[DT_GRAM_GRAD_OUT_WA] = made[WA];
+    n->out[DT_GRAM_GRAD_OUT_MV] = made[MV];
 
     if (s->dgrad < 0) return DT_OK;
-    const dt_node dgrad = g->node[s->dgrad];
-    DT_TRY(dt_graph_blank_node(g, DT_OP_BN_GRAM_DX, NULL, dgrad.phase, &n));
-    n.in[DT_GRAM_DX_IN_DZ] = dz;
-    n.in[DT_GRAM_DX_IN_WA] = wa;
-    n.in[DT_GRAM_DX_IN_X] = x;
-    n.in[DT_GRAM_DX_IN_MV] = mv;
-    n.out[0] = dgrad.out[0];
-    put(g, s->dgrad, &n);
+    DT_TRY(dt_rewrite_put(r, s->dgrad, DT_OP_BN_GRAM_DX, NULL, &n));
+    n->in[DT_GRAM_DX_IN_DZ] = dz;
+    n->in[DT_GRAM_DX_IN_WA] = made[WA];
+    n->in[DT_GRAM_DX_IN_X] = x;
+    n->in[DT_GRAM_DX_IN_MV] = made[MV];
+    n->out[0] = g->node[s->dgrad].out[0];
     return DT_OK;
+}
+
+/* A BN_MASK may add two gradients before it masks them. */
+static dt_status mask_two(dt_graph *g, dt_backend *be, dt_nid i) {
+    const dt_node *mask = &g->node[i];
+    const dt_vid dy = mask->in[DT_BN_MASK_IN_DY];
+    const dt_nid add = dt_pass_sum(g, dy);
+    if (add < 0 || !dt_node_makes(mask, DT_BN_MASK_OUT_DZ) || dt_graph_use_count(g, dy) != 1) return DT_OK;
+    dt_rewrite r;
+    dt_node *n;
+    dt_rewrite_begin(&r, g, be);
+    DT_TRY(dt_rewrite_drop(&r, add));
+    DT_TRY(dt_rewrite_edit(&r, i, &n));
+    n->in[DT_BN_MASK_IN_DY] = g->node[add].in[0];
+    n->in[DT_BN_MASK_IN_DY2] = g->node[add].in[1];
+    dt_rewrite_take(&r);
+    return DT_OK;
+}
+
+static dt_status rewrite_site(dt_graph *g, dt_backend *be, const site *s) {
+    dt_vid made[N_NEW];
+    dt_rewrite r;
+    dt_rewrite_begin(&r, g, be);
+    DT_TRY(add_values(g, &g->node[s->conv], made));
+    DT_TRY(propose_forward(&r, s, made));
+    DT_TRY(propose_backward(&r, s, made));
+    return dt_rewrite_take(&r) ? mask_two(g, be, s->reduce) : DT_OK;
 }
 
 /* A BN_APPLY whose residual is such a convolution, normalised alone, moves into it: what it normalised itself
  * becomes the residual, scaled and shifted. */
 static dt_status swap_residual(dt_graph *g, dt_backend *be, dt_nid i) {
-    const dt_node apply = g->node[i];
-    const dt_vid res = apply.in[DT_APPLY_IN_RES];
-    if (res < 0 || dt_node_has(&apply, DT_APPLY_IN_RES_SCALE)) return DT_OK;
+    const dt_node *apply = &g->node[i];
+    const dt_vid res = apply->in[DT_APPLY_IN_RES];
+    if (res < 0 || dt_node_has(apply, DT_APPLY_IN_RES_SCALE)) return DT_OK;
     const dt_nid id = dt_graph_maker(g, res, DT_OP_CONV);
     if (id < 0 || dt_graph_use_count(g, res) != 1) return DT_OK;
-    const dt_node conv = g->node[id];
-    if (!dt_node_has(&conv, DT_CONV_IN_SCALE) || conv.attr.window.relu || dt_node_has(&conv, DT_CONV_IN_RES))
+    const dt_node *conv = &g->node[id];
+    if (!dt_node_has(conv, DT_CONV_IN_SCALE) || conv->attr.window.relu || dt_node_has(conv, DT_CONV_IN_RES))
         return DT_OK;
-    if (be->fuse_gain(be, g, DT_FUSE_DUAL_APPLY, i) <= 0) return DT_OK;
-    dt_node n;
-    DT_TRY(dt_graph_blank_node(g, DT_OP_CONV, &conv.attr, conv.phase, &n));
-    n.attr.window.relu = apply.attr.norm.relu;
-    for (int32_t k = 0; k < n.n_in; k++) n.in[k] = conv.in[k];
-    for (int32_t k = 0; k < 3; k++) n.in[DT_CONV_IN_RES + k] = apply.in[DT_APPLY_IN_X + k];
-    n.out[0] = apply.out[0];
-    put(g, i, &n);
-    dt_graph_remove_node(g, id);
+    dt_rewrite r;
+    dt_node *n;
+    dt_rewrite_begin(&r, g, be);
+    DT_TRY(dt_rewrite_drop(&r, id));
+    DT_TRY(dt_rewrite_put(&r, i, DT_OP_CONV, &conv->attr, &n));
+    n->attr.window.relu = apply->attr.norm.relu;
+    for (int32_t k = 0; k < n->n_in; k++) n->in[k] = conv->in[k];
+    for (int32_t k = 0; k < 3; k++) n->in[DT_CONV_IN_RES + k] = apply->in[DT_APPLY_IN_X + k];
+    n->out[0] = apply->out[0];
+    dt_rewrite_take(&r);
     return DT_OK;
 }
 
 /* The sums of a BN_MASK become those of the GRAM_CROSS over the same gradient. */
-static void move_sums(dt_graph *g, const dt_node *mask) {
+static dt_status move_sums(dt_rewrite *r, const dt_node *mask) {
+    const dt_graph *g = r->g;
     const dt_vid dbeta = mask->out[DT_BN_MASK_OUT_DBETA];
     const dt_nid grad = dt_graph_reader(g, dbeta, DT_OP_BN_GRAM_GRAD, DT_GRAM_GRAD_IN_DBETA);
-    const dt_nid cross = dt_graph_maker(g, g->node[grad].in[DT_GRAM_GRAD_IN_P], DT_OP_GRAM_CROSS);
-    dt_graph_set_out(g, cross, DT_CROSS_OUT_DBETA, dbeta);
+    dt_node *n;
+    DT_TRY(dt_rewrite_edit(r, dt_graph_maker(g, g->node[grad].in[DT_GRAM_GRAD_IN_P], DT_OP_GRAM_CROSS), &n));
+    n->out[DT_CROSS_OUT_DBETA] = dbeta;
+    return DT_OK;
 }
 
-/* One of the two gradients that a BN_MASK adds comes from a convolution: that adds and masks by itself. */
+/* The gradient mask.in[slot] comes from a convolution, which could add the other and mask by itself. False:
+ * there is nothing to propose. */
+static dt_status propose_dgrad(dt_rewrite *r, dt_nid i, int32_t slot, bool *proposed) {
+    const dt_graph *g = r->g;
+    const dt_node *mask = &g->node[i];
+    const dt_nid id = dt_graph_maker(g, mask->in[slot], DT_OP_CONV_DGRAD);
+    dt_node *n;
+    *proposed = false;
+    if (id < 0 || dt_graph_use_count(g, mask->in[slot]) != 1) return DT_OK;
+    const dt_node *dgrad = &g->node[id];
+    if (dt_node_has(dgrad, DT_DGRAD_IN_DX2) || dt_node_has(dgrad, DT_DGRAD_IN_Y) ||
+        dt_node_has(dgrad, DT_DGRAD_IN_C))
+        return DT_OK;
+    DT_TRY(dt_rewrite_drop(r, id));
+    DT_TRY(dt_rewrite_put(r, i, DT_OP_CONV_DGRAD, &dgrad->attr, &n));
+    n->in[DT_DGRAD_IN_DY] = dgrad->in[DT_DGRAD_IN_DY];
+    n->in[DT_DGRAD_IN_W] = dgrad->in[DT_DGRAD_IN_W];
+    n->in[DT_DGRAD_IN_DX2] = mask->in[DT_BN_MASK_IN_DY + DT_BN_MASK_IN_DY2 - slot];
+    n->in[DT_DGRAD_IN_Y] = mask->in[DT_BN_MASK_IN_Y];
+    n->out[DT_DGRAD_OUT_DX] = mask->out[DT_BN_MASK_OUT_DZ];
+    *proposed = true;
+    return move_sums(r, mask);
+}
+
+/* A BN_MASK of nothing but sums goes; one of two gradients into the convolution of either, the better one. */
 static dt_status fuse_mask(dt_graph *g, dt_backend *be, dt_nid i) {
-    const dt_node mask = g->node[i];
-    if (!dt_node_makes(&mask, DT_BN_MASK_OUT_DZ)) { /* nothing but sums */
-        move_sums(g, &mask);
-        dt_graph_remove_node(g, i);
+    dt_rewrite r[2];
+    double saving[2] = {0};
+    if (!dt_node_makes(&g->node[i], DT_BN_MASK_OUT_DZ)) {
+        dt_rewrite_begin(&r[0], g, be);
+        DT_TRY(dt_rewrite_drop(&r[0], i));
+        DT_TRY(move_sums(&r[0], &g->node[i]));
+        dt_rewrite_take(&r[0]);
         return DT_OK;
     }
-    dt_nid best = -1;
-    double best_gain = 0;
-    dt_vid other = -1;
-    for (int32_t k = 0; dt_node_has(&mask, DT_BN_MASK_IN_DY2) && k < 2; k++) {
-        const dt_vid dy = mask.in[DT_BN_MASK_IN_DY + k];
-        const dt_nid id = dt_graph_maker(g, dy, DT_OP_CONV_DGRAD);
-        if (id < 0 || dt_graph_use_count(g, dy) != 1) continue;
-        const dt_node *dgrad = &g->node[id];
-        if (dt_node_has(dgrad, DT_DGRAD_IN_DX2) || dt_node_has(dgrad, DT_DGRAD_IN_Y) ||
-            dt_node_has(dgrad, DT_DGRAD_IN_C))
-            continue;
-        const double gain = be->fuse_gain(be, g, DT_FUSE_DGRAD_MASK, id);
-        if (gain <= best_gain) continue;
-        best = id, best_gain = gain, other = mask.in[DT_BN_MASK_IN_DY2 - k];
+    if (!dt_node_has(&g->node[i], DT_BN_MASK_IN_DY2)) return DT_OK;
+    for (int32_t k = 0; k < 2; k++) {
+        bool proposed;
+        dt_rewrite_begin(&r[k], g, be);
+        DT_TRY(propose_dgrad(&r[k], i, DT_BN_MASK_IN_DY + k, &proposed));
+        if (proposed) saving[k] = dt_rewrite_saving(&r[k]);
     }
-    if (best < 0) return DT_OK;
-    const dt_node dgrad = g->node[best];
-    dt_node n;
-    DT_TRY(dt_graph_blank_node(g, DT_OP_CONV_DGRAD, &dgrad.attr, dgrad.phase, &n));
-    n.in[DT_DGRAD_IN_DY] = dgrad.in[DT_DGRAD_IN_DY];
-    n.in[DT_DGRAD_IN_W] = dgrad.in[DT_DGRAD_IN_W];
-    n.in[DT_DGRAD_IN_DX2] = other;
-    n.in[DT_DGRAD_IN_Y] = mask.in[DT_BN_MASK_IN_Y];
-    n.out[DT_DGRAD_OUT_DX] = mask.out[DT_BN_MASK_OUT_DZ];
-    move_sums(g, &mask);
-    put(g, i, &n);
-    dt_graph_remove_node(g, best);
+    const int32_t best = saving[1] > saving[0];
+    if (saving[best] > 0) dt_rewrite_apply(&r[best]);
     return DT_OK;
 }
 
 dt_status dt_pass_gram_batchnorm(dt_graph *g, dt_backend *be) {
     site s;
     for (dt_nid i = 0; i < g->n_node; i++)
-        if (g->node[i].op == DT_OP_CONV && match(g, i, &s) && be->fuse_gain(be, g, DT_FUSE_GRAM_BN, i) > 0)
-            DT_TRY(rewrite(g, be, &s));
+        if (g->node[i].op == DT_OP_CONV && match(g, i, &s)) DT_TRY(rewrite_site(g, be, &s));
     for (dt_nid i = 0; i < g->n_node; i++)
         if (g->node[i].op == DT_OP_BN_APPLY) DT_TRY(swap_residual(g, be, i));
     for (dt_nid i = 0; i < g->n_node; i++)

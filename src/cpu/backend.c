@@ -3,6 +3,7 @@
  * returning, so streams and events hold nothing. */
 #include "cpu/cpu.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +16,7 @@
 
 enum { ALIGN_BYTES = 64, LABEL_MAX = 160 };
 #define HUGE_PAGE_BYTES  ((int64_t)2 << 20)
-#define HOST_BYTES_PER_S 10e9 /* for the gain of a fusion; only its sign and order matter */
+#define HOST_BYTES_PER_S 10e9 /* only what is compared with what matters */
 
 /* Something freed with the backend. */
 typedef struct owned {
@@ -499,11 +500,37 @@ static bool supports(dt_backend *be, dt_dtype compute) {
     return compute == DT_DTYPE_F32;
 }
 
-/* A fusion here saves writing and reading one image. The convolutions take none: 0 says so. */
-static double fuse_gain(dt_backend *be, const dt_graph *g, dt_fusion fusion, dt_nid node) {
+/* Slots that make a node do more than its kernel here can without passes of its own over memory: nothing is
+ * saved by them. */
+static bool has_poor_kernel(const dt_node *n) {
+    static const struct {
+        dt_op op;
+        int32_t in;
+    } table[] = {
+        {DT_OP_CONV, DT_CONV_IN_PRE_SCALE},
+        {DT_OP_CONV, DT_CONV_IN_SCALE},
+        {DT_OP_CONV_WGRAD, DT_WGRAD_IN_PRE_SCALE},
+        {DT_OP_CONV_DGRAD, DT_DGRAD_IN_DX2},
+        {DT_OP_CONV_DGRAD, DT_DGRAD_IN_Y},
+        {DT_OP_CONV_DGRAD, DT_DGRAD_IN_C},
+        {DT_OP_MAXPOOL, DT_MAXPOOL_IN_PRE_SCALE},
+        {DT_OP_BN_REDUCE, DT_REDUCE_IN_DYP},
+        {DT_OP_BN_DX, DT_DX_IN_DYP},
+    };
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
+        if (n->op == table[i].op && dt_node_has(n, table[i].in)) return true;
+    return n->op == DT_OP_GRAM || (n->op == DT_OP_CONV && dt_node_makes(n, DT_CONV_OUT_STATS));
+}
+
+/* A pass over memory; what a convolution costs beside that is the same in all that is compared here. */
+static double cost(dt_backend *be, const dt_graph *g, const dt_node *node, int32_t n) {
     (void)be;
-    if (fusion != DT_FUSE_DUAL_APPLY && fusion != DT_FUSE_SECOND_GRAD) return 0;
-    return 2 * (double)dt_value_bytes(&g->value[g->node[node].in[0]]) / HOST_BYTES_PER_S;
+    double bytes = 0;
+    for (int32_t i = 0; i < n; i++) {
+        if (has_poor_kernel(&node[i])) return INFINITY;
+        bytes += dt_op_bytes(g, &node[i]);
+    }
+    return bytes / HOST_BYTES_PER_S;
 }
 
 static void destroy(dt_backend *be) {
@@ -537,7 +564,7 @@ dt_status dt_backend_cpu_create(const dt_backend_options *options, dt_backend **
                            .event_sync = event_sync,
                            .event_query = event_query,
                            .supports = supports,
-                           .fuse_gain = fuse_gain,
+                           .cost = cost,
                            .prepare = prepare,
                            .bind = bind,
                            .bind_axis = bind_axis,

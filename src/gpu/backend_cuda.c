@@ -161,7 +161,7 @@ dt_status dt_backend_cuda_create(const dt_backend_options *o, dt_backend **out) 
     dt_cuda_device_table(be);
     dt_cuda_range_table(be);
     be->supports = supports;
-    be->fuse_gain = dt_cuda_fuse_gain;
+    be->cost = dt_cuda_cost;
     be->prepare = prepare;
     be->bind = bind;
     be->bind_axis = dt_cuda_bind_axis;

@@ -392,13 +392,6 @@ static dt_status run_bn_apply(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     return dt_launch_status(dt_gpu_bn_apply(&cu->gpu, k->prep->t, &a, s), k);
 }
 
-bool dt_pool_gathers(const dt_window_attr *t) {
-    for (int a = 0; a < 2; a++)
-        if (t->kernel[a] != 3 || t->stride[a] != 2 || t->pad_begin[a] != 1 || t->pad_end[a] != 1)
-            return false;
-    return true;
-}
-
 /* Of BN_REDUCE and BN_DX: a pooled gradient is gathered from windows of one shape only. */
 static dt_status need_gather(const dt_node *n, int32_t dyp, dt_prep *p) {
     if (!dt_node_has(n, dyp)) return DT_OK;

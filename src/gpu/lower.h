@@ -5,6 +5,7 @@
 
 #include "blas.h"
 #include "algo.h"
+#include "conv_spec.h"
 #include "gpu.h"
 
 typedef struct dt_bound dt_bound;
@@ -125,24 +126,12 @@ dt_status dt_lower_bn_mask_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s);
 dt_status dt_lower_bn_gram_grad_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s);
 dt_status dt_lower_bn_gram_dx_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s);
 
-/* fuse.c: the backend's answer to fusion passes. */
-double dt_cuda_fuse_gain(dt_backend *be, const dt_graph *g, dt_fusion fusion, dt_nid node);
-/* A convolution as the algorithm table knows it, in its faster form: as it is, or with columns folded in pairs
- * into the channels. */
+/* cost_cuda.c: the backend's answer to passes. */
+double dt_cuda_cost(dt_backend *be, const dt_graph *g, const dt_node *node, int32_t n);
+/* A convolution as the algorithm table knows it, in its faster form. Both must be known before it can be
+ * chosen. */
 dt_conv_spec dt_conv_spec_of(const dt_cuda *cu, const dt_graph *g, const dt_node *n, dt_conv_kind kind);
-/* The forms there are; returns how many. Both must be known before dt_conv_spec_of can choose. */
-int32_t dt_conv_spec_forms(const dt_graph *g, const dt_node *n, dt_conv_kind kind, dt_conv_spec out[2]);
-/* The kind that runs the node as it stands. */
-dt_conv_kind dt_conv_kind_of(const dt_node *n);
-/* cuDNN's fused training patterns: 16-bit floats, whole groups, channels by eight. */
 bool dt_conv_fusable(const dt_cuda *cu, const dt_graph *g, const dt_node *n);
-/* Where its prologue's scale stands, with the shift after it; -1: it has none. */
-int32_t dt_conv_pre_slot(const dt_node *n);
-/* The plain convolution of a fused one. */
-dt_conv_kind dt_conv_plain_kind(dt_conv_kind kind);
-
-/* lower.c: whether BN_REDUCE and BN_DX can gather their gradient from a max pool of these attributes. */
-bool dt_pool_gathers(const dt_window_attr *t);
 
 /* axis_run.c */
 dt_status dt_cuda_bind_axis(dt_backend *be, dt_axis_kind kind, const dt_axis_args *args, dt_kernel *out);

@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "core/op.h"
-#include "core/pass.h"
 #include "core/text.h"
 #include "model/task.h"
 #include "nets.h"
@@ -62,7 +61,6 @@ static dt_status build_row(const model_row *row, const dt_model_options *o, cons
     if (b.status == DT_OK && x < 0 && !row->reads_fields) x = dt_build_first_input(&b, o->target);
     if (b.status == DT_OK) dt_task_head(&b, o, row->build(&b, x, outputs, o, row->shape));
     if (row->build == dt_net_layers) dt_net_layers_check(&b, o);
-    if (b.status == DT_OK && !in->unfused) b.status = dt_pass_fuse_bn_act(g);
     if (b.status != DT_OK) {
         dt_error_context("model %s", row->name);
         dt_graph_destroy(g);
@@ -139,11 +137,7 @@ void dt_model_print(const dt_graph *g, FILE *out) {
     for (dt_nid i = 0; i < g->n_node; i++) {
         const dt_node *n = &g->node[i];
         const dt_value *y = &g->value[n->out[0]];
-        char op[32];
-        snprintf(op, sizeof op, "%s%s%s", dt_op_name(n),
-                 n->op == DT_OP_BATCHNORM && dt_node_has(n, DT_BN_IN_RES) ? "+add" : "",
-                 n->op == DT_OP_BATCHNORM && n->attr.norm.relu ? "+relu" : "");
-        fprintf(out, "%-28s %-14s %-22s %12lld %12s\n", y->name, op, dt_value_shape_text(y),
+        fprintf(out, "%-28s %-14s %-22s %12lld %12s\n", y->name, dt_op_name(n), dt_value_shape_text(y),
                 (long long)node_params(g, n), dt_number_text(dt_op_flops(g, n) / (double)y->dim[0]).s);
     }
     fprintf(out, "%-28s %-14s %-22s %12lld %12s\n", "total", "", "", (long long)dt_model_n_param(g),

@@ -49,10 +49,8 @@ dt_status dt_division_make(const dt_config *c, int32_t rank, int32_t world, dt_d
 static dt_status model_input(const dt_engine *e, const dt_dataset_info *d, int64_t rows, bool training,
                              dt_model_input *in) {
     const dt_config *c = e->config;
-    *in = (dt_model_input){.batch = rows,
-                           .classes = c->model.classes,
-                           .label_smoothing = c->train.label_smoothing,
-                           .unfused = c->train.fusion == DT_FUSION_OFF};
+    *in = (dt_model_input){
+        .batch = rows, .classes = c->model.classes, .label_smoothing = c->train.label_smoothing};
     if (d->channels == 0) {
         in->field = d->field;
         in->n_field = d->n_field;

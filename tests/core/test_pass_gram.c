@@ -5,6 +5,7 @@
 #include "graph_check.h"
 #include "graph_program.h"
 #include "random_graph.h"
+#include "stand_in.h"
 #include "test_model.h"
 
 enum { N_RANDOM = 60, N_BLOCKS = 12 };
@@ -45,21 +46,11 @@ static const char bottlenecks[] =
     "[[model.layers]]\ntype = \"global_avgpool\"\n"
     "[[model.layers]]\ntype = \"dense\"\nchannels = 3\n";
 
-static double yes(dt_backend *be, const dt_graph *g, dt_fusion fusion, dt_nid node) {
-    (void)be;
-    assert_in_range(node, 0, g->n_node - 1);
-    return fusion == DT_FUSE_CONV_PROLOGUE || fusion == DT_FUSE_WGRAD_PROLOGUE ? 0 : 1e-6;
-}
-
-static double only_gram(dt_backend *be, const dt_graph *g, dt_fusion fusion, dt_nid node) {
-    (void)be, (void)g, (void)node;
-    return fusion == DT_FUSE_GRAM_BN ? 1e-6 : 0;
-}
-
-static double no(dt_backend *be, const dt_graph *g, dt_fusion fusion, dt_nid node) {
-    (void)be, (void)g, (void)fusion, (void)node;
-    return 0;
-}
+enum {
+    GRAM_ALONE = 1u << FUSED_GRAM,
+    /* A convolution that makes statistics, or normalises what it reads, is no site. */
+    ALL = ((1u << FUSED_COUNT) - 1) & ~(1u << FUSED_PROLOGUE | 1u << FUSED_WGRAD_PROLOGUE)
+};
 
 /* A differentiated and split network on an axis; seed 0: the bottlenecks. */
 static dt_graph *network(const dt_model_options *c, uint64_t seed, const dt_model_input *in, dt_axis **axis) {
@@ -121,11 +112,11 @@ static void test_random_networks_keep_their_function(void **state) {
     check_model_options(&c, bottlenecks);
     for (uint64_t seed = 0; seed < N_RANDOM; seed++) {
         dt_model_input in = input_of(seed);
-        dt_backend be = {.name = "stand-in", .fuse_gain = seed % 2 ? only_gram : yes};
+        stand_in be = stand_in_that(seed % 2 ? GRAM_ALONE : ALL);
         dt_axis *axis;
         dt_graph *before = network(&c, seed, &in, &axis), *after;
         after = graph_clone(before);
-        check_ok(dt_pass_gram_batchnorm(after, &be));
+        check_ok(dt_pass_gram_batchnorm(after, &be.base));
         graph_need_sound(after);
         need_same_function(before, after, axis, seed);
         int32_t n = graph_count(after, DT_OP_BN_GRAM);
@@ -140,7 +131,7 @@ static void test_random_networks_keep_their_function(void **state) {
             n_sums += k->op == DT_OP_GRAM_CROSS && dt_node_makes(k, DT_CROSS_OUT_DBETA);
         }
         n_site += n, n_network += n > 0;
-        check_ok(dt_pass_fuse_for_backend(after, &be));
+        check_ok(dt_pass_fuse_for_backend(after, &be.base));
         check_ok(dt_pass_remove_dead(after));
         graph_need_sound(after);
         need_same_function(before, after, axis, seed);
@@ -160,14 +151,14 @@ static void test_sites_of_the_bottlenecks(void **state) {
     dt_axis *axis;
     check_model_options(&c, bottlenecks);
     dt_model_input in = input_of(0);
-    dt_backend refuses = {.name = "stand-in", .fuse_gain = no}, be = {.name = "stand-in", .fuse_gain = yes};
+    stand_in refuses = stand_in_that(0), be = stand_in_that(ALL);
     dt_graph *g = network(&c, 0, &in, &axis);
     const int32_t n_node = g->n_node;
-    check_ok(dt_pass_gram_batchnorm(g, &refuses));
+    check_ok(dt_pass_gram_batchnorm(g, &refuses.base));
     assert_int_equal(g->n_node, n_node);
     assert_int_equal(graph_count(g, DT_OP_GRAM), 0);
-    check_ok(dt_pass_gram_batchnorm(g, &be));
-    check_ok(dt_pass_fuse_for_backend(g, &be));
+    check_ok(dt_pass_gram_batchnorm(g, &be.base));
+    check_ok(dt_pass_fuse_for_backend(g, &be.base));
     check_ok(dt_pass_remove_dead(g));
     assert_int_equal(graph_count(g, DT_OP_BN_GRAM), 4);
     assert_int_equal(graph_count(g, DT_OP_BN_GRAM_DX), 4);
@@ -204,14 +195,15 @@ static void test_cpu_agrees_with_the_unfused_program(void **state) {
     (void)state;
     dt_model_options c;
     check_model_options(&c, bottlenecks);
-    dt_backend *be = live_backend(), wants = {.name = "stand-in", .fuse_gain = yes};
+    dt_backend *be = live_backend();
+    stand_in wants = stand_in_that(ALL);
     for (uint64_t seed = 0; seed < N_BLOCKS; seed++) {
         dt_model_input in = input_of(seed);
         dt_axis *axis;
         dt_graph *exact = network(&c, 0, &in, &axis), *before, *after;
         before = graph_clone(exact);
         after = graph_clone(exact);
-        check_ok(dt_pass_gram_batchnorm(after, &wants));
+        check_ok(dt_pass_gram_batchnorm(after, &wants.base));
         check_ok(dt_pass_remove_dead(after));
         oracle o = oracle_open(exact, &live_step);
         oracle_reset(&o, axis);
@@ -249,10 +241,10 @@ static void test_gradients_are_those_of_the_loss(void **state) {
     const double step = 1e-6;
     check_model_options(&c, bottlenecks);
     dt_model_input in = input_of(3);
-    dt_backend be = {.name = "stand-in", .fuse_gain = yes};
+    stand_in be = stand_in_that(ALL);
     dt_graph *g = network(&c, 0, &in, &axis);
     int32_t n_checked = 0;
-    check_ok(dt_pass_gram_batchnorm(g, &be));
+    check_ok(dt_pass_gram_batchnorm(g, &be.base));
     for (dt_vid v = 0; v < g->n_value; v++) {
         if (g->value[v].role != DT_ROLE_GRAD) continue;
         const dt_vid w = g->value[v].grad_of;

@@ -27,8 +27,10 @@ CUDA_VISIBLE_DEVICES='' train_ok 2 passes.log inspect "$E2E_SOURCE/../../configs
 expect passes.log '^passes of (training|evaluation)$' 2
 expect passes.log '^  differentiate ' 1
 expect passes.log '^  fuse ' 2
+expect passes.log '^  batchnorm relu ' 2
 CUDA_VISIBLE_DEVICES='' train_ok 0 passes.log inspect "$E2E_SOURCE/../../configs/resnet50.toml" --passes train.fusion=off
 expect passes.log '^  fuse ' 0
+expect passes.log '^  batchnorm relu ' 0
 # What does not fit is a finding, not a failure; nor is a precision that this device lacks.
 CUDA_VISIBLE_DEVICES='' train_ok 0 large.log inspect "$E2E_SOURCE/../../configs/resnet50.toml" train.global_batch=65536
 expect large.log ' free: it does not fit$' 1

@@ -1,6 +1,6 @@
 /* What a device offers the compiler. Two implementations: src/cpu and src/gpu.
  *
- * Life of a node: fuse_gain (asked by passes) -> prepare (chooses the algorithm, states its workspace, may
+ * Life of a node: cost (asked by passes) -> prepare (chooses the algorithm, states its workspace, may
  * time candidates) -> [memory plan] -> bind (pointers fixed once) -> run, many times. run enqueues on the
  * stream it is given, never blocks on the device and allocates nothing, so a program can be captured. */
 #ifndef DT_CORE_BACKEND_H
@@ -98,21 +98,6 @@ typedef struct dt_axis_args {
     int32_t growth_steps;   /* SCALE */
 } dt_axis_args;
 
-/* Patterns a fusion pass may ask for. Node ids refer to the graph given. */
-typedef enum dt_fusion {
-    DT_FUSE_CONV_STATS = 0, /* node: CONV; its y's BN_STATS moves into it */
-    DT_FUSE_CONV_PROLOGUE,  /* node: CONV whose x is a BN_APPLY with relu, no residual */
-    DT_FUSE_WGRAD_PROLOGUE, /* node: CONV_WGRAD, likewise */
-    DT_FUSE_DGRAD_BN,       /* node: CONV_DGRAD whose dx feeds only a BN_REDUCE with mask FROM_C */
-    DT_FUSE_DUAL_APPLY,     /* node: BN_APPLY with residual that is a BN_APPLY without relu */
-    DT_FUSE_SECOND_GRAD,    /* node: BN_REDUCE whose dy (pooled: dyp) is an ADD used by nothing else */
-    DT_FUSE_POOL_PROLOGUE,  /* node: MAXPOOL whose x is a BN_APPLY with relu, no residual */
-    DT_FUSE_POOL_BN,        /* node: MAXPOOL_BWD that feeds only a BN_REDUCE from C and its BN_DX */
-    DT_FUSE_GRAM_BN,        /* node: 1x1 CONV whose BN may be computed from Gram matrices (core/pass.h) */
-    DT_FUSE_DGRAD_MASK,     /* node: CONV_DGRAD whose dx feeds only a BN_MASK of two gradients */
-    DT_FUSE_COUNT
-} dt_fusion;
-
 typedef struct dt_device_info {
     char name[128];
     int64_t total_bytes, free_bytes; /* memory of the device (of the host for the CPU) */
@@ -151,8 +136,9 @@ struct dt_backend {
     void (*range_end)(dt_backend *be);
 
     bool (*supports)(dt_backend *be, dt_dtype compute); /* precision available */
-    /* Seconds saved per run by this fusion; negative: it costs more than it saves; 0: it cannot be done. */
-    double (*fuse_gain)(dt_backend *be, const dt_graph *g, dt_fusion fusion, dt_nid node);
+    /* Seconds that these nodes take, one after the other. They are nodes of g, or such as a pass would put
+     * there: with values of g. INFINITY where there is no kernel for one of them, or none worth having. */
+    double (*cost)(dt_backend *be, const dt_graph *g, const dt_node *node, int32_t n);
     dt_status (*prepare)(dt_backend *be, const dt_graph *g, dt_nid node, dt_prep **out,
                          int64_t *workspace_bytes);
     dt_status (*bind)(dt_backend *be, const dt_graph *g, dt_nid node, dt_prep *prep, const dt_binding *b,

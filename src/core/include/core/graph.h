@@ -259,6 +259,9 @@ void dt_graph_destroy(dt_graph *g); /* accepts NULL */
 dt_status dt_graph_add_value(dt_graph *g, const char *name, dt_role role, dt_dtype dtype, int32_t ndim,
                              const int64_t *dim, dt_vid *out);
 
+/* Forgets the values added since there were n_value; no node may have them. */
+void dt_graph_drop_values(dt_graph *g, int32_t n_value);
+
 /* Appends a node. in[slot] for n_in slots; later ones are empty, and so are those of -1. Its outputs are
  * created by the op's infer rule: all that are not optional, and those of `wanted` (bit i: output slot i).
  * The one of slot i is named "<name>" (i = 0) or "<name>:<i>". Fails with a message that names the node when
@@ -272,6 +275,8 @@ dt_status dt_graph_add_node(dt_graph *g, const char *name, dt_op op, const dt_at
 
 /* A node outside the list, for a pass that will put it there: all slots are empty. attr may be NULL. */
 dt_status dt_graph_blank_node(dt_graph *g, dt_op op, const dt_attr *attr, dt_phase phase, dt_node *out);
+/* The same with all that `from` has, in slots of its own. */
+dt_status dt_graph_copy_node(dt_graph *g, const dt_node *from, dt_node *out);
 /* v becomes the output of node `id` in that slot. */
 void dt_graph_set_out(dt_graph *g, dt_nid id, int32_t slot, dt_vid v);
 

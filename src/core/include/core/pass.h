@@ -1,4 +1,5 @@
-/* Graph-to-graph passes. Each leaves a valid graph that computes the same function. */
+/* Graph-to-graph passes. Each leaves a valid graph that computes the same function. Those that are given a
+ * device do what makes it faster: they propose nodes for nodes, and take what it says costs less. */
 #ifndef DT_CORE_PASS_H
 #define DT_CORE_PASS_H
 
@@ -11,13 +12,14 @@ dt_status dt_pass_fuse_bn_act(dt_graph *g);
 /* BATCHNORM into BN_STATS + BN_FINALIZE + BN_APPLY (training) or BN_FOLD + BN_APPLY. After autodiff. */
 dt_status dt_pass_split_batchnorm(dt_graph *g);
 
-/* Batch normalisation of a 1x1 convolution from Gram matrices, where the backend says it pays: with c = x
+/* Batch normalisation of a 1x1 convolution from Gram matrices: with c = x
  * w^T, the statistics of c follow from x^T x, so that the convolution can end in the normalisation, and its
  * gradients from dz^T x, so that neither c nor its gradient is ever in memory. After split, before
  * fuse_for_backend. */
 dt_status dt_pass_gram_batchnorm(dt_graph *g, dt_backend *be);
 
-/* The other fusions of dt_fusion that the backend says pay. After split. */
+/* Neighbours become one node: statistics with the convolution before them, a normalisation with what reads
+ * it, a sum with the reduction of its gradient... After split. */
 dt_status dt_pass_fuse_for_backend(dt_graph *g, dt_backend *be);
 
 /* Drops nodes whose results nobody reads. */

@@ -33,7 +33,6 @@ typedef struct dt_model_input {
     int64_t src_height, src_width;
     float mean[4], stddev[4];
     double label_smoothing; /* of the loss in training */
-    bool unfused;           /* a batch norm and the ReLU behind it stay apart */
 } dt_model_input;
 
 typedef struct dt_dropout_options {
