@@ -51,8 +51,8 @@ int32_t dt_tokenizer_bytes(const dt_tokenizer *t, int32_t id, const uint8_t **by
     return t->bytes ? (int32_t)(t->offset[id + 1] - t->offset[id]) : 0;
 }
 
-int64_t dt_tokenizer_cut(const dt_tokenizer *t, const uint8_t *text, int64_t n) {
-    switch (t->info.kind) {
+int64_t dt_tokenizer_cut(dt_tokenizer_kind kind, const uint8_t *text, int64_t n) {
+    switch (kind) {
     case DT_TOKENIZER_BPE:
         return dt_piece_cut(text, n);
     case DT_TOKENIZER_CHAR:

@@ -71,8 +71,8 @@ void dt_coder_free(dt_coder *c); /* accepts NULL */
 /* Appends the tokens of a whole document, without its end. DT_ERR_DATA: a word of more than DT_PIECE_BYTES_MAX, or ids,
  * which have no text. */
 dt_status dt_coder_encode(dt_coder *c, const uint8_t *text, int64_t n, dt_tokens *out);
-/* Where a document may be cut so that its parts, encoded apart, give the tokens of the whole: the last such place in
- * its first n bytes, 0 where there is none. */
-int64_t dt_tokenizer_cut(const dt_tokenizer *t, const uint8_t *text, int64_t n);
+/* Where a document may be cut so that its parts, encoded apart by a tokenizer of this kind, give the tokens of the whole:
+ * the last such place in its first n bytes, 0 where there is none. */
+int64_t dt_tokenizer_cut(dt_tokenizer_kind kind, const uint8_t *text, int64_t n);
 
 #endif
