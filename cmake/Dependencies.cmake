@@ -26,6 +26,7 @@ target_link_libraries(dep_hdf5 INTERFACE PkgConfig::hdf5)
 dt_pkg(openblas openblas libopenblas-openmp-dev)
 dt_pkg(jansson jansson libjansson-dev)
 dt_pkg(xxhash libxxhash libxxhash-dev)
+dt_pkg(zstd libzstd libzstd-dev)
 dt_pkg(protobufc libprotobuf-c "libprotobuf-c-dev protobuf-c-compiler")
 
 find_path(DT_TOMLPP_INCLUDE toml++/toml.h)

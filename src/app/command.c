@@ -44,7 +44,7 @@ static const dt_option import_options[] = {
     {NUMBER("threads", 0, 1024), .otherwise = "one per core that this process may use",
      .help = "they do not change what is made"},
     {FLAG("skip-broken"), .otherwise = "end at the first",
-     .help = "leave damaged images out, and count them"},
+     .help = "leave damaged images, or broken lines of JSON, out and count them"},
     {TEXT("class-names", "FILE|DATASET"), .otherwise = "those of the source, in byte order",
      .help = "the order of the classes: a name a line, or the data set whose order it shall be"},
     {TEXT("images", "FILE"), .otherwise = "idx: the first INPUT", .help = "idx: the images, gzipped or not"},
@@ -55,13 +55,22 @@ static const dt_option import_options[] = {
     {FLAG("square"), .otherwise = "keep the shape", .help = "folder: cut the centre N x N of --resize N out"},
     {TEXT("channels", "1|3"), .max = 3, .fallback = DT_IMPORT_CHANNELS, .help = "folder: grey or colour"},
     {TEXT("val-fraction", "F"), .otherwise = "one set",
-     .help = "folder, npy, npz, csv: two sets, DIR/train and DIR/val of --out DIR, the second of about this "
-             "part of the files or rows"},
+     .help = "folder, npy, npz, csv, text: two sets, DIR/train and DIR/val of --out DIR, the second of about "
+             "this "
+             "part of the files, rows or documents (of few files of plain text the end of each)"},
     {TEXT("x", "FILE|KEY|COLUMNS"), .otherwise = "npy: the INPUT; npz: all arrays; csv: all other columns",
      .help = "what the field x is made of: a .npy file, an array in the .npz file, or columns, separated by "
              "commas"},
     {TEXT("y", "FILE|KEY|COLUMNS"), .otherwise = "npy: none; npz: all arrays; csv: the last column",
      .help = "the field y likewise"},
+    {TEXT("tokenizer", "TOKENIZER"), .otherwise = "text: that of the files, if they are tokens",
+     .help = "text: byte, char, bpe:N (learnt, N tokens), gpt2:MERGES[,VOCAB.json] (merges.txt or a "
+             ".tiktoken file), "
+             "ids:N[:END] (files of tokens), or a data set, whose tokenizer it is"},
+    {TEXT("field", "NAME"), .otherwise = "text, of files called .jsonl or .ndjson",
+     .help = "text: the files are JSON lines, and this string of each object is a document"},
+    {TEXT("separator", "LINE"), .otherwise = "a file is a document",
+     .help = "text: the line that stands between documents of plain text"},
     {FLAG("exif-rotate"), .otherwise = "leave them as stored",
      .help = "folder: turn images upright as their EXIF orientation says"},
     {NUMBER("samples", 0, INT64_MAX), .otherwise = "must be given", .help = "synthetic: how many images"},
@@ -114,8 +123,10 @@ static const char import_about[] =
     "  npy X.npy --y Y.npy                arrays of numbers, or NAME=FILE for each of them\n"
     "  npz FILE.npz                       the arrays in it under their names, or --x KEY --y KEY\n"
     "  csv FILE.csv                       numbers below a line with the columns' names\n"
+    "  text FILE... --tokenizer TOKENIZER plain text, JSON lines (also .gz, .zst), or .bin files of tokens\n"
     "\n"
-    "The same command continues an import that was interrupted. docs/data-format.md has the rest.";
+    "The same command continues an import that was interrupted (of text: begins anew). docs/data-format.md "
+    "has the rest.";
 
 static const char checkpoint_about[] =
     "The checkpoint:\n"
@@ -183,7 +194,9 @@ const dt_verb dt_verb_table[] = {
          "datasets/digits/train"
          "  # MNIST\n"
          "dtrain data import csv houses.csv --y price --val-fraction 0.2 --out datasets/houses  "
-         "# numbers, two sets"},
+         "# numbers, two sets\n"
+         "dtrain data import text book.txt --tokenizer bpe:4096 --val-fraction 0.1 --out datasets/book  "
+         "# text, two sets"},
     {"data info", dt_verb_data_info, .usage = "DIR|SHARD.h5", .help = "what is in a data set",
      .example = "dtrain data info datasets/photos/train  # size, shape, mean, classes"},
     {"data verify", dt_verb_data_verify, .usage = "DIR|SHARD.h5", .help = "read all of a data set",

@@ -9,11 +9,9 @@
 #include "data/info.h"
 #include "verbs.h"
 
-enum { INPUTS_MAX = 64 };
-
 typedef struct import_args {
     dt_import_options o;
-    const char *input[INPUTS_MAX];
+    const char *pair[2]; /* idx: images and labels */
 } import_args;
 
 static dt_status parse_fraction(const char *text, double *out) {
@@ -34,8 +32,8 @@ static dt_status parse_inputs(const dt_args *args, import_args *a) {
     dt_import_options *o = &a->o;
     static const char more[] = "dtrain data import --help says more";
     if (!o->out_dir) return dt_fail(DT_ERR_USAGE, "data import: --out DIR is missing; %s", more);
-    if (args->argc - 2 > INPUTS_MAX) return dt_fail(DT_ERR_USAGE, "more than %d inputs", INPUTS_MAX);
-    for (int i = 2; i < args->argc; i++) a->input[o->n_input++] = args->argv[i];
+    o->input = (const char *const *)args->argv + 2;
+    o->n_input = args->argc - 2;
     const char *images = dt_args_text(args, "images"), *labels = dt_args_text(args, "labels");
     if (o->kind == DT_IMPORT_FOLDER) o->labels = labels, labels = NULL;
     if (images || labels) {
@@ -43,10 +41,10 @@ static dt_status parse_inputs(const dt_args *args, import_args *a) {
             return dt_fail(DT_ERR_USAGE,
                            "data import: --images and --labels go together, and are all that idx takes; %s",
                            more);
-        a->input[0] = images, a->input[1] = labels;
+        a->pair[0] = images, a->pair[1] = labels;
+        o->input = a->pair;
         o->n_input = 2;
     }
-    o->input = a->input;
     return DT_OK;
 }
 
@@ -55,7 +53,7 @@ static dt_status parse_import(const dt_args *args, import_args *a) {
     if (args->argc < 2 || !dt_import_kind_parse(args->argv[1], &o->kind))
         return dt_fail(
             DT_ERR_USAGE,
-            "data import: %s%s%sexpected idx, cifar10, cifar100, folder, synthetic, npy, npz or csv; "
+            "data import: %s%s%sexpected idx, cifar10, cifar100, folder, synthetic, npy, npz, csv or text; "
             "dtrain data import --help says more",
             args->argc < 2 ? "" : "\"", args->argc < 2 ? "" : args->argv[1], args->argc < 2 ? "" : "\": ");
     const char *store = dt_args_text(args, "store");
@@ -64,6 +62,9 @@ static dt_status parse_import(const dt_args *args, import_args *a) {
     o->class_names = dt_args_text(args, "class-names");
     o->x = dt_args_text(args, "x");
     o->y = dt_args_text(args, "y");
+    o->tokenizer = dt_args_text(args, "tokenizer");
+    o->field = dt_args_text(args, "field");
+    o->separator = dt_args_text(args, "separator");
     o->resize = given(args, "resize");
     o->channels = given(args, "channels");
     o->threads = (int32_t)given(args, "threads");
@@ -114,9 +115,21 @@ static bar new_bar(const char *what) {
     return (bar){.what = what, .start_s = dt_time_s(), .live = isatty(STDERR_FILENO) != 0};
 }
 
+static void print_text(const dt_import_options *o, const dt_import_result *r, const char *parts,
+                       double seconds) {
+    char text[80] = "";
+    if (r->text_bytes > 0)
+        snprintf(text, sizeof text, ", %s of text, %.2f bytes a token",
+                 dt_bytes_text((double)r->text_bytes).s, (double)r->text_bytes / (double)r->n_samples);
+    printf("%s: %s%s of %s%s, in %s, %s (%s kept, %s skipped), %.1f s\n", o->out_dir,
+           dt_count_text(r->n_samples, "token").s, parts, dt_count_text(r->n_documents, "document").s, text,
+           dt_count_text(r->n_shards, "shard").s, dt_bytes_text((double)r->n_bytes).s,
+           dt_count_text(r->n_shards_kept, "shard").s, dt_count_text(r->n_skipped, "document").s, seconds);
+}
+
 dt_status dt_verb_data_import(dt_app *app, const dt_args *args) {
     (void)app;
-    import_args a = {.input = {NULL}};
+    import_args a = {.pair = {NULL}};
     dt_import_result r;
     bar b = new_bar("import");
     char parts[80] = "", classes[40] = "";
@@ -128,6 +141,10 @@ dt_status dt_verb_data_import(dt_app *app, const dt_args *args) {
     if (a.o.val_fraction > 0)
         snprintf(parts, sizeof parts, " (%lld in train, %lld in val)",
                  (long long)(r.n_samples - r.n_val_samples), (long long)r.n_val_samples);
+    if (a.o.kind == DT_IMPORT_TEXT) {
+        print_text(&a.o, &r, parts, dt_time_s() - b.start_s);
+        return DT_OK;
+    }
     if (r.n_classes > 0) snprintf(classes, sizeof classes, " of %s", dt_count_text(r.n_classes, "class").s);
     printf("%s: %s%s%s in %s, %s (%s kept, %s skipped), %.1f s\n", a.o.out_dir,
            dt_count_text(r.n_samples, "sample").s, parts, classes, dt_count_text(r.n_shards, "shard").s,

@@ -11,13 +11,14 @@
 #include "shard_set.h"
 
 static dt_status find_row(const dt_shard_set *set, const dt_data_row **out) {
-    bool arrays = set->index.n_fields > 0;
-    if (set->index.n_shards == 0) DT_TRY(dt_array_shard_is(set->file[0], &arrays));
-    *out = arrays ? &dt_arrays_row : &dt_images_row;
+    bool arrays = set->index.n_fields > 0, tokens = set->index.tokens.n_vocab > 0;
+    if (set->index.n_shards == 0) DT_TRY(dt_token_shard_is(set->file[0], &tokens));
+    if (set->index.n_shards == 0 && !tokens) DT_TRY(dt_array_shard_is(set->file[0], &arrays));
+    *out = tokens ? &dt_tokens_row : arrays ? &dt_arrays_row : &dt_images_row;
     return DT_OK;
 }
 
-static dt_status open_path(dt_dataset *d, const char *path) {
+static dt_status open_path(const dt_data_options *o, dt_dataset *d, const char *path) {
     dt_shard_set set;
     dt_status status = dt_shard_set_open(path, &set);
     const dt_data_row *row = NULL;
@@ -28,6 +29,7 @@ static dt_status open_path(dt_dataset *d, const char *path) {
         d->row = row;
         status = row->open(d, &set);
     }
+    if (status == DT_OK && row->shape) status = row->shape(d, o);
     dt_shard_set_close(&set);
     return status;
 }
@@ -38,11 +40,11 @@ static dt_status open_synthetic(const dt_data_options *o, dt_dataset *d) {
     return d->row == &dt_images_row ? dt_images_open_synthetic(o, d) : dt_synthetic_open(o, d);
 }
 
-static dt_status open_set(const dt_data_options *o, const char *path, dt_dataset **out) {
+static dt_status open_set(const dt_data_options *o, bool synthetic, const char *path, dt_dataset **out) {
     *out = NULL;
     dt_dataset *d = calloc(1, sizeof *d);
     if (!d) return dt_fail(DT_ERR_MEMORY, "%s: out of memory", path);
-    const dt_status status = o ? open_synthetic(o, d) : open_path(d, path);
+    const dt_status status = synthetic ? open_synthetic(o, d) : open_path(o, d, path);
     if (status != DT_OK) {
         dt_dataset_close(d);
         return status;
@@ -52,11 +54,11 @@ static dt_status open_set(const dt_data_options *o, const char *path, dt_dataset
 }
 
 dt_status dt_dataset_open_path(const char *path, dt_dataset **out) {
-    return open_set(NULL, path, out);
+    return open_set(NULL, false, path, out);
 }
 
 dt_status dt_dataset_open(const dt_data_options *o, const char *path, dt_dataset **out) {
-    return open_set(strcmp(path, "synthetic") == 0 ? o : NULL, path, out);
+    return open_set(o, strcmp(path, "synthetic") == 0, path, out);
 }
 
 dt_status dt_dataset_need_images(const dt_dataset *d, const char *path) {
@@ -175,5 +177,7 @@ uint64_t dt_data_hash(const dt_dataset_info *i) {
         const dt_field_shown field = dt_field_text(&i->field[k]);
         hash = XXH3_64bits_withSeed(field.s, strlen(field.s), hash);
     }
-    return hash;
+    if (i->n_vocab == 0) return hash;
+    const int64_t tokens[] = {i->n_vocab, i->end_token, i->n_tokens, i->isolated};
+    return XXH3_64bits_withSeed(tokens, sizeof tokens, hash ^ i->tokenizer_xxh3);
 }

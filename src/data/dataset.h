@@ -6,12 +6,14 @@
 #include "data/loader.h"
 #include "kind.h"
 #include "shard.h"
+#include "token_shard.h"
 
 struct dt_dataset {
     const dt_data_row *row;
     dt_dataset_info info;
     char *path;
     dt_arrays arrays; /* of that kind */
+    dt_token_set tokens;
     /* images */
     int64_t n_shards;
     dt_shard *shard;

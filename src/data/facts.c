@@ -48,11 +48,24 @@ static json_t *recipe(dt_recipe r) {
     return out;
 }
 
+/* Fields, and of text the tokenizer. */
+static json_t *fields(const dt_dataset *d) {
+    char *text = NULL;
+    json_t *root = json_pack("{s:s, s:o}", "kind", d->info.kind, "fields",
+                             dt_fields_to_json(d->info.n_field, d->info.field));
+    if (!root || !d->tokens.tokenizer) return root;
+    json_t *tokenizer =
+        dt_tokenizer_text(d->tokens.tokenizer, &text) == DT_OK ? json_loads(text, 0, NULL) : NULL;
+    free(text);
+    if (tokenizer && json_object_set_new(root, "tokenizer", tokenizer) == 0) return root;
+    json_decref(root);
+    return NULL;
+}
+
 dt_status dt_data_facts_text(const dt_dataset *d, char **out) {
     const dt_dataset_info *info = &d->info;
     const bool images = info->channels > 0;
-    json_t *root = !images ? json_pack("{s:s, s:o}", "kind", info->kind, "fields",
-                                       dt_fields_to_json(info->n_field, info->field))
+    json_t *root = !images ? fields(d)
                            : json_pack("{s:s, s:[I, I, I], s:I, s:o, s:o, s:o, s:o*}", "kind",
                                        info->jpeg ? "jpeg" : "raw", "shape", (json_int_t)info->height,
                                        (json_int_t)info->width, (json_int_t)info->channels, "classes",
@@ -112,19 +125,35 @@ static dt_status get_names(const json_t *array, dt_data_facts *out) {
     return DT_OK;
 }
 
+static dt_status get_tokenizer(const json_t *root, dt_data_facts *out) {
+    dt_tokenizer_info info;
+    const json_t *tokenizer = json_object_get(root, "tokenizer");
+    char *text = tokenizer ? json_dumps(tokenizer, JSON_COMPACT) : NULL;
+    if (!text) return wrong("tokenizer");
+    const dt_status status =
+        dt_tokenizer_parse("the facts of the training set", text, strlen(text), &out->tokenizer);
+    free(text);
+    DT_TRY(status);
+    dt_tokenizer_info_get(out->tokenizer, &info);
+    out->info.n_vocab = info.n_vocab;
+    out->info.end_token = info.end;
+    out->info.tokenizer_xxh3 = info.xxh3;
+    return DT_OK;
+}
+
 static dt_status get_all(const json_t *root, dt_data_facts *out) {
     dt_dataset_info *info = &out->info;
     const char *kind = json_string_value(json_object_get(root, "kind"));
     const json_t *shape = json_object_get(root, "shape"), *r = json_object_get(root, "recipe");
     const json_t *samples = json_object_get(root, samples_key);
     if (samples && !get_hash(samples, &out->samples_xxh3)) return wrong(samples_key);
-    const dt_data_row *const others[] = {&dt_arrays_row, &dt_synthetic_row};
-    for (int i = 0; kind && i < 2; i++) {
+    const dt_data_row *const others[] = {&dt_arrays_row, &dt_synthetic_row, &dt_tokens_row};
+    for (int i = 0; kind && i < 3; i++) {
         if (strcmp(kind, others[i]->kind) != 0) continue;
         info->kind = others[i]->kind;
-        return dt_fields_from_json(json_object_get(root, "fields"), &info->n_field, info->field)
-                   ? DT_OK
-                   : wrong("fields");
+        if (!dt_fields_from_json(json_object_get(root, "fields"), &info->n_field, info->field))
+            return wrong("fields");
+        return others[i] == &dt_tokens_row ? get_tokenizer(root, out) : DT_OK;
     }
     if (!kind || (strcmp(kind, "jpeg") != 0 && strcmp(kind, "raw") != 0)) return wrong("kind");
     info->kind = dt_images_row.kind;
@@ -168,6 +197,7 @@ dt_status dt_data_facts_of(const dt_dataset *d, dt_data_facts *out) {
 
 void dt_data_facts_free(dt_data_facts *f) {
     dt_class_names_free(f->class_name, f->info.n_classes);
+    dt_tokenizer_close(f->tokenizer);
     *f = (dt_data_facts){0};
 }
 

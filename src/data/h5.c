@@ -247,14 +247,7 @@ dt_status dt_h5_close(dt_h5 *h) {
 
 /* ---- writing ---- */
 
-typedef struct h5_new {
-    dt_dtype dtype;
-    int32_t ndim;
-    hsize_t dim[DT_MAX_DIM];
-    bool early; /* space is allocated at creation */
-} h5_new;
-
-static hid_t creation_plist(const h5_new *n) {
+static hid_t creation_plist(const dt_h5_new *n) {
     hid_t dcpl = H5Pcreate(H5P_DATASET_CREATE);
     if (dcpl < 0) return -1;
     bool ok = H5Pset_obj_track_times(dcpl, false) >= 0 && H5Pset_fill_time(dcpl, H5D_FILL_TIME_NEVER) >= 0;
@@ -265,11 +258,11 @@ static hid_t creation_plist(const h5_new *n) {
 }
 
 /* Creates the dataset and the groups on its way; -1 on failure. */
-static hid_t create_dataset(const dt_h5 *h, const char *name, const h5_new *n) {
+static hid_t create_dataset(const dt_h5 *h, const char *name, const dt_h5_new *n) {
     hid_t space = n->ndim ? H5Screate_simple(n->ndim, n->dim, NULL) : H5Screate(H5S_SCALAR);
     hid_t lcpl = H5Pcreate(H5P_LINK_CREATE), dcpl = creation_plist(n), set = -1;
     if (space >= 0 && lcpl >= 0 && dcpl >= 0 && H5Pset_create_intermediate_group(lcpl, 1) >= 0)
-        set = H5Dcreate2(h->file, name, native_type(n->dtype), space, lcpl, dcpl, H5P_DEFAULT);
+        set = H5Dcreate2(h->file, name, n->type, space, lcpl, dcpl, H5P_DEFAULT);
     if (dcpl >= 0) H5Pclose(dcpl);
     if (lcpl >= 0) H5Pclose(lcpl);
     if (space >= 0) H5Sclose(space);
@@ -277,7 +270,7 @@ static hid_t create_dataset(const dt_h5 *h, const char *name, const h5_new *n) {
 }
 
 static dt_status check_new(const dt_h5 *h, const char *name, dt_dtype dtype, int32_t ndim, const int64_t *dim,
-                           h5_new *n) {
+                           dt_h5_new *n) {
     int64_t n_elem;
     if (!h->writable)
         return dt_fail(DT_ERR_INTERNAL, "%s: opened for reading, cannot write %s", h->path, name);
@@ -289,22 +282,19 @@ static dt_status check_new(const dt_h5 *h, const char *name, dt_dtype dtype, int
                        dt_dtype_name(dtype));
     if (!count_elements(ndim, dim, dtype, &n_elem))
         return dt_fail(DT_ERR_INTERNAL, "%s: %s: dims out of range", h->path, name);
-    *n = (h5_new){.dtype = dtype, .ndim = ndim};
+    *n = (dt_h5_new){.type = type, .ndim = ndim};
     for (int32_t i = 0; i < ndim; i++) n->dim[i] = (hsize_t)dim[i];
     return DT_OK;
 }
 
-dt_status dt_h5_write(dt_h5 *h, const char *name, dt_dtype dtype, int32_t ndim, const int64_t *dim,
-                      const void *data) {
-    h5_new n;
-    DT_TRY(check_new(h, name, dtype, ndim, dim, &n));
+dt_status dt_h5_set_write(dt_h5 *h, const char *name, const dt_h5_new *n, const void *data) {
     dt_status status = DT_OK;
     dt_h5_lock();
-    hid_t set = create_dataset(h, name, &n);
+    hid_t set = create_dataset(h, name, n);
     if (set < 0)
         status = dt_h5_file_fail(h, "cannot create", name);
     else {
-        if (H5Dwrite(set, native_type(dtype), H5S_ALL, H5S_ALL, H5P_DEFAULT, data) < 0)
+        if (H5Dwrite(set, n->type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) < 0)
             status = dt_h5_file_fail(h, "cannot write", name);
         if (H5Dclose(set) < 0 && status == DT_OK) status = dt_h5_file_fail(h, "cannot close", name);
     }
@@ -312,9 +302,16 @@ dt_status dt_h5_write(dt_h5 *h, const char *name, dt_dtype dtype, int32_t ndim, 
     return status;
 }
 
+dt_status dt_h5_write(dt_h5 *h, const char *name, dt_dtype dtype, int32_t ndim, const int64_t *dim,
+                      const void *data) {
+    dt_h5_new n;
+    DT_TRY(check_new(h, name, dtype, ndim, dim, &n));
+    return dt_h5_set_write(h, name, &n, data);
+}
+
 dt_status dt_h5_reserve(dt_h5 *h, const char *name, dt_dtype dtype, int32_t ndim, const int64_t *dim,
                         int64_t *offset_bytes) {
-    h5_new n;
+    dt_h5_new n;
     DT_TRY(check_new(h, name, dtype, ndim, dim, &n));
     n.early = true;
     dt_status status = DT_OK;
@@ -405,7 +402,7 @@ static hid_t open_dataset(const dt_h5 *h, const char *name, bool *refused) {
     return set;
 }
 
-static dt_status open_described(const dt_h5 *h, const char *name, hid_t *set, dt_h5_info *info) {
+dt_status dt_h5_set_open(const dt_h5 *h, const char *name, hid_t *set, dt_h5_info *info) {
     bool refused;
     *set = open_dataset(h, name, &refused);
     if (refused)
@@ -445,7 +442,7 @@ static dt_status check_stored(const dt_h5 *h, hid_t set, const char *name, const
 dt_status dt_h5_info_get(dt_h5 *h, const char *name, dt_h5_info *out) {
     hid_t set;
     dt_h5_lock();
-    dt_status status = open_described(h, name, &set, out);
+    dt_status status = dt_h5_set_open(h, name, &set, out);
     if (status == DT_OK) {
         if (!h->writable) status = check_stored(h, set, name, out);
         if (H5Dclose(set) < 0 && status == DT_OK) status = dt_h5_file_fail(h, "cannot close", name);
@@ -487,7 +484,7 @@ dt_status dt_h5_read(dt_h5 *h, const char *name, dt_dtype dtype, int64_t n_elem,
     dt_h5_info info;
     hid_t set = -1;
     dt_h5_lock();
-    dt_status status = open_described(h, name, &set, &info);
+    dt_status status = dt_h5_set_open(h, name, &set, &info);
     if (status != DT_OK) goto unlock;
     DT_TRY_GOTO(status, check_read(h, name, &info, dtype), close);
     if (info.n_elem != n_elem) {
@@ -524,7 +521,7 @@ dt_status dt_h5_read_rows(dt_h5 *h, const char *name, dt_dtype dtype, int64_t ro
     dt_h5_info info;
     hid_t set = -1;
     dt_h5_lock();
-    dt_status status = open_described(h, name, &set, &info);
+    dt_status status = dt_h5_set_open(h, name, &set, &info);
     if (status != DT_OK) goto unlock;
     DT_TRY_GOTO(status, check_read(h, name, &info, dtype), close);
     if (info.ndim < 1 || row0 < 0 || n_rows < 0 || row0 > info.dim[0] || n_rows > info.dim[0] - row0)

@@ -126,6 +126,11 @@ dt_status dt_data_trained_facts(const dt_data_options *o, const dt_augment_optio
         return dt_fail(DT_ERR_DATA, "the network was trained on %s, and %s holds %s", facts->info.kind,
                        o->val, info->kind);
     if (facts) DT_TRY(dt_data_same_fields(&facts->info, val, o->val));
+    if (facts && facts->info.tokenizer_xxh3 != info->tokenizer_xxh3)
+        return dt_fail(DT_ERR_DATA,
+                       "the network was trained on text of another tokenizer than that of %s: import it with "
+                       "--tokenizer and the directory of the training set",
+                       o->val);
     /* Names of all that the model tells apart can be compared with a checkpoint's. */
     if (classes == 0 || classes == info->n_classes) out->classes_xxh3 = dt_data_classes_hash(val);
     if (facts) {

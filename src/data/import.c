@@ -21,6 +21,7 @@
 #include "import_shard.h"
 #include "index.h"
 #include "shard.h"
+#include "text_import.h"
 
 enum {
     SHARDS_MAX = 99999,
@@ -31,6 +32,8 @@ static const struct {
     const char *name;
     dt_status (*open)(const dt_import_options *o, dt_source *out); /* NULL: not of images */
     dt_status (*open_arrays)(const dt_import_options *o, dt_array_source *out);
+    dt_status (*run)(const dt_import_options *o, const char *kind,
+                     dt_import_result *out); /* a course of its own */
 } kinds[] = {
     [DT_IMPORT_IDX] = {"idx", dt_source_idx},
     [DT_IMPORT_CIFAR10] = {"cifar10", dt_source_cifar},
@@ -40,6 +43,7 @@ static const struct {
     [DT_IMPORT_NPY] = {"npy", .open_arrays = dt_source_npy},
     [DT_IMPORT_NPZ] = {"npz", .open_arrays = dt_source_npz},
     [DT_IMPORT_CSV] = {"csv", .open_arrays = dt_source_csv},
+    [DT_IMPORT_TEXT] = {"text", .run = dt_import_text},
 };
 _Static_assert(sizeof kinds / sizeof kinds[0] == DT_IMPORT_KIND_COUNT, "a row per kind");
 
@@ -81,7 +85,8 @@ static dt_status check_fit(const dt_import_options *o) {
         FOLDER = 1 << DT_IMPORT_FOLDER,
         SYNTHETIC = 1 << DT_IMPORT_SYNTHETIC,
         ARRAYS = 1 << DT_IMPORT_NPY | 1 << DT_IMPORT_NPZ | 1 << DT_IMPORT_CSV,
-        IMAGES = ((1 << DT_IMPORT_KIND_COUNT) - 1) & ~ARRAYS,
+        TEXT = 1 << DT_IMPORT_TEXT,
+        IMAGES = ((1 << DT_IMPORT_KIND_COUNT) - 1) & ~(ARRAYS | TEXT),
     };
     const char *source = kinds[o->kind].name;
     const struct {
@@ -89,20 +94,24 @@ static dt_status check_fit(const dt_import_options *o) {
         bool given;
         int kinds; /* that have it */
         const char *whose;
-    } own[] = {{"resize", o->resize != 0, FOLDER, "folder"},
-               {"square", o->square, FOLDER, "folder"},
-               {"channels", o->channels != 0, FOLDER, "folder"},
-               {"labels", o->labels != NULL, FOLDER, "folder"},
-               {"val-fraction", o->val_fraction != 0, FOLDER | ARRAYS, "folder, npy, npz and csv"},
-               {"exif-rotate", o->exif_rotate, FOLDER, "folder"},
-               {"samples", o->synthetic.n_samples != 0, SYNTHETIC, "synthetic"},
-               {"classes", o->synthetic.n_classes != 0, SYNTHETIC, "synthetic"},
-               {"size", o->synthetic.height || o->synthetic.width, SYNTHETIC, "synthetic"},
-               {"store", o->store != DT_STORE_RAW, IMAGES, "images"},
-               {"skip-broken", o->skip_broken, IMAGES, "images"},
-               {"class-names", o->class_names != NULL, IMAGES, "images"},
-               {"x", o->x != NULL, ARRAYS, "npy, npz and csv"},
-               {"y", o->y != NULL, ARRAYS, "npy, npz and csv"}};
+    } own[] = {
+        {"resize", o->resize != 0, FOLDER, "folder"},
+        {"square", o->square, FOLDER, "folder"},
+        {"channels", o->channels != 0, FOLDER, "folder"},
+        {"labels", o->labels != NULL, FOLDER, "folder"},
+        {"val-fraction", o->val_fraction != 0, FOLDER | ARRAYS | TEXT, "folder, npy, npz, csv and text"},
+        {"exif-rotate", o->exif_rotate, FOLDER, "folder"},
+        {"samples", o->synthetic.n_samples != 0, SYNTHETIC, "synthetic"},
+        {"classes", o->synthetic.n_classes != 0, SYNTHETIC, "synthetic"},
+        {"size", o->synthetic.height || o->synthetic.width, SYNTHETIC, "synthetic"},
+        {"store", o->store != DT_STORE_RAW, IMAGES, "images"},
+        {"skip-broken", o->skip_broken, IMAGES | TEXT, "images and text"},
+        {"class-names", o->class_names != NULL, IMAGES, "images"},
+        {"x", o->x != NULL, ARRAYS, "npy, npz and csv"},
+        {"y", o->y != NULL, ARRAYS, "npy, npz and csv"},
+        {"tokenizer", o->tokenizer != NULL, TEXT, "text"},
+        {"field", o->field != NULL, TEXT, "text"},
+        {"separator", o->separator != NULL, TEXT, "text"}};
     for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
         if (own[i].given && !(own[i].kinds >> o->kind & 1))
             return dt_fail(DT_ERR_USAGE, "import %s: option %s is for %s only", source, own[i].option,
@@ -565,6 +574,7 @@ done:
 dt_status dt_import_run(const dt_import_options *o, dt_import_result *out) {
     *out = (dt_import_result){0};
     DT_TRY(check_options(o));
+    if (kinds[o->kind].run) return kinds[o->kind].run(o, kinds[o->kind].name, out);
     if (kinds[o->kind].open) return import_images(o, out);
     return dt_import_arrays(o, kinds[o->kind].name, kinds[o->kind].open_arrays, out);
 }

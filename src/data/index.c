@@ -108,11 +108,29 @@ static dt_status read_class_names(const char *path, const json_t *array, dt_inde
     return DT_OK;
 }
 
+static dt_status read_tokens(const char *path, const json_t *root, dt_index_tokens *out) {
+    const json_t *tokenizer = json_object_get(root, "tokenizer"), *end = json_object_get(root, "end");
+    const char *name = json_string_value(json_object_get(tokenizer, "name"));
+    if (!read_count(root, "vocabulary", &out->n_vocab) || out->n_vocab < 1)
+        return damaged(path, "vocabulary");
+    if (!read_count(root, "documents", &out->n_documents)) return damaged(path, "documents");
+    if (!json_object_get(root, "text_bytes"))
+        out->text_bytes = -1;
+    else if (!read_count(root, "text_bytes", &out->text_bytes))
+        return damaged(path, "text_bytes");
+    out->end = json_integer_value(end);
+    if (!json_is_integer(end)) return damaged(path, "end");
+    if (!name || !read_hash(tokenizer, "xxh3_64", &out->tokenizer_xxh3)) return damaged(path, "tokenizer");
+    snprintf(out->tokenizer, sizeof out->tokenizer, "%s", name);
+    return DT_OK;
+}
+
 static dt_status read_totals(const char *path, const json_t *root, dt_index *out) {
     const json_t *shape = json_object_get(root, "shape"), *fields = json_object_get(root, "fields");
     if (!read_count(root, "count", &out->n_samples)) return damaged(path, "count");
     if (fields)
         return dt_fields_from_json(fields, &out->n_fields, out->field) ? DT_OK : damaged(path, "fields");
+    if (json_object_get(root, "tokenizer")) return read_tokens(path, root, &out->tokens);
     if (!read_count(root, "classes", &out->n_classes)) return damaged(path, "classes");
     if (!are_numbers(shape, 3)) return damaged(path, "shape");
     for (size_t i = 0; i < 3; i++) out->shape[i] = json_integer_value(json_array_get(shape, i));
@@ -210,11 +228,11 @@ static json_t *ranges(const dt_index_shard *s) {
     return out;
 }
 
-static json_t *shard_row(const dt_index_shard *s, bool arrays) {
+static json_t *shard_row(const dt_index_shard *s, bool ranged) {
     char hash[17], structure[17];
     snprintf(hash, sizeof hash, "%016" PRIx64, s->xxh3);
     snprintf(structure, sizeof structure, "%016" PRIx64, s->structure_xxh3);
-    if (arrays)
+    if (ranged)
         return json_pack("{s:s, s:I, s:I, s:s, s:o, s:s}", "file", s->file, "count", (json_int_t)s->n_samples,
                          "bytes", (json_int_t)s->n_bytes, "xxh3_64", hash, "data", ranges(s),
                          "structure_xxh3_64", structure);
@@ -224,28 +242,53 @@ static json_t *shard_row(const dt_index_shard *s, bool arrays) {
                      (json_int_t)s->data[0].n_bytes, "structure_xxh3_64", structure);
 }
 
-static json_t *shard_rows(const dt_index *index, bool arrays) {
+/* -1: nothing is known, and nothing said. */
+static void set_known(json_t *object, const char *key, int64_t value) {
+    if (value >= 0) json_object_set_new(object, key, json_integer(value));
+}
+
+static json_t *shard_rows(const dt_index *index, const dt_index_facts *facts) {
+    const bool tokens = facts->tokens.n_vocab > 0;
     json_t *out = json_array();
-    for (int64_t i = 0; i < index->n_shards && out; i++)
-        out = append(out, shard_row(&index->shard[i], arrays));
+    for (int64_t i = 0; i < index->n_shards && out; i++) {
+        const dt_index_shard *s = &index->shard[i];
+        json_t *row = shard_row(s, tokens || facts->n_fields > 0);
+        if (tokens) set_known(row, "documents", s->n_documents);
+        if (tokens) set_known(row, "text_bytes", s->text_bytes);
+        out = append(out, row);
+    }
+    return out;
+}
+
+static json_t *image_facts(const dt_index_facts *facts) {
+    return json_pack("{s:I, s:[I, I, I], s:o, s:o, s:o}", "classes", (json_int_t)facts->n_classes, "shape",
+                     (json_int_t)facts->height, (json_int_t)facts->width, (json_int_t)facts->channels, "mean",
+                     real_array(facts->mean, facts->channels), "std",
+                     real_array(facts->stddev, facts->channels), "class_names",
+                     name_array(facts->class_name, facts->n_classes));
+}
+
+static json_t *token_facts(const dt_index_tokens *t) {
+    char hash[17];
+    snprintf(hash, sizeof hash, "%016" PRIx64, t->tokenizer_xxh3);
+    json_t *out = json_pack("{s:I, s:I, s:I, s:{s:s, s:s}}", "vocabulary", (json_int_t)t->n_vocab, "end",
+                            (json_int_t)t->end, "documents", (json_int_t)t->n_documents, "tokenizer", "name",
+                            t->tokenizer, "xxh3_64", hash);
+    set_known(out, "text_bytes", t->text_bytes);
     return out;
 }
 
 static json_t *pack(const dt_index *index, const dt_index_facts *facts) {
-    const bool arrays = facts->n_fields > 0;
-    const char *kind = arrays ? "arrays" : facts->jpeg ? "jpeg" : "raw";
+    const bool arrays = facts->n_fields > 0, tokens = facts->tokens.n_vocab > 0;
+    const char *kind = tokens ? "tokens" : arrays ? "arrays" : facts->jpeg ? "jpeg" : "raw";
     json_t *root = json_pack("{s:s, s:i, s:s?, s:s, s:I, s:I}", "format", INDEX_FORMAT, "version",
                              INDEX_VERSION, "split", facts->split, "kind", kind, "count",
                              (json_int_t)facts->n_samples, "skipped", (json_int_t)facts->n_skipped);
-    json_t *more =
-        arrays ? json_pack("{s:o}", "fields", dt_fields_to_json(facts->n_fields, facts->field))
-               : json_pack("{s:I, s:[I, I, I], s:o, s:o, s:o}", "classes", (json_int_t)facts->n_classes,
-                           "shape", (json_int_t)facts->height, (json_int_t)facts->width,
-                           (json_int_t)facts->channels, "mean", real_array(facts->mean, facts->channels),
-                           "std", real_array(facts->stddev, facts->channels), "class_names",
-                           name_array(facts->class_name, facts->n_classes));
+    json_t *more = tokens   ? token_facts(&facts->tokens)
+                   : arrays ? json_pack("{s:o}", "fields", dt_fields_to_json(facts->n_fields, facts->field))
+                            : image_facts(facts);
     const bool sound = root && more && json_object_update(root, more) == 0 &&
-                       json_object_set_new(root, "shards", shard_rows(index, arrays)) == 0;
+                       json_object_set_new(root, "shards", shard_rows(index, facts)) == 0;
     json_decref(more);
     if (sound) return root;
     json_decref(root);

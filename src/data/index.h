@@ -14,17 +14,28 @@ typedef struct dt_index_shard {
     int64_t n_samples, n_bytes;
     uint64_t xxh3; /* of the whole file */
     int32_t n_data;
-    dt_range data[DT_FIELDS_MAX]; /* where the samples lie; they have checksums of their own */
-    uint64_t structure_xxh3;      /* of all bytes outside these ranges */
+    dt_range data[DT_FIELDS_MAX];    /* where the samples lie; they have checksums of their own */
+    uint64_t structure_xxh3;         /* of all bytes outside these ranges */
+    int64_t n_documents, text_bytes; /* of tokens, as written: documents that begin in it; -1: not known */
 } dt_index_shard;
+
+/* What the index says of a set of tokens, whose count is that of its tokens. */
+typedef struct dt_index_tokens {
+    int64_t n_documents, text_bytes; /* -1: not known */
+    int64_t n_vocab;                 /* 0: it is no set of tokens */
+    int64_t end;
+    uint64_t tokenizer_xxh3;
+    char tokenizer[64]; /* its name, for people */
+} dt_index_tokens;
 
 typedef struct dt_index {
     int64_t n_shards;
     dt_index_shard *shard; /* owned, in the order of the files' names */
     /* Of the whole set, as read; a writer is given dt_index_facts. */
     int64_t n_samples;
-    int32_t n_fields; /* of arrays; 0: images */
+    int32_t n_fields; /* of arrays; 0: images or tokens */
     dt_field field[DT_FIELDS_MAX];
+    dt_index_tokens tokens;
     int64_t n_classes, shape[3]; /* of images: [H, W, C] */
     char **class_name;           /* [n_classes], owned; NULL: none */
 } dt_index;
@@ -33,8 +44,9 @@ typedef struct dt_index {
 typedef struct dt_index_facts {
     const char *split;
     int64_t n_samples, n_skipped;
-    int32_t n_fields; /* of arrays, that have no more facts; 0: images */
+    int32_t n_fields; /* of arrays, that have no more facts; 0: images or tokens */
     const dt_field *field;
+    dt_index_tokens tokens; /* that have no more facts */
     bool jpeg;
     int64_t n_classes, height, width, channels;
     const double *mean, *stddev; /* [channels] */

@@ -11,7 +11,7 @@
 #include "index.h"
 #include "jpeg.h"
 
-enum { CLASSES_SHOWN = 20, PROGRESS_EVERY = 256 };
+enum { CLASSES_SHOWN = 20, TOKENS_SHOWN = 64, PROGRESS_EVERY = 256 };
 
 static void print_channels(FILE *out, const char *title, const double *x, int64_t n) {
     fprintf(out, "%-9s", title);
@@ -44,9 +44,63 @@ static void print_arrays(const char *path, const dt_arrays *a, FILE *out) {
         fprintf(out, "%s %s\n", k ? "         " : "fields   ", dt_field_text(&a->field[k]).s);
 }
 
+/* The beginning of the text, without what would move the cursor of a terminal. */
+static dt_status print_excerpt(const dt_token_set *s, FILE *out) {
+    int32_t token[TOKENS_SHOWN];
+    const int64_t n = dt_min_i64(s->n_tokens, TOKENS_SHOWN);
+    char text[8 * TOKENS_SHOWN] = "";
+    size_t at = 0;
+    void *room = malloc((size_t)dt_token_room_bytes(n));
+    if (!room) return dt_fail(DT_ERR_MEMORY, "%s: out of memory", s->path);
+    const dt_status status = dt_token_set_read(s, 0, n, false, room, token);
+    free(room);
+    DT_TRY(status);
+    for (int64_t i = 0; i < n && at + 1 < sizeof text; i++) {
+        const uint8_t *bytes = (const uint8_t *)" | "; /* between documents */
+        const int64_t size = token[i] == s->info.end ? 3 : dt_tokenizer_bytes(s->tokenizer, token[i], &bytes);
+        const size_t taken = (size_t)dt_min_i64(size, (int64_t)(sizeof text - 1 - at));
+        memcpy(text + at, bytes, taken);
+        at += taken;
+    }
+    fprintf(out, "begins    ");
+    for (size_t i = 0; i < at;) {
+        const int bytes = dt_utf8_bytes(text + i);
+        const bool shown = bytes > 1 || (bytes == 1 && text[i] >= ' ' && text[i] != 0x7F);
+        const bool blank = text[i] == '\n' || text[i] == '\t' || text[i] == '\r';
+        if (shown)
+            fwrite(text + i, 1, (size_t)bytes, out);
+        else if (blank || i + 4 < at) /* the last character may be cut */
+            fputc(blank ? ' ' : '?', out);
+        i += (size_t)(bytes > 0 ? bytes : 1);
+    }
+    fprintf(out, "\n");
+    return DT_OK;
+}
+
+static dt_status print_tokens(const dt_dataset *d, FILE *out) {
+    const dt_token_set *s = &d->tokens;
+    char end[32] = "";
+    if (s->info.end >= 0) snprintf(end, sizeof end, ", end %d", s->info.end);
+    fprintf(out, "data      %s\n", d->path);
+    fprintf(out, "kind      tokens, u%d\n", 8 * s->shard[0].width);
+    fprintf(out, "tokens    %lld in %s\n", (long long)s->n_tokens, dt_count_text(s->n_shards, "shard").s);
+    fprintf(out, "documents %lld\n", (long long)s->n_documents);
+    fprintf(out, "tokenizer %s%s, %016llx\n", s->info.name, end, (unsigned long long)s->info.xxh3);
+    if (s->info.kind == DT_TOKENIZER_IDS) return DT_OK;
+    if (s->text_bytes > 0)
+        fprintf(out, "text      %s, %.3f bytes a token\n", dt_bytes_text((double)s->text_bytes).s,
+                (double)s->text_bytes / (double)s->n_tokens);
+    return print_excerpt(s, out);
+}
+
 dt_status dt_data_info_print(const char *path, FILE *out) {
     dt_dataset *d;
     DT_TRY(dt_dataset_open_path(path, &d));
+    if (d->row == &dt_tokens_row) {
+        const dt_status status = print_tokens(d, out);
+        dt_dataset_close(d);
+        return status;
+    }
     if (d->row == &dt_arrays_row) {
         print_arrays(path, &d->arrays, out);
         dt_dataset_close(d);
@@ -186,6 +240,21 @@ static dt_status verify_arrays(verifier *v, const dt_arrays *a) {
     return status;
 }
 
+static dt_status verify_tokens(verifier *v, const dt_token_set *s) {
+    int32_t last = s->info.end;
+    for (int64_t i = 0; i < s->n_shards; i++) {
+        const dt_token_shard *shard = &s->shard[i];
+        DT_TRY(dt_token_shard_verify(shard, s->tokenizer, &last));
+        v->result->n_samples += shard->n_tokens;
+        v->result->n_bytes += shard->n_tokens * shard->width;
+        v->result->n_unchecked += shard->checksum ? 0 : shard->n_tokens;
+        v->result->n_shards++;
+        if (v->progress && i + 1 < s->n_shards && !v->progress(v->arg, v->result->n_samples, s->n_tokens))
+            return dt_fail(DT_STOPPED, "interrupted");
+    }
+    return DT_OK;
+}
+
 dt_status dt_data_verify(const char *path, bool (*progress)(void *arg, int64_t done, int64_t total),
                          void *arg, dt_data_verify_result *out) {
     struct stat st;
@@ -194,7 +263,9 @@ dt_status dt_data_verify(const char *path, bool (*progress)(void *arg, int64_t d
     *out = (dt_data_verify_result){0};
     if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) DT_TRY(verify_index(path, &v));
     DT_TRY(dt_dataset_open_path(path, &d));
-    const dt_status status = d->row == &dt_arrays_row ? verify_arrays(&v, &d->arrays) : verify_images(&v, d);
+    const dt_status status = d->row == &dt_tokens_row   ? verify_tokens(&v, &d->tokens)
+                             : d->row == &dt_arrays_row ? verify_arrays(&v, &d->arrays)
+                                                        : verify_images(&v, d);
     dt_dataset_close(d);
     DT_TRY(status);
     if (progress) progress(arg, out->n_samples, out->n_samples);

@@ -30,6 +30,8 @@ typedef struct dt_data_row {
 
     /* Opening; d->path is set. */
     dt_status (*open)(dt_dataset *d, const dt_shard_set *set); /* NULL: not in files */
+    /* What the options make of an opened set: fields and samples. `o` NULL: defaults. NULL: nothing. */
+    dt_status (*shape)(dt_dataset *d, const dt_data_options *o);
     void (*close)(dt_dataset *d);
     void (*place)(const dt_dataset *d, int64_t sample, const char **file, int64_t *row);
 
@@ -54,6 +56,6 @@ typedef struct dt_data_row {
                        dt_data_note *note);
 } dt_data_row;
 
-extern const dt_data_row dt_images_row, dt_arrays_row, dt_synthetic_row;
+extern const dt_data_row dt_images_row, dt_arrays_row, dt_synthetic_row, dt_tokens_row;
 
 #endif

@@ -1,4 +1,4 @@
-/* HDF5 behind a few calls: hdf5.h is included by h5.c and h5_attr.c alone.
+/* HDF5 behind a few calls: hdf5.h is included by h5*.c alone.
  *
  * All calls take one process-wide lock, so any thread may call them. Every HDF5 result is checked, including
  * those of close. HDF5's exit handler is turned off (H5dont_atexit): after a full disk it can crash. Error
@@ -45,6 +45,13 @@ dt_status dt_h5_read(dt_h5 *h, const char *name, dt_dtype dtype, int64_t n_elem,
 /* Reads rows [row0, row0 + n_rows) along dim 0. */
 dt_status dt_h5_read_rows(dt_h5 *h, const char *name, dt_dtype dtype, int64_t row0, int64_t n_rows,
                           void *dst);
+
+/* Rows of unsigned words, which no dt_dtype is: `width` is 2 (u16) or 4 (u32) bytes. Writes them as a contiguous
+ * dataset of one dimension. */
+dt_status dt_h5_words_write(dt_h5 *h, const char *name, int32_t width, int64_t n, const void *data);
+/* Where they lie in the file. DT_ERR_DATA: the dataset is not of one dimension, contiguous, all there, and u16 or u32 in
+ * this machine's byte order. */
+dt_status dt_h5_words_get(dt_h5 *h, const char *name, int32_t *width, int64_t *n, int64_t *offset_bytes);
 
 /* Root attributes. Strings are variable or fixed length, UTF-8 or ASCII; caller frees *out. Reading:
  * DT_ERR_DATA if absent, of another kind, not a single value, or damaged. */

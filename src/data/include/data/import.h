@@ -18,6 +18,7 @@ typedef enum dt_import_kind {
     DT_IMPORT_NPY,       /* arrays out of NumPy's files; input[...]: the file of x, or NAME=FILE */
     DT_IMPORT_NPZ,       /* input[0]: a zip file of them */
     DT_IMPORT_CSV,       /* input[0]: numbers, below a line with the columns' names */
+    DT_IMPORT_TEXT, /* input[...]: plain text or JSON lines, also packed by gzip or zstd, or files of tokens */
     DT_IMPORT_KIND_COUNT
 } dt_import_kind;
 
@@ -41,7 +42,8 @@ typedef struct dt_import_options {
     /* folder: CSV file with the columns file and label; NULL: a directory per class. */
     const char *labels;
     /* Above 0: two sets, out_dir/train and out_dir/val, of which val gets about this part. folder: of the
-     * files, each chosen by a hash of its name alone; arrays: of the rows, by a hash of their number. */
+     * files, each chosen by a hash of its name alone; arrays: of the rows, by a hash of their number; text: of
+     * the documents, by a hash of how they begin, or of few files of plain text the end of each. */
     double val_fraction;
     /* A file with a name per line, or a data set that has names: the order of the labels. A source with names
      * of its own is matched by them, also where the list has more; one without gets them by number. */
@@ -61,6 +63,11 @@ typedef struct dt_import_options {
     /* npy: the file; npz: the array's name there, only these if one is given; csv: the columns, separated by
      * commas. NULL: csv: y is the last column, x all others. */
     const char *x, *y;
+    /* text: byte, char, bpe:N, gpt2:MERGES[,VOCAB.json], ids:N[:END], or a data set whose tokenizer it is; NULL where
+     * the files are tokens and say it. */
+    const char *tokenizer;
+    const char *field;     /* text: of JSON lines; NULL: "text" */
+    const char *separator; /* text: the line between documents of plain text; NULL: a file is one document */
     /* Both may be NULL; called from the importing thread. `progress` returning false interrupts:
      * DT_STOPPED. */
     bool (*progress)(void *arg, int64_t done, int64_t total);
@@ -71,11 +78,12 @@ typedef struct dt_import_options {
 
 typedef struct dt_import_result {
     int64_t n_samples, n_skipped, n_shards, n_shards_kept, n_bytes;
-    int64_t n_classes;     /* 0: of arrays */
-    int64_t n_val_samples; /* of n_samples, in out_dir/val */
+    int64_t n_classes;               /* 0: of arrays */
+    int64_t n_val_samples;           /* of n_samples, in out_dir/val */
+    int64_t n_documents, text_bytes; /* of text, whose samples are its tokens; bytes 0: not known */
 } dt_import_result;
 
-/* "idx", "cifar10", "cifar100", "folder", "synthetic", "npy", "npz", "csv". False if there is none of this name. */
+/* "idx", "cifar10", "cifar100", "folder", "synthetic", "npy", "npz", "csv", "text". False if there is none of this name. */
 bool dt_import_kind_parse(const char *name, dt_import_kind *out);
 
 /* DT_ERR_DATA: an input is missing or damaged, or out_dir holds shard-*.h5 that are not of this import.

@@ -23,7 +23,7 @@ typedef struct dt_loader dt_loader;
 
 typedef struct dt_dataset_info {
     int64_t n_samples;
-    const char *kind; /* "images", "arrays", "synthetic": of fields */
+    const char *kind; /* "images", "arrays", "tokens", "synthetic": of fields */
     int32_t n_field;
     dt_field field[DT_FIELDS_MAX]; /* of a row as stored */
     /* Of images; 0 else. */
@@ -31,6 +31,13 @@ typedef struct dt_dataset_info {
     int64_t n_classes;
     bool jpeg;
     double mean[4], stddev[4]; /* per channel, 0..1; of the data, stored in the shard; 0.5/0.25 if absent */
+    /* Of tokens; 0 else. */
+    int64_t n_vocab;   /* ids are 0 to n_vocab - 1 */
+    int64_t end_token; /* the id that ends a document; -1: there is none */
+    int64_t n_tokens, n_documents;
+    int64_t text_bytes; /* of all tokens, for bits per byte; -1: not known */
+    bool isolated;      /* data.documents */
+    uint64_t tokenizer_xxh3;
 } dt_dataset_info;
 
 /* Opens a directory of shard-*.h5, one .h5 file, or "synthetic" (uses synthetic_* and image_size).
@@ -80,7 +87,8 @@ enum { DT_ROW_ERROR_BYTES = 512 };
 
 /* Of images the fields are "image" u8 [out_h, out_w, C] (the stored size when source_crop), "label" i32, -1 where
  * a row is padding, and when source_crop "aug" i32 [8] {x0, y0, w, h, flip, 0, 0, 0}; of arrays those of the files,
- * zero where a row is padding. The last one is always "valid" i32: 1 where the row holds a sample, else 0. */
+ * zero where a row is padding; of tokens "tokens" i32 [T], "label" i32 [T], the token that follows, -1 where none does, and
+ * where documents are isolated "segment" i32 [T], which document of the row a token is of. The last one is always "valid" i32: 1 where the row holds a sample, else 0. */
 typedef struct dt_batch {
     const dt_field *field;     /* [n_field], owned by the loader: what each of `data` holds */
     void *data[DT_FIELDS_MAX]; /* [rows] rows of that field */

@@ -5,6 +5,7 @@
 #include "core/key.h"
 
 typedef enum dt_decoder { DT_DECODER_AUTO = 0, DT_DECODER_CPU, DT_DECODER_NVJPEG } dt_decoder;
+typedef enum dt_documents { DT_DOCUMENTS_JOINED = 0, DT_DOCUMENTS_ISOLATED } dt_documents;
 typedef enum dt_crop { DT_CROP_NONE = 0, DT_CROP_PAD, DT_CROP_RANDOM_RESIZED } dt_crop;
 
 /* [data] */
@@ -19,6 +20,8 @@ typedef struct dt_data_options {
     int64_t synthetic_channels, synthetic_classes;
     char synthetic_fields[DT_KEY_STRING_MAX]; /* "": images */
     bool allow_changed;                       /* resume on other samples */
+    int64_t context;                          /* tokens of a sample */
+    int64_t documents;                        /* dt_documents */
     bool verify;                              /* check every sample's checksum while reading */
 } dt_data_options;
 extern const dt_section dt_data_section;

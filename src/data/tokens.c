@@ -1,0 +1,154 @@
+/* Tokens in batches: sample i of a set is tokens [i T, i T + T) of its stream, and as labels those that follow. The last
+ * sample may be shorter: nothing is predicted past the end. */
+#include "dataset.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { CONTEXT_DEFAULT = 1024 };
+
+typedef struct tokens_plan {
+    const dt_dataset *dataset;
+    int64_t context;
+    bool verify;
+} tokens_plan;
+
+typedef struct reader {
+    tokens_plan plan;
+    int32_t *token; /* [context + 1] */
+    void *room;
+} reader;
+
+static dt_status open_tokens(dt_dataset *d, const dt_shard_set *set) {
+    DT_TRY(dt_token_set_open_set(set, &d->tokens));
+    const dt_token_set *s = &d->tokens;
+    d->info = (dt_dataset_info){.kind = DT_TOKENS_KIND,
+                                .n_vocab = s->info.n_vocab,
+                                .end_token = s->info.end,
+                                .n_tokens = s->n_tokens,
+                                .n_documents = s->n_documents,
+                                .text_bytes = s->text_bytes,
+                                .tokenizer_xxh3 = s->info.xxh3};
+    return DT_OK;
+}
+
+static dt_status shape(dt_dataset *d, const dt_data_options *o) {
+    static const char *const name[] = {"tokens", "label", "segment"};
+    dt_dataset_info *info = &d->info;
+    const int64_t context = o && o->context > 0 ? o->context : CONTEXT_DEFAULT;
+    info->isolated = o && o->documents == DT_DOCUMENTS_ISOLATED;
+    if (info->n_tokens < 2) return dt_fail(DT_ERR_DATA, "%s: one token alone predicts nothing", d->path);
+    if (info->isolated && info->end_token < 0)
+        return dt_fail(
+            DT_ERR_CONFIG,
+            "data.documents = \"isolated\": no token of %s ends a document (import it with --tokenizer "
+            "ids:N:END)",
+            d->path);
+    info->n_samples = dt_ceil_div(info->n_tokens - 1, context);
+    info->n_field = info->isolated ? 3 : 2;
+    for (int32_t k = 0; k < info->n_field; k++) {
+        info->field[k] = (dt_field){.dtype = DT_DTYPE_I32, .ndim = 1, .dim = {context}};
+        strcpy(info->field[k].name, name[k]);
+    }
+    return DT_OK;
+}
+
+static void close_tokens(dt_dataset *d) {
+    dt_token_set_close(&d->tokens);
+}
+
+static void place(const dt_dataset *d, int64_t sample, const char **file, int64_t *row) {
+    const dt_token_set *s = &d->tokens;
+    const int64_t at = sample * d->info.field[0].dim[0], i = dt_shard_set_find(s->first, s->n_shards, at);
+    *file = s->shard[i].path;
+    *row = at - s->first[i];
+}
+
+static dt_status plan(const dt_loader_options *o, int64_t max_rows, dt_loader_plan *out) {
+    (void)max_rows;
+    const dt_dataset_info *info = &o->dataset->info;
+    tokens_plan *p = malloc(sizeof *p);
+    if (!p) return dt_fail(DT_ERR_MEMORY, "loader: out of memory");
+    *p = (tokens_plan){o->dataset, info->field[0].dim[0], o->data->verify};
+    out->state = p;
+    out->n_field = info->n_field;
+    memcpy(out->field, info->field, sizeof out->field);
+    return DT_OK;
+}
+
+static void reader_free(void *arg) {
+    reader *r = arg;
+    if (!r) return;
+    free(r->token);
+    free(r->room);
+    free(r);
+}
+
+static dt_status reader_new(void *state, void **out) {
+    const tokens_plan *p = state;
+    reader *r = *out = calloc(1, sizeof *r);
+    if (r) {
+        r->plan = *p;
+        r->token = malloc((size_t)(p->context + 1) * sizeof *r->token);
+        r->room = malloc((size_t)dt_token_room_bytes(p->context + 1));
+    }
+    return r && r->token && r->room ? DT_OK : dt_fail(DT_ERR_MEMORY, "loader: out of memory");
+}
+
+/* Which document of the row each token is of; the labels that would lead into the next one are taken away. */
+static void isolate(const int32_t *token, int64_t context, int32_t end, int32_t *label, int32_t *segment) {
+    int32_t document = 0;
+    for (int64_t i = 0; i < context; i++) {
+        segment[i] = document;
+        if (token[i] != end) continue;
+        document++;
+        label[i] = -1;
+    }
+}
+
+static dt_status fetch(void *arg, uint64_t epoch, int64_t sample, const dt_row *row) {
+    const reader *r = arg;
+    const dt_dataset_info *info = &r->plan.dataset->info;
+    const int64_t context = r->plan.context, begin = sample * context,
+                  n = dt_min_i64(context + 1, info->n_tokens - begin);
+    const int32_t filler = (int32_t)dt_max_i64(info->end_token, 0);
+    int32_t *tokens = row->data[0], *label = row->data[1];
+    (void)epoch;
+    DT_TRY(dt_token_set_read(&r->plan.dataset->tokens, begin, n, r->plan.verify, r->room, r->token));
+    for (int64_t i = n; i <= context; i++) r->token[i] = filler;
+    memcpy(tokens, r->token, (size_t)context * sizeof *tokens);
+    for (int64_t i = 0; i < context; i++) label[i] = i + 1 < n ? r->token[i + 1] : -1;
+    if (info->isolated) isolate(r->token, context, (int32_t)info->end_token, label, row->data[2]);
+    return DT_OK;
+}
+
+/* A row without a sample predicts nothing. */
+static void empty(void *state, const dt_row *row) {
+    const tokens_plan *p = state;
+    const dt_dataset_info *info = &p->dataset->info;
+    for (int32_t k = 0; k < info->n_field; k++)
+        memset(row->data[k], k == 1 ? 0xFF : 0, (size_t)dt_field_bytes(&info->field[k]));
+}
+
+static dt_status agree(const dt_data_options *o, const dt_dataset *train, const dt_dataset *val,
+                       dt_data_note *note) {
+    if (train->info.tokenizer_xxh3 != val->info.tokenizer_xxh3)
+        return dt_fail(
+            DT_ERR_DATA,
+            "%s (%s) and %s (%s) were made by different tokenizers: import one with --tokenizer and the "
+            "directory of the other",
+            o->train, train->tokens.info.name, o->val, val->tokens.info.name);
+    return dt_fields_agree(o, train, val, note);
+}
+
+const dt_data_row dt_tokens_row = {.kind = DT_TOKENS_KIND,
+                                   .open = open_tokens,
+                                   .shape = shape,
+                                   .close = close_tokens,
+                                   .place = place,
+                                   .plan = plan,
+                                   .reader_new = reader_new,
+                                   .reader_free = reader_free,
+                                   .fetch = fetch,
+                                   .empty = empty,
+                                   .agree = agree};
