@@ -187,6 +187,10 @@ static const lowering lowering_table[] = {
     [DT_OP_BINARY] = {.run = dt_cpu_binary, .main = MAIN_OUT},
     [DT_OP_SOFTMAX] = {.run = dt_cpu_softmax},
     [DT_OP_LOG_SOFTMAX] = {.run = dt_cpu_softmax},
+    [DT_OP_LAYERNORM] = {.run = dt_cpu_layernorm},
+    [DT_OP_RMSNORM] = {.run = dt_cpu_layernorm},
+    [DT_OP_GROUPNORM] = {.run = dt_cpu_groupnorm, .bytes = dt_cpu_groupnorm_bytes},
+    [DT_OP_EMBED] = {.run = dt_cpu_embed, .main = MAIN_OUT},
     [DT_OP_MAXPOOL] = {.run = dt_cpu_maxpool},
     [DT_OP_AVGPOOL] = {.run = dt_cpu_avgpool},
     [DT_OP_GLOBAL_AVGPOOL] = {.run = dt_cpu_global_avgpool},
@@ -224,6 +228,10 @@ static const lowering lowering_table[] = {
     [DT_OP_BINARY_BWD] = {.run = dt_cpu_binary_bwd, .bytes = dt_cpu_binary_bwd_bytes},
     [DT_OP_SOFTMAX_BWD] = {.run = dt_cpu_softmax_bwd},
     [DT_OP_LOG_SOFTMAX_BWD] = {.run = dt_cpu_softmax_bwd},
+    [DT_OP_LAYERNORM_BWD] = {.run = dt_cpu_layernorm_bwd, .bytes = dt_cpu_layernorm_bwd_bytes},
+    [DT_OP_RMSNORM_BWD] = {.run = dt_cpu_layernorm_bwd, .bytes = dt_cpu_layernorm_bwd_bytes},
+    [DT_OP_GROUPNORM_BWD] = {.run = dt_cpu_groupnorm_bwd, .bytes = dt_cpu_groupnorm_bytes},
+    [DT_OP_EMBED_BWD] = {.run = dt_cpu_embed_bwd},
     [DT_OP_MAXPOOL_BWD] = {.run = dt_cpu_maxpool_bwd, .main = MAIN_OUT},
     [DT_OP_AVGPOOL_BWD] = {.run = dt_cpu_avgpool_bwd, .main = MAIN_OUT},
     [DT_OP_GLOBAL_AVGPOOL_BWD] = {.run = dt_cpu_global_avgpool_bwd, .main = MAIN_OUT},
@@ -262,6 +270,8 @@ static void node_sizes(const dt_graph *g, const dt_node *n, dt_cpu_node *d) {
     d->p = dim_or_1(other, 1), d->q = dim_or_1(other, 2), d->k = other->dim[other->ndim - 1];
     d->n_elem = dt_value_n_elem(main);
     d->m = d->c > 0 ? d->n_elem / d->c : 0;
+    if (n->op == DT_OP_EMBED) d->rows = in->dim[0];
+    if (n->op == DT_OP_EMBED_BWD) d->rows = n->attr.embed.rows;
     if (n->op == DT_OP_BINARY)
         d->space =
             dt_broadcast_space(out, &g->value[n->in[DT_BINARY_IN_A]], &g->value[n->in[DT_BINARY_IN_B]]);

@@ -148,6 +148,55 @@ cudaError_t dt_gpu_softmax(dt_dtype t, const void *x, void *y, int64_t rows, int
 cudaError_t dt_gpu_softmax_bwd(dt_dtype t, const void *dy, const void *y, void *dx, int64_t rows, int64_t c,
                                bool logarithm, cudaStream_t s);
 
+/* layernorm.cu: rows of c. */
+typedef struct dt_gpu_layernorm_args {
+    const void *x;
+    const float *gamma, *beta; /* NULL: absent */
+    void *y;                   /* may be x */
+    float *rstd, *mean;        /* [rows]; mean NULL: RMSNORM */
+    int64_t rows, c;
+    float eps;
+} dt_gpu_layernorm_args;
+cudaError_t dt_gpu_layernorm(dt_dtype t, const dt_gpu_layernorm_args *a, cudaStream_t s);
+typedef struct dt_gpu_layernorm_bwd_args {
+    const void *dy, *x;
+    const float *rstd, *mean, *gamma; /* mean NULL: RMSNORM */
+    void *dx;                         /* may be dy */
+    void *dgamma, *dbeta;             /* T [C]; NULL: not wanted */
+    float *workspace;                 /* dt_gpu_layernorm_bwd_bytes */
+    int64_t rows, c;
+} dt_gpu_layernorm_bwd_args;
+int64_t dt_gpu_layernorm_bwd_bytes(const dt_gpu *gpu, int64_t rows, int64_t c);
+cudaError_t dt_gpu_layernorm_bwd(const dt_gpu *gpu, dt_dtype t, const dt_gpu_layernorm_bwd_args *a,
+                                 cudaStream_t s);
+
+/* groupnorm.cu: n samples of `positions` x c. */
+typedef struct dt_gpu_groupnorm_args {
+    const void *x;
+    const float *gamma, *beta; /* NULL: absent */
+    void *y;                   /* may be x */
+    float *rstd, *mean;        /* [n, groups] */
+    int64_t n, positions, c, groups;
+    float eps;
+} dt_gpu_groupnorm_args;
+cudaError_t dt_gpu_groupnorm(dt_dtype t, const dt_gpu_groupnorm_args *a, cudaStream_t s);
+typedef struct dt_gpu_groupnorm_bwd_args {
+    const void *dy, *x;
+    const float *rstd, *mean, *gamma;
+    void *dx, *dgamma, *dbeta; /* as above */
+    float *workspace;          /* dt_gpu_groupnorm_bwd_bytes */
+    int64_t n, positions, c, groups;
+} dt_gpu_groupnorm_bwd_args;
+int64_t dt_gpu_groupnorm_bwd_bytes(int64_t rows, int64_t c);
+cudaError_t dt_gpu_groupnorm_bwd(dt_dtype t, const dt_gpu_groupnorm_bwd_args *a, cudaStream_t s);
+
+/* embed.cu: m indices into a table of rows x c; one outside it gives zeros, and nothing to the gradient. The gradient
+ * searches all indices once for each value among them: m^2 comparisons at worst. */
+cudaError_t dt_gpu_embed(const dt_gpu *gpu, dt_dtype t, const void *w, const int32_t *index, void *y,
+                         int64_t m, int64_t c, int64_t rows, cudaStream_t s);
+cudaError_t dt_gpu_embed_bwd(dt_dtype t, const void *dy, const int32_t *index, void *dw, int64_t m, int64_t c,
+                             int64_t rows, int32_t padding, cudaStream_t s);
+
 /* pointwise.cu */
 /* y = x * keep / (1-p), the draw of core/op.h; also its backward. row_elem: elements of a row where whole rows
  * are dropped, else 0. */

@@ -150,6 +150,110 @@ static dt_status run_softmax_bwd(dt_cuda *cu, const dt_bound *k, cudaStream_t s)
                             k);
 }
 
+/* LAYERNORM and RMSNORM, which has no beta and no mean. */
+static dt_status run_layernorm(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    (void)cu;
+    const dt_prep *p = k->prep;
+    const bool centred = p->node.op == DT_OP_LAYERNORM;
+    const dt_gpu_layernorm_args a = {.x = in(k, DT_LN_IN_X),
+                                     .gamma = in(k, DT_LN_IN_GAMMA),
+                                     .beta = centred ? in(k, DT_LN_IN_BETA) : NULL,
+                                     .y = k->b.out[DT_LN_OUT_Y],
+                                     .rstd = k->b.out[DT_LN_OUT_RSTD],
+                                     .mean = centred ? k->b.out[DT_LN_OUT_MEAN] : NULL,
+                                     .rows = p->rows,
+                                     .c = p->c,
+                                     .eps = p->node.attr.norm.eps};
+    return dt_launch_status(dt_gpu_layernorm(p->t, &a, s), k);
+}
+
+static dt_status prepare_layernorm_bwd(dt_cuda *cu, const dt_graph *g, const dt_node *n, dt_prep *p) {
+    (void)g, (void)n;
+    (void)dt_prep_take(p, dt_gpu_layernorm_bwd_bytes(&cu->gpu, p->rows, p->c));
+    return DT_OK;
+}
+
+static dt_status run_layernorm_bwd(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    const dt_prep *p = k->prep;
+    const bool centred = p->node.op == DT_OP_LAYERNORM_BWD;
+    const dt_gpu_layernorm_bwd_args a = {.dy = in(k, DT_LN_BWD_IN_DY),
+                                         .x = in(k, DT_LN_BWD_IN_X),
+                                         .rstd = in(k, DT_LN_BWD_IN_RSTD),
+                                         .mean = centred ? in(k, DT_LN_BWD_IN_MEAN) : NULL,
+                                         .gamma = in(k, DT_LN_BWD_IN_GAMMA),
+                                         .dx = k->b.out[DT_LN_BWD_OUT_DX],
+                                         .dgamma = k->b.out[DT_LN_BWD_OUT_DGAMMA],
+                                         .dbeta = centred ? k->b.out[DT_LN_BWD_OUT_DBETA] : NULL,
+                                         .workspace = k->b.workspace,
+                                         .rows = p->rows,
+                                         .c = p->c};
+    return dt_launch_status(dt_gpu_layernorm_bwd(&cu->gpu, p->t, &a, s), k);
+}
+
+static dt_status run_groupnorm(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    (void)cu;
+    const dt_prep *p = k->prep;
+    const dt_gpu_groupnorm_args a = {.x = in(k, DT_LN_IN_X),
+                                     .gamma = in(k, DT_LN_IN_GAMMA),
+                                     .beta = in(k, DT_LN_IN_BETA),
+                                     .y = k->b.out[DT_LN_OUT_Y],
+                                     .rstd = k->b.out[DT_LN_OUT_RSTD],
+                                     .mean = k->b.out[DT_LN_OUT_MEAN],
+                                     .n = p->in_dim[0],
+                                     .positions = p->rows / p->in_dim[0],
+                                     .c = p->c,
+                                     .groups = p->node.attr.norm.groups,
+                                     .eps = p->node.attr.norm.eps};
+    return dt_launch_status(dt_gpu_groupnorm(p->t, &a, s), k);
+}
+
+static dt_status prepare_groupnorm_bwd(dt_cuda *cu, const dt_graph *g, const dt_node *n, dt_prep *p) {
+    (void)cu, (void)g, (void)n;
+    (void)dt_prep_take(p, dt_gpu_groupnorm_bwd_bytes(p->rows, p->c));
+    return DT_OK;
+}
+
+static dt_status run_groupnorm_bwd(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    (void)cu;
+    const dt_prep *p = k->prep;
+    const dt_gpu_groupnorm_bwd_args a = {.dy = in(k, DT_LN_BWD_IN_DY),
+                                         .x = in(k, DT_LN_BWD_IN_X),
+                                         .rstd = in(k, DT_LN_BWD_IN_RSTD),
+                                         .mean = in(k, DT_LN_BWD_IN_MEAN),
+                                         .gamma = in(k, DT_LN_BWD_IN_GAMMA),
+                                         .dx = k->b.out[DT_LN_BWD_OUT_DX],
+                                         .dgamma = k->b.out[DT_LN_BWD_OUT_DGAMMA],
+                                         .dbeta = k->b.out[DT_LN_BWD_OUT_DBETA],
+                                         .workspace = k->b.workspace,
+                                         .n = p->in_dim[0],
+                                         .positions = p->rows / p->in_dim[0],
+                                         .c = p->c,
+                                         .groups = p->node.attr.norm.groups};
+    return dt_launch_status(dt_gpu_groupnorm_bwd(p->t, &a, s), k);
+}
+
+/* The main operand is the table; indices are counted. */
+static dt_status prepare_embed(dt_cuda *cu, const dt_graph *g, const dt_node *n, dt_prep *p) {
+    (void)cu;
+    p->embed.indices = dt_value_n_elem(&g->value[n->in[DT_EMBED_IN_INDEX]]);
+    return DT_OK;
+}
+
+static dt_status run_embed(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    const dt_prep *p = k->prep;
+    return dt_launch_status(dt_gpu_embed(&cu->gpu, p->t, in(k, DT_EMBED_IN_WEIGHT), in(k, DT_EMBED_IN_INDEX),
+                                         k->b.out[0], p->embed.indices, p->c, p->rows, s),
+                            k);
+}
+
+static dt_status run_embed_bwd(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    (void)cu;
+    const dt_prep *p = k->prep;
+    const dt_embed_attr *t = &p->node.attr.embed;
+    return dt_launch_status(
+        dt_gpu_embed_bwd(p->t, in(k, 0), in(k, 1), k->b.out[0], p->rows, p->c, t->rows, t->padding, s), k);
+}
+
 /* RESHAPE is an alias; where a program gives it memory of its own, the bytes are copied. */
 static dt_status run_reshape(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     (void)cu;
@@ -471,6 +575,10 @@ static const dt_lower_row TABLE[] = {
     [DT_OP_BINARY] = {"binary", prepare_binary, NULL, run_binary},
     [DT_OP_SOFTMAX] = {"softmax", NULL, NULL, run_softmax},
     [DT_OP_LOG_SOFTMAX] = {"log_softmax", NULL, NULL, run_softmax},
+    [DT_OP_LAYERNORM] = {"layernorm", NULL, NULL, run_layernorm},
+    [DT_OP_RMSNORM] = {"rmsnorm", NULL, NULL, run_layernorm},
+    [DT_OP_GROUPNORM] = {"groupnorm", NULL, NULL, run_groupnorm},
+    [DT_OP_EMBED] = {"embed", prepare_embed, NULL, run_embed},
     [DT_OP_MAXPOOL] = {"maxpool", NULL, NULL, run_maxpool},
     [DT_OP_AVGPOOL] = {"avgpool", NULL, NULL, run_avgpool},
     [DT_OP_GLOBAL_AVGPOOL] = {"global_avgpool", NULL, NULL, run_global},
@@ -506,6 +614,10 @@ static const dt_lower_row TABLE[] = {
     [DT_OP_BINARY_BWD] = {"binary_bwd", prepare_binary_bwd, NULL, run_binary_bwd},
     [DT_OP_SOFTMAX_BWD] = {"softmax_bwd", NULL, NULL, run_softmax_bwd},
     [DT_OP_LOG_SOFTMAX_BWD] = {"log_softmax_bwd", NULL, NULL, run_softmax_bwd},
+    [DT_OP_LAYERNORM_BWD] = {"layernorm_bwd", prepare_layernorm_bwd, NULL, run_layernorm_bwd},
+    [DT_OP_RMSNORM_BWD] = {"rmsnorm_bwd", prepare_layernorm_bwd, NULL, run_layernorm_bwd},
+    [DT_OP_GROUPNORM_BWD] = {"groupnorm_bwd", prepare_groupnorm_bwd, NULL, run_groupnorm_bwd},
+    [DT_OP_EMBED_BWD] = {"embed_bwd", NULL, NULL, run_embed_bwd},
     [DT_OP_MAXPOOL_BWD] = {"maxpool_bwd", NULL, NULL, run_maxpool_bwd},
     [DT_OP_AVGPOOL_BWD] = {"avgpool_bwd", NULL, NULL, run_avgpool_bwd},
     [DT_OP_GLOBAL_AVGPOOL_BWD] = {"global_avgpool_bwd", NULL, NULL, run_global_bwd},

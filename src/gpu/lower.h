@@ -61,6 +61,10 @@ typedef struct dt_blocks_prep {
     dt_blocks *block;
 } dt_blocks_prep;
 
+typedef struct dt_embed_prep {
+    int64_t indices;
+} dt_embed_prep;
+
 /* What prepare decided. rows x c is the matrix view of `main`: the op's largest operand. */
 struct dt_prep {
     const dt_lower_row *row;
@@ -77,6 +81,7 @@ struct dt_prep {
         dt_matmul_prep matmul;
         dt_binary_prep binary;
         dt_blocks_prep blocks;
+        dt_embed_prep embed;
     };
 };
 

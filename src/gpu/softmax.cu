@@ -1,32 +1,11 @@
 /* Softmax and its logarithm over the last dimension, and their gradients. A row is a warp's, a long one a
  * block's; sums are of a fixed order. */
-#include "vec.cuh"
+#include "block.cuh"
 
 namespace {
 using namespace dt;
 
-enum { WARP = 32, WARPS = THREADS / WARP, LONG_ROW = 2048 };
-
-__device__ float plus(float a, float b) {
-    return a + b;
-}
-__device__ float larger(float a, float b) { /* NaN wins */
-    return a > b || a != a ? a : b;
-}
-
-/* Of the GROUP threads of a row, to all of them. smem: WARPS floats. */
-template <int GROUP, typename Op> __device__ float reduce(float v, Op op, float *smem) {
-#pragma unroll
-    for (int d = WARP / 2; d > 0; d /= 2) v = op(v, __shfl_xor_sync(0xffffffffu, v, d));
-    if (GROUP == WARP) return v;
-    __syncthreads(); /* the reduction before has been read */
-    if (threadIdx.x % WARP == 0) smem[threadIdx.x / WARP] = v;
-    __syncthreads();
-    v = smem[0];
-#pragma unroll
-    for (int w = 1; w < WARPS; w++) v = op(v, smem[w]);
-    return v;
-}
+enum { LONG_ROW = 2048 };
 
 template <typename T, int V, int GROUP, bool LOG>
 __global__ void __launch_bounds__(THREADS) softmax_kernel(const T *x, T *y, int64_t rows, int64_t c) {
@@ -41,13 +20,13 @@ __global__ void __launch_bounds__(THREADS) softmax_kernel(const T *x, T *y, int6
 #pragma unroll
         for (int j = 0; j < V; j++) top = larger(to_float(p.v[j]), top);
     }
-    top = reduce<GROUP>(top, larger, smem);
+    top = group_reduce<GROUP>(top, larger, smem);
     for (int64_t i = first; i < c; i += GROUP * V) {
         const Pack<T, V> p = load<T, V>(x + i);
 #pragma unroll
         for (int j = 0; j < V; j++) sum += expf(to_float(p.v[j]) - top);
     }
-    sum = reduce<GROUP>(sum, plus, smem);
+    sum = group_reduce<GROUP>(sum, plus, smem);
     const float scale = 1.0f / sum, less = top + logf(sum);
     for (int64_t i = first; i < c; i += GROUP * V) {
         Pack<T, V> p = load<T, V>(x + i);
@@ -74,7 +53,7 @@ __global__ void __launch_bounds__(THREADS)
 #pragma unroll
         for (int j = 0; j < V; j++) sum += LOG ? to_float(p.v[j]) : to_float(p.v[j]) * to_float(q.v[j]);
     }
-    sum = reduce<GROUP>(sum, plus, smem);
+    sum = group_reduce<GROUP>(sum, plus, smem);
     for (int64_t i = first; i < c; i += GROUP * V) {
         Pack<T, V> p = load<T, V>(dy + i);
         const Pack<T, V> q = load<T, V>(y + i);

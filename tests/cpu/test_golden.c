@@ -242,6 +242,27 @@ static void test_eltwise(void **state) {
     op_ok(dt_h5_close(h));
 }
 
+#define GROUPS(n) .norm.eps = 1e-5f, .norm.groups = n
+static const golden_op golden_sequences[] = {
+    {"layernorm", DT_OP_LAYERNORM, {.norm.eps = 1e-5f}},
+    {"layernorm large", DT_OP_LAYERNORM, {.norm.eps = 1e-5f}},
+    {"layernorm alone", DT_OP_LAYERNORM, {.norm.eps = 1e-3f}},
+    {"rmsnorm", DT_OP_RMSNORM, {.norm.eps = 1e-5f}},
+    {"groupnorm", DT_OP_GROUPNORM, {GROUPS(3)}},
+    {"groupnorm of every channel", DT_OP_GROUPNORM, {GROUPS(12)}},
+    {"groupnorm in one group", DT_OP_GROUPNORM, {GROUPS(1)}},
+    {"embed", DT_OP_EMBED, {.embed.padding = -1}},
+    {"embed padding", DT_OP_EMBED, {.embed.padding = 3}},
+};
+
+static void test_sequences(void **state) {
+    (void)state;
+    dt_h5 *h = open_golden("sequences.h5");
+    for (size_t i = 0; i < sizeof golden_sequences / sizeof golden_sequences[0]; i++)
+        check_op(h, &golden_sequences[i]);
+    op_ok(dt_h5_close(h));
+}
+
 /* ---- optimizers ---- */
 
 typedef struct golden_rule {
@@ -616,11 +637,9 @@ static void test_tiny_resnet(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ops),
-        cmocka_unit_test(test_eltwise),
-        cmocka_unit_test(test_losses),
-        cmocka_unit_test(test_optimizers),
-        cmocka_unit_test(test_every_optimizer),
+        cmocka_unit_test(test_ops),         cmocka_unit_test(test_eltwise),
+        cmocka_unit_test(test_losses),      cmocka_unit_test(test_sequences),
+        cmocka_unit_test(test_optimizers),  cmocka_unit_test(test_every_optimizer),
         cmocka_unit_test(test_tiny_resnet),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes the golden files of tests/cpu/test_golden.c with PyTorch: ops.h5, eltwise.h5, loss.h5, optim.h5, optimizers.h5,
+"""Makes the golden files of tests/cpu/test_golden.c with PyTorch: ops.h5, eltwise.h5, sequences.h5, loss.h5, optim.h5, optimizers.h5,
 resnet.h5, and regress.h5 of tests/train/test_engine_regress.c.
 
 Run it in this folder with torch and h5py installed; only needed when a case is added. Arrays are stored in dtrain's
@@ -83,6 +83,19 @@ class Ops:
         save(group, "out", loss.detach())
         save(group, "grad0", x.grad)
         save(group, "metrics", metrics)
+
+    def embedding(self, name, table, shape, padding):
+        group = self.file.create_group(name)
+        w, index = self.normal(*table), torch.randint(0, table[0], shape, generator=self.rng)
+        x = w.double().requires_grad_()
+        y = F.embedding(index, x, padding_idx=padding)
+        r = self.normal(*y.shape)
+        y.backward(r.double())
+        save(group, "in0", w)
+        save(group, "in1", index, np.int32)
+        save(group, "out", y.detach())
+        save(group, "dout", r)
+        save(group, "grad0", x.grad)
 
     def image(self, name, n, h, w, c):
         group = self.file.create_group(name)
@@ -202,6 +215,24 @@ def make_eltwise():
     o.case("conv 3x3 padded", lambda x, w: F.conv2d(pad(x), w), o.normal(2, 7, 8, 16), o.normal(16, 3, 3, 16))
     o.case("maxpool padded", lambda x: F.max_pool2d(pad(x, -torch.inf), 4, 2), o.normal(2, 7, 8, 3))
     o.case("avgpool padded", lambda x: F.avg_pool2d(pad(x), 4, 2), o.normal(2, 7, 8, 3))
+
+
+def make_sequences():
+    """Normalisation by rows and groups, and tables of rows."""
+    o = Ops("sequences.h5", seed=7)
+    o.case("layernorm", lambda x, g, b: F.layer_norm(x, (13,), g, b, 1e-5), o.normal(3, 4, 13), o.normal(13), o.normal(13))
+    o.case("layernorm large", lambda x, g, b: F.layer_norm(x, (384,), g, b, 1e-5), *(o.normal(*n) for n in ((9, 384), (384,), (384,))))
+    o.case("layernorm alone", lambda x: F.layer_norm(x, (16,), eps=1e-3), o.normal(5, 16) * 3 + 2)
+    o.case("rmsnorm", lambda x, g: F.rms_norm(x, (13,), g, 1e-5), o.normal(3, 4, 13), o.normal(13))
+    for name, shape, groups in (
+        ("groupnorm", (2, 5, 4, 12), 3),
+        ("groupnorm of every channel", (2, 5, 4, 12), 12),
+        ("groupnorm in one group", (3, 7, 5, 8), 1),
+    ):
+        inputs = o.normal(*shape) * 2 + 1, o.normal(shape[-1]), o.normal(shape[-1])
+        o.case(name, lambda x, g, b: F.group_norm(x, groups, g, b, 1e-5), *inputs)
+    for name, padding in (("embed", None), ("embed padding", 3)):
+        o.embedding(name, (7, 5), (4, 6), padding)
 
 
 def make_losses():
@@ -527,6 +558,7 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     make_ops()
     make_eltwise()
+    make_sequences()
     make_losses()
     make_optim()
     make_optimizers()

@@ -685,6 +685,82 @@ static inline void oracle_attention_bwd(oracle_node *x) {
     }
 }
 
+/* The group of element i that is normalised as one, of LAYERNORM, RMSNORM and GROUPNORM; *size: its elements. */
+static inline int64_t oracle_norm_group(const oracle_node *x, const dt_value *v, int64_t i, int64_t *size) {
+    const int64_t c = v->dim[v->ndim - 1], groups = x->t->norm.groups, of_sample = x->n_elem / v->dim[0];
+    const bool grouped = x->n->op == DT_OP_GROUPNORM || x->n->op == DT_OP_GROUPNORM_BWD;
+    *size = grouped ? of_sample / groups : c;
+    return grouped ? i / of_sample * groups + i % c / (c / groups) : i / c;
+}
+
+static inline void oracle_norm(oracle_node *x) {
+    const bool centred = x->n->op != DT_OP_RMSNORM;
+    const double *gamma = x->in[DT_LN_IN_GAMMA], *beta = centred ? x->in[DT_LN_IN_BETA] : NULL;
+    double *rstd = x->out[DT_LN_OUT_RSTD], *mean = centred ? x->out[DT_LN_OUT_MEAN] : NULL;
+    const int64_t n_group = dt_value_n_elem(oracle_out(x, DT_LN_OUT_RSTD));
+    int64_t size = 1;
+    oracle_zero(x, DT_LN_OUT_RSTD);
+    if (mean) oracle_zero(x, DT_LN_OUT_MEAN);
+    for (int64_t i = 0; mean && i < x->n_elem; i++) {
+        const int64_t k = oracle_norm_group(x, oracle_in(x, 0), i, &size);
+        mean[k] += x->in[0][i] / (double)size;
+    }
+    for (int64_t i = 0; i < x->n_elem; i++) {
+        const int64_t k = oracle_norm_group(x, oracle_in(x, 0), i, &size);
+        const double v = x->in[0][i] - (mean ? mean[k] : 0);
+        rstd[k] += v * v / (double)size;
+    }
+    for (int64_t k = 0; k < n_group; k++) rstd[k] = 1 / sqrt(rstd[k] + (double)x->t->norm.eps);
+    for (int64_t i = 0; i < x->n_elem; i++) {
+        const int64_t k = oracle_norm_group(x, oracle_in(x, 0), i, &size);
+        x->out[0][i] = (x->in[0][i] - (mean ? mean[k] : 0)) * rstd[k] * (gamma ? gamma[i % x->c] : 1) +
+                       (beta ? beta[i % x->c] : 0);
+    }
+}
+
+static inline void oracle_norm_bwd(oracle_node *x) {
+    const bool centred = x->n->op != DT_OP_RMSNORM_BWD;
+    const double *gamma = x->in[DT_LN_BWD_IN_GAMMA], *rstd = x->in[DT_LN_BWD_IN_RSTD],
+                 *mean = centred ? x->in[DT_LN_BWD_IN_MEAN] : NULL;
+    double *dgamma = x->out[DT_LN_BWD_OUT_DGAMMA], *dbeta = centred ? x->out[DT_LN_BWD_OUT_DBETA] : NULL;
+    const int64_t n_group = dt_value_n_elem(oracle_in(x, DT_LN_BWD_IN_RSTD));
+    double *m1 = check_alloc((size_t)n_group * sizeof(double)),
+           *m2 = check_alloc((size_t)n_group * sizeof(double));
+    int64_t size = 1;
+    if (dgamma) oracle_zero(x, DT_LN_BWD_OUT_DGAMMA);
+    if (dbeta) oracle_zero(x, DT_LN_BWD_OUT_DBETA);
+    for (int pass = 0; pass < 2; pass++)
+        for (int64_t i = 0; i < x->n_elem; i++) {
+            const int64_t k = oracle_norm_group(x, oracle_in(x, 0), i, &size);
+            const double dy = x->in[0][i], d = dy * (gamma ? gamma[i % x->c] : 1),
+                         xh = (x->in[1][i] - (mean ? mean[k] : 0)) * rstd[k];
+            if (pass == 1) {
+                x->out[0][i] = rstd[k] * (d - m2[k] - xh * m1[k]);
+                continue;
+            }
+            m1[k] += d * xh / (double)size;
+            if (centred) m2[k] += d / (double)size;
+            if (dgamma) dgamma[i % x->c] += dy * xh;
+            if (dbeta) dbeta[i % x->c] += dy;
+        }
+    free(m1), free(m2);
+}
+
+static inline void oracle_embed(oracle_node *x) {
+    const int64_t rows = dt_value_n_elem(oracle_in(x, DT_EMBED_IN_INDEX));
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t i = 0; i < x->c; i++)
+            x->out[0][r * x->c + i] = x->in[0][(int64_t)x->in[1][r] * x->c + i];
+}
+
+static inline void oracle_embed_bwd(oracle_node *x) {
+    oracle_zero(x, 0);
+    for (int64_t i = 0; i < x->n_elem; i++) {
+        const int64_t row = (int64_t)x->in[1][i / x->c];
+        if (row != x->t->embed.padding) x->out[0][row * x->c + i % x->c] += x->in[0][i];
+    }
+}
+
 /* Pools and their gradients: every element of every window. */
 static inline void oracle_pool(oracle_node *x) {
     const bool max = x->n->op == DT_OP_MAXPOOL || x->n->op == DT_OP_MAXPOOL_BWD;
@@ -1017,6 +1093,10 @@ static void (*const oracle_table[DT_OP_COUNT])(oracle_node *x) = {
     [DT_OP_BINARY] = oracle_binary,
     [DT_OP_SOFTMAX] = oracle_softmax,
     [DT_OP_LOG_SOFTMAX] = oracle_softmax,
+    [DT_OP_LAYERNORM] = oracle_norm,
+    [DT_OP_RMSNORM] = oracle_norm,
+    [DT_OP_GROUPNORM] = oracle_norm,
+    [DT_OP_EMBED] = oracle_embed,
     [DT_OP_MAXPOOL] = oracle_pool,
     [DT_OP_AVGPOOL] = oracle_pool,
     [DT_OP_GLOBAL_AVGPOOL] = oracle_global_avgpool,
@@ -1054,6 +1134,10 @@ static void (*const oracle_table[DT_OP_COUNT])(oracle_node *x) = {
     [DT_OP_BINARY_BWD] = oracle_binary_bwd,
     [DT_OP_SOFTMAX_BWD] = oracle_softmax_bwd,
     [DT_OP_LOG_SOFTMAX_BWD] = oracle_softmax_bwd,
+    [DT_OP_LAYERNORM_BWD] = oracle_norm_bwd,
+    [DT_OP_RMSNORM_BWD] = oracle_norm_bwd,
+    [DT_OP_GROUPNORM_BWD] = oracle_norm_bwd,
+    [DT_OP_EMBED_BWD] = oracle_embed_bwd,
     [DT_OP_MAXPOOL_BWD] = oracle_pool,
     [DT_OP_AVGPOOL_BWD] = oracle_pool,
     [DT_OP_GLOBAL_AVGPOOL_BWD] = oracle_global_avgpool,

@@ -29,6 +29,7 @@ typedef enum op_kind {
     IN_BYTE,     /* u8 */
     IN_LABEL,    /* i32 class of a row; the number of classes is the last dim of input 0 */
     IN_PADDED,   /* the same, every third -1 */
+    IN_INDEX,    /* i32 row of a table, which input 0 is or attr.embed.rows counts; many are row 1 */
     IN_UNIT,     /* f32, uniform in [0, 1) */
     IN_BIT,      /* f32, 0 or 1 */
     IN_DOUBLE,   /* f64, uniform in [-1.5, 1.5) */
@@ -58,7 +59,8 @@ typedef struct op_case {
     bool large;                /* too large for finite differences */
     uint32_t
         free_dim; /* bit i: the last dim of input i may differ (it decides an output's); its first may not */
-    int32_t retyped; /* 1 + the slot whose value has another type */
+    uint32_t any_dim; /* bit i: any size of input i will do */
+    int32_t retyped;  /* 1 + the slot whose value has another type */
     dt_dtype type;
 } op_case;
 
@@ -1050,6 +1052,146 @@ static const op_case op_case_table[] = {
      .attr = {.reduce = {.kind = DT_REDUCE_MEAN, .axes = 6, .ndim = 4, .dim = {2, 3, 5, 4}}},
      .in = {{IN_ACT, {2, 1, 1, 4}}}},
 
+#define OP_EPS       .norm.eps = 1e-5f
+#define OP_GROUPS(n) .norm.eps = 1e-5f, .norm.groups = n
+    {.name = "layernorm",
+     .op = DT_OP_LAYERNORM,
+     .attr = {OP_EPS},
+     .in = {{IN_ACT, {3, 4, 13}}, {IN_VEC, {13}}, {IN_VEC, {13}}}},
+    {.name = "layernorm in vectors",
+     .op = DT_OP_LAYERNORM,
+     .attr = {OP_EPS},
+     .in = {{IN_ACT, {9, 64}}, {IN_VEC, {64}}, {IN_VEC, {64}}}},
+    {.name = "layernorm without bias",
+     .op = DT_OP_LAYERNORM,
+     .attr = {OP_EPS},
+     .in = {{IN_ACT, {5, 16}}, {IN_VEC, {16}}}},
+    {.name = "layernorm without scale",
+     .op = DT_OP_LAYERNORM,
+     .attr = {OP_EPS},
+     .in = {{IN_ACT, {5, 16}}, {0}, {IN_VEC, {16}}}},
+    {.name = "layernorm alone", .op = DT_OP_LAYERNORM, .attr = {OP_EPS}, .in = {{IN_ACT, {2, 3, 8}}}},
+    {.name = "layernorm of one column",
+     .op = DT_OP_LAYERNORM,
+     .attr = {OP_EPS},
+     .in = {{IN_ACT, {6, 1}}},
+     .large = true},
+    {.name = "layernorm far from 0",
+     .op = DT_OP_LAYERNORM,
+     .attr = {OP_EPS},
+     .in = {{IN_FAR, {33, 96}}, {IN_VEC, {96}}, {IN_VEC, {96}}},
+     .large = true},
+    {.name = "layernorm large",
+     .op = DT_OP_LAYERNORM,
+     .attr = {OP_EPS},
+     .in = {{IN_ACT, {3, 131, 768}}, {IN_VEC, {768}}, {IN_VEC, {768}}},
+     .large = true},
+    {.name = "layernorm of long rows",
+     .op = DT_OP_LAYERNORM,
+     .attr = {OP_EPS},
+     .in = {{IN_ACT, {5, 10248}}, {IN_VEC, {10248}}, {IN_VEC, {10248}}},
+     .large = true},
+    {.name = "layernorm of long odd rows",
+     .op = DT_OP_LAYERNORM,
+     .attr = {OP_EPS},
+     .in = {{IN_ACT, {7, 3001}}, {IN_VEC, {3001}}, {IN_VEC, {3001}}},
+     .large = true},
+    {.name = "rmsnorm", .op = DT_OP_RMSNORM, .attr = {OP_EPS}, .in = {{IN_ACT, {3, 4, 13}}, {IN_VEC, {13}}}},
+    {.name = "rmsnorm alone", .op = DT_OP_RMSNORM, .attr = {OP_EPS}, .in = {{IN_ACT, {5, 16}}}},
+    {.name = "rmsnorm large",
+     .op = DT_OP_RMSNORM,
+     .attr = {OP_EPS},
+     .in = {{IN_ACT, {201, 640}}, {IN_VEC, {640}}},
+     .large = true},
+    {.name = "groupnorm",
+     .op = DT_OP_GROUPNORM,
+     .attr = {OP_GROUPS(3)},
+     .in = {{IN_ACT, {2, 3, 4, 6}}, {IN_VEC, {6}}, {IN_VEC, {6}}}},
+    {.name = "groupnorm in one group",
+     .op = DT_OP_GROUPNORM,
+     .attr = {OP_GROUPS(1)},
+     .in = {{IN_ACT, {3, 5, 8}}}},
+    {.name = "groupnorm of every channel",
+     .op = DT_OP_GROUPNORM,
+     .attr = {OP_GROUPS(8)},
+     .in = {{IN_ACT, {2, 3, 5, 8}}, {IN_VEC, {8}}}},
+    {.name = "groupnorm of rows",
+     .op = DT_OP_GROUPNORM,
+     .attr = {OP_GROUPS(4)},
+     .in = {{IN_ACT, {3, 20}}, {IN_VEC, {20}}, {IN_VEC, {20}}}},
+    {.name = "groupnorm far from 0",
+     .op = DT_OP_GROUPNORM,
+     .attr = {OP_GROUPS(4)},
+     .in = {{IN_FAR, {3, 9, 11, 16}}, {IN_VEC, {16}}, {IN_VEC, {16}}},
+     .large = true},
+    {.name = "groupnorm large",
+     .op = DT_OP_GROUPNORM,
+     .attr = {OP_GROUPS(8)},
+     .in = {{IN_ACT, {5, 33, 31, 64}}, {IN_VEC, {64}}, {IN_VEC, {64}}},
+     .large = true},
+#define OP_NORM_BWD(NAME, OP_, ATTR, ROWS, ...)                                                              \
+    {                                                                                                        \
+        .name = NAME, .op = OP_, .attr = {ATTR},                                                             \
+        .in = {{IN_ACT, {__VA_ARGS__}}, {IN_ACT, {__VA_ARGS__}}, {IN_POS, {ROWS}}, {0}, {IN_VEC, {ROWS}}},   \
+        .wanted = 6                                                                                          \
+    }
+    OP_NORM_BWD("layernorm_bwd", DT_OP_LAYERNORM_BWD, .norm.groups = 0, 15, 3, 5, 24),
+    OP_NORM_BWD("layernorm_bwd odd", DT_OP_LAYERNORM_BWD, .norm.groups = 0, 515, 515, 37),
+    OP_NORM_BWD("groupnorm_bwd", DT_OP_GROUPNORM_BWD, OP_GROUPS(4), 12, 3, 7, 9, 16),
+    {.name = "layernorm_bwd scaled",
+     .op = DT_OP_LAYERNORM_BWD,
+     .in =
+         {{IN_ACT, {1031, 768}}, {IN_ACT, {1031, 768}}, {IN_POS, {1031}}, {IN_VEC, {768}}, {IN_VEC, {1031}}},
+     .wanted = 6},
+    {.name = "layernorm_bwd without sums",
+     .op = DT_OP_LAYERNORM_BWD,
+     .in = {{IN_ACT, {11, 40}}, {IN_ACT, {11, 40}}, {IN_POS, {11}}, {IN_VEC, {40}}, {IN_VEC, {11}}}},
+    {.name = "layernorm_bwd of long rows",
+     .op = DT_OP_LAYERNORM_BWD,
+     .in = {{IN_ACT, {9, 20488}}, {IN_ACT, {9, 20488}}, {IN_POS, {9}}, {IN_VEC, {20488}}, {IN_VEC, {9}}},
+     .wanted = 6},
+    {.name = "rmsnorm_bwd",
+     .op = DT_OP_RMSNORM_BWD,
+     .in = {{IN_ACT, {77, 640}}, {IN_ACT, {77, 640}}, {IN_POS, {77}}, {IN_VEC, {640}}},
+     .wanted = 2},
+    {.name = "groupnorm_bwd scaled",
+     .op = DT_OP_GROUPNORM_BWD,
+     .attr = {OP_GROUPS(8)},
+     .in = {{IN_ACT, {5, 33, 31, 64}},
+            {IN_ACT, {5, 33, 31, 64}},
+            {IN_POS, {40}},
+            {IN_VEC, {64}},
+            {IN_VEC, {40}}},
+     .wanted = 6},
+
+    {.name = "embed",
+     .op = DT_OP_EMBED,
+     .attr = {.embed.padding = -1},
+     .in = {{IN_ACT, {7, 5}}, {IN_INDEX, {3, 4}}},
+     .any_dim = 2},
+    {.name = "embed in vectors",
+     .op = DT_OP_EMBED,
+     .attr = {.embed.padding = -1},
+     .in = {{IN_ACT, {300, 64}}, {IN_INDEX, {5, 111}}},
+     .any_dim = 2,
+     .large = true},
+    {.name = "embed_bwd",
+     .op = DT_OP_EMBED_BWD,
+     .attr = {.embed = {.padding = 2, .rows = 7}},
+     .in = {{IN_ACT, {3, 4, 5}}, {IN_INDEX, {3, 4}}}},
+    {.name = "embed_bwd of padding 0",
+     .op = DT_OP_EMBED_BWD,
+     .attr = {.embed = {.padding = 0, .rows = 2}},
+     .in = {{IN_ACT, {64, 8}}, {IN_INDEX, {64}}}},
+    {.name = "embed_bwd large",
+     .op = DT_OP_EMBED_BWD,
+     .attr = {.embed = {.padding = -1, .rows = 5003}},
+     .in = {{IN_ACT, {3, 701, 136}}, {IN_INDEX, {3, 701}}}},
+    {.name = "embed_bwd of few rows",
+     .op = DT_OP_EMBED_BWD,
+     .attr = {.embed = {.padding = -1, .rows = 5}},
+     .in = {{IN_ACT, {2101, 263}}, {IN_INDEX, {2101}}}},
+
     {.name = "maxpool 2x2/2",
      .op = DT_OP_MAXPOOL,
      .attr = {OP_WINDOW(2, 2, 2, 0)},
@@ -1862,6 +2004,7 @@ static inline dt_dtype op_in_dtype(op_kind kind, dt_dtype compute) {
     case IN_LABEL:
     case IN_PADDED:
     case IN_WHOLE:
+    case IN_INDEX:
     case IN_WINDOW:
     case IN_LENGTH:
     case IN_K_LENGTH:
@@ -1932,6 +2075,7 @@ static inline void op_fill_window(const op_case *c, int64_t row, float u, int32_
 static inline void *op_case_data(const op_case *c, int32_t i, dt_dtype round_to) {
     const op_in *in = &c->in[i];
     int64_t n = 1, cols = in->dim[op_in_ndim(in) - 1], classes = c->in[0].dim[op_in_ndim(&c->in[0]) - 1];
+    const int64_t table_rows = c->op == DT_OP_EMBED_BWD ? c->attr.embed.rows : c->in[0].dim[0];
     for (int32_t d = 0; d < op_in_ndim(in); d++) n *= in->dim[d];
     float *f = op_zalloc(n * 8);
     int32_t *whole = (int32_t *)(void *)f;
@@ -2014,6 +2158,9 @@ static inline void *op_case_data(const op_case *c, int32_t i, dt_dtype round_to)
             break;
         case IN_LENGTH:
             whole[e] = (int32_t)((steps + 1 + e) % (steps + 2));
+            break;
+        case IN_INDEX:
+            whole[e] = e % 4 == 3 ? 1 : (int32_t)((float)table_rows * u);
             break;
         case IN_POSITION:
             byte[e] = (uint8_t)((float)(c->attr.window.kernel[0] * c->attr.window.kernel[1]) * u);

@@ -101,6 +101,7 @@ typedef struct dt_norm_attr {
     int32_t rows;        /* that batch statistics cover */
     float eps, momentum; /* momentum: weight of the new batch statistic */
     bool relu;           /* ends in a ReLU */
+    int32_t groups;      /* GROUPNORM */
     bool stats_are_sums; /* stats are (sum, sum of squares), not (mean, biased variance) */
 } dt_norm_attr;
 
@@ -124,6 +125,11 @@ typedef struct dt_attention_attr {
     float dropout;  /* rate, of weights */
     uint64_t salt;  /* tells dropout nodes apart */
 } dt_attention_attr;
+
+typedef struct dt_embed_attr {
+    int32_t padding; /* the row without a gradient; -1: none */
+    int64_t rows;    /* EMBED_BWD: of the table */
+} dt_embed_attr;
 
 typedef struct dt_unary_attr {
     dt_unary fn;
@@ -203,6 +209,7 @@ typedef union dt_attr {
     dt_input_attr input;
     dt_dropout_attr dropout;
     dt_attention_attr attention;
+    dt_embed_attr embed;
     dt_unary_attr unary;
     dt_binary_attr binary;
     dt_reshape_attr reshape;

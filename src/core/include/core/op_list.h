@@ -11,6 +11,10 @@
     OP(BINARY, binary)                                                                                       \
     OP(SOFTMAX, softmax)                                                                                     \
     OP(LOG_SOFTMAX, log_softmax)                                                                             \
+    OP(LAYERNORM, layernorm)                                                                                 \
+    OP(RMSNORM, rmsnorm)                                                                                     \
+    OP(GROUPNORM, groupnorm)                                                                                 \
+    OP(EMBED, embed)                                                                                         \
     OP(MAXPOOL, maxpool)                                                                                     \
     OP(AVGPOOL, avgpool)                                                                                     \
     OP(GLOBAL_AVGPOOL, global_avgpool)                                                                       \
@@ -51,6 +55,10 @@
     OP(BINARY_BWD, binary_bwd)                                                                               \
     OP(SOFTMAX_BWD, softmax_bwd)                                                                             \
     OP(LOG_SOFTMAX_BWD, log_softmax_bwd)                                                                     \
+    OP(LAYERNORM_BWD, layernorm_bwd)                                                                         \
+    OP(RMSNORM_BWD, rmsnorm_bwd)                                                                             \
+    OP(GROUPNORM_BWD, groupnorm_bwd)                                                                         \
+    OP(EMBED_BWD, embed_bwd)                                                                                 \
     OP(MAXPOOL_BWD, maxpool_bwd)                                                                             \
     OP(AVGPOOL_BWD, avgpool_bwd)                                                                             \
     OP(GLOBAL_AVGPOOL_BWD, global_avgpool_bwd)                                                               \

@@ -1,0 +1,55 @@
+/* Rows of a table by number, and the table's gradient. */
+#include "kernels.h"
+
+#include <string.h>
+
+#include "core/text.h"
+
+enum { N_PART = 64 }; /* parts of the table whose gradient is one piece of work */
+
+static dt_status need_rows(const int32_t *index, int64_t m, int64_t rows) {
+    for (int64_t i = 0; i < m; i++)
+        if (index[i] < 0 || index[i] >= rows)
+            return dt_fail(DT_ERR_DATA, "index %d at place %lld of the batch: the table has only %s",
+                           index[i], (long long)i, dt_count_text(rows, "row").s);
+    return DT_OK;
+}
+
+dt_status dt_cpu_embed(void *node, dt_stream *stream) {
+    (void)stream;
+    const dt_cpu_node *d = node;
+    const float *w = d->b.in[DT_EMBED_IN_WEIGHT];
+    const int32_t *index = d->b.in[DT_EMBED_IN_INDEX];
+    float *y = d->b.out[0];
+    DT_TRY(need_rows(index, d->m, d->rows));
+#pragma omp parallel for schedule(static) num_threads(d->threads) if (d->n_elem > DT_CPU_GRAIN)
+    for (int64_t r = 0; r < d->m; r++) memcpy(y + r * d->c, w + index[r] * d->c, (size_t)d->c * sizeof *y);
+    return DT_OK;
+}
+
+DT_CPU_SIMD static void add_row(float *sum, const float *x, int64_t c) {
+#pragma omp simd
+    for (int64_t i = 0; i < c; i++) sum[i] += x[i];
+}
+
+/* A part has every N_PART-th row of the table, so that frequent indices are spread, and adds in the order of the
+ * indices. */
+static void back_part(const dt_cpu_node *d, int64_t part) {
+    const float *dy = d->b.in[0];
+    const int32_t *index = d->b.in[1], padding = d->attr.embed.padding;
+    float *dw = d->b.out[0];
+    for (int64_t v = part; v < d->rows; v += N_PART) memset(dw + v * d->c, 0, (size_t)d->c * sizeof *dw);
+    for (int64_t r = 0; r < d->m; r++) {
+        const int32_t v = index[r];
+        if (v % N_PART != part || v < 0 || v >= d->rows || v == padding) continue;
+        add_row(dw + v * d->c, dy + r * d->c, d->c);
+    }
+}
+
+dt_status dt_cpu_embed_bwd(void *node, dt_stream *stream) {
+    (void)stream;
+    const dt_cpu_node *d = node;
+#pragma omp parallel for schedule(dynamic) num_threads(d->threads) if (d->n_elem > DT_CPU_GRAIN)
+    for (int64_t k = 0; k < N_PART; k++) back_part(d, k);
+    return DT_OK;
+}
