@@ -432,6 +432,7 @@ static const dt_lower_row TABLE[] = {
     [DT_OP_CONCAT] = {"concat", prepare_blocks, NULL, run_concat},
     [DT_OP_SLICE] = {"slice", prepare_blocks, NULL, run_slice},
     [DT_OP_DROPOUT] = {"dropout", NULL, NULL, run_dropout},
+    [DT_OP_RECURRENT] = {"recurrent", dt_lower_rnn_prepare, NULL, dt_lower_rnn_run},
     [DT_OP_XENT] = {"xent", prepare_xent, NULL, run_xent},
     [DT_OP_LOSS] = {"loss", prepare_loss, NULL, run_loss},
     [DT_OP_CAST] = {"cast", prepare_cast, NULL, run_cast},
@@ -461,6 +462,7 @@ static const dt_lower_row TABLE[] = {
     [DT_OP_GLOBAL_AVGPOOL_BWD] = {"global_avgpool_bwd", NULL, NULL, run_global_bwd},
     [DT_OP_SLICE_BWD] = {"slice_bwd", prepare_blocks, NULL, run_slice_bwd},
     [DT_OP_DROPOUT_BWD] = {"dropout_bwd", NULL, NULL, run_dropout},
+    [DT_OP_RECURRENT_BWD] = {"recurrent_bwd", dt_lower_rnn_prepare, NULL, dt_lower_rnn_bwd_run},
     [DT_OP_XENT_BWD] = {"xent_bwd", NULL, NULL, run_xent_bwd},
     [DT_OP_LOSS_BWD] = {"loss_bwd", NULL, NULL, run_loss_bwd},
 };

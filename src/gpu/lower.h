@@ -54,6 +54,14 @@ typedef struct dt_blocks_prep {
     dt_blocks *block;
 } dt_blocks_prep;
 
+/* RECURRENT and its gradient. */
+typedef struct dt_rnn_prep {
+    int64_t b, t, h, wide; /* wide: all gates */
+    dt_blas_matmul step, weight;
+    bool has_weight;
+    int64_t plan_at, cell_at, state_at, product_at, carry_at, prev_at, dn_at, reduce_at;
+} dt_rnn_prep;
+
 /* What prepare decided. rows x c is the matrix view of `main`: the op's largest operand. */
 struct dt_prep {
     const dt_lower_row *row;
@@ -69,6 +77,7 @@ struct dt_prep {
         dt_gram_prep gram;
         dt_binary_prep binary;
         dt_blocks_prep blocks;
+        dt_rnn_prep rnn;
     };
 };
 
@@ -105,6 +114,11 @@ dt_status dt_lower_wgrad_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s);
 /* dense.c */
 dt_status dt_lower_dense_prepare(dt_cuda *cu, const dt_graph *g, const dt_node *n, dt_prep *prep);
 dt_status dt_lower_dense_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s);
+
+/* rnn.c */
+dt_status dt_lower_rnn_prepare(dt_cuda *cu, const dt_graph *g, const dt_node *n, dt_prep *prep);
+dt_status dt_lower_rnn_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s);
+dt_status dt_lower_rnn_bwd_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s);
 
 /* gram.c */
 dt_status dt_lower_gram_prepare(dt_cuda *cu, const dt_graph *g, const dt_node *n, dt_prep *prep);
