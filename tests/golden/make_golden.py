@@ -567,6 +567,65 @@ def make_recurrent():
                 save(group, f"grad_l.{param}", value.grad)
 
 
+def numbers_of(name, shape):
+    """number_of of tests/api/test_recurrent.c."""
+    seed = 0
+    for c in name.encode():
+        seed = (seed * 31 + c) % 1009
+    i = torch.arange(int(np.prod(shape)), dtype=torch.float64)
+    return (0.4 * torch.sin(0.731 * i + seed)).float().double().reshape(shape)
+
+
+class Classifier(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(3, 8, num_layers=2, bidirectional=True, batch_first=True)
+        self.head = nn.Linear(16, 4)
+
+    def loss(self):
+        lengths, labels = torch.tensor([7, 3, 5, 1, 7, 2]), torch.tensor([0, 1, 2, 3, 1, 0])
+        x = nn.utils.rnn.pack_padded_sequence(numbers_of("x", (6, 7, 3)), lengths, True, False)
+        _, (h, _) = self.lstm(x)
+        return F.cross_entropy(self.head(torch.cat([h[-2], h[-1]], 1)), labels)
+
+
+class Translator(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.encoder = nn.LSTM(3, 5, num_layers=2, batch_first=True)
+        self.decoder = nn.LSTM(2, 5, num_layers=2, batch_first=True)
+        self.gru = nn.GRU(5, 4, batch_first=True)
+        self.rnn = nn.RNN(4, 6, bidirectional=True, batch_first=True)
+        self.head = nn.Linear(12, 2)
+
+    def loss(self):
+        _, states = self.encoder(numbers_of("x", (6, 7, 3)))
+        h, _ = self.decoder(numbers_of("z", (6, 7, 2)), states)
+        y = self.head(self.rnn(self.gru(h)[0])[0])
+        return F.mse_loss(y, numbers_of("y", (6, 7, 2)))
+
+
+def print_recurrent_losses():
+    """Of ten steps: the figures of tests/api/test_recurrent.c."""
+    makers = {
+        "CLASS_LOSSES": (Classifier, lambda p: torch.optim.Adam(p, lr=0.02)),
+        "SEQUENCE_LOSSES": (Translator, lambda p: torch.optim.SGD(p, lr=0.2, momentum=0.9)),
+    }
+    for name, (make, optimizer) in makers.items():
+        model = make().double()
+        with torch.no_grad():
+            for param, value in model.named_parameters():
+                value.copy_(numbers_of(param, value.shape))
+        optim, losses = optimizer(model.parameters()), []
+        for _ in range(10):
+            loss = model.loss()
+            optim.zero_grad()
+            loss.backward()
+            optim.step()
+            losses.append(f"{loss.item():.9f}")
+        print(name, ", ".join(losses))
+
+
 if __name__ == "__main__":
     torch.use_deterministic_algorithms(True)
     torch.set_num_threads(1)
@@ -578,3 +637,4 @@ if __name__ == "__main__":
     make_resnet()
     make_regress()
     make_recurrent()
+    print_recurrent_losses()
