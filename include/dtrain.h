@@ -117,6 +117,20 @@ typedef struct dt_pool_options {
     int64_t pad;    /* on each side; DT_PAD_SAME: (kernel - 1) / 2 */
 } dt_pool_options;
 
+/* Of a simple recurrence. */
+typedef enum dt_rnn_function { DT_RNN_FUNCTION_TANH = 0, DT_RNN_FUNCTION_RELU } dt_rnn_function;
+
+typedef struct dt_recurrent_options {
+    int64_t hidden;     /* units of a layer, in each direction; needed */
+    int64_t layers;     /* 0: 1 */
+    double dropout;     /* in training, of what a layer gives to the next */
+    int64_t function;   /* rnn: a dt_rnn_function */
+    bool bidirectional; /* a second recurrence from the end to the beginning; both outputs side by side */
+    bool no_bias;
+    bool last; /* gives the top layer's last states in place of its sequence */
+    const char *name;
+} dt_recurrent_options;
+
 #endif
 
 #if !defined DTRAIN_H && !defined DTRAIN_TYPES_ONLY
@@ -378,6 +392,25 @@ DT_API dt_var dt_softmax(dt_var x);
 DT_API dt_var dt_log_softmax(dt_var x);
 /* n values, 2 to 32, one after the other along a dimension of their rows, from 0; -1: the last. */
 DT_API dt_var dt_concat(const dt_var *x, int32_t n, int32_t dimension);
+
+/* A recurrence over sequences [T, C]: every h, [T, directions * hidden], or with `last` the top layer's last one,
+ * [directions * hidden]. Gates, formulas and parameters are those of PyTorch's LSTM, GRU and RNN with batch_first:
+ * weight_ih_l0 [gates * hidden, C], weight_hh_l0 [gates * hidden, hidden], bias_ih_l0, bias_hh_l0 [gates * hidden]; l1, ...
+ * for further layers, "_reverse" behind those of the second direction. */
+DT_API dt_var dt_lstm(dt_var x, dt_recurrent_options options);
+DT_API dt_var dt_gru(dt_var x, dt_recurrent_options options);
+DT_API dt_var dt_rnn(dt_var x, dt_recurrent_options options);
+/* States of all layers, [layers * directions * hidden] numbers a row: layer 0, its second direction, layer 1, ... Those of
+ * {0} are absent. */
+typedef struct dt_recurrent_states {
+    dt_var h;
+    dt_var c; /* of an LSTM */
+} dt_recurrent_states;
+/* The same, type "lstm", "gru" or "rnn", from states on that are 0 where absent. lengths: a whole number a row, where
+ * its sequence ends: what is beyond is not read, and results there are 0; DT_NO_VAR: all end at T. end (may be NULL): the
+ * states at the end. */
+DT_API dt_var dt_recurrent(const char *type, dt_var x, dt_var lengths, dt_recurrent_states begin,
+                           dt_recurrent_states *end, dt_recurrent_options options);
 
 /* Shape of a row of x; {0} of DT_NO_VAR. */
 DT_API dt_shape dt_var_shape(dt_var x);

@@ -33,11 +33,13 @@ static dt_status copy_node(const dt_graph *from, const dt_node *n, dt_graph *to,
         return DT_OK;
     }
     if (!to->training && n->op == DT_OP_XENT) attr.loss.smoothing = 0;
-    for (int32_t j = 0; j < n->n_out; j++) wanted |= n->out[j] >= 0 ? 1u << j : 0;
+    /* What nobody reads was for a gradient. */
+    for (int32_t j = 0; j < n->n_out; j++)
+        if (n->out[j] >= 0 && (to->training || dt_graph_use_count(from, n->out[j]) > 0)) wanted |= 1u << j;
     DT_TRY(dt_graph_add_node_with(to, from->value[n->out[0]].name, n->op, &attr, n->n_in, in, wanted, NULL));
     const dt_node *made = &to->node[to->n_node - 1];
     for (int32_t j = 0; j < n->n_out; j++)
-        if (n->out[j] >= 0) map[n->out[j]] = made->out[j];
+        if (n->out[j] >= 0) map[n->out[j]] = made->out[j]; /* -1: not wanted */
     return DT_OK;
 }
 

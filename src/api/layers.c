@@ -301,6 +301,52 @@ dt_var dt_concat(const dt_var *x, int32_t n, int32_t dimension) {
     return layer(net, "concat", "concat", NULL, n, in, &(dt_concat_options){.axis = dimension + 1});
 }
 
+/* ---- recurrences ---- */
+
+/* The value among `net`'s, -1 where it is absent; false where it is another network's. */
+static bool take_var(dt_net *net, dt_var v, dt_var x, const char *layer, dt_vid *out) {
+    *out = v.net ? v.id : -1;
+    return !v.net || net_of_both(x, v, layer) == net;
+}
+
+dt_var dt_recurrent(const char *type, dt_var x, dt_var lengths, dt_recurrent_states begin,
+                    dt_recurrent_states *end, dt_recurrent_options o) {
+    static const char *const types[] = {"lstm", "gru", "rnn"};
+    static const dt_recurrent_kind kinds[] = {DT_LSTM, DT_GRU, DT_RNN_TANH};
+    char name[DT_NAME_MAX], what[DT_NAME_MAX + 16];
+    int32_t i = 0;
+    if (end) *end = DT_LITERAL(dt_recurrent_states){DT_NO_VAR, DT_NO_VAR};
+    dt_net *net = net_of(x, __func__);
+    if (!net) return DT_NO_VAR;
+    while (i < 3 && (!type || strcmp(type, types[i]) != 0)) i++;
+    if (i == 3)
+        return dt_net_refuse(net, dt_fail(DT_ERR_CONFIG, "dt_recurrent: \"%s\" is none of lstm, gru and rnn",
+                                          type ? type : "(NULL)"));
+    dt_build_recurrent_inputs in = {.x = x.id};
+    dt_vid last[2] = {-1, -1};
+    if (!take_var(net, lengths, x, type, &in.lengths) || !take_var(net, begin.h, x, type, &in.h0) ||
+        !take_var(net, begin.c, x, type, &in.c0) || !name_of(net, o.name, type, name))
+        return DT_NO_VAR;
+    snprintf(what, sizeof what, "%s (%s)", name, type);
+    net->b.status = dt_section_settle(dt_layer_find(type)->keys, what, &o);
+    if (net->b.status == DT_OK && in.lengths >= 0)
+        in.lengths = dt_build_as(&net->b, in.lengths, DT_DTYPE_I32);
+    const dt_recurrent_kind kind = i == 2 && o.function == DT_RNN_FUNCTION_RELU ? DT_RNN_RELU : kinds[i];
+    const dt_var y = made(net, dt_build_recurrent(&net->b, name, kind, &in, &o, end ? last : NULL));
+    if (y.net && end) end->h = DT_LITERAL(dt_var){net, last[0]};
+    if (y.net && end && kind == DT_LSTM) end->c = DT_LITERAL(dt_var){net, last[1]};
+    return y;
+}
+
+#define DEFINE_RECURRENT(type)                                                                               \
+    dt_var dt_##type(dt_var x, dt_recurrent_options o) {                                                     \
+        return dt_recurrent(#type, x, DT_NO_VAR, DT_LITERAL(dt_recurrent_states){DT_NO_VAR, DT_NO_VAR},      \
+                            NULL, o);                                                                        \
+    }
+DEFINE_RECURRENT(lstm)
+DEFINE_RECURRENT(gru)
+DEFINE_RECURRENT(rnn)
+
 dt_shape dt_var_shape(dt_var x) {
     dt_shape s = {0};
     if (!dt_handle_is(DT_HANDLE_NET, x.net) || x.id < 0 || x.id >= x.net->b.g->n_value) return s;

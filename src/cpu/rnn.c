@@ -38,7 +38,8 @@ static shape shape_of(const dt_cpu_node *d) {
     s.dn_at = s.carry_at + (back ? s.b * s.h : 0);
     s.prev_at = dt_round_up(s.dn_at + (back && d->attr.recurrent.kind == DT_GRU ? s.b * s.t * s.h : 0), 16);
     s.bias_at = dt_round_up(s.prev_at + (back ? s.b * s.t * s.h : 0), 16);
-    s.end = s.bias_at + (back ? dt_cpu_reduce_bytes(s.b * s.t, s.wide, 1) / (int64_t)sizeof(float) + 1 : 0);
+    const bool sums = back && s.b * s.t > 0;
+    s.end = s.bias_at + (sums ? dt_cpu_reduce_bytes(s.b * s.t, s.wide, 1) / (int64_t)sizeof(float) + 1 : 0);
     return s;
 }
 

@@ -84,6 +84,39 @@ int32_t dt_blas_find(dt_cuda *cu, const dt_blas_matmul *m, const void *vector, d
     return usable;
 }
 
+dt_status dt_blas_first(dt_cuda *cu, dt_blas_matmul *m, const char *label) {
+    static const uint64_t limit = 32u << 20;
+    static const uint32_t align = 16,
+                          scheme = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE; /* no sums in 16 bits */
+    static const struct {
+        cublasLtMatmulPreferenceAttributes_t name;
+        const void *value;
+        size_t size;
+    } attributes[] = {{CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &limit, sizeof limit},
+                      {CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &scheme, sizeof scheme},
+                      {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, &align, sizeof align},
+                      {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, &align, sizeof align},
+                      {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, &align, sizeof align},
+                      {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, &align, sizeof align}};
+    cublasLtMatmulPreference_t pref = NULL;
+    cublasLtMatmulHeuristicResult_t found;
+    int n = 0;
+    DT_CUBLAS_TRY(cublasLtMatmulPreferenceCreate(&pref));
+    cublasStatus_t st = CUBLAS_STATUS_SUCCESS;
+    for (size_t i = 0; i < sizeof attributes / sizeof attributes[0] && st == CUBLAS_STATUS_SUCCESS; i++)
+        st = cublasLtMatmulPreferenceSetAttribute(pref, attributes[i].name, attributes[i].value,
+                                                  attributes[i].size);
+    if (st == CUBLAS_STATUS_SUCCESS)
+        st = cublasLtMatmulAlgoGetHeuristic(cu->blas, m->desc, m->a, m->b, m->d, m->d, pref, 1, &found, &n);
+    (void)cublasLtMatmulPreferenceDestroy(pref);
+    if (st != CUBLAS_STATUS_SUCCESS || n == 0)
+        return dt_fail(DT_ERR_UNSUPPORTED, "cuBLASLt has no algorithm for %s: %s", label,
+                       cublasLtGetStatusString(st));
+    m->algo = found.algo;
+    m->bytes = (int64_t)found.workspaceSize;
+    return DT_OK;
+}
+
 dt_blas_matmul dt_blas_with(const dt_blas_matmul *m, const cublasLtMatmulHeuristicResult_t *algo) {
     dt_blas_matmul out = *m;
     out.algo = algo->algo;

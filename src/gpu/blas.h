@@ -43,6 +43,9 @@ dt_status dt_blas_describe(dt_cuda *cu, const dt_blas_shape *s, dt_blas_matmul *
 /* The algorithms that should be fastest, for operands that are 256-aligned, A 128-aligned; returns how many.
  * vector: any such pointer, if the epilogue wants one. */
 int32_t dt_blas_find(dt_cuda *cu, const dt_blas_matmul *m, const void *vector, dt_blas_algos found);
+/* The algorithm that should be fastest into m, for operands that are 16-aligned, without timing. label: for the error
+ * where there is none. */
+dt_status dt_blas_first(dt_cuda *cu, dt_blas_matmul *m, const char *label);
 /* m with that algorithm. */
 dt_blas_matmul dt_blas_with(const dt_blas_matmul *m, const cublasLtMatmulHeuristicResult_t *algo);
 dt_status dt_blas_run(dt_cuda *cu, const dt_blas_matmul *m, const dt_blas_operands *o, cudaStream_t s);

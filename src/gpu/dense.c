@@ -5,9 +5,6 @@
 
 #include "lower.h"
 
-static const uint64_t WORKSPACE_LIMIT = 32u << 20;
-static const uint32_t ALIGN_BYTES = 16;
-
 static void release_matmul(void *ptr) {
     (void)cublasLtMatmulDescDestroy(ptr);
 }
@@ -24,34 +21,6 @@ static product product_of(dt_op op, int64_t n, int64_t c, int64_t k) {
     if (op == DT_OP_DENSE_DGRAD) /* dx^T[C,N] = w[C,K] dy[K,N] */
         return (product){CUBLAS_OP_N, CUBLAS_OP_N, c, k, k, n, c, n};
     return (product){CUBLAS_OP_N, CUBLAS_OP_T, c, n, k, n, c, k}; /* dw^T[C,K] = x[C,N] dy[K,N]^T */
-}
-
-static dt_status choose_algo(dt_cuda *cu, dt_prep *p) {
-    dt_dense_prep *d = &p->dense;
-    cublasLtMatmulPreference_t pref = NULL;
-    cublasLtMatmulHeuristicResult_t found;
-    int n = 0;
-    DT_CUBLAS_TRY(cublasLtMatmulPreferenceCreate(&pref));
-    static const cublasLtMatmulPreferenceAttributes_t ALIGN[] = {
-        CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
-        CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES};
-    cublasStatus_t st = cublasLtMatmulPreferenceSetAttribute(pref, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
-                                                             &WORKSPACE_LIMIT, sizeof WORKSPACE_LIMIT);
-    const uint32_t scheme = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE; /* no sums in 16 bits */
-    if (st == CUBLAS_STATUS_SUCCESS)
-        st = cublasLtMatmulPreferenceSetAttribute(pref, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &scheme,
-                                                  sizeof scheme);
-    for (size_t i = 0; i < sizeof ALIGN / sizeof *ALIGN && st == CUBLAS_STATUS_SUCCESS; i++)
-        st = cublasLtMatmulPreferenceSetAttribute(pref, ALIGN[i], &ALIGN_BYTES, sizeof ALIGN_BYTES);
-    if (st == CUBLAS_STATUS_SUCCESS)
-        st = cublasLtMatmulAlgoGetHeuristic(cu->blas, d->matmul, d->a, d->b, d->d, d->d, pref, 1, &found, &n);
-    (void)cublasLtMatmulPreferenceDestroy(pref);
-    if (st != CUBLAS_STATUS_SUCCESS || n == 0)
-        return dt_fail(DT_ERR_UNSUPPORTED, "cuBLASLt has no algorithm for %s: %s", p->label,
-                       cublasLtGetStatusString(st));
-    d->algo = found.algo;
-    d->plan_bytes = found.workspaceSize;
-    return DT_OK;
 }
 
 dt_status dt_lower_dense_prepare(dt_cuda *cu, const dt_graph *g, const dt_node *n, dt_prep *p) {
@@ -83,7 +52,10 @@ dt_status dt_lower_dense_prepare(dt_cuda *cu, const dt_graph *g, const dt_node *
     DT_TRY(dt_blas_layout(cu, p->t, q.a_rows, q.a_cols, &d->a));
     DT_TRY(dt_blas_layout(cu, p->t, q.b_rows, q.b_cols, &d->b));
     DT_TRY(dt_blas_layout(cu, p->t, q.d_rows, q.d_cols, &d->d));
-    DT_TRY(choose_algo(cu, p));
+    dt_blas_matmul found = {.desc = d->matmul, .a = d->a, .b = d->b, .d = d->d};
+    DT_TRY(dt_blas_first(cu, &found, p->label));
+    d->algo = found.algo;
+    d->plan_bytes = (size_t)found.bytes;
     (void)dt_prep_take(p, (int64_t)d->plan_bytes);
     if (d->bias16) (void)dt_prep_take(p, d->k * (int64_t)dt_dtype_size(p->t));
     return DT_OK;

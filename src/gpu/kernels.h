@@ -240,6 +240,40 @@ cudaError_t dt_gpu_global_avgpool(const dt_gpu *gpu, dt_dtype t, const void *x, 
 cudaError_t dt_gpu_global_avgpool_bwd(const dt_gpu *gpu, dt_dtype t, const void *dy, void *dx, int64_t n,
                                       int64_t hw, int64_t c, cudaStream_t s);
 
+/* rnn.cu: RECURRENT, T [B,T,...] as there. NULL: absent. */
+typedef struct dt_gpu_rnn_args {
+    dt_recurrent_kind kind;
+    int64_t b, t, h;
+    const void *gates, *h0, *c0;
+    const float *bias, *u; /* u [B,GH]: state w^T */
+    const int32_t *lengths;
+    void *state; /* T [B,H]: h so far */
+    float *c;    /* [B,H] */
+    void *y, *h_last, *c_last, *act;
+    float *cell;
+} dt_gpu_rnn_args;
+cudaError_t dt_gpu_rnn_begin(dt_dtype t, const dt_gpu_rnn_args *a, cudaStream_t s); /* state and c */
+cudaError_t dt_gpu_rnn_step(dt_dtype t, const dt_gpu_rnn_args *a, int64_t step, cudaStream_t s);
+cudaError_t dt_gpu_rnn_end(dt_dtype t, const dt_gpu_rnn_args *a, cudaStream_t s); /* h_last and c_last */
+typedef struct dt_gpu_rnn_bwd_args {
+    dt_recurrent_kind kind;
+    bool reverse;
+    int64_t b, t, h;
+    const void *y, *act, *dy, *dh_last, *dc_last, *h0, *c0;
+    const float *cell;
+    const int32_t *lengths;
+    float *rec, *carry, *dc; /* [B,H]: du w of the step after, what else comes from there */
+    void *du;                /* T [B,GH] */
+    void *dn;                /* T [B,T,H], of a GRU: dgates of n; dgates has du there */
+    void *prev;              /* T [B,T,H] */
+    void *dgates, *dh0, *dc0;
+} dt_gpu_rnn_bwd_args;
+cudaError_t dt_gpu_rnn_bwd_begin(dt_dtype t, const dt_gpu_rnn_bwd_args *a, cudaStream_t s);
+cudaError_t dt_gpu_rnn_bwd_step(dt_dtype t, const dt_gpu_rnn_bwd_args *a, int64_t step, cudaStream_t s);
+cudaError_t dt_gpu_rnn_bwd_end(dt_dtype t, const dt_gpu_rnn_bwd_args *a, cudaStream_t s);
+cudaError_t dt_gpu_rnn_previous(dt_dtype t, const dt_gpu_rnn_bwd_args *a,
+                                cudaStream_t s); /* prev: h before */
+
 /* xent.cu. valid: NULL where absent. */
 cudaError_t dt_gpu_xent(dt_dtype t, const void *logits, const int32_t *label, const int32_t *valid,
                         float *metrics, float *loss, float *prob, int64_t n, int64_t k, const dt_loss_attr *a,

@@ -65,6 +65,14 @@ typedef struct dt_embed_prep {
     int64_t indices;
 } dt_embed_prep;
 
+/* RECURRENT and its gradient. */
+typedef struct dt_rnn_prep {
+    int64_t b, t, h, wide; /* wide: all gates */
+    dt_blas_matmul step, weight;
+    bool has_weight;
+    int64_t plan_at, cell_at, state_at, product_at, carry_at, prev_at, dn_at, reduce_at;
+} dt_rnn_prep;
+
 /* What prepare decided. rows x c is the matrix view of `main`: the op's largest operand. */
 struct dt_prep {
     const dt_lower_row *row;
@@ -82,6 +90,7 @@ struct dt_prep {
         dt_binary_prep binary;
         dt_blocks_prep blocks;
         dt_embed_prep embed;
+        dt_rnn_prep rnn;
     };
 };
 
@@ -122,6 +131,11 @@ dt_status dt_lower_dense_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s);
 /* matmul.c */
 dt_status dt_lower_matmul_prepare(dt_cuda *cu, const dt_graph *g, const dt_node *n, dt_prep *prep);
 dt_status dt_lower_matmul_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s);
+
+/* rnn.c */
+dt_status dt_lower_rnn_prepare(dt_cuda *cu, const dt_graph *g, const dt_node *n, dt_prep *prep);
+dt_status dt_lower_rnn_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s);
+dt_status dt_lower_rnn_bwd_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s);
 
 /* gram.c */
 dt_status dt_lower_gram_prepare(dt_cuda *cu, const dt_graph *g, const dt_node *n, dt_prep *prep);

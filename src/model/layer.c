@@ -80,6 +80,30 @@ static const dt_key_row concat_keys[] = {
 LAYER_SECTION(concat, concat_keys);
 #undef KEYS_OF
 
+#define KEYS_OF dt_recurrent_options
+#define RECURRENT_KEYS                                                                                       \
+    {INT("hidden", hidden, 1, 1 << 20), .flags = DT_KEY_REQUIRED,                                            \
+     .help = "Units of a layer, in each direction"},                                                         \
+        {INT("layers", layers, 1, DT_RECURRENT_LAYERS), .fallback = "1",                                     \
+         .help = "Layers, one on the other"},                                                                \
+        {FLOAT("dropout", dropout, 0, 1), .flags = DT_KEY_OPEN_MAX, .fallback = "0",                         \
+         .help = "Part of what a layer gives to the next dropped in training"},                              \
+        {BOOL("bidirectional", bidirectional), .fallback = "false",                                          \
+         .help = "From the end to the beginning too; both results side by side"},                            \
+        {BIAS}, {                                                                                            \
+        BOOL("last", last), .fallback = "false",                                                             \
+                            .help = "Give the last state of the top layer in place of the sequence"          \
+    }
+static const dt_key_row recurrent_keys[] = {RECURRENT_KEYS};
+LAYER_SECTION(recurrent, recurrent_keys);
+static const char *const rnn_functions[] = {"tanh", "relu", NULL};
+static const dt_key_row rnn_keys[] = {
+    RECURRENT_KEYS,
+    {CHOICE("nonlinearity", function, rnn_functions), .fallback = "tanh", .help = "The function of a step"},
+};
+LAYER_SECTION(rnn, rnn_keys);
+#undef KEYS_OF
+
 /* Its eps and momentum are the model's; a program in C may set its own. */
 static const dt_section batchnorm_section = {.name = "batchnorm", .size = sizeof(dt_batchnorm_options)};
 
@@ -150,6 +174,41 @@ static dt_vid build_concat(dt_builder *b, const char *name, const dt_vid *in, in
     return dt_build_op(b, name, DT_OP_CONCAT, &t, n_in, in);
 }
 
+/* The whole numbers that v was made of; -1: none. */
+static dt_vid whole_source(const dt_graph *g, dt_vid v) {
+    for (dt_nid made; (made = g->value[v].producer) >= 0; v = g->node[made].in[0])
+        if (g->node[made].op != DT_OP_CAST && g->node[made].op != DT_OP_RESHAPE) return -1;
+    return dt_dtype_is_float(g->value[v].dtype) ? -1 : v;
+}
+
+/* The sequence; then lengths, if that is whole numbers; then the states to begin with. */
+static dt_vid build_recurrent(dt_builder *b, const char *name, const dt_vid *in, int32_t n_in,
+                              dt_recurrent_kind kind, const void *o) {
+    dt_build_recurrent_inputs from = {.x = in[0], .lengths = -1, .h0 = -1, .c0 = -1};
+    int32_t at = 1;
+    const dt_vid whole = n_in > 1 ? whole_source(b->g, in[1]) : -1;
+    if (whole >= 0) from.lengths = dt_build_as(b, whole, DT_DTYPE_I32), at++;
+    if (at < n_in) from.h0 = in[at++];
+    if (at < n_in) from.c0 = in[at++];
+    if (b->status == DT_OK && at < n_in)
+        b->status = dt_fail(DT_ERR_CONFIG, "%s: lengths, of whole numbers, come before the states", name);
+    return dt_build_recurrent(b, name, kind, &from, o, NULL);
+}
+
+static dt_vid build_lstm(dt_builder *b, const char *name, const dt_vid *in, int32_t n_in, const void *o) {
+    return build_recurrent(b, name, in, n_in, DT_LSTM, o);
+}
+
+static dt_vid build_gru(dt_builder *b, const char *name, const dt_vid *in, int32_t n_in, const void *o) {
+    return build_recurrent(b, name, in, n_in, DT_GRU, o);
+}
+
+static dt_vid build_rnn(dt_builder *b, const char *name, const dt_vid *in, int32_t n_in, const void *o) {
+    const dt_recurrent_options *rnn = o;
+    return build_recurrent(b, name, in, n_in,
+                           rnn->function == DT_RNN_FUNCTION_RELU ? DT_RNN_RELU : DT_RNN_TANH, o);
+}
+
 #define UNARY(NAME)                                                                                          \
     .op = DT_OP_UNARY, .attr = &(const dt_attr) {                                                            \
         .unary.fn = DT_UNARY_##NAME                                                                          \
@@ -209,6 +268,14 @@ const dt_layer_row dt_layer_table[] = {
     {"div", NULL, TWO_INPUTS, BINARY(DIV), .help = "Quotient"},
     {"min", NULL, TWO_INPUTS, BINARY(MIN), .help = "The smaller one"},
     {"max", NULL, TWO_INPUTS, BINARY(MAX), .help = "The larger one"},
+    {"lstm", &recurrent_section, .min_in = 1, .max_in = 4, .build = build_lstm,
+     .help = "Long short-term memory over a sequence; with names its rows' lengths (whole numbers), then the "
+             "states to "
+             "begin with"},
+    {"gru", &recurrent_section, .min_in = 1, .max_in = 3, .build = build_gru,
+     .help = "Gated recurrent units over a sequence; with as for lstm"},
+    {"rnn", &rnn_section, .min_in = 1, .max_in = 3, .build = build_rnn,
+     .help = "A simple recurrence over a sequence; with as for lstm"},
     {"concat", &concat_section, .min_in = 2, .max_in = DT_LAYER_IN_MAX, .build = build_concat,
      .help = "Outputs of layers one after the other along a dimension"},
 };

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Makes the golden files of tests/cpu/test_golden.c with PyTorch: ops.h5, eltwise.h5, sequences.h5, loss.h5, optim.h5, optimizers.h5,
-resnet.h5, and regress.h5 of tests/train/test_engine_regress.c.
+"""Makes the golden files of tests/cpu/test_golden.c with PyTorch: ops.h5, eltwise.h5, sequences.h5, loss.h5, optim.h5,
+optimizers.h5, resnet.h5, regress.h5 of tests/train/test_engine_regress.c and recurrent.h5 of tests/cpu/test_recurrent.c.
 
 Run it in this folder with torch and h5py installed; only needed when a case is added. Arrays are stored in dtrain's
 layouts: images N H W C, convolution weights K R S C. The constants below are those of the test.
@@ -553,6 +553,121 @@ def make_regress():
         save(f, "eval", torch.stack([d.square().mean(), d.square().mean().sqrt(), d.abs().mean(), r2]))
 
 
+def by_rows(t):
+    """States [layers * directions, B, H] as [B, layers * directions * H]."""
+    return t.permute(1, 0, 2).flatten(1)
+
+
+def make_recurrent():
+    """Stacks of recurrent layers: outputs, last states, and gradients of sum(out r + h rh + c rc). Names are the test's."""
+    rng = torch.Generator().manual_seed(6)
+    torch.manual_seed(6)
+    normal = lambda *shape: torch.randn(*shape, generator=rng)
+    cases = {
+        "lstm": (nn.LSTM(5, 7, batch_first=True), False, False),
+        "lstm states": (nn.LSTM(5, 6, bias=False, batch_first=True), True, False),
+        "lstm stack": (nn.LSTM(9, 10, num_layers=3, bidirectional=True, batch_first=True), True, True),
+        "lstm lengths": (nn.LSTM(4, 17, batch_first=True), False, True),
+        "gru": (nn.GRU(5, 7, batch_first=True), False, False),
+        "gru stack": (nn.GRU(9, 11, num_layers=2, bidirectional=True, batch_first=True), True, True),
+        "gru deep": (nn.GRU(3, 5, num_layers=3, bias=False, batch_first=True), True, False),
+        "rnn": (nn.RNN(5, 7, batch_first=True), True, False),
+        "rnn stack": (nn.RNN(9, 8, num_layers=2, bidirectional=True, batch_first=True), True, True),
+        "rnn relu": (nn.RNN(6, 9, num_layers=2, nonlinearity="relu", batch_first=True), False, True),
+    }
+    b, t = 6, 5
+    lengths = torch.tensor([3, 5, 1, 5, 2, 4], dtype=torch.int32)
+    with h5py.File("recurrent.h5", "w") as f:
+        save(f, "lengths", lengths, np.int32)
+        for name, (layer, with_states, with_lengths) in cases.items():
+            group = f.create_group(name)
+            is_lstm, states = isinstance(layer, nn.LSTM), layer.num_layers * (1 + layer.bidirectional)
+            # rounded to floats first, which is what the test reads
+            x = normal(b, t, layer.input_size).double().requires_grad_()
+            begin = [normal(states, b, layer.hidden_size).double().requires_grad_() for _ in range(1 + is_lstm)]
+            layer = layer.double()
+            source = nn.utils.rnn.pack_padded_sequence(x, lengths, True, False) if with_lengths else x
+            given = (tuple(begin) if is_lstm else begin[0]) if with_states else None
+            out, last = layer(source, given)
+            if with_lengths:
+                out, _ = nn.utils.rnn.pad_packed_sequence(out, True, total_length=t)
+            last = last if is_lstm else (last,)
+            weights = [normal(*out.shape).double()] + [normal(*s.shape).double() for s in last]
+            sum((a * w).sum() for a, w in zip([out, *last], weights)).backward()
+            save(group, "x", x.detach())
+            save(group, "grad_x", x.grad)
+            save(group, "out", out.detach())
+            save(group, "r_out", weights[0])
+            for i, s in enumerate("hc"[: 1 + is_lstm]):
+                save(group, s, by_rows(last[i].detach()))
+                save(group, f"r_{s}", by_rows(weights[1 + i]))
+                if with_states:
+                    save(group, f"{s}0", by_rows(begin[i].detach()))
+                    save(group, f"grad_{s}0", by_rows(begin[i].grad))
+            for param, value in layer.named_parameters():
+                save(group, f"l.{param}", value.detach())
+                save(group, f"grad_l.{param}", value.grad)
+
+
+def numbers_of(name, shape):
+    """number_of of tests/api/test_recurrent.c."""
+    seed = 0
+    for c in name.encode():
+        seed = (seed * 31 + c) % 1009
+    i = torch.arange(int(np.prod(shape)), dtype=torch.float64)
+    return (0.4 * torch.sin(0.731 * i + seed)).float().double().reshape(shape)
+
+
+class Classifier(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(3, 8, num_layers=2, bidirectional=True, batch_first=True)
+        self.head = nn.Linear(16, 4)
+
+    def loss(self):
+        lengths, labels = torch.tensor([7, 3, 5, 1, 7, 2]), torch.tensor([0, 1, 2, 3, 1, 0])
+        x = nn.utils.rnn.pack_padded_sequence(numbers_of("x", (6, 7, 3)), lengths, True, False)
+        _, (h, _) = self.lstm(x)
+        return F.cross_entropy(self.head(torch.cat([h[-2], h[-1]], 1)), labels)
+
+
+class Translator(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.encoder = nn.LSTM(3, 5, num_layers=2, batch_first=True)
+        self.decoder = nn.LSTM(2, 5, num_layers=2, batch_first=True)
+        self.gru = nn.GRU(5, 4, batch_first=True)
+        self.rnn = nn.RNN(4, 6, bidirectional=True, batch_first=True)
+        self.head = nn.Linear(12, 2)
+
+    def loss(self):
+        _, states = self.encoder(numbers_of("x", (6, 7, 3)))
+        h, _ = self.decoder(numbers_of("z", (6, 7, 2)), states)
+        y = self.head(self.rnn(self.gru(h)[0])[0])
+        return F.mse_loss(y, numbers_of("y", (6, 7, 2)))
+
+
+def print_recurrent_losses():
+    """Of ten steps: the figures of tests/api/test_recurrent.c."""
+    makers = {
+        "CLASS_LOSSES": (Classifier, lambda p: torch.optim.Adam(p, lr=0.02)),
+        "SEQUENCE_LOSSES": (Translator, lambda p: torch.optim.SGD(p, lr=0.2, momentum=0.9)),
+    }
+    for name, (make, optimizer) in makers.items():
+        model = make().double()
+        with torch.no_grad():
+            for param, value in model.named_parameters():
+                value.copy_(numbers_of(param, value.shape))
+        optim, losses = optimizer(model.parameters()), []
+        for _ in range(10):
+            loss = model.loss()
+            optim.zero_grad()
+            loss.backward()
+            optim.step()
+            losses.append(f"{loss.item():.9f}")
+        print(name, ", ".join(losses))
+
+
 if __name__ == "__main__":
     torch.use_deterministic_algorithms(True)
     torch.set_num_threads(1)
@@ -564,3 +679,5 @@ if __name__ == "__main__":
     make_optimizers()
     make_resnet()
     make_regress()
+    make_recurrent()
+    print_recurrent_losses()

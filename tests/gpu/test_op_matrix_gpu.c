@@ -67,8 +67,8 @@ static void test_running_statistics(void **state) {
 
 /* What cuDNN and cuBLASLt compute: in 16 bits race checkers hang or break off on their kernels. */
 static bool by_library(const op_case *c) {
-    static const dt_op ops[] = {DT_OP_CONV,  DT_OP_CONV_DGRAD,  DT_OP_CONV_WGRAD,
-                                DT_OP_DENSE, DT_OP_DENSE_DGRAD, DT_OP_DENSE_WGRAD};
+    static const dt_op ops[] = {DT_OP_CONV,        DT_OP_CONV_DGRAD,  DT_OP_CONV_WGRAD, DT_OP_DENSE,
+                                DT_OP_DENSE_DGRAD, DT_OP_DENSE_WGRAD, DT_OP_RECURRENT,  DT_OP_RECURRENT_BWD};
     for (size_t i = 0; i < sizeof ops / sizeof ops[0]; i++)
         if (c->op == ops[i]) return true;
     return false;

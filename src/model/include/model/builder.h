@@ -75,6 +75,19 @@ dt_vid dt_build_pool(dt_builder *b, const char *name, dt_op op, dt_vid x, int64_
                      int64_t pad);
 dt_vid dt_build_dropout(dt_builder *b, const char *name, dt_vid x, double rate);
 
+enum { DT_RECURRENT_LAYERS = 32 };
+/* What a recurrent layer reads; -1: absent. */
+typedef struct dt_build_recurrent_inputs {
+    dt_vid x;       /* [B,T,C] */
+    dt_vid lengths; /* i32 [B]: where rows end */
+    dt_vid h0, c0;  /* [B, ...] of layers * directions * hidden numbers, in PyTorch's order; c0: LSTM */
+} dt_build_recurrent_inputs;
+/* Sequences [B,T, directions * hidden], or [B, directions * hidden] with o->last. Parameters as PyTorch names them:
+ * "<name>.weight_ih_l0" [gates * hidden, C], ".weight_hh_l0", ".bias_ih_l0", ".bias_hh_l0", "..._reverse". last (may be
+ * NULL) gets the last states of all layers, shaped as h0 and c0. */
+dt_vid dt_build_recurrent(dt_builder *b, const char *name, dt_recurrent_kind kind,
+                          const dt_build_recurrent_inputs *in, const dt_recurrent_options *o, dt_vid last[2]);
+
 /* A loss. All zero: cross-entropy of classes. */
 typedef struct dt_build_loss_options {
     const char *name;    /* NULL: "loss"; others are reported under theirs */
