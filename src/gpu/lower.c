@@ -1,6 +1,8 @@
 /* The lowering table and the ops that are one launch of an own kernel. */
 #include "lower.h"
 
+#include "cost.h"
+
 #include <stdio.h>
 #include <string.h>
 
