@@ -22,7 +22,11 @@ static const dt_option eval_options[] = {
 
 static const dt_option predict_options[] = {
     {TEXT("format", "text|jsonl|csv"), .otherwise = "text",
-     .help = "text; a JSON object a line; or comma-separated values, a line per class"},
+     .help =
+         "text; a JSON object a line; or comma-separated values, a line per class, or a column per number"},
+    {TEXT("x", "COLUMNS"), .otherwise = "all columns",
+     .help = "of .csv files: the columns that the network reads, separated by commas, in the order of the "
+             "training set"},
     {NUMBER("top", 1, DT_PREDICT_TOP_MAX), .help = "classes per input, the most probable first"},
     END,
 };
@@ -167,14 +171,17 @@ const dt_verb dt_verb_table[] = {
                 "data.val=datasets/other  # a given one on other data"},
     {"predict", dt_verb_predict, .ranks = true, .config = true,
      .usage = "CONFIG.toml INPUT... [--format F] [--top K] [section.key=value ...]",
-     .help = "classes of images by a checkpoint",
-     .about = "INPUT: an image file, a folder with images at any depth, a data set or one of its shards.\n"
+     .help = "what a checkpoint's network says of inputs: classes, labels or numbers",
+     .about = "INPUT: an image file, a folder with images at any depth, a data set or one of its shards; for "
+              "a network\n"
+              "that was trained on arrays a data set, a .npy, .npz or .csv file.\n"
               "Inputs that cannot be read are told on standard error, and make the exit code 3.\n"
               "run.resume chooses the checkpoint: auto (the newest, the default), best, or a path.",
      .option = predict_options,
      .example =
          "dtrain predict configs/quickstart.toml photos/ shoe.png  # the likeliest class of each\n"
-         "dtrain predict configs/quickstart.toml photos/ --format csv --top 5 >answers.csv  # a table"},
+         "dtrain predict configs/quickstart.toml photos/ --format csv --top 5 >answers.csv  # a table\n"
+         "dtrain predict configs/table.toml houses.csv --x size,rooms --format csv  # numbers of a table"},
     {"inspect", dt_verb_inspect, .ranks = true, .config = true,
      .usage = "CONFIG.toml [--passes] [section.key=value ...]",
      .help = "layers, memory and buckets of a network; trains nothing",

@@ -9,8 +9,14 @@
 #include "train/predict.h"
 #include "verbs.h"
 
+struct predict_verb;
+typedef void print_fn(const struct predict_verb *v, const dt_prediction *p, FILE *out);
+
 typedef struct predict_verb {
-    void (*print)(const dt_prediction *p, FILE *out);
+    print_fn *print;
+    void (*head)(const dt_predict_form *form, FILE *out); /* NULL: none */
+    dt_predict_form form;
+    bool top_given;
     bool live;
     double drawn_s;
     int64_t n_done;
@@ -32,6 +38,15 @@ static const char *label_text(const dt_input *in, char number[32]) {
     return number;
 }
 
+/* "y", or of several values "y_0", "y_1", ... */
+static const char *value_name(const dt_predict_form *form, int64_t k, char name[96]) {
+    if (form->n_value == 1)
+        snprintf(name, 96, "%s", form->name);
+    else
+        snprintf(name, 96, "%s_%lld", form->name, (long long)k);
+    return name;
+}
+
 /* One line whatever the name is. */
 static void put_plain(const char *text, FILE *out) {
     for (; *text; text++)
@@ -41,7 +56,7 @@ static void put_plain(const char *text, FILE *out) {
             fputc(*text, out);
 }
 
-static void print_text(const dt_prediction *p, FILE *out) {
+static void print_text(const predict_verb *v, const dt_prediction *p, FILE *out) {
     char number[32];
     put_plain(p->input.path, out);
     if (p->input.sample >= 0) fprintf(out, "[%lld]", (long long)p->input.sample);
@@ -49,6 +64,14 @@ static void print_text(const dt_prediction *p, FILE *out) {
         fputs(k ? ", " : ": ", out);
         put_plain(class_text(p->facts, p->index[k], number), out);
         fprintf(out, " %.2f %%", 100 * p->probability[k]);
+    }
+    for (int64_t k = 0; k < p->n_value; k++) {
+        char name[96];
+        fprintf(out, "%s%s ", k ? ", " : ": ", value_name(&v->form, k, name));
+        if (v->form.labels)
+            fprintf(out, "%.2f %%", 100 * (double)p->value[k]);
+        else
+            fprintf(out, "%.9g", (double)p->value[k]);
     }
     if (p->input.label >= 0) {
         fputs(" (labelled ", out);
@@ -74,7 +97,7 @@ static void put_json(const char *text, FILE *out) {
     fputc('"', out);
 }
 
-static void print_json(const dt_prediction *p, FILE *out) {
+static void print_json(const predict_verb *v, const dt_prediction *p, FILE *out) {
     char number[32];
     fputs("{\"input\": ", out);
     put_json(p->input.path, out);
@@ -82,6 +105,12 @@ static void print_json(const dt_prediction *p, FILE *out) {
     if (p->input.label >= 0) {
         fputs(", \"label\": ", out);
         put_json(label_text(&p->input, number), out);
+    }
+    if (!v->form.classes) {
+        fprintf(out, ", \"%s\": [", v->form.labels ? "probabilities" : "values");
+        for (int64_t k = 0; k < p->n_value; k++) fprintf(out, "%s%.9g", k ? ", " : "", (double)p->value[k]);
+        fputs("]}\n", out);
+        return;
     }
     fputs(", \"classes\": [", out);
     for (int32_t k = 0; k < p->n; k++) {
@@ -106,9 +135,28 @@ static void put_csv(const char *text, FILE *out) {
     fputc('"', out);
 }
 
-/* A line per class. */
-static void print_csv(const dt_prediction *p, FILE *out) {
+static void head_csv(const dt_predict_form *form, FILE *out) {
+    char name[96];
+    if (form->classes) {
+        fputs("input,sample,label,rank,class,index,probability\n", out);
+        return;
+    }
+    fputs("input,sample", out);
+    for (int64_t k = 0; k < form->n_value; k++) fprintf(out, ",%s", value_name(form, k, name));
+    fputc('\n', out);
+}
+
+/* A line per class; a column per value. */
+static void print_csv(const predict_verb *v, const dt_prediction *p, FILE *out) {
     char number[32];
+    if (!v->form.classes) {
+        put_csv(p->input.path, out);
+        fputc(',', out);
+        if (p->input.sample >= 0) fprintf(out, "%lld", (long long)p->input.sample);
+        for (int64_t k = 0; k < p->n_value; k++) fprintf(out, ",%.9g", (double)p->value[k]);
+        fputc('\n', out);
+        return;
+    }
     for (int32_t k = 0; k < p->n; k++) {
         put_csv(p->input.path, out);
         fputc(',', out);
@@ -122,11 +170,10 @@ static void print_csv(const dt_prediction *p, FILE *out) {
 }
 
 static const struct {
-    const char *name, *head;
-    void (*print)(const dt_prediction *p, FILE *out);
-} format_table[] = {{"text", "", print_text},
-                    {"jsonl", "", print_json},
-                    {"csv", "input,sample,label,rank,class,index,probability\n", print_csv}};
+    const char *name;
+    void (*head)(const dt_predict_form *form, FILE *out);
+    print_fn *print;
+} format_table[] = {{"text", NULL, print_text}, {"jsonl", NULL, print_json}, {"csv", head_csv, print_csv}};
 
 static void clear_progress(predict_verb *v) {
     if (v->drawn) fputs("\r\033[K", stderr);
@@ -140,6 +187,15 @@ static void tell(void *arg, const dt_news *news) {
     fprintf(stderr, "dtrain: %s\n", news->text);
 }
 
+static dt_status begin(void *arg, const dt_predict_form *form) {
+    predict_verb *v = arg;
+    v->form = *form;
+    if (v->top_given && !form->classes)
+        return dt_fail(DT_ERR_USAGE, "--top is of classes, and this network tells none");
+    if (v->head) v->head(form, stdout);
+    return DT_OK;
+}
+
 static dt_status row(void *arg, const dt_prediction *p) {
     predict_verb *v = arg;
     v->n_done++;
@@ -147,7 +203,7 @@ static dt_status row(void *arg, const dt_prediction *p) {
         clear_progress(v);
         fprintf(stderr, "dtrain: %s\n", p->error);
     } else {
-        v->print(p, stdout);
+        v->print(v, p, stdout);
     }
     if (ferror(stdout)) return dt_fail(DT_ERR_IO, "the output could not be written: %s", strerror(errno));
     if (v->live && dt_time_s() - v->drawn_s > 0.2) {
@@ -186,25 +242,31 @@ static dt_status parse(const dt_args *args, predict_args *a) {
             a->input[a->n_input++] = args->argv[i];
     if (a->n_input == 0)
         return dt_fail(DT_ERR_USAGE,
-                       "predict needs images: dtrain predict CONFIG.toml FILE|FOLDER|DATASET...");
+                       "predict needs inputs: dtrain predict CONFIG.toml FILE|FOLDER|DATASET...");
     return DT_OK;
 }
 
-static void choose_format(const char *name, predict_verb *v, const char **head) {
+static void choose_format(const char *name, predict_verb *v) {
     size_t i = 0;
     while (name && strcmp(name, format_table[i].name) != 0) i++; /* the parser knows them */
     v->print = format_table[i].print;
-    *head = format_table[i].head;
+    v->head = format_table[i].head;
 }
 
-static dt_status predict(dt_app *app, const predict_args *a, int64_t top, predict_verb *v, const char *head) {
+static dt_status predict(dt_app *app, const predict_args *a, int64_t top, const char *columns,
+                         predict_verb *v) {
     dt_config c;
     dt_predict_result r;
     DT_TRY(dt_app_config_agreed(app, &a->config, &c));
-    if (app->mpi->rank == 0) fputs(head, stdout);
     const dt_sink sink = {.tell = tell, .arg = v};
-    const dt_predict_options o = {
-        .n_input = a->n_input, .input = a->input, .top = top, .row = row, .arg = v, .sink = &sink};
+    const dt_predict_options o = {.n_input = a->n_input,
+                                  .input = a->input,
+                                  .columns = columns,
+                                  .top = top,
+                                  .begin = begin,
+                                  .row = row,
+                                  .arg = v,
+                                  .sink = &sink};
     const dt_status st = dt_predict(&c, app->mpi, &o, &r);
     clear_progress(v);
     dt_config_fini(&c);
@@ -214,10 +276,10 @@ static dt_status predict(dt_app *app, const predict_args *a, int64_t top, predic
 dt_status dt_verb_predict(dt_app *app, const dt_args *args) {
     predict_verb v = {.live = app->mpi->rank == 0 && isatty(STDERR_FILENO) && !isatty(STDOUT_FILENO)};
     predict_args a = {.n_input = 0};
-    const char *head;
-    choose_format(dt_args_text(args, "format"), &v, &head);
+    choose_format(dt_args_text(args, "format"), &v);
+    v.top_given = dt_args_has(args, "top");
     dt_status st = dt_comm_agree(app->mpi, parse(args, &a));
-    if (st == DT_OK) st = predict(app, &a, dt_args_number(args, "top"), &v, head);
+    if (st == DT_OK) st = predict(app, &a, dt_args_number(args, "top"), dt_args_text(args, "x"), &v);
     free(a.argv);
     free(a.input);
     return st;

@@ -21,6 +21,8 @@ typedef struct dt_array_source {
 dt_status dt_source_npy(const dt_import_options *o, dt_array_source *out);
 dt_status dt_source_npz(const dt_import_options *o, dt_array_source *out);
 dt_status dt_source_csv(const dt_import_options *o, dt_array_source *out);
+/* x alone: the columns that o->x names, NULL: all. */
+dt_status dt_source_csv_inputs(const dt_import_options *o, dt_array_source *out);
 
 static inline void dt_array_source_close(dt_array_source *s) {
     if (s->close) s->close(s->state);

@@ -15,27 +15,13 @@
 #include "recipe.h"
 #include "shard_set.h"
 
-/* A file, or a set that stands for its samples. */
-typedef struct part {
-    dt_input_file file;
-    dt_dataset *set;
-} part;
-
-struct dt_inputs {
-    const dt_data_facts *facts;
-    int64_t n, capacity;
-    part *part;
-    int64_t *first; /* [n + 1] first sample of each part */
-    int64_t n_ignored;
-    _Atomic int64_t n_resized;
-};
-
 void dt_inputs_free(dt_inputs *in) {
     if (!in) return;
     for (int64_t i = 0; i < in->n; i++) {
         free(in->part[i].file.path);
         free(in->part[i].file.error);
         dt_dataset_close(in->part[i].set);
+        dt_array_source_close(&in->part[i].table);
     }
     free(in->part);
     free(in->first);
@@ -46,11 +32,10 @@ static dt_status no_memory(const char *path) {
     return dt_fail(DT_ERR_MEMORY, "%s: out of memory", path);
 }
 
-/* `set` (may be NULL) is taken over. */
-static dt_status add(dt_inputs *in, const char *path, dt_dataset *set) {
+dt_status dt_inputs_add(dt_inputs *in, const char *path, dt_dataset *set) {
     if (in->n == in->capacity) {
         const int64_t capacity = in->capacity ? 2 * in->capacity : 64;
-        part *grown = realloc(in->part, (size_t)capacity * sizeof *grown);
+        dt_inputs_part *grown = realloc(in->part, (size_t)capacity * sizeof *grown);
         if (!grown) {
             dt_dataset_close(set);
             return no_memory(path);
@@ -58,14 +43,13 @@ static dt_status add(dt_inputs *in, const char *path, dt_dataset *set) {
         in->part = grown;
         in->capacity = capacity;
     }
-    part *p = &in->part[in->n++];
-    *p = (part){.file.path = strdup(path), .set = set};
+    dt_inputs_part *p = &in->part[in->n++];
+    *p = (dt_inputs_part){.file.path = strdup(path), .set = set};
     return p->file.path ? DT_OK : no_memory(path);
 }
 
-/* The current error text, under this name. */
-static dt_status add_failed(dt_inputs *in, const char *path) {
-    DT_TRY(add(in, path, NULL));
+dt_status dt_inputs_add_failed(dt_inputs *in, const char *path) {
+    DT_TRY(dt_inputs_add(in, path, NULL));
     char **error = &in->part[in->n - 1].file.error;
     *error = strdup(dt_error_text());
     return *error ? DT_OK : no_memory(path);
@@ -78,9 +62,9 @@ static dt_status add_set(dt_inputs *in, const char *path) {
     if (status == DT_OK && set->info.channels != in->facts->info.channels)
         status = dt_fail(DT_ERR_DATA, "%s: %s, but the network was trained on images of %lld", path,
                          dt_count_text(set->info.channels, "channel").s, (long long)in->facts->info.channels);
-    if (status == DT_OK) return add(in, path, set);
+    if (status == DT_OK) return dt_inputs_add(in, path, set);
     dt_dataset_close(set);
-    return status == DT_ERR_MEMORY ? status : add_failed(in, path);
+    return status == DT_ERR_MEMORY ? status : dt_inputs_add_failed(in, path);
 }
 
 /* The images in a folder and below it, sorted by name in each. */
@@ -89,7 +73,7 @@ static dt_status add_folder(dt_inputs *in, const char *path, const dt_dir_trail 
     dt_dir_trail here;
     dt_status status = dt_dir_enter(path, above, &here);
     if (status == DT_OK) status = dt_dir_list(path, dt_name_is_visible, &names);
-    if (status == DT_ERR_DATA) return add_failed(in, path);
+    if (status == DT_ERR_DATA) return dt_inputs_add_failed(in, path);
     for (int64_t i = 0; i < names.n && status == DT_OK; i++) {
         struct stat st;
         char *below;
@@ -101,7 +85,7 @@ static dt_status add_folder(dt_inputs *in, const char *path, const dt_dir_trail 
         if (stat(below, &st) == 0 && S_ISDIR(st.st_mode))
             status = add_folder(in, below, &here);
         else if (dt_folder_image_is(names.name[i]))
-            status = add(in, below, NULL);
+            status = dt_inputs_add(in, below, NULL);
         else
             in->n_ignored++;
         free(below);
@@ -115,7 +99,7 @@ static dt_status add_directory(dt_inputs *in, const char *path) {
     dt_names shards;
     const int64_t before = in->n;
     const dt_status status = dt_dir_list(path, dt_shard_name_is, &shards);
-    if (status == DT_ERR_DATA) return add_failed(in, path);
+    if (status == DT_ERR_DATA) return dt_inputs_add_failed(in, path);
     DT_TRY(status);
     const bool set = shards.n > 0;
     dt_names_free(&shards);
@@ -126,7 +110,7 @@ static dt_status add_directory(dt_inputs *in, const char *path) {
     dt_shard_set_hint(path, hint);
     const dt_status empty =
         dt_fail(DT_ERR_DATA, "%s: no images: neither .jpg nor .png files, nor shards%s", path, hint);
-    return empty == DT_ERR_DATA ? add_failed(in, path) : empty;
+    return empty == DT_ERR_DATA ? dt_inputs_add_failed(in, path) : empty;
 }
 
 static dt_status add_path(dt_inputs *in, const char *path) {
@@ -135,14 +119,20 @@ static dt_status add_path(dt_inputs *in, const char *path) {
     struct stat st;
     if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) return add_directory(in, path);
     if (n > n_extension && strcmp(path + n - n_extension, extension) == 0) return add_set(in, path);
-    return add(in, path, NULL);
+    return dt_inputs_add(in, path, NULL);
 }
 
-static dt_status number(dt_inputs *in) {
+static bool stands_for_rows(const dt_inputs_part *p) {
+    return p->set || p->table.state;
+}
+
+dt_status dt_inputs_number(dt_inputs *in) {
     in->first = calloc((size_t)in->n + 1, sizeof *in->first);
     if (!in->first) return no_memory(in->part[0].file.path);
     for (int64_t i = 0; i < in->n; i++)
-        in->first[i + 1] = in->first[i] + (in->part[i].set ? in->part[i].set->info.n_samples : 1);
+        in->first[i + 1] = in->first[i] + (in->part[i].set           ? in->part[i].set->info.n_samples
+                                           : in->part[i].table.state ? in->part[i].table.n_rows
+                                                                     : 1);
     return DT_OK;
 }
 
@@ -159,10 +149,10 @@ dt_status dt_inputs_open(const dt_data_facts *f, int n_path, const char *const *
     d->info = f->info;
     dt_status status = n_path < 1 ? dt_fail(DT_ERR_USAGE, "there are no inputs") : DT_OK;
     if (f->info.kind && strcmp(f->info.kind, dt_images_row.kind) != 0)
-        status = dt_fail(DT_ERR_USAGE, "the network was trained on %s: only images can be named as inputs",
-                         f->info.kind);
+        status =
+            dt_fail(DT_ERR_USAGE, "the network was trained on %s: images are no inputs for it", f->info.kind);
     for (int i = 0; i < n_path && status == DT_OK; i++) status = add_path(in, path[i]);
-    if (status == DT_OK) status = number(in);
+    if (status == DT_OK) status = dt_inputs_number(in);
     if (status != DT_OK) {
         dt_dataset_close(d);
         return status;
@@ -193,11 +183,11 @@ void dt_inputs_locate(const dt_inputs *in, int64_t sample, dt_sample *out) {
 void dt_inputs_get(const dt_dataset *d, int64_t sample, dt_input *out) {
     const dt_inputs *in = d->inputs;
     const int64_t i = dt_shard_set_find(in->first, in->n, sample);
-    const part *p = &in->part[i];
-    dt_sample s;
-    dt_inputs_locate(in, sample, &s);
+    const dt_inputs_part *p = &in->part[i];
+    dt_sample s = {.label = -1};
+    if (d->row == &dt_images_row) dt_inputs_locate(in, sample, &s);
     *out = (dt_input){.path = p->file.path,
-                      .sample = p->set ? sample - in->first[i] : -1,
+                      .sample = stands_for_rows(p) ? sample - in->first[i] : -1,
                       .label = s.label,
                       .label_name = p->set ? dt_dataset_class_name(p->set, s.label) : ""};
 }

@@ -56,6 +56,7 @@ typedef struct dt_data_row {
                        dt_data_note *note);
 } dt_data_row;
 
-extern const dt_data_row dt_images_row, dt_arrays_row, dt_synthetic_row, dt_tokens_row;
+extern const dt_data_row dt_images_row, dt_arrays_row, dt_synthetic_row, dt_tokens_row,
+    dt_input_rows_row; /* rows of arrays that are named: inputs.h */
 
 #endif

@@ -28,6 +28,31 @@ double dt_number_at(dt_dtype dtype, const void *numbers, int64_t i) {
     }
 }
 
+void dt_number_set(dt_dtype dtype, void *numbers, int64_t i, double x) {
+    switch (dtype) {
+    case DT_DTYPE_F32:
+        ((float *)numbers)[i] = (float)x;
+        return;
+    case DT_DTYPE_F64:
+        ((double *)numbers)[i] = x;
+        return;
+    case DT_DTYPE_F16:
+        ((uint16_t *)numbers)[i] = dt_f32_to_f16((float)x);
+        return;
+    case DT_DTYPE_BF16:
+        ((uint16_t *)numbers)[i] = dt_f32_to_bf16((float)x);
+        return;
+    case DT_DTYPE_I64:
+        ((int64_t *)numbers)[i] = (int64_t)x;
+        return;
+    case DT_DTYPE_I32:
+        ((int32_t *)numbers)[i] = (int32_t)x;
+        return;
+    default:
+        ((uint8_t *)numbers)[i] = (uint8_t)x;
+    }
+}
+
 static bool any_bad(dt_dtype dtype, const void *numbers, int64_t n) {
     const uint32_t *w = numbers;
     const uint16_t *h = numbers;

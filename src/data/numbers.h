@@ -10,6 +10,8 @@
 
 /* Number i. */
 double dt_number_at(dt_dtype dtype, const void *numbers, int64_t i);
+/* Makes number i this one, rounded to the type: a whole one, where that is what the type holds. */
+void dt_number_set(dt_dtype dtype, void *numbers, int64_t i, double x);
 /* The first of n that is not finite, or that fp32 has no finite number for; -1: none. */
 int64_t dt_numbers_find_bad(dt_dtype dtype, const void *numbers, int64_t n);
 /* The first whole number of n beyond DT_WHOLE_MAX, of a type of whole numbers; -1: none. */

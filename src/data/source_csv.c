@@ -279,7 +279,18 @@ static void tell_rounded(const dt_import_options *o, const csv_state *s) {
     }
 }
 
-dt_status dt_source_csv(const dt_import_options *o, dt_array_source *out) {
+/* Every column that there is, but where x is named. */
+static dt_status choose_inputs(const dt_import_options *o, csv_state *s) {
+    part *p;
+    if (o->x) return named(s, "x", o->x);
+    DT_TRY(new_part(s, "x", &p));
+    while (p->n_columns < s->csv.n_columns) p->place[p->n_columns] = p->n_columns, p->n_columns++;
+    return DT_OK;
+}
+
+static dt_status open_source(const dt_import_options *o,
+                             dt_status (*choose)(const dt_import_options *o, csv_state *s),
+                             dt_array_source *out) {
     *out = (dt_array_source){.state = NULL};
     if (o->n_input != 1) return dt_fail(DT_ERR_USAGE, "import csv: give one CSV file");
     csv_state *s = calloc(1, sizeof *s);
@@ -287,11 +298,19 @@ dt_status dt_source_csv(const dt_import_options *o, dt_array_source *out) {
     *out = (dt_array_source){.state = s, .load = load_csv, .close = close_csv};
     DT_TRY(dt_csv_open(o->input[0], &s->csv));
     DT_TRY(check_header(&s->csv));
-    DT_TRY(choose_columns(o, s));
+    DT_TRY(choose(o, s));
     DT_TRY(begin_values(s));
     DT_TRY(read_rows(s));
     tell_rounded(o, s);
     out->n_rows = s->n_rows;
     add_fields(s, out);
     return DT_OK;
+}
+
+dt_status dt_source_csv(const dt_import_options *o, dt_array_source *out) {
+    return open_source(o, choose_columns, out);
+}
+
+dt_status dt_source_csv_inputs(const dt_import_options *o, dt_array_source *out) {
+    return open_source(o, choose_inputs, out);
 }

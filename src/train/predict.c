@@ -9,6 +9,8 @@
 #include <string.h>
 
 #include "core/text.h"
+#include "model/model.h"
+#include "model/task.h"
 #include "trained.h"
 
 enum { ROWS_DEFAULT = 64, ROWS_MAX = 4096 };
@@ -16,7 +18,7 @@ enum { ROWS_DEFAULT = 64, ROWS_MAX = 4096 };
 /* State of a row in the table; absent is 0, past the last input. */
 typedef enum row_state { ROW_ABSENT = 0, ROW_DONE, ROW_FAILED, ROW_NOT_FINITE } row_state;
 
-/* [world, rows, 1 + 2 top]: state, then index and probability by rank. */
+/* [world, rows, 1 + 2 top]: state, then index and probability by rank; or [world, rows, 1 + n_value]: state, then values. */
 typedef struct table {
     double *v;
     int64_t rows, width, n;
@@ -31,10 +33,13 @@ typedef struct job {
     dt_loader *loader;
     dt_dataset *inputs; /* the session's */
     table t;
+    dt_predict_form form;
+    const char *output; /* of the network */
     int32_t top;
     int64_t n_class;
     int32_t *index;
     double *probability;
+    float *value; /* [form.n_value] */
 } job;
 
 bool dt_predict_top(const float *logit, int64_t n_class, int32_t n, int32_t *index, double *probability) {
@@ -66,12 +71,27 @@ static void adapt(dt_config *c, int32_t world, int64_t n_samples) {
     c->dist.backend = DT_COMM_MPI; /* no gradients are exchanged */
 }
 
+/* The values of one row behind its state; false where one is not finite. */
+static bool take_values(const job *j, const float *x, double *v) {
+    for (int64_t i = 0; i < j->form.n_value; i++) {
+        if (!isfinite(x[i])) return false;
+        v[i] = j->form.labels ? 1 / (1 + exp(-(double)x[i])) : (double)x[i];
+    }
+    return true;
+}
+
+static bool take_classes(const job *j, const float *logit, double *v) {
+    if (!dt_predict_top(logit, j->n_class, j->top, j->index, j->probability)) return false;
+    for (int32_t k = 0; k < j->top; k++) v[2 * k] = j->index[k], v[1 + 2 * k] = j->probability[k];
+    return true;
+}
+
 /* This rank's batch into its part of the table. */
 static dt_status take_rows(job *j, const dt_batch *b) {
-    const float *logit;
+    const float *x;
     int64_t n;
     double *v = j->t.v + j->s.mpi->rank * j->t.rows * j->t.width;
-    DT_TRY(dt_engine_output(j->s.engine, "logits", &n, &logit));
+    DT_TRY(dt_engine_output(j->s.engine, j->output, &n, &x));
     for (int64_t r = 0; r < b->n_valid; r++, v += j->t.width) {
         const char *error = b->error + r * DT_ROW_ERROR_BYTES;
         if (*error) {
@@ -79,11 +99,9 @@ static dt_status take_rows(job *j, const dt_batch *b) {
             v[0] = ROW_FAILED;
             continue;
         }
-        const bool finite =
-            dt_predict_top(logit + r * j->n_class, j->n_class, j->top, j->index, j->probability);
+        const float *row = x + r * (j->form.classes ? j->n_class : j->form.n_value);
+        const bool finite = j->form.classes ? take_classes(j, row, v + 1) : take_values(j, row, v + 1);
         v[0] = finite ? ROW_DONE : ROW_NOT_FINITE;
-        for (int32_t k = 0; finite && k < j->top; k++)
-            v[1 + 2 * k] = j->index[k], v[2 + 2 * k] = j->probability[k];
     }
     return DT_OK;
 }
@@ -95,7 +113,7 @@ static dt_status run_batch(job *j) {
     if (b.n_valid > 0) {
         /* What a set says of its samples is not the network's business, and may be classes that it has
          * not. */
-        int32_t *label = dt_batch_field(&b, "label");
+        int32_t *label = j->trained.facts.info.n_field == 0 ? dt_batch_field(&b, "label") : NULL;
         for (int64_t r = 0; label && r < b.rows; r++) label[r] = -1;
         const int64_t fed = dt_engine_fed(j->s.engine);
         DT_TRY(dt_engine_feed(j->s.engine, &b, true));
@@ -116,6 +134,10 @@ static dt_status hand_on(job *j, int32_t rank, int64_t first, const char *error)
         if (v[0] == ROW_FAILED) {
             p.error = error;
             error += DT_ROW_ERROR_BYTES;
+        } else if (!j->form.classes) {
+            p.n_value = j->form.n_value;
+            p.value = j->value;
+            for (int64_t k = 0; k < j->form.n_value; k++) j->value[k] = (float)v[1 + k];
         } else {
             p.n = j->top;
             p.index = j->index;
@@ -133,7 +155,7 @@ static dt_status check_finite(const job *j) {
         if (j->t.v[i * j->t.width] == ROW_NOT_FINITE)
             return dt_fail(
                 DT_ERR_NONFINITE,
-                "%s: an output of the network is not finite: weights or images beyond the numbers of "
+                "%s: an output of the network is not finite: weights or inputs beyond the numbers of "
                 "train.precision",
                 j->trained.ckpt->path);
     return DT_OK;
@@ -161,13 +183,29 @@ static dt_status run_round(job *j, int64_t round) {
     return DT_OK;
 }
 
-static dt_status make_table(job *j) {
+/* What the values are called: as the field that they were compared with. */
+static void name_values(job *j, const dt_config *c) {
+    const dt_data_facts *f = &j->trained.facts;
+    const dt_field *target = dt_session_target(c, f->info.n_field, f->info.field);
+    const bool none = !target || strcmp(dt_task_of(&c->model)->loss[0], "value") == 0;
+    snprintf(j->form.name, sizeof j->form.name, "%s", none ? "output" : target->name);
+}
+
+static dt_status make_table(job *j, const dt_config *c) {
     const dt_program *p = dt_engine_program(j->s.engine, true);
-    const dt_value *logits = &p->graph->value[dt_graph_output(p->graph, "logits")];
-    j->n_class = logits->dim[logits->ndim - 1];
+    const dt_task_row *task = dt_task_of(&c->model);
+    j->output = task->output;
+    const dt_value *out = &p->graph->value[dt_graph_output(p->graph, j->output)];
+    j->form = (dt_predict_form){.classes = task->classes, .labels = task->sums == DT_LOSS_SUMS_LABELS};
+    j->n_class = out->dim[out->ndim - 1];
     j->top = (int32_t)dt_min_i64(j->o->top, j->n_class);
-    j->t.rows = logits->dim[0];
-    j->t.width = 1 + 2 * (int64_t)j->top;
+    j->t.rows = out->dim[0];
+    if (!task->classes) {
+        j->form.n_value = dt_value_n_elem(out) / out->dim[0];
+        j->top = 1;
+        name_values(j, c);
+    }
+    j->t.width = 1 + (task->classes ? 2 * (int64_t)j->top : j->form.n_value);
     const int64_t n = j->s.mpi->world * j->t.rows * j->t.width;
     if (n > INT32_MAX)
         return dt_fail(DT_ERR_CONFIG,
@@ -175,11 +213,12 @@ static dt_status make_table(job *j) {
                        "fewer classes",
                        (long long)n);
     j->t.v = malloc((size_t)n * sizeof *j->t.v);
+    j->value = malloc((size_t)(j->form.n_value + 1) * sizeof *j->value);
     j->t.errors = malloc((size_t)j->t.rows * DT_ROW_ERROR_BYTES);
     j->t.others = malloc((size_t)j->t.rows * DT_ROW_ERROR_BYTES);
     j->index = malloc((size_t)j->top * sizeof *j->index);
     j->probability = malloc((size_t)j->top * sizeof *j->probability);
-    if (j->t.v && j->t.errors && j->t.others && j->index && j->probability) return DT_OK;
+    if (j->t.v && j->value && j->t.errors && j->t.others && j->index && j->probability) return DT_OK;
     return dt_fail(DT_ERR_MEMORY, "no memory for the predictions");
 }
 
@@ -222,10 +261,11 @@ static dt_status predict_all(job *j, const dt_config *asked) {
     dt_dataset_info info;
     double ignored[DT_METRIC_COUNT];
     dt_comm *mpi = j->s.mpi;
-    dt_status st = make_table(j);
+    dt_status st = make_table(j, asked);
     if (st == DT_OK) st = dt_session_loader(&j->s, true, 0, 0, &j->loader);
     DT_TRY(dt_comm_agree(mpi, st));
     tell_start(j, asked);
+    if (mpi->rank == 0 && j->o->begin) DT_TRY(j->o->begin(j->o->arg, &j->form));
     dt_dataset_info_get(j->inputs, &info);
     j->result->n_inputs = info.n_samples;
     const int64_t n_batch = (info.n_samples + j->t.rows - 1) / j->t.rows;
@@ -235,9 +275,51 @@ static dt_status predict_all(job *j, const dt_config *asked) {
     return tell_end(j);
 }
 
+/* Which of the data's fields the network's result follows from. */
+static dt_status find_read(const dt_config *c, const dt_data_facts *f, bool reads[DT_FIELDS_MAX]) {
+    const dt_model_input in = {
+        .batch = 2, .classes = c->model.classes, .field = f->info.field, .n_field = f->info.n_field};
+    dt_graph *g;
+    DT_TRY(dt_model_build(&c->model, &in, DT_DTYPE_F32, false, &g));
+    bool *from = calloc((size_t)g->n_value + 1, sizeof *from);
+    const dt_vid out = dt_graph_output(g, dt_task_of(&c->model)->output);
+    if (from) from[out] = true;
+    for (dt_nid i = g->n_node - 1; i >= 0 && from; i--) {
+        const dt_node *n = &g->node[i];
+        bool any = false;
+        for (int32_t k = 0; k < n->n_out; k++) any |= n->out[k] >= 0 && from[n->out[k]];
+        for (int32_t k = 0; k < n->n_in && any; k++)
+            if (n->in[k] >= 0) from[n->in[k]] = true;
+    }
+    for (int32_t i = 0; i < f->info.n_field && from; i++) {
+        const dt_vid v = dt_graph_input(g, f->info.field[i].name);
+        reads[i] = v >= 0 && from[v];
+    }
+    const dt_status st = from ? DT_OK : dt_fail(DT_ERR_MEMORY, "no memory for the network");
+    free(from);
+    dt_graph_destroy(g);
+    return st;
+}
+
+static dt_status open_arrays(job *j, const dt_config *c) {
+    dt_inputs_arrays o = {.facts = &j->trained.facts,
+                          .n_path = j->o->n_input,
+                          .path = j->o->input,
+                          .columns = j->o->columns,
+                          .verify = c->data.verify};
+    DT_TRY(find_read(c, o.facts, o.reads));
+    return dt_inputs_open_arrays(&o, &j->inputs);
+}
+
 /* Every rank names the same inputs, found on its own host. */
-static dt_status open_inputs(job *j, dt_comm *mpi) {
-    const dt_status st = dt_inputs_open(&j->trained.facts, j->o->n_input, j->o->input, &j->inputs);
+static dt_status open_inputs(job *j, const dt_config *c, dt_comm *mpi) {
+    const bool arrays = j->trained.facts.info.n_field > 0;
+    dt_status st = DT_OK;
+    if (!arrays && j->o->columns)
+        st = dt_fail(DT_ERR_USAGE, "--x names columns, and the network was trained on images");
+    if (st == DT_OK)
+        st = arrays ? open_arrays(j, c)
+                    : dt_inputs_open(&j->trained.facts, j->o->n_input, j->o->input, &j->inputs);
     DT_TRY(dt_comm_agree(mpi, st));
     DT_TRY(dt_comm_check_equal(mpi, (uint64_t)j->o->top, "the number of classes per input"));
     return dt_comm_check_equal(mpi, dt_inputs_hash(j->inputs), "the inputs");
@@ -250,14 +332,9 @@ dt_status dt_predict(const dt_config *c, dt_comm *mpi, const dt_predict_options 
     bool opened = false;
     *out = (dt_predict_result){0};
     dt_status st;
-    if (!dt_task_of(&c->model)->classes) {
-        st = dt_fail(DT_ERR_CONFIG, "model.task = \"%s\": predict tells classes, and this network has none",
-                     dt_task_of(&c->model)->name);
-        goto out;
-    }
     DT_TRY_GOTO(st, dt_trained_load(c, mpi, o->sink, &j.trained), out);
     DT_TRY_GOTO(st, dt_comm_agree(mpi, dt_trained_find_facts(c, &j.trained)), out);
-    DT_TRY_GOTO(st, open_inputs(&j, mpi), out);
+    DT_TRY_GOTO(st, open_inputs(&j, c, mpi), out);
     dt_dataset_info_get(j.inputs, &info);
     adapt(&own, mpi->world, info.n_samples);
     st = dt_session_open_trained(&own, mpi, &j.trained.facts, j.inputs, o->sink, &j.s);
@@ -278,6 +355,6 @@ out:
     else
         dt_dataset_close(j.inputs);
     dt_trained_free(&j.trained);
-    free(j.t.v), free(j.t.errors), free(j.t.others), free(j.index), free(j.probability);
+    free(j.t.v), free(j.t.errors), free(j.t.others), free(j.index), free(j.probability), free(j.value);
     return st;
 }

@@ -7,6 +7,7 @@
 
 #include "inputs.h"
 #include "jpeg.h"
+#include "numpy_files.h"
 
 /* A set of 7 JPEGs and PNGs in directories a and b. */
 static const char *make_tree(const char *name) {
@@ -336,9 +337,91 @@ static void test_links(void **state) {
     dt_data_facts_free(&f);
 }
 
+/* ---- rows of numbers ---- */
+
+static void write_text(const char *path, const char *text) {
+    write_file(path, text, strlen(text));
+}
+
+/* What the loader gives of row i of a field of three f32. */
+static void expect_inputs(const dt_dataset *d, int64_t n, const char *want) {
+    test_options c = test_defaults();
+    dt_loader *l;
+    dt_batch b;
+    char said[2048] = "";
+    dt_loader_options o = eval_options(&c, d, n, 0, 1, true);
+    assert_ok(dt_loader_open(&o, &l));
+    assert_ok(dt_loader_next(l, &b, NULL));
+    const float *x = dt_batch_field(&b, "x"), *y = dt_batch_field(&b, "y");
+    for (int64_t r = 0; r < n; r++) {
+        dt_input in;
+        const char *error = b.error + r * DT_ROW_ERROR_BYTES, *part;
+        dt_inputs_get(d, r, &in);
+        part = strrchr(in.path, '/') + 1;
+        assert_true(y[r] == 0 && in.label == -1); /* not read, whatever the input holds */
+        const size_t used = strlen(said);
+        if (*error)
+            snprintf(said + used, sizeof said - used, "%s %lld error; ", part, (long long)in.sample);
+        else
+            snprintf(said + used, sizeof said - used, "%s %lld: %g %g %g; ", part, (long long)in.sample,
+                     (double)x[3 * r], (double)x[3 * r + 1], (double)x[3 * r + 2]);
+    }
+    assert_string_equal(said, want);
+    dt_loader_release(l, &b);
+    dt_loader_close(l);
+}
+
+static void test_rows(void **state) {
+    (void)state;
+    static const char head[] = "{'descr': '<f8', 'fortran_order': False, 'shape': (3, 3)}";
+    static const double numbers[9] = {1, 2, 3, 4, 1e300, 6, 7, 8, 0.5};
+    static uint8_t file[1024];
+    dt_data_facts f = {.info = {.kind = "arrays",
+                                .n_field = 2,
+                                .field = {{.name = "x", .dtype = DT_DTYPE_F32, .ndim = 1, .dim = {3}},
+                                          {.name = "y", .dtype = DT_DTYPE_F32}}}};
+    dt_dataset *d;
+    dt_import_result r;
+    char *csv = in_scratch("in.csv"), *npy = in_scratch("in.npy"), *wide = in_scratch("wide.csv"),
+         *set = in_scratch("in_set");
+    write_text(csv, "a,b,c\n1,2,3\n4,5,6\n");
+    write_text(wide, "c,a,b,y\n3,1,2,9\n");
+    write_file(npy, file, numpy_files_npy(1, head, numbers, sizeof numbers, file));
+    dt_import_options import = {.kind = DT_IMPORT_CSV,
+                                .input = (const char *const[]){wide},
+                                .n_input = 1,
+                                .x = "a,b,c",
+                                .y = "y",
+                                .out_dir = set,
+                                .split = "train"};
+    assert_ok(dt_import_run(&import, &r));
+    const char *path[] = {csv, set, npy, "/nowhere/x.csv", wide};
+    dt_inputs_arrays o = {.facts = &f, .n_path = 5, .path = path, .reads = {true, false}, .verify = true};
+    assert_ok(dt_inputs_open_arrays(&o, &d));
+    expect_inputs(d, 8,
+                  "in.csv 0: 1 2 3; in.csv 1: 4 5 6; in_set 0: 1 2 3; in.npy 0: 1 2 3; in.npy 1 error; "
+                  "in.npy 2: 7 8 0.5; x.csv -1 error; wide.csv -1 error; ");
+    dt_dataset_close(d);
+    o.path = path + 4, o.n_path = 1, o.columns = "a,b,c";
+    assert_ok(dt_inputs_open_arrays(&o, &d));
+    expect_inputs(d, 1, "wide.csv 0: 1 2 3; ");
+    dt_dataset_close(d);
+    /* A network that reads both. */
+    o.path = path + 1, o.reads[1] = true, o.columns = NULL, o.n_path = 2;
+    f.info.field[1].name[0] = 'z';
+    assert_ok(dt_inputs_open_arrays(&o, &d));
+    assert_true(d->info.n_samples == 2); /* both fail: no z, and one array for two fields */
+    assert_non_null(strstr(d->inputs->part[0].file.error, "has no \"z\", which the network reads"));
+    assert_non_null(strstr(d->inputs->part[1].file.error, "one array, and the network reads 2"));
+    dt_dataset_close(d);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_facts), cmocka_unit_test(test_as_imported),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_facts),
+                                       cmocka_unit_test(test_as_imported),
                                        cmocka_unit_test(test_order_and_errors),
-                                       cmocka_unit_test(test_other_sizes), cmocka_unit_test(test_links)};
+                                       cmocka_unit_test(test_other_sizes),
+                                       cmocka_unit_test(test_links),
+                                       cmocka_unit_test(test_rows)};
     return cmocka_run_group_tests(tests, make_scratch, remove_scratch);
 }

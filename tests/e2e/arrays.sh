@@ -143,9 +143,13 @@ expect_code 3
 expect classes.log 'shard-00000-of-00001.h5: sample [0-9]+ has y = 3: with model.classes = 3 expected 0 to 2' 1
 train_ok 1 report.log eval "${classify[@]}" --report report
 expect report/mistakes.csv '^[0-9]+,shard-00000-of-00001.h5,[0-9]+,[0-3],,[0-3],,'
-train 0 predict.log predict "${classify[@]}" kinds/val
-expect_code 2
-expect predict.log 'the network was trained on arrays: only images can be named as inputs' 1
+"$DTRAIN" predict "${classify[@]}" kinds.csv --x a,b,c --format csv --top 2 >answers.csv 2>predict.log || fail "$(cat predict.log)"
+[ "$(head -n 1 answers.csv)" = input,sample,label,rank,class,index,probability ] || fail "header: $(head -n 1 answers.csv)"
+paste -d, <(awk -F, '$4 == 1' answers.csv | cut -d, -f6) <(tail -n +2 kinds.csv | cut -d, -f4) |
+    awk -F, '{ n += $1 == $2 } END { exit !(NR == 600 && n / NR > 0.85) }' || fail "predict tells other classes"
+train 0 predict.log predict "${classify[@]}" data/val
+expect_code 3
+expect predict.log 'data/val: holds images, the network was trained on arrays' 1
 train 1 field.log regress.toml run.out_dir=other data.train=synthetic data.val='""' data.synthetic_fields='x=f32'
 expect_code 2
 expect field.log 'data.synthetic_fields: "x=f32": expected NAME:TYPE' 1

@@ -22,9 +22,57 @@ awk "BEGIN { exit !($r2 > 0.98) }" || fail "R2 of configs/table.toml is $r2"
 train_ok "$ranks" eval.log eval "$config" run.device=cpu
 expect eval.log "^runs/table/checkpoints/step-[0-9]+: step [0-9]+, [0-9]+ samples: loss .*, RMSE .*, MAE .*, R2 0\\.9[89]" 1
 if [ "$ranks" -eq 0 ]; then
-    train 0 predict.log predict "$config" datasets/table/val
+    # What predict gives of the set is what eval measures; of the columns alone, and of NumPy's files, the same.
+    train_ok 0 import.log data import csv houses.csv --x size,rooms,age --y price --out whole
+    train_ok 0 eval_whole.log eval "$config" run.device=cpu data.val=whole
+    rmse=$(sed -n -E 's/.*RMSE ([0-9.e-]+),.*/\1/p' eval_whole.log)
+    "$DTRAIN" predict "$config" run.device=cpu whole --format csv >set.csv 2>predict.log || fail "predict: $(cat predict.log)"
+    [ "$(head -n 1 set.csv)" = input,sample,y ] || fail "header: $(head -n 1 set.csv)"
+    [ "$(wc -l <set.csv)" -eq 601 ] || fail "$(wc -l <set.csv) lines of 600 rows"
+    paste -d, <(tail -n +2 set.csv | cut -d, -f3) <(tail -n +2 houses.csv | cut -d, -f4) |
+        awk -F, -v rmse="$rmse" '{ s += ($1 - $2) ^ 2 } END { r = sqrt(s / NR); exit !(r / rmse > 0.995 && r / rmse < 1.005) }' ||
+        fail "the predictions do not have RMSE $rmse"
+    "$DTRAIN" predict "$config" run.device=cpu houses.csv --x size,rooms,age --format csv >columns.csv 2>predict.log || fail "predict"
+    cmp <(cut -d, -f2- set.csv) <(cut -d, -f2- columns.csv) || fail "a CSV file gives other numbers than the set made of it"
+    cut -d, -f1-3 houses.csv >bare.csv
+    "$DTRAIN" predict "$config" run.device=cpu bare.csv --format csv >columns.csv 2>predict.log || fail "predict"
+    cmp <(cut -d, -f2- set.csv) <(cut -d, -f2- columns.csv) || fail "a CSV file of inputs gives other numbers"
+    "$MPIRUN" -np 3 "$DTRAIN" predict "$config" run.device=cpu whole --format csv >three.csv 2>predict.log || fail "predict on three ranks"
+    cmp set.csv three.csv || fail "three ranks give other numbers"
+    python3 - <<'PYTHON'
+import struct
+rows = [line.split(",")[:3] for line in open("houses.csv").read().split()[1:]]
+v = [float(x) for row in rows for x in row]
+v[3 * 7 + 1] = float("nan")
+head = f"{{'descr': '<f8', 'fortran_order': False, 'shape': ({len(rows)}, 3), }}".ljust(117) + "\n"
+open("rows.npy", "wb").write(b"\x93NUMPY\x01\x00\x76\x00" + head.encode() + struct.pack(f"<{len(v)}d", *v))
+PYTHON
+    code=0
+    "$DTRAIN" predict "$config" run.device=cpu rows.npy --format csv >npy.csv 2>predict.log || code=$?
+    expect_code 3
+    expect predict.log '^dtrain: rows.npy: \[7, 1\] is not finite' 1
+    cmp <(cut -d, -f2- set.csv | grep -v '^7,') <(cut -d, -f2- npy.csv) || fail "a .npy file gives other numbers"
+    "$DTRAIN" predict "$config" run.device=cpu whole >text.txt 2>predict.log || fail "predict"
+    expect text.txt '^whole\[[0-9]+\]: y [-0-9.e]+$' 600
+    train 0 predict.log predict "$config" run.device=cpu houses.csv
+    expect_code 3
+    expect predict.log 'houses.csv: has 6 columns, and the network reads 3: name those' 1
+    train 0 predict.log predict "$config" run.device=cpu whole --top 2
     expect_code 2
-    expect predict.log '^dtrain: .*regress' 1
+    expect predict.log '[-][-]top is of classes' 1
+    # What would be ignored of the data's kind, and numbers of other rows under the old name.
+    train 0 flip.log "$config" run.device=cpu augment.flip=true
+    expect_code 2
+    expect flip.log 'command line: augment.flip: would be ignored: it counts only with images, and here the data is arrays' 1
+    awk -F, -v OFS=, 'NR > 1 { $4 = $4 + 1 } 1' houses.csv >other.csv
+    train_ok 0 import.log data import csv other.csv --x size,rooms,age --y price --val-fraction 0.2 --out datasets/other
+    mv datasets/table/train datasets/before && mv datasets/other/train datasets/table/train
+    train 0 changed.log "$config" run.device=cpu train.epochs=61
+    expect_code 2
+    expect changed.log 'was written on a training set with other samples, or in another order, than datasets/table/train holds now' 1
+    train_ok 0 changed.log "$config" run.device=cpu run.threads=1 train.epochs=61 data.allow_changed=true run.resume=runs/table run.out_dir=changed
+    expect changed.log '^note: datasets/table/train holds other samples than the checkpoint was written on' 1
+    rm -r datasets/table/train && mv datasets/before datasets/table/train
     train 0 report.log eval "$config" --report report
     expect_code 2
     expect report.log 'a report is of classes' 1
@@ -65,6 +113,19 @@ channels = 2"
 train_ok "$ranks" multi.log multi.toml
 accuracy=$(field multi eval accuracy | tail -n 1)
 awk "BEGIN { exit !($accuracy > 0.95) }" || fail "label accuracy is $accuracy"
+if [ "$ranks" -eq 0 ]; then
+    "$DTRAIN" predict multi.toml labels/val --format csv >labels.csv 2>predict.log || fail "predict: $(cat predict.log)"
+    [ "$(head -n 1 labels.csv)" = input,sample,y_0,y_1 ] || fail "header: $(head -n 1 labels.csv)"
+    awk -F, 'NR > 1 && ($3 < 0 || $3 > 1 || $4 < 0 || $4 > 1) { exit 1 }' labels.csv || fail "probabilities outside 0 to 1"
+    "$DTRAIN" predict multi.toml houses.csv --x size,rooms,age --format csv >labels.csv 2>predict.log || fail "predict"
+    paste -d, <(tail -n +2 labels.csv) <(tail -n +2 houses.csv | cut -d, -f5,6) |
+        awk -F, '{ n += (($3 > 0.5) == $5) + (($4 > 0.5) == $6) } END { exit !(n / (2 * NR) > 0.95) }' || fail "labels are wrong"
+    awk -F, -v OFS=, 'NR > 1 { $5 = 2 * $5 } 1' houses.csv >twos.csv
+    train_ok 0 import.log data import csv twos.csv --x size,rooms,age --y old,large --val-fraction 0.2 --out twos
+    train 0 twos.log multi.toml data.train=twos/train data.val=twos/val run.out_dir=twos-run
+    expect_code 3
+    expect twos.log 'sample [0-9]+ has y\[0\] = 2: "loss", a bce, takes labels from 0 to 1' 1
+fi
 expect multi.log '^evaluation at step 300, .*label accuracy [0-9.]+ %, F1 [0-9.]+ %, all labels right ' 1
 
 # Two inputs of an .npz meet in a sum and a concatenation; a second loss with a weight of its own.

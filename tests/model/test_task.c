@@ -159,7 +159,8 @@ static void test_what_does_not_fit_is_refused(void **state) {
     expect_refused("task = \"regress\"\ntarget = \"why\"", 2, "", table, "no such field");
     expect_refused("task = \"regress\"", 2, "", other, "no field label, y or target");
     expect_refused("task = \"classify\"", 3, "", table, "the target \"y\" holds real numbers (f32)");
-    expect_refused("task = \"regress\"", 2, "[[model.layers]]\ntype = \"dense\"\nchannels = 2\nfrom = \"x\"\n", table,
+    expect_refused("task = \"regress\"", 2,
+                   "[[model.layers]]\ntype = \"dense\"\nchannels = 2\nfrom = \"x\"\n", table,
                    "no loss depends on \"hidden\": let a layer read it");
     expect_refused("task = \"regress\"", 2, "[[model.losses]]\nof = \"hiden\"\n", table,
                    "no layer \"hiden\"");

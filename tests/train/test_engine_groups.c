@@ -247,7 +247,8 @@ static void test_refused(void **state) {
     r.e = NULL;
     rig_close(&r);
     rig_prepare(&r, RIG_PLAIN_MODEL "[train]\nglobal_batch = 16\n" FREEZE("layer9.*"));
-    CHECK_ERROR(rig_try_open(&r, NULL, true), DT_ERR_CONFIG, "optim.groups[0]", "layer9.*", "did you mean");
+    CHECK_ERROR(rig_try_open(&r, NULL, true), DT_ERR_CONFIG, "test.toml:", "optim.groups[0]", "layer9.*",
+                "did you mean");
     r.e = NULL;
     rig_close(&r);
 }

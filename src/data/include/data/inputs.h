@@ -11,6 +11,17 @@
  * read. Only memory can be lacking. `f` of the training set must outlive the result, whose info is that of
  * `f`. */
 dt_status dt_inputs_open(const dt_data_facts *f, int n_path, const char *const *path, dt_dataset **out);
+/* The same for a network that reads arrays. `path`: data sets and their shards, .npy, .npz and .csv files; a .npy file
+ * is of the only field, or of the one that "NAME=FILE" says. */
+typedef struct dt_inputs_arrays {
+    const dt_data_facts *facts; /* of the training set; must outlive the result */
+    int n_path;
+    const char *const *path;
+    bool reads[DT_FIELDS_MAX]; /* which of the facts' fields must be there; the others are zero */
+    const char *columns;       /* of .csv files, "a,b,c", in the order of the field; NULL: all */
+    bool verify;               /* checksums */
+} dt_inputs_arrays;
+dt_status dt_inputs_open_arrays(const dt_inputs_arrays *o, dt_dataset **out);
 /* Of the names and their order: what ranks must agree in. */
 uint64_t dt_inputs_hash(const dt_dataset *d);
 
