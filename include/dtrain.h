@@ -14,15 +14,28 @@
  * What holds everywhere:
  * - A call that can fail returns dt_status; dt_error_text() says what, where and how to mend it. Nothing
  *   prints, nothing ends the process (one exception: dt_run_open under a launcher whose ranks never come).
- * - Options are structs passed by value; a field that is 0 means its default.
+ * - Options are structs passed by value; a field that is 0 means its default. Other numbers are checked: NaN,
+ *   what is out of range, and what would be another number in fp32 are refused (DT_ERR_CONFIG). Texts are copied.
  * - Handles (dt_run, dt_net, dt_tensor, dt_data) are freed in any order; freeing NULL, or a handle twice, does
  *   nothing. A call with NULL or a freed handle returns DT_ERR_USAGE. A handle's memory is used again only
  *   after many others were freed.
  * - A handle is used by one thread at a time; different networks, and tensors, by different threads at once.
+ *   A run may be used by several: dt_tensor_*, dt_net_create and dt_data_open take it from any thread.
+ * - A function that fails leaves its results as they were, or NULL where it gives a new handle, and what it
+ *   was called on can be used further. After DT_ERR_DEVICE, or DT_ERR_PEER, close the run.
  * - Images are N H W C (rows of a batch, height, width, channels), weights of convolutions K R S C (out,
- *   rows, columns, in), of dense layers K C (out, in); elements are contiguous, the last dimension first.
+ *   rows, columns, in), of dense layers K C (out, in); elements are contiguous, the last dimension's side by side.
  * - "Collective": in a job of several processes (ranks) all of them call it, in the same order, and one
- *   thread of each. Without mpirun there is one rank, and MPI is not even started. */
+ *   thread of each. They compare first what they are about to do: the call, the network (at its compilation all
+ *   that it is), step and learning rate, shapes, data, files. What one rank cannot do, or has otherwise, fails on
+ *   all of them, with one text that names the rank, before any has begun: they are in step, and may go on. A rank
+ *   that does not come at all is DT_ERR_PEER after dt_run_options.timeout_s. Without mpirun there is one rank,
+ *   and MPI is not even started.
+ *
+ * Versions: libdtrain.so.N. Under one N functions and enumerators are only added, at the end, and no struct of this
+ * header changes: a program that was linked goes on. As options are passed by value, a field more raises N, and
+ * programs are compiled anew; their source stays right, since new fields come last and 0 is their default. Use
+ * designated initializers, or start with {0}. */
 
 #ifndef DTRAIN_TYPES /* status, types and options; the library's own sources read this part alone */
 #define DTRAIN_TYPES
@@ -33,18 +46,20 @@
 
 typedef enum dt_status {
     DT_OK = 0,
-    DT_ERR_USAGE,       /* a call that cannot be right: NULL, a freed handle, a shape that does not fit */
-    DT_ERR_CONFIG,      /* options or configuration: unknown name, range, inconsistent values */
+    DT_ERR_USAGE,       /* a call that cannot be right: NULL, a freed handle, a shape that does not fit, the
+                           order of calls, ranks that are in different ones */
+    DT_ERR_CONFIG,      /* options or configuration: unknown name, range, what does not go together, or
+                           differs between ranks */
     DT_ERR_DATA,        /* data set missing, damaged, wrong type */
     DT_ERR_CHECKPOINT,  /* no usable checkpoint */
-    DT_ERR_NONFINITE,   /* loss or gradients not finite */
+    DT_ERR_NONFINITE,   /* weights to be saved are not finite */
     DT_ERR_PEER,        /* another rank failed, died or stalled */
     DT_ERR_MEMORY,      /* host or device memory */
     DT_ERR_DEVICE,      /* GPU, cuDNN, cuBLAS, NCCL */
     DT_ERR_IO,          /* a file could not be written or read */
     DT_ERR_UNSUPPORTED, /* a backend or build lacks this */
     DT_ERR_INTERNAL,    /* a bug of dtrain */
-    DT_STOPPED,         /* a signal asked to stop; state was saved */
+    DT_STOPPED,         /* of dtrain's own commands, and for callbacks that want to stop */
     DT_STATUS_COUNT
 } dt_status;
 
@@ -203,21 +218,22 @@ typedef struct dt_run_info {
     int64_t memory_bytes, free_bytes; /* of the device; of the host for the CPU */
 } dt_run_info;
 
-/* Opens the device and, under mpirun or srun, meets the other ranks. A process may open several runs; MPI
- * ends with the last of them, and a later one is refused (DT_ERR_USAGE). A program that has started MPI
- * itself, with MPI_THREAD_SERIALIZED or better, also ends it. Collective. */
+/* Opens the device and, under mpirun or srun, meets the other ranks. A process may open several runs; MPI ends with the
+ * last of them, also with one that could not be opened, and a later one is refused (DT_ERR_USAGE). A program that has
+ * started MPI itself, with MPI_THREAD_SERIALIZED or better, also ends it. Errors: DT_ERR_USAGE (options), DT_ERR_DEVICE,
+ * DT_ERR_UNSUPPORTED (a GPU that is asked for and not there). Collective. */
 DT_API dt_status dt_run_open(dt_run_options options, dt_run **out);
-/* Ends it. The device stays until the run's last tensor and network are freed. With a rank that has failed
- * the others end by their launcher. Collective. */
+/* Ends it. The device stays until the run's last tensor and network are freed. Ranks that are in another call then get
+ * DT_ERR_USAGE there; with a rank that has failed the others end by their launcher. Collective. */
 DT_API void dt_run_close(dt_run *run);
 DT_API dt_status dt_run_get_info(const dt_run *run, dt_run_info *out);
 
 typedef struct dt_tensor dt_tensor;
 
-/* t = the sum of all ranks' t (f32, f16, bf16, f64, i32; equal shapes), with the same bits on all of them.
- * Collective. */
+/* t = the sum of all ranks' t (f32, f16, bf16, f64, i32), with the same bits on all of them. DT_ERR_CONFIG where
+ * shapes or types differ, DT_ERR_UNSUPPORTED for other types. Collective. */
 DT_API dt_status dt_run_all_reduce(dt_run *run, dt_tensor *t);
-/* t = rank root's t. Collective. */
+/* t = rank root's t, of the same shape and type, any. Collective. */
 DT_API dt_status dt_run_broadcast(dt_run *run, dt_tensor *t, int32_t root);
 /* Waits for every rank. DT_OK if all came with DT_OK, else on every rank the status and text of the first
  * that did not: `return dt_run_agree(run, mine)` ends all ranks alike. Collective. */
@@ -275,10 +291,11 @@ DT_API dt_status dt_tensor_transpose(const dt_tensor *t, const int32_t *order, d
 
 /* ---- networks: what is computed ----
  *
- * Layers are functions from values to values. The first mistake sticks in the network: later calls do nothing
- * and return DT_NO_VAR, and dt_net_compile returns it. Layers with parameters are named by the option `name`, or
- * "conv2d1", "conv2d2", ... in the order of their calls; "conv2d1.weight" is then the name of its weight, in
- * gradients and in saved files. */
+ * Layers are functions from values to values. The first mistake sticks in the network: later calls that build it do
+ * nothing and return DT_NO_VAR, and all others return it, dt_net_compile first of all. One whose operands are of no
+ * network (DT_NO_VAR, of one that was freed) is a mistake of the network that this thread has last built on. Layers
+ * with parameters are named by the option `name`, or "conv2d1", "conv2d2", ... in the order of their calls;
+ * "conv2d1.weight" is then the name of its weight, in gradients and in saved files. */
 
 typedef struct dt_net dt_net;
 
@@ -308,11 +325,11 @@ typedef struct dt_optimizer_options {
 } dt_optimizer_options;
 
 typedef struct dt_net_options {
-    int64_t batch; /* rows of a batch of this rank; needed */
+    int64_t batch; /* rows of a batch of this rank, the same on all; needed */
     dt_optimizer_options optimizer;
-    double clip_norm; /* of the whole gradient; 0: not clipped */
+    double clip_norm; /* greatest norm of the whole gradient; 0: not clipped */
     dt_dtype compute; /* of activations and weights: DT_DTYPE_F32; on a GPU also F16, BF16 */
-    uint64_t seed;    /* of initial weights, dropout and the order of data: equal on all ranks */
+    uint64_t seed;    /* of initial weights, dropout and the order of data; 63 bits count */
     bool no_fusion;   /* layers are computed one by one */
 } dt_net_options;
 
@@ -329,7 +346,7 @@ DT_API dt_var dt_input(dt_net *net, const char *name, dt_dtype dtype, dt_shape r
 
 typedef struct dt_image_options {
     int64_t height, width, channels; /* 1 to 4 channels */
-    float mean[4], stddev[4];        /* per channel, of values 0..1; stddev 0: 0.5, and with it mean 0: 0.5 */
+    float mean[4], stddev[4]; /* per channel, of values 0..1; all 0: 0.5. Else every stddev is above 0 */
 } dt_image_options;
 /* An input of bytes [height, width, channels], as (byte / 255 - mean) / stddev. */
 DT_API dt_var dt_image_input(dt_net *net, const char *name, dt_image_options options);
@@ -456,14 +473,14 @@ DT_API dt_status dt_net_group(dt_net *net, dt_group_options options);
 DT_API dt_status dt_net_compile(dt_net *net);
 
 /* Copies a tensor [rows, ...] to the input of that name. Training takes `batch` rows, evaluation up to as many. An
- * input keeps its rows until it is set again. */
+ * input keeps its rows until it is set again, also where this fails. Not collective, but for the compilation. */
 DT_API dt_status dt_net_set(dt_net *net, const char *input, const dt_tensor *rows);
-/* From inputs to outputs and losses. With DT_TRAINING layers use batch statistics and dropout. Not collective. */
+/* From inputs to outputs and losses. With DT_TRAINING layers use batch statistics and dropout. Not collective, but for
+ * the compilation. DT_ERR_USAGE where inputs were not set, or to different numbers of rows. */
 DT_API dt_status dt_net_forward(dt_net *net, dt_mode mode);
 /* Gradients of the mean loss over the rows of all ranks, after a forward pass in training. Collective. */
 DT_API dt_status dt_net_backward(dt_net *net);
-/* The optimizer's step with them. Gradients that are not finite change nothing ("skipped" is then 1). Collective
- * where gradients are not finite on some rank. */
+/* The optimizer's step with them. Gradients that are not finite change nothing ("skipped" is then 1). Collective. */
 DT_API dt_status dt_net_update(dt_net *net);
 /* Forward in training, backward and update in one: the fastest way. Collective. */
 DT_API dt_status dt_net_step(dt_net *net);
@@ -497,10 +514,13 @@ DT_API dt_status dt_net_inspect(dt_net *net, const char **text);
 DT_API dt_status dt_net_profile(dt_net *net, int64_t steps, const char **text);
 
 /* Weights, optimizer state, statistics and step count, as a checkpoint below the directory `path`, which is made:
- * path/step-00001234. Rank 0 writes. Collective. */
+ * path/step-00001234. One that this network has saved as the same step before is replaced once the new one is whole;
+ * what is of another network, or no checkpoint, stays, and the call fails. All ranks call it with the same path; rank
+ * 0 writes. Errors: DT_ERR_IO (no room, no right, ulimit -f: never a signal), DT_ERR_NONFINITE. Collective. */
 DT_API dt_status dt_net_save(dt_net *net, const char *path);
 /* A checkpoint, or the newest sound one below `path`, of a network of the same layers and optimizer; training
- * goes on bit for bit. Collective: every rank reads. */
+ * goes on bit for bit. Every rank reads a path of its own, which may be another file, with the same in it; where it is
+ * not the same, nothing is loaded anywhere. Errors: DT_ERR_CHECKPOINT. Collective. */
 DT_API dt_status dt_net_load(dt_net *net, const char *path);
 
 /* ---- data sets ----
@@ -543,7 +563,8 @@ DT_API dt_status dt_net_next(dt_net *net, dt_data *data, dt_mode mode, bool *mor
 typedef struct dt_fit_options {
     double epochs; /* over the data; or */
     int64_t steps; /* so many, which goes first; both 0: one epoch */
-    /* After every step, with its number from 0; other than DT_OK ends the training with that. NULL: nothing. */
+    /* After every step, with its number from 0; other than DT_OK, on one rank, ends the training of all with that. NULL:
+     * nothing. */
     dt_status (*after_step)(void *arg, dt_net *net, int64_t step);
     void *arg;
 } dt_fit_options;

@@ -47,6 +47,14 @@ static dt_status try_pool(const void *options) {
     dt_pool_options o = *(const dt_pool_options *)options;
     LAYER(dt_maxpool(g.x, o));
 }
+static dt_status try_recurrent(const void *options) {
+    dt_recurrent_options o = *(const dt_recurrent_options *)options;
+    if (o.hidden == 0) o.hidden = 4;
+    const bool rnn = o.function != 0;
+    LAYER(rnn            ? dt_rnn(dt_input(g.net, "steps", DT_DTYPE_F32, DT_SHAPE(5, 3)), o)
+          : o.layers > 0 ? dt_gru(dt_input(g.net, "steps", DT_DTYPE_F32, DT_SHAPE(5, 3)), o)
+                         : dt_lstm(dt_input(g.net, "steps", DT_DTYPE_F32, DT_SHAPE(5, 3)), o));
+}
 static dt_status try_image(const void *options) {
     dt_image_options o = *(const dt_image_options *)options;
     if (o.height == 0) o.height = 4;
@@ -140,6 +148,10 @@ static const row rows[] = {
     R(pool, kernel, 3, NONE),
     R(pool, stride, 2, NONE),
     R(pool, pad, 1, DT_PAD_SAME),
+    R(recurrent, hidden, 8, NONE),
+    R(recurrent, layers, 2, NONE),
+    R(recurrent, dropout, 0.5, NONE),
+    R(recurrent, function, DT_RNN_FUNCTION_RELU, NONE),
     R(image, height, 8, NONE),
     R(image, width, 8, NONE),
     R(image, channels, 3, NONE),

@@ -227,6 +227,28 @@ static void refused(void **state) {
     FAILS(DT_ERR_USAGE, "out", dt_run_open((dt_run_options){.threads = 1}, NULL));
 }
 
+/* On a CPU host and device are one memory; results are copies all the same. */
+static void places(void **state) {
+    (void)state;
+    dt_run *run = open_cpu();
+    dt_tensor *t = normal(run, DT_SHAPE(3, 4), 5), *host = NULL, *device = NULL,
+              *wrong = normal(run, DT_SHAPE(12), 5);
+    float a[12], b[12];
+    OK(dt_tensor_to_host(t, &host));
+    OK(dt_tensor_to_device(host, &device));
+    assert_true(dt_tensor_is_host(host));
+    assert_ptr_not_equal(dt_tensor_data(host), dt_tensor_data(t));
+    OK(dt_tensor_read(t, a, sizeof a));
+    OK(dt_tensor_read(device, b, sizeof b));
+    assert_memory_equal(a, b, sizeof a);
+    OK(dt_tensor_to_host(t, &device)); /* into what is there */
+    FAILS(DT_ERR_USAGE, "12", dt_tensor_to_host(t, &wrong));
+    FAILS(DT_ERR_USAGE, "NULL", dt_tensor_to_device(t, NULL));
+    assert_int_equal(strspn(dt_version(), "0123456789."), strlen(dt_version()));
+    dt_tensor_free(t), dt_tensor_free(host), dt_tensor_free(device), dt_tensor_free(wrong);
+    dt_run_close(run);
+}
+
 static void out_of_memory(void **state) {
     (void)state;
     dt_run *run = open_cpu();
@@ -260,7 +282,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(making),  cmocka_unit_test(random_numbers), cmocka_unit_test(memory_of_the_caller),
         cmocka_unit_test(matmul),  cmocka_unit_test(elementwise),    cmocka_unit_test(transpose),
-        cmocka_unit_test(refused), cmocka_unit_test(out_of_memory),
+        cmocka_unit_test(refused), cmocka_unit_test(places),         cmocka_unit_test(out_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
