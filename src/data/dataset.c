@@ -89,6 +89,9 @@ dt_dataset_text dt_dataset_describe(const dt_dataset_info *info) {
         const size_t at = strlen(out.s);
         snprintf(out.s + at, sizeof out.s - at, "%s%s", i ? ", " : "", dt_field_text(&info->field[i]).s);
     }
+    const size_t at = strlen(out.s);
+    if (info->n_vocab > 0)
+        snprintf(out.s + at, sizeof out.s - at, ", vocabulary of %lld", (long long)info->n_vocab);
     return out;
 }
 
