@@ -23,7 +23,7 @@ enum {
 
 /* What a block of queries may see. */
 typedef struct block {
-    int64_t t0, n;            /* first query, how many */
+    int64_t t0, n;            /* first query, how many there are */
     int64_t begin, end;       /* keys that any of them sees */
     int64_t all_from, all_to; /* keys that all of them see, but for segments */
     int32_t from[QUERIES], to[QUERIES], segment[QUERIES];
@@ -173,7 +173,7 @@ typedef struct masks {
 static void block_make(const dt_attention_dims *a, const masks *m, int64_t row, int64_t t0, block *k) {
     const int64_t n_q = clamped(m->q_lengths, row, a->t), n_k = clamped(m->lengths, row, a->s);
     k->t0 = t0;
-    k->n = dt_min_i64(QUERIES, a->t - t0);
+    k->n = dt_max_i64(0, dt_min_i64(QUERIES, n_q - t0));
     k->begin = k->all_to = a->s;
     k->end = k->all_from = 0;
     for (int64_t i = 0; i < k->n; i++) {
@@ -374,8 +374,8 @@ static void forward_block(const forward *f, int64_t row, int64_t head, int64_t t
     }
     float *y = f->y + (row * a->t + t0) * a->heads * a->d + head * a->d;
     float *lse = f->lse + (row * a->heads + head) * a->t + t0;
-    for (int64_t i = 0; i < see->n; i++, y += a->heads * a->d) {
-        const float total = s->total[i];
+    for (int64_t i = 0; i < dt_min_i64(QUERIES, a->t - t0); i++, y += a->heads * a->d) {
+        const float total = i < see->n ? s->total[i] : 0;
         lse[i] = total > 0 ? s->top[i] + dt_logf(total) : -INFINITY;
         if (total > 0)
             scaled(y, s->sum + i * wide, a->d, 1.0f / total);
@@ -481,7 +481,7 @@ static void backward_chunk(const backward *f, int64_t row, int64_t kv, int64_t c
             float *dq = (f->part ? f->part + chunk * a->b * a->t * dq_row : f->dq) +
                         (row * a->t + t0) * dq_row + head * a->d;
             for (int64_t i = 0; i < dt_min_i64(QUERIES, a->t - t0); i++, dq += dq_row) {
-                if (any)
+                if (any && i < s->seen.n)
                     scaled(dq, s->sum + i * wide, a->d, a->scale);
                 else
                     memset(dq, 0, (size_t)a->d * sizeof *dq);

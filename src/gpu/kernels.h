@@ -7,6 +7,7 @@
 
 #include <cuda_runtime_api.h>
 
+#include "core/attention.h"
 #include "core/backend.h"
 #include "core/broadcast.h"
 
@@ -196,6 +197,24 @@ cudaError_t dt_gpu_embed(const dt_gpu *gpu, dt_dtype t, const void *w, const int
                          int64_t m, int64_t c, int64_t rows, cudaStream_t s);
 cudaError_t dt_gpu_embed_bwd(dt_dtype t, const void *dy, const int32_t *index, void *dw, int64_t m, int64_t c,
                              int64_t rows, int32_t padding, cudaStream_t s);
+
+/* attention.cu: operands as core/op.h has them. rows: of a tile, 64, 32 or 16. b * heads * max(t, s) < 2^31. */
+typedef struct dt_gpu_attention_args {
+    dt_attention_dims dims;
+    const void *q, *k, *v;
+    const int32_t *lengths, *q_lengths, *segments; /* NULL: none */
+    void *y;                                       /* read by the gradient */
+    float *lse;
+    const void *dy; /* the gradient's, from here on */
+    void *dq, *dk, *dv;
+    float *delta; /* [B,heads,T] */
+    const dt_step_params *params;
+    int32_t rows;
+} dt_gpu_attention_args;
+cudaError_t dt_gpu_attention(dt_dtype t, const dt_gpu_attention_args *a, cudaStream_t s);
+cudaError_t dt_gpu_attention_bwd(dt_dtype t, const dt_gpu_attention_args *a, cudaStream_t s);
+/* Shared memory of a block, at most. */
+int64_t dt_gpu_attention_bytes(dt_dtype t, int64_t d, int32_t rows, bool backward);
 
 /* pointwise.cu */
 /* y = x * keep / (1-p), the draw of core/op.h; also its backward. row_elem: elements of a row where whole rows

@@ -593,6 +593,7 @@ static const dt_lower_row TABLE[] = {
     [DT_OP_REDUCE] = {"reduce", prepare_reduction, NULL, run_reduction},
     [DT_OP_DROPOUT] = {"dropout", NULL, NULL, run_dropout},
     [DT_OP_RECURRENT] = {"recurrent", dt_lower_rnn_prepare, NULL, dt_lower_rnn_run},
+    [DT_OP_ATTENTION] = {"attention", dt_lower_attention_prepare, NULL, dt_lower_attention_run},
     [DT_OP_XENT] = {"xent", prepare_xent, NULL, run_xent},
     [DT_OP_LOSS] = {"loss", prepare_loss, NULL, run_loss},
     [DT_OP_CAST] = {"cast", prepare_cast, NULL, run_cast},
@@ -627,6 +628,7 @@ static const dt_lower_row TABLE[] = {
     [DT_OP_REDUCE_BWD] = {"reduce_bwd", prepare_reduction, NULL, run_reduction_bwd},
     [DT_OP_DROPOUT_BWD] = {"dropout_bwd", NULL, NULL, run_dropout},
     [DT_OP_RECURRENT_BWD] = {"recurrent_bwd", dt_lower_rnn_prepare, NULL, dt_lower_rnn_bwd_run},
+    [DT_OP_ATTENTION_BWD] = {"attention_bwd", dt_lower_attention_prepare, NULL, dt_lower_attention_run},
     [DT_OP_XENT_BWD] = {"xent_bwd", NULL, NULL, run_xent_bwd},
     [DT_OP_LOSS_BWD] = {"loss_bwd", NULL, NULL, run_loss_bwd},
 };

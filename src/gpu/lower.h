@@ -73,6 +73,14 @@ typedef struct dt_rnn_prep {
     int64_t plan_at, cell_at, state_at, product_at, carry_at, prev_at, dn_at, reduce_at;
 } dt_rnn_prep;
 
+/* ATTENTION and its gradient. */
+typedef struct dt_attention_prep {
+    dt_attention_dims dims;
+    const struct dt_attention_way *way;
+    int32_t rows;     /* of a tile */
+    int64_t delta_at; /* of the gradient, in the workspace */
+} dt_attention_prep;
+
 /* What prepare decided. rows x c is the matrix view of `main`: the op's largest operand. */
 struct dt_prep {
     const dt_lower_row *row;
@@ -91,6 +99,7 @@ struct dt_prep {
         dt_blocks_prep blocks;
         dt_embed_prep embed;
         dt_rnn_prep rnn;
+        dt_attention_prep attention;
     };
 };
 
@@ -136,6 +145,9 @@ dt_status dt_lower_matmul_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s);
 dt_status dt_lower_rnn_prepare(dt_cuda *cu, const dt_graph *g, const dt_node *n, dt_prep *prep);
 dt_status dt_lower_rnn_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s);
 dt_status dt_lower_rnn_bwd_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s);
+/* attention.c */
+dt_status dt_lower_attention_prepare(dt_cuda *cu, const dt_graph *g, const dt_node *n, dt_prep *prep);
+dt_status dt_lower_attention_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s);
 
 /* gram.c */
 dt_status dt_lower_gram_prepare(dt_cuda *cu, const dt_graph *g, const dt_node *n, dt_prep *prep);

@@ -1,5 +1,6 @@
 /* The op test matrix on the CUDA backend against the CPU oracle, in every dtype: guard bands, poisoned
  * outputs, bit-equal repeats, in-place runs, replay of a captured graph. */
+#include "attention_rows.h"
 #include "gpu_test.h"
 
 /* A case run on one backend; the inputs are those that `rounded` can hold. */
@@ -128,6 +129,14 @@ static void test_replay_equals_run(void **state) {
     }
 }
 
+static void test_attention_against_all_keys(void **state) {
+    static const dt_dtype types[] = {DT_DTYPE_F32, DT_DTYPE_F16, DT_DTYPE_BF16};
+    gpu_pair *p = *state;
+    GPU_OR_SKIP(p);
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++)
+        attention_check_rows(p->gpu, types[i], fmax(gpu_tolerance(types[i]), AGAINST_TOLERANCE));
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_f32),
     cmocka_unit_test(test_f16),
@@ -135,5 +144,6 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_libraries),
     cmocka_unit_test(test_replay_equals_run),
     cmocka_unit_test(test_running_statistics),
+    cmocka_unit_test(test_attention_against_all_keys),
 };
 GPU_TEST_MAIN("op matrix on the GPU", tests)
