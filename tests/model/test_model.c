@@ -357,8 +357,7 @@ static void test_sequences(void **state) {
     } wrong[] = {
         {"type = \"lstm\"\nhidden = 4\nwith = [\"h\", \"n\"]\n", "lengths, of whole numbers, come first"},
         {"type = \"gru\"\nhidden = 4\nwith = \"h\"\n", "expected 4 numbers a row"},
-        {"type = \"lstm\"\nfrom = \"h\"\nhidden = 4\n", "its input, h, is 4x6 f32, not a sequence"},
-        {"type = \"lstm\"\nhidden = 4\nwith = \"label\"\nlayers = 2\nlast = true\n", NULL}};
+        {"type = \"lstm\"\nfrom = \"h\"\nhidden = 4\n", "its input, h, is 4x6 f32, not a sequence"}};
     for (size_t k = 0; k < sizeof wrong / sizeof wrong[0]; k++) {
         dt_model_options o;
         char text[1024];
@@ -366,10 +365,7 @@ static void test_sequences(void **state) {
                  "[[model.layers]]\ntype = \"dense\"\nchannels = 7\n");
         check_model_options(&o, text);
         const dt_status st = dt_model_build(&o, &in, DT_DTYPE_F32, true, &g);
-        if (wrong[k].cause)
-            CHECK_ERROR(st, DT_ERR_CONFIG, "test.toml:3: layer1", wrong[k].cause);
-        else
-            dt_graph_destroy(g);
+        CHECK_ERROR(st, DT_ERR_CONFIG, "test.toml:3: layer1", wrong[k].cause);
         dt_model_options_fini(&o);
     }
 }
