@@ -43,6 +43,11 @@ const char *dt_op_name(const dt_node *n) {
         return dt_binary_table[n->attr.binary.fn].name;
     case DT_OP_BINARY_BWD:
         return dt_binary_table[n->attr.binary.fn].grad_name;
+    case DT_OP_RECURRENT:
+    case DT_OP_RECURRENT_BWD:
+        if ((uint32_t)n->attr.recurrent.kind < DT_RECURRENT_COUNT)
+            return dt_recurrent_names[n->attr.recurrent.kind][n->op == DT_OP_RECURRENT_BWD];
+        return row_table[n->op]->name;
     default:
         return row_table[n->op]->name;
     }

@@ -1,7 +1,12 @@
 /* Recurrences over a sequence: simple, GRU and LSTM, one layer in one direction. */
 #include "op_row.h"
 
-static const char *const kind_names[DT_RECURRENT_COUNT] = {"rnn_tanh", "rnn_relu", "gru", "lstm"};
+const char *const dt_recurrent_names[DT_RECURRENT_COUNT][2] = {
+    {"rnn_tanh", "rnn_tanh_bwd"}, {"rnn_relu", "rnn_relu_bwd"}, {"gru", "gru_bwd"}, {"lstm", "lstm_bwd"}};
+
+static const char *name_of(const dt_node *n) {
+    return dt_recurrent_names[n->attr.recurrent.kind][0];
+}
 
 static dt_status need_kind(const dt_node *n) {
     if ((uint32_t)n->attr.recurrent.kind < DT_RECURRENT_COUNT) return DT_OK;
@@ -14,7 +19,7 @@ static dt_status need_weight(const dt_graph *g, const dt_node *n, int32_t slot) 
     const int32_t gates = dt_recurrent_gates(n->attr.recurrent.kind);
     if (w->dim[1] > 0 && w->dim[0] % gates == 0 && w->dim[0] / gates == w->dim[1]) return DT_OK;
     return dt_fail(DT_ERR_CONFIG, "weight %s is %s, expected [%d H,H] of %s", w->name, dt_value_shape_text(w),
-                   gates, kind_names[n->attr.recurrent.kind]);
+                   gates, name_of(n));
 }
 
 /* Where there is one it is [B,H]; cell: only an LSTM has it. */
@@ -40,7 +45,7 @@ static dt_status infer_recurrent(const dt_graph *g, const dt_node *n, dt_value *
     const bool gated = dt_recurrent_gates(kind) > 1;
     if ((dt_node_makes(n, DT_RNN_OUT_C) && kind != DT_LSTM) ||
         ((dt_node_makes(n, DT_RNN_OUT_ACT) || dt_node_makes(n, DT_RNN_OUT_CELL)) && !gated))
-        return dt_fail(DT_ERR_CONFIG, "%s has no such output", kind_names[kind]);
+        return dt_fail(DT_ERR_CONFIG, "%s has no such output", name_of(n));
     DT_INFER_SET(&out[DT_RNN_OUT_Y], x->dtype, rows, steps, units);
     DT_INFER_SET(&out[DT_RNN_OUT_H], x->dtype, rows, units);
     DT_INFER_SET(&out[DT_RNN_OUT_C], x->dtype, rows, units);
@@ -60,7 +65,7 @@ static dt_status infer_recurrent_bwd(const dt_graph *g, const dt_node *n, dt_val
     for (int32_t slot = DT_RNN_BWD_IN_ACT; slot <= DT_RNN_BWD_IN_CELL; slot++)
         if (dt_node_has(n, slot) != gated)
             return dt_fail(DT_ERR_CONFIG, "input %s is %s %s", dt_op_in(n->op, slot)->name,
-                           gated ? "needed by" : "not of", kind_names[n->attr.recurrent.kind]);
+                           gated ? "needed by" : "not of", name_of(n));
     if (gated) {
         const dt_value *act = dt_infer_in(g, n, DT_RNN_BWD_IN_ACT);
         if (act->dim[0] != rows || act->dim[1] != steps || act->dim[2] != wide)
@@ -71,7 +76,7 @@ static dt_status infer_recurrent_bwd(const dt_graph *g, const dt_node *n, dt_val
     DT_TRY(need_state(g, n, DT_RNN_BWD_IN_H0, rows, units, false));
     DT_TRY(need_state(g, n, DT_RNN_BWD_IN_C0, rows, units, true));
     if (dt_node_makes(n, DT_RNN_BWD_OUT_DC0) && n->attr.recurrent.kind != DT_LSTM)
-        return dt_fail(DT_ERR_CONFIG, "%s has no such output", kind_names[n->attr.recurrent.kind]);
+        return dt_fail(DT_ERR_CONFIG, "%s has no such output", name_of(n));
     DT_INFER_SET(&out[DT_RNN_BWD_OUT_DGATES], t, rows, steps, wide);
     DT_INFER_SET(&out[DT_RNN_BWD_OUT_DW], t, wide, units);
     DT_INFER_SET(&out[DT_RNN_BWD_OUT_DB], t, wide);

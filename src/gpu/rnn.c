@@ -23,10 +23,9 @@ dt_status dt_lower_rnn_prepare(dt_cuda *cu, const dt_graph *g, const dt_node *n,
     const int64_t gates = dt_recurrent_gates(n->attr.recurrent.kind), size = (int64_t)dt_dtype_size(p->t);
     r->b = y->dim[0], r->t = y->dim[1], r->h = y->dim[2], r->wide = gates * r->h;
     const int64_t states = r->b * r->h, all = states * r->t;
-    static const char *const names[] = {"rnn_tanh", "rnn_relu", "gru", "lstm"};
-    snprintf(p->label, sizeof p->label, "%s%s%s %lldx%lldx%lld %s", names[n->attr.recurrent.kind],
-             n->attr.recurrent.reverse ? " reverse" : "", back ? " bwd" : "", (long long)r->b,
-             (long long)r->t, (long long)r->h, dt_dtype_name(p->t));
+    snprintf(p->label, sizeof p->label, "%s%s %lldx%lldx%lld %s", dt_op_name(n),
+             n->attr.recurrent.reverse ? " reverse" : "", (long long)r->b, (long long)r->t, (long long)r->h,
+             dt_dtype_name(p->t));
     /* Row-major u [B,wide] = state w^T, rec [B,H] = du w and dw [wide,H] = dgates^T prev, in cuBLASLt's order. */
     const dt_blas_shape forward = {
         p->t, DT_DTYPE_F32, true, false, r->h, r->wide, r->h, r->b, CUBLASLT_EPILOGUE_DEFAULT, false};

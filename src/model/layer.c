@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/key_rows.h"
+#include "core/op.h"
 #include "core/text.h"
 
 /* Keys that several types have. */
@@ -184,14 +185,23 @@ static dt_vid whole_source(const dt_graph *g, dt_vid v) {
 /* The sequence; then lengths, if that is whole numbers; then the states to begin with. */
 static dt_vid build_recurrent(dt_builder *b, const char *name, const dt_vid *in, int32_t n_in,
                               dt_recurrent_kind kind, const void *o) {
-    dt_build_recurrent_inputs from = {.x = in[0], .lengths = -1, .h0 = -1, .c0 = -1};
-    int32_t at = 1;
-    const dt_vid whole = n_in > 1 ? whole_source(b->g, in[1]) : -1;
-    if (whole >= 0) from.lengths = dt_build_as(b, whole, DT_DTYPE_I32), at++;
-    if (at < n_in) from.h0 = in[at++];
-    if (at < n_in) from.c0 = in[at++];
-    if (b->status == DT_OK && at < n_in)
-        b->status = dt_fail(DT_ERR_CONFIG, "%s: lengths, of whole numbers, come before the states", name);
+    dt_vid states[2] = {-1, -1};
+    dt_build_recurrent_inputs from = {.x = in[0], .lengths = -1};
+    int32_t n_state = 0;
+    for (int32_t i = 1; i < n_in; i++) {
+        const dt_vid whole = whole_source(b->g, in[i]);
+        if (whole >= 0 && i == 1) {
+            from.lengths = dt_build_as(b, whole, DT_DTYPE_I32);
+        } else if (whole < 0 && n_state < 2) {
+            states[n_state++] = in[i];
+        } else {
+            b->status = dt_fail(DT_ERR_CONFIG,
+                                "%s (%s): lengths, of whole numbers, come first, then at most two states",
+                                name, dt_recurrent_names[kind][0]);
+            return -1;
+        }
+    }
+    from.h0 = states[0], from.c0 = states[1];
     return dt_build_recurrent(b, name, kind, &from, o, NULL);
 }
 

@@ -148,15 +148,14 @@ dt_vid dt_build_recurrent(dt_builder *b, const char *name, dt_recurrent_kind kin
     stack s = {
         .b = b, .name = name, .type = types[kind], .kind = kind, .o = o, .ways = o->bidirectional ? 2 : 1};
     const dt_value *xv = &b->g->value[in->x];
-    if (xv->ndim != 3 || o->layers > DT_RECURRENT_LAYERS) {
-        b->status = xv->ndim != 3 ? dt_fail(DT_ERR_CONFIG,
-                                            "%s (%s): its input is %s, not a sequence [rows, steps, "
-                                            "channels]",
-                                            name, s.type, dt_value_shape_text(xv))
-                                  : dt_fail(DT_ERR_CONFIG, "%s (%s): %lld layers, at most %d", name, s.type,
-                                            (long long)o->layers, DT_RECURRENT_LAYERS);
-        return -1;
-    }
+    if (xv->ndim != 3)
+        b->status =
+            dt_fail(DT_ERR_CONFIG, "%s (%s): its input, %s, is %s, not a sequence [rows, steps, channels]",
+                    name, s.type, xv->name, dt_value_shape_text(xv));
+    if (b->status == DT_OK && o->layers > DT_RECURRENT_LAYERS)
+        b->status = dt_fail(DT_ERR_CONFIG, "%s (%s): %lld layers, at most %d", name, s.type,
+                            (long long)o->layers, DT_RECURRENT_LAYERS);
+    if (b->status != DT_OK) return -1;
     s.lengths = in->lengths;
     s.ends = last != NULL;
     s.h0 = states_of(&s, "h0", in->h0);

@@ -354,7 +354,7 @@ static void expect_build(dt_recurrent_kind kind, int32_t ndim, const int64_t *di
 
 static void test_refusals(void **state) {
     (void)state;
-    expect_build(DT_LSTM, 2, (int64_t[]){2, 5}, NULL, "2x5 f32, not a sequence");
+    expect_build(DT_LSTM, 2, (int64_t[]){2, 5}, NULL, "x, is 2x5 f32, not a sequence");
     expect_build(DT_LSTM, 3, (int64_t[]){2, 4, 5}, (int64_t[]){2, 3}, "expected 6 numbers a row");
     expect_build(DT_GRU, 3, (int64_t[]){2, 4, 5}, (int64_t[]){2, 6}, "only an LSTM has a cell state");
 }

@@ -316,6 +316,62 @@ static void test_layer_errors(void **state) {
     }
 }
 
+/* Recurrent layers over the data's fields: lengths are whole numbers, states are not. */
+static void test_sequences(void **state) {
+    (void)state;
+    static const dt_field fields[] = {{.name = "x", .dtype = DT_DTYPE_F32, .ndim = 2, .dim = {5, 3}},
+                                      {.name = "h", .dtype = DT_DTYPE_F32, .ndim = 1, .dim = {6}},
+                                      {.name = "n", .dtype = DT_DTYPE_I64},
+                                      {.name = "label", .dtype = DT_DTYPE_I32}};
+    const dt_model_input in = {.batch = 4, .classes = 7, .field = fields, .n_field = 4};
+    static const char layers[] =
+        "name = \"layers\"\n"
+        "[[model.layers]]\ntype = \"lstm\"\nname = \"a\"\nhidden = 4\nbidirectional = true\n"
+        "with = \"n\"\nlayers = 2\ndropout = 0.1\n"
+        "[[model.layers]]\ntype = \"rnn\"\nname = \"b\"\nhidden = 6\nwith = [\"n\", \"h\"]\n"
+        "nonlinearity = \"relu\"\n"
+        "[[model.layers]]\ntype = \"gru\"\nname = \"c\"\nhidden = 6\nwith = \"h\"\nlast = true\n"
+        "bias = false\n"
+        "[[model.layers]]\ntype = \"dense\"\nchannels = 7\n";
+    dt_graph *g = model(layers, &in, true), *eval = model(layers, &in, false);
+    assert_string_equal(dt_value_shape_text(&g->value[dt_graph_find(g, "a")]), "4x5x8 f32");
+    assert_string_equal(dt_value_shape_text(&g->value[dt_graph_find(g, "a.weight_ih_l1_reverse")]),
+                        "16x8 f32");
+    assert_true(g->value[dt_graph_find(g, "a.bias_hh_l0")].init == DT_INIT_UNIFORM_FAN_IN);
+    assert_int_equal(g->value[dt_graph_find(g, "a.weight_ih_l0")].fan_in, 4); /* hidden, whatever C is */
+    assert_true(g->value[dt_graph_find(g, "a.weight_hh_l0")].decay &&
+                !g->value[dt_graph_find(g, "b.bias_ih_l0")].decay);
+    const dt_node *b = node_named(g, "b"), *c = node_named(g, "c");
+    assert_true(b->attr.recurrent.kind == DT_RNN_RELU && c->attr.recurrent.kind == DT_GRU);
+    assert_string_equal(dt_op_name(b), "rnn_relu");
+    assert_string_equal(dt_value_shape_text(&g->value[b->in[DT_RNN_IN_LENGTHS]]), "4 i32");
+    assert_int_equal(b->in[DT_RNN_IN_H0], dt_graph_find(g, "h"));
+    assert_true(c->in[DT_RNN_IN_LENGTHS] < 0 && c->in[DT_RNN_IN_B] < 0 && c->out[DT_RNN_OUT_ACT] >= 0);
+    assert_true(node_named(eval, "c")->out[DT_RNN_OUT_ACT] < 0);
+    assert_int_equal(dt_model_n_param(g),
+                     2 * 16 * (3 + 4 + 2) + 2 * 16 * (8 + 4 + 2) + 6 * (8 + 6 + 2) + 18 * 12 + 49);
+    assert_int_equal(dt_model_n_param(eval), dt_model_n_param(g));
+    check_ok(dt_autodiff(g));
+    dt_graph_destroy(g), dt_graph_destroy(eval);
+
+    static const struct {
+        const char *keys, *cause;
+    } wrong[] = {
+        {"type = \"lstm\"\nhidden = 4\nwith = [\"h\", \"n\"]\n", "lengths, of whole numbers, come first"},
+        {"type = \"gru\"\nhidden = 4\nwith = \"h\"\n", "expected 4 numbers a row"},
+        {"type = \"lstm\"\nfrom = \"h\"\nhidden = 4\n", "its input, h, is 4x6 f32, not a sequence"}};
+    for (size_t k = 0; k < sizeof wrong / sizeof wrong[0]; k++) {
+        dt_model_options o;
+        char text[1024];
+        snprintf(text, sizeof text, "[model]\nname = \"layers\"\n[[model.layers]]\n%s%s", wrong[k].keys,
+                 "[[model.layers]]\ntype = \"dense\"\nchannels = 7\n");
+        check_model_options(&o, text);
+        const dt_status st = dt_model_build(&o, &in, DT_DTYPE_F32, true, &g);
+        CHECK_ERROR(st, DT_ERR_CONFIG, "test.toml:3: layer1", wrong[k].cause);
+        dt_model_options_fini(&o);
+    }
+}
+
 static void test_unknown_model(void **state) {
     (void)state;
     dt_model_options c;
@@ -337,6 +393,7 @@ int main(void) {
         cmocka_unit_test(test_layers),
         cmocka_unit_test(test_padding),
         cmocka_unit_test(test_layer_errors),
+        cmocka_unit_test(test_sequences),
         cmocka_unit_test(test_unknown_model),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -245,7 +245,7 @@ const dt_op_row *dt_op_get(dt_op op);
 /* The type that T stands for: that of the first operand in T or float, of a node without one the graph's. A
  * graph that is trained has one T, its compute: its gradients lie on one axis. */
 dt_dtype dt_op_type(const dt_graph *g, const dt_node *n);
-/* What the node does, for people: its op's name, of an element-wise one the function's. */
+/* What the node does, for people: its op's name, of an element-wise one or a recurrence the function's. */
 const char *dt_op_name(const dt_node *n);
 /* Whether there is nothing to run: a view, or results without elements. */
 bool dt_op_is_idle(const dt_graph *g, const dt_node *n);
@@ -285,6 +285,9 @@ dt_attention_dims dt_op_attention_dims(const dt_graph *g, const dt_node *n);
 static inline int32_t dt_recurrent_gates(dt_recurrent_kind kind) {
     return kind == DT_LSTM ? 4 : kind == DT_GRU ? 3 : 1;
 }
+
+/* "lstm" and so on, and of the gradient. */
+extern const char *const dt_recurrent_names[DT_RECURRENT_COUNT][2];
 
 /* Convolution geometry shared by kernels: all sizes in elements. */
 typedef struct dt_conv_dims {
