@@ -41,6 +41,7 @@ failure|6|would have been 6\$|20|$rank; echo '  Exit code:    6' >&2; $stays
 unwaited|6|would have been 6\$|20|sleep 1 & echo '  Exit code:    6' >&2; $stays
 aborted|3|would have been 3\$|20|$rank; echo 'with errorcode 3.' >&2; $stays
 killed|137|would have been 137\$|20|$rank; echo 'rank 2 exited on signal 9 (Killed).' >&2; $stays
+improper|1|would have been 1\$|20|$rank; echo 'mpiexec has exited due to process rank 1' >&2; $stays
 crashed|6|would have been 6\$|20|$rank; echo '  Exit code:    6' >&2; kill -SEGV \$\$
 rank crashed|139|signal 11|20|$rank; echo 'rank 2 exited on signal 11 (Segmentation fault).' >&2; exit 139
 crashed itself|139|^begun\$|20|echo begun; kill -SEGV \$\$

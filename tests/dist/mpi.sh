@@ -40,12 +40,13 @@ mpi_stat() {
     state=${field[0]}
 }
 
-# mpi_said LOG: the exit code that mpiexec has written of, which it does without --quiet.
+# mpi_said LOG: the exit code that mpiexec has written of, which it does without --quiet; 1 where it complains without one.
 mpi_said() {
     local said
     [ -f "$1" ] || return 0
     said=$(sed -nE -e 's/^ *Exit code: +([0-9]+)$/\1/p' -e 's/^with errorcode ([0-9]+)\.$/\1/p' \
-        -e 's/.* exited on signal ([0-9]+) .*/-\1/p' "$1" | tail -n 1)
+        -e 's/.* exited on signal ([0-9]+) .*/-\1/p' \
+        -e 's/^(mpi(exec|run)|orterun) (has exited due|was unable) .*/1/p' "$1" | tail -n 1)
     case $said in
     -*) echo $((128 - said)) ;;
     *) echo "$said" ;;
