@@ -334,7 +334,7 @@ static const refusal refusals[] = {
     {MINIMAL "[[optim.groups]]\npattern = \"*\"\nlr_facto = 1\n",
      "7:1: optim.groups[0]: no key lr_facto; did you mean lr_factor?"},
     {MINIMAL "[[optim.groups]]\npattern = \"*\"\nmomentum = 1\n",
-     "7:1: optim.groups[0]: no key momentum; the keys are pattern, lr_factor, weight_decay, frozen"},
+     "7:1: optim.groups[0]: no key momentum; the keys are pattern, lr_factor, weight_decay, frozen, muon"},
     {MINIMAL "[[optim.groups]]\npattern = 1\nfrozen = true\n",
      "6:11: optim.groups[0].pattern: expected a string"},
     {MINIMAL "[[optim.groups]]\npattern = \"*\"\nlr_factor = 0\n",
