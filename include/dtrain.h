@@ -309,10 +309,10 @@ typedef struct dt_var {
 /* A number that is 0 has the default of [optim] (docs/config.md), but for lr of adamw, 1e-3, and weight_decay, 0. */
 typedef struct dt_optimizer_options {
     const char *name; /* "sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "rmsprop_tf", "adagrad",
-                               "lamb", "lars", "lion", "adafactor"; NULL: "sgd" */
+                               "lamb", "lars", "lion", "adafactor", "muon"; NULL: "sgd" */
     double lr;        /* learning rate; dt_net_set_lr changes it */
-    double momentum;  /* momentum, nesterov, lars, rmsprop, rmsprop_tf */
-    double beta1, beta2;                          /* adam, adamw, lamb, lion */
+    double momentum;  /* momentum, nesterov, lars, rmsprop, rmsprop_tf, muon */
+    double beta1, beta2;                          /* adam, adamw, lamb, lion, muon */
     double alpha;                                 /* rmsprop, rmsprop_tf: decay of the mean square */
     double eps;                                   /* added where the step is divided */
     double lr_decay;                              /* adagrad */
@@ -320,7 +320,8 @@ typedef struct dt_optimizer_options {
     double beta2_decay, scale_floor, update_clip; /* adafactor */
     bool centered;                                /* rmsprop, rmsprop_tf: by the deviation */
     bool trust_clip;                              /* lamb, lars */
-    double weight_decay;    /* adamw, lamb, lion: decoupled, else added to the gradient */
+    double adamw_lr;        /* muon: of what is no hidden matrix, in proportion to lr when that changes */
+    double weight_decay;    /* adamw, lamb, lion, muon: decoupled, else added to the gradient */
     bool decay_bn_and_bias; /* weight decay of those, too */
 } dt_optimizer_options;
 
@@ -464,6 +465,7 @@ typedef struct dt_group_options {
     bool no_decay;       /* their weight decay is 0 */
     bool frozen;         /* they keep their values: no gradient, no state of the optimizer */
     bool trained;        /* they are not frozen, whatever an earlier group says */
+    int muon;            /* with that optimizer, who steps their matrices: 1 muon, -1 adamw; 0: not said */
 } dt_group_options;
 /* Before the network is compiled, which fails where a pattern is of no parameter or nothing is left to train. Groups
  * are applied in order: of what they say the last counts. */

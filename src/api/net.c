@@ -29,6 +29,7 @@ static dt_status take_optimizer(const dt_optimizer_options *o, dt_optim_options 
     out->beta2_decay = or_default(o->beta2_decay, own.beta2_decay);
     out->scale_floor = or_default(o->scale_floor, own.scale_floor);
     out->update_clip = or_default(o->update_clip, own.update_clip);
+    out->adamw_lr = or_default(o->adamw_lr, own.adamw_lr);
     out->weight_decay = o->weight_decay;
     out->centered = o->centered;
     out->trust_clip = o->trust_clip;
@@ -53,14 +54,16 @@ dt_status dt_net_group(dt_net *net, dt_group_options options) {
         return dt_fail(DT_ERR_USAGE, "dt_net_group: more than %d groups", DT_MAX_GROUPS);
     dt_optim_group g = {.lr_factor = options.lr_factor,
                         .weight_decay = options.no_decay ? 0 : options.weight_decay,
-                        .frozen = options.frozen};
+                        .frozen = options.frozen,
+                        .muon = options.muon > 0};
     if (options.lr_factor != 0) g.says |= DT_GROUP_LR;
     if (options.no_decay || options.weight_decay != 0) g.says |= DT_GROUP_DECAY;
     if (options.frozen || options.trained) g.says |= DT_GROUP_FROZEN;
+    if (options.muon != 0) g.says |= DT_GROUP_MUON;
     if (!g.says || (options.frozen && options.trained) || strlen(options.pattern) >= sizeof g.pattern)
         return dt_fail(DT_ERR_USAGE,
-                       "dt_net_group: \"%.60s\": a pattern of at most %zu bytes with a factor, a decay, or "
-                       "frozen or trained",
+                       "dt_net_group: \"%.60s\": a pattern of at most %zu bytes with a factor, a decay, "
+                       "frozen or trained, or muon",
                        options.pattern, sizeof g.pattern - 1);
     strcpy(g.pattern, options.pattern);
     all->group[all->n++] = g;

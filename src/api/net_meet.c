@@ -41,8 +41,9 @@ static void print_options(const dt_net *net, FILE *out) {
     }
     for (int32_t i = 0; i < c->groups.n; i++) {
         const dt_optim_group *g = &c->groups.group[i];
-        fprintf(out, "group %d: pattern %s, lr_factor %.17g, weight_decay %.17g, frozen %d, says %x\n", i,
-                g->pattern, g->lr_factor, g->weight_decay, g->frozen, g->says);
+        fprintf(out,
+                "group %d: pattern %s, lr_factor %.17g, weight_decay %.17g, frozen %d, muon %d, says %x\n", i,
+                g->pattern, g->lr_factor, g->weight_decay, g->frozen, g->muon, g->says);
     }
 }
 

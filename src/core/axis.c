@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/half.h"
+#include "core/op.h"
 #include "core/rng.h"
 
 /* As far as DT_AXIS_ALIGN floats: in fp32 the arena and the array of the frozen are the same. */
@@ -42,8 +43,38 @@ static void describe(const dt_value *p, dt_axis_param *q) {
     q->dtype = p->dtype;
 }
 
-static void lay_state(dt_axis *a, dt_axis_segment *s, const dt_value *p) {
+/* Whether v ends the network: it is an output, or judged by a loss, perhaps in another shape or type. */
+static bool is_end(const dt_graph *g, dt_vid v) {
+    if (dt_graph_is_kept(g, v)) return true;
+    for (dt_nid i = 0; i < g->n_node; i++) {
+        const dt_node *n = &g->node[i];
+        if (n->phase != DT_PHASE_FORWARD || n->n_in == 0 || n->in[0] != v) continue;
+        const uint32_t flags = dt_op_get(n->op)->flags;
+        if (flags & DT_OP_SEED) return true;
+        if ((flags & DT_OP_VIEW || n->op == DT_OP_CAST) && is_end(g, n->out[0])) return true;
+    }
+    return false;
+}
+
+/* Whether v is the weight of dense layers alone, none of which ends the network. */
+static bool is_hidden_matrix(const dt_graph *g, dt_vid v) {
+    bool any = false;
+    for (dt_nid i = 0; i < g->n_node; i++) {
+        const dt_node *n = &g->node[i];
+        if (n->phase != DT_PHASE_FORWARD) continue;
+        for (int32_t j = 0; j < n->n_in; j++) {
+            if (n->in[j] != v) continue;
+            if (n->op != DT_OP_DENSE || j != DT_DENSE_IN_W || is_end(g, n->out[0])) return false;
+            any = true;
+        }
+    }
+    return any;
+}
+
+static void lay_state(dt_axis *a, dt_axis_segment *s, const dt_graph *g, dt_vid v) {
+    const dt_value *p = &g->value[v];
     if (p->ndim > 1) s->rows = p->dim[0], s->cols = s->n_elem / p->dim[0];
+    s->matrix = s->rows > 0 && (p->matrix ? p->matrix > 0 : is_hidden_matrix(g, v));
     for (int shape = 0; shape < DT_STATE_SHAPES; shape++) {
         const int64_t n = dt_segment_state_elem(s, (dt_state_shape)shape);
         s->state_at[shape] = a->n_state[shape];
@@ -95,7 +126,7 @@ dt_status dt_axis_build(dt_graph *g, int32_t n_bucket, float weight_decay, bool 
             p->axis_offset = d->axis_offset = s->offset;
             s->n_real = dt_axis_stored_elem(a, a->n_segment - 1);
             a->n_param_elem += s->n_real;
-            lay_state(a, s, p);
+            lay_state(a, s, g, d->grad_of);
             a->n_elem = a->n_state[DT_STATE_ELEMENT];
         }
     }

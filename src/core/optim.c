@@ -19,7 +19,9 @@
                  .trust = 1e-3,                                                                              \
                  .beta2_decay = 0.8,                                                                         \
                  .scale_floor = 1e-3,                                                                        \
-                 .update_clip = 1}
+                 .update_clip = 1,                                                                           \
+                 .adamw_lr = 3e-4,                                                                           \
+                 .nesterov = true}
 #define VELOCITY(name_)                                                                                      \
     { .name = name_, .needs = DT_OPTIM_NEEDS_MOMENTUM }
 #define MOMENTS(first, next) .state = {{.name = first}, {.name = next}}
@@ -89,6 +91,14 @@ static const dt_optim_row rows[DT_OPTIM_COUNT] = {
                    {.name = "col_var", .shape = DT_STATE_COLUMN},
                    {.name = "variance", .shape = DT_STATE_VECTOR}},
          DEFAULTS(1e-2, 0.9, 0.9, 0.999, 0.99, 1.1920928955078125e-7)},
+    [DT_OPTIM_MUON] =
+        {.doc = "PyTorch's, in fp32: hidden matrices v = momentum v + (1 - momentum) g; u = v, or momentum v "
+                "+ (1 - "
+                "momentum) g; w -= lr decay w; w -= lr scale orthogonal(u); the rest as adamw with adamw_lr",
+         .lineage = "muon",
+         .flags = DT_OPTIM_MATRIX,
+         .state = {{.name = "mom1"}, {.name = "mom2", .shape = DT_STATE_REST}},
+         DEFAULTS(0.02, 0.95, 0.9, 0.95, 0.99, 1e-8)},
 };
 
 #define NAME(upper, lower, n) [DT_OPTIM_##upper] = #lower,
@@ -125,6 +135,8 @@ bool dt_optim_continues(const dt_optim_options *o, dt_optim_kind kind) {
     return !any || strcmp(dt_optim_get((dt_optim_kind)o->kind)->lineage, dt_optim_get(kind)->lineage) == 0;
 }
 
+static const char *const muon_scales[] = {"original", "match_rms_adamw", "spectral", NULL};
+
 #define KEYS_OF dt_optim_options
 static const dt_key_row optim_keys[] = {
     /* Of a key that is not set the row of its kind decides; the fallbacks are momentum's. */
@@ -132,19 +144,19 @@ static const dt_key_row optim_keys[] = {
     {FLOAT("lr", lr, 0, 1e6), MATHS, .fallback = "0.1",
      .help =
          "Peak learning rate, for the whole global batch; the schedule scales it. Default of adam, adamw and "
-         "lamb: 1e-3; rmsprop, rmsprop_tf and adagrad: 1e-2; lars: 1; lion: 1e-4; adafactor: 1e-2, a bound "
-         "on the "
-         "rate relative to the weights"},
+         "lamb: 1e-3; rmsprop, rmsprop_tf and adagrad: 1e-2; lars: 1; lion: 1e-4; muon: 0.02; adafactor: "
+         "1e-2, a bound on the rate relative to the weights"},
     {FLOAT("momentum", momentum, 0, 1), .flags = DT_KEY_MATHS | DT_KEY_OPEN_MAX, .fallback = "0.9",
-     .only = "optim.kind = momentum, nesterov, rmsprop, rmsprop_tf, lars",
-     .help = "Decay of the velocity. Default of rmsprop and rmsprop_tf: 0"},
+     .only = "optim.kind = momentum, nesterov, rmsprop, rmsprop_tf, lars, muon",
+     .help = "Decay of the velocity. Default of rmsprop and rmsprop_tf: 0; muon: 0.95"},
     {FLOAT("weight_decay", weight_decay, 0, 1e6), MATHS, .fallback = "1e-4",
-     .help = "Weight decay; adamw, lamb, lion, adafactor: decoupled, else added to the gradient"},
+     .help = "Weight decay; adamw, lamb, lion, adafactor, muon: decoupled, else added to the gradient"},
     {FLOAT("beta1", beta1, 0, 1), .flags = DT_KEY_MATHS | DT_KEY_OPEN_MAX, .fallback = "0.9",
-     .only = "optim.kind = adam, adamw, lamb, lion", .help = "Decay of the first moment (lion: in the step)"},
+     .only = "optim.kind = adam, adamw, lamb, lion, muon",
+     .help = "Decay of the first moment (lion: in the step)"},
     {FLOAT("beta2", beta2, 0, 1), .flags = DT_KEY_MATHS | DT_KEY_OPEN_MAX, .fallback = "0.999",
-     .only = "optim.kind = adam, adamw, lamb, lion",
-     .help = "Decay of the second moment; lion (default 0.99): of its only one"},
+     .only = "optim.kind = adam, adamw, lamb, lion, muon",
+     .help = "Decay of the second moment. Default of muon: 0.95; lion: 0.99, of its only one"},
     {FLOAT("alpha", alpha, 0, 1), .flags = DT_KEY_MATHS | DT_KEY_LATER | DT_KEY_OPEN_MAX, .fallback = "0.99",
      .only = "optim.kind = rmsprop, rmsprop_tf",
      .help = "Decay of the mean square. Default of rmsprop_tf: 0.9"},
@@ -154,7 +166,7 @@ static const dt_key_row optim_keys[] = {
     {FLOAT("lr_decay", lr_decay, 0, 1e6), .flags = DT_KEY_MATHS | DT_KEY_LATER, .fallback = "0.0",
      .only = "optim.kind = adagrad", .help = "Update t has the rate lr / (1 + (t - 1) lr_decay)"},
     {FLOAT("eps", eps, 0, 1), .flags = DT_KEY_MATHS | DT_KEY_OPEN_MIN, .fallback = "1e-8",
-     .only = "optim.kind = adam, adamw, rmsprop, rmsprop_tf, adagrad, lamb, lars, adafactor",
+     .only = "optim.kind = adam, adamw, rmsprop, rmsprop_tf, adagrad, lamb, lars, adafactor, muon",
      .help = "Added where the step is divided: by a root of squares, or by norms (lars). Default of lamb: "
              "1e-6; rmsprop_tf and adagrad: 1e-10; "
              "adafactor: 1.1920929e-7, the least root of a mean square"},
@@ -169,6 +181,18 @@ static const dt_key_row optim_keys[] = {
     {FLOAT("update_clip", update_clip, 0, 1e6), .flags = DT_KEY_MATHS | DT_KEY_LATER | DT_KEY_OPEN_MIN,
      .fallback = "1.0", .only = "optim.kind = adafactor",
      .help = "An update whose root mean square is larger is scaled down to it"},
+    {FLOAT("adamw_lr", adamw_lr, 0, 1e6), LATER_MATHS, .fallback = "3e-4", .only = "optim.kind = muon",
+     .help = "Peak learning rate of what adamw trains: all but hidden matrices (the weights of dense layers "
+             "whose result "
+             "is no output of the network), unless [[optim.groups]] says otherwise; the schedule scales both "
+             "rates"},
+    {CHOICE("muon_scale", muon_scale, muon_scales), LATER_MATHS, .fallback = "original",
+     .only = "optim.kind = muon",
+     .help = "Factor on the rate of a matrix: sqrt(max(1, rows / columns)), 0.2 sqrt(max(rows, columns)), "
+             "after which one "
+             "rate suits both parts, or sqrt(rows / columns)"},
+    {BOOL("nesterov", nesterov), LATER_MATHS, .fallback = "true", .only = "optim.kind = muon",
+     .help = "The step looks ahead by one gradient"},
     {BOOL("decay_bn_and_bias", decay_bn_and_bias), MATHS, .fallback = "false",
      .help = "Weight decay on batch-norm parameters and biases too"},
 };

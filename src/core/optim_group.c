@@ -20,13 +20,16 @@ static const dt_key_row entry_keys[] = {
     {BOOL("frozen", frozen),
      .help = "These parameters keep their values: no gradient is computed for them and they have no "
              "optimizer state. Running statistics of batch norm go on"},
+    {BOOL("muon", muon), .help = "With optim.kind = \"muon\": whether the matrices among these parameters "
+                                 "are stepped by muon or by adamw. A "
+                                 "convolution counts as one of [out, the rest]"},
 };
 const dt_section dt_optim_group_section = SECTION("groups", entry_keys);
 #undef KEYS_OF
 enum { N_ENTRY_KEY = sizeof entry_keys / sizeof entry_keys[0] };
 
 /* What an entry that has this key says by it; 0 for the pattern. */
-static const uint32_t says_of[N_ENTRY_KEY] = {0, DT_GROUP_LR, DT_GROUP_DECAY, DT_GROUP_FROZEN};
+static const uint32_t says_of[N_ENTRY_KEY] = {0, DT_GROUP_LR, DT_GROUP_DECAY, DT_GROUP_FROZEN, DT_GROUP_MUON};
 
 static bool matches(const char *pattern, const char *name) {
     const char *star = NULL, *from = NULL;
@@ -54,6 +57,7 @@ dt_optim_group dt_optim_group_of(const dt_optim_groups *g, const char *name) {
         if (one->says & DT_GROUP_LR) all.lr_factor = one->lr_factor;
         if (one->says & DT_GROUP_DECAY) all.weight_decay = one->weight_decay;
         if (one->says & DT_GROUP_FROZEN) all.frozen = one->frozen;
+        if (one->says & DT_GROUP_MUON) all.muon = one->muon;
     }
     return all;
 }
@@ -119,18 +123,28 @@ dt_status dt_optim_groups_mark(const dt_optim_groups *g, dt_graph *graph) {
     if (g->n < 0 || g->n > DT_OPTIM_GROUPS_MAX)
         return dt_fail(DT_ERR_CONFIG, "optim.groups: %d groups: at most %d", g->n, DT_OPTIM_GROUPS_MAX);
     for (int32_t i = 0; i < g->n; i++) {
-        bool any = false;
+        bool any = false, matrix = false;
         dt_status st = check_group(&g->group[i], i);
-        for (dt_vid v = 0; v < graph->n_value && !any && st == DT_OK; v++)
-            any = graph->value[v].role == DT_ROLE_PARAM && matches(g->group[i].pattern, graph->value[v].name);
+        for (dt_vid v = 0; v < graph->n_value && st == DT_OK; v++) {
+            const dt_value *p = &graph->value[v];
+            if (p->role != DT_ROLE_PARAM || !matches(g->group[i].pattern, p->name)) continue;
+            any = true, matrix = matrix || p->ndim > 1;
+        }
         if (st == DT_OK && !any) st = fail_no_match(graph, g, i);
+        if (st == DT_OK && g->group[i].says & DT_GROUP_MUON && !matrix)
+            st = dt_fail(DT_ERR_CONFIG,
+                         "optim.groups[%d]: muon: none of \"%s\" is a matrix; biases and the parameters of "
+                         "normalisations are always stepped by adamw",
+                         i, g->group[i].pattern);
         if (st != DT_OK && g->line[i] > 0) dt_error_context("%s:%d", g->file, g->line[i]);
         DT_TRY(st);
     }
     for (dt_vid v = 0; v < graph->n_value; v++) {
         dt_value *p = &graph->value[v];
         if (p->role != DT_ROLE_PARAM) continue;
-        p->frozen = dt_optim_group_of(g, p->name).frozen;
+        const dt_optim_group all = dt_optim_group_of(g, p->name);
+        p->frozen = all.frozen;
+        if (all.says & DT_GROUP_MUON) p->matrix = all.muon ? 1 : -1;
         n_param++, n_frozen += p->frozen;
     }
     if (n_param == 0 || n_frozen < n_param) return DT_OK;
@@ -161,7 +175,8 @@ static dt_status fail_unknown_key(const char *key, dt_place at, const char *labe
     for (int k = 0; k < N_ENTRY_KEY; k++) accepted[k] = entry_keys[k].key;
     const char *near = dt_nearest_name(key, N_ENTRY_KEY, accepted);
     if (near) return dt_key_fail(at, label, "no key %.60s; did you mean %s?", key, near);
-    return dt_key_fail(at, label, "no key %.60s; the keys are pattern, lr_factor, weight_decay, frozen", key);
+    return dt_key_fail(at, label, "no key %.60s; the keys are pattern, lr_factor, weight_decay, frozen, muon",
+                       key);
 }
 
 static dt_status read_group(const dt_toml_value *entry, const char *name, int index, dt_optim_group *out) {
@@ -183,7 +198,7 @@ static dt_status read_group(const dt_toml_value *entry, const char *name, int in
     if (!out->pattern[0])
         return dt_key_fail(at, label, "needs pattern, the names of its parameters, e.g. \"layer1.*\"");
     if (!out->says)
-        return dt_key_fail(at, label, "says nothing of \"%s\": give lr_factor, weight_decay or frozen",
+        return dt_key_fail(at, label, "says nothing of \"%s\": give lr_factor, weight_decay, frozen or muon",
                            out->pattern);
     return DT_OK;
 }

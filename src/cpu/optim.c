@@ -2,6 +2,7 @@
  * each. */
 #include "kernels.h"
 #include "optim_factored.h"
+#include "optim_muon.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -13,6 +14,7 @@ enum { BLOCK = 1024 }; /* elements updated, then averaged into the EMA while in 
 typedef struct axis_piece {
     int64_t begin, n_elem;
     int32_t segment;
+    int64_t rest_begin; /* UPDATE: of its state that is of the rest alone */
     float decay, lr_scale;
 } axis_piece;
 
@@ -30,6 +32,7 @@ struct dt_cpu_axis {
     square_sums *measure;      /* UPDATE of a TRUST optimizer: of a piece's weights and of its direction */
     float *ratio;              /* likewise: of its segment */
     dt_cpu_factored *factored; /* UPDATE of a FACTORED optimizer */
+    dt_cpu_muon *muon;         /* UPDATE of a MATRIX optimizer: of what is no piece */
 };
 
 DT_CPU_SIMD static void accum(float *acc, const float *grad, int64_t n, bool first) {
@@ -137,7 +140,11 @@ static block block_of(const dt_cpu_axis *x, const axis_piece *p, int64_t done, n
         b.state[0] = none->v[0];
         return b;
     }
-    for (int k = 0; k < DT_OPTIM_STATES_MAX; k++) b.state[k] = a->state[k] ? a->state[k] + at : none->v[k];
+    const dt_optim_state_row *row = dt_optim_get((dt_optim_kind)a->optim.kind)->state;
+    for (int k = 0; k < DT_OPTIM_STATES_MAX; k++)
+        b.state[k] = !a->state[k]                    ? none->v[k]
+                     : row[k].shape == DT_STATE_REST ? a->state[k] + p->rest_begin + done
+                                                     : a->state[k] + at;
     return b;
 }
 
@@ -211,6 +218,7 @@ static void run_update(const dt_cpu_axis *axis) {
     const dt_optim_factors step = dt_optim_begin(&a->optim, s->lr, clip / s->loss_scale, ++s->updates);
     if (axis->factored) dt_cpu_factored_update(axis->factored, &step);
     if (axis->ratio) trust(axis, &step);
+    if (axis->muon) dt_cpu_muon_update(axis->muon, &step);
 #pragma omp parallel for schedule(static) num_threads(axis->threads) if (axis->n_piece > 1)
     for (int64_t i = 0; i < axis->n_piece; i++) {
         dt_optim_factors f = factors_of(axis, &axis->piece[i], step);
@@ -282,6 +290,7 @@ static int64_t cut(int64_t begin, int64_t end, int32_t segment, const dt_axis_se
             out[n] = (axis_piece){.begin = at,
                                   .n_elem = dt_min_i64(DT_CPU_GRAIN, end - at),
                                   .segment = segment,
+                                  .rest_begin = s ? s->state_at[DT_STATE_REST] + at - s->offset : 0,
                                   .decay = s ? s->decay : 0,
                                   .lr_scale = s ? s->lr_scale : 1};
     return n;
@@ -290,8 +299,10 @@ static int64_t cut(int64_t begin, int64_t end, int32_t segment, const dt_axis_se
 static int64_t cut_all(dt_axis_kind kind, const dt_axis_args *a, axis_piece *out) {
     int64_t begin = a->offset, end = a->offset + a->n_elem, n = 0;
     if (kind != DT_AXIS_UPDATE) return cut(begin, end, -1, NULL, out);
+    const bool whole = dt_optim_get((dt_optim_kind)a->optim.kind)->flags & DT_OPTIM_MATRIX;
     for (int32_t i = 0; i < a->n_segment; i++) {
         const dt_axis_segment *s = &a->segment[i];
+        if (whole && s->matrix) continue;
         n += cut(dt_max_i64(s->offset, begin), dt_min_i64(s->offset + s->n_elem, end), i, s,
                  out ? out + n : NULL);
     }
@@ -325,6 +336,10 @@ dt_status dt_cpu_axis_create(dt_axis_kind kind, const dt_axis_args *args, int32_
         x->factored = dt_cpu_factored_create(args, threads);
         if (!x->factored) goto no_memory;
     }
+    if (kind == DT_AXIS_UPDATE && dt_optim_get((dt_optim_kind)args->optim.kind)->flags & DT_OPTIM_MATRIX) {
+        x->muon = dt_cpu_muon_create(args, threads);
+        if (!x->muon) goto no_memory;
+    }
     cut_all(kind, args, x->piece);
     *out = x;
     return DT_OK;
@@ -340,5 +355,6 @@ void dt_cpu_axis_destroy(dt_cpu_axis *axis) {
     free(axis->measure);
     free(axis->ratio);
     dt_cpu_factored_destroy(axis->factored);
+    dt_cpu_muon_destroy(axis->muon);
     free(axis);
 }

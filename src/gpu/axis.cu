@@ -185,8 +185,18 @@ struct FactoredState {
     __device__ void store_one(int32_t, const dt_optim_element &) const {}
     __device__ void store_quad(int32_t, const Pack<float, QUAD> *) const {}
 };
+/* Of a MATRIX optimizer: the second vector is of the rest alone. */
+template <int N> struct RestState : State<N> {
+    __device__ RestState(const dt_axis_args &a, const dt_gpu_axis_chunk &ch,
+                         const dt_gpu_axis_segment *segment, const float *inv_means)
+        : State<N>(a, ch, segment, inv_means) {
+        const dt_gpu_axis_segment &s = segment[ch.segment];
+        this->p[1] = a.state[1] + s.rest_at + (ch.first - s.offset);
+    }
+};
 template <int KIND> struct StateOf { using Type = State<Rule<KIND>::N_STATE>; };
 template <> struct StateOf<DT_OPTIM_ADAFACTOR> { using Type = FactoredState; };
+template <> struct StateOf<DT_OPTIM_MUON> { using Type = RestState<2>; };
 
 /* s += weight (x - s). */
 __device__ float moved(float s, float x, float weight) {
@@ -414,6 +424,63 @@ __global__ void __launch_bounds__(THREADS)
     }
 }
 
+/* The step of a matrix before its products. */
+template <typename G>
+__global__ void __launch_bounds__(THREADS) matrix_before_kernel(dt_axis_args a, const dt_gpu_axis_step *step,
+                                                                dt_gpu_matrix m, float *x, double *square) {
+    __shared__ double smem[THREADS];
+    if (step->skip) return;
+    const dt_optim_factors f = step->factors;
+    const G *grad = (const G *)a.grad + m.offset;
+    float *velocity = a.state[0] + m.offset;
+    const int64_t stride = (int64_t)gridDim.x * THREADS;
+    float sum = 0.0f;
+    for (int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x; i < m.n_elem; i += stride) {
+        dt_optim_element e = {};
+        e.s[0] = velocity[i];
+        e = dt_optim_before_muon(&f, to_float(grad[i]), e);
+        velocity[i] = e.s[0];
+        x[i] = e.u;
+        sum = fmaf(e.u, e.u, sum);
+    }
+    const double total = block_total(sum, smem);
+    if (threadIdx.x == 0) square[blockIdx.x] = total;
+}
+
+/* Every block adds the sums of all by itself, in their order. */
+__global__ void __launch_bounds__(THREADS) matrix_norm_kernel(const dt_gpu_axis_step *step, int64_t n,
+                                                              float *x, const double *square, int n_square) {
+    __shared__ double smem[THREADS];
+    if (step->skip) return;
+    double sum = 0.0;
+    for (int i = (int)threadIdx.x; i < n_square; i += THREADS) sum += square[i];
+    block_total(sum, smem);
+    __syncthreads();
+    const float inv_norm = 1.0f / fmaxf((float)sqrt(smem[0]), DT_MUON_EPS);
+    const int64_t stride = (int64_t)gridDim.x * THREADS;
+    for (int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x; i < n; i += stride) x[i] *= inv_norm;
+}
+
+template <typename P>
+__global__ void __launch_bounds__(THREADS)
+    matrix_after_kernel(dt_axis_args a, const dt_gpu_axis_step *step, dt_gpu_matrix m, const float *o) {
+    if (step->skip) return;
+    dt_optim_factors f = chunk_factors(step, m.decay, m.lr_scale);
+    f.ratio = m.scale;
+    const float d = step->ema_decay;
+    P *param = a.param16 ? (P *)a.param16 + m.offset : nullptr;
+    float *w = a.master + m.offset, *ema = a.ema ? a.ema + m.offset : nullptr;
+    const int64_t stride = (int64_t)gridDim.x * THREADS;
+    for (int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x; i < m.n_elem; i += stride) {
+        dt_optim_element e = {};
+        e.w = w[i];
+        e = dt_optim_after_muon(&f, o[i], e);
+        w[i] = e.w;
+        if (ema) ema[i] = dt_optim_mul(d, ema[i]) + (1.0f - d) * e.w;
+        if (param) param[i] = from_float<P>(e.w);
+    }
+}
+
 template <typename G, int KIND>
 void measure(const dt_axis_args &a, const dt_gpu_axis_plan &p, cudaStream_t s) {
     if constexpr (Trust<KIND>::IS) {
@@ -495,5 +562,22 @@ cudaError_t dt_gpu_axis_sumsq(const dt_gpu *gpu, const dt_axis_args *a, float *p
 cudaError_t dt_gpu_axis_update(const dt_axis_args *a, const dt_gpu_axis_plan *plan, cudaStream_t s) {
     begin_kernel<<<1, 1, 0, s>>>(*a, plan->step);
     if (plan->n_chunk > 0) DT_WITH_TYPE(a->grad_dtype, update_any<T>(*a, *plan, s));
+    return cudaPeekAtLastError();
+}
+
+cudaError_t dt_gpu_matrix_before(const dt_gpu *gpu, const dt_axis_args *a, const dt_gpu_axis_step *step,
+                                 const dt_gpu_matrix *m, float *x, double *square, cudaStream_t s) {
+    unsigned grid = grid_for(gpu, m->n_elem, 4);
+    if (grid > DT_GPU_MATRIX_BLOCKS) grid = DT_GPU_MATRIX_BLOCKS;
+    DT_WITH_TYPE(a->grad_dtype, matrix_before_kernel<T><<<grid, THREADS, 0, s>>>(*a, step, *m, x, square));
+    matrix_norm_kernel<<<grid, THREADS, 0, s>>>(step, m->n_elem, x, square, (int)grid);
+    return cudaPeekAtLastError();
+}
+
+cudaError_t dt_gpu_matrix_after(const dt_gpu *gpu, const dt_axis_args *a, const dt_gpu_axis_step *step,
+                                const dt_gpu_matrix *m, const float *o, cudaStream_t s) {
+    const unsigned grid = grid_for(gpu, m->n_elem, 4);
+    const dt_dtype t = a->param16 ? a->param16_dtype : DT_DTYPE_F32;
+    DT_WITH_TYPE(t, matrix_after_kernel<T><<<grid, THREADS, 0, s>>>(*a, step, *m, o));
     return cudaPeekAtLastError();
 }

@@ -2,6 +2,7 @@
  * the launch. */
 #include <stdlib.h>
 
+#include "axis_muon.h"
 #include "lower.h"
 
 typedef struct axis_bound {
@@ -9,6 +10,7 @@ typedef struct axis_bound {
     dt_axis_kind kind;
     dt_axis_args args; /* args.segment is not kept */
     dt_gpu_axis_plan plan;
+    dt_muon *muon;  /* UPDATE of a MATRIX optimizer */
     float *partial; /* device */
 } axis_bound;
 
@@ -31,6 +33,7 @@ static dt_status run(void *ctx, dt_stream *stream) {
         break;
     case DT_AXIS_UPDATE:
         err = dt_gpu_axis_update(&k->args, &k->plan, s);
+        if (err == cudaSuccess && k->muon) return dt_muon_run(k->muon, &k->args, k->plan.step, s);
         break;
     case DT_AXIS_CAST:
         err = dt_gpu_axis_cast(&k->cu->gpu, &k->args, s);
@@ -47,11 +50,13 @@ static dt_status run(void *ctx, dt_stream *stream) {
 
 /* Cuts the segments within the range into chunks; counts them where `chunk` is NULL. */
 static int32_t cut(const dt_axis_args *a, dt_gpu_axis_chunk *chunk, dt_gpu_axis_segment *segment) {
+    const bool whole = dt_optim_get((dt_optim_kind)a->optim.kind)->flags & DT_OPTIM_MATRIX;
     int32_t n = 0;
     for (int32_t i = 0; i < a->n_segment; i++) {
         const dt_axis_segment *s = &a->segment[i];
         const int32_t first = n;
         int64_t end = dt_min_i64(s->offset + s->n_elem, a->offset + a->n_elem);
+        if (whole && s->matrix) end = 0; /* axis_muon.c */
         for (int64_t at = dt_max_i64(s->offset, a->offset); at < end; at += DT_GPU_AXIS_CHUNK, n++)
             if (chunk)
                 chunk[n] = (dt_gpu_axis_chunk){.first = at,
@@ -71,7 +76,8 @@ static int32_t cut(const dt_axis_args *a, dt_gpu_axis_chunk *chunk, dt_gpu_axis_
                                                .n_real = s->n_real > 0 ? s->n_real : s->n_elem,
                                                .row_at = s->state_at[DT_STATE_ROW],
                                                .column_at = s->state_at[DT_STATE_COLUMN],
-                                               .vector_at = s->state_at[DT_STATE_VECTOR]};
+                                               .vector_at = s->state_at[DT_STATE_VECTOR],
+                                               .rest_at = s->state_at[DT_STATE_REST]};
     }
     return n;
 }
@@ -125,6 +131,8 @@ dt_status dt_cuda_bind_axis(dt_backend *be, dt_axis_kind kind, const dt_axis_arg
     k->args = *args;
     k->args.segment = NULL;
     if (kind == DT_AXIS_UPDATE) DT_TRY(make_plan(cu, args, &k->plan));
+    if (kind == DT_AXIS_UPDATE && dt_optim_get((dt_optim_kind)args->optim.kind)->flags & DT_OPTIM_MATRIX)
+        DT_TRY(dt_muon_bind(cu, args, &k->muon));
     if (kind == DT_AXIS_SUMSQ)
         DT_TRY(dt_cuda_own_device(cu, DT_GPU_SUMSQ_BLOCKS * (int64_t)sizeof(float), (void **)&k->partial));
     *out = (dt_kernel){.run = run, .ctx = k, .node = -1, .label = LABEL[kind]};

@@ -39,7 +39,8 @@ dt_status dt_blas_describe(dt_cuda *cu, const dt_blas_shape *s, dt_blas_matmul *
                       {CUBLASLT_MATMUL_DESC_TRANSB, &op_b, sizeof op_b},
                       {CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue},
                       {CUBLASLT_MATMUL_DESC_POINTER_MODE, &mode, sizeof mode}};
-    DT_CUBLAS_TRY(cublasLtMatmulDescCreate(&out->desc, CUBLAS_COMPUTE_32F, CUDA_R_32F));
+    DT_CUBLAS_TRY(cublasLtMatmulDescCreate(
+        &out->desc, s->tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F, CUDA_R_32F));
     DT_TRY(dt_cuda_adopt(cu, out->desc, release_desc));
     for (size_t i = 0; i < sizeof attributes / sizeof attributes[0]; i++)
         DT_CUBLAS_TRY(cublasLtMatmulDescSetAttribute(out->desc, attributes[i].name, attributes[i].value,

@@ -15,6 +15,7 @@ typedef struct dt_blas_shape {
     bool trans_a, trans_b;
     int64_t a_rows, a_cols, b_rows, b_cols;
     cublasLtEpilogue_t epilogue;
+    bool tf32;         /* f32 operands may be rounded to it */
     bool alpha_vector; /* rows of D times f32 [D's rows] on the device */
 } dt_blas_shape;
 

@@ -327,6 +327,7 @@ typedef struct dt_gpu_axis_segment {
     float decay, lr_scale;
     /* FACTORED: as in dt_axis_segment, and where its mean squares begin */
     int64_t offset, n_elem, rows, cols, n_real, row_at, column_at, vector_at;
+    int64_t rest_at; /* MATRIX: of the rest, where its second vector begins */
 } dt_gpu_axis_segment;
 /* What begins an update and all its blocks then read. */
 typedef struct dt_gpu_axis_step {
@@ -350,7 +351,20 @@ cudaError_t dt_gpu_axis_cast(const dt_gpu *gpu, const dt_axis_args *a, cudaStrea
 cudaError_t dt_gpu_axis_average(const dt_gpu *gpu, const dt_axis_args *a, cudaStream_t s);
 cudaError_t dt_gpu_axis_scale(const dt_axis_args *a, cudaStream_t s);
 cudaError_t dt_gpu_axis_sumsq(const dt_gpu *gpu, const dt_axis_args *a, float *partial, cudaStream_t s);
+/* Of a MATRIX optimizer it leaves out the matrices. */
 cudaError_t dt_gpu_axis_update(const dt_axis_args *a, const dt_gpu_axis_plan *plan, cudaStream_t s);
+
+/* A matrix between: before its products the velocity, and u with its sum of squares by block in `square`; then x = u
+ * of norm 1; after them the weights, averages and 16-bit copy from o. All skip what `step` skips. */
+typedef struct dt_gpu_matrix {
+    int64_t offset, n_elem;
+    float decay, lr_scale, scale; /* scale: on the rate */
+} dt_gpu_matrix;
+enum { DT_GPU_MATRIX_BLOCKS = 512 };
+cudaError_t dt_gpu_matrix_before(const dt_gpu *gpu, const dt_axis_args *a, const dt_gpu_axis_step *step,
+                                 const dt_gpu_matrix *m, float *x, double *square, cudaStream_t s);
+cudaError_t dt_gpu_matrix_after(const dt_gpu *gpu, const dt_axis_args *a, const dt_gpu_axis_step *step,
+                                const dt_gpu_matrix *m, const float *o, cudaStream_t s);
 
 #ifdef __cplusplus
 }

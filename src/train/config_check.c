@@ -12,6 +12,16 @@ typedef bool check_fn(const dt_config *c, char *text, size_t size);
 
 #define WRONG(...) (snprintf(text, size, __VA_ARGS__), true)
 
+/* A group may speak of muon only where there is one. */
+static bool check_muon(const dt_config *c, char *text, size_t size) {
+    if (dt_optim_get((dt_optim_kind)c->optim.kind)->flags & DT_OPTIM_MATRIX) return false;
+    for (int32_t i = 0; i < c->groups.n; i++)
+        if (c->groups.group[i].says & DT_GROUP_MUON)
+            return WRONG("muon: says who steps matrices with optim.kind = \"muon\", but that is \"%s\"",
+                         dt_optim_names[c->optim.kind]);
+    return false;
+}
+
 static bool check_length(const dt_config *c, char *text, size_t size) {
     if (c->train.steps > 0 || c->train.epochs > 0) return false;
     return WRONG("set train.epochs or train.steps above 0: the run has no end");
@@ -174,6 +184,7 @@ static const struct {
     {"train.micro_batch", check_micro_batch},
     {"train.precision", check_precision},
     {"optim.momentum", check_nesterov},
+    {"optim.groups", check_muon},
     {"schedule.milestones", check_milestones},
     {"schedule.warmup_steps", check_warmup_steps},
     {"schedule.warmup_epochs", check_warmup_epochs},

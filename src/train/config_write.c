@@ -241,14 +241,25 @@ static void print_markdown_groups(FILE *out) {
           out);
     dt_optim_group group;
     print_markdown_entry(&dt_optim_group_section, &group, out);
-    fputs("\nFrozen parameters need no memory but their own, and where nothing below them is trained the "
-          "gradient ends there.\nA run may be resumed with other groups: what is trained from then on starts "
-          "with fresh optimizer state, what is\nfrozen loses it. Only the last layer, and its bias faster "
-          "and without decay:\n\n```toml\n"
-          "[[optim.groups]]\npattern = \"*\"\nfrozen = true\n\n"
-          "[[optim.groups]]\npattern = \"fc.*\"\nfrozen = false\n\n"
-          "[[optim.groups]]\npattern = \"fc.bias\"\nlr_factor = 2.0\nweight_decay = 0.0\n```\n",
-          out);
+    fputs(
+        "\nFrozen parameters need no memory but their own, and where nothing below them is trained the "
+        "gradient ends there.\nA run may be resumed with other groups: what is trained from then on starts "
+        "with fresh optimizer state, what is\nfrozen loses it. Only the last layer, and its bias faster "
+        "and without decay:\n\n```toml\n"
+        "[[optim.groups]]\npattern = \"*\"\nfrozen = true\n\n"
+        "[[optim.groups]]\npattern = \"fc.*\"\nfrozen = false\n\n"
+        "[[optim.groups]]\npattern = \"fc.bias\"\nlr_factor = 2.0\nweight_decay = 0.0\n```\n"
+        "\nWith `optim.kind = \"muon\"` hidden matrices, the weights of dense layers whose result is no "
+        "output "
+        "of the network,\nare stepped by muon: PyTorch's `torch.optim.Muon` (five steps of Newton and "
+        "Schulz, "
+        "coefficients 3.4445, -4.7750,\n2.0315, decoupled decay), computed in fp32 instead of bfloat16. "
+        "Embeddings, output layers, vectors and convolutions are\nstepped by adamw; a group may say "
+        "otherwise "
+        "of matrices, and of convolutions as matrices of [out, the rest].\n`dtrain inspect` lists what muon "
+        "steps:\n\n```toml\n"
+        "[[optim.groups]]\npattern = \"layer*.weight\"\nmuon = true\n```\n",
+        out);
 }
 
 void dt_config_print_markdown(FILE *out) {

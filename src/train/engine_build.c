@@ -88,6 +88,21 @@ static dt_status refuse_hopeless(void *arg, dt_graph *g) {
     return dt_engine_refuse_hopeless(arg, g);
 }
 
+/* An optimizer of matrices that has none would be another optimizer. */
+static dt_status need_matrix(const dt_engine *e) {
+    const dt_axis *a = e->axis;
+    if (!e->train || !(dt_optim_get((dt_optim_kind)e->config->optim.kind)->flags & DT_OPTIM_MATRIX))
+        return DT_OK;
+    for (int32_t i = 0; i < a->n_segment; i++)
+        if (a->segment[i].matrix) return DT_OK;
+    return dt_fail(
+        DT_ERR_CONFIG,
+        "optim.kind = \"%s\": the network has no hidden matrix that is trained, a dense layer whose result "
+        "is no output. Convolutions take part where [[optim.groups]] says so, e.g. pattern = "
+        "\"layer*.weight\", muon = true",
+        dt_optim_names[e->config->optim.kind]);
+}
+
 /* The programs, prepared but without memory. */
 static dt_status compile(dt_engine *e, const dt_dataset_info *data, FILE *tell) {
     const dt_config *c = e->config;
@@ -105,6 +120,7 @@ static dt_status compile(dt_engine *e, const dt_dataset_info *data, FILE *tell) 
     /* The axis needs the training graph even where only evaluation runs. */
     DT_TRY(dt_engine_forward_graph(e, data, true, &g));
     DT_TRY(dt_compile(g, &o, &e->axis, e->train ? &e->program : NULL));
+    DT_TRY(need_matrix(e));
     DT_TRY(dt_engine_forward_graph(e, data, false, &g));
     return dt_compile(g, &o, &e->axis, &e->eval);
 }

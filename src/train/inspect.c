@@ -164,6 +164,20 @@ static void print_buckets(const inspection *i, FILE *out) {
             axis->param[axis->n_segment + axis->n_frozen - 1].name);
 }
 
+/* What an optimizer of matrices steps as such. */
+static void print_matrices(const inspection *i, FILE *out) {
+    const dt_axis *axis = dt_engine_axis(i->engine);
+    const dt_optim_kind kind = (dt_optim_kind)i->config.optim.kind;
+    if (!(dt_optim_get(kind)->flags & DT_OPTIM_MATRIX)) return;
+    fprintf(out, "\nby %s, the rest by adamw\n", dt_optim_names[kind]);
+    for (int32_t k = axis->n_segment - 1; k >= 0; k--) {
+        const dt_axis_segment *s = &axis->segment[k];
+        if (s->matrix)
+            fprintf(out, "  %-26s %lld x %lld\n", axis->param[k].name, (long long)s->rows,
+                    (long long)(s->n_real / s->rows));
+    }
+}
+
 dt_status dt_inspect(const dt_config *c, dt_comm *mpi, bool passes, FILE *out, const dt_sink *sink) {
     inspection i = {.config = *c, .mpi = mpi, .tell = passes && mpi->rank == 0 ? out : NULL};
     dt_graph *g = NULL;
@@ -176,6 +190,7 @@ dt_status dt_inspect(const dt_config *c, dt_comm *mpi, bool passes, FILE *out, c
         print_memory(&i, out);
         print_length(&i, out);
         print_buckets(&i, out);
+        print_matrices(&i, out);
     }
     dt_graph_destroy(g);
     dt_engine_destroy(i.engine);

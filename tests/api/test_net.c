@@ -144,9 +144,9 @@ static void same_weights(dt_net *a, dt_net *b) {
 
 static void in_parts(void **state) {
     (void)state;
-    static const char *const optimizer[] = {"sgd",   "momentum", "nesterov",   "adam",
-                                            "adamw", "rmsprop",  "rmsprop_tf", "adagrad",
-                                            "lamb",  "lars",     "lion",       "adafactor"};
+    static const char *const optimizer[] = {"sgd",     "momentum",   "nesterov", "adam", "adamw",
+                                            "rmsprop", "rmsprop_tf", "adagrad",  "lamb", "lars",
+                                            "lion",    "adafactor",  "muon"};
     dt_run *run = open_cpu();
     for (size_t o = 0; o < sizeof optimizer / sizeof optimizer[0]; o++) {
         model a = make(run, optimizer[o], 0.25), b = make(run, optimizer[o], 0.25);

@@ -193,8 +193,10 @@ static void test_state_of_every_shape(void **state) {
     dt_graph *g = resnet(DT_DTYPE_F32, true);
     dt_axis *a;
     check_ok(dt_autodiff(g));
+    g->value[dt_graph_find(g, "conv1.weight")].matrix = 1; /* of an optimizer that takes it as such */
     check_ok(dt_axis_build(g, 3, 0, false, &a));
     assert_int_equal(a->n_state[DT_STATE_ELEMENT], a->n_elem);
+    assert_true(a->n_state[DT_STATE_REST] < a->n_elem && a->segment[dt_axis_find(a, "conv1.weight")].matrix);
     for (int shape = 0; shape < DT_STATE_SHAPES; shape++) {
         const size_t bytes = (size_t)a->n_state[shape] * sizeof(float);
         float *whole = check_alloc(bytes);
@@ -204,7 +206,9 @@ static void test_state_of_every_shape(void **state) {
             const dt_axis_param *p = &a->param[i];
             int64_t dim[DT_MAX_DIM], n = 1;
             const int32_t ndim = dt_axis_state_dims(a, i, (dt_state_shape)shape, dim);
-            const bool matrix = p->ndim > 1, has = shape == DT_STATE_VECTOR ? !matrix : matrix || shape == 0;
+            const bool matrix = p->ndim > 1, has = shape == DT_STATE_VECTOR ? !matrix
+                                                   : shape == DT_STATE_REST ? !s->matrix
+                                                                            : matrix || shape == 0;
             assert_int_equal(ndim > 0, has);
             if (!has) continue;
             for (int32_t d = 0; d < ndim; d++) n *= dim[d];

@@ -4,13 +4,14 @@
 ranks=$1
 common=(base.toml data.train=data/small schedule.kind=constant train.eval_every_epochs=1)
 
-for kind in nesterov adamw; do
-    rate=0.05
-    [ "$kind" = nesterov ] || rate=0.003
-    train_ok "$ranks" straight.log "${common[@]}" optim.kind=$kind optim.lr=$rate run.out_dir=straight-$kind
+declare -A optimizer=([nesterov]='optim.lr=0.05' [adamw]='optim.lr=0.003'
+    [muon]="optim.lr=0.02 optim.groups=[{pattern='layer5.weight',muon=true}]")
+for kind in nesterov adamw muon; do
+    read -ra options <<<"optim.kind=$kind ${optimizer[$kind]}"
+    train_ok "$ranks" straight.log "${common[@]}" "${options[@]}" run.out_dir=straight-$kind
     for steps in 7 23 40; do
-        train_ok "$ranks" "part-$steps.log" "${common[@]}" optim.kind=$kind optim.lr=$rate \
-            run.out_dir=parts-$kind train.steps=$steps
+        train_ok "$ranks" "part-$steps.log" "${common[@]}" "${options[@]}" run.out_dir=parts-$kind \
+            train.steps=$steps
     done
     expect part-40.log '^resuming parts-.*/step-00000023 at step 23' 1
     # The parts also evaluated where they ended; the straight run had no reason to.

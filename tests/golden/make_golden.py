@@ -5,11 +5,14 @@ optimizers.h5, resnet.h5, regress.h5 of tests/train/test_engine_regress.c and re
 Run it in this folder with torch and h5py installed; only needed when a case is added. Arrays are stored in dtrain's
 layouts: images N H W C, convolution weights K R S C. The constants below are those of the test.
 """
+import inspect
+
 import h5py
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.optim import _muon
 
 LOSS_WEIGHT, LOSS_SCALE = 0.25, 2.0  # op_step of tests/support/op_run.h
 
@@ -386,6 +389,33 @@ def lion(w, g, state, lr, decay, t, betas=(0.9, 0.99)):
     m.lerp_(g, 1 - betas[1])
 
 
+class Muon:
+    """The first parameter by PyTorch's Muon, as it is or, `exact`, with its bfloat16 read as the parameter's own type,
+    the others by AdamW at `ratio` times its rate. tall: as a matrix of 20 rows."""
+
+    def __init__(self, groups, ratio, exact=True, tall=False, **options):
+        (self.first,) = groups[0]["params"]
+        self.matrix = nn.Parameter(self.first.data.view(20, 6) if tall else self.first.data)
+        self.exact, self.ratio, self.param_groups = exact, ratio, [{"lr": 0.0}]
+        self.muon = torch.optim.Muon([self.matrix], weight_decay=groups[0]["weight_decay"], **options)
+        self.adam = torch.optim.AdamW(groups[1:], betas=(0.9, 0.99), eps=1e-6)
+
+    def step(self):
+        lr = self.param_groups[0]["lr"]
+        self.matrix.grad = self.first.grad.view_as(self.matrix)
+        self.muon.param_groups[0]["lr"] = lr
+        for group in self.adam.param_groups:
+            group["lr"] = lr * self.ratio
+        theirs = _muon._zeropower_via_newtonschulz
+        if self.exact:
+            names = dict(vars(_muon))
+            exec(inspect.getsource(theirs).replace("torch.bfloat16", "grad.dtype"), names)
+            _muon._zeropower_via_newtonschulz = names["_zeropower_via_newtonschulz"]
+        self.muon.step()
+        _muon._zeropower_via_newtonschulz = theirs
+        self.adam.step()
+
+
 def optimizer_rules():
     """Name: what makes it, rate, decay of the first parameter, clip norm. The names and figures are the test's too."""
     O = torch.optim
@@ -416,6 +446,11 @@ def optimizer_rules():
             lambda p: O.Adafactor(p, lr=1, beta2_decay=-0.5, eps=(1e-3, 1.5), d=1.05), 0.5, 0.0, 2.0
         ),
         "lion clipped": (lambda p: Update(lion, betas=(0.8, 0.99)), 0.01, 0.0, 2.0),
+        "muon": (lambda p: Muon(p, 0.25), 0.02, 0.1, 0.0),
+        "muon bfloat16": (lambda p: Muon(p, 0.25, exact=False), 0.02, 0.1, 0.0),
+        "muon tall": (lambda p: Muon(p, 0.25, tall=True, momentum=0.8), 0.02, 0.1, 2.0),
+        "muon match": (lambda p: Muon(p, 1.0, adjust_lr_fn="match_rms_adamw", nesterov=False), 0.02, 0.1, 2.0),
+        "muon spectral": (lambda p: Muon(p, 1.0, adjust_lr_fn="spectral_unclamped"), 0.02, 0.0, 0.0),
     }
 
 

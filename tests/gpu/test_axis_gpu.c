@@ -4,7 +4,7 @@
 
 enum { N_SEGMENT = 5, N_ELEM = 64 * 700 };
 
-#define VECTOR_AT(at) .state_at = {[DT_STATE_VECTOR] = at}
+#define VECTOR_AT(at) .state_at = {[DT_STATE_VECTOR] = at, [DT_STATE_REST] = at}
 /* The fourth is a matrix. */
 static const dt_axis_segment SEGMENT[N_SEGMENT] = {
     {.offset = 0, .n_elem = 1, .decay = 0.0f, .lr_scale = 1, VECTOR_AT(0)},
@@ -16,6 +16,7 @@ static const dt_axis_segment SEGMENT[N_SEGMENT] = {
      .lr_scale = 1,
      .rows = 75,
      .cols = 400,
+     .matrix = true,
      .state_at = {[DT_STATE_ROW] = 192, [DT_STATE_COLUMN] = 192}},
     {.offset = 192 + 4160 + 30016, .n_elem = 64, .decay = 0.2f, .lr_scale = 1, VECTOR_AT(192 + 4160)}};
 
@@ -112,12 +113,12 @@ static void read_back(const side *s, const float *from, float *to, int64_t n) {
     op_ok(s->be->stream_sync(s->be, NULL));
 }
 
-static void compare(const side *a, const side *b, const char *what) {
+static void compare(const side *a, const side *b, double tolerance, const char *what) {
     float *x = op_zalloc(N_ELEM * 4), *y = op_zalloc(N_ELEM * 4);
     for (int k = 0; k < V_COUNT; k++) {
         read_back(a, a->v[k], x, N_ELEM);
         read_back(b, b->v[k], y, N_ELEM);
-        op_expect_close(x, y, N_ELEM, 1e-6, what);
+        op_expect_close(x, y, N_ELEM, tolerance, what);
         for (int64_t i = 0; i < N_ELEM; i++)
             if (!in_segment(i) && x[i] != 0)
                 fail_msg("%s: the padding at %lld was written", what, (long long)i);
@@ -141,7 +142,8 @@ static void check_update(gpu_pair *p, dt_dtype t, const dt_axis_args *like, cons
         run(&g, k, &ga);
         run(&c, k, &ca);
     }
-    compare(&g, &c, what);
+    /* Making a matrix orthogonal magnifies a difference by up to 500, and beside 16-bit weights it is in tf32. */
+    compare(&g, &c, like->optim.kind != DT_OPTIM_MUON ? 1e-6 : op_is_16(t) ? 2e-3 : 1e-5, what);
     if (op_is_16(t)) {
         uint16_t *half = op_zalloc(N_ELEM * 2);
         for (int cast = 0; cast < 2; cast++) {
@@ -207,7 +209,7 @@ static void test_average_alone(void **state) {
                                   .params = s->params};
                 run(s, DT_AXIS_AVERAGE, &a);
             }
-            compare(&g, &c, skip ? "average, skipped" : "average");
+            compare(&g, &c, 1e-6, skip ? "average, skipped" : "average");
             side_close(&g);
             side_close(&c);
         }

@@ -235,7 +235,7 @@ static const refusal refusals[] = {
     /* what would be ignored */
     {MINIMAL "[optim]\nkind = \"adam\"\nmomentum = 0.9\n",
      "7:12: optim.momentum: would be ignored: it counts only with optim.kind = momentum, nesterov, rmsprop, "
-     "rmsprop_tf, lars, and here optim.kind = \"adam\"; take it out"},
+     "rmsprop_tf, lars, muon, and here optim.kind = \"adam\"; take it out"},
     {MINIMAL "[optim]\nmomentum = 0.9\nkind = \"sgd\"\n", "6:12: optim.momentum: would be ignored"},
     {MINIMAL "[optim]\nbeta1 = 0.9\n", "6:9: optim.beta1: would be ignored"},
     {MINIMAL "[optim]\nkind = \"adamw\"\ntrust = 0.1\n", "7:9: optim.trust: would be ignored"},
@@ -334,7 +334,7 @@ static const refusal refusals[] = {
     {MINIMAL "[[optim.groups]]\npattern = \"*\"\nlr_facto = 1\n",
      "7:1: optim.groups[0]: no key lr_facto; did you mean lr_factor?"},
     {MINIMAL "[[optim.groups]]\npattern = \"*\"\nmomentum = 1\n",
-     "7:1: optim.groups[0]: no key momentum; the keys are pattern, lr_factor, weight_decay, frozen"},
+     "7:1: optim.groups[0]: no key momentum; the keys are pattern, lr_factor, weight_decay, frozen, muon"},
     {MINIMAL "[[optim.groups]]\npattern = 1\nfrozen = true\n",
      "6:11: optim.groups[0].pattern: expected a string"},
     {MINIMAL "[[optim.groups]]\npattern = \"*\"\nlr_factor = 0\n",

@@ -4,6 +4,7 @@
 
 #define FREEZE(pattern) "[[optim.groups]]\npattern = \"" pattern "\"\nfrozen = true\n"
 #define MOMENTUM        "[optim]\nkind = \"momentum\"\nlr = 0.1\nweight_decay = 0.01\n"
+#define MUON            "[optim]\nkind = \"muon\"\n[[optim.groups]]\npattern = \"layer3.*\"\nmuon = true\n"
 #define ADAMW           "[optim]\nkind = \"adamw\"\nlr = 0.01\nweight_decay = 0.1\n"
 #define TRAIN           "[train]\nglobal_batch = 16\nema = 0.9\n"
 
@@ -75,6 +76,7 @@ static void check_frozen(const char *model, const char *optim, const char *group
 
 static void test_frozen_keep_their_bits(void **state) {
     (void)state;
+    check_frozen(RIG_PLAIN_MODEL, MUON, FREEZE("layer1.*"), 2);
     check_frozen(RIG_PLAIN_MODEL, MOMENTUM, FREEZE("layer1.*"), 2);
     check_frozen(RIG_PLAIN_MODEL, ADAMW, FREEZE("layer3.*") FREEZE("layer8.bias"), 3);
     check_frozen(RIG_FULL_MODEL, MOMENTUM, FREEZE("layer1.*") FREEZE("layer2.*"), 3);

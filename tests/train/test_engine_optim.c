@@ -100,6 +100,10 @@ static double updated(const step_of *p, double g, double w, double *s0, double *
         *s0 = o->beta2 * *s0 + (1 - o->beta2) * g;
         return w - p->lr * ((u > 0) - (u < 0) + p->decay * w);
     }
+    case DT_OPTIM_MUON: { /* of matrices muon_step */
+        const double lr = p->lr * o->adamw_lr / o->lr;
+        return w - lr * (adam_step(p, g, s0, s1) + p->decay * w);
+    }
     case DT_OPTIM_ADAFACTOR: /* of a whole segment: adafactor_step */
     case DT_OPTIM_COUNT:
         break;
@@ -153,6 +157,44 @@ static void adafactor_step(reference *f, const step_of *p, const dt_axis_segment
     free(u);
 }
 
+/* out [n, m] = a b of a [n, k] and b [k, m], or of a^T where `turned`, a being [k, n]; b of b^T likewise. */
+static double *product(const double *a, bool turn_a, const double *b, bool turn_b, int64_t n, int64_t k,
+                       int64_t m) {
+    double *out = check_alloc((size_t)(n * m) * sizeof *out);
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = 0; j < m; j++)
+            for (int64_t l = 0; l < k; l++)
+                out[i * m + j] +=
+                    (turn_a ? a[l * n + i] : a[i * k + l]) * (turn_b ? b[j * k + l] : b[l * m + j]);
+    return out;
+}
+
+/* Of segment k, a matrix; always by rows x rows, whichever side is shorter. */
+static void muon_step(reference *f, const step_of *p, const dt_axis_segment *s) {
+    const dt_optim_options *o = p->o;
+    const int64_t n = s->n_elem, rows = s->rows, cols = s->cols;
+    const double mu = o->momentum, *g = f->g + s->offset, r = (double)rows / (double)cols,
+                 scale = o->muon_scale == DT_MUON_ORIGINAL ? sqrt(fmax(1, r))
+                                                           : 0.2 * sqrt((double)(rows > cols ? rows : cols));
+    double *w = f->w + s->offset, *v = f->s[0] + s->offset, *x = check_alloc((size_t)n * sizeof *x), norm = 0;
+    for (int64_t i = 0; i < n; i++) {
+        v[i] = mu * v[i] + (1 - mu) * g[i];
+        x[i] = o->nesterov ? mu * v[i] + (1 - mu) * g[i] : v[i];
+        norm += x[i] * x[i];
+    }
+    for (int64_t i = 0; i < n; i++) x[i] /= fmax(sqrt(norm), 1e-7);
+    for (int step = 0; step < 5; step++) {
+        double *a = product(x, false, x, true, rows, cols, rows),
+               *a2 = product(a, false, a, false, rows, rows, rows);
+        double *x1 = product(a, false, x, false, rows, rows, cols),
+               *x2 = product(a2, false, x, false, rows, rows, cols);
+        for (int64_t i = 0; i < n; i++) x[i] = 3.4445 * x[i] - 4.7750 * x1[i] + 2.0315 * x2[i];
+        free(a), free(a2), free(x1), free(x2);
+    }
+    for (int64_t i = 0; i < n; i++) w[i] = w[i] * (1 - p->lr * p->decay) - p->lr * scale * x[i];
+    free(x);
+}
+
 /* Update number t from 1. */
 static void reference_step(reference *f, const rig *r, double lr, int64_t t) {
     const dt_config *c = &r->c;
@@ -166,11 +208,14 @@ static void reference_step(reference *f, const rig *r, double lr, int64_t t) {
                      .correct1 = 1 - pow(c->optim.beta1, (double)t),
                      .correct2 = 1 - pow(c->optim.beta2, (double)t),
                      .t = t};
-        const bool factored = c->optim.kind == DT_OPTIM_ADAFACTOR;
-        if (factored) adafactor_step(f, &p, &a->segment[k]);
-        p.ratio = factored ? 1 : ratio_of(&p, f->g + at, f->w + at, f->s[0] + at, f->s[1] + at, n);
+        const bool muon = c->optim.kind == DT_OPTIM_MUON;
+        const bool whole = c->optim.kind == DT_OPTIM_ADAFACTOR || (muon && a->segment[k].matrix);
+        const int64_t at1 = muon ? a->segment[k].state_at[DT_STATE_REST] : at;
+        if (whole) (muon ? muon_step : adafactor_step)(f, &p, &a->segment[k]);
+        p.ratio = whole ? 1 : ratio_of(&p, f->g + at, f->w + at, f->s[0] + at, f->s[1] + at, n);
         for (int64_t i = at; i < at + n; i++) {
-            if (!factored) f->w[i] = updated(&p, f->g[i], f->w[i], &f->s[0][i], &f->s[1][i], &f->s[2][i]);
+            if (!whole)
+                f->w[i] = updated(&p, f->g[i], f->w[i], &f->s[0][i], &f->s[1][at1 + i - at], &f->s[2][i]);
             f->ema[i] = d * f->ema[i] + (1 - d) * f->w[i];
         }
     }
@@ -312,6 +357,52 @@ static void test_lion(void **state) {
     check_optimizer(OPTIM("clip_norm = 0.9\nema = 0.9\n", "kind = \"lion\"\nlr = 1e-3\nbeta1 = 0.8\n"));
 }
 
+/* A dense layer that is hidden, one that is not, and convolutions where a group says so. */
+#define MUON(train, optim)                                                                                   \
+    RIG_FULL_MODEL "[[model.layers]]\ntype = \"relu\"\n[[model.layers]]\ntype = \"dense\"\nchannels = 5\n"   \
+                   "[train]\nglobal_batch = 16\n" train "[optim]\nkind = \"muon\"\n" optim
+
+static void test_muon(void **state) {
+    (void)state;
+    static const struct {
+        const char *config;
+        int32_t n_matrix;
+    } cases[] = {
+        {MUON("", "weight_decay = 0\n"), 1},
+        {MUON("clip_norm = 0.9\nema = 0.9\nloss_scale = 8\n",
+              "lr = 0.01\nadamw_lr = 0.003\nmuon_scale = \"match_rms_adamw\"\nweight_decay = 0.1\n"
+              "[[optim.groups]]\npattern = \"*.weight\"\nmuon = true\n"),
+         4},
+        {MUON("micro_batch = 8\n",
+              "nesterov = false\nmomentum = 0.8\n[[optim.groups]]\npattern = \"layer4.*\"\n"
+              "muon = true\n[[optim.groups]]\npattern = \"layer10.*\"\nmuon = false\n"),
+         1},
+    };
+    for (size_t k = 0; k < sizeof cases / sizeof cases[0]; k++) {
+        rig r;
+        int32_t n = 0;
+        rig_open(&r, cases[k].config);
+        for (int32_t i = 0; i < dt_engine_axis(r.e)->n_segment; i++)
+            n += dt_engine_axis(r.e)->segment[i].matrix;
+        assert_int_equal(n, cases[k].n_matrix);
+        rig_close(&r);
+        check_optimizer(cases[k].config);
+    }
+}
+
+/* What would be no muon, and what no matrix. */
+static void test_muon_without_matrices(void **state) {
+    (void)state;
+    rig r;
+    rig_prepare(&r, OPTIM("", "kind = \"muon\"\n"));
+    CHECK_ERROR(rig_try_open(&r, NULL, true), DT_ERR_CONFIG, "no hidden matrix", "[[optim.groups]]");
+    rig_close(&r);
+    rig_prepare(&r, OPTIM("", "kind = \"muon\"\n[[optim.groups]]\npattern = \"*.bias\"\nmuon = true\n"));
+    CHECK_ERROR(rig_try_open(&r, NULL, true), DT_ERR_CONFIG, "optim.groups[0]",
+                "none of \"*.bias\" is a matrix");
+    rig_close(&r);
+}
+
 static void test_adafactor(void **state) {
     (void)state;
     check_optimizer(OPTIM("", "kind = \"adafactor\"\nweight_decay = 0\n"));
@@ -345,7 +436,10 @@ static void check_skip(const char *config, float weight) {
     size_t bytes[N_KEPT];
     rig_open(&r, config);
     rig_step(&r, 0, 0.05f);
-    for (int k = 0; k < DT_STORE_VECS; k++) kept[k] = rig_vec(&r, k), bytes[k] = rig_vec_bytes(&r);
+    for (int k = 0; k < DT_STORE_VECS; k++) {
+        kept[k] = rig_vec(&r, k);
+        bytes[k] = (size_t)dt_engine_program(r.e, false)->store->vec[k].bytes;
+    }
     kept[DT_STORE_VECS] = rig_arena(&r, DT_ARENA_MASTER), bytes[DT_STORE_VECS] = rig_vec_bytes(&r);
     kept[DT_STORE_VECS + 1] = rig_arena(&r, DT_ARENA_EMA_STATE);
     bytes[DT_STORE_VECS + 1] = (size_t)rig_arena_bytes(&r, DT_ARENA_EMA_STATE);
@@ -378,6 +472,7 @@ static void test_skip_of_what_is_not_finite(void **state) {
         OPTIM("ema = 0.9\nclip_norm = 1.0\nmicro_batch = 8\n", "kind = \"nesterov\"\n"),
         OPTIM("", "kind = \"sgd\"\n"),
         OPTIM("", "kind = \"lamb\"\n"),
+        OPTIM("", "kind = \"muon\"\n[[optim.groups]]\npattern = \"*.weight\"\nmuon = true\n"),
     };
     for (size_t k = 0; k < sizeof configs / sizeof configs[0]; k++) {
         check_skip(configs[k], INFINITY);
@@ -463,8 +558,9 @@ static void test_every_optimizer_repeats(void **state) {
         char config[4096];
         snprintf(config, sizeof config,
                  RIG_PLAIN_MODEL "[train]\nglobal_batch = 16\nmicro_batch = 4\nclip_norm = 0.5\nema = 0.9\n"
-                                 "[optim]\nkind = \"%s\"\n%sweight_decay = 0.1\n",
-                 name, strncmp(name, "rmsprop", 7) == 0 ? "momentum = 0.9\ncentered = true\n" : "");
+                                 "[optim]\nkind = \"%s\"\n%sweight_decay = 0.1\n%s",
+                 name, strncmp(name, "rmsprop", 7) == 0 ? "momentum = 0.9\ncentered = true\n" : "",
+                 kind == DT_OPTIM_MUON ? "[[optim.groups]]\npattern = \"layer3.*\"\nmuon = true\n" : "");
         rig alone, resumed, threads, rank[RANKS];
         crew w;
         rig_open(&alone, config);
@@ -503,13 +599,16 @@ static void test_every_optimizer_repeats(void **state) {
  * whose it was. */
 static void test_state_of_another_optimizer(void **state) {
     (void)state;
+    static const char convolutions[] = "[[optim.groups]]\npattern = \"*.weight\"\nmuon = true\n";
     for (int from = 0; from < DT_OPTIM_COUNT; from++)
         for (int to = 0; to < DT_OPTIM_COUNT; to++) {
             char config[2048];
             rig left, right;
-            snprintf(config, sizeof config, OPTIM("", "kind = \"%s\"\n"), dt_optim_names[from]);
+            snprintf(config, sizeof config, OPTIM("", "kind = \"%s\"\n%s"), dt_optim_names[from],
+                     from == DT_OPTIM_MUON ? convolutions : "");
             rig_open(&left, config);
-            snprintf(config, sizeof config, OPTIM("", "kind = \"%s\"\n"), dt_optim_names[to]);
+            snprintf(config, sizeof config, OPTIM("", "kind = \"%s\"\n%s"), dt_optim_names[to],
+                     to == DT_OPTIM_MUON ? convolutions : "");
             rig_open(&right, config);
             dt_ckpt c = rig_checkpoint(&left);
             const bool fits = dt_optim_continues(&right.c.optim, (dt_optim_kind)from);
@@ -542,6 +641,8 @@ int main(void) {
         cmocka_unit_test(test_adagrad),
         cmocka_unit_test(test_lion),
         cmocka_unit_test(test_adafactor),
+        cmocka_unit_test(test_muon),
+        cmocka_unit_test(test_muon_without_matrices),
         cmocka_unit_test(test_trust),
         cmocka_unit_test(test_skip_of_what_is_not_finite),
         cmocka_unit_test(test_dynamic_loss_scale),

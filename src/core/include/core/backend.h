@@ -55,6 +55,7 @@ typedef struct dt_axis_segment {
     float decay;                       /* weight decay of this parameter; 0 for BN parameters and biases */
     float lr_scale;                    /* factor on the learning rate */
     int64_t rows, cols;                /* of a matrix; 0: it is a vector */
+    bool matrix;                       /* a MATRIX optimizer steps it as a whole */
     int64_t n_real;                    /* elements without the padding of channels; 0: there is none */
     int64_t state_at[DT_STATE_SHAPES]; /* its first float in a state vector of that shape */
 } dt_axis_segment;
@@ -64,7 +65,8 @@ static inline int64_t dt_segment_state_elem(const dt_axis_segment *s, dt_state_s
     const int64_t n[DT_STATE_SHAPES] = {[DT_STATE_ELEMENT] = s->n_elem,
                                         [DT_STATE_ROW] = s->rows,
                                         [DT_STATE_COLUMN] = s->cols,
-                                        [DT_STATE_VECTOR] = s->rows > 0 ? 0 : s->n_elem};
+                                        [DT_STATE_VECTOR] = s->rows > 0 ? 0 : s->n_elem,
+                                        [DT_STATE_REST] = s->matrix ? 0 : s->n_elem};
     return n[shape];
 }
 

@@ -68,6 +68,9 @@ typedef struct dt_value {
     int64_t stored_c; /* for PARAM: last dim in checkpoints when the device pads channels (the rest is 0); 0:
                          all */
     bool frozen;      /* for PARAM: keeps its value; has no gradient */
+    int32_t
+        matrix; /* for PARAM: an optimizer may (1) or may not (-1) take it as a matrix [dim 0, the rest]; 0: as
+                         its layer decides */
     int64_t axis_offset; /* for PARAM and GRAD: first element on the parameter axis; of one that is frozen the
                              first byte in its arena */
     dt_arena arena;      /* set by the plan */

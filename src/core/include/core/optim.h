@@ -26,7 +26,8 @@ struct dt_section;
     X(LAMB, lamb, 2)                                                                                         \
     X(LARS, lars, 1)                                                                                         \
     X(LION, lion, 1)                                                                                         \
-    X(ADAFACTOR, adafactor, 1)
+    X(ADAFACTOR, adafactor, 1)                                                                               \
+    X(MUON, muon, 2)
 /* Those whose row has TRUST. */
 #define DT_OPTIM_TRUST_LIST(X)                                                                               \
     X(LAMB, lamb, 2)                                                                                         \
@@ -39,6 +40,13 @@ typedef enum dt_optim_kind { DT_OPTIM_LIST(DT_OPTIM_ENUM) DT_OPTIM_COUNT } dt_op
 
 enum { DT_OPTIM_STATES_MAX = 3 };
 
+/* By what muon multiplies the rate of a matrix of rows x columns. */
+typedef enum dt_muon_scale {
+    DT_MUON_ORIGINAL = 0,    /* sqrt(max(1, rows / columns)) */
+    DT_MUON_MATCH_RMS_ADAMW, /* 0.2 sqrt(max(rows, columns)) */
+    DT_MUON_SPECTRAL         /* sqrt(rows / columns) */
+} dt_muon_scale;
+
 /* What a user chooses. A kind reads those fields that its row names; dt_optim_defaults fills all. */
 typedef struct dt_optim_options {
     int64_t kind; /* dt_optim_kind */
@@ -49,6 +57,9 @@ typedef struct dt_optim_options {
     double lr_decay;                              /* adagrad */
     double trust;                                 /* lars: the coefficient */
     double beta2_decay, scale_floor, update_clip; /* adafactor */
+    double adamw_lr;                              /* muon: peak, of what is no matrix of its */
+    int64_t muon_scale;                           /* dt_muon_scale */
+    bool nesterov;                                /* muon */
     bool centered;                                /* rmsprop: by the variance instead of the mean square */
     bool trust_clip; /* lamb, lars: the ratio is at most 1 (lars: the rate is at most lr) */
     bool decay_bn_and_bias;
@@ -60,6 +71,7 @@ typedef enum dt_state_shape {
     DT_STATE_ROW,    /* of a matrix: its rows */
     DT_STATE_COLUMN, /* of a matrix: its columns */
     DT_STATE_VECTOR, /* elements of what is no matrix */
+    DT_STATE_REST,   /* elements of what a MATRIX optimizer leaves to its formula */
     DT_STATE_SHAPES
 } dt_state_shape;
 
@@ -81,7 +93,10 @@ enum {
     DT_OPTIM_TRUST = 1u << 0,
     /* The state is, in this order: means of squares by row, by column, and of what is no matrix. The formula sees
      * one float, the mean square of its element as these give it. */
-    DT_OPTIM_FACTORED = 1u << 1
+    DT_OPTIM_FACTORED = 1u << 1,
+    /* Some matrices (dt_axis_segment.matrix) are stepped as a whole, by the backends; the formula is of the rest. The
+     * first vector is of all, the second of the rest. */
+    DT_OPTIM_MATRIX = 1u << 2
 };
 
 typedef struct dt_optim_row {
@@ -121,7 +136,8 @@ typedef struct dt_optim_factors {
     float new_weight;                         /* FACTORED: of this step in the means */
     float rate_max, scale_floor, update_clip; /* adafactor */
     float inv_sqrt_n;                         /* FACTORED: 1 / sqrt(elements of this parameter) */
-    bool trust_clip;
+    float rest_rate;                          /* MATRIX: share of lr that the rest has */
+    bool trust_clip, nesterov;
 } dt_optim_factors;
 
 /* Factors of update number t (from 1; skipped ones are not counted) but for what differs between parameters:
@@ -142,6 +158,8 @@ DT_HOST_DEVICE static inline dt_optim_factors dt_optim_begin(const dt_optim_opti
     f.rate_max = (float)(1 / sqrt((double)t));
     f.scale_floor = (float)o->scale_floor, f.update_clip = (float)o->update_clip;
     f.inv_sqrt_n = 1.0f;
+    f.rest_rate = o->lr > 0 ? (float)(o->adamw_lr / o->lr) : 0.0f;
+    f.nesterov = o->nesterov;
     return f;
 }
 
@@ -210,6 +228,30 @@ DT_OPTIM_FORMULA(adamw) {
     e = dt_optim_moments(f, dt_optim_mul(g, f->grad_scale), e);
     e.w -= f->lr * f->decay * e.w;
     e.w -= f->lr * (e.s[0] * f->inv_correct1) / (sqrtf(e.s[1] * f->inv_correct2) + f->eps);
+    return e;
+}
+
+/* Of the rest: adamw at a rate of its own. */
+DT_OPTIM_FORMULA(muon) {
+    const float lr = f->lr * f->rest_rate;
+    e = dt_optim_moments(f, dt_optim_mul(g, f->grad_scale), e);
+    e.w -= lr * f->decay * e.w;
+    e.w -= lr * (e.s[0] * f->inv_correct1) / (sqrtf(e.s[1] * f->inv_correct2) + f->eps);
+    return e;
+}
+
+/* Of a matrix, before: the velocity, and in u what is made orthogonal. */
+DT_OPTIM_FORMULA(before_muon) {
+    g = dt_optim_mul(g, f->grad_scale);
+    e.s[0] += (1.0f - f->momentum) * (g - e.s[0]);
+    e.u = f->nesterov ? e.s[0] - (1.0f - f->momentum) * (e.s[0] - g) : e.s[0];
+    return e;
+}
+
+/* And after, g being of the orthogonal matrix and ratio its scale. */
+DT_OPTIM_FORMULA(after_muon) {
+    e.w -= f->lr * f->decay * e.w;
+    e.w -= f->lr * (f->ratio * g);
     return e;
 }
 
@@ -301,6 +343,21 @@ DT_OPTIM_FORMULA(adafactor) {
     return e;
 }
 #undef DT_OPTIM_FORMULA
+
+/* How muon makes a matrix X of norm 1 orthogonal, so that all of its singular values come near 1: so many times
+ * X = a X + (b A + c A A) X, A = X X^T (Newton and Schulz; coefficients of Jordan et al. 2024). */
+enum { DT_MUON_STEPS = 5 };
+#define DT_MUON_A   3.4445f
+#define DT_MUON_B   (-4.7750f)
+#define DT_MUON_C   2.0315f
+#define DT_MUON_EPS 1e-7f /* the least norm */
+
+static inline float dt_muon_scale_of(int64_t kind, int64_t rows, int64_t cols) {
+    const double r = (double)rows, c = (double)cols;
+    return (float)(kind == DT_MUON_ORIGINAL          ? sqrt(r > c ? r / c : 1)
+                   : kind == DT_MUON_MATCH_RMS_ADAMW ? 0.2 * sqrt(r > c ? r : c)
+                                                     : sqrt(r / c));
+}
 
 /* The ratio from the norms of the parameter and of what measure gave; 1 where one of them is 0, and for what
  * has no weight decay. */
