@@ -50,6 +50,7 @@ static const struct {
     {"data.decoder", "the decoder"},
     {"augment.crop = \"pad\"", "dt_data_open_options.pad_crop"},
     {"augment.pad", "dt_data_open_options.pad_crop"},
+    {": nonlinearity = ", ": function = "},
     {"model.classes", "the number of classes"},
     {"dist.timeout_s", "dt_run_options.timeout_s"},
     {"dist.share_gpu = true", "dt_run_options.share_gpu"},

@@ -7,14 +7,14 @@
 #include "net.h"
 
 /* Of this thread: the network that grew last, and the one that was refused last. */
-static _Thread_local struct { dt_net *grown, *refused; } last;
+static _Thread_local struct { dt_net *grown, *refused; } thread_net;
 
 dt_status dt_net_note(dt_net *net) {
     if (net->b.status == DT_OK) {
-        last.grown = net;
+        thread_net.grown = net;
         return DT_OK;
     }
-    last.refused = net;
+    thread_net.refused = net;
     if (!net->text[0]) snprintf(net->text, sizeof net->text, "%s", dt_error_text());
     return net->b.status;
 }
@@ -28,9 +28,10 @@ dt_var dt_net_refuse(dt_net *net, dt_status st) {
 /* A call whose operands are of no network. They come of a mistake that was noted, or the call is one itself, and then
  * it is one of the network that grows here. */
 static void blame(const char *layer) {
-    if (dt_handle_is(DT_HANDLE_NET, last.refused) && last.refused->b.status != DT_OK) return;
+    if (dt_handle_is(DT_HANDLE_NET, thread_net.refused) && thread_net.refused->b.status != DT_OK) return;
     const dt_status st = dt_fail(DT_ERR_USAGE, "%s: its operand is no value of a network", layer);
-    if (dt_handle_is(DT_HANDLE_NET, last.grown) && !last.grown->engine) dt_net_refuse(last.grown, st);
+    if (dt_handle_is(DT_HANDLE_NET, thread_net.grown) && !thread_net.grown->engine)
+        dt_net_refuse(thread_net.grown, st);
 }
 
 /* The network that a layer on x grows; NULL where there is none, or it takes no more, and then that is noted. */
