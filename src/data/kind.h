@@ -50,7 +50,7 @@ typedef struct dt_data_row {
                               const dt_dataset *d);
     dt_status (*check_numbers)(const dt_dataset *d, const char *name, double least, double most,
                                const char *why, dt_data_note *note); /* NULL: they are sound */
-    /* Of a shard's samples; NULL where it has none. *n: how many, -1 behind the last shard. NULL: no shards. */
+    /* Of a shard's samples, or of its blocks; NULL where it has none. *n: how many, -1 behind the last shard. NULL: no shards. */
     const int64_t *(*checksums)(const dt_dataset *d, int64_t shard, int64_t *n);
     dt_status (*agree)(const dt_data_options *o, const dt_dataset *train, const dt_dataset *val,
                        dt_data_note *note);

@@ -7,7 +7,7 @@
 
 #include "core/half.h"
 
-enum { BLOCK = 1024 };
+enum { BLOCK = 1024, WHOLE_MAX = 1 << 24 /* fp32 holds all whole numbers up to this */ };
 
 double dt_number_at(dt_dtype dtype, const void *numbers, int64_t i) {
     switch (dtype) {
@@ -80,10 +80,18 @@ int64_t dt_numbers_find_bad(dt_dtype dtype, const void *numbers, int64_t n) {
     return -1;
 }
 
+/* More significant bits than fp32 has. */
+static bool is_inexact(int64_t x) {
+    const uint64_t u = x < 0 ? 0 - (uint64_t)x : (uint64_t)x;
+    return u > WHOLE_MAX && u >> __builtin_ctzll(u) > WHOLE_MAX;
+}
+
 int64_t dt_numbers_find_inexact(dt_dtype dtype, const void *numbers, int64_t n) {
+    const int32_t *narrow = numbers;
+    const int64_t *wide = numbers;
     if (dtype != DT_DTYPE_I32 && dtype != DT_DTYPE_I64) return -1;
     for (int64_t i = 0; i < n; i++)
-        if (fabs(dt_number_at(dtype, numbers, i)) > DT_WHOLE_MAX) return i;
+        if (is_inexact(dtype == DT_DTYPE_I32 ? narrow[i] : wide[i])) return i;
     return -1;
 }
 

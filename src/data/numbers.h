@@ -5,16 +5,13 @@
 #include "core/field.h"
 #include "core/status.h"
 
-/* Whole numbers up to this are fp32 numbers, each of them. */
-#define DT_WHOLE_MAX 16777216.0
-
 /* Number i. */
 double dt_number_at(dt_dtype dtype, const void *numbers, int64_t i);
 /* Makes number i this one, rounded to the type: a whole one, where that is what the type holds. */
 void dt_number_set(dt_dtype dtype, void *numbers, int64_t i, double x);
 /* The first of n that is not finite, or that fp32 has no finite number for; -1: none. */
 int64_t dt_numbers_find_bad(dt_dtype dtype, const void *numbers, int64_t n);
-/* The first whole number of n beyond DT_WHOLE_MAX, of a type of whole numbers; -1: none. */
+/* The first of n, of a type of whole numbers, that fp32 holds only rounded; -1: none. */
 int64_t dt_numbers_find_inexact(dt_dtype dtype, const void *numbers, int64_t n);
 /* "is nan", "is infinite" or "is 1e+300, too large for fp32". */
 typedef struct dt_number_shown {

@@ -17,31 +17,14 @@ static const char *metric_name(int64_t metric) {
     return dt_metric_choices[metric] + strlen("eval_");
 }
 
-/* Where the metric stands among the task's; -1: it is the loss, or another task's. */
-static int32_t metric_index(const dt_task_row *task, int64_t metric) {
-    for (int32_t i = 0; i < task->n_metric; i++)
-        if (strcmp(task->metric[i].name, metric_name(metric)) == 0) return i;
-    return -1;
-}
-
 static bool is_higher_better(int64_t metric) {
     const dt_metric_row *row = dt_metric_find(metric_name(metric));
     return row && row->higher_is_better;
 }
 
-bool dt_best_metric_fits(const dt_task_row *task, dt_best_metric metric) {
-    return metric == DT_BEST_EVAL_LOSS || metric_index(task, (int64_t)metric) >= 0;
-}
-
-dt_best_metric dt_best_metric_first(const dt_task_row *task) {
-    for (int64_t m = 0; dt_metric_choices[m]; m++)
-        if (metric_index(task, m) == 0) return (dt_best_metric)m;
-    return DT_BEST_EVAL_LOSS;
-}
-
 /* The metric so that more is better; -INFINITY where the evaluation was not finite, or of another task. */
 static double merit(const dt_ckpt_eval *e, dt_best_metric metric) {
-    const int32_t i = metric_index(&dt_task_table[e->task], (int64_t)metric);
+    const int32_t i = dt_best_metric_index(&dt_task_table[e->task], metric);
     const double value = metric == DT_BEST_EVAL_LOSS ? e->score.loss : i >= 0 ? e->score.metric[i] : NAN;
     if (e->step < 0 || !isfinite(e->score.loss) || !isfinite(value)) return -INFINITY;
     return is_higher_better((int64_t)metric) ? value : -value;

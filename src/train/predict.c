@@ -315,7 +315,10 @@ static dt_status open_arrays(job *j, const dt_config *c) {
 static dt_status open_inputs(job *j, const dt_config *c, dt_comm *mpi) {
     const bool arrays = j->trained.facts.info.n_field > 0;
     dt_status st = DT_OK;
-    if (!arrays && j->o->columns)
+    if (j->trained.facts.info.n_vocab > 0)
+        st = dt_fail(DT_ERR_USAGE,
+                     "the network was trained on tokens: predict is for images and arrays of numbers");
+    else if (!arrays && j->o->columns)
         st = dt_fail(DT_ERR_USAGE, "--x names columns, and the network was trained on images");
     if (st == DT_OK)
         st = arrays ? open_arrays(j, c)

@@ -281,8 +281,23 @@ static dt_status check_target(const dt_session *s, const dt_graph *g, const dt_n
         if (!set[i]) continue;
         DT_TRY(dt_data_check_numbers(set[i], g->value[v].name, classes || labels ? 0 : -FLT_MAX,
                                      classes || labels ? (double)most : FLT_MAX, why, &note));
-        if (note.text[0] && s->mpi->rank == 0) dt_tell(s->sink, DT_NEWS_WARNING, "%s", note.text);
     }
+    return DT_OK;
+}
+
+/* Whole numbers that the network reads as real ones are such as fp32 holds. Of a field that takes long to read only the
+ * import has told. */
+static dt_status check_cast(const dt_session *s, const dt_graph *g, const dt_node *n, int64_t n_samples) {
+    static const int64_t LOOKED_THROUGH_BYTES = 1 << 28;
+    const dt_value *from = &g->value[n->in[0]];
+    const bool whole = from->dtype == DT_DTYPE_I32 || from->dtype == DT_DTYPE_I64;
+    const int64_t row_bytes = dt_value_n_elem(from) / from->dim[0] * (int64_t)dt_dtype_size(from->dtype);
+    dt_data_note note;
+    if (from->role != DT_ROLE_INPUT || !whole || !dt_dtype_is_float(n->attr.cast.dtype) || !s->train_data ||
+        row_bytes > LOOKED_THROUGH_BYTES / dt_max_i64(n_samples, 1))
+        return DT_OK;
+    DT_TRY(dt_data_check_numbers(s->train_data, from->name, -INFINITY, INFINITY, "", &note));
+    if (note.text[0] && s->mpi->rank == 0) dt_tell(s->sink, DT_NEWS_WARNING, "%s", note.text);
     return DT_OK;
 }
 
@@ -294,7 +309,10 @@ static dt_status check_targets(const dt_session *s) {
     DT_TRY(dt_engine_forward_graph(s->engine, &info, s->train_data != NULL, &g));
     dt_status st = DT_OK;
     for (dt_nid i = 0; i < g->n_node && st == DT_OK; i++)
-        if (g->node[i].op == DT_OP_XENT || g->node[i].op == DT_OP_LOSS) st = check_target(s, g, &g->node[i]);
+        if (g->node[i].op == DT_OP_XENT || g->node[i].op == DT_OP_LOSS)
+            st = check_target(s, g, &g->node[i]);
+        else if (g->node[i].op == DT_OP_CAST)
+            st = check_cast(s, g, &g->node[i], info.n_samples);
     dt_graph_destroy(g);
     return st;
 }

@@ -81,12 +81,17 @@ static inline dt_status fuzz_idx(const uint8_t *bytes, size_t n) {
     return status;
 }
 
+static inline void fuzz_hear(void *arg, const char *text) {
+    (void)arg;
+    DT_ASSERT(strlen(text) < 1024);
+}
+
 /* Opens the bytes as a source of arrays, and loads every row. */
 static inline dt_status fuzz_array_source(const uint8_t *bytes, size_t n, dt_import_kind kind,
                                           dt_status (*open)(const dt_import_options *, dt_array_source *)) {
     char path[64];
     const char *input[] = {path};
-    const dt_import_options o = {.kind = kind, .input = input, .n_input = 1};
+    const dt_import_options o = {.kind = kind, .input = input, .n_input = 1, .note = fuzz_hear};
     dt_array_source source = {.state = NULL};
     int fd = temporary_file(bytes, n, path);
     if (fd < 0) return DT_ERR_IO;
@@ -109,6 +114,8 @@ static inline dt_status fuzz_npz(const uint8_t *bytes, size_t n) {
     return fuzz_array_source(bytes, n, DT_IMPORT_NPZ, dt_source_npz);
 }
 static inline dt_status fuzz_csv(const uint8_t *bytes, size_t n) {
+    dt_status ignored = fuzz_array_source(bytes, n, DT_IMPORT_CSV, dt_source_csv_inputs);
+    (void)ignored;
     return fuzz_array_source(bytes, n, DT_IMPORT_CSV, dt_source_csv);
 }
 
@@ -125,7 +132,8 @@ static inline dt_status fuzz_arrays(const uint8_t *bytes, size_t n) {
     for (int32_t k = 0; status == DT_OK && k < s.n_fields; k++)
         row[k] = malloc((size_t)dt_field_bytes(&s.field[k]));
     for (int64_t i = 0; status == DT_OK && i < s.n_samples; i++)
-        if (dt_array_shard_read(&s, i, row) == DT_OK) ignored = dt_array_shard_check(&s, i, row);
+        if (dt_array_shard_read(&s, i, row) == DT_OK && dt_array_shard_finite(&s, i, row) == DT_OK)
+            ignored = dt_array_shard_check(&s, i, row);
     (void)ignored;
     for (int32_t k = 0; k < DT_FIELDS_MAX; k++) free(row[k]);
     dt_array_shard_close(&s);

@@ -150,6 +150,12 @@ paste -d, <(awk -F, '$4 == 1' answers.csv | cut -d, -f6) <(tail -n +2 kinds.csv 
 train 0 predict.log predict "${classify[@]}" data/val
 expect_code 3
 expect predict.log 'data/val: holds images, the network was trained on arrays' 1
+awk -F, -v OFS=, 'NR > 1 { $4 = 16777216 + NR } 1' plane.csv >large.csv
+made large.log csv large.csv --out large
+expect large.log 'row 0 has y = 16777218: fp32' 0
+expect large.log 'row 1 has y = 16777219: fp32, in which networks compute, holds whole numbers beyond 2.24 only rounded' 1
+train_ok 1 large.log regress.toml run.out_dir=large-run data.train=large data.val= train.steps=1 train.global_batch=600 train.micro_batch=600
+expect large.log 'large/shard-00000-of-00001.h5: sample 1 has y = 16777219: fp32' 1
 train 1 field.log regress.toml run.out_dir=other data.train=synthetic data.val='""' data.synthetic_fields='x=f32'
 expect_code 2
 expect field.log 'data.synthetic_fields: "x=f32": expected NAME:TYPE' 1

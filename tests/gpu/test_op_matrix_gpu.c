@@ -45,8 +45,8 @@ static void expect_same_outputs(op_run *a, op_run *b, const op_case *c, const ch
 }
 
 static void check_case(gpu_pair *p, const op_case *c, dt_dtype t) {
-    dt_graph *g = op_case_graph(c, t), *oracle = op_case_graph(c, DT_DTYPE_F32);
-    op_run want = run_case(p->cpu, c, oracle, t, false), got = run_case(p->gpu, c, g, t, false);
+    dt_graph *g = op_case_graph(c, t), *plain = op_case_graph(c, DT_DTYPE_F32);
+    op_run want = run_case(p->cpu, c, plain, t, false), got = run_case(p->gpu, c, g, t, false);
     op_check_bounds(&got);
     compare_outputs(&got, &want, c, t);
     op_run again = run_case(p->gpu, c, g, t, false), place = run_case(p->gpu, c, g, t, true);
@@ -56,7 +56,7 @@ static void check_case(gpu_pair *p, const op_case *c, dt_dtype t) {
     op_run_close(&again);
     op_run_close(&got);
     op_run_close(&want);
-    dt_graph_destroy(oracle);
+    dt_graph_destroy(plain);
     dt_graph_destroy(g);
 }
 

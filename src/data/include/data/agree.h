@@ -29,7 +29,7 @@ dt_status dt_data_same_fields(const dt_dataset_info *trained, const dt_dataset *
  * none. */
 uint64_t dt_data_hash(const dt_dataset_info *info);
 uint64_t dt_data_classes_hash(const dt_dataset *d);
-/* Of all samples in their order, however they are divided into files; 0 where it is not known: files without checksums,
+/* Of all samples in their order, however they are divided into files (of text also of where the files end); 0 where it is not known: files without checksums,
  * generated sets. */
 uint64_t dt_data_samples_hash(const dt_dataset *d);
 /* The mean and deviation that images are normalised by: the options', else the data's. */

@@ -60,6 +60,8 @@ dt_ckpt_eval dt_ckpt_eval_none(int64_t task, dt_best_metric metric);
  * e->metric is another, best and count begin anew with this evaluation. */
 void dt_ckpt_eval_add(dt_ckpt_eval *e, int64_t step, const dt_scores *score, dt_best_metric metric,
                       double min_delta);
+/* Where the metric stands among the task's; -1: it is the loss, or another task's. */
+int32_t dt_best_metric_index(const dt_task_row *task, dt_best_metric metric);
 /* Whether the task can be judged by it. */
 bool dt_best_metric_fits(const dt_task_row *task, dt_best_metric metric);
 /* The task's first, eval_loss where it has none. */
