@@ -141,6 +141,12 @@ static dt_status agree(const dt_data_options *o, const dt_dataset *train, const 
     return dt_fields_agree(o, train, val, note);
 }
 
+static const int64_t *checksums(const dt_dataset *d, int64_t shard, int64_t *n) {
+    const bool there = shard < d->tokens.n_shards;
+    *n = there ? dt_ceil_div(d->tokens.shard[shard].n_tokens, DT_TOKEN_BLOCK) : -1;
+    return there ? d->tokens.shard[shard].checksum : NULL;
+}
+
 const dt_data_row dt_tokens_row = {.kind = DT_TOKENS_KIND,
                                    .open = open_tokens,
                                    .shape = shape,
@@ -151,4 +157,5 @@ const dt_data_row dt_tokens_row = {.kind = DT_TOKENS_KIND,
                                    .reader_free = reader_free,
                                    .fetch = fetch,
                                    .empty = empty,
+                                   .checksums = checksums,
                                    .agree = agree};

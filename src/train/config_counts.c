@@ -5,7 +5,9 @@
 #include <string.h>
 
 /* The kind of the data is known only when it is open: until then any will do. */
-static const char data_key[] = "images";
+static bool is_data_kind(const char *key) {
+    return strcmp(key, "images") == 0 || strcmp(key, "tokens") == 0;
+}
 
 typedef struct choices {
     const dt_config *config;
@@ -28,7 +30,7 @@ static bool is_loss(const dt_config *c, const char *kind) {
 static bool is(void *arg, const char *key, const char *what) {
     choices *ch = arg;
     dt_config_key k;
-    if (strcmp(key, data_key) == 0) {
+    if (is_data_kind(key)) {
         ch->asked_kind = true;
         return !ch->kind || strcmp(ch->kind, key) == 0;
     }
@@ -51,7 +53,7 @@ static bool chosen_by_command(const dt_config *c, const char *only) {
     char key[DT_KEY_ONLY_MAX];
     dt_config_key k;
     for (int i = 0; dt_key_only_key(only, i, key); i++) {
-        if (strcmp(key, data_key) == 0) strcpy(key, "data.train");
+        if (is_data_kind(key)) strcpy(key, "data.train");
         if (strncmp(key, "model.layers.", strlen("model.layers.")) == 0 && c->layers_at.line < 0) return true;
         if (strncmp(key, "model.losses.", strlen("model.losses.")) == 0 && c->losses_at.line < 0) return true;
         if (dt_config_find_key(key, &k) && c->set_at[k.index].line < 0) return true;
