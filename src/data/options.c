@@ -44,12 +44,11 @@ static const dt_key_row data_keys[] = {
     {BOOL("allow_changed", allow_changed), .flags = DT_KEY_LATER, .fallback = "false",
      .help = "Let a run continue although its training set holds other samples now than its checkpoint says"},
     {INT("context", context, 1, 1 << 24), LATER_MATHS, .fallback = "1024", .only = "tokens",
-     .help = "Tokens of a sample; the set is cut into as many as that is long"},
+     .help = "Tokens of a sample: the text is cut into pieces of this length"},
     {CHOICE("documents", documents, document_names), LATER_MATHS, .fallback = "joined", .only = "tokens",
-     .help =
-         "joined: a sample may reach over the end of a document; isolated: nothing is learnt of one "
-         "document for another: the first token of a document is not predicted, and networks are told which "
-         "document each token is of (field segment)"},
+     .help = "joined: a sample may reach over the end of a document; isolated: nothing is learnt of one "
+             "document for another: its first token is not predicted, and networks are told which document "
+             "each token is of (field segment)"},
     {BOOL("verify", verify), .fallback = "true", .help = "Check every sample's checksum while reading"},
 };
 const dt_section dt_data_section = SECTION("data", data_keys);

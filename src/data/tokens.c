@@ -141,11 +141,10 @@ static dt_status agree(const dt_data_options *o, const dt_dataset *train, const 
     return dt_fields_agree(o, train, val, note);
 }
 
-/* Of blocks. */
 static const int64_t *checksums(const dt_dataset *d, int64_t shard, int64_t *n) {
-    const dt_token_set *s = &d->tokens;
-    *n = shard < s->n_shards ? (s->shard[shard].n_tokens + DT_TOKEN_BLOCK - 1) / DT_TOKEN_BLOCK : -1;
-    return *n < 0 ? NULL : s->shard[shard].checksum;
+    const bool there = shard < d->tokens.n_shards;
+    *n = there ? dt_ceil_div(d->tokens.shard[shard].n_tokens, DT_TOKEN_BLOCK) : -1;
+    return there ? d->tokens.shard[shard].checksum : NULL;
 }
 
 const dt_data_row dt_tokens_row = {.kind = DT_TOKENS_KIND,

@@ -272,7 +272,7 @@ void dt_config_print_markdown(FILE *out) {
         "A run is described by one TOML file; `section.key=value` on the command line overrides it. Unknown "
         "keys, wrong\ntypes, values out of range and contradictions are errors that name file, line, column "
         "and key. So is a key that\nwould be ignored: *only with* says with which other choices a key "
-        "counts, `images` with "
+        "counts, `images` and `tokens` with "
         "which data. A choice on the\ncommand line makes void what the file says for another one, and the "
         "run says so.\n",
         out);

@@ -19,8 +19,11 @@
 #include "index.h"
 #include "jpeg.h"
 #include "png_image.h"
+#include "bpe.h"
 #include "shard.h"
 #include "source.h"
+#include "text_read.h"
+#include "token_shard.h"
 
 /* A temporary file; -1 when there is none. HDF5 wants a real path, so it has a name until it is dropped. */
 static inline int temporary_file(const uint8_t *bytes, size_t n, char path[64]) {
@@ -263,6 +266,132 @@ static inline dt_status fuzz_image(const uint8_t *bytes, size_t n) {
         if (status == DT_OK) status = fuzz_load(bytes, n, j);
     }
     dt_jpeg_free(j);
+    return status;
+}
+
+/* Encodes the bytes by each kind of tokenizer, whole and in two parts: they come back, and the parts make the whole. */
+static inline dt_status fuzz_encode(const uint8_t *bytes, size_t n) {
+    static const char merges[] = "{\"kind\":\"bpe\",\"merges\":\"t h\\nth e\\n\xC4\xA0 the\\na a\\naa "
+                                 "aa\\n\xC3\xA5 \xC5\x83\\n1 2\\n' s\\n\"}";
+    static const uint32_t code[] = {0xE9, 0x3000, 0x5B66};
+    dt_tokenizer *t[3] = {NULL};
+    dt_status status = dt_tokenizer_parse("fuzz", merges, sizeof merges - 1, &t[0]);
+    if (status == DT_OK) status = dt_tokenizer_byte(&t[1]);
+    if (status == DT_OK) status = dt_tokenizer_char(code, 3, &t[2]);
+    for (int i = 0; i < 3 && status == DT_OK; i++) {
+        dt_coder *c;
+        dt_tokens whole = {NULL}, parts = {NULL};
+        dt_tokenizer_info info;
+        size_t at = 0;
+        dt_tokenizer_info_get(t[i], &info);
+        status = dt_coder_new(t[i], &c);
+        if (status == DT_OK) status = dt_coder_encode(c, bytes, (int64_t)n, &whole);
+        const int64_t cut = n > 0 ? dt_tokenizer_cut(info.kind, bytes, (int64_t)n) : 0;
+        if (cut < 0 || cut > (int64_t)n) abort();
+        if (status == DT_OK) status = dt_coder_encode(c, bytes, cut, &parts);
+        if (status == DT_OK) status = dt_coder_encode(c, bytes + cut, (int64_t)n - cut, &parts);
+        if (whole.n != parts.n ||
+            (whole.n > 0 && memcmp(whole.id, parts.id, (size_t)whole.n * sizeof *whole.id) != 0))
+            abort();
+        for (int64_t k = 0; k < whole.n; k++) {
+            const uint8_t *token;
+            const size_t size = (size_t)dt_tokenizer_bytes(t[i], whole.id[k], &token);
+            if (size == 0 || size > n - at || memcmp(token, bytes + at, size) != 0) abort();
+            at += size;
+        }
+        if (at != n) abort();
+        dt_coder_free(c);
+        free(whole.id);
+        free(parts.id);
+    }
+    for (int i = 0; i < 3; i++) dt_tokenizer_close(t[i]);
+    return status;
+}
+
+/* Reads the bytes as files of a tokenizer, and as one that is kept; what is read is kept as it is. The first byte says
+ * how many of the next are vocab.json: its number by four, 0: none. */
+static inline dt_status fuzz_merges(const uint8_t *bytes, size_t n) {
+    char merges[64], vocab[64];
+    dt_tokenizer *t, *kept, *other;
+    if (n < 1) return DT_ERR_DATA;
+    const size_t n_vocab = 4u * bytes[0] < n - 1 ? 4u * bytes[0] : n - 1;
+    const int vocab_fd = temporary_file(bytes + 1, n_vocab, vocab),
+              merges_fd = temporary_file(bytes + 1 + n_vocab, n - 1 - n_vocab, merges);
+    dt_status status = DT_ERR_IO;
+    if (vocab_fd >= 0 && merges_fd >= 0) status = dt_tokenizer_read(merges, n_vocab ? vocab : NULL, &t);
+    if (status == DT_OK) {
+        char *text;
+        dt_tokenizer_info a, b;
+        if (dt_tokenizer_text(t, &text) != DT_OK ||
+            dt_tokenizer_parse("fuzz", text, strlen(text), &kept) != DT_OK)
+            abort();
+        dt_tokenizer_info_get(t, &a);
+        dt_tokenizer_info_get(kept, &b);
+        if (a.xxh3 != b.xxh3 || a.n_vocab != b.n_vocab || a.end != b.end) abort();
+        free(text);
+        dt_tokenizer_close(kept);
+        dt_tokenizer_close(t);
+    }
+    drop_file(vocab_fd, vocab);
+    drop_file(merges_fd, merges);
+    if (dt_tokenizer_parse("fuzz", (const char *)bytes + 1, n - 1, &other) == DT_OK)
+        dt_tokenizer_close(other);
+    return status;
+}
+
+static inline dt_status fuzz_use(void *arg, const uint8_t *text, int64_t n, bool last, bool val) {
+    (void)last, (void)val;
+    for (int64_t i = 0; i < n; i++) *(uint64_t *)arg += text[i];
+    return DT_OK;
+}
+
+/* Reads the bytes as a file of text. The first says what it is taken for: plain text, with lines between documents or
+ * divided near its end; JSON lines; or what its name says. Packed ones and those of llm.c are known by their bytes. */
+static inline dt_status fuzz_text(const uint8_t *bytes, size_t n) {
+    if (n < 1) return DT_ERR_DATA;
+    char path[64] = "/tmp/dt_fuzz_XXXXXX.bin";
+    const int mode = bytes[0] % 5,
+              fd = mode == 4 ? mkstemps(path, 4) : temporary_file(bytes + 1, n - 1, path);
+    if (fd < 0) return DT_ERR_IO;
+    if (mode == 4 && write(fd, bytes + 1, n - 1) != (ssize_t)(n - 1)) return DT_ERR_IO;
+    const char *input[] = {path};
+    const dt_text_read_options o = {.input = input,
+                                    .n_input = 1,
+                                    .separator = mode == 1 ? "--" : NULL,
+                                    .val_fraction = mode == 2 ? 0.3 : 0,
+                                    .field = mode == 3 ? "text" : NULL,
+                                    .tokenizer = DT_TOKENIZER_BPE};
+    dt_text_reader *r;
+    dt_text_block b = {.file = NULL};
+    bool more = true;
+    uint64_t sum = 0;
+    int64_t n_skipped = 0;
+    dt_status status = dt_text_reader_open(&o, &r);
+    while (status == DT_OK && more) {
+        status = dt_text_reader_next(r, &b, &more);
+        if (status == DT_OK && more && b.kind != DT_TEXT_WORDS)
+            status = dt_text_block_each(&b, &o, false, fuzz_use, &sum, &n_skipped);
+    }
+    dt_text_block_free(&b);
+    dt_text_reader_close(r);
+    drop_file(fd, path);
+    return status == DT_ERR_USAGE ? DT_ERR_DATA : status;
+}
+
+/* Opens the bytes as a shard of tokens and reads all of it. */
+static inline dt_status fuzz_tokens(const uint8_t *bytes, size_t n) {
+    char path[64];
+    bool tokens;
+    dt_token_set s;
+    const int fd = temporary_file(bytes, n, path);
+    if (fd < 0) return DT_ERR_IO;
+    dt_status ignored = dt_token_shard_is(path, &tokens);
+    (void)ignored;
+    dt_status status = dt_token_set_open(path, &s);
+    int32_t last = s.info.end;
+    if (status == DT_OK) status = dt_token_shard_verify(&s.shard[0], s.tokenizer, &last);
+    dt_token_set_close(&s);
+    drop_file(fd, path);
     return status;
 }
 

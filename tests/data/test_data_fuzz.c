@@ -6,6 +6,9 @@
 #include "exif_files.h"
 #include "fuzz_targets.h"
 #include "numpy_files.h"
+#include "unicode.h"
+
+#include <zstd.h>
 
 static uint64_t random_state = 88172645463325252u;
 
@@ -236,6 +239,133 @@ static void test_arrays(void **state) {
     free(seed);
 }
 
+/* ---- text ---- */
+
+static const char merges[] = "#version: 0.2\nt h\nth e\n\xC4\xA0 the\r\na b\nab c\n\xC3\xA5 \xC5\x83\n";
+
+static void test_merges(void **state) {
+    (void)state;
+    uint8_t seed[8192] = {0};
+    const char *path = in_scratch("merges.txt");
+    dt_tokenizer *t;
+    memcpy(seed + 1, merges, sizeof merges - 1);
+    run(seed, sizeof merges, sizeof merges, 3000, fuzz_merges);
+    /* With vocab.json, whose length is four times the first byte. */
+    write_file(path, "a b\n", 4);
+    assert_ok(dt_tokenizer_read(path, NULL, &t));
+    size_t n = 1;
+    for (int id = 0; id < 258; id++) {
+        const uint8_t *bytes;
+        uint8_t letter[4];
+        n += (size_t)sprintf((char *)seed + n, "%s\"", id ? "," : "{");
+        if (id == 257) n += (size_t)sprintf((char *)seed + n, DT_TOKENIZER_END_TEXT);
+        for (int32_t k = 0; k < dt_tokenizer_bytes(t, id, &bytes); k++) {
+            const int size = dt_utf8_encode(dt_bpe_letter(bytes[k]), letter);
+            if (letter[0] == '"' || letter[0] == '\\') seed[n++] = '\\';
+            memcpy(seed + n, letter, (size_t)size);
+            n += (size_t)size;
+        }
+        n += (size_t)sprintf((char *)seed + n, "\":%d", 257 - id);
+    }
+    seed[n++] = '}';
+    dt_tokenizer_close(t);
+    char *vocab = in_scratch("vocab.json");
+    write_file(vocab, seed + 1, n - 1);
+    assert_ok(dt_tokenizer_read(path, vocab, &t));
+    dt_tokenizer_close(t);
+    for (int i = 0; i < 3000; i++) {
+        uint8_t *bytes = malloc(n);
+        memcpy(bytes, seed + 1, n - 1);
+        write_file(vocab, bytes, mutate(bytes, n - 1, n - 1));
+        if (dt_tokenizer_read(path, vocab, &t) == DT_OK) dt_tokenizer_close(t);
+        free(bytes);
+    }
+    /* .tiktoken: the bytes in GPT-2's order, and a token of two. */
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    n = 1;
+    for (int id = 0; id < 256; id++) {
+        int byte = 0;
+        while (dt_bpe_byte_id(byte) != id) byte++;
+        n += (size_t)sprintf((char *)seed + n, "%c%c== %d\n", digits[byte >> 2], digits[(byte & 3) << 4], id);
+    }
+    n += (size_t)sprintf((char *)seed + n, "YWI= 256\nYWJj 257\n");
+    seed[0] = 0;
+    run(seed, n, n, 3000, fuzz_merges);
+}
+
+static void test_encode(void **state) {
+    (void)state;
+    static const char seed[] =
+        "the the 12's\r\n \xC3\xA9\xE3\x80\x80\xE5\xAD\xA6 aaaa  \xFF\xE2\x82 the\xC2\xA0";
+    for (int i = 0; i < 5000; i++) {
+        uint8_t bytes[sizeof seed - 1];
+        memcpy(bytes, seed, sizeof bytes);
+        assert_ok(fuzz_encode(bytes, mutate(bytes, sizeof bytes, sizeof bytes)));
+    }
+}
+
+static void test_text(void **state) {
+    (void)state;
+    uint8_t seed[4096] = {3}, packed[4096];
+    static const char lines[] =
+        "{\"text\": \"one\\n\\u00e9\"}\n{\"id\": [1, {}], \"text\": \"two\"}\r\n\n{\"text\": \"\"}\n";
+    memcpy(seed + 1, lines, sizeof lines - 1);
+    run(seed, sizeof lines, sizeof lines, 5000, fuzz_text);
+    char *path = in_scratch("fuzz.gz");
+    gzFile f = gzopen(path, "wb");
+    gzwrite(f, lines, sizeof lines - 1);
+    gzclose(f);
+    size_t n;
+    uint8_t *gzip = slurp(path, &n);
+    memcpy(seed + 1, gzip, n);
+    run(seed, n + 1, n + 1, 5000, fuzz_text);
+    free(gzip);
+    ZSTD_CCtx *z = ZSTD_createCCtx();
+    ZSTD_CCtx_setParameter(z, ZSTD_c_checksumFlag, 1);
+    n = ZSTD_compress2(z, packed, sizeof packed, lines, sizeof lines - 1);
+    ZSTD_freeCCtx(z);
+    memcpy(seed + 1, packed, n);
+    run(seed, n + 1, n + 1, 5000, fuzz_text);
+    const int32_t head[256] = {20240520, 1, 50};
+    seed[0] = 0;
+    memcpy(seed + 1, head, sizeof head);
+    run(seed, 1 + sizeof head + 100, 16, 2000, fuzz_text);
+}
+
+static dt_status open_and_read_tokens(const uint8_t *bytes, size_t n) {
+    dt_data_verify_result result;
+    dt_token_set s;
+    write_file(in_scratch("tokens/shard-00000-of-00001.h5"), bytes, n);
+    const dt_status opened = dt_token_set_open(in_scratch("tokens"), &s);
+    dt_token_set_close(&s);
+    const dt_status verified = dt_data_verify(in_scratch("tokens"), NULL, NULL, &result);
+    assert_true(opened == DT_OK || verified != DT_OK);
+    return verified;
+}
+
+static void test_tokens(void **state) {
+    (void)state;
+    size_t n;
+    char *path = in_scratch("fuzz.txt");
+    const char *input[] = {path};
+    dt_import_options o = {.kind = DT_IMPORT_TEXT,
+                           .input = input,
+                           .n_input = 1,
+                           .out_dir = in_scratch("tokens"),
+                           .split = "train",
+                           .tokenizer = "bpe:260",
+                           .separator = "--"};
+    dt_import_result r;
+    write_file(path, "the the one\n--\nthe two two\n", 27);
+    assert_ok(dt_import_run(&o, &r));
+    uint8_t *seed = slurp(in_scratch("tokens/shard-00000-of-00001.h5"), &n);
+    run(seed, n, 4096, 500, open_and_read_tokens);
+    free(seed);
+    seed = slurp(in_scratch("tokens/" DT_INDEX_NAME), &n);
+    run(seed, n, n, 3000, fuzz_index);
+    free(seed);
+}
+
 static int prepare(void **state) {
     if (make_scratch(state) != 0) return -1;
     make_numbered("raw", 20, 4, 1000);
@@ -245,10 +375,11 @@ static int prepare(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_idx),   cmocka_unit_test(test_jpeg),      cmocka_unit_test(test_png),
-        cmocka_unit_test(test_exif),  cmocka_unit_test(test_raw_shard), cmocka_unit_test(test_jpeg_shard),
-        cmocka_unit_test(test_index), cmocka_unit_test(test_labels),    cmocka_unit_test(test_names),
-        cmocka_unit_test(test_npy),   cmocka_unit_test(test_npz),       cmocka_unit_test(test_csv),
-        cmocka_unit_test(test_arrays)};
+        cmocka_unit_test(test_idx),    cmocka_unit_test(test_jpeg),      cmocka_unit_test(test_png),
+        cmocka_unit_test(test_exif),   cmocka_unit_test(test_raw_shard), cmocka_unit_test(test_jpeg_shard),
+        cmocka_unit_test(test_index),  cmocka_unit_test(test_labels),    cmocka_unit_test(test_names),
+        cmocka_unit_test(test_npy),    cmocka_unit_test(test_npz),       cmocka_unit_test(test_csv),
+        cmocka_unit_test(test_arrays), cmocka_unit_test(test_merges),    cmocka_unit_test(test_encode),
+        cmocka_unit_test(test_text),   cmocka_unit_test(test_tokens)};
     return cmocka_run_group_tests(tests, prepare, remove_scratch);
 }
