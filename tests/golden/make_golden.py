@@ -18,6 +18,10 @@ def nhwc(t):
     return t.detach().permute(0, 2, 3, 1).contiguous() if t.dim() == 4 else t.detach()
 
 
+def nhwc_grad(t):
+    return t.permute(0, 2, 3, 1)
+
+
 def nchw(t):
     return t.permute(0, 3, 1, 2).contiguous() if t.dim() == 4 else t
 
@@ -68,16 +72,21 @@ class Ops:
         save(self.file[name], "after4", state[1])
 
     def cross_entropy(self, name, n, k, smoothing, padded):
+        """n: rows; or samples and the shape of a sample's rows, over which its gradient is a mean."""
         group = self.file.create_group(name)
-        logits, labels = self.normal(n, k) * 3, torch.randint(0, k, (n,), generator=self.rng)
+        shape = n if isinstance(n, tuple) else (n,)
+        logits, labels = self.normal(*shape, k) * 3, torch.randint(0, k, shape, generator=self.rng)
         if padded:
-            labels[1::3] = -1
+            labels.view(-1)[1::3] = -1
         x = logits.double().requires_grad_()
-        loss = F.cross_entropy(x, labels, reduction="none", label_smoothing=smoothing, ignore_index=-1)
-        (loss.sum() * LOSS_WEIGHT * LOSS_SCALE).backward()
-        real = labels >= 0
-        top = logits.topk(min(5, k)).indices == labels[:, None]
+        loss = F.cross_entropy(
+            x.flatten(0, -2), labels.flatten(), reduction="none", label_smoothing=smoothing, ignore_index=-1
+        )
+        (loss.sum() * LOSS_WEIGHT * LOSS_SCALE * shape[0] / labels.numel()).backward()
+        real = labels.flatten() >= 0
+        top = logits.flatten(0, -2).topk(min(5, k)).indices == labels.flatten()[:, None]
         metrics = torch.stack([loss.detach().sum(), (top[:, 0] & real).sum(), (top.any(1) & real).sum(), real.sum()])
+        loss = loss.reshape(shape)
         save(group, "in0", logits)
         save(group, "in1", labels, np.int32)
         save(group, "out", loss.detach())
@@ -233,6 +242,34 @@ def make_sequences():
         o.case(name, lambda x, g, b: F.group_norm(x, groups, g, b, 1e-5), *inputs)
     for name, padding in (("embed", None), ("embed padding", 3)):
         o.embedding(name, (7, 5), (4, 6), padding)
+
+    def angles(steps, dims, theta):
+        return torch.outer(torch.arange(steps).double(), theta ** (-torch.arange(0, dims, 2).double() / dims))
+
+    def heads(fn):  # of an N T H D that case() has taken for an image
+        return lambda x: nchw(fn(nhwc_grad(x)))
+
+    def rotate_half(x, theta, dims):  # Llama's
+        a = angles(x.shape[1], dims, theta)[:, None, :].repeat(1, 1, 2)
+        turned, rest = x[..., :dims], x[..., dims:]
+        half = torch.cat((-turned[..., dims // 2 :], turned[..., : dims // 2]), -1)
+        return torch.cat((turned * a.cos() + half * a.sin(), rest), -1)
+
+    def rotate_pairs(x, theta):  # as complex numbers
+        a = angles(x.shape[1], x.shape[-1], theta)[:, None, :]
+        z = torch.view_as_complex(x.reshape(*x.shape[:-1], -1, 2).contiguous()) * torch.polar(torch.ones_like(a), a)
+        return torch.view_as_real(z).flatten(-2)
+
+    def waves(x):
+        a = angles(x.shape[1], x.shape[2], 10000.0)
+        return x + torch.stack((a.sin(), a.cos()), -1).flatten(1)
+
+    o.case("rope", heads(lambda x: rotate_half(x, 10000.0, 8)), o.normal(2, 7, 3, 8))
+    o.case("rope of a part", heads(lambda x: rotate_half(x, 10000.0, 4)), o.normal(2, 7, 3, 10))
+    o.case("rope interleaved", heads(lambda x: rotate_pairs(x, 500.0)), o.normal(2, 7, 3, 8))
+    o.case("position", waves, o.normal(2, 9, 12))
+    o.cross_entropy("xent of places", (2, 5), 11, 0.0, True)
+    o.cross_entropy("xent of places smoothing", (3, 2, 3), 7, 0.1, True)
 
 
 def make_losses():
