@@ -705,6 +705,48 @@ def print_recurrent_losses():
         print(name, ", ".join(losses))
 
 
+class PlacesModel(nn.Module):
+    """The language model of tests/api/test_places.c."""
+
+    def __init__(self):
+        super().__init__()
+        self.wte = nn.Embedding(11, 12, padding_idx=0)
+        self.wpe = nn.Embedding(9, 12)
+        self.ln, self.fc, self.gn, self.rms = nn.LayerNorm(12), nn.Linear(12, 12), nn.GroupNorm(3, 12), nn.RMSNorm(12, eps=1e-6)
+
+    def forward(self, tokens):
+        x = self.wte(tokens) + self.wpe.weight[: tokens.shape[1]]
+        angles = torch.outer(torch.arange(7).double(), 1e4 ** (-torch.arange(0, 12, 2).double() / 12))
+        x = x + torch.stack((angles.sin(), angles.cos()), -1).flatten(1)
+        y = self.fc(self.ln(x))
+        x = self.rms(x + self.gn(y.transpose(1, 2)).transpose(1, 2)).unflatten(-1, (3, 4))
+        turn = torch.outer(torch.arange(7).double(), 1e4 ** (-torch.arange(0, 4, 2).double() / 4))[:, None, :].repeat(1, 1, 2)
+        x = x * turn.cos() + torch.cat((-x[..., 2:], x[..., :2]), -1) * turn.sin()
+        return x.flatten(2) @ self.wte.weight.T
+
+
+def print_places_losses():
+    """Of ten steps: the figures of tests/api/test_places.c."""
+
+    net = PlacesModel().double()
+    with torch.no_grad():
+        for name, p in net.named_parameters():
+            p.copy_(numbers_of(name, p.shape))
+    tokens = torch.tensor([[(n * 5 + t * 3) % 11 for t in range(7)] for n in range(5)])
+    label = torch.tensor(
+        [[(int(tokens[n, t]) * 3 + 1) % 11 if t < n * 2 % 8 else -1 for t in range(7)] for n in range(5)]
+    )
+    optim, losses = torch.optim.SGD(net.parameters(), lr=0.2, momentum=0.9), []
+    for _ in range(10):
+        loss = F.cross_entropy(net(tokens).flatten(0, 1), label.flatten(), ignore_index=-1)
+        optim.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(net.parameters(), 0.2)
+        optim.step()
+        losses.append(f"{loss.item():.9f}")
+    print("PLACES_LOSSES", ", ".join(losses))
+
+
 if __name__ == "__main__":
     torch.use_deterministic_algorithms(True)
     torch.set_num_threads(1)
@@ -718,3 +760,4 @@ if __name__ == "__main__":
     make_regress()
     make_recurrent()
     print_recurrent_losses()
+    print_places_losses()
