@@ -146,6 +146,41 @@ typedef struct dt_recurrent_options {
     const char *name;
 } dt_recurrent_options;
 
+enum { DT_EVERY_CHANNEL = -1 };
+
+/* Of layer, RMS and group norms. */
+typedef struct dt_norm_options {
+    double eps;     /* 0: 1e-5; of an RMS norm 1e-6 */
+    int64_t groups; /* of a group norm; needed. DT_EVERY_CHANNEL: each channel is one, an instance norm */
+    bool no_scale, no_bias;
+    const char *name;
+} dt_norm_options;
+
+typedef struct dt_embedding_options {
+    int64_t rows, channels; /* of the table; needed */
+    bool padded;            /* row `padding` begins at 0 and learns nothing */
+    int64_t padding;
+    double std; /* of initial weights; 0: 1 */
+    const char *name;
+} dt_embedding_options;
+
+typedef enum dt_position_kind { DT_POSITION_LEARNT = 0, DT_POSITION_SINUSOIDAL } dt_position_kind;
+
+typedef struct dt_position_options {
+    int64_t kind; /* dt_position_kind */
+    int64_t rows; /* learnt: as many positions as it is made for; 0: the steps of its input */
+    double std;   /* learnt: of initial weights; 0: 0.02 */
+    double theta; /* sinusoidal: 0: 10000 */
+    const char *name;
+} dt_position_options;
+
+typedef struct dt_rotary_options {
+    int64_t heads;    /* of the channels; 0: 1 */
+    int64_t dims;     /* numbers of each head that are rotated; 0: all */
+    double theta;     /* 0: 10000 */
+    bool interleaved; /* pairs are neighbours; else one is of a head's first half, one of its second */
+} dt_rotary_options;
+
 #endif
 
 #if !defined DTRAIN_H && !defined DTRAIN_TYPES_ONLY
@@ -363,6 +398,23 @@ DT_API dt_var dt_dense(dt_var x, dt_dense_options options);
 /* Over all but the last dimension: batch statistics in training, running ones in evaluation. Parameters: weight,
  * bias [C]; state: running_mean, running_var. */
 DT_API dt_var dt_batchnorm(dt_var x, dt_batchnorm_options options);
+
+/* Over the last dimension. Parameters: weight, bias [C]; of an RMS norm weight. */
+DT_API dt_var dt_layernorm(dt_var x, dt_norm_options options);
+DT_API dt_var dt_rmsnorm(dt_var x, dt_norm_options options);
+/* Of [..., C] over all positions and the channels of each group. Parameters: weight, bias [C]. */
+DT_API dt_var dt_groupnorm(dt_var x, dt_norm_options options);
+
+/* Whole numbers [...] to rows of a table, [..., channels]. A number that is no row is an error on the CPU; a GPU gives
+ * zeros. Parameter: weight [rows, channels]. */
+DT_API dt_var dt_embedding(dt_var x, dt_embedding_options options);
+/* [T, C]: adds to each step what says its place. Parameter, learnt: weight [rows, C]. */
+DT_API dt_var dt_position(dt_var x, dt_position_options options);
+/* [T, C] or [T, H, D]: turns pairs of each head's numbers by the step's place. */
+DT_API dt_var dt_rotary(dt_var x, dt_rotary_options options);
+/* A dense layer without bias whose weight is that of the layer of this name, an embedding or dense layer before: its
+ * gradient is the sum of both. */
+DT_API dt_var dt_tied(dt_var x, const char *layer);
 
 DT_API dt_var dt_maxpool(dt_var x, dt_pool_options options);
 /* Padding counts as zeros. */

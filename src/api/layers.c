@@ -202,6 +202,41 @@ dt_var dt_batchnorm(dt_var x, dt_batchnorm_options o) {
     return net ? layer(net, "batchnorm", "batchnorm", o.name, 1, &x.id, &o) : DT_NO_VAR;
 }
 
+dt_var dt_layernorm(dt_var x, dt_norm_options o) {
+    dt_net *net = net_of(x, __func__);
+    return net ? layer(net, "layernorm", "layernorm", o.name, 1, &x.id, &o) : DT_NO_VAR;
+}
+dt_var dt_rmsnorm(dt_var x, dt_norm_options o) {
+    dt_net *net = net_of(x, __func__);
+    return net ? layer(net, "rmsnorm", "rmsnorm", o.name, 1, &x.id, &o) : DT_NO_VAR;
+}
+dt_var dt_groupnorm(dt_var x, dt_norm_options o) {
+    dt_net *net = net_of(x, __func__);
+    return net ? layer(net, "groupnorm", "groupnorm", o.name, 1, &x.id, &o) : DT_NO_VAR;
+}
+dt_var dt_embedding(dt_var x, dt_embedding_options o) {
+    dt_net *net = net_of(x, __func__);
+    return net ? layer(net, "embedding", "embedding", o.name, 1, &x.id, &o) : DT_NO_VAR;
+}
+dt_var dt_position(dt_var x, dt_position_options o) {
+    dt_net *net = net_of(x, __func__);
+    return net ? layer(net, "position", "position", o.name, 1, &x.id, &o) : DT_NO_VAR;
+}
+dt_var dt_rotary(dt_var x, dt_rotary_options o) {
+    dt_net *net = net_of(x, __func__);
+    return net ? layer(net, "rotary", "rotary", NULL, 1, &x.id, &o) : DT_NO_VAR;
+}
+dt_var dt_tied(dt_var x, const char *to) {
+    dt_net *net = net_of(x, __func__);
+    dt_tied_options o = {""};
+    if (!net) return DT_NO_VAR;
+    if (!to || strlen(to) >= sizeof o.to)
+        return dt_net_refuse(net,
+                             dt_fail(DT_ERR_USAGE, "dt_tied: no layer is named \"%.80s\"", to ? to : ""));
+    snprintf(o.to, sizeof o.to, "%s", to);
+    return layer(net, "tied", "tied", NULL, 1, &x.id, &o);
+}
+
 /* A layer without parameters. */
 static dt_var plain(dt_var x, const char *type, const void *options) {
     dt_net *net = net_of(x, type);

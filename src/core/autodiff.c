@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/op.h"
+#include "op_row.h"
 
 /* needs[v]: a parameter that is trained influences v. */
 static void mark_needs(const dt_graph *g, bool *needs) {
@@ -35,6 +35,15 @@ static dt_status contribute(dt_graph *g, dt_vid v, dt_vid contribution, dt_vid *
     }
     return dt_graph_add_node(g, name, DT_OP_BINARY, &(dt_attr){.binary.fn = DT_BINARY_ADD}, 2,
                              (dt_vid[]){grad[v], contribution}, &grad[v]);
+}
+
+/* A gradient lies on the axis, alone: a view of another value, and what is also another parameter's, is copied. */
+static dt_status own_gradient(dt_graph *g, dt_vid param, dt_vid *grad) {
+    const dt_value *d = &g->value[*grad];
+    if (d->alias_of < 0 && d->role == DT_ROLE_ACT) return DT_OK;
+    char name[DT_NAME_MAX];
+    dt_grad_name(g, param, name);
+    return dt_graph_add_node(g, name, DT_OP_CAST, &(dt_attr){.cast.dtype = d->dtype}, 1, grad, grad);
 }
 
 dt_status dt_autodiff(dt_graph *g) {
@@ -77,8 +86,6 @@ dt_status dt_autodiff(dt_graph *g) {
         for (int32_t j = 0; j < n.n_in; j++)
             if (want[j] && din[j] >= 0) DT_TRY_GOTO(st, contribute(g, n.in[j], din[j], grad), out);
     }
-    for (dt_nid i = n_forward; i < g->n_node; i++) g->node[i].phase = DT_PHASE_BACKWARD;
-
     for (dt_vid v = 0; v < n_value; v++) {
         if (g->value[v].role != DT_ROLE_PARAM || g->value[v].frozen) continue;
         if (grad[v] < 0) {
@@ -87,10 +94,12 @@ dt_status dt_autodiff(dt_graph *g) {
                          g->value[v].name);
             goto out;
         }
+        DT_TRY_GOTO(st, own_gradient(g, v, &grad[v]), out);
         dt_value *d = &g->value[grad[v]];
         d->role = DT_ROLE_GRAD;
         d->grad_of = v;
     }
+    for (dt_nid i = n_forward; i < g->n_node; i++) g->node[i].phase = DT_PHASE_BACKWARD;
 out:
     free(needs);
     free(grad);

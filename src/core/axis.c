@@ -37,6 +37,7 @@ static void cut_buckets(dt_axis *a, int32_t n_bucket) {
 static void describe(const dt_value *p, dt_axis_param *q) {
     memcpy(q->name, p->name, sizeof q->name);
     q->init = p->init, q->fan_in = p->fan_in, q->fan_out = p->fan_out, q->ndim = p->ndim;
+    q->init_std = p->init_std, q->zero_row = p->zero_row;
     memcpy(q->dim, p->dim, sizeof q->dim);
     q->padded_c = p->dim[p->ndim - 1];
     if (p->stored_c) q->dim[p->ndim - 1] = p->stored_c;
@@ -226,8 +227,8 @@ void dt_axis_from_stored(const dt_axis *a, int32_t i, const float *stored, float
 static void draw4(const dt_axis_param *p, uint64_t key, uint64_t hash, uint64_t counter, float *v) {
     dt_u32x4 r = dt_philox(key, hash, counter);
     for (int k = 0; k < 4; k++) v[k] = dt_u01(r.v[k]);
-    if (p->init == DT_INIT_KAIMING_NORMAL_FAN_OUT) {
-        float stddev = sqrtf(2.0f / (float)p->fan_out);
+    if (p->init == DT_INIT_KAIMING_NORMAL_FAN_OUT || p->init == DT_INIT_NORMAL) {
+        float stddev = p->init == DT_INIT_NORMAL ? p->init_std : sqrtf(2.0f / (float)p->fan_out);
         for (int k = 0; k < 4; k += 2) { /* Box-Muller */
             float radius = sqrtf(-2.0f * logf(1.0f - v[k])), angle = 6.28318530718f * v[k + 1];
             v[k] = stddev * radius * cosf(angle);
@@ -258,6 +259,8 @@ static void init_range(const dt_axis *a, int32_t first, int32_t end, uint64_t se
             draw4(p, key, hash, (uint64_t)i / 4, v);
             for (int64_t k = i; k < i + 4 && k < n; k++) w[k / c * p->padded_c + k % c] = v[k - i];
         }
+        const int64_t row = a->segment[s].n_elem / p->dim[0];
+        if (p->zero_row > 0) memset(w + (p->zero_row - 1) * row, 0, (size_t)row * sizeof *w);
     }
 }
 

@@ -14,29 +14,41 @@ static dt_status check_loss(const dt_graph *g, const dt_node *n, int32_t i_metri
     return DT_OK;
 }
 
+/* Logits are rows of at least one sample; there is a label for each. */
+static dt_status need_rows(const dt_graph *g, const dt_node *n, int32_t i_label) {
+    const dt_value *x = dt_infer_in(g, n, 0);
+    if (x->ndim < 2) return dt_infer_misfit(g, n, 0);
+    const bool fit = dt_value_n_elem(dt_infer_in(g, n, i_label)) * dt_infer_last(x) == dt_value_n_elem(x);
+    return fit ? DT_OK : dt_infer_misfit(g, n, i_label);
+}
+
 static dt_status infer_xent(const dt_graph *g, const dt_node *n, dt_value *out) {
     const dt_value *x = dt_infer_in(g, n, DT_XENT_IN_LOGITS);
     DT_TRY(check_loss(g, n, DT_XENT_IN_METRICS));
     if (!(n->attr.loss.smoothing >= 0 && n->attr.loss.smoothing < 1))
         return dt_fail(DT_ERR_CONFIG, "label smoothing %g is not in [0, 1)", (double)n->attr.loss.smoothing);
-    DT_INFER_SET(&out[DT_XENT_OUT_LOSS], DT_DTYPE_F32, x->dim[0]);
-    DT_INFER_SET(&out[DT_XENT_OUT_PROB], DT_DTYPE_F32, x->dim[0], x->dim[1]);
+    DT_TRY(need_rows(g, n, DT_XENT_IN_LABEL));
+    dt_infer_set(&out[DT_XENT_OUT_LOSS], DT_DTYPE_F32, x->ndim - 1, x->dim);
+    DT_INFER_SET(&out[DT_XENT_OUT_STATS], DT_DTYPE_F32, dt_value_n_elem(&out[DT_XENT_OUT_LOSS]), 2);
     return DT_OK;
 }
 
 static dt_status infer_xent_bwd(const dt_graph *g, const dt_node *n, dt_value *out) {
-    const dt_value *prob = dt_infer_in(g, n, 0);
-    DT_INFER_SET(&out[0], g->compute, prob->dim[0], prob->dim[1]);
-    return DT_OK;
+    const dt_value *x = dt_infer_in(g, n, DT_XENT_BWD_IN_LOGITS),
+                   *stats = dt_infer_in(g, n, DT_XENT_BWD_IN_STATS);
+    DT_TRY(need_rows(g, n, DT_XENT_BWD_IN_LABEL));
+    if (stats->dim[1] != 2 || stats->dim[0] * dt_infer_last(x) != dt_value_n_elem(x))
+        return dt_infer_misfit(g, n, DT_XENT_BWD_IN_STATS);
+    return dt_infer_same(g, n, out);
 }
 
 static dt_status grad_xent(dt_graph *g, dt_nid id, const dt_vid *dout, const bool *want, dt_vid *din) {
     const dt_node n = g->node[id];
     (void)dout, (void)want;
-    return dt_grad_add_node(
-        g, n.in[DT_XENT_IN_LOGITS], DT_OP_XENT_BWD, &n.attr, 3,
-        (dt_vid[]){n.out[DT_XENT_OUT_PROB], n.in[DT_XENT_IN_LABEL], n.in[DT_XENT_IN_VALID]},
-        &din[DT_XENT_IN_LOGITS]);
+    return dt_grad_add_node(g, n.in[DT_XENT_IN_LOGITS], DT_OP_XENT_BWD, &n.attr, 4,
+                            (dt_vid[]){n.in[DT_XENT_IN_LOGITS], n.in[DT_XENT_IN_LABEL],
+                                       n.out[DT_XENT_OUT_STATS], n.in[DT_XENT_IN_VALID]},
+                            &din[DT_XENT_IN_LOGITS]);
 }
 
 static const struct {
@@ -99,15 +111,16 @@ static dt_status grad_loss(dt_graph *g, dt_nid id, const dt_vid *dout, const boo
 
 const dt_op_row dt_row_xent = {
     .name = "xent",
-    .doc = "loss [N] = (1-s) * -log p[label] + s * mean_k(-log p[k]) of p = softmax(logits "
-           "[N,K]), as PyTorch's cross_entropy; 0 where label < 0 or valid is 0. Adds to metrics "
-           "(LOSS, SAMPLES, its own sums among several; the first also TOP1, TOP5); a class "
-           "counts as above the label's if its logit is greater, or equal with a lower index.",
-    .in = {T("logits", .rank = 2),
-           {.name = "label", .type = DT_SLOT_I32, LEN(DT_XENT_IN_LOGITS, 0)},
+    .doc = "loss [...] = (1-s) * -log p[label] + s * mean_k(-log p[k]) of p = softmax(logits "
+           "[...,K]), as PyTorch's cross_entropy; 0 where label < 0, or valid of the sample is 0. stats "
+           "[rows,2]: largest logit, 1 / sum of exp(logit - it). Adds to metrics (LOSS, SAMPLES: rows that "
+           "count, its own sums among several; the first also TOP1, TOP5); a class counts as above the "
+           "label's if its logit is greater, or equal with a lower index.",
+    .in = {T("logits"),
+           {.name = "label", .type = DT_SLOT_I32},
            F32("metrics", .updated = true),
            {.name = "valid", .type = DT_SLOT_I32, OPT, LEN(DT_XENT_IN_LOGITS, 0)}},
-    .out = {F32("loss"), F32("prob")},
+    .out = {F32("loss"), F32("stats")},
     .flags = DT_OP_EFFECT | DT_OP_SEED,
     .attr = {A(loss, weight), A(loss, nth), A(loss, smoothing)},
     .infer = infer_xent,
@@ -135,13 +148,16 @@ const dt_op_row dt_row_loss = {
 
 const dt_op_row dt_row_xent_bwd = {
     .name = "xent_bwd",
-    .doc = "dlogits [N,K] = (prob - target) * weight * loss_weight * loss_scale, target with the "
-           "smoothing of xent; 0 where label < 0 or valid is 0.",
-    .in = {F32("prob", .rank = 2),
-           {.name = "label", .type = DT_SLOT_I32, LEN(0, 0)},
+    .doc =
+        "dlogits [...,K] = (p - target) * weight * loss_weight * loss_scale / rows of a sample, target with "
+        "the smoothing of xent, p from its stats; 0 where label < 0, or valid of the sample is 0.",
+    .in = {T("logits"),
+           {.name = "label", .type = DT_SLOT_I32},
+           F32("stats", .rank = 2),
            {.name = "valid", .type = DT_SLOT_I32, OPT, LEN(0, 0)}},
     .out = {T("dlogits")},
     .flags = DT_OP_INTERNAL,
+    IN_PLACE(DT_XENT_BWD_IN_LOGITS, 0),
     .attr = {A(loss, weight), A(loss, smoothing)},
     .infer = infer_xent_bwd,
 };

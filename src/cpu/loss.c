@@ -3,7 +3,9 @@
 #include "kernels.h"
 
 #include <math.h>
+#include <string.h>
 
+#include "core/scalar.h"
 #include "core/text.h"
 
 /* Adds a node's sums to the step's: the total, its own among several. Whether it is the loss whose rows
@@ -20,39 +22,75 @@ static bool add_loss(const dt_loss_attr *t, float *metrics, double sum, double r
     return true;
 }
 
-/* Softmax, loss and rank of one row; *above gets how many classes stand above the label's. A NaN logit counts
- * as above, so that a broken model is never counted as right. */
-static float xent_row(const float *logit, float *prob, int64_t k, int32_t label, float smoothing,
-                      int64_t *above) {
+/* What a row of logits gives besides its probabilities. */
+typedef struct xent_sums {
+    float top;    /* the largest; NaN if one is */
+    double sum;   /* of exp(logit - top) */
+    double total; /* of the logits */
+    int64_t
+        above; /* classes that stand above the label's; a NaN logit does, so that a broken model is never right */
+} xent_sums;
+
+/* Of a sample with one row: image classification, whose bits stay. */
+static xent_sums sums_of_sample(const float *logit, int64_t k, int32_t label) {
+    xent_sums s = {.top = -INFINITY};
+    for (int64_t i = 0; i < k; i++) {
+        s.top = logit[i] > s.top || logit[i] != logit[i] ? logit[i] : s.top;
+        s.total += (double)logit[i];
+    }
+    for (int64_t i = 0; i < k; i++) s.sum += (double)expf(logit[i] - s.top);
+    if (label < 0) return s;
+    for (int64_t i = 0; i < label; i++) s.above += !(logit[i] < logit[label]);
+    for (int64_t i = label + 1; i < k; i++) s.above += !(logit[i] <= logit[label]);
+    return s;
+}
+
+enum { PIECE = 512 }; /* of a row: summed in fp32, the pieces in double */
+
+/* Of a long row, one of many: in vectors. */
+DT_CPU_SIMD static xent_sums sums_of_row(const float *logit, int64_t k, int32_t label) {
+    xent_sums s = {0};
     float top = -INFINITY;
-    double sum = 0, total = 0;
-    for (int64_t i = 0; i < k; i++) {
-        top = logit[i] > top || logit[i] != logit[i] ? logit[i] : top;
-        total += (double)logit[i];
+#pragma omp simd reduction(max : top)
+    for (int64_t i = 0; i < k; i++) top = logit[i] > top ? logit[i] : top;
+    for (int64_t at = 0; at < k; at += PIECE) {
+        const int64_t end = dt_min_i64(at + PIECE, k);
+        float sum = 0, total = 0;
+#pragma omp simd reduction(+ : sum, total)
+        for (int64_t i = at; i < end; i++) {
+            sum += dt_expf(logit[i] - top);
+            total += logit[i];
+        }
+        s.sum += (double)sum, s.total += (double)total;
     }
-    for (int64_t i = 0; i < k; i++) {
-        prob[i] = expf(logit[i] - top);
-        sum += (double)prob[i];
-    }
-    float inv = (float)(1 / sum);
-    for (int64_t i = 0; i < k; i++) prob[i] *= inv;
-    *above = 0;
-    if (label < 0) return 0;
-    float mine = logit[label];
-    int64_t n = 0;
-    for (int64_t i = 0; i < label; i++) n += !(logit[i] < mine);
-    for (int64_t i = label + 1; i < k; i++) n += !(logit[i] <= mine);
-    *above = n;
-    double log_sum = (double)top + log(sum); /* -log p_i = log_sum - logit_i */
-    double smooth = (double)smoothing;
+    s.top = isnan(s.total) ? NAN : top;
+    if (label < 0) return s;
+    const float mine = logit[label];
+    int32_t above = 0;
+#pragma omp simd reduction(+ : above)
+    for (int64_t i = 0; i < label; i++) above += !(logit[i] < mine);
+#pragma omp simd reduction(+ : above)
+    for (int64_t i = label + 1; i < k; i++) above += !(logit[i] <= mine);
+    s.above = above;
+    return s;
+}
+
+/* -log p of the label, smoothed. */
+static float xent_loss(const xent_sums *s, float mine, int64_t k, float smoothing) {
+    const double log_sum = (double)s->top + log(s->sum); /* -log p_i = log_sum - logit_i */
+    const double smooth = (double)smoothing;
     double loss = (1 - smooth) * (log_sum - (double)mine);
-    if (smoothing > 0) loss += smooth * (log_sum - total / (double)k);
+    if (smoothing > 0) loss += smooth * (log_sum - s->total / (double)k);
     return (float)loss;
 }
 
-/* -1: none. */
-static int32_t label_of(const int32_t *label, const int32_t *valid, int64_t row) {
-    return valid && valid[row] == 0 ? -1 : label[row];
+/* -1: none. Of a sample with several rows valid stands for all. */
+static int32_t label_of(const dt_cpu_node *d, const int32_t *label, const int32_t *valid, int64_t row) {
+    return valid && valid[row / (d->m / d->n)] == 0 ? -1 : label[row];
+}
+
+static bool has_one_row(const dt_cpu_node *d) {
+    return d->m == d->n;
 }
 
 dt_status dt_cpu_xent(void *node, dt_stream *stream) {
@@ -60,23 +98,26 @@ dt_status dt_cpu_xent(void *node, dt_stream *stream) {
     const dt_cpu_node *d = node;
     const float *logit = d->b.in[0];
     const int32_t *label = d->b.in[DT_XENT_IN_LABEL], *valid = d->b.in[DT_XENT_IN_VALID];
-    float *metrics = d->b.in[DT_XENT_IN_METRICS], *loss = d->b.out[0], *prob = d->b.out[1];
+    float *metrics = d->b.in[DT_XENT_IN_METRICS], *loss = d->b.out[DT_XENT_OUT_LOSS],
+          *stats = d->b.out[DT_XENT_OUT_STATS];
     int64_t k = d->c, top1 = 0, top5 = 0, samples = 0;
     double sum = 0;
     for (int64_t n = 0; n < d->m; n++)
-        if (label_of(label, valid, n) >= k)
-            return dt_fail(DT_ERR_DATA, "label %d of sample %lld of the batch: the model has only %s",
-                           label[n], (long long)n, dt_count_text(k, "class").s);
+        if (label_of(d, label, valid, n) >= k)
+            return dt_fail(DT_ERR_DATA, "label %d of %s %lld of the batch: the model has only %s", label[n],
+                           has_one_row(d) ? "sample" : "place", (long long)n, dt_count_text(k, "class").s);
 #pragma omp parallel for schedule(static) num_threads(d->threads)                                                      \
     reduction(+ : top1, top5, samples) if (d->n_elem > DT_CPU_GRAIN / 16)
     for (int64_t n = 0; n < d->m; n++) {
-        int64_t above;
-        const int32_t y = label_of(label, valid, n);
-        loss[n] = xent_row(logit + n * k, prob + n * k, k, y, d->attr.loss.smoothing, &above);
+        const int32_t y = label_of(d, label, valid, n);
+        const float *row = logit + n * k;
+        const xent_sums s = has_one_row(d) ? sums_of_sample(row, k, y) : sums_of_row(row, k, y);
+        stats[2 * n] = s.top, stats[2 * n + 1] = (float)(1 / s.sum);
+        loss[n] = y < 0 ? 0 : xent_loss(&s, row[y], k, d->attr.loss.smoothing);
         if (y < 0) continue;
         samples++;
-        top1 += above < 1;
-        top5 += above < 5;
+        top1 += s.above < 1;
+        top5 += s.above < 5;
     }
     for (int64_t n = 0; n < d->m; n++) sum += (double)loss[n];
     if (add_loss(&d->attr.loss, metrics, sum, (double)samples)) {
@@ -91,25 +132,40 @@ static float seed_of(const dt_cpu_node *d) {
     return d->attr.loss.weight * d->b.params->loss_weight * d->b.params->loss_scale;
 }
 
-DT_CPU_SIMD static void xent_grad_row(float *dlogit, const float *prob, int64_t k, int32_t label,
-                                      float weight, float smoothing) {
+/* The gradient of a row, which may lie where the logits do; label below 0: none. */
+static void grad_of_sample(float *dlogit, const float *logit, const float *stats, int64_t k, int32_t label,
+                           float weight, float smoothing) {
     float even = smoothing / (float)k;
     if (label < 0) weight = 0;
-    for (int64_t i = 0; i < k; i++) dlogit[i] = weight == 0 ? 0 : weight * (prob[i] - even);
+    for (int64_t i = 0; i < k; i++)
+        dlogit[i] = weight == 0 ? 0 : weight * (expf(logit[i] - stats[0]) * stats[1] - even);
     if (label >= 0) dlogit[label] -= weight * (1 - smoothing);
+}
+
+DT_CPU_SIMD static void grad_of_row(float *dlogit, const float *logit, const float *stats, int64_t k,
+                                    int32_t label, float weight, float smoothing) {
+    const float even = smoothing / (float)k, top = stats[0], inv = stats[1];
+    if (label < 0 || weight == 0) {
+        memset(dlogit, 0, (size_t)k * sizeof *dlogit);
+        return;
+    }
+#pragma omp simd
+    for (int64_t i = 0; i < k; i++) dlogit[i] = weight * (dt_expf(logit[i] - top) * inv - even);
+    dlogit[label] -= weight * (1 - smoothing);
 }
 
 dt_status dt_cpu_xent_bwd(void *node, dt_stream *stream) {
     (void)stream;
     const dt_cpu_node *d = node;
-    const float *prob = d->b.in[DT_XENT_BWD_IN_PROB];
+    const float *logit = d->b.in[DT_XENT_BWD_IN_LOGITS], *stats = d->b.in[DT_XENT_BWD_IN_STATS];
     const int32_t *label = d->b.in[DT_XENT_BWD_IN_LABEL], *valid = d->b.in[DT_XENT_BWD_IN_VALID];
-    float *dlogit = d->b.out[0], weight = seed_of(d);
+    float *dlogit = d->b.out[0], weight = seed_of(d) / (float)(d->m / d->n);
     int64_t k = d->c;
 #pragma omp parallel for schedule(static) num_threads(d->threads) if (d->n_elem > DT_CPU_GRAIN)
     for (int64_t n = 0; n < d->m; n++) {
-        const int32_t y = label_of(label, valid, n);
-        xent_grad_row(dlogit + n * k, prob + n * k, k, y < k ? y : -1, weight, d->attr.loss.smoothing);
+        const int32_t own = label_of(d, label, valid, n), y = own < k ? own : -1;
+        (has_one_row(d) ? grad_of_sample : grad_of_row)(dlogit + n * k, logit + n * k, stats + 2 * n, k, y,
+                                                        weight, d->attr.loss.smoothing);
     }
     return DT_OK;
 }

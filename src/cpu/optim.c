@@ -206,16 +206,18 @@ static void trust(const dt_cpu_axis *axis, const dt_optim_factors *step) {
 static void run_update(const dt_cpu_axis *axis) {
     const dt_axis_args *a = &axis->args;
     dt_step_params *s = a->params;
+    const float mean = dt_optim_mean_scale(a->sample_rows, s->loss_weight,
+                                           a->sample_rows > 0 ? a->metrics[DT_METRIC_SAMPLES] : 0);
     float clip = 1;
     if (a->norm2) {
         bool finite = isfinite(*a->norm2);
-        double norm = sqrt((double)*a->norm2);
+        double norm = sqrt((double)*a->norm2) * (double)mean;
         a->metrics[DT_METRIC_GRAD_NORM] = (float)norm;
         a->metrics[DT_METRIC_SKIPPED] = finite ? 0 : 1;
         if (!finite) return;
         if (a->clip_norm > 0) clip = (float)fmin(1, (double)a->clip_norm / (norm + 1e-6));
     }
-    const dt_optim_factors step = dt_optim_begin(&a->optim, s->lr, clip / s->loss_scale, ++s->updates);
+    const dt_optim_factors step = dt_optim_begin(&a->optim, s->lr, clip * mean / s->loss_scale, ++s->updates);
     if (axis->factored) dt_cpu_factored_update(axis->factored, &step);
     if (axis->ratio) trust(axis, &step);
     if (axis->muon) dt_cpu_muon_update(axis->muon, &step);

@@ -82,19 +82,21 @@ __global__ void __launch_bounds__(SUM_THREADS) sumsq_final(const float *partial,
 /* One thread before an update: what all of its elements share, and the count of updates. */
 __global__ void begin_kernel(dt_axis_args a, dt_gpu_axis_step *out) {
     dt_step_params *p = a.params;
+    const float mean = dt_optim_mean_scale(a.sample_rows, p->loss_weight,
+                                           a.sample_rows > 0.0f ? a.metrics[DT_METRIC_SAMPLES] : 0.0f);
     float clip = 1.0f;
     out->skip = 0;
     if (a.norm2) {
         const float norm2 = *a.norm2;
         out->skip = !isfinite(norm2);
-        const float norm = sqrtf(norm2);
+        const float norm = sqrtf(norm2) * mean;
         if (a.clip_norm > 0.0f) clip = fminf(1.0f, a.clip_norm / (norm + 1e-6f));
         a.metrics[DT_METRIC_GRAD_NORM] = norm;
         a.metrics[DT_METRIC_SKIPPED] = out->skip ? 1.0f : 0.0f;
     }
     if (out->skip) return;
     out->ema_decay = p->ema_decay;
-    out->factors = dt_optim_begin(&a.optim, p->lr, clip / p->loss_scale, ++p->updates);
+    out->factors = dt_optim_begin(&a.optim, p->lr, clip * mean / p->loss_scale, ++p->updates);
 }
 
 template <int KIND> struct Rule;

@@ -216,6 +216,19 @@ cudaError_t dt_gpu_attention_bwd(dt_dtype t, const dt_gpu_attention_args *a, cud
 /* Shared memory of a block, at most. */
 int64_t dt_gpu_attention_bytes(dt_dtype t, int64_t d, int32_t rows, bool backward);
 
+/* rope.cu: n samples of `steps`, of `heads` (POSITION: 1) x c. */
+typedef struct dt_gpu_rope_args {
+    const void *x;
+    const int32_t *start; /* [n]; NULL: all 0 */
+    void *y;              /* may be x */
+    int64_t n, steps, heads, c;
+    bool back; /* turns back */
+} dt_gpu_rope_args;
+cudaError_t dt_gpu_rope(const dt_gpu *gpu, dt_dtype t, const dt_gpu_rope_args *a, const dt_rope_attr *attr,
+                        cudaStream_t s);
+cudaError_t dt_gpu_position(const dt_gpu *gpu, dt_dtype t, const dt_gpu_rope_args *a,
+                            const dt_rope_attr *attr, cudaStream_t s);
+
 /* pointwise.cu */
 /* y = x * keep / (1-p), the draw of core/op.h; also its backward. row_elem: elements of a row where whole rows
  * are dropped, else 0. */
@@ -293,12 +306,19 @@ cudaError_t dt_gpu_rnn_bwd_end(dt_dtype t, const dt_gpu_rnn_bwd_args *a, cudaStr
 cudaError_t dt_gpu_rnn_previous(dt_dtype t, const dt_gpu_rnn_bwd_args *a,
                                 cudaStream_t s); /* prev: h before */
 
-/* xent.cu. valid: NULL where absent. */
-cudaError_t dt_gpu_xent(dt_dtype t, const void *logits, const int32_t *label, const int32_t *valid,
-                        float *metrics, float *loss, float *prob, int64_t n, int64_t k, const dt_loss_attr *a,
-                        float *workspace, cudaStream_t s);
-cudaError_t dt_gpu_xent_bwd(const dt_gpu *gpu, dt_dtype t, const float *prob, const int32_t *label,
-                            const int32_t *valid, void *dlogits, int64_t n, int64_t k, const dt_loss_attr *a,
+/* xent.cu */
+typedef struct dt_gpu_xent_args {
+    const void *logits;           /* [rows, k] */
+    const int32_t *label, *valid; /* [rows]; [rows / rows_of_sample], NULL: all are */
+    float *loss;                  /* [rows]; not of the gradient */
+    float *stats;                 /* [rows, 2] */
+    int64_t rows, rows_of_sample, k;
+    dt_loss_attr attr;
+} dt_gpu_xent_args;
+/* workspace: 4 floats a row. */
+cudaError_t dt_gpu_xent(dt_dtype t, const dt_gpu_xent_args *a, float *metrics, float *workspace,
+                        cudaStream_t s);
+cudaError_t dt_gpu_xent_bwd(dt_dtype t, const dt_gpu_xent_args *a, void *dlogits,
                             const dt_step_params *params, cudaStream_t s);
 
 /* loss.cu. x [n, len]; target, valid: NULL where absent; workspace: n * DT_GPU_LOSS_STATS floats. */

@@ -256,6 +256,23 @@ static dt_status run_embed_bwd(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
         dt_gpu_embed_bwd(p->t, in(k, 0), in(k, 1), k->b.out[0], p->rows, p->c, t->rows, t->padding, s), k);
 }
 
+/* POSITION, and ROPE with its gradient. */
+static dt_status run_rope(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    const dt_prep *p = k->prep;
+    const bool adds = p->node.op == DT_OP_POSITION;
+    const dt_gpu_rope_args a = {.x = in(k, 0),
+                                .start = in(k, 1),
+                                .y = k->b.out[0],
+                                .n = p->in_dim[0],
+                                .steps = p->in_dim[1],
+                                .heads = adds ? 1 : p->in_dim[2],
+                                .c = p->c,
+                                .back = p->node.op == DT_OP_ROPE_BWD};
+    const dt_rope_attr *t = &p->node.attr.rope;
+    return dt_launch_status(
+        adds ? dt_gpu_position(&cu->gpu, p->t, &a, t, s) : dt_gpu_rope(&cu->gpu, p->t, &a, t, s), k);
+}
+
 /* RESHAPE is an alias; where a program gives it memory of its own, the bytes are copied. */
 static dt_status run_reshape(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     (void)cu;
@@ -381,21 +398,29 @@ static dt_status prepare_xent(dt_cuda *cu, const dt_graph *g, const dt_node *n, 
     return DT_OK;
 }
 
+static dt_gpu_xent_args xent_args(const dt_bound *k, int32_t i_valid) {
+    const dt_prep *p = k->prep;
+    return (dt_gpu_xent_args){.logits = in(k, 0),
+                              .label = in(k, DT_XENT_IN_LABEL),
+                              .valid = in(k, i_valid),
+                              .rows = p->rows,
+                              .rows_of_sample = p->rows / p->in_dim[0],
+                              .k = p->c,
+                              .attr = p->node.attr.loss};
+}
+
 static dt_status run_xent(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     (void)cu;
-    const dt_prep *p = k->prep;
-    return dt_launch_status(dt_gpu_xent(p->t, in(k, DT_XENT_IN_LOGITS), in(k, DT_XENT_IN_LABEL),
-                                        in(k, DT_XENT_IN_VALID), in(k, DT_XENT_IN_METRICS), k->b.out[0],
-                                        k->b.out[1], p->rows, p->c, &p->node.attr.loss, k->b.workspace, s),
-                            k);
+    dt_gpu_xent_args a = xent_args(k, DT_XENT_IN_VALID);
+    a.loss = k->b.out[DT_XENT_OUT_LOSS], a.stats = k->b.out[DT_XENT_OUT_STATS];
+    return dt_launch_status(dt_gpu_xent(k->prep->t, &a, in(k, DT_XENT_IN_METRICS), k->b.workspace, s), k);
 }
 
 static dt_status run_xent_bwd(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
-    const dt_prep *p = k->prep;
-    return dt_launch_status(dt_gpu_xent_bwd(&cu->gpu, p->t, in(k, DT_XENT_BWD_IN_PROB),
-                                            in(k, DT_XENT_BWD_IN_LABEL), in(k, DT_XENT_BWD_IN_VALID),
-                                            k->b.out[0], p->rows, p->c, &p->node.attr.loss, k->b.params, s),
-                            k);
+    (void)cu;
+    dt_gpu_xent_args a = xent_args(k, DT_XENT_BWD_IN_VALID);
+    a.stats = in(k, DT_XENT_BWD_IN_STATS);
+    return dt_launch_status(dt_gpu_xent_bwd(k->prep->t, &a, k->b.out[0], k->b.params, s), k);
 }
 
 /* Of LOSS and LOSS_BWD: elements of a row. */
@@ -581,6 +606,8 @@ static const dt_lower_row TABLE[] = {
     [DT_OP_RMSNORM] = {"rmsnorm", NULL, NULL, run_layernorm},
     [DT_OP_GROUPNORM] = {"groupnorm", NULL, NULL, run_groupnorm},
     [DT_OP_EMBED] = {"embed", prepare_embed, NULL, run_embed},
+    [DT_OP_POSITION] = {"position", NULL, NULL, run_rope},
+    [DT_OP_ROPE] = {"rope", NULL, NULL, run_rope},
     [DT_OP_MAXPOOL] = {"maxpool", NULL, NULL, run_maxpool},
     [DT_OP_AVGPOOL] = {"avgpool", NULL, NULL, run_avgpool},
     [DT_OP_GLOBAL_AVGPOOL] = {"global_avgpool", NULL, NULL, run_global},
@@ -622,6 +649,7 @@ static const dt_lower_row TABLE[] = {
     [DT_OP_RMSNORM_BWD] = {"rmsnorm_bwd", prepare_layernorm_bwd, NULL, run_layernorm_bwd},
     [DT_OP_GROUPNORM_BWD] = {"groupnorm_bwd", prepare_groupnorm_bwd, NULL, run_groupnorm_bwd},
     [DT_OP_EMBED_BWD] = {"embed_bwd", NULL, NULL, run_embed_bwd},
+    [DT_OP_ROPE_BWD] = {"rope_bwd", NULL, NULL, run_rope},
     [DT_OP_MAXPOOL_BWD] = {"maxpool_bwd", NULL, NULL, run_maxpool_bwd},
     [DT_OP_AVGPOOL_BWD] = {"avgpool_bwd", NULL, NULL, run_avgpool_bwd},
     [DT_OP_GLOBAL_AVGPOOL_BWD] = {"global_avgpool_bwd", NULL, NULL, run_global_bwd},

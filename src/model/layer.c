@@ -105,6 +105,75 @@ static const dt_key_row rnn_keys[] = {
 LAYER_SECTION(rnn, rnn_keys);
 #undef KEYS_OF
 
+#define KEYS_OF dt_norm_options
+#define EPS(fallback_)                                                                                       \
+    FLOAT("eps", eps, 0, 1), .flags = DT_KEY_OPEN_MIN, .fallback = fallback_, .help = "Added to the variance"
+#define SCALE BOOL("scale", no_scale), .flags = DT_KEY_NEGATED, .fallback = "true", .help = "A learnt factor"
+static const dt_key_row layernorm_keys[] = {{EPS("1e-5")}, {SCALE}, {BIAS}};
+LAYER_SECTION(layernorm, layernorm_keys);
+static const dt_key_row rmsnorm_keys[] = {{EPS("1e-6")}, {SCALE}};
+LAYER_SECTION(rmsnorm, rmsnorm_keys);
+static const dt_key_row groupnorm_keys[] = {
+    {INT("groups", groups, -1, 1 << 20), .flags = DT_KEY_REQUIRED,
+     .help = "Groups of channels; -1: each channel is one, which is instance normalisation"},
+    {EPS("1e-5")},
+    {SCALE},
+    {BIAS},
+};
+LAYER_SECTION(groupnorm, groupnorm_keys);
+#undef KEYS_OF
+
+#define STD(fallback_)                                                                                       \
+    FLOAT("std", std, 0, 1e6), .flags = DT_KEY_OPEN_MIN, .fallback = fallback_,                              \
+                               .help = "Standard deviation of initial weights"
+#define THETA                                                                                                \
+    FLOAT("theta", theta, 0, 1e12), .flags = DT_KEY_OPEN_MIN, .fallback = "10000",                           \
+                                    .help = "Base of the wave lengths"
+
+#define KEYS_OF dt_embedding_options
+static const dt_key_row embedding_keys[] = {
+    {INT("rows", rows, 1, INT32_MAX), .flags = DT_KEY_REQUIRED,
+     .help = "Rows of the table: how many numbers there are, of tokens the size of the vocabulary"},
+    {CHANNELS},
+    {BOOL("padded", padded), .fallback = "false", .help = "The row `padding` begins at 0 and learns nothing"},
+    {INT("padding", padding, 0, INT32_MAX), .fallback = "0", .help = "With padded: the number of padding"},
+    {STD("1")},
+};
+LAYER_SECTION(embedding, embedding_keys);
+#undef KEYS_OF
+
+static const char *const position_kinds[] = {"learnt", "sinusoidal", NULL};
+#define KEYS_OF dt_position_options
+static const dt_key_row position_keys[] = {
+    {CHOICE("kind", kind, position_kinds), .fallback = "learnt",
+     .help = "A learnt vector for each step, or waves of growing length"},
+    {INT("rows", rows, 0, INT32_MAX), .fallback = "0",
+     .help = "Learnt: positions that there are; 0: the steps of the input"},
+    {STD("0.02")},
+    {THETA},
+};
+LAYER_SECTION(position, position_keys);
+#undef KEYS_OF
+
+#define KEYS_OF dt_rotary_options
+static const dt_key_row rotary_keys[] = {
+    {INT("heads", heads, 1, 1 << 20), .fallback = "1", .help = "Heads that the channels are"},
+    {INT("dims", dims, 0, DT_ROPE_DIMS_MAX), .fallback = "0",
+     .help = "Numbers of each head that are rotated; 0: all"},
+    {THETA},
+    {BOOL("interleaved", interleaved), .fallback = "false",
+     .help = "Pairs are neighbours; else one is of a head's first half and one of its second"},
+};
+LAYER_SECTION(rotary, rotary_keys);
+#undef KEYS_OF
+
+#define KEYS_OF dt_tied_options
+static const dt_key_row tied_keys[] = {
+    {STRING("to", to), .flags = DT_KEY_REQUIRED, .help = "Name of an embedding or dense layer before"},
+};
+LAYER_SECTION(tied, tied_keys);
+#undef KEYS_OF
+
 /* Its eps and momentum are the model's; a program in C may set its own. */
 static const dt_section batchnorm_section = {.name = "batchnorm", .size = sizeof(dt_batchnorm_options)};
 
@@ -123,6 +192,25 @@ static dt_vid build_batchnorm(dt_builder *b, const char *name, const dt_vid *in,
                               const void *o) {
     (void)n_in;
     return dt_build_batchnorm(b, name, in[0], o);
+}
+
+#define BUILD_OF(type)                                                                                       \
+    static dt_vid build_##type(dt_builder *b, const char *name, const dt_vid *in, int32_t n_in,              \
+                               const void *o) {                                                              \
+        (void)n_in;                                                                                          \
+        return dt_build_##type(b, name, in[0], o);                                                           \
+    }
+BUILD_OF(layernorm)
+BUILD_OF(rmsnorm)
+BUILD_OF(groupnorm)
+BUILD_OF(embedding)
+BUILD_OF(position)
+BUILD_OF(rotary)
+
+static dt_vid build_tied(dt_builder *b, const char *name, const dt_vid *in, int32_t n_in, const void *o) {
+    const dt_tied_options *tied = o;
+    (void)n_in;
+    return dt_build_tied(b, name, in[0], tied->to);
 }
 
 static void resolve_pool(void *options) {
@@ -236,6 +324,20 @@ const dt_layer_row dt_layer_table[] = {
      .help = "Fully connected layer; an image is taken as flat"},
     {"batchnorm", &batchnorm_section, ONE_INPUT, .build = build_batchnorm,
      .help = "Batch normalisation with learnt scale and shift"},
+    {"layernorm", &layernorm_section, ONE_INPUT, .build = build_layernorm,
+     .help = "Each row of channels with mean 0 and variance 1, scaled and shifted"},
+    {"rmsnorm", &rmsnorm_section, ONE_INPUT, .build = build_rmsnorm,
+     .help = "Each row of channels over its root mean square, scaled"},
+    {"groupnorm", &groupnorm_section, ONE_INPUT, .build = build_groupnorm,
+     .help = "Groups of channels of each sample with mean 0 and variance 1, scaled and shifted"},
+    {"embedding", &embedding_section, ONE_INPUT, .build = build_embedding,
+     .help = "Whole numbers, such as tokens, to rows of a learnt table"},
+    {"position", &position_section, ONE_INPUT, .build = build_position,
+     .help = "Adds to each step of a sequence what says its place"},
+    {"rotary", &rotary_section, ONE_INPUT, .build = build_rotary,
+     .help = "Turns pairs of channels of each step by its place"},
+    {"tied", &tied_section, ONE_INPUT, .build = build_tied,
+     .help = "Fully connected layer that shares the weight of another, without bias"},
     {"relu", NULL, ONE_INPUT, UNARY(RELU), .help = "max(x, 0)"},
     {"relu6", NULL, ONE_INPUT, UNARY(RELU6), .help = "min(max(x, 0), 6)"},
     {"leaky_relu", &leaky_relu_section, ONE_INPUT, .build = build_leaky_relu, .help = "x, below 0 alpha x"},

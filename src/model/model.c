@@ -109,10 +109,21 @@ dt_status dt_model_build(const dt_model_options *o, const dt_model_input *in, dt
     return build_row(row, o, &plain, compute, training, out);
 }
 
-static int64_t node_params(const dt_graph *g, const dt_node *n) {
+/* Whether a node before this one, or an operand before this one, is the same parameter. */
+static bool was_counted(const dt_graph *g, dt_nid id, int32_t slot) {
+    const dt_vid v = g->node[id].in[slot];
+    for (dt_nid i = 0; i <= id; i++)
+        for (int32_t j = 0; j < (i < id ? g->node[i].n_in : slot); j++)
+            if (g->node[i].in[j] == v) return true;
+    return false;
+}
+
+/* Of those that no node before has. */
+static int64_t node_params(const dt_graph *g, dt_nid id) {
+    const dt_node *n = &g->node[id];
     int64_t sum = 0;
     for (int32_t j = 0; j < n->n_in; j++) {
-        if (n->in[j] < 0 || g->value[n->in[j]].role != DT_ROLE_PARAM) continue;
+        if (n->in[j] < 0 || g->value[n->in[j]].role != DT_ROLE_PARAM || was_counted(g, id, j)) continue;
         const dt_value *v = &g->value[n->in[j]];
         int64_t c = v->dim[v->ndim - 1];
         sum += dt_value_n_elem(v) / c * (v->stored_c ? v->stored_c : c);
@@ -128,7 +139,7 @@ double dt_model_flops(const dt_graph *g) {
 
 int64_t dt_model_n_param(const dt_graph *g) {
     int64_t sum = 0;
-    for (dt_nid i = 0; i < g->n_node; i++) sum += node_params(g, &g->node[i]);
+    for (dt_nid i = 0; i < g->n_node; i++) sum += node_params(g, i);
     return sum;
 }
 
@@ -138,7 +149,7 @@ void dt_model_print(const dt_graph *g, FILE *out) {
         const dt_node *n = &g->node[i];
         const dt_value *y = &g->value[n->out[0]];
         fprintf(out, "%-28s %-14s %-22s %12lld %12s\n", y->name, dt_op_name(n), dt_value_shape_text(y),
-                (long long)node_params(g, n), dt_number_text(dt_op_flops(g, n) / (double)y->dim[0]).s);
+                (long long)node_params(g, i), dt_number_text(dt_op_flops(g, n) / (double)y->dim[0]).s);
     }
     fprintf(out, "%-28s %-14s %-22s %12lld %12s\n", "total", "", "", (long long)dt_model_n_param(g),
             dt_number_text(dt_model_flops(g)).s);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "core/compile.h"
+#include "core/op.h"
 #include "model/model.h"
 #include "data/agree.h"
 #include "engine_internal.h"
@@ -125,6 +126,17 @@ static dt_status compile(dt_engine *e, const dt_dataset_info *data, FILE *tell) 
     return dt_compile(g, &o, &e->axis, &e->eval);
 }
 
+/* Rows that the first loss has of each sample, if it is one of places in them, whose labels may be missing; 0: it is not. */
+static float sample_rows(const dt_graph *g) {
+    for (dt_nid i = 0; i < g->n_node; i++) {
+        const dt_node *n = &g->node[i];
+        if (n->op != DT_OP_XENT || n->attr.loss.nth > 1) continue;
+        const dt_value *loss = &g->value[n->out[DT_XENT_OUT_LOSS]];
+        return loss->ndim > 1 ? (float)(dt_value_n_elem(loss) / loss->dim[0]) : 0;
+    }
+    return 0;
+}
+
 static dt_axis_args axis_args(const dt_engine *e, int64_t offset, int64_t n_elem, bool summed) {
     const dt_store *s = e->store;
     const dt_config *c = e->config;
@@ -145,6 +157,7 @@ static dt_axis_args axis_args(const dt_engine *e, int64_t offset, int64_t n_elem
         .metrics = s->arena[DT_ARENA_METRIC],
         .optim = c->optim,
         .clip_norm = (float)c->train.clip_norm,
+        .sample_rows = e->train ? sample_rows(e->program->graph) : 0,
         .params = s->params,
         .growth_steps = (int32_t)c->train.loss_scale_growth,
     };

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "core/cores.h"
+#include "core/op.h"
 #include "core/text.h"
 #include "cpu/cpu.h"
 #include "data/agree.h"
@@ -259,9 +260,20 @@ static dt_vid field_of(const dt_graph *g, dt_vid v) {
     return v;
 }
 
+/* The numbers of a field are from lo to hi, in both sets. */
+static dt_status check_field(const dt_session *s, const char *field, double lo, double hi, const char *why) {
+    const dt_dataset *const set[] = {s->train_data, s->val_data};
+    for (int i = 0; i < 2; i++) {
+        dt_data_note note = {""};
+        if (!set[i]) continue;
+        DT_TRY(dt_data_check_numbers(set[i], field, lo, hi, why, &note));
+        if (note.text[0] && s->mpi->rank == 0) dt_tell(s->sink, DT_NEWS_WARNING, "%s", note.text);
+    }
+    return DT_OK;
+}
+
 /* What one loss takes for its target is such as it can take, in both sets. */
 static dt_status check_target(const dt_session *s, const dt_graph *g, const dt_node *n) {
-    const dt_dataset *const set[] = {s->train_data, s->val_data};
     const dt_value *x = &g->value[n->in[0]];
     const bool classes = n->op == DT_OP_XENT,
                labels = n->op == DT_OP_LOSS && n->attr.loss.kind == DT_LOSS_BCE;
@@ -276,13 +288,20 @@ static dt_status check_target(const dt_session *s, const dt_graph *g, const dt_n
         snprintf(why, sizeof why, "\"%.48s\" judges %lld classes: expected 0 to %lld", name,
                  (long long)most + 1, (long long)most);
     if (labels) snprintf(why, sizeof why, "\"%.48s\", a bce, takes labels from 0 to 1", name);
-    for (int i = 0; i < 2; i++) {
-        dt_data_note note = {""};
-        if (!set[i]) continue;
-        DT_TRY(dt_data_check_numbers(set[i], g->value[v].name, classes || labels ? 0 : -FLT_MAX,
-                                     classes || labels ? (double)most : FLT_MAX, why, &note));
-    }
-    return DT_OK;
+    /* places without a label have -1 */
+    const double least = classes && x->ndim > 2 ? -1 : classes || labels ? 0 : -FLT_MAX;
+    return check_field(s, g->value[v].name, least, classes || labels ? (double)most : FLT_MAX, why);
+}
+
+/* What an embedding reads are rows of its table, in both sets. */
+static dt_status check_index(const dt_session *s, const dt_graph *g, const dt_node *n) {
+    const dt_vid v = field_of(g, n->in[DT_EMBED_IN_INDEX]);
+    const dt_value *w = &g->value[n->in[DT_EMBED_IN_WEIGHT]];
+    char why[160];
+    if (v < 0) return DT_OK;
+    snprintf(why, sizeof why, "\"%.48s\" has %lld rows: expected 0 to %lld", w->name, (long long)w->dim[0],
+             (long long)w->dim[0] - 1);
+    return check_field(s, g->value[v].name, 0, (double)(w->dim[0] - 1), why);
 }
 
 /* Whole numbers that the network reads as real ones are such as fp32 holds. Of a field that takes long to read only the
@@ -313,6 +332,8 @@ static dt_status check_targets(const dt_session *s) {
             st = check_target(s, g, &g->node[i]);
         else if (g->node[i].op == DT_OP_CAST)
             st = check_cast(s, g, &g->node[i], info.n_samples);
+        else if (g->node[i].op == DT_OP_EMBED)
+            st = check_index(s, g, &g->node[i]);
     dt_graph_destroy(g);
     return st;
 }

@@ -184,7 +184,7 @@ void dt_trainer_report_step(dt_trainer *t, const dt_step_result *r) {
         .epoch = dt_trainer_epoch(t, r->step + 1),
         .lr = dt_trainer_lr(t, r->step),
         .samples_per_s = (double)t->config->train.global_batch / span_s,
-        .grad_norm = sqrt((double)r->norm2),
+        .grad_norm = (double)r->metric[DT_METRIC_GRAD_NORM],
         .data_wait = t->data_wait_s / span_s,
         .step_ms = 1e3 * span_s,
         .skipped = r->metric[DT_METRIC_SKIPPED] > 0,

@@ -194,6 +194,76 @@ static void test_shared_weight(void **state) {
     check_gradients(b.g, "a shared weight");
 }
 
+static dt_vid add_param(dt_builder *b, const char *name, int32_t ndim, const int64_t *dim) {
+    dt_vid v;
+    check_ok(dt_graph_add_value(b->g, name, DT_ROLE_PARAM, DT_DTYPE_F32, ndim, dim, &v));
+    b->g->value[v].init = DT_INIT_KAIMING_UNIFORM_A5;
+    b->g->value[v].fan_in = 4;
+    return v;
+}
+
+/* Tokens of a small language model whose table is also its head, with labels at every place; `more` adds what is
+ * between. */
+static dt_vid begin_tokens(dt_builder *b, dt_vid *table) {
+    dt_vid tokens;
+    check_ok(dt_graph_create(&b->g, DT_DTYPE_F32, true));
+    check_ok(dt_graph_add_value(b->g, "tokens", DT_ROLE_INPUT, DT_DTYPE_I32, 2, (int64_t[]){3, 5}, &tokens));
+    *table = add_param(b, "wte.weight", 2, (int64_t[]){LIVE_TOKENS, 6});
+    const dt_attr t = {.embed.padding = -1};
+    return dt_build_op(b, "wte", DT_OP_EMBED, &t, 2, (dt_vid[]){*table, tokens});
+}
+
+static void end_tokens(dt_builder *b, dt_vid x, dt_vid table) {
+    dt_vid label, metrics;
+    const dt_vid logits = dt_build_op(b, "head", DT_OP_DENSE, NULL, 2, (dt_vid[]){x, table});
+    check_ok(dt_graph_add_value(b->g, "label", DT_ROLE_INPUT, DT_DTYPE_I32, 2, (int64_t[]){3, 5}, &label));
+    check_ok(dt_graph_add_value(b->g, "metrics", DT_ROLE_METRIC, DT_DTYPE_F32, 1,
+                                (int64_t[]){DT_METRIC_COUNT}, &metrics));
+    const dt_attr t = {.loss.weight = 1};
+    const dt_vid loss = dt_build_op(b, "loss", DT_OP_XENT, &t, 3, (dt_vid[]){logits, label, metrics});
+    check_ok(b->status);
+    check_ok(dt_graph_add_loss(b->g, loss));
+}
+
+static void test_tied_weight(void **state) {
+    (void)state;
+    dt_builder b = {0};
+    dt_vid table;
+    const dt_vid x = begin_tokens(&b, &table);
+    const dt_attr norm = {.norm.eps = 1e-5f};
+    const int64_t c = 6;
+    dt_vid y = dt_build_op(&b, "fc", DT_OP_DENSE, NULL, 2,
+                           (dt_vid[]){x, add_param(&b, "fc.weight", 2, (int64_t[]){6, 6})});
+    y = dt_build_op(&b, "ln", DT_OP_LAYERNORM, &norm, 3,
+                    (dt_vid[]){dt_build_add(&b, "sum", x, y), add_param(&b, "ln.weight", 1, &c),
+                               add_param(&b, "ln.bias", 1, &c)});
+    end_tokens(&b, y, table);
+    check_gradients(b.g, "a tied weight");
+}
+
+/* Parameters whose gradient is a view, or the same value as another's. */
+static void test_gradients_that_are_views(void **state) {
+    (void)state;
+    dt_builder b = {0};
+    dt_vid table;
+    const dt_vid x = begin_tokens(&b, &table);
+    const dt_attr row = {.reshape = {.ndim = 2, .dim = {5, 6}}},
+                  heads = {.reshape = {.ndim = 4, .dim = {3, 5, 2, 3}}},
+                  back = {.reshape = {.ndim = 3, .dim = {3, 5, 6}}},
+                  rope = {.rope = {.theta = 100, .dims = 2}}, add = {.binary.fn = DT_BINARY_ADD};
+    const dt_vid flat = add_param(&b, "flat", 1, (int64_t[]){30}),
+                 full = add_param(&b, "full", 3, (int64_t[]){3, 5, 6}),
+                 same = add_param(&b, "same", 3, (int64_t[]){3, 5, 6});
+    dt_vid y = dt_build_op(&b, "both", DT_OP_BINARY, &add, 2, (dt_vid[]){full, same});
+    y = dt_build_op(&b, "x", DT_OP_BINARY, &add, 2, (dt_vid[]){y, x});
+    y = dt_build_op(&b, "x2", DT_OP_BINARY, &add, 2,
+                    (dt_vid[]){y, dt_build_op(&b, "row", DT_OP_RESHAPE, &row, 1, &flat)});
+    y = dt_build_op(&b, "heads", DT_OP_RESHAPE, &heads, 1, &y);
+    y = dt_build_op(&b, "turned", DT_OP_ROPE, &rope, 1, &y);
+    end_tokens(&b, dt_build_op(&b, "joined", DT_OP_RESHAPE, &back, 1, &y), table);
+    check_gradients(b.g, "gradients that are views");
+}
+
 static void test_random_networks(void **state) {
     (void)state;
     for (uint64_t seed = 500; seed < 516; seed++) {
@@ -232,6 +302,8 @@ int main(void) {
         cmocka_unit_test(test_downsample_and_pools),
         cmocka_unit_test(test_values_with_many_readers),
         cmocka_unit_test(test_shared_weight),
+        cmocka_unit_test(test_tied_weight),
+        cmocka_unit_test(test_gradients_that_are_views),
         cmocka_unit_test(test_random_networks),
         cmocka_unit_test(test_parameter_without_influence),
     };

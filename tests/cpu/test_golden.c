@@ -253,6 +253,12 @@ static const golden_op golden_sequences[] = {
     {"groupnorm in one group", DT_OP_GROUPNORM, {GROUPS(1)}},
     {"embed", DT_OP_EMBED, {.embed.padding = -1}},
     {"embed padding", DT_OP_EMBED, {.embed.padding = 3}},
+    {"rope", DT_OP_ROPE, {.rope.theta = 10000}},
+    {"rope of a part", DT_OP_ROPE, {.rope = {.theta = 10000, .dims = 4}}},
+    {"rope interleaved", DT_OP_ROPE, {.rope = {.theta = 500, .interleaved = true}}},
+    {"position", DT_OP_POSITION, {.rope.theta = 10000}},
+    {"xent of places", DT_OP_XENT, {OP_LOSS}},
+    {"xent of places smoothing", DT_OP_XENT, {OP_LOSS, .loss.smoothing = 0.1f}},
 };
 
 static void test_sequences(void **state) {

@@ -21,6 +21,10 @@ def nhwc(t):
     return t.detach().permute(0, 2, 3, 1).contiguous() if t.dim() == 4 else t.detach()
 
 
+def nhwc_grad(t):
+    return t.permute(0, 2, 3, 1)
+
+
 def nchw(t):
     return t.permute(0, 3, 1, 2).contiguous() if t.dim() == 4 else t
 
@@ -71,16 +75,21 @@ class Ops:
         save(self.file[name], "after4", state[1])
 
     def cross_entropy(self, name, n, k, smoothing, padded):
+        """n: rows; or samples and the shape of a sample's rows, over which its gradient is a mean."""
         group = self.file.create_group(name)
-        logits, labels = self.normal(n, k) * 3, torch.randint(0, k, (n,), generator=self.rng)
+        shape = n if isinstance(n, tuple) else (n,)
+        logits, labels = self.normal(*shape, k) * 3, torch.randint(0, k, shape, generator=self.rng)
         if padded:
-            labels[1::3] = -1
+            labels.view(-1)[1::3] = -1
         x = logits.double().requires_grad_()
-        loss = F.cross_entropy(x, labels, reduction="none", label_smoothing=smoothing, ignore_index=-1)
-        (loss.sum() * LOSS_WEIGHT * LOSS_SCALE).backward()
-        real = labels >= 0
-        top = logits.topk(min(5, k)).indices == labels[:, None]
+        loss = F.cross_entropy(
+            x.flatten(0, -2), labels.flatten(), reduction="none", label_smoothing=smoothing, ignore_index=-1
+        )
+        (loss.sum() * LOSS_WEIGHT * LOSS_SCALE * shape[0] / labels.numel()).backward()
+        real = labels.flatten() >= 0
+        top = logits.flatten(0, -2).topk(min(5, k)).indices == labels.flatten()[:, None]
         metrics = torch.stack([loss.detach().sum(), (top[:, 0] & real).sum(), (top.any(1) & real).sum(), real.sum()])
+        loss = loss.reshape(shape)
         save(group, "in0", logits)
         save(group, "in1", labels, np.int32)
         save(group, "out", loss.detach())
@@ -236,6 +245,34 @@ def make_sequences():
         o.case(name, lambda x, g, b: F.group_norm(x, groups, g, b, 1e-5), *inputs)
     for name, padding in (("embed", None), ("embed padding", 3)):
         o.embedding(name, (7, 5), (4, 6), padding)
+
+    def angles(steps, dims, theta):
+        return torch.outer(torch.arange(steps).double(), theta ** (-torch.arange(0, dims, 2).double() / dims))
+
+    def heads(fn):  # of an N T H D that case() has taken for an image
+        return lambda x: nchw(fn(nhwc_grad(x)))
+
+    def rotate_half(x, theta, dims):  # Llama's
+        a = angles(x.shape[1], dims, theta)[:, None, :].repeat(1, 1, 2)
+        turned, rest = x[..., :dims], x[..., dims:]
+        half = torch.cat((-turned[..., dims // 2 :], turned[..., : dims // 2]), -1)
+        return torch.cat((turned * a.cos() + half * a.sin(), rest), -1)
+
+    def rotate_pairs(x, theta):  # as complex numbers
+        a = angles(x.shape[1], x.shape[-1], theta)[:, None, :]
+        z = torch.view_as_complex(x.reshape(*x.shape[:-1], -1, 2).contiguous()) * torch.polar(torch.ones_like(a), a)
+        return torch.view_as_real(z).flatten(-2)
+
+    def waves(x):
+        a = angles(x.shape[1], x.shape[2], 10000.0)
+        return x + torch.stack((a.sin(), a.cos()), -1).flatten(1)
+
+    o.case("rope", heads(lambda x: rotate_half(x, 10000.0, 8)), o.normal(2, 7, 3, 8))
+    o.case("rope of a part", heads(lambda x: rotate_half(x, 10000.0, 4)), o.normal(2, 7, 3, 10))
+    o.case("rope interleaved", heads(lambda x: rotate_pairs(x, 500.0)), o.normal(2, 7, 3, 8))
+    o.case("position", waves, o.normal(2, 9, 12))
+    o.cross_entropy("xent of places", (2, 5), 11, 0.0, True)
+    o.cross_entropy("xent of places smoothing", (3, 2, 3), 7, 0.1, True)
 
 
 def make_losses():
@@ -703,6 +740,48 @@ def print_recurrent_losses():
         print(name, ", ".join(losses))
 
 
+class PlacesModel(nn.Module):
+    """The language model of tests/api/test_places.c."""
+
+    def __init__(self):
+        super().__init__()
+        self.wte = nn.Embedding(11, 12, padding_idx=0)
+        self.wpe = nn.Embedding(9, 12)
+        self.ln, self.fc, self.gn, self.rms = nn.LayerNorm(12), nn.Linear(12, 12), nn.GroupNorm(3, 12), nn.RMSNorm(12, eps=1e-6)
+
+    def forward(self, tokens):
+        x = self.wte(tokens) + self.wpe.weight[: tokens.shape[1]]
+        angles = torch.outer(torch.arange(7).double(), 1e4 ** (-torch.arange(0, 12, 2).double() / 12))
+        x = x + torch.stack((angles.sin(), angles.cos()), -1).flatten(1)
+        y = self.fc(self.ln(x))
+        x = self.rms(x + self.gn(y.transpose(1, 2)).transpose(1, 2)).unflatten(-1, (3, 4))
+        turn = torch.outer(torch.arange(7).double(), 1e4 ** (-torch.arange(0, 4, 2).double() / 4))[:, None, :].repeat(1, 1, 2)
+        x = x * turn.cos() + torch.cat((-x[..., 2:], x[..., :2]), -1) * turn.sin()
+        return x.flatten(2) @ self.wte.weight.T
+
+
+def print_places_losses():
+    """Of ten steps: the figures of tests/api/test_places.c."""
+
+    net = PlacesModel().double()
+    with torch.no_grad():
+        for name, p in net.named_parameters():
+            p.copy_(numbers_of(name, p.shape))
+    tokens = torch.tensor([[(n * 5 + t * 3) % 11 for t in range(7)] for n in range(5)])
+    label = torch.tensor(
+        [[(int(tokens[n, t]) * 3 + 1) % 11 if t < n * 2 % 8 else -1 for t in range(7)] for n in range(5)]
+    )
+    optim, losses = torch.optim.SGD(net.parameters(), lr=0.2, momentum=0.9), []
+    for _ in range(10):
+        loss = F.cross_entropy(net(tokens).flatten(0, 1), label.flatten(), ignore_index=-1)
+        optim.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(net.parameters(), 0.2)
+        optim.step()
+        losses.append(f"{loss.item():.9f}")
+    print("PLACES_LOSSES", ", ".join(losses))
+
+
 if __name__ == "__main__":
     torch.use_deterministic_algorithms(True)
     torch.set_num_threads(1)
@@ -716,3 +795,4 @@ if __name__ == "__main__":
     make_regress()
     make_recurrent()
     print_recurrent_losses()
+    print_places_losses()

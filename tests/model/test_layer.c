@@ -35,18 +35,24 @@ static const dt_layer_row *row_of(const char *type) {
 static dt_vid build(net *n, const char *type, const void *options) {
     const dt_layer_row *row = row_of(type);
     dt_vid in[DT_LAYER_IN_MAX];
-    /* Some read sequences. */
-    const bool sequence = strstr("lstm gru rnn", type) != NULL;
-    const dt_attr steps = {.reshape = {.ndim = 3, .dim = {input.batch, -1, input.channels}}};
-    const dt_vid x = sequence ? dt_build_op(&n->b, "steps", DT_OP_RESHAPE, &steps, 1, &n->x) : n->x;
+    /* Some read sequences, one whole numbers. */
+    const bool sequence = strstr("lstm gru rnn position rotary", type) != NULL;
+    const dt_attr steps = {
+        .reshape = {.ndim = 3, .dim = {input.batch, -1, strcmp(type, "rotary") ? input.channels : 4}}};
+    dt_vid x = sequence ? dt_build_op(&n->b, "steps", DT_OP_RESHAPE, &steps, 1, &n->x) : n->x;
+    if (strcmp(type, "embedding") == 0)
+        check_ok(dt_graph_add_value(n->b.g, "tokens", DT_ROLE_INPUT, DT_DTYPE_I32, 2, (int64_t[]){2, 5}, &x));
+    if (strcmp(type, "tied") == 0) x = dt_build_dense(&n->b, "first", n->x, 7, true);
     for (int32_t i = 0; i < row->min_in; i++) in[i] = x;
     return dt_layer_build(&n->b, row, "l", in, row->min_in, options);
 }
 
-/* Gives required keys, which are numbers, a value. */
+/* Gives required keys, numbers and the name of a layer, a value. */
 static void fill_required(const dt_layer_row *row, unsigned char *options) {
     for (int k = 0; row->keys && k < row->keys->n_row; k++)
-        if (row->keys->row[k].flags & DT_KEY_REQUIRED)
+        if (row->keys->row[k].kind == DT_KEY_STRING && row->keys->row[k].flags & DT_KEY_REQUIRED)
+            snprintf((char *)options + row->keys->row[k].offset, row->keys->row[k].size, "first");
+        else if (row->keys->row[k].flags & DT_KEY_REQUIRED)
             *(int64_t *)(void *)(options + row->keys->row[k].offset) = 3;
 }
 

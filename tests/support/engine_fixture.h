@@ -16,15 +16,19 @@ typedef struct rig rig;
 /* Samples first, first + stride, ... below end; rows past the last are padding. */
 typedef dt_batch rig_batch_fn(rig *r, int64_t rows, int64_t first, int64_t stride, int64_t end);
 
+/* The forward graph of that many rows. */
+typedef dt_status rig_forward_fn(void *arg, int64_t rows, bool training, dt_graph **out);
+
 struct rig {
     dt_config c;
     dt_backend *be;
     dt_dataset_info data;
     dt_engine *e;
-    dt_step_result result; /* of the last step */
-    dt_field field[2];     /* of its batches */
-    float loss_weight;     /* 0: 1 / global batch */
-    rig_batch_fn *batch;   /* NULL: images */
+    dt_step_result result;   /* of the last step */
+    dt_field field[2];       /* of its batches */
+    float loss_weight;       /* 0: 1 / global batch */
+    rig_batch_fn *batch;     /* NULL: images */
+    rig_forward_fn *forward; /* NULL: the configured model */
 };
 
 static const dt_dataset_info rig_data = {.n_samples = 512,
@@ -70,8 +74,13 @@ static inline void rig_prepare(rig *r, const char *config) {
 }
 
 static inline dt_status rig_try_open(rig *r, dt_comm *comm, bool train) {
-    dt_engine_options o = {
-        .config = &r->c, .be = r->be, .mpi = comm, .comm = comm, .data = &r->data, .train = train};
+    dt_engine_options o = {.config = &r->c,
+                           .be = r->be,
+                           .mpi = comm,
+                           .comm = comm,
+                           .data = &r->data,
+                           .train = train,
+                           .forward = r->forward};
     DT_TRY(dt_engine_create(&o, &r->e));
     DT_TRY(
         dt_engine_set_loss_scale(r->e, r->c.train.loss_scale > 0 ? (float)r->c.train.loss_scale : 1.0f, 0));
@@ -277,6 +286,7 @@ typedef struct crew_work {
     const char *config;
     const dt_dataset_info *data; /* NULL: images */
     rig_batch_fn *batch;
+    rig_forward_fn *forward;
     const dt_ckpt *load;
     int64_t first, end;
     float lr;
@@ -322,6 +332,7 @@ static inline dt_ckpt crew_train(crew *w, int32_t world, const crew_work *work, 
                                .impl = w};
         rig_prepare(&r[k], work->config);
         if (work->data) r[k].data = *work->data, r[k].batch = work->batch;
+        r[k].forward = work->forward;
         check_ok(rig_try_open(&r[k], &w->comm[k], true));
         member[k] = (crew_member){.w = w, .work = work, .rank = k, .r = &r[k]};
     }

@@ -761,6 +761,36 @@ static inline void oracle_embed_bwd(oracle_node *x) {
     }
 }
 
+/* What pair i is turned by at step t of sample n. */
+static inline double oracle_angle(const oracle_node *x, int64_t n, int64_t t, int64_t i, int64_t dims) {
+    const double start = x->in[1] ? x->in[1][n] : 0;
+    return ((double)t + start) / pow((double)x->t->rope.theta, 2 * (double)i / (double)dims);
+}
+
+static inline void oracle_rope(oracle_node *x) {
+    const dt_value *v = oracle_in(x, 0);
+    const int64_t steps = v->dim[1], heads = v->dim[2], dims = x->t->rope.dims > 0 ? x->t->rope.dims : x->c;
+    memcpy(x->out[0], x->in[0], (size_t)x->n_elem * sizeof(double));
+    for (int64_t row = 0; row < x->m; row++)
+        for (int64_t i = 0; i < dims / 2; i++) {
+            const int64_t a = row * x->c + (x->t->rope.interleaved ? 2 * i : i),
+                          b = x->t->rope.interleaved ? a + 1 : a + dims / 2;
+            double angle = oracle_angle(x, row / heads / steps, row / heads % steps, i, dims);
+            if (x->n->op == DT_OP_ROPE_BWD) angle = -angle;
+            x->out[0][a] = x->in[0][a] * cos(angle) - x->in[0][b] * sin(angle);
+            x->out[0][b] = x->in[0][a] * sin(angle) + x->in[0][b] * cos(angle);
+        }
+}
+
+static inline void oracle_position(oracle_node *x) {
+    const int64_t steps = oracle_in(x, 0)->dim[1];
+    for (int64_t e = 0; e < x->n_elem; e++) {
+        const int64_t i = e % x->c, t = e / x->c % steps;
+        const double angle = oracle_angle(x, e / x->c / steps, t, i / 2, x->c);
+        x->out[0][e] = x->in[0][e] + (i % 2 ? cos(angle) : sin(angle));
+    }
+}
+
 /* Pools and their gradients: every element of every window. */
 static inline void oracle_pool(oracle_node *x) {
     const bool max = x->n->op == DT_OP_MAXPOOL || x->n->op == DT_OP_MAXPOOL_BWD;
@@ -828,7 +858,8 @@ static inline bool oracle_row_counts(const oracle_node *x, double *metrics, doub
 }
 
 static inline int32_t oracle_label(const oracle_node *x, int32_t i_valid, int64_t row) {
-    return x->in[i_valid] && x->in[i_valid][row] == 0 ? -1 : (int32_t)x->in[1][row];
+    const int64_t rows = x->m / oracle_in(x, 0)->dim[0]; /* of a sample */
+    return x->in[i_valid] && x->in[i_valid][row / rows] == 0 ? -1 : (int32_t)x->in[1][row];
 }
 
 static inline void oracle_xent(oracle_node *x) {
@@ -841,11 +872,10 @@ static inline void oracle_xent(oracle_node *x) {
         for (int64_t i = 0; i < x->c; i++) top = fmax(top, logit[i]);
         for (int64_t i = 0; i < x->c; i++) sum += exp(logit[i] - top);
         for (int64_t i = 0; i < x->c; i++) {
-            double log_p = logit[i] - top - log(sum);
-            x->out[1][n * x->c + i] = exp(log_p);
-            loss -= log_p * (s / k + (i == label ? 1 - s : 0));
+            loss -= (logit[i] - top - log(sum)) * (s / k + (i == label ? 1 - s : 0));
             if (label >= 0) above += logit[i] > logit[label] || (i < label && logit[i] == logit[label]);
         }
+        x->out[DT_XENT_OUT_STATS][2 * n] = top, x->out[DT_XENT_OUT_STATS][2 * n + 1] = 1 / sum;
         x->out[0][n] = label < 0 ? 0 : loss;
         if (label < 0) continue;
         if (!oracle_row_counts(x, x->in[2], loss)) continue;
@@ -855,13 +885,15 @@ static inline void oracle_xent(oracle_node *x) {
 }
 
 static inline void oracle_xent_bwd(oracle_node *x) {
-    const double weight =
-        (double)x->t->loss.weight * (double)x->o->step.loss_weight * (double)x->o->step.loss_scale;
+    const double weight = (double)x->t->loss.weight * (double)x->o->step.loss_weight *
+                          (double)x->o->step.loss_scale / (double)(x->m / oracle_in(x, 0)->dim[0]);
     const double s = (double)x->t->loss.smoothing;
     for (int64_t i = 0; i < x->n_elem; i++) {
-        int32_t label = oracle_label(x, DT_XENT_BWD_IN_VALID, i / x->c);
-        double target = s / (double)x->c + (i % x->c == label ? 1 - s : 0);
-        x->out[0][i] = label < 0 ? 0 : weight * (x->in[0][i] - target);
+        const int32_t label = oracle_label(x, DT_XENT_BWD_IN_VALID, i / x->c);
+        const double *stats = x->in[DT_XENT_BWD_IN_STATS] + i / x->c * 2,
+                     p = exp(x->in[0][i] - stats[0]) * stats[1];
+        const double target = s / (double)x->c + (i % x->c == label ? 1 - s : 0);
+        x->out[0][i] = label < 0 ? 0 : weight * (p - target);
     }
 }
 
@@ -1097,6 +1129,8 @@ static void (*const oracle_table[DT_OP_COUNT])(oracle_node *x) = {
     [DT_OP_RMSNORM] = oracle_norm,
     [DT_OP_GROUPNORM] = oracle_norm,
     [DT_OP_EMBED] = oracle_embed,
+    [DT_OP_POSITION] = oracle_position,
+    [DT_OP_ROPE] = oracle_rope,
     [DT_OP_MAXPOOL] = oracle_pool,
     [DT_OP_AVGPOOL] = oracle_pool,
     [DT_OP_GLOBAL_AVGPOOL] = oracle_global_avgpool,
@@ -1138,6 +1172,7 @@ static void (*const oracle_table[DT_OP_COUNT])(oracle_node *x) = {
     [DT_OP_RMSNORM_BWD] = oracle_norm_bwd,
     [DT_OP_GROUPNORM_BWD] = oracle_norm_bwd,
     [DT_OP_EMBED_BWD] = oracle_embed_bwd,
+    [DT_OP_ROPE_BWD] = oracle_rope,
     [DT_OP_MAXPOOL_BWD] = oracle_pool,
     [DT_OP_AVGPOOL_BWD] = oracle_pool,
     [DT_OP_GLOBAL_AVGPOOL_BWD] = oracle_global_avgpool,
@@ -1165,12 +1200,13 @@ static inline void oracle_run(oracle *o, int32_t n_node) {
     }
 }
 
-/* Sum of the losses of rows, by their weights. */
+/* Sum of the losses of rows, by their weights; of a sample with several rows their mean. */
 static inline double oracle_loss(const oracle *o) {
     double sum = 0;
     for (int32_t k = 0; k < o->g->n_loss; k++) {
         const dt_value *v = &o->g->value[o->g->loss[k]];
-        const double weight = (double)o->g->node[v->producer].attr.loss.weight;
+        const double weight =
+            (double)o->g->node[v->producer].attr.loss.weight * (double)v->dim[0] / (double)dt_value_n_elem(v);
         for (int64_t i = 0; i < dt_value_n_elem(v); i++) sum += weight * o->data[o->g->loss[k]][i];
     }
     return sum;

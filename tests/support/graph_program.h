@@ -37,12 +37,17 @@ static inline void live_weights(const dt_axis *a, float *master) {
     }
 }
 
-/* Element i of input v: pixels, labels (one in eight -1). */
+enum { LIVE_TOKENS = 3 };
+
+/* Element i of input v: tokens, pixels, labels (one in eight -1), of classes or of tokens. */
 static inline int32_t live_input(const dt_graph *g, dt_vid v, int64_t i) {
     check_rng r = {.stream = 77 + (uint64_t)v, .next = (uint64_t)i * 4};
+    if (v == dt_graph_input(g, "tokens")) return (int32_t)check_below(&r, LIVE_TOKENS);
     if (v != dt_graph_input(g, "label")) return (int32_t)check_below(&r, 256);
-    return check_below(&r, 8) == 0 ? -1
-                                   : (int32_t)check_below(&r, g->value[dt_graph_output(g, "logits")].dim[1]);
+    const dt_vid logits = dt_graph_output(g, "logits");
+    return check_below(&r, 8) == 0
+               ? -1
+               : (int32_t)check_below(&r, logits >= 0 ? g->value[logits].dim[1] : LIVE_TOKENS);
 }
 
 static inline void live_reset(live *l) {

@@ -25,7 +25,6 @@ typedef enum op_kind {
     IN_ZERO,     /* f32 zeros */
     IN_SIGN,     /* f32, 1 and every third -1: exact to multiply and add */
     IN_GRAM,     /* f32 [C,C]: 1 off the diagonal, C on it: what rows could have given */
-    IN_PROB,     /* f32 rows that sum to 1 */
     IN_BYTE,     /* u8 */
     IN_LABEL,    /* i32 class of a row; the number of classes is the last dim of input 0 */
     IN_PADDED,   /* the same, every third -1 */
@@ -1192,6 +1191,35 @@ static const op_case op_case_table[] = {
      .attr = {.embed = {.padding = -1, .rows = 5}},
      .in = {{IN_ACT, {2101, 263}}, {IN_INDEX, {2101}}}},
 
+    {.name = "rope", .op = DT_OP_ROPE, .attr = {.rope.theta = 10000}, .in = {{IN_ACT, {2, 5, 3, 8}}}},
+    {.name = "rope interleaved from a start",
+     .op = DT_OP_ROPE,
+     .attr = {.rope = {.theta = 100, .interleaved = true}},
+     .in = {{IN_ACT, {3, 4, 2, 6}}, {IN_LABEL, {3}}}},
+    {.name = "rope of a part",
+     .op = DT_OP_ROPE,
+     .attr = {.rope = {.theta = 10000, .dims = 4}},
+     .in = {{IN_ACT, {2, 3, 2, 7}}}},
+    {.name = "rope large",
+     .op = DT_OP_ROPE,
+     .attr = {.rope.theta = 500000},
+     .in = {{IN_ACT, {3, 301, 4, 64}}},
+     .large = true},
+    {.name = "rope_bwd",
+     .op = DT_OP_ROPE_BWD,
+     .attr = {.rope.theta = 10000},
+     .in = {{IN_ACT, {2, 9, 3, 32}}, {IN_LABEL, {2}}}},
+    {.name = "position", .op = DT_OP_POSITION, .attr = {.rope.theta = 10000}, .in = {{IN_ACT, {2, 5, 8}}}},
+    {.name = "position from a start",
+     .op = DT_OP_POSITION,
+     .attr = {.rope.theta = 100},
+     .in = {{IN_ACT, {3, 4, 7}}, {IN_LABEL, {3}}}},
+    {.name = "position large",
+     .op = DT_OP_POSITION,
+     .attr = {.rope.theta = 10000},
+     .in = {{IN_ACT, {3, 251, 130}}},
+     .large = true},
+
     {.name = "maxpool 2x2/2",
      .op = DT_OP_MAXPOOL,
      .attr = {OP_WINDOW(2, 2, 2, 0)},
@@ -1824,7 +1852,7 @@ static const op_case op_case_table[] = {
     {.name = "xent_bwd valid rows",
      .op = DT_OP_XENT_BWD,
      .attr = {OP_LOSS},
-     .in = {{IN_PROB, {9, 4}}, {IN_LABEL, {9}}, {IN_LABEL, {9}}}},
+     .in = {{IN_ACT, {9, 4}}, {IN_LABEL, {9}}, {IN_VEC, {9, 2}}, {IN_LABEL, {9}}}},
     {.name = "xent first of several",
      .op = DT_OP_XENT,
      .attr = {.loss = {.weight = 0.5f, .nth = 1}},
@@ -1841,11 +1869,32 @@ static const op_case op_case_table[] = {
     {.name = "xent_bwd",
      .op = DT_OP_XENT_BWD,
      .attr = {OP_LOSS},
-     .in = {{IN_PROB, {6, 10}}, {IN_LABEL, {6}}}},
+     .in = {{IN_ACT, {6, 10}}, {IN_LABEL, {6}}, {IN_VEC, {6, 2}}}},
     {.name = "xent_bwd smoothing, padded",
      .op = DT_OP_XENT_BWD,
      .attr = {.loss = {.weight = 0.75f, .smoothing = 0.1f}},
-     .in = {{IN_PROB, {37, 1001}}, {IN_PADDED, {37}}}},
+     .in = {{IN_ACT, {37, 1001}}, {IN_PADDED, {37}}, {IN_VEC, {37, 2}}}},
+    {.name = "xent of places",
+     .op = DT_OP_XENT,
+     .attr = {OP_LOSS},
+     .in = {{IN_ACT, {3, 4, 11}}, {IN_LABEL, {3, 4}}, {IN_ZERO, {DT_METRIC_COUNT}}}},
+    {.name = "xent of places, smoothing, padded, valid samples",
+     .op = DT_OP_XENT,
+     .attr = {.loss = {.weight = 0.5f, .nth = 1, .smoothing = 0.1f}},
+     .in = {{IN_ACT, {4, 2, 3, 6}}, {IN_PADDED, {4, 2, 3}}, {IN_ZERO, {DT_METRIC_COUNT}}, {IN_LABEL, {4}}}},
+    {.name = "xent of a vocabulary",
+     .op = DT_OP_XENT,
+     .attr = {OP_LOSS},
+     .in = {{IN_WIDER, {2, 5, 50264}}, {IN_PADDED, {2, 5}}, {IN_ZERO, {DT_METRIC_COUNT}}},
+     .large = true},
+    {.name = "xent_bwd of places, valid samples",
+     .op = DT_OP_XENT_BWD,
+     .attr = {.loss = {.weight = 0.75f, .smoothing = 0.1f}},
+     .in = {{IN_ACT, {4, 5, 24}}, {IN_PADDED, {4, 5}}, {IN_VEC, {20, 2}}, {IN_LABEL, {4}}}},
+    {.name = "xent_bwd of a vocabulary",
+     .op = DT_OP_XENT_BWD,
+     .attr = {OP_LOSS},
+     .in = {{IN_ACT, {2, 5, 50257}}, {IN_PADDED, {2, 5}}, {IN_VEC, {10, 2}}}},
 
 #define OP_LOSS_CASES(NAME, kind_, sums_, param_, x, target)                                                 \
     {.name = #NAME,                                                                                          \
@@ -2083,7 +2132,6 @@ static inline void *op_case_data(const op_case *c, int32_t i, dt_dtype round_to)
     double *dbl = (double *)(void *)f;
     uint8_t *byte = (uint8_t *)f;
     uint64_t salt = (uint64_t)i + 1;
-    double sum = 0;
     const int64_t steps = c->in[dt_op_get(c->op)->main].dim[1];
     for (int64_t e = 0; e < n; e++) {
         float u = op_uniform(salt, e);
@@ -2124,13 +2172,6 @@ static inline void *op_case_data(const op_case *c, int32_t i, dt_dtype round_to)
             break;
         case IN_GRAM:
             f[e] = e / cols == e % cols ? 60 * (float)cols : 1;
-            break;
-        case IN_PROB:
-            if (e % cols == 0) {
-                sum = 0;
-                for (int64_t k = 0; k < cols; k++) sum += (double)op_uniform(salt, e + k);
-            }
-            f[e] = (float)((double)u / sum);
             break;
         case IN_BYTE:
             byte[e] = (uint8_t)(256 * u);

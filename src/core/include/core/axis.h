@@ -20,6 +20,8 @@ typedef struct dt_axis_param {
     char name[DT_NAME_MAX];
     dt_init init;
     int64_t fan_in, fan_out;
+    float init_std;
+    int64_t zero_row;
     int32_t ndim;
     int64_t dim[DT_MAX_DIM]; /* as stored in checkpoints: without channel padding */
     int64_t padded_c;        /* last dim on the axis */

@@ -75,7 +75,8 @@ static inline int64_t dt_segment_state_elem(const dt_axis_segment *s, dt_state_s
  * LOSS_SCALE and GOOD_STEPS tell the result. */
 
 /* Update rules: core/optim.h.
- * g = grad / loss_scale * clip, clip = min(1, clip_norm / (sqrt(norm2) + 1e-6)) when clip_norm > 0.
+ * g = grad / loss_scale * mean * clip, mean = dt_optim_mean_scale, clip = min(1, clip_norm / (norm + 1e-6)) when
+ * clip_norm > 0, norm = sqrt(norm2) * mean, which is metrics GRAD_NORM.
  * When norm2 (or, without one, nothing) is not finite the whole update is skipped and metrics SKIPPED = 1;
  * params.updates counts the others. One UPDATE a step.
  * EMA: ema = d*ema + (1-d)*w with d = params.ema_decay, when ema != NULL; skipped with the update, also by
@@ -96,6 +97,7 @@ typedef struct dt_axis_args {
     float *metrics; /* f32 [DT_METRIC_COUNT] */
     dt_optim_options optim;
     float clip_norm;
+    float sample_rows;      /* of dt_optim_mean_scale, whose `counted` is metrics SAMPLES as it then is */
     dt_step_params *params; /* UPDATE and SCALE write the device's own part */
     int32_t growth_steps;   /* SCALE */
 } dt_axis_args;

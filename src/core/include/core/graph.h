@@ -49,7 +49,8 @@ typedef enum dt_init {
     DT_INIT_ONE,
     DT_INIT_KAIMING_NORMAL_FAN_OUT, /* N(0, 2 / fan_out): torchvision's ResNet convolutions */
     DT_INIT_KAIMING_UNIFORM_A5,     /* U(-1/sqrt(fan_in), +): PyTorch's default for Linear and Conv2d */
-    DT_INIT_UNIFORM_FAN_IN          /* U(-1/sqrt(fan_in), +) for a bias; fan_in is that of the weight */
+    DT_INIT_UNIFORM_FAN_IN,         /* U(-1/sqrt(fan_in), +) for a bias; fan_in is that of the weight */
+    DT_INIT_NORMAL                  /* N(0, init_std^2) */
 } dt_init;
 
 typedef struct dt_value {
@@ -64,6 +65,8 @@ typedef struct dt_value {
     dt_vid grad_of;  /* for GRAD: the parameter */
     dt_init init;    /* for PARAM */
     int64_t fan_in, fan_out;
+    float init_std;
+    int64_t zero_row; /* for PARAM: 1 + the row (of its first dimension) that starts at 0; 0: none */
     bool decay;       /* for PARAM: weight decay applies (not to BN parameters and biases) */
     int64_t stored_c; /* for PARAM: last dim in checkpoints when the device pads channels (the rest is 0); 0:
                          all */
@@ -133,6 +136,12 @@ typedef struct dt_embed_attr {
     int32_t padding; /* the row without a gradient; -1: none */
     int64_t rows;    /* EMBED_BWD: of the table */
 } dt_embed_attr;
+
+typedef struct dt_rope_attr {
+    float theta;
+    int32_t dims; /* numbers of a head that are rotated; 0: all */
+    bool interleaved;
+} dt_rope_attr;
 
 typedef struct dt_unary_attr {
     dt_unary fn;
@@ -213,6 +222,7 @@ typedef union dt_attr {
     dt_dropout_attr dropout;
     dt_attention_attr attention;
     dt_embed_attr embed;
+    dt_rope_attr rope;
     dt_unary_attr unary;
     dt_binary_attr binary;
     dt_reshape_attr reshape;

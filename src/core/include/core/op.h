@@ -10,6 +10,7 @@
 
 #include "core/attention.h"
 #include "core/graph.h"
+#include "core/rope.h"
 
 /* Slots of the ops that passes and kernels take apart. Ops that are not here have their operands in the order
  * of their row. */
@@ -70,8 +71,8 @@ enum {
 };
 enum { DT_ATTENTION_BWD_OUT_DQ, DT_ATTENTION_BWD_OUT_DK, DT_ATTENTION_BWD_OUT_DV };
 enum { DT_XENT_IN_LOGITS, DT_XENT_IN_LABEL, DT_XENT_IN_METRICS, DT_XENT_IN_VALID };
-enum { DT_XENT_BWD_IN_PROB, DT_XENT_BWD_IN_LABEL, DT_XENT_BWD_IN_VALID };
-enum { DT_XENT_OUT_LOSS, DT_XENT_OUT_PROB };
+enum { DT_XENT_BWD_IN_LOGITS, DT_XENT_BWD_IN_LABEL, DT_XENT_BWD_IN_STATS, DT_XENT_BWD_IN_VALID };
+enum { DT_XENT_OUT_LOSS, DT_XENT_OUT_STATS };
 enum {
     DT_LOSS_IN_X,
     DT_LOSS_IN_TARGET,

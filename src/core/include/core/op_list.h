@@ -15,6 +15,8 @@
     OP(RMSNORM, rmsnorm)                                                                                     \
     OP(GROUPNORM, groupnorm)                                                                                 \
     OP(EMBED, embed)                                                                                         \
+    OP(POSITION, position)                                                                                   \
+    OP(ROPE, rope)                                                                                           \
     OP(MAXPOOL, maxpool)                                                                                     \
     OP(AVGPOOL, avgpool)                                                                                     \
     OP(GLOBAL_AVGPOOL, global_avgpool)                                                                       \
@@ -59,6 +61,7 @@
     OP(RMSNORM_BWD, rmsnorm_bwd)                                                                             \
     OP(GROUPNORM_BWD, groupnorm_bwd)                                                                         \
     OP(EMBED_BWD, embed_bwd)                                                                                 \
+    OP(ROPE_BWD, rope_bwd)                                                                                   \
     OP(MAXPOOL_BWD, maxpool_bwd)                                                                             \
     OP(AVGPOOL_BWD, avgpool_bwd)                                                                             \
     OP(GLOBAL_AVGPOOL_BWD, global_avgpool_bwd)                                                               \

@@ -163,6 +163,14 @@ DT_HOST_DEVICE static inline dt_optim_factors dt_optim_begin(const dt_optim_opti
     return f;
 }
 
+/* What gradients are multiplied by first. sample_rows: rows that the loss has of each sample, of which `counted` in the
+ * whole batch have a target: the gradients, weighted as if all had, become their mean over those. 0: they are a mean
+ * over samples as they are, and so they are where nothing counts. */
+DT_HOST_DEVICE static inline float dt_optim_mean_scale(float sample_rows, float loss_weight, float counted) {
+    const bool divide = sample_rows > 0.0f && counted > 0.0f;
+    return divide ? (float)((double)sample_rows / ((double)loss_weight * (double)counted)) : 1.0f;
+}
+
 /* A product that is rounded by itself: in a sum of two products this one is not fused, the other may be, so that
  * a device's bits do not depend on what the compiler sees around a formula. */
 DT_HOST_DEVICE static inline float dt_optim_mul(float a, float b) {

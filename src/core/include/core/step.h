@@ -7,7 +7,7 @@
 
 typedef struct dt_step_params {
     float lr;            /* learning rate of this step */
-    float loss_weight;   /* weight of one sample in the loss: 1 / global batch */
+    float loss_weight;   /* weight of one sample in the loss: 1 / global batch; its rows share it */
     float ema_decay;     /* weight of the old average; 0: no EMA this step */
     int32_t first_micro; /* 1: accumulation overwrites; 0: adds */
     uint64_t seed;       /* run seed: key of dropout */
@@ -27,9 +27,10 @@ enum { DT_TASK_SUMS_MAX = 8, DT_LOSSES_MAX = 8 };
 /* Sums over the rows of a step (all its micro-batches), filled by the loss ops and the optimizer.
  * Order matters: the first DT_METRIC_SUMMED entries are summed over ranks. */
 typedef enum dt_metric {
-    DT_METRIC_LOSS = 0,              /* sum of the losses of rows, each loss by its weight */
-    DT_METRIC_SAMPLES,               /* rows that count: those with a target, of several losses the first's */
-    DT_METRIC_TASK,                  /* the task's own sums, DT_TASK_SUMS_MAX of them */
+    DT_METRIC_LOSS = 0, /* sum of the losses of rows, each loss by its weight */
+    DT_METRIC_SAMPLES,  /* rows that count: those with a target, of several losses the first's. Of a loss
+                                        of places in samples these are rows: tokens */
+    DT_METRIC_TASK,     /* the task's own sums, DT_TASK_SUMS_MAX of them */
     DT_METRIC_TOP1 = DT_METRIC_TASK, /* classify: rows whose first class is right */
     DT_METRIC_TOP5,
     /* of several losses: sum and rows of each, without its weight */

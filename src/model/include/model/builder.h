@@ -44,6 +44,10 @@ typedef struct dt_scalar_options {
     double a, b;
 } dt_scalar_options;
 
+typedef struct dt_tied_options {
+    char to[64]; /* name of a layer */
+} dt_tied_options;
+
 typedef struct dt_concat_options {
     int64_t axis; /* 0: the last one */
 } dt_concat_options;
@@ -65,6 +69,18 @@ dt_vid dt_build_conv(dt_builder *b, const char *name, dt_vid x, const dt_conv2d_
 dt_vid dt_build_dense(dt_builder *b, const char *name, dt_vid x, int64_t features, bool bias);
 /* "<name>.weight", ".bias", ".running_mean", ".running_var"; options NULL: all 0. */
 dt_vid dt_build_batchnorm(dt_builder *b, const char *name, dt_vid x, const dt_batchnorm_options *o);
+/* sequence.c. "<name>.weight", ".bias" [C]; options NULL, but of a group norm: all 0. */
+dt_vid dt_build_layernorm(dt_builder *b, const char *name, dt_vid x, const dt_norm_options *o);
+dt_vid dt_build_rmsnorm(dt_builder *b, const char *name, dt_vid x, const dt_norm_options *o);
+dt_vid dt_build_groupnorm(dt_builder *b, const char *name, dt_vid x, const dt_norm_options *o);
+/* Of whole numbers, or a field of them in whatever type it was read. "<name>.weight" [rows,channels]. */
+dt_vid dt_build_embedding(dt_builder *b, const char *name, dt_vid x, const dt_embedding_options *o);
+/* Of N T C; learnt: "<name>.weight" [rows,C], of which it takes the first T. options NULL: all 0. */
+dt_vid dt_build_position(dt_builder *b, const char *name, dt_vid x, const dt_position_options *o);
+/* Of N T C or N T H D. options NULL: all 0. */
+dt_vid dt_build_rotary(dt_builder *b, const char *name, dt_vid x, const dt_rotary_options *o);
+/* A dense layer without bias over the parameter "<to>.weight" [K,C], which is there already. */
+dt_vid dt_build_tied(dt_builder *b, const char *name, dt_vid x, const char *to);
 /* Parameterless ops named "<name>". attr may be NULL. */
 dt_vid dt_build_op(dt_builder *b, const char *name, dt_op op, const dt_attr *attr, int32_t n_in,
                    const dt_vid *in);
