@@ -323,7 +323,7 @@ dt_var dt_recurrent(const char *type, dt_var x, dt_var lengths, dt_recurrent_sta
         return dt_net_refuse(net, dt_fail(DT_ERR_CONFIG, "dt_recurrent: \"%s\" is none of lstm, gru and rnn",
                                           type ? type : "(NULL)"));
     dt_build_recurrent_inputs in = {.x = x.id};
-    dt_vid last[2] = {-1, -1};
+    dt_vid ends[2] = {-1, -1};
     if (!take_var(net, lengths, x, type, &in.lengths) || !take_var(net, begin.h, x, type, &in.h0) ||
         !take_var(net, begin.c, x, type, &in.c0) || !name_of(net, o.name, type, name))
         return DT_NO_VAR;
@@ -332,9 +332,9 @@ dt_var dt_recurrent(const char *type, dt_var x, dt_var lengths, dt_recurrent_sta
     if (net->b.status == DT_OK && in.lengths >= 0)
         in.lengths = dt_build_as(&net->b, in.lengths, DT_DTYPE_I32);
     const dt_recurrent_kind kind = i == 2 && o.function == DT_RNN_FUNCTION_RELU ? DT_RNN_RELU : kinds[i];
-    const dt_var y = made(net, dt_build_recurrent(&net->b, name, kind, &in, &o, end ? last : NULL));
-    if (y.net && end) end->h = DT_LITERAL(dt_var){net, last[0]};
-    if (y.net && end && kind == DT_LSTM) end->c = DT_LITERAL(dt_var){net, last[1]};
+    const dt_var y = made(net, dt_build_recurrent(&net->b, name, kind, &in, &o, end ? ends : NULL));
+    if (y.net && end) end->h = DT_LITERAL(dt_var){net, ends[0]};
+    if (y.net && end && kind == DT_LSTM) end->c = DT_LITERAL(dt_var){net, ends[1]};
     return y;
 }
 
