@@ -116,36 +116,33 @@ static dt_status run_conv(void *ctx, dt_stream *stream) {
 }
 
 /* For dense nodes: m rows, c input features, k output features. */
-static dt_status run_dense(void *ctx, dt_stream *stream) {
+static dt_status run_dense(void *node, dt_stream *stream) {
     (void)stream;
-    const bound *c = ctx;
-    const dt_cpu_node *d = &c->node;
-    dt_cpu_dense_forward(d->m, d->c, d->k, d->b.in[DT_DENSE_IN_X], d->b.in[DT_DENSE_IN_W],
-                         d->b.in[DT_DENSE_IN_BIAS], d->b.out[0]);
+    const dt_cpu_node *d = node;
+    dt_cpu_product p = dt_cpu_dense_product(d->op, d->m, d->c, d->k);
+    p.a = d->b.in[d->op == DT_OP_DENSE_WGRAD ? 1 : 0];
+    p.b = d->b.in[d->op == DT_OP_DENSE_WGRAD ? 0 : 1];
+    p.bias = d->op == DT_OP_DENSE ? d->b.in[DT_DENSE_IN_BIAS] : NULL;
+    p.out = d->b.out[0];
+    dt_cpu_product_run(&p, d->threads, d->b.workspace);
     return DT_OK;
 }
 
-static dt_status run_dense_dgrad(void *ctx, dt_stream *stream) {
-    (void)stream;
-    const bound *c = ctx;
-    const dt_cpu_node *d = &c->node;
-    dt_cpu_dense_dgrad(d->m, d->c, d->k, d->b.in[0], d->b.in[1], d->b.out[0]);
-    return DT_OK;
-}
-
-static dt_status run_dense_wgrad(void *ctx, dt_stream *stream) {
-    (void)stream;
-    const bound *c = ctx;
-    const dt_cpu_node *d = &c->node;
-    dt_cpu_dense_wgrad(d->m, d->c, d->k, d->b.in[0], d->b.in[1], d->b.out[0]);
-    return DT_OK;
+static int64_t dense_bytes(const dt_cpu_node *d) {
+    const dt_cpu_product p = dt_cpu_dense_product(d->op, d->m, d->c, d->k);
+    return dt_cpu_product_bytes(&p, d->threads);
 }
 
 static dt_status run_matmul(void *node, dt_stream *stream) {
     (void)stream;
     const dt_cpu_node *d = node;
-    dt_cpu_matmul(&d->matmul, &d->attr.matmul, d->b.in[DT_MATMUL_IN_A], d->b.in[DT_MATMUL_IN_B], d->b.out[0]);
+    dt_cpu_matmul(&d->matmul, &d->attr.matmul, d->b.in[DT_MATMUL_IN_A], d->b.in[DT_MATMUL_IN_B], d->b.out[0],
+                  d->threads, d->b.workspace);
     return DT_OK;
+}
+
+static int64_t matmul_bytes(const dt_cpu_node *d) {
+    return dt_cpu_matmul_bytes(&d->matmul, &d->attr.matmul, d->threads);
 }
 
 static dt_status run_attention(void *ctx, dt_stream *stream) {
@@ -181,7 +178,7 @@ typedef struct lowering {
 static const lowering lowering_table[] = {
     [DT_OP_INPUT] = {.run = dt_cpu_input, .main = MAIN_OUT},
     [DT_OP_CONV] = {.run = run_conv, .family = FAMILY_CONV, .conv = DT_CPU_CONV_FORWARD},
-    [DT_OP_DENSE] = {.run = run_dense, .family = FAMILY_DENSE},
+    [DT_OP_DENSE] = {.run = run_dense, .family = FAMILY_DENSE, .bytes = dense_bytes},
     [DT_OP_BATCHNORM] = {.run = NULL}, /* the pass split_batchnorm replaces it */
     [DT_OP_UNARY] = {.run = dt_cpu_unary},
     [DT_OP_BINARY] = {.run = dt_cpu_binary, .main = MAIN_OUT},
@@ -201,7 +198,7 @@ static const lowering lowering_table[] = {
     [DT_OP_SLICE] = {.run = dt_cpu_slice, .family = FAMILY_BLOCKS},
     [DT_OP_PAD] = {.run = dt_cpu_pad, .family = FAMILY_BLOCKS},
     [DT_OP_TRANSPOSE] = {.run = dt_cpu_transpose, .main = MAIN_OUT},
-    [DT_OP_MATMUL] = {.run = run_matmul},
+    [DT_OP_MATMUL] = {.run = run_matmul, .bytes = matmul_bytes},
     [DT_OP_REDUCE] = {.run = dt_cpu_reduce, .bytes = dt_cpu_sum_bytes},
     [DT_OP_DROPOUT] = {.run = dt_cpu_dropout},
     [DT_OP_ATTENTION] = {.run = run_attention, .family = FAMILY_ATTENTION},
@@ -221,8 +218,8 @@ static const lowering lowering_table[] = {
     [DT_OP_BN_GRAM_DX] = {.run = dt_cpu_bn_gram_dx},
     [DT_OP_CONV_DGRAD] = {.run = run_conv, .family = FAMILY_CONV, .conv = DT_CPU_CONV_DGRAD},
     [DT_OP_CONV_WGRAD] = {.run = run_conv, .family = FAMILY_CONV, .conv = DT_CPU_CONV_WGRAD},
-    [DT_OP_DENSE_DGRAD] = {.run = run_dense_dgrad, .family = FAMILY_DENSE},
-    [DT_OP_DENSE_WGRAD] = {.run = run_dense_wgrad, .family = FAMILY_DENSE},
+    [DT_OP_DENSE_DGRAD] = {.run = run_dense, .family = FAMILY_DENSE, .bytes = dense_bytes},
+    [DT_OP_DENSE_WGRAD] = {.run = run_dense, .family = FAMILY_DENSE, .bytes = dense_bytes},
     [DT_OP_BIAS_GRAD] = {.run = dt_cpu_bias_grad, .n_sum = 1},
     [DT_OP_BN_REDUCE] = {.run = dt_cpu_bn_reduce, .n_sum = 2},
     [DT_OP_BN_DX] = {.run = dt_cpu_bn_dx},
@@ -367,7 +364,7 @@ static dt_status prepare(dt_backend *be, const dt_graph *g, dt_nid node, dt_prep
 
 /* Whether its run functions are those of this file. */
 static bool takes_bound(family f) {
-    return f == FAMILY_CONV || f == FAMILY_DENSE || f == FAMILY_ATTENTION;
+    return f == FAMILY_CONV || f == FAMILY_ATTENTION;
 }
 
 /* The operands as rows of bytes. */

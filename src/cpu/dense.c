@@ -1,102 +1,126 @@
-/* Dense layers and MATMUL: OpenBLAS matrix products, row-major. OpenBLAS itself cuts a product by the number of threads,
- * and its bits follow from how it is cut; so it is called for blocks whose sizes do not depend on that
- * number, by as many threads as there are, with one thread each. */
-#include <cblas.h>
-
-#include <math.h>
+/* Dense layers and MATMUL: products of row-major matrices. The second matrix is packed once, in panels, for all threads;
+ * then each takes blocks of rows, and of panels where rows are few. A sum runs along the depth in order, however it is
+ * cut, so bits do not depend on the number of threads. */
 #include <omp.h>
+#include <string.h>
 
-#include "core/types.h"
-#include "kernels_conv.h"
+#include "conv_internal.h"
 
 enum {
-    BLOCKS_MAX = 12,             /* most numbers of threads divide it */
-    BLOCK_UNIT = 128,            /* a block is a multiple of it wide: each packs the other matrix again */
-    BLOCK_WORK = 2 * 1024 * 1024 /* multiplications of a block, at least */
+    ROW_BLOCKS = 18,      /* register blocks of a tile of rows, at most */
+    DEPTH = 384,          /* of a tile of a turned matrix: it stays in L2 */
+    WORK_ALONE = 1 << 16, /* multiplications that are not worth a team */
+    MANY = 12             /* products of a batch that are dealt whole */
 };
 
-/* out [rows,cols] = beta * out + op(a) op(b) over `depth`. The longer side of out is cut. */
-typedef struct product {
-    bool turn_a, turn_b;
-    int64_t rows, cols, depth;
-    const float *a, *b;
-    float beta, *out;
-} product;
+/* How a product is cut; floats. */
+typedef struct cut {
+    int64_t nr, panels, tile, tiles, splits; /* splits: of the panels */
+    int64_t packed, own;                     /* of the second matrix; of a thread */
+} cut;
 
-static void product_block(const product *p, int64_t row0, int64_t rows, int64_t col0, int64_t cols) {
-    const int64_t lda = p->turn_a ? p->rows : p->depth, ldb = p->turn_b ? p->depth : p->cols;
-    cblas_sgemm(CblasRowMajor, p->turn_a ? CblasTrans : CblasNoTrans, p->turn_b ? CblasTrans : CblasNoTrans,
-                (blasint)rows, (blasint)cols, (blasint)p->depth, 1.0f, p->a + row0 * (p->turn_a ? 1 : lda),
-                (blasint)lda, p->b + col0 * (p->turn_b ? ldb : 1), (blasint)ldb, p->beta,
-                p->out + row0 * p->cols + col0, (blasint)p->cols);
+static cut cut_of(const dt_cpu_product *p, int32_t threads) {
+    const dt_cpu_simd *simd = dt_cpu_simd_get();
+    cut c = {.nr = simd->nr, .panels = dt_ceil_div(p->cols, simd->nr)};
+    const int64_t even = dt_round_up(dt_ceil_div(dt_max_i64(p->rows, 1), 4 * threads), simd->mr);
+    c.tile = dt_min_i64(even, ROW_BLOCKS * simd->mr);
+    c.tiles = dt_ceil_div(p->rows, c.tile);
+    const int64_t want = c.tiles >= 2 * threads ? 1 : dt_ceil_div(2 * threads, dt_max_i64(c.tiles, 1));
+    c.splits = dt_max_i64(1, dt_min_i64(want, c.panels));
+    c.packed = dt_round_up(c.panels * c.nr * p->depth, 16);
+    c.own = p->turn_a ? dt_round_up(c.tile * DEPTH, 16) : 0;
+    return c;
 }
 
-static void product_run(const product *p) {
-    const int64_t side = dt_max_i64(p->rows, p->cols);
-    const double work = (double)p->rows * (double)p->cols * (double)p->depth / BLOCK_WORK;
-    const int64_t blocks = (int64_t)fmax(1, fmin(BLOCKS_MAX, work));
-    const int64_t block = dt_round_up((side + blocks - 1) / blocks, BLOCK_UNIT);
-    const int threads = omp_get_max_threads();
-    omp_set_num_threads(1); /* what OpenBLAS takes, outside a team too */
-#pragma omp parallel for schedule(dynamic) num_threads(threads) if (block < side)
-    for (int64_t at = 0; at < side; at += block) {
-        const int64_t n = dt_min_i64(block, side - at);
-        if (p->rows > p->cols)
-            product_block(p, at, n, 0, p->cols);
-        else
-            product_block(p, 0, p->rows, at, n);
-    }
-    omp_set_num_threads(threads);
+int64_t dt_cpu_product_bytes(const dt_cpu_product *p, int32_t threads) {
+    const cut c = cut_of(p, threads);
+    return (c.packed + threads * c.own) * (int64_t)sizeof(float);
 }
 
-void dt_cpu_dense_forward(int64_t n, int64_t c, int64_t k, const float *x, const float *w, const float *bias,
-                          float *y) {
-    for (int64_t i = 0; bias && i < n * k; i++) y[i] = bias[i % k];
-    product_run(&(product){.turn_b = true,
-                           .rows = n,
-                           .cols = k,
-                           .depth = c,
-                           .a = x,
-                           .b = w,
-                           .beta = bias ? 1.0f : 0.0f,
-                           .out = y});
+static void pack(const dt_cpu_product *p, const cut *c, int64_t panel, float *packed) {
+    const int64_t col = panel * c->nr, n = dt_min_i64(c->nr, p->cols - col);
+    dt_cpu_pack_panel(packed + col * p->depth, c->nr, n, p->depth, p->b + (p->turn_b ? col * p->depth : col),
+                      p->turn_b ? 1 : p->cols, p->turn_b ? p->depth : 1);
 }
 
-void dt_cpu_dense_dgrad(int64_t n, int64_t c, int64_t k, const float *dy, const float *w, float *dx) {
-    product_run(&(product){.rows = n, .cols = c, .depth = k, .a = dy, .b = w, .out = dx});
-}
-
-void dt_cpu_dense_wgrad(int64_t n, int64_t c, int64_t k, const float *x, const float *dy, float *dw) {
-    product_run(&(product){.turn_a = true, .rows = k, .cols = c, .depth = n, .a = dy, .b = x, .out = dw});
-}
-
-/* Matrices are cut like those of a dense layer, or not at all, by their sizes and number alone. */
-void dt_cpu_matmul(const dt_matmul_dims *d, const dt_matmul_attr *t, const float *a, const float *b,
-                   float *y) {
-    const int64_t n_a = d->m * d->k, n_b = d->k * d->n, n_y = d->m * d->n;
-    const product first = {.turn_a = t->turn_a,
-                           .turn_b = t->turn_b,
-                           .rows = d->m,
-                           .cols = d->n,
-                           .depth = d->k,
-                           .a = a,
-                           .b = b,
-                           .out = y};
-    if (d->batch < BLOCKS_MAX) {
-        for (int64_t i = 0; i < d->batch; i++) {
-            product p = first;
-            p.a += i * n_a, p.b += i * n_b, p.out += i * n_y;
-            product_run(&p);
-        }
+/* Rows [row0, row1) and columns [col0, col1) of the result; col0 begins a panel. */
+static void block(const dt_cpu_product *p, const cut *c, const float *packed, float *own, int64_t row0,
+                  int64_t row1, int64_t col0, int64_t col1) {
+    const dt_cpu_simd *simd = dt_cpu_simd_get();
+    const int64_t m = row1 - row0;
+    float *out = p->out + row0 * p->cols;
+    if (!p->turn_a) {
+        simd->gemm_nn(m, col1 - col0, p->depth, p->a + row0 * p->depth, p->depth, packed + col0 * p->depth,
+                      p->bias ? p->bias + col0 : NULL, 0, out + col0, p->cols);
         return;
     }
-    const int threads = omp_get_max_threads();
-    omp_set_num_threads(1);
-#pragma omp parallel for schedule(static) num_threads(threads)
-    for (int64_t i = 0; i < d->batch; i++) {
-        product p = first;
-        p.a += i * n_a, p.b += i * n_b, p.out += i * n_y;
-        product_block(&p, 0, d->m, 0, d->n);
+    for (int64_t d = 0; d < p->depth; d += DEPTH) {
+        const int64_t depth = dt_min_i64(DEPTH, p->depth - d);
+        for (int64_t k = 0; k < depth; k++)
+            memcpy(own + k * m, p->a + (d + k) * p->rows + row0, (size_t)m * sizeof *own);
+        for (int64_t col = col0; col < col1; col += c->nr) {
+            const float *init = d > 0 ? out + col : p->bias ? p->bias + col : NULL;
+            simd->gemm_tn(m, dt_min_i64(c->nr, col1 - col), depth, own, m,
+                          packed + col * p->depth + d * c->nr, c->nr, init, d > 0 ? p->cols : 0, out + col,
+                          p->cols);
+        }
     }
-    omp_set_num_threads(threads);
+}
+
+static void without_depth(const dt_cpu_product *p) {
+    for (int64_t i = 0; i < p->rows * p->cols; i++) p->out[i] = p->bias ? p->bias[i % p->cols] : 0;
+}
+
+void dt_cpu_product_run(const dt_cpu_product *p, int32_t threads, void *workspace) {
+    const cut c = cut_of(p, threads);
+    float *packed = workspace;
+    if (p->depth == 0) {
+        without_depth(p);
+        return;
+    }
+#pragma omp parallel num_threads(threads) if (p->rows * p->cols * p->depth > WORK_ALONE)
+    {
+        float *own = packed + c.packed + omp_get_thread_num() * c.own;
+#pragma omp for schedule(static)
+        for (int64_t i = 0; i < c.panels; i++) pack(p, &c, i, packed);
+#pragma omp for collapse(2) schedule(dynamic)
+        for (int64_t tile = 0; tile < c.tiles; tile++)
+            for (int64_t split = 0; split < c.splits; split++)
+                block(p, &c, packed, own, p->rows * tile / c.tiles, p->rows * (tile + 1) / c.tiles,
+                      c.panels * split / c.splits * c.nr,
+                      dt_min_i64(p->cols, c.panels * (split + 1) / c.splits * c.nr));
+    }
+}
+
+dt_cpu_product dt_cpu_dense_product(dt_op op, int64_t n, int64_t c, int64_t k) {
+    if (op == DT_OP_DENSE) return (dt_cpu_product){.rows = n, .cols = k, .depth = c, .turn_b = true};
+    if (op == DT_OP_DENSE_DGRAD) return (dt_cpu_product){.rows = n, .cols = c, .depth = k};
+    return (dt_cpu_product){.rows = k, .cols = c, .depth = n, .turn_a = true};
+}
+
+/* The first product of a batch; whether each is one thread's. */
+static dt_cpu_product first_of(const dt_matmul_dims *d, const dt_matmul_attr *t, bool *dealt) {
+    *dealt = d->batch >= MANY;
+    return (dt_cpu_product){
+        .rows = d->m, .cols = d->n, .depth = d->k, .turn_a = t->turn_a, .turn_b = t->turn_b};
+}
+
+int64_t dt_cpu_matmul_bytes(const dt_matmul_dims *d, const dt_matmul_attr *t, int32_t threads) {
+    bool dealt;
+    const dt_cpu_product p = first_of(d, t, &dealt);
+    return dealt ? threads * dt_cpu_product_bytes(&p, 1) : dt_cpu_product_bytes(&p, threads);
+}
+
+void dt_cpu_matmul(const dt_matmul_dims *d, const dt_matmul_attr *t, const float *a, const float *b, float *y,
+                   int32_t threads, void *workspace) {
+    bool dealt;
+    const dt_cpu_product first = first_of(d, t, &dealt);
+    const int64_t bytes = dealt ? dt_cpu_product_bytes(&first, 1) : 0;
+#pragma omp parallel for schedule(static) num_threads(threads) if (dealt)
+    for (int64_t i = 0; i < d->batch; i++) {
+        dt_cpu_product p = first;
+        p.a = a + i * d->m * d->k, p.b = b + i * d->k * d->n, p.out = y + i * d->m * d->n;
+        dt_cpu_product_run(&p, dealt ? 1 : threads,
+                           (char *)workspace + (dealt ? omp_get_thread_num() * bytes : 0));
+    }
 }

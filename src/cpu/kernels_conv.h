@@ -47,15 +47,23 @@ dt_status dt_cpu_conv_plan_algo(const dt_conv_dims *dims, dt_cpu_conv_kind kind,
                                 int32_t threads, dt_cpu_conv_plan *out);
 void dt_cpu_conv_run(const dt_cpu_conv_plan *plan, const dt_cpu_conv_args *args);
 
-/* Dense layers: x [N,C], w [K,C], bias [K] or NULL, y and dy [N,K], all contiguous, each dim below 2^31. */
-void dt_cpu_dense_forward(int64_t n, int64_t c, int64_t k, const float *x, const float *w, const float *bias,
-                          float *y);
-void dt_cpu_dense_dgrad(int64_t n, int64_t c, int64_t k, const float *dy, const float *w, float *dx);
-void dt_cpu_dense_wgrad(int64_t n, int64_t c, int64_t k, const float *x, const float *dy, float *dw);
-
-/* A batch of products, each dim below 2^31. */
-void dt_cpu_matmul(const dt_matmul_dims *d, const dt_matmul_attr *t, const float *a, const float *b,
-                   float *y);
+/* dense.c: a product of row-major matrices, out [rows,cols] = op(a) op(b) + bias, on `threads` threads. workspace: that
+ * many bytes, 64-byte aligned, of no particular contents. Every dim below 2^31. */
+typedef struct dt_cpu_product {
+    int64_t rows, cols, depth;
+    bool turn_a, turn_b; /* a is [depth,rows], b is [cols,depth]; else [rows,depth], [depth,cols] */
+    const float *a, *b;
+    const float *bias; /* [cols], or NULL */
+    float *out;
+} dt_cpu_product;
+int64_t dt_cpu_product_bytes(const dt_cpu_product *p, int32_t threads);
+void dt_cpu_product_run(const dt_cpu_product *p, int32_t threads, void *workspace);
+/* Sizes of DENSE, DENSE_DGRAD or DENSE_WGRAD of n rows, c inputs and k outputs. Operands: x and w; dy and w; dy and x. */
+dt_cpu_product dt_cpu_dense_product(dt_op op, int64_t n, int64_t c, int64_t k);
+/* MATMUL: a, b and y [batch, ...]. */
+int64_t dt_cpu_matmul_bytes(const dt_matmul_dims *d, const dt_matmul_attr *t, int32_t threads);
+void dt_cpu_matmul(const dt_matmul_dims *d, const dt_matmul_attr *t, const float *a, const float *b, float *y,
+                   int32_t threads, void *workspace);
 
 /* Instruction set the kernels run on: "avx512", "avx2" or "generic". */
 const char *dt_cpu_conv_isa(void);

@@ -18,8 +18,13 @@ typedef struct shape {
     int64_t pitch;                  /* between rows of what a product reads */
     int64_t state_at, cell_at, tile_at,
         tile; /* two states, cells, a tile for each thread; packed weights come first */
-    int64_t carry_at, dn_at, prev_at, bias_at, end; /* backward */
+    int64_t carry_at, dn_at, prev_at, product_at, bias_at, end; /* backward */
 } shape;
+
+/* The gradient of w_hh. */
+static dt_cpu_product weight_product(const shape *s) {
+    return dt_cpu_dense_product(DT_OP_DENSE_WGRAD, s->b * s->t, s->h, s->wide);
+}
 
 static shape shape_of(const dt_cpu_node *d) {
     const bool back = d->op == DT_OP_RECURRENT_BWD;
@@ -37,7 +42,10 @@ static shape shape_of(const dt_cpu_node *d) {
     s.carry_at = s.tile_at + d->threads * s.tile;
     s.dn_at = s.carry_at + (back ? s.b * s.h : 0);
     s.prev_at = dt_round_up(s.dn_at + (back && d->attr.recurrent.kind == DT_GRU ? s.b * s.t * s.h : 0), 16);
-    s.bias_at = dt_round_up(s.prev_at + (back ? s.b * s.t * s.h : 0), 16);
+    s.product_at = dt_round_up(s.prev_at + (back ? s.b * s.t * s.h : 0), 16);
+    const dt_cpu_product product = weight_product(&s);
+    s.bias_at =
+        s.product_at + (back ? dt_cpu_product_bytes(&product, d->threads) / (int64_t)sizeof(float) : 0);
     const bool sums = back && s.b * s.t > 0;
     s.end = s.bias_at + (sums ? dt_cpu_reduce_bytes(s.b * s.t, s.wide, 1) / (int64_t)sizeof(float) + 1 : 0);
     return s;
@@ -359,7 +367,9 @@ static void sum_weights(const dt_cpu_node *d, const shape *s) {
             copy_rows(prev + at * s->h, s->h,
                       before(d, s, d->b.in[DT_RNN_BWD_IN_Y], d->b.in[DT_RNN_BWD_IN_H0], at / s->t, at % s->t),
                       s->h, 1, s->h);
-        dt_cpu_dense_wgrad(rows, s->h, s->wide, prev, dgates, dw);
+        dt_cpu_product p = weight_product(s);
+        p.a = dgates, p.b = prev, p.out = dw;
+        dt_cpu_product_run(&p, d->threads, w + s->product_at);
     } else if (dw) {
         memset(dw, 0, (size_t)(s->wide * s->h) * sizeof *dw);
     }
