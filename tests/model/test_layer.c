@@ -36,7 +36,7 @@ static dt_vid build(net *n, const char *type, const void *options) {
     const dt_layer_row *row = row_of(type);
     dt_vid in[DT_LAYER_IN_MAX];
     /* Some read sequences. */
-    const bool sequence = strstr("lstm gru rnn", type) != NULL;
+    const bool sequence = strstr("lstm gru rnn attention", type) != NULL;
     const dt_attr steps = {.reshape = {.ndim = 3, .dim = {input.batch, -1, input.channels}}};
     const dt_vid x = sequence ? dt_build_op(&n->b, "steps", DT_OP_RESHAPE, &steps, 1, &n->x) : n->x;
     for (int32_t i = 0; i < row->min_in; i++) in[i] = x;
