@@ -1,5 +1,5 @@
-/* Attention against PyTorch, the op and the layer with its projections (values by tests/golden/make_golden.py), and where
- * libraries have gone wrong. */
+/* Attention against PyTorch, the op and the layer with its projections (values by tests/golden/make_golden.py), cases made at
+ * random against the oracle in double, and where libraries have gone wrong. */
 #include "attention_rows.h"
 
 #include "core/autodiff.h"
@@ -196,6 +196,108 @@ static void test_layer(void **state) {
     }
 }
 
+/* ---- cases made at random, against the oracle in double ---- */
+
+/* Number `i` of a case: 0 to n - 1. */
+static int64_t pick(uint64_t seed, uint64_t i, int64_t n) {
+    return (int64_t)(dt_philox(dt_rng_key(seed, DT_RNG_TEST, 77), 0, i).v[0] % (uint32_t)n);
+}
+
+static dt_vid add_input(dt_graph *g, const char *name, dt_dtype dtype, int32_t ndim, const int64_t *dim) {
+    dt_vid v;
+    op_ok(dt_graph_add_value(g, name, DT_ROLE_INPUT, dtype, ndim, dim, &v));
+    return v;
+}
+
+/* Floats in [-1.5, 1.5); lengths -2 to 2 past `most`, segments that ascend. */
+static void fill_random(op_run *r, dt_vid v, uint64_t seed, int64_t most) {
+    const dt_value *val = &r->g->value[v];
+    const int64_t n = dt_value_n_elem(val);
+    float *x = op_zalloc(n * 4);
+    int32_t *whole = (int32_t *)(void *)x;
+    for (int64_t e = 0; e < n; e++) {
+        const float u = op_uniform(seed * 16 + (uint64_t)v, e);
+        if (val->dtype == DT_DTYPE_F32)
+            x[e] = 3 * u - 1.5f;
+        else if (val->ndim == 1)
+            whole[e] = (int32_t)((float)(most + 5) * u) - 2;
+        else
+            whole[e] = e % val->dim[1] == 0 ? 0 : whole[e - 1] + (u < 0.03f);
+    }
+    op_write_bytes(r, v, x);
+    free(x);
+}
+
+static void check_random(uint64_t seed) {
+    static const int64_t steps[] = {1, 2, 17, 63, 64, 65, 130, 200, 300, 520};
+    const int64_t kv = 1 + pick(seed, 0, 3), heads = kv * (1 + pick(seed, 1, 3)), d = 1 + pick(seed, 2, 40);
+    const int64_t b = 1 + pick(seed, 3, 3), t = steps[pick(seed, 4, 8)];
+    const bool packed = pick(seed, 5, 3) == 0, segments = pick(seed, 6, 4) == 0;
+    const int64_t s = packed || segments ? t : steps[pick(seed, 7, 10)];
+    const dt_attention_attr at = {.heads = (int32_t)heads,
+                                  .kv_heads = (int32_t)kv,
+                                  .causal = pick(seed, 8, 2) == 0,
+                                  .window = pick(seed, 9, 3) == 0 ? 1 + (int32_t)pick(seed, 10, 150) : 0,
+                                  .dropout = pick(seed, 11, 4) == 0 ? 0.2f : 0,
+                                  .salt = seed};
+    dt_graph *g = NULL;
+    dt_vid in[DT_ATTENTION_IN_SEGMENTS + 1] = {-1, -1, -1, -1, -1, -1}, din[DT_ATTENTION_IN_SEGMENTS + 1], y,
+                                         dout[DT_SLOTS_OUT_MAX] = {-1, -1, -1, -1, -1};
+    const bool want[DT_ATTENTION_IN_SEGMENTS + 1] = {true, !packed, !packed};
+    char what[160];
+    snprintf(what, sizeof what, "case %d: b %d t %d s %d heads %d/%d of %d%s%s window %d", (int)seed, (int)b,
+             (int)t, (int)s, (int)heads, (int)kv, (int)d, packed ? " packed" : "", at.causal ? " causal" : "",
+             at.window);
+    op_ok(dt_graph_create(&g, DT_DTYPE_F32, true));
+    in[0] = add_input(g, "q", DT_DTYPE_F32, 3, (int64_t[]){b, t, (heads + (packed ? 2 * kv : 0)) * d});
+    if (!packed) in[1] = add_input(g, "k", DT_DTYPE_F32, 3, (int64_t[]){b, s, kv * d});
+    if (!packed) in[2] = add_input(g, "v", DT_DTYPE_F32, 3, (int64_t[]){b, s, kv * d});
+    if (pick(seed, 12, 2)) in[DT_ATTENTION_IN_LENGTHS] = add_input(g, "lengths", DT_DTYPE_I32, 1, &b);
+    if (pick(seed, 13, 3) == 0)
+        in[DT_ATTENTION_IN_Q_LENGTHS] = add_input(g, "q_lengths", DT_DTYPE_I32, 1, &b);
+    if (segments) in[DT_ATTENTION_IN_SEGMENTS] = add_input(g, "segments", DT_DTYPE_I32, 2, (int64_t[]){b, t});
+    op_ok(dt_graph_add_node(g, "y", DT_OP_ATTENTION, &(dt_attr){.attention = at},
+                            DT_ATTENTION_IN_SEGMENTS + 1, in, &y));
+    dout[0] = add_input(g, "dout", DT_DTYPE_F32, 3, (int64_t[]){b, t, heads * d});
+    op_ok(dt_op_get(DT_OP_ATTENTION)->grad(g, 0, dout, want, din));
+    op_run r = op_run_open(be, g, &op_step, false);
+    oracle o = oracle_open(g, &op_step);
+    for (dt_vid v = 0; v < g->n_value; v++) {
+        if (!op_is_input(&r, v)) continue;
+        fill_random(&r, v, seed, strcmp(g->value[v].name, "lengths") == 0 ? s : t);
+        float *x = op_read(&r, v);
+        for (int64_t e = 0; e < dt_value_n_elem(&g->value[v]); e++) o.data[v][e] = (double)x[e];
+        free(x);
+    }
+    op_run_go(&r);
+    op_check_bounds(&r);
+    oracle_run(&o, g->n_node);
+    for (dt_vid v = 0; v < g->n_value; v++) {
+        if (op_is_input(&r, v)) continue;
+        const int64_t n = dt_value_n_elem(&g->value[v]);
+        float *got = op_read(&r, v), *wanted = op_zalloc(n * 4);
+        for (int64_t e = 0; e < n; e++) wanted[e] = (float)o.data[v][e];
+        /* Relative to numbers like those given: who sees one key alone has a gradient of 0. */
+        double square = 0, off = 0;
+        for (int64_t e = 0; e < n; e++) {
+            const double w = (double)wanted[e], away = (double)got[e] - w;
+            if (got[e] == wanted[e]) continue;
+            square += w * w, off += away * away;
+        }
+        if (!(sqrt(off) <= 1e-5 * fmax(sqrt(square), 0.1 * sqrt((double)n))))
+            fail_msg("%s, %s: off by %.2e of %.2e", what, g->value[v].name, sqrt(off), sqrt(square));
+        free(got), free(wanted);
+    }
+    oracle_close(&o);
+    op_run_close(&r);
+    dt_graph_destroy(g);
+}
+
+static void test_random(void **state) {
+    (void)state;
+    for (uint64_t seed = 1; seed <= 60; seed++) check_random(seed);
+}
+
 static void test_against_all_keys(void **state) {
     (void)state;
     attention_check_rows(be, DT_DTYPE_F32, AGAINST_TOLERANCE);
@@ -205,6 +307,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_op),
         cmocka_unit_test(test_layer),
+        cmocka_unit_test(test_random),
         cmocka_unit_test(test_against_all_keys),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
