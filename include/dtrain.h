@@ -181,6 +181,18 @@ typedef struct dt_rotary_options {
     bool interleaved; /* pairs are neighbours; else one is of a head's first half, one of its second */
 } dt_rotary_options;
 
+typedef struct dt_attention_options {
+    int64_t heads;     /* of the queries; needed */
+    int64_t kv_heads;  /* of keys and values, each for heads / kv_heads of the queries'; 0: heads */
+    int64_t head_size; /* numbers of a head; 0: channels / heads */
+    int64_t window;    /* a step sees steps less than so many away, itself too; 0: all */
+    double dropout;    /* in training, of weights */
+    bool causal;       /* a step does not see those after it */
+    bool qk_norm;      /* RMS norm of each head's queries and keys; parameters q_norm.weight, k_norm.weight */
+    bool no_bias;
+    const char *name;
+} dt_attention_options;
+
 #endif
 
 #if !defined DTRAIN_H && !defined DTRAIN_TYPES_ONLY
@@ -481,6 +493,21 @@ typedef struct dt_recurrent_states {
  * states at the end. */
 DT_API dt_var dt_recurrent(const char *type, dt_var x, dt_var lengths, dt_recurrent_states begin,
                            dt_recurrent_states *end, dt_recurrent_options options);
+
+/* Multi-head attention of a sequence [T, C] to itself, [T, C]. Parameters are those of PyTorch's MultiheadAttention:
+ * in_proj_weight [(heads + 2 kv_heads) head_size, C], in_proj_bias, out_proj.weight [C, heads head_size],
+ * out_proj.bias [C]. */
+DT_API dt_var dt_attention(dt_var x, dt_attention_options options);
+/* What else it may read; those of {0} are absent. */
+typedef struct dt_attention_inputs {
+    dt_var context; /* [S, C2]: keys and values are of this sequence; with C2 != C weights are q_proj_weight,
+                        k_proj_weight, v_proj_weight. Causal, its last step is seen by the last of x alone */
+    dt_var
+        lengths; /* a whole number a row: where the context, without one x, ends. Results past the end of x are
+                        those of zeros */
+    dt_var segments; /* [T] whole numbers: steps see those of their own number alone; without a context */
+} dt_attention_inputs;
+DT_API dt_var dt_attention_of(dt_var x, dt_attention_inputs inputs, dt_attention_options options);
 
 /* Shape of a row of x; {0} of DT_NO_VAR. */
 DT_API dt_shape dt_var_shape(dt_var x);

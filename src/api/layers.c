@@ -383,6 +383,25 @@ DEFINE_RECURRENT(lstm)
 DEFINE_RECURRENT(gru)
 DEFINE_RECURRENT(rnn)
 
+dt_var dt_attention_of(dt_var x, dt_attention_inputs inputs, dt_attention_options o) {
+    static const char type[] = "attention";
+    const dt_var with[] = {inputs.context, inputs.lengths, inputs.segments};
+    dt_vid in[4];
+    int32_t n_in = 1;
+    dt_net *net = net_of(x, __func__);
+    if (!net) return DT_NO_VAR;
+    in[0] = x.id;
+    for (size_t i = 0; i < sizeof with / sizeof with[0]; i++) {
+        if (!take_var(net, with[i], x, type, &in[n_in])) return DT_NO_VAR;
+        n_in += in[n_in] >= 0;
+    }
+    return layer(net, type, type, o.name, n_in, in, &o);
+}
+
+dt_var dt_attention(dt_var x, dt_attention_options o) {
+    return dt_attention_of(x, DT_LITERAL(dt_attention_inputs){DT_NO_VAR, DT_NO_VAR, DT_NO_VAR}, o);
+}
+
 dt_shape dt_var_shape(dt_var x) {
     dt_shape s = {0};
     if (!dt_handle_is(DT_HANDLE_NET, x.net) || x.id < 0 || x.id >= x.net->b.g->n_value) return s;

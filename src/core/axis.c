@@ -236,7 +236,8 @@ static void draw4(const dt_axis_param *p, uint64_t key, uint64_t hash, uint64_t 
         }
         return;
     }
-    float bound = 1.0f / sqrtf((float)p->fan_in);
+    const bool xavier = p->init == DT_INIT_XAVIER_UNIFORM;
+    float bound = xavier ? sqrtf(6.0f / (float)(p->fan_in + p->fan_out)) : 1.0f / sqrtf((float)p->fan_in);
     for (int k = 0; k < 4; k++) v[k] = bound * (2.0f * v[k] - 1.0f);
 }
 

@@ -178,8 +178,12 @@ dt_vid dt_build_pool(dt_builder *b, const char *name, dt_op op, dt_vid x, int64_
     return dt_build_op(b, name, op, &t, 1, &x);
 }
 
+uint64_t dt_build_salt(const dt_builder *b) {
+    return (uint64_t)(b->g->n_node - b->n_flatten);
+}
+
 dt_vid dt_build_dropout(dt_builder *b, const char *name, dt_vid x, double rate) {
     if (b->status != DT_OK || !b->g->training) return x; /* identity in evaluation */
-    dt_attr t = {.dropout.p = (float)rate, .dropout.salt = (uint64_t)(b->g->n_node - b->n_flatten)};
+    dt_attr t = {.dropout.p = (float)rate, .dropout.salt = dt_build_salt(b)};
     return dt_build_op(b, name, DT_OP_DROPOUT, &t, 1, &x);
 }

@@ -174,6 +174,24 @@ static const dt_key_row tied_keys[] = {
 LAYER_SECTION(tied, tied_keys);
 #undef KEYS_OF
 
+#define KEYS_OF dt_attention_options
+static const dt_key_row attention_keys[] = {
+    {INT("heads", heads, 1, 1 << 12), .flags = DT_KEY_REQUIRED, .help = "Heads of the queries"},
+    {INT("kv_heads", kv_heads, 0, 1 << 12), .fallback = "0",
+     .help = "Heads of keys and values, each for several queries'; 0: as many as heads"},
+    {INT("head_size", head_size, 0, 1 << 12), .fallback = "0",
+     .help = "Numbers of a head; 0: channels / heads"},
+    {BOOL("causal", causal), .fallback = "false", .help = "A step does not see those after it"},
+    {INT("window", window, 0, INT32_MAX), .fallback = "0",
+     .help = "A step sees steps less than so many away, itself too; 0: all"},
+    {FLOAT("dropout", dropout, 0, 1), .flags = DT_KEY_OPEN_MAX, .fallback = "0",
+     .help = "Part of the weights dropped in training"},
+    {BOOL("qk_norm", qk_norm), .fallback = "false", .help = "RMS norm of each head's queries and keys"},
+    {BIAS},
+};
+LAYER_SECTION(attention, attention_keys);
+#undef KEYS_OF
+
 /* Its eps and momentum are the model's; a program in C may set its own. */
 static const dt_section batchnorm_section = {.name = "batchnorm", .size = sizeof(dt_batchnorm_options)};
 
@@ -307,6 +325,25 @@ static dt_vid build_rnn(dt_builder *b, const char *name, const dt_vid *in, int32
                            rnn->function == DT_RNN_FUNCTION_RELU ? DT_RNN_RELU : DT_RNN_TANH, o);
 }
 
+/* The sequence; then, in any order, lengths (a whole number a row), segments (one a step) and a sequence to attend to. */
+static dt_vid build_attention(dt_builder *b, const char *name, const dt_vid *in, int32_t n_in,
+                              const void *o) {
+    dt_build_attention_inputs from = {.x = in[0], .context = -1, .lengths = -1, .segments = -1};
+    for (int32_t i = 1; i < n_in && b->status == DT_OK; i++) {
+        const dt_vid whole = whole_source(b->g, in[i]);
+        dt_vid *to = whole < 0 ? &from.context : b->g->value[whole].ndim > 1 ? &from.segments : &from.lengths;
+        if (*to >= 0)
+            b->status =
+                dt_fail(DT_ERR_CONFIG,
+                        "%s (attention): %s and %s: one sequence, one of lengths and one of segments at "
+                        "most",
+                        name, b->g->value[*to].name, b->g->value[in[i]].name);
+        else
+            *to = whole < 0 ? in[i] : dt_build_as(b, whole, DT_DTYPE_I32);
+    }
+    return dt_build_attention(b, name, &from, o, NULL);
+}
+
 #define UNARY(NAME)                                                                                          \
     .op = DT_OP_UNARY, .attr = &(const dt_attr) {                                                            \
         .unary.fn = DT_UNARY_##NAME                                                                          \
@@ -388,6 +425,10 @@ const dt_layer_row dt_layer_table[] = {
      .help = "Gated recurrent units over a sequence; with as for lstm"},
     {"rnn", &rnn_section, .min_in = 1, .max_in = 3, .build = build_rnn,
      .help = "A simple recurrence over a sequence; with as for lstm"},
+    {"attention", &attention_section, .min_in = 1, .max_in = 4, .build = build_attention,
+     .help = "Multi-head attention over a sequence; with names another sequence to attend to, its rows' "
+             "lengths (a "
+             "whole number each), documents (a whole number a step: equal ones see each other)"},
     {"concat", &concat_section, .min_in = 2, .max_in = DT_LAYER_IN_MAX, .build = build_concat,
      .help = "Outputs of layers one after the other along a dimension"},
 };

@@ -55,6 +55,11 @@ static dt_status try_recurrent(const void *options) {
           : o.layers > 0 ? dt_gru(dt_input(g.net, "steps", DT_DTYPE_F32, DT_SHAPE(5, 3)), o)
                          : dt_lstm(dt_input(g.net, "steps", DT_DTYPE_F32, DT_SHAPE(5, 3)), o));
 }
+static dt_status try_attention(const void *options) {
+    dt_attention_options o = *(const dt_attention_options *)options;
+    if (o.heads == 0) o.heads = 4;
+    LAYER(dt_attention(dt_input(g.net, "steps", DT_DTYPE_F32, DT_SHAPE(5, 8)), o));
+}
 static dt_status try_image(const void *options) {
     dt_image_options o = *(const dt_image_options *)options;
     if (o.height == 0) o.height = 4;
@@ -152,6 +157,11 @@ static const row rows[] = {
     R(recurrent, layers, 2, NONE),
     R(recurrent, dropout, 0.5, NONE),
     R(recurrent, function, DT_RNN_FUNCTION_RELU, NONE),
+    R(attention, heads, 2, NONE),
+    R(attention, kv_heads, 2, NONE),
+    R(attention, head_size, 6, NONE),
+    R(attention, window, 3, NONE),
+    R(attention, dropout, 0.5, NONE),
     R(image, height, 8, NONE),
     R(image, width, 8, NONE),
     R(image, channels, 3, NONE),

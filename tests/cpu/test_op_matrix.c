@@ -1,8 +1,8 @@
 /* The op test matrix on the CPU backend: for every case, shape errors, bounds, repeatability, the oracle in
  * double, and finite differences of every gradient rule. */
-#include "attention_rows.h"
 #include "cpu/cpu.h"
 #include "gpu/cuda.h"
+#include "graph_oracle.h"
 #include "op_cases.h"
 #include "op_time.h"
 
@@ -802,10 +802,6 @@ static void test_finite_differences(void **state) {
             fail_msg("no gradient of %s was checked", dt_op_get((dt_op)op)->name);
 }
 
-static void test_attention_against_all_keys(void **state) {
-    attention_check_rows(*state, DT_DTYPE_F32, AGAINST_TOLERANCE);
-}
-
 int main(int argc, char **argv) {
     /* "time" or "time cuda": the timing mode */
     if (argc > 1 && strcmp(argv[1], "time") == 0) {
@@ -826,7 +822,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_bounds_and_repeats),   cmocka_unit_test(test_threads_do_not_change_results),
         cmocka_unit_test(test_inputs_are_only_read), cmocka_unit_test(test_concat_of_thirty),
         cmocka_unit_test(test_empty_values),         cmocka_unit_test(test_oracle),
-        cmocka_unit_test(test_finite_differences),   cmocka_unit_test(test_attention_against_all_keys),
+        cmocka_unit_test(test_finite_differences),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

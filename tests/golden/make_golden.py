@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Makes the golden files of tests/cpu/test_golden.c with PyTorch: ops.h5, eltwise.h5, sequences.h5, loss.h5, optim.h5,
-optimizers.h5, resnet.h5, regress.h5 of tests/train/test_engine_regress.c and recurrent.h5 of tests/cpu/test_recurrent.c.
+"""Makes the golden files of tests/cpu/test_golden.c with PyTorch: ops.h5, eltwise.h5, sequences.h5, attention.h5,
+loss.h5, optim.h5, optimizers.h5, resnet.h5, regress.h5 of tests/train/test_engine_regress.c and recurrent.h5 of tests/cpu/test_recurrent.c.
 
 Run it in this folder with torch and h5py installed; only needed when a case is added. Arrays are stored in dtrain's
 layouts: images N H W C, convolution weights K R S C. The constants below are those of the test.
@@ -165,6 +165,91 @@ def make_ops():
     o.case("reduce mean", lambda x: x.mean(1, keepdim=True), o.normal(4, 5, 3))
     o.case("reduce max", lambda x: x.amax((1, 2), keepdim=True), o.normal(4, 5, 3))
     o.case("reduce max ties", lambda x: x.amax(1, keepdim=True), o.normal(4, 50, 3).round())
+
+
+def split_heads(t, heads):
+    return t.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+def attend(q, k, v, heads, kv_heads, mask=None, scale=None):
+    """scaled_dot_product_attention of [B, T, heads * D]; mask [B or 1, T, S], true where a query sees a key."""
+    q, k, v = split_heads(q, heads), split_heads(k, kv_heads), split_heads(v, kv_heads)
+    mask = None if mask is None else mask[:, None]
+    y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale, enable_gqa=heads != kv_heads)
+    return y.transpose(1, 2).flatten(2)
+
+
+class Attention(Ops):
+    """q, k, v in inputs 0 to 2, lengths, lengths of queries and segments in 3 to 5."""
+
+    def attention(self, name, b, t, s, heads, kv_heads, d, mask=None, scale=None, ints=()):
+        shapes = ((b, t, heads * d), (b, s, kv_heads * d), (b, s, kv_heads * d))
+        self.case(name, lambda q, k, v: attend(q, k, v, heads, kv_heads, mask, scale), *map(lambda x: self.normal(*x), shapes))
+        for i, value in ints:
+            save(self.file[name], f"in{i}", value, np.int32)
+
+    def packed(self, name, b, t, heads, kv_heads, d, mask=None):
+        def fn(x):
+            q, k, v = x.split((heads * d, kv_heads * d, kv_heads * d), -1)
+            return attend(q, k, v, heads, kv_heads, mask)
+
+        self.case(name, fn, self.normal(b, t, (heads + 2 * kv_heads) * d))
+
+    def layer(self, name, b, t, width, heads, mask=None, context=None, bias=True, ints=()):
+        """torch.nn.MultiheadAttention: y of x and of the context [S, width] given, gradients of both and of parameters."""
+        torch.manual_seed(5)
+        layer = nn.MultiheadAttention(width, heads, bias=bias, batch_first=True, kdim=context and context[1],
+                                      vdim=context and context[1]).double()
+        with torch.no_grad():
+            for p in layer.parameters():
+                p.copy_(torch.randn(p.shape, generator=self.rng) / p.shape[-1] ** 0.5)
+        x = self.normal(b, t, width).double().requires_grad_()
+        c = self.normal(b, *context).double().requires_grad_() if context else x
+        # true where a query may not see a key
+        y, _ = layer(x, c, c, attn_mask=None if mask is None else (~mask).repeat_interleave(heads, 0), need_weights=False)
+        r = self.normal(*y.shape)
+        y.backward(r.double())
+        group = self.file.create_group(name)
+        values = {"x": x, "y": y, "r": r, "grad_x": x.grad}
+        if context:
+            values.update(context=c, grad_context=c.grad)
+        for key, p in layer.named_parameters():
+            values[f"l.{key}"], values[f"grad_l.{key}"] = p, p.grad
+        for key, value in values.items():
+            save(group, key, value.detach())
+        for key, value in ints:
+            save(group, key, value, np.int32)
+
+
+def make_attention():
+    o = Attention("attention.h5")
+    t, s = torch.arange(9)[:, None], torch.arange(9)[None]
+    causal, sixes = (s <= t)[None], torch.arange(6)[:, None]
+    o.attention("plain", 2, 7, 7, 2, 2, 8)
+    o.attention("of keys elsewhere", 2, 5, 9, 3, 3, 16)
+    o.attention("causal", 2, 9, 9, 2, 2, 8, causal)
+    o.attention("causal of more keys", 2, 6, 9, 2, 2, 8, (s <= sixes + 3)[None])
+    o.attention("causal of one", 3, 1, 9, 2, 2, 8)
+    o.attention("grouped causal", 2, 9, 9, 6, 2, 8, causal)
+    o.attention("window", 1, 9, 9, 2, 2, 4, ((s - t).abs() < 3)[None])
+    o.attention("causal window", 1, 9, 9, 2, 2, 4, ((s <= t) & (s > t - 3))[None])
+    o.attention("scale", 2, 7, 7, 2, 2, 8, scale=0.25)
+    o.attention("odd heads", 2, 9, 9, 3, 1, 13, causal)
+    lengths = torch.tensor([9, 4, 1])
+    o.attention("lengths", 3, 6, 9, 2, 2, 8, (s < lengths[:, None, None]).expand(3, 6, 9), ints=[(3, lengths)])
+    segments = torch.tensor([[0, 0, 0, 1, 1, 2, 2, 2, 2], [5, 5, 5, 5, 5, 5, 5, 5, 7]])
+    same = segments[:, :, None] == segments[:, None]
+    o.attention("segments", 2, 9, 9, 2, 2, 8, same & causal, ints=[(5, segments)])
+    o.packed("packed", 2, 9, 3, 3, 8)
+    o.packed("packed grouped causal", 2, 9, 4, 2, 8, causal)
+    o.layer("layer", 2, 9, 24, 3)
+    o.layer("layer causal", 2, 9, 24, 3, causal.expand(2, 9, 9))
+    o.layer("layer without bias", 2, 9, 24, 4, bias=False)
+    o.layer("layer of a context", 2, 6, 24, 3, context=(9, 24))
+    o.layer("layer of another width", 2, 6, 24, 3, context=(9, 15))
+    lengths = torch.tensor([9, 3])
+    padded = (s < lengths[:, None, None]).expand(2, 6, 9)
+    o.layer("layer of a padded context", 2, 6, 24, 3, padded, context=(9, 24), ints=[("lengths", lengths)])
 
 
 # Names, scalars and functions of core/scalar.h; `above`: only of positive numbers.
@@ -788,6 +873,7 @@ if __name__ == "__main__":
     make_ops()
     make_eltwise()
     make_sequences()
+    make_attention()
     make_losses()
     make_optim()
     make_optimizers()

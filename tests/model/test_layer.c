@@ -1,5 +1,6 @@
 /* The table of layer types from C: every row is whole and builds, zeros mean what is documented, and what a
  * program may get wrong is refused with the layer's name. */
+#include "core/op.h"
 #include "model/layer.h"
 
 #include "test_check.h"
@@ -14,7 +15,7 @@ static const dt_model_input input = {.batch = 2,
 
 typedef struct net {
     dt_builder b;
-    dt_vid x;
+    dt_vid x; /* an image */
 } net;
 
 static net net_open(void) {
@@ -36,7 +37,7 @@ static dt_vid build(net *n, const char *type, const void *options) {
     const dt_layer_row *row = row_of(type);
     dt_vid in[DT_LAYER_IN_MAX];
     /* Some read sequences, one whole numbers. */
-    const bool sequence = strstr("lstm gru rnn position rotary", type) != NULL;
+    const bool sequence = strstr("lstm gru rnn position rotary attention", type) != NULL;
     const dt_attr steps = {
         .reshape = {.ndim = 3, .dim = {input.batch, -1, strcmp(type, "rotary") ? input.channels : 4}}};
     dt_vid x = sequence ? dt_build_op(&n->b, "steps", DT_OP_RESHAPE, &steps, 1, &n->x) : n->x;
@@ -149,6 +150,58 @@ static void refused(const char *type, const void *options, const char *says) {
     dt_graph_destroy(n.b.g);
 }
 
+static dt_vid add_input(net *n, const char *name, dt_dtype dtype, int32_t ndim, const int64_t *dim) {
+    dt_vid v;
+    check_ok(dt_graph_add_value(n->b.g, name, DT_ROLE_INPUT, dtype, ndim, dim, &v));
+    return v;
+}
+
+/* What attention reads besides its sequence stands in any order; lengths are of queries too where there is one
+ * sequence. */
+static void test_attention(void **state) {
+    (void)state;
+    net n = net_open();
+    const dt_vid x = add_input(&n, "x", DT_DTYPE_F32, 3, (int64_t[]){2, 5, 12}),
+                 other = add_input(&n, "other", DT_DTYPE_F32, 3, (int64_t[]){2, 7, 10}),
+                 lengths = add_input(&n, "lengths", DT_DTYPE_I64, 1, (int64_t[]){2}),
+                 segments = add_input(&n, "segments", DT_DTYPE_I32, 2, (int64_t[]){2, 5});
+    const dt_attention_options o = {.heads = 4, .kv_heads = 2, .window = 3, .dropout = 0.25, .causal = true};
+    dt_vid y = dt_layer_build(&n.b, row_of("attention"), "a", (dt_vid[]){x, segments, lengths}, 3, &o);
+    need_shape(&n, y, "2x5x12 f32");
+    need_shape(&n, dt_graph_find(n.b.g, "a.in_proj_weight"), "24x12 f32");
+    need_shape(&n, dt_graph_find(n.b.g, "a.in_proj_bias"), "24 f32");
+    need_shape(&n, dt_graph_find(n.b.g, "a.out_proj.weight"), "12x12 f32");
+    const dt_node *node = &n.b.g->node[n.b.g->value[dt_graph_find(n.b.g, "a/heads")].producer];
+    const dt_attention_attr *t = &node->attr.attention;
+    assert_true(t->heads == 4 && t->kv_heads == 2 && t->window == 3 && t->causal && t->dropout == 0.25f);
+    assert_true(node->in[DT_ATTENTION_IN_K] < 0 && node->in[DT_ATTENTION_IN_SEGMENTS] == segments);
+    assert_true(node->in[DT_ATTENTION_IN_LENGTHS] == node->in[DT_ATTENTION_IN_Q_LENGTHS]);
+    assert_int_equal(n.b.g->value[node->in[DT_ATTENTION_IN_LENGTHS]].dtype, DT_DTYPE_I32);
+
+    y = dt_layer_build(&n.b, row_of("attention"), "c", (dt_vid[]){x, lengths, other}, 3,
+                       &(dt_attention_options){.heads = 3, .head_size = 8, .qk_norm = true});
+    need_shape(&n, y, "2x5x12 f32");
+    need_shape(&n, dt_graph_find(n.b.g, "c.q_proj_weight"), "24x12 f32");
+    need_shape(&n, dt_graph_find(n.b.g, "c.k_proj_weight"), "24x10 f32");
+    need_shape(&n, dt_graph_find(n.b.g, "c.k_norm.weight"), "8 f32");
+    node = &n.b.g->node[n.b.g->value[dt_graph_find(n.b.g, "c/heads")].producer];
+    assert_true(node->in[DT_ATTENTION_IN_LENGTHS] >= 0 && node->in[DT_ATTENTION_IN_Q_LENGTHS] < 0);
+    check_ok(dt_graph_validate(n.b.g));
+
+    /* Names of one's own. */
+    const dt_attention_names names = {.q = "q_proj.", .k = "k_proj.", .v = "v_proj.", .out = "o_proj."};
+    const dt_build_attention_inputs in = {.x = x, .context = -1, .lengths = -1, .segments = -1};
+    const dt_attention_options llama = {.heads = 6, .kv_heads = 2, .no_bias = true};
+    need_shape(&n, dt_build_attention(&n.b, "self_attn", &in, &llama, &names), "2x5x12 f32");
+    need_shape(&n, dt_graph_find(n.b.g, "self_attn.k_proj.weight"), "4x12 f32");
+    need_shape(&n, dt_graph_find(n.b.g, "self_attn.o_proj.weight"), "12x12 f32");
+    assert_int_equal(dt_graph_find(n.b.g, "self_attn.q_proj.bias"), -1);
+
+    assert_int_equal(dt_layer_build(&n.b, row_of("attention"), "d", (dt_vid[]){x, other, other}, 3, &o), -1);
+    CHECK_ERROR(n.b.status, DT_ERR_CONFIG, "d (attention)", "other");
+    dt_graph_destroy(n.b.g);
+}
+
 static void test_wrong_options(void **state) {
     (void)state;
     refused("conv", NULL, "channels is required");
@@ -160,6 +213,12 @@ static void test_wrong_options(void **state) {
     refused("maxpool", &(dt_pool_options){.kernel = 2, .stride = -2}, "stride = -2");
     refused("dropout", &(dt_dropout_options){.rate = 1}, "rate = 1 is out of range");
     refused("dropout", &(dt_dropout_options){.rate = NAN}, "rate = nan");
+    refused("attention", NULL, "heads is required");
+    refused("attention", &(dt_attention_options){.heads = 2}, "heads = 2 does not divide 3 channels");
+    refused("attention", &(dt_attention_options){.heads = 3, .kv_heads = 2},
+            "kv_heads = 2 does not divide heads = 3");
+    refused("attention", &(dt_attention_options){.heads = 3, .dropout = 1}, "dropout = 1 is out of range");
+    refused("attention", &(dt_attention_options){.heads = 3, .window = -1}, "window = -1 is out of range");
 }
 
 static void test_number_of_inputs(void **state) {
@@ -184,8 +243,8 @@ static void test_number_of_inputs(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_row_builds), cmocka_unit_test(test_unset_fields),
-        cmocka_unit_test(test_functions),        cmocka_unit_test(test_wrong_options),
-        cmocka_unit_test(test_number_of_inputs),
+        cmocka_unit_test(test_functions),        cmocka_unit_test(test_attention),
+        cmocka_unit_test(test_wrong_options),    cmocka_unit_test(test_number_of_inputs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -49,6 +49,7 @@ typedef enum dt_init {
     DT_INIT_ONE,
     DT_INIT_KAIMING_NORMAL_FAN_OUT, /* N(0, 2 / fan_out): torchvision's ResNet convolutions */
     DT_INIT_KAIMING_UNIFORM_A5,     /* U(-1/sqrt(fan_in), +): PyTorch's default for Linear and Conv2d */
+    DT_INIT_XAVIER_UNIFORM,         /* U(-sqrt(6 / (fan_in + fan_out)), +) */
     DT_INIT_UNIFORM_FAN_IN,         /* U(-1/sqrt(fan_in), +) for a bias; fan_in is that of the weight */
     DT_INIT_NORMAL                  /* N(0, init_std^2) */
 } dt_init;

@@ -104,6 +104,30 @@ typedef struct dt_build_recurrent_inputs {
 dt_vid dt_build_recurrent(dt_builder *b, const char *name, dt_recurrent_kind kind,
                           const dt_build_recurrent_inputs *in, const dt_recurrent_options *o, dt_vid last[2]);
 
+/* What tells nodes that draw random numbers apart. */
+uint64_t dt_build_salt(const dt_builder *b);
+
+/* What an attention layer reads; -1: absent. */
+typedef struct dt_build_attention_inputs {
+    dt_vid x;        /* [B,T,C]: the queries */
+    dt_vid context;  /* [B,S,...]: keys and values; -1: x */
+    dt_vid lengths;  /* i32 [B]: where rows of the keys' sequence end, without context those of x too */
+    dt_vid segments; /* i32 [B,T]: only equal ones see each other; without context */
+} dt_build_attention_inputs;
+/* Names of the parameters below the layer's, up to "weight" and "bias": "c_attn." gives "<name>.c_attn.weight". */
+typedef struct dt_attention_names {
+    const char *qkv; /* q, k and v in one, [(heads + 2 kv_heads) head_size, C], in this order; NULL: apart */
+    const char *q, *k, *v;       /* apart, and the weights of a context of other channels than x */
+    const char *q_norm, *k_norm; /* of qk_norm; NULL: "q_norm.", "k_norm." */
+    const char *out;             /* the last projection, to C; NULL: there is none */
+    bool plain_out;              /* it has no bias even where the others have */
+} dt_attention_names;
+/* torch.nn.MultiheadAttention's: in_proj_weight, in_proj_bias, out_proj.weight, out_proj.bias. */
+extern const dt_attention_names dt_attention_names_torch;
+/* [B,T,C]. names NULL: PyTorch's. */
+dt_vid dt_build_attention(dt_builder *b, const char *name, const dt_build_attention_inputs *in,
+                          const dt_attention_options *o, const dt_attention_names *names);
+
 /* A loss. All zero: cross-entropy of classes. */
 typedef struct dt_build_loss_options {
     const char *name;    /* NULL: "loss"; others are reported under theirs */
