@@ -8,7 +8,7 @@
 #include "kernels.h"
 #include "kernels_conv.h"
 
-enum { BLOCK = 1024 }; /* one fp32 sum */
+enum { BLOCK = 1024 /* one fp32 sum */, ALIGN_BYTES = 64 };
 
 struct dt_cpu_muon {
     dt_axis_args args;        /* args.segment is our own */
@@ -16,6 +16,7 @@ struct dt_cpu_muon {
     int32_t n_segment, threads;
     float *x, *y;       /* [rows, cols] of the largest */
     float *gram, *poly; /* [side, side], side being the lesser of rows and columns */
+    void *workspace;    /* of products */
     double *partial;    /* by piece */
 };
 
@@ -23,8 +24,31 @@ static int64_t side_of(const dt_axis_segment *s) {
     return dt_min_i64(s->rows, s->cols);
 }
 
+/* The products of a step: x x^T (or x^T x), its square, and that times x. */
+typedef struct products {
+    dt_matmul_dims gram, poly, step;
+    dt_matmul_attr square;
+} products;
+
+static products products_of(const dt_axis_segment *s) {
+    const bool tall = s->rows > s->cols;
+    const int64_t side = side_of(s), wide = s->rows + s->cols - side;
+    return (products){.gram = {1, side, side, wide},
+                      .poly = {1, side, side, side},
+                      .step = {1, s->rows, s->cols, side},
+                      .square = {.turn_a = tall, .turn_b = !tall}};
+}
+
+static int64_t products_bytes(const dt_axis_segment *s, int32_t threads) {
+    const dt_matmul_attr plain = {0};
+    const products p = products_of(s);
+    return dt_max_i64(dt_cpu_matmul_bytes(&p.gram, &p.square, threads),
+                      dt_max_i64(dt_cpu_matmul_bytes(&p.poly, &plain, threads),
+                                 dt_cpu_matmul_bytes(&p.step, &plain, threads)));
+}
+
 dt_cpu_muon *dt_cpu_muon_create(const dt_axis_args *a, int32_t threads) {
-    int64_t n = 1, side = 1;
+    int64_t n = 1, side = 1, bytes = ALIGN_BYTES;
     dt_cpu_muon *m = calloc(1, sizeof *m);
     if (!m) return NULL;
     m->args = *a;
@@ -36,14 +60,16 @@ dt_cpu_muon *dt_cpu_muon_create(const dt_axis_args *a, int32_t threads) {
         if (!s->matrix) continue;
         m->segment[m->n_segment++] = *s;
         n = dt_max_i64(n, s->n_elem), side = dt_max_i64(side, side_of(s));
+        bytes = dt_max_i64(bytes, products_bytes(s, threads));
     }
     m->args.segment = m->segment;
     m->x = calloc((size_t)n, sizeof *m->x);
     m->y = calloc((size_t)n, sizeof *m->y);
     m->gram = calloc((size_t)(side * side), sizeof *m->gram);
     m->poly = calloc((size_t)(side * side), sizeof *m->poly);
+    m->workspace = aligned_alloc(ALIGN_BYTES, (size_t)dt_round_up(bytes, ALIGN_BYTES));
     m->partial = calloc((size_t)(n / DT_CPU_GRAIN + 1), sizeof *m->partial);
-    if (m->x && m->y && m->gram && m->poly && m->partial) return m;
+    if (m->x && m->y && m->gram && m->poly && m->workspace && m->partial) return m;
 no_memory:
     dt_cpu_muon_destroy(m);
     return NULL;
@@ -51,7 +77,8 @@ no_memory:
 
 void dt_cpu_muon_destroy(dt_cpu_muon *m) {
     if (!m) return;
-    free(m->segment), free(m->x), free(m->y), free(m->gram), free(m->poly), free(m->partial);
+    free(m->segment), free(m->x), free(m->y), free(m->gram), free(m->poly), free(m->workspace),
+        free(m->partial);
     free(m);
 }
 
@@ -100,19 +127,17 @@ static void mix_all(const dt_cpu_muon *m, float a, float *x, float b, const floa
 
 /* m->x, of norm 1, becomes orthogonal. */
 static void orthogonalise(const dt_cpu_muon *m, const dt_axis_segment *s) {
-    const bool tall = s->rows > s->cols;
-    const int64_t side = side_of(s), wide = s->rows + s->cols - side;
-    const dt_matmul_attr plain = {0}, square = {.turn_a = tall, .turn_b = !tall};
-    const dt_matmul_dims gram = {1, side, side, wide}, poly = {1, side, side, side},
-                         step = {1, s->rows, s->cols, side};
+    const dt_matmul_attr plain = {0};
+    const products p = products_of(s);
+    const int64_t side = side_of(s);
     for (int32_t i = 0; i < DT_MUON_STEPS; i++) {
-        dt_cpu_matmul(&gram, &square, m->x, m->x, m->gram);
-        dt_cpu_matmul(&poly, &plain, m->gram, m->gram, m->poly);
+        dt_cpu_matmul(&p.gram, &p.square, m->x, m->x, m->gram, m->threads, m->workspace);
+        dt_cpu_matmul(&p.poly, &plain, m->gram, m->gram, m->poly, m->threads, m->workspace);
         mix_all(m, DT_MUON_C, m->poly, DT_MUON_B, m->gram, side * side);
-        if (tall)
-            dt_cpu_matmul(&step, &plain, m->x, m->poly, m->y);
+        if (p.square.turn_a)
+            dt_cpu_matmul(&p.step, &plain, m->x, m->poly, m->y, m->threads, m->workspace);
         else
-            dt_cpu_matmul(&step, &plain, m->poly, m->x, m->y);
+            dt_cpu_matmul(&p.step, &plain, m->poly, m->x, m->y, m->threads, m->workspace);
         mix_all(m, DT_MUON_A, m->x, 1, m->y, s->n_elem);
     }
 }

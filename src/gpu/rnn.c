@@ -28,11 +28,13 @@ dt_status dt_lower_rnn_prepare(dt_cuda *cu, const dt_graph *g, const dt_node *n,
              dt_dtype_name(p->t));
     /* Row-major u [B,wide] = state w^T, rec [B,H] = du w and dw [wide,H] = dgates^T prev, in cuBLASLt's order. */
     const dt_blas_shape forward = {
-        p->t, DT_DTYPE_F32, true, false, r->h, r->wide, r->h, r->b, CUBLASLT_EPILOGUE_DEFAULT, false};
+        p->t, DT_DTYPE_F32, true, false, r->h, r->wide, r->h, r->b, CUBLASLT_EPILOGUE_DEFAULT, false, false};
     const dt_blas_shape backward = {
-        p->t, DT_DTYPE_F32, false, false, r->h, r->wide, r->wide, r->b, CUBLASLT_EPILOGUE_DEFAULT, false};
+        p->t,  DT_DTYPE_F32, false, false, r->h, r->wide, r->wide, r->b, CUBLASLT_EPILOGUE_DEFAULT,
+        false, false};
     const dt_blas_shape weight = {
-        p->t, p->t, false, true, r->h, r->b * r->t, r->wide, r->b * r->t, CUBLASLT_EPILOGUE_DEFAULT, false};
+        p->t,  p->t, false, true, r->h, r->b * r->t, r->wide, r->b * r->t, CUBLASLT_EPILOGUE_DEFAULT,
+        false, false};
     if (all > 0) DT_TRY(prepare_product(cu, p, back ? &backward : &forward, &r->step));
     r->has_weight = back && all > 0 && dt_node_makes(n, DT_RNN_BWD_OUT_DW);
     if (r->has_weight) DT_TRY(prepare_product(cu, p, &weight, &r->weight));
