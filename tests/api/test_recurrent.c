@@ -186,7 +186,7 @@ static void refused(void **state) {
     refuse(run, "lstn", (dt_recurrent_options){.hidden = 3}, row, "none of lstm, gru and rnn");
     refuse(run, "gru", (dt_recurrent_options){0}, row, "gru1 (gru): hidden is required");
     refuse(run, "gru", (dt_recurrent_options){.hidden = 3, .layers = 33}, row, "layers = 33 is out of range");
-    refuse(run, "rnn", (dt_recurrent_options){.hidden = 3, .function = 2}, row, "nonlinearity");
+    refuse(run, "rnn", (dt_recurrent_options){.hidden = 3, .function = 2}, row, "function");
     refuse(run, "lstm", (dt_recurrent_options){.hidden = 3, .dropout = 1}, row,
            "dropout = 1 is out of range");
     refuse(run, "lstm", (dt_recurrent_options){.hidden = 3}, DT_SHAPE(IN), "not a sequence");
