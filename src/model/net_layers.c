@@ -128,6 +128,8 @@ void dt_net_layers_check(dt_builder *b, const dt_model_options *o) {
         for (int32_t j = 0; j < n->n_out; j++) any |= n->out[j] >= 0 && reaches[n->out[j]];
         for (int32_t j = 0; j < n->n_in && any; j++)
             if (n->in[j] >= 0) reaches[n->in[j]] = true;
+        for (int32_t j = 0; j < n->n_out && any; j++) /* a layer may give but one of its results */
+            if (n->out[j] >= 0) reaches[n->out[j]] = true;
     }
     for (int32_t i = 0; i < o->n_layers && b->status == DT_OK; i++) {
         const dt_vid v = dt_graph_find(g, o->layers[i].name);

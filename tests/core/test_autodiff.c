@@ -277,22 +277,17 @@ static void test_random_networks(void **state) {
 
 static void test_parameter_without_influence(void **state) {
     (void)state;
-    dt_model_options c;
+    static const dt_field fields[] = {{.name = "x", .dtype = DT_DTYPE_F32, .ndim = 1, .dim = {4}},
+                                      {.name = "label", .dtype = DT_DTYPE_I32}};
     dt_graph *g;
-    check_model_options(&c, "[model]\nname = \"layers\"\n" LAYER("flatten", "name = \"f\"\n")
-                                LAYER("dense", "channels = 8\nname = \"unused\"\n")
-                                    LAYER("dense", "from = \"f\"\nchannels = 3\n"));
-    dt_model_input in = {.batch = 2,
-                         .height = 4,
-                         .width = 4,
-                         .channels = 1,
-                         .padded_channels = 1,
-                         .classes = 3,
-                         .stddev = {1}};
-    check_ok(dt_model_build(&c, &in, DT_DTYPE_F32, true, &g));
+    check_ok(dt_graph_create(&g, DT_DTYPE_F32, true));
+    dt_builder b = {.g = g, .rows = 2, .field = fields, .n_field = 2};
+    const dt_vid x = dt_build_input(&b, "x");
+    dt_build_dense(&b, "unused", x, 8, true);
+    dt_build_loss(&b, dt_build_dense(&b, "fc", x, 3, true), NULL);
+    check_ok(b.status);
     CHECK_ERROR(dt_autodiff(g), DT_ERR_CONFIG, "unused.weight", "does not depend");
     dt_graph_destroy(g);
-    dt_model_options_fini(&c);
 }
 
 int main(void) {
