@@ -717,13 +717,15 @@ static grad_graph grad_graph_make(const op_case *c) {
     return q;
 }
 
+/* Of a loss the sum by its weight; of a sample with several rows their mean. */
 static double scalar(op_run *r, const grad_graph *q, const float *weight, bool is_loss) {
     op_run_go(r);
     float *y = op_read(r, q->y);
+    const dt_value *v = &q->g->value[q->y];
+    const int64_t n = dt_value_n_elem(v);
     double sum = 0, loss_weight = (double)q->g->node[0].attr.loss.weight * (double)op_step.loss_weight *
-                                  (double)op_step.loss_scale;
-    for (int64_t i = 0; i < dt_value_n_elem(&q->g->value[q->y]); i++)
-        sum += (double)y[i] * (is_loss ? loss_weight : (double)weight[i]);
+                                  (double)op_step.loss_scale * (double)v->dim[0] / (double)n;
+    for (int64_t i = 0; i < n; i++) sum += (double)y[i] * (is_loss ? loss_weight : (double)weight[i]);
     free(y);
     return sum;
 }

@@ -43,7 +43,10 @@ static dt_vid build(net *n, const char *type, const void *options) {
     dt_vid x = sequence ? dt_build_op(&n->b, "steps", DT_OP_RESHAPE, &steps, 1, &n->x) : n->x;
     if (strcmp(type, "embedding") == 0)
         check_ok(dt_graph_add_value(n->b.g, "tokens", DT_ROLE_INPUT, DT_DTYPE_I32, 2, (int64_t[]){2, 5}, &x));
-    if (strcmp(type, "tied") == 0) x = dt_build_dense(&n->b, "first", n->x, 7, true);
+    if (strcmp(type, "tied") == 0) {
+        x = dt_build_op(&n->b, "flat", DT_OP_RESHAPE, NULL, 1, &n->x);
+        dt_build_dense(&n->b, "first", x, 7, true);
+    }
     for (int32_t i = 0; i < row->min_in; i++) in[i] = x;
     return dt_layer_build(&n->b, row, "l", in, row->min_in, options);
 }
