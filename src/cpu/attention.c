@@ -85,9 +85,11 @@ dt_status dt_cpu_attention_plan(const dt_graph *g, const dt_node *n, int32_t thr
     const bool backward = n->op == DT_OP_ATTENTION_BWD;
     dt_cpu_attention p = {.dims = dt_op_attention_dims(g, n), .threads = threads};
     const dt_attention_dims *a = &p.dims;
-    if (a->t > INT32_MAX / 2 || a->s > INT32_MAX / 2)
-        return dt_fail(DT_ERR_UNSUPPORTED, "attention of %lld queries and %lld keys is too large",
-                       (long long)a->t, (long long)a->s);
+    const double chunks = CHUNKS + (double)a->s / CHUNK_MAX; /* at most */
+    if (a->t > INT32_MAX / 2 || a->s > INT32_MAX / 2 ||
+        chunks * (double)a->b * (double)a->t * (double)a->heads * (double)a->d > 1e17)
+        return dt_fail(DT_ERR_UNSUPPORTED, "attention of %lld x %lld queries and %lld keys is too large",
+                       (long long)a->b, (long long)a->t, (long long)a->s);
     const int64_t heads = a->b * a->kv_heads, most = dt_ceil_div(a->s, CHUNK_MIN);
     const int64_t wanted = dt_max_i64(dt_ceil_div(CHUNKS, heads), dt_ceil_div(a->s, CHUNK_MAX));
     p.chunk_keys = dt_round_up(dt_ceil_div(a->s, dt_min_i64(wanted, most)), KEYS);

@@ -298,6 +298,25 @@ static void test_random(void **state) {
     for (uint64_t seed = 1; seed <= 60; seed++) check_random(seed);
 }
 
+/* What cannot be counted is refused before it is. */
+static void test_too_large(void **state) {
+    (void)state;
+    static const int64_t dims[][3] = {
+        {1, INT64_C(1) << 31, 3}, {INT64_C(1) << 30, INT64_C(1) << 25, 3}, {1, 1 << 24, 3 << 28}};
+    for (size_t i = 0; i < sizeof dims / sizeof dims[0]; i++) {
+        const dt_attr t = {.attention = {.heads = 1, .kv_heads = 1}};
+        dt_graph *g = NULL;
+        dt_prep *prep;
+        int64_t bytes;
+        op_ok(dt_graph_create(&g, DT_DTYPE_F32, true));
+        const dt_vid q = add_input(g, "q", DT_DTYPE_F32, 3, dims[i]);
+        op_ok(dt_graph_add_node(g, "y", DT_OP_ATTENTION, &t, 1, &q, NULL));
+        assert_int_equal(be->prepare(be, g, 0, &prep, &bytes), DT_ERR_UNSUPPORTED);
+        assert_non_null(strstr(dt_error_text(), "too large"));
+        dt_graph_destroy(g);
+    }
+}
+
 static void test_against_all_keys(void **state) {
     (void)state;
     attention_check_rows(be, DT_DTYPE_F32, AGAINST_TOLERANCE);
@@ -308,6 +327,7 @@ int main(void) {
         cmocka_unit_test(test_op),
         cmocka_unit_test(test_layer),
         cmocka_unit_test(test_random),
+        cmocka_unit_test(test_too_large),
         cmocka_unit_test(test_against_all_keys),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
