@@ -207,6 +207,14 @@ static void check_distribution(const dt_axis *a, const float *master, int32_t i)
         stddev = sqrt(2.0 / (double)p->fan_out);
         bound = 6 * stddev;
         break;
+    case DT_INIT_NORMAL:
+        stddev = (double)p->init_std;
+        bound = 6 * stddev;
+        break;
+    case DT_INIT_XAVIER_UNIFORM:
+        bound = sqrt(6 / (double)(p->fan_in + p->fan_out));
+        stddev = bound / sqrt(3);
+        break;
     case DT_INIT_KAIMING_UNIFORM_A5:
     case DT_INIT_UNIFORM_FAN_IN:
         bound = 1 / sqrt((double)p->fan_in);
