@@ -60,6 +60,28 @@ static dt_status try_attention(const void *options) {
     if (o.heads == 0) o.heads = 4;
     LAYER(dt_attention(dt_input(g.net, "steps", DT_DTYPE_F32, DT_SHAPE(5, 8)), o));
 }
+#define INPUT(dtype, ...) dt_input(g.net, "steps", dtype, DT_SHAPE(__VA_ARGS__))
+static dt_status try_norm(const void *options) {
+    dt_norm_options o = *(const dt_norm_options *)options;
+    if (o.groups == 0) o.groups = 2;
+    LAYER(dt_groupnorm(g.x, o));
+}
+static dt_status try_embedding(const void *options) {
+    dt_embedding_options o = *(const dt_embedding_options *)options;
+    if (o.rows == 0) o.rows = 10;
+    if (o.channels == 0) o.channels = 4;
+    if (o.padding != 0) o.padded = true;
+    LAYER(dt_embedding(INPUT(DT_DTYPE_I32, 5), o));
+}
+static dt_status try_position(const void *options) {
+    dt_position_options o = *(const dt_position_options *)options;
+    if (o.theta != 0) o.kind = DT_POSITION_SINUSOIDAL;
+    LAYER(dt_position(INPUT(DT_DTYPE_F32, 5, 4), o));
+}
+static dt_status try_rotary(const void *options) {
+    dt_rotary_options o = *(const dt_rotary_options *)options;
+    LAYER(dt_rotary(INPUT(DT_DTYPE_F32, 5, 4), o));
+}
 static dt_status try_image(const void *options) {
     dt_image_options o = *(const dt_image_options *)options;
     if (o.height == 0) o.height = 4;
@@ -162,6 +184,19 @@ static const row rows[] = {
     R(attention, head_size, 6, NONE),
     R(attention, window, 3, NONE),
     R(attention, dropout, 0.5, NONE),
+    R(norm, eps, 1e-3, NONE),
+    R(norm, groups, 4, DT_EVERY_CHANNEL),
+    R(embedding, rows, 20, NONE),
+    R(embedding, channels, 8, NONE),
+    R(embedding, padding, 1, NONE),
+    R(embedding, std, 0.5, NONE),
+    R(position, kind, DT_POSITION_SINUSOIDAL, NONE),
+    R(position, rows, 8, NONE),
+    R(position, std, 0.5, NONE),
+    R(position, theta, 100, NONE),
+    R(rotary, heads, 2, NONE),
+    R(rotary, dims, 2, NONE),
+    R(rotary, theta, 100, NONE),
     R(image, height, 8, NONE),
     R(image, width, 8, NONE),
     R(image, channels, 3, NONE),
