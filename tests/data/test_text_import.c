@@ -2,6 +2,7 @@
  * threads. */
 #include "text_files.h"
 
+#include <xxhash.h>
 #include <zlib.h>
 #include <zstd.h>
 
@@ -46,16 +47,43 @@ static void test_documents(void **state) {
     }
 }
 
+/* Where a document begins in a block means nothing for the part that it falls to. */
+static void check_parts(const char *path, const char *wanted, const char *out) {
+    const char *input[] = {path};
+    dt_import_options o = text_options(input, 1, "byte", out);
+    dt_import_result r;
+    char *part[2];
+    o.separator = "<<<>>>";
+    o.val_fraction = 0.5;
+    o.split = NULL;
+    shell("rm -rf %s", out);
+    assert_ok(dt_import_run(&o, &r));
+    for (int k = 0; k < 2; k++) part[k] = text_of(in_scratch("blocks/%s", k ? "val" : "train"));
+    const char *at[2] = {part[0], part[1]};
+    for (const char *document = wanted; *document;) {
+        const size_t n = strcspn(document, "|");
+        const double place = (double)XXH3_64bits(document, n < 65536 ? n : 65536) * 0x1p-64;
+        const bool val = place < 0.5;
+        assert_memory_equal(at[val], document, n + 1);
+        at[val] += n + 1;
+        document += n + 1;
+    }
+    for (int k = 0; k < 2; k++) {
+        assert_true(!*at[k] && at[k] > part[k]);
+        free(part[k]);
+    }
+}
+
 /* Documents longer and shorter than a block, in packed files of several parts: the same as one by one. */
 static void test_blocks(void **state) {
     (void)state;
-    enum { N = 40, MAX = 3 << 20 };
+    enum { N = 60, MAX = 3 << 20 };
     static const char separator[] = "<<<>>>\n";
     uint64_t random = 12345;
-    char *text = malloc((size_t)N * 200000 + 2 * MAX), *wanted = malloc((size_t)N * 200000 + 2 * MAX);
+    char *text = malloc((size_t)N * 250000 + 2 * MAX), *wanted = malloc((size_t)N * 250000 + 2 * MAX);
     size_t n = 0, n_wanted = 0;
     for (int d = 0; d < N; d++) {
-        const size_t size = d == 7 ? MAX : d % 3 ? (size_t)(d * 3001) : (size_t)d + 1;
+        const size_t size = d == 7 ? MAX : d % 3 ? (size_t)((d + 20) * 3001) : (size_t)d + 1;
         for (size_t i = 0; i < size; i++) {
             random = random * 6364136223846793005u + 1442695040888963407u;
             const char c = "etaoin \n<>"[(random >> 33) % 10];
@@ -97,6 +125,7 @@ static void test_blocks(void **state) {
         assert_true(r.n_documents == N && r.n_shards >= 4);
         assert_text(out, wanted);
     }
+    check_parts(plain, wanted, out);
     /* Damaged and cut short. */
     packed[first / 2] ^= 0x55;
     write_file(zstd, packed, first + second);
