@@ -161,6 +161,7 @@ static const row rows[] = {
     R(attention, kv_heads, 2, NONE),
     R(attention, head_size, 6, NONE),
     R(attention, window, 3, NONE),
+    R(attention, theta, 1e5, NONE),
     R(attention, dropout, 0.5, NONE),
     R(image, height, 8, NONE),
     R(image, width, 8, NONE),

@@ -194,11 +194,14 @@ static void test_attention(void **state) {
     /* Names of one's own. */
     const dt_attention_names names = {.q = "q_proj.", .k = "k_proj.", .v = "v_proj.", .out = "o_proj."};
     const dt_build_attention_inputs in = {.x = x, .context = -1, .lengths = -1, .segments = -1};
-    const dt_attention_options llama = {.heads = 6, .kv_heads = 2, .no_bias = true};
+    const dt_attention_options llama = {
+        .heads = 6, .kv_heads = 2, .no_bias = true, .rotary = true, .theta = 5e5};
     need_shape(&n, dt_build_attention(&n.b, "self_attn", &in, &llama, &names), "2x5x12 f32");
     need_shape(&n, dt_graph_find(n.b.g, "self_attn.k_proj.weight"), "4x12 f32");
     need_shape(&n, dt_graph_find(n.b.g, "self_attn.o_proj.weight"), "12x12 f32");
     assert_int_equal(dt_graph_find(n.b.g, "self_attn.q_proj.bias"), -1);
+    node = &n.b.g->node[n.b.g->value[dt_graph_find(n.b.g, "self_attn/k_turned")].producer];
+    assert_true(node->op == DT_OP_ROPE && node->attr.rope.theta == 5e5f);
 
     assert_int_equal(dt_layer_build(&n.b, row_of("attention"), "d", (dt_vid[]){x, other, other}, 3, &o), -1);
     CHECK_ERROR(n.b.status, DT_ERR_CONFIG, "d (attention)", "other");
