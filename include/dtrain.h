@@ -188,6 +188,8 @@ typedef struct dt_attention_options {
     int64_t window;    /* a step sees steps less than so many away, itself too; 0: all */
     double dropout;    /* in training, of weights */
     bool causal;       /* a step does not see those after it */
+    bool rotary;       /* queries and keys are turned by the step's place, as dt_rotary does */
+    double theta;      /* of rotary; 0: 10000 */
     bool qk_norm;      /* RMS norm of each head's queries and keys; parameters q_norm.weight, k_norm.weight */
     bool no_bias;
     const char *name;

@@ -1,5 +1,6 @@
 /* Attention with its projections. Queries, keys and values of one sequence come of one product; where they are of two,
- * or are normalised, of a product each. */
+ * or are normalised or turned by their place, of a
+ * product each. */
 #include <stdio.h>
 
 #include "core/op.h"
@@ -55,20 +56,25 @@ static dt_vid part_of(const layer *l, const char *what, const char *step, dt_vid
     return v < 0 ? -1 : add_op(l, what, step, DT_OP_SLICE, &t, 1, &v);
 }
 
-/* x [B,T,heads D] normalised by heads; "<name>.<norm>weight" [D]. */
-static dt_vid normed(const layer *l, const char *what, dt_vid x, int64_t heads, const char *norm) {
+/* x [B,T,heads D] with its heads normalised, by "<name>.<norm>weight" [D], and turned by their place, as the options
+ * have it. */
+static dt_vid shaped(const layer *l, const char *what, dt_vid x, int64_t heads, const char *norm) {
     char full[DT_NAME_MAX];
-    dt_graph *g = l->b->g;
-    dt_vid weight = -1;
-    if (!l->o->qk_norm || l->b->status != DT_OK || !name_of(l, ".", norm, "weight", full)) return x;
-    l->b->status = dt_graph_add_value(g, full, DT_ROLE_PARAM, DT_DTYPE_F32, 1, &l->d, &weight);
-    if (l->b->status != DT_OK) return -1;
-    g->value[weight].init = DT_INIT_ONE;
-    const int64_t b = g->value[x].dim[0], t = g->value[x].dim[1];
-    const dt_attr apart = {.reshape = {.ndim = 4, .dim = {b, t, heads, l->d}}},
-                  joined = {.reshape = {.ndim = 3, .dim = {b, t, heads * l->d}}};
+    dt_builder *b = l->b;
+    if ((!l->o->qk_norm && !l->o->rotary) || b->status != DT_OK) return x;
+    const int64_t rows = b->g->value[x].dim[0], steps = b->g->value[x].dim[1];
+    const dt_attr apart = {.reshape = {.ndim = 4, .dim = {rows, steps, heads, l->d}}},
+                  joined = {.reshape = {.ndim = 3, .dim = {rows, steps, heads * l->d}}};
     x = add_op(l, what, "_heads", DT_OP_RESHAPE, &apart, 1, &x);
-    x = add_op(l, what, "_norm", DT_OP_RMSNORM, &(dt_attr){.norm.eps = 1e-6f}, 2, (dt_vid[]){x, weight});
+    if (l->o->qk_norm && name_of(l, ".", norm, "weight", full)) {
+        dt_vid weight = -1;
+        b->status = dt_graph_add_value(b->g, full, DT_ROLE_PARAM, DT_DTYPE_F32, 1, &l->d, &weight);
+        if (b->status != DT_OK) return -1;
+        b->g->value[weight].init = DT_INIT_ONE;
+        x = add_op(l, what, "_norm", DT_OP_RMSNORM, &(dt_attr){.norm.eps = 1e-6f}, 2, (dt_vid[]){x, weight});
+    }
+    if (l->o->rotary && name_of(l, "/", what, "_turned", full))
+        x = dt_build_rotary(b, full, x, &(dt_rotary_options){.theta = l->o->theta});
     return add_op(l, what, "_flat", DT_OP_RESHAPE, &joined, 1, &x);
 }
 
@@ -92,7 +98,8 @@ static dt_vid project(const layer *l, const char *what, const char *own, const d
 static void project_all(const layer *l, const dt_build_attention_inputs *in, dt_vid qkv[3]) {
     const dt_vid other = in->context >= 0 ? in->context : in->x;
     const int64_t c = l->b->g->value[in->x].dim[2], of = l->b->g->value[other].dim[2];
-    const bool fused = l->names->qkv && of == c, packed = fused && other == in->x && !l->o->qk_norm;
+    const bool fused = l->names->qkv && of == c,
+               packed = fused && other == in->x && !l->o->qk_norm && !l->o->rotary;
     dt_vid param[2] = {-1, -1};
     if (fused) param[0] = add_param(l, l->names->qkv, l->wide, c, DT_INIT_XAVIER_UNIFORM);
     if (l->names->qkv && !l->o->no_bias) param[1] = add_param(l, l->names->qkv, l->wide, 0, DT_INIT_ZERO);
@@ -102,9 +109,9 @@ static void project_all(const layer *l, const dt_build_attention_inputs *in, dt_
         return;
     }
     const int64_t q = l->heads * l->d, k = l->kv_heads * l->d;
-    qkv[0] = normed(l, "q", project(l, "q", l->names->q, param, in->x, l->heads, 0), l->heads,
+    qkv[0] = shaped(l, "q", project(l, "q", l->names->q, param, in->x, l->heads, 0), l->heads,
                     l->names->q_norm ? l->names->q_norm : "q_norm.");
-    qkv[1] = normed(l, "k", project(l, "k", l->names->k, param, other, l->kv_heads, q), l->kv_heads,
+    qkv[1] = shaped(l, "k", project(l, "k", l->names->k, param, other, l->kv_heads, q), l->kv_heads,
                     l->names->k_norm ? l->names->k_norm : "k_norm.");
     qkv[2] = project(l, "v", l->names->v, param, other, l->kv_heads, q + k);
 }

@@ -186,6 +186,9 @@ static const dt_key_row attention_keys[] = {
      .help = "A step sees steps less than so many away, itself too; 0: all"},
     {FLOAT("dropout", dropout, 0, 1), .flags = DT_KEY_OPEN_MAX, .fallback = "0",
      .help = "Part of the weights dropped in training"},
+    {BOOL("rotary", rotary), .fallback = "false",
+     .help = "Turn queries and keys by their place, as rotary does"},
+    {THETA},
     {BOOL("qk_norm", qk_norm), .fallback = "false", .help = "RMS norm of each head's queries and keys"},
     {BIAS},
 };

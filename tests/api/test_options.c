@@ -183,6 +183,7 @@ static const row rows[] = {
     R(attention, kv_heads, 2, NONE),
     R(attention, head_size, 6, NONE),
     R(attention, window, 3, NONE),
+    R(attention, theta, 1e5, NONE),
     R(attention, dropout, 0.5, NONE),
     R(norm, eps, 1e-3, NONE),
     R(norm, groups, 4, DT_EVERY_CHANNEL),

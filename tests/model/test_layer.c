@@ -32,11 +32,8 @@ static const dt_layer_row *row_of(const char *type) {
     return row;
 }
 
-/* The layer on the input, as often as it wants it. */
-static dt_vid build(net *n, const char *type, const void *options) {
-    const dt_layer_row *row = row_of(type);
-    dt_vid in[DT_LAYER_IN_MAX];
-    /* Some read sequences, one whole numbers. */
+/* What a layer reads: the image, of some a sequence, of one whole numbers. */
+static dt_vid operand(net *n, const char *type) {
     const bool sequence = strstr("lstm gru rnn position rotary attention", type) != NULL;
     const dt_attr steps = {
         .reshape = {.ndim = 3, .dim = {input.batch, -1, strcmp(type, "rotary") ? input.channels : 4}}};
@@ -47,8 +44,19 @@ static dt_vid build(net *n, const char *type, const void *options) {
         x = dt_build_op(&n->b, "flat", DT_OP_RESHAPE, NULL, 1, &n->x);
         dt_build_dense(&n->b, "first", x, 7, true);
     }
+    return x;
+}
+
+/* The layer on x, as often as it wants it. */
+static dt_vid build_on(net *n, const char *type, dt_vid x, const void *options) {
+    const dt_layer_row *row = row_of(type);
+    dt_vid in[DT_LAYER_IN_MAX];
     for (int32_t i = 0; i < row->min_in; i++) in[i] = x;
     return dt_layer_build(&n->b, row, "l", in, row->min_in, options);
+}
+
+static dt_vid build(net *n, const char *type, const void *options) {
+    return build_on(n, type, operand(n, type), options);
 }
 
 /* Gives required keys, numbers and the name of a layer, a value. */
@@ -144,10 +152,11 @@ static void test_functions(void **state) {
 
 static void refused(const char *type, const void *options, const char *says) {
     net n = net_open();
+    const dt_vid x = operand(&n, type);
     const int32_t n_node = n.b.g->n_node, n_value = n.b.g->n_value;
-    assert_int_equal(build(&n, type, options), -1);
+    assert_int_equal(build_on(&n, type, x, options), -1);
     CHECK_ERROR(n.b.status, DT_ERR_CONFIG, "l (", type, says);
-    assert_int_equal(build(&n, "relu", NULL), -1); /* the first error sticks */
+    assert_int_equal(build_on(&n, "relu", x, NULL), -1); /* the first error sticks */
     assert_int_equal(n.b.g->n_node, n_node);
     assert_int_equal(n.b.g->n_value, n_value);
     dt_graph_destroy(n.b.g);
@@ -194,11 +203,14 @@ static void test_attention(void **state) {
     /* Names of one's own. */
     const dt_attention_names names = {.q = "q_proj.", .k = "k_proj.", .v = "v_proj.", .out = "o_proj."};
     const dt_build_attention_inputs in = {.x = x, .context = -1, .lengths = -1, .segments = -1};
-    const dt_attention_options llama = {.heads = 6, .kv_heads = 2, .no_bias = true};
+    const dt_attention_options llama = {
+        .heads = 6, .kv_heads = 2, .no_bias = true, .rotary = true, .theta = 5e5};
     need_shape(&n, dt_build_attention(&n.b, "self_attn", &in, &llama, &names), "2x5x12 f32");
     need_shape(&n, dt_graph_find(n.b.g, "self_attn.k_proj.weight"), "4x12 f32");
     need_shape(&n, dt_graph_find(n.b.g, "self_attn.o_proj.weight"), "12x12 f32");
     assert_int_equal(dt_graph_find(n.b.g, "self_attn.q_proj.bias"), -1);
+    node = &n.b.g->node[n.b.g->value[dt_graph_find(n.b.g, "self_attn/k_turned")].producer];
+    assert_true(node->op == DT_OP_ROPE && node->attr.rope.theta == 5e5f);
 
     assert_int_equal(dt_layer_build(&n.b, row_of("attention"), "d", (dt_vid[]){x, other, other}, 3, &o), -1);
     CHECK_ERROR(n.b.status, DT_ERR_CONFIG, "d (attention)", "other");
