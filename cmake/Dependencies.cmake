@@ -23,7 +23,6 @@ endif()
 add_library(dep_hdf5 INTERFACE)
 target_link_libraries(dep_hdf5 INTERFACE PkgConfig::hdf5)
 
-dt_pkg(openblas openblas libopenblas-openmp-dev)
 dt_pkg(jansson jansson libjansson-dev)
 dt_pkg(xxhash libxxhash libxxhash-dev)
 dt_pkg(zstd libzstd libzstd-dev)

@@ -54,7 +54,7 @@ add_library(dtrain::dtrain ALIAS dtrain_shared)
 
 # What a program needs besides to link the static one.
 set(DT_STATIC_NEEDS)
-foreach(module openblas hdf5 jansson xxhash zstd protobufc)
+foreach(module hdf5 jansson xxhash zstd protobufc)
   get_target_property(libraries PkgConfig::${module} INTERFACE_LINK_LIBRARIES)
   list(APPEND DT_STATIC_NEEDS ${libraries})
 endforeach()

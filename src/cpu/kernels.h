@@ -180,7 +180,7 @@ dt_status dt_cpu_axis_run(void *axis, dt_stream *stream);
 void dt_cpu_host_info(dt_device_info *out);
 
 /* threads.c: how many threads this rank computes with: its share of the host's cores, unless the options say
- * otherwise. Makes OpenMP use as many, and OpenBLAS one. */
+ * otherwise. Makes OpenMP use as many. */
 int32_t dt_cpu_threads_setup(const dt_backend_options *options);
 
 #endif
