@@ -98,6 +98,13 @@ enum {
     DT_MAX_PATH = 1000      /* bytes of a path */
 };
 
+/* By what the optimizer muon multiplies the rate of a matrix of rows x columns. */
+typedef enum dt_muon_scale {
+    DT_MUON_ORIGINAL = 0,    /* sqrt(max(1, rows / columns)) */
+    DT_MUON_MATCH_RMS_ADAMW, /* 0.2 sqrt(max(rows, columns)) */
+    DT_MUON_SPECTRAL         /* sqrt(rows / columns) */
+} dt_muon_scale;
+
 /* Options of layers. A number that is 0 has the default that is said. `name`: see below, "networks". */
 
 enum { DT_PAD_SAME = -1 };
@@ -369,9 +376,11 @@ typedef struct dt_optimizer_options {
     double beta2_decay, scale_floor, update_clip; /* adafactor */
     bool centered;                                /* rmsprop, rmsprop_tf: by the deviation */
     bool trust_clip;                              /* lamb, lars */
-    double adamw_lr;        /* muon: of what is no hidden matrix, in proportion to lr when that changes */
-    double weight_decay;    /* adamw, lamb, lion, muon: decoupled, else added to the gradient */
-    bool decay_bn_and_bias; /* weight decay of those, too */
+    double adamw_lr;          /* muon: of what is no hidden matrix, in proportion to lr when that changes */
+    dt_muon_scale muon_scale; /* muon */
+    bool no_nesterov;         /* muon: the step does not look ahead by one gradient */
+    double weight_decay;      /* adamw, lamb, lion, muon: decoupled, else added to the gradient */
+    bool decay_bn_and_bias;   /* weight decay of those, too */
 } dt_optimizer_options;
 
 typedef struct dt_net_options {

@@ -30,6 +30,8 @@ static dt_status take_optimizer(const dt_optimizer_options *o, dt_optim_options 
     out->scale_floor = or_default(o->scale_floor, own.scale_floor);
     out->update_clip = or_default(o->update_clip, own.update_clip);
     out->adamw_lr = or_default(o->adamw_lr, own.adamw_lr);
+    out->muon_scale = (int64_t)o->muon_scale;
+    out->nesterov = own.nesterov && !o->no_nesterov;
     out->weight_decay = o->weight_decay;
     out->centered = o->centered;
     out->trust_clip = o->trust_clip;

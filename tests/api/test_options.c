@@ -218,6 +218,7 @@ static const row rows[] = {
     R(optimizer, beta2_decay, 0.5, NONE),
     R(optimizer, scale_floor, 0.5, NONE),
     R(optimizer, update_clip, 0.5, NONE),
+    R(optimizer, adamw_lr, 0.5, NONE),
     R(optimizer, weight_decay, 0.5, NONE),
     R(group, lr_factor, 0.5, NONE),
     R(group, weight_decay, 0.5, NONE),
@@ -419,6 +420,9 @@ static void options_count(void **state) {
         {"adafactor", {0}, {.beta2_decay = 0.4}},
         {"adafactor", {0}, {.scale_floor = 2}},
         {"adafactor", {0}, {.update_clip = 0.1}},
+        {"muon", {0}, {.adamw_lr = 0.5}},
+        {"muon", {0}, {.muon_scale = DT_MUON_MATCH_RMS_ADAMW}},
+        {"muon", {0}, {.no_nesterov = true}},
         {"sgd", {0}, {.weight_decay = 0.5}},
         {"sgd", {0}, {.lr = 0.5}},
     };
@@ -430,7 +434,8 @@ static void options_count(void **state) {
             o.optimizer.name = cases[i].name;
             OK(dt_net_create(run, o, &net));
             dt_var x = dt_input(net, "x", DT_DTYPE_F32, DT_SHAPE(8));
-            dt_loss("mse", dt_dense(x, (dt_dense_options){.channels = 8}), x, (dt_loss_options){0});
+            dt_var h = dt_dense(x, (dt_dense_options){.channels = 8}); /* a matrix within, as muon wants it */
+            dt_loss("mse", dt_dense(dt_tanh(h), (dt_dense_options){.channels = 8}), x, (dt_loss_options){0});
             dt_tensor *t = normal(run, DT_SHAPE(8, 8), 5);
             OK(dt_net_set(net, "x", t));
             for (int k = 0; k < 5; k++) OK(dt_net_step(net));

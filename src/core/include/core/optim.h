@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "core/rng.h"
+#include "core/types.h" /* dt_muon_scale, of dtrain.h */
 
 struct dt_section;
 
@@ -39,13 +40,6 @@ typedef enum dt_optim_kind { DT_OPTIM_LIST(DT_OPTIM_ENUM) DT_OPTIM_COUNT } dt_op
 #undef DT_OPTIM_ENUM
 
 enum { DT_OPTIM_STATES_MAX = 3 };
-
-/* By what muon multiplies the rate of a matrix of rows x columns. */
-typedef enum dt_muon_scale {
-    DT_MUON_ORIGINAL = 0,    /* sqrt(max(1, rows / columns)) */
-    DT_MUON_MATCH_RMS_ADAMW, /* 0.2 sqrt(max(rows, columns)) */
-    DT_MUON_SPECTRAL         /* sqrt(rows / columns) */
-} dt_muon_scale;
 
 /* What a user chooses. A kind reads those fields that its row names; dt_optim_defaults fills all. */
 typedef struct dt_optim_options {
