@@ -27,7 +27,8 @@ static dt_status infer_embed_bwd(const dt_graph *g, const dt_node *n, dt_value *
     if (n->attr.embed.rows < 1)
         return dt_fail(DT_ERR_CONFIG, "a table of %lld rows", (long long)n->attr.embed.rows);
     DT_TRY(need_padding(n, n->attr.embed.rows));
-    if (!dt_infer_same_dims(index, &rows)) return dt_infer_misfit(g, n, 1);
+    if (!dt_infer_same_dims(index, &rows) || dt_value_n_elem(index) > INT32_MAX)
+        return dt_infer_misfit(g, n, 1);
     DT_INFER_SET(&out[0], dt_op_type(g, n), n->attr.embed.rows, dt_infer_last(dy));
     return DT_OK;
 }

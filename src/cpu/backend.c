@@ -230,7 +230,7 @@ static const lowering lowering_table[] = {
     [DT_OP_LAYERNORM_BWD] = {.run = dt_cpu_layernorm_bwd, .bytes = dt_cpu_layernorm_bwd_bytes},
     [DT_OP_RMSNORM_BWD] = {.run = dt_cpu_layernorm_bwd, .bytes = dt_cpu_layernorm_bwd_bytes},
     [DT_OP_GROUPNORM_BWD] = {.run = dt_cpu_groupnorm_bwd, .bytes = dt_cpu_groupnorm_bytes},
-    [DT_OP_EMBED_BWD] = {.run = dt_cpu_embed_bwd},
+    [DT_OP_EMBED_BWD] = {.run = dt_cpu_embed_bwd, .bytes = dt_cpu_embed_bwd_bytes},
     [DT_OP_ROPE_BWD] = {.run = dt_cpu_rope},
     [DT_OP_MAXPOOL_BWD] = {.run = dt_cpu_maxpool_bwd, .main = MAIN_OUT},
     [DT_OP_AVGPOOL_BWD] = {.run = dt_cpu_avgpool_bwd, .main = MAIN_OUT},

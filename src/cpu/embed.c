@@ -33,23 +33,50 @@ DT_CPU_SIMD static void add_row(float *sum, const float *x, int64_t c) {
 }
 
 /* A part has every N_PART-th row of the table, so that frequent indices are spread, and adds in the order of the
- * indices. */
-static void back_part(const dt_cpu_node *d, int64_t part) {
+ * indices. begin [N_PART + 1] says where its places stand in `place`. */
+typedef struct parts {
+    int32_t *begin, *place;
+} parts;
+
+int64_t dt_cpu_embed_bwd_bytes(const dt_cpu_node *d) {
+    return (d->m + N_PART + 1) * (int64_t)sizeof(int32_t);
+}
+
+static bool learns(const dt_cpu_node *d, int32_t v) {
+    return v >= 0 && v < d->rows && v != d->attr.embed.padding;
+}
+
+static parts sort_places(const dt_cpu_node *d) {
+    const int32_t *index = d->b.in[1];
+    const parts p = {.begin = d->b.workspace, .place = (int32_t *)d->b.workspace + N_PART + 1};
+    int32_t next[N_PART] = {0}, sum = 0;
+    for (int64_t r = 0; r < d->m; r++)
+        if (learns(d, index[r])) next[index[r] % N_PART]++;
+    for (int32_t k = 0; k < N_PART; k++) {
+        const int32_t count = next[k];
+        p.begin[k] = next[k] = sum;
+        sum += count;
+    }
+    p.begin[N_PART] = sum;
+    for (int64_t r = 0; r < d->m; r++)
+        if (learns(d, index[r])) p.place[next[index[r] % N_PART]++] = (int32_t)r;
+    return p;
+}
+
+static void back_part(const dt_cpu_node *d, const parts *p, int64_t part) {
     const float *dy = d->b.in[0];
-    const int32_t *index = d->b.in[1], padding = d->attr.embed.padding;
+    const int32_t *index = d->b.in[1];
     float *dw = d->b.out[0];
     for (int64_t v = part; v < d->rows; v += N_PART) memset(dw + v * d->c, 0, (size_t)d->c * sizeof *dw);
-    for (int64_t r = 0; r < d->m; r++) {
-        const int32_t v = index[r];
-        if (v % N_PART != part || v < 0 || v >= d->rows || v == padding) continue;
-        add_row(dw + v * d->c, dy + r * d->c, d->c);
-    }
+    for (int32_t i = p->begin[part]; i < p->begin[part + 1]; i++)
+        add_row(dw + index[p->place[i]] * d->c, dy + p->place[i] * d->c, d->c);
 }
 
 dt_status dt_cpu_embed_bwd(void *node, dt_stream *stream) {
     (void)stream;
     const dt_cpu_node *d = node;
+    const parts p = sort_places(d);
 #pragma omp parallel for schedule(dynamic) num_threads(d->threads) if (d->n_elem > DT_CPU_GRAIN)
-    for (int64_t k = 0; k < N_PART; k++) back_part(d, k);
+    for (int64_t k = 0; k < N_PART; k++) back_part(d, &p, k);
     return DT_OK;
 }

@@ -145,6 +145,7 @@ int64_t dt_cpu_groupnorm_bytes(const dt_cpu_node *d); /* workspace, backward too
 /* embed.c */
 dt_status dt_cpu_embed(void *node, dt_stream *stream);
 dt_status dt_cpu_embed_bwd(void *node, dt_stream *stream);
+int64_t dt_cpu_embed_bwd_bytes(const dt_cpu_node *d); /* workspace */
 /* rope.c */
 dt_status dt_cpu_rope(void *node, dt_stream *stream);
 dt_status dt_cpu_position(void *node, dt_stream *stream);

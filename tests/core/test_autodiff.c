@@ -241,6 +241,33 @@ static void test_tied_weight(void **state) {
     check_gradients(b.g, "a tied weight");
 }
 
+/* Frozen, a table has no gradient from either use; the gradient of the logits lies where they do. */
+static void test_frozen_tied_weight(void **state) {
+    (void)state;
+    for (int frozen = 0; frozen < 2; frozen++) {
+        dt_builder b = {0};
+        dt_vid table;
+        dt_plan plan;
+        const dt_vid x = begin_tokens(&b, &table), w = add_param(&b, "fc.weight", 2, (int64_t[]){6, 6});
+        end_tokens(&b, dt_build_op(&b, "fc", DT_OP_DENSE, NULL, 2, (dt_vid[]){x, w}), table);
+        b.g->value[table].frozen = frozen;
+        check_ok(dt_autodiff(b.g));
+        check_ok(dt_graph_validate(b.g));
+        assert_int_equal(graph_count(b.g, DT_OP_EMBED_BWD), 1 - frozen);
+        assert_int_equal(graph_count(b.g, DT_OP_DENSE_WGRAD), 2 - frozen);
+        assert_int_equal(gradient_of(b.g, table) >= 0, !frozen);
+        assert_true(gradient_of(b.g, w) >= 0);
+        check_ok(dt_plan_build(b.g, 64, 0, true, &plan));
+        const dt_value *logits = &b.g->value[dt_graph_find(b.g, "head")],
+                       *back = &b.g->value[b.g->node[dt_graph_reader(b.g, dt_graph_find(b.g, "head"),
+                                                                     DT_OP_XENT_BWD, DT_XENT_BWD_IN_LOGITS)]
+                                               .out[0]];
+        assert_int_equal(logits->arena, DT_ARENA_ACT);
+        assert_int_equal(back->offset_bytes, logits->offset_bytes);
+        dt_graph_destroy(b.g);
+    }
+}
+
 /* Parameters whose gradient is a view, or the same value as another's. */
 static void test_gradients_that_are_views(void **state) {
     (void)state;
@@ -298,6 +325,7 @@ int main(void) {
         cmocka_unit_test(test_values_with_many_readers),
         cmocka_unit_test(test_shared_weight),
         cmocka_unit_test(test_tied_weight),
+        cmocka_unit_test(test_frozen_tied_weight),
         cmocka_unit_test(test_gradients_that_are_views),
         cmocka_unit_test(test_random_networks),
         cmocka_unit_test(test_parameter_without_influence),

@@ -137,6 +137,38 @@ static void test_attention_against_all_keys(void **state) {
         attention_check_rows(p->gpu, types[i], fmax(gpu_tolerance(types[i]), AGAINST_TOLERANCE));
 }
 
+/* Indices outside the table give zeros, and nothing to its gradient. */
+static void test_embed_outside(void **state) {
+    static const int32_t index[] = {-1, 2, 3, INT32_MAX, INT32_MIN, 0};
+    gpu_pair *p = *state;
+    GPU_OR_SKIP(p);
+    const op_case forward = {.op = DT_OP_EMBED,
+                             .attr = {.embed.padding = -1},
+                             .in = {{IN_ABOVE, {3, 8}}, {IN_INDEX, {6}}}},
+                  back = {.op = DT_OP_EMBED_BWD,
+                          .attr = {.embed = {.padding = -1, .rows = 3}},
+                          .in = {{IN_ABOVE, {6, 8}}, {IN_INDEX, {6}}}};
+    for (int k = 0; k < 2; k++) {
+        const op_case *c = k ? &back : &forward;
+        dt_graph *g = op_case_graph(c, DT_DTYPE_F32);
+        op_run r = op_run_open(p->gpu, g, &op_step, false);
+        op_case_fill(c, &r);
+        op_write_bytes(&r, dt_graph_find(g, "in1"), index);
+        op_run_go(&r);
+        op_check_bounds(&r);
+        float *got = op_read(&r, g->node[0].out[0]), *from = op_read(&r, dt_graph_find(g, "in0"));
+        for (int i = 0; i < 8; i++)
+            for (int row = 0; row < (k ? 3 : 6); row++) {
+                const bool there = k ? row != 1 : row == 1 || row == 5;
+                const int at = k ? (row == 0 ? 5 : 1) : row == 1 ? 2 : 0; /* the one row that it is */
+                assert_true(got[row * 8 + i] == (there ? from[at * 8 + i] : 0));
+            }
+        free(got), free(from);
+        op_run_close(&r);
+        dt_graph_destroy(g);
+    }
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_f32),
     cmocka_unit_test(test_f16),
@@ -144,6 +176,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_libraries),
     cmocka_unit_test(test_replay_equals_run),
     cmocka_unit_test(test_running_statistics),
+    cmocka_unit_test(test_embed_outside),
     cmocka_unit_test(test_attention_against_all_keys),
 };
 GPU_TEST_MAIN("op matrix on the GPU", tests)
