@@ -334,9 +334,9 @@ static void test_rmsprop(void **state) {
     (void)state;
     check_optimizer(OPTIM("", "kind = \"rmsprop\"\nweight_decay = 0\n"));
     check_optimizer(OPTIM("", "kind = \"rmsprop\"\nmomentum = 0.8\nweight_decay = 0.1\n"));
-    check_optimizer(
-        OPTIM("clip_norm = 0.9\nloss_scale = 8\n",
-              "kind = \"rmsprop\"\nlr = 0.002\nmomentum = 0.8\ncentered = true\nweight_decay = 0.1\n"));
+    check_optimizer(OPTIM(
+        "clip_norm = 0.9\nloss_scale = 8\n",
+        "kind = \"rmsprop\"\nlr = 0.002\nmomentum = 0.8\neps = 1e-5\ncentered = true\nweight_decay = 0.1\n"));
     check_optimizer(OPTIM("", "kind = \"rmsprop\"\nalpha = 0.8\ncentered = true\n"));
     check_optimizer(OPTIM("", "kind = \"rmsprop_tf\"\nweight_decay = 0\n"));
     check_optimizer(OPTIM("micro_batch = 8\nema = 0.9\n",
