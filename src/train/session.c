@@ -264,10 +264,9 @@ static dt_vid field_of(const dt_graph *g, dt_vid v) {
 static dt_status check_field(const dt_session *s, const char *field, double lo, double hi, const char *why) {
     const dt_dataset *const set[] = {s->train_data, s->val_data};
     for (int i = 0; i < 2; i++) {
-        dt_data_note note = {""};
+        dt_data_note note; /* check_cast tells it */
         if (!set[i]) continue;
         DT_TRY(dt_data_check_numbers(set[i], field, lo, hi, why, &note));
-        if (note.text[0] && s->mpi->rank == 0) dt_tell(s->sink, DT_NEWS_WARNING, "%s", note.text);
     }
     return DT_OK;
 }
