@@ -120,6 +120,18 @@ typedef struct dt_conv2d_options {
     const char *name;
 } dt_conv2d_options;
 
+typedef struct dt_conv_transpose_options {
+    int64_t channels;   /* of the output; needed */
+    int64_t kernel;     /* rows and columns; 0: 2 */
+    int64_t stride;     /* 0: 2 */
+    int64_t pad;        /* rows and columns taken off each side */
+    int64_t output_pad; /* rows below and columns to the right that are added */
+    int64_t dilation;   /* 0: 1 */
+    int64_t groups;     /* 0: 1 */
+    bool no_bias;
+    const char *name;
+} dt_conv_transpose_options;
+
 typedef struct dt_dense_options {
     int64_t channels; /* of the output; needed */
     bool no_bias;
@@ -414,6 +426,10 @@ DT_API dt_var dt_image_input(dt_net *net, const char *name, dt_image_options opt
  * [channels, kernel, kernel, C / groups], bias [channels]. */
 DT_API dt_var dt_conv2d(dt_var x, dt_conv2d_options options);
 
+/* The other way round, PyTorch's ConvTranspose2d: sides become (side - 1) stride - 2 pad + dilation (kernel - 1) + 1 +
+ * output_pad. Parameters: weight [C, kernel, kernel, channels / groups], bias [channels]. */
+DT_API dt_var dt_conv2d_transpose(dt_var x, dt_conv_transpose_options options);
+
 /* [..., C] to [..., channels]; of an image, [H, W, C], all dimensions are one. Parameters: weight [channels, C], bias
  * [channels]. */
 DT_API dt_var dt_dense(dt_var x, dt_dense_options options);
@@ -448,6 +464,8 @@ DT_API dt_var dt_global_avgpool(dt_var x);
 DT_API dt_var dt_flatten(dt_var x);
 /* In training zero with probability `rate`, else x / (1 - rate); in evaluation x. */
 DT_API dt_var dt_dropout(dt_var x, double rate);
+/* Whole rows of the batch, in training: stochastic depth. Others are divided by 1 - rate. */
+DT_API dt_var dt_drop_path(dt_var x, double rate);
 
 /* Element by element, as PyTorch defines them. */
 DT_API dt_var dt_relu(dt_var x);
@@ -483,6 +501,17 @@ DT_API dt_var dt_max(dt_var a, dt_var b);
 /* Along the last dimension. Cross-entropy takes its input without them. */
 DT_API dt_var dt_softmax(dt_var x);
 DT_API dt_var dt_log_softmax(dt_var x);
+/* Over one dimension of the rows, from 0; -1: the last. It goes, but for that of a vector, which becomes 1. The gradient
+ * of dt_amax is shared by equal elements. */
+DT_API dt_var dt_mean(dt_var x, int32_t dimension);
+DT_API dt_var dt_sum(dt_var x, int32_t dimension);
+DT_API dt_var dt_amax(dt_var x, int32_t dimension);
+/* Rows in another shape, the last dimension first; one may be -1: what remains. */
+DT_API dt_var dt_reshape(dt_var x, dt_shape row);
+/* Two dimensions of the rows in each other's place, from 0; -1: the last. */
+DT_API dt_var dt_transpose(dt_var x, int32_t first, int32_t second);
+/* a [..., M, K] times b [..., K, N], for each matrix of the leading dimensions, which are the same. */
+DT_API dt_var dt_matmul(dt_var a, dt_var b);
 /* n values, 2 to 32, one after the other along a dimension of their rows, from 0; -1: the last. */
 DT_API dt_var dt_concat(const dt_var *x, int32_t n, int32_t dimension);
 

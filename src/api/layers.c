@@ -190,6 +190,10 @@ dt_var dt_conv2d(dt_var x, dt_conv2d_options o) {
     dt_net *net = net_of(x, __func__);
     return net ? layer(net, "conv", "conv2d", o.name, 1, &x.id, &o) : DT_NO_VAR;
 }
+dt_var dt_conv2d_transpose(dt_var x, dt_conv_transpose_options o) {
+    dt_net *net = net_of(x, __func__);
+    return net ? layer(net, "conv_transpose", "conv_transpose", o.name, 1, &x.id, &o) : DT_NO_VAR;
+}
 dt_var dt_dense(dt_var x, dt_dense_options o) {
     dt_net *net = net_of(x, __func__);
     return net ? layer(net, "dense", "dense", o.name, 1, &x.id, &o) : DT_NO_VAR;
@@ -265,6 +269,10 @@ dt_var dt_dropout(dt_var x, double rate) {
     return plain(x, "dropout", &(dt_dropout_options){.rate = rate});
 }
 
+dt_var dt_drop_path(dt_var x, double rate) {
+    return plain(x, "drop_path", &(dt_dropout_options){.rate = rate});
+}
+
 /* ---- functions of core/scalar.h, each under its name ---- */
 
 #undef DT_SCALARS_0
@@ -335,6 +343,49 @@ dt_var dt_concat(const dt_var *x, int32_t n, int32_t dimension) {
         in[i] = x[i].id;
     }
     return layer(net, "concat", "concat", NULL, n, in, &(dt_concat_options){.axis = dimension + 1});
+}
+
+/* A dimension of the rows as an axis of layers, whose 0 is the last; -1 with an error. */
+static int64_t axis_of(dt_net *net, dt_var x, int32_t dimension, const char *layer) {
+    const int32_t ndim = net->b.g->value[x.id].ndim - 1;
+    if (dimension >= -1 && dimension < ndim) return dimension + 1;
+    dt_net_refuse(net, dt_fail(DT_ERR_USAGE, "dt_%s: dimension %d of %d", layer, dimension, ndim));
+    return -1;
+}
+
+#define DEFINE_REDUCE(name)                                                                                  \
+    dt_var dt_##name(dt_var x, int32_t dimension) {                                                          \
+        dt_net *net = net_of(x, #name);                                                                      \
+        const int64_t axis = net ? axis_of(net, x, dimension, #name) : -1;                                   \
+        return axis < 0 ? DT_NO_VAR : plain(x, #name, &(dt_dimension_options){.axis = axis});                \
+    }
+DEFINE_REDUCE(mean)
+DEFINE_REDUCE(sum)
+DEFINE_REDUCE(amax)
+
+dt_var dt_reshape(dt_var x, dt_shape row) {
+    dt_net *net = net_of(x, __func__);
+    dt_reshape_options o = {.n_shape = row.ndim};
+    if (!net) return DT_NO_VAR;
+    if (row.ndim < 1 || row.ndim > DT_MAX_DIM - 1)
+        return dt_net_refuse(net,
+                             dt_fail(DT_ERR_USAGE, "dt_reshape: %d dimensions of a row: 1 to %d are possible",
+                                     row.ndim, DT_MAX_DIM - 1));
+    for (int32_t i = 0; i < row.ndim; i++) o.shape[i] = (double)row.dim[i];
+    return plain(x, "reshape", &o);
+}
+
+dt_var dt_transpose(dt_var x, int32_t first, int32_t second) {
+    dt_net *net = net_of(x, __func__);
+    if (!net) return DT_NO_VAR;
+    const int64_t one = axis_of(net, x, first, "transpose"),
+                  other = one < 0 ? -1 : axis_of(net, x, second, "transpose");
+    return other < 0 ? DT_NO_VAR : plain(x, "transpose", &(dt_swap_options){.first = one, .second = other});
+}
+
+dt_var dt_matmul(dt_var a, dt_var b) {
+    dt_net *net = net_of_both(a, b, "matmul");
+    return net ? layer(net, "matmul", "matmul", NULL, 2, (dt_vid[]){a.id, b.id}, NULL) : DT_NO_VAR;
 }
 
 /* ---- recurrences ---- */

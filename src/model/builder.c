@@ -101,6 +101,58 @@ dt_vid dt_build_conv(dt_builder *b, const char *name, dt_vid x, const dt_conv2d_
     return dt_build_op(b, name, DT_OP_CONV, &t, 3, in);
 }
 
+dt_vid dt_build_conv_transpose(dt_builder *b, const char *name, dt_vid x,
+                               const dt_conv_transpose_options *o) {
+    if (b->status != DT_OK) return -1;
+    const dt_value *xv = &b->g->value[x];
+    const int64_t stride = dt_max_i64(o->stride, 1), dilation = dt_max_i64(o->dilation, 1),
+                  groups = dt_max_i64(o->groups, 1);
+    if (xv->ndim != 4) {
+        b->status = dt_fail(DT_ERR_CONFIG, "%s: %s is %s, not an image [N, H, W, C]", name, xv->name,
+                            dt_value_shape_text(xv));
+        return -1;
+    }
+    const int64_t c = xv->dim[3], grown = dilation * (o->kernel - 1) + 1 + o->output_pad - 2 * o->pad;
+    int64_t side[2];
+    for (int i = 0; i < 2; i++) side[i] = (xv->dim[1 + i] - 1) * stride + grown;
+    if (c % groups || o->channels % groups || side[0] < 1 || side[1] < 1 || side[0] > INT32_MAX ||
+        side[1] > INT32_MAX || o->output_pad >= dt_max_i64(stride, dilation)) {
+        b->status =
+            dt_fail(DT_ERR_CONFIG,
+                    "%s: %lld channels out of %lld in %lld groups, an image of %lld x %lld, output_pad "
+                    "%lld: groups divide both, sides are positive, output_pad is below stride or dilation",
+                    name, (long long)o->channels, (long long)c, (long long)groups, (long long)side[0],
+                    (long long)side[1], (long long)o->output_pad);
+        return -1;
+    }
+    const int64_t dim[] = {c, o->kernel, o->kernel, o->channels / groups};
+    dt_vid w = add_value(b, name, "weight", DT_ROLE_PARAM, b->g->compute, 4, dim);
+    if (w < 0) return -1;
+    dt_value *wv = &b->g->value[w];
+    wv->init = DT_INIT_KAIMING_UNIFORM_A5;
+    wv->decay = true;
+    /* PyTorch reads fan_in off the weight's second dimension, which is the channels out */
+    wv->fan_in = o->kernel * o->kernel * (o->channels / groups);
+    wv->fan_out = o->kernel * o->kernel * c;
+    const int64_t fan_in = wv->fan_in;
+    const dt_attr t = {.window.kernel = {(int32_t)o->kernel, (int32_t)o->kernel},
+                       .window.stride = {(int32_t)stride, (int32_t)stride},
+                       .window.pad_begin = {(int32_t)o->pad, (int32_t)o->pad},
+                       .window.pad_end = {(int32_t)o->pad, (int32_t)o->pad},
+                       .window.dilation = {(int32_t)dilation, (int32_t)dilation},
+                       .window.groups = (int32_t)groups,
+                       .window.size = {(int32_t)side[0], (int32_t)side[1]}};
+    if (o->no_bias) return dt_build_op(b, name, DT_OP_CONV_DGRAD, &t, 2, (dt_vid[]){x, w});
+    char full[DT_NAME_MAX];
+    dt_vid y = dt_build_op(b, joined(full, name, "product"), DT_OP_CONV_DGRAD, &t, 2, (dt_vid[]){x, w});
+    dt_vid bias = add_value(b, name, "bias", DT_ROLE_PARAM, b->g->compute, 1, &o->channels);
+    if (bias < 0) return -1;
+    b->g->value[bias].init = DT_INIT_UNIFORM_FAN_IN;
+    b->g->value[bias].fan_in = fan_in;
+    const dt_attr add = {.binary.fn = DT_BINARY_ADD}; /* dt_build_add wants one shape */
+    return dt_build_op(b, name, DT_OP_BINARY, &add, 2, (dt_vid[]){y, bias});
+}
+
 dt_vid dt_build_dense(dt_builder *b, const char *name, dt_vid x, int64_t features, bool bias) {
     if (b->status != DT_OK) return -1;
     if (b->g->value[x].ndim == 4) { /* an image: all of it is one row */
@@ -182,8 +234,62 @@ uint64_t dt_build_salt(const dt_builder *b) {
     return (uint64_t)(b->g->n_node - b->n_flatten);
 }
 
+dt_vid dt_build_drop_path(dt_builder *b, const char *name, dt_vid x, double rate) {
+    if (b->status != DT_OK || !b->g->training) return x;
+    dt_attr t = {.dropout.p = (float)rate, .dropout.rows = true, .dropout.salt = dt_build_salt(b)};
+    return dt_build_op(b, name, DT_OP_DROPOUT, &t, 1, &x);
+}
+
 dt_vid dt_build_dropout(dt_builder *b, const char *name, dt_vid x, double rate) {
     if (b->status != DT_OK || !b->g->training) return x; /* identity in evaluation */
     dt_attr t = {.dropout.p = (float)rate, .dropout.salt = dt_build_salt(b)};
     return dt_build_op(b, name, DT_OP_DROPOUT, &t, 1, &x);
+}
+
+/* The dimension that an option of a layer means; -1 with an error where there is none. */
+static int32_t dimension_of(dt_builder *b, const char *name, dt_vid x, int64_t axis) {
+    const dt_value *xv = &b->g->value[x];
+    if (axis >= 0 && axis < xv->ndim && xv->ndim > 1) return axis > 0 ? (int32_t)axis : xv->ndim - 1;
+    b->status = dt_fail(DT_ERR_CONFIG, "%s: dimension %lld of %s, which is %s", name, (long long)axis,
+                        xv->name, dt_value_shape_text(xv));
+    return -1;
+}
+
+dt_vid dt_build_reduce(dt_builder *b, const char *name, dt_vid x, dt_reduce_kind kind, int64_t axis) {
+    if (b->status != DT_OK) return -1;
+    const dt_value v = b->g->value[x];
+    const int32_t at = dimension_of(b, name, x, axis);
+    if (at < 0) return -1;
+    const dt_attr t = {.reduce.kind = kind, .reduce.axes = 1 << at};
+    if (v.ndim == 2) return dt_build_op(b, name, DT_OP_REDUCE, &t, 1, &x);
+    char full[DT_NAME_MAX];
+    dt_vid y = dt_build_op(b, joined(full, name, "kept"), DT_OP_REDUCE, &t, 1, &x);
+    dt_attr shape = {.reshape.ndim = v.ndim - 1};
+    for (int32_t i = 0, k = 0; i < v.ndim; i++)
+        if (i != at) shape.reshape.dim[k++] = v.dim[i];
+    return dt_build_op(b, name, DT_OP_RESHAPE, &shape, 1, &y);
+}
+
+dt_vid dt_build_reshape(dt_builder *b, const char *name, dt_vid x, const dt_reshape_options *o) {
+    if (b->status != DT_OK) return -1;
+    dt_attr t = {.reshape.ndim = o->n_shape > 0 ? o->n_shape + 1 : 0};
+    if (o->n_shape > 0) t.reshape.dim[0] = b->g->value[x].dim[0];
+    for (int32_t i = 0; i < o->n_shape; i++) {
+        t.reshape.dim[1 + i] = (int64_t)o->shape[i];
+        if ((double)t.reshape.dim[1 + i] == o->shape[i]) continue;
+        b->status = dt_fail(DT_ERR_CONFIG, "%s: %g is no dimension of a shape", name, o->shape[i]);
+        return -1;
+    }
+    return dt_build_op(b, name, DT_OP_RESHAPE, &t, 1, &x);
+}
+
+dt_vid dt_build_swap(dt_builder *b, const char *name, dt_vid x, const dt_swap_options *o) {
+    if (b->status != DT_OK) return -1;
+    const int32_t first = dimension_of(b, name, x, o->first),
+                  second = first < 0 ? -1 : dimension_of(b, name, x, o->second);
+    if (second < 0) return -1;
+    dt_attr t = {.transpose.ndim = b->g->value[x].ndim};
+    for (int32_t i = 0; i < t.transpose.ndim; i++) t.transpose.perm[i] = i;
+    t.transpose.perm[first] = second, t.transpose.perm[second] = first;
+    return dt_build_op(b, name, DT_OP_TRANSPOSE, &t, 1, &x);
 }

@@ -74,6 +74,42 @@ static const dt_key_row clamp_keys[] = {
 LAYER_SECTION(clamp, clamp_keys);
 #undef KEYS_OF
 
+#define KEYS_OF dt_conv_transpose_options
+static const dt_key_row conv_transpose_keys[] = {
+    {CHANNELS},
+    {KERNEL("2")},
+    {INT("stride", stride, 1, 1024), .fallback = "2", .help = "How far apart the inputs lie in the output"},
+    {INT("pad", pad, 0, 1024), .fallback = "0", .help = "Taken off each side of the output"},
+    {INT("output_pad", output_pad, 0, 1024), .fallback = "0",
+     .help =
+         "Added below and to the right: which of the sizes that a convolution makes this one of is meant"},
+    {INT("dilation", dilation, 1, 1024), .fallback = "1", .help = "Distance between the taps of the window"},
+    {INT("groups", groups, 1, 1 << 20), .fallback = "1", .help = "Channel groups convolved apart"},
+    {BIAS},
+};
+LAYER_SECTION(conv_transpose, conv_transpose_keys);
+#undef KEYS_OF
+
+#define AXIS(name_, field)                                                                                   \
+    INT(name_, field, 0, DT_MAX_DIM - 1), .fallback = "0", .help = "Dimension, from 1 on; 0: the last"
+#define KEYS_OF dt_dimension_options
+static const dt_key_row reduce_keys[] = {{AXIS("axis", axis)}};
+LAYER_SECTION(reduce, reduce_keys);
+#undef KEYS_OF
+
+#define KEYS_OF dt_reshape_options
+static const dt_key_row reshape_keys[] = {
+    {FLOATS("shape", shape, n_shape, -1, 0x1p53), .fallback = "[]",
+     .help = "Of a sample: whole numbers, one of them may be -1: what remains; not set: flat"},
+};
+LAYER_SECTION(reshape, reshape_keys);
+#undef KEYS_OF
+
+#define KEYS_OF dt_swap_options
+static const dt_key_row transpose_keys[] = {{AXIS("first", first)}, {AXIS("second", second)}};
+LAYER_SECTION(transpose, transpose_keys);
+#undef KEYS_OF
+
 #define KEYS_OF dt_concat_options
 static const dt_key_row concat_keys[] = {
     {INT("axis", axis, 0, DT_MAX_DIM - 1), .fallback = "0", .help = "Dimension, from 1 on; 0: the last"},
@@ -257,6 +293,40 @@ static dt_vid build_dropout(dt_builder *b, const char *name, const dt_vid *in, i
     return dt_build_dropout(b, name, in[0], dropout->rate);
 }
 
+static dt_vid build_drop_path(dt_builder *b, const char *name, const dt_vid *in, int32_t n_in,
+                              const void *o) {
+    const dt_dropout_options *dropout = o;
+    (void)n_in;
+    return dt_build_drop_path(b, name, in[0], dropout->rate);
+}
+
+static dt_vid build_conv_transpose(dt_builder *b, const char *name, const dt_vid *in, int32_t n_in,
+                                   const void *o) {
+    (void)n_in;
+    return dt_build_conv_transpose(b, name, in[0], o);
+}
+
+static dt_vid build_reshape(dt_builder *b, const char *name, const dt_vid *in, int32_t n_in, const void *o) {
+    (void)n_in;
+    return dt_build_reshape(b, name, in[0], o);
+}
+
+static dt_vid build_transpose(dt_builder *b, const char *name, const dt_vid *in, int32_t n_in,
+                              const void *o) {
+    (void)n_in;
+    return dt_build_swap(b, name, in[0], o);
+}
+
+#define BUILD_REDUCE(function, KIND)                                                                         \
+    static dt_vid function(dt_builder *b, const char *name, const dt_vid *in, int32_t n_in, const void *o) { \
+        const dt_dimension_options *axis = o;                                                                \
+        (void)n_in;                                                                                          \
+        return dt_build_reduce(b, name, in[0], DT_REDUCE_##KIND, axis->axis);                                \
+    }
+BUILD_REDUCE(build_mean, MEAN)
+BUILD_REDUCE(build_sum, SUM)
+BUILD_REDUCE(build_amax, MAX)
+
 static dt_vid build_unary(dt_builder *b, const char *name, dt_vid x, dt_unary f, const void *o) {
     const dt_scalar_options *scalar = o;
     const dt_attr t = {.unary.fn = f, .unary.a = (float)scalar->a, .unary.b = (float)scalar->b};
@@ -360,6 +430,8 @@ static dt_vid build_attention(dt_builder *b, const char *name, const dt_vid *in,
 
 const dt_layer_row dt_layer_table[] = {
     {"conv", &conv_section, ONE_INPUT, .build = build_conv, .help = "2-D convolution"},
+    {"conv_transpose", &conv_transpose_section, ONE_INPUT, .build = build_conv_transpose,
+     .help = "Transposed 2-D convolution, which makes images larger"},
     {"dense", &dense_section, ONE_INPUT, .build = build_dense,
      .help = "Fully connected layer; an image is taken as flat"},
     {"batchnorm", &batchnorm_section, ONE_INPUT, .build = build_batchnorm,
@@ -412,6 +484,8 @@ const dt_layer_row dt_layer_table[] = {
     {"flatten", NULL, ONE_INPUT, .op = DT_OP_RESHAPE, .help = "Height, width and channels as one dimension"},
     {"dropout", &dropout_section, ONE_INPUT, .build = build_dropout,
      .help = "Sets values to 0 at random in training and scales the rest"},
+    {"drop_path", &dropout_section, ONE_INPUT, .build = build_drop_path,
+     .help = "Drops whole samples at random in training and scales the rest: stochastic depth of a branch"},
     {"add", NULL, TWO_INPUTS, .build = build_add,
      .help = "Sum of two layers' outputs of the same shape: a residual connection"},
     {"sub", NULL, TWO_INPUTS, BINARY(SUB),
@@ -432,6 +506,16 @@ const dt_layer_row dt_layer_table[] = {
      .help = "Multi-head attention over a sequence; with names another sequence to attend to, its rows' "
              "lengths (a "
              "whole number each), documents (a whole number a step: equal ones see each other)"},
+    {"matmul", NULL, TWO_INPUTS, .op = DT_OP_MATMUL,
+     .help = "Product of the matrices that the last two dimensions are"},
+    {"mean", &reduce_section, ONE_INPUT, .build = build_mean, .help = "Mean over a dimension, which goes"},
+    {"sum", &reduce_section, ONE_INPUT, .build = build_sum, .help = "Sum over a dimension, which goes"},
+    {"amax", &reduce_section, ONE_INPUT, .build = build_amax,
+     .help = "Largest value along a dimension, which goes"},
+    {"reshape", &reshape_section, ONE_INPUT, .build = build_reshape,
+     .help = "The same numbers of a sample in another shape, the last dimension first"},
+    {"transpose", &transpose_section, ONE_INPUT, .build = build_transpose,
+     .help = "Two dimensions in each other's place"},
     {"concat", &concat_section, .min_in = 2, .max_in = DT_LAYER_IN_MAX, .build = build_concat,
      .help = "Outputs of layers one after the other along a dimension"},
 };

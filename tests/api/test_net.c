@@ -441,6 +441,13 @@ static void refused_in_building(void **state) {
     MISTAKE(DT_ERR_CONFIG, "global_avgpool", dt_global_avgpool(v));
     MISTAKE(DT_ERR_CONFIG, "rate", dt_dropout(v, 1));
     MISTAKE(DT_ERR_CONFIG, "rate", dt_dropout(v, NAN));
+    MISTAKE(DT_ERR_CONFIG, "rate", dt_drop_path(v, -0.5));
+    MISTAKE(DT_ERR_USAGE, "dimension 9", dt_mean(x, 9));
+    MISTAKE(DT_ERR_USAGE, "dimension -2", dt_sum(x, -2));
+    MISTAKE(DT_ERR_USAGE, "dimension 7", dt_transpose(x, 0, 7));
+    MISTAKE(DT_ERR_CONFIG, "product", dt_matmul(x, v));
+    MISTAKE(DT_ERR_CONFIG, "output_pad",
+            dt_conv2d_transpose(x, (dt_conv_transpose_options){.channels = 4, .output_pad = 2}));
     MISTAKE(DT_ERR_CONFIG, "add", dt_add(x, v));
     MISTAKE(DT_ERR_USAGE, "no value", dt_relu((dt_var){net, 999}));
     MISTAKE(DT_ERR_USAGE, "no value", dt_relu((dt_var){net, -1}));
@@ -528,6 +535,43 @@ static void refused_in_running(void **state) {
     dt_tensor_free(wrong), dt_tensor_free(nan_image), unmake(&m), dt_run_close(run);
 }
 
+/* An autoencoder of images with branches that are dropped, and attention written out: every layer that moves or brings
+ * together elements has a gradient. */
+static void moves(void **state) {
+    (void)state;
+    dt_run *run;
+    dt_net *net;
+    float pixels[4 * 8 * 8 * 3];
+    double first = 0, loss = 0;
+    OK(dt_run_open((dt_run_options){.device = DT_DEVICE_CPU}, &run));
+    OK(dt_net_create(run, (dt_net_options){.batch = 4, .optimizer = {.name = "adam", .lr = 3e-3}, .seed = 3},
+                     &net));
+    dt_var x = dt_input(net, "x", DT_DTYPE_F32, DT_SHAPE(8, 8, 3));
+    dt_var y = dt_conv2d(x, (dt_conv2d_options){.channels = 8, .stride = 2, .pad = DT_PAD_SAME});
+    dt_var gate = dt_sigmoid(dt_dense(dt_mean(dt_mean(y, 0), 0), (dt_dense_options){.channels = 8}));
+    y = dt_mul(y, dt_reshape(gate, DT_SHAPE(1, 1, -1))); /* squeeze and excite */
+    dt_var top = dt_amax(y, -1);                         /* [4, 4] of a row */
+    dt_var mixed = dt_matmul(dt_softmax(top), dt_transpose(top, 0, 1));
+    y = dt_add(y, dt_drop_path(dt_relu(y), 0.25));
+    y = dt_conv2d_transpose(y, (dt_conv_transpose_options){.channels = 3, .kernel = 2});
+    dt_loss("mse", y, x, (dt_loss_options){0});
+    dt_loss("mse", dt_sum(mixed, -1), dt_sum(top, 0), (dt_loss_options){.name = "mixed", .weight = 0.01});
+    OK(dt_net_compile(net));
+    for (int i = 0; i < (int)(sizeof pixels / sizeof pixels[0]); i++) pixels[i] = sinf((float)i * 0.37f);
+    dt_tensor *images;
+    OK(dt_tensor_from(run, DT_DTYPE_F32, DT_SHAPE(4, 8, 8, 3), pixels, &images));
+    for (int step = 0; step < 120; step++) {
+        OK(dt_net_set(net, "x", images));
+        OK(dt_net_step(net));
+        loss = metric(net, "loss");
+        if (step == 0) first = loss;
+    }
+    assert_true(loss < 0.5f * first);
+    dt_tensor_free(images);
+    dt_net_free(net);
+    dt_run_close(run);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gradients),
@@ -538,6 +582,7 @@ int main(void) {
         cmocka_unit_test(saving_fails),
         cmocka_unit_test(two_threads),
         cmocka_unit_test(images),
+        cmocka_unit_test(moves),
         cmocka_unit_test(refused_in_building),
         cmocka_unit_test(refused_in_running),
     };

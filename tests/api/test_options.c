@@ -35,6 +35,11 @@ static dt_status try_conv2d(const void *options) {
     if (o.channels == 0) o.channels = 4;
     LAYER(dt_conv2d(g.x, o));
 }
+static dt_status try_conv_transpose(const void *options) {
+    dt_conv_transpose_options o = *(const dt_conv_transpose_options *)options;
+    if (o.channels == 0) o.channels = 4;
+    LAYER(dt_conv2d_transpose(g.x, o));
+}
 static dt_status try_dense(const void *options) {
     dt_dense_options o = *(const dt_dense_options *)options;
     LAYER(dt_dense(g.v, o));
@@ -169,6 +174,13 @@ static const row rows[] = {
     R(conv2d, pad, 1, DT_PAD_SAME),
     R(conv2d, dilation, 2, NONE),
     R(conv2d, groups, 2, NONE),
+    R(conv_transpose, channels, 8, NONE),
+    R(conv_transpose, kernel, 3, NONE),
+    R(conv_transpose, stride, 3, NONE),
+    R(conv_transpose, pad, 1, NONE),
+    R(conv_transpose, output_pad, 1, NONE),
+    R(conv_transpose, dilation, 2, NONE),
+    R(conv_transpose, groups, 2, NONE),
     R(dense, channels, 8, NONE),
     R(batchnorm, eps, 1e-3, NONE),
     R(batchnorm, momentum, 0.5, NONE),

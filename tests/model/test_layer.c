@@ -40,6 +40,8 @@ static dt_vid operand(net *n, const char *type) {
     dt_vid x = sequence ? dt_build_op(&n->b, "steps", DT_OP_RESHAPE, &steps, 1, &n->x) : n->x;
     if (strcmp(type, "embedding") == 0)
         check_ok(dt_graph_add_value(n->b.g, "tokens", DT_ROLE_INPUT, DT_DTYPE_I32, 2, (int64_t[]){2, 5}, &x));
+    const dt_attr square = {.reshape = {.ndim = 4, .dim = {input.batch, -1, 8, 8}}};
+    if (strcmp(type, "matmul") == 0) x = dt_build_op(&n->b, "square", DT_OP_RESHAPE, &square, 1, &n->x);
     if (strcmp(type, "tied") == 0) {
         x = dt_build_op(&n->b, "flat", DT_OP_RESHAPE, NULL, 1, &n->x);
         dt_build_dense(&n->b, "first", x, 7, true);
@@ -145,6 +147,26 @@ static void test_functions(void **state) {
                                        &(dt_conv2d_options){.channels = 1, .kernel = 1});
     need_shape(&n, dt_layer_build(&n.b, row_of("mul"), "gate", (dt_vid[]){n.x, thin}, 2, NULL),
                "2x8x8x3 f32");
+    need_shape(&n, dt_layer_build(&n.b, row_of("mean"), "mean", &n.x, 1, &(dt_dimension_options){.axis = 1}),
+               "2x8x3 f32");
+    const dt_vid flat = dt_layer_build(&n.b, row_of("amax"), "amax", &n.x, 1, NULL);
+    need_shape(&n, flat, "2x8x8 f32");
+    need_shape(&n, dt_layer_build(&n.b, row_of("matmul"), "product", (dt_vid[]){flat, flat}, 2, NULL),
+               "2x8x8 f32");
+    need_shape(&n,
+               dt_layer_build(&n.b, row_of("reshape"), "gates", &flat, 1,
+                              &(dt_reshape_options){.shape = {1, -1, 4}, .n_shape = 3}),
+               "2x1x16x4 f32");
+    need_shape(&n,
+               dt_layer_build(&n.b, row_of("transpose"), "turned", &n.x, 1,
+                              &(dt_swap_options){.first = 1, .second = 0}),
+               "2x3x8x8 f32");
+    need_shape(&n,
+               dt_layer_build(&n.b, row_of("conv_transpose"), "larger", &n.x, 1,
+                              &(dt_conv_transpose_options){
+                                  .channels = 5, .kernel = 3, .stride = 2, .pad = 1, .output_pad = 1}),
+               "2x16x16x5 f32");
+    assert_int_equal(n.b.g->value[dt_graph_find(n.b.g, "larger.weight")].dim[0], 3);
     assert_int_equal(dt_layer_build(&n.b, row_of("add"), "sum", (dt_vid[]){n.x, thin}, 2, NULL), -1);
     CHECK_ERROR(n.b.status, DT_ERR_CONFIG, "sum (add)", "2x8x8x3 f32", "2x8x8x1 f32");
     dt_graph_destroy(n.b.g);

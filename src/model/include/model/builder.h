@@ -48,6 +48,19 @@ typedef struct dt_tied_options {
     char to[64]; /* name of a layer */
 } dt_tied_options;
 
+typedef struct dt_dimension_options {
+    int64_t axis; /* 0: the last one */
+} dt_dimension_options;
+
+typedef struct dt_reshape_options {
+    double shape[DT_MAX_DIM - 1]; /* of a row, whole numbers; one may be -1: what remains. None: flat */
+    int32_t n_shape;
+} dt_reshape_options;
+
+typedef struct dt_swap_options {
+    int64_t first, second; /* dimensions; 0: the last one */
+} dt_swap_options;
+
 typedef struct dt_concat_options {
     int64_t axis; /* 0: the last one */
 } dt_concat_options;
@@ -90,6 +103,17 @@ dt_vid dt_build_add(dt_builder *b, const char *name, dt_vid x, dt_vid y);
 dt_vid dt_build_pool(dt_builder *b, const char *name, dt_op op, dt_vid x, int64_t kernel, int64_t stride,
                      int64_t pad);
 dt_vid dt_build_dropout(dt_builder *b, const char *name, dt_vid x, double rate);
+/* Whole rows of the batch dropped in training: stochastic depth (Huang et al. 2016), as torchvision's "row". */
+dt_vid dt_build_drop_path(dt_builder *b, const char *name, dt_vid x, double rate);
+/* Weight "<name>.weight" [C,R,S,K/G] of x's C channels and K = o->channels, bias "<name>.bias": PyTorch's
+ * ConvTranspose2d. Sides become (side - 1) stride - 2 pad + dilation (kernel - 1) + 1 + output_pad. */
+dt_vid dt_build_conv_transpose(dt_builder *b, const char *name, dt_vid x, const dt_conv_transpose_options *o);
+/* Over one dimension, which goes; a vector keeps it. axis 0: the last one. */
+dt_vid dt_build_reduce(dt_builder *b, const char *name, dt_vid x, dt_reduce_kind kind, int64_t axis);
+/* Rows in another shape. */
+dt_vid dt_build_reshape(dt_builder *b, const char *name, dt_vid x, const dt_reshape_options *o);
+/* Two dimensions, not that of the batch, in each other's place; 0: the last one. */
+dt_vid dt_build_swap(dt_builder *b, const char *name, dt_vid x, const dt_swap_options *o);
 
 enum { DT_RECURRENT_LAYERS = 32 };
 /* What a recurrent layer reads; -1: absent. */
