@@ -274,7 +274,7 @@ static const refusal refusals[] = {
      "7:10: model.bn_eps: would be ignored: it counts only with model.name = quickstart, resnet* or "
      "model.layers.type = batchnorm, and here model.name = \"layers\""},
     {"train = {epochs = 1, label_smoothing = 0.1}\n[model]\ntask = \"multilabel\"\n" DATA,
-     "1:40: train.label_smoothing: would be ignored: it counts only with model.task = classify or "
+     "1:40: train.label_smoothing: would be ignored: it counts only with model.task = classify, language or "
      "model.losses.kind = cross_entropy, and here model.task = \"multilabel\""},
     {MINIMAL "[model]\nloss = \"mse\"\n",
      "6:8: model.loss: \"mse\" is of another task: model.task = \"classify\" has \"cross_entropy\""},
@@ -562,6 +562,12 @@ static void hash_covers_the_mathematics(void **state) {
     }
 }
 
+static bool has_metric(const dt_task_row *task, const char *name) {
+    for (int32_t i = 0; i < task->n_metric; i++)
+        if (strcmp(task->metric[i].name, name) == 0) return true;
+    return false;
+}
+
 /* Every metric of every task can be asked for, and only of its own task; not set, it is the task's first. */
 static void best_metric_follows_the_task(void **state) {
     (void)state;
@@ -580,7 +586,7 @@ static void best_metric_follows_the_task(void **state) {
                 snprintf(override, sizeof override, "checkpoint.best_metric=eval_%s",
                          dt_task_table[k].metric[m].name);
                 assert_int_equal(dt_config_parse(&c, "run.toml", text, 1, (const char *[]){override}),
-                                 i == k ? DT_OK : DT_ERR_CONFIG);
+                                 has_metric(task, dt_task_table[k].metric[m].name) ? DT_OK : DT_ERR_CONFIG);
                 dt_config_fini(&c);
             }
     }
