@@ -289,7 +289,8 @@ dt_status dt_net_metric(dt_net *net, const char *name, double *out) {
             DT_TRY(dt_engine_sums(net->engine, net->metric)); /* so far */
     }
     if (row.of_task) {
-        *out = dt_metric_value(row.of_task, net->metric, net->b.g->n_loss > 1, 0);
+        if (net->metric[DT_METRIC_SAMPLES] > 0)
+            *out = dt_metric_value(row.of_task, net->metric, net->b.g->n_loss > 1, 0);
         return DT_OK;
     }
     /* Rows of one of several losses stand behind its sum. */

@@ -59,16 +59,15 @@ static double bits_a_byte(const dt_metric_facts *f) {
     M("r2", "R2", NULL, NULL, false, true, explained, false)
 #define LANGUAGE(M)                                                                                          \
     M("perplexity", "perplexity", "perplexity", "ppl", false, false, perplexity, false)                      \
-    M("bits_per_byte", "bits per byte", NULL, NULL, false, false, bits_a_byte, true)
-/* "accuracy" is a choice already */
-#define LANGUAGE_SHARED(M) M("accuracy", "accuracy", "accuracy", "acc", true, true, first_share, false)
+    M("bits_per_byte", "bits per byte", NULL, NULL, false, false, bits_a_byte, true)                         \
+    M("token_accuracy", "accuracy", "accuracy", "acc", true, true, first_share, false)
 
 #define METRIC_ROW(...)          {__VA_ARGS__},
 #define METRIC_CHOICE(name, ...) "eval_" name,
 static const dt_metric_row classify_metrics[] = {CLASSIFY(METRIC_ROW)};
 static const dt_metric_row multilabel_metrics[] = {MULTILABEL(METRIC_ROW)};
 static const dt_metric_row regress_metrics[] = {REGRESS(METRIC_ROW)};
-static const dt_metric_row language_metrics[] = {LANGUAGE(METRIC_ROW) LANGUAGE_SHARED(METRIC_ROW)};
+static const dt_metric_row language_metrics[] = {LANGUAGE(METRIC_ROW)};
 const char *const dt_metric_choices[] = {CLASSIFY(METRIC_CHOICE) "eval_loss",
                                          MULTILABEL(METRIC_CHOICE) REGRESS(METRIC_CHOICE)
                                              LANGUAGE(METRIC_CHOICE) NULL};
