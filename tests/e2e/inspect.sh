@@ -20,6 +20,9 @@ expect_code 3
 expect ../table.log '^dtrain: datasets/table/train: no such data, and the network reads its fields: ' 1
 train_ok 2 ../table.log inspect "$table" data.train=synthetic data.val= 'data.synthetic_fields=x:f32[3] y:f32'
 expect ../table.log '^scale +batchnorm +32x3 f32 ' 1
+train_ok 2 ../text.log inspect "$E2E_SOURCE/../../configs/text-quickstart.toml" data.train=synthetic data.val= \
+    'data.synthetic_fields=tokens:i32[128] label:i32[128]'
+expect ../text.log '^layer20 +dense +16x128x1024 f32 ' 1
 [ -z "$(ls -A)" ] || fail "inspect made $(ls -A)"
 cd "$work"
 # What the passes of the compilation did, of both programs; without fusion those that fuse do not run.

@@ -102,7 +102,7 @@ expect one.log '^data +text/train: [0-9]+ samples, tokens i32 \[48\], label i32 
 expect one.log 'step 30/30 .*loss [0-9.]+ +perplexity [0-9.]+ '
 expect one.log '^evaluation at step 30, .*: loss [0-9.]+, perplexity [0-9.]+, bits per byte [0-9.]+, accuracy [0-9.]+ % \([0-9]+ tokens\)$' 1
 is "$(field one train loss | head -n 1) > 5.3 && $(last one loss) < 3" # ln 257 is 5.55
-expect one/curves.svg perplexity
+expect one/curves.svg "[Pp]erplexity"
 is "sqrt((log($(last one perplexity)) - $(last one loss)) ^ 2) < 1e-6"
 # What is told of a byte is of all tokens, also of those that are none.
 [ "$(last one n_tokens)" -gt 1000 ] || fail "$(last one n_tokens) tokens were judged"
