@@ -241,14 +241,15 @@ typedef struct metric_row {
     const char *name;
     dt_metric sum;
     double (*value)(const double *sum, double rows);
-    bool step_only; /* the update's */
+    bool step_only;               /* the update's */
+    const dt_metric_row *of_task; /* NULL: value says */
 } metric_row;
 
 static const metric_row metric_table[] = {
-    {"loss", DT_METRIC_LOSS, mean_value, false},
-    {"rows", DT_METRIC_SAMPLES, step_value, false},
-    {"grad_norm", DT_METRIC_GRAD_NORM, step_value, true},
-    {"skipped", DT_METRIC_SKIPPED, step_value, true},
+    {"loss", DT_METRIC_LOSS, mean_value, false, NULL},
+    {"rows", DT_METRIC_SAMPLES, step_value, false, NULL},
+    {"grad_norm", DT_METRIC_GRAD_NORM, step_value, true, NULL},
+    {"skipped", DT_METRIC_SKIPPED, step_value, true, NULL},
 };
 
 /* The metric of that name: the network's own, its task's, one of several losses. */
@@ -260,7 +261,7 @@ static dt_status find_metric(const dt_net *net, const char *name, metric_row *ou
         }
     for (int32_t i = 0; net->task && i < net->task->n_metric; i++)
         if (strcmp(net->task->metric[i].name, name) == 0) {
-            *out = (metric_row){.name = name, .sum = DT_METRIC_TASK, .value = net->task->metric[i].value};
+            *out = (metric_row){.name = name, .of_task = &net->task->metric[i]};
             return DT_OK;
         }
     for (int32_t i = 0; net->b.g->n_loss > 1 && i < net->b.g->n_loss; i++)
@@ -286,6 +287,11 @@ dt_status dt_net_metric(dt_net *net, const char *name, double *out) {
             DT_TRY(take_results(net, 0));
         else
             DT_TRY(dt_engine_sums(net->engine, net->metric)); /* so far */
+    }
+    if (row.of_task) {
+        if (net->metric[DT_METRIC_SAMPLES] > 0)
+            *out = dt_metric_value(row.of_task, net->metric, net->b.g->n_loss > 1, 0);
+        return DT_OK;
     }
     /* Rows of one of several losses stand behind its sum. */
     const bool own = row.sum >= DT_METRIC_LOSSES && row.sum < DT_METRIC_STOP;

@@ -141,6 +141,15 @@ static dt_status agree(const dt_data_options *o, const dt_dataset *train, const 
     return dt_fields_agree(o, train, val, note);
 }
 
+/* Of all that the tokenizer may give: a set that happens to lack the last ones is no reason to pass. */
+static dt_status check_numbers(const dt_dataset *d, const char *name, double least, double most,
+                               const char *why, dt_data_note *note) {
+    (void)least, (void)note;
+    if (strcmp(name, "segment") == 0 || (double)(d->info.n_vocab - 1) <= most) return DT_OK;
+    return dt_fail(DT_ERR_CONFIG, "%s: %s are from 0 to %lld, but %s", d->path, name,
+                   (long long)d->info.n_vocab - 1, why);
+}
+
 static const int64_t *checksums(const dt_dataset *d, int64_t shard, int64_t *n) {
     const bool there = shard < d->tokens.n_shards;
     *n = there ? dt_ceil_div(d->tokens.shard[shard].n_tokens, DT_TOKEN_BLOCK) : -1;
@@ -157,5 +166,6 @@ const dt_data_row dt_tokens_row = {.kind = DT_TOKENS_KIND,
                                    .reader_free = reader_free,
                                    .fetch = fetch,
                                    .empty = empty,
+                                   .check_numbers = check_numbers,
                                    .checksums = checksums,
                                    .agree = agree};

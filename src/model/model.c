@@ -55,8 +55,12 @@ static dt_status build_row(const model_row *row, const dt_model_options *o, cons
                     .bn_eps = o->bn_eps,
                     .bn_momentum = o->bn_momentum,
                     .label_smoothing = in->label_smoothing};
-    const int64_t outputs = dt_task_outputs(&b, o, in->classes);
+    const int64_t outputs = dt_task_outputs(&b, o, in);
     dt_vid x = -1;
+    if (b.status == DT_OK && in->n_vocab > 0 && !row->reads_fields)
+        b.status =
+            dt_fail(DT_ERR_CONFIG, "it reads images, and the data is text: set model.name = \"layers\" "
+                                   "and write the network as [[model.layers]]");
     if (b.status == DT_OK && in->height > 0) x = dt_build_image(&b, in);
     if (b.status == DT_OK && x < 0 && !row->reads_fields) x = dt_build_first_input(&b, o->target);
     if (b.status == DT_OK) dt_task_head(&b, o, row->build(&b, x, outputs, o, row->shape));

@@ -88,6 +88,23 @@ static dt_vid build_entry(layers_net *n, int32_t i) {
     return dt_layer_build(n->b, l->row, l->name, in, l->n_with + 1, l->options);
 }
 
+/* The last layer gives logits [rows, steps, words] for all words that the data has. */
+static void check_places(layers_net *n, int64_t n_vocab) {
+    const int32_t i = n->o->n_layers - 1;
+    const dt_value *out = &n->b->g->value[n->value[i]];
+    if (out->ndim != 3)
+        n->b->status = dt_fail(DT_ERR_CONFIG,
+                               "%s: model.layers[%d], the last layer, gives %s, expected logits for each "
+                               "place, [rows, steps, vocabulary]",
+                               layer_place(n->o, i).s, i, dt_value_shape_text(out));
+    else if (out->dim[2] < n_vocab)
+        n->b->status =
+            dt_fail(DT_ERR_CONFIG,
+                    "%s: model.layers[%d], the last layer, gives %lld logits a place, but the data's "
+                    "vocabulary is of %lld: it needs as many channels, or rows of what it is tied to",
+                    layer_place(n->o, i).s, i, (long long)out->dim[2], (long long)n_vocab);
+}
+
 dt_vid dt_net_layers(dt_builder *b, dt_vid x, int64_t outputs, const dt_model_options *o, const void *shape) {
     layers_net n = {.b = b, .o = o, .image = x};
     (void)shape;
@@ -103,6 +120,7 @@ dt_vid dt_net_layers(dt_builder *b, dt_vid x, int64_t outputs, const dt_model_op
     }
     const dt_vid last = n.value[o->n_layers - 1];
     const dt_value *out = &b->g->value[last];
+    if (dt_task_of(o)->tokens) return check_places(&n, outputs), last;
     const bool classes = dt_task_of(o)->classes;
     if (dt_value_n_elem(out) == out->dim[0] * outputs && (out->ndim == 2 || !classes)) return last;
     b->status = dt_fail(

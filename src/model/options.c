@@ -16,11 +16,12 @@ static const dt_key_row model_keys[] = {
     {CHOICE("task", task, dt_task_choices), LATER_MATHS, .fallback = "classify",
      .help =
          "What the network is for: classify: one class of several; multilabel: any number of labels, each 0 "
-         "or 1 in the target; regress: the target's numbers; minimize: its own result, which is to be small"},
+         "or 1 in the target; regress: the target's numbers; minimize: its own result, which is to be small; "
+         "language: the next token of a text, logits [.., steps, vocabulary]"},
     {STRING("loss", loss), LATER_MATHS, .choices = loss_names, .fallback = "auto",
      .help = "Where the task has a choice: regress has mse, l1 and huber. auto: its first"},
     {STRING("target", target), LATER_MATHS, .fallback = "",
-     .only = "model.task = classify, multilabel, regress",
+     .only = "model.task = classify, multilabel, regress, language",
      .help = "Field of the data that holds what the network is to give; empty: label, y or target"},
     {FLOAT("huber_delta", huber_delta, 0, 1e30), .flags = DT_KEY_MATHS | DT_KEY_LATER | DT_KEY_OPEN_MIN,
      .fallback = "1.0", .only = "model.loss = huber", .help = "Where huber's square becomes a line"},

@@ -10,53 +10,67 @@
 
 /* ---- metrics: of the task's sums, in the order in which its losses add them (core/step.h, core/loss.h) ---- */
 
-static double first_share(const double *sum, double rows) {
-    return sum[0] / rows;
+static double first_share(const dt_metric_facts *f) {
+    return f->sum[0] / f->rows;
 }
 
-static double second_share(const double *sum, double rows) {
-    return sum[1] / rows;
+static double second_share(const dt_metric_facts *f) {
+    return f->sum[1] / f->rows;
 }
 
-static double fourth_share(const double *sum, double rows) {
-    return sum[3] / rows;
+static double fourth_share(const dt_metric_facts *f) {
+    return f->sum[3] / f->rows;
 }
 
-static double root(const double *sum, double rows) {
-    return sqrt(sum[0] / rows);
+static double root(const dt_metric_facts *f) {
+    return sqrt(f->sum[0] / f->rows);
 }
 
 /* 1 - sum (x - t)^2 / sum (t - mean t)^2, over all numbers at once. */
-static double explained(const double *sum, double rows) {
-    const double spread = sum[3] - sum[2] * sum[2] / rows;
-    return spread > 0 ? 1 - sum[0] / spread : NAN;
+static double explained(const dt_metric_facts *f) {
+    const double spread = f->sum[3] - f->sum[2] * f->sum[2] / f->rows;
+    return spread > 0 ? 1 - f->sum[0] / spread : NAN;
 }
 
 /* 2 both / (2 both + one of them alone), over all labels at once. */
-static double f1(const double *sum, double rows) {
-    (void)rows;
-    return 2 * sum[1] / (2 * sum[1] + sum[2]);
+static double f1(const dt_metric_facts *f) {
+    return 2 * f->sum[1] / (2 * f->sum[1] + f->sum[2]);
+}
+
+static double perplexity(const dt_metric_facts *f) {
+    return exp(f->loss);
+}
+
+/* What the text would be packed into, of each of its bytes. */
+static double bits_a_byte(const dt_metric_facts *f) {
+    return f->bytes_a_row > 0 ? f->loss / log(2) / f->bytes_a_row : NAN;
 }
 
 #define CLASSIFY(M)                                                                                          \
-    M("top1", "top-1", "accuracy", "acc", true, true, first_share)                                           \
-    M("top5", "top-5", NULL, NULL, true, true, second_share)
+    M("top1", "top-1", "accuracy", "acc", true, true, first_share, false)                                    \
+    M("top5", "top-5", NULL, NULL, true, true, second_share, false)
 #define MULTILABEL(M)                                                                                        \
-    M("accuracy", "label accuracy", "accuracy", "acc", true, true, first_share)                              \
-    M("f1", "F1", NULL, NULL, true, true, f1)                                                                \
-    M("exact", "all labels right", NULL, NULL, true, true, fourth_share)
+    M("accuracy", "label accuracy", "accuracy", "acc", true, true, first_share, false)                       \
+    M("f1", "F1", NULL, NULL, true, true, f1, false)                                                         \
+    M("exact", "all labels right", NULL, NULL, true, true, fourth_share, false)
 #define REGRESS(M)                                                                                           \
-    M("rmse", "RMSE", "RMSE", "rmse", false, false, root)                                                    \
-    M("mae", "MAE", NULL, NULL, false, false, second_share)                                                  \
-    M("r2", "R2", NULL, NULL, false, true, explained)
+    M("rmse", "RMSE", "RMSE", "rmse", false, false, root, false)                                             \
+    M("mae", "MAE", NULL, NULL, false, false, second_share, false)                                           \
+    M("r2", "R2", NULL, NULL, false, true, explained, false)
+#define LANGUAGE(M)                                                                                          \
+    M("perplexity", "perplexity", "perplexity", "ppl", false, false, perplexity, false)                      \
+    M("bits_per_byte", "bits per byte", NULL, NULL, false, false, bits_a_byte, true)                         \
+    M("token_accuracy", "accuracy", "accuracy", "acc", true, true, first_share, false)
 
 #define METRIC_ROW(...)          {__VA_ARGS__},
 #define METRIC_CHOICE(name, ...) "eval_" name,
 static const dt_metric_row classify_metrics[] = {CLASSIFY(METRIC_ROW)};
 static const dt_metric_row multilabel_metrics[] = {MULTILABEL(METRIC_ROW)};
 static const dt_metric_row regress_metrics[] = {REGRESS(METRIC_ROW)};
+static const dt_metric_row language_metrics[] = {LANGUAGE(METRIC_ROW)};
 const char *const dt_metric_choices[] = {CLASSIFY(METRIC_CHOICE) "eval_loss",
-                                         MULTILABEL(METRIC_CHOICE) REGRESS(METRIC_CHOICE) NULL};
+                                         MULTILABEL(METRIC_CHOICE) REGRESS(METRIC_CHOICE)
+                                             LANGUAGE(METRIC_CHOICE) NULL};
 
 #define METRICS(table) .n_metric = (int32_t)(sizeof table / sizeof table[0]), .metric = table
 
@@ -67,7 +81,9 @@ const char *const dt_metric_choices[] = {CLASSIFY(METRIC_CHOICE) "eval_loss",
       .sums = DT_LOSS_SUMS_LABELS, .output = "logits", METRICS(multilabel_metrics))                          \
     T(regress, .help = "numbers", .loss = {"mse", "l1", "huber"}, .sums = DT_LOSS_SUMS_REGRESS,              \
       .output = "output", METRICS(regress_metrics))                                                          \
-    T(minimize, .help = "the network's own result is its loss", .loss = {"value"}, .output = "output")
+    T(minimize, .help = "the network's own result is its loss", .loss = {"value"}, .output = "output")       \
+    T(language, .help = "the next token of each place in a text", .loss = {"cross_entropy"},                 \
+      .output = "logits", .tokens = true, METRICS(language_metrics))
 
 #define ROW(name_, ...) {.name = #name_, __VA_ARGS__},
 const dt_task_row dt_task_table[] = {TASKS(ROW)};
@@ -93,6 +109,15 @@ const dt_metric_row *dt_metric_find(const char *name) {
     return NULL;
 }
 
+double dt_metric_value(const dt_metric_row *m, const double *metric, bool several, double bytes_a_row) {
+    const double *loss = several ? metric + DT_METRIC_LOSSES : metric + DT_METRIC_LOSS, n = loss[1];
+    const dt_metric_facts f = {.sum = metric + DT_METRIC_TASK,
+                               .rows = metric[DT_METRIC_SAMPLES] > 0 ? metric[DT_METRIC_SAMPLES] : 1,
+                               .loss = loss[0] / (n > 0 ? n : 1),
+                               .bytes_a_row = bytes_a_row};
+    return m->value(&f);
+}
+
 const char *dt_metric_text(const dt_metric_row *m, double value, char out[DT_METRIC_TEXT]) {
     snprintf(out, DT_METRIC_TEXT, m->percent ? "%.2f %%" : "%.4g", m->percent ? 100 * value : value);
     return out;
@@ -110,12 +135,22 @@ static const dt_field *target_of(dt_builder *b, const dt_model_options *o) {
     return NULL;
 }
 
-int64_t dt_task_outputs(dt_builder *b, const dt_model_options *o, int64_t classes) {
+int64_t dt_task_outputs(dt_builder *b, const dt_model_options *o, const dt_model_input *in) {
     const dt_task_row *task = dt_task_of(o);
-    if (task->classes && classes <= 0)
+    const bool images = in->height > 0, text = in->n_vocab > 0;
+    if (task->tokens && images)
+        b->status = dt_fail(DT_ERR_CONFIG, "model.task = \"%s\" learns text, and the data are images: %s",
+                            task->name, "set data.train to a set that data import text has made");
+    else if (task->classes && text)
+        b->status = dt_fail(DT_ERR_CONFIG,
+                            "model.task = \"%s\", but the data is text, which has no classes: set model.task "
+                            "= \"language\"",
+                            task->name);
+    else if (task->classes && in->classes <= 0)
         b->status =
             dt_fail(DT_ERR_CONFIG, "the data does not say how many classes there are: set model.classes");
-    if (task->classes) return classes;
+    if (task->classes) return in->classes;
+    if (task->tokens) return in->n_vocab;
     if (strcmp(task->loss[0], "value") == 0) return 1;
     const dt_field *f = target_of(b, o);
     int64_t n = f ? 1 : 0;

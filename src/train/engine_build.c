@@ -55,6 +55,7 @@ static dt_status model_input(const dt_engine *e, const dt_dataset_info *d, int64
     if (d->channels == 0) {
         in->field = d->field;
         in->n_field = d->n_field;
+        in->n_vocab = d->n_vocab;
         return DT_OK;
     }
     dt_image_input image;

@@ -276,8 +276,9 @@ void dt_scores_text(const dt_scoreboard *b, const dt_scores *s, int32_t n, char 
     char loss[DT_LOSS_TEXT], value[DT_METRIC_TEXT];
     size_t used = (size_t)snprintf(out, size, "loss %s", dt_loss_text(s->loss, loss));
     for (int32_t i = 0; i < b->task->n_metric && i < n && used < size; i++)
-        used += (size_t)snprintf(out + used, size - used, ", %s %s", b->task->metric[i].label,
-                                 dt_metric_text(&b->task->metric[i], s->metric[i], value));
+        if (dt_scoreboard_has(b, i))
+            used += (size_t)snprintf(out + used, size - used, ", %s %s", b->task->metric[i].label,
+                                     dt_metric_text(&b->task->metric[i], s->metric[i], value));
     for (int32_t i = 0; i < b->n_own && n > 1 && used < size; i++)
         used +=
             (size_t)snprintf(out + used, size - used, ", %s %s", b->own[i], dt_loss_text(s->own[i], loss));
@@ -293,6 +294,7 @@ void dt_metrics_eval(dt_metrics *m, const dt_eval_record *r) {
                   "n_samples", (json_int_t)r->n_samples, "ema", (int)r->ema);
     json_object_update(record, rest);
     json_decref(rest);
+    if (r->n_tokens > 0) json_object_set_new(record, "n_tokens", json_integer((json_int_t)r->n_tokens));
     if (r->ema) put_scores(record, m, &r->current, false, "current_");
     append_json(m, record);
     if (m->events) {
@@ -308,8 +310,10 @@ void dt_metrics_eval(dt_metrics *m, const dt_eval_record *r) {
             (size_t)snprintf(current, sizeof current, ", averaged weights; current weights: ");
         dt_scores_text(&m->board, &r->current, 1, current + used, sizeof current - used);
     }
-    snprintf(text, sizeof text, "evaluation at step %lld, epoch %s: %s%s (%lld sample%s)", (long long)r->step,
-             dt_decimal_text(r->epoch).s, scores, current, (long long)r->n_samples, dt_plural(r->n_samples));
+    snprintf(text, sizeof text, "evaluation at step %lld, epoch %s: %s%s (%s)", (long long)r->step,
+             dt_decimal_text(r->epoch).s, scores, current,
+             r->n_tokens > 0 ? dt_count_text(r->n_tokens, "token").s
+                             : dt_count_text(r->n_samples, "sample").s);
     dt_sink_tell(m->sink, &(dt_news){.kind = DT_NEWS_EVALUATION, .text = text, .eval = r});
 }
 

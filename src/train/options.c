@@ -58,7 +58,7 @@ static const dt_key_row train_keys[] = {
      .help =
          "Arithmetic of forward and backward; weights are kept in fp32 throughout. The CPU computes in fp32"},
     {FLOAT("label_smoothing", label_smoothing, 0, 1), .flags = DT_KEY_MATHS | DT_KEY_OPEN_MAX,
-     .fallback = "0.0", .only = "model.task = classify | model.losses.kind = cross_entropy",
+     .fallback = "0.0", .only = "model.task = classify, language | model.losses.kind = cross_entropy",
      .help = "Part of the target probability spread evenly over all classes"},
     {FLOAT("clip_norm", clip_norm, 0, INFINITY), MATHS, .fallback = "0.0",
      .help = "Largest global L2 norm of the gradient; longer ones are scaled down to it. 0: off"},
@@ -114,10 +114,10 @@ static const dt_key_row checkpoint_keys[] = {
              "checkpoints/best leads to "
              "the first of them. 0: off"},
     {CHOICE("best_metric", best_metric, dt_metric_choices), .fallback = "eval_top1",
-     .help =
-         "What an evaluation is judged by, that of the averaged weights with train.ema: the loss or a "
-         "metric of the task, not set: its first. Losses and errors are better when lower, all others when "
-         "higher; the earlier of two equals is the better"},
+     .help = "What an evaluation is judged by, that of the averaged weights with train.ema: the loss or a "
+             "metric of the task, not set: its first. Losses, errors, perplexity and bits are better when "
+             "lower, all "
+             "others when higher; the earlier of two equals is the better"},
     {INT("keep_every", keep_every, 0, STEPS_MAX), .fallback = "0",
      .help = "Checkpoints at multiples of this many steps are never deleted; 0: off"},
     {BOOL("async", async), .fallback = "true", .help = "Write checkpoints in the background"},

@@ -315,7 +315,7 @@ static dt_status open_arrays(job *j, const dt_config *c) {
 static dt_status open_inputs(job *j, const dt_config *c, dt_comm *mpi) {
     const bool arrays = j->trained.facts.info.n_field > 0;
     dt_status st = DT_OK;
-    if (j->trained.facts.info.n_vocab > 0)
+    if (j->trained.facts.info.n_vocab > 0 || dt_task_of(&c->model)->tokens)
         st = dt_fail(DT_ERR_USAGE,
                      "the network was trained on tokens: predict is for images and arrays of numbers");
     else if (!arrays && j->o->columns)

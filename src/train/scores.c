@@ -12,11 +12,15 @@ dt_scoreboard dt_scoreboard_of(const dt_model_options *o) {
     return b;
 }
 
+bool dt_scoreboard_has(const dt_scoreboard *b, int32_t k) {
+    return !b->task->metric[k].of_bytes || b->bytes_a_token > 0;
+}
+
 void dt_scores_of(const dt_scoreboard *b, const double *metric, dt_scores *out) {
     const double rows = metric[DT_METRIC_SAMPLES] > 0 ? metric[DT_METRIC_SAMPLES] : 1;
     *out = (dt_scores){.loss = metric[DT_METRIC_LOSS] / rows};
     for (int32_t i = 0; i < b->task->n_metric; i++)
-        out->metric[i] = b->task->metric[i].value(metric + DT_METRIC_TASK, rows);
+        out->metric[i] = dt_metric_value(&b->task->metric[i], metric, b->n_own > 0, b->bytes_a_token);
     for (int32_t i = 0; i < b->n_own; i++) {
         const double *own = metric + DT_METRIC_LOSSES + 2 * i;
         out->own[i] = own[0] / (own[1] > 0 ? own[1] : 1);
@@ -33,7 +37,7 @@ const char *dt_score_at(const dt_scoreboard *b, const dt_scores *s, bool in_trai
                         double *value) {
     if (i-- == 0) return *value = s->loss, "loss";
     for (int32_t k = 0; k < b->task->n_metric; k++) {
-        if (in_training && !b->task->metric[k].line) continue;
+        if ((in_training && !b->task->metric[k].line) || !dt_scoreboard_has(b, k)) continue;
         if (i-- == 0) return *value = s->metric[k], b->task->metric[k].name;
     }
     return i < b->n_own ? (*value = s->own[i], b->own[i]) : NULL;

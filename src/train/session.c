@@ -121,6 +121,21 @@ static dt_status check_kind(const dt_config *c, const dt_session *s) {
     return DT_OK;
 }
 
+/* How much text a token of the validation set stands for, where that is known. */
+static dt_status count_bytes(const dt_config *c, bool train, dt_session *s) {
+    dt_dataset_info info;
+    dt_dataset_info_get(s->val_data, &info);
+    if (info.text_bytes > 0) s->board.bytes_a_token = (double)info.text_bytes / (double)info.n_tokens;
+    const dt_task_row *task = dt_task_of(&c->model);
+    const int32_t k = dt_best_metric_index(task, (dt_best_metric)c->checkpoint.best_metric);
+    if (!train || k < 0 || !task->metric[k].of_bytes || s->board.bytes_a_token > 0) return DT_OK;
+    return dt_fail(
+        DT_ERR_CONFIG,
+        "checkpoint.best_metric = \"eval_%s\", but %s does not say how many bytes its tokens were: "
+        "choose eval_loss",
+        task->metric[k].name, c->data.val);
+}
+
 dt_status dt_session_open_data(const dt_config *c, bool train, dt_session *s) {
     if (train) {
         DT_TRY(open_set(c, c->data.train, &s->train_data));
@@ -129,6 +144,7 @@ dt_status dt_session_open_data(const dt_config *c, bool train, dt_session *s) {
         DT_TRY(open_set(c, c->data.val, &s->val_data));
     }
     if (s->train_data || s->val_data) DT_TRY(check_kind(c, s));
+    if (s->val_data) DT_TRY(count_bytes(c, train, s));
     if (!train && !s->val_data)
         return dt_fail(DT_ERR_CONFIG, "data.val is not set: there is nothing to evaluate on");
     if (!s->train_data || !s->val_data) return DT_OK;
@@ -485,6 +501,10 @@ dt_status dt_session_evaluate(dt_session *s, int64_t step, bool ema, dt_eval_res
     out->seconds = dt_time_s() - start_s;
     out->n_samples = (int64_t)metric[DT_METRIC_SAMPLES];
     DT_TRY_GOTO(st, dt_comm_sum_host(s->mpi, &n_row, 1), out);
+    if (s->board.task->tokens) {
+        out->n_tokens = out->n_samples;
+        out->n_samples = (int64_t)n_row;
+    }
     if (!out->interrupted && (int64_t)n_row != info.n_samples) {
         st = dt_fail(DT_ERR_INTERNAL, "evaluation saw %lld samples of %lld", (long long)n_row,
                      (long long)info.n_samples);

@@ -225,6 +225,7 @@ void dt_trainer_report_eval(dt_trainer *t, const dt_eval_result *r, const dt_eva
         .lr = dt_trainer_lr(t, dt_max_i64(t->step - 1, 0)),
         .samples_per_s = (double)r->n_samples / r->seconds,
         .n_samples = r->n_samples,
+        .n_tokens = r->n_tokens,
         .ema = current != NULL,
         .current = current ? current->score : (dt_scores){.loss = 0},
     };

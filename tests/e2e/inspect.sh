@@ -6,7 +6,7 @@
 # The configurations that come with dtrain, each on as many ranks as may be, on a host without their data and without a GPU.
 mkdir empty && cd empty
 for config in "$E2E_SOURCE"/../../configs/*.toml; do
-    [ "$(basename "$config")" != table.toml ] || continue # its sizes are the table's
+    case $(basename "$config") in table.toml | text-*) continue ;; esac # their sizes are the data's
     for ranks in 0 2; do
         CUDA_VISIBLE_DEVICES='' train_ok "$ranks" ../shipped.log inspect "$config"
         expect ../shipped.log '^total ' 1
@@ -20,6 +20,9 @@ expect_code 3
 expect ../table.log '^dtrain: datasets/table/train: no such data, and the network reads its fields: ' 1
 train_ok 2 ../table.log inspect "$table" data.train=synthetic data.val= 'data.synthetic_fields=x:f32[3] y:f32'
 expect ../table.log '^scale +batchnorm +32x3 f32 ' 1
+train_ok 2 ../text.log inspect "$E2E_SOURCE/../../configs/text-quickstart.toml" data.train=synthetic data.val= \
+    'data.synthetic_fields=tokens:i32[128] label:i32[128]'
+expect ../text.log '^layer20 +dense +16x128x1024 f32 ' 1
 [ -z "$(ls -A)" ] || fail "inspect made $(ls -A)"
 cd "$work"
 # What the passes of the compilation did, of both programs; without fusion those that fuse do not run.

@@ -32,11 +32,18 @@ static const dt_field table[] = {{.name = "x", .dtype = DT_DTYPE_F64, .ndim = 1,
                                  {.name = "kind", .dtype = DT_DTYPE_I64}};
 enum { N_TABLE = sizeof table / sizeof table[0] };
 
+enum { STEPS = 4, WORDS = 7 };
+static const dt_field prose[] = {{.name = "tokens", .dtype = DT_DTYPE_I32, .ndim = 1, .dim = {STEPS}},
+                                 {.name = "label", .dtype = DT_DTYPE_I32, .ndim = 1, .dim = {STEPS}}};
+
 /* Values of the fields: x, y between -1 and 1, tags 0 and 1, kinds 0 to 2, row 3 is padding. */
 static double value_of(const char *field, int64_t i) {
     check_rng r = {.stream = 9 + (uint64_t)field[0], .next = (uint64_t)i * 4};
     if (strcmp(field, "tags") == 0) return (double)check_below(&r, 2);
     if (strcmp(field, "kind") == 0) return (double)check_below(&r, 3);
+    if (strcmp(field, "tokens") == 0) return (double)check_below(&r, WORDS);
+    if (strcmp(field, "label") == 0)
+        return (double)check_below(&r, WORDS + 1) - 1; /* some places have none */
     if (strcmp(field, "valid") == 0) return i == 3 ? 0 : 1;
     return check_uniform(&r);
 }
@@ -103,7 +110,74 @@ static void test_heads_of_all_tasks(void **state) {
         assert_true(sum[DT_METRIC_SAMPLES] == ROWS - 1); /* one is padding */
         const dt_task_row *task = dt_task_of(&o);
         for (int32_t k = 0; k < task->n_metric; k++)
-            assert_true(isfinite(task->metric[k].value(sum + DT_METRIC_TASK, sum[DT_METRIC_SAMPLES])));
+            assert_true(isfinite(dt_metric_value(&task->metric[k], sum, false, 0)));
+        dt_model_options_fini(&o);
+    }
+}
+
+#define WORDS_OF(rows, last)                                                                                 \
+    "[model]\nname = \"layers\"\ntask = \"language\"\n"                                                      \
+    "[[model.layers]]\ntype = \"embedding\"\nname = \"words\"\nrows = " rows                                 \
+    "\nchannels = 6\n[[model.layers]]\n" last
+
+static void test_language_counts_labels(void **state) {
+    (void)state;
+    dt_model_options o;
+    double sum[DT_METRIC_COUNT];
+    int n_label = 0;
+    for (int64_t i = 0; i < ROWS * STEPS; i++) n_label += i / STEPS != 3 && value_of("label", i) >= 0;
+    check_model_options(&o, WORDS_OF("9", "type = \"tied\"\nto = \"words\"\n")); /* more rows than words */
+    check_step(&o, prose, 2, sum);
+    assert_true(n_label < (ROWS - 1) * STEPS && sum[DT_METRIC_SAMPLES] == n_label);
+    const double loss = sum[DT_METRIC_LOSS] / n_label;
+    assert_true(dt_metric_value(dt_metric_find("perplexity"), sum, false, 0) == exp(loss));
+    assert_true(isnan(dt_metric_value(dt_metric_find("bits_per_byte"), sum, false, 0)));
+    assert_true(fabs(dt_metric_value(dt_metric_find("bits_per_byte"), sum, false, 4) - loss / log(2) / 4) <
+                1e-12);
+    dt_model_options_fini(&o);
+    /* Of several losses perplexity is of the task's own. */
+    check_model_options(&o, WORDS_OF("9", "type = \"tied\"\nto = \"words\"\n"
+                                          "[[model.losses]]\nof = \"words\"\nkind = \"value\"\n"));
+    check_step(&o, prose, 2, sum);
+    assert_true(fabs(dt_metric_value(dt_metric_find("perplexity"), sum, true, 0) / exp(loss) - 1) < 1e-6);
+    dt_model_options_fini(&o);
+}
+
+static void test_networks_that_do_not_fit_text(void **state) {
+    (void)state;
+    static const struct {
+        const char *text;
+        bool image;
+        const char *why;
+    } rows[] = {
+        {WORDS_OF("6", "type = \"tied\"\nto = \"words\"\n"), false,
+         "test.toml:9: model.layers[1], the last layer, gives 6 logits a place, but the data's vocabulary is "
+         "of 7"},
+        {WORDS_OF("7", "type = \"lstm\"\nhidden = 7\nlast = true\n"), false,
+         "expected logits for each place"},
+        {WORDS_OF("7", "type = \"position\"\nrows = 3\n"), false, "has 4 steps, but there are 3 positions"},
+        {WORDS_OF("7", "type = \"tied\"\nto = \"words\"\n"), true, "learns text, and the data are images"},
+        {"[model]\nname = \"layers\"\n[[model.layers]]\ntype = \"relu\"\n", false,
+         "\"classify\", but the data is text, which has no classes: set model.task = \"language\""},
+        {"[model]\nname = \"resnet18\"\ntask = \"language\"\n", false,
+         "it reads images, and the data is text"},
+    };
+    const dt_model_input words = {.batch = ROWS, .field = prose, .n_field = 2, .n_vocab = WORDS},
+                         images = {.batch = ROWS,
+                                   .height = 8,
+                                   .width = 8,
+                                   .channels = 1,
+                                   .padded_channels = 1,
+                                   .classes = 3,
+                                   .stddev = {1}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        dt_model_options o;
+        dt_graph *g;
+        check_model_options(&o, rows[i].text);
+        if (dt_model_build(&o, rows[i].image ? &images : &words, DT_DTYPE_F32, true, &g) != DT_ERR_CONFIG)
+            fail_msg("accepted: %s", rows[i].text);
+        if (!strstr(dt_error_text(), rows[i].why))
+            fail_msg("\"%s\" does not say \"%s\"", dt_error_text(), rows[i].why);
         dt_model_options_fini(&o);
     }
 }
@@ -292,7 +366,7 @@ static void test_a_loss_that_is_computed_with_is_refused(void **state) {
 }
 
 static double metric(const char *name, const double *sum, double rows) {
-    return dt_metric_find(name)->value(sum, rows);
+    return dt_metric_find(name)->value(&(dt_metric_facts){.sum = sum, .rows = rows});
 }
 
 static void test_metrics(void **state) {
@@ -317,6 +391,8 @@ static void test_metrics(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_heads_of_all_tasks),
+        cmocka_unit_test(test_language_counts_labels),
+        cmocka_unit_test(test_networks_that_do_not_fit_text),
         cmocka_unit_test(test_dimensions_of_one_do_not_matter),
         cmocka_unit_test(test_several_losses_add_up),
         cmocka_unit_test(test_what_does_not_fit_is_refused),

@@ -27,6 +27,7 @@ typedef struct dt_model_input {
     int64_t padded_channels; /* >= channels: what the device wants, if only convolutions of one group
                                 read the image */
     int64_t classes;
+    int64_t n_vocab;       /* tokens are 0 to n_vocab - 1; 0: they are none, or it is not known */
     const dt_field *field; /* of the data beside the image; NULL: a label */
     int32_t n_field;
     bool source_crop; /* the device crops from source images of src_height x src_width */

@@ -8,14 +8,22 @@
 
 enum { DT_TASK_METRICS_MAX = 4, DT_TASK_LOSSES_MAX = 4, DT_METRIC_TEXT = 32 };
 
+/* What a metric is made of. */
+typedef struct dt_metric_facts {
+    const double *sum;  /* the task's own, DT_TASK_SUMS_MAX of them */
+    double rows;        /* that count, at least 1 */
+    double loss;        /* mean of the task's loss over them */
+    double bytes_a_row; /* text that a token stands for; 0: not known */
+} dt_metric_facts;
+
 typedef struct dt_metric_row {
     const char *name;        /* "top1": in records; checkpoint.best_metric says "eval_top1" */
     const char *label;       /* "top-1": for people */
     const char *line, *part; /* in progress lines, long and short; NULL: of evaluations alone */
     bool percent;            /* a fraction, shown in % */
     bool higher_is_better;
-    /* Of the task's sums over `rows` rows that count. NaN where they do not say. */
-    double (*value)(const double *sum, double rows);
+    double (*value)(const dt_metric_facts *f); /* NaN where they do not say */
+    bool of_bytes;                             /* there is none where bytes_a_row is not known */
 } dt_metric_row;
 
 typedef struct dt_task_row {
@@ -24,6 +32,7 @@ typedef struct dt_task_row {
     dt_loss_sums sums;
     const char *output; /* what the network's result is called */
     bool classes;       /* as many outputs as classes; else as many as the target has numbers */
+    bool tokens; /* logits of each place; as many as the last layer has, which the vocabulary fits in */
     int32_t n_metric;
     const dt_metric_row *metric;
 } dt_task_row;
@@ -37,13 +46,16 @@ extern const char *const dt_metric_choices[];
 const dt_task_row *dt_task_of(const dt_model_options *o);
 /* The first row that has this kind of loss; NULL where there is none. */
 const dt_task_row *dt_task_of_loss(const char *kind);
+/* Its value of the sums of a step or an evaluation [DT_METRIC_COUNT], of `several` losses or one. */
+double dt_metric_value(const dt_metric_row *m, const double *metric, bool several, double bytes_a_row);
 /* The metric of that name, of any task; NULL where there is none. */
 const dt_metric_row *dt_metric_find(const char *name);
 /* The value for people: "91.25 %", "0.1234"; returns `out`. */
 const char *dt_metric_text(const dt_metric_row *m, double value, char out[DT_METRIC_TEXT]);
 
-/* How many numbers the network must give of each row. 0 sticks an error in the builder. */
-int64_t dt_task_outputs(dt_builder *b, const dt_model_options *o, int64_t classes);
+/* How many numbers the network must give of each row, of the task "language" of each place at least. An error sticks in
+ * the builder: also where the data is of another kind than the task. */
+int64_t dt_task_outputs(dt_builder *b, const dt_model_options *o, const dt_model_input *in);
 /* Checks y, the network's result [N, ...], and adds the task's loss, [[model.losses]] and the output. */
 void dt_task_head(dt_builder *b, const dt_model_options *o, dt_vid y);
 

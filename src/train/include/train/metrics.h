@@ -41,7 +41,7 @@ typedef struct dt_train_record {
 typedef struct dt_eval_record {
     int64_t step;
     double epoch, lr, samples_per_s;
-    int64_t n_samples;
+    int64_t n_samples, n_tokens; /* tokens: 0 where the task is of none */
     dt_scores score;
     bool ema;          /* these are of the averaged weights */
     dt_scores current; /* of the current ones, where ema */

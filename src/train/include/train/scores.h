@@ -10,7 +10,8 @@ enum { DT_SCORE_NAME_MAX = 64 };
 /* What there is to be told of a network. */
 typedef struct dt_scoreboard {
     const dt_task_row *task;
-    int32_t n_own; /* several losses, or 0 */
+    double bytes_a_token; /* of the validation set; 0: not known */
+    int32_t n_own;        /* several losses, or 0 */
     char own[DT_LOSSES_MAX][DT_SCORE_NAME_MAX];
 } dt_scoreboard;
 
@@ -22,6 +23,8 @@ typedef struct dt_scores {
 } dt_scores;
 
 dt_scoreboard dt_scoreboard_of(const dt_model_options *o);
+/* Whether there is the task's metric k: those of bytes need data that knows them. */
+bool dt_scoreboard_has(const dt_scoreboard *b, int32_t k);
 /* metric: the sums of all ranks [DT_METRIC_COUNT]. */
 void dt_scores_of(const dt_scoreboard *b, const double *metric, dt_scores *out);
 void dt_scores_of_step(const dt_scoreboard *b, const float *metric, dt_scores *out);

@@ -70,8 +70,8 @@ dt_status dt_session_loader(dt_session *s, bool eval, int64_t first_step, int64_
 
 /* Evaluates the validation set; every sample counts once whatever the world size. */
 typedef struct dt_eval_result {
-    dt_scores score; /* of those that have a target */
-    int64_t n_samples;
+    dt_scores score;             /* of those that have a target */
+    int64_t n_samples, n_tokens; /* such, or all and such tokens where the task is of tokens; 0 tokens else */
     double seconds;
     bool interrupted; /* a signal came: the figures are not complete */
 } dt_eval_result;
