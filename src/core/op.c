@@ -33,23 +33,26 @@ dt_dtype dt_op_type(const dt_graph *g, const dt_node *n) {
     return g->compute;
 }
 
+/* Attributes may be anything: the name stands in errors about them. */
 const char *dt_op_name(const dt_node *n) {
+    const dt_attr *t = &n->attr;
+    const char *name = row_table[n->op]->name;
     switch (n->op) {
     case DT_OP_UNARY:
-        return dt_unary_table[n->attr.unary.fn].name;
+        return (uint32_t)t->unary.fn < DT_UNARY_COUNT ? dt_unary_table[t->unary.fn].name : name;
     case DT_OP_UNARY_BWD:
-        return dt_unary_table[n->attr.unary.fn].grad_name;
+        return (uint32_t)t->unary.fn < DT_UNARY_COUNT ? dt_unary_table[t->unary.fn].grad_name : name;
     case DT_OP_BINARY:
-        return dt_binary_table[n->attr.binary.fn].name;
+        return (uint32_t)t->binary.fn < DT_BINARY_COUNT ? dt_binary_table[t->binary.fn].name : name;
     case DT_OP_BINARY_BWD:
-        return dt_binary_table[n->attr.binary.fn].grad_name;
+        return (uint32_t)t->binary.fn < DT_BINARY_COUNT ? dt_binary_table[t->binary.fn].grad_name : name;
     case DT_OP_RECURRENT:
     case DT_OP_RECURRENT_BWD:
-        if ((uint32_t)n->attr.recurrent.kind < DT_RECURRENT_COUNT)
-            return dt_recurrent_names[n->attr.recurrent.kind][n->op == DT_OP_RECURRENT_BWD];
-        return row_table[n->op]->name;
+        return (uint32_t)t->recurrent.kind < DT_RECURRENT_COUNT
+                   ? dt_recurrent_names[t->recurrent.kind][n->op == DT_OP_RECURRENT_BWD]
+                   : name;
     default:
-        return row_table[n->op]->name;
+        return name;
     }
 }
 

@@ -167,7 +167,8 @@ static void test_options_fit(void **state) {
                   [DT_IMPORT_SYNTHETIC] = {"synthetic", false, true},
                   [DT_IMPORT_NPY] = {"npy", false, false},
                   [DT_IMPORT_NPZ] = {"npz", false, false},
-                  [DT_IMPORT_CSV] = {"csv", false, false}};
+                  [DT_IMPORT_CSV] = {"csv", false, false},
+                  [DT_IMPORT_TEXT] = {"text", false, false}};
     static const char *const option[] = {"resize", "square", "channels", "samples", "classes", "size"};
     for (int kind = 0; kind < DT_IMPORT_KIND_COUNT; kind++)
         for (int k = 0; k < 6; k++) {
