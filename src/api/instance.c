@@ -17,6 +17,8 @@ static dt_status copy_values(const dt_graph *from, int64_t rows, dt_graph *to, d
         new->init = old->init;
         new->fan_in = old->fan_in;
         new->fan_out = old->fan_out;
+        new->init_std = old->init_std;
+        new->zero_row = old->zero_row;
         new->decay = old->decay;
         new->stored_c = old->stored_c;
     }

@@ -89,8 +89,8 @@ static dt_vid learnt_position(dt_builder *b, const char *name, dt_vid x, const d
     if (rows < steps) {
         b->status =
             dt_fail(DT_ERR_CONFIG,
-                    "%s (position): its input has %lld steps, but there are %lld positions: set rows, or a "
-                    "shorter data.context where it is text",
+                    "%s (position): its input has %lld steps, but there are %lld positions: more rows, or a "
+                    "shorter context of the text",
                     name, (long long)steps, (long long)rows);
         return -1;
     }

@@ -121,11 +121,40 @@ static void test_refused(void **state) {
     dt_run_close(run);
 }
 
+/* Weights begin as their options say, in a program as in a configuration. */
+static void test_initial(void **state) {
+    dt_run *run = open_cpu();
+    dt_net *net;
+    dt_tensor *w;
+    (void)state;
+    float table[50 * 8];
+    double squares = 0;
+    OK(dt_net_create(run, (dt_net_options){.batch = 2}, &net));
+    dt_var x = dt_input(net, "tokens", DT_DTYPE_I32, DT_SHAPE(4));
+    dt_var y = dt_input(net, "label", DT_DTYPE_I32, DT_SHAPE(4));
+    x = dt_embedding(x,
+                     (dt_embedding_options){
+                         .rows = 50, .channels = 8, .std = 0.5, .padded = true, .padding = 7, .name = "e"});
+    dt_loss("cross_entropy", dt_dense(x, (dt_dense_options){.channels = 5}), y, (dt_loss_options){0});
+    OK(dt_net_compile(net));
+    OK(dt_net_parameter(net, "e.weight", &w));
+    OK(dt_tensor_read(w, table, sizeof table));
+    for (int i = 0; i < 50 * 8; i++) {
+        squares += (double)table[i] * (double)table[i];
+        if (i / 8 == 7) assert_true(table[i] == 0);
+    }
+    assert_true(fabs(sqrt(squares / (49 * 8)) - 0.5) < 0.1);
+    dt_tensor_free(w);
+    dt_net_free(net);
+    dt_run_close(run);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_training_is_pytorchs),
         cmocka_unit_test(test_numbers_outside_the_table),
         cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_initial),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -158,7 +158,7 @@ refused small.log 2 'small.toml:[0-9]+: model.layers\[11\], the last layer, give
 sed 's/rows = 257/rows = 200/' lstm.toml >rows.toml
 refused rows.log 2 'text/train: tokens are from 0 to 256, but "words.weight" has 200 rows' rows.toml
 sed 's/^type = "position"/&\nrows = 32/' attention.toml >short.toml
-refused short.log 2 'its input has 48 steps, but there are 32 positions: set rows, or a shorter data.context' short.toml
+refused short.log 2 'its input has 48 steps, but there are 32 positions: more rows, or a shorter context of the text' short.toml
 sed 's/^type = "lstm"/&\nlast = true/' lstm.toml >flat.toml
 refused flat.log 2 'expected logits for each place' flat.toml
 refused bits.log 2 'ids does not say how many bytes' lstm.toml "${ids[@]}" train.global_batch=2 checkpoint.best_metric=eval_bits_per_byte
