@@ -293,6 +293,15 @@ dt_status dt_net_metric(dt_net *net, const char *name, double *out) {
             *out = dt_metric_value(row.of_task, net->metric, net->b.g->n_loss > 1, 0);
         return DT_OK;
     }
+    if (row.sum == DT_METRIC_LOSS) {
+        double weight[DT_LOSSES_MAX];
+        const dt_graph *g = net->b.g;
+        for (int32_t i = 0; i < g->n_loss; i++)
+            weight[i] = (double)g->node[g->value[g->loss[i]].producer].attr.loss.weight;
+        if (net->metric[DT_METRIC_SAMPLES] > 0)
+            *out = dt_loss_total(net->metric, g->n_loss > 1 ? g->n_loss : 0, weight);
+        return DT_OK;
+    }
     /* Rows of one of several losses stand behind its sum. */
     const bool own = row.sum >= DT_METRIC_LOSSES && row.sum < DT_METRIC_STOP;
     *out = row.value(&net->metric[row.sum], net->metric[own ? (int)row.sum + 1 : DT_METRIC_SAMPLES]);

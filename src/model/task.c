@@ -109,6 +109,18 @@ const dt_metric_row *dt_metric_find(const char *name) {
     return NULL;
 }
 
+double dt_loss_total(const double *metric, int32_t n, const double *weight) {
+    const double rows = metric[DT_METRIC_SAMPLES];
+    double sum = 0;
+    bool alike = true;
+    for (int32_t i = 0; i < n; i++) {
+        const double *own = metric + DT_METRIC_LOSSES + 2 * i;
+        alike = alike && own[1] == rows;
+        sum += own[1] > 0 ? weight[i] * own[0] / own[1] : 0;
+    }
+    return alike ? metric[DT_METRIC_LOSS] / (rows > 0 ? rows : 1) : sum;
+}
+
 double dt_metric_value(const dt_metric_row *m, const double *metric, bool several, double bytes_a_row) {
     const double *loss = several ? metric + DT_METRIC_LOSSES : metric + DT_METRIC_LOSS, n = loss[1];
     const dt_metric_facts f = {.sum = metric + DT_METRIC_TASK,

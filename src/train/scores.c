@@ -5,8 +5,10 @@
 dt_scoreboard dt_scoreboard_of(const dt_model_options *o) {
     dt_scoreboard b = {.task = dt_task_of(o), .n_own = o->n_losses > 0 ? o->n_losses + 1 : 0};
     snprintf(b.own[0], sizeof b.own[0], "loss_main");
+    b.weight[0] = 1;
     for (int32_t i = 0; i < o->n_losses; i++) {
         const dt_loss_entry *e = &o->losses[i];
+        b.weight[i + 1] = e->weight;
         snprintf(b.own[i + 1], sizeof b.own[0], "loss_%s", e->name[0] ? e->name : e->of);
     }
     return b;
@@ -17,8 +19,7 @@ bool dt_scoreboard_has(const dt_scoreboard *b, int32_t k) {
 }
 
 void dt_scores_of(const dt_scoreboard *b, const double *metric, dt_scores *out) {
-    const double rows = metric[DT_METRIC_SAMPLES] > 0 ? metric[DT_METRIC_SAMPLES] : 1;
-    *out = (dt_scores){.loss = metric[DT_METRIC_LOSS] / rows};
+    *out = (dt_scores){.loss = dt_loss_total(metric, b->n_own, b->weight)};
     for (int32_t i = 0; i < b->task->n_metric; i++)
         out->metric[i] = dt_metric_value(&b->task->metric[i], metric, b->n_own > 0, b->bytes_a_token);
     for (int32_t i = 0; i < b->n_own; i++) {

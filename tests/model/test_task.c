@@ -388,8 +388,22 @@ static void test_metrics(void **state) {
     assert_string_equal(dt_metric_text(dt_metric_find("rmse"), 0.123456, text), "0.1235");
 }
 
+/* One loss of 2 samples beside one of their 8 places: each by its own mean. */
+static void test_total_of_losses(void **state) {
+    (void)state;
+    double sums[DT_METRIC_COUNT] = {[DT_METRIC_LOSS] = 3 + 0.5 * 16, [DT_METRIC_SAMPLES] = 2};
+    const double weight[] = {1, 0.5};
+    double *own = sums + DT_METRIC_LOSSES;
+    own[0] = 3, own[1] = 2, own[2] = 16, own[3] = 8;
+    assert_true(dt_loss_total(sums, 2, weight) == 1.5 + 0.5 * 2);
+    own[3] = 2; /* both of samples */
+    assert_true(dt_loss_total(sums, 2, weight) == 5.5);
+    assert_true(dt_loss_total(sums, 0, NULL) == 5.5);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_total_of_losses),
         cmocka_unit_test(test_heads_of_all_tasks),
         cmocka_unit_test(test_language_counts_labels),
         cmocka_unit_test(test_networks_that_do_not_fit_text),

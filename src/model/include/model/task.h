@@ -46,6 +46,9 @@ extern const char *const dt_metric_choices[];
 const dt_task_row *dt_task_of(const dt_model_options *o);
 /* The first row that has this kind of loss; NULL where there is none. */
 const dt_task_row *dt_task_of_loss(const char *kind);
+/* The mean loss: of n losses, 0 where there is one, the sum of their own means by their weights. Rows of one may be
+ * samples and those of another places, so sums are not divided by one number. */
+double dt_loss_total(const double *metric, int32_t n, const double *weight);
 /* Its value of the sums of a step or an evaluation [DT_METRIC_COUNT], of `several` losses or one. */
 double dt_metric_value(const dt_metric_row *m, const double *metric, bool several, double bytes_a_row);
 /* The metric of that name, of any task; NULL where there is none. */

@@ -13,6 +13,7 @@ typedef struct dt_scoreboard {
     double bytes_a_token; /* of the validation set; 0: not known */
     int32_t n_own;        /* several losses, or 0 */
     char own[DT_LOSSES_MAX][DT_SCORE_NAME_MAX];
+    double weight[DT_LOSSES_MAX]; /* of each in the total */
 } dt_scoreboard;
 
 /* Means over the rows that count; 0 of none. */
