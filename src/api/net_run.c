@@ -240,13 +240,13 @@ static double mean_value(const double *sum, double rows) {
 typedef struct metric_row {
     const char *name;
     dt_metric sum;
-    double (*value)(const double *sum, double rows);
-    bool step_only;               /* the update's */
-    const dt_metric_row *of_task; /* NULL: value says */
+    double (*value)(const double *sum, double rows); /* NULL: the total loss, or the task's */
+    bool step_only;                                  /* the update's */
+    const dt_metric_row *of_task;
 } metric_row;
 
 static const metric_row metric_table[] = {
-    {"loss", DT_METRIC_LOSS, mean_value, false, NULL},
+    {"loss", DT_METRIC_LOSS, NULL, false, NULL},
     {"rows", DT_METRIC_SAMPLES, step_value, false, NULL},
     {"grad_norm", DT_METRIC_GRAD_NORM, step_value, true, NULL},
     {"skipped", DT_METRIC_SKIPPED, step_value, true, NULL},
@@ -293,7 +293,7 @@ dt_status dt_net_metric(dt_net *net, const char *name, double *out) {
             *out = dt_metric_value(row.of_task, net->metric, net->b.g->n_loss > 1, 0);
         return DT_OK;
     }
-    if (row.sum == DT_METRIC_LOSS) {
+    if (!row.value) {
         double weight[DT_LOSSES_MAX];
         const dt_graph *g = net->b.g;
         for (int32_t i = 0; i < g->n_loss; i++)

@@ -25,7 +25,6 @@ dt_status dt_lower_matmul_prepare(dt_cuda *cu, const dt_graph *g, const dt_node 
                                  .b_cols = turn_a ? d.k : d.m,
                                  .epilogue = CUBLASLT_EPILOGUE_DEFAULT};
     dt_blas_matmul m = {0};
-    dt_blas_algos found;
     snprintf(p->label, sizeof p->label, "matmul %lld x %lldx%lldx%lld %s", (long long)d.batch, (long long)d.m,
              (long long)d.k, (long long)d.n, dt_dtype_name(p->t));
     if (d.batch > INT32_MAX) return dt_fail(DT_ERR_UNSUPPORTED, "%s: too many products", p->label);
@@ -33,9 +32,8 @@ dt_status dt_lower_matmul_prepare(dt_cuda *cu, const dt_graph *g, const dt_node 
     DT_TRY(set_batch(m.a, d.batch, d.k * d.n));
     DT_TRY(set_batch(m.b, d.batch, d.m * d.k));
     DT_TRY(set_batch(m.d, d.batch, d.m * d.n));
-    if (dt_blas_find(cu, &m, NULL, found) == 0)
-        return dt_fail(DT_ERR_UNSUPPORTED, "cuBLASLt has no algorithm for %s", p->label);
-    p->matmul.blas = dt_blas_with(&m, &found[0]);
+    DT_TRY(dt_blas_first(cu, &m, p->label));
+    p->matmul.blas = m;
     (void)dt_prep_take(p, p->matmul.blas.bytes);
     return DT_OK;
 }

@@ -1,5 +1,6 @@
 /* Elements that move or are brought together along dimensions: TRANSPOSE, the repeating of a reduction's gradient,
  * and maxima. A maximum is a block's, whose threads read in turn. */
+#include "block.cuh"
 #include "space.cuh"
 
 namespace {
@@ -46,46 +47,28 @@ __global__ void __launch_bounds__(THREADS)
         x[i] = from_float<T>(to_float(y[Offsets<int64_t>(s, i).at[DT_SPACE_A]]) * scale);
 }
 
-__device__ float larger(float a, float b) { /* NaN wins */
-    return a > b || a != a ? a : b;
-}
-__device__ float plus(float a, float b) {
-    return a + b;
-}
-
-/* Of all threads of the block, to all. */
-template <typename Op> __device__ float together(float v, Op op, float *smem) {
-    smem[threadIdx.x] = v;
-    for (int half = THREADS / 2; half > 0; half /= 2) {
-        __syncthreads();
-        if (threadIdx.x < half) smem[threadIdx.x] = op(smem[threadIdx.x], smem[threadIdx.x + half]);
-    }
-    __syncthreads();
-    return smem[0];
-}
-
 template <typename T>
 __global__ void __launch_bounds__(THREADS)
     max_kernel(const T *x, T *y, int64_t n_taken, dt_space kept, dt_space taken) {
-    __shared__ float smem[THREADS];
+    __shared__ float smem[WARPS];
     x += Offsets<int64_t>(kept, blockIdx.x).at[DT_SPACE_FULL];
     float top = -INFINITY;
     for (int64_t i = threadIdx.x; i < n_taken; i += THREADS)
         top = larger(to_float(x[Offsets<int64_t>(taken, i).at[DT_SPACE_FULL]]), top);
-    top = together(top, larger, smem);
+    top = block_reduce(top, larger, smem);
     if (threadIdx.x == 0) y[blockIdx.x] = from_float<T>(top);
 }
 
 template <typename T>
 __global__ void __launch_bounds__(THREADS) max_bwd_kernel(const T *dy, const T *x, const T *y, T *dx,
                                                           int64_t n_taken, dt_space kept, dt_space taken) {
-    __shared__ float smem[THREADS];
+    __shared__ float smem[WARPS];
     const int64_t base = Offsets<int64_t>(kept, blockIdx.x).at[DT_SPACE_FULL];
     const float top = to_float(y[blockIdx.x]), g = to_float(dy[blockIdx.x]);
     float ties = 0;
     for (int64_t i = threadIdx.x; i < n_taken; i += THREADS)
         ties += to_float(x[base + Offsets<int64_t>(taken, i).at[DT_SPACE_FULL]]) == top ? 1.0f : 0.0f;
-    ties = together(ties, plus, smem);
+    ties = block_reduce(ties, plus, smem);
     for (int64_t i = threadIdx.x; i < n_taken; i += THREADS) {
         const int64_t at = base + Offsets<int64_t>(taken, i).at[DT_SPACE_FULL];
         dx[at] = from_float<T>(to_float(x[at]) == top ? g / ties : 0.0f);
