@@ -40,15 +40,6 @@ static dt_status plan(const dt_loader_options *o, int64_t max_rows, dt_loader_pl
     return DT_OK;
 }
 
-static dt_status reader_new(void *state, void **out) {
-    *out = state;
-    return DT_OK;
-}
-
-static void reader_free(void *reader) {
-    (void)reader; /* the plan */
-}
-
 static dt_status fetch(void *reader, uint64_t epoch, int64_t sample, const dt_row *row) {
     const arrays_plan *p = reader;
     int64_t i;
@@ -118,8 +109,6 @@ const dt_data_row dt_arrays_row = {.kind = DT_ARRAYS_KIND,
                                    .close = close_arrays,
                                    .place = place,
                                    .plan = plan,
-                                   .reader_new = reader_new,
-                                   .reader_free = reader_free,
                                    .fetch = fetch,
                                    .check_numbers = check_numbers,
                                    .checksums = checksums,

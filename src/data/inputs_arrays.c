@@ -196,15 +196,6 @@ static dt_status plan(const dt_loader_options *o, int64_t max_rows, dt_loader_pl
     return DT_OK;
 }
 
-static dt_status reader_new(void *state, void **out) {
-    *out = state;
-    return DT_OK;
-}
-
-static void reader_free(void *reader) {
-    (void)reader; /* the plan */
-}
-
 /* The numbers of one field of one row in the types of the training set. */
 static dt_status take(const char *path, int64_t row, const dt_field *is, const void *from,
                       const dt_field *want, void *to) {
@@ -273,7 +264,5 @@ const dt_data_row dt_input_rows_row = {.kind = DT_ARRAYS_KIND,
                                        .close = close_rows,
                                        .place = place,
                                        .plan = plan,
-                                       .reader_new = reader_new,
-                                       .reader_free = reader_free,
                                        .fetch = fetch,
                                        .agree = dt_fields_agree};

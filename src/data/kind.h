@@ -40,8 +40,8 @@ typedef struct dt_data_row {
     dt_status (*plan)(const dt_loader_options *o, int64_t max_rows, dt_loader_plan *out);
     void (*begin)(void *state, void *beside, int64_t rows, dt_sample_of *sample,
                   void *arg);                         /* a batch; NULL: nothing */
-    dt_status (*reader_new)(void *state, void **out); /* one for each thread */
-    void (*reader_free)(void *reader);                /* accepts NULL */
+    dt_status (*reader_new)(void *state, void **out); /* one for each thread; NULL: the plan serves all */
+    void (*reader_free)(void *reader);                /* accepts NULL; with reader_new */
     dt_status (*fetch)(void *reader, uint64_t epoch, int64_t sample, const dt_row *row);
     void (*empty)(void *state, const dt_row *row); /* a row without a sample; zeroed where NULL */
 

@@ -164,10 +164,11 @@ static dt_status fill_row(dt_loader *l, void *reader, uint8_t *memory, int64_t b
 
 static void *work(void *arg) {
     dt_loader *l = arg;
-    void *reader = NULL;
+    void *reader = l->plan.state;
     ticket t;
     dt_trace_attach(l->trace, "loader");
-    dt_status created = l->row->reader_new(l->plan.state, &reader);
+    dt_status created = DT_OK;
+    if (l->row->reader_new) created = l->row->reader_new(l->plan.state, &reader);
     pthread_mutex_lock(&l->mutex);
     while (take_ticket(l, &t)) {
         slot *s = slot_of(l, t.batch);
@@ -191,7 +192,7 @@ static void *work(void *arg) {
         if (s->rows_left == 0) pthread_cond_broadcast(&l->filled);
     }
     pthread_mutex_unlock(&l->mutex);
-    l->row->reader_free(reader);
+    if (l->row->reader_new) l->row->reader_free(reader);
     return NULL;
 }
 

@@ -137,15 +137,6 @@ static dt_status plan(const dt_loader_options *o, int64_t max_rows, dt_loader_pl
     return DT_OK;
 }
 
-static dt_status reader_new(void *state, void **out) {
-    *out = state;
-    return DT_OK;
-}
-
-static void reader_free(void *reader) {
-    (void)reader; /* the plan */
-}
-
 static dt_status fetch(void *reader, uint64_t epoch, int64_t sample, const dt_row *row) {
     const synthetic_plan *p = reader;
     (void)epoch;
@@ -166,7 +157,5 @@ const dt_data_row dt_synthetic_row = {.kind = "synthetic",
                                       .close = close_synthetic,
                                       .place = place,
                                       .plan = plan,
-                                      .reader_new = reader_new,
-                                      .reader_free = reader_free,
                                       .fetch = fetch,
                                       .agree = dt_fields_agree};
