@@ -151,6 +151,22 @@ typedef struct dt_pool_options {
     int64_t pad;    /* on each side; DT_PAD_SAME: (kernel - 1) / 2 */
 } dt_pool_options;
 
+/* Functions of a squeeze and excite: between its convolutions, and of the gate. */
+typedef enum dt_squeeze_function {
+    DT_SQUEEZE_RELU = 0,
+    DT_SQUEEZE_SILU,
+    DT_SQUEEZE_HARDSWISH,
+    DT_SQUEEZE_GELU
+} dt_squeeze_function;
+typedef enum dt_gate_function { DT_GATE_SIGMOID = 0, DT_GATE_HARDSIGMOID } dt_gate_function;
+
+typedef struct dt_squeeze_excite_options {
+    int64_t channels;   /* between the convolutions; needed */
+    int64_t activation; /* dt_squeeze_function */
+    int64_t gate;       /* dt_gate_function */
+    const char *name;
+} dt_squeeze_excite_options;
+
 /* Of a simple recurrence. */
 typedef enum dt_rnn_function { DT_RNN_FUNCTION_TANH = 0, DT_RNN_FUNCTION_RELU } dt_rnn_function;
 
@@ -454,6 +470,10 @@ DT_API dt_var dt_rotary(dt_var x, dt_rotary_options options);
 /* A dense layer without bias whose weight is that of the layer of this name, an embedding or dense layer before: its
  * gradient is the sum of both. */
 DT_API dt_var dt_tied(dt_var x, const char *layer);
+
+/* [H, W, C] times a gate for each channel, made of the channels' means: Hu et al. 2017. Parameters: fc1.weight
+ * [channels, 1, 1, C], fc1.bias [channels], fc2.weight [C, 1, 1, channels], fc2.bias [C]. */
+DT_API dt_var dt_squeeze_excite(dt_var x, dt_squeeze_excite_options options);
 
 DT_API dt_var dt_maxpool(dt_var x, dt_pool_options options);
 /* Padding counts as zeros. */

@@ -230,6 +230,10 @@ dt_var dt_rotary(dt_var x, dt_rotary_options o) {
     dt_net *net = net_of(x, __func__);
     return net ? layer(net, "rotary", "rotary", NULL, 1, &x.id, &o) : DT_NO_VAR;
 }
+dt_var dt_squeeze_excite(dt_var x, dt_squeeze_excite_options o) {
+    dt_net *net = net_of(x, __func__);
+    return net ? layer(net, "squeeze_excite", "squeeze_excite", o.name, 1, &x.id, &o) : DT_NO_VAR;
+}
 dt_var dt_tied(dt_var x, const char *to) {
     dt_net *net = net_of(x, __func__);
     dt_tied_options o = {""};

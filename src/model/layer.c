@@ -49,6 +49,19 @@ static const dt_key_row pool_keys[] = {{KERNEL("2")}, {STRIDE(NULL)}, {PAD("0")}
 LAYER_SECTION(pool, pool_keys);
 #undef KEYS_OF
 
+#define KEYS_OF dt_squeeze_excite_options
+static const char *const squeeze_functions[] = {"relu", "silu", "hardswish", "gelu", NULL};
+static const char *const gate_functions[] = {"sigmoid", "hardsigmoid", NULL};
+static const dt_key_row squeeze_excite_keys[] = {
+    {INT("channels", channels, 1, 1 << 20), .flags = DT_KEY_REQUIRED,
+     .help = "Channels between the two convolutions"},
+    {CHOICE("activation", activation, squeeze_functions), .fallback = "relu",
+     .help = "The function between the convolutions"},
+    {CHOICE("gate", gate, gate_functions), .fallback = "sigmoid", .help = "The function of the gate"},
+};
+LAYER_SECTION(squeeze_excite, squeeze_excite_keys);
+#undef KEYS_OF
+
 #define KEYS_OF dt_dropout_options
 static const dt_key_row dropout_keys[] = {
     {FLOAT("rate", rate, 0, 1), .flags = DT_KEY_OPEN_MAX, .fallback = "0.5",
@@ -264,6 +277,12 @@ BUILD_OF(embedding)
 BUILD_OF(position)
 BUILD_OF(rotary)
 
+static dt_vid build_squeeze_excite(dt_builder *b, const char *name, const dt_vid *in, int32_t n_in,
+                                   const void *o) {
+    (void)n_in;
+    return dt_build_squeeze_excite(b, name, in[0], o, NULL);
+}
+
 static dt_vid build_tied(dt_builder *b, const char *name, const dt_vid *in, int32_t n_in, const void *o) {
     const dt_tied_options *tied = o;
     (void)n_in;
@@ -450,6 +469,8 @@ const dt_layer_row dt_layer_table[] = {
      .help = "Turns pairs of channels of each step by its place"},
     {"tied", &tied_section, ONE_INPUT, .build = build_tied,
      .help = "Fully connected layer that shares the weight of another, without bias"},
+    {"squeeze_excite", &squeeze_excite_section, ONE_INPUT, .build = build_squeeze_excite,
+     .help = "Channels times gates that are made of all channels' means"},
     {"relu", NULL, ONE_INPUT, UNARY(RELU), .help = "max(x, 0)"},
     {"relu6", NULL, ONE_INPUT, UNARY(RELU6), .help = "min(max(x, 0), 6)"},
     {"leaky_relu", &leaky_relu_section, ONE_INPUT, .build = build_leaky_relu, .help = "x, below 0 alpha x"},

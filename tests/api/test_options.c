@@ -52,6 +52,11 @@ static dt_status try_pool(const void *options) {
     dt_pool_options o = *(const dt_pool_options *)options;
     LAYER(dt_maxpool(g.x, o));
 }
+static dt_status try_squeeze_excite(const void *options) {
+    dt_squeeze_excite_options o = *(const dt_squeeze_excite_options *)options;
+    if (o.channels == 0) o.channels = 4;
+    LAYER(dt_squeeze_excite(g.x, o));
+}
 static dt_status try_recurrent(const void *options) {
     dt_recurrent_options o = *(const dt_recurrent_options *)options;
     if (o.hidden == 0) o.hidden = 4;
@@ -187,6 +192,9 @@ static const row rows[] = {
     R(pool, kernel, 3, NONE),
     R(pool, stride, 2, NONE),
     R(pool, pad, 1, DT_PAD_SAME),
+    R(squeeze_excite, channels, 2, NONE),
+    R(squeeze_excite, activation, DT_SQUEEZE_SILU, NONE),
+    R(squeeze_excite, gate, DT_GATE_HARDSIGMOID, NONE),
     R(recurrent, hidden, 8, NONE),
     R(recurrent, layers, 2, NONE),
     R(recurrent, dropout, 0.5, NONE),

@@ -239,6 +239,23 @@ static void test_attention(void **state) {
     dt_graph_destroy(n.b.g);
 }
 
+static void test_squeeze_excite_names(void **state) {
+    (void)state;
+    net n = net_open();
+    const dt_squeeze_excite_options o = {.channels = 2, .activation = DT_SQUEEZE_SILU};
+    const dt_vid y = dt_layer_build(&n.b, row_of("squeeze_excite"), "a", &n.x, 1, &o);
+    need_shape(&n, y, "2x8x8x3 f32");
+    need_shape(&n, dt_graph_find(n.b.g, "a.fc1.weight"), "2x1x1x3 f32");
+    need_shape(&n, dt_graph_find(n.b.g, "a.fc2.bias"), "3 f32");
+    dt_build_squeeze_excite(&n.b, "se", y, &o, &dt_squeeze_excite_names_timm);
+    need_shape(&n, dt_graph_find(n.b.g, "se.conv_reduce.bias"), "2 f32");
+    need_shape(&n, dt_graph_find(n.b.g, "se.conv_expand.weight"), "3x1x1x2 f32");
+    const dt_vid flat = dt_layer_build(&n.b, row_of("flatten"), "flat", &y, 1, NULL);
+    assert_int_equal(dt_layer_build(&n.b, row_of("squeeze_excite"), "b", &flat, 1, &o), -1);
+    CHECK_ERROR(n.b.status, DT_ERR_CONFIG, "b (squeeze_excite)", "2x192 f32", "N H W C");
+    dt_graph_destroy(n.b.g);
+}
+
 static void test_wrong_options(void **state) {
     (void)state;
     refused("conv", NULL, "channels is required");
@@ -247,6 +264,8 @@ static void test_wrong_options(void **state) {
             "kernel = 4294967299 is out");
     refused("conv", &(dt_conv2d_options){.channels = 4, .kernel = 3, .pad = -2}, "pad = -2 is out of range");
     refused("dense", &(dt_dense_options){0}, "channels is required");
+    refused("squeeze_excite", NULL, "channels is required");
+    refused("squeeze_excite", &(dt_squeeze_excite_options){.channels = 2, .gate = 7}, "gate");
     refused("maxpool", &(dt_pool_options){.kernel = 2, .stride = -2}, "stride = -2");
     refused("dropout", &(dt_dropout_options){.rate = 1}, "rate = 1 is out of range");
     refused("dropout", &(dt_dropout_options){.rate = NAN}, "rate = nan");
@@ -279,9 +298,13 @@ static void test_number_of_inputs(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_row_builds), cmocka_unit_test(test_unset_fields),
-        cmocka_unit_test(test_functions),        cmocka_unit_test(test_attention),
-        cmocka_unit_test(test_wrong_options),    cmocka_unit_test(test_number_of_inputs),
+        cmocka_unit_test(test_every_row_builds),
+        cmocka_unit_test(test_unset_fields),
+        cmocka_unit_test(test_functions),
+        cmocka_unit_test(test_attention),
+        cmocka_unit_test(test_squeeze_excite_names),
+        cmocka_unit_test(test_wrong_options),
+        cmocka_unit_test(test_number_of_inputs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

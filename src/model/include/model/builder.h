@@ -129,6 +129,17 @@ typedef struct dt_build_recurrent_inputs {
 dt_vid dt_build_recurrent(dt_builder *b, const char *name, dt_recurrent_kind kind,
                           const dt_build_recurrent_inputs *in, const dt_recurrent_options *o, dt_vid last[2]);
 
+/* Names of the two convolutions, below the layer's. */
+typedef struct dt_squeeze_excite_names {
+    const char *reduce, *expand;
+} dt_squeeze_excite_names;
+/* fc1 and fc2, conv_reduce and conv_expand. */
+extern const dt_squeeze_excite_names dt_squeeze_excite_names_torchvision, dt_squeeze_excite_names_timm;
+/* x [N,H,W,C] times a gate for each sample's channels: gate(expand(activation(reduce(mean of H and W)))), of two 1x1
+ * convolutions with bias, of C to o->channels and back. squeeze.c. names NULL: torchvision's. */
+dt_vid dt_build_squeeze_excite(dt_builder *b, const char *name, dt_vid x, const dt_squeeze_excite_options *o,
+                               const dt_squeeze_excite_names *names);
+
 /* What tells nodes that draw random numbers apart. */
 uint64_t dt_build_salt(const dt_builder *b);
 

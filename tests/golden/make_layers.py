@@ -1,0 +1,71 @@
+#!/usr/bin/env python3
+"""Makes layers.h5 of tests/cpu/test_layers.c with PyTorch: layers that are made of several ops, or of one in several
+ways, with their parameters.
+
+Run it in this folder with torch and h5py installed; only needed when a case is added. Arrays are stored in dtrain's
+layouts, channels last: N H W C, weights K R S C.
+"""
+import h5py
+import torch
+import torch.nn.functional as F
+
+from make_golden import np, save
+
+
+def first(t):
+    """Channels last to PyTorch's place."""
+    return t.movedim(-1, 1)
+
+
+def last(t):
+    return t.movedim(1, -1)
+
+
+class Layers:
+    """A case: inputs x, x1, ..., parameters l.<name>, the output y, and of r . y the gradient of each float."""
+
+    def __init__(self, path, seed=21):
+        self.file = h5py.File(path, "w")
+        self.rng = torch.Generator().manual_seed(seed)
+
+    def normal(self, *shape):
+        return torch.randn(*shape, generator=self.rng)
+
+    def whole(self, n, *shape):
+        return torch.randint(0, n, shape, generator=self.rng)
+
+    def case(self, name, fn, *inputs, **params):
+        """fn(*inputs, **params), all as dtrain has them; a parameter a_b is l.a.b."""
+        group = self.file.create_group(name)
+        values = {f"x{i or ''}": t for i, t in enumerate(inputs)}
+        values |= {f"l.{key.replace('_', '.')}": self.normal(*shape) / 3 for key, shape in params.items()}
+        wide = {k: t.double().requires_grad_() if t.is_floating_point() else t for k, t in values.items()}
+        x = [wide[f"x{i or ''}"] for i in range(len(inputs))]
+        y = fn(*x, **{key: wide[f"l.{key.replace('_', '.')}"] for key in params})
+        r = self.normal(*y.shape)
+        y.backward(r.double())
+        values |= {"y": y, "r": r} | {f"grad_{k}": t.grad for k, t in wide.items() if t.is_floating_point()}
+        for key, t in values.items():
+            save(group, key, t.detach(), np.float32 if t.is_floating_point() else np.int32)
+
+
+def make_squeeze_excite(o):
+    def excite(activation, gate):
+        def fn(x, fc1_weight, fc1_bias, fc2_weight, fc2_bias):
+            s = F.adaptive_avg_pool2d(first(x), 1)
+            s = activation(F.conv2d(s, first(fc1_weight), fc1_bias))
+            return last(gate(F.conv2d(s, first(fc2_weight), fc2_bias)) * first(x))
+
+        return fn
+
+    shapes = dict(fc1_weight=(3, 1, 1, 12), fc1_bias=(3,), fc2_weight=(12, 1, 1, 3), fc2_bias=(12,))
+    o.case("squeeze_excite", excite(F.relu, torch.sigmoid), o.normal(3, 5, 4, 12), **shapes)
+    o.case("squeeze_excite silu", excite(F.silu, torch.sigmoid), o.normal(2, 7, 7, 12), **shapes)
+    o.case("squeeze_excite hard", excite(F.hardswish, F.hardsigmoid), o.normal(2, 3, 3, 12), **shapes)
+
+
+if __name__ == "__main__":
+    torch.use_deterministic_algorithms(True)
+    torch.set_num_threads(1)
+    o = Layers("layers.h5")
+    make_squeeze_excite(o)
