@@ -32,6 +32,10 @@ static const dt_option predict_options[] = {
 };
 
 static const dt_option inspect_options[] = {
+    {TEXT("model", "NAME"), .help = "a built-in network by its name, in place of CONFIG.toml"},
+    {NUMBER("input", 0, 1 << 20), .otherwise = "as published",
+     .help = "with --model: height and width of the images in pixels, or tokens of a text"},
+    {NUMBER("outputs", 0, 1 << 20), .otherwise = "as published", .help = "with --model: classes"},
     {FLAG("passes"), .help = "also tell what each pass of the compilation did to the graph"},
     END,
 };
@@ -183,12 +187,14 @@ const dt_verb dt_verb_table[] = {
          "dtrain predict configs/quickstart.toml photos/ --format csv --top 5 >answers.csv  # a table\n"
          "dtrain predict configs/table.toml houses.csv --x size,rooms --format csv  # numbers of a table"},
     {"inspect", dt_verb_inspect, .ranks = true, .config = true,
-     .usage = "CONFIG.toml [--passes] [section.key=value ...]",
+     .usage = "CONFIG.toml|--model NAME [OPTION...] [section.key=value ...]",
      .help = "layers, memory and buckets of a network; trains nothing",
-     .about = "Needs no data where the configuration says data.image_size, data.channels and model.classes.",
+     .about = "Needs no data where the configuration says data.image_size and model.classes, and none with "
+              "--model.",
      .option = inspect_options,
      .example = "dtrain inspect configs/resnet50.toml train.micro_batch=64  # does it fit?\n"
-                "mpirun -np 8 dtrain inspect configs/resnet50.toml  # what a rank of eight does"},
+                "mpirun -np 8 dtrain inspect configs/resnet50.toml  # what a rank of eight does\n"
+                "dtrain inspect --model resnet18 --input 64 --outputs 10  # a network by its name"},
     {"data", .usage = "import|info|verify ...", .help = "make, show and check data sets"},
     {"data import", dt_verb_data_import, .usage = "KIND INPUT... --out DIR [OPTION...]",
      .help = "make a data set out of other formats", .about = import_about, .option = import_options,
@@ -249,6 +255,11 @@ const dt_verb dt_verb_table[] = {
                 "dtrain config configs/quickstart.toml optim.lr=0.1  # what that run would use"},
     {"ops", dt_verb_ops, .usage = "", .help = "the operations that networks are made of",
      .example = "dtrain ops | less  # operands, types, meaning"},
+    {"models", dt_verb_models, .usage = "", .help = "the built-in networks",
+     .about =
+         "Input and outputs as published, parameters, operations of a sample forward, and whose names and "
+         "results\nthe network has.",
+     .example = "dtrain models  # names for model.name"},
     {"man", dt_verb_man, .usage = "", .help = "this help as a manual page",
      .example = "dtrain man >dtrain.1 && man -l dtrain.1  # read it"},
     {"completion", dt_verb_completion, .usage = "", .help = "completion of verbs, options and keys for bash",

@@ -1,19 +1,25 @@
-/* Train, eval, inspect, config, ops, man, completion: thin layers over src/train and src/core. */
+/* Train, eval, inspect, config, ops, models, man, completion: thin layers over src/train and src/core. */
 #include "verbs.h"
 
 #include <string.h>
 
 #include "console.h"
 #include "core/op.h"
+#include "model/model_table.h"
 #include "train/bench.h"
 #include "train/trainer.h"
+
+static dt_status check_overrides(int n, char **override) {
+    for (int i = 0; i < n; i++)
+        if (!strchr(override[i], '=') || override[i][0] == '-')
+            return dt_fail(DT_ERR_USAGE, "\"%s\" is not of the form section.key=value", override[i]);
+    return DT_OK;
+}
 
 dt_status dt_app_config(const char *verb, int argc, char **argv, dt_config *c) {
     dt_config_init(c);
     if (argc < 2) return dt_fail(DT_ERR_USAGE, "%s needs a configuration: dtrain %s CONFIG.toml", verb, verb);
-    for (int i = 2; i < argc; i++)
-        if (!strchr(argv[i], '=') || argv[i][0] == '-')
-            return dt_fail(DT_ERR_USAGE, "\"%s\" is not of the form section.key=value", argv[i]);
+    DT_TRY(check_overrides(argc - 2, argv + 2));
     return dt_config_load(c, argv[1], argc - 2, (const char *const *)(argv + 2));
 }
 
@@ -50,11 +56,24 @@ dt_status dt_verb_eval(dt_app *app, const dt_args *args) {
     return st;
 }
 
+/* The configuration of a file, or of a network by its name. */
+static dt_status inspected(const dt_args *args, dt_config *c) {
+    const char *name = dt_args_text(args, "model");
+    dt_config_init(c);
+    if (!name && (dt_args_has(args, "input") || dt_args_has(args, "outputs")))
+        return dt_fail(DT_ERR_USAGE, "--input and --outputs are for --model NAME; of a configuration set "
+                                     "data.image_size and model.classes");
+    if (!name) return dt_app_config(args->verb->name, args->argc, args->argv, c);
+    DT_TRY(check_overrides(args->argc - 1, args->argv + 1));
+    return dt_inspect_config(name, dt_args_number(args, "input"), dt_args_number(args, "outputs"),
+                             args->argc - 1, (const char *const *)(args->argv + 1), c);
+}
+
 dt_status dt_verb_inspect(dt_app *app, const dt_args *args) {
     dt_config c;
     dt_console console = dt_console_of(stdout, stderr);
     const dt_sink sink = dt_console_sink(&console);
-    dt_status st = dt_app_config_agreed(app, args, &c);
+    dt_status st = dt_comm_agree(app->mpi, inspected(args, &c));
     if (st == DT_OK) st = dt_inspect(&c, app->mpi, dt_args_has(args, "passes"), stdout, &sink);
     dt_config_fini(&c);
     return st;
@@ -87,6 +106,12 @@ static dt_status print(const dt_args *args, void (*printed)(FILE *out)) {
 dt_status dt_verb_ops(dt_app *app, const dt_args *args) {
     (void)app;
     return print(args, dt_op_print_all);
+}
+
+dt_status dt_verb_models(dt_app *app, const dt_args *args) {
+    (void)app;
+    DT_TRY(dt_app_no_more(args));
+    return dt_model_print_all(stdout);
 }
 
 dt_status dt_verb_man(dt_app *app, const dt_args *args) {

@@ -45,9 +45,11 @@ static int32_t count_of(const dt_key_row *row, const void *options) {
 }
 
 /* '"a", "b" or "c"' */
-static void list_choices(const char *const *choices, char *out, size_t size) {
+static void list_choices(const dt_key_row *row, char *out, size_t size) {
+    const char *const *choices = row->choices;
     size_t used = 0;
-    for (int i = 0; choices[i] && used < size; i++) {
+    if (row->listed) snprintf(out, size, "those that %s lists", row->listed);
+    for (int i = 0; choices[i] && used < size && !row->listed; i++) {
         const char *join = i == 0 ? "" : choices[i + 1] ? ", " : " or ";
         int n = snprintf(out + used, size - used, "%s\"%s\"", join, choices[i]);
         used += n > 0 ? (size_t)n : 0;
@@ -63,7 +65,7 @@ static dt_status choose(const dt_key_row *row, const char *key, const char *word
         }
     }
     char list[512];
-    list_choices(row->choices, list, sizeof list);
+    list_choices(row, list, sizeof list);
     const char *near = dt_nearest_name(word, n, row->choices);
     if (near)
         return dt_key_fail(at, key, "\"%.*s\" is not one of %s; did you mean \"%s\"?", SHOWN_MAX, word, list,
@@ -355,7 +357,7 @@ void dt_key_print(const dt_key_row *row, const void *options, FILE *out) {
 void dt_key_print_range(const dt_key_row *row, const char *prefix, FILE *out) {
     char text[512] = "";
     if (row->choices)
-        list_choices(row->choices, text, sizeof text);
+        list_choices(row, text, sizeof text);
     else if (row->kind == DT_KEY_INT || row->kind == DT_KEY_FLOAT || row->kind == DT_KEY_FLOATS)
         describe_range(row, text, sizeof text);
     if (*text) fprintf(out, "%s%s", prefix, text);

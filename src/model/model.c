@@ -1,4 +1,4 @@
-/* The model table, and how a forward graph is shown to people. */
+/* Networks as forward graphs, and how those are shown to people. */
 #include "model/model.h"
 
 #include <string.h>
@@ -8,42 +8,26 @@
 #include "model/task.h"
 #include "nets.h"
 
-typedef struct model_row {
-    const char *name;
-    dt_net_fn *build;
-    const void *shape; /* as the builder wants it; NULL: nothing */
-    bool reads_fields; /* by itself: it is given images alone */
-} model_row;
-
-#define RESNET(bottleneck_, ...)                                                                             \
-    &(const dt_resnet_shape) {                                                                               \
-        .blocks = {__VA_ARGS__}, .bottleneck = bottleneck_                                                   \
-    }
-
-#define MODELS(M)                                                                                            \
-    M("quickstart", dt_net_quickstart, NULL, false)                                                          \
-    M("resnet18", dt_net_resnet, RESNET(false, 2, 2, 2, 2), false)                                           \
-    M("resnet34", dt_net_resnet, RESNET(false, 3, 4, 6, 3), false)                                           \
-    M("resnet50", dt_net_resnet, RESNET(true, 3, 4, 6, 3), false)                                            \
-    M("layers", dt_net_layers, NULL, true)
-
-#define ROW(name, build, shape, reads_fields)  {name, build, shape, reads_fields},
-#define NAME(name, build, shape, reads_fields) name,
-static const model_row model_table[] = {MODELS(ROW)};
-const char *const dt_model_choices[] = {MODELS(NAME) NULL};
-enum { N_MODEL = sizeof model_table / sizeof model_table[0] };
-
-static const char *joined_names(void) {
-    static _Thread_local char text[256];
-    text[0] = 0;
-    for (size_t i = 0; i < N_MODEL; i++) {
-        if (i) strncat(text, ", ", sizeof text - strlen(text) - 1);
-        strncat(text, model_table[i].name, sizeof text - strlen(text) - 1);
-    }
-    return text;
+/* The value that the network of this row is given; -1: it is to choose by itself. */
+static dt_vid read_input(dt_builder *b, const dt_model_row *row, const dt_model_options *o,
+                         const dt_model_input *in) {
+    const bool tokens = row->reads == DT_READS_TOKENS, chooses = row->reads == DT_READS_FIELDS;
+    if (b->status == DT_OK && in->n_vocab > 0 && !tokens && !chooses)
+        b->status = dt_fail(DT_ERR_CONFIG,
+                            "it reads images or rows of numbers, and the data is text: dtrain models says "
+                            "which networks read tokens; or set model.name = \"layers\" and write one as "
+                            "[[model.layers]]");
+    if (b->status == DT_OK && in->height > 0 && tokens)
+        b->status =
+            dt_fail(DT_ERR_CONFIG, "it reads tokens, and the data are images: set data.train to a set "
+                                   "that data import text has made");
+    if (b->status != DT_OK) return -1;
+    if (in->height > 0) return dt_build_image(b, in);
+    if (tokens) return dt_build_input_as(b, "tokens", DT_DTYPE_I32);
+    return chooses ? -1 : dt_build_first_input(b, o->target);
 }
 
-static dt_status build_row(const model_row *row, const dt_model_options *o, const dt_model_input *in,
+static dt_status build_row(const dt_model_row *row, const dt_model_options *o, const dt_model_input *in,
                            dt_dtype compute, bool training, dt_graph **out) {
     dt_graph *g;
     *out = NULL;
@@ -55,14 +39,10 @@ static dt_status build_row(const model_row *row, const dt_model_options *o, cons
                     .bn_eps = o->bn_eps,
                     .bn_momentum = o->bn_momentum,
                     .label_smoothing = in->label_smoothing};
-    const int64_t outputs = dt_task_outputs(&b, o, in);
-    dt_vid x = -1;
-    if (b.status == DT_OK && in->n_vocab > 0 && !row->reads_fields)
-        b.status =
-            dt_fail(DT_ERR_CONFIG, "it reads images, and the data is text: set model.name = \"layers\" "
-                                   "and write the network as [[model.layers]]");
-    if (b.status == DT_OK && in->height > 0) x = dt_build_image(&b, in);
-    if (b.status == DT_OK && x < 0 && !row->reads_fields) x = dt_build_first_input(&b, o->target);
+    int64_t outputs = dt_task_outputs(&b, o, in);
+    if (outputs == 0 && row->reads == DT_READS_TOKENS)
+        outputs = row->outputs; /* tokens without a vocabulary */
+    const dt_vid x = read_input(&b, row, o, in);
     if (b.status == DT_OK) dt_task_head(&b, o, row->build(&b, x, outputs, o, row->shape));
     if (row->build == dt_net_layers) dt_net_layers_check(&b, o);
     if (b.status != DT_OK) {
@@ -77,7 +57,7 @@ static dt_status build_row(const model_row *row, const dt_model_options *o, cons
 /* Whether channels that only pad the image reach nothing but convolutions, whose weights for them stay 0. To
  * any other layer they would be inputs of their own. Asked of the training graph, for that of evaluation too:
  * both have the same weights, but only one has dropout. */
-static dt_status may_pad(const model_row *row, const dt_model_options *o, const dt_model_input *plain,
+static dt_status may_pad(const dt_model_row *row, const dt_model_options *o, const dt_model_input *plain,
                          dt_dtype compute, bool *out) {
     dt_graph *g;
     dt_vid x = -1;
@@ -98,11 +78,9 @@ static dt_status may_pad(const model_row *row, const dt_model_options *o, const 
 
 dt_status dt_model_build(const dt_model_options *o, const dt_model_input *in, dt_dtype compute, bool training,
                          dt_graph **out) {
-    const model_row *row = NULL;
-    for (size_t i = 0; i < N_MODEL; i++)
-        if (strcmp(model_table[i].name, o->name) == 0) row = &model_table[i];
-    if (!row)
-        return dt_fail(DT_ERR_CONFIG, "model.name = \"%s\": the models are %s", o->name, joined_names());
+    const dt_model_row *row;
+    *out = NULL;
+    DT_TRY(dt_model_get(o->name, &row));
     dt_model_input plain = *in;
     plain.padded_channels = in->channels;
     if (in->padded_channels != in->channels) {

@@ -1,12 +1,8 @@
-/* The built-in networks, one builder each; model.c's table names them. Private to the room. */
+/* The built-in networks, one builder for each family; model_table.c has their rows. Private to the room. */
 #ifndef DT_MODEL_NETS_H
 #define DT_MODEL_NETS_H
 
-#include "model/options.h"
-
-/* A network: from the input value (-1: it chooses among the data's fields by itself) to `outputs` numbers a row. `shape`: what its row in the table of models says. */
-typedef dt_vid dt_net_fn(dt_builder *b, dt_vid x, int64_t outputs, const dt_model_options *o,
-                         const void *shape);
+#include "model/model_table.h"
 
 typedef struct dt_resnet_shape {
     int32_t blocks[4]; /* of each stage */

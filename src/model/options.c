@@ -11,8 +11,8 @@ static const char *const loss_names[] = {"auto", "cross_entropy", "bce", "mse", 
 
 #define KEYS_OF dt_model_options
 static const dt_key_row model_keys[] = {
-    {STRING("name", name), MATHS, .choices = dt_model_choices, .fallback = "resnet18",
-     .help = "Built-in model, or layers for the [[model.layers]] of this file"},
+    {STRING("name", name), MATHS, .choices = dt_model_choices, .listed = "dtrain models",
+     .fallback = "resnet18", .help = "Built-in model, or layers for the [[model.layers]] of this file"},
     {CHOICE("task", task, dt_task_choices), LATER_MATHS, .fallback = "classify",
      .help =
          "What the network is for: classify: one class of several; multilabel: any number of labels, each 0 "

@@ -91,6 +91,12 @@ const dt_task_row dt_task_table[] = {TASKS(ROW)};
 const char *const dt_task_choices[] = {TASKS(NAME) NULL};
 enum { N_TASK = sizeof dt_task_table / sizeof dt_task_table[0] };
 
+int64_t dt_task_named(const char *name) {
+    int i = 0;
+    while (i < N_TASK - 1 && strcmp(dt_task_table[i].name, name) != 0) i++;
+    return i;
+}
+
 const dt_task_row *dt_task_of(const dt_model_options *o) {
     return &dt_task_table[o->task];
 }

@@ -6,6 +6,7 @@
 
 #include "core/text.h"
 #include "model/model.h"
+#include "model/model_table.h"
 #include "model/task.h"
 #include "train/bench.h"
 #include "train/session.h"
@@ -27,36 +28,54 @@ static bool is_there(const char *path) {
     return strcmp(path, "synthetic") == 0 || stat(path, &st) == 0 || (errno != ENOENT && errno != ENOTDIR);
 }
 
-/* The first key of those that make data unnecessary that is not set; NULL: all are. */
-static const char *missing_key(const dt_config *c) {
-    return c->data.image_size == 0 ? "data.image_size"
-           : c->data.channels == 0 ? "data.channels"
-           : c->model.classes == 0 ? "model.classes"
-                                   : NULL;
-}
-
-/* Opens what there is; without a training set the sizes of the configuration stand for it. */
-static dt_status open_data(inspection *i, bool train, bool val) {
-    dt_config *c = &i->config;
-    const char *key = missing_key(c);
-    if (!val) c->data.val[0] = 0;
-    if (!train && !dt_task_of(&c->model)->classes)
-        return dt_fail(DT_ERR_DATA,
-                       "%s: no such data, and the network reads its fields: import it, or set data.train = "
-                       "\"synthetic\" and data.synthetic_fields",
-                       c->data.train);
-    if (!train && key)
+/* Images of the configuration's sizes; what it does not say of the channels is as it was published. */
+static dt_status assume_images(inspection *i, const dt_model_row *row) {
+    const dt_config *c = &i->config;
+    const char *missing = c->data.image_size == 0 ? "data.image_size"
+                          : c->model.classes == 0 ? "model.classes"
+                                                  : NULL;
+    if (missing)
         return dt_fail(
             DT_ERR_DATA,
             "%s: no such data, and the configuration does not say its sizes either: %s is not set. "
-            "Import the data, or set data.image_size, data.channels and model.classes",
-            c->data.train, key);
-    i->info = (dt_dataset_info){.height = c->data.image_size,
-                                .width = c->data.image_size,
-                                .channels = c->data.channels,
-                                .n_classes = c->model.classes,
-                                .mean = {0.5, 0.5, 0.5, 0.5},
-                                .stddev = {0.25, 0.25, 0.25, 0.25}};
+            "Import the data, or set data.image_size and model.classes",
+            c->data.train, missing);
+    i->info.channels = c->data.channels > 0    ? c->data.channels
+                       : c->augment.n_mean > 0 ? c->augment.n_mean
+                       : row->depth > 0        ? row->depth
+                                               : 3;
+    i->info.height = i->info.width = c->data.image_size;
+    i->info.n_classes = c->model.classes;
+    return DT_OK;
+}
+
+/* The sizes of the configuration stand for a training set that is not there. */
+static dt_status assume_data(inspection *i) {
+    const dt_config *c = &i->config;
+    const dt_task_row *task = dt_task_of(&c->model);
+    const dt_model_row *row;
+    DT_TRY(dt_model_get(c->model.name, &row));
+    const bool tokens = row->reads == DT_READS_TOKENS || (row->reads == DT_READS_FIELDS && task->tokens);
+    if (tokens) {
+        i->info.n_field = DT_TOKEN_FIELDS;
+        i->info.n_vocab = row->depth;
+        i->info.n_classes = c->model.classes;
+        dt_model_token_fields(task, c->data.context, i->info.field);
+        return DT_OK;
+    }
+    if (task->classes) return assume_images(i, row);
+    return dt_fail(DT_ERR_DATA,
+                   "%s: no such data, and the network reads its fields: import it, or set data.train = "
+                   "\"synthetic\" and data.synthetic_fields",
+                   c->data.train);
+}
+
+/* Opens what there is. */
+static dt_status open_data(inspection *i, bool train, bool val) {
+    dt_config *c = &i->config;
+    if (!val) c->data.val[0] = 0;
+    i->info = (dt_dataset_info){.mean = {0.5, 0.5, 0.5, 0.5}, .stddev = {0.25, 0.25, 0.25, 0.25}};
+    if (!train) DT_TRY(assume_data(i));
     if (train || val) {
         /* Evaluation without training asks for data.val, which is there then. */
         DT_TRY(dt_session_open_data(c, train, &i->data));
@@ -67,7 +86,7 @@ static dt_status open_data(inspection *i, bool train, bool val) {
 
 /* What one host lacks counts as lacking. */
 static dt_status find_data(inspection *i) {
-    double lacking[2] = {!is_there(i->config.data.train),
+    double lacking[2] = {!i->config.data.train[0] || !is_there(i->config.data.train),
                          !i->config.data.val[0] || !is_there(i->config.data.val)};
     DT_TRY(dt_comm_max_host(i->mpi, lacking, 2));
     return dt_comm_agree(i->mpi, open_data(i, !(lacking[0] > 0), !(lacking[1] > 0)));
@@ -139,6 +158,10 @@ static void print_length(const inspection *i, FILE *out) {
     fprintf(out, "\nbatch %lld = %s; this rank runs %lld, %s each; ", (long long)d->global_batch,
             dt_count_text(d->n_micro_all, "micro-batch").s, (long long)d->n_micro,
             dt_count_text(d->rows, "sample").s);
+    if (!i->data.train_data && !i->config.data.train[0]) {
+        fputs("of a network by its name no data is known\n", out);
+        return;
+    }
     if (!i->data.train_data) {
         fprintf(out, "%s is not there: its samples, and so the steps of an epoch, are not known\n",
                 i->config.data.train);
@@ -198,4 +221,30 @@ dt_status dt_inspect(const dt_config *c, dt_comm *mpi, bool passes, FILE *out, c
     dt_dataset_close(i.data.val_data);
     if (i.be) i.be->destroy(i.be);
     return st;
+}
+
+dt_status dt_inspect_config(const char *name, int64_t input, int64_t outputs, int n_override,
+                            const char *const *override, dt_config *out) {
+    const dt_model_row *row;
+    char text[512];
+    dt_config_init(out);
+    DT_TRY(dt_model_get(name, &row));
+    if (row->input == 0)
+        return dt_fail(DT_ERR_CONFIG, "\"%s\" is no network by itself: dtrain inspect CONFIG.toml",
+                       row->name);
+    const bool tokens = row->reads == DT_READS_TOKENS,
+               classes = dt_task_table[dt_task_named(row->task)].classes;
+    int n = snprintf(text, sizeof text, "[train]\nepochs = 1\n[data]\ntrain = \"none\"\n%s = %lld\n",
+                     tokens ? "context" : "image_size", (long long)(input > 0 ? input : row->input));
+    if (!tokens) n += snprintf(text + n, sizeof text - (size_t)n, "channels = %lld\n", (long long)row->depth);
+    n += snprintf(text + n, sizeof text - (size_t)n, "[model]\nname = \"%s\"\ntask = \"%s\"\n", row->name,
+                  row->task);
+    if (classes)
+        snprintf(text + n, sizeof text - (size_t)n, "classes = %lld\n",
+                 (long long)(outputs > 0 ? outputs : row->outputs));
+    else if (outputs > 0)
+        return dt_fail(DT_ERR_USAGE, "--outputs: those of %s are its task's", row->name);
+    DT_TRY(dt_config_parse(out, "--model", text, n_override, override));
+    if (strcmp(out->data.train, "none") == 0) out->data.train[0] = 0;
+    return DT_OK;
 }

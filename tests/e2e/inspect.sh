@@ -23,6 +23,23 @@ expect ../table.log '^scale +batchnorm +32x3 f32 ' 1
 train_ok 2 ../text.log inspect "$E2E_SOURCE/../../configs/text-quickstart.toml" data.train=synthetic data.val= \
     'data.synthetic_fields=tokens:i32[128] label:i32[128]'
 expect ../text.log '^layer20 +dense +16x128x1024 f32 ' 1
+train_ok 2 ../text.log inspect "$E2E_SOURCE/../../configs/text-quickstart.toml" data.context=64
+expect ../text.log '^layer20 +dense +16x64x1024 f32 ' 1
+# Networks by their names: as published, or of another size.
+train_ok 2 ../name.log inspect --model resnet50
+expect ../name.log '^total +25557032 ' 1
+train_ok 0 ../name.log inspect --model resnet18 --input 32 --outputs 10 model.small_stem=true --passes
+expect ../name.log '^total +11173962 ' 1
+expect ../name.log '^passes of (training|evaluation)$' 2
+train 0 ../name.log inspect --model resnet19
+expect_code 2
+expect ../name.log '^dtrain: there is no model "resnet19"; did you mean "resnet18"\?$' 1
+train 0 ../name.log inspect --model layers
+expect_code 2
+train 0 ../name.log inspect "$table" --input 32
+expect_code 2
+train_ok 0 ../models.log models
+expect ../models.log '^resnet50 +224x224x3 +1000 +25557032 +8\.24G +torchvision resnet50$' 1
 [ -z "$(ls -A)" ] || fail "inspect made $(ls -A)"
 cd "$work"
 # What the passes of the compilation did, of both programs; without fusion those that fuse do not run.
@@ -49,7 +66,9 @@ train_ok 2 gone.log inspect base.toml "${sizes[@]}" data.train=gone data.val=gon
 expect there.log '; 40 steps, 187.5 an epoch' 1
 diff <(sed 's/of [0-9.]* [KMG]iB free//; s/fits: about.*//; s/each;.*//' there.log) <(sed 's/of [0-9.]* [KMG]iB free//; s/fits: about.*//; s/each;.*//' gone.log) ||
     fail "without its data the network is another one"
-for missing in 0 1 2; do
+train_ok 2 grey.log inspect base.toml data.train=gone data.val=gone data.image_size=16 model.classes=4 model.name=resnet18
+expect grey.log '^conv1 +conv .* 9408 ' 1 # of three channels where nothing says otherwise
+for missing in 0 2; do
     some=("${sizes[@]}")
     key=${some[missing]%=*}
     unset "some[$missing]"

@@ -378,8 +378,8 @@ static void test_unknown_model(void **state) {
     dt_graph *g = NULL;
     check_model_options(&c, "[model]\nname = \"quickstart\"\n");
     strcpy(c.name, "resnet19");
-    CHECK_ERROR(dt_model_build(&c, &imagenet, DT_DTYPE_F32, true, &g), DT_ERR_CONFIG, "resnet19",
-                "quickstart, resnet18, resnet34, resnet50, layers");
+    CHECK_ERROR(dt_model_build(&c, &imagenet, DT_DTYPE_F32, true, &g), DT_ERR_CONFIG, "no model \"resnet19\"",
+                "did you mean \"resnet18\"?");
     assert_null(g);
     dt_model_options_fini(&c);
 }

@@ -42,6 +42,7 @@ typedef struct dt_key_row {
     size_t count_offset;        /* FLOATS, NAMES */
     double min, max;            /* INT, FLOAT, FLOATS */
     const char *const *choices; /* CHOICE, STRING: NULL-terminated; NULL for a free string */
+    const char *listed;         /* where there are too many to be told: the command that lists them */
     const char *fallback;       /* the default as TOML; NULL where required or derived */
     /* With which choices the key counts, as dt_key_counts reads it; NULL: with all. Set where it does not count it is
      * refused, for it would be ignored. */

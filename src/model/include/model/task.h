@@ -42,6 +42,8 @@ extern const dt_task_row dt_task_table[];
 extern const char *const dt_task_choices[];
 /* All metrics and the loss, "eval_top1" and so on, ending in NULL: the choices of checkpoint.best_metric. */
 extern const char *const dt_metric_choices[];
+/* The task of that name, which is one. */
+int64_t dt_task_named(const char *name);
 /* The row of o->task. */
 const dt_task_row *dt_task_of(const dt_model_options *o);
 /* The first row that has this kind of loss; NULL where there is none. */

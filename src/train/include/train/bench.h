@@ -21,9 +21,14 @@ dt_status dt_bench_op(const dt_config *c, dt_comm *mpi, int64_t repeats, const d
 dt_status dt_bench_comm(const dt_config *c, dt_comm *mpi, int64_t max_bytes, const dt_sink *sink);
 
 /* The model layer by layer, memory plan, buckets, largest batch; runs and allocates nothing. Sizes that the
- * configuration gives need no data (data.image_size, data.channels, model.classes: all three, or the training
+ * configuration gives need no data (data.image_size and model.classes, of text data.context; else the training
  * set must be there); where this device lacks train.precision the plan is that of fp32. passes: also what
  * each pass of the compilation did (core/compile.h). Collective. */
 dt_status dt_inspect(const dt_config *c, dt_comm *mpi, bool passes, FILE *out, const dt_sink *sink);
+/* The configuration that inspects a built-in network by its name, without data: `input` pixels or steps, `outputs`
+ * classes (0: as published), then `override` as for dt_config_load. *out is to be ended by dt_config_fini in any case.
+ * Errors: DT_ERR_CONFIG, DT_ERR_USAGE. */
+dt_status dt_inspect_config(const char *name, int64_t input, int64_t outputs, int n_override,
+                            const char *const *override, dt_config *out);
 
 #endif
