@@ -3,7 +3,7 @@
 
 #include "core/text.h"
 #include "measure.h"
-#include "out_file.h"
+#include "core/out_file.h"
 #include "trace_write.h"
 #include "train/profile.h"
 #include "train/session.h"

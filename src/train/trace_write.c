@@ -7,7 +7,7 @@
 
 #include "json_text.h"
 #include "measure.h"
-#include "out_file.h"
+#include "core/out_file.h"
 
 enum { CLOCK_ROUNDS = 15, CHUNK_BYTES = 1 << 20 };
 static const double same_clock_s =

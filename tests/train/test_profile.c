@@ -6,7 +6,7 @@
 #include "core/op.h"
 #include "engine_fixture.h"
 #include "json_text.h"
-#include "out_file.h"
+#include "core/out_file.h"
 #include "trace_write.h"
 #include "train/profile.h"
 

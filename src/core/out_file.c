@@ -1,4 +1,4 @@
-#include "out_file.h"
+#include "core/out_file.h"
 
 #include <errno.h>
 #include <stdbool.h>

@@ -1,6 +1,6 @@
 /* A file of results that is there whole or not at all. */
-#ifndef DT_TRAIN_OUT_FILE_H
-#define DT_TRAIN_OUT_FILE_H
+#ifndef DT_CORE_OUT_FILE_H
+#define DT_CORE_OUT_FILE_H
 
 #include <stdio.h>
 

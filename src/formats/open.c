@@ -1,0 +1,59 @@
+/* Which format a file is of. */
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "readers.h"
+
+static const dt_tensor_reader reader_table[] = {
+    {"safetensors", dt_safetensors_knows, dt_safetensors_read},
+    {"safetensors", dt_safetensors_knows_index, dt_safetensors_read_index},
+};
+enum { N_READER = sizeof reader_table / sizeof reader_table[0] };
+
+static dt_status read_file(dt_tensors *t, const char *path) {
+    dt_mapped_file *mapped;
+    DT_TRY(dt_tensors_map(t, path, &mapped));
+    const dt_mapped_file f = *mapped; /* the list may move */
+    size_t k = 0;
+    while (k < N_READER && !reader_table[k].knows(&f)) k++;
+    if (k == N_READER)
+        return dt_fail(DT_ERR_DATA, "of no format that is read here: safetensors, or an index of such files");
+    t->format = reader_table[k].format;
+    DT_TRY(reader_table[k].read(t, path, &f));
+    return dt_tensors_index(t);
+}
+
+/* What a directory of a network holds by custom. */
+static dt_status find_inside(const char *dir, char path[PATH_MAX]) {
+    static const char *const name[] = {"model.safetensors.index.json", "model.safetensors"};
+    struct stat st;
+    for (size_t i = 0; i < sizeof name / sizeof name[0]; i++) {
+        const int n = snprintf(path, PATH_MAX, "%s/%s", dir, name[i]);
+        if (n > 0 && n < PATH_MAX && stat(path, &st) == 0) return DT_OK;
+    }
+    return dt_fail(DT_ERR_DATA, "%s: a directory without model.safetensors in it", dir);
+}
+
+dt_status dt_tensors_open(const char *path, dt_tensors **out) {
+    char inside[PATH_MAX];
+    struct stat st;
+    *out = NULL;
+    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) {
+        DT_TRY(find_inside(path, inside));
+        path = inside;
+    }
+    dt_tensors *t = calloc(1, sizeof *t);
+    if (t) t->path = strdup(path);
+    dt_status status = t && t->path ? read_file(t, path) : dt_fail(DT_ERR_MEMORY, "no memory to open it");
+    if (status == DT_OK) {
+        *out = t;
+        return DT_OK;
+    }
+    dt_error_context("%s", path);
+    dt_tensors_close(t);
+    return status;
+}
