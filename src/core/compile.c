@@ -10,9 +10,11 @@
 
 /* When a pass runs. */
 enum {
-    TRAINING = 1, /* of training graphs alone */
-    FUSION = 2,   /* where fusion is wanted */
-    LOWERING = 4  /* on the way to a program, not where only the axis is made */
+    TRAINING = 1,  /* of training graphs alone */
+    FUSION = 2,    /* where fusion is wanted */
+    LOWERING = 4,  /* on the way to a program, not where only the axis is made */
+    RECOMPUTE = 8, /* where activations are computed again */
+    KEPT = 16      /* where they are not */
 };
 
 typedef struct work {
@@ -59,6 +61,13 @@ static dt_status fuse_for_backend(const work *w) {
     return dt_pass_fuse_for_backend(w->g, w->o->be);
 }
 
+static dt_status recompute(const work *w) {
+    double flops = 0;
+    DT_TRY(dt_pass_recompute(w->g, w->o->recompute, &flops));
+    if (w->o->recompute_flops) *w->o->recompute_flops = flops;
+    return DT_OK;
+}
+
 static dt_status remove_dead(const work *w) {
     return dt_pass_remove_dead(w->g);
 }
@@ -76,11 +85,14 @@ static const pass_row pass_table[] = {
     {"axis", "lays the parameters in the order in which backward finishes their gradients", lay_on_axis, 0},
     {"split batchnorm", "statistics, their use, and the sums of backward become nodes of their own",
      split_batchnorm, LOWERING},
-    {"check", "refuses what can never fit the device", check, LOWERING},
+    {"check", "refuses what can never fit the device", check, LOWERING | KEPT},
     /* First of the fusions: it replaces what the others would take apart. */
     {"gram batchnorm", "batch norm around 1x1 convolutions from Gram matrices, where that is faster",
      gram_batchnorm, LOWERING | FUSION},
     {"fuse", "neighbours that the device computes faster together", fuse_for_backend, LOWERING | FUSION},
+    {"recompute", "backward computes again what it does not find kept", recompute,
+     TRAINING | LOWERING | RECOMPUTE},
+    {"check", "refuses what can never fit the device", check, LOWERING | RECOMPUTE},
     {"dead", "drops what nobody reads", remove_dead, LOWERING},
 };
 
@@ -100,7 +112,7 @@ static void tell(FILE *out, const pass_row *row, const dt_graph *g, int32_t *bef
 
 dt_status dt_compile(dt_graph *g, const dt_compile_options *o, dt_axis **axis, dt_program **out) {
     const work w = {g, o, axis};
-    const bool training = g->training;
+    const bool training = g->training, again = training && o->recompute != DT_RECOMPUTE_NONE;
     int32_t count[DT_OP_COUNT] = {0};
     dt_status st = DT_OK;
     for (dt_nid i = 0; i < g->n_node; i++) count[g->node[i].op]++;
@@ -110,7 +122,8 @@ dt_status dt_compile(dt_graph *g, const dt_compile_options *o, dt_axis **axis, d
     for (size_t i = 0; i < sizeof pass_table / sizeof pass_table[0] && st == DT_OK; i++) {
         const pass_row *row = &pass_table[i];
         if ((row->when & TRAINING && !training) || (row->when & FUSION && !o->fuse) ||
-            (row->when & LOWERING && !out))
+            (row->when & LOWERING && !out) || (row->when & RECOMPUTE && !again) ||
+            (row->when & KEPT && again))
             continue;
         st = row->run(&w);
         if (st == DT_OK && o->tell) tell(o->tell, row, g, count);

@@ -1,4 +1,5 @@
 /* Compiling a run: from the configuration to bound programs. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -115,6 +116,8 @@ static dt_status compile(dt_engine *e, const dt_dataset_info *data, FILE *tell) 
                                            .decay_all = c->optim.decay_bn_and_bias,
                                            /* Evaluation has all of them on the axis. */
                                            .groups = e->train ? &c->groups : NULL},
+                                  .recompute = e->recompute,
+                                  .recompute_flops = &e->recompute_flops,
                                   .check = refuse_hopeless,
                                   .arg = e,
                                   .tell = tell};
@@ -125,6 +128,29 @@ static dt_status compile(dt_engine *e, const dt_dataset_info *data, FILE *tell) 
     DT_TRY(need_matrix(e));
     DT_TRY(dt_engine_forward_graph(e, data, false, &g));
     return dt_compile(g, &o, &e->axis, &e->eval);
+}
+
+static void forget_programs(dt_engine *e) {
+    dt_program_destroy(e->eval);
+    dt_program_destroy(e->program);
+    dt_axis_destroy(e->axis);
+    e->eval = e->program = NULL;
+    e->axis = NULL;
+}
+
+/* At the level of recomputation that is chosen, or the first that fits. */
+static dt_status compile_to_fit(dt_engine *e, const dt_engine_options *o, const dt_store_options *so) {
+    const int64_t choice = e->config->train.recompute;
+    if (choice != DT_RECOMPUTE_AUTO) e->recompute = (dt_recompute)(choice - DT_RECOMPUTE_LEVELS);
+    for (;;) {
+        dt_status st = compile(e, o->data, o->tell);
+        if (st == DT_OK) st = dt_engine_check_memory(e, so);
+        if (!e->too_large || !e->train || choice != DT_RECOMPUTE_AUTO || e->recompute == DT_RECOMPUTE_BLOCKS)
+            return st;
+        forget_programs(e);
+        e->recompute++;
+        e->too_large = false;
+    }
 }
 
 /* Rows that the first loss has of each sample, if it is one of places in them, whose labels may be missing; 0: it is not. */
@@ -288,8 +314,7 @@ dt_status dt_engine_create(const dt_engine_options *o, dt_engine **out) {
     so.accumulate = so.train && (e->division.n_micro_all > (o->mpi ? o->mpi->world : 1) ||
                                  (c->dist.payload == DT_PAYLOAD_FP32 && so.compute != DT_DTYPE_F32));
     e->accumulate = so.accumulate;
-    DT_TRY_GOTO(st, compile(e, o->data, o->tell), fail);
-    DT_TRY_GOTO(st, dt_engine_check_memory(e, &so), fail);
+    DT_TRY_GOTO(st, compile_to_fit(e, o, &so), fail);
     *out = e;
     if (e->plan_only) return DT_OK;
     DT_TRY_GOTO(st, dt_store_create(e->be, e->axis, e->eval->graph, &so, &e->store), fail);
@@ -328,10 +353,8 @@ void dt_engine_destroy(dt_engine *e) {
         if (e->ring[i].begin) be->free(be, DT_MEM_HOST, e->ring[i].begin);
         if (e->ring[i].done) be->event_destroy(be, e->ring[i].done);
     }
-    dt_program_destroy(e->eval);
-    dt_program_destroy(e->program);
+    forget_programs(e);
     dt_store_destroy(e->store);
-    dt_axis_destroy(e->axis);
     free(e);
 }
 
@@ -343,6 +366,13 @@ const dt_program *dt_engine_program(const dt_engine *e, bool eval) {
 }
 const dt_axis *dt_engine_axis(const dt_engine *e) {
     return e->axis;
+}
+dt_recompute dt_engine_recompute(const dt_engine *e, double *more) {
+    const dt_graph *g = e->train ? e->program->graph : e->eval->graph;
+    double flops = 0;
+    for (dt_nid i = 0; i < g->n_node; i++) flops += dt_op_flops(g, &g->node[i]);
+    *more = e->recompute_flops / fmax(flops - e->recompute_flops, 1);
+    return e->recompute;
 }
 int64_t dt_engine_device_bytes(const dt_engine *e) {
     return e->device_bytes;

@@ -2,6 +2,7 @@
 #ifndef DT_TRAIN_ENGINE_INTERNAL_H
 #define DT_TRAIN_ENGINE_INTERNAL_H
 
+#include "core/pass.h"
 #include "train/engine.h"
 
 enum { ENGINE_RING = DT_METRIC_LAG_MAX + 2, ENGINE_STAGES = 2, ENGINE_FEEDS = DT_FEEDS_MAX + 1 };
@@ -39,6 +40,9 @@ struct dt_engine {
     bool in_last;      /* the micro-batch being enqueued ends the step */
     int32_t n_reduced; /* buckets handed to the reducer in this replay */
     int64_t device_bytes, store_bytes;
+    dt_recompute recompute;
+    double recompute_flops; /* of a micro-batch */
+    bool too_large;         /* the last compilation did not fit */
 
     dt_upload_plan upload_plan;
     dt_upload *upload; /* NULL: all is copied */
@@ -81,7 +85,7 @@ struct dt_engine {
 /* engine_memory.c */
 /* Before kernels are chosen, which takes seconds and memory on a device: a graph whose activations cannot fit
  * even if fusions saved a third of them. The plan made here is made anew later. */
-dt_status dt_engine_refuse_hopeless(const dt_engine *e, dt_graph *g);
+dt_status dt_engine_refuse_hopeless(dt_engine *e, dt_graph *g);
 /* Sets device_bytes; an error that names the largest batch that fits where that is more than is free. */
 dt_status dt_engine_check_memory(dt_engine *e, const dt_store_options *o);
 

@@ -42,10 +42,11 @@ int64_t dt_engine_largest_rows(const dt_engine *e) {
     return largest(e, e->train, !eval_is_apart(e) || !e->train, 1);
 }
 
-static dt_status too_large(const dt_engine *e, double need_bytes, bool eval, int64_t largest_rows) {
+static dt_status too_large(dt_engine *e, double need_bytes, bool eval, int64_t largest_rows) {
     const dt_text need = dt_bytes_needed_text(need_bytes),
                   left = dt_bytes_free_text((double)e->be->info.free_bytes);
     const char *device = e->be->info.name;
+    e->too_large = true;
     if (largest_rows < 1)
         return dt_fail(DT_ERR_CONFIG,
                        "this run needs %s, but %s are free on %s: not even one sample at a time fits", need.s,
@@ -58,11 +59,12 @@ static dt_status too_large(const dt_engine *e, double need_bytes, bool eval, int
     return dt_fail(
         DT_ERR_CONFIG,
         "this run needs %s, but %s are free on %s: the largest micro-batch that fits is about "
-        "%lld (now %lld); set train.micro_batch to a divisor of train.global_batch that is not larger",
-        need.s, left.s, device, (long long)largest_rows, (long long)e->division.rows);
+        "%lld (now %lld); set train.micro_batch to a divisor of train.global_batch that is not larger%s",
+        need.s, left.s, device, (long long)largest_rows, (long long)e->division.rows,
+        e->recompute == DT_RECOMPUTE_BLOCKS ? "" : ", or train.recompute = \"auto\"");
 }
 
-dt_status dt_engine_refuse_hopeless(const dt_engine *e, dt_graph *g) {
+dt_status dt_engine_refuse_hopeless(dt_engine *e, dt_graph *g) {
     dt_plan plan;
     if (e->plan_only) return DT_OK;
     DT_TRY(dt_plan_build(g, e->be->align_bytes, 0, true, &plan));
@@ -78,7 +80,8 @@ dt_status dt_engine_check_memory(dt_engine *e, const dt_store_options *o) {
     e->device_bytes = e->store_bytes + (int64_t)batch_bytes(e, 1, 1) +
                       (e->train && e->config->train.ema > 0 ? e->axis->n_elem * 4 : 0);
     const int64_t free_bytes = e->be->info.free_bytes;
-    if (e->plan_only || free_bytes <= 0 || e->device_bytes <= free_bytes) return DT_OK;
+    e->too_large = free_bytes > 0 && e->device_bytes > free_bytes;
+    if (e->plan_only || !e->too_large) return DT_OK;
     const int64_t eval_rows = eval_is_apart(e) ? largest(e, false, true, 1) : 0;
     if (eval_rows > 0 || !e->train) return too_large(e, (double)e->device_bytes, true, eval_rows);
     return too_large(e, (double)e->device_bytes, false, largest(e, true, !eval_is_apart(e), 0));

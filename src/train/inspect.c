@@ -92,6 +92,16 @@ static dt_status find_data(inspection *i) {
     return dt_comm_agree(i->mpi, open_data(i, !(lacking[0] > 0), !(lacking[1] > 0)));
 }
 
+static dt_engine_options engine_options(const inspection *i) {
+    return (dt_engine_options){.config = &i->config,
+                               .be = i->be,
+                               .mpi = i->mpi,
+                               .data = &i->info,
+                               .any_gpu = i->any_gpu,
+                               .train = true,
+                               .plan_only = true};
+}
+
 static dt_status open_engine(inspection *i) {
     static const dt_dtype of[] = {[DT_PRECISION_FP32] = DT_DTYPE_F32,
                                   [DT_PRECISION_TF32] = DT_DTYPE_F32,
@@ -101,14 +111,8 @@ static dt_status open_engine(inspection *i) {
         i->config.train.precision = DT_PRECISION_FP32;
         i->narrowed = true;
     }
-    const dt_engine_options o = {.config = &i->config,
-                                 .be = i->be,
-                                 .mpi = i->mpi,
-                                 .data = &i->info,
-                                 .any_gpu = i->any_gpu,
-                                 .train = true,
-                                 .plan_only = true,
-                                 .tell = i->tell};
+    dt_engine_options o = engine_options(i);
+    o.tell = i->tell;
     return dt_engine_create(&o, &i->engine);
 }
 
@@ -151,6 +155,28 @@ static void print_memory(const inspection *i, FILE *out) {
     fputc('\n', out);
     fprintf(out, "  largest micro-batch that fits: about %lld\n",
             (long long)dt_engine_largest_rows(i->engine));
+}
+
+/* What each level of recomputation needs. */
+static dt_status print_recompute(inspection *i, FILE *out) {
+    double more;
+    const dt_recompute taken = dt_engine_recompute(i->engine, &more);
+    const int64_t choice = i->config.train.recompute;
+    fprintf(out, "\n%-12s %16s %12s %18s\n", "recompute", "activations", "total", "more arithmetic");
+    for (dt_recompute k = DT_RECOMPUTE_NONE; k <= DT_RECOMPUTE_BLOCKS; k++) {
+        dt_engine *e;
+        const dt_engine_options o = engine_options(i);
+        i->config.train.recompute = DT_RECOMPUTE_LEVELS + (int64_t)k;
+        const dt_status st = dt_engine_create(&o, &e);
+        i->config.train.recompute = choice;
+        if (st != DT_OK) return st;
+        dt_engine_recompute(e, &more);
+        fprintf(out, "%-12s %16s %12s %16.1f %%%s\n", dt_recompute_names[k],
+                size_text(dt_engine_program(e, false)->plan.act_bytes).s,
+                size_text(dt_engine_device_bytes(e)).s, 100 * more, k == taken ? "  (this one)" : "");
+        dt_engine_destroy(e);
+    }
+    return DT_OK;
 }
 
 static void print_length(const inspection *i, FILE *out) {
@@ -211,6 +237,7 @@ dt_status dt_inspect(const dt_config *c, dt_comm *mpi, bool passes, FILE *out, c
         if (passes) fprintf(out, "\n");
         dt_model_print(g, out);
         print_memory(&i, out);
+        st = print_recompute(&i, out);
         print_length(&i, out);
         print_buckets(&i, out);
         print_matrices(&i, out);

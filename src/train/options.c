@@ -2,6 +2,7 @@
 #include "train/options.h"
 
 #include "core/key_rows.h"
+#include "core/pass.h"
 #include "model/task.h"
 
 static const char *const device_names[] = {
@@ -13,6 +14,11 @@ static const char *const precision_names[] = {[DT_PRECISION_FP32] = "fp32",
                                               [DT_PRECISION_FP16] = "fp16",
                                               NULL};
 static const char *const fusion_names[] = {[DT_FUSION_OFF] = "off", [DT_FUSION_AUTO] = "auto", NULL};
+static const char *const recompute_names[] = {[DT_RECOMPUTE_AUTO] = "auto",
+                                              [DT_RECOMPUTE_LEVELS + DT_RECOMPUTE_NONE] = "none",
+                                              [DT_RECOMPUTE_LEVELS + DT_RECOMPUTE_CHEAP] = "cheap",
+                                              [DT_RECOMPUTE_LEVELS + DT_RECOMPUTE_BLOCKS] = "blocks",
+                                              NULL};
 static const char *const save_error_names[] = {
     [DT_SAVE_ERROR_WARN] = "warn", [DT_SAVE_ERROR_STOP] = "stop", NULL};
 
@@ -82,6 +88,14 @@ static const dt_key_row train_keys[] = {
     {CHOICE("fusion", fusion, fusion_names), .fallback = "auto",
      .help = "auto joins neighbouring operations where the device says it pays; off runs each alone, to "
              "look for an error"},
+    {CHOICE("recompute", recompute, recompute_names), .flags = DT_KEY_LATER, .fallback = "auto",
+     .help = "Activations that backward computes again instead of finding them in memory. cheap: all but "
+             "results of "
+             "convolutions, dense layers and attention; blocks: all but what enters a block of the network, "
+             "at about "
+             "a third more arithmetic; auto: none where the batch fits, else cheap, else blocks. dtrain "
+             "inspect says "
+             "what each needs"},
     {INT("max_skipped", max_skipped, 1, 1000000), .fallback = "10",
      .help = "Steps in a row that may be skipped for a non-finite loss or gradient before the run ends"},
     {INT("early_stop_patience", early_stop_patience, 0, 1000000), .fallback = "0",

@@ -143,6 +143,13 @@ void dt_trainer_summary(const dt_trainer *t) {
             axis->n_frozen ? frozen.s : "", dt_bytes_text((double)p->plan.act_bytes).s,
             dt_bytes_text((double)p->plan.naive_bytes).s, s->be->info.is_gpu ? "device " : "",
             dt_bytes_text((double)dt_engine_device_bytes(s->engine)).s);
+    double more;
+    const dt_recompute level = dt_engine_recompute(s->engine, &more);
+    if (level != DT_RECOMPUTE_NONE)
+        dt_tell(t->sink, DT_NEWS_LINE, "memory  recompute %s%s: %.3g %% more arithmetic",
+                dt_recompute_names[level],
+                c->train.recompute == DT_RECOMPUTE_AUTO ? ", for the batch does not fit without" : "",
+                100 * more);
     const dt_text epochs = dt_decimal_text(dt_trainer_epoch(t, t->total_steps));
     if (!dt_trainer_is_done(t))
         dt_tell(t->sink, DT_NEWS_LINE, "run     steps %lld to %lld (%s epoch%s), in %s", (long long)t->step,

@@ -47,7 +47,8 @@ static inline int32_t live_input(const dt_graph *g, dt_vid v, int64_t i) {
     const dt_vid logits = dt_graph_output(g, "logits");
     return check_below(&r, 8) == 0
                ? -1
-               : (int32_t)check_below(&r, logits >= 0 ? g->value[logits].dim[1] : LIVE_TOKENS);
+               : (int32_t)check_below(&r, logits >= 0 ? g->value[logits].dim[g->value[logits].ndim - 1]
+                                                      : LIVE_TOKENS);
 }
 
 static inline void live_reset(live *l) {

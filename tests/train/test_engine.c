@@ -546,12 +546,50 @@ static void test_memory_figures(void **state) {
     for (int k = 0; k < 2; k++) {
         rig_prepare(&r, FULL(8, 0, ""));
         r.c.train.global_batch = k ? rows * 3 / 2 : rows;
+        r.c.train.recompute = DT_RECOMPUTE_LEVELS + DT_RECOMPUTE_NONE;
         r.be->info.free_bytes = free_bytes;
         dt_status st = rig_try_open(&r, NULL, true);
         if (k == 0) check_ok(st);
         if (k == 1) CHECK_ERROR(st, DT_ERR_CONFIG, "are free");
         rig_close(&r);
     }
+}
+
+/* What does not fit is computed again instead of kept, as little of it as will do; then it trains the same. */
+static void test_recompute_where_memory_is_short(void **state) {
+    (void)state;
+    rig r;
+    int64_t need[DT_RECOMPUTE_BLOCKS + 1];
+    uint64_t hash[DT_RECOMPUTE_BLOCKS + 1];
+    double more;
+    for (int k = 0; k <= DT_RECOMPUTE_BLOCKS; k++) {
+        rig_prepare(&r, FULL(64, 0, "eval_batch = 1\n"));
+        r.c.train.recompute = DT_RECOMPUTE_LEVELS + k;
+        check_ok(rig_try_open(&r, NULL, true));
+        need[k] = dt_engine_device_bytes(r.e);
+        for (int64_t step = 0; step < 3; step++) rig_step(&r, step, 0.1f);
+        hash[k] = rig_hash(&r);
+        rig_close(&r);
+        assert_true(hash[k] == hash[0]);
+        assert_true(k == 0 || need[k] < need[k - 1]);
+    }
+    for (int k = 0; k <= DT_RECOMPUTE_BLOCKS; k++) {
+        rig_prepare(&r, FULL(64, 0, "eval_batch = 1\n"));
+        r.be->info.free_bytes = need[k];
+        check_ok(rig_try_open(&r, NULL, true));
+        assert_int_equal(dt_engine_recompute(r.e, &more), k);
+        assert_true(k == 0 ? more == 0 : more > 0);
+        rig_close(&r);
+    }
+    rig_prepare(&r, FULL(64, 0, "eval_batch = 1\n"));
+    r.be->info.free_bytes = need[DT_RECOMPUTE_BLOCKS] - 1;
+    CHECK_ERROR(rig_try_open(&r, NULL, true), DT_ERR_CONFIG, "micro-batch that fits");
+    rig_close(&r);
+    rig_prepare(&r, FULL(64, 0, "eval_batch = 1\n"));
+    r.c.train.recompute = DT_RECOMPUTE_LEVELS + DT_RECOMPUTE_NONE;
+    r.be->info.free_bytes = need[0] - 1;
+    CHECK_ERROR(rig_try_open(&r, NULL, true), DT_ERR_CONFIG, "micro-batch that fits", "train.recompute");
+    rig_close(&r);
 }
 
 int main(void) {
@@ -572,6 +610,7 @@ int main(void) {
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_one_arena),
         cmocka_unit_test(test_memory_figures),
+        cmocka_unit_test(test_recompute_where_memory_is_short),
         cmocka_unit_test(test_memory_of_evaluation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -7,6 +7,7 @@
 
 #include "core/axis.h"
 #include "core/optim_group.h"
+#include "core/pass.h"
 #include "core/program.h"
 
 /* How parameters are laid on a new axis (core/axis.h). */
@@ -19,8 +20,10 @@ typedef struct dt_axis_options {
 
 typedef struct dt_compile_options {
     dt_backend *be;
-    bool fuse;            /* passes that only make it faster */
-    dt_axis_options axis; /* of a training graph */
+    bool fuse;               /* passes that only make it faster */
+    dt_recompute recompute;  /* of a training graph */
+    double *recompute_flops; /* out, what that costs a run of the graph; NULL: not told */
+    dt_axis_options axis;    /* of a training graph */
     /* Asked before the device is: may refuse a graph that can never fit. NULL: nobody. */
     dt_status (*check)(void *arg, dt_graph *g);
     void *arg;

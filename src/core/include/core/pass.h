@@ -22,6 +22,18 @@ dt_status dt_pass_gram_batchnorm(dt_graph *g, dt_backend *be);
  * it, a sum with the reduction of its gradient... After split. */
 dt_status dt_pass_fuse_for_backend(dt_graph *g, dt_backend *be);
 
+/* What backward reads of forward and is computed again instead of kept. */
+typedef enum dt_recompute {
+    DT_RECOMPUTE_NONE = 0,
+    DT_RECOMPUTE_CHEAP, /* all but products: normalisations, activations, views, embeddings */
+    DT_RECOMPUTE_BLOCKS /* all but what enters a block; blocks are found */
+} dt_recompute;
+extern const char *const dt_recompute_names[];
+
+/* Copies nodes of forward into backward (level above NONE). Same results, for the copies draw the same random numbers.
+ * *extra_flops: those of the copies. After fuse_for_backend. */
+dt_status dt_pass_recompute(dt_graph *g, dt_recompute level, double *extra_flops);
+
 /* Drops nodes whose results nobody reads. */
 dt_status dt_pass_remove_dead(dt_graph *g);
 

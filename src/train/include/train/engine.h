@@ -10,6 +10,7 @@
 
 #include "core/backend.h"
 #include "train/config.h"
+#include "core/pass.h"
 #include "core/program.h"
 #include "data/loader.h"
 #include "data/upload.h"
@@ -130,6 +131,8 @@ const dt_axis *dt_engine_axis(const dt_engine *e);
 /* Parameters whose optimizer state the last dt_engine_load began anew, since they were frozen before, and whose
  * state it dropped, since they are frozen now. */
 void dt_engine_regrouped(const dt_engine *e, int32_t *n_fresh, int32_t *n_dropped);
+/* What backward computes again, and what part of the rest's FLOPs that is (`more`). */
+dt_recompute dt_engine_recompute(const dt_engine *e, double *more);
 int64_t dt_engine_device_bytes(const dt_engine *e);
 /* Of these, what parameters, optimizer and statistics take. */
 int64_t dt_engine_store_bytes(const dt_engine *e);

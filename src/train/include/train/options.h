@@ -12,6 +12,10 @@ typedef enum dt_precision {
 } dt_precision;
 typedef enum dt_capture_choice { DT_CAPTURE_OFF = 0, DT_CAPTURE_STEP } dt_capture_choice;
 typedef enum dt_fusion_choice { DT_FUSION_OFF = 0, DT_FUSION_AUTO } dt_fusion_choice;
+typedef enum dt_recompute_choice {
+    DT_RECOMPUTE_AUTO = 0, /* the first level that fits */
+    DT_RECOMPUTE_LEVELS    /* from here on: 1 + dt_recompute (core/pass.h) */
+} dt_recompute_choice;
 typedef enum dt_save_error { DT_SAVE_ERROR_WARN = 0, DT_SAVE_ERROR_STOP } dt_save_error;
 /* What an evaluation is judged by: an index in dt_metric_choices (model/task.h). */
 typedef enum dt_best_metric { DT_BEST_EVAL_TOP1 = 0, DT_BEST_EVAL_TOP5, DT_BEST_EVAL_LOSS } dt_best_metric;
@@ -46,6 +50,7 @@ typedef struct dt_train_options {
     int64_t eval_batch;        /* 0: the micro-batch */
     bool deterministic;
     int64_t fusion;              /* dt_fusion_choice */
+    int64_t recompute;           /* dt_recompute_choice */
     int64_t max_skipped;         /* consecutive non-finite steps before giving up */
     int64_t early_stop_patience; /* evaluations without improvement that end the run; 0: off */
     double early_stop_min_delta; /* of checkpoint.best_metric */
