@@ -143,10 +143,17 @@ static dt_status compile_to_fit(dt_engine *e, const dt_engine_options *o, const 
     const int64_t choice = e->config->train.recompute;
     if (choice != DT_RECOMPUTE_AUTO) e->recompute = (dt_recompute)(choice - DT_RECOMPUTE_LEVELS);
     for (;;) {
-        dt_status st = compile(e, o->data, o->tell);
+        char *told = NULL; /* of the level that is taken alone */
+        size_t size;
+        FILE *tell = o->tell ? open_memstream(&told, &size) : NULL;
+        dt_status st = compile(e, o->data, tell);
         if (st == DT_OK) st = dt_engine_check_memory(e, so);
-        if (!e->too_large || !e->train || choice != DT_RECOMPUTE_AUTO || e->recompute == DT_RECOMPUTE_BLOCKS)
-            return st;
+        const bool last =
+            !e->too_large || !e->train || choice != DT_RECOMPUTE_AUTO || e->recompute == DT_RECOMPUTE_BLOCKS;
+        if (tell) fclose(tell);
+        if (told && last) fputs(told, o->tell);
+        free(told);
+        if (last) return st;
         forget_programs(e);
         e->recompute++;
         e->too_large = false;

@@ -35,9 +35,9 @@ static dt_graph *model(const char *text, const dt_model_input *in) {
     "[[model.layers]]\ntype = \"dropout\"\nrate = 0.2\n"                                                     \
     "[[model.layers]]\ntype = \"add\"\nwith = \"" from "\"\nname = \"half" to "\"\n"                         \
     "[[model.layers]]\ntype = \"layernorm\"\n"                                                               \
-    "[[model.layers]]\ntype = \"dense\"\nchannels = 128\n"                                                    \
+    "[[model.layers]]\ntype = \"dense\"\nchannels = 128\n"                                                   \
     "[[model.layers]]\ntype = \"gelu\"\n"                                                                    \
-    "[[model.layers]]\ntype = \"dense\"\nchannels = 32\n"                                                     \
+    "[[model.layers]]\ntype = \"dense\"\nchannels = 32\n"                                                    \
     "[[model.layers]]\ntype = \"add\"\nwith = \"half" to "\"\nname = \"" to "\"\n"
 
 /* Six blocks with dropout, and a layer that walks over the places. */
