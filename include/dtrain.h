@@ -534,6 +534,20 @@ DT_API dt_var dt_transpose(dt_var x, int32_t first, int32_t second);
 DT_API dt_var dt_matmul(dt_var a, dt_var b);
 /* n values, 2 to 32, one after the other along a dimension of their rows, from 0; -1: the last. */
 DT_API dt_var dt_concat(const dt_var *x, int32_t n, int32_t dimension);
+/* n values of one shape, 2 to 32, side by side along a new dimension of their rows, from 0; -1: the last. */
+DT_API dt_var dt_stack(const dt_var *x, int32_t n, int32_t dimension);
+/* Parts of a dimension of the rows, from 0; -1: the last: out[0] to out[n - 1], 1 to 32, of `sizes` (of up to 8 parts), or
+ * NULL: equal. All are DT_NO_VAR where it fails. */
+DT_API void dt_split(dt_var x, int32_t dimension, int32_t n, const int64_t *sizes, dt_var *out);
+/* `length` of a dimension of the rows, 0: to the end, from `begin` on, below 0: from the end. */
+DT_API dt_var dt_slice(dt_var x, int32_t dimension, int64_t begin, int64_t length);
+/* With as many zeros before and behind along a dimension of the rows. */
+DT_API dt_var dt_pad(dt_var x, int32_t dimension, int64_t before, int64_t after);
+/* Rows of x along a dimension of its rows, from 0, by number: of x [A..., V, B...] and whole numbers [A..., K...] those of
+ * the same A, [A..., K..., B...]. A number that is no row is an error on the CPU; a GPU gives zeros. */
+DT_API dt_var dt_gather(dt_var x, dt_var numbers, int32_t dimension);
+/* Whole numbers [...] as zeros with a one at their place, [..., classes]; other numbers give zeros. */
+DT_API dt_var dt_one_hot(dt_var x, int64_t classes);
 
 /* A recurrence over sequences [T, C]: every h, [T, directions * hidden], or with `last` the top layer's last one,
  * [directions * hidden]. Gates, formulas and parameters are those of PyTorch's LSTM, GRU and RNN with batch_first:

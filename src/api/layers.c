@@ -331,22 +331,32 @@ static dt_var binary(dt_var a, dt_var b, const char *type, dt_binary f) {
     }
 DT_BINARY_LIST(DEFINE_BINARY)
 
-dt_var dt_concat(const dt_var *x, int32_t n, int32_t dimension) {
+/* A layer of many values; `more`: it has a dimension more than they. */
+static dt_var of_many(const char *type, const dt_var *x, int32_t n, int32_t dimension, int32_t more) {
     dt_vid in[DT_LAYER_IN_MAX];
+    char name[32];
+    snprintf(name, sizeof name, "dt_%s", type);
     _Static_assert((int)DT_MAX_CONCAT == DT_LAYER_IN_MAX, "as the header says");
-    dt_net *net = net_of(x && n > 0 ? x[0] : DT_NO_VAR, __func__);
+    dt_net *net = net_of(x && n > 0 ? x[0] : DT_NO_VAR, name);
     if (!net) return DT_NO_VAR;
     if (n > DT_MAX_CONCAT)
         return dt_net_refuse(
-            net, dt_fail(DT_ERR_USAGE, "dt_concat: %d values; at most %d are possible", n, DT_MAX_CONCAT));
-    const int32_t ndim = net->b.g->value[x[0].id].ndim - 1;
+            net, dt_fail(DT_ERR_USAGE, "%s: %d values; at most %d are possible", name, n, DT_MAX_CONCAT));
+    const int32_t ndim = net->b.g->value[x[0].id].ndim - 1 + more;
     if (dimension < -1 || dimension >= ndim)
-        return dt_net_refuse(net, dt_fail(DT_ERR_USAGE, "dt_concat: dimension %d of %d", dimension, ndim));
+        return dt_net_refuse(net, dt_fail(DT_ERR_USAGE, "%s: dimension %d of %d", name, dimension, ndim));
     for (int32_t i = 0; i < n; i++) {
-        if (!net_of_both(x[0], x[i], __func__)) return DT_NO_VAR;
+        if (!net_of_both(x[0], x[i], name)) return DT_NO_VAR;
         in[i] = x[i].id;
     }
-    return layer(net, "concat", "concat", NULL, n, in, &(dt_concat_options){.axis = dimension + 1});
+    return layer(net, type, type, NULL, n, in, &(dt_dimension_options){.axis = dimension + 1});
+}
+
+dt_var dt_concat(const dt_var *x, int32_t n, int32_t dimension) {
+    return of_many("concat", x, n, dimension, 0);
+}
+dt_var dt_stack(const dt_var *x, int32_t n, int32_t dimension) {
+    return of_many("stack", x, n, dimension, 1);
 }
 
 /* A dimension of the rows as an axis of layers, whose 0 is the last; -1 with an error. */
@@ -385,6 +395,57 @@ dt_var dt_transpose(dt_var x, int32_t first, int32_t second) {
     const int64_t one = axis_of(net, x, first, "transpose"),
                   other = one < 0 ? -1 : axis_of(net, x, second, "transpose");
     return other < 0 ? DT_NO_VAR : plain(x, "transpose", &(dt_swap_options){.first = one, .second = other});
+}
+
+void dt_split(dt_var x, int32_t dimension, int32_t n, const int64_t *sizes, dt_var *out) {
+    dt_net *net = net_of(x, __func__);
+    dt_split_options o = {.parts = n};
+    dt_vid part[DT_SPLIT_PARTS];
+    char name[DT_NAME_MAX];
+    for (int32_t i = 0; out && i < n; i++) out[i] = DT_NO_VAR;
+    if (!net) return;
+    const int32_t most = sizes ? DT_SPLIT_SIZES : DT_SPLIT_PARTS;
+    if (!out || n < 1 || n > most) {
+        dt_net_refuse(net, dt_fail(DT_ERR_USAGE, "dt_split: %d parts%s: 1 to %d are possible", n,
+                                   out ? "" : " of NULL", most));
+        return;
+    }
+    o.axis = axis_of(net, x, dimension, "split");
+    for (int32_t i = 0; sizes && i < n; i++) o.sizes[o.n_sizes++] = (double)sizes[i];
+    if (o.axis < 0 || !name_of(net, NULL, "split", name)) return;
+    const int32_t made_n = dt_build_split(&net->b, name, x.id, &o, part);
+    dt_net_note(net);
+    for (int32_t i = 0; i < made_n; i++) out[i] = DT_LITERAL(dt_var){net, part[i]};
+}
+
+/* A layer along a dimension whose options start with the axis. */
+static dt_var along(dt_var x, const char *type, int32_t dimension, int64_t *axis, const void *options) {
+    dt_net *net = net_of(x, type);
+    *axis = net ? axis_of(net, x, dimension, type) : -1;
+    return *axis < 0 ? DT_NO_VAR : plain(x, type, options);
+}
+
+dt_var dt_slice(dt_var x, int32_t dimension, int64_t begin, int64_t length) {
+    dt_slice_options o = {.begin = begin, .length = length};
+    return along(x, "slice", dimension, &o.axis, &o);
+}
+dt_var dt_pad(dt_var x, int32_t dimension, int64_t before, int64_t after) {
+    dt_pad_options o = {.before = before, .after = after};
+    return along(x, "pad", dimension, &o.axis, &o);
+}
+
+dt_var dt_gather(dt_var x, dt_var numbers, int32_t dimension) {
+    dt_net *net = net_of_both(x, numbers, "gather");
+    if (!net) return DT_NO_VAR;
+    if (dimension < 0) {
+        const dt_status st = dt_fail(DT_ERR_USAGE, "dt_gather: dimension %d", dimension);
+        return dt_net_refuse(net, st);
+    }
+    return layer(net, "gather", "gather", NULL, 2, (dt_vid[]){x.id, numbers.id},
+                 &(dt_gather_options){.axis = (int64_t)dimension + 1});
+}
+dt_var dt_one_hot(dt_var x, int64_t classes) {
+    return plain(x, "one_hot", &(dt_one_hot_options){.classes = classes});
 }
 
 dt_var dt_matmul(dt_var a, dt_var b) {

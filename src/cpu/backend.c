@@ -188,6 +188,7 @@ static const lowering lowering_table[] = {
     [DT_OP_RMSNORM] = {.run = dt_cpu_layernorm},
     [DT_OP_GROUPNORM] = {.run = dt_cpu_groupnorm, .bytes = dt_cpu_groupnorm_bytes},
     [DT_OP_EMBED] = {.run = dt_cpu_embed, .main = MAIN_OUT},
+    [DT_OP_ONE_HOT] = {.run = dt_cpu_one_hot, .main = MAIN_OUT},
     [DT_OP_POSITION] = {.run = dt_cpu_position, .bytes = dt_cpu_position_bytes},
     [DT_OP_ROPE] = {.run = dt_cpu_rope},
     [DT_OP_MAXPOOL] = {.run = dt_cpu_maxpool},
@@ -270,8 +271,9 @@ static void node_sizes(const dt_graph *g, const dt_node *n, dt_cpu_node *d) {
     d->p = dim_or_1(other, 1), d->q = dim_or_1(other, 2), d->k = other->dim[other->ndim - 1];
     d->n_elem = dt_value_n_elem(main);
     d->m = d->c > 0 ? d->n_elem / d->c : 0;
-    if (n->op == DT_OP_EMBED) d->rows = in->dim[0];
-    if (n->op == DT_OP_EMBED_BWD) d->rows = n->attr.embed.rows;
+    if (n->op == DT_OP_EMBED) d->rows = in->dim[in->ndim - 2], d->tables = in->ndim == 3 ? in->dim[0] : 1;
+    if (n->op == DT_OP_EMBED_BWD)
+        d->rows = n->attr.embed.rows, d->tables = dt_max_i64(n->attr.embed.tables, 1);
     if (n->op == DT_OP_BINARY)
         d->space =
             dt_broadcast_space(out, &g->value[n->in[DT_BINARY_IN_A]], &g->value[n->in[DT_BINARY_IN_B]]);

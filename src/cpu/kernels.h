@@ -43,7 +43,7 @@ typedef struct dt_cpu_node {
     int64_t m, n_elem; /* of the main operand: rows (elements / c), elements */
     dt_space space;    /* of BINARY, REDUCE and their gradients, of TRANSPOSE: operand A is what is read */
     dt_matmul_dims matmul;
-    int64_t rows; /* of the table: EMBED and its gradient */
+    int64_t rows, tables; /* of a table, and how many: EMBED and its gradient */
     int32_t n_in;
     const dt_blocks *blocks; /* of CONCAT and SLICE: of each input, then of the output */
 } dt_cpu_node;
@@ -144,6 +144,7 @@ dt_status dt_cpu_groupnorm_bwd(void *node, dt_stream *stream);
 int64_t dt_cpu_groupnorm_bytes(const dt_cpu_node *d); /* workspace, backward too */
 /* embed.c */
 dt_status dt_cpu_embed(void *node, dt_stream *stream);
+dt_status dt_cpu_one_hot(void *node, dt_stream *stream);
 dt_status dt_cpu_embed_bwd(void *node, dt_stream *stream);
 int64_t dt_cpu_embed_bwd_bytes(const dt_cpu_node *d); /* workspace */
 /* rope.c */

@@ -191,12 +191,21 @@ typedef struct dt_gpu_groupnorm_bwd_args {
 int64_t dt_gpu_groupnorm_bwd_bytes(int64_t rows, int64_t c);
 cudaError_t dt_gpu_groupnorm_bwd(dt_dtype t, const dt_gpu_groupnorm_bwd_args *a, cudaStream_t s);
 
-/* embed.cu: m indices into a table of rows x c; one outside it gives zeros, and nothing to the gradient. The gradient
- * searches all indices once for each value among them: m^2 comparisons at worst. */
-cudaError_t dt_gpu_embed(const dt_gpu *gpu, dt_dtype t, const void *w, const int32_t *index, void *y,
-                         int64_t m, int64_t c, int64_t rows, cudaStream_t s);
-cudaError_t dt_gpu_embed_bwd(dt_dtype t, const void *dy, const int32_t *index, void *dw, int64_t m, int64_t c,
-                             int64_t rows, int32_t padding, cudaStream_t s);
+/* embed.cu: `tables` tables of rows x c, each with per_table indices; one outside it gives zeros, and nothing to the
+ * gradient. The gradient searches a table's indices once for each value among them: their square in comparisons at worst.
+ */
+typedef struct dt_gpu_embed_args {
+    const void *from; /* the tables; of the gradient dy */
+    const int32_t *index;
+    void *to;
+    int64_t tables, per_table, rows, c;
+    int32_t padding; /* of the gradient */
+} dt_gpu_embed_args;
+cudaError_t dt_gpu_embed(const dt_gpu *gpu, dt_dtype t, const dt_gpu_embed_args *a, cudaStream_t s);
+cudaError_t dt_gpu_embed_bwd(dt_dtype t, const dt_gpu_embed_args *a, cudaStream_t s);
+/* y [m, rows] */
+cudaError_t dt_gpu_one_hot(const dt_gpu *gpu, dt_dtype t, const int32_t *index, void *y, int64_t m,
+                           int64_t rows, cudaStream_t s);
 
 /* attention.cu: operands as core/op.h has them. rows: of a tile, 64, 32 or 16. b * heads * max(t, s) < 2^31. */
 typedef struct dt_gpu_attention_args {

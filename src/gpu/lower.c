@@ -234,26 +234,43 @@ static dt_status run_groupnorm_bwd(dt_cuda *cu, const dt_bound *k, cudaStream_t 
     return dt_launch_status(dt_gpu_groupnorm_bwd(p->t, &a, s), k);
 }
 
-/* The main operand is the table; indices are counted. */
+/* The main operand is the table, of the gradient dy. */
 static dt_status prepare_embed(dt_cuda *cu, const dt_graph *g, const dt_node *n, dt_prep *p) {
     (void)cu;
-    p->embed.indices = dt_value_n_elem(&g->value[n->in[DT_EMBED_IN_INDEX]]);
+    const dt_value *table = &g->value[n->op == DT_OP_EMBED ? n->in[DT_EMBED_IN_WEIGHT] : n->out[0]];
+    p->embed.rows = table->dim[table->ndim - 2];
+    p->embed.tables = table->ndim == 3 ? table->dim[0] : 1;
+    p->embed.per_table = dt_value_n_elem(&g->value[n->in[1]]) / p->embed.tables;
     return DT_OK;
 }
 
-static dt_status run_embed(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+static dt_gpu_embed_args embed_args(const dt_bound *k, int32_t from) {
     const dt_prep *p = k->prep;
-    return dt_launch_status(dt_gpu_embed(&cu->gpu, p->t, in(k, DT_EMBED_IN_WEIGHT), in(k, DT_EMBED_IN_INDEX),
-                                         k->b.out[0], p->embed.indices, p->c, p->rows, s),
-                            k);
+    return (dt_gpu_embed_args){.from = in(k, from),
+                               .index = in(k, 1),
+                               .to = k->b.out[0],
+                               .tables = p->embed.tables,
+                               .per_table = p->embed.per_table,
+                               .rows = p->embed.rows,
+                               .c = p->c,
+                               .padding = p->node.attr.embed.padding};
+}
+
+static dt_status run_embed(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    const dt_gpu_embed_args a = embed_args(k, DT_EMBED_IN_WEIGHT);
+    return dt_launch_status(dt_gpu_embed(&cu->gpu, k->prep->t, &a, s), k);
 }
 
 static dt_status run_embed_bwd(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     (void)cu;
+    const dt_gpu_embed_args a = embed_args(k, 0);
+    return dt_launch_status(dt_gpu_embed_bwd(k->prep->t, &a, s), k);
+}
+
+static dt_status run_one_hot(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     const dt_prep *p = k->prep;
-    const dt_embed_attr *t = &p->node.attr.embed;
     return dt_launch_status(
-        dt_gpu_embed_bwd(p->t, in(k, 0), in(k, 1), k->b.out[0], p->rows, p->c, t->rows, t->padding, s), k);
+        dt_gpu_one_hot(&cu->gpu, p->t, in(k, 0), k->b.out[0], p->n_elem, p->node.attr.embed.rows, s), k);
 }
 
 /* POSITION, and ROPE with its gradient. */
@@ -606,6 +623,7 @@ static const dt_lower_row TABLE[] = {
     [DT_OP_RMSNORM] = {"rmsnorm", NULL, NULL, run_layernorm},
     [DT_OP_GROUPNORM] = {"groupnorm", NULL, NULL, run_groupnorm},
     [DT_OP_EMBED] = {"embed", prepare_embed, NULL, run_embed},
+    [DT_OP_ONE_HOT] = {"one_hot", NULL, NULL, run_one_hot},
     [DT_OP_POSITION] = {"position", NULL, NULL, run_rope},
     [DT_OP_ROPE] = {"rope", NULL, NULL, run_rope},
     [DT_OP_MAXPOOL] = {"maxpool", NULL, NULL, run_maxpool},
@@ -648,7 +666,7 @@ static const dt_lower_row TABLE[] = {
     [DT_OP_LAYERNORM_BWD] = {"layernorm_bwd", prepare_layernorm_bwd, NULL, run_layernorm_bwd},
     [DT_OP_RMSNORM_BWD] = {"rmsnorm_bwd", prepare_layernorm_bwd, NULL, run_layernorm_bwd},
     [DT_OP_GROUPNORM_BWD] = {"groupnorm_bwd", prepare_groupnorm_bwd, NULL, run_groupnorm_bwd},
-    [DT_OP_EMBED_BWD] = {"embed_bwd", NULL, NULL, run_embed_bwd},
+    [DT_OP_EMBED_BWD] = {"embed_bwd", prepare_embed, NULL, run_embed_bwd},
     [DT_OP_ROPE_BWD] = {"rope_bwd", NULL, NULL, run_rope},
     [DT_OP_MAXPOOL_BWD] = {"maxpool_bwd", NULL, NULL, run_maxpool_bwd},
     [DT_OP_AVGPOOL_BWD] = {"avgpool_bwd", NULL, NULL, run_avgpool_bwd},

@@ -62,7 +62,7 @@ typedef struct dt_blocks_prep {
 } dt_blocks_prep;
 
 typedef struct dt_embed_prep {
-    int64_t indices;
+    int64_t tables, rows, per_table; /* of a table: its rows, its indices */
 } dt_embed_prep;
 
 /* RECURRENT and its gradient. */

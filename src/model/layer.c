@@ -123,6 +123,57 @@ static const dt_key_row transpose_keys[] = {{AXIS("first", first)}, {AXIS("secon
 LAYER_SECTION(transpose, transpose_keys);
 #undef KEYS_OF
 
+#define KEYS_OF dt_gather_options
+static const dt_key_row gather_keys[] = {
+    {INT("axis", axis, 1, DT_MAX_DIM - 1), .fallback = "1",
+     .help = "Dimension whose rows are taken, from 1 on"},
+};
+LAYER_SECTION(gather, gather_keys);
+#undef KEYS_OF
+
+#define KEYS_OF dt_one_hot_options
+static const dt_key_row one_hot_keys[] = {
+    {INT("classes", classes, 1, INT32_MAX), .flags = DT_KEY_REQUIRED, .help = "How many numbers there are"},
+};
+LAYER_SECTION(one_hot, one_hot_keys);
+#undef KEYS_OF
+
+#define KEYS_OF dt_slice_options
+static const dt_key_row slice_keys[] = {
+    {AXIS("axis", axis)},
+    {INT("begin", begin, -0x1p31, 0x1p31), .fallback = "0", .help = "The first taken; below 0: from the end"},
+    {INT("length", length, 0, 0x1p31), .fallback = "0", .help = "How many; 0: to the end"},
+};
+LAYER_SECTION(slice, slice_keys);
+#undef KEYS_OF
+
+#define KEYS_OF dt_pad_options
+static const dt_key_row pad_keys[] = {
+    {AXIS("axis", axis)},
+    {INT("before", before, 0, 0x1p31), .fallback = "0", .help = "Zeros put before"},
+    {INT("after", after, 0, 0x1p31), .fallback = "0", .help = "Zeros put behind"},
+};
+LAYER_SECTION(pad, pad_keys);
+#undef KEYS_OF
+
+#define KEYS_OF dt_split_options
+static const dt_key_row split_keys[] = {
+    {AXIS("axis", axis)},
+    {INT("parts", parts, 1, DT_SPLIT_PARTS), .fallback = "2", .help = "How many equal parts"},
+    {FLOATS("sizes", sizes, n_sizes, 1, 0x1p31), .fallback = "[]",
+     .help = "Of the parts, whole numbers, in place of equal ones"},
+};
+LAYER_SECTION(split, split_keys);
+#undef KEYS_OF
+
+#define KEYS_OF dt_dimension_options
+static const dt_key_row stack_keys[] = {
+    {INT("axis", axis, 0, DT_MAX_DIM - 1), .fallback = "0",
+     .help = "The new dimension, from 1 on; 0: the last"},
+};
+LAYER_SECTION(stack, stack_keys);
+#undef KEYS_OF
+
 #define KEYS_OF dt_concat_options
 static const dt_key_row concat_keys[] = {
     {INT("axis", axis, 0, DT_MAX_DIM - 1), .fallback = "0", .help = "Dimension, from 1 on; 0: the last"},
@@ -276,6 +327,9 @@ BUILD_OF(groupnorm)
 BUILD_OF(embedding)
 BUILD_OF(position)
 BUILD_OF(rotary)
+BUILD_OF(one_hot)
+BUILD_OF(slice)
+BUILD_OF(pad)
 
 static dt_vid build_squeeze_excite(dt_builder *b, const char *name, const dt_vid *in, int32_t n_in,
                                    const void *o) {
@@ -371,6 +425,21 @@ static dt_vid build_concat(dt_builder *b, const char *name, const dt_vid *in, in
     const int32_t last = b->g->value[in[0]].ndim - 1;
     const dt_attr t = {.shape.axis = concat->axis > 0 ? (int32_t)concat->axis : last};
     return dt_build_op(b, name, DT_OP_CONCAT, &t, n_in, in);
+}
+
+static dt_vid build_stack(dt_builder *b, const char *name, const dt_vid *in, int32_t n_in, const void *o) {
+    return dt_build_stack(b, name, n_in, in, o);
+}
+
+static dt_vid build_gather(dt_builder *b, const char *name, const dt_vid *in, int32_t n_in, const void *o) {
+    (void)n_in;
+    return dt_build_gather(b, name, in[0], in[1], o);
+}
+
+static dt_vid build_split(dt_builder *b, const char *name, const dt_vid *in, int32_t n_in, const void *o) {
+    dt_vid part[DT_SPLIT_PARTS];
+    (void)n_in;
+    return dt_build_split(b, name, in[0], o, part) > 0 ? part[0] : -1;
 }
 
 /* The whole numbers that v was made of; -1: none. */
@@ -539,6 +608,16 @@ const dt_layer_row dt_layer_table[] = {
      .help = "Two dimensions in each other's place"},
     {"concat", &concat_section, .min_in = 2, .max_in = DT_LAYER_IN_MAX, .build = build_concat,
      .help = "Outputs of layers one after the other along a dimension"},
+    {"stack", &stack_section, .min_in = 2, .max_in = DT_LAYER_IN_MAX, .build = build_stack,
+     .help = "Outputs of layers, of one shape, side by side along a new dimension"},
+    {"split", &split_section, ONE_INPUT, .build = build_split, .parts = true,
+     .help = "Parts of a dimension; layers read those of a split s as s.0, s.1, ..."},
+    {"slice", &slice_section, ONE_INPUT, .build = build_slice, .help = "A piece of a dimension"},
+    {"pad", &pad_section, ONE_INPUT, .build = build_pad, .help = "Zeros before and behind along a dimension"},
+    {"gather", &gather_section, TWO_INPUTS, .build = build_gather,
+     .help = "Of each sample the rows whose numbers with names, in their order"},
+    {"one_hot", &one_hot_section, ONE_INPUT, .build = build_one_hot,
+     .help = "Whole numbers as rows of zeros with a one at their place; others give zeros"},
 };
 const int dt_layer_count = (int)(sizeof dt_layer_table / sizeof dt_layer_table[0]);
 

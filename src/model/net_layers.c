@@ -55,10 +55,35 @@ static dt_vid refuse_name(layers_net *n, int32_t i, const char *key, const char 
     return -1;
 }
 
+/* Of entry i, which reads all of entry k, whose parts stand alone. */
+static dt_vid refuse_whole(layers_net *n, int32_t i, int32_t k) {
+    const char *name = n->o->layers[k].name;
+    n->b->status = dt_fail(DT_ERR_CONFIG,
+                           "model.layers[%d] reads \"%s\", which is parts: name one of them in from or with, "
+                           "as %s.0",
+                           i, name, name);
+    return -1;
+}
+
+/* "<layer>.<number>", a part of an entry before entry i; -1: it is none. */
+static dt_vid find_part(const layers_net *n, int32_t i, const char *name) {
+    const char *dot = strrchr(name, '.');
+    for (int32_t k = 0; dot && k < i; k++) {
+        const dt_layer_entry *l = &n->o->layers[k];
+        if (l->row->parts && strlen(l->name) == (size_t)(dot - name) &&
+            strncmp(l->name, name, (size_t)(dot - name)) == 0)
+            return dt_graph_find(n->b->g, name);
+    }
+    return -1;
+}
+
 /* What entry i reads by that name. */
 static dt_vid find(layers_net *n, int32_t i, const char *key, const char *name) {
     for (int32_t k = i - 1; k >= 0; k--)
-        if (strcmp(n->o->layers[k].name, name) == 0) return n->value[k];
+        if (strcmp(n->o->layers[k].name, name) == 0)
+            return n->o->layers[k].row->parts ? refuse_whole(n, i, k) : n->value[k];
+    const dt_vid part = find_part(n, i, name);
+    if (part >= 0) return part;
     if (n->image >= 0 && strcmp(name, "image") == 0) return n->image;
     if (dt_build_field(n->b, name)) return dt_build_input(n->b, name);
     return strcmp(name, "input") == 0 ? read_input(n) : refuse_name(n, i, key, name);
@@ -80,6 +105,8 @@ static dt_vid build_entry(layers_net *n, int32_t i) {
     if (!name_is_free(n, i)) return -1;
     if (l->from[0])
         in[0] = find(n, i, "from", l->from);
+    else if (i > 0 && n->o->layers[i - 1].row->parts)
+        in[0] = refuse_whole(n, i, i - 1);
     else
         in[0] = i > 0 ? n->value[i - 1] : read_input(n);
     for (int32_t k = 0; k < l->n_with && n->b->status == DT_OK; k++)
@@ -118,6 +145,12 @@ dt_vid dt_net_layers(dt_builder *b, dt_vid x, int64_t outputs, const dt_model_op
         dt_error_context("%s", layer_place(o, i).s);
         return -1;
     }
+    if (o->layers[o->n_layers - 1].row->parts) {
+        b->status = dt_fail(DT_ERR_CONFIG,
+                            "%s: model.layers[%d], the last layer, gives parts: join them, or take one",
+                            layer_place(o, o->n_layers - 1).s, o->n_layers - 1);
+        return -1;
+    }
     const dt_vid last = n.value[o->n_layers - 1];
     const dt_value *out = &b->g->value[last];
     if (dt_task_of(o)->tokens) return check_places(&n, outputs), last;
@@ -129,6 +162,19 @@ dt_vid dt_net_layers(dt_builder *b, dt_vid x, int64_t outputs, const dt_model_op
         layer_place(o, o->n_layers - 1).s, o->n_layers - 1, dt_value_shape_text(out), (long long)outputs,
         classes ? "logits" : "numbers", classes ? "" : ", as the target has");
     return -1;
+}
+
+/* Whether a loss depends on the entry; of parts one is enough. */
+static bool is_read(const dt_graph *g, const bool *reaches, const dt_layer_entry *l) {
+    dt_vid v = dt_graph_find(g, l->name);
+    for (int32_t k = 0; l->row->parts; k++) {
+        char name[DT_NAME_MAX];
+        snprintf(name, sizeof name, "%s.%d", l->name, k);
+        v = dt_graph_find(g, name);
+        if (v < 0) return false;
+        if (reaches[v]) return true;
+    }
+    return v < 0 || reaches[v];
 }
 
 void dt_net_layers_check(dt_builder *b, const dt_model_options *o) {
@@ -150,8 +196,7 @@ void dt_net_layers_check(dt_builder *b, const dt_model_options *o) {
             if (n->out[j] >= 0) reaches[n->out[j]] = true;
     }
     for (int32_t i = 0; i < o->n_layers && b->status == DT_OK; i++) {
-        const dt_vid v = dt_graph_find(g, o->layers[i].name);
-        if (v < 0 || reaches[v]) continue;
+        if (is_read(g, reaches, &o->layers[i])) continue;
         b->status = dt_fail(
             DT_ERR_CONFIG,
             "%s: model.layers[%d]: no loss depends on \"%s\": let a layer read it by from or with, or take "

@@ -50,21 +50,9 @@ dt_vid dt_build_groupnorm(dt_builder *b, const char *name, dt_vid x, const dt_no
     return normalise(b, name, x, DT_OP_GROUPNORM, o, 1e-5);
 }
 
-/* Whole numbers, also where a column of them was taken as rows of one. */
-static dt_vid as_index(dt_builder *b, const char *name, dt_vid x) {
-    const dt_nid row = dt_graph_maker(b->g, x, DT_OP_RESHAPE);
-    const dt_vid from = row >= 0 ? b->g->node[row].in[0] : x;
-    if (row < 0 || dt_graph_maker(b->g, from, DT_OP_CAST) < 0) return dt_build_as(b, x, DT_DTYPE_I32);
-    char full[DT_NAME_MAX];
-    const dt_attr t = b->g->node[row].attr;
-    const dt_vid whole = dt_build_as(b, from, DT_DTYPE_I32);
-    snprintf(full, sizeof full, "%s.index", name);
-    return dt_build_op(b, full, DT_OP_RESHAPE, &t, 1, &whole);
-}
-
 dt_vid dt_build_embedding(dt_builder *b, const char *name, dt_vid x, const dt_embedding_options *o) {
     if (b->status != DT_OK) return -1;
-    const dt_vid index = as_index(b, name, x),
+    const dt_vid index = dt_build_index(b, name, x),
                  w = add_param(b, name, "weight", b->g->compute, 2, (int64_t[]){o->rows, o->channels},
                                DT_INIT_NORMAL);
     if (b->status != DT_OK) return -1;

@@ -312,11 +312,12 @@ static dt_status check_target(const dt_session *s, const dt_graph *g, const dt_n
 static dt_status check_index(const dt_session *s, const dt_graph *g, const dt_node *n) {
     const dt_vid v = field_of(g, n->in[DT_EMBED_IN_INDEX]);
     const dt_value *w = &g->value[n->in[DT_EMBED_IN_WEIGHT]];
+    const int64_t rows = w->dim[w->ndim - 2];
     char why[160];
     if (v < 0) return DT_OK;
-    snprintf(why, sizeof why, "\"%.48s\" has %lld rows: expected 0 to %lld", w->name, (long long)w->dim[0],
-             (long long)w->dim[0] - 1);
-    return check_field(s, g->value[v].name, 0, (double)(w->dim[0] - 1), why);
+    snprintf(why, sizeof why, "\"%.48s\" has %lld rows: expected 0 to %lld", w->name, (long long)rows,
+             (long long)rows - 1);
+    return check_field(s, g->value[v].name, 0, (double)(rows - 1), why);
 }
 
 /* Whole numbers that the network reads as real ones are such as fp32 holds. Of a field that takes long to read only the

@@ -553,6 +553,11 @@ static void moves(void **state) {
     dt_var top = dt_amax(y, -1);                         /* [4, 4] of a row */
     dt_var mixed = dt_matmul(dt_softmax(top), dt_transpose(top, 0, 1));
     y = dt_add(y, dt_drop_path(dt_relu(y), 0.25));
+    dt_var part[2], four[2];
+    dt_split(y, 0, 2, NULL, part); /* the upper half and the lower, taken apart and put together */
+    for (int i = 0; i < 2; i++)
+        four[i] = dt_slice(dt_pad(part[i], 0, i ? 2 : 0, i ? 0 : 2), 0, i ? -2 : 0, 2);
+    y = dt_reshape(dt_stack(four, 2, 0), DT_SHAPE(4, 4, 8));
     y = dt_conv2d_transpose(y, (dt_conv_transpose_options){.channels = 3, .kernel = 2});
     dt_loss("mse", y, x, (dt_loss_options){0});
     dt_loss("mse", dt_sum(mixed, -1), dt_sum(top, 0), (dt_loss_options){.name = "mixed", .weight = 0.01});

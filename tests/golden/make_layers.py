@@ -43,7 +43,8 @@ class Layers:
         x = [wide[f"x{i or ''}"] for i in range(len(inputs))]
         y = fn(*x, **{key: wide[f"l.{key.replace('_', '.')}"] for key in params})
         r = self.normal(*y.shape)
-        y.backward(r.double())
+        if y.requires_grad:
+            y.backward(r.double())
         values |= {"y": y, "r": r} | {f"grad_{k}": t.grad for k, t in wide.items() if t.is_floating_point()}
         for key, t in values.items():
             save(group, key, t.detach(), np.float32 if t.is_floating_point() else np.int32)
@@ -64,8 +65,32 @@ def make_squeeze_excite(o):
     o.case("squeeze_excite hard", excite(F.hardswish, F.hardsigmoid), o.normal(2, 3, 3, 12), **shapes)
 
 
+def make_moves(o):
+    def rows(axis):
+        """index_select of each sample's own."""
+        def fn(x, index):
+            k = index.reshape(*x.shape[:axis], -1)
+            y = torch.take_along_dim(x.reshape(*x.shape[:axis + 1], -1), k.unsqueeze(-1).long(), axis)
+            return y.reshape(*index.shape, *x.shape[axis + 1:])
+
+        return fn
+
+    o.case("gather", rows(1), o.normal(3, 6, 4), o.whole(6, 3, 5))
+    o.case("gather of images", rows(1), o.normal(2, 5, 3, 4), o.whole(5, 2, 2, 3))
+    o.case("gather of the second", rows(2), o.normal(2, 3, 7, 4), o.whole(7, 2, 3, 9))
+    o.case("gather numbers", rows(1), o.normal(4, 7), o.whole(7, 4, 2))
+    o.case("one_hot", lambda x: F.one_hot(x, 6).double(), o.whole(6, 3, 5))
+    o.case("slice", lambda x: x[:, 2:5], o.normal(2, 6, 4))
+    o.case("slice to the end", lambda x: x[..., -3:], o.normal(2, 6, 4))
+    o.case("pad", lambda x: F.pad(x, (0, 0, 2, 1)), o.normal(2, 3, 4))
+    o.case("split", lambda x: x.split((3, 1, 4), -1)[0], o.normal(2, 3, 8))
+    o.case("stack", lambda *x: torch.stack(x, 1), *(o.normal(2, 5, 4) for _ in range(3)))
+    o.case("stack last", lambda *x: torch.stack(x, -1), *(o.normal(2, 5) for _ in range(2)))
+
+
 if __name__ == "__main__":
     torch.use_deterministic_algorithms(True)
     torch.set_num_threads(1)
     o = Layers("layers.h5")
     make_squeeze_excite(o)
+    make_moves(o)

@@ -38,8 +38,9 @@ static dt_vid operand(net *n, const char *type) {
     const dt_attr steps = {
         .reshape = {.ndim = 3, .dim = {input.batch, -1, strcmp(type, "rotary") ? input.channels : 4}}};
     dt_vid x = sequence ? dt_build_op(&n->b, "steps", DT_OP_RESHAPE, &steps, 1, &n->x) : n->x;
-    if (strcmp(type, "embedding") == 0)
+    if (strcmp(type, "embedding") == 0 || strcmp(type, "one_hot") == 0)
         check_ok(dt_graph_add_value(n->b.g, "tokens", DT_ROLE_INPUT, DT_DTYPE_I32, 2, (int64_t[]){2, 5}, &x));
+    if (strcmp(type, "split") == 0) x = dt_build_op(&n->b, "flat", DT_OP_RESHAPE, NULL, 1, &n->x);
     const dt_attr square = {.reshape = {.ndim = 4, .dim = {input.batch, -1, 8, 8}}};
     if (strcmp(type, "matmul") == 0) x = dt_build_op(&n->b, "square", DT_OP_RESHAPE, &square, 1, &n->x);
     if (strcmp(type, "tied") == 0) {
@@ -49,11 +50,14 @@ static dt_vid operand(net *n, const char *type) {
     return x;
 }
 
-/* The layer on x, as often as it wants it. */
+/* The layer on x, as often as it wants it; gather reads numbers of rows. */
 static dt_vid build_on(net *n, const char *type, dt_vid x, const void *options) {
     const dt_layer_row *row = row_of(type);
     dt_vid in[DT_LAYER_IN_MAX];
     for (int32_t i = 0; i < row->min_in; i++) in[i] = x;
+    if (strcmp(type, "gather") == 0)
+        check_ok(
+            dt_graph_add_value(n->b.g, "rows", DT_ROLE_INPUT, DT_DTYPE_I32, 2, (int64_t[]){2, 5}, &in[1]));
     return dt_layer_build(&n->b, row, "l", in, row->min_in, options);
 }
 
@@ -256,6 +260,56 @@ static void test_squeeze_excite_names(void **state) {
     dt_graph_destroy(n.b.g);
 }
 
+/* Layers that move elements, and what they refuse. */
+static void test_moves(void **state) {
+    (void)state;
+    net n = net_open();
+    const dt_vid index = add_input(&n, "index", DT_DTYPE_I32, 2, (int64_t[]){2, 5}),
+                 other = add_input(&n, "other", DT_DTYPE_I32, 2, (int64_t[]){3, 5}), x = n.x;
+    const dt_vid taken = dt_layer_build(&n.b, row_of("gather"), "g", (dt_vid[]){x, index}, 2, NULL);
+    need_shape(&n, taken, "2x5x8x3 f32");
+    const dt_vid one = dt_layer_build(&n.b, row_of("one_hot"), "o", &index, 1, &(dt_one_hot_options){4});
+    need_shape(&n, one, "2x5x4 f32");
+    need_shape(&n, dt_layer_build(&n.b, row_of("stack"), "s", (dt_vid[]){one, one, one}, 3, NULL),
+               "2x5x4x3 f32");
+    need_shape(&n,
+               dt_layer_build(&n.b, row_of("slice"), "c", &x, 1, &(dt_slice_options){.axis = 2, .begin = -2}),
+               "2x8x2x3 f32");
+    need_shape(&n, dt_layer_build(&n.b, row_of("pad"), "p", &x, 1, &(dt_pad_options){.axis = 1, .after = 3}),
+               "2x11x8x3 f32");
+    need_shape(&n,
+               dt_layer_build(&n.b, row_of("split"), "t", &x, 1, &(dt_split_options){.axis = 1, .parts = 4}),
+               "2x2x8x3 f32");
+    assert_int_equal(n.b.g->node[n.b.g->value[dt_graph_find(n.b.g, "t.3")].producer].attr.shape.begin, 6);
+    const struct {
+        const char *type;
+        dt_vid in[2];
+        const void *options;
+        const char *says[2];
+    } wrong[] = {
+        {"gather", {x, other}, NULL, {"2x8x8x3 f32", "3x5 i32"}},
+        {"gather", {one, index}, &(dt_gather_options){.axis = 3}, {"2x5x4 f32", "2x5 i32"}},
+        {"gather", {one, one}, NULL, {"o, is 2x5x4 f32", "whole numbers"}},
+        {"one_hot", {index}, NULL, {"classes is required", "l (one_hot)"}},
+        {"slice", {x}, &(dt_slice_options){.axis = 1, .begin = 8}, {"begin 8", "2x8x8x3"}},
+        {"slice", {x}, &(dt_slice_options){.axis = 1, .begin = 3, .length = 6}, {"length 6", "2x8x8x3"}},
+        {"slice", {x}, &(dt_slice_options){.axis = 4}, {"dimension 4", "2x8x8x3"}},
+        {"pad", {x}, &(dt_pad_options){.before = -1}, {"before = -1", "range"}},
+        {"split", {x}, &(dt_split_options){.parts = 2}, {"2x8x8x3", "2 parts"}},
+        {"split", {x}, &(dt_split_options){.sizes = {1, 1}, .n_sizes = 2}, {"2x8x8x3", "these sizes"}},
+        {"split", {x}, &(dt_split_options){.sizes = {1.5, 1.5}, .n_sizes = 2}, {"2x8x8x3", "these sizes"}},
+        {"stack", {x, one}, NULL, {"2x5x4 f32", "input"}},
+        {"stack", {x, x}, &(dt_dimension_options){.axis = 5}, {"2x8x8x3", "5"}},
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        const dt_layer_row *row = row_of(wrong[i].type);
+        n.b.status = DT_OK;
+        assert_int_equal(dt_layer_build(&n.b, row, "l", wrong[i].in, row->min_in, wrong[i].options), -1);
+        CHECK_ERROR(n.b.status, DT_ERR_CONFIG, "l", wrong[i].says[0], wrong[i].says[1]);
+    }
+    dt_graph_destroy(n.b.g);
+}
+
 static void test_wrong_options(void **state) {
     (void)state;
     refused("conv", NULL, "channels is required");
@@ -303,6 +357,7 @@ int main(void) {
         cmocka_unit_test(test_functions),
         cmocka_unit_test(test_attention),
         cmocka_unit_test(test_squeeze_excite_names),
+        cmocka_unit_test(test_moves),
         cmocka_unit_test(test_wrong_options),
         cmocka_unit_test(test_number_of_inputs),
     };

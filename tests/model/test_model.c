@@ -271,6 +271,32 @@ static void test_padding(void **state) {
     }
 }
 
+/* Parts are read by their names: a gated layer. */
+static void test_split(void **state) {
+    (void)state;
+    const dt_model_input in = {.batch = 2,
+                               .height = 4,
+                               .width = 4,
+                               .channels = 1,
+                               .padded_channels = 1,
+                               .classes = 3,
+                               .stddev = {1}};
+    dt_graph *g = model("name = \"layers\"\n"
+                        "[[model.layers]]\ntype = \"dense\"\nchannels = 12\n"
+                        "[[model.layers]]\ntype = \"split\"\nname = \"s\"\nsizes = [5, 5, 2]\n"
+                        "[[model.layers]]\ntype = \"sigmoid\"\nfrom = \"s.1\"\n"
+                        "[[model.layers]]\ntype = \"mul\"\nwith = \"s.0\"\n"
+                        "[[model.layers]]\ntype = \"dense\"\nchannels = 3\n",
+                        &in, true);
+    const dt_node *mul = node_named(g, "layer4");
+    assert_string_equal(dt_value_shape_text(&g->value[mul->in[0]]), "2x5 f32");
+    assert_int_equal(mul->in[1], dt_graph_find(g, "s.0"));
+    assert_int_equal(node_named(g, "layer3")->in[0], dt_graph_find(g, "s.1"));
+    assert_int_equal(node_named(g, "s.2")->attr.shape.begin, 10);
+    check_ok(dt_autodiff(g));
+    dt_graph_destroy(g);
+}
+
 /* Errors that only shapes reveal: file, line of the layer, its name and type, and the cause. */
 static void test_layer_errors(void **state) {
     (void)state;
@@ -294,6 +320,19 @@ static void test_layer_errors(void **state) {
         {"[[model.layers]]\ntype = \"flatten\"\n[[model.layers]]\ntype = \"dense\"\nchannels = 7\n",
          "test.toml", "expected 4 logits"},
         {"[[model.layers]]\ntype = \"relu\"\n", "test.toml", "end with a dense layer"},
+        {"[[model.layers]]\ntype = \"split\"\nname = \"s\"\n[[model.layers]]\ntype = \"relu\"\n",
+         "test.toml:6", "name one of them in from or with, as s.0"},
+        {"[[model.layers]]\ntype = \"split\"\nname = \"s\"\n[[model.layers]]\ntype = \"relu\"\nfrom = "
+         "\"s\"\n",
+         "test.toml:6", "which is parts"},
+        {"[[model.layers]]\ntype = \"split\"\nname = \"s\"\n[[model.layers]]\ntype = \"relu\"\nfrom = "
+         "\"s.2\"\n",
+         "test.toml:6", "is named \"s.2\""},
+        {"[[model.layers]]\ntype = \"flatten\"\n[[model.layers]]\ntype = \"split\"\n", "test.toml:5",
+         "gives parts"},
+        {"[[model.layers]]\ntype = \"split\"\nname = \"s\"\n"
+         "[[model.layers]]\ntype = \"dense\"\nchannels = 4\nfrom = \"input\"\n",
+         "test.toml:3", "no loss depends on \"s\""},
     };
     for (size_t k = 0; k < sizeof cases / sizeof cases[0]; k++) {
         dt_model_options c;
@@ -391,6 +430,7 @@ int main(void) {
         cmocka_unit_test(test_resnet_options),
         cmocka_unit_test(test_print),
         cmocka_unit_test(test_layers),
+        cmocka_unit_test(test_split),
         cmocka_unit_test(test_padding),
         cmocka_unit_test(test_layer_errors),
         cmocka_unit_test(test_sequences),

@@ -746,18 +746,31 @@ static inline void oracle_norm_bwd(oracle_node *x) {
     free(m1), free(m2);
 }
 
+/* The table that number r of the indices is of, counted in rows. */
+static inline int64_t oracle_table_at(const oracle_node *x, const dt_value *table, int64_t r) {
+    if (table->ndim == 2) return 0;
+    return r / (dt_value_n_elem(oracle_in(x, 1)) / table->dim[0]) * table->dim[1];
+}
+
 static inline void oracle_embed(oracle_node *x) {
     const int64_t rows = dt_value_n_elem(oracle_in(x, DT_EMBED_IN_INDEX));
     for (int64_t r = 0; r < rows; r++)
         for (int64_t i = 0; i < x->c; i++)
-            x->out[0][r * x->c + i] = x->in[0][(int64_t)x->in[1][r] * x->c + i];
+            x->out[0][r * x->c + i] =
+                x->in[0][(oracle_table_at(x, oracle_in(x, 0), r) + (int64_t)x->in[1][r]) * x->c + i];
+}
+
+static inline void oracle_one_hot(oracle_node *x) {
+    const int64_t rows = x->t->embed.rows;
+    for (int64_t i = 0; i < x->n_elem * rows; i++) x->out[0][i] = (int64_t)x->in[0][i / rows] == i % rows;
 }
 
 static inline void oracle_embed_bwd(oracle_node *x) {
     oracle_zero(x, 0);
     for (int64_t i = 0; i < x->n_elem; i++) {
-        const int64_t row = (int64_t)x->in[1][i / x->c];
-        if (row != x->t->embed.padding) x->out[0][row * x->c + i % x->c] += x->in[0][i];
+        const int64_t row = (int64_t)x->in[1][i / x->c],
+                      at = oracle_table_at(x, oracle_out(x, 0), i / x->c) + row;
+        if (row != x->t->embed.padding) x->out[0][at * x->c + i % x->c] += x->in[0][i];
     }
 }
 
@@ -1129,6 +1142,7 @@ static void (*const oracle_table[DT_OP_COUNT])(oracle_node *x) = {
     [DT_OP_RMSNORM] = oracle_norm,
     [DT_OP_GROUPNORM] = oracle_norm,
     [DT_OP_EMBED] = oracle_embed,
+    [DT_OP_ONE_HOT] = oracle_one_hot,
     [DT_OP_POSITION] = oracle_position,
     [DT_OP_ROPE] = oracle_rope,
     [DT_OP_MAXPOOL] = oracle_pool,

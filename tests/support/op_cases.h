@@ -28,7 +28,7 @@ typedef enum op_kind {
     IN_BYTE,     /* u8 */
     IN_LABEL,    /* i32 class of a row; the number of classes is the last dim of input 0 */
     IN_PADDED,   /* the same, every third -1 */
-    IN_INDEX,    /* i32 row of a table, which input 0 is or attr.embed.rows counts; many are row 1 */
+    IN_INDEX,    /* i32 row of a table, whose rows are input 0's or attr.embed.rows; many are row 1 */
     IN_UNIT,     /* f32, uniform in [0, 1) */
     IN_BIT,      /* f32, 0 or 1 */
     IN_DOUBLE,   /* f64, uniform in [-1.5, 1.5) */
@@ -1174,6 +1174,27 @@ static const op_case op_case_table[] = {
      .in = {{IN_ACT, {300, 64}}, {IN_INDEX, {5, 111}}},
      .any_dim = 2,
      .large = true},
+    {.name = "embed of each sample's table",
+     .op = DT_OP_EMBED,
+     .attr = {.embed.padding = -1},
+     .in = {{IN_ACT, {3, 7, 5}}, {IN_INDEX, {3, 2, 4}}},
+     .free_dim = 2},
+    {.name = "embed of each sample's table in vectors",
+     .op = DT_OP_EMBED,
+     .attr = {.embed.padding = -1},
+     .in = {{IN_ACT, {5, 77, 64}}, {IN_INDEX, {5, 40}}},
+     .free_dim = 2,
+     .large = true},
+    {.name = "one_hot", .op = DT_OP_ONE_HOT, .attr = {.embed.rows = 5}, .in = {{IN_INDEX, {3, 4}}}},
+    {.name = "one_hot of few", .op = DT_OP_ONE_HOT, .attr = {.embed.rows = 3}, .in = {{IN_LENGTH, {2, 9}}}},
+    {.name = "embed_bwd of each sample's table",
+     .op = DT_OP_EMBED_BWD,
+     .attr = {.embed = {.padding = -1, .rows = 7, .tables = 3}},
+     .in = {{IN_ACT, {3, 2, 6, 5}}, {IN_INDEX, {3, 2, 6}}}},
+    {.name = "embed_bwd of many tables",
+     .op = DT_OP_EMBED_BWD,
+     .attr = {.embed = {.padding = -1, .rows = 61, .tables = 9}},
+     .in = {{IN_ACT, {9, 701, 136}}, {IN_INDEX, {9, 701}}}},
     {.name = "embed_bwd",
      .op = DT_OP_EMBED_BWD,
      .attr = {.embed = {.padding = 2, .rows = 7}},
@@ -2124,7 +2145,8 @@ static inline void op_fill_window(const op_case *c, int64_t row, float u, int32_
 static inline void *op_case_data(const op_case *c, int32_t i, dt_dtype round_to) {
     const op_in *in = &c->in[i];
     int64_t n = 1, cols = in->dim[op_in_ndim(in) - 1], classes = c->in[0].dim[op_in_ndim(&c->in[0]) - 1];
-    const int64_t table_rows = c->op == DT_OP_EMBED_BWD ? c->attr.embed.rows : c->in[0].dim[0];
+    const int64_t table_rows =
+        c->attr.embed.rows > 0 ? c->attr.embed.rows : c->in[0].dim[op_in_ndim(&c->in[0]) == 3];
     for (int32_t d = 0; d < op_in_ndim(in); d++) n *= in->dim[d];
     float *f = op_zalloc(n * 8);
     int32_t *whole = (int32_t *)(void *)f;

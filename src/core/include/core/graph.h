@@ -135,7 +135,8 @@ typedef struct dt_attention_attr {
 
 typedef struct dt_embed_attr {
     int32_t padding; /* the row without a gradient; -1: none */
-    int64_t rows;    /* EMBED_BWD: of the table */
+    int64_t rows;    /* EMBED_BWD: of a table; ONE_HOT: places */
+    int64_t tables;  /* EMBED_BWD: one for each first index; 0: one for all */
 } dt_embed_attr;
 
 typedef struct dt_rope_attr {

@@ -15,6 +15,7 @@
     OP(RMSNORM, rmsnorm)                                                                                     \
     OP(GROUPNORM, groupnorm)                                                                                 \
     OP(EMBED, embed)                                                                                         \
+    OP(ONE_HOT, one_hot)                                                                                     \
     OP(POSITION, position)                                                                                   \
     OP(ROPE, rope)                                                                                           \
     OP(MAXPOOL, maxpool)                                                                                     \

@@ -66,6 +66,33 @@ typedef struct dt_concat_options {
     int64_t axis; /* 0: the last one */
 } dt_concat_options;
 
+typedef struct dt_gather_options {
+    int64_t axis; /* whose rows are taken; 0: 1 */
+} dt_gather_options;
+
+typedef struct dt_one_hot_options {
+    int64_t classes; /* needed */
+} dt_one_hot_options;
+
+typedef struct dt_slice_options {
+    int64_t axis;   /* 0: the last one */
+    int64_t begin;  /* below 0: from the end */
+    int64_t length; /* 0: to the end */
+} dt_slice_options;
+
+typedef struct dt_pad_options {
+    int64_t axis; /* 0: the last one */
+    int64_t before, after;
+} dt_pad_options;
+
+enum { DT_SPLIT_SIZES = 8, DT_SPLIT_PARTS = 32 };
+typedef struct dt_split_options {
+    int64_t axis;  /* 0: the last one */
+    int64_t parts; /* equal ones; 0: 2 */
+    double sizes[DT_SPLIT_SIZES];
+    int32_t n_sizes; /* 0: equal parts */
+} dt_split_options;
+
 /* Images, normalised, N H W C. */
 dt_vid dt_build_image(dt_builder *b, const dt_model_input *in);
 /* The data's field of that name, in the type that the graph computes in; single numbers as rows of one [N, 1].
@@ -115,6 +142,23 @@ dt_vid dt_build_reduce(dt_builder *b, const char *name, dt_vid x, dt_reduce_kind
 dt_vid dt_build_reshape(dt_builder *b, const char *name, dt_vid x, const dt_reshape_options *o);
 /* Two dimensions, not that of the batch, in each other's place; 0: the last one. */
 dt_vid dt_build_swap(dt_builder *b, const char *name, dt_vid x, const dt_swap_options *o);
+
+/* moves.c. Whole numbers as i32, also where a column of them was taken as rows of one, or was made real. */
+dt_vid dt_build_index(dt_builder *b, const char *name, dt_vid x);
+/* Of x [N..., V, ...] the rows that index [N..., K...] names, whole numbers: [N..., K..., ...]. N... are the dimensions
+ * before o->axis, and V is taken from. */
+dt_vid dt_build_gather(dt_builder *b, const char *name, dt_vid x, dt_vid index, const dt_gather_options *o);
+/* Whole numbers [...] as rows of zeros and a one, [..., classes]; outside of them all zeros. */
+dt_vid dt_build_one_hot(dt_builder *b, const char *name, dt_vid x, const dt_one_hot_options *o);
+dt_vid dt_build_slice(dt_builder *b, const char *name, dt_vid x, const dt_slice_options *o);
+/* With zeros. */
+dt_vid dt_build_pad(dt_builder *b, const char *name, dt_vid x, const dt_pad_options *o);
+/* Returns how many parts there are, 0 with an error; they are named "<name>.0", "<name>.1", ... */
+int32_t dt_build_split(dt_builder *b, const char *name, dt_vid x, const dt_split_options *o,
+                       dt_vid part[DT_SPLIT_PARTS]);
+/* Of one shape, along a new dimension o->axis; 0: a new last one. */
+dt_vid dt_build_stack(dt_builder *b, const char *name, int32_t n, const dt_vid *in,
+                      const dt_dimension_options *o);
 
 enum { DT_RECURRENT_LAYERS = 32 };
 /* What a recurrent layer reads; -1: absent. */

@@ -23,6 +23,7 @@ typedef struct dt_layer_row {
     dt_op op;
     const dt_attr *attr;
     const char *help;
+    bool parts; /* it makes several values, "<name>.0" and so on, and gives the first */
 } dt_layer_row;
 
 extern const dt_layer_row dt_layer_table[];
