@@ -56,6 +56,7 @@ static dt_status model_input(const dt_engine *e, const dt_dataset_info *d, int64
         in->field = d->field;
         in->n_field = d->n_field;
         in->n_vocab = d->n_vocab;
+        if (in->classes == 0) in->classes = d->n_classes;
         return DT_OK;
     }
     dt_image_input image;
