@@ -128,13 +128,13 @@ static dt_status compile(dt_engine *e, const dt_dataset_info *data, FILE *tell) 
     return dt_compile(g, &o, &e->axis, &e->eval);
 }
 
-/* Rows that the first loss has of each sample, if it is one of places in them, whose labels may be missing; 0: it is not. */
+/* Rows that the first loss has of each sample, any of which may have no target; 0: there is no loss. */
 static float sample_rows(const dt_graph *g) {
     for (dt_nid i = 0; i < g->n_node; i++) {
         const dt_node *n = &g->node[i];
-        if (n->op != DT_OP_XENT || n->attr.loss.nth > 1) continue;
-        const dt_value *loss = &g->value[n->out[DT_XENT_OUT_LOSS]];
-        return loss->ndim > 1 ? (float)(dt_value_n_elem(loss) / loss->dim[0]) : 0;
+        if ((n->op != DT_OP_XENT && n->op != DT_OP_LOSS) || n->attr.loss.nth > 1) continue;
+        const dt_value *loss = &g->value[n->out[0]];
+        return (float)(dt_value_n_elem(loss) / loss->dim[0]);
     }
     return 0;
 }
