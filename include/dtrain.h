@@ -633,7 +633,9 @@ DT_API dt_status dt_net_set(dt_net *net, const char *input, const dt_tensor *row
 /* From inputs to outputs and losses. With DT_TRAINING layers use batch statistics and dropout. Not collective, but for
  * the compilation. DT_ERR_USAGE where inputs were not set, or to different numbers of rows. */
 DT_API dt_status dt_net_forward(dt_net *net, dt_mode mode);
-/* Gradients of the mean loss over the rows of all ranks, after a forward pass in training. Collective. */
+/* Gradients of the mean loss over the rows of all ranks, after a forward pass in training. Collective. Where rows of the
+ * first loss have no target (a class below 0), these are its sum over the others by the number of all;
+ * dt_net_update divides by the number of the others. */
 DT_API dt_status dt_net_backward(dt_net *net);
 /* The optimizer's step with them. Gradients that are not finite change nothing ("skipped" is then 1). Collective. */
 DT_API dt_status dt_net_update(dt_net *net);

@@ -182,5 +182,6 @@ uint64_t dt_data_hash(const dt_dataset_info *i) {
     }
     if (i->n_vocab == 0) return hash;
     const int64_t tokens[] = {i->n_vocab, i->end_token, i->n_tokens, i->isolated};
-    return XXH3_64bits_withSeed(tokens, sizeof tokens, hash ^ i->tokenizer_xxh3);
+    hash = XXH3_64bits_withSeed(tokens, sizeof tokens, hash ^ i->tokenizer_xxh3);
+    return i->masked ? hash + 1 : hash;
 }

@@ -11,6 +11,7 @@ static const char *const decoder_names[] = {
 static const char *const document_names[] = {
     [DT_DOCUMENTS_JOINED] = "joined", [DT_DOCUMENTS_ISOLATED] = "isolated", NULL};
 
+#define MASKED  "model.task = masked_language"
 #define KEYS_OF dt_data_options
 static const dt_key_row data_keys[] = {
     {STRING("train", train), .flags = DT_KEY_REQUIRED | DT_KEY_MATHS,
@@ -49,6 +50,16 @@ static const dt_key_row data_keys[] = {
      .help = "joined: a sample may reach over the end of a document; isolated: nothing is learnt of one "
              "document for another: its first token is not predicted, and networks are told which document "
              "each token is of (field segment)"},
+    {FLOAT("mask_share", mask_share, 0, 1), .flags = DT_KEY_MATHS | DT_KEY_LATER | DT_KEY_OPEN_MIN,
+     .fallback = "0.15", .only = MASKED,
+     .help = "Part of the tokens that are to be found, drawn anew in each epoch; in evaluation always "
+             "the same ones. Ends of documents are none of them"},
+    {FLOAT("mask_random", mask_random, 0, 1), LATER_MATHS, .fallback = "0.1", .only = MASKED,
+     .help = "Part of these in whose place stands any token"},
+    {FLOAT("mask_keep", mask_keep, 0, 1), LATER_MATHS, .fallback = "0.1", .only = MASKED,
+     .help = "Part of these that stand there as they are; in place of all others stands the mask"},
+    {INT("mask_token", mask_token, -1, (1 << 24) - 1), LATER_MATHS, .fallback = "-1", .only = MASKED,
+     .help = "The mask; -1: the number after the tokenizer's last, which the vocabulary gets besides"},
     {BOOL("verify", verify), .fallback = "true", .help = "Check every sample's checksum while reading"},
 };
 const dt_section dt_data_section = SECTION("data", data_keys);

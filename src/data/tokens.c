@@ -1,9 +1,11 @@
 /* Tokens in batches: sample i of a set is tokens [i T, i T + T) of its stream, and as labels those that follow. The last
- * sample may be shorter: nothing is predicted past the end. */
+ * sample may be shorter: nothing is predicted past the end. Where tokens are masked (mask.h) the labels are those. */
 #include "dataset.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+#include "mask.h"
 
 enum { CONTEXT_DEFAULT = 1024 };
 
@@ -11,6 +13,7 @@ typedef struct tokens_plan {
     const dt_dataset *dataset;
     int64_t context;
     bool verify;
+    dt_mask mask; /* share 0: the token that follows is to be found */
 } tokens_plan;
 
 typedef struct reader {
@@ -32,19 +35,32 @@ static dt_status open_tokens(dt_dataset *d, const dt_shard_set *set) {
     return DT_OK;
 }
 
+/* The vocabulary with a mask, which may be beyond the tokenizer's. */
+static dt_status add_mask(dt_dataset *d, const dt_data_options *o) {
+    const int64_t n = d->tokens.info.n_vocab;
+    if (o->mask_token >= n)
+        return dt_fail(DT_ERR_CONFIG, "data.mask_token = %lld, but the tokens of %s are 0 to %lld",
+                       (long long)o->mask_token, d->path, (long long)n - 1);
+    d->info.masked = true;
+    d->info.n_vocab = o->mask_token < 0 ? n + 1 : n;
+    return DT_OK;
+}
+
 static dt_status shape(dt_dataset *d, const dt_data_options *o) {
     static const char *const name[] = {"tokens", "label", "segment"};
     dt_dataset_info *info = &d->info;
     const int64_t context = o && o->context > 0 ? o->context : CONTEXT_DEFAULT;
     info->isolated = o && o->documents == DT_DOCUMENTS_ISOLATED;
-    if (info->n_tokens < 2) return dt_fail(DT_ERR_DATA, "%s: one token alone predicts nothing", d->path);
+    if (info->n_tokens < 2 && !(o && o->masked))
+        return dt_fail(DT_ERR_DATA, "%s: one token alone predicts nothing", d->path);
     if (info->isolated && info->end_token < 0)
         return dt_fail(
             DT_ERR_CONFIG,
             "data.documents = \"isolated\": no token of %s ends a document (import it with --tokenizer "
             "ids:N:END)",
             d->path);
-    info->n_samples = dt_ceil_div(info->n_tokens - 1, context);
+    if (o && o->masked) DT_TRY(add_mask(d, o));
+    info->n_samples = dt_ceil_div(info->n_tokens - !info->masked, context);
     info->n_field = info->isolated ? 3 : 2;
     for (int32_t k = 0; k < info->n_field; k++) {
         info->field[k] = (dt_field){.dtype = DT_DTYPE_I32, .ndim = 1, .dim = {context}};
@@ -69,7 +85,16 @@ static dt_status plan(const dt_loader_options *o, int64_t max_rows, dt_loader_pl
     const dt_dataset_info *info = &o->dataset->info;
     tokens_plan *p = malloc(sizeof *p);
     if (!p) return dt_fail(DT_ERR_MEMORY, "loader: out of memory");
-    *p = (tokens_plan){o->dataset, info->field[0].dim[0], o->data->verify};
+    *p = (tokens_plan){.dataset = o->dataset, .context = info->field[0].dim[0], .verify = o->data->verify};
+    const int64_t n_vocab = o->dataset->tokens.info.n_vocab, mask = o->data->mask_token;
+    if (info->masked) /* evaluations are alike, whatever the seed */
+        p->mask = (dt_mask){.seed = o->eval ? 0 : o->seed,
+                            .share = (float)o->data->mask_share,
+                            .random = (float)o->data->mask_random,
+                            .keep = (float)o->data->mask_keep,
+                            .token = (int32_t)(mask < 0 ? n_vocab : mask),
+                            .n_vocab = (int32_t)n_vocab,
+                            .end = (int32_t)info->end_token};
     out->state = p;
     out->n_field = info->n_field;
     memcpy(out->field, info->field, sizeof out->field);
@@ -113,12 +138,15 @@ static dt_status fetch(void *arg, uint64_t epoch, int64_t sample, const dt_row *
                   n = dt_min_i64(context + 1, info->n_tokens - begin);
     const int32_t filler = (int32_t)dt_max_i64(info->end_token, 0);
     int32_t *tokens = row->data[0], *label = row->data[1];
-    (void)epoch;
     DT_TRY(dt_token_set_read(&r->plan.dataset->tokens, begin, n, r->plan.verify, r->room, r->token));
     for (int64_t i = n; i <= context; i++) r->token[i] = filler;
     memcpy(tokens, r->token, (size_t)context * sizeof *tokens);
     for (int64_t i = 0; i < context; i++) label[i] = i + 1 < n ? r->token[i + 1] : -1;
     if (info->isolated) isolate(r->token, context, (int32_t)info->end_token, label, row->data[2]);
+    if (!info->masked) return DT_OK;
+    const int64_t there = dt_min_i64(n, context);
+    for (int64_t i = there; i < context; i++) label[i] = -1;
+    dt_mask_tokens(&r->plan.mask, epoch, sample, there, tokens, label);
     return DT_OK;
 }
 

@@ -142,6 +142,20 @@ static dt_status measure(layer *l, const dt_build_attention_inputs *in) {
     return DT_OK;
 }
 
+/* Documents that are to be apart are so without being named. */
+static dt_vid segments_of(dt_builder *b, const char *name, const dt_build_attention_inputs *in) {
+    const dt_field *f = b->n_vocab > 0 ? dt_build_field(b, "segment") : NULL;
+    if (in->segments >= 0 || !f) return in->segments;
+    const bool alone = in->context < 0 && f->ndim == 1 && f->dim[0] == b->g->value[in->x].dim[1];
+    if (alone) return dt_build_input_as(b, f->name, DT_DTYPE_I32);
+    b->status = dt_fail(
+        DT_ERR_CONFIG,
+        "%s (attention): with data.documents = \"isolated\" it attends to the tokens themselves, and this "
+        "is to %s: set data.documents = \"joined\"",
+        name, in->context < 0 ? "a sequence of another length" : "another sequence");
+    return -1;
+}
+
 dt_vid dt_build_attention(dt_builder *b, const char *name, const dt_build_attention_inputs *in,
                           const dt_attention_options *o, const dt_attention_names *names) {
     if (b->status != DT_OK) return -1;
@@ -149,6 +163,7 @@ dt_vid dt_build_attention(dt_builder *b, const char *name, const dt_build_attent
     b->status = measure(&l, in);
     if (b->status != DT_OK) return -1;
     const int64_t c = b->g->value[in->x].dim[2];
+    const dt_vid segments = segments_of(b, name, in);
     dt_vid qkv[3];
     project_all(&l, in, qkv);
     if (b->status != DT_OK) return -1;
@@ -158,7 +173,7 @@ dt_vid dt_build_attention(dt_builder *b, const char *name, const dt_build_attent
                            [DT_ATTENTION_IN_V] = qkv[2],
                            [DT_ATTENTION_IN_LENGTHS] = in->lengths,
                            [DT_ATTENTION_IN_Q_LENGTHS] = in->context >= 0 ? -1 : in->lengths,
-                           [DT_ATTENTION_IN_SEGMENTS] = in->segments};
+                           [DT_ATTENTION_IN_SEGMENTS] = segments};
     const dt_attr t = {.attention = {.heads = (int32_t)l.heads,
                                      .kv_heads = (int32_t)l.kv_heads,
                                      .causal = o->causal,

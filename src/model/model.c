@@ -36,6 +36,7 @@ static dt_status build_row(const dt_model_row *row, const dt_model_options *o, c
                     .rows = in->batch,
                     .field = in->field,
                     .n_field = in->n_field,
+                    .n_vocab = in->n_vocab,
                     .bn_eps = o->bn_eps,
                     .bn_momentum = o->bn_momentum,
                     .label_smoothing = in->label_smoothing};

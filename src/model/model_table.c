@@ -11,6 +11,23 @@
     dt_net_resnet, &(const dt_resnet_shape) {                                                                \
         .blocks = {__VA_ARGS__}, .bottleneck = bottleneck_                                                   \
     }
+/* Of text. */
+#define SHAPE(...)                                                                                           \
+    &(const dt_text_shape) {                                                                                 \
+        __VA_ARGS__                                                                                          \
+    }
+#define HEADS_OF_64(blocks_, channels_)                                                                      \
+    SHAPE(.blocks = blocks_, .channels = channels_, .heads = channels_ / 64)
+#define GPT2(M, name, blocks, channels)                                                                      \
+    M(name, dt_net_gpt2, HEADS_OF_64(blocks, channels), TEXT, "transformers GPT2LMHeadModel", 1024, 50257,   \
+      50257)
+#define LLAMA(M, name, context, vocab, ...)                                                                  \
+    M(name, dt_net_llama, SHAPE(__VA_ARGS__, .theta = 1e4), TEXT, "transformers LlamaForCausalLM", context,  \
+      vocab, vocab)
+#define BERT(M, name, blocks, channels)                                                                      \
+    M(name, dt_net_bert, HEADS_OF_64(blocks, channels), DT_READS_TOKENS, "masked_language",                  \
+      "transformers BertForMaskedLM", 512, 30522, 30522)
+#define TEXT DT_READS_TOKENS, "language"
 /* What a row of images has in common. */
 #define IMAGES DT_READS_IMAGES, "classify"
 
@@ -20,6 +37,28 @@
     M("resnet18", RESNET(false, 2, 2, 2, 2), IMAGES, "torchvision resnet18", 224, 3, 1000)                   \
     M("resnet34", RESNET(false, 3, 4, 6, 3), IMAGES, "torchvision resnet34", 224, 3, 1000)                   \
     M("resnet50", RESNET(true, 3, 4, 6, 3), IMAGES, "torchvision resnet50", 224, 3, 1000)                    \
+    GPT2(M, "gpt2", 12, 768)                                                                                 \
+    GPT2(M, "gpt2_medium", 24, 1024)                                                                         \
+    GPT2(M, "gpt2_large", 36, 1280)                                                                          \
+    GPT2(M, "gpt2_xl", 48, 1600)                                                                             \
+    LLAMA(M, "llama_15m", 256, 32000, .blocks = 6, .channels = 288, .heads = 6)                              \
+    LLAMA(M, "llama_42m", 1024, 32000, .blocks = 8, .channels = 512, .heads = 8)                             \
+    LLAMA(M, "llama_110m", 1024, 32000, .blocks = 12, .channels = 768, .heads = 12)                          \
+    LLAMA(M, "smollm_135m", 2048, 49152, .blocks = 30, .channels = 576, .heads = 9, .kv_heads = 3)           \
+    LLAMA(M, "smollm_360m", 2048, 49152, .blocks = 32, .channels = 960, .heads = 15, .kv_heads = 5)          \
+    LLAMA(M, "tinyllama_1b", 2048, 32000, .blocks = 22, .channels = 2048, .heads = 32, .kv_heads = 4,        \
+          .hidden = 5632, .untied = true)                                                                    \
+    BERT(M, "bert_tiny", 2, 128)                                                                             \
+    BERT(M, "bert_mini", 4, 256)                                                                             \
+    BERT(M, "bert_small", 4, 512)                                                                            \
+    BERT(M, "bert_base", 12, 768)                                                                            \
+    BERT(M, "bert_large", 24, 1024)                                                                          \
+    M("lstm_lm", dt_net_lstm_lm, SHAPE(.blocks = 2, .channels = 200), TEXT,                                  \
+      "PyTorch examples word_language_model", 35, 33278, 33278)                                              \
+    M("gru_lm", dt_net_gru_lm, SHAPE(.blocks = 2, .channels = 200), TEXT,                                    \
+      "PyTorch examples word_language_model", 35, 33278, 33278)                                              \
+    M("lstm_classifier", dt_net_lstm_classifier, SHAPE(.blocks = 1, .channels = 128), DT_READS_TOKENS,       \
+      "classify", "torch.nn Embedding, LSTM, Linear", 256, 10000, 2)                                         \
     M("layers", dt_net_layers, NULL, DT_READS_FIELDS, "classify", "[[model.layers]]", 0, 0, 0)
 
 #define ROW(...)        {__VA_ARGS__},

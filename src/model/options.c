@@ -9,7 +9,10 @@
 
 static const char *const loss_names[] = {"auto", "cross_entropy", "bce", "mse", "l1", "huber", "value", NULL};
 
-#define KEYS_OF dt_model_options
+#define LLAMAS       "llama*, smollm*, tinyllama*"
+#define TRANSFORMERS "gpt2*, bert*, " LLAMAS
+#define TEXT_NETS    TRANSFORMERS ", lstm_*, gru_lm"
+#define KEYS_OF      dt_model_options
 static const dt_key_row model_keys[] = {
     {STRING("name", name), MATHS, .choices = dt_model_choices, .listed = "dtrain models",
      .fallback = "resnet18", .help = "Built-in model, or layers for the [[model.layers]] of this file"},
@@ -17,11 +20,12 @@ static const dt_key_row model_keys[] = {
      .help =
          "What the network is for: classify: one class of several; multilabel: any number of labels, each 0 "
          "or 1 in the target; regress: the target's numbers; minimize: its own result, which is to be small; "
-         "language: the next token of a text, logits [.., steps, vocabulary]"},
+         "language: the next token of a text, logits [.., steps, vocabulary]; masked_language: the tokens "
+         "hidden in it"},
     {STRING("loss", loss), LATER_MATHS, .choices = loss_names, .fallback = "auto",
      .help = "Where the task has a choice: regress has mse, l1 and huber. auto: its first"},
     {STRING("target", target), LATER_MATHS, .fallback = "",
-     .only = "model.task = classify, multilabel, regress, language",
+     .only = "model.task = classify, multilabel, regress, language, masked_language",
      .help = "Field of the data that holds what the network is to give; empty: label, y or target"},
     {FLOAT("huber_delta", huber_delta, 0, 1e30), .flags = DT_KEY_MATHS | DT_KEY_LATER | DT_KEY_OPEN_MIN,
      .fallback = "1.0", .only = "model.loss = huber", .help = "Where huber's square becomes a line"},
@@ -41,6 +45,29 @@ static const dt_key_row model_keys[] = {
     {FLOAT("bn_eps", bn_eps, 0, 1), .flags = DT_KEY_MATHS | DT_KEY_OPEN_MIN, .fallback = "1e-5",
      .only = "model.name = quickstart, resnet* | model.layers.type = batchnorm",
      .help = "Added to the variance in batch-norm"},
+    {INT("vocab", vocab, 0, 1 << 24), LATER_MATHS, .fallback = "0", .only = "model.name = " TEXT_NETS,
+     .help = "Rows of the table of words; more than the data's vocabulary has are for round sizes, or for "
+             "weights of a larger one. 0: as many"},
+    {INT("positions", positions, 0, 1 << 24), LATER_MATHS, .fallback = "0",
+     .only = "model.name = gpt2*, bert*",
+     .help = "Places that there are learnt vectors for; 0: data.context"},
+    {INT("blocks", blocks, 0, 1 << 10), LATER_MATHS, .fallback = "0", .only = "model.name = " TEXT_NETS,
+     .help = "Blocks, of recurrent networks layers; 0: as the name says"},
+    {INT("channels", channels, 0, 1 << 16), LATER_MATHS, .fallback = "0", .only = "model.name = " TEXT_NETS,
+     .help = "Width of the network, of recurrent networks of the embedding; 0: as the name says"},
+    {INT("hidden", hidden, 0, 1 << 18), LATER_MATHS, .fallback = "0", .only = "model.name = " TEXT_NETS,
+     .help = "Width within a block, of recurrent networks of the states; 0: as the name says, with "
+             "model.channels set in the same proportion"},
+    {INT("heads", heads, 0, 1 << 12), LATER_MATHS, .fallback = "0", .only = "model.name = " TRANSFORMERS,
+     .help = "Heads of attention; 0: as the name says, with model.channels set as many of the same size"},
+    {INT("kv_heads", kv_heads, 0, 1 << 12), LATER_MATHS, .fallback = "0", .only = "model.name = " LLAMAS,
+     .help = "Heads of keys and values, which those of the queries share; 0: in the network's proportion"},
+    {FLOAT("dropout", dropout, 0, 1), .flags = DT_KEY_MATHS | DT_KEY_LATER | DT_KEY_OPEN_MAX,
+     .fallback = "0.0", .only = "model.name = " TEXT_NETS,
+     .help = "Part of the embedding, of attention's weights and of what each block adds dropped in training; "
+             "of recurrent networks between layers, before and after them"},
+    {BOOL("tied", tied), LATER_MATHS, .fallback = "false", .only = "model.name = lstm_lm, gru_lm",
+     .help = "The last layer has the weight of the embedding"},
 };
 const dt_section dt_model_section = SECTION("model", model_keys);
 #undef KEYS_OF

@@ -127,6 +127,10 @@ dt_vid dt_build_rotary(dt_builder *b, const char *name, dt_vid x, const dt_rotar
 }
 
 dt_vid dt_build_tied(dt_builder *b, const char *name, dt_vid x, const char *to) {
+    return dt_build_tied_with(b, name, x, to, false);
+}
+
+dt_vid dt_build_tied_with(dt_builder *b, const char *name, dt_vid x, const char *to, bool bias) {
     if (b->status != DT_OK) return -1;
     char full[DT_NAME_MAX];
     snprintf(full, sizeof full, "%s.weight", to);
@@ -135,5 +139,7 @@ dt_vid dt_build_tied(dt_builder *b, const char *name, dt_vid x, const char *to) 
         b->status = dt_fail(DT_ERR_CONFIG, "%s (tied): there is no parameter %s before it", name, full);
         return -1;
     }
-    return dt_build_op(b, name, DT_OP_DENSE, NULL, 2, (dt_vid[]){x, w});
+    const int64_t rows = b->g->value[w].dim[0];
+    const dt_vid own = bias ? add_param(b, name, "bias", DT_DTYPE_F32, 1, &rows, DT_INIT_ZERO) : -1;
+    return dt_build_op(b, name, DT_OP_DENSE, NULL, 3, (dt_vid[]){x, w, own});
 }

@@ -68,6 +68,10 @@ static const dt_metric_row classify_metrics[] = {CLASSIFY(METRIC_ROW)};
 static const dt_metric_row multilabel_metrics[] = {MULTILABEL(METRIC_ROW)};
 static const dt_metric_row regress_metrics[] = {REGRESS(METRIC_ROW)};
 static const dt_metric_row language_metrics[] = {LANGUAGE(METRIC_ROW)};
+/* Of the same names: a text is not packed by what is hidden in it. */
+static const dt_metric_row masked_metrics[] = {
+    METRIC_ROW("perplexity", "perplexity", "perplexity", "ppl", false, false, perplexity, false)
+        METRIC_ROW("token_accuracy", "accuracy", "accuracy", "acc", true, true, first_share, false)};
 const char *const dt_metric_choices[] = {CLASSIFY(METRIC_CHOICE) "eval_loss",
                                          MULTILABEL(METRIC_CHOICE) REGRESS(METRIC_CHOICE)
                                              LANGUAGE(METRIC_CHOICE) NULL};
@@ -83,7 +87,9 @@ const char *const dt_metric_choices[] = {CLASSIFY(METRIC_CHOICE) "eval_loss",
       .output = "output", METRICS(regress_metrics))                                                          \
     T(minimize, .help = "the network's own result is its loss", .loss = {"value"}, .output = "output")       \
     T(language, .help = "the next token of each place in a text", .loss = {"cross_entropy"},                 \
-      .output = "logits", .tokens = true, METRICS(language_metrics))
+      .output = "logits", .tokens = true, METRICS(language_metrics))                                         \
+    T(masked_language, .help = "the tokens that are hidden in a text", .loss = {"cross_entropy"},            \
+      .output = "logits", .tokens = true, .masked = true, METRICS(masked_metrics))
 
 #define ROW(name_, ...) {.name = #name_, __VA_ARGS__},
 const dt_task_row dt_task_table[] = {TASKS(ROW)};
@@ -156,14 +162,22 @@ static const dt_field *target_of(dt_builder *b, const dt_model_options *o) {
 int64_t dt_task_outputs(dt_builder *b, const dt_model_options *o, const dt_model_input *in) {
     const dt_task_row *task = dt_task_of(o);
     const bool images = in->height > 0, text = in->n_vocab > 0;
+    const dt_field *label = text ? dt_build_target(b) : NULL;
     if (task->tokens && images)
         b->status = dt_fail(DT_ERR_CONFIG, "model.task = \"%s\" learns text, and the data are images: %s",
                             task->name, "set data.train to a set that data import text has made");
-    else if (task->classes && text)
-        b->status = dt_fail(DT_ERR_CONFIG,
-                            "model.task = \"%s\", but the data is text, which has no classes: set model.task "
-                            "= \"language\"",
-                            task->name);
+    else if (task->classes && text && label && label->ndim > 0)
+        b->status =
+            dt_fail(DT_ERR_CONFIG,
+                    "model.task = \"%s\", but the text has no classes: import it with --label, or set "
+                    "model.task = \"language\"",
+                    task->name);
+    else if (task->tokens && text && label && label->ndim == 0)
+        b->status =
+            dt_fail(DT_ERR_CONFIG,
+                    "model.task = \"%s\", but the data is text with classes: set model.task = \"classify\", "
+                    "or import it without --label",
+                    task->name);
     else if (task->classes && in->classes <= 0)
         b->status =
             dt_fail(DT_ERR_CONFIG, "the data does not say how many classes there are: set model.classes");

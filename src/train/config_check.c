@@ -35,6 +35,22 @@ static bool check_micro_batch(const dt_config *c, char *text, size_t size) {
     return WRONG("%lld does not divide train.global_batch = %lld", (long long)micro, (long long)global);
 }
 
+static bool check_global_tokens(const dt_config *c, char *text, size_t size) {
+    const int64_t tokens = c->train.global_tokens, context = c->data.context;
+    if (tokens == 0) return false;
+    if (tokens % context != 0)
+        return WRONG("%lld is no multiple of data.context = %lld", (long long)tokens, (long long)context);
+    if (tokens / context > 1 << 24)
+        return WRONG("%lld are %lld samples of data.context = %lld: at most %d", (long long)tokens,
+                     (long long)(tokens / context), (long long)context, 1 << 24);
+    return false;
+}
+
+static bool check_mask(const dt_config *c, char *text, size_t size) {
+    if (!c->data.masked || c->data.mask_random + c->data.mask_keep <= 1) return false;
+    return WRONG("with data.mask_keep = %g more than all", c->data.mask_keep);
+}
+
 static bool check_precision(const dt_config *c, char *text, size_t size) {
     if (c->run.device != DT_DEVICE_CPU || c->train.precision == DT_PRECISION_FP32) return false;
     return WRONG(
@@ -181,7 +197,9 @@ static const struct {
     {"augment.mean", check_mean},
     {"augment.eval_resize", check_eval_resize},
     {"train.epochs", check_length},
+    {"train.global_tokens", check_global_tokens},
     {"train.micro_batch", check_micro_batch},
+    {"data.mask_random", check_mask},
     {"train.precision", check_precision},
     {"optim.momentum", check_nesterov},
     {"optim.groups", check_muon},

@@ -228,6 +228,11 @@ static void derive_out_dir(dt_config *c) {
     }
 }
 
+/* Samples of that many tokens. */
+static void derive_batch(dt_config *c) {
+    c->train.global_batch = dt_max_i64(c->train.global_tokens / c->data.context, 1);
+}
+
 dt_status dt_config_parse(dt_config *c, const char *name, const char *text, int n_override,
                           const char *const *override) {
     dt_config_init(c);
@@ -245,6 +250,8 @@ dt_status dt_config_parse(dt_config *c, const char *name, const char *text, int 
     dt_config_settle_optim(c, c);
     if (dt_config_find_key("checkpoint.best_metric", &best) && c->set_at[best.index].line == 0)
         c->checkpoint.best_metric = (int64_t)dt_best_metric_first(dt_task_of(&c->model));
+    if (c->train.global_tokens > 0) derive_batch(c);
+    c->data.masked = dt_task_of(&c->model)->masked;
     status = dt_config_check(c);
     if (status == DT_OK) status = dt_config_check_counts(c);
     if (status == DT_OK) dt_config_settle_optim(c, c);

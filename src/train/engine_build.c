@@ -57,6 +57,7 @@ static dt_status model_input(const dt_engine *e, const dt_dataset_info *d, int64
         in->field = d->field;
         in->n_field = d->n_field;
         in->n_vocab = d->n_vocab;
+        if (in->classes == 0) in->classes = d->n_classes;
         return DT_OK;
     }
     dt_image_input image;
@@ -160,13 +161,13 @@ static dt_status compile_to_fit(dt_engine *e, const dt_engine_options *o, const 
     }
 }
 
-/* Rows that the first loss has of each sample, if it is one of places in them, whose labels may be missing; 0: it is not. */
+/* Rows that the first loss has of each sample, any of which may have no target; 0: there is no loss. */
 static float sample_rows(const dt_graph *g) {
     for (dt_nid i = 0; i < g->n_node; i++) {
         const dt_node *n = &g->node[i];
-        if (n->op != DT_OP_XENT || n->attr.loss.nth > 1) continue;
-        const dt_value *loss = &g->value[n->out[DT_XENT_OUT_LOSS]];
-        return loss->ndim > 1 ? (float)(dt_value_n_elem(loss) / loss->dim[0]) : 0;
+        if ((n->op != DT_OP_XENT && n->op != DT_OP_LOSS) || n->attr.loss.nth > 1) continue;
+        const dt_value *loss = &g->value[n->out[0]];
+        return (float)(dt_value_n_elem(loss) / loss->dim[0]);
     }
     return 0;
 }

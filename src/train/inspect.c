@@ -181,9 +181,11 @@ static dt_status print_recompute(inspection *i, FILE *out) {
 
 static void print_length(const inspection *i, FILE *out) {
     const dt_division *d = dt_engine_division(i->engine);
-    fprintf(out, "\nbatch %lld = %s; this rank runs %lld, %s each; ", (long long)d->global_batch,
-            dt_count_text(d->n_micro_all, "micro-batch").s, (long long)d->n_micro,
-            dt_count_text(d->rows, "sample").s);
+    const bool tokens = i->info.n_vocab > 0;
+    fprintf(out, "\nbatch %lld = %s%s%s; this rank runs %lld, %s each; ", (long long)d->global_batch,
+            dt_count_text(d->n_micro_all, "micro-batch").s, tokens ? ", " : "",
+            tokens ? dt_count_text(d->global_batch * i->config.data.context, "token").s : "",
+            (long long)d->n_micro, dt_count_text(d->rows, "sample").s);
     if (!i->data.train_data && !i->config.data.train[0]) {
         fputs("of a network by its name no data is known\n", out);
         return;

@@ -51,7 +51,12 @@ const dt_section dt_run_section = SECTION("run", run_keys);
 #define KEYS_OF dt_train_options
 static const dt_key_row train_keys[] = {
     {INT("global_batch", global_batch, 1, 1 << 24), MATHS, .fallback = "128",
+     .only = "train.global_tokens = 0",
      .help = "Samples per optimizer step over all ranks; the number of ranks only divides it"},
+    {INT("global_tokens", global_tokens, 0, 1LL << 40), LATER_MATHS, .fallback = "0", .only = "tokens",
+     .help = "Of text, in place of global_batch: tokens per optimizer step over all ranks, a multiple of "
+             "data.context; 0: "
+             "not set"},
     {INT("micro_batch", micro_batch, 0, 1 << 24), MATHS, .fallback = "0",
      .help =
          "Samples per forward and backward pass; a step accumulates global_batch / micro_batch of them over "
@@ -64,7 +69,8 @@ static const dt_key_row train_keys[] = {
      .help =
          "Arithmetic of forward and backward; weights are kept in fp32 throughout. The CPU computes in fp32"},
     {FLOAT("label_smoothing", label_smoothing, 0, 1), .flags = DT_KEY_MATHS | DT_KEY_OPEN_MAX,
-     .fallback = "0.0", .only = "model.task = classify, language | model.losses.kind = cross_entropy",
+     .fallback = "0.0",
+     .only = "model.task = classify, language, masked_language | model.losses.kind = cross_entropy",
      .help = "Part of the target probability spread evenly over all classes"},
     {FLOAT("clip_norm", clip_norm, 0, INFINITY), MATHS, .fallback = "0.0",
      .help = "Largest global L2 norm of the gradient; longer ones are scaled down to it. 0: off"},

@@ -263,6 +263,11 @@ dt_status dt_report_write(const dt_report *r, const dt_dataset *d,
     writer w = {.r = r, .d = d, .name = name, .of = of};
     for (int64_t i = 0; i < r->n_sample; i++) {
         const dt_verdict *v = &r->verdict[i];
+        if (v->label < 0 && v->predicted >= 0)
+            return dt_fail(
+                DT_ERR_DATA,
+                "sample %lld of data.val has no label (%d): a report is of sets whose samples all have one",
+                (long long)i, v->label);
         if (v->label < 0 || v->label >= r->n_class)
             return dt_fail(DT_ERR_INTERNAL, "the report has no verdict of sample %lld", (long long)i);
         if (v->predicted < 0)

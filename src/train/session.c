@@ -104,9 +104,9 @@ static dt_status open_set(const dt_config *c, const char *path, dt_dataset **out
     if (dt_dtype_is_float(target->dtype)) return DT_OK; /* no classes: the network will say so */
     char why[96];
     dt_data_note ignored; /* whole numbers of classes are small */
-    snprintf(why, sizeof why, "with model.classes = %lld expected 0 to %lld", (long long)c->model.classes,
-             (long long)c->model.classes - 1);
-    return dt_data_check_numbers(*out, target->name, 0, (double)c->model.classes - 1, why, &ignored);
+    snprintf(why, sizeof why, "with model.classes = %lld expected 0 to %lld, or -1 for none",
+             (long long)c->model.classes, (long long)c->model.classes - 1);
+    return dt_data_check_numbers(*out, target->name, -1, (double)c->model.classes - 1, why, &ignored);
 }
 
 /* Keys for another kind of data than this are refused. */
@@ -300,11 +300,10 @@ static dt_status check_target(const dt_session *s, const dt_graph *g, const dt_n
     const int64_t most = classes ? x->dim[x->ndim - 1] - 1 : 1;
     char why[160] = "expected a finite number of fp32";
     if (classes)
-        snprintf(why, sizeof why, "\"%.48s\" judges %lld classes: expected 0 to %lld", name,
+        snprintf(why, sizeof why, "\"%.48s\" judges %lld classes: expected 0 to %lld, or -1 for none", name,
                  (long long)most + 1, (long long)most);
     if (labels) snprintf(why, sizeof why, "\"%.48s\", a bce, takes labels from 0 to 1", name);
-    /* places without a label have -1 */
-    const double least = classes && x->ndim > 2 ? -1 : classes || labels ? 0 : -FLT_MAX;
+    const double least = classes ? -1 : labels ? 0 : -FLT_MAX;
     return check_field(s, g->value[v].name, least, classes || labels ? (double)most : FLT_MAX, why);
 }
 

@@ -133,8 +133,10 @@ void dt_trainer_summary(const dt_trainer *t) {
             dt_count_text(threads, "thread").s, s->comm->name);
     dt_tell(t->sink, DT_NEWS_LINE, "data    %s: %s, %s", c->data.train,
             dt_count_text(info.n_samples, "sample").s, dt_dataset_describe(&info).s);
-    dt_tell(t->sink, DT_NEWS_LINE, "batch   %lld = %s of %lld", (long long)d->global_batch,
-            dt_count_text(d->n_micro_all, "micro-batch").s, (long long)(d->global_batch / d->n_micro_all));
+    dt_tell(t->sink, DT_NEWS_LINE, "batch   %lld = %s of %lld%s%s", (long long)d->global_batch,
+            dt_count_text(d->n_micro_all, "micro-batch").s, (long long)(d->global_batch / d->n_micro_all),
+            info.n_vocab > 0 ? ", " : "",
+            info.n_vocab > 0 ? dt_count_text(d->global_batch * c->data.context, "token").s : "");
     const dt_text frozen = dt_number_text((double)axis->n_frozen_param_elem);
     dt_tell(t->sink, DT_NEWS_LINE,
             "model   %s parameter%s in %s%s%s; activations %s (%s without reuse); %smemory %s",

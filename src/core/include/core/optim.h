@@ -159,9 +159,11 @@ DT_HOST_DEVICE static inline dt_optim_factors dt_optim_begin(const dt_optim_opti
 
 /* What gradients are multiplied by first. sample_rows: rows that the loss has of each sample, of which `counted` in the
  * whole batch have a target: the gradients, weighted as if all had, become their mean over those. 0: they are a mean
- * over samples as they are, and so they are where nothing counts. */
+ * over samples as they are, and so they are where nothing counts. Where a sample is one row and all count, it is 1 to the
+ * last bit. */
 DT_HOST_DEVICE static inline float dt_optim_mean_scale(float sample_rows, float loss_weight, float counted) {
-    const bool divide = sample_rows > 0.0f && counted > 0.0f;
+    const bool whole = sample_rows == 1.0f && (double)counted == rint(1.0 / (double)loss_weight),
+               divide = sample_rows > 0.0f && counted > 0.0f && !whole;
     return divide ? (float)((double)sample_rows / ((double)loss_weight * (double)counted)) : 1.0f;
 }
 

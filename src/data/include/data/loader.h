@@ -37,6 +37,7 @@ typedef struct dt_dataset_info {
     int64_t n_tokens, n_documents;
     int64_t text_bytes; /* of all tokens, for bits per byte; -1: not known */
     bool isolated;      /* data.documents */
+    bool masked;        /* the task hides tokens; the mask may be the last of the vocabulary */
     uint64_t tokenizer_xxh3;
 } dt_dataset_info;
 
@@ -87,7 +88,8 @@ enum { DT_ROW_ERROR_BYTES = 512 };
 
 /* Of images the fields are "image" u8 [out_h, out_w, C] (the stored size when source_crop), "label" i32, -1 where
  * a row is padding, and when source_crop "aug" i32 [8] {x0, y0, w, h, flip, 0, 0, 0}; of arrays those of the files,
- * zero where a row is padding; of tokens "tokens" i32 [T], "label" i32 [T], the token that follows, -1 where none does, and
+ * zero where a row is padding; of tokens "tokens" i32 [T], "label" i32 [T], the token that follows or, where tokens are masked, the one that stood there, -1
+ * where there is none, and
  * where documents are isolated "segment" i32 [T], which document of the row a token is of. The last one is always "valid" i32: 1 where the row holds a sample, else 0. */
 typedef struct dt_batch {
     const dt_field *field;     /* [n_field], owned by the loader: what each of `data` holds */

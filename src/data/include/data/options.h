@@ -22,7 +22,10 @@ typedef struct dt_data_options {
     bool allow_changed;                       /* resume on other samples */
     int64_t context;                          /* tokens of a sample */
     int64_t documents;                        /* dt_documents */
-    bool verify;                              /* check every sample's checksum while reading */
+    bool masked;                              /* no key: tokens are hidden, as the task has it */
+    double mask_share, mask_random, mask_keep;
+    int64_t mask_token; /* -1: the one after the vocabulary */
+    bool verify;        /* check every sample's checksum while reading */
 } dt_data_options;
 extern const dt_section dt_data_section;
 

@@ -13,6 +13,7 @@ typedef struct dt_builder {
     int64_t rows;          /* of a (micro-)batch */
     const dt_field *field; /* of the data: what may be an input or a target. NULL: images with labels */
     int32_t n_field;
+    int64_t n_vocab;            /* of the data's tokens; 0: they are none */
     double bn_eps, bn_momentum; /* of batch norms without their own; 0: 1e-5 and 0.1 */
     double label_smoothing;     /* of the loss of a training graph */
     dt_status status;
@@ -122,6 +123,8 @@ dt_vid dt_build_position(dt_builder *b, const char *name, dt_vid x, const dt_pos
 dt_vid dt_build_rotary(dt_builder *b, const char *name, dt_vid x, const dt_rotary_options *o);
 /* A dense layer without bias over the parameter "<to>.weight" [K,C], which is there already. */
 dt_vid dt_build_tied(dt_builder *b, const char *name, dt_vid x, const char *to);
+/* The same; `bias`: with "<name>.bias" [K]. */
+dt_vid dt_build_tied_with(dt_builder *b, const char *name, dt_vid x, const char *to, bool bias);
 /* Parameterless ops named "<name>". attr may be NULL. */
 dt_vid dt_build_op(dt_builder *b, const char *name, dt_op op, const dt_attr *attr, int32_t n_in,
                    const dt_vid *in);
@@ -189,10 +192,12 @@ uint64_t dt_build_salt(const dt_builder *b);
 
 /* What an attention layer reads; -1: absent. */
 typedef struct dt_build_attention_inputs {
-    dt_vid x;        /* [B,T,C]: the queries */
-    dt_vid context;  /* [B,S,...]: keys and values; -1: x */
-    dt_vid lengths;  /* i32 [B]: where rows of the keys' sequence end, without context those of x too */
-    dt_vid segments; /* i32 [B,T]: only equal ones see each other; without context */
+    dt_vid x;       /* [B,T,C]: the queries */
+    dt_vid context; /* [B,S,...]: keys and values; -1: x */
+    dt_vid lengths; /* i32 [B]: where rows of the keys' sequence end, without context those of x too */
+    dt_vid
+        segments; /* i32 [B,T]: only equal ones see each other; without context. -1: of text whose documents are
+                         isolated the field "segment" */
 } dt_build_attention_inputs;
 /* Names of the parameters below the layer's, up to "weight" and "bias": "c_attn." gives "<name>.c_attn.weight". */
 typedef struct dt_attention_names {

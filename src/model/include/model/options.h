@@ -45,6 +45,11 @@ typedef struct dt_model_options {
     bool small_stem; /* resnet: 3x3/1 stem without max-pool, for 32 px images */
     bool zero_init_residual;
     double bn_momentum, bn_eps;
+    /* networks of text; 0: the network's own */
+    int64_t vocab, positions; /* 0: as the data has */
+    int64_t blocks, channels, heads, kv_heads, hidden;
+    double dropout;
+    bool tied; /* of recurrent language models */
     int32_t n_layers;
     dt_layer_entry *layers;              /* owned */
     char layers_file[DT_KEY_STRING_MAX]; /* where they stand, for messages */

@@ -32,6 +32,7 @@ typedef struct dt_task_row {
     dt_loss_sums sums;
     const char *output; /* what the network's result is called */
     bool classes;       /* as many outputs as classes; else as many as the target has numbers */
+    bool masked;        /* the tokens to be given are hidden ones, not those that follow */
     bool tokens; /* logits of each place; as many as the last layer has, which the vocabulary fits in */
     int32_t n_metric;
     const dt_metric_row *metric;
