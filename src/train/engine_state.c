@@ -261,10 +261,11 @@ static dt_status begin_root(dt_engine *e, int32_t n, const dt_ckpt_tensor *tenso
 
 dt_status dt_engine_begin_with(dt_engine *e, int32_t n, const dt_ckpt_tensor *tensor) {
     const dt_store *s = e->store;
-    DT_TRY(dt_comm_agree(e->mpi, rank_of(e) == 0 ? begin_root(e, n, tensor) : DT_OK));
-    DT_TRY(dt_engine_take_parameters(e));
+    const dt_status mine = rank_of(e) == 0 ? begin_root(e, n, tensor) : DT_OK;
+    DT_TRY(e->mpi ? dt_comm_agree(e->mpi, mine) : mine);
+    DT_TRY(e->mpi ? dt_engine_take_parameters(e) : refresh_compute_copy(e));
     if (e->n_state_elem > 0) {
-        DT_TRY(dt_comm_bcast_host(e->mpi, e->host_state, s->bytes[DT_ARENA_STATE], 0));
+        if (e->mpi) DT_TRY(dt_comm_bcast_host(e->mpi, e->host_state, s->bytes[DT_ARENA_STATE], 0));
         for (size_t k = 0; k < N_STATE; k++)
             if (s->arena[state_table[k].arena]) DT_TRY(to_device(e, state_table[k].arena, e->host_state));
     }

@@ -384,6 +384,8 @@ static dt_status open_root(dt_trainer *t) {
     DT_TRY(dt_data_facts_text(t->session.train_data, &data));
     dt_ckpt_policy policy = dt_trainer_policy(t);
     policy.data_text = data;
+    if (t->config->checkpoint.export == DT_EXPORT_SAFETENSORS)
+        policy.export = dt_engine_weights(t->session.engine);
     const dt_status st = dt_ckpt_writer_create(&policy, &t->writer);
     free(data);
     return st;

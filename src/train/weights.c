@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "core/text.h"
 #include "formats/tensors.h"
@@ -57,13 +56,6 @@ static entry *find_entry(const source *s, const char *name) {
 
 /* ---- what is read ---- */
 
-static bool is_there(const char *dir, const char *name) {
-    char path[2 * DT_KEY_STRING_MAX];
-    struct stat st;
-    snprintf(path, sizeof path, "%s/%s", dir, name);
-    return stat(path, &st) == 0;
-}
-
 static void add_own(source *s, const dt_ckpt_tensor *t, const char *group, bool *averaged) {
     char average[DT_NAME_MAX + 16];
     const size_t n = strlen(group);
@@ -75,14 +67,7 @@ static void add_own(source *s, const dt_ckpt_tensor *t, const char *group, bool 
 }
 
 static dt_status open_checkpoint(const char *path, source *s, dt_weights *out) {
-    char dir[2 * DT_KEY_STRING_MAX];
-    if (is_there(path, "manifest.json")) {
-        DT_TRY(dt_ckpt_load(path, &s->ckpt));
-    } else {
-        snprintf(dir, sizeof dir, "%s/checkpoints", path);
-        DT_TRY(dt_ckpt_load_latest(dir, NULL, NULL, &s->ckpt));
-        if (!s->ckpt) return dt_fail(DT_ERR_CHECKPOINT, "%s: a run without a checkpoint", path);
-    }
+    DT_TRY(dt_ckpt_load_at(path, &s->ckpt));
     snprintf(out->path, sizeof out->path, "%s", s->ckpt->path);
     out->kind = "checkpoint";
     s->entry = calloc((size_t)s->ckpt->n_tensor + 1, sizeof *s->entry);
@@ -95,8 +80,7 @@ static dt_status open_checkpoint(const char *path, source *s, dt_weights *out) {
 }
 
 static dt_status open_source(const char *path, source *s, dt_weights *out) {
-    if (is_there(path, "manifest.json") || is_there(path, "checkpoints"))
-        return open_checkpoint(path, s, out);
+    if (dt_ckpt_is_at(path)) return open_checkpoint(path, s, out);
     DT_TRY(dt_tensors_open(path, &s->file));
     snprintf(out->path, sizeof out->path, "%s", s->file->path);
     out->kind = s->file->format;
@@ -171,6 +155,13 @@ static int64_t count_fits(const source *s, const dt_weight *const *sorted, int32
     return fits;
 }
 
+/* Whether every name begins with it. */
+static bool wraps_all(const source *s, const char *wrapper) {
+    for (int64_t i = 0; i < s->n; i++)
+        if (strncmp(s->entry[i].name, wrapper, strlen(wrapper)) != 0) return false;
+    return s->n > 0;
+}
+
 static dt_status apply_wrapper(source *s, const char *wrapper, bool add) {
     for (int64_t i = 0; i < s->n; i++) {
         char room[2 * DT_NAME_MAX],
@@ -182,7 +173,7 @@ static dt_status apply_wrapper(source *s, const char *wrapper, bool add) {
     return DT_OK;
 }
 
-/* Takes wrappers off or puts one before, as long as more names fit by it. */
+/* Takes wrappers off or puts one before, as long as more names fit by it; the outer of two by itself makes none fit. */
 static dt_status unwrap(source *s, const dt_weight *const *sorted, int32_t n, dt_weights *out) {
     enum { ROUNDS = 3 };
     int64_t most = count_fits(s, sorted, n, "", true);
@@ -192,7 +183,8 @@ static dt_status unwrap(source *s, const dt_weight *const *sorted, int32_t n, dt
         for (size_t k = 0; k < 2 * sizeof wrapper_names / sizeof wrapper_names[0]; k++) {
             const bool add = k % 2;
             const int64_t fits = count_fits(s, sorted, n, wrapper_names[k / 2], add);
-            if (fits <= most) continue;
+            const bool outer = !add && most == 0 && !best && wraps_all(s, wrapper_names[k / 2]);
+            if (fits <= most && !outer) continue;
             most = fits, best = wrapper_names[k / 2], best_adds = add;
         }
         if (!best) break;
