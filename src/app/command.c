@@ -40,6 +40,14 @@ static const dt_option inspect_options[] = {
     END,
 };
 
+static const dt_option convert_options[] = {
+    {TEXT("dtype", "f32|f16|bf16"), .otherwise = "f32", .help = "of the weights in a file that is written"},
+    {TEXT("config", "FILE.toml"), .otherwise = "what the input says of itself",
+     .help = "the configuration of the network; behind it section.key=value may follow"},
+    {FLAG("merge"), .help = "low-rank adapters become part of the weights that they adapt"},
+    END,
+};
+
 static const dt_option import_options[] = {
     {TEXT("out", "DIR"), .otherwise = "must be given", .help = "where the data set goes"},
     {TEXT("split", "NAME"), .otherwise = "train",
@@ -187,14 +195,29 @@ const dt_verb dt_verb_table[] = {
          "dtrain predict configs/quickstart.toml photos/ --format csv --top 5 >answers.csv  # a table\n"
          "dtrain predict configs/table.toml houses.csv --x size,rooms --format csv  # numbers of a table"},
     {"inspect", dt_verb_inspect, .ranks = true, .config = true,
-     .usage = "CONFIG.toml|--model NAME [OPTION...] [section.key=value ...]",
-     .help = "layers, memory and buckets of a network; trains nothing",
+     .usage = "CONFIG.toml|--model NAME|WEIGHTS [OPTION...] [section.key=value ...]",
+     .help = "layers, memory and buckets of a network, or the tensors of a file; trains nothing",
      .about = "Needs no data where the configuration says data.image_size and model.classes, and none with "
-              "--model.",
+              "--model.\nWEIGHTS: a file in safetensors, the index of several, a checkpoint or a run.",
      .option = inspect_options,
      .example = "dtrain inspect configs/resnet50.toml train.micro_batch=64  # does it fit?\n"
                 "mpirun -np 8 dtrain inspect configs/resnet50.toml  # what a rank of eight does\n"
-                "dtrain inspect --model resnet18 --input 64 --outputs 10  # a network by its name"},
+                "dtrain inspect --model resnet18 --input 64 --outputs 10  # a network by its name\n"
+                "dtrain inspect model.safetensors  # names, types and shapes of its tensors"},
+    {"convert", dt_verb_convert, .usage = "IN OUT [OPTION...] [section.key=value ...]",
+     .help = "weights to or from other programs' files",
+     .about = "IN: a run, a checkpoint, a file in safetensors or the index of several, told by its content. "
+              "OUT: a file\n"
+              "that ends in .safetensors, with PyTorch's names and layouts, or the directory of a run that "
+              "does not\n"
+              "exist yet. A network of other programs needs --config; model.init_rename and its kin hold "
+              "there, too.",
+     .option = convert_options,
+     .example =
+         "dtrain convert runs/quickstart quickstart.safetensors  # the newest checkpoint, for others\n"
+         "dtrain convert runs/a/checkpoints/best half.safetensors --dtype f16  # the best one, in 16 bits\n"
+         "dtrain convert resnet18.safetensors runs/resnet18 --config configs/resnet18-cifar.toml  "
+         "# to evaluate it"},
     {"data", .usage = "import|info|verify ...", .help = "make, show and check data sets"},
     {"data import", dt_verb_data_import, .usage = "KIND INPUT... --out DIR [OPTION...]",
      .help = "make a data set out of other formats", .about = import_about, .option = import_options,

@@ -7,9 +7,10 @@
 #include "core/op.h"
 #include "model/model_table.h"
 #include "train/bench.h"
+#include "train/convert.h"
 #include "train/trainer.h"
 
-static dt_status check_overrides(int n, char **override) {
+dt_status dt_app_check_overrides(int n, char **override) {
     for (int i = 0; i < n; i++)
         if (!strchr(override[i], '=') || override[i][0] == '-')
             return dt_fail(DT_ERR_USAGE, "\"%s\" is not of the form section.key=value", override[i]);
@@ -19,7 +20,7 @@ static dt_status check_overrides(int n, char **override) {
 dt_status dt_app_config(const char *verb, int argc, char **argv, dt_config *c) {
     dt_config_init(c);
     if (argc < 2) return dt_fail(DT_ERR_USAGE, "%s needs a configuration: dtrain %s CONFIG.toml", verb, verb);
-    DT_TRY(check_overrides(argc - 2, argv + 2));
+    DT_TRY(dt_app_check_overrides(argc - 2, argv + 2));
     return dt_config_load(c, argv[1], argc - 2, (const char *const *)(argv + 2));
 }
 
@@ -64,7 +65,7 @@ static dt_status inspected(const dt_args *args, dt_config *c) {
         return dt_fail(DT_ERR_USAGE, "--input and --outputs are for --model NAME; of a configuration set "
                                      "data.image_size and model.classes");
     if (!name) return dt_app_config(args->verb->name, args->argc, args->argv, c);
-    DT_TRY(check_overrides(args->argc - 1, args->argv + 1));
+    DT_TRY(dt_app_check_overrides(args->argc - 1, args->argv + 1));
     return dt_inspect_config(name, dt_args_number(args, "input"), dt_args_number(args, "outputs"),
                              args->argc - 1, (const char *const *)(args->argv + 1), c);
 }
@@ -73,6 +74,8 @@ dt_status dt_verb_inspect(dt_app *app, const dt_args *args) {
     dt_config c;
     dt_console console = dt_console_of(stdout, stderr);
     const dt_sink sink = dt_console_sink(&console);
+    if (args->argc == 2 && dt_holds_weights(args->argv[1]))
+        return dt_comm_agree(app->mpi, app->mpi->rank == 0 ? dt_convert_show(args->argv[1], stdout) : DT_OK);
     dt_status st = dt_comm_agree(app->mpi, inspected(args, &c));
     if (st == DT_OK) st = dt_inspect(&c, app->mpi, dt_args_has(args, "passes"), stdout, &sink);
     dt_config_fini(&c);

@@ -44,15 +44,14 @@ static void describe(const dt_value *p, dt_axis_param *q) {
     q->dtype = p->dtype;
 }
 
-/* Whether v ends the network: it is an output, or judged by a loss, perhaps in another shape or type. */
-static bool is_end(const dt_graph *g, dt_vid v) {
+bool dt_axis_is_end(const dt_graph *g, dt_vid v) {
     if (dt_graph_is_kept(g, v)) return true;
     for (dt_nid i = 0; i < g->n_node; i++) {
         const dt_node *n = &g->node[i];
         if (n->phase != DT_PHASE_FORWARD || n->n_in == 0 || n->in[0] != v) continue;
         const uint32_t flags = dt_op_get(n->op)->flags;
         if (flags & DT_OP_SEED) return true;
-        if ((flags & DT_OP_VIEW || n->op == DT_OP_CAST) && is_end(g, n->out[0])) return true;
+        if ((flags & DT_OP_VIEW || n->op == DT_OP_CAST) && dt_axis_is_end(g, n->out[0])) return true;
     }
     return false;
 }
@@ -65,7 +64,7 @@ static bool is_hidden_matrix(const dt_graph *g, dt_vid v) {
         if (n->phase != DT_PHASE_FORWARD) continue;
         for (int32_t j = 0; j < n->n_in; j++) {
             if (n->in[j] != v) continue;
-            if (n->op != DT_OP_DENSE || j != DT_DENSE_IN_W || is_end(g, n->out[0])) return false;
+            if (n->op != DT_OP_DENSE || j != DT_DENSE_IN_W || dt_axis_is_end(g, n->out[0])) return false;
             any = true;
         }
     }

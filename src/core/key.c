@@ -32,6 +32,7 @@ const char *dt_key_kind_name(dt_key_kind kind) {
         [DT_KEY_CHOICE] = "choice",
         [DT_KEY_FLOATS] = "array of numbers",
         [DT_KEY_NAMES] = "string or array of strings",
+        [DT_KEY_PAIRS] = "array of pairs of strings",
     };
     return names[kind];
 }
@@ -154,23 +155,49 @@ static dt_place place_of_item(dt_place at, const dt_toml_value *item) {
     return at.line > 0 ? (dt_place){at.name, item->line, item->column} : at;
 }
 
+/* The strings of `v`, one alone or an array, each into `size` bytes. */
+static dt_status set_texts(const char *key, const dt_toml_value *v, dt_place at, size_t size, char *out) {
+    const bool alone = v->kind == DT_TOML_STRING;
+    for (int32_t i = 0; i < (alone ? 1 : v->n_items); i++) {
+        const dt_toml_value *item = alone ? v : &v->items[i];
+        const dt_place item_at = alone ? at : place_of_item(at, item);
+        if (item->kind != DT_TOML_STRING)
+            return dt_key_fail(item_at, key, "expected a string, got %s", dt_toml_kind_name(item->kind));
+        DT_TRY(set_text(key, item->string, item_at, size, out + (size_t)i * size));
+    }
+    return DT_OK;
+}
+
 static dt_status set_names(const dt_key_row *row, const char *key, const dt_toml_value *v, dt_place at,
-                           char (*out)[DT_KEY_NAME_MAX], int32_t *count) {
+                           char *out, int32_t *count) {
     const bool alone = v->kind == DT_TOML_STRING;
     const int32_t n = alone ? 1 : v->n_items;
     if (!alone && v->kind != DT_TOML_ARRAY)
         return dt_key_fail(at, key, "expected a string or an array of strings, got %s",
                            dt_toml_kind_name(v->kind));
     if ((size_t)n > row->size) return dt_key_fail(at, key, "%d entries: at most %zu", n, row->size);
-    memset(out, 0, row->size * DT_KEY_NAME_MAX);
-    for (int32_t i = 0; i < n; i++) {
-        const dt_toml_value *item = alone ? v : &v->items[i];
-        const dt_place item_at = alone ? at : place_of_item(at, item);
-        if (item->kind != DT_TOML_STRING)
-            return dt_key_fail(item_at, key, "expected a string, got %s", dt_toml_kind_name(item->kind));
-        DT_TRY(set_text(key, item->string, item_at, DT_KEY_NAME_MAX, out[i]));
-    }
+    memset(out, 0, row->size * row->entry);
+    DT_TRY(set_texts(key, v, at, row->entry, out));
     *count = n;
+    return DT_OK;
+}
+
+static dt_status set_pairs(const dt_key_row *row, const char *key, const dt_toml_value *v, dt_place at,
+                           char *out, int32_t *count) {
+    if (v->kind != DT_TOML_ARRAY)
+        return dt_key_fail(at, key, "expected an array of pairs, [[\"a\", \"b\"]], got %s",
+                           dt_toml_kind_name(v->kind));
+    if ((size_t)v->n_items > row->size)
+        return dt_key_fail(at, key, "%d entries: at most %zu", v->n_items, row->size);
+    memset(out, 0, row->size * row->entry);
+    for (int32_t i = 0; i < v->n_items; i++) {
+        const dt_toml_value *pair = &v->items[i];
+        const dt_place pair_at = place_of_item(at, pair);
+        if (pair->kind != DT_TOML_ARRAY || pair->n_items != 2)
+            return dt_key_fail(pair_at, key, "expected a pair of strings, [\"a\", \"b\"]");
+        DT_TRY(set_texts(key, pair, pair_at, row->entry / 2, out + (size_t)i * row->entry));
+    }
+    *count = v->n_items;
     return DT_OK;
 }
 
@@ -212,6 +239,8 @@ dt_status dt_key_set(const dt_key_row *row, const char *key, void *options, cons
         return set_floats(row, key, v, at, field, count);
     case DT_KEY_NAMES:
         return set_names(row, key, v, at, field, count);
+    case DT_KEY_PAIRS:
+        return set_pairs(row, key, v, at, field, count);
     }
     return dt_fail(DT_ERR_INTERNAL, "%s: key of unknown kind", key);
 }
@@ -220,7 +249,7 @@ void dt_key_set_default(const dt_key_row *row, void *options) {
     const char *text = row->fallback;
     if (!text) return;
     dt_place at = {"default", 0, 0};
-    dt_toml_value v = {.kind = DT_TOML_ARRAY}; /* FLOATS, NAMES: no row has a default other than [] */
+    dt_toml_value v = {.kind = DT_TOML_ARRAY}; /* FLOATS, NAMES, PAIRS: no row has a default other than [] */
     if (row->kind == DT_KEY_STRING || row->kind == DT_KEY_CHOICE)
         v = (dt_toml_value){.kind = DT_TOML_STRING, .string = text};
     else if (row->kind == DT_KEY_BOOL)
@@ -284,7 +313,7 @@ const dt_key_row *dt_section_find(const dt_section *s, const char *key) {
 
 bool dt_key_is_empty(const dt_key_row *row, const void *options) {
     if (row->kind == DT_KEY_STRING) return !*(const char *)field_of(row, options);
-    return (row->kind == DT_KEY_FLOATS || row->kind == DT_KEY_NAMES) && count_of(row, options) == 0;
+    return row->entry > 0 && count_of(row, options) == 0;
 }
 
 /* The shortest decimal that reads back as the same double, marked as TOML float. */
@@ -307,15 +336,34 @@ bool dt_key_is_same(const dt_key_row *row, const void *options, const void *othe
     case DT_KEY_FLOATS:
         return count_of(row, options) == count_of(row, other) &&
                memcmp(a, b, (size_t)count_of(row, options) * sizeof(double)) == 0;
-    case DT_KEY_NAMES:
-        if (count_of(row, options) != count_of(row, other)) return false;
-        for (int32_t i = 0; i < count_of(row, options); i++)
-            if (strcmp((const char *)a + i * DT_KEY_NAME_MAX, (const char *)b + i * DT_KEY_NAME_MAX) != 0)
-                return false;
-        return true;
+    case DT_KEY_NAMES: /* zeros behind each text */
+    case DT_KEY_PAIRS:
+        return count_of(row, options) == count_of(row, other) &&
+               memcmp(a, b, (size_t)count_of(row, options) * row->entry) == 0;
     default:
         return memcmp(a, b, row->size) == 0;
     }
+}
+
+static void print_entries(const dt_key_row *row, const void *field, int32_t n, FILE *out) {
+    const bool alone = row->kind == DT_KEY_NAMES && n == 1;
+    fputs(alone ? "" : "[", out);
+    for (int32_t i = 0; i < n; i++) {
+        const char *entry = (const char *)field + (size_t)i * row->entry;
+        fputs(i > 0 ? ", " : "", out);
+        if (row->kind == DT_KEY_FLOATS) {
+            print_double(((const double *)field)[i], out);
+        } else if (row->kind == DT_KEY_NAMES) {
+            dt_print_quoted(entry, out);
+        } else {
+            fputc('[', out);
+            dt_print_quoted(entry, out);
+            fputs(", ", out);
+            dt_print_quoted(entry + row->entry / 2, out);
+            fputc(']', out);
+        }
+    }
+    fputs(alone ? "" : "]", out);
 }
 
 void dt_key_print(const dt_key_row *row, const void *options, FILE *out) {
@@ -337,20 +385,10 @@ void dt_key_print(const dt_key_row *row, const void *options, FILE *out) {
         dt_print_quoted(row->choices[*(const int64_t *)field], out);
         break;
     case DT_KEY_FLOATS:
-    case DT_KEY_NAMES: {
-        const int32_t n = count_of(row, options);
-        const bool numbers = row->kind == DT_KEY_FLOATS, alone = !numbers && n == 1;
-        fputs(alone ? "" : "[", out);
-        for (int32_t i = 0; i < n; i++) {
-            fputs(i > 0 ? ", " : "", out);
-            if (numbers)
-                print_double(((const double *)field)[i], out);
-            else
-                dt_print_quoted(((const char(*)[DT_KEY_NAME_MAX])field)[i], out);
-        }
-        fputs(alone ? "" : "]", out);
+    case DT_KEY_NAMES:
+    case DT_KEY_PAIRS:
+        print_entries(row, field, count_of(row, options), out);
         break;
-    }
     }
 }
 

@@ -31,28 +31,11 @@ enum { N_ENTRY_KEY = sizeof entry_keys / sizeof entry_keys[0] };
 /* What an entry that has this key says by it; 0 for the pattern. */
 static const uint32_t says_of[N_ENTRY_KEY] = {0, DT_GROUP_LR, DT_GROUP_DECAY, DT_GROUP_FROZEN, DT_GROUP_MUON};
 
-static bool matches(const char *pattern, const char *name) {
-    const char *star = NULL, *from = NULL;
-    while (*name) {
-        if (*pattern == '*') {
-            star = pattern++, from = name;
-        } else if (*pattern == *name) {
-            pattern++, name++;
-        } else if (star) { /* the last star takes one character more */
-            pattern = star + 1, name = ++from;
-        } else {
-            return false;
-        }
-    }
-    while (*pattern == '*') pattern++;
-    return *pattern == '\0';
-}
-
 dt_optim_group dt_optim_group_of(const dt_optim_groups *g, const char *name) {
     dt_optim_group all = {.lr_factor = 1};
     for (int32_t i = 0; i < g->n; i++) {
         const dt_optim_group *one = &g->group[i];
-        if (!matches(one->pattern, name)) continue;
+        if (!dt_name_matches(one->pattern, name)) continue;
         all.says |= one->says;
         if (one->says & DT_GROUP_LR) all.lr_factor = one->lr_factor;
         if (one->says & DT_GROUP_DECAY) all.weight_decay = one->weight_decay;
@@ -127,7 +110,7 @@ dt_status dt_optim_groups_mark(const dt_optim_groups *g, dt_graph *graph) {
         dt_status st = check_group(&g->group[i], i);
         for (dt_vid v = 0; v < graph->n_value && st == DT_OK; v++) {
             const dt_value *p = &graph->value[v];
-            if (p->role != DT_ROLE_PARAM || !matches(g->group[i].pattern, p->name)) continue;
+            if (p->role != DT_ROLE_PARAM || !dt_name_matches(g->group[i].pattern, p->name)) continue;
             any = true, matrix = matrix || p->ndim > 1;
         }
         if (st == DT_OK && !any) st = fail_no_match(graph, g, i);

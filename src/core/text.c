@@ -167,3 +167,20 @@ const char *dt_nearest_name(const char *word, int n, const char *const *names) {
     }
     return best;
 }
+
+bool dt_name_matches(const char *pattern, const char *name) {
+    const char *star = NULL, *from = NULL;
+    while (*name) {
+        if (*pattern == '*') {
+            star = pattern++, from = name;
+        } else if (*pattern == *name) {
+            pattern++, name++;
+        } else if (star) { /* the last star takes one character more */
+            pattern = star + 1, name = ++from;
+        } else {
+            return false;
+        }
+    }
+    while (*pattern == '*') pattern++;
+    return *pattern == '\0';
+}

@@ -54,6 +54,10 @@ dt_tensor_type dt_tensor_type_find(const char *name) {
     return (dt_tensor_type)k;
 }
 
+bool dt_tensor_is_weight(dt_tensor_type type) {
+    return type_table[type].weights;
+}
+
 bool dt_tensor_size(dt_tensor_type type, int32_t ndim, const int64_t *dim, int64_t *n_elem,
                     int64_t *n_bytes) {
     int64_t n = 1, bits;
@@ -160,7 +164,7 @@ static void widen(dt_tensor_type type, const uint8_t *from, int64_t n, float *ou
 }
 
 dt_status dt_tensor_read_f32(const dt_tensor *t, float *out) {
-    if (!type_table[t->type].weights)
+    if (!dt_tensor_is_weight(t->type))
         return dt_fail(DT_ERR_DATA, "%.200s is of type %s: weights are F32, F64, F16 or BF16", t->name,
                        dt_tensor_type_name(t->type));
     widen(t->type, t->data, t->n_elem, out);

@@ -9,10 +9,13 @@
 
 static const char *const loss_names[] = {"auto", "cross_entropy", "bce", "mse", "l1", "huber", "value", NULL};
 
+static const char *const head_names[] = {[DT_INIT_HEAD_SAME] = "same", [DT_INIT_HEAD_NEW] = "new", NULL};
+
 #define LLAMAS       "llama*, smollm*, tinyllama*"
 #define TRANSFORMERS "gpt2*, bert*, " LLAMAS
 #define TEXT_NETS    TRANSFORMERS ", lstm_*, gru_lm"
 #define KEYS_OF      dt_model_options
+
 static const dt_key_row model_keys[] = {
     {STRING("name", name), MATHS, .choices = dt_model_choices, .listed = "dtrain models",
      .fallback = "resnet18", .help = "Built-in model, or layers for the [[model.layers]] of this file"},
@@ -68,6 +71,26 @@ static const dt_key_row model_keys[] = {
              "of recurrent networks between layers, before and after them"},
     {BOOL("tied", tied), LATER_MATHS, .fallback = "false", .only = "model.name = lstm_lm, gru_lm",
      .help = "The last layer has the weight of the embedding"},
+    {STRING("init_from", init.from), LATER_MATHS, .fallback = "",
+     .help = "Weights that a new run begins with instead of drawing them: a run, a checkpoint, a file in "
+             "safetensors, "
+             "or the index of several. A run that is resumed does not look at it"},
+    {CHOICE("init_head", init.head, head_names), LATER_MATHS, .fallback = "same", .only = "model.init_from",
+     .help = "new: the last layer is drawn anew, for other classes than those of the file"},
+    {PAIRS("init_rename", init.rename, init.n_rename), LATER_MATHS, .fallback = "[]",
+     .only = "model.init_from",
+     .help = "Names of the file and what they are here, `*` for any characters, else a beginning: "
+             "[[\"backbone.*\", "
+             "\"*\"], [\"classifier.\", \"fc.\"]]; of several that fit the first counts"},
+    {NAMES("init_transpose", init.transposed, init.n_transposed), LATER_MATHS, .fallback = "[]",
+     .only = "model.init_from",
+     .help = "Names here, `*` for any characters, of matrices that the file has as [in, out], as GPT-2's in "
+             "Hugging "
+             "Face's files; one that fits no other way is recognised"},
+    {BOOL("init_strict", init.strict), LATER_MATHS, .fallback = "true", .only = "model.init_from",
+     .help = "Whether weights that the file lacks, or that the network lacks, are an error; false: the ones "
+             "are drawn, "
+             "the others left out, and both are listed"},
 };
 const dt_section dt_model_section = SECTION("model", model_keys);
 #undef KEYS_OF

@@ -15,6 +15,8 @@
 #define DT_CKPT_MANIFEST_FILE "manifest.json"
 #define DT_CKPT_EVAL_FILE     "evaluation.json"
 #define DT_CKPT_BEST_LINK     "best"
+#define DT_CKPT_EXPORT_FILE   "model.safetensors"
+#define DT_CKPT_DIR           "checkpoints" /* of a run */
 
 enum {
     DT_CKPT_PATH_MAX = 1024,

@@ -178,6 +178,24 @@ dt_status dt_ckpt_load_latest(const char *dir, void (*note)(void *arg, const cha
     return load_first(dir, step, n_step, note, arg, out);
 }
 
+static bool is_within(const char *dir, const char *name) {
+    char path[DT_CKPT_PATH_MAX];
+    struct stat st;
+    return dt_ckpt_path(path, dir, name) == DT_OK && stat(path, &st) == 0;
+}
+
+bool dt_ckpt_is_at(const char *path) {
+    return is_within(path, DT_CKPT_MANIFEST_FILE) || is_within(path, DT_CKPT_DIR);
+}
+
+dt_status dt_ckpt_load_at(const char *path, dt_ckpt **out) {
+    char dir[DT_CKPT_PATH_MAX];
+    if (is_within(path, DT_CKPT_MANIFEST_FILE)) return dt_ckpt_load(path, out);
+    DT_TRY(dt_ckpt_path(dir, path, DT_CKPT_DIR));
+    DT_TRY(dt_ckpt_load_latest(dir, NULL, NULL, out));
+    return *out ? DT_OK : dt_fail(DT_ERR_CHECKPOINT, "%s: a run without a checkpoint", path);
+}
+
 dt_status dt_ckpt_load_best(const char *dir, dt_best_metric metric, void (*note)(void *arg, const char *text),
                             void *arg, dt_ckpt **out) {
     int64_t *step;

@@ -19,6 +19,7 @@
 #include "core/dir.h"
 #include "core/file_limit.h"
 #include "core/text.h"
+#include "export.h"
 
 /* Beyond the tensors: HDF5's header, groups and alignment, the manifest. */
 static const int64_t spare_bytes = 1 << 20, spare_bytes_per_tensor = 8192;
@@ -53,6 +54,8 @@ static dt_status check_space(const dt_ckpt_writer *w) {
         return dt_fail(DT_ERR_IO, "%s: cannot ask for free space: %s", w->policy.dir, strerror(errno));
     if (fs.f_blocks == 0) return DT_OK; /* the file system does not tell */
     int64_t needed = spare_bytes + w->manifest.n_tensor * spare_bytes_per_tensor;
+    for (int32_t i = 0; w->policy.export && i < w->policy.export->n; i++)
+        needed += w->policy.export->weight[i].n_elem * (int64_t)sizeof(float);
     for (int32_t i = 0; i < w->manifest.n_tensor; i++)
         needed += w->manifest.tensor[i].n_elem * (int64_t)sizeof(float);
     double free_bytes = (double)fs.f_bavail * (double)fs.f_frsize;
@@ -109,6 +112,31 @@ static dt_status write_state(dt_ckpt_writer *w, const char *tmp_path) {
     return dt_ckpt_file_hash(path, -1, &w->manifest.state_bytes, &w->manifest.state_xxh3);
 }
 
+/* The weights for others, out of the job's own numbers. */
+static dt_status write_export(const dt_ckpt_writer *w, const char *tmp_path) {
+    const dt_ckpt_manifest *m = &w->manifest;
+    char path[DT_CKPT_PATH_MAX];
+    if (!w->policy.export) return DT_OK;
+    DT_TRY(dt_ckpt_path(path, tmp_path, DT_CKPT_EXPORT_FILE));
+    dt_ckpt_tensor *tensor = calloc((size_t)m->n_tensor + 1, sizeof *tensor);
+    if (!tensor) return dt_fail(DT_ERR_MEMORY, "no memory for a list of tensors");
+    float *data = w->data;
+    for (int32_t i = 0; i < m->n_tensor; data += m->tensor[i++].n_elem) {
+        tensor[i] = (dt_ckpt_tensor){.name = m->tensor[i].name, .ndim = m->tensor[i].ndim, .data = data};
+        memcpy(tensor[i].dim, m->tensor[i].dim, sizeof tensor[i].dim);
+    }
+    const dt_export x = {.net = w->policy.export,
+                         .n = m->n_tensor,
+                         .tensor = tensor,
+                         .type = DT_TENSOR_F32,
+                         .config_text = m->config_text,
+                         .data_text = m->data_text,
+                         .step = m->meta.step};
+    const dt_status status = dt_export_write(path, &x);
+    free(tensor);
+    return status;
+}
+
 static dt_status write_texts(const dt_ckpt_writer *w, const char *tmp_path) {
     char path[DT_CKPT_PATH_MAX], *manifest;
     DT_TRY(dt_ckpt_path(path, tmp_path, DT_CKPT_CONFIG_FILE));
@@ -129,6 +157,7 @@ static dt_status write_and_publish(dt_ckpt_writer *w) {
     dt_status status;
     DT_TRY_GOTO(status, dt_ckpt_path(tmp_path, w->policy.dir, name), done);
     DT_TRY_GOTO(status, write_state(w, tmp_path), done);
+    DT_TRY_GOTO(status, write_export(w, tmp_path), done);
     DT_TRY_GOTO(status, dt_ckpt_eval_write(tmp_path, &w->manifest_eval), done);
     DT_TRY_GOTO(status, write_texts(w, tmp_path), done);
     DT_TRY_GOTO(status, dt_dir_sync(tmp_path), done);

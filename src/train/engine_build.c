@@ -125,6 +125,9 @@ static dt_status compile(dt_engine *e, const dt_dataset_info *data, FILE *tell) 
     dt_graph *g;
     /* The axis needs the training graph even where only evaluation runs. */
     DT_TRY(dt_engine_forward_graph(e, data, true, &g));
+    const dt_status listed = dt_weight_list_make(g, &e->weights);
+    if (listed != DT_OK) dt_graph_destroy(g);
+    DT_TRY(listed);
     DT_TRY(dt_compile(g, &o, &e->axis, e->train ? &e->program : NULL));
     DT_TRY(need_matrix(e));
     DT_TRY(dt_engine_forward_graph(e, data, false, &g));
@@ -135,6 +138,7 @@ static void forget_programs(dt_engine *e) {
     dt_program_destroy(e->eval);
     dt_program_destroy(e->program);
     dt_axis_destroy(e->axis);
+    dt_weight_list_free(&e->weights);
     e->eval = e->program = NULL;
     e->axis = NULL;
 }
@@ -371,6 +375,9 @@ const dt_division *dt_engine_division(const dt_engine *e) {
 }
 const dt_program *dt_engine_program(const dt_engine *e, bool eval) {
     return eval ? e->eval : e->program;
+}
+const dt_weight_list *dt_engine_weights(const dt_engine *e) {
+    return &e->weights;
 }
 const dt_axis *dt_engine_axis(const dt_engine *e) {
     return e->axis;

@@ -29,6 +29,7 @@ struct dt_engine {
     void *forward_arg;
     dt_division division;
     bool train, any_gpu, plan_only;
+    dt_weight_list weights;
     dt_axis *axis;
     dt_store *store;
     dt_program *program, *eval;

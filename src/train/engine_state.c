@@ -216,6 +216,63 @@ dt_status dt_engine_init(dt_engine *e) {
     return refresh_compute_copy(e);
 }
 
+/* Rank 0's running statistic of that name in host_state; -1: there is none. */
+static int32_t find_state(const dt_store *s, const char *name) {
+    for (int32_t i = 0; i < s->n_state; i++)
+        if (strcmp(s->state[i].name, name) == 0) return i;
+    return -1;
+}
+
+/* The tensors whose names begin so into the engine's arrays on the host: `trained` and `frozen` of parameters, or
+ * host_state. */
+static dt_status put_tensors(dt_engine *e, int32_t n, const dt_ckpt_tensor *tensor, float *trained,
+                             float *frozen) {
+    const dt_store *s = e->store;
+    for (int32_t k = 0; k < n; k++) {
+        const char *name = strchr(tensor[k].name, '/') + 1;
+        const bool state = strncmp(tensor[k].name, "state/", strlen("state/")) == 0;
+        const int32_t i = state ? find_state(s, name) : dt_axis_find(e->axis, name);
+        if (i < 0) return dt_fail(DT_ERR_INTERNAL, "no weight is called %s", tensor[k].name);
+        if (state && e->n_state_elem > 0)
+            memcpy(e->host_state + s->state[i].offset_bytes / (int64_t)sizeof(float), tensor[k].data,
+                   (size_t)s->state[i].n_elem * sizeof(float));
+        if (!state && i < e->axis->n_segment && trained)
+            dt_axis_from_stored(e->axis, i, tensor[k].data, trained);
+        if (!state && i >= e->axis->n_segment && frozen)
+            dt_axis_from_stored(e->axis, i, tensor[k].data, frozen);
+    }
+    return DT_OK;
+}
+
+/* Rank 0's numbers with the tensors among them; trained and frozen ones go one after the other through the same
+ * scratch. */
+static dt_status begin_root(dt_engine *e, int32_t n, const dt_ckpt_tensor *tensor) {
+    float *frozen;
+    if (e->axis->n_frozen > 0) {
+        DT_TRY(frozen_values(e, &frozen));
+        DT_TRY(put_tensors(e, n, tensor, NULL, frozen));
+        DT_TRY(send_frozen(e));
+    }
+    DT_TRY(to_host(e, DT_ARENA_MASTER, e->host));
+    if (e->n_state_elem > 0) DT_TRY(to_host(e, DT_ARENA_STATE, e->host_state));
+    DT_TRY(put_tensors(e, n, tensor, e->host, NULL));
+    return to_device(e, DT_ARENA_MASTER, e->host);
+}
+
+dt_status dt_engine_begin_with(dt_engine *e, int32_t n, const dt_ckpt_tensor *tensor) {
+    const dt_store *s = e->store;
+    const dt_status mine = rank_of(e) == 0 ? begin_root(e, n, tensor) : DT_OK;
+    DT_TRY(e->mpi ? dt_comm_agree(e->mpi, mine) : mine);
+    DT_TRY(e->mpi ? dt_engine_take_parameters(e) : refresh_compute_copy(e));
+    if (e->n_state_elem > 0) {
+        if (e->mpi) DT_TRY(dt_comm_bcast_host(e->mpi, e->host_state, s->bytes[DT_ARENA_STATE], 0));
+        for (size_t k = 0; k < N_STATE; k++)
+            if (s->arena[state_table[k].arena]) DT_TRY(to_device(e, state_table[k].arena, e->host_state));
+    }
+    const part ema = part_of(s, PART_EMA);
+    return ema.name ? copy_now(e, ema.data, s->arena[DT_ARENA_MASTER], s->vec_bytes) : DT_OK;
+}
+
 static bool same_dims(const dt_ckpt_tensor *t, int32_t ndim, const int64_t *dim) {
     return t->ndim == ndim && memcmp(t->dim, dim, (size_t)ndim * sizeof *dim) == 0;
 }

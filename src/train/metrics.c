@@ -194,6 +194,16 @@ void dt_metrics_start(dt_metrics *m, const dt_start_record *r) {
     note_failure(m, dt_append_flush(&m->jsonl, false), "metrics.jsonl");
 }
 
+void dt_metrics_begun(dt_metrics *m, const dt_weights *w) {
+    if (!m) return;
+    json_t *fresh = json_array(), *ignored = json_array();
+    for (int32_t i = 0; i < w->n_fresh; i++) json_array_append_new(fresh, json_string(w->fresh[i]));
+    for (int32_t i = 0; i < w->n_ignored; i++) json_array_append_new(ignored, json_string(w->ignored[i]));
+    append_json(m, json_pack("{s:s, s:i, s:s, s:s, s:i, s:b, s:o, s:o}", "kind", "weights", "step", 0, "from",
+                             w->path, "format", w->kind, "taken", (int)w->n, "averaged", (int)w->averaged,
+                             "drawn", fresh, "not_taken", ignored));
+}
+
 void dt_metrics_end(dt_metrics *m, const dt_end_record *r) {
     if (!m) return;
     char date[32];

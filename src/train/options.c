@@ -21,6 +21,8 @@ static const char *const recompute_names[] = {[DT_RECOMPUTE_AUTO] = "auto",
                                               NULL};
 static const char *const save_error_names[] = {
     [DT_SAVE_ERROR_WARN] = "warn", [DT_SAVE_ERROR_STOP] = "stop", NULL};
+static const char *const export_names[] = {
+    [DT_EXPORT_NONE] = "none", [DT_EXPORT_SAFETENSORS] = "safetensors", NULL};
 
 #define KEYS_OF dt_job_options
 static const dt_key_row run_keys[] = {
@@ -143,6 +145,9 @@ static const dt_key_row checkpoint_keys[] = {
     {BOOL("async", async), .fallback = "true", .help = "Write checkpoints in the background"},
     {CHOICE("on_error", on_error, save_error_names), .fallback = "warn",
      .help = "After a failed save: warn and train on, or stop"},
+    {CHOICE("export", export, export_names), .fallback = "none",
+     .help = "safetensors: each checkpoint also has its weights, averaged ones where there are such, in "
+             "model.safetensors, in PyTorch's layouts"},
 };
 const dt_section dt_checkpoint_section = SECTION("checkpoint", checkpoint_keys);
 #undef KEYS_OF

@@ -336,7 +336,7 @@ dt_status dt_predict(const dt_config *c, dt_comm *mpi, const dt_predict_options 
     *out = (dt_predict_result){0};
     dt_status st;
     DT_TRY_GOTO(st, dt_trained_load(c, mpi, o->sink, &j.trained), out);
-    DT_TRY_GOTO(st, dt_comm_agree(mpi, dt_trained_find_facts(c, &j.trained)), out);
+    DT_TRY_GOTO(st, dt_comm_agree(mpi, dt_trained_find_facts(c, j.trained.ckpt->path, &j.trained)), out);
     DT_TRY_GOTO(st, open_inputs(&j, c, mpi), out);
     dt_dataset_info_get(j.inputs, &info);
     adapt(&own, mpi->world, info.n_samples);

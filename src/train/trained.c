@@ -61,7 +61,7 @@ static bool facts_of_keys(const dt_config *c, dt_data_facts *out) {
     return side > 0 && c->data.channels > 0 && c->model.classes > 0 && c->augment.n_mean == c->data.channels;
 }
 
-dt_status dt_trained_find_facts(const dt_config *c, dt_trained *t) {
+dt_status dt_trained_find_facts(const dt_config *c, const char *of, dt_trained *t) {
     char text[1024];
     if (t->has_facts) return DT_OK;
     t->has_facts = true;
@@ -75,7 +75,7 @@ dt_status dt_trained_find_facts(const dt_config *c, dt_trained *t) {
         "%s does not say what it was trained on, as later checkpoints do, and the training set cannot be "
         "opened (%s): mend that, or set data.image_size, data.channels, model.classes, augment.mean and "
         "augment.std",
-        t->ckpt->path, text);
+        of, text);
 }
 
 dt_status dt_trained_apply(const dt_trained *t, dt_session *s) {

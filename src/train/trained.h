@@ -13,9 +13,9 @@ typedef struct dt_trained {
 
 /* Loads and verifies it on all ranks. Collective; all return the same. To be freed in any case. */
 dt_status dt_trained_load(const dt_config *c, dt_comm *mpi, const dt_sink *sink, dt_trained *out);
-/* Where the checkpoint does not say them: facts of data.train, of data.val, or of the configuration alone.
+/* Where `of`, the checkpoint, does not say them: facts of data.train, of data.val, or of the configuration alone.
  * Not collective: ranks may differ. */
-dt_status dt_trained_find_facts(const dt_config *c, dt_trained *t);
+dt_status dt_trained_find_facts(const dt_config *c, const char *of, dt_trained *t);
 /* The checkpoint's weights into an open session, with a note where its images are normalised otherwise.
  * Collective. */
 dt_status dt_trained_apply(const dt_trained *t, dt_session *s);

@@ -233,6 +233,7 @@ static void close_run(dt_trainer *t, dt_status st) {
         dt_error_set_text(text);
     dt_run_unlock(t->lock_fd);
     free(t->config_text);
+    dt_weights_free(&t->weights);
     dt_session_close(&t->session, st);
 }
 

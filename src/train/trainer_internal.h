@@ -7,6 +7,7 @@
 #include "train/metrics.h"
 #include "train/session.h"
 #include "train/trainer.h"
+#include "train/weights.h"
 
 typedef struct dt_trainer {
     const dt_config *config;
@@ -22,6 +23,7 @@ typedef struct dt_trainer {
     bool resumed_here;                        /* it is one of this run directory */
     bool evaluation_kept;                     /* and keeps what evaluation found, if it was evaluated */
     char *config_text;                        /* root: the resolved configuration */
+    dt_weights weights;                       /* root: what model.init_from gave */
 
     int64_t n_samples; /* of the training set */
     int64_t n_classes; /* that the network tells apart */
@@ -92,6 +94,10 @@ bool dt_trainer_save_failed(dt_trainer *t);
 /* Loads the checkpoint that run.resume asks for, and warns of those that it passed over. NULL when
  * there is none, which is an error if there must be one. Collective. */
 dt_status dt_trainer_load(const dt_config *c, dt_comm *mpi, bool must, const dt_sink *sink, dt_ckpt **out);
+
+/* trainer_begin.c */
+/* The weights of a run that continues no checkpoint. Collective. */
+dt_status dt_trainer_begin(dt_trainer *t);
 
 /* trainer_terminal.c */
 /* Whether nohup was put before mpirun, which replaces it by handlers of its own: a closed terminal ends the

@@ -283,7 +283,7 @@ static void tell_regrouped(const dt_trainer *t) {
 static dt_status resume(dt_trainer *t) {
     dt_ckpt *k = NULL;
     DT_TRY(dt_trainer_load(t->config, t->mpi, false, t->sink, &k));
-    if (!k) return dt_comm_agree(t->mpi, dt_engine_init(t->session.engine));
+    if (!k) return dt_trainer_begin(t);
     dt_status st = check_fits(t, k);
     if (st == DT_OK) st = dt_engine_load(t->session.engine, k);
     st = dt_comm_agree(t->mpi, st);
@@ -300,6 +300,9 @@ static dt_status resume(dt_trainer *t) {
         if (t->root) {
             dt_tell(t->sink, DT_NEWS_LINE, "resuming %s at step %lld", k->path, (long long)k->meta.step);
             tell_regrouped(t);
+            if (t->config->model.init.from[0])
+                dt_tell(t->sink, DT_NEWS_LINE,
+                        "note: model.init_from is not read: the run goes on with its own weights");
             if (k->eval_damaged)
                 dt_tell(t->sink, DT_NEWS_LINE,
                         "note: its evaluation.json is damaged: the best evaluation and the patience begin "
@@ -381,6 +384,8 @@ static dt_status open_root(dt_trainer *t) {
     DT_TRY(dt_data_facts_text(t->session.train_data, &data));
     dt_ckpt_policy policy = dt_trainer_policy(t);
     policy.data_text = data;
+    if (t->config->checkpoint.export == DT_EXPORT_SAFETENSORS)
+        policy.export = dt_engine_weights(t->session.engine);
     const dt_status st = dt_ckpt_writer_create(&policy, &t->writer);
     free(data);
     return st;
@@ -443,6 +448,7 @@ static dt_status open_records(dt_trainer *t) {
                             .sink = t->sink};
     DT_TRY(dt_metrics_open(&o, &t->metrics));
     dt_trainer_record_start(t);
+    if (t->weights.n > 0) dt_metrics_begun(t->metrics, &t->weights);
     return DT_OK;
 }
 

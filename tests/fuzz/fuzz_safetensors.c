@@ -1,5 +1,5 @@
 /* libFuzzer entry for a file of tensors. */
-#include "../formats/tensor_files.h"
+#include "../formats/open_bytes.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -56,6 +56,10 @@ void dt_axis_destroy(dt_axis *a); /* accepts NULL */
  * are frozen are so there too. */
 dt_status dt_axis_assign(const dt_axis *a, dt_graph *g);
 
+/* Whether v ends the network of a forward graph: it is an output, or judged by a loss, perhaps in another shape or
+ * type. */
+bool dt_axis_is_end(const dt_graph *g, dt_vid v);
+
 /* Index of the parameter of that name, trained or frozen; -1 if there is none. */
 int32_t dt_axis_find(const dt_axis *a, const char *name);
 

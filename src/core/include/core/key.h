@@ -19,7 +19,8 @@ typedef enum dt_key_kind {
     DT_KEY_STRING,
     DT_KEY_CHOICE, /* int64_t field; the index in `choices` is the enum's value */
     DT_KEY_FLOATS, /* double[], with the count in an int32_t field */
-    DT_KEY_NAMES   /* char[][DT_KEY_NAME_MAX], with the count in an int32_t field; one may stand alone */
+    DT_KEY_NAMES,  /* char[][entry], with the count in an int32_t field; one may stand alone */
+    DT_KEY_PAIRS   /* char[][2][entry / 2], with the count in an int32_t field: [["a", "b"], ...] */
 } dt_key_kind;
 
 enum {
@@ -38,8 +39,9 @@ typedef struct dt_key_row {
     dt_key_kind kind;
     uint32_t flags;
     size_t offset;
-    size_t size;                /* STRING: bytes of the field; FLOATS, NAMES: entries of the field */
-    size_t count_offset;        /* FLOATS, NAMES */
+    size_t size;                /* STRING: bytes of the field; FLOATS, NAMES, PAIRS: entries of the field */
+    size_t entry;               /* FLOATS, NAMES, PAIRS: bytes of one */
+    size_t count_offset;        /* FLOATS, NAMES, PAIRS */
     double min, max;            /* INT, FLOAT, FLOATS */
     const char *const *choices; /* CHOICE, STRING: NULL-terminated; NULL for a free string */
     const char *listed;         /* where there are too many to be told: the command that lists them */

@@ -17,10 +17,11 @@
 #define ENTRIES(name, kind_, field, count)                                                                   \
     .key = name, .kind = kind_, .offset = offsetof(KEYS_OF, field),                                          \
     .size = sizeof(((KEYS_OF *)0)->field) / sizeof(((KEYS_OF *)0)->field[0]),                                \
-    .count_offset = offsetof(KEYS_OF, count)
+    .entry = sizeof(((KEYS_OF *)0)->field[0]), .count_offset = offsetof(KEYS_OF, count)
 #define FLOATS(name, field, count, min_, max_)                                                               \
     ENTRIES(name, DT_KEY_FLOATS, field, count), .min = min_, .max = max_
 #define NAMES(name, field, count) ENTRIES(name, DT_KEY_NAMES, field, count)
+#define PAIRS(name, field, count) ENTRIES(name, DT_KEY_PAIRS, field, count)
 #define MATHS                     .flags = DT_KEY_MATHS
 #define LATER_MATHS               .flags = DT_KEY_MATHS | DT_KEY_LATER
 #define STEPS_MAX                 1e12

@@ -3,6 +3,7 @@
 #define DT_CORE_TEXT_H
 
 #include <locale.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -47,6 +48,9 @@ dt_text dt_decimal_text(double x);
 
 /* `s` in quotes, with what TOML's and JSON's strings want escaped. */
 void dt_print_quoted(const char *s, FILE *out);
+
+/* Whether `pattern`, in which "*" stands for any characters, none among them, is the whole of `name`. */
+bool dt_name_matches(const char *pattern, const char *name);
 
 /* Edits (insertions, deletions, substitutions, swaps of neighbours) from `a` to `b`, at most `limit` + 1. */
 int dt_edit_distance(const char *a, const char *b, int limit);

@@ -78,11 +78,12 @@ const char *dt_tensors_note(const dt_tensors *t, const char *key);
 const char *dt_tensor_type_name(dt_tensor_type type);
 /* DT_TENSOR_TYPES where there is none. */
 dt_tensor_type dt_tensor_type_find(const char *name);
+/* Whether it is one that weights have: F32, F64, F16 or BF16. */
+bool dt_tensor_is_weight(dt_tensor_type type);
 /* Elements and bytes of this shape; false where they are more than 2^63 - 1, or no whole bytes. */
 bool dt_tensor_size(dt_tensor_type type, int32_t ndim, const int64_t *dim, int64_t *n_elem, int64_t *n_bytes);
 
-/* Its n_elem numbers, rounded to nearest. DT_ERR_DATA with the tensor's name: of a type that no weights have (f32,
- * f64, f16 and bf16 do), or a number is not finite or too large. */
+/* Its n_elem numbers, rounded to nearest. DT_ERR_DATA with the tensor's name: of a type that no weights have, or a number is not finite or too large. */
 dt_status dt_tensor_read_f32(const dt_tensor *t, float *out);
 
 #endif

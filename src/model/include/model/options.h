@@ -34,6 +34,20 @@ typedef struct dt_loss_entry {
 } dt_loss_entry;
 extern const dt_section dt_loss_entry_section;
 
+enum { DT_INIT_ENTRIES_MAX = 32 };
+typedef enum dt_init_head { DT_INIT_HEAD_SAME = 0, DT_INIT_HEAD_NEW } dt_init_head;
+
+/* Where weights come from instead of being drawn; each key is documented in its row. */
+typedef struct dt_init_options {
+    char from[DT_KEY_STRING_MAX];
+    char rename[DT_INIT_ENTRIES_MAX][2][DT_NAME_MAX];
+    int32_t n_rename;
+    char transposed[DT_INIT_ENTRIES_MAX][DT_NAME_MAX];
+    int32_t n_transposed;
+    int64_t head; /* dt_init_head */
+    bool strict;
+} dt_init_options;
+
 /* [model]; each key is documented in its row. */
 typedef struct dt_model_options {
     char name[64]; /* one of dt_model_choices */
@@ -56,6 +70,7 @@ typedef struct dt_model_options {
     int32_t n_losses;
     dt_loss_entry losses[DT_MODEL_LOSSES_MAX];
     char losses_file[DT_KEY_STRING_MAX];
+    dt_init_options init;
 } dt_model_options;
 extern const dt_section dt_model_section;
 

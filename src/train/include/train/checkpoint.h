@@ -11,6 +11,7 @@
 #include "train/config.h"
 #include "core/status.h"
 #include "core/types.h"
+#include "model/weight.h"
 #include "train/scores.h"
 #include "train/sink.h"
 
@@ -76,6 +77,8 @@ typedef struct dt_ckpt_policy {
     dt_best_metric best_metric;
     const dt_sink *sink;   /* borrowed; hears what went wrong beside a save, from the thread. NULL: nobody */
     const char *data_text; /* of every save: a JSON object that says what the run is fed; NULL: none */
+    const dt_weight_list
+        *export; /* borrowed: each checkpoint has these in model.safetensors, too; NULL: none has */
 } dt_ckpt_policy;
 
 typedef struct dt_ckpt_writer dt_ckpt_writer; /* one thread, at most one save in flight */
@@ -118,6 +121,10 @@ dt_status dt_ckpt_load(const char *path, dt_ckpt **out);
  * (may be NULL). *out = NULL and DT_OK when there is none at all; DT_ERR_CHECKPOINT when all are damaged. */
 dt_status dt_ckpt_load_latest(const char *dir, void (*note)(void *arg, const char *text), void *arg,
                               dt_ckpt **out);
+/* Whether the path is that of a checkpoint or of a run. */
+bool dt_ckpt_is_at(const char *path);
+/* A checkpoint, or the newest of a run: DT_ERR_CHECKPOINT where it has none. */
+dt_status dt_ckpt_load_at(const char *path, dt_ckpt **out);
 /* Best usable checkpoint below `dir` among those with a finite evaluation, otherwise as dt_ckpt_load_latest.
  * *out = NULL and DT_OK when none is evaluated. */
 dt_status dt_ckpt_load_best(const char *dir, dt_best_metric metric, void (*note)(void *arg, const char *text),

@@ -16,6 +16,7 @@
 #include "data/upload.h"
 #include "dist/comm.h"
 #include "dist/reduce.h"
+#include "model/weight.h"
 #include "train/checkpoint.h"
 
 enum {
@@ -66,6 +67,11 @@ void dt_engine_destroy(dt_engine *e); /* accepts NULL */
 
 /* Fresh weights, optimizer state and statistics from the seed. */
 dt_status dt_engine_init(dt_engine *e);
+/* The network's weights, by name and layout. */
+const dt_weight_list *dt_engine_weights(const dt_engine *e);
+/* The n of rank 0 instead of those of dt_engine_init, averages too: "param/..." and "state/..." of dt_engine_weights,
+ * in their shapes. Collective; the other ranks' n are 0. */
+dt_status dt_engine_begin_with(dt_engine *e, int32_t n, const dt_ckpt_tensor *tensor);
 /* Weights, optimizer state, averages and statistics of a checkpoint. A missing or misshapen tensor is
  * DT_ERR_CHECKPOINT; averages, of weights or of statistics, that are missing altogether start from what is
  * current. */

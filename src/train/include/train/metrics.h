@@ -12,6 +12,7 @@
 #include "core/types.h"
 #include "train/scores.h"
 #include "train/sink.h"
+#include "train/weights.h"
 
 typedef struct dt_metrics dt_metrics;
 
@@ -79,6 +80,8 @@ dt_status dt_metrics_open(const dt_metrics_options *o, dt_metrics **out);
 bool dt_metrics_evaluated(const dt_metrics *m);
 /* Written out at once: others read from it that the run is under way. */
 void dt_metrics_start(dt_metrics *m, const dt_start_record *r);
+/* Of a run that begins with weights from elsewhere: which, and which not. */
+void dt_metrics_begun(dt_metrics *m, const dt_weights *w);
 void dt_metrics_end(dt_metrics *m, const dt_end_record *r);
 void dt_metrics_train(dt_metrics *m, const dt_train_record *r);
 void dt_metrics_eval(dt_metrics *m, const dt_eval_record *r);

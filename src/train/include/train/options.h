@@ -58,6 +58,8 @@ typedef struct dt_train_options {
 } dt_train_options;
 extern const dt_section dt_train_section;
 
+typedef enum dt_export_choice { DT_EXPORT_NONE = 0, DT_EXPORT_SAFETENSORS } dt_export_choice;
+
 /* [checkpoint] */
 typedef struct dt_checkpoint_options {
     int64_t every_steps;  /* 0: by epochs only */
@@ -69,6 +71,7 @@ typedef struct dt_checkpoint_options {
     int64_t best_metric;  /* dt_best_metric */
     bool async;
     int64_t on_error; /* dt_save_error */
+    int64_t export;   /* dt_export_choice */
 } dt_checkpoint_options;
 extern const dt_section dt_checkpoint_section;
 

@@ -1,0 +1,99 @@
+#include "export.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/half.h"
+#include "core/version.h"
+
+/* The file's tensors while they are put together; names and data owned. */
+typedef struct draft {
+    int64_t n;
+    dt_tensor *tensor;
+} draft;
+
+static const dt_ckpt_tensor *find(const dt_export *x, const char *group, const char *name) {
+    const size_t n = strlen(group);
+    for (int32_t i = 0; i < x->n; i++)
+        if (strncmp(x->tensor[i].name, group, n) == 0 && strcmp(x->tensor[i].name + n, name) == 0)
+            return &x->tensor[i];
+    return NULL;
+}
+
+dt_status dt_export_narrow(dt_tensor_type type, const char *name, int64_t n, float *data) {
+    uint16_t *to = (uint16_t *)(void *)data;
+    for (int64_t i = 0; type != DT_TENSOR_F32 && i < n; i++) {
+        const uint16_t half = type == DT_TENSOR_F16 ? dt_f32_to_f16(data[i]) : dt_f32_to_bf16(data[i]);
+        if (!isfinite(type == DT_TENSOR_F16 ? dt_f16_to_f32(half) : dt_bf16_to_f32(half)))
+            return dt_fail(DT_ERR_CONFIG, "%s: element %lld is %g, too large for %s", name, (long long)i,
+                           (double)data[i], dt_tensor_type_name(type));
+        to[i] = half;
+    }
+    return DT_OK;
+}
+
+static dt_status add(draft *d, const char *name, dt_tensor_type type, int32_t ndim, const int64_t *dim,
+                     void *data) {
+    dt_tensor *t = &d->tensor[d->n++];
+    *t = (dt_tensor){.name = strdup(name), .type = type, .ndim = ndim, .data = data};
+    memcpy(t->dim, dim, (size_t)ndim * sizeof *dim);
+    if (!t->name || !data) return dt_fail(DT_ERR_MEMORY, "no memory for %s", name);
+    DT_ASSERT(dt_tensor_size(type, ndim, dim, &t->n_elem, &t->n_bytes));
+    return DT_OK;
+}
+
+static dt_status add_weight(const dt_export *x, const dt_weight *w, draft *d) {
+    int64_t dim[DT_MAX_DIM];
+    const dt_ckpt_tensor *t = find(x, "ema/", w->name);
+    if (!t) t = find(x, w->state ? "state/" : "param/", w->name);
+    if (!t || t->ndim != w->ndim || memcmp(t->dim, w->dim, (size_t)w->ndim * sizeof *w->dim) != 0)
+        return dt_fail(DT_ERR_CHECKPOINT, "%s is not there, or of another shape than the network's", w->name);
+    float *data = malloc((size_t)w->n_elem * sizeof *data);
+    const dt_tensor_type type = w->state ? DT_TENSOR_F32 : x->type;
+    dt_weight_file_dims(w, dim);
+    DT_TRY(add(d, w->name, type, w->ndim, dim, data));
+    dt_weight_to_file(w, t->data, data);
+    return dt_export_narrow(type, w->name, w->n_elem, data);
+}
+
+/* PyTorch's batch norm counts its batches, and a strict load wants the count. */
+static dt_status add_count(const dt_export *x, const dt_weight *w, draft *d) {
+    static const char var[] = "running_var";
+    char name[DT_NAME_MAX + 32];
+    const size_t n = strlen(w->name), tail = strlen(var);
+    if (!w->state || n < tail || strcmp(w->name + n - tail, var) != 0) return DT_OK;
+    snprintf(name, sizeof name, "%.*snum_batches_tracked", (int)(n - tail), w->name);
+    int64_t *count = malloc(sizeof *count);
+    if (count) *count = x->step;
+    return add(d, name, DT_TENSOR_I64, 0, NULL, count);
+}
+
+static dt_status gather(const dt_export *x, draft *d) {
+    for (int32_t i = 0; i < x->net->n; i++) {
+        DT_TRY(add_weight(x, &x->net->weight[i], d));
+        DT_TRY(add_count(x, &x->net->weight[i], d));
+    }
+    return DT_OK;
+}
+
+dt_status dt_export_write(const char *path, const dt_export *x) {
+    draft d = {.tensor = calloc(2 * (size_t)x->net->n + 1, sizeof *d.tensor)};
+    char step[32];
+    snprintf(step, sizeof step, "%lld", (long long)x->step);
+    const dt_tensor_note note[] = {{"format", "pt"}, /* what its readers in Python ask for */
+                                   {"dtrain.version", dt_version()},
+                                   {DT_EXPORT_STEP, step},
+                                   {DT_EXPORT_CONFIG, x->config_text},
+                                   {DT_EXPORT_DATA, x->data_text}};
+    const int64_t n_note = (int64_t)(sizeof note / sizeof note[0]) - (x->data_text ? 0 : 1);
+    dt_status st = d.tensor ? gather(x, &d) : dt_fail(DT_ERR_MEMORY, "no memory for a list of tensors");
+    if (st == DT_OK) st = dt_safetensors_write(path, d.n, d.tensor, n_note, note);
+    for (int64_t i = 0; i < d.n; i++) {
+        free((char *)(uintptr_t)d.tensor[i].name);
+        free((void *)(uintptr_t)d.tensor[i].data);
+    }
+    free(d.tensor);
+    return st;
+}

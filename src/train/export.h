@@ -1,0 +1,30 @@
+/* A network's weights as others read them: a file in safetensors, in PyTorch's layouts and under its names. */
+#ifndef DT_TRAIN_EXPORT_H
+#define DT_TRAIN_EXPORT_H
+
+#include "formats/safetensors.h"
+#include "model/weight.h"
+#include "train/checkpoint.h"
+
+/* Keys of what such a file says of itself. */
+#define DT_EXPORT_CONFIG "dtrain.config" /* the configuration, TOML */
+#define DT_EXPORT_DATA   "dtrain.data"   /* what the training set was, JSON as in the manifest */
+#define DT_EXPORT_STEP   "dtrain.step"
+
+typedef struct dt_export {
+    const dt_weight_list *net;
+    int32_t
+        n; /* as in checkpoints: of "param/", "state/" and "ema/" the averaged ones where they are there */
+    const dt_ckpt_tensor *tensor;
+    dt_tensor_type type;                 /* F32, F16 or BF16; of running statistics F32 in any case */
+    const char *config_text, *data_text; /* the latter may be NULL */
+    int64_t step;
+} dt_export;
+
+/* DT_ERR_IO; DT_ERR_CHECKPOINT where a weight is missing; DT_ERR_CONFIG where a number is too large for the type. */
+dt_status dt_export_write(const char *path, const dt_export *x);
+
+/* n numbers, in place, in F32, F16 or BF16. DT_ERR_CONFIG where one, of the tensor `name`, is too large for it. */
+dt_status dt_export_narrow(dt_tensor_type type, const char *name, int64_t n, float *data);
+
+#endif

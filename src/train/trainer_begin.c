@@ -1,0 +1,52 @@
+/* What a run begins with that continues no checkpoint: fresh weights, or those of model.init_from. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/text.h"
+#include "trainer_internal.h"
+
+enum { SHOWN = 12 /* names of a kind for people */ };
+
+/* "; drawn anew: a, b and 3 more" */
+static void tell_names(FILE *out, const char *what, int32_t n,
+                       const char *(*name)(const dt_weights *w, int32_t i), const dt_weights *w) {
+    if (n > 0) fprintf(out, "; %s: ", what);
+    for (int32_t i = 0; i < n && i < SHOWN; i++) fprintf(out, "%s%.160s", i ? ", " : "", name(w, i));
+    if (n > SHOWN) fprintf(out, " and %d more", n - SHOWN);
+}
+
+static const char *fresh(const dt_weights *w, int32_t i) {
+    return w->fresh[i];
+}
+static const char *ignored(const dt_weights *w, int32_t i) {
+    return w->ignored[i];
+}
+
+static void tell(const dt_trainer *t, const dt_weights *w) {
+    char *text = NULL;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    if (!out) return;
+    fprintf(out, "weights %d of %d from %s (%s%s)", w->n, w->n + w->n_fresh, w->path, w->kind,
+            w->averaged ? ", averaged" : "");
+    if (w->taken_off[0]) fprintf(out, "; \"%s\" taken off its names", w->taken_off);
+    if (w->put_before[0]) fprintf(out, "; \"%s\" put before its names", w->put_before);
+    if (w->n_transposed > 0) fprintf(out, "; %d recognised as [in, out]", w->n_transposed);
+    tell_names(out, "drawn anew", w->n_fresh, fresh, w);
+    tell_names(out, "not taken", w->n_ignored, ignored, w);
+    if (fclose(out) == 0) dt_tell(t->sink, DT_NEWS_LINE, "%s", text);
+    free(text);
+}
+
+dt_status dt_trainer_begin(dt_trainer *t) {
+    dt_engine *e = t->session.engine;
+    const dt_init_options *o = &t->config->model.init;
+    DT_TRY(dt_comm_agree(t->mpi, dt_engine_init(e)));
+    if (!o->from[0]) return DT_OK;
+    /* One rank reads, so that all have the same whatever their hosts hold. */
+    DT_TRY(dt_comm_agree(t->mpi, t->root ? dt_weights_read(dt_engine_weights(e), o, &t->weights) : DT_OK));
+    DT_TRY(dt_engine_begin_with(e, t->weights.n, t->weights.tensor));
+    if (t->root) tell(t, &t->weights);
+    return DT_OK;
+}
