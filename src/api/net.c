@@ -138,6 +138,7 @@ dt_status dt_net_create(dt_run *run, dt_net_options options, dt_net **out) {
 
 static void tear_down(dt_net *net) {
     dt_engine_destroy(net->engine);
+    dt_ranking_free(&net->ranking);
     for (int32_t i = 0; i < net->n_input; i++)
         if (net->input[i].data) net->be->free(net->be, DT_MEM_HOST, net->input[i].data);
     if (net->comm && net->comm != net->run->mpi) net->comm->destroy(net->comm);

@@ -5,6 +5,7 @@
 #include "api.h"
 #include "model/task.h"
 #include "train/engine.h"
+#include "train/ranking.h"
 
 /* What dt_net_set holds of an input until it is fed. */
 typedef struct dt_net_input {
@@ -52,6 +53,8 @@ struct dt_net {
     double lr;
     double metric[DT_METRIC_COUNT];
     dt_metrics_of metrics_of;
+    dt_ranking ranking;       /* of the evaluation under way */
+    double average_precision; /* of the last one */
 };
 
 /* Of a call on a network that is not compiled: the first mistake in building it, if there is one. */

@@ -105,6 +105,14 @@ static dt_status need_matrix(const dt_engine *e) {
         dt_optim_names[e->config->optim.kind]);
 }
 
+/* What is made of the scores of a whole evaluation needs them behind it. */
+static dt_status keep_scores(dt_graph *g) {
+    const dt_node *n = g->n_loss > 0 ? &g->node[g->value[g->loss[0]].producer] : NULL;
+    if (!n || n->op != DT_OP_LOSS || n->attr.loss.sums != DT_LOSS_SUMS_LABELS) return DT_OK;
+    DT_TRY(dt_graph_keep(g, DT_ENGINE_SCORES, n->in[DT_LOSS_IN_X]));
+    return dt_graph_keep(g, DT_ENGINE_TARGETS, n->in[DT_LOSS_IN_TARGET]);
+}
+
 /* The programs, prepared but without memory. */
 static dt_status compile(dt_engine *e, const dt_dataset_info *data, FILE *tell) {
     const dt_config *c = e->config;
@@ -124,6 +132,11 @@ static dt_status compile(dt_engine *e, const dt_dataset_info *data, FILE *tell) 
     DT_TRY(dt_compile(g, &o, &e->axis, e->train ? &e->program : NULL));
     DT_TRY(need_matrix(e));
     DT_TRY(dt_engine_forward_graph(e, data, false, &g));
+    const dt_status kept = keep_scores(g);
+    if (kept != DT_OK) {
+        dt_graph_destroy(g);
+        return kept;
+    }
     return dt_compile(g, &o, &e->axis, &e->eval);
 }
 

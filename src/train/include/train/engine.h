@@ -118,6 +118,10 @@ dt_status dt_engine_eval_end(dt_engine *e, double *metric); /* DT_METRIC_COUNT d
  * Not collective. Between steps. */
 dt_status dt_engine_eval_lone(dt_engine *e, double *metric);
 
+/* What the evaluation program keeps where its first loss is one of labels (DT_LOSS_SUMS_LABELS): the scores and which
+ * labels hold, both [rows, ...]. */
+#define DT_ENGINE_SCORES  "loss/scores"
+#define DT_ENGINE_TARGETS "loss/targets"
 /* An output of the evaluation program by its name, as the batch just run left it: *n_elem elements in fp32,
  * which belong to the engine and stay until the next call. Waits for the device. DT_ERR_INTERNAL where there is
  * no such output. */

@@ -30,6 +30,7 @@ struct dt_session {
     dt_watchdog *watchdog;
     bool any_gpu;                  /* some rank computes on a GPU */
     bool mixed;                    /* and some rank does not */
+    bool told_bare;                /* that some labels are of no sample */
     bool inputs;                   /* val_data is dt_inputs_open's: read in whole batches, forgivingly */
     dt_session_batch_fn *on_batch; /* NULL: nobody looks */
     void *on_batch_arg;
