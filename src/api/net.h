@@ -74,6 +74,10 @@ dt_status dt_net_meet(dt_net *net, dt_status mine, const char *function, const c
 enum { DT_MEET_TEXT_MAX = 2048 };
 /* The same of one that is built and not yet compiled: in all that it is. */
 dt_status dt_net_meet_built(dt_net *net, dt_status mine);
+/* What a checkpoint of the network says of it: TOML comments; owned by the caller, also where it fails. */
+dt_status dt_net_describe(const dt_net *net, char **text);
+/* Whether the checkpoint is of such a network, as far as it says. */
+dt_status dt_net_check_same(const dt_net *net, const dt_ckpt *c);
 /* Within one: DT_OK where all ranks bring that. */
 dt_status dt_net_all(dt_net *net, dt_status mine);
 /* dt_net_step that fails on all ranks with `mine` where that is not DT_OK. */

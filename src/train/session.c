@@ -204,6 +204,7 @@ static dt_status open_engine(const dt_config *c, bool train, const dt_data_facts
     }
     DT_TRY(dt_comm_check_equal(s->mpi, dt_data_hash(&info), "the normalisation that the training set gives"));
     if (train) s->classes_xxh3 = dt_data_classes_hash(s->train_data);
+    s->info = info;
     s->statistics_xxh3 = known ? dt_data_statistics_hash(&c->augment, &info) : 0;
     dt_division d;
     dt_upload_plan upload;
@@ -341,7 +342,7 @@ static dt_status check_targets(const dt_session *s) {
     dt_graph *g;
     dt_dataset_info_get(s->train_data ? s->train_data : s->val_data, &info);
     if (s->inputs || info.channels > 0) return DT_OK; /* labels of images have been checked */
-    DT_TRY(dt_engine_forward_graph(s->engine, &info, s->train_data != NULL, &g));
+    DT_TRY(dt_engine_forward_graph(s->engine, NULL, &info, s->train_data != NULL, &g));
     dt_status st = DT_OK;
     for (dt_nid i = 0; i < g->n_node && st == DT_OK; i++)
         if (g->node[i].op == DT_OP_XENT || g->node[i].op == DT_OP_LOSS)

@@ -137,6 +137,14 @@ for n in 1 2 4; do
     grep -o 'mAP.* %' eval$n.log >map$n || fail "eval on $n ranks: $(cat eval$n.log)"
     cmp map1 map$n || fail "mean average precision on $n ranks: $(cat map$n), on one $(cat map1)"
 done
+# A network that does other things with the same weights is not theirs.
+sed 's/"tanh"/"relu"/' multi.toml >relu.toml
+for verb in eval 'predict labels/val'; do
+    set -- $verb
+    train "$ranks" relu.log "$1" relu.toml "${@:2}"
+    expect_code 2
+    expect relu.log 'step-00000300 is of another network than this configuration.s: "features" is "relu of [0-9]+" here and "tanh of [0-9]+" there; ' 1
+done
 train_ok "$ranks" best.log multi.toml run.out_dir=by-map checkpoint.best_metric=eval_map checkpoint.keep_best=1 train.steps=200 schedule.kind=constant
 grep -q '"metric": "eval_map"' by-map/checkpoints/best/evaluation.json || fail "best is not by eval_map: $(cat by-map/checkpoints/best/evaluation.json)"
 

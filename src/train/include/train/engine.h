@@ -143,9 +143,9 @@ int64_t dt_engine_payload_bytes(const dt_engine *e);
  * evaluation where nothing is trained); train.eval_batch, if set, stays. */
 int64_t dt_engine_largest_rows(const dt_engine *e);
 dt_status dt_engine_sync(dt_engine *e);
-/* The forward graph of the configured model for a micro-batch (or a batch of evaluation), as the engine
- * compiles it. The caller destroys it. */
-dt_status dt_engine_forward_graph(const dt_engine *e, const dt_dataset_info *data, bool training,
-                                  dt_graph **out);
+/* The forward graph of a model for a micro-batch (or a batch of evaluation), as the engine compiles it; `model` NULL:
+ * the configured one. The caller destroys it. */
+dt_status dt_engine_forward_graph(const dt_engine *e, const dt_model_options *model,
+                                  const dt_dataset_info *data, bool training, dt_graph **out);
 
 #endif

@@ -26,6 +26,7 @@ struct dt_session {
     dt_comm *comm;                          /* gradients: NCCL, or mpi itself */
     dt_dataset *train_data, *val_data;      /* NULL where not opened or not configured */
     uint64_t classes_xxh3, statistics_xxh3; /* as in dt_ckpt_meta; 0 where those of training are not known */
+    dt_dataset_info info;                   /* of what the engine's network is made for */
     dt_engine *engine;
     dt_watchdog *watchdog;
     bool any_gpu;                  /* some rank computes on a GPU */
