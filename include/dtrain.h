@@ -600,7 +600,8 @@ typedef struct dt_loss_options {
  * "cross_entropy"      x [K]: logits; target: a whole number, the class 0..K-1, less than 0: the row does not count.
  *                      "top1", "top5"
  * "mse", "l1", "huber" target: any value of the shape of x; of a row the mean over its numbers. "rmse", "mae", "r2"
- * "bce"                x: logits, target of the same shape: 0 to 1. "accuracy", "f1", "exact"
+ * "bce"                x: logits, target of the same shape: 0 to 1. "accuracy", "f1", "exact", of evaluations "map",
+ *                      mean average precision
  * "value"              x itself is the loss, target DT_NO_VAR: any formula may be one */
 DT_API void dt_loss(const char *kind, dt_var x, dt_var target, dt_loss_options options);
 

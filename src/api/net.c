@@ -138,6 +138,7 @@ dt_status dt_net_create(dt_run *run, dt_net_options options, dt_net **out) {
 
 static void tear_down(dt_net *net) {
     dt_engine_destroy(net->engine);
+    dt_ranking_free(&net->ranking);
     for (int32_t i = 0; i < net->n_input; i++)
         if (net->input[i].data) net->be->free(net->be, DT_MEM_HOST, net->input[i].data);
     if (net->comm && net->comm != net->run->mpi) net->comm->destroy(net->comm);
@@ -267,7 +268,7 @@ static dt_status refuse_other(const dt_net *net, const char *path, int32_t n, co
 
 static dt_status save(dt_net *net, const char *path, int64_t updates, int32_t n,
                       const dt_ckpt_tensor *tensor) {
-    static const char config_text[] = "# a network written in C\n";
+    char *config_text;
     if (net->run->mpi && net->run->mpi->rank != 0) return DT_OK;
     const dt_ckpt_policy policy = {.dir = path, .keep_last = INT64_MAX};
     const int64_t batch = net->config.train.global_batch;
@@ -283,9 +284,11 @@ static dt_status save(dt_net *net, const char *path, int64_t updates, int32_t n,
     dt_ckpt_writer *w;
     DT_TRY(refuse_other(net, path, n, tensor));
     DT_TRY(dt_ckpt_writer_create(&policy, &w));
-    dt_status st = dt_ckpt_writer_save(w, &meta, n, tensor, config_text);
+    dt_status st = dt_net_describe(net, &config_text);
+    if (st == DT_OK) st = dt_ckpt_writer_save(w, &meta, n, tensor, config_text);
     if (st == DT_OK) st = dt_ckpt_writer_wait(w);
     dt_ckpt_writer_destroy(w);
+    free(config_text);
     return st;
 }
 
@@ -345,6 +348,7 @@ dt_status dt_net_load(dt_net *net, const char *path) {
     dt_ckpt *c = NULL;
     /* Each rank reads its own file: what is in it must be the same, before any takes it. */
     dt_status st = open_checkpoint(net, path, &c);
+    if (st == DT_OK) st = dt_net_check_same(net, c);
     if (st == DT_OK && net->run->mpi)
         snprintf(more, sizeof more, "checkpoint of step %lld, contents %016llx\n", (long long)c->meta.step,
                  (unsigned long long)contents_of(c));

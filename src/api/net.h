@@ -5,6 +5,7 @@
 #include "api.h"
 #include "model/task.h"
 #include "train/engine.h"
+#include "train/ranking.h"
 
 /* What dt_net_set holds of an input until it is fed. */
 typedef struct dt_net_input {
@@ -52,6 +53,8 @@ struct dt_net {
     double lr;
     double metric[DT_METRIC_COUNT];
     dt_metrics_of metrics_of;
+    dt_ranking ranking;       /* of the evaluation under way */
+    double average_precision; /* of the last one */
 };
 
 /* Of a call on a network that is not compiled: the first mistake in building it, if there is one. */
@@ -71,6 +74,10 @@ dt_status dt_net_meet(dt_net *net, dt_status mine, const char *function, const c
 enum { DT_MEET_TEXT_MAX = 2048 };
 /* The same of one that is built and not yet compiled: in all that it is. */
 dt_status dt_net_meet_built(dt_net *net, dt_status mine);
+/* What a checkpoint of the network says of it: TOML comments; owned by the caller, also where it fails. */
+dt_status dt_net_describe(const dt_net *net, char **text);
+/* Whether the checkpoint is of such a network, as far as it says. */
+dt_status dt_net_check_same(const dt_net *net, const dt_ckpt *c);
 /* Within one: DT_OK where all ranks bring that. */
 dt_status dt_net_all(dt_net *net, dt_status mine);
 /* dt_net_step that fails on all ranks with `mine` where that is not DT_OK. */

@@ -3,8 +3,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <xxhash.h>
 
+#include "core/graph_print.h"
 #include "core/key.h"
 #include "core/op.h"
 #include "net.h"
@@ -63,11 +63,46 @@ static void print_value(const dt_value *v, FILE *out) {
 }
 
 static void print_node(const dt_graph *g, const dt_node *n, FILE *out) {
-    const dt_attr own = dt_op_attr(n->op, &n->attr);
-    fprintf(out, "%s: %s of", g->value[n->out[0]].name, dt_op_name(n));
+    char head[DT_NAME_MAX + 64];
+    snprintf(head, sizeof head, "%s: %s ", g->value[n->out[0]].name, dt_op_name(n));
+    fprintf(out, "%sof", head);
     for (int32_t i = 0; i < n->n_in; i++) fprintf(out, " %s", n->in[i] >= 0 ? g->value[n->in[i]].name : "-");
-    fprintf(out, ", options by their hash %08x\n", (uint32_t)XXH3_64bits(&own, sizeof own));
+    fputc('\n', out);
+    dt_node_print_attributes(n, true, head, out);
 }
+
+/* ---- checkpoints ---- */
+
+static const char description_head[] = "# a network written in C\n", line_head[] = "# ";
+
+dt_status dt_net_describe(const dt_net *net, char **text) {
+    const dt_graph *g = net->b.g;
+    size_t size;
+    *text = NULL;
+    FILE *out = open_memstream(text, &size);
+    dt_status st = DT_OK;
+    if (out) {
+        fputs(description_head, out);
+        const dt_node *loss = &g->node[g->value[g->loss[0]].producer];
+        st = dt_graph_print_function(g, loss->in[0], line_head, out);
+    }
+    if (!out || fclose(out) != 0) st = dt_fail(DT_ERR_MEMORY, "no memory to describe the network");
+    return st;
+}
+
+dt_status dt_net_check_same(const dt_net *net, const dt_ckpt *c) {
+    char *text, why[DT_GRAPH_DIFFERENCE];
+    const size_t head = strlen(description_head);
+    /* Of a configuration, or of an earlier version. */
+    if (strncmp(c->config_text, description_head, head) != 0 || !c->config_text[head]) return DT_OK;
+    dt_status st = dt_net_describe(net, &text);
+    if (st == DT_OK && !dt_graph_same_function(text + head, c->config_text + head, why))
+        st = dt_fail(DT_ERR_CHECKPOINT, "%s is of another network than this: %s", c->path, why);
+    free(text);
+    return st;
+}
+
+/* ---- compiling ---- */
 
 dt_status dt_net_meet_built(dt_net *net, dt_status mine) {
     if (!net->run->mpi) return mine;

@@ -145,9 +145,20 @@ static dt_status forward_evaluation(dt_net *net) {
     DT_TRY(feed(net, DT_EVALUATION));
     net->mode = DT_EVALUATION;
     net->passed = true;
-    if (net->evaluating) return dt_engine_eval_batch(net->engine);
+    int64_t rows = 0;
+    for (int32_t i = 0; i < net->n_input; i++) rows = dt_max_i64(rows, net->input[i].rows);
+    if (net->evaluating) {
+        DT_TRY(dt_engine_eval_batch(net->engine));
+        return dt_ranking_add(&net->ranking, net->engine, rows);
+    }
     net->metrics_of = DT_METRICS_EVALUATION;
-    return dt_engine_eval_lone(net->engine, net->metric);
+    dt_ranking lone;
+    dt_ranking_begin(net->engine, &lone);
+    dt_status st = dt_engine_eval_lone(net->engine, net->metric);
+    if (st == DT_OK) st = dt_ranking_add(&lone, net->engine, rows);
+    if (st == DT_OK) st = dt_ranking_average(&lone, NULL, NULL, &net->average_precision);
+    dt_ranking_free(&lone);
+    return st;
 }
 
 dt_status dt_net_forward(dt_net *net, dt_mode mode) {
@@ -213,6 +224,7 @@ dt_status dt_net_begin_evaluation(dt_net *net) {
                                : dt_net_settle(net);
     DT_TRY(dt_net_meet(net, mine, __func__, ""));
     DT_TRY(note(net, dt_engine_eval_begin(net->engine, false)));
+    dt_ranking_begin(net->engine, &net->ranking);
     net->evaluating = true;
     return DT_OK;
 }
@@ -224,7 +236,10 @@ dt_status dt_net_end_evaluation(dt_net *net) {
     DT_TRY(dt_net_meet(net, mine, __func__, ""));
     net->evaluating = false;
     net->metrics_of = DT_METRICS_EVALUATION;
-    return note(net, dt_engine_eval_end(net->engine, net->metric));
+    dt_status st = dt_engine_eval_end(net->engine, net->metric);
+    if (st == DT_OK) st = dt_ranking_average(&net->ranking, net->run->mpi, NULL, &net->average_precision);
+    dt_ranking_free(&net->ranking);
+    return note(net, st);
 }
 
 /* ---- metrics ---- */
@@ -243,13 +258,14 @@ typedef struct metric_row {
     double (*value)(const double *sum, double rows); /* NULL: the total loss, or the task's */
     bool step_only;                                  /* the update's */
     const dt_metric_row *of_task;
+    bool of_evaluation; /* alone */
 } metric_row;
 
 static const metric_row metric_table[] = {
-    {"loss", DT_METRIC_LOSS, NULL, false, NULL},
-    {"rows", DT_METRIC_SAMPLES, step_value, false, NULL},
-    {"grad_norm", DT_METRIC_GRAD_NORM, step_value, true, NULL},
-    {"skipped", DT_METRIC_SKIPPED, step_value, true, NULL},
+    {"loss", DT_METRIC_LOSS, NULL, false, NULL, false},
+    {"rows", DT_METRIC_SAMPLES, step_value, false, NULL, false},
+    {"grad_norm", DT_METRIC_GRAD_NORM, step_value, true, NULL, false},
+    {"skipped", DT_METRIC_SKIPPED, step_value, true, NULL, false},
 };
 
 /* The metric of that name: the network's own, its task's, one of several losses. */
@@ -262,6 +278,7 @@ static dt_status find_metric(const dt_net *net, const char *name, metric_row *ou
     for (int32_t i = 0; net->task && i < net->task->n_metric; i++)
         if (strcmp(net->task->metric[i].name, name) == 0) {
             *out = (metric_row){.name = name, .of_task = &net->task->metric[i]};
+            out->of_evaluation = net->task->metric[i].need == DT_NEED_SCORES;
             return DT_OK;
         }
     for (int32_t i = 0; net->b.g->n_loss > 1 && i < net->b.g->n_loss; i++)
@@ -280,8 +297,10 @@ dt_status dt_net_metric(dt_net *net, const char *name, double *out) {
     DT_CHECK_POINTER(out);
     *out = NAN;
     DT_TRY(find_metric(net, name, &row));
-    if (net->metrics_of == DT_METRICS_NONE || (row.step_only && net->metrics_of != DT_METRICS_STEP))
-        return dt_fail(DT_ERR_USAGE, "dt_net_metric: there is no \"%s\" yet", name);
+    if (net->metrics_of == DT_METRICS_NONE || (row.step_only && net->metrics_of != DT_METRICS_STEP) ||
+        (row.of_evaluation && net->metrics_of != DT_METRICS_EVALUATION))
+        return dt_fail(DT_ERR_USAGE, "dt_net_metric: there is no \"%s\"%s", name,
+                       row.of_evaluation ? " but of an evaluation" : " yet");
     if (net->metrics_of == DT_METRICS_STEP) {
         if (net->phase == DT_NET_IDLE)
             DT_TRY(take_results(net, 0));
@@ -289,8 +308,9 @@ dt_status dt_net_metric(dt_net *net, const char *name, double *out) {
             DT_TRY(dt_engine_sums(net->engine, net->metric)); /* so far */
     }
     if (row.of_task) {
+        const dt_metric_extra more = {.average_precision = net->average_precision};
         if (net->metric[DT_METRIC_SAMPLES] > 0)
-            *out = dt_metric_value(row.of_task, net->metric, net->b.g->n_loss > 1, 0);
+            *out = dt_metric_value(row.of_task, net->metric, net->b.g->n_loss > 1, &more);
         return DT_OK;
     }
     if (!row.value) {

@@ -151,10 +151,10 @@ dt_vid dt_graph_output(const dt_graph *g, const char *name) {
     return -1;
 }
 
-dt_status dt_graph_add_output(dt_graph *g, const char *name, dt_vid v) {
+static dt_status add_output(dt_graph *g, const char *name, dt_vid v, int32_t most) {
     if (dt_graph_output(g, name) >= 0)
         return dt_fail(DT_ERR_CONFIG, "the network has two outputs named \"%s\"", name);
-    if (g->n_output == DT_OUTPUTS_MAX)
+    if (g->n_output >= most)
         return dt_fail(DT_ERR_CONFIG, "the network has more than %d outputs", DT_OUTPUTS_MAX);
     dt_output o = {.value = v};
     if ((size_t)snprintf(o.name, sizeof o.name, "%s", name) >= sizeof o.name)
@@ -162,6 +162,14 @@ dt_status dt_graph_add_output(dt_graph *g, const char *name, dt_vid v) {
                        DT_FIELD_NAME_MAX - 1);
     g->output[g->n_output++] = o;
     return DT_OK;
+}
+
+dt_status dt_graph_add_output(dt_graph *g, const char *name, dt_vid v) {
+    return add_output(g, name, v, DT_OUTPUTS_MAX);
+}
+
+dt_status dt_graph_keep(dt_graph *g, const char *name, dt_vid v) {
+    return add_output(g, name, v, DT_OUTPUTS_MAX + DT_OUTPUTS_OWN);
 }
 
 dt_status dt_graph_add_loss(dt_graph *g, dt_vid v) {

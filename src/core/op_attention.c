@@ -153,7 +153,7 @@ static double attention_bwd_flops(const dt_graph *g, const dt_node *n) {
 
 #define ATTRIBUTES                                                                                           \
     A(attention, heads), A(attention, kv_heads), A(attention, causal), A(attention, window),                 \
-        A(attention, scale), A(attention, dropout), A(attention, salt)
+        A(attention, scale), LEARNS(attention, dropout), LEARNS(attention, salt)
 
 const dt_op_row dt_row_attention = {
     .name = "attention",

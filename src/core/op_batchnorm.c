@@ -105,7 +105,7 @@ const dt_op_row dt_row_batchnorm = {
            F32("rvar", LEN(DT_BN_IN_X, LAST), .updated = true), T("res", OPT, SAME(DT_BN_IN_X))},
     .out = {T("y"), F32("mean"), F32("invstd"), F32("scale"), F32("shift")},
     .flags = DT_OP_EFFECT,
-    .attr = {A(norm, eps), A(norm, momentum), A(norm, relu)},
+    .attr = {A(norm, eps), LEARNS(norm, momentum), A(norm, relu)},
     .infer = infer_batchnorm,
     .grad = grad_batchnorm,
     .flops = dt_flops_main4,
@@ -130,7 +130,7 @@ const dt_op_row dt_row_bn_finalize = {
            F32("rvar", LEN(DT_FINALIZE_IN_GAMMA, LAST), .updated = true)},
     .out = {F32("mean"), F32("invstd"), F32("scale"), F32("shift")},
     .flags = DT_OP_INTERNAL | DT_OP_EFFECT,
-    .attr = {A(norm, rows), A(norm, eps), A(norm, momentum), A(norm, stats_are_sums)},
+    .attr = {A(norm, rows), A(norm, eps), LEARNS(norm, momentum), A(norm, stats_are_sums)},
     .infer = infer_bn_finalize,
 };
 

@@ -74,7 +74,7 @@ const dt_op_row dt_row_embed = {
            "refuses it). padding: a row that learns nothing; -1: none.",
     .in = {T("weight"), {.name = "index", .type = DT_SLOT_I32}},
     .out = {T("y")},
-    .attr = {A(embed, padding)},
+    .attr = {LEARNS(embed, padding)},
     .infer = infer_embed,
     .grad = grad_embed,
 };
@@ -96,7 +96,7 @@ const dt_op_row dt_row_embed_bwd = {
     .in = {T("dy"), {.name = "index", .type = DT_SLOT_I32}},
     .out = {T("dw")},
     .flags = DT_OP_INTERNAL,
-    .attr = {A(embed, padding), A(embed, rows), A(embed, tables)},
+    .attr = {LEARNS(embed, padding), A(embed, rows), A(embed, tables)},
     .infer = infer_embed_bwd,
     .flops = dt_flops_main,
 };

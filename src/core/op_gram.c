@@ -141,7 +141,7 @@ const dt_op_row dt_row_bn_gram = {
            F32("rvar", LEN(DT_BN_GRAM_IN_W, 0), .updated = true)},
     .out = {F32("mean"), F32("invstd"), F32("scale"), F32("shift"), F32("wcov")},
     .flags = DT_OP_INTERNAL | DT_OP_EFFECT,
-    .attr = {A(norm, rows), A(norm, eps), A(norm, momentum)},
+    .attr = {A(norm, rows), A(norm, eps), LEARNS(norm, momentum)},
     .infer = infer_bn_gram,
     .flops = bn_gram_flops,
 };

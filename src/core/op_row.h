@@ -31,10 +31,12 @@ DT_OP_LIST(DT_OP_ROW)
 #define IN_PLACE(i, o) .in_place = (i) + 1, .in_place_out = (o)
 
 /* An attribute; its type is that of the field. */
-#define FIELD(family, field) ((dt_attr *)0)->family.field
-#define A(family_, field)                                                                                      \
+#define FIELD(family, field)   ((dt_attr *)0)->family.field
+#define A(family_, field)      ATTRIBUTE(family_, field, false)
+#define LEARNS(family_, field) ATTRIBUTE(family_, field, true) /* means nothing outside of training */
+#define ATTRIBUTE(family_, field, learns_)                                                                     \
     {                                                                                                          \
-        .family = #family_, .name = #field,                                                                  \
+        .family = #family_, .name = #field, .learns = (learns_),                                             \
         .type = _Generic(FIELD(family_, field),                                                              \
                          int32_t: "i32",                                                                     \
                          int32_t *: "i32",                                                                   \

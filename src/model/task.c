@@ -43,24 +43,29 @@ static double perplexity(const dt_metric_facts *f) {
 
 /* What the text would be packed into, of each of its bytes. */
 static double bits_a_byte(const dt_metric_facts *f) {
-    return f->bytes_a_row > 0 ? f->loss / log(2) / f->bytes_a_row : NAN;
+    return f->more.bytes_a_row > 0 ? f->loss / log(2) / f->more.bytes_a_row : NAN;
+}
+
+static double average_precision(const dt_metric_facts *f) {
+    return f->more.average_precision;
 }
 
 #define CLASSIFY(M)                                                                                          \
-    M("top1", "top-1", "accuracy", "acc", true, true, first_share, false)                                    \
-    M("top5", "top-5", NULL, NULL, true, true, second_share, false)
+    M("top1", "top-1", "accuracy", "acc", true, true, first_share, DT_NEED_SUMS)                             \
+    M("top5", "top-5", NULL, NULL, true, true, second_share, DT_NEED_SUMS)
 #define MULTILABEL(M)                                                                                        \
-    M("accuracy", "label accuracy", "accuracy", "acc", true, true, first_share, false)                       \
-    M("f1", "F1", NULL, NULL, true, true, f1, false)                                                         \
-    M("exact", "all labels right", NULL, NULL, true, true, fourth_share, false)
+    M("accuracy", "label accuracy", "accuracy", "acc", true, true, first_share, DT_NEED_SUMS)                \
+    M("f1", "F1", NULL, NULL, true, true, f1, DT_NEED_SUMS)                                                  \
+    M("exact", "all labels right", NULL, NULL, true, true, fourth_share, DT_NEED_SUMS)                       \
+    M("map", "mAP", NULL, NULL, true, true, average_precision, DT_NEED_SCORES)
 #define REGRESS(M)                                                                                           \
-    M("rmse", "RMSE", "RMSE", "rmse", false, false, root, false)                                             \
-    M("mae", "MAE", NULL, NULL, false, false, second_share, false)                                           \
-    M("r2", "R2", NULL, NULL, false, true, explained, false)
+    M("rmse", "RMSE", "RMSE", "rmse", false, false, root, DT_NEED_SUMS)                                      \
+    M("mae", "MAE", NULL, NULL, false, false, second_share, DT_NEED_SUMS)                                    \
+    M("r2", "R2", NULL, NULL, false, true, explained, DT_NEED_SUMS)
 #define LANGUAGE(M)                                                                                          \
-    M("perplexity", "perplexity", "perplexity", "ppl", false, false, perplexity, false)                      \
-    M("bits_per_byte", "bits per byte", NULL, NULL, false, false, bits_a_byte, true)                         \
-    M("token_accuracy", "accuracy", "accuracy", "acc", true, true, first_share, false)
+    M("perplexity", "perplexity", "perplexity", "ppl", false, false, perplexity, DT_NEED_SUMS)               \
+    M("bits_per_byte", "bits per byte", NULL, NULL, false, false, bits_a_byte, DT_NEED_BYTES)                \
+    M("token_accuracy", "accuracy", "accuracy", "acc", true, true, first_share, DT_NEED_SUMS)
 
 #define METRIC_ROW(...)          {__VA_ARGS__},
 #define METRIC_CHOICE(name, ...) "eval_" name,
@@ -133,12 +138,13 @@ double dt_loss_total(const double *metric, int32_t n, const double *weight) {
     return alike ? metric[DT_METRIC_LOSS] / (rows > 0 ? rows : 1) : sum;
 }
 
-double dt_metric_value(const dt_metric_row *m, const double *metric, bool several, double bytes_a_row) {
+double dt_metric_value(const dt_metric_row *m, const double *metric, bool several,
+                       const dt_metric_extra *more) {
     const double *loss = several ? metric + DT_METRIC_LOSSES : metric + DT_METRIC_LOSS, n = loss[1];
     const dt_metric_facts f = {.sum = metric + DT_METRIC_TASK,
                                .rows = metric[DT_METRIC_SAMPLES] > 0 ? metric[DT_METRIC_SAMPLES] : 1,
                                .loss = loss[0] / (n > 0 ? n : 1),
-                               .bytes_a_row = bytes_a_row};
+                               .more = *more};
     return m->value(&f);
 }
 

@@ -85,14 +85,20 @@ static bool get_number(const json_t *v, double *out) {
     return json_is_real(v) || json_is_null(v);
 }
 
-/* The task of those metrics that the record has, and no others besides the n_known members. */
+/* The task of those metrics that the record has, and no others besides the n_known members. It has the first; later
+ * ones may be younger than the record. */
 static bool find_task(const json_t *root, size_t n_known, dt_ckpt_eval *e) {
     for (e->task = 0; dt_task_choices[e->task]; e->task++) {
         const dt_task_row *task = &dt_task_table[e->task];
-        bool has = json_object_size(root) == n_known + (size_t)task->n_metric;
-        for (int32_t i = 0; has && i < task->n_metric; i++)
-            has = get_number(json_object_get(root, task->metric[i].name), &e->score.metric[i]);
-        if (has) return true;
+        size_t n = n_known;
+        bool has = true;
+        for (int32_t i = 0; has && i < task->n_metric; i++) {
+            const json_t *v = json_object_get(root, task->metric[i].name);
+            e->score.metric[i] = NAN;
+            n += v != NULL;
+            has = v ? get_number(v, &e->score.metric[i]) : i > 0;
+        }
+        if (has && json_object_size(root) == n) return true;
     }
     return false;
 }

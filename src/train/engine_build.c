@@ -76,8 +76,8 @@ static dt_status model_input(const dt_engine *e, const dt_dataset_info *d, int64
     return DT_OK;
 }
 
-dt_status dt_engine_forward_graph(const dt_engine *e, const dt_dataset_info *data, bool training,
-                                  dt_graph **out) {
+dt_status dt_engine_forward_graph(const dt_engine *e, const dt_model_options *model,
+                                  const dt_dataset_info *data, bool training, dt_graph **out) {
     dt_model_input in;
     int64_t rows = training ? e->division.rows : e->division.eval_rows;
     /* Evaluation takes names and shapes from the training graph, and must not fail where its micro-batch of
@@ -85,7 +85,7 @@ dt_status dt_engine_forward_graph(const dt_engine *e, const dt_dataset_info *dat
     if (training && !e->train) rows = dt_max_i64(rows, 2);
     if (e->make_forward) return e->make_forward(e->forward_arg, rows, training, out);
     DT_TRY(model_input(e, data, rows, training, &in));
-    return dt_model_build(&e->config->model, &in, compute_dtype(e->config), training, out);
+    return dt_model_build(model ? model : &e->config->model, &in, compute_dtype(e->config), training, out);
 }
 
 static dt_status refuse_hopeless(void *arg, dt_graph *g) {
@@ -107,6 +107,14 @@ static dt_status need_matrix(const dt_engine *e) {
         dt_optim_names[e->config->optim.kind]);
 }
 
+/* What is made of the scores of a whole evaluation needs them behind it. */
+static dt_status keep_scores(dt_graph *g) {
+    const dt_node *n = g->n_loss > 0 ? &g->node[g->value[g->loss[0]].producer] : NULL;
+    if (!n || n->op != DT_OP_LOSS || n->attr.loss.sums != DT_LOSS_SUMS_LABELS) return DT_OK;
+    DT_TRY(dt_graph_keep(g, DT_ENGINE_SCORES, n->in[DT_LOSS_IN_X]));
+    return dt_graph_keep(g, DT_ENGINE_TARGETS, n->in[DT_LOSS_IN_TARGET]);
+}
+
 /* The programs, prepared but without memory. */
 static dt_status compile(dt_engine *e, const dt_dataset_info *data, FILE *tell) {
     const dt_config *c = e->config;
@@ -124,13 +132,18 @@ static dt_status compile(dt_engine *e, const dt_dataset_info *data, FILE *tell) 
                                   .tell = tell};
     dt_graph *g;
     /* The axis needs the training graph even where only evaluation runs. */
-    DT_TRY(dt_engine_forward_graph(e, data, true, &g));
+    DT_TRY(dt_engine_forward_graph(e, NULL, data, true, &g));
     const dt_status listed = dt_weight_list_make(g, &e->weights);
     if (listed != DT_OK) dt_graph_destroy(g);
     DT_TRY(listed);
     DT_TRY(dt_compile(g, &o, &e->axis, e->train ? &e->program : NULL));
     DT_TRY(need_matrix(e));
-    DT_TRY(dt_engine_forward_graph(e, data, false, &g));
+    DT_TRY(dt_engine_forward_graph(e, NULL, data, false, &g));
+    const dt_status kept = keep_scores(g);
+    if (kept != DT_OK) {
+        dt_graph_destroy(g);
+        return kept;
+    }
     return dt_compile(g, &o, &e->axis, &e->eval);
 }
 

@@ -234,7 +234,7 @@ dt_status dt_inspect(const dt_config *c, dt_comm *mpi, bool passes, FILE *out, c
     dt_graph *g = NULL;
     i.data = (dt_session){.config = &i.config, .mpi = mpi, .sink = sink};
     dt_status st = open_all(c, &i);
-    if (st == DT_OK) st = dt_comm_agree(mpi, dt_engine_forward_graph(i.engine, &i.info, true, &g));
+    if (st == DT_OK) st = dt_comm_agree(mpi, dt_engine_forward_graph(i.engine, NULL, &i.info, true, &g));
     if (st == DT_OK && mpi->rank == 0) {
         if (passes) fprintf(out, "\n");
         dt_model_print(g, out);

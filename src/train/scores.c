@@ -1,5 +1,6 @@
 #include "train/scores.h"
 
+#include <math.h>
 #include <stdio.h>
 
 dt_scoreboard dt_scoreboard_of(const dt_model_options *o) {
@@ -15,13 +16,15 @@ dt_scoreboard dt_scoreboard_of(const dt_model_options *o) {
 }
 
 bool dt_scoreboard_has(const dt_scoreboard *b, int32_t k) {
-    return !b->task->metric[k].of_bytes || b->bytes_a_token > 0;
+    const dt_metric_need need = b->task->metric[k].need;
+    return (need != DT_NEED_BYTES || b->bytes_a_token > 0) && (need != DT_NEED_SCORES || !b->no_ranking);
 }
 
-void dt_scores_of(const dt_scoreboard *b, const double *metric, dt_scores *out) {
+void dt_scores_of(const dt_scoreboard *b, const double *metric, double average_precision, dt_scores *out) {
+    const dt_metric_extra more = {.bytes_a_row = b->bytes_a_token, .average_precision = average_precision};
     *out = (dt_scores){.loss = dt_loss_total(metric, b->n_own, b->weight)};
     for (int32_t i = 0; i < b->task->n_metric; i++)
-        out->metric[i] = dt_metric_value(&b->task->metric[i], metric, b->n_own > 0, b->bytes_a_token);
+        out->metric[i] = dt_metric_value(&b->task->metric[i], metric, b->n_own > 0, &more);
     for (int32_t i = 0; i < b->n_own; i++) {
         const double *own = metric + DT_METRIC_LOSSES + 2 * i;
         out->own[i] = own[0] / (own[1] > 0 ? own[1] : 1);
@@ -31,7 +34,7 @@ void dt_scores_of(const dt_scoreboard *b, const double *metric, dt_scores *out) 
 void dt_scores_of_step(const dt_scoreboard *b, const float *metric, dt_scores *out) {
     double wide[DT_METRIC_COUNT];
     for (int i = 0; i < DT_METRIC_COUNT; i++) wide[i] = (double)metric[i];
-    dt_scores_of(b, wide, out);
+    dt_scores_of(b, wide, NAN, out);
 }
 
 const char *dt_score_at(const dt_scoreboard *b, const dt_scores *s, bool in_training, int32_t i,

@@ -16,6 +16,7 @@
 #include "gpu/cuda.h"
 #include "model/builder.h"
 #include "model/task.h"
+#include "train/ranking.h"
 
 enum { EVAL_POLL_BATCHES = 8 };
 static const double EVAL_POLL_S = 0.5;  /* a signal waits no longer, or one batch */
@@ -128,7 +129,7 @@ static dt_status count_bytes(const dt_config *c, bool train, dt_session *s) {
     if (info.text_bytes > 0) s->board.bytes_a_token = (double)info.text_bytes / (double)info.n_tokens;
     const dt_task_row *task = dt_task_of(&c->model);
     const int32_t k = dt_best_metric_index(task, (dt_best_metric)c->checkpoint.best_metric);
-    if (!train || k < 0 || !task->metric[k].of_bytes || s->board.bytes_a_token > 0) return DT_OK;
+    if (!train || k < 0 || task->metric[k].need != DT_NEED_BYTES || s->board.bytes_a_token > 0) return DT_OK;
     return dt_fail(
         DT_ERR_CONFIG,
         "checkpoint.best_metric = \"eval_%s\", but %s does not say how many bytes its tokens were: "
@@ -203,6 +204,7 @@ static dt_status open_engine(const dt_config *c, bool train, const dt_data_facts
     }
     DT_TRY(dt_comm_check_equal(s->mpi, dt_data_hash(&info), "the normalisation that the training set gives"));
     if (train) s->classes_xxh3 = dt_data_classes_hash(s->train_data);
+    s->info = info;
     s->statistics_xxh3 = known ? dt_data_statistics_hash(&c->augment, &info) : 0;
     dt_division d;
     dt_upload_plan upload;
@@ -340,7 +342,7 @@ static dt_status check_targets(const dt_session *s) {
     dt_graph *g;
     dt_dataset_info_get(s->train_data ? s->train_data : s->val_data, &info);
     if (s->inputs || info.channels > 0) return DT_OK; /* labels of images have been checked */
-    DT_TRY(dt_engine_forward_graph(s->engine, &info, s->train_data != NULL, &g));
+    DT_TRY(dt_engine_forward_graph(s->engine, NULL, &info, s->train_data != NULL, &g));
     dt_status st = DT_OK;
     for (dt_nid i = 0; i < g->n_node && st == DT_OK; i++)
         if (g->node[i].op == DT_OP_XENT || g->node[i].op == DT_OP_LOSS)
@@ -351,6 +353,33 @@ static dt_status check_targets(const dt_session *s) {
             st = check_index(s, g, &g->node[i]);
     dt_graph_destroy(g);
     return st;
+}
+
+/* Whether the scores of an evaluation are too many to be kept. */
+static dt_status check_ranking(const dt_config *c, bool train, dt_session *s) {
+    const dt_task_row *task = dt_task_of(&c->model);
+    const int32_t k = dt_best_metric_index(task, (dt_best_metric)c->checkpoint.best_metric);
+    dt_dataset_info info;
+    dt_ranking r;
+    if (!s->val_data || s->inputs) return DT_OK;
+    dt_ranking_begin(s->engine, &r);
+    dt_dataset_info_get(s->val_data, &info);
+    if (r.n_label == 0 || info.n_samples <= DT_RANKING_MAX / r.n_label) return DT_OK;
+    s->board.no_ranking = true;
+    if (train && k >= 0 && task->metric[k].need == DT_NEED_SCORES)
+        return dt_fail(
+            DT_ERR_CONFIG,
+            "checkpoint.best_metric = \"eval_%s\", but the %lld labels of %s in %s are more than the "
+            "%lld scores that are kept for it: choose another, or a smaller set",
+            task->metric[k].name, (long long)r.n_label, dt_count_text(info.n_samples, "sample").s,
+            c->data.val, DT_RANKING_MAX);
+    if (s->mpi->rank == 0)
+        dt_tell(
+            s->sink, DT_NEWS_NOTE,
+            "no mean average precision: the %lld labels of %s in %s are more than the %lld scores that are "
+            "kept for it",
+            (long long)r.n_label, dt_count_text(info.n_samples, "sample").s, c->data.val, DT_RANKING_MAX);
+    return DT_OK;
 }
 
 /* What the data does not allow is said now, not at the first evaluation. */
@@ -380,6 +409,7 @@ static dt_status open_session(const dt_config *c, dt_comm *mpi, bool train, cons
     if (st == DT_OK && train) st = dt_comm_agree(mpi, check_length(out));
     if (st == DT_OK) st = dt_comm_agree(mpi, check_same_data(out));
     if (st == DT_OK) st = dt_comm_agree(mpi, open_engine(c, train, facts, out));
+    if (st == DT_OK) st = dt_comm_agree(mpi, check_ranking(c, train, out));
     if (st == DT_OK) st = dt_comm_agree(mpi, check_targets(out));
     if (st == DT_OK) st = dt_comm_agree(mpi, check_loaders(out, train));
     return st == DT_OK ? dt_session_watch(c, mpi, out->comm, &out->watchdog) : st;
@@ -457,8 +487,8 @@ static dt_status agree_stop(dt_session *s, double batch_s, bool *stop, int64_t *
 }
 
 /* One rank's share of the evaluation. */
-static dt_status evaluate_batches(dt_session *s, int64_t step, int64_t n_batch, dt_loader *loader, bool *stop,
-                                  double *n_row) {
+static dt_status evaluate_batches(dt_session *s, int64_t step, int64_t n_batch, dt_loader *loader,
+                                  dt_ranking *ranking, bool *stop, double *n_row) {
     bool more = loader != NULL;
     const double start_s = dt_time_s();
     int64_t poll_at = 0, after;
@@ -474,12 +504,24 @@ static dt_status evaluate_batches(dt_session *s, int64_t step, int64_t n_batch, 
         int64_t fed = dt_engine_fed(s->engine);
         DT_TRY(dt_engine_feed(s->engine, &b, true));
         DT_TRY(dt_engine_eval_batch(s->engine));
+        DT_TRY(dt_ranking_add(ranking, s->engine, b.n_valid));
         if (s->on_batch) DT_TRY(s->on_batch(s->on_batch_arg, s, i, &b));
         DT_TRY(dt_engine_input_wait(s->engine, fed));
         more = !b.last;
         *n_row += (double)b.n_valid;
         dt_loader_release(loader, &b);
     }
+    return DT_OK;
+}
+
+/* Mean average precision, NaN where the task has none. */
+static dt_status rank_scores(dt_session *s, dt_ranking *r, double *out) {
+    DT_TRY(dt_ranking_average(r, s->mpi, s->watchdog, out));
+    if (r->n_bare > 0 && s->mpi->rank == 0 && !s->told_bare)
+        dt_tell(s->sink, DT_NEWS_NOTE,
+                "no sample of %s has %lld of the %s: such a label counts 0 in the mean average precision",
+                s->config->data.val, (long long)r->n_bare, dt_count_text(r->n_label, "label").s);
+    s->told_bare |= r->n_bare > 0;
     return DT_OK;
 }
 
@@ -490,13 +532,15 @@ dt_status dt_session_evaluate(dt_session *s, int64_t step, bool ema, dt_eval_res
     const dt_division *d = dt_engine_division(s->engine);
     const int64_t per_rank = (info.n_samples + s->mpi->world - 1) / s->mpi->world;
     const int64_t n_batch = (per_rank + d->eval_rows - 1) / d->eval_rows;
-    double metric[DT_METRIC_COUNT], n_row = 0, start_s = dt_time_s();
+    double metric[DT_METRIC_COUNT], n_row = 0, average_precision = NAN, start_s = dt_time_s();
     dt_loader *loader = NULL;
+    dt_ranking ranking = {.n_label = 0};
+    if (!s->board.no_ranking) dt_ranking_begin(s->engine, &ranking);
     dt_status st = info.n_samples > s->mpi->rank ? dt_session_loader(s, true, 0, 0, &loader) : DT_OK;
     DT_TRY_GOTO(st, dt_comm_agree(s->mpi, st), out);
     DT_TRY_GOTO(st, dt_engine_eval_begin(s->engine, ema), out);
     /* Not agreed on: the others may wait in another call. Who fails alone ends the job (dt_session_close). */
-    DT_TRY_GOTO(st, evaluate_batches(s, step, n_batch, loader, &out->interrupted, &n_row), out);
+    DT_TRY_GOTO(st, evaluate_batches(s, step, n_batch, loader, &ranking, &out->interrupted, &n_row), out);
     DT_TRY_GOTO(st, dt_engine_eval_end(s->engine, metric), out);
     out->seconds = dt_time_s() - start_s;
     out->n_samples = (int64_t)metric[DT_METRIC_SAMPLES];
@@ -510,8 +554,10 @@ dt_status dt_session_evaluate(dt_session *s, int64_t step, bool ema, dt_eval_res
                      (long long)info.n_samples);
         goto out;
     }
-    dt_scores_of(&s->board, metric, &out->score);
+    if (!out->interrupted) DT_TRY_GOTO(st, rank_scores(s, &ranking, &average_precision), out);
+    dt_scores_of(&s->board, metric, average_precision, &out->score);
 out:
+    dt_ranking_free(&ranking);
     dt_loader_close(loader);
     return st;
 }

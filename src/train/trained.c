@@ -3,7 +3,11 @@
 #include "trained.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+#include "core/graph_print.h"
+#include "model/task.h"
 
 #include "trainer_internal.h"
 
@@ -78,8 +82,53 @@ dt_status dt_trained_find_facts(const dt_config *c, const char *of, dt_trained *
         of, text);
 }
 
+/* What the network of these options gives, as lines. */
+static dt_status describe(const dt_session *s, const dt_model_options *o, char **text) {
+    dt_graph *g;
+    size_t size;
+    *text = NULL;
+    DT_TRY(dt_engine_forward_graph(s->engine, o, &s->info, false, &g));
+    FILE *out = open_memstream(text, &size);
+    dt_status st =
+        out ? dt_graph_print_function(g, dt_graph_output(g, dt_task_of(o)->output), "", out) : DT_OK;
+    if (!out || fclose(out) != 0) st = dt_fail(DT_ERR_MEMORY, "no memory to describe a network");
+    dt_graph_destroy(g);
+    return st;
+}
+
+/* Weights fit by name and shape into networks that do other things with them. */
+static dt_status check_same(const dt_trained *t, const dt_session *s, const dt_config *made) {
+    char *mine = NULL, *theirs = NULL, why[DT_GRAPH_DIFFERENCE];
+    dt_status st = describe(s, &s->config->model, &mine);
+    if (st == DT_OK) st = describe(s, &made->model, &theirs);
+    if (st == DT_OK && !dt_graph_same_function(mine, theirs, why))
+        st = dt_fail(DT_ERR_CONFIG,
+                     "%s is of another network than this configuration's: %s; %s/config.toml has its own",
+                     t->ckpt->path, why, t->ckpt->path);
+    free(mine);
+    free(theirs);
+    return st;
+}
+
+/* A configuration that cannot be read, of another version, has nothing to compare; nor has a network of a C program. */
+static dt_status check_network(const dt_trained *t, const dt_session *s) {
+    dt_config made;
+    if (!strstr(t->ckpt->config_text, "[model]")) return DT_OK;
+    if (dt_config_parse(&made, "config.toml", t->ckpt->config_text, 0, NULL) != DT_OK) {
+        if (s->mpi->rank == 0)
+            dt_tell(s->sink, DT_NEWS_WARNING,
+                    "%s: its network was not compared with this configuration's: %s", t->ckpt->path,
+                    dt_error_text());
+        return DT_OK;
+    }
+    const dt_status st = check_same(t, s, &made);
+    dt_config_fini(&made);
+    return st;
+}
+
 dt_status dt_trained_apply(const dt_trained *t, dt_session *s) {
     DT_TRY(dt_comm_agree(s->mpi, dt_engine_load(s->engine, t->ckpt)));
+    DT_TRY(dt_comm_agree(s->mpi, check_network(t, s)));
     DT_TRY(dt_comm_agree(s->mpi, dt_trainer_same_classes(t->ckpt, s)));
     if (s->mpi->rank == 0 && !s->inputs && t->ckpt->meta.classes_xxh3 && !s->classes_xxh3)
         dt_tell(s->sink, DT_NEWS_WARNING,

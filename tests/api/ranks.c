@@ -1,4 +1,4 @@
-/* ranks.c: the API on several ranks: `ranks sum`, `ranks train`, and `ranks fail`, in which rank 1 leaves early and
+/* ranks.c: the API on several ranks: `ranks sum`, `ranks train`, `ranks map`, and `ranks fail`, in which rank 1 leaves early and
  * every rank must end with a failure. Exit code 0: all is well. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,7 +16,7 @@ static void check(dt_status st) {
         if (!(condition)) fprintf(stderr, "ranks: line %d: not %s\n", __LINE__, #condition), exit(4);        \
     } while (0)
 
-enum { ROWS = 4, IN = 6, CLASSES = 3, ALL = 2 * ROWS };
+enum { ROWS = 4, IN = 6, CLASSES = 3, ALL = 2 * ROWS, RANKED = 60, LABELS = 5 };
 
 static int sums(dt_run *run, const dt_run_info *info) {
     dt_tensor *t, *other;
@@ -91,6 +91,56 @@ static int trains(dt_run *run, const dt_run_info *info) {
     return 0;
 }
 
+/* Mean average precision of rows [from, to) on this rank, as many at a time; the scores are x itself. */
+static double map_of(dt_run *run, dt_net *net, int from, int to, int at_once) {
+    double map;
+    check(dt_net_begin_evaluation(net));
+    for (int at = from; at < to; at += at_once) {
+        const int n = to - at < at_once ? to - at : at_once;
+        float x[RANKED * LABELS], y[RANKED * LABELS], zero[RANKED] = {0};
+        for (int i = 0; i < n; i++)
+            for (int k = 0; k < LABELS; k++) {
+                const int row = at + i;
+                x[i * LABELS + k] = (float)((row * (37 + 6 * k) + k * 11) % (7 + 8 * k)) / 4;
+                y[i * LABELS + k] = (row * 13 + k * 5) % (3 + 2 * k) == 0 && k < 4;
+            }
+        dt_tensor *t[3];
+        check(dt_tensor_from(run, DT_DTYPE_F32, DT_SHAPE(n, LABELS), x, &t[0]));
+        check(dt_tensor_from(run, DT_DTYPE_F32, DT_SHAPE(n, LABELS), y, &t[1]));
+        check(dt_tensor_from(run, DT_DTYPE_F32, DT_SHAPE(n, 1), zero, &t[2]));
+        check(dt_net_set(net, "x", t[0]));
+        check(dt_net_set(net, "y", t[1]));
+        check(dt_net_set(net, "zero", t[2]));
+        check(dt_net_forward(net, DT_EVALUATION));
+        for (int i = 0; i < 3; i++) dt_tensor_free(t[i]);
+    }
+    check(dt_net_end_evaluation(net));
+    check(dt_net_metric(net, "map", &map));
+    return map;
+}
+
+/* The same bits however the rows are divided, and scikit-learn's (tests/train/test_ranking.c has its figure). */
+static int ranks_labels(dt_run *run, const dt_run_info *info) {
+    dt_net *net;
+    const int r = info->rank, w = info->world;
+    double none;
+    check(dt_net_create(run, (dt_net_options){.batch = RANKED}, &net));
+    dt_var x = dt_input(net, "x", DT_DTYPE_F32, DT_SHAPE(LABELS)),
+           y = dt_input(net, "y", DT_DTYPE_F32, DT_SHAPE(LABELS)),
+           zero = dt_input(net, "zero", DT_DTYPE_F32, DT_SHAPE(1));
+    dt_var part = dt_dense(zero, (dt_dense_options){.channels = LABELS, .no_bias = true});
+    dt_loss("bce", dt_add(x, part), y, (dt_loss_options){0});
+    check(dt_net_compile(net));
+    const double shared = map_of(run, net, RANKED * r / w, RANKED * (r + 1) / w, 4 + r),
+                 last = map_of(run, net, 0, r == w - 1 ? RANKED : 0, RANKED),
+                 first = map_of(run, net, 0, r == 0 ? RANKED : 0, 7);
+    NEED(shared == last && shared == first);
+    NEED(shared > 0.1660466190783515 - 1e-15 && shared < 0.1660466190783515 + 1e-15);
+    NEED(dt_net_metric(net, "accuracy", &none) == DT_OK);
+    dt_net_free(net);
+    return 0;
+}
+
 int main(int argc, char **argv) {
     dt_run *run, *second;
     dt_run_info info;
@@ -102,6 +152,7 @@ int main(int argc, char **argv) {
     int code = 2;
     if (strcmp(argv[1], "sum") == 0) code = sums(run, &info);
     if (strcmp(argv[1], "train") == 0) code = trains(run, &info);
+    if (strcmp(argv[1], "map") == 0) code = ranks_labels(run, &info);
     if (strcmp(argv[1], "fail") == 0) {
         if (info.rank == 1) return 3; /* without a word, and without closing */
         const dt_status st = dt_run_agree(run, DT_OK);

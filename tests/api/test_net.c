@@ -284,6 +284,53 @@ static void saving(void **state) {
     unmake(&a), unmake(&b), unmake(&other), dt_run_close(run);
 }
 
+/* Four layers whose weights fit all variants; only the first two compute the same. */
+static dt_net *small(dt_run *run, int variant) {
+    dt_net *net;
+    OK(dt_net_create(run, (dt_net_options){.batch = variant == 1 ? 3 : BATCH}, &net));
+    dt_var x = dt_input(net, "x", DT_DTYPE_F32, DT_SHAPE(4, 8));
+    dt_var y = dt_input(net, "y", DT_DTYPE_I32, DT_SHAPE_SCALAR);
+    x = dt_dropout(dt_dense(x, (dt_dense_options){.channels = 8, .name = "in"}), variant == 1 ? 0.5 : 0);
+    x = variant == 2 ? dt_tanh(x) : dt_gelu(x);
+    if (variant == 1) dt_expose(x, "middle");
+    x = dt_attention(
+        x, (dt_attention_options){.heads = variant == 3 ? 4 : 2, .causal = variant == 4, .name = "attn"});
+    x = dt_reshape(x, DT_SHAPE(32));
+    x = dt_dense(x, (dt_dense_options){.channels = CLASSES, .name = "head"});
+    dt_loss("cross_entropy", variant == 5 ? dt_relu(x) : x, y,
+            (dt_loss_options){.smoothing = variant == 1 ? 0.1 : 0});
+    OK(dt_net_compile(net));
+    return net;
+}
+
+/* A network that does other things with the same weights is none of theirs. */
+static void saved_by_another(void **state) {
+    (void)state;
+    static const char *const why[] = {
+        "",
+        "",
+        "\"tanh of 1\" here and \"gelu of 1\" there",
+        "\"attn/heads\" is \"attention heads 4\" here and \"attention heads 2\" there",
+        "\"attention causal 1\" here and \"attention causal 0\" there",
+        "here and \"none\" there"};
+    char dir[] = "/tmp/dtrain-api-XXXXXX", command[64];
+    assert_non_null(mkdtemp(dir));
+    dt_run *run = open_cpu();
+    dt_net *made = small(run, 0);
+    OK(dt_net_save(made, dir));
+    for (int v = 0; v < 6; v++) {
+        dt_net *net = small(run, v);
+        if (v < 2)
+            OK(dt_net_load(net, dir));
+        else
+            FAILS(DT_ERR_CHECKPOINT, why[v], dt_net_load(net, dir));
+        dt_net_free(net);
+    }
+    snprintf(command, sizeof command, "rm -rf %s", dir);
+    assert_int_equal(system(command), 0);
+    dt_net_free(made), dt_run_close(run);
+}
+
 /* What cannot be written is a status with a text, and what was there before is there still. */
 static void saving_fails(void **state) {
     (void)state;
@@ -584,6 +631,7 @@ int main(void) {
         cmocka_unit_test(groups),
         cmocka_unit_test(evaluation),
         cmocka_unit_test(saving),
+        cmocka_unit_test(saved_by_another),
         cmocka_unit_test(saving_fails),
         cmocka_unit_test(two_threads),
         cmocka_unit_test(images),

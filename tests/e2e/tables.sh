@@ -127,7 +127,26 @@ if [ "$ranks" -eq 0 ]; then
     expect_code 3
     expect twos.log 'sample [0-9]+ has y\[0\] = 2: "loss", a bce, takes labels from 0 to 1' 1
 fi
-expect multi.log '^evaluation at step 300, .*label accuracy [0-9.]+ %, F1 [0-9.]+ %, all labels right ' 1
+expect multi.log '^evaluation at step 300, .*label accuracy [0-9.]+ %, F1 [0-9.]+ %, all labels right [0-9.]+ %, mAP [0-9.]+ %' 1
+map=$(field multi eval map | tail -n 1)
+awk "BEGIN { exit !($map > 0.95 && $map <= 1) }" || fail "mean average precision is $map"
+! grep '"kind": "train"' multi/metrics.jsonl | grep -q '"map"' || fail "steps have a mean average precision"
+# The scores of all samples are ranked together, on any number of ranks.
+for n in 1 2 4; do
+    train_ok $n eval$n.log eval multi.toml train.global_batch=48 train.micro_batch=12
+    grep -o 'mAP.* %' eval$n.log >map$n || fail "eval on $n ranks: $(cat eval$n.log)"
+    cmp map1 map$n || fail "mean average precision on $n ranks: $(cat map$n), on one $(cat map1)"
+done
+# A network that does other things with the same weights is not theirs.
+sed 's/"tanh"/"relu"/' multi.toml >relu.toml
+for verb in eval 'predict labels/val'; do
+    set -- $verb
+    train "$ranks" relu.log "$1" relu.toml "${@:2}"
+    expect_code 2
+    expect relu.log 'step-00000300 is of another network than this configuration.s: "features" is "relu of [0-9]+" here and "tanh of [0-9]+" there; ' 1
+done
+train_ok "$ranks" best.log multi.toml run.out_dir=by-map checkpoint.best_metric=eval_map checkpoint.keep_best=1 train.steps=200 schedule.kind=constant
+grep -q '"metric": "eval_map"' by-map/checkpoints/best/evaluation.json || fail "best is not by eval_map: $(cat by-map/checkpoints/best/evaluation.json)"
 
 # Two inputs of an .npz meet in a sum and a concatenation; a second loss with a weight of its own.
 python3 - <<'PYTHON'

@@ -122,6 +122,39 @@ static void test_file(void **state) {
     fix_close(&f);
 }
 
+/* A record of a task that has got a metric since: that one is not known. */
+static void test_record_of_fewer_metrics(void **state) {
+    (void)state;
+    static const char text[] = "{\n"
+                               " \"format\": \"dtrain-evaluation\",\n"
+                               " \"version\": 1,\n"
+                               " \"step\": 16,\n"
+                               " \"loss\": 0.67828509921119329,\n"
+                               " \"accuracy\": 0.52380952380952384,\n"
+                               " \"f1\": 0.52380952380952384,\n"
+                               " \"exact\": 0.11904761904761904,\n"
+                               " \"metric\": \"eval_accuracy\",\n"
+                               " \"best\": 0.55952380952380953,\n"
+                               " \"best_step\": 8,\n"
+                               " \"worse\": 1,\n"
+                               " \"xxh3\": \"72e96027572de69d\"\n"
+                               "}\n";
+    fixture f;
+    char path[FIX_PATH_MAX];
+    dt_ckpt_eval e;
+    bool found;
+    fix_open(&f, 1);
+    snprintf(path, sizeof path, "%s/evaluation.json", f.root);
+    fix_write(path, text, strlen(text));
+    assert_int_equal(dt_ckpt_eval_read(f.root, &e, &found), DT_OK);
+    const dt_task_row *task = &dt_task_table[e.task];
+    assert_string_equal(task->name, "multilabel");
+    assert_true(found && e.step == 16 && e.best_step == 8 && e.score.metric[2] == 0.11904761904761904);
+    assert_string_equal(task->metric[3].name, "map");
+    assert_true(task->n_metric == 4 && isnan(e.score.metric[3]));
+    fix_close(&f);
+}
+
 /* Damage costs what the file says, not the checkpoint. */
 static void test_damaged_file(void **state) {
     (void)state;
@@ -368,6 +401,7 @@ int main(void) {
         cmocka_unit_test(test_improvement),
         cmocka_unit_test(test_direction_and_change_of_metric),
         cmocka_unit_test(test_file),
+        cmocka_unit_test(test_record_of_fewer_metrics),
         cmocka_unit_test(test_damaged_file),
         cmocka_unit_test(test_best_stay),
         cmocka_unit_test(test_best_by_loss),

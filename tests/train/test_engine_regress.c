@@ -96,7 +96,7 @@ static void evaluate(rig *r, dt_scores *out) {
     }
     check_ok(dt_engine_eval_end(r->e, metric));
     assert_true(metric[DT_METRIC_SAMPLES] == EVALUATED);
-    dt_scores_of(&board, metric, out);
+    dt_scores_of(&board, metric, NAN, out);
 }
 
 static void test_curve_is_pytorchs(void **state) {

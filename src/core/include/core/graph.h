@@ -250,7 +250,7 @@ typedef struct dt_node {
     dt_vid workspace;        /* the value that stands for it; -1: none */
 } dt_node;
 
-enum { DT_OUTPUTS_MAX = 16 };
+enum { DT_OUTPUTS_MAX = 16, DT_OUTPUTS_OWN = 2 };
 
 /* A value that may be read after a program has run, under the name that users know. */
 typedef struct dt_output {
@@ -265,7 +265,7 @@ typedef struct dt_graph {
     dt_node *node;
     int32_t n_node, cap_node;
     struct dt_slot_block *slots; /* memory of the nodes' in[] and out[] */
-    dt_output output[DT_OUTPUTS_MAX];
+    dt_output output[DT_OUTPUTS_MAX + DT_OUTPUTS_OWN];
     dt_vid loss[DT_LOSSES_MAX]; /* backward begins at them */
     int32_t n_output, n_loss;
     dt_vid metrics;   /* the value of role METRIC; -1: none */
@@ -323,6 +323,8 @@ dt_vid dt_graph_input(const dt_graph *g, const char *name);
 dt_vid dt_graph_output(const dt_graph *g, const char *name);
 /* Fail where the name is taken, or there are too many. */
 dt_status dt_graph_add_output(dt_graph *g, const char *name, dt_vid v);
+/* The same beyond the user's, DT_OUTPUTS_OWN of them. */
+dt_status dt_graph_keep(dt_graph *g, const char *name, dt_vid v);
 /* v: what an op that starts gradients makes (DT_OP_SEED): its losses of rows. */
 dt_status dt_graph_add_loss(dt_graph *g, dt_vid v);
 bool dt_graph_is_loss(const dt_graph *g, dt_vid v);

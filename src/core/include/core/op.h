@@ -213,6 +213,7 @@ typedef struct dt_slot {
 typedef struct dt_attr_row {
     const char *family, *name, *type; /* NULL name ends the list; type for people */
     uint8_t offset, size, count;      /* bytes; elements of an array */
+    bool learns;                      /* means nothing outside of training */
 } dt_attr_row;
 
 enum {

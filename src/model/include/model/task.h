@@ -8,13 +8,23 @@
 
 enum { DT_TASK_METRICS_MAX = 4, DT_TASK_LOSSES_MAX = 4, DT_METRIC_TEXT = 32 };
 
+/* What sums do not say. */
+typedef struct dt_metric_extra {
+    double bytes_a_row;       /* text that a token stands for; 0: not known */
+    double average_precision; /* mean over labels, of a whole evaluation; NaN: not known */
+} dt_metric_extra;
+
 /* What a metric is made of. */
 typedef struct dt_metric_facts {
-    const double *sum;  /* the task's own, DT_TASK_SUMS_MAX of them */
-    double rows;        /* that count, at least 1 */
-    double loss;        /* mean of the task's loss over them */
-    double bytes_a_row; /* text that a token stands for; 0: not known */
+    const double *sum; /* the task's own, DT_TASK_SUMS_MAX of them */
+    double rows;       /* that count, at least 1 */
+    double loss;       /* mean of the task's loss over them */
+    dt_metric_extra more;
 } dt_metric_facts;
+
+/* Where there is a metric: everywhere, where bytes_a_row is known, in evaluations that keep all scores
+ * (train/ranking.h). */
+typedef enum dt_metric_need { DT_NEED_SUMS = 0, DT_NEED_BYTES, DT_NEED_SCORES } dt_metric_need;
 
 typedef struct dt_metric_row {
     const char *name;        /* "top1": in records; checkpoint.best_metric says "eval_top1" */
@@ -23,7 +33,7 @@ typedef struct dt_metric_row {
     bool percent;            /* a fraction, shown in % */
     bool higher_is_better;
     double (*value)(const dt_metric_facts *f); /* NaN where they do not say */
-    bool of_bytes;                             /* there is none where bytes_a_row is not known */
+    dt_metric_need need;
 } dt_metric_row;
 
 typedef struct dt_task_row {
@@ -53,7 +63,8 @@ const dt_task_row *dt_task_of_loss(const char *kind);
  * samples and those of another places, so sums are not divided by one number. */
 double dt_loss_total(const double *metric, int32_t n, const double *weight);
 /* Its value of the sums of a step or an evaluation [DT_METRIC_COUNT], of `several` losses or one. */
-double dt_metric_value(const dt_metric_row *m, const double *metric, bool several, double bytes_a_row);
+double dt_metric_value(const dt_metric_row *m, const double *metric, bool several,
+                       const dt_metric_extra *more);
 /* The metric of that name, of any task; NULL where there is none. */
 const dt_metric_row *dt_metric_find(const char *name);
 /* The value for people: "91.25 %", "0.1234"; returns `out`. */

@@ -125,6 +125,10 @@ dt_status dt_engine_eval_end(dt_engine *e, double *metric); /* DT_METRIC_COUNT d
  * Not collective. Between steps. */
 dt_status dt_engine_eval_lone(dt_engine *e, double *metric);
 
+/* What the evaluation program keeps where its first loss is one of labels (DT_LOSS_SUMS_LABELS): the scores and which
+ * labels hold, both [rows, ...]. */
+#define DT_ENGINE_SCORES  "loss/scores"
+#define DT_ENGINE_TARGETS "loss/targets"
 /* An output of the evaluation program by its name, as the batch just run left it: *n_elem elements in fp32,
  * which belong to the engine and stay until the next call. Waits for the device. DT_ERR_INTERNAL where there is
  * no such output. */
@@ -148,9 +152,9 @@ int64_t dt_engine_payload_bytes(const dt_engine *e);
  * evaluation where nothing is trained); train.eval_batch, if set, stays. */
 int64_t dt_engine_largest_rows(const dt_engine *e);
 dt_status dt_engine_sync(dt_engine *e);
-/* The forward graph of the configured model for a micro-batch (or a batch of evaluation), as the engine
- * compiles it. The caller destroys it. */
-dt_status dt_engine_forward_graph(const dt_engine *e, const dt_dataset_info *data, bool training,
-                                  dt_graph **out);
+/* The forward graph of a model for a micro-batch (or a batch of evaluation), as the engine compiles it; `model` NULL:
+ * the configured one. The caller destroys it. */
+dt_status dt_engine_forward_graph(const dt_engine *e, const dt_model_options *model,
+                                  const dt_dataset_info *data, bool training, dt_graph **out);
 
 #endif

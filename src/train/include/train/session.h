@@ -26,10 +26,12 @@ struct dt_session {
     dt_comm *comm;                          /* gradients: NCCL, or mpi itself */
     dt_dataset *train_data, *val_data;      /* NULL where not opened or not configured */
     uint64_t classes_xxh3, statistics_xxh3; /* as in dt_ckpt_meta; 0 where those of training are not known */
+    dt_dataset_info info;                   /* of what the engine's network is made for */
     dt_engine *engine;
     dt_watchdog *watchdog;
     bool any_gpu;                  /* some rank computes on a GPU */
     bool mixed;                    /* and some rank does not */
+    bool told_bare;                /* that some labels are of no sample */
     bool inputs;                   /* val_data is dt_inputs_open's: read in whole batches, forgivingly */
     dt_session_batch_fn *on_batch; /* NULL: nobody looks */
     void *on_batch_arg;
