@@ -290,11 +290,7 @@ dt_matmul_dims dt_op_matmul_dims(const dt_graph *g, const dt_node *n);
 /* From an ATTENTION or ATTENTION_BWD node. */
 dt_attention_dims dt_op_attention_dims(const dt_graph *g, const dt_node *n);
 
-/* Sizes of a CACHE node: b rows of t new places, s places of `wide` numbers in a cache; in a row of k and of v so many
- * numbers. */
-typedef struct dt_cache_dims {
-    int64_t b, t, s, wide, k_row, v_row;
-} dt_cache_dims;
+/* From a CACHE node. */
 dt_cache_dims dt_op_cache_dims(const dt_graph *g, const dt_node *n);
 
 /* Gates of a recurrence: rows of w_hh in units of H. */

@@ -1,6 +1,6 @@
 /* Two programs over one set of caches: one reads CHUNK places of each row at once, the other one. Which of them reads a
  * place follows from the row's own tokens, so that a row's numbers are the same in any company. */
-#include "core/decoder.h"
+#include "core/decoding.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +20,7 @@ typedef struct part {
     bool warm;
 } part;
 
-struct dt_decoder {
+struct dt_decoding {
     dt_backend *be;
     dt_decode_facts facts;
     int64_t rows, words, capacity, bytes;
@@ -31,7 +31,7 @@ struct dt_decoder {
     void *fetched;          /* pinned, as the programs give them */
 };
 
-static dt_status prepare(dt_decoder *d, const dt_decoder_options *o, int64_t steps, part *p) {
+static dt_status prepare(dt_decoding *d, const dt_decoding_options *o, int64_t steps, part *p) {
     const dt_compile_options c = {.be = d->be, .fuse = o->fuse};
     const int64_t context = o->forward->value[dt_graph_input(o->forward, o->tokens)].dim[1];
     const dt_decode_options decode = {.tokens = o->tokens,
@@ -57,7 +57,7 @@ static dt_status prepare(dt_decoder *d, const dt_decoder_options *o, int64_t ste
                    (long long)d->capacity, (long long)d->facts.positions);
 }
 
-static dt_status bind(dt_decoder *d, const dt_decoder_options *o) {
+static dt_status bind(dt_decoding *d, const dt_decoding_options *o) {
     dt_program *a = d->chunk.p, *b = d->one.p;
     const bool larger = b->plan.act_bytes > a->plan.act_bytes;
     DT_ASSERT(a->plan.cache_bytes == b->plan.cache_bytes);
@@ -81,8 +81,8 @@ static dt_status bind(dt_decoder *d, const dt_decoder_options *o) {
     return d->be->alloc(d->be, DT_MEM_HOST, dt_value_bytes(y), &d->fetched);
 }
 
-dt_status dt_decoder_create(const dt_decoder_options *o, dt_decoder **out) {
-    dt_decoder *d = calloc(1, sizeof *d);
+dt_status dt_decoding_create(const dt_decoding_options *o, dt_decoding **out) {
+    dt_decoding *d = calloc(1, sizeof *d);
     *out = NULL;
     if (!d) return dt_fail(DT_ERR_MEMORY, "no memory for a decoder");
     d->be = o->store->be;
@@ -97,11 +97,11 @@ dt_status dt_decoder_create(const dt_decoder_options *o, dt_decoder **out) {
     if (st == DT_OK)
         *out = d;
     else
-        dt_decoder_destroy(d);
+        dt_decoding_destroy(d);
     return st;
 }
 
-void dt_decoder_destroy(dt_decoder *d) {
+void dt_decoding_destroy(dt_decoding *d) {
     if (!d) return;
     part *const parts[] = {&d->chunk, &d->one};
     for (int i = 0; i < 2; i++) {
@@ -119,7 +119,7 @@ void dt_decoder_destroy(dt_decoder *d) {
     free(d);
 }
 
-dt_status dt_decoder_reset(dt_decoder *d, int64_t row) {
+dt_status dt_decoding_reset(dt_decoding *d, int64_t row) {
     const dt_program *p = d->one.p;
     const dt_graph *g = p->graph;
     d->length[row] = 0;
@@ -137,7 +137,7 @@ static dt_status enqueue(void *arg) {
     return dt_program_run(arg, NULL, NULL);
 }
 
-static dt_status run(dt_decoder *d, part *p) {
+static dt_status run(dt_decoding *d, part *p) {
     dt_backend *be = d->be;
     DT_TRY(be->copy(be, p->p->input, p->host, p->p->plan.input_bytes, NULL));
     if (p->captured) return be->replay(be, p->captured, NULL);
@@ -155,7 +155,7 @@ static int32_t *input(const part *p, dt_vid v) {
 }
 
 /* n places of a row, from `token` on. */
-static void fill_row(const dt_decoder *d, const part *p, int64_t row, const int32_t *token, int64_t n) {
+static void fill_row(const dt_decoding *d, const part *p, int64_t row, const int32_t *token, int64_t n) {
     int32_t *tokens = input(p, p->tokens), *start = input(p, p->start), *count = input(p, p->count),
             *place = input(p, p->place), *last = input(p, p->last);
     for (int64_t t = 0; t < p->steps; t++) {
@@ -170,7 +170,7 @@ static void fill_row(const dt_decoder *d, const part *p, int64_t row, const int3
 }
 
 /* The logits of a row that has read all. */
-static void take_row(const dt_decoder *d, const part *p, int64_t row) {
+static void take_row(const dt_decoding *d, const part *p, int64_t row) {
     const dt_dtype t = p->p->graph->value[p->logits].dtype;
     float *to = d->logits + row * d->words;
     const uint16_t *half = (const uint16_t *)d->fetched + row * d->words;
@@ -181,7 +181,7 @@ static void take_row(const dt_decoder *d, const part *p, int64_t row) {
 }
 
 /* One run of the rows that have more to read than `least` places, or as many. */
-static dt_status run_part(dt_decoder *d, part *p, const int32_t *const *token, const int64_t *n,
+static dt_status run_part(dt_decoding *d, part *p, const int32_t *const *token, const int64_t *n,
                           int64_t least, bool *ran) {
     bool any = false, ends = false;
     for (int64_t r = 0; r < d->rows; r++) {
@@ -206,7 +206,7 @@ static dt_status run_part(dt_decoder *d, part *p, const int32_t *const *token, c
     return DT_OK;
 }
 
-static dt_status check(const dt_decoder *d, const int32_t *const *token, const int64_t *n) {
+static dt_status check(const dt_decoding *d, const int32_t *const *token, const int64_t *n) {
     const dt_graph *g = d->one.p->graph;
     int64_t known = INT32_MAX;
     const dt_nid reader = dt_graph_reader(g, d->one.tokens, DT_OP_EMBED, DT_EMBED_IN_INDEX);
@@ -224,8 +224,8 @@ static dt_status check(const dt_decoder *d, const int32_t *const *token, const i
     return DT_OK;
 }
 
-dt_status dt_decoder_read(dt_decoder *d, const int32_t *const *token, const int64_t *n,
-                          const float **logits) {
+dt_status dt_decoding_read(dt_decoding *d, const int32_t *const *token, const int64_t *n,
+                           const float **logits) {
     bool ran = true;
     DT_TRY(check(d, token, n));
     memset(d->read, 0, (size_t)d->rows * sizeof *d->read);
@@ -235,15 +235,15 @@ dt_status dt_decoder_read(dt_decoder *d, const int32_t *const *token, const int6
     return DT_OK;
 }
 
-int64_t dt_decoder_length(const dt_decoder *d, int64_t row) {
+int64_t dt_decoding_length(const dt_decoding *d, int64_t row) {
     return d->length[row];
 }
-int64_t dt_decoder_capacity(const dt_decoder *d) {
+int64_t dt_decoding_capacity(const dt_decoding *d) {
     return d->capacity;
 }
-int64_t dt_decoder_words(const dt_decoder *d) {
+int64_t dt_decoding_words(const dt_decoding *d) {
     return d->words;
 }
-int64_t dt_decoder_bytes(const dt_decoder *d) {
+int64_t dt_decoding_bytes(const dt_decoding *d) {
     return d->bytes;
 }

@@ -1,7 +1,7 @@
 /* A network that goes on place by place says at each what it says of the whole text at once, for every kind of layer that
  * looks back; texts of a batch do not touch each other; what cannot go on is refused by name. */
 #include "core/compile.h"
-#include "core/decoder.h"
+#include "core/decoding.h"
 #include "graph_program.h"
 #include "model/builder.h"
 
@@ -120,16 +120,16 @@ static void rig_close(rig *r) {
     r->be->destroy(r->be);
 }
 
-static dt_decoder *decoder(const rig *r, int64_t rows, int64_t capacity) {
-    dt_decoder *d;
-    const dt_decoder_options o = {.store = r->whole.store,
-                                  .forward = r->forward,
-                                  .tokens = "tokens",
-                                  .output = "logits",
-                                  .rows = rows,
-                                  .capacity = capacity,
-                                  .fuse = true};
-    check_ok(dt_decoder_create(&o, &d));
+static dt_decoding *decoder(const rig *r, int64_t rows, int64_t capacity) {
+    dt_decoding *d;
+    const dt_decoding_options o = {.store = r->whole.store,
+                                   .forward = r->forward,
+                                   .tokens = "tokens",
+                                   .output = "logits",
+                                   .rows = rows,
+                                   .capacity = capacity,
+                                   .fuse = true};
+    check_ok(dt_decoding_create(&o, &d));
     return d;
 }
 
@@ -164,7 +164,7 @@ static void expect(const net *n, const float *logits, const float *whole, int64_
 }
 
 /* Reads places [from, to) of every row. */
-static const float *read_to(dt_decoder *d, int64_t rows, const int64_t *from, const int64_t *to) {
+static const float *read_to(dt_decoding *d, int64_t rows, const int64_t *from, const int64_t *to) {
     int32_t token[ROWS][PLACES + 1];
     const int32_t *at[ROWS];
     int64_t n[ROWS];
@@ -174,7 +174,7 @@ static const float *read_to(dt_decoder *d, int64_t rows, const int64_t *from, co
         for (int64_t t = from[r]; t < to[r]; t++) token[r][t - from[r]] = token_at(r, t);
         at[r] = token[r];
     }
-    check_ok(dt_decoder_read(d, at, n, &logits));
+    check_ok(dt_decoding_read(d, at, n, &logits));
     return logits;
 }
 
@@ -183,9 +183,9 @@ static void test_every_place(void **state) {
     for (int i = 0; i < N_NET; i++) {
         rig r = rig_open(&nets[i], 1);
         const float *whole = run_whole(&r);
-        dt_decoder *d = decoder(&r, ROWS, 0);
-        assert_int_equal(dt_decoder_words(d), WORDS);
-        assert_true(dt_decoder_capacity(d) == (nets[i].attention.heads ? PLACES : INT64_MAX));
+        dt_decoding *d = decoder(&r, ROWS, 0);
+        assert_int_equal(dt_decoding_words(d), WORDS);
+        assert_true(dt_decoding_capacity(d) == (nets[i].attention.heads ? PLACES : INT64_MAX));
         for (int64_t t = 0; t < PLACES; t++) {
             const float *y = read_to(d, ROWS, (int64_t[]){t, t, t}, (int64_t[]){t + 1, t + 1, t + 1});
             for (int64_t k = 0; k < ROWS; k++) expect(&nets[i], y, whole, k, t, "one by one");
@@ -196,7 +196,7 @@ static void test_every_place(void **state) {
                           last[] = {PLACES, PLACES, PLACES};
             int64_t next[ROWS];
             for (int64_t k = 0; k < ROWS; k++)
-                check_ok(dt_decoder_reset(d, k)), next[k] = first[k] + (first[k] < PLACES);
+                check_ok(dt_decoding_reset(d, k)), next[k] = first[k] + (first[k] < PLACES);
             const float *y = read_to(d, ROWS, zero, first);
             for (int64_t k = 0; k < ROWS; k++)
                 if (first[k] > 0) expect(&nets[i], y, whole, k, first[k] - 1, "a prompt");
@@ -207,7 +207,7 @@ static void test_every_place(void **state) {
             for (int64_t k = 0; k < ROWS; k++)
                 if (next[k] < PLACES) expect(&nets[i], y, whole, k, PLACES - 1, "the rest");
         }
-        dt_decoder_destroy(d);
+        dt_decoding_destroy(d);
         rig_close(&r);
     }
 }
@@ -219,7 +219,7 @@ static void test_rows_are_apart(void **state) {
         static const int64_t zero[ROWS], first[] = {33, 1, 14}, then[] = {34, 5, 14}, last[] = {40, 6, 15};
         rig r = rig_open(&nets[i], 1), two = rig_open(&nets[i], 2);
         float kept[3][ROWS][WORDS];
-        dt_decoder *d = decoder(&r, ROWS, 0), *also = decoder(&two, ROWS, 0);
+        dt_decoding *d = decoder(&r, ROWS, 0), *also = decoder(&two, ROWS, 0);
         const int64_t *const stop[] = {zero, first, then, last};
         for (int k = 0; k < 3; k++) {
             memcpy(kept[k], read_to(d, ROWS, stop[k], stop[k + 1]), sizeof kept[k]);
@@ -227,20 +227,20 @@ static void test_rows_are_apart(void **state) {
             if (memcmp(y, kept[k], sizeof kept[k]) != 0)
                 fail_msg("%s: two threads give other bits", nets[i].name);
         }
-        dt_decoder_destroy(d);
-        dt_decoder_destroy(also);
+        dt_decoding_destroy(d);
+        dt_decoding_destroy(also);
         for (int64_t row = 0; row < ROWS; row++) {
-            dt_decoder *alone = decoder(&r, 1, 0);
+            dt_decoding *alone = decoder(&r, 1, 0);
             for (int k = 0; k < 3; k++) {
                 int32_t token[PLACES];
                 const int64_t n = stop[k + 1][row] - stop[k][row];
                 const float *y;
                 for (int64_t t = 0; t < n; t++) token[t] = token_at(row, stop[k][row] + t);
-                check_ok(dt_decoder_read(alone, (const int32_t *const[]){token}, &n, &y));
+                check_ok(dt_decoding_read(alone, (const int32_t *const[]){token}, &n, &y));
                 if (n > 0 && memcmp(y, kept[k][row], sizeof kept[k][row]) != 0)
                     fail_msg("%s: text %lld alone gives other bits", nets[i].name, (long long)row);
             }
-            dt_decoder_destroy(alone);
+            dt_decoding_destroy(alone);
         }
         rig_close(&r);
         rig_close(&two);
@@ -252,29 +252,29 @@ static void test_reset(void **state) {
     (void)state;
     for (int i = 0; i < N_NET; i++) {
         rig r = rig_open(&nets[i], 1);
-        dt_decoder *d = decoder(&r, ROWS, 0);
+        dt_decoding *d = decoder(&r, ROWS, 0);
         float kept[ROWS][WORDS];
         const int64_t zero[ROWS] = {0}, some[] = {9, 9, 9}, more[] = {9, 12, 9};
         (void)read_to(d, ROWS, zero, some);
         memcpy(kept, read_to(d, ROWS, some, more), sizeof kept);
-        for (int64_t k = 0; k < ROWS; k++) check_ok(dt_decoder_reset(d, k));
+        for (int64_t k = 0; k < ROWS; k++) check_ok(dt_decoding_reset(d, k));
         (void)read_to(d, ROWS, zero, some);
-        check_ok(dt_decoder_reset(d, 0));
-        assert_int_equal(dt_decoder_length(d, 0), 0);
-        assert_int_equal(dt_decoder_length(d, 1), 9);
+        check_ok(dt_decoding_reset(d, 0));
+        assert_int_equal(dt_decoding_length(d, 0), 0);
+        assert_int_equal(dt_decoding_length(d, 1), 9);
         const float *y = read_to(d, ROWS, (int64_t[]){0, 9, 9}, (int64_t[]){4, 12, 9});
         if (memcmp(y + WORDS, kept[1], sizeof kept[1]) != 0)
             fail_msg("%s: a row felt the other's end", nets[i].name);
-        check_ok(dt_decoder_reset(d, 2));
+        check_ok(dt_decoding_reset(d, 2));
         memcpy(kept, y, sizeof kept);
         const int32_t *at[ROWS];
         int32_t token[4];
         for (int64_t t = 0; t < 4; t++) token[t] = token_at(0, t);
         for (int k = 0; k < ROWS; k++) at[k] = token;
-        check_ok(dt_decoder_read(d, at, (int64_t[]){0, 0, 4}, &y));
+        check_ok(dt_decoding_read(d, at, (int64_t[]){0, 0, 4}, &y));
         if (memcmp(y + 2 * WORDS, kept[0], sizeof kept[0]) != 0)
             fail_msg("%s: a row remembers", nets[i].name);
-        dt_decoder_destroy(d);
+        dt_decoding_destroy(d);
         rig_close(&r);
     }
 }
@@ -282,27 +282,27 @@ static void test_reset(void **state) {
 static void test_limits(void **state) {
     (void)state;
     rig r = rig_open(&nets[0], 1);
-    dt_decoder *d = decoder(&r, 1, 0), *none;
+    dt_decoding *d = decoder(&r, 1, 0), *none;
     int32_t token[PLACES + 1] = {0};
     const int32_t *at[] = {token};
     const float *y;
-    CHECK_ERROR(dt_decoder_read(d, at, (int64_t[]){PLACES + 1}, &y), DT_ERR_USAGE, "text 0", "46",
+    CHECK_ERROR(dt_decoding_read(d, at, (int64_t[]){PLACES + 1}, &y), DT_ERR_USAGE, "text 0", "46",
                 "room for 45");
     token[2] = WORDS;
-    CHECK_ERROR(dt_decoder_read(d, at, (int64_t[]){3}, &y), DT_ERR_DATA, "token 23", "0 to 22");
+    CHECK_ERROR(dt_decoding_read(d, at, (int64_t[]){3}, &y), DT_ERR_DATA, "token 23", "0 to 22");
     token[2] = -1;
-    CHECK_ERROR(dt_decoder_read(d, at, (int64_t[]){3}, &y), DT_ERR_DATA, "token -1");
-    assert_int_equal(dt_decoder_length(d, 0), 0);
-    check_ok(dt_decoder_read(d, at, (int64_t[]){2}, &y));
-    CHECK_ERROR(dt_decoder_read(d, at, (int64_t[]){PLACES - 1}, &y), DT_ERR_USAGE, "44");
-    dt_decoder_destroy(d);
-    dt_decoder_options o = {.store = r.whole.store,
-                            .forward = r.forward,
-                            .tokens = "tokens",
-                            .output = "logits",
-                            .rows = 1,
-                            .capacity = PLACES + 1};
-    CHECK_ERROR(dt_decoder_create(&o, &none), DT_ERR_CONFIG, "46", "45");
+    CHECK_ERROR(dt_decoding_read(d, at, (int64_t[]){3}, &y), DT_ERR_DATA, "token -1");
+    assert_int_equal(dt_decoding_length(d, 0), 0);
+    check_ok(dt_decoding_read(d, at, (int64_t[]){2}, &y));
+    CHECK_ERROR(dt_decoding_read(d, at, (int64_t[]){PLACES - 1}, &y), DT_ERR_USAGE, "44");
+    dt_decoding_destroy(d);
+    dt_decoding_options o = {.store = r.whole.store,
+                             .forward = r.forward,
+                             .tokens = "tokens",
+                             .output = "logits",
+                             .rows = 1,
+                             .capacity = PLACES + 1};
+    CHECK_ERROR(dt_decoding_create(&o, &none), DT_ERR_CONFIG, "46", "45");
     assert_null(none);
     rig_close(&r);
 }
