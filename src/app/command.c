@@ -31,6 +31,27 @@ static const dt_option predict_options[] = {
     END,
 };
 
+static const dt_option sample_options[] = {
+    {TEXT("prompt", "TEXT"), .otherwise = "empty: as a document begins", .help = "what the text begins with"},
+    {TEXT("prompts", "FILE"), .help = "a prompt a line, side by side in a batch"},
+    {NUMBER("tokens", 0, 1 << 30), .otherwise = "as many as there is room for, at most 200",
+     .help = "of each text beyond its prompt"},
+    {TEXT("temperature", "T"), .otherwise = "0.8",
+     .help = "logits are divided by it: less is surer; 0 takes the likeliest token, without a draw"},
+    {NUMBER("top-k", 0, INT32_MAX), .otherwise = "all", .help = "draw among the N likeliest tokens"},
+    {TEXT("top-p", "P"), .otherwise = "1, all",
+     .help = "then among the fewest of these, the likeliest first, that have a part P of the probability"},
+    {NUMBER("seed", 1, INT64_MAX), .help = "of the draws: the same gives the same text, in any batch"},
+    {NUMBER("samples", 1, 1 << 20), .help = "texts of each prompt"},
+    {NUMBER("batch", 0, 4096), .otherwise = "16", .help = "texts at once; it changes none of them"},
+    {FLAG("no-stop"), .otherwise = "end there", .help = "go on past the end of a document"},
+    {FLAG("window"), .otherwise = "what is too long is refused",
+     .help = "a text that is longer than the network sees at once goes on from the last half of that"},
+    {FLAG("no-cache"), .help = "tell every token from all before it anew, to compare with"},
+    {FLAG("json"), .otherwise = "text, as it grows", .help = "a JSON object a text, with its tokens"},
+    END,
+};
+
 static const dt_option inspect_options[] = {
     {TEXT("model", "NAME"), .help = "a built-in network by its name, in place of CONFIG.toml"},
     {NUMBER("input", 0, 1 << 20), .otherwise = "as published",
@@ -194,6 +215,19 @@ const dt_verb dt_verb_table[] = {
          "dtrain predict configs/quickstart.toml photos/ shoe.png  # the likeliest class of each\n"
          "dtrain predict configs/quickstart.toml photos/ --format csv --top 5 >answers.csv  # a table\n"
          "dtrain predict configs/table.toml houses.csv --x size,rooms --format csv  # numbers of a table"},
+    {"sample", dt_verb_sample, .ranks = true, .config = true,
+     .usage = "RUN|CHECKPOINT|CONFIG.toml [OPTION...] [section.key=value ...]",
+     .help = "text that a trained language network goes on with",
+     .about = "RUN: the directory of a run, whose newest checkpoint it is; CHECKPOINT: one of its "
+              "checkpoints/. Of a configuration\n"
+              "run.resume chooses. Needs no data set: the checkpoint has the tokenizer.\n"
+              "Texts of several prompts come in their order, with a line --- between them.",
+     .option = sample_options,
+     .example = "dtrain sample runs/text --prompt 'In the beginning'  # the newest checkpoint\n"
+                "dtrain sample runs/text --prompts prompts.txt --tokens 50 --temperature 0 --json  # a line "
+                "each, the likeliest words\n"
+                "dtrain sample runs/text/checkpoints/best --top-k 40 --top-p 0.95 --samples 3  # three of "
+                "the best evaluated one"},
     {"inspect", dt_verb_inspect, .ranks = true, .config = true,
      .usage = "CONFIG.toml|--model NAME|WEIGHTS [OPTION...] [section.key=value ...]",
      .help = "layers, memory and buckets of a network, or the tensors of a file; trains nothing",

@@ -387,7 +387,8 @@ dt_status dt_graph_validate(const dt_graph *g) {
             if (v < 0 || v >= g->n_value || g->value[v].producer != i)
                 return dt_fail(DT_ERR_INTERNAL, "node %d (%s): output %d has another producer", i, row->name,
                                j);
-            if (g->value[v].alias_of != (row->flags & DT_OP_VIEW ? n->in[0] : -1))
+            if (g->value[v].alias_of != (row->flags & DT_OP_VIEW ? n->in[0] : -1) &&
+                g->value[dt_graph_root(g, v)].role != DT_ROLE_CACHE)
                 return dt_fail(DT_ERR_INTERNAL, "node %d (%s): %s shares the memory of another value", i,
                                row->name, g->value[v].name);
         }

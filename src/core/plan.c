@@ -173,6 +173,11 @@ static void place_fixed(planner *p, dt_plan *out) {
             val->offset_bytes = out->input_bytes;
             out->input_bytes += padded(p, dt_value_bytes(val));
             break;
+        case DT_ROLE_CACHE:
+            val->arena = DT_ARENA_CACHE;
+            val->offset_bytes = out->cache_bytes;
+            out->cache_bytes += padded(p, dt_value_bytes(val));
+            break;
         case DT_ROLE_METRIC:
             val->arena = DT_ARENA_METRIC;
             val->offset_bytes = 0;

@@ -188,6 +188,7 @@ void *dt_program_address(const dt_program *p, dt_vid id) {
     const dt_value *v = &p->graph->value[id];
     void *base = v->arena == DT_ARENA_ACT     ? p->act
                  : v->arena == DT_ARENA_INPUT ? p->input
+                 : v->arena == DT_ARENA_CACHE ? p->cache
                                               : p->store->arena[v->arena];
     DT_ASSERT(base != NULL);
     return (char *)base + v->offset_bytes;
@@ -228,6 +229,16 @@ dt_status dt_program_bind(dt_program *p, dt_store *s, const dt_program_options *
         }
     }
     if (p->plan.input_bytes > 0) DT_TRY(be->alloc(be, DT_MEM_DEVICE, p->plan.input_bytes, &p->input));
+    if (o->cache && o->cache_bytes == p->plan.cache_bytes) {
+        p->cache = o->cache;
+        p->cache_shared = true;
+    } else if (p->plan.cache_bytes > 0) {
+        dt_status st = be->alloc(be, DT_MEM_DEVICE, p->plan.cache_bytes, &p->cache);
+        if (st != DT_OK) {
+            dt_error_context("memory for keys, values and states");
+            return st;
+        }
+    }
     size_t n_operand = 1;
     for (dt_nid i = 0; i < g->n_node; i++) n_operand += (size_t)(g->node[i].n_in + g->node[i].n_out);
     void **operand = p->operand = calloc(n_operand, sizeof *operand);
@@ -263,6 +274,7 @@ void dt_program_destroy(dt_program *p) {
         dt_backend *be = p->store->be;
         if (p->act && !p->act_shared) be->free(be, DT_MEM_DEVICE, p->act);
         if (p->input) be->free(be, DT_MEM_DEVICE, p->input);
+        if (p->cache && !p->cache_shared) be->free(be, DT_MEM_DEVICE, p->cache);
     }
     dt_graph_destroy(p->graph);
     free(p->prep), free(p->kernel), free(p->operand), free(p->bucket_after), free(p);

@@ -217,6 +217,7 @@ static const lowering lowering_table[] = {
     [DT_OP_BN_MASK] = {.run = dt_cpu_bn_mask},
     [DT_OP_BN_GRAM_GRAD] = {.run = dt_cpu_bn_gram_grad},
     [DT_OP_BN_GRAM_DX] = {.run = dt_cpu_bn_gram_dx},
+    [DT_OP_CACHE] = {.run = dt_cpu_cache},
     [DT_OP_CONV_DGRAD] = {.run = run_conv, .family = FAMILY_CONV, .conv = DT_CPU_CONV_DGRAD},
     [DT_OP_CONV_WGRAD] = {.run = run_conv, .family = FAMILY_CONV, .conv = DT_CPU_CONV_WGRAD},
     [DT_OP_DENSE_DGRAD] = {.run = run_dense, .family = FAMILY_DENSE, .bytes = dense_bytes},
@@ -287,6 +288,7 @@ static void node_sizes(const dt_graph *g, const dt_node *n, dt_cpu_node *d) {
     if (n->op == DT_OP_REDUCE || n->op == DT_OP_REDUCE_BWD) d->space = dt_broadcast_space(main, other, NULL);
     if (n->op == DT_OP_TRANSPOSE) d->space = dt_broadcast_permuted(in, n->attr.transpose.perm);
     if (n->op == DT_OP_MATMUL) d->matmul = dt_op_matmul_dims(g, n);
+    if (n->op == DT_OP_CACHE) d->cache = dt_op_cache_dims(g, n);
     d->from = main->dtype;
 }
 

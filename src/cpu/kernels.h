@@ -43,6 +43,7 @@ typedef struct dt_cpu_node {
     int64_t m, n_elem; /* of the main operand: rows (elements / c), elements */
     dt_space space;    /* of BINARY, REDUCE and their gradients, of TRANSPOSE: operand A is what is read */
     dt_matmul_dims matmul;
+    dt_cache_dims cache;
     int64_t rows, tables; /* of a table, and how many: EMBED and its gradient */
     int32_t n_in;
     const dt_blocks *blocks; /* of CONCAT and SLICE: of each input, then of the output */
@@ -117,6 +118,8 @@ int64_t dt_cpu_binary_bwd_bytes(const dt_cpu_node *d);
 int64_t dt_cpu_sums_bytes(const dt_cpu_node *d, int32_t operand);
 /* out = the sums of the gradient of `operand` of function fn over the node's space: BINARY_BWD's inputs. */
 void dt_cpu_sums(const dt_cpu_node *d, dt_binary fn, int32_t operand);
+/* cache.c */
+dt_status dt_cpu_cache(void *node, dt_stream *stream);
 /* concat.c */
 dt_status dt_cpu_concat(void *node, dt_stream *stream);
 dt_status dt_cpu_slice(void *node, dt_stream *stream);

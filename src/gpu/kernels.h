@@ -207,6 +207,17 @@ cudaError_t dt_gpu_embed_bwd(dt_dtype t, const dt_gpu_embed_args *a, cudaStream_
 cudaError_t dt_gpu_one_hot(const dt_gpu *gpu, dt_dtype t, const int32_t *index, void *y, int64_t m,
                            int64_t rows, cudaStream_t s);
 
+/* cache.cu: rows of k and v to the caches, as core/op_cache.c says; v NULL: k holds them too. */
+typedef struct dt_gpu_cache_args {
+    dt_cache_dims dims;
+    const void *k, *v;
+    void *k_cache, *v_cache;
+    const int32_t *start, *count;
+    int32_t *lengths;
+    int64_t k_at, v_at;
+} dt_gpu_cache_args;
+cudaError_t dt_gpu_cache(const dt_gpu *gpu, dt_dtype t, const dt_gpu_cache_args *a, cudaStream_t s);
+
 /* attention.cu: operands as core/op.h has them. rows: of a tile, 64, 32 or 16. b * heads * max(t, s) < 2^31. */
 typedef struct dt_gpu_attention_args {
     dt_attention_dims dims;

@@ -273,6 +273,27 @@ static dt_status run_one_hot(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
         dt_gpu_one_hot(&cu->gpu, p->t, in(k, 0), k->b.out[0], p->n_elem, p->node.attr.embed.rows, s), k);
 }
 
+static dt_status prepare_cache(dt_cuda *cu, const dt_graph *g, const dt_node *n, dt_prep *p) {
+    (void)cu;
+    p->cache = dt_op_cache_dims(g, n);
+    return DT_OK;
+}
+
+static dt_status run_cache(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    const dt_prep *p = k->prep;
+    const dt_gpu_cache_args a = {.dims = p->cache,
+                                 .k = in(k, DT_CACHE_IN_K),
+                                 .v = in(k, DT_CACHE_IN_V),
+                                 .k_cache = in(k, DT_CACHE_IN_K_CACHE),
+                                 .v_cache = in(k, DT_CACHE_IN_V_CACHE),
+                                 .start = in(k, DT_CACHE_IN_START),
+                                 .count = in(k, DT_CACHE_IN_COUNT),
+                                 .lengths = k->b.out[0],
+                                 .k_at = p->node.attr.cache.k_at,
+                                 .v_at = p->node.attr.cache.v_at};
+    return dt_launch_status(dt_gpu_cache(&cu->gpu, p->t, &a, s), k);
+}
+
 /* POSITION, and ROPE with its gradient. */
 static dt_status run_rope(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     const dt_prep *p = k->prep;
@@ -652,6 +673,7 @@ static const dt_lower_row TABLE[] = {
     [DT_OP_BN_MASK] = {"bn_mask", dt_lower_gram_prepare, NULL, dt_lower_bn_mask_run},
     [DT_OP_BN_GRAM_GRAD] = {"bn_gram_grad", dt_lower_gram_prepare, NULL, dt_lower_bn_gram_grad_run},
     [DT_OP_BN_GRAM_DX] = {"bn_gram_dx", dt_lower_gram_prepare, NULL, dt_lower_bn_gram_dx_run},
+    [DT_OP_CACHE] = {"cache", prepare_cache, NULL, run_cache},
     [DT_OP_CONV_DGRAD] = {"conv_dgrad", dt_lower_conv_prepare, dt_lower_conv_bind, dt_lower_dgrad_run},
     [DT_OP_CONV_WGRAD] = {"conv_wgrad", dt_lower_conv_prepare, dt_lower_conv_bind, dt_lower_wgrad_run},
     [DT_OP_DENSE_DGRAD] = {"dense_dgrad", dt_lower_dense_prepare, NULL, dt_lower_dense_run},

@@ -100,6 +100,7 @@ struct dt_prep {
         dt_embed_prep embed;
         dt_rnn_prep rnn;
         dt_attention_prep attention;
+        dt_cache_dims cache;
     };
 };
 

@@ -20,7 +20,7 @@ static op_run run_case(dt_backend *be, const op_case *c, dt_graph *g, dt_dtype r
 static void compare_outputs(op_run *gpu, op_run *cpu, const op_case *c, dt_dtype t) {
     for (dt_vid v = 0; v < gpu->g->n_value; v++) {
         const dt_value *val = &gpu->g->value[v];
-        bool written = val->producer >= 0 || val->role == DT_ROLE_METRIC;
+        bool written = val->producer >= 0 || val->role == DT_ROLE_METRIC || val->role == DT_ROLE_CACHE;
         if (!written) continue;
         dt_vid w = dt_graph_find(cpu->g, val->name);
         assert_true(w >= 0);

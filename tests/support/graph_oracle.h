@@ -804,6 +804,25 @@ static inline void oracle_position(oracle_node *x) {
     }
 }
 
+static inline void oracle_cache(oracle_node *x) {
+    const dt_value *cache = oracle_in(x, DT_CACHE_IN_K_CACHE);
+    const int64_t wide = cache->dim[2], steps = oracle_in(x, DT_CACHE_IN_K)->dim[1];
+    for (int32_t part = 0; part < 2; part++) {
+        const int32_t slot = part && x->in[DT_CACHE_IN_V] ? DT_CACHE_IN_V : DT_CACHE_IN_K;
+        const int64_t row = oracle_in(x, slot)->dim[2], from = part ? x->t->cache.v_at : x->t->cache.k_at;
+        for (int64_t e = 0; e < cache->dim[0] * steps * wide; e++) {
+            const int64_t b = e / wide / steps, t = e / wide % steps,
+                          at = (int64_t)x->in[DT_CACHE_IN_START][b] + t;
+            if (t >= (int64_t)x->in[DT_CACHE_IN_COUNT][b] || at >= cache->dim[1]) continue;
+            x->in[part ? DT_CACHE_IN_V_CACHE : DT_CACHE_IN_K_CACHE]
+                 [(b * cache->dim[1] + at) * wide + e % wide] =
+                x->in[slot][(b * steps + t) * row + from + e % wide];
+        }
+    }
+    for (int64_t b = 0; b < cache->dim[0]; b++)
+        x->out[0][b] = x->in[DT_CACHE_IN_START][b] + x->in[DT_CACHE_IN_COUNT][b];
+}
+
 /* Pools and their gradients: every element of every window. */
 static inline void oracle_pool(oracle_node *x) {
     const bool max = x->n->op == DT_OP_MAXPOOL || x->n->op == DT_OP_MAXPOOL_BWD;
@@ -1192,6 +1211,7 @@ static void (*const oracle_table[DT_OP_COUNT])(oracle_node *x) = {
     [DT_OP_GLOBAL_AVGPOOL_BWD] = oracle_global_avgpool,
     [DT_OP_DROPOUT_BWD] = oracle_eltwise,
     [DT_OP_ATTENTION_BWD] = oracle_attention_bwd,
+    [DT_OP_CACHE] = oracle_cache,
     [DT_OP_RECURRENT_BWD] = oracle_recurrent_bwd,
     [DT_OP_XENT_BWD] = oracle_xent_bwd,
     [DT_OP_LOSS_BWD] = oracle_loss_bwd,

@@ -2026,6 +2026,34 @@ static const op_case op_case_table[] = {
      .attr = {OP_CONV(3, 3, 1, 1)},
      .in = {{IN_ACT, {8, 18, 15, 32}}, {IN_ACT, {8, 18, 15, 48}}},
      .free_dim = 2},
+    {.name = "cache of packed places, some past its end",
+     .op = DT_OP_CACHE,
+     .attr = {.cache = {.k_at = 8, .v_at = 15}},
+     .in = {{IN_ACT, {5, 7, 6}},
+            {IN_ACT, {5, 7, 6}},
+            {IN_ACT, {5, 4, 21}},
+            [DT_CACHE_IN_START] = {IN_LENGTH, {5}},
+            [DT_CACHE_IN_COUNT] = {IN_Q_LENGTH, {5}}},
+     .any_dim = 1u << DT_CACHE_IN_K},
+    {.name = "cache of keys and values apart",
+     .op = DT_OP_CACHE,
+     .attr = {.cache = {.v_at = 3}},
+     .in = {{IN_ACT, {3, 9, 8}},
+            {IN_ACT, {3, 9, 8}},
+            {IN_ACT, {3, 5, 8}},
+            {IN_ACT, {3, 5, 11}},
+            {IN_LENGTH, {3}},
+            {IN_Q_LENGTH, {3}}},
+     .any_dim = 1u << DT_CACHE_IN_K | 1u << DT_CACHE_IN_V},
+    {.name = "cache large",
+     .op = DT_OP_CACHE,
+     .attr = {.cache = {.k_at = 96, .v_at = 192}},
+     .in = {{IN_ACT, {4, 300, 96}},
+            {IN_ACT, {4, 300, 96}},
+            {IN_ACT, {4, 256, 288}},
+            [DT_CACHE_IN_START] = {IN_LENGTH, {4}},
+            [DT_CACHE_IN_COUNT] = {IN_Q_LENGTH, {4}}},
+     .any_dim = 1u << DT_CACHE_IN_K},
     {.name = "dense_dgrad",
      .op = DT_OP_DENSE_DGRAD,
      .in = {{IN_ACT, {5, 7}}, {IN_ACT, {7, 12}}},
@@ -2110,7 +2138,10 @@ static inline dt_status op_case_add(const op_case *c, dt_graph *g, dt_vid *out) 
             c->in[i].kind == IN_ZERO && i == 0 ? g->compute : op_in_dtype(c->in[i].kind, g->compute);
         if (c->retyped == i + 1) dtype = c->type;
         const dt_slot *slot = i < dt_op_n_in(c->op) ? &dt_op_get(c->op)->in[i] : NULL;
-        dt_role role = slot && strcmp(slot->name, "metrics") == 0 ? DT_ROLE_METRIC : DT_ROLE_INPUT;
+        const bool cache = c->op == DT_OP_CACHE && slot && slot->updated;
+        dt_role role = slot && strcmp(slot->name, "metrics") == 0 ? DT_ROLE_METRIC
+                       : cache                                    ? DT_ROLE_CACHE
+                                                                  : DT_ROLE_INPUT;
         DT_TRY(dt_graph_add_value(g, op_case_in_name(i), role, dtype, op_in_ndim(&c->in[i]), c->in[i].dim,
                                   &in[i]));
     }

@@ -20,6 +20,12 @@ typedef struct dt_attention_dims {
     bool causal, packed;
 } dt_attention_dims;
 
+/* Sizes of a CACHE node: b rows of t new places, s places of `wide` numbers in a cache; in a row of k and of v so many
+ * numbers. */
+typedef struct dt_cache_dims {
+    int64_t b, t, s, wide, k_row, v_row;
+} dt_cache_dims;
+
 /* The keys that a query sees, [begin, end), but for documents. */
 typedef struct dt_attention_span {
     int64_t begin, end;

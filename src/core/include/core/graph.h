@@ -26,6 +26,7 @@ typedef enum dt_role {
     DT_ROLE_ACT,    /* activation, gradient of one, saved statistic: lives inside a program */
     DT_ROLE_GRAD,   /* gradient of a PARAM; lives on the parameter axis */
     DT_ROLE_METRIC, /* the metrics vector, f32 [DT_METRIC_COUNT], summed over the micro-steps of a step */
+    DT_ROLE_CACHE,  /* kept between the runs of decoding programs (core/decode.h): keys, values, states */
     DT_ROLE_COUNT
 } dt_role;
 
@@ -40,6 +41,7 @@ typedef enum dt_arena {
     DT_ARENA_EMA_STATE, /* averaged running statistics, laid out as STATE */
     DT_ARENA_ACT,       /* activations and workspaces, packed by the plan */
     DT_ARENA_INPUT,     /* input slot of this micro-step */
+    DT_ARENA_CACHE,     /* what decoding programs keep; they share it */
     DT_ARENA_METRIC,
     DT_ARENA_COUNT
 } dt_arena;
@@ -62,9 +64,10 @@ typedef struct dt_value {
     int64_t dim[DT_MAX_DIM];
     dt_role role;
     dt_nid producer; /* -1: none (inputs, parameters, states) */
-    dt_vid alias_of; /* >= 0: the same bytes as that value (reshape) */
-    dt_vid grad_of;  /* for GRAD: the parameter */
-    dt_init init;    /* for PARAM */
+    dt_vid
+        alias_of;   /* >= 0: the same bytes as that value: of a view its operand, or a CACHE that it renews */
+    dt_vid grad_of; /* for GRAD: the parameter */
+    dt_init init;   /* for PARAM */
     int64_t fan_in, fan_out;
     float init_std;
     int64_t zero_row; /* for PARAM: 1 + the row (of its first dimension) that starts at 0; 0: none */
@@ -211,6 +214,10 @@ typedef enum dt_recurrent_kind {
     DT_RECURRENT_COUNT
 } dt_recurrent_kind;
 
+typedef struct dt_cache_attr {
+    int32_t k_at, v_at; /* where keys and values begin in a row of what holds them */
+} dt_cache_attr;
+
 typedef struct dt_recurrent_attr {
     dt_recurrent_kind kind;
     bool reverse; /* from the end of a row to its beginning */
@@ -235,6 +242,7 @@ typedef union dt_attr {
     dt_loss_attr loss;
     dt_cast_attr cast;
     dt_recurrent_attr recurrent;
+    dt_cache_attr cache;
 } dt_attr;
 
 /* Operands stand in slots, which the op's row names (op.h): in[slot], out[slot], -1 where a slot is empty.

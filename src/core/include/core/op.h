@@ -181,6 +181,14 @@ enum {
     DT_RNN_BWD_IN_LENGTHS
 };
 enum { DT_RNN_BWD_OUT_DGATES, DT_RNN_BWD_OUT_DW, DT_RNN_BWD_OUT_DB, DT_RNN_BWD_OUT_DH0, DT_RNN_BWD_OUT_DC0 };
+enum {
+    DT_CACHE_IN_K_CACHE,
+    DT_CACHE_IN_V_CACHE,
+    DT_CACHE_IN_K,
+    DT_CACHE_IN_V, /* absent: k holds them too */
+    DT_CACHE_IN_START,
+    DT_CACHE_IN_COUNT
+};
 enum { DT_GRAM_DX_IN_DZ, DT_GRAM_DX_IN_WA, DT_GRAM_DX_IN_X, DT_GRAM_DX_IN_MV };
 
 enum { DT_SLOTS_IN_MAX = 12, DT_SLOTS_OUT_MAX = 5, DT_ATTRS_MAX = 7 };
@@ -282,6 +290,9 @@ dt_matmul_dims dt_op_matmul_dims(const dt_graph *g, const dt_node *n);
 
 /* From an ATTENTION or ATTENTION_BWD node. */
 dt_attention_dims dt_op_attention_dims(const dt_graph *g, const dt_node *n);
+
+/* From a CACHE node. */
+dt_cache_dims dt_op_cache_dims(const dt_graph *g, const dt_node *n);
 
 /* Gates of a recurrence: rows of w_hh in units of H. */
 static inline int32_t dt_recurrent_gates(dt_recurrent_kind kind) {

@@ -46,6 +46,8 @@
     OP(BN_MASK, bn_mask)                                                                                     \
     OP(BN_GRAM_GRAD, bn_gram_grad)                                                                           \
     OP(BN_GRAM_DX, bn_gram_dx)                                                                               \
+    /* made by the pass decode */                                                                            \
+    OP(CACHE, cache)                                                                                         \
     /* made by autodiff */                                                                                   \
     OP(CONV_DGRAD, conv_dgrad)                                                                               \
     OP(CONV_WGRAD, conv_wgrad)                                                                               \

@@ -12,6 +12,7 @@ typedef struct dt_plan {
     int32_t peak_node;   /* where that is */
     int64_t input_bytes; /* one input slot */
     int64_t state_bytes;
+    int64_t cache_bytes;
 } dt_plan;
 
 /* Bytes that a running statistic takes in its arena: aligned alike on every backend, because ranks of

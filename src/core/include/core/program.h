@@ -65,7 +65,8 @@ typedef struct dt_program {
     void **operand;        /* what the kernels' bindings point into */
     int32_t *bucket_after; /* per kernel: number of buckets complete once it ran */
     void *act, *input;     /* owned unless act_shared */
-    bool act_shared;
+    void *cache;           /* owned unless cache_shared; 0 at first */
+    bool act_shared, cache_shared;
     dt_store *store;
 } dt_program;
 
@@ -74,6 +75,8 @@ typedef struct dt_program_options {
     bool no_reuse;
     void *act; /* use this activation arena of act_bytes instead of allocating one */
     int64_t act_bytes;
+    void *cache; /* use that of another program whose values of role CACHE are the same ones */
+    int64_t cache_bytes;
 } dt_program_options;
 
 /* First half: prepares every node (algorithms, workspaces) and plans memory. Takes ownership of `g` on
