@@ -165,24 +165,27 @@ static void check_update(gpu_pair *p, dt_dtype t, const dt_axis_args *like, cons
     side_close(&c);
 }
 
-static void check_rule(gpu_pair *p, const dt_axis_args *like, const char *what) {
-    static const dt_dtype TYPES[] = {DT_DTYPE_F32, DT_DTYPE_F16, DT_DTYPE_BF16};
-    for (size_t t = 0; t < sizeof TYPES / sizeof TYPES[0]; t++) check_update(p, TYPES[t], like, what);
-}
+/* An optimizer beside a type of gradients, with its defaults or with what they leave out: momentum or none, centering,
+ * clipping. */
+typedef struct rule_test {
+    dt_optim_kind kind;
+    dt_dtype t;
+    bool turned;
+    char name[60];
+} rule_test;
 
-/* Every optimizer with its defaults, then with what they leave out: momentum or none, centering, clipping. */
-static void test_optimizers(void **state) {
-    gpu_pair *p = *state;
+static void test_rule(void **state) {
+    const rule_test *test = *state;
+    gpu_pair *p = gpu_the_pair();
     GPU_OR_SKIP(p);
-    for (int kind = 0; kind < DT_OPTIM_COUNT; kind++) {
-        dt_axis_args a = {.optim = dt_optim_defaults((dt_optim_kind)kind)};
-        check_rule(p, &a, dt_optim_names[kind]);
+    dt_axis_args a = {.optim = dt_optim_defaults(test->kind)};
+    if (test->turned) {
         a.optim.momentum = a.optim.momentum > 0 ? 0 : 0.9;
         a.optim.centered = a.optim.trust_clip = true;
         a.optim.eps = 1e-3, a.optim.lr_decay = 0.1;
         a.clip_norm = 1;
-        check_rule(p, &a, dt_optim_names[kind]);
     }
+    check_update(p, test->t, &a, test->name);
 }
 
 /* Any array, aligned or not, and any length. */
@@ -240,9 +243,25 @@ static void test_not_finite_is_skipped(void **state) {
     side_close(&s);
 }
 
-static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(test_optimizers),
+static const struct CMUnitTest others[] = {
     cmocka_unit_test(test_average_alone),
     cmocka_unit_test(test_not_finite_is_skipped),
 };
-GPU_TEST_MAIN("axis kernels on the GPU", tests)
+
+int main(int argc, char **argv) {
+    static const dt_dtype types[] = {DT_DTYPE_F32, DT_DTYPE_F16, DT_DTYPE_BF16};
+    enum { N_TYPE = sizeof types / sizeof *types, N_OTHER = sizeof others / sizeof *others };
+    static rule_test about[DT_OPTIM_COUNT * N_TYPE * 2];
+    static struct CMUnitTest tests[DT_OPTIM_COUNT * N_TYPE * 2 + N_OTHER];
+    size_t n = 0;
+    for (int kind = 0; kind < DT_OPTIM_COUNT; kind++)
+        for (int k = 0; k < 2 * N_TYPE; k++) {
+            rule_test *a = &about[n];
+            *a = (rule_test){.kind = (dt_optim_kind)kind, .t = types[k / 2], .turned = k % 2};
+            snprintf(a->name, sizeof a->name, "%s %s%s", dt_optim_names[kind], dt_dtype_name(a->t),
+                     a->turned ? ", turned" : "");
+            tests[n++] = (struct CMUnitTest){.name = a->name, .test_func = test_rule, .initial_state = a};
+        }
+    memcpy(tests + n, others, sizeof others);
+    return gpu_test_run("axis kernels on the GPU", tests, n + N_OTHER, argc, argv);
+}
