@@ -12,19 +12,25 @@ typedef struct gpu_pair {
     dt_backend *gpu, *cpu; /* gpu NULL: there is none */
 } gpu_pair;
 
-static inline int gpu_pair_open(void **state) {
+static inline gpu_pair *gpu_the_pair(void) {
     static gpu_pair pair;
-    pair = (gpu_pair){0};
+    return &pair;
+}
+
+static inline int gpu_pair_open(void **state) {
+    gpu_pair *p = gpu_the_pair();
+    *p = (gpu_pair){0};
     dt_backend_options o = {
         .local_world = 1, .deterministic = true, .cache_dir = getenv("DTRAIN_TEST_CACHE")};
-    op_ok(dt_backend_cpu_create(&o, &pair.cpu));
-    if (dt_cuda_device_count() > 0) op_ok(dt_backend_cuda_create(&o, &pair.gpu));
-    *state = &pair;
+    op_ok(dt_backend_cpu_create(&o, &p->cpu));
+    if (dt_cuda_device_count() > 0) op_ok(dt_backend_cuda_create(&o, &p->gpu));
+    (void)state; /* a group's would hide that of its tests */
     return 0;
 }
 
 static inline int gpu_pair_close(void **state) {
-    gpu_pair *p = *state;
+    (void)state;
+    gpu_pair *p = gpu_the_pair();
     if (p->gpu) p->gpu->destroy(p->gpu);
     p->cpu->destroy(p->cpu);
     return 0;
@@ -35,13 +41,20 @@ static inline int gpu_pair_close(void **state) {
         if (!(pair)->gpu) skip();                                                                            \
     } while (0)
 
-/* Runs the group, or of it the tests that match the argument; says so when there was no GPU to run it on. */
+/* Runs the tests, or of them those that match the argument, with the pair as the state of those that have none; says so
+ * when there was no GPU to run them on. */
+static inline int gpu_test_run(const char *name, struct CMUnitTest *test, size_t n, int argc, char **argv) {
+    for (size_t i = 0; i < n; i++)
+        if (!test[i].initial_state) test[i].initial_state = gpu_the_pair();
+    if (argc > 1) cmocka_set_test_filter(argv[1]);
+    const int failed = _cmocka_run_group_tests(name, test, n, gpu_pair_open, gpu_pair_close);
+    if (dt_cuda_device_count() == 0) puts("ALL TESTS SKIPPED: no GPU");
+    return failed;
+}
+
 #define GPU_TEST_MAIN(name, tests)                                                                           \
     int main(int argc, char **argv) {                                                                        \
-        if (argc > 1) cmocka_set_test_filter(argv[1]);                                                       \
-        int failed = cmocka_run_group_tests_name(name, tests, gpu_pair_open, gpu_pair_close);                \
-        if (dt_cuda_device_count() == 0) puts("ALL TESTS SKIPPED: no GPU");                                  \
-        return failed;                                                                                       \
+        return gpu_test_run(name, tests, sizeof tests / sizeof *tests, argc, argv);                          \
     }
 
 /* Error allowed against the fp32 oracle on inputs rounded to the dtype: a few roundings of the result. */

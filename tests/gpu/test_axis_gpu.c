@@ -5,7 +5,7 @@
 enum { N_SEGMENT = 5, N_ELEM = 64 * 700 };
 
 #define VECTOR_AT(at) .state_at = {[DT_STATE_VECTOR] = at, [DT_STATE_REST] = at}
-/* The fourth is a matrix. */
+/* The fourth is a matrix whose every fourth column is padding. */
 static const dt_axis_segment SEGMENT[N_SEGMENT] = {
     {.offset = 0, .n_elem = 1, .decay = 0.0f, .lr_scale = 1, VECTOR_AT(0)},
     {.offset = 64, .n_elem = 100, .decay = 0.1f, .lr_scale = 1, VECTOR_AT(64)},
@@ -14,6 +14,7 @@ static const dt_axis_segment SEGMENT[N_SEGMENT] = {
      .n_elem = 30000,
      .decay = 0.0f,
      .lr_scale = 1,
+     .n_real = 22500,
      .rows = 75,
      .cols = 400,
      .matrix = true,
@@ -45,6 +46,13 @@ static bool in_segment(int64_t i) {
     return false;
 }
 
+/* Neither between segments nor in a padded column. */
+static bool is_real(int64_t i) {
+    const dt_axis_segment *matrix = &SEGMENT[3];
+    const int64_t at = i - matrix->offset;
+    return in_segment(i) && (at < 0 || at >= matrix->n_elem || at % 4 != 3);
+}
+
 /* Whether the state vector holds means of squares. */
 static bool is_square(const dt_optim_options *o, int k) {
     const char *name = dt_optim_get((dt_optim_kind)o->kind)->state[k].name;
@@ -59,7 +67,7 @@ static side side_open(dt_backend *be, dt_dtype t, const dt_step_params *step, co
         const bool square = k >= V_STATE && k < V_EMA && is_square(o, k - V_STATE);
         for (int64_t i = 0; i < N_ELEM; i++) {
             float u = op_uniform((uint64_t)k + 50, i);
-            data[i] = !in_segment(i) ? 0 : square ? 1 + u : 2 * u - 1;
+            data[i] = !is_real(i) ? 0 : square ? 1 + u : 2 * u - 1;
             if (k == V_GRAD && op_is_16(t)) data[i] = op_from16(t, half[i] = op_to16(t, data[i]));
         }
         s.v[k] = device(be, data, N_ELEM * 4);
@@ -120,7 +128,8 @@ static void compare(const side *a, const side *b, double tolerance, const char *
         read_back(b, b->v[k], y, N_ELEM);
         op_expect_close(x, y, N_ELEM, tolerance, what);
         for (int64_t i = 0; i < N_ELEM; i++)
-            if (!in_segment(i) && x[i] != 0)
+            if (!(k >= V_STATE && k < V_EMA ? in_segment(i) : is_real(i)) &&
+                x[i] != 0) /* state: by state_at */
                 fail_msg("%s: the padding at %lld was written", what, (long long)i);
     }
     read_back(a, a->metrics, x, DT_METRIC_COUNT);
@@ -165,24 +174,27 @@ static void check_update(gpu_pair *p, dt_dtype t, const dt_axis_args *like, cons
     side_close(&c);
 }
 
-static void check_rule(gpu_pair *p, const dt_axis_args *like, const char *what) {
-    static const dt_dtype TYPES[] = {DT_DTYPE_F32, DT_DTYPE_F16, DT_DTYPE_BF16};
-    for (size_t t = 0; t < sizeof TYPES / sizeof TYPES[0]; t++) check_update(p, TYPES[t], like, what);
-}
+/* An optimizer beside a type of gradients, with its defaults or with what they leave out: momentum or none, centering,
+ * clipping. */
+typedef struct rule_test {
+    dt_optim_kind kind;
+    dt_dtype t;
+    bool turned;
+    char name[60];
+} rule_test;
 
-/* Every optimizer with its defaults, then with what they leave out: momentum or none, centering, clipping. */
-static void test_optimizers(void **state) {
-    gpu_pair *p = *state;
+static void test_rule(void **state) {
+    const rule_test *test = *state;
+    gpu_pair *p = gpu_the_pair();
     GPU_OR_SKIP(p);
-    for (int kind = 0; kind < DT_OPTIM_COUNT; kind++) {
-        dt_axis_args a = {.optim = dt_optim_defaults((dt_optim_kind)kind)};
-        check_rule(p, &a, dt_optim_names[kind]);
+    dt_axis_args a = {.optim = dt_optim_defaults(test->kind)};
+    if (test->turned) {
         a.optim.momentum = a.optim.momentum > 0 ? 0 : 0.9;
         a.optim.centered = a.optim.trust_clip = true;
         a.optim.eps = 1e-3, a.optim.lr_decay = 0.1;
         a.clip_norm = 1;
-        check_rule(p, &a, dt_optim_names[kind]);
     }
+    check_update(p, test->t, &a, test->name);
 }
 
 /* Any array, aligned or not, and any length. */
@@ -240,9 +252,25 @@ static void test_not_finite_is_skipped(void **state) {
     side_close(&s);
 }
 
-static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(test_optimizers),
+static const struct CMUnitTest others[] = {
     cmocka_unit_test(test_average_alone),
     cmocka_unit_test(test_not_finite_is_skipped),
 };
-GPU_TEST_MAIN("axis kernels on the GPU", tests)
+
+int main(int argc, char **argv) {
+    static const dt_dtype types[] = {DT_DTYPE_F32, DT_DTYPE_F16, DT_DTYPE_BF16};
+    enum { N_TYPE = sizeof types / sizeof *types, N_OTHER = sizeof others / sizeof *others };
+    static rule_test about[DT_OPTIM_COUNT * N_TYPE * 2];
+    static struct CMUnitTest tests[DT_OPTIM_COUNT * N_TYPE * 2 + N_OTHER];
+    size_t n = 0;
+    for (int kind = 0; kind < DT_OPTIM_COUNT; kind++)
+        for (int k = 0; k < 2 * N_TYPE; k++) {
+            rule_test *a = &about[n];
+            *a = (rule_test){.kind = (dt_optim_kind)kind, .t = types[k / 2], .turned = k % 2};
+            snprintf(a->name, sizeof a->name, "%s %s%s", dt_optim_names[kind], dt_dtype_name(a->t),
+                     a->turned ? ", turned" : "");
+            tests[n++] = (struct CMUnitTest){.name = a->name, .test_func = test_rule, .initial_state = a};
+        }
+    memcpy(tests + n, others, sizeof others);
+    return gpu_test_run("axis kernels on the GPU", tests, n + N_OTHER, argc, argv);
+}

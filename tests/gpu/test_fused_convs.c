@@ -230,7 +230,7 @@ static void test_dgrad(void **state) {
     check_all(state, build_dgrad, (const char *[]){"dc", NULL}, "dgrad with BN sums");
 }
 
-static const struct CMUnitTest tests[] = {
+static struct CMUnitTest tests[] = {
     cmocka_unit_test(test_stem),  cmocka_unit_test(test_stats), cmocka_unit_test(test_prologue),
     cmocka_unit_test(test_wgrad), cmocka_unit_test(test_dgrad),
 };

@@ -306,7 +306,7 @@ static void test_small_products(void **state) {
         }
 }
 
-static const struct CMUnitTest tests[] = {cmocka_unit_test(test_own_kernels), cmocka_unit_test(test_convs),
-                                          cmocka_unit_test(test_candidates), cmocka_unit_test(test_next_list),
-                                          cmocka_unit_test(test_small_products)};
+static struct CMUnitTest tests[] = {cmocka_unit_test(test_own_kernels), cmocka_unit_test(test_convs),
+                                    cmocka_unit_test(test_candidates), cmocka_unit_test(test_next_list),
+                                    cmocka_unit_test(test_small_products)};
 GPU_TEST_MAIN("products chosen by timing", tests)

@@ -239,6 +239,7 @@ static void test_damaged(void **state) {
 
 static int open_all(void **state) {
     strcpy(scratch, "/tmp/dt_jpeg_XXXXXX");
+    *state = gpu_the_pair();
     return mkdtemp(scratch) ? gpu_pair_open(state) : -1;
 }
 

@@ -68,33 +68,26 @@ static void test_running_statistics(void **state) {
 
 /* What cuDNN and cuBLASLt compute: in 16 bits race checkers hang or break off on their kernels. */
 static bool by_library(const op_case *c) {
-    static const dt_op ops[] = {DT_OP_CONV,        DT_OP_CONV_DGRAD,  DT_OP_CONV_WGRAD, DT_OP_DENSE,
-                                DT_OP_DENSE_DGRAD, DT_OP_DENSE_WGRAD, DT_OP_RECURRENT,  DT_OP_RECURRENT_BWD};
+    static const dt_op ops[] = {DT_OP_CONV,   DT_OP_CONV_DGRAD,  DT_OP_CONV_WGRAD,
+                                DT_OP_DENSE,  DT_OP_DENSE_DGRAD, DT_OP_DENSE_WGRAD,
+                                DT_OP_MATMUL, DT_OP_RECURRENT,   DT_OP_RECURRENT_BWD};
     for (size_t i = 0; i < sizeof ops / sizeof ops[0]; i++)
         if (c->op == ops[i]) return true;
     return false;
 }
 
-static void check_all(void **state, dt_dtype t, bool libraries) {
-    gpu_pair *p = *state;
-    GPU_OR_SKIP(p);
-    for (int i = 0; i < OP_CASE_COUNT; i++)
-        if (by_library(&op_case_table[i]) == libraries) check_case(p, &op_case_table[i], t);
-}
+/* A case in a type: a test of its own, so that one that fails hides no other. */
+typedef struct case_test {
+    const op_case *c;
+    dt_dtype t;
+    char name[100];
+} case_test;
 
-static void test_f32(void **state) {
-    check_all(state, DT_DTYPE_F32, false);
-    check_all(state, DT_DTYPE_F32, true);
-}
-static void test_f16(void **state) {
-    check_all(state, DT_DTYPE_F16, false);
-}
-static void test_bf16(void **state) {
-    check_all(state, DT_DTYPE_BF16, false);
-}
-static void test_libraries(void **state) {
-    check_all(state, DT_DTYPE_F16, true);
-    check_all(state, DT_DTYPE_BF16, true);
+static void test_case(void **state) {
+    const case_test *test = *state;
+    gpu_pair *p = gpu_the_pair();
+    GPU_OR_SKIP(p);
+    check_case(p, test->c, test->t);
 }
 
 static dt_status enqueue(void *arg) {
@@ -103,30 +96,31 @@ static dt_status enqueue(void *arg) {
     return DT_OK;
 }
 
+/* Adding up what they read, they may run once. */
+static bool adds_up(const op_case *c) {
+    return dt_op_get(c->op)->flags & DT_OP_SEED || c->op == DT_OP_BN_FINALIZE || c->op == DT_OP_BN_GRAM ||
+           c->op == DT_OP_BATCHNORM;
+}
+
 static void test_replay_equals_run(void **state) {
-    gpu_pair *p = *state;
+    const case_test *test = *state;
+    gpu_pair *p = gpu_the_pair();
     GPU_OR_SKIP(p);
-    for (int i = 0; i < OP_CASE_COUNT; i++) {
-        const op_case *c = &op_case_table[i];
-        if (dt_op_get(c->op)->flags & DT_OP_SEED || c->op == DT_OP_BN_FINALIZE || c->op == DT_OP_BN_GRAM ||
-            c->op == DT_OP_BATCHNORM)
-            continue; /* they add up */
-        dt_graph *g = op_case_graph(c, DT_DTYPE_F16);
-        op_run run = run_case(p->gpu, c, g, DT_DTYPE_F16, false),
-               replay = run_case(p->gpu, c, g, DT_DTYPE_F16, false);
-        for (dt_vid v = 0; v < g->n_value; v++)
-            if (!op_is_input(&replay, v) && g->value[v].alias_of < 0)
-                op_fill_device(p->gpu, replay.value[v].data, OP_POISON, replay.value[v].bytes);
-        dt_capture *captured = NULL;
-        op_ok(p->gpu->capture(p->gpu, enqueue, &replay, &captured));
-        op_ok(p->gpu->replay(p->gpu, captured, NULL));
-        op_ok(p->gpu->stream_sync(p->gpu, NULL));
-        expect_same_outputs(&run, &replay, c, "replaying");
-        p->gpu->capture_free(p->gpu, captured);
-        op_run_close(&replay);
-        op_run_close(&run);
-        dt_graph_destroy(g);
-    }
+    const op_case *c = test->c;
+    dt_graph *g = op_case_graph(c, test->t);
+    op_run run = run_case(p->gpu, c, g, test->t, false), replay = run_case(p->gpu, c, g, test->t, false);
+    for (dt_vid v = 0; v < g->n_value; v++)
+        if (!op_is_input(&replay, v) && g->value[v].alias_of < 0)
+            op_fill_device(p->gpu, replay.value[v].data, OP_POISON, replay.value[v].bytes);
+    dt_capture *captured = NULL;
+    op_ok(p->gpu->capture(p->gpu, enqueue, &replay, &captured));
+    op_ok(p->gpu->replay(p->gpu, captured, NULL));
+    op_ok(p->gpu->stream_sync(p->gpu, NULL));
+    expect_same_outputs(&run, &replay, c, "replaying");
+    p->gpu->capture_free(p->gpu, captured);
+    op_run_close(&replay);
+    op_run_close(&run);
+    dt_graph_destroy(g);
 }
 
 static void test_attention_against_all_keys(void **state) {
@@ -169,14 +163,35 @@ static void test_embed_outside(void **state) {
     }
 }
 
-static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(test_f32),
-    cmocka_unit_test(test_f16),
-    cmocka_unit_test(test_bf16),
-    cmocka_unit_test(test_libraries),
-    cmocka_unit_test(test_replay_equals_run),
+static const struct CMUnitTest others[] = {
     cmocka_unit_test(test_running_statistics),
     cmocka_unit_test(test_embed_outside),
     cmocka_unit_test(test_attention_against_all_keys),
 };
-GPU_TEST_MAIN("op matrix on the GPU", tests)
+
+/* The names of tests begin with "own" or "library", by whose kernels they run, or with "replay". */
+int main(int argc, char **argv) {
+    static const dt_dtype types[] = {DT_DTYPE_F32, DT_DTYPE_F16, DT_DTYPE_BF16};
+    enum { N_TYPE = sizeof types / sizeof *types, N_OTHER = sizeof others / sizeof *others };
+    static case_test about[(N_TYPE + 1) * OP_CASE_COUNT];
+    static struct CMUnitTest tests[(N_TYPE + 1) * OP_CASE_COUNT + N_OTHER];
+    size_t n = 0;
+    for (int k = 0; k <= N_TYPE; k++)
+        for (int i = 0; i < OP_CASE_COUNT; i++) {
+            const op_case *c = &op_case_table[i];
+            const bool replay = k == N_TYPE;
+            if (replay && adds_up(c)) continue;
+            case_test *a = &about[n];
+            *a = (case_test){.c = c, .t = replay ? DT_DTYPE_F16 : types[k]};
+            snprintf(a->name, sizeof a->name, "%s %s: %s",
+                     replay          ? "replay"
+                     : by_library(c) ? "library"
+                                     : "own",
+                     dt_dtype_name(a->t), c->name);
+            tests[n++] = (struct CMUnitTest){.name = a->name,
+                                             .test_func = replay ? test_replay_equals_run : test_case,
+                                             .initial_state = a};
+        }
+    memcpy(tests + n, others, sizeof others);
+    return gpu_test_run("op matrix on the GPU", tests, n + N_OTHER, argc, argv);
+}

@@ -77,7 +77,7 @@ static void test_same_bits_as_two_nodes(void **state) {
     }
 }
 
-static const struct CMUnitTest tests[] = {
+static struct CMUnitTest tests[] = {
     cmocka_unit_test(test_same_bits_as_two_nodes),
 };
 GPU_TEST_MAIN("max pools that normalise", tests)

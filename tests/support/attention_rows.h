@@ -12,6 +12,9 @@
 enum { AGAINST_HEADS = 2, AGAINST_D = 24 };
 /* A score of -121 is known to 8e-6 in fp32, and so is its weight by its share; three of these. */
 #define AGAINST_TOLERANCE 2.4e-5
+/* The first number of dq is -11 times a sum that is 0 but for the roundings of y and of the scores' gradients: in f16 they
+ * leave 1.1e-3 of dq's norm in the median of 200 draws, and up to 4.5e-3. */
+#define AGAINST_DQ_16 4
 
 typedef struct against {
     dt_graph *g;
@@ -67,7 +70,8 @@ static inline void against_compare(op_run *r, const oracle *o, double tolerance,
         }
         char text[160];
         snprintf(text, sizeof text, "%s, %s", what, r->g->value[v].name);
-        op_expect_close(got, want, n, tolerance, text);
+        const bool dq16 = op_is_16(r->g->compute) && strcmp(r->g->value[v].name, "grad/q") == 0;
+        op_expect_close(got, want, n, tolerance * (dq16 ? AGAINST_DQ_16 : 1), text);
         free(got), free(want);
     }
 }
