@@ -130,7 +130,7 @@ static dt_status open_all(job *j, const dt_config *c, dt_comm *mpi) {
                        "sample is for one rank: texts are told side by side in a batch (--batch)");
     DT_TRY(dt_draw_check(&o->draw));
     DT_TRY(dt_trained_load(c, mpi, o->sink, &j->trained));
-    DT_TRY(dt_trained_find_facts(c, &j->trained));
+    DT_TRY(dt_trained_find_facts(c, j->trained.ckpt->path, &j->trained));
     DT_TRY(check_task(j, c));
     adapt(j, c);
     DT_TRY(open_engine(j, mpi));

@@ -7,7 +7,7 @@ dt_status dt_speaker_open(const dt_config *c, dt_engine *e, const dt_dataset_inf
     dt_graph *forward;
     dt_generator_options own = *g;
     *out = (dt_speaker){.decoder = NULL};
-    DT_TRY(dt_engine_forward_graph(e, data, false, &forward));
+    DT_TRY(dt_engine_forward_graph(e, NULL, data, false, &forward));
     const dt_decoding_options o = {.store = dt_engine_program(e, true)->store,
                                    .forward = forward,
                                    .tokens = "tokens",

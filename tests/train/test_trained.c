@@ -104,7 +104,7 @@ static void test_facts_of_old_checkpoints(void **state) {
         dt_trained t = {.ckpt = &ckpt};
         check_config(&c, row[i].text);
         if (i == 0) strcpy(c.data.val, "synthetic");
-        const dt_status st = dt_trained_find_facts(&c, &t);
+        const dt_status st = dt_trained_find_facts(&c, "old", &t);
         if (row[i].side == 0) {
             CHECK_ERROR(st, DT_ERR_CONFIG, "old does not say", "none: no such data", "data.channels",
                         "model.classes", "augment.mean");
@@ -115,7 +115,7 @@ static void test_facts_of_old_checkpoints(void **state) {
             assert_true(info->channels == row[i].channels && info->n_classes == row[i].classes);
             assert_true(info->mean[0] == row[i].mean);
             c.data.val[0] = 0; /* what is known is not asked for again */
-            check_ok(dt_trained_find_facts(&c, &t));
+            check_ok(dt_trained_find_facts(&c, "old", &t));
         }
         dt_data_facts_free(&t.facts);
         dt_config_fini(&c);
