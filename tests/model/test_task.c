@@ -162,7 +162,7 @@ static void test_networks_that_do_not_fit_text(void **state) {
         {WORDS_OF("7", "type = \"position\"\nrows = 3\n"), false, "has 4 steps, but there are 3 positions"},
         {WORDS_OF("7", "type = \"tied\"\nto = \"words\"\n"), true, "learns text, and the data are images"},
         {"[model]\nname = \"layers\"\n[[model.layers]]\ntype = \"relu\"\n", false,
-         "\"classify\", but the data is text, which has no classes: set model.task = \"language\""},
+         "\"classify\", but the text has no classes: import it with --label"},
         {"[model]\nname = \"resnet18\"\ntask = \"language\"\n", false,
          "it reads images, and the data is text"},
     };
