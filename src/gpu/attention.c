@@ -15,6 +15,12 @@ typedef struct dt_attention_way {
 
 /* ---- the own kernel ---- */
 
+static void take_delta(dt_prep *p) {
+    const dt_attention_dims *a = &p->attention.dims;
+    if (p->node.op == DT_OP_ATTENTION_BWD)
+        p->attention.delta_at = dt_prep_take(p, a->b * a->heads * a->t * (int64_t)sizeof(float));
+}
+
 /* The largest tiles of which two blocks fit a multiprocessor, else one. */
 static bool own_prepare(dt_cuda *cu, dt_prep *p) {
     const dt_attention_dims *a = &p->attention.dims;
@@ -26,8 +32,7 @@ static bool own_prepare(dt_cuda *cu, dt_prep *p) {
         for (size_t i = 0; i < sizeof ROWS / sizeof ROWS[0]; i++) {
             if (dt_gpu_attention_bytes(p->t, a->d, ROWS[i], backward) > most / blocks) continue;
             p->attention.rows = ROWS[i];
-            if (backward)
-                p->attention.delta_at = dt_prep_take(p, a->b * a->heads * a->t * (int64_t)sizeof(float));
+            take_delta(p);
             return true;
         }
     return false;
@@ -73,9 +78,27 @@ static dt_status own_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
                             k);
 }
 
+/* ---- products in registers ---- */
+
+static bool mma_prepare(dt_cuda *cu, dt_prep *p) {
+    (void)cu;
+    const bool takes = dt_gpu_attention_mma_takes(p->t, &p->attention.dims);
+    (void)cudaGetLastError(); /* what it asked the card may have failed */
+    if (takes) take_delta(p);
+    return takes;
+}
+
+static dt_status mma_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    (void)cu;
+    const dt_gpu_attention_args a = arguments(k);
+    return dt_launch_status(dt_gpu_attention_mma(k->prep->t, &a, k->prep->node.op == DT_OP_ATTENTION_BWD, s),
+                            k);
+}
+
 /* ---- lowering ---- */
 
 static const dt_attention_way WAYS[] = {
+    {"mma", mma_prepare, mma_run},
     {"own", own_prepare, own_run},
 };
 

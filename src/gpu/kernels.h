@@ -233,6 +233,9 @@ typedef struct dt_gpu_attention_args {
 } dt_gpu_attention_args;
 cudaError_t dt_gpu_attention(dt_dtype t, const dt_gpu_attention_args *a, cudaStream_t s);
 cudaError_t dt_gpu_attention_bwd(dt_dtype t, const dt_gpu_attention_args *a, cudaStream_t s);
+/* attention_mma.cu: the same of 16-bit types. takes: whether these kernels do, of heads like that on this card. */
+bool dt_gpu_attention_mma_takes(dt_dtype t, const dt_attention_dims *a);
+cudaError_t dt_gpu_attention_mma(dt_dtype t, const dt_gpu_attention_args *a, bool back, cudaStream_t s);
 /* Shared memory of a block, at most. */
 int64_t dt_gpu_attention_bytes(dt_dtype t, int64_t d, int32_t rows, bool backward);
 
