@@ -260,6 +260,21 @@ dt_var dt_avgpool(dt_var x, dt_pool_options o) {
 dt_var dt_global_avgpool(dt_var x) {
     return plain(x, "global_avgpool", NULL);
 }
+dt_var dt_global_maxpool(dt_var x) {
+    return plain(x, "global_maxpool", NULL);
+}
+dt_var dt_adaptive_avgpool(dt_var x, int64_t height, int64_t width) {
+    return plain(x, "adaptive_avgpool", &(dt_adaptive_pool_options){height, width});
+}
+dt_var dt_adaptive_maxpool(dt_var x, int64_t height, int64_t width) {
+    return plain(x, "adaptive_maxpool", &(dt_adaptive_pool_options){height, width});
+}
+dt_var dt_upsample(dt_var x, dt_upsample_options o) {
+    return plain(x, "upsample", &o);
+}
+dt_var dt_normalize(dt_var x, double eps) {
+    return plain(x, "normalize", &(dt_eps_options){eps});
+}
 dt_var dt_flatten(dt_var x) {
     return plain(x, "flatten", NULL);
 }
@@ -451,6 +466,12 @@ dt_var dt_one_hot(dt_var x, int64_t classes) {
 dt_var dt_matmul(dt_var a, dt_var b) {
     dt_net *net = net_of_both(a, b, "matmul");
     return net ? layer(net, "matmul", "matmul", NULL, 2, (dt_vid[]){a.id, b.id}, NULL) : DT_NO_VAR;
+}
+
+dt_var dt_cosine_similarity(dt_var a, dt_var b, double eps) {
+    static const char type[] = "cosine_similarity";
+    dt_net *net = net_of_both(a, b, type);
+    return net ? layer(net, type, type, NULL, 2, (dt_vid[]){a.id, b.id}, &(dt_eps_options){eps}) : DT_NO_VAR;
 }
 
 /* ---- recurrences ---- */

@@ -88,9 +88,35 @@ def make_moves(o):
     o.case("stack last", lambda *x: torch.stack(x, -1), *(o.normal(2, 5) for _ in range(2)))
 
 
+def make_resample(o):
+    def size(**kw):
+        return lambda x: last(F.interpolate(first(x), **kw))
+
+    image = 2, 5, 7, 4
+    o.case("upsample", size(scale_factor=2), o.normal(*image))
+    o.case("upsample by 3", size(scale_factor=3), o.normal(*image))
+    o.case("upsample to a size", size(size=(7, 3)), o.normal(*image))
+    o.case("upsample bilinear", size(scale_factor=2, mode="bilinear"), o.normal(*image))
+    o.case("upsample bilinear to a size", size(size=(3, 13), mode="bilinear"), o.normal(*image))
+    o.case("upsample corners", size(scale_factor=2, mode="bilinear", align_corners=True), o.normal(*image))
+    o.case("upsample corners to a size", size(size=(2, 20), mode="bilinear", align_corners=True), o.normal(*image))
+    o.case("adaptive_avgpool", lambda x: last(F.adaptive_avg_pool2d(first(x), (3, 2))), o.normal(*image))
+    o.case("adaptive_avgpool larger", lambda x: last(F.adaptive_avg_pool2d(first(x), 9)), o.normal(*image))
+    o.case("adaptive_maxpool", lambda x: last(F.adaptive_max_pool2d(first(x), (3, 2))), o.normal(*image))
+    o.case("adaptive_maxpool ties", lambda x: last(F.adaptive_max_pool2d(first(x), 2)), o.normal(*image).round())
+    o.case("global_maxpool", lambda x: F.adaptive_max_pool2d(first(x), 1).flatten(1), o.normal(*image))
+    rows = o.normal(5, 3, 8)
+    rows[1, 2] = 0
+    o.case("normalize", lambda x: F.normalize(x, dim=-1), rows[:, :2])
+    o.case("normalize by at least 1", lambda x: F.normalize(x, dim=-1, eps=1.0), rows / 4)
+    o.case("cosine_similarity", lambda x, y: F.cosine_similarity(x, y, dim=-1), o.normal(5, 3, 8), o.normal(5, 3, 8))
+    o.case("cosine_similarity of zeros", lambda x, y: F.cosine_similarity(x, y, dim=-1)[:, None], rows[1], rows[2])
+
+
 if __name__ == "__main__":
     torch.use_deterministic_algorithms(True)
     torch.set_num_threads(1)
     o = Layers("layers.h5")
     make_squeeze_excite(o)
     make_moves(o)
+    make_resample(o)

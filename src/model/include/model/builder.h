@@ -67,6 +67,15 @@ typedef struct dt_concat_options {
     int64_t axis; /* 0: the last one */
 } dt_concat_options;
 
+typedef struct dt_adaptive_pool_options {
+    int64_t height; /* of the result; needed */
+    int64_t width;  /* 0: height */
+} dt_adaptive_pool_options;
+
+typedef struct dt_eps_options {
+    double eps;
+} dt_eps_options;
+
 typedef struct dt_gather_options {
     int64_t axis; /* whose rows are taken; 0: 1 */
 } dt_gather_options;
@@ -130,6 +139,18 @@ dt_vid dt_build_op(dt_builder *b, const char *name, dt_op op, const dt_attr *att
                    const dt_vid *in);
 dt_vid dt_build_relu(dt_builder *b, const char *name, dt_vid x);
 dt_vid dt_build_add(dt_builder *b, const char *name, dt_vid x, dt_vid y);
+/* resample.c: of images N H W C. In another size. */
+dt_vid dt_build_upsample(dt_builder *b, const char *name, dt_vid x, const dt_upsample_options *o);
+/* PyTorch's adaptive_avg_pool2d or adaptive_max_pool2d. */
+dt_vid dt_build_adaptive_pool(dt_builder *b, const char *name, dt_vid x, bool max,
+                              const dt_adaptive_pool_options *o);
+/* [N, C]: each channel's largest. */
+dt_vid dt_build_global_maxpool(dt_builder *b, const char *name, dt_vid x);
+/* Rows of the last dimension over their length, or eps where that is less: PyTorch's normalize. eps 0: 1e-12. */
+dt_vid dt_build_normalize(dt_builder *b, const char *name, dt_vid x, double eps);
+/* Of the rows of two values of one shape: PyTorch's cosine_similarity along the last dimension, which goes; a vector
+ * keeps it. eps 0: 1e-8. */
+dt_vid dt_build_cosine_similarity(dt_builder *b, const char *name, dt_vid x, dt_vid y, double eps);
 /* pad -1: (kernel - 1) / 2. */
 dt_vid dt_build_pool(dt_builder *b, const char *name, dt_op op, dt_vid x, int64_t kernel, int64_t stride,
                      int64_t pad);
