@@ -119,6 +119,8 @@ typedef struct dt_conv2d_options {
     bool no_bias;
     const char *name;
 } dt_conv2d_options;
+typedef dt_conv2d_options dt_conv1d_options; /* of sequences; kernel: steps */
+typedef dt_conv2d_options dt_conv3d_options; /* of volumes; kernel: planes, rows and columns, up to 32 */
 
 typedef struct dt_conv_transpose_options {
     int64_t channels;   /* of the output; needed */
@@ -450,6 +452,10 @@ DT_API dt_var dt_image_input(dt_net *net, const char *name, dt_image_options opt
 /* [H, W, C] to [P, Q, channels], P = (H + 2 pad - dilation (kernel - 1) - 1) / stride + 1. Parameters: weight
  * [channels, kernel, kernel, C / groups], bias [channels]. */
 DT_API dt_var dt_conv2d(dt_var x, dt_conv2d_options options);
+/* [L, C] to [Q, channels] and [D, H, W, C] to [E, P, Q, channels], likewise. Weights [channels, kernel, C / groups] and
+ * [channels, kernel, kernel, kernel, C / groups]. A volume is taken as images of all channels that a window spans. */
+DT_API dt_var dt_conv1d(dt_var x, dt_conv1d_options options);
+DT_API dt_var dt_conv3d(dt_var x, dt_conv3d_options options);
 
 /* The other way round, PyTorch's ConvTranspose2d: sides become (side - 1) stride - 2 pad + dilation (kernel - 1) + 1 +
  * output_pad. Parameters: weight [C, kernel, kernel, channels / groups], bias [channels]. */
@@ -484,10 +490,11 @@ DT_API dt_var dt_tied(dt_var x, const char *layer);
  * [channels, 1, 1, C], fc1.bias [channels], fc2.weight [C, 1, 1, channels], fc2.bias [C]. */
 DT_API dt_var dt_squeeze_excite(dt_var x, dt_squeeze_excite_options options);
 
+/* Pools of images [H, W, C], sequences [L, C], volumes [D, H, W, C]. */
 DT_API dt_var dt_maxpool(dt_var x, dt_pool_options options);
 /* Padding counts as zeros. */
 DT_API dt_var dt_avgpool(dt_var x, dt_pool_options options);
-/* [H, W, C] to [C]. */
+/* To [C]: over all positions. */
 DT_API dt_var dt_global_avgpool(dt_var x);
 DT_API dt_var dt_global_maxpool(dt_var x);
 /* [H, W, C] to [height, width, C]: the mean, or the largest, of the part of the image that each pixel is; width 0: height.

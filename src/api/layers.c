@@ -186,9 +186,24 @@ static dt_var layer(dt_net *net, const char *type, const char *kind, const char 
     return made(net, dt_layer_build(&net->b, dt_layer_find(type), name, in, n_in, options));
 }
 
+/* A convolution over `sides` sides of the rows. */
+static dt_var conv(dt_var x, const char *kind, int32_t sides, const dt_conv2d_options *o) {
+    dt_net *net = net_of(x, kind);
+    const dt_value *v = net ? &net->b.g->value[x.id] : NULL;
+    if (net && v->ndim - 2 != sides)
+        return dt_net_refuse(
+            net, dt_fail(DT_ERR_CONFIG, "dt_%s: its input is %s, expected rows of %d dimensions%s", kind,
+                         dt_value_shape_text(v), sides + 1, sides == 2 ? ": not an image" : ""));
+    return net ? layer(net, "conv", kind, o->name, 1, &x.id, o) : DT_NO_VAR;
+}
+dt_var dt_conv1d(dt_var x, dt_conv1d_options o) {
+    return conv(x, "conv1d", 1, &o);
+}
 dt_var dt_conv2d(dt_var x, dt_conv2d_options o) {
-    dt_net *net = net_of(x, __func__);
-    return net ? layer(net, "conv", "conv2d", o.name, 1, &x.id, &o) : DT_NO_VAR;
+    return conv(x, "conv2d", 2, &o);
+}
+dt_var dt_conv3d(dt_var x, dt_conv3d_options o) {
+    return conv(x, "conv3d", 3, &o);
 }
 dt_var dt_conv2d_transpose(dt_var x, dt_conv_transpose_options o) {
     dt_net *net = net_of(x, __func__);

@@ -14,7 +14,7 @@
 #define STRIDE(fallback_) INT("stride", stride, 1, 1024), .fallback = fallback_, .help = STRIDE_HELP
 #define PAD(fallback_)    INT("pad", pad, -1, 1024), .fallback = fallback_, .help = PAD_HELP
 #define BIAS              BOOL("bias", no_bias), .flags = DT_KEY_NEGATED, .fallback = "true", .help = "Add a learnt bias"
-#define KERNEL_HELP       "Height and width of the window"
+#define KERNEL_HELP       "Sides of the window"
 #define STRIDE_HELP       "Step of the window; pooling: not set, the kernel"
 #define PAD_HELP                                                                                             \
     "Padding on each side; -1: (kernel - 1) * dilation / 2, which keeps the size at stride 1 where the "     \
@@ -406,6 +406,12 @@ static dt_vid build_adaptive_maxpool(dt_builder *b, const char *name, const dt_v
     return dt_build_adaptive_pool(b, name, in[0], true, o);
 }
 
+static dt_vid build_global_avgpool(dt_builder *b, const char *name, const dt_vid *in, int32_t n_in,
+                                   const void *o) {
+    (void)n_in, (void)o;
+    return dt_build_global_avgpool(b, name, in[0]);
+}
+
 static dt_vid build_global_maxpool(dt_builder *b, const char *name, const dt_vid *in, int32_t n_in,
                                    const void *o) {
     (void)n_in, (void)o;
@@ -583,7 +589,8 @@ static dt_vid build_attention(dt_builder *b, const char *name, const dt_vid *in,
 #define TWO_INPUTS .min_in = 2, .max_in = 2
 
 const dt_layer_row dt_layer_table[] = {
-    {"conv", &conv_section, ONE_INPUT, .build = build_conv, .help = "2-D convolution"},
+    {"conv", &conv_section, ONE_INPUT, .build = build_conv,
+     .help = "Convolution of images, of sequences (1-D) or of volumes (3-D), whichever its input is"},
     {"conv_transpose", &conv_transpose_section, ONE_INPUT, .build = build_conv_transpose,
      .help = "Transposed 2-D convolution, which makes images larger"},
     {"dense", &dense_section, ONE_INPUT, .build = build_dense,
@@ -632,13 +639,13 @@ const dt_layer_row dt_layer_table[] = {
      .help = "exp(x) over its sum along the last dimension; the loss takes its input without it"},
     {"log_softmax", NULL, ONE_INPUT, .op = DT_OP_LOG_SOFTMAX, .help = "Logarithm of softmax"},
     {"maxpool", &pool_section, ONE_INPUT, .resolve = resolve_pool, .build = build_maxpool,
-     .help = "Largest value of each window"},
+     .help = "Largest value of each window, of what a convolution takes"},
     {"avgpool", &pool_section, ONE_INPUT, .resolve = resolve_pool, .build = build_avgpool,
      .help = "Mean of each window, with what is padded counted as 0"},
-    {"global_avgpool", NULL, ONE_INPUT, .op = DT_OP_GLOBAL_AVGPOOL,
-     .help = "Mean over height and width; the result is flat"},
+    {"global_avgpool", NULL, ONE_INPUT, .build = build_global_avgpool,
+     .help = "Mean over all positions; the result is flat"},
     {"global_maxpool", NULL, ONE_INPUT, .build = build_global_maxpool,
-     .help = "The largest over height and width; the result is flat"},
+     .help = "The largest of all positions; the result is flat"},
     {"adaptive_avgpool", &adaptive_pool_section, ONE_INPUT, .build = build_adaptive_avgpool,
      .help = "Means of the parts of an image that make one of the size asked for"},
     {"adaptive_maxpool", &adaptive_pool_section, ONE_INPUT, .build = build_adaptive_maxpool,

@@ -45,8 +45,16 @@ dt_vid dt_build_adaptive_pool(dt_builder *b, const char *name, dt_vid x, bool ma
 }
 
 dt_vid dt_build_global_maxpool(dt_builder *b, const char *name, dt_vid x) {
-    if (!is_image(b, name, "global_maxpool", x)) return -1;
+    if (b->status != DT_OK) return -1;
+    const dt_value v = b->g->value[x];
+    const int64_t *d = v.dim;
     char full[DT_NAME_MAX];
+    snprintf(full, sizeof full, "%s.image", name);
+    const dt_attr line = {.reshape = {.ndim = 4, .dim = {d[0], 1, d[1], d[2]}}},
+                  volume = {.reshape = {.ndim = 4, .dim = {d[0], d[1] * d[2], d[3], d[4]}}};
+    if (v.ndim == 3 || v.ndim == 5)
+        x = dt_build_op(b, full, DT_OP_RESHAPE, v.ndim == 3 ? &line : &volume, 1, &x);
+    if (!is_image(b, name, "global_maxpool", x)) return -1;
     snprintf(full, sizeof full, "%s.largest", name);
     x = dt_build_adaptive_pool(b, full, x, true, &(dt_adaptive_pool_options){.height = 1});
     return dt_build_op(b, name, DT_OP_RESHAPE, NULL, 1, &x);
