@@ -119,6 +119,8 @@ typedef struct dt_conv2d_options {
     bool no_bias;
     const char *name;
 } dt_conv2d_options;
+typedef dt_conv2d_options dt_conv1d_options; /* of sequences; kernel: steps */
+typedef dt_conv2d_options dt_conv3d_options; /* of volumes; kernel: planes, rows and columns, up to 32 */
 
 typedef struct dt_conv_transpose_options {
     int64_t channels;   /* of the output; needed */
@@ -150,6 +152,15 @@ typedef struct dt_pool_options {
     int64_t stride; /* 0: the kernel */
     int64_t pad;    /* on each side; DT_PAD_SAME: (kernel - 1) / 2 */
 } dt_pool_options;
+
+typedef enum dt_upsample_mode { DT_UPSAMPLE_NEAREST = 0, DT_UPSAMPLE_BILINEAR } dt_upsample_mode;
+
+typedef struct dt_upsample_options {
+    int64_t scale;         /* by how much sides grow; 0: 2 */
+    int64_t height, width; /* of the result, in place of scale; width 0: height */
+    int64_t mode;          /* dt_upsample_mode */
+    bool align_corners;    /* bilinear: corners on corners */
+} dt_upsample_options;
 
 /* Functions of a squeeze and excite: between its convolutions, and of the gate. */
 typedef enum dt_squeeze_function {
@@ -441,6 +452,10 @@ DT_API dt_var dt_image_input(dt_net *net, const char *name, dt_image_options opt
 /* [H, W, C] to [P, Q, channels], P = (H + 2 pad - dilation (kernel - 1) - 1) / stride + 1. Parameters: weight
  * [channels, kernel, kernel, C / groups], bias [channels]. */
 DT_API dt_var dt_conv2d(dt_var x, dt_conv2d_options options);
+/* [L, C] to [Q, channels] and [D, H, W, C] to [E, P, Q, channels], likewise. Weights [channels, kernel, C / groups] and
+ * [channels, kernel, kernel, kernel, C / groups]. A volume is taken as images of all channels that a window spans. */
+DT_API dt_var dt_conv1d(dt_var x, dt_conv1d_options options);
+DT_API dt_var dt_conv3d(dt_var x, dt_conv3d_options options);
 
 /* The other way round, PyTorch's ConvTranspose2d: sides become (side - 1) stride - 2 pad + dilation (kernel - 1) + 1 +
  * output_pad. Parameters: weight [C, kernel, kernel, channels / groups], bias [channels]. */
@@ -475,11 +490,19 @@ DT_API dt_var dt_tied(dt_var x, const char *layer);
  * [channels, 1, 1, C], fc1.bias [channels], fc2.weight [C, 1, 1, channels], fc2.bias [C]. */
 DT_API dt_var dt_squeeze_excite(dt_var x, dt_squeeze_excite_options options);
 
+/* Pools of images [H, W, C], sequences [L, C], volumes [D, H, W, C]. */
 DT_API dt_var dt_maxpool(dt_var x, dt_pool_options options);
 /* Padding counts as zeros. */
 DT_API dt_var dt_avgpool(dt_var x, dt_pool_options options);
-/* [H, W, C] to [C]. */
+/* To [C]: over all positions. */
 DT_API dt_var dt_global_avgpool(dt_var x);
+DT_API dt_var dt_global_maxpool(dt_var x);
+/* [H, W, C] to [height, width, C]: the mean, or the largest, of the part of the image that each pixel is; width 0: height.
+ * PyTorch's adaptive_avg_pool2d and adaptive_max_pool2d. */
+DT_API dt_var dt_adaptive_avgpool(dt_var x, int64_t height, int64_t width);
+DT_API dt_var dt_adaptive_maxpool(dt_var x, int64_t height, int64_t width);
+/* [H, W, C] in another size, also a smaller one: PyTorch's interpolate. */
+DT_API dt_var dt_upsample(dt_var x, dt_upsample_options options);
 /* All dimensions of a row as one. */
 DT_API dt_var dt_flatten(dt_var x);
 /* In training zero with probability `rate`, else x / (1 - rate); in evaluation x. */
@@ -526,6 +549,11 @@ DT_API dt_var dt_log_softmax(dt_var x);
 DT_API dt_var dt_mean(dt_var x, int32_t dimension);
 DT_API dt_var dt_sum(dt_var x, int32_t dimension);
 DT_API dt_var dt_amax(dt_var x, int32_t dimension);
+/* Over its length along the last dimension, or over eps where that is less: PyTorch's normalize. eps 0: 1e-12. */
+DT_API dt_var dt_normalize(dt_var x, double eps);
+/* Of two values of one shape, along the last dimension, which goes, but for that of a vector, which becomes 1. eps 0: 1e-8.
+ */
+DT_API dt_var dt_cosine_similarity(dt_var a, dt_var b, double eps);
 /* Rows in another shape, the last dimension first; one may be -1: what remains. */
 DT_API dt_var dt_reshape(dt_var x, dt_shape row);
 /* Two dimensions of the rows in each other's place, from 0; -1: the last. */

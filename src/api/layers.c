@@ -186,9 +186,24 @@ static dt_var layer(dt_net *net, const char *type, const char *kind, const char 
     return made(net, dt_layer_build(&net->b, dt_layer_find(type), name, in, n_in, options));
 }
 
+/* A convolution over `sides` sides of the rows. */
+static dt_var conv(dt_var x, const char *kind, int32_t sides, const dt_conv2d_options *o) {
+    dt_net *net = net_of(x, kind);
+    const dt_value *v = net ? &net->b.g->value[x.id] : NULL;
+    if (net && v->ndim - 2 != sides)
+        return dt_net_refuse(
+            net, dt_fail(DT_ERR_CONFIG, "dt_%s: its input is %s, expected rows of %d dimensions%s", kind,
+                         dt_value_shape_text(v), sides + 1, sides == 2 ? ": not an image" : ""));
+    return net ? layer(net, "conv", kind, o->name, 1, &x.id, o) : DT_NO_VAR;
+}
+dt_var dt_conv1d(dt_var x, dt_conv1d_options o) {
+    return conv(x, "conv1d", 1, &o);
+}
 dt_var dt_conv2d(dt_var x, dt_conv2d_options o) {
-    dt_net *net = net_of(x, __func__);
-    return net ? layer(net, "conv", "conv2d", o.name, 1, &x.id, &o) : DT_NO_VAR;
+    return conv(x, "conv2d", 2, &o);
+}
+dt_var dt_conv3d(dt_var x, dt_conv3d_options o) {
+    return conv(x, "conv3d", 3, &o);
 }
 dt_var dt_conv2d_transpose(dt_var x, dt_conv_transpose_options o) {
     dt_net *net = net_of(x, __func__);
@@ -259,6 +274,21 @@ dt_var dt_avgpool(dt_var x, dt_pool_options o) {
 }
 dt_var dt_global_avgpool(dt_var x) {
     return plain(x, "global_avgpool", NULL);
+}
+dt_var dt_global_maxpool(dt_var x) {
+    return plain(x, "global_maxpool", NULL);
+}
+dt_var dt_adaptive_avgpool(dt_var x, int64_t height, int64_t width) {
+    return plain(x, "adaptive_avgpool", &(dt_adaptive_pool_options){height, width});
+}
+dt_var dt_adaptive_maxpool(dt_var x, int64_t height, int64_t width) {
+    return plain(x, "adaptive_maxpool", &(dt_adaptive_pool_options){height, width});
+}
+dt_var dt_upsample(dt_var x, dt_upsample_options o) {
+    return plain(x, "upsample", &o);
+}
+dt_var dt_normalize(dt_var x, double eps) {
+    return plain(x, "normalize", &(dt_eps_options){eps});
 }
 dt_var dt_flatten(dt_var x) {
     return plain(x, "flatten", NULL);
@@ -451,6 +481,12 @@ dt_var dt_one_hot(dt_var x, int64_t classes) {
 dt_var dt_matmul(dt_var a, dt_var b) {
     dt_net *net = net_of_both(a, b, "matmul");
     return net ? layer(net, "matmul", "matmul", NULL, 2, (dt_vid[]){a.id, b.id}, NULL) : DT_NO_VAR;
+}
+
+dt_var dt_cosine_similarity(dt_var a, dt_var b, double eps) {
+    static const char type[] = "cosine_similarity";
+    dt_net *net = net_of_both(a, b, type);
+    return net ? layer(net, type, type, NULL, 2, (dt_vid[]){a.id, b.id}, &(dt_eps_options){eps}) : DT_NO_VAR;
 }
 
 /* ---- recurrences ---- */

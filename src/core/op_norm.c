@@ -99,11 +99,12 @@ const dt_op_row dt_row_layernorm = {
 const dt_op_row dt_row_rmsnorm = {
     .name = "rmsnorm",
     .doc = "y = x * rstd * gamma over the last dimension, rstd = 1 / sqrt(mean of x^2 + eps), as PyTorch's "
-           "rms_norm; rstd of each row is kept.",
+           "rms_norm; rstd of each row is kept. length: rstd = 1 / max(sqrt(sum of x^2), eps), as PyTorch's "
+           "normalize.",
     .in = {T("x"), F32("gamma", OPT, LEN(DT_LN_IN_X, LAST))},
     .out = {T("y"), F32("rstd")},
     IN_PLACE(DT_LN_IN_X, DT_LN_OUT_Y),
-    .attr = {A(norm, eps)},
+    .attr = {A(norm, eps), A(norm, length)},
     .infer = infer_norm,
     .grad = grad_norm,
     .flops = dt_flops_main4,
@@ -137,11 +138,13 @@ const dt_op_row dt_row_layernorm_bwd = {
 const dt_op_row dt_row_rmsnorm_bwd = {
     .name = "rmsnorm_bwd",
     .doc = "With xh = x * rstd and d = dy * gamma: dx = rstd * (d - xh * mean of d xh) of each row; dgamma = "
-           "sum of dy xh over the rows, in a fixed order.",
+           "sum of dy xh over the rows, in a fixed order. length: sum in place of mean, 0 where rstd is 1 / "
+           "eps.",
     .in = {BWD_IN},
     .out = {T("dx"), T("dgamma", OPT)},
     .flags = DT_OP_INTERNAL,
     IN_PLACE(DT_LN_BWD_IN_DY, DT_LN_BWD_OUT_DX),
+    .attr = {A(norm, eps), A(norm, length)},
     .infer = infer_norm_bwd,
     .flops = norm_bwd_flops,
 };

@@ -51,6 +51,7 @@ DT_OP_LIST(DT_OP_ROW)
                          dt_loss_kind: "loss",                                                               \
                          dt_loss_sums: "sums",                                                               \
 dt_reduce_kind: "reduction", \
+                         dt_resample_mode: "resampling",                                                     \
                          dt_recurrent_kind: "recurrence",                                                    \
                          dt_dtype: "type"),                                                                  \
         .offset = offsetof(dt_attr, family_.field), .size = sizeof FIELD(family_, field),                    \

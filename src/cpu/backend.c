@@ -194,6 +194,8 @@ static const lowering lowering_table[] = {
     [DT_OP_MAXPOOL] = {.run = dt_cpu_maxpool},
     [DT_OP_AVGPOOL] = {.run = dt_cpu_avgpool},
     [DT_OP_GLOBAL_AVGPOOL] = {.run = dt_cpu_global_avgpool},
+    [DT_OP_RESAMPLE] = {.run = dt_cpu_resample, .main = MAIN_OUT},
+    [DT_OP_ADAPTIVE_MAXPOOL] = {.run = dt_cpu_adaptive_maxpool, .main = MAIN_OUT},
     [DT_OP_RESHAPE] = {.run = NULL}, /* a view: nothing to run */
     [DT_OP_CONCAT] = {.run = dt_cpu_concat, .family = FAMILY_BLOCKS},
     [DT_OP_SLICE] = {.run = dt_cpu_slice, .family = FAMILY_BLOCKS},
@@ -237,6 +239,8 @@ static const lowering lowering_table[] = {
     [DT_OP_MAXPOOL_BWD] = {.run = dt_cpu_maxpool_bwd, .main = MAIN_OUT},
     [DT_OP_AVGPOOL_BWD] = {.run = dt_cpu_avgpool_bwd, .main = MAIN_OUT},
     [DT_OP_GLOBAL_AVGPOOL_BWD] = {.run = dt_cpu_global_avgpool_bwd, .main = MAIN_OUT},
+    [DT_OP_RESAMPLE_BWD] = {.run = dt_cpu_resample, .main = MAIN_OUT},
+    [DT_OP_ADAPTIVE_MAXPOOL_BWD] = {.run = dt_cpu_adaptive_maxpool_bwd, .main = MAIN_OUT},
     [DT_OP_REDUCE_BWD] = {.run = dt_cpu_reduce_bwd, .main = MAIN_OUT},
     [DT_OP_DROPOUT_BWD] = {.run = dt_cpu_dropout},
     [DT_OP_ATTENTION_BWD] = {.run = run_attention_bwd, .family = FAMILY_ATTENTION},

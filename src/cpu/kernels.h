@@ -145,6 +145,11 @@ int64_t dt_cpu_layernorm_bwd_bytes(const dt_cpu_node *d); /* workspace */
 dt_status dt_cpu_groupnorm(void *node, dt_stream *stream);
 dt_status dt_cpu_groupnorm_bwd(void *node, dt_stream *stream);
 int64_t dt_cpu_groupnorm_bytes(const dt_cpu_node *d); /* workspace, backward too */
+/* resample.c */
+dt_status dt_cpu_resample(void *node, dt_stream *stream);
+dt_status dt_cpu_adaptive_maxpool(void *node, dt_stream *stream);
+dt_status dt_cpu_adaptive_maxpool_bwd(void *node, dt_stream *stream);
+
 /* embed.c */
 dt_status dt_cpu_embed(void *node, dt_stream *stream);
 dt_status dt_cpu_one_hot(void *node, dt_stream *stream);

@@ -72,7 +72,8 @@ dt_status dt_cpu_layernorm(void *node, dt_stream *stream) {
         moments_row(row, d->c, mid, &sum, &square);
         const double low = centred ? sum / c : 0,
                      var = square / c - low * low; /* below 0 by rounding; NaN stays */
-        rstd[r] = (float)(1 / sqrt((var < 0 ? 0 : var) + eps));
+        const double of = d->attr.norm.length ? sqrt(square) : sqrt((var < 0 ? 0 : var) + eps);
+        rstd[r] = (float)(1 / (d->attr.norm.length && of < eps ? eps : of)); /* NaN stays */
         if (mean) mean[r] = (float)((double)mid + low);
         apply_row(y + r * d->c, row, d->c, mid, (float)low, rstd[r], gamma, beta);
     }
@@ -167,7 +168,10 @@ static void back_chunk(const dt_cpu_node *d, int64_t chunk, int64_t row0, int64_
         b.dx = (float *)d->b.out[DT_LN_BWD_OUT_DX] + r * d->c, b.dy = dy + r * d->c, b.x = x + r * d->c;
         b.mean = mean ? mean[r] : 0, b.rstd = rstd[r];
         back_sums(&b, &with_x, &alone);
-        back_apply(&b, (float)(with_x / (double)d->c), centred ? (float)(alone / (double)d->c) : 0);
+        if (d->attr.norm.length) /* of rows that eps was the length of it is but a factor */
+            back_apply(&b, b.rstd >= (float)(1 / (double)d->attr.norm.eps) ? 0 : (float)with_x, 0);
+        else
+            back_apply(&b, (float)(with_x / (double)d->c), centred ? (float)(alone / (double)d->c) : 0);
         if (sums && (r + 1 - row0) % FLUSH_ROWS == 0) flush(d, chunk);
     }
     if (sums) flush(d, chunk);

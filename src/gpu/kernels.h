@@ -157,6 +157,7 @@ typedef struct dt_gpu_layernorm_args {
     float *rstd, *mean;        /* [rows]; mean NULL: RMSNORM */
     int64_t rows, c;
     float eps;
+    bool length; /* RMSNORM: by the length of rows */
 } dt_gpu_layernorm_args;
 cudaError_t dt_gpu_layernorm(dt_dtype t, const dt_gpu_layernorm_args *a, cudaStream_t s);
 typedef struct dt_gpu_layernorm_bwd_args {
@@ -166,6 +167,8 @@ typedef struct dt_gpu_layernorm_bwd_args {
     void *dgamma, *dbeta;             /* T [C]; NULL: not wanted */
     float *workspace;                 /* dt_gpu_layernorm_bwd_bytes */
     int64_t rows, c;
+    float eps;   /* of length */
+    bool length; /* RMSNORM: by the length of rows */
 } dt_gpu_layernorm_bwd_args;
 int64_t dt_gpu_layernorm_bwd_bytes(const dt_gpu *gpu, int64_t rows, int64_t c);
 cudaError_t dt_gpu_layernorm_bwd(const dt_gpu *gpu, dt_dtype t, const dt_gpu_layernorm_bwd_args *a,
@@ -190,6 +193,21 @@ typedef struct dt_gpu_groupnorm_bwd_args {
 } dt_gpu_groupnorm_bwd_args;
 int64_t dt_gpu_groupnorm_bwd_bytes(int64_t rows, int64_t c);
 cudaError_t dt_gpu_groupnorm_bwd(dt_dtype t, const dt_gpu_groupnorm_bwd_args *a, cudaStream_t s);
+
+/* resample.cu: from n x p x q x c to n x h x w x c; back: what is read is the gradient of the result. */
+typedef struct dt_gpu_resample_args {
+    const void *from;
+    const int32_t *idx; /* of the maximum: of the gradient */
+    void *to;
+    int32_t *idx_out;
+    int64_t n, c;
+    int32_t h, w, p, q;
+    dt_resample_mode mode;
+} dt_gpu_resample_args;
+cudaError_t dt_gpu_resample(const dt_gpu *gpu, dt_dtype t, const dt_gpu_resample_args *a, bool back,
+                            cudaStream_t s);
+cudaError_t dt_gpu_adaptive_maxpool(const dt_gpu *gpu, dt_dtype t, const dt_gpu_resample_args *a, bool back,
+                                    cudaStream_t s);
 
 /* embed.cu: `tables` tables of rows x c, each with per_table indices; one outside it gives zeros, and nothing to the
  * gradient. The gradient searches a table's indices once for each value among them: their square in comparisons at worst.

@@ -23,7 +23,7 @@ __device__ __forceinline__ void load_floats(const float *p, int64_t at, float ot
 template <typename T, int V, int GROUP, bool CENTRED>
 __global__ void __launch_bounds__(THREADS)
     norm_kernel(const T *x, const float *gamma, const float *beta, T *y, float *rstd_out, float *mean_out,
-                int64_t rows, int64_t c, float eps) {
+                int64_t rows, int64_t c, float eps, bool length) {
     __shared__ float smem[WARPS];
     const int64_t row = (int64_t)blockIdx.x * (THREADS / GROUP) + threadIdx.x / GROUP;
     const int64_t first = threadIdx.x % GROUP * V;
@@ -50,7 +50,12 @@ __global__ void __launch_bounds__(THREADS)
     s2 = group_reduce<GROUP>(s2, plus, smem) / (float)c;
     /* The mean is mid + low: what fp32 cannot hold of it would show in rows far from 0. */
     const float low = CENTRED ? group_reduce<GROUP>(s1, plus, smem) / (float)c : 0.0f;
-    const float var = s2 - low * low, rstd = (float)(1.0 / sqrt((double)(var < 0.0f ? 0.0f : var) + eps));
+    const float var = s2 - low * low;
+    float rstd = (float)(1.0 / sqrt((double)(var < 0.0f ? 0.0f : var) + eps));
+    if (length) {
+        const double of = sqrt((double)s2 * (double)c);
+        rstd = (float)(1.0 / (of < eps ? (double)eps : of)); /* NaN stays */
+    }
     if (first == 0) {
         rstd_out[row] = rstd;
         if (CENTRED) mean_out[row] = mid + low;
@@ -120,7 +125,10 @@ __global__ void __launch_bounds__(THREADS)
         const float mean = a.mean ? a.mean[row] : 0.0f, rstd = a.rstd[row];
         const float2 s =
             row_sums ? row_sums[row] : back_sums<T, V, GROUP>(dy, x, a.gamma, mean, rstd, c, smem);
-        const float m1 = s.x / (float)c, m2 = a.mean ? s.y / (float)c : 0.0f;
+        const bool bounded =
+            a.length && rstd >= (float)(1.0 / (double)a.eps); /* eps took its length's place */
+        const float m1 = a.length ? (bounded ? 0.0f : s.x) : s.x / (float)c,
+                    m2 = a.mean ? s.y / (float)c : 0.0f;
 #pragma unroll
         for (int k = 0; k < N; k++) {
             const int64_t i = tile + ((int64_t)k * GROUP + lane) * V;
@@ -170,10 +178,10 @@ template <typename T, int V, int GROUP> void launch(const dt_gpu_layernorm_args 
     const unsigned grid = (unsigned)ceil_div(a.rows, THREADS / GROUP);
     if (a.mean)
         norm_kernel<T, V, GROUP, true><<<grid, THREADS, 0, s>>>((const T *)a.x, a.gamma, a.beta, (T *)a.y,
-                                                                a.rstd, a.mean, a.rows, a.c, a.eps);
+                                                                a.rstd, a.mean, a.rows, a.c, a.eps, false);
     else
-        norm_kernel<T, V, GROUP, false><<<grid, THREADS, 0, s>>>((const T *)a.x, a.gamma, a.beta, (T *)a.y,
-                                                                 a.rstd, nullptr, a.rows, a.c, a.eps);
+        norm_kernel<T, V, GROUP, false><<<grid, THREADS, 0, s>>>(
+            (const T *)a.x, a.gamma, a.beta, (T *)a.y, a.rstd, nullptr, a.rows, a.c, a.eps, a.length);
 }
 
 /* Blocks of the gradient: as many as run at once, not more than there is work for. */

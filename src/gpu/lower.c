@@ -165,7 +165,8 @@ static dt_status run_layernorm(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
                                      .mean = centred ? k->b.out[DT_LN_OUT_MEAN] : NULL,
                                      .rows = p->rows,
                                      .c = p->c,
-                                     .eps = p->node.attr.norm.eps};
+                                     .eps = p->node.attr.norm.eps,
+                                     .length = p->node.attr.norm.length};
     return dt_launch_status(dt_gpu_layernorm(p->t, &a, s), k);
 }
 
@@ -188,7 +189,9 @@ static dt_status run_layernorm_bwd(dt_cuda *cu, const dt_bound *k, cudaStream_t 
                                          .dbeta = centred ? k->b.out[DT_LN_BWD_OUT_DBETA] : NULL,
                                          .workspace = k->b.workspace,
                                          .rows = p->rows,
-                                         .c = p->c};
+                                         .c = p->c,
+                                         .eps = p->node.attr.norm.eps,
+                                         .length = p->node.attr.norm.length};
     return dt_launch_status(dt_gpu_layernorm_bwd(&cu->gpu, p->t, &a, s), k);
 }
 
@@ -428,6 +431,34 @@ static dt_status run_global_bwd(dt_cuda *cu, const dt_bound *k, cudaStream_t s) 
         k);
 }
 
+/* RESAMPLE, ADAPTIVE_MAXPOOL and their gradients. */
+static dt_gpu_resample_args resample_args(const dt_bound *k, dt_resample_mode mode) {
+    const int64_t *from = k->prep->in_dim, *to = k->prep->out_dim;
+    return (dt_gpu_resample_args){.from = in(k, 0),
+                                  .to = k->b.out[0],
+                                  .n = to[0],
+                                  .c = to[3],
+                                  .h = (int32_t)to[1],
+                                  .w = (int32_t)to[2],
+                                  .p = (int32_t)from[1],
+                                  .q = (int32_t)from[2],
+                                  .mode = mode};
+}
+
+static dt_status run_resample(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    const dt_node *n = &k->prep->node;
+    const dt_gpu_resample_args a = resample_args(k, n->attr.resample.mode);
+    return dt_launch_status(dt_gpu_resample(&cu->gpu, k->prep->t, &a, n->op == DT_OP_RESAMPLE_BWD, s), k);
+}
+
+static dt_status run_adaptive_maxpool(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    const bool back = k->prep->node.op == DT_OP_ADAPTIVE_MAXPOOL_BWD;
+    dt_gpu_resample_args a = resample_args(k, DT_RESAMPLE_MEAN);
+    a.idx = back ? in(k, 1) : NULL;
+    a.idx_out = back ? NULL : k->b.out[DT_MAXPOOL_OUT_IDX];
+    return dt_launch_status(dt_gpu_adaptive_maxpool(&cu->gpu, k->prep->t, &a, back, s), k);
+}
+
 enum { XENT_ROW_FLOATS = 4 };
 
 static dt_status prepare_xent(dt_cuda *cu, const dt_graph *g, const dt_node *n, dt_prep *p) {
@@ -650,6 +681,8 @@ static const dt_lower_row TABLE[] = {
     [DT_OP_MAXPOOL] = {"maxpool", NULL, NULL, run_maxpool},
     [DT_OP_AVGPOOL] = {"avgpool", NULL, NULL, run_avgpool},
     [DT_OP_GLOBAL_AVGPOOL] = {"global_avgpool", NULL, NULL, run_global},
+    [DT_OP_RESAMPLE] = {"resample", NULL, NULL, run_resample},
+    [DT_OP_ADAPTIVE_MAXPOOL] = {"adaptive_maxpool", NULL, NULL, run_adaptive_maxpool},
     [DT_OP_RESHAPE] = {"reshape", NULL, NULL, run_reshape},
     [DT_OP_CONCAT] = {"concat", prepare_blocks, NULL, run_concat},
     [DT_OP_SLICE] = {"slice", prepare_blocks, NULL, run_slice},
@@ -693,6 +726,8 @@ static const dt_lower_row TABLE[] = {
     [DT_OP_MAXPOOL_BWD] = {"maxpool_bwd", NULL, NULL, run_maxpool_bwd},
     [DT_OP_AVGPOOL_BWD] = {"avgpool_bwd", NULL, NULL, run_avgpool_bwd},
     [DT_OP_GLOBAL_AVGPOOL_BWD] = {"global_avgpool_bwd", NULL, NULL, run_global_bwd},
+    [DT_OP_RESAMPLE_BWD] = {"resample_bwd", NULL, NULL, run_resample},
+    [DT_OP_ADAPTIVE_MAXPOOL_BWD] = {"adaptive_maxpool_bwd", NULL, NULL, run_adaptive_maxpool},
     [DT_OP_REDUCE_BWD] = {"reduce_bwd", prepare_reduction, NULL, run_reduction_bwd},
     [DT_OP_DROPOUT_BWD] = {"dropout_bwd", NULL, NULL, run_dropout},
     [DT_OP_RECURRENT_BWD] = {"recurrent_bwd", dt_lower_rnn_prepare, NULL, dt_lower_rnn_bwd_run},

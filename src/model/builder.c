@@ -63,42 +63,149 @@ static dt_vid add_bias(dt_builder *b, const char *name, int64_t n, int64_t fan_i
     return bias;
 }
 
-dt_vid dt_build_conv(dt_builder *b, const char *name, dt_vid x, const dt_conv2d_options *o) {
-    if (b->status != DT_OK) return -1;
-    const dt_value xv = b->g->value[x];
-    const int64_t dilation = o->dilation > 0 ? o->dilation : 1, stride = o->stride > 0 ? o->stride : 1;
-    const int64_t pad = o->pad >= 0 ? o->pad : (o->kernel - 1) * dilation / 2;
-    int64_t groups = o->groups > 0 ? o->groups : 1, c = xv.dim[xv.ndim - 1], real = real_channels(b, x);
-    if (xv.ndim != 4) {
-        b->status = dt_fail(DT_ERR_CONFIG, "%s (conv): its input is %s, not an image N H W C", name,
-                            dt_value_shape_text(&xv));
-        return -1;
-    }
-    if (c % groups || o->channels % groups) {
-        b->status = dt_fail(DT_ERR_CONFIG,
-                            "%s (conv): groups %lld does not divide %lld input and %lld output channels",
-                            name, (long long)groups, (long long)c, (long long)o->channels);
-        return -1;
-    }
-    const int64_t dim[] = {o->channels, o->kernel, o->kernel, c / groups};
-    dt_vid w = add_value(b, name, "weight", DT_ROLE_PARAM, b->g->compute, 4, dim);
+/* The parameter of a convolution over `sides` sides of x: [K, kernel..., C / groups]. */
+static dt_vid add_conv_weight(dt_builder *b, const char *name, dt_vid x, int32_t sides,
+                              const dt_conv2d_options *o) {
+    const dt_value *xv = &b->g->value[x];
+    const int64_t c = xv->dim[xv->ndim - 1], real = real_channels(b, x), groups = dt_max_i64(o->groups, 1);
+    int64_t dim[DT_MAX_DIM] = {o->channels}, taps = 1;
+    for (int32_t i = 0; i < sides; i++) dim[1 + i] = o->kernel, taps *= o->kernel;
+    dim[1 + sides] = c / groups;
+    const dt_vid w = add_value(b, name, "weight", DT_ROLE_PARAM, b->g->compute, sides + 2, dim);
     if (w < 0) return -1;
     dt_value *wv = &b->g->value[w];
     wv->init = DT_INIT_KAIMING_NORMAL_FAN_OUT;
     wv->decay = true;
-    wv->fan_in = o->kernel * o->kernel * (real / groups > 0 ? real / groups : 1);
-    wv->fan_out = o->kernel * o->kernel * o->channels / groups;
+    wv->fan_in = taps * dt_max_i64(real / groups, 1);
+    wv->fan_out = taps * o->channels / groups;
     if (real != c && groups == 1) wv->stored_c = real;
-    int64_t fan_in = wv->fan_in;
-    dt_vid in[3] = {x, w, -1};
-    if (!o->no_bias) in[2] = add_bias(b, name, o->channels, fan_in);
-    dt_attr t = {.window.kernel = {(int32_t)o->kernel, (int32_t)o->kernel},
-                 .window.stride = {(int32_t)stride, (int32_t)stride},
-                 .window.pad_begin = {(int32_t)pad, (int32_t)pad},
-                 .window.pad_end = {(int32_t)pad, (int32_t)pad},
-                 .window.dilation = {(int32_t)dilation, (int32_t)dilation},
-                 .window.groups = (int32_t)groups};
-    return dt_build_op(b, name, DT_OP_CONV, &t, 3, in);
+    return w;
+}
+
+/* v in another shape, named "<name>.<part>". */
+static dt_vid view(dt_builder *b, const char *name, const char *part, dt_vid v, int32_t ndim,
+                   const int64_t *dim) {
+    char full[DT_NAME_MAX];
+    dt_attr t = {.reshape.ndim = ndim};
+    for (int32_t i = 0; i < ndim; i++) t.reshape.dim[i] = dim[i];
+    return dt_build_op(b, part ? joined(full, name, part) : name, DT_OP_RESHAPE, &t, 1, &v);
+}
+
+static dt_attr square_window(const dt_conv2d_options *o, int64_t pad) {
+    const int32_t k = (int32_t)o->kernel, s = (int32_t)dt_max_i64(o->stride, 1), p = (int32_t)pad,
+                  d = (int32_t)dt_max_i64(o->dilation, 1);
+    return (dt_attr){.window = {.kernel = {k, k},
+                                .stride = {s, s},
+                                .pad_begin = {p, p},
+                                .pad_end = {p, p},
+                                .dilation = {d, d},
+                                .groups = (int32_t)dt_max_i64(o->groups, 1)}};
+}
+
+/* Of [N,L,C], as images of one row. */
+static dt_vid conv_line(dt_builder *b, const char *name, dt_vid x, dt_vid w, dt_vid bias,
+                        const dt_conv2d_options *o, int64_t pad) {
+    const dt_value v = b->g->value[x], wv = b->g->value[w];
+    dt_attr t = square_window(o, pad);
+    t.window.kernel[0] = t.window.stride[0] = t.window.dilation[0] = 1;
+    t.window.pad_begin[0] = t.window.pad_end[0] = 0;
+    char full[DT_NAME_MAX];
+    x = view(b, name, "image", x, 4, (int64_t[]){v.dim[0], 1, v.dim[1], v.dim[2]});
+    w = view(b, name, "window", w, 4, (int64_t[]){wv.dim[0], 1, wv.dim[1], wv.dim[2]});
+    const dt_vid y = dt_build_op(b, joined(full, name, "row"), DT_OP_CONV, &t, 3, (dt_vid[]){x, w, bias});
+    return view(b, name, NULL, y, 3, (int64_t[]){v.dim[0], -1, o->channels});
+}
+
+/* [N, planes, HWC]: of each of `planes` places of the window the plane that its tap `tap` lies on. x [N,D,HWC] is
+ * padded. */
+static dt_vid take_planes(dt_builder *b, const char *name, dt_vid x, int64_t tap, int64_t planes,
+                          const dt_conv2d_options *o) {
+    const int64_t n = b->g->value[x].dim[0], plane = b->g->value[x].dim[2], stride = dt_max_i64(o->stride, 1);
+    char part[32], full[DT_NAME_MAX];
+    snprintf(part, sizeof part, "tap%d", (int)tap);
+    const dt_attr t = {
+        .shape = {.axis = 1, .begin = tap * dt_max_i64(o->dilation, 1), .length = planes * stride}};
+    x = dt_build_op(b, joined(full, name, part), DT_OP_SLICE, &t, 1, &x);
+    if (stride == 1) return x;
+    snprintf(part, sizeof part, "tap%d.strides", (int)tap);
+    x = view(b, name, part, x, 4, (int64_t[]){n, planes, stride, plane});
+    snprintf(part, sizeof part, "tap%d.first", (int)tap);
+    const dt_attr first = {.shape = {.axis = 2, .length = 1}};
+    return dt_build_op(b, joined(full, name, part), DT_OP_SLICE, &first, 1, &x);
+}
+
+/* Of [N,D,H,W,C]: the planes that a window's taps lie on become channels of one, whose convolution is of images. */
+static dt_vid conv_volume(dt_builder *b, const char *name, dt_vid x, dt_vid w, dt_vid bias,
+                          const dt_conv2d_options *o, int64_t pad) {
+    const dt_value v = b->g->value[x];
+    const int64_t *d = v.dim, k = o->kernel, groups = dt_max_i64(o->groups, 1),
+                  stride = dt_max_i64(o->stride, 1), span = dt_max_i64(o->dilation, 1) * (k - 1), c = d[4],
+                  depth = d[1] + 2 * pad;
+    if (depth <= span) {
+        b->status = dt_fail(DT_ERR_CONFIG,
+                            "%s (conv): a window of %lld does not fit a depth of %lld with padding %lld",
+                            name, (long long)span + 1, (long long)d[1], (long long)pad);
+        return -1;
+    }
+    const int64_t planes = (depth - span - 1) / stride + 1,
+                  needed = dt_max_i64(depth, span + planes * stride);
+    char full[DT_NAME_MAX];
+    dt_vid tap[DT_MAX_CONCAT];
+    x = view(b, name, "planes", x, 3, (int64_t[]){d[0], d[1], d[2] * d[3] * c});
+    const dt_attr padded = {.shape = {.axis = 1, .begin = pad, .length = needed}};
+    if (needed > d[1]) x = dt_build_op(b, joined(full, name, "padded"), DT_OP_PAD, &padded, 1, &x);
+    for (int64_t t = 0; t < k && b->status == DT_OK; t++) {
+        char part[32];
+        snprintf(part, sizeof part, "tap%d.groups", (int)t);
+        tap[t] = view(b, name, part, take_planes(b, name, x, t, planes, o), 3,
+                      (int64_t[]){d[0] * planes * d[2] * d[3], groups, c / groups});
+    }
+    if (b->status != DT_OK) return -1;
+    x = dt_build_op(b, joined(full, name, "taps"), DT_OP_CONCAT, &(dt_attr){.shape.axis = 2}, (int32_t)k,
+                    tap);
+    x = view(b, name, "images", x, 4, (int64_t[]){d[0] * planes, d[2], d[3], k * c});
+    const dt_attr turned = {.transpose = {.ndim = 5, .perm = {0, 2, 3, 1, 4}}},
+                  window = square_window(o, pad);
+    w = dt_build_op(b, joined(full, name, "turned"), DT_OP_TRANSPOSE, &turned, 1, &w);
+    w = view(b, name, "window", w, 4, (int64_t[]){o->channels, k, k, k * (c / groups)});
+    const dt_vid y =
+        dt_build_op(b, joined(full, name, "made"), DT_OP_CONV, &window, 3, (dt_vid[]){x, w, bias});
+    if (y < 0) return -1;
+    const dt_value made = b->g->value[y];
+    return view(b, name, NULL, y, 5, (int64_t[]){d[0], planes, made.dim[1], made.dim[2], o->channels});
+}
+
+dt_vid dt_build_conv(dt_builder *b, const char *name, dt_vid x, const dt_conv2d_options *o) {
+    if (b->status != DT_OK) return -1;
+    const dt_value xv = b->g->value[x];
+    const int64_t c = xv.dim[xv.ndim - 1], groups = dt_max_i64(o->groups, 1),
+                  pad = o->pad >= 0 ? o->pad : (o->kernel - 1) * dt_max_i64(o->dilation, 1) / 2;
+    const int32_t sides = xv.ndim - 2;
+    if (sides < 1 || sides > 3) {
+        b->status = dt_fail(DT_ERR_CONFIG,
+                            "%s (conv): its input is %s, not an image N H W C (nor a sequence N L C, nor a "
+                            "volume N D H W C)",
+                            name, dt_value_shape_text(&xv));
+        return -1;
+    }
+    if (c % groups || o->channels % groups || (sides == 3 && o->kernel > DT_MAX_CONCAT)) {
+        b->status =
+            sides == 3 && o->kernel > DT_MAX_CONCAT
+                ? dt_fail(DT_ERR_CONFIG, "%s (conv): a kernel of %lld: over volumes up to %d", name,
+                          (long long)o->kernel, DT_MAX_CONCAT)
+                : dt_fail(DT_ERR_CONFIG,
+                          "%s (conv): groups %lld does not divide %lld input and %lld output channels", name,
+                          (long long)groups, (long long)c, (long long)o->channels);
+        return -1;
+    }
+    const dt_vid w = add_conv_weight(b, name, x, sides, o);
+    if (w < 0) return -1;
+    const dt_vid bias = o->no_bias ? -1 : add_bias(b, name, o->channels, b->g->value[w].fan_in);
+    if (b->status != DT_OK) return -1;
+    if (sides == 1) return conv_line(b, name, x, w, bias, o, pad);
+    if (sides == 3) return conv_volume(b, name, x, w, bias, o, pad);
+    const dt_attr t = square_window(o, pad);
+    return dt_build_op(b, name, DT_OP_CONV, &t, 3, (dt_vid[]){x, w, bias});
 }
 
 dt_vid dt_build_conv_transpose(dt_builder *b, const char *name, dt_vid x,
@@ -220,14 +327,46 @@ dt_vid dt_build_add(dt_builder *b, const char *name, dt_vid x, dt_vid y) {
     return dt_build_op(b, name, DT_OP_BINARY, &(dt_attr){.binary.fn = DT_BINARY_ADD}, 2, (dt_vid[]){x, y});
 }
 
-dt_vid dt_build_pool(dt_builder *b, const char *name, dt_op op, dt_vid x, int64_t kernel, int64_t stride,
-                     int64_t pad) {
-    const int32_t k = (int32_t)kernel, s = (int32_t)stride, p = pad >= 0 ? (int32_t)pad : (k - 1) / 2;
-    dt_attr t = {.window.kernel = {k, k},
-                 .window.stride = {s, s},
-                 .window.pad_begin = {p, p},
-                 .window.pad_end = {p, p}};
+static dt_vid pool(dt_builder *b, const char *name, dt_op op, dt_vid x, const int32_t kernel[2],
+                   const int32_t stride[2], const int32_t pad[2]) {
+    const dt_attr t = {.window = {.kernel = {kernel[0], kernel[1]},
+                                  .stride = {stride[0], stride[1]},
+                                  .pad_begin = {pad[0], pad[1]},
+                                  .pad_end = {pad[0], pad[1]}}};
     return dt_build_op(b, name, op, &t, 1, &x);
+}
+
+dt_vid dt_build_pool(dt_builder *b, const char *name, dt_op op, dt_vid x, int64_t kernel, int64_t stride,
+                     int64_t padding) {
+    if (b->status != DT_OK) return -1;
+    const int32_t k = (int32_t)kernel, s = (int32_t)stride, p = padding >= 0 ? (int32_t)padding : (k - 1) / 2;
+    const dt_value v = b->g->value[x];
+    const int64_t *d = v.dim;
+    char full[DT_NAME_MAX];
+    if (v.ndim == 3) { /* N L C: images of one row */
+        x = view(b, name, "image", x, 4, (int64_t[]){d[0], 1, d[1], d[2]});
+        x = pool(b, joined(full, name, "row"), op, x, (int32_t[]){1, k}, (int32_t[]){1, s},
+                 (int32_t[]){0, p});
+        return view(b, name, NULL, x, 3, (int64_t[]){d[0], -1, d[2]});
+    }
+    if (v.ndim != 5) return pool(b, name, op, x, (int32_t[]){k, k}, (int32_t[]){s, s}, (int32_t[]){p, p});
+    /* N D H W C: the planes, then their pixels along the depth */
+    x = view(b, name, "planes", x, 4, (int64_t[]){d[0] * d[1], d[2], d[3], d[4]});
+    x = pool(b, joined(full, name, "plane"), op, x, (int32_t[]){k, k}, (int32_t[]){s, s}, (int32_t[]){p, p});
+    if (x < 0) return -1;
+    const dt_value plane = b->g->value[x];
+    x = view(b, name, "depths", x, 4, (int64_t[]){d[0], d[1], plane.dim[1] * plane.dim[2], d[4]});
+    x = pool(b, joined(full, name, "depth"), op, x, (int32_t[]){k, 1}, (int32_t[]){s, 1}, (int32_t[]){p, 0});
+    return view(b, name, NULL, x, 5, (int64_t[]){d[0], -1, plane.dim[1], plane.dim[2], d[4]});
+}
+
+dt_vid dt_build_global_avgpool(dt_builder *b, const char *name, dt_vid x) {
+    if (b->status != DT_OK) return -1;
+    const dt_value v = b->g->value[x];
+    const int64_t *d = v.dim;
+    if (v.ndim == 3) x = view(b, name, "image", x, 4, (int64_t[]){d[0], 1, d[1], d[2]});
+    if (v.ndim == 5) x = view(b, name, "image", x, 4, (int64_t[]){d[0], d[1] * d[2], d[3], d[4]});
+    return dt_build_op(b, name, DT_OP_GLOBAL_AVGPOOL, NULL, 1, &x);
 }
 
 uint64_t dt_build_salt(const dt_builder *b) {

@@ -14,7 +14,7 @@
 #define STRIDE(fallback_) INT("stride", stride, 1, 1024), .fallback = fallback_, .help = STRIDE_HELP
 #define PAD(fallback_)    INT("pad", pad, -1, 1024), .fallback = fallback_, .help = PAD_HELP
 #define BIAS              BOOL("bias", no_bias), .flags = DT_KEY_NEGATED, .fallback = "true", .help = "Add a learnt bias"
-#define KERNEL_HELP       "Height and width of the window"
+#define KERNEL_HELP       "Sides of the window"
 #define STRIDE_HELP       "Step of the window; pooling: not set, the kernel"
 #define PAD_HELP                                                                                             \
     "Padding on each side; -1: (kernel - 1) * dilation / 2, which keeps the size at stride 1 where the "     \
@@ -47,6 +47,39 @@ LAYER_SECTION(dense, dense_keys);
 #define KEYS_OF dt_pool_options
 static const dt_key_row pool_keys[] = {{KERNEL("2")}, {STRIDE(NULL)}, {PAD("0")}};
 LAYER_SECTION(pool, pool_keys);
+#undef KEYS_OF
+
+#define KEYS_OF dt_upsample_options
+static const char *const upsample_modes[] = {"nearest", "bilinear", NULL};
+static const dt_key_row upsample_keys[] = {
+    {INT("scale", scale, 1, 1024), .fallback = "2", .help = "By how much height and width grow"},
+    {INT("height", height, 0, 1 << 20), .fallback = "0",
+     .help = "Of the result, in place of scale; 0: by scale"},
+    {INT("width", width, 0, 1 << 20), .fallback = "0",
+     .help = "Of the result; 0: as the height, or by scale"},
+    {CHOICE("mode", mode, upsample_modes), .fallback = "nearest",
+     .help = "The nearest pixel, or between the four nearest"},
+    {BOOL("align_corners", align_corners), .fallback = "false",
+     .help = "Bilinear: corner pixels lie on corner pixels"},
+};
+LAYER_SECTION(upsample, upsample_keys);
+#undef KEYS_OF
+
+#define KEYS_OF dt_adaptive_pool_options
+static const dt_key_row adaptive_pool_keys[] = {
+    {INT("height", height, 1, 1 << 20), .flags = DT_KEY_REQUIRED, .help = "Of the result"},
+    {INT("width", width, 0, 1 << 20), .fallback = "0", .help = "Of the result; 0: as the height"},
+};
+LAYER_SECTION(adaptive_pool, adaptive_pool_keys);
+#undef KEYS_OF
+
+#define KEYS_OF dt_eps_options
+#define LENGTH(fallback_)                                                                                    \
+    FLOAT("eps", eps, 0, 1), .flags = DT_KEY_OPEN_MIN, .fallback = fallback_, .help = "The least length"
+static const dt_key_row normalize_keys[] = {{LENGTH("1e-12")}};
+LAYER_SECTION(normalize, normalize_keys);
+static const dt_key_row cosine_similarity_keys[] = {{LENGTH("1e-8")}};
+LAYER_SECTION(cosine_similarity, cosine_similarity_keys);
 #undef KEYS_OF
 
 #define KEYS_OF dt_squeeze_excite_options
@@ -327,6 +360,7 @@ BUILD_OF(groupnorm)
 BUILD_OF(embedding)
 BUILD_OF(position)
 BUILD_OF(rotary)
+BUILD_OF(upsample)
 BUILD_OF(one_hot)
 BUILD_OF(slice)
 BUILD_OF(pad)
@@ -358,6 +392,44 @@ static dt_vid build_avgpool(dt_builder *b, const char *name, const dt_vid *in, i
     const dt_pool_options *pool = o;
     (void)n_in;
     return dt_build_pool(b, name, DT_OP_AVGPOOL, in[0], pool->kernel, pool->stride, pool->pad);
+}
+
+static dt_vid build_adaptive_avgpool(dt_builder *b, const char *name, const dt_vid *in, int32_t n_in,
+                                     const void *o) {
+    (void)n_in;
+    return dt_build_adaptive_pool(b, name, in[0], false, o);
+}
+
+static dt_vid build_adaptive_maxpool(dt_builder *b, const char *name, const dt_vid *in, int32_t n_in,
+                                     const void *o) {
+    (void)n_in;
+    return dt_build_adaptive_pool(b, name, in[0], true, o);
+}
+
+static dt_vid build_global_avgpool(dt_builder *b, const char *name, const dt_vid *in, int32_t n_in,
+                                   const void *o) {
+    (void)n_in, (void)o;
+    return dt_build_global_avgpool(b, name, in[0]);
+}
+
+static dt_vid build_global_maxpool(dt_builder *b, const char *name, const dt_vid *in, int32_t n_in,
+                                   const void *o) {
+    (void)n_in, (void)o;
+    return dt_build_global_maxpool(b, name, in[0]);
+}
+
+static dt_vid build_normalize(dt_builder *b, const char *name, const dt_vid *in, int32_t n_in,
+                              const void *o) {
+    const dt_eps_options *eps = o;
+    (void)n_in;
+    return dt_build_normalize(b, name, in[0], eps->eps);
+}
+
+static dt_vid build_cosine_similarity(dt_builder *b, const char *name, const dt_vid *in, int32_t n_in,
+                                      const void *o) {
+    const dt_eps_options *eps = o;
+    (void)n_in;
+    return dt_build_cosine_similarity(b, name, in[0], in[1], eps->eps);
 }
 
 static dt_vid build_dropout(dt_builder *b, const char *name, const dt_vid *in, int32_t n_in, const void *o) {
@@ -517,7 +589,8 @@ static dt_vid build_attention(dt_builder *b, const char *name, const dt_vid *in,
 #define TWO_INPUTS .min_in = 2, .max_in = 2
 
 const dt_layer_row dt_layer_table[] = {
-    {"conv", &conv_section, ONE_INPUT, .build = build_conv, .help = "2-D convolution"},
+    {"conv", &conv_section, ONE_INPUT, .build = build_conv,
+     .help = "Convolution of images, of sequences (1-D) or of volumes (3-D), whichever its input is"},
     {"conv_transpose", &conv_transpose_section, ONE_INPUT, .build = build_conv_transpose,
      .help = "Transposed 2-D convolution, which makes images larger"},
     {"dense", &dense_section, ONE_INPUT, .build = build_dense,
@@ -566,11 +639,23 @@ const dt_layer_row dt_layer_table[] = {
      .help = "exp(x) over its sum along the last dimension; the loss takes its input without it"},
     {"log_softmax", NULL, ONE_INPUT, .op = DT_OP_LOG_SOFTMAX, .help = "Logarithm of softmax"},
     {"maxpool", &pool_section, ONE_INPUT, .resolve = resolve_pool, .build = build_maxpool,
-     .help = "Largest value of each window"},
+     .help = "Largest value of each window, of what a convolution takes"},
     {"avgpool", &pool_section, ONE_INPUT, .resolve = resolve_pool, .build = build_avgpool,
      .help = "Mean of each window, with what is padded counted as 0"},
-    {"global_avgpool", NULL, ONE_INPUT, .op = DT_OP_GLOBAL_AVGPOOL,
-     .help = "Mean over height and width; the result is flat"},
+    {"global_avgpool", NULL, ONE_INPUT, .build = build_global_avgpool,
+     .help = "Mean over all positions; the result is flat"},
+    {"global_maxpool", NULL, ONE_INPUT, .build = build_global_maxpool,
+     .help = "The largest of all positions; the result is flat"},
+    {"adaptive_avgpool", &adaptive_pool_section, ONE_INPUT, .build = build_adaptive_avgpool,
+     .help = "Means of the parts of an image that make one of the size asked for"},
+    {"adaptive_maxpool", &adaptive_pool_section, ONE_INPUT, .build = build_adaptive_maxpool,
+     .help = "Largest values of these parts"},
+    {"upsample", &upsample_section, ONE_INPUT, .build = build_upsample,
+     .help = "An image in another size, larger or smaller"},
+    {"normalize", &normalize_section, ONE_INPUT, .build = build_normalize,
+     .help = "Rows of channels over their length"},
+    {"cosine_similarity", &cosine_similarity_section, TWO_INPUTS, .build = build_cosine_similarity,
+     .help = "The cosine between the rows of channels of two layers' outputs"},
     {"flatten", NULL, ONE_INPUT, .op = DT_OP_RESHAPE, .help = "Height, width and channels as one dimension"},
     {"dropout", &dropout_section, ONE_INPUT, .build = build_dropout,
      .help = "Sets values to 0 at random in training and scales the rest"},

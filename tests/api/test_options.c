@@ -57,6 +57,11 @@ static dt_status try_squeeze_excite(const void *options) {
     if (o.channels == 0) o.channels = 4;
     LAYER(dt_squeeze_excite(g.x, o));
 }
+static dt_status try_upsample(const void *options) {
+    dt_upsample_options o = *(const dt_upsample_options *)options;
+    if (o.width > 0) o.height = 5;
+    LAYER(dt_upsample(g.x, o));
+}
 static dt_status try_recurrent(const void *options) {
     dt_recurrent_options o = *(const dt_recurrent_options *)options;
     if (o.hidden == 0) o.hidden = 4;
@@ -195,6 +200,10 @@ static const row rows[] = {
     R(squeeze_excite, channels, 2, NONE),
     R(squeeze_excite, activation, DT_SQUEEZE_SILU, NONE),
     R(squeeze_excite, gate, DT_GATE_HARDSIGMOID, NONE),
+    R(upsample, scale, 3, NONE),
+    R(upsample, height, 5, NONE),
+    R(upsample, width, 7, NONE),
+    R(upsample, mode, DT_UPSAMPLE_BILINEAR, NONE),
     R(recurrent, hidden, 8, NONE),
     R(recurrent, layers, 2, NONE),
     R(recurrent, dropout, 0.5, NONE),

@@ -88,9 +88,63 @@ def make_moves(o):
     o.case("stack last", lambda *x: torch.stack(x, -1), *(o.normal(2, 5) for _ in range(2)))
 
 
+def make_resample(o):
+    def size(**kw):
+        return lambda x: last(F.interpolate(first(x), **kw))
+
+    image = 2, 5, 7, 4
+    o.case("upsample", size(scale_factor=2), o.normal(*image))
+    o.case("upsample by 3", size(scale_factor=3), o.normal(*image))
+    o.case("upsample to a size", size(size=(7, 3)), o.normal(*image))
+    o.case("upsample bilinear", size(scale_factor=2, mode="bilinear"), o.normal(*image))
+    o.case("upsample bilinear to a size", size(size=(3, 13), mode="bilinear"), o.normal(*image))
+    o.case("upsample corners", size(scale_factor=2, mode="bilinear", align_corners=True), o.normal(*image))
+    o.case("upsample corners to a size", size(size=(2, 20), mode="bilinear", align_corners=True), o.normal(*image))
+    o.case("adaptive_avgpool", lambda x: last(F.adaptive_avg_pool2d(first(x), (3, 2))), o.normal(*image))
+    o.case("adaptive_avgpool larger", lambda x: last(F.adaptive_avg_pool2d(first(x), 9)), o.normal(*image))
+    o.case("adaptive_maxpool", lambda x: last(F.adaptive_max_pool2d(first(x), (3, 2))), o.normal(*image))
+    o.case("adaptive_maxpool ties", lambda x: last(F.adaptive_max_pool2d(first(x), 2)), o.normal(*image).round())
+    o.case("global_maxpool", lambda x: F.adaptive_max_pool2d(first(x), 1).flatten(1), o.normal(*image))
+    rows = o.normal(5, 3, 8)
+    rows[1, 2] = 0
+    o.case("normalize", lambda x: F.normalize(x, dim=-1), rows[:, :2])
+    o.case("normalize by at least 1", lambda x: F.normalize(x, dim=-1, eps=1.0), rows / 4)
+    o.case("cosine_similarity", lambda x, y: F.cosine_similarity(x, y, dim=-1), o.normal(5, 3, 8), o.normal(5, 3, 8))
+    o.case("cosine_similarity of zeros", lambda x, y: F.cosine_similarity(x, y, dim=-1)[:, None], rows[1], rows[2])
+
+
+def make_sides(o):
+    """Convolutions and pools of one side and of three."""
+    def conv(name, x, w, bias=False, **kw):
+        fn = {3: F.conv1d, 5: F.conv3d}[len(x)]
+        params = dict(weight=w) | (dict(bias=w[:1]) if bias else {})
+        o.case(name, lambda x, weight, bias=None: last(fn(first(x), first(weight), bias, **kw)), o.normal(*x), **params)
+
+    conv("conv1d", (2, 9, 6), (4, 3, 6), bias=True, padding=1)
+    conv("conv1d stride", (2, 11, 5), (4, 4, 5), stride=3, padding=2)
+    conv("conv1d dilated groups", (3, 10, 8), (6, 3, 4), bias=True, dilation=2, groups=2)
+    conv("conv1d depthwise", (2, 9, 8), (8, 5, 1), padding=4, groups=8)
+    conv("conv3d", (2, 4, 5, 6, 3), (4, 3, 3, 3, 3), bias=True, padding=1)
+    conv("conv3d stride", (2, 7, 6, 9, 3), (4, 3, 3, 3, 3), stride=2, padding=1)
+    conv("conv3d no pad", (1, 5, 5, 6, 4), (3, 2, 2, 2, 4), stride=3)
+    conv("conv3d dilated groups", (1, 6, 7, 6, 4), (6, 3, 3, 3, 2), bias=True, padding=2, dilation=2, groups=2)
+    conv("conv3d depthwise", (1, 4, 5, 5, 6), (6, 3, 3, 3, 1), padding=1, groups=6)
+    conv("conv3d of one", (2, 3, 4, 5, 4), (6, 1, 1, 1, 4), bias=True)
+    o.case("maxpool1d", lambda x: last(F.max_pool1d(first(x), 3, 2, 1)), o.normal(2, 8, 5))
+    o.case("avgpool1d", lambda x: last(F.avg_pool1d(first(x), 3, 2, 1)), o.normal(2, 8, 5))
+    o.case("maxpool3d", lambda x: last(F.max_pool3d(first(x), 2)), o.normal(2, 4, 7, 6, 5))
+    o.case("maxpool3d ties", lambda x: last(F.max_pool3d(first(x), 3, 2, 1)), o.normal(2, 5, 6, 6, 3).round())
+    o.case("avgpool3d", lambda x: last(F.avg_pool3d(first(x), 3, 2, 1)), o.normal(2, 5, 7, 6, 5))
+    o.case("global_avgpool3d", lambda x: x.mean((1, 2, 3)), o.normal(2, 3, 4, 5, 6))
+    o.case("global_avgpool1d", lambda x: x.mean(1), o.normal(2, 9, 6))
+    o.case("global_maxpool1d", lambda x: F.adaptive_max_pool1d(first(x), 1)[..., 0], o.normal(2, 9, 6).round())
+
+
 if __name__ == "__main__":
     torch.use_deterministic_algorithms(True)
     torch.set_num_threads(1)
     o = Layers("layers.h5")
     make_squeeze_excite(o)
     make_moves(o)
+    make_resample(o)
+    make_sides(o)

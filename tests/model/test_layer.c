@@ -318,6 +318,11 @@ static void test_wrong_options(void **state) {
             "kernel = 4294967299 is out");
     refused("conv", &(dt_conv2d_options){.channels = 4, .kernel = 3, .pad = -2}, "pad = -2 is out of range");
     refused("dense", &(dt_dense_options){0}, "channels is required");
+    refused("upsample", &(dt_upsample_options){.align_corners = true}, "align_corners is of bilinear");
+    refused("upsample", &(dt_upsample_options){.width = 4}, "a width without a height");
+    refused("upsample", &(dt_upsample_options){.scale = -1}, "scale = -1 is out of range");
+    refused("adaptive_avgpool", NULL, "height is required");
+    refused("normalize", &(dt_eps_options){.eps = -1}, "eps = -1");
     refused("squeeze_excite", NULL, "channels is required");
     refused("squeeze_excite", &(dt_squeeze_excite_options){.channels = 2, .gate = 7}, "gate");
     refused("maxpool", &(dt_pool_options){.kernel = 2, .stride = -2}, "stride = -2");

@@ -710,7 +710,9 @@ static inline void oracle_norm(oracle_node *x) {
         const double v = x->in[0][i] - (mean ? mean[k] : 0);
         rstd[k] += v * v / (double)size;
     }
-    for (int64_t k = 0; k < n_group; k++) rstd[k] = 1 / sqrt(rstd[k] + (double)x->t->norm.eps);
+    for (int64_t k = 0; k < n_group; k++)
+        rstd[k] = 1 / (x->t->norm.length ? fmax(sqrt(rstd[k] * (double)size), (double)x->t->norm.eps)
+                                         : sqrt(rstd[k] + (double)x->t->norm.eps));
     for (int64_t i = 0; i < x->n_elem; i++) {
         const int64_t k = oracle_norm_group(x, oracle_in(x, 0), i, &size);
         x->out[0][i] = (x->in[0][i] - (mean ? mean[k] : 0)) * rstd[k] * (gamma ? gamma[i % x->c] : 1) +
@@ -738,7 +740,10 @@ static inline void oracle_norm_bwd(oracle_node *x) {
                 x->out[0][i] = rstd[k] * (d - m2[k] - xh * m1[k]);
                 continue;
             }
-            m1[k] += d * xh / (double)size;
+            if (!x->t->norm.length)
+                m1[k] += d * xh / (double)size;
+            else if (rstd[k] < (double)(float)(1 / (double)x->t->norm.eps))
+                m1[k] += d * xh;
             if (centred) m2[k] += d / (double)size;
             if (dgamma) dgamma[i % x->c] += dy * xh;
             if (dbeta) dbeta[i % x->c] += dy;
@@ -868,6 +873,47 @@ static inline void oracle_global_avgpool(oracle_node *x) {
             x->out[0][i] = x->in[0][o] / (double)area;
         else
             x->out[0][o] += x->in[0][i] / (double)area;
+    }
+}
+
+/* The part of pixel i of n_in in pixel o of n_out, as PyTorch's documentation has it. */
+static inline double oracle_part(dt_resample_mode mode, int64_t o, int64_t n_out, int64_t i, int64_t n_in) {
+    const double ratio = (double)n_in / (double)n_out;
+    if (mode == DT_RESAMPLE_NEAREST) return o * n_in / n_out == i;
+    if (mode == DT_RESAMPLE_MEAN) {
+        const int64_t first = o * n_in / n_out, last = ((o + 1) * n_in + n_out - 1) / n_out;
+        return i >= first && i < last ? 1 / (double)(last - first) : 0;
+    }
+    const double at = mode == DT_RESAMPLE_BILINEAR ? fmax(((double)o + 0.5) * ratio - 0.5, 0)
+                      : n_out > 1                  ? (double)(o * (n_in - 1)) / (double)(n_out - 1)
+                                                   : 0;
+    return fmax(1 - fabs(fmin(at, (double)(n_in - 1)) - (double)i), 0);
+}
+
+/* RESAMPLE, ADAPTIVE_MAXPOOL and their gradients: every pixel with every other. */
+static inline void oracle_resample(oracle_node *x) {
+    const dt_op op = x->n->op;
+    const bool back = op == DT_OP_RESAMPLE_BWD || op == DT_OP_ADAPTIVE_MAXPOOL_BWD,
+               max = op == DT_OP_ADAPTIVE_MAXPOOL || op == DT_OP_ADAPTIVE_MAXPOOL_BWD;
+    const dt_value *image = back ? oracle_out(x, 0) : oracle_in(x, 0),
+                   *made = back ? oracle_in(x, 0) : oracle_out(x, 0);
+    const int64_t *in = image->dim, *out = made->dim, c = in[3];
+    const dt_resample_mode mode = max ? DT_RESAMPLE_MEAN : x->t->resample.mode;
+    oracle_zero(x, 0);
+    for (int64_t e = 0; e < dt_value_n_elem(made); e++) {
+        const int64_t q = e / c % out[2], p = e / c / out[2] % out[1], n = e / c / out[2] / out[1];
+        bool first = true;
+        for (int64_t k = 0; k < in[1] * in[2]; k++) {
+            const double part = oracle_part(mode, p, out[1], k / in[2], in[1]) *
+                                oracle_part(mode, q, out[2], k % in[2], in[2]);
+            const int64_t i = (n * in[1] * in[2] + k) * c + e % c;
+            if (part == 0) continue;
+            if (!max && back) x->out[0][i] += part * x->in[0][e];
+            if (!max && !back) x->out[0][e] += part * x->in[0][i];
+            if (max && back && (int64_t)x->in[1][e] == k) x->out[0][i] += x->in[0][e];
+            if (max && !back && (first || x->in[0][i] > x->out[0][e]))
+                x->out[0][e] = x->in[0][i], x->out[1][e] = (double)k, first = false;
+        }
     }
 }
 
@@ -1167,6 +1213,10 @@ static void (*const oracle_table[DT_OP_COUNT])(oracle_node *x) = {
     [DT_OP_MAXPOOL] = oracle_pool,
     [DT_OP_AVGPOOL] = oracle_pool,
     [DT_OP_GLOBAL_AVGPOOL] = oracle_global_avgpool,
+    [DT_OP_RESAMPLE] = oracle_resample,
+    [DT_OP_ADAPTIVE_MAXPOOL] = oracle_resample,
+    [DT_OP_RESAMPLE_BWD] = oracle_resample,
+    [DT_OP_ADAPTIVE_MAXPOOL_BWD] = oracle_resample,
     [DT_OP_CONCAT] = oracle_concat,
     [DT_OP_SLICE] = oracle_slice,
     [DT_OP_PAD] = oracle_slice,

@@ -36,6 +36,7 @@ typedef enum op_kind {
     IN_LONG,     /* i64, whole numbers of 40 bits, some of them small */
     IN_WHOLE,    /* i32, whole numbers of 28 bits */
     IN_LENGTH,   /* i32, from 0 to one more than dimension 1 of the op's main input */
+    IN_PIXEL,    /* i32 position within the image of attr.resample.size, where it may have been the largest */
     IN_POSITION, /* u8 position within attr.window.kernel */
     IN_WINDOW,   /* i32 [N,8] windows inside input 0; every second flipped */
     IN_K_LENGTH, /* i32 lengths of sequences as input 0's second dimension, all kinds of them, some too long */
@@ -1103,6 +1104,19 @@ static const op_case op_case_table[] = {
      .attr = {OP_EPS},
      .in = {{IN_ACT, {201, 640}}, {IN_VEC, {640}}},
      .large = true},
+    {.name = "rmsnorm by length",
+     .op = DT_OP_RMSNORM,
+     .attr = {.norm = {.eps = 1e-12f, .length = true}},
+     .in = {{IN_ACT, {3, 4, 13}}}},
+    {.name = "rmsnorm by at least a length",
+     .op = DT_OP_RMSNORM,
+     .attr = {.norm = {.eps = 3, .length = true}},
+     .in = {{IN_ACT, {37, 8}}, {IN_VEC, {8}}}},
+    {.name = "rmsnorm by length large",
+     .op = DT_OP_RMSNORM,
+     .attr = {.norm = {.eps = 1e-8f, .length = true}},
+     .in = {{IN_ACT, {33, 2568}}},
+     .large = true},
     {.name = "groupnorm",
      .op = DT_OP_GROUPNORM,
      .attr = {OP_GROUPS(3)},
@@ -1152,6 +1166,11 @@ static const op_case op_case_table[] = {
      .wanted = 6},
     {.name = "rmsnorm_bwd",
      .op = DT_OP_RMSNORM_BWD,
+     .in = {{IN_ACT, {77, 640}}, {IN_ACT, {77, 640}}, {IN_POS, {77}}, {IN_VEC, {640}}},
+     .wanted = 2},
+    {.name = "rmsnorm_bwd by length",
+     .op = DT_OP_RMSNORM_BWD,
+     .attr = {.norm = {.eps = 1, .length = true}},
      .in = {{IN_ACT, {77, 640}}, {IN_ACT, {77, 640}}, {IN_POS, {77}}, {IN_VEC, {640}}},
      .wanted = 2},
     {.name = "groupnorm_bwd scaled",
@@ -1313,6 +1332,48 @@ static const op_case op_case_table[] = {
      .op = DT_OP_AVGPOOL_BWD,
      .attr = {OP_WINDOW(3, 3, 2, 1), .window.size = {7, 6}},
      .in = {{IN_ACT, {2, 4, 3, 5}}}},
+#define OP_RESAMPLE(NAME, OP_, MODE, H, W, KIND, ...)                                                        \
+    {                                                                                                        \
+        .name = NAME, .op = OP_, .attr = {.resample = {.mode = MODE, .size = {H, W}}}, .in = {               \
+            {KIND, {__VA_ARGS__}}                                                                            \
+        }                                                                                                    \
+    }
+    OP_RESAMPLE("resample nearest", DT_OP_RESAMPLE, DT_RESAMPLE_NEAREST, 6, 8, IN_ACT, 2, 3, 4, 5),
+    OP_RESAMPLE("resample nearest smaller", DT_OP_RESAMPLE, DT_RESAMPLE_NEAREST, 3, 5, IN_ACT, 2, 7, 9, 4),
+    OP_RESAMPLE("resample bilinear", DT_OP_RESAMPLE, DT_RESAMPLE_BILINEAR, 6, 10, IN_ACT, 2, 3, 5, 4),
+    OP_RESAMPLE("resample bilinear smaller", DT_OP_RESAMPLE, DT_RESAMPLE_BILINEAR, 3, 4, IN_ACT, 2, 7, 6, 3),
+    OP_RESAMPLE("resample aligned", DT_OP_RESAMPLE, DT_RESAMPLE_ALIGNED, 7, 5, IN_ACT, 2, 3, 4, 8),
+    OP_RESAMPLE("resample aligned to one", DT_OP_RESAMPLE, DT_RESAMPLE_ALIGNED, 1, 3, IN_ACT, 2, 3, 1, 4),
+    OP_RESAMPLE("resample means", DT_OP_RESAMPLE, DT_RESAMPLE_MEAN, 3, 2, IN_ACT, 2, 7, 5, 4),
+    OP_RESAMPLE("resample means larger", DT_OP_RESAMPLE, DT_RESAMPLE_MEAN, 7, 3, IN_ACT, 2, 4, 3, 3),
+    OP_RESAMPLE("adaptive_maxpool", DT_OP_ADAPTIVE_MAXPOOL, DT_RESAMPLE_NEAREST, 3, 2, IN_DISTINCT, 2, 7, 5,
+                4),
+    OP_RESAMPLE("adaptive_maxpool of one", DT_OP_ADAPTIVE_MAXPOOL, DT_RESAMPLE_NEAREST, 1, 1, IN_DISTINCT, 3,
+                5, 4, 6),
+    OP_RESAMPLE("resample_bwd nearest", DT_OP_RESAMPLE_BWD, DT_RESAMPLE_NEAREST, 3, 9, IN_ACT, 2, 7, 6, 8),
+    OP_RESAMPLE("resample_bwd bilinear", DT_OP_RESAMPLE_BWD, DT_RESAMPLE_BILINEAR, 31, 4, IN_ACT, 3, 62, 17,
+                72),
+    OP_RESAMPLE("resample_bwd aligned", DT_OP_RESAMPLE_BWD, DT_RESAMPLE_ALIGNED, 5, 13, IN_ACT, 2, 29, 6, 7),
+    OP_RESAMPLE("resample_bwd means", DT_OP_RESAMPLE_BWD, DT_RESAMPLE_MEAN, 29, 31, IN_ACT, 3, 7, 7, 64),
+    {.name = "resample bilinear large",
+     .op = DT_OP_RESAMPLE,
+     .attr = {.resample = {.mode = DT_RESAMPLE_BILINEAR, .size = {58, 66}}},
+     .in = {{IN_ACT, {3, 29, 33, 72}}},
+     .large = true},
+    {.name = "adaptive_maxpool large",
+     .op = DT_OP_ADAPTIVE_MAXPOOL,
+     .attr = {.resample = {.size = {7, 5}}},
+     .in = {{IN_ACT, {5, 31, 33, 65}}},
+     .large = true},
+    {.name = "adaptive_maxpool ties",
+     .op = DT_OP_ADAPTIVE_MAXPOOL,
+     .attr = {.resample = {.size = {2, 3}}},
+     .in = {{IN_ZERO, {1, 5, 5, 2}}},
+     .large = true},
+    {.name = "adaptive_maxpool_bwd",
+     .op = DT_OP_ADAPTIVE_MAXPOOL_BWD,
+     .attr = {.resample = {.size = {7, 5}}},
+     .in = {{IN_ACT, {2, 3, 2, 70}}, {IN_PIXEL, {2, 3, 2, 70}}}},
     {.name = "global_avgpool", .op = DT_OP_GLOBAL_AVGPOOL, .in = {{IN_ACT, {3, 4, 5, 6}}}},
     {.name = "global_avgpool wide",
      .op = DT_OP_GLOBAL_AVGPOOL,
@@ -2217,6 +2278,7 @@ static inline dt_dtype op_in_dtype(op_kind kind, dt_dtype compute) {
     case IN_WHOLE:
     case IN_INDEX:
     case IN_WINDOW:
+    case IN_PIXEL:
     case IN_LENGTH:
     case IN_K_LENGTH:
     case IN_Q_LENGTH:
@@ -2282,6 +2344,18 @@ static inline void op_fill_window(const op_case *c, int64_t row, float u, int32_
     if (row == 0) aug[2] = (int32_t)w, aug[3] = (int32_t)h;
     aug[0] = (int32_t)((float)(w - aug[2]) * u), aug[1] = (int32_t)((float)(h - aug[3]) * u);
     aug[4] = (int32_t)(row % 2);
+}
+
+/* A pixel of the image of attr.resample.size, in the part that element e of a pooled image is the largest of. */
+static inline int32_t op_pixel(const op_case *c, const int64_t *pooled, int64_t e, float u) {
+    const int64_t at[] = {e / pooled[3] / pooled[2] % pooled[1], e / pooled[3] % pooled[2]};
+    int64_t pixel = 0;
+    for (int k = 0; k < 2; k++) {
+        const int64_t n = c->attr.resample.size[k], first = at[k] * n / pooled[1 + k],
+                      last = ((at[k] + 1) * n + pooled[1 + k] - 1) / pooled[1 + k];
+        pixel = pixel * n + first + (int64_t)(u * (float)(last - first));
+    }
+    return (int32_t)pixel;
 }
 
 /* Host data of input i: floats for 16-bit kinds too, the value's own type for the others; always the same for a case.
@@ -2371,6 +2445,9 @@ static inline void *op_case_data(const op_case *c, int32_t i, dt_dtype round_to)
             break;
         case IN_INDEX:
             whole[e] = e % 4 == 3 ? 1 : (int32_t)((float)table_rows * u);
+            break;
+        case IN_PIXEL:
+            whole[e] = op_pixel(c, in->dim, e, u);
             break;
         case IN_POSITION:
             byte[e] = (uint8_t)((float)(c->attr.window.kernel[0] * c->attr.window.kernel[1]) * u);

@@ -113,6 +113,7 @@ typedef struct dt_norm_attr {
     bool relu;           /* ends in a ReLU */
     int32_t groups;      /* GROUPNORM */
     bool stats_are_sums; /* stats are (sum, sum of squares), not (mean, biased variance) */
+    bool length;         /* RMSNORM: rows are divided by their length, or eps where that is less */
 } dt_norm_attr;
 
 typedef struct dt_input_attr {
@@ -120,6 +121,19 @@ typedef struct dt_input_attr {
     int32_t padded_c;         /* channels of the output; past those of the image they are 0 */
     float mean[4], stddev[4]; /* per channel, in units of 0..1 */
 } dt_input_attr;
+
+typedef enum dt_resample_mode {
+    DT_RESAMPLE_NEAREST = 0,
+    DT_RESAMPLE_BILINEAR,
+    DT_RESAMPLE_ALIGNED, /* bilinear, corners on corners */
+    DT_RESAMPLE_MEAN,    /* of the part that a pixel is, of about in / out pixels */
+    DT_RESAMPLE_COUNT
+} dt_resample_mode;
+
+typedef struct dt_resample_attr {
+    dt_resample_mode mode;
+    int32_t size[2]; /* H, W of the result */
+} dt_resample_attr;
 
 typedef struct dt_dropout_attr {
     float p;
@@ -228,6 +242,7 @@ typedef union dt_attr {
     dt_window_attr window;
     dt_norm_attr norm;
     dt_input_attr input;
+    dt_resample_attr resample;
     dt_dropout_attr dropout;
     dt_attention_attr attention;
     dt_embed_attr embed;

@@ -21,6 +21,8 @@
     OP(MAXPOOL, maxpool)                                                                                     \
     OP(AVGPOOL, avgpool)                                                                                     \
     OP(GLOBAL_AVGPOOL, global_avgpool)                                                                       \
+    OP(RESAMPLE, resample)                                                                                   \
+    OP(ADAPTIVE_MAXPOOL, adaptive_maxpool)                                                                   \
     OP(RESHAPE, reshape)                                                                                     \
     OP(CONCAT, concat)                                                                                       \
     OP(SLICE, slice)                                                                                         \
@@ -68,6 +70,8 @@
     OP(MAXPOOL_BWD, maxpool_bwd)                                                                             \
     OP(AVGPOOL_BWD, avgpool_bwd)                                                                             \
     OP(GLOBAL_AVGPOOL_BWD, global_avgpool_bwd)                                                               \
+    OP(RESAMPLE_BWD, resample_bwd)                                                                           \
+    OP(ADAPTIVE_MAXPOOL_BWD, adaptive_maxpool_bwd)                                                           \
     OP(REDUCE_BWD, reduce_bwd)                                                                               \
     OP(DROPOUT_BWD, dropout_bwd)                                                                             \
     OP(ATTENTION_BWD, attention_bwd)                                                                         \

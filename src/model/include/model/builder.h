@@ -67,6 +67,15 @@ typedef struct dt_concat_options {
     int64_t axis; /* 0: the last one */
 } dt_concat_options;
 
+typedef struct dt_adaptive_pool_options {
+    int64_t height; /* of the result; needed */
+    int64_t width;  /* 0: height */
+} dt_adaptive_pool_options;
+
+typedef struct dt_eps_options {
+    double eps;
+} dt_eps_options;
+
 typedef struct dt_gather_options {
     int64_t axis; /* whose rows are taken; 0: 1 */
 } dt_gather_options;
@@ -105,7 +114,8 @@ dt_vid dt_build_first_input(dt_builder *b, const char *target);
 dt_vid dt_build_input_as(dt_builder *b, const char *field, dt_dtype dtype);
 /* v, or a cast of it where it is of another type. */
 dt_vid dt_build_as(dt_builder *b, dt_vid v, dt_dtype dtype);
-/* Weight "<name>.weight" [K,R,S,C/G], bias "<name>.bias". */
+/* Of images N H W C, sequences N L C, volumes N D H W C. Weight "<name>.weight" [K,R,S,C/G], [K,R,C/G], [K,T,R,S,C/G], bias
+ * "<name>.bias". */
 dt_vid dt_build_conv(dt_builder *b, const char *name, dt_vid x, const dt_conv2d_options *o);
 /* On the last dimension of x; an image N H W C is flattened first. */
 dt_vid dt_build_dense(dt_builder *b, const char *name, dt_vid x, int64_t features, bool bias);
@@ -130,9 +140,23 @@ dt_vid dt_build_op(dt_builder *b, const char *name, dt_op op, const dt_attr *att
                    const dt_vid *in);
 dt_vid dt_build_relu(dt_builder *b, const char *name, dt_vid x);
 dt_vid dt_build_add(dt_builder *b, const char *name, dt_vid x, dt_vid y);
-/* pad -1: (kernel - 1) / 2. */
+/* resample.c: of images N H W C. In another size. */
+dt_vid dt_build_upsample(dt_builder *b, const char *name, dt_vid x, const dt_upsample_options *o);
+/* PyTorch's adaptive_avg_pool2d or adaptive_max_pool2d. */
+dt_vid dt_build_adaptive_pool(dt_builder *b, const char *name, dt_vid x, bool max,
+                              const dt_adaptive_pool_options *o);
+/* [N, C]: each channel's largest. */
+dt_vid dt_build_global_maxpool(dt_builder *b, const char *name, dt_vid x);
+/* Rows of the last dimension over their length, or eps where that is less: PyTorch's normalize. eps 0: 1e-12. */
+dt_vid dt_build_normalize(dt_builder *b, const char *name, dt_vid x, double eps);
+/* Of the rows of two values of one shape: PyTorch's cosine_similarity along the last dimension, which goes; a vector
+ * keeps it. eps 0: 1e-8. */
+dt_vid dt_build_cosine_similarity(dt_builder *b, const char *name, dt_vid x, dt_vid y, double eps);
+/* Of what a convolution takes. pad -1: (kernel - 1) / 2. */
 dt_vid dt_build_pool(dt_builder *b, const char *name, dt_op op, dt_vid x, int64_t kernel, int64_t stride,
                      int64_t pad);
+/* [N, C]: each channel's mean. */
+dt_vid dt_build_global_avgpool(dt_builder *b, const char *name, dt_vid x);
 dt_vid dt_build_dropout(dt_builder *b, const char *name, dt_vid x, double rate);
 /* Whole rows of the batch dropped in training: stochastic depth (Huang et al. 2016), as torchvision's "row". */
 dt_vid dt_build_drop_path(dt_builder *b, const char *name, dt_vid x, double rate);
