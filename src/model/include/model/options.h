@@ -34,6 +34,9 @@ typedef struct dt_loss_entry {
 } dt_loss_entry;
 extern const dt_section dt_loss_entry_section;
 
+/* What the head of a vision transformer reads. */
+typedef enum dt_pool_kind { DT_POOL_TOKEN = 0, DT_POOL_MEAN } dt_pool_kind;
+
 /* [model]; each key is documented in its row. */
 typedef struct dt_model_options {
     char name[64]; /* one of dt_model_choices */
@@ -45,6 +48,8 @@ typedef struct dt_model_options {
     bool small_stem; /* resnet: 3x3/1 stem without max-pool, for 32 px images */
     bool zero_init_residual;
     double bn_momentum, bn_eps;
+    double dropout, drop_path; /* -1: as the network was published */
+    int64_t pool;              /* vit: dt_pool_kind */
     int32_t n_layers;
     dt_layer_entry *layers;              /* owned */
     char layers_file[DT_KEY_STRING_MAX]; /* where they stand, for messages */
