@@ -247,8 +247,9 @@ static void init_range(const dt_axis *a, int32_t first, int32_t end, uint64_t se
         const dt_axis_param *p = &a->param[s];
         float *w = array + a->segment[s].offset;
         if (p->init == DT_INIT_ZERO) continue;
-        if (p->init == DT_INIT_ONE) {
-            for (int64_t i = 0; i < a->segment[s].n_elem; i++) w[i] = 1.0f;
+        if (p->init == DT_INIT_ONE || p->init == DT_INIT_CONSTANT) {
+            const float all = p->init == DT_INIT_ONE ? 1.0f : p->init_std;
+            for (int64_t i = 0; i < a->segment[s].n_elem; i++) w[i] = all;
             continue;
         }
         /* Draws are counted in stored elements, so channel padding does not change the weights. */

@@ -7,9 +7,9 @@
 #include "model/model.h"
 #include "nets.h"
 
-#define RESNET(bottleneck_, ...)                                                                             \
+#define RESNET(bottleneck_, groups_, width_, ...)                                                            \
     dt_net_resnet, &(const dt_resnet_shape) {                                                                \
-        .blocks = {__VA_ARGS__}, .bottleneck = bottleneck_                                                   \
+        .bottleneck = bottleneck_, .groups = groups_, .group_width = width_, .blocks = { __VA_ARGS__ }       \
     }
 /* Of text. */
 #define SHAPE(...)                                                                                           \
@@ -27,16 +27,143 @@
 #define BERT(M, name, blocks, channels)                                                                      \
     M(name, dt_net_bert, HEADS_OF_64(blocks, channels), DT_READS_TOKENS, "masked_language",                  \
       "transformers BertForMaskedLM", 512, 30522, 30522)
-#define TEXT DT_READS_TOKENS, "language"
-/* What a row of images has in common. */
-#define IMAGES DT_READS_IMAGES, "classify"
+#define TEXT            DT_READS_TOKENS, "language"
+#define BASIC(...)      RESNET(false, 1, 64, __VA_ARGS__)
+#define BOTTLENECK(...) RESNET(true, 1, 64, __VA_ARGS__)
+#define CONVNEXT(width_, drop_path_, ...)                                                                    \
+    dt_net_convnext, &(const dt_convnext_shape) {                                                            \
+        .width = width_, .drop_path = drop_path_, .blocks = { __VA_ARGS__ }                                  \
+    }
+#define VIT(patch_, layers_, heads_, width_, ...)                                                            \
+    dt_net_vit, &(const dt_vit_shape) {                                                                      \
+        .patch = patch_, .layers = layers_, .heads = heads_, .width = width_, __VA_ARGS__                    \
+    }
+#define TINY(patch, ...)  VIT(patch, 12, 3, 192, .timm = true, __VA_ARGS__)
+#define SMALL(patch, ...) VIT(patch, 12, 6, 384, .timm = true, __VA_ARGS__)
+#define BASE(patch, ...)  VIT(patch, 12, 12, 768, .timm = true, __VA_ARGS__)
+#define LARGE(patch, ...) VIT(patch, 24, 16, 1024, .timm = true, __VA_ARGS__)
+
+/* Stages: fused, expansion, kernel, stride, channels, layers. */
+#define EFFICIENTNET(width_, depth_, dropout_, ...)                                                          \
+    dt_net_efficientnet, &(const dt_efficientnet_shape) {                                                    \
+        .stem = 32, .width = width_, .depth = depth_, .dropout = dropout_,                                   \
+        .stage = {{false, 1, 3, 1, 16, 1}, {false, 6, 3, 2, 24, 2},  {false, 6, 5, 2, 40, 2},                \
+                  {false, 6, 3, 2, 80, 3}, {false, 6, 5, 1, 112, 3}, {false, 6, 5, 2, 192, 4},               \
+                  {false, 6, 3, 1, 320, 1}},                                                                 \
+        __VA_ARGS__                                                                                          \
+    }
+#define SLOW_NORM .bn_eps = 1e-3, .bn_momentum = 0.01
+#define EFFICIENTNET_V2(stem_, dropout_, ...)                                                                \
+    dt_net_efficientnet, &(const dt_efficientnet_shape) {                                                    \
+        .stem = stem_, .last = 1280, .width = 1, .depth = 1, .dropout = dropout_, .bn_eps = 1e-3, .stage = { \
+            __VA_ARGS__                                                                                      \
+        }                                                                                                    \
+    }
+static const dt_mobilenet_v3_shape mobilenet_v3_small = {.hidden = 1024,
+                                                         .block = {{3, 16, 16, true, false, 2},
+                                                                   {3, 72, 24, false, false, 2},
+                                                                   {3, 88, 24, false, false, 1},
+                                                                   {5, 96, 40, true, true, 2},
+                                                                   {5, 240, 40, true, true, 1},
+                                                                   {5, 240, 40, true, true, 1},
+                                                                   {5, 120, 48, true, true, 1},
+                                                                   {5, 144, 48, true, true, 1},
+                                                                   {5, 288, 96, true, true, 2},
+                                                                   {5, 576, 96, true, true, 1},
+                                                                   {5, 576, 96, true, true, 1}}},
+                                   mobilenet_v3_large = {.hidden = 1280,
+                                                         .block = {{3, 16, 16, false, false, 1},
+                                                                   {3, 64, 24, false, false, 2},
+                                                                   {3, 72, 24, false, false, 1},
+                                                                   {5, 72, 40, true, false, 2},
+                                                                   {5, 120, 40, true, false, 1},
+                                                                   {5, 120, 40, true, false, 1},
+                                                                   {3, 240, 80, false, true, 2},
+                                                                   {3, 200, 80, false, true, 1},
+                                                                   {3, 184, 80, false, true, 1},
+                                                                   {3, 184, 80, false, true, 1},
+                                                                   {3, 480, 112, true, true, 1},
+                                                                   {3, 672, 112, true, true, 1},
+                                                                   {5, 672, 160, true, true, 2},
+                                                                   {5, 960, 160, true, true, 1},
+                                                                   {5, 960, 160, true, true, 1}}};
+
+/* What a row of images has in common; and of a network of torchvision's, at 224 pixels or another size. */
+#define IMAGES                  DT_READS_IMAGES, "classify"
+#define TORCHVISION(name, side) IMAGES, "torchvision " name, side, 3, 1000
+#define TV(name)                TORCHVISION(name, 224)
+#define TIMM(name)              IMAGES, "timm " name, 224, 3, 1000
+/* Patches that timm has no name for. */
+#define TIMM_CLASS IMAGES, "timm VisionTransformer", 224, 3, 1000
 
 /* name, builder and shape, what it reads and for which task, reference, input, depth, outputs */
 #define MODELS(M)                                                                                            \
     M("quickstart", dt_net_quickstart, NULL, IMAGES, "dtrain's own", 28, 1, 10)                              \
-    M("resnet18", RESNET(false, 2, 2, 2, 2), IMAGES, "torchvision resnet18", 224, 3, 1000)                   \
-    M("resnet34", RESNET(false, 3, 4, 6, 3), IMAGES, "torchvision resnet34", 224, 3, 1000)                   \
-    M("resnet50", RESNET(true, 3, 4, 6, 3), IMAGES, "torchvision resnet50", 224, 3, 1000)                    \
+    M("resnet18", BASIC(2, 2, 2, 2), TV("resnet18"))                                                         \
+    M("resnet34", BASIC(3, 4, 6, 3), TV("resnet34"))                                                         \
+    M("resnet50", BOTTLENECK(3, 4, 6, 3), TV("resnet50"))                                                    \
+    M("resnet101", BOTTLENECK(3, 4, 23, 3), TV("resnet101"))                                                 \
+    M("resnet152", BOTTLENECK(3, 8, 36, 3), TV("resnet152"))                                                 \
+    M("resnext50_32x4d", RESNET(true, 32, 4, 3, 4, 6, 3), TV("resnext50_32x4d"))                             \
+    M("resnext101_32x8d", RESNET(true, 32, 8, 3, 4, 23, 3), TV("resnext101_32x8d"))                          \
+    M("wide_resnet50_2", RESNET(true, 1, 128, 3, 4, 6, 3), TV("wide_resnet50_2"))                            \
+    M("wide_resnet101_2", RESNET(true, 1, 128, 3, 4, 23, 3), TV("wide_resnet101_2"))                         \
+    M("mobilenet_v2", dt_net_mobilenet_v2, NULL, TV("mobilenet_v2"))                                         \
+    M("mobilenet_v3_small", dt_net_mobilenet_v3, &mobilenet_v3_small, TV("mobilenet_v3_small"))              \
+    M("mobilenet_v3_large", dt_net_mobilenet_v3, &mobilenet_v3_large, TV("mobilenet_v3_large"))              \
+    M("efficientnet_b0", EFFICIENTNET(1.0, 1.0, 0.2, ), TV("efficientnet_b0"))                               \
+    M("efficientnet_b1", EFFICIENTNET(1.0, 1.1, 0.2, ), TORCHVISION("efficientnet_b1", 240))                 \
+    M("efficientnet_b2", EFFICIENTNET(1.1, 1.2, 0.3, ), TORCHVISION("efficientnet_b2", 288))                 \
+    M("efficientnet_b3", EFFICIENTNET(1.2, 1.4, 0.3, ), TORCHVISION("efficientnet_b3", 300))                 \
+    M("efficientnet_b4", EFFICIENTNET(1.4, 1.8, 0.4, ), TORCHVISION("efficientnet_b4", 380))                 \
+    M("efficientnet_b5", EFFICIENTNET(1.6, 2.2, 0.4, SLOW_NORM), TORCHVISION("efficientnet_b5", 456))        \
+    M("efficientnet_b6", EFFICIENTNET(1.8, 2.6, 0.5, SLOW_NORM), TORCHVISION("efficientnet_b6", 528))        \
+    M("efficientnet_b7", EFFICIENTNET(2.0, 3.1, 0.5, SLOW_NORM), TORCHVISION("efficientnet_b7", 600))        \
+    M("efficientnet_v2_s",                                                                                   \
+      EFFICIENTNET_V2(24, 0.2, {true, 1, 3, 1, 24, 2}, {true, 4, 3, 2, 48, 4}, {true, 4, 3, 2, 64, 4},       \
+                      {false, 4, 3, 2, 128, 6}, {false, 6, 3, 1, 160, 9}, {false, 6, 3, 2, 256, 15}),        \
+      TORCHVISION("efficientnet_v2_s", 384))                                                                 \
+    M("efficientnet_v2_m",                                                                                   \
+      EFFICIENTNET_V2(24, 0.3, {true, 1, 3, 1, 24, 3}, {true, 4, 3, 2, 48, 5}, {true, 4, 3, 2, 80, 5},       \
+                      {false, 4, 3, 2, 160, 7}, {false, 6, 3, 1, 176, 14}, {false, 6, 3, 2, 304, 18},        \
+                      {false, 6, 3, 1, 512, 5}),                                                             \
+      TORCHVISION("efficientnet_v2_m", 480))                                                                 \
+    M("efficientnet_v2_l",                                                                                   \
+      EFFICIENTNET_V2(32, 0.4, {true, 1, 3, 1, 32, 4}, {true, 4, 3, 2, 64, 7}, {true, 4, 3, 2, 96, 7},       \
+                      {false, 4, 3, 2, 192, 10}, {false, 6, 3, 1, 224, 19}, {false, 6, 3, 2, 384, 25},       \
+                      {false, 6, 3, 1, 640, 7}),                                                             \
+      TORCHVISION("efficientnet_v2_l", 480))                                                                 \
+    M("convnext_tiny", CONVNEXT(96, 0.1, 3, 3, 9, 3), TV("convnext_tiny"))                                   \
+    M("convnext_small", CONVNEXT(96, 0.4, 3, 3, 27, 3), TV("convnext_small"))                                \
+    M("convnext_base", CONVNEXT(128, 0.5, 3, 3, 27, 3), TV("convnext_base"))                                 \
+    M("convnext_large", CONVNEXT(192, 0.5, 3, 3, 27, 3), TV("convnext_large"))                               \
+    M("vit_b_16", VIT(16, 12, 12, 768, ), TV("vit_b_16"))                                                    \
+    M("vit_b_32", VIT(32, 12, 12, 768, ), TV("vit_b_32"))                                                    \
+    M("vit_l_16", VIT(16, 24, 16, 1024, ), TV("vit_l_16"))                                                   \
+    M("vit_l_32", VIT(32, 24, 16, 1024, ), TV("vit_l_32"))                                                   \
+    M("vit_h_14", VIT(14, 32, 16, 1280, ), TV("vit_h_14"))                                                   \
+    M("vit_tiny_patch8", TINY(8, ), TIMM_CLASS)                                                              \
+    M("vit_tiny_patch14", TINY(14, ), TIMM_CLASS)                                                            \
+    M("vit_tiny_patch16", TINY(16, ), TIMM("vit_tiny_patch16_224"))                                          \
+    M("vit_tiny_patch32", TINY(32, ), TIMM_CLASS)                                                            \
+    M("vit_small_patch8", SMALL(8, ), TIMM("vit_small_patch8_224"))                                          \
+    M("vit_small_patch14", SMALL(14, ), TIMM_CLASS)                                                          \
+    M("vit_small_patch16", SMALL(16, ), TIMM("vit_small_patch16_224"))                                       \
+    M("vit_small_patch32", SMALL(32, ), TIMM("vit_small_patch32_224"))                                       \
+    M("vit_base_patch8", BASE(8, ), TIMM("vit_base_patch8_224"))                                             \
+    M("vit_base_patch14", BASE(14, ), TIMM_CLASS)                                                            \
+    M("vit_base_patch16", BASE(16, ), TIMM("vit_base_patch16_224"))                                          \
+    M("vit_base_patch32", BASE(32, ), TIMM("vit_base_patch32_224"))                                          \
+    M("vit_large_patch8", LARGE(8, ), TIMM_CLASS)                                                            \
+    M("vit_large_patch14", LARGE(14, ), TIMM("vit_large_patch14_224"))                                       \
+    M("vit_large_patch16", LARGE(16, ), TIMM("vit_large_patch16_224"))                                       \
+    M("vit_large_patch32", LARGE(32, ), TIMM("vit_large_patch32_224"))                                       \
+    M("deit_tiny", TINY(16, ), TIMM("deit_tiny_patch16_224"))                                                \
+    M("deit_small", SMALL(16, ), TIMM("deit_small_patch16_224"))                                             \
+    M("deit_base", BASE(16, ), TIMM("deit_base_patch16_224"))                                                \
+    M("deit_tiny_distilled", TINY(16, .distilled = true), TIMM("deit_tiny_distilled_patch16_224"))           \
+    M("deit_small_distilled", SMALL(16, .distilled = true), TIMM("deit_small_distilled_patch16_224"))        \
+    M("deit_base_distilled", BASE(16, .distilled = true), TIMM("deit_base_distilled_patch16_224"))           \
     GPT2(M, "gpt2", 12, 768)                                                                                 \
     GPT2(M, "gpt2_medium", 24, 1024)                                                                         \
     GPT2(M, "gpt2_large", 36, 1280)                                                                          \

@@ -44,7 +44,7 @@ static dt_status take_vocabulary(dt_text_net *n, const dt_model_options *o) {
 
 void dt_text_open(dt_text_net *n, dt_builder *b, dt_vid tokens, const dt_model_options *o,
                   const dt_text_shape *shape, int64_t hidden(int64_t channels), const char *const *tasks) {
-    *n = (dt_text_net){.b = b, .tokens = tokens, .dropout = o->dropout};
+    *n = (dt_text_net){.b = b, .tokens = tokens, .dropout = dt_net_rate(o->dropout, 0)};
     if (b->status == DT_OK) b->status = need_task(o, tasks);
     if (b->status == DT_OK) b->status = take_vocabulary(n, o);
     if (b->status != DT_OK) return;

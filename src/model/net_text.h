@@ -7,8 +7,8 @@
 /* A network while it grows. */
 typedef struct dt_text_net {
     dt_builder *b;
-    dt_vid tokens;   /* i32 [B,T] */
-    int64_t vocab;   /* rows of the table of words */
+    dt_vid tokens; /* i32 [B,T] */
+    int64_t vocab; /* rows of the table of words */
     int64_t blocks, channels, heads, kv_heads, hidden, positions;
     double dropout;
 } dt_text_net;

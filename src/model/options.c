@@ -11,11 +11,17 @@ static const char *const loss_names[] = {"auto", "cross_entropy", "bce", "mse", 
 
 static const char *const head_names[] = {[DT_INIT_HEAD_SAME] = "same", [DT_INIT_HEAD_NEW] = "new", NULL};
 
+static const char *const pool_names[] = {[DT_POOL_TOKEN] = "token", [DT_POOL_MEAN] = "mean", NULL};
+
 #define LLAMAS       "llama*, smollm*, tinyllama*"
 #define TRANSFORMERS "gpt2*, bert*, " LLAMAS
 #define TEXT_NETS    TRANSFORMERS ", lstm_*, gru_lm"
-#define KEYS_OF      dt_model_options
-
+#define RESNETS      "model.name = resnet*, resnext*, wide_resnet*"
+/* Those whose batch norms have an eps of their own are left out. */
+#define NORMED                                                                                               \
+    "model.name = quickstart, resnet*, resnext*, wide_resnet*, mobilenet_v2, efficientnet_b0, "              \
+    "efficientnet_b1, efficientnet_b2, efficientnet_b3, efficientnet_b4 | model.layers.type = batchnorm"
+#define KEYS_OF dt_model_options
 static const dt_key_row model_keys[] = {
     {STRING("name", name), MATHS, .choices = dt_model_choices, .listed = "dtrain models",
      .fallback = "resnet18", .help = "Built-in model, or layers for the [[model.layers]] of this file"},
@@ -36,18 +42,15 @@ static const dt_key_row model_keys[] = {
      .fallback = "1.0", .only = "model.task = multilabel", .help = "Weight of labels that are 1"},
     {INT("classes", classes, 0, 1 << 20), MATHS, .fallback = "0", .only = "model.task = classify",
      .help = "Outputs of the classifier; 0: as many as the data has classes"},
-    {BOOL("small_stem", small_stem), MATHS, .fallback = "false", .only = "model.name = resnet*",
+    {BOOL("small_stem", small_stem), MATHS, .fallback = "false", .only = RESNETS,
      .help = "3x3 stem with stride 1 and no max-pool, for images of about 32 pixels"},
-    {BOOL("zero_init_residual", zero_init_residual), MATHS, .fallback = "true",
-     .only = "model.name = resnet*",
+    {BOOL("zero_init_residual", zero_init_residual), MATHS, .fallback = "true", .only = RESNETS,
      .help = "The last batch-norm of each block starts with weight 0, so that blocks start as "
              "identities"},
     {FLOAT("bn_momentum", bn_momentum, 0, 1), .flags = DT_KEY_MATHS | DT_KEY_OPEN_MIN, .fallback = "0.1",
-     .only = "model.name = quickstart, resnet* | model.layers.type = batchnorm",
-     .help = "Weight of the new batch in the running statistics of batch-norm"},
+     .only = NORMED, .help = "Weight of the new batch in the running statistics of batch-norm"},
     {FLOAT("bn_eps", bn_eps, 0, 1), .flags = DT_KEY_MATHS | DT_KEY_OPEN_MIN, .fallback = "1e-5",
-     .only = "model.name = quickstart, resnet* | model.layers.type = batchnorm",
-     .help = "Added to the variance in batch-norm"},
+     .only = NORMED, .help = "Added to the variance in batch-norm"},
     {INT("vocab", vocab, 0, 1 << 24), LATER_MATHS, .fallback = "0", .only = "model.name = " TEXT_NETS,
      .help = "Rows of the table of words; more than the data's vocabulary has are for round sizes, or for "
              "weights of a larger one. 0: as many"},
@@ -65,10 +68,6 @@ static const dt_key_row model_keys[] = {
      .help = "Heads of attention; 0: as the name says, with model.channels set as many of the same size"},
     {INT("kv_heads", kv_heads, 0, 1 << 12), LATER_MATHS, .fallback = "0", .only = "model.name = " LLAMAS,
      .help = "Heads of keys and values, which those of the queries share; 0: in the network's proportion"},
-    {FLOAT("dropout", dropout, 0, 1), .flags = DT_KEY_MATHS | DT_KEY_LATER | DT_KEY_OPEN_MAX,
-     .fallback = "0.0", .only = "model.name = " TEXT_NETS,
-     .help = "Part of the embedding, of attention's weights and of what each block adds dropped in training; "
-             "of recurrent networks between layers, before and after them"},
     {BOOL("tied", tied), LATER_MATHS, .fallback = "false", .only = "model.name = lstm_lm, gru_lm",
      .help = "The last layer has the weight of the embedding"},
     {STRING("init_from", init.from), LATER_MATHS, .fallback = "",
@@ -91,6 +90,20 @@ static const dt_key_row model_keys[] = {
      .help = "Whether weights that the file lacks, or that the network lacks, are an error; false: the ones "
              "are drawn, "
              "the others left out, and both are listed"},
+    {FLOAT("dropout", dropout, -1, 1), .flags = DT_KEY_MATHS | DT_KEY_LATER | DT_KEY_OPEN_MAX,
+     .fallback = "-1.0", .only = "model.name = efficientnet*, mobilenet*, vit*, deit*, " TEXT_NETS,
+     .help = "Part of the values dropped in training where the network drops some: of text the embedding, "
+             "attention's "
+             "weights and what each block adds, or what goes between recurrent layers. -1: as it was "
+             "published, of "
+             "text 0"},
+    {FLOAT("drop_path", drop_path, -1, 1), .flags = DT_KEY_MATHS | DT_KEY_LATER | DT_KEY_OPEN_MAX,
+     .fallback = "-1.0", .only = "model.name = efficientnet*, convnext*, vit*, deit*",
+     .help = "Part of the samples whose last residual branch is dropped in training, growing from 0 at the "
+             "first; -1: as it was published"},
+    {CHOICE("pool", pool, pool_names), LATER_MATHS, .fallback = "token", .only = "model.name = vit*",
+     .help = "What the head of a vision transformer reads: its token, or the mean of all patches, and then "
+             "there is no token"},
 };
 const dt_section dt_model_section = SECTION("model", model_keys);
 #undef KEYS_OF

@@ -201,7 +201,9 @@ static void check_distribution(const dt_axis *a, const float *master, int32_t i)
     switch (p->init) {
     case DT_INIT_ZERO:
     case DT_INIT_ONE:
-        for (int64_t k = 0; k < n; k++) assert_true(w[k] == (p->init == DT_INIT_ONE ? 1.0f : 0.0f));
+    case DT_INIT_CONSTANT:
+        bound = p->init == DT_INIT_CONSTANT ? (double)p->init_std : p->init == DT_INIT_ONE;
+        for (int64_t k = 0; k < n; k++) assert_true(w[k] == (float)bound);
         return;
     case DT_INIT_KAIMING_NORMAL_FAN_OUT:
         stddev = sqrt(2.0 / (double)p->fan_out);
@@ -227,9 +229,23 @@ static void check_distribution(const dt_axis *a, const float *master, int32_t i)
     if (!(largest <= bound)) fail_msg("%s: |w| up to %g", p->name, largest);
 }
 
+static void check_resnet(const dt_axis *a, int64_t features) {
+    /* torchvision's: fan_out = 7*7*64 of the stem, fan_in = features of fc */
+    const dt_axis_param *stem = &a->param[dt_axis_find(a, "conv1.weight")];
+    const dt_axis_param *fc = &a->param[dt_axis_find(a, "fc.weight")];
+    assert_int_equal(stem->fan_out, 7 * 7 * 64);
+    assert_int_equal(stem->init, DT_INIT_KAIMING_NORMAL_FAN_OUT);
+    assert_int_equal(fc->fan_in, features);
+    assert_int_equal(fc->init, DT_INIT_KAIMING_UNIFORM_A5);
+    assert_int_equal(a->param[dt_axis_find(a, "fc.bias")].init, DT_INIT_UNIFORM_FAN_IN);
+    assert_int_equal(a->param[dt_axis_find(a, "bn1.weight")].init, DT_INIT_ONE);
+    assert_int_equal(a->param[dt_axis_find(a, "bn1.bias")].init, DT_INIT_ZERO);
+}
+
 static void test_initial_weights(void **state) {
     (void)state;
-    static const char *const nets[] = {"resnet18", "resnet50"};
+    static const char *const nets[] = {"resnet18",           "resnet50",         "convnext_tiny",
+                                       "mobilenet_v3_small", "vit_tiny_patch16", "vit_b_32"};
     for (size_t k = 0; k < sizeof nets / sizeof nets[0]; k++) {
         dt_graph *g = model(nets[k], 3, true);
         dt_axis *a;
@@ -242,16 +258,7 @@ static void test_initial_weights(void **state) {
             int64_t next = i + 1 < a->n_segment ? a->segment[i + 1].offset : a->n_elem;
             for (; end < next; end++) assert_true(master[end] == 0); /* padding stays zero */
         }
-        /* torchvision's: fan_out = 7*7*64 of the stem, fan_in = features of fc */
-        const dt_axis_param *stem = &a->param[dt_axis_find(a, "conv1.weight")];
-        const dt_axis_param *fc = &a->param[dt_axis_find(a, "fc.weight")];
-        assert_int_equal(stem->fan_out, 7 * 7 * 64);
-        assert_int_equal(stem->init, DT_INIT_KAIMING_NORMAL_FAN_OUT);
-        assert_int_equal(fc->fan_in, k ? 2048 : 512);
-        assert_int_equal(fc->init, DT_INIT_KAIMING_UNIFORM_A5);
-        assert_int_equal(a->param[dt_axis_find(a, "fc.bias")].init, DT_INIT_UNIFORM_FAN_IN);
-        assert_int_equal(a->param[dt_axis_find(a, "bn1.weight")].init, DT_INIT_ONE);
-        assert_int_equal(a->param[dt_axis_find(a, "bn1.bias")].init, DT_INIT_ZERO);
+        if (k < 2) check_resnet(a, k ? 2048 : 512);
         free(master);
         dt_axis_destroy(a);
         dt_graph_destroy(g);

@@ -164,7 +164,7 @@ static void test_networks_that_do_not_fit_text(void **state) {
         {"[model]\nname = \"layers\"\n[[model.layers]]\ntype = \"relu\"\n", false,
          "\"classify\", but the text has no classes: import it with --label"},
         {"[model]\nname = \"resnet18\"\ntask = \"language\"\n", false,
-         "it reads images, and the data is text"},
+         "it reads images or rows of numbers, and the data is text"},
     };
     const dt_model_input words = {.batch = ROWS, .field = prose, .n_field = 2, .n_vocab = WORDS},
                          images = {.batch = ROWS,

@@ -271,8 +271,12 @@ static const refusal refusals[] = {
     {MINIMAL "[model]\nname = \"quickstart\"\nsmall_stem = false\n",
      "7:14: model.small_stem: would be ignored"},
     {MINIMAL "[model]\nname = \"layers\"\nbn_eps = 1e-3\n[[model.layers]]\ntype = \"relu\"\n",
-     "7:10: model.bn_eps: would be ignored: it counts only with model.name = quickstart, resnet* or "
-     "model.layers.type = batchnorm, and here model.name = \"layers\""},
+     "7:10: model.bn_eps: would be ignored: it counts only with model.name = quickstart, resnet*, resnext*, "
+     "wide_resnet*, mobilenet_v2, efficientnet_b0, efficientnet_b1, efficientnet_b2, efficientnet_b3, "
+     "efficientnet_b4 or model.layers.type = batchnorm, and here model.name = \"layers\""},
+    {MINIMAL "[model]\nname = \"resnet18\"\ndropout = 0.1\n", "7:11: model.dropout: would be ignored"},
+    {MINIMAL "[model]\nname = \"mobilenet_v2\"\ndrop_path = 0.1\n",
+     "7:13: model.drop_path: would be ignored"},
     {"train = {epochs = 1, label_smoothing = 0.1}\n[model]\ntask = \"multilabel\"\n" DATA,
      "1:40: train.label_smoothing: would be ignored: it counts only with model.task = classify, language, "
      "masked_language or model.losses.kind = cross_entropy, and here model.task = \"multilabel\""},

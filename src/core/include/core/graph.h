@@ -53,7 +53,8 @@ typedef enum dt_init {
     DT_INIT_KAIMING_UNIFORM_A5,     /* U(-1/sqrt(fan_in), +): PyTorch's default for Linear and Conv2d */
     DT_INIT_XAVIER_UNIFORM,         /* U(-sqrt(6 / (fan_in + fan_out)), +) */
     DT_INIT_UNIFORM_FAN_IN,         /* U(-1/sqrt(fan_in), +) for a bias; fan_in is that of the weight */
-    DT_INIT_NORMAL                  /* N(0, init_std^2) */
+    DT_INIT_NORMAL,                 /* N(0, init_std^2) */
+    DT_INIT_CONSTANT                /* init_std */
 } dt_init;
 
 typedef struct dt_value {

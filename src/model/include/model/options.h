@@ -47,6 +47,8 @@ typedef struct dt_init_options {
     int64_t head; /* dt_init_head */
     bool strict;
 } dt_init_options;
+/* What the head of a vision transformer reads. */
+typedef enum dt_pool_kind { DT_POOL_TOKEN = 0, DT_POOL_MEAN } dt_pool_kind;
 
 /* [model]; each key is documented in its row. */
 typedef struct dt_model_options {
@@ -62,8 +64,9 @@ typedef struct dt_model_options {
     /* networks of text; 0: the network's own */
     int64_t vocab, positions; /* 0: as the data has */
     int64_t blocks, channels, heads, kv_heads, hidden;
-    double dropout;
-    bool tied; /* of recurrent language models */
+    bool tied;                 /* of recurrent language models */
+    double dropout, drop_path; /* -1: as the network was published */
+    int64_t pool;              /* vit: dt_pool_kind */
     int32_t n_layers;
     dt_layer_entry *layers;              /* owned */
     char layers_file[DT_KEY_STRING_MAX]; /* where they stand, for messages */
