@@ -318,8 +318,8 @@ typedef struct dt_run_info {
  * started MPI itself, with MPI_THREAD_SERIALIZED or better, also ends it. Errors: DT_ERR_USAGE (options), DT_ERR_DEVICE,
  * DT_ERR_UNSUPPORTED (a GPU that is asked for and not there). Collective. */
 DT_API dt_status dt_run_open(dt_run_options options, dt_run **out);
-/* Ends it. The device stays until the run's last tensor and network are freed. Ranks that are in another call then get
- * DT_ERR_USAGE there; with a rank that has failed the others end by their launcher. Collective. */
+/* Ends it. The device stays until the run's last tensor and network are freed. Ranks that are in another call of the run
+ * then get DT_ERR_USAGE there, and DT_ERR_PEER in later ones; with a rank that has failed the others end by their launcher. Collective. */
 DT_API void dt_run_close(dt_run *run);
 DT_API dt_status dt_run_get_info(const dt_run *run, dt_run_info *out);
 
@@ -401,7 +401,8 @@ typedef struct dt_var {
 } dt_var;
 #define DT_NO_VAR (DT_LITERAL(dt_var){NULL, -1})
 
-/* A number that is 0 has the default of [optim] (docs/config.md), but for lr of adamw, 1e-3, and weight_decay, 0. */
+/* A number that is 0 has the default of [optim] (docs/config.md), but for lr of adamw, 1e-3, and weight_decay, 0. What
+ * is of another optimizer is refused. */
 typedef struct dt_optimizer_options {
     const char *name; /* "sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "rmsprop_tf", "adagrad",
                                "lamb", "lars", "lion", "adafactor", "muon"; NULL: "sgd" */
@@ -723,12 +724,15 @@ typedef struct dt_data_open_options {
     bool flip;           /* training on images: half of them mirrored */
     bool unverified;     /* checksums of samples are not compared */
     int32_t threads;     /* that read ahead; 0: one, with a GPU one a core */
+    int64_t context;     /* text: tokens of a sample, into which it is cut; 0: 1024 */
+    bool isolated; /* text: nothing is learnt of one document for another; rows have the field "segment" */
     /* Of the path "synthetic"; 0 and NULL: as [data] has it (docs/config.md). */
     const char *fields; /* "x:f32[13] y:f32"; NULL: images of size image_size */
     int64_t rows, classes, image_size, channels;
 } dt_data_open_options;
 
-/* Opens a directory of shards, one .h5 file, or "synthetic". */
+/* Opens a directory of shards, one .h5 file, or "synthetic". Rows of text have "tokens" and "label", I32 [context]: the
+ * label of a place is the token that follows, -1 where none is to be told. Options for another kind of data are refused. */
 DT_API dt_status dt_data_open(dt_run *run, const char *path, dt_data_open_options options, dt_data **out);
 DT_API void dt_data_free(dt_data *data);
 /* Samples; 0 of what is no data set. */

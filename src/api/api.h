@@ -64,6 +64,7 @@ struct dt_run {
     dt_backend *be, *host; /* host == be where that is the CPU */
     dt_comm *mpi;          /* NULL in a world of one */
     dt_comm *comm;         /* all-reduce of tensors: NCCL's, or mpi */
+    bool closed;           /* by dt_run_close: its ranks have met for that */
     bool failed;           /* a collective call failed on this rank: the others are not waited for */
     int32_t number;        /* from 1 in the process, the same on all ranks */
     int32_t n_compiled;    /* networks, in the order that all ranks have them in */

@@ -55,6 +55,7 @@ static const struct {
     {"dist.timeout_s", "dt_run_options.timeout_s"},
     {"dist.share_gpu = true", "dt_run_options.share_gpu"},
     {"dist.backend = \"mpi\"", "a build without NCCL"},
+    {"data.documents = \"isolated\"", "dt_data_open_options.isolated"},
     {"run.device = \"cpu\"", "dt_run_options.device = DT_DEVICE_CPU"},
 };
 

@@ -26,7 +26,8 @@ static dt_status fill_options(const dt_data_open_options *o, const char *path, d
         int64_t value, most;
     } number[] = {{"pad_crop", o->pad_crop, 1024},      {"threads", o->threads, 1024},
                   {"rows", o->rows, 1000000000000},     {"classes", o->classes, 1 << 20},
-                  {"image_size", o->image_size, 16384}, {"channels", o->channels, 4}};
+                  {"image_size", o->image_size, 16384}, {"channels", o->channels, 4},
+                  {"context", o->context, 1 << 24}};
     for (size_t i = 0; i < sizeof number / sizeof number[0]; i++)
         DT_TRY(dt_check_whole("dt_data_open", number[i].field, number[i].value, 1, number[i].most));
     if (o->classes == 1) return dt_fail(DT_ERR_CONFIG, "dt_data_open: classes is 1, expected 2 or more");
@@ -42,6 +43,8 @@ static dt_status fill_options(const dt_data_open_options *o, const char *path, d
     if (o->rows > 0) d->options.synthetic_samples = o->rows;
     if (o->classes > 0) d->options.synthetic_classes = o->classes;
     if (o->channels > 0) d->options.synthetic_channels = o->channels;
+    if (o->context > 0) d->options.context = o->context;
+    d->options.documents = o->isolated ? DT_DOCUMENTS_ISOLATED : DT_DOCUMENTS_JOINED;
     d->options.image_size = o->image_size;
     d->options.workers = o->threads;
     d->options.verify = !o->unverified;
@@ -57,6 +60,24 @@ static dt_status fill_options(const dt_data_open_options *o, const char *path, d
     return DT_OK;
 }
 
+/* Options for another kind of data would be ignored. */
+static dt_status check_kind(const dt_data_open_options *o, const dt_data *d) {
+    const bool text = d->info.n_vocab > 0, images = d->info.channels > 0;
+    const struct {
+        const char *field, *of;
+        bool set, counts;
+    } options[] = {{"context", "text", o->context > 0, text},
+                   {"isolated", "text", o->isolated, text},
+                   {"pad_crop", "images", o->pad_crop > 0, images},
+                   {"random_resized", "images", o->random_resized, images},
+                   {"flip", "images", o->flip, images}};
+    for (size_t i = 0; i < sizeof options / sizeof options[0]; i++)
+        if (options[i].set && !options[i].counts)
+            return dt_fail(DT_ERR_CONFIG, "dt_data_open: %s is for %s, and %s is %s", options[i].field,
+                           options[i].of, d->options.train, d->info.kind);
+    return DT_OK;
+}
+
 dt_status dt_data_open(dt_run *run, const char *path, dt_data_open_options options, dt_data **out) {
     DT_CHECK_RUN(run);
     DT_CHECK_POINTER(path);
@@ -68,6 +89,7 @@ dt_status dt_data_open(dt_run *run, const char *path, dt_data_open_options optio
     dt_status st = fill_options(&options, path, d);
     if (st == DT_OK) st = dt_dataset_open(&d->options, path, &d->set);
     if (st == DT_OK) dt_dataset_info_get(d->set, &d->info);
+    if (st == DT_OK) st = check_kind(&options, d);
     if (st == DT_OK)
         *out = d;
     else

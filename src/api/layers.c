@@ -497,11 +497,25 @@ static bool take_var(dt_net *net, dt_var v, dt_var x, const char *layer, dt_vid 
     return !v.net || net_of_both(x, v, layer) == net;
 }
 
+/* Name and options of a layer whose operands have names of their own. */
+static bool settle(dt_net *net, const char *type, const char *asked, char name[DT_NAME_MAX], void *options) {
+    char what[DT_NAME_MAX + 16];
+    if (!name_of(net, asked, type, name)) return false;
+    snprintf(what, sizeof what, "%s (%s)", name, type);
+    net->b.status = dt_section_settle(dt_layer_find(type)->keys, what, options);
+    return true;
+}
+
+/* Whole numbers, as ops read them. */
+static void as_i32(dt_net *net, dt_vid *v) {
+    if (net->b.status == DT_OK && *v >= 0) *v = dt_build_as(&net->b, *v, DT_DTYPE_I32);
+}
+
 dt_var dt_recurrent(const char *type, dt_var x, dt_var lengths, dt_recurrent_states begin,
                     dt_recurrent_states *end, dt_recurrent_options o) {
     static const char *const types[] = {"lstm", "gru", "rnn"};
     static const dt_recurrent_kind kinds[] = {DT_LSTM, DT_GRU, DT_RNN_TANH};
-    char name[DT_NAME_MAX], what[DT_NAME_MAX + 16];
+    char name[DT_NAME_MAX];
     int32_t i = 0;
     if (end) *end = DT_LITERAL(dt_recurrent_states){DT_NO_VAR, DT_NO_VAR};
     dt_net *net = net_of(x, __func__);
@@ -513,12 +527,9 @@ dt_var dt_recurrent(const char *type, dt_var x, dt_var lengths, dt_recurrent_sta
     dt_build_recurrent_inputs in = {.x = x.id};
     dt_vid state[2] = {-1, -1};
     if (!take_var(net, lengths, x, type, &in.lengths) || !take_var(net, begin.h, x, type, &in.h0) ||
-        !take_var(net, begin.c, x, type, &in.c0) || !name_of(net, o.name, type, name))
+        !take_var(net, begin.c, x, type, &in.c0) || !settle(net, type, o.name, name, &o))
         return DT_NO_VAR;
-    snprintf(what, sizeof what, "%s (%s)", name, type);
-    net->b.status = dt_section_settle(dt_layer_find(type)->keys, what, &o);
-    if (net->b.status == DT_OK && in.lengths >= 0)
-        in.lengths = dt_build_as(&net->b, in.lengths, DT_DTYPE_I32);
+    as_i32(net, &in.lengths);
     const dt_recurrent_kind kind = i == 2 && o.function == DT_RNN_FUNCTION_RELU ? DT_RNN_RELU : kinds[i];
     const dt_var y = made(net, dt_build_recurrent(&net->b, name, kind, &in, &o, end ? state : NULL));
     if (y.net && end) end->h = DT_LITERAL(dt_var){net, state[0]};
@@ -537,17 +548,17 @@ DEFINE_RECURRENT(rnn)
 
 dt_var dt_attention_of(dt_var x, dt_attention_inputs inputs, dt_attention_options o) {
     static const char type[] = "attention";
-    const dt_var with[] = {inputs.context, inputs.lengths, inputs.segments};
-    dt_vid in[4];
-    int32_t n_in = 1;
+    char name[DT_NAME_MAX];
     dt_net *net = net_of(x, __func__);
     if (!net) return DT_NO_VAR;
-    in[0] = x.id;
-    for (size_t i = 0; i < sizeof with / sizeof with[0]; i++) {
-        if (!take_var(net, with[i], x, type, &in[n_in])) return DT_NO_VAR;
-        n_in += in[n_in] >= 0;
-    }
-    return layer(net, type, type, o.name, n_in, in, &o);
+    dt_build_attention_inputs in = {.x = x.id};
+    if (!take_var(net, inputs.context, x, type, &in.context) ||
+        !take_var(net, inputs.lengths, x, type, &in.lengths) ||
+        !take_var(net, inputs.segments, x, type, &in.segments) || !settle(net, type, o.name, name, &o))
+        return DT_NO_VAR;
+    as_i32(net, &in.lengths);
+    as_i32(net, &in.segments);
+    return made(net, dt_build_attention(&net->b, name, &in, &o, NULL));
 }
 
 dt_var dt_attention(dt_var x, dt_attention_options o) {

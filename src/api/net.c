@@ -12,6 +12,26 @@ static double or_default(double x, double value) {
     return x != 0 ? x : value;
 }
 
+static bool is_of(void *optim, const char *key, const char *what) {
+    (void)key; /* all hang on optim.kind alone */
+    return strcmp(dt_optim_names[((const dt_optim_options *)optim)->kind], what) == 0;
+}
+
+/* An option of another optimizer would be ignored. */
+static dt_status check_counts(const dt_optim_options *own, dt_optim_options *o) {
+    char only[512];
+    for (int i = 0; i < dt_optim_section.n_row; i++) {
+        const dt_key_row *row = &dt_optim_section.row[i];
+        if (!row->only || dt_key_counts(row->only, is_of, o) || dt_key_is_same(row, o, own)) continue;
+        dt_key_only_text(row->only, "", only, sizeof only);
+        return dt_fail(
+            DT_ERR_CONFIG,
+            "dt_net_create: optimizer: %s would be ignored: it counts only with %s, and this is \"%s\"",
+            row->key, only, dt_optim_names[o->kind]);
+    }
+    return DT_OK;
+}
+
 static dt_status take_optimizer(const dt_optimizer_options *o, dt_optim_options *out) {
     const dt_optim_kind kind = o->name ? dt_optim_find(o->name) : DT_OPTIM_SGD;
     if (kind == DT_OPTIM_COUNT)
@@ -36,6 +56,7 @@ static dt_status take_optimizer(const dt_optimizer_options *o, dt_optim_options 
     out->centered = o->centered;
     out->trust_clip = o->trust_clip;
     out->decay_bn_and_bias = o->decay_bn_and_bias;
+    DT_TRY(check_counts(&own, out));
     return dt_section_settle(&dt_optim_section, "dt_net_create: optimizer", out);
 }
 
@@ -62,6 +83,11 @@ dt_status dt_net_group(dt_net *net, dt_group_options options) {
     if (options.no_decay || options.weight_decay != 0) g.says |= DT_GROUP_DECAY;
     if (options.frozen || options.trained) g.says |= DT_GROUP_FROZEN;
     if (options.muon != 0) g.says |= DT_GROUP_MUON;
+    const dt_optim_kind kind = (dt_optim_kind)net->config.optim.kind;
+    if (options.muon != 0 && !(dt_optim_get(kind)->flags & DT_OPTIM_MATRIX))
+        return dt_fail(DT_ERR_CONFIG,
+                       "dt_net_group: muon says who steps matrices, and the optimizer is \"%s\"",
+                       dt_optim_names[kind]);
     if (!g.says || (options.frozen && options.trained) || strlen(options.pattern) >= sizeof g.pattern)
         return dt_fail(DT_ERR_USAGE,
                        "dt_net_group: \"%.60s\": a pattern of at most %zu bytes with a factor, a decay, "

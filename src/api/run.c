@@ -90,10 +90,16 @@ static dt_status open_devices(dt_run *run) {
     return DT_OK;
 }
 
+/* A rank that is elsewhere would wait for this one. */
+static void leave(dt_run *run) {
+    char call[64];
+    if (!run->mpi || run->failed) return;
+    snprintf(call, sizeof call, "the end of run %d (dt_run_close)", run->number);
+    run->failed = dt_run_meet(run, DT_OK, true, call) != DT_OK;
+}
+
 static void tear_down(dt_run *run) {
-    /* A rank that is elsewhere would wait for this one. */
-    if (is_last(run) && !run->failed)
-        run->failed = dt_run_meet(run, DT_OK, true, "the end of its last run (dt_run_close)") != DT_OK;
+    if (!run->closed && is_last(run)) leave(run); /* it could not be opened */
     for (int i = 0; i < 2; i++) dt_eager_destroy(run->eager[i]);
     if (run->comm && run->comm != run->mpi) run->comm->destroy(run->comm);
     if (run->host && run->host != run->be) run->host->destroy(run->host);
@@ -160,7 +166,10 @@ void dt_run_drop(dt_run *run) {
 }
 
 void dt_run_close(dt_run *run) {
-    if (dt_handle_end(DT_HANDLE_RUN, run)) dt_run_drop(run);
+    if (!dt_handle_end(DT_HANDLE_RUN, run)) return;
+    run->closed = true;
+    leave(run);
+    dt_run_drop(run);
 }
 
 dt_status dt_run_get_info(const dt_run *run, dt_run_info *out) {

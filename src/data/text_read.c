@@ -142,10 +142,9 @@ static dt_status take(dt_text_reader *r, int64_t n, dt_text_block *b) {
         b->text = grown;
         b->capacity = n;
     }
-    if (b) {
-        memcpy(b->text, r->hold, (size_t)n);
-        b->n = n;
-    }
+    if (b) b->n = n;
+    if (n == 0) return DT_OK; /* memory may not be there yet */
+    if (b) memcpy(b->text, r->hold, (size_t)n);
     memmove(r->hold, r->hold + n, (size_t)(r->n_hold - n));
     r->n_hold -= n;
     r->passed += n;

@@ -56,6 +56,21 @@ static inline dt_run *open_cpu(void) {
     return run;
 }
 
+#ifdef DT_COMMAND
+/* Makes a set of text below `dir`, an empty directory: nine documents of 26 letters each, as bytes, an end token behind
+ * each. */
+static inline void make_text(const char *dir, char set[256]) {
+    char command[1024];
+    snprintf(set, 256, "%s/text", dir);
+    snprintf(
+        command, sizeof command,
+        "cd %s && for i in 1 2 3 4 5 6 7 8 9; do echo '{\"text\": \"abcdefghijklmnopqrstuvwxyz\"}'; done "
+        ">text.jsonl && %s data import text text.jsonl --field text --tokenizer byte --out text >import.log",
+        dir, DT_COMMAND);
+    assert_int_equal(system(command), 0);
+}
+#endif
+
 static inline dt_tensor *floats(dt_run *run, dt_shape shape, const float *data) {
     dt_tensor *t;
     OK(dt_tensor_from(run, DT_DTYPE_F32, shape, data, &t));

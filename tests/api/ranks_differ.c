@@ -325,7 +325,8 @@ static void same_weights(dt_run *run, dt_net *net) {
 }
 
 /* ranks_differ DIRECTORY: all of the above. ranks_differ open, ranks_differ close: of the last rank the options of
- * dt_run_open are wrong, or it leaves while the others train. */
+ * dt_run_open are wrong, or it leaves while the others train: with all that is
+ * the run's freed, with its network there (close_early), or with another run open (close_beside). */
 int main(int argc, char **argv) {
     dt_run *run = NULL;
     dt_run_info info;
@@ -341,7 +342,10 @@ int main(int argc, char **argv) {
     check(dt_run_get_info(run, &info));
     rank = info.rank, world = info.world;
     dt_net *net = build(run, SAME);
-    if (strcmp(argv[1], "close") == 0) {
+    if (strncmp(argv[1], "close", strlen("close")) == 0) {
+        const bool beside = strcmp(argv[1], "close_beside") == 0, early = strcmp(argv[1], "close_early") == 0;
+        dt_run *other = NULL;
+        if (beside) check(dt_run_open((dt_run_options){.device = DT_DEVICE_CPU, .threads = 1}, &other));
         batch b = make_batch(run, ROWS);
         check(dt_net_set(net, "x", b.x));
         check(dt_net_set(net, "y", b.y));
@@ -351,7 +355,10 @@ int main(int argc, char **argv) {
             ALL_FAIL(DT_ERR_USAGE, "dt_run_close", dt_net_step(net));
             ALL_FAIL(DT_ERR_PEER, "no longer in step", dt_net_step(net));
         }
-        free_batch(&b), dt_net_free(net), dt_run_close(run);
+        if (early) dt_run_close(run); /* its network is there still */
+        if (early && rank == world - 1) sleep(2);
+        free_batch(&b), dt_net_free(net);
+        if (!early) dt_run_close(run);
         if (rank == world - 1) sleep(2); /* its end ends the others */
         return 3;
     }

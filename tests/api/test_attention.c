@@ -139,6 +139,21 @@ static void refusals(void **state) {
     assert_int_equal(dt_net_status(net), DT_ERR_CONFIG);
     assert_non_null(strstr(dt_error_text(), "they are of one sequence"));
     dt_net_free(net);
+    /* Each in its own field, whatever else it might be. */
+    static const char *const why[] = {"lengths", "segments", "context"};
+    for (int i = 0; i < 3; i++) {
+        OK(dt_net_create(run, (dt_net_options){.batch = 2}, &net));
+        x = dt_input(net, "x", DT_DTYPE_F32, DT_SHAPE(STEPS, WIDE));
+        const dt_var of_steps = dt_input(net, "of_steps", DT_DTYPE_I32, DT_SHAPE(STEPS)),
+                     of_rows = dt_input(net, "of_rows", DT_DTYPE_I32, DT_SHAPE_SCALAR);
+        dt_attention_inputs in = {0};
+        if (i == 0) in.lengths = of_steps;
+        if (i == 1) in.segments = of_rows;
+        if (i == 2) in.context = of_rows;
+        dt_attention_of(x, in, (dt_attention_options){.heads = 2});
+        FAILS(DT_ERR_CONFIG, why[i], dt_net_status(net));
+        dt_net_free(net);
+    }
     dt_run_close(run);
 }
 

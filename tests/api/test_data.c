@@ -187,6 +187,55 @@ static void images(void **state) {
     dt_net_free(net), dt_data_free(data), dt_run_close(run);
 }
 
+/* A small network that tells the next letter of a text; documents apart or joined. */
+static void text(void **state) {
+    (void)state;
+    enum { CONTEXT = 10, VOCABULARY = 257 };
+    char dir[] = "/tmp/dtrain-api-XXXXXX", set[256], command[64];
+    assert_non_null(mkdtemp(dir));
+    make_text(dir, set);
+    dt_run *run = open_cpu();
+    for (int isolated = 0; isolated < 2; isolated++) {
+        dt_data *d;
+        dt_net *net;
+        dt_dtype type;
+        dt_shape shape;
+        const dt_data_open_options o = {.context = CONTEXT, .isolated = isolated};
+        OK(dt_data_open(run, set, o, &d));
+        assert_int_equal(dt_data_n_rows(d), (9 * 27 - 1 + CONTEXT - 1) / CONTEXT);
+        OK(dt_data_field(d, "label", &type, &shape));
+        assert_true(type == DT_DTYPE_I32 && shape.ndim == 1 && shape.dim[0] == CONTEXT);
+        assert_int_equal(dt_data_field(d, "segment", NULL, NULL), isolated ? DT_OK : DT_ERR_USAGE);
+        OK(dt_net_create(run, (dt_net_options){.batch = 5, .optimizer = {.name = "adam", .lr = 0.02}}, &net));
+        dt_var x = dt_input(net, "tokens", DT_DTYPE_I32, DT_SHAPE(CONTEXT)),
+               label = dt_input(net, "label", DT_DTYPE_I32, DT_SHAPE(CONTEXT));
+        dt_attention_inputs with = {0};
+        if (isolated) with.segments = dt_input(net, "segment", DT_DTYPE_I32, DT_SHAPE(CONTEXT));
+        x = dt_embedding(x, (dt_embedding_options){.rows = VOCABULARY, .channels = 16});
+        x = dt_attention_of(x, with, (dt_attention_options){.heads = 2, .causal = true});
+        dt_loss("cross_entropy", dt_dense(x, (dt_dense_options){.channels = VOCABULARY}), label,
+                (dt_loss_options){0});
+        OK(dt_net_status(net));
+        OK(dt_net_evaluate(net, d));
+        /* Each token but the first is told; with documents apart none that begins one. */
+        assert_true(metric(net, "rows") == (isolated ? 9 * 27 - 1 - 8 : 9 * 27 - 1));
+        const double before = metric(net, "loss");
+        OK(dt_net_fit(net, d, (dt_fit_options){.steps = 60}));
+        OK(dt_net_evaluate(net, d));
+        assert_true(metric(net, "loss") < 0.3 * before);
+        dt_data_free(d), dt_net_free(net);
+    }
+    dt_data *d = NULL;
+    FAILS(DT_ERR_CONFIG, "flip is for images",
+          dt_data_open(run, set, (dt_data_open_options){.flip = true}, &d));
+    dt_data_open_options no_text = table;
+    no_text.context = CONTEXT;
+    FAILS(DT_ERR_CONFIG, "context is for text", dt_data_open(run, "synthetic", no_text, &d));
+    snprintf(command, sizeof command, "rm -rf %s", dir);
+    assert_int_equal(system(command), 0);
+    dt_run_close(run);
+}
+
 static void refused(void **state) {
     (void)state;
     dt_run *run = open_cpu(), *second = open_cpu();
@@ -231,7 +280,8 @@ static void refused(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(questions), cmocka_unit_test(training), cmocka_unit_test(evaluating),
-        cmocka_unit_test(texts),     cmocka_unit_test(images),   cmocka_unit_test(refused),
+        cmocka_unit_test(texts),     cmocka_unit_test(images),   cmocka_unit_test(text),
+        cmocka_unit_test(refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,6 +4,7 @@
 #include "core/optim.h" /* for the list of names */
 
 static dt_run *run;
+static char place[] = "/tmp/dtrain-api-XXXXXX", text_set[256];
 
 /* A network of an image x, a vector v and a label y, to be tried on. */
 typedef struct ground {
@@ -122,6 +123,14 @@ static dt_status try_net(const void *options) {
 }
 static dt_status try_optimizer(const void *options) {
     dt_optimizer_options o = *(const dt_optimizer_options *)options;
+    o.name = o.momentum != 0                                                  ? "momentum"
+             : o.beta1 != 0 || o.beta2 != 0 || o.eps != 0                     ? "adam"
+             : o.alpha != 0                                                   ? "rmsprop"
+             : o.lr_decay != 0                                                ? "adagrad"
+             : o.trust != 0                                                   ? "lars"
+             : o.beta2_decay != 0 || o.scale_floor != 0 || o.update_clip != 0 ? "adafactor"
+             : o.adamw_lr != 0                                                ? "muon"
+                                                                              : "sgd";
     return try_net(&(dt_net_options){.optimizer = o});
 }
 static dt_status try_group(const void *options) {
@@ -140,8 +149,9 @@ static dt_status try_loss(const void *options) {
 static dt_status try_data_open(const void *options) {
     dt_data_open_options o = *(const dt_data_open_options *)options;
     dt_data *d = NULL;
-    if (o.image_size == 0) o.fields = "x:f32[2] y:i32";
-    const dt_status st = dt_data_open(run, "synthetic", o, &d);
+    if (o.pad_crop != 0) o.image_size = 8;
+    if (o.image_size == 0 && o.context == 0) o.fields = "x:f32[2] y:i32";
+    const dt_status st = dt_data_open(run, o.context != 0 ? text_set : "synthetic", o, &d);
     dt_data_free(d);
     return st;
 }
@@ -257,6 +267,7 @@ static const row rows[] = {
     R(loss, smoothing, 0.5, NONE),
     R(data_open, pad_crop, 2, NONE),
     R(data_open, threads, 1, NONE),
+    R(data_open, context, 5, NONE),
     R(data_open, rows, 10, NONE),
     R(data_open, classes, 10, NONE),
     R(data_open, image_size, 8, NONE),
@@ -475,6 +486,33 @@ static void options_count(void **state) {
     }
 }
 
+/* What would be ignored is refused. */
+static void options_of_others(void **state) {
+    (void)state;
+    const struct {
+        dt_optimizer_options o;
+        const char *what;
+    } cases[] = {
+        {{.name = "adam", .momentum = 0.5}, "momentum would be ignored"},
+        {{.name = "sgd", .beta1 = 0.5}, "beta1 would be ignored"},
+        {{.eps = 1e-3}, "eps would be ignored"},
+        {{.name = "momentum", .centered = true}, "centered would be ignored"},
+        {{.name = "lion", .trust_clip = true}, "trust_clip would be ignored"},
+        {{.name = "adamw", .muon_scale = DT_MUON_MATCH_RMS_ADAMW}, "muon_scale would be ignored"},
+        {{.name = "adamw", .no_nesterov = true}, "nesterov would be ignored"},
+        {{.name = "adamw", .adamw_lr = 1e-3}, "adamw_lr would be ignored"},
+    };
+    dt_net *net;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        FAILS(DT_ERR_CONFIG, cases[i].what,
+              dt_net_create(run, (dt_net_options){.batch = 2, .optimizer = cases[i].o}, &net));
+    ground g = begin();
+    for (int muon = -1; muon < 2; muon += 2)
+        FAILS(DT_ERR_CONFIG, "muon says",
+              dt_net_group(g.net, (dt_group_options){.pattern = "*", .muon = muon}));
+    dt_net_free(g.net);
+}
+
 /* ---- limits, at and beyond ---- */
 
 static void repeat(char *out, size_t n) {
@@ -636,21 +674,25 @@ static void mistakes_stick(void **state) {
 static int open_run(void **state) {
     (void)state;
     run = open_cpu();
+    assert_non_null(mkdtemp(place));
+    make_text(place, text_set);
     return 0;
 }
 
 static int close_run(void **state) {
+    char command[64];
     (void)state;
+    snprintf(command, sizeof command, "rm -rf %s", place);
     dt_run_close(run);
-    return 0;
+    return system(command);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(numbers),        cmocka_unit_test(every_number_has_a_row),
-        cmocka_unit_test(optimizers),     cmocka_unit_test(every_option_is_there),
-        cmocka_unit_test(options_count),  cmocka_unit_test(limits),
-        cmocka_unit_test(mistakes_stick),
+        cmocka_unit_test(numbers),       cmocka_unit_test(every_number_has_a_row),
+        cmocka_unit_test(optimizers),    cmocka_unit_test(every_option_is_there),
+        cmocka_unit_test(options_count), cmocka_unit_test(options_of_others),
+        cmocka_unit_test(limits),        cmocka_unit_test(mistakes_stick),
     };
     return cmocka_run_group_tests(tests, open_run, close_run);
 }
