@@ -534,6 +534,7 @@ DT_API dt_var dt_abs(dt_var x);
 DT_API dt_var dt_clamp(dt_var x, double lo, double hi);
 DT_API dt_var dt_square(dt_var x);
 DT_API dt_var dt_reciprocal(dt_var x);
+DT_API dt_var dt_scale(dt_var x, double factor); /* factor x */
 /* Of two values; a dimension of 1 is repeated, and so are missing ones in front. */
 DT_API dt_var dt_add(dt_var a, dt_var b);
 DT_API dt_var dt_sub(dt_var a, dt_var b);

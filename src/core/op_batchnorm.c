@@ -96,16 +96,17 @@ static dt_status grad_batchnorm(dt_graph *g, dt_nid id, const dt_vid *dout, cons
 
 const dt_op_row dt_row_batchnorm = {
     .name = "batchnorm",
-    .doc = "y = act(x * scale + shift + res), scale = gamma * invstd, shift = beta - mean * "
-           "scale, invstd = 1 / sqrt(var + eps), var biased; training updates rmean += momentum "
-           "(mean - rmean), rvar += momentum (var m / (m-1) - rvar), as PyTorch's BatchNorm2d; "
-           "in evaluation mean and var are rmean and rvar. Never lowered: a pass splits it.",
+    .doc =
+        "y = act(x * scale + shift + res), scale = gamma * invstd, shift = beta - mean * "
+        "scale, invstd = 1 / sqrt(var + eps), var biased; training updates rmean += momentum "
+        "(mean - rmean), rvar += momentum (var m / (m-1) - rvar), as PyTorch's BatchNorm2d; "
+        "in evaluation, and where fixed, mean and var are rmean and rvar. Never lowered: a pass splits it.",
     .in = {T("x"), F32("gamma", LEN(DT_BN_IN_X, LAST)), F32("beta", LEN(DT_BN_IN_X, LAST)),
            F32("rmean", LEN(DT_BN_IN_X, LAST), .updated = true),
            F32("rvar", LEN(DT_BN_IN_X, LAST), .updated = true), T("res", OPT, SAME(DT_BN_IN_X))},
     .out = {T("y"), F32("mean"), F32("invstd"), F32("scale"), F32("shift")},
     .flags = DT_OP_EFFECT,
-    .attr = {A(norm, eps), LEARNS(norm, momentum), A(norm, relu)},
+    .attr = {A(norm, eps), LEARNS(norm, momentum), A(norm, relu), LEARNS(norm, fixed)},
     .infer = infer_batchnorm,
     .grad = grad_batchnorm,
     .flops = dt_flops_main4,

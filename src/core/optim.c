@@ -195,6 +195,12 @@ static const dt_key_row optim_keys[] = {
      .help = "The step looks ahead by one gradient"},
     {BOOL("decay_bn_and_bias", decay_bn_and_bias), MATHS, .fallback = "false",
      .help = "Weight decay on batch-norm parameters and biases too"},
+    {FLOAT("layer_decay", layer_decay, 0, 1), LATER_MATHS, .fallback = "0.0",
+     .help = "Factor on the learning rate from each layer to the one below it, for fine-tuning: the last "
+             "layer has 1, the last "
+             "block this, what comes before the first block the least (BEiT's layers). 0: none"},
+    {FLOAT("head_lr_factor", head_lr_factor, 0, 1e6), LATER_MATHS, .fallback = "0.0",
+     .help = "Factor on the learning rate of the last layer; 0: none"},
 };
 const dt_section dt_optim_section = SECTION("optim", optim_keys);
 #undef KEYS_OF

@@ -32,7 +32,7 @@ enum { N_ENTRY_KEY = sizeof entry_keys / sizeof entry_keys[0] };
 static const uint32_t says_of[N_ENTRY_KEY] = {0, DT_GROUP_LR, DT_GROUP_DECAY, DT_GROUP_FROZEN, DT_GROUP_MUON};
 
 dt_optim_group dt_optim_group_of(const dt_optim_groups *g, const char *name) {
-    dt_optim_group all = {.lr_factor = 1};
+    dt_optim_group all = g->base ? dt_optim_group_of(g->base, name) : (dt_optim_group){.lr_factor = 1};
     for (int32_t i = 0; i < g->n; i++) {
         const dt_optim_group *one = &g->group[i];
         if (!dt_name_matches(one->pattern, name)) continue;

@@ -74,7 +74,7 @@ static dt_status split_one(dt_graph *g, const dt_node *bn, dt_node *list, int32_
     const dt_value x = g->value[bn->in[DT_BN_IN_X]];
     const int64_t c = x.dim[x.ndim - 1];
     dt_node *made = &list[(*n)++];
-    if (g->training) {
+    if (g->training && !bn->attr.norm.fixed) {
         char name[DT_NAME_MAX];
         dt_vid stats;
         snprintf(name, sizeof name, "%.*s:stats", DT_NAME_MAX - 8, g->value[bn->out[DT_BN_OUT_Y]].name);

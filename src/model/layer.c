@@ -118,6 +118,10 @@ static const dt_key_row clamp_keys[] = {
     {FLOAT("hi", b, -1e30, 1e30), .fallback = "1", .help = "The largest value"},
 };
 LAYER_SECTION(clamp, clamp_keys);
+static const dt_key_row scale_keys[] = {
+    {FLOAT("factor", a, -1e30, 1e30), .fallback = "1", .help = "What each number is multiplied by"},
+};
+LAYER_SECTION(scale, scale_keys);
 #undef KEYS_OF
 
 #define KEYS_OF dt_conv_transpose_options
@@ -486,6 +490,7 @@ static dt_vid build_unary(dt_builder *b, const char *name, dt_vid x, dt_unary f,
 BUILD_UNARY(build_leaky_relu, LEAKY_RELU)
 BUILD_UNARY(build_elu, ELU)
 BUILD_UNARY(build_clamp, CLAMP)
+BUILD_UNARY(build_scale, SCALE)
 
 static dt_vid build_add(dt_builder *b, const char *name, const dt_vid *in, int32_t n_in, const void *o) {
     (void)n_in, (void)o;
@@ -635,6 +640,7 @@ const dt_layer_row dt_layer_table[] = {
     {"clamp", &clamp_section, ONE_INPUT, .build = build_clamp, .help = "min(max(x, lo), hi)"},
     {"square", NULL, ONE_INPUT, UNARY(SQUARE), .help = "x x"},
     {"reciprocal", NULL, ONE_INPUT, UNARY(RECIPROCAL), .help = "1 / x"},
+    {"scale", &scale_section, ONE_INPUT, .build = build_scale, .help = "factor x"},
     {"softmax", NULL, ONE_INPUT, .op = DT_OP_SOFTMAX,
      .help = "exp(x) over its sum along the last dimension; the loss takes its input without it"},
     {"log_softmax", NULL, ONE_INPUT, .op = DT_OP_LOG_SOFTMAX, .help = "Logarithm of softmax"},

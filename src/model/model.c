@@ -46,6 +46,7 @@ static dt_status build_row(const dt_model_row *row, const dt_model_options *o, c
     const dt_vid x = read_input(&b, row, o, in);
     if (b.status == DT_OK) dt_task_head(&b, o, row->build(&b, x, outputs, o, row->shape));
     if (row->build == dt_net_layers) dt_net_layers_check(&b, o);
+    if (b.status == DT_OK) b.status = dt_lora_insert(&o->lora, g);
     if (b.status != DT_OK) {
         dt_error_context("model %s", row->name);
         dt_graph_destroy(g);

@@ -12,6 +12,8 @@ static const char *const loss_names[] = {"auto", "cross_entropy", "bce", "mse", 
 static const char *const head_names[] = {[DT_INIT_HEAD_SAME] = "same", [DT_INIT_HEAD_NEW] = "new", NULL};
 
 static const char *const pool_names[] = {[DT_POOL_TOKEN] = "token", [DT_POOL_MEAN] = "mean", NULL};
+static const char *const freeze_names[] = {
+    [DT_FREEZE_NONE] = "none", [DT_FREEZE_ALL_BUT_HEAD] = "all_but_head", NULL};
 
 #define LLAMAS       "llama*, smollm*, tinyllama*"
 #define TRANSFORMERS "gpt2*, bert*, " LLAMAS
@@ -70,6 +72,11 @@ static const dt_key_row model_keys[] = {
      .help = "Heads of keys and values, which those of the queries share; 0: in the network's proportion"},
     {BOOL("tied", tied), LATER_MATHS, .fallback = "false", .only = "model.name = lstm_lm, gru_lm",
      .help = "The last layer has the weight of the embedding"},
+    {CHOICE("freeze", freeze, freeze_names), LATER_MATHS, .fallback = "none",
+     .help = "all_but_head: only the last layer is trained, on what the rest of the network gives in "
+             "evaluation: its "
+             "batch norms use their running statistics, which stay, and nothing is dropped (a linear probe). "
+             "[[optim.groups]] go on from there"},
     {STRING("init_from", init.from), LATER_MATHS, .fallback = "",
      .help = "Weights that a new run begins with instead of drawing them: a run, a checkpoint, a file in "
              "safetensors, "

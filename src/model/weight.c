@@ -6,6 +6,7 @@
 
 #include "core/axis.h"
 #include "core/op.h"
+#include "model/lora.h"
 
 /* The operand in which a convolution, plain or transposed, has its weight. */
 static bool is_kernel(const dt_node *n, int32_t slot) {
@@ -78,7 +79,8 @@ dt_status dt_weight_list_make(const dt_graph *g, dt_weight_list *out) {
         w->n_elem = 1;
         for (int32_t d = 0; d < w->ndim; d++) w->n_elem *= w->dim[d];
         find_layout(g, v, w);
-        w->head = !w->state && is_head(g, v);
+        w->adapter = dt_lora_is_adapter(w->name);
+        w->head = !w->state && !w->adapter && is_head(g, v);
     }
     return DT_OK;
 }

@@ -9,8 +9,10 @@
 
 /* In the order in which they are written and documented. */
 const dt_config_part dt_config_parts[DT_CONFIG_PARTS] = {
-    PART(run),   PART(model),    PART(data), PART(augment),    PART(train),
-    PART(optim), PART(schedule), PART(dist), PART(checkpoint),
+    PART(run),        PART(model),    {&dt_lora_section, offsetof(dt_config, model.lora)},
+    PART(data),       PART(augment),  PART(train),
+    PART(optim),      PART(schedule), PART(dist),
+    PART(checkpoint),
 };
 
 bool dt_config_key_at(int index, dt_config_key *out) {

@@ -139,6 +139,23 @@ static dt_status read_text(reader *r, const char *text, size_t size) {
     return status;
 }
 
+/* "a, b" as ["a", "b"]. */
+static void print_words(const char *value, FILE *out) {
+    char word[DT_KEY_STRING_MAX];
+    fputs("v = [", out);
+    for (const char *at = value; *at;) {
+        at += strspn(at, " ");
+        size_t n = strcspn(at, ",");
+        const char *next = at + n + (at[n] == ',');
+        while (n > 0 && at[n - 1] == ' ') n--;
+        snprintf(word, sizeof word, "%.*s", (int)n, at);
+        dt_print_quoted(word, out);
+        fputs(*next ? ", " : "", out);
+        at = next;
+    }
+    fputc(']', out);
+}
+
 /* The value of an override as a TOML document "v = ...": strings need no quotes, arrays no brackets. */
 static char *override_document(const dt_key_row *row, const char *value) {
     char *text = NULL;
@@ -147,10 +164,12 @@ static char *override_document(const dt_key_row *row, const char *value) {
     if (!out) return NULL;
     const char *start = value + strspn(value, " \t");
     bool is_text = row && (row->kind == DT_KEY_STRING || row->kind == DT_KEY_CHOICE);
-    bool is_list = row && row->kind == DT_KEY_FLOATS;
+    bool is_list = row && row->kind == DT_KEY_FLOATS, is_names = row && row->kind == DT_KEY_NAMES;
     if (is_text && *start != '"' && *start != '\'') {
         fputs("v = ", out);
         dt_print_quoted(value, out);
+    } else if (is_names && !strchr("[\"'", *start)) {
+        print_words(value, out);
     } else if (is_list && *start != '[') {
         fprintf(out, "v = [%s]", value);
     } else {

@@ -7,7 +7,7 @@
 #include "core/toml.h"
 #include "train/config.h"
 
-enum { DT_CONFIG_PARTS = 9, DT_CONFIG_KEY_MAX = 128 };
+enum { DT_CONFIG_PARTS = 10, DT_CONFIG_KEY_MAX = 128 };
 
 /* A section, and where its options stand in dt_config. */
 typedef struct dt_config_part {

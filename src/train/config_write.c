@@ -8,6 +8,15 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+/* Whether a hash is to know of the section: of a later one only where one of its keys is set. */
+static bool is_hashed(const dt_config_part *part, const void *options, const void *defaults) {
+    for (int i = 0; i < part->section->n_row; i++) {
+        const dt_key_row *row = &part->section->row[i];
+        if (!(row->flags & DT_KEY_LATER) || !dt_key_is_same(row, options, defaults)) return true;
+    }
+    return false;
+}
+
 /* The keys that carry one of `flags`, or all keys with flags 0; for a hash without the later ones that are not
  * set. */
 static void print_config(const dt_config *c, uint32_t flags, bool hash, FILE *out) {
@@ -15,12 +24,12 @@ static void print_config(const dt_config *c, uint32_t flags, bool hash, FILE *ou
     dt_config defaults;
     dt_config_init(&defaults);
     for (int i = 0; dt_config_key_at(i, &k); i++) {
-        if (k.first) fprintf(out, "%s[%s]\n", i > 0 ? "\n" : "", k.part->section->name);
-        const void *options = dt_config_options_of(c, k.part);
+        const void *options = dt_config_options_of(c, k.part),
+                   *unset = dt_config_options_of(&defaults, k.part);
+        if (k.first && (!hash || is_hashed(k.part, options, unset)))
+            fprintf(out, "%s[%s]\n", i > 0 ? "\n" : "", k.part->section->name);
         if (flags && !(k.row->flags & flags)) continue;
-        if (hash && k.row->flags & DT_KEY_LATER &&
-            dt_key_is_same(k.row, options, dt_config_options_of(&defaults, k.part)))
-            continue;
+        if (hash && k.row->flags & DT_KEY_LATER && dt_key_is_same(k.row, options, unset)) continue;
         bool by_kind;
         const bool counts = dt_config_counts(c, &k, &by_kind);
         if (!hash && (!counts || (by_kind && c->set_at[i].line == 0))) fputs("# ", out);

@@ -107,6 +107,19 @@ static dt_status type_of(const char *word, dt_tensor_type *out) {
     return dt_fail(DT_ERR_USAGE, "\"%s\" is none of f32, f16, bf16", word);
 }
 
+/* The network of the file has none any more. */
+static dt_status merge_adapters(const char *in, network *n, dt_export *x) {
+    dt_lora_options *lora = &n->config.model.lora;
+    if (lora->rank == 0)
+        return dt_fail(DT_ERR_USAGE, "--merge: %s has no low-rank adapters (lora.rank = 0)", in);
+    x->merge = true;
+    x->factor = dt_lora_factor(lora);
+    dt_section_defaults(&dt_lora_section, lora);
+    free(n->config_text);
+    n->config_text = NULL;
+    return dt_config_to_text(&n->config, &n->config_text);
+}
+
 static dt_status checkpoint_to_file(const dt_convert_options *o, network *n) {
     dt_export x = {.n = 0};
     DT_TRY(type_of(o->type, &x.type));
@@ -117,6 +130,7 @@ static dt_status checkpoint_to_file(const dt_convert_options *o, network *n) {
     DT_TRY(find_network(n, o, k->path));
     x.net = dt_engine_weights(n->engine);
     x.n = k->n_tensor, x.tensor = k->tensor;
+    if (o->merge) DT_TRY(merge_adapters(o->in, n, &x));
     x.config_text = n->config_text, x.data_text = n->data_text;
     n->step = x.step = k->meta.step;
     const dt_status st = dt_export_write(o->out, &x);

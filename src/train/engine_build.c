@@ -124,7 +124,7 @@ static dt_status compile(dt_engine *e, const dt_dataset_info *data, FILE *tell) 
                                            .weight_decay = (float)c->optim.weight_decay,
                                            .decay_all = c->optim.decay_bn_and_bias,
                                            /* Evaluation has all of them on the axis. */
-                                           .groups = e->train ? &c->groups : NULL},
+                                           .groups = e->train ? &e->groups : NULL},
                                   .recompute = e->recompute,
                                   .recompute_flops = &e->recompute_flops,
                                   .check = refuse_hopeless,
@@ -133,10 +133,14 @@ static dt_status compile(dt_engine *e, const dt_dataset_info *data, FILE *tell) 
     dt_graph *g;
     /* The axis needs the training graph even where only evaluation runs. */
     DT_TRY(dt_engine_forward_graph(e, NULL, data, true, &g));
-    const dt_status listed = dt_weight_list_make(g, &e->weights);
-    if (listed != DT_OK) dt_graph_destroy(g);
-    DT_TRY(listed);
+    dt_status st = dt_weight_list_make(g, &e->weights);
+    if (st == DT_OK) st = dt_engine_make_groups(e);
+    if (st == DT_OK) st = dt_engine_probe(e, g);
+    if (st != DT_OK) dt_graph_destroy(g);
+    DT_TRY(st);
+    dt_weight_list_settle(&e->weights, c->model.name);
     DT_TRY(dt_compile(g, &o, &e->axis, e->train ? &e->program : NULL));
+    dt_engine_scale_layers(e);
     DT_TRY(need_matrix(e));
     DT_TRY(dt_engine_forward_graph(e, NULL, data, false, &g));
     const dt_status kept = keep_scores(g);

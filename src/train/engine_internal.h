@@ -30,6 +30,7 @@ struct dt_engine {
     dt_division division;
     bool train, any_gpu, plan_only;
     dt_weight_list weights;
+    dt_optim_groups base_groups, groups; /* what short keys say, and the configuration's groups over it */
     dt_axis *axis;
     dt_store *store;
     dt_program *program, *eval;
@@ -89,6 +90,14 @@ struct dt_engine {
 dt_status dt_engine_refuse_hopeless(dt_engine *e, dt_graph *g);
 /* Sets device_bytes; an error that names the largest batch that fits where that is more than is free. */
 dt_status dt_engine_check_memory(dt_engine *e, const dt_store_options *o);
+
+/* engine_groups.c; after the weights are listed */
+/* Fills e->groups. */
+dt_status dt_engine_make_groups(dt_engine *e);
+/* model.freeze: the training graph as evaluation has it, up to where something is trained. */
+dt_status dt_engine_probe(const dt_engine *e, dt_graph *training);
+/* Factors on the learning rate by layers to the axis. */
+void dt_engine_scale_layers(dt_engine *e);
 
 /* engine_output.c */
 /* n elements of f32, f16 or bf16, exactly. */

@@ -7,6 +7,7 @@
 
 #include "core/half.h"
 #include "core/version.h"
+#include "model/lora.h"
 
 /* The file's tensors while they are put together; names and data owned. */
 typedef struct draft {
@@ -44,17 +45,55 @@ static dt_status add(draft *d, const char *name, dt_tensor_type type, int32_t nd
     return DT_OK;
 }
 
-static dt_status add_weight(const dt_export *x, const dt_weight *w, draft *d) {
-    int64_t dim[DT_MAX_DIM];
+/* The tensor of the weight; NULL: it is not there, or of another shape. */
+static const dt_ckpt_tensor *tensor_of(const dt_export *x, const dt_weight *w) {
     const dt_ckpt_tensor *t = find(x, "ema/", w->name);
     if (!t) t = find(x, w->state ? "state/" : "param/", w->name);
-    if (!t || t->ndim != w->ndim || memcmp(t->dim, w->dim, (size_t)w->ndim * sizeof *w->dim) != 0)
+    const bool same =
+        t && t->ndim == w->ndim && memcmp(t->dim, w->dim, (size_t)w->ndim * sizeof *w->dim) == 0;
+    return same ? t : NULL;
+}
+
+/* The adapter's matrix whose name ends in `tail` beside a weight; NULL: it has none. */
+static const dt_ckpt_tensor *adapter_of(const dt_export *x, const dt_weight *w, const char *tail) {
+    char name[2 * DT_NAME_MAX];
+    const size_t n = strlen(w->name), own = strlen("weight");
+    const bool ends = n >= own && strcmp(w->name + n - own, "weight") == 0;
+    snprintf(name, sizeof name, "%.*s%s", (int)(ends ? n - own : n), w->name, tail);
+    const dt_weight *found = dt_weight_find(x->net, name);
+    return found ? tensor_of(x, found) : NULL;
+}
+
+/* The weight's numbers, in `room` with its adapter in them where that is asked for. */
+static dt_status merged(const dt_export *x, const dt_weight *w, const dt_ckpt_tensor *t, float **room,
+                        const float **out) {
+    const dt_ckpt_tensor *a = x->merge ? adapter_of(x, w, DT_LORA_A) : NULL,
+                         *b = a ? adapter_of(x, w, DT_LORA_B) : NULL;
+    *room = NULL;
+    *out = t->data;
+    if (!b) return DT_OK;
+    *room = malloc((size_t)w->n_elem * sizeof **room);
+    if (!*room) return dt_fail(DT_ERR_MEMORY, "no memory for %s", w->name);
+    memcpy(*room, t->data, (size_t)w->n_elem * sizeof **room);
+    dt_lora_merge(x->factor, w->dim[0], w->dim[1], a->dim[0], a->data, b->data, *room);
+    *out = *room;
+    return DT_OK;
+}
+
+static dt_status add_weight(const dt_export *x, const dt_weight *w, draft *d) {
+    int64_t dim[DT_MAX_DIM];
+    const dt_ckpt_tensor *t = tensor_of(x, w);
+    if (!t)
         return dt_fail(DT_ERR_CHECKPOINT, "%s is not there, or of another shape than the network's", w->name);
+    float *room;
+    const float *own;
     float *data = malloc((size_t)w->n_elem * sizeof *data);
     const dt_tensor_type type = w->state ? DT_TENSOR_F32 : x->type;
     dt_weight_file_dims(w, dim);
     DT_TRY(add(d, w->name, type, w->ndim, dim, data));
-    dt_weight_to_file(w, t->data, data);
+    DT_TRY(merged(x, w, t, &room, &own));
+    dt_weight_to_file(w, own, data);
+    free(room);
     return dt_export_narrow(type, w->name, w->n_elem, data);
 }
 
@@ -72,6 +111,7 @@ static dt_status add_count(const dt_export *x, const dt_weight *w, draft *d) {
 
 static dt_status gather(const dt_export *x, draft *d) {
     for (int32_t i = 0; i < x->net->n; i++) {
+        if (x->merge && x->net->weight[i].adapter) continue;
         DT_TRY(add_weight(x, &x->net->weight[i], d));
         DT_TRY(add_count(x, &x->net->weight[i], d));
     }

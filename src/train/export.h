@@ -19,6 +19,8 @@ typedef struct dt_export {
     dt_tensor_type type;                 /* F32, F16 or BF16; of running statistics F32 in any case */
     const char *config_text, *data_text; /* the latter may be NULL */
     int64_t step;
+    bool merge;    /* low-rank adapters become part of the weights that they adapt */
+    double factor; /* of them */
 } dt_export;
 
 /* DT_ERR_IO; DT_ERR_CHECKPOINT where a weight is missing; DT_ERR_CONFIG where a number is too large for the type. */

@@ -81,6 +81,9 @@ static const dt_key_row train_keys[] = {
              "which reaches back "
              "about 1 / (1 - ema) steps and is what evaluation then judges by (it measures the current "
              "weights, too); 0: off"},
+    {BOOL("ema_warmup", ema_warmup), LATER_MATHS, .fallback = "false", .only = "train.ema > 0",
+     .help = "The decay of step t, from 0, is at most (1 + t) / (10 + t), so that the average soon forgets "
+             "the first weights"},
     {FLOAT("loss_scale", loss_scale, 0, 0x1p32), MATHS, .fallback = "0.0",
      .help = "Factor on the loss against fp16 underflow; 0: chosen (1024 in fp16, else 1)"},
     {INT("loss_scale_growth", loss_scale_growth, 0, 1 << 30), MATHS, .fallback = "0",
@@ -145,7 +148,7 @@ static const dt_key_row checkpoint_keys[] = {
     {BOOL("async", async), .fallback = "true", .help = "Write checkpoints in the background"},
     {CHOICE("on_error", on_error, save_error_names), .fallback = "warn",
      .help = "After a failed save: warn and train on, or stop"},
-    {CHOICE("export", export, export_names), .fallback = "none",
+    {CHOICE("export", export, export_names), .flags = DT_KEY_LATER, .fallback = "none",
      .help = "safetensors: each checkpoint also has its weights, averaged ones where there are such, in "
              "model.safetensors, in PyTorch's layouts"},
 };

@@ -243,6 +243,10 @@ static bool fits(const entry *e, const dt_init_options *o, match *m, int32_t *n_
     if (w->ndim == 2 && is_transposed(o, w->name)) w->layout = DT_WEIGHT_TRANSPOSED;
     dt_weight_file_dims(w, dim);
     if (same_shape(e->file->ndim, e->file->dim, w->ndim, dim)) return true;
+    if (w->layout == DT_WEIGHT_TRANSPOSED && same_shape(e->file->ndim, e->file->dim, w->ndim, w->dim)) {
+        w->layout = DT_WEIGHT_SAME; /* a file of another program than the one that turns them */
+        return true;
+    }
     if (w->layout != DT_WEIGHT_SAME || w->ndim != 2 || e->file->ndim != 2 || e->file->dim[0] != w->dim[1] ||
         e->file->dim[1] != w->dim[0])
         return false;
@@ -345,7 +349,7 @@ static dt_status match_all(source *s, const dt_weight_list *net, const dt_init_o
         const bool anew = net->weight[i].head && o->head == DT_INIT_HEAD_NEW;
         m[i] = (match){.from = find_entry(s, net->weight[i].name), .as = net->weight[i]};
         if (m[i].from) m[i].from->used = true, n_found++;
-        if (!m[i].from && !anew) f->missing[f->n_missing++] = m[i].as.name;
+        if (!m[i].from && !anew && !m[i].as.adapter) f->missing[f->n_missing++] = m[i].as.name;
         if (m[i].from && !anew && !fits(m[i].from, o, &m[i], &out->n_transposed)) {
             f->shape[f->n_shape++] = &m[i];
             f->head = f->head || m[i].as.head;

@@ -83,6 +83,7 @@ static double metric(dt_net *net, const char *name) {
     A(dt_neg(v), -x)                                                                                         \
     A(dt_clamp(v, -1, 0), fmin(fmax(x, -1), 0))                                                              \
     A(dt_reciprocal(v), 1 / x)                                                                               \
+    A(dt_scale(v, -1.5), -1.5 * x)                                                                           \
     A(dt_add(v, w), x + y)                                                                                   \
     A(dt_sub(v, w), x - y)                                                                                   \
     A(dt_mul(v, w), x *y)                                                                                    \

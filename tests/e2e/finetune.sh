@@ -61,4 +61,33 @@ expect six/metrics.jsonl '"drawn": \["layer9.weight", "layer9.bias"\]' 1
 train 1 none.log base.toml run.out_dir=none model.init_from=nothing
 expect_code 3
 expect none.log 'nothing: No such file' 1
+# Low-rank adapters on a file's weights: equal on one rank and two, resumed as they were, merged into a plain network.
+# shellcheck disable=SC2086 # options
+{
+    lora="model.init_from=a.safetensors lora.rank=2 lora.alpha=8 lora.targets=layer9 lora.train=layer2.* train.ema=0"
+    train_ok 1 lora.log base.toml run.out_dir=lora $lora $short
+    train_ok 2 lora_two.log base.toml run.out_dir=lora_two $lora $short
+    close_losses lora lora_two 1e-4
+    expect lora.log '^weights 9 of 11 from a.safetensors \(safetensors\); drawn anew: layer9.lora_A.weight, layer9.lora_B.weight$' 1
+    expect lora.log '^model +536 parameters in [0-9]+ buckets and frozen 2268;' 1
+    train_ok 1 half.log base.toml run.out_dir=half $lora train.steps=10 schedule.kind=constant schedule.warmup_steps=0
+    train_ok 1 half.log base.toml run.out_dir=half $lora train.steps=20 schedule.kind=constant schedule.warmup_steps=0
+    train_ok 1 whole.log base.toml run.out_dir=whole $lora train.steps=20 schedule.kind=constant schedule.warmup_steps=0
+    diff <(field half train loss | tail -n 2) <(field whole train loss | tail -n 2) || fail "adapters do not resume as they were"
+    train_ok 0 merge.log convert lora merged.safetensors --merge
+    train_ok 0 merge.log convert merged.safetensors merged
+    train_ok 0 eval.log eval base.toml run.out_dir=lora $lora
+    train_ok 0 eval_merged.log eval merged/config.toml
+}
+! grep -q lora_ <("$DTRAIN" inspect merged.safetensors) || fail "adapters are left in a merged file"
+[ "$(grep -o 'loss [0-9.]*, top-1 [0-9.]*' eval.log)" = "$(grep -o 'loss [0-9.]*, top-1 [0-9.]*' eval_merged.log)" ] ||
+    fail "merged adapters give another network: $(cat eval.log eval_merged.log)"
+train 0 merge.log convert a twice.safetensors --merge
+expect_code 2
+expect merge.log 'has no low-rank adapters' 1
+
+# A linear probe moves the last layer alone.
+# shellcheck disable=SC2086 # options
+train_ok 2 probe.log base.toml run.out_dir=probe model.init_from=a model.init_head=new model.freeze=all_but_head $short
+expect probe.log '^model +1028 parameters in [0-9]+ buckets? and frozen 1256;' 1
 pass "runs and files give the same runs"

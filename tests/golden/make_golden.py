@@ -276,6 +276,7 @@ UNARY = {
     "clamp": ((-1.5, 2.5), torch.clamp),
     "square": ((), torch.square),
     "reciprocal": ((), torch.reciprocal),
+    "scale": ((-1.25,), torch.mul),
 }
 ABOVE = {"log", "sqrt", "reciprocal"}
 BINARY = {

@@ -54,7 +54,8 @@ static const double op_selu[] = {1.6732632423543772848, 1.0507009873554804934};
     U(ABS, IN_ACT, IN_ACT, 0, 0, fabs(x), (v > 0) - (v < 0)) \
     U(CLAMP, IN_WIDE, IN_WIDE, -1.5f, 2.5f, fmin(fmax(x, a), b), v >= a && v <= b) \
     U(SQUARE, IN_ACT, IN_ACT, 0, 0, pow(x, 2), 2 * v) \
-    U(RECIPROCAL, IN_ABOVE, IN_ABOVE, 0, 0, pow(x, -1), -v * v)
+    U(RECIPROCAL, IN_ABOVE, IN_ABOVE, 0, 0, pow(x, -1), -v * v) \
+    U(SCALE, IN_ACT, IN_ACT, -0.75f, 0, a * x, a)
 
 /* B(CONSTANT, kind of the second operand, value, derivative by x, by y) */
 #define OP_BINARY_LIST(B) \

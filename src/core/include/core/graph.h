@@ -113,6 +113,7 @@ typedef struct dt_norm_attr {
     float eps, momentum; /* momentum: weight of the new batch statistic */
     bool relu;           /* ends in a ReLU */
     int32_t groups;      /* GROUPNORM */
+    bool fixed;          /* BATCHNORM: in training, too, by the running statistics, which stay */
     bool stats_are_sums; /* stats are (sum, sum of squares), not (mean, biased variance) */
     bool length;         /* RMSNORM: rows are divided by their length, or eps where that is less */
 } dt_norm_attr;

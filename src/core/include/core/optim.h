@@ -57,6 +57,7 @@ typedef struct dt_optim_options {
     bool centered;                                /* rmsprop: by the variance instead of the mean square */
     bool trust_clip; /* lamb, lars: the ratio is at most 1 (lars: the rate is at most lr) */
     bool decay_bn_and_bias;
+    double layer_decay, head_lr_factor; /* factors on the rate: a layer below, of the last layer; 0: none */
 } dt_optim_options;
 
 /* What of a parameter a state vector has a float for. A matrix is [dim 0, the rest]; all else is a vector. */

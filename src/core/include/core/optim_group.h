@@ -28,6 +28,8 @@ typedef struct dt_optim_groups {
     char file
         [DT_KEY_STRING_MAX]; /* that they were read from, for messages, with the line of each; "" or 0: none */
     int32_t line[DT_OPTIM_GROUPS_MAX];
+    const struct dt_optim_groups
+        *base; /* borrowed: what goes before these, and need not be of any parameter; NULL: none */
 } dt_optim_groups;
 
 /* What all groups together say of the parameter of that name; `pattern` is empty. */

@@ -193,7 +193,8 @@ DT_SCALAR float dt_clampf(float x, float lo, float hi) {
     U(ABS, abs, X, DT_SCALARS_0, fabsf(x), x > 0 ? g : x < 0 ? -g : 0) \
     U(CLAMP, clamp, X, DT_SCALARS_2("lo", 0, "hi", 1), dt_clampf(x, a, b), x >= a && x <= b ? g : 0) \
     U(SQUARE, square, X, DT_SCALARS_0, x * x, 2 * x * g) \
-    U(RECIPROCAL, reciprocal, Y, DT_SCALARS_0, 1 / x, -g * y * y)
+    U(RECIPROCAL, reciprocal, Y, DT_SCALARS_0, 1 / x, -g * y * y) \
+    U(SCALE, scale, Y, DT_SCALARS_1("factor", 1), a * x, a * g)
 
 #define DT_SCALARS_0 {{NULL, 0}}
 #define DT_SCALARS_1(name, value) {{name, value}}

@@ -3,6 +3,7 @@
 #define DT_MODEL_OPTIONS_H
 
 #include "model/layer.h"
+#include "model/lora.h"
 
 enum { DT_LAYERS_MAX = 512, DT_MODEL_LOSSES_MAX = DT_LOSSES_MAX - 1 };
 
@@ -36,6 +37,8 @@ extern const dt_section dt_loss_entry_section;
 
 enum { DT_INIT_ENTRIES_MAX = 32 };
 typedef enum dt_init_head { DT_INIT_HEAD_SAME = 0, DT_INIT_HEAD_NEW } dt_init_head;
+
+typedef enum dt_freeze { DT_FREEZE_NONE = 0, DT_FREEZE_ALL_BUT_HEAD } dt_freeze;
 
 /* Where weights come from instead of being drawn; each key is documented in its row. */
 typedef struct dt_init_options {
@@ -74,6 +77,8 @@ typedef struct dt_model_options {
     dt_loss_entry losses[DT_MODEL_LOSSES_MAX];
     char losses_file[DT_KEY_STRING_MAX];
     dt_init_options init;
+    int64_t freeze;       /* dt_freeze */
+    dt_lora_options lora; /* [lora] */
 } dt_model_options;
 extern const dt_section dt_model_section;
 

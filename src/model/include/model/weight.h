@@ -16,12 +16,14 @@ typedef enum dt_weight_layout {
 typedef struct dt_weight {
     char name[DT_NAME_MAX]; /* as in checkpoints */
     bool state;             /* a running statistic */
+    bool adapter;           /* of a low-rank adapter */
     bool head;              /* of the layer that ends the network, and of no other */
     int32_t ndim;
     int64_t dim[DT_MAX_DIM]; /* as in checkpoints */
     int64_t n_elem;
     dt_weight_layout layout;
     int64_t pixels; /* IMAGE_ROWS: H W */
+    int32_t layer;  /* by dt_weight_list_layers */
 } dt_weight;
 
 typedef struct dt_weight_list {
@@ -32,6 +34,12 @@ typedef struct dt_weight_list {
 /* Of a forward graph that no pass has changed. Freed by dt_weight_list_free. */
 dt_status dt_weight_list_make(const dt_graph *forward, dt_weight_list *out);
 void dt_weight_list_free(dt_weight_list *list);
+/* The layouts that a built-in network's files have and its graph does not say. */
+void dt_weight_list_settle(dt_weight_list *list, const char *model);
+/* Numbers the layers as BEiT does and timm for layer-wise decay of the learning rate: 0 what comes before the first
+ * block, the blocks 1 to n, each with what stands in front of it, n + 1 what comes behind the last. Returns how many
+ * layers there are, n + 2. */
+int32_t dt_weight_list_layers(dt_weight_list *list, const char *model);
 /* NULL if absent. */
 const dt_weight *dt_weight_find(const dt_weight_list *list, const char *name);
 
