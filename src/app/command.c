@@ -17,6 +17,10 @@ static const char configured[] = "CONFIG.toml [section.key=value ...]";
 static const dt_option eval_options[] = {
     {TEXT("report", "DIR"),
      .help = "also write classes.csv, confusion.csv, confusion.svg and mistakes.csv there"},
+    {TEXT("choices", "FILE"),
+     .help = "in place of data.val questions with several endings, of which a language network is to find "
+             "the right one "
+             "the likeliest: JSON lines with ctx, endings and label, or llm.c's .bin of HellaSwag"},
     END,
 };
 
@@ -194,7 +198,7 @@ const dt_verb dt_verb_table[] = {
          "dtrain configs/resnet50.toml run.resume=runs/a/checkpoints/step-00005000 run.out_dir=runs/b  "
          "# from a checkpoint of another run"},
     {"eval", dt_verb_eval, .ranks = true, .config = true,
-     .usage = "CONFIG.toml [--report DIR] [section.key=value ...]",
+     .usage = "CONFIG.toml [--report DIR] [--choices FILE] [section.key=value ...]",
      .help = "loss and accuracy of a checkpoint on data.val", .about = checkpoint_about,
      .option = eval_options,
      .example = "dtrain eval configs/quickstart.toml  # the newest checkpoint\n"

@@ -7,6 +7,7 @@
 #include "core/op.h"
 #include "model/model_table.h"
 #include "train/bench.h"
+#include "train/choose.h"
 #include "train/convert.h"
 #include "train/trainer.h"
 
@@ -52,7 +53,13 @@ dt_status dt_verb_eval(dt_app *app, const dt_args *args) {
     dt_console console = dt_console_of(stdout, stderr);
     const dt_sink sink = dt_console_sink(&console);
     dt_status st = dt_app_config_agreed(app, args, &c);
-    if (st == DT_OK) st = dt_trainer_eval(&c, app->mpi, dt_args_text(args, "report"), &sink);
+    const char *choices = dt_args_text(args, "choices"), *report = dt_args_text(args, "report");
+    dt_choose_result ignored;
+    if (st == DT_OK && choices && report)
+        st = dt_fail(DT_ERR_USAGE, "--report is of data.val, --choices of another file: one of them");
+    if (st == DT_OK)
+        st = choices ? dt_choose(&c, app->mpi, choices, &sink, &ignored)
+                     : dt_trainer_eval(&c, app->mpi, report, &sink);
     dt_config_fini(&c);
     return st;
 }

@@ -95,7 +95,8 @@ dt_status dt_cpu_attention_plan(const dt_graph *g, const dt_node *n, int32_t thr
     p.chunk_keys = dt_round_up(dt_ceil_div(a->s, dt_min_i64(wanted, most)), KEYS);
     p.n_chunk = dt_ceil_div(a->s, p.chunk_keys);
     scratch s;
-    p.thread_bytes = scratch_make(&p, backward, NULL, &s);
+    p.one = dt_cpu_attention_is_one(g, n, a);
+    p.thread_bytes = p.one ? dt_cpu_attention_one_bytes(a) : scratch_make(&p, backward, NULL, &s);
     p.shared_bytes = backward && p.n_chunk > 1
                          ? dt_round_up(p.n_chunk * a->b * a->t * a->heads * a->d * (int64_t)sizeof(float), 64)
                          : 0;
@@ -388,6 +389,10 @@ static void forward_block(const forward *f, int64_t row, int64_t head, int64_t t
 
 void dt_cpu_attention_run(const dt_cpu_attention *plan, const dt_binding *b) {
     const dt_attention_dims *a = &plan->dims;
+    if (plan->one) {
+        dt_cpu_attention_one_run(plan, b);
+        return;
+    }
     const forward f = {.plan = plan,
                        .q = b->in[DT_ATTENTION_IN_Q],
                        .k = b->in[a->packed ? DT_ATTENTION_IN_Q : DT_ATTENTION_IN_K],

@@ -24,6 +24,7 @@ typedef struct history {
     bool exists;
     int64_t n_steps;
     bool evaluated; /* the evaluation of that step */
+    bool sampled;   /* its sample */
     bool cut;       /* more was there, and is left out */
 } history;
 
@@ -59,6 +60,7 @@ static bool keeps_line(const char *line, size_t size, const dt_metrics_options *
         keeps = json_is_number(json_object_get(record, "loss")) && !o->evaluate_again;
         kept->evaluated |= keeps;
     }
+    kept->sampled |= keeps && strcmp(kind, "sample") == 0 && json_integer_value(step) == o->resume_step;
     json_decref(record);
     return keeps;
 }
@@ -282,6 +284,10 @@ bool dt_metrics_evaluated(const dt_metrics *m) {
     return m->kept.evaluated;
 }
 
+bool dt_metrics_sampled(const dt_metrics *m) {
+    return m->kept.sampled;
+}
+
 void dt_scores_text(const dt_scoreboard *b, const dt_scores *s, int32_t n, char *out, size_t size) {
     char loss[DT_LOSS_TEXT], value[DT_METRIC_TEXT];
     size_t used = (size_t)snprintf(out, size, "loss %s", dt_loss_text(s->loss, loss));
@@ -325,6 +331,52 @@ void dt_metrics_eval(dt_metrics *m, const dt_eval_record *r) {
              r->n_tokens > 0 ? dt_count_text(r->n_tokens, "token").s
                              : dt_count_text(r->n_samples, "sample").s);
     dt_sink_tell(m->sink, &(dt_news){.kind = DT_NEWS_EVALUATION, .text = text, .eval = r});
+}
+
+/* One line whatever the text is: what would steer a terminal is shown as an escape. */
+static char *one_line(const dt_sample_record *r) {
+    char *line = NULL;
+    size_t n = 0;
+    FILE *f = open_memstream(&line, &n);
+    if (!f) return NULL;
+    fprintf(f, "sample at step %lld: ", (long long)r->step);
+    for (int part = 0; part < 2; part++) {
+        const char *text = part ? r->text : r->prompt;
+        const size_t size = part ? r->n_text : strlen(r->prompt);
+        for (size_t i = 0; i < size; i++) {
+            const unsigned char c = (unsigned char)text[i];
+            if (c == '\n')
+                fputs("\\n", f);
+            else if (c < 0x20 || c == 0x7f)
+                fprintf(f, "\\x%02x", c);
+            else
+                fputc(c, f);
+        }
+    }
+    if (fclose(f) == 0) return line;
+    free(line);
+    return NULL;
+}
+
+void dt_metrics_sample(dt_metrics *m, const dt_sample_record *r) {
+    if (!m) return;
+    append_json(m, json_pack("{s:s, s:I, s:s, s:s%, s:I}", "kind", "sample", "step", (json_int_t)r->step,
+                             "prompt", r->prompt, "text", r->text, r->n_text, "n_tokens",
+                             (json_int_t)r->n_token));
+    if (m->events) {
+        const size_t n_prompt = strlen(r->prompt);
+        char *whole = malloc(n_prompt + r->n_text + 1);
+        if (whole) {
+            memcpy(whole, r->prompt, n_prompt);
+            memcpy(whole + n_prompt, r->text, r->n_text);
+            note_failure(m, dt_tfevents_text(m->events, r->step, "sample", whole, n_prompt + r->n_text),
+                         "TensorBoard events");
+        }
+        free(whole);
+    }
+    char *line = one_line(r);
+    if (line) dt_tell(m->sink, DT_NEWS_NOTE, "%s", line);
+    free(line);
 }
 
 void dt_metrics_note(dt_metrics *m, const char *fmt, ...) {

@@ -4,54 +4,18 @@
 #include <string.h>
 
 #include "core/text.h"
-#include "model/task.h"
 #include "speaker.h"
-#include "trained.h"
-#include "train/engine.h"
-#include "train/session.h"
+#include "text_net.h"
 
 enum { ROWS_DEFAULT = 16, ROWS_MAX = 4096 };
 
 typedef struct job {
     const dt_sample_options *o;
-    dt_config c; /* its layers stay the caller's */
-    dt_trained trained;
-    dt_backend *be;
-    dt_engine *engine;
+    dt_text_net net;
     dt_speaker speaker;
     int64_t rows, n_text, next;
     int64_t text[ROWS_MAX]; /* of each row */
 } job;
-
-/* The batch says nothing here; the context is the checkpoint's, or what the command line says. */
-static void adapt(job *j, const dt_config *c) {
-    dt_dataset_info *info = &j->trained.facts.info;
-    j->c = *c;
-    j->c.train.global_batch = j->c.train.eval_batch = 1;
-    j->c.train.micro_batch = 0;
-    for (int32_t i = 0; i < info->n_field && c->data.context > 0; i++)
-        if (info->field[i].ndim == 1) info->field[i].dim[0] = c->data.context;
-}
-
-static dt_status check_task(const job *j, const dt_config *c) {
-    if (dt_task_of(&c->model)->tokens && j->trained.facts.tokenizer) return DT_OK;
-    return dt_fail(
-        DT_ERR_USAGE,
-        "model.task = \"%s\": texts are of networks that were trained on text with the task \"language\"",
-        dt_task_of(&c->model)->name);
-}
-
-static dt_status open_engine(job *j, dt_comm *mpi) {
-    DT_TRY(dt_session_backend(&j->c, mpi, &j->be));
-    const dt_engine_options o = {.config = &j->c,
-                                 .be = j->be,
-                                 .mpi = mpi,
-                                 .data = &j->trained.facts.info,
-                                 .any_gpu = j->be->info.is_gpu};
-    DT_TRY(dt_engine_create(&o, &j->engine));
-    DT_TRY(dt_engine_load(j->engine, j->trained.ckpt));
-    return dt_engine_eval_begin(j->engine, j->c.train.ema > 0);
-}
 
 static int64_t tokens_of(const job *j, int64_t n_prompt) {
     if (j->o->tokens >= 0) return j->o->tokens;
@@ -129,24 +93,21 @@ static dt_status open_all(job *j, const dt_config *c, dt_comm *mpi) {
         return dt_fail(DT_ERR_USAGE,
                        "sample is for one rank: texts are told side by side in a batch (--batch)");
     DT_TRY(dt_draw_check(&o->draw));
-    DT_TRY(dt_trained_load(c, mpi, o->sink, &j->trained));
-    DT_TRY(dt_trained_find_facts(c, j->trained.ckpt->path, &j->trained));
-    DT_TRY(check_task(j, c));
-    adapt(j, c);
-    DT_TRY(open_engine(j, mpi));
+    DT_TRY(dt_text_net_open(c, mpi, o->sink, &j->net));
     j->n_text = o->n_prompt * o->samples;
     j->rows = dt_min_i64(o->batch > 0 ? o->batch : ROWS_DEFAULT, dt_min_i64(j->n_text, ROWS_MAX));
-    const dt_generator_options g = {.tokenizer = j->trained.facts.tokenizer,
+    const dt_generator_options g = {.tokenizer = j->net.trained.facts.tokenizer,
                                     .rows = j->rows,
                                     .draw = o->draw,
                                     .no_stop = o->no_stop,
                                     .window = o->window,
                                     .no_cache = o->no_cache};
-    const dt_status st = dt_speaker_open(&j->c, j->engine, &j->trained.facts.info, &g, &j->speaker);
-    if (st != DT_OK) dt_error_context("%s", j->trained.ckpt->path);
+    const dt_status st =
+        dt_speaker_open(&j->net.c, j->net.engine, &j->net.trained.facts.info, &g, &j->speaker);
+    if (st != DT_OK) dt_error_context("%s", j->net.trained.ckpt->path);
     DT_TRY(st);
-    dt_tell(o->sink, DT_NEWS_NOTE, "weights of %s, step %lld%s", j->trained.ckpt->path,
-            (long long)j->trained.ckpt->meta.step, j->c.train.ema > 0 ? ", averaged" : "");
+    dt_tell(o->sink, DT_NEWS_NOTE, "weights of %s, step %lld%s", j->net.trained.ckpt->path,
+            (long long)j->net.trained.ckpt->meta.step, j->net.c.train.ema > 0 ? ", averaged" : "");
     return DT_OK;
 }
 
@@ -155,10 +116,8 @@ dt_status dt_sample(const dt_config *c, dt_comm *mpi, const dt_sample_options *o
     *out = (dt_sample_result){0};
     dt_status st = open_all(&j, c, mpi);
     if (st == DT_OK) st = speak(&j, out);
-    if (st == DT_ERR_NONFINITE) dt_error_context("%s", j.trained.ckpt->path);
+    if (st == DT_ERR_NONFINITE) dt_error_context("%s", j.net.trained.ckpt->path);
     dt_speaker_close(&j.speaker);
-    dt_engine_destroy(j.engine);
-    if (j.be) j.be->destroy(j.be);
-    dt_trained_free(&j.trained);
+    dt_text_net_close(&j.net);
     return st;
 }

@@ -125,6 +125,20 @@ done:
     return status;
 }
 
+/* An event of now with these values, which is not written through. */
+static dt_status write_summary(dt_tfevents *t, int64_t step, size_t n, Dt__Tf__Summary__Value **values) {
+    Dt__Tf__Summary summary = DT__TF__SUMMARY__INIT;
+    summary.n_value = n;
+    summary.value = values;
+    Dt__Tf__Event event = DT__TF__EVENT__INIT;
+    event.has_wall_time = 1;
+    event.wall_time = wall_time_s();
+    event.has_step = 1;
+    event.step = step;
+    event.summary = &summary;
+    return write_event(t, &event);
+}
+
 dt_status dt_tfevents_write(dt_tfevents *t, int64_t step, int n, const dt_tfscalar *scalars) {
     DT_ASSERT(n > 0 && n <= SCALARS_MAX);
     Dt__Tf__Summary__Value values[SCALARS_MAX];
@@ -137,16 +151,34 @@ dt_status dt_tfevents_write(dt_tfevents *t, int64_t step, int n, const dt_tfscal
         values[i].simple_value = (float)scalars[i].value;
         pointers[i] = &values[i];
     }
-    Dt__Tf__Summary summary = DT__TF__SUMMARY__INIT;
-    summary.n_value = (size_t)n;
-    summary.value = pointers;
-    Dt__Tf__Event event = DT__TF__EVENT__INIT;
-    event.has_wall_time = 1;
-    event.wall_time = wall_time_s();
-    event.has_step = 1;
-    event.step = step;
-    event.summary = &summary;
-    return write_event(t, &event);
+    return write_summary(t, step, (size_t)n, pointers);
+}
+
+dt_status dt_tfevents_text(dt_tfevents *t, int64_t step, const char *tag, const char *text, size_t n) {
+    enum { STRING = 7 };
+    ProtobufCBinaryData bytes = {.len = n, .data = (uint8_t *)(uintptr_t)text};
+    char plugin_name[] = "text";
+    Dt__Tf__Tensor__Shape__Dim one = DT__TF__TENSOR__SHAPE__DIM__INIT, *dims[] = {&one};
+    Dt__Tf__Tensor__Shape shape = DT__TF__TENSOR__SHAPE__INIT;
+    Dt__Tf__Tensor tensor = DT__TF__TENSOR__INIT;
+    Dt__Tf__Metadata__Plugin plugin = DT__TF__METADATA__PLUGIN__INIT;
+    Dt__Tf__Metadata metadata = DT__TF__METADATA__INIT;
+    Dt__Tf__Summary__Value value = DT__TF__SUMMARY__VALUE__INIT, *values[] = {&value};
+    one.has_size = 1;
+    one.size = 1;
+    shape.n_dim = 1;
+    shape.dim = dims;
+    tensor.has_dtype = 1;
+    tensor.dtype = STRING;
+    tensor.tensor_shape = &shape;
+    tensor.n_string_val = 1;
+    tensor.string_val = &bytes;
+    plugin.plugin_name = plugin_name;
+    metadata.plugin_data = &plugin;
+    value.tag = (char *)(uintptr_t)tag;
+    value.tensor = &tensor;
+    value.metadata = &metadata;
+    return write_summary(t, step, 1, values);
 }
 
 dt_status dt_tfevents_flush(dt_tfevents *t, bool durable) {

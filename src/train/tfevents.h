@@ -1,4 +1,4 @@
-/* Writer of TensorBoard event files: scalars only, in TFRecord frames of protobuf messages (events.proto). */
+/* Writer of TensorBoard event files: scalars and texts, in TFRecord frames of protobuf messages (events.proto). */
 #ifndef DT_TRAIN_TFEVENTS_H
 #define DT_TRAIN_TFEVENTS_H
 
@@ -17,6 +17,8 @@ typedef struct dt_tfscalar {
 dt_status dt_tfevents_open(const char *dir, int64_t first_step, dt_tfevents **out);
 /* One event with n scalars. Buffered. DT_ERR_IO as dt_append_record. */
 dt_status dt_tfevents_write(dt_tfevents *t, int64_t step, int n, const dt_tfscalar *scalars);
+/* One event with a text of n bytes, UTF-8, which TensorBoard shows as Markdown. */
+dt_status dt_tfevents_text(dt_tfevents *t, int64_t step, const char *tag, const char *text, size_t n);
 dt_status dt_tfevents_flush(dt_tfevents *t, bool durable);
 /* Closes without writing the buffer out. Accepts NULL. */
 void dt_tfevents_close(dt_tfevents *t);

@@ -185,9 +185,18 @@ static dt_status make_up_evaluation(dt_trainer *t) {
     return missing > 0 ? evaluate(t) : DT_OK;
 }
 
+/* The same of a sample. */
+static dt_status make_up_sample(dt_trainer *t) {
+    double missing =
+        t->root && t->step > 0 && dt_trainer_sample_due(t, t->step) && !dt_metrics_sampled(t->metrics);
+    DT_TRY(dt_comm_max_host(t->mpi, &missing, 1));
+    return missing > 0 ? dt_trainer_sample(t) : DT_OK;
+}
+
 static dt_status train_steps(dt_trainer *t, dt_loader *loader) {
     in_flight f = {.n = 0};
     const int32_t lag = dt_engine_lag(t->session.engine);
+    DT_TRY(make_up_sample(t));
     DT_TRY(make_up_evaluation(t));
     /* No step follows, and what came from another directory is to be in this one, too. */
     const bool ends = t->step > 0 && (t->stop || dt_trainer_is_done(t));
@@ -197,10 +206,11 @@ static dt_status train_steps(dt_trainer *t, dt_loader *loader) {
         t->step++;
         bool eval = dt_trainer_eval_due(t, t->step);
         DT_TRY(take_results(t, eval || t->step == t->total_steps ? 0 : lag));
-        bool save = save_due(t, t->step);
-        if (eval || save || t->stop) DT_TRY(take_results(t, 0));
+        bool save = save_due(t, t->step), sample = dt_trainer_sample_due(t, t->step);
+        if (eval || save || sample || t->stop) DT_TRY(take_results(t, 0));
         /* Saved first: what makes an evaluation fail must not cost the steps before it. */
         DT_TRY(save_or_wait(t, save));
+        if (sample && !t->stop) DT_TRY(dt_trainer_sample(t));
         if (!eval || t->stop) continue;
         DT_TRY(evaluate(t));
         DT_TRY(t->stop || dt_trainer_stops_early(t) ? dt_trainer_save(t, true) : keep_best(t));
@@ -240,6 +250,7 @@ static void close_run(dt_trainer *t, dt_status st) {
     dt_run_unlock(t->lock_fd);
     free(t->config_text);
     dt_weights_free(&t->weights);
+    dt_trainer_close_samples(t);
     dt_session_close(&t->session, st);
 }
 
@@ -280,6 +291,7 @@ dt_status dt_trainer_run(const dt_config *c, dt_comm *mpi, double start_s, const
     DT_TRY_GOTO(st, dt_trainer_open_run(&t), out);
     st = dt_engine_set_loss_scale(t.session.engine, (float)t.loss_scale, (int32_t)t.good_steps);
     DT_TRY_GOTO(st, dt_comm_agree(mpi, st), out);
+    DT_TRY_GOTO(st, dt_trainer_open_samples(&t), out);
     dt_trainer_summary(&t);
     DT_TRY_GOTO(st, dt_session_same_parameters(&t.session), out);
     st = dt_session_loader(&t.session, false, t.step, t.total_steps - t.step, &loader);

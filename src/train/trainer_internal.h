@@ -3,6 +3,7 @@
 #ifndef DT_TRAIN_TRAINER_INTERNAL_H
 #define DT_TRAIN_TRAINER_INTERNAL_H
 
+#include "speaker.h"
 #include "train/checkpoint.h"
 #include "train/metrics.h"
 #include "train/session.h"
@@ -41,6 +42,8 @@ typedef struct dt_trainer {
     double start_s, last_save_s, last_result_s;
     double data_wait_s; /* since the last result */
     bool first_reported;
+    dt_speaker speaker;       /* root, where train.sample_every_steps asks for it */
+    dt_data_facts facts;      /* of the training set, for its tokenizer */
     dt_metrics_files written; /* root, when all is closed */
 } dt_trainer;
 
@@ -98,6 +101,15 @@ dt_status dt_trainer_load(const dt_config *c, dt_comm *mpi, bool must, const dt_
 /* trainer_begin.c */
 /* The weights of a run that continues no checkpoint. Collective. */
 dt_status dt_trainer_begin(dt_trainer *t);
+
+/* trainer_sample.c */
+/* Whether a sample follows step number `step` (steps done). */
+bool dt_trainer_sample_due(const dt_trainer *t, int64_t step);
+/* What samples are made with, and whether they can be made at all. Collective. */
+dt_status dt_trainer_open_samples(dt_trainer *t);
+void dt_trainer_close_samples(dt_trainer *t);
+/* Rank 0 tells and records a text, the others wait. Collective, between steps whose results have been taken. */
+dt_status dt_trainer_sample(dt_trainer *t);
 
 /* trainer_terminal.c */
 /* Whether nohup was put before mpirun, which replaces it by handlers of its own: a closed terminal ends the

@@ -20,6 +20,7 @@
 #include "jpeg.h"
 #include "png_image.h"
 #include "bpe.h"
+#include "data/choices.h"
 #include "shard.h"
 #include "source.h"
 #include "text_read.h"
@@ -376,6 +377,28 @@ static inline dt_status fuzz_text(const uint8_t *bytes, size_t n) {
     dt_text_reader_close(r);
     drop_file(fd, path);
     return status == DT_ERR_USAGE ? DT_ERR_DATA : status;
+}
+
+/* Reads the bytes as questions; every token of every ending is looked at. */
+static inline dt_status fuzz_choices(const uint8_t *bytes, size_t n) {
+    char path[64];
+    dt_choices c;
+    dt_tokenizer *t;
+    const int fd = temporary_file(bytes, n, path);
+    if (fd < 0) return DT_ERR_IO;
+    dt_status status = dt_tokenizer_byte(&t);
+    if (status != DT_OK) return status;
+    status = dt_choices_read(path, t, &c);
+    for (int64_t i = 0; status == DT_OK && i < c.n; i++) {
+        const dt_choice *q = &c.question[i];
+        for (int64_t k = q->context; k < q->ending[q->n_ending]; k++)
+            if (c.token.id[k] < 0 || c.token.id[k] > 256) abort();
+        if (q->label < 0 || q->label >= q->n_ending || q->ending[0] < q->context) abort();
+    }
+    dt_choices_free(&c);
+    dt_tokenizer_close(t);
+    drop_file(fd, path);
+    return status;
 }
 
 /* Opens the bytes as a shard of tokens and reads all of it. */

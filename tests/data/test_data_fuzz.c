@@ -332,6 +332,28 @@ static void test_text(void **state) {
     run(seed, 1 + sizeof head + 100, 16, 2000, fuzz_text);
 }
 
+static void test_choices(void **state) {
+    (void)state;
+    static const char lines[] = "{\"ctx\": \"ab\\u00e9\", \"endings\": [\"c\", \"d\"], \"label\": 1}\n\n"
+                                "{\"label\": 0, \"ctx\": \"\", \"endings\": [\"x\", \"\", \"z\"]}\n";
+    run((const uint8_t *)lines, sizeof lines - 1, sizeof lines - 1, 5000, fuzz_choices);
+    uint8_t seed[1100] = {0};
+    const int32_t head[] = {20240522, 1, 2, 40};
+    const uint16_t words[] = {65535, 20,    0,  1, 2, 2, 97, 98, 1,  99, 2,  100,
+                              101,   65535, 20, 1, 0, 2, 0,  1,  99, 1,  100};
+    memcpy(seed, head, sizeof head);
+    memcpy(seed + 1024, words, sizeof words);
+    assert_ok(fuzz_choices(seed, 1024 + sizeof words));
+    run(seed, 1024 + sizeof words, 16, 2000, fuzz_choices);
+    for (int i = 0; i < 3000; i++) { /* what is behind the header */
+        uint8_t bytes[sizeof seed];
+        memcpy(bytes, seed, sizeof bytes);
+        const size_t n = mutate(bytes + 1024, sizeof words, sizeof words);
+        dt_status ignored = fuzz_choices(bytes, 1024 + n);
+        (void)ignored;
+    }
+}
+
 static dt_status open_and_read_tokens(const uint8_t *bytes, size_t n) {
     dt_data_verify_result result;
     dt_token_set s;
@@ -380,6 +402,6 @@ int main(void) {
         cmocka_unit_test(test_index),  cmocka_unit_test(test_labels),    cmocka_unit_test(test_names),
         cmocka_unit_test(test_npy),    cmocka_unit_test(test_npz),       cmocka_unit_test(test_csv),
         cmocka_unit_test(test_arrays), cmocka_unit_test(test_merges),    cmocka_unit_test(test_encode),
-        cmocka_unit_test(test_text),   cmocka_unit_test(test_tokens)};
+        cmocka_unit_test(test_text),   cmocka_unit_test(test_choices),   cmocka_unit_test(test_tokens)};
     return cmocka_run_group_tests(tests, prepare, remove_scratch);
 }

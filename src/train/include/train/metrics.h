@@ -48,6 +48,15 @@ typedef struct dt_eval_record {
     dt_scores current; /* of the current ones, where ema */
 } dt_eval_record;
 
+/* A text that the network went on with. */
+typedef struct dt_sample_record {
+    int64_t step;
+    const char *prompt; /* UTF-8, as are the bytes of the text */
+    const char *text;
+    size_t n_text;
+    int64_t n_token;
+} dt_sample_record;
+
 /* A start of the run, the first or one that resumes. Strings and arrays are the caller's. */
 typedef struct dt_start_record {
     int64_t step; /* steps already done */
@@ -76,8 +85,9 @@ void dt_scores_text(const dt_scoreboard *b, const dt_scores *s, int32_t n, char 
 
 /* All strings of `o` are copied. DT_ERR_IO where out_dir cannot be written. */
 dt_status dt_metrics_open(const dt_metrics_options *o, dt_metrics **out);
-/* Whether the evaluation of resume_step is on file. */
+/* Whether the evaluation, or the sample, of resume_step is on file. */
 bool dt_metrics_evaluated(const dt_metrics *m);
+bool dt_metrics_sampled(const dt_metrics *m);
 /* Written out at once: others read from it that the run is under way. */
 void dt_metrics_start(dt_metrics *m, const dt_start_record *r);
 /* Of a run that begins with weights from elsewhere: which, and which not. */
@@ -85,6 +95,7 @@ void dt_metrics_begun(dt_metrics *m, const dt_weights *w);
 void dt_metrics_end(dt_metrics *m, const dt_end_record *r);
 void dt_metrics_train(dt_metrics *m, const dt_train_record *r);
 void dt_metrics_eval(dt_metrics *m, const dt_eval_record *r);
+void dt_metrics_sample(dt_metrics *m, const dt_sample_record *r);
 /* Tells a line of text (without the newline) while the run is under way: "saved checkpoint ...". */
 void dt_metrics_note(dt_metrics *m, const char *fmt, ...) DT_PRINTF(2, 3);
 /* Makes all records durable (fsync of metrics.jsonl); called before a checkpoint is published. */

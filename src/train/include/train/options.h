@@ -56,6 +56,9 @@ typedef struct dt_train_options {
     int64_t max_skipped;         /* consecutive non-finite steps before giving up */
     int64_t early_stop_patience; /* evaluations without improvement that end the run; 0: off */
     double early_stop_min_delta; /* of checkpoint.best_metric */
+    int64_t sample_every_steps;  /* 0: off */
+    int64_t sample_tokens;
+    char sample_prompt[DT_KEY_STRING_MAX];
 } dt_train_options;
 extern const dt_section dt_train_section;
 
