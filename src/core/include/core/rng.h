@@ -44,7 +44,8 @@ typedef enum dt_rng_stream {
     DT_RNG_AUGMENT,  /* counter: (epoch, sample) */
     DT_RNG_DROPOUT,  /* counter: (step and micro-step, element / 4), key salted by the node */
     DT_RNG_TEST,
-    DT_RNG_TENSOR /* dt_tensor_randn; counter: (0, pair) */
+    DT_RNG_TENSOR, /* dt_tensor_randn; counter: (0, pair) */
+    DT_RNG_MIX     /* counter: (step, 0), or (epoch, sample) */
 } dt_rng_stream;
 
 /* The key of a stream of the run with this seed; `salt` tells apart users of one stream (0 if only one). */
