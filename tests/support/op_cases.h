@@ -3,6 +3,7 @@
 #ifndef DT_TEST_OP_CASES_H
 #define DT_TEST_OP_CASES_H
 
+#include "core/mix.h"
 #include "core/pass.h"
 #include "core/rng.h"
 #include "op_run.h"
@@ -37,6 +38,7 @@ typedef enum op_kind {
     IN_LENGTH,   /* i32, from 0 to one more than dimension 1 of the op's main input */
     IN_POSITION, /* u8 position within attr.window.kernel */
     IN_WINDOW,   /* i32 [N,8] windows inside input 0; every second flipped */
+    IN_MIX,      /* i32 [N,DT_MIX_INTS]: rows alone, mixed, cut, erased to 0 and to noise */
     IN_K_LENGTH, /* i32 lengths of sequences as input 0's second dimension, all kinds of them, some too long */
     IN_Q_LENGTH, /* the same, none 0 */
     IN_SEGMENT,  /* i32 documents of 1 to 5 positions, ascending */
@@ -133,6 +135,26 @@ static const op_case op_case_table[] = {
      .op = DT_OP_INPUT,
      .attr = {.input.size = {7, 12}, .input.padded_c = 4, OP_NORMAL},
      .in = {{IN_BYTE, {3, 11, 9, 1}}, {IN_WINDOW, {3, 8}}}},
+    {.name = "input mixed",
+     .op = DT_OP_INPUT,
+     .attr = {.input.size = {6, 7}, .input.padded_c = 3, OP_NORMAL},
+     .in = {{IN_BYTE, {9, 6, 7, 3}}, {0}, {IN_MIX, {9, DT_MIX_INTS}}}},
+    {.name = "input mixed gray padded",
+     .op = DT_OP_INPUT,
+     .attr = {.input.size = {9, 40}, .input.padded_c = 4, OP_NORMAL},
+     .in = {{IN_BYTE, {6, 9, 40, 1}}, {0}, {IN_MIX, {6, DT_MIX_INTS}}}},
+    {.name = "input mixed of four channels",
+     .op = DT_OP_INPUT,
+     .attr = {.input.size = {5, 66}, .input.padded_c = 8, OP_NORMAL},
+     .in = {{IN_BYTE, {7, 5, 66, 4}}, {0}, {IN_MIX, {7, DT_MIX_INTS}}}},
+    {.name = "input crop mixed",
+     .op = DT_OP_INPUT,
+     .attr = {.input.size = {8, 12}, .input.padded_c = 4, OP_NORMAL},
+     .in = {{IN_BYTE, {8, 17, 13, 3}}, {IN_WINDOW, {8, 8}}, {IN_MIX, {8, DT_MIX_INTS}}}},
+    {.name = "input mixed alone",
+     .op = DT_OP_INPUT,
+     .attr = {.input.size = {4, 4}, .input.padded_c = 4, OP_NORMAL},
+     .in = {{IN_BYTE, {1, 4, 4, 3}}, {0}, {IN_MIX, {1, DT_MIX_INTS}}}},
     {.name = "input crop wide",
      .op = DT_OP_INPUT,
      .attr = {.input.size = {9, 300}, .input.padded_c = 4, OP_NORMAL},
@@ -1861,6 +1883,63 @@ static const op_case op_case_table[] = {
      .op = DT_OP_XENT,
      .attr = {.loss = {.weight = 0.3f, .nth = 3}},
      .in = {{IN_ACT, {7, 9}}, {IN_PADDED, {7}}, {IN_ZERO, {DT_METRIC_COUNT}}}},
+    {.name = "xent mixed",
+     .op = DT_OP_XENT,
+     .attr = {OP_LOSS, .loss.smoothing = 0.1f},
+     .in = {{IN_ACT, {9, 7}},
+            {IN_PADDED, {9}},
+            {IN_ZERO, {DT_METRIC_COUNT}},
+            {0},
+            {IN_LABEL, {9}},
+            {IN_UNIT, {9}}}},
+    {.name = "xent of places mixed",
+     .op = DT_OP_XENT,
+     .attr = {OP_LOSS},
+     .in = {{IN_ACT, {3, 4, 11}},
+            {IN_LABEL, {3, 4}},
+            {IN_ZERO, {DT_METRIC_COUNT}},
+            {IN_LABEL, {3}},
+            {IN_PADDED, {3, 4}},
+            {IN_UNIT, {3, 4}}}},
+    {.name = "xent binary",
+     .op = DT_OP_XENT,
+     .attr = {OP_LOSS, .loss.smoothing = 0.1f, .loss.binary = true},
+     .in = {{IN_ACT, {9, 7}}, {IN_PADDED, {9}}, {IN_ZERO, {DT_METRIC_COUNT}}}},
+    {.name = "xent binary mixed, threshold",
+     .op = DT_OP_XENT,
+     .attr = {OP_LOSS, .loss.smoothing = 0.1f, .loss.binary = true, .loss.threshold = 0.3f},
+     .in = {{IN_ACT, {9, 70}},
+            {IN_LABEL, {9}},
+            {IN_ZERO, {DT_METRIC_COUNT}},
+            {IN_LABEL, {9}},
+            {IN_LABEL, {9}},
+            {IN_UNIT, {9}}}},
+    {.name = "xent_bwd mixed",
+     .op = DT_OP_XENT_BWD,
+     .attr = {OP_LOSS, .loss.smoothing = 0.1f},
+     .in = {{IN_ACT, {9, 16}}, {IN_PADDED, {9}}, {IN_VEC, {9, 2}}, {0}, {IN_LABEL, {9}}, {IN_UNIT, {9}}}},
+    {.name = "xent_bwd of places mixed",
+     .op = DT_OP_XENT_BWD,
+     .attr = {OP_LOSS},
+     .in = {{IN_ACT, {3, 4, 11}},
+            {IN_LABEL, {3, 4}},
+            {IN_VEC, {12, 2}},
+            {0},
+            {IN_PADDED, {3, 4}},
+            {IN_UNIT, {3, 4}}}},
+    {.name = "xent_bwd binary",
+     .op = DT_OP_XENT_BWD,
+     .attr = {OP_LOSS, .loss.smoothing = 0.1f, .loss.binary = true},
+     .in = {{IN_ACT, {9, 16}}, {IN_PADDED, {9}}, {IN_VEC, {9, 2}}}},
+    {.name = "xent_bwd binary mixed, threshold",
+     .op = DT_OP_XENT_BWD,
+     .attr = {OP_LOSS, .loss.smoothing = 0.1f, .loss.binary = true, .loss.threshold = 0.3f},
+     .in = {{IN_ACT, {9, 600}},
+            {IN_LABEL, {9}},
+            {IN_VEC, {9, 2}},
+            {IN_LABEL, {9}},
+            {IN_LABEL, {9}},
+            {IN_UNIT, {9}}}},
     {.name = "xent 1000 classes",
      .op = DT_OP_XENT,
      .attr = {OP_LOSS, .loss.smoothing = 0.1f},
@@ -2055,6 +2134,7 @@ static inline dt_dtype op_in_dtype(op_kind kind, dt_dtype compute) {
     case IN_WHOLE:
     case IN_INDEX:
     case IN_WINDOW:
+    case IN_MIX:
     case IN_LENGTH:
     case IN_K_LENGTH:
     case IN_Q_LENGTH:
@@ -2117,6 +2197,16 @@ static inline void op_fill_window(const op_case *c, int64_t row, float u, int32_
     if (row == 0) aug[2] = (int32_t)w, aug[3] = (int32_t)h;
     aug[0] = (int32_t)((float)(w - aug[2]) * u), aug[1] = (int32_t)((float)(h - aug[3]) * u);
     aug[4] = (int32_t)(row % 2);
+}
+
+/* Of numbers that an fp32 holds as whole ones, since oracles read them so. */
+static inline void op_fill_mix(const op_case *c, int64_t row, dt_mix *m) {
+    static const float share[] = {1, 0.25f, 0.75f};
+    const int32_t h = c->attr.input.size[0], w = c->attr.input.size[1];
+    *m = (dt_mix){.partner = (int32_t)(c->in[0].dim[0] - 1 - row), .share = share[row % 3]};
+    if (row % 4 == 0) m->box = (dt_box){h / 3, w / 4, h - 1, w};
+    if (row % 5 == 1 || row % 5 == 2) m->erase = (dt_box){0, w / 3, h / 2, w - 1};
+    m->noise = row % 5 == 2, m->key[0] = (uint32_t)row + 3, m->key[1] = 77;
 }
 
 /* Host data of input i: floats for 16-bit kinds too, the value's own type for the others; always the same for a case.
@@ -2205,6 +2295,13 @@ static inline void *op_case_data(const op_case *c, int32_t i, dt_dtype round_to)
             break;
         case IN_POSITION:
             byte[e] = (uint8_t)((float)(c->attr.window.kernel[0] * c->attr.window.kernel[1]) * u);
+            break;
+        case IN_MIX:
+            if (e % DT_MIX_INTS == 0) {
+                dt_mix m;
+                op_fill_mix(c, e / DT_MIX_INTS, &m);
+                memcpy(whole + e, &m, sizeof m);
+            }
             break;
         case IN_WINDOW:
             if (e % 8 == 0) op_fill_window(c, e / 8, u, whole + e);

@@ -24,7 +24,7 @@ typedef struct dt_mix {
     int32_t unused[3];
 } dt_mix;
 
-enum { DT_MIX_INTS = sizeof(dt_mix) / sizeof(int32_t) };
+enum { DT_MIX_INTS = sizeof(dt_mix) / sizeof(int32_t), DT_MIX_CHANNELS = 16 /* padded, at most */ };
 
 DT_HOST_DEVICE static inline int dt_box_holds(const dt_box *b, int64_t y, int64_t x) {
     return y >= b->y0 && y < b->y1 && x >= b->x0 && x < b->x1;
