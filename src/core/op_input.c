@@ -1,4 +1,5 @@
 /* What makes numbers of a batch: images and casts. */
+#include "core/mix.h"
 #include "op_row.h"
 
 static dt_status infer_input(const dt_graph *g, const dt_node *n, dt_value *out) {
@@ -18,6 +19,15 @@ static dt_status infer_input(const dt_graph *g, const dt_node *n, dt_value *out)
     } else if (v->dim[1] != t->size[0] || v->dim[2] != t->size[1]) {
         return dt_fail(DT_ERR_CONFIG, "the image is %lldx%lld, the model's input %dx%d", (long long)v->dim[1],
                        (long long)v->dim[2], t->size[0], t->size[1]);
+    }
+    if (dt_node_has(n, DT_INPUT_MIX)) {
+        const dt_value *mix = dt_infer_in(g, n, DT_INPUT_MIX);
+        if (mix->dim[0] != v->dim[0] || mix->dim[1] != DT_MIX_INTS)
+            return dt_fail(DT_ERR_CONFIG, "mixing rows %s are %s, expected [%lld,%d] i32", mix->name,
+                           dt_value_shape_text(mix), (long long)v->dim[0], (int)DT_MIX_INTS);
+        if (t->padded_c > DT_MIX_CHANNELS)
+            return dt_fail(DT_ERR_CONFIG, "%d channels of mixed images, at most %d", t->padded_c,
+                           (int)DT_MIX_CHANNELS);
     }
     for (int64_t c = 0; c < v->dim[3]; c++)
         if (!(t->stddev[c] > 0)) return dt_fail(DT_ERR_CONFIG, "the standard deviation must be positive");
@@ -39,11 +49,14 @@ static dt_status infer_cast(const dt_graph *g, const dt_node *n, dt_value *out) 
 
 const dt_op_row dt_row_input = {
     .name = "input",
-    .doc = "x = (image / 255 - mean[c]) / stddev[c], channels past the image's are 0; with aug "
-           "the window {x0, y0, w, h, flip, 0, 0, 0} of each image is resized (bilinear, "
-           "half-pixel centres) to H x W, flip mirrors columns.",
+    .doc =
+        "x = (image / 255 - mean[c]) / stddev[c], channels past the image's are 0; with aug "
+        "the window {x0, y0, w, h, flip, 0, 0, 0} of each image is resized (bilinear, "
+        "half-pixel centres) to H x W, flip mirrors columns. With mix (core/mix.h) a rectangle of each image "
+        "is erased, then x = share * x + (1 - share) * x of the partner's row, which alone fills the box.",
     .in = {{.name = "image", .type = DT_SLOT_U8, .rank = 4},
-           {.name = "aug", .type = DT_SLOT_I32, .rank = 2, OPT}},
+           {.name = "aug", .type = DT_SLOT_I32, .rank = 2, OPT},
+           {.name = "mix", .type = DT_SLOT_I32, .rank = 2, OPT}},
     .out = {T("x")},
     .attr = {A(input, size), A(input, padded_c), A(input, mean), A(input, stddev)},
     .infer = infer_input,

@@ -27,6 +27,9 @@ static dt_status infer_xent(const dt_graph *g, const dt_node *n, dt_value *out) 
     DT_TRY(check_loss(g, n, DT_XENT_IN_METRICS));
     if (!(n->attr.loss.smoothing >= 0 && n->attr.loss.smoothing < 1))
         return dt_fail(DT_ERR_CONFIG, "label smoothing %g is not in [0, 1)", (double)n->attr.loss.smoothing);
+    if (!(n->attr.loss.threshold >= 0 && n->attr.loss.threshold < 1))
+        return dt_fail(DT_ERR_CONFIG, "a threshold of targets of %g is not in [0, 1)",
+                       (double)n->attr.loss.threshold);
     DT_TRY(need_rows(g, n, DT_XENT_IN_LABEL));
     dt_infer_set(&out[DT_XENT_OUT_LOSS], DT_DTYPE_F32, x->ndim - 1, x->dim);
     DT_INFER_SET(&out[DT_XENT_OUT_STATS], DT_DTYPE_F32, dt_value_n_elem(&out[DT_XENT_OUT_LOSS]), 2);
@@ -45,9 +48,10 @@ static dt_status infer_xent_bwd(const dt_graph *g, const dt_node *n, dt_value *o
 static dt_status grad_xent(dt_graph *g, dt_nid id, const dt_vid *dout, const bool *want, dt_vid *din) {
     const dt_node n = g->node[id];
     (void)dout, (void)want;
-    return dt_grad_add_node(g, n.in[DT_XENT_IN_LOGITS], DT_OP_XENT_BWD, &n.attr, 4,
+    return dt_grad_add_node(g, n.in[DT_XENT_IN_LOGITS], DT_OP_XENT_BWD, &n.attr, 6,
                             (dt_vid[]){n.in[DT_XENT_IN_LOGITS], n.in[DT_XENT_IN_LABEL],
-                                       n.out[DT_XENT_OUT_STATS], n.in[DT_XENT_IN_VALID]},
+                                       n.out[DT_XENT_OUT_STATS], n.in[DT_XENT_IN_VALID],
+                                       n.in[DT_XENT_IN_PARTNER], n.in[DT_XENT_IN_SHARE]},
                             &din[DT_XENT_IN_LOGITS]);
 }
 
@@ -111,18 +115,23 @@ static dt_status grad_loss(dt_graph *g, dt_nid id, const dt_vid *dout, const boo
 
 const dt_op_row dt_row_xent = {
     .name = "xent",
-    .doc = "loss [...] = (1-s) * -log p[label] + s * mean_k(-log p[k]) of p = softmax(logits "
-           "[...,K]), as PyTorch's cross_entropy; 0 where label < 0, or valid of the sample is 0. stats "
-           "[rows,2]: largest logit, 1 / sum of exp(logit - it). Adds to metrics (LOSS, SAMPLES: rows that "
-           "count, its own sums among several; the first also TOP1, TOP5); a class counts as above the "
-           "label's if its logit is greater, or equal with a lower index.",
+    .doc =
+        "loss [...] = (1-s) * -log p[label] + s * mean_k(-log p[k]) of p = softmax(logits "
+        "[...,K]), as PyTorch's cross_entropy; 0 where label < 0, or valid of the sample is 0. With partner "
+        "label's part of 1-s is share, partner has the rest. binary: mean_k of the logistic loss of "
+        "logit k and the same target, above threshold 1, else 0, where there is one. stats "
+        "[rows,2]: largest logit, 1 / sum of exp(logit - it). Adds to metrics (LOSS, SAMPLES: rows that "
+        "count, its own sums among several; the first also TOP1, TOP5); a class counts as above the "
+        "label's if its logit is greater, or equal with a lower index.",
     .in = {T("logits"),
            {.name = "label", .type = DT_SLOT_I32},
            F32("metrics", .updated = true),
-           {.name = "valid", .type = DT_SLOT_I32, OPT, LEN(DT_XENT_IN_LOGITS, 0)}},
+           {.name = "valid", .type = DT_SLOT_I32, OPT, LEN(DT_XENT_IN_LOGITS, 0)},
+           {.name = "partner", .type = DT_SLOT_I32, OPT, SAME(DT_XENT_IN_LABEL), NEEDS(DT_XENT_IN_SHARE)},
+           F32("share", OPT, SAME(DT_XENT_IN_LABEL), NEEDS(DT_XENT_IN_PARTNER))},
     .out = {F32("loss"), F32("stats")},
     .flags = DT_OP_EFFECT | DT_OP_SEED,
-    .attr = {A(loss, weight), A(loss, nth), A(loss, smoothing)},
+    .attr = {A(loss, weight), A(loss, nth), A(loss, smoothing), A(loss, binary), A(loss, threshold)},
     .infer = infer_xent,
     .grad = grad_xent,
     .flops = dt_flops_main4,
@@ -148,17 +157,24 @@ const dt_op_row dt_row_loss = {
 
 const dt_op_row dt_row_xent_bwd = {
     .name = "xent_bwd",
-    .doc =
-        "dlogits [...,K] = (p - target) * weight * loss_weight * loss_scale / rows of a sample, target with "
-        "the smoothing of xent, p from its stats; 0 where label < 0, or valid of the sample is 0.",
+    .doc = "dlogits [...,K] = (p - target) * weight * loss_weight * loss_scale / rows of a sample, target as "
+           "xent has it, p from its stats; binary: p = logistic(logits), and divided by K; 0 where label < "
+           "0, or "
+           "valid of the sample is 0.",
     .in = {T("logits"),
            {.name = "label", .type = DT_SLOT_I32},
            F32("stats", .rank = 2),
-           {.name = "valid", .type = DT_SLOT_I32, OPT, LEN(0, 0)}},
+           {.name = "valid", .type = DT_SLOT_I32, OPT, LEN(0, 0)},
+           {.name = "partner",
+            .type = DT_SLOT_I32,
+            OPT,
+            SAME(DT_XENT_BWD_IN_LABEL),
+            NEEDS(DT_XENT_BWD_IN_SHARE)},
+           F32("share", OPT, SAME(DT_XENT_BWD_IN_LABEL), NEEDS(DT_XENT_BWD_IN_PARTNER))},
     .out = {T("dlogits")},
     .flags = DT_OP_INTERNAL,
     IN_PLACE(DT_XENT_BWD_IN_LOGITS, 0),
-    .attr = {A(loss, weight), A(loss, smoothing)},
+    .attr = {A(loss, weight), A(loss, smoothing), A(loss, binary), A(loss, threshold)},
     .infer = infer_xent_bwd,
 };
 

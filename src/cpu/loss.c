@@ -75,11 +75,14 @@ DT_CPU_SIMD static xent_sums sums_of_row(const float *logit, int64_t k, int32_t 
     return s;
 }
 
-/* -log p of the label, smoothed. */
-static float xent_loss(const xent_sums *s, float mine, int64_t k, float smoothing) {
+/* -log p of the label, of its partner too, smoothed. */
+static float xent_loss(const xent_sums *s, const float *logit, const dt_loss_target *t, float share,
+                       int64_t k, float smoothing) {
     const double log_sum = (double)s->top + log(s->sum); /* -log p_i = log_sum - logit_i */
     const double smooth = (double)smoothing;
-    double loss = (1 - smooth) * (log_sum - (double)mine);
+    double mine = (double)logit[t->label];
+    if (t->partner >= 0) mine = (double)share * mine + (1 - (double)share) * (double)logit[t->partner];
+    double loss = (1 - smooth) * (log_sum - mine);
     if (smoothing > 0) loss += smooth * (log_sum - s->total / (double)k);
     return (float)loss;
 }
@@ -87,6 +90,23 @@ static float xent_loss(const xent_sums *s, float mine, int64_t k, float smoothin
 /* -1: none. Of a sample with several rows valid stands for all. */
 static int32_t label_of(const dt_cpu_node *d, const int32_t *label, const int32_t *valid, int64_t row) {
     return valid && valid[row / (d->m / d->n)] == 0 ? -1 : label[row];
+}
+
+/* The mean of the classes' logistic losses. */
+static float binary_loss(const float *logit, const dt_loss_target *t, int64_t k) {
+    double sum = 0;
+    for (int64_t i = 0; i < k; i++)
+        sum += (double)dt_loss_value(DT_LOSS_BCE, logit[i], dt_loss_target_at(t, i), 1.0f);
+    return (float)(sum / (double)k);
+}
+
+/* The target of a row whose label is y >= 0. */
+static dt_loss_target target_of(const dt_cpu_node *d, const int32_t *partner, const float *share, int64_t row,
+                                int32_t y) {
+    const dt_loss_attr *a = &d->attr.loss;
+    const int32_t other = partner && partner[row] < d->c ? partner[row] : -1;
+    return dt_loss_target_of(y, other, other >= 0 ? share[row] : 1.0f, a->smoothing,
+                             a->binary ? a->threshold : 0.0f, d->c);
 }
 
 static bool has_one_row(const dt_cpu_node *d) {
@@ -98,13 +118,16 @@ dt_status dt_cpu_xent(void *node, dt_stream *stream) {
     const dt_cpu_node *d = node;
     const float *logit = d->b.in[0];
     const int32_t *label = d->b.in[DT_XENT_IN_LABEL], *valid = d->b.in[DT_XENT_IN_VALID];
+    const int32_t *partner = d->b.in[DT_XENT_IN_PARTNER];
+    const float *share = d->b.in[DT_XENT_IN_SHARE];
     float *metrics = d->b.in[DT_XENT_IN_METRICS], *loss = d->b.out[DT_XENT_OUT_LOSS],
           *stats = d->b.out[DT_XENT_OUT_STATS];
     int64_t k = d->c, top1 = 0, top5 = 0, samples = 0;
     double sum = 0;
     for (int64_t n = 0; n < d->m; n++)
-        if (label_of(d, label, valid, n) >= k)
-            return dt_fail(DT_ERR_DATA, "label %d of %s %lld of the batch: the model has only %s", label[n],
+        if (label_of(d, label, valid, n) >= k || (partner && partner[n] >= k))
+            return dt_fail(DT_ERR_DATA, "label %d of %s %lld of the batch: the model has only %s",
+                           partner && label[n] < k ? partner[n] : label[n],
                            has_one_row(d) ? "sample" : "place", (long long)n, dt_count_text(k, "class").s);
 #pragma omp parallel for schedule(static) num_threads(d->threads)                                                      \
     reduction(+ : top1, top5, samples) if (d->n_elem > DT_CPU_GRAIN / 16)
@@ -113,8 +136,12 @@ dt_status dt_cpu_xent(void *node, dt_stream *stream) {
         const float *row = logit + n * k;
         const xent_sums s = has_one_row(d) ? sums_of_sample(row, k, y) : sums_of_row(row, k, y);
         stats[2 * n] = s.top, stats[2 * n + 1] = (float)(1 / s.sum);
-        loss[n] = y < 0 ? 0 : xent_loss(&s, row[y], k, d->attr.loss.smoothing);
+        loss[n] = 0;
         if (y < 0) continue;
+        const dt_loss_target t = target_of(d, partner, share, n, y);
+        loss[n] = d->attr.loss.binary
+                      ? binary_loss(row, &t, k)
+                      : xent_loss(&s, row, &t, share ? share[n] : 1, k, d->attr.loss.smoothing);
         samples++;
         top1 += s.above < 1;
         top5 += s.above < 5;
@@ -133,39 +160,55 @@ static float seed_of(const dt_cpu_node *d) {
 }
 
 /* The gradient of a row, which may lie where the logits do; label below 0: none. */
-static void grad_of_sample(float *dlogit, const float *logit, const float *stats, int64_t k, int32_t label,
-                           float weight, float smoothing) {
-    float even = smoothing / (float)k;
-    if (label < 0) weight = 0;
+static void grad_of_sample(float *dlogit, const float *logit, const float *stats, int64_t k,
+                           const dt_loss_target *t, float weight) {
+    if (t->label < 0) weight = 0;
     for (int64_t i = 0; i < k; i++)
-        dlogit[i] = weight == 0 ? 0 : weight * (expf(logit[i] - stats[0]) * stats[1] - even);
-    if (label >= 0) dlogit[label] -= weight * (1 - smoothing);
+        dlogit[i] = weight == 0 ? 0 : weight * (expf(logit[i] - stats[0]) * stats[1] - t->even);
+    if (t->label >= 0) dlogit[t->label] -= weight * t->own;
+    if (t->partner >= 0) dlogit[t->partner] -= weight * t->other;
+}
+
+static void grad_of_binary(float *dlogit, const float *logit, const float *stats, int64_t k,
+                           const dt_loss_target *t, float weight) {
+    (void)stats;
+    weight = t->label < 0 ? 0 : weight / (float)k;
+    for (int64_t i = 0; i < k; i++)
+        dlogit[i] =
+            weight == 0 ? 0 : weight * dt_loss_slope(DT_LOSS_BCE, logit[i], dt_loss_target_at(t, i), 1.0f);
 }
 
 DT_CPU_SIMD static void grad_of_row(float *dlogit, const float *logit, const float *stats, int64_t k,
-                                    int32_t label, float weight, float smoothing) {
-    const float even = smoothing / (float)k, top = stats[0], inv = stats[1];
-    if (label < 0 || weight == 0) {
+                                    const dt_loss_target *t, float weight) {
+    const float even = t->even, top = stats[0], inv = stats[1];
+    if (t->label < 0 || weight == 0) {
         memset(dlogit, 0, (size_t)k * sizeof *dlogit);
         return;
     }
 #pragma omp simd
     for (int64_t i = 0; i < k; i++) dlogit[i] = weight * (dt_expf(logit[i] - top) * inv - even);
-    dlogit[label] -= weight * (1 - smoothing);
+    dlogit[t->label] -= weight * t->own;
+    if (t->partner >= 0) dlogit[t->partner] -= weight * t->other;
 }
 
 dt_status dt_cpu_xent_bwd(void *node, dt_stream *stream) {
     (void)stream;
     const dt_cpu_node *d = node;
     const float *logit = d->b.in[DT_XENT_BWD_IN_LOGITS], *stats = d->b.in[DT_XENT_BWD_IN_STATS];
-    const int32_t *label = d->b.in[DT_XENT_BWD_IN_LABEL], *valid = d->b.in[DT_XENT_BWD_IN_VALID];
+    const int32_t *label = d->b.in[DT_XENT_BWD_IN_LABEL], *valid = d->b.in[DT_XENT_BWD_IN_VALID],
+                  *partner = d->b.in[DT_XENT_BWD_IN_PARTNER];
+    const float *share = d->b.in[DT_XENT_BWD_IN_SHARE];
+    void (*const grad)(float *, const float *, const float *, int64_t, const dt_loss_target *, float) =
+        d->attr.loss.binary ? grad_of_binary
+        : has_one_row(d)    ? grad_of_sample
+                            : grad_of_row;
     float *dlogit = d->b.out[0], weight = seed_of(d) / (float)(d->m / d->n);
     int64_t k = d->c;
 #pragma omp parallel for schedule(static) num_threads(d->threads) if (d->n_elem > DT_CPU_GRAIN)
     for (int64_t n = 0; n < d->m; n++) {
         const int32_t own = label_of(d, label, valid, n), y = own < k ? own : -1;
-        (has_one_row(d) ? grad_of_sample : grad_of_row)(dlogit + n * k, logit + n * k, stats + 2 * n, k, y,
-                                                        weight, d->attr.loss.smoothing);
+        const dt_loss_target t = target_of(d, partner, share, n, y);
+        grad(dlogit + n * k, logit + n * k, stats + 2 * n, k, &t, weight);
     }
     return DT_OK;
 }

@@ -81,9 +81,9 @@ static dt_status time_fetch(const bench *b, const dt_dataset *d, const char *nam
     dt_fetch_times before = {0}, after;
     double start = dt_time_s(), seconds = 0;
     for (; seconds < b->o.seconds || n == 0; n++) {
-        int64_t sample = n % d->info.n_samples;
-        DT_TRY_GOTO(status, dt_fetch(f, (uint64_t)(n / d->info.n_samples), sample, image, &label, NULL),
-                    free);
+        const dt_draw_of of = {.epoch = (uint64_t)(n / d->info.n_samples),
+                               .sample = (uint64_t)(n % d->info.n_samples)};
+        DT_TRY_GOTO(status, dt_fetch(f, &of, image, &label, NULL), free);
         if (n == warm) {
             dt_fetcher_times(f, &before);
             start = dt_time_s();

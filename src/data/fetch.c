@@ -12,7 +12,9 @@
 struct dt_fetcher {
     dt_fetch_options o;
     dt_resizer *resizer;
+    dt_editor *editor;
     dt_jpeg *jpeg;
+    dt_draws draws; /* of the sample at hand */
     uint8_t *buffer;
     int64_t capacity;
     dt_fetch_times times;
@@ -24,6 +26,7 @@ dt_status dt_fetcher_new(const dt_fetch_options *o, dt_fetcher **out) {
     if (!f) return dt_fail(DT_ERR_MEMORY, "out of memory for a loader thread");
     f->o = *o;
     dt_status status = dt_resizer_new(o->simd, &f->resizer);
+    if (status == DT_OK) status = dt_editor_new(&f->editor);
     if (status == DT_OK && (o->dataset->info.jpeg || o->dataset->inputs)) status = dt_jpeg_new(&f->jpeg);
     if (status != DT_OK) {
         dt_fetcher_free(f);
@@ -36,6 +39,7 @@ dt_status dt_fetcher_new(const dt_fetch_options *o, dt_fetcher **out) {
 void dt_fetcher_free(dt_fetcher *f) {
     if (!f) return;
     dt_resizer_free(f->resizer);
+    dt_editor_free(f->editor);
     dt_jpeg_free(f->jpeg);
     free(f->buffer);
     free(f);
@@ -82,8 +86,9 @@ static dt_status read_whole(dt_fetcher *f, const dt_sample *s, uint8_t *dst) {
     return DT_OK;
 }
 
-static dt_status fetch_raw(dt_fetcher *f, const dt_sample *s, const dt_window *win, uint8_t *image) {
+static dt_status fetch_raw(dt_fetcher *f, const dt_sample *s, uint8_t *image) {
     const dt_augment *a = &f->o.augment;
+    const dt_window *win = &f->draws.window;
     int64_t channels = f->o.dataset->info.channels, row_bytes = s->width * channels;
     bool copy = win->w == a->out_w && win->h == a->out_h;
     if (copy && !win->flip && win->x0 == 0 && win->y0 == 0 && s->width == a->out_w && s->height == a->out_h)
@@ -122,16 +127,16 @@ static dt_status in_sample(const dt_sample *s, dt_status status) {
     return status;
 }
 
-/* Reads the header and draws the window. */
-static dt_status begin_jpeg(dt_fetcher *f, uint64_t epoch, int64_t sample, const dt_sample *s,
-                            const uint8_t *bytes, dt_window *win) {
+/* Reads the header and draws. */
+static dt_status begin_jpeg(dt_fetcher *f, const dt_draw_of *of, const dt_sample *s, const uint8_t *bytes) {
     int32_t height, width;
+    const dt_window *win = &f->draws.window;
     double t = dt_time_s();
     DT_TRY(dt_jpeg_begin(f->jpeg, bytes, s->n_bytes, &height, &width));
     if (height != s->height || width != s->width)
         return dt_fail(DT_ERR_DATA, "the JPEG is %d x %d, but the shard says %lld x %lld", height, width,
                        (long long)s->height, (long long)s->width);
-    *win = dt_augment_window(&f->o.augment, epoch, (uint64_t)sample, height, width);
+    dt_augment_draw(&f->o.augment, of, height, width, &f->draws);
     if (win->x0 < 0 || win->y0 < 0 || win->x0 + win->w > width || win->y0 + win->h > height)
         return dt_fail(DT_ERR_DATA, "the JPEG is %d x %d, and augment.crop = \"pad\" pads raw images only",
                        height, width);
@@ -140,8 +145,9 @@ static dt_status begin_jpeg(dt_fetcher *f, uint64_t epoch, int64_t sample, const
 }
 
 /* Decodes the image begun to its place in the batch. */
-static dt_status finish_jpeg(dt_fetcher *f, dt_window win, uint8_t *image) {
+static dt_status finish_jpeg(dt_fetcher *f, uint8_t *image) {
     const dt_augment *a = &f->o.augment;
+    const dt_window win = f->draws.window;
     int64_t channels = f->o.dataset->info.channels;
     dt_jpeg_part part;
     double t = dt_time_s();
@@ -163,26 +169,24 @@ static dt_status finish_jpeg(dt_fetcher *f, dt_window win, uint8_t *image) {
     return status;
 }
 
-static dt_status fetch_jpeg(dt_fetcher *f, uint64_t epoch, int64_t sample, const dt_sample *s,
-                            uint8_t *image) {
+static dt_status fetch_jpeg(dt_fetcher *f, const dt_draw_of *of, const dt_sample *s, uint8_t *image) {
     const uint8_t *bytes;
-    dt_window win = {0};
     DT_TRY(read_part(f, s, 0, s->n_bytes, &bytes));
-    DT_TRY(in_sample(s, begin_jpeg(f, epoch, sample, s, bytes, &win)));
-    return in_sample(s, finish_jpeg(f, win, image));
+    DT_TRY(in_sample(s, begin_jpeg(f, of, s, bytes)));
+    return in_sample(s, finish_jpeg(f, image));
 }
 
-static dt_status fetch_file(dt_fetcher *f, uint64_t epoch, int64_t sample, const dt_sample *s, uint8_t *image,
+static dt_status fetch_file(dt_fetcher *f, const dt_draw_of *of, const dt_sample *s, uint8_t *image,
                             uint8_t *bytes, dt_jpeg_row *row) {
     const dt_augment *a = &f->o.augment;
-    dt_window win = {0};
-    if (row->n_bytes == 0) return fetch_jpeg(f, epoch, sample, s, image);
+    if (row->n_bytes == 0) return fetch_jpeg(f, of, s, image);
     DT_TRY(read_whole(f, s, bytes));
-    DT_TRY(in_sample(s, begin_jpeg(f, epoch, sample, s, bytes, &win)));
+    DT_TRY(in_sample(s, begin_jpeg(f, of, s, bytes)));
     if (!dt_jpeg_is_plain(f->jpeg, bytes, s->n_bytes, f->o.dataset->info.channels)) {
         row->n_bytes = 0;
-        return in_sample(s, finish_jpeg(f, win, image));
+        return in_sample(s, finish_jpeg(f, image));
     }
+    const dt_window win = f->draws.window;
     *row = (dt_jpeg_row){.offset = row->offset,
                          .n_bytes = s->n_bytes,
                          .height = (int32_t)s->height,
@@ -198,18 +202,17 @@ static dt_status fetch_file(dt_fetcher *f, uint64_t epoch, int64_t sample, const
     return DT_OK;
 }
 
-dt_status dt_fetch_file(dt_fetcher *f, uint64_t epoch, int64_t sample, uint8_t *image, int32_t *label,
-                        uint8_t *bytes, dt_jpeg_row *row) {
+dt_status dt_fetch_file(dt_fetcher *f, const dt_draw_of *of, uint8_t *image, int32_t *label, uint8_t *bytes,
+                        dt_jpeg_row *row) {
     dt_sample s;
-    dt_dataset_locate(f->o.dataset, sample, &s);
+    dt_dataset_locate(f->o.dataset, (int64_t)of->sample, &s);
     *label = s.label;
     f->times.n_samples++;
-    return fetch_file(f, epoch, sample, &s, image, bytes, row);
+    return fetch_file(f, of, &s, image, bytes, row);
 }
 
 /* A sample that is a file of its own: made as an import would, then treated like any other. */
-static dt_status fetch_input(dt_fetcher *f, uint64_t epoch, int64_t sample, dt_sample *s, uint8_t *image) {
-    const dt_augment *a = &f->o.augment;
+static dt_status fetch_input(dt_fetcher *f, const dt_draw_of *of, dt_sample *s, uint8_t *image) {
     dt_item item = {0};
     double t = dt_time_s();
     DT_TRY(dt_input_load(f->o.dataset->inputs, s->file, f->jpeg, &item));
@@ -219,26 +222,48 @@ static dt_status fetch_input(dt_fetcher *f, uint64_t epoch, int64_t sample, dt_s
     s->bytes = s->jpeg ? item.jpeg : item.pixel;
     s->height = item.height, s->width = item.width;
     s->n_bytes = s->jpeg ? item.n_jpeg_bytes : s->height * s->width * f->o.dataset->info.channels;
-    dt_window win = dt_augment_window(a, epoch, (uint64_t)sample, s->height, s->width);
-    dt_status status = s->jpeg ? fetch_jpeg(f, epoch, sample, s, image) : fetch_raw(f, s, &win, image);
+    dt_augment_draw(&f->o.augment, of, s->height, s->width, &f->draws);
+    dt_status status = s->jpeg ? fetch_jpeg(f, of, s, image) : fetch_raw(f, s, image);
     if (status != DT_OK) dt_error_context("%s", s->file->path);
     free(item.owned);
     return status;
 }
 
-dt_status dt_fetch(dt_fetcher *f, uint64_t epoch, int64_t sample, uint8_t *image, int32_t *label,
-                   int32_t *aug) {
+static dt_status edit(dt_fetcher *f, uint8_t *image) {
+    const dt_augment *a = &f->o.augment;
+    if (f->draws.n_edit == 0) return DT_OK;
+    double t = dt_time_s();
+    const dt_status status = dt_edit_image(f->editor, f->draws.edit, f->draws.n_edit, (uint8_t)a->o.fill,
+                                           image, a->out_h, a->out_w, f->o.dataset->info.channels);
+    f->times.edit_s += dt_time_s() - t;
+    dt_trace_end(t, "edit", -1);
+    return status;
+}
+
+dt_status dt_fetch(dt_fetcher *f, const dt_draw_of *of, uint8_t *image, int32_t *label, int32_t *aug) {
     dt_sample s;
-    dt_dataset_locate(f->o.dataset, sample, &s);
+    dt_dataset_locate(f->o.dataset, (int64_t)of->sample, &s);
     *label = s.label;
     f->times.n_samples++;
-    if (s.file) return fetch_input(f, epoch, sample, &s, image);
-    if (s.jpeg) return fetch_jpeg(f, epoch, sample, &s, image);
-    dt_window win = dt_augment_window(&f->o.augment, epoch, (uint64_t)sample, s.height, s.width);
-    if (!f->o.source_crop) return fetch_raw(f, &s, &win, image);
-    const int32_t numbers[8] = {win.x0, win.y0, win.w, win.h, win.flip, 0, 0, 0};
-    memcpy(aug, numbers, sizeof numbers);
-    return read_whole(f, &s, image);
+    if (s.file) {
+        DT_TRY(fetch_input(f, of, &s, image));
+    } else if (s.jpeg) {
+        DT_TRY(fetch_jpeg(f, of, &s, image));
+    } else {
+        dt_augment_draw(&f->o.augment, of, s.height, s.width, &f->draws);
+        const dt_window *win = &f->draws.window;
+        if (f->o.source_crop) {
+            const int32_t numbers[8] = {win->x0, win->y0, win->w, win->h, win->flip, 0, 0, 0};
+            memcpy(aug, numbers, sizeof numbers);
+            return read_whole(f, &s, image);
+        }
+        DT_TRY(fetch_raw(f, &s, image));
+    }
+    return edit(f, image);
+}
+
+const dt_draws *dt_fetcher_draws(const dt_fetcher *f) {
+    return &f->draws;
 }
 
 void dt_fetcher_times(const dt_fetcher *f, dt_fetch_times *out) {

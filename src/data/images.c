@@ -1,5 +1,6 @@
 /* Images in batches: "image" u8 [out_h, out_w, C], "label" i32, and where the device crops "aug" i32 [8] {x0, y0,
- * w, h, flip, 0, 0, 0}. JPEG files for a device's decoder lie beside the fields. */
+ * w, h, flip, 0, 0, 0}, where rows are erased or mixed "mix" (core/mix.h) and of mixed labels "partner" i32 and "share"
+ * f32. JPEG files for a device's decoder lie beside the fields. */
 #include "images.h"
 
 #include <stdlib.h>
@@ -10,13 +11,14 @@
 #include "fetch.h"
 #include "jpeg.h"
 
-enum { IMAGE, LABEL, AUG };
+enum { IMAGE, LABEL };
 enum { FILES_ALIGN_BYTES = 4096 };
 
 /* Of one loader. */
 typedef struct images_plan {
     dt_fetch_options fetch;
-    bool compressed;
+    bool compressed, mixed;           /* the labels too */
+    int32_t aug, mix, partner, share; /* fields; -1: there is none */
     int64_t max_rows, image_bytes;
     dt_jpeg_limits limits; /* compressed */
 } images_plan;
@@ -65,9 +67,28 @@ static dt_fetch_options fetch_options(const dt_loader_options *o) {
     return f;
 }
 
+/* The edits are torchvision's, and made by the loader's threads. */
+static dt_status check_edits(const dt_loader_options *o, const dt_dataset_info *info) {
+    if (o->eval || !dt_augment_edits(o->augment)) return DT_OK;
+    if (info->channels != 1 && info->channels != 3)
+        return dt_fail(
+            DT_ERR_CONFIG,
+            "augment.policy, the colour jitter and augment.grayscale take images of 1 or 3 channels; "
+            "these have %lld",
+            (long long)info->channels);
+    if (o->compressed)
+        return dt_fail(
+            DT_ERR_CONFIG,
+            "augment.policy, the colour jitter and augment.grayscale are the loader threads' work, and "
+            "with data.decoder = \"nvjpeg\" these never see the pixels: set data.decoder = \"cpu\"");
+    if (o->source_crop) return dt_fail(DT_ERR_INTERNAL, "loader: the device crops, but does not edit");
+    return DT_OK;
+}
+
 static dt_status check(const dt_loader_options *o) {
     const dt_dataset_info *info = &o->dataset->info;
     DT_TRY(check_options(o, info));
+    DT_TRY(check_edits(o, info));
     const dt_fetch_options f = fetch_options(o);
     return check_augment(&f.augment, info, o->source_crop);
 }
@@ -132,16 +153,31 @@ static void begin(void *state, void *beside, int64_t rows, dt_sample_of *sample_
 
 /* ---- rows ---- */
 
+/* Its place; -1 where it is not wanted. */
+static int32_t add_field(dt_loader_plan *out, bool wanted, dt_field field) {
+    if (!wanted) return -1;
+    out->field[out->n_field] = field;
+    return out->n_field++;
+}
+
 static dt_status plan(const dt_loader_options *o, int64_t max_rows, dt_loader_plan *out) {
     const int64_t channels = o->dataset->info.channels;
     images_plan *p = calloc(1, sizeof *p);
     if (!p) return dt_fail(DT_ERR_MEMORY, "loader: out of memory");
-    *p = (images_plan){.fetch = fetch_options(o), .compressed = o->compressed, .max_rows = max_rows};
+    *p = (images_plan){.fetch = fetch_options(o),
+                       .compressed = o->compressed,
+                       .mixed = !o->eval && dt_augment_mixes(o->augment),
+                       .max_rows = max_rows};
+    const bool mix = !o->eval && dt_augment_has_mix_rows(o->augment);
     out->state = p;
-    out->n_field = o->source_crop ? AUG + 1 : LABEL + 1;
-    out->field[IMAGE] = (dt_field){"image", DT_DTYPE_U8, 3, {o->out_h, o->out_w, channels}};
-    out->field[LABEL] = (dt_field){.name = "label", .dtype = DT_DTYPE_I32};
-    if (o->source_crop) out->field[AUG] = (dt_field){"aug", DT_DTYPE_I32, 1, {8}};
+    out->pairs = p->mixed;
+    if (!o->eval) out->repeats = o->augment->repeats;
+    (void)add_field(out, true, (dt_field){"image", DT_DTYPE_U8, 3, {o->out_h, o->out_w, channels}});
+    (void)add_field(out, true, (dt_field){.name = "label", .dtype = DT_DTYPE_I32});
+    p->aug = add_field(out, o->source_crop, (dt_field){"aug", DT_DTYPE_I32, 1, {8}});
+    p->mix = add_field(out, mix, (dt_field){"mix", DT_DTYPE_I32, 1, {DT_MIX_INTS}});
+    p->partner = add_field(out, p->mixed, (dt_field){.name = "partner", .dtype = DT_DTYPE_I32});
+    p->share = add_field(out, p->mixed, (dt_field){.name = "share", .dtype = DT_DTYPE_F32});
     p->image_bytes = dt_field_bytes(&out->field[IMAGE]);
     if (!o->compressed) return DT_OK;
     const int64_t rows = o->eval ? o->batch : (o->global_batch + o->n_micro_all - 1) / o->n_micro_all;
@@ -177,16 +213,34 @@ static dt_status reader_new(void *state, void **out) {
     return status;
 }
 
+/* What follows the pixels: the row's part in mixing. */
+static void fill_mix(const reader *r, const dt_row *row) {
+    const images_plan *p = r->plan;
+    dt_mix m = dt_fetcher_draws(r->fetcher)->mix;
+    m.partner = (int32_t)(p->mixed ? row->partner : row->index);
+    memcpy(row->data[p->mix], &m, sizeof m);
+    if (!p->mixed) return;
+    dt_sample partner;
+    dt_dataset_locate(p->fetch.dataset, row->partner_sample, &partner);
+    *(int32_t *)row->data[p->partner] = partner.label;
+    *(float *)row->data[p->share] = dt_augment_share(&p->fetch.augment, &m);
+}
+
 static dt_status fetch(void *arg, uint64_t epoch, int64_t sample, const dt_row *row) {
     const reader *r = arg;
     const images_plan *p = r->plan;
-    if (!p->compressed)
-        return dt_fetch(r->fetcher, epoch, sample, row->data[IMAGE], row->data[LABEL],
-                        p->fetch.source_crop ? row->data[AUG] : NULL);
-    const dt_jpeg_files *files = row->beside;
-    dt_jpeg_row *jpeg = &files->row[row->index];
-    return dt_fetch_file(r->fetcher, epoch, sample, row->data[IMAGE], row->data[LABEL],
-                         files->bytes + jpeg->offset, jpeg);
+    const dt_draw_of of = {epoch, (uint64_t)sample, row->repeat, row->step};
+    if (p->compressed) {
+        const dt_jpeg_files *files = row->beside;
+        dt_jpeg_row *jpeg = &files->row[row->index];
+        DT_TRY(dt_fetch_file(r->fetcher, &of, row->data[IMAGE], row->data[LABEL], files->bytes + jpeg->offset,
+                             jpeg));
+    } else {
+        DT_TRY(dt_fetch(r->fetcher, &of, row->data[IMAGE], row->data[LABEL],
+                        p->aug >= 0 ? row->data[p->aug] : NULL));
+    }
+    if (p->mix >= 0) fill_mix(r, row);
+    return DT_OK;
 }
 
 /* Black, and of no class. It has a window too, so that a device need not look at labels. */
@@ -196,7 +250,7 @@ static void empty(void *state, const dt_row *row) {
     const int32_t numbers[8] = {0, 0, (int32_t)info->width, (int32_t)info->height, 0, 0, 0, 0};
     memset(row->data[IMAGE], 0, (size_t)p->image_bytes);
     *(int32_t *)row->data[LABEL] = -1;
-    if (p->fetch.source_crop) memcpy(row->data[AUG], numbers, sizeof numbers);
+    if (p->aug >= 0) memcpy(row->data[p->aug], numbers, sizeof numbers);
 }
 
 static const int64_t *checksums(const dt_dataset *d, int64_t shard, int64_t *n) {

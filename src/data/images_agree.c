@@ -8,6 +8,7 @@
 #include <xxhash.h>
 
 #include "core/text.h"
+#include "data/augment.h"
 
 static void tell(dt_data_note *note, const char *fmt, ...) DT_PRINTF(2, 3);
 static void tell(dt_data_note *note, const char *fmt, ...) {
@@ -169,7 +170,8 @@ dt_status dt_data_image_input(const dt_data_options *o, const dt_augment_options
         .classes = classes > 0 ? classes : info->n_classes,
         /* Raw images of one size can be cropped on the device from what is stored: less work for
                              * the host's threads. */
-        .source_crop = device_crops && !info->jpeg && a->crop == DT_CROP_RANDOM_RESIZED,
+        .source_crop =
+            device_crops && !info->jpeg && a->crop == DT_CROP_RANDOM_RESIZED && !dt_augment_edits(a),
         .src_height = info->height,
         .src_width = info->width};
     if (info->jpeg && o->image_size == 0)

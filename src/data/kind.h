@@ -12,6 +12,8 @@ typedef struct dt_loader_plan {
     dt_field field[DT_FIELDS_MAX]; /* of a batch; the loader adds "valid" */
     int32_t n_field;
     int64_t beside_bytes; /* memory of each slot for what is no field; 0: none */
+    int64_t repeats;      /* of a sample in the order of training; below 2: each stands there once */
+    bool pairs;           /* rows ask for their partners */
     void *state;          /* the kind's own, freed with free() */
 } dt_loader_plan;
 
@@ -20,6 +22,10 @@ typedef struct dt_row {
     void *data[DT_FIELDS_MAX];
     void *beside;  /* of the whole slot */
     int64_t index; /* in the batch */
+    /* Of training: */
+    uint64_t repeat, step;  /* how often the sample stood in the order just before; step of the run */
+    int64_t partner;        /* the row that is as far from the batch's end as this from its beginning, */
+    int64_t partner_sample; /* and what it holds, where the plan asks for it */
 } dt_row;
 
 /* The sample of a row of the batch, -1 where it has none. */

@@ -71,9 +71,9 @@ static int64_t batch_rows(const dt_loader *l, int64_t batch) {
 }
 
 /* The sample of a row of a batch, or -1 where an evaluation batch is padded. */
-static int64_t sample_of(const dt_loader *l, int64_t batch, int64_t row, uint64_t *epoch) {
+static int64_t sample_of(const dt_loader *l, int64_t batch, int64_t row, uint64_t *epoch, uint64_t *repeat) {
     int64_t n = l->n_samples;
-    *epoch = 0;
+    *epoch = *repeat = 0;
     if (l->o.eval) {
         int64_t i = l->o.whole_batches ? (batch * l->o.world + l->o.rank) * l->o.batch + row
                                        : (batch * l->o.batch + row) * l->o.world + l->o.rank;
@@ -83,7 +83,8 @@ static int64_t sample_of(const dt_loader *l, int64_t batch, int64_t row, uint64_
     int64_t m = l->o.rank + batch % l->n_micro * l->o.world;
     int64_t t = step * l->o.global_batch + m + row * l->o.n_micro_all;
     *epoch = (uint64_t)(t / n);
-    return (int64_t)dt_order_sample(l->o.seed, (uint64_t)n, (uint64_t)t);
+    return (int64_t)dt_order_repeated(l->o.seed, (uint64_t)n, (uint64_t)dt_max_i64(l->plan.repeats, 1),
+                                      (uint64_t)t, repeat);
 }
 
 /* ---- workers ---- */
@@ -99,8 +100,8 @@ static slot *slot_of(dt_loader *l, int64_t batch) {
 
 static int64_t sample_of_slot(void *arg, int64_t row) {
     const filling *f = arg;
-    uint64_t epoch;
-    return sample_of(f->loader, f->batch, row, &epoch);
+    uint64_t epoch, repeat;
+    return sample_of(f->loader, f->batch, row, &epoch, &repeat);
 }
 
 static void begin_batch(dt_loader *l, slot *s) {
@@ -152,7 +153,13 @@ static dt_status fill_row(dt_loader *l, void *reader, uint8_t *memory, int64_t b
     for (int32_t i = 0; i < l->plan.n_field; i++)
         to.data[i] = memory + l->offset[i] + row * dt_field_bytes(&l->plan.field[i]);
     uint64_t epoch;
-    const int64_t sample = sample_of(l, batch, row, &epoch);
+    const int64_t sample = sample_of(l, batch, row, &epoch, &to.repeat);
+    if (!l->o.eval) to.step = (uint64_t)(l->o.first_step + batch / l->n_micro);
+    if (l->plan.pairs) {
+        uint64_t ignored[2];
+        to.partner = batch_rows(l, batch) - 1 - row;
+        to.partner_sample = sample_of(l, batch, to.partner, &ignored[0], &ignored[1]);
+    }
     char *error = l->o.forgiving ? (char *)memory + l->error_offset + row * DT_ROW_ERROR_BYTES : NULL;
     const dt_status status = sample >= 0 ? l->row->fetch(reader, epoch, sample, &to) : DT_OK;
     const bool failed = status == DT_ERR_DATA && error;

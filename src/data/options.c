@@ -8,6 +8,13 @@ static const char *const crop_names[] = {
 static const char *const decoder_names[] = {
     [DT_DECODER_AUTO] = "auto", [DT_DECODER_CPU] = "cpu", [DT_DECODER_NVJPEG] = "nvjpeg", NULL};
 
+static const char *const policy_names[] = {[DT_POLICY_NONE] = "none",
+                                           [DT_POLICY_RANDAUGMENT] = "randaugment",
+                                           [DT_POLICY_TRIVIALAUGMENT] = "trivialaugment",
+                                           NULL};
+static const char *const erase_fill_names[] = {[DT_ERASE_MEAN] = "mean", [DT_ERASE_NOISE] = "noise", NULL};
+static const char *const mix_each_names[] = {[DT_MIX_BATCH] = "batch", [DT_MIX_SAMPLE] = "sample", NULL};
+
 static const char *const document_names[] = {
     [DT_DOCUMENTS_JOINED] = "joined", [DT_DOCUMENTS_ISOLATED] = "isolated", NULL};
 
@@ -92,6 +99,71 @@ static const dt_key_row augment_keys[] = {
     {FLOAT("eval_resize", eval_resize, 0, 16384), MATHS, .fallback = "0.0", .only = "images",
      .help = "The shorter side is resized to this many pixels before the centre crop, in evaluation, and in "
              "training where crop = none; 0: no resize"},
+    {CHOICE("policy", policy, policy_names), LATER_MATHS, .fallback = "none", .only = "images",
+     .help =
+         "Operations drawn from a list, after crop and flip: randaugment: augment.policy_ops of them, each "
+         "with "
+         "augment.policy_magnitude; trivialaugment: one, with any magnitude (TrivialAugmentWide). The "
+         "lists are torchvision's"},
+    {INT("policy_ops", policy_ops, 1, DT_POLICY_OPS_MAX), LATER_MATHS, .fallback = "2",
+     .only = "images & augment.policy = randaugment", .help = "Operations on each image"},
+    {INT("policy_magnitude", policy_magnitude, 0, 255), LATER_MATHS, .fallback = "9",
+     .only = "images & augment.policy = randaugment",
+     .help = "How strong they are, below augment.policy_bins"},
+    {INT("policy_bins", policy_bins, 2, 256), LATER_MATHS, .fallback = "31",
+     .only = "images & augment.policy = randaugment, trivialaugment", .help = "Steps from none to strongest"},
+    {INT("fill", fill, 0, 255), LATER_MATHS, .fallback = "0",
+     .only = "images & augment.policy = randaugment, trivialaugment",
+     .help = "Level of pixels that shearing, shifting and turning bring in from outside"},
+    {FLOAT("brightness", brightness, 0, 100), LATER_MATHS, .fallback = "0.0", .only = "images",
+     .help = "Colour jitter, in random order: a factor drawn evenly between 1 - this, not below 0, and 1 + "
+             "this"},
+    {FLOAT("contrast", contrast, 0, 100), LATER_MATHS, .fallback = "0.0", .only = "images",
+     .help = "The same, away from the image's mean grey"},
+    {FLOAT("saturation", saturation, 0, 100), LATER_MATHS, .fallback = "0.0", .only = "images",
+     .help = "The same, away from each pixel's grey; images of one channel stay as they are"},
+    {FLOAT("hue", hue, 0, 0.5), LATER_MATHS, .fallback = "0.0", .only = "images",
+     .help = "Colour jitter: the hue is turned by a part of the circle drawn evenly between -this and this; "
+             "images of one channel stay as they are"},
+    {FLOAT("grayscale", grayscale, 0, 1), LATER_MATHS, .fallback = "0.0", .only = "images",
+     .help = "Probability of an image becoming grey, in all its channels"},
+    {FLOAT("erase", erase, 0, 1), LATER_MATHS, .fallback = "0.0", .only = "images",
+     .help = "Probability of a random rectangle being erased, after normalising (RandomErasing)"},
+    {FLOAT("erase_scale_min", erase_scale_min, 0, 1), .flags = DT_KEY_MATHS | DT_KEY_LATER | DT_KEY_OPEN_MIN,
+     .fallback = "0.02", .only = "images & augment.erase > 0",
+     .help = "Its smallest area, as a fraction of the image"},
+    {FLOAT("erase_scale_max", erase_scale_max, 0, 1), .flags = DT_KEY_MATHS | DT_KEY_LATER | DT_KEY_OPEN_MIN,
+     .fallback = "0.33", .only = "images & augment.erase > 0",
+     .help = "Its largest area, as a fraction of the image"},
+    {FLOAT("erase_ratio_min", erase_ratio_min, 0, 100),
+     .flags = DT_KEY_MATHS | DT_KEY_LATER | DT_KEY_OPEN_MIN, .fallback = "0.3",
+     .only = "images & augment.erase > 0", .help = "Its smallest height / width"},
+    {FLOAT("erase_ratio_max", erase_ratio_max, 0, 100),
+     .flags = DT_KEY_MATHS | DT_KEY_LATER | DT_KEY_OPEN_MIN, .fallback = "3.3",
+     .only = "images & augment.erase > 0", .help = "Its largest height / width"},
+    {CHOICE("erase_fill", erase_fill, erase_fill_names), LATER_MATHS, .fallback = "mean",
+     .only = "images & augment.erase > 0",
+     .help = "What it holds: mean: 0 after normalising; noise: normal random numbers"},
+    {FLOAT("mixup", mixup, 0, 1000), LATER_MATHS, .fallback = "0.0", .only = "images & model.task = classify",
+     .help =
+         "Images and labels become lambda of themselves and 1 - lambda of another of their micro-batch, its "
+         "row r and the r-th from its end, with lambda of Beta(this, this); 0: off"},
+    {FLOAT("cutmix", cutmix, 0, 1000), LATER_MATHS, .fallback = "0.0",
+     .only = "images & model.task = classify",
+     .help = "A rectangle of 1 - lambda of the image comes from that other one, with lambda of Beta(this, "
+             "this), and labels are mixed by area; 0: off"},
+    {FLOAT("mix_prob", mix_prob, 0, 1), .flags = DT_KEY_MATHS | DT_KEY_LATER | DT_KEY_OPEN_MIN,
+     .fallback = "1.0", .only = "augment.mixup > 0 | augment.cutmix > 0",
+     .help = "Probability of mixing at all"},
+    {FLOAT("mix_switch", mix_switch, 0, 1), LATER_MATHS, .fallback = "0.5",
+     .only = "augment.mixup > 0 & augment.cutmix > 0",
+     .help = "Probability of cutmix, where it is not mixup"},
+    {CHOICE("mix_each", mix_each, mix_each_names), LATER_MATHS, .fallback = "batch",
+     .only = "augment.mixup > 0 | augment.cutmix > 0",
+     .help = "What mixup, cutmix, lambda and rectangle are drawn for: a global batch, or each sample"},
+    {INT("repeats", repeats, 1, 64), LATER_MATHS, .fallback = "1", .only = "images",
+     .help = "How often a sample stands in the order of an epoch, one after the other, each time augmented "
+             "anew: an epoch is as many steps, over that part of the samples (repeated augmentation)"},
 };
 const dt_section dt_augment_section = SECTION("augment", augment_keys);
 #undef KEYS_OF

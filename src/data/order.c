@@ -39,3 +39,8 @@ uint64_t dt_order_at(uint64_t key, uint64_t n, uint64_t i) {
 uint64_t dt_order_sample(uint64_t seed, uint64_t n, uint64_t t) {
     return dt_order_at(dt_rng_key(seed, DT_RNG_ORDER, t / n), n, t % n);
 }
+
+uint64_t dt_order_repeated(uint64_t seed, uint64_t n, uint64_t times, uint64_t t, uint64_t *repeat) {
+    *repeat = t % n % times;
+    return dt_order_at(dt_rng_key(seed, DT_RNG_ORDER, t / n), n, t % n / times);
+}

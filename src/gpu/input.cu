@@ -2,9 +2,10 @@
  * flip, rounded to bytes by the CPU backend's operations in the same order, so that both give the same pixel.
  *
  * Where PX whole pixels fill a 16-byte vector, a thread owns one; everything else takes a thread per
- * pixel. */
+ * pixel, also rows that are erased or mixed. */
 #include <type_traits>
 
+#include "core/mix.h"
 #include "vec.cuh"
 
 namespace {
@@ -157,11 +158,12 @@ __global__ void __launch_bounds__(THREADS) stored_kernel(dt_gpu_input_args a, No
     }
 }
 
-template <typename T> __global__ void __launch_bounds__(THREADS) any_kernel(dt_gpu_input_args a, Norm norm) {
-    const int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x, n_pixel = (int64_t)a.n * a.h * a.w;
-    if (i >= n_pixel) return;
-    const int64_t n = i / ((int64_t)a.h * a.w);
-    const int32_t row = (int32_t)(i / a.w % a.h), col = (int32_t)(i % a.w);
+/* A pixel of the network's input before anything is erased or mixed. */
+struct Pixel {
+    float v[CHANNELS];
+};
+__device__ Pixel pixel_of(const dt_gpu_input_args &a, const Norm &norm, int64_t n, int32_t row, int32_t col) {
+    Pixel p = {};
     Window win;
     Tap x, y;
     if (a.aug) {
@@ -169,19 +171,55 @@ template <typename T> __global__ void __launch_bounds__(THREADS) any_kernel(dt_g
         x = tap(win.flip ? a.w - 1 - col : col, win.across, win.w);
         y = tap(row, win.down, win.h);
     }
-    for (int32_t k = 0; k < a.cpad; k++) {
-        float byte = 0.0f;
-        if (k < a.cs && a.aug) {
+#pragma unroll
+    for (int32_t k = 0; k < CHANNELS; k++) {
+        if (k >= a.cs) break;
+        float byte;
+        if (a.aug) {
             const uint8_t *low = win.at + (int64_t)y.low * win.pitch + k,
                           *high = win.at + (int64_t)y.high * win.pitch + k;
             byte = resized((float)low[x.low * a.cs], (float)low[x.high * a.cs], (float)high[x.low * a.cs],
                            (float)high[x.high * a.cs], x.weight, y.weight);
-        } else if (k < a.cs) {
-            byte = (float)a.image[i * a.cs + k];
+        } else {
+            byte = (float)a.image[((n * a.h + row) * a.w + col) * a.cs + k];
         }
-        ((T *)a.x)[i * a.cpad + k] =
-            from_float<T>(k < a.cs ? fmaf(byte, norm.mul[k % CHANNELS], norm.add[k % CHANNELS]) : 0.0f);
+        p.v[k] = fmaf(byte, norm.mul[k], norm.add[k]);
     }
+    return p;
+}
+__device__ Pixel erased_pixel(const dt_gpu_input_args &a, const Norm &norm, const dt_mix &m, int64_t n,
+                              int32_t row, int32_t col) {
+    if (!dt_box_holds(&m.erase, row, col)) return pixel_of(a, norm, n, row, col);
+    Pixel p = {};
+#pragma unroll
+    for (int32_t k = 0; k < CHANNELS; k++)
+        if (m.noise && k < a.cs) p.v[k] = dt_mix_noise(m.key, row, col, k);
+    return p;
+}
+
+/* With a partner outside of the batch a row stays alone. */
+template <typename T, bool MIXED>
+__global__ void __launch_bounds__(THREADS) any_kernel(dt_gpu_input_args a, Norm norm) {
+    const int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x, n_pixel = (int64_t)a.n * a.h * a.w;
+    if (i >= n_pixel) return;
+    const int64_t n = i / ((int64_t)a.h * a.w);
+    const int32_t row = (int32_t)(i / a.w % a.h), col = (int32_t)(i % a.w);
+    Pixel p;
+    if (MIXED) {
+        const dt_mix m = ((const dt_mix *)a.mix)[n];
+        const float share = dt_box_holds(&m.box, row, col) ? 0.0f : m.share;
+        p = erased_pixel(a, norm, m, n, row, col);
+        if (share != 1.0f && m.partner >= 0 && m.partner < a.n) {
+            const Pixel q = erased_pixel(a, norm, ((const dt_mix *)a.mix)[m.partner], m.partner, row, col);
+#pragma unroll
+            for (int32_t k = 0; k < CHANNELS; k++)
+                p.v[k] = __fadd_rn(__fmul_rn(share, p.v[k]), __fmul_rn(1.0f - share, q.v[k]));
+        }
+    } else {
+        p = pixel_of(a, norm, n, row, col);
+    }
+    for (int32_t k = 0; k < a.cpad; k++)
+        ((T *)a.x)[i * a.cpad + k] = from_float<T>(k < a.cs ? p.v[k % CHANNELS] : 0.0f);
 }
 
 template <typename T, int CS, int CP>
@@ -208,9 +246,13 @@ template <typename T, int CP> bool in_vectors(const dt_gpu_input_args &a) {
 
 template <typename T> void run(const dt_gpu_input_args &a, cudaStream_t s) {
     const Norm norm = norm_of(a);
-    if (a.cs == 3 && in_vectors<T, 4>(a)) return run_vectors<T, 3, 4>(a, norm, s);
-    if (a.cs == 1 && in_vectors<T, 4>(a)) return run_vectors<T, 1, 4>(a, norm, s);
-    any_kernel<T><<<(unsigned)ceil_div((int64_t)a.n * a.h * a.w, THREADS), THREADS, 0, s>>>(a, norm);
+    if (!a.mix && a.cs == 3 && in_vectors<T, 4>(a)) return run_vectors<T, 3, 4>(a, norm, s);
+    if (!a.mix && a.cs == 1 && in_vectors<T, 4>(a)) return run_vectors<T, 1, 4>(a, norm, s);
+    const unsigned grid = (unsigned)ceil_div((int64_t)a.n * a.h * a.w, THREADS);
+    if (a.mix)
+        any_kernel<T, true><<<grid, THREADS, 0, s>>>(a, norm);
+    else
+        any_kernel<T, false><<<grid, THREADS, 0, s>>>(a, norm);
 }
 
 } // namespace

@@ -26,6 +26,7 @@ bool dt_gpu_has_code(void);
 typedef struct dt_gpu_input_args {
     const uint8_t *image; /* [N,Hs,Ws,Cs] */
     const int32_t *aug;   /* [N,8]; NULL: no crop, resize or flip */
+    const int32_t *mix;   /* [N,DT_MIX_INTS], core/mix.h; NULL: nothing is erased or mixed */
     void *x;              /* T [N,H,W,Cpad] */
     int32_t n, hs, ws, cs, h, w, cpad;
     float mean[4], stddev[4];
@@ -351,6 +352,8 @@ cudaError_t dt_gpu_rnn_previous(dt_dtype t, const dt_gpu_rnn_bwd_args *a,
 typedef struct dt_gpu_xent_args {
     const void *logits;           /* [rows, k] */
     const int32_t *label, *valid; /* [rows]; [rows / rows_of_sample], NULL: all are */
+    const int32_t *partner;       /* [rows]; NULL: none has one */
+    const float *share;           /* [rows]; with partner */
     float *loss;                  /* [rows]; not of the gradient */
     float *stats;                 /* [rows, 2] */
     int64_t rows, rows_of_sample, k;

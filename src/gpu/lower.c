@@ -20,6 +20,7 @@ static dt_status run_input(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     const int64_t *src = p->in_dim, *dst = p->out_dim;
     dt_gpu_input_args a = {.image = in(k, 0),
                            .aug = in(k, DT_INPUT_AUG),
+                           .mix = in(k, DT_INPUT_MIX),
                            .x = k->b.out[0],
                            .n = (int32_t)src[0],
                            .hs = (int32_t)src[1],
@@ -481,6 +482,7 @@ static dt_gpu_xent_args xent_args(const dt_bound *k, int32_t i_valid) {
 static dt_status run_xent(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     (void)cu;
     dt_gpu_xent_args a = xent_args(k, DT_XENT_IN_VALID);
+    a.partner = in(k, DT_XENT_IN_PARTNER), a.share = in(k, DT_XENT_IN_SHARE);
     a.loss = k->b.out[DT_XENT_OUT_LOSS], a.stats = k->b.out[DT_XENT_OUT_STATS];
     return dt_launch_status(dt_gpu_xent(k->prep->t, &a, in(k, DT_XENT_IN_METRICS), k->b.workspace, s), k);
 }
@@ -488,6 +490,7 @@ static dt_status run_xent(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
 static dt_status run_xent_bwd(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     (void)cu;
     dt_gpu_xent_args a = xent_args(k, DT_XENT_BWD_IN_VALID);
+    a.partner = in(k, DT_XENT_BWD_IN_PARTNER), a.share = in(k, DT_XENT_BWD_IN_SHARE);
     a.stats = in(k, DT_XENT_BWD_IN_STATS);
     return dt_launch_status(dt_gpu_xent_bwd(k->prep->t, &a, k->b.out[0], k->b.params, s), k);
 }

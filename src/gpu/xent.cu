@@ -1,4 +1,5 @@
-/* Softmax cross-entropy with label smoothing and its gradient: probabilities are never in memory. */
+/* Softmax cross-entropy with label smoothing and mixed labels and its gradient: probabilities are never in memory. And
+ * of the same targets the mean of the classes' logistic losses. */
 #include "block.cuh"
 
 namespace {
@@ -10,6 +11,13 @@ enum { ROW_STATS = 4 };
 __device__ __forceinline__ int32_t label_of(const dt_gpu_xent_args &a, int64_t row) {
     const int32_t y = a.valid && a.valid[row / a.rows_of_sample] == 0 ? -1 : a.label[row];
     return y < a.k ? y : -1;
+}
+
+/* The target of a row whose label is y >= 0. */
+__device__ __forceinline__ dt_loss_target target_of(const dt_gpu_xent_args &a, int64_t row, int32_t y) {
+    const int32_t other = a.partner && a.partner[row] < a.k ? a.partner[row] : -1;
+    return dt_loss_target_of(y, other, other >= 0 ? a.share[row] : 1.0f, a.attr.smoothing,
+                             a.attr.binary ? a.attr.threshold : 0.0f, a.k);
 }
 
 /* A block per row. row_stats [rows,4] = loss, has a label, top1, top5. */
@@ -47,7 +55,12 @@ __global__ void __launch_bounds__(THREADS) row_kernel(dt_gpu_xent_args a, float 
     above = block_reduce(above, plus, smem);
     if (threadIdx.x) return;
     const float log_sum = top + logf(sum), smoothing = a.attr.smoothing;
-    float l = has ? (1.0f - smoothing) * (log_sum - mine) : 0.0f;
+    float labels = mine;
+    if (has && a.partner) {
+        const dt_loss_target t = target_of(a, n, y);
+        if (t.partner >= 0) labels = a.share[n] * mine + (1.0f - a.share[n]) * to_float(z[t.partner]);
+    }
+    float l = has ? (1.0f - smoothing) * (log_sum - labels) : 0.0f;
     if (has && smoothing > 0.0f) l += smoothing * (log_sum - total / (float)k); /* 0 times -inf is NaN */
     a.loss[n] = l;
     a.stats[2 * n] = top;
@@ -61,14 +74,14 @@ __global__ void __launch_bounds__(THREADS) row_kernel(dt_gpu_xent_args a, float 
 
 /* A block per row, from the last: the end of what the kernel before wrote is still in the L2. dlogits may be
  * logits. */
-template <typename T, int V>
+template <typename T, int V, bool MIXED>
 __global__ void __launch_bounds__(THREADS)
     grad_kernel(dt_gpu_xent_args a, T *dlogits, const dt_step_params *params) {
     const int64_t n = (int64_t)gridDim.x - 1 - blockIdx.x, k = a.k;
-    const float smoothing = a.attr.smoothing, even = smoothing / (float)k, top = a.stats[2 * n],
-                inv = a.stats[2 * n + 1];
+    const float top = a.stats[2 * n], inv = a.stats[2 * n + 1];
     const float weight = a.attr.weight * params->loss_weight * params->loss_scale / (float)a.rows_of_sample;
     const int32_t y = label_of(a, n);
+    const dt_loss_target t = target_of(a, n, y);
     const T *z = (const T *)a.logits + n * k;
     dlogits += n * k;
     for (int64_t i = threadIdx.x * V; i < k; i += THREADS * V) {
@@ -77,11 +90,51 @@ __global__ void __launch_bounds__(THREADS)
         for (int j = 0; j < V; j++) {
             const float prob =
                 __fmul_rn(expf(to_float(p.v[j]) - top), inv); /* rounded, as if it were stored */
-            const float target = even + (i + j == y ? 1.0f - smoothing : 0.0f);
+            float target = t.even + (i + j == y ? t.own : 0.0f);
+            if (MIXED && i + j == t.partner) target += t.other;
             p.v[j] = from_float<T>(y >= 0 ? weight * (prob - target) : 0.0f);
         }
         store<T, V>(dlogits + i, p);
     }
+}
+
+/* A block per row, which changes row_stats' loss: of each class its logistic loss. */
+template <typename T>
+__global__ void __launch_bounds__(THREADS) binary_kernel(dt_gpu_xent_args a, float *row_stats) {
+    __shared__ float smem[WARPS];
+    const int64_t n = blockIdx.x;
+    const int32_t y = label_of(a, n);
+    const dt_loss_target t = target_of(a, n, y);
+    const T *z = (const T *)a.logits + n * a.k;
+    float sum = 0;
+    for (int64_t i = threadIdx.x; y >= 0 && i < a.k; i += THREADS)
+        sum += dt_loss_value(DT_LOSS_BCE, to_float(z[i]), dt_loss_target_at(&t, i), 1.0f);
+    sum = block_reduce(sum, plus, smem);
+    if (threadIdx.x == 0) a.loss[n] = row_stats[n * ROW_STATS] = sum / (float)a.k;
+}
+
+template <typename T>
+__global__ void __launch_bounds__(THREADS)
+    binary_grad_kernel(dt_gpu_xent_args a, T *dlogits, const dt_step_params *params) {
+    const int64_t n = blockIdx.x;
+    const float weight =
+        a.attr.weight * params->loss_weight * params->loss_scale / (float)a.rows_of_sample / (float)a.k;
+    const int32_t y = label_of(a, n);
+    const dt_loss_target t = target_of(a, n, y);
+    const T *z = (const T *)a.logits + n * a.k;
+    dlogits += n * a.k;
+    for (int64_t i = threadIdx.x; i < a.k; i += THREADS) {
+        const float slope = dt_loss_slope(DT_LOSS_BCE, to_float(z[i]), dt_loss_target_at(&t, i), 1.0f);
+        dlogits[i] = from_float<T>(y >= 0 ? weight * slope : 0.0f);
+    }
+}
+
+template <typename T, int V>
+void run_grad(const dt_gpu_xent_args &a, T *dlogits, const dt_step_params *params, cudaStream_t s) {
+    if (a.partner)
+        grad_kernel<T, V, true><<<(unsigned)a.rows, THREADS, 0, s>>>(a, dlogits, params);
+    else
+        grad_kernel<T, V, false><<<(unsigned)a.rows, THREADS, 0, s>>>(a, dlogits, params);
 }
 
 } // namespace
@@ -94,6 +147,7 @@ cudaError_t dt_gpu_xent(dt_dtype t, const dt_gpu_xent_args *a, float *metrics, f
             row_kernel<T, WIDE<T>><<<(unsigned)a->rows, THREADS, 0, s>>>(*a, workspace);
         else
             row_kernel<T, 1><<<(unsigned)a->rows, THREADS, 0, s>>>(*a, workspace);
+        if (a->attr.binary) binary_kernel<T><<<(unsigned)a->rows, THREADS, 0, s>>>(*a, workspace);
     });
     return dt_gpu_loss_sums(workspace, metrics, a->rows, ROW_STATS, &a->attr, s);
 }
@@ -102,10 +156,12 @@ cudaError_t dt_gpu_xent_bwd(dt_dtype t, const dt_gpu_xent_args *a, void *dlogits
                             const dt_step_params *params, cudaStream_t s) {
     const bool al = aligned16(a->logits) && aligned16(dlogits);
     DT_WITH_TYPE(t, {
-        if (al && a->k % WIDE<T> == 0)
-            grad_kernel<T, WIDE<T>><<<(unsigned)a->rows, THREADS, 0, s>>>(*a, (T *)dlogits, params);
+        if (a->attr.binary)
+            binary_grad_kernel<T><<<(unsigned)a->rows, THREADS, 0, s>>>(*a, (T *)dlogits, params);
+        else if (al && a->k % WIDE<T> == 0)
+            run_grad<T, WIDE<T>>(*a, (T *)dlogits, params, s);
         else
-            grad_kernel<T, 1><<<(unsigned)a->rows, THREADS, 0, s>>>(*a, (T *)dlogits, params);
+            run_grad<T, 1>(*a, (T *)dlogits, params, s);
     });
     return cudaPeekAtLastError();
 }

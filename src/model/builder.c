@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/mix.h"
 #include "core/op.h"
 
 /* "<name>.<suffix>". */
@@ -40,11 +41,12 @@ dt_vid dt_build_image(dt_builder *b, const dt_model_input *in) {
     b->rows = n;
     const dt_vid image = add_input(b, "image", DT_DTYPE_U8, 4, (int64_t[]){n, h, w, in->channels});
     const dt_vid aug = in->source_crop ? add_input(b, "aug", DT_DTYPE_I32, 2, (int64_t[]){n, 8}) : -1;
+    const dt_vid mix = in->mix_rows ? add_input(b, "mix", DT_DTYPE_I32, 2, (int64_t[]){n, DT_MIX_INTS}) : -1;
     dt_attr t = {.input.size = {(int32_t)in->height, (int32_t)in->width},
                  .input.padded_c = (int32_t)in->padded_channels};
     memcpy(t.input.mean, in->mean, sizeof t.input.mean);
     memcpy(t.input.stddev, in->stddev, sizeof t.input.stddev);
-    return dt_build_op(b, "input", DT_OP_INPUT, &t, 2, (dt_vid[]){image, aug});
+    return dt_build_op(b, "input", DT_OP_INPUT, &t, 3, (dt_vid[]){image, aug, mix});
 }
 
 /* Channels that carry data: those of the stored image at the input, all of them elsewhere. */

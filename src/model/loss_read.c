@@ -10,8 +10,10 @@ static const dt_key_row entry_keys[] = {
     {STRING("of", of), .flags = DT_KEY_REQUIRED, .help = "The layer whose output is judged"},
     {STRING("name", name), .help = "Reported as loss_<name>; not set: the layer's name"},
     {CHOICE("kind", kind, dt_loss_kinds), .fallback = "mse",
-     .help = "As model.loss, and cross_entropy; value: the layer's output is the loss itself"},
-    {STRING("target", target), .only = "kind = cross_entropy, bce, mse, l1, huber",
+     .help =
+         "As model.loss, and cross_entropy and class_bce of classes; value: the layer's output is the loss "
+         "itself"},
+    {STRING("target", target), .only = "kind = cross_entropy, class_bce, bce, mse, l1, huber",
      .help = "Field of the data; not set: label, y or target"},
     {FLOAT("weight", weight, -1e30, 1e30), .fallback = "1.0", .help = "Of this loss in the total"},
     {FLOAT("param", param, 0, 1e30), .flags = DT_KEY_OPEN_MIN, .fallback = "1.0", .only = "kind = huber, bce",

@@ -92,7 +92,10 @@ static dt_vid find(layers_net *n, int32_t i, const char *key, const char *name) 
 /* Names that the data's fields have are theirs. */
 static bool name_is_free(layers_net *n, int32_t i) {
     const char *name = n->o->layers[i].name;
-    const bool of_images = n->image >= 0 && (strcmp(name, "image") == 0 || strcmp(name, "aug") == 0);
+    static const char *const beside[] = {"image", "aug", "mix", "partner", "share"};
+    bool of_images = false;
+    for (size_t k = 0; k < sizeof beside / sizeof beside[0]; k++)
+        of_images = of_images || (n->image >= 0 && strcmp(name, beside[k]) == 0);
     if (!of_images && !dt_build_field(n->b, name)) return true;
     n->b->status = dt_fail(DT_ERR_CONFIG,
                            "model.layers[%d].name: \"%s\" is a field of the data; choose another", i, name);

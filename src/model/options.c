@@ -34,7 +34,9 @@ static const dt_key_row model_keys[] = {
          "language: the next token of a text, logits [.., steps, vocabulary]; masked_language: the tokens "
          "hidden in it"},
     {STRING("loss", loss), LATER_MATHS, .choices = loss_names, .fallback = "auto",
-     .help = "Where the task has a choice: regress has mse, l1 and huber. auto: its first"},
+     .help = "Where the task has a choice: regress has mse, l1 and huber; classify has cross_entropy and "
+             "bce, the "
+             "mean over the classes of each one's logistic loss. auto: its first"},
     {STRING("target", target), LATER_MATHS, .fallback = "",
      .only = "model.task = classify, multilabel, regress, language, masked_language",
      .help = "Field of the data that holds what the network is to give; empty: label, y or target"},
@@ -42,6 +44,11 @@ static const dt_key_row model_keys[] = {
      .fallback = "1.0", .only = "model.loss = huber", .help = "Where huber's square becomes a line"},
     {FLOAT("pos_weight", pos_weight, 0, 1e30), .flags = DT_KEY_MATHS | DT_KEY_LATER | DT_KEY_OPEN_MIN,
      .fallback = "1.0", .only = "model.task = multilabel", .help = "Weight of labels that are 1"},
+    {FLOAT("bce_threshold", bce_threshold, 0, 1), .flags = DT_KEY_MATHS | DT_KEY_LATER | DT_KEY_OPEN_MAX,
+     .fallback = "0.0", .only = "model.task = classify & model.loss = bce",
+     .help = "In training a class counts as fully present where smoothing and mixing leave it more than "
+             "this, else "
+             "as absent; 0: the parts are the targets themselves"},
     {INT("classes", classes, 0, 1 << 20), MATHS, .fallback = "0", .only = "model.task = classify",
      .help = "Outputs of the classifier; 0: as many as the data has classes"},
     {BOOL("small_stem", small_stem), MATHS, .fallback = "false", .only = RESNETS,

@@ -84,7 +84,7 @@ const char *const dt_metric_choices[] = {CLASSIFY(METRIC_CHOICE) "eval_loss",
 #define METRICS(table) .n_metric = (int32_t)(sizeof table / sizeof table[0]), .metric = table
 
 #define TASKS(T)                                                                                             \
-    T(classify, .help = "one class of several", .loss = {"cross_entropy"}, .output = "logits",               \
+    T(classify, .help = "one class of several", .loss = {"cross_entropy", "bce"}, .output = "logits",        \
       .classes = true, METRICS(classify_metrics))                                                            \
     T(multilabel, .help = "any number of labels, each 0 or 1 in the target", .loss = {"bce"},                \
       .sums = DT_LOSS_SUMS_LABELS, .output = "logits", METRICS(multilabel_metrics))                          \
@@ -113,9 +113,11 @@ const dt_task_row *dt_task_of(const dt_model_options *o) {
 }
 
 const dt_task_row *dt_task_of_loss(const char *kind) {
-    for (int i = 0; i < N_TASK; i++)
-        for (int k = 0; k < DT_TASK_LOSSES_MAX && dt_task_table[i].loss[k]; k++)
-            if (strcmp(dt_task_table[i].loss[k], kind) == 0) return &dt_task_table[i];
+    for (int k = 0; k < DT_TASK_LOSSES_MAX;
+         k++) /* the task whose own loss it is, before others that have it too */
+        for (int i = 0; i < N_TASK; i++)
+            if (dt_task_table[i].loss[k] && strcmp(dt_task_table[i].loss[k], kind) == 0)
+                return &dt_task_table[i];
     return NULL;
 }
 
@@ -217,7 +219,10 @@ void dt_task_head(dt_builder *b, const dt_model_options *o, dt_vid y) {
         .kind = loss_of(b, o), .target = o->target[0] ? o->target : NULL, .sums = task->sums};
     if (b->status != DT_OK) return;
     if (strcmp(t.kind, "huber") == 0) t.param = o->huber_delta;
-    if (strcmp(t.kind, "bce") == 0) t.param = o->pos_weight;
+    if (strcmp(t.kind, "bce") == 0 && task->classes)
+        t.kind = "class_bce", t.param = o->bce_threshold;
+    else if (strcmp(t.kind, "bce") == 0)
+        t.param = o->pos_weight;
     dt_build_loss(b, y, &t);
     dt_build_output(b, task->output, y);
     for (int32_t i = 0; i < o->n_losses && b->status == DT_OK; i++) {

@@ -7,6 +7,7 @@
 #include <sys/resource.h>
 
 #include "model/model.h"
+#include "core/mix.h"
 #include "core/op.h"
 #include "core/rng.h"
 #include "core/text.h"
@@ -28,12 +29,17 @@ static void fill_rows(const dt_graph *g, const dt_field *f, int64_t rows, void *
         if (f->dtype == DT_DTYPE_U8)
             ((uint8_t *)to)[i] = (uint8_t)(dt_philox(1, 0, (uint64_t)i / 16).v[i / 4 % 4] >> (8 * (i % 4)));
         if (f->dtype == DT_DTYPE_F32) ((float *)to)[i] = dt_u01(dt_philox(1, 0, (uint64_t)i / 4).v[i % 4]);
-        if (strcmp(f->name, "label") == 0) ((int32_t *)to)[i] = (int32_t)(i % classes);
+        if (strcmp(f->name, "label") == 0 || strcmp(f->name, "partner") == 0)
+            ((int32_t *)to)[i] = (int32_t)(i % classes);
     }
     for (int64_t i = 0; strcmp(f->name, "aug") == 0 && i < rows; i++) {
         const dt_value *v = &g->value[image];
         const int32_t whole[8] = {0, 0, (int32_t)v->dim[2], (int32_t)v->dim[1], (int32_t)(i & 1), 0, 0, 0};
         memcpy((int32_t *)to + 8 * i, whole, sizeof whole);
+    }
+    for (int64_t i = 0; strcmp(f->name, "mix") == 0 && i < rows; i++) {
+        const dt_mix halves = {.partner = (int32_t)(rows - 1 - i), .share = 0.5f};
+        memcpy((int32_t *)to + DT_MIX_INTS * i, &halves, sizeof halves);
     }
 }
 

@@ -7,6 +7,7 @@
 #include "core/op.h"
 #include "model/model.h"
 #include "data/agree.h"
+#include "data/augment.h"
 #include "engine_internal.h"
 
 static dt_dtype compute_dtype(const dt_config *c) {
@@ -69,6 +70,8 @@ static dt_status model_input(const dt_engine *e, const dt_dataset_info *d, int64
     in->padded_channels = e->any_gpu ? dt_round_up(image.channels, 4) : image.channels;
     in->classes = image.classes;
     in->source_crop = image.source_crop;
+    in->mix_rows = training && dt_augment_has_mix_rows(&c->augment);
+    in->mixed = training && dt_augment_mixes(&c->augment);
     in->src_height = image.src_height;
     in->src_width = image.src_width;
     memcpy(in->mean, image.mean, sizeof in->mean);

@@ -72,7 +72,8 @@ static const dt_key_row train_keys[] = {
          "Arithmetic of forward and backward; weights are kept in fp32 throughout. The CPU computes in fp32"},
     {FLOAT("label_smoothing", label_smoothing, 0, 1), .flags = DT_KEY_MATHS | DT_KEY_OPEN_MAX,
      .fallback = "0.0",
-     .only = "model.task = classify, language, masked_language | model.losses.kind = cross_entropy",
+     .only =
+         "model.task = classify, language, masked_language | model.losses.kind = cross_entropy, class_bce",
      .help = "Part of the target probability spread evenly over all classes"},
     {FLOAT("clip_norm", clip_norm, 0, INFINITY), MATHS, .fallback = "0.0",
      .help = "Largest global L2 norm of the gradient; longer ones are scaled down to it. 0: off"},

@@ -111,6 +111,30 @@ static void test_hostile_operands(void **state) {
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         assert_int_equal(run_with(&crop, &op_step, "in1", bad[i], NULL), DT_ERR_DATA);
     assert_int_equal(run_with(&crop, &op_step, "in1", (int32_t[8]){4, 3, 2, 2}, NULL), DT_OK);
+
+    static const op_case mixed = {.op = DT_OP_XENT,
+                                  .attr = {OP_LOSS},
+                                  .in = {{IN_ACT, {3, 4}},
+                                         {IN_LABEL, {3}},
+                                         {IN_ZERO, {DT_METRIC_COUNT}},
+                                         {0},
+                                         {IN_LABEL, {3}},
+                                         {IN_UNIT, {3}}}};
+    assert_int_equal(run_with(&mixed, &op_step, "in4", (int32_t[]){0, 1, 4}, NULL), DT_ERR_DATA);
+    assert_non_null(strstr(dt_error_text(), "label 4 of sample 2"));
+    assert_int_equal(run_with(&mixed, &op_step, "in4", (int32_t[]){INT32_MIN, -1, 3}, NULL), DT_OK);
+
+    static const op_case mix = {.op = DT_OP_INPUT,
+                                .attr = {.input.size = {5, 6}, .input.padded_c = 1, OP_NORMAL},
+                                .in = {{IN_BYTE, {2, 5, 6, 1}}, {0}, {IN_MIX, {2, DT_MIX_INTS}}}};
+    static const dt_mix rows[][2] = {
+        {{.partner = 2, .share = 1}, {.share = 1}},
+        {{.share = 1}, {.partner = -1, .share = 1}},
+        {{.share = 1}, {.share = 1.5f}},
+        {{.share = NAN}, {.share = 1}},
+        {{.partner = 1, .box = {-9, -9, 99, 99}}, {.share = 1, .erase = {-9, -9, 99, 99}}}};
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(run_with(&mix, &op_step, "in2", &rows[i], NULL), i < 4 ? DT_ERR_DATA : DT_OK);
 }
 
 /* A window of the whole image at its own size is the plain input; flipped, its mirror image. */

@@ -288,7 +288,7 @@ static void test_jpeg_fetch(void **state) {
     assert_ok(dt_fetcher_new(&f, &fetcher));
     for (uint64_t epoch = 0; epoch < 200; epoch++) {
         int32_t label;
-        assert_ok(dt_fetch(fetcher, epoch, 0, image, &label, NULL));
+        assert_ok(dt_fetch(fetcher, &(dt_draw_of){.epoch = epoch}, image, &label, NULL));
         dt_window w = dt_augment_window(&f.augment, epoch, 0, H, W);
         for (int k = 0; k < OUT * OUT * 3; k++) {
             double exact = bilinear(pixel, W * 3, 3, &w, OUT, OUT, k / 3 / OUT, k / 3 % OUT, k % 3);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/mix.h"
 #include "core/broadcast.h"
 #include "core/graph.h"
 #include "core/op.h"
@@ -76,23 +77,56 @@ static inline double oracle_bilinear(const oracle_node *node, int64_t n, double 
     return floor(sum + 0.5);
 }
 
+/* Channel c of an output pixel before anything is erased or mixed. */
+static inline double oracle_pixel(const oracle_node *x, int64_t n, int64_t h, int64_t w, int64_t c) {
+    const dt_value *src = oracle_in(x, DT_INPUT_IMAGE), *dst = oracle_out(x, 0);
+    const int64_t n_h = dst->dim[1], n_w = dst->dim[2];
+    const double *aug = x->in[DT_INPUT_AUG];
+    double v;
+    if (aug) {
+        const int64_t col = aug[n * 8 + 4] > 0 ? n_w - 1 - w : w;
+        v = oracle_bilinear(x, n, ((double)h + 0.5) * aug[n * 8 + 3] / (double)n_h - 0.5,
+                            ((double)col + 0.5) * aug[n * 8 + 2] / (double)n_w - 0.5, c);
+    } else {
+        v = x->in[DT_INPUT_IMAGE][((n * n_h + h) * n_w + w) * src->dim[3] + c];
+    }
+    return (v / 255 - (double)x->t->input.mean[c]) / (double)x->t->input.stddev[c];
+}
+
+/* Of a row of mix: its fields were read as whole numbers. */
+static inline dt_mix oracle_mix(const oracle_node *x, int64_t n) {
+    int32_t whole[DT_MIX_INTS];
+    dt_mix m;
+    for (int i = 0; i < DT_MIX_INTS; i++) whole[i] = (int32_t)x->in[DT_INPUT_MIX][n * DT_MIX_INTS + i];
+    memcpy(&m, whole, sizeof m);
+    return m;
+}
+
+static inline double oracle_erased(const oracle_node *x, const dt_mix *m, int64_t n, int64_t h, int64_t w,
+                                   int64_t c) {
+    if (!dt_box_holds(&m->erase, h, w)) return oracle_pixel(x, n, h, w, c);
+    if (!m->noise) return 0;
+    const dt_u32x4 word = dt_philox((uint64_t)m->key[1] << 32 | m->key[0], (uint64_t)h, (uint64_t)w);
+    const double u = ((double)(word.v[c / 2 * 2] >> 8) + 1) * 0x1p-24;
+    const double turn = 2 * M_PI * (double)(word.v[c / 2 * 2 + 1] >> 8) * 0x1p-24;
+    return sqrt(-2 * log(u)) * (c % 2 ? sin(turn) : cos(turn));
+}
+
 static inline void oracle_input(oracle_node *x) {
     const dt_value *src = oracle_in(x, DT_INPUT_IMAGE), *dst = oracle_out(x, 0);
     const int64_t n_h = dst->dim[1], n_w = dst->dim[2], n_c = dst->dim[3];
-    const double *aug = x->in[DT_INPUT_AUG];
     oracle_zero(x, 0);
     for (int64_t i = 0; i < dt_value_n_elem(dst); i++) {
         const int64_t c = i % n_c, w = i / n_c % n_w, h = i / n_c / n_w % n_h, n = i / n_c / n_w / n_h;
-        double v;
         if (c >= src->dim[3]) continue;
-        if (aug) {
-            const int64_t col = aug[n * 8 + 4] > 0 ? n_w - 1 - w : w;
-            v = oracle_bilinear(x, n, ((double)h + 0.5) * aug[n * 8 + 3] / (double)n_h - 0.5,
-                                ((double)col + 0.5) * aug[n * 8 + 2] / (double)n_w - 0.5, c);
-        } else {
-            v = x->in[DT_INPUT_IMAGE][i / n_c * src->dim[3] + c];
+        if (!x->in[DT_INPUT_MIX]) {
+            x->out[0][i] = oracle_pixel(x, n, h, w, c);
+            continue;
         }
-        x->out[0][i] = (v / 255 - (double)x->t->input.mean[c]) / (double)x->t->input.stddev[c];
+        const dt_mix m = oracle_mix(x, n), theirs = oracle_mix(x, m.partner);
+        const double share = dt_box_holds(&m.box, h, w) ? 0 : (double)m.share;
+        x->out[0][i] = share * oracle_erased(x, &m, n, h, w, c) +
+                       (1 - share) * oracle_erased(x, &theirs, m.partner, h, w, c);
     }
 }
 
@@ -940,8 +974,23 @@ static inline int32_t oracle_label(const oracle_node *x, int32_t i_valid, int64_
     return x->in[i_valid] && x->in[i_valid][row / rows] == 0 ? -1 : (int32_t)x->in[1][row];
 }
 
+/* The target of class i in row n, of labels, parts and threshold. */
+static inline double oracle_class_target(const oracle_node *x, int32_t i_partner, int64_t n, int32_t label,
+                                         int64_t i) {
+    const dt_loss_attr *a = &x->t->loss;
+    const double s = (double)a->smoothing, *partner = x->in[i_partner], *parts = x->in[i_partner + 1];
+    const double share = partner && partner[n] >= 0 ? parts[n] : 1;
+    double t = i == label ? share : 0;
+    if (partner && i == (int64_t)partner[n]) t += 1 - share;
+    t = s / (double)x->c + (1 - s) * t;
+    return a->binary && a->threshold > 0 ? t > (double)a->threshold : t;
+}
+
+static inline double oracle_softplus(double x) {
+    return fmax(x, 0) + log1p(exp(-fabs(x)));
+}
+
 static inline void oracle_xent(oracle_node *x) {
-    const double s = (double)x->t->loss.smoothing, k = (double)x->c;
     for (int64_t n = 0; n < x->m; n++) {
         const double *logit = x->in[0] + n * x->c;
         const int32_t label = oracle_label(x, DT_XENT_IN_VALID, n);
@@ -950,7 +999,11 @@ static inline void oracle_xent(oracle_node *x) {
         for (int64_t i = 0; i < x->c; i++) top = fmax(top, logit[i]);
         for (int64_t i = 0; i < x->c; i++) sum += exp(logit[i] - top);
         for (int64_t i = 0; i < x->c; i++) {
-            loss -= (logit[i] - top - log(sum)) * (s / k + (i == label ? 1 - s : 0));
+            const double t = oracle_class_target(x, DT_XENT_IN_PARTNER, n, label, i);
+            if (x->t->loss.binary)
+                loss += (oracle_softplus(logit[i]) - t * logit[i]) / (double)x->c;
+            else
+                loss -= (logit[i] - top - log(sum)) * t;
             if (label >= 0) above += logit[i] > logit[label] || (i < label && logit[i] == logit[label]);
         }
         x->out[DT_XENT_OUT_STATS][2 * n] = top, x->out[DT_XENT_OUT_STATS][2 * n + 1] = 1 / sum;
@@ -963,20 +1016,18 @@ static inline void oracle_xent(oracle_node *x) {
 }
 
 static inline void oracle_xent_bwd(oracle_node *x) {
+    const bool binary = x->t->loss.binary;
     const double weight = (double)x->t->loss.weight * (double)x->o->step.loss_weight *
-                          (double)x->o->step.loss_scale / (double)(x->m / oracle_in(x, 0)->dim[0]);
-    const double s = (double)x->t->loss.smoothing;
+                          (double)x->o->step.loss_scale / (double)(x->m / oracle_in(x, 0)->dim[0]) /
+                          (binary ? (double)x->c : 1);
     for (int64_t i = 0; i < x->n_elem; i++) {
-        const int32_t label = oracle_label(x, DT_XENT_BWD_IN_VALID, i / x->c);
-        const double *stats = x->in[DT_XENT_BWD_IN_STATS] + i / x->c * 2,
-                     p = exp(x->in[0][i] - stats[0]) * stats[1];
-        const double target = s / (double)x->c + (i % x->c == label ? 1 - s : 0);
-        x->out[0][i] = label < 0 ? 0 : weight * (p - target);
+        const int64_t n = i / x->c;
+        const int32_t label = oracle_label(x, DT_XENT_BWD_IN_VALID, n);
+        const double *stats = x->in[DT_XENT_BWD_IN_STATS] + n * 2,
+                     p = binary ? 1 / (1 + exp(-x->in[0][i])) : exp(x->in[0][i] - stats[0]) * stats[1];
+        const double t = oracle_class_target(x, DT_XENT_BWD_IN_PARTNER, n, label, i % x->c);
+        x->out[0][i] = label < 0 ? 0 : weight * (p - t);
     }
-}
-
-static inline double oracle_softplus(double x) {
-    return fmax(x, 0) + log1p(exp(-fabs(x)));
 }
 
 static inline double oracle_loss_of(const dt_loss_attr *a, double x, double t, double *slope) {

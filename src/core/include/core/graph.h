@@ -212,7 +212,9 @@ typedef struct dt_reduce_attr {
 typedef struct dt_loss_attr {
     float weight;      /* of this loss in the total */
     int32_t nth;       /* 1 + its place among several losses (DT_METRIC_LOSSES); 0: it is the only one */
-    float smoothing;   /* XENT */
+    float smoothing;   /* XENT, and the two below */
+    bool binary;       /* a logistic loss of each class in place of the softmax's */
+    float threshold;   /* binary: targets above it are 1, others 0; 0: they stay as they are */
     dt_loss_kind kind; /* LOSS, and all below */
     dt_loss_sums sums; /* what it adds to the task's sums */
     float param;       /* HUBER's delta, BCE's weight of positives */

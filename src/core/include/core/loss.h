@@ -71,6 +71,29 @@ DT_HOST_DEVICE static inline float dt_loss_slope(int32_t kind, float x, float t,
     }
 }
 
+/* What the target of a row of classes is made of: `own` of label's and `other` of partner's, `even` of all. */
+typedef struct dt_loss_target {
+    int32_t label, partner; /* -1: none */
+    float own, other, even;
+    float threshold; /* above 0: targets above it are 1, others 0 */
+} dt_loss_target;
+DT_HOST_DEVICE static inline dt_loss_target dt_loss_target_of(int32_t label, int32_t partner, float share,
+                                                              float smoothing, float threshold,
+                                                              int64_t n_classes) {
+    dt_loss_target t = {label, -1, 1.0f - smoothing, 0.0f, smoothing / (float)n_classes, threshold};
+    if (partner < 0 || share == 1.0f) return t; /* 0 times an infinite logit is NaN */
+    t.partner = partner;
+    t.other = t.own * (1.0f - share);
+    t.own *= share;
+    return t;
+}
+/* Of class i. */
+DT_HOST_DEVICE static inline float dt_loss_target_at(const dt_loss_target *t, int64_t i) {
+    float y = t->even + (i == t->label ? t->own : 0.0f);
+    if (i == t->partner) y += t->other;
+    return t->threshold > 0.0f ? (y > t->threshold ? 1.0f : 0.0f) : y;
+}
+
 /* What a loss adds to the task's sums, DT_LOSS_SUMS_MAX numbers of each row, means over its elements. */
 typedef enum dt_loss_sums {
     DT_LOSS_SUMS_NONE = 0,

@@ -14,7 +14,7 @@
 
 /* Slots of the ops that passes and kernels take apart. Ops that are not here have their operands in the order
  * of their row. */
-enum { DT_INPUT_IMAGE, DT_INPUT_AUG };
+enum { DT_INPUT_IMAGE, DT_INPUT_AUG, DT_INPUT_MIX };
 enum {
     DT_CONV_IN_X,
     DT_CONV_IN_W,
@@ -70,8 +70,22 @@ enum {
     DT_ATTENTION_BWD_IN_SEGMENTS
 };
 enum { DT_ATTENTION_BWD_OUT_DQ, DT_ATTENTION_BWD_OUT_DK, DT_ATTENTION_BWD_OUT_DV };
-enum { DT_XENT_IN_LOGITS, DT_XENT_IN_LABEL, DT_XENT_IN_METRICS, DT_XENT_IN_VALID };
-enum { DT_XENT_BWD_IN_LOGITS, DT_XENT_BWD_IN_LABEL, DT_XENT_BWD_IN_STATS, DT_XENT_BWD_IN_VALID };
+enum {
+    DT_XENT_IN_LOGITS,
+    DT_XENT_IN_LABEL,
+    DT_XENT_IN_METRICS,
+    DT_XENT_IN_VALID,
+    DT_XENT_IN_PARTNER, /* a second label, with what the first leaves of the row's target */
+    DT_XENT_IN_SHARE
+};
+enum {
+    DT_XENT_BWD_IN_LOGITS,
+    DT_XENT_BWD_IN_LABEL,
+    DT_XENT_BWD_IN_STATS,
+    DT_XENT_BWD_IN_VALID,
+    DT_XENT_BWD_IN_PARTNER,
+    DT_XENT_BWD_IN_SHARE
+};
 enum { DT_XENT_OUT_LOSS, DT_XENT_OUT_STATS };
 enum {
     DT_LOSS_IN_X,

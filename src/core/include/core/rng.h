@@ -46,7 +46,8 @@ typedef enum dt_rng_stream {
     DT_RNG_TEST,
     DT_RNG_TENSOR, /* dt_tensor_randn; counter: (0, pair) */
     DT_RNG_MASK,   /* counter: (sample, place), key salted by the epoch */
-    DT_RNG_TEXT    /* the next token; counter: (0, place), key salted by the prompt */
+    DT_RNG_TEXT,   /* the next token; counter: (0, place), key salted by the prompt */
+    DT_RNG_MIX     /* counter: (step, 0), or (epoch, sample) */
 } dt_rng_stream;
 
 /* The key of a stream of the run with this seed; `salt` tells apart users of one stream (0 if only one). */

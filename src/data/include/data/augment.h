@@ -1,11 +1,13 @@
-/* Which part of a stored image becomes the network's input: crop windows and flips.
+/* What becomes of a stored image on its way to the network: crop window and flip, operations on its pixels, a
+ * rectangle erased, another image mixed in.
  *
- * A window is a pure function of (seed, epoch, sample, stored size), so batches do not depend on threads
- * or ranks. Nothing here touches pixels: the loader resizes on the CPU, or the INPUT op does it on the
- * device. */
+ * All of it is drawn by one function of (seed, epoch, sample, its repetition) and, for mixing, of the step: so batches
+ * do not depend on threads or ranks, and go on as they were after a resume. Nothing here touches pixels: the loader
+ * crops and edits on the CPU, or the INPUT op crops on the device; erasing and mixing are INPUT's. */
 #ifndef DT_DATA_AUGMENT_H
 #define DT_DATA_AUGMENT_H
 
+#include "core/mix.h"
 #include "core/types.h"
 #include "data/options.h"
 
@@ -16,7 +18,48 @@ typedef struct dt_window {
     bool flip;
 } dt_window;
 
-enum { DT_AUGMENT_KEYS = 6 };
+/* An operation on the pixels of the cropped image, torchvision's of that name; what `value` is: */
+typedef enum dt_edit_kind {
+    DT_EDIT_BRIGHTNESS = 0, /* factor */
+    DT_EDIT_CONTRAST,       /* factor */
+    DT_EDIT_SATURATION,     /* factor */
+    DT_EDIT_HUE,            /* part of the circle */
+    DT_EDIT_GRAYSCALE,
+    DT_EDIT_SHARPNESS, /* factor */
+    DT_EDIT_POSTERIZE, /* bits left */
+    DT_EDIT_SOLARIZE,  /* level from which on pixels are inverted */
+    DT_EDIT_AUTOCONTRAST,
+    DT_EDIT_EQUALIZE,
+    DT_EDIT_SHEAR_X, /* columns a row */
+    DT_EDIT_SHEAR_Y, /* rows a column */
+    DT_EDIT_SHIFT_X, /* columns, whole */
+    DT_EDIT_SHIFT_Y, /* rows, whole */
+    DT_EDIT_ROTATE,  /* degrees, counter-clockwise */
+    DT_EDIT_COUNT
+} dt_edit_kind;
+
+typedef struct dt_edit {
+    dt_edit_kind kind;
+    float value;
+} dt_edit;
+
+enum {
+    DT_EDITS_MAX = DT_POLICY_OPS_MAX + 5, /* a policy's, four of the colour jitter, grey */
+    DT_AUGMENT_KEYS = 14 + DT_POLICY_OPS_MAX
+};
+
+/* Which draw: a sample of an epoch, which stands there `repeat` times before; `step` of the run. */
+typedef struct dt_draw_of {
+    uint64_t epoch, sample, repeat, step;
+} dt_draw_of;
+
+/* All that is drawn for a sample. */
+typedef struct dt_draws {
+    dt_window window;
+    int32_t n_edit;
+    dt_edit edit[DT_EDITS_MAX]; /* in their order */
+    dt_mix mix;                 /* partner 0: the loader says which row it is */
+} dt_draws;
 
 /* Plain data, filled once per loader. */
 typedef struct dt_augment {
@@ -26,6 +69,8 @@ typedef struct dt_augment {
     int64_t out_h, out_w, pad;
     double scale_min, scale_max, log_ratio_min, log_ratio_max;
     double eval_resize;
+    dt_augment_options o; /* of the draws that are not the window's */
+    uint64_t seed;
     uint64_t key[DT_AUGMENT_KEYS]; /* Philox keys; counter (epoch, sample) */
 } dt_augment;
 
@@ -34,14 +79,26 @@ typedef struct dt_augment {
 void dt_augment_init(dt_augment *a, const dt_augment_options *o, uint64_t seed, bool eval, int64_t out_h,
                      int64_t out_w);
 
-/* The window for a stored image of src_h x src_w.
+/* Whether images are edited, and whether rows are erased or mixed, in training. */
+bool dt_augment_edits(const dt_augment_options *o);
+bool dt_augment_mixes(const dt_augment_options *o);        /* images and labels */
+bool dt_augment_has_mix_rows(const dt_augment_options *o); /* mixes or erases */
+
+/* For a stored image of src_h x src_w. The window:
  * pad: the image with `pad` zero pixels on each side, cropped at a uniform position (torchvision RandomCrop).
  * random resized: torchvision RandomResizedCrop: area uniform in scale, log aspect ratio uniform, 10 tries,
  * then the largest centred window whose ratio is in range. none and evaluation: eval_resize > 0: centre crop
  * of the output size out of the image resized so that its shorter side is eval_resize; else a centre crop
  * without resizing. Where the image is too small for that, the largest centred window of the output's aspect
- * ratio; with crop "pad" the image padded evenly with zeros. */
+ * ratio; with crop "pad" the image padded evenly with zeros.
+ * Edits: the policy's (RandAugment, TrivialAugmentWide), then the colour jitter's in random order (ColorJitter), then
+ * grey (RandomGrayscale). Erased: RandomErasing. Mixed: timm's Mixup, whose partner of row r is the r-th from the
+ * micro-batch's end; the share is corrected where the box is cut by the image's edge. */
+void dt_augment_draw(const dt_augment *a, const dt_draw_of *of, int64_t src_h, int64_t src_w, dt_draws *out);
+/* The window alone. */
 dt_window dt_augment_window(const dt_augment *a, uint64_t epoch, uint64_t sample, int64_t src_h,
                             int64_t src_w);
+/* Of the row's label: by the share of its pixels that are its own. */
+float dt_augment_share(const dt_augment *a, const dt_mix *m);
 
 #endif

@@ -7,6 +7,10 @@
 typedef enum dt_decoder { DT_DECODER_AUTO = 0, DT_DECODER_CPU, DT_DECODER_NVJPEG } dt_decoder;
 typedef enum dt_documents { DT_DOCUMENTS_JOINED = 0, DT_DOCUMENTS_ISOLATED } dt_documents;
 typedef enum dt_crop { DT_CROP_NONE = 0, DT_CROP_PAD, DT_CROP_RANDOM_RESIZED } dt_crop;
+typedef enum dt_policy { DT_POLICY_NONE = 0, DT_POLICY_RANDAUGMENT, DT_POLICY_TRIVIALAUGMENT } dt_policy;
+typedef enum dt_erase_fill { DT_ERASE_MEAN = 0, DT_ERASE_NOISE } dt_erase_fill;
+typedef enum dt_mix_each { DT_MIX_BATCH = 0, DT_MIX_SAMPLE } dt_mix_each;
+enum { DT_POLICY_OPS_MAX = 8 };
 
 /* [data] */
 typedef struct dt_data_options {
@@ -38,6 +42,16 @@ typedef struct dt_augment_options {
     double mean[4], stddev[4]; /* n_mean entries; 0 entries: the data's own */
     int32_t n_mean, n_stddev;
     double eval_resize; /* evaluation: centre crop of image_size out of this side; 0: no resize */
+    int64_t policy;     /* dt_policy */
+    int64_t policy_ops, policy_magnitude, policy_bins, fill;
+    double brightness, contrast, saturation, hue; /* 0: as it is */
+    double grayscale, erase;                      /* probabilities */
+    double erase_scale_min, erase_scale_max, erase_ratio_min, erase_ratio_max;
+    int64_t erase_fill;   /* dt_erase_fill */
+    double mixup, cutmix; /* of the Beta distribution; 0: off */
+    double mix_prob, mix_switch;
+    int64_t mix_each; /* dt_mix_each */
+    int64_t repeats;
 } dt_augment_options;
 extern const dt_section dt_augment_section;
 

@@ -16,6 +16,7 @@ typedef struct dt_builder {
     int64_t n_vocab;            /* of the data's tokens; 0: they are none */
     double bn_eps, bn_momentum; /* of batch norms without their own; 0: 1e-5 and 0.1 */
     double label_smoothing;     /* of the loss of a training graph */
+    bool mixed;                 /* labels of rows are mixed with others': dt_model_input */
     dt_status status;
     int32_t n_flatten; /* nodes between images and dense layers: dropout counts nodes without them */
 } dt_builder;
@@ -33,6 +34,8 @@ typedef struct dt_model_input {
     int32_t n_field;
     bool source_crop; /* the device crops from source images of src_height x src_width */
     int64_t src_height, src_width;
+    bool mix_rows; /* images are erased or mixed: field "mix" */
+    bool mixed;    /* labels are mixed: fields "partner" and "share" */
     float mean[4], stddev[4];
     double label_smoothing; /* of the loss in training */
 } dt_model_input;
@@ -240,17 +243,17 @@ dt_vid dt_build_attention(dt_builder *b, const char *name, const dt_build_attent
 /* A loss. All zero: cross-entropy of classes. */
 typedef struct dt_build_loss_options {
     const char *name;    /* NULL: "loss"; others are reported under theirs */
-    const char *kind;    /* cross_entropy, or a name of core/loss.h; NULL: cross_entropy */
+    const char *kind;    /* cross_entropy, class_bce, or a name of core/loss.h; NULL: cross_entropy */
     const char *target;  /* a field of the data; NULL: the first of label, y and target that it has */
     const dt_vid *value; /* the target itself, in place of a field; no gradient goes to it */
     double weight;       /* in the total; 0: 1 */
-    double param;        /* huber: delta; bce: weight of positives; 0: 1 */
+    double param;        /* huber: delta; bce: weight of positives; 0: 1. class_bce: threshold; 0: none */
     dt_loss_sums sums;   /* what it adds to the task's, if it is the first loss */
 } dt_build_loss_options;
 
 /* Names of the kinds, ending in NULL. */
 extern const char *const dt_loss_kinds[];
-/* Adds the loss of x [N, ...]: logits [N, classes] for cross_entropy, the shape of the target for others, for
+/* Adds the loss of x [N, ...]: logits [N, classes] for cross_entropy and class_bce, the shape of the target for others, for
  * value what is to be small. options NULL: all 0. */
 void dt_build_loss(dt_builder *b, dt_vid x, const dt_build_loss_options *o);
 /* The first of label, y and target among the data's fields; NULL: none is there. */

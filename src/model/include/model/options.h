@@ -59,7 +59,7 @@ typedef struct dt_model_options {
     int64_t task;  /* of dt_task_choices */
     char loss[24]; /* of the task; "auto": its first */
     char target[DT_FIELD_NAME_MAX];
-    double huber_delta, pos_weight;
+    double huber_delta, pos_weight, bce_threshold;
     int64_t classes; /* 0: from the data */
     bool small_stem; /* resnet: 3x3/1 stem without max-pool, for 32 px images */
     bool zero_init_residual;
