@@ -221,13 +221,19 @@ dt_var dt_batchnorm(dt_var x, dt_batchnorm_options o) {
     return net ? layer(net, "batchnorm", "batchnorm", o.name, 1, &x.id, &o) : DT_NO_VAR;
 }
 
+/* A norm of rows, which takes some of the options. */
+static dt_var norm(dt_var x, const char *type, bool has_bias, const dt_norm_options *o) {
+    dt_net *net = net_of(x, type);
+    if (net && (o->groups != 0 || (o->no_bias && !has_bias)))
+        return dt_net_refuse(net, dt_fail(DT_ERR_CONFIG, "dt_%s: %s would be ignored", type,
+                                          o->groups != 0 ? "groups" : "no_bias"));
+    return net ? layer(net, type, type, o->name, 1, &x.id, o) : DT_NO_VAR;
+}
 dt_var dt_layernorm(dt_var x, dt_norm_options o) {
-    dt_net *net = net_of(x, __func__);
-    return net ? layer(net, "layernorm", "layernorm", o.name, 1, &x.id, &o) : DT_NO_VAR;
+    return norm(x, "layernorm", true, &o);
 }
 dt_var dt_rmsnorm(dt_var x, dt_norm_options o) {
-    dt_net *net = net_of(x, __func__);
-    return net ? layer(net, "rmsnorm", "rmsnorm", o.name, 1, &x.id, &o) : DT_NO_VAR;
+    return norm(x, "rmsnorm", false, &o);
 }
 dt_var dt_groupnorm(dt_var x, dt_norm_options o) {
     dt_net *net = net_of(x, __func__);
@@ -503,6 +509,7 @@ static bool settle(dt_net *net, const char *type, const char *asked, char name[D
     if (!name_of(net, asked, type, name)) return false;
     snprintf(what, sizeof what, "%s (%s)", name, type);
     net->b.status = dt_section_settle(dt_layer_find(type)->keys, what, options);
+    if (net->b.status == DT_OK) net->b.status = dt_layer_check_options(dt_layer_find(type), what, options);
     return true;
 }
 
@@ -529,6 +536,9 @@ dt_var dt_recurrent(const char *type, dt_var x, dt_var lengths, dt_recurrent_sta
     if (!take_var(net, lengths, x, type, &in.lengths) || !take_var(net, begin.h, x, type, &in.h0) ||
         !take_var(net, begin.c, x, type, &in.c0) || !settle(net, type, o.name, name, &o))
         return DT_NO_VAR;
+    if (net->b.status == DT_OK && o.function != 0 && i != 2)
+        return dt_net_refuse(
+            net, dt_fail(DT_ERR_CONFIG, "%s (%s): function would be ignored: it is of rnn", name, type));
     as_i32(net, &in.lengths);
     const dt_recurrent_kind kind = i == 2 && o.function == DT_RNN_FUNCTION_RELU ? DT_RNN_RELU : kinds[i];
     const dt_var y = made(net, dt_build_recurrent(&net->b, name, kind, &in, &o, end ? state : NULL));

@@ -409,9 +409,13 @@ bool dt_key_holds(const dt_key_row *row, const void *options, const char *what) 
     const bool number = row->kind == DT_KEY_INT || row->kind == DT_KEY_FLOAT;
     const char *text = NULL;
     if (!what) return !dt_key_is_empty(row, options);
-    if (strcmp(what, "> 0") == 0) return number && number_of(row, options) > 0;
+    if (strcmp(what, "[]") == 0) return dt_key_is_empty(row, options);
+    if (strncmp(what, "> ", 2) == 0)
+        return number && number_of(row, options) > strtod_l(what + 2, NULL, dt_plain_locale());
     if (number) return number_of(row, options) == strtod_l(what, NULL, dt_plain_locale());
-    if (row->kind == DT_KEY_BOOL) text = *(const bool *)field_of(row, options) ? "true" : "false";
+    if (row->kind == DT_KEY_BOOL)
+        text =
+            *(const bool *)field_of(row, options) != ((row->flags & DT_KEY_NEGATED) != 0) ? "true" : "false";
     if (row->kind == DT_KEY_CHOICE) text = row->choices[*(const int64_t *)field_of(row, options)];
     if (row->kind == DT_KEY_STRING) text = field_of(row, options);
     const size_t n = strlen(what);
@@ -426,12 +430,12 @@ static char *trimmed(char *text) {
     return text;
 }
 
-/* "key = a, b", "key > 0" or "key", which is cut into pieces. */
+/* "key = a, b", "key > 1" or "key", which is cut into pieces. */
 static bool part_holds(char *part, dt_key_is *is, void *arg) {
-    char *above = strstr(part, " > 0"), *values = strstr(part, " = "), *rest = NULL;
+    char *above = strstr(part, " > "), *values = strstr(part, " = "), *rest = NULL;
     if (above) {
         *above = '\0';
-        return is(arg, part, "> 0");
+        return is(arg, part, above + 1);
     }
     if (!values) return is(arg, part, NULL);
     *values = '\0';
@@ -513,4 +517,17 @@ dt_status dt_section_counts(const dt_section *s, const dt_key_row *row, const ch
     if (dt_key_counts(row->only, is_of_section, pair)) return DT_OK;
     return dt_key_fail(at, key, "would be ignored here: it is for %s alone",
                        dt_key_only_text(row->only, "", text, sizeof text));
+}
+
+const dt_key_row *dt_section_ignored(const dt_section *s, const void *options) {
+    enum { OPTIONS_MAX = 1024 };
+    _Alignas(max_align_t) unsigned char plain[OPTIONS_MAX];
+    const void *pair[] = {s, options};
+    DT_ASSERT(s->size <= sizeof plain);
+    dt_section_defaults(s, plain);
+    for (int i = 0; i < s->n_row; i++)
+        if (!dt_key_counts(s->row[i].only, is_of_section, pair) &&
+            !dt_key_is_same(&s->row[i], options, plain))
+            return &s->row[i];
+    return NULL;
 }

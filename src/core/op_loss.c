@@ -1,7 +1,9 @@
 /* Losses, where gradients start. The formulas of LOSS are in core/loss.h. */
 #include <math.h>
+#include <stdio.h>
 
 #include "core/step.h"
+#include "core/text.h"
 #include "op_row.h"
 
 static dt_status check_loss(const dt_graph *g, const dt_node *n, int32_t i_metrics) {
@@ -18,8 +20,23 @@ static dt_status check_loss(const dt_graph *g, const dt_node *n, int32_t i_metri
 static dt_status need_rows(const dt_graph *g, const dt_node *n, int32_t i_label) {
     const dt_value *x = dt_infer_in(g, n, 0);
     if (x->ndim < 2) return dt_infer_misfit(g, n, 0);
-    const bool fit = dt_value_n_elem(dt_infer_in(g, n, i_label)) * dt_infer_last(x) == dt_value_n_elem(x);
-    return fit ? DT_OK : dt_infer_misfit(g, n, i_label);
+    const dt_value *label = dt_infer_in(g, n, i_label);
+    const int64_t rows = dt_value_n_elem(x) / dt_max_i64(dt_infer_last(x), 1);
+    if (dt_value_n_elem(label) == rows) return DT_OK;
+    char text[96];
+    snprintf(text, sizeof text, "%s", dt_value_shape_text(label));
+    return dt_fail(DT_ERR_CONFIG,
+                   "label %s is %s: it does not fit logits %s, %s, whose last dimension is the classes: %s "
+                   "expected",
+                   label->name, text, x->name, dt_value_shape_text(x), dt_count_text(rows, "label").s);
+}
+
+/* A target has as many numbers, in the same order. */
+static dt_status target_misfit(const dt_value *x, const dt_value *target) {
+    char text[96];
+    snprintf(text, sizeof text, "%s", dt_value_shape_text(target));
+    return dt_fail(DT_ERR_CONFIG, "target %s is %s: it does not fit %s, which is %s", target->name, text,
+                   x->name, dt_value_shape_text(x));
 }
 
 static dt_status infer_xent(const dt_graph *g, const dt_node *n, dt_value *out) {
@@ -83,7 +100,7 @@ static dt_status check_kind(const dt_graph *g, const dt_node *n) {
         return dt_fail(DT_ERR_CONFIG, "a loss of kind %s has %s target", kind_table[t->kind].name,
                        target ? "no" : "a");
     if (target && !same_numbers(dt_infer_in(g, n, DT_LOSS_IN_X), dt_infer_in(g, n, DT_LOSS_IN_TARGET)))
-        return dt_infer_misfit(g, n, DT_LOSS_IN_TARGET);
+        return target_misfit(dt_infer_in(g, n, DT_LOSS_IN_X), dt_infer_in(g, n, DT_LOSS_IN_TARGET));
     if (t->sums != DT_LOSS_SUMS_NONE && !target)
         return dt_fail(DT_ERR_CONFIG, "a loss without a target has no sums of a task");
     if ((t->kind == DT_LOSS_HUBER || t->kind == DT_LOSS_BCE) && !(t->param > 0 && isfinite(t->param)))

@@ -19,6 +19,7 @@ static dt_status infer_matmul(const dt_graph *g, const dt_node *n, dt_value *out
     const bool matrices = a->ndim >= 2 && a->ndim == b->ndim;
     bool fits = matrices && a->dtype == b->dtype;
     for (int32_t i = 0; fits && i < a->ndim - 2; i++) fits = a->dim[i] == b->dim[i];
+    const bool batch = fits;
     if (fits) {
         const dt_matmul_dims d = dt_op_matmul_dims(g, n);
         fits = b->dim[b->ndim - (n->attr.matmul.turn_b ? 1 : 2)] == d.k;
@@ -28,9 +29,13 @@ static dt_status infer_matmul(const dt_graph *g, const dt_node *n, dt_value *out
     if (fits) return DT_OK;
     char text[192];
     snprintf(text, sizeof text, "%s", dt_value_shape_text(a));
-    return dt_fail(DT_ERR_CONFIG, "%s is %s%s but %s is %s%s: no product", a->name, text,
+    return dt_fail(DT_ERR_CONFIG, "no product of %s, %s%s, and %s, %s%s: %s", a->name, text,
                    n->attr.matmul.turn_a ? " (transposed)" : "", b->name, dt_value_shape_text(b),
-                   n->attr.matmul.turn_b ? " (transposed)" : "");
+                   n->attr.matmul.turn_b ? " (transposed)" : "",
+                   !matrices              ? "both must have the same number of dimensions, 2 or more"
+                   : a->dtype != b->dtype ? "they are of two types"
+                   : !batch               ? "the dimensions before the last two must be the same"
+                            : "the columns of the first must be as many as the rows of the second");
 }
 
 static dt_status add_product(dt_graph *g, dt_vid of, dt_vid a, bool turn_a, dt_vid b, bool turn_b,

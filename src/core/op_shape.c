@@ -46,8 +46,8 @@ static dt_status grad_reshape(dt_graph *g, dt_nid id, const dt_vid *dout, const 
 
 static dt_status need_axis(const dt_node *n, const dt_value *v) {
     if (n->attr.shape.axis >= 0 && n->attr.shape.axis < v->ndim) return DT_OK;
-    return dt_fail(DT_ERR_CONFIG, "axis %d of %s, which is %s", n->attr.shape.axis, v->name,
-                   dt_value_shape_text(v));
+    return dt_fail(DT_ERR_CONFIG, "%s is %s: there is no dimension %d, the first being 0", v->name,
+                   dt_value_shape_text(v), n->attr.shape.axis);
 }
 
 static dt_status infer_concat(const dt_graph *g, const dt_node *n, dt_value *out) {
@@ -65,8 +65,9 @@ static dt_status infer_concat(const dt_graph *g, const dt_node *n, dt_value *out
         }
         char text[96];
         snprintf(text, sizeof text, "%s", dt_value_shape_text(first));
-        return dt_fail(DT_ERR_CONFIG, "%s is %s but %s is %s: they differ in more than axis %d", first->name,
-                       text, v->name, dt_value_shape_text(v), axis);
+        return dt_fail(DT_ERR_CONFIG,
+                       "%s is %s but %s is %s: they differ elsewhere than in dimension %d, the first being 0",
+                       first->name, text, v->name, dt_value_shape_text(v), axis);
     }
     return DT_OK;
 }
@@ -87,7 +88,8 @@ static dt_status infer_slice(const dt_graph *g, const dt_node *n, dt_value *out)
     DT_TRY(need_axis(n, x));
     const int64_t whole = x->dim[t->axis];
     if (t->begin < 0 || t->length < 0 || t->begin > whole || t->length > whole - t->begin)
-        return dt_fail(DT_ERR_CONFIG, "%lld from %lld on along axis %d of %s, which is %s",
+        return dt_fail(DT_ERR_CONFIG,
+                       "%lld from %lld on along dimension %d, the first being 0, of %s, which is %s",
                        (long long)t->length, (long long)t->begin, t->axis, x->name, dt_value_shape_text(x));
     dt_infer_like(out, x);
     out->dim[t->axis] = t->length;

@@ -217,23 +217,29 @@ dt_vid dt_build_conv_transpose(dt_builder *b, const char *name, dt_vid x,
     const int64_t stride = dt_max_i64(o->stride, 1), dilation = dt_max_i64(o->dilation, 1),
                   groups = dt_max_i64(o->groups, 1);
     if (xv->ndim != 4) {
-        b->status = dt_fail(DT_ERR_CONFIG, "%s: %s is %s, not an image [N, H, W, C]", name, xv->name,
+        b->status = dt_fail(DT_ERR_CONFIG, "%s (conv_transpose): its input is %s, not an image N H W C", name,
                             dt_value_shape_text(xv));
         return -1;
     }
     const int64_t c = xv->dim[3], grown = dilation * (o->kernel - 1) + 1 + o->output_pad - 2 * o->pad;
     int64_t side[2];
     for (int i = 0; i < 2; i++) side[i] = (xv->dim[1 + i] - 1) * stride + grown;
-    if (c % groups || o->channels % groups || side[0] < 1 || side[1] < 1 || side[0] > INT32_MAX ||
-        side[1] > INT32_MAX || o->output_pad >= dt_max_i64(stride, dilation)) {
+    if (c % groups || o->channels % groups)
         b->status =
             dt_fail(DT_ERR_CONFIG,
-                    "%s: %lld channels out of %lld in %lld groups, an image of %lld x %lld, output_pad "
-                    "%lld: groups divide both, sides are positive, output_pad is below stride or dilation",
-                    name, (long long)o->channels, (long long)c, (long long)groups, (long long)side[0],
-                    (long long)side[1], (long long)o->output_pad);
-        return -1;
-    }
+                    "%s (conv_transpose): groups %lld does not divide %lld input and %lld output channels",
+                    name, (long long)groups, (long long)c, (long long)o->channels);
+    else if (o->output_pad >= dt_max_i64(stride, dilation))
+        b->status = dt_fail(DT_ERR_CONFIG,
+                            "%s (conv_transpose): output_pad %lld must be below stride %lld or dilation %lld",
+                            name, (long long)o->output_pad, (long long)stride, (long long)dilation);
+    else if (side[0] < 1 || side[1] < 1 || side[0] > INT32_MAX || side[1] > INT32_MAX)
+        b->status = dt_fail(DT_ERR_CONFIG,
+                            "%s (conv_transpose): an image of %lld x %lld would become one of %lld x %lld: a "
+                            "smaller pad, or a larger kernel",
+                            name, (long long)xv->dim[1], (long long)xv->dim[2], (long long)side[0],
+                            (long long)side[1]);
+    if (b->status != DT_OK) return -1;
     const int64_t dim[] = {c, o->kernel, o->kernel, o->channels / groups};
     dt_vid w = add_value(b, name, "weight", DT_ROLE_PARAM, b->g->compute, 4, dim);
     if (w < 0) return -1;
@@ -387,19 +393,23 @@ dt_vid dt_build_dropout(dt_builder *b, const char *name, dt_vid x, double rate) 
     return dt_build_op(b, name, DT_OP_DROPOUT, &t, 1, &x);
 }
 
-/* The dimension that an option of a layer means; -1 with an error where there is none. */
-static int32_t dimension_of(dt_builder *b, const char *name, dt_vid x, int64_t axis) {
-    const dt_value *xv = &b->g->value[x];
-    if (axis >= 0 && axis < xv->ndim && xv->ndim > 1) return axis > 0 ? (int32_t)axis : xv->ndim - 1;
-    b->status = dt_fail(DT_ERR_CONFIG, "%s: dimension %lld of %s, which is %s", name, (long long)axis,
-                        xv->name, dt_value_shape_text(xv));
+int32_t dt_build_axis(dt_builder *b, const char *name, const char *type, dt_vid x, int64_t axis) {
+    const dt_value *v = &b->g->value[x];
+    if (axis >= 0 && axis < v->ndim && v->ndim > 1) return axis > 0 ? (int32_t)axis : v->ndim - 1;
+    b->status =
+        dt_fail(DT_ERR_CONFIG,
+                "%s (%s): %s is %s, the batch first: dimension %lld is none of 1 to %d behind it, nor 0, "
+                "the last",
+                name, type, v->name, dt_value_shape_text(v), (long long)axis, v->ndim - 1);
     return -1;
 }
 
 dt_vid dt_build_reduce(dt_builder *b, const char *name, dt_vid x, dt_reduce_kind kind, int64_t axis) {
     if (b->status != DT_OK) return -1;
     const dt_value v = b->g->value[x];
-    const int32_t at = dimension_of(b, name, x, axis);
+    static const char *const types[] = {
+        [DT_REDUCE_SUM] = "sum", [DT_REDUCE_MEAN] = "mean", [DT_REDUCE_MAX] = "amax"};
+    const int32_t at = dt_build_axis(b, name, types[kind], x, axis);
     if (at < 0) return -1;
     const dt_attr t = {.reduce.kind = kind, .reduce.axes = 1 << at};
     if (v.ndim == 2) return dt_build_op(b, name, DT_OP_REDUCE, &t, 1, &x);
@@ -426,8 +436,8 @@ dt_vid dt_build_reshape(dt_builder *b, const char *name, dt_vid x, const dt_resh
 
 dt_vid dt_build_swap(dt_builder *b, const char *name, dt_vid x, const dt_swap_options *o) {
     if (b->status != DT_OK) return -1;
-    const int32_t first = dimension_of(b, name, x, o->first),
-                  second = first < 0 ? -1 : dimension_of(b, name, x, o->second);
+    const int32_t first = dt_build_axis(b, name, "transpose", x, o->first),
+                  second = first < 0 ? -1 : dt_build_axis(b, name, "transpose", x, o->second);
     if (second < 0) return -1;
     dt_attr t = {.transpose.ndim = b->g->value[x].ndim};
     for (int32_t i = 0; i < t.transpose.ndim; i++) t.transpose.perm[i] = i;

@@ -52,15 +52,16 @@ LAYER_SECTION(pool, pool_keys);
 #define KEYS_OF dt_upsample_options
 static const char *const upsample_modes[] = {"nearest", "bilinear", NULL};
 static const dt_key_row upsample_keys[] = {
-    {INT("scale", scale, 1, 1024), .fallback = "2", .help = "By how much height and width grow"},
+    {INT("scale", scale, 1, 1024), .fallback = "2", .only = "height = 0",
+     .help = "By how much height and width grow"},
     {INT("height", height, 0, 1 << 20), .fallback = "0",
      .help = "Of the result, in place of scale; 0: by scale"},
-    {INT("width", width, 0, 1 << 20), .fallback = "0",
-     .help = "Of the result; 0: as the height, or by scale"},
+    {INT("width", width, 0, 1 << 20), .fallback = "0", .only = "height > 0",
+     .help = "Of the result; 0: as the height"},
     {CHOICE("mode", mode, upsample_modes), .fallback = "nearest",
      .help = "The nearest pixel, or between the four nearest"},
-    {BOOL("align_corners", align_corners), .fallback = "false",
-     .help = "Bilinear: corner pixels lie on corner pixels"},
+    {BOOL("align_corners", align_corners), .fallback = "false", .only = "mode = bilinear",
+     .help = "Corner pixels lie on corner pixels"},
 };
 LAYER_SECTION(upsample, upsample_keys);
 #undef KEYS_OF
@@ -196,7 +197,8 @@ LAYER_SECTION(pad, pad_keys);
 #define KEYS_OF dt_split_options
 static const dt_key_row split_keys[] = {
     {AXIS("axis", axis)},
-    {INT("parts", parts, 1, DT_SPLIT_PARTS), .fallback = "2", .help = "How many equal parts"},
+    {INT("parts", parts, 1, DT_SPLIT_PARTS), .fallback = "2", .only = "sizes = []",
+     .help = "How many equal parts"},
     {FLOATS("sizes", sizes, n_sizes, 1, 0x1p31), .fallback = "[]",
      .help = "Of the parts, whole numbers, in place of equal ones"},
 };
@@ -224,7 +226,7 @@ LAYER_SECTION(concat, concat_keys);
      .help = "Units of a layer, in each direction"},                                                         \
         {INT("layers", layers, 1, DT_RECURRENT_LAYERS), .fallback = "1",                                     \
          .help = "Layers, one on the other"},                                                                \
-        {FLOAT("dropout", dropout, 0, 1), .flags = DT_KEY_OPEN_MAX, .fallback = "0",                         \
+        {FLOAT("dropout", dropout, 0, 1), .flags = DT_KEY_OPEN_MAX, .fallback = "0", .only = "layers > 1",   \
          .help = "Part of what a layer gives to the next dropped in training"},                              \
         {BOOL("bidirectional", bidirectional), .fallback = "false",                                          \
          .help = "From the end to the beginning too; both results side by side"},                            \
@@ -273,7 +275,8 @@ static const dt_key_row embedding_keys[] = {
      .help = "Rows of the table: how many numbers there are, of tokens the size of the vocabulary"},
     {CHANNELS},
     {BOOL("padded", padded), .fallback = "false", .help = "The row `padding` begins at 0 and learns nothing"},
-    {INT("padding", padding, 0, INT32_MAX), .fallback = "0", .help = "With padded: the number of padding"},
+    {INT("padding", padding, 0, INT32_MAX), .fallback = "0", .only = "padded = true",
+     .help = "The number of padding"},
     {STD("1")},
 };
 LAYER_SECTION(embedding, embedding_keys);
@@ -284,10 +287,10 @@ static const char *const position_kinds[] = {"learnt", "sinusoidal", NULL};
 static const dt_key_row position_keys[] = {
     {CHOICE("kind", kind, position_kinds), .fallback = "learnt",
      .help = "A learnt vector for each step, or waves of growing length"},
-    {INT("rows", rows, 0, INT32_MAX), .fallback = "0",
-     .help = "Learnt: positions that there are; 0: the steps of the input"},
-    {STD("0.02")},
-    {THETA},
+    {INT("rows", rows, 0, INT32_MAX), .fallback = "0", .only = "kind = learnt",
+     .help = "Positions that there are; 0: the steps of the input"},
+    {STD("0.02"), .only = "kind = learnt"},
+    {THETA, .only = "kind = sinusoidal"},
 };
 LAYER_SECTION(position, position_keys);
 #undef KEYS_OF
@@ -325,7 +328,7 @@ static const dt_key_row attention_keys[] = {
      .help = "Part of the weights dropped in training"},
     {BOOL("rotary", rotary), .fallback = "false",
      .help = "Turn queries and keys by their place, as rotary does"},
-    {THETA},
+    {THETA, .only = "rotary = true"},
     {BOOL("qk_norm", qk_norm), .fallback = "false", .help = "RMS norm of each head's queries and keys"},
     {BIAS},
 };
@@ -722,6 +725,14 @@ void dt_layer_defaults(const dt_layer_row *row, void *options) {
     if (row->keys) dt_section_defaults(row->keys, options);
 }
 
+dt_status dt_layer_check_options(const dt_layer_row *row, const char *what, const void *options) {
+    const dt_key_row *key = row->keys ? dt_section_ignored(row->keys, options) : NULL;
+    char text[128];
+    if (!key) return DT_OK;
+    return dt_fail(DT_ERR_CONFIG, "%s: %s would be ignored: it is for %s alone", what, key->key,
+                   dt_key_only_text(key->only, "", text, sizeof text));
+}
+
 dt_vid dt_layer_build(dt_builder *b, const dt_layer_row *row, const char *name, const dt_vid *in,
                       int32_t n_in, const void *options) {
     _Alignas(max_align_t) unsigned char own[DT_LAYER_OPTIONS_BYTES];
@@ -749,6 +760,7 @@ dt_vid dt_layer_build(dt_builder *b, const dt_layer_row *row, const char *name, 
         else
             dt_layer_defaults(row, own);
         b->status = dt_section_settle(row->keys, what, own);
+        if (b->status == DT_OK) b->status = dt_layer_check_options(row, what, own);
         if (row->resolve) row->resolve(own);
     }
     return b->status == DT_OK ? row->build(b, name, in, n_in, own) : -1;

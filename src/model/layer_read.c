@@ -126,6 +126,14 @@ static dt_status read_layer(const dt_toml_value *entry, const char *name, int in
         DT_TRY(dt_key_set(row, key, options, v, place_of(name, v, false)));
     }
     DT_TRY(check_needed(entry, out, entry_at, label));
+    const dt_key_row *ignored = out->row->keys ? dt_section_ignored(out->row->keys, out->options) : NULL;
+    for (int32_t i = 0; ignored && i < entry->n_items; i++) {
+        const dt_toml_value *v = &entry->items[i];
+        char key[80];
+        snprintf(key, sizeof key, "%s.%s", label, v->key);
+        if (strcmp(v->key, ignored->key) == 0)
+            return dt_section_counts(out->row->keys, ignored, key, out->options, place_of(name, v, false));
+    }
     if (out->row->resolve) out->row->resolve(out->options);
     if (!out->name[0]) snprintf(out->name, sizeof out->name, "layer%d", index + 1);
     return DT_OK;

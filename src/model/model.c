@@ -134,7 +134,7 @@ void dt_model_print(const dt_graph *g, FILE *out) {
         const dt_node *n = &g->node[i];
         const dt_value *y = &g->value[n->out[0]];
         fprintf(out, "%-28s %-14s %-22s %12lld %12s\n", y->name, dt_op_name(n), dt_value_shape_text(y),
-                (long long)node_params(g, i), dt_number_text(dt_op_flops(g, n) / (double)y->dim[0]).s);
+                (long long)node_params(g, i), dt_number_text(dt_op_flops(g, n) / (double)dt_graph_rows(g)).s);
     }
     fprintf(out, "%-28s %-14s %-22s %12lld %12s\n", "total", "", "", (long long)dt_model_n_param(g),
             dt_number_text(dt_model_flops(g)).s);

@@ -81,18 +81,9 @@ dt_vid dt_build_one_hot(dt_builder *b, const char *name, dt_vid x, const dt_one_
     return dt_build_op(b, name, DT_OP_ONE_HOT, &(dt_attr){.embed.rows = o->classes}, 1, &index);
 }
 
-/* The dimension that an option means; -1 with an error where there is none. */
-static int32_t axis_of(dt_builder *b, const char *name, const char *type, dt_vid x, int64_t axis) {
-    const dt_value *v = &b->g->value[x];
-    if (axis >= 0 && axis < v->ndim && v->ndim > 1) return axis > 0 ? (int32_t)axis : v->ndim - 1;
-    refuse(b, dt_fail(DT_ERR_CONFIG, "%s (%s): dimension %lld of %s, which is %s", name, type,
-                      (long long)axis, v->name, dt_value_shape_text(v)));
-    return -1;
-}
-
 dt_vid dt_build_slice(dt_builder *b, const char *name, dt_vid x, const dt_slice_options *o) {
     if (b->status != DT_OK) return -1;
-    const int32_t axis = axis_of(b, name, "slice", x, o->axis);
+    const int32_t axis = dt_build_axis(b, name, "slice", x, o->axis);
     if (axis < 0) return -1;
     const dt_value *v = &b->g->value[x];
     const int64_t whole = v->dim[axis], begin = o->begin < 0 ? whole + o->begin : o->begin,
@@ -109,7 +100,7 @@ dt_vid dt_build_slice(dt_builder *b, const char *name, dt_vid x, const dt_slice_
 
 dt_vid dt_build_pad(dt_builder *b, const char *name, dt_vid x, const dt_pad_options *o) {
     if (b->status != DT_OK) return -1;
-    const int32_t axis = axis_of(b, name, "pad", x, o->axis);
+    const int32_t axis = dt_build_axis(b, name, "pad", x, o->axis);
     if (axis < 0) return -1;
     const dt_attr t = {.shape = {.axis = axis,
                                  .begin = o->before,
@@ -120,7 +111,7 @@ dt_vid dt_build_pad(dt_builder *b, const char *name, dt_vid x, const dt_pad_opti
 int32_t dt_build_split(dt_builder *b, const char *name, dt_vid x, const dt_split_options *o,
                        dt_vid part[DT_SPLIT_PARTS]) {
     if (b->status != DT_OK) return 0;
-    const int32_t axis = axis_of(b, name, "split", x, o->axis);
+    const int32_t axis = dt_build_axis(b, name, "split", x, o->axis);
     if (axis < 0) return 0;
     const dt_value v = b->g->value[x];
     const int32_t n = o->n_sizes > 0 ? o->n_sizes : (int32_t)o->parts;

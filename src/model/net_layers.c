@@ -77,6 +77,26 @@ static dt_vid find_part(const layers_net *n, int32_t i, const char *name) {
     return -1;
 }
 
+/* Whether the field is what the network is to give. Numbers may be both, of an autoencoder, which says so by the name of
+ * its target. */
+static bool is_answer(const layers_net *n, const char *name) {
+    const dt_task_row *task = dt_task_of(n->o);
+    const dt_field *f = n->o->target[0] ? dt_build_field(n->b, n->o->target) : dt_build_target(n->b);
+    return f && strcmp(f->name, name) == 0 && (task->classes || task->tokens || !n->o->target[0]);
+}
+
+static dt_vid refuse_answer(layers_net *n, int32_t i, const char *key, const char *name) {
+    const dt_task_row *task = dt_task_of(n->o);
+    char more[DT_FIELD_NAME_MAX + 64] = "";
+    if (!task->classes && !task->tokens)
+        snprintf(more, sizeof more, "; an autoencoder says model.target = \"%s\"", name);
+    n->b->status = dt_fail(DT_ERR_CONFIG,
+                           "model.layers[%d].%s: \"%s\" is the target, which the network is to give and may "
+                           "not read%s",
+                           i, key, name, more);
+    return -1;
+}
+
 /* What entry i reads by that name. */
 static dt_vid find(layers_net *n, int32_t i, const char *key, const char *name) {
     for (int32_t k = i - 1; k >= 0; k--)
@@ -85,6 +105,7 @@ static dt_vid find(layers_net *n, int32_t i, const char *key, const char *name) 
     const dt_vid part = find_part(n, i, name);
     if (part >= 0) return part;
     if (n->image >= 0 && strcmp(name, "image") == 0) return n->image;
+    if (is_answer(n, name)) return refuse_answer(n, i, key, name);
     if (dt_build_field(n->b, name)) return dt_build_input(n->b, name);
     return strcmp(name, "input") == 0 ? read_input(n) : refuse_name(n, i, key, name);
 }

@@ -19,13 +19,9 @@ dt_vid dt_build_upsample(dt_builder *b, const char *name, dt_vid x, const dt_ups
                           : o->height > 0 ? o->height
                                           : dim[2] * scale;
     const bool bilinear = o->mode == DT_UPSAMPLE_BILINEAR;
-    const char *wrong = height > INT32_MAX || width > INT32_MAX ? "too large a result"
-                        : o->width > 0 && o->height == 0        ? "a width without a height"
-                        : o->align_corners && !bilinear         ? "align_corners is of bilinear"
-                                                                : NULL;
-    if (wrong) {
-        b->status = dt_fail(DT_ERR_CONFIG, "%s (upsample) of %s: %s", name,
-                            dt_value_shape_text(&b->g->value[x]), wrong);
+    if (height > INT32_MAX || width > INT32_MAX) {
+        b->status = dt_fail(DT_ERR_CONFIG, "%s (upsample) of %s: too large a result, %lld x %lld", name,
+                            dt_value_shape_text(&b->g->value[x]), (long long)height, (long long)width);
         return -1;
     }
     const dt_attr t = {.resample = {.mode = !bilinear          ? DT_RESAMPLE_NEAREST

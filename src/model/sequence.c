@@ -107,6 +107,11 @@ dt_vid dt_build_rotary(dt_builder *b, const char *name, dt_vid x, const dt_rotar
     const dt_value v = b->g->value[x];
     const int64_t heads = v.ndim == 4 ? v.dim[2] : o.heads > 0 ? o.heads : 1;
     if (v.ndim != 3 && v.ndim != 4) return refuse(b, name, "rotary", x, "steps of heads, N T C or N T H D");
+    if (v.ndim == 4 && o.heads > 1) {
+        b->status = dt_fail(DT_ERR_CONFIG, "%s (rotary): heads would be ignored: its input, %s, is of heads",
+                            name, dt_value_shape_text(&v));
+        return -1;
+    }
     if (v.dim[2] % heads != 0) {
         b->status = dt_fail(DT_ERR_CONFIG, "%s (rotary): %lld heads do not divide %lld channels", name,
                             (long long)heads, (long long)v.dim[2]);

@@ -495,6 +495,24 @@ static void refused_in_building(void **state) {
     MISTAKE(DT_ERR_CONFIG, "product", dt_matmul(x, v));
     MISTAKE(DT_ERR_CONFIG, "output_pad",
             dt_conv2d_transpose(x, (dt_conv_transpose_options){.channels = 4, .output_pad = 2}));
+    MISTAKE(DT_ERR_CONFIG, "dt_conv1d: its input is 2x4x4x6 f32, expected rows of 2 dimensions",
+            dt_conv1d(x, (dt_conv1d_options){.channels = 4}));
+    MISTAKE(DT_ERR_CONFIG, "expected rows of 4 dimensions", dt_conv3d(x, (dt_conv3d_options){.channels = 4}));
+    MISTAKE(DT_ERR_CONFIG, "volumes up to 32",
+            dt_conv3d(dt_reshape(x, DT_SHAPE(4, 2, 2, 6)), (dt_conv3d_options){.channels = 4, .kernel = 33}));
+    MISTAKE(DT_ERR_CONFIG, "does not fit a depth of 4",
+            dt_conv3d(dt_reshape(x, DT_SHAPE(4, 2, 2, 6)), (dt_conv3d_options){.channels = 4, .kernel = 5}));
+    MISTAKE(DT_ERR_CONFIG, "groups would be ignored", dt_layernorm(x, (dt_norm_options){.groups = 2}));
+    MISTAKE(DT_ERR_CONFIG, "no_bias would be ignored", dt_rmsnorm(x, (dt_norm_options){.no_bias = true}));
+    MISTAKE(DT_ERR_CONFIG, "function would be ignored",
+            dt_gru(dt_reshape(x, DT_SHAPE(16, 6)), (dt_recurrent_options){.hidden = 2, .function = 1}));
+    MISTAKE(DT_ERR_CONFIG, "cosine_similarity", dt_cosine_similarity(x, v, 0));
+    MISTAKE(DT_ERR_CONFIG, "whole numbers", dt_gather(x, v, 0));
+    MISTAKE(DT_ERR_USAGE, "dimension -1", dt_gather(x, y, -1));
+    MISTAKE(DT_ERR_USAGE, "dimension 3", dt_slice(x, 3, 0, 1));
+    MISTAKE(DT_ERR_USAGE, "33 parts", dt_split(x, 0, 33, NULL, &x));
+    MISTAKE(DT_ERR_CONFIG, "3 parts", dt_split(x, 0, 3, NULL, (dt_var[3]){{0}}));
+    MISTAKE(DT_ERR_USAGE, "dimension 4", dt_stack((dt_var[]){x, x}, 2, 4));
     MISTAKE(DT_ERR_CONFIG, "add", dt_add(x, v));
     MISTAKE(DT_ERR_USAGE, "no value", dt_relu((dt_var){net, 999}));
     MISTAKE(DT_ERR_USAGE, "no value", dt_relu((dt_var){net, -1}));
@@ -624,6 +642,68 @@ static void moves(void **state) {
     dt_run_close(run);
 }
 
+/* Sequences, volumes and images in other sizes, rows by number: what is made of several ops learns, in training and in
+ * evaluation alike. */
+static void shapes(void **state) {
+    (void)state;
+    enum { N = 4 };
+    dt_run *run;
+    dt_net *net;
+    double first = 0, loss = 0;
+    OK(dt_run_open((dt_run_options){.device = DT_DEVICE_CPU}, &run));
+    OK(dt_net_create(run, (dt_net_options){.batch = N, .optimizer = {.name = "adam", .lr = 1e-2}, .seed = 3},
+                     &net));
+    dt_var x = dt_input(net, "x", DT_DTYPE_F32, DT_SHAPE(4, 6, 6, 2)), rows,
+           numbers = dt_input(net, "numbers", DT_DTYPE_I32, DT_SHAPE(3)),
+           class_of = dt_input(net, "class", DT_DTYPE_I32, DT_SHAPE(1));
+    dt_var v = dt_relu(dt_conv3d(
+        x,
+        (dt_conv3d_options){.channels = 4, .stride = 2, .pad = DT_PAD_SAME, .groups = 2, .name = "volume"}));
+    v = dt_maxpool(v, (dt_pool_options){.kernel = 2, .stride = 1}); /* 1 x 2 x 2 x 4 */
+    v = dt_upsample(dt_reshape(v, DT_SHAPE(2, 2, 4)),
+                    (dt_upsample_options){.scale = 3, .mode = 1}); /* 6 x 6 x 4 */
+    v = dt_squeeze_excite(v, (dt_squeeze_excite_options){.channels = 2, .name = "se"});
+    v = dt_reshape(dt_adaptive_avgpool(v, 4, 3), DT_SHAPE(12, 4));
+    v = dt_conv1d(v, (dt_conv1d_options){.channels = 8, .pad = DT_PAD_SAME, .dilation = 2, .name = "line"});
+    rows = dt_gather(dt_avgpool(v, (dt_pool_options){.kernel = 3}), numbers, 0); /* 3 x 8 */
+    assert_int_equal(dt_var_shape(rows).dim[0], 3);
+    dt_var likeness = dt_cosine_similarity(rows, dt_normalize(rows, 0), 0); /* 1 */
+    dt_expose(likeness, "likeness");
+    dt_var y = dt_dense(dt_flatten(rows), (dt_dense_options){.channels = 5});
+    y = dt_add(
+        y, dt_dense(dt_global_maxpool(dt_reshape(v, DT_SHAPE(3, 4, 8))), (dt_dense_options){.channels = 5}));
+    dt_loss("mse", y, dt_reshape(dt_one_hot(class_of, 5), DT_SHAPE(5)), (dt_loss_options){0});
+    OK(dt_net_compile(net));
+    dt_tensor *t, *weight;
+    OK(dt_net_parameter(net, "volume.weight", &weight));
+    assert_int_equal(dt_tensor_n_elem(weight), 4 * 27);
+    dt_tensor_free(weight);
+    for (int step = 0; step < 150; step++) {
+        t = normal(run, DT_SHAPE(N, 4, 6, 6, 2), 5);
+        OK(dt_net_set(net, "x", t));
+        dt_tensor_free(t);
+        OK(dt_tensor_from(run, DT_DTYPE_I32, DT_SHAPE(N, 3),
+                          (const int32_t[]){0, 1, 2, 3, 3, 0, 1, 0, 2, 2, 1, 1}, &t));
+        OK(dt_net_set(net, "numbers", t));
+        dt_tensor_free(t);
+        OK(dt_tensor_from(run, DT_DTYPE_I32, DT_SHAPE(N, 1), (const int32_t[]){3, 0, 4, 1}, &t));
+        OK(dt_net_set(net, "class", t));
+        dt_tensor_free(t);
+        OK(dt_net_step(net));
+        loss = metric(net, "loss");
+        if (step == 0) first = loss;
+    }
+    if (!(loss < 0.1 * first)) fail_msg("loss %g, at first %g", loss, first);
+    OK(dt_net_forward(net, DT_EVALUATION));
+    OK(dt_net_output(net, "likeness", &t));
+    assert_int_equal(dt_tensor_n_elem(t), N * 3);
+    for (int i = 0; i < N * 3; i++) assert_true(fabsf(((float *)dt_tensor_data(t))[i] - 1) < 1e-5f);
+    assert_true(metric(net, "loss") < 0.2 * first);
+    dt_tensor_free(t);
+    dt_net_free(net);
+    dt_run_close(run);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gradients),
@@ -636,6 +716,7 @@ int main(void) {
         cmocka_unit_test(two_threads),
         cmocka_unit_test(images),
         cmocka_unit_test(moves),
+        cmocka_unit_test(shapes),
         cmocka_unit_test(refused_in_building),
         cmocka_unit_test(refused_in_running),
     };

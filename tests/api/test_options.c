@@ -60,12 +60,13 @@ static dt_status try_squeeze_excite(const void *options) {
 }
 static dt_status try_upsample(const void *options) {
     dt_upsample_options o = *(const dt_upsample_options *)options;
-    if (o.width > 0) o.height = 5;
+    if (o.width != 0) o.height = 5;
     LAYER(dt_upsample(g.x, o));
 }
 static dt_status try_recurrent(const void *options) {
     dt_recurrent_options o = *(const dt_recurrent_options *)options;
     if (o.hidden == 0) o.hidden = 4;
+    if (o.dropout != 0) o.layers = 2;
     const bool rnn = o.function != 0;
     LAYER(rnn            ? dt_rnn(dt_input(g.net, "steps", DT_DTYPE_F32, DT_SHAPE(5, 3)), o)
           : o.layers > 0 ? dt_gru(dt_input(g.net, "steps", DT_DTYPE_F32, DT_SHAPE(5, 3)), o)
@@ -74,6 +75,7 @@ static dt_status try_recurrent(const void *options) {
 static dt_status try_attention(const void *options) {
     dt_attention_options o = *(const dt_attention_options *)options;
     if (o.heads == 0) o.heads = 4;
+    if (o.theta != 0) o.rotary = true;
     LAYER(dt_attention(dt_input(g.net, "steps", DT_DTYPE_F32, DT_SHAPE(5, 8)), o));
 }
 #define INPUT(dtype, ...) dt_input(g.net, "steps", dtype, DT_SHAPE(__VA_ARGS__))

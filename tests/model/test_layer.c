@@ -318,8 +318,6 @@ static void test_wrong_options(void **state) {
             "kernel = 4294967299 is out");
     refused("conv", &(dt_conv2d_options){.channels = 4, .kernel = 3, .pad = -2}, "pad = -2 is out of range");
     refused("dense", &(dt_dense_options){0}, "channels is required");
-    refused("upsample", &(dt_upsample_options){.align_corners = true}, "align_corners is of bilinear");
-    refused("upsample", &(dt_upsample_options){.width = 4}, "a width without a height");
     refused("upsample", &(dt_upsample_options){.scale = -1}, "scale = -1 is out of range");
     refused("adaptive_avgpool", NULL, "height is required");
     refused("normalize", &(dt_eps_options){.eps = -1}, "eps = -1");
@@ -334,6 +332,79 @@ static void test_wrong_options(void **state) {
             "kv_heads = 2 does not divide heads = 3");
     refused("attention", &(dt_attention_options){.heads = 3, .dropout = 1}, "dropout = 1 is out of range");
     refused("attention", &(dt_attention_options){.heads = 3, .window = -1}, "window = -1 is out of range");
+}
+
+/* An option that would be ignored beside the others is refused; its default is not. */
+static void test_ignored_options(void **state) {
+    (void)state;
+    refused("upsample", &(dt_upsample_options){.align_corners = true},
+            "align_corners would be ignored: it is for mode = bilinear alone");
+    refused("upsample", &(dt_upsample_options){.width = 4}, "width would be ignored: it is for height > 0");
+    refused("upsample", &(dt_upsample_options){.scale = 3, .height = 4}, "scale would be ignored");
+    refused("split", &(dt_split_options){.parts = 3, .sizes = {100, 92}, .n_sizes = 2},
+            "parts would be ignored: it is for sizes = []");
+    refused("attention", &(dt_attention_options){.heads = 3, .theta = 5e5},
+            "theta would be ignored: it is for rotary = true alone");
+    refused("lstm", &(dt_recurrent_options){.hidden = 4, .dropout = 0.5},
+            "dropout would be ignored: it is for layers > 1 alone");
+    refused("rnn", &(dt_recurrent_options){.hidden = 4, .layers = 1, .dropout = 0.5}, "dropout");
+    refused("embedding", &(dt_embedding_options){.rows = 9, .channels = 4, .padding = 2},
+            "padding would be ignored: it is for padded = true alone");
+    refused("position", &(dt_position_options){.kind = DT_POSITION_SINUSOIDAL, .rows = 100},
+            "rows would be ignored: it is for kind = learnt alone");
+    refused("position", &(dt_position_options){.kind = DT_POSITION_SINUSOIDAL, .std = 0.5}, "std");
+    refused("position", &(dt_position_options){.theta = 100}, "theta would be ignored");
+    net n = net_open();
+    const dt_vid heads = add_input(&n, "heads", DT_DTYPE_F32, 4, (int64_t[]){2, 5, 3, 4}),
+                 steps = add_input(&n, "steps", DT_DTYPE_F32, 3, (int64_t[]){2, 5, 4});
+    need_shape(&n,
+               dt_layer_build(&n.b, row_of("attention"), "a", &steps, 1,
+                              &(dt_attention_options){.heads = 2, .theta = 10000}),
+               "2x5x4 f32");
+    assert_int_equal(dt_layer_build(&n.b, row_of("rotary"), "r", &heads, 1, &(dt_rotary_options){.heads = 3}),
+                     -1);
+    CHECK_ERROR(n.b.status, DT_ERR_CONFIG, "r (rotary)", "heads would be ignored", "2x5x3x4");
+    dt_graph_destroy(n.b.g);
+}
+
+/* Each cause has words of its own. */
+static void test_causes(void **state) {
+    (void)state;
+    const dt_conv_transpose_options groups = {.channels = 4, .groups = 2},
+                                    output_pad = {.channels = 4, .output_pad = 2},
+                                    pad = {.channels = 4, .pad = 20};
+    refused("conv_transpose", &groups, "groups 2 does not divide 3 input and 4 output");
+    refused("conv_transpose", &output_pad, "output_pad 2 must be below stride 2");
+    refused("conv_transpose", &pad, "an image of 8 x 8 would become one of -24 x -24");
+    refused("mean", &(dt_dimension_options){.axis = 4}, "dimension 4 is none of 1 to 3");
+    net n = net_open();
+    const dt_vid a = add_input(&n, "a", DT_DTYPE_F32, 3, (int64_t[]){2, 4, 5}),
+                 b = add_input(&n, "b", DT_DTYPE_F32, 3, (int64_t[]){2, 4, 5}),
+                 c = add_input(&n, "c", DT_DTYPE_F32, 3, (int64_t[]){3, 5, 4}),
+                 d = add_input(&n, "d", DT_DTYPE_F32, 2, (int64_t[]){5, 4});
+    const struct {
+        const char *type;
+        dt_vid with;
+        const char *says[2];
+    } cases[] = {
+        {"matmul", b, {"b, 2x4x5 f32", "columns of the first must be as many as the rows of the second"}},
+        {"matmul", c, {"c, 3x5x4 f32", "dimensions before the last two"}},
+        {"matmul", d, {"d, 5x4 f32", "same number of dimensions"}},
+        {"concat", c, {"a is 2x4x5 f32 but c is 3x5x4 f32", "dimension 2, the first being 0"}},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        n.b.status = DT_OK;
+        dt_layer_build(&n.b, row_of(cases[i].type), "l", (dt_vid[]){a, cases[i].with}, 2, NULL);
+        CHECK_ERROR(n.b.status, DT_ERR_CONFIG, cases[i].says[0], cases[i].says[1]);
+    }
+    const dt_vid label = add_input(&n, "l", DT_DTYPE_I32, 1, (int64_t[]){2});
+    n.b.status = DT_OK;
+    dt_build_loss(&n.b, a, &(dt_build_loss_options){.value = &label});
+    CHECK_ERROR(n.b.status, DT_ERR_CONFIG, "label l is 2 i32", "logits a, 2x4x5 f32", "8 labels expected");
+    n.b.status = DT_OK;
+    dt_build_loss(&n.b, a, &(dt_build_loss_options){.kind = "mse", .value = &d});
+    CHECK_ERROR(n.b.status, DT_ERR_CONFIG, "target d is 5x4 f32", "a, which is 2x4x5 f32");
+    dt_graph_destroy(n.b.g);
 }
 
 static void test_number_of_inputs(void **state) {
@@ -363,6 +434,8 @@ int main(void) {
         cmocka_unit_test(test_attention),
         cmocka_unit_test(test_squeeze_excite_names),
         cmocka_unit_test(test_moves),
+        cmocka_unit_test(test_ignored_options),
+        cmocka_unit_test(test_causes),
         cmocka_unit_test(test_wrong_options),
         cmocka_unit_test(test_number_of_inputs),
     };

@@ -328,6 +328,10 @@ static void test_layer_errors(void **state) {
         {"[[model.layers]]\ntype = \"split\"\nname = \"s\"\n[[model.layers]]\ntype = \"relu\"\nfrom = "
          "\"s.2\"\n",
          "test.toml:6", "is named \"s.2\""},
+        {"[[model.layers]]\ntype = \"relu\"\nfrom = \"label\"\n", "test.toml:3: model.layers[0].from",
+         "\"label\" is the target, which the network is to give and may not read"},
+        {"[[model.layers]]\ntype = \"add\"\nwith = \"label\"\n", "test.toml:3: model.layers[0].with",
+         "is the target"},
         {"[[model.layers]]\ntype = \"flatten\"\n[[model.layers]]\ntype = \"split\"\n", "test.toml:5",
          "gives parts"},
         {"[[model.layers]]\ntype = \"split\"\nname = \"s\"\n"

@@ -240,6 +240,9 @@ static void test_what_does_not_fit_is_refused(void **state) {
     expect_refused("task = \"regress\"", 2,
                    "[[model.layers]]\ntype = \"dense\"\nchannels = 2\nfrom = \"x\"\n", table,
                    "no loss depends on \"hidden\": let a layer read it");
+    expect_refused("task = \"regress\"", 2, "[[model.layers]]\ntype = \"add\"\nwith = \"y\"\n", table,
+                   "\"y\" is the target, which the network is to give and may not read; an autoencoder says "
+                   "model.target = \"y\"");
     expect_refused("task = \"regress\"", 2, "[[model.losses]]\nof = \"hiden\"\n", table,
                    "no layer \"hiden\"");
     expect_refused("task = \"regress\"", 2, "[[model.losses]]\nof = \"hidden\"\n", table, "does not fit");

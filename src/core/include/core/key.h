@@ -95,9 +95,9 @@ void dt_key_print_range(const dt_key_row *row, const char *prefix, FILE *out);
 /* "integer", "array of numbers", ... */
 const char *dt_key_kind_name(dt_key_kind kind);
 
-/* Whether a key is `what`: one of its values, which may end in '*'; "> 0"; NULL: anything but empty. */
+/* Whether a key is `what`: one of its values, which may end in '*'; "> 1"; "[]": empty; NULL: anything else. */
 typedef bool dt_key_is(void *arg, const char *key, const char *what);
-/* `only` of a row: alternatives "a | b" of parts "a & b", each "key = value, value", "key > 0" or "key". */
+/* `only` of a row: alternatives "a | b" of parts "a & b", each "key = value, value", "key > 1" or "key". */
 bool dt_key_counts(const char *only, dt_key_is *is, void *arg);
 /* The same as words, "optim.kind = adam, lamb or data.val"; `mark` goes around each key. Returns `out`. */
 const char *dt_key_only_text(const char *only, const char *mark, char *out, size_t size);
@@ -108,5 +108,8 @@ bool dt_key_holds(const dt_key_row *row, const void *options, const char *what);
 /* Within one section, whose keys stand without its name: DT_ERR_CONFIG where the row does not count. */
 dt_status dt_section_counts(const dt_section *s, const dt_key_row *row, const char *key, const void *options,
                             dt_place at);
+/* The first row that does not count and has another value than its default; NULL: there is none. `only` of its rows names
+ * keys of the section. */
+const dt_key_row *dt_section_ignored(const dt_section *s, const void *options);
 
 #endif

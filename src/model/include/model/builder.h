@@ -138,6 +138,8 @@ dt_vid dt_build_rotary(dt_builder *b, const char *name, dt_vid x, const dt_rotar
 dt_vid dt_build_tied(dt_builder *b, const char *name, dt_vid x, const char *to);
 /* The same; `bias`: with "<name>.bias" [K]. */
 dt_vid dt_build_tied_with(dt_builder *b, const char *name, dt_vid x, const char *to, bool bias);
+/* The dimension of x that an option means, from 1 on; 0: the last one. -1, with an error, where there is none. */
+int32_t dt_build_axis(dt_builder *b, const char *name, const char *type, dt_vid x, int64_t axis);
 /* Parameterless ops named "<name>". attr may be NULL. */
 dt_vid dt_build_op(dt_builder *b, const char *name, dt_op op, const dt_attr *attr, int32_t n_in,
                    const dt_vid *in);

@@ -33,6 +33,8 @@ const dt_layer_row *dt_layer_find(const char *type);
 
 /* Fills the type's options struct with its defaults; required keys are 0. */
 void dt_layer_defaults(const dt_layer_row *row, void *options);
+/* DT_ERR_CONFIG where an option has another value than its default and would be ignored beside the others. */
+dt_status dt_layer_check_options(const dt_layer_row *row, const char *what, const void *options);
 /* The layer's output for inputs `in`. options NULL: the defaults; a number in them that may not be 0 and is 0 was
  * not set, and is the default too. Errors, which stick: DT_ERR_CONFIG with name and type. */
 dt_vid dt_layer_build(dt_builder *b, const dt_layer_row *row, const char *name, const dt_vid *in,
