@@ -110,6 +110,8 @@ static const dt_option import_options[] = {
              "ids:N[:END] (files of tokens), or a data set, whose tokenizer it is"},
     {TEXT("field", "NAME"), .otherwise = "text, of files called .jsonl or .ndjson",
      .help = "text: the files are JSON lines, and this string of each object is a document"},
+    {TEXT("label", "NAME"), .otherwise = "no classes, but of a directory with one for each class",
+     .help = "text: this string or whole number of each object of JSON lines is the document's class"},
     {TEXT("separator", "LINE"), .otherwise = "a file is a document",
      .help = "text: the line that stands between documents of plain text"},
     {FLAG("exif-rotate"), .otherwise = "leave them as stored",

@@ -64,6 +64,7 @@ static dt_status parse_import(const dt_args *args, import_args *a) {
     o->y = dt_args_text(args, "y");
     o->tokenizer = dt_args_text(args, "tokenizer");
     o->field = dt_args_text(args, "field");
+    o->label = dt_args_text(args, "label");
     o->separator = dt_args_text(args, "separator");
     o->resize = given(args, "resize");
     o->channels = given(args, "channels");
@@ -121,9 +122,11 @@ static void print_text(const dt_import_options *o, const dt_import_result *r, co
     if (r->text_bytes > 0)
         snprintf(text, sizeof text, ", %s of text, %.2f bytes a token",
                  dt_bytes_text((double)r->text_bytes).s, (double)r->text_bytes / (double)r->n_samples);
-    printf("%s: %s%s of %s%s, in %s, %s (%s kept, %s skipped), %.1f s\n", o->out_dir,
-           dt_count_text(r->n_samples, "token").s, parts, dt_count_text(r->n_documents, "document").s, text,
-           dt_count_text(r->n_shards, "shard").s, dt_bytes_text((double)r->n_bytes).s,
+    char classes[40] = "";
+    if (r->n_classes > 0) snprintf(classes, sizeof classes, " in %s", dt_count_text(r->n_classes, "class").s);
+    printf("%s: %s%s of %s%s%s, in %s, %s (%s kept, %s skipped), %.1f s\n", o->out_dir,
+           dt_count_text(r->n_samples, "token").s, parts, dt_count_text(r->n_documents, "document").s,
+           classes, text, dt_count_text(r->n_shards, "shard").s, dt_bytes_text((double)r->n_bytes).s,
            dt_count_text(r->n_shards_kept, "shard").s, dt_count_text(r->n_skipped, "document").s, seconds);
 }
 

@@ -73,7 +73,9 @@ dt_status dt_class_names_make(const char *path, const char *text, dt_class_names
 static dt_status of_data_set(const char *path, dt_class_names *out) {
     dt_dataset *d;
     DT_TRY(dt_dataset_open_path(path, &d));
-    const char *text = d->shard[0].class_names;
+    const char *text = d->row == &dt_tokens_row   ? d->tokens.shard[0].class_names
+                       : d->row == &dt_images_row ? d->shard[0].class_names
+                                                  : NULL;
     dt_status status = text ? dt_class_names_make(path, text, out)
                             : dt_fail(DT_ERR_DATA, "%s: this data set has no class names", path);
     dt_dataset_close(d);

@@ -106,11 +106,12 @@ static dt_status check_fit(const dt_import_options *o) {
         {"size", o->synthetic.height || o->synthetic.width, SYNTHETIC, "synthetic"},
         {"store", o->store != DT_STORE_RAW, IMAGES, "images"},
         {"skip-broken", o->skip_broken, IMAGES | TEXT, "images and text"},
-        {"class-names", o->class_names != NULL, IMAGES, "images"},
+        {"class-names", o->class_names != NULL, IMAGES | TEXT, "images and text"},
         {"x", o->x != NULL, ARRAYS, "npy, npz and csv"},
         {"y", o->y != NULL, ARRAYS, "npy, npz and csv"},
         {"tokenizer", o->tokenizer != NULL, TEXT, "text"},
         {"field", o->field != NULL, TEXT, "text"},
+        {"label", o->label != NULL, TEXT, "text"},
         {"separator", o->separator != NULL, TEXT, "text"}};
     for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
         if (own[i].given && !(own[i].kinds >> o->kind & 1))

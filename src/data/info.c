@@ -85,6 +85,7 @@ static dt_status print_tokens(const dt_dataset *d, FILE *out) {
     fprintf(out, "kind      tokens, u%d\n", 8 * s->shard[0].width);
     fprintf(out, "tokens    %lld in %s\n", (long long)s->n_tokens, dt_count_text(s->n_shards, "shard").s);
     fprintf(out, "documents %lld\n", (long long)s->n_documents);
+    if (d->info.n_classes > 0) fprintf(out, "classes   %lld\n", (long long)d->info.n_classes);
     fprintf(out, "tokenizer %s%s, %016llx\n", s->info.name, end, (unsigned long long)s->info.xxh3);
     if (s->info.kind == DT_TOKENIZER_IDS) return DT_OK;
     if (s->text_bytes > 0)

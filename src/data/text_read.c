@@ -3,6 +3,7 @@
 #include "text_read.h"
 
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -39,7 +40,7 @@ void dt_text_block_free(dt_text_block *b) {
 
 /* Few files of plain text are divided, each near its end. */
 static bool has_tails(const dt_text_read_options *o) {
-    return o->val_fraction > 0 && !o->separator && o->n_input < DT_TEXT_FEW_FILES;
+    return o->val_fraction > 0 && !o->separator && !o->class && o->n_input < DT_TEXT_FEW_FILES;
 }
 
 static dt_status look_at_all(dt_text_reader *r) {
@@ -54,6 +55,15 @@ static dt_status look_at_all(dt_text_reader *r) {
                 "%s: files of tokens are not divided: import those for validation by themselves, without "
                 "--val-fraction",
                 o->input[i]);
+        if (o->label && f->kind != DT_TEXT_LINES)
+            return dt_fail(
+                DT_ERR_USAGE,
+                "%s: --label names a field of JSON lines, and this is a file of another kind (--field "
+                "NAME says that it is not)",
+                o->input[i]);
+        if (o->class && f->kind != DT_TEXT_PLAIN)
+            return dt_fail(DT_ERR_USAGE, "%s: files of a folder of classes are plain text, and this is none",
+                           o->input[i]);
         if (f->kind == DT_TEXT_PLAIN && has_tails(o)) DT_TRY(dt_text_file_count(o->input[i], &f->n_text));
     }
     return DT_OK;
@@ -243,9 +253,10 @@ static bool find_end(const dt_text_reader *r, int64_t at, int64_t *end, int64_t 
 /* The part of a document in hold from `at` to `end`. */
 static dt_status put_part(dt_text_reader *r, dt_text_block *b, int64_t at, int64_t end, bool last) {
     if (!r->inside && end == at) return DT_OK; /* an empty document is none */
-    if (!r->inside && r->tail < 0) r->val = is_val(r->o, r->hold + at, end - at);
+    const bool first = !r->inside;
+    if (first && r->tail < 0) r->val = is_val(r->o, r->hold + at, end - at);
     r->inside = !last;
-    return add_part(r, b, (dt_text_part){at, end, last, r->val});
+    return add_part(r, b, (dt_text_part){at, end, first, last, r->val});
 }
 
 /* As much of hold as is known to be of documents; *at where that ends. */
@@ -299,6 +310,7 @@ dt_status dt_text_reader_next(dt_text_reader *r, dt_text_block *b, bool *more) {
         if (!r->stream) DT_TRY(open_file(r));
         b->kind = r->file[r->at].kind;
         b->file = path_of(r);
+        b->class = r->o->class ? r->o->class[r->at] : NULL;
         b->n = b->n_parts = 0;
         DT_TRY(next[b->kind](r, b));
         *more = b->n > 0 || b->n_parts > 0;
@@ -310,10 +322,24 @@ dt_status dt_text_reader_next(dt_text_reader *r, dt_text_block *b, bool *more) {
 
 /* ---- documents of a block ---- */
 
+/* A class is called by a string, a whole number or a truth. */
+static dt_status take_class(const json_t *value, const char *field, char number[32], dt_text_document *d) {
+    if (json_is_integer(value)) snprintf(number, 32, "%lld", (long long)json_integer_value(value));
+    if (json_is_boolean(value)) snprintf(number, 32, json_is_true(value) ? "true" : "false");
+    d->class = json_is_string(value) ? json_string_value(value) : number[0] ? number : NULL;
+    if (d->class && d->class[0] && !strchr(d->class, '\n') &&
+        (!json_is_string(value) || strlen(d->class) == json_string_length(value)))
+        return DT_OK;
+    return dt_fail(DT_ERR_DATA,
+                   "no object with a class in \"%s\", a string of one line or a whole number (--label)",
+                   field);
+}
+
 static dt_status use_line(const dt_text_read_options *o, const char *text, size_t n, dt_text_use *use,
                           void *arg) {
     json_error_t error;
     const char *field = o->field ? o->field : "text";
+    char number[32] = "";
     if (n == 0) return DT_OK;
     json_t *root = json_loadb(text, n, JSON_ALLOW_NUL, &error);
     if (!root) return dt_fail(DT_ERR_DATA, "not JSON: %s", error.text);
@@ -321,10 +347,14 @@ static dt_status use_line(const dt_text_read_options *o, const char *text, size_
     const uint8_t *document = (const uint8_t *)json_string_value(value);
     const int64_t size = (int64_t)json_string_length(value);
     dt_status status = DT_OK;
-    if (!document)
-        status = dt_fail(DT_ERR_DATA, "no object with a string \"%s\" (--field NAME)", field);
-    else if (size > 0)
-        status = use(arg, document, size, true, is_val(o, document, size));
+    if (!document) status = dt_fail(DT_ERR_DATA, "no object with a string \"%s\" (--field NAME)", field);
+    dt_text_document d = {.text = document, .n = size, .first = true, .last = true};
+    if (status == DT_OK && o->label)
+        status = take_class(json_object_get(root, o->label), o->label, number, &d);
+    if (status == DT_OK && size > 0) {
+        d.val = is_val(o, document, size);
+        status = use(arg, &d);
+    }
     json_decref(root);
     return status;
 }
@@ -354,7 +384,9 @@ dt_status dt_text_block_each(const dt_text_block *b, const dt_text_read_options 
     if (b->kind == DT_TEXT_LINES) return each_line(b, o, skip, use, arg, n_skipped);
     for (int64_t i = 0; i < b->n_parts; i++) {
         const dt_text_part *p = &b->part[i];
-        const dt_status status = use(arg, b->text + p->begin, p->end - p->begin, p->last, p->val);
+        const dt_text_document d = {
+            b->text + p->begin, p->end - p->begin, p->first, p->last, p->val, b->class};
+        const dt_status status = use(arg, &d);
         if (status != DT_OK) {
             dt_error_context("%s", b->file);
             return status;

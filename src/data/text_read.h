@@ -16,14 +16,15 @@ typedef enum dt_text_kind { DT_TEXT_PLAIN = 0, DT_TEXT_LINES, DT_TEXT_WORDS } dt
 /* A part of a document, or all of it. */
 typedef struct dt_text_part {
     int64_t begin, end; /* in the block */
-    bool last;          /* the document ends with it */
+    bool first, last;   /* the document begins, and ends, with it */
     bool val;           /* it is for validation */
 } dt_text_part;
 
 typedef struct dt_text_block {
     dt_text_kind kind;
-    const char *file; /* borrowed */
-    uint8_t *text;    /* [n], owned */
+    const char *file;  /* borrowed */
+    const char *class; /* of its documents, borrowed; NULL: they have none, or say it themselves */
+    uint8_t *text;     /* [n], owned */
     int64_t n, capacity;
     dt_text_part *part; /* PLAIN: owned */
     int64_t n_parts, parts_capacity;
@@ -36,7 +37,9 @@ void dt_text_block_free(dt_text_block *b);
 typedef struct dt_text_read_options {
     const char *const *input;
     int32_t n_input;
-    const char *field;           /* of the JSON objects; NULL: "text" of files called .jsonl or .ndjson */
+    const char *field; /* of the JSON objects; NULL: "text" of files called .jsonl or .ndjson */
+    const char *label; /* the field with a document's class; NULL: they have none, or `class` says it */
+    const char *const *class;    /* [n_input] of each file, which is one document; NULL: files have none */
     const char *separator;       /* a line that ends a document of plain text; NULL: a file is one */
     double val_fraction;         /* 0: no validation part */
     dt_tokenizer_kind tokenizer; /* says where documents may be cut */
@@ -56,8 +59,15 @@ int32_t dt_text_reader_kind(const dt_text_reader *r);
  * differ. */
 dt_status dt_text_reader_ids(const dt_text_reader *r, bool *found, int64_t *n_vocab, int64_t *end);
 
-/* Every document of a block, or what of one is in it. `val` and `last` as above. */
-typedef dt_status dt_text_use(void *arg, const uint8_t *text, int64_t n, bool last, bool val);
+/* A document of a block, or what of one is in it. */
+typedef struct dt_text_document {
+    const uint8_t *text;
+    int64_t n;
+    bool first, last; /* it begins, and ends, with this */
+    bool val;
+    const char *class; /* NULL: it has none */
+} dt_text_document;
+typedef dt_status dt_text_use(void *arg, const dt_text_document *d);
 /* `skip`: lines of JSON that are wrong are counted in *n_skipped instead of ending it with their number: DT_ERR_DATA. */
 dt_status dt_text_block_each(const dt_text_block *b, const dt_text_read_options *o, bool skip,
                              dt_text_use *use, void *arg, int64_t *n_skipped);

@@ -14,7 +14,7 @@ typedef enum job_state { FREE = 0, FILLED, DONE } job_state;
 typedef struct job {
     job_state state;
     dt_text_block block;
-    dt_tokens tokens[2]; /* for training, for validation */
+    dt_text_part_of part[2]; /* for training, for validation */
     int64_t n_skipped;
     dt_status status;
     char error[ERROR_TEXT_BYTES];
@@ -24,6 +24,7 @@ typedef struct crew {
     const dt_import_options *o;
     const dt_text_read_options *read;
     const dt_tokenizer *tokenizer;
+    const dt_class_names *classes; /* NULL: none */
     dt_tokenizer_info info;
     pthread_mutex_t mutex;
     pthread_cond_t filled, done;
@@ -37,14 +38,16 @@ typedef struct crew {
 typedef struct hand {
     const crew *crew;
     dt_coder *coder;
-    dt_tokens *tokens; /* of the job */
+    dt_text_part_of *part; /* [2] of the job */
 } hand;
 
-static dt_status use(void *arg, const uint8_t *text, int64_t n, bool last, bool val) {
+static dt_status use(void *arg, const dt_text_document *d) {
     const hand *h = arg;
-    dt_tokens *out = &h->tokens[val];
-    DT_TRY(dt_coder_encode(h->coder, text, n, out));
-    if (!last) return DT_OK;
+    const dt_class_names *classes = h->crew->classes;
+    dt_tokens *out = &h->part[d->val].tokens;
+    DT_TRY(dt_coder_encode(h->coder, d->text, d->n, out));
+    if (classes && d->first) DT_TRY(dt_text_labels_add_class(&h->part[d->val].labels, classes, d->class));
+    if (!d->last) return DT_OK;
     DT_TRY(dt_tokens_reserve(out, 1));
     out->id[out->n++] = h->crew->info.end;
     return DT_OK;
@@ -68,10 +71,11 @@ static dt_status use_words(const crew *c, const dt_text_block *b, dt_tokens *out
 }
 
 static void encode(const crew *c, hand *h, job *j) {
-    j->tokens[0].n = j->tokens[1].n = j->n_skipped = 0;
-    h->tokens = j->tokens;
+    for (int k = 0; k < 2; k++) j->part[k].tokens.n = j->part[k].labels.n = 0;
+    j->n_skipped = 0;
+    h->part = j->part;
     j->status = j->block.kind == DT_TEXT_WORDS
-                    ? use_words(c, &j->block, &j->tokens[0])
+                    ? use_words(c, &j->block, &j->part[0].tokens)
                     : dt_text_block_each(&j->block, c->read, c->o->skip_broken, use, h, &j->n_skipped);
     if (j->status != DT_OK) strncpy(j->error, dt_error_text(), sizeof j->error - 1);
 }
@@ -117,7 +121,7 @@ static dt_status take_job(crew *c, dt_text_take *take, void *arg, int64_t *n_ski
         return j->status;
     }
     *n_skipped += j->n_skipped;
-    const dt_status status = take(arg, j->tokens);
+    const dt_status status = take(arg, j->part);
     j->state = FREE;
     c->n_taken++;
     return status;
@@ -157,11 +161,12 @@ static dt_status run(crew *c, dt_text_take *take, void *arg, int64_t *n_skipped)
 }
 
 dt_status dt_text_encode_all(const dt_import_options *o, const dt_text_read_options *read,
-                             const dt_tokenizer *t, dt_text_take *take, void *arg, int64_t *n_skipped) {
+                             const dt_tokenizer *t, const dt_class_names *classes, dt_text_take *take,
+                             void *arg, int64_t *n_skipped) {
     const int32_t n = (int32_t)dt_min_i64(o->threads ? o->threads : dt_cores_share(1), THREADS_MAX);
     pthread_t thread[THREADS_MAX];
     sigset_t all, before;
-    crew c = {.o = o, .read = read, .tokenizer = t, .n_jobs = 2 * n + 2};
+    crew c = {.o = o, .read = read, .tokenizer = t, .classes = classes, .n_jobs = 2 * n + 2};
     *n_skipped = 0;
     dt_tokenizer_info_get(t, &c.info);
     c.job = calloc((size_t)c.n_jobs, sizeof *c.job);
@@ -187,8 +192,10 @@ dt_status dt_text_encode_all(const dt_import_options *o, const dt_text_read_opti
     for (int32_t i = 0; i < started; i++) pthread_join(thread[i], NULL);
     for (int64_t i = 0; i < c.n_jobs; i++) {
         dt_text_block_free(&c.job[i].block);
-        free(c.job[i].tokens[0].id);
-        free(c.job[i].tokens[1].id);
+        for (int k = 0; k < 2; k++) {
+            free(c.job[i].part[k].tokens.id);
+            free(c.job[i].part[k].labels.label);
+        }
     }
     free(c.job);
     pthread_cond_destroy(&c.filled);

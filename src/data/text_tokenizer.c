@@ -71,10 +71,11 @@ typedef struct lesson {
     int64_t n_bytes;
 } lesson;
 
-static dt_status learn(void *arg, const uint8_t *text, int64_t n, bool last, bool val) {
+static dt_status learn(void *arg, const dt_text_document *d) {
     lesson *l = arg;
-    (void)last;
-    if (val) return DT_OK;
+    const uint8_t *text = d->text;
+    const int64_t n = d->n;
+    if (d->val) return DT_OK;
     l->n_bytes += n;
     if (l->trainer) return dt_bpe_trainer_add(l->trainer, text, n);
     for (int64_t at = 0; at < n;) {

@@ -10,9 +10,10 @@
 static dt_status check_alike(const dt_token_shard *a, const dt_token_shard *b) {
     if (a->n_vocab == b->n_vocab && a->end == b->end && a->width == b->width &&
         a->n_tokenizer == b->n_tokenizer && (!a->tokenizer == !b->tokenizer) &&
+        a->n_classes == b->n_classes && (!a->class_names || strcmp(a->class_names, b->class_names) == 0) &&
         (!a->tokenizer || memcmp(a->tokenizer, b->tokenizer, (size_t)a->n_tokenizer) == 0))
         return DT_OK;
-    return dt_fail(DT_ERR_DATA, "%s: its tokenizer is not that of %s", b->path, a->path);
+    return dt_fail(DT_ERR_DATA, "%s: its tokenizer or classes are not those of %s", b->path, a->path);
 }
 
 /* What the index says of the set is what the shards, now open, hold. */
@@ -61,7 +62,9 @@ dt_status dt_token_set_open_set(const dt_shard_set *set, dt_token_set *s) {
     *s = (dt_token_set){.path = strdup(set->path)};
     s->shard = calloc((size_t)set->n, sizeof *s->shard);
     s->first = calloc((size_t)set->n + 1, sizeof *s->first);
-    if (!s->path || !s->shard || !s->first) return dt_fail(DT_ERR_MEMORY, "%s: out of memory", set->path);
+    s->first_document = calloc((size_t)set->n + 1, sizeof *s->first_document);
+    if (!s->path || !s->shard || !s->first || !s->first_document)
+        return dt_fail(DT_ERR_MEMORY, "%s: out of memory", set->path);
     for (int64_t i = 0; i < set->n; i++) {
         dt_token_shard *shard = &s->shard[s->n_shards++];
         DT_TRY(dt_token_shard_open(set->file[i], shard));
@@ -71,6 +74,7 @@ dt_status dt_token_set_open_set(const dt_shard_set *set, dt_token_set *s) {
             shard->tokenizer = NULL;
         }
         s->first[i + 1] = s->first[i] + shard->n_tokens;
+        s->first_document[i + 1] = s->first_document[i] + shard->n_documents;
         s->n_documents += shard->n_documents;
         s->text_bytes = shard->text_bytes < 0 || s->text_bytes < 0 ? -1 : s->text_bytes + shard->text_bytes;
     }
@@ -93,8 +97,21 @@ void dt_token_set_close(dt_token_set *s) {
     dt_tokenizer_close(s->tokenizer);
     free(s->shard);
     free(s->first);
+    free(s->first_document);
     free(s->path);
     *s = (dt_token_set){.path = NULL};
+}
+
+void dt_token_set_document(const dt_token_set *s, int64_t i, int64_t *begin, int64_t *end, int32_t *label) {
+    int64_t k = dt_shard_set_find(s->first_document, s->n_shards, i), at = i - s->first_document[k];
+    *begin = s->first[k] + s->shard[k].document[at];
+    *label = s->shard[k].label[at];
+    *end = s->n_tokens;
+    if (++at == s->shard[k].n_documents) { /* it may go on in shards where none begins */
+        at = 0;
+        while (++k < s->n_shards && s->shard[k].n_documents == 0) continue;
+    }
+    if (k < s->n_shards) *end = s->first[k] + s->shard[k].document[at];
 }
 
 dt_status dt_token_set_read(const dt_token_set *s, int64_t begin, int64_t n, bool verify, void *room,

@@ -97,6 +97,31 @@ static dt_status open_tokenizer(dt_h5 *h, dt_token_shard *s) {
     return dt_h5_read(h, "tokenizer", DT_DTYPE_U8, info.n_elem, s->tokenizer);
 }
 
+/* Where documents begin, and what each is. */
+static dt_status open_labels(dt_h5 *h, dt_token_shard *s) {
+    dt_h5_info info;
+    if (!dt_h5_has(h, "label")) return DT_OK;
+    DT_TRY(dt_h5_info_get(h, "label", &info));
+    DT_TRY(dt_h5_attr_get_i64(h, "classes", &s->n_classes));
+    DT_TRY(dt_h5_attr_get_str(h, "class_names", &s->class_names));
+    if (info.ndim != 1 || info.dtype != DT_DTYPE_I32 || s->document_offset < 0 ||
+        info.n_elem != s->n_documents)
+        return wrong(s, "label is not one i32 for each document");
+    if (s->n_classes < 1 || s->n_classes > INT32_MAX) return wrong(s, "attribute classes is out of range");
+    const int64_t n = s->n_documents;
+    s->label = malloc((size_t)(n + 1) * sizeof *s->label);
+    s->document = malloc((size_t)(n + 1) * sizeof *s->document);
+    if (!s->label || !s->document) return dt_fail(DT_ERR_MEMORY, "%s: out of memory", s->path);
+    if (n > 0) DT_TRY(dt_h5_read(h, "label", DT_DTYPE_I32, n, s->label));
+    if (n > 0) DT_TRY(dt_h5_read(h, "documents", DT_DTYPE_I64, n, s->document));
+    for (int64_t i = 0; i < n; i++) {
+        if (s->label[i] < -1 || s->label[i] >= s->n_classes) return wrong(s, "label is out of range");
+        if (s->document[i] < (i ? s->document[i - 1] + 1 : 0) || s->document[i] >= s->n_tokens)
+            return wrong(s, "documents do not ascend");
+    }
+    return DT_OK;
+}
+
 static dt_status open_all(dt_h5 *h, dt_token_shard *s) {
     int64_t n_bytes;
     DT_TRY(dt_h5_words_get(h, "tokens", &s->width, &s->n_tokens, &s->offset));
@@ -104,6 +129,7 @@ static dt_status open_all(dt_h5 *h, dt_token_shard *s) {
     DT_TRY(open_attributes(h, s));
     DT_TRY(open_checksums(h, s));
     DT_TRY(open_documents(h, s));
+    DT_TRY(open_labels(h, s));
     DT_TRY(open_tokenizer(h, s));
     DT_TRY(dt_file_open(s->path, &s->fd, &n_bytes));
     if (s->offset > n_bytes || s->n_tokens > (n_bytes - s->offset) / s->width ||
@@ -127,6 +153,9 @@ void dt_token_shard_close(dt_token_shard *s) {
     free(s->path);
     free(s->checksum);
     free(s->tokenizer);
+    free(s->label);
+    free(s->document);
+    free(s->class_names);
     *s = (dt_token_shard){.fd = -1};
 }
 
@@ -283,6 +312,11 @@ static dt_status write_all(dt_h5 *h, const dt_token_content *k) {
     DT_TRY(dt_h5_attr_set_str(h, "source", k->source));
     DT_TRY(write_words(h, k));
     DT_TRY(dt_h5_write(h, "documents", DT_DTYPE_I64, 1, &k->n_documents, k->document));
+    if (k->n_classes > 0) {
+        DT_TRY(dt_h5_attr_set_i64(h, "classes", k->n_classes));
+        DT_TRY(dt_h5_attr_set_str(h, "class_names", k->class_names));
+        DT_TRY(dt_h5_write(h, "label", DT_DTYPE_I32, 1, &k->n_documents, k->label));
+    }
     return write_tokenizer(h, k->tokenizer);
 }
 

@@ -24,6 +24,11 @@ typedef struct dt_token_shard {
     int64_t *checksum; /* [ceil(n_tokens / DT_TOKEN_BLOCK)]; NULL if the shard has none */
     char *tokenizer;   /* its text; NULL if the shard has none */
     int64_t n_tokenizer;
+    /* Of documents with classes; 0, NULL else. */
+    int64_t n_classes;
+    int32_t *label;    /* [n_documents] 0 to n_classes - 1; -1: none */
+    int64_t *document; /* [n_documents] where they begin */
+    char *class_names; /* separated by line breaks */
 } dt_token_shard;
 
 /* Whether the file says that it holds tokens. DT_ERR_DATA: it cannot be opened. */
@@ -50,6 +55,9 @@ typedef struct dt_token_content {
     const int64_t *document; /* [n_documents] where they begin in this shard, ascending */
     const dt_tokenizer *tokenizer;
     const char *split, *source;
+    int64_t n_classes;    /* 0: none */
+    const int32_t *label; /* [n_documents] */
+    const char *class_names;
 } dt_token_content;
 /* Bytes of a token in a file: 2 or 4. */
 int32_t dt_token_width(int64_t n_vocab);
@@ -61,7 +69,8 @@ typedef struct dt_token_set {
     char *path;
     int64_t n_shards, n_tokens, n_documents, text_bytes;
     dt_token_shard *shard;
-    int64_t *first; /* [n_shards + 1] first token of each shard */
+    int64_t *first;          /* [n_shards + 1] first token of each shard */
+    int64_t *first_document; /* [n_shards + 1] likewise */
     dt_tokenizer *tokenizer;
     dt_tokenizer_info info;
 } dt_token_set;
@@ -70,6 +79,8 @@ dt_status dt_token_set_open_set(const struct dt_shard_set *set, dt_token_set *ou
 /* A directory of shards or one file. Closed by dt_token_set_close in any case. */
 dt_status dt_token_set_open(const char *path, dt_token_set *out);
 void dt_token_set_close(dt_token_set *s);
+/* Document i of a set with classes: its tokens [begin, end), with its end, and its label. */
+void dt_token_set_document(const dt_token_set *s, int64_t i, int64_t *begin, int64_t *end, int32_t *label);
 /* As dt_token_shard_read, over all shards. */
 dt_status dt_token_set_read(const dt_token_set *s, int64_t begin, int64_t n, bool verify, void *room,
                             int32_t *dst);

@@ -70,6 +70,8 @@ void dt_token_writer_close(dt_token_writer *w) {
     dt_index_free(&w->index);
     free(w->word);
     free(w->document);
+    free(w->labels.label);
+    w->labels.label = NULL;
     w->word = NULL;
     w->document = NULL;
 }
@@ -81,6 +83,7 @@ static char *temporary_path(const dt_token_writer *w, int64_t i) {
 
 static dt_status flush(dt_token_writer *w) {
     static const int64_t none = 0;
+    static const int32_t no_label = -1; /* a shard in which no document begins */
     const dt_token_content content = {.n_tokens = w->n_tokens,
                                       .n_documents = w->n_documents,
                                       .width = w->width,
@@ -88,7 +91,10 @@ static dt_status flush(dt_token_writer *w) {
                                       .document = w->document ? w->document : &none,
                                       .tokenizer = w->tokenizer,
                                       .split = w->split,
-                                      .source = w->origin};
+                                      .source = w->origin,
+                                      .n_classes = w->n_classes,
+                                      .label = w->labels.label ? w->labels.label : &no_label,
+                                      .class_names = w->class_names};
     if (w->n_shards == SHARDS_MAX)
         return dt_fail(DT_ERR_USAGE, "import: more than %d shards: make them larger (--shard-mib)",
                        SHARDS_MAX);
@@ -99,6 +105,11 @@ static dt_status flush(dt_token_writer *w) {
     if (status != DT_OK) unlink(path);
     free(path);
     w->n_shards++;
+    if (w->n_documents > 0 && w->n_classes > 0) {
+        w->labels.n -= w->n_documents;
+        memmove(w->labels.label, w->labels.label + w->n_documents,
+                (size_t)w->labels.n * sizeof *w->labels.label);
+    }
     w->n_tokens = w->n_documents = 0;
     return status;
 }

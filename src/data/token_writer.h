@@ -7,6 +7,7 @@
 #include "data/tokenizer.h"
 #include "import_dir.h"
 #include "index.h"
+#include "text_classes.h"
 
 typedef struct dt_token_writer {
     /* Borrowed. */
@@ -14,7 +15,11 @@ typedef struct dt_token_writer {
     const char *split;
     const char *dir;
     int64_t shard_bytes;
+    int64_t n_classes;       /* 0: none */
+    const char *class_names; /* separated by line breaks */
     /* Its own. */
+    dt_text_labels
+        labels; /* of documents that begin in this shard, then of those that follow; added before their tokens */
     dt_import_dir place;
     char origin[64];
     int32_t width;

@@ -2,9 +2,11 @@
  * sample may be shorter: nothing is predicted past the end. Where tokens are masked (mask.h) the labels are those. */
 #include "dataset.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/text.h"
 #include "mask.h"
 
 enum { CONTEXT_DEFAULT = 1024 };
@@ -46,10 +48,33 @@ static dt_status add_mask(dt_dataset *d, const dt_data_options *o) {
     return DT_OK;
 }
 
+/* A sample is a document with its class. */
+static dt_status shape_classes(dt_dataset *d, int64_t context) {
+    dt_dataset_info *info = &d->info;
+    const dt_token_shard *head = &d->tokens.shard[0];
+    const dt_field field[] = {{.name = "tokens", .dtype = DT_DTYPE_I32, .ndim = 1, .dim = {context}},
+                              {.name = "label", .dtype = DT_DTYPE_I32},
+                              {.name = "lengths", .dtype = DT_DTYPE_I32}};
+    info->n_samples = info->n_documents;
+    info->n_classes = head->n_classes;
+    info->n_field = sizeof field / sizeof field[0];
+    memcpy(info->field, field, sizeof field);
+    if (info->n_samples == 0) return dt_fail(DT_ERR_DATA, "%s: no document begins in it", d->path);
+    d->class_name = dt_class_names_split(head->class_names, info->n_classes);
+    if (d->class_name) return DT_OK;
+    return dt_fail(DT_ERR_DATA, "%s: attribute class_names does not hold %s", head->path,
+                   dt_count_text(info->n_classes, "name").s);
+}
+
+static bool has_classes(const dt_dataset *d) {
+    return d->info.n_classes > 0;
+}
+
 static dt_status shape(dt_dataset *d, const dt_data_options *o) {
     static const char *const name[] = {"tokens", "label", "segment"};
     dt_dataset_info *info = &d->info;
     const int64_t context = o && o->context > 0 ? o->context : CONTEXT_DEFAULT;
+    if (d->tokens.shard[0].n_classes > 0 && !(o && o->stream)) return shape_classes(d, context);
     info->isolated = o && o->documents == DT_DOCUMENTS_ISOLATED;
     if (info->n_tokens < 2 && !(o && o->masked))
         return dt_fail(DT_ERR_DATA, "%s: one token alone predicts nothing", d->path);
@@ -70,12 +95,16 @@ static dt_status shape(dt_dataset *d, const dt_data_options *o) {
 }
 
 static void close_tokens(dt_dataset *d) {
+    dt_class_names_free(d->class_name, d->info.n_classes);
     dt_token_set_close(&d->tokens);
 }
 
 static void place(const dt_dataset *d, int64_t sample, const char **file, int64_t *row) {
     const dt_token_set *s = &d->tokens;
-    const int64_t at = sample * d->info.field[0].dim[0], i = dt_shard_set_find(s->first, s->n_shards, at);
+    int64_t at = sample * d->info.field[0].dim[0], end;
+    int32_t label;
+    if (has_classes(d)) dt_token_set_document(s, sample, &at, &end, &label);
+    const int64_t i = dt_shard_set_find(s->first, s->n_shards, at);
     *file = s->shard[i].path;
     *row = at - s->first[i];
 }
@@ -131,8 +160,24 @@ static void isolate(const int32_t *token, int64_t context, int32_t end, int32_t 
     }
 }
 
+/* A document, cut short or filled up. */
+static dt_status fetch_document(const reader *r, int64_t sample, const dt_row *row) {
+    const dt_dataset_info *info = &r->plan.dataset->info;
+    const int32_t filler = (int32_t)dt_max_i64(info->end_token, 0);
+    int64_t begin, end;
+    int32_t label, *tokens = row->data[0];
+    dt_token_set_document(&r->plan.dataset->tokens, sample, &begin, &end, &label);
+    const int64_t n = dt_min_i64(end - begin, r->plan.context);
+    DT_TRY(dt_token_set_read(&r->plan.dataset->tokens, begin, n, r->plan.verify, r->room, tokens));
+    for (int64_t i = n; i < r->plan.context; i++) tokens[i] = filler;
+    *(int32_t *)row->data[1] = label;
+    *(int32_t *)row->data[2] = (int32_t)n;
+    return DT_OK;
+}
+
 static dt_status fetch(void *arg, uint64_t epoch, int64_t sample, const dt_row *row) {
     const reader *r = arg;
+    if (has_classes(r->plan.dataset)) return fetch_document(r, sample, row);
     const dt_dataset_info *info = &r->plan.dataset->info;
     const int64_t context = r->plan.context, begin = sample * context,
                   n = dt_min_i64(context + 1, info->n_tokens - begin);
@@ -166,6 +211,11 @@ static dt_status agree(const dt_data_options *o, const dt_dataset *train, const 
             "%s (%s) and %s (%s) were made by different tokenizers: import one with --tokenizer and the "
             "directory of the other",
             o->train, train->tokens.info.name, o->val, val->tokens.info.name);
+    if (has_classes(train) && has_classes(val) && dt_data_classes_hash(train) != dt_data_classes_hash(val))
+        return dt_fail(
+            DT_ERR_DATA,
+            "%s and %s have other classes: import one with --class-names and the directory of the other",
+            o->train, o->val);
     return dt_fields_agree(o, train, val, note);
 }
 
@@ -173,7 +223,18 @@ static dt_status agree(const dt_data_options *o, const dt_dataset *train, const 
 static dt_status check_numbers(const dt_dataset *d, const char *name, double least, double most,
                                const char *why, dt_data_note *note) {
     (void)least, (void)note;
-    if (strcmp(name, "segment") == 0 || (double)(d->info.n_vocab - 1) <= most) return DT_OK;
+    if (strcmp(name, "segment") == 0) return DT_OK;
+    if (strcmp(name, "lengths") == 0)
+        return (double)d->info.field[0].dim[0] <= most
+                   ? DT_OK
+                   : dt_fail(DT_ERR_CONFIG, "%s: %s are up to %lld, but %s", d->path, name,
+                             (long long)d->info.field[0].dim[0], why);
+    if (strcmp(name, "label") == 0 && has_classes(d))
+        return (double)d->info.n_classes - 1 <= most
+                   ? DT_OK
+                   : dt_fail(DT_ERR_CONFIG, "%s: has %s, but %s", d->path,
+                             dt_count_text(d->info.n_classes, "class").s, why);
+    if ((double)(d->info.n_vocab - 1) <= most) return DT_OK;
     return dt_fail(DT_ERR_CONFIG, "%s: %s are from 0 to %lld, but %s", d->path, name,
                    (long long)d->info.n_vocab - 1, why);
 }

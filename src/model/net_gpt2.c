@@ -1,5 +1,5 @@
-/* GPT-2 (Radford et al. 2019). Names are those of Hugging Face's GPT2LMHeadModel, whose Conv1D stores its weights
- * transposed: the table of models says which. */
+/* GPT-2 (Radford et al. 2019). Names are those of Hugging Face's GPT2LMHeadModel, whose files have the four matrices of a
+ * block as [in, out], the others as [out, in], as they are here. */
 #include "net_text.h"
 
 #include <stdio.h>

@@ -271,6 +271,7 @@ dt_status dt_config_parse(dt_config *c, const char *name, const char *text, int 
         c->checkpoint.best_metric = (int64_t)dt_best_metric_first(dt_task_of(&c->model));
     if (c->train.global_tokens > 0) derive_batch(c);
     c->data.masked = dt_task_of(&c->model)->masked;
+    c->data.stream = dt_task_of(&c->model)->tokens;
     status = dt_config_check(c);
     if (status == DT_OK) status = dt_config_check_counts(c);
     if (status == DT_OK) dt_config_settle_optim(c, c);

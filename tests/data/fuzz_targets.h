@@ -340,9 +340,9 @@ static inline dt_status fuzz_merges(const uint8_t *bytes, size_t n) {
     return status;
 }
 
-static inline dt_status fuzz_use(void *arg, const uint8_t *text, int64_t n, bool last, bool val) {
-    (void)last, (void)val;
-    for (int64_t i = 0; i < n; i++) *(uint64_t *)arg += text[i];
+static inline dt_status fuzz_use(void *arg, const dt_text_document *d) {
+    for (int64_t i = 0; i < d->n; i++) *(uint64_t *)arg += d->text[i];
+    for (const char *at = d->class; at && *at; at++) *(uint64_t *)arg += (uint8_t)*at;
     return DT_OK;
 }
 
@@ -361,6 +361,7 @@ static inline dt_status fuzz_text(const uint8_t *bytes, size_t n) {
                                     .separator = mode == 1 ? "--" : NULL,
                                     .val_fraction = mode == 2 ? 0.3 : 0,
                                     .field = mode == 3 ? "text" : NULL,
+                                    .label = mode == 3 && bytes[0] & 128 ? "class" : NULL,
                                     .tokenizer = DT_TOKENIZER_BPE};
     dt_text_reader *r;
     dt_text_block b = {.file = NULL};

@@ -66,7 +66,9 @@ typedef struct dt_import_options {
     /* text: byte, char, bpe:N, gpt2:MERGES[,VOCAB.json], ids:N[:END], or a data set whose tokenizer it is; NULL where
      * the files are tokens and say it. */
     const char *tokenizer;
-    const char *field;     /* text: of JSON lines; NULL: "text" */
+    const char *field; /* text: of JSON lines; NULL: "text" */
+    const char
+        *label; /* text: of JSON lines: the field with the class; NULL: none, but of a directory of classes */
     const char *separator; /* text: the line between documents of plain text; NULL: a file is one document */
     /* Both may be NULL; called from the importing thread. `progress` returning false interrupts:
      * DT_STOPPED. */
@@ -78,7 +80,7 @@ typedef struct dt_import_options {
 
 typedef struct dt_import_result {
     int64_t n_samples, n_skipped, n_shards, n_shards_kept, n_bytes;
-    int64_t n_classes;               /* 0: of arrays */
+    int64_t n_classes;               /* 0: of arrays, and of text without */
     int64_t n_val_samples;           /* of n_samples, in out_dir/val */
     int64_t n_documents, text_bytes; /* of text, whose samples are its tokens; bytes 0: not known */
 } dt_import_result;

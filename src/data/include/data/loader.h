@@ -90,7 +90,8 @@ enum { DT_ROW_ERROR_BYTES = 512 };
  * a row is padding, and when source_crop "aug" i32 [8] {x0, y0, w, h, flip, 0, 0, 0}; of arrays those of the files,
  * zero where a row is padding; of tokens "tokens" i32 [T], "label" i32 [T], the token that follows or, where tokens are masked, the one that stood there, -1
  * where there is none, and
- * where documents are isolated "segment" i32 [T], which document of the row a token is of. The last one is always "valid" i32: 1 where the row holds a sample, else 0. */
+ * where documents are isolated "segment" i32 [T], which document of the row a token is of. Of text with classes a row is a document: "tokens", "label" i32, its class,
+ * "lengths" i32, how many of the tokens are its own. The last one is always "valid" i32: 1 where the row holds a sample, else 0. */
 typedef struct dt_batch {
     const dt_field *field;     /* [n_field], owned by the loader: what each of `data` holds */
     void *data[DT_FIELDS_MAX]; /* [rows] rows of that field */

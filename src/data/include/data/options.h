@@ -27,6 +27,7 @@ typedef struct dt_data_options {
     int64_t context;                          /* tokens of a sample */
     int64_t documents;                        /* dt_documents */
     bool masked;                              /* no key: tokens are hidden, as the task has it */
+    bool stream; /* no key: classes of documents are left aside, as the task has it */
     double mask_share, mask_random, mask_keep;
     int64_t mask_token; /* -1: the one after the vocabulary */
     bool verify;        /* check every sample's checksum while reading */
