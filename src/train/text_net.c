@@ -35,7 +35,7 @@ static dt_status open_engine(dt_text_net *n, dt_comm *mpi) {
 dt_status dt_text_net_open(const dt_config *c, dt_comm *mpi, const dt_sink *sink, dt_text_net *out) {
     *out = (dt_text_net){.be = NULL};
     DT_TRY(dt_trained_load(c, mpi, sink, &out->trained));
-    dt_status st = dt_trained_find_facts(c, &out->trained);
+    dt_status st = dt_trained_find_facts(c, out->trained.ckpt->path, &out->trained);
     if (st == DT_OK) st = check_task(out, c);
     DT_TRY(dt_comm_agree(mpi, st));
     adapt(out, c, mpi->world);

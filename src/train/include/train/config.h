@@ -15,7 +15,7 @@
 #include "model/options.h"
 #include "train/options.h"
 
-enum { DT_CONFIG_KEYS_MAX = 160, DT_CONFIG_LEFT_OUT = 512 };
+enum { DT_CONFIG_KEYS_MAX = 256, DT_CONFIG_LEFT_OUT = 512 };
 
 /* Where something was set: 0 nowhere, line -1: on the command line. */
 typedef struct dt_config_place {
