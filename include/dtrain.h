@@ -711,6 +711,25 @@ DT_API dt_status dt_net_save(dt_net *net, const char *path);
  * not the same, nothing is loaded anywhere. Errors: DT_ERR_CHECKPOINT. Collective. */
 DT_API dt_status dt_net_load(dt_net *net, const char *path);
 
+/* What dt_net_import makes of a file's names. */
+typedef struct dt_weights_options {
+    /* Pairs: a name of the file, or with "*" for any characters several of them, else a beginning; and what it is here:
+     * {"backbone.*", "*"}. The first that fits counts. */
+    const char *const (*rename)[2];
+    int32_t n_rename;
+    bool new_head; /* the last layer keeps its weights, and what else the file has is left out */
+    bool partial;  /* weights that the file or the network lacks are no error */
+} dt_weights_options;
+
+/* Weights and statistics by name from a file in safetensors, the index of several, or a checkpoint, whoever wrote it;
+ * layouts are turned into dtrain's (docs/model-files.md). The optimizer's state and the step stay. o NULL: all must fit.
+ * All ranks call it with the same path; rank 0 reads, and all have the same. Errors: DT_ERR_CONFIG lists all that does not
+ * fit, and then nothing is taken; DT_ERR_DATA, DT_ERR_CHECKPOINT. Collective. */
+DT_API dt_status dt_net_import(dt_net *net, const char *path, const dt_weights_options *o);
+/* Weights and statistics to a file in safetensors, under their names and in PyTorch's layouts. All ranks call it with the
+ * same path; rank 0 writes: whole or not at all, in place of a file that is there. Errors: DT_ERR_IO. Collective. */
+DT_API dt_status dt_net_export(dt_net *net, const char *path);
+
 /* ---- data sets ----
  *
  * What `dtrain data import` makes and `dtrain train` reads: images, arrays of numbers, generated fields. A network's

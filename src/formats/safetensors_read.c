@@ -35,7 +35,7 @@ static dt_status grow(void **array, int64_t n, int64_t *room, size_t size) {
     return DT_OK;
 }
 
-static dt_status read_shape(dt_json_scan *s, dt_tensor *out) {
+static dt_status read_shape(dt_json_scan *s, dt_file_tensor *out) {
     DT_TRY(dt_json_scan_want(s, '['));
     if (dt_json_scan_take(s, ']')) return DT_OK;
     do {
@@ -45,7 +45,7 @@ static dt_status read_shape(dt_json_scan *s, dt_tensor *out) {
     return dt_json_scan_want(s, ']');
 }
 
-static dt_status read_offsets(header *h, dt_tensor *out, int64_t *end) {
+static dt_status read_offsets(header *h, dt_file_tensor *out, int64_t *end) {
     dt_json_scan *s = &h->scan;
     int64_t begin;
     DT_TRY(dt_json_scan_want(s, '['));
@@ -60,7 +60,7 @@ static dt_status read_offsets(header *h, dt_tensor *out, int64_t *end) {
     return DT_OK;
 }
 
-static dt_status read_type(dt_json_scan *s, dt_tensor *out) {
+static dt_status read_type(dt_json_scan *s, dt_file_tensor *out) {
     const char *name;
     DT_TRY(dt_json_scan_text(s, &name));
     out->type = dt_tensor_type_find(name);
@@ -71,7 +71,7 @@ static dt_status read_type(dt_json_scan *s, dt_tensor *out) {
 /* The object behind a tensor's name. */
 static dt_status read_tensor(header *h, const char *name) {
     dt_json_scan *s = &h->scan;
-    dt_tensor t = {.name = name};
+    dt_file_tensor t = {.name = name};
     uint32_t says = 0;
     int64_t end, n_bytes;
     DT_TRY(dt_json_scan_want(s, '{'));
@@ -92,7 +92,7 @@ static dt_status read_tensor(header *h, const char *name) {
     } while (dt_json_scan_take(s, ','));
     DT_TRY(dt_json_scan_want(s, '}'));
     if (says != SAYS_ALL) return dt_json_scan_fail(s, "a tensor without dtype, shape or data_offsets");
-    if (!dt_tensor_size(t.type, t.ndim, t.dim, &t.n_elem, &n_bytes) || n_bytes != t.n_bytes)
+    if (!dt_file_tensor_size(t.type, t.ndim, t.dim, &t.n_elem, &n_bytes) || n_bytes != t.n_bytes)
         return dt_json_scan_fail(
             s, "a tensor whose dtype and shape need another number of bytes than data_offsets give");
     void *tensors = h->t->tensor;
@@ -139,7 +139,7 @@ static dt_status read_header(header *h) {
 }
 
 static int by_place(const void *a, const void *b) {
-    const dt_tensor *x = a, *y = b;
+    const dt_file_tensor *x = a, *y = b;
     const uintptr_t p = (uintptr_t)x->data, q = (uintptr_t)y->data;
     return p != q ? (p > q) - (p < q) : (x->n_bytes > y->n_bytes) - (x->n_bytes < y->n_bytes);
 }
@@ -147,7 +147,7 @@ static int by_place(const void *a, const void *b) {
 /* The data are the tensors' bytes one after the other. */
 static dt_status check_places(header *h, int64_t first) {
     const uint8_t *at = h->data;
-    dt_tensor *t = h->t->tensor ? h->t->tensor + first : NULL;
+    dt_file_tensor *t = h->t->tensor ? h->t->tensor + first : NULL;
     const int64_t n = h->t->n - first;
     if (n > 0) qsort(t, (size_t)n, sizeof *t, by_place);
     for (int64_t i = 0; i < n; i++) {

@@ -11,12 +11,12 @@
 enum { HEADER_BYTES_MAX = 100000000, ALIGN_BYTES = 8 };
 
 static int by_type_and_name(const void *a, const void *b) {
-    const dt_tensor *x = *(const dt_tensor *const *)a, *y = *(const dt_tensor *const *)b;
+    const dt_file_tensor *x = *(const dt_file_tensor *const *)a, *y = *(const dt_file_tensor *const *)b;
     return x->type != y->type ? (int)y->type - (int)x->type : strcmp(x->name, y->name);
 }
 
 static int by_name(const void *a, const void *b) {
-    return strcmp((*(const dt_tensor *const *)a)->name, (*(const dt_tensor *const *)b)->name);
+    return strcmp((*(const dt_file_tensor *const *)a)->name, (*(const dt_file_tensor *const *)b)->name);
 }
 
 static bool is_utf8(const char *s) {
@@ -25,13 +25,13 @@ static bool is_utf8(const char *s) {
     return true;
 }
 
-static dt_status check(int64_t n, const dt_tensor *tensor, int64_t n_note, const dt_tensor_note *note) {
+static dt_status check(int64_t n, const dt_file_tensor *tensor, int64_t n_note, const dt_tensor_note *note) {
     for (int64_t i = 0; i < n; i++) {
-        const dt_tensor *t = &tensor[i];
+        const dt_file_tensor *t = &tensor[i];
         int64_t n_elem, n_bytes;
         if (!is_utf8(t->name) || strcmp(t->name, "__metadata__") == 0)
             return dt_fail(DT_ERR_DATA, "\"%.200s\" cannot be the name of a tensor", t->name);
-        if (!dt_tensor_size(t->type, t->ndim, t->dim, &n_elem, &n_bytes) || n_bytes != t->n_bytes)
+        if (!dt_file_tensor_size(t->type, t->ndim, t->dim, &n_elem, &n_bytes) || n_bytes != t->n_bytes)
             return dt_fail(DT_ERR_DATA, "%.200s: its shape does not need %lld bytes", t->name,
                            (long long)t->n_bytes);
     }
@@ -41,7 +41,7 @@ static dt_status check(int64_t n, const dt_tensor *tensor, int64_t n_note, const
     return DT_OK;
 }
 
-static void print_header(FILE *out, int64_t n, const dt_tensor *const *sorted, int64_t n_note,
+static void print_header(FILE *out, int64_t n, const dt_file_tensor *const *sorted, int64_t n_note,
                          const dt_tensor_note *note) {
     int64_t at = 0;
     const char *comma = "";
@@ -58,7 +58,7 @@ static void print_header(FILE *out, int64_t n, const dt_tensor *const *sorted, i
         comma = ",";
     }
     for (int64_t i = 0; i < n; i++, comma = ",") {
-        const dt_tensor *t = sorted[i];
+        const dt_file_tensor *t = sorted[i];
         fputs(comma, out);
         dt_print_quoted(t->name, out);
         fprintf(out, ":{\"dtype\":\"%s\",\"shape\":[", dt_tensor_type_name(t->type));
@@ -70,7 +70,7 @@ static void print_header(FILE *out, int64_t n, const dt_tensor *const *sorted, i
 }
 
 /* The header as text of *bytes bytes, padded with spaces so that data begin at a multiple of 8. */
-static dt_status make_header(int64_t n, const dt_tensor *const *sorted, int64_t n_note,
+static dt_status make_header(int64_t n, const dt_file_tensor *const *sorted, int64_t n_note,
                              const dt_tensor_note *note, char **text, size_t *bytes) {
     FILE *out = open_memstream(text, bytes);
     if (!out) return dt_fail(DT_ERR_MEMORY, "no memory for its header");
@@ -82,8 +82,8 @@ static dt_status make_header(int64_t n, const dt_tensor *const *sorted, int64_t 
     return dt_fail(DT_ERR_DATA, "a header of %zu bytes: the format allows 100000000", *bytes);
 }
 
-static dt_status write_file(const char *path, int64_t n, const dt_tensor *const *sorted, const char *header,
-                            size_t header_bytes) {
+static dt_status write_file(const char *path, int64_t n, const dt_file_tensor *const *sorted,
+                            const char *header, size_t header_bytes) {
     dt_out_file f;
     const uint64_t length = header_bytes;
     DT_TRY(dt_out_file_open(path, &f));
@@ -94,9 +94,9 @@ static dt_status write_file(const char *path, int64_t n, const dt_tensor *const 
     return dt_out_file_close(&f, DT_OK);
 }
 
-dt_status dt_safetensors_write(const char *path, int64_t n, const dt_tensor *tensor, int64_t n_note,
+dt_status dt_safetensors_write(const char *path, int64_t n, const dt_file_tensor *tensor, int64_t n_note,
                                const dt_tensor_note *note) {
-    const dt_tensor **sorted = calloc((size_t)n + 1, sizeof *sorted);
+    const dt_file_tensor **sorted = calloc((size_t)n + 1, sizeof *sorted);
     char *header = NULL;
     size_t bytes = 0;
     dt_status st =

@@ -54,12 +54,12 @@ dt_tensor_type dt_tensor_type_find(const char *name) {
     return (dt_tensor_type)k;
 }
 
-bool dt_tensor_is_weight(dt_tensor_type type) {
+bool dt_tensor_type_is_weight(dt_tensor_type type) {
     return type_table[type].weights;
 }
 
-bool dt_tensor_size(dt_tensor_type type, int32_t ndim, const int64_t *dim, int64_t *n_elem,
-                    int64_t *n_bytes) {
+bool dt_file_tensor_size(dt_tensor_type type, int32_t ndim, const int64_t *dim, int64_t *n_elem,
+                         int64_t *n_bytes) {
     int64_t n = 1, bits;
     for (int32_t d = 0; d < ndim; d++)
         if (dim[d] < 0 || __builtin_mul_overflow(n, dim[d], &n)) return false;
@@ -69,7 +69,7 @@ bool dt_tensor_size(dt_tensor_type type, int32_t ndim, const int64_t *dim, int64
 }
 
 static int by_name(const void *a, const void *b) {
-    return strcmp((*(const dt_tensor *const *)a)->name, (*(const dt_tensor *const *)b)->name);
+    return strcmp((*(const dt_file_tensor *const *)a)->name, (*(const dt_file_tensor *const *)b)->name);
 }
 
 static int by_key(const void *a, const void *b) {
@@ -103,9 +103,9 @@ dt_status dt_tensors_index(dt_tensors *t) {
     return DT_OK;
 }
 
-const dt_tensor *dt_tensors_find(const dt_tensors *t, const char *name) {
-    const dt_tensor key = {.name = name}, *at = &key;
-    const dt_tensor **found = bsearch(&at, t->named, (size_t)t->n, sizeof *t->named, by_name);
+const dt_file_tensor *dt_tensors_find(const dt_tensors *t, const char *name) {
+    const dt_file_tensor key = {.name = name}, *at = &key;
+    const dt_file_tensor **found = bsearch(&at, t->named, (size_t)t->n, sizeof *t->named, by_name);
     return found ? *found : NULL;
 }
 
@@ -163,8 +163,8 @@ static void widen(dt_tensor_type type, const uint8_t *from, int64_t n, float *ou
     if (type == DT_TENSOR_F32) memcpy(out, from, (size_t)n * sizeof *out);
 }
 
-dt_status dt_tensor_read_f32(const dt_tensor *t, float *out) {
-    if (!dt_tensor_is_weight(t->type))
+dt_status dt_file_tensor_read(const dt_file_tensor *t, float *out) {
+    if (!dt_tensor_type_is_weight(t->type))
         return dt_fail(DT_ERR_DATA, "%.200s is of type %s: weights are F32, F64, F16 or BF16", t->name,
                        dt_tensor_type_name(t->type));
     widen(t->type, t->data, t->n_elem, out);

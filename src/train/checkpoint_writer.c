@@ -19,7 +19,7 @@
 #include "core/dir.h"
 #include "core/file_limit.h"
 #include "core/text.h"
-#include "export.h"
+#include "train/export.h"
 
 /* Beyond the tensors: HDF5's header, groups and alignment, the manifest. */
 static const int64_t spare_bytes = 1 << 20, spare_bytes_per_tensor = 8192;

@@ -9,7 +9,7 @@
 #include "core/text.h"
 #include "checkpoint_internal.h"
 #include "cpu/cpu.h"
-#include "export.h"
+#include "train/export.h"
 #include "trained.h"
 #include "train/weights.h"
 
@@ -207,16 +207,16 @@ static dt_status file_to_run(const dt_convert_options *o, network *n) {
 /* ---- from file to file ---- */
 
 /* The tensor's numbers in `type`, where they are such as weights are; else *data is NULL, and it stays as it is. */
-static dt_status retyped(dt_tensor_type type, dt_tensor *t, float **data) {
+static dt_status retyped(dt_tensor_type type, dt_file_tensor *t, float **data) {
     *data = NULL;
-    if (!dt_tensor_is_weight(t->type) || t->type == type) return DT_OK;
+    if (!dt_tensor_type_is_weight(t->type) || t->type == type) return DT_OK;
     *data = malloc((size_t)t->n_elem * sizeof **data + 1);
     if (!*data) return dt_fail(DT_ERR_MEMORY, "no memory for %s", t->name);
-    DT_TRY(dt_tensor_read_f32(t, *data));
+    DT_TRY(dt_file_tensor_read(t, *data));
     DT_TRY(dt_export_narrow(type, t->name, t->n_elem, *data));
     t->type = type;
     t->data = *data;
-    DT_ASSERT(dt_tensor_size(type, t->ndim, t->dim, &t->n_elem, &t->n_bytes));
+    DT_ASSERT(dt_file_tensor_size(type, t->ndim, t->dim, &t->n_elem, &t->n_bytes));
     return DT_OK;
 }
 
@@ -297,7 +297,7 @@ static dt_status show_file(const char *path, FILE *out) {
     for (int64_t i = 0; i < t->n_note; i++) show_note(out, &t->note[i]);
     fprintf(out, "\n%-48s %-8s %-20s %12s\n", "tensor", "type", "shape", "bytes");
     for (int64_t i = 0; i < t->n; i++) {
-        const dt_tensor *x = t->named[i];
+        const dt_file_tensor *x = t->named[i];
         show_row(out, x->name, dt_tensor_type_name(x->type), x->ndim, x->dim, x->n_bytes);
         n_elem += x->n_elem, bytes += x->n_bytes;
     }

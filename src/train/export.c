@@ -1,4 +1,4 @@
-#include "export.h"
+#include "train/export.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -12,7 +12,7 @@
 /* The file's tensors while they are put together; names and data owned. */
 typedef struct draft {
     int64_t n;
-    dt_tensor *tensor;
+    dt_file_tensor *tensor;
 } draft;
 
 static const dt_ckpt_tensor *find(const dt_export *x, const char *group, const char *name) {
@@ -37,11 +37,11 @@ dt_status dt_export_narrow(dt_tensor_type type, const char *name, int64_t n, flo
 
 static dt_status add(draft *d, const char *name, dt_tensor_type type, int32_t ndim, const int64_t *dim,
                      void *data) {
-    dt_tensor *t = &d->tensor[d->n++];
-    *t = (dt_tensor){.name = strdup(name), .type = type, .ndim = ndim, .data = data};
+    dt_file_tensor *t = &d->tensor[d->n++];
+    *t = (dt_file_tensor){.name = strdup(name), .type = type, .ndim = ndim, .data = data};
     memcpy(t->dim, dim, (size_t)ndim * sizeof *dim);
     if (!t->name || !data) return dt_fail(DT_ERR_MEMORY, "no memory for %s", name);
-    DT_ASSERT(dt_tensor_size(type, ndim, dim, &t->n_elem, &t->n_bytes));
+    DT_ASSERT(dt_file_tensor_size(type, ndim, dim, &t->n_elem, &t->n_bytes));
     return DT_OK;
 }
 

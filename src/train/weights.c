@@ -14,7 +14,7 @@ enum { SHOWN = 12 /* names of a kind in a message */ };
 typedef struct entry {
     char *name;      /* as the network may call it; owned */
     const char *was; /* as the file does */
-    const dt_tensor *file;
+    const dt_file_tensor *file;
     const dt_ckpt_tensor *own;
     bool used;
 } entry;
@@ -320,7 +320,7 @@ static dt_status fail_misfits(const misfits *f) {
 /* A tensor that the network has under another name: two names of one weight. */
 static bool is_tied(const entry *e, int32_t n, const match *m) {
     for (int32_t i = 0; i < n; i++) {
-        const dt_tensor *a = e->file, *b = m[i].from ? m[i].from->file : NULL;
+        const dt_file_tensor *a = e->file, *b = m[i].from ? m[i].from->file : NULL;
         if (a && b && a->type == b->type && a->n_bytes == b->n_bytes && a->ndim == b->ndim &&
             memcmp(a->dim, b->dim, sizeof a->dim) == 0 && memcmp(a->data, b->data, (size_t)a->n_bytes) == 0)
             return true;
@@ -384,7 +384,7 @@ static dt_status read_one(const match *m, dt_ckpt_tensor *out, float *room) {
         memcpy(out->data, m->from->own->data, bytes);
         return DT_OK;
     }
-    DT_TRY(dt_tensor_read_f32(m->from->file, room));
+    DT_TRY(dt_file_tensor_read(m->from->file, room));
     dt_weight_from_file(w, room, out->data);
     return DT_OK;
 }

@@ -284,6 +284,41 @@ static void saving(void **state) {
     unmake(&a), unmake(&b), unmake(&other), dt_run_close(run);
 }
 
+/* Weights alone, by name, through a file of others. */
+static void weights_of_others(void **state) {
+    (void)state;
+    char dir[] = "/tmp/dtrain-api-XXXXXX", path[64], command[64];
+    assert_non_null(mkdtemp(dir));
+    snprintf(path, sizeof path, "%s/model.safetensors", dir);
+    dt_run *run = open_cpu();
+    model a = make(run, "adamw", 0.25), b = make(run, "momentum", 0);
+    for (int i = 0; i < 3; i++) OK(dt_net_step(a.net));
+    OK(dt_net_export(a.net, path));
+    OK(dt_net_import(b.net, path, NULL));
+    same_weights(a.net, b.net);
+    for (int i = 0; i < 3; i++) OK(dt_net_step(a.net));
+    OK(dt_net_export(a.net, path)); /* in its place */
+    OK(dt_net_import(b.net, path, &(dt_weights_options){.partial = true}));
+    same_weights(a.net, b.net);
+    static const char *const away[][2] = {{"*", "gone.*"}}, *const nothing[][2] = {{"*", NULL}};
+    FAILS(DT_ERR_CONFIG, "dt_weights_options.rename",
+          dt_net_import(b.net, path, &(dt_weights_options){.rename = away, .n_rename = 1}));
+    FAILS(DT_ERR_USAGE, "NULL",
+          dt_net_import(b.net, path, &(dt_weights_options){.rename = nothing, .n_rename = 1}));
+    FAILS(DT_ERR_USAGE, "at most", dt_net_import(b.net, path, &(dt_weights_options){.n_rename = 1}));
+    FAILS(DT_ERR_USAGE, "NULL", dt_net_import(b.net, NULL, NULL));
+    FAILS(DT_ERR_USAGE, "empty", dt_net_export(b.net, ""));
+    FAILS(DT_ERR_DATA, "model.safetensors",
+          dt_net_import(b.net, dir, &(dt_weights_options){.rename = NULL}) == DT_OK
+              ? dt_net_import(b.net, "/nowhere/model.safetensors", NULL)
+              : DT_OK);
+    FAILS(DT_ERR_IO, "/proc/nowhere", dt_net_export(b.net, "/proc/nowhere"));
+    same_weights(a.net, b.net);
+    snprintf(command, sizeof command, "rm -rf %s", dir);
+    assert_int_equal(system(command), 0);
+    unmake(&a), unmake(&b), dt_run_close(run);
+}
+
 /* Four layers whose weights fit all variants; only the first two compute the same. */
 static dt_net *small(dt_run *run, int variant) {
     dt_net *net;
@@ -711,6 +746,7 @@ int main(void) {
         cmocka_unit_test(groups),
         cmocka_unit_test(evaluation),
         cmocka_unit_test(saving),
+        cmocka_unit_test(weights_of_others),
         cmocka_unit_test(saved_by_another),
         cmocka_unit_test(saving_fails),
         cmocka_unit_test(two_threads),

@@ -20,7 +20,7 @@ static inline dt_status open_bytes(const uint8_t *bytes, size_t n) {
     const dt_status st = dt_tensors_open(path, &t);
     for (int64_t i = 0; st == DT_OK && i < t->n; i++) {
         float *number = malloc((size_t)t->tensor[i].n_elem * sizeof *number + 1);
-        if (number && dt_tensor_read_f32(&t->tensor[i], number) != DT_OK) (void)dt_error_text();
+        if (number && dt_file_tensor_read(&t->tensor[i], number) != DT_OK) (void)dt_error_text();
         free(number);
         if (dt_tensors_find(t, t->tensor[i].name) != &t->tensor[i]) abort();
     }

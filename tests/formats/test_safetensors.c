@@ -12,13 +12,13 @@ static float formula(int64_t i) {
 
 static void check_values(const dt_tensors *t, const char *name, dt_tensor_type type, int32_t ndim,
                          const int64_t *dim) {
-    const dt_tensor *x = dt_tensors_find(t, name);
+    const dt_file_tensor *x = dt_tensors_find(t, name);
     assert_non_null(x);
     assert_int_equal(x->type, type);
     assert_int_equal(x->ndim, ndim);
     assert_memory_equal(x->dim, dim, (size_t)ndim * sizeof *dim);
     float *got = check_alloc((size_t)x->n_elem * sizeof *got);
-    check_ok(dt_tensor_read_f32(x, got));
+    check_ok(dt_file_tensor_read(x, got));
     for (int64_t i = 0; i < x->n_elem; i++) assert_true(got[i] == formula(i));
     free(got);
 }
@@ -43,10 +43,10 @@ static void library_file_is_read(void **state) {
     check_values(t, "double", DT_TENSOR_F64, DIMS(4));
     check_values(t, "\xd0\xba\xd0\xbb\xd1\x8e\xd1\x87 \"a\\b\"", DT_TENSOR_F32, DIMS(5));
     assert_int_equal(dt_tensors_find(t, "scalar")->ndim, 0);
-    check_ok(dt_tensor_read_f32(dt_tensors_find(t, "scalar"), &x));
+    check_ok(dt_file_tensor_read(dt_tensors_find(t, "scalar"), &x));
     assert_true(x == 0.25f);
     assert_int_equal(dt_tensors_find(t, "empty")->n_elem, 0);
-    CHECK_ERROR(dt_tensor_read_f32(dt_tensors_find(t, "bn.num_batches_tracked"), &x), DT_ERR_DATA,
+    CHECK_ERROR(dt_file_tensor_read(dt_tensors_find(t, "bn.num_batches_tracked"), &x), DT_ERR_DATA,
                 "bn.num_batches_tracked", "I64");
     dt_tensors_close(t);
 }
@@ -68,7 +68,7 @@ static void written_as_the_library_does(void **state) {
     const char *path = in_scratch("again.safetensors");
     check_ok(dt_tensors_open(DT_TEST_DATA "/library.safetensors", &t));
     for (int64_t i = 0; i < t->n / 2; i++) { /* the order given does not matter */
-        const dt_tensor other = t->tensor[i];
+        const dt_file_tensor other = t->tensor[i];
         t->tensor[i] = t->tensor[t->n - 1 - i], t->tensor[t->n - 1 - i] = other;
     }
     check_ok(dt_safetensors_write(path, t->n, t->tensor, t->n_note, t->note));
@@ -85,8 +85,9 @@ static void writer_refuses(void **state) {
     struct stat st;
     const char *path = in_scratch("refused.safetensors");
     const dt_tensor_note note = {"key", "\xff"};
-    dt_tensor t[2] = {{.name = "a", .type = DT_TENSOR_F32, .ndim = 1, .dim = {4}, .n_bytes = 16, .data = x},
-                      {.name = "a", .type = DT_TENSOR_F16, .ndim = 1, .dim = {8}, .n_bytes = 16, .data = x}};
+    dt_file_tensor t[2] = {
+        {.name = "a", .type = DT_TENSOR_F32, .ndim = 1, .dim = {4}, .n_bytes = 16, .data = x},
+        {.name = "a", .type = DT_TENSOR_F16, .ndim = 1, .dim = {8}, .n_bytes = 16, .data = x}};
     CHECK_ERROR(dt_safetensors_write(path, 2, t, 0, NULL), DT_ERR_DATA, path, "two tensors are called a");
     CHECK_ERROR(dt_safetensors_write(path, 1, t, 1, &note), DT_ERR_DATA, path, "UTF-8");
     t[1].name = "__metadata__";
@@ -242,7 +243,7 @@ static void numbers_that_are_none(void **state) {
         memcpy(file + 8 + n, &row[i].bits, (size_t)bytes);
         put_file(path, file, 8 + n + (size_t)bytes);
         check_ok(dt_tensors_open(path, &t));
-        CHECK_ERROR(dt_tensor_read_f32(&t->tensor[0], &x), DT_ERR_DATA, "w: element 0 is not a finite");
+        CHECK_ERROR(dt_file_tensor_read(&t->tensor[0], &x), DT_ERR_DATA, "w: element 0 is not a finite");
         dt_tensors_close(t);
     }
 }

@@ -4,7 +4,7 @@
 
 #include <unistd.h>
 
-#include "export.h"
+#include "train/export.h"
 #include "train/weights.h"
 
 enum { STEPS = 10, BATCH = 16 };

@@ -43,17 +43,17 @@ static float formula(int64_t k, int64_t i) {
 
 typedef struct draft {
     int64_t n;
-    dt_tensor tensor[N_FILE + 2];
+    dt_file_tensor tensor[N_FILE + 2];
     char name[N_FILE + 2][64];
 } draft;
 
 static void draft_add(draft *d, const char *prefix, const char *name, int32_t ndim, const int64_t *dim,
                       int64_t k) {
-    dt_tensor *t = &d->tensor[d->n];
+    dt_file_tensor *t = &d->tensor[d->n];
     snprintf(d->name[d->n], sizeof d->name[0], "%s%s", prefix, name);
-    *t = (dt_tensor){.name = d->name[d->n++], .type = DT_TENSOR_F32, .ndim = ndim};
+    *t = (dt_file_tensor){.name = d->name[d->n++], .type = DT_TENSOR_F32, .ndim = ndim};
     memcpy(t->dim, dim, (size_t)ndim * sizeof *dim);
-    assert_true(dt_tensor_size(t->type, ndim, t->dim, &t->n_elem, &t->n_bytes));
+    assert_true(dt_file_tensor_size(t->type, ndim, t->dim, &t->n_elem, &t->n_bytes));
     float *data = check_alloc((size_t)t->n_bytes);
     for (int64_t i = 0; i < t->n_elem; i++) data[i] = formula(k, i);
     t->data = data;

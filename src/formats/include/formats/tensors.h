@@ -33,14 +33,14 @@ typedef enum dt_tensor_type {
     DT_TENSOR_TYPES
 } dt_tensor_type;
 
-typedef struct dt_tensor {
+typedef struct dt_file_tensor {
     const char *name; /* UTF-8 without control characters */
     dt_tensor_type type;
     int32_t ndim; /* 0: one element */
     int64_t dim[DT_MAX_DIM];
     int64_t n_elem, n_bytes;
     const void *data; /* in no alignment */
-} dt_tensor;
+} dt_file_tensor;
 
 /* A text of the file about itself. */
 typedef struct dt_tensor_note {
@@ -56,8 +56,8 @@ typedef struct dt_tensors {
     char *path;
     const char *format; /* "safetensors" */
     int64_t n;
-    dt_tensor *tensor;       /* in the file's order */
-    const dt_tensor **named; /* ascending by name */
+    dt_file_tensor *tensor;       /* in the file's order */
+    const dt_file_tensor **named; /* ascending by name */
     int64_t n_note;
     dt_tensor_note *note; /* ascending by key */
     int32_t n_file;
@@ -71,7 +71,7 @@ dt_status dt_tensors_open(const char *path, dt_tensors **out);
 void dt_tensors_close(dt_tensors *t); /* accepts NULL */
 
 /* NULL if absent. */
-const dt_tensor *dt_tensors_find(const dt_tensors *t, const char *name);
+const dt_file_tensor *dt_tensors_find(const dt_tensors *t, const char *name);
 const char *dt_tensors_note(const dt_tensors *t, const char *key);
 
 /* "F32", "BF16": as safetensors calls it. */
@@ -79,11 +79,12 @@ const char *dt_tensor_type_name(dt_tensor_type type);
 /* DT_TENSOR_TYPES where there is none. */
 dt_tensor_type dt_tensor_type_find(const char *name);
 /* Whether it is one that weights have: F32, F64, F16 or BF16. */
-bool dt_tensor_is_weight(dt_tensor_type type);
+bool dt_tensor_type_is_weight(dt_tensor_type type);
 /* Elements and bytes of this shape; false where they are more than 2^63 - 1, or no whole bytes. */
-bool dt_tensor_size(dt_tensor_type type, int32_t ndim, const int64_t *dim, int64_t *n_elem, int64_t *n_bytes);
+bool dt_file_tensor_size(dt_tensor_type type, int32_t ndim, const int64_t *dim, int64_t *n_elem,
+                         int64_t *n_bytes);
 
 /* Its n_elem numbers, rounded to nearest. DT_ERR_DATA with the tensor's name: of a type that no weights have, or a number is not finite or too large. */
-dt_status dt_tensor_read_f32(const dt_tensor *t, float *out);
+dt_status dt_file_tensor_read(const dt_file_tensor *t, float *out);
 
 #endif
