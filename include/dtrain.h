@@ -16,7 +16,7 @@
  *   prints, nothing ends the process (one exception: dt_run_open under a launcher whose ranks never come).
  * - Options are structs passed by value; a field that is 0 means its default. Other numbers are checked: NaN,
  *   what is out of range, and what would be another number in fp32 are refused (DT_ERR_CONFIG). Texts are copied.
- * - Handles (dt_run, dt_net, dt_tensor, dt_data) are freed in any order; freeing NULL, or a handle twice, does
+ * - Handles (dt_run, dt_net, dt_tensor, dt_data, dt_sampler) are freed in any order; freeing NULL, or a handle twice, does
  *   nothing. A call with NULL or a freed handle returns DT_ERR_USAGE. A handle's memory is used again only
  *   after many others were freed.
  * - A handle is used by one thread at a time; different networks, and tensors, by different threads at once.
@@ -785,6 +785,40 @@ DT_API dt_status dt_net_evaluate(dt_net *net, dt_data *data);
 /* The output of that name for every sample of the set in order, F32 [rows, ...], a host tensor, on every rank.
  * Collective. */
 DT_API dt_status dt_net_predict(dt_net *net, dt_data *data, const char *output, dt_tensor **out);
+
+/* ---- texts ----
+ *
+ * A network that reads tokens, an I32 input [T], and exposes logits of the next one at each place, [T, words], goes on with a
+ * text place by place: of attention that is causal keys and values are kept, of recurrent layers states. */
+
+typedef struct dt_sampler dt_sampler;
+
+typedef struct dt_sampler_options {
+    const char *tokens; /* name of the input; NULL: "tokens" */
+    const char *logits; /* name of the output (dt_expose); NULL: "logits" */
+    const char
+        *text; /* a data set of text, whose tokenizer it is; NULL: tokens are bytes, and 256 ends a text */
+    double temperature; /* logits are divided by it; 0: 1 */
+    bool likeliest;     /* always the likeliest token, without a draw */
+    int64_t top_k;      /* draws are among so many of the likeliest; 0: all */
+    double top_p;       /* then among the fewest of these that have this part of the probability; 0: all */
+    int64_t seed;       /* of the draws: texts of one seed and prompt are the same */
+    bool no_stop;       /* goes on past the end of a text */
+    bool
+        window; /* a text longer than the network's T goes on from the last half of them; else it ends there */
+} dt_sampler_options;
+
+/* Works with the network's weights as they are at each token; it keeps the network's memory. DT_ERR_UNSUPPORTED, naming the
+ * layer, where the network looks ahead or along the text in a way that does not go on. Not collective, but for the
+ * compilation. */
+DT_API dt_status dt_sampler_open(dt_net *net, dt_sampler_options options, dt_sampler **out);
+DT_API void dt_sampler_free(dt_sampler *sampler);
+/* A text begins with these n bytes, of any kind; with none as a text of the data begins. An earlier one is forgotten.
+ * DT_ERR_USAGE where they are more than the network has places for; then the earlier one goes on. */
+DT_API dt_status dt_sampler_prompt(dt_sampler *sampler, const char *text, size_t n);
+/* The next token, -1 where the text has ended, and what of the text came with it: whole characters of UTF-8, often none or several,
+ * with a zero behind them; the sampler's, until its next call. */
+DT_API dt_status dt_sampler_next(dt_sampler *sampler, int32_t *token, const char **text);
 
 #ifdef __cplusplus
 }

@@ -19,6 +19,7 @@ typedef enum dt_handle_kind {
     DT_HANDLE_TENSOR,
     DT_HANDLE_NET,
     DT_HANDLE_DATA,
+    DT_HANDLE_SAMPLER,
     DT_HANDLE_KINDS
 } dt_handle_kind;
 
@@ -44,6 +45,7 @@ dt_status dt_handle_check(dt_handle_kind kind, const void *handle, const char *f
 #define DT_CHECK_TENSOR(t)    DT_TRY(dt_handle_check(DT_HANDLE_TENSOR, t, __func__, #t))
 #define DT_CHECK_NET(net)     DT_TRY(dt_handle_check(DT_HANDLE_NET, net, __func__, #net))
 #define DT_CHECK_DATA(data)   DT_TRY(dt_handle_check(DT_HANDLE_DATA, data, __func__, #data))
+#define DT_CHECK_SAMPLER(s)   DT_TRY(dt_handle_check(DT_HANDLE_SAMPLER, s, __func__, #s))
 #define DT_CHECK_POINTER(ptr) DT_TRY((ptr) ? DT_OK : dt_fail(DT_ERR_USAGE, "%s: %s is NULL", __func__, #ptr))
 
 /* DT_ERR_CONFIG that names function and field where x is neither 0, which is what was not set, nor from `least` to `most`.

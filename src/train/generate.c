@@ -123,11 +123,11 @@ static dt_status encode(const dt_generator *g, const uint8_t *prompt, int64_t n,
 static dt_status check_length(const dt_generator *g, const dt_tokens *t, int64_t most) {
     const int64_t capacity = dt_generator_capacity(g);
     if (g->o.window || (t->n <= capacity && most <= capacity - t->n)) return DT_OK;
-    return dt_fail(DT_ERR_USAGE,
-                   "%lld tokens of prompt and %lld more are more than the %lld that the network sees at "
-                   "once: ask for fewer, "
-                   "or with a window (--window), in which it goes on from the last half of them",
-                   (long long)t->n, (long long)most, (long long)capacity);
+    return dt_fail(
+        DT_ERR_USAGE,
+        "%lld tokens of prompt and %lld more are more than the %lld that the network sees at once: "
+        "ask for fewer, or for a window, in which it goes on from the last half of them",
+        (long long)t->n, (long long)most, (long long)capacity);
 }
 
 /* FNV-1a over the tokens. */
@@ -142,6 +142,7 @@ dt_status dt_generator_begin(dt_generator *g, int64_t row, const uint8_t *prompt
                              uint64_t sample) {
     dt_tokens tokens = {0};
     dt_status st = encode(g, prompt, n, &tokens);
+    if (most < 0) most = g->o.window ? INT64_MAX : dt_max_i64(dt_generator_capacity(g) - tokens.n, 0);
     if (st == DT_OK) st = check_length(g, &tokens, most);
     if (st == DT_OK) st = dt_decoding_reset(g->o.decoder, row);
     if (st != DT_OK) {

@@ -24,7 +24,7 @@ static bool seldom(void) {
 
 /* ---- what calls are made with ---- */
 
-enum { RUN = 0, TENSOR, NET, DATA, KINDS, SLOTS = 8, VARS = 24 };
+enum { RUN = 0, TENSOR, NET, DATA, TEXTS, KINDS, SLOTS = 8, VARS = 24 };
 static void *pool[KINDS][SLOTS]; /* live, freed, or NULL */
 static dt_var vars[VARS];
 static char junk[4096], dir[] = "/tmp/dtrain-abuse-XXXXXX", place[128];
@@ -46,6 +46,7 @@ static void *any(int kind) {
 #define ANY_TENSOR ((dt_tensor *)any(TENSOR))
 #define ANY_NET    ((dt_net *)any(NET))
 #define ANY_DATA   ((dt_data *)any(DATA))
+#define ANY_TEXTS  ((dt_sampler *)any(TEXTS))
 
 static dt_var any_var(void) {
     if (seldom()) return (dt_var){any(NET), below(40) - 3};
@@ -126,6 +127,7 @@ static void keep(int kind, void *handle, dt_status st) {
     if (kind == TENSOR) dt_tensor_free(*at);
     if (kind == NET) dt_net_free(*at);
     if (kind == DATA) dt_data_free(*at);
+    if (kind == TEXTS) dt_sampler_free(*at);
     *at = handle;
 }
 /* The result goes where there is something already, or is new. */
@@ -442,6 +444,48 @@ static void on_data(void) {
     }
 }
 
+/* Texts of networks that were not made for them are refused; of one that was they come. */
+static void on_texts(void) {
+    dt_sampler *made = NULL, *s = ANY_TEXTS;
+    dt_net *net = NULL;
+    const char *text;
+    int32_t token;
+    dt_status st;
+    switch (below(6)) {
+    case 0:
+        if (!done(dt_net_create(ANY_RUN, (dt_net_options){.batch = 1 + below(3)}, &net))) break;
+        const dt_var x = dt_input(net, "tokens", DT_DTYPE_I32, DT_SHAPE(8)),
+                     y = dt_input(net, "label", DT_DTYPE_I32, DT_SHAPE(8));
+        dt_var z = dt_embedding(x, (dt_embedding_options){.rows = 257, .channels = 4});
+        if (below(2)) z = dt_attention(z, (dt_attention_options){.heads = 2, .causal = !seldom()});
+        z = dt_dense(z, (dt_dense_options){.channels = 257});
+        dt_expose(z, "logits");
+        dt_loss("cross_entropy", z, y, (dt_loss_options){0});
+        keep(NET, net, DT_OK);
+        break;
+    case 1:
+        st = dt_sampler_open(ANY_NET,
+                             (dt_sampler_options){.tokens = seldom() ? any_name() : NULL,
+                                                  .text = seldom() ? place : NULL,
+                                                  .temperature = seldom() ? any_real() : 1,
+                                                  .top_k = seldom() ? any_whole() : 0,
+                                                  .top_p = seldom() ? any_real() : 0,
+                                                  .window = below(2)},
+                             seldom() ? NULL : &made);
+        if (st != DT_OK || made) keep(TEXTS, made, st);
+        break;
+    case 2:
+        (void)done(dt_sampler_prompt(s, seldom() ? NULL : "ab\xff", (size_t)below(4)));
+        break;
+    case 3:
+    case 4:
+        (void)done(dt_sampler_next(s, seldom() ? NULL : &token, seldom() ? NULL : &text));
+        break;
+    default:
+        if (seldom()) dt_sampler_free(s);
+    }
+}
+
 static void on_runs(void) {
     dt_run *made = NULL;
     dt_run_info info;
@@ -465,7 +509,8 @@ int main(int argc, char **argv) {
         void (*call)(void);
         int weight;
     } calls[] = {{"runs", on_runs, 1},        {"a sound network", sound_net, 2}, {"layers", grow, 12},
-                 {"tensors", on_tensors, 12}, {"networks", on_nets, 24},         {"data sets", on_data, 6}};
+                 {"tensors", on_tensors, 12}, {"networks", on_nets, 24},         {"data sets", on_data, 6},
+                 {"texts", on_texts, 8}};
     const double seconds = argc > 1 ? atof(argv[1]) : 3;
     const uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 10) : 1;
     int64_t n = 0;
@@ -475,7 +520,7 @@ int main(int argc, char **argv) {
     snprintf(place, sizeof place, "%s/model", dir);
     fprintf(stderr, "abuse: seed %llu, in %s\n", (unsigned long long)seed, dir);
     for (; time(NULL) < end; n++) {
-        int at = below(57), i = 0;
+        int at = below(65), i = 0;
         while (at >= calls[i].weight) at -= calls[i++].weight;
         calling = calls[i].name;
         calls[i].call();
@@ -483,6 +528,7 @@ int main(int argc, char **argv) {
     for (int i = 0; i < SLOTS; i++) {
         dt_run_close(pool[RUN][i]), dt_net_free(pool[NET][i]);
         dt_data_free(pool[DATA][i]), dt_tensor_free(pool[TENSOR][i]);
+        dt_sampler_free(pool[TEXTS][i]);
     }
     char command[256];
     snprintf(command, sizeof command, "rm -rf %s", dir);

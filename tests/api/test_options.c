@@ -169,6 +169,21 @@ static dt_status try_fit(const void *options) {
     return st;
 }
 
+static dt_status try_sampler(const void *options) {
+    dt_sampler_options o = *(const dt_sampler_options *)options;
+    ground g = begin();
+    dt_sampler *s = NULL;
+    const dt_var tokens = dt_input(g.net, "tokens", DT_DTYPE_I32, DT_SHAPE(3)),
+                 next = dt_input(g.net, "next", DT_DTYPE_I32, DT_SHAPE(3));
+    const dt_var y = dt_dense(dt_embedding(tokens, (dt_embedding_options){.rows = 257, .channels = 4}),
+                              (dt_dense_options){.channels = 257});
+    dt_expose(y, "logits");
+    dt_loss("cross_entropy", y, next, (dt_loss_options){0});
+    const dt_status st = dt_sampler_open(g.net, o, &s);
+    dt_sampler_free(s), dt_net_free(g.net);
+    return st;
+}
+
 typedef enum number_type { FLOAT, DOUBLE, INT32, INT64 } number_type;
 
 /* A number of a struct: `good` is taken, and so is `also` where it is among those that are bad of others. */
@@ -276,6 +291,10 @@ static const row rows[] = {
     R(data_open, channels, 1, NONE),
     R(fit, epochs, 1, NONE),
     R(fit, steps, 1, INT64_MAX), /* it would only take long */
+    R(sampler, temperature, 0.5, NONE),
+    R(sampler, top_k, 3, NONE),
+    R(sampler, top_p, 0.5, NONE),
+    R(sampler, seed, 3, INT64_MAX),
 };
 enum { N_ROW = sizeof rows / sizeof rows[0] };
 

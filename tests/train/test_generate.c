@@ -306,7 +306,7 @@ static void test_refused(void **state) {
     dt_speaker s = open_speaker(&r, &o), none;
     assert_int_equal(dt_generator_capacity(s.generator), PLACES);
     CHECK_ERROR(dt_generator_begin(s.generator, 0, (const uint8_t *)"abcd", 4, PLACES - 3, 0), DT_ERR_USAGE,
-                "4 tokens of prompt and 45 more", "48", "--window");
+                "4 tokens of prompt and 45 more", "48", "window");
     check_ok(dt_generator_begin(s.generator, 0, (const uint8_t *)"abcd", 4, PLACES - 4, 0));
     CHECK_ERROR(dt_generator_begin(s.generator, 0, (const uint8_t *)"abcd", 4, INT64_MAX, 0), DT_ERR_USAGE,
                 "more than the 48");

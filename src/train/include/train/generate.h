@@ -50,9 +50,11 @@ typedef struct dt_generated {
 
 typedef struct dt_generator dt_generator;
 
+enum { DT_TEXT_ALL = -1 }; /* tokens of a text: until it stops, or there is no more room */
+
 dt_status dt_generator_new(const dt_generator_options *o, dt_generator **out);
 void dt_generator_free(dt_generator *g); /* accepts NULL */
-/* The row becomes a text that begins with these n bytes (of a tokenizer of ids: numbers), and is to get `most` tokens more. An empty one
+/* The row becomes a text that begins with these n bytes (of a tokenizer of ids: numbers), and is to get `most` tokens more (DT_TEXT_ALL: as many as come). An empty one
  * begins as a document does, after the end of another. `sample` tells texts of one prompt apart; a text follows from prompt, seed and sample alone. DT_ERR_USAGE: more
  * than the network has places for; DT_ERR_DATA: no prompt of this tokenizer. The row is then as before. */
 dt_status dt_generator_begin(dt_generator *g, int64_t row, const uint8_t *prompt, int64_t n, int64_t most,
