@@ -33,7 +33,7 @@ static dt_step_params step_params(const dt_trainer *t, int64_t micro) {
     dt_step_params p = {
         .lr = (float)dt_trainer_lr(t, t->step),
         .loss_weight = (float)(1.0 / (double)c->train.global_batch),
-        .ema_decay = (float)c->train.ema,
+        .ema_decay = (float)dt_schedule_ema(c->train.ema, c->train.ema_warmup, t->step),
         .seed = (uint64_t)c->run.seed,
         .step = (uint64_t)t->step,
         .micro = (uint64_t)micro,
