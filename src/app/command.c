@@ -131,6 +131,11 @@ static const dt_option bench_op_options[] = {
     {NUMBER("repeats", 5, 1000000), .help = "measurements of each kernel, of which the median counts"},
     END,
 };
+static const dt_option data_show_options[] = {
+    {NUMBER("samples", 64, 4096), .help = "the first of them"},
+    {TEXT("out", "FILE"), .otherwise = "samples.png", .help = "the picture"},
+    END,
+};
 static const dt_option bench_data_options[] = {
     {NUMBER("seconds", 3, 3600), .help = "per row"},
     {NUMBER("threads", 1, 1024), .help = "of the loader"},
@@ -275,6 +280,10 @@ const dt_verb dt_verb_table[] = {
          "# text, two sets"},
     {"data info", dt_verb_data_info, .usage = "DIR|SHARD.h5", .help = "what is in a data set",
      .example = "dtrain data info datasets/photos/train  # size, shape, mean, classes"},
+    {"data show", dt_verb_data_show, .config = true,
+     .usage = "CONFIG.toml [--samples N] [--out FILE.png] [section.key=value ...]",
+     .help = "a picture of augmented training samples", .option = data_show_options,
+     .example = "dtrain data show configs/quickstart.toml augment.policy=trivialaugment  # samples.png"},
     {"data verify", dt_verb_data_verify, .usage = "DIR|SHARD.h5", .help = "read all of a data set",
      .about = "Compares the hashes of the shards and the checksum of every sample, and decodes every JPEG.\n"
               "Exit code 3: something is damaged.",

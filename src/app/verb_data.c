@@ -1,4 +1,4 @@
-/* `dtrain data`: import, info, verify. */
+/* `dtrain data`: import, info, show, verify. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,6 +7,7 @@
 #include "core/text.h"
 #include "data/import.h"
 #include "data/info.h"
+#include "data/show.h"
 #include "verbs.h"
 
 typedef struct import_args {
@@ -185,4 +186,17 @@ dt_status dt_verb_data_verify(dt_app *app, const dt_args *args) {
     if (r.n_jpeg_warnings > 0)
         printf("harmless oddities in %s\n", dt_count_text(r.n_jpeg_warnings, "JPEG file").s);
     return DT_OK;
+}
+
+dt_status dt_verb_data_show(dt_app *app, const dt_args *args) {
+    dt_config c;
+    const int64_t n = dt_args_number(args, "samples");
+    const char *out = dt_args_text(args, "out");
+    if (!out) out = "samples.png";
+    (void)app;
+    dt_status st = dt_app_config(args->verb->name, args->argc, args->argv, &c);
+    if (st == DT_OK) st = dt_data_show(&c.data, &c.augment, (uint64_t)c.run.seed, n, out);
+    if (st == DT_OK) printf("%s: %s\n", out, dt_count_text(n, "sample").s);
+    dt_config_fini(&c);
+    return st;
 }

@@ -158,9 +158,15 @@ dt_status dt_axis_assign(const dt_axis *a, dt_graph *g) {
         dt_value *p = &g->value[v];
         if (p->role != DT_ROLE_PARAM) continue;
         int32_t s = dt_axis_find(a, p->name);
-        if (s < 0 || a->segment[s].n_elem != dt_value_n_elem(p))
+        if (s < 0)
             return dt_fail(DT_ERR_INTERNAL, "parameter %s of the evaluation graph is not on the axis",
                            p->name);
+        if (a->segment[s].n_elem != dt_value_n_elem(p))
+            return dt_fail(
+                DT_ERR_CONFIG,
+                "%s has %lld numbers in training and %lld in evaluation: this network's weights depend on "
+                "the size of its input, which must be one for both",
+                p->name, (long long)a->segment[s].n_elem, (long long)dt_value_n_elem(p));
         p->frozen = s >= a->n_segment;
         p->axis_offset = p->frozen ? a->param[s].frozen_at : a->segment[s].offset;
     }

@@ -80,3 +80,7 @@ double dt_schedule_lr(const dt_schedule_options *o, double lr, int64_t step, int
     }
     return lr;
 }
+
+double dt_schedule_ema(double decay, double power, int64_t step) {
+    return power > 0 ? fmin(decay, 1 - pow(1 + (double)step, -power)) : decay;
+}

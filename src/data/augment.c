@@ -3,6 +3,8 @@
 #include "data/augment.h"
 
 #include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 enum {
@@ -324,4 +326,38 @@ void dt_augment_draw(const dt_augment *a, const dt_draw_of *of, int64_t src_h, i
         if ((double)dt_u01(w.v[1]) < a->o.erase) draw_erase(a, of->epoch, id, &out->mix);
     }
     if (dt_augment_mixes(&a->o)) draw_mix(a, of, id, &out->mix);
+}
+
+static void say(dt_recipe_text *t, bool on, const char *fmt, ...) DT_PRINTF(3, 4);
+static void say(dt_recipe_text *t, bool on, const char *fmt, ...) {
+    const size_t used = strlen(t->s);
+    va_list ap;
+    if (!on) return;
+    const int n = snprintf(t->s + used, sizeof t->s - used, "%s", used > 0 ? ", " : "");
+    va_start(ap, fmt);
+    vsnprintf(t->s + used + n, sizeof t->s - used - (size_t)n, fmt, ap);
+    va_end(ap);
+}
+
+dt_recipe_text dt_augment_text(const dt_augment_options *o) {
+    dt_recipe_text t = {""};
+    char mixed[96] = "";
+    say(&t, o->crop == DT_CROP_PAD, "crop of images padded by %lld", (long long)o->pad);
+    say(&t, o->crop == DT_CROP_RANDOM_RESIZED, "random resized crop of %g to %g", o->scale_min, o->scale_max);
+    say(&t, o->flip, "flip");
+    say(&t, o->policy == DT_POLICY_RANDAUGMENT, "randaugment (%lld of magnitude %lld)",
+        (long long)o->policy_ops, (long long)o->policy_magnitude);
+    say(&t, o->policy == DT_POLICY_TRIVIALAUGMENT, "trivialaugment");
+    say(&t, o->brightness > 0, "brightness %g", o->brightness);
+    say(&t, o->contrast > 0, "contrast %g", o->contrast);
+    say(&t, o->saturation > 0, "saturation %g", o->saturation);
+    say(&t, o->hue > 0, "hue %g", o->hue);
+    say(&t, o->grayscale > 0, "grayscale %g", o->grayscale);
+    say(&t, o->erase > 0, "erase %g", o->erase);
+    if (o->mixup > 0) snprintf(mixed, sizeof mixed, "mixup %g%s", o->mixup, o->cutmix > 0 ? " or " : "");
+    const size_t used = strlen(mixed);
+    if (o->cutmix > 0) snprintf(mixed + used, sizeof mixed - used, "cutmix %g", o->cutmix);
+    say(&t, mixed[0], "%s a %s", mixed, o->mix_each == DT_MIX_SAMPLE ? "sample" : "batch");
+    say(&t, o->repeats > 1, "each %lld times", (long long)o->repeats);
+    return t;
 }

@@ -68,9 +68,9 @@ static dt_status dump_files(const bench *b) {
 
 /* One thread, without the loader around it. */
 static dt_status time_fetch(const bench *b, const dt_dataset *d, const char *name, bool verify,
-                            dt_data_bench_row *row) {
+                            const dt_augment_options *augment, dt_data_bench_row *row) {
     dt_fetch_options o = {.dataset = d, .verify = verify, .simd = dt_simd_best()};
-    dt_augment_init(&o.augment, &b->augment, 1, false, OUT_SIDE, OUT_SIDE);
+    dt_augment_init(&o.augment, augment, 1, false, OUT_SIDE, OUT_SIDE);
     dt_fetcher *f;
     int32_t label;
     dt_status status = DT_OK;
@@ -97,12 +97,39 @@ static dt_status time_fetch(const bench *b, const dt_dataset *d, const char *nam
                                .read_us = (after.read_s - before.read_s) / images * 1e6,
                                .decode_us = (after.decode_s - before.decode_s) / images * 1e6,
                                .resize_us = (after.resize_s - before.resize_s) / images * 1e6,
+                               .edit_us = (after.edit_s - before.edit_s) / images * 1e6,
                                .mb_per_image = (double)(after.n_bytes - before.n_bytes) / images * 1e-6};
 free:
     dt_fetcher_free(f);
 done:
     free(image);
     return status;
+}
+
+/* One augmentation at a time, on images as the first row has them. */
+static dt_status time_augments(const bench *b, dt_data_bench_row *rows) {
+    const struct {
+        const char *name;
+        double brightness, contrast, saturation, hue, grayscale;
+        dt_policy policy;
+    } of[DT_DATA_BENCH_AUGMENTS] = {
+        {"brightness 0.4", .brightness = 0.4},
+        {"contrast 0.4", .contrast = 0.4},
+        {"saturation 0.4", .saturation = 0.4},
+        {"hue 0.1", .hue = 0.1},
+        {"colour jitter, all four", 0.4, 0.4, 0.4, 0.1, .policy = DT_POLICY_NONE},
+        {"grayscale 1", .grayscale = 1},
+        {"grayscale 0.2", .grayscale = 0.2},
+        {"randaugment, 2 of 9", .policy = DT_POLICY_RANDAUGMENT},
+        {"trivialaugment", .policy = DT_POLICY_TRIVIALAUGMENT},
+    };
+    for (int i = 0; i < DT_DATA_BENCH_AUGMENTS; i++) {
+        dt_augment_options o = b->augment;
+        o.brightness = of[i].brightness, o.contrast = of[i].contrast, o.saturation = of[i].saturation;
+        o.hue = of[i].hue, o.grayscale = of[i].grayscale, o.policy = of[i].policy;
+        DT_TRY(time_fetch(b, b->raw, of[i].name, false, &o, &rows[i]));
+    }
+    return DT_OK;
 }
 
 static dt_loader_options loader_options(const bench *b, const dt_dataset *d) {
@@ -197,8 +224,8 @@ done:
 }
 
 static void print_table(FILE *out, const dt_data_bench_row *rows, int32_t threads) {
-    fprintf(out, "%-28s %10s %9s %9s %9s %9s\n", "to 224 x 224, crop and flip", "images/s", "read us",
-            "decode us", "resize us", "MB/image");
+    fprintf(out, "%-28s %10s %9s %9s %9s %9s %9s\n", "to 224 x 224, crop and flip", "images/s", "read us",
+            "decode us", "resize us", "edit us", "MB/image");
     for (int i = 0; i < DT_DATA_BENCH_ROWS; i++) {
         if (rows[i].images_per_s <= 0) {
             fprintf(out, "%s\n", rows[i].name);
@@ -206,8 +233,8 @@ static void print_table(FILE *out, const dt_data_bench_row *rows, int32_t thread
         }
         fprintf(out, "%-28s %10.0f", rows[i].name, rows[i].images_per_s);
         if (rows[i].mb_per_image > 0)
-            fprintf(out, " %9.1f %9.1f %9.1f %9.3f\n", rows[i].read_us, rows[i].decode_us, rows[i].resize_us,
-                    rows[i].mb_per_image);
+            fprintf(out, " %9.1f %9.1f %9.1f %9.1f %9.3f\n", rows[i].read_us, rows[i].decode_us,
+                    rows[i].resize_us, rows[i].edit_us, rows[i].mb_per_image);
         else
             fprintf(out, " %s\n", dt_count_text(threads, "thread").s);
     }
@@ -217,12 +244,13 @@ static dt_status run(bench *b, FILE *out, dt_data_bench_row *rows) {
     DT_TRY(make_set(b, "raw", DT_STORE_RAW, RAW_SIDE, RAW_SIDE, &b->raw));
     DT_TRY(make_set(b, "jpeg", DT_STORE_JPEG, JPEG_H, JPEG_W, &b->jpeg));
     DT_TRY(dump_files(b));
-    DT_TRY(time_fetch(b, b->raw, "raw 256 x 256", false, &rows[0]));
-    DT_TRY(time_fetch(b, b->raw, "raw 256 x 256, verified", true, &rows[1]));
-    DT_TRY(time_fetch(b, b->jpeg, "JPEG 500 x 375", false, &rows[2]));
+    DT_TRY(time_fetch(b, b->raw, "raw 256 x 256", false, &b->augment, &rows[0]));
+    DT_TRY(time_fetch(b, b->raw, "raw 256 x 256, verified", true, &b->augment, &rows[1]));
+    DT_TRY(time_fetch(b, b->jpeg, "JPEG 500 x 375", false, &b->augment, &rows[2]));
     DT_TRY(time_loader(b, b->raw, "raw, loader", &rows[3]));
     DT_TRY(time_loader(b, b->jpeg, "JPEG, loader", &rows[4]));
     DT_TRY(time_device(b, b->jpeg, &rows[5]));
+    DT_TRY(time_augments(b, rows + DT_DATA_BENCH_ROWS - DT_DATA_BENCH_AUGMENTS));
     if (out) print_table(out, rows, b->o.threads);
     return DT_OK;
 }

@@ -161,11 +161,17 @@ dt_status dt_data_trained_facts(const dt_data_options *o, const dt_augment_optio
     return st;
 }
 
+int64_t dt_data_image_side(const dt_data_options *o, bool training) {
+    return !training && o->val_size > 0 ? o->val_size : o->image_size;
+}
+
 dt_status dt_data_image_input(const dt_data_options *o, const dt_augment_options *a, int64_t classes,
-                              const dt_dataset_info *info, bool device_crops, dt_image_input *out) {
+                              const dt_dataset_info *info, bool training, bool device_crops,
+                              dt_image_input *out) {
+    const int64_t side = dt_data_image_side(o, training);
     *out = (dt_image_input){
-        .height = o->image_size > 0 ? o->image_size : info->height,
-        .width = o->image_size > 0 ? o->image_size : info->width,
+        .height = side > 0 ? side : info->height,
+        .width = side > 0 ? side : info->width,
         .channels = info->channels,
         .classes = classes > 0 ? classes : info->n_classes,
         /* Raw images of one size can be cropped on the device from what is stored: less work for

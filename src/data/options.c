@@ -27,6 +27,12 @@ static const dt_key_row data_keys[] = {
      .help = "Evaluation set: directory of shards, one shard file, or synthetic; empty: no evaluation"},
     {INT("image_size", image_size, 0, 16384), MATHS, .fallback = "0", .only = "images",
      .help = "Height and width fed to the model, in pixels; 0: as stored"},
+    {INT("val_size", val_size, 0, 16384), .flags = DT_KEY_LATER, .fallback = "0", .only = "images",
+     .help =
+         "The same in evaluation, where it is to be another, such as more pixels than in training; 0: as in "
+         "training. Networks whose weights depend on the size cannot have it. With augment.crop = pad "
+         "smaller "
+         "images are padded to it; augment.eval_resize enlarges them"},
     {INT("channels", channels, 0, 4), .fallback = "0", .only = "images",
      .help = "Channels of the images; data with another number is refused. 0: as many as the data has"},
     {INT("workers", workers, 0, 1024), .fallback = "0",

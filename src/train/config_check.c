@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/text.h"
+#include "data/agree.h"
 
 /* Writes what is wrong into `text`, with the mend; returns false where nothing is. */
 typedef bool check_fn(const dt_config *c, char *text, size_t size);
@@ -92,10 +93,38 @@ static bool check_mean(const dt_config *c, char *text, size_t size) {
 }
 
 static bool check_eval_resize(const dt_config *c, char *text, size_t size) {
-    double resize = c->augment.eval_resize;
-    if (resize == 0 || resize >= (double)c->data.image_size) return false;
-    return WRONG("%g is below data.image_size = %lld: the centre crop would not fit", resize,
+    const double resize = c->augment.eval_resize;
+    const int64_t side = dt_data_image_side(&c->data, false);
+    if (resize == 0 || resize >= (double)side) return false;
+    return WRONG("%g is below data.%s = %lld: the centre crop would not fit", resize,
+                 c->data.val_size > 0 ? "val_size" : "image_size", (long long)side);
+}
+
+static bool check_val_size(const dt_config *c, char *text, size_t size) {
+    const bool other = c->data.val_size > 0 && c->data.val_size != c->data.image_size;
+    if (!other || c->data.decoder != DT_DECODER_NVJPEG) return false;
+    return WRONG("data.decoder = \"nvjpeg\" makes images of one size, data.image_size = %lld: set "
+                 "data.decoder = \"cpu\"",
                  (long long)c->data.image_size);
+}
+
+static bool check_magnitude(const dt_config *c, char *text, size_t size) {
+    if (c->augment.policy != DT_POLICY_RANDAUGMENT || c->augment.policy_magnitude < c->augment.policy_bins)
+        return false;
+    return WRONG("%lld is not below augment.policy_bins = %lld", (long long)c->augment.policy_magnitude,
+                 (long long)c->augment.policy_bins);
+}
+
+static bool check_erase_scale(const dt_config *c, char *text, size_t size) {
+    if (c->augment.erase_scale_min <= c->augment.erase_scale_max) return false;
+    return WRONG("%g is above augment.erase_scale_max = %g", c->augment.erase_scale_min,
+                 c->augment.erase_scale_max);
+}
+
+static bool check_erase_ratio(const dt_config *c, char *text, size_t size) {
+    if (c->augment.erase_ratio_min <= c->augment.erase_ratio_max) return false;
+    return WRONG("%g is above augment.erase_ratio_max = %g", c->augment.erase_ratio_min,
+                 c->augment.erase_ratio_max);
 }
 
 static bool check_nesterov(const dt_config *c, char *text, size_t size) {
@@ -196,6 +225,10 @@ static const struct {
     {"augment.ratio_min", check_ratio},
     {"augment.mean", check_mean},
     {"augment.eval_resize", check_eval_resize},
+    {"data.val_size", check_val_size},
+    {"augment.policy_magnitude", check_magnitude},
+    {"augment.erase_scale_min", check_erase_scale},
+    {"augment.erase_ratio_min", check_erase_ratio},
     {"train.epochs", check_length},
     {"train.global_tokens", check_global_tokens},
     {"train.micro_batch", check_micro_batch},

@@ -62,8 +62,8 @@ static dt_status model_input(const dt_engine *e, const dt_dataset_info *d, int64
         return DT_OK;
     }
     dt_image_input image;
-    const bool device_crops = e->be->info.is_gpu && training;
-    DT_TRY(dt_data_image_input(&c->data, &c->augment, c->model.classes, d, device_crops, &image));
+    DT_TRY(dt_data_image_input(&c->data, &c->augment, c->model.classes, d, training, e->be->info.is_gpu,
+                               &image));
     in->height = image.height;
     in->width = image.width;
     in->channels = image.channels;

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "core/text.h"
+#include "data/augment.h"
 #include "model/model.h"
 #include "model/model_table.h"
 #include "model/task.h"
@@ -200,6 +201,12 @@ static void print_length(const inspection *i, FILE *out) {
             dt_session_steps_per_epoch(&i->data));
 }
 
+/* What training makes of images. */
+static void print_augment(const inspection *i, FILE *out) {
+    const dt_recipe_text t = dt_augment_text(&i->config.augment);
+    if (i->info.channels > 0 && t.s[0]) fprintf(out, "augment %s\n", t.s);
+}
+
 static void print_buckets(const inspection *i, FILE *out) {
     const dt_axis *axis = dt_engine_axis(i->engine);
     fprintf(out, "\n%-8s %14s %12s %12s   first to last parameter\n", "bucket", "offset", "elements", "size");
@@ -241,6 +248,7 @@ dt_status dt_inspect(const dt_config *c, dt_comm *mpi, bool passes, FILE *out, c
         print_memory(&i, out);
         st = print_recompute(&i, out);
         print_length(&i, out);
+        print_augment(&i, out);
         print_buckets(&i, out);
         print_matrices(&i, out);
     }

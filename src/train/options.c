@@ -82,9 +82,10 @@ static const dt_key_row train_keys[] = {
              "which reaches back "
              "about 1 / (1 - ema) steps and is what evaluation then judges by (it measures the current "
              "weights, too); 0: off"},
-    {BOOL("ema_warmup", ema_warmup), LATER_MATHS, .fallback = "false", .only = "train.ema > 0",
-     .help = "The decay of step t, from 0, is at most (1 + t) / (10 + t), so that the average soon forgets "
-             "the first weights"},
+    {FLOAT("ema_warmup", ema_warmup, 0, 1), LATER_MATHS, .fallback = "0.0", .only = "train.ema > 0",
+     .help =
+         "Power p of the average's warm-up: the decay of step n, from 0, is at most 1 - (1 + n)^-p, so that "
+         "the first steps fade; 0.67 is usual. 0: none"},
     {FLOAT("loss_scale", loss_scale, 0, 0x1p32), MATHS, .fallback = "0.0",
      .help = "Factor on the loss against fp16 underflow; 0: chosen (1024 in fp16, else 1)"},
     {INT("loss_scale_growth", loss_scale_growth, 0, 1 << 30), MATHS, .fallback = "0",

@@ -28,18 +28,12 @@ static bool save_due(const dt_trainer *t, int64_t step) {
            crosses_epochs(t, step, t->config->checkpoint.every_epochs);
 }
 
-/* Of the moving average at the step. */
-static double ema_decay(const dt_trainer *t) {
-    const double step = (double)t->step, decay = t->config->train.ema;
-    return t->config->train.ema_warmup ? fmin(decay, (1 + step) / (10 + step)) : decay;
-}
-
 static dt_step_params step_params(const dt_trainer *t, int64_t micro) {
     const dt_config *c = t->config;
     dt_step_params p = {
         .lr = (float)dt_trainer_lr(t, t->step),
         .loss_weight = (float)(1.0 / (double)c->train.global_batch),
-        .ema_decay = (float)ema_decay(t),
+        .ema_decay = (float)dt_schedule_ema(c->train.ema, c->train.ema_warmup, t->step),
         .seed = (uint64_t)c->run.seed,
         .step = (uint64_t)t->step,
         .micro = (uint64_t)micro,

@@ -34,12 +34,12 @@ static void tell_notes(const dt_trainer *t) {
             t->sink, DT_NEWS_LINE,
             "note    checkpoint.keep_best keeps the first: by checkpoint.best_metric = \"eval_top5\" all are "
             "equal with no more than five classes");
-    const double reach = c->train.ema > 0 ? 1 / (1 - c->train.ema) : 0;
+    const double reach = c->train.ema > 0 && c->train.ema_warmup == 0 ? 1 / (1 - c->train.ema) : 0;
     if (reach > (double)t->total_steps)
         dt_tell(t->sink, DT_NEWS_LINE,
                 "note    train.ema = %g: the average reaches back about %.0f steps, the run has only %lld: "
                 "the initial "
-                "weights stay in it; lower train.ema, or train longer",
+                "weights stay in it; lower train.ema, set train.ema_warmup, or train longer",
                 c->train.ema, reach, (long long)t->total_steps);
     if (c->left_out[0])
         dt_tell(t->sink, DT_NEWS_LINE, "note    not used, as the command line chose otherwise than %s: %s",

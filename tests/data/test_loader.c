@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "data/order.h"
+#include "edit.h"
 #include "dataset.h"
 #include "h5_other.h"
 
@@ -242,6 +243,107 @@ static void test_source_crop(void **state) {
     dt_dataset_close(f.data);
 }
 
+/* What "mix", "partner" and "share" say of every row, on any number of ranks and threads, and after a resume; and every
+ * sample three times in a row. */
+static void test_mixed(void **state) {
+    (void)state;
+    enum { GLOBAL = 20, MICRO = 4, STEPS = 60, TIMES = 3 };
+    static dt_mix want[STEPS][GLOBAL];
+    fixture f = open_fixture(make_numbered("mixed", N, SIDE, 1000));
+    dt_augment_options *o = &f.config.augment;
+    o->mixup = 0.4, o->cutmix = 1, o->mix_prob = 1, o->mix_switch = 0.5, o->repeats = TIMES;
+    o->erase = 0.5, o->erase_scale_min = 0.02, o->erase_scale_max = 0.33, o->erase_ratio_min = 0.3,
+    o->erase_ratio_max = 3.3;
+    for (int each = 0; each < 2; each++)
+        for (int32_t world = 1; world <= MICRO; world++)
+            for (int32_t rank = 0; rank < world; rank++)
+                for (int64_t first = 0; first < STEPS; first += 40) {
+                    dt_loader_options lo = train_options(&f, GLOBAL, MICRO, rank, world, world);
+                    dt_loader *l;
+                    o->mix_each = each;
+                    lo.first_step = first, lo.n_steps = STEPS - first;
+                    assert_ok(dt_loader_open(&lo, &l));
+                    for (int64_t s = first; s < STEPS; s++)
+                        for (int64_t m = rank; m < MICRO; m += world) {
+                            dt_batch b;
+                            assert_ok(dt_loader_next(l, &b, NULL));
+                            const int32_t *partner = dt_batch_field(&b, "partner");
+                            const float *share = dt_batch_field(&b, "share");
+                            for (int64_t r = 0; r < b.rows; r++) {
+                                const int64_t at = m + r * MICRO;
+                                const uint64_t t = (uint64_t)(s * GLOBAL + at);
+                                uint64_t repeat;
+                                dt_mix mix;
+                                memcpy(&mix, (int32_t *)dt_batch_field(&b, "mix") + r * DT_MIX_INTS,
+                                       sizeof mix);
+                                assert_int_equal(number_of(batch_image(&b) + r * SIDE * SIDE),
+                                                 dt_order_repeated(SEED, N, TIMES, t, &repeat));
+                                assert_int_equal(repeat, t % N % TIMES);
+                                assert_int_equal(mix.partner, b.rows - 1 - r);
+                                assert_int_equal(partner[r], batch_label(&b)[b.rows - 1 - r]);
+                                assert_true(share[r] >= 0 && share[r] <= 1);
+                                assert_true(mix.box.y1 > 0 ? mix.share == 1.0f : share[r] == mix.share);
+                                if (world == 1 && first == 0) want[s][at] = mix;
+                                assert_memory_equal(&mix, &want[s][at], sizeof mix);
+                                if (!each) assert_memory_equal(&mix.box, &want[s][0].box, sizeof mix.box);
+                            }
+                            dt_loader_release(l, &b);
+                        }
+                    dt_loader_close(l);
+                }
+    dt_loader_options eval = train_options(&f, GLOBAL, 1, 0, 1, 1);
+    dt_loader *l;
+    dt_batch b;
+    eval.eval = true, eval.batch = 4;
+    assert_ok(dt_loader_open(&eval, &l));
+    assert_ok(dt_loader_next(l, &b, NULL));
+    assert_true(!dt_batch_field(&b, "mix") && !dt_batch_field(&b, "partner") && !dt_batch_field(&b, "share"));
+    dt_loader_close(l);
+    dt_dataset_close(f.data);
+}
+
+/* Edited by the loader's threads as by hand; not where a device has the pixels. */
+static void test_edited(void **state) {
+    (void)state;
+    enum { STORED = 40, BATCH = 16, C = 3, BYTES = STORED * STORED * C };
+    fixture f = open_fixture(make_photos("edited", DT_STORE_RAW, 30, STORED, STORED));
+    dt_loader_options o = train_options(&f, BATCH, 1, 0, 1, 2);
+    dt_loader *plain, *edited, *none;
+    dt_augment_options more = f.config.augment;
+    dt_editor *e;
+    more.policy = DT_POLICY_RANDAUGMENT, more.policy_ops = 2, more.policy_magnitude = 9,
+    more.policy_bins = 31;
+    more.hue = 0.1, more.grayscale = 0.3, more.fill = 100;
+    assert_ok(dt_editor_new(&e));
+    assert_ok(dt_loader_open(&o, &plain));
+    o.augment = &more;
+    assert_ok(dt_loader_open(&o, &edited));
+    dt_augment a;
+    dt_augment_init(&a, &more, SEED, false, STORED, STORED);
+    for (uint64_t step = 0; step < 4; step++) {
+        dt_batch p, b;
+        assert_ok(dt_loader_next(plain, &p, NULL));
+        assert_ok(dt_loader_next(edited, &b, NULL));
+        for (uint64_t r = 0; r < BATCH; r++) {
+            const uint64_t t = step * BATCH + r;
+            const dt_draw_of of = {t / 30, dt_order_sample(SEED, 30, t), 0, step};
+            uint8_t *image = batch_image(&p) + r * BYTES;
+            dt_draws d;
+            dt_augment_draw(&a, &of, STORED, STORED, &d);
+            assert_ok(dt_edit_image(e, d.edit, d.n_edit, 100, image, STORED, STORED, C));
+            assert_memory_equal(image, batch_image(&b) + r * BYTES, BYTES);
+        }
+        dt_loader_release(plain, &p);
+        dt_loader_release(edited, &b);
+    }
+    dt_loader_close(plain);
+    dt_loader_close(edited);
+    dt_editor_free(e);
+    o.source_crop = true;
+    assert_fails(dt_loader_open(&o, &none), DT_ERR_INTERNAL, "does not edit");
+    dt_dataset_close(f.data);
+}
+
 static void test_early_close(void **state) {
     (void)state;
     fixture f = open_fixture(make_numbered("close", N, SIDE, 1000));
@@ -459,6 +561,8 @@ int main(void) {
         cmocka_unit_test(test_eval_once),
         cmocka_unit_test(test_augmented_bytes),
         cmocka_unit_test(test_source_crop),
+        cmocka_unit_test(test_mixed),
+        cmocka_unit_test(test_edited),
         cmocka_unit_test(test_early_close),
         cmocka_unit_test(test_slot_memory),
         cmocka_unit_test(test_damaged_sample),

@@ -46,4 +46,9 @@ double dt_schedule_warmup(const dt_schedule_options *o, double steps_per_epoch);
 double dt_schedule_lr(const dt_schedule_options *o, double lr, int64_t step, int64_t total_steps,
                       double steps_per_epoch);
 
+/* Decay of the average of weights in update `step`: that of its option, or with a warm-up of this power at most 1 - (1 +
+ * step)^-power, as timm's ModelEmaV3 has it: the first update takes the weights themselves, and early ones soon fade.
+ * power 0: no warm-up. */
+double dt_schedule_ema(double decay, double power, int64_t step);
+
 #endif

@@ -55,8 +55,11 @@ typedef struct dt_image_input {
     int64_t src_height, src_width;
     float mean[4], stddev[4];
 } dt_image_input;
-/* `classes`: as above; `device_crops`: it can. */
+/* Height and width that networks are fed in training, or in evaluation; 0: as stored. */
+int64_t dt_data_image_side(const dt_data_options *o, bool training);
+/* `classes`: as above; `device_crops`: it can, in training. */
 dt_status dt_data_image_input(const dt_data_options *o, const dt_augment_options *a, int64_t classes,
-                              const dt_dataset_info *info, bool device_crops, dt_image_input *out);
+                              const dt_dataset_info *info, bool training, bool device_crops,
+                              dt_image_input *out);
 
 #endif

@@ -98,6 +98,12 @@ void dt_augment_draw(const dt_augment *a, const dt_draw_of *of, int64_t src_h, i
 /* The window alone. */
 dt_window dt_augment_window(const dt_augment *a, uint64_t epoch, uint64_t sample, int64_t src_h,
                             int64_t src_w);
+/* For people: "random_resized, flip, randaugment (2 of magnitude 9), mixup 0.2 or cutmix 1 a batch"; "" where nothing
+ * is done. */
+typedef struct dt_recipe_text {
+    char s[512];
+} dt_recipe_text;
+dt_recipe_text dt_augment_text(const dt_augment_options *o);
 /* Of the row's label: by the share of its pixels that are its own. */
 float dt_augment_share(const dt_augment *a, const dt_mix *m);
 

@@ -20,17 +20,17 @@ typedef struct dt_data_bench_options {
 
 typedef struct dt_data_bench_row {
     const char *name;
-    double images_per_s;                  /* one thread, or all of them in the "loader" rows */
-    double read_us, decode_us, resize_us; /* per image; 0 in the "loader" rows */
-    double mb_per_image;                  /* read */
+    double images_per_s;                           /* one thread, or all of them in the "loader" rows */
+    double read_us, decode_us, resize_us, edit_us; /* per image; 0 in the "loader" rows */
+    double mb_per_image;                           /* read */
 } dt_data_bench_row;
 
-enum { DT_DATA_BENCH_ROWS = 6 };
+enum { DT_DATA_BENCH_AUGMENTS = 9, DT_DATA_BENCH_ROWS = 6 + DT_DATA_BENCH_AUGMENTS };
 
 /* Rows: raw 256 x 256 -> 224 x 224 with random-resized-crop and flip; the same with every checksum verified;
  * JPEG 500 x 375 at quality 90 -> 224 x 224 likewise; then both kinds through the loader with `threads`; last
  * the JPEG files through the loader and the device's decoder, until the batch lies on the device (0 images/s
- * where there is none). Prints a table to `out` unless NULL. */
+ * where there is none); then raw as in the first row with one augmentation each. Prints a table to `out` unless NULL. */
 dt_status dt_data_bench(const dt_data_bench_options *o, FILE *out,
                         dt_data_bench_row rows[DT_DATA_BENCH_ROWS]);
 

@@ -16,6 +16,7 @@ enum { DT_POLICY_OPS_MAX = 8 };
 typedef struct dt_data_options {
     char train[DT_KEY_STRING_MAX], val[DT_KEY_STRING_MAX]; /* shard directory, shard file or "synthetic" */
     int64_t image_size;                                    /* H = W fed to the model; 0: as stored */
+    int64_t val_size;                                      /* the same in evaluation; 0: as in training */
     int64_t channels;                                      /* of the images; 0: the data's own */
     int64_t workers;                                       /* loader threads per rank; 0: chosen */
     int64_t prefetch;                                      /* batches kept ready */

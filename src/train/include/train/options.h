@@ -45,7 +45,7 @@ typedef struct dt_train_options {
     double label_smoothing;
     double clip_norm;          /* 0: off */
     double ema;                /* decay; 0: off */
-    bool ema_warmup;           /* less in the first steps */
+    double ema_warmup;         /* power of its warm-up; 0: none */
     double loss_scale;         /* 0: chosen (1 in fp32/tf32/bf16, 1024 in fp16) */
     int64_t loss_scale_growth; /* steps; 0: static */
     int64_t eval_every_epochs; /* 0: only at the end */
