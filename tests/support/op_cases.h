@@ -2472,171 +2472,171 @@ static inline int32_t op_pixel(const op_case *c, const int64_t *pooled, int64_t 
         pixel = pixel * n + first + (int64_t)(u * (float)(last - first));
     }
     return (int32_t)pixel;
-    /* Of numbers that an fp32 holds as whole ones, since oracles read them so. */
-    static inline void op_fill_mix(const op_case *c, int64_t row, dt_mix *m) {
-        static const float share[] = {1, 0.25f, 0.75f};
-        const int32_t h = c->attr.input.size[0], w = c->attr.input.size[1];
-        *m = (dt_mix){.partner = (int32_t)(c->in[0].dim[0] - 1 - row), .share = share[row % 3]};
-        if (row % 4 == 0) m->box = (dt_box){h / 3, w / 4, h - 1, w};
-        if (row % 5 == 1 || row % 5 == 2) m->erase = (dt_box){0, w / 3, h / 2, w - 1};
-        m->noise = row % 5 == 2, m->key[0] = (uint32_t)row + 3, m->key[1] = 77;
-    }
+}
 
-    /* Host data of input i: floats for 16-bit kinds too, the value's own type for the others; always the same for a case.
+/* Of numbers that an fp32 holds as whole ones, since oracles read them so. */
+static inline void op_fill_mix(const op_case *c, int64_t row, dt_mix *m) {
+    static const float share[] = {1, 0.25f, 0.75f};
+    const int32_t h = c->attr.input.size[0], w = c->attr.input.size[1];
+    *m = (dt_mix){.partner = (int32_t)(c->in[0].dim[0] - 1 - row), .share = share[row % 3]};
+    if (row % 4 == 0) m->box = (dt_box){h / 3, w / 4, h - 1, w};
+    if (row % 5 == 1 || row % 5 == 2) m->erase = (dt_box){0, w / 3, h / 2, w - 1};
+    m->noise = row % 5 == 2, m->key[0] = (uint32_t)row + 3, m->key[1] = 77;
+}
+
+/* Host data of input i: floats for 16-bit kinds too, the value's own type for the others; always the same for a case.
  * Caller frees. `round_to` rounds floats of the compute dtype to what that dtype can hold. */
-    static inline void *op_case_data(const op_case *c, int32_t i, dt_dtype round_to) {
-        const op_in *in = &c->in[i];
-        int64_t n = 1, cols = in->dim[op_in_ndim(in) - 1], classes = c->in[0].dim[op_in_ndim(&c->in[0]) - 1];
-        const int64_t table_rows =
-            c->attr.embed.rows > 0 ? c->attr.embed.rows : c->in[0].dim[op_in_ndim(&c->in[0]) == 3];
-        for (int32_t d = 0; d < op_in_ndim(in); d++) n *= in->dim[d];
-        float *f = op_zalloc(n * 8);
-        int32_t *whole = (int32_t *)(void *)f;
-        int64_t *lng = (int64_t *)(void *)f;
-        double *dbl = (double *)(void *)f;
-        uint8_t *byte = (uint8_t *)f;
-        uint64_t salt = (uint64_t)i + 1;
-        const int64_t steps = c->in[dt_op_get(c->op)->main].dim[1];
-        for (int64_t e = 0; e < n; e++) {
-            float u = op_uniform(salt, e);
-            switch (in->kind) {
-            case IN_ACT:
-            case IN_VEC:
-                f[e] = 3 * u - 1.5f;
-                break;
-            case IN_DISTINCT:
-                f[e] = 0.125f * (float)(e * 37 % n) - (float)n / 16; /* 37 is no factor of n */
-                break;
-            case IN_WIDE:
-                f[e] = 10 * u - 5;
-                break;
-            case IN_WIDER:
-                f[e] = 20 * u - 10;
-                break;
-            case IN_ABOVE:
-                f[e] = 0.25f + 2 * u;
-                break;
-            case IN_TIE:
-                f[e] = -(float)(e % 3);
-                break;
-            case IN_FAR:
-                f[e] = 49 + 2 * u;
-                break;
-            case IN_UNIT_ACT:
-                f[e] = (u - 0.3f) / (cols > 16 ? 4 : 1);
-                break;
-            case IN_CALM:
-                f[e] = (u - 0.3f) * 4 / (float)cols;
-                break;
-            case IN_POS:
-                f[e] = 0.5f + u;
-                break;
-            case IN_ZERO:
-                f[e] = 0;
-                break;
-            case IN_SIGN:
-                f[e] = e % 3 == 2 ? -1 : 1;
-                break;
-            case IN_GRAM:
-                f[e] = e / cols == e % cols ? 60 * (float)cols : 1;
-                break;
-            case IN_BYTE:
-                byte[e] = (uint8_t)(256 * u);
-                break;
-            case IN_UNIT:
-                f[e] = u;
-                break;
-            case IN_BIT:
-                f[e] = u < 0.4f ? 1 : 0;
-                break;
-            case IN_DOUBLE:
-                dbl[e] = 3 * (double)u - 1.5 + 1e-9 * (double)e;
-                break;
-            case IN_LONG:
-                lng[e] = (int64_t)((double)(u - 0.5f) * (e % 2 ? 0x1p40 : 0x1p20)) + e;
-                break;
-            case IN_WHOLE:
-                whole[e] = (int32_t)((u - 0.5f) * 0x1p28f) + (int32_t)e;
-                break;
-            case IN_LABEL:
-                whole[e] = (int32_t)((float)classes * u);
-                break;
-            case IN_PADDED:
-                whole[e] = e % 3 == 1 ? -1 : (int32_t)((float)classes * u);
-                break;
-            case IN_LENGTH:
-                whole[e] = (int32_t)((steps + 1 + e) % (steps + 2));
-                break;
-            case IN_INDEX:
-                whole[e] = e % 4 == 3 ? 1 : (int32_t)((float)table_rows * u);
-                break;
-            case IN_PIXEL:
-                whole[e] = op_pixel(c, in->dim, e, u);
-                break;
-            case IN_POSITION:
-                byte[e] = (uint8_t)((float)(c->attr.window.kernel[0] * c->attr.window.kernel[1]) * u);
-                break;
-            case IN_MIX:
-                if (e % DT_MIX_INTS == 0) {
-                    dt_mix m;
-                    op_fill_mix(c, e / DT_MIX_INTS, &m);
-                    memcpy(whole + e, &m, sizeof m);
-                }
-                break;
-            case IN_WINDOW:
-                if (e % 8 == 0) op_fill_window(c, e / 8, u, whole + e);
-                break;
-            case IN_K_LENGTH:
-                whole[e] = (int32_t)((float)(2 * e) / (float)n * (float)c->in[0].dim[1] + 0.5f);
-                break;
-            case IN_Q_LENGTH:
-                whole[e] = 1 + (int32_t)(u * (float)c->in[0].dim[1]);
-                break;
-            case IN_SEGMENT:
-                whole[e] = e % cols == 0 ? 0 : whole[e - 1] + (u < 0.4f);
-                break;
-            case IN_LSE:
-                f[e] = e % 7 == 6 ? -INFINITY : 6 + u;
-                break;
+static inline void *op_case_data(const op_case *c, int32_t i, dt_dtype round_to) {
+    const op_in *in = &c->in[i];
+    int64_t n = 1, cols = in->dim[op_in_ndim(in) - 1], classes = c->in[0].dim[op_in_ndim(&c->in[0]) - 1];
+    const int64_t table_rows =
+        c->attr.embed.rows > 0 ? c->attr.embed.rows : c->in[0].dim[op_in_ndim(&c->in[0]) == 3];
+    for (int32_t d = 0; d < op_in_ndim(in); d++) n *= in->dim[d];
+    float *f = op_zalloc(n * 8);
+    int32_t *whole = (int32_t *)(void *)f;
+    int64_t *lng = (int64_t *)(void *)f;
+    double *dbl = (double *)(void *)f;
+    uint8_t *byte = (uint8_t *)f;
+    uint64_t salt = (uint64_t)i + 1;
+    const int64_t steps = c->in[dt_op_get(c->op)->main].dim[1];
+    for (int64_t e = 0; e < n; e++) {
+        float u = op_uniform(salt, e);
+        switch (in->kind) {
+        case IN_ACT:
+        case IN_VEC:
+            f[e] = 3 * u - 1.5f;
+            break;
+        case IN_DISTINCT:
+            f[e] = 0.125f * (float)(e * 37 % n) - (float)n / 16; /* 37 is no factor of n */
+            break;
+        case IN_WIDE:
+            f[e] = 10 * u - 5;
+            break;
+        case IN_WIDER:
+            f[e] = 20 * u - 10;
+            break;
+        case IN_ABOVE:
+            f[e] = 0.25f + 2 * u;
+            break;
+        case IN_TIE:
+            f[e] = -(float)(e % 3);
+            break;
+        case IN_FAR:
+            f[e] = 49 + 2 * u;
+            break;
+        case IN_UNIT_ACT:
+            f[e] = (u - 0.3f) / (cols > 16 ? 4 : 1);
+            break;
+        case IN_CALM:
+            f[e] = (u - 0.3f) * 4 / (float)cols;
+            break;
+        case IN_POS:
+            f[e] = 0.5f + u;
+            break;
+        case IN_ZERO:
+            f[e] = 0;
+            break;
+        case IN_SIGN:
+            f[e] = e % 3 == 2 ? -1 : 1;
+            break;
+        case IN_GRAM:
+            f[e] = e / cols == e % cols ? 60 * (float)cols : 1;
+            break;
+        case IN_BYTE:
+            byte[e] = (uint8_t)(256 * u);
+            break;
+        case IN_UNIT:
+            f[e] = u;
+            break;
+        case IN_BIT:
+            f[e] = u < 0.4f ? 1 : 0;
+            break;
+        case IN_DOUBLE:
+            dbl[e] = 3 * (double)u - 1.5 + 1e-9 * (double)e;
+            break;
+        case IN_LONG:
+            lng[e] = (int64_t)((double)(u - 0.5f) * (e % 2 ? 0x1p40 : 0x1p20)) + e;
+            break;
+        case IN_WHOLE:
+            whole[e] = (int32_t)((u - 0.5f) * 0x1p28f) + (int32_t)e;
+            break;
+        case IN_LABEL:
+            whole[e] = (int32_t)((float)classes * u);
+            break;
+        case IN_PADDED:
+            whole[e] = e % 3 == 1 ? -1 : (int32_t)((float)classes * u);
+            break;
+        case IN_LENGTH:
+            whole[e] = (int32_t)((steps + 1 + e) % (steps + 2));
+            break;
+        case IN_INDEX:
+            whole[e] = e % 4 == 3 ? 1 : (int32_t)((float)table_rows * u);
+            break;
+        case IN_PIXEL:
+            whole[e] = op_pixel(c, in->dim, e, u);
+            break;
+        case IN_POSITION:
+            byte[e] = (uint8_t)((float)(c->attr.window.kernel[0] * c->attr.window.kernel[1]) * u);
+            break;
+        case IN_MIX:
+            if (e % DT_MIX_INTS == 0) {
+                dt_mix m;
+                op_fill_mix(c, e / DT_MIX_INTS, &m);
+                memcpy(whole + e, &m, sizeof m);
             }
-            if (op_is_16(round_to) && op_in_dtype(in->kind, round_to) == round_to)
-                f[e] = op_from16(round_to, op_to16(round_to, f[e]));
+            break;
+        case IN_WINDOW:
+            if (e % 8 == 0) op_fill_window(c, e / 8, u, whole + e);
+            break;
+        case IN_K_LENGTH:
+            whole[e] = (int32_t)((float)(2 * e) / (float)n * (float)c->in[0].dim[1] + 0.5f);
+            break;
+        case IN_Q_LENGTH:
+            whole[e] = 1 + (int32_t)(u * (float)c->in[0].dim[1]);
+            break;
+        case IN_SEGMENT:
+            whole[e] = e % cols == 0 ? 0 : whole[e - 1] + (u < 0.4f);
+            break;
+        case IN_LSE:
+            f[e] = e % 7 == 6 ? -INFINITY : 6 + u;
+            break;
         }
-        return f;
+        if (op_is_16(round_to) && op_in_dtype(in->kind, round_to) == round_to)
+            f[e] = op_from16(round_to, op_to16(round_to, f[e]));
     }
+    return f;
+}
 
-    /* Writes all inputs of the case. */
-    static inline void op_case_fill(const op_case *c, op_run *r) {
-        for (int32_t i = 0; i < DT_SLOTS_IN_MAX; i++) {
-            if (!op_case_has(c, i)) continue;
-            dt_vid v = dt_graph_find(r->g, op_case_in_name(i));
-            void *data = op_case_data(c, i, r->g->compute);
-            op_write(r, v, data);
-            free(data);
-        }
+/* Writes all inputs of the case. */
+static inline void op_case_fill(const op_case *c, op_run *r) {
+    for (int32_t i = 0; i < DT_SLOTS_IN_MAX; i++) {
+        if (!op_case_has(c, i)) continue;
+        dt_vid v = dt_graph_find(r->g, op_case_in_name(i));
+        void *data = op_case_data(c, i, r->g->compute);
+        op_write(r, v, data);
+        free(data);
     }
+}
 
-    /* Channels whose batch was not finite keep their running statistics, the others do not. */
-    static inline void op_check_bn_keeps(dt_backend * be) {
-        static const float stats[2][4] = {{1, INFINITY, 1, NAN}, {4, 4, INFINITY, 4}},
-                           before[4] = {8, 8, 8, 8};
-        const op_case c = {
-            .op = DT_OP_BN_FINALIZE,
-            .attr = {.norm.eps = 1e-5f, .norm.momentum = 0.5f, .norm.rows = 3},
-            .in = {{IN_POS, {2, 4}}, {IN_POS, {4}}, {IN_VEC, {4}}, {IN_VEC, {4}}, {IN_POS, {4}}}};
-        dt_graph *g = op_case_graph(&c, DT_DTYPE_F32);
-        op_run r = op_run_open(be, g, &op_step, false);
-        op_write(&r, dt_graph_find(g, "in0"), stats[0]);
-        op_write(&r, dt_graph_find(g, "in3"), before);
-        op_write(&r, dt_graph_find(g, "in4"), before);
-        op_run_go(&r);
-        float *mean = op_read(&r, dt_graph_find(g, "in3")), *var = op_read(&r, dt_graph_find(g, "in4"));
-        assert_true(mean[0] == 4.5f && fabsf(var[0] - 7) < 1e-5f);
-        for (int i = 1; i < 4; i++) assert_true(mean[i] == 8 && var[i] == 8);
-        free(mean);
-        free(var);
-        op_run_close(&r);
-        dt_graph_destroy(g);
-    }
+/* Channels whose batch was not finite keep their running statistics, the others do not. */
+static inline void op_check_bn_keeps(dt_backend *be) {
+    static const float stats[2][4] = {{1, INFINITY, 1, NAN}, {4, 4, INFINITY, 4}}, before[4] = {8, 8, 8, 8};
+    const op_case c = {.op = DT_OP_BN_FINALIZE,
+                       .attr = {.norm.eps = 1e-5f, .norm.momentum = 0.5f, .norm.rows = 3},
+                       .in = {{IN_POS, {2, 4}}, {IN_POS, {4}}, {IN_VEC, {4}}, {IN_VEC, {4}}, {IN_POS, {4}}}};
+    dt_graph *g = op_case_graph(&c, DT_DTYPE_F32);
+    op_run r = op_run_open(be, g, &op_step, false);
+    op_write(&r, dt_graph_find(g, "in0"), stats[0]);
+    op_write(&r, dt_graph_find(g, "in3"), before);
+    op_write(&r, dt_graph_find(g, "in4"), before);
+    op_run_go(&r);
+    float *mean = op_read(&r, dt_graph_find(g, "in3")), *var = op_read(&r, dt_graph_find(g, "in4"));
+    assert_true(mean[0] == 4.5f && fabsf(var[0] - 7) < 1e-5f);
+    for (int i = 1; i < 4; i++) assert_true(mean[i] == 8 && var[i] == 8);
+    free(mean);
+    free(var);
+    op_run_close(&r);
+    dt_graph_destroy(g);
+}
 
 #endif
