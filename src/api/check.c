@@ -30,6 +30,7 @@ static const struct {
 } word_table[] = {
     {"set train.micro_batch to a divisor of train.global_batch that is not larger",
      "set dt_net_options.batch to no more"},
+    {", or train.recompute = \"auto\"", ""},
     {"train.eval_batch", "dt_net_options.batch"},
     {"train.micro_batch", "dt_net_options.batch"},
     {"train.global_batch", "the batch of all ranks"},

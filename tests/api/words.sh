@@ -11,8 +11,8 @@ files=$(ls core/*.c cpu/*.c gpu/*.c gpu/*.cu data/*.c dist/*.c model/builder.c m
 found=$(grep -hoE "(\"|[ (\`[])$section\.[a-z_]+" $files | grep -oE "$section\.[a-z_]+" | sort -u |
     grep -vE '^(run|model|data|train|dist|optim|checkpoint|schedule)\.(c|h|h5)$')
 # Not reached: dt_net_save fixes how many are kept; a help text; a comment; an option that dt_data_open does not set;
-# dt_loss gives the target itself; a program freezes by groups.
-found=$(echo "$found" | grep -vxE 'checkpoint\.keep_last|optim\.weight_decay|train\.deterministic|data\.documents|data\.mask_token|model\.task|model\.freeze')
+# dt_loss gives the target itself; a program freezes by groups, and dt_data_open crops and flips alone.
+found=$(echo "$found" | grep -vxE 'checkpoint\.keep_last|optim\.weight_decay|train\.deterministic|data\.documents|data\.mask_token|model\.task|model\.freeze|augment\.(policy|grayscale|mixup|cutmix)')
 [ -n "$found" ] || { echo "words: found no key: the search is broken"; exit 1; }
 code=0
 for key in $found; do

@@ -279,7 +279,7 @@ static const refusal refusals[] = {
      "7:13: model.drop_path: would be ignored"},
     {"train = {epochs = 1, label_smoothing = 0.1}\n[model]\ntask = \"multilabel\"\n" DATA,
      "1:40: train.label_smoothing: would be ignored: it counts only with model.task = classify, language, "
-     "masked_language or model.losses.kind = cross_entropy, and here model.task = \"multilabel\""},
+     "masked_language or model.losses.kind = cross_entropy, class_bce, and here model.task = \"multilabel\""},
     {MINIMAL "[model]\nloss = \"mse\"\n",
      "6:8: model.loss: \"mse\" is of another task: model.task = \"classify\" has \"cross_entropy\""},
     {"train = {epochs = 1, early_stop_min_delta = 0.0}\n" DATA,

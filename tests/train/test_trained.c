@@ -61,6 +61,7 @@ static void test_plan_only(void **state) {
     rig_open(&real, config);
     rig_prepare(&plan, config);
     plan.be->info.free_bytes = 1000;
+    plan.c.train.recompute = DT_RECOMPUTE_LEVELS + DT_RECOMPUTE_NONE;
     const dt_engine_options o = {
         .config = &plan.c, .be = plan.be, .data = &plan.data, .train = true, .plan_only = true};
     check_ok(dt_engine_create(&o, &plan.e));
