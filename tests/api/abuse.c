@@ -165,7 +165,7 @@ static void sound_net(void) {
 static void grow(void) {
     const dt_var x = any_var();
     const char *name = below(3) ? NULL : any_name();
-    switch (below(14)) {
+    switch (below(20)) {
     case 0:
         keep_var(dt_input(ANY_NET, any_name(), any_dtype(), any_shape()));
         break;
@@ -225,6 +225,42 @@ static void grow(void) {
     case 12:
         dt_expose(x, any_name());
         (void)dt_var_shape(any_var());
+        break;
+    case 13: {
+        const dt_conv2d_options o = {.channels = any_whole(),
+                                     .kernel = any_whole(),
+                                     .stride = any_whole(),
+                                     .pad = any_whole(),
+                                     .dilation = any_whole(),
+                                     .groups = any_whole(),
+                                     .name = name};
+        keep_var(below(2) ? dt_conv1d(x, o) : dt_conv3d(x, o));
+        break;
+    }
+    case 14: {
+        dt_var part[40];
+        const int64_t sizes[40] = {any_whole(), any_whole(), any_whole()};
+        dt_split(x, below(5) - 2, seldom() ? 40 : below(4) - 1, below(2) ? NULL : sizes,
+                 seldom() ? NULL : part);
+        break;
+    }
+    case 15:
+        keep_var(below(2) ? dt_slice(x, below(5) - 2, any_whole(), any_whole())
+                          : dt_pad(x, below(5) - 2, any_whole(), any_whole()));
+        break;
+    case 16:
+        keep_var(below(2) ? dt_gather(x, any_var(), below(5) - 2) : dt_one_hot(x, any_whole()));
+        break;
+    case 17:
+        keep_var(below(2)   ? dt_adaptive_maxpool(x, any_whole(), any_whole())
+                 : below(2) ? dt_adaptive_avgpool(x, any_whole(), any_whole())
+                            : dt_global_maxpool(x));
+        break;
+    case 18:
+        keep_var(below(2) ? dt_upsample(x, (dt_upsample_options){.scale = any_whole(),
+                                                                 .height = seldom() ? any_whole() : 0,
+                                                                 .mode = below(3)})
+                          : dt_cosine_similarity(x, any_var(), any_real()));
         break;
     default: {
         static const char *const kind[] = {"mse",   "value", "cross_entropy", "bce",

@@ -545,7 +545,7 @@ static void refused_in_building(void **state) {
     MISTAKE(DT_ERR_CONFIG, "whole numbers", dt_gather(x, v, 0));
     MISTAKE(DT_ERR_USAGE, "dimension -1", dt_gather(x, y, -1));
     MISTAKE(DT_ERR_USAGE, "dimension 3", dt_slice(x, 3, 0, 1));
-    MISTAKE(DT_ERR_USAGE, "33 parts", dt_split(x, 0, 33, NULL, &x));
+    MISTAKE(DT_ERR_USAGE, "33 parts", dt_split(x, 0, 33, NULL, (dt_var[33]){{0}}));
     MISTAKE(DT_ERR_CONFIG, "3 parts", dt_split(x, 0, 3, NULL, (dt_var[3]){{0}}));
     MISTAKE(DT_ERR_USAGE, "dimension 4", dt_stack((dt_var[]){x, x}, 2, 4));
     MISTAKE(DT_ERR_CONFIG, "add", dt_add(x, v));
