@@ -310,7 +310,7 @@ CASES = [
     Case("mobilenet_v2", classifier("mobilenet_v2"), keys=(DROPOUT,), seeds=range(3)),
     Case("mobilenet_v3_small", classifier("mobilenet_v3_small"), keys=(DROPOUT,), seeds=range(3)),
     Case("mobilenet_v3_large", classifier("mobilenet_v3_large"), keys=(DROPOUT,), seeds=range(3)),
-    Case("efficientnet_b0", classifier("efficientnet_b0"), keys=BOTH),
+    Case("efficientnet_b0", classifier("efficientnet_b0"), keys=BOTH, batch=4, seeds=range(2)),
     Case("efficientnet_v2_s", classifier("efficientnet_v2_s"), keys=BOTH),
     Case("convnext_tiny", classifier("convnext_tiny"), keys=(DROP_PATH,)),
     Case("vit_b_16", classifier("vit_b_16", image_size=48), side=48),
