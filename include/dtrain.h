@@ -613,6 +613,21 @@ typedef struct dt_attention_inputs {
 } dt_attention_inputs;
 DT_API dt_var dt_attention_of(dt_var x, dt_attention_inputs inputs, dt_attention_options options);
 
+/* A built-in network. A rate that is 0 is as the network was published; below 0: nothing is dropped. What the network does
+ * not have is an error. */
+typedef struct dt_model_add_options {
+    int64_t outputs;    /* classes; of a language model the vocabulary; needed, but of autoencoders */
+    double dropout;     /* efficientnet, mobilenet, vit, deit, mlp */
+    double drop_path;   /* of the last residual branch: efficientnet, convnext, vit, deit */
+    bool small_stem;    /* resnet: for images of about 32 pixels */
+    bool mean_pool;     /* vit: the head reads the mean of all patches; there is no token */
+    int64_t widths[16]; /* mlp, autoencoders: of hidden layers; all 0: as published */
+} dt_model_add_options;
+/* The network that `dtrain models` calls so, from x on: images [H, W, C], or steps of tokens [T], whole numbers. Gives
+ * [outputs], of a language model [T, outputs], of an autoencoder [1], how far it misses x. Parameters have the names and
+ * shapes of the network's reference, such as torchvision's, so a network can hold one of a family. */
+DT_API dt_var dt_model(const char *name, dt_var x, dt_model_add_options options);
+
 /* Shape of a row of x; {0} of DT_NO_VAR. */
 DT_API dt_shape dt_var_shape(dt_var x);
 /* x may be read after a forward pass as `name`. */

@@ -4,6 +4,8 @@
 
 #include "core/op.h"
 #include "model/layer.h"
+#include "model/model.h"
+#include "model/model_table.h"
 #include "net.h"
 
 /* Of this thread: the network that grew last, and the one that was refused last. */
@@ -573,6 +575,46 @@ dt_var dt_attention_of(dt_var x, dt_attention_inputs inputs, dt_attention_option
 
 dt_var dt_attention(dt_var x, dt_attention_options o) {
     return dt_attention_of(x, DT_LITERAL(dt_attention_inputs){DT_NO_VAR, DT_NO_VAR, DT_NO_VAR}, o);
+}
+
+/* The keys of [model] that the options stand for. */
+static dt_status take_model(const char *model, const dt_model_add_options *o, dt_model_options *out) {
+    const struct {
+        const char *key;
+        bool set;
+    } keys[] = {{"dropout", o->dropout != 0},
+                {"drop_path", o->drop_path != 0},
+                {"small_stem", o->small_stem},
+                {"pool", o->mean_pool},
+                {"widths", o->widths[0] != 0}};
+    dt_section_defaults(&dt_model_section, out);
+    snprintf(out->name, sizeof out->name, "%s", model);
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
+        if (keys[i].set && !dt_model_takes(out, keys[i].key))
+            return dt_fail(DT_ERR_CONFIG, "dt_model: %s has no %s", out->name, keys[i].key);
+    if (!(o->dropout < 1) || !(o->drop_path < 1))
+        return dt_fail(DT_ERR_CONFIG, "dt_model: dropout %g, drop_path %g, expected below 1", o->dropout,
+                       o->drop_path);
+    if (o->dropout != 0) out->dropout = o->dropout > 0 ? o->dropout : 0;
+    if (o->drop_path != 0) out->drop_path = o->drop_path > 0 ? o->drop_path : 0;
+    out->small_stem = o->small_stem;
+    out->pool = o->mean_pool ? DT_POOL_MEAN : DT_POOL_TOKEN;
+    _Static_assert(sizeof o->widths / sizeof o->widths[0] == DT_WIDTHS_MAX, "as the header says");
+    for (int i = 0; i < DT_WIDTHS_MAX && o->widths[i] != 0; i++) {
+        DT_TRY(dt_check_whole("dt_model", "widths", o->widths[i], 1, 1 << 20));
+        out->widths[out->n_width++] = (double)o->widths[i];
+    }
+    return dt_check_whole("dt_model", "outputs", o->outputs, 1, 1 << 24);
+}
+
+dt_var dt_model(const char *name, dt_var x, dt_model_add_options options) {
+    const dt_model_row *row;
+    dt_model_options o;
+    dt_net *net = net_of(x, __func__);
+    if (!net) return DT_NO_VAR;
+    if (!holds(net, dt_model_get(name ? name : "", &row)) || !holds(net, take_model(row->name, &options, &o)))
+        return DT_NO_VAR;
+    return made(net, dt_model_add_to(&net->b, &o, x.id, options.outputs));
 }
 
 dt_shape dt_var_shape(dt_var x) {

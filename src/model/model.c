@@ -94,6 +94,39 @@ dt_status dt_model_build(const dt_model_options *o, const dt_model_input *in, dt
     return build_row(row, o, &plain, compute, training, out);
 }
 
+static bool is_of_model(void *arg, const char *key, const char *what) {
+    const dt_model_options *o = arg;
+    const dt_key_row *row =
+        strncmp(key, "model.", 6) == 0 ? dt_section_find(&dt_model_section, key + 6) : NULL;
+    return row && dt_key_holds(row, o, what);
+}
+
+bool dt_model_takes(const dt_model_options *o, const char *key) {
+    return dt_key_counts(dt_section_find(&dt_model_section, key)->only, is_of_model, (void *)(uintptr_t)o);
+}
+
+dt_vid dt_model_add_to(dt_builder *b, const dt_model_options *o, dt_vid x, int64_t outputs) {
+    const dt_model_row *row;
+    if (b->status != DT_OK) return -1;
+    b->status = dt_model_get(o->name, &row);
+    if (b->status != DT_OK) return -1;
+    const dt_value *v = &b->g->value[x];
+    const bool tokens = row->reads == DT_READS_TOKENS, minimizes = strcmp(row->task, "minimize") == 0;
+    if (row->input == 0)
+        b->status = dt_fail(DT_ERR_CONFIG, "it is no network by itself");
+    else if (tokens && (v->dtype != DT_DTYPE_I32 || v->ndim != 2))
+        b->status = dt_fail(DT_ERR_CONFIG, "it reads tokens, i32 [rows, steps], and %s is %s", v->name,
+                            dt_value_shape_text(v));
+    else if (!tokens && v->dtype != b->g->compute)
+        b->status = dt_fail(DT_ERR_CONFIG, "it reads images or rows of numbers, and %s is %s", v->name,
+                            dt_value_shape_text(v));
+    else if (!minimizes && outputs < 1)
+        b->status = dt_fail(DT_ERR_CONFIG, "%lld outputs: say how many it is to have", (long long)outputs);
+    const dt_vid y = b->status == DT_OK ? row->build(b, x, outputs, o, row->shape) : -1;
+    if (b->status != DT_OK) dt_error_context("model %s", row->name);
+    return b->status == DT_OK ? y : -1;
+}
+
 /* Whether a node before this one, or an operand before this one, is the same parameter. */
 static bool was_counted(const dt_graph *g, dt_nid id, int32_t slot) {
     const dt_vid v = g->node[id].in[slot];

@@ -88,6 +88,9 @@ static const dt_mobilenet_v3_shape mobilenet_v3_small = {.hidden = 1024,
                                                                    {5, 960, 160, true, true, 1},
                                                                    {5, 960, 160, true, true, 1}}};
 
+static const dt_widths mlp_widths = {{512, 512}}, autoencoder_widths = {{512, 128, 32}},
+                       conv_autoencoder_widths = {{32, 64}};
+
 /* What a row of images has in common; and of a network of torchvision's, at 224 pixels or another size. */
 #define IMAGES                  DT_READS_IMAGES, "classify"
 #define TORCHVISION(name, side) IMAGES, "torchvision " name, side, 3, 1000
@@ -186,6 +189,11 @@ static const dt_mobilenet_v3_shape mobilenet_v3_small = {.hidden = 1024,
       "PyTorch examples word_language_model", 35, 33278, 33278)                                              \
     M("lstm_classifier", dt_net_lstm_classifier, SHAPE(.blocks = 1, .channels = 128), DT_READS_TOKENS,       \
       "classify", "torch.nn Embedding, LSTM, Linear", 256, 10000, 2)                                         \
+    M("mlp", dt_net_mlp, &mlp_widths, DT_READS_ROWS, "classify", "torchvision MLP", 28, 1, 10)               \
+    M("autoencoder", dt_net_autoencoder, &autoencoder_widths, DT_READS_ROWS, "minimize", "torch Sequential", \
+      28, 1, 1)                                                                                              \
+    M("conv_autoencoder", dt_net_conv_autoencoder, &conv_autoencoder_widths, DT_READS_IMAGES, "minimize",    \
+      "torch Sequential", 28, 1, 1)                                                                          \
     M("layers", dt_net_layers, NULL, DT_READS_FIELDS, "classify", "[[model.layers]]", 0, 0, 0)
 
 #define ROW(...)        {__VA_ARGS__},

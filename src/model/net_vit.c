@@ -45,7 +45,7 @@ static dt_vid add_token(dt_builder *b, const char *name, dt_vid table, int64_t a
     if (b->status != DT_OK) return -1;
     const dt_value *v = &b->g->value[table];
     const int64_t rows = v->dim[1], dim[] = {1, 1, v->dim[2]};
-    const dt_vid token = dt_net_param(b, name, 3, dim, DT_INIT_NORMAL, std);
+    const dt_vid token = dt_net_param(b, name, 3, dim, std > 0 ? DT_INIT_NORMAL : DT_INIT_ZERO, std);
     const dt_attr place = {.shape = {.axis = 1, .begin = at, .length = rows}};
     const dt_vid row = dt_build_op(b, dt_net_join("%s/row", name).s, DT_OP_PAD, &place, 1, &token);
     return dt_build_add(b, dt_net_join("%s/table", name).s, table, row);

@@ -56,13 +56,18 @@ typedef struct dt_vit_shape {
     bool distilled; /* a second token with a head of its own; the result is the mean of both */
 } dt_vit_shape;
 
+typedef struct dt_widths {
+    int16_t width[DT_WIDTHS_MAX];
+} dt_widths;
+
 dt_net_fn dt_net_resnet;       /* shape: dt_resnet_shape */
 dt_net_fn dt_net_efficientnet; /* dt_efficientnet_shape */
 dt_net_fn dt_net_mobilenet_v2;
-dt_net_fn dt_net_mobilenet_v3; /* dt_mobilenet_v3_shape */
-dt_net_fn dt_net_convnext;     /* dt_convnext_shape */
-dt_net_fn dt_net_vit;          /* dt_vit_shape */
-dt_net_fn dt_net_quickstart;   /* five convolutions for 28x28 images */
+dt_net_fn dt_net_mobilenet_v3;                                     /* dt_mobilenet_v3_shape */
+dt_net_fn dt_net_convnext;                                         /* dt_convnext_shape */
+dt_net_fn dt_net_vit;                                              /* dt_vit_shape */
+dt_net_fn dt_net_mlp, dt_net_autoencoder, dt_net_conv_autoencoder; /* dt_widths */
+dt_net_fn dt_net_quickstart;                                       /* five convolutions for 28x28 images */
 dt_net_fn dt_net_gpt2, dt_net_llama, dt_net_bert, dt_net_lstm_lm, dt_net_gru_lm,
     dt_net_lstm_classifier; /* shape: dt_text_shape */
 dt_net_fn dt_net_layers;    /* [[model.layers]] of the configuration */

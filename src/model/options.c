@@ -105,7 +105,7 @@ static const dt_key_row model_keys[] = {
              "are drawn, "
              "the others left out, and both are listed"},
     {FLOAT("dropout", dropout, -1, 1), .flags = DT_KEY_MATHS | DT_KEY_LATER | DT_KEY_OPEN_MAX,
-     .fallback = "-1.0", .only = "model.name = efficientnet*, mobilenet*, vit*, deit*, " TEXT_NETS,
+     .fallback = "-1.0", .only = "model.name = efficientnet*, mobilenet*, vit*, deit*, mlp, " TEXT_NETS,
      .help = "Part of the values dropped in training where the network drops some: of text the embedding, "
              "attention's "
              "weights and what each block adds, or what goes between recurrent layers. -1: as it was "
@@ -118,6 +118,11 @@ static const dt_key_row model_keys[] = {
     {CHOICE("pool", pool, pool_names), LATER_MATHS, .fallback = "token", .only = "model.name = vit*",
      .help = "What the head of a vision transformer reads: its token, or the mean of all patches, and then "
              "there is no token"},
+    {FLOATS("widths", widths, n_width, 1, 1 << 20), LATER_MATHS, .fallback = "[]",
+     .only = "model.name = mlp, autoencoder, conv_autoencoder",
+     .help = "Widths of the hidden layers, whole numbers; of an autoencoder those of the encoder, whose "
+             "mirror image "
+             "the decoder is; []: as published"},
 };
 const dt_section dt_model_section = SECTION("model", model_keys);
 #undef KEYS_OF

@@ -215,7 +215,13 @@ static void fill_input(const golden *g, const network *n, const char *name, int3
     }
 }
 
-/* Puts the weights and inputs of the golden file into the network; returns its loss. */
+static void fill_valid(const network *n) {
+    const dt_vid v = dt_graph_input(n->program->graph, DT_FIELD_VALID);
+    for (int64_t i = 0; v >= 0 && i < dt_value_n_elem(&n->program->graph->value[v]); i++)
+        ((int32_t *)dt_program_address(n->program, v))[i] = 1;
+}
+
+/* Feeds the inputs of the golden file and runs a step without an update; returns its loss. */
 static double run(const golden *g, const network *n) {
     float *metric = n->store->arena[DT_ARENA_METRIC];
     *n->store->params =
@@ -225,6 +231,7 @@ static double run(const golden *g, const network *n) {
     if (g->in.height > 0) fill_input(g, n, "label", 0, g->in.classes, false);
     for (int32_t i = 0; i < g->in.n_field; i++)
         fill_input(g, n, g->field[i].name, g->field[i].ndim, g->below[i], false);
+    fill_valid(n);
     check_ok(dt_program_run(n->program, NULL, NULL));
     return (double)metric[DT_METRIC_LOSS] / (double)metric[DT_METRIC_SAMPLES];
 }

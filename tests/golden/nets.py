@@ -75,7 +75,7 @@ class Case:
     """One network at a size that is quick to compute. make: gives the reference. fields: of tokens and rows, name ->
     (shape of a row, number below which they lie; 0: floats in [-1, 1)); None: an image of `side` pixels. task: its loss."""
 
-    def __init__(self, model, make, side=64, batch=2, channels=3, outputs=10, keys=(), lr=0.01, steps=STEPS, fields=None,
+    def __init__(self, model, make, side=64, batch=2, channels=3, outputs=10, keys=(), lr=0.001, steps=STEPS, fields=None,
                  task="classify", forward=None, renamed=None, file=None, seeds=(0,)):
         self.__dict__.update(locals())
         self.file = file or model
@@ -261,6 +261,41 @@ for width in ("tiny", "small", "base", "large"):
         COUNTS[f"deit_{width}"] = patches(f"deit_{width}_patch16_224", 16)
         COUNTS[f"deit_{width}_distilled"] = patches(f"deit_{width}_distilled_patch16_224", 16)
 
+
+
+def mlp(outputs=10):
+    return nn.Sequential(nn.Flatten(), torchvision.ops.MLP(784, [512, 512, outputs]))
+
+
+class Autoencoder(nn.Module):
+    def __init__(self, encoder, decoder):
+        super().__init__()
+        self.encoder, self.decoder = nn.Sequential(*encoder), nn.Sequential(*decoder)
+
+    def forward(self, x):
+        return ((self.decoder(self.encoder(x)) - x) ** 2).flatten(1).mean(1)
+
+
+def autoencoder():
+    relu, dense = nn.ReLU, nn.Linear
+    return Autoencoder([dense(784, 512), relu(), dense(512, 128), relu(), dense(128, 32)],
+                       [dense(32, 128), relu(), dense(128, 512), relu(), dense(512, 784)])
+
+
+def conv_autoencoder():
+    half = dict(stride=2, padding=1)
+    twice = dict(stride=2, padding=1, output_padding=1)
+    return Autoencoder([nn.Conv2d(1, 32, 3, **half), nn.ReLU(), nn.Conv2d(32, 64, 3, **half)],
+                       [nn.ConvTranspose2d(64, 32, 3, **twice), nn.ReLU(), nn.ConvTranspose2d(32, 1, 3, **twice)])
+
+
+def without_flatten(name):
+    return name.removeprefix("1.")
+
+
+COUNTS |= {"mlp": mlp, "autoencoder": autoencoder, "conv_autoencoder": conv_autoencoder}
+RENAMED = {"mlp": without_flatten}
+
 # What draws random numbers is off on both sides.
 DROPOUT, DROP_PATH = ("dropout", 0.0), ("drop_path", 0.0)
 BOTH = (DROPOUT, DROP_PATH)
@@ -268,20 +303,24 @@ KINKS = dict(side=33, seeds=range(6))  # functions with kinks: few places, and i
 TIMM = dict(num_classes=10)
 
 CASES = [
-    Case("resnet18", classifier("resnet18"), batch=4, seeds=(2,)),
+    Case("resnet18", classifier("resnet18"), batch=4, seeds=(2,), lr=0.01),
     Case("resnet50", classifier("resnet50"), **KINKS),
     Case("resnext50_32x4d", classifier("resnext50_32x4d"), **KINKS),
     Case("wide_resnet50_2", classifier("wide_resnet50_2"), **KINKS),
     Case("mobilenet_v2", classifier("mobilenet_v2"), keys=(DROPOUT,), seeds=range(3)),
     Case("mobilenet_v3_small", classifier("mobilenet_v3_small"), keys=(DROPOUT,), seeds=range(3)),
     Case("mobilenet_v3_large", classifier("mobilenet_v3_large"), keys=(DROPOUT,), seeds=range(3)),
-    Case("efficientnet_b0", classifier("efficientnet_b0"), keys=BOTH),
+    Case("efficientnet_b0", classifier("efficientnet_b0"), keys=BOTH, batch=4, seeds=range(2)),
     Case("efficientnet_v2_s", classifier("efficientnet_v2_s"), keys=BOTH),
     Case("convnext_tiny", classifier("convnext_tiny"), keys=(DROP_PATH,)),
-    Case("vit_b_16", classifier("vit_b_16", image_size=48), side=48, lr=1e-3),
+    Case("vit_b_16", classifier("vit_b_16", image_size=48), side=48),
     Case("vit_tiny_patch16", patches("vit_tiny_patch16_224", 16, img_size=48, **TIMM), side=48),
     Case("vit_tiny_patch8", patches("vit_tiny_patch16_224", 8, img_size=32, class_token=False, global_pool="avg",
                                     fc_norm=False, **TIMM), side=32, keys=(("pool", '"mean"'),), file="vit_mean"),
+    Case("mlp", mlp, side=28, channels=1, batch=8, renamed=without_flatten),
+    Case("autoencoder", autoencoder, side=28, channels=1, batch=8, task="minimize",
+         forward=lambda net, x: net(x["image"].flatten(1)), seeds=range(3)),
+    Case("conv_autoencoder", conv_autoencoder, side=28, channels=1, batch=4, task="minimize", seeds=range(3)),
     Case("deit_tiny_distilled", patches("deit_tiny_distilled_patch16_224", 16, img_size=48, **TIMM), side=48),
 ]
 
@@ -295,7 +334,7 @@ def main():
                 make(case)
     if not chosen or "counts" in chosen:
         with torch.device("meta"):
-            lines = [count_line(model, make_net()) for model, make_net in COUNTS.items()]
+            lines = [count_line(model, make_net(), RENAMED.get(model)) for model, make_net in COUNTS.items()]
         with open(os.path.join(HERE, "nets", "counts.txt"), "w") as out:
             out.write("\n".join(lines) + "\n")
 

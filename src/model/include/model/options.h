@@ -5,7 +5,7 @@
 #include "model/layer.h"
 #include "model/lora.h"
 
-enum { DT_LAYERS_MAX = 512, DT_MODEL_LOSSES_MAX = DT_LOSSES_MAX - 1 };
+enum { DT_WIDTHS_MAX = 16, DT_LAYERS_MAX = 512, DT_MODEL_LOSSES_MAX = DT_LOSSES_MAX - 1 };
 
 /* One [[model.layers]] entry. */
 typedef struct dt_layer_entry {
@@ -67,9 +67,11 @@ typedef struct dt_model_options {
     /* networks of text; 0: the network's own */
     int64_t vocab, positions; /* 0: as the data has */
     int64_t blocks, channels, heads, kv_heads, hidden;
-    bool tied;                 /* of recurrent language models */
-    double dropout, drop_path; /* -1: as the network was published */
-    int64_t pool;              /* vit: dt_pool_kind */
+    bool tied;                    /* of recurrent language models */
+    double dropout, drop_path;    /* -1: as the network was published */
+    int64_t pool;                 /* vit: dt_pool_kind */
+    double widths[DT_WIDTHS_MAX]; /* mlp and autoencoders: widths; none: as the table of models says */
+    int32_t n_width;
     int32_t n_layers;
     dt_layer_entry *layers;              /* owned */
     char layers_file[DT_KEY_STRING_MAX]; /* where they stand, for messages */

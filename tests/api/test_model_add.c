@@ -1,0 +1,103 @@
+/* Built-in networks in a program: added by name, trained, and refused where they do not fit. */
+#include "api_test.h"
+
+enum { BATCH = 4, SIDE = 32, CLASSES = 3 };
+
+static dt_net *make(dt_run *run, const char *name, dt_model_add_options o) {
+    dt_net *net;
+    OK(dt_net_create(run, (dt_net_options){.batch = BATCH, .optimizer = {.name = "adam", .lr = 1e-3}}, &net));
+    dt_var x = dt_image_input(net, "image", (dt_image_options){.height = SIDE, .width = SIDE, .channels = 3});
+    dt_var y = dt_model(name, x, o);
+    dt_loss("cross_entropy", y, dt_input(net, "label", DT_DTYPE_I32, DT_SHAPE_SCALAR), (dt_loss_options){0});
+    return net;
+}
+
+static void set(dt_net *net, dt_run *run, const char *name, dt_dtype dtype, dt_shape shape,
+                const void *data) {
+    dt_tensor *t;
+    OK(dt_tensor_from(run, dtype, shape, data, &t));
+    OK(dt_net_set(net, name, t));
+    dt_tensor_free(t);
+}
+
+/* What the classic framework's build_resnet50 and its kin stand for: the loss of one batch falls. */
+static void test_networks_learn(void **state) {
+    (void)state;
+    static const struct {
+        const char *name, *parameter;
+        dt_model_add_options o;
+        int64_t n_elem; /* of it */
+    } rows[] = {
+        {"resnet50", "layer4.2.conv3.weight", {.outputs = CLASSES, .small_stem = true}, 2048 * 512},
+        {"efficientnet_b0", "features.1.0.block.1.fc1.weight", {.outputs = CLASSES, .dropout = -1}, 8 * 32},
+        {"vit_tiny_patch8",
+         "blocks.0.attn.qkv.weight",
+         {.outputs = CLASSES, .drop_path = 0.1},
+         3 * 192 * 192},
+        {"vit_tiny_patch16", "pos_embed", {.outputs = CLASSES, .mean_pool = true}, 4 * 192},
+        {"mlp", "3.weight", {.outputs = CLASSES, .widths = {20, 10}}, 10 * 20},
+    };
+    dt_run *run = open_cpu();
+    uint8_t image[BATCH][SIDE * SIDE * 3];
+    const int32_t label[BATCH] = {0, 1, 2, 1};
+    for (int i = 0; i < BATCH; i++)
+        for (int k = 0; k < SIDE * SIDE * 3; k++)
+            image[i][k] = (uint8_t)((k * (label[i] + 3) + 40 * label[i]) % 251);
+    for (size_t r = 0; r < sizeof rows / sizeof rows[0]; r++) {
+        dt_net *net = make(run, rows[r].name, rows[r].o);
+        dt_tensor *t;
+        double first = 0, last = 0;
+        OK(dt_net_compile(net));
+        OK(dt_net_parameter(net, rows[r].parameter, &t));
+        assert_int_equal(dt_tensor_n_elem(t), rows[r].n_elem);
+        dt_tensor_free(t);
+        set(net, run, "image", DT_DTYPE_U8, DT_SHAPE(BATCH, SIDE, SIDE, 3), image);
+        set(net, run, "label", DT_DTYPE_I32, DT_SHAPE(BATCH), label);
+        for (int step = 0; step < 4; step++) {
+            OK(dt_net_step(net));
+            OK(dt_net_metric(net, "loss", &last));
+            if (step == 0) first = last;
+        }
+        if (!(last < first)) fail_msg("%s: the loss went from %g to %g", rows[r].name, first, last);
+        dt_net_free(net);
+    }
+    dt_run_close(run);
+}
+
+static void test_what_does_not_fit_is_refused(void **state) {
+    (void)state;
+    static const struct {
+        const char *name;
+        dt_model_add_options o;
+        const char *why;
+    } rows[] = {
+        {"resnet51", {.outputs = CLASSES}, "no model \"resnet51\"; did you mean \"resnet50\"?"},
+        {NULL, {.outputs = CLASSES}, "no model \"\""},
+        {"layers", {.outputs = CLASSES}, "no network by itself"},
+        {"resnet18", {.outputs = 0}, "0 outputs"},
+        {"resnet18", {.outputs = -3}, "outputs is -3"},
+        {"resnet18", {.outputs = CLASSES, .dropout = 0.1}, "resnet18 has no dropout"},
+        {"mobilenet_v2", {.outputs = CLASSES, .drop_path = 0.1}, "mobilenet_v2 has no drop_path"},
+        {"vit_b_16", {.outputs = CLASSES, .dropout = 1}, "dropout 1"},
+        {"vit_tiny_patch14", {.outputs = CLASSES}, "not whole patches of 14"},
+        {"mlp", {.outputs = CLASSES, .widths = {-1}}, "widths is -1"},
+        {"gpt2", {.outputs = CLASSES}, "it reads tokens"},
+    };
+    dt_run *run = open_cpu();
+    for (size_t r = 0; r < sizeof rows / sizeof rows[0]; r++) {
+        dt_net *net = make(run, rows[r].name, rows[r].o);
+        if (dt_net_status(net) == DT_OK) fail_msg("accepted: %s", rows[r].why);
+        if (!strstr(dt_error_text(), rows[r].why))
+            fail_msg("\"%s\" does not say \"%s\"", dt_error_text(), rows[r].why);
+        dt_net_free(net);
+    }
+    dt_run_close(run);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_networks_learn),
+        cmocka_unit_test(test_what_does_not_fit_is_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
