@@ -215,6 +215,17 @@ static void fill_input(const golden *g, const network *n, const char *name, int3
     }
 }
 
+/* Labels by those that are there: as the optimizer has it, gradients are a mean over these. */
+static float of_labelled(const network *n) {
+    const dt_vid v = dt_graph_input(n->program->graph, "label");
+    if (v < 0) return 1;
+    const int64_t count = dt_value_n_elem(&n->program->graph->value[v]);
+    const int32_t *label = dt_program_address(n->program, v);
+    int64_t labelled = 0;
+    for (int64_t i = 0; i < count; i++) labelled += label[i] >= 0;
+    return (float)count / (float)labelled;
+}
+
 /* Puts the weights and inputs of the golden file into the network; returns its loss. */
 static double run(const golden *g, const network *n) {
     float *metric = n->store->arena[DT_ARENA_METRIC];
@@ -225,6 +236,10 @@ static double run(const golden *g, const network *n) {
     if (g->in.height > 0) fill_input(g, n, "label", 0, g->in.classes, false);
     for (int32_t i = 0; i < g->in.n_field; i++)
         fill_input(g, n, g->field[i].name, g->field[i].ndim, g->below[i], false);
+    const dt_vid valid = dt_graph_input(n->program->graph, DT_FIELD_VALID);
+    for (int64_t i = 0; valid >= 0 && i < g->in.batch; i++)
+        ((int32_t *)dt_program_address(n->program, valid))[i] = 1;
+    n->store->params->loss_weight *= of_labelled(n);
     check_ok(dt_program_run(n->program, NULL, NULL));
     return (double)metric[DT_METRIC_LOSS] / (double)metric[DT_METRIC_SAMPLES];
 }
