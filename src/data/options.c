@@ -60,9 +60,10 @@ static const dt_key_row data_keys[] = {
     {INT("context", context, 1, 1 << 24), LATER_MATHS, .fallback = "1024", .only = "tokens",
      .help = "Tokens of a sample: the text is cut into pieces of this length"},
     {CHOICE("documents", documents, document_names), LATER_MATHS, .fallback = "joined", .only = "tokens",
-     .help = "joined: a sample may reach over the end of a document; isolated: nothing is learnt of one "
-             "document for another: its first token is not predicted, and networks are told which document "
-             "each token is of (field segment)"},
+     .help =
+         "joined: a sample may reach over the end of a document; isolated: nothing is learnt of one "
+         "document for another: its first token is not predicted, and attention sees the tokens of its own "
+         "document alone (field segment). Recurrent layers and positions go on over its end"},
     {FLOAT("mask_share", mask_share, 0, 1), .flags = DT_KEY_MATHS | DT_KEY_LATER | DT_KEY_OPEN_MIN,
      .fallback = "0.15", .only = MASKED,
      .help = "Part of the tokens that are to be found, drawn anew in each epoch; in evaluation always "

@@ -21,10 +21,16 @@ expect ../table.log '^dtrain: datasets/table/train: no such data, and the networ
 train_ok 2 ../table.log inspect "$table" data.train=synthetic data.val= 'data.synthetic_fields=x:f32[3] y:f32'
 expect ../table.log '^scale +batchnorm +32x3 f32 ' 1
 train_ok 2 ../text.log inspect "$E2E_SOURCE/../../configs/text-quickstart.toml" data.train=synthetic data.val= \
-    'data.synthetic_fields=tokens:i32[128] label:i32[128]'
-expect ../text.log '^layer20 +dense +16x128x1024 f32 ' 1
-train_ok 2 ../text.log inspect "$E2E_SOURCE/../../configs/text-quickstart.toml" data.context=64
-expect ../text.log '^layer20 +dense +16x64x1024 f32 ' 1
+    'data.synthetic_fields=tokens:i32[128] label:i32[128]' model.vocab=1024
+expect ../text.log '^lm_head +dense +16x128x1024 f32 ' 1
+train_ok 2 ../text.log inspect "$E2E_SOURCE/../../configs/text-quickstart.toml" data.context=64 model.vocab=60000
+expect ../text.log '^lm_head +dense +16x64x60000 f32 ' 1
+for config in gpt2-124m lstm-lm; do
+    train_ok 0 "../$config.log" inspect "$E2E_SOURCE/../../configs/$config.toml" run.device=cpu train.precision=fp32 train.micro_batch=1 \
+        model.vocab=60000
+    expect "../$config.log" '^(lm_head|decoder) +dense .*x60000 f32 ' 1
+done
+expect ../gpt2-124m.log '^batch 512 = 512 micro-batches, 524288 tokens; ' 1
 # Networks by their names: as published, or of another size.
 train_ok 2 ../name.log inspect --model resnet50
 expect ../name.log '^total +25557032 ' 1

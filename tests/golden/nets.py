@@ -4,7 +4,7 @@
     python nets.py            # all
     python nets.py vit_b_16   # some; counts.txt is made with all of them alone
 
-Run it with torch, torchvision and timm installed; only needed when a network is added: a row of CASES, and of COUNTS for
+Run it with torch, torchvision, timm and transformers installed; only needed when a network is added: a row of CASES (of text: nets_text.py), and of COUNTS for
 each variant. Weights and inputs are no files: both sides compute them from names and counters (`weights`, `uniform`).
 Gradients here are float64, and losses of steps fp32; `fp32` in a file is the largest error (as the test measures it) that PyTorch itself makes in
 fp32, for comparison.
@@ -22,6 +22,8 @@ import timm
 import torch
 import torchvision
 from torch import nn
+
+import nets_text
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 MASK = (1 << 64) - 1
@@ -295,6 +297,7 @@ def without_flatten(name):
 
 COUNTS |= {"mlp": mlp, "autoencoder": autoencoder, "conv_autoencoder": conv_autoencoder}
 RENAMED = {"mlp": without_flatten}
+COUNTS.update(nets_text.COUNTS)
 
 # What draws random numbers is off on both sides.
 DROPOUT, DROP_PATH = ("dropout", 0.0), ("drop_path", 0.0)
@@ -322,7 +325,7 @@ CASES = [
          forward=lambda net, x: net(x["image"].flatten(1)), seeds=range(3)),
     Case("conv_autoencoder", conv_autoencoder, side=28, channels=1, batch=4, task="minimize", seeds=range(3)),
     Case("deit_tiny_distilled", patches("deit_tiny_distilled_patch16_224", 16, img_size=48, **TIMM), side=48),
-]
+] + nets_text.cases(Case)
 
 
 def main():
