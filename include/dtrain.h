@@ -736,7 +736,8 @@ typedef struct dt_weights_options {
     bool partial;  /* weights that the file or the network lacks are no error */
 } dt_weights_options;
 
-/* Weights and statistics by name from a file in safetensors, the index of several, or a checkpoint, whoever wrote it;
+/* Weights and statistics by name from a file in safetensors, the index of several, a state_dict of PyTorch (nothing of
+ * which is executed), or a checkpoint;
  * layouts are turned into dtrain's (docs/model-files.md). The optimizer's state and the step stay. o NULL: all must fit.
  * All ranks call it with the same path; rank 0 reads, and all have the same. Errors: DT_ERR_CONFIG lists all that does not
  * fit, and then nothing is taken; DT_ERR_DATA, DT_ERR_CHECKPOINT. Collective. */

@@ -243,7 +243,8 @@ const dt_verb dt_verb_table[] = {
      .usage = "CONFIG.toml|--model NAME|WEIGHTS [OPTION...] [section.key=value ...]",
      .help = "layers, memory and buckets of a network, or the tensors of a file; trains nothing",
      .about = "Needs no data where the configuration says data.image_size and model.classes, and none with "
-              "--model.\nWEIGHTS: a file in safetensors, the index of several, a checkpoint or a run.",
+              "--model.\nWEIGHTS: a file in safetensors, the index of several, a state_dict of PyTorch, a "
+              "checkpoint or a run.",
      .option = inspect_options,
      .example = "dtrain inspect configs/resnet50.toml train.micro_batch=64  # does it fit?\n"
                 "mpirun -np 8 dtrain inspect configs/resnet50.toml  # what a rank of eight does\n"

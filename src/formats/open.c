@@ -4,24 +4,33 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include "readers.h"
 
 static const dt_tensor_reader reader_table[] = {
     {"safetensors", dt_safetensors_knows, dt_safetensors_read},
+    {"PyTorch", dt_torch_knows, dt_torch_read},
+    {"PyTorch", dt_torch_knows_old, dt_torch_refuse_old},
     {"safetensors", dt_safetensors_knows_index, dt_safetensors_read_index},
 };
 enum { N_READER = sizeof reader_table / sizeof reader_table[0] };
+
+static size_t reader_of(const dt_mapped_file *f) {
+    size_t k = 0;
+    while (k < N_READER && !reader_table[k].knows(f)) k++;
+    return k;
+}
 
 static dt_status read_file(dt_tensors *t, const char *path) {
     dt_mapped_file *mapped;
     DT_TRY(dt_tensors_map(t, path, &mapped));
     const dt_mapped_file f = *mapped; /* the list may move */
-    size_t k = 0;
-    while (k < N_READER && !reader_table[k].knows(&f)) k++;
+    const size_t k = reader_of(&f);
     if (k == N_READER)
-        return dt_fail(DT_ERR_DATA, "of no format that is read here: safetensors, or an index of such files");
+        return dt_fail(DT_ERR_DATA, "of no format that is read here: safetensors, an index of such files, or "
+                                    "what torch.save writes of a state_dict");
     t->format = reader_table[k].format;
     DT_TRY(reader_table[k].read(t, path, &f));
     return dt_tensors_index(t);
@@ -56,4 +65,13 @@ dt_status dt_tensors_open(const char *path, dt_tensors **out) {
     dt_error_context("%s", path);
     dt_tensors_close(t);
     return status;
+}
+
+bool dt_tensors_knows(const char *path) {
+    dt_tensors t = {.n = 0};
+    dt_mapped_file *f;
+    const bool known = dt_tensors_map(&t, path, &f) == DT_OK && reader_of(f) < N_READER;
+    if (t.n_file > 0) munmap((void *)(uintptr_t)t.file[0].byte, (size_t)t.file[0].n_bytes);
+    free(t.file);
+    return known;
 }

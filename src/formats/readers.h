@@ -23,4 +23,9 @@ dt_status dt_safetensors_read(dt_tensors *t, const char *path, const dt_mapped_f
 bool dt_safetensors_knows_index(const dt_mapped_file *f);
 dt_status dt_safetensors_read_index(dt_tensors *t, const char *path, const dt_mapped_file *f);
 
+bool dt_torch_knows(const dt_mapped_file *f);
+dt_status dt_torch_read(dt_tensors *t, const char *path, const dt_mapped_file *f);
+bool dt_torch_knows_old(const dt_mapped_file *f);
+dt_status dt_torch_refuse_old(dt_tensors *t, const char *path, const dt_mapped_file *f);
+
 #endif

@@ -86,8 +86,8 @@ static const dt_key_row model_keys[] = {
              "[[optim.groups]] go on from there"},
     {STRING("init_from", init.from), LATER_MATHS, .fallback = "",
      .help = "Weights that a new run begins with instead of drawing them: a run, a checkpoint, a file in "
-             "safetensors, "
-             "or the index of several. A run that is resumed does not look at it"},
+             "safetensors, the "
+             "index of several, or a state_dict of PyTorch. A run that is resumed does not look at it"},
     {CHOICE("init_head", init.head, head_names), LATER_MATHS, .fallback = "same", .only = "model.init_from",
      .help = "new: the last layer is drawn anew, for other classes than those of the file"},
     {PAIRS("init_rename", init.rename, init.n_rename), LATER_MATHS, .fallback = "[]",

@@ -96,13 +96,16 @@ const dt_weight *dt_weight_find(const dt_weight_list *list, const char *name) {
     return NULL;
 }
 
-void dt_weight_file_dims(const dt_weight *w, int64_t dim[DT_MAX_DIM]) {
+int32_t dt_weight_file_dims(const dt_weight *w, int64_t dim[DT_MAX_DIM]) {
     memcpy(dim, w->dim, sizeof w->dim);
     if (w->layout == DT_WEIGHT_CHANNELS_LAST) {
         dim[1] = w->dim[w->ndim - 1];
         for (int32_t d = 2; d < w->ndim; d++) dim[d] = w->dim[d - 1];
     }
     if (w->layout == DT_WEIGHT_TRANSPOSED) dim[0] = w->dim[1], dim[1] = w->dim[0];
+    if (w->layout != DT_WEIGHT_PER_CHANNEL) return w->ndim;
+    dim[1] = dim[2] = 1;
+    return 3;
 }
 
 /* Every layout is a stack of matrices [rows, cols] that lie transposed in a file. */

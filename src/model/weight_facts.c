@@ -7,14 +7,14 @@
 
 typedef struct fact_row {
     const char *model; /* its name, "*" for any characters */
-    /* Separated by spaces. "#" in blocks stands for a number. NULL: none; blocks: by the rule of block_bytes. */
-    const char *transposed, *blocks;
+    /* Patterns, separated by spaces. "#" in blocks stands for a number. NULL: none; blocks: by the rule of block_bytes. */
+    const char *transposed, *per_channel, *blocks;
 } fact_row;
 
 static const fact_row fact_table[] = {
-    {"gpt2*", "*.c_attn.weight *.c_proj.weight *.c_fc.weight", NULL},
+    {"gpt2*", "*.c_attn.weight *.c_proj.weight *.c_fc.weight", NULL, NULL},
     /* A block a layer, with what makes the image smaller in front of it: timm's layers. */
-    {"convnext*", NULL, "features.1.# features.3.# features.5.# features.7.#"},
+    {"convnext*", NULL, "*.layer_scale", "features.1.# features.3.# features.5.# features.7.#"},
 };
 
 static const fact_row *fact_of(const char *model) {
@@ -37,9 +37,12 @@ static bool is_one_of(const char *patterns, const char *name) {
 
 void dt_weight_list_settle(dt_weight_list *list, const char *model) {
     const fact_row *fact = fact_of(model);
-    for (int32_t i = 0; fact && fact->transposed && i < list->n; i++) {
+    for (int32_t i = 0; fact && i < list->n; i++) {
         dt_weight *w = &list->weight[i];
-        if (w->ndim == 2 && is_one_of(fact->transposed, w->name)) w->layout = DT_WEIGHT_TRANSPOSED;
+        if (fact->transposed && w->ndim == 2 && is_one_of(fact->transposed, w->name))
+            w->layout = DT_WEIGHT_TRANSPOSED;
+        if (fact->per_channel && w->ndim == 1 && is_one_of(fact->per_channel, w->name))
+            w->layout = DT_WEIGHT_PER_CHANNEL;
     }
 }
 

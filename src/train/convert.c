@@ -30,11 +30,8 @@ static bool ends_in(const char *text, const char *tail) {
 
 bool dt_holds_weights(const char *path) {
     struct stat st;
-    dt_tensors *t;
-    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) return true;
-    if (ends_in(path, ".toml") || dt_tensors_open(path, &t) != DT_OK) return ends_in(path, ".safetensors");
-    dt_tensors_close(t);
-    return true;
+    return (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) || ends_in(path, ".safetensors") ||
+           dt_tensors_knows(path);
 }
 
 /* ---- the network ---- */

@@ -89,8 +89,8 @@ static dt_status add_weight(const dt_export *x, const dt_weight *w, draft *d) {
     const float *own;
     float *data = malloc((size_t)w->n_elem * sizeof *data);
     const dt_tensor_type type = w->state ? DT_TENSOR_F32 : x->type;
-    dt_weight_file_dims(w, dim);
-    DT_TRY(add(d, w->name, type, w->ndim, dim, data));
+    const int32_t ndim = dt_weight_file_dims(w, dim);
+    DT_TRY(add(d, w->name, type, ndim, dim, data));
     DT_TRY(merged(x, w, t, &room, &own));
     dt_weight_to_file(w, own, data);
     free(room);

@@ -241,8 +241,8 @@ static bool fits(const entry *e, const dt_init_options *o, match *m, int32_t *n_
         return e->own->ndim == w->ndim && memcmp(e->own->dim, w->dim, (size_t)w->ndim * sizeof *w->dim) == 0;
     }
     if (w->ndim == 2 && is_transposed(o, w->name)) w->layout = DT_WEIGHT_TRANSPOSED;
-    dt_weight_file_dims(w, dim);
-    if (same_shape(e->file->ndim, e->file->dim, w->ndim, dim)) return true;
+    const int32_t ndim = dt_weight_file_dims(w, dim);
+    if (same_shape(e->file->ndim, e->file->dim, ndim, dim)) return true;
     if (w->layout == DT_WEIGHT_TRANSPOSED && same_shape(e->file->ndim, e->file->dim, w->ndim, w->dim)) {
         w->layout = DT_WEIGHT_SAME; /* a file of another program than the one that turns them */
         return true;
@@ -276,11 +276,11 @@ static void list_shapes(FILE *text, int32_t n, const match *const *bad) {
     for (int32_t i = 0; i < n && i < SHOWN; i++) {
         const entry *e = bad[i]->from;
         int64_t dim[DT_MAX_DIM];
-        dt_weight_file_dims(&bad[i]->as, dim);
+        const int32_t ndim = dt_weight_file_dims(&bad[i]->as, dim);
         fprintf(text, "%s%s ", i ? ", " : "", bad[i]->as.name);
         print_dims(text, e->own ? e->own->ndim : e->file->ndim, e->own ? e->own->dim : e->file->dim);
         fputs(" instead of ", text);
-        print_dims(text, bad[i]->as.ndim, e->own ? bad[i]->as.dim : dim);
+        print_dims(text, e->own ? bad[i]->as.ndim : ndim, e->own ? bad[i]->as.dim : dim);
     }
     if (n > SHOWN) fprintf(text, " and %d more", n - SHOWN);
     fputs("; ", text);

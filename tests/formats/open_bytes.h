@@ -5,10 +5,48 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "formats/tensors.h"
+
+static inline uint8_t *put_le(uint8_t *to, uint64_t v, int n) {
+    for (int i = 0; i < n; i++) *to++ = (uint8_t)(v >> 8 * i);
+    return to;
+}
+
+/* A zip file as torch.save makes it: a/data.pkl with this pickle, a/data/0 with 64 bytes, 0 to 63. `room` has n + 512 bytes;
+ * returns how many it takes. */
+static inline size_t zip_of_pickle(const uint8_t *pickle, size_t n, uint8_t *room) {
+    static const char *const name[] = {"a/data.pkl", "a/data/0"};
+    uint8_t storage[64], *to = room;
+    size_t offset[2];
+    for (int i = 0; i < 64; i++) storage[i] = (uint8_t)i;
+    const uint8_t *const data[] = {pickle, storage};
+    const size_t size[] = {n, sizeof storage};
+    for (int i = 0; i < 2; i++) {
+        const size_t n_name = strlen(name[i]);
+        offset[i] = (size_t)(to - room);
+        to = put_le(put_le(put_le(to, 0x04034b50, 4), 0, 10), 0, 4); /* version, flags, method, time, crc */
+        to = put_le(put_le(put_le(put_le(to, size[i], 4), size[i], 4), n_name, 2), 0, 2);
+        memcpy(to, name[i], n_name), to += n_name;
+        if (size[i] > 0) memcpy(to, data[i], size[i]);
+        to += size[i];
+    }
+    const size_t directory = (size_t)(to - room);
+    for (int i = 0; i < 2; i++) {
+        const size_t n_name = strlen(name[i]);
+        to = put_le(put_le(put_le(to, 0x02014b50, 4), 0, 8), 0, 8);
+        to = put_le(put_le(put_le(to, size[i], 4), size[i], 4), n_name, 2);
+        to = put_le(put_le(put_le(to, 0, 8), 0, 4), offset[i], 4);
+        memcpy(to, name[i], n_name), to += n_name;
+    }
+    const size_t bytes = (size_t)(to - room) - directory;
+    to = put_le(put_le(put_le(put_le(to, 0x06054b50, 4), 0, 4), 2, 2), 2, 2);
+    to = put_le(put_le(put_le(to, bytes, 4), directory, 4), 0, 2);
+    return (size_t)(to - room);
+}
 
 /* Opens bytes as a file of tensors, as a fuzzer does: whatever they are, it returns. */
 static inline dt_status open_bytes(const uint8_t *bytes, size_t n) {

@@ -1,5 +1,6 @@
-"""Writes tests/golden/library.safetensors with the format's own library: small tensors of a formula, one of each type
-that weights have and some that they do not. Run by hand: python tests/golden/formats.py (needs torch, safetensors)."""
+"""Writes tests/golden/library.safetensors with the format's own library, small tensors of a formula, one of each type that
+weights have and some that they do not, and state.pt with PyTorch: the same as a training run saves them, with what lies in a
+storage in ways of its own. Run by hand: python tests/golden/formats.py (needs torch, safetensors)."""
 import pathlib
 
 import torch
@@ -22,3 +23,19 @@ tensors = {
     "mask": torch.tensor([True, False, True]),
 }
 save_file(tensors, pathlib.Path(__file__).with_name("library.safetensors"), {"format": "pt"})
+
+shared = values(24).float()
+state = {
+    "conv.weight": shared.reshape(2, 3, 2, 2),
+    "tied": shared.reshape(4, 6),
+    "turned": values(15).float().reshape(5, 3).t(),  # strides 1, 3
+    "part": values(15).half()[7:10],  # of another offset: the formula from there
+    "repeated": values(1).double().expand(3),  # stride 0
+    "bias": torch.nn.Parameter(values(5).to(torch.bfloat16)),
+    "scalar": torch.tensor(0.25),
+    "empty": torch.zeros(0, 3),
+    "bn.num_batches_tracked": torch.tensor(17),
+}
+run = {"epoch": 3, "best": 0.5, "model": state, "optimizer": {"state": {0: {"step": torch.tensor(1.0)}}, "lr": 1e-3},
+       "device": torch.device("cpu"), "args": ("--lr", -1, 300, 70000, 2**40, None, True)}
+torch.save(run, pathlib.Path(__file__).with_name("state.pt"))

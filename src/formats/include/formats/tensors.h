@@ -68,6 +68,8 @@ typedef struct dt_tensors {
 /* Opens a file, told by its content, or an index of several (model.safetensors.index.json), or a directory with the
  * one or the other. DT_ERR_DATA with path and reason: no such file, damaged, or of a format that is not read. */
 dt_status dt_tensors_open(const char *path, dt_tensors **out);
+/* Whether the file begins as one of a format that is read here, or as such a one that is not read any more. */
+bool dt_tensors_knows(const char *path);
 void dt_tensors_close(dt_tensors *t); /* accepts NULL */
 
 /* NULL if absent. */

@@ -9,7 +9,8 @@ typedef enum dt_weight_layout {
     DT_WEIGHT_SAME = 0,
     DT_WEIGHT_CHANNELS_LAST, /* a convolution's [K,R,S,C]: there [K,C,R,S] */
     DT_WEIGHT_IMAGE_ROWS,    /* [..., H W C] over an image in one row: there [..., C H W] */
-    DT_WEIGHT_TRANSPOSED     /* [out, in]: there [in, out] */
+    DT_WEIGHT_TRANSPOSED,    /* [out, in]: there [in, out] */
+    DT_WEIGHT_PER_CHANNEL    /* [C]: there [C,1,1] */
 } dt_weight_layout;
 
 /* A parameter, or a running statistic. */
@@ -43,8 +44,8 @@ int32_t dt_weight_list_layers(dt_weight_list *list, const char *model);
 /* NULL if absent. */
 const dt_weight *dt_weight_find(const dt_weight_list *list, const char *name);
 
-/* Its shape in files: as many dimensions. */
-void dt_weight_file_dims(const dt_weight *w, int64_t dim[DT_MAX_DIM]);
+/* Its shape in files; returns how many dimensions. */
+int32_t dt_weight_file_dims(const dt_weight *w, int64_t dim[DT_MAX_DIM]);
 /* n_elem numbers from the one layout to the other; the two do not overlap. */
 void dt_weight_from_file(const dt_weight *w, const float *file, float *own);
 void dt_weight_to_file(const dt_weight *w, const float *own, float *file);
