@@ -287,16 +287,27 @@ static const struct rule {
     rule_fn *run;
     bool tail;
 } rules[DT_OP_COUNT] = {
-    [DT_OP_UNARY] = {each_number, true},    [DT_OP_CAST] = {each_number, true},
-    [DT_OP_DROPOUT] = {each_number, true},  [DT_OP_DENSE] = {each_row, true},
-    [DT_OP_SOFTMAX] = {each_row, true},     [DT_OP_LOG_SOFTMAX] = {each_row, true},
-    [DT_OP_LAYERNORM] = {each_row, true},   [DT_OP_RMSNORM] = {each_row, true},
-    [DT_OP_RESHAPE] = {reshape, true},      [DT_OP_EMBED] = {each_index, false},
-    [DT_OP_CONCAT] = {other_axis, false},   [DT_OP_SLICE] = {other_axis, true},
-    [DT_OP_PAD] = {other_axis, true},       [DT_OP_TRANSPOSE] = {keep_first_axes, false},
-    [DT_OP_REDUCE] = {other_axes, false},   [DT_OP_BINARY] = {binary, false},
-    [DT_OP_ROPE] = {turn, false},           [DT_OP_POSITION] = {turn, false},
-    [DT_OP_ATTENTION] = {attention, false}, [DT_OP_RECURRENT] = {recurrent, false},
+    [DT_OP_UNARY] = {each_number, true},
+    [DT_OP_CAST] = {each_number, true},
+    [DT_OP_DROPOUT] = {each_number, true},
+    [DT_OP_DENSE] = {each_row, true},
+    [DT_OP_SOFTMAX] = {each_row, true},
+    [DT_OP_LOG_SOFTMAX] = {each_row, true},
+    [DT_OP_LAYERNORM] = {each_row, true},
+    [DT_OP_RMSNORM] = {each_row, true},
+    [DT_OP_ONE_HOT] = {each_number, false},
+    [DT_OP_RESHAPE] = {reshape, true},
+    [DT_OP_EMBED] = {each_index, false},
+    [DT_OP_CONCAT] = {other_axis, false},
+    [DT_OP_SLICE] = {other_axis, true},
+    [DT_OP_PAD] = {other_axis, true},
+    [DT_OP_TRANSPOSE] = {keep_first_axes, false},
+    [DT_OP_REDUCE] = {other_axes, false},
+    [DT_OP_BINARY] = {binary, false},
+    [DT_OP_ROPE] = {turn, false},
+    [DT_OP_POSITION] = {turn, false},
+    [DT_OP_ATTENTION] = {attention, false},
+    [DT_OP_RECURRENT] = {recurrent, false},
 };
 
 /* ---- the pass ---- */

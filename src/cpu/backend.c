@@ -119,6 +119,7 @@ static dt_status run_conv(void *ctx, dt_stream *stream) {
 static dt_status run_dense(void *node, dt_stream *stream) {
     (void)stream;
     const dt_cpu_node *d = node;
+    if (d->few) return dt_cpu_dense_few(d);
     dt_cpu_product p = dt_cpu_dense_product(d->op, d->m, d->c, d->k);
     p.a = d->b.in[d->op == DT_OP_DENSE_WGRAD ? 1 : 0];
     p.b = d->b.in[d->op == DT_OP_DENSE_WGRAD ? 0 : 1];
@@ -129,6 +130,7 @@ static dt_status run_dense(void *node, dt_stream *stream) {
 }
 
 static int64_t dense_bytes(const dt_cpu_node *d) {
+    if (d->few) return 0;
     const dt_cpu_product p = dt_cpu_dense_product(d->op, d->m, d->c, d->k);
     return dt_cpu_product_bytes(&p, d->threads);
 }
@@ -264,6 +266,7 @@ static void node_sizes(const dt_graph *g, const dt_node *n, dt_cpu_node *d) {
     if (row->family == FAMILY_DENSE) {
         const dt_value *w = n->op == DT_OP_DENSE_WGRAD ? out : &g->value[n->in[1]];
         d->m = dt_value_n_elem(in) / in->dim[in->ndim - 1], d->c = w->dim[1], d->k = w->dim[0];
+        d->few = dt_cpu_is_few(g, n);
         return;
     }
     const dt_value *main = row->main == MAIN_IN ? in : out, *other = row->main == MAIN_IN ? out : in;

@@ -36,6 +36,7 @@ typedef struct dt_cpu_node {
     dt_matmul_dims matmul;
     dt_cache_dims cache;
     int64_t rows, tables; /* of a table, and how many: EMBED and its gradient */
+    bool few;             /* a dense layer that dense_few.c computes */
     int32_t n_in;
     const dt_blocks *blocks; /* of CONCAT and SLICE: of each input, then of the output */
 } dt_cpu_node;
@@ -111,6 +112,10 @@ int64_t dt_cpu_sums_bytes(const dt_cpu_node *d, int32_t operand);
 void dt_cpu_sums(const dt_cpu_node *d, dt_binary fn, int32_t operand);
 /* cache.c */
 dt_status dt_cpu_cache(void *node, dt_stream *stream);
+/* dense_few.c: whether it is a dense layer of one place of each row in a decoding graph; then its run, for rows m, inputs c
+ * and outputs k. */
+bool dt_cpu_is_few(const dt_graph *g, const dt_node *n);
+dt_status dt_cpu_dense_few(const dt_cpu_node *d);
 /* concat.c */
 dt_status dt_cpu_concat(void *node, dt_stream *stream);
 dt_status dt_cpu_slice(void *node, dt_stream *stream);

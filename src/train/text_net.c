@@ -14,7 +14,7 @@ static void adapt(dt_text_net *n, const dt_config *c, int32_t world) {
 
 static dt_status check_task(const dt_text_net *n, const dt_config *c) {
     const dt_task_row *task = dt_task_of(&c->model);
-    if (task->tokens && n->trained.facts.tokenizer) return DT_OK;
+    if (task->tokens && !task->masked && n->trained.facts.tokenizer) return DT_OK;
     return dt_fail(
         DT_ERR_USAGE,
         "model.task = \"%s\": this is for networks that were trained on text, with the task \"language\"",

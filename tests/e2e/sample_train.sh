@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Samples while a run trains disturb nothing and are the same after a kill; questions with several endings are scored by the
-# sum and by the mean.
+# sum and by the mean; networks of the table go on with texts, too.
 . "$(dirname "$0")/lib.sh"
 . "$E2E_SOURCE/sample_nets.sh"
 
@@ -44,6 +44,19 @@ expect half.1.log '^sample at step 20: the ' 1
 refused room.log 2 'train.sample_every_steps: 4 tokens of prompt and 48 more' attention.toml run.out_dir=room train.sample_every_steps=5 \
     'train.sample_prompt=the '
 refused ahead.2.log 2 'train.sample_every_steps: .*not causal' ahead.toml run.out_dir=ahead.2 train.sample_every_steps=5
+
+# Networks of the table, small.
+{
+    printf '[model]\ntask = "language"\nvocab = 257\nblocks = 2\nchannels = 32\n'
+    settings
+} >table.toml
+for net in 'gpt2 model.heads=4' 'llama_15m model.heads=4 model.kv_heads=2' lstm_lm gru_lm; do
+    read -r -a words <<<"$net"
+    train_ok 0 "${words[0]}.log" table.toml "model.name=${words[0]}" "${words[@]:1}" "run.out_dir=${words[0]}" train.steps=6
+    "$DTRAIN" sample "${words[0]}" --prompt 'a cat' --tokens 40 --no-stop >one.txt 2>/dev/null
+    "$DTRAIN" sample "${words[0]}" --prompt 'a cat' --tokens 40 --no-stop --no-cache >other.txt 2>/dev/null
+    cmp one.txt other.txt || fail "${words[0]}: another text without the cache"
+done
 
 # Questions: the one ending that such texts have is the likeliest; a longer one is never likelier as a whole, and may be by its tokens.
 ask() { # LABEL ENDINGS
