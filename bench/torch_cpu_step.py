@@ -10,7 +10,8 @@ import subprocess
 import sys
 import time
 
-CASES = [("resnet18", 128), ("quickstart", 128), ("quickstart", 64), ("quickstart", 32)]
+CASES = [("resnet18", 128), ("quickstart", 128), ("quickstart", 64), ("quickstart", 32), ("mlp", 128), ("gpt", 16), ("lstm", 64),
+         ("vit", 64), ("efficientnet", 32)]
 FORMATS = ["contiguous", "channels_last"]
 
 
@@ -51,22 +52,119 @@ def quickstart(nn):
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(128, 10)), (1, 28, 28)
 
 
+def mlp(nn):
+    return nn.Sequential(nn.Linear(784, 1024), nn.ReLU(), nn.Linear(1024, 1024), nn.ReLU(), nn.Linear(1024, 10)), (784,)
+
+
+def block(nn, width, heads, causal):
+    """A transformer's, normalised in front."""
+
+    class Attention(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+
+        def forward(self, x):
+            n, t, _ = x.shape
+            q, k, v = self.qkv(x).view(n, t, 3, heads, width // heads).permute(2, 0, 3, 1, 4)
+            y = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=causal)
+            return self.out(y.transpose(1, 2).reshape(n, t, width))
+
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one = nn.Sequential(nn.LayerNorm(width), Attention())
+            self.two = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+
+        def forward(self, x):
+            x = x + self.one(x)
+            return x + self.two(x)
+
+    return Block()
+
+
+class Words:
+    """What is told of a text: as many words, as many of them at once."""
+
+    def __init__(self, words, steps):
+        self.words, self.steps = words, steps
+
+
+def gpt(nn):
+    import torch
+
+    class Gpt(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.words, self.places = nn.Embedding(1024, 384), nn.Parameter(0.02 * torch.randn(256, 384))
+            self.body = nn.Sequential(*[block(nn, 384, 6, True) for _ in range(6)], nn.LayerNorm(384), nn.Linear(384, 1024, bias=False))
+
+        def forward(self, x):
+            return self.body(self.words(x) + self.places)
+
+    return Gpt(), Words(1024, 256)
+
+
+def lstm(nn):
+    class Lstm(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.words, self.body, self.head = nn.Embedding(1024, 512), nn.LSTM(512, 512, 2, batch_first=True), nn.Linear(512, 1024)
+
+        def forward(self, x):
+            return self.head(self.body(self.words(x))[0])
+
+    return Lstm(), Words(1024, 64)
+
+
+def vit(nn):
+    import torch
+
+    class Vit(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.patches, self.places = nn.Conv2d(3, 192, 4, 4), nn.Parameter(0.02 * torch.randn(64, 192))
+            self.body, self.head = nn.Sequential(*[block(nn, 192, 3, False) for _ in range(12)], nn.LayerNorm(192)), nn.Linear(192, 10)
+
+        def forward(self, x):
+            return self.head(self.body(self.patches(x).flatten(2).transpose(1, 2) + self.places).mean(1))
+
+    return Vit(), (3, 32, 32)
+
+
+def efficientnet(nn):
+    import torchvision
+
+    return torchvision.models.efficientnet_b0(num_classes=10), (3, 64, 64)
+
+
+def batch_of(batch, shape, memory_format):
+    import torch
+
+    if isinstance(shape, Words):
+        return (torch.randint(0, shape.words, (batch, shape.steps)) for _ in range(2))
+    x = torch.randn(batch, *shape)
+    return (x.contiguous(memory_format=memory_format) if x.ndim == 4 else x), torch.randint(0, 10, (batch,))
+
+
 def run_case(name, batch, form, threads, steps):
     import torch
 
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    net, shape = {"resnet18": resnet18, "quickstart": quickstart}[name](torch.nn)
+    net, shape = globals()[name](torch.nn)
     memory_format = torch.channels_last if form == "channels_last" else torch.contiguous_format
     net = net.to(memory_format=memory_format).train()
-    x = torch.randn(batch, *shape).contiguous(memory_format=memory_format)
-    y = torch.randint(0, 10, (batch,))
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    x, y = batch_of(batch, shape, memory_format)
+    if name in ("gpt", "lstm", "vit"):
+        optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3, fused=True)
+    else:
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9, nesterov=True, weight_decay=5e-4, fused=True)
     times = []
     for step in range(steps + 2):
         start = time.perf_counter()
         optimizer.zero_grad(set_to_none=True)
-        torch.nn.functional.cross_entropy(net(x), y).backward()
+        torch.nn.functional.cross_entropy(net(x).flatten(0, -2), y.flatten()).backward()
         optimizer.step()
         if step >= 2:
             times.append(time.perf_counter() - start)

@@ -9,7 +9,13 @@
 #include "kernels.h"
 #include "kernels_conv.h"
 
-enum { ROWS = 64 };
+enum {
+    ROWS = 64,
+    AHEAD =
+        4, /* rows whose memory is asked for in advance: a step's rows lie far apart, so no stream is foreseen, and
+                   in the same sets of a cache, so no more than a few stay */
+    LINE = 16 /* floats */
+};
 
 /* Sizes, and where things are in the workspace (floats). */
 typedef struct shape {
@@ -63,6 +69,18 @@ static int64_t time_of(const dt_cpu_node *d, int64_t i) {
 /* Whether row r is at step t behind its end. */
 static bool is_past(const int32_t *lengths, int64_t r, int64_t t) {
     return lengths && t >= lengths[r];
+}
+
+/* Asks for n numbers of each gate; p NULL: there are none. */
+DT_CPU_INLINE void ask(const float *p, int64_t gates, int64_t step, int64_t n) {
+    for (int64_t g = 0; p && g < gates; g++)
+        for (int64_t j = 0; j < n; j += LINE) __builtin_prefetch(p + g * step + j);
+}
+
+/* The same to be written. */
+DT_CPU_INLINE void ask_to_write(float *p, int64_t gates, int64_t step, int64_t n) {
+    for (int64_t g = 0; p && g < gates; g++)
+        for (int64_t j = 0; j < n; j += LINE) __builtin_prefetch(p + g * step + j, 1);
 }
 
 /* ---- forward: n units of a row. x, u: what the gates are made of; gates `xg`, `ug`, `ag` floats apart ---- */
@@ -160,6 +178,13 @@ static void forward_piece(const dt_cpu_node *d, const shape *s, int64_t i, int64
     for (int64_t r = row0; r < row1; r++) {
         const int64_t at = r * s->t + t, here = r * s->pitch + j0;
         float *u = tile + (r - row0) * s->gates * s->nr;
+        if (r + AHEAD < row1) {
+            const int64_t then = at + AHEAD * s->t;
+            ask(x + then * s->wide + j0, s->gates, s->h, n);
+            ask_to_write(optional(act, then * s->wide + j0), s->gates, s->h, n);
+            ask_to_write(optional(kept, then * s->h + j0), 1, 0, n);
+            ask_to_write(y + then * s->h + j0, 1, 0, n);
+        }
         if (is_past(lengths, r, t)) {
             forward_past(d, s, at, j0, n, state + here, next + here);
             continue;
@@ -324,6 +349,13 @@ static void backward_piece(const dt_cpu_node *d, const shape *s, int64_t i, int6
     for (int64_t r = row0; r < row1; r++) {
         const int64_t at = r * s->t + t, here = r * s->h + j0;
         float *dh = tile + (r - row0) * s->nr;
+        if (r + AHEAD < row1) {
+            const int64_t then = at + AHEAD * s->t;
+            ask(act ? act + then * s->wide + j0 : NULL, s->gates, s->h, n);
+            ask_to_write(dgates + then * s->wide + j0, s->gates, s->h, n);
+            ask(cells ? cells + then * s->h + j0 : NULL, 1, 0, n);
+            ask(dy ? dy + then * s->h + j0 : NULL, 1, 0, n);
+        }
         if (i < 0 || is_past(lengths, r, t)) { /* h is that of the step before */
             memcpy(carry + here, dh, (size_t)n * sizeof *dh);
             for (int64_t g = 0; i >= 0 && g < s->gates; g++) {
