@@ -185,32 +185,38 @@ static inline float unit(float x) {
     return x < 0.0f ? 0.0f : x > 1.0f ? 1.0f : x;
 }
 
-/* A sixth of the circle at a time: which of v, p, q, t a channel is. */
-static inline float sector(int32_t i, float a, float b, float c, float d, float e, float f) {
-    const float low = i == 0 ? a : i == 1 ? b : c, high = i == 3 ? d : i == 4 ? e : f;
-    return i < 3 ? low : high;
+/* Which of six numbers a channel is, by the sixth of the circle. */
+static inline float sector(float i, float a, float b, float c, float d, float e, float f) {
+    float x = a;
+    x = i >= 1.0f ? b : x;
+    x = i >= 2.0f ? c : x;
+    x = i >= 3.0f ? d : x;
+    x = i >= 4.0f ? e : x;
+    return i >= 5.0f ? f : x;
 }
 
 /* To hue, saturation and value, turned, and back. A vector of each channel at a time. */
-DT_CPU_SIMD static void turn_stretch(const float *red, const float *green, const float *blue, float *red_out,
-                                     float *green_out, float *blue_out, float turn) {
+DT_CPU_SIMD static void turn_stretch(const float *restrict red, const float *restrict green,
+                                     const float *restrict blue, float *restrict red_out,
+                                     float *restrict green_out, float *restrict blue_out, float turn) {
     for (int i = 0; i < STRETCH; i++) {
         const float r = red[i], g = green[i], b = blue[i];
         const float rg = r > g ? r : g, low_rg = r < g ? r : g;
         const float v = rg > b ? rg : b, low = low_rg < b ? low_rg : b, range = v - low;
         const float s = range / (range == 0.0f ? 1.0f : v), divisor = range == 0.0f ? 1.0f : range;
         const float rc = (v - r) / divisor, gc = (v - g) / divisor, bc = (v - b) / divisor;
-        const float sixths = v == r ? bc - gc : v == g ? rc + 2.0f - bc : gc + 4.0f - rc;
+        const float of_r = bc - gc, of_g = rc + 2.0f - bc, of_b = gc + 4.0f - rc;
+        float sixths = v == g ? of_g : of_b;
+        sixths = v == r ? of_r : sixths;
         float h = sixths * (1.0f / 6.0f) + 1.0f;
         h -= (float)(int32_t)h;
         h += turn;
         h -= h >= 1.0f ? 1.0f : 0.0f;
         h += h < 0.0f ? 1.0f : 0.0f;
         const float h6 = h * 6.0f;
-        const int32_t whole = (int32_t)h6;
-        const float f = h6 - (float)whole, sf = s * f, rest = 1.0f - s;
+        const float whole = (float)(int32_t)h6, f = h6 - whole, sf = s * f, rest = 1.0f - s;
         const float q = unit((1.0f - sf) * v), t = unit((sf + rest) * v), p = unit(rest * v);
-        const int32_t sixth = whole == 6 ? 0 : whole;
+        const float sixth = whole >= 6.0f ? 0.0f : whole;
         red_out[i] = sector(sixth, v, q, p, p, t, v);
         green_out[i] = sector(sixth, t, v, v, q, p, p);
         blue_out[i] = sector(sixth, p, p, t, v, v, q);

@@ -164,12 +164,25 @@ static void test_no_span(void **state) {
     }
 }
 
+/* timm's ModelEmaV3 with its gamma of 1, whose steps are one more than ours: get_decay(step + 1). */
+static void test_ema(void **state) {
+    (void)state;
+    static const struct {
+        double power;
+        int64_t step;
+        double decay;
+    } want[] = {{0, 0, 0.9999},     {0, 1000, 0.9999},    {2.0 / 3, 0, 0}, {2.0 / 3, 1, 0.3700394750525634},
+                {2.0 / 3, 7, 0.75}, {2.0 / 3, 999, 0.99}, {1, 3, 0.75},    {1, 20000, 0.9999}};
+    for (size_t i = 0; i < sizeof want / sizeof want[0]; i++)
+        assert_true(fabs(dt_schedule_ema(0.9999, want[i].power, want[i].step) - want[i].decay) < 1e-12);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_formulas),   cmocka_unit_test(test_corners),
         cmocka_unit_test(test_monotone),   cmocka_unit_test(test_warmup_epochs),
         cmocka_unit_test(test_no_span),    cmocka_unit_test(test_epochs_are_not_rounded),
-        cmocka_unit_test(test_first_step),
+        cmocka_unit_test(test_first_step), cmocka_unit_test(test_ema),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -30,14 +30,14 @@ for each in batch sample; do
 done
 if (close_losses batch-1 sample-1 0.001) >/dev/null; then fail "what lambda is drawn for changes nothing"; fi
 
-# Each alone changes the run, and lets it learn.
+# Each alone changes the run, and lets it learn (chance is 0.25).
 train_ok 0 plain.log base.toml data.train=data/train run.out_dir=plain train.steps=80 optim.lr=0.2
 for option in policy=randaugment policy=trivialaugment brightness=0.5 contrast=0.5 erase=0.5 mixup=0.2 cutmix=1.0 repeats=2; do
     dir=alone-${option%=*}-${option#*=}
     train_ok 0 alone.log base.toml data.train=data/train run.out_dir="$dir" train.steps=80 optim.lr=0.2 \
         "augment.$option" train.eval_every_epochs=1
-    field "$dir" eval top1 | tail -n 1 | awk '{ exit !($1 > 0.6) }' ||
-        fail "$option: top-1 $(field "$dir" eval top1 | tail -n 1), want above 0.6"
+    field "$dir" eval top1 | tail -n 1 | awk '{ exit !($1 > 0.5) }' ||
+        fail "$option: top-1 $(field "$dir" eval top1 | tail -n 1), want above 0.5"
     if (close_losses plain "$dir" 1e-4) >/dev/null; then fail "augment.$option changes nothing"; fi
 done
 
