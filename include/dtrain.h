@@ -621,6 +621,7 @@ typedef struct dt_model_add_options {
     double drop_path;   /* of the last residual branch: efficientnet, convnext, vit, deit */
     bool small_stem;    /* resnet: for images of about 32 pixels */
     bool mean_pool;     /* vit: the head reads the mean of all patches; there is no token */
+    int64_t patch;      /* vit, deit: pixels; 0: as the name says */
     int64_t widths[16]; /* mlp, autoencoders: of hidden layers; all 0: as published */
 } dt_model_add_options;
 /* The network that `dtrain models` calls so, from x on: images [H, W, C], or steps of tokens [T], whole numbers. Gives

@@ -582,11 +582,9 @@ static dt_status take_model(const char *model, const dt_model_add_options *o, dt
     const struct {
         const char *key;
         bool set;
-    } keys[] = {{"dropout", o->dropout != 0},
-                {"drop_path", o->drop_path != 0},
-                {"small_stem", o->small_stem},
-                {"pool", o->mean_pool},
-                {"widths", o->widths[0] != 0}};
+    } keys[] = {{"dropout", o->dropout != 0},  {"drop_path", o->drop_path != 0},
+                {"small_stem", o->small_stem}, {"pool", o->mean_pool},
+                {"patch", o->patch != 0},      {"widths", o->widths[0] != 0}};
     dt_section_defaults(&dt_model_section, out);
     snprintf(out->name, sizeof out->name, "%s", model);
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
@@ -599,6 +597,8 @@ static dt_status take_model(const char *model, const dt_model_add_options *o, dt
     if (o->drop_path != 0) out->drop_path = o->drop_path > 0 ? o->drop_path : 0;
     out->small_stem = o->small_stem;
     out->pool = o->mean_pool ? DT_POOL_MEAN : DT_POOL_TOKEN;
+    out->patch = o->patch;
+    DT_TRY(dt_check_whole("dt_model", "patch", o->patch, 1, 1 << 10));
     _Static_assert(sizeof o->widths / sizeof o->widths[0] == DT_WIDTHS_MAX, "as the header says");
     for (int i = 0; i < DT_WIDTHS_MAX && o->widths[i] != 0; i++) {
         DT_TRY(dt_check_whole("dt_model", "widths", o->widths[i], 1, 1 << 20));

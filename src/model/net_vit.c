@@ -126,7 +126,9 @@ static dt_vid classify(dt_builder *b, const vit_names *n, const dt_vit_shape *ne
 }
 
 dt_vid dt_net_vit(dt_builder *b, dt_vid x, int64_t classes, const dt_model_options *o, const void *shape) {
-    const dt_vit_shape *net = shape;
+    dt_vit_shape own = *(const dt_vit_shape *)shape;
+    const dt_vit_shape *net = &own;
+    if (o->patch > 0) own.patch = o->patch;
     const vit_names *n = net->timm ? &timm : &torchvision;
     const bool mean = o->pool == DT_POOL_MEAN;
     const double dropout = dt_net_rate(o->dropout, 0), drop_path = dt_net_rate(o->drop_path, 0);

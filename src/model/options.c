@@ -118,6 +118,9 @@ static const dt_key_row model_keys[] = {
     {CHOICE("pool", pool, pool_names), LATER_MATHS, .fallback = "token", .only = "model.name = vit*",
      .help = "What the head of a vision transformer reads: its token, or the mean of all patches, and then "
              "there is no token"},
+    {INT("patch", patch, 0, 1 << 10), LATER_MATHS, .fallback = "0", .only = "model.name = vit*, deit*",
+     .help =
+         "Height and width of the patches of a vision transformer, for small images; 0: as the name says"},
     {FLOATS("widths", widths, n_width, 1, 1 << 20), LATER_MATHS, .fallback = "[]",
      .only = "model.name = mlp, autoencoder, conv_autoencoder",
      .help = "Widths of the hidden layers, whole numbers; of an autoencoder those of the encoder, whose "

@@ -35,6 +35,7 @@ static void test_networks_learn(void **state) {
          {.outputs = CLASSES, .drop_path = 0.1},
          3 * 192 * 192},
         {"vit_tiny_patch16", "pos_embed", {.outputs = CLASSES, .mean_pool = true}, 4 * 192},
+        {"deit_tiny", "pos_embed", {.outputs = CLASSES, .patch = 8}, 17 * 192},
         {"mlp", "3.weight", {.outputs = CLASSES, .widths = {20, 10}}, 10 * 20},
     };
     dt_run *run = open_cpu();
@@ -80,6 +81,7 @@ static void test_what_does_not_fit_is_refused(void **state) {
         {"mobilenet_v2", {.outputs = CLASSES, .drop_path = 0.1}, "mobilenet_v2 has no drop_path"},
         {"vit_b_16", {.outputs = CLASSES, .dropout = 1}, "dropout 1"},
         {"vit_tiny_patch14", {.outputs = CLASSES}, "not whole patches of 14"},
+        {"convnext_tiny", {.outputs = CLASSES, .patch = 8}, "convnext_tiny has no patch"},
         {"mlp", {.outputs = CLASSES, .widths = {-1}}, "widths is -1"},
         {"gpt2", {.outputs = CLASSES}, "it reads tokens"},
     };

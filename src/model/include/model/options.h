@@ -70,6 +70,7 @@ typedef struct dt_model_options {
     bool tied;                    /* of recurrent language models */
     double dropout, drop_path;    /* -1: as the network was published */
     int64_t pool;                 /* vit: dt_pool_kind */
+    int64_t patch;                /* vit, deit: pixels; 0: as the name says */
     double widths[DT_WIDTHS_MAX]; /* mlp and autoencoders: widths; none: as the table of models says */
     int32_t n_width;
     int32_t n_layers;
