@@ -140,8 +140,9 @@ static void test_assign(void **state) {
         if (p->role != DT_ROLE_PARAM) continue;
         assert_int_equal(p->axis_offset, g->value[dt_graph_find(g, p->name)].axis_offset);
     }
-    CHECK_ERROR(dt_axis_assign(a, other), DT_ERR_INTERNAL, "conv1.weight");
-    CHECK_ERROR(dt_axis_assign(a, wide), DT_ERR_INTERNAL, "conv1.weight"); /* another shape */
+    CHECK_ERROR(dt_axis_assign(a, other), DT_ERR_CONFIG, "conv1.weight");
+    CHECK_ERROR(dt_axis_assign(a, wide), DT_ERR_CONFIG, "conv1.weight has ",
+                "size of its input"); /* another shape */
     dt_axis_destroy(a);
     dt_graph_destroy(g), dt_graph_destroy(eval), dt_graph_destroy(other), dt_graph_destroy(wide);
 }

@@ -23,10 +23,10 @@ done
 # With the micro-batches given partners are the same rows on any number of ranks, drawn alike.
 for each in batch sample; do
     for ranks in 1 2 4; do
-        train_ok "$ranks" "$each-$ranks.log" "${all[@]}" augment.mix_each=$each run.out_dir="$each-$ranks"
+        train_ok "$ranks" "$each-$ranks.log" "${all[@]}" augment.mix_each=$each run.out_dir="$each-$ranks" \
+            train.steps=12 train.eval_every_epochs=0
+        close_losses "$each-1" "$each-$ranks" 1e-5 10
     done
-    close_losses "$each-1" "$each-2" 1e-5 10
-    close_losses "$each-1" "$each-4" 1e-5 10
 done
 if (close_losses batch-1 sample-1 0.001) >/dev/null; then fail "what lambda is drawn for changes nothing"; fi
 

@@ -224,7 +224,7 @@ static const refusal refusals[] = {
      "7:20: augment.policy_magnitude: 10 is not below augment.policy_bins = 10"},
     {MINIMAL "[augment]\nerase = 0.5\nerase_scale_min = 0.5\n",
      "7:19: augment.erase_scale_min: 0.5 is above"},
-    {MINIMAL "[augment]\nerase = 0.5\nerase_ratio_max = 0.1\n", "augment.erase_ratio_min: 0.3 is above"},
+    {MINIMAL "[augment]\nerase = 0.5\nerase_ratio_max = 0.1\n", "6:9: augment.erase_ratio_min: 0.3 is above"},
     {MINIMAL "[augment]\nerase = 1.5\n", "6:9: augment.erase: "},
     {MINIMAL "[augment]\nhue = 0.6\n", "6:7: augment.hue: "},
     {MINIMAL "[augment]\nmixup = -1\n", "6:9: augment.mixup: "},
