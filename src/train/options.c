@@ -120,15 +120,15 @@ static const dt_key_row train_keys[] = {
      .help = "By how much more than this an evaluation must be better to count as such; of an accuracy as a "
              "fraction: "
              "0.001 is a tenth of a percent"},
-    {INT("sample_every_steps", sample_every_steps, 0, STEPS_MAX), .fallback = "0",
+    {INT("sample_every_steps", sample_every_steps, 0, STEPS_MAX), .flags = DT_KEY_LATER, .fallback = "0",
      .only = "model.task = language",
      .help = "Steps between texts that the network goes on with, told on the terminal, in metrics.jsonl and "
              "to TensorBoard: "
              "by temperature 0.8, of train.ema's averaged weights where there are some. They change nothing "
              "else. 0: off"},
-    {STRING("sample_prompt", sample_prompt), .only = "train.sample_every_steps > 0",
+    {STRING("sample_prompt", sample_prompt), .flags = DT_KEY_LATER, .only = "train.sample_every_steps > 0",
      .help = "What they begin with; not set: as a document begins"},
-    {INT("sample_tokens", sample_tokens, 1, 1 << 20), .fallback = "48",
+    {INT("sample_tokens", sample_tokens, 1, 1 << 20), .flags = DT_KEY_LATER, .fallback = "48",
      .only = "train.sample_every_steps > 0",
      .help = "Tokens of each; with those of the prompt at most data.context"},
 };
