@@ -700,6 +700,7 @@ static void shapes(void **state) {
     v = dt_squeeze_excite(v, (dt_squeeze_excite_options){.channels = 2, .name = "se"});
     v = dt_reshape(dt_adaptive_avgpool(v, 4, 3), DT_SHAPE(12, 4));
     v = dt_conv1d(v, (dt_conv1d_options){.channels = 8, .pad = DT_PAD_SAME, .dilation = 2, .name = "line"});
+    assert_int_equal(dt_var_shape(dt_adaptive_maxpool(dt_reshape(v, DT_SHAPE(3, 4, 8)), 2, 2)).dim[1], 2);
     rows = dt_gather(dt_avgpool(v, (dt_pool_options){.kernel = 3}), numbers, 0); /* 3 x 8 */
     assert_int_equal(dt_var_shape(rows).dim[0], 3);
     dt_var likeness = dt_cosine_similarity(rows, dt_normalize(rows, 0), 0); /* 1 */

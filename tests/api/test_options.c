@@ -169,6 +169,13 @@ static dt_status try_fit(const void *options) {
     return st;
 }
 
+static dt_status try_model_add(const void *options) {
+    dt_model_add_options o = *(const dt_model_add_options *)options;
+    const bool patches = o.patch != 0 || o.drop_path != 0;
+    if (o.outputs == 0) o.outputs = 3;
+    if (o.patch == 0 && patches) o.patch = 4;
+    LAYER(dt_model(patches ? "vit_tiny_patch16" : "mlp", g.x, o));
+}
 static dt_status try_sampler(const void *options) {
     dt_sampler_options o = *(const dt_sampler_options *)options;
     ground g = begin();
@@ -196,7 +203,7 @@ typedef struct row {
 } row;
 
 #define TYPE_OF(s, field)                                                                                    \
-    _Generic(((dt_##s##_options *)0)->field, float: FLOAT, float *: FLOAT, double: DOUBLE, int32_t: INT32, int64_t: INT64)
+    _Generic(((dt_##s##_options *)0)->field, float: FLOAT, float *: FLOAT, double: DOUBLE, int32_t: INT32, int64_t: INT64, int64_t *: INT64)
 #define R(s, field, good, also)                                                                              \
     {                                                                                                        \
 #s, #field, offsetof(dt_##s##_options, field), TYPE_OF(s, field), try_##s, (double)(good),           \
@@ -290,7 +297,12 @@ static const row rows[] = {
     R(data_open, image_size, 8, NONE),
     R(data_open, channels, 1, NONE),
     R(fit, epochs, 1, NONE),
-    R(fit, steps, 1, INT64_MAX), /* it would only take long */
+    R(fit, steps, 1, INT64_MAX),          /* it would only take long */
+    R(model_add, outputs, 10, INT64_MAX), /* refused by what they would take */
+    R(model_add, dropout, 0.5, NONE),
+    R(model_add, drop_path, 0.1, NONE),
+    R(model_add, patch, 4, NONE),
+    R(model_add, widths, 8, INT64_MAX),
     R(sampler, temperature, 0.5, NONE),
     R(sampler, top_k, 3, NONE),
     R(sampler, top_p, 0.5, NONE),
@@ -380,7 +392,7 @@ static void each_number(const char *of, const char *at, const char *end,
         bool number = false;
         for (int i = 0; i < 4; i++) number = number || strcmp(word, types[i]) == 0;
         while (number && next_word(&at, semicolon, word))
-            if (strcmp(word, "4") != 0) f(of, word); /* [4] */
+            if (word[0] > '9') f(of, word); /* else [4] */
         at = semicolon + 1;
     }
 }
@@ -416,6 +428,8 @@ static char *optimizer_struct;
 static void is_in_dtrain_h(const char *of, const char *field) {
     (void)of;
     if (strcmp(field, "kind") == 0) return; /* name, there */
+    /* Rates by layers: a program has dt_net_group. */
+    if (strcmp(field, "layer_decay") == 0 || strcmp(field, "head_lr_factor") == 0) return;
     char word[64];
     for (const char *at = optimizer_struct, *end = at + strlen(at); next_word(&at, end, word);)
         if (strcmp(word, field) == 0) return;

@@ -595,6 +595,12 @@ static void hash_covers_the_mathematics(void **state) {
     }
 }
 
+static bool has_metric(const dt_task_row *task, const char *name) {
+    for (int32_t m = 0; m < task->n_metric; m++)
+        if (strcmp(task->metric[m].name, name) == 0) return true;
+    return false;
+}
+
 /* Every metric of every task can be asked for, and only of its own task; not set, it is the task's first. */
 static void best_metric_follows_the_task(void **state) {
     (void)state;
@@ -613,7 +619,7 @@ static void best_metric_follows_the_task(void **state) {
                 snprintf(override, sizeof override, "checkpoint.best_metric=eval_%s",
                          dt_task_table[k].metric[m].name);
                 assert_int_equal(dt_config_parse(&c, "run.toml", text, 1, (const char *[]){override}),
-                                 i == k ? DT_OK : DT_ERR_CONFIG);
+                                 has_metric(task, dt_task_table[k].metric[m].name) ? DT_OK : DT_ERR_CONFIG);
                 dt_config_fini(&c);
             }
     }
