@@ -315,7 +315,7 @@ CASES = [
     Case("mobilenet_v3_small", classifier("mobilenet_v3_small"), keys=(DROPOUT,), seeds=range(3), lr=SMALL),
     Case("mobilenet_v3_large", classifier("mobilenet_v3_large"), keys=(DROPOUT,), seeds=range(3), lr=SMALL),
     Case("efficientnet_b0", classifier("efficientnet_b0"), keys=BOTH, lr=1e-5),
-    Case("efficientnet_v2_s", classifier("efficientnet_v2_s"), keys=BOTH, lr=1e-5),
+    Case("efficientnet_v2_s", classifier("efficientnet_v2_s"), keys=BOTH, steps=0),
     Case("convnext_tiny", classifier("convnext_tiny"), keys=(DROP_PATH,)),
     Case("vit_b_16", classifier("vit_b_16", image_size=48), side=48),
     Case("vit_tiny_patch16", patches("vit_tiny_patch16_224", 16, img_size=48, **TIMM), side=48),
