@@ -10,10 +10,12 @@
 static dt_status check_alike(const dt_token_shard *a, const dt_token_shard *b) {
     if (a->n_vocab == b->n_vocab && a->end == b->end && a->width == b->width &&
         a->n_tokenizer == b->n_tokenizer && (!a->tokenizer == !b->tokenizer) &&
-        a->n_classes == b->n_classes && (!a->class_names || strcmp(a->class_names, b->class_names) == 0) &&
-        (!a->tokenizer || memcmp(a->tokenizer, b->tokenizer, (size_t)a->n_tokenizer) == 0))
-        return DT_OK;
-    return dt_fail(DT_ERR_DATA, "%s: its tokenizer or classes are not those of %s", b->path, a->path);
+        (!a->tokenizer || memcmp(a->tokenizer, b->tokenizer, (size_t)a->n_tokenizer) == 0)) {
+        if (a->n_classes == b->n_classes && (!a->class_names || strcmp(a->class_names, b->class_names) == 0))
+            return DT_OK;
+        return dt_fail(DT_ERR_DATA, "%s: its classes are not those of %s", b->path, a->path);
+    }
+    return dt_fail(DT_ERR_DATA, "%s: its tokenizer is not that of %s", b->path, a->path);
 }
 
 /* What the index says of the set is what the shards, now open, hold. */
