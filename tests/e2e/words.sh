@@ -106,7 +106,7 @@ offers() {
     diff <(complete_line "$line" | sort) <(printf '%s\n' "$@" | sort) >offered.log || fail "completion of \"$line\""
 }
 offers 'dtrain ev' eval
-offers 'dtrain data ' import info verify
+offers 'dtrain data ' import info show verify
 offers 'dtrain data import ' idx cifar10 cifar100 folder synthetic
 offers 'dtrain data import folder photos --sto' --store
 offers 'dtrain data import folder photos --store ' raw jpeg
