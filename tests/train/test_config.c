@@ -602,12 +602,6 @@ static bool has_metric(const dt_task_row *task, const char *name) {
 }
 
 /* Every metric of every task can be asked for, and only of its own task; not set, it is the task's first. */
-static bool has_metric(const dt_task_row *task, const char *name) {
-    bool found = false;
-    for (int32_t i = 0; i < task->n_metric && !found; i++) found = strcmp(task->metric[i].name, name) == 0;
-    return found;
-}
-
 static void best_metric_follows_the_task(void **state) {
     (void)state;
     for (int i = 0; dt_task_choices[i]; i++) {
