@@ -613,7 +613,7 @@ typedef struct dt_attention_inputs {
 } dt_attention_inputs;
 DT_API dt_var dt_attention_of(dt_var x, dt_attention_inputs inputs, dt_attention_options options);
 
-/* A built-in network. A rate that is 0 is as the network was published; below 0: nothing is dropped. What the network does
+/* A built-in network. A rate that is 0 is as the network was published; -1: nothing is dropped. What the network does
  * not have is an error. */
 typedef struct dt_model_add_options {
     int64_t outputs;    /* classes; of a language model the vocabulary; needed, but of autoencoders */

@@ -1,4 +1,5 @@
 /* Layers: from options to the builder's calls. */
+#include <float.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -577,6 +578,13 @@ dt_var dt_attention(dt_var x, dt_attention_options o) {
     return dt_attention_of(x, DT_LITERAL(dt_attention_inputs){DT_NO_VAR, DT_NO_VAR, DT_NO_VAR}, o);
 }
 
+/* 0: as the network was published; -1: nothing is dropped. */
+static dt_status take_rate(const char *field, double rate, double *out) {
+    if (rate != -1) DT_TRY(dt_check_real("dt_model", field, rate, FLT_MIN, 1 - FLT_EPSILON));
+    if (rate != 0) *out = rate == -1 ? 0 : rate;
+    return DT_OK;
+}
+
 /* The keys of [model] that the options stand for. */
 static dt_status take_model(const char *model, const dt_model_add_options *o, dt_model_options *out) {
     const struct {
@@ -590,11 +598,8 @@ static dt_status take_model(const char *model, const dt_model_add_options *o, dt
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
         if (keys[i].set && !dt_model_takes(out, keys[i].key))
             return dt_fail(DT_ERR_CONFIG, "dt_model: %s has no %s", out->name, keys[i].key);
-    if (!(o->dropout < 1) || !(o->drop_path < 1))
-        return dt_fail(DT_ERR_CONFIG, "dt_model: dropout %g, drop_path %g, expected below 1", o->dropout,
-                       o->drop_path);
-    if (o->dropout != 0) out->dropout = o->dropout > 0 ? o->dropout : 0;
-    if (o->drop_path != 0) out->drop_path = o->drop_path > 0 ? o->drop_path : 0;
+    DT_TRY(take_rate("dropout", o->dropout, &out->dropout));
+    DT_TRY(take_rate("drop_path", o->drop_path, &out->drop_path));
     out->small_stem = o->small_stem;
     out->pool = o->mean_pool ? DT_POOL_MEAN : DT_POOL_TOKEN;
     out->patch = o->patch;

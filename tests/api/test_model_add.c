@@ -79,7 +79,7 @@ static void test_what_does_not_fit_is_refused(void **state) {
         {"resnet18", {.outputs = -3}, "outputs is -3"},
         {"resnet18", {.outputs = CLASSES, .dropout = 0.1}, "resnet18 has no dropout"},
         {"mobilenet_v2", {.outputs = CLASSES, .drop_path = 0.1}, "mobilenet_v2 has no drop_path"},
-        {"vit_b_16", {.outputs = CLASSES, .dropout = 1}, "dropout 1"},
+        {"vit_b_16", {.outputs = CLASSES, .dropout = 1}, "dropout is 1"},
         {"vit_tiny_patch14", {.outputs = CLASSES}, "not whole patches of 14"},
         {"convnext_tiny", {.outputs = CLASSES, .patch = 8}, "convnext_tiny has no patch"},
         {"mlp", {.outputs = CLASSES, .widths = {-1}}, "widths is -1"},
