@@ -419,7 +419,8 @@ typedef struct dt_optimizer_options {
     double adamw_lr;          /* muon: of what is no hidden matrix, in proportion to lr when that changes */
     dt_muon_scale muon_scale; /* muon */
     bool no_nesterov;         /* muon: the step does not look ahead by one gradient */
-    double weight_decay;      /* adamw, lamb, lion, muon: decoupled, else added to the gradient */
+    double weight_decay;      /* adamw, lamb, lion, muon: decoupled, else added to the gradient. lamb and lars
+                                 adapt the rate of what has some: with 0 of nothing */
     bool decay_bn_and_bias;   /* weight decay of those, too */
 } dt_optimizer_options;
 
@@ -623,6 +624,7 @@ typedef struct dt_model_add_options {
     bool mean_pool;     /* vit: the head reads the mean of all patches; there is no token */
     int64_t patch;      /* vit, deit: pixels; 0: as the name says */
     int64_t widths[16]; /* mlp, autoencoders: of hidden layers; all 0: as published */
+    int64_t vocab;      /* of text with classes (lstm_classifier, bert): tokens there are; of language models: outputs */
 } dt_model_add_options;
 /* The network that `dtrain models` calls so, from x on: images [H, W, C], or steps of tokens [T], whole numbers. Gives
  * [outputs], of a language model [T, outputs], of an autoencoder [1], how far it misses x. Parameters have the names and

@@ -31,6 +31,7 @@ static const struct {
     {"set train.micro_batch to a divisor of train.global_batch that is not larger",
      "set dt_net_options.batch to no more"},
     {", or train.recompute = \"auto\"", ""},
+    {"model.vocab", "dt_model_add_options.vocab"},
     {"train.eval_batch", "dt_net_options.batch"},
     {"train.micro_batch", "dt_net_options.batch"},
     {"train.global_batch", "the batch of all ranks"},

@@ -586,7 +586,7 @@ static dt_status take_rate(const char *field, double rate, double *out) {
 }
 
 /* The keys of [model] that the options stand for. */
-static dt_status take_model(const char *model, const dt_model_add_options *o, dt_model_options *out) {
+static dt_status take_model(const dt_model_row *model, const dt_model_add_options *o, dt_model_options *out) {
     const struct {
         const char *key;
         bool set;
@@ -594,18 +594,27 @@ static dt_status take_model(const char *model, const dt_model_add_options *o, dt
                 {"small_stem", o->small_stem}, {"pool", o->mean_pool},
                 {"patch", o->patch != 0},      {"widths", o->widths[0] != 0}};
     dt_section_defaults(&dt_model_section, out);
-    snprintf(out->name, sizeof out->name, "%s", model);
+    snprintf(out->name, sizeof out->name, "%s", model->name);
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
         if (keys[i].set && !dt_model_takes(out, keys[i].key))
             return dt_fail(DT_ERR_CONFIG, "dt_model: %s has no %s", out->name, keys[i].key);
     DT_TRY(take_rate("dropout", o->dropout, &out->dropout));
     DT_TRY(take_rate("drop_path", o->drop_path, &out->drop_path));
+    if (model->reads != DT_READS_TOKENS && o->vocab != 0)
+        return dt_fail(DT_ERR_CONFIG, "dt_model: %s has no vocab", out->name);
+    DT_TRY(dt_check_whole("dt_model", "vocab", o->vocab, 1, 1 << 24));
+    if (model->reads == DT_READS_TOKENS) {
+        out->task = dt_task_named(o->vocab > 0 ? "classify" : model->task);
+        out->vocab = o->vocab > 0 ? o->vocab : dt_task_of(out)->classes ? 0 : o->outputs;
+    }
     out->small_stem = o->small_stem;
     out->pool = o->mean_pool ? DT_POOL_MEAN : DT_POOL_TOKEN;
     out->patch = o->patch;
     DT_TRY(dt_check_whole("dt_model", "patch", o->patch, 1, 1 << 10));
     _Static_assert(sizeof o->widths / sizeof o->widths[0] == DT_WIDTHS_MAX, "as the header says");
-    for (int i = 0; i < DT_WIDTHS_MAX && o->widths[i] != 0; i++) {
+    for (int i = 0; i < DT_WIDTHS_MAX; i++) {
+        if (o->widths[i] == 0) continue;
+        if (out->n_width < i) return dt_fail(DT_ERR_CONFIG, "dt_model: widths[%d] stands behind one of 0", i);
         DT_TRY(dt_check_whole("dt_model", "widths", o->widths[i], 1, 1 << 20));
         out->widths[out->n_width++] = (double)o->widths[i];
     }
@@ -617,7 +626,7 @@ dt_var dt_model(const char *name, dt_var x, dt_model_add_options options) {
     dt_model_options o;
     dt_net *net = net_of(x, __func__);
     if (!net) return DT_NO_VAR;
-    if (!holds(net, dt_model_get(name ? name : "", &row)) || !holds(net, take_model(row->name, &options, &o)))
+    if (!holds(net, dt_model_get(name ? name : "", &row)) || !holds(net, take_model(row, &options, &o)))
         return DT_NO_VAR;
     return made(net, dt_model_add_to(&net->b, &o, x.id, options.outputs));
 }

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/op.h"
 #include "net.h"
 
 /* ---- inputs ---- */
@@ -13,11 +14,20 @@ dt_net_input *dt_net_find_input(dt_net *net, const char *name) {
     return NULL;
 }
 
+static bool is_class(const dt_net *net, const dt_field *f) {
+    const dt_graph *g = net->b.g;
+    const dt_vid v = dt_graph_input(g, f->name);
+    bool read = false;
+    for (dt_nid i = 0; i < g->n_node && f->dtype == DT_DTYPE_I32; i++)
+        read |= g->node[i].op == DT_OP_XENT && dt_node_has(&g->node[i], DT_XENT_IN_LABEL) &&
+                g->node[i].in[DT_XENT_IN_LABEL] == v;
+    return read;
+}
+
 /* Elements that stand for no row: class -1, which losses leave out, else 0. */
-static void clear_rows(dt_net_input *in, int64_t from, int64_t to) {
+static void clear_rows(const dt_net *net, dt_net_input *in, int64_t from, int64_t to) {
     const int64_t bytes = dt_field_bytes(&in->field);
-    memset((char *)in->data + from * bytes,
-           in->field.dtype == DT_DTYPE_I32 || in->field.dtype == DT_DTYPE_I64 ? 0xff : 0,
+    memset((char *)in->data + from * bytes, is_class(net, &in->field) ? 0xff : 0,
            (size_t)((to - from) * bytes));
 }
 
@@ -30,7 +40,7 @@ dt_status dt_net_fill(dt_net *net, dt_net_input *in, int64_t rows, const void *d
     DT_TRY(wait_input(net));
     memcpy(in->data, data, (size_t)(rows * dt_field_bytes(&in->field)));
     in->rows = rows;
-    clear_rows(in, rows, net->options.batch);
+    clear_rows(net, in, rows, net->options.batch);
     return DT_OK;
 }
 
@@ -54,7 +64,7 @@ dt_status dt_net_set(dt_net *net, const char *input, const dt_tensor *rows) {
     DT_TRY(wait_input(net));
     DT_TRY(dt_tensor_read(rows, in->data, rows->bytes));
     in->rows = rows->shape.dim[0];
-    clear_rows(in, in->rows, batch);
+    clear_rows(net, in, in->rows, batch);
     return DT_OK;
 }
 
@@ -66,7 +76,7 @@ static dt_status feed(dt_net *net, dt_mode mode) {
         dt_net_input *in = &net->input[i];
         if (in->rows == 0 && mode == DT_TRAINING)
             return dt_fail(DT_ERR_USAGE, "the input \"%s\" was not set", in->field.name);
-        if (in->rows == 0) clear_rows(in, 0, net->options.batch);
+        if (in->rows == 0) clear_rows(net, in, 0, net->options.batch);
         if (in->rows > 0 && rows > 0 && in->rows != rows)
             return dt_fail(DT_ERR_USAGE, "the input \"%s\" has %lld rows, another has %lld", in->field.name,
                            (long long)in->rows, (long long)rows);

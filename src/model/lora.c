@@ -23,7 +23,7 @@ static const dt_key_row lora_keys[] = {
      .help = "Part of what an adapter reads that is dropped in training"},
     {NAMES("targets", targets, n_targets), LATER_MATHS, .fallback = "[]", .only = "lora.rank > 0",
      .help = "Names of the weights that get one, `*` for any characters: [\"*.attn.*\"]; none: all but the "
-             "last layer's"},
+             "last layer's. One that is an embedding's too gets none"},
     {NAMES("train", train, n_train), LATER_MATHS, .fallback = "[]", .only = "lora.rank > 0",
      .help = "Names of parameters that are trained besides, as [\"*norm*\"]; with model.init_head = \"new\" "
              "the last "
@@ -64,6 +64,11 @@ static dt_vid weight_of(const dt_graph *g, const dt_node *dense, dt_nid *slice) 
     *slice = dt_graph_maker(g, w, DT_OP_SLICE);
     if (*slice >= 0) w = g->node[*slice].in[0];
     return g->value[w].role == DT_ROLE_PARAM ? w : -1;
+}
+
+/* Whether it is also a table that is looked up in, in which an adapter of this layer has no part. */
+static bool is_shared(const dt_graph *g, dt_vid weight) {
+    return dt_graph_reader(g, weight, DT_OP_EMBED, DT_EMBED_IN_WEIGHT) >= 0;
 }
 
 /* By its name, or by that of its layer. */
@@ -132,7 +137,7 @@ static dt_status adapt(work *w, dt_nid id) {
     const dt_vid weight = weight_of(g, &dense, &slice), y = dense.out[0];
     const int64_t rank = w->o->rank;
     dt_vid a, b, x = dense.in[DT_DENSE_IN_X], z;
-    if (weight < 0 || !is_target(w, &dense, g->value[weight].name)) return DT_OK;
+    if (weight < 0 || is_shared(g, weight) || !is_target(w, &dense, g->value[weight].name)) return DT_OK;
     DT_TRY(matrix(g, weight, DT_LORA_A, rank, g->value[weight].dim[1], DT_INIT_KAIMING_UNIFORM_A5, &a));
     DT_TRY(matrix(g, weight, DT_LORA_B, g->value[weight].dim[0], rank, DT_INIT_ZERO, &b));
     const dt_attr drop = {.dropout = {.p = (float)w->o->dropout, .salt = salt_base + (uint64_t)w->n}},

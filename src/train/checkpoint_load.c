@@ -9,6 +9,7 @@
 #include <xxhash.h>
 
 #include "checkpoint_internal.h"
+#include "model/lora.h"
 
 void dt_ckpt_free(dt_ckpt *c) {
     if (c == NULL) return;
@@ -203,4 +204,15 @@ dt_status dt_ckpt_load_best(const char *dir, dt_best_metric metric, void (*note)
     *out = NULL;
     DT_TRY(dt_ckpt_rank(dir, metric, INT64_MAX, &step, &n_step));
     return load_first(dir, step, n_step, note, arg, out);
+}
+
+dt_status dt_ckpt_check_adapters(const dt_ckpt *c, int64_t rank) {
+    for (int32_t i = 0; i < c->n_tensor && rank == 0; i++)
+        if (strncmp(c->tensor[i].name, "param/", 6) == 0 && dt_lora_is_adapter(c->tensor[i].name))
+            return dt_fail(DT_ERR_CHECKPOINT,
+                           "%s has low-rank adapters (%s), and lora.rank is 0 here, which would leave them "
+                           "out: set [lora] "
+                           "as it was trained with, or merge them, dtrain convert --merge",
+                           c->path, c->tensor[i].name + 6);
+    return DT_OK;
 }

@@ -125,6 +125,7 @@ static dt_status checkpoint_to_file(const dt_convert_options *o, network *n) {
     if (!copy_text(k->config_text, &n->config_text) || !copy_text(k->data_text, &n->data_text))
         return dt_fail(DT_ERR_MEMORY, "no memory for a configuration");
     DT_TRY(find_network(n, o, k->path));
+    DT_TRY(dt_ckpt_check_adapters(k, n->config.model.lora.rank));
     x.net = dt_engine_weights(n->engine);
     x.n = k->n_tensor, x.tensor = k->tensor;
     if (o->merge) DT_TRY(merge_adapters(o->in, n, &x));
@@ -243,6 +244,9 @@ dt_status dt_convert(const dt_convert_options *o, const dt_sink *sink) {
     dt_status st = DT_OK;
     if (strlen(o->in) >= DT_KEY_STRING_MAX || strlen(o->out) >= DT_KEY_STRING_MAX)
         st = dt_fail(DT_ERR_USAGE, "a path of more than %d bytes", DT_KEY_STRING_MAX - 1);
+    else if (!ours && o->merge)
+        st = dt_fail(DT_ERR_USAGE,
+                     "--merge is of a run or a checkpoint, whose [lora] says how, and %s is a file", o->in);
     else if (ours && !to_file)
         st = dt_fail(DT_ERR_USAGE, "%s: the name of what a checkpoint is converted to ends in .safetensors",
                      o->out);

@@ -440,6 +440,7 @@ static dt_status check_optimizer(const dt_engine *e, const dt_ckpt *c) {
 
 dt_status dt_engine_load(dt_engine *e, const dt_ckpt *c) {
     dt_store *s = e->store;
+    DT_TRY(dt_ckpt_check_adapters(c, e->config->model.lora.rank));
     DT_TRY(check_optimizer(e, c));
     for (int32_t k = 0; k < N_PARTS; k++) {
         const part p = part_of(s, k);

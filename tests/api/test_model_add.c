@@ -65,6 +65,40 @@ static void test_networks_learn(void **state) {
     dt_run_close(run);
 }
 
+/* Networks of text, with a batch that is not full: what no row was set for reaches no table and no loss. */
+static void test_networks_of_text(void **state) {
+    (void)state;
+    enum { STEPS = 6, WORDS = 11 };
+    static const struct {
+        const char *name;
+        bool classes;
+    } rows[] = {{"lstm_lm", false}, {"llama_15m", false}, {"lstm_classifier", true}, {"bert_tiny", true}};
+    const int32_t tokens[BATCH - 1][STEPS] = {{1, 2, 3, 4, 5, 6}, {7, 8, 9, 10, 0, 1}, {3, 3, 3, 3, 3, 3}};
+    dt_run *run = open_cpu();
+    for (size_t r = 0; r < sizeof rows / sizeof rows[0]; r++) {
+        dt_net *net;
+        double loss;
+        OK(dt_net_create(run, (dt_net_options){.batch = BATCH}, &net));
+        const dt_shape places = rows[r].classes ? DT_SHAPE_SCALAR : DT_SHAPE(STEPS);
+        const dt_var x = dt_input(net, "tokens", DT_DTYPE_I32, DT_SHAPE(STEPS)),
+                     y = dt_input(net, "next", DT_DTYPE_I32, places);
+        const dt_model_add_options o = {.outputs = rows[r].classes ? CLASSES : WORDS,
+                                        .vocab = rows[r].classes ? WORDS : 0};
+        dt_loss("cross_entropy", dt_model(rows[r].name, x, o), y, (dt_loss_options){0});
+        OK(dt_net_compile(net));
+        set(net, run, "tokens", DT_DTYPE_I32, DT_SHAPE(BATCH - 1, STEPS), tokens);
+        if (rows[r].classes)
+            set(net, run, "next", DT_DTYPE_I32, DT_SHAPE(BATCH - 1), (const int32_t[]){0, 1, 2});
+        else
+            set(net, run, "next", DT_DTYPE_I32, DT_SHAPE(BATCH - 1, STEPS), tokens);
+        OK(dt_net_forward(net, DT_EVALUATION));
+        OK(dt_net_metric(net, "loss", &loss));
+        assert_true(loss > 0.5 && loss < 6);
+        dt_net_free(net);
+    }
+    dt_run_close(run);
+}
+
 static void test_what_does_not_fit_is_refused(void **state) {
     (void)state;
     static const struct {
@@ -84,6 +118,8 @@ static void test_what_does_not_fit_is_refused(void **state) {
         {"convnext_tiny", {.outputs = CLASSES, .patch = 8}, "convnext_tiny has no patch"},
         {"mlp", {.outputs = CLASSES, .widths = {-1}}, "widths is -1"},
         {"gpt2", {.outputs = CLASSES}, "it reads tokens"},
+        {"mlp", {.outputs = CLASSES, .widths = {8, 0, 4}}, "widths[2] stands behind one of 0"},
+        {"resnet18", {.outputs = CLASSES, .vocab = 9}, "resnet18 has no vocab"},
     };
     dt_run *run = open_cpu();
     for (size_t r = 0; r < sizeof rows / sizeof rows[0]; r++) {
@@ -99,6 +135,7 @@ static void test_what_does_not_fit_is_refused(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_networks_learn),
+        cmocka_unit_test(test_networks_of_text),
         cmocka_unit_test(test_what_does_not_fit_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -174,6 +174,8 @@ static dt_status try_model_add(const void *options) {
     const bool patches = o.patch != 0 || o.drop_path != 0;
     if (o.outputs == 0) o.outputs = 3;
     if (o.patch == 0 && patches) o.patch = 4;
+    if (o.vocab != 0)
+        LAYER(dt_model("lstm_classifier", dt_input(g.net, "tokens", DT_DTYPE_I32, DT_SHAPE(6)), o));
     LAYER(dt_model(patches ? "vit_tiny_patch16" : "mlp", g.x, o));
 }
 static dt_status try_sampler(const void *options) {
@@ -303,6 +305,7 @@ static const row rows[] = {
     R(model_add, drop_path, 0.1, -1),
     R(model_add, patch, 4, NONE),
     R(model_add, widths, 8, INT64_MAX),
+    R(model_add, vocab, 50, INT64_MAX),
     R(sampler, temperature, 0.5, NONE),
     R(sampler, top_k, 3, NONE),
     R(sampler, top_p, 0.5, NONE),

@@ -117,6 +117,8 @@ typedef struct dt_ckpt {
 /* Loads a checkpoint directory (one that holds manifest.json). DT_ERR_CHECKPOINT says what is wrong and
  * where. */
 dt_status dt_ckpt_load(const char *path, dt_ckpt **out);
+/* DT_ERR_CHECKPOINT where it has low-rank adapters that a network without them, of rank 0, would not read. */
+dt_status dt_ckpt_check_adapters(const dt_ckpt *c, int64_t rank);
 /* Newest usable checkpoint below `dir`: tries them newest first; each refused one is reported through `note`
  * (may be NULL). *out = NULL and DT_OK when there is none at all; DT_ERR_CHECKPOINT when all are damaged. */
 dt_status dt_ckpt_load_latest(const char *dir, void (*note)(void *arg, const char *text), void *arg,
