@@ -624,7 +624,8 @@ typedef struct dt_model_add_options {
     bool mean_pool;     /* vit: the head reads the mean of all patches; there is no token */
     int64_t patch;      /* vit, deit: pixels; 0: as the name says */
     int64_t widths[16]; /* mlp, autoencoders: of hidden layers; all 0: as published */
-    int64_t vocab;      /* of text with classes (lstm_classifier, bert): tokens there are; of language models: outputs */
+    int64_t
+        vocab; /* of text with classes (lstm_classifier, bert): tokens there are; of language models: outputs */
 } dt_model_add_options;
 /* The network that `dtrain models` calls so, from x on: images [H, W, C], or steps of tokens [T], whole numbers. Gives
  * [outputs], of a language model [T, outputs], of an autoencoder [1], how far it misses x. Parameters have the names and

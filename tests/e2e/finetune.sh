@@ -80,6 +80,12 @@ expect none.log 'nothing: No such file' 1
     train_ok 0 eval_merged.log eval merged/config.toml
 }
 ! grep -q lora_ <("$DTRAIN" inspect merged.safetensors) || fail "adapters are left in a merged file"
+# Adapters are not lost in silence.
+train 0 lost.log convert lora lost.safetensors lora.rank=0
+expect_code 4
+expect lost.log '^dtrain: .* has low-rank adapters .*--merge$' 1
+train 0 lost.log convert a.safetensors b.safetensors --merge
+expect_code 2
 [ "$(grep -o 'loss [0-9.]*, top-1 [0-9.]*' eval.log)" = "$(grep -o 'loss [0-9.]*, top-1 [0-9.]*' eval_merged.log)" ] ||
     fail "merged adapters give another network: $(cat eval.log eval_merged.log)"
 train 0 merge.log convert a twice.safetensors --merge
