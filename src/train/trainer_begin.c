@@ -39,6 +39,19 @@ static void tell(const dt_trainer *t, const dt_weights *w) {
     free(text);
 }
 
+/* The numbers of words are the tokenizer's: with another one they are other words. */
+static void warn_of_tokenizer(const dt_trainer *t) {
+    dt_dataset_info info;
+    dt_dataset_info_get(t->session.train_data, &info);
+    const uint64_t theirs = t->weights.tokenizer_xxh3;
+    if (theirs && info.tokenizer_xxh3 && theirs != info.tokenizer_xxh3)
+        dt_tell(t->sink, DT_NEWS_WARNING,
+                "%s was trained on text of another tokenizer than that of %s, so its embedding means other "
+                "words: import the "
+                "text with --tokenizer and the directory of its training set",
+                t->weights.path, t->config->data.train);
+}
+
 dt_status dt_trainer_begin(dt_trainer *t) {
     dt_engine *e = t->session.engine;
     const dt_init_options *o = &t->config->model.init;
@@ -47,6 +60,9 @@ dt_status dt_trainer_begin(dt_trainer *t) {
     /* One rank reads, so that all have the same whatever their hosts hold. */
     DT_TRY(dt_comm_agree(t->mpi, t->root ? dt_weights_read(dt_engine_weights(e), o, &t->weights) : DT_OK));
     DT_TRY(dt_engine_begin_with(e, t->weights.n, t->weights.tensor));
-    if (t->root) tell(t, &t->weights);
+    if (t->root) {
+        tell(t, &t->weights);
+        warn_of_tokenizer(t);
+    }
     return DT_OK;
 }

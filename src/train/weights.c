@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/text.h"
+#include "data/facts.h"
 #include "formats/tensors.h"
 
 enum { SHOWN = 12 /* names of a kind in a message */ };
@@ -66,10 +67,19 @@ static void add_own(source *s, const dt_ckpt_tensor *t, const char *group, bool 
     s->entry[s->n++] = (entry){.was = t->name + n, .own = instead ? instead : t};
 }
 
+static uint64_t tokenizer_of(const dt_ckpt *c) {
+    dt_data_facts facts;
+    if (!c->data_text || dt_data_facts_parse(c->data_text, &facts) != DT_OK) return 0;
+    const uint64_t hash = facts.info.tokenizer_xxh3;
+    dt_data_facts_free(&facts);
+    return hash;
+}
+
 static dt_status open_checkpoint(const char *path, source *s, dt_weights *out) {
     DT_TRY(dt_ckpt_load_at(path, &s->ckpt));
     snprintf(out->path, sizeof out->path, "%s", s->ckpt->path);
     out->kind = "checkpoint";
+    out->tokenizer_xxh3 = tokenizer_of(s->ckpt);
     s->entry = calloc((size_t)s->ckpt->n_tensor + 1, sizeof *s->entry);
     if (!s->entry) return dt_fail(DT_ERR_MEMORY, "%s: no memory for its names", path);
     for (int32_t i = 0; i < s->ckpt->n_tensor; i++) {

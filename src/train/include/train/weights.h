@@ -13,6 +13,7 @@ typedef struct dt_weights {
     int32_t n;                          /* taken */
     dt_ckpt_tensor *tensor;             /* "param/..." and "state/...", in dtrain's layout; owned */
     bool averaged;                      /* a checkpoint's averaged weights */
+    uint64_t tokenizer_xxh3;            /* of the text that a checkpoint was trained on; 0: not known */
     int32_t n_transposed;               /* that were recognised as [in, out] */
     char taken_off[64], put_before[64]; /* of the names of the file, so that they fit; "": nothing */
     int32_t n_fresh, n_ignored;
