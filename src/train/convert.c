@@ -237,6 +237,13 @@ static dt_status file_to_file(const dt_convert_options *o, const dt_sink *sink) 
     return st;
 }
 
+/* Those that were written. */
+static int32_t n_written(const dt_weight_list *net, bool merged) {
+    int32_t n = 0;
+    for (int32_t i = 0; i < net->n; i++) n += !merged || !net->weight[i].adapter;
+    return n;
+}
+
 dt_status dt_convert(const dt_convert_options *o, const dt_sink *sink) {
     network n = {.step = 0};
     dt_config_init(&n.config);
@@ -256,7 +263,7 @@ dt_status dt_convert(const dt_convert_options *o, const dt_sink *sink) {
         st = ours ? checkpoint_to_file(o, &n) : file_to_run(o, &n);
     if (st == DT_OK && n.engine)
         dt_tell(sink, DT_NEWS_LINE, "%s: %s, %s, step %lld", o->out, n.config.model.name,
-                dt_count_text(dt_engine_weights(n.engine)->n, "weight").s, (long long)n.step);
+                dt_count_text(n_written(dt_engine_weights(n.engine), o->merge), "weight").s, (long long)n.step);
     close_network(&n);
     return st;
 }

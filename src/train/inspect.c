@@ -32,9 +32,9 @@ static bool is_there(const char *path) {
 /* Images of the configuration's sizes; what it does not say of the channels is as it was published. */
 static dt_status assume_images(inspection *i, const dt_model_row *row) {
     const dt_config *c = &i->config;
-    const char *missing = c->data.image_size == 0 ? "data.image_size"
-                          : c->model.classes == 0 ? "model.classes"
-                                                  : NULL;
+    const char *missing = c->data.image_size == 0                                   ? "data.image_size"
+                          : c->model.classes == 0 && dt_task_of(&c->model)->classes ? "model.classes"
+                                                                                    : NULL;
     if (missing)
         return dt_fail(
             DT_ERR_DATA,
@@ -64,7 +64,7 @@ static dt_status assume_data(inspection *i) {
         dt_model_token_fields(task, c->data.context, i->info.field);
         return DT_OK;
     }
-    if (task->classes) return assume_images(i, row);
+    if (task->classes || (row->input > 0 && c->data.image_size > 0)) return assume_images(i, row);
     return dt_fail(DT_ERR_DATA,
                    "%s: no such data, and the network reads its fields: import it, or set data.train = "
                    "\"synthetic\" and data.synthetic_fields",

@@ -37,6 +37,8 @@ expect ../name.log '^total +25557032 ' 1
 train_ok 0 ../name.log inspect --model resnet18 --input 32 --outputs 10 model.small_stem=true --passes
 expect ../name.log '^total +11173962 ' 1
 expect ../name.log '^passes of (training|evaluation)$' 2
+train_ok 0 ../name.log inspect --model autoencoder
+expect ../name.log '^total +944176 ' 1
 train 0 ../name.log inspect --model resnet19
 expect_code 2
 expect ../name.log '^dtrain: there is no model "resnet19"; did you mean "resnet18"\?$' 1
