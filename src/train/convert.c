@@ -263,7 +263,8 @@ dt_status dt_convert(const dt_convert_options *o, const dt_sink *sink) {
         st = ours ? checkpoint_to_file(o, &n) : file_to_run(o, &n);
     if (st == DT_OK && n.engine)
         dt_tell(sink, DT_NEWS_LINE, "%s: %s, %s, step %lld", o->out, n.config.model.name,
-                dt_count_text(n_written(dt_engine_weights(n.engine), o->merge), "weight").s, (long long)n.step);
+                dt_count_text(n_written(dt_engine_weights(n.engine), o->merge), "weight").s,
+                (long long)n.step);
     close_network(&n);
     return st;
 }
