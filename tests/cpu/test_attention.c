@@ -7,30 +7,8 @@
 #include "data/h5.h"
 #include "model/builder.h"
 
-static dt_backend *be;
-static dt_h5 *golden;
-
-static int set_up(void **state) {
-    char path[1024];
-    (void)state;
-    op_ok(dt_backend_cpu_create(&(dt_backend_options){.local_world = 1, .threads = 2}, &be));
-    snprintf(path, sizeof path, "%s/attention.h5", DT_TEST_DATA);
-    op_ok(dt_h5_open(path, &golden));
-    return 0;
-}
-
-static int tear_down(void **state) {
-    (void)state;
-    be->destroy(be);
-    op_ok(dt_h5_close(golden));
-    return 0;
-}
-
-static const char *in_group(const char *group, const char *what, const char *item) {
-    static char text[256];
-    snprintf(text, sizeof text, "%s/%s%s", group, what, item);
-    return text;
-}
+#define GOLDEN_FILE "attention.h5"
+#include "golden_file.h"
 
 static bool has(const char *group, const char *what, const char *item) {
     return dt_h5_has(golden, in_group(group, what, item));
@@ -330,5 +308,5 @@ int main(void) {
         cmocka_unit_test(test_too_large),
         cmocka_unit_test(test_against_all_keys),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, golden_open, golden_close);
 }

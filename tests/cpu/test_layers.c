@@ -8,31 +8,8 @@
 #include "data/h5.h"
 #include "model/layer.h"
 
-static dt_backend *be;
-static dt_h5 *golden;
-
-static int set_up(void **state) {
-    char path[1024];
-    (void)state;
-    op_ok(dt_backend_cpu_create(&(dt_backend_options){.local_world = 1, .threads = 2}, &be));
-    snprintf(path, sizeof path, "%s/layers.h5", DT_TEST_DATA);
-    op_ok(dt_h5_open(path, &golden));
-    return 0;
-}
-
-static int tear_down(void **state) {
-    (void)state;
-    be->destroy(be);
-    op_ok(dt_h5_close(golden));
-    return 0;
-}
-
-/* "<group>/<what><item>" */
-static const char *in_group(const char *group, const char *what, const char *item) {
-    static char text[256];
-    snprintf(text, sizeof text, "%s/%s%s", group, what, item);
-    return text;
-}
+#define GOLDEN_FILE "layers.h5"
+#include "golden_file.h"
 
 /* A dataset in its type; caller frees. */
 static void *load(const char *name, dt_h5_info *info) {
@@ -205,5 +182,5 @@ static void test_layers(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_layers)};
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, golden_open, golden_close);
 }
