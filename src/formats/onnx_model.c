@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "text_pool.h"
 
@@ -26,8 +25,7 @@ dt_status dt_onnx_model_create(int64_t version, dt_onnx_model **out) {
 
 void dt_onnx_model_free(dt_onnx_model *m) {
     if (!m) return;
-    for (int32_t i = 0; i < m->n_file; i++)
-        munmap((void *)(uintptr_t)m->file[i].byte, (size_t)m->file[i].n_bytes);
+    for (int32_t i = 0; i < m->n_file; i++) dt_file_unmap(&m->file[i]);
     dt_text_pool_free(m->pool);
     free(m);
 }

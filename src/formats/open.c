@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include "readers.h"
@@ -68,10 +67,8 @@ dt_status dt_tensors_open(const char *path, dt_tensors **out) {
 }
 
 bool dt_tensors_knows(const char *path) {
-    dt_tensors t = {.n = 0};
-    dt_mapped_file *f;
-    const bool known = dt_tensors_map(&t, path, &f) == DT_OK && reader_of(f) < N_READER;
-    if (t.n_file > 0) munmap((void *)(uintptr_t)t.file[0].byte, (size_t)t.file[0].n_bytes);
-    free(t.file);
+    dt_mapped_file f = {.byte = NULL};
+    const bool known = dt_file_map(path, &f) == DT_OK && reader_of(&f) < N_READER;
+    dt_file_unmap(&f);
     return known;
 }

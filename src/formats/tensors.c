@@ -115,10 +115,7 @@ const char *dt_tensors_note(const dt_tensors *t, const char *key) {
     return found ? found->value : NULL;
 }
 
-dt_status dt_tensors_map(dt_tensors *t, const char *path, dt_mapped_file **out) {
-    dt_mapped_file *file = realloc(t->file, ((size_t)t->n_file + 1) * sizeof *file);
-    if (!file) return dt_fail(DT_ERR_MEMORY, "no memory to open it");
-    t->file = file;
+dt_status dt_file_map(const char *path, dt_mapped_file *out) {
     const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     struct stat st;
     if (fd < 0) return dt_fail(DT_ERR_DATA, "%s", strerror(errno));
@@ -130,15 +127,26 @@ dt_status dt_tensors_map(dt_tensors *t, const char *path, dt_mapped_file **out) 
     const int error = errno;
     close(fd);
     if (byte == MAP_FAILED) return dt_fail(DT_ERR_IO, "cannot be mapped: %s", strerror(error));
-    *out = &t->file[t->n_file++];
-    **out = (dt_mapped_file){byte, (int64_t)st.st_size};
+    *out = (dt_mapped_file){byte, (int64_t)st.st_size};
+    return DT_OK;
+}
+
+void dt_file_unmap(const dt_mapped_file *f) {
+    if (f->byte) munmap((void *)(uintptr_t)f->byte, (size_t)f->n_bytes);
+}
+
+dt_status dt_tensors_map(dt_tensors *t, const char *path, dt_mapped_file **out) {
+    dt_mapped_file *file = realloc(t->file, ((size_t)t->n_file + 1) * sizeof *file);
+    if (!file) return dt_fail(DT_ERR_MEMORY, "no memory to open it");
+    t->file = file;
+    DT_TRY(dt_file_map(path, &file[t->n_file]));
+    *out = &file[t->n_file++];
     return DT_OK;
 }
 
 void dt_tensors_close(dt_tensors *t) {
     if (!t) return;
-    for (int32_t i = 0; i < t->n_file; i++)
-        munmap((void *)(uintptr_t)t->file[i].byte, (size_t)t->file[i].n_bytes);
+    for (int32_t i = 0; i < t->n_file; i++) dt_file_unmap(&t->file[i]);
     dt_text_pool_free(t->text);
     free(t->file), free(t->note), free(t->named), free(t->tensor), free(t->path);
     free(t);

@@ -6,7 +6,7 @@
 
 #include "core/text.h"
 #include "readers.h"
-#include "zip_stored.h"
+#include "formats/zip_stored.h"
 
 enum {
     ITEMS_MAX =

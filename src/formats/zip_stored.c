@@ -1,4 +1,4 @@
-#include "zip_stored.h"
+#include "formats/zip_stored.h"
 
 #include <stdlib.h>
 #include <string.h>

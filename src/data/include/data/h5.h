@@ -25,6 +25,12 @@ typedef struct dt_h5_info {
 dt_status dt_h5_create(const char *path, dt_h5 **out);
 /* Opens for reading. Missing, truncated or foreign file: DT_ERR_DATA. */
 dt_status dt_h5_open(const char *path, dt_h5 **out);
+/* h5_tree.c. The same of a file that stands in memory, which is copied; `name` is for messages. */
+dt_status dt_h5_open_bytes(const char *name, const void *bytes, int64_t n_bytes, dt_h5 **out);
+/* Names of all that is below a group, from it on ("dense/vars/0"), in order; the caller frees them with
+ * dt_h5_list_free. DT_ERR_DATA where there is no such group. */
+dt_status dt_h5_list(dt_h5 *h, const char *group, int64_t *n, char ***name);
+void dt_h5_list_free(int64_t n, char **name);
 /* Flushes and closes; the handle is gone even on error. A full disk may show only here. NULL: DT_OK. */
 dt_status dt_h5_close(dt_h5 *h);
 

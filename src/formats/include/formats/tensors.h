@@ -52,6 +52,10 @@ typedef struct dt_mapped_file {
     int64_t n_bytes;
 } dt_mapped_file;
 
+/* A file in memory, for reading. Errors say what is wrong with it, and the caller its path. */
+dt_status dt_file_map(const char *path, dt_mapped_file *out);
+void dt_file_unmap(const dt_mapped_file *f); /* accepts what was never mapped, all 0 */
+
 typedef struct dt_tensors {
     char *path;
     const char *format; /* "safetensors" */
