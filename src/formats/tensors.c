@@ -42,6 +42,10 @@ static const type_row type_table[DT_TENSOR_TYPES] = {
     [DT_TENSOR_F64] = {"F64", 64, true},
     [DT_TENSOR_I64] = {"I64", 64},
     [DT_TENSOR_U64] = {"U64", 64},
+    [DT_TENSOR_I4] = {"I4", 8},
+    [DT_TENSOR_U4] = {"U4", 8},
+    [DT_TENSOR_I2] = {"I2", 8},
+    [DT_TENSOR_U2] = {"U2", 8},
 };
 
 const char *dt_tensor_type_name(dt_tensor_type type) {
@@ -49,9 +53,9 @@ const char *dt_tensor_type_name(dt_tensor_type type) {
 }
 
 dt_tensor_type dt_tensor_type_find(const char *name) {
-    int k = 0;
-    while (k < DT_TENSOR_TYPES && strcmp(type_table[k].name, name) != 0) k++;
-    return (dt_tensor_type)k;
+    for (int k = 0; k <= DT_TENSOR_U64; k++)
+        if (strcmp(type_table[k].name, name) == 0) return (dt_tensor_type)k;
+    return DT_TENSOR_TYPES;
 }
 
 bool dt_tensor_type_is_weight(dt_tensor_type type) {

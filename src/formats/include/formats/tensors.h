@@ -6,7 +6,8 @@
 #include "core/status.h"
 #include "core/types.h"
 
-/* Types of elements that such files have, more than dtrain computes with; safetensors' own order. */
+/* Types of elements that such files have, more than dtrain computes with; safetensors' own order, then what
+ * only ONNX has. */
 typedef enum dt_tensor_type {
     DT_TENSOR_BOOL,
     DT_TENSOR_F4,
@@ -30,6 +31,10 @@ typedef enum dt_tensor_type {
     DT_TENSOR_F64,
     DT_TENSOR_I64,
     DT_TENSOR_U64,
+    DT_TENSOR_I4, /* these four one in a byte */
+    DT_TENSOR_U4,
+    DT_TENSOR_I2,
+    DT_TENSOR_U2,
     DT_TENSOR_TYPES
 } dt_tensor_type;
 
@@ -82,7 +87,7 @@ const char *dt_tensors_note(const dt_tensors *t, const char *key);
 
 /* "F32", "BF16": as safetensors calls it. */
 const char *dt_tensor_type_name(dt_tensor_type type);
-/* DT_TENSOR_TYPES where there is none. */
+/* Of safetensors' types; DT_TENSOR_TYPES where there is none. */
 dt_tensor_type dt_tensor_type_find(const char *name);
 /* Whether it is one that weights have: F32, F64, F16 or BF16. */
 bool dt_tensor_type_is_weight(dt_tensor_type type);
