@@ -42,6 +42,8 @@ static const type_row type_table[DT_TENSOR_TYPES] = {
     [DT_TENSOR_F64] = {"F64", 64, true},
     [DT_TENSOR_I64] = {"I64", 64},
     [DT_TENSOR_U64] = {"U64", 64},
+    [DT_TENSOR_I4] = {"I4", 8},
+    [DT_TENSOR_U4] = {"U4", 8},
 };
 
 const char *dt_tensor_type_name(dt_tensor_type type) {
@@ -50,8 +52,8 @@ const char *dt_tensor_type_name(dt_tensor_type type) {
 
 dt_tensor_type dt_tensor_type_find(const char *name) {
     int k = 0;
-    while (k < DT_TENSOR_TYPES && strcmp(type_table[k].name, name) != 0) k++;
-    return (dt_tensor_type)k;
+    while (k < DT_SAFETENSORS_TYPES && strcmp(type_table[k].name, name) != 0) k++;
+    return k < DT_SAFETENSORS_TYPES ? (dt_tensor_type)k : DT_TENSOR_TYPES;
 }
 
 bool dt_tensor_type_is_weight(dt_tensor_type type) {
