@@ -12,6 +12,7 @@ static const dt_tensor_reader reader_table[] = {
     {"safetensors", dt_safetensors_knows, dt_safetensors_read},
     {"PyTorch", dt_torch_knows, dt_torch_read},
     {"PyTorch", dt_torch_knows_old, dt_torch_refuse_old},
+    {"ONNX", dt_onnx_knows_bytes, dt_onnx_list_tensors},
     {"safetensors", dt_safetensors_knows_index, dt_safetensors_read_index},
 };
 enum { N_READER = sizeof reader_table / sizeof reader_table[0] };
@@ -28,8 +29,8 @@ static dt_status read_file(dt_tensors *t, const char *path) {
     const dt_mapped_file f = *mapped; /* the list may move */
     const size_t k = reader_of(&f);
     if (k == N_READER)
-        return dt_fail(DT_ERR_DATA, "of no format that is read here: safetensors, an index of such files, or "
-                                    "what torch.save writes of a state_dict");
+        return dt_fail(DT_ERR_DATA, "of no format that is read here: safetensors, an index of such files, an "
+                                    "ONNX model, or what torch.save writes of a state_dict");
     t->format = reader_table[k].format;
     DT_TRY(reader_table[k].read(t, path, &f));
     return dt_tensors_index(t);

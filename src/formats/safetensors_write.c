@@ -31,6 +31,9 @@ static dt_status check(int64_t n, const dt_file_tensor *tensor, int64_t n_note, 
         int64_t n_elem, n_bytes;
         if (!is_utf8(t->name) || strcmp(t->name, "__metadata__") == 0)
             return dt_fail(DT_ERR_DATA, "\"%.200s\" cannot be the name of a tensor", t->name);
+        if (t->type >= DT_SAFETENSORS_TYPES)
+            return dt_fail(DT_ERR_DATA, "%.200s: safetensors has no type %s", t->name,
+                           dt_tensor_type_name(t->type));
         if (!dt_file_tensor_size(t->type, t->ndim, t->dim, &n_elem, &n_bytes) || n_bytes != t->n_bytes)
             return dt_fail(DT_ERR_DATA, "%.200s: its shape does not need %lld bytes", t->name,
                            (long long)t->n_bytes);

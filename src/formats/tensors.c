@@ -53,9 +53,9 @@ const char *dt_tensor_type_name(dt_tensor_type type) {
 }
 
 dt_tensor_type dt_tensor_type_find(const char *name) {
-    for (int k = 0; k <= DT_TENSOR_U64; k++)
-        if (strcmp(type_table[k].name, name) == 0) return (dt_tensor_type)k;
-    return DT_TENSOR_TYPES;
+    int k = 0;
+    while (k < DT_SAFETENSORS_TYPES && strcmp(type_table[k].name, name) != 0) k++;
+    return k < DT_SAFETENSORS_TYPES ? (dt_tensor_type)k : DT_TENSOR_TYPES;
 }
 
 bool dt_tensor_type_is_weight(dt_tensor_type type) {

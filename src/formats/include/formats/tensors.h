@@ -31,7 +31,8 @@ typedef enum dt_tensor_type {
     DT_TENSOR_F64,
     DT_TENSOR_I64,
     DT_TENSOR_U64,
-    DT_TENSOR_I4, /* these four one in a byte */
+    DT_SAFETENSORS_TYPES,                /* those before are all that safetensors has */
+    DT_TENSOR_I4 = DT_SAFETENSORS_TYPES, /* these four one in a byte */
     DT_TENSOR_U4,
     DT_TENSOR_I2,
     DT_TENSOR_U2,
@@ -85,9 +86,9 @@ void dt_tensors_close(dt_tensors *t); /* accepts NULL */
 const dt_file_tensor *dt_tensors_find(const dt_tensors *t, const char *name);
 const char *dt_tensors_note(const dt_tensors *t, const char *key);
 
-/* "F32", "BF16": as safetensors calls it. */
+/* "F32", "BF16": as safetensors calls it, "I4" and "U4" too. */
 const char *dt_tensor_type_name(dt_tensor_type type);
-/* Of safetensors' types; DT_TENSOR_TYPES where there is none. */
+/* DT_TENSOR_TYPES where safetensors has none of that name. */
 dt_tensor_type dt_tensor_type_find(const char *name);
 /* Whether it is one that weights have: F32, F64, F16 or BF16. */
 bool dt_tensor_type_is_weight(dt_tensor_type type);
