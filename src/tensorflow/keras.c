@@ -180,17 +180,25 @@ typedef struct operands {
     const model *m;
     int32_t n;
     bool missing, strange;
-    dt_keras_value v[DT_KERAS_VALUES];
+    dt_keras_value v[DT_KERAS_VALUES]; /* without a name: a number */
+    double number[DT_KERAS_VALUES];
 } operands;
+
+static void add_value(operands *o, dt_keras_value v, double number) {
+    if (o->n == DT_KERAS_VALUES) {
+        o->strange = true;
+        return;
+    }
+    o->number[o->n] = number;
+    o->v[o->n++] = v;
+}
 
 static void add_operand(operands *o, const json_t *history) {
     const dt_keras_value *v = find_place(o->m, history);
-    if (!v)
-        o->missing = true;
-    else if (o->n == DT_KERAS_VALUES)
-        o->strange = true;
+    if (v)
+        add_value(o, *v, 0);
     else
-        o->v[o->n++] = *v;
+        o->missing = true;
 }
 
 /* Keras 3: tensors anywhere in lists of arguments. */
@@ -201,8 +209,10 @@ static void add_tensors(operands *o, const json_t *arg, int32_t depth) {
         add_operand(o, json_object_get(json_object_get(arg, "config"), "keras_history"));
     else if (json_is_array(arg) && depth < DEPTH_MAX)
         json_array_foreach(arg, i, one) add_tensors(o, one, depth + 1);
+    else if (json_is_number(arg)) /* an operator was applied to a tensor */
+        add_value(o, (dt_keras_value){NULL, 0}, json_number_value(arg));
     else if (!json_is_null(arg))
-        o->strange = true; /* a number, where an operator was applied to a tensor */
+        o->strange = true;
 }
 
 static void read_call(operands *o, const json_t *call, const json_t **by_name) {
@@ -260,6 +270,8 @@ static bool call_all(model *m) {
                                        "layer \"%s\" (%s) is called with something else than values",
                                        layer_name(layer), word(layer, "class_name"));
                 if (o.missing || dead(m)) break;
+                for (int32_t k = 0; k < o.n; k++)
+                    if (!o.v[k].name) o.v[k].name = dt_onnx_draft_f32(&m->r->d, (float)o.number[k]);
                 call_layer(m, i, arg, (int64_t)done[i]++, o.n, o.v);
                 left--, moved = true;
             }
@@ -427,7 +439,8 @@ static dt_status translate_whole(reader *r, const json_t *config) {
         for (int32_t k = 0; k < r->d.m->graph.n_in; k++)
             if (strcmp(r->d.m->graph.in[k].name, name) == 0)
                 snprintf(name, sizeof name, "%s:out%d", layer, i);
-        dt_onnx_value_info v = {.type = DT_TENSOR_F32, .ndim = -1};
+        dt_onnx_value_info v = {.type = DT_TENSOR_F32, .ndim = out[i].ndim};
+        for (int32_t k = 0; k < v.ndim; k++) v.dim[k] = -1;
         v.name = dt_onnx_draft_op(&r->d, "Identity", name, DT_ONNX_IN(out[i].name), DT_ONNX_PLAIN);
         dt_onnx_draft_output(&r->d, &v);
     }

@@ -69,6 +69,8 @@ bool dt_keras_flag(const dt_keras_call *c, const char *key, bool otherwise);
 /* n whole numbers, or one for all of them. */
 void dt_keras_ints(dt_keras_call *c, const char *key, int32_t n, int64_t otherwise, int64_t *out);
 
+/* Whether a file of variables by name has this one. */
+bool dt_keras_has_var(const dt_keras_call *c, const dt_keras_var_name *name);
 /* Reads a variable, which must have ndim dimensions; false with an error. */
 bool dt_keras_read_var(dt_keras_call *c, const dt_keras_var_name *name, int32_t ndim, dt_keras_var *out);
 /* Puts its dimensions in another order: dimension i becomes perm[i] of the old. */

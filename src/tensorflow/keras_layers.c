@@ -53,6 +53,13 @@ static window read_window(dt_keras_call *c, const char *size, const char *stride
     else
         memcpy(w.stride, w.size, sizeof w.stride);
     if (strcmp(w.padding, "causal") == 0) w.pad[0] = (w.size[0] - 1) * w.dilation[0];
+    bool ones = strcmp(w.padding, "same") == 0;
+    for (int32_t i = 0; i < w.n; i++) ones = ones && w.stride[i] == 1;
+    for (int32_t i = 0; ones && i < w.n; i++) { /* does not depend on the input's size, and may be dilated */
+        const int64_t more = (w.size[i] - 1) * w.dilation[i];
+        w.pad[i] = more / 2, w.pad[w.n + i] = more - more / 2;
+    }
+    if (ones) w.padding = "valid";
     return w;
 }
 
@@ -130,14 +137,9 @@ static const char *depth_filters(dt_keras_call *c, const dt_keras_var_name *name
 
 static void make_depthwise(dt_keras_call *c) {
     const window w = read_window(c, "kernel_size", "strides");
-    /* older files call it by the layer's kind */
-    const char *word = c->w->by_name ? "depthwise_kernel" : "kernel";
-    const dt_keras_var_name older = {word, 0, NULL, NULL}, newer = {"kernel", 0, NULL, NULL};
+    const dt_keras_var_name older = {"depthwise_kernel", 0, NULL, NULL}, newer = {"kernel", 0, NULL, NULL};
     int64_t groups;
-    bool has_older = false;
-    for (int64_t i = 0; i < c->w->n && !has_older; i++)
-        has_older = strstr(c->w->path[i], "depthwise_kernel") != NULL;
-    const char *kernel = depth_filters(c, has_older ? &older : &newer, w.n, &groups);
+    const char *kernel = depth_filters(c, dt_keras_has_var(c, &older) ? &older : &newer, w.n, &groups);
     finish(c, &w, convolve(c, &w, opened(c, &w, c->in[0].name), kernel, bias_of(c, 1), groups));
 }
 
@@ -355,6 +357,24 @@ static void make_rescaling(dt_keras_call *c) {
     dt_keras_result(c, dt_keras_op(c, "Add", DT_ONNX_IN(y, offset), DT_ONNX_PLAIN), c->in[0].ndim);
 }
 
+/* (x - mean) / deviation along the last dimension, of numbers that were counted before training. */
+static void make_normalization(dt_keras_call *c) {
+    const float least = 1e-7f;
+    dt_keras_var mean, variance;
+    if (axis_of(c, -1) != c->in[0].ndim - 1 || dt_keras_flag(c, "invert", false) ||
+        json_is_number(json_object_get(c->config, "mean")) ||
+        json_is_array(json_object_get(c->config, "mean")))
+        dt_keras_refuse(c, "only what adapt() counts along the last axis is translated");
+    if (!dt_keras_read_var(c, &(dt_keras_var_name){"mean", 0, NULL, NULL}, 1, &mean) ||
+        !dt_keras_read_var(c, &(dt_keras_var_name){"variance", 1, NULL, NULL}, 1, &variance))
+        return;
+    for (int64_t i = 0; i < variance.n_elem; i++) variance.data[i] = fmaxf(sqrtf(variance.data[i]), least);
+    const char *middle = dt_keras_constant(c, "mean", &mean),
+               *deviation = dt_keras_constant(c, "deviation", &variance);
+    const char *y = dt_keras_op(c, "Sub", DT_ONNX_IN(c->in[0].name, middle), DT_ONNX_PLAIN);
+    dt_keras_result(c, dt_keras_op(c, "Div", DT_ONNX_IN(y, deviation), DT_ONNX_PLAIN), c->in[0].ndim);
+}
+
 /* ---- functions ---- */
 
 static void make_activation(dt_keras_call *c) {
@@ -468,6 +488,10 @@ static void make_multiply(dt_keras_call *c) {
     fold(c, "Mul");
 }
 
+static void make_divide(dt_keras_call *c) {
+    fold(c, "Div");
+}
+
 static void make_maximum(dt_keras_call *c) {
     fold(c, "Max");
 }
@@ -524,6 +548,7 @@ const dt_keras_layer dt_keras_layers[] = {
     {"BatchNormalization", 0, make_batchnorm},
     {"LayerNormalization", 0, make_layernorm},
     {"Rescaling", 0, make_rescaling},
+    {"Normalization", 0, make_normalization},
     {"Activation", 0, make_activation},
     {"ReLU", 0, make_relu},
     {"LeakyReLU", 0, make_leaky_relu},
@@ -552,6 +577,8 @@ const dt_keras_layer dt_keras_layers[] = {
     {"Add", 0, make_add},
     {"Subtract", 0, make_subtract},
     {"Multiply", 0, make_multiply},
+    {"Divide", 0, make_divide},
+    {"TrueDivide", 0, make_divide},
     {"Maximum", 0, make_maximum},
     {"Minimum", 0, make_minimum},
     {"Average", 0, make_average},

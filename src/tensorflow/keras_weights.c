@@ -34,6 +34,12 @@ static bool is_at(const char *path, const dt_keras_call *c, const dt_keras_var_n
            (!name->within || has_folder(path, name->within, name->within[strlen(name->within) - 1] != '_'));
 }
 
+bool dt_keras_has_var(const dt_keras_call *c, const dt_keras_var_name *name) {
+    for (int64_t i = 0; i < c->w->n; i++)
+        if (is_at(c->w->path[i], c, name)) return true;
+    return false;
+}
+
 static void find_by_name(dt_keras_call *c, const dt_keras_var_name *name, char *path, size_t size) {
     const char *found = NULL;
     for (int64_t i = 0; i < c->w->n; i++) {
