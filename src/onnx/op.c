@@ -10,9 +10,10 @@
 #include "eval.h"
 
 static const dt_onnx_op *const families[] = {
-    dt_onnx_ops_elementwise, dt_onnx_ops_shape,   dt_onnx_ops_index, dt_onnx_ops_reduce,
-    dt_onnx_ops_network,     dt_onnx_ops_norm,    dt_onnx_ops_pool,  dt_onnx_ops_recurrent,
-    dt_onnx_ops_quantize,    dt_onnx_ops_control,
+    dt_onnx_ops_unary,  dt_onnx_ops_binary,    dt_onnx_ops_cast,     dt_onnx_ops_shape,
+    dt_onnx_ops_slice,  dt_onnx_ops_index,     dt_onnx_ops_scatter,  dt_onnx_ops_sort,
+    dt_onnx_ops_reduce, dt_onnx_ops_einsum,    dt_onnx_ops_network,  dt_onnx_ops_norm,
+    dt_onnx_ops_pool,   dt_onnx_ops_recurrent, dt_onnx_ops_quantize, dt_onnx_ops_control,
 };
 
 const dt_onnx_op *dt_onnx_op_find(const char *domain, const char *name, int64_t version) {

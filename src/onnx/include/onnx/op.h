@@ -102,6 +102,8 @@ dt_status dt_onnx_out(const dt_onnx_call *c, int32_t i, dt_tensor_type type, int
 dt_status dt_onnx_broadcast(const dt_onnx_call *c, const dt_host_tensor *a, const dt_host_tensor *b,
                             int32_t *ndim, int64_t dim[DT_MAX_DIM]);
 
+/* The type that TensorProto.DataType numbers so; refused where it is not computed with. */
+dt_status dt_onnx_type(const dt_onnx_call *c, int64_t number, dt_tensor_type *out);
 /* Output i is as input k is. */
 dt_status dt_onnx_out_like(const dt_onnx_call *c, int32_t i, int32_t k);
 /* Zero-filled memory, aligned for any type, that ends with the node; counted in the budget. */
@@ -125,9 +127,10 @@ typedef struct dt_onnx_op {
 } dt_onnx_op;
 
 /* The families' rows, each list ending in a NULL name; op.c has the list of lists. */
-extern const dt_onnx_op dt_onnx_ops_elementwise[], dt_onnx_ops_shape[], dt_onnx_ops_index[],
-    dt_onnx_ops_reduce[], dt_onnx_ops_network[], dt_onnx_ops_norm[], dt_onnx_ops_pool[],
-    dt_onnx_ops_recurrent[], dt_onnx_ops_quantize[], dt_onnx_ops_control[];
+extern const dt_onnx_op dt_onnx_ops_unary[], dt_onnx_ops_binary[], dt_onnx_ops_cast[], dt_onnx_ops_shape[],
+    dt_onnx_ops_slice[], dt_onnx_ops_index[], dt_onnx_ops_scatter[], dt_onnx_ops_sort[], dt_onnx_ops_reduce[],
+    dt_onnx_ops_einsum[], dt_onnx_ops_network[], dt_onnx_ops_norm[], dt_onnx_ops_pool[], dt_onnx_ops_recurrent[],
+    dt_onnx_ops_quantize[], dt_onnx_ops_control[];
 
 /* NULL where there is none of that version. */
 const dt_onnx_op *dt_onnx_op_find(const char *domain, const char *name, int64_t version);
