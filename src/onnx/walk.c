@@ -88,3 +88,41 @@ void dt_walk_copy(dt_walk w, dt_host_tensor *to, const dt_host_tensor *from) {
             COPY(uint64_t)
     }
 }
+
+#define BY_TABLE(type)                                                                                       \
+    {                                                                                                        \
+        type *y = (type *)to->data + w.at[0], other;                                                         \
+        memcpy(&other, fill, sizeof other);                                                                  \
+        for (int64_t i = 0; i < run; i++)                                                                    \
+            y[i] = base < 0 || last[i] < 0 ? other : ((const type *)from->data)[base + last[i]];             \
+    }
+
+void dt_walk_tables(dt_host_tensor *to, const dt_host_tensor *from, const int64_t *const *table,
+                    const void *fill) {
+    static const int64_t zero;
+    const int32_t n = to->ndim;
+    const int64_t run = n > 0 ? to->dim[n - 1] : 1, bytes = dt_host_elem_bytes(to->type);
+    const int64_t *last = n > 0 ? table[n - 1] : &zero;
+    const int64_t none = 0;
+    if (!fill) fill = &none;
+    if (dt_host_n_elem(to) == 0) return;
+    dt_walk w = {.rows = dt_host_n_elem(to) / run, .run = run};
+    for (; w.rows > 0; w.rows--) {
+        int64_t base = 0;
+        for (int32_t d = 0; d + 1 < n && base >= 0; d++)
+            base = table[d][w.index[d]] < 0 ? -1 : base + table[d][w.index[d]];
+        if (bytes == 1)
+            BY_TABLE(uint8_t)
+        else if (bytes == 2)
+            BY_TABLE(uint16_t)
+        else if (bytes == 4)
+            BY_TABLE(uint32_t)
+        else
+            BY_TABLE(uint64_t)
+        w.at[0] += run;
+        for (int32_t d = n - 2; d >= 0; d--) {
+            if (++w.index[d] < to->dim[d]) break;
+            w.index[d] = 0;
+        }
+    }
+}

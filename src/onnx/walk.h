@@ -30,4 +30,9 @@ void dt_walk_steps(int32_t ndim, const int64_t *dim, int64_t *step);
 /* Copies the elements of `from` along the walk's tensor 1 to those of `to` along its tensor 0, both of one type. */
 void dt_walk_copy(dt_walk w, dt_host_tensor *to, const dt_host_tensor *from);
 
+/* Element i, j, ... of `to` is the one of `from` at the sum of table[0][i], table[1][j], ... (in elements), or `fill` where
+ * one of them is -1. Both of one type. */
+void dt_walk_tables(dt_host_tensor *to, const dt_host_tensor *from, const int64_t *const *table,
+                    const void *fill);
+
 #endif
