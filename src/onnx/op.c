@@ -150,6 +150,15 @@ dt_status dt_onnx_axis(const dt_onnx_call *c, int64_t axis, int32_t ndim, int32_
     return DT_OK;
 }
 
+dt_status dt_onnx_index(const dt_onnx_call *c, const dt_host_tensor *t, int64_t i, int64_t size,
+                        int64_t *out) {
+    const int64_t at = dt_host_i64(t, i);
+    if (at < -size || at >= size)
+        return dt_onnx_refuse(c, "index %lld of %lld", (long long)at, (long long)size);
+    *out = at < 0 ? at + size : at;
+    return DT_OK;
+}
+
 dt_status dt_onnx_axis_attr(const dt_onnx_call *c, int64_t otherwise, int32_t ndim, int32_t *out) {
     return dt_onnx_axis(c, dt_onnx_attr_int(c->node, "axis", otherwise), ndim, out);
 }
