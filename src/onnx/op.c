@@ -10,9 +10,10 @@
 #include "eval.h"
 
 static const dt_onnx_op *const families[] = {
-    dt_onnx_ops_elementwise, dt_onnx_ops_shape,   dt_onnx_ops_index, dt_onnx_ops_reduce,
-    dt_onnx_ops_network,     dt_onnx_ops_norm,    dt_onnx_ops_pool,  dt_onnx_ops_recurrent,
-    dt_onnx_ops_quantize,    dt_onnx_ops_control,
+    dt_onnx_ops_unary,  dt_onnx_ops_binary,    dt_onnx_ops_cast,     dt_onnx_ops_shape,
+    dt_onnx_ops_slice,  dt_onnx_ops_index,     dt_onnx_ops_scatter,  dt_onnx_ops_sort,
+    dt_onnx_ops_reduce, dt_onnx_ops_einsum,    dt_onnx_ops_network,  dt_onnx_ops_norm,
+    dt_onnx_ops_pool,   dt_onnx_ops_recurrent, dt_onnx_ops_quantize, dt_onnx_ops_control,
 };
 
 const dt_onnx_op *dt_onnx_op_find(const char *domain, const char *name, int64_t version) {
@@ -146,6 +147,15 @@ dt_status dt_onnx_axis(const dt_onnx_call *c, int64_t axis, int32_t ndim, int32_
     if (axis < -ndim || axis >= ndim)
         return dt_onnx_refuse(c, "axis %lld of %d dimensions", (long long)axis, (int)ndim);
     *out = (int32_t)(axis < 0 ? axis + ndim : axis);
+    return DT_OK;
+}
+
+dt_status dt_onnx_index(const dt_onnx_call *c, const dt_host_tensor *t, int64_t i, int64_t size,
+                        int64_t *out) {
+    const int64_t at = dt_host_i64(t, i);
+    if (at < -size || at >= size)
+        return dt_onnx_refuse(c, "index %lld of %lld", (long long)at, (long long)size);
+    *out = at < 0 ? at + size : at;
     return DT_OK;
 }
 

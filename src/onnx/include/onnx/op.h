@@ -93,6 +93,9 @@ dt_status dt_onnx_numbers(const dt_onnx_call *c, const char *attr, int32_t slot,
                           int32_t *n);
 /* An axis of ndim dimensions, those below 0 counted from the end; refused outside of them. */
 dt_status dt_onnx_axis(const dt_onnx_call *c, int64_t axis, int32_t ndim, int32_t *out);
+/* Number i of t as an index of `size` things, those below 0 counted from the end; refused outside of them. */
+dt_status dt_onnx_index(const dt_onnx_call *c, const dt_host_tensor *t, int64_t i, int64_t size,
+                        int64_t *out);
 /* The attribute "axis" (or `otherwise`) so. */
 dt_status dt_onnx_axis_attr(const dt_onnx_call *c, int64_t otherwise, int32_t ndim, int32_t *out);
 /* Sets what output i will be, within DT_MAX_DIM and the evaluation's memory. Outputs past the last are passed over. */
@@ -102,6 +105,8 @@ dt_status dt_onnx_out(const dt_onnx_call *c, int32_t i, dt_tensor_type type, int
 dt_status dt_onnx_broadcast(const dt_onnx_call *c, const dt_host_tensor *a, const dt_host_tensor *b,
                             int32_t *ndim, int64_t dim[DT_MAX_DIM]);
 
+/* The type that TensorProto.DataType numbers so; refused where it is not computed with. */
+dt_status dt_onnx_type(const dt_onnx_call *c, int64_t number, dt_tensor_type *out);
 /* Output i is as input k is. */
 dt_status dt_onnx_out_like(const dt_onnx_call *c, int32_t i, int32_t k);
 /* Zero-filled memory, aligned for any type, that ends with the node; counted in the budget. */
@@ -125,8 +130,9 @@ typedef struct dt_onnx_op {
 } dt_onnx_op;
 
 /* The families' rows, each list ending in a NULL name; op.c has the list of lists. */
-extern const dt_onnx_op dt_onnx_ops_elementwise[], dt_onnx_ops_shape[], dt_onnx_ops_index[],
-    dt_onnx_ops_reduce[], dt_onnx_ops_network[], dt_onnx_ops_norm[], dt_onnx_ops_pool[],
+extern const dt_onnx_op dt_onnx_ops_unary[], dt_onnx_ops_binary[], dt_onnx_ops_cast[], dt_onnx_ops_shape[],
+    dt_onnx_ops_slice[], dt_onnx_ops_index[], dt_onnx_ops_scatter[], dt_onnx_ops_sort[], dt_onnx_ops_reduce[],
+    dt_onnx_ops_einsum[], dt_onnx_ops_network[], dt_onnx_ops_norm[], dt_onnx_ops_pool[],
     dt_onnx_ops_recurrent[], dt_onnx_ops_quantize[], dt_onnx_ops_control[];
 
 /* NULL where there is none of that version. */

@@ -1,4 +1,0 @@
-/* Rows of the family. */
-#include "onnx/op.h"
-
-const dt_onnx_op dt_onnx_ops_reduce[] = {{.name = NULL}};
