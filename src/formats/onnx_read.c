@@ -146,6 +146,13 @@ static dt_status rename_value(dt_onnx_reader *rd, const dt_onnx_scope *scope, co
     const dt_onnx_formal key = {.name = *name};
     const dt_onnx_formal *formal =
         bsearch(&key, fn->formal, (size_t)fn->n_in + (size_t)fn->n_out, sizeof key, by_formal);
+    for (int32_t k = -1; formal && formal->is_out && k <= 1;
+         k++) { /* an input that is handed on is an input */
+        const int64_t at = formal - fn->formal + k;
+        if (at >= 0 && at < fn->n_in + fn->n_out && !fn->formal[at].is_out &&
+            strcmp(fn->formal[at].name, *name) == 0)
+            formal = &fn->formal[at];
+    }
     if (formal) {
         const bool given = formal->index < (formal->is_out ? scope->call->n_out : scope->call->n_in);
         const char *actual =
