@@ -80,6 +80,13 @@ dt_status dt_autodiff(dt_graph *g) {
                         g->value[n.out[0]].name);
             goto out;
         }
+        if (reached && row->flags & DT_OP_NO_GRADIENT) {
+            st = dt_fail(DT_ERR_UNSUPPORTED,
+                         "%s, %s, has no gradient: what stands before it cannot be trained; freeze that: "
+                         "[[optim.groups]] with frozen = true, or model.freeze",
+                         g->value[n.out[0]].name, dt_op_name(&n));
+            goto out;
+        }
         if (!row->grad || !reached) continue;
         for (int32_t j = 0; j < n.n_in; j++) want[j] = n.in[j] >= 0 && needs[n.in[j]], din[j] = -1;
         DT_TRY_GOTO(st, row->grad(g, i, dout, want, din), out);

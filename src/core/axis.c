@@ -285,6 +285,8 @@ void dt_axis_pack_frozen(const dt_axis *a, const float *frozen, void *arena) {
         char *to = (char *)arena + a->param[i].frozen_at;
         const int64_t n = a->segment[i].n_elem;
         if (a->param[i].dtype == DT_DTYPE_F32) memcpy(to, from, (size_t)n * sizeof *from);
+        for (int64_t k = 0; a->param[i].dtype == DT_DTYPE_I32 && k < n; k++)
+            ((int32_t *)(void *)to)[k] = (int32_t)from[k];
         for (int64_t k = 0; a->param[i].dtype == DT_DTYPE_F16 && k < n; k++)
             ((uint16_t *)(void *)to)[k] = dt_f32_to_f16(from[k]);
         for (int64_t k = 0; a->param[i].dtype == DT_DTYPE_BF16 && k < n; k++)

@@ -15,6 +15,24 @@ struct dt_slot_block {
     dt_vid vid[];
 };
 
+/* What ends with a graph. */
+struct dt_graph_owned {
+    struct dt_graph_owned *next;
+    void *p;
+    void (*drop)(void *p);
+};
+
+dt_status dt_graph_own(dt_graph *g, void *p, void (*drop)(void *p)) {
+    struct dt_graph_owned *o = malloc(sizeof *o);
+    if (!o) {
+        drop(p);
+        return dt_fail(DT_ERR_MEMORY, "no memory for a graph");
+    }
+    *o = (struct dt_graph_owned){.next = g->owned, .p = p, .drop = drop};
+    g->owned = o;
+    return DT_OK;
+}
+
 dt_status dt_graph_create(dt_graph **out, dt_dtype compute, bool training) {
     dt_graph *g = calloc(1, sizeof *g);
     if (!g) return dt_fail(DT_ERR_MEMORY, "no memory for a graph");
@@ -27,6 +45,12 @@ dt_status dt_graph_create(dt_graph **out, dt_dtype compute, bool training) {
 
 void dt_graph_destroy(dt_graph *g) {
     if (!g) return;
+    while (g->owned) {
+        struct dt_graph_owned *o = g->owned;
+        g->owned = o->next;
+        o->drop(o->p);
+        free(o);
+    }
     while (g->slots) {
         struct dt_slot_block *next = g->slots->next;
         free(g->slots);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/call.h"
 #include "core/op.h"
 
 /* ---- attributes ---- */
@@ -13,7 +14,11 @@ static void print_number(const dt_attr_row *row, const uint8_t *at, FILE *out) {
     int64_t i64 = 0;
     int32_t i32 = 0;
     float f;
-    if (strcmp(row->type, "f32") == 0) {
+    if (strcmp(row->type, "call") == 0) {
+        const dt_call *call;
+        memcpy(&call, at, sizeof call);
+        fputs(call->name, out); /* the address is another one in each process */
+    } else if (strcmp(row->type, "f32") == 0) {
         memcpy(&f, at, sizeof f);
         fprintf(out, "%.9g", (double)f);
     } else if (size == sizeof i32) {

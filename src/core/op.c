@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/call.h"
 #include "op_row.h"
 
 static const dt_op_row *const row_table[DT_OP_COUNT] = {
@@ -46,6 +47,8 @@ const char *dt_op_name(const dt_node *n) {
         return (uint32_t)t->binary.fn < DT_BINARY_COUNT ? dt_binary_table[t->binary.fn].name : name;
     case DT_OP_BINARY_BWD:
         return (uint32_t)t->binary.fn < DT_BINARY_COUNT ? dt_binary_table[t->binary.fn].grad_name : name;
+    case DT_OP_CALL:
+        return t->call.call ? t->call.call->name : name;
     case DT_OP_RECURRENT:
     case DT_OP_RECURRENT_BWD:
         return (uint32_t)t->recurrent.kind < DT_RECURRENT_COUNT

@@ -126,7 +126,7 @@ dt_status dt_optim_groups_mark(const dt_optim_groups *g, dt_graph *graph) {
         dt_value *p = &graph->value[v];
         if (p->role != DT_ROLE_PARAM) continue;
         const dt_optim_group all = dt_optim_group_of(g, p->name);
-        p->frozen = all.frozen;
+        p->frozen = all.frozen || p->constant;
         if (all.says & DT_GROUP_MUON) p->matrix = all.muon ? 1 : -1;
         n_param++, n_frozen += p->frozen;
     }

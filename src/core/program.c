@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/call.h"
 #include "core/op.h"
 
 typedef struct arena_row {
@@ -148,6 +149,7 @@ void dt_store_destroy(dt_store *s) {
 dt_status dt_program_prepare(dt_backend *be, dt_graph *g, const dt_program_options *o, dt_program **out) {
     const dt_program_options none = {0};
     if (!o) o = &none;
+    DT_TRY(dt_call_check(be, g));
     dt_program *p = calloc(1, sizeof *p);
     if (!p) return dt_fail(DT_ERR_MEMORY, "no memory for a program");
     dt_status st = DT_OK;

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "core/call.h"
 #include "core/cores.h"
 #include "kernels.h"
 #include "kernels_attention.h"
@@ -161,9 +162,23 @@ static dt_status run_attention_bwd(void *ctx, dt_stream *stream) {
     return DT_OK;
 }
 
+static dt_status run_call(void *ctx, dt_stream *stream) {
+    (void)stream;
+    const bound *c = ctx;
+    const dt_call *call = c->node.attr.call.call;
+    return call->run(call, c->node.b.in, c->node.b.out);
+}
+
 /* ---- the lowering table ---- */
 
-typedef enum family { FAMILY_PLAIN = 0, FAMILY_CONV, FAMILY_DENSE, FAMILY_BLOCKS, FAMILY_ATTENTION } family;
+typedef enum family {
+    FAMILY_PLAIN = 0,
+    FAMILY_CONV,
+    FAMILY_DENSE,
+    FAMILY_BLOCKS,
+    FAMILY_ATTENTION,
+    FAMILY_CALL
+} family;
 
 /* Which operand gives n, h, w, c: the op's main one, or output 0; the other of the two gives p, q, k. */
 typedef enum main_operand { MAIN_IN = 0, MAIN_OUT } main_operand;
@@ -211,6 +226,7 @@ static const lowering lowering_table[] = {
     [DT_OP_XENT] = {.run = dt_cpu_xent},
     [DT_OP_LOSS] = {.run = dt_cpu_loss},
     [DT_OP_CAST] = {.run = dt_cpu_cast},
+    [DT_OP_CALL] = {.run = run_call, .family = FAMILY_CALL},
     [DT_OP_BN_STATS] = {.run = dt_cpu_bn_stats, .n_sum = 2},
     [DT_OP_BN_FINALIZE] = {.run = dt_cpu_bn_finalize},
     [DT_OP_BN_FOLD] = {.run = dt_cpu_bn_fold},
@@ -356,7 +372,7 @@ static dt_status prepare(dt_backend *be, const dt_graph *g, dt_nid node, dt_prep
     } else if (row->family == FAMILY_ATTENTION) {
         DT_TRY(dt_cpu_attention_plan(g, n, threads, &p->attention));
         p->workspace_bytes = p->attention.workspace_bytes;
-    } else {
+    } else if (row->family != FAMILY_CALL) {
         dt_cpu_node d = {.threads = threads};
         node_sizes(g, n, &d);
         if (n->op == DT_OP_MATMUL && (d.matmul.m | d.matmul.n | d.matmul.k) > INT32_MAX)
@@ -375,7 +391,7 @@ static dt_status prepare(dt_backend *be, const dt_graph *g, dt_nid node, dt_prep
 
 /* Whether its run functions are those of this file. */
 static bool takes_bound(family f) {
-    return f == FAMILY_CONV || f == FAMILY_ATTENTION;
+    return f == FAMILY_CONV || f == FAMILY_ATTENTION || f == FAMILY_CALL;
 }
 
 /* The operands as rows of bytes. */
@@ -403,6 +419,9 @@ static dt_status bind(dt_backend *be, const dt_graph *g, dt_nid node, dt_prep *p
         c->conv = prep->conv;
         c->node.attr = n->attr;
         snprintf(c->label, sizeof c->label, "%s", prep->conv.label);
+    } else if (row->family == FAMILY_CALL) {
+        c->node.attr = n->attr;
+        snprintf(c->label, sizeof c->label, "call %s", n->attr.call.call->name);
     } else {
         node_sizes(g, n, &c->node);
         if (row->family == FAMILY_BLOCKS) DT_TRY(bind_blocks(be, g, n, &c->node));

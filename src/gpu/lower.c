@@ -699,6 +699,7 @@ static const dt_lower_row TABLE[] = {
     [DT_OP_XENT] = {"xent", prepare_xent, NULL, run_xent},
     [DT_OP_LOSS] = {"loss", prepare_loss, NULL, run_loss},
     [DT_OP_CAST] = {"cast", prepare_cast, NULL, run_cast},
+    [DT_OP_CALL] = {"call", NULL, NULL, NULL}, /* a function of the host */
     [DT_OP_BN_STATS] = {"bn_stats", prepare_reduce, NULL, run_bn_stats},
     [DT_OP_BN_FINALIZE] = {"bn_finalize", NULL, NULL, run_bn_finalize},
     [DT_OP_BN_FOLD] = {"bn_fold", NULL, NULL, run_bn_fold},

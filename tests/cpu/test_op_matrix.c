@@ -50,6 +50,7 @@ static void test_wrong_inputs_are_refused(void **state) {
     for (int i = 0; i < OP_CASE_COUNT; i++) {
         const op_case *c = &op_case_table[i];
         const dt_op_row *row = dt_op_get(c->op);
+        if (c->op == DT_OP_CALL) continue; /* takes anything */
         for (int32_t k = 0; k < DT_SLOTS_IN_MAX; k++) {
             op_case bad = *c;
             if (k >= dt_op_n_in(c->op)) {

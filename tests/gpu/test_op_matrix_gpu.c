@@ -1,6 +1,7 @@
 /* The op test matrix on the CUDA backend against the CPU oracle, in every dtype: guard bands, poisoned
  * outputs, bit-equal repeats, in-place runs, replay of a captured graph. */
 #include "attention_rows.h"
+#include "core/program.h"
 #include "gpu_test.h"
 
 /* A case run on one backend; the inputs are those that `rounded` can hold. */
@@ -163,7 +164,27 @@ static void test_embed_outside(void **state) {
     }
 }
 
+/* A graph with functions of the host is refused, all of them in one text. */
+static void test_calls_are_refused(void **state) {
+    static const char *const names[] = {"Unknown 13 'first'", "Other 9 'second'"};
+    gpu_pair *p = *state;
+    GPU_OR_SKIP(p);
+    dt_graph *g;
+    dt_program *program;
+    dt_call call[2];
+    op_ok(dt_graph_create(&g, DT_DTYPE_F32, false));
+    for (int i = 0; i < 2; i++) {
+        dt_vid made[2];
+        call[i] = op_call, call[i].name = names[i];
+        op_ok(dt_call_add(g, names[i], &call[i], 0, NULL, made));
+    }
+    assert_int_equal(dt_program_prepare(p->gpu, g, NULL, &program), DT_ERR_UNSUPPORTED);
+    for (int i = 0; i < 2; i++) assert_non_null(strstr(dt_error_text(), names[i]));
+    dt_graph_destroy(g);
+}
+
 static const struct CMUnitTest others[] = {
+    cmocka_unit_test(test_calls_are_refused),
     cmocka_unit_test(test_running_statistics),
     cmocka_unit_test(test_embed_outside),
     cmocka_unit_test(test_attention_against_all_keys),
@@ -180,7 +201,7 @@ int main(int argc, char **argv) {
         for (int i = 0; i < OP_CASE_COUNT; i++) {
             const op_case *c = &op_case_table[i];
             const bool replay = k == N_TYPE;
-            if (replay && adds_up(c)) continue;
+            if ((replay && adds_up(c)) || c->op == DT_OP_CALL) continue;
             case_test *a = &about[n];
             *a = (case_test){.c = c, .t = replay ? DT_DTYPE_F16 : types[k]};
             snprintf(a->name, sizeof a->name, "%s %s: %s",

@@ -1245,6 +1245,14 @@ static inline void oracle_cast(oracle_node *x) {
             x->t->cast.dtype == DT_DTYPE_I32 ? fmin(fmax(x->in[0][i], INT32_MIN), INT32_MAX) : x->in[0][i];
 }
 
+/* The function of the case in op_cases.h. */
+static inline void oracle_call(oracle_node *x) {
+    for (int64_t i = 0; i < x->n_elem; i++) {
+        x->out[0][i] = 2 * x->in[0][i] + x->in[1][i];
+        if (x->out[1]) x->out[1][i] = (double)(i % 7);
+    }
+}
+
 static void (*const oracle_table[DT_OP_COUNT])(oracle_node *x) = {
     [DT_OP_INPUT] = oracle_input,
     [DT_OP_CONV] = oracle_conv,
@@ -1281,6 +1289,7 @@ static void (*const oracle_table[DT_OP_COUNT])(oracle_node *x) = {
     [DT_OP_XENT] = oracle_xent,
     [DT_OP_LOSS] = oracle_loss_op,
     [DT_OP_CAST] = oracle_cast,
+    [DT_OP_CALL] = oracle_call,
     [DT_OP_BN_STATS] = oracle_bn_stats,
     [DT_OP_BN_FINALIZE] = oracle_bn_finalize,
     [DT_OP_BN_FOLD] = oracle_bn_fold,

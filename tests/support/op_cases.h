@@ -3,6 +3,7 @@
 #ifndef DT_TEST_OP_CASES_H
 #define DT_TEST_OP_CASES_H
 
+#include "core/call.h"
 #include "core/mix.h"
 #include "core/pass.h"
 #include "core/rng.h"
@@ -87,6 +88,24 @@ typedef struct op_case {
 #define OP_DSTATE   (1u << DT_RNN_BWD_OUT_DH0)
 #define OP_BN       .norm.eps = 1e-5f, .norm.momentum = 0.1f
 #define OP_NORMAL   .input.mean = {0.5f, 0.4f, 0.3f, 0.2f}, .input.stddev = {0.25f, 0.2f, 0.3f, 0.5f}
+
+/* y = 2 a + b, y1 = 0, 1, ..., 6 in turn. */
+static inline dt_status op_call_run(const dt_call *c, void *const *in, void *const *out) {
+    const float *a = in[0], *b = in[1];
+    float *y = out[0];
+    int32_t *y1 = out[1];
+    for (int32_t i = 0; i < 4 * 5; i++) {
+        y[i] = 2 * a[i] + b[i];
+        if (y1) y1[i] = i % 7;
+    }
+    return c->n_out == 2 ? DT_OK : DT_ERR_INTERNAL;
+}
+
+static const dt_call op_call = {
+    .name = "2 a + b",
+    .n_out = 2,
+    .out = {{.dtype = DT_DTYPE_F32, .ndim = 2, .dim = {4, 5}}, {.dtype = DT_DTYPE_I32, .ndim = 2, .dim = {4, 5}}},
+    .run = op_call_run};
 
 static const op_case op_case_table[] = {
     {.name = "input gray",
@@ -2299,6 +2318,15 @@ static const op_case op_case_table[] = {
      .attr = {OP_CONV(3, 3, 1, 1)},
      .in = {{IN_ACT, {2, 6, 5, 8}}, {IN_ACT, {2, 6, 5, 8}}},
      .free_dim = 2},
+    {.name = "call",
+     .op = DT_OP_CALL,
+     .attr = {.call.call = &op_call},
+     .in = {{IN_VEC, {4, 5}}, {IN_VEC, {4, 5}}}},
+    {.name = "call with its second result",
+     .op = DT_OP_CALL,
+     .attr = {.call.call = &op_call},
+     .in = {{IN_VEC, {4, 5}}, {IN_VEC, {4, 5}}},
+     .wanted = 2},
     {.name = "conv_dgrad large",
      .op = DT_OP_CONV_DGRAD,
      .attr = {OP_CONV(3, 3, 1, 1), .window.size = {18, 15}},

@@ -76,6 +76,8 @@ typedef struct dt_value {
     int64_t stored_c; /* for PARAM: last dim in checkpoints when the device pads channels (the rest is 0); 0:
                          all */
     bool frozen;      /* for PARAM: keeps its value; has no gradient */
+    bool constant;    /* for PARAM: frozen whatever is said of it */
+    const float *init_data; /* for PARAM and STATE: what it begins as instead; the graph's (dt_graph_own). NULL: init */
     int32_t
         matrix; /* for PARAM: an optimizer may (1) or may not (-1) take it as a matrix [dim 0, the rest]; 0: as
                          its layer decides */
@@ -241,6 +243,11 @@ typedef struct dt_recurrent_attr {
     bool reverse; /* from the end of a row to its beginning */
 } dt_recurrent_attr;
 
+typedef struct dt_call dt_call;
+typedef struct dt_call_attr {
+    const dt_call *call; /* core/call.h; outlives the graph */
+} dt_call_attr;
+
 typedef union dt_attr {
     uint8_t bytes[80]; /* all of it: first, so that {0} clears whatever family is meant */
     dt_window_attr window;
@@ -262,6 +269,7 @@ typedef union dt_attr {
     dt_cast_attr cast;
     dt_recurrent_attr recurrent;
     dt_cache_attr cache;
+    dt_call_attr call;
 } dt_attr;
 
 /* Operands stand in slots, which the op's row names (op.h): in[slot], out[slot], -1 where a slot is empty.
@@ -277,7 +285,7 @@ typedef struct dt_node {
     dt_vid workspace;        /* the value that stands for it; -1: none */
 } dt_node;
 
-enum { DT_OUTPUTS_MAX = 16, DT_OUTPUTS_OWN = 2 };
+enum { DT_OUTPUTS_MAX = 16, DT_OUTPUTS_OWN = 48 };
 
 /* A value that may be read after a program has run, under the name that users know. */
 typedef struct dt_output {
@@ -292,6 +300,7 @@ typedef struct dt_graph {
     dt_node *node;
     int32_t n_node, cap_node;
     struct dt_slot_block *slots; /* memory of the nodes' in[] and out[] */
+    struct dt_graph_owned *owned;
     dt_output output[DT_OUTPUTS_MAX + DT_OUTPUTS_OWN];
     dt_vid loss[DT_LOSSES_MAX]; /* backward begins at them */
     int32_t n_output, n_loss;
@@ -303,6 +312,8 @@ typedef struct dt_graph {
 /* An empty graph. `compute` is the dtype of activations, weights and their gradients. */
 dt_status dt_graph_create(dt_graph **out, dt_dtype compute, bool training);
 void dt_graph_destroy(dt_graph *g); /* accepts NULL */
+/* drop(p) is called when the graph ends; also, at once, where there is no memory to remember it. */
+dt_status dt_graph_own(dt_graph *g, void *p, void (*drop)(void *p));
 
 /* Adds a value without a producer; fails if the name is taken or a dim is not positive. */
 dt_status dt_graph_add_value(dt_graph *g, const char *name, dt_role role, dt_dtype dtype, int32_t ndim,

@@ -36,6 +36,7 @@
     OP(XENT, xent)                                                                                           \
     OP(LOSS, loss)                                                                                           \
     OP(CAST, cast)                                                                                           \
+    OP(CALL, call)                                                                                           \
     /* made by passes out of BATCHNORM */                                                                    \
     OP(BN_STATS, bn_stats)                                                                                   \
     OP(BN_FINALIZE, bn_finalize)                                                                             \
