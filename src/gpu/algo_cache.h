@@ -31,6 +31,8 @@ typedef enum dt_blas_kind {
     DT_BLAS_APPLY_RELU,
     DT_BLAS_APPLY_RES,
     DT_BLAS_APPLY_RES_RELU,
+    DT_CACHE_ATTENTION, /* cuDNN's: h places of k heads of c (attention_dnn.c) */
+    DT_CACHE_ATTENTION_BWD,
     DT_CACHE_KIND_COUNT
 } dt_blas_kind;
 

@@ -95,9 +95,28 @@ static dt_status mma_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
                             k);
 }
 
+/* ---- cuDNN's ---- */
+
+static bool dnn_prepare(dt_cuda *cu, dt_prep *p) {
+    dt_attention_prep *a = &p->attention;
+    const bool back = p->node.op == DT_OP_ATTENTION_BWD;
+    const int32_t first = back ? DT_ATTENTION_BWD_IN_LENGTHS : DT_ATTENTION_IN_LENGTHS,
+                  last = back ? DT_ATTENTION_BWD_IN_SEGMENTS : DT_ATTENTION_IN_SEGMENTS;
+    for (int32_t i = first; i <= last; i++)
+        if (dt_node_has(&p->node, i)) return false;
+    if (dt_attention_plan_choose(cu, p->t, &a->dims, back, &a->plan) != DT_OK || !a->plan) return false;
+    a->plan_at = dt_prep_take(p, dt_attention_plan_bytes(a->plan));
+    return true;
+}
+
+static dt_status dnn_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    return dt_lower_execute(cu, k, dt_attention_plan_of(k->prep->attention.plan), s);
+}
+
 /* ---- lowering ---- */
 
 static const dt_attention_way WAYS[] = {
+    {"cuDNN", dnn_prepare, dnn_run},
     {"mma", mma_prepare, mma_run},
     {"own", own_prepare, own_run},
 };
@@ -121,6 +140,19 @@ dt_status dt_lower_attention_prepare(dt_cuda *cu, const dt_graph *g, const dt_no
                    p->label, (long long)a->dims.d,
                    (long long)dt_gpu_attention_bytes(p->t, a->dims.d, ROWS[sizeof ROWS / sizeof ROWS[0] - 1],
                                                      n->op == DT_OP_ATTENTION_BWD));
+}
+
+dt_status dt_lower_attention_bind(dt_cuda *cu, dt_bound *k) {
+    const dt_attention_prep *p = &k->prep->attention;
+    if (!p->plan) return DT_OK;
+    const dt_gpu_attention_args a = arguments(k);
+    k->pack_desc = (dt_dnn_builder){.handle = cu->dnn};
+    dt_status st =
+        dt_attention_plan_bind(p->plan, &a, dt_bound_workspace(k, p->plan_at), &k->pack_desc, &k->pack);
+    if (st == DT_OK) return dt_lower_adopt_pack(cu, k);
+    dt_error_context("%s", k->prep->label);
+    dt_dnn_release(&k->pack_desc);
+    return st;
 }
 
 dt_status dt_lower_attention_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {

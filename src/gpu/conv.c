@@ -149,6 +149,10 @@ static void release_pack(void *ptr) {
     dt_dnn_release(ptr);
 }
 
+dt_status dt_lower_adopt_pack(dt_cuda *cu, dt_bound *k) {
+    return dt_cuda_adopt(cu, &k->pack_desc, release_pack);
+}
+
 dt_status dt_lower_conv_bind(dt_cuda *cu, dt_bound *k) {
     const dt_conv_prep *c = &k->prep->conv;
     void *ptr[DT_UID_COUNT] = {0};
@@ -172,7 +176,7 @@ dt_status dt_lower_conv_bind(dt_cuda *cu, dt_bound *k) {
     k->pack_desc = (dt_dnn_builder){.handle = cu->dnn};
     k->pack = dt_dnn_pack(&k->pack_desc, uids, ptr, dt_bound_workspace(k, c->plan_at));
     if (k->pack_desc.st != CUDNN_STATUS_SUCCESS) DT_CUDNN_TRY(k->pack_desc.st);
-    return dt_cuda_adopt(cu, &k->pack_desc, release_pack);
+    return dt_lower_adopt_pack(cu, k);
 }
 
 /* Lays the weight out for a folded convolution, or the folded weight's gradient back. */
@@ -189,12 +193,12 @@ static dt_status fold(const dt_bound *k, cudaStream_t s) {
         k);
 }
 
-static dt_status execute(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+dt_status dt_lower_execute(dt_cuda *cu, const dt_bound *k, cudnnBackendDescriptor_t plan, cudaStream_t s) {
     if (cu->dnn_stream != s) {
         DT_CUDNN_TRY(cudnnSetStream(cu->dnn, s));
         cu->dnn_stream = s;
     }
-    cudnnStatus_t st = cudnnBackendExecute(cu->dnn, k->prep->conv.algo->plan, k->pack);
+    cudnnStatus_t st = cudnnBackendExecute(cu->dnn, plan, k->pack);
     if (st != CUDNN_STATUS_SUCCESS) {
         dt_status failed = dt_cudnn_fail(st, "cudnnBackendExecute", __FILE__, __LINE__);
         dt_error_context("%s", k->prep->label);
@@ -250,7 +254,7 @@ dt_status dt_lower_conv_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
                                  dt_bound_workspace(k, c->plan_at), s);
     DT_TRY(prologue(cu, k, s));
     DT_TRY(fold(k, s));
-    DT_TRY(execute(cu, k, s));
+    DT_TRY(dt_lower_execute(cu, k, k->prep->conv.algo->plan, s));
     if (c->own_apply) DT_TRY(apply(cu, k, s));
     if (in[DT_CONV_IN_BIAS])
         DT_TRY(dt_launch_status(
@@ -283,11 +287,11 @@ dt_status dt_lower_dgrad_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     const dt_conv_dims *d = &c->algo->spec.d;
     DT_TRY(fold(k, s));
     if (c->own_mask) {
-        DT_TRY(execute(cu, k, s));
+        DT_TRY(dt_lower_execute(cu, k, k->prep->conv.algo->plan, s));
         return mask(cu, k, s);
     }
     void *const *in = k->b.in, *const *out = k->b.out;
-    if (!in[DT_DGRAD_IN_C]) return execute(cu, k, s);
+    if (!in[DT_DGRAD_IN_C]) return dt_lower_execute(cu, k, k->prep->conv.algo->plan, s);
     const int64_t rows = d->n * d->h * d->w;
     const float *mean = in[DT_DGRAD_IN_MEAN], *invstd = in[DT_DGRAD_IN_INVSTD],
                 *gamma = in[DT_DGRAD_IN_GAMMA];
@@ -307,12 +311,12 @@ dt_status dt_lower_dgrad_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
                                          .workspace = dt_bound_workspace(k, c->reduce_at),
                                          .rows = rows,
                                          .c = d->c};
-        DT_TRY(execute(cu, k, s));
+        DT_TRY(dt_lower_execute(cu, k, k->prep->conv.algo->plan, s));
         return dt_launch_status(dt_gpu_bn_reduce(&cu->gpu, k->prep->t, &a, s), k);
     }
     float *vec = dt_bound_workspace(k, c->f32_at);
     DT_TRY(dt_launch_status(dt_gpu_bn_beta(mean, scale, shift, vec + VEC_BETA * d->c, d->c, s), k));
-    DT_TRY(execute(cu, k, s));
+    DT_TRY(dt_lower_execute(cu, k, k->prep->conv.algo->plan, s));
     return dt_launch_status(dt_gpu_bn_coef(k->prep->t, vec + VEC_DGAMMA * d->c, vec + VEC_DBETA * d->c, mean,
                                            invstd, gamma, out[DT_DGRAD_OUT_DGAMMA], out[DT_DGRAD_OUT_DBETA],
                                            out[DT_DGRAD_OUT_COEF], rows, d->c, s),
@@ -321,6 +325,6 @@ dt_status dt_lower_dgrad_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
 
 dt_status dt_lower_wgrad_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     DT_TRY(prologue(cu, k, s));
-    DT_TRY(execute(cu, k, s));
+    DT_TRY(dt_lower_execute(cu, k, k->prep->conv.algo->plan, s));
     return fold(k, s);
 }

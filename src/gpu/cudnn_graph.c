@@ -404,8 +404,12 @@ cudnnBackendDescriptor_t dt_dnn_conv_graph(dt_dnn_builder *b, const dt_conv_spec
     case DT_CONV_KIND_COUNT:
         return NULL;
     }
+    return dt_dnn_graph(b, g.n_op, g.op);
+}
+
+cudnnBackendDescriptor_t dt_dnn_graph(dt_dnn_builder *b, int32_t n_op, const cudnnBackendDescriptor_t *op) {
     cudnnBackendDescriptor_t graph = dt_dnn_make(b, CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
-    dt_dnn_set(b, graph, CUDNN_ATTR_OPERATIONGRAPH_OPS, CUDNN_TYPE_BACKEND_DESCRIPTOR, g.n_op, g.op);
+    dt_dnn_set(b, graph, CUDNN_ATTR_OPERATIONGRAPH_OPS, CUDNN_TYPE_BACKEND_DESCRIPTOR, n_op, op);
     dt_dnn_set(b, graph, CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, 1, &b->handle);
     dt_dnn_finalize(b, graph, "operation graph");
     return b->st == CUDNN_STATUS_SUCCESS ? graph : NULL;
@@ -512,6 +516,11 @@ cudnnBackendDescriptor_t dt_dnn_pack(dt_dnn_builder *b, uint32_t uids, void *con
         uid[n] = u + 1;
         data[n++] = ptr[u];
     }
+    return dt_dnn_pack_of(b, n, uid, data, workspace);
+}
+
+cudnnBackendDescriptor_t dt_dnn_pack_of(dt_dnn_builder *b, int64_t n, const int64_t *uid, void *const *data,
+                                        void *workspace) {
     cudnnBackendDescriptor_t pack = dt_dnn_make(b, CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR);
     dt_dnn_set(b, pack, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, CUDNN_TYPE_INT64, n, uid);
     dt_dnn_set(b, pack, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, n, data);

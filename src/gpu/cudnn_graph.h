@@ -67,6 +67,9 @@ void dt_dnn_release(dt_dnn_builder *b); /* destroys the descriptors */
 /* The finalized operation graph of a convolution; NULL with b->st set where cuDNN refuses it. */
 cudnnBackendDescriptor_t dt_dnn_conv_graph(dt_dnn_builder *b, const dt_conv_spec *spec);
 
+/* A graph of operations that are finalized; NULL likewise. */
+cudnnBackendDescriptor_t dt_dnn_graph(dt_dnn_builder *b, int32_t n_op, const cudnnBackendDescriptor_t *op);
+
 /* The plan of a choice; NULL with b->st set where it cannot be built (another library version, say). */
 cudnnBackendDescriptor_t dt_dnn_plan(dt_dnn_builder *b, cudnnBackendDescriptor_t graph,
                                      const dt_algo_choice *c, int64_t *workspace_bytes);
@@ -77,5 +80,8 @@ int32_t dt_dnn_choices(dt_dnn_builder *b, cudnnBackendDescriptor_t graph, cudnnB
 
 /* Pointers for one execution. uids: bit mask; ptr is indexed by dt_conv_uid. */
 cudnnBackendDescriptor_t dt_dnn_pack(dt_dnn_builder *b, uint32_t uids, void *const *ptr, void *workspace);
+/* The same by ids of any kind. */
+cudnnBackendDescriptor_t dt_dnn_pack_of(dt_dnn_builder *b, int64_t n, const int64_t *uid, void *const *data,
+                                        void *workspace);
 
 #endif

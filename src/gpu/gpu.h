@@ -13,9 +13,10 @@
 #include "core/op.h"
 #include "kernels.h"
 
-typedef struct dt_algos dt_algos;               /* algo.h */
-typedef struct dt_gram_choice dt_gram_choice;   /* gram_blas.c */
-typedef struct dt_apply_choice dt_apply_choice; /* conv_blas.c */
+typedef struct dt_algos dt_algos;                   /* algo.h */
+typedef struct dt_gram_choice dt_gram_choice;       /* gram_blas.c */
+typedef struct dt_apply_choice dt_apply_choice;     /* conv_blas.c */
+typedef struct dt_attention_plan dt_attention_plan; /* attention_dnn.c */
 
 typedef struct dt_owned {
     struct dt_owned *next;
@@ -35,11 +36,12 @@ typedef struct dt_cuda {
     cudaStream_t dnn_stream; /* the stream dnn is set to */
     cublasLtHandle_t blas;
     dt_algos *algos;
-    dt_gram_choice *gram_choice;   /* made so far */
-    dt_apply_choice *apply_choice; /* made so far */
-    int32_t take_candidate;        /* candidate.h; 0: the fastest */
-    bool first_list_fails;         /* candidate.h */
-    dt_owned *owned;               /* preps, bound kernels, captures: freed with the backend */
+    dt_gram_choice *gram_choice;       /* made so far */
+    dt_apply_choice *apply_choice;     /* made so far */
+    dt_attention_plan *attention_plan; /* made so far */
+    int32_t take_candidate;            /* candidate.h; 0: the fastest */
+    bool first_list_fails;             /* candidate.h */
+    dt_owned *owned;                   /* preps, bound kernels, captures: freed with the backend */
 } dt_cuda;
 
 static inline dt_cuda *dt_cuda_of(dt_backend *be) {

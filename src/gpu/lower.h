@@ -3,6 +3,7 @@
 #ifndef DT_GPU_LOWER_H
 #define DT_GPU_LOWER_H
 
+#include "attention_dnn.h"
 #include "blas.h"
 #include "algo.h"
 #include "conv_spec.h"
@@ -77,8 +78,10 @@ typedef struct dt_rnn_prep {
 typedef struct dt_attention_prep {
     dt_attention_dims dims;
     const struct dt_attention_way *way;
-    int32_t rows;     /* of a tile */
-    int64_t delta_at; /* of the gradient, in the workspace */
+    int32_t rows;                  /* of a tile */
+    int64_t delta_at;              /* of the gradient, in the workspace */
+    const dt_attention_plan *plan; /* cuDNN's way */
+    int64_t plan_at;               /* its workspace */
 } dt_attention_prep;
 
 /* What prepare decided. rows x c is the matrix view of `main`: the op's largest operand. */
@@ -108,7 +111,7 @@ struct dt_bound {
     dt_cuda *cu;
     const dt_prep *prep;
     dt_binding b;
-    dt_dnn_builder pack_desc; /* CONV family */
+    dt_dnn_builder pack_desc; /* what runs through cuDNN */
     cudnnBackendDescriptor_t pack;
 };
 
@@ -128,6 +131,10 @@ static inline void *dt_bound_workspace(const dt_bound *k, int64_t at) {
 dt_status dt_launch_status(cudaError_t err, const dt_bound *k);
 
 /* conv.c */
+/* Releases a bound kernel's pack with the backend. */
+dt_status dt_lower_adopt_pack(dt_cuda *cu, dt_bound *k);
+/* A plan of cuDNN on k's pack. */
+dt_status dt_lower_execute(dt_cuda *cu, const dt_bound *k, cudnnBackendDescriptor_t plan, cudaStream_t s);
 dt_status dt_lower_conv_prepare(dt_cuda *cu, const dt_graph *g, const dt_node *n, dt_prep *prep);
 dt_status dt_lower_conv_bind(dt_cuda *cu, dt_bound *k);
 dt_status dt_lower_conv_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s);
@@ -148,6 +155,7 @@ dt_status dt_lower_rnn_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s);
 dt_status dt_lower_rnn_bwd_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s);
 /* attention.c */
 dt_status dt_lower_attention_prepare(dt_cuda *cu, const dt_graph *g, const dt_node *n, dt_prep *prep);
+dt_status dt_lower_attention_bind(dt_cuda *cu, dt_bound *k);
 dt_status dt_lower_attention_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s);
 
 /* gram.c */

@@ -20,6 +20,33 @@ __device__ __forceinline__ dt_loss_target target_of(const dt_gpu_xent_args &a, i
                              a.attr.binary ? a.attr.threshold : 0.0f, a.k);
 }
 
+/* What a row leaves, of the largest of its logits, the sum of their exponentials against it, the sum of themselves, and how
+ * many stand above its label's. */
+template <typename T>
+__device__ void leave_row(const dt_gpu_xent_args &a, int64_t n, int32_t y, float mine, float top, float sum,
+                          float total, float above, float *row_stats) {
+    const int64_t k = a.k;
+    const bool has = y >= 0;
+    const float log_sum = top + logf(sum), smoothing = a.attr.smoothing;
+    float labels = mine;
+    if (has && a.partner) {
+        const dt_loss_target t = target_of(a, n, y);
+        if (t.partner >= 0)
+            labels =
+                a.share[n] * mine + (1.0f - a.share[n]) * to_float(((const T *)a.logits)[n * k + t.partner]);
+    }
+    float l = has ? (1.0f - smoothing) * (log_sum - labels) : 0.0f;
+    if (has && smoothing > 0.0f) l += smoothing * (log_sum - total / (float)k); /* 0 times -inf is NaN */
+    a.loss[n] = l;
+    a.stats[2 * n] = top;
+    a.stats[2 * n + 1] = 1.0f / sum;
+    float *r = row_stats + n * ROW_STATS;
+    r[0] = l;
+    r[1] = has ? 1.0f : 0.0f;
+    r[2] = has && above < 1.0f ? 1.0f : 0.0f;
+    r[3] = has && above < 5.0f ? 1.0f : 0.0f;
+}
+
 /* A block per row. row_stats [rows,4] = loss, has a label, top1, top5. */
 template <typename T, int V>
 __global__ void __launch_bounds__(THREADS) row_kernel(dt_gpu_xent_args a, float *row_stats) {
@@ -53,23 +80,51 @@ __global__ void __launch_bounds__(THREADS) row_kernel(dt_gpu_xent_args a, float 
     }
     sum = block_reduce(sum, plus, smem);
     above = block_reduce(above, plus, smem);
-    if (threadIdx.x) return;
-    const float log_sum = top + logf(sum), smoothing = a.attr.smoothing;
-    float labels = mine;
-    if (has && a.partner) {
-        const dt_loss_target t = target_of(a, n, y);
-        if (t.partner >= 0) labels = a.share[n] * mine + (1.0f - a.share[n]) * to_float(z[t.partner]);
+    if (threadIdx.x == 0) leave_row<T>(a, n, y, mine, top, sum, total, above, row_stats);
+}
+
+/* The same, reading the row once: each thread keeps its largest and the sum against that. */
+template <typename T, int V>
+__global__ void __launch_bounds__(THREADS) row_once_kernel(dt_gpu_xent_args a, float *row_stats) {
+    constexpr int AHEAD = 4; /* loads under way */
+    __shared__ float smem[WARPS];
+    const int64_t n = blockIdx.x, k = a.k;
+    const T *z = (const T *)a.logits + n * k;
+    const int32_t y = label_of(a, n);
+    const bool has = y >= 0;
+    const float mine = has ? to_float(z[y]) : 0.0f;
+    float top = -INFINITY, sum = 0, total = 0, above = 0;
+    for (int64_t i0 = threadIdx.x * V; i0 < k; i0 += THREADS * V * AHEAD) {
+        Pack<T, V> p[AHEAD];
+#pragma unroll
+        for (int u = 0; u < AHEAD; u++)
+            if (i0 + u * THREADS * V < k) p[u] = load<T, V>(z + i0 + u * THREADS * V);
+#pragma unroll
+        for (int u = 0; u < AHEAD; u++) {
+            const int64_t i = i0 + u * THREADS * V;
+            if (i >= k) break;
+            float most = top;
+#pragma unroll
+            for (int j = 0; j < V; j++) most = larger(to_float(p[u].v[j]), most);
+            const float base = most == -INFINITY ? 0.0f : most; /* nothing seen yet */
+            sum *= expf(top - base);
+#pragma unroll
+            for (int j = 0; j < V; j++) {
+                const float v = to_float(p[u].v[j]);
+                sum += expf(v - base);
+                total += v;
+                if (has && i + j != y)
+                    above += i + j < y ? !(v < mine) : !(v <= mine); /* NaN counts as above */
+            }
+            top = most;
+        }
     }
-    float l = has ? (1.0f - smoothing) * (log_sum - labels) : 0.0f;
-    if (has && smoothing > 0.0f) l += smoothing * (log_sum - total / (float)k); /* 0 times -inf is NaN */
-    a.loss[n] = l;
-    a.stats[2 * n] = top;
-    a.stats[2 * n + 1] = 1.0f / sum;
-    float *r = row_stats + n * ROW_STATS;
-    r[0] = l;
-    r[1] = has ? 1.0f : 0.0f;
-    r[2] = has && above < 1.0f ? 1.0f : 0.0f;
-    r[3] = has && above < 5.0f ? 1.0f : 0.0f;
+    const float own = top;
+    top = block_reduce(top, larger, smem);
+    sum = block_reduce(own == -INFINITY ? 0.0f : sum * expf(own - top), plus, smem);
+    total = block_reduce(total, plus, smem);
+    above = block_reduce(above, plus, smem);
+    if (threadIdx.x == 0) leave_row<T>(a, n, y, mine, top, sum, total, above, row_stats);
 }
 
 /* A block per row, from the last: the end of what the kernel before wrote is still in the L2. dlogits may be
@@ -144,7 +199,7 @@ cudaError_t dt_gpu_xent(dt_dtype t, const dt_gpu_xent_args *a, float *metrics, f
                         cudaStream_t s) {
     DT_WITH_TYPE(t, {
         if (a->rows_of_sample > 1 && aligned16(a->logits) && a->k % WIDE<T> == 0)
-            row_kernel<T, WIDE<T>><<<(unsigned)a->rows, THREADS, 0, s>>>(*a, workspace);
+            row_once_kernel<T, WIDE<T>><<<(unsigned)a->rows, THREADS, 0, s>>>(*a, workspace);
         else
             row_kernel<T, 1><<<(unsigned)a->rows, THREADS, 0, s>>>(*a, workspace);
         if (a->attr.binary) binary_kernel<T><<<(unsigned)a->rows, THREADS, 0, s>>>(*a, workspace);

@@ -1,7 +1,7 @@
 /* Element-wise functions, one line each, read by C and by CUDA: UNARY_LIST and BINARY_LIST. Definitions are
  * PyTorch's; arithmetic is fp32. Everything here is free of branches, so that loops over it vectorise, and
- * finite where the function is: nothing overflows on the way. A GPU uses its own exp, log and normal
- * distribution. NaN stays NaN. */
+ * finite where the function is: nothing overflows on the way. A GPU uses its own exp and log. NaN stays
+ * NaN. */
 #ifndef DT_CORE_SCALAR_H
 #define DT_CORE_SCALAR_H
 
@@ -80,8 +80,17 @@ DT_SCALAR float dt_log1pf(float x) {
     return dt_log_normal(u) + (x - (u - 1.0f)) / u; /* what the sum lost */
 }
 
+/* 1 / x of x from 1 on; on a GPU to two units of the last place, in two instructions for the dozen of a division. */
+DT_SCALAR float dt_inverse(float x) {
+#ifdef __CUDA_ARCH__
+    return __fdividef(1.0f, x);
+#else
+    return 1.0f / x;
+#endif
+}
+
 DT_SCALAR float dt_sigmoidf(float x) {
-    return 1.0f / (1.0f + dt_expf(-x));
+    return dt_inverse(1.0f + dt_expf(-x));
 }
 
 DT_SCALAR float dt_softplusf(float x) {
@@ -102,11 +111,8 @@ DT_SCALAR float dt_normal_pdf(float x) {
 
 /* The normal distribution, exact in its tails too. */
 DT_SCALAR float dt_normal_cdf(float x) {
-#ifdef __CUDA_ARCH__
-    return normcdff(x);
-#else
     /* erfc(a) e^(a^2) of a = |x| / sqrt(2) is t times a polynomial of t = 1 / (1 + 0.4 a), fitted to 1e-8 */
-    const float t = 1.0f / (1.0f + 0.282842712f * fabsf(x));
+    const float t = dt_inverse(1.0f + 0.282842712f * fabsf(x));
     float p = -0.030823268f;
     p = p * t + 0.204526648f;
     p = p * t - 0.513732314f;
@@ -119,7 +125,6 @@ DT_SCALAR float dt_normal_cdf(float x) {
     p = p * t + 0.225710168f;
     const float tail = 0.5f * t * p * dt_expf(-0.5f * x * x);
     return x < 0.0f ? tail : 1.0f - tail;
-#endif
 }
 
 /* tanh(softplus(x)) from e^x: with w = e (e + 2) it is w / (w + 2). At 20 it is 1. */
@@ -145,7 +150,7 @@ DT_SCALAR float dt_gelu_arg(float x) {
 
 DT_SCALAR float dt_gelu_tanh_slope(float x) {
     const float in = x > 9.0f ? 9.0f : x < -9.0f ? -9.0f : x; /* past these it is 1 and 0 */
-    const float e = dt_expf(-dt_gelu_arg(in)), s = 1.0f / (1.0f + e);
+    const float e = dt_expf(-dt_gelu_arg(in)), s = dt_inverse(1.0f + e);
     return s + in * (s * (e * s)) * (1.59576912f * (1.0f + 0.134145f * in * in)); /* e s = 1 - s */
 }
 
