@@ -3,7 +3,7 @@
 #define DT_FORMATS_ONNX_PRIVATE_H
 
 #include "formats/onnx.h"
-#include "protobuf.h"
+#include "formats/protobuf.h"
 
 /* A list that grows while a message is read: its length is never taken from the file. */
 typedef struct dt_onnx_list {

@@ -1,4 +1,4 @@
-#include "protobuf.h"
+#include "formats/protobuf.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -13,4 +13,9 @@ dt_status dt_keras_read(const char *path, dt_onnx_model **out);
 /* Whether it begins as one of these. */
 bool dt_keras_knows(const char *path);
 
+/* A SavedModel (its directory, or saved_model.pb in it): the signature serving_default, or the first; or a frozen GraphDef:
+ * from its placeholders to what nobody reads. */
+dt_status dt_saved_model_read(const char *path, dt_onnx_model **out);
+bool dt_saved_model_knows(const char *path);
+
 #endif

@@ -1,4 +1,4 @@
-/* The wire format of protocol buffers, read where it lies and written. Private to src/formats.
+/* The wire format of protocol buffers, read where it lies and written.
  *
  * A message is a row of fields: a number, a wire type and a value. Nothing is allocated by a length that a file says:
  * whatever is taken lies inside the message, and messages nest no deeper than 64. */
