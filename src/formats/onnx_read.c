@@ -862,6 +862,29 @@ dt_status dt_onnx_read(const char *path, dt_onnx_model **out) {
     return st;
 }
 
+dt_status dt_onnx_read_constant(const char *path, dt_onnx_model **out) {
+    *out = NULL;
+    dt_onnx_model *m;
+    DT_TRY(dt_onnx_model_create(OPSET_MIN, &m));
+    dt_onnx_reader rd = {.m = m, .path = path, .externals.size = sizeof(dt_onnx_external)};
+    dt_onnx_tensor *t = dt_onnx_alloc(m, (int64_t)sizeof *t);
+    const char *why = NULL;
+    dt_pb message;
+    dt_status st = t ? map_file(m, path) : no_memory();
+    if (st == DT_OK) st = dt_pb_open(m->file->byte, m->file->n_bytes, &message);
+    if (st == DT_OK) st = dt_onnx_read_tensor(&rd, NULL, message, t, &why);
+    if (st == DT_OK && why) st = dt_fail(DT_ERR_DATA, "%s", why);
+    list_free(&rd.externals);
+    if (st == DT_OK) {
+        m->graph.constant = t, m->graph.n_constant = 1;
+        *out = m;
+        return DT_OK;
+    }
+    dt_onnx_model_free(m);
+    dt_error_context("%s", path);
+    return st;
+}
+
 /* Fields as an ONNX model has them, up to its graph. A file that was cut off later is still one. */
 bool dt_onnx_knows_bytes(const dt_mapped_file *file) {
     dt_pb r = {.at = file->byte, .end = file->byte + file->n_bytes, .file = file->byte};
