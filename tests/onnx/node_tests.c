@@ -1,9 +1,10 @@
 /* Runs ONNX's own tests of nodes in one process: folders that each hold model.onnx and test_data_set_<k> with input_<i>.pb
  * and output_<i>.pb, or hold such folders. Prints every test that does not pass, and at the end how many passed, were
  * refused and failed. A line "RTOL ATOL" in a file `tolerance` beside a model replaces the
- * usual ones.
+ * usual ones. A file x.onnx in the place of a folder has a test in every node: its inputs are constants, and constants
+ * want.<name> are what results of that name should be.
  *
- * node_tests [--verbose] [--known FILE] FOLDER...: FILE names tests, one a line with a reason behind it, that need not
+ * node_tests [--verbose] [--known FILE] FOLDER_OR_FILE...: FILE names tests, one a line with a reason behind it, that need not
  * pass but must end without a crash. Exit code 1: another one failed or was refused; 77: there were none. */
 #include <dirent.h>
 #include <math.h>
@@ -179,6 +180,79 @@ done:
     return result;
 }
 
+/* ---- a file of tests ---- */
+
+static const dt_onnx_tensor *find_constant(const dt_onnx_graph *g, const char *prefix, const char *name) {
+    const size_t n = strlen(prefix);
+    for (int32_t i = 0; i < g->n_constant; i++)
+        if (strncmp(g->constant[i].name, prefix, n) == 0 && strcmp(g->constant[i].name + n, name) == 0)
+            return &g->constant[i];
+    return NULL;
+}
+
+/* A copy, aligned; its data are to be freed. */
+static dt_host_tensor host_of(const dt_onnx_tensor *t) {
+    dt_host_tensor h = {.type = t->type, .ndim = t->ndim, .data = malloc((size_t)t->n_bytes + 1)};
+    memcpy(h.dim, t->dim, sizeof h.dim);
+    if (h.data && t->n_bytes > 0) memcpy(h.data, t->data, (size_t)t->n_bytes);
+    return h;
+}
+
+static outcome run_node(dt_onnx_eval *e, const dt_onnx_graph *g, const dt_onnx_node *n, char *why,
+                        size_t size) {
+    dt_host_tensor t[MAX_VALUES] = {0}, out[MAX_VALUES] = {0};
+    const dt_host_tensor *in[MAX_VALUES] = {0};
+    outcome result = REFUSED;
+    if (n->n_in > MAX_VALUES || n->n_out > MAX_VALUES) return result;
+    for (int32_t k = 0; k < n->n_in; k++) {
+        const dt_onnx_tensor *c = *n->in[k] ? find_constant(g, "", n->in[k]) : NULL;
+        if (!c) continue;
+        t[k] = host_of(c);
+        in[k] = &t[k];
+    }
+    if (dt_onnx_eval_node(e, n, in, out) != DT_OK) {
+        snprintf(why, size, "%s", dt_error_text());
+    } else {
+        result = PASSED;
+        for (int32_t k = 0; k < n->n_out && result == PASSED; k++) {
+            const dt_onnx_tensor *c = find_constant(g, "want.", n->out[k]);
+            dt_host_tensor want = c ? host_of(c) : (dt_host_tensor){.type = DT_TENSOR_BOOL};
+            result = compare(&out[k], &want, 1e-5, 1e-7, why, size);
+            free(want.data);
+        }
+    }
+    for (int32_t k = 0; k < n->n_in; k++) free(t[k].data);
+    dt_onnx_eval_clear(e);
+    return result;
+}
+
+static void report(tally *t, const char *name, outcome result, const char *why) {
+    static const char *const words[OUTCOMES] = {"passed", "refused", "failed"};
+    const bool excused = result != PASSED && is_known(t, name);
+    t->n[result]++;
+    t->n_excused += excused;
+    t->n_bad += result != PASSED && !excused;
+    if (result != PASSED || t->verbose)
+        printf("%s %s%s%s%s\n", words[result], name, excused ? " (known)" : "", *why ? ": " : "", why);
+    fflush(stdout);
+}
+
+static void run_file(tally *t, const char *path) {
+    dt_onnx_model *m = NULL;
+    dt_onnx_eval *e = NULL;
+    if (dt_onnx_read(path, &m) != DT_OK || dt_onnx_eval_create(m, BUDGET, &e) != DT_OK) {
+        report(t, path, REFUSED, dt_error_text());
+    } else {
+        for (int32_t i = 0; i < m->graph.n_node; i++) {
+            char why[1024] = "";
+            const outcome result = run_node(e, &m->graph, &m->graph.node[i], why, sizeof why);
+            report(t, m->graph.node[i].name, result, why);
+        }
+    }
+    dt_onnx_eval_destroy(e);
+    dt_onnx_model_free(m);
+}
+
 /* ---- folders of tests ---- */
 
 static int by_name(const struct dirent **a, const struct dirent **b) {
@@ -186,19 +260,16 @@ static int by_name(const struct dirent **a, const struct dirent **b) {
 }
 
 static void run_folder(tally *t, const char *folder) {
-    static const char *const words[OUTCOMES] = {"passed", "refused", "failed"};
     char path[MAX_PATH], why[1024] = "";
+    const size_t n_path = strlen(folder);
+    if (n_path > 5 && strcmp(folder + n_path - 5, ".onnx") == 0) {
+        run_file(t, folder);
+        return;
+    }
     snprintf(path, sizeof path, "%s/model.onnx", folder);
     if (exists(path)) {
-        const char *name = last_part(folder);
         const outcome result = run_test(folder, why, sizeof why);
-        const bool excused = result != PASSED && is_known(t, name);
-        t->n[result]++;
-        t->n_excused += excused;
-        t->n_bad += result != PASSED && !excused;
-        if (result != PASSED || t->verbose)
-            printf("%s %s%s%s%s\n", words[result], name, excused ? " (known)" : "", *why ? ": " : "", why);
-        fflush(stdout);
+        report(t, last_part(folder), result, why);
         return;
     }
     struct dirent **entry;
