@@ -71,6 +71,8 @@ dt_status dt_onnx_take_text(dt_onnx_reader *rd, const dt_onnx_scope *scope, cons
 /* onnx_tensor.c. *why: not NULL where its type is none that can be held; then *out has a name and nothing else. */
 dt_status dt_onnx_read_tensor(dt_onnx_reader *rd, const dt_onnx_scope *scope, dt_pb r, dt_onnx_tensor *out,
                               const char **why);
+/* Bits of a number of a type that files pack several of in a byte; 0: another type. */
+int32_t dt_onnx_packed_bits(dt_tensor_type type);
 /* ONNX's number of a type; 0: it has none. */
 int64_t dt_onnx_type_number(dt_tensor_type type);
 /* DT_TENSOR_TYPES: none that can be held. */

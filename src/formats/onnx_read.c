@@ -15,7 +15,7 @@
 enum {
     IR_MIN = 3,
     IR_MAX = 14,
-    OPSET_MIN = 7,
+    OPSET_MIN = 1,
     OPSET_MAX = 28,
     ATTRS_MAX = 1000,
     CALLS_DEEP_MAX = 32,
@@ -854,6 +854,29 @@ dt_status dt_onnx_read(const char *path, dt_onnx_model **out) {
     dt_status st = dt_onnx_model_create(OPSET_MIN, &m);
     if (st == DT_OK) st = dt_onnx_read_into(m, path);
     if (st == DT_OK) {
+        *out = m;
+        return DT_OK;
+    }
+    dt_onnx_model_free(m);
+    dt_error_context("%s", path);
+    return st;
+}
+
+dt_status dt_onnx_read_constant(const char *path, dt_onnx_model **out) {
+    *out = NULL;
+    dt_onnx_model *m;
+    DT_TRY(dt_onnx_model_create(OPSET_MIN, &m));
+    dt_onnx_reader rd = {.m = m, .path = path, .externals.size = sizeof(dt_onnx_external)};
+    dt_onnx_tensor *t = dt_onnx_alloc(m, (int64_t)sizeof *t);
+    const char *why = NULL;
+    dt_pb message;
+    dt_status st = t ? map_file(m, path) : no_memory();
+    if (st == DT_OK) st = dt_pb_open(m->file->byte, m->file->n_bytes, &message);
+    if (st == DT_OK) st = dt_onnx_read_tensor(&rd, NULL, message, t, &why);
+    if (st == DT_OK && why) st = dt_fail(DT_ERR_DATA, "%s", why);
+    list_free(&rd.externals);
+    if (st == DT_OK) {
+        m->graph.constant = t, m->graph.n_constant = 1;
         *out = m;
         return DT_OK;
     }

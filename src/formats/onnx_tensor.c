@@ -63,6 +63,8 @@ static const type_row type_table[] = {
     [22] = {"INT4", DT_TENSOR_I4, T_INT32S, 1, INT8_MIN, UINT8_MAX},
     [23] = {"FLOAT4E2M1", DT_TENSOR_F4, T_INT32S, 1, 0, UINT8_MAX},
     [24] = {"FLOAT8E8M0", DT_TENSOR_F8_E8M0, T_INT32S, 1, 0, UINT8_MAX},
+    [25] = {"UINT2", DT_TENSOR_U2, T_INT32S, 1, 0, UINT8_MAX},
+    [26] = {"INT2", DT_TENSOR_I2, T_INT32S, 1, INT8_MIN, UINT8_MAX},
 };
 enum { N_TYPE = sizeof type_table / sizeof type_table[0] };
 
@@ -294,21 +296,26 @@ static dt_status narrow(const facts *x, uint8_t *to) {
     return DT_OK;
 }
 
-static bool is_4_bits(dt_tensor_type type) {
-    return type == DT_TENSOR_U4 || type == DT_TENSOR_I4;
+int32_t dt_onnx_packed_bits(dt_tensor_type type) {
+    return type == DT_TENSOR_U4 || type == DT_TENSOR_I4   ? 4
+           : type == DT_TENSOR_U2 || type == DT_TENSOR_I2 ? 2
+                                                          : 0;
 }
 
-/* Two in a byte, the low half first, to one in a byte, signs extended. */
+/* Several in a byte, the lowest bits first, to one in a byte, signs extended. */
 static void unpack(dt_tensor_type type, const uint8_t *packed, int64_t n, uint8_t *out) {
+    const int32_t bits = dt_onnx_packed_bits(type), in_byte = 8 / bits, mask = (1 << bits) - 1;
+    const bool is_signed = type == DT_TENSOR_I4 || type == DT_TENSOR_I2;
     for (int64_t i = 0; i < n; i++) {
-        const uint8_t half = packed[i / 2] >> 4 * (i % 2) & 15;
-        out[i] = type == DT_TENSOR_I4 && half > 7 ? half | 0xf0 : half;
+        const int32_t part = packed[i / in_byte] >> bits * (int32_t)(i % in_byte) & mask;
+        out[i] = (uint8_t)(is_signed && part > mask / 2 ? part | ~mask : part);
     }
 }
 
 static dt_status find_data(dt_onnx_reader *rd, const dt_onnx_scope *scope, facts *x, dt_onnx_tensor *out) {
     const int32_t field = x->row->field;
-    const int64_t packed_bytes = is_4_bits(out->type) ? (out->n_elem + 1) / 2 : out->n_bytes;
+    const int32_t packed = dt_onnx_packed_bits(out->type);
+    const int64_t packed_bytes = packed ? dt_ceil_div(out->n_elem, 8 / packed) : out->n_bytes;
     const int64_t wanted = packed_bytes / x->row->wide;
     const uint8_t *data = NULL;
     uint8_t *own;
@@ -335,7 +342,7 @@ static dt_status find_data(dt_onnx_reader *rd, const dt_onnx_scope *scope, facts
             data = own;
         }
     }
-    if (is_4_bits(out->type)) {
+    if (packed) {
         DT_TRY(dt_onnx_take(rd, scope, out->n_elem, &own));
         unpack(out->type, data, out->n_elem, own);
         data = own;

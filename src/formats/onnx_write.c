@@ -16,16 +16,19 @@ typedef struct outside {
     int64_t n, bytes;
 } outside;
 
-/* The bytes as a file has them: 4 bits two in a byte. *own is to be freed. */
+/* The bytes as a file has them: 2 and 4 bits several in a byte. *own is to be freed. */
 static dt_status data_of(const dt_onnx_tensor *t, const void **data, int64_t *n, uint8_t **own) {
+    const int32_t bits = dt_onnx_packed_bits(t->type);
     *data = t->data, *n = t->n_bytes, *own = NULL;
-    if (t->type != DT_TENSOR_I4 && t->type != DT_TENSOR_U4) return DT_OK;
+    if (!bits) return DT_OK;
     const uint8_t *from = t->data;
-    *n = (t->n_elem + 1) / 2;
+    const int32_t in_byte = 8 / bits, mask = (1 << bits) - 1;
+    *n = dt_ceil_div(t->n_elem, in_byte);
     *own = calloc((size_t)*n + 1, 1);
-    if (!*own) return dt_fail(DT_ERR_MEMORY, "no memory for numbers of 4 bits");
+    if (!*own) return dt_fail(DT_ERR_MEMORY, "no memory for numbers of %d bits", (int)bits);
     for (int64_t i = 0; i < t->n_elem; i++)
-        (*own)[i / 2] = (uint8_t)((*own)[i / 2] | (from[i] & 15) << 4 * (i % 2));
+        (*own)[i / in_byte] =
+            (uint8_t)((*own)[i / in_byte] | (from[i] & mask) << bits * (int32_t)(i % in_byte));
     *data = *own;
     return DT_OK;
 }

@@ -132,6 +132,46 @@ static dt_status run_scatter_nd(const dt_onnx_call *c) {
     return DT_OK;
 }
 
+/* ---- TensorScatter: rows of a cache, from an index of each sample's own on ---- */
+
+static dt_status infer_cache(const dt_onnx_call *c) {
+    const dt_host_tensor *x = c->in[0], *u = c->in[1], *at = dt_onnx_in(c, 2);
+    const char *mode = dt_onnx_attr_text(c->node, "mode", "linear");
+    int32_t axis;
+    DT_TRY(dt_onnx_axis_attr(c, -2, x->ndim, &axis));
+    DT_TRY(dt_onnx_expect(c, 2, DT_HOST_IS(DT_TENSOR_I64)));
+    if (strcmp(mode, "linear") != 0 && strcmp(mode, "circular") != 0)
+        return dt_onnx_refuse(c, "there is no mode '%s'", mode);
+    bool fits = axis > 0 && u->ndim == x->ndim && u->type == x->type;
+    for (int32_t d = 0; d < x->ndim && fits; d++)
+        fits = d == axis ? u->dim[d] <= x->dim[d] : u->dim[d] == x->dim[d];
+    if (!fits || (at && (at->ndim != 1 || at->dim[0] != x->dim[0])))
+        return dt_onnx_refuse(c, "cache, update and indices do not go together");
+    return dt_onnx_out_like(c, 0, 0);
+}
+
+static dt_status run_cache(const dt_onnx_call *c) {
+    const dt_host_tensor *x = c->in[0], *u = c->in[1], *at = dt_onnx_in(c, 2);
+    const bool circular = strcmp(dt_onnx_attr_text(c->node, "mode", "linear"), "circular") == 0;
+    int32_t axis;
+    DT_TRY(dt_onnx_axis_attr(c, -2, x->ndim, &axis));
+    copy_data(c);
+    const int64_t size = x->dim[axis], n = u->dim[axis];
+    int64_t outer = 1, bytes = dt_host_elem_bytes(x->type);
+    for (int32_t d = 0; d < axis; d++) outer *= x->dim[d];
+    for (int32_t d = axis + 1; d < x->ndim; d++) bytes *= x->dim[d];
+    for (int64_t o = 0; o < outer && n > 0 && bytes > 0; o++) {
+        const int64_t first = at ? dt_host_i64(at, o / (outer / x->dim[0])) : 0;
+        if (first < 0 || (!circular && first > size - n))
+            return dt_onnx_refuse(c, "%lld rows from %lld on, of %lld", (long long)n, (long long)first,
+                                  (long long)size);
+        for (int64_t i = 0; i < n; i++)
+            memcpy((char *)c->out[0].data + (o * size + (first % size + i) % size) * bytes,
+                   (const char *)u->data + (o * n + i) * bytes, (size_t)bytes);
+    }
+    return DT_OK;
+}
+
 /* ---- Trilu ---- */
 
 static dt_status infer_trilu(const dt_onnx_call *c) {
@@ -162,6 +202,7 @@ const dt_onnx_op dt_onnx_ops_scatter[] = {
     {"", "Scatter", 9, 3, 3, 1, infer_scatter, run_scatter, false},
     {"", "ScatterElements", 11, 3, 3, 1, infer_scatter, run_scatter, false},
     {"", "ScatterND", 11, 3, 3, 1, infer_scatter_nd, run_scatter_nd, false},
+    {"", "TensorScatter", 24, 2, 3, 1, infer_cache, run_cache, false},
     {"", "Trilu", 14, 1, 2, 1, infer_trilu, run_trilu, false},
     {.name = NULL},
 };

@@ -352,9 +352,11 @@ static dt_status infer_space_to_depth(const dt_onnx_call *c) {
     return dt_onnx_out(c, 0, c->in[0]->type, 4, dim);
 }
 static dt_status run_space_to_depth(const dt_onnx_call *c) {
-    static const int32_t perm[] = {0, 3, 5, 1, 2, 4};
+    static const int32_t dcr[] = {0, 3, 5, 1, 2, 4}, crd[] = {0, 1, 3, 5, 2, 4};
+    const bool by_column = strcmp(dt_onnx_attr_text(c->node, "mode", "DCR"), "CRD") == 0; /* since 28 */
     const int64_t *x = c->in[0]->dim, b = dt_onnx_attr_int(c->node, "blocksize", 0);
-    permuted(c->in[0], 6, (int64_t[]){x[0], x[1], x[2] / b, b, x[3] / b, b}, perm, &c->out[0]);
+    permuted(c->in[0], 6, (int64_t[]){x[0], x[1], x[2] / b, b, x[3] / b, b}, by_column ? crd : dcr,
+             &c->out[0]);
     return DT_OK;
 }
 

@@ -126,7 +126,7 @@ static double gelu_tanh(double x) {
     X(Swish, 24, float, x *sigmoid(a *x), "alpha", 1, NULL, 0)                                               \
     X(Tan, 7, float, tan(x), NULL, 0, NULL, 0)                                                               \
     X(Tanh, 1, float, tanh(x), NULL, 0, NULL, 0)                                                             \
-    X(ThresholdedRelu, 10, float, x > a ? x : x != x ? x : 0, "alpha", 1, NULL, 0)
+    X(ThresholdedRelu, 10, float, x > a ? x : 0, "alpha", 1, NULL, 0)
 
 #define DEFINE(name, since, infer, expr, a_name, a_value, b_name, b_value)                                   \
     static double value_##name(double x, double a, double b) {                                               \

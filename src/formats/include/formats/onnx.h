@@ -123,6 +123,8 @@ int64_t dt_onnx_attr_ints(const dt_onnx_node *n, const char *name, const int64_t
 
 /* onnx_read.c. Reads an .onnx, mapped, functions inlined, names and order checked. DT_ERR_DATA with path, place and reason. */
 dt_status dt_onnx_read(const char *path, dt_onnx_model **out);
+/* A file with a tensor alone (a TensorProto): a model that has this constant and nothing else. */
+dt_status dt_onnx_read_constant(const char *path, dt_onnx_model **out);
 /* Whether the file's beginning can be that of an ONNX model. */
 bool dt_onnx_knows(const char *path);
 /* Writes it under another name, synced, then renamed. Data of tensors beyond 1.5 GB go to "<path>.data". */
