@@ -15,7 +15,7 @@
 enum {
     IR_MIN = 3,
     IR_MAX = 14,
-    OPSET_MIN = 7,
+    OPSET_MIN = 1,
     OPSET_MAX = 28,
     ATTRS_MAX = 1000,
     CALLS_DEEP_MAX = 32,

@@ -345,7 +345,7 @@ static dt_status infer_scan_batches(const dt_onnx_call *c) {
 const dt_onnx_op dt_onnx_ops_control[] = {
     ROW("If", 1, 1, infer_if),
     ROW("Loop", 1, 0, infer_loop),
-    ROW("Scan", 8, 1, infer_scan_batches),
+    ROW("Scan", 8, 0, infer_scan_batches),
     ROW("Scan", 9, 1, infer_scan),
     {.name = NULL},
 };

@@ -516,8 +516,8 @@ static void sequence_in(draft *d) {
 static void ir_2(draft *d) {
     d->ir = 2;
 }
-static void opset_6(draft *d) {
-    d->opset = 6;
+static void opset_0(draft *d) {
+    d->opset = 0;
 }
 static void nothing(draft *d) {
     (void)d;
@@ -608,7 +608,7 @@ static const struct {
     {bomb, "more than 256 MiB"},
     {sequence_in, "no tensor of numbers"},
     {ir_2, "of IR version 2"},
-    {opset_6, "of opset 6"},
+    {opset_0, "of opset 0"},
     {nothing, "output 'y'"},
     {location_absolute, "without a place inside"},
     {location_above, "no plain path"},
