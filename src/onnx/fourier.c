@@ -177,16 +177,10 @@ dt_status dt_run_stft(const dt_onnx_call *c) {
 
 /* ---- windows, mel filters ---- */
 
-/* The attribute output_datatype, ONNX's number of a type. */
 static dt_status out_type(const dt_onnx_call *c, dt_tensor_type *out) {
-    static const dt_tensor_type types[] = {
-        [1] = DT_TENSOR_F32,  [2] = DT_TENSOR_U8,   [3] = DT_TENSOR_I8,   [4] = DT_TENSOR_U16,
-        [5] = DT_TENSOR_I16,  [6] = DT_TENSOR_I32,  [7] = DT_TENSOR_I64,  [10] = DT_TENSOR_F16,
-        [11] = DT_TENSOR_F64, [12] = DT_TENSOR_U32, [13] = DT_TENSOR_U64, [16] = DT_TENSOR_BF16};
-    const int64_t n = dt_onnx_attr_int(c->node, "output_datatype", 1);
-    if (n < 1 || n > 16 || !types[n]) return dt_onnx_refuse(c, "output_datatype %lld", (long long)n);
-    *out = types[n];
-    return DT_OK;
+    DT_TRY(dt_onnx_type(c, dt_onnx_attr_int(c->node, "output_datatype", 1), out));
+    if (DT_HOST_NUMBERS & DT_HOST_IS(*out)) return DT_OK;
+    return dt_onnx_refuse(c, "it cannot result in %s", dt_tensor_type_name(*out));
 }
 
 dt_status dt_infer_window(const dt_onnx_call *c) {

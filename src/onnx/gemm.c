@@ -80,3 +80,34 @@ dt_status dt_gemm_run(const dt_gemm *g) {
     free(room);
     return DT_OK;
 }
+
+typedef struct dense {
+    int64_t n, k;
+    const double *a, *b;
+    double *c;
+} dense;
+
+static void dense_a(const void *self, int64_t row, int64_t n_row, int64_t col, int64_t n_col, double *out,
+                    int64_t ld) {
+    const dense *d = self;
+    for (int64_t r = 0; r < n_row; r++)
+        memcpy(out + r * ld, d->a + (row + r) * d->k + col, sizeof *out * (size_t)n_col);
+}
+
+static void dense_b(const void *self, int64_t row, int64_t n_row, int64_t col, int64_t n_col, double *out,
+                    int64_t ld) {
+    const dense *d = self;
+    for (int64_t j = 0; j < n_col; j++)
+        for (int64_t r = 0; r < n_row; r++) out[r * ld + j] = d->b[(col + j) * d->k + row + r];
+}
+
+static void dense_store(const void *self, int64_t row, int64_t col, int64_t n_col, const double *sum) {
+    const dense *d = self;
+    memcpy(d->c + row * d->n + col, sum, sizeof *sum * (size_t)n_col);
+}
+
+dt_status dt_gemm_transposed(int64_t m, int64_t n, int64_t k, const double *a, const double *b, double *c) {
+    const dense d = {n, k, a, b, c};
+    return dt_gemm_run(
+        &(dt_gemm){.m = m, .n = n, .k = k, .self = &d, .a = dense_a, .b = dense_b, .store = dense_store});
+}

@@ -22,5 +22,7 @@ typedef struct dt_gemm {
 
 /* DT_ERR_MEMORY: no room for the blocks. */
 dt_status dt_gemm_run(const dt_gemm *g);
+/* c[m, n] = a[m, k] b[n, k] transposed. */
+dt_status dt_gemm_transposed(int64_t m, int64_t n, int64_t k, const double *a, const double *b, double *c);
 
 #endif

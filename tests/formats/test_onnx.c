@@ -519,6 +519,9 @@ static void ir_2(draft *d) {
 static void opset_29(draft *d) {
     d->opset = 29;
 }
+static void opset_0(draft *d) {
+    d->opset = 0;
+}
 static void nothing(draft *d) {
     (void)d;
 }
@@ -609,6 +612,7 @@ static const struct {
     {sequence_in, "no tensor of numbers"},
     {ir_2, "of IR version 2"},
     {opset_29, "of opset 29"},
+    {opset_0, "of opset 0"},
     {nothing, "output 'y'"},
     {location_absolute, "without a place inside"},
     {location_above, "no plain path"},
