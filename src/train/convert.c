@@ -131,7 +131,13 @@ static dt_status checkpoint_to_file(const dt_convert_options *o, network *n) {
     if (o->merge) DT_TRY(merge_adapters(o->in, n, &x));
     x.config_text = n->config_text, x.data_text = n->data_text;
     n->step = x.step = k->meta.step;
+    dt_graph *graph = NULL;
+    if (dt_names_onnx(o->out))
+        DT_TRY(dt_engine_eval_graph(n->engine, &n->config.model, &n->trained.facts.info, DT_ONNX_EXPORT_ROWS,
+                                    &graph));
+    x.graph = graph;
     const dt_status st = dt_export_write(o->out, &x);
+    dt_graph_destroy(graph);
     if (st == DT_ERR_CHECKPOINT) dt_error_context("%s", k->path);
     return st;
 }
@@ -247,7 +253,8 @@ static int32_t n_written(const dt_weight_list *net, bool merged) {
 dt_status dt_convert(const dt_convert_options *o, const dt_sink *sink) {
     network n = {.step = 0};
     dt_config_init(&n.config);
-    const bool to_file = ends_in(o->out, ".safetensors"), ours = dt_ckpt_is_at(o->in);
+    const bool to_file = ends_in(o->out, ".safetensors") || dt_names_onnx(o->out),
+               ours = dt_ckpt_is_at(o->in);
     dt_status st = DT_OK;
     if (strlen(o->in) >= DT_KEY_STRING_MAX || strlen(o->out) >= DT_KEY_STRING_MAX)
         st = dt_fail(DT_ERR_USAGE, "a path of more than %d bytes", DT_KEY_STRING_MAX - 1);
@@ -255,8 +262,13 @@ dt_status dt_convert(const dt_convert_options *o, const dt_sink *sink) {
         st = dt_fail(DT_ERR_USAGE,
                      "--merge is of a run or a checkpoint, whose [lora] says how, and %s is a file", o->in);
     else if (ours && !to_file)
-        st = dt_fail(DT_ERR_USAGE, "%s: the name of what a checkpoint is converted to ends in .safetensors",
+        st = dt_fail(DT_ERR_USAGE,
+                     "%s: the name of what a checkpoint is converted to ends in .safetensors or .onnx",
                      o->out);
+    else if (!ours && dt_names_onnx(o->out))
+        st = dt_fail(DT_ERR_USAGE,
+                     "%s: only a run or a checkpoint becomes an ONNX model: make a run of %s first", o->out,
+                     o->in);
     else if (!ours && to_file)
         st = file_to_file(o, sink);
     else
