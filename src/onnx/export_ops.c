@@ -446,6 +446,14 @@ static bool put_flat(dt_onnx_exporter *x, const dt_node *n) {
                     dt_onnx_reshape(x, dt_onnx_result(x, n), w->name[DT_ONNX_ROWS], 4, dim, true));
         return true;
     }
+    /* One channel, or one pixel, lies the same in both. */
+    if (out->ndim == 4 && (out->dim[3] == 1 || out->dim[1] * out->dim[2] == 1) && in->dim[0] == out->dim[0] &&
+        in->ndim < 4 && w->name[DT_ONNX_SAME]) {
+        const int64_t dim[4] = {out->dim[0], out->dim[3], out->dim[1], out->dim[2]};
+        dt_onnx_set(x, n->out[0], DT_ONNX_CHANNELS,
+                    dt_onnx_reshape(x, dt_onnx_result(x, n), w->name[DT_ONNX_SAME], 4, dim, true));
+        return true;
+    }
     return false;
 }
 
