@@ -9,6 +9,7 @@
 #include "core/text.h"
 #include "checkpoint_internal.h"
 #include "cpu/cpu.h"
+#include "show_model.h"
 #include "train/export.h"
 #include "trained.h"
 #include "train/weights.h"
@@ -310,11 +311,26 @@ static void show_note(FILE *out, const dt_tensor_note *note) {
     fputs(note->value[n] ? " ...\n" : "\n", out);
 }
 
+/* Of a file that has a graph. */
+static dt_status show_graph(const char *path, FILE *out) {
+    dt_onnx_model *m;
+    if (!dt_onnx_knows(path)) return DT_OK;
+    DT_TRY(dt_onnx_read(path, &m));
+    const dt_status st = dt_show_model(m, out);
+    dt_onnx_model_free(m);
+    return st;
+}
+
 static dt_status show_file(const char *path, FILE *out) {
     dt_tensors *t;
     int64_t n_elem = 0, bytes = 0;
     DT_TRY(dt_tensors_open(path, &t));
     fprintf(out, "%s: %s, %s\n", t->path, t->format, dt_count_text(t->n_file, "file").s);
+    dt_status st = show_graph(t->path, out);
+    if (st != DT_OK) {
+        dt_tensors_close(t);
+        return st;
+    }
     for (int64_t i = 0; i < t->n_note; i++) show_note(out, &t->note[i]);
     fprintf(out, "\n%-48s %-8s %-20s %12s\n", "tensor", "type", "shape", "bytes");
     for (int64_t i = 0; i < t->n; i++) {
