@@ -746,7 +746,8 @@ typedef struct dt_weights_options {
  * All ranks call it with the same path; rank 0 reads, and all have the same. Errors: DT_ERR_CONFIG lists all that does not
  * fit, and then nothing is taken; DT_ERR_DATA, DT_ERR_CHECKPOINT. Collective. */
 DT_API dt_status dt_net_import(dt_net *net, const char *path, const dt_weights_options *o);
-/* Weights and statistics to a file in safetensors, under their names and in PyTorch's layouts. All ranks call it with the
+/* Weights and statistics to a file in safetensors, or the network in evaluation as an ONNX model where the name ends in
+ * ".onnx", under their names and in PyTorch's layouts. All ranks call it with the
  * same path; rank 0 writes: whole or not at all, in place of a file that is there. Errors: DT_ERR_IO. Collective. */
 DT_API dt_status dt_net_export(dt_net *net, const char *path);
 

@@ -60,14 +60,19 @@ dt_status dt_net_import(dt_net *net, const char *path, const dt_weights_options 
 static dt_status write(dt_net *net, const char *path, int32_t n, const dt_ckpt_tensor *tensor) {
     char *text;
     if (!is_root(net)) return DT_OK;
+    dt_graph *graph = NULL;
     dt_status st = dt_net_describe(net, &text);
+    if (st == DT_OK && dt_names_onnx(path))
+        st = dt_engine_eval_graph(net->engine, NULL, NULL, DT_ONNX_EXPORT_ROWS, &graph);
     const dt_export x = {.net = dt_engine_weights(net->engine),
                          .n = n,
                          .tensor = tensor,
+                         .graph = graph,
                          .type = DT_TENSOR_F32,
                          .config_text = text,
                          .step = net->step};
     if (st == DT_OK) st = dt_export_write(path, &x);
+    dt_graph_destroy(graph);
     free(text);
     return st;
 }

@@ -243,8 +243,8 @@ const dt_verb dt_verb_table[] = {
      .usage = "CONFIG.toml|--model NAME|WEIGHTS [OPTION...] [section.key=value ...]",
      .help = "layers, memory and buckets of a network, or the tensors of a file; trains nothing",
      .about = "Needs no data where the configuration says data.image_size and model.classes, and none with "
-              "--model.\nWEIGHTS: a file in safetensors, the index of several, a state_dict of PyTorch, a "
-              "checkpoint or a run.",
+              "--model.\nWEIGHTS: a file in safetensors, the index of several, a state_dict of PyTorch, an "
+              "ONNX model, a checkpoint\nor a run.",
      .option = inspect_options,
      .example = "dtrain inspect configs/resnet50.toml train.micro_batch=64  # does it fit?\n"
                 "mpirun -np 8 dtrain inspect configs/resnet50.toml  # what a rank of eight does\n"
@@ -252,16 +252,20 @@ const dt_verb dt_verb_table[] = {
                 "dtrain inspect model.safetensors  # names, types and shapes of its tensors"},
     {"convert", dt_verb_convert, .usage = "IN OUT [OPTION...] [section.key=value ...]",
      .help = "weights to or from other programs' files",
-     .about = "IN: a run, a checkpoint, a file in safetensors or the index of several, told by its content. "
-              "OUT: a file\n"
-              "that ends in .safetensors, with PyTorch's names and layouts, or the directory of a run that "
-              "does not\n"
-              "exist yet. A network of other programs needs --config; model.init_rename and its kin hold "
-              "there, too.",
+     .about =
+         "IN: a run, a checkpoint, a file in safetensors, the index of several, a state_dict or an ONNX "
+         "model, "
+         "told by\n"
+         "its content. OUT: a file that ends in .safetensors or .onnx, with PyTorch's names and layouts, "
+         "or the\n"
+         "directory of a run that does not exist yet. A network of other programs needs --config; "
+         "model.init_rename and its kin hold "
+         "there, too.",
      .option = convert_options,
      .example =
          "dtrain convert runs/quickstart quickstart.safetensors  # the newest checkpoint, for others\n"
          "dtrain convert runs/a/checkpoints/best half.safetensors --dtype f16  # the best one, in 16 bits\n"
+         "dtrain convert runs/quickstart quickstart.onnx  # the network itself, for ONNX Runtime and others\n"
          "dtrain convert resnet18.safetensors runs/resnet18 --config configs/resnet18-cifar.toml  "
          "# to evaluate it"},
     {"data", .usage = "import|info|verify ...", .help = "make, show and check data sets"},

@@ -1,6 +1,7 @@
 /* An ONNX model as a file of tensors: its initializers, and weights that stand in Constant nodes. */
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "onnx_private.h"
 #include "readers.h"
@@ -41,12 +42,14 @@ static dt_status list(dt_tensors *t, const dt_onnx_model *m) {
 }
 
 dt_status dt_onnx_list_tensors(dt_tensors *t, const char *path, const dt_mapped_file *f) {
-    (void)f;
     dt_onnx_model *m;
     DT_TRY(dt_onnx_model_create(1, &m));
     dt_status st = dt_onnx_read_into(m, path);
     if (st == DT_OK) st = list(t, m);
-    if (st == DT_OK) { /* what the listing points into is the listing's from here on */
+    if (st ==
+        DT_OK) { /* what the listing points into is the listing's from here on; the model maps the file itself */
+        munmap((void *)(uintptr_t)f->byte, (size_t)f->n_bytes);
+        t->n_file--;
         for (int32_t i = 0; i < m->n_file; i++) t->file[t->n_file++] = m->file[i];
         m->n_file = 0;
         t->text = m->pool;

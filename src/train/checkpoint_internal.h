@@ -16,6 +16,7 @@
 #define DT_CKPT_EVAL_FILE     "evaluation.json"
 #define DT_CKPT_BEST_LINK     "best"
 #define DT_CKPT_EXPORT_FILE   "model.safetensors"
+#define DT_CKPT_ONNX_FILE     "model.onnx"
 #define DT_CKPT_DIR           "checkpoints" /* of a run */
 
 enum {

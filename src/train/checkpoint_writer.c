@@ -117,7 +117,7 @@ static dt_status write_export(const dt_ckpt_writer *w, const char *tmp_path) {
     const dt_ckpt_manifest *m = &w->manifest;
     char path[DT_CKPT_PATH_MAX];
     if (!w->policy.export) return DT_OK;
-    DT_TRY(dt_ckpt_path(path, tmp_path, DT_CKPT_EXPORT_FILE));
+    DT_TRY(dt_ckpt_path(path, tmp_path, w->policy.export_graph ? DT_CKPT_ONNX_FILE : DT_CKPT_EXPORT_FILE));
     dt_ckpt_tensor *tensor = calloc((size_t)m->n_tensor + 1, sizeof *tensor);
     if (!tensor) return dt_fail(DT_ERR_MEMORY, "no memory for a list of tensors");
     float *data = w->data;
@@ -126,6 +126,7 @@ static dt_status write_export(const dt_ckpt_writer *w, const char *tmp_path) {
         memcpy(tensor[i].dim, m->tensor[i].dim, sizeof tensor[i].dim);
     }
     const dt_export x = {.net = w->policy.export,
+                         .graph = w->policy.export_graph,
                          .n = m->n_tensor,
                          .tensor = tensor,
                          .type = DT_TENSOR_F32,

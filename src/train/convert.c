@@ -9,6 +9,7 @@
 #include "core/text.h"
 #include "checkpoint_internal.h"
 #include "cpu/cpu.h"
+#include "show_model.h"
 #include "train/export.h"
 #include "trained.h"
 #include "train/weights.h"
@@ -131,7 +132,13 @@ static dt_status checkpoint_to_file(const dt_convert_options *o, network *n) {
     if (o->merge) DT_TRY(merge_adapters(o->in, n, &x));
     x.config_text = n->config_text, x.data_text = n->data_text;
     n->step = x.step = k->meta.step;
+    dt_graph *graph = NULL;
+    if (dt_names_onnx(o->out))
+        DT_TRY(dt_engine_eval_graph(n->engine, &n->config.model, &n->trained.facts.info, DT_ONNX_EXPORT_ROWS,
+                                    &graph));
+    x.graph = graph;
     const dt_status st = dt_export_write(o->out, &x);
+    dt_graph_destroy(graph);
     if (st == DT_ERR_CHECKPOINT) dt_error_context("%s", k->path);
     return st;
 }
@@ -247,7 +254,8 @@ static int32_t n_written(const dt_weight_list *net, bool merged) {
 dt_status dt_convert(const dt_convert_options *o, const dt_sink *sink) {
     network n = {.step = 0};
     dt_config_init(&n.config);
-    const bool to_file = ends_in(o->out, ".safetensors"), ours = dt_ckpt_is_at(o->in);
+    const bool to_file = ends_in(o->out, ".safetensors") || dt_names_onnx(o->out),
+               ours = dt_ckpt_is_at(o->in);
     dt_status st = DT_OK;
     if (strlen(o->in) >= DT_KEY_STRING_MAX || strlen(o->out) >= DT_KEY_STRING_MAX)
         st = dt_fail(DT_ERR_USAGE, "a path of more than %d bytes", DT_KEY_STRING_MAX - 1);
@@ -255,8 +263,13 @@ dt_status dt_convert(const dt_convert_options *o, const dt_sink *sink) {
         st = dt_fail(DT_ERR_USAGE,
                      "--merge is of a run or a checkpoint, whose [lora] says how, and %s is a file", o->in);
     else if (ours && !to_file)
-        st = dt_fail(DT_ERR_USAGE, "%s: the name of what a checkpoint is converted to ends in .safetensors",
+        st = dt_fail(DT_ERR_USAGE,
+                     "%s: the name of what a checkpoint is converted to ends in .safetensors or .onnx",
                      o->out);
+    else if (!ours && dt_names_onnx(o->out))
+        st = dt_fail(DT_ERR_USAGE,
+                     "%s: only a run or a checkpoint becomes an ONNX model: make a run of %s first", o->out,
+                     o->in);
     else if (!ours && to_file)
         st = file_to_file(o, sink);
     else
@@ -298,11 +311,26 @@ static void show_note(FILE *out, const dt_tensor_note *note) {
     fputs(note->value[n] ? " ...\n" : "\n", out);
 }
 
+/* Of a file that has a graph. */
+static dt_status show_graph(const char *path, FILE *out) {
+    dt_onnx_model *m;
+    if (!dt_onnx_knows(path)) return DT_OK;
+    DT_TRY(dt_onnx_read(path, &m));
+    const dt_status st = dt_show_model(m, out);
+    dt_onnx_model_free(m);
+    return st;
+}
+
 static dt_status show_file(const char *path, FILE *out) {
     dt_tensors *t;
     int64_t n_elem = 0, bytes = 0;
     DT_TRY(dt_tensors_open(path, &t));
     fprintf(out, "%s: %s, %s\n", t->path, t->format, dt_count_text(t->n_file, "file").s);
+    dt_status st = show_graph(t->path, out);
+    if (st != DT_OK) {
+        dt_tensors_close(t);
+        return st;
+    }
     for (int64_t i = 0; i < t->n_note; i++) show_note(out, &t->note[i]);
     fprintf(out, "\n%-48s %-8s %-20s %12s\n", "tensor", "type", "shape", "bytes");
     for (int64_t i = 0; i < t->n; i++) {

@@ -79,16 +79,26 @@ static dt_status model_input(const dt_engine *e, const dt_dataset_info *d, int64
     return DT_OK;
 }
 
+static dt_status build_graph(const dt_engine *e, const dt_model_options *model, const dt_dataset_info *data,
+                             int64_t rows, bool training, dt_graph **out) {
+    dt_model_input in;
+    if (e->make_forward) return e->make_forward(e->forward_arg, rows, training, out);
+    DT_TRY(model_input(e, data, rows, training, &in));
+    return dt_model_build(model ? model : &e->config->model, &in, compute_dtype(e->config), training, out);
+}
+
+dt_status dt_engine_eval_graph(const dt_engine *e, const dt_model_options *model, const dt_dataset_info *data,
+                               int64_t rows, dt_graph **out) {
+    return build_graph(e, model, data, rows, false, out);
+}
+
 dt_status dt_engine_forward_graph(const dt_engine *e, const dt_model_options *model,
                                   const dt_dataset_info *data, bool training, dt_graph **out) {
-    dt_model_input in;
     int64_t rows = training ? e->division.rows : e->division.eval_rows;
     /* Evaluation takes names and shapes from the training graph, and must not fail where its micro-batch of
      * this many ranks would be too small for batch statistics. */
     if (training && !e->train) rows = dt_max_i64(rows, 2);
-    if (e->make_forward) return e->make_forward(e->forward_arg, rows, training, out);
-    DT_TRY(model_input(e, data, rows, training, &in));
-    return dt_model_build(model ? model : &e->config->model, &in, compute_dtype(e->config), training, out);
+    return build_graph(e, model, data, rows, training, out);
 }
 
 static dt_status refuse_hopeless(void *arg, dt_graph *g) {

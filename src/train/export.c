@@ -15,6 +15,11 @@ typedef struct draft {
     dt_file_tensor *tensor;
 } draft;
 
+bool dt_names_onnx(const char *path) {
+    const size_t n = strlen(path), tail = strlen(".onnx");
+    return n > tail && strcmp(path + n - tail, ".onnx") == 0;
+}
+
 static const dt_ckpt_tensor *find(const dt_export *x, const char *group, const char *name) {
     const size_t n = strlen(group);
     for (int32_t i = 0; i < x->n; i++)
@@ -118,6 +123,22 @@ static dt_status gather(const dt_export *x, draft *d) {
     return DT_OK;
 }
 
+static dt_status write_model(const char *path, const dt_export *x, const draft *d, int64_t n_note,
+                             const dt_tensor_note *note) {
+    dt_onnx_model *m;
+    const dt_onnx_export o = {
+        .graph = x->graph, .net = x->net, .n = d->n, .tensor = d->tensor, .n_note = n_note, .note = note};
+    if (x->type != DT_TENSOR_F32) return dt_fail(DT_ERR_USAGE, "%s: ONNX models are written in f32", path);
+    dt_status st = dt_onnx_export_graph(&o, &m);
+    if (st != DT_OK) {
+        dt_error_context("%s", path);
+        return st;
+    }
+    st = dt_onnx_write(m, path);
+    dt_onnx_model_free(m);
+    return st;
+}
+
 dt_status dt_export_write(const char *path, const dt_export *x) {
     draft d = {.tensor = calloc(2 * (size_t)x->net->n + 1, sizeof *d.tensor)};
     char step[32];
@@ -129,7 +150,9 @@ dt_status dt_export_write(const char *path, const dt_export *x) {
                                    {DT_EXPORT_DATA, x->data_text}};
     const int64_t n_note = (int64_t)(sizeof note / sizeof note[0]) - (x->data_text ? 0 : 1);
     dt_status st = d.tensor ? gather(x, &d) : dt_fail(DT_ERR_MEMORY, "no memory for a list of tensors");
-    if (st == DT_OK) st = dt_safetensors_write(path, d.n, d.tensor, n_note, note);
+    if (st == DT_OK)
+        st = x->graph ? write_model(path, x, &d, n_note - 1, note + 1)
+                      : dt_safetensors_write(path, d.n, d.tensor, n_note, note);
     for (int64_t i = 0; i < d.n; i++) {
         free((char *)(uintptr_t)d.tensor[i].name);
         free((void *)(uintptr_t)d.tensor[i].data);

@@ -22,7 +22,7 @@ static const char *const recompute_names[] = {[DT_RECOMPUTE_AUTO] = "auto",
 static const char *const save_error_names[] = {
     [DT_SAVE_ERROR_WARN] = "warn", [DT_SAVE_ERROR_STOP] = "stop", NULL};
 static const char *const export_names[] = {
-    [DT_EXPORT_NONE] = "none", [DT_EXPORT_SAFETENSORS] = "safetensors", NULL};
+    [DT_EXPORT_NONE] = "none", [DT_EXPORT_SAFETENSORS] = "safetensors", [DT_EXPORT_ONNX] = "onnx", NULL};
 
 #define KEYS_OF dt_job_options
 static const dt_key_row run_keys[] = {
@@ -162,8 +162,9 @@ static const dt_key_row checkpoint_keys[] = {
     {CHOICE("on_error", on_error, save_error_names), .fallback = "warn",
      .help = "After a failed save: warn and train on, or stop"},
     {CHOICE("export", export, export_names), .flags = DT_KEY_LATER, .fallback = "none",
-     .help = "safetensors: each checkpoint also has its weights, averaged ones where there are such, in "
-             "model.safetensors, in PyTorch's layouts"},
+     .help =
+         "safetensors: each checkpoint also has its weights, averaged ones where there are such, in "
+         "model.safetensors, in PyTorch's layouts; onnx: the network in evaluation with them, in model.onnx"},
 };
 const dt_section dt_checkpoint_section = SECTION("checkpoint", checkpoint_keys);
 #undef KEYS_OF

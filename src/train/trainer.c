@@ -232,6 +232,7 @@ static void close_run(dt_trainer *t, dt_status st) {
     if (t->writer && dt_ckpt_writer_wait(t->writer) != DT_OK)
         dt_metrics_note(t->metrics, "%s", dt_error_text());
     dt_ckpt_writer_destroy(t->writer);
+    dt_graph_destroy(t->exported);
     dt_trainer_record_end(t, st);
     t->written = dt_metrics_close(t->metrics);
     /* The others do not end before rank 0 has written all. */

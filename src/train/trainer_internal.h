@@ -19,6 +19,7 @@ typedef struct dt_trainer {
     int lock_fd;            /* of the run directory; -1: none */
     dt_metrics *metrics;    /* root */
     dt_ckpt_writer *writer; /* root */
+    dt_graph *exported;     /* root: what the writer makes ONNX models of; NULL: it makes none */
     char ckpt_dir[DT_KEY_STRING_MAX + 16];
     char resumed[sizeof((dt_ckpt *)0)->path]; /* the checkpoint that the run started from; "": none */
     bool resumed_here;                        /* it is one of this run directory */

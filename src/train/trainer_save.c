@@ -11,6 +11,7 @@
 #include "data/agree.h"
 #include "data/facts.h"
 #include "job.h"
+#include "train/export.h"
 #include "trainer_internal.h"
 
 static bool is_file(const char *dir, const char *name) {
@@ -377,6 +378,18 @@ static dt_status lock(dt_trainer *t) {
     return dt_run_lock(t->config->run.out_dir, wait_s, dt_tell_warning, (void *)t->sink, &t->lock_fd);
 }
 
+/* What others get of each checkpoint. */
+static dt_status choose_export(dt_trainer *t, dt_ckpt_policy *policy) {
+    dt_dataset_info info;
+    if (t->config->checkpoint.export == DT_EXPORT_NONE) return DT_OK;
+    policy->export = dt_engine_weights(t->session.engine);
+    if (t->config->checkpoint.export != DT_EXPORT_ONNX) return DT_OK;
+    dt_dataset_info_get(t->session.train_data, &info);
+    DT_TRY(dt_engine_eval_graph(t->session.engine, NULL, &info, DT_ONNX_EXPORT_ROWS, &t->exported));
+    policy->export_graph = t->exported;
+    return DT_OK;
+}
+
 static dt_status open_root(dt_trainer *t) {
     DT_TRY(dt_dir_create(t->ckpt_dir));
     DT_TRY(lock(t));
@@ -384,9 +397,8 @@ static dt_status open_root(dt_trainer *t) {
     DT_TRY(dt_data_facts_text(t->session.train_data, &data));
     dt_ckpt_policy policy = dt_trainer_policy(t);
     policy.data_text = data;
-    if (t->config->checkpoint.export == DT_EXPORT_SAFETENSORS)
-        policy.export = dt_engine_weights(t->session.engine);
-    const dt_status st = dt_ckpt_writer_create(&policy, &t->writer);
+    dt_status st = choose_export(t, &policy);
+    if (st == DT_OK) st = dt_ckpt_writer_create(&policy, &t->writer);
     free(data);
     return st;
 }

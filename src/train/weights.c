@@ -35,8 +35,13 @@ typedef struct match {
 
 /* Constants that PyTorch keeps beside weights. */
 static const char *const constant_names[] = {
-    "*num_batches_tracked", "*.attn.bias", "*.attn.masked_bias",
-    "*position_ids",        "*.inv_freq",  "*relative_position_index",
+    "*num_batches_tracked",
+    "*.attn.bias",
+    "*.attn.masked_bias",
+    "*position_ids",
+    "*.inv_freq",
+    "*relative_position_index",
+    "constant_*" /* of exported models */,
 };
 
 /* What wraps a network in PyTorch's world, and puts its name before those of the weights. */

@@ -79,6 +79,7 @@ typedef struct dt_ckpt_policy {
     const char *data_text; /* of every save: a JSON object that says what the run is fed; NULL: none */
     const dt_weight_list
         *export; /* borrowed: each checkpoint has these in model.safetensors, too; NULL: none has */
+    const dt_graph *export_graph; /* borrowed; of dt_export: in model.onnx instead; NULL: not */
 } dt_ckpt_policy;
 
 typedef struct dt_ckpt_writer dt_ckpt_writer; /* one thread, at most one save in flight */

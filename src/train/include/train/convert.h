@@ -9,7 +9,7 @@
 
 typedef struct dt_convert_options {
     const char *in;     /* a run, a checkpoint, or a file of tensors, told by its content */
-    const char *out;    /* a file ending in .safetensors, else the directory of a run to be made */
+    const char *out;    /* a file ending in .safetensors or .onnx, else the directory of a run to be made */
     const char *type;   /* of a file: "f32", "f16", "bf16" */
     const char *config; /* TOML: the network of `in`, where it does not say that itself; NULL: it does */
     int n_override;     /* of the configuration */

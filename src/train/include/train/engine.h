@@ -156,5 +156,8 @@ dt_status dt_engine_sync(dt_engine *e);
  * the configured one. The caller destroys it. */
 dt_status dt_engine_forward_graph(const dt_engine *e, const dt_model_options *model,
                                   const dt_dataset_info *data, bool training, dt_graph **out);
+/* The same of evaluation, with so many rows. */
+dt_status dt_engine_eval_graph(const dt_engine *e, const dt_model_options *model, const dt_dataset_info *data,
+                               int64_t rows, dt_graph **out);
 
 #endif

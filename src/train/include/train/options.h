@@ -62,7 +62,7 @@ typedef struct dt_train_options {
 } dt_train_options;
 extern const dt_section dt_train_section;
 
-typedef enum dt_export_choice { DT_EXPORT_NONE = 0, DT_EXPORT_SAFETENSORS } dt_export_choice;
+typedef enum dt_export_choice { DT_EXPORT_NONE = 0, DT_EXPORT_SAFETENSORS, DT_EXPORT_ONNX } dt_export_choice;
 
 /* [checkpoint] */
 typedef struct dt_checkpoint_options {
