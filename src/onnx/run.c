@@ -21,6 +21,7 @@ struct dt_onnx_run {
     void **host;          /* [n_out]: results, as the graph has them */
     dt_host_tensor *file; /* [n_out]: results in the file's types, where that is another */
     dt_vid *input;        /* [n_in]: of the program; -1 */
+    dt_vid *output;       /* [n_out]: likewise */
     dt_axis *axis;
     dt_store *store;
     dt_program *program;
@@ -174,6 +175,11 @@ static dt_status compile(dt_onnx_run *r, dt_graph *g, bool plain) {
         r->info.n_node += !dt_op_is_idle(g, &g->node[i]);
         r->info.n_call += g->node[i].op == DT_OP_CALL;
     }
+    for (int32_t i = 0; i < r->m->graph.n_out; i++) {
+        char name[DT_FIELD_NAME_MAX];
+        snprintf(name, sizeof name, "out%d", i);
+        r->output[i] = dt_graph_output(g, name);
+    }
     r->info.device_bytes =
         dt_store_bytes(r->axis, g, &so) + r->program->plan.act_bytes + r->program->plan.input_bytes;
     DT_TRY(dt_store_create(r->be, r->axis, g, &so, &r->store));
@@ -231,9 +237,10 @@ dt_status dt_onnx_run_create(dt_backend *be, const dt_onnx_model *m, const dt_ho
     r->needs = calloc(n_in, sizeof *r->needs);
     r->input = calloc(n_in, sizeof *r->input);
     r->made = calloc(n_out, sizeof *r->made);
+    r->output = calloc(n_out, sizeof *r->output);
     r->host = calloc(n_out, sizeof *r->host);
     r->file = calloc(n_out, sizeof *r->file);
-    dt_status st = r->in && r->baked && r->needs && r->input && r->made && r->host && r->file
+    dt_status st = r->in && r->baked && r->needs && r->input && r->output && r->made && r->host && r->file
                        ? DT_OK
                        : dt_fail(DT_ERR_MEMORY, "no memory for a model");
     for (int32_t i = 0; i < m->graph.n_in && st == DT_OK; i++) {
@@ -260,7 +267,8 @@ void dt_onnx_run_destroy(dt_onnx_run *r) {
     for (int32_t i = 0; r->host && i < r->m->graph.n_out; i++) free(r->host[i]);
     for (int32_t i = 0; r->file && r->made && i < r->m->graph.n_out; i++)
         if (r->file[i].type != r->made[i].t.type) free(r->file[i].data);
-    free(r->in), free(r->baked), free(r->needs), free(r->input), free(r->made), free(r->host), free(r->file);
+    free(r->in), free(r->baked), free(r->needs), free(r->input), free(r->output), free(r->made),
+        free(r->host), free(r->file);
     free(r);
 }
 
@@ -305,7 +313,7 @@ static dt_status fetch(dt_onnx_run *r, int32_t i, dt_host_tensor *out) {
     dt_host_tensor have = m->t;
     have.data = m->value >= 0 ? r->host[i] : m->t.data;
     if (m->value >= 0 && bytes > 0)
-        DT_TRY(r->be->copy(r->be, r->host[i], dt_program_address(r->program, m->value), bytes, NULL));
+        DT_TRY(r->be->copy(r->be, r->host[i], dt_program_address(r->program, r->output[i]), bytes, NULL));
     DT_TRY(r->be->stream_sync(r->be, NULL));
     *out = have;
     if (m->file == m->t.type) return DT_OK;
