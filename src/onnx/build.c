@@ -141,6 +141,7 @@ static dt_status add_inputs(dt_low *w) {
         v->ready = true;
         if (b->t.data) {
             DT_TRY(take_data(w, &b->t, v));
+            v->rowwise = w->o->rows > 0;
             continue;
         }
         v->t = b->t;
@@ -496,6 +497,10 @@ dt_status dt_onnx_build(const dt_onnx_build_options *o, dt_graph *g, dt_onnx_mad
     if (st == DT_OK) st = make_room(&w);
     if (st == DT_OK) st = add_inputs(&w);
     if (o->outputs > 0) w.head = find_head(graph);
+    if (st == DT_OK && o->outputs > 0 && !w.head)
+        st = dt_fail(DT_ERR_CONFIG,
+                     "no dense layer ends the network, which could be drawn anew for %lld outputs",
+                     (long long)o->outputs);
     if (st == DT_OK) st = lower_graph(&w, graph, o->n_out > 0 ? o->n_out : graph->n_out, needs);
     if (st == DT_OK) st = collect(&w, out);
     free(w.value), free(w.by_name);

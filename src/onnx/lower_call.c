@@ -11,17 +11,27 @@ typedef struct called {
     dt_onnx_call call;
     const dt_host_tensor **in;
     dt_host_tensor *own, *out; /* of the inputs; of the results */
-    int32_t *from;    /* [n_in]: its place among the inputs of the graph's node; -1: known, or absent */
-    void **spare;     /* [n_out]: room for what this call does not give */
+    int64_t **wide; /* [n_in]: room for whole numbers that the graph has as i32; NULL: they are as they are */
+    int32_t *from;  /* [n_in]: its place among the inputs of the graph's node; -1: known, or absent */
+    void **spare;   /* [n_out]: room for what this call does not give */
     int32_t first, n; /* results that it gives, without those that nobody wants */
     int32_t *slot;    /* [n] */
     dt_onnx_eval *eval;
 } called;
 
+/* The operand as the definition wants it. */
+static void *operand(const called *d, int32_t i, void *from) {
+    const int32_t *whole = from;
+    if (!d->wide[i]) return from;
+    const int64_t n = dt_host_n_elem(&d->own[i]);
+    for (int64_t k = 0; k < n; k++) d->wide[i][k] = whole[k];
+    return d->wide[i];
+}
+
 static dt_status run_called(const dt_call *c, void *const *in, void *const *out) {
     called *d = c->arg;
     for (int32_t i = 0; i < d->call.n_in; i++)
-        if (d->from[i] >= 0) d->own[i].data = in[d->from[i]];
+        if (d->from[i] >= 0) d->own[i].data = operand(d, i, in[d->from[i]]);
     for (int32_t i = 0; i < d->call.n_out; i++) d->out[i].data = d->spare[i];
     for (int32_t k = 0; k < d->n; k++) d->out[d->slot[k]].data = out[k];
     for (int32_t i = 0; i < d->call.n_out; i++)
@@ -63,6 +73,7 @@ static void add_part(dt_low *w, const dt_low_node *n, const char *name, const in
     d->in = dt_low_alloc(w, (int64_t)(n_in * sizeof *d->in));
     d->own = dt_low_alloc(w, (int64_t)(n_in * sizeof *d->own));
     d->from = dt_low_alloc(w, (int64_t)(n_in * sizeof *d->from));
+    d->wide = dt_low_alloc(w, (int64_t)(n_in * sizeof *d->wide));
     d->out = dt_low_alloc(w, (int64_t)(n_out * sizeof *d->out));
     d->spare = dt_low_alloc(w, (int64_t)(n_out * sizeof *d->spare));
     d->slot = dt_low_alloc(w, (int64_t)(n_out * sizeof *d->slot));
@@ -75,6 +86,9 @@ static void add_part(dt_low *w, const dt_low_node *n, const char *name, const in
         if (!n->in[i]) continue;
         d->own[i] = n->in[i]->t;
         d->in[i] = &d->own[i];
+        if (from[i] >= 0 && n->in[i]->t.type == DT_TENSOR_I64 &&
+            w->g->value[value[from[i]]].dtype == DT_DTYPE_I32)
+            d->wide[i] = dt_low_alloc(w, dt_max_i64(dt_host_bytes(&n->in[i]->t), 8));
     }
     for (int32_t i = 0; i < n->n_out; i++)
         if (n->out[i]) d->out[i] = n->out[i]->t;

@@ -341,8 +341,8 @@ static void head(dt_low *w, dt_lv *y, dt_vid x, const dt_lv *b, const dt_lv *c, 
     dt_low_set(w, y, dt_low_add(w, y->name, DT_OP_DENSE, NULL, 3, in), false);
 }
 
-static bool is_new_head(const dt_low *w, const dt_low_node *n, const dt_lv *y) {
-    return w->head == n->node && y->t.dim[y->t.ndim - 1] != w->o->outputs;
+static bool is_new_head(const dt_low *w, const dt_low_node *n) {
+    return w->head == n->node;
 }
 
 static bool lower_gemm(dt_low *w, const dt_low_node *n) {
@@ -358,7 +358,7 @@ static bool lower_gemm(dt_low *w, const dt_low_node *n) {
     dt_vid v = dt_low_plain(w, a);
     if (dt_low_known(b) && !b->rowwise && !dt_low_known(a)) {
         if (turn_a) v = dt_low_permute(w, y->name, v, (int32_t[]){1, 0});
-        if (is_new_head(w, n, y)) {
+        if (is_new_head(w, n)) {
             head(w, y, v, b, c, b->t.dim[turn_b ? 1 : 0]);
             return true;
         }
@@ -399,7 +399,7 @@ static bool dense(dt_low *w, const dt_low_node *n) {
     int32_t at = -1;
     const dt_lv *c = following_bias(w, n, k, &at);
     const dt_vid v = dt_low_plain(w, a);
-    if (is_new_head(w, n, y)) {
+    if (is_new_head(w, n)) {
         head(w, y, v, b, c, b->t.dim[0]);
     } else {
         const dt_vid in[] = {v, dense_weight(w, b, false, 1),

@@ -61,20 +61,33 @@ bool dt_low_uniform(const dt_lv *v, float *out) {
 
 /* ---- nodes ---- */
 
-/* `name`, made unique and short enough. */
-static const char *free_name(dt_low *w, const char *name, char text[DT_NAME_MAX]) {
-    enum { ROOM = 64 }; /* what is behind it */
+/* `name` as checkpoints take it, and short enough for what stands behind it. */
+static void plain_name(const char *name, char text[DT_NAME_MAX]) {
+    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.+:-/";
+    enum { ROOM = 72 };
     const size_t n = strlen(name);
-    if (n < ROOM) {
-        snprintf(text, DT_NAME_MAX, "%s", name);
-    } else { /* the end says more than the beginning */
+    int used = 0;
+    if (n >= ROOM) { /* the end says more than the beginning */
         uint32_t hash = 2166136261u;
         for (const char *c = name; *c; c++) hash = (hash ^ (uint8_t)*c) * 16777619u;
-        snprintf(text, DT_NAME_MAX, "%08x..%s", hash, name + n - ROOM);
+        used = snprintf(text, DT_NAME_MAX, "%08x-", hash);
+        name += n - (ROOM - 10);
     }
+    for (const char *c = name; *c; c++) {
+        const bool parts = used == 0 || text[used - 1] == '/'; /* no empty ones, and none of dots */
+        if (*c == '/' && (parts || !c[1])) continue;
+        text[used++] = strchr(allowed, *c) && !(parts && *c == '.') ? *c : '_';
+    }
+    if (used == 0) text[used++] = '_';
+    text[used] = 0;
+}
+
+/* The same, made unique. */
+static const char *free_name(dt_low *w, const char *name, char text[DT_NAME_MAX]) {
+    plain_name(name, text);
     const int used = (int)strlen(text);
     for (int32_t k = 2; dt_graph_find(w->g, text) >= 0; k++)
-        snprintf(text + used, DT_NAME_MAX - (size_t)used, "#%d", k);
+        snprintf(text + used, DT_NAME_MAX - (size_t)used, "+%d", k);
     return text;
 }
 
@@ -192,12 +205,13 @@ static dt_vid param(dt_low *w, const char *origin, const float *data, dt_dtype d
     int64_t n = 1;
     for (int32_t i = 0; i < ndim; i++) n *= dim[i];
     trains = trains && w->o->rows > 0;
+    plain_name(origin, text);
+    const size_t len = strlen(text);
     /* The same numbers in the same shape are the same parameter: tied weights. */
     for (v = 0; data && v < w->g->n_value; v++) {
         const dt_value *p = &w->g->value[v];
-        const size_t len = strlen(origin);
         bool same = p->role == DT_ROLE_PARAM && p->init_data && p->ndim == ndim && p->constant == !trains &&
-                    strncmp(p->name, origin, len) == 0 && (p->name[len] == 0 || p->name[len] == '#');
+                    strncmp(p->name, text, len) == 0 && (p->name[len] == 0 || p->name[len] == '+');
         for (int32_t i = 0; same && i < ndim; i++) same = p->dim[i] == dim[i];
         if (same && p->dtype == dtype &&
             (p->init_data == data || memcmp(p->init_data, data, (size_t)n * sizeof *data) == 0))
