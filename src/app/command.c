@@ -56,6 +56,15 @@ static const dt_option sample_options[] = {
     END,
 };
 
+static const dt_option run_options[] = {
+    {TEXT("input", "NAME=FILE.npy"), .otherwise = "must be given, each of them",
+     .help = "an array for the input of that name; of further inputs NAME=FILE.npy behind it"},
+    {TEXT("output", "DIR"), .otherwise = "nothing is written", .help = "where the outputs go, as NAME.npy"},
+    {NUMBER("times", 0, 1000000), .otherwise = "once", .help = "runs after the first, whose times are told"},
+    {FLAG("plain"), .help = "node by node, without fusions"},
+    END,
+};
+
 static const dt_option inspect_options[] = {
     {TEXT("model", "NAME"), .help = "a built-in network by its name, in place of CONFIG.toml"},
     {NUMBER("input", 0, 1 << 20), .otherwise = "as published",
@@ -239,6 +248,17 @@ const dt_verb dt_verb_table[] = {
                 "each, the likeliest words\n"
                 "dtrain sample runs/text/checkpoints/best --top-k 40 --top-p 0.95 --samples 3  # three of "
                 "the best evaluated one"},
+    {"run", dt_verb_run, .usage = "FILE.onnx --input NAME=FILE.npy ... [OPTION...] [section.key=value ...]",
+     .help = "a network in a file, on arrays in files",
+     .about = "Names and shapes of its inputs: dtrain inspect FILE.onnx. Dimensions that the file leaves open are those "
+              "of the arrays.\n"
+              "run.device chooses where; what a GPU has no kernel for is refused, all of it in one message, and "
+              "never\n"
+              "computed elsewhere.",
+     .option = run_options,
+     .example = "dtrain run resnet18.onnx --input image=x.npy --output out  # out/logits.npy\n"
+                "dtrain run bert.onnx --input input_ids=ids.npy attention_mask=mask.npy --times 20 run.device=cpu  "
+                "# how long it takes"},
     {"inspect", dt_verb_inspect, .ranks = true, .config = true,
      .usage = "CONFIG.toml|--model NAME|WEIGHTS [OPTION...] [section.key=value ...]",
      .help = "layers, memory and buckets of a network, or the tensors of a file; trains nothing",

@@ -99,7 +99,8 @@ static void lay_frozen(dt_axis *a, dt_graph *g) {
     }
 }
 
-dt_status dt_axis_build(dt_graph *g, int32_t n_bucket, float weight_decay, bool decay_all, dt_axis **out) {
+/* With room for all parameters that g trains or has frozen. */
+static dt_status create_axis(const dt_graph *g, dt_axis **out) {
     dt_axis *a = calloc(1, sizeof *a);
     if (!a) return dt_fail(DT_ERR_MEMORY, "no memory for the parameter axis");
     int32_t n = 0;
@@ -107,10 +108,22 @@ dt_status dt_axis_build(dt_graph *g, int32_t n_bucket, float weight_decay, bool 
         n += g->value[v].role == DT_ROLE_GRAD || (g->value[v].role == DT_ROLE_PARAM && g->value[v].frozen);
     a->segment = calloc((size_t)n + 1, sizeof *a->segment);
     a->param = calloc((size_t)n + 1, sizeof *a->param);
-    if (!a->segment || !a->param) {
-        dt_axis_destroy(a);
-        return dt_fail(DT_ERR_MEMORY, "no memory for the parameter axis");
-    }
+    *out = a;
+    if (a->segment && a->param) return DT_OK;
+    dt_axis_destroy(a);
+    return dt_fail(DT_ERR_MEMORY, "no memory for the parameter axis");
+}
+
+dt_status dt_axis_build_frozen(dt_graph *g, dt_axis **out) {
+    for (dt_vid v = 0; v < g->n_value; v++) g->value[v].frozen |= g->value[v].role == DT_ROLE_PARAM;
+    DT_TRY(create_axis(g, out));
+    lay_frozen(*out, g);
+    return DT_OK;
+}
+
+dt_status dt_axis_build(dt_graph *g, int32_t n_bucket, float weight_decay, bool decay_all, dt_axis **out) {
+    dt_axis *a;
+    DT_TRY(create_axis(g, &a));
     for (dt_nid i = 0; i < g->n_node; i++) {
         const dt_node *node = &g->node[i];
         for (int32_t j = 0; j < node->n_out; j++) {

@@ -66,8 +66,8 @@ dt_status dt_call_check(dt_backend *be, const dt_graph *g) {
     dt_status st = fclose(list) == 0 ? DT_OK : dt_fail(DT_ERR_MEMORY, "no memory for a message");
     if (st == DT_OK)
         st = dt_fail(DT_ERR_UNSUPPORTED,
-                     "%d node%s that %s has no kernel for: %s. The CPU computes them: run.device = \"cpu\"", n,
-                     n == 1 ? "" : "s", be->info.name, text);
+                     "%d node%s that %s has no kernel for: %s. The CPU computes them: run.device = \"cpu\"",
+                     n, n == 1 ? "" : "s", be->info.name, text);
     free(text);
     return st;
 }

@@ -1,5 +1,5 @@
 /* The header's grammar, and the table of NumPy's types. */
-#include "npy.h"
+#include "data/npy.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -170,17 +170,13 @@ static dt_status find_header(reader *r, const uint8_t *head, int64_t n_head, dt_
 
 static dt_status check_size(const reader *r, int64_t n_bytes, dt_npy *a) {
     int64_t bytes;
-    if (a->ndim == 0)
-        return dt_fail(DT_ERR_DATA, "%s: one number, not an array: expected a first dimension of samples",
-                       r->path);
     a->row_elem = 1;
     for (int32_t i = 1; i < a->ndim; i++)
         if (__builtin_mul_overflow(a->row_elem, a->dim[i], &a->row_elem))
             return wrong(r, "its shape is out of range");
-    if (__builtin_mul_overflow(a->row_elem, a->dim[0], &a->n_elem) ||
+    if (__builtin_mul_overflow(a->row_elem, a->ndim > 0 ? a->dim[0] : 1, &a->n_elem) ||
         __builtin_mul_overflow(a->n_elem, (int64_t)sizeof(int64_t), &bytes)) /* of the widest dtype */
         return wrong(r, "its shape is out of range");
-    if (a->n_elem == 0) return dt_fail(DT_ERR_DATA, "%s: an array without numbers in it", r->path);
     bytes = a->n_elem * a->elem_size;
     const int64_t there = n_bytes - a->data_offset;
     if (there < bytes)
@@ -189,12 +185,20 @@ static dt_status check_size(const reader *r, int64_t n_bytes, dt_npy *a) {
     return there == bytes ? DT_OK : wrong(r, "it is longer than its header says");
 }
 
-dt_status dt_npy_parse(const char *path, const uint8_t *head, int64_t n_bytes, dt_npy *out) {
+dt_status dt_npy_parse_any(const char *path, const uint8_t *head, int64_t n_bytes, dt_npy *out) {
     reader r = {.path = path};
     *out = (dt_npy){0};
     DT_TRY(find_header(&r, head, dt_min_i64(n_bytes, DT_NPY_HEAD_MAX), out));
     DT_TRY(read_dictionary(&r, out));
     return check_size(&r, n_bytes, out);
+}
+
+dt_status dt_npy_parse(const char *path, const uint8_t *head, int64_t n_bytes, dt_npy *out) {
+    DT_TRY(dt_npy_parse_any(path, head, n_bytes, out));
+    if (out->ndim == 0)
+        return dt_fail(DT_ERR_DATA, "%s: one number, not an array: expected a first dimension of samples",
+                       path);
+    return out->n_elem > 0 ? DT_OK : dt_fail(DT_ERR_DATA, "%s: an array without numbers in it", path);
 }
 
 /* ---- the numbers ---- */

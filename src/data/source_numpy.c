@@ -11,7 +11,7 @@
 #include "core/text.h"
 #include "arrays.h"
 #include "files.h"
-#include "npy.h"
+#include "data/npy.h"
 #include "zip.h"
 
 enum { COLUMN_ROWS = 1 << 16 }; /* of an array in Fortran order, read at once */

@@ -194,6 +194,7 @@ static const dt_widths mlp_widths = {{512, 512}}, autoencoder_widths = {{512, 12
       28, 1, 1)                                                                                              \
     M("conv_autoencoder", dt_net_conv_autoencoder, &conv_autoencoder_widths, DT_READS_IMAGES, "minimize",    \
       "torch Sequential", 28, 1, 1)                                                                          \
+    M("file", dt_net_file, NULL, DT_READS_FIELDS, "classify", "the file's", 0, 0, 0)                         \
     M("layers", dt_net_layers, NULL, DT_READS_FIELDS, "classify", "[[model.layers]]", 0, 0, 0)
 
 #define ROW(...)        {__VA_ARGS__},

@@ -70,6 +70,7 @@ dt_net_fn dt_net_mlp, dt_net_autoencoder, dt_net_conv_autoencoder; /* dt_widths 
 dt_net_fn dt_net_quickstart;                                       /* five convolutions for 28x28 images */
 dt_net_fn dt_net_gpt2, dt_net_llama, dt_net_bert, dt_net_lstm_lm, dt_net_gru_lm,
     dt_net_lstm_classifier; /* shape: dt_text_shape */
+dt_net_fn dt_net_file;      /* the network of model.path */
 dt_net_fn dt_net_layers;    /* [[model.layers]] of the configuration */
 /* Of those, with the losses: each layer reaches one. The first that does not sticks an error. */
 void dt_net_layers_check(dt_builder *b, const dt_model_options *o);

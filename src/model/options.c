@@ -26,7 +26,18 @@ static const char *const freeze_names[] = {
 #define KEYS_OF dt_model_options
 static const dt_key_row model_keys[] = {
     {STRING("name", name), MATHS, .choices = dt_model_choices, .listed = "dtrain models",
-     .fallback = "resnet18", .help = "Built-in model, or layers for the [[model.layers]] of this file"},
+     .fallback = "resnet18",
+     .help = "Built-in model, layers for the [[model.layers]] of this file, or file for a network in another "
+             "one"},
+    {STRING("path", path), LATER_MATHS, .fallback = "", .only = "model.name = file",
+     .help = "The file with the network, an .onnx: its inputs are the data's images, tokens or fields of the "
+             "same "
+             "names, "
+             "its weights begin as the file has them, and its first output is what is trained"},
+    {STRING("path_xxh3", path_xxh3), LATER_MATHS, .fallback = "", .only = "model.name = file",
+     .help =
+         "The hash of that file, which a run writes into its configuration: another file is refused. Empty: "
+         "any"},
     {CHOICE("task", task, dt_task_choices), LATER_MATHS, .fallback = "classify",
      .help =
          "What the network is for: classify: one class of several; multilabel: any number of labels, each 0 "
@@ -88,7 +99,8 @@ static const dt_key_row model_keys[] = {
      .help = "Weights that a new run begins with instead of drawing them: a run, a checkpoint, a file in "
              "safetensors, the "
              "index of several, or a state_dict of PyTorch. A run that is resumed does not look at it"},
-    {CHOICE("init_head", init.head, head_names), LATER_MATHS, .fallback = "same", .only = "model.init_from",
+    {CHOICE("init_head", init.head, head_names), LATER_MATHS, .fallback = "same",
+     .only = "model.init_from | model.name = file",
      .help = "new: the last layer is drawn anew, for other classes than those of the file"},
     {PAIRS("init_rename", init.rename, init.n_rename), LATER_MATHS, .fallback = "[]",
      .only = "model.init_from",

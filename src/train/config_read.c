@@ -2,6 +2,7 @@
  * Says of every key that it refuses where it stands and what was probably meant. */
 #include "config_table.h"
 
+#include "checkpoint_internal.h"
 #include "train/checkpoint.h"
 
 #include <errno.h>
@@ -252,6 +253,24 @@ static void derive_batch(dt_config *c) {
     c->train.global_batch = dt_max_i64(c->train.global_tokens / c->data.context, 1);
 }
 
+/* The file with the network is the one that it was; from now on, where nobody said which. One that cannot be read fails
+ * where it is needed. */
+static dt_status know_file(dt_config *c) {
+    char hash[sizeof c->model.path_xxh3];
+    uint64_t xxh3;
+    int64_t bytes;
+    if (strcmp(c->model.name, "file") != 0 || !c->model.path[0] ||
+        dt_ckpt_file_hash(c->model.path, -1, &bytes, &xxh3) != DT_OK)
+        return DT_OK;
+    snprintf(hash, sizeof hash, "%016llx", (unsigned long long)xxh3);
+    if (c->model.path_xxh3[0] && strcmp(c->model.path_xxh3, hash) != 0)
+        return dt_fail(DT_ERR_CONFIG,
+                       "%s: model.path: %s is another file than it was: its hash is %s, not %s", c->path,
+                       c->model.path, hash, c->model.path_xxh3);
+    memcpy(c->model.path_xxh3, hash, sizeof hash);
+    return DT_OK;
+}
+
 dt_status dt_config_parse(dt_config *c, const char *name, const char *text, int n_override,
                           const char *const *override) {
     dt_config_init(c);
@@ -274,6 +293,7 @@ dt_status dt_config_parse(dt_config *c, const char *name, const char *text, int 
     c->data.stream = dt_task_of(&c->model)->tokens;
     status = dt_config_check(c);
     if (status == DT_OK) status = dt_config_check_counts(c);
+    if (status == DT_OK) status = know_file(c);
     if (status == DT_OK) dt_config_settle_optim(c, c);
 done:
     if (status != DT_OK) dt_config_fini(c);

@@ -89,13 +89,21 @@ static dt_status create_tensors(dt_engine *e) {
     return DT_OK;
 }
 
+/* Whether what is frozen is computed with in another type than fp32. */
+static bool packs_frozen(const dt_engine *e) {
+    const dt_axis *a = e->axis;
+    for (int32_t i = a->n_segment; i < a->n_segment + a->n_frozen; i++)
+        if (a->param[i].dtype != DT_DTYPE_F32) return true;
+    return false;
+}
+
 dt_status dt_engine_state_setup(dt_engine *e) {
     dt_backend *be = e->be;
     e->n_state_elem = e->store->bytes[DT_ARENA_STATE] / (int64_t)sizeof(float);
     const int64_t frozen_bytes = e->axis->n_frozen_elem * (int64_t)sizeof(float);
     DT_TRY(be->alloc(be, DT_MEM_HOST, dt_max_i64(e->store->bytes[DT_ARENA_MASTER], frozen_bytes),
                      (void **)&e->host));
-    if (e->axis->n_frozen > 0 && e->store->options.compute != DT_DTYPE_F32) {
+    if (e->axis->n_frozen > 0 && packs_frozen(e)) {
         e->frozen = calloc((size_t)e->axis->n_frozen_elem, sizeof *e->frozen);
         if (!e->frozen)
             return dt_fail(DT_ERR_MEMORY, "no memory for %s that are frozen",

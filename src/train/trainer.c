@@ -333,6 +333,40 @@ static dt_status write_report(dt_session *s, const dt_trained *t, dt_report *r, 
     return st;
 }
 
+/* Whether it is of a network in a file that no run has trained yet. All ranks return rank 0's answer. */
+static dt_status is_untrained(const dt_config *c, dt_comm *mpi, bool *out) {
+    char dir[DT_KEY_STRING_MAX + 16];
+    int64_t step = 0;
+    double yes = 0;
+    snprintf(dir, sizeof dir, "%s/checkpoints", c->run.out_dir);
+    if (mpi->rank == 0 && strcmp(c->model.name, "file") == 0 && strcmp(c->run.resume, "auto") == 0)
+        yes = dt_ckpt_newest_step(dir, &step) == DT_OK && step < 0;
+    DT_TRY(dt_comm_max_host(mpi, &yes, 1));
+    *out = yes > 0;
+    return DT_OK;
+}
+
+/* The weights of the file as they are. */
+static dt_status evaluate_file(const dt_config *c, dt_comm *mpi, const dt_sink *sink) {
+    dt_session s;
+    dt_eval_result r = {0};
+    char scores[512];
+    int32_t n_given;
+    DT_TRY(dt_session_open(c, mpi, false, sink, &s));
+    dt_status st = dt_comm_agree(mpi, dt_engine_init(s.engine));
+    if (st == DT_OK) st = dt_engine_begin_given(s.engine, &n_given);
+    if (st == DT_OK && !s.val_data)
+        st = dt_fail(DT_ERR_CONFIG, "data.val: is required: what is to be evaluated on");
+    if (st == DT_OK) st = dt_session_evaluate(&s, 0, false, &r);
+    if (st == DT_OK && mpi->rank == 0)
+        dt_tell(sink, DT_NEWS_LINE, "%s, as it is: %s: %s (%s samples/s)", c->model.path,
+                dt_count_text(r.n_samples, "sample").s,
+                (dt_scores_text(&s.board, &r.score, DT_TASK_METRICS_MAX, scores, sizeof scores), scores),
+                dt_number_text((double)r.n_samples / r.seconds).s);
+    dt_session_close(&s, st);
+    return st;
+}
+
 dt_status dt_trainer_eval(const dt_config *c, dt_comm *mpi, const char *report, const dt_sink *sink) {
     dt_session s;
     dt_trained trained;
@@ -343,6 +377,9 @@ dt_status dt_trainer_eval(const dt_config *c, dt_comm *mpi, const char *report, 
         return dt_fail(DT_ERR_CONFIG,
                        "model.task = \"%s\": a report is of classes, and this network has none",
                        dt_task_of(&c->model)->name);
+    bool untrained;
+    DT_TRY(is_untrained(c, mpi, &untrained));
+    if (untrained) return evaluate_file(c, mpi, sink);
     dt_status st = dt_trained_load(c, mpi, sink, &trained);
     if (st == DT_OK)
         st = dt_session_open_trained(c, mpi, trained.has_facts ? &trained.facts : NULL, NULL, sink, &s);

@@ -55,7 +55,11 @@ static void warn_of_tokenizer(const dt_trainer *t) {
 dt_status dt_trainer_begin(dt_trainer *t) {
     dt_engine *e = t->session.engine;
     const dt_init_options *o = &t->config->model.init;
+    int32_t n_given;
     DT_TRY(dt_comm_agree(t->mpi, dt_engine_init(e)));
+    DT_TRY(dt_engine_begin_given(e, &n_given));
+    if (n_given > 0 && t->root)
+        dt_tell(t->sink, DT_NEWS_LINE, "weights and constants %d from %s", n_given, t->config->model.path);
     if (!o->from[0]) return DT_OK;
     /* One rank reads, so that all have the same whatever their hosts hold. */
     DT_TRY(dt_comm_agree(t->mpi, t->root ? dt_weights_read(dt_engine_weights(e), o, &t->weights) : DT_OK));

@@ -82,6 +82,8 @@ bool dt_trainer_renormalised(const dt_ckpt *k, const dt_session *s);
 /* DT_ERR_CONFIG: the checkpoint is of a run whose labels mean something else than those of the session's
  * data. */
 dt_status dt_trainer_same_classes(const dt_ckpt *k, const dt_session *s);
+/* Whether the network's file is the one that the checkpoint was written with. */
+dt_status dt_trainer_same_file(const dt_ckpt *k, const dt_config *c);
 /* Whether train.ema wants averaged statistics and `k`, with averaged weights, is of a version that had
  * none. */
 bool dt_trainer_averages_weights_alone(const dt_config *c, const dt_ckpt *k);

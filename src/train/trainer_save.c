@@ -140,6 +140,20 @@ dt_status dt_trainer_same_classes(const dt_ckpt *k, const dt_session *s) {
                       : "import the data with that run's classes (--class-names)");
 }
 
+dt_status dt_trainer_same_file(const dt_ckpt *k, const dt_config *c) {
+    static const char key[] = "\npath_xxh3 = \"";
+    const char *at = k->config_text ? strstr(k->config_text, key) : NULL;
+    if (!at || !c->model.path_xxh3[0]) return DT_OK;
+    at += strlen(key);
+    const size_t n = strcspn(at, "\"");
+    if (n == 0 || (n == strlen(c->model.path_xxh3) && strncmp(at, c->model.path_xxh3, n) == 0)) return DT_OK;
+    return dt_fail(DT_ERR_CONFIG,
+                   "%s was written with another file in the place of %s: its hash was %.*s and is %s; bring "
+                   "it back, or start "
+                   "anew with another run.out_dir",
+                   k->path, c->model.path, (int)n, at, c->model.path_xxh3);
+}
+
 bool dt_trainer_averages_weights_alone(const dt_config *c, const dt_ckpt *k) {
     bool weights = false;
     for (int32_t i = 0; i < k->n_tensor && !weights; i++)
@@ -201,6 +215,7 @@ static dt_status check_fits(const dt_trainer *t, const dt_ckpt *k) {
                        "not fit; start anew with another run.out_dir",
                        k->path, dt_count_text(k->meta.train_samples, "sample").s, c->data.train,
                        (long long)t->n_samples);
+    DT_TRY(dt_trainer_same_file(k, c));
     DT_TRY(dt_trainer_same_classes(k, &t->session));
     DT_TRY(same_samples(t, k));
     if (k->meta.samples != k->meta.step * k->meta.global_batch || k->meta.step < 0)

@@ -2,7 +2,7 @@
 #include "data_support.h"
 
 #include "arrays.h"
-#include "npy.h"
+#include "data/npy.h"
 #include "numpy_files.h"
 #include "zip.h"
 

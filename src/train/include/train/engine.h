@@ -72,6 +72,9 @@ const dt_weight_list *dt_engine_weights(const dt_engine *e);
 /* The n of rank 0 instead of those of dt_engine_init, averages too: "param/..." and "state/..." of dt_engine_weights,
  * in their shapes. Collective; the other ranks' n are 0. */
 dt_status dt_engine_begin_with(dt_engine *e, int32_t n, const dt_ckpt_tensor *tensor);
+/* The same of those that the network's graph brings with it (dt_value.init_data), *n of them; nothing where it has none.
+ * Collective. */
+dt_status dt_engine_begin_given(dt_engine *e, int32_t *n);
 /* Weights, optimizer state, averages and statistics of a checkpoint. A missing or misshapen tensor is
  * DT_ERR_CHECKPOINT; averages, of weights or of statistics, that are missing altogether start from what is
  * current. */

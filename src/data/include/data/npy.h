@@ -15,7 +15,7 @@ typedef struct dt_npy {
     int32_t elem_size; /* bytes, in the file */
     bool swap;         /* of the other byte order than this machine */
     bool fortran;      /* the first dimension varies fastest */
-    int32_t ndim;      /* 1 to DT_MAX_DIM */
+    int32_t ndim;      /* 1 to DT_MAX_DIM; by dt_npy_parse_any from 0 */
     int64_t dim[DT_MAX_DIM];
     int64_t n_elem, row_elem; /* row_elem: of one index of the first dimension */
     int64_t data_offset;      /* bytes */
@@ -24,6 +24,8 @@ typedef struct dt_npy {
 /* `head`: the first bytes of the array's `n_bytes`, min(n_bytes, DT_NPY_HEAD_MAX) of them. `path` is for
  * errors. DT_ERR_DATA: not such a file, of a type or shape that is not for us, cut short or too long. */
 dt_status dt_npy_parse(const char *path, const uint8_t *head, int64_t n_bytes, dt_npy *out);
+/* The same of any array: also of one number, without dimensions, and of none. */
+dt_status dt_npy_parse_any(const char *path, const uint8_t *head, int64_t n_bytes, dt_npy *out);
 
 /* n numbers as they lie in the file to `dtype`. -1, or the first that has no place there: it is not finite, or beyond
  * fp32, an unsigned one of 2^63 or more, or a truth value other than 0 and 1. */

@@ -1,0 +1,331 @@
+/* Compiles a model as a graph of constants, and runs it. */
+#include "onnx/run.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/compile.h"
+#include "core/op.h"
+#include "onnx/build.h"
+
+#define BUDGET ((int64_t)16 << 30)
+
+struct dt_onnx_run {
+    dt_backend *be;
+    const dt_onnx_model *m;
+    dt_onnx_bound *in;    /* [n_in] */
+    void **baked;         /* [n_in]: values from which shapes follow; NULL: none do */
+    bool *needs;          /* [n_in]: of a build */
+    dt_onnx_made *made;   /* [n_out] */
+    void **host;          /* [n_out]: results, as the graph has them */
+    dt_host_tensor *file; /* [n_out]: results in the file's types, where that is another */
+    dt_vid *input;        /* [n_in]: of the program; -1 */
+    dt_vid *output;       /* [n_out]: likewise */
+    dt_axis *axis;
+    dt_store *store;
+    dt_program *program;
+    dt_onnx_eval *eval; /* by definition */
+    dt_onnx_run_info info;
+};
+
+static dt_status check_input(const dt_onnx_value_info *want, const dt_host_tensor *t) {
+    if (want->type != DT_TENSOR_TYPES && want->type != t->type)
+        return dt_fail(DT_ERR_USAGE, "input '%s' is %s, the model takes %s", want->name,
+                       dt_tensor_type_name(t->type), dt_tensor_type_name(want->type));
+    if (want->ndim < 0) return DT_OK;
+    if (t->ndim != want->ndim)
+        return dt_fail(DT_ERR_USAGE, "input '%s' has %d dimensions, the model takes %d", want->name, t->ndim,
+                       want->ndim);
+    for (int32_t d = 0; d < t->ndim; d++)
+        if (want->dim[d] >= 0 && want->dim[d] != t->dim[d])
+            return dt_fail(DT_ERR_USAGE, "input '%s' has %lld in dimension %d, the model takes %lld",
+                           want->name, (long long)t->dim[d], d, (long long)want->dim[d]);
+    return DT_OK;
+}
+
+/* Dimensions of one name are the same in all inputs. */
+static dt_status check_names(const dt_onnx_graph *g, const dt_host_tensor *in) {
+    for (int32_t i = 0; i < g->n_in; i++)
+        for (int32_t d = 0; d < g->in[i].ndim; d++) {
+            const char *name = g->in[i].dim[d] < 0 ? g->in[i].dim_name[d] : NULL;
+            for (int32_t k = 0; name && name[0] && k < i; k++)
+                for (int32_t e = 0; e < g->in[k].ndim; e++) {
+                    const char *other = g->in[k].dim[e] < 0 ? g->in[k].dim_name[e] : NULL;
+                    if (!other || strcmp(name, other) != 0 || in[i].dim[d] == in[k].dim[e]) continue;
+                    return dt_fail(DT_ERR_USAGE, "%s is %lld in input '%s' and %lld in input '%s'", name,
+                                   (long long)in[k].dim[e], g->in[k].name, (long long)in[i].dim[d],
+                                   g->in[i].name);
+                }
+        }
+    return DT_OK;
+}
+
+/* ---- building ---- */
+
+/* The inputs as values of the graph, but for those whose values are known. */
+static dt_status add_inputs(dt_onnx_run *r, dt_graph *g) {
+    for (int32_t i = 0; i < r->m->graph.n_in; i++) {
+        dt_onnx_bound *b = &r->in[i];
+        b->value = -1;
+        if (b->t.data) continue;
+        const dt_dtype type = dt_onnx_dtype(b->t.type);
+        const int64_t bytes = dt_host_bytes(&b->t), one = 1;
+        char name[DT_NAME_MAX];
+        snprintf(name, sizeof name, "in%d", i);
+        if (type == DT_DTYPE_COUNT)
+            DT_TRY(dt_graph_add_value(g, name, DT_ROLE_INPUT, DT_DTYPE_U8, 1, &bytes, &b->value));
+        else
+            DT_TRY(dt_graph_add_value(g, name, DT_ROLE_INPUT, type, b->t.ndim > 0 ? b->t.ndim : 1,
+                                      b->t.ndim > 0 ? b->t.dim : &one, &b->value));
+    }
+    return DT_OK;
+}
+
+static dt_status build(dt_onnx_run *r, dt_graph **out) {
+    const dt_onnx_build_options o = {
+        .model = r->m, .in = r->in, .kernels = r->be->info.is_gpu, .budget = BUDGET};
+    dt_graph *g;
+    *out = NULL;
+    DT_TRY(dt_graph_create(&g, DT_DTYPE_F32, false));
+    dt_status st = add_inputs(r, g);
+    if (st == DT_OK) st = dt_onnx_build(&o, g, r->made, r->needs);
+    for (int32_t i = 0; i < r->m->graph.n_out && st == DT_OK; i++) {
+        char name[DT_FIELD_NAME_MAX];
+        snprintf(name, sizeof name, "out%d", i);
+        if (r->made[i].value >= 0) st = dt_graph_keep(g, name, r->made[i].value);
+    }
+    if (st == DT_OK)
+        *out = g;
+    else
+        dt_graph_destroy(g);
+    return st;
+}
+
+/* Of the inputs that are needed the values become known. *more: there were such. */
+static dt_status bake(dt_onnx_run *r, const dt_host_tensor *in, bool *more) {
+    *more = false;
+    for (int32_t i = 0; i < r->m->graph.n_in; i++) {
+        if (!r->needs[i] || r->in[i].t.data) continue;
+        const bool real = dt_onnx_dtype(in[i].type) == DT_DTYPE_F32 || in[i].type == DT_TENSOR_F64;
+        if (r->be->info.is_gpu && real)
+            return dt_fail(
+                DT_ERR_UNSUPPORTED,
+                "shapes follow from the values of input '%s', which only the host could compute with: "
+                "run.device = \"cpu\"",
+                r->m->graph.in[i].name);
+        const int64_t bytes = dt_host_bytes(&in[i]);
+        r->baked[i] = malloc((size_t)dt_max_i64(bytes, 1));
+        if (!r->baked[i])
+            return dt_fail(DT_ERR_MEMORY, "no memory for an input of %lld bytes", (long long)bytes);
+        if (bytes > 0) memcpy(r->baked[i], in[i].data, (size_t)bytes);
+        r->in[i].t.data = r->baked[i];
+        *more = true;
+    }
+    return DT_OK;
+}
+
+static bool all_baked(const dt_onnx_run *r) {
+    for (int32_t i = 0; i < r->m->graph.n_in; i++)
+        if (!r->in[i].t.data) return false;
+    return true;
+}
+
+/* ---- compiling ---- */
+
+static dt_status fill_store(dt_onnx_run *r) {
+    const dt_axis *a = r->axis;
+    const dt_graph *g = r->program->graph;
+    dt_store *s = r->store;
+    dt_status st = DT_OK;
+    const size_t n_float = (size_t)dt_max_i64(a->n_frozen_elem, s->bytes[DT_ARENA_STATE] / 4) + 1;
+    float *floats = calloc(n_float, sizeof *floats);
+    void *packed = calloc((size_t)a->frozen_bytes + 1, 1);
+    if (!floats || !packed) st = dt_fail(DT_ERR_MEMORY, "no memory for the weights");
+    for (dt_vid v = 0; v < g->n_value && st == DT_OK; v++) {
+        const dt_value *p = &g->value[v];
+        const int32_t i = p->role == DT_ROLE_PARAM && p->init_data ? dt_axis_find(a, p->name) : -1;
+        if (i >= 0)
+            memcpy(floats + a->segment[i].offset, p->init_data, (size_t)dt_value_n_elem(p) * sizeof *floats);
+    }
+    if (st == DT_OK) dt_axis_pack_frozen(a, floats, packed);
+    if (st == DT_OK && a->frozen_bytes > 0)
+        st = r->be->copy(r->be, s->arena[DT_ARENA_FROZEN], packed, a->frozen_bytes, NULL);
+    for (int32_t i = 0; i < s->n_state && st == DT_OK; i++) {
+        const dt_vid v = dt_graph_find(g, s->state[i].name);
+        if (v >= 0 && g->value[v].init_data)
+            st = r->be->copy(r->be, (char *)s->arena[DT_ARENA_STATE] + s->state[i].offset_bytes,
+                             g->value[v].init_data, s->state[i].n_elem * (int64_t)sizeof(float), NULL);
+    }
+    if (st == DT_OK) st = r->be->stream_sync(r->be, NULL);
+    free(floats), free(packed);
+    return st;
+}
+
+static dt_status compile(dt_onnx_run *r, dt_graph *g, bool plain) {
+    const dt_compile_options o = {.be = r->be, .fuse = !plain};
+    const dt_store_options so = {.compute = DT_DTYPE_F32};
+    for (int32_t i = 0; i < r->m->graph.n_in; i++) r->input[i] = r->in[i].value;
+    dt_status st = dt_axis_build_frozen(g, &r->axis);
+    if (st != DT_OK) dt_graph_destroy(g);
+    DT_TRY(st);
+    DT_TRY(dt_compile(g, &o, &r->axis, &r->program));
+    g = r->program->graph;
+    for (dt_nid i = 0; i < g->n_node; i++) {
+        r->info.n_node += !dt_op_is_idle(g, &g->node[i]);
+        r->info.n_call += g->node[i].op == DT_OP_CALL;
+    }
+    for (int32_t i = 0; i < r->m->graph.n_out; i++) {
+        char name[DT_FIELD_NAME_MAX];
+        snprintf(name, sizeof name, "out%d", i);
+        r->output[i] = dt_graph_output(g, name);
+    }
+    r->info.device_bytes =
+        dt_store_bytes(r->axis, g, &so) + r->program->plan.act_bytes + r->program->plan.input_bytes;
+    DT_TRY(dt_store_create(r->be, r->axis, g, &so, &r->store));
+    DT_TRY(dt_program_bind(r->program, r->store, NULL));
+    return fill_store(r);
+}
+
+/* Room for the results, and in the file's types. */
+static dt_status make_room(dt_onnx_run *r) {
+    for (int32_t i = 0; i < r->m->graph.n_out; i++) {
+        const dt_onnx_made *m = &r->made[i];
+        const int64_t bytes = dt_host_bytes(&m->t);
+        r->file[i] = m->t;
+        r->host[i] = malloc((size_t)dt_max_i64(bytes, 1));
+        if (!r->host[i])
+            return dt_fail(DT_ERR_MEMORY, "no memory for an output of %lld bytes", (long long)bytes);
+        if (m->file == m->t.type) continue;
+        r->file[i].type = m->file;
+        r->file[i].data = calloc(1, (size_t)dt_max_i64(dt_host_bytes(&r->file[i]), 1));
+        if (!r->file[i].data)
+            return dt_fail(DT_ERR_MEMORY, "no memory for an output of %lld bytes", (long long)bytes);
+    }
+    return DT_OK;
+}
+
+static dt_status set_up(dt_onnx_run *r, const dt_host_tensor *in, bool plain) {
+    dt_graph *g = NULL;
+    for (;;) {
+        bool more;
+        dt_status st = build(r, &g);
+        if (st == DT_OK) break;
+        if (st != DT_ERR_USAGE) return st;
+        char why[1024];
+        snprintf(why, sizeof why, "%s", dt_error_text());
+        DT_TRY(bake(r, in, &more));
+        if (!more && !all_baked(r)) return dt_fail(DT_ERR_DATA, "%s", why);
+        if (!all_baked(r)) continue;
+        if (r->be->info.is_gpu) return dt_fail(DT_ERR_UNSUPPORTED, "%s: run.device = \"cpu\"", why);
+        r->info.by_definition = true;
+        return dt_onnx_eval_create(r->m, BUDGET, &r->eval);
+    }
+    DT_TRY(compile(r, g, plain));
+    return make_room(r);
+}
+
+dt_status dt_onnx_run_create(dt_backend *be, const dt_onnx_model *m, const dt_host_tensor *in, bool plain,
+                             dt_onnx_run **out) {
+    const size_t n_in = (size_t)m->graph.n_in + 1, n_out = (size_t)m->graph.n_out + 1;
+    dt_onnx_run *r = calloc(1, sizeof *r);
+    *out = NULL;
+    if (!r) return dt_fail(DT_ERR_MEMORY, "no memory for a model");
+    r->be = be, r->m = m;
+    r->in = calloc(n_in, sizeof *r->in);
+    r->baked = calloc(n_in, sizeof *r->baked);
+    r->needs = calloc(n_in, sizeof *r->needs);
+    r->input = calloc(n_in, sizeof *r->input);
+    r->made = calloc(n_out, sizeof *r->made);
+    r->output = calloc(n_out, sizeof *r->output);
+    r->host = calloc(n_out, sizeof *r->host);
+    r->file = calloc(n_out, sizeof *r->file);
+    dt_status st = r->in && r->baked && r->needs && r->input && r->output && r->made && r->host && r->file
+                       ? DT_OK
+                       : dt_fail(DT_ERR_MEMORY, "no memory for a model");
+    for (int32_t i = 0; i < m->graph.n_in && st == DT_OK; i++) {
+        st = check_input(&m->graph.in[i], &in[i]);
+        r->in[i] = (dt_onnx_bound){.t = in[i], .value = -1};
+        r->in[i].t.data = NULL;
+    }
+    if (st == DT_OK) st = check_names(&m->graph, in);
+    if (st == DT_OK) st = set_up(r, in, plain);
+    if (st == DT_OK)
+        *out = r;
+    else
+        dt_onnx_run_destroy(r);
+    return st;
+}
+
+void dt_onnx_run_destroy(dt_onnx_run *r) {
+    if (!r) return;
+    dt_program_destroy(r->program);
+    dt_store_destroy(r->store);
+    dt_axis_destroy(r->axis);
+    dt_onnx_eval_destroy(r->eval);
+    for (int32_t i = 0; r->baked && i < r->m->graph.n_in; i++) free(r->baked[i]);
+    for (int32_t i = 0; r->host && i < r->m->graph.n_out; i++) free(r->host[i]);
+    for (int32_t i = 0; r->file && r->made && i < r->m->graph.n_out; i++)
+        if (r->file[i].type != r->made[i].t.type) free(r->file[i].data);
+    free(r->in), free(r->baked), free(r->needs), free(r->input), free(r->output), free(r->made),
+        free(r->host), free(r->file);
+    free(r);
+}
+
+const dt_onnx_run_info *dt_onnx_run_get_info(const dt_onnx_run *r) {
+    return &r->info;
+}
+
+/* ---- running ---- */
+
+static dt_status feed(dt_onnx_run *r, int32_t i, const dt_host_tensor *t) {
+    const dt_onnx_bound *b = &r->in[i];
+    const char *name = r->m->graph.in[i].name;
+    bool same = t->type == b->t.type && t->ndim == b->t.ndim;
+    for (int32_t d = 0; same && d < t->ndim; d++) same = t->dim[d] == b->t.dim[d];
+    if (!same)
+        return dt_fail(DT_ERR_USAGE, "input '%s' is of another type or shape than this run was made for",
+                       name);
+    const int64_t bytes = dt_host_bytes(t);
+    if (b->t.data) {
+        if (bytes == 0 || memcmp(b->t.data, t->data, (size_t)bytes) == 0) return DT_OK;
+        return dt_fail(DT_ERR_USAGE, "shapes follow from the values of input '%s', and these are others",
+                       name);
+    }
+    if (bytes == 0 || r->input[i] < 0) return DT_OK;
+    const dt_value *v = &r->program->graph->value[r->input[i]];
+    void *to = (char *)r->program->input + v->offset_bytes;
+    if (t->type != DT_TENSOR_F16 && t->type != DT_TENSOR_BF16)
+        return r->be->copy(r->be, to, t->data, bytes, NULL);
+    const int64_t n = dt_host_n_elem(t);
+    float *wide = malloc((size_t)n * sizeof *wide);
+    if (!wide) return dt_fail(DT_ERR_MEMORY, "no memory for input '%s'", name);
+    for (int64_t k = 0; k < n; k++) wide[k] = (float)dt_host_f64(t, k);
+    dt_status st = r->be->copy(r->be, to, wide, n * (int64_t)sizeof *wide, NULL);
+    if (st == DT_OK) st = r->be->stream_sync(r->be, NULL);
+    free(wide);
+    return st;
+}
+
+static dt_status fetch(dt_onnx_run *r, int32_t i, dt_host_tensor *out) {
+    const dt_onnx_made *m = &r->made[i];
+    const int64_t n = dt_host_n_elem(&m->t), bytes = dt_host_bytes(&m->t);
+    dt_host_tensor have = m->t;
+    have.data = m->value >= 0 ? r->host[i] : m->t.data;
+    if (m->value >= 0 && bytes > 0)
+        DT_TRY(r->be->copy(r->be, r->host[i], dt_program_address(r->program, r->output[i]), bytes, NULL));
+    DT_TRY(r->be->stream_sync(r->be, NULL));
+    *out = have;
+    if (m->file == m->t.type) return DT_OK;
+    for (int64_t k = 0; k < n; k++) dt_host_put_f64(&r->file[i], k, dt_host_f64(&have, k));
+    *out = r->file[i];
+    return DT_OK;
+}
+
+dt_status dt_onnx_run_go(dt_onnx_run *r, const dt_host_tensor *in, dt_host_tensor *out) {
+    if (r->info.by_definition) return dt_onnx_eval_run(r->eval, in, out);
+    for (int32_t i = 0; i < r->m->graph.n_in; i++) DT_TRY(feed(r, i, &in[i]));
+    DT_TRY(dt_program_run(r->program, NULL, NULL));
+    for (int32_t i = 0; i < r->m->graph.n_out; i++) DT_TRY(fetch(r, i, &out[i]));
+    return DT_OK;
+}
