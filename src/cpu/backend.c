@@ -215,6 +215,8 @@ static const lowering lowering_table[] = {
     [DT_OP_BN_FINALIZE] = {.run = dt_cpu_bn_finalize},
     [DT_OP_BN_FOLD] = {.run = dt_cpu_bn_fold},
     [DT_OP_BN_APPLY] = {.run = dt_cpu_bn_apply},
+    [DT_OP_BN_SYNC] = {.run = dt_cpu_bn_sync, .bytes = dt_cpu_bn_sync_bytes},
+    [DT_OP_BN_SYNC_GRAD] = {.run = dt_cpu_bn_sync_grad, .bytes = dt_cpu_bn_sync_bytes},
     [DT_OP_GRAM] = {.run = dt_cpu_gram},
     [DT_OP_GRAM_CROSS] = {.run = dt_cpu_gram_cross},
     [DT_OP_BN_GRAM] = {.run = dt_cpu_bn_gram},

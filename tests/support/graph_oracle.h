@@ -294,6 +294,23 @@ static inline void oracle_bn_finalize(oracle_node *x) {
     }
 }
 
+/* Of ranks that bring nothing. */
+static inline void oracle_bn_sync(oracle_node *x) {
+    const int64_t n_c = x->c;
+    const dt_norm_attr *t = &x->t->norm;
+    for (int64_t k = 0; k < n_c; k++) {
+        double mean = x->in[0][k], square = x->in[0][n_c + k] + (t->stats_are_sums ? 0 : mean * mean);
+        const double rows = t->stats_are_sums ? 1 : t->rows;
+        mean *= rows / t->rows_all, square *= rows / t->rows_all;
+        x->out[0][k] = mean, x->out[0][n_c + k] = fmax(square - mean * mean, 0);
+    }
+}
+
+static inline void oracle_bn_sync_grad(oracle_node *x) {
+    const double part = (double)x->t->norm.rows / (double)x->t->norm.rows_all;
+    for (int64_t k = 0; k < 3 * x->c; k++) x->out[0][k] = x->in[0][k] * (k < x->c ? 1 : part);
+}
+
 static inline void oracle_bn_fold(oracle_node *x) {
     for (int64_t k = 0; k < x->c; k++) {
         x->out[0][k] = x->in[0][k] / sqrt(x->in[3][k] + (double)x->t->norm.eps);
@@ -1283,6 +1300,8 @@ static void (*const oracle_table[DT_OP_COUNT])(oracle_node *x) = {
     [DT_OP_CAST] = oracle_cast,
     [DT_OP_BN_STATS] = oracle_bn_stats,
     [DT_OP_BN_FINALIZE] = oracle_bn_finalize,
+    [DT_OP_BN_SYNC] = oracle_bn_sync,
+    [DT_OP_BN_SYNC_GRAD] = oracle_bn_sync_grad,
     [DT_OP_BN_FOLD] = oracle_bn_fold,
     [DT_OP_BN_APPLY] = oracle_bn_apply,
     [DT_OP_CONV_DGRAD] = oracle_conv,
