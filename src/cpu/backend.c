@@ -178,6 +178,7 @@ typedef struct lowering {
 } lowering;
 
 static const lowering lowering_table[] = {
+    [DT_OP_EDIT] = {.run = dt_cpu_edit},
     [DT_OP_INPUT] = {.run = dt_cpu_input, .main = MAIN_OUT},
     [DT_OP_CONV] = {.run = run_conv, .family = FAMILY_CONV, .conv = DT_CPU_CONV_FORWARD},
     [DT_OP_DENSE] = {.run = run_dense, .family = FAMILY_DENSE, .bytes = dense_bytes},

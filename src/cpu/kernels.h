@@ -178,6 +178,7 @@ dt_status dt_cpu_loss_bwd(void *node, dt_stream *stream);
 /* cast.c */
 dt_status dt_cpu_cast(void *node, dt_stream *stream);
 /* input.c */
+dt_status dt_cpu_edit(void *node, dt_stream *stream);
 dt_status dt_cpu_input(void *node, dt_stream *stream);
 
 /* optim.c: a kernel over a range of the parameter axis. */

@@ -33,6 +33,10 @@ typedef struct dt_gpu_input_args {
 } dt_gpu_input_args;
 cudaError_t dt_gpu_input(dt_dtype t, const dt_gpu_input_args *a, cudaStream_t s);
 
+/* edit.cu: image, out u8 [n, n_pixel, channels], channels 1 or 3; edits: dt_edit_row [n], core/edit.h. */
+cudaError_t dt_gpu_edit(const uint8_t *image, const void *edits, uint8_t *out, int64_t n, int64_t n_pixel,
+                        int32_t channels, cudaStream_t s);
+
 /* jpeg_crop.cu: what of a decoded file becomes which row of the batch; the terms of data/jpeg_device.h. */
 typedef struct dt_gpu_crop {
     const uint8_t *image; /* [Hs,Ws,C] */

@@ -14,6 +14,13 @@ static void *in(const dt_bound *k, int32_t i) {
     return k->b.in[i];
 }
 
+static dt_status run_edit(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    const int64_t *dim = k->prep->in_dim;
+    (void)cu;
+    return dt_launch_status(
+        dt_gpu_edit(in(k, 0), in(k, 1), k->b.out[0], dim[0], dim[1] * dim[2], (int32_t)dim[3], s), k);
+}
+
 static dt_status run_input(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     (void)cu;
     const dt_prep *p = k->prep;
@@ -690,6 +697,7 @@ static dt_status run_bn_dx(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
 
 /* BATCHNORM has no row: it is split before lowering. */
 static const dt_lower_row TABLE[] = {
+    [DT_OP_EDIT] = {"edit", NULL, NULL, run_edit},
     [DT_OP_INPUT] = {"input", NULL, NULL, run_input},
     [DT_OP_CONV] = {"conv", dt_lower_conv_prepare, dt_lower_conv_bind, dt_lower_conv_run},
     [DT_OP_DENSE] = {"dense", dt_lower_dense_prepare, NULL, dt_lower_dense_run},

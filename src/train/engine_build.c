@@ -78,6 +78,7 @@ static dt_status model_input(const dt_engine *e, const dt_dataset_info *d, int64
     in->padded_channels = e->any_gpu ? dt_round_up(image.channels, 4) : image.channels;
     in->classes = image.classes;
     in->source_crop = image.source_crop;
+    in->edits = image.edits;
     in->mix_rows = training && dt_augment_has_mix_rows(&c->augment);
     in->mixed = training && dt_augment_mixes(&c->augment);
     in->src_height = image.src_height;

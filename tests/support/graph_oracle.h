@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/edit.h"
 #include "core/mix.h"
 #include "core/broadcast.h"
 #include "core/graph.h"
@@ -110,6 +111,28 @@ static inline double oracle_erased(const oracle_node *x, const dt_mix *m, int64_
     const double u = ((double)(word.v[c / 2 * 2] >> 8) + 1) * 0x1p-24;
     const double turn = 2 * M_PI * (double)(word.v[c / 2 * 2 + 1] >> 8) * 0x1p-24;
     return sqrt(-2 * log(u)) * (c % 2 ? sin(turn) : cos(turn));
+}
+
+/* By the arithmetic that all share: torchvision's bytes are compared elsewhere. */
+static inline void oracle_edit(oracle_node *x) {
+    const dt_value *v = oracle_in(x, 0);
+    const int64_t n_pixel = v->dim[1] * v->dim[2], n_c = v->dim[3];
+    uint8_t *image = check_alloc((size_t)(n_pixel * n_c));
+    for (int64_t n = 0; n < v->dim[0]; n++) {
+        int32_t whole[DT_EDIT_INTS];
+        dt_edit_row row;
+        for (int32_t i = 0; i < DT_EDIT_INTS; i++) whole[i] = (int32_t)x->in[1][n * DT_EDIT_INTS + i];
+        memcpy(&row, whole, sizeof row);
+        for (int64_t i = 0; i < n_pixel * n_c; i++) image[i] = (uint8_t)x->in[0][n * n_pixel * n_c + i];
+        for (int32_t k = 0; k < row.n; k++) {
+            double sum = 0;
+            for (int64_t p = 0; p < n_pixel; p++) sum += dt_edit_counted(image + p * n_c, (int32_t)n_c);
+            for (int64_t p = 0; p < n_pixel; p++)
+                dt_edit_pixel(row.edit[k], (float)(sum / (double)n_pixel), (int32_t)n_c, image + p * n_c);
+        }
+        for (int64_t i = 0; i < n_pixel * n_c; i++) x->out[0][n * n_pixel * n_c + i] = image[i];
+    }
+    free(image);
 }
 
 static inline void oracle_input(oracle_node *x) {
@@ -1263,6 +1286,7 @@ static inline void oracle_cast(oracle_node *x) {
 }
 
 static void (*const oracle_table[DT_OP_COUNT])(oracle_node *x) = {
+    [DT_OP_EDIT] = oracle_edit,
     [DT_OP_INPUT] = oracle_input,
     [DT_OP_CONV] = oracle_conv,
     [DT_OP_DENSE] = oracle_dense,

@@ -3,6 +3,7 @@
 #define DT_CORE_OP_LIST_H
 
 #define DT_OP_LIST(OP)                                                                                       \
+    OP(EDIT, edit)                                                                                           \
     OP(INPUT, input)                                                                                         \
     OP(CONV, conv)                                                                                           \
     OP(DENSE, dense)                                                                                         \
