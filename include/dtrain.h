@@ -431,6 +431,8 @@ typedef struct dt_net_options {
     dt_dtype compute; /* of activations and weights: DT_DTYPE_F32; on a GPU also F16, BF16 */
     uint64_t seed;    /* of initial weights, dropout and the order of data; 63 bits count */
     bool no_fusion;   /* layers are computed one by one */
+    bool
+        sync_batch_norm; /* batch norm's statistics are those of all ranks' rows of a pass; each waits for the others */
 } dt_net_options;
 
 DT_API dt_status dt_net_create(dt_run *run, dt_net_options options, dt_net **out);

@@ -35,6 +35,7 @@ static const struct {
     {"train.eval_batch", "dt_net_options.batch"},
     {"train.micro_batch", "dt_net_options.batch"},
     {"train.global_batch", "the batch of all ranks"},
+    {"train.sync_batch_norm", "dt_net_options.sync_batch_norm"},
     {"train.precision = \"fp32\"", "dt_net_options.compute = DT_DTYPE_F32"},
     {"train.precision", "dt_net_options.compute"},
     {"use \"fp32\"", "use DT_DTYPE_F32"},

@@ -112,6 +112,7 @@ static dt_status fill_config(dt_net *net) {
     c->run.capture = DT_CAPTURE_STEP;
     c->train.global_batch = o->batch * dt_net_world(net);
     c->train.clip_norm = o->clip_norm;
+    c->train.sync_batch_norm = o->sync_batch_norm;
     c->train.fusion = o->no_fusion ? DT_FUSION_OFF : DT_FUSION_AUTO;
     c->train.precision = o->compute == DT_DTYPE_F16    ? DT_PRECISION_FP16
                          : o->compute == DT_DTYPE_BF16 ? DT_PRECISION_BF16

@@ -32,8 +32,10 @@ dt_status dt_net_meet(dt_net *net, dt_status mine, const char *function, const c
 static void print_options(const dt_net *net, FILE *out) {
     const dt_config *c = &net->config;
     const dt_net_options *o = &net->options;
-    fprintf(out, "batch %lld\nseed %" PRIu64 "\ncompute %s\nclip_norm %.17g\nno_fusion %d\n",
-            (long long)o->batch, o->seed, dt_dtype_name(o->compute), o->clip_norm, o->no_fusion);
+    fprintf(out,
+            "batch %lld\nseed %" PRIu64 "\ncompute %s\nclip_norm %.17g\nno_fusion %d\nsync_batch_norm %d\n",
+            (long long)o->batch, o->seed, dt_dtype_name(o->compute), o->clip_norm, o->no_fusion,
+            o->sync_batch_norm);
     for (int i = 0; i < dt_optim_section.n_row; i++) {
         fprintf(out, "optimizer.%s ", dt_optim_section.row[i].key);
         dt_key_print(&dt_optim_section.row[i], &c->optim, out);

@@ -14,7 +14,8 @@ enum {
     FUSION = 2,    /* where fusion is wanted */
     LOWERING = 4,  /* on the way to a program, not where only the axis is made */
     RECOMPUTE = 8, /* where activations are computed again */
-    KEPT = 16      /* where they are not */
+    KEPT = 16,     /* where they are not */
+    SYNCED = 32    /* where ranks share their batch statistics */
 };
 
 typedef struct work {
@@ -47,6 +48,10 @@ static dt_status lay_on_axis(const work *w) {
 
 static dt_status split_batchnorm(const work *w) {
     return dt_pass_split_batchnorm(w->g);
+}
+
+static dt_status sync_batchnorm(const work *w) {
+    return dt_pass_sync_batchnorm(w->g, w->o->rows, w->o->rows_all);
 }
 
 static dt_status check(const work *w) {
@@ -85,6 +90,8 @@ static const pass_row pass_table[] = {
     {"axis", "lays the parameters in the order in which backward finishes their gradients", lay_on_axis, 0},
     {"split batchnorm", "statistics, their use, and the sums of backward become nodes of their own",
      split_batchnorm, LOWERING},
+    {"sync batchnorm", "batch statistics become those of all ranks", sync_batchnorm,
+     TRAINING | LOWERING | SYNCED},
     {"check", "refuses what can never fit the device", check, LOWERING | KEPT},
     /* First of the fusions: it replaces what the others would take apart. */
     {"gram batchnorm", "batch norm around 1x1 convolutions from Gram matrices, where that is faster",
@@ -123,7 +130,7 @@ dt_status dt_compile(dt_graph *g, const dt_compile_options *o, dt_axis **axis, d
         const pass_row *row = &pass_table[i];
         if ((row->when & TRAINING && !training) || (row->when & FUSION && !o->fuse) ||
             (row->when & LOWERING && !out) || (row->when & RECOMPUTE && !again) ||
-            (row->when & KEPT && again))
+            (row->when & KEPT && again) || (row->when & SYNCED && o->rows_all == 0))
             continue;
         st = row->run(&w);
         if (st == DT_OK && o->tell) tell(o->tell, row, g, count);

@@ -135,6 +135,48 @@ const dt_op_row dt_row_bn_finalize = {
     .infer = infer_bn_finalize,
 };
 
+/* [n,C], of which some are this rank's rows. */
+static dt_status infer_sync(const dt_graph *g, const dt_node *n, int64_t first, dt_value *out) {
+    const dt_norm_attr *t = &n->attr.norm;
+    if (dt_infer_in(g, n, 0)->dim[0] != first) return dt_infer_misfit(g, n, 0);
+    if (t->rows < 1 || t->rows_all < t->rows)
+        return dt_fail(DT_ERR_CONFIG, "%d rows of this rank, %d of all", t->rows, t->rows_all);
+    dt_infer_like(&out[0], dt_infer_in(g, n, 0));
+    return DT_OK;
+}
+
+static dt_status infer_bn_sync(const dt_graph *g, const dt_node *n, dt_value *out) {
+    return infer_sync(g, n, 2, out);
+}
+
+static dt_status infer_bn_sync_grad(const dt_graph *g, const dt_node *n, dt_value *out) {
+    return infer_sync(g, n, 3, out);
+}
+
+const dt_op_row dt_row_bn_sync = {
+    .name = "bn_sync",
+    .doc = "all [2,C] = mean and biased variance over the rows of all ranks, from this rank's: sums over "
+           "ranks of "
+           "rows / rows_all times the mean and the mean square. A collective: every rank runs it.",
+    .in = {F32("stats", .rank = 2)},
+    .out = {F32("all")},
+    .flags = DT_OP_INTERNAL | DT_OP_EFFECT,
+    .attr = {A(norm, rows), A(norm, rows_all), A(norm, stats_are_sums)},
+    .infer = infer_bn_sync,
+};
+
+const dt_op_row dt_row_bn_sync_grad = {
+    .name = "bn_sync_grad",
+    .doc = "all [3,C] = bn_reduce's coef with the sums of all ranks: A, which they share, and sums over "
+           "ranks of "
+           "rows / rows_all times B and D, which are linear in dgamma / m and dbeta / m. A collective.",
+    .in = {F32("coef", .rank = 2)},
+    .out = {F32("all")},
+    .flags = DT_OP_INTERNAL | DT_OP_EFFECT,
+    .attr = {A(norm, rows), A(norm, rows_all)},
+    .infer = infer_bn_sync_grad,
+};
+
 const dt_op_row dt_row_bn_fold = {
     .name = "bn_fold",
     .doc = "scale and shift of batchnorm in evaluation.",

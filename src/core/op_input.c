@@ -1,6 +1,19 @@
 /* What makes numbers of a batch: images and casts. */
+#include "core/edit.h"
 #include "core/mix.h"
 #include "op_row.h"
+
+static dt_status infer_edit(const dt_graph *g, const dt_node *n, dt_value *out) {
+    const dt_value *v = dt_infer_in(g, n, 0), *edit = dt_infer_in(g, n, 1);
+    if (v->dim[3] != 1 && v->dim[3] != 3)
+        return dt_fail(DT_ERR_CONFIG, "input %s is %s, colours are edited of 1 or 3 channels", v->name,
+                       dt_value_shape_text(v));
+    if (edit->dim[0] != v->dim[0] || edit->dim[1] != DT_EDIT_INTS)
+        return dt_fail(DT_ERR_CONFIG, "edits %s are %s, expected [%lld,%d] i32", edit->name,
+                       dt_value_shape_text(edit), (long long)v->dim[0], (int)DT_EDIT_INTS);
+    dt_infer_like(&out[0], v);
+    return DT_OK;
+}
 
 static dt_status infer_input(const dt_graph *g, const dt_node *n, dt_value *out) {
     const dt_value *v = dt_infer_in(g, n, DT_INPUT_IMAGE);
@@ -46,6 +59,18 @@ static dt_status infer_cast(const dt_graph *g, const dt_node *n, dt_value *out) 
     dt_infer_set(&out[0], to, x->ndim, x->dim);
     return DT_OK;
 }
+
+const dt_op_row dt_row_edit = {
+    .name = "edit",
+    .doc = "y = image with the edits of each row (core/edit.h) one after the other: brightness, contrast, "
+           "saturation, "
+           "hue, grey, as torchvision makes them of bytes.",
+    .in = {{.name = "image", .type = DT_SLOT_U8, .rank = 4},
+           {.name = "edit", .type = DT_SLOT_I32, .rank = 2}},
+    .out = {{.name = "y", .type = DT_SLOT_U8}},
+    .infer = infer_edit,
+    .flops = dt_flops_main4,
+};
 
 const dt_op_row dt_row_input = {
     .name = "input",

@@ -249,7 +249,7 @@ dt_status dt_program_bind(dt_program *p, dt_store *s, const dt_program_options *
     for (dt_nid i = 0; i < g->n_node; i++) {
         const dt_node *n = &g->node[i];
         if (dt_op_is_idle(g, n)) continue;
-        dt_binding b = {.params = s->params};
+        dt_binding b = {.params = s->params, .ranks = &be->ranks};
         b.in = operand, operand += n->n_in;
         b.out = operand, operand += n->n_out;
         for (int32_t j = 0; j < n->n_in; j++)

@@ -193,6 +193,7 @@ typedef struct lowering {
 } lowering;
 
 static const lowering lowering_table[] = {
+    [DT_OP_EDIT] = {.run = dt_cpu_edit},
     [DT_OP_INPUT] = {.run = dt_cpu_input, .main = MAIN_OUT},
     [DT_OP_CONV] = {.run = run_conv, .family = FAMILY_CONV, .conv = DT_CPU_CONV_FORWARD},
     [DT_OP_DENSE] = {.run = run_dense, .family = FAMILY_DENSE, .bytes = dense_bytes},
@@ -231,6 +232,8 @@ static const lowering lowering_table[] = {
     [DT_OP_BN_FINALIZE] = {.run = dt_cpu_bn_finalize},
     [DT_OP_BN_FOLD] = {.run = dt_cpu_bn_fold},
     [DT_OP_BN_APPLY] = {.run = dt_cpu_bn_apply},
+    [DT_OP_BN_SYNC] = {.run = dt_cpu_bn_sync, .bytes = dt_cpu_bn_sync_bytes},
+    [DT_OP_BN_SYNC_GRAD] = {.run = dt_cpu_bn_sync_grad, .bytes = dt_cpu_bn_sync_bytes},
     [DT_OP_GRAM] = {.run = dt_cpu_gram},
     [DT_OP_GRAM_CROSS] = {.run = dt_cpu_gram_cross},
     [DT_OP_BN_GRAM] = {.run = dt_cpu_bn_gram},

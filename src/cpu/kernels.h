@@ -84,6 +84,10 @@ dt_status dt_cpu_bn_apply(void *node, dt_stream *stream);
 /* Of BN_REDUCE, however its sums were taken. */
 void dt_cpu_bn_reduce_combine(const dt_cpu_node *d, const dt_cpu_split *s, const double *partial,
                               int64_t col0, int64_t cols);
+/* norm_sync.c */
+dt_status dt_cpu_bn_sync(void *node, dt_stream *stream);
+dt_status dt_cpu_bn_sync_grad(void *node, dt_stream *stream);
+int64_t dt_cpu_bn_sync_bytes(const dt_cpu_node *d); /* workspace of both */
 /* norm_grad.c */
 dt_status dt_cpu_bn_reduce(void *node, dt_stream *stream);
 dt_status dt_cpu_bn_dx(void *node, dt_stream *stream);
@@ -174,6 +178,7 @@ dt_status dt_cpu_loss_bwd(void *node, dt_stream *stream);
 /* cast.c */
 dt_status dt_cpu_cast(void *node, dt_stream *stream);
 /* input.c */
+dt_status dt_cpu_edit(void *node, dt_stream *stream);
 dt_status dt_cpu_input(void *node, dt_stream *stream);
 
 /* optim.c: a kernel over a range of the parameter axis. */

@@ -125,6 +125,10 @@ bool dt_augment_edits(const dt_augment_options *o) {
            o->hue > 0 || o->grayscale > 0;
 }
 
+bool dt_augment_edits_colours(const dt_augment_options *o) {
+    return dt_augment_edits(o) && o->policy == DT_POLICY_NONE;
+}
+
 bool dt_augment_mixes(const dt_augment_options *o) {
     return o->mixup > 0 || o->cutmix > 0;
 }

@@ -202,6 +202,7 @@ static dt_status time_device(const bench *b, const dt_dataset *data, dt_data_ben
     if (!be || !b->o.jpeg) return DT_OK;
     dt_loader_options o = loader_options(b, data);
     o.compressed = true;
+    o.edits = dt_augment_edits_colours(o.augment);
     dt_loader_pin(&o, be);
     dt_loader_jpeg_limits(data, BATCH, OUT_SIDE, OUT_SIDE, &limits);
     dt_status status = DT_OK;

@@ -44,27 +44,9 @@ static const uint8_t *copy_of(dt_editor *e, const picture *p) {
 
 /* ---- tables ---- */
 
-/* Levels beyond the range are its ends; fractions are cut off. */
-static inline uint8_t level(float x) {
-    return (uint8_t)(x < 0.0f ? 0.0f : x > 255.0f ? 255.0f : x);
-}
-
-/* a + b * c, rounded once, as PyTorch adds a multiple. The product of floats is exact in double. */
-static inline float plus_times(float a, float b, float c) {
-    return (float)((double)a + (double)b * (double)c);
-}
-
-static inline float blend(float a, float b, float ratio, float rest) {
-    return plus_times(a * ratio, b, rest);
-}
-
 static void apply_table(const picture *p, const uint8_t *table, int64_t channel, int64_t step) {
     const int64_t n = p->h * p->w * p->channels;
     for (int64_t i = channel; i < n; i += step) p->pixel[i] = table[p->pixel[i]];
-}
-
-static inline float grey_of(float r, float g, float b) {
-    return plus_times(plus_times(r * 0.2989f, g, 0.587f), b, 0.114f);
 }
 
 DT_CPU_SIMD static int64_t sum_of_levels(const uint8_t *pixel, int64_t n) {
@@ -80,7 +62,8 @@ DT_CPU_SIMD static int64_t sum_of_greys(const uint8_t *pixel, int64_t n) {
         const int64_t end = dt_min_i64(begin + STRETCH, n);
         int32_t part = 0;
         for (int64_t i = begin; i < end; i++)
-            part += (int32_t)grey_of((float)pixel[3 * i], (float)pixel[3 * i + 1], (float)pixel[3 * i + 2]);
+            part +=
+                (int32_t)dt_edit_grey((float)pixel[3 * i], (float)pixel[3 * i + 1], (float)pixel[3 * i + 2]);
         sum += part;
     }
     return sum;
@@ -94,13 +77,14 @@ static float mean_grey(const picture *p) {
 
 static void blend_with(const picture *p, float other, float ratio) {
     uint8_t table[LEVELS];
-    for (int i = 0; i < LEVELS; i++) table[i] = level(blend((float)i, other, ratio, 1.0f - ratio));
+    for (int i = 0; i < LEVELS; i++)
+        table[i] = dt_edit_level(dt_edit_blend((float)i, other, ratio, 1.0f - ratio));
     apply_table(p, table, 0, 1);
 }
 
 static void brightness(const picture *p, float value) {
     uint8_t table[LEVELS];
-    for (int i = 0; i < LEVELS; i++) table[i] = level((float)i * value);
+    for (int i = 0; i < LEVELS; i++) table[i] = dt_edit_level((float)i * value);
     apply_table(p, table, 0, 1);
 }
 
@@ -139,7 +123,7 @@ static void autocontrast(const picture *p, float value) {
         while (count[high] == 0) high--;
         if (low == high) continue;
         const float scale = (float)(high - low) * (1.0f / 255.0f);
-        for (int i = 0; i < LEVELS; i++) table[i] = level((float)(i - low) / scale);
+        for (int i = 0; i < LEVELS; i++) table[i] = dt_edit_level((float)(i - low) / scale);
         apply_table(p, table, c, p->channels);
     }
 }
@@ -165,7 +149,7 @@ static void equalize(const picture *p, float value) {
 DT_CPU_SIMD static void grey_pixels(uint8_t *pixel, int64_t n) {
     for (int64_t i = 0; i < n; i++) {
         const uint8_t grey =
-            (uint8_t)grey_of((float)pixel[3 * i], (float)pixel[3 * i + 1], (float)pixel[3 * i + 2]);
+            (uint8_t)dt_edit_grey((float)pixel[3 * i], (float)pixel[3 * i + 1], (float)pixel[3 * i + 2]);
         pixel[3 * i] = pixel[3 * i + 1] = pixel[3 * i + 2] = grey;
     }
 }
@@ -174,52 +158,20 @@ DT_CPU_SIMD static void saturate_pixels(uint8_t *pixel, int64_t n, float ratio) 
     const float rest = 1.0f - ratio;
     for (int64_t i = 0; i < n; i++) {
         const float r = (float)pixel[3 * i], g = (float)pixel[3 * i + 1], b = (float)pixel[3 * i + 2];
-        const float grey = (float)(int32_t)grey_of(r, g, b);
-        pixel[3 * i] = level(blend(r, grey, ratio, rest));
-        pixel[3 * i + 1] = level(blend(g, grey, ratio, rest));
-        pixel[3 * i + 2] = level(blend(b, grey, ratio, rest));
+        const float grey = (float)(int32_t)dt_edit_grey(r, g, b);
+        pixel[3 * i] = dt_edit_level(dt_edit_blend(r, grey, ratio, rest));
+        pixel[3 * i + 1] = dt_edit_level(dt_edit_blend(g, grey, ratio, rest));
+        pixel[3 * i + 2] = dt_edit_level(dt_edit_blend(b, grey, ratio, rest));
     }
 }
 
-static inline float unit(float x) {
-    return x < 0.0f ? 0.0f : x > 1.0f ? 1.0f : x;
-}
-
-/* Which of six numbers a channel is, by the sixth of the circle. */
-static inline float sector(float i, float a, float b, float c, float d, float e, float f) {
-    float x = a;
-    x = i >= 1.0f ? b : x;
-    x = i >= 2.0f ? c : x;
-    x = i >= 3.0f ? d : x;
-    x = i >= 4.0f ? e : x;
-    return i >= 5.0f ? f : x;
-}
-
-/* To hue, saturation and value, turned, and back. A vector of each channel at a time. */
+/* A vector of each channel at a time. */
 DT_CPU_SIMD static void turn_stretch(const float *restrict red, const float *restrict green,
                                      const float *restrict blue, float *restrict red_out,
                                      float *restrict green_out, float *restrict blue_out, float turn) {
     for (int i = 0; i < STRETCH; i++) {
         const float r = red[i], g = green[i], b = blue[i];
-        const float rg = r > g ? r : g, low_rg = r < g ? r : g;
-        const float v = rg > b ? rg : b, low = low_rg < b ? low_rg : b, range = v - low;
-        const float s = range / (range == 0.0f ? 1.0f : v), divisor = range == 0.0f ? 1.0f : range;
-        const float rc = (v - r) / divisor, gc = (v - g) / divisor, bc = (v - b) / divisor;
-        const float of_r = bc - gc, of_g = rc + 2.0f - bc, of_b = gc + 4.0f - rc;
-        float sixths = v == g ? of_g : of_b;
-        sixths = v == r ? of_r : sixths;
-        float h = sixths * (1.0f / 6.0f) + 1.0f;
-        h -= (float)(int32_t)h;
-        h += turn;
-        h -= h >= 1.0f ? 1.0f : 0.0f;
-        h += h < 0.0f ? 1.0f : 0.0f;
-        const float h6 = h * 6.0f;
-        const float whole = (float)(int32_t)h6, f = h6 - whole, sf = s * f, rest = 1.0f - s;
-        const float q = unit((1.0f - sf) * v), t = unit((sf + rest) * v), p = unit(rest * v);
-        const float sixth = whole >= 6.0f ? 0.0f : whole;
-        red_out[i] = sector(sixth, v, q, p, p, t, v);
-        green_out[i] = sector(sixth, t, v, v, q, p, p);
-        blue_out[i] = sector(sixth, p, p, t, v, v, q);
+        dt_edit_turn(r, g, b, turn, &red_out[i], &green_out[i], &blue_out[i]);
     }
 }
 
@@ -232,7 +184,7 @@ static void turn_hue(uint8_t *pixel, int64_t n, float turn) {
             for (int c = 0; c < 3; c++) channel[c][i] = (float)at[3 * i + c] / 255.0f;
         turn_stretch(channel[0], channel[1], channel[2], turned[0], turned[1], turned[2], turn);
         for (int64_t i = 0; i < len; i++)
-            for (int c = 0; c < 3; c++) at[3 * i + c] = (uint8_t)(turned[c][i] * (256.0f - 1e-3f));
+            for (int c = 0; c < 3; c++) at[3 * i + c] = dt_edit_level_of_unit(turned[c][i]);
     }
 }
 
@@ -259,7 +211,7 @@ DT_CPU_SIMD static void sharpen_row(const uint8_t *above, const uint8_t *row, co
         const int32_t sum =
             above[l] + above[i] + above[r] + row[l] + 5 * row[i] + row[r] + below[l] + below[i] + below[r];
         const float x = (float)row[i], blurred = (float)((2 * sum + 13) / 26);
-        out[i] = level(plus_times(x, blurred - x, rest));
+        out[i] = dt_edit_level(dt_edit_plus_times(x, blurred - x, rest));
     }
 }
 

@@ -231,7 +231,7 @@ static dt_status fetch_input(dt_fetcher *f, const dt_draw_of *of, dt_sample *s, 
 
 static dt_status edit(dt_fetcher *f, uint8_t *image) {
     const dt_augment *a = &f->o.augment;
-    if (f->draws.n_edit == 0) return DT_OK;
+    if (f->draws.n_edit == 0 || f->o.edits) return DT_OK;
     double t = dt_time_s();
     const dt_status status = dt_edit_image(f->editor, f->draws.edit, f->draws.n_edit, (uint8_t)a->o.fill,
                                            image, a->out_h, a->out_w, f->o.dataset->info.channels);

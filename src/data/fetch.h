@@ -12,6 +12,7 @@ typedef struct dt_fetch_options {
     const dt_dataset *dataset;
     dt_augment augment;
     bool source_crop; /* deliver the stored image and the window's numbers */
+    bool edits;       /* deliver the image before its edits: whoever asks for the draws makes them */
     bool verify;
     dt_simd simd;
 } dt_fetch_options;

@@ -1,5 +1,5 @@
 /* Images in batches: "image" u8 [out_h, out_w, C], "label" i32, and where the device crops "aug" i32 [8] {x0, y0,
- * w, h, flip, 0, 0, 0}, where rows are erased or mixed "mix" (core/mix.h) and of mixed labels "partner" i32 and "share"
+ * w, h, flip, 0, 0, 0}, where it edits colours "edit" (core/edit.h), where rows are erased or mixed "mix" (core/mix.h) and of mixed labels "partner" i32 and "share"
  * f32. JPEG files for a device's decoder lie beside the fields. */
 #include "images.h"
 
@@ -17,8 +17,8 @@ enum { FILES_ALIGN_BYTES = 4096 };
 /* Of one loader. */
 typedef struct images_plan {
     dt_fetch_options fetch;
-    bool compressed, mixed;           /* the labels too */
-    int32_t aug, mix, partner, share; /* fields; -1: there is none */
+    bool compressed, mixed;                 /* the labels too */
+    int32_t aug, edit, mix, partner, share; /* fields; -1: there is none */
     int64_t max_rows, image_bytes;
     dt_jpeg_limits limits; /* compressed */
 } images_plan;
@@ -61,13 +61,14 @@ static dt_fetch_options fetch_options(const dt_loader_options *o) {
     const int64_t side = o->source_crop ? o->data->image_size : 0;
     dt_fetch_options f = {.dataset = o->dataset,
                           .source_crop = o->source_crop,
+                          .edits = o->edits,
                           .verify = o->data->verify,
                           .simd = dt_simd_best()};
     dt_augment_init(&f.augment, o->augment, o->seed, o->eval, side ? side : o->out_h, side ? side : o->out_w);
     return f;
 }
 
-/* The edits are torchvision's, and made by the loader's threads. */
+/* The edits are torchvision's, and made by the loader's threads, those of colours by the device where it can. */
 static dt_status check_edits(const dt_loader_options *o, const dt_dataset_info *info) {
     if (o->eval || !dt_augment_edits(o->augment)) return DT_OK;
     if (info->channels != 1 && info->channels != 3)
@@ -76,11 +77,12 @@ static dt_status check_edits(const dt_loader_options *o, const dt_dataset_info *
             "augment.policy, the colour jitter and augment.grayscale take images of 1 or 3 channels; "
             "these have %lld",
             (long long)info->channels);
-    if (o->compressed)
-        return dt_fail(
-            DT_ERR_CONFIG,
-            "augment.policy, the colour jitter and augment.grayscale are the loader threads' work, and "
-            "with data.decoder = \"nvjpeg\" these never see the pixels: set data.decoder = \"cpu\"");
+    if (o->edits && !dt_augment_edits_colours(o->augment))
+        return dt_fail(DT_ERR_INTERNAL, "loader: the device edits no more than colours");
+    if (o->compressed && !o->edits)
+        return dt_fail(DT_ERR_CONFIG,
+                       "augment.policy is the loader threads' work, and with data.decoder = \"nvjpeg\" these "
+                       "never see the pixels: set data.decoder = \"cpu\", or augment.policy = \"none\"");
     if (o->source_crop) return dt_fail(DT_ERR_INTERNAL, "loader: the device crops, but does not edit");
     return DT_OK;
 }
@@ -175,6 +177,7 @@ static dt_status plan(const dt_loader_options *o, int64_t max_rows, dt_loader_pl
     (void)add_field(out, true, (dt_field){"image", DT_DTYPE_U8, 3, {o->out_h, o->out_w, channels}});
     (void)add_field(out, true, (dt_field){.name = "label", .dtype = DT_DTYPE_I32});
     p->aug = add_field(out, o->source_crop, (dt_field){"aug", DT_DTYPE_I32, 1, {8}});
+    p->edit = add_field(out, o->edits, (dt_field){"edit", DT_DTYPE_I32, 1, {DT_EDIT_INTS}});
     p->mix = add_field(out, mix, (dt_field){"mix", DT_DTYPE_I32, 1, {DT_MIX_INTS}});
     p->partner = add_field(out, p->mixed, (dt_field){.name = "partner", .dtype = DT_DTYPE_I32});
     p->share = add_field(out, p->mixed, (dt_field){.name = "share", .dtype = DT_DTYPE_F32});
@@ -213,6 +216,14 @@ static dt_status reader_new(void *state, void **out) {
     return status;
 }
 
+/* What the device does to the colours. */
+static void fill_edits(const reader *r, const dt_row *row) {
+    const dt_draws *d = dt_fetcher_draws(r->fetcher);
+    dt_edit_row e = {.n = d->n_edit};
+    memcpy(e.edit, d->edit, (size_t)d->n_edit * sizeof e.edit[0]);
+    memcpy(row->data[r->plan->edit], &e, sizeof e);
+}
+
 /* What follows the pixels: the row's part in mixing. */
 static void fill_mix(const reader *r, const dt_row *row) {
     const images_plan *p = r->plan;
@@ -239,6 +250,7 @@ static dt_status fetch(void *arg, uint64_t epoch, int64_t sample, const dt_row *
         DT_TRY(dt_fetch(r->fetcher, &of, row->data[IMAGE], row->data[LABEL],
                         p->aug >= 0 ? row->data[p->aug] : NULL));
     }
+    if (p->edit >= 0) fill_edits(r, row);
     if (p->mix >= 0) fill_mix(r, row);
     return DT_OK;
 }
@@ -251,6 +263,7 @@ static void empty(void *state, const dt_row *row) {
     memset(row->data[IMAGE], 0, (size_t)p->image_bytes);
     *(int32_t *)row->data[LABEL] = -1;
     if (p->aug >= 0) memcpy(row->data[p->aug], numbers, sizeof numbers);
+    if (p->edit >= 0) memset(row->data[p->edit], 0, sizeof(dt_edit_row));
 }
 
 static const int64_t *checksums(const dt_dataset *d, int64_t shard, int64_t *n) {

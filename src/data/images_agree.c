@@ -166,7 +166,7 @@ int64_t dt_data_image_side(const dt_data_options *o, bool training) {
 }
 
 dt_status dt_data_image_input(const dt_data_options *o, const dt_augment_options *a, int64_t classes,
-                              const dt_dataset_info *info, bool training, bool device_crops,
+                              const dt_dataset_info *info, bool training, bool on_device,
                               dt_image_input *out) {
     const int64_t side = dt_data_image_side(o, training);
     *out = (dt_image_input){
@@ -176,8 +176,8 @@ dt_status dt_data_image_input(const dt_data_options *o, const dt_augment_options
         .classes = classes > 0 ? classes : info->n_classes,
         /* Raw images of one size can be cropped on the device from what is stored: less work for
                              * the host's threads. */
-        .source_crop =
-            device_crops && !info->jpeg && a->crop == DT_CROP_RANDOM_RESIZED && !dt_augment_edits(a),
+        .source_crop = on_device && !info->jpeg && a->crop == DT_CROP_RANDOM_RESIZED && !dt_augment_edits(a),
+        .edits = training && on_device && dt_augment_edits_colours(a),
         .src_height = info->height,
         .src_width = info->width};
     if (info->jpeg && o->image_size == 0)

@@ -105,6 +105,20 @@ static dt_status mpi_allreduce_begin(dt_comm *c, void *buf, int64_t n_elem, dt_d
     return DT_OK;
 }
 
+static dt_status mpi_sum_now(dt_comm *c, double *values, int64_t n_elem) {
+    dt_mpi *m = dt_mpi_of(c);
+    for (int64_t at = 0; at < n_elem && c->world > 1; at += call_elem_max) {
+        const int n = (int)dt_min_i64(call_elem_max, n_elem - at);
+        MPI_Request req;
+        dt_status status;
+        DT_MPI_CALL(m, status,
+                    MPI_Iallreduce(MPI_IN_PLACE, values + at, n, MPI_DOUBLE, MPI_SUM, m->step, &req));
+        if (status == DT_OK) status = dt_mpi_finish(m, &req, 1, "sum over ranks within a step");
+        if (status != DT_OK) return status;
+    }
+    return DT_OK;
+}
+
 /* ---- end ---- */
 
 static void *abort_watch(void *arg) {
@@ -163,6 +177,7 @@ void dt_comm_fini(dt_comm *mpi) {
     MPI_Op_free(&m->sum_f16);
     MPI_Op_free(&m->sum_bf16);
     MPI_Comm_free(&m->reduce);
+    MPI_Comm_free(&m->step);
     MPI_Comm_free(&m->control);
     MPI_Comm_free(&m->roll);
     MPI_Comm_free(&m->ending);
@@ -292,6 +307,7 @@ static dt_status set_up(dt_mpi *m) {
     m->base.world = world;
     if (world == 1) DT_TRY(check_lone_rank());
     DT_TRY(dup_world(m, &m->reduce));
+    DT_TRY(dup_world(m, &m->step));
     DT_TRY(dup_world(m, &m->control));
     DT_TRY(dup_world(m, &m->roll));
     DT_TRY(dup_world(m, &m->ending));
@@ -322,6 +338,7 @@ static dt_status init(int *argc, char ***argv, dt_comm **out) {
                         .local_world = 1,
                         .device_memory = false,
                         .allreduce_begin = mpi_allreduce_begin,
+                        .sum_now = mpi_sum_now,
                         .progress = mpi_progress,
                         .wait = mpi_wait,
                         .ended = mpi_ended,

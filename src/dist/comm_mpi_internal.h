@@ -18,6 +18,7 @@ enum { DT_MPI_PENDING_MAX = 64, DT_MPI_HOST_MAX = 64 };
 typedef struct dt_mpi {
     dt_comm base;
     MPI_Comm reduce;  /* gradient reductions: their order must not depend on agreement calls */
+    MPI_Comm step;    /* sums within a step: so must theirs */
     MPI_Comm control; /* agreement and broadcasts */
     MPI_Comm roll;    /* roll call of ranks after a timeout */
     MPI_Comm ending;  /* agreement of failing ranks, while others may be in any other call */

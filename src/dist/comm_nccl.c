@@ -219,6 +219,7 @@ dt_status dt_comm_nccl_create(dt_comm *mpi, dt_backend *be, double timeout_s, dt
     s->base.name = "nccl";
     s->base.device_memory = true;
     s->base.allreduce_begin = nccl_allreduce;
+    s->base.sum_now = NULL;
     s->base.progress = nccl_progress;
     s->base.wait = nccl_wait;
     s->base.release = nccl_release;

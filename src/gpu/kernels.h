@@ -33,6 +33,10 @@ typedef struct dt_gpu_input_args {
 } dt_gpu_input_args;
 cudaError_t dt_gpu_input(dt_dtype t, const dt_gpu_input_args *a, cudaStream_t s);
 
+/* edit.cu: image, out u8 [n, n_pixel, channels], channels 1 or 3; edits: dt_edit_row [n], core/edit.h. */
+cudaError_t dt_gpu_edit(const uint8_t *image, const void *edits, uint8_t *out, int64_t n, int64_t n_pixel,
+                        int32_t channels, cudaStream_t s);
+
 /* jpeg_crop.cu: what of a decoded file becomes which row of the batch; the terms of data/jpeg_device.h. */
 typedef struct dt_gpu_crop {
     const uint8_t *image; /* [Hs,Ws,C] */
@@ -84,6 +88,18 @@ typedef struct dt_gpu_bn_finalize_args {
 cudaError_t dt_gpu_bn_finalize(const dt_gpu_bn_finalize_args *a, cudaStream_t s);
 cudaError_t dt_gpu_bn_fold(const float *gamma, const float *beta, const float *rmean, const float *rvar,
                            float *scale, float *shift, int64_t c, float eps, cudaStream_t s);
+
+/* bn_sync.cu: BN_SYNC and BN_SYNC_GRAD, before and after the sum over ranks. */
+typedef struct dt_gpu_bn_sync_args {
+    const float *in; /* [2,C], of a gradient [3,C] */
+    float *out;
+    double *sum;   /* [2,C] */
+    double weight; /* of this rank */
+    int64_t c;
+    bool grad, stats_are_sums;
+} dt_gpu_bn_sync_args;
+cudaError_t dt_gpu_bn_sync_part(const dt_gpu_bn_sync_args *a, cudaStream_t s);
+cudaError_t dt_gpu_bn_sync_all(const dt_gpu_bn_sync_args *a, cudaStream_t s);
 
 /* bn_reduce.cu: column reductions in two stages; the second adds the partial sums in a fixed order. */
 int64_t dt_gpu_reduce_bytes(const dt_gpu *gpu, dt_dtype t, int64_t rows, int64_t c); /* workspace */

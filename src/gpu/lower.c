@@ -14,6 +14,13 @@ static void *in(const dt_bound *k, int32_t i) {
     return k->b.in[i];
 }
 
+static dt_status run_edit(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    const int64_t *dim = k->prep->in_dim;
+    (void)cu;
+    return dt_launch_status(
+        dt_gpu_edit(in(k, 0), in(k, 1), k->b.out[0], dim[0], dim[1] * dim[2], (int32_t)dim[3], s), k);
+}
+
 static dt_status run_input(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     (void)cu;
     const dt_prep *p = k->prep;
@@ -574,6 +581,29 @@ static dt_status run_bn_finalize(dt_cuda *cu, const dt_bound *k, cudaStream_t s)
     return dt_launch_status(dt_gpu_bn_finalize(&a, s), k);
 }
 
+static dt_status prepare_bn_sync(dt_cuda *cu, const dt_graph *g, const dt_node *n, dt_prep *p) {
+    (void)cu, (void)g, (void)n;
+    (void)dt_prep_take(p, 2 * p->c * (int64_t)sizeof(double));
+    return DT_OK;
+}
+
+static dt_status run_bn_sync(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+    const dt_norm_attr *t = &k->prep->node.attr.norm;
+    const dt_ranks *ranks = k->b.ranks;
+    const dt_gpu_bn_sync_args a = {.in = in(k, 0),
+                                   .out = k->b.out[0],
+                                   .sum = k->b.workspace,
+                                   .weight =
+                                       (t->stats_are_sums ? 1.0 : (double)t->rows) / (double)t->rows_all,
+                                   .c = k->prep->c,
+                                   .grad = k->prep->node.op == DT_OP_BN_SYNC_GRAD,
+                                   .stats_are_sums = t->stats_are_sums};
+    (void)cu;
+    DT_TRY(dt_launch_status(dt_gpu_bn_sync_part(&a, s), k));
+    if (ranks && ranks->sum) DT_TRY(ranks->sum(ranks->arg, a.sum, 2 * a.c, (dt_stream *)s));
+    return dt_launch_status(dt_gpu_bn_sync_all(&a, s), k);
+}
+
 static dt_status run_bn_fold(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     (void)cu;
     return dt_launch_status(dt_gpu_bn_fold(in(k, 0), in(k, 1), in(k, 2), in(k, 3), k->b.out[0], k->b.out[1],
@@ -667,6 +697,7 @@ static dt_status run_bn_dx(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
 
 /* BATCHNORM has no row: it is split before lowering. */
 static const dt_lower_row TABLE[] = {
+    [DT_OP_EDIT] = {"edit", NULL, NULL, run_edit},
     [DT_OP_INPUT] = {"input", NULL, NULL, run_input},
     [DT_OP_CONV] = {"conv", dt_lower_conv_prepare, dt_lower_conv_bind, dt_lower_conv_run},
     [DT_OP_DENSE] = {"dense", dt_lower_dense_prepare, NULL, dt_lower_dense_run},
@@ -705,6 +736,8 @@ static const dt_lower_row TABLE[] = {
     [DT_OP_BN_FINALIZE] = {"bn_finalize", NULL, NULL, run_bn_finalize},
     [DT_OP_BN_FOLD] = {"bn_fold", NULL, NULL, run_bn_fold},
     [DT_OP_BN_APPLY] = {"bn_apply", NULL, NULL, run_bn_apply},
+    [DT_OP_BN_SYNC] = {"bn_sync", prepare_bn_sync, NULL, run_bn_sync},
+    [DT_OP_BN_SYNC_GRAD] = {"bn_sync_grad", prepare_bn_sync, NULL, run_bn_sync},
     [DT_OP_GRAM] = {"gram", dt_lower_gram_prepare, NULL, dt_lower_gram_run},
     [DT_OP_GRAM_CROSS] = {"gram_cross", dt_lower_gram_prepare, NULL, dt_lower_gram_run},
     [DT_OP_BN_GRAM] = {"bn_gram", dt_lower_gram_prepare, NULL, dt_lower_bn_gram_run},

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/edit.h"
 #include "core/mix.h"
 #include "core/op.h"
 
@@ -46,7 +47,12 @@ dt_vid dt_build_image(dt_builder *b, const dt_model_input *in) {
                  .input.padded_c = (int32_t)in->padded_channels};
     memcpy(t.input.mean, in->mean, sizeof t.input.mean);
     memcpy(t.input.stddev, in->stddev, sizeof t.input.stddev);
-    return dt_build_op(b, "input", DT_OP_INPUT, &t, 3, (dt_vid[]){image, aug, mix});
+    dt_vid pixels = image;
+    if (in->edits) {
+        const dt_vid edit = add_input(b, "edit", DT_DTYPE_I32, 2, (int64_t[]){n, DT_EDIT_INTS});
+        pixels = dt_build_op(b, "edited", DT_OP_EDIT, NULL, 2, (dt_vid[]){image, edit});
+    }
+    return dt_build_op(b, "input", DT_OP_INPUT, &t, 3, (dt_vid[]){pixels, aug, mix});
 }
 
 /* Channels that carry data: those of the stored image at the input, all of them elsewhere. */

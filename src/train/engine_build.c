@@ -41,6 +41,14 @@ dt_status dt_division_make(const dt_config *c, int32_t rank, int32_t world, dt_d
             "train.micro_batch to a divisor of at most %lld, or start fewer ranks",
             (long long)batch, (long long)micro, (long long)out->n_micro_all, world,
             (long long)(batch / world));
+    if (c->train.sync_batch_norm && out->n_micro_all % world != 0)
+        return dt_fail(
+            DT_ERR_CONFIG,
+            "train.sync_batch_norm: the %lld micro-batches of a step do not go evenly into %d ranks, which "
+            "wait "
+            "for each other at every batch norm: choose train.micro_batch so that train.global_batch / "
+            "train.micro_batch is a multiple of %d, or another number of ranks",
+            (long long)out->n_micro_all, world, world);
     out->n_micro = out->n_micro_all / world + (rank < out->n_micro_all % world ? 1 : 0);
     out->rows = batch / out->n_micro_all + (rank < batch % out->n_micro_all ? 1 : 0);
     out->eval_rows =
@@ -70,6 +78,7 @@ static dt_status model_input(const dt_engine *e, const dt_dataset_info *d, int64
     in->padded_channels = e->any_gpu ? dt_round_up(image.channels, 4) : image.channels;
     in->classes = image.classes;
     in->source_crop = image.source_crop;
+    in->edits = image.edits;
     in->mix_rows = training && dt_augment_has_mix_rows(&c->augment);
     in->mixed = training && dt_augment_mixes(&c->augment);
     in->src_height = image.src_height;
@@ -128,6 +137,11 @@ static dt_status keep_scores(dt_graph *g) {
     return dt_graph_keep(g, DT_ENGINE_TARGETS, n->in[DT_LOSS_IN_TARGET]);
 }
 
+/* Whether batch statistics are those of all ranks. */
+static bool syncs(const dt_engine *e) {
+    return e->config->train.sync_batch_norm && e->train && e->comm && e->comm->world > 1;
+}
+
 /* The programs, prepared but without memory. */
 static dt_status compile(dt_engine *e, const dt_dataset_info *data, FILE *tell) {
     const dt_config *c = e->config;
@@ -138,6 +152,8 @@ static dt_status compile(dt_engine *e, const dt_dataset_info *data, FILE *tell) 
                                            .decay_all = c->optim.decay_bn_and_bias,
                                            /* Evaluation has all of them on the axis. */
                                            .groups = e->train ? &e->groups : NULL},
+                                  .rows = e->division.rows,
+                                  .rows_all = syncs(e) ? e->division.global_batch / e->division.n_micro : 0,
                                   .recompute = e->recompute,
                                   .recompute_flops = &e->recompute_flops,
                                   .check = refuse_hopeless,
@@ -274,6 +290,19 @@ static dt_status create_reducer(dt_engine *e) {
     return dt_reducer_set_extra(e->reducer, e->store->arena[DT_ARENA_METRIC], DT_METRIC_SUMMED);
 }
 
+/* What BN_SYNC and its gradient call. */
+static dt_status create_sums(dt_engine *e) {
+    const dt_graph *g = e->program->graph;
+    int64_t n_max = 0;
+    for (dt_nid i = 0; i < g->n_node; i++)
+        if (g->node[i].op == DT_OP_BN_SYNC || g->node[i].op == DT_OP_BN_SYNC_GRAD)
+            n_max = dt_max_i64(n_max, 2 * g->value[g->node[i].out[0]].dim[1]);
+    if (n_max == 0) return DT_OK;
+    DT_TRY(dt_sums_create(e->comm, e->be, n_max, &e->sums));
+    e->be->ranks = (dt_ranks){dt_sums_run, e->sums};
+    return DT_OK;
+}
+
 /* Pinned rings and, on a device, the staging of inputs. */
 static dt_status create_rings(dt_engine *e) {
     dt_backend *be = e->be;
@@ -365,6 +394,7 @@ dt_status dt_engine_create(const dt_engine_options *o, dt_engine **out) {
     DT_TRY_GOTO(st, create_rings(e), fail);
     DT_TRY_GOTO(st, dt_engine_state_setup(e), fail);
     if (e->train) DT_TRY_GOTO(st, create_reducer(e), fail);
+    if (syncs(e)) DT_TRY_GOTO(st, create_sums(e), fail);
     return DT_OK;
 fail:
     *out = NULL;
@@ -378,6 +408,8 @@ void dt_engine_destroy(dt_engine *e) {
     for (int i = 0; i < 2; i++)
         if (e->captured[i]) be->capture_free(be, e->captured[i]);
     dt_reducer_destroy(e->reducer);
+    if (e->sums) be->ranks = (dt_ranks){0};
+    dt_sums_destroy(e->sums);
     dt_engine_state_teardown(e);
     dt_upload_destroy(e->upload, be);
     for (int i = 0; i < ENGINE_STAGES; i++) {

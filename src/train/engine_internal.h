@@ -3,6 +3,7 @@
 #define DT_TRAIN_ENGINE_INTERNAL_H
 
 #include "core/pass.h"
+#include "dist/sums.h"
 #include "train/engine.h"
 
 enum { ENGINE_RING = DT_METRIC_LAG_MAX + 2, ENGINE_STAGES = 2, ENGINE_FEEDS = DT_FEEDS_MAX + 1 };
@@ -37,6 +38,7 @@ struct dt_engine {
     dt_vid input[2][DT_FIELDS_MAX]; /* what each reads: of training, of evaluation */
     int32_t n_input[2];
     dt_reducer *reducer; /* NULL in a world of one */
+    dt_sums *sums;       /* of batch statistics; NULL where ranks have their own */
     bool accumulate;
     dt_kernel accum[DT_BUCKETS_MAX], sumsq, update, average, scale, cast; /* average: of the statistics */
     bool in_last;      /* the micro-batch being enqueued ends the step */

@@ -70,6 +70,11 @@ static const dt_key_row train_keys[] = {
     {CHOICE("precision", precision, precision_names), MATHS, .fallback = "fp32",
      .help =
          "Arithmetic of forward and backward; weights are kept in fp32 throughout. The CPU computes in fp32"},
+    {BOOL("sync_batch_norm", sync_batch_norm), LATER_MATHS, .fallback = "false",
+     .help =
+         "Batch norm's statistics, and their gradient, are those of the samples that all ranks have in this "
+         "forward pass, as PyTorch's SyncBatchNorm has them: the whole batch without micro_batch. Ranks wait "
+         "for each other at every batch norm. Without effect on one rank"},
     {FLOAT("label_smoothing", label_smoothing, 0, 1), .flags = DT_KEY_MATHS | DT_KEY_OPEN_MAX,
      .fallback = "0.0",
      .only =

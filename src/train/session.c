@@ -248,6 +248,7 @@ static dt_loader_options loader_options(const dt_session *s, bool eval, int64_t 
         .dataset = eval ? s->val_data : s->train_data,
         .eval = eval,
         .source_crop = dt_graph_input(p->graph, "aug") >= 0,
+        .edits = dt_graph_input(p->graph, "edit") >= 0,
         .whole_batches = s->inputs,
         .forgiving = s->inputs,
         .compressed = dt_data_device_decodes(&c->data, eval ? s->val_data : s->train_data),

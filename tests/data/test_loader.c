@@ -344,6 +344,47 @@ static void test_edited(void **state) {
     dt_dataset_close(f.data);
 }
 
+/* For a device: images as they were, with rows that say what becomes of their colours. */
+static void test_edits_of_a_device(void **state) {
+    (void)state;
+    enum { STORED = 24, BATCH = 8, C = 3, BYTES = STORED * STORED * C };
+    fixture f = open_fixture(make_photos("device_edits", DT_STORE_RAW, 20, STORED, STORED));
+    dt_loader_options o = train_options(&f, BATCH, 1, 0, 1, 2);
+    dt_loader *edited, *rows, *none;
+    dt_augment_options more = f.config.augment;
+    dt_editor *e;
+    int64_t n_edit = 0;
+    more.brightness = more.contrast = more.saturation = 0.4, more.hue = 0.1, more.grayscale = 0.3;
+    o.augment = &more;
+    assert_ok(dt_editor_new(&e));
+    assert_ok(dt_loader_open(&o, &edited));
+    o.edits = true;
+    assert_ok(dt_loader_open(&o, &rows));
+    for (int step = 0; step < 5; step++) {
+        dt_batch b, r;
+        assert_ok(dt_loader_next(edited, &b, NULL));
+        assert_ok(dt_loader_next(rows, &r, NULL));
+        const dt_edit_row *row = dt_batch_field(&r, "edit");
+        assert_true(row && !dt_batch_field(&b, "edit"));
+        for (int64_t i = 0; i < BATCH; i++) {
+            uint8_t *image = batch_image(&r) + i * BYTES;
+            assert_memory_not_equal(image, batch_image(&b) + i * BYTES, BYTES);
+            assert_ok(dt_edit_image(e, row[i].edit, row[i].n, 0, image, STORED, STORED, C));
+            assert_memory_equal(image, batch_image(&b) + i * BYTES, BYTES);
+            n_edit += row[i].n;
+        }
+        dt_loader_release(edited, &b);
+        dt_loader_release(rows, &r);
+    }
+    assert_true(n_edit > 4 * 40 && n_edit < 5 * 40);
+    dt_loader_close(edited);
+    dt_loader_close(rows);
+    dt_editor_free(e);
+    more.policy = DT_POLICY_TRIVIALAUGMENT, more.policy_bins = 31;
+    assert_fails(dt_loader_open(&o, &none), DT_ERR_INTERNAL, "no more than colours");
+    dt_dataset_close(f.data);
+}
+
 static void test_early_close(void **state) {
     (void)state;
     fixture f = open_fixture(make_numbered("close", N, SIDE, 1000));
@@ -556,21 +597,14 @@ static void test_check(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_partition),
-        cmocka_unit_test(test_resume),
-        cmocka_unit_test(test_eval_once),
-        cmocka_unit_test(test_augmented_bytes),
-        cmocka_unit_test(test_source_crop),
-        cmocka_unit_test(test_mixed),
-        cmocka_unit_test(test_edited),
-        cmocka_unit_test(test_early_close),
-        cmocka_unit_test(test_slot_memory),
-        cmocka_unit_test(test_damaged_sample),
-        cmocka_unit_test(test_file_becomes_shorter),
-        cmocka_unit_test(test_refused_options),
-        cmocka_unit_test(test_chunked),
-        cmocka_unit_test(test_label_types),
-        cmocka_unit_test(test_many_shards),
+        cmocka_unit_test(test_partition),       cmocka_unit_test(test_resume),
+        cmocka_unit_test(test_eval_once),       cmocka_unit_test(test_augmented_bytes),
+        cmocka_unit_test(test_source_crop),     cmocka_unit_test(test_mixed),
+        cmocka_unit_test(test_edited),          cmocka_unit_test(test_edits_of_a_device),
+        cmocka_unit_test(test_early_close),     cmocka_unit_test(test_slot_memory),
+        cmocka_unit_test(test_damaged_sample),  cmocka_unit_test(test_file_becomes_shorter),
+        cmocka_unit_test(test_refused_options), cmocka_unit_test(test_chunked),
+        cmocka_unit_test(test_label_types),     cmocka_unit_test(test_many_shards),
         cmocka_unit_test(test_check),
     };
     return cmocka_run_group_tests(tests, make_scratch, remove_scratch);

@@ -42,6 +42,13 @@ for dir in to-cpu to-gpu; do
     close_losses all-gpu $dir 0.05
 done
 
+# Colours are edited on the GPU, of the loader's draws and to its bytes.
+colours=("${seed[@]}" augment.brightness=0.4 augment.contrast=0.4 augment.erase=0.3)
+train_ok 1 colours-gpu.log "${gpu[@]}" train.precision=fp32 "${colours[@]}" run.out_dir=colours-gpu
+train_ok 1 colours-cpu.log "${common[@]}" "${colours[@]}" run.out_dir=colours-cpu
+close_losses colours-gpu colours-cpu 1e-4 10
+if (close_losses all-gpu colours-gpu 1e-3 10) >/dev/null; then fail "colours make no difference"; fi
+
 # Predictions: what evaluation counts, and in fp32 what the CPU says.
 for precision in fp32 tf32 fp16; do
     dir=$precision

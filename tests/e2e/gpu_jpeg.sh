@@ -20,4 +20,14 @@ train_ok 1 rest.log "${common[@]}" data.decoder=nvjpeg run.out_dir=half
 expect rest.log '^resuming .* at step 13' 1
 sed -i -E '/"eval", "step": 13,/d' half/metrics.jsonl
 same_run gpu half
+
+# Colours are edited by the GPU, as the loader's threads do it: the same draws.
+colours=(augment.brightness=0.4 augment.contrast=0.4 augment.saturation=0.4 augment.hue=0.1 augment.grayscale=0.2)
+train_ok 1 colours.log "${common[@]}" "${colours[@]}" data.decoder=nvjpeg run.out_dir=colours
+train_ok 1 host.log "${common[@]}" "${colours[@]}" data.decoder=cpu run.out_dir=host
+close_losses host colours 0.05 10
+if (close_losses gpu colours 0.001 10) >/dev/null; then fail "colours make no difference"; fi
+train 1 policy.log "${common[@]}" data.decoder=nvjpeg augment.policy=randaugment run.out_dir=policy
+expect_code 2
+expect policy.log 'augment.policy is the loader threads. work'
 pass "losses at step 10: $(field cpu train loss | sed -n 10p), decoded by the GPU $(field gpu train loss | sed -n 10p)"

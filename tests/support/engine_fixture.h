@@ -250,6 +250,8 @@ typedef struct crew {
     dt_comm comm[CREW_MAX];
     crew_range range[CREW_MAX][CREW_RANGES_MAX];
     int32_t n_range[CREW_MAX];
+    double *sum[CREW_MAX];
+    int64_t n_sums; /* of rank 0 */
 } crew;
 
 static inline dt_status crew_begin(dt_comm *c, void *buf, int64_t n_elem, dt_dtype dtype, dt_stream *stream) {
@@ -278,6 +280,20 @@ static inline dt_status crew_wait(dt_comm *c, dt_stream *stream) {
         }
     pthread_barrier_wait(&w->barrier);
     w->n_range[c->rank] = 0;
+    return DT_OK;
+}
+
+static inline dt_status crew_sum_now(dt_comm *c, double *values, int64_t n) {
+    crew *w = c->impl;
+    w->sum[c->rank] = values;
+    pthread_barrier_wait(&w->barrier);
+    for (int64_t i = 0; c->rank == 0 && i < n; i++) {
+        double sum = 0;
+        for (int32_t r = 0; r < w->world; r++) sum += w->sum[r][i];
+        for (int32_t r = 0; r < w->world; r++) w->sum[r][i] = sum;
+    }
+    w->n_sums += c->rank == 0;
+    pthread_barrier_wait(&w->barrier);
     return DT_OK;
 }
 
@@ -327,6 +343,7 @@ static inline dt_ckpt crew_train(crew *w, int32_t world, const crew_work *work, 
                                .local_rank = k,
                                .local_world = world,
                                .allreduce_begin = crew_begin,
+                               .sum_now = crew_sum_now,
                                .progress = crew_progress,
                                .wait = crew_wait,
                                .impl = w};

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/edit.h"
 #include "core/mix.h"
 #include "core/broadcast.h"
 #include "core/graph.h"
@@ -110,6 +111,28 @@ static inline double oracle_erased(const oracle_node *x, const dt_mix *m, int64_
     const double u = ((double)(word.v[c / 2 * 2] >> 8) + 1) * 0x1p-24;
     const double turn = 2 * M_PI * (double)(word.v[c / 2 * 2 + 1] >> 8) * 0x1p-24;
     return sqrt(-2 * log(u)) * (c % 2 ? sin(turn) : cos(turn));
+}
+
+/* By the arithmetic that all share: torchvision's bytes are compared elsewhere. */
+static inline void oracle_edit(oracle_node *x) {
+    const dt_value *v = oracle_in(x, 0);
+    const int64_t n_pixel = v->dim[1] * v->dim[2], n_c = v->dim[3];
+    uint8_t *image = check_alloc((size_t)(n_pixel * n_c));
+    for (int64_t n = 0; n < v->dim[0]; n++) {
+        int32_t whole[DT_EDIT_INTS];
+        dt_edit_row row;
+        for (int32_t i = 0; i < DT_EDIT_INTS; i++) whole[i] = (int32_t)x->in[1][n * DT_EDIT_INTS + i];
+        memcpy(&row, whole, sizeof row);
+        for (int64_t i = 0; i < n_pixel * n_c; i++) image[i] = (uint8_t)x->in[0][n * n_pixel * n_c + i];
+        for (int32_t k = 0; k < row.n; k++) {
+            double sum = 0;
+            for (int64_t p = 0; p < n_pixel; p++) sum += dt_edit_counted(image + p * n_c, (int32_t)n_c);
+            for (int64_t p = 0; p < n_pixel; p++)
+                dt_edit_pixel(row.edit[k], (float)(sum / (double)n_pixel), (int32_t)n_c, image + p * n_c);
+        }
+        for (int64_t i = 0; i < n_pixel * n_c; i++) x->out[0][n * n_pixel * n_c + i] = image[i];
+    }
+    free(image);
 }
 
 static inline void oracle_input(oracle_node *x) {
@@ -292,6 +315,23 @@ static inline void oracle_bn_finalize(oracle_node *x) {
         oracle_running(x, rows, mean, var, &x->in[3][k], &x->in[4][k]);
         oracle_scale_shift(x, mean, var, k, x->in[1], x->in[2], x->out);
     }
+}
+
+/* Of ranks that bring nothing. */
+static inline void oracle_bn_sync(oracle_node *x) {
+    const int64_t n_c = x->c;
+    const dt_norm_attr *t = &x->t->norm;
+    for (int64_t k = 0; k < n_c; k++) {
+        double mean = x->in[0][k], square = x->in[0][n_c + k] + (t->stats_are_sums ? 0 : mean * mean);
+        const double rows = t->stats_are_sums ? 1 : t->rows;
+        mean *= rows / t->rows_all, square *= rows / t->rows_all;
+        x->out[0][k] = mean, x->out[0][n_c + k] = fmax(square - mean * mean, 0);
+    }
+}
+
+static inline void oracle_bn_sync_grad(oracle_node *x) {
+    const double part = (double)x->t->norm.rows / (double)x->t->norm.rows_all;
+    for (int64_t k = 0; k < 3 * x->c; k++) x->out[0][k] = x->in[0][k] * (k < x->c ? 1 : part);
 }
 
 static inline void oracle_bn_fold(oracle_node *x) {
@@ -1254,6 +1294,7 @@ static inline void oracle_call(oracle_node *x) {
 }
 
 static void (*const oracle_table[DT_OP_COUNT])(oracle_node *x) = {
+    [DT_OP_EDIT] = oracle_edit,
     [DT_OP_INPUT] = oracle_input,
     [DT_OP_CONV] = oracle_conv,
     [DT_OP_DENSE] = oracle_dense,
@@ -1292,6 +1333,8 @@ static void (*const oracle_table[DT_OP_COUNT])(oracle_node *x) = {
     [DT_OP_CALL] = oracle_call,
     [DT_OP_BN_STATS] = oracle_bn_stats,
     [DT_OP_BN_FINALIZE] = oracle_bn_finalize,
+    [DT_OP_BN_SYNC] = oracle_bn_sync,
+    [DT_OP_BN_SYNC_GRAD] = oracle_bn_sync_grad,
     [DT_OP_BN_FOLD] = oracle_bn_fold,
     [DT_OP_BN_APPLY] = oracle_bn_apply,
     [DT_OP_CONV_DGRAD] = oracle_conv,

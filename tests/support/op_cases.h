@@ -4,6 +4,7 @@
 #define DT_TEST_OP_CASES_H
 
 #include "core/call.h"
+#include "core/edit.h"
 #include "core/mix.h"
 #include "core/pass.h"
 #include "core/rng.h"
@@ -42,6 +43,7 @@ typedef enum op_kind {
     IN_POSITION, /* u8 position within attr.window.kernel */
     IN_WINDOW,   /* i32 [N,8] windows inside input 0; every second flipped */
     IN_MIX,      /* i32 [N,DT_MIX_INTS]: rows alone, mixed, cut, erased to 0 and to noise */
+    IN_EDIT,     /* i32 [N,DT_EDIT_INTS]: none, each edit alone, all in some order, one twice */
     IN_K_LENGTH, /* i32 lengths of sequences as input 0's second dimension, all kinds of them, some too long */
     IN_Q_LENGTH, /* the same, none 0 */
     IN_SEGMENT,  /* i32 documents of 1 to 5 positions, ascending */
@@ -180,6 +182,10 @@ static const op_case op_case_table[] = {
      .op = DT_OP_INPUT,
      .attr = {.input.size = {9, 300}, .input.padded_c = 4, OP_NORMAL},
      .in = {{IN_BYTE, {2, 17, 90, 3}}, {IN_WINDOW, {2, 8}}}},
+
+    {.name = "edit rgb", .op = DT_OP_EDIT, .in = {{IN_BYTE, {25, 9, 13, 3}}, {IN_EDIT, {25, DT_EDIT_INTS}}}},
+    {.name = "edit gray", .op = DT_OP_EDIT, .in = {{IN_BYTE, {13, 7, 10, 1}}, {IN_EDIT, {13, DT_EDIT_INTS}}}},
+    {.name = "edit large", .op = DT_OP_EDIT, .in = {{IN_BYTE, {9, 65, 67, 3}}, {IN_EDIT, {9, DT_EDIT_INTS}}}},
 
     {.name = "conv 3x3",
      .op = DT_OP_CONV,
@@ -567,6 +573,26 @@ static const op_case op_case_table[] = {
      .op = DT_OP_BN_FINALIZE,
      .attr = {OP_BN, .norm.rows = 2, .norm.stats_are_sums = true},
      .in = {{IN_POS, {2, 7}}, {IN_POS, {7}}, {IN_VEC, {7}}, {IN_VEC, {7}}, {IN_POS, {7}}}},
+    {.name = "bn_sync",
+     .op = DT_OP_BN_SYNC,
+     .attr = {.norm.rows = 6, .norm.rows_all = 8},
+     .in = {{IN_POS, {2, 70}}},
+     .free_dim = 1},
+    {.name = "bn_sync many",
+     .op = DT_OP_BN_SYNC,
+     .attr = {.norm.rows = 12, .norm.rows_all = 12},
+     .in = {{IN_POS, {2, 1100}}},
+     .free_dim = 1},
+    {.name = "bn_sync sums",
+     .op = DT_OP_BN_SYNC,
+     .attr = {.norm.rows = 1, .norm.rows_all = 2, .norm.stats_are_sums = true},
+     .in = {{IN_POS, {2, 300}}},
+     .free_dim = 1},
+    {.name = "bn_sync_grad",
+     .op = DT_OP_BN_SYNC_GRAD,
+     .attr = {.norm.rows = 3, .norm.rows_all = 9},
+     .in = {{IN_VEC, {3, 300}}},
+     .free_dim = 1},
     {.name = "bn_fold",
      .op = DT_OP_BN_FOLD,
      .attr = {OP_BN},
@@ -2423,6 +2449,7 @@ static inline dt_dtype op_in_dtype(op_kind kind, dt_dtype compute) {
     case IN_WINDOW:
     case IN_PIXEL:
     case IN_MIX:
+    case IN_EDIT:
     case IN_LENGTH:
     case IN_K_LENGTH:
     case IN_Q_LENGTH:
@@ -2510,6 +2537,17 @@ static inline void op_fill_mix(const op_case *c, int64_t row, dt_mix *m) {
     if (row % 4 == 0) m->box = (dt_box){h / 3, w / 4, h - 1, w};
     if (row % 5 == 1 || row % 5 == 2) m->erase = (dt_box){0, w / 3, h / 2, w - 1};
     m->noise = row % 5 == 2, m->key[0] = (uint32_t)row + 3, m->key[1] = 77;
+}
+
+/* Likewise: the bits of these factors are few. */
+static inline void op_fill_edit(int64_t row, dt_edit_row *e) {
+    static const dt_edit all[] = {{DT_EDIT_BRIGHTNESS, 1.375f}, {DT_EDIT_CONTRAST, 0.5f},
+                                  {DT_EDIT_SATURATION, 1.75f},  {DT_EDIT_HUE, -0.125f},
+                                  {DT_EDIT_GRAYSCALE, 0},       {DT_EDIT_CONTRAST, 2.25f},
+                                  {DT_EDIT_HUE, 0.4375f},       {DT_EDIT_SATURATION, 0}};
+    const int64_t n_all = (int64_t)(sizeof all / sizeof all[0]);
+    e->n = (int32_t)(row % (DT_EDIT_ROW_MAX + 1));
+    for (int32_t i = 0; i < e->n; i++) e->edit[i] = all[(row + i * (row % 3 + 1)) % n_all];
 }
 
 /* Host data of input i: floats for 16-bit kinds too, the value's own type for the others; always the same for a case.
@@ -2612,6 +2650,9 @@ static inline void *op_case_data(const op_case *c, int32_t i, dt_dtype round_to)
                 op_fill_mix(c, e / DT_MIX_INTS, &m);
                 memcpy(whole + e, &m, sizeof m);
             }
+            break;
+        case IN_EDIT:
+            if (e % DT_EDIT_INTS == 0) op_fill_edit(e / DT_EDIT_INTS, (dt_edit_row *)(void *)(whole + e));
             break;
         case IN_WINDOW:
             if (e % 8 == 0) op_fill_window(c, e / 8, u, whole + e);

@@ -30,12 +30,21 @@ typedef struct dt_kernel {
     const char *label; /* what it is, for profiles: "conv 3x3/1 64->64 [engine]"; owned like ctx */
 } dt_kernel;
 
+/* Who else runs this program at the same time, each with a part of the batch. */
+typedef struct dt_ranks {
+    /* values += those of the others, n doubles of the device, in the order of `stream`. Every rank calls it, as
+     * often and in the same order. NULL: there is nobody. */
+    dt_status (*sum)(void *arg, double *values, int64_t n, dt_stream *stream);
+    void *arg;
+} dt_ranks;
+
 /* Pointers of a node, given once at bind: in[slot], out[slot], NULL where a slot is empty. The arrays live as
  * long as the kernel may run. */
 typedef struct dt_binding {
     void **in, **out;
     void *workspace;
     const dt_step_params *params; /* device-visible step parameters */
+    const dt_ranks *ranks;        /* the backend's, as they are when it runs */
 } dt_binding;
 
 /* Kernels over a range [offset, offset + n_elem) of the parameter axis, AVERAGE of any array. */
@@ -113,6 +122,7 @@ struct dt_backend {
     int64_t align_bytes;
     dt_device_info info;
     int32_t host_threads; /* host threads this rank may use: its share of the cores */
+    dt_ranks ranks;       /* set by who knows them; none at first */
 
     dt_status (*alloc)(dt_backend *be, dt_memkind kind, int64_t bytes, void **out);
     void (*free)(dt_backend *be, dt_memkind kind, void *ptr);

@@ -20,7 +20,10 @@ typedef struct dt_axis_options {
 
 typedef struct dt_compile_options {
     dt_backend *be;
-    bool fuse;               /* passes that only make it faster */
+    bool fuse; /* passes that only make it faster */
+    int64_t rows,
+        rows_all; /* batch statistics are those of all ranks: rows of this one's and of all's micro-step;
+                                rows_all 0: each rank has its own */
     dt_recompute recompute;  /* of a training graph */
     double *recompute_flops; /* out, what that costs a run of the graph; NULL: not told */
     dt_axis_options axis;    /* of a training graph */

@@ -112,6 +112,7 @@ typedef struct dt_window_attr {
 
 typedef struct dt_norm_attr {
     int32_t rows;        /* that batch statistics cover */
+    int32_t rows_all;    /* BN_SYNC, BN_SYNC_GRAD: on all ranks, of which `rows` are this one's */
     float eps, momentum; /* momentum: weight of the new batch statistic */
     bool relu;           /* ends in a ReLU */
     int32_t groups;      /* GROUPNORM */

@@ -3,6 +3,7 @@
 #define DT_CORE_OP_LIST_H
 
 #define DT_OP_LIST(OP)                                                                                       \
+    OP(EDIT, edit)                                                                                           \
     OP(INPUT, input)                                                                                         \
     OP(CONV, conv)                                                                                           \
     OP(DENSE, dense)                                                                                         \
@@ -42,6 +43,9 @@
     OP(BN_FINALIZE, bn_finalize)                                                                             \
     OP(BN_FOLD, bn_fold)                                                                                     \
     OP(BN_APPLY, bn_apply)                                                                                   \
+    /* made by the pass sync_batchnorm */                                                                    \
+    OP(BN_SYNC, bn_sync)                                                                                     \
+    OP(BN_SYNC_GRAD, bn_sync_grad)                                                                           \
     /* made by the pass gram_batchnorm */                                                                    \
     OP(GRAM, gram)                                                                                           \
     OP(GRAM_CROSS, gram_cross)                                                                               \

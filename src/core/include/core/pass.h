@@ -12,6 +12,11 @@ dt_status dt_pass_fuse_bn_act(dt_graph *g);
 /* BATCHNORM into BN_STATS + BN_FINALIZE + BN_APPLY (training) or BN_FOLD + BN_APPLY. After autodiff. */
 dt_status dt_pass_split_batchnorm(dt_graph *g);
 
+/* Batch statistics, and the sums of their gradient, over all ranks of a communicator, of whose rows_all rows of the
+ * micro-step this graph has `rows`: BN_SYNC behind BN_STATS, BN_SYNC_GRAD behind BN_REDUCE where its coefficients
+ * are read. After split, before every fusion. */
+dt_status dt_pass_sync_batchnorm(dt_graph *g, int64_t rows, int64_t rows_all);
+
 /* Batch normalisation of a 1x1 convolution from Gram matrices: with c = x
  * w^T, the statistics of c follow from x^T x, so that the convolution can end in the normalisation, and its
  * gradients from dz^T x, so that neither c nor its gradient is ever in memory. After split, before

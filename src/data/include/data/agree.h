@@ -52,14 +52,15 @@ typedef struct dt_image_input {
     int64_t height, width; /* of the network's input */
     int64_t channels, classes;
     bool source_crop; /* the device crops from stored images of src_height x src_width */
+    bool edits;       /* the device edits colours */
     int64_t src_height, src_width;
     float mean[4], stddev[4];
 } dt_image_input;
 /* Height and width that networks are fed in training, or in evaluation; 0: as stored. */
 int64_t dt_data_image_side(const dt_data_options *o, bool training);
-/* `classes`: as above; `device_crops`: it can, in training. */
+/* `classes`: as above; `on_device`: it crops and edits colours where it can, in training. */
 dt_status dt_data_image_input(const dt_data_options *o, const dt_augment_options *a, int64_t classes,
-                              const dt_dataset_info *info, bool training, bool device_crops,
+                              const dt_dataset_info *info, bool training, bool on_device,
                               dt_image_input *out);
 
 #endif

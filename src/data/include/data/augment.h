@@ -7,6 +7,7 @@
 #ifndef DT_DATA_AUGMENT_H
 #define DT_DATA_AUGMENT_H
 
+#include "core/edit.h"
 #include "core/mix.h"
 #include "core/types.h"
 #include "data/options.h"
@@ -18,33 +19,8 @@ typedef struct dt_window {
     bool flip;
 } dt_window;
 
-/* An operation on the pixels of the cropped image, torchvision's of that name; what `value` is: */
-typedef enum dt_edit_kind {
-    DT_EDIT_BRIGHTNESS = 0, /* factor */
-    DT_EDIT_CONTRAST,       /* factor */
-    DT_EDIT_SATURATION,     /* factor */
-    DT_EDIT_HUE,            /* part of the circle */
-    DT_EDIT_GRAYSCALE,
-    DT_EDIT_SHARPNESS, /* factor */
-    DT_EDIT_POSTERIZE, /* bits left */
-    DT_EDIT_SOLARIZE,  /* level from which on pixels are inverted */
-    DT_EDIT_AUTOCONTRAST,
-    DT_EDIT_EQUALIZE,
-    DT_EDIT_SHEAR_X, /* columns a row */
-    DT_EDIT_SHEAR_Y, /* rows a column */
-    DT_EDIT_SHIFT_X, /* columns, whole */
-    DT_EDIT_SHIFT_Y, /* rows, whole */
-    DT_EDIT_ROTATE,  /* degrees, counter-clockwise */
-    DT_EDIT_COUNT
-} dt_edit_kind;
-
-typedef struct dt_edit {
-    dt_edit_kind kind;
-    float value;
-} dt_edit;
-
 enum {
-    DT_EDITS_MAX = DT_POLICY_OPS_MAX + 5, /* a policy's, four of the colour jitter, grey */
+    DT_EDITS_MAX = DT_POLICY_OPS_MAX + DT_EDIT_ROW_MAX, /* a policy's, four of the colour jitter, grey */
     DT_AUGMENT_KEYS = 14 + DT_POLICY_OPS_MAX
 };
 
@@ -81,8 +57,9 @@ void dt_augment_init(dt_augment *a, const dt_augment_options *o, uint64_t seed, 
 
 /* Whether images are edited, and whether rows are erased or mixed, in training. */
 bool dt_augment_edits(const dt_augment_options *o);
-bool dt_augment_mixes(const dt_augment_options *o);        /* images and labels */
-bool dt_augment_has_mix_rows(const dt_augment_options *o); /* mixes or erases */
+bool dt_augment_edits_colours(const dt_augment_options *o); /* and no more than the op EDIT can */
+bool dt_augment_mixes(const dt_augment_options *o);         /* images and labels */
+bool dt_augment_has_mix_rows(const dt_augment_options *o);  /* mixes or erases */
 
 /* For a stored image of src_h x src_w. The window:
  * pad: the image with `pad` zero pixels on each side, cropped at a uniform position (torchvision RandomCrop).

@@ -65,6 +65,7 @@ typedef struct dt_loader_options {
     bool eval;
     /* Of images, and ignored for other kinds, as is `augment`: */
     bool source_crop;     /* raw data: deliver whole stored images + aug rows; the device crops and flips */
+    bool edits;           /* deliver images before their colours are edited + edit rows; the device edits */
     bool compressed;      /* JPEG data: deliver files + windows, the device decodes (data/jpeg_device.h) */
     int64_t out_h, out_w; /* of delivered images (stored size when source_crop) */
     uint64_t seed;
@@ -87,7 +88,7 @@ typedef struct dt_loader_options {
 enum { DT_ROW_ERROR_BYTES = 512 };
 
 /* Of images the fields are "image" u8 [out_h, out_w, C] (the stored size when source_crop), "label" i32, -1 where
- * a row is padding, and when source_crop "aug" i32 [8] {x0, y0, w, h, flip, 0, 0, 0}; of arrays those of the files,
+ * a row is padding, and when source_crop "aug" i32 [8] {x0, y0, w, h, flip, 0, 0, 0}, when edits "edit" (core/edit.h); of arrays those of the files,
  * zero where a row is padding; of tokens "tokens" i32 [T], "label" i32 [T], the token that follows or, where tokens are masked, the one that stood there, -1
  * where there is none, and
  * where documents are isolated "segment" i32 [T], which document of the row a token is of. Of text with classes a row is a document: "tokens", "label" i32, its class,

@@ -20,6 +20,9 @@ struct dt_comm {
 
     /* In-place sum over ranks. Enqueues (NCCL) or starts (MPI); buf must stay untouched until wait. */
     dt_status (*allreduce_begin)(dt_comm *c, void *buf, int64_t n_elem, dt_dtype dtype, dt_stream *stream);
+    /* values += those of the other ranks, n doubles of host memory; waits for them. Apart from reductions that are
+     * under way. NULL where device_memory. */
+    dt_status (*sum_now)(dt_comm *c, double *values, int64_t n);
     /* Moves pending reductions on; cheap; not collective. */
     dt_status (*progress)(dt_comm *c);
     /* Completes all begun reductions (on a device: makes `stream` wait; does not block the host). Fails with

@@ -34,6 +34,7 @@ typedef struct dt_model_input {
     int32_t n_field;
     bool source_crop; /* the device crops from source images of src_height x src_width */
     int64_t src_height, src_width;
+    bool edits;    /* the device edits colours: field "edit" */
     bool mix_rows; /* images are erased or mixed: field "mix" */
     bool mixed;    /* labels are mixed: fields "partner" and "share" */
     float mean[4], stddev[4];

@@ -39,6 +39,7 @@ typedef struct dt_train_options {
     int64_t global_batch;
     int64_t global_tokens; /* 0: global_batch says it; else that is derived */
     int64_t micro_batch;   /* 0: one micro-batch per rank; else global_batch / micro_batch shards */
+    bool sync_batch_norm;  /* batch statistics are those of all ranks */
     int64_t steps;         /* 0: epochs decide */
     double epochs;
     int64_t precision; /* dt_precision */
