@@ -5,7 +5,7 @@
 
 #include "formats/safetensors.h"
 #include "model/weight.h"
-#include "onnx/export.h"
+#include "model/onnx_export.h"
 #include "train/checkpoint.h"
 
 /* Keys of what such a file says of itself. */

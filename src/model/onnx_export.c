@@ -1,6 +1,6 @@
 /* Values and their layouts. A layout is changed where an op needs another, once for each value, so that no transpose
  * stands inside a region of convolutions. */
-#include "export.h"
+#include "onnx_export_private.h"
 
 #include <stdlib.h>
 #include <string.h>

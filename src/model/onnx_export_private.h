@@ -4,7 +4,7 @@
 
 #include "core/op.h"
 #include "formats/onnx_draft.h"
-#include "onnx/export.h"
+#include "model/onnx_export.h"
 
 /* How the model has a value. */
 typedef enum dt_onnx_layout {

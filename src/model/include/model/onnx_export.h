@@ -1,7 +1,7 @@
 /* A network of dtrain as an ONNX model: opset 17, images as N C H W, weights under their names in checkpoints and in
  * the layouts that PyTorch gives them. */
-#ifndef DT_ONNX_EXPORT_H
-#define DT_ONNX_EXPORT_H
+#ifndef DT_MODEL_ONNX_EXPORT_H
+#define DT_MODEL_ONNX_EXPORT_H
 
 #include "core/graph.h"
 #include "formats/onnx.h"

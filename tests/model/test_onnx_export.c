@@ -10,7 +10,7 @@
 #include "core/compile.h"
 #include "cpu/cpu.h"
 #include "model/model_table.h"
-#include "onnx/export.h"
+#include "model/onnx_export.h"
 #include "onnx/op.h"
 #include "test_model.h"
 

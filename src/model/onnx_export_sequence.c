@@ -2,7 +2,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "export.h"
+#include "onnx_export_private.h"
 
 #define OP(op, name, in, attr) dt_onnx_draft_op(&x->d, op, name, in, attr)
 #define ONE(a)                 DT_ONNX_IN(a)
