@@ -1,7 +1,6 @@
 /* An ONNX model as a file of tensors: its initializers, and weights that stand in Constant nodes. */
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "onnx_private.h"
 #include "readers.h"
@@ -41,20 +40,41 @@ static dt_status list(dt_tensors *t, const dt_onnx_model *m) {
     return DT_OK;
 }
 
+/* What the listing points into is the listing's from here on. */
+static void take_memory(dt_tensors *t, dt_onnx_model *m) {
+    for (int32_t i = 0; i < m->n_file; i++) t->file[t->n_file++] = m->file[i];
+    m->n_file = 0;
+    t->text = m->pool;
+    m->pool = NULL;
+}
+
 dt_status dt_onnx_list_tensors(dt_tensors *t, const char *path, const dt_mapped_file *f) {
     dt_onnx_model *m;
     DT_TRY(dt_onnx_model_create(1, &m));
     dt_status st = dt_onnx_read_into(m, path);
     if (st == DT_OK) st = list(t, m);
-    if (st ==
-        DT_OK) { /* what the listing points into is the listing's from here on; the model maps the file itself */
-        munmap((void *)(uintptr_t)f->byte, (size_t)f->n_bytes);
+    if (st == DT_OK) { /* the model maps the file itself */
+        dt_file_unmap(f);
         t->n_file--;
-        for (int32_t i = 0; i < m->n_file; i++) t->file[t->n_file++] = m->file[i];
-        m->n_file = 0;
-        t->text = m->pool;
-        m->pool = NULL;
+        take_memory(t, m);
     }
     dt_onnx_model_free(m);
+    return st;
+}
+
+dt_status dt_tensors_of_model(dt_onnx_model *m, dt_tensors **out) {
+    dt_tensors *t = calloc(1, sizeof *t);
+    *out = NULL;
+    if (t) t->path = strdup(m->path), t->format = m->format;
+    dt_status st = t && t->path ? list(t, m) : dt_fail(DT_ERR_MEMORY, "no memory for a list of tensors");
+    if (st == DT_OK) {
+        take_memory(t, m);
+        st = dt_tensors_index(t);
+    }
+    dt_onnx_model_free(m);
+    if (st == DT_OK)
+        *out = t;
+    else
+        dt_tensors_close(t);
     return st;
 }

@@ -5,6 +5,7 @@
 #include "core/op.h"
 #include "nets.h"
 #include "onnx/build.h"
+#include "tensorflow/network.h"
 
 typedef struct file_net {
     dt_builder *b;
@@ -191,7 +192,7 @@ dt_vid dt_net_file(dt_builder *b, dt_vid x, int64_t outputs, const dt_model_opti
     file_net n = {.b = b, .o = o, .image = x};
     (void)shape;
     if (!o->path[0]) b->status = dt_fail(DT_ERR_CONFIG, "set model.path to the file that holds the network");
-    if (b->status == DT_OK) b->status = dt_onnx_read(o->path, &m);
+    if (b->status == DT_OK) b->status = dt_network_read(o->path, &m);
     if (b->status != DT_OK) return -1;
     b->status = dt_graph_own(b->g, m, drop_model);
     if (b->status != DT_OK) return -1;

@@ -357,16 +357,28 @@ static void make_rescaling(dt_keras_call *c) {
     dt_keras_result(c, dt_keras_op(c, "Add", DT_ONNX_IN(y, offset), DT_ONNX_PLAIN), c->in[0].ndim);
 }
 
-/* (x - mean) / deviation along the last dimension, of numbers that were counted before training. */
+/* Numbers of the configuration, one for each channel. */
+static bool read_numbers(dt_keras_call *c, const char *key, dt_keras_var *out) {
+    const json_t *v = json_object_get(c->config, key);
+    while (json_is_array(v) && json_is_array(json_array_get(v, 0))) v = json_array_get(v, 0); /* [[[...]]] */
+    const int64_t n = json_is_array(v) ? (int64_t)json_array_size(v) : json_is_number(v);
+    *out = (dt_keras_var){.ndim = 1, .dim = {n}, .n_elem = n};
+    if (n == 0 || c->d->status != DT_OK) return false;
+    out->data = dt_onnx_alloc(c->d->m, n * (int64_t)sizeof(float));
+    for (int64_t i = 0; out->data && i < n; i++)
+        out->data[i] = (float)json_number_value(json_is_array(v) ? json_array_get(v, (size_t)i) : v);
+    return out->data != NULL;
+}
+
+/* (x - mean) / deviation along the last dimension, of numbers that were given or counted before training. */
 static void make_normalization(dt_keras_call *c) {
     const float least = 1e-7f;
     dt_keras_var mean, variance;
-    if (axis_of(c, -1) != c->in[0].ndim - 1 || dt_keras_flag(c, "invert", false) ||
-        json_is_number(json_object_get(c->config, "mean")) ||
-        json_is_array(json_object_get(c->config, "mean")))
-        dt_keras_refuse(c, "only what adapt() counts along the last axis is translated");
-    if (!dt_keras_read_var(c, &(dt_keras_var_name){"mean", 0, NULL, NULL}, 1, &mean) ||
-        !dt_keras_read_var(c, &(dt_keras_var_name){"variance", 1, NULL, NULL}, 1, &variance))
+    if (axis_of(c, -1) != c->in[0].ndim - 1 || dt_keras_flag(c, "invert", false))
+        dt_keras_refuse(c, "only along the last axis, and not inverted, it is translated");
+    if (!(read_numbers(c, "mean", &mean) && read_numbers(c, "variance", &variance)) &&
+        (!dt_keras_read_var(c, &(dt_keras_var_name){"mean", 0, NULL, NULL}, 1, &mean) ||
+         !dt_keras_read_var(c, &(dt_keras_var_name){"variance", 1, NULL, NULL}, 1, &variance)))
         return;
     for (int64_t i = 0; i < variance.n_elem; i++) variance.data[i] = fmaxf(sqrtf(variance.data[i]), least);
     const char *middle = dt_keras_constant(c, "mean", &mean),

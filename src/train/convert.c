@@ -9,6 +9,7 @@
 #include "core/text.h"
 #include "checkpoint_internal.h"
 #include "cpu/cpu.h"
+#include "tensorflow/network.h"
 #include "show_model.h"
 #include "train/export.h"
 #include "trained.h"
@@ -32,7 +33,7 @@ static bool ends_in(const char *text, const char *tail) {
 bool dt_holds_weights(const char *path) {
     struct stat st;
     return (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) || ends_in(path, ".safetensors") ||
-           dt_tensors_knows(path);
+           dt_tensors_knows(path) || dt_network_knows(path);
 }
 
 /* ---- the network ---- */
@@ -188,7 +189,7 @@ static dt_status file_to_run(const dt_convert_options *o, network *n) {
     if (stat(dir, &there) == 0)
         return dt_fail(DT_ERR_USAGE, "%s is there already: a converted network becomes a run of its own",
                        dir);
-    DT_TRY(dt_tensors_open(o->in, &t));
+    DT_TRY(dt_network_tensors(o->in, &t));
     const char *step = dt_tensors_note(t, DT_EXPORT_STEP);
     n->step = step ? dt_max_i64(0, strtoll(step, NULL, 10)) : 0;
     const bool copied = copy_text(dt_tensors_note(t, DT_EXPORT_CONFIG), &n->config_text) &&
@@ -229,7 +230,7 @@ static dt_status file_to_file(const dt_convert_options *o, const dt_sink *sink) 
     dt_tensors *t;
     dt_tensor_type type = DT_TENSOR_F32;
     DT_TRY(type_of(o->type, &type));
-    DT_TRY(dt_tensors_open(o->in, &t));
+    DT_TRY(dt_network_tensors(o->in, &t));
     float **data = calloc((size_t)t->n + 1, sizeof *data);
     dt_status st = data ? DT_OK : dt_fail(DT_ERR_MEMORY, "no memory for a list of tensors");
     for (int64_t i = 0; st == DT_OK && i < t->n; i++) st = retyped(type, &t->tensor[i], &data[i]);
@@ -241,6 +242,17 @@ static dt_status file_to_file(const dt_convert_options *o, const dt_sink *sink) 
     for (int64_t i = 0; data && i < t->n; i++) free(data[i]);
     free(data);
     dt_tensors_close(t);
+    return st;
+}
+
+static dt_status network_to_onnx(const dt_convert_options *o, const dt_sink *sink) {
+    dt_onnx_model *m;
+    DT_TRY(dt_network_read(o->in, &m));
+    const dt_status st = dt_onnx_write(m, o->out);
+    if (st == DT_OK)
+        dt_tell(sink, DT_NEWS_LINE, "%s: %s, %s, %s", o->out, m->format,
+                dt_count_text(m->graph.n_node, "node").s, dt_count_text(m->graph.n_constant, "tensor").s);
+    dt_onnx_model_free(m);
     return st;
 }
 
@@ -266,6 +278,8 @@ dt_status dt_convert(const dt_convert_options *o, const dt_sink *sink) {
         st = dt_fail(DT_ERR_USAGE,
                      "%s: the name of what a checkpoint is converted to ends in .safetensors or .onnx",
                      o->out);
+    else if (!ours && dt_names_onnx(o->out) && dt_network_knows(o->in))
+        st = network_to_onnx(o, sink);
     else if (!ours && dt_names_onnx(o->out))
         st = dt_fail(DT_ERR_USAGE,
                      "%s: only a run or a checkpoint becomes an ONNX model: make a run of %s first", o->out,
@@ -314,8 +328,8 @@ static void show_note(FILE *out, const dt_tensor_note *note) {
 /* Of a file that has a graph. */
 static dt_status show_graph(const char *path, FILE *out) {
     dt_onnx_model *m;
-    if (!dt_onnx_knows(path)) return DT_OK;
-    DT_TRY(dt_onnx_read(path, &m));
+    if (!dt_network_knows(path)) return DT_OK;
+    DT_TRY(dt_network_read(path, &m));
     const dt_status st = dt_show_model(m, out);
     dt_onnx_model_free(m);
     return st;
@@ -324,7 +338,7 @@ static dt_status show_graph(const char *path, FILE *out) {
 static dt_status show_file(const char *path, FILE *out) {
     dt_tensors *t;
     int64_t n_elem = 0, bytes = 0;
-    DT_TRY(dt_tensors_open(path, &t));
+    DT_TRY(dt_network_tensors(path, &t));
     fprintf(out, "%s: %s, %s\n", t->path, t->format, dt_count_text(t->n_file, "file").s);
     dt_status st = show_graph(t->path, out);
     if (st != DT_OK) {

@@ -14,6 +14,7 @@
 #include "core/text.h"
 #include "data/npy.h"
 #include "onnx/run.h"
+#include "tensorflow/network.h"
 #include "train/session.h"
 
 /* ---- .npy ---- */
@@ -250,7 +251,7 @@ static dt_status run_on(dt_backend *be, const dt_onnx_model *m, const dt_run_fil
 dt_status dt_run_file(const dt_config *c, const dt_run_file_options *o, const dt_sink *sink) {
     dt_onnx_model *m;
     dt_backend *be = NULL;
-    DT_TRY(dt_onnx_read(o->path, &m));
+    DT_TRY(dt_network_read(o->path, &m));
     dt_host_tensor *in = calloc((size_t)m->graph.n_in + 1, sizeof *in);
     dt_status st = in ? read_inputs(&m->graph, o, in) : dt_fail(DT_ERR_MEMORY, "no memory for the inputs");
     if (st == DT_OK) st = dt_session_backend(c, NULL, &be);

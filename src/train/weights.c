@@ -7,7 +7,7 @@
 
 #include "core/text.h"
 #include "data/facts.h"
-#include "formats/tensors.h"
+#include "tensorflow/network.h"
 
 enum { SHOWN = 12 /* names of a kind in a message */ };
 
@@ -96,7 +96,7 @@ static dt_status open_checkpoint(const char *path, source *s, dt_weights *out) {
 
 static dt_status open_source(const char *path, source *s, dt_weights *out) {
     if (dt_ckpt_is_at(path)) return open_checkpoint(path, s, out);
-    DT_TRY(dt_tensors_open(path, &s->file));
+    DT_TRY(dt_network_tensors(path, &s->file));
     snprintf(out->path, sizeof out->path, "%s", s->file->path);
     out->kind = s->file->format;
     s->entry = calloc((size_t)s->file->n + 1, sizeof *s->entry);

@@ -127,6 +127,8 @@ dt_status dt_onnx_read(const char *path, dt_onnx_model **out);
 dt_status dt_onnx_read_constant(const char *path, dt_onnx_model **out);
 /* Whether the file's beginning can be that of an ONNX model. */
 bool dt_onnx_knows(const char *path);
+/* Its initializers, and weights in nodes Constant, as a listing, whose the model is from here on; it is taken in any case. */
+dt_status dt_tensors_of_model(dt_onnx_model *m, dt_tensors **out);
 /* Writes it under another name, synced, then renamed. Data of tensors beyond 1.5 GB go to "<path>.data". */
 dt_status dt_onnx_write(const dt_onnx_model *m, const char *path);
 

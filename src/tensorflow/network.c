@@ -1,0 +1,36 @@
+#include "tensorflow/network.h"
+
+#include "tensorflow/tensorflow.h"
+
+static const struct {
+    bool (*knows)(const char *path);
+    dt_status (*read)(const char *path, dt_onnx_model **out);
+} reader_table[] = {
+    {dt_onnx_knows, dt_onnx_read},
+    {dt_keras_knows, dt_keras_read},
+    {dt_saved_model_knows, dt_saved_model_read},
+};
+enum { N_READER = sizeof reader_table / sizeof reader_table[0] };
+
+static int reader_of(const char *path) {
+    int i = 0;
+    while (i < N_READER && !reader_table[i].knows(path)) i++;
+    return i;
+}
+
+bool dt_network_knows(const char *path) {
+    return reader_of(path) < N_READER;
+}
+
+dt_status dt_network_read(const char *path, dt_onnx_model **out) {
+    const int i = reader_of(path);
+    /* what none of them knows the first one refuses, in words that fit any file */
+    return reader_table[i < N_READER ? i : 0].read(path, out);
+}
+
+dt_status dt_network_tensors(const char *path, dt_tensors **out) {
+    dt_onnx_model *m;
+    if (dt_onnx_knows(path) || !dt_network_knows(path)) return dt_tensors_open(path, out);
+    DT_TRY(dt_network_read(path, &m));
+    return dt_tensors_of_model(m, out);
+}
