@@ -274,13 +274,16 @@ static dt_status call_node(dt_onnx_eval *e, const dt_onnx_op *op, const dt_onnx_
         return dt_onnx_refuse(&c, "more than %d nodes were evaluated: a loop without end?", MAX_STEPS);
     DT_TRY(op->infer(&c));
     if (op->run && (op->blind || dt_onnx_all_known(&c))) {
+        bool empty = true;
         for (int32_t i = 0; i < c.n_out; i++) {
             if (!dt_onnx_wants(&c, i)) continue;
             const dt_status status = dt_eval_take(e, dt_host_bytes(&out[i]), &out[i].data);
             if (status != DT_OK) dt_error_context("node '%s' (%s)", node_name(node), node->op);
             DT_TRY(status);
+            empty = empty && dt_host_n_elem(&out[i]) == 0;
         }
-        DT_TRY(op->run(&c));
+        /* Where nothing is to be computed, dimensions beside one of 0 may be of any size: no loop over them is begun. */
+        if (!empty) DT_TRY(op->run(&c));
     }
     for (dt_eval_block *b = e->youngest, *older; b && b->age > c.mark; b = older) {
         older = b->older;
