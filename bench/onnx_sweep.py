@@ -9,7 +9,6 @@ seed. Needs torch, torchvision, timm, transformers, onnx, onnxscript, numpy.
 """
 import argparse
 import contextlib
-import io
 import os
 import re
 import shutil
@@ -131,8 +130,23 @@ def get(path):
     return np.frombuffer(raw[end + 1:], NAMES[head[0]]).reshape([int(d) for d in head[1:]])
 
 
+@contextlib.contextmanager
+def silent():
+    """Without what the exporters print, from C++ too."""
+    sys.stdout.flush()
+    kept, nothing = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(nothing)
+
+
 def export(net, x, path, exporter):
-    with warnings.catch_warnings(), torch.no_grad(), contextlib.redirect_stdout(io.StringIO()):
+    with warnings.catch_warnings(), torch.no_grad(), silent():
         warnings.simplefilter("ignore")
         if exporter == "torchscript":
             torch.onnx.export(net, x, path, dynamo=False, opset_version=17)

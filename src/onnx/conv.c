@@ -313,10 +313,12 @@ static dt_status read_transposed(const dt_onnx_call *c, job *j) {
             if (!valid) w->pad[d] = pads[d], w->pad_end[d] = pads[w->nd + d];
             w->out[d] = full - w->pad[d] - w->pad_end[d];
         }
-        if (w->out[d] < 0 || __builtin_mul_overflow(w->n_out, w->out[d], &w->n_out))
+        if (w->out[d] < 0)
             return dt_onnx_refuse(c, "dimension %d of its result would be %lld", d + 2, (long long)w->out[d]);
-        w->n_in *= w->in[d];
-        w->n_kernel *= w->kernel[d];
+        if (__builtin_mul_overflow(w->n_out, w->out[d], &w->n_out) ||
+            __builtin_mul_overflow(w->n_in, w->in[d], &w->n_in) ||
+            __builtin_mul_overflow(w->n_kernel, w->kernel[d], &w->n_kernel))
+            return dt_onnx_refuse(c, "its result is too large");
     }
     return DT_OK;
 }

@@ -57,7 +57,8 @@ static double cubic(double x, double a) {
 static int64_t weigh(const resize *r, const axis *a, int64_t x, int64_t cap, int64_t *first, double *weight) {
     const double at = place_of(r, a, (double)x);
     if (r->mode == NEAREST) {
-        *first = dt_max_i64(0, dt_min_i64(a->in - 1, nearest_of(r, at)));
+        /* Rounded to f32, as scales are: or what lies in the middle would not. */
+        *first = dt_max_i64(0, dt_min_i64(a->in - 1, nearest_of(r, (double)(float)at)));
         weight[0] = 1;
         return 1;
     }

@@ -71,7 +71,7 @@ static void taps(const grid *g, double x, int64_t n, int64_t *at, double *weight
     const double size = (double)n, lo = g->align ? 0 : -0.5, hi = g->align ? size - 1 : size - 0.5;
     x = g->align ? (x + 1) / 2 * (size - 1) : ((x + 1) * size - 1) / 2;
     if (g->mode == 1) x = nearbyint(x);
-    if (x < lo || x > hi) {
+    if (g->mode != 4 && (x < lo || x > hi)) { /* of a cubic one each tap by itself */
         if (g->border) x = fmin(fmax(x, 0), size - 1);
         if (g->reflect) x = reflect(x, lo, hi);
     }

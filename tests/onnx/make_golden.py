@@ -223,24 +223,32 @@ case(17, "Einsum", some(3, 3), equation="ii->i")
 case(17, "Einsum", some(2, 3), some(2, 3), equation="ij,ij")
 
 
-def run(opset, op, inputs, attributes, n_out):
+def model_of(opset, op, inputs, attributes, n_out):
     names = ["" if x is None else f"i{k}" for k, x in enumerate(inputs)]
     outs = [f"o{k}" for k in range(n_out)]
     node = helper.make_node(op, names, outs, **attributes)
     feeds = {n: x for n, x in zip(names, inputs) if x is not None}
     ins = [helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(x.dtype), x.shape) for n, x in feeds.items()]
     graph = helper.make_graph([node], "case", ins, [onnx.ValueInfoProto(name=n) for n in outs])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8), feeds
+
+
+def by_reference(*case_):
+    model, feeds = model_of(*case_)
+    return ReferenceEvaluator(model).run(None, feeds)
+
+
+def run(*case_):
+    model, feeds = model_of(*case_)
     try:
         onnxruntime.set_default_logger_severity(4)
         inferred = onnx.shape_inference.infer_shapes(model)
         return onnxruntime.InferenceSession(inferred.SerializeToString(), providers=["CPUExecutionProvider"]).run(None, feeds), True
     except Exception:
-        return ReferenceEvaluator(model).run(None, feeds), False
+        return by_reference(*case_), False
 
 
-def main():
-    folder = pathlib.Path(sys.argv[1])
+def write(folder, prefix="opset"):
     for opset, list_ in sorted(cases.items()):
         nodes, constants, outputs, referenced = [], [], [], []
         for at, (op, inputs, attributes, n_out) in enumerate(list_):
@@ -258,8 +266,9 @@ def main():
                 outputs.append(helper.make_tensor_value_info(n, kind, np.asarray(v).shape))
         graph = helper.make_graph(nodes, f"opset {opset}", [], outputs, constants)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
-        onnx.save(model, folder / f"opset_{opset}.onnx")
+        onnx.save(model, pathlib.Path(folder) / f"{prefix}_{opset}.onnx")
         print(f"opset {opset}: {len(list_)} cases; by onnx.reference: {' '.join(referenced)}")
 
 
-main()
+if __name__ == "__main__":
+    write(sys.argv[1])
