@@ -139,10 +139,14 @@ static int64_t power_u64(int64_t a, int64_t b) {
     return of_u64(y);
 }
 
+/* By a number below 0, or more than there are bits: all bits are gone, the sign's copies stay. */
 static int64_t shift_left(int64_t a, int64_t b) {
     return b < 0 || b > 63 ? 0 : of_u64((uint64_t)a << b);
 }
 static int64_t shift_right(int64_t a, int64_t b) {
+    return b < 0 || b > 63 ? -(a < 0) : a >> b;
+}
+static int64_t shift_right_u64(int64_t a, int64_t b) {
     return b < 0 || b > 63 ? 0 : of_u64((uint64_t)a >> b);
 }
 
@@ -182,7 +186,7 @@ static double smaller(double a, double b) {
     X(remainder, fmod(a, b), remainder_of(a, b), remainder_u64(a, b))                                        \
     X(modulo, modulo_f(a, b), modulo(a, b), remainder_u64(a, b))                                             \
     X(left, 0, shift_left(a, b), shift_left(a, b))                                                           \
-    X(right, 0, shift_right(a, b), shift_right(a, b))
+    X(right, 0, shift_right(a, b), shift_right_u64(a, b))
 
 #define FUNCTIONS(name, float_expr, whole_expr, u64_expr)                                                    \
     static double float_##name(double a, double b) {                                                         \
@@ -240,7 +244,7 @@ static dt_status infer_shift(const dt_onnx_call *c) {
     const char *way = dt_onnx_attr_text(c->node, "direction", "");
     if (strcmp(way, "LEFT") != 0 && strcmp(way, "RIGHT") != 0)
         return dt_onnx_refuse(c, "direction is '%s' instead of LEFT or RIGHT", way);
-    return infer_two(c, DT_HOST_UNSIGNED, c->in[0]->type);
+    return infer_two(c, DT_HOST_INTS, c->in[0]->type);
 }
 static dt_status run_shift(const dt_onnx_call *c) {
     return run_two(c,
