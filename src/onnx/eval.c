@@ -67,8 +67,7 @@ struct dt_eval_plan {
     const dt_onnx_op **op; /* of each node */
     int32_t *dead;         /* first value that nobody reads after the node; NEVER: none */
     int32_t *next_dead;    /* by slot */
-    dt_host_tensor *constant;
-    void **copy; /* of each constant that is not aligned */
+    void **copy;           /* of each constant that is not aligned */
 };
 
 static uint32_t hash(const char *s) {
@@ -102,37 +101,36 @@ static void plan_free(dt_eval_plan *p) {
     free(p->op);
     free(p->dead);
     free(p->next_dead);
-    free(p->constant);
     free(p->copy);
     free(p);
 }
 
 static uint64_t nothing; /* what empty tensors point to */
 
-/* A constant as the rows want it: aligned. */
-static dt_status align_constant(dt_onnx_eval *e, const dt_onnx_tensor *from, dt_host_tensor *to,
-                                void **copy) {
-    *to = (dt_host_tensor){.type = from->type, .ndim = from->ndim, .data = (void *)(uintptr_t)from->data};
-    memcpy(to->dim, from->dim, sizeof to->dim);
-    const int64_t size = dt_host_elem_bytes(from->type), bytes = dt_host_bytes(to);
-    if (bytes == 0 && size > 0) {
-        to->data = &nothing;
-        return DT_OK;
+static dt_host_tensor host_of(const dt_onnx_tensor *t) {
+    dt_host_tensor h = {.type = t->type, .ndim = t->ndim, .data = (void *)(uintptr_t)t->data};
+    memcpy(h.dim, t->dim, sizeof h.dim);
+    if (t->n_bytes == 0) h.data = &nothing;
+    return h;
+}
+
+/* Makes a constant what rows want, when it is first read: aligned. */
+static dt_status align(dt_onnx_eval *e, dt_eval_plan *p, int32_t slot, dt_host_tensor *value) {
+    const int32_t i = slot - p->graph->n_in;
+    if (i < 0 || i >= p->graph->n_constant || !value->data) return DT_OK;
+    const int64_t size = dt_host_elem_bytes(value->type), bytes = p->graph->constant[i].n_bytes;
+    if (size == 0 || (uintptr_t)value->data % (uintptr_t)size == 0) return DT_OK;
+    if (!p->copy[i]) {
+        if (bytes > e->budget - e->used)
+            return dt_fail(DT_ERR_DATA, "constant '%s' takes %s, more than the %s there may be",
+                           p->name[slot], dt_bytes_needed_text((double)bytes).s,
+                           dt_bytes_free_text((double)(e->budget - e->used)).s);
+        p->copy[i] = malloc((size_t)bytes);
+        if (!p->copy[i]) return dt_fail(DT_ERR_MEMORY, "no memory for constant '%s'", p->name[slot]);
+        memcpy(p->copy[i], value->data, (size_t)bytes);
+        e->used += bytes;
     }
-    if (size == 0) { /* a type that no row takes */
-        to->data = NULL;
-        return DT_OK;
-    }
-    if ((uintptr_t)from->data % (uintptr_t)size == 0) return DT_OK;
-    if (bytes > e->budget - e->used)
-        return dt_fail(DT_ERR_DATA, "constant '%s' takes %s, more than the %s there may be", from->name,
-                       dt_bytes_needed_text((double)bytes).s,
-                       dt_bytes_free_text((double)(e->budget - e->used)).s);
-    *copy = malloc((size_t)bytes);
-    if (!*copy) return dt_fail(DT_ERR_MEMORY, "no memory for constant '%s'", from->name);
-    memcpy(*copy, from->data, (size_t)bytes);
-    e->used += bytes;
-    to->data = *copy;
+    value->data = p->copy[i];
     return DT_OK;
 }
 
@@ -171,21 +169,17 @@ static dt_status plan_fill(dt_onnx_eval *e, dt_eval_plan *p) {
     p->op = calloc(nodes, sizeof *p->op);
     p->dead = malloc(nodes * sizeof *p->dead);
     p->next_dead = malloc(slots * sizeof *p->next_dead);
-    p->constant = calloc((size_t)g->n_constant + 1, sizeof *p->constant);
     p->copy = calloc((size_t)g->n_constant + 1, sizeof *p->copy);
     int32_t *last = malloc(slots * sizeof *last);
     dt_status status = DT_OK;
-    if (!p->name || !p->table || !p->in || !p->out || !p->op || !p->dead || !p->next_dead || !p->constant ||
-        !p->copy || !last) {
+    if (!p->name || !p->table || !p->in || !p->out || !p->op || !p->dead || !p->next_dead || !p->copy ||
+        !last) {
         status = dt_fail(DT_ERR_MEMORY, "no memory for evaluating graph '%s'", g->name);
         goto done;
     }
     memset(p->table, 0xff, n_table * sizeof *p->table);
     for (int32_t i = 0; i < g->n_in; i++) plan_add(p, g->in[i].name);
-    for (int32_t i = 0; i < g->n_constant; i++) {
-        plan_add(p, g->constant[i].name);
-        DT_TRY_GOTO(status, align_constant(e, &g->constant[i], &p->constant[i], &p->copy[i]), done);
-    }
+    for (int32_t i = 0; i < g->n_constant; i++) plan_add(p, g->constant[i].name);
     for (size_t i = 0; i < slots; i++) last[i] = NEVER;
     for (int32_t i = 0, at_in = 0, at_out = 0; i < g->n_node; i++) {
         const dt_onnx_node *n = &g->node[i];
@@ -214,8 +208,8 @@ done:
     return status;
 }
 
-static dt_status plan_of(dt_onnx_eval *e, const dt_onnx_graph *g, const dt_eval_plan **out) {
-    for (const dt_eval_plan *p = e->plans; p; p = p->next)
+static dt_status plan_of(dt_onnx_eval *e, const dt_onnx_graph *g, dt_eval_plan **out) {
+    for (dt_eval_plan *p = e->plans; p; p = p->next)
         if (p->graph == g) {
             *out = p;
             return DT_OK;
@@ -303,13 +297,22 @@ static void frame_drop(dt_onnx_eval *e, dt_eval_frame *f, int32_t slot) {
     f->value[slot].data = NULL;
 }
 
-/* The value of that name, of this graph or one around it; NULL: there is none yet. */
-static const dt_host_tensor *frame_find(const dt_eval_frame *f, const char *name) {
+/* The value of that name, of this graph or one around it; *out is NULL where there is none yet. */
+static dt_status frame_find(dt_onnx_eval *e, dt_eval_frame *f, const char *name, const dt_host_tensor **out) {
+    *out = NULL;
     for (; f; f = f->outer) {
         const int32_t slot = plan_find(f->plan, name);
-        if (slot >= 0) return f->value[slot].data ? &f->value[slot] : NULL;
+        if (slot < 0) continue;
+        if (!f->value[slot].data) return DT_OK;
+        *out = &f->value[slot];
+        return align(e, f->plan, slot, &f->value[slot]);
     }
-    return NULL;
+    return DT_OK;
+}
+
+static void frame_begin(dt_eval_frame *f) {
+    const dt_onnx_graph *g = f->plan->graph;
+    for (int32_t i = 0; i < g->n_constant; i++) f->value[g->n_in + i] = host_of(&g->constant[i]);
 }
 
 static dt_status eval_nodes(dt_onnx_eval *e, dt_eval_frame *f) {
@@ -327,11 +330,15 @@ static dt_status eval_nodes(dt_onnx_eval *e, dt_eval_frame *f) {
         const dt_onnx_node *n = &g->node[i];
         for (int32_t k = 0; k < n->n_in && status == DT_OK; k++) {
             const int32_t slot = f->plan->in[at_in + k];
-            in[k] = slot == ABSENT        ? NULL
-                    : slot == OUTER       ? frame_find(f->outer, n->in[k])
-                    : f->value[slot].data ? &f->value[slot]
-                                          : NULL;
-            if (!in[k] && slot != ABSENT)
+            in[k] = NULL;
+            if (slot == ABSENT) continue;
+            if (slot == OUTER) {
+                status = frame_find(e, f->outer, n->in[k], &in[k]);
+            } else if (f->value[slot].data) {
+                in[k] = &f->value[slot];
+                status = align(e, f->plan, slot, &f->value[slot]);
+            }
+            if (status == DT_OK && !in[k])
                 status =
                     dt_fail(DT_ERR_DATA, "node '%s' (%s): there is no '%s'", node_name(n), n->op, n->in[k]);
         }
@@ -374,7 +381,7 @@ static dt_status eval_graph(dt_onnx_eval *e, const dt_onnx_graph *g, const dt_ho
             f.value[i] = in[i];
             if (!in[i].data) f.value[i].data = &nothing; /* of no elements */
         }
-        memcpy(f.value + g->n_in, f.plan->constant, (size_t)g->n_constant * sizeof *f.value);
+        frame_begin(&f);
         e->frame = &f;
         e->depth++;
         status = eval_nodes(e, &f);
@@ -383,8 +390,9 @@ static dt_status eval_graph(dt_onnx_eval *e, const dt_onnx_graph *g, const dt_ho
     }
     for (int32_t i = 0; i < n_out && status == DT_OK; i++) {
         const int32_t slot = plan_find(f.plan, g->out[i].name);
-        const dt_host_tensor *v = slot < 0 ? frame_find(f.outer, g->out[i].name) : &f.value[slot];
-        if (!v || !v->data) {
+        const dt_host_tensor *v;
+        DT_TRY_GOTO(status, frame_find(e, &f, g->out[i].name, &v), done);
+        if (!v) {
             status = dt_fail(DT_ERR_DATA, "graph '%s': there is no output '%s'", g->name, g->out[i].name);
             break;
         }
@@ -403,7 +411,9 @@ static dt_status eval_graph(dt_onnx_eval *e, const dt_onnx_graph *g, const dt_ho
         status = dt_eval_take(e, bytes, &out[i].data);
         if (status == DT_OK) memcpy(out[i].data, v->data, (size_t)bytes);
     }
-    for (int32_t slot = 0; own && f.owned && slot < f.plan->n_slot; slot++) frame_drop(e, &f, slot);
+done:
+    for (int32_t slot = 0; own && f.owned && f.value && slot < f.plan->n_slot; slot++)
+        frame_drop(e, &f, slot);
     free(f.value);
     free(f.owned);
     return status;
@@ -422,16 +432,18 @@ dt_status dt_onnx_eval_body(const dt_onnx_call *c, const dt_onnx_graph *body, in
 
 dt_status dt_onnx_eval_node(dt_onnx_eval *e, const dt_onnx_node *node, const dt_host_tensor *const *in,
                             dt_host_tensor *out) {
-    dt_eval_frame f = {0}; /* the constants, for bodies */
+    const dt_onnx_op *op = dt_onnx_op_find(node->domain, node->op, dt_onnx_version(e->model, node->domain));
+    bool bodies = false;
+    for (int32_t i = 0; i < node->n_attr; i++) bodies |= node->attr[i].kind == DT_ONNX_GRAPH;
+    e->steps = MAX_STEPS;
+    if (!bodies) return call_node(e, op, node, in, out);
+    dt_eval_frame f = {0}; /* the constants, which bodies see */
     DT_TRY(plan_of(e, &e->model->graph, &f.plan));
     f.value = calloc((size_t)f.plan->n_slot + 1, sizeof *f.value);
     if (!f.value) return dt_fail(DT_ERR_MEMORY, "no memory for evaluating node '%s'", node_name(node));
-    memcpy(f.value + e->model->graph.n_in, f.plan->constant,
-           (size_t)e->model->graph.n_constant * sizeof *f.value);
+    frame_begin(&f);
     e->frame = &f;
-    e->steps = MAX_STEPS;
-    const dt_status status = call_node(
-        e, dt_onnx_op_find(node->domain, node->op, dt_onnx_version(e->model, node->domain)), node, in, out);
+    const dt_status status = call_node(e, op, node, in, out);
     e->frame = NULL;
     free(f.value);
     return status;

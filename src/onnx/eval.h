@@ -15,7 +15,7 @@ typedef struct dt_eval_plan dt_eval_plan;
 
 /* The values of one graph while it is evaluated. */
 typedef struct dt_eval_frame {
-    const dt_eval_plan *plan;
+    dt_eval_plan *plan;
     dt_host_tensor *value; /* by slot; data NULL: not made yet, or done with */
     bool *owned;           /* its data are a block that is the value's alone */
     struct dt_eval_frame *outer;
