@@ -13,12 +13,15 @@ typedef struct binary_fn {
     int64_t (*of_u64)(int64_t a, int64_t b); /* NULL: as of_whole */
 } binary_fn;
 
-/* What models before opset 7 say: b's dimensions are those of a from `axis` on. */
+/* What models before opset 7 say: b's dimensions are those of a from `axis` on; a PRelu's slopes are of its channels. */
 static dt_status old_broadcast(const dt_onnx_call *c, const dt_host_tensor **b, dt_host_tensor *room) {
     const dt_host_tensor *a = c->in[0];
-    if (c->version >= 7 || dt_onnx_attr_int(c->node, "broadcast", 0) == 0 || (*b)->ndim == 0) return DT_OK;
+    const bool slopes = strcmp(c->node->op, "PRelu") == 0;
+    if (c->version >= 7 || (*b)->ndim == 0) return DT_OK;
+    if (slopes ? dt_host_n_elem(*b) == 1 : dt_onnx_attr_int(c->node, "broadcast", 0) == 0) return DT_OK;
     int32_t axis;
-    DT_TRY(dt_onnx_axis(c, dt_onnx_attr_int(c->node, "axis", a->ndim - (*b)->ndim), a->ndim, &axis));
+    DT_TRY(dt_onnx_axis(c, slopes ? 1 : dt_onnx_attr_int(c->node, "axis", a->ndim - (*b)->ndim), a->ndim,
+                        &axis));
     if (axis + (*b)->ndim > a->ndim)
         return dt_onnx_refuse(c, "axis %d leaves no room for %d dimensions", (int)axis, (int)(*b)->ndim);
     *room = **b;
@@ -227,11 +230,9 @@ static dt_status infer_power(const dt_onnx_call *c) {
 
 static dt_status infer_prelu(const dt_onnx_call *c) {
     const dt_host_tensor *x = c->in[0];
-    int32_t ndim;
-    int64_t dim[DT_MAX_DIM];
     DT_TRY(infer_number(c));
-    DT_TRY(dt_onnx_broadcast(c, x, c->in[1], &ndim, dim));
-    if (ndim != x->ndim || memcmp(dim, x->dim, (size_t)ndim * sizeof *dim) != 0)
+    if (c->n_out > 0 &&
+        (c->out[0].ndim != x->ndim || memcmp(c->out[0].dim, x->dim, (size_t)x->ndim * sizeof *x->dim) != 0))
         return dt_onnx_refuse(c, "its slope does not broadcast to its input");
     return DT_OK;
 }

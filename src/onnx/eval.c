@@ -246,6 +246,7 @@ static dt_status check_call(const dt_onnx_call *c, const dt_onnx_op *op) {
             return dt_onnx_refuse(c, "%d inputs, where %d can be", (int)c->n_in, (int)op->in_max);
         if (t && !dt_host_is(t, DT_HOST_ANY))
             return dt_onnx_refuse(c, "input %d is of a type that is not computed with", (int)i);
+        if (t && !dt_eval_is_small(t)) return dt_onnx_refuse(c, "input %d is of a shape too large", (int)i);
     }
     if (op->out_max >= 0 && c->n_out > op->out_max)
         return dt_onnx_refuse(c, "%d outputs, where %d can be", (int)c->n_out, (int)op->out_max);

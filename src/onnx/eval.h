@@ -32,6 +32,9 @@ struct dt_onnx_eval {
     int64_t steps; /* nodes that may yet be evaluated */
 };
 
+/* Whether no product of some of its dimensions overflows, nor does it times the bytes of anything: rows multiply without
+ * looking. A tensor without elements may have others of any size. */
+bool dt_eval_is_small(const dt_host_tensor *t);
 /* Zero-filled. DT_ERR_DATA where the budget has no more, DT_ERR_MEMORY where the machine has none. */
 dt_status dt_eval_take(dt_onnx_eval *e, int64_t bytes, void **out);
 /* Ends a block, by its data. */

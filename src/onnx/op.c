@@ -163,6 +163,13 @@ dt_status dt_onnx_axis_attr(const dt_onnx_call *c, int64_t otherwise, int32_t nd
     return dt_onnx_axis(c, dt_onnx_attr_int(c->node, "axis", otherwise), ndim, out);
 }
 
+bool dt_eval_is_small(const dt_host_tensor *t) {
+    int64_t n = 1;
+    for (int32_t d = 0; d < t->ndim; d++)
+        if (t->dim[d] > 0 && (__builtin_mul_overflow(n, t->dim[d], &n) || n > INT64_C(1) << 56)) return false;
+    return true;
+}
+
 dt_status dt_onnx_out(const dt_onnx_call *c, int32_t i, dt_tensor_type type, int32_t ndim,
                       const int64_t *dim) {
     if (i >= c->n_out) return DT_OK;
@@ -175,7 +182,7 @@ dt_status dt_onnx_out(const dt_onnx_call *c, int32_t i, dt_tensor_type type, int
             return dt_onnx_refuse(c, "dimension %d of the result would be %lld", (int)d, (long long)dim[d]);
         t->dim[d] = dim[d];
     }
-    const int64_t bytes = dt_host_bytes(t);
+    const int64_t bytes = dt_eval_is_small(t) ? dt_host_bytes(t) : INT64_MAX;
     if (bytes > c->eval->budget)
         return dt_onnx_refuse(c, "the result would take %s, more than the %s there may be",
                               dt_bytes_needed_text((double)bytes).s,

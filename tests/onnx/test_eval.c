@@ -96,6 +96,11 @@ static void bombs_stop_at_the_budget(void **state) {
     const dt_host_tensor shape = i64s(1, &huge);
     assert_int_equal(dt_onnx_eval_node(e, &constant, (const dt_host_tensor *[]){&shape}, out), DT_ERR_DATA);
     assert_non_null(strstr(dt_error_text(), "more than the 1.00 MiB there may be"));
+    const int64_t empty[] = {INT64_C(1) << 40, INT64_C(1) << 40,
+                             0}; /* no elements, and products that overflow */
+    const dt_host_tensor empty_shape = i64s(3, empty);
+    assert_int_equal(dt_onnx_eval_node(e, &constant, (const dt_host_tensor *[]){&empty_shape}, out),
+                     DT_ERR_DATA);
     const int64_t limits[] = {INT64_MIN, INT64_MAX, 1};
     dt_host_tensor range[3];
     for (int i = 0; i < 3; i++)
