@@ -1,9 +1,9 @@
 /* Built-in networks as ONNX models: what is written is read, computes what the network computes, and trains on as it
  * was.
  *
- *     test_export                      the small ones, by the plain evaluator
- *     test_export DIRECTORY [NAME...]  every network, or these: NAME.onnx with its inputs and outputs, for
- *                                      bench/check_export.py */
+ *     test_onnx_export                      the small ones, by the plain evaluator
+ *     test_onnx_export DIRECTORY [NAME...]  every network, or these: NAME.onnx with its inputs and outputs, for
+ *                                           bench/check_export.py */
 #include <stdio.h>
 #include <unistd.h>
 
