@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Built-in networks as ONNX models, held against ONNX Runtime: check_export.py build/tests/test_export [NETWORK...]
+"""Built-in networks as ONNX models, held against ONNX Runtime: check_export.py build/tests/test_onnx_export [NETWORK...]
 
 Each network is written with random weights, its inputs and the outputs that dtrain's CPU backend computes from them
-(tests/onnx/test_export.c says at what sizes). Each file must pass onnx.checker with full_check, and ONNX Runtime must give the same
+(tests/model/test_onnx_export.c says at what sizes). Each file must pass onnx.checker with full_check, and ONNX Runtime must give the same
 outputs: the error is the largest difference over the largest output. Prints a row of a table for each, and fails where
 one is above 1e-5. Needs: pip install onnx onnxruntime numpy
 """

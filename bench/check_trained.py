@@ -60,7 +60,7 @@ def main():
     said = subprocess.run([tool, "eval", os.path.join(run, "config.toml"), "train.precision=fp32"], check=True,
                           capture_output=True, text=True).stdout
     print(f"{config['model']['name']}: ONNX Runtime loss {loss / count:.4f}, accuracy {100 * right / count:.2f} % of {count}")
-    print(re.search(r"evaluation.*", said).group(0))
+    print(re.search(r"^.*loss [0-9.]+.*$", said, re.M).group(0))
 
 
 if __name__ == "__main__":
