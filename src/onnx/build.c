@@ -153,6 +153,8 @@ static dt_status add_inputs(dt_low *w) {
         DT_TRY(w->st);
         if (b->channels_last)
             v->last = in; /* perhaps with channels that only pad it */
+        else if (v->opaque)
+            v->plain = in;
         else
             dt_low_set(w, v, in, false);
         DT_TRY(w->st);

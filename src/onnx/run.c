@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/call.h"
 #include "core/compile.h"
 #include "core/op.h"
 #include "onnx/build.h"
@@ -162,6 +163,22 @@ static dt_status fill_store(dt_onnx_run *r) {
     return st;
 }
 
+/* "Erf 13 of F32 'node'": the op alone. */
+static void list_called(dt_onnx_run *r, const dt_graph *g) {
+    char *list = r->info.called;
+    for (dt_nid i = 0; i < g->n_node; i++) {
+        if (g->node[i].op != DT_OP_CALL) continue;
+        const char *name = g->node[i].attr.call.call->name;
+        const int n = (int)strcspn(name, " ");
+        const size_t used = strlen(list);
+        bool there = false;
+        for (const char *at = list; *at && !there; at += strcspn(at, ","), at += strspn(at, ", "))
+            there = strncmp(at, name, (size_t)n) == 0 && (at[n] == ',' || at[n] == 0);
+        if (!there && used + (size_t)n + 3 < sizeof r->info.called)
+            snprintf(list + used, sizeof r->info.called - used, "%s%.*s", used ? ", " : "", n, name);
+    }
+}
+
 static dt_status compile(dt_onnx_run *r, dt_graph *g, bool plain) {
     const dt_compile_options o = {.be = r->be, .fuse = !plain};
     const dt_store_options so = {.compute = DT_DTYPE_F32};
@@ -180,6 +197,7 @@ static dt_status compile(dt_onnx_run *r, dt_graph *g, bool plain) {
         snprintf(name, sizeof name, "out%d", i);
         r->output[i] = dt_graph_output(g, name);
     }
+    list_called(r, g);
     r->info.device_bytes =
         dt_store_bytes(r->axis, g, &so) + r->program->plan.act_bytes + r->program->plan.input_bytes;
     DT_TRY(dt_store_create(r->be, r->axis, g, &so, &r->store));

@@ -236,9 +236,9 @@ static dt_status run_on(dt_backend *be, const dt_onnx_model *m, const dt_run_fil
                 "%s, evaluated node by node: shapes follow from what is computed; first run %.1f ms", m->path,
                 1e3 * (dt_time_s() - made));
     else if (st == DT_OK)
-        dt_tell(sink, DT_NEWS_LINE,
-                "%s on %s: %s, %d by definition; compiled in %.1f ms, first run %.1f ms, %s", m->path,
-                be->info.name, dt_count_text(info->n_node, "kernel").s, info->n_call, 1e3 * (made - begin),
+        dt_tell(sink, DT_NEWS_LINE, "%s on %s: %s%s%s; compiled in %.1f ms, first run %.1f ms, %s", m->path,
+                be->info.name, dt_count_text(info->n_node, "kernel").s,
+                info->n_call ? ", by definition " : "", info->called, 1e3 * (made - begin),
                 1e3 * (dt_time_s() - made), dt_bytes_text((double)info->device_bytes).s);
     if (st == DT_OK) tell_outputs(&m->graph, out, sink);
     if (st == DT_OK && o->output) st = write_outputs(&m->graph, o->output, out);

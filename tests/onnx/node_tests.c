@@ -4,9 +4,10 @@
  * usual ones. A file x.onnx in the place of a folder has a test in every node: its inputs are constants, and constants
  * want.<name> are what results of that name should be.
  *
- * onnx_node_tests [--verbose] [--known FILE] [--least N] FOLDER_OR_FILE...: FILE names tests, one a line with the reason
- * behind it, that fail for reasons of their own. Exit code 1: another one failed, a node of a file was refused, or fewer than
- * N passed; 77: there were none. */
+ * onnx_node_tests [--verbose] [--compiled] [--known FILE] [--least N] FOLDER_OR_FILE...: --compiled: folders' models are
+ * compiled for the CPU and run, in place of evaluated. FILE names tests, one a line with the reason behind it, that fail
+ * for reasons of their own. Exit code 1: another one failed, a node of a file was refused, or fewer than N passed; 77: there
+ * were none. */
 #include <dirent.h>
 #include <math.h>
 #include <stdio.h>
@@ -14,7 +15,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "onnx/op.h"
+#include "cpu/cpu.h"
+#include "onnx/run.h"
 
 enum { MAX_VALUES = 256, MAX_PATH = 4096, BUDGET = 1 << 30 };
 
@@ -26,6 +28,9 @@ typedef struct tally {
     size_t n_known;
     int64_t n[OUTCOMES], n_excused, n_bad;
 } tally;
+
+static dt_backend *cpu;         /* models are compiled for it; NULL: they are evaluated */
+static int64_t n_call, n_whole; /* of compiled ones: with calls of definitions, wholly by them */
 
 static bool exists(const char *path) {
     struct stat st;
@@ -111,6 +116,7 @@ static outcome run_set(const dt_onnx_model *m, dt_onnx_eval *e, const char *fold
     value in[MAX_VALUES] = {0}, want = {0};
     dt_host_tensor t[MAX_VALUES] = {0}, out[MAX_VALUES];
     outcome result = REFUSED;
+    dt_onnx_run *compiled = NULL;
     int32_t n_in = 0;
     if (m->graph.n_in > MAX_VALUES || m->graph.n_out > MAX_VALUES) {
         snprintf(why, size, "too many inputs or outputs");
@@ -124,7 +130,15 @@ static outcome run_set(const dt_onnx_model *m, dt_onnx_eval *e, const char *fold
         }
         t[n_in] = in[n_in].t;
     }
-    if (dt_onnx_eval_run(e, t, out) != DT_OK) goto refused;
+    if (cpu) {
+        if (dt_onnx_run_create(cpu, m, t, false, &compiled) != DT_OK ||
+            dt_onnx_run_go(compiled, t, out) != DT_OK)
+            goto refused;
+        n_call += dt_onnx_run_get_info(compiled)->n_call > 0;
+        n_whole += dt_onnx_run_get_info(compiled)->by_definition;
+    } else if (dt_onnx_eval_run(e, t, out) != DT_OK) {
+        goto refused;
+    }
     result = PASSED;
     for (int32_t i = 0; i < m->graph.n_out && result == PASSED; i++) {
         snprintf(path, sizeof path, "%s/output_%d.pb", folder, (int)i);
@@ -140,11 +154,13 @@ static outcome run_set(const dt_onnx_model *m, dt_onnx_eval *e, const char *fold
         want = (value){0};
     }
     free_values(n_in, in);
+    dt_onnx_run_destroy(compiled);
     return result;
 refused:
     snprintf(why, size, "%s", dt_error_text());
     free_values(n_in, in);
     free_values(1, &want);
+    dt_onnx_run_destroy(compiled);
     return result;
 }
 
@@ -312,6 +328,11 @@ int main(int argc, char **argv) {
             t.verbose = true;
         } else if (strcmp(argv[i], "--least") == 0 && i + 1 < argc) {
             least = atoll(argv[++i]);
+        } else if (strcmp(argv[i], "--compiled") == 0) {
+            const dt_backend_options o = {.local_world = 1, .threads = 1};
+            if (dt_backend_cpu_create(&o, &cpu) == DT_OK) continue;
+            fprintf(stderr, "%s\n", dt_error_text());
+            return 2;
         } else if (strcmp(argv[i], "--known") == 0 && i + 1 < argc) {
             if (read_known(&t, argv[++i])) continue;
             fprintf(stderr, "%s: cannot be read\n", argv[i]);
@@ -323,6 +344,11 @@ int main(int argc, char **argv) {
     const int64_t all = t.n[PASSED] + t.n[REFUSED] + t.n[FAILED];
     printf("%lld tests: %lld passed, %lld refused, %lld failed; %lld of these are known\n", (long long)all,
            (long long)t.n[PASSED], (long long)t.n[REFUSED], (long long)t.n[FAILED], (long long)t.n_excused);
+    if (cpu) {
+        printf("compiled: %lld with calls of definitions, %lld wholly by them\n", (long long)n_call,
+               (long long)n_whole);
+        cpu->destroy(cpu);
+    }
     for (size_t i = 0; i < t.n_known; i++) free(t.known[i]);
     free(t.known);
     return all == 0 ? 77 : t.n_bad > 0 || t.n[PASSED] < least;

@@ -10,6 +10,7 @@ typedef struct dt_onnx_run dt_onnx_run;
 /* What became of the model. */
 typedef struct dt_onnx_run_info {
     int32_t n_node, n_call; /* nodes of the graph; of which the host's definitions */
+    char called[200];       /* their ops, each once: "Erf, NonZero" */
     bool
         by_definition; /* nothing was compiled: shapes follow from what is computed, so the model is evaluated node by node */
     int64_t device_bytes;
