@@ -166,23 +166,28 @@ int32_t dt_axis_find(const dt_axis *a, const char *name) {
     return -1;
 }
 
+static dt_status fail_size(const dt_axis *a, int32_t s, const dt_graph *g, const dt_value *p) {
+    return dt_fail(
+        DT_ERR_CONFIG,
+        "%s has %lld numbers in %s and %lld in %s: this network's weights depend on the size of its "
+        "input, which must be one for both",
+        p->name, (long long)a->segment[s].n_elem, g->training ? "one stage" : "training",
+        (long long)dt_value_n_elem(p), g->training ? "another" : "evaluation");
+}
+
 dt_status dt_axis_assign(const dt_axis *a, dt_graph *g) {
     for (dt_vid v = 0; v < g->n_value; v++) {
         dt_value *p = &g->value[v];
         if (p->role != DT_ROLE_PARAM) continue;
         int32_t s = dt_axis_find(a, p->name);
-        if (s < 0)
-            return dt_fail(DT_ERR_INTERNAL, "parameter %s of the evaluation graph is not on the axis",
-                           p->name);
-        if (a->segment[s].n_elem != dt_value_n_elem(p))
-            return dt_fail(
-                DT_ERR_CONFIG,
-                "%s has %lld numbers in training and %lld in evaluation: this network's weights depend on "
-                "the size of its input, which must be one for both",
-                p->name, (long long)a->segment[s].n_elem, (long long)dt_value_n_elem(p));
+        if (s < 0) return dt_fail(DT_ERR_INTERNAL, "parameter %s is not on the axis", p->name);
+        if (a->segment[s].n_elem != dt_value_n_elem(p)) return fail_size(a, s, g, p);
         p->frozen = s >= a->n_segment;
         p->axis_offset = p->frozen ? a->param[s].frozen_at : a->segment[s].offset;
     }
+    for (dt_vid v = 0; v < g->n_value; v++)
+        if (g->value[v].role == DT_ROLE_GRAD)
+            g->value[v].axis_offset = g->value[g->value[v].grad_of].axis_offset;
     return DT_OK;
 }
 

@@ -40,7 +40,7 @@ static dt_status differentiate(const work *w) {
 /* Before the device's choices: the axis must be the same on every rank and device. */
 static dt_status lay_on_axis(const work *w) {
     const dt_axis_options *a = &w->o->axis;
-    if (!w->g->training) return dt_axis_assign(*w->axis, w->g);
+    if (!w->g->training || a->made) return dt_axis_assign(*w->axis, w->g);
     DT_TRY(dt_axis_build(w->g, a->n_bucket, a->weight_decay, a->decay_all, w->axis));
     if (a->groups) dt_optim_groups_apply(a->groups, *w->axis);
     return DT_OK;

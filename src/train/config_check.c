@@ -3,6 +3,7 @@
 
 #include "train/checkpoint.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "core/text.h"
@@ -106,6 +107,35 @@ static bool check_val_size(const dt_config *c, char *text, size_t size) {
     return WRONG("data.decoder = \"nvjpeg\" makes images of one size, data.image_size = %lld: set "
                  "data.decoder = \"cpu\"",
                  (long long)c->data.image_size);
+}
+
+/* Where the list does not have one entry for each stage. */
+static bool wrong_count(const dt_config *c, int32_t n, const char *what, char *text, size_t size) {
+    if (n == 0 || n == c->train.n_stage) return false;
+    return WRONG("train.%s has %d entries, train.stage_epochs %d: give one for each stage", what, n,
+                 c->train.n_stage);
+}
+
+static bool check_stages(const dt_config *c, char *text, size_t size) {
+    const dt_train_options *t = &c->train;
+    if (wrong_count(c, t->n_stage_size, "stage_sizes", text, size) ||
+        wrong_count(c, t->n_stage_strength, "stage_strengths", text, size))
+        return true;
+    if (t->n_stage == 0) return false;
+    if (t->n_stage_size + t->n_stage_strength == 0)
+        return WRONG("stages that differ in nothing: give train.stage_sizes, train.stage_strengths or both");
+    if (t->stage_epoch[0] != 0)
+        return WRONG("the first stage begins with epoch 0, not %g", t->stage_epoch[0]);
+    for (int32_t i = 1; i < t->n_stage; i++)
+        if (!(t->stage_epoch[i] > t->stage_epoch[i - 1]))
+            return WRONG("%g comes before %g: stages begin one after the other", t->stage_epoch[i - 1],
+                         t->stage_epoch[i]);
+    for (int32_t i = 0; i < t->n_stage_size; i++)
+        if (t->stage_size[i] != floor(t->stage_size[i]))
+            return WRONG("train.stage_sizes: %g is no whole number of pixels", t->stage_size[i]);
+    if (t->n_stage_size > 0 && c->data.decoder == DT_DECODER_NVJPEG)
+        return WRONG("data.decoder = \"nvjpeg\" makes images of one size: set data.decoder = \"cpu\"");
+    return false;
 }
 
 static bool check_magnitude(const dt_config *c, char *text, size_t size) {
@@ -227,6 +257,7 @@ static const struct {
     {"augment.eval_resize", check_eval_resize},
     {"data.val_size", check_val_size},
     {"augment.policy_magnitude", check_magnitude},
+    {"train.stage_epochs", check_stages},
     {"augment.erase_scale_min", check_erase_scale},
     {"augment.erase_ratio_min", check_erase_ratio},
     {"train.epochs", check_length},

@@ -9,6 +9,7 @@
 #include "data/agree.h"
 #include "data/augment.h"
 #include "engine_internal.h"
+#include "train/stages.h"
 
 static dt_dtype compute_dtype(const dt_config *c) {
     static const dt_dtype of[] = {
@@ -70,8 +71,10 @@ static dt_status model_input(const dt_engine *e, const dt_dataset_info *d, int64
         return DT_OK;
     }
     dt_image_input image;
-    DT_TRY(dt_data_image_input(&c->data, &c->augment, c->model.classes, d, training, e->be->info.is_gpu,
-                               &image));
+    dt_data_options data = c->data;
+    dt_augment_options augment = c->augment;
+    if (training) dt_stage_options(c, e->stage, &data, &augment);
+    DT_TRY(dt_data_image_input(&data, &augment, c->model.classes, d, training, e->be->info.is_gpu, &image));
     in->height = image.height;
     in->width = image.width;
     in->channels = image.channels;
@@ -79,8 +82,8 @@ static dt_status model_input(const dt_engine *e, const dt_dataset_info *d, int64
     in->classes = image.classes;
     in->source_crop = image.source_crop;
     in->edits = image.edits;
-    in->mix_rows = training && dt_augment_has_mix_rows(&c->augment);
-    in->mixed = training && dt_augment_mixes(&c->augment);
+    in->mix_rows = training && dt_augment_has_mix_rows(&augment);
+    in->mixed = training && dt_augment_mixes(&augment);
     in->src_height = image.src_height;
     in->src_width = image.src_width;
     memcpy(in->mean, image.mean, sizeof in->mean);
@@ -142,6 +145,25 @@ static bool syncs(const dt_engine *e) {
     return e->config->train.sync_batch_norm && e->train && e->comm && e->comm->world > 1;
 }
 
+/* The programs of the stages behind the first, on its axis. */
+static dt_status compile_stages(dt_engine *e, const dt_dataset_info *data, const dt_compile_options *first) {
+    dt_compile_options o = *first;
+    o.axis.made = true;
+    o.recompute_flops = NULL;
+    const int32_t n = e->train && !e->make_forward ? dt_stage_count(e->config) : 1;
+    for (e->stage = 1; e->stage < n; e->stage++) {
+        dt_graph *g;
+        DT_TRY(dt_engine_forward_graph(e, NULL, data, true, &g));
+        const dt_status st = dt_engine_probe(e, g);
+        if (st != DT_OK) dt_graph_destroy(g);
+        DT_TRY(st);
+        DT_TRY(dt_compile(g, &o, &e->axis, &e->staged[e->stage].program));
+        e->n_staged++;
+    }
+    e->stage = 0;
+    return DT_OK;
+}
+
 /* The programs, prepared but without memory. */
 static dt_status compile(dt_engine *e, const dt_dataset_info *data, FILE *tell) {
     const dt_config *c = e->config;
@@ -160,6 +182,7 @@ static dt_status compile(dt_engine *e, const dt_dataset_info *data, FILE *tell) 
                                   .arg = e,
                                   .tell = tell};
     dt_graph *g;
+    e->stage = 0;
     /* The axis needs the training graph even where only evaluation runs. */
     DT_TRY(dt_engine_forward_graph(e, NULL, data, true, &g));
     dt_status st = dt_weight_list_make(g, &e->weights);
@@ -169,8 +192,11 @@ static dt_status compile(dt_engine *e, const dt_dataset_info *data, FILE *tell) 
     DT_TRY(st);
     dt_weight_list_settle(&e->weights, c->model.name);
     DT_TRY(dt_compile(g, &o, &e->axis, e->train ? &e->program : NULL));
+    e->staged[0].program = e->program;
+    e->n_staged = 1;
     dt_engine_scale_layers(e);
     DT_TRY(need_matrix(e));
+    DT_TRY(compile_stages(e, data, &o));
     DT_TRY(dt_engine_forward_graph(e, NULL, data, false, &g));
     const dt_status kept = keep_scores(g);
     if (kept != DT_OK) {
@@ -182,10 +208,12 @@ static dt_status compile(dt_engine *e, const dt_dataset_info *data, FILE *tell) 
 
 static void forget_programs(dt_engine *e) {
     dt_program_destroy(e->eval);
-    dt_program_destroy(e->program);
+    for (int32_t k = 0; k < e->n_staged; k++) dt_program_destroy(e->staged[k].program);
     dt_axis_destroy(e->axis);
     dt_weight_list_free(&e->weights);
     e->eval = e->program = NULL;
+    memset(e->staged, 0, sizeof e->staged);
+    e->n_staged = 0;
     e->axis = NULL;
 }
 
@@ -320,7 +348,8 @@ static dt_status create_rings(dt_engine *e) {
     for (int64_t i = 0; i < 2 * e->valid_rows; i++) e->valid[i] = i < e->valid_rows;
     if (!be->info.is_gpu) return DT_OK;
     int64_t bytes = e->eval->plan.input_bytes;
-    if (e->train && e->program->plan.input_bytes > bytes) bytes = e->program->plan.input_bytes;
+    for (int32_t k = 0; e->train && k < e->n_staged; k++)
+        bytes = dt_max_i64(bytes, e->staged[k].program->plan.input_bytes);
     DT_TRY(be->stream_create(be, &e->copy_stream));
     for (int i = 0; i < ENGINE_STAGES; i++) {
         DT_TRY(be->alloc(be, DT_MEM_DEVICE, bytes, (void **)&e->stages[i].device));
@@ -330,27 +359,52 @@ static dt_status create_rings(dt_engine *e) {
     return dt_upload_create(&e->upload_plan, be, &e->upload);
 }
 
-/* One arena, of the program that needs the larger one, serves both: they never run at once. */
-static dt_status list_inputs(dt_engine *e, bool eval) {
-    const dt_graph *g = (eval ? e->eval : e->program)->graph;
+static dt_status list_inputs(const dt_program *p, dt_vid *input, int32_t *n) {
+    const dt_graph *g = p->graph;
     for (dt_vid v = 0; v < g->n_value; v++) {
         if (g->value[v].role != DT_ROLE_INPUT) continue;
-        if (e->n_input[eval] == DT_FIELDS_MAX)
+        if (*n == DT_FIELDS_MAX)
             return dt_fail(DT_ERR_CONFIG, "the network has more than %d inputs", DT_FIELDS_MAX);
-        e->input[eval][e->n_input[eval]++] = v;
+        input[(*n)++] = v;
     }
     return DT_OK;
 }
 
+/* One arena, of the program that needs the largest one, serves all: they never run at once. */
 static dt_status bind_programs(dt_engine *e) {
-    DT_TRY(list_inputs(e, true));
-    if (e->train) DT_TRY(list_inputs(e, false));
-    if (!e->train) return dt_program_bind(e->eval, e->store, NULL);
-    const bool eval_first = e->eval->plan.act_bytes > e->program->plan.act_bytes;
-    dt_program *larger = eval_first ? e->eval : e->program, *other = eval_first ? e->program : e->eval;
-    DT_TRY(dt_program_bind(larger, e->store, NULL));
-    const dt_program_options share = {.act = larger->act, .act_bytes = larger->plan.act_bytes};
-    return dt_program_bind(other, e->store, &share);
+    dt_program *all[DT_STAGES_MAX + 1] = {e->eval}, *largest = e->eval;
+    int32_t n = 1;
+    DT_TRY(list_inputs(e->eval, e->input[1], &e->n_input[1]));
+    for (int32_t k = 0; e->train && k < e->n_staged; k++) {
+        staged *s = &e->staged[k];
+        DT_TRY(list_inputs(s->program, s->input, &s->n_input));
+        all[n++] = s->program;
+    }
+    for (int32_t i = 1; i < n; i++)
+        if (all[i]->plan.act_bytes >= largest->plan.act_bytes) largest = all[i];
+    DT_TRY(dt_program_bind(largest, e->store, NULL));
+    const dt_program_options share = {.act = largest->act, .act_bytes = largest->plan.act_bytes};
+    for (int32_t i = 0; i < n; i++)
+        if (all[i] != largest) DT_TRY(dt_program_bind(all[i], e->store, &share));
+    if (e->train) dt_engine_set_stage(e, 0);
+    return DT_OK;
+}
+
+void dt_engine_set_stage(dt_engine *e, int32_t stage) {
+    staged *from = &e->staged[e->stage], *to = &e->staged[stage];
+    DT_ASSERT(stage >= 0 && stage < e->n_staged);
+    memcpy(from->captured, e->captured, sizeof from->captured);
+    memcpy(from->warm, e->warm, sizeof from->warm);
+    e->stage = stage;
+    e->program = to->program;
+    memcpy(e->input[0], to->input, sizeof to->input);
+    e->n_input[0] = to->n_input;
+    memcpy(e->captured, to->captured, sizeof to->captured);
+    memcpy(e->warm, to->warm, sizeof to->warm);
+}
+
+const dt_program *dt_engine_stage_program(const dt_engine *e, int32_t stage) {
+    return e->staged[stage].program;
 }
 
 dt_status dt_engine_create(const dt_engine_options *o, dt_engine **out) {
@@ -405,8 +459,10 @@ fail:
 void dt_engine_destroy(dt_engine *e) {
     if (!e) return;
     dt_backend *be = e->be;
-    for (int i = 0; i < 2; i++)
-        if (e->captured[i]) be->capture_free(be, e->captured[i]);
+    if (e->n_staged > 0) memcpy(e->staged[e->stage].captured, e->captured, sizeof e->captured);
+    for (int32_t k = 0; k < e->n_staged; k++)
+        for (int i = 0; i < 2; i++)
+            if (e->staged[k].captured[i]) be->capture_free(be, e->staged[k].captured[i]);
     dt_reducer_destroy(e->reducer);
     if (e->sums) be->ranks = (dt_ranks){0};
     dt_sums_destroy(e->sums);

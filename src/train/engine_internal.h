@@ -9,10 +9,10 @@
 enum { ENGINE_RING = DT_METRIC_LAG_MAX + 2, ENGINE_STAGES = 2, ENGINE_FEEDS = DT_FEEDS_MAX + 1 };
 
 /* Device-side copy of a batch on its way in: filled by the copy stream while the step before computes. */
-typedef struct stage {
+typedef struct staging {
     char *device;    /* input_bytes */
     dt_event *taken; /* compute stream: it was copied into the input arena */
-} stage;
+} staging;
 
 /* Pinned host side of one step in flight. */
 typedef struct ring_slot {
@@ -21,6 +21,15 @@ typedef struct ring_slot {
     dt_event *done;
     int64_t step;
 } ring_slot;
+
+/* Training in one stage (train/stages.h). */
+typedef struct staged {
+    dt_program *program;
+    dt_vid input[DT_FIELDS_MAX];
+    int32_t n_input;
+    dt_capture *captured[2];
+    bool warm[2];
+} staged;
 
 struct dt_engine {
     const dt_config *config;
@@ -34,7 +43,9 @@ struct dt_engine {
     dt_optim_groups base_groups, groups; /* what short keys say, and the configuration's groups over it */
     dt_axis *axis;
     dt_store *store;
-    dt_program *program, *eval;
+    dt_program *program, *eval; /* program: of the stage that is on, as are input[0], captured and warm */
+    staged staged[DT_STAGES_MAX];
+    int32_t n_staged, stage;        /* those that are compiled; the one that is on, or is being compiled */
     dt_vid input[2][DT_FIELDS_MAX]; /* what each reads: of training, of evaluation */
     int32_t n_input[2];
     dt_reducer *reducer; /* NULL in a world of one */
@@ -51,7 +62,7 @@ struct dt_engine {
     dt_upload_plan upload_plan;
     dt_upload *upload; /* NULL: all is copied */
     dt_stream *copy_stream;
-    stage stages[ENGINE_STAGES];
+    staging stages[ENGINE_STAGES];
     /* copy stream: the batch has left its host memory; one per batch in flight */
     dt_event *filled[ENGINE_FEEDS];
     int64_t n_fed;

@@ -6,11 +6,17 @@
 
 /* What the batches take, were micro-batches and batches of evaluation larger by these factors. */
 static double batch_bytes(const dt_engine *e, double train, double eval) {
-    const dt_plan *v = &e->eval->plan, *t = e->train ? &e->program->plan : v;
+    const dt_plan *v = &e->eval->plan;
+    const double input_v = eval * (double)v->input_bytes;
+    double act = eval * (double)v->act_bytes, inputs = input_v, input = input_v; /* input: the largest */
+    for (int32_t k = 0; e->train && k < e->n_staged; k++) {
+        const dt_plan *t = &e->staged[k].program->plan;
+        act = fmax(act, train * (double)t->act_bytes);
+        inputs += train * (double)t->input_bytes;
+        input = fmax(input, train * (double)t->input_bytes);
+    }
     if (!e->train) train = 0;
-    const double input_t = train * (double)t->input_bytes, input_v = eval * (double)v->input_bytes;
-    return fmax(train * (double)t->act_bytes, eval * (double)v->act_bytes) + input_t + input_v +
-           (e->be->info.is_gpu ? ENGINE_STAGES * fmax(input_t, input_v) : 0.0) +
+    return act + inputs + (e->be->info.is_gpu ? ENGINE_STAGES * input : 0.0) +
            fmax(train, eval) * (double)dt_upload_bytes(&e->upload_plan);
 }
 

@@ -46,7 +46,7 @@ dt_status dt_engine_feed(dt_engine *e, const dt_batch *b, bool eval) {
     dt_backend *be = e->be;
     const dt_program *p = eval ? e->eval : e->program;
     if (!be->info.is_gpu) return copy_batch(e, eval, b, p->input, NULL);
-    stage *s = &e->stages[e->n_fed % ENGINE_STAGES];
+    staging *s = &e->stages[e->n_fed % ENGINE_STAGES];
     dt_event *filled = e->filled[e->n_fed % ENGINE_FEEDS];
     if (e->n_fed >= ENGINE_STAGES) DT_TRY(be->event_wait(be, s->taken, e->copy_stream));
     e->n_fed++;

@@ -11,6 +11,7 @@
 #include "model/task.h"
 #include "train/bench.h"
 #include "train/session.h"
+#include "train/stages.h"
 
 typedef struct inspection {
     dt_config config; /* with what is different here; its layers stay the caller's */
@@ -207,6 +208,23 @@ static void print_augment(const inspection *i, FILE *out) {
     if (i->info.channels > 0 && t.s[0]) fprintf(out, "augment %s\n", t.s);
 }
 
+/* Stages of training: what each makes of images, and what its activations need. */
+static void print_stages(const inspection *i, FILE *out) {
+    const dt_config *c = &i->config;
+    if (c->train.n_stage == 0) return;
+    fprintf(out, "\n%-8s %12s %12s %14s   %s\n", "stage", "from epoch", "from step", "activations",
+            "what it trains on");
+    for (int32_t k = 0; k < c->train.n_stage; k++) {
+        char step[24] = "-";
+        if (i->data.train_data)
+            snprintf(step, sizeof step, "%lld",
+                     (long long)dt_stage_first_step(c, k, dt_session_steps_per_epoch(&i->data)));
+        fprintf(out, "%-8d %12g %12s %14s   %s\n", k + 1, c->train.stage_epoch[k], step,
+                size_text(dt_engine_stage_program(i->engine, k)->plan.act_bytes).s,
+                dt_stage_describe(c, k).s);
+    }
+}
+
 static void print_buckets(const inspection *i, FILE *out) {
     const dt_axis *axis = dt_engine_axis(i->engine);
     fprintf(out, "\n%-8s %14s %12s %12s   first to last parameter\n", "bucket", "offset", "elements", "size");
@@ -249,6 +267,7 @@ dt_status dt_inspect(const dt_config *c, dt_comm *mpi, bool passes, FILE *out, c
         st = print_recompute(&i, out);
         print_length(&i, out);
         print_augment(&i, out);
+        print_stages(&i, out);
         print_buckets(&i, out);
         print_matrices(&i, out);
     }

@@ -67,6 +67,18 @@ static const dt_key_row train_keys[] = {
      .help = "Ends the run after this many steps, where that is earlier than train.epochs; 0: epochs decide"},
     {FLOAT("epochs", epochs, 0, 1e9), MATHS, .fallback = "0.0",
      .help = "Passes over the training set; fractions are allowed. 0: steps decide"},
+    {FLOATS("stage_epochs", stage_epoch, n_stage, 0, 1e9), LATER_MATHS, .fallback = "[]", .only = "images",
+     .help =
+         "Progressive learning: the epochs with which stages of training begin, from 0 on. []: there is one"},
+    {FLOATS("stage_sizes", stage_size, n_stage_size, 1, 16384), LATER_MATHS, .fallback = "[]",
+     .only = "images",
+     .help = "Height and width of images in each stage, in training; evaluation has data.val_size, or "
+             "data.image_size. []: as data.image_size says"},
+    {FLOATS("stage_strengths", stage_strength, n_stage_strength, 0, 1000), LATER_MATHS, .fallback = "[]",
+     .only = "images",
+     .help = "Factor, in each stage, on the strength of augmentation: augment.policy_magnitude, the colour "
+             "jitter, "
+             "grayscale and erase, mixup and cutmix. []: 1"},
     {CHOICE("precision", precision, precision_names), MATHS, .fallback = "fp32",
      .help =
          "Arithmetic of forward and backward; weights are kept in fp32 throughout. The CPU computes in fp32"},

@@ -17,6 +17,7 @@
 #include "model/builder.h"
 #include "model/task.h"
 #include "train/ranking.h"
+#include "train/stages.h"
 
 enum { EVAL_POLL_BATCHES = 8 };
 static const double EVAL_POLL_S = 0.5;  /* a signal waits no longer, or one batch */
@@ -243,8 +244,8 @@ static dt_loader_options loader_options(const dt_session *s, bool eval, int64_t 
     /* The CPU computes on the same cores: one thread reads ahead. A GPU leaves the cores to the loader. */
     if (threads == 0) threads = s->be->info.is_gpu ? s->be->host_threads : 1;
     return (dt_loader_options){
-        .data = &c->data,
-        .augment = &c->augment,
+        .data = eval ? &c->data : &s->stage_data,
+        .augment = eval ? &c->augment : &s->stage_augment,
         .dataset = eval ? s->val_data : s->train_data,
         .eval = eval,
         .source_crop = dt_graph_input(p->graph, "aug") >= 0,
@@ -383,17 +384,27 @@ static dt_status check_ranking(const dt_config *c, bool train, dt_session *s) {
     return DT_OK;
 }
 
-/* What the data does not allow is said now, not at the first evaluation. */
-static dt_status check_loaders(const dt_session *s, bool train) {
-    for (int eval = train ? 0 : 1; eval < (s->val_data ? 2 : 1); eval++) {
-        const dt_loader_options o = loader_options(s, eval, 0, 1);
-        const dt_status st = dt_loader_check(&o);
-        if (st == DT_OK) continue;
+static dt_status check_loader(const dt_session *s, bool eval) {
+    const dt_loader_options o = loader_options(s, eval, 0, 1);
+    const dt_status st = dt_loader_check(&o);
+    if (st != DT_OK)
         dt_error_context("data.%s = \"%s\"", eval ? "val" : "train",
                          eval ? s->config->data.val : s->config->data.train);
-        return st;
+    return st;
+}
+
+/* What the data does not allow is said now, not at the first evaluation, or in a later stage. */
+static dt_status check_loaders(dt_session *s, bool train) {
+    for (int32_t k = dt_stage_count(s->config) - 1; train && k >= 0; k--) {
+        dt_session_set_stage(s, k);
+        DT_TRY(check_loader(s, false));
     }
-    return DT_OK;
+    return s->val_data ? check_loader(s, true) : DT_OK;
+}
+
+void dt_session_set_stage(dt_session *s, int32_t stage) {
+    dt_stage_options(s->config, stage, &s->stage_data, &s->stage_augment);
+    dt_engine_set_stage(s->engine, stage);
 }
 
 static dt_status open_session(const dt_config *c, dt_comm *mpi, bool train, const dt_data_facts *facts,

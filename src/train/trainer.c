@@ -8,6 +8,7 @@
 #include "core/text.h"
 #include "dist/signals.h"
 #include "report.h"
+#include "train/stages.h"
 #include "trained.h"
 #include "trainer_internal.h"
 
@@ -187,7 +188,20 @@ static dt_status make_up_sample(dt_trainer *t) {
     return missing > 0 ? dt_trainer_sample(t) : DT_OK;
 }
 
-static dt_status train_steps(dt_trainer *t, dt_loader *loader) {
+/* The loader of the stage in which the next step is, as far as the stage goes. */
+static dt_status open_loader(dt_trainer *t, dt_loader **loader) {
+    const dt_config *c = t->config;
+    const int32_t stage = dt_stage_at(c, t->step, t->steps_per_epoch);
+    t->stage_end = dt_min_i64(t->total_steps, dt_stage_first_step(c, stage + 1, t->steps_per_epoch));
+    dt_session_set_stage(&t->session, stage);
+    if (t->root && c->train.n_stage > 0 && t->step < t->stage_end)
+        dt_tell(t->sink, DT_NEWS_LINE, "stage %d of %d from step %lld: %s", stage + 1, c->train.n_stage,
+                (long long)t->step, dt_stage_describe(c, stage).s);
+    const dt_status st = dt_session_loader(&t->session, false, t->step, t->stage_end - t->step, loader);
+    return dt_comm_agree(t->mpi, st);
+}
+
+static dt_status train_steps(dt_trainer *t, dt_loader **loader) {
     in_flight f = {.n = 0};
     const int32_t lag = dt_engine_lag(t->session.engine);
     DT_TRY(make_up_sample(t));
@@ -196,7 +210,13 @@ static dt_status train_steps(dt_trainer *t, dt_loader *loader) {
     const bool ends = t->step > 0 && (t->stop || dt_trainer_is_done(t));
     if (ends && !t->resumed_here) DT_TRY(dt_trainer_save(t, true));
     while (!dt_trainer_is_done(t) && !t->stop) {
-        DT_TRY(run_step(t, loader, &f));
+        if (t->step == t->stage_end) {
+            DT_TRY(release_to(t, *loader, &f, 0));
+            dt_loader_close(*loader);
+            *loader = NULL;
+            DT_TRY(open_loader(t, loader));
+        }
+        DT_TRY(run_step(t, *loader, &f));
         t->step++;
         bool eval = dt_trainer_eval_due(t, t->step);
         DT_TRY(take_results(t, eval || t->step == t->total_steps ? 0 : lag));
@@ -209,7 +229,7 @@ static dt_status train_steps(dt_trainer *t, dt_loader *loader) {
         DT_TRY(evaluate(t));
         DT_TRY(t->stop || dt_trainer_stops_early(t) ? dt_trainer_save(t, true) : keep_best(t));
     }
-    DT_TRY(release_to(t, loader, &f, 0));
+    DT_TRY(release_to(t, *loader, &f, 0));
     if (t->stop) return DT_OK;
     if (t->skipped_in_a_row == 0 && t->eval_lost)
         return dt_fail(DT_ERR_NONFINITE,
@@ -289,10 +309,9 @@ dt_status dt_trainer_run(const dt_config *c, dt_comm *mpi, double start_s, const
     DT_TRY_GOTO(st, dt_trainer_open_samples(&t), out);
     dt_trainer_summary(&t);
     DT_TRY_GOTO(st, dt_session_same_parameters(&t.session), out);
-    st = dt_session_loader(&t.session, false, t.step, t.total_steps - t.step, &loader);
-    DT_TRY_GOTO(st, dt_comm_agree(mpi, st), out);
+    DT_TRY_GOTO(st, open_loader(&t, &loader), out);
     t.last_result_s = dt_time_s();
-    st = train_steps(&t, loader);
+    st = train_steps(&t, &loader);
     if (st == DT_OK && t.stop) st = DT_STOPPED;
 out:
     dt_loader_close(loader);

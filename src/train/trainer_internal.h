@@ -27,9 +27,9 @@ typedef struct dt_trainer {
     char *config_text;                        /* root: the resolved configuration */
     dt_weights weights;                       /* root: what model.init_from gave */
 
-    int64_t n_samples; /* of the training set */
-    int64_t n_classes; /* that the network tells apart */
-    int64_t step, total_steps;
+    int64_t n_samples;                    /* of the training set */
+    int64_t n_classes;                    /* that the network tells apart */
+    int64_t step, total_steps, stage_end; /* stage_end: the first step that is not of the stage that is on */
     double steps_per_epoch;
     int64_t skipped_in_a_row;
     double loss_scale;

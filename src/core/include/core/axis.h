@@ -54,8 +54,8 @@ dt_status dt_axis_build(dt_graph *g, int32_t n_bucket, float weight_decay, bool 
 dt_status dt_axis_build_frozen(dt_graph *g, dt_axis **out);
 void dt_axis_destroy(dt_axis *a); /* accepts NULL */
 
-/* Gives the PARAMs of another graph of the same model (evaluation) their offsets, by name and shape; those that
- * are frozen are so there too. */
+/* Gives the PARAMs of another graph of the same model (evaluation, another size of input) and their gradients their
+ * offsets, by name and shape; those that are frozen are so there too. */
 dt_status dt_axis_assign(const dt_axis *a, dt_graph *g);
 
 /* Whether v ends the network of a forward graph: it is an output, or judged by a loss, perhaps in another shape or

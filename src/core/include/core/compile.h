@@ -16,6 +16,7 @@ typedef struct dt_axis_options {
     float weight_decay;
     bool decay_all;
     const dt_optim_groups *groups; /* NULL: none */
+    bool made;                     /* it is there: of the same network for another size of input */
 } dt_axis_options;
 
 typedef struct dt_compile_options {
@@ -33,7 +34,7 @@ typedef struct dt_compile_options {
     FILE *tell; /* what each pass did, for people; NULL: nobody */
 } dt_compile_options;
 
-/* Compiles g, which it takes in any case. A training graph is differentiated and laid on a new axis, *axis;
+/* Compiles g, which it takes in any case. A training graph is differentiated and laid on a new axis, *axis, unless that is made;
  * an evaluation graph of the same model is laid on that one. The program is prepared, without memory
  * (dt_program_bind). With out NULL only the axis is made, for runs that evaluate alone. */
 dt_status dt_compile(dt_graph *g, const dt_compile_options *o, dt_axis **axis, dt_program **out);

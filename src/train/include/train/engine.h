@@ -91,6 +91,11 @@ dt_status dt_engine_hash(dt_engine *e, uint64_t *out);
 /* Replaces the fp32 weights by rank 0's. Collective, between steps. */
 dt_status dt_engine_take_parameters(dt_engine *e);
 
+/* Goes on with another stage's program (train/stages.h); the first is on at first. Between steps. */
+void dt_engine_set_stage(dt_engine *e, int32_t stage);
+/* The training program of a stage, to be looked at. */
+const dt_program *dt_engine_stage_program(const dt_engine *e, int32_t stage);
+
 /* Begins a step: clears the metrics; stop and save ask all ranks to stop or save. */
 dt_status dt_engine_begin_step(dt_engine *e, bool stop, bool save);
 /* Feeds a batch: on the CPU it is copied on return, on a device the copy is queued. */

@@ -34,13 +34,17 @@ typedef struct dt_job_options {
 } dt_job_options;
 extern const dt_section dt_run_section;
 
+enum { DT_STAGES_MAX = 16 };
+
 /* [train] */
 typedef struct dt_train_options {
     int64_t global_batch;
     int64_t global_tokens; /* 0: global_batch says it; else that is derived */
     int64_t micro_batch;   /* 0: one micro-batch per rank; else global_batch / micro_batch shards */
     bool sync_batch_norm;  /* batch statistics are those of all ranks */
-    int64_t steps;         /* 0: epochs decide */
+    double stage_epoch[DT_STAGES_MAX], stage_size[DT_STAGES_MAX], stage_strength[DT_STAGES_MAX];
+    int32_t n_stage, n_stage_size, n_stage_strength; /* train/stages.h; 0: none */
+    int64_t steps;                                   /* 0: epochs decide */
     double epochs;
     int64_t precision; /* dt_precision */
     double label_smoothing;

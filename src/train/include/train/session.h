@@ -28,6 +28,8 @@ struct dt_session {
     uint64_t classes_xxh3, statistics_xxh3; /* as in dt_ckpt_meta; 0 where those of training are not known */
     dt_dataset_info info;                   /* of what the engine's network is made for */
     dt_engine *engine;
+    dt_data_options stage_data; /* of the stage that is on: what its loader reads */
+    dt_augment_options stage_augment;
     dt_watchdog *watchdog;
     bool any_gpu;                  /* some rank computes on a GPU */
     bool mixed;                    /* and some rank does not */
@@ -66,6 +68,9 @@ dt_status dt_session_watch(const dt_config *c, dt_comm *mpi, dt_comm *comm, dt_w
 /* Verifies by hash that all ranks hold the same weights. Where CPUs and GPUs train together, whose updates
  * round differently, all take rank 0's instead. Collective, between steps. */
 dt_status dt_session_same_parameters(dt_session *s);
+
+/* Training goes on in another stage (train/stages.h): its loaders and the engine. No loader may be open. */
+void dt_session_set_stage(dt_session *s, int32_t stage);
 
 /* Loader over the session's data. train: from `first_step`; eval: once through the validation set. */
 dt_status dt_session_loader(dt_session *s, bool eval, int64_t first_step, int64_t n_steps, dt_loader **out);
