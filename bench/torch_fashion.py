@@ -1,9 +1,10 @@
-"""PyTorch's side of the Fashion-MNIST time to accuracy: trains the network and recipe of a dtrain configuration.
+"""PyTorch's side of the Fashion-MNIST runs: trains the network and recipe of a dtrain configuration.
 
 usage: torch_fashion.py [--config configs/fashion-fast.toml] [--train DIR] [--val DIR] [--seeds 1,2,3] [--epochs N]
                         [--compile none|default|reduce-overhead] [--precision fp32|tf32|fp16|bf16] [--target 94]
 
-Reads [[model.layers]], crop "pad" or "none", sgd, momentum and nesterov; refuses what it does not know. The data set is
+Reads [[model.layers]], or has timm's vit_tiny (any patch) and torchvision's efficientnet_b0; crop "pad", "random_resized" or
+"none", sgd, momentum, nesterov and adamw, clipping; refuses what it does not know. The data set is
 resident on the device as bytes, augmentation is one gather there, the network is channels-last under autocast, the
 optimizer fused. Compilation and the search for convolution algorithms happen in a few steps that are then undone: their
 time is stated apart, and every seed starts from fresh weights. Prints a line per seed and one JSON line.
@@ -26,6 +27,29 @@ def read_shards(directory):
             images.append(f["images"][:])
             labels.append(f["labels"][:].astype(np.int64))
     return index, torch.from_numpy(np.concatenate(images)), torch.from_numpy(np.concatenate(labels))
+
+
+def vit_tiny(cfg, size, channels):
+    """timm's, as model.name = "vit_tiny_patch..." is."""
+    import timm
+    m = cfg["model"]
+    return timm.models.vision_transformer.VisionTransformer(
+        img_size=size, patch_size=m.get("patch") or int(m["name"].rsplit("patch", 1)[1]), in_chans=channels, num_classes=m["classes"],
+        embed_dim=192, depth=12, num_heads=3, drop_path_rate=m.get("drop_path", 0.0))
+
+
+def efficientnet_b0(cfg, _, channels):
+    """torchvision's; its first convolution reads as many channels as there are."""
+    import torchvision
+    net = torchvision.models.efficientnet_b0(num_classes=cfg["model"]["classes"])
+    stem = net.features[0]
+    stem[0] = nn.Conv2d(channels, stem[0].out_channels, 3, 2, 1, bias=False)
+    nn.init.kaiming_normal_(stem[0].weight, mode="fan_out")
+    return net
+
+
+def named_network(name):
+    return efficientnet_b0 if name == "efficientnet_b0" else vit_tiny if name.startswith("vit_tiny_patch") else None
 
 
 def refuse(what):
@@ -103,12 +127,16 @@ class Task(nn.Module):
         aug = cfg.get("augment", {})
         self.net, self.size, self.amp = net, size, amp
         self.smoothing = cfg["train"].get("label_smoothing", 0.0)
+        self.scale = (aug.get("scale_min", 0.08), aug.get("scale_max", 1.0))
+        self.ratio = (aug.get("ratio_min", 3 / 4), aug.get("ratio_max", 4 / 3))
         self.crop, self.flip = aug.get("crop", "none"), aug.get("flip", False)
         pad = aug.get("pad", 4) if self.crop == "pad" else 0
         for name, t in (("mean", torch.tensor(mean)), ("std", torch.tensor(std)), ("column", torch.arange(size)),
                         ("images", self.framed(data[0], pad)), ("labels", data[1]),
-                        ("val_images", self.centred(val[0])), ("val_labels", val[1])):
+                        ("val_images", val[0] if self.crop == "random_resized" else self.centred(val[0])), ("val_labels", val[1])):
             self.register_buffer(name, t, persistent=False)
+        if self.crop == "random_resized":
+            return
         if self.crop == "none":
             self.images = self.centred(data[0])
         self.positions = [self.images.shape[1] - size + 1, self.images.shape[2] - size + 1]
@@ -133,20 +161,56 @@ class Task(nn.Module):
         """N H W C bytes to what the network reads."""
         return ((x.float() / 255 - self.mean) / self.std).permute(0, 3, 1, 2)
 
+    def resized(self, images, top, left, high, wide, flip):
+        """Windows of N H W C bytes at this size: bilinear, half-pixel centres, clamped to the window, rounded to a level."""
+        def places(first, length):
+            at = (self.column + 0.5) * (length / self.size)[:, None] - 0.5
+            at = torch.minimum(at.clamp(min=0), (length - 1)[:, None].float())
+            low = at.floor()
+            return first[:, None] + low.long(), first[:, None] + torch.minimum(low + 1, (length - 1)[:, None].float()).long(), at - low
+
+        n = torch.arange(len(images), device=images.device)[:, None, None]
+        r0, r1, v = (t[:, :, None] for t in places(top, high))
+        c0, c1, u = places(left, wide)
+        c0, c1, u = (torch.where(flip[:, None], t.flip(1), t)[:, None, :] for t in (c0, c1, u))
+        u, v, x = u[..., None], v[..., None], images.float()
+        rows = lambda r: x[n, r, c0] * (1 - u) + x[n, r, c1] * u
+        return torch.floor(rows(r0) * (1 - v) + rows(r1) * v + 0.5)
+
+    def windows(self, n):
+        """Windows of random area and shape within the image: of ten tries the first that fits, else all of it."""
+        dev, (h, w) = self.images.device, self.images.shape[1:3]
+        area = h * w * (self.scale[0] + (self.scale[1] - self.scale[0]) * torch.rand(n, 10, device=dev))
+        low, high = math.log(self.ratio[0]), math.log(self.ratio[1])
+        ratio = torch.exp(low + (high - low) * torch.rand(n, 10, device=dev))
+        wide, tall = torch.round(torch.sqrt(area * ratio)).long(), torch.round(torch.sqrt(area / ratio)).long()
+        fits = (wide >= 1) & (tall >= 1) & (wide <= w) & (tall <= h)
+        first = fits.int().argmax(1, keepdim=True)
+        any_fits = fits.any(1)
+        wide = torch.where(any_fits, wide.gather(1, first)[:, 0], w)
+        tall = torch.where(any_fits, tall.gather(1, first)[:, 0], h)
+        at = lambda length, all: (torch.rand(n, device=dev) * (all - length + 1)).long().clamp(max=all)
+        return at(tall, h), at(wide, w), tall, wide
+
     def draws(self, n):
-        """Top, left and flip of n samples."""
+        """Top, left and flip of n samples; of resized windows also height and width."""
         dev = self.images.device
+        if self.crop == "random_resized":
+            return (*self.windows(n), torch.rand(n, device=dev) < (0.5 if self.flip else 0.0))
         return (torch.randint(0, self.positions[0], (n,), device=dev), torch.randint(0, self.positions[1], (n,), device=dev),
                 torch.rand(n, device=dev) < (0.5 if self.flip else 0.0))
 
-    def batch(self, index, top, left, flip):
+    def batch(self, index, *draws):
         """Window and flip of each sample in one gather: N C H W, channels last in memory."""
+        if self.crop == "random_resized":
+            return self.pixels(self.resized(self.images[index], *draws))
+        top, left, flip = draws
         column = torch.where(flip[:, None], self.size - 1 - self.column, self.column) + left[:, None]
         row = self.column + top[:, None]
         return self.pixels(self.images[index[:, None, None], row[:, :, None], column[:, None, :]])
 
-    def forward(self, index, top, left, flip):
-        x, y = self.batch(index, top, left, flip), self.labels[index]
+    def forward(self, index, *draws):
+        x, y = self.batch(index, *draws), self.labels[index]
         with torch.autocast(x.device.type, self.amp or torch.bfloat16, enabled=self.amp is not None):
             logits = self.net(x)
         return nn.functional.cross_entropy(logits.float(), y, label_smoothing=self.smoothing)
@@ -156,6 +220,9 @@ class Task(nn.Module):
         self.net.eval()
         right = torch.zeros((), dtype=torch.int64, device=self.val_labels.device)
         for images, y in zip(self.val_images.split(batch), self.val_labels.split(batch)):
+            if self.crop == "random_resized":
+                whole = [torch.full((len(y),), v, device=y.device) for v in (0, 0, *images.shape[1:3])]
+                images = self.resized(images, *whole, torch.zeros_like(whole[0], dtype=torch.bool))
             with torch.autocast(y.device.type, self.amp or torch.bfloat16, enabled=self.amp is not None):
                 right += (self.net(self.pixels(images)).argmax(1) == y).sum()
         self.net.train()
@@ -177,12 +244,13 @@ def learning_rate(cfg, step, total, steps_per_epoch):
 def make_optimizer(cfg, net):
     o = cfg["optim"]
     kind = o.get("kind", "momentum")
-    if kind == "adamw":
-        refuse("optim.kind = adamw")
     decays = lambda p: p.ndim > 1 or o.get("decay_bn_and_bias", False)
     groups = [{"params": [p for p in net.parameters() if decays(p)], "weight_decay": o.get("weight_decay", 1e-4)},
               {"params": [p for p in net.parameters() if not decays(p)], "weight_decay": 0.0}]
-    sgd = torch.optim.SGD([g for g in groups if g["params"]], lr=0.0, momentum=0.0 if kind == "sgd" else o.get("momentum", 0.9),
+    groups = [g for g in groups if g["params"]]
+    if kind == "adamw":
+        return torch.optim.AdamW(groups, lr=0.0, betas=(o.get("beta1", 0.9), o.get("beta2", 0.999)), eps=o.get("eps", 1e-8), fused=True)
+    sgd = torch.optim.SGD(groups, lr=0.0, momentum=0.0 if kind == "sgd" else o.get("momentum", 0.9),
                           nesterov=kind == "nesterov", fused=True)
     for p in net.parameters() if kind != "sgd" else ():
         sgd.state[p]["momentum_buffer"] = torch.zeros_like(p)  # else a first step that the scaler skips leaves it uninitialised
@@ -195,7 +263,12 @@ class Run:
     def __init__(self, cfg, task, loss, seed, epochs, precision):
         torch.manual_seed(seed)
         self.cfg, self.task, self.loss, self.net = cfg, task, loss, task.net
-        self.net.reset()
+        self.clip = cfg["train"].get("clip_norm", 0.0)
+        if hasattr(self.net, "reset"):
+            self.net.reset()
+        else:
+            fresh = named_network(cfg["model"]["name"])(cfg, task.size, task.images.shape[3])
+            self.net.load_state_dict(fresh.state_dict())
         self.optimizer = make_optimizer(cfg, self.net)
         self.scaler = torch.amp.GradScaler(task.labels.device.type, enabled=precision == "fp16")
         t, self.n = cfg["train"], len(task.labels)
@@ -220,6 +293,9 @@ class Run:
         torch.compiler.cudagraph_mark_step_begin()
         loss = self.loss(*(x[i] for x in self.batches))
         self.scaler.scale(loss).backward()
+        if self.clip:
+            self.scaler.unscale_(self.optimizer)
+            torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.clip)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.average:
@@ -247,16 +323,17 @@ class Run:
 
 
 def make_task(cfg, train, val, device, precision):
-    for section, key in (("train", "clip_norm"), ("train", "micro_batch"), ("augment", "eval_resize")):
-        if cfg.get(section, {}).get(key):
-            refuse(f"{section}.{key}")
-    if cfg.get("augment", {}).get("crop", "none") not in ("pad", "none") or cfg["model"]["name"] != "layers":
+    aug, named = cfg.get("augment", {}), named_network(cfg["model"]["name"])
+    if cfg["train"].get("micro_batch"):
+        refuse("train.micro_batch")
+    if aug.get("eval_resize") and (aug.get("crop") != "random_resized" or aug["eval_resize"] != cfg["data"].get("image_size")):
+        refuse("augment.eval_resize but to the size that is trained on")
+    if aug.get("crop", "none") not in ("pad", "none", "random_resized") or not named and cfg["model"]["name"] != "layers":
         refuse("this crop or model")
-    aug = cfg.get("augment", {})
     index, *data = read_shards(train)
     _, *held_out = read_shards(val)
-    net = Net(cfg["model"]["layers"], cfg["model"])
     size = cfg["data"].get("image_size") or data[0].shape[1]
+    net = named(cfg, size, data[0].shape[3]) if named else Net(cfg["model"]["layers"], cfg["model"])
     net.eval()(torch.zeros(1, data[0].shape[3], size, size))
     amp = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(precision)
     task = Task(cfg, net, size, data, held_out, aug.get("mean") or index["mean"], aug.get("std") or index["std"], amp).to(device)

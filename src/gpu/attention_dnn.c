@@ -323,7 +323,7 @@ dt_status dt_attention_plan_bind(const dt_attention_plan *p, const dt_gpu_attent
         [UID_Y] = a->y,
         [UID_LSE] = a->lse,
         [UID_DY] = p->backward ? head(a->dy, 0, p) : NULL,
-        [UID_DQ] = a->dq,
+        [UID_DQ] = p->backward ? a->dq : NULL,
         [UID_DK] = p->backward ? head(a->dk, p->dims.k_at, p) : NULL,
         [UID_DV] = p->backward ? head(a->dv, p->dims.v_at, p) : NULL,
         [UID_SUM] = p->backward ? sum : NULL,

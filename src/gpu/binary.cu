@@ -1,6 +1,7 @@
 /* Element-wise functions of two variables with broadcasting, and their gradients: that of a repeated operand
  * is a sum, cut into chunks that are added in order. */
 #include "core/scalar.h"
+#include "group_sums.cuh"
 #include "map.cuh"
 #include "space.cuh"
 
@@ -129,6 +130,25 @@ __global__ void __launch_bounds__(THREADS)
     out[k] = from_float<T>(sum * scale);
 }
 
+/* The sums of a gradient as sums down the rows of groups; false where they are of another kind. */
+template <typename T>
+bool as_groups(const dt_gpu *gpu, const dt_gpu_binary_args *x, const Cut &c, GroupSums *out) {
+    const dt_space &kept = c.kept, &summed = c.summed;
+    const void *const in[GROUP_OPERANDS] = {x->dy, x->a, x->b};
+    if (!c.rows || summed.n != 1 || kept.n > 2) return false;
+    *out = {};
+    out->out = x->out, out->scale = x->scale;
+    out->groups = kept.n == 2 ? kept.dim[0] : 1, out->rows = summed.dim[0], out->c = c.side;
+    for (int k = 0; k < GROUP_OPERANDS; k++) {
+        out->in[k] = in[k];
+        if (!in[k]) continue;
+        out->group[k] = kept.n == 2 ? kept.stride[k][0] : 0;
+        out->row[k] = summed.stride[k][0];
+        out->column[k] = kept.stride[k][kept.n - 1] != 0;
+    }
+    return group_sums_take<T>(gpu, *out);
+}
+
 template <typename T, int V, typename Op>
 void launch_repeat(const dt_gpu *gpu, Op op, const dt_gpu_binary_args *x, cudaStream_t s) {
     const int64_t n = product(x->space) / V;
@@ -159,6 +179,11 @@ cudaError_t gradient(const dt_gpu *gpu, dt_dtype t, Op op, const dt_gpu_binary_a
     if (c.n_summed == 1) return repeat(gpu, t, op, x, s);
     const dim3 grid((unsigned)c.n_task, (unsigned)c.n_chunk);
     DT_WITH_TYPE(t, {
+        GroupSums sums;
+        if (as_groups<T>(gpu, x, c, &sums)) {
+            group_sums<T>(op, sums, s);
+            return cudaPeekAtLastError();
+        }
         sum_kernel<T><<<grid, THREADS, 0, s>>>(op, (const T *)x->dy, (const T *)x->a, (const T *)x->b,
                                                (T *)x->out, x->workspace, x->scale, c);
         if (c.n_chunk > 1)

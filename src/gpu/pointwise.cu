@@ -23,20 +23,38 @@ __global__ void __launch_bounds__(THREADS)
     }
 }
 
-/* Row r takes word r % 4 of the draw r / 4. */
-template <typename T>
+/* Row r, blockIdx.y, takes word r % 4 of the draw r / 4. */
+template <typename T, int V>
 __global__ void __launch_bounds__(THREADS)
-    dropout_rows_kernel(const T *x, T *y, int64_t n, int64_t row_elem, float p, uint64_t salt,
+    dropout_rows_kernel(const T *x, T *y, int64_t row_elem, int64_t rows, float p, uint64_t salt,
                         const dt_step_params *params) {
     const uint64_t key = dt_rng_key(params->seed, DT_RNG_DROPOUT, salt);
     const uint64_t counter_hi = params->step << 24 | params->micro;
     const float scale = 1.0f / (1.0f - p);
     const int64_t stride = (int64_t)gridDim.x * THREADS;
-    for (int64_t e = (int64_t)blockIdx.x * THREADS + threadIdx.x; e < n; e += stride) {
-        const uint64_t row = (uint64_t)(e / row_elem);
-        const dt_u32x4 r = dt_philox(key, counter_hi, row / 4);
-        y[e] = from_float<T>(dt_u01(r.v[row % 4]) >= p ? to_float(x[e]) * scale : 0.0f);
+    for (int64_t row = blockIdx.y; row < rows; row += gridDim.y) {
+        const dt_u32x4 r = dt_philox(key, counter_hi, (uint64_t)row / 4);
+        const bool keep = dt_u01(r.v[row % 4]) >= p;
+        for (int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x; i < row_elem / V; i += stride) {
+            const int64_t e = row * row_elem + i * V;
+            Pack<T, V> v = load<T, V>(x + e);
+#pragma unroll
+            for (int j = 0; j < V; j++) v.v[j] = from_float<T>(keep ? to_float(v.v[j]) * scale : 0.0f);
+            store<T, V>(y + e, v);
+        }
     }
+}
+
+template <typename T, int V>
+void dropout_rows(const T *x, T *y, int64_t n, int64_t row_elem, float p, uint64_t salt,
+                  const dt_step_params *params, cudaStream_t s) {
+    const int64_t rows = n / row_elem,
+                  across = ceil_div(row_elem / V, THREADS * 4); /* a few turns a thread */
+    const dim3 grid((unsigned)(across < 1      ? 1
+                               : across > 1024 ? 1024
+                                               : across),
+                    (unsigned)(rows < 65535 ? rows : 65535));
+    dropout_rows_kernel<T, V><<<grid, THREADS, 0, s>>>(x, y, row_elem, rows, p, salt, params);
 }
 
 template <typename T>
@@ -88,8 +106,12 @@ bool dt_gpu_has_code(void) {
 cudaError_t dt_gpu_dropout(const dt_gpu *gpu, dt_dtype t, const void *x, void *y, int64_t n, int64_t row_elem,
                            float p, uint64_t salt, const dt_step_params *params, cudaStream_t s) {
     if (row_elem > 0) {
-        DT_WITH_TYPE(t, dropout_rows_kernel<T><<<grid_for(gpu, n, 1), THREADS, 0, s>>>(
-                            (const T *)x, (T *)y, n, row_elem, p, salt, params));
+        DT_WITH_TYPE(t, {
+            if (row_elem % WIDE<T> == 0 && aligned16(x) && aligned16(y))
+                dropout_rows<T, WIDE<T>>((const T *)x, (T *)y, n, row_elem, p, salt, params, s);
+            else
+                dropout_rows<T, 1>((const T *)x, (T *)y, n, row_elem, p, salt, params, s);
+        });
         return cudaPeekAtLastError();
     }
     DT_WITH_TYPE(t, dropout_kernel<T><<<grid_for(gpu, ceil_div(n, 4), 1), THREADS, 0, s>>>(

@@ -1,7 +1,7 @@
 /* Max, average and global average pooling and their gradients. The gradients gather: each input element
  * collects from the windows that cover it, in a fixed order. A thread owns one pixel and one vector of
  * channels. */
-#include "vec.cuh"
+#include "group_sums.cuh"
 
 namespace {
 using namespace dt;
@@ -382,6 +382,28 @@ __global__ void __launch_bounds__(THREADS)
     }
 }
 
+struct Itself {
+    __device__ float operator()(float x, float, float) const { return x; }
+};
+
+/* Where samples and channels are threads too few for the card, several threads share a sum. */
+template <typename T>
+bool global_shared(const dt_gpu *gpu, const void *x, void *y, int64_t n, int64_t hw, int64_t c,
+                   cudaStream_t s) {
+    GroupSums sums = {.in = {x},
+                      .group = {hw * c},
+                      .row = {c},
+                      .column = {true},
+                      .out = y,
+                      .groups = n,
+                      .rows = hw,
+                      .c = c,
+                      .scale = 1.0f / (float)hw};
+    if (n * c / WIDE<T> >= (int64_t)gpu->sm_count * THREADS || !group_sums_take<T>(gpu, sums)) return false;
+    group_sums<T>(Itself{}, sums, s);
+    return true;
+}
+
 /* Byte positions come in vectors of V too, so idx must be V-aligned: it is where x is 16-byte aligned. */
 bool wide_ok(const dt_gpu_pool_args &a, int wide) {
     return a.c % wide == 0 && aligned16(a.in) && aligned16(a.out) && ((uintptr_t)a.idx & 7) == 0 &&
@@ -441,6 +463,7 @@ cudaError_t dt_gpu_maxpool(const dt_gpu *gpu, dt_dtype t, const dt_gpu_pool_args
 cudaError_t dt_gpu_global_avgpool(const dt_gpu *gpu, dt_dtype t, const void *x, void *y, int64_t n,
                                   int64_t hw, int64_t c, cudaStream_t s) {
     DT_WITH_TYPE(t, {
+        if (global_shared<T>(gpu, x, y, n, hw, c, s)) return cudaPeekAtLastError();
         if (c % WIDE<T> == 0 && aligned16(x) && aligned16(y))
             global_kernel<T, WIDE<T>>
                 <<<grid_for(gpu, n * c / WIDE<T>, 1), THREADS, 0, s>>>((const T *)x, (T *)y, n, hw, c);

@@ -83,48 +83,66 @@ __global__ void __launch_bounds__(THREADS) row_kernel(dt_gpu_xent_args a, float 
     if (threadIdx.x == 0) leave_row<T>(a, n, y, mine, top, sum, total, above, row_stats);
 }
 
-/* The same, reading the row once: each thread keeps its largest and the sum against that. */
+/* e^x as 2^(x log2 e) of 16-bit logits, whose own rounding is larger; of fp32 as exactly as it goes. */
+template <typename T> __device__ __forceinline__ float exp_against(float x, float base) {
+    if (sizeof(T) == 4) return expf(x - base);
+    constexpr float LOG2E = 1.44269504f;
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(fmaf(x, LOG2E, -base * LOG2E)));
+    return y;
+}
+
+/* The same, reading the row once: each thread keeps its largest and the sum against that. A NaN makes the sum one. */
 template <typename T, int V>
 __global__ void __launch_bounds__(THREADS) row_once_kernel(dt_gpu_xent_args a, float *row_stats) {
     constexpr int AHEAD = 4; /* loads under way */
     __shared__ float smem[WARPS];
-    const int64_t n = blockIdx.x, k = a.k;
-    const T *z = (const T *)a.logits + n * k;
-    const int32_t y = label_of(a, n);
-    const bool has = y >= 0;
-    const float mine = has ? to_float(z[y]) : 0.0f;
-    float top = -INFINITY, sum = 0, total = 0, above = 0;
-    for (int64_t i0 = threadIdx.x * V; i0 < k; i0 += THREADS * V * AHEAD) {
+    const int64_t n = blockIdx.x;
+    const int32_t k = (int32_t)a.k, y = label_of(a, n);
+    const T *z = (const T *)a.logits + n * a.k;
+    const float mine = y >= 0 ? to_float(z[y]) : 0.0f;
+    const bool smooth = a.attr.smoothing > 0.0f;
+    float top = -INFINITY, sum = 0, total = 0;
+    int32_t above = 0;
+    for (int32_t i0 = threadIdx.x * V; i0 < k; i0 += THREADS * V * AHEAD) {
         Pack<T, V> p[AHEAD];
 #pragma unroll
         for (int u = 0; u < AHEAD; u++)
             if (i0 + u * THREADS * V < k) p[u] = load<T, V>(z + i0 + u * THREADS * V);
 #pragma unroll
         for (int u = 0; u < AHEAD; u++) {
-            const int64_t i = i0 + u * THREADS * V;
+            const int32_t i = i0 + u * THREADS * V;
             if (i >= k) break;
-            float most = top;
+            float v[V], most = top;
 #pragma unroll
-            for (int j = 0; j < V; j++) most = larger(to_float(p[u].v[j]), most);
+            for (int j = 0; j < V; j++) v[j] = to_float(p[u].v[j]), most = fmaxf(v[j], most);
             const float base = most == -INFINITY ? 0.0f : most; /* nothing seen yet */
-            sum *= expf(top - base);
+            sum *= exp_against<T>(top, base);
 #pragma unroll
-            for (int j = 0; j < V; j++) {
-                const float v = to_float(p[u].v[j]);
-                sum += expf(v - base);
-                total += v;
-                if (has && i + j != y)
-                    above += i + j < y ? !(v < mine) : !(v <= mine); /* NaN counts as above */
-            }
+            for (int j = 0; j < V; j++) sum += exp_against<T>(v[j], base);
             top = most;
+            if (smooth)
+#pragma unroll
+                for (int j = 0; j < V; j++) total += v[j];
+            if (i + V <= y) { /* of equals those before the label stand above it; NaN counts as above */
+#pragma unroll
+                for (int j = 0; j < V; j++) above += !(v[j] < mine);
+            } else if (i > y) {
+#pragma unroll
+                for (int j = 0; j < V; j++) above += !(v[j] <= mine);
+            } else {
+#pragma unroll
+                for (int j = 0; j < V; j++)
+                    if (i + j != y) above += i + j < y ? !(v[j] < mine) : !(v[j] <= mine);
+            }
         }
     }
     const float own = top;
     top = block_reduce(top, larger, smem);
-    sum = block_reduce(own == -INFINITY ? 0.0f : sum * expf(own - top), plus, smem);
+    sum = block_reduce(own == -INFINITY && sum == 0.0f ? 0.0f : sum * expf(own - top), plus, smem);
     total = block_reduce(total, plus, smem);
-    above = block_reduce(above, plus, smem);
-    if (threadIdx.x == 0) leave_row<T>(a, n, y, mine, top, sum, total, above, row_stats);
+    const float over = block_reduce((float)above, plus, smem);
+    if (threadIdx.x == 0) leave_row<T>(a, n, y, mine, top, sum, total, over, row_stats);
 }
 
 /* A block per row, from the last: the end of what the kernel before wrote is still in the L2. dlogits may be
@@ -198,7 +216,7 @@ void run_grad(const dt_gpu_xent_args &a, T *dlogits, const dt_step_params *param
 cudaError_t dt_gpu_xent(dt_dtype t, const dt_gpu_xent_args *a, float *metrics, float *workspace,
                         cudaStream_t s) {
     DT_WITH_TYPE(t, {
-        if (a->rows_of_sample > 1 && aligned16(a->logits) && a->k % WIDE<T> == 0)
+        if (a->rows_of_sample > 1 && aligned16(a->logits) && a->k % WIDE<T> == 0 && a->k <= INT32_MAX / 2)
             row_once_kernel<T, WIDE<T>><<<(unsigned)a->rows, THREADS, 0, s>>>(*a, workspace);
         else
             row_kernel<T, 1><<<(unsigned)a->rows, THREADS, 0, s>>>(*a, workspace);
