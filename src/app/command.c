@@ -250,15 +250,18 @@ const dt_verb dt_verb_table[] = {
                 "the best evaluated one"},
     {"run", dt_verb_run, .usage = "FILE.onnx --input NAME=FILE.npy ... [OPTION...] [section.key=value ...]",
      .help = "a network in a file, on arrays in files",
-     .about = "Names and shapes of its inputs: dtrain inspect FILE.onnx. Dimensions that the file leaves open are those "
-              "of the arrays.\n"
-              "run.device chooses where; what a GPU has no kernel for is refused, all of it in one message, and "
-              "never\n"
-              "computed elsewhere.",
+     .about =
+         "Names and shapes of its inputs: dtrain inspect FILE.onnx. Dimensions that the file leaves open are "
+         "those "
+         "of the arrays.\n"
+         "run.device chooses where; what a GPU has no kernel for is refused, all of it in one message, and "
+         "never\n"
+         "computed elsewhere.",
      .option = run_options,
-     .example = "dtrain run resnet18.onnx --input image=x.npy --output out  # out/logits.npy\n"
-                "dtrain run bert.onnx --input input_ids=ids.npy attention_mask=mask.npy --times 20 run.device=cpu  "
-                "# how long it takes"},
+     .example =
+         "dtrain run resnet18.onnx --input image=x.npy --output out  # out/logits.npy\n"
+         "dtrain run bert.onnx --input input_ids=ids.npy attention_mask=mask.npy --times 20 run.device=cpu  "
+         "# how long it takes"},
     {"inspect", dt_verb_inspect, .ranks = true, .config = true,
      .usage = "CONFIG.toml|--model NAME|WEIGHTS [OPTION...] [section.key=value ...]",
      .help = "layers, memory and buckets of a network, or the tensors of a file; trains nothing",

@@ -33,7 +33,8 @@ dt_status dt_verb_run(dt_app *app, const dt_args *args) {
             input[n_input++] = args->argv[i];
     }
     dt_config c; /* no data are read, but a configuration has some */
-    dt_status st = dt_config_parse(&c, "command line", "[data]\ntrain = \".\"\n[train]\nsteps = 1\n", n_key, key);
+    dt_status st =
+        dt_config_parse(&c, "command line", "[data]\ntrain = \".\"\n[train]\nsteps = 1\n", n_key, key);
     const dt_run_file_options o = {.path = args->argv[1],
                                    .n_input = n_input,
                                    .input = input,

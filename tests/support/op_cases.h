@@ -103,11 +103,11 @@ static inline dt_status op_call_run(const dt_call *c, void *const *in, void *con
     return c->n_out == 2 ? DT_OK : DT_ERR_INTERNAL;
 }
 
-static const dt_call op_call = {
-    .name = "2 a + b",
-    .n_out = 2,
-    .out = {{.dtype = DT_DTYPE_F32, .ndim = 2, .dim = {4, 5}}, {.dtype = DT_DTYPE_I32, .ndim = 2, .dim = {4, 5}}},
-    .run = op_call_run};
+static const dt_call op_call = {.name = "2 a + b",
+                                .n_out = 2,
+                                .out = {{.dtype = DT_DTYPE_F32, .ndim = 2, .dim = {4, 5}},
+                                        {.dtype = DT_DTYPE_I32, .ndim = 2, .dim = {4, 5}}},
+                                .run = op_call_run};
 
 static const op_case op_case_table[] = {
     {.name = "input gray",

@@ -77,7 +77,8 @@ typedef struct dt_value {
                          all */
     bool frozen;      /* for PARAM: keeps its value; has no gradient */
     bool constant;    /* for PARAM: frozen whatever is said of it */
-    const float *init_data; /* for PARAM and STATE: what it begins as instead; the graph's (dt_graph_own). NULL: init */
+    const float *
+        init_data; /* for PARAM and STATE: what it begins as instead; the graph's (dt_graph_own). NULL: init */
     int32_t
         matrix; /* for PARAM: an optimizer may (1) or may not (-1) take it as a matrix [dim 0, the rest]; 0: as
                          its layer decides */

@@ -239,11 +239,11 @@ typedef struct dt_attr_row {
 } dt_attr_row;
 
 enum {
-    DT_OP_VIEW = 1,     /* moves no data: output 0 aliases input 0 */
-    DT_OP_EFFECT = 2,   /* matters even if nobody reads its outputs */
-    DT_OP_INTERNAL = 4, /* made by passes and autodiff, not by models */
-    DT_OP_SEED = 8,     /* output 0 is the loss of each row, where gradients start */
-    DT_OP_EMPTY = 16,   /* takes values of no elements */
+    DT_OP_VIEW = 1,        /* moves no data: output 0 aliases input 0 */
+    DT_OP_EFFECT = 2,      /* matters even if nobody reads its outputs */
+    DT_OP_INTERNAL = 4,    /* made by passes and autodiff, not by models */
+    DT_OP_SEED = 8,        /* output 0 is the loss of each row, where gradients start */
+    DT_OP_EMPTY = 16,      /* takes values of no elements */
     DT_OP_NO_GRADIENT = 32 /* a gradient that would have to pass through it is an error */
 };
 

@@ -55,11 +55,11 @@ typedef enum dt_pool_kind { DT_POOL_TOKEN = 0, DT_POOL_MEAN } dt_pool_kind;
 
 /* [model]; each key is documented in its row. */
 typedef struct dt_model_options {
-    char name[64]; /* one of dt_model_choices */
+    char name[64];                /* one of dt_model_choices */
     char path[DT_KEY_STRING_MAX]; /* file: where it is */
     char path_xxh3[20];           /* its hash, in hexadecimal; "": it is not known */
-    int64_t task;  /* of dt_task_choices */
-    char loss[24]; /* of the task; "auto": its first */
+    int64_t task;                 /* of dt_task_choices */
+    char loss[24];                /* of the task; "auto": its first */
     char target[DT_FIELD_NAME_MAX];
     double huber_delta, pos_weight, bce_threshold;
     int64_t classes; /* 0: from the data */
