@@ -103,11 +103,11 @@ static inline dt_status op_call_run(const dt_call *c, void *const *in, void *con
     return c->n_out == 2 ? DT_OK : DT_ERR_INTERNAL;
 }
 
-static const dt_call op_call = {
-    .name = "2 a + b",
-    .n_out = 2,
-    .out = {{.dtype = DT_DTYPE_F32, .ndim = 2, .dim = {4, 5}}, {.dtype = DT_DTYPE_I32, .ndim = 2, .dim = {4, 5}}},
-    .run = op_call_run};
+static const dt_call op_call = {.name = "2 a + b",
+                                .n_out = 2,
+                                .out = {{.dtype = DT_DTYPE_F32, .ndim = 2, .dim = {4, 5}},
+                                        {.dtype = DT_DTYPE_I32, .ndim = 2, .dim = {4, 5}}},
+                                .run = op_call_run};
 
 static const op_case op_case_table[] = {
     {.name = "input gray",
@@ -932,6 +932,25 @@ static const op_case op_case_table[] = {
      .attr = {.binary.fn = DT_BINARY_MUL},
      .in = {{IN_ACT, {3, 9, 11, 40}}, {IN_ACT, {3, 1, 1, 40}}},
      .large = true},
+    {.name = "mul gradient of channels", /* samples and rows enough that a GPU sums each sample in a block */
+     .op = DT_OP_BINARY_BWD,
+     .attr =
+         {.binary.fn = DT_BINARY_MUL, .binary.operand = 1, .binary.ndim = 4, .binary.dim = {192, 1, 1, 24}},
+     .in = {[DT_BINARY_BWD_IN_DY] = {IN_ACT, {192, 5, 7, 24}},
+            [DT_BINARY_BWD_IN_A] = {IN_ACT, {192, 5, 7, 24}}},
+     .large = true},
+    {.name = "mul gradient of channels, wide",
+     .op = DT_OP_BINARY_BWD,
+     .attr =
+         {.binary.fn = DT_BINARY_MUL, .binary.operand = 1, .binary.ndim = 4, .binary.dim = {160, 1, 1, 320}},
+     .in = {[DT_BINARY_BWD_IN_DY] = {IN_ACT, {160, 3, 3, 320}},
+            [DT_BINARY_BWD_IN_A] = {IN_ACT, {160, 3, 3, 320}}},
+     .large = true},
+    {.name = "add gradient of places",
+     .op = DT_OP_BINARY_BWD,
+     .attr = {.binary.operand = 1, .binary.ndim = 2, .binary.dim = {160, 264}},
+     .in = {[DT_BINARY_BWD_IN_DY] = {IN_ACT, {5, 160, 264}}},
+     .large = true},
     {.name = "sub of eight dimensions",
      .op = DT_OP_BINARY,
      .attr = {.binary.fn = DT_BINARY_SUB},
@@ -1442,6 +1461,10 @@ static const op_case op_case_table[] = {
      .attr = {.resample = {.size = {7, 5}}},
      .in = {{IN_ACT, {2, 3, 2, 70}}, {IN_PIXEL, {2, 3, 2, 70}}}},
     {.name = "global_avgpool", .op = DT_OP_GLOBAL_AVGPOOL, .in = {{IN_ACT, {3, 4, 5, 6}}}},
+    {.name = "global_avgpool of many",
+     .op = DT_OP_GLOBAL_AVGPOOL,
+     .in = {{IN_ACT, {192, 5, 7, 24}}},
+     .large = true},
     {.name = "global_avgpool wide",
      .op = DT_OP_GLOBAL_AVGPOOL,
      .in = {{IN_ACT, {3, 7, 7, 130}}},
@@ -1455,6 +1478,10 @@ static const op_case op_case_table[] = {
      .op = DT_OP_DROPOUT,
      .attr = {.dropout.p = 0.4f, .dropout.rows = true, .dropout.salt = 9},
      .in = {{IN_ACT, {7, 3, 5}}}},
+    {.name = "dropout rows, whole vectors",
+     .op = DT_OP_DROPOUT,
+     .attr = {.dropout.p = 0.4f, .dropout.rows = true, .dropout.salt = 9},
+     .in = {{IN_ACT, {7, 3, 64}}}},
     {.name = "attention ",
      .op = DT_OP_ATTENTION,
      .attr = {.attention = {.heads = 2, .kv_heads = 2}},
