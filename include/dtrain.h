@@ -16,7 +16,7 @@
  *   prints, nothing ends the process (one exception: dt_run_open under a launcher whose ranks never come).
  * - Options are structs passed by value; a field that is 0 means its default. Other numbers are checked: NaN,
  *   what is out of range, and what would be another number in fp32 are refused (DT_ERR_CONFIG). Texts are copied.
- * - Handles (dt_run, dt_net, dt_tensor, dt_data, dt_sampler) are freed in any order; freeing NULL, or a handle twice, does
+ * - Handles (dt_run, dt_net, dt_tensor, dt_data, dt_sampler, dt_netfile) are freed in any order; freeing NULL, or a handle twice, does
  *   nothing. A call with NULL or a freed handle returns DT_ERR_USAGE. A handle's memory is used again only
  *   after many others were freed.
  * - A handle is used by one thread at a time; different networks, and tensors, by different threads at once.
@@ -842,6 +842,24 @@ DT_API dt_status dt_sampler_prompt(dt_sampler *sampler, const char *text, size_t
 /* The next token, -1 where the text has ended, and what of the text came with it: whole characters of UTF-8, often none or several,
  * with a zero behind them; the sampler's, until its next call. */
 DT_API dt_status dt_sampler_next(dt_sampler *sampler, int32_t *token, const char **text);
+
+/* ---- networks in files ----
+ *
+ * A network that another program wrote, an ONNX model, run as it is on the run's device. */
+
+typedef struct dt_netfile dt_netfile;
+
+/* DT_ERR_DATA: no such file, damaged, or with ops that nobody here knows, all of them in the text. */
+DT_API dt_status dt_netfile_open(dt_run *run, const char *path, dt_netfile **out);
+DT_API void dt_netfile_free(dt_netfile *file);
+/* Names of input and output i, from 0; NULL behind the last. */
+DT_API const char *dt_netfile_input(const dt_netfile *file, int32_t i);
+DT_API const char *dt_netfile_output(const dt_netfile *file, int32_t i);
+/* in: a tensor for each input, of the type that the file says; out: gets one for each output, host tensors. Dimensions that the
+ * file leaves open are those of the tensors; with other shapes than those of the last call it is compiled anew. DT_ERR_USAGE:
+ * an input that does not fit, by name; DT_ERR_UNSUPPORTED: what the device has no kernel for, all of it in one text: nothing is
+ * computed elsewhere. */
+DT_API dt_status dt_netfile_run(dt_netfile *file, dt_tensor *const *in, dt_tensor **out);
 
 #ifdef __cplusplus
 }

@@ -20,6 +20,7 @@ typedef enum dt_handle_kind {
     DT_HANDLE_NET,
     DT_HANDLE_DATA,
     DT_HANDLE_SAMPLER,
+    DT_HANDLE_FILE,
     DT_HANDLE_KINDS
 } dt_handle_kind;
 
