@@ -258,7 +258,8 @@ extern "C" {
 
 /* ---- errors ---- */
 
-/* The cause of this thread's last failure; "" if none. Valid until the next call on this thread. */
+/* The cause of this thread's last failure; "" if none. Valid until the next call on this thread. Of a status that the
+ * program itself brings (dt_run_agree, after_step) it says that. */
 DT_API const char *dt_error_text(void);
 /* Short name: "ok", "usage", "data", ... */
 DT_API const char *dt_status_name(dt_status status);
@@ -318,7 +319,8 @@ typedef struct dt_run_info {
  * started MPI itself, with MPI_THREAD_SERIALIZED or better, also ends it. Errors: DT_ERR_USAGE (options), DT_ERR_DEVICE,
  * DT_ERR_UNSUPPORTED (a GPU that is asked for and not there). Collective. */
 DT_API dt_status dt_run_open(dt_run_options options, dt_run **out);
-/* Ends it. The device stays until the run's last tensor and network are freed. Ranks that are in another call of the run
+/* Ends it. The device stays until the run's last tensor and network are freed, MPI where some never are until the process
+ * ends. Ranks that are in another call of the run
  * then get DT_ERR_USAGE there, and DT_ERR_PEER in later ones; with a rank that has failed the others end by their launcher. Collective. */
 DT_API void dt_run_close(dt_run *run);
 DT_API dt_status dt_run_get_info(const dt_run *run, dt_run_info *out);
@@ -479,8 +481,8 @@ DT_API dt_var dt_rmsnorm(dt_var x, dt_norm_options options);
 /* Of [..., C] over all positions and the channels of each group. Parameters: weight, bias [C]. */
 DT_API dt_var dt_groupnorm(dt_var x, dt_norm_options options);
 
-/* Whole numbers [...] to rows of a table, [..., channels]. A number that is no row is an error on the CPU; a GPU gives
- * zeros. Parameter: weight [rows, channels]. */
+/* Whole numbers [...] to rows of a table, [..., channels]. A number that is no row is an error where an input has it
+ * (DT_ERR_DATA); one that was computed is one on the CPU, and a GPU gives zeros. Parameter: weight [rows, channels]. */
 DT_API dt_var dt_embedding(dt_var x, dt_embedding_options options);
 /* [T, C]: adds to each step what says its place. Parameter, learnt: weight [rows, C]. */
 DT_API dt_var dt_position(dt_var x, dt_position_options options);
@@ -577,7 +579,7 @@ DT_API dt_var dt_slice(dt_var x, int32_t dimension, int64_t begin, int64_t lengt
 /* With as many zeros before and behind along a dimension of the rows. */
 DT_API dt_var dt_pad(dt_var x, int32_t dimension, int64_t before, int64_t after);
 /* Rows of x along a dimension of its rows, from 0, by number: of x [A..., V, B...] and whole numbers [A..., K...] those of
- * the same A, [A..., K..., B...]. A number that is no row is an error on the CPU; a GPU gives zeros. */
+ * the same A, [A..., K..., B...]. A number that is no row is an error as of dt_embedding. */
 DT_API dt_var dt_gather(dt_var x, dt_var numbers, int32_t dimension);
 /* Whole numbers [...] as zeros with a one at their place, [..., classes]; other numbers give zeros. */
 DT_API dt_var dt_one_hot(dt_var x, int64_t classes);
@@ -651,7 +653,7 @@ typedef struct dt_loss_options {
  * "cross_entropy"      x [K]: logits; target: a whole number, the class 0..K-1, less than 0: the row does not count.
  *                      "top1", "top5"
  * "mse", "l1", "huber" target: any value of the shape of x; of a row the mean over its numbers. "rmse", "mae", "r2"
- * "bce"                x: logits, target of the same shape: 0 to 1. "accuracy", "f1", "exact", of evaluations "map",
+ * "bce"                x: logits, target of the same shape, 0 to 1, other numbers are an error. "accuracy", "f1", "exact", of evaluations "map",
  *                      mean average precision
  * "value"              x itself is the loss, target DT_NO_VAR: any formula may be one */
 DT_API void dt_loss(const char *kind, dt_var x, dt_var target, dt_loss_options options);
@@ -749,8 +751,8 @@ typedef struct dt_weights_options {
  * fit, and then nothing is taken; DT_ERR_DATA, DT_ERR_CHECKPOINT. Collective. */
 DT_API dt_status dt_net_import(dt_net *net, const char *path, const dt_weights_options *o);
 /* Weights and statistics to a file in safetensors, or the network in evaluation as an ONNX model where the name ends in
- * ".onnx", under their names and in PyTorch's layouts. All ranks call it with the
- * same path; rank 0 writes: whole or not at all, in place of a file that is there. Errors: DT_ERR_IO. Collective. */
+ * ".onnx", under their names and in PyTorch's layouts. All ranks call it with the same path; rank 0 writes: whole or not at
+ * all, in place of a file that is there. Errors: DT_ERR_IO, DT_ERR_NONFINITE. Collective. */
 DT_API dt_status dt_net_export(dt_net *net, const char *path);
 
 /* ---- data sets ----

@@ -53,6 +53,8 @@ dt_status dt_handle_check(dt_handle_kind kind, const void *handle, const char *f
  * Real numbers end in fp32, and must be so there, too. */
 dt_status dt_check_real(const char *function, const char *field, double x, double least, double most);
 dt_status dt_check_whole(const char *function, const char *field, int64_t x, int64_t least, int64_t most);
+/* A status that the caller brings: with a text, if it has none. */
+dt_status dt_check_brought(const char *function, dt_status status);
 /* dt_error_rephrase: from the keys of a configuration to options. */
 void dt_api_rephrase(char *text, size_t size);
 

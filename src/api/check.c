@@ -24,6 +24,14 @@ dt_status dt_check_whole(const char *function, const char *field, int64_t x, int
                    (long long)least, (long long)most);
 }
 
+dt_status dt_check_brought(const char *function, dt_status status) {
+    if (status < DT_OK || status >= DT_STATUS_COUNT)
+        return dt_fail(DT_ERR_USAGE, "%s: %d is no dt_status", function, (int)status);
+    if (status == DT_OK || dt_error_is_of(status)) return status;
+    return dt_fail(status, "%s: the program brought the status \"%s\" itself", function,
+                   dt_status_name(status));
+}
+
 /* What the rooms below call by its key of a configuration, and a program by its option. The first that fits counts. */
 static const struct {
     const char *key, *option;
@@ -48,6 +56,8 @@ static const struct {
      "build the network that was saved"},
     {"data.verify = false", "dt_data_open_options.unverified"},
     {"data.synthetic_fields", "dt_data_open_options.fields"},
+    {": set data.image_size", ": give the network images of another size"},
+    {"another data.image_size", "images of another size"},
     {"data.image_size", "dt_data_open_options.image_size"},
     {"data.channels", "dt_data_open_options.channels"},
     {"data.decoder", "the decoder"},

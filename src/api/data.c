@@ -286,7 +286,7 @@ dt_status dt_net_fit(dt_net *net, dt_data *data, dt_fit_options o) {
     for (int64_t i = 0; i < steps; i++) {
         if (st == DT_OK) st = dt_net_next(net, data, DT_TRAINING, NULL);
         DT_TRY(dt_net_step_after(net, st));
-        if (o.after_step) st = o.after_step(o.arg, net, i);
+        if (o.after_step) st = dt_check_brought("dt_net_fit: after_step", o.after_step(o.arg, net, i));
     }
     return dt_net_meet(net, st, "the end of dt_net_fit", "");
 }
@@ -307,7 +307,7 @@ dt_status dt_net_evaluate(dt_net *net, dt_data *data) {
     char why[1024];
     snprintf(why, sizeof why, "%s", dt_error_text());
     (void)dt_net_end_evaluation(net); /* weights and statistics of training */
-    dt_error_set_text(why);
+    dt_error_set(st, why);
     return st;
 }
 
@@ -362,7 +362,7 @@ dt_status dt_net_predict(dt_net *net, dt_data *data, const char *output, dt_tens
     char why[1024];
     snprintf(why, sizeof why, "%s", dt_error_text());
     dt_tensor_free(*out);
-    dt_error_set_text(why);
+    dt_error_set(st, why);
     *out = NULL;
     return st;
 }

@@ -28,13 +28,18 @@ dt_var dt_net_refuse(dt_net *net, dt_status st) {
     return DT_NO_VAR;
 }
 
+/* A mistake in what a call was given beside its operand x, which may be of no network: then it is one of the network that
+ * grows here. */
+static void refuse_here(dt_var x, dt_status st) {
+    dt_net *net = dt_handle_is(DT_HANDLE_NET, x.net) ? x.net : thread_net.grown;
+    if (dt_handle_is(DT_HANDLE_NET, net) && !net->engine) dt_net_refuse(net, st);
+}
+
 /* A call whose operands are of no network. They come of a mistake that was noted, or the call is one itself, and then
  * it is one of the network that grows here. */
 static void blame(const char *layer) {
     if (dt_handle_is(DT_HANDLE_NET, thread_net.refused) && thread_net.refused->b.status != DT_OK) return;
-    const dt_status st = dt_fail(DT_ERR_USAGE, "%s: its operand is no value of a network", layer);
-    if (dt_handle_is(DT_HANDLE_NET, thread_net.grown) && !thread_net.grown->engine)
-        dt_net_refuse(thread_net.grown, st);
+    refuse_here(DT_NO_VAR, dt_fail(DT_ERR_USAGE, "%s: its operand is no value of a network", layer));
 }
 
 /* The network that a layer on x grows; NULL where there is none, or it takes no more, and then that is noted. */
@@ -376,11 +381,15 @@ static dt_var of_many(const char *type, const dt_var *x, int32_t n, int32_t dime
     char name[32];
     snprintf(name, sizeof name, "dt_%s", type);
     _Static_assert((int)DT_MAX_CONCAT == DT_LAYER_IN_MAX, "as the header says");
-    dt_net *net = net_of(x && n > 0 ? x[0] : DT_NO_VAR, name);
+    if (!x || n < 1 || n > DT_MAX_CONCAT) {
+        refuse_here(
+            x && n > 0 ? x[0] : DT_NO_VAR,
+            x ? dt_fail(DT_ERR_USAGE, "%s: n is %d: 2 to %d values are possible", name, n, DT_MAX_CONCAT)
+              : dt_fail(DT_ERR_USAGE, "%s: x is NULL", name));
+        return DT_NO_VAR;
+    }
+    dt_net *net = net_of(x[0], name);
     if (!net) return DT_NO_VAR;
-    if (n > DT_MAX_CONCAT)
-        return dt_net_refuse(
-            net, dt_fail(DT_ERR_USAGE, "%s: %d values; at most %d are possible", name, n, DT_MAX_CONCAT));
     const int32_t ndim = net->b.g->value[x[0].id].ndim - 1 + more;
     if (dimension < -1 || dimension >= ndim)
         return dt_net_refuse(net, dt_fail(DT_ERR_USAGE, "%s: dimension %d of %d", name, dimension, ndim));

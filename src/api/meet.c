@@ -84,7 +84,7 @@ dt_status dt_run_meet(dt_run *run, dt_status mine, bool leaving, const char *cal
     snprintf(why, sizeof why, "%s", mine != DT_OK ? dt_error_text() : "");
     dt_status st = dt_comm_max_host(mpi, most, 3);
     if (st == DT_OK && most[0] > 0) {
-        dt_error_set_text(why);
+        dt_error_set(mine, why);
         const dt_status all = dt_comm_agree(mpi, mine);
         if (all == DT_ERR_PEER) run->failed = true;
         return all;
@@ -96,6 +96,6 @@ dt_status dt_run_meet(dt_run *run, dt_status mine, bool leaving, const char *cal
         run->failed = true;
         return st;
     }
-    dt_error_set_text(v.text);
+    dt_error_set((dt_status)v.status, v.text);
     return (dt_status)v.status;
 }

@@ -191,7 +191,7 @@ void dt_net_free(dt_net *net) {
 
 dt_status dt_net_status(const dt_net *net) {
     DT_CHECK_NET(net);
-    if (net->b.status != DT_OK) dt_error_set_text(net->text);
+    if (net->b.status != DT_OK) dt_error_set(net->b.status, net->text);
     return net->b.status;
 }
 

@@ -84,6 +84,9 @@ dt_status dt_net_all(dt_net *net, dt_status mine);
 dt_status dt_net_step_after(dt_net *net, dt_status mine);
 float dt_net_loss_scale(const dt_net *net);
 
+/* Whether what was set can be: labels are classes, numbers of rows are rows, targets of bce are from 0 to 1. DT_ERR_DATA. */
+dt_status dt_net_check_rows(dt_net *net);
+
 int32_t dt_net_world(const dt_net *net);
 dt_net_input *dt_net_find_input(dt_net *net, const char *name);
 /* Takes `rows` rows of the input's type; a row's memory beyond them is cleared. */

@@ -129,7 +129,7 @@ dt_status dt_net_meet_built(dt_net *net, dt_status mine) {
     if (!out || fclose(out) != 0)
         mine = dt_fail(DT_ERR_MEMORY, "no memory to describe the network");
     else if (mine != DT_OK)
-        dt_error_set_text(why);
+        dt_error_set(mine, why);
     const dt_status st = dt_run_meet(net->run, mine, false, text ? text : "");
     free(text);
     return st;

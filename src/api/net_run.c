@@ -88,6 +88,7 @@ static dt_status feed(dt_net *net, dt_mode mode) {
         return dt_fail(DT_ERR_USAGE, "training takes batches of %lld rows, the inputs have %lld",
                        (long long)net->options.batch, (long long)rows);
     b.n_valid = rows;
+    DT_TRY(dt_net_check_rows(net));
     net->n_fed = dt_engine_fed(net->engine);
     DT_TRY(dt_engine_feed(net->engine, &b, mode == DT_EVALUATION));
     net->n_fed++;

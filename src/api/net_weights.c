@@ -1,4 +1,5 @@
 /* Weights from files of others and for them. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,7 +30,9 @@ static dt_status settle_options(const char *path, const dt_weights_options *o, d
     DT_TRY(check_path("dt_net_import", path));
     snprintf(out->from, sizeof out->from, "%s", path);
     if (!o) return DT_OK;
-    if (o->n_rename < 0 || o->n_rename > DT_INIT_ENTRIES_MAX || (o->n_rename > 0 && !o->rename))
+    if (o->n_rename > 0 && !o->rename)
+        return dt_fail(DT_ERR_USAGE, "dt_net_import: n_rename is %d, and rename is NULL", o->n_rename);
+    if (o->n_rename < 0 || o->n_rename > DT_INIT_ENTRIES_MAX)
         return dt_fail(DT_ERR_USAGE, "dt_net_import: %d names to change: at most %d", o->n_rename,
                        DT_INIT_ENTRIES_MAX);
     for (; out->n_rename < o->n_rename; out->n_rename++)
@@ -57,10 +60,25 @@ dt_status dt_net_import(dt_net *net, const char *path, const dt_weights_options 
     return st;
 }
 
+/* As dt_net_save refuses them: of a file nobody would ask. */
+static dt_status check_finite(int32_t n, const dt_ckpt_tensor *tensor) {
+    for (int32_t i = 0; i < n; i++) {
+        int64_t n_elem = 1;
+        for (int32_t d = 0; d < tensor[i].ndim; d++) n_elem *= tensor[i].dim[d];
+        for (int64_t at = 0; at < n_elem; at++)
+            if (!isfinite(tensor[i].data[at]))
+                return dt_fail(DT_ERR_NONFINITE,
+                               "dt_net_export: \"%s\", element %lld, is not finite: nothing is written",
+                               tensor[i].name, (long long)at);
+    }
+    return DT_OK;
+}
+
 static dt_status write(dt_net *net, const char *path, int32_t n, const dt_ckpt_tensor *tensor) {
     char *text;
     if (!is_root(net)) return DT_OK;
     dt_graph *graph = NULL;
+    DT_TRY(check_finite(n, tensor));
     dt_status st = dt_net_describe(net, &text);
     if (st == DT_OK && dt_names_onnx(path))
         st = dt_engine_eval_graph(net->engine, NULL, NULL, DT_ONNX_EXPORT_ROWS, &graph);

@@ -60,7 +60,7 @@ static dt_status profile_step(void *arg, int64_t step, double *wait_s) {
 }
 
 static dt_status check_profile(dt_net *net, int64_t steps, const char **text) {
-    DT_CHECK_POINTER(text);
+    if (!text) return dt_fail(DT_ERR_USAGE, "dt_net_profile: text is NULL");
     if (steps < 1 || steps > PROFILE_STEPS_MAX)
         return dt_fail(DT_ERR_CONFIG, "dt_net_profile: steps is %lld, expected 1 to %d", (long long)steps,
                        PROFILE_STEPS_MAX);

@@ -16,7 +16,14 @@ static struct {
     pthread_mutex_t lock;
     dt_comm *mpi;
     int32_t users, n_run;
+    int32_t n_open; /* of the users those that were not closed */
 } process = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+/* With the process, where the ranks have met to close all runs and handles of one are left: they need no MPI any more. */
+static void mpi_end(void) {
+    if (process.mpi && process.n_open == 0) dt_comm_fini(process.mpi);
+    process.mpi = NULL;
+}
 
 static dt_status mpi_hold(double timeout_s, dt_comm **out, int32_t *number) {
     dt_status st = DT_OK;
@@ -24,9 +31,13 @@ static dt_status mpi_hold(double timeout_s, dt_comm **out, int32_t *number) {
     *number = 1;
     if (dt_comm_tasks() < 2) return DT_OK;
     pthread_mutex_lock(&process.lock);
-    if (!process.mpi) st = dt_comm_init(NULL, NULL, &process.mpi);
+    if (!process.mpi) {
+        st = dt_comm_init(NULL, NULL, &process.mpi);
+        if (st == DT_OK) (void)atexit(mpi_end); /* else it ends with its last user alone */
+    }
     if (st == DT_OK) {
         process.users++;
+        process.n_open++;
         *number = ++process.n_run;
         process.mpi->timeout_s = timeout_s;
         *out = process.mpi;
@@ -98,8 +109,19 @@ static void leave(dt_run *run) {
     run->failed = dt_run_meet(run, DT_OK, true, call) != DT_OK;
 }
 
+/* With its ranks, or never open. */
+static void closed(const dt_run *run) {
+    if (!run->mpi || run->failed) return;
+    pthread_mutex_lock(&process.lock);
+    process.n_open--;
+    pthread_mutex_unlock(&process.lock);
+}
+
 static void tear_down(dt_run *run) {
-    if (!run->closed && is_last(run)) leave(run); /* it could not be opened */
+    if (!run->closed) { /* it could not be opened */
+        if (is_last(run)) leave(run);
+        closed(run);
+    }
     for (int i = 0; i < 2; i++) dt_eager_destroy(run->eager[i]);
     if (run->comm && run->comm != run->mpi) run->comm->destroy(run->comm);
     if (run->host && run->host != run->be) run->host->destroy(run->host);
@@ -136,7 +158,7 @@ dt_status dt_run_open(dt_run_options options, dt_run **out) {
         st = mpi_hold(timeout_s, &run->mpi, &run->number);
     }
     if (st == DT_OK) {
-        if (bad != DT_OK) dt_error_set_text(why);
+        if (bad != DT_OK) dt_error_set(bad, why);
         if (bad == DT_OK) dt_cores_unbind(run->mpi ? run->mpi->local_world : 1);
         st = dt_run_meet(run, bad == DT_OK ? open_devices(run) : bad, false, "dt_run_open");
         if (st == DT_OK) st = dt_run_choose_comm(run, run->be, &run->comm);
@@ -148,7 +170,7 @@ dt_status dt_run_open(dt_run_options options, dt_run **out) {
     snprintf(why, sizeof why, "%s", dt_error_text());
     dt_handle_end(DT_HANDLE_RUN, run);
     tear_down(run);
-    dt_error_set_text(why);
+    dt_error_set(st, why);
     return st;
 }
 
@@ -169,6 +191,7 @@ void dt_run_close(dt_run *run) {
     if (!dt_handle_end(DT_HANDLE_RUN, run)) return;
     run->closed = true;
     leave(run);
+    closed(run);
     dt_run_drop(run);
 }
 
@@ -280,8 +303,7 @@ dt_status dt_run_broadcast(dt_run *run, dt_tensor *t, int32_t root) {
 
 dt_status dt_run_agree(dt_run *run, dt_status mine) {
     DT_CHECK_RUN(run);
-    if (mine < DT_OK || mine >= DT_STATUS_COUNT)
-        mine = dt_fail(DT_ERR_USAGE, "dt_run_agree: %d is no dt_status", (int)mine);
+    mine = dt_check_brought(__func__, mine);
     pthread_mutex_lock(&run->lock);
     const dt_status st = dt_run_meet(run, mine, false, "dt_run_agree");
     pthread_mutex_unlock(&run->lock);

@@ -347,6 +347,15 @@ void dt_graph_compact(dt_graph *g) {
             if (g->node[i].out[j] >= 0) g->value[g->node[i].out[j]].producer = i;
 }
 
+dt_vid dt_graph_source(const dt_graph *g, dt_vid v) {
+    while (v >= 0 && g->value[v].role != DT_ROLE_INPUT) {
+        const dt_nid made = g->value[v].producer;
+        if (made < 0 || (g->node[made].op != DT_OP_CAST && g->node[made].op != DT_OP_RESHAPE)) return -1;
+        v = g->node[made].in[0];
+    }
+    return v;
+}
+
 int32_t dt_graph_use_count(const dt_graph *g, dt_vid v) {
     int32_t n = dt_graph_is_kept(g, v);
     for (dt_nid i = 0; i < g->n_node; i++)

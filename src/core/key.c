@@ -88,8 +88,9 @@ static bool leaves_in_fp32(const dt_key_row *row, double x) {
            ((row->flags & DT_KEY_OPEN_MIN) && rounded <= row->min);
 }
 
-static void describe_range(const dt_key_row *row, char *out, size_t size) {
-    bool has_min = row->min > -HUGE_VAL, has_max = row->max < 0x1p62;
+/* The range that x is out of; a large end that nobody would ask for is left out where x is not beyond it. */
+static void describe_range(const dt_key_row *row, double x, char *out, size_t size) {
+    bool has_min = row->min > -HUGE_VAL, has_max = row->max < 0x1p62 || x > row->max;
     const char *above = row->flags & DT_KEY_OPEN_MIN ? "above" : "at least";
     const char *below = row->flags & DT_KEY_OPEN_MAX ? "below" : "at most";
     out[0] = '\0';
@@ -116,7 +117,7 @@ static dt_status number_in_range(const dt_key_row *row, const char *key, const d
         return dt_key_fail(at, key, "%.12g is %.12g in fp32, which is out of range", x, (double)rounded);
     if (!in_range(row, x)) {
         char range[96];
-        describe_range(row, range, sizeof range);
+        describe_range(row, x, range, sizeof range);
         return dt_key_fail(at, key, "%.12g is out of range: must be %s", x, range);
     }
     *out = x;
@@ -292,7 +293,7 @@ static dt_status settle(const dt_key_row *row, const char *what, void *options) 
         return dt_fail(DT_ERR_CONFIG, "%s: %s = %.12g is %.12g in fp32, which is out of range", what,
                        row->key, x, (double)(float)x);
     if (in_range(row, x)) return DT_OK; /* NaN is not */
-    describe_range(row, range, sizeof range);
+    describe_range(row, x, range, sizeof range);
     return dt_fail(DT_ERR_CONFIG, "%s: %s = %.12g is out of range: must be %s", what, row->key, x, range);
 }
 
@@ -397,7 +398,7 @@ void dt_key_print_range(const dt_key_row *row, const char *prefix, FILE *out) {
     if (row->choices)
         list_choices(row, text, sizeof text);
     else if (row->kind == DT_KEY_INT || row->kind == DT_KEY_FLOAT || row->kind == DT_KEY_FLOATS)
-        describe_range(row, text, sizeof text);
+        describe_range(row, 0, text, sizeof text);
     if (*text) fprintf(out, "%s%s", prefix, text);
 }
 

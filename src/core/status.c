@@ -9,6 +9,7 @@
 enum { ERROR_TEXT_MAX = 4096 };
 
 static _Thread_local char error_text[ERROR_TEXT_MAX];
+static _Thread_local dt_status error_status; /* of the last failure with a text */
 static void (*_Atomic rephrase_text)(char *text, size_t size);
 
 typedef struct status_row {
@@ -38,6 +39,7 @@ dt_status dt_fail(dt_status status, const char *fmt, ...) {
     va_start(ap, fmt);
     vsnprintf(error_text, sizeof error_text, fmt, ap);
     va_end(ap);
+    error_status = status;
     void (*rephrase)(char *, size_t) = rephrase_text;
     if (rephrase) rephrase(error_text, sizeof error_text);
     return status;
@@ -64,6 +66,15 @@ const char *dt_error_text(void) {
 
 void dt_error_set_text(const char *text) {
     snprintf(error_text, sizeof error_text, "%s", text);
+}
+
+void dt_error_set(dt_status status, const char *text) {
+    dt_error_set_text(text);
+    error_status = status;
+}
+
+bool dt_error_is_of(dt_status status) {
+    return error_status == status && error_text[0];
 }
 
 int dt_status_exit_code(dt_status status) {

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 static locale_t plain;
 
@@ -155,9 +156,17 @@ int dt_edit_distance(const char *a, const char *b, int limit) {
     return d <= limit ? d : limit + 1;
 }
 
+/* In another case alone. */
+static const char *name_in_case(const char *word, int n, const char *const *names) {
+    for (int i = 0; i < n; i++)
+        if (strcasecmp(word, names[i]) == 0) return names[i];
+    return NULL;
+}
+
 const char *dt_nearest_name(const char *word, int n, const char *const *names) {
     int limit = 1 + (int)strnlen(word, 64) / 4;
-    const char *best = NULL;
+    const char *best = name_in_case(word, n, names);
+    if (best) return best;
     for (int i = 0; i < n; i++) {
         int d = dt_edit_distance(word, names[i], limit);
         if (d > limit || d >= (int)strlen(names[i])) continue;

@@ -79,7 +79,7 @@ static dt_status agree(dt_mpi *m, MPI_Comm comm, dt_status mine) {
     bool all_same = least[1] == -least[2];
     DT_TRY(bcast(m, comm, &verdict, (int64_t)sizeof verdict, failed, "agreement"));
     if (failed == rank || all_same)
-        dt_error_set_text(verdict.text);
+        dt_error_set((dt_status)verdict.status, verdict.text);
     else
         return dt_fail((dt_status)verdict.status, "rank %d (%s): %s", failed, m->host[failed], verdict.text);
     return (dt_status)verdict.status;

@@ -454,7 +454,8 @@ static void choose(dt_cuda *cu, dt_attention_plan *p, cudnnBackendDescriptor_t g
         p->desc = c[i].desc;
         r.choice = c[i].choice;
     }
-    if (cu->take_candidate) return;
+    /* What failed for want of memory is asked again at the next start. */
+    if (cu->take_candidate || (n > 0 ? seconds <= 0 : p->graph_desc.passing)) return;
     dt_algos_remember(cu, r);
     dt_algos_save(cu);
 }

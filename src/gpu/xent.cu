@@ -48,20 +48,16 @@ __device__ void leave_row(const dt_gpu_xent_args &a, int64_t n, int32_t y, float
 }
 
 /* A block per row. row_stats [rows,4] = loss, has a label, top1, top5. */
-template <typename T, int V>
+template <typename T>
 __global__ void __launch_bounds__(THREADS) row_kernel(dt_gpu_xent_args a, float *row_stats) {
     __shared__ float smem[WARPS];
     const int64_t n = blockIdx.x, k = a.k;
     const T *z = (const T *)a.logits + n * k;
     float top = -INFINITY, total = 0;
-    for (int64_t i = threadIdx.x * V; i < k; i += THREADS * V) {
-        const Pack<T, V> p = load<T, V>(z + i);
-#pragma unroll
-        for (int j = 0; j < V; j++) {
-            const float v = to_float(p.v[j]);
-            top = larger(v, top);
-            total += v;
-        }
+    for (int64_t i = threadIdx.x; i < k; i += THREADS) {
+        const float v = to_float(z[i]);
+        top = larger(v, top);
+        total += v;
     }
     top = block_reduce(top, larger, smem);
     total = block_reduce(total, plus, smem);
@@ -69,14 +65,10 @@ __global__ void __launch_bounds__(THREADS) row_kernel(dt_gpu_xent_args a, float 
     const bool has = y >= 0;
     const float mine = has ? to_float(z[y]) : 0.0f;
     float sum = 0, above = 0;
-    for (int64_t i = threadIdx.x * V; i < k; i += THREADS * V) {
-        const Pack<T, V> p = load<T, V>(z + i);
-#pragma unroll
-        for (int j = 0; j < V; j++) {
-            const float v = to_float(p.v[j]);
-            sum += expf(v - top);
-            if (has && i + j != y) above += i + j < y ? !(v < mine) : !(v <= mine); /* NaN counts as above */
-        }
+    for (int64_t i = threadIdx.x; i < k; i += THREADS) {
+        const float v = to_float(z[i]);
+        sum += expf(v - top);
+        if (has && i != y) above += i < y ? !(v < mine) : !(v <= mine); /* NaN counts as above */
     }
     sum = block_reduce(sum, plus, smem);
     above = block_reduce(above, plus, smem);
@@ -219,7 +211,7 @@ cudaError_t dt_gpu_xent(dt_dtype t, const dt_gpu_xent_args *a, float *metrics, f
         if (a->rows_of_sample > 1 && aligned16(a->logits) && a->k % WIDE<T> == 0 && a->k <= INT32_MAX / 2)
             row_once_kernel<T, WIDE<T>><<<(unsigned)a->rows, THREADS, 0, s>>>(*a, workspace);
         else
-            row_kernel<T, 1><<<(unsigned)a->rows, THREADS, 0, s>>>(*a, workspace);
+            row_kernel<T><<<(unsigned)a->rows, THREADS, 0, s>>>(*a, workspace);
         if (a->attr.binary) binary_kernel<T><<<(unsigned)a->rows, THREADS, 0, s>>>(*a, workspace);
     });
     return dt_gpu_loss_sums(workspace, metrics, a->rows, ROW_STATS, &a->attr, s);

@@ -130,6 +130,16 @@ static void redirect(dt_graph *g, dt_vid from, dt_vid to, dt_nid but) {
         if (g->output[i].value == from) g->output[i].value = to;
 }
 
+/* One of a greater rank than the weight's could say nothing more. */
+static dt_status check_rank(const dt_value *weight, int64_t rank) {
+    const int64_t most = dt_min_i64(weight->dim[0], weight->dim[1]);
+    if (rank <= most) return DT_OK;
+    return dt_fail(DT_ERR_CONFIG,
+                   "lora.rank = %lld, but %s is %lld x %lld: at most %lld, or name others in lora.targets",
+                   (long long)rank, weight->name, (long long)weight->dim[0], (long long)weight->dim[1],
+                   (long long)most);
+}
+
 static dt_status adapt(work *w, dt_nid id) {
     dt_graph *g = w->g;
     dt_nid slice;
@@ -138,6 +148,7 @@ static dt_status adapt(work *w, dt_nid id) {
     const int64_t rank = w->o->rank;
     dt_vid a, b, x = dense.in[DT_DENSE_IN_X], z;
     if (weight < 0 || is_shared(g, weight) || !is_target(w, &dense, g->value[weight].name)) return DT_OK;
+    DT_TRY(check_rank(&g->value[weight], rank));
     DT_TRY(matrix(g, weight, DT_LORA_A, rank, g->value[weight].dim[1], DT_INIT_KAIMING_UNIFORM_A5, &a));
     DT_TRY(matrix(g, weight, DT_LORA_B, g->value[weight].dim[0], rank, DT_INIT_ZERO, &b));
     const dt_attr drop = {.dropout = {.p = (float)w->o->dropout, .salt = salt_base + (uint64_t)w->n}},
@@ -189,6 +200,19 @@ static dt_status fail_target(const work *w, const char *target) {
                    target, n > 0 ? names[n / 2] : "nothing: the network has none");
 }
 
+static dt_status check_train(const dt_lora_options *o, const dt_graph *g) {
+    for (int32_t i = 0; i < o->n_train; i++) {
+        bool used = false;
+        for (dt_vid v = 0; v < g->n_value && !used; v++)
+            used = g->value[v].role == DT_ROLE_PARAM && dt_name_matches(o->train[i], g->value[v].name);
+        if (!used)
+            return dt_fail(DT_ERR_CONFIG,
+                           "lora.train: \"%s\" is the name of no parameter (`dtrain inspect` lists them)",
+                           o->train[i]);
+    }
+    return DT_OK;
+}
+
 dt_status dt_lora_insert(const dt_lora_options *o, dt_graph *g) {
     work w = {.o = o, .g = g, .n_old = g->n_node};
     dt_status st = DT_OK;
@@ -199,6 +223,7 @@ dt_status dt_lora_insert(const dt_lora_options *o, dt_graph *g) {
     for (int32_t i = 0; i < o->n_targets && st == DT_OK; i++)
         if (!w.used[i]) st = fail_target(&w, o->targets[i]);
     if (st == DT_OK && w.n == 0) st = fail_target(&w, "*");
+    if (st == DT_OK) st = check_train(o, g);
     free(w.behind);
     return st;
 }

@@ -252,6 +252,20 @@ static dt_status put_graph(dt_onnx_exporter *x) {
     return x->d.status;
 }
 
+/* Names that the draft makes up end in "_<number>": those of the graph, which may come from a model, are smaller. */
+static int64_t first_number(const dt_graph *g) {
+    enum { DIGITS_MAX = 15 };
+    int64_t next = 0;
+    for (dt_vid v = 0; v < g->n_value; v++) {
+        const char *name = g->value[v].name, *tail = strrchr(name, '_');
+        const size_t n = tail ? strspn(tail + 1, "0123456789") : 0;
+        if (n == 0 || n > DIGITS_MAX || tail[1 + n] != '\0') continue;
+        const int64_t number = strtoll(tail + 1, NULL, 10);
+        next = number >= next ? number + 1 : next;
+    }
+    return next;
+}
+
 dt_status dt_onnx_export_graph(const dt_onnx_export *o, dt_onnx_model **out) {
     dt_onnx_exporter x = {.o = o, .g = o->graph};
     *out = NULL;
@@ -261,6 +275,7 @@ dt_status dt_onnx_export_graph(const dt_onnx_export *o, dt_onnx_model **out) {
     dt_status st = x.view && x.needed && x.within ? dt_onnx_draft_create(OPSET, &x.d)
                                                   : dt_fail(DT_ERR_MEMORY, "no memory for a model");
     if (st == DT_OK) {
+        x.d.n_named = first_number(x.g);
         x.d.m->producer = "dtrain";
         x.d.m->producer_version = dt_version();
         x.d.m->graph.name = "network";

@@ -113,6 +113,7 @@ typedef struct shape {
     int64_t a[DT_MAX_DIM], b[DT_MAX_DIM], y[DT_MAX_DIM];
     int64_t m, n, k;
     bool vector_a, vector_b;
+    bool turned_a, turned_b; /* of FusedMatMul: rows and columns change places */
 } shape;
 
 static dt_status read_shape(const dt_onnx_call *c, int32_t ia, int32_t ib, shape *s) {
@@ -120,10 +121,17 @@ static dt_status read_shape(const dt_onnx_call *c, int32_t ia, int32_t ib, shape
     DT_TRY(dt_onnx_rank(c, ia, 1, DT_MAX_DIM));
     DT_TRY(dt_onnx_rank(c, ib, 1, DT_MAX_DIM));
     *s = (shape){.vector_a = a->ndim == 1, .vector_b = b->ndim == 1};
-    s->m = s->vector_a ? 1 : a->dim[a->ndim - 2];
-    s->k = a->dim[a->ndim - 1];
-    s->n = s->vector_b ? 1 : b->dim[b->ndim - 1];
-    const int64_t kb = b->dim[s->vector_b ? 0 : b->ndim - 2];
+    if (*c->node->domain) {
+        s->turned_a = !s->vector_a && dt_onnx_attr_int(c->node, "transA", 0) != 0;
+        s->turned_b = !s->vector_b && dt_onnx_attr_int(c->node, "transB", 0) != 0;
+        if (dt_onnx_attr_int(c->node, "transBatchA", 0) != 0 ||
+            dt_onnx_attr_int(c->node, "transBatchB", 0) != 0)
+            return dt_onnx_refuse(c, "turned batches are not supported");
+    }
+    s->m = s->vector_a ? 1 : a->dim[a->ndim - (s->turned_a ? 1 : 2)];
+    s->k = a->dim[a->ndim - (s->turned_a ? 2 : 1)];
+    s->n = s->vector_b ? 1 : b->dim[b->ndim - (s->turned_b ? 2 : 1)];
+    const int64_t kb = b->dim[s->vector_b ? 0 : b->ndim - (s->turned_b ? 1 : 2)];
     if (s->k != kb)
         return dt_onnx_refuse(c, "a product over %lld and %lld elements", (long long)s->k, (long long)kb);
     const int32_t lead_a = (int32_t)dt_max_i64(0, a->ndim - 2), lead_b = (int32_t)dt_max_i64(0, b->ndim - 2),
@@ -153,12 +161,13 @@ static dt_status out_shape(const dt_onnx_call *c, const shape *s, dt_tensor_type
 /* All products; j holds what they have in common. */
 static dt_status run_all(const dt_onnx_call *c, const shape *s, job *j) {
     j->m = s->m, j->n = s->n, j->k = s->k, j->y = &c->out[0];
-    j->a.row = s->k, j->a.col = 1, j->b.row = s->n, j->b.col = 1;
+    j->a.row = s->turned_a ? 1 : s->k, j->a.col = s->turned_a ? s->m : 1;
+    j->b.row = s->turned_b ? 1 : s->n, j->b.col = s->turned_b ? s->k : 1;
     /* One matrix b for all: their rows are those of one product. */
     const int32_t lead = s->ndim - 2;
     int64_t n = 1, n_b = 1;
     for (int32_t d = 0; d < lead; d++) n *= s->y[d], n_b *= s->b[d];
-    if (n_b == 1 && n > 1 && !j->a.zero && !j->scale) {
+    if (n_b == 1 && n > 1 && !j->a.zero && !j->scale && !s->turned_a) {
         j->m *= n;
         return run_job(c, j);
     }
@@ -191,6 +200,7 @@ dt_status dt_run_matmul(const dt_onnx_call *c) {
     shape s;
     DT_TRY(read_shape(c, 0, 1, &s));
     job j = {.a.t = c->in[0], .b.t = c->in[1], .alpha = 1};
+    if (*c->node->domain) j.alpha = (double)dt_onnx_attr_float(c->node, "alpha", 1);
     return run_all(c, &s, &j);
 }
 

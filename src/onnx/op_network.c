@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "attention.h"
+#include "contrib.h"
 #include "conv.h"
 #include "loss.h"
 #include "matmul.h"
@@ -72,6 +73,9 @@ static dt_status run_det(const dt_onnx_call *c) {
 #define ROW(name, since, in_min, in_max, out_max, infer, run)                                                \
     { "", name, since, in_min, in_max, out_max, infer, run, false }
 
+#define MICROSOFT(name, in_min, in_max, out_max, infer, run)                                                 \
+    { "com.microsoft", name, 1, in_min, in_max, out_max, infer, run, false }
+
 const dt_onnx_op dt_onnx_ops_network[] = {
     ROW("Conv", 1, 2, 3, 1, dt_infer_conv, dt_run_conv),
     ROW("ConvTranspose", 1, 2, 3, 1, dt_infer_conv_transpose, dt_run_conv_transpose),
@@ -109,5 +113,20 @@ const dt_onnx_op dt_onnx_ops_network[] = {
     ROW("NegativeLogLikelihoodLoss", 12, 2, 3, 1, dt_infer_loss, dt_run_loss),
     ROW("SoftmaxCrossEntropyLoss", 12, 2, 3, 2, dt_infer_loss, dt_run_loss),
     ROW("Det", 11, 1, 1, 1, infer_det, run_det),
+    MICROSOFT("QLinearAdd", 7, 8, 1, dt_infer_quantized_pair, dt_run_quantized_pair),
+    MICROSOFT("QLinearMul", 7, 8, 1, dt_infer_quantized_pair, dt_run_quantized_pair),
+    MICROSOFT("QLinearGlobalAveragePool", 5, 5, 1, dt_infer_quantized_average, dt_run_quantized_average),
+    MICROSOFT("QGemm", 6, 9, 1, dt_infer_quantized_gemm, dt_run_quantized_gemm),
+    MICROSOFT("MatMulIntegerToFloat", 4, 7, 1, dt_infer_matmul_to_float, dt_run_matmul_to_float),
+    MICROSOFT("DynamicQuantizeMatMul", 3, 5, 1, dt_infer_matmul_to_float, dt_run_matmul_to_float),
+    MICROSOFT("MatMulNBits", 3, 6, 1, dt_infer_matmul_bits, dt_run_matmul_bits),
+    MICROSOFT("FusedMatMul", 2, 2, 1, dt_infer_matmul, dt_run_matmul),
+    MICROSOFT("FusedConv", 2, 4, 1, dt_infer_conv_fused, dt_run_conv_fused),
+    MICROSOFT("SkipLayerNormalization", 3, 5, 4, dt_infer_skip_norm, dt_run_skip_norm),
+    MICROSOFT("SkipSimplifiedLayerNormalization", 3, 4, 4, dt_infer_skip_norm, dt_run_skip_norm),
+    MICROSOFT("Gelu", 1, 1, 1, dt_infer_gelu, dt_run_gelu),
+    MICROSOFT("BiasGelu", 2, 2, 1, dt_infer_gelu, dt_run_gelu),
+    MICROSOFT("FastGelu", 1, 2, 1, dt_infer_gelu, dt_run_gelu),
+    MICROSOFT("QuickGelu", 1, 1, 1, dt_infer_gelu, dt_run_gelu),
     {.name = NULL},
 };

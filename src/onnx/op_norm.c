@@ -296,6 +296,8 @@ const dt_onnx_op dt_onnx_ops_norm[] = {
     ROW("GroupNormalization", 18, 3, 3, 1, infer_groups, run_groups),
     ROW("LayerNormalization", 17, 2, 3, 3, infer_rows, run_rows),
     ROW("RMSNormalization", 23, 2, 2, 1, infer_rows, run_rows),
+    ROW("SimplifiedLayerNormalization", 1, 2, 2, 1, infer_rows,
+        run_rows), /* ONNX Runtime's, without a domain */
     ROW("LpNormalization", 1, 1, 1, 1, infer_float, run_lp),
     ROW("MeanVarianceNormalization", 9, 1, 1, 1, infer_float, run_mean_variance),
     ROW("LRN", 1, 1, 1, 1, infer_float, run_lrn),

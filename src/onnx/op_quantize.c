@@ -18,7 +18,8 @@ static dt_status read_scales(const dt_onnx_call *c, scales *s) {
     /* One number has any shape. */
     if (zero && (dt_host_n_elem(zero) != 1 || dt_host_n_elem(scale) != 1))
         DT_TRY(dt_onnx_shape_of(c, 2, scale->ndim, scale->dim));
-    const int64_t block = c->version >= 21 ? dt_onnx_attr_int(c->node, "block_size", 0) : 0;
+    const bool newest = *c->node->domain != '\0'; /* com.microsoft's are as ai.onnx's of version 21 */
+    const int64_t block = newest || c->version >= 21 ? dt_onnx_attr_int(c->node, "block_size", 0) : 0;
     if (block < 0) return dt_onnx_refuse(c, "blocks of %lld", (long long)block);
     if (block == 0 && scale->ndim <= 1 && dt_host_n_elem(scale) == 1) {
         s->block = INT64_MAX;
@@ -30,7 +31,7 @@ static dt_status read_scales(const dt_onnx_call *c, scales *s) {
     s->step = dt_host_span(x, axis + 1, x->ndim);
     s->block = block ? block : 1;
     if (block == 0) {
-        if (c->version < 13) return dt_onnx_refuse(c, "it has more than one scale");
+        if (!newest && c->version < 13) return dt_onnx_refuse(c, "it has more than one scale");
         s->per = s->n;
         return dt_onnx_shape_of(c, 1, 1, &s->n);
     }
@@ -150,5 +151,7 @@ const dt_onnx_op dt_onnx_ops_quantize[] = {
     ROW("QuantizeLinear", 10, 2, 3, 1, infer_quantize, run_quantize),
     ROW("DequantizeLinear", 10, 2, 3, 1, infer_dequantize, run_dequantize),
     ROW("DynamicQuantizeLinear", 11, 1, 1, 3, infer_dynamic, run_dynamic),
+    {"com.microsoft", "QuantizeLinear", 1, 2, 3, 1, infer_quantize, run_quantize, false},
+    {"com.microsoft", "DequantizeLinear", 1, 2, 3, 1, infer_dequantize, run_dequantize, false},
     {.name = NULL},
 };

@@ -82,6 +82,10 @@ typedef struct dt_tf_value {
     const char *title; /* of a constant: what its name will be */
     const dt_onnx_tensor *constant; /* NULL: not known */
     const char *variable;           /* the key of a variable's handle; NULL: it is none */
+    int64_t channels;               /* its last side, as far as it is known; 0: it is not */
+    /* 0: none. An image to be read every so many rows and columns: what TensorFlow calls space to batch, around a
+     * convolution that is dilated by it. */
+    int64_t block[2];
 } dt_tf_value;
 
 enum { DT_TF_VALUES = 64 };
@@ -100,6 +104,7 @@ typedef struct dt_tf_op {
     int32_t in_min, in_max;
     void (*make)(dt_tf_call *c);
     const char *to;        /* what ONNX calls it, where nothing else is to be done; make is NULL */
+    bool keeps;            /* the result has as many channels as the first operand */
     const char *result[3]; /* names of its results, where there are several that are no list */
 } dt_tf_op;
 

@@ -182,15 +182,54 @@ static const char *kernel_of(dt_tf_call *c, int32_t i, const int64_t perm[4], bo
 
 static void convolve(dt_tf_call *c, bool depth) {
     window w = read_window(c);
+    for (int i = 0; i < 2 && c->in[0].block[0]; i++) {
+        if (w.stride[i] != 1) dt_tf_refuse(c, "a stride within blocks");
+        w.dilation[i] *= c->in[0].block[i];
+    }
     int64_t dim[4] = {0};
     const char *kernel = depth ? kernel_of(c, 1, (const int64_t[]){2, 3, 0, 1}, true, dim)
                                : kernel_of(c, 1, (const int64_t[]){3, 2, 0, 1}, false, dim);
     w.size[0] = dim[2], w.size[1] = dim[3];
     if (w.same && dim[2] == 0) dt_tf_refuse(c, "its kernel is not constant");
+    /* a kernel of fewer channels than the image is one of groups */
+    const int64_t fewer = !depth && w.last && dim[1] > 0 ? c->in[0].channels / dim[1] : 1;
     closed(c, &w,
            put(c, "Conv", DT_ONNX_IN(opened(c, &w, 0), kernel),
                DT_ONNX_ATTR(dt_onnx_ints("strides", 2, w.stride), dt_onnx_ints("dilations", 2, w.dilation),
-                            padding_of(&w), dt_onnx_int("group", depth ? dim[0] : 1))));
+                            padding_of(&w),
+                            dt_onnx_int("group", depth       ? dim[0]
+                                                 : fewer > 1 ? fewer
+                                                             : 1))));
+    memcpy(c->out[0].block, c->in[0].block, sizeof c->out[0].block);
+    c->out[0].channels = depth ? dim[0] * dim[1] : dim[0];
+}
+
+/* x, blocks, and pairs of numbers before and behind of rows and columns. */
+static void read_block(dt_tf_call *c, int64_t block[2], int64_t pair[4]) {
+    const bool whole = ints_of(c, 1, 2, block) == 2 && ints_of(c, 2, 4, pair) == 4;
+    if (!whole || block[0] < 1 || block[1] < 1) dt_tf_refuse(c, "blocks other than of rows and columns");
+}
+
+static void make_space_to_batch(dt_tf_call *c) {
+    int64_t block[2] = {0}, pair[4] = {0};
+    read_block(c, block, pair);
+    const char *pads =
+        dt_onnx_draft_i64s(c->d, 8, (const int64_t[]){0, pair[0], pair[2], 0, 0, pair[1], pair[3], 0});
+    give(c, plain2(c, "Pad", name_of(c, 0), pads));
+    c->out[0].block[0] = block[0], c->out[0].block[1] = block[1];
+}
+
+static void make_batch_to_space(dt_tf_call *c) {
+    int64_t block[2] = {0}, crop[4] = {0};
+    read_block(c, block, crop);
+    if (block[0] != c->in[0].block[0] || block[1] != c->in[0].block[1])
+        dt_tf_refuse(c, "of other blocks than before");
+    const char *from = dt_onnx_draft_i64s(c->d, 2, (const int64_t[]){crop[0], crop[2]}),
+               *to = dt_onnx_draft_i64s(
+                   c->d, 2,
+                   (const int64_t[]){crop[1] ? -crop[1] : INT64_MAX, crop[3] ? -crop[3] : INT64_MAX}),
+               *axes = dt_onnx_draft_i64s(c->d, 2, (const int64_t[]){1, 2});
+    give(c, put(c, "Slice", DT_ONNX_IN(name_of(c, 0), from, to, axes), DT_ONNX_PLAIN));
 }
 
 static void make_conv(dt_tf_call *c) {
@@ -345,6 +384,10 @@ static void make_squared_difference(dt_tf_call *c) {
 
 static void make_log1p(dt_tf_call *c) {
     give(c, plain1(c, "Log", plain2(c, "Add", name_of(c, 0), dt_onnx_draft_f32(c->d, 1))));
+}
+
+static void make_erfc(dt_tf_call *c) {
+    give(c, plain2(c, "Sub", dt_onnx_draft_f32(c->d, 1), plain1(c, "Erf", name_of(c, 0))));
 }
 
 static void make_not_equal(dt_tf_call *c) {
@@ -599,16 +642,18 @@ const dt_tf_op dt_tf_ops[] = {
     {"Conv2D", 2, 2, .make = make_conv},
     {"DepthwiseConv2dNative", 2, 2, .make = make_depthwise},
     {"Conv2DBackpropInput", 3, 3, .make = make_conv_transpose},
-    {"MaxPool", 1, 1, .make = make_maxpool},
-    {"AvgPool", 1, 1, .make = make_avgpool},
-    {"BiasAdd", 2, 2, .make = make_bias},
-    {"FusedBatchNorm", 5, 5, .make = make_batchnorm},
-    {"FusedBatchNormV2", 5, 5, .make = make_batchnorm},
-    {"FusedBatchNormV3", 5, 5, .make = make_batchnorm},
+    {"SpaceToBatchND", 3, 3, .make = make_space_to_batch},
+    {"BatchToSpaceND", 3, 3, .make = make_batch_to_space},
+    {"MaxPool", 1, 1, .make = make_maxpool, .keeps = true},
+    {"AvgPool", 1, 1, .make = make_avgpool, .keeps = true},
+    {"BiasAdd", 2, 2, .make = make_bias, .keeps = true},
+    {"FusedBatchNorm", 5, 5, .make = make_batchnorm, .keeps = true},
+    {"FusedBatchNormV2", 5, 5, .make = make_batchnorm, .keeps = true},
+    {"FusedBatchNormV3", 5, 5, .make = make_batchnorm, .keeps = true},
     {"DepthToSpace", 1, 1, .make = make_depth_to_space},
     {"SpaceToDepth", 1, 1, .make = make_depth_to_space},
-    {"ResizeBilinear", 2, 2, .make = make_resize_bilinear},
-    {"ResizeNearestNeighbor", 2, 2, .make = make_resize_nearest},
+    {"ResizeBilinear", 2, 2, .make = make_resize_bilinear, .keeps = true},
+    {"ResizeNearestNeighbor", 2, 2, .make = make_resize_nearest, .keeps = true},
     {"MatMul", 2, 2, .make = make_matmul},
     {"BatchMatMul", 2, 2, .make = make_matmul},
     {"BatchMatMulV2", 2, 2, .make = make_matmul},
@@ -629,8 +674,8 @@ const dt_tf_op dt_tf_ops[] = {
     {"FloorDiv", 2, 2, .make = make_floor_div},
     {"SquaredDifference", 2, 2, .make = make_squared_difference},
     {"Relu", 1, 1, .to = "Relu"},
-    {"Relu6", 1, 1, .make = make_relu6},
-    {"LeakyRelu", 1, 1, .make = make_leaky},
+    {"Relu6", 1, 1, .make = make_relu6, .keeps = true},
+    {"LeakyRelu", 1, 1, .make = make_leaky, .keeps = true},
     {"Elu", 1, 1, .to = "Elu"},
     {"Selu", 1, 1, .to = "Selu"},
     {"Sigmoid", 1, 1, .to = "Sigmoid"},
@@ -648,6 +693,7 @@ const dt_tf_op dt_tf_ops[] = {
     {"Neg", 1, 1, .to = "Neg"},
     {"Abs", 1, 1, .to = "Abs"},
     {"Erf", 1, 1, .to = "Erf"},
+    {"Erfc", 1, 1, .make = make_erfc},
     {"Reciprocal", 1, 1, .to = "Reciprocal"},
     {"Sin", 1, 1, .to = "Sin"},
     {"Cos", 1, 1, .to = "Cos"},
@@ -655,7 +701,7 @@ const dt_tf_op dt_tf_ops[] = {
     {"Ceil", 1, 1, .to = "Ceil"},
     {"Round", 1, 1, .to = "Round"},
     {"Sign", 1, 1, .to = "Sign"},
-    {"Cast", 1, 1, .make = make_cast},
+    {"Cast", 1, 1, .make = make_cast, .keeps = true},
     {"Equal", 2, 2, .to = "Equal"},
     {"NotEqual", 2, 2, .make = make_not_equal},
     {"Greater", 2, 2, .to = "Greater"},
@@ -687,9 +733,9 @@ const dt_tf_op dt_tf_ops[] = {
     {"Unpack", 1, 1, .make = make_unpack},
     {"Slice", 3, 3, .make = make_slice},
     {"StridedSlice", 4, 4, .make = make_strided_slice},
-    {"Pad", 2, 2, .make = make_pad},
-    {"PadV2", 3, 3, .make = make_pad},
-    {"MirrorPad", 2, 2, .make = make_pad},
+    {"Pad", 2, 2, .make = make_pad, .keeps = true},
+    {"PadV2", 3, 3, .make = make_pad, .keeps = true},
+    {"MirrorPad", 2, 2, .make = make_pad, .keeps = true},
     {"Tile", 2, 2, .make = make_tile},
     {"Shape", 1, 1, .make = make_shape},
     {"Fill", 2, 2, .make = make_fill},

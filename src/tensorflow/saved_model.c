@@ -163,6 +163,13 @@ static void note_strange(reader *r, const dt_tf_node *n) {
     snprintf(r->strange + at, sizeof r->strange - at, "%s%s (\"%s\")", at ? ", " : "", n->op, n->name);
 }
 
+static bool reads_blocks(const char *op) {
+    static const char *const list[] = {"Conv2D", "DepthwiseConv2dNative", "BatchToSpaceND"};
+    for (size_t i = 0; i < sizeof list / sizeof list[0]; i++)
+        if (strcmp(op, list[i]) == 0) return true;
+    return false;
+}
+
 /* The node's results. */
 static void make_node(frame *f, const dt_tf_node *n, const dt_tf_value *in, dt_tf_call *c) {
     const char *op = n->op;
@@ -189,14 +196,18 @@ static void make_node(frame *f, const dt_tf_node *n, const dt_tf_value *in, dt_t
         for (; c->n_out < DT_TF_VALUES; c->n_out++) c->out[c->n_out] = (dt_tf_value){.name = n->name};
     } else if (c->n_in < row->in_min || c->n_in > (row->in_max < 0 ? DT_TF_VALUES : row->in_max)) {
         dt_tf_refuse(c, "it has %d operands", c->n_in);
+    } else if (c->n_in > 0 && in[0].block[0] && !reads_blocks(op)) {
+        dt_tf_refuse(c, "it reads an image in blocks, which only a convolution does");
     } else if (row->make) {
         row->make(c);
+        if (row->keeps) c->out[0].channels = in[0].channels;
     } else {
         const char *name[DT_TF_VALUES];
         for (int32_t i = 0; i < c->n_in; i++) name[i] = dt_tf_name(c->d, &in[i]);
         const char *title = dt_onnx_text(f->r->d.m, "%s%s", f->scope, n->name);
-        c->out[c->n_out++] =
-            (dt_tf_value){.name = dt_onnx_draft_op(c->d, row->to, title, name, c->n_in, DT_ONNX_PLAIN)};
+        dt_tf_value *out = &c->out[c->n_out++];
+        *out = (dt_tf_value){.name = dt_onnx_draft_op(c->d, row->to, title, name, c->n_in, DT_ONNX_PLAIN)};
+        for (int32_t i = 0; i < c->n_in; i++) out->channels = dt_max_i64(out->channels, in[i].channels);
     }
 }
 
@@ -385,6 +396,7 @@ static dt_status translate(reader *r) {
         f.made[at] = take(r, sizeof **f.made);
         if (!f.made[at]) break;
         *f.made[at] = (dt_tf_value){.name = r->d.m->graph.in[i].name};
+        if (v.ndim > 0 && v.dim[v.ndim - 1] > 0) f.made[at]->channels = v.dim[v.ndim - 1];
         f.n_made[at] = 1, f.state[at] = 2;
     }
     for (int32_t i = 0; i < g->n_out && r->d.status == DT_OK; i++) run_for(&f, g->out[i].tensor, stack);

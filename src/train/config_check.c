@@ -8,6 +8,7 @@
 
 #include "core/text.h"
 #include "data/agree.h"
+#include "model/model_table.h"
 
 /* Writes what is wrong into `text`, with the mend; returns false where nothing is. */
 typedef bool check_fn(const dt_config *c, char *text, size_t size);
@@ -242,11 +243,22 @@ static bool check_loss(const dt_config *c, char *text, size_t size) {
                          list);
 }
 
+/* What a network gives by its nature is no answer to another question. */
+static bool check_task(const dt_config *c, char *text, size_t size) {
+    static const char own[] = "minimize";
+    const dt_model_row *row = dt_model_find(c->model.name);
+    const dt_task_row *task = dt_task_of(&c->model);
+    if (!row || strcmp(row->task, own) != 0 || strcmp(task->name, own) == 0) return false;
+    return WRONG("\"%s\", but %s gives how far it misses what it reads: set model.task = \"%s\"", task->name,
+                 row->name, own);
+}
+
 static const struct {
     const char *key;
     check_fn *fn;
 } check_table[] = {
     {"model.name", check_layers},
+    {"model.task", check_task},
     {"model.loss", check_loss},
     {"run.resume", check_resume},
     {"data.image_size", check_synthetic},

@@ -268,18 +268,6 @@ static dt_loader_options loader_options(const dt_session *s, bool eval, int64_t 
     };
 }
 
-/* The data's field that a loss takes for its target, -1 where it is none. */
-static dt_vid field_of(const dt_graph *g, dt_vid v) {
-    while (v >= 0 && g->value[v].role != DT_ROLE_INPUT) {
-        dt_nid made = 0;
-        while (made < g->n_node && g->node[made].out[0] != v) made++;
-        if (made == g->n_node || (g->node[made].op != DT_OP_CAST && g->node[made].op != DT_OP_RESHAPE))
-            return -1;
-        v = g->node[made].in[0];
-    }
-    return v;
-}
-
 /* The numbers of a field are from lo to hi, in both sets. */
 static dt_status check_field(const dt_session *s, const char *field, double lo, double hi, const char *why) {
     const dt_dataset *const set[] = {s->train_data, s->val_data};
@@ -296,7 +284,7 @@ static dt_status check_target(const dt_session *s, const dt_graph *g, const dt_n
     const dt_value *x = &g->value[n->in[0]];
     const bool classes = n->op == DT_OP_XENT,
                labels = n->op == DT_OP_LOSS && n->attr.loss.kind == DT_LOSS_BCE;
-    const dt_vid v = field_of(g, n->in[1]);
+    const dt_vid v = dt_graph_source(g, n->in[1]);
     const char *name = g->value[n->out[0]].name;
     if (v < 0) return DT_OK;
     if (classes && s->config->model.classes > 0 && strcmp(name, "loss") == 0)
@@ -313,7 +301,7 @@ static dt_status check_target(const dt_session *s, const dt_graph *g, const dt_n
 
 /* What an embedding reads are rows of its table, in both sets. */
 static dt_status check_index(const dt_session *s, const dt_graph *g, const dt_node *n) {
-    const dt_vid v = field_of(g, n->in[DT_EMBED_IN_INDEX]);
+    const dt_vid v = dt_graph_source(g, n->in[DT_EMBED_IN_INDEX]);
     const dt_value *w = &g->value[n->in[DT_EMBED_IN_WEIGHT]];
     const int64_t rows = w->dim[w->ndim - 2];
     char why[160];

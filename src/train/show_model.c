@@ -62,7 +62,8 @@ static dt_status show_ops(FILE *out, const dt_onnx_graph *g) {
 }
 
 dt_status dt_show_model(const dt_onnx_model *m, FILE *out) {
-    fprintf(out, "IR %lld, opset", (long long)m->ir_version);
+    if (m->ir_version > 0) fprintf(out, "IR %lld, ", (long long)m->ir_version);
+    fprintf(out, "opset");
     for (int32_t i = 0; i < m->n_opset; i++)
         fprintf(out, "%s %s%s%lld", i ? "," : "", m->opset[i].domain, *m->opset[i].domain ? " " : "",
                 (long long)m->opset[i].version);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "core/graph_print.h"
+#include "model/lora.h"
 #include "model/task.h"
 
 #include "trainer_internal.h"
@@ -23,6 +24,24 @@ static dt_status load_patiently(const dt_config *c, dt_comm *mpi, const dt_sink 
     return st;
 }
 
+/* Adapters that count otherwise than in training make another network. */
+static dt_status check_adapters(const dt_config *c, const dt_ckpt *k) {
+    dt_config *own = c->model.lora.rank > 0 ? malloc(sizeof *own) : NULL;
+    dt_status st = DT_OK;
+    if (!own) return DT_OK;
+    if (dt_config_parse(own, k->path, k->config_text, 0, NULL) == DT_OK) { /* else it is no command's */
+        const double factor = dt_lora_factor(&c->model.lora), was = dt_lora_factor(&own->model.lora);
+        if (own->model.lora.rank == c->model.lora.rank && factor != was)
+            st = dt_fail(DT_ERR_CONFIG,
+                         "lora.alpha makes adapters count %g times, and %s was trained with %g times "
+                         "(lora.alpha = %g)",
+                         factor, k->path, was, own->model.lora.alpha);
+    }
+    dt_config_fini(own);
+    free(own);
+    return st;
+}
+
 dt_status dt_trained_load(const dt_config *c, dt_comm *mpi, const dt_sink *sink, dt_trained *out) {
     *out = (dt_trained){.ckpt = NULL};
     dt_status st = load_patiently(c, mpi, sink, &out->ckpt);
@@ -33,6 +52,7 @@ dt_status dt_trained_load(const dt_config *c, dt_comm *mpi, const dt_sink *sink,
         if (st != DT_OK) dt_error_context("%s", out->ckpt->path);
         if (st == DT_ERR_DATA) st = DT_ERR_CHECKPOINT;
     }
+    if (st == DT_OK) st = check_adapters(c, out->ckpt);
     return dt_comm_agree(mpi, st);
 }
 

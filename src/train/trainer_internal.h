@@ -42,7 +42,7 @@ typedef struct dt_trainer {
     bool stop, save_asked; /* agreed by all ranks */
     double start_s, last_save_s, last_result_s;
     double data_wait_s; /* since the last result */
-    bool first_reported;
+    bool first_reported, unlabelled_told;
     dt_speaker speaker;       /* root, where train.sample_every_steps asks for it */
     dt_data_facts facts;      /* of the training set, for its tokenizer */
     dt_metrics_files written; /* root, when all is closed */

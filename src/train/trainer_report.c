@@ -206,6 +206,11 @@ void dt_trainer_report_step(dt_trainer *t, const dt_step_result *r) {
         dt_metrics_note(t->metrics, "first step done %.2f s after the start", now_s - t->start_s);
         t->first_reported = true;
     }
+    if (r->metric[DT_METRIC_SAMPLES] == 0 && !t->unlabelled_told) {
+        t->unlabelled_told = true;
+        dt_tell(t->sink, DT_NEWS_WARNING, "step %lld has no label to learn from: all are -1 (told once)",
+                (long long)r->step + 1);
+    }
     dt_metrics_train(t->metrics, &rec);
 }
 

@@ -1,4 +1,5 @@
-/* ranks.c: the API on several ranks: `ranks sum`, `ranks train`, `ranks map`, and `ranks fail`, in which rank 1 leaves early and
+/* ranks.c: the API on several ranks: `ranks sum`, `ranks train`, `ranks map`, `ranks kept`, in which handles
+ * are left when the run is closed, and `ranks fail`, in which rank 1 leaves early and
  * every rank must end with a failure. Exit code 0: all is well. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -158,7 +159,13 @@ int main(int argc, char **argv) {
         const dt_status st = dt_run_agree(run, DT_OK);
         code = st == DT_ERR_PEER ? 3 : 4;
     }
+    dt_tensor *left = NULL;
+    if (strcmp(argv[1], "kept") == 0) {
+        check(dt_tensor_zeros(run, DT_DTYPE_F32, DT_SHAPE(3), &left));
+        code = 0;
+    }
     dt_run_close(run);
+    if (left) return code;
     NEED(dt_run_open((dt_run_options){.device = DT_DEVICE_CPU}, &run) == DT_ERR_USAGE);
     return code;
 }

@@ -191,6 +191,19 @@ static void calls(dt_run *run, dt_net *net) {
     NEED(!odd || dt_net_step(none) == DT_ERR_USAGE); /* which nobody waits for */
     check(dt_net_step(net));
 
+    doing = "a label on one rank that is no class";
+    int32_t label[ROWS] = {0, 1, CLASSES, 0};
+    dt_tensor *bad;
+    check(dt_tensor_from(run, DT_DTYPE_I32, DT_SHAPE(ROWS), label, &bad));
+    check(dt_net_set(net, "y", odd ? bad : b.y));
+    ALL_FAIL(DT_ERR_DATA, "\"y\" has 3 in row 2", dt_net_step(net));
+    check(dt_net_set(net, "y", b.y));
+    check(dt_net_step(net));
+    dt_tensor_free(bad);
+
+    doing = "a status that a rank brings itself";
+    ALL_FAIL(DT_STOPPED, "\"stopped\"", dt_run_agree(run, odd ? DT_STOPPED : DT_OK));
+
     doing = "different calls";
     ALL_FAIL(DT_ERR_USAGE, doing, odd ? dt_net_begin_evaluation(net) : dt_net_step(net));
     NEED(strstr(dt_error_text(), "dt_net_begin_evaluation") && strstr(dt_error_text(), "dt_net_step"));

@@ -651,14 +651,15 @@ static void mistakes_stick(void **state) {
     const dt_var old = dt_input(gone, "x", DT_DTYPE_F32, DT_SHAPE(6)), none = DT_NO_VAR;
     dt_net_free(gone);
     dt_net_free(g.net);
-#define STICKS(call)                                                                                         \
+#define STICKS(call) STICKS_AS("no value", call)
+#define STICKS_AS(word, call)                                                                                \
     do {                                                                                                     \
         g = begin();                                                                                         \
         dt_loss("value", dt_square(g.v), DT_NO_VAR, (dt_loss_options){0});                                   \
         OK(dt_net_status(g.net));                                                                            \
         (void)(call);                                                                                        \
-        FAILS(DT_ERR_USAGE, "no value", dt_net_status(g.net));                                               \
-        FAILS(DT_ERR_USAGE, "no value", dt_net_compile(g.net));                                              \
+        FAILS(DT_ERR_USAGE, word, dt_net_status(g.net));                                                     \
+        FAILS(DT_ERR_USAGE, word, dt_net_compile(g.net));                                                    \
         dt_net_free(g.net);                                                                                  \
     } while (0)
     STICKS((dt_loss("mse", none, g.v, (dt_loss_options){0}), 0));
@@ -675,8 +676,8 @@ static void mistakes_stick(void **state) {
     STICKS(dt_add(g.v, old));
     STICKS(dt_concat((dt_var[]){g.v, none}, 2, 0));
     STICKS(dt_concat((dt_var[]){none, g.v}, 2, 0));
-    STICKS(dt_concat(NULL, 2, 0));
-    STICKS(dt_concat(&g.v, 0, 0));
+    STICKS_AS("x is NULL", dt_concat(NULL, 2, 0));
+    STICKS_AS("n is 0", dt_concat(&g.v, 0, 0));
     /* Every call on the network tells it. */
     g = begin();
     (void)dt_dense(g.v, (dt_dense_options){.channels = -1});

@@ -47,3 +47,15 @@ head -c 3000 a.onnx >cut.onnx
 train 0 lost.log inspect cut.onnx
 expect_code 3
 expect lost.log 'cut.onnx: .* at byte ' 1
+
+# What was written is a network of a file, which trains on and is written again.
+sed -e '/^\[model\]/,/^\[data\]/{/^\[data\]/!d}' base.toml >file.toml
+printf '[model]\nname = "file"\npath = "a.onnx"\n' >>file.toml
+# shellcheck disable=SC2086 # options
+train_ok 1 file.log file.toml run.out_dir=file $short
+first=$(field file train loss | head -n 1)
+awk "BEGIN { exit !($first < 1.1) }" || fail "a trained network that is read from its model has loss $first"
+train_ok 0 convert.log convert file file.onnx
+train_ok 0 inspect.log inspect file.onnx
+expect inspect.log '^input +image +F32 +Nx1x16x16$' 1
+expect inspect.log '^layer5.weight +F32 +16x8x3x3 +4608$' 1

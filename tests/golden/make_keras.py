@@ -1,18 +1,22 @@
 """Networks as Keras saves them, with an input and what they make of it: tests/golden/keras/*.
 
-usage: make_keras.py [DIR]        needs tensorflow, keras 3 and h5py
+usage: make_keras.py [DIR]        needs tensorflow with keras 3, and h5py
 
-NAME.keras or NAME.h5 is the network, NAME.h5 beside it or NAME.data.h5 holds "in0", "in1", ... and "out0", ... as f32.
+NAME.keras, NAME.h5, NAME.saved (a SavedModel) and NAME.pb (a frozen graph) are one network; NAME.data.h5 holds what its
+inputs are, "in/<name>", and its outputs in order, "out0", ...
 """
 import os
 import pathlib
+import shutil
 import sys
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 import h5py
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import layers as L
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 
 def windows():
@@ -67,17 +71,10 @@ def sequence():
     return keras.Model(words, L.Concatenate()([y, c, z, w, L.GlobalMaxPooling1D()(L.RepeatVector(2)(y))]))
 
 
-def plain():
-    """The usual first one."""
-    return keras.Sequential([
-        keras.Input((28, 28, 1)), L.Conv2D(4, 3, activation="relu"), L.MaxPooling2D(), L.Dropout(0.2), L.Flatten(),
-        L.Dense(10, activation="softmax")])
-
-
 def main():
     out = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else pathlib.Path(__file__).parent / "keras")
     out.mkdir(exist_ok=True)
-    for name, make in {"windows": windows, "nested": nested, "sequence": sequence, "plain": plain}.items():
+    for name, make in {"windows": windows, "nested": nested, "sequence": sequence}.items():
         keras.utils.set_random_seed(7)
         keras.backend.clear_session()
         m = make()
@@ -91,9 +88,17 @@ def main():
         outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
         m.save(out / f"{name}.keras")
         m.save(out / f"{name}.h5")
+        if name != "sequence":  # whose loops are no graph of plain ops
+            m.export(out / f"{name}.saved", verbose=False)
+            shutil.rmtree(out / f"{name}.saved" / "assets", ignore_errors=True)
+            (out / f"{name}.saved" / "fingerprint.pb").unlink(missing_ok=True)
+        if name == "nested":
+            spec = [tf.TensorSpec([None, *i.shape[1:]], i.dtype, name=i.name) for i in m.inputs]
+            frozen = convert_variables_to_constants_v2(tf.function(lambda *x: m(list(x))).get_concrete_function(*spec))
+            tf.io.write_graph(frozen.graph, str(out), f"{name}.pb", as_text=False)
         with h5py.File(out / f"{name}.data.h5", "w") as f:
-            for k, v in enumerate(inputs):
-                f[f"in{k}"] = v
+            for i, v in zip(m.inputs, inputs):
+                f[f"in/{i.name}"] = v
             for k, v in enumerate(outputs):
                 f[f"out{k}"] = np.array(v)
 

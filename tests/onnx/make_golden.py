@@ -223,6 +223,10 @@ case(17, "Einsum", some(3, 3), equation="ii->i")
 case(17, "Einsum", some(2, 3), some(2, 3), equation="ij,ij")
 
 
+def imports(opset, nodes):
+    return [helper.make_opsetid("", opset)] + [helper.make_opsetid(d, 1) for d in sorted({n.domain for n in nodes} - {""})]
+
+
 def model_of(opset, op, inputs, attributes, n_out):
     names = ["" if x is None else f"i{k}" for k, x in enumerate(inputs)]
     outs = [f"o{k}" for k in range(n_out)]
@@ -230,7 +234,7 @@ def model_of(opset, op, inputs, attributes, n_out):
     feeds = {n: x for n, x in zip(names, inputs) if x is not None}
     ins = [helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(x.dtype), x.shape) for n, x in feeds.items()]
     graph = helper.make_graph([node], "case", ins, [onnx.ValueInfoProto(name=n) for n in outs])
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8), feeds
+    return helper.make_model(graph, opset_imports=imports(opset, [node]), ir_version=8), feeds
 
 
 def by_reference(*case_):
@@ -265,7 +269,7 @@ def write(folder, prefix="opset"):
                 kind = helper.np_dtype_to_tensor_dtype(np.asarray(v).dtype)
                 outputs.append(helper.make_tensor_value_info(n, kind, np.asarray(v).shape))
         graph = helper.make_graph(nodes, f"opset {opset}", [], outputs, constants)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+        model = helper.make_model(graph, opset_imports=imports(opset, nodes), ir_version=8)
         onnx.save(model, pathlib.Path(folder) / f"{prefix}_{opset}.onnx")
         print(f"opset {opset}: {len(list_)} cases; by onnx.reference: {' '.join(referenced)}")
 

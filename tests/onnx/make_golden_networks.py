@@ -179,6 +179,34 @@ case(17, "Det", some(2, 4, 4))
 case(17, "Dropout", some(2, 3), out=2)
 
 
+# of ONNX Runtime
+def runtime(op, *inputs, **more):
+    case(17, op, *inputs, domain="com.microsoft", **more)
+
+
+byte, many = dict(dtype=u8, low=0, high=255), dict(dtype=i32, low=-500, high=500)
+for op in ("QLinearAdd", "QLinearMul"):
+    runtime(op, whole(2, 3, **byte), scalar(0.02), scalar(120, u8), whole(3, **byte), scalar(0.03), scalar(99, u8), scalar(0.05), scalar(130, u8))
+runtime("QLinearGlobalAveragePool", whole(2, 3, 4, 5, **byte), scalar(0.02), scalar(120, u8), scalar(0.01), scalar(128, u8), channels_last=0)
+runtime("QGemm", whole(3, 6, **byte), scalar(0.02), scalar(120, u8), whole(5, 6, dtype=i8), np.array([0.1, 0.2, 0.05, 0.3, 0.01], f32), np.zeros(5, i8),
+        whole(5, **many), scalar(0.4), scalar(100, u8), transB=1)
+runtime("QGemm", whole(3, 6, **byte), scalar(0.02), scalar(120, u8), whole(6, 5, dtype=i8), scalar(0.1), scalar(2, i8), alpha=0.5)
+runtime("MatMulIntegerToFloat", whole(2, 3, 6, **byte), whole(6, 4, dtype=i8), scalar(0.1), np.array([0.1, 0.2, 0.05, 0.3], f32), scalar(99, u8), None, some(4))
+runtime("DynamicQuantizeMatMul", some(2, 3, 6), whole(6, 4, **byte), scalar(0.1), scalar(128, u8), some(4))
+runtime("MatMulNBits", some(2, 3, 40, low=0.1), whole(5, 3, 8, **byte), some(15, low=0.1), whole(10, dtype=u8, low=0, high=7), K=40, N=5, bits=4, block_size=16)
+runtime("FusedMatMul", some(2, 4, 3), some(2, 5, 4), transA=1, transB=1, alpha=0.5)
+runtime("FusedConv", some(1, 2, 5, 5), some(3, 2, 3, 3), some(3), some(1, 3, 3, 3), activation="Relu")
+runtime("FusedConv", some(1, 2, 5, 5), some(3, 2, 3, 3), activation="LeakyRelu", activation_params=[0.3])
+runtime("SkipLayerNormalization", some(2, 3, 8), some(2, 3, 8), some(8), some(8), some(8), epsilon=1e-5)
+runtime("SkipSimplifiedLayerNormalization", some(2, 3, 8), some(2, 3, 8), some(8), epsilon=1e-5)
+runtime("Gelu", some(2, 9))
+runtime("BiasGelu", some(2, 9), some(9))
+runtime("FastGelu", some(2, 9, low=-1), some(9, low=0))
+runtime("QuickGelu", some(2, 9), alpha=1.5)
+runtime("QuantizeLinear", some(2, 3), np.array([0.1, 0.2, 0.3], f32), np.array([1, 2, 3], u8), axis=1)
+case(17, "SimplifiedLayerNormalization", some(2, 3, 8), some(8), axis=-1, epsilon=1e-5, stash_type=1)
+
+
 # bodies
 def info(name, kind=TensorProto.FLOAT, shape=()):
     return helper.make_tensor_value_info(name, kind, shape)

@@ -376,6 +376,8 @@ int64_t dt_graph_rows(const dt_graph *g);
 /* The value whose storage this one shares (itself if no alias). */
 dt_vid dt_graph_root(const dt_graph *g, dt_vid id);
 /* Number of uses of a value as an operand; one more where it is kept. */
+/* The input that v is, or is of another type or shape; -1: it is none. */
+dt_vid dt_graph_source(const dt_graph *g, dt_vid v);
 int32_t dt_graph_use_count(const dt_graph *g, dt_vid v);
 /* The node that makes v if it is of this op, else -1. */
 dt_nid dt_graph_maker(const dt_graph *g, dt_vid v, dt_op op);

@@ -29,6 +29,12 @@ const char *dt_error_text(void);
 /* Replaces this thread's error text; worker threads hand their text to the thread that reports it. */
 void dt_error_set_text(const char *text);
 
+/* The same of a failure that comes from elsewhere, with its status. */
+void dt_error_set(dt_status status, const char *text);
+
+/* Whether this thread's text tells of such a failure: a status that a caller brings by itself has none. */
+bool dt_error_is_of(dt_status status);
+
 /* From here on every text goes through `rephrase`, which changes it in its `size` bytes: a program in C does not know the
  * words of a configuration. */
 void dt_error_rephrase(void (*rephrase)(char *text, size_t size));

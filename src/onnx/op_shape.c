@@ -222,7 +222,7 @@ static dt_status infer_eye(const dt_onnx_call *c) {
 static dt_status run_eye(const dt_onnx_call *c) {
     dt_host_tensor *y = &c->out[0];
     const int64_t k = dt_onnx_attr_int(c->node, "k", 0), rows = y->dim[0], columns = y->dim[1];
-    if (k > columns || k < -rows) return DT_OK;
+    if (columns == 0 || k > columns || k < -rows) return DT_OK;
     for (int64_t i = 0; i < rows; i++)
         if (i + k >= 0 && i + k < columns) dt_host_put_i64(y, i * columns + i + k, 1);
     return DT_OK;
