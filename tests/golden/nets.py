@@ -304,7 +304,7 @@ COUNTS.update(nets_text.COUNTS)
 DROPOUT, DROP_PATH = ("dropout", 0.0), ("drop_path", 0.0)
 BOTH = (DROPOUT, DROP_PATH)
 EXACT = dict(exact=True)
-# Rates: the largest at which ten steps of such networks do not magnify what attributes in fp32 differ by, 1e-8.
+# Rates of steps: such at which these networks do not magnify what attributes in fp32 differ by, 1e-8.
 KINKS = dict(side=33, lr=1e-6, **EXACT)  # fp32 takes the other side of a ReLU here and there
 TIMM = dict(num_classes=10)
 
