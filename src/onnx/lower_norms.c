@@ -14,8 +14,15 @@ static dt_vid as_it_is(dt_low *w, dt_lv *x, bool *last) {
 
 /* ---- softmax ---- */
 
+/* Whether it makes the output, but for names given to that. */
 static bool ends_network(const dt_low *w, const dt_low_node *n) {
-    return w->depth == 1 && strcmp(n->node->out[0], w->m->graph.out[0].name) == 0;
+    const dt_onnx_graph *g = &w->m->graph;
+    const char *name = g->out[0].name;
+    for (int32_t i = g->n_node - 1; i >= 0; i--)
+        if (g->node[i].n_out == 1 && strcmp(g->node[i].out[0], name) == 0 &&
+            strcmp(g->node[i].op, "Identity") == 0)
+            name = g->node[i].in[0];
+    return w->depth == 1 && strcmp(n->node->out[0], name) == 0;
 }
 
 static bool softmax(dt_low *w, const dt_low_node *n, dt_op op) {

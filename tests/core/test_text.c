@@ -100,6 +100,7 @@ static void meant_names_are_found(void **state) {
     static const char *const names[] = {"train", "eval", "predict"};
     assert_string_equal(dt_nearest_name("trian", 3, names), "train");
     assert_string_equal(dt_nearest_name("predcit", 3, names), "predict");
+    assert_string_equal(dt_nearest_name("EVAL", 3, names), "eval");
     assert_null(dt_nearest_name("colour", 3, names));
 }
 

@@ -80,7 +80,11 @@ expect none.log 'nothing: No such file' 1
     train_ok 0 eval_merged.log eval merged/config.toml
 }
 ! grep -q lora_ <("$DTRAIN" inspect merged.safetensors) || fail "adapters are left in a merged file"
-# Adapters are not lost in silence.
+# Adapters are not lost in silence, and count as in training.
+# shellcheck disable=SC2086
+train 0 alpha.log eval base.toml run.out_dir=lora $lora lora.alpha=16
+expect_code 2
+expect alpha.log 'lora.alpha makes adapters count 8 times, and .* was trained with 4 times' 1
 train 0 lost.log convert lora lost.safetensors lora.rank=0
 expect_code 4
 expect lost.log '^dtrain: .* has low-rank adapters .*--merge$' 1

@@ -105,6 +105,17 @@ channels = 32
 type = "tanh"
 name = "features"'
 
+# A set in which nothing has a label teaches nothing, and that is said once.
+awk -F, 'NR == 1 { print "size,rooms,age,y" } NR > 1 { print $1 "," $2 "," $3 ",-1" }' houses.csv >bare.csv
+train_ok 0 import.log data import csv bare.csv --y y --val-fraction 0.2 --out unlabelled
+task bare classify unlabelled <<<"classes = 2
+$hidden
+[[model.layers]]
+type = \"dense\"
+channels = 2"
+train_ok "$ranks" bare.log bare.toml train.steps=3
+expect bare.log 'no label to learn from: all are -1' 1
+
 # Any number of labels, and a second loss on a layer in the middle.
 train_ok 0 import.log data import csv houses.csv --x size,rooms,age --y old,large --val-fraction 0.2 --out labels
 task multi multilabel labels <<<"$hidden

@@ -108,6 +108,19 @@ train_ok 1 seed.log masked.toml run.out_dir=seed run.seed=4 train.steps=2
 [ "$(last seed n_tokens)" = "$(last masked.one n_tokens)" ] || fail "another seed evaluates other tokens"
 ! diff <(records seed train) <(records masked.one train | head -n 2) >/dev/null || fail "another seed hides the same"
 
+# A classifier begins with what hidden words have taught: the encoder is taken, pooler and head are drawn.
+sed 's/^task = .*/task = "classify"/; /mask_share/d' masked.toml >tuned.toml
+tuned="run.out_dir=tuned model.init_from=masked.one model.init_head=new optim.lr=5e-3"
+# shellcheck disable=SC2086
+{
+    train 1 strict.log tuned.toml $tuned
+    expect_code 2
+    expect strict.log 'missing \(2\): bert.pooler.dense.weight, bert.pooler.dense.bias; .*model.init_strict = false' 1
+    train_ok 1 tuned.log tuned.toml $tuned model.init_strict=false
+}
+expect tuned.log '^weights 21 of 25 from masked.one.*; drawn anew: .*bert.pooler.dense.weight, .*classifier.weight' 1
+expect tuned.log '^evaluation at step 24, .*: loss [0-9.]+, top-1 [0-9.]+ %' 1
+
 # Labels are left aside where the text is a stream; a batch in tokens.
 sed '/mask_share/d; s/^global_batch.*/global_tokens = 480/' masked.toml >stream.toml
 train_ok 1 stream.log stream.toml model.name=gpt2 model.task=language train.micro_batch=6 train.steps=2

@@ -124,9 +124,11 @@ def cases(case):
         case("smollm_135m", llama(2, 576, 9, 3, 1536, 300), fields=words(20, 300), keys=(("blocks", 2),), **language),
         case("tinyllama_1b", llama(2, 128, 2, 1, 256, 200, False), fields=words(20, 200), **language,
              keys=(("blocks", 2), ("channels", 128), ("heads", 2), ("kv_heads", 1), ("hidden", 256))),
-        # with weights of the formula places become alike with depth, and attention has no gradient left that fp32 could tell
         case("bert_base", bert(4, 768, 24, 500), fields=words(24, 500), task="masked_language", forward=of_tokens,
-             keys=(("blocks", 4),)),
+             keys=(("blocks", 4),), file="bert_blocks"),
+        # with weights of the formula places become alike with depth, and attention has no gradient left that fp32 could tell
+        case("bert_base", bert(12, 768, 8, 200), fields=words(8, 200), task="masked_language", forward=of_tokens,
+             exact=True, lr=0.001),
         case("bert_tiny", bert(2, 128, 20, 300, classes=5), fields=text(20, 300, 5, True), outputs=5, batch=4,
              forward=of_lengths, file="bert_classes", seeds=(1,)),
         case("lstm_lm", lambda: WordModel("LSTM", 300, 200, 200, 2), fields=words(20, 300), batch=4, **language),

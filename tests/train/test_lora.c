@@ -193,6 +193,12 @@ static void merged_gives_the_same(void **state) {
 static void targets_that_are_none(void **state) {
     (void)state;
     rig r;
+    rig_prepare(&r, NETWORK "[lora]\nrank = 3\ntrain = [\"fc.*\", \"gone.*\"]\n");
+    CHECK_ERROR(rig_try_open(&r, NULL, true), DT_ERR_CONFIG, "lora.train: \"gone.*\"", "no parameter");
+    rig_close(&r);
+    rig_prepare(&r, NETWORK "[lora]\nrank = 17\n");
+    CHECK_ERROR(rig_try_open(&r, NULL, true), DT_ERR_CONFIG, "lora.rank = 17", "at most 16");
+    rig_close(&r);
     rig_prepare(&r, NETWORK LORA "targets = [\"attn.*\", \"two.*\"]\n");
     CHECK_ERROR(rig_try_open(&r, NULL, true), DT_ERR_CONFIG, "lora.targets: \"two.*\"", "one.weight");
     rig_close(&r);
