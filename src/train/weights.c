@@ -357,6 +357,23 @@ static dt_status fail_strangers(const source *s, const dt_weight_list *net) {
         (long long)s->n, s->n > 0 ? s->entry[0].name : "-", net->n > 0 ? net->weight[0].name : "-");
 }
 
+static bool turns(const dt_weight *w) {
+    return w->layout == DT_WEIGHT_TRANSPOSED;
+}
+
+/* A square matrix does not show how it lies. Where those beside it, which files of this network turn, all lie as here, the
+ * file is of another program, and so do the square ones. */
+static void settle_squares(const dt_weight_list *net, const dt_init_options *o, match *m) {
+    int32_t n_here = 0, n_turned = 0;
+    for (int32_t i = 0; i < net->n; i++) {
+        if (!m[i].from || m[i].from->own || !turns(&net->weight[i]) || m[i].as.dim[0] == m[i].as.dim[1])
+            continue;
+        n_turned += turns(&m[i].as), n_here += !turns(&m[i].as);
+    }
+    for (int32_t i = 0; i < net->n && n_here > 0 && n_turned == 0; i++)
+        if (turns(&net->weight[i]) && !is_transposed(o, m[i].as.name)) m[i].as.layout = DT_WEIGHT_SAME;
+}
+
 static dt_status match_all(source *s, const dt_weight_list *net, const dt_init_options *o, match *m,
                            misfits *f, dt_weights *out) {
     int32_t n_found = 0;
@@ -372,6 +389,7 @@ static dt_status match_all(source *s, const dt_weight_list *net, const dt_init_o
         if (anew) m[i].from = NULL;
     }
     if (n_found == 0) return fail_strangers(s, net);
+    settle_squares(net, o, m);
     for (int64_t i = 0; i < s->n; i++)
         if (!s->entry[i].used && !is_constant(s->entry[i].was) && !is_tied(&s->entry[i], net->n, m))
             f->extra[f->n_extra++] = s->entry[i].was;

@@ -157,6 +157,29 @@ static void shapes_that_mean_the_same(void **state) {
     rig_close(&r);
 }
 
+/* Matrices that files of the network turn; a square one lies as the others do. */
+static void square_ones_lie_as_the_others(void **state) {
+    (void)state;
+    dt_weight own[2] = {
+        {.name = "wide.weight", .ndim = 2, .dim = {6, 2}, .n_elem = 12, .layout = DT_WEIGHT_TRANSPOSED},
+        {.name = "square.weight", .ndim = 2, .dim = {3, 3}, .n_elem = 9, .layout = DT_WEIGHT_TRANSPOSED}};
+    const dt_weight_list net = {.n = 2, .weight = own};
+    const dt_init_options o = from_file();
+    for (int here = 0; here < 2; here++) {
+        draft d = {.n = 0};
+        dt_weights w;
+        draft_add(&d, "", "wide.weight", 2, here ? (int64_t[]){6, 2} : (int64_t[]){2, 6}, 0);
+        draft_add(&d, "", "square.weight", 2, (int64_t[]){3, 3}, 1);
+        draft_write(&d);
+        check_ok(dt_weights_read(&net, &o, &w));
+        const float *square = tensor_of(&w, "param/square.weight")->data;
+        for (int64_t i = 0; i < 3; i++)
+            for (int64_t k = 0; k < 3; k++)
+                assert_true(square[i * 3 + k] == formula(1, here ? i * 3 + k : k * 3 + i));
+        dt_weights_free(&w);
+    }
+}
+
 static void one_message_for_all(void **state) {
     (void)state;
     rig r;
@@ -258,8 +281,11 @@ static int remove_file(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(names_and_layouts),      cmocka_unit_test(shapes_that_mean_the_same),
-        cmocka_unit_test(one_message_for_all),    cmocka_unit_test(runs_begin_with_them),
+        cmocka_unit_test(names_and_layouts),
+        cmocka_unit_test(shapes_that_mean_the_same),
+        cmocka_unit_test(square_ones_lie_as_the_others),
+        cmocka_unit_test(one_message_for_all),
+        cmocka_unit_test(runs_begin_with_them),
         cmocka_unit_test(head_is_the_last_layer),
     };
     return cmocka_run_group_tests(tests, make_file, remove_file);
