@@ -233,6 +233,7 @@ const dt_verb dt_verb_table[] = {
      .option = predict_options,
      .example =
          "dtrain predict configs/quickstart.toml photos/ shoe.png  # the likeliest class of each\n"
+         "dtrain predict reviews.toml new.txt                      # of text with classes: of each line\n"
          "dtrain predict configs/quickstart.toml photos/ --format csv --top 5 >answers.csv  # a table\n"
          "dtrain predict configs/table.toml houses.csv --x size,rooms --format csv  # numbers of a table"},
     {"sample", dt_verb_sample, .ranks = true, .config = true,
@@ -250,15 +251,18 @@ const dt_verb dt_verb_table[] = {
                 "the best evaluated one"},
     {"run", dt_verb_run, .usage = "FILE.onnx --input NAME=FILE.npy ... [OPTION...] [section.key=value ...]",
      .help = "a network in a file, on arrays in files",
-     .about = "Names and shapes of its inputs: dtrain inspect FILE.onnx. Dimensions that the file leaves open are those "
-              "of the arrays.\n"
-              "run.device chooses where; what a GPU has no kernel for is refused, all of it in one message, and "
-              "never\n"
-              "computed elsewhere.",
+     .about =
+         "Names and shapes of its inputs: dtrain inspect FILE.onnx. Dimensions that the file leaves open are "
+         "those "
+         "of the arrays.\n"
+         "run.device chooses where; what a GPU has no kernel for is refused, all of it in one message, and "
+         "never\n"
+         "computed elsewhere.",
      .option = run_options,
-     .example = "dtrain run resnet18.onnx --input image=x.npy --output out  # out/logits.npy\n"
-                "dtrain run bert.onnx --input input_ids=ids.npy attention_mask=mask.npy --times 20 run.device=cpu  "
-                "# how long it takes"},
+     .example =
+         "dtrain run resnet18.onnx --input image=x.npy --output out  # out/logits.npy\n"
+         "dtrain run bert.onnx --input input_ids=ids.npy attention_mask=mask.npy --times 20 run.device=cpu  "
+         "# how long it takes"},
     {"inspect", dt_verb_inspect, .ranks = true, .config = true,
      .usage = "CONFIG.toml|--model NAME|WEIGHTS [OPTION...] [section.key=value ...]",
      .help = "layers, memory and buckets of a network, or the tensors of a file; trains nothing",
