@@ -174,7 +174,8 @@ static const refusal refusals[] = {
     /* out of range */
     {MINIMAL "[optim]\nlr = -0.1\n", "6:6: optim.lr: -0.1 is out of range: must be from 0 to 1000000"},
     {"[model]\nname = \"autoencoder\"\n[data]\ntrain = \"x\"\n[train]\nepochs = 1\n",
-     "2:8: model.task: \"classify\", but autoencoder gives how far it misses what it reads: set model.task = \"minimize\""},
+     "2:8: model.task: \"classify\", but autoencoder gives how far it misses what it reads: set model.task = "
+     "\"minimize\""},
     {MINIMAL "[optim]\nlr = nan\n", "6:6: optim.lr: must be a finite number"},
     {MINIMAL "[optim]\nlr = inf\n", "6:6: optim.lr: must be a finite number"},
     {MINIMAL "[optim]\nbeta1 = 1.0\n", "6:9: optim.beta1: 1 is out of range: must be at least 0 and below 1"},
