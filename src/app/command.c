@@ -227,12 +227,14 @@ const dt_verb dt_verb_table[] = {
      .help = "what a checkpoint's network says of inputs: classes, labels or numbers",
      .about = "INPUT: an image file, a folder with images at any depth, a data set or one of its shards; for "
               "a network\n"
-              "that was trained on arrays a data set, a .npy, .npz or .csv file.\n"
+              "that was trained on arrays a data set, a .npy, .npz or .csv file; on text with classes\n"
+              "a file of text, whose lines are told apart.\n"
               "Inputs that cannot be read are told on standard error, and make the exit code 3.\n"
               "run.resume chooses the checkpoint: auto (the newest, the default), best, or a path.",
      .option = predict_options,
      .example =
          "dtrain predict configs/quickstart.toml photos/ shoe.png  # the likeliest class of each\n"
+         "dtrain predict reviews.toml new.txt                      # of text with classes: of each line\n"
          "dtrain predict configs/quickstart.toml photos/ --format csv --top 5 >answers.csv  # a table\n"
          "dtrain predict configs/table.toml houses.csv --x size,rooms --format csv  # numbers of a table"},
     {"sample", dt_verb_sample, .ranks = true, .config = true,

@@ -4,6 +4,7 @@
 
 #include "core/field.h"
 #include "data/import.h"
+#include "data/tokenizer.h"
 
 typedef struct dt_array_source {
     int64_t n_rows;
@@ -23,6 +24,10 @@ dt_status dt_source_npz(const dt_import_options *o, dt_array_source *out);
 dt_status dt_source_csv(const dt_import_options *o, dt_array_source *out);
 /* x alone: the columns that o->x names, NULL: all. */
 dt_status dt_source_csv_inputs(const dt_import_options *o, dt_array_source *out);
+
+/* The lines of a file of text as "tokens", i32 [context], and "lengths". */
+dt_status dt_source_lines(const char *path, const dt_tokenizer *tokenizer, int64_t context,
+                          dt_array_source *out);
 
 static inline void dt_array_source_close(dt_array_source *s) {
     if (s->close) s->close(s->state);

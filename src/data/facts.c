@@ -48,7 +48,15 @@ static json_t *recipe(dt_recipe r) {
     return out;
 }
 
-/* Fields, and of text the tokenizer. */
+/* Of text with classes: how many, and their names. */
+static bool add_classes(const dt_dataset *d, json_t *root) {
+    if (d->info.n_classes <= 0) return true;
+    json_t *list = names(d);
+    return json_object_set_new(root, "classes", json_integer(d->info.n_classes)) == 0 &&
+           (!list || json_object_set_new(root, "class_names", list) == 0);
+}
+
+/* Fields, and of text the tokenizer and classes. */
 static json_t *fields(const dt_dataset *d) {
     char *text = NULL;
     json_t *root = json_pack("{s:s, s:o}", "kind", d->info.kind, "fields",
@@ -57,7 +65,8 @@ static json_t *fields(const dt_dataset *d) {
     json_t *tokenizer =
         dt_tokenizer_text(d->tokens.tokenizer, &text) == DT_OK ? json_loads(text, 0, NULL) : NULL;
     free(text);
-    if (tokenizer && json_object_set_new(root, "tokenizer", tokenizer) == 0) return root;
+    if (tokenizer && json_object_set_new(root, "tokenizer", tokenizer) == 0 && add_classes(d, root))
+        return root;
     json_decref(root);
     return NULL;
 }
@@ -141,6 +150,15 @@ static dt_status get_tokenizer(const json_t *root, dt_data_facts *out) {
     return DT_OK;
 }
 
+/* Of text; earlier versions did not say its classes. */
+static dt_status get_text(const json_t *root, dt_data_facts *out) {
+    const json_t *classes = json_object_get(root, "classes");
+    DT_TRY(get_tokenizer(root, out));
+    if (!classes) return DT_OK;
+    if (!get_count(classes, 1, INT32_MAX, &out->info.n_classes)) return wrong("classes");
+    return get_names(json_object_get(root, "class_names"), out);
+}
+
 static dt_status get_all(const json_t *root, dt_data_facts *out) {
     dt_dataset_info *info = &out->info;
     const char *kind = json_string_value(json_object_get(root, "kind"));
@@ -153,7 +171,7 @@ static dt_status get_all(const json_t *root, dt_data_facts *out) {
         info->kind = others[i]->kind;
         if (!dt_fields_from_json(json_object_get(root, "fields"), &info->n_field, info->field))
             return wrong("fields");
-        return others[i] == &dt_tokens_row ? get_tokenizer(root, out) : DT_OK;
+        return others[i] == &dt_tokens_row ? get_text(root, out) : DT_OK;
     }
     if (!kind || (strcmp(kind, "jpeg") != 0 && strcmp(kind, "raw") != 0)) return wrong("kind");
     info->kind = dt_images_row.kind;

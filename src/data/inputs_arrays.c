@@ -119,6 +119,14 @@ static dt_status open_npz(const dt_inputs_arrays *o, const char *path, dt_array_
     return dt_source_npz(&options, table);
 }
 
+static dt_status open_lines(const dt_inputs_arrays *o, const char *path, dt_array_source *table) {
+    const dt_dataset_info *info = &o->facts->info;
+    int32_t k = 0;
+    while (k < info->n_field && strcmp(info->field[k].name, "tokens") != 0) k++;
+    if (k == info->n_field) return dt_fail(DT_ERR_DATA, "%s: the network does not read tokens", path);
+    return dt_source_lines(path, o->facts->tokenizer, info->field[k].dim[0], table);
+}
+
 static const struct {
     const char *extension;
     dt_status (*open)(const dt_inputs_arrays *o, const char *path, dt_array_source *table);
@@ -135,8 +143,9 @@ static dt_status add_path(const dt_inputs_arrays *o, dt_inputs *in, const char *
     size_t i = 0;
     enum { KINDS = sizeof table_kinds / sizeof table_kinds[0] };
     while (i < KINDS && !ends_with(path, table_kinds[i].extension)) i++;
-    if (i == KINDS) return add_set(o, in, path);
-    dt_status status = table_kinds[i].open(o, path, &table);
+    if (i == KINDS && !o->facts->tokenizer) return add_set(o, in, path);
+    dt_status status =
+        o->facts->tokenizer ? open_lines(o, path, &table) : table_kinds[i].open(o, path, &table);
     if (status == DT_OK) status = map_fields(o, path, table.field, table.n_fields, &map);
     if (status == DT_OK) status = dt_inputs_add(in, path, NULL);
     if (status == DT_OK) {

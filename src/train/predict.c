@@ -277,8 +277,11 @@ static dt_status predict_all(job *j, const dt_config *asked) {
 
 /* Which of the data's fields the network's result follows from. */
 static dt_status find_read(const dt_config *c, const dt_data_facts *f, bool reads[DT_FIELDS_MAX]) {
-    const dt_model_input in = {
-        .batch = 2, .classes = c->model.classes, .field = f->info.field, .n_field = f->info.n_field};
+    const dt_model_input in = {.batch = 2,
+                               .classes = c->model.classes > 0 ? c->model.classes : f->info.n_classes,
+                               .field = f->info.field,
+                               .n_field = f->info.n_field,
+                               .n_vocab = f->info.n_vocab};
     dt_graph *g;
     DT_TRY(dt_model_build(&c->model, &in, DT_DTYPE_F32, false, &g));
     bool *from = calloc((size_t)g->n_value + 1, sizeof *from);
@@ -315,9 +318,12 @@ static dt_status open_arrays(job *j, const dt_config *c) {
 static dt_status open_inputs(job *j, const dt_config *c, dt_comm *mpi) {
     const bool arrays = j->trained.facts.info.n_field > 0;
     dt_status st = DT_OK;
-    if (j->trained.facts.info.n_vocab > 0 || dt_task_of(&c->model)->tokens)
-        st = dt_fail(DT_ERR_USAGE,
-                     "the network was trained on tokens: predict is for images and arrays of numbers");
+    if (dt_task_of(&c->model)->tokens || (j->trained.facts.info.n_vocab > 0 && !j->trained.facts.tokenizer))
+        st = dt_fail(DT_ERR_USAGE, "the network says tokens: predict is for images, arrays of numbers and "
+                                   "classes of text (dtrain sample "
+                                   "goes on with a text)");
+    else if (j->trained.facts.tokenizer && j->o->columns)
+        st = dt_fail(DT_ERR_USAGE, "--x names columns, and the network was trained on text");
     else if (!arrays && j->o->columns)
         st = dt_fail(DT_ERR_USAGE, "--x names columns, and the network was trained on images");
     if (st == DT_OK)

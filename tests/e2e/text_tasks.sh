@@ -94,6 +94,17 @@ expect classify.one.log '^evaluation at step 24, .*: loss [0-9.]+, top-1 [0-9.]+
 is "$(field classify.one train loss | head -n 1) > 0.9 && $(last classify.one loss) < 0.9"
 train_ok 1 report.log eval classify.toml run.out_dir=classify.one --report report
 expect report/classes.csv '^[012],(liked|disliked|plain),'  3
+# Lines of a file are told apart as the documents of a set are: what eval counts is what predict says.
+"$DTRAIN" data import text docs.jsonl --label kind --tokenizer text/train --class-names text/train --out all >all.log 2>&1 || fail "import"
+train_ok 0 all.log eval classify.toml run.out_dir=classify.one data.val=all
+sed -E 's/.*"text": "([^"]*)".*/\1/' docs.jsonl >lines.txt
+for ranks in 1 3; do
+    OUT=said.$ranks.csv through predict.log "$MPIRUN" -np "$ranks" "$DTRAIN" predict classify.toml run.out_dir=classify.one lines.txt --format csv
+    expect_code 0
+done
+cmp said.1.csv said.3.csv || fail "three ranks say other classes"
+right=$(paste -d, <(tail -n +2 said.1.csv) <(sed -E 's/.*"kind": "([^"]*)".*/\1/' docs.jsonl) | awk -F, '{ for (i = 1; i < NF; i++) if ($i == $NF) { n++; break } } END { printf "%.2f", 100 * n / NR }')
+expect all.log "top-1 $right %" 1
 train_ok 1 other.log eval classify.toml run.out_dir=classify.one data.val=folder_set
 expect other.log ' 3 samples: loss '
 

@@ -12,7 +12,8 @@
  * `f`. */
 dt_status dt_inputs_open(const dt_data_facts *f, int n_path, const char *const *path, dt_dataset **out);
 /* The same for a network that reads arrays. `path`: data sets and their shards, .npy, .npz and .csv files; a .npy file
- * is of the only field, or of the one that "NAME=FILE" says. */
+ * is of the only field, or of the one that "NAME=FILE" says. For one that has learnt classes of text: files of text, of which
+ * each line is a sample. */
 typedef struct dt_inputs_arrays {
     const dt_data_facts *facts; /* of the training set; must outlive the result */
     int n_path;
