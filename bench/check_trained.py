@@ -57,9 +57,9 @@ def main():
             loss += float((np.log(np.exp(z).sum(1)) - z[np.arange(len(label)), label]).sum())
             right += int((logits.argmax(1) == label).sum())
             count += len(label)
+    print(f"{config['model']['name']}: ONNX Runtime loss {loss / count:.4f}, accuracy {100 * right / count:.2f} % of {count}", flush=True)
     said = subprocess.run([tool, "eval", os.path.join(run, "config.toml"), "train.precision=fp32"], check=True,
                           capture_output=True, text=True).stdout
-    print(f"{config['model']['name']}: ONNX Runtime loss {loss / count:.4f}, accuracy {100 * right / count:.2f} % of {count}")
     print(re.search(r"^.*loss [0-9.]+.*$", said, re.M).group(0))
 
 
