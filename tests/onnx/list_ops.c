@@ -28,9 +28,8 @@ int main(void) {
            "Forms: the versions "
            "of the op from which on\nanother definition holds; each holds until the next, the last up to "
            "opset 28. Kernels: "
-           "where an op's form is covered (\"yes\"), it runs on\nGPUs and is trained; the others, and forms "
-           "that are not, "
-           "are computed on the CPU by their definition.\n\n"
+           "where an op's form is covered (\"yes\"), it runs on\nGPUs, and is trained if it has a gradient; "
+           "other ops and forms are computed on the CPU by their definition.\n\n"
            "| op | forms from | kernels |\n| --- | --- | --- |\n");
     for (size_t i = 0; i < n; i++) {
         const dt_onnx_op *op = row[i];
