@@ -346,11 +346,15 @@ static const struct {
 } families[] = {{"", dt_low_elementwise}, {"", dt_low_moves},     {"", dt_low_layers},
                 {"", dt_low_norms},       {"", dt_low_recurrent}, {"com.microsoft", dt_low_microsoft}};
 
-static dt_low_fn *find_lowering(const dt_onnx_node *n) {
+static dt_low_fn *find_lowering(const char *domain, const char *name) {
     for (size_t f = 0; f < sizeof families / sizeof families[0]; f++)
         for (const dt_low_row *r = families[f].row; r->name; r++)
-            if (strcmp(r->name, n->op) == 0 && strcmp(families[f].domain, n->domain) == 0) return r->lower;
+            if (strcmp(r->name, name) == 0 && strcmp(families[f].domain, domain) == 0) return r->lower;
     return NULL;
+}
+
+bool dt_onnx_op_has_nodes(const char *domain, const char *name) {
+    return find_lowering(domain, name) != NULL;
 }
 
 static bool all_known(const dt_low_node *n) {
@@ -405,7 +409,7 @@ static dt_status lower_node(dt_low *w, const dt_low_node *n, bool *needs) {
     for (int32_t i = 0; i < n->n_in; i++)
         if (n->in[i] && !n->in[i]->ready)
             return dt_fail(DT_ERR_USAGE, "it reads '%s', which has no value", n->in[i]->name);
-    dt_low_fn *f = find_lowering(n->node);
+    dt_low_fn *f = find_lowering(n->node->domain, n->node->op);
     if (!f || !f(w, n)) {
         DT_ASSERT(w->st != DT_OK || w->g->n_node >= before);
         dt_low_call(w, n);

@@ -231,17 +231,18 @@ static bool blocks(dt_low *w, const dt_low_node *n, bool to_depth) {
     dt_lv *x = dt_low_in(n, 0), *y = dt_low_out(n, 0);
     const int64_t b = dt_onnx_attr_int(n->node, "blocksize", 1);
     if (!moves(x, y) || x->t.ndim != 4 || b < 1) return false;
-    const bool crd = !to_depth && strcmp(dt_onnx_attr_text(n->node, "mode", "DCR"), "CRD") == 0;
+    const bool crd = strcmp(dt_onnx_attr_text(n->node, "mode", "DCR"), "CRD") == 0;
     const int64_t *d = x->t.dim, *o = y->t.dim;
     const int64_t split_to[] = {d[0], d[1], d[2] / b, b, d[3] / b, b},
                   split_dcr[] = {d[0], b, b, o[1], d[2], d[3]}, split_crd[] = {d[0], o[1], b, b, d[2], d[3]};
-    static const int32_t perm_to[] = {0, 3, 5, 1, 2, 4}, perm_dcr[] = {0, 3, 4, 1, 5, 2},
-                         perm_crd[] = {0, 1, 4, 2, 5, 3};
+    static const int32_t perm_to[] = {0, 3, 5, 1, 2, 4}, perm_to_crd[] = {0, 1, 3, 5, 2, 4},
+                         perm_dcr[] = {0, 3, 4, 1, 5, 2}, perm_crd[] = {0, 1, 4, 2, 5, 3};
     dt_vid v = dt_low_reshape(w, y->name, dt_low_plain(w, x), 6,
                               to_depth ? split_to
                               : crd    ? split_crd
                                        : split_dcr);
-    v = dt_low_permute(w, y->name, v, to_depth ? perm_to : crd ? perm_crd : perm_dcr);
+    const int32_t *perm = to_depth ? (crd ? perm_to_crd : perm_to) : crd ? perm_crd : perm_dcr;
+    v = dt_low_permute(w, y->name, v, perm);
     dt_low_set(w, y, v, false);
     return true;
 }

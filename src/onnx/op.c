@@ -16,6 +16,13 @@ static const dt_onnx_op *const families[] = {
     dt_onnx_ops_pool,   dt_onnx_ops_recurrent, dt_onnx_ops_quantize, dt_onnx_ops_control,
 };
 
+const dt_onnx_op *dt_onnx_op_at(int32_t i) {
+    for (size_t f = 0; f < sizeof families / sizeof *families; f++)
+        for (const dt_onnx_op *op = families[f]; op->name; op++)
+            if (i-- == 0) return op;
+    return NULL;
+}
+
 const dt_onnx_op *dt_onnx_op_find(const char *domain, const char *name, int64_t version) {
     const dt_onnx_op *best = NULL;
     for (size_t f = 0; f < sizeof families / sizeof *families; f++)

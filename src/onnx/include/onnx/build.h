@@ -44,6 +44,9 @@ typedef struct dt_onnx_made {
  * (dt_value.init_data) of the file's initializers, which lie as dtrain's ops want them. */
 dt_status dt_onnx_build(const dt_onnx_build_options *o, dt_graph *g, dt_onnx_made *out, bool *needs);
 
+/* Whether there is a way to make dtrain's own nodes of it, at least in some of its forms: kernels, gradients. */
+bool dt_onnx_op_has_nodes(const char *domain, const char *name);
+
 /* The type of values in a graph; DT_DTYPE_COUNT: there is none, they are bytes. */
 dt_dtype dt_onnx_dtype(dt_tensor_type type);
 

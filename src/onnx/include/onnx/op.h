@@ -135,6 +135,8 @@ extern const dt_onnx_op dt_onnx_ops_unary[], dt_onnx_ops_binary[], dt_onnx_ops_c
     dt_onnx_ops_einsum[], dt_onnx_ops_network[], dt_onnx_ops_norm[], dt_onnx_ops_pool[],
     dt_onnx_ops_recurrent[], dt_onnx_ops_quantize[], dt_onnx_ops_control[];
 
+/* Row i of all of them; NULL past the last. */
+const dt_onnx_op *dt_onnx_op_at(int32_t i);
 /* NULL where there is none of that version. */
 const dt_onnx_op *dt_onnx_op_find(const char *domain, const char *name, int64_t version);
 /* All nodes of the model, bodies too, whose op has no row, in one text: op, version, node. DT_OK where there are none. */
