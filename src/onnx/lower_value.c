@@ -374,8 +374,8 @@ dt_vid dt_low_last(dt_low *w, dt_lv *v) {
 
 /* A constant with missing dimensions in front, and its channels behind. */
 static dt_vid constant_operand(dt_low *w, dt_lv *v, int32_t ndim, bool last, bool trains) {
-    int64_t dim[DT_MAX_DIM], there[DT_MAX_DIM];
-    int32_t perm[DT_MAX_DIM];
+    int64_t dim[DT_MAX_DIM] = {0}, there[DT_MAX_DIM] = {0};
+    int32_t perm[DT_MAX_DIM] = {0};
     for (int32_t i = 0; i < ndim; i++) {
         const int32_t k = i - (ndim - v->t.ndim);
         dim[i] = k < 0 ? 1 : v->t.dim[k];
