@@ -1,12 +1,13 @@
 """Training step on the CPU: dtrain beside PyTorch, in alternation on the same cores, with the ratio.
 
 usage: compare_cpu.py DTRAIN [--threads 2] [--rounds 3] [--nets resnet18:128,quickstart:128,mlp:128,gpt:16,lstm:64,vit:64,efficientnet:32]
-                      [--processor-time]
+                      [--processor-time] [--steps 5]
 
 Run it on an idle machine with a python that has PyTorch (and torchvision, for efficientnet). A round runs dtrain once and PyTorch once
 per memory format; PyTorch's better format counts. Prints medians over the rounds, ratio of the rates (above 1: dtrain is faster) and of
 the peak memories. With --processor-time, for a machine that others use too, the time of all threads of a step counts instead of the
-clock's: the difference between a long and a short run, of each the least of all rounds.
+clock's: the difference between a long and a short run, of each the least of all rounds. --steps N: dtrain's short run measures five
+times N steps, PyTorch's two times N.
 
 The networks are those of torch_cpu_step.py: gpt, 6 layers of 384 with 6 heads on 256 tokens; lstm, 2 layers of 512 on 64; vit, 12 layers
 of 192 with 3 heads on 32x32 pixels in patches of 4; mlp, 784-1024-1024-10; efficientnet, B0 on 64x64 pixels.
@@ -111,6 +112,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--nets", default="resnet18:128,quickstart:128,mlp:128,gpt:16,lstm:64,vit:64,efficientnet:32")
     parser.add_argument("--processor-time", action="store_true")
+    parser.add_argument("--steps", type=int, default=5)
     args = parser.parse_args()
     peer = pathlib.Path(__file__).with_name("torch_cpu_step.py")
     print(f"{'network':<13}{'batch':>6}{'dtrain/s':>11}{'torch/s':>11}{'ratio':>7}{'dtrain MiB':>12}{'torch MiB':>11}")
@@ -121,9 +123,9 @@ def main():
             config = pathlib.Path(tmp) / f"{name}.toml"
             config.write_text(CONFIG.format(out=tmp, threads=args.threads, model=model, data=data, optim=optim, batch=batch))
             forms = ["contiguous", "channels_last"] if "image" in data and name != "vit" else ["contiguous"]
-            ours = Side([args.dtrain, "bench", "step", str(config)], int(batch), 5, WINDOWS)
+            ours = Side([args.dtrain, "bench", "step", str(config)], int(batch), args.steps, WINDOWS)
             theirs = [Side([sys.executable, str(peer), "--threads", str(args.threads), "--only", f"{name}:{batch}:{form}"],
-                           int(batch), 10, 1) for form in forms]
+                           int(batch), 2 * args.steps, 1) for form in forms]
             for _ in range(args.rounds):
                 for side in [ours] + theirs:
                     side.run(args.processor_time)

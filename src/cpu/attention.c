@@ -361,7 +361,7 @@ static void forward_block(const forward *f, int64_t row, int64_t head, int64_t t
         const tile_kind kind = tile_look(see, segments, s0, n);
         if (kind == TILE_SKIPPED) continue;
         simd->gemm_nn(n, dt_round_up(see->n, simd->lanes), a->d, k + s0 * a->kv_row, a->kv_row, s->q_turned,
-                      NULL, 0, s->score, QUERIES);
+                      NULL, 0, s->score, QUERIES, false);
         if (kind == TILE_MASKED) mask_tile(s->score, see, segments, s0, n);
         soften(s->score, n, s->top, s->total, s->factor);
         if (any) scale_rows(s->sum, see->n, wide, s->factor);
@@ -459,13 +459,14 @@ static bool backward_block(const backward *f, int64_t row, int64_t head, int64_t
         if (kind == TILE_SKIPPED) continue;
         const float *k_tile = k + s0 * a->kv_row;
         float *dk = s->dk + (s0 - c0) * wide, *dv = s->dv + (s0 - c0) * wide;
-        simd->gemm_nn(n, cols, a->d, k_tile, a->kv_row, s->q_turned, NULL, 0, s->score, QUERIES);
-        simd->gemm_nn(n, cols, a->d, v + s0 * a->kv_row, a->kv_row, s->dy_turned, NULL, 0, s->slope, QUERIES);
+        simd->gemm_nn(n, cols, a->d, k_tile, a->kv_row, s->q_turned, NULL, 0, s->score, QUERIES, false);
+        simd->gemm_nn(n, cols, a->d, v + s0 * a->kv_row, a->kv_row, s->dy_turned, NULL, 0, s->slope, QUERIES,
+                      false);
         if (kind == TILE_MASKED) mask_tile(s->score, see, segments, s0, n);
         if (s->keep) draw_tile(a, f->step, row, head, see, s0, n, s->keep);
         differ(s->score, s->slope, s->keep, n, s->top, s->factor);
-        simd->gemm_nn(n, wide, see->n, s->score, QUERIES, s->dy_panel, dv, wide, dv, wide);
-        simd->gemm_nn(n, wide, see->n, s->slope, QUERIES, s->q_panel, dk, wide, dk, wide);
+        simd->gemm_nn(n, wide, see->n, s->score, QUERIES, s->dy_panel, dv, wide, dv, wide, false);
+        simd->gemm_nn(n, wide, see->n, s->slope, QUERIES, s->q_panel, dk, wide, dk, wide, false);
         if (s->k_wide) k_tile = widened(s->k_wide, wide, k_tile, a->kv_row, n, a->d);
         simd->gemm_tn(see->n, wide, n, s->slope, QUERIES, k_tile, s->k_wide ? wide : a->kv_row,
                       any ? s->sum : NULL, wide, s->sum, wide);

@@ -16,6 +16,12 @@ static inline vf v_load(const float *p) {
 static inline void v_store(float *p, vf v) {
     _mm256_storeu_ps(p, v);
 }
+static inline void v_stream(float *p, vf v) {
+    _mm256_stream_ps(p, v);
+}
+static inline void v_stream_end(void) {
+    _mm_sfence();
+}
 static inline void v_copy_some(float *dst, const float *src, int64_t n) { /* n < VL */
     static const int32_t ones[2 * VL] = {-1, -1, -1, -1, -1, -1, -1, -1};
     const __m256i mask = _mm256_loadu_si256((const __m256i *)(const void *)(ones + VL - n));

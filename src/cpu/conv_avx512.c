@@ -16,6 +16,12 @@ static inline vf v_load(const float *p) {
 static inline void v_store(float *p, vf v) {
     _mm512_storeu_ps(p, v);
 }
+static inline void v_stream(float *p, vf v) {
+    _mm512_stream_ps(p, v);
+}
+static inline void v_stream_end(void) {
+    _mm_sfence();
+}
 static inline void v_copy_some(float *dst, const float *src, int64_t n) { /* n < VL */
     const __mmask16 mask = (__mmask16)((1u << n) - 1);
     _mm512_mask_storeu_ps(dst, mask, _mm512_maskz_loadu_ps(mask, src));

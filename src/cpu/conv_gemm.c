@@ -230,7 +230,7 @@ static void part_block(const dt_cpu_conv_plan *plan, const part *t, const dt_cpu
     float *tile = scratch + plan->tile * pitch;
     const float *bias = args->bias ? args->bias + group * n + col0 : NULL;
     simd->gemm_nn(n_row, col1 - col0, t->depth, a, lda, packed + col0 * t->depth, bias, 0,
-                  strided ? tile : out + row0 * channels, strided ? n : channels);
+                  strided ? tile : out + row0 * channels, strided ? n : channels, false);
     if (strided) simd->scatter(&t->to, tile, row0, n_row, col1 - col0, out, n);
 }
 

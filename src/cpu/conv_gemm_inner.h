@@ -1,13 +1,13 @@
 /* Register-blocked GEMM and the gathering of image windows, for the vector type of the including file.
  *
- * The including file defines vf, VL (lanes), MR (rows of a block, at most 14) and v_load, v_store,
+ * The including file defines vf, VL (lanes), MR (rows of a block, at most 14) and v_load, v_store, v_stream, v_stream_end,
  * v_copy_some, v_set1, v_zero, v_fma. No include guard: included once by each of conv_avx512.c, conv_avx2.c
  * and conv_generic.c. */
 
 #define NR          (2 * VL)
 #define ALWAYS      static inline __attribute__((always_inline))
 #define AHEAD       16  /* steps of the depth to fetch ahead */
-#define DEPTH_BLOCK 384 /* depth of one pass: a block of rows stays in L1 */
+#define DEPTH_BLOCK 512 /* depth of one pass: a block of rows stays in L1 */
 
 ALWAYS void copy_floats(float *restrict dst, const float *restrict src, int64_t n) {
     int64_t i = 0;
@@ -92,16 +92,30 @@ static void scatter(const dt_cpu_scatter *s, const float *tile, int64_t row0, in
     }
 }
 
-/* One register block: c[mr, nv*VL] = init + sum over k of a(i,k) b(k,.), a(i,k) = a[i*ar + k*ak]. */
+/* One register block: c[mr, nv*VL] = init + sum over k of a(i,k) b(k,.), a(i,k) = a[i*ar + k*ak]. stream: c, of whole
+ * vectors, is written past the caches. */
 ALWAYS void micro(const int mr, const int nv, int64_t k, const float *a, int64_t ar, int64_t ak,
-                  const float *b, int64_t bk, const float *init, int64_t init_ld, float *c, int64_t ldc) {
+                  const float *b, int64_t bk, const float *init, int64_t init_ld, float *c, int64_t ldc,
+                  bool stream) {
     vf acc[MR][2];
 #pragma GCC unroll 14
     for (int i = 0; i < mr; i++)
 #pragma GCC unroll 2
         for (int j = 0; j < nv; j++) acc[i][j] = init ? v_load(init + i * init_ld + j * VL) : v_zero();
+    if (!stream) { /* of the block below, which comes next */
+#pragma GCC unroll 14
+        for (int i = 0; i < mr; i++)
+#pragma GCC unroll 2
+            for (int j = 0; j < nv; j++) __builtin_prefetch(c + (mr + i) * ldc + j * VL, 1);
+    }
+    /* Rows of a matrix that is not turned: three addresses and two distances reach them all, for a processor has no
+     * registers for fourteen. The compiler must not see that the distances stay. */
+    const char *five[3] = {(const char *)a, (const char *)(a + 5 * ar), (const char *)(a + 10 * ar)};
+    int64_t one = ar * (int64_t)sizeof(float), three = 3 * one;
     for (int64_t t = 0; t < k; t++) {
         vf bv[2];
+        if (ar != 1) __asm__("" : "+r"(one), "+r"(three));
+        const int64_t row[5] = {0, one, 2 * one, three, 4 * one};
 #pragma GCC unroll 2
         for (int j = 0; j < nv; j++) {
             bv[j] = v_load(b + j * VL);
@@ -110,31 +124,38 @@ ALWAYS void micro(const int mr, const int nv, int64_t k, const float *a, int64_t
         if (ar == 1) __builtin_prefetch(a + AHEAD * ak);
 #pragma GCC unroll 14
         for (int i = 0; i < mr; i++) {
-            const vf av = v_set1(a[i * ar]);
+            const vf av = v_set1(ar == 1 ? a[i] : *(const float *)(const void *)(five[i / 5] + row[i % 5]));
 #pragma GCC unroll 2
             for (int j = 0; j < nv; j++) acc[i][j] = v_fma(av, bv[j], acc[i][j]);
         }
         a += ak;
+        for (int i = 0; i < (mr + 4) / 5; i++) five[i] += ak * (int64_t)sizeof(float);
         b += bk;
     }
 #pragma GCC unroll 14
     for (int i = 0; i < mr; i++)
 #pragma GCC unroll 2
-        for (int j = 0; j < nv; j++) v_store(c + i * ldc + j * VL, acc[i][j]);
+        for (int j = 0; j < nv; j++) {
+            if (stream)
+                v_stream(c + i * ldc + j * VL, acc[i][j]);
+            else
+                v_store(c + i * ldc + j * VL, acc[i][j]);
+        }
 }
 
 typedef void (*micro_fn)(int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb,
-                         const float *init, int64_t init_ld, float *c, int64_t ldc);
+                         const float *init, int64_t init_ld, float *c, int64_t ldc, bool stream);
 
 #define MICRO(mr, nv)                                                                                        \
     static void nn_##mr##_##nv(int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb,          \
-                               const float *init, int64_t init_ld, float *c, int64_t ldc) {                  \
+                               const float *init, int64_t init_ld, float *c, int64_t ldc, bool stream) {     \
         (void)ldb;                                                                                           \
-        micro(mr, nv, k, a, lda, 1, b, NR, init, init_ld, c, ldc);                                           \
+        micro(mr, nv, k, a, lda, 1, b, NR, init, init_ld, c, ldc, stream);                                   \
     }                                                                                                        \
     static void tn_##mr##_##nv(int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb,          \
-                               const float *init, int64_t init_ld, float *c, int64_t ldc) {                  \
-        micro(mr, nv, k, a, 1, lda, b, ldb, init, init_ld, c, ldc);                                          \
+                               const float *init, int64_t init_ld, float *c, int64_t ldc, bool stream) {     \
+        (void)stream;                                                                                        \
+        micro(mr, nv, k, a, 1, lda, b, ldb, init, init_ld, c, ldc, false);                                   \
     }
 #define MICRO_ROW(mr) MICRO(mr, 1) MICRO(mr, 2)
 #define NN_PAIR(mr)                                                                                          \
@@ -184,7 +205,7 @@ static const micro_fn tn_table[MR][2] = {
  * rows. */
 ALWAYS void panel(const micro_fn table[MR][2], int64_t m, int64_t n, int64_t k, const float *a, int64_t a_row,
                   int64_t lda, const float *b, int64_t ldb, const float *init, int64_t init_ld, float *c,
-                  int64_t ldc) {
+                  int64_t ldc, bool stream) {
     const int64_t blocks = (m + MR - 1) / MR, low = m / blocks, high = m % blocks;
     const int nv = n > VL ? 1 : 0;
     for (int64_t i = 0, at = 0; i < blocks; i++) {
@@ -192,12 +213,12 @@ ALWAYS void panel(const micro_fn table[MR][2], int64_t m, int64_t n, int64_t k, 
         const float *from = init ? init + at * init_ld : NULL;
         const micro_fn run = table[rows - 1][nv];
         if (n % VL == 0) {
-            run(k, a + at * a_row, lda, b, ldb, from, init_ld, c + at * ldc, ldc);
+            run(k, a + at * a_row, lda, b, ldb, from, init_ld, c + at * ldc, ldc, stream);
         } else { /* columns past n must not be touched: go through a full-width copy */
             float full[MR * NR] = {0};
             for (int64_t r = 0; from && r < rows; r++)
                 for (int64_t col = 0; col < n; col++) full[r * NR + col] = from[r * init_ld + col];
-            run(k, a + at * a_row, lda, b, ldb, full, NR, full, NR);
+            run(k, a + at * a_row, lda, b, ldb, full, NR, full, NR, false);
             for (int64_t r = 0; r < rows; r++)
                 for (int64_t col = 0; col < n; col++) c[(at + r) * ldc + col] = full[r * NR + col];
         }
@@ -206,22 +227,25 @@ ALWAYS void panel(const micro_fn table[MR][2], int64_t m, int64_t n, int64_t k, 
 }
 
 static void gemm_nn(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b,
-                    const float *init, int64_t init_ld, float *c, int64_t ldc) {
+                    const float *init, int64_t init_ld, float *c, int64_t ldc, bool stream) {
+    /* What is read again for the next part of the depth stays in the caches. */
+    stream = stream && k <= DEPTH_BLOCK && (uintptr_t)c % (VL * sizeof *c) == 0 && ldc % VL == 0;
     for (int64_t d = 0; d < k; d += DEPTH_BLOCK) {
         const int64_t depth = min_i64(DEPTH_BLOCK, k - d);
         const float *from = d ? c : init;
         const int64_t from_ld = d ? ldc : init_ld;
         for (int64_t j = 0; j < n; j += NR)
             panel(nn_table, m, min_i64(NR, n - j), depth, a + d, lda, lda, b + j * k + d * NR, NR,
-                  from ? from + j : NULL, from_ld, c + j, ldc);
+                  from ? from + j : NULL, from_ld, c + j, ldc, stream);
     }
+    if (stream) v_stream_end();
 }
 
 static void gemm_tn(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb,
                     const float *init, int64_t init_ld, float *c, int64_t ldc) {
     for (int64_t j = 0; j < n; j += NR)
         panel(tn_table, m, min_i64(NR, n - j), k, a, 1, lda, b + j, ldb, init ? init + j : NULL, init_ld,
-              c + j, ldc);
+              c + j, ldc, false);
 }
 
 static void mul_add(int64_t n, const float *a, const float *b, float *y) {

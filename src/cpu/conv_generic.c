@@ -17,6 +17,10 @@ static inline vf v_load(const float *p) {
 static inline void v_store(float *p, vf v) {
     memcpy(p, &v, sizeof v);
 }
+static inline void v_stream(float *p, vf v) {
+    v_store(p, v);
+}
+static inline void v_stream_end(void) {}
 static inline void v_copy_some(float *dst, const float *src, int64_t n) { /* n < VL */
     for (int64_t i = 0; i < n; i++) dst[i] = src[i];
 }

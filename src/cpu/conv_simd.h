@@ -36,9 +36,10 @@ typedef struct dt_cpu_simd {
     void (*scatter)(const dt_cpu_scatter *s, const float *tile, int64_t row0, int64_t n_row, int64_t n,
                     float *dst, int64_t pitch);
     /* c[m,n] = init + a[m,k] b[k,n]. b: panels [ceil(n/nr)][k][nr]. init: NULL is 0; row i is init +
-     * i*init_ld, so init_ld = 0 adds a bias and init = c accumulates. */
+     * i*init_ld, so init_ld = 0 adds a bias and init = c accumulates. stream: c is large, and past the caches it goes
+     * where it can. */
     void (*gemm_nn)(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b,
-                    const float *init, int64_t init_ld, float *c, int64_t ldc);
+                    const float *init, int64_t init_ld, float *c, int64_t ldc, bool stream);
     /* c[m,n] = init + a^T b for a [k,m], b [k,n] row-major. Rows of b are read up to n rounded up to
      * lanes. */
     void (*gemm_tn)(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb,

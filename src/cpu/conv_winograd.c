@@ -234,7 +234,7 @@ static void fused_block(const layout *l, const dt_cpu_conv_args *args, const flo
         for (int64_t v = 0; v < VALUES; v++)
             l->simd->gemm_nn(t1 - t0, n, l->src_c, values + v * l->step, l->pitch,
                              weights + v * l->weight_step + panel * l->panel_size, NULL, 0,
-                             products + v * l->out_step, l->out_pitch);
+                             products + v * l->out_step, l->out_pitch, false);
         for (int64_t t = t0; t < t1; t++)
             transform_output(l, products + (t - t0) * l->out_pitch, t, c0, n, args->bias, args->out);
     }
@@ -263,7 +263,7 @@ static void phased_pass(const dt_cpu_conv_plan *plan, const layout *l, const dt_
             for (int64_t c = 0; c < n; c += per)
                 l->simd->gemm_nn(t1 - t0, dt_min_i64(per, n - c), l->src_c, values + v * l->step, l->pitch,
                                  weights + v * l->weight_step + c * l->src_c, NULL, 0,
-                                 products + v * l->out_step + c, l->out_pitch);
+                                 products + v * l->out_step + c, l->out_pitch, false);
 #pragma omp for schedule(static)
         for (int64_t t = t0; t < t1; t++)
             transform_output(l, products + (t - t0) * l->out_pitch, t, c0, n, args->bias, args->out);

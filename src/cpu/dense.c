@@ -1,14 +1,18 @@
 /* Dense layers and MATMUL: products of row-major matrices. The second matrix is packed once, in panels, for all threads;
- * then each takes blocks of rows, and of panels where rows are few. A sum runs along the depth in order, however it is
- * cut, so bits do not depend on the number of threads. */
+ * then each takes blocks of rows, and of panels where rows are few. A gradient of weights, whose depth is long, reads both
+ * matrices along it in stretches: a thread's rows of the first are copied, the second is read where it lies. A sum runs
+ * along the depth in order, however it is cut, so bits do not depend on the number of threads. */
 #include <omp.h>
 #include <string.h>
 
 #include "conv_internal.h"
+#include "core/simd.h"
 
 enum {
     ROW_BLOCKS = 18,      /* register blocks of a tile of rows, at most */
+    TURNED_BLOCKS = 56,   /* where the rows are columns of the first matrix */
     DEPTH = 384,          /* of a tile of a turned matrix: it stays in L2 */
+    STREAM = 1 << 21,     /* floats of a result that no cache keeps for its reader */
     WORK_ALONE = 1 << 16, /* multiplications that are not worth a team */
     MANY = 12             /* products of a batch that are dealt whole */
 };
@@ -17,24 +21,78 @@ enum {
 typedef struct cut {
     int64_t nr, panels, tile, tiles, splits; /* splits: of the panels */
     int64_t packed, own;                     /* of the second matrix; of a thread */
+    int64_t high;  /* between the rows of a register block of a turned first matrix */
+    bool in_place; /* the second matrix is not packed, but for columns that fill no vector */
 } cut;
+
+/* Tiles of the rows of a first matrix that is turned, and splits of the panels: items enough for all threads, and little
+ * read twice. Every split copies all of the first matrix, every tile reads all of the second. */
+static void cut_turned(const dt_cpu_product *p, int32_t threads, int64_t mr, cut *c) {
+    const int64_t least = dt_ceil_div(p->rows, TURNED_BLOCKS * mr), blocks = dt_ceil_div(p->rows, mr);
+    int64_t best = INT64_MAX;
+    for (int64_t tiles = least; tiles <= dt_min_i64(blocks, dt_max_i64(least, 2 * threads)); tiles++) {
+        const int64_t splits = dt_max_i64(1, dt_min_i64(c->panels, dt_ceil_div(2 * threads, tiles)));
+        const int64_t cost = 2 * splits * p->rows + tiles * p->cols;
+        if (cost >= best) continue;
+        best = cost, c->tiles = tiles, c->splits = splits;
+    }
+    c->tile = dt_ceil_div(p->rows, c->tiles);
+}
 
 static cut cut_of(const dt_cpu_product *p, int32_t threads) {
     const dt_cpu_simd *simd = dt_cpu_simd_get();
-    cut c = {.nr = simd->nr, .panels = dt_ceil_div(p->cols, simd->nr)};
+    cut c = {.nr = simd->nr, .panels = dt_ceil_div(p->cols, simd->nr), .in_place = p->turn_a && !p->turn_b};
+    c.packed = c.in_place ? 0 : dt_round_up(c.panels * c.nr * p->depth, 16);
+    if (p->turn_a && p->rows > 0) {
+        cut_turned(p, threads, simd->mr, &c);
+        c.high = dt_round_up(simd->mr, simd->lanes);
+        c.own = (dt_ceil_div(c.tile, simd->mr) * c.high + c.nr) * DEPTH;
+        return c;
+    }
     const int64_t even = dt_round_up(dt_ceil_div(dt_max_i64(p->rows, 1), 4 * threads), simd->mr);
     c.tile = dt_min_i64(even, ROW_BLOCKS * simd->mr);
     c.tiles = dt_ceil_div(p->rows, c.tile);
     const int64_t want = c.tiles >= 2 * threads ? 1 : dt_ceil_div(2 * threads, dt_max_i64(c.tiles, 1));
     c.splits = dt_max_i64(1, dt_min_i64(want, c.panels));
-    c.packed = dt_round_up(c.panels * c.nr * p->depth, 16);
-    c.own = p->turn_a ? dt_round_up(c.tile * DEPTH, 16) : 0;
     return c;
 }
 
 int64_t dt_cpu_product_bytes(const dt_cpu_product *p, int32_t threads) {
     const cut c = cut_of(p, threads);
     return (c.packed + threads * c.own) * (int64_t)sizeof(float);
+}
+
+/* Rows [row0, row0 + m) of a turned first matrix from depth d on, by register blocks: own[block][depth][high]. */
+DT_CPU_SIMD static void turned_rows(const dt_cpu_product *p, const cut *c, int64_t row0, int64_t m,
+                                    int64_t blocks, int64_t d, int64_t depth, float *own) {
+    enum { HIGH = 16 };
+    for (int64_t k = 0; k < depth; k++) {
+        const float *a = p->a + (d + k) * p->rows + row0;
+        const bool inside = c->high == HIGH && (d + k) * p->rows + row0 + m + HIGH <= p->depth * p->rows;
+        float *out = own + k * c->high;
+        for (int64_t i = 0; i < blocks; i++, out += DEPTH * c->high) {
+            const int64_t n = m / blocks + (i < m % blocks ? 1 : 0);
+            if (inside)
+                memcpy(out, a, HIGH * sizeof *out);
+            else
+                memcpy(out, a, (size_t)n * sizeof *out);
+            a += n;
+        }
+    }
+}
+
+/* Columns [col, col + n) of the second matrix from depth d on, as gemm_tn reads them. */
+static const float *stretch(const dt_cpu_product *p, const cut *c, const float *packed, float *own,
+                            int64_t col, int64_t n, int64_t d, int64_t depth, int64_t *ld) {
+    *ld = c->nr;
+    if (!c->in_place) return packed + col * p->depth + d * c->nr;
+    const float *at = p->b + d * p->cols + col;
+    if (n % dt_cpu_simd_get()->lanes == 0) {
+        *ld = p->cols;
+        return at;
+    }
+    dt_cpu_pack_panel(own, c->nr, n, depth, at, p->cols, 1);
+    return own;
 }
 
 static void pack(const dt_cpu_product *p, const cut *c, int64_t panel, float *packed) {
@@ -51,18 +109,25 @@ static void block(const dt_cpu_product *p, const cut *c, const float *packed, fl
     float *out = p->out + row0 * p->cols;
     if (!p->turn_a) {
         simd->gemm_nn(m, col1 - col0, p->depth, p->a + row0 * p->depth, p->depth, packed + col0 * p->depth,
-                      p->bias ? p->bias + col0 : NULL, 0, out + col0, p->cols);
+                      p->bias ? p->bias + col0 : NULL, 0, out + col0, p->cols, p->rows * p->cols > STREAM);
         return;
     }
+    const int64_t blocks = dt_ceil_div(m, simd->mr);
     for (int64_t d = 0; d < p->depth; d += DEPTH) {
         const int64_t depth = dt_min_i64(DEPTH, p->depth - d);
-        for (int64_t k = 0; k < depth; k++)
-            memcpy(own + k * m, p->a + (d + k) * p->rows + row0, (size_t)m * sizeof *own);
+        turned_rows(p, c, row0, m, blocks, d, depth, own);
         for (int64_t col = col0; col < col1; col += c->nr) {
-            const float *init = d > 0 ? out + col : p->bias ? p->bias + col : NULL;
-            simd->gemm_tn(m, dt_min_i64(c->nr, col1 - col), depth, own, m,
-                          packed + col * p->depth + d * c->nr, c->nr, init, d > 0 ? p->cols : 0, out + col,
-                          p->cols);
+            const float *bias = p->bias ? p->bias + col : NULL;
+            const int64_t n = dt_min_i64(c->nr, col1 - col);
+            int64_t ld;
+            const float *b = stretch(p, c, packed, own + blocks * c->high * DEPTH, col, n, d, depth, &ld);
+            float *to = out + col;
+            for (int64_t i = 0; i < blocks; i++) {
+                const int64_t rows = m / blocks + (i < m % blocks ? 1 : 0);
+                simd->gemm_tn(rows, n, depth, own + i * c->high * DEPTH, c->high, b, ld, d > 0 ? to : bias,
+                              d > 0 ? p->cols : 0, to, p->cols);
+                to += rows * p->cols;
+            }
         }
     }
 }
@@ -82,7 +147,7 @@ void dt_cpu_product_run(const dt_cpu_product *p, int32_t threads, void *workspac
     {
         float *own = packed + c.packed + omp_get_thread_num() * c.own;
 #pragma omp for schedule(static)
-        for (int64_t i = 0; i < c.panels; i++) pack(p, &c, i, packed);
+        for (int64_t i = 0; i < (c.in_place ? 0 : c.panels); i++) pack(p, &c, i, packed);
 #pragma omp for collapse(2) schedule(dynamic)
         for (int64_t tile = 0; tile < c.tiles; tile++)
             for (int64_t split = 0; split < c.splits; split++)

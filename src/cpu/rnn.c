@@ -174,7 +174,7 @@ static void forward_piece(const dt_cpu_node *d, const shape *s, int64_t i, int64
     for (int64_t g = 0; g < s->gates; g++)
         simd->gemm_nn(row1 - row0, n, s->h, state + row0 * s->pitch, s->pitch,
                       w + (panel * s->gates + g) * s->nr * s->h, bias ? bias + g * s->h + j0 : NULL, 0,
-                      tile + g * s->nr, s->gates * s->nr);
+                      tile + g * s->nr, s->gates * s->nr, false);
     for (int64_t r = row0; r < row1; r++) {
         const int64_t at = r * s->t + t, here = r * s->pitch + j0;
         float *u = tile + (r - row0) * s->gates * s->nr;
@@ -343,7 +343,7 @@ static void backward_piece(const dt_cpu_node *d, const shape *s, int64_t i, int6
     const bool lstm = d->attr.recurrent.kind == DT_LSTM;
     if (i + 1 < s->t)
         simd->gemm_nn(row1 - row0, n, s->wide, du_after + row0 * s->pitch, s->pitch,
-                      w + panel * s->nr * s->wide, carry + row0 * s->h + j0, s->h, tile, s->nr);
+                      w + panel * s->nr * s->wide, carry + row0 * s->h + j0, s->h, tile, s->nr, false);
     else
         copy_rows(tile, s->nr, carry + row0 * s->h + j0, s->h, row1 - row0, n);
     for (int64_t r = row0; r < row1; r++) {
