@@ -65,6 +65,15 @@ class Text(torch.nn.Module):
             self.net).__name__ else self.net(input_ids=ids, return_dict=False)[0]
 
 
+def decided(net):
+    """Heads whose scores differ: of equal ones anybody keeps others."""
+    with torch.no_grad():
+        for name, p in net.named_parameters():
+            if "head" in name or "rpn" in name:
+                p.normal_(0, 0.1)
+    return net
+
+
 def image(n, frames=None):
     return (torch.rand(*([1, 3] + ([frames] if frames else []) + [n, n])),)
 
@@ -100,7 +109,7 @@ def networks():
     for name, n in VIDEO.items():
         yield "torchvision/" + name, lambda name=name: getattr(v.video, name)(weights=None), lambda n=n: image(n, 8)
     for name, n in DETECTION.items():
-        yield "torchvision/" + name, lambda name=name: Picked(getattr(v.detection, name)(weights=None, weights_backbone=None), lambda y: tuple(
+        yield "torchvision/" + name, lambda name=name: Picked(decided(getattr(v.detection, name)(weights=None, weights_backbone=None)), lambda y: tuple(
             y[0].values())), lambda n=n: ([image(n)[0][0]],)
     for name, n in TIMM.items():
         yield "timm/" + name, lambda name=name: timm.create_model(name), lambda n=n: image(n)
