@@ -12,7 +12,42 @@
 #include "sample.h"
 #include "fourier.h"
 
-/* ---- Dropout: what it does when nothing is trained ---- */
+/* ---- Dropout: passes its input, or drops what the seed says ---- */
+
+/* The Mersenne Twister (MT19937, 32 bits), which ONNX's reference draws from. */
+enum { MT_N = 624, MT_M = 397 };
+typedef struct twister {
+    uint32_t state[MT_N];
+    int32_t at;
+} twister;
+
+static void twister_seed(twister *t, uint32_t seed) {
+    t->state[0] = seed;
+    for (uint32_t i = 1; i < MT_N; i++)
+        t->state[i] = 1812433253u * (t->state[i - 1] ^ t->state[i - 1] >> 30) + i;
+    t->at = MT_N;
+}
+
+static uint32_t twister_next(twister *t) {
+    if (t->at == MT_N) {
+        for (int32_t i = 0; i < MT_N; i++) {
+            const uint32_t y = (t->state[i] & 0x80000000u) | (t->state[(i + 1) % MT_N] & 0x7fffffffu);
+            t->state[i] = t->state[(i + MT_M) % MT_N] ^ y >> 1 ^ (y & 1 ? 0x9908b0dfu : 0);
+        }
+        t->at = 0;
+    }
+    uint32_t y = t->state[t->at++];
+    y ^= y >> 11;
+    y ^= y << 7 & 0x9d2c5680u;
+    y ^= y << 15 & 0xefc60000u;
+    return y ^ y >> 18;
+}
+
+/* In [0, 1), of 53 bits. */
+static double twister_uniform(twister *t) {
+    const double high = twister_next(t) >> 5, low = twister_next(t) >> 6;
+    return (high * 0x1p26 + low) * 0x1p-53;
+}
 
 static dt_status infer_dropout(const dt_onnx_call *c) {
     const dt_host_tensor *x = c->in[0];
@@ -26,9 +61,24 @@ static dt_status infer_dropout(const dt_onnx_call *c) {
 }
 
 static dt_status run_dropout(const dt_onnx_call *c) {
-    if (dt_onnx_scalar(c, 2, 0) != 0 && dt_onnx_scalar(c, 1, 0.5) != 0)
-        return dt_onnx_refuse(c, "it is set to train: what it drops is drawn anew each time");
     const int64_t n = dt_host_n_elem(c->in[0]);
+    const double ratio = dt_onnx_scalar(c, 1, 0.5);
+    if (dt_onnx_scalar(c, 2, 0) != 0 && ratio != 0) {
+        const int64_t seed = dt_onnx_attr_int(c->node, "seed", -1);
+        if (seed < 0 || seed > UINT32_MAX)
+            return dt_onnx_refuse(c,
+                                  "it is set to train without a seed: what it drops is drawn anew each time");
+        if (!(ratio > 0 && ratio < 1)) return dt_onnx_refuse(c, "it drops %g of its input", ratio);
+        twister t;
+        twister_seed(&t, (uint32_t)seed);
+        for (int64_t i = 0; i < n; i++) {
+            const bool kept = twister_uniform(&t) >= ratio;
+            if (dt_onnx_wants(c, 0))
+                dt_host_put_f64(&c->out[0], i, kept ? dt_host_f64(c->in[0], i) / (1 - ratio) : 0);
+            if (dt_onnx_wants(c, 1)) dt_host_put_i64(&c->out[1], i, kept);
+        }
+        return DT_OK;
+    }
     if (dt_onnx_wants(c, 0)) memcpy(c->out[0].data, c->in[0]->data, (size_t)dt_host_bytes(c->in[0]));
     for (int64_t i = 0; dt_onnx_wants(c, 1) && i < n; i++) dt_host_put_i64(&c->out[1], i, 1);
     return DT_OK;
