@@ -349,10 +349,29 @@ static bool where_computed(dt_low *w, const dt_low_node *n) {
     return true;
 }
 
+static const dt_onnx_node *maker_of(const dt_low *w, const char *name) {
+    for (int32_t i = 0; i < w->graph->n_node; i++)
+        for (int32_t k = 0; k < w->graph->node[i].n_out; k++)
+            if (strcmp(w->graph->node[i].out[k], name) == 0) return &w->graph->node[i];
+    return NULL;
+}
+
+/* A softmax, with something in the place of what is not a number: of rows that see nothing, which then stay so. */
+static bool where_softmax(const dt_low *w, const dt_low_node *n) {
+    const dt_onnx_node *is = maker_of(w, n->node->in[0]), *soft = maker_of(w, n->node->in[2]);
+    return w->o->kernels && is_op(is, "IsNaN") && is_op(soft, "Softmax") &&
+           strcmp(is->in[0], soft->out[0]) == 0 && n->in[2]->t.ndim == n->out[0]->t.ndim &&
+           dt_host_n_elem(&n->in[2]->t) == dt_host_n_elem(&n->out[0]->t);
+}
+
 static bool lower_where(dt_low *w, const dt_low_node *n) {
     if (n->n_in != 3 || !n->in[0] || !n->in[1] || !n->in[2] || !n->out[0] || !dt_low_is_real(n->out[0]) ||
         dt_low_is_empty(n->out[0]))
         return false;
+    if (where_softmax(w, n)) {
+        dt_low_same(n->out[0], n->in[2]);
+        return true;
+    }
     return dt_low_known(n->in[0]) ? where_known(w, n) : where_computed(w, n);
 }
 
