@@ -100,7 +100,7 @@ static void test_numbers_outside_the_table(void **state) {
     set_batch(net, run);
     tokens[9] = TOKENS;
     set_whole(net, run, "tokens", tokens);
-    FAILS(DT_ERR_DATA, "index 11 at place 9", dt_net_step(net));
+    FAILS(DT_ERR_DATA, "has 11 in row 1", dt_net_step(net));
     dt_net_free(net);
     dt_run_close(run);
 }
