@@ -74,8 +74,8 @@ static dt_status parse_fields(const char *text, dt_dataset_info *info) {
             if (strcmp(info->field[i].name, f->name) == 0)
                 status = dt_fail(DT_ERR_CONFIG, "data.synthetic_fields: two fields \"%s\"", f->name);
     }
+    if (copy && status == DT_OK && info->n_field == 0) status = wrong(copy);
     free(copy);
-    if (status == DT_OK && info->n_field == 0) status = wrong(text);
     return status;
 }
 
