@@ -51,6 +51,7 @@ dt_vid dt_build_image(dt_builder *b, const dt_model_input *in) {
     if (in->edits) {
         const dt_vid edit = add_input(b, "edit", DT_DTYPE_I32, 2, (int64_t[]){n, DT_EDIT_INTS});
         pixels = dt_build_op(b, "edited", DT_OP_EDIT, NULL, 2, (dt_vid[]){image, edit});
+        b->n_silent++;
     }
     return dt_build_op(b, "input", DT_OP_INPUT, &t, 3, (dt_vid[]){pixels, aug, mix});
 }
@@ -280,7 +281,7 @@ dt_vid dt_build_dense(dt_builder *b, const char *name, dt_vid x, int64_t feature
         char full[DT_NAME_MAX];
         x = dt_build_op(b, joined(full, name, "flatten"), DT_OP_RESHAPE, NULL, 1, &x);
         if (x < 0) return -1;
-        b->n_flatten++;
+        b->n_silent++;
     }
     const dt_value *xv = &b->g->value[x];
     const int64_t c = xv->dim[xv->ndim - 1];
@@ -384,7 +385,7 @@ dt_vid dt_build_global_avgpool(dt_builder *b, const char *name, dt_vid x) {
 }
 
 uint64_t dt_build_salt(const dt_builder *b) {
-    return (uint64_t)(b->g->n_node - b->n_flatten);
+    return (uint64_t)(b->g->n_node - b->n_silent);
 }
 
 dt_vid dt_build_drop_path(dt_builder *b, const char *name, dt_vid x, double rate) {

@@ -18,7 +18,8 @@ typedef struct dt_builder {
     double label_smoothing;     /* of the loss of a training graph */
     bool mixed;                 /* labels of rows are mixed with others': dt_model_input */
     dt_status status;
-    int32_t n_flatten; /* nodes between images and dense layers: dropout counts nodes without them */
+    int32_t
+        n_silent; /* nodes that dropout does not count: between images and dense layers, colours that a device edits */
 } dt_builder;
 
 /* What a model is fed. */
