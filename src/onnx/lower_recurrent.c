@@ -101,6 +101,18 @@ static bool given(const dt_lv *v) {
     return v && dt_low_known(v) && dt_low_is_real(v) && !v->rowwise && v->t.ndim >= 2;
 }
 
+/* Whether an LSTM or a GRU has its usual functions, in every direction. */
+static bool has_usual_functions(const dt_onnx_node *n, const kind_row *row) {
+    static const char *const usual[] = {"Sigmoid", "Tanh", "Tanh"};
+    const int64_t each = row->kind == DT_LSTM ? 3 : 2;
+    const dt_onnx_attr *a = dt_onnx_attr_find(n, "activations");
+    if (!a) return true;
+    if (a->kind != DT_ONNX_STRINGS || a->n % each != 0) return false;
+    for (int64_t i = 0; i < a->n; i++)
+        if (strcasecmp(a->strings[i], usual[i % each]) != 0) return false;
+    return true;
+}
+
 static bool recurrent(dt_low *w, const dt_low_node *n, const kind_row *row) {
     const char *direction = dt_onnx_attr_text(n->node, "direction", "forward");
     recurrence r = {.row = row,
@@ -121,7 +133,7 @@ static bool recurrent(dt_low *w, const dt_low_node *n, const kind_row *row) {
         (row->kind == DT_GRU && dt_onnx_attr_int(n->node, "linear_before_reset", 0) == 0) ||
         (r.lengths && r.lengths->opaque))
         return false;
-    if (row->kind >= DT_GRU && dt_onnx_attr_find(n->node, "activations")) return false;
+    if (row->kind >= DT_GRU && !has_usual_functions(n->node, row)) return false;
     r.steps = r.x->t.dim[r.batch_first ? 1 : 0], r.rows = r.x->t.dim[r.batch_first ? 0 : 1],
     r.wide = r.x->t.dim[2];
     r.units = r.wh->t.dim[2];

@@ -210,7 +210,7 @@ static void add_tensors(operands *o, const json_t *arg, int32_t depth) {
     else if (json_is_array(arg) && depth < DEPTH_MAX)
         json_array_foreach(arg, i, one) add_tensors(o, one, depth + 1);
     else if (json_is_number(arg)) /* an operator was applied to a tensor */
-        add_value(o, (dt_keras_value){NULL, 0}, json_number_value(arg));
+        add_value(o, (dt_keras_value){.name = NULL}, json_number_value(arg));
     else if (!json_is_null(arg))
         o->strange = true;
 }
@@ -389,7 +389,7 @@ static dt_keras_value add_input(reader *r, const json_t *layer) {
     v.type = type_of(word(json_object_get(layer, "config"), "dtype"));
     if (!json_is_array(shape) || v.ndim < 1 || v.ndim > DT_MAX_DIM) {
         dt_onnx_draft_fail(&r->d, "input \"%s\": its shape is not told", name);
-        return (dt_keras_value){"", 0};
+        return (dt_keras_value){.name = ""};
     }
     for (int32_t i = 0; i < v.ndim; i++) {
         const json_t *side = json_array_get(shape, (size_t)i);
@@ -397,8 +397,9 @@ static dt_keras_value add_input(reader *r, const json_t *layer) {
     }
     v.dim_name[0] = v.dim[0] < 0 ? "N" : NULL;
     dt_onnx_draft_input(&r->d, &v);
-    return (dt_keras_value){r->d.status == DT_OK ? r->d.m->graph.in[r->d.m->graph.n_in - 1].name : "",
-                            v.ndim};
+    return (dt_keras_value){.name = r->d.status == DT_OK ? r->d.m->graph.in[r->d.m->graph.n_in - 1].name : "",
+                            .ndim = v.ndim,
+                            .index = v.type == DT_TENSOR_I32 || v.type == DT_TENSOR_I64};
 }
 
 static const json_t *find_layer(const json_t *layers, const char *name) {

@@ -41,6 +41,7 @@ typedef struct dt_keras_var {
 typedef struct dt_keras_value {
     const char *name;
     int32_t ndim;
+    bool index; /* an input of whole numbers */
 } dt_keras_value;
 
 enum { DT_KERAS_VALUES = 64 };

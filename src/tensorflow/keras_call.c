@@ -83,7 +83,7 @@ const char *dt_keras_channels_last(dt_keras_call *c, const char *x, int32_t ndim
 }
 
 void dt_keras_result(dt_keras_call *c, const char *x, int32_t ndim) {
-    c->out[0] = (dt_keras_value){x, ndim};
+    c->out[0] = (dt_keras_value){.name = x, .ndim = ndim};
     c->n_out = 1;
 }
 

@@ -23,8 +23,9 @@ static void make_embedding(dt_keras_call *c) {
     if (dt_keras_flag(c, "mask_zero", false))
         dt_keras_refuse(c, "mask_zero hides places from the layers behind, which is not translated");
     const char *table = dt_keras_weight(c, &(dt_keras_var_name){"embeddings", 0, NULL, NULL}, 2);
-    const char *index =
-        dt_keras_op(c, "Cast", DT_ONNX_IN(c->in[0].name), DT_ONNX_ATTR(dt_onnx_int("to", 7))); /* INT64 */
+    const char *index = c->in[0].name;
+    if (!c->in[0].index)
+        index = dt_keras_op(c, "Cast", DT_ONNX_IN(index), DT_ONNX_ATTR(dt_onnx_int("to", 7))); /* INT64 */
     dt_keras_result(c, dt_keras_op(c, "Gather", DT_ONNX_IN(table, index), DT_ONNX_PLAIN), c->in[0].ndim + 1);
 }
 

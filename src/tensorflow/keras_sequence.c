@@ -135,7 +135,7 @@ static void make_recurrent(dt_keras_call *c) {
     run_direction(c, r, "", back, sequences, state, out);
     dt_keras_result(c, out[0], sequences ? 3 : 2);
     for (int32_t i = 0; i < r->states && dt_keras_flag(c, "return_state", false); i++)
-        c->out[c->n_out++] = (dt_keras_value){out[1 + i], 2};
+        c->out[c->n_out++] = (dt_keras_value){.name = out[1 + i], .ndim = 2};
 }
 
 static void make_bidirectional(dt_keras_call *c) {
