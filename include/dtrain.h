@@ -847,7 +847,8 @@ DT_API dt_status dt_sampler_next(dt_sampler *sampler, int32_t *token, const char
 
 /* ---- networks in files ----
  *
- * A network that another program wrote, an ONNX model, run as it is on the run's device. */
+ * A network that another program wrote, run as it is on the run's device: an ONNX model, Keras' .keras or .h5, a SavedModel, a
+ * frozen GraphDef. */
 
 typedef struct dt_netfile dt_netfile;
 

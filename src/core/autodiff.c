@@ -46,6 +46,36 @@ static dt_status own_gradient(dt_graph *g, dt_vid param, dt_vid *grad) {
     return dt_graph_add_node(g, name, DT_OP_CAST, &(dt_attr){.cast.dtype = d->dtype}, 1, grad, grad);
 }
 
+/* A node without a gradient that computes with v, however far behind it; -1: there is none. */
+static dt_nid blind_node_behind(const dt_graph *g, int32_t n_forward, dt_vid v) {
+    bool *behind = calloc((size_t)g->n_value, sizeof *behind);
+    dt_nid found = -1;
+    if (behind) behind[v] = true;
+    for (dt_nid i = 0; behind && i < n_forward && found < 0; i++) {
+        const dt_node *n = &g->node[i];
+        bool reads = false;
+        for (int32_t j = 0; j < n->n_in; j++) reads |= n->in[j] >= 0 && behind[n->in[j]];
+        for (int32_t j = 0; j < n->n_out && reads; j++)
+            if (n->out[j] >= 0) behind[n->out[j]] = true;
+        if (reads && dt_op_get(n->op)->flags & DT_OP_NO_GRADIENT) found = i;
+    }
+    free(behind);
+    return found;
+}
+
+static dt_status fail_unreached(const dt_graph *g, int32_t n_forward, dt_vid v) {
+    const dt_nid blind = blind_node_behind(g, n_forward, v);
+    if (blind >= 0)
+        return dt_fail(
+            DT_ERR_UNSUPPORTED,
+            "no gradient reaches parameter %s: %s, %s, stands behind it and has none; a network exported "
+            "in training mode is to be exported in evaluation mode, what stands before it may be frozen: "
+            "[[optim.groups]] with frozen = true, or model.freeze",
+            g->value[v].name, g->value[g->node[blind].out[0]].name, dt_op_name(&g->node[blind]));
+    return dt_fail(DT_ERR_CONFIG, "the loss does not depend on parameter %s: remove the layer or connect it",
+                   g->value[v].name);
+}
+
 dt_status dt_autodiff(dt_graph *g) {
     DT_ASSERT(g->training && g->n_loss > 0);
     const int32_t n_forward = g->n_node, n_value = g->n_value;
@@ -96,9 +126,7 @@ dt_status dt_autodiff(dt_graph *g) {
     for (dt_vid v = 0; v < n_value; v++) {
         if (g->value[v].role != DT_ROLE_PARAM || g->value[v].frozen) continue;
         if (grad[v] < 0) {
-            st = dt_fail(DT_ERR_CONFIG,
-                         "the loss does not depend on parameter %s: remove the layer or connect it",
-                         g->value[v].name);
+            st = fail_unreached(g, n_forward, v);
             goto out;
         }
         DT_TRY_GOTO(st, own_gradient(g, v, &grad[v]), out);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "array_source.h"
 #include "data/tokenizer.h"
@@ -57,14 +58,42 @@ static dt_status add_line(lines *l, dt_coder *coder, const char *text, int64_t n
     return DT_OK;
 }
 
+/* What would be read as lines, but are none. */
+static dt_status check_lines(const char *path) {
+    static const char *const objects[] = {".jsonl", ".ndjson"};
+    struct stat st;
+    const size_t n = strlen(path);
+    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+        return dt_fail(DT_ERR_DATA,
+                       "a directory: the network was trained on text, give files with a text a line");
+    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) return dt_fail(DT_ERR_DATA, "no regular file");
+    for (size_t i = 0; i < sizeof objects / sizeof objects[0]; i++)
+        if (n > strlen(objects[i]) && strcmp(path + n - strlen(objects[i]), objects[i]) == 0)
+            return dt_fail(DT_ERR_DATA, "objects of JSON: give a file with their texts, one a line");
+    return DT_OK;
+}
+
+static dt_status check_line(const char *line, ssize_t n, int64_t number) {
+    static const char packed[][4] = {{0x1f, (char)0x8b}, {0x28, (char)0xb5, 0x2f, (char)0xfd}};
+    if (number == 1 &&
+        ((n >= 2 && memcmp(line, packed[0], 2) == 0) || (n >= 4 && memcmp(line, packed[1], 4) == 0)))
+        return dt_fail(DT_ERR_DATA, "it is packed: unpack it");
+    if (memchr(line, 0, (size_t)n))
+        return dt_fail(DT_ERR_DATA, "line %lld has a byte of 0 in it: no text", (long long)number);
+    return DT_OK;
+}
+
 static dt_status read_lines(lines *l, dt_coder *coder, const char *path) {
     char *line = NULL;
     size_t room = 0;
+    DT_TRY(check_lines(path));
     dt_status st = DT_OK;
     FILE *f = fopen(path, "rb");
     if (!f) return dt_fail(DT_ERR_DATA, "%s", strerror(errno));
     errno = 0;
     for (ssize_t n; st == DT_OK && (n = getline(&line, &room, f)) > 0;) {
+        st = check_line(line, n, l->n + 1);
+        if (st != DT_OK) break;
         while (n > 0 && (line[n - 1] == '\n' || line[n - 1] == '\r')) n--;
         st = add_line(l, coder, line, n);
     }

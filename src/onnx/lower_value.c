@@ -197,6 +197,20 @@ dt_vid dt_low_expand(dt_low *w, const char *name, dt_vid v, int32_t ndim, const 
 
 /* ---- parameters ---- */
 
+/* Infinities of a constant (masks) as the largest numbers of the graph's type: what is kept of a run is finite. */
+static const float *finite_of(dt_low *w, const float *data, int64_t n) {
+    const float most = w->g->compute == DT_DTYPE_F16    ? 65504.0f
+                       : w->g->compute == DT_DTYPE_BF16 ? 0x1.FEp127f
+                                                        : FLT_MAX;
+    bool finite = true;
+    for (int64_t i = 0; i < n && finite; i++) finite = fabsf(data[i]) <= most || isnan(data[i]);
+    if (finite) return data;
+    float *out = dt_low_alloc(w, n * (int64_t)sizeof *out);
+    for (int64_t i = 0; out && i < n; i++)
+        out[i] = isnan(data[i]) ? data[i] : fmaxf(fminf(data[i], most), -most);
+    return out;
+}
+
 static dt_vid param(dt_low *w, const char *origin, const float *data, dt_dtype dtype, int32_t ndim,
                     const int64_t *dim, bool trains, bool decay) {
     char text[DT_NAME_MAX];
@@ -205,6 +219,8 @@ static dt_vid param(dt_low *w, const char *origin, const float *data, dt_dtype d
     int64_t n = 1;
     for (int32_t i = 0; i < ndim; i++) n *= dim[i];
     trains = trains && w->o->rows > 0;
+    if (data && !trains && w->o->kernels) data = finite_of(w, data, n);
+    if (w->st != DT_OK) return -1;
     plain_name(origin, text);
     const size_t len = strlen(text);
     /* The same numbers in the same shape are the same parameter: tied weights. */

@@ -193,7 +193,10 @@ static bool has_type(size_t row, dt_tensor_type type) {
 static dt_status take_numbers(dt_onnx_model *m, const dt_pb *t, dt_onnx_tensor *out) {
     size_t row = 0;
     while (row < sizeof value_fields / sizeof value_fields[0] && !has_type(row, out->type)) row++;
-    const int64_t bytes = out->n_elem > 0 ? out->n_bytes / out->n_elem : 0;
+    const int64_t bytes = out->n_elem > 0 ? out->n_bytes / out->n_elem : 0, most = 1 << 28;
+    if (out->n_bytes > most) /* one number may stand for all: a small file would ask for much memory */
+        return dt_fail(DT_ERR_DATA, "node \"%s\": a tensor of more than %lld bytes that are not in the file",
+                       out->name, (long long)most);
     char *data = dt_onnx_alloc(m, out->n_bytes);
     if (!data) return no_memory();
     dt_pb r = *t;
@@ -226,12 +229,8 @@ dt_status dt_tf_tensor(dt_onnx_model *m, const dt_tf_node *n, const char *name, 
                        (unsigned long long)f.value);
     if (enter(&t, TENSOR_SHAPE, &shape) && (!read_shape(&shape, &out->ndim, out->dim) || out->ndim < 0))
         return dt_fail(DT_ERR_DATA, "node \"%s\": a tensor of no shape that is read", n->name);
-    /* One number may stand for all, so that a small file can ask for much memory. */
-    const int64_t most = INT64_C(1) << 34;
-    if (!dt_file_tensor_size(out->type, out->ndim, out->dim, &out->n_elem, &out->n_bytes) ||
-        out->n_bytes > most)
-        return dt_fail(DT_ERR_DATA, "node \"%s\": a tensor of more than %lld bytes", n->name,
-                       (long long)most);
+    if (!dt_file_tensor_size(out->type, out->ndim, out->dim, &out->n_elem, &out->n_bytes))
+        return dt_fail(DT_ERR_DATA, "node \"%s\": a tensor of no size", n->name);
     if (!find_field(t, TENSOR_CONTENT, &f) || f.n == 0) return take_numbers(m, &t, out);
     if (f.wire != DT_PB_BYTES || f.n != out->n_bytes)
         return dt_fail(DT_ERR_DATA, "node \"%s\": %lld bytes for a tensor of %lld", n->name, (long long)f.n,

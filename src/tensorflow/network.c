@@ -1,5 +1,7 @@
 #include "tensorflow/network.h"
 
+#include <sys/stat.h>
+
 #include "tensorflow/tensorflow.h"
 
 static const struct {
@@ -24,8 +26,23 @@ bool dt_network_knows(const char *path) {
 
 dt_status dt_network_read(const char *path, dt_onnx_model **out) {
     const int i = reader_of(path);
-    /* what none of them knows the first one refuses, in words that fit any file */
-    return reader_table[i < N_READER ? i : 0].read(path, out);
+    dt_mapped_file f = {.byte = NULL};
+    if (i < N_READER) return reader_table[i].read(path, out);
+    *out = NULL;
+    struct stat st;
+    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+        return dt_fail(DT_ERR_DATA, "%s: a directory without saved_model.pb in it", path);
+    if (dt_file_map(path, &f) != DT_OK) {
+        dt_error_context("%s", path);
+        return DT_ERR_DATA;
+    }
+    dt_file_unmap(&f);
+    return dt_fail(
+        DT_ERR_DATA, "%s: %s", path,
+        dt_tensors_knows(path)
+            ? "it has weights, but no network: begin one of that kind with them (model.init_from)"
+            : "no network that is read here: ONNX, Keras (.keras, .h5), a SavedModel, a frozen GraphDef; or "
+              "it is damaged");
 }
 
 dt_status dt_network_tensors(const char *path, dt_tensors **out) {

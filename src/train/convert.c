@@ -30,9 +30,17 @@ static bool ends_in(const char *text, const char *tail) {
     return n > m && strcmp(text + n - m, tail) == 0;
 }
 
+/* What such files are called; a damaged one is told by its name alone. */
+static bool is_named_as_weights(const char *path) {
+    static const char *const tail[] = {".safetensors", ".onnx", ".keras", ".h5", ".pb", ".pt", ".pth"};
+    for (size_t i = 0; i < sizeof tail / sizeof tail[0]; i++)
+        if (ends_in(path, tail[i])) return true;
+    return false;
+}
+
 bool dt_holds_weights(const char *path) {
     struct stat st;
-    return (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) || ends_in(path, ".safetensors") ||
+    return (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) || is_named_as_weights(path) ||
            dt_tensors_knows(path) || dt_network_knows(path);
 }
 

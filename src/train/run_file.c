@@ -169,6 +169,22 @@ static void file_name(const char *dir, const char *name, char path[DT_KEY_STRING
     snprintf(path + used, 6, ".npy");
 }
 
+/* Before anything is computed: two outputs would be one file. */
+static dt_status check_names(const dt_onnx_graph *g) {
+    for (int32_t i = 0; i < g->n_out; i++)
+        for (int32_t k = 0; k < i; k++) {
+            char a[DT_KEY_STRING_MAX + 256], b[DT_KEY_STRING_MAX + 256];
+            file_name("", g->out[i].name, a);
+            file_name("", g->out[k].name, b);
+            if (strcmp(a, b) == 0)
+                return dt_fail(
+                    DT_ERR_UNSUPPORTED,
+                    "outputs %s and %s would both be written as %s: leave --output out, or rename one",
+                    g->out[k].name, g->out[i].name, a + 1);
+        }
+    return DT_OK;
+}
+
 static dt_status write_outputs(const dt_onnx_graph *g, const char *dir, const dt_host_tensor *out) {
     if (mkdir(dir, 0777) != 0 && errno != EEXIST) return dt_fail(DT_ERR_IO, "%s: %s", dir, strerror(errno));
     for (int32_t i = 0; i < g->n_out; i++) {
@@ -254,6 +270,7 @@ dt_status dt_run_file(const dt_config *c, const dt_run_file_options *o, const dt
     DT_TRY(dt_network_read(o->path, &m));
     dt_host_tensor *in = calloc((size_t)m->graph.n_in + 1, sizeof *in);
     dt_status st = in ? read_inputs(&m->graph, o, in) : dt_fail(DT_ERR_MEMORY, "no memory for the inputs");
+    if (st == DT_OK && o->output) st = check_names(&m->graph);
     if (st == DT_OK) st = dt_session_backend(c, NULL, &be);
     if (st == DT_OK) st = run_on(be, m, o, in, sink);
     if (be) be->destroy(be);

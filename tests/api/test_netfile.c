@@ -31,6 +31,9 @@ static void test_rows_alone_and_together(void **state) {
     FAILS(DT_ERR_USAGE, "x", dt_netfile_run(file, &wrong, &out)); /* freed */
     dt_netfile_free(file);
     dt_netfile_free(file);
+    OK(dt_netfile_open(run, DT_SOURCE_DIR "/tests/golden/keras/windows.keras", &file));
+    assert_string_equal(dt_netfile_input(file, 0), "pixels");
+    dt_netfile_free(file);
     FAILS(DT_ERR_DATA, "gone.onnx", dt_netfile_open(run, "gone.onnx", &file));
     assert_null(file);
     dt_run_close(run);

@@ -103,6 +103,13 @@ for ranks in 1 3; do
     expect_code 0
 done
 cmp said.1.csv said.3.csv || fail "three ranks say other classes"
+# What is no text has no class.
+gzip -k lines.txt && printf 'fine\n\0\n' >zero.txt
+for row in 'lines.txt.gz|it is packed' 'docs.jsonl|objects of JSON' 'zero.txt|line 2 has a byte of 0' '/dev/zero|no regular file' 'text|a directory'; do
+    OUT=none.csv through predict.log "$DTRAIN" predict classify.toml run.out_dir=classify.one "${row%|*}" --format csv
+    expect_code 3
+    expect predict.log "${row#*|}"
+done
 right=$(paste -d, <(tail -n +2 said.1.csv) <(sed -E 's/.*"kind": "([^"]*)".*/\1/' docs.jsonl) | awk -F, '{ for (i = 1; i < NF; i++) if ($i == $NF) { n++; break } } END { printf "%.2f", 100 * n / NR }')
 expect all.log "top-1 $right %" 1
 train_ok 1 other.log eval classify.toml run.out_dir=classify.one data.val=folder_set

@@ -6,6 +6,7 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -616,6 +617,29 @@ static void test_needed_values(void **state) {
     check(&k, 0);
 }
 
+/* Infinities of a mask are finite in what is trained: a checkpoint holds them. */
+static void test_masks(void **state) {
+    (void)state;
+    maker k;
+    begin(&k, 17);
+    input(&k, "x", DT_TENSOR_F32, 2, (int64_t[]){2, 4});
+    dt_onnx_tensor *mask = constant(&k, "mask", DT_TENSOR_F32, 2, (int64_t[]){1, 4});
+    ((float *)(uintptr_t)mask->data)[2] = -INFINITY;
+    add(&k, "Add", "x mask", "masked");
+    set_int(&k, add(&k, "Softmax", "masked", "y"), "axis", -1);
+    output(&k, "y");
+    dt_graph *g = built(&k, 2, 0, false, DT_OK);
+    int32_t n = 0;
+    for (dt_vid v = 0; v < g->n_value; v++)
+        if (strncmp(g->value[v].name, "mask", 4) == 0 && g->value[v].init_data) {
+            assert_true(g->value[v].init_data[2] == -FLT_MAX);
+            n++;
+        }
+    assert_int_equal(n, 1);
+    dt_graph_destroy(g);
+    dt_onnx_model_free(k.m);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_convolutions),
@@ -632,6 +656,7 @@ int main(void) {
         cmocka_unit_test(test_weights),
         cmocka_unit_test(test_rows),
         cmocka_unit_test(test_needed_values),
+        cmocka_unit_test(test_masks),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

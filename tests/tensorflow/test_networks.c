@@ -131,6 +131,15 @@ static void tensors(void **state) {
     dt_tensors_close(t);
 }
 
+static void no_network(void **state) {
+    (void)state;
+    dt_onnx_model *m;
+    assert_int_equal(dt_network_read(DT_TEST_DATA "/library.safetensors", &m), DT_ERR_DATA);
+    assert_non_null(strstr(dt_error_text(), "weights, but no network"));
+    assert_int_equal(dt_network_read(DT_TEST_DATA, &m), DT_ERR_DATA);
+    assert_non_null(strstr(dt_error_text(), "without saved_model.pb"));
+}
+
 /* ---- damaged files ---- */
 
 typedef struct bytes {
@@ -269,9 +278,9 @@ static void changed_variable(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(windows),          cmocka_unit_test(nested),  cmocka_unit_test(sequence),
-        cmocka_unit_test(tensors),          cmocka_unit_test(damaged), cmocka_unit_test(refused),
-        cmocka_unit_test(changed_variable),
+        cmocka_unit_test(windows), cmocka_unit_test(nested),           cmocka_unit_test(sequence),
+        cmocka_unit_test(tensors), cmocka_unit_test(no_network),       cmocka_unit_test(damaged),
+        cmocka_unit_test(refused), cmocka_unit_test(changed_variable),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
