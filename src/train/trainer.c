@@ -371,6 +371,12 @@ static dt_status evaluate_file(const dt_config *c, dt_comm *mpi, const dt_sink *
     dt_eval_result r = {0};
     char scores[512];
     int32_t n_given;
+    if (c->model.init.head == DT_INIT_HEAD_NEW)
+        return dt_fail(DT_ERR_CONFIG,
+                       "model.init_head = \"new\" draws the last layer of %s, and no checkpoint in "
+                       "run.out_dir has another: "
+                       "nothing is to be evaluated",
+                       c->model.path);
     DT_TRY(dt_session_open(c, mpi, false, sink, &s));
     dt_status st = dt_comm_agree(mpi, dt_engine_init(s.engine));
     if (st == DT_OK) st = dt_engine_begin_given(s.engine, &n_given);
