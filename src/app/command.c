@@ -277,20 +277,20 @@ const dt_verb dt_verb_table[] = {
                 "dtrain inspect model.safetensors  # names, types and shapes of its tensors"},
     {"convert", dt_verb_convert, .usage = "IN OUT [OPTION...] [section.key=value ...]",
      .help = "weights to or from other programs' files",
-     .about =
-         "IN: a run, a checkpoint, a file in safetensors, the index of several, a state_dict or an ONNX "
-         "model, "
-         "told by\n"
-         "its content. OUT: a file that ends in .safetensors or .onnx, with PyTorch's names and layouts, "
-         "or the\n"
-         "directory of a run that does not exist yet. A network of other programs needs --config; "
-         "model.init_rename and its kin hold "
-         "there, too.",
+     .about = "IN: a run, a checkpoint, a file in safetensors, the index of several, a state_dict, or a "
+              "network's file, told by\n"
+              "its content. OUT: a file that ends in .safetensors, .pt, .pth or .onnx, with PyTorch's names "
+              "and layouts, or the\n"
+              "directory of a run that does not exist yet; a network's file becomes another's with .onnx. A "
+              "network of other\n"
+              "programs needs --config; model.init_rename and its kin hold there, too.",
      .option = convert_options,
      .example =
          "dtrain convert runs/quickstart quickstart.safetensors  # the newest checkpoint, for others\n"
          "dtrain convert runs/a/checkpoints/best half.safetensors --dtype f16  # the best one, in 16 bits\n"
          "dtrain convert runs/quickstart quickstart.onnx  # the network itself, for ONNX Runtime and others\n"
+         "dtrain convert runs/quickstart quickstart.pt  # a state_dict for torch.load(weights_only=True)\n"
+         "dtrain convert net.keras net.onnx  # a network of Keras as an ONNX model\n"
          "dtrain convert resnet18.safetensors runs/resnet18 --config configs/resnet18-cifar.toml  "
          "# to evaluate it"},
     {"data", .usage = "import|info|verify ...", .help = "make, show and check data sets"},

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "formats/safetensors.h"
+#include "formats/torch.h"
 #include "readers.h"
 
 static const dt_tensor_reader reader_table[] = {
@@ -72,4 +74,23 @@ bool dt_tensors_knows(const char *path) {
     const bool known = dt_file_map(path, &f) == DT_OK && reader_of(&f) < N_READER;
     dt_file_unmap(&f);
     return known;
+}
+
+static bool ends_in(const char *text, const char *tail) {
+    const size_t n = strlen(text), m = strlen(tail);
+    return n > m && strcmp(text + n - m, tail) == 0;
+}
+
+static bool is_torch_name(const char *path) {
+    return ends_in(path, ".pt") || ends_in(path, ".pth");
+}
+
+bool dt_tensors_is_name(const char *path) {
+    return ends_in(path, ".safetensors") || is_torch_name(path);
+}
+
+dt_status dt_tensors_write(const char *path, int64_t n, const dt_file_tensor *tensor, int64_t n_note,
+                           const dt_tensor_note *note) {
+    return is_torch_name(path) ? dt_torch_write(path, n, tensor)
+                               : dt_safetensors_write(path, n, tensor, n_note, note);
 }

@@ -243,7 +243,7 @@ static dt_status file_to_file(const dt_convert_options *o, const dt_sink *sink) 
     dt_status st = data ? DT_OK : dt_fail(DT_ERR_MEMORY, "no memory for a list of tensors");
     for (int64_t i = 0; st == DT_OK && i < t->n; i++) st = retyped(type, &t->tensor[i], &data[i]);
     if (st == DT_OK)
-        st = dt_safetensors_write(o->out, t->n, t->tensor, t->n_note, t->note);
+        st = dt_tensors_write(o->out, t->n, t->tensor, t->n_note, t->note);
     else
         dt_error_context("%s", t->path);
     if (st == DT_OK) dt_tell(sink, DT_NEWS_LINE, "%s: %s", o->out, dt_count_text(t->n, "tensor").s);
@@ -274,8 +274,7 @@ static int32_t n_written(const dt_weight_list *net, bool merged) {
 dt_status dt_convert(const dt_convert_options *o, const dt_sink *sink) {
     network n = {.step = 0};
     dt_config_init(&n.config);
-    const bool to_file = ends_in(o->out, ".safetensors") || dt_names_onnx(o->out),
-               ours = dt_ckpt_is_at(o->in);
+    const bool to_file = dt_tensors_is_name(o->out) || dt_names_onnx(o->out), ours = dt_ckpt_is_at(o->in);
     dt_status st = DT_OK;
     if (strlen(o->in) >= DT_KEY_STRING_MAX || strlen(o->out) >= DT_KEY_STRING_MAX)
         st = dt_fail(DT_ERR_USAGE, "a path of more than %d bytes", DT_KEY_STRING_MAX - 1);
@@ -283,9 +282,10 @@ dt_status dt_convert(const dt_convert_options *o, const dt_sink *sink) {
         st = dt_fail(DT_ERR_USAGE,
                      "--merge is of a run or a checkpoint, whose [lora] says how, and %s is a file", o->in);
     else if (ours && !to_file)
-        st = dt_fail(DT_ERR_USAGE,
-                     "%s: the name of what a checkpoint is converted to ends in .safetensors or .onnx",
-                     o->out);
+        st = dt_fail(
+            DT_ERR_USAGE,
+            "%s: the name of what a checkpoint is converted to ends in .safetensors, .pt, .pth or .onnx",
+            o->out);
     else if (!ours && dt_names_onnx(o->out) && dt_network_knows(o->in))
         st = network_to_onnx(o, sink);
     else if (!ours && dt_names_onnx(o->out))

@@ -152,7 +152,7 @@ dt_status dt_export_write(const char *path, const dt_export *x) {
     dt_status st = d.tensor ? gather(x, &d) : dt_fail(DT_ERR_MEMORY, "no memory for a list of tensors");
     if (st == DT_OK)
         st = x->graph ? write_model(path, x, &d, n_note - 1, note + 1)
-                      : dt_safetensors_write(path, d.n, d.tensor, n_note, note);
+                      : dt_tensors_write(path, d.n, d.tensor, n_note, note);
     for (int64_t i = 0; i < d.n; i++) {
         free((char *)(uintptr_t)d.tensor[i].name);
         free((void *)(uintptr_t)d.tensor[i].data);

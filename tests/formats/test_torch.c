@@ -194,11 +194,52 @@ static void damage_is_survived(void **state) {
     assert_true(n_failed > 5000);
 }
 
+/* What is written is read as it was: every type, no dimensions, no elements, and data on boundaries of 64 bytes. */
+static void written_state_is_read(void **state) {
+    (void)state;
+    static const dt_tensor_type type[] = {DT_TENSOR_F32, DT_TENSOR_F64, DT_TENSOR_F16, DT_TENSOR_BF16,
+                                          DT_TENSOR_I64, DT_TENSOR_I32, DT_TENSOR_I16, DT_TENSOR_I8,
+                                          DT_TENSOR_U8,  DT_TENSOR_BOOL};
+    enum { TYPES = sizeof type / sizeof type[0], MORE = 2 };
+    dt_file_tensor w[TYPES + MORE] = {{.name = "scalar", .type = DT_TENSOR_F32},
+                                      {.name = "empty", .type = DT_TENSOR_F32, .ndim = 2, .dim = {0, 3}}};
+    uint8_t bytes[2 * 3 * 8];
+    char name[TYPES][16];
+    dt_tensors *t;
+    for (size_t i = 0; i < sizeof bytes; i++) bytes[i] = (uint8_t)(5 * i % 2);
+    for (int i = 0; i < TYPES; i++) {
+        snprintf(name[i], sizeof name[i], "layer.%d", i);
+        w[MORE + i] = (dt_file_tensor){.name = name[i], .type = type[i], .ndim = 2, .dim = {2, 3}};
+    }
+    for (int i = 0; i < TYPES + MORE; i++) {
+        assert_true(dt_file_tensor_size(w[i].type, w[i].ndim, w[i].dim, &w[i].n_elem, &w[i].n_bytes));
+        w[i].data = bytes;
+    }
+    const char *path = in_scratch("w.pt");
+    check_ok(dt_tensors_write(path, TYPES + MORE, w, 0, NULL));
+    check_ok(dt_tensors_open(path, &t));
+    assert_string_equal(t->format, "PyTorch");
+    assert_int_equal(t->n, TYPES + MORE);
+    for (int i = 0; i < TYPES + MORE; i++) {
+        const dt_file_tensor *x = dt_tensors_find(t, w[i].name);
+        assert_non_null(x);
+        assert_true(x->type == w[i].type && x->ndim == w[i].ndim && x->n_bytes == w[i].n_bytes);
+        assert_memory_equal(x->dim, w[i].dim, sizeof x->dim);
+        if (x->n_bytes > 0) assert_memory_equal(x->data, w[i].data, (size_t)x->n_bytes);
+        if (x->n_bytes > 0) assert_int_equal(((const uint8_t *)x->data - t->file[0].byte) % 64, 0);
+    }
+    dt_tensors_close(t);
+    w[1].name = "scalar";
+    CHECK_ERROR(dt_tensors_write(path, 2, w, 0, NULL), DT_ERR_DATA, path, "two tensors are called scalar");
+    w[1] = (dt_file_tensor){.name = "x", .type = DT_TENSOR_U64};
+    CHECK_ERROR(dt_tensors_write(path, 2, w, 0, NULL), DT_ERR_DATA, path, "x is U64");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(saved_run_is_read),  cmocka_unit_test(pickles_do_nothing),
         cmocka_unit_test(zip_files_that_lie), cmocka_unit_test(old_files_say_so),
-        cmocka_unit_test(damage_is_survived),
+        cmocka_unit_test(damage_is_survived), cmocka_unit_test(written_state_is_read),
     };
     return cmocka_run_group_tests(tests, make_scratch, remove_scratch);
 }

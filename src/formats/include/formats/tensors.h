@@ -82,6 +82,13 @@ dt_status dt_tensors_open(const char *path, dt_tensors **out);
 bool dt_tensors_knows(const char *path);
 void dt_tensors_close(dt_tensors *t); /* accepts NULL */
 
+/* Writes tensors in the format that the name asks for: PyTorch's where it ends in .pt or .pth, which holds no notes, else
+ * safetensors. Errors as of these. */
+dt_status dt_tensors_write(const char *path, int64_t n, const dt_file_tensor *tensor, int64_t n_note,
+                           const dt_tensor_note *note);
+/* Whether it is the name of such a file: .safetensors, .pt, .pth. */
+bool dt_tensors_is_name(const char *path);
+
 /* NULL if absent. */
 const dt_file_tensor *dt_tensors_find(const dt_tensors *t, const char *name);
 const char *dt_tensors_note(const dt_tensors *t, const char *key);
