@@ -6,7 +6,7 @@
 # The configurations that come with dtrain, each on as many ranks as may be, on a host without their data and without a GPU.
 mkdir empty && cd empty
 for config in "$E2E_SOURCE"/../../configs/*.toml; do
-    case $(basename "$config") in table.toml | text-*) continue ;; esac # their sizes are the data's
+    case $(basename "$config") in table.toml | diabetes.toml | fashion-attributes.toml | *text*) continue ;; esac # their sizes are the data's
     for ranks in 0 2; do
         CUDA_VISIBLE_DEVICES='' train_ok "$ranks" ../shipped.log inspect "$config"
         expect ../shipped.log '^total ' 1
