@@ -19,7 +19,7 @@ typedef struct dt_tf_entry {
 /* ---- CRC-32C (Castagnoli), as LevelDB masks it ---- */
 
 static uint32_t crc32c(const uint8_t *byte, int64_t n) {
-    static uint32_t table[256];
+    static _Thread_local uint32_t table[256];
     static _Thread_local bool ready;
     if (!ready) {
         for (uint32_t i = 0; i < 256; i++) {
