@@ -1,11 +1,6 @@
 /* An .onnx file: a ModelProto. Weights stay in the mapped file; functions are put where they are called. */
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "core/text.h"
 #include "onnx_private.h"
@@ -814,20 +809,9 @@ static dt_status read_model(dt_onnx_reader *rd) {
 }
 
 static dt_status map_file(dt_onnx_model *m, const char *path) {
-    struct stat st;
     dt_mapped_file *file = dt_onnx_alloc(m, sizeof *file);
     if (!file) return no_memory();
-    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0) return dt_fail(DT_ERR_DATA, "%s", strerror(errno));
-    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_size == 0) {
-        close(fd);
-        return dt_fail(DT_ERR_DATA, "no regular file with anything in it");
-    }
-    void *byte = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-    const int error = errno;
-    close(fd);
-    if (byte == MAP_FAILED) return dt_fail(DT_ERR_IO, "cannot be mapped: %s", strerror(error));
-    *file = (dt_mapped_file){byte, (int64_t)st.st_size};
+    DT_TRY(dt_file_map(path, file));
     m->file = file, m->n_file = 1;
     return DT_OK;
 }

@@ -76,13 +76,18 @@ static dt_status infer_quantize(const dt_onnx_call *c) {
     return dt_onnx_out(c, 0, type, c->in[0]->ndim, c->in[0]->dim);
 }
 
+/* The operands of both directions; zero is NULL where there is none. */
+static dt_status load_scaled(const dt_onnx_call *c, scales *s, double **x, double **scale, double **zero) {
+    DT_TRY(read_scales(c, s));
+    DT_TRY(dt_onnx_load(c, 0, x));
+    DT_TRY(dt_onnx_load(c, 1, scale));
+    return dt_onnx_load(c, 2, zero);
+}
+
 static dt_status run_quantize(const dt_onnx_call *c) {
     scales s;
     double *x, *scale, *zero;
-    DT_TRY(read_scales(c, &s));
-    DT_TRY(dt_onnx_load(c, 0, &x));
-    DT_TRY(dt_onnx_load(c, 1, &scale));
-    DT_TRY(dt_onnx_load(c, 2, &zero));
+    DT_TRY(load_scaled(c, &s, &x, &scale, &zero));
     const int64_t n = dt_host_n_elem(c->in[0]);
     for (int64_t i = 0; i < n; i++) {
         const int64_t k = scale_at(&s, i);
@@ -106,10 +111,7 @@ static dt_status infer_dequantize(const dt_onnx_call *c) {
 static dt_status run_dequantize(const dt_onnx_call *c) {
     scales s;
     double *x, *scale, *zero;
-    DT_TRY(read_scales(c, &s));
-    DT_TRY(dt_onnx_load(c, 0, &x));
-    DT_TRY(dt_onnx_load(c, 1, &scale));
-    DT_TRY(dt_onnx_load(c, 2, &zero));
+    DT_TRY(load_scaled(c, &s, &x, &scale, &zero));
     const int64_t n = dt_host_n_elem(c->in[0]);
     for (int64_t i = 0; i < n; i++) {
         const int64_t k = scale_at(&s, i);
