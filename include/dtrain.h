@@ -60,6 +60,8 @@ typedef enum dt_status {
     DT_ERR_UNSUPPORTED, /* a backend or build lacks this */
     DT_ERR_INTERNAL,    /* a bug of dtrain */
     DT_STOPPED,         /* of dtrain's own commands, and for callbacks that want to stop */
+    DT_ERR_BUSY,        /* a queue is full: later again */
+    DT_ERR_TIMEOUT,     /* not in the time that was given */
     DT_STATUS_COUNT
 } dt_status;
 
@@ -82,6 +84,22 @@ typedef enum dt_device {
     DT_DEVICE_CPU,
     DT_DEVICE_CUDA
 } dt_device;
+
+/* What a served network's results may differ by from those of its program in fp32, node by node. */
+typedef enum dt_level {
+    DT_LEVEL_DEFAULT = 0, /* basic */
+    DT_LEVEL_NONE,        /* node by node, fp32: the definition */
+    DT_LEVEL_BASIC,       /* exact rewrites, 1e-5; results do not depend on batch mates */
+    DT_LEVEL_AGGRESSIVE,  /* fusions, 16 bits; 1e-2, checked when loaded */
+    DT_LEVEL_EXTREME      /* and what the file has quantised computed so */
+} dt_level;
+
+/* Weights of dense layers, as a served network keeps them. */
+typedef enum dt_weights_form {
+    DT_WEIGHTS_AS_STORED = 0,
+    DT_WEIGHTS_INT8, /* and activations by row, as they come */
+    DT_WEIGHTS_INT4  /* groups of 32 */
+} dt_weights_form;
 
 /* Limits. What is beyond one is refused where it is asked for. Besides: batches have up to 2^31 - 1 rows, the options of
  * layers the ranges that docs/config.md has for their keys, and of memory there is as much as the device has. */

@@ -31,6 +31,8 @@ static const status_row status_table[] = {
     [DT_ERR_UNSUPPORTED] = {"unsupported", 2},
     [DT_ERR_INTERNAL] = {"internal", 1},
     [DT_STOPPED] = {"stopped", 85},
+    [DT_ERR_BUSY] = {"busy", 1},
+    [DT_ERR_TIMEOUT] = {"timeout", 1},
 };
 _Static_assert(sizeof status_table / sizeof status_table[0] == DT_STATUS_COUNT, "a row per status");
 
