@@ -8,7 +8,8 @@
 
 typedef __m256 vf;
 enum { VL = 8 };
-#define MR 6
+#define VL_BITS 3
+#define MR      6
 
 static inline vf v_load(const float *p) {
     return _mm256_loadu_ps(p);
@@ -57,6 +58,7 @@ const dt_cpu_simd dt_cpu_simd_avx2 = {.name = "avx2",
                                       .scatter = scatter,
                                       .gemm_nn = gemm_nn,
                                       .gemm_tn = gemm_tn,
+                                      .pack_turned = pack_turned,
                                       .winograd_input = winograd_input,
                                       .winograd_grad = winograd_grad,
                                       .winograd_output = winograd_output,

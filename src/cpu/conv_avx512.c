@@ -8,7 +8,8 @@
 
 typedef __m512 vf;
 enum { VL = 16 };
-#define MR 14
+#define VL_BITS 4
+#define MR      14
 
 static inline vf v_load(const float *p) {
     return _mm512_loadu_ps(p);
@@ -56,6 +57,7 @@ const dt_cpu_simd dt_cpu_simd_avx512 = {.name = "avx512",
                                         .scatter = scatter,
                                         .gemm_nn = gemm_nn,
                                         .gemm_tn = gemm_tn,
+                                        .pack_turned = pack_turned,
                                         .winograd_input = winograd_input,
                                         .winograd_grad = winograd_grad,
                                         .winograd_output = winograd_output,

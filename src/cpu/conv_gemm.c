@@ -102,11 +102,7 @@ void dt_cpu_pack_panel(float *dst, int64_t nr, int64_t n, int64_t n_row, const f
         }
         return;
     }
-    for (int64_t i0 = 0; i0 < n_row; i0 += 16) { /* transposed: 16 rows at a time stay in L1 */
-        const int64_t i1 = dt_min_i64(i0 + 16, n_row);
-        for (int64_t j = 0; j < nr; j++)
-            for (int64_t i = i0; i < i1; i++) dst[i * nr + j] = j < n ? src[j * step_col + i] : 0.0f;
-    }
+    dt_cpu_simd_get()->pack_turned(n, n_row, src, step_col, dst);
 }
 
 /* Packs panel `index` of group `group`. */
@@ -222,7 +218,7 @@ static void part_block(const dt_cpu_conv_plan *plan, const part *t, const dt_cpu
     const int64_t pitch = dt_cpu_pitch(t->depth);
     const float *a = src + row0 * g.src_c + g.c0;
     int64_t lda = g.src_c;
-    if (!gather_is_identity(&g)) {
+    if (!gather_is_identity(&g) || dt_cpu_rows_collide(lda)) {
         simd->gather(&g, src, row0, n_row, 0, t->depth, scratch, pitch);
         a = scratch;
         lda = pitch;

@@ -39,6 +39,44 @@ ALWAYS void copy_stretch(float *dst, const float *src, int64_t src_at, int64_t f
     zero_floats(dst + (b - lo), hi - b);
 }
 
+typedef int32_t lane_numbers __attribute__((vector_size(VL * sizeof(int32_t))));
+
+/* Of rows i and i + s the lanes without bit s go to one, those with it to the other: half of a transposition. */
+ALWAYS void exchange(vf row[VL], const int s) {
+    lane_numbers low, high;
+#pragma GCC unroll 16
+    for (int l = 0; l < VL; l++) low[l] = l & s ? VL + l - s : l, high[l] = l & s ? VL + l : l + s;
+#pragma GCC unroll 16
+    for (int i = 0; i < VL; i++) {
+        if (i & s) continue;
+        const vf a = row[i], b = row[i + s];
+        row[i] = __builtin_shuffle(a, b, low);
+        row[i + s] = __builtin_shuffle(a, b, high);
+    }
+}
+
+static void pack_turned(int64_t n, int64_t depth, const float *src, int64_t ld, float *dst) {
+    int64_t d = 0;
+    for (; d + VL <= depth; d += VL)
+        for (int64_t col = 0; col < NR; col += VL) {
+            vf row[VL];
+#pragma GCC unroll 16
+            for (int i = 0; i < VL; i++) row[i] = col + i < n ? v_load(src + (col + i) * ld + d) : v_zero();
+#if VL_BITS > 3
+            exchange(row, 8);
+#endif
+#if VL_BITS > 2
+            exchange(row, 4);
+#endif
+            exchange(row, 2);
+            exchange(row, 1);
+#pragma GCC unroll 16
+            for (int i = 0; i < VL; i++) v_store(dst + (d + i) * NR + col, row[i]);
+        }
+    for (; d < depth; d++)
+        for (int64_t col = 0; col < NR; col++) dst[d * NR + col] = col < n ? src[col * ld + d] : 0.0f;
+}
+
 static void gather(const dt_cpu_gather *g, const float *src, int64_t row0, int64_t n_row, int64_t col0,
                    int64_t col1, float *dst, int64_t pitch) {
     const int64_t line = g->taps_w * g->c, th0 = col0 / line, th1 = (col1 + line - 1) / line;
@@ -254,5 +292,6 @@ static void mul_add(int64_t n, const float *a, const float *b, float *y) {
     for (; i < n; i++) y[i] += a[i] * b[i];
 }
 
+#undef VL_BITS
 #undef AHEAD
 #undef DEPTH_BLOCK

@@ -7,7 +7,8 @@
 
 typedef float vf __attribute__((vector_size(16)));
 enum { VL = 4 };
-#define MR 4
+#define VL_BITS 2
+#define MR      4
 
 static inline vf v_load(const float *p) {
     vf v;
@@ -54,6 +55,7 @@ const dt_cpu_simd dt_cpu_simd_generic = {.name = "generic",
                                          .scatter = scatter,
                                          .gemm_nn = gemm_nn,
                                          .gemm_tn = gemm_tn,
+                                         .pack_turned = pack_turned,
                                          .winograd_input = winograd_input,
                                          .winograd_grad = winograd_grad,
                                          .winograd_output = winograd_output,

@@ -11,6 +11,12 @@ static inline int64_t dt_cpu_pitch(int64_t n) {
     return (dt_ceil_div(n, 16) | 1) * 16;
 }
 
+/* Whether equal columns of rows this many floats apart fall on one cache set: a register block of such rows drives
+ * itself out of L1. */
+static inline bool dt_cpu_rows_collide(int64_t ld) {
+    return ld % 1024 == 0;
+}
+
 /* A gradient of weights is a sum over pixels, taken in parts: first each part, then their sum in order. How
  * many there are follows from the sizes of the convolution and never from the number of threads, so that the
  * result is the same bits for any number. dt_cpu_conv_parts: at most `most`, at least 1, and a number that

@@ -44,6 +44,8 @@ typedef struct dt_cpu_simd {
      * lanes. */
     void (*gemm_tn)(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb,
                     const float *init, int64_t init_ld, float *c, int64_t ldc);
+    /* A panel for gemm_nn from columns: dst[i*nr + j] = src[j*ld + i] for j < n <= nr, else 0; i < depth. */
+    void (*pack_turned)(int64_t n, int64_t depth, const float *src, int64_t ld, float *dst);
     /* Winograd F(4x4,3x3); value xi of the 36 of a tile is `step` floats after value xi - 1, `channels` is a
      * multiple of lanes. Input: pixels (row-major) to values; grad: 4x4 pixels of dy likewise. */
     void (*winograd_input)(const float *const pixel[36], int64_t channels, float *dst, int64_t step);

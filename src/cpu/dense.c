@@ -22,18 +22,20 @@ typedef struct cut {
     int64_t nr, panels, tile, tiles, splits; /* splits: of the panels */
     int64_t packed, own;                     /* of the second matrix; of a thread */
     int64_t high;  /* between the rows of a register block of a turned first matrix */
+    bool copied;   /* so are the rows of a first matrix that is not turned: theirs collide */
     bool in_place; /* the second matrix is not packed, but for columns that fill no vector */
 } cut;
 
-/* Tiles of the rows of a first matrix that is turned, and splits of the panels: items enough for all threads, and little
- * read twice. Every split copies all of the first matrix, every tile reads all of the second. */
-static void cut_turned(const dt_cpu_product *p, int32_t threads, int64_t mr, cut *c) {
-    const int64_t least = dt_ceil_div(p->rows, TURNED_BLOCKS * mr), blocks = dt_ceil_div(p->rows, mr);
+/* Tiles of the rows, of `most` register blocks at most, and splits of the panels: items enough for all threads, and little
+ * read twice. Every split reads (of a copied matrix: copies) all of the first matrix, every tile reads all of the second. */
+static void cut_items(const dt_cpu_product *p, int32_t threads, int64_t mr, int64_t most, cut *c) {
+    const int64_t least = dt_ceil_div(p->rows, most * mr), blocks = dt_ceil_div(p->rows, mr);
+    const int64_t want = dt_min_i64(2 * threads, blocks * c->panels);
     int64_t best = INT64_MAX;
-    for (int64_t tiles = least; tiles <= dt_min_i64(blocks, dt_max_i64(least, 2 * threads)); tiles++) {
-        const int64_t splits = dt_max_i64(1, dt_min_i64(c->panels, dt_ceil_div(2 * threads, tiles)));
-        const int64_t cost = 2 * splits * p->rows + tiles * p->cols;
-        if (cost >= best) continue;
+    for (int64_t tiles = least; tiles <= dt_min_i64(blocks, dt_max_i64(least, want)); tiles++) {
+        const int64_t splits = dt_max_i64(1, dt_min_i64(c->panels, dt_ceil_div(want, tiles)));
+        const int64_t cost = (c->own > 0 ? 2 : 1) * splits * p->rows + tiles * p->cols;
+        if (cost >= best || tiles * splits < want) continue;
         best = cost, c->tiles = tiles, c->splits = splits;
     }
     c->tile = dt_ceil_div(p->rows, c->tiles);
@@ -43,17 +45,14 @@ static cut cut_of(const dt_cpu_product *p, int32_t threads) {
     const dt_cpu_simd *simd = dt_cpu_simd_get();
     cut c = {.nr = simd->nr, .panels = dt_ceil_div(p->cols, simd->nr), .in_place = p->turn_a && !p->turn_b};
     c.packed = c.in_place ? 0 : dt_round_up(c.panels * c.nr * p->depth, 16);
-    if (p->turn_a && p->rows > 0) {
-        cut_turned(p, threads, simd->mr, &c);
-        c.high = dt_round_up(simd->mr, simd->lanes);
-        c.own = (dt_ceil_div(c.tile, simd->mr) * c.high + c.nr) * DEPTH;
-        return c;
-    }
-    const int64_t even = dt_round_up(dt_ceil_div(dt_max_i64(p->rows, 1), 4 * threads), simd->mr);
-    c.tile = dt_min_i64(even, ROW_BLOCKS * simd->mr);
-    c.tiles = dt_ceil_div(p->rows, c.tile);
-    const int64_t want = c.tiles >= 2 * threads ? 1 : dt_ceil_div(2 * threads, dt_max_i64(c.tiles, 1));
-    c.splits = dt_max_i64(1, dt_min_i64(want, c.panels));
+    c.tiles = c.splits = 1;
+    if (p->rows == 0) return c;
+    c.high = dt_round_up(simd->mr, simd->lanes);
+    c.copied = !p->turn_a && p->rows > 1 && dt_cpu_rows_collide(p->depth);
+    c.own = p->turn_a || c.copied;
+    cut_items(p, threads, simd->mr, p->turn_a ? TURNED_BLOCKS : ROW_BLOCKS, &c);
+    if (p->turn_a) c.own = (dt_ceil_div(c.tile, simd->mr) * c.high + c.nr) * DEPTH;
+    if (c.copied) c.own = c.tile * dt_cpu_pitch(DEPTH);
     return c;
 }
 
@@ -101,12 +100,36 @@ static void pack(const dt_cpu_product *p, const cut *c, int64_t panel, float *pa
                       p->turn_b ? 1 : p->cols, p->turn_b ? p->depth : 1);
 }
 
+/* Rows [row0, row0 + m) and columns [col0, col1), where rows of the first matrix collide. */
+static void copied_block(const dt_cpu_product *p, const cut *c, const float *packed, float *own, int64_t row0,
+                         int64_t m, int64_t col0, int64_t col1) {
+    const int64_t pitch = dt_cpu_pitch(DEPTH);
+    for (int64_t d = 0; d < p->depth; d += DEPTH) {
+        const int64_t depth = dt_min_i64(DEPTH, p->depth - d);
+        for (int64_t i = 0; i < m; i++)
+            memcpy(own + i * pitch, p->a + (row0 + i) * p->depth + d, (size_t)depth * sizeof *own);
+        for (int64_t col = col0; col < col1; col += c->nr) {
+            float *to = p->out + row0 * p->cols + col;
+            dt_cpu_simd_get()->gemm_nn(m, dt_min_i64(c->nr, col1 - col), depth, own, pitch,
+                                       packed + col * p->depth + d * c->nr,
+                                       d > 0     ? to
+                                       : p->bias ? p->bias + col
+                                                 : NULL,
+                                       d > 0 ? p->cols : 0, to, p->cols, false);
+        }
+    }
+}
+
 /* Rows [row0, row1) and columns [col0, col1) of the result; col0 begins a panel. */
 static void block(const dt_cpu_product *p, const cut *c, const float *packed, float *own, int64_t row0,
                   int64_t row1, int64_t col0, int64_t col1) {
     const dt_cpu_simd *simd = dt_cpu_simd_get();
     const int64_t m = row1 - row0;
     float *out = p->out + row0 * p->cols;
+    if (c->copied) {
+        copied_block(p, c, packed, own, row0, m, col0, col1);
+        return;
+    }
     if (!p->turn_a) {
         simd->gemm_nn(m, col1 - col0, p->depth, p->a + row0 * p->depth, p->depth, packed + col0 * p->depth,
                       p->bias ? p->bias + col0 : NULL, 0, out + col0, p->cols, p->rows * p->cols > STREAM);
