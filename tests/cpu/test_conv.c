@@ -231,9 +231,10 @@ static void run_dense(dt_cpu_conv_kind kind, int64_t n, int64_t c, int64_t k, co
 static void test_dense_matches_reference(void **state) {
     (void)state;
     static const int64_t shape_table[][3] = {
-        {128, 512, 10},  {5, 33, 7},  {300, 100, 130}, {1, 1, 1},
-        {900, 40, 33},   {6, 16, 15}, {400, 24, 900}, /* several stretches of the depth and tiles of the weights' rows */
-        {2100, 20, 1024}};                            /* past the caches */
+        {128, 512, 10},   {5, 33, 7},  {300, 100, 130}, {1, 1, 1},
+        {900, 40, 33},    {6, 16, 15}, {400, 24, 900}, /* several stretches of the depth and tiles of the weights' rows */
+        {2100, 20, 1024},                              /* past the caches */
+        {70, 1024, 45}};                               /* rows that collide there */
     for (size_t i = 0; i < sizeof shape_table / sizeof *shape_table; i++) {
         const int64_t n = shape_table[i][0], c = shape_table[i][1], k = shape_table[i][2];
         const dt_conv_dims d = dims_of(&(problem){n, 1, 1, c, k, 1, 1, 1, 1, 0, 0, 1, 1, 1});
