@@ -95,7 +95,7 @@ static dt_status compute(dt_netfile *f) {
     if (st == DT_ERR_USAGE) {
         dt_onnx_run_destroy(f->compiled);
         f->compiled = NULL;
-        st = dt_onnx_run_create(f->run->be, f->model, f->in, false, &f->compiled);
+        st = dt_onnx_run_create(f->run->be, f->model, f->in, NULL, &f->compiled);
         if (st == DT_OK) st = dt_onnx_run_go(f->compiled, f->in, f->out);
     }
     pthread_mutex_unlock(&f->run->lock);

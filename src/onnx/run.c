@@ -26,7 +26,10 @@ struct dt_onnx_run {
     dt_axis *axis;
     dt_store *store;
     dt_program *program;
-    dt_onnx_eval *eval; /* by definition */
+    dt_onnx_run_options options;
+    dt_capture *captured; /* the program; NULL: not yet */
+    bool warm;            /* it ran once */
+    dt_onnx_eval *eval;   /* by definition */
     dt_onnx_run_info info;
 };
 
@@ -83,18 +86,29 @@ static dt_status add_inputs(dt_onnx_run *r, dt_graph *g) {
     return DT_OK;
 }
 
+/* Results leave in fp32. */
+static dt_status widen(dt_graph *g, const char *name, dt_vid *v) {
+    if (*v < 0 || g->compute == DT_DTYPE_F32 || g->value[*v].dtype != g->compute) return DT_OK;
+    const dt_attr to = {.cast.dtype = DT_DTYPE_F32};
+    char cast[DT_NAME_MAX];
+    const dt_vid from = *v;
+    snprintf(cast, sizeof cast, "%s/f32", name);
+    return dt_graph_add_node(g, cast, DT_OP_CAST, &to, 1, &from, v);
+}
+
 static dt_status build(dt_onnx_run *r, dt_graph **out) {
     const dt_onnx_build_options o = {
         .model = r->m, .in = r->in, .kernels = r->be->info.is_gpu, .budget = BUDGET};
     dt_graph *g;
     *out = NULL;
-    DT_TRY(dt_graph_create(&g, DT_DTYPE_F32, false));
+    DT_TRY(dt_graph_create(&g, r->options.compute, false));
     dt_status st = add_inputs(r, g);
     if (st == DT_OK) st = dt_onnx_build(&o, g, r->made, r->needs);
     for (int32_t i = 0; i < r->m->graph.n_out && st == DT_OK; i++) {
         char name[DT_FIELD_NAME_MAX];
         snprintf(name, sizeof name, "out%d", i);
-        if (r->made[i].value >= 0) st = dt_graph_keep(g, name, r->made[i].value);
+        st = widen(g, name, &r->made[i].value);
+        if (st == DT_OK && r->made[i].value >= 0) st = dt_graph_keep(g, name, r->made[i].value);
     }
     if (st == DT_OK)
         *out = g;
@@ -179,9 +193,9 @@ static void list_called(dt_onnx_run *r, const dt_graph *g) {
     }
 }
 
-static dt_status compile(dt_onnx_run *r, dt_graph *g, bool plain) {
-    const dt_compile_options o = {.be = r->be, .fuse = !plain};
-    const dt_store_options so = {.compute = DT_DTYPE_F32};
+static dt_status compile(dt_onnx_run *r, dt_graph *g) {
+    const dt_compile_options o = {.be = r->be, .fuse = !r->options.plain};
+    const dt_store_options so = {.compute = r->options.compute};
     for (int32_t i = 0; i < r->m->graph.n_in; i++) r->input[i] = r->in[i].value;
     dt_status st = dt_axis_build_frozen(g, &r->axis);
     if (st != DT_OK) dt_graph_destroy(g);
@@ -223,7 +237,7 @@ static dt_status make_room(dt_onnx_run *r) {
     return DT_OK;
 }
 
-static dt_status set_up(dt_onnx_run *r, const dt_host_tensor *in, bool plain) {
+static dt_status set_up(dt_onnx_run *r, const dt_host_tensor *in) {
     dt_graph *g = NULL;
     for (;;) {
         bool more;
@@ -239,17 +253,18 @@ static dt_status set_up(dt_onnx_run *r, const dt_host_tensor *in, bool plain) {
         r->info.by_definition = true;
         return dt_onnx_eval_create(r->m, BUDGET, &r->eval);
     }
-    DT_TRY(compile(r, g, plain));
+    DT_TRY(compile(r, g));
     return make_room(r);
 }
 
-dt_status dt_onnx_run_create(dt_backend *be, const dt_onnx_model *m, const dt_host_tensor *in, bool plain,
-                             dt_onnx_run **out) {
+dt_status dt_onnx_run_create(dt_backend *be, const dt_onnx_model *m, const dt_host_tensor *in,
+                             const dt_onnx_run_options *o, dt_onnx_run **out) {
     const size_t n_in = (size_t)m->graph.n_in + 1, n_out = (size_t)m->graph.n_out + 1;
     dt_onnx_run *r = calloc(1, sizeof *r);
     *out = NULL;
     if (!r) return dt_fail(DT_ERR_MEMORY, "no memory for a model");
     r->be = be, r->m = m;
+    if (o) r->options = *o;
     r->in = calloc(n_in, sizeof *r->in);
     r->baked = calloc(n_in, sizeof *r->baked);
     r->needs = calloc(n_in, sizeof *r->needs);
@@ -267,7 +282,10 @@ dt_status dt_onnx_run_create(dt_backend *be, const dt_onnx_model *m, const dt_ho
         r->in[i].t.data = NULL;
     }
     if (st == DT_OK) st = check_names(&m->graph, in);
-    if (st == DT_OK) st = set_up(r, in, plain);
+    if (st == DT_OK && !be->supports(be, r->options.compute))
+        st = dt_fail(DT_ERR_UNSUPPORTED, "%s does not compute in %s", be->info.name,
+                     dt_dtype_name(r->options.compute));
+    if (st == DT_OK) st = set_up(r, in);
     if (st == DT_OK)
         *out = r;
     else
@@ -277,6 +295,7 @@ dt_status dt_onnx_run_create(dt_backend *be, const dt_onnx_model *m, const dt_ho
 
 void dt_onnx_run_destroy(dt_onnx_run *r) {
     if (!r) return;
+    if (r->captured) r->be->capture_free(r->be, r->captured);
     dt_program_destroy(r->program);
     dt_store_destroy(r->store);
     dt_axis_destroy(r->axis);
@@ -340,10 +359,26 @@ static dt_status fetch(dt_onnx_run *r, int32_t i, dt_host_tensor *out) {
     return DT_OK;
 }
 
+static dt_status enqueue(void *arg) {
+    return dt_program_run(arg, NULL, NULL);
+}
+
+static dt_status run(dt_onnx_run *r) {
+    dt_backend *be = r->be;
+    if (r->captured) return be->replay(be, r->captured, NULL);
+    /* The first run is plain: libraries set themselves up in it, which a capture does not allow. */
+    if (!r->warm || r->options.plain || !be->capture) {
+        r->warm = true;
+        return enqueue(r->program);
+    }
+    DT_TRY(be->capture(be, enqueue, r->program, &r->captured));
+    return be->replay(be, r->captured, NULL);
+}
+
 dt_status dt_onnx_run_go(dt_onnx_run *r, const dt_host_tensor *in, dt_host_tensor *out) {
     if (r->info.by_definition) return dt_onnx_eval_run(r->eval, in, out);
     for (int32_t i = 0; i < r->m->graph.n_in; i++) DT_TRY(feed(r, i, &in[i]));
-    DT_TRY(dt_program_run(r->program, NULL, NULL));
+    DT_TRY(run(r));
     for (int32_t i = 0; i < r->m->graph.n_out; i++) DT_TRY(fetch(r, i, &out[i]));
     return DT_OK;
 }

@@ -11,16 +11,6 @@
 #include "engine_internal.h"
 #include "train/stages.h"
 
-static dt_dtype compute_dtype(const dt_config *c) {
-    static const dt_dtype of[] = {
-        [DT_PRECISION_FP32] = DT_DTYPE_F32,
-        [DT_PRECISION_TF32] = DT_DTYPE_F32,
-        [DT_PRECISION_BF16] = DT_DTYPE_BF16,
-        [DT_PRECISION_FP16] = DT_DTYPE_F16,
-    };
-    return of[c->train.precision];
-}
-
 dt_status dt_division_make(const dt_config *c, int32_t rank, int32_t world, dt_division *out) {
     const int64_t batch = c->train.global_batch, micro = c->train.micro_batch;
     memset(out, 0, sizeof *out);
@@ -96,7 +86,8 @@ static dt_status build_graph(const dt_engine *e, const dt_model_options *model, 
     dt_model_input in;
     if (e->make_forward) return e->make_forward(e->forward_arg, rows, training, out);
     DT_TRY(model_input(e, data, rows, training, &in));
-    return dt_model_build(model ? model : &e->config->model, &in, compute_dtype(e->config), training, out);
+    return dt_model_build(model ? model : &e->config->model, &in,
+                          dt_precision_dtype(e->config->train.precision), training, out);
 }
 
 dt_status dt_engine_eval_graph(const dt_engine *e, const dt_model_options *model, const dt_dataset_info *data,
@@ -410,7 +401,7 @@ const dt_program *dt_engine_stage_program(const dt_engine *e, int32_t stage) {
 dt_status dt_engine_create(const dt_engine_options *o, dt_engine **out) {
     const dt_config *c = o->config;
     dt_store_options so = {
-        .compute = compute_dtype(c),
+        .compute = dt_precision_dtype(c->train.precision),
         .train = o->train,
         .optim = c->optim,
         .ema = c->train.ema > 0,
@@ -511,7 +502,8 @@ int64_t dt_engine_device_bytes(const dt_engine *e) {
     return e->device_bytes;
 }
 int64_t dt_engine_payload_bytes(const dt_engine *e) {
-    return (int64_t)dt_dtype_size(e->accumulate ? DT_DTYPE_F32 : compute_dtype(e->config));
+    return (int64_t)dt_dtype_size(e->accumulate ? DT_DTYPE_F32
+                                                : dt_precision_dtype(e->config->train.precision));
 }
 int64_t dt_engine_store_bytes(const dt_engine *e) {
     return e->store_bytes;

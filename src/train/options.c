@@ -13,6 +13,17 @@ static const char *const precision_names[] = {[DT_PRECISION_FP32] = "fp32",
                                               [DT_PRECISION_BF16] = "bf16",
                                               [DT_PRECISION_FP16] = "fp16",
                                               NULL};
+
+dt_dtype dt_precision_dtype(int64_t precision) {
+    static const dt_dtype of[] = {
+        [DT_PRECISION_FP32] = DT_DTYPE_F32,
+        [DT_PRECISION_TF32] = DT_DTYPE_F32,
+        [DT_PRECISION_BF16] = DT_DTYPE_BF16,
+        [DT_PRECISION_FP16] = DT_DTYPE_F16,
+    };
+    return of[precision];
+}
+
 static const char *const fusion_names[] = {[DT_FUSION_OFF] = "off", [DT_FUSION_AUTO] = "auto", NULL};
 static const char *const recompute_names[] = {[DT_RECOMPUTE_AUTO] = "auto",
                                               [DT_RECOMPUTE_LEVELS + DT_RECOMPUTE_NONE] = "none",

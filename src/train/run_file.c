@@ -234,12 +234,12 @@ static void tell_outputs(const dt_onnx_graph *g, const dt_host_tensor *out, cons
 }
 
 static dt_status run_on(dt_backend *be, const dt_onnx_model *m, const dt_run_file_options *o,
-                        const dt_host_tensor *in, const dt_sink *sink) {
+                        const dt_onnx_run_options *how, const dt_host_tensor *in, const dt_sink *sink) {
     dt_onnx_run *r;
     dt_host_tensor *out = calloc((size_t)m->graph.n_out + 1, sizeof *out);
     if (!out) return dt_fail(DT_ERR_MEMORY, "no memory for the outputs");
     const double begin = dt_time_s();
-    dt_status st = dt_onnx_run_create(be, m, in, o->plain, &r);
+    dt_status st = dt_onnx_run_create(be, m, in, how, &r);
     if (st != DT_OK) {
         free(out);
         return st;
@@ -272,7 +272,8 @@ dt_status dt_run_file(const dt_config *c, const dt_run_file_options *o, const dt
     dt_status st = in ? read_inputs(&m->graph, o, in) : dt_fail(DT_ERR_MEMORY, "no memory for the inputs");
     if (st == DT_OK && o->output) st = check_names(&m->graph);
     if (st == DT_OK) st = dt_session_backend(c, NULL, &be);
-    if (st == DT_OK) st = run_on(be, m, o, in, sink);
+    const dt_onnx_run_options how = {.plain = o->plain, .compute = dt_precision_dtype(c->train.precision)};
+    if (st == DT_OK) st = run_on(be, m, o, &how, in, sink);
     if (be) be->destroy(be);
     for (int32_t i = 0; in && i < m->graph.n_in; i++) free(in[i].data);
     free(in);

@@ -131,7 +131,7 @@ static outcome run_set(const dt_onnx_model *m, dt_onnx_eval *e, const char *fold
         t[n_in] = in[n_in].t;
     }
     if (cpu) {
-        if (dt_onnx_run_create(cpu, m, t, false, &compiled) != DT_OK ||
+        if (dt_onnx_run_create(cpu, m, t, NULL, &compiled) != DT_OK ||
             dt_onnx_run_go(compiled, t, out) != DT_OK)
             goto refused;
         n_call += dt_onnx_run_get_info(compiled)->n_call > 0;

@@ -162,7 +162,7 @@ static void check(maker *k, int32_t n_call) {
     for (int32_t i = 0; i < g->n_in; i++) in[i] = host_of(k, &g->in[i]);
     ok(dt_onnx_eval_create(k->m, 1 << 28, &e));
     ok(dt_onnx_eval_run(e, in, want));
-    ok(dt_onnx_run_create(cpu, k->m, in, false, &r));
+    ok(dt_onnx_run_create(cpu, k->m, in, NULL, &r));
     ok(dt_onnx_run_go(r, in, got));
     ok(dt_onnx_run_go(r, in, got));
     for (int32_t i = 0; i < g->n_out; i++) {

@@ -84,7 +84,7 @@ static void check(const char *file, const char *data) {
     for (int32_t i = 0; i < m->graph.n_out; i++) compare(h, i, &out[i], file);
     dt_onnx_eval_destroy(e);
     ok(dt_backend_cpu_create(&(dt_backend_options){.local_world = 1, .threads = 1}, &be));
-    ok(dt_onnx_run_create(be, m, in, false, &r));
+    ok(dt_onnx_run_create(be, m, in, NULL, &r));
     ok(dt_onnx_run_go(r, in, out));
     for (int32_t i = 0; i < m->graph.n_out; i++) compare(h, i, &out[i], file);
     dt_onnx_run_destroy(r);

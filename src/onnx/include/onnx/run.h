@@ -16,11 +16,17 @@ typedef struct dt_onnx_run_info {
     int64_t device_bytes;
 } dt_onnx_run_info;
 
+typedef struct dt_onnx_run_options {
+    bool plain; /* no fusions, and kernel by kernel */
+    dt_dtype
+        compute; /* F32, F16 or BF16: of weights and of what is computed; inputs and outputs stay as the file has them */
+} dt_onnx_run_options;
+
 /* For these inputs, one for each of graph.in: their types and shapes count, and values from which shapes follow. `be` and
- * the model outlive it. plain: no fusions. Errors: DT_ERR_USAGE, input by input; DT_ERR_UNSUPPORTED: nodes that `be` has no
- * kernel for; DT_ERR_DATA. */
-dt_status dt_onnx_run_create(dt_backend *be, const dt_onnx_model *m, const dt_host_tensor *in, bool plain,
-                             dt_onnx_run **out);
+ * the model outlive it; o NULL: all of it 0. From its second run on a GPU replays it as one graph. Errors: DT_ERR_USAGE, input by
+ * input; DT_ERR_UNSUPPORTED: nodes that `be` has no kernel for, or a type that it does not compute in; DT_ERR_DATA. */
+dt_status dt_onnx_run_create(dt_backend *be, const dt_onnx_model *m, const dt_host_tensor *in,
+                             const dt_onnx_run_options *o, dt_onnx_run **out);
 void dt_onnx_run_destroy(dt_onnx_run *r); /* accepts NULL */
 /* in: of the same types and shapes. DT_ERR_USAGE where values from which shapes follow are others. out: one for each of
  * graph.out, in the file's types; data is the run's until the next. */

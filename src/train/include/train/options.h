@@ -10,6 +10,8 @@ typedef enum dt_precision {
     DT_PRECISION_BF16,
     DT_PRECISION_FP16
 } dt_precision;
+/* What is computed in. */
+dt_dtype dt_precision_dtype(int64_t precision);
 typedef enum dt_capture_choice { DT_CAPTURE_OFF = 0, DT_CAPTURE_STEP } dt_capture_choice;
 typedef enum dt_fusion_choice { DT_FUSION_OFF = 0, DT_FUSION_AUTO } dt_fusion_choice;
 typedef enum dt_recompute_choice {

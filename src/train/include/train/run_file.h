@@ -14,7 +14,7 @@ typedef struct dt_run_file_options {
     bool plain;               /* without fusions */
 } dt_run_file_options;
 
-/* Runs it once, on c->run.device with c->run.threads, writes its outputs as NAME.npy, and tells what it did. Errors:
+/* Runs it once, on c->run.device with c->run.threads in c->train.precision, writes its outputs as NAME.npy, and tells what it did. Errors:
  * DT_ERR_USAGE (inputs), DT_ERR_DATA (files), DT_ERR_UNSUPPORTED (what the device has no kernel for), DT_ERR_IO. */
 dt_status dt_run_file(const dt_config *c, const dt_run_file_options *o, const dt_sink *sink);
 
