@@ -382,3 +382,9 @@ dt_status dt_onnx_run_go(dt_onnx_run *r, const dt_host_tensor *in, dt_host_tenso
     for (int32_t i = 0; i < r->m->graph.n_out; i++) DT_TRY(fetch(r, i, &out[i]));
     return DT_OK;
 }
+
+dt_status dt_onnx_run_again(dt_onnx_run *r) {
+    DT_ASSERT(r->program);
+    DT_TRY(run(r));
+    return r->be->stream_sync(r->be, NULL);
+}

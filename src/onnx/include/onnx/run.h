@@ -31,6 +31,8 @@ void dt_onnx_run_destroy(dt_onnx_run *r); /* accepts NULL */
 /* in: of the same types and shapes. DT_ERR_USAGE where values from which shapes follow are others. out: one for each of
  * graph.out, in the file's types; data is the run's until the next. */
 dt_status dt_onnx_run_go(dt_onnx_run *r, const dt_host_tensor *in, dt_host_tensor *out);
+/* The program once more over the inputs that it has, to its end: what it takes without the copies. Not by_definition. */
+dt_status dt_onnx_run_again(dt_onnx_run *r);
 const dt_onnx_run_info *dt_onnx_run_get_info(const dt_onnx_run *r);
 
 #endif
