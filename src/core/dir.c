@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,4 +54,14 @@ dt_status dt_dir_sync(const char *path) {
     dt_status status = done ? DT_OK : dt_fail(DT_ERR_IO, "%s: fsync: %s", path, strerror(errno));
     close(fd);
     return status;
+}
+
+static int remove_entry(const char *path, const struct stat *st, int kind, struct FTW *at) {
+    (void)st, (void)kind, (void)at;
+    remove(path);
+    return 0;
+}
+
+void dt_dir_remove(const char *path) {
+    nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
 }

@@ -153,6 +153,8 @@ dt_status dt_program_prepare(dt_backend *be, dt_graph *g, const dt_program_optio
     dt_program *p = calloc(1, sizeof *p);
     if (!p) return dt_fail(DT_ERR_MEMORY, "no memory for a program");
     dt_status st = DT_OK;
+    p->be = be;
+    be->owner = be->release ? &p->owned : NULL;
     p->prep = calloc((size_t)g->n_node + 1, sizeof(dt_prep *));
     p->kernel = calloc((size_t)g->n_node + 1, sizeof *p->kernel);
     p->bucket_after = calloc((size_t)g->n_node + 1, sizeof *p->bucket_after);
@@ -179,9 +181,12 @@ dt_status dt_program_prepare(dt_backend *be, dt_graph *g, const dt_program_optio
     }
     DT_TRY_GOTO(st, dt_plan_build(g, be->align_bytes, o->guard_bytes, !o->no_reuse, &p->plan), fail);
     p->graph = g;
+    be->owner = NULL;
     *out = p;
     return DT_OK;
 fail:
+    be->owner = NULL;
+    if (be->release) be->release(be, p->owned);
     free(p->prep), free(p->kernel), free(p->bucket_after), free(p);
     return st;
 }
@@ -259,7 +264,9 @@ dt_status dt_program_bind(dt_program *p, dt_store *s, const dt_program_options *
             b.out[j] = n->out[j] >= 0 ? dt_program_address(p, n->out[j]) : NULL;
         if (n->workspace >= 0) b.workspace = dt_program_address(p, n->workspace);
         dt_kernel *k = &p->kernel[p->n_kernel];
+        be->owner = be->release ? &p->owned : NULL;
         dt_status st = be->bind(be, g, i, p->prep[i], &b, k);
+        be->owner = NULL;
         if (st != DT_OK) {
             dt_error_context("%s %s", dt_op_name(n), g->value[n->out[0]].name);
             return st;
@@ -280,6 +287,7 @@ void dt_program_destroy(dt_program *p) {
         if (p->cache && !p->cache_shared) be->free(be, DT_MEM_DEVICE, p->cache);
     }
     dt_graph_destroy(p->graph);
+    if (p->be->release) p->be->release(p->be, p->owned);
     free(p->prep), free(p->kernel), free(p->operand), free(p->bucket_after), free(p);
 }
 

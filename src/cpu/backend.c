@@ -51,12 +51,16 @@ static cpu_backend *cpu(dt_backend *be) {
     return (cpu_backend *)be;
 }
 
-/* Zeroed memory that starts with an owned; freed with the backend. */
+/* Zeroed memory that starts with an owned; freed with the backend, or with what the owner hangs on. */
 static void *own(cpu_backend *be, size_t bytes) {
     owned *o = calloc(1, bytes);
     if (!o) return NULL;
-    o->next = be->first;
-    be->first = o;
+    owned *first = be->base.owner ? *be->base.owner : be->first;
+    o->next = first;
+    if (be->base.owner)
+        *be->base.owner = o;
+    else
+        be->first = o;
     return o;
 }
 
@@ -576,13 +580,18 @@ static double cost(dt_backend *be, const dt_graph *g, const dt_node *node, int32
     return bytes / HOST_BYTES_PER_S;
 }
 
-static void destroy(dt_backend *be) {
-    if (!be) return;
-    for (owned *o = cpu(be)->first, *next; o; o = next) {
+static void release(dt_backend *be, void *first) {
+    (void)be;
+    for (owned *o = first, *next; o; o = next) {
         next = o->next;
         dt_cpu_axis_destroy(o->axis);
         free(o);
     }
+}
+
+static void destroy(dt_backend *be) {
+    if (!be) return;
+    release(be, cpu(be)->first);
     free(be);
 }
 
@@ -593,6 +602,7 @@ dt_status dt_backend_cpu_create(const dt_backend_options *options, dt_backend **
     c->base = (dt_backend){.name = "cpu",
                            .align_bytes = ALIGN_BYTES,
                            .host_threads = dt_cores_share(options->local_world),
+                           .release = release,
                            .alloc = mem_alloc,
                            .free = mem_free,
                            .copy = mem_copy,

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <xxhash.h>
+
 #include "core/call.h"
 #include "core/compile.h"
 #include "core/op.h"
@@ -25,6 +27,9 @@ struct dt_onnx_run {
     dt_vid *output;       /* [n_out]: likewise */
     dt_axis *axis;
     dt_store *store;
+    bool borrowed;   /* the store is options.share's */
+    uint64_t hash;   /* of the weights */
+    int64_t n_state; /* floats of running statistics */
     dt_program *program;
     dt_onnx_run_options options;
     dt_capture *captured; /* the program; NULL: not yet */
@@ -148,32 +153,78 @@ static bool all_baked(const dt_onnx_run *r) {
 
 /* ---- compiling ---- */
 
-static dt_status fill_store(dt_onnx_run *r) {
+/* The file's numbers as the store has them. */
+typedef struct numbers {
+    float *state; /* [n_state floats], by their offsets */
+    void *packed; /* [frozen_bytes] */
+    int64_t n_state;
+    uint64_t hash; /* of both */
+} numbers;
+
+static dt_status gather(const dt_onnx_run *r, numbers *n) {
     const dt_axis *a = r->axis;
+    const dt_graph *g = r->program->graph;
+    dt_status st = DT_OK;
+    for (dt_vid v = 0; v < g->n_value; v++)
+        if (g->value[v].role == DT_ROLE_STATE) n->n_state += dt_value_n_elem(&g->value[v]);
+    float *floats = calloc((size_t)a->n_frozen_elem + 1, sizeof *floats);
+    n->packed = calloc((size_t)a->frozen_bytes + 1, 1);
+    n->state = calloc((size_t)n->n_state + 1, sizeof *n->state);
+    if (!floats || !n->packed || !n->state) st = dt_fail(DT_ERR_MEMORY, "no memory for the weights");
+    int64_t at = 0;
+    for (dt_vid v = 0; v < g->n_value && st == DT_OK; v++) {
+        const dt_value *p = &g->value[v];
+        const size_t bytes = (size_t)dt_value_n_elem(p) * sizeof *floats;
+        const int32_t i = p->role == DT_ROLE_PARAM && p->init_data ? dt_axis_find(a, p->name) : -1;
+        if (i >= 0) memcpy(floats + a->segment[i].offset, p->init_data, bytes);
+        if (p->role != DT_ROLE_STATE) continue;
+        if (p->init_data) memcpy(n->state + at, p->init_data, bytes);
+        at += dt_value_n_elem(p);
+    }
+    if (st == DT_OK) {
+        dt_axis_pack_frozen(a, floats, n->packed);
+        n->hash = XXH3_64bits(n->packed, (size_t)a->frozen_bytes) ^
+                  XXH3_64bits_withSeed(n->state, (size_t)n->n_state * sizeof *n->state, 1);
+    }
+    free(floats);
+    return st;
+}
+
+static dt_status fill_store(dt_onnx_run *r, const numbers *n) {
     const dt_graph *g = r->program->graph;
     dt_store *s = r->store;
     dt_status st = DT_OK;
-    const size_t n_float = (size_t)dt_max_i64(a->n_frozen_elem, s->bytes[DT_ARENA_STATE] / 4) + 1;
-    float *floats = calloc(n_float, sizeof *floats);
-    void *packed = calloc((size_t)a->frozen_bytes + 1, 1);
-    if (!floats || !packed) st = dt_fail(DT_ERR_MEMORY, "no memory for the weights");
+    if (r->axis->frozen_bytes > 0)
+        st = r->be->copy(r->be, s->arena[DT_ARENA_FROZEN], n->packed, r->axis->frozen_bytes, NULL);
+    int64_t at = 0;
     for (dt_vid v = 0; v < g->n_value && st == DT_OK; v++) {
-        const dt_value *p = &g->value[v];
-        const int32_t i = p->role == DT_ROLE_PARAM && p->init_data ? dt_axis_find(a, p->name) : -1;
-        if (i >= 0)
-            memcpy(floats + a->segment[i].offset, p->init_data, (size_t)dt_value_n_elem(p) * sizeof *floats);
+        if (g->value[v].role != DT_ROLE_STATE) continue;
+        for (int32_t i = 0; i < s->n_state && st == DT_OK; i++)
+            if (strcmp(s->state[i].name, g->value[v].name) == 0)
+                st = r->be->copy(r->be, (char *)s->arena[DT_ARENA_STATE] + s->state[i].offset_bytes,
+                                 n->state + at, s->state[i].n_elem * (int64_t)sizeof(float), NULL);
+        at += dt_value_n_elem(&g->value[v]);
     }
-    if (st == DT_OK) dt_axis_pack_frozen(a, floats, packed);
-    if (st == DT_OK && a->frozen_bytes > 0)
-        st = r->be->copy(r->be, s->arena[DT_ARENA_FROZEN], packed, a->frozen_bytes, NULL);
-    for (int32_t i = 0; i < s->n_state && st == DT_OK; i++) {
-        const dt_vid v = dt_graph_find(g, s->state[i].name);
-        if (v >= 0 && g->value[v].init_data)
-            st = r->be->copy(r->be, (char *)s->arena[DT_ARENA_STATE] + s->state[i].offset_bytes,
-                             g->value[v].init_data, s->state[i].n_elem * (int64_t)sizeof(float), NULL);
+    return st == DT_OK ? r->be->stream_sync(r->be, NULL) : st;
+}
+
+/* The other's weights, where they lie the same way and are the same, else an own store. */
+static dt_status take_store(dt_onnx_run *r, const dt_store_options *o) {
+    numbers n = {.hash = 0};
+    const dt_onnx_run *share = r->options.share;
+    dt_status st = gather(r, &n);
+    r->hash = n.hash;
+    if (st == DT_OK && share && share->store && share->hash == r->hash &&
+        share->options.compute == r->options.compute && share->axis->frozen_bytes == r->axis->frozen_bytes &&
+        share->n_state == n.n_state) {
+        r->store = share->store;
+        r->borrowed = true;
+    } else if (st == DT_OK) {
+        st = dt_store_create(r->be, r->axis, r->program->graph, o, &r->store);
+        if (st == DT_OK) st = fill_store(r, &n);
     }
-    if (st == DT_OK) st = r->be->stream_sync(r->be, NULL);
-    free(floats), free(packed);
+    r->n_state = n.n_state;
+    free(n.state), free(n.packed);
     return st;
 }
 
@@ -214,9 +265,14 @@ static dt_status compile(dt_onnx_run *r, dt_graph *g) {
     list_called(r, g);
     r->info.device_bytes =
         dt_store_bytes(r->axis, g, &so) + r->program->plan.act_bytes + r->program->plan.input_bytes;
-    DT_TRY(dt_store_create(r->be, r->axis, g, &so, &r->store));
-    DT_TRY(dt_program_bind(r->program, r->store, NULL));
-    return fill_store(r);
+    DT_TRY(take_store(r, &so));
+    const dt_program *other = r->borrowed ? r->options.share->program : NULL;
+    const bool fits = other && other->plan.act_bytes >= r->program->plan.act_bytes;
+    const dt_program_options po = {.act = fits ? other->act : NULL,
+                                   .act_bytes = fits ? other->plan.act_bytes : 0};
+    if (r->borrowed)
+        r->info.device_bytes = (fits ? 0 : r->program->plan.act_bytes) + r->program->plan.input_bytes;
+    return dt_program_bind(r->program, r->store, &po);
 }
 
 /* Room for the results, and in the file's types. */
@@ -297,7 +353,7 @@ void dt_onnx_run_destroy(dt_onnx_run *r) {
     if (!r) return;
     if (r->captured) r->be->capture_free(r->be, r->captured);
     dt_program_destroy(r->program);
-    dt_store_destroy(r->store);
+    if (!r->borrowed) dt_store_destroy(r->store);
     dt_axis_destroy(r->axis);
     dt_onnx_eval_destroy(r->eval);
     for (int32_t i = 0; r->baked && i < r->m->graph.n_in; i++) free(r->baked[i]);

@@ -153,6 +153,10 @@ struct dt_backend {
     /* Seconds that these nodes take, one after the other. They are nodes of g, or such as a pass would put
      * there: with values of g. INFINITY where there is no kernel for one of them, or none worth having. */
     double (*cost)(dt_backend *be, const dt_graph *g, const dt_node *node, int32_t n);
+    /* Where what prepare and bind make is hung, by who frees it with `release` before the backend; NULL: it lives as long as
+     * the backend. `release` is NULL on a backend that frees nothing before its end. */
+    void **owner;
+    void (*release)(dt_backend *be, void *owned);
     dt_status (*prepare)(dt_backend *be, const dt_graph *g, dt_nid node, dt_prep **out,
                          int64_t *workspace_bytes);
     dt_status (*bind)(dt_backend *be, const dt_graph *g, dt_nid node, dt_prep *prep, const dt_binding *b,

@@ -9,6 +9,9 @@
  * DT_ERR_USAGE: the path is empty. */
 dt_status dt_dir_create(const char *path);
 
+/* Removes a directory with all that is in it, as far as that can be; links are removed, not followed. */
+void dt_dir_remove(const char *path);
+
 /* Makes names in a directory durable. File systems that cannot (some on networks and in user space) are taken
  * at their word: that is no error. DT_ERR_IO otherwise. */
 dt_status dt_dir_sync(const char *path);

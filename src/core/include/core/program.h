@@ -59,6 +59,8 @@ int64_t dt_store_bytes(const dt_axis *axis, const dt_graph *g, const dt_store_op
 typedef struct dt_program {
     dt_graph *graph; /* owned */
     dt_plan plan;
+    dt_backend *be;
+    void *owned;    /* the backend's, of this program */
     dt_prep **prep; /* the backend's choice per node */
     dt_kernel *kernel;
     int32_t n_kernel;

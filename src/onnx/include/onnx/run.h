@@ -20,6 +20,9 @@ typedef struct dt_onnx_run_options {
     bool plain; /* no fusions, and kernel by kernel */
     dt_dtype
         compute; /* F32, F16 or BF16: of weights and of what is computed; inputs and outputs stay as the file has them */
+    /* Of the same model on the same device; outlives it. Its weights, and where it is large enough its memory for what is
+     * computed, are used, as far as they are the same: then not both at a time. NULL: nobody's. */
+    dt_onnx_run *share;
 } dt_onnx_run_options;
 
 /* For these inputs, one for each of graph.in: their types and shapes count, and values from which shapes follow. `be` and

@@ -16,8 +16,8 @@ typedef struct dt_serve_request dt_serve_request; /* accepted, reference counted
 extern const char *const dt_level_names[]; /* NULL-terminated, by number */
 
 typedef struct dt_serve_engine_options {
-    dt_backend *be;           /* of models that do not ask for another; borrowed */
-    int32_t workers;          /* threads that run batches; 0: 1 for each device */
+    dt_backend *be;  /* of models that do not ask for another; borrowed */
+    int32_t workers; /* threads that put batches together and run them; 0: 2. The device runs one at a time */
     const char *affinity;     /* "0-3,8" of the allowed mask; NULL: the mask */
     int64_t memory_cap_bytes; /* weights and programs of all models; 0: none */
     int64_t queue_limit;      /* requests that wait, of all models; 0: 1024 */
@@ -28,7 +28,8 @@ typedef struct dt_serve_model_options {
     int64_t version;  /* 0: 1 */
     const char *
         network; /* of a file of weights alone: a network of dtrain by name (`dtrain models`); NULL: the file says */
-    const char *config; /* or a configuration of one; NULL */
+    const char *
+        config; /* of a file of weights alone: the configuration (TOML) of their network; NULL: the file says */
     dt_level level;
     dt_weights_form weights;
     int64_t max_batch;    /* rows at once; 0: 32, or 1 where the file fixes the first dimension */
@@ -64,7 +65,8 @@ typedef struct dt_serve_io {
 typedef struct dt_serve_model_info {
     const char *name, *format, *path; /* of the model's */
     int64_t version, max_batch;
-    bool batched; /* rows of different requests may run together */
+    bool batched;    /* rows of different requests may run together */
+    bool one_bucket; /* every run has max_batch rows: with fewer, results would have other bits */
     dt_level level;
     dt_weights_form weights;
     int32_t n_in, n_out;
@@ -80,7 +82,8 @@ typedef struct dt_serve_times {
     int64_t batch;                                     /* rows that ran together */
 } dt_serve_times;
 
-/* status and out as dt_serve_wait gives them; exactly once for each accepted request, from a worker's thread. */
+/* status as dt_serve_wait gives it, error "" where that is DT_OK; exactly once for each accepted request, from the thread of a worker, or
+ * of who cancels or drains. */
 typedef void dt_serve_done(void *arg, dt_serve_request *r, dt_status status, const char *error);
 
 typedef struct dt_serve_submit_options {

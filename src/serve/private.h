@@ -1,0 +1,98 @@
+/* What the files of this room share. One lock, the engine's, guards all that changes but what a running batch owns. */
+#ifndef DT_SERVE_PRIVATE_H
+#define DT_SERVE_PRIVATE_H
+
+#include <pthread.h>
+
+#include "histogram.h"
+#include "onnx/run.h"
+#include "serve/engine.h"
+
+enum { DT_SERVE_ERROR_MAX = 1024, DT_SERVE_PROGRAMS_MAX = 16 };
+
+typedef enum dt_serve_state { DT_SERVE_WAITING = 0, DT_SERVE_RUNNING, DT_SERVE_ANSWERED } dt_serve_state;
+
+struct dt_serve_request {
+    dt_serve_model *model; /* held */
+    dt_serve_request *next;
+    int32_t refs;
+    dt_serve_state state;
+    dt_serve_submit_options how;
+    dt_host_tensor *in, *out; /* [n_in] the caller's data; [n_out] own data */
+    int64_t rows;
+    int64_t submitted_ns, deadline_ns; /* CLOCK_MONOTONIC; 0: none */
+    dt_serve_times times;
+    dt_status status;
+    char error[DT_SERVE_ERROR_MAX];
+    pthread_cond_t answered;
+};
+
+typedef struct dt_serve_counts {
+    dt_serve_stats sums; /* without latency */
+    dt_histogram latency;
+} dt_serve_counts;
+
+/* A program for given shapes. */
+typedef struct dt_serve_program {
+    dt_host_tensor *in; /* [n_in] types and shapes */
+    dt_onnx_run *run;
+    int64_t used; /* when, by the model's count */
+    int64_t bytes;
+} dt_serve_program;
+
+struct dt_serve_model {
+    dt_serve_engine *engine;
+    dt_serve_model *next;
+    int32_t refs;
+    dt_serve_model_options options;
+    dt_serve_model_info info;
+    char *name, *path;
+    dt_onnx_model *m;
+    dt_dtype compute;
+    dt_serve_request *first[DT_SERVE_PRIORITIES], *last[DT_SERVE_PRIORITIES];
+    int64_t n_waiting, rows_waiting;
+    bool busy; /* a worker has a batch of it, and with that what follows */
+    dt_serve_program program[DT_SERVE_PROGRAMS_MAX]; /* the first has the weights, and stays */
+    int32_t n_program;
+    int64_t n_used;
+    dt_host_tensor *staged; /* [n_in] rows of a batch, side by side */
+    int64_t *staged_bytes;  /* [n_in] room there */
+    dt_host_tensor *result; /* [n_out] of a run */
+    dt_serve_counts counts;
+};
+
+struct dt_serve_engine {
+    dt_serve_engine_options options;
+    pthread_mutex_t lock;
+    pthread_mutex_t device; /* held while a program is compiled or runs */
+    pthread_cond_t work, idle;
+    pthread_t *worker;
+    int32_t n_worker;
+    int32_t refs; /* the caller's, and one for each model */
+    bool draining, stop;
+    dt_serve_model *models;
+    int64_t n_waiting, n_running, model_bytes;
+    dt_serve_counts counts;
+};
+
+int64_t dt_serve_now_ns(void);
+
+/* network.c: any file as a model of ONNX. */
+dt_status dt_serve_network(const char *path, const dt_serve_model_options *o, dt_onnx_model **out);
+
+/* program.c: the model's programs; only by who has made it busy. */
+dt_status dt_serve_program_get(dt_serve_model *m, const dt_host_tensor *in, dt_serve_program **out);
+void dt_serve_programs_free(dt_serve_model *m);
+/* Fills in what the info says of batches and of the level, and compiles what is to be warm. */
+dt_status dt_serve_model_probe(dt_serve_model *m);
+/* Rows that a run of so many has. */
+int64_t dt_serve_bucket(const dt_serve_model *m, int64_t rows);
+
+/* batch.c: runs these requests, which have the same shapes but for rows, and sets their status, results and times. */
+void dt_serve_batch_run(dt_serve_model *m, dt_serve_request *const *r, int32_t n);
+
+/* With the lock held. */
+void dt_serve_model_unref(dt_serve_model *m);
+void dt_serve_engine_unref(dt_serve_engine *e); /* unlocks it */
+
+#endif
