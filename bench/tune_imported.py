@@ -35,7 +35,6 @@ NETWORKS = {
     "regnet_y_400mf": ("torchvision", 28, {}),
     "ghostnet_100": ("timm", 28, {}),
     "vit_tiny_patch16_224": ("timm", 28, {"img_size": 28, "patch_size": 7}),
-    "mixer_s32_224": ("timm", 28, {"img_size": 28, "patch_size": 7}),
     "regnetx_002": ("timm", 28, {}),
     "fbnetc_100": ("timm", 28, {}),
 }
