@@ -648,10 +648,15 @@ typedef struct dt_model_add_options {
     int64_t widths[16]; /* mlp, autoencoders: of hidden layers; all 0: as published */
     int64_t
         vocab; /* of text with classes (lstm_classifier, bert): tokens there are; of language models: outputs */
+    const char *path; /* "file": where it is; the text is copied */
+    bool new_head;    /* "file": its last layer is drawn anew, of `outputs` */
 } dt_model_add_options;
 /* The network that `dtrain models` calls so, from x on: images [H, W, C], or steps of tokens [T], whole numbers. Gives
  * [outputs], of a language model [T, outputs], of an autoencoder [1], how far it misses x. Parameters have the names and
- * shapes of the network's reference, such as torchvision's, so a network can hold one of a family. */
+ * shapes of the network's reference, such as torchvision's, so a network can hold one of a family. "file": the network of an
+ * ONNX, Keras or TensorFlow file, to be trained further: its first input is x (images stay [H, W, C], whatever the file
+ * wants), others are inputs of the network of their names; it begins with the weights that the file has, and gives its
+ * first output, of `outputs` numbers, without a softmax at the end. */
 DT_API dt_var dt_model(const char *name, dt_var x, dt_model_add_options options);
 
 /* Shape of a row of x; {0} of DT_NO_VAR. */

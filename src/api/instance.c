@@ -18,6 +18,8 @@ static dt_status copy_values(const dt_graph *from, int64_t rows, dt_graph *to, d
         new->fan_in = old->fan_in;
         new->fan_out = old->fan_out;
         new->init_std = old->init_std;
+        new->init_data = old->init_data; /* of the network, which outlives its copies */
+        new->constant = old->constant;
         new->zero_row = old->zero_row;
         new->decay = old->decay;
         new->stored_c = old->stored_c;

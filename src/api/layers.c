@@ -616,6 +616,17 @@ static dt_status take_model(const dt_model_row *model, const dt_model_add_option
         out->task = dt_task_named(o->vocab > 0 ? "classify" : model->task);
         out->vocab = o->vocab > 0 ? o->vocab : dt_task_of(out)->classes ? 0 : o->outputs;
     }
+    const bool in_file = strcmp(out->name, "file") == 0;
+    if (in_file != (o->path && o->path[0]))
+        return dt_fail(DT_ERR_CONFIG,
+                       in_file ? "dt_model: set path to the file that holds the network"
+                               : "dt_model: path is of \"file\", not of %s",
+                       out->name);
+    if (o->new_head && !in_file)
+        return dt_fail(DT_ERR_CONFIG, "dt_model: new_head is of \"file\": all of %s is drawn", out->name);
+    if (in_file && snprintf(out->path, sizeof out->path, "%s", o->path) >= (int)sizeof out->path)
+        return dt_fail(DT_ERR_CONFIG, "dt_model: path is longer than %d characters", DT_KEY_STRING_MAX - 1);
+    if (o->new_head) out->init.head = DT_INIT_HEAD_NEW;
     out->small_stem = o->small_stem;
     out->pool = o->mean_pool ? DT_POOL_MEAN : DT_POOL_TOKEN;
     out->patch = o->patch;

@@ -259,7 +259,9 @@ dt_status dt_net_compile(dt_net *net) {
     if (net->engine) return DT_OK;
     DT_TRY(dt_net_meet_built(net, compile_alone(net)));
     if (!net->comm) DT_TRY(dt_run_choose_comm(net->run, net->be, &net->comm));
-    const dt_status st = dt_net_all(net, make_engine(net));
+    int32_t n_given; /* weights of networks in files */
+    dt_status st = dt_net_all(net, make_engine(net));
+    if (st == DT_OK) st = dt_net_all(net, dt_engine_begin_given(net->engine, &n_given));
     if (st == DT_OK) {
         net->number = ++net->run->n_compiled;
         return DT_OK;

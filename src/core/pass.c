@@ -47,7 +47,7 @@ dt_status dt_pass_fuse_bn_act(dt_graph *g) {
         const dt_nid i_add = dt_pass_sum(g, x);
         const dt_node *add = i_add >= 0 ? &g->node[i_add] : NULL;
         dt_vid residual = -1;
-        if (dt_graph_use_count(g, x) != 1) continue;
+        if ((!bn && !add) || dt_graph_use_count(g, x) != 1) continue; /* counting reads all nodes */
         if (add) {
             /* Either operand may be the normalised one; the later one keeps the order of nodes valid. */
             for (int32_t k = 0; k < 2 && !bn; k++) {

@@ -13,7 +13,7 @@
 static const dt_tensor_reader reader_table[] = {
     {"safetensors", dt_safetensors_knows, dt_safetensors_read},
     {"PyTorch", dt_torch_knows, dt_torch_read},
-    {"PyTorch", dt_torch_knows_old, dt_torch_refuse_old},
+    {"PyTorch", dt_torch_knows_old, dt_torch_read_old},
     {"ONNX", dt_onnx_knows_bytes, dt_onnx_list_tensors},
     {"safetensors", dt_safetensors_knows_index, dt_safetensors_read_index},
 };

@@ -26,7 +26,7 @@ dt_status dt_safetensors_read_index(dt_tensors *t, const char *path, const dt_ma
 bool dt_torch_knows(const dt_mapped_file *f);
 dt_status dt_torch_read(dt_tensors *t, const char *path, const dt_mapped_file *f);
 bool dt_torch_knows_old(const dt_mapped_file *f);
-dt_status dt_torch_refuse_old(dt_tensors *t, const char *path, const dt_mapped_file *f);
+dt_status dt_torch_read_old(dt_tensors *t, const char *path, const dt_mapped_file *f);
 
 /* A model whose initializers are listed; onnx_read.c and onnx_list.c. */
 bool dt_onnx_knows_bytes(const dt_mapped_file *f);

@@ -1,6 +1,7 @@
-/* state_dicts of PyTorch: a zip file with a pickle that names storages. The pickle is read by a machine that knows tuples,
- * lists, dictionaries, texts and numbers, and the few names that tensors are made of; it calls nothing, imports nothing,
- * and an instruction or a name that it does not know ends it. */
+/* state_dicts of PyTorch: a zip file with a pickle that names storages, or, before 1.6, pickles in a row and the storages
+ * behind them. A pickle is read by a machine that knows tuples, lists, dictionaries, texts and numbers, and the few names
+ * that tensors are made of; it calls nothing, imports nothing, and an instruction or a name that it does not know ends
+ * it. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -76,6 +77,12 @@ static const name_row name_table[] = {
 };
 enum { N_NAME = sizeof name_table / sizeof name_table[0] };
 
+/* The storages that a pickle of the old form asks for, in no order and some of them often. */
+typedef struct storage_list {
+    dt_zip_stored *item; /* n_bytes: of one number */
+    int64_t n, room;
+} storage_list;
+
 typedef struct machine {
     const uint8_t *start, *at, *end;
     value *stack, *memo;
@@ -88,6 +95,8 @@ typedef struct machine {
     size_t n_prefix;
     int64_t n_member;
     const dt_zip_stored *member;
+    bool old;           /* the form before 1.6: members are called by the keys alone */
+    storage_list *list; /* of the old form's first reading: filled, and no numbers are there yet */
     dt_tensors *t;
 } machine;
 
@@ -233,26 +242,58 @@ static dt_status global(machine *m) {
                    shown);
 }
 
-/* ("storage", type, key, place, elements) */
+/* Only a part of a storage: (key of the part, its first number, how many), in files of the old form. */
+static dt_status take_part(const machine *m, value part, int64_t size, dt_file_tensor *storage) {
+    if (part.kind == NONE) return DT_OK;
+    const value *v = part.kind == SEQUENCE && part.of->n == 3 ? part.of->item : NULL;
+    if (!v || v[1].kind != INT || v[2].kind != INT || v[1].i < 0 || v[2].i < 0 || v[1].i > storage->n_elem ||
+        v[2].i > storage->n_elem - v[1].i)
+        return fail(m, "a part of a storage that is not in it");
+    if (storage->data) storage->data = (const uint8_t *)storage->data + v[1].i * size;
+    storage->n_elem = v[2].i;
+    return DT_OK;
+}
+
+static const dt_zip_stored *find_storage(const machine *m, value key) {
+    char name[512];
+    if (m->old) return dt_zip_stored_find(m->n_member, m->member, key.s, (size_t)key.i);
+    const int n =
+        snprintf(name, sizeof name, "%.*sdata/%.*s", (int)m->n_prefix, m->prefix, (int)key.i, key.s);
+    return dt_zip_stored_find(m->n_member, m->member, name, (size_t)n);
+}
+
+static dt_status note_storage(storage_list *list, value key, int64_t size) {
+    void *item = list->item;
+    DT_TRY(grow(&item, list->n, &list->room, sizeof *list->item));
+    list->item = item;
+    list->item[list->n++] = (dt_zip_stored){.name = key.s, .n_name = (int32_t)key.i, .n_bytes = size};
+    return DT_OK;
+}
+
+/* ("storage", type, key, place, elements), and of the old form a part */
 static dt_status make_storage(machine *m) {
     value id;
-    char name[512];
     object *o;
     DT_TRY(pop(m, &id));
     const value *v = id.kind == SEQUENCE && id.of->n >= 5 ? id.of->item : NULL;
     if (!v || !is_text(v[0], "storage") || v[1].kind != NAME || name_table[v[1].i].means != IS_STORAGE ||
         v[2].kind != TEXT || v[4].kind != INT || v[4].i < 0 || v[2].i > 64 || m->n_prefix > 400)
         return fail(m, "a reference that is not to a storage");
-    const int n =
-        snprintf(name, sizeof name, "%.*sdata/%.*s", (int)m->n_prefix, m->prefix, (int)v[2].i, v[2].s);
-    const dt_zip_stored *member = dt_zip_stored_find(m->n_member, m->member, name, (size_t)n);
-    if (!member || member->packed) return fail(m, "a storage that is not in the file, or not as it is");
-    DT_TRY(push_object(m, STORAGE, &o));
-    int64_t n_elem, n_bytes;
-    o->tensor = (dt_file_tensor){.type = name_table[v[1].i].type, .n_elem = v[4].i, .data = member->data};
-    if (!dt_file_tensor_size(o->tensor.type, 1, &v[4].i, &n_elem, &n_bytes) || n_bytes > member->n_bytes)
+    const dt_tensor_type type = name_table[v[1].i].type;
+    const int64_t one = 1;
+    int64_t n_elem, size, n_bytes;
+    if (!dt_file_tensor_size(type, 1, &one, &n_elem, &size) ||
+        !dt_file_tensor_size(type, 1, &v[4].i, &n_elem, &n_bytes))
         return fail(m, "a storage of more numbers than the file has of it");
-    return DT_OK;
+    const dt_zip_stored *member = m->list ? NULL : find_storage(m, v[2]);
+    if (m->list) DT_TRY(note_storage(m->list, v[2], size));
+    if (!m->list && (!member || member->packed))
+        return fail(m, "a storage that is not in the file, or not as it is");
+    if (member && n_bytes > member->n_bytes)
+        return fail(m, "a storage of more numbers than the file has of it");
+    DT_TRY(push_object(m, STORAGE, &o));
+    o->tensor = (dt_file_tensor){.type = type, .n_elem = n_elem, .data = member ? member->data : NULL};
+    return m->old && id.of->n >= 6 ? take_part(m, id.of->item[5], size, &o->tensor) : DT_OK;
 }
 
 static bool get_dims(value v, int32_t *n, int64_t dim[DT_MAX_DIM]) {
@@ -309,7 +350,7 @@ static dt_status make_tensor(machine *m, const object *args) {
     }
     if (t.n_elem > 0 && last >= storage->tensor.n_elem)
         return fail(m, "a tensor that reaches beyond its storage");
-    if (t.n_elem == 0)
+    if (t.n_elem == 0 || m->list)
         t.data = storage->tensor.data;
     else if (apart)
         DT_TRY(gather(m, storage, v[1].i, stride, &t));
@@ -595,16 +636,111 @@ dt_status dt_torch_read(dt_tensors *t, const char *path, const dt_mapped_file *f
 }
 
 /* The form before 1.6: pickles one after another, the first of a magic number. */
+static const uint8_t magic_pickle[] = {0x80, 2,    0x8a, 10,   0x6c, 0xfc, 0x9c, 0x46,
+                                       0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, '.'};
+
 bool dt_torch_knows_old(const dt_mapped_file *f) {
-    static const uint8_t head[] = {0x80, 2,    0x8a, 10,   0x6c, 0xfc, 0x9c,
-                                   0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19};
-    return f->n_bytes > (int64_t)sizeof head && memcmp(f->byte, head, sizeof head) == 0;
+    return f->n_bytes > (int64_t)sizeof magic_pickle &&
+           memcmp(f->byte, magic_pickle, sizeof magic_pickle) == 0;
 }
 
-dt_status dt_torch_refuse_old(dt_tensors *t, const char *path, const dt_mapped_file *f) {
-    (void)t, (void)path, (void)f;
-    return dt_fail(
-        DT_ERR_DATA,
-        "written by PyTorch before 1.6, or with _use_new_zipfile_serialization = False: load it there and "
-        "save it again, torch.save(torch.load(...), ...)");
+/* The next of the pickles in a row, by a machine of its own; *end: where it ends. */
+static dt_status read_pickle(machine *m, const dt_mapped_file *f, const uint8_t **end, value *out) {
+    m->start = f->byte, m->at = *end, m->end = f->byte + f->n_bytes;
+    const dt_status st = run(m, out);
+    *end = m->at;
+    return st;
+}
+
+/* What says how the file was written: the version of its form, and the machine. */
+static dt_status read_head(const dt_mapped_file *f, const uint8_t **end) {
+    machine m = {.start = NULL};
+    value v;
+    dt_status st = read_pickle(&m, f, end, &v);
+    if (st == DT_OK && (v.kind != INT || v.i != 1001))
+        st = dt_fail(DT_ERR_DATA, "a version of PyTorch's old form other than 1001");
+    free_machine(&m);
+    DT_TRY(st);
+    m = (machine){.start = NULL};
+    st = read_pickle(&m, f, end, &v);
+    for (int64_t i = 0; st == DT_OK && v.kind == DICT && i + 1 < v.of->n; i += 2)
+        if (is_text(v.of->item[i], "little_endian") && v.of->item[i + 1].kind == INT && !v.of->item[i + 1].i)
+            st = dt_fail(DT_ERR_DATA, "written on a machine with the other order of bytes");
+    free_machine(&m);
+    return st;
+}
+
+/* Each storage once, ascending by key. */
+static dt_status sort_storages(storage_list *list) {
+    int64_t n = 0;
+    if (list->n > 0) qsort(list->item, (size_t)list->n, sizeof *list->item, dt_zip_stored_by_name);
+    for (int64_t i = 0; i < list->n; i++) {
+        if (n > 0 && dt_zip_stored_by_name(&list->item[n - 1], &list->item[i]) == 0) {
+            if (list->item[n - 1].n_bytes != list->item[i].n_bytes)
+                return dt_fail(DT_ERR_DATA, "a storage with numbers of two sizes");
+            continue;
+        }
+        list->item[n++] = list->item[i];
+    }
+    list->n = n;
+    return DT_OK;
+}
+
+/* The storages behind the last pickle, each its number of numbers and they, in the order of the keys. */
+static dt_status place_storages(machine *m, value keys, storage_list *list) {
+    if (keys.kind != SEQUENCE) return fail(m, "no list of storages");
+    for (int64_t i = 0; i < keys.of->n; i++) {
+        const value key = keys.of->item[i];
+        uint64_t n_elem = 0;
+        if (key.kind != TEXT || key.i > 64) return fail(m, "a storage that has no key");
+        const dt_zip_stored wanted = {.name = key.s, .n_name = (int32_t)key.i};
+        dt_zip_stored *s =
+            list->n > 0 ? bsearch(&wanted, list->item, (size_t)list->n, sizeof *s, dt_zip_stored_by_name)
+                        : NULL;
+        if (!s) return fail(m, "a storage of which no tensor is made");
+        if (s->data) return fail(m, "a storage that is there twice");
+        DT_TRY(number(m, 8, &n_elem));
+        const uint64_t left = (uint64_t)(m->end - m->at), size = (uint64_t)s->n_bytes;
+        if (n_elem > left / size) return fail(m, "a storage that the file ends in");
+        s->data = m->at;
+        s->n_bytes = (int64_t)(n_elem * size);
+        m->at += n_elem * size;
+    }
+    for (int64_t i = 0; i < list->n; i++)
+        if (!list->item[i].data) return fail(m, "a storage that is not in the file, or not as it is");
+    return DT_OK;
+}
+
+/* The object's pickle comes before the storages, whose sizes only it tells: it is read once for these, and once more
+ * when they have their places. */
+static dt_status read_rows(dt_tensors *t, const dt_mapped_file *f, storage_list *list) {
+    const uint8_t *end = f->byte + sizeof magic_pickle;
+    value v, state;
+    DT_TRY(read_head(f, &end));
+    const uint8_t *const object_at = end;
+    machine m = {.old = true, .list = list, .gather_bytes = f->n_bytes, .t = t};
+    dt_status st = read_pickle(&m, f, &end, &v);
+    free_machine(&m);
+    DT_TRY(st);
+    DT_TRY(sort_storages(list));
+    m = (machine){.start = NULL};
+    st = read_pickle(&m, f, &end, &v);
+    if (st == DT_OK) st = place_storages(&m, v, list);
+    free_machine(&m);
+    DT_TRY(st);
+    m = (machine){.old = true, .n_member = list->n, .member = list->item, .gather_bytes = f->n_bytes, .t = t};
+    end = object_at;
+    st = read_pickle(&m, f, &end, &v);
+    if (st == DT_OK) st = find_state(v, &state);
+    if (st == DT_OK) st = take_state(&m, state);
+    free_machine(&m);
+    return st;
+}
+
+dt_status dt_torch_read_old(dt_tensors *t, const char *path, const dt_mapped_file *f) {
+    (void)path;
+    storage_list list = {.n = 0};
+    const dt_status st = read_rows(t, f, &list);
+    free(list.item);
+    return st;
 }

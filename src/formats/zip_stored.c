@@ -96,7 +96,7 @@ static dt_status read_entry(const dt_mapped_file *f, const uint8_t *p, uint64_t 
     return DT_OK;
 }
 
-static int by_name(const void *a, const void *b) {
+int dt_zip_stored_by_name(const void *a, const void *b) {
     const dt_zip_stored *x = a, *y = b;
     const int32_t n = x->n_name < y->n_name ? x->n_name : y->n_name;
     const int c = memcmp(x->name, y->name, (size_t)n);
@@ -114,9 +114,9 @@ static dt_status check_apart(int64_t n, dt_zip_stored *m) {
     for (int64_t i = 1; i < n; i++)
         if (m[i].data - LOCAL_BYTES - m[i].n_name < m[i - 1].data + m[i - 1].n_bytes)
             return dt_fail(DT_ERR_DATA, "members of the zip file overlap");
-    qsort(m, (size_t)n, sizeof *m, by_name);
+    qsort(m, (size_t)n, sizeof *m, dt_zip_stored_by_name);
     for (int64_t i = 1; i < n; i++)
-        if (by_name(&m[i], &m[i - 1]) == 0)
+        if (dt_zip_stored_by_name(&m[i], &m[i - 1]) == 0)
             return dt_fail(DT_ERR_DATA, "two members of the zip file have one name");
     return DT_OK;
 }
@@ -144,5 +144,5 @@ dt_status dt_zip_stored_list(const dt_mapped_file *f, int64_t *n, dt_zip_stored 
 const dt_zip_stored *dt_zip_stored_find(int64_t n, const dt_zip_stored *member, const char *name,
                                         size_t n_name) {
     const dt_zip_stored key = {.name = name, .n_name = (int32_t)n_name};
-    return n > 0 ? bsearch(&key, member, (size_t)n, sizeof *member, by_name) : NULL;
+    return n > 0 ? bsearch(&key, member, (size_t)n, sizeof *member, dt_zip_stored_by_name) : NULL;
 }

@@ -111,13 +111,14 @@ dt_vid dt_model_add_to(dt_builder *b, const dt_model_options *o, dt_vid x, int64
     b->status = dt_model_get(o->name, &row);
     if (b->status != DT_OK) return -1;
     const dt_value *v = &b->g->value[x];
-    const bool tokens = row->reads == DT_READS_TOKENS, minimizes = strcmp(row->task, "minimize") == 0;
-    if (row->input == 0)
+    const bool tokens = row->reads == DT_READS_TOKENS, in_file = o->path[0] != '\0',
+               minimizes = strcmp(row->task, "minimize") == 0;
+    if (row->input == 0 && !in_file)
         b->status = dt_fail(DT_ERR_CONFIG, "it is no network by itself");
     else if (tokens && (v->dtype != DT_DTYPE_I32 || v->ndim != 2))
         b->status = dt_fail(DT_ERR_CONFIG, "it reads tokens, i32 [rows, steps], and %s is %s", v->name,
                             dt_value_shape_text(v));
-    else if (!tokens && v->dtype != b->g->compute)
+    else if (!tokens && !in_file && v->dtype != b->g->compute)
         b->status = dt_fail(DT_ERR_CONFIG, "it reads images or rows of numbers, and %s is %s", v->name,
                             dt_value_shape_text(v));
     else if (!minimizes && outputs < 1)

@@ -14,6 +14,7 @@ typedef struct file_net {
     dt_onnx_bound *in;
     dt_vid image;
     bool image_taken;
+    dt_vid only; /* what its first input reads, where a program says so; -1 */
 } file_net;
 
 static void drop_model(void *m) {
@@ -59,17 +60,25 @@ static void bind_image(file_net *n, const dt_onnx_value_info *info, dt_onnx_boun
     check_dims(n, info, &in->t, "data.train");
 }
 
-static void bind_field(file_net *n, const dt_onnx_value_info *info, const char *field, dt_onnx_bound *in) {
-    dt_builder *b = n->b;
-    const bool whole = is_whole(info->type);
-    in->value = whole ? dt_build_input_as(b, field, DT_DTYPE_I32) : dt_build_input(b, field);
-    if (in->value < 0) return;
-    const dt_value *x = &b->g->value[in->value];
+static void bind_value(file_net *n, const dt_onnx_value_info *info, dt_vid v, const char *what,
+                       dt_onnx_bound *in) {
+    const dt_value *x = &n->b->g->value[v];
+    const bool whole = x->dtype == DT_DTYPE_I32;
+    if (whole != is_whole(info->type))
+        n->b->status = dt_fail(DT_ERR_CONFIG, "its input %s is %s, and %s is %s", info->name,
+                               dt_tensor_type_name(info->type), what, dt_value_shape_text(x));
+    in->value = v;
     in->t = (dt_host_tensor){.type = whole ? info->type : DT_TENSOR_F32, .ndim = x->ndim};
     memcpy(in->t.dim, x->dim, sizeof in->t.dim);
     if (x->ndim == 1 && info->ndim == 2) in->t.ndim = 2, in->t.dim[1] = 1; /* a number a row */
     if (x->ndim == 2 && x->dim[1] == 1 && info->ndim == 1) in->t.ndim = 1;
-    check_dims(n, info, &in->t, field);
+    if (n->b->status == DT_OK) check_dims(n, info, &in->t, what);
+}
+
+static void bind_field(file_net *n, const dt_onnx_value_info *info, const char *field, dt_onnx_bound *in) {
+    const dt_vid v =
+        is_whole(info->type) ? dt_build_input_as(n->b, field, DT_DTYPE_I32) : dt_build_input(n->b, field);
+    if (v >= 0) bind_value(n, info, v, field, in);
 }
 
 /* What packed text has none of: every place counts, all are of one segment, and places count from 0. */
@@ -133,7 +142,9 @@ static void bind_inputs(file_net *n) {
     }
     for (int32_t i = 0; i < n->graph->n_in && n->b->status == DT_OK; i++) {
         const dt_onnx_value_info *info = &n->graph->in[i];
-        if (n->image >= 0 && !n->image_taken && is_float(info->type))
+        if (i == 0 && n->only >= 0)
+            bind_value(n, info, n->only, "what it is given", &n->in[i]);
+        else if (n->image >= 0 && !n->image_taken && is_float(info->type))
             bind_image(n, info, &n->in[i]);
         else if (n->image < 0 && dt_build_field(n->b, info->name))
             bind_field(n, info, info->name, &n->in[i]);
@@ -189,7 +200,8 @@ static dt_vid take_output(file_net *n, const dt_onnx_made *made, int64_t outputs
 
 dt_vid dt_net_file(dt_builder *b, dt_vid x, int64_t outputs, const dt_model_options *o, const void *shape) {
     dt_onnx_model *m;
-    file_net n = {.b = b, .o = o, .image = x};
+    const bool image = x >= 0 && b->g->value[x].ndim == 4;
+    file_net n = {.b = b, .o = o, .image = image ? x : -1, .only = x >= 0 && !image ? x : -1};
     (void)shape;
     if (!o->path[0]) b->status = dt_fail(DT_ERR_CONFIG, "set model.path to the file that holds the network");
     if (b->status == DT_OK) b->status = dt_network_read(o->path, &m);

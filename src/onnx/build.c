@@ -7,10 +7,11 @@
 #include <string.h>
 
 #include "core/text.h"
+#include "core/quota.h"
 #include "lower.h"
 
 enum { BODIES = 16 };
-#define BUDGET ((int64_t)4 << 30)
+#define BUDGET dt_memory_part((int64_t)4 << 30, 0.5)
 
 dt_dtype dt_onnx_dtype(dt_tensor_type type) {
     switch (type) {

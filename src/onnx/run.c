@@ -10,9 +10,10 @@
 #include "core/call.h"
 #include "core/compile.h"
 #include "core/op.h"
+#include "core/quota.h"
 #include "onnx/build.h"
 
-#define BUDGET ((int64_t)16 << 30)
+#define BUDGET dt_memory_part((int64_t)16 << 30, 0.5)
 
 struct dt_onnx_run {
     dt_backend *be;

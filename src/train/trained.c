@@ -53,6 +53,7 @@ dt_status dt_trained_load(const dt_config *c, dt_comm *mpi, const dt_sink *sink,
         if (st == DT_ERR_DATA) st = DT_ERR_CHECKPOINT;
     }
     if (st == DT_OK) st = check_adapters(c, out->ckpt);
+    if (st == DT_OK) st = dt_trainer_same_file(out->ckpt, c);
     return dt_comm_agree(mpi, st);
 }
 
@@ -148,7 +149,6 @@ static dt_status check_network(const dt_trained *t, const dt_session *s) {
 
 dt_status dt_trained_apply(const dt_trained *t, dt_session *s) {
     DT_TRY(dt_comm_agree(s->mpi, dt_engine_load(s->engine, t->ckpt)));
-    DT_TRY(dt_comm_agree(s->mpi, dt_trainer_same_file(t->ckpt, s->config)));
     DT_TRY(dt_comm_agree(s->mpi, check_network(t, s)));
     DT_TRY(dt_comm_agree(s->mpi, dt_trainer_same_classes(t->ckpt, s)));
     if (s->mpi->rank == 0 && !s->inputs && t->ckpt->meta.classes_xxh3 && !s->classes_xxh3)

@@ -365,6 +365,16 @@ static dt_status is_untrained(const dt_config *c, dt_comm *mpi, bool *out) {
     return DT_OK;
 }
 
+/* A score of what is no number is none. */
+static dt_status check_score(const dt_eval_result *r, const char *whose) {
+    char loss[DT_LOSS_TEXT];
+    if (isfinite(r->score.loss)) return DT_OK;
+    return dt_fail(DT_ERR_NONFINITE,
+                   "%s: the loss of the evaluation is %s: weights or images beyond the numbers of "
+                   "train.precision",
+                   whose, dt_loss_text(r->score.loss, loss));
+}
+
 /* The weights of the file as they are. */
 static dt_status evaluate_file(const dt_config *c, dt_comm *mpi, const dt_sink *sink) {
     dt_session s;
@@ -388,6 +398,7 @@ static dt_status evaluate_file(const dt_config *c, dt_comm *mpi, const dt_sink *
                 dt_count_text(r.n_samples, "sample").s,
                 (dt_scores_text(&s.board, &r.score, DT_TASK_METRICS_MAX, scores, sizeof scores), scores),
                 dt_number_text((double)r.n_samples / r.seconds).s);
+    if (st == DT_OK) st = check_score(&r, c->model.path);
     dt_session_close(&s, st);
     return st;
 }
@@ -397,7 +408,7 @@ dt_status dt_trainer_eval(const dt_config *c, dt_comm *mpi, const char *report, 
     dt_trained trained;
     dt_report verdicts = {0};
     dt_eval_result r = {0};
-    char loss[DT_LOSS_TEXT], scores[512];
+    char scores[512];
     if (report && !dt_task_of(&c->model)->classes)
         return dt_fail(DT_ERR_CONFIG,
                        "model.task = \"%s\": a report is of classes, and this network has none",
@@ -426,13 +437,8 @@ dt_status dt_trainer_eval(const dt_config *c, dt_comm *mpi, const char *report, 
                 (dt_scores_text(&s.board, &r.score, DT_TASK_METRICS_MAX, scores, sizeof scores), scores),
                 c->train.ema > 0 && has_average(ckpt) ? ", averaged weights" : "",
                 dt_number_text((double)r.n_samples / r.seconds).s);
-    if (!isfinite(r.score.loss))
-        st = dt_fail(DT_ERR_NONFINITE,
-                     "%s: the loss of the evaluation is %s: weights or images beyond the numbers of "
-                     "train.precision",
-                     ckpt->path, dt_loss_text(r.score.loss, loss));
-    else if (report)
-        st = write_report(&s, &trained, &verdicts, report);
+    st = check_score(&r, ckpt->path);
+    if (st == DT_OK && report) st = write_report(&s, &trained, &verdicts, report);
 out:
     dt_report_free(&verdicts);
     dt_session_close(&s, st);

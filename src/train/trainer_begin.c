@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/text.h"
+#include "train/stages.h"
 #include "trainer_internal.h"
 
 enum { SHOWN = 12 /* names of a kind for people */ };
@@ -52,6 +53,32 @@ static void warn_of_tokenizer(const dt_trainer *t) {
                 t->weights.path, t->config->data.train);
 }
 
+static bool has_state(const dt_graph *g) {
+    for (dt_vid v = 0; v < g->n_value; v++)
+        if (g->value[v].role == DT_ROLE_STATE) return true;
+    return false;
+}
+
+/* What was asked for and changes nothing. */
+static void warn_of_no_use(const dt_trainer *t, int32_t n_given) {
+    const dt_config *c = t->config;
+    if (c->model.freeze == DT_FREEZE_ALL_BUT_HEAD && !c->model.init.from[0] && n_given == 0)
+        dt_tell(t->sink, DT_NEWS_WARNING,
+                "model.freeze = \"all_but_head\" without model.init_from: the last layer is trained on what "
+                "drawn "
+                "weights give");
+    if (c->train.sync_batch_norm && !has_state(dt_engine_program(t->session.engine, false)->graph))
+        dt_tell(t->sink, DT_NEWS_WARNING, "train.sync_batch_norm: the network has no batch norm");
+    for (int32_t k = 1; k < dt_stage_count(c); k++) {
+        const int64_t first = dt_stage_first_step(c, k, t->steps_per_epoch);
+        if (first < t->total_steps) continue;
+        dt_tell(t->sink, DT_NEWS_WARNING,
+                "train.stage_epochs: stage %d would begin at step %lld, and the run ends at step %lld", k + 1,
+                (long long)first, (long long)t->total_steps);
+        return;
+    }
+}
+
 dt_status dt_trainer_begin(dt_trainer *t) {
     dt_engine *e = t->session.engine;
     const dt_init_options *o = &t->config->model.init;
@@ -60,6 +87,7 @@ dt_status dt_trainer_begin(dt_trainer *t) {
     DT_TRY(dt_engine_begin_given(e, &n_given));
     if (n_given > 0 && t->root)
         dt_tell(t->sink, DT_NEWS_LINE, "weights and constants %d from %s", n_given, t->config->model.path);
+    if (t->root) warn_of_no_use(t, n_given);
     if (!o->from[0]) return DT_OK;
     /* One rank reads, so that all have the same whatever their hosts hold. */
     DT_TRY(dt_comm_agree(t->mpi, t->root ? dt_weights_read(dt_engine_weights(e), o, &t->weights) : DT_OK));

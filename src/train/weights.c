@@ -134,13 +134,23 @@ static char *renamed(const char *name, const char *from, const char *to) {
 }
 
 static dt_status rename_all(source *s, const dt_init_options *o) {
+    bool used[DT_INIT_ENTRIES_MAX] = {false};
     for (int64_t i = 0; i < s->n; i++) {
         entry *e = &s->entry[i];
-        for (int32_t k = 0; k < o->n_rename && !e->name; k++)
+        for (int32_t k = 0; k < o->n_rename && !e->name; k++) {
             e->name = renamed(e->was, o->rename[k][0], o->rename[k][1]);
+            used[k] = used[k] || e->name;
+        }
         if (!e->name) e->name = strdup(e->was);
         if (!e->name) return dt_fail(DT_ERR_MEMORY, "no memory for the names of the weights");
     }
+    for (int32_t k = 0; k < o->n_rename && o->strict; k++)
+        if (!used[k])
+            return dt_fail(
+                DT_ERR_CONFIG,
+                "model.init_rename: no name begins with, or fits, \"%s\" that an earlier row has not "
+                "changed; the file's first is %s",
+                o->rename[k][0], s->n > 0 ? s->entry[0].was : "none");
     return DT_OK;
 }
 

@@ -65,6 +65,58 @@ static void test_networks_learn(void **state) {
     dt_run_close(run);
 }
 
+/* A network in a file begins as it is there, and its loss falls. */
+static void test_file_learns(void **state) {
+    (void)state;
+    enum { H = 17, W = 19, C = 3, OUT = 5 };
+    static const char path[] = DT_SOURCE_DIR "/tests/golden/onnx/nets/images/model.onnx";
+    static float rows[BATCH][H][W][C], planes[BATCH][C][H][W];
+    float want[BATCH * OUT], got[BATCH * OUT];
+    const int32_t label[BATCH] = {0, 1, 2, 1};
+    dt_run *run = open_cpu();
+    dt_netfile *file;
+    dt_tensor *in, *out;
+    for (int i = 0; i < BATCH; i++)
+        for (int h = 0; h < H; h++)
+            for (int w = 0; w < W; w++)
+                for (int c = 0; c < C; c++)
+                    planes[i][c][h][w] = rows[i][h][w][c] = (float)((i * 7 + h * w + 3 * c) % 11) / 5 - 1;
+    OK(dt_netfile_open(run, path, &file));
+    OK(dt_tensor_from(run, DT_DTYPE_F32, DT_SHAPE(BATCH, C, H, W), planes, &in));
+    OK(dt_netfile_run(file, &in, &out));
+    OK(dt_tensor_read(out, want, sizeof want));
+    dt_tensor_free(in), dt_tensor_free(out), dt_netfile_free(file);
+    for (int head = 0; head < 2; head++) {
+        const int classes = head ? CLASSES : OUT;
+        dt_net *net;
+        double first = 0, last = 0;
+        OK(dt_net_create(run, (dt_net_options){.batch = BATCH, .optimizer = {.name = "adam", .lr = 1e-2}},
+                         &net));
+        dt_var x = dt_input(net, "x", DT_DTYPE_F32, DT_SHAPE(H, W, C));
+        dt_var y = dt_model("file", x,
+                            (dt_model_add_options){.outputs = classes, .path = path, .new_head = head == 1});
+        dt_expose(y, "y");
+        dt_loss("cross_entropy", y, dt_input(net, "label", DT_DTYPE_I32, DT_SHAPE_SCALAR),
+                (dt_loss_options){0});
+        OK(dt_net_compile(net));
+        set(net, run, "x", DT_DTYPE_F32, DT_SHAPE(BATCH, H, W, C), rows);
+        set(net, run, "label", DT_DTYPE_I32, DT_SHAPE(BATCH), label);
+        OK(dt_net_forward(net, DT_EVALUATION));
+        OK(dt_net_output(net, "y", &out));
+        OK(dt_tensor_read(out, got, (int64_t)sizeof(float) * BATCH * classes));
+        dt_tensor_free(out);
+        for (int i = 0; i < BATCH * OUT && !head; i++) assert_true(fabsf(got[i] - want[i]) < 1e-4f);
+        for (int step = 0; step < 10; step++) {
+            OK(dt_net_step(net));
+            OK(dt_net_metric(net, "loss", &last));
+            if (step == 0) first = last;
+        }
+        if (!(last < first)) fail_msg("the loss went from %g to %g", first, last);
+        dt_net_free(net);
+    }
+    dt_run_close(run);
+}
+
 /* Networks of text, with a batch that is not full: what no row was set for reaches no table and no loss. */
 static void test_networks_of_text(void **state) {
     (void)state;
@@ -135,6 +187,7 @@ static void test_what_does_not_fit_is_refused(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_networks_learn),
+        cmocka_unit_test(test_file_learns),
         cmocka_unit_test(test_networks_of_text),
         cmocka_unit_test(test_what_does_not_fit_is_refused),
     };

@@ -34,14 +34,18 @@ static void write_file(const char *root, const file *f) {
 }
 
 /* What is read from these files alone. */
-static int64_t cpus_of(const file f[FILES_MAX]) {
+static int64_t quota_of(const file f[FILES_MAX], int64_t (*read)(const char *root)) {
     char root[] = "/tmp/dt_quota_XXXXXX", command[64];
     assert_non_null(mkdtemp(root));
     for (int i = 0; i < FILES_MAX && f[i].path; i++) write_file(root, &f[i]);
-    const int64_t cpus = dt_quota_cpus(root);
+    const int64_t quota = read(root);
     snprintf(command, sizeof command, "rm -r %s", root);
     assert_int_equal(system(command), 0);
-    return cpus;
+    return quota;
+}
+
+static int64_t cpus_of(const file f[FILES_MAX]) {
+    return quota_of(f, dt_quota_cpus);
 }
 
 #define V2_MOUNT "30 24 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n"
@@ -170,6 +174,28 @@ static void test_hostile(void **state) {
     assert_int_equal(dt_quota_cpus("/nowhere"), 0);
 }
 
+static void test_memory(void **state) {
+    (void)state;
+    const file v2[FILES_MAX] = {{"/proc/self/cgroup", "0::/pod/box\n"},
+                                {"/proc/self/mountinfo", V2_MOUNT},
+                                {"/sys/fs/cgroup/pod/box/memory.max", "max\n"},
+                                {"/sys/fs/cgroup/pod/memory.max", "8589934592\n"},
+                                {"/sys/fs/cgroup/memory.max", "17179869184\n"}};
+    assert_int_equal(quota_of(v2, dt_quota_memory), (int64_t)8 << 30);
+    assert_int_equal(cpus_of(v2), 0);
+    const file v1[FILES_MAX] = {{"/proc/self/cgroup", "4:memory:/job\n3:cpu,cpuacct:/other\n"},
+                                {"/proc/self/mountinfo", V1_MOUNT
+                                 "35 31 0:32 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"},
+                                {"/sys/fs/cgroup/memory/job/memory.limit_in_bytes", "1073741824\n"},
+                                {"/sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n"}};
+    assert_int_equal(quota_of(v1, dt_quota_memory), (int64_t)1 << 30);
+    assert_int_equal(dt_quota_memory("/nowhere"), 0);
+    const int64_t whole = dt_memory_part(INT64_MAX, 1);
+    assert_true(whole > 1 << 20 && whole < INT64_MAX);
+    assert_true(dt_memory_part(INT64_MAX, 0.5) <= whole / 2 + 1);
+    assert_int_equal(dt_memory_part(4096, 0.5), 4096);
+}
+
 /* The quota of the host that runs this. */
 static void test_share(void **state) {
     (void)state;
@@ -184,6 +210,7 @@ int main(void) {
         cmocka_unit_test(test_version_2),        cmocka_unit_test(test_version_1),
         cmocka_unit_test(test_part_of_the_tree), cmocka_unit_test(test_both_versions),
         cmocka_unit_test(test_hostile),          cmocka_unit_test(test_share),
+        cmocka_unit_test(test_memory),
     };
     return cmocka_run_group_tests_name("quota", tests, NULL, NULL);
 }

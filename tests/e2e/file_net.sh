@@ -51,6 +51,9 @@ expect other.log 'was written with another file in the place of a.onnx'
 train 0 other_eval.log eval file.toml run.out_dir=one
 expect_code 2
 expect other_eval.log 'was written with another file in the place of a.onnx'
+train 0 other_size.log eval file.toml run.out_dir=one model.init_head=new
+expect_code 2
+expect other_size.log 'was written with another file in the place of a.onnx'
 train 0 gone.log inspect file.toml model.path=gone.onnx
 [ "$code" -ne 0 ] || fail "a file that is not there was accepted"
 expect gone.log 'gone.onnx'

@@ -49,6 +49,13 @@ train_ok 1 resume.log base.toml run.out_dir=by_run model.init_from=gone train.st
 expect resume.log '^resuming by_run/' 1
 expect resume.log 'note: model.init_from is not read: the run goes on with its own weights' 1
 
+# A row that changes no name is a mistake; a last layer alone is trained on something.
+train 1 rows.log base.toml run.out_dir=rows model.init_from=a.safetensors 'model.init_rename=[["encoder.", ""]]'
+expect_code 2
+expect rows.log 'model.init_rename: no name begins with, or fits, "encoder."' 1
+train_ok 1 drawn.log base.toml run.out_dir=drawn model.freeze=all_but_head train.steps=2 schedule.warmup_steps=0
+expect drawn.log 'all_but_head" without model.init_from' 1
+
 # Another number of classes wants another head.
 sed 's/^channels = 4/channels = 6/' base.toml >six.toml
 train 2 six.log six.toml run.out_dir=six model.classes=6 model.init_from=a.safetensors

@@ -28,6 +28,8 @@ close_losses straight on-4 1e-5 15
 train_ok 0 plain.log "${common[@]}" run.out_dir=plain
 train_ok 0 same.log "${common[@]}" 'train.stage_epochs=[0,1]' 'train.stage_sizes=[16,16]' run.out_dir=same data.image_size=16
 close_losses plain same 0
+train_ok 0 never.log "${common[@]}" 'train.stage_epochs=[0,1000]' 'train.stage_sizes=[16,12]' run.out_dir=never
+expect never.log 'train.stage_epochs: stage 2 would begin at step [0-9]+, and the run ends at step' 1
 for other in 'train.stage_sizes=[16,12]' 'train.stage_strengths=[1,0]'; do
     train_ok 0 other.log "${common[@]}" 'train.stage_epochs=[0,0.5]' "$other" run.out_dir="other-${other//[^a-z]/}"
     close_losses plain "other-${other//[^a-z]/}" 0 8

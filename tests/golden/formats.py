@@ -1,6 +1,6 @@
 """Writes tests/golden/library.safetensors with the format's own library, small tensors of a formula, one of each type that
 weights have and some that they do not, and state.pt with PyTorch: the same as a training run saves them, with what lies in a
-storage in ways of its own. Run by hand: python tests/golden/formats.py (needs torch, safetensors)."""
+storage in ways of its own; state_old.pt is the same in the form before 1.6. Run by hand: python tests/golden/formats.py (needs torch, safetensors)."""
 import pathlib
 
 import torch
@@ -39,3 +39,4 @@ state = {
 run = {"epoch": 3, "best": 0.5, "model": state, "optimizer": {"state": {0: {"step": torch.tensor(1.0)}}, "lr": 1e-3},
        "device": torch.device("cpu"), "args": ("--lr", -1, 300, 70000, 2**40, None, True)}
 torch.save(run, pathlib.Path(__file__).with_name("state.pt"))
+torch.save(run, pathlib.Path(__file__).with_name("state_old.pt"), _use_new_zipfile_serialization=False)

@@ -1,4 +1,5 @@
-/* CPU time that control groups leave to this process: a container's limit, which no affinity mask shows. */
+/* CPU time and memory that control groups leave to this process: a container's limits, which no affinity mask and no count
+ * of pages shows. */
 #ifndef DT_CORE_QUOTA_H
 #define DT_CORE_QUOTA_H
 
@@ -9,5 +10,10 @@
  * once. `root` stands before every path that is read, /proc/self/... included: "" outside tests. What cannot
  * be read or is no quota counts as none. */
 int64_t dt_quota_cpus(const char *root);
+/* Likewise the tightest limit on memory in bytes (memory.limit_in_bytes, memory.max); 0: none. */
+int64_t dt_quota_memory(const char *root);
+/* `most` bytes, or that part (0 to 1) of the memory there is for this process, the less of the two: what a file that is not
+ * trusted may ask for. */
+int64_t dt_memory_part(int64_t most, double part);
 
 #endif

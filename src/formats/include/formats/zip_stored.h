@@ -15,6 +15,8 @@ typedef struct dt_zip_stored {
 
 /* All members, ascending by name; the caller frees *out, also after an error. DT_ERR_DATA: damaged, encrypted. */
 dt_status dt_zip_stored_list(const dt_mapped_file *f, int64_t *n, dt_zip_stored **out);
+/* The order of members; for qsort and bsearch. */
+int dt_zip_stored_by_name(const void *a, const void *b);
 /* The member of that name, NULL if absent. */
 const dt_zip_stored *dt_zip_stored_find(int64_t n, const dt_zip_stored *member, const char *name,
                                         size_t n_name);

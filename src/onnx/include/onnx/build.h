@@ -26,7 +26,7 @@ typedef struct dt_onnx_build_options {
     bool
         kernels; /* arithmetic of kernels in place of calls where there are both: for gradients, and other devices */
     int32_t n_out;  /* the first so many of graph.out are wanted; 0: all */
-    int64_t budget; /* bytes that folded constants may take; 0: 4 GiB */
+    int64_t budget; /* bytes that folded constants may take; 0: 4 GiB, or half of the memory there is */
 } dt_onnx_build_options;
 
 /* One of model->graph.out. */

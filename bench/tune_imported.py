@@ -1,0 +1,179 @@
+#!/usr/bin/env python3
+"""Trains networks of torchvision and timm further that PyTorch exported: bench/tune_imported.py [--only REGEX]
+
+    --dtrain build/dtrain --data datasets/fashion-mnist --samples 2048 --work /tmp/tuned
+
+Each network is exported to ONNX with drawn weights and a head of 1000 classes, trained one epoch on so many images of
+Fashion-MNIST with a new head of 10, and exported again by checkpoint.export; ONNX Runtime must give the numbers that dtrain
+computes from its checkpoint. A line of a table for each: losses, top-1 of ONNX Runtime on 1000 other images, the largest
+difference between its probabilities and `dtrain predict`'s. Fails where a loss does not fall, or one differs by more than
+1e-4. Needs torch, torchvision, timm, onnx, onnxruntime, h5py, numpy, pillow.
+"""
+import argparse
+import glob
+import json
+import os
+import re
+import subprocess
+import sys
+import warnings
+
+import h5py
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+
+# name: whence, the side of its images, what its maker is told
+NETWORKS = {
+    "resnet18": ("torchvision", 28, {}),
+    "mobilenet_v2": ("torchvision", 28, {}),
+    "mobilenet_v3_small": ("torchvision", 28, {}),
+    "efficientnet_b0": ("torchvision", 28, {}),
+    "shufflenet_v2_x0_5": ("torchvision", 28, {}),
+    "mnasnet0_5": ("torchvision", 28, {}),
+    "regnet_y_400mf": ("torchvision", 28, {}),
+    "ghostnet_100": ("timm", 28, {}),
+    "vit_tiny_patch16_224": ("timm", 28, {"img_size": 28, "patch_size": 7}),
+    "regnetx_002": ("timm", 28, {}),
+    "fbnetc_100": ("timm", 28, {}),
+}
+
+
+class Grey(torch.nn.Module):
+    """A network of three channels reads one."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, x):
+        return self.net(torch.cat([x, x, x], 1))
+
+
+def export(name, path):
+    maker, side, options = NETWORKS[name]
+    torch.manual_seed(1)
+    if maker == "timm":
+        import timm
+        net = timm.create_model(name, num_classes=1000, **options)
+    else:
+        import torchvision
+        net = torchvision.models.get_model(name, weights=None, num_classes=1000, **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(Grey(net).eval(), torch.randn(2, 1, side, side), path, opset_version=17, dynamo=False, input_names=["image"],
+                          dynamic_axes={"image": {0: "n"}}, training=torch.onnx.TrainingMode.PRESERVE,
+                          do_constant_folding=False)
+    return side
+
+
+def config(args, folder, side):
+    return f"""[run]
+out_dir = "{folder}/run"
+device = "cpu"
+log_every = 1
+[model]
+name = "file"
+path = "{folder}/made.onnx"
+init_head = "new"
+[data]
+train = "{args.data}/train"
+val = "{args.data}/val"
+image_size = {side}
+channels = 1
+[train]
+global_batch = 32
+steps = {args.samples // 32}
+clip_norm = 1.0
+eval_every_epochs = 0
+[optim]
+kind = "adamw"
+lr = 1e-3
+[schedule]
+kind = "constant"
+[checkpoint]
+export = "onnx"
+"""
+
+
+def run(*command):
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError((done.stderr.strip() or done.stdout.strip()).splitlines()[-1])
+    return done.stdout
+
+
+def probabilities(session, notes, images):
+    mean, stddev = (np.array([float(v) for v in re.findall(r"[-+.0-9e]+", notes[k])], np.float32)
+                    for k in ("dtrain.mean", "dtrain.stddev"))
+    x = ((images.astype(np.float32) / 255 - mean) / stddev).transpose(0, 3, 1, 2)
+    logits = session.run(None, {session.get_inputs()[0].name: np.ascontiguousarray(x)})[0].astype(np.float64)
+    e = np.exp(logits - logits.max(1, keepdims=True))
+    return e / e.sum(1, keepdims=True)
+
+
+def predicted(args, folder, images):
+    """What dtrain says of them, from its checkpoint."""
+    from PIL import Image
+    paths = []
+    for i, image in enumerate(images):
+        paths.append(f"{folder}/{i}.png")
+        Image.fromarray(image[:, :, 0]).save(paths[-1])
+    out = np.zeros((len(images), 10))
+    told = run(args.dtrain, "predict", f"{folder}/net.toml", *paths, "--format", "jsonl", "--top", "10")
+    for line in told.splitlines():
+        row = json.loads(line)
+        for c in row["classes"]:
+            out[paths.index(row["input"]), c["index"]] = c["probability"]
+    return out
+
+
+def tune(args, name):
+    folder = os.path.join(args.work, name)
+    os.makedirs(folder, exist_ok=True)
+    side = export(name, f"{folder}/made.onnx")
+    with open(f"{folder}/net.toml", "w") as f:
+        f.write(config(args, folder, side))
+    run(args.dtrain, f"{folder}/net.toml", "run.resume=never")
+    with open(f"{folder}/run/metrics.jsonl") as f:
+        lines = [json.loads(line) for line in f]
+    loss = [r["loss"] for r in lines if r["kind"] == "train"][-(args.samples // 32):]
+    few = max(1, len(loss) // 8)
+    path = max(glob.glob(f"{folder}/run/checkpoints/step-*/model.onnx"))
+    onnx.checker.check_model(path, full_check=True)
+    notes = {p.key: p.value for p in onnx.load(path).metadata_props}
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    with h5py.File(f"{args.data}/val/shard-00000-of-00001.h5") as f:
+        images, labels = f["images"][:1000], f["labels"][:1000]
+    p = probabilities(session, notes, images)
+    error = float(np.abs(p[:32] - predicted(args, folder, images[:32])).max())
+    return np.mean(loss[:few]), np.mean(loss[-few:]), float((p.argmax(1) == labels).mean()), error
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--only", default="")
+    parser.add_argument("--dtrain", default="build/dtrain")
+    parser.add_argument("--data", default="datasets/fashion-mnist")
+    parser.add_argument("--samples", type=int, default=2048)
+    parser.add_argument("--work", default="/tmp/tuned")
+    args = parser.parse_args()
+    failed = 0
+    print("| network | of | loss, first eighth | last eighth | top-1 | largest difference |\n|---|---|---:|---:|---:|---:|")
+    for name in NETWORKS:
+        if not re.search(args.only, name):
+            continue
+        try:
+            first, last, top1, error = tune(args, name)
+        except (RuntimeError, torch.onnx.errors.OnnxExporterError) as e:
+            print(f"| {name} | {NETWORKS[name][0]} | {e} |", flush=True)
+            failed += 1
+            continue
+        failed += not (last < first and error < 1e-4)
+        print(f"| {name} | {NETWORKS[name][0]} | {first:.3f} | {last:.3f} | {100 * top1:.1f} % | {error:.1e} |", flush=True)
+    sys.exit(failed > 0)
+
+
+if __name__ == "__main__":
+    main()
