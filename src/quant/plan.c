@@ -233,5 +233,6 @@ dt_status dt_quant_plan(dt_quant *q) {
             DT_ERR_UNSUPPORTED,
             "%s: there is nothing to quantise: %d convolutions and products with constant f32 weights%s",
             q->g.m->path, (int)q->info.n_node, q->info.n_node > 0 ? ", all left out" : "");
+    for (int32_t i = 0; i < q->g.n_node; i++) q->info.n_4_bits += dt_quant_is_4_bits(q, i);
     return find_seen(q);
 }

@@ -56,22 +56,19 @@ static double cut(const int64_t *count, double limit, int64_t over) {
 
 /* ---- entropy ---- */
 
-/* The divergence of the first `kept` bins, what lies beyond in the last of them, from what `levels` numbers make of them. */
+/* The divergence of the first `kept` bins and of what lies beyond, as one, from what `levels` numbers make of them. What is
+ * cut off is one count there: put into the last bin, as is often done, it would be no loss where that is full. */
 static double divergence(int32_t kept, const double *count, double beyond, int32_t levels, double total) {
-    double sum = 0;
+    const double made = total - beyond + (beyond > 0);
+    double sum = beyond > 0 ? beyond * log(beyond / total * made) : 0;
     for (int32_t level = 0; level < levels; level++) {
         const int32_t first = (int32_t)((int64_t)level * kept / levels),
                       last = (int32_t)((int64_t)(level + 1) * kept / levels);
         double mass = 0;
         int32_t filled = 0;
         for (int32_t i = first; i < last; i++) mass += count[i], filled += count[i] > 0;
-        for (int32_t i = first; i < last; i++) {
-            const double p = count[i] + (i == kept - 1 ? beyond : 0);
-            if (p == 0) continue;
-            /* A bin that holds nothing but what was cut off has no counterpart: one count stands for it. */
-            const double q = count[i] > 0 ? mass / filled : 1;
-            sum += p * log((p / total) / (q / (total - beyond)));
-        }
+        for (int32_t i = first; i < last; i++)
+            if (count[i] > 0) sum += count[i] * log(count[i] / total * made / (mass / filled));
     }
     return sum / total;
 }

@@ -16,6 +16,7 @@
 #include "train/export.h"
 
 enum { ROWS = 32 };
+#define SLOWER 1.02 /* less is chance */
 
 /* ---- the network ---- */
 
@@ -169,7 +170,7 @@ static void tell_report(comparison *c, dt_samples *s, const dt_sink *sink) {
     if (c->noise > 0)
         dt_tell(sink, DT_NEWS_LINE, "%-14s %12s %9.1f dB", "signal/noise", "",
                 10 * log10(c->signal / c->noise));
-    if (ms[1] > ms[0])
+    if (ms[1] > SLOWER * ms[0])
         dt_tell(sink, DT_NEWS_WARNING, "%s is slower here than fp32: %.3f ms a batch instead of %.3f",
                 c->s[1].name, ms[1], ms[0]);
 }
@@ -245,6 +246,8 @@ static dt_status quantize(job *j, const dt_config *c, const dt_sink *sink) {
     DT_TRY(dt_onnx_write(j->small, o->out));
     const dt_quant_info *info = dt_quant_get_info(j->q);
     char between[96] = "";
+    if (qo.form == DT_QUANT_INT4)
+        snprintf(between, sizeof between, ", %d of them in 4 bits", (int)info->n_4_bits);
     if (info->n_between > 0)
         snprintf(between, sizeof between, ", and %s between them", dt_count_text(info->n_between, "node").s);
     dt_tell(sink, DT_NEWS_LINE, "%s: %s, %d of %s%s; weights %s instead of %s", o->out, o->form,

@@ -33,6 +33,7 @@ typedef struct dt_quant dt_quant;
 typedef struct dt_quant_info {
     int32_t n_node;    /* products and convolutions with constant weights */
     int32_t n_done;    /* of which in few bits */
+    int32_t n_4_bits;  /* of these in 4 */
     int32_t n_between; /* static: others that stay in 8 bits */
     int32_t n_tensor;  /* activations that were observed */
     int64_t n_row;     /* observed: batches */
