@@ -3,17 +3,15 @@
 #include <float.h>
 #include <math.h>
 
-#include "core/types.h"
-
 const char *const dt_range_method_names[DT_RANGE_METHODS] = {"minmax", "percentile", "entropy"};
 
-/* Bins pair up until `most` lies within. */
+/* Bins pair up until `most` lies below the limit. */
 static void widen(dt_histogram *h, double most) {
     if (h->limit == 0) {
-        h->limit = exp2(ceil(log2(most)));
-        while (h->limit < most) h->limit *= 2;
+        h->limit = exp2(floor(log2(most)));
+        while (h->limit <= most) h->limit *= 2;
     }
-    while (h->limit < most) {
+    while (h->limit <= most) {
         for (int i = 0; i < DT_RANGE_BINS; i++) {
             const bool first = i < DT_RANGE_BINS / 2;
             h->negative[i] = first ? h->negative[2 * i] + h->negative[2 * i + 1] : 0;
@@ -39,8 +37,8 @@ dt_status dt_histogram_add(dt_histogram *h, int64_t n, const float *x) {
             h->n_zero++;
             continue;
         }
-        const int64_t bin = (int64_t)(fabs((double)x[i]) / h->limit * DT_RANGE_BINS);
-        (x[i] < 0 ? h->negative : h->positive)[dt_min_i64(bin, DT_RANGE_BINS - 1)]++;
+        const int32_t bin = (int32_t)(fabs((double)x[i]) / h->limit * DT_RANGE_BINS);
+        (x[i] < 0 ? h->negative : h->positive)[bin]++;
     }
     return DT_OK;
 }
@@ -83,7 +81,7 @@ int32_t dt_entropy_bins(int32_t n, const double *count, int32_t levels) {
         if (kept > levels) within += count[kept - 1];
         if (within == 0) continue;
         const double d = divergence(kept, count, total - within, levels, total);
-        if (d < least) least = d, best = kept;
+        if (d <= least) least = d, best = kept;
     }
     return best;
 }
