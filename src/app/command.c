@@ -82,6 +82,26 @@ static const dt_option convert_options[] = {
     END,
 };
 
+static const dt_option quantize_options[] = {
+    {TEXT("form", "static|int8|int4"), .otherwise = "static",
+     .help = "static: weights and activations in 8 bits; int8, int4: weights alone"},
+    {TEXT("data", "DATASET|NAME=X.npy,..."), .otherwise = "data.train of the run",
+     .help = "what the scales of activations are chosen by: a data set, or an array for each input"},
+    {NUMBER("samples", 512, 1 << 24), .help = "of --data, from all over it"},
+    {TEXT("method", "minmax|percentile|entropy"), .otherwise = "minmax",
+     .help = "static: the range of a tensor is all that was seen, 99.99 % of it, or that of the least "
+             "divergence"},
+    {TEXT("keep", "PATTERN,..."), .otherwise = "nothing",
+     .help = "nodes that stay in fp32, by name (\"*\": any characters); \"first\" and \"last\" are products"},
+    {FLAG("compensate"),
+     .help = "int4: rounding makes good for its own errors, as the inputs in --data go together"},
+    {FLAG("report"), .help = "compare the network with itself in fp32: size, time, accuracy, agreement"},
+    {TEXT("val", "DATASET|NAME=X.npy,..."), .otherwise = "data.val of the run",
+     .help = "what --report compares on"},
+    {TEXT("labels", "Y.npy"), .otherwise = "no accuracy", .help = "with --val of arrays: the classes"},
+    END,
+};
+
 static const dt_option import_options[] = {
     {TEXT("out", "DIR"), .otherwise = "must be given", .help = "where the data set goes"},
     {TEXT("split", "NAME"), .otherwise = "train",
@@ -293,6 +313,20 @@ const dt_verb dt_verb_table[] = {
          "dtrain convert net.keras net.onnx  # a network of Keras as an ONNX model\n"
          "dtrain convert resnet18.safetensors runs/resnet18 --config configs/resnet18-cifar.toml  "
          "# to evaluate it"},
+    {"quantize", dt_verb_quantize, .usage = "MODEL OUT.onnx [OPTION...] [section.key=value ...]",
+     .help = "a network in 8 or 4 bits, as an ONNX model",
+     .about = "MODEL: a run, a checkpoint or a network's file. Written are ONNX's own nodes, which ONNX "
+              "Runtime and others "
+              "run, too.\n"
+              "What the scales are chosen by (--data) is never what --report compares on. run.threads says "
+              "how many "
+              "threads\ncompute.",
+     .option = quantize_options,
+     .example =
+         "dtrain quantize runs/quickstart small.onnx --report  # 8 bits, beside fp32 on data.val\n"
+         "dtrain quantize net.onnx small.onnx --data x.npy --report --val v.npy --labels y.npy  # of a file\n"
+         "dtrain quantize runs/gpt small.onnx --form int4 --compensate  # the weights of a language network "
+         "in 4 bits"},
     {"data", .usage = "import|info|verify ...", .help = "make, show and check data sets"},
     {"data import", dt_verb_data_import, .usage = "KIND INPUT... --out DIR [OPTION...]",
      .help = "make a data set out of other formats", .about = import_about, .option = import_options,

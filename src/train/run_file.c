@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "array_file.h"
 #include "core/text.h"
 #include "data/npy.h"
 #include "onnx/run.h"
@@ -50,8 +51,7 @@ static void put_in_order(const dt_npy *a, const uint8_t *from, uint8_t *to) {
     }
 }
 
-/* *out is the caller's to free (data). */
-static dt_status read_npy(const char *path, dt_host_tensor *out) {
+dt_status dt_array_file_read(const char *path, dt_host_tensor *out) {
     struct stat s;
     const int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0 || fstat(fd, &s) != 0 || !S_ISREG(s.st_mode)) {
@@ -154,7 +154,7 @@ static dt_status read_inputs(const dt_onnx_graph *g, const dt_run_file_options *
         if (at == g->n_in)
             return fail_input(g, equals ? "there is no input of " : "name the input: NAME=", o->input[k]);
         if (in[at].data) return fail_input(g, "given twice: ", g->in[at].name);
-        DT_TRY(read_npy(file, &in[at]));
+        DT_TRY(dt_array_file_read(file, &in[at]));
     }
     for (int32_t i = 0; i < g->n_in; i++)
         if (!in[i].data) return fail_input(g, "no value for ", g->in[i].name);
