@@ -75,7 +75,7 @@ static const dt_option serve_options[] = {
      .help = "of files of weights alone: their network (dtrain models)"},
     {FLAG("control"), .otherwise = "403", .help = "clients may load, reload and unload models"},
     {TEXT("host", "HOST"), .otherwise = "127.0.0.1", .help = "to listen at; 0.0.0.0 is all of this host's"},
-    {NUMBER("port", 8000, 65535), .help = "to listen at"},
+    {TEXT("port", "N"), .otherwise = "8000", .help = "to listen at; 0: any that is free"},
     {TEXT("level", "none|basic|aggressive|extreme"), .otherwise = "basic",
      .help = "how far results may be from those node by node in fp32: 0, 1e-5, 1e-2, or as quantised"},
     {TEXT("weights", "stored|int8|int4"), .otherwise = "stored", .help = "of dense layers"},

@@ -1,4 +1,5 @@
 /* dtrain serve: models over HTTP, until a signal ends it. */
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +24,15 @@ static dt_status add_model(dt_http_server *s, const char *argument) {
     const dt_status st = name ? dt_http_server_add(s, name, equals + 1) : dt_fail(DT_ERR_MEMORY, "no memory");
     free(name);
     return st;
+}
+
+static dt_status port_of(const char *text, int32_t *out) {
+    char *end = NULL;
+    const long port = text ? strtol(text, &end, 10) : 8000;
+    if (text && (end == text || *end || port < 0 || port > 65535))
+        return dt_fail(DT_ERR_USAGE, "--port %s: expected a number from 0 to 65535", text);
+    *out = (int32_t)port;
+    return DT_OK;
 }
 
 static int choice(const char *const *names, const char *name) {
@@ -80,6 +90,8 @@ dt_status dt_verb_serve(dt_app *app, const dt_args *args) {
     dt_serve_engine *e = NULL;
     dt_http_server *s = NULL;
     sigset_t signals;
+    int32_t port = 0;
+    DT_TRY(port_of(dt_args_text(args, "port"), &port));
     if (!dt_args_text(args, "model") && !dt_args_text(args, "repository"))
         return dt_fail(DT_ERR_USAGE,
                        "serve needs a model: dtrain serve --model NAME=PATH, or --repository DIR");
@@ -97,7 +109,7 @@ dt_status dt_verb_serve(dt_app *app, const dt_args *args) {
     const dt_http_options o = {
         .engine = e,
         .host = dt_args_text(args, "host"),
-        .port = (int32_t)dt_args_number(args, "port"),
+        .port = port,
         .threads = (int32_t)dt_args_number(args, "http-threads"),
         .connections = (int32_t)dt_args_number(args, "connections"),
         .body_bytes = dt_args_number(args, "body-mib") << 20,
