@@ -24,7 +24,7 @@ struct dt_http_server {
     struct MHD_Daemon *daemon;
     dt_http_watch *watch;
     char url[128];
-    int listen_fd; /* -1: closed, or the daemon's */
+    int listen_fd; /* -1: none */
     double start_s;
     _Atomic int phase;
     _Atomic int64_t exchanges, suspended, bodies_bytes; /* now */

@@ -313,8 +313,9 @@ dt_status dt_http_server_create(const dt_http_options *o, dt_http_server **out) 
                                      &s->watch),
                 fail);
     DT_TRY_GOTO(st, listen_at(s->o.host, s->o.port, &s->listen_fd, s->url), fail);
+    /* By poll: with epoll a client's end that comes with its last bytes goes unseen until the connection is idle. */
     s->daemon = MHD_start_daemon(
-        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request, s,
+        MHD_USE_POLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request, s,
         MHD_OPTION_LISTEN_SOCKET, s->listen_fd, MHD_OPTION_NOTIFY_COMPLETED, on_end, s,
         MHD_OPTION_CONNECTION_LIMIT, (unsigned)s->o.connections, MHD_OPTION_CONNECTION_TIMEOUT,
         (unsigned)s->o.idle_s, MHD_OPTION_THREAD_POOL_SIZE, s->o.threads > 1 ? (unsigned)s->o.threads : 0u,
@@ -385,19 +386,33 @@ static bool wait_quiet(dt_http_server *s, double until_s) {
     }
 }
 
-/* No more connections; those that the kernel has already taken are answered. */
+/* Tells one that was let in and that no thread will read from. */
+static void turn_away(int fd) {
+    static const char answer[] = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n"
+                                 "Content-Length: 33\r\nConnection: close\r\nRetry-After: 1\r\n\r\n"
+                                 "{\"error\":\"the server is ending\"}\n";
+    char ignored[4096];
+    const struct timeval patience = {.tv_usec = 20000};
+    (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    (void)recv(fd, ignored, sizeof ignored,
+               0); /* what is unread when it is closed would cost it the answer */
+    (void)send(fd, answer, sizeof answer - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+    (void)shutdown(fd, SHUT_WR);
+    (void)recv(fd, ignored, sizeof ignored, 0);
+    close(fd);
+}
+
+/* No more connections; those that the kernel has already taken are turned away. */
 static void close_door(dt_http_server *s) {
+    enum { MOST = 256 };
     const MHD_socket fd = MHD_quiesce_daemon(s->daemon);
     if (fd < 0) return;
-    for (;;) {
-        struct sockaddr_storage at;
-        socklen_t size = sizeof at;
-        const int one = accept4(fd, (struct sockaddr *)&at, &size, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    for (int i = 0; i < MOST; i++) {
+        const int one = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
         if (one < 0) break;
-        (void)MHD_add_connection(s->daemon, one, (struct sockaddr *)&at, size);
+        turn_away(one);
     }
-    close(fd);
-    s->listen_fd = -1;
+    (void)shutdown(fd, SHUT_RDWR); /* closed when no thread knows its number any more */
 }
 
 void dt_http_server_drain(dt_http_server *s, int64_t grace_ms, int64_t exit_ms) {
@@ -415,12 +430,11 @@ void dt_http_server_destroy(dt_http_server *s) {
     if (!s) return;
     if (s->daemon) {
         atomic_store(&s->phase, DT_HTTP_REFUSING);
-        if (s->listen_fd >= 0) close_door(s);
+        close_door(s);
         while (atomic_load(&s->suspended) > 0) sleep_ms(5); /* their answers come from other threads */
         MHD_stop_daemon(s->daemon);
-    } else if (s->listen_fd >= 0) {
-        close(s->listen_fd);
     }
+    if (s->listen_fd >= 0) close(s->listen_fd);
     dt_http_watch_destroy(s->watch);
     dt_http_models_fini(&s->models);
     free(s);
