@@ -25,6 +25,7 @@ target_link_libraries(dep_hdf5 INTERFACE PkgConfig::hdf5)
 
 dt_pkg(jansson jansson libjansson-dev)
 dt_pkg(xxhash libxxhash libxxhash-dev)
+dt_pkg(microhttpd libmicrohttpd libmicrohttpd-dev)
 dt_pkg(zstd libzstd libzstd-dev)
 dt_pkg(protobufc libprotobuf-c "libprotobuf-c-dev protobuf-c-compiler")
 

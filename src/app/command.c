@@ -65,6 +65,43 @@ static const dt_option run_options[] = {
     END,
 };
 
+static const dt_option serve_options[] = {
+    {TEXT("model", "NAME=PATH"), .otherwise = "--repository",
+     .help = "a model and the file, directory or run that it is in; of further ones NAME=PATH behind it"},
+    {TEXT("repository", "DIR"), .help = "all models of DIR/NAME/VERSION/file, a version is a number"},
+    {TEXT("versions", "latest|all"), .otherwise = "latest",
+     .help = "of a repository's models: which are loaded"},
+    {TEXT("network", "NAME"), .otherwise = "the file says",
+     .help = "of files of weights alone: their network (dtrain models)"},
+    {FLAG("control"), .otherwise = "403", .help = "clients may load, reload and unload models"},
+    {TEXT("host", "HOST"), .otherwise = "127.0.0.1", .help = "to listen at; 0.0.0.0 is all of this host's"},
+    {TEXT("port", "N"), .otherwise = "8000", .help = "to listen at; 0: any that is free"},
+    {TEXT("level", "none|basic|aggressive|extreme"), .otherwise = "basic",
+     .help = "how far results may be from those node by node in fp32: 0, 1e-5, 1e-2, or as quantised"},
+    {TEXT("weights", "stored|int8|int4"), .otherwise = "stored", .help = "of dense layers"},
+    {NUMBER("max-batch", 0, 1 << 20), .otherwise = "32, or 1 where the file says so",
+     .help = "rows of several requests that run together"},
+    {NUMBER("max-delay-us", 0, 60000000), .otherwise = "none",
+     .help = "that a request waits for others to run with"},
+    {NUMBER("queue", 0, 1 << 24), .otherwise = "1024",
+     .help = "requests that wait; one more is answered with 503"},
+    {NUMBER("workers", 0, 1024), .otherwise = "one for each device", .help = "threads that run batches"},
+    {TEXT("affinity", "LIST"), .otherwise = "all that it may use", .help = "cores, as 0-3,8"},
+    {NUMBER("memory-mib", 0, 1 << 30), .otherwise = "as there is",
+     .help = "weights and programs of all models"},
+    {TEXT("device", "auto|cpu|cuda"), .otherwise = "auto: a GPU where there is one",
+     .help = "where models run"},
+    {NUMBER("threads", 0, 4096), .otherwise = "all cores that it may use", .help = "of the CPU's kernels"},
+    {NUMBER("http-threads", 2, 64), .help = "that read requests and write answers"},
+    {NUMBER("connections", 1024, 1 << 20), .help = "at once"},
+    {NUMBER("body-mib", 64, 1 << 20), .help = "of a request, unpacked"},
+    {NUMBER("idle-s", 30, 86400), .help = "until a silent connection is closed"},
+    {NUMBER("grace-s", 0, 86400), .otherwise = "0",
+     .help = "after SIGTERM: how long requests are accepted while it is not ready any more"},
+    {NUMBER("exit-s", 30, 86400), .help = "then: how long it waits for those that were accepted"},
+    END,
+};
+
 static const dt_option inspect_options[] = {
     {TEXT("model", "NAME"), .help = "a built-in network by its name, in place of CONFIG.toml"},
     {NUMBER("input", 0, 1 << 20), .otherwise = "as published",
@@ -284,6 +321,21 @@ const dt_verb dt_verb_table[] = {
          "dtrain run resnet18.onnx --input image=x.npy --output out  # out/logits.npy\n"
          "dtrain run bert.onnx --input input_ids=ids.npy attention_mask=mask.npy --times 20 run.device=cpu  "
          "# how long it takes"},
+    {"serve", dt_verb_serve, .usage = "--model NAME=PATH [NAME=PATH ...] [OPTION...]",
+     .help = "models over HTTP: KServe V2, metrics, a page at /",
+     .about =
+         "PATH: a run or checkpoint, an ONNX model, a network of Keras or TensorFlow, or weights with "
+         "--network.\n"
+         "SIGTERM or Ctrl-C: not ready at once, requests are accepted for --grace-s more, all accepted ones "
+         "are answered,\n"
+         "exit code 0; a second one ends at once. SIGHUP loads all anew, each beside the old one until it "
+         "is ready.\n"
+         "docs/serving.md has the protocol, the limits and the metrics.",
+     .option = serve_options,
+     .example =
+         "dtrain serve --model resnet=resnet50.onnx --port 8000  # http://127.0.0.1:8000\n"
+         "dtrain serve --model mnist=runs/quickstart --max-delay-us 2000  # the newest checkpoint of a run\n"
+         "dtrain serve --repository models --host 0.0.0.0 --grace-s 5  # all models of a directory"},
     {"inspect", dt_verb_inspect, .ranks = true, .config = true,
      .usage = "CONFIG.toml|--model NAME|WEIGHTS [OPTION...] [section.key=value ...]",
      .help = "layers, memory and buckets of a network, or the tensors of a file; trains nothing",

@@ -232,3 +232,18 @@ expect_end 2 0 'expected apptainer or pyxis'
 job train-container.sbatch base.toml
 expect_end 2 0 'set CONTAINER_IMAGE'
 pass "exit codes, losses, exclusions, sweeps and containers"
+
+# A server: its exit code is the job's; where it answers is the job's comment, and a signal lets it end in order.
+job serve.sbatch
+expect_end 2 0 '^job 5: usage: sbatch slurm/serve.sbatch'
+job serve.sbatch --model net=gone.onnx
+expect_end 3 0 'gone.onnx'
+train_ok 1 served.log "$E2E_SOURCE/base.toml" run.out_dir=served
+GRACE_S=1 job serve.sbatch --model net=served & # with its own `calls`
+await 20 test -s serve-5.url
+expect calls '^scontrol update JobId=5 Comment=http://.*:[0-9]+$' 1
+expect serve-5.url '^http://.*:[0-9]+$' 1
+pkill -USR1 -P "$(pgrep -P $! timeout)" -f slurm_script
+wait $!
+expect job.log '^ended$' 1
+[ ! -e serve-5.url ] || fail "serve-5.url is still there"
