@@ -118,7 +118,7 @@ dt_status dt_verb_serve(dt_app *app, const dt_args *args) {
         .repository = dt_args_text(args, "repository"),
         .all_versions =
             choice((const char *const[]){"latest", "all", NULL}, dt_args_text(args, "versions")) == 1,
-        .model = {.network = dt_args_text(args, "network"),
+        .model = {.config = dt_args_text(args, "config"),
                   .level = (dt_level)choice(dt_level_names, dt_args_text(args, "level")),
                   .weights = (dt_weights_form)choice(forms, dt_args_text(args, "weights")),
                   .max_batch = dt_args_number(args, "max-batch"),

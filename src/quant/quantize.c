@@ -64,7 +64,7 @@ static dt_status watch(dt_quant *q, dt_backend *be, const dt_host_tensor *in) {
     q->result = calloc((size_t)q->n_seen + 1, sizeof *q->result);
     if (st == DT_OK && !q->result) st = dt_fail(DT_ERR_MEMORY, "no memory to observe a network");
     if (st == DT_OK && q->watched->graph.n_out > 0)
-        st = dt_onnx_run_create(be, q->watched, in, true, &q->run);
+        st = dt_onnx_run_create(be, q->watched, in, &(dt_onnx_run_options){.plain = true}, &q->run);
     return st;
 }
 

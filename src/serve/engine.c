@@ -68,7 +68,7 @@ static void count_answer(dt_serve_counts *c, const dt_serve_request *r, int64_t 
         s->input_ns += r->times.input_ns;
         s->compute_ns += r->times.compute_ns;
         s->output_ns += r->times.output_ns;
-        dt_histogram_add(&c->latency, ns);
+        dt_latencies_add(&c->latency, ns);
     } else if (r->status == DT_ERR_TIMEOUT) {
         s->expired++;
     } else if (r->status == DT_STOPPED) {
@@ -482,16 +482,16 @@ void dt_serve_request_drop(dt_serve_request *r) {
 /* ---- statistics ---- */
 
 static void stats_of(const dt_serve_counts *c, dt_serve_stats *out) {
-    const dt_histogram *h = &c->latency;
+    const dt_latencies *h = &c->latency;
     *out = c->sums;
     out->latency = (dt_serve_latency){.n = h->n,
                                       .min_s = (double)h->min_ns * 1e-9,
                                       .avg_s = h->n > 0 ? (double)h->sum_ns * 1e-9 / (double)h->n : 0,
                                       .max_s = (double)h->max_ns * 1e-9,
-                                      .p50_s = dt_histogram_quantile(h, 0.5),
-                                      .p90_s = dt_histogram_quantile(h, 0.9),
-                                      .p99_s = dt_histogram_quantile(h, 0.99),
-                                      .p999_s = dt_histogram_quantile(h, 0.999)};
+                                      .p50_s = dt_latencies_quantile(h, 0.5),
+                                      .p90_s = dt_latencies_quantile(h, 0.9),
+                                      .p99_s = dt_latencies_quantile(h, 0.99),
+                                      .p999_s = dt_latencies_quantile(h, 0.999)};
 }
 
 void dt_serve_model_stats(const dt_serve_model *m, dt_serve_stats *out) {

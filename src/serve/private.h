@@ -4,7 +4,7 @@
 
 #include <pthread.h>
 
-#include "histogram.h"
+#include "latency.h"
 #include "onnx/run.h"
 #include "serve/engine.h"
 
@@ -29,7 +29,7 @@ struct dt_serve_request {
 
 typedef struct dt_serve_counts {
     dt_serve_stats sums; /* without latency */
-    dt_histogram latency;
+    dt_latencies latency;
 } dt_serve_counts;
 
 /* A program for given shapes. */

@@ -131,7 +131,7 @@ static dt_status run_batch(comparison *c, dt_backend *be, dt_samples *s, int64_t
     DT_TRY(dt_samples_next(s, &in, &n_valid, &label, &n_label));
     for (int i = 0; i < 2; i++) {
         side *x = &c->s[i];
-        if (!x->run) DT_TRY(dt_onnx_run_create(be, x->m, in, false, &x->run));
+        if (!x->run) DT_TRY(dt_onnx_run_create(be, x->m, in, NULL, &x->run));
         const double begin = dt_time_s();
         DT_TRY(dt_onnx_run_go(x->run, in, x->out));
         x->seconds[at] = dt_time_s() - begin;

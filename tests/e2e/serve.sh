@@ -163,7 +163,7 @@ cat codes.* >codes
 [ "$(grep -cvxE '200|503|curl 7' codes)" = 0 ] || fail "at the end: $(sort codes | uniq -c)"
 pass "$(grep -c 200 codes) answers, $(grep -c 503 codes || true) refused at the end"
 
-# Full: the rest is told to come again; a second signal ends at once.
+# What cannot be served ends before it listens.
 train 0 none.log serve --port 0
 expect_code 2
 train 0 none.log serve --model a=gone.onnx --port 0

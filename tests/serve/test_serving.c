@@ -12,7 +12,7 @@
 
 #include "cpu/cpu.h"
 #include "formats/onnx_draft.h"
-#include "histogram.h"
+#include "latency.h"
 #include "serve/engine.h"
 
 enum { IN = 37, OUT = 11, ROWS = 16 };
@@ -403,16 +403,16 @@ static void test_memory_cap(void **state) {
 
 static void test_histogram(void **state) {
     (void)state;
-    static dt_histogram h;
-    for (int64_t i = 1; i <= 100000; i++) dt_histogram_add(&h, i * 1000);
+    static dt_latencies h;
+    for (int64_t i = 1; i <= 100000; i++) dt_latencies_add(&h, i * 1000);
     const double q[] = {0.5, 0.9, 0.99, 0.999};
     for (size_t i = 0; i < 4; i++) {
-        const double want = q[i] * 0.1, got = dt_histogram_quantile(&h, q[i]);
+        const double want = q[i] * 0.1, got = dt_latencies_quantile(&h, q[i]);
         assert_true(got > 0.99 * want && got < 1.01 * want);
     }
-    assert_true(dt_histogram_quantile(&h, 1) <= 0.1);
-    dt_histogram_add(&h, INT64_MAX);
-    dt_histogram_add(&h, 0);
+    assert_true(dt_latencies_quantile(&h, 1) <= 0.1);
+    dt_latencies_add(&h, INT64_MAX);
+    dt_latencies_add(&h, 0);
 }
 
 int main(void) {

@@ -27,8 +27,6 @@ typedef struct dt_serve_model_options {
     const char *name; /* of the model; NULL: of the file */
     int64_t version;  /* 0: 1 */
     const char *
-        network; /* of a file of weights alone: a network of dtrain by name (`dtrain models`); NULL: the file says */
-    const char *
         config; /* of a file of weights alone: the configuration (TOML) of their network; NULL: the file says */
     dt_level level;
     dt_weights_form weights;
