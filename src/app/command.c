@@ -325,7 +325,7 @@ const dt_verb dt_verb_table[] = {
      .help = "models over HTTP: KServe V2, metrics, a page at /",
      .about =
          "PATH: a run or checkpoint, an ONNX model, a network of Keras or TensorFlow, or weights with "
-         "--network.\n"
+         "--config.\n"
          "SIGTERM or Ctrl-C: not ready at once, requests are accepted for --grace-s more, all accepted ones "
          "are answered,\n"
          "exit code 0; a second one ends at once. SIGHUP loads all anew, each beside the old one until it "
