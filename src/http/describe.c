@@ -31,14 +31,23 @@ static void put_shape(dt_http_text *t, const dt_serve_io *io, int32_t from) {
     dt_http_put(t, "]");
 }
 
-static void put_ios(dt_http_text *t, const char *key, const dt_serve_io *io, int32_t n) {
+/* Inputs or outputs. In a configuration types have a prefix, and the batch is no dimension. */
+typedef struct io_form {
+    const char *type_key, *type_prefix, *no_type, *shape_key;
+} io_form;
+static const io_form metadata_form = {"datatype", "", "UNKNOWN", "shape"};
+static const io_form config_form = {"data_type", "TYPE_", "INVALID", "dims"};
+
+static void put_ios(dt_http_text *t, const io_form *f, const char *key, const dt_serve_io *io, int32_t n,
+                    int32_t from) {
     dt_http_putf(t, ",\"%s\":[", key);
     for (int32_t i = 0; i < n; i++) {
         const char *type = dt_infer_type_name(io[i].type);
         dt_http_put(t, i ? ",{\"name\":" : "{\"name\":");
         dt_http_put_quoted(t, io[i].name);
-        dt_http_putf(t, ",\"datatype\":\"%s\",\"shape\":", type ? type : "UNKNOWN");
-        put_shape(t, &io[i], 0);
+        dt_http_putf(t, ",\"%s\":\"%s%s\",\"%s\":", f->type_key, f->type_prefix, type ? type : f->no_type,
+                     f->shape_key);
+        put_shape(t, &io[i], from);
         dt_http_put(t, "}");
     }
     dt_http_put(t, "]");
@@ -57,22 +66,9 @@ void dt_http_describe_model(const dt_serve_model_info *m, const dt_http_listed *
     }
     dt_http_put(t, "],");
     put_platform(t, m->format);
-    put_ios(t, "inputs", m->in, m->n_in);
-    put_ios(t, "outputs", m->out, m->n_out);
+    put_ios(t, &metadata_form, "inputs", m->in, m->n_in, 0);
+    put_ios(t, &metadata_form, "outputs", m->out, m->n_out, 0);
     dt_http_put(t, "}");
-}
-
-static void put_config_ios(dt_http_text *t, const char *key, const dt_serve_io *io, int32_t n, bool batched) {
-    dt_http_putf(t, ",\"%s\":[", key);
-    for (int32_t i = 0; i < n; i++) {
-        const char *type = dt_infer_type_name(io[i].type);
-        dt_http_put(t, i ? ",{\"name\":" : "{\"name\":");
-        dt_http_put_quoted(t, io[i].name);
-        dt_http_putf(t, ",\"data_type\":\"TYPE_%s\",\"dims\":", type ? type : "INVALID");
-        put_shape(t, &io[i], batched);
-        dt_http_put(t, "}");
-    }
-    dt_http_put(t, "]");
 }
 
 void dt_http_describe_config(const dt_serve_model_info *m, dt_http_text *t) {
@@ -82,8 +78,8 @@ void dt_http_describe_config(const dt_serve_model_info *m, dt_http_text *t) {
     put_platform(t, m->format);
     dt_http_putf(t, ",\"backend\":\"dtrain\",\"max_batch_size\":%lld",
                  (long long)(m->batched ? m->max_batch : 0));
-    put_config_ios(t, "input", m->in, m->n_in, m->batched);
-    put_config_ios(t, "output", m->out, m->n_out, m->batched);
+    put_ios(t, &config_form, "input", m->in, m->n_in, m->batched ? 1 : 0);
+    put_ios(t, &config_form, "output", m->out, m->n_out, m->batched ? 1 : 0);
     if (m->batched) dt_http_put(t, ",\"dynamic_batching\":{}");
     dt_http_put(t, ",\"parameters\":{");
     dt_http_putf(t, "\"level\":{\"string_value\":\"%s\"},\"level_error\":{\"string_value\":\"%g\"},",

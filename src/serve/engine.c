@@ -162,15 +162,6 @@ static dt_serve_model *pick(dt_serve_engine *e, int64_t *wake) {
     return best;
 }
 
-static bool mates(const dt_serve_model *m, const dt_serve_request *a, const dt_serve_request *b) {
-    for (int32_t i = 0; i < m->info.n_in; i++)
-        if (a->in[i].type != b->in[i].type || a->in[i].ndim != b->in[i].ndim ||
-            memcmp(a->in[i].dim + 1, b->in[i].dim + 1,
-                   (size_t)(a->in[i].ndim - 1) * sizeof a->in[i].dim[0]) != 0)
-            return false;
-    return true;
-}
-
 /* Requests that run together, and such whose time is over. */
 typedef struct batch {
     dt_serve_request **run, **late;
@@ -190,7 +181,7 @@ static void take_batch(dt_serve_model *m, batch *b) {
                 continue;
             }
             const bool fits = b->n_run == 0 || (m->info.batched && b->rows + r->rows <= m->info.max_batch &&
-                                                mates(m, b->run[0], r));
+                                                dt_serve_same_inputs(m, b->run[0]->in, r->in, 1));
             if (!fits) {
                 before = r;
                 continue;

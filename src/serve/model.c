@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "private.h"
+#include "train/network_load.h"
 
 enum { MAX_BATCH = 32, MAX_BATCH_MOST = 65536 };
 
@@ -110,7 +111,7 @@ dt_status dt_serve_load(dt_serve_engine *e, const char *path, const dt_serve_mod
     m->refs = 1;
     m->path = strdup(path);
     dt_status st =
-        m->path ? dt_serve_network(path, o, &m->m) : dt_fail(DT_ERR_MEMORY, "no memory for a path");
+        m->path ? dt_network_load(path, o->config, &m->m) : dt_fail(DT_ERR_MEMORY, "no memory for a path");
     if (st == DT_OK) st = dt_onnx_check_ops(m->m);
     if (st == DT_OK) st = fill(m, o);
     if (st == DT_OK) st = dt_serve_model_probe(m);

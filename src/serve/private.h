@@ -77,10 +77,10 @@ struct dt_serve_engine {
 
 int64_t dt_serve_now_ns(void);
 
-/* network.c: any file as a model of ONNX. */
-dt_status dt_serve_network(const char *path, const dt_serve_model_options *o, dt_onnx_model **out);
-
-/* program.c: the model's programs; only by who has made it busy. */
+/* program.c: whether inputs of two calls have the same types and, from dimension `from` on, shapes. */
+bool dt_serve_same_inputs(const dt_serve_model *m, const dt_host_tensor *a, const dt_host_tensor *b,
+                          int32_t from);
+/* The model's programs; only by who has made it busy. */
 dt_status dt_serve_program_get(dt_serve_model *m, const dt_host_tensor *in, dt_serve_program **out);
 void dt_serve_programs_free(dt_serve_model *m);
 /* Fills in what the info says of batches and of the level, and compiles what is to be warm. */

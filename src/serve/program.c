@@ -13,10 +13,12 @@ int64_t dt_serve_bucket(const dt_serve_model *m, int64_t rows) {
     return dt_min_i64(n, m->info.max_batch);
 }
 
-static bool same_inputs(const dt_serve_model *m, const dt_host_tensor *a, const dt_host_tensor *b) {
+bool dt_serve_same_inputs(const dt_serve_model *m, const dt_host_tensor *a, const dt_host_tensor *b,
+                          int32_t from) {
     for (int32_t i = 0; i < m->info.n_in; i++)
         if (a[i].type != b[i].type || a[i].ndim != b[i].ndim ||
-            memcmp(a[i].dim, b[i].dim, (size_t)a[i].ndim * sizeof *a[i].dim) != 0)
+            (a[i].ndim > from &&
+             memcmp(a[i].dim + from, b[i].dim + from, (size_t)(a[i].ndim - from) * sizeof *a[i].dim) != 0))
             return false;
     return true;
 }
@@ -80,7 +82,7 @@ static dt_status compile(dt_serve_model *m, const dt_host_tensor *in, dt_serve_p
 
 dt_status dt_serve_program_get(dt_serve_model *m, const dt_host_tensor *in, dt_serve_program **out) {
     for (int32_t i = 0; i < m->n_program; i++) {
-        if (!same_inputs(m, m->program[i].in, in)) continue;
+        if (!dt_serve_same_inputs(m, m->program[i].in, in, 0)) continue;
         m->program[i].used = ++m->n_used;
         *out = &m->program[i];
         return DT_OK;

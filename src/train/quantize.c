@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "core/text.h"
 #include "cpu/cpu.h"
@@ -12,26 +11,16 @@
 #include "quant/quantize.h"
 #include "samples.h"
 #include "tensorflow/network.h"
-#include "train/convert.h"
 #include "train/export.h"
+#include "train/network_load.h"
 
 enum { ROWS = 32 };
 #define SLOWER 1.02 /* less is chance */
 
 /* ---- the network ---- */
 
-/* A run becomes a file first, which is gone as soon as it is mapped. */
 static dt_status read_network(const dt_quantize_options *o, dt_onnx_model **out) {
-    if (!dt_ckpt_is_at(o->in)) return dt_network_read(o->in, out);
-    char path[2 * DT_KEY_STRING_MAX], data[2 * DT_KEY_STRING_MAX + 8];
-    snprintf(path, sizeof path, "%s.%ld.onnx", o->out, (long)getpid());
-    snprintf(data, sizeof data, "%s.data", path);
-    const dt_convert_options convert = {.in = o->in, .out = path, .type = "f32"};
-    dt_status st = dt_convert(&convert, NULL);
-    if (st == DT_OK) st = dt_onnx_read(path, out);
-    unlink(path), unlink(data);
-    if (st == DT_OK) (*out)->path = o->in;
-    return st;
+    return dt_ckpt_is_at(o->in) ? dt_network_load(o->in, NULL, out) : dt_network_read(o->in, out);
 }
 
 static int64_t constant_bytes(const dt_onnx_model *m) {

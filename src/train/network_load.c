@@ -1,11 +1,12 @@
 /* Whatever has a network in it becomes a model of ONNX in memory: what dtrain trained through its own export. */
+#include "train/network_load.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "core/dir.h"
-#include "private.h"
 #include "tensorflow/network.h"
 #include "train/checkpoint.h"
 #include "train/convert.h"
@@ -27,7 +28,7 @@ static dt_status through_files(const char *path, const char *config, dt_onnx_mod
         .in = ours ? path : run, .out = file, .type = "f32", .config = ours ? config : NULL};
     if (st == DT_OK) st = dt_convert(&convert, NULL);
     if (st == DT_OK) st = dt_onnx_read(file, out);
-    char why[DT_SERVE_ERROR_MAX];
+    char why[1024];
     snprintf(why, sizeof why, "%s", st == DT_OK ? "" : dt_error_text());
     dt_dir_remove(dir);
     if (st != DT_OK) return dt_fail(st, "%s", why);
@@ -36,14 +37,14 @@ static dt_status through_files(const char *path, const char *config, dt_onnx_mod
     return (*out)->path ? DT_OK : dt_fail(DT_ERR_MEMORY, "no memory for a path");
 }
 
-dt_status dt_serve_network(const char *path, const dt_serve_model_options *o, dt_onnx_model **out) {
+dt_status dt_network_load(const char *path, const char *config, dt_onnx_model **out) {
     if (access(path, R_OK) != 0)
         return dt_fail(DT_ERR_DATA, "%s: there is no such file, or it cannot be read", path);
     if (!dt_ckpt_is_at(path) && dt_network_knows(path)) {
-        if (o->config)
+        if (config)
             return dt_fail(DT_ERR_USAGE,
                            "%s has a network in it: a configuration is for files of weights alone", path);
         return dt_network_read(path, out);
     }
-    return through_files(path, o->config, out);
+    return through_files(path, config, out);
 }
