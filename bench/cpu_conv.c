@@ -50,7 +50,7 @@ static double time_conv(const dt_conv_dims *d, dt_cpu_conv_kind kind, int32_t th
                   ny = d->n * d->p * d->q * d->k;
     const int64_t n_out[] = {ny, nx, nw};
     dt_cpu_conv_plan plan;
-    if (dt_cpu_conv_plan_make(d, kind, threads, &plan) != DT_OK) return -1;
+    if (dt_cpu_conv_plan_make(d, kind, false, threads, &plan) != DT_OK) return -1;
     *workspace = plan.workspace_bytes;
     float *x = arena(nx), *w = arena(nw), *dy = arena(ny), *out = arena(n_out[kind]);
     float *work = arena(plan.workspace_bytes / (int64_t)sizeof(float) + 1);

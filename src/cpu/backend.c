@@ -374,7 +374,7 @@ static dt_status prepare(dt_backend *be, const dt_graph *g, dt_nid node, dt_prep
     int32_t threads = cpu(be)->threads;
     if (row->family == FAMILY_CONV) {
         dt_conv_dims dims = dt_op_conv_dims(g, n);
-        DT_TRY(dt_cpu_conv_plan_make(&dims, row->conv, threads, &p->conv));
+        DT_TRY(dt_cpu_conv_plan_make(&dims, row->conv, g->by_row, threads, &p->conv));
         p->workspace_bytes = p->conv.workspace_bytes;
     } else if (row->family == FAMILY_ATTENTION) {
         DT_TRY(dt_cpu_attention_plan(g, n, threads, &p->attention));

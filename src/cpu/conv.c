@@ -72,17 +72,18 @@ dt_status dt_cpu_conv_plan_algo(const dt_conv_dims *dims, dt_cpu_conv_kind kind,
 }
 
 /* Not where 4x4 tiles hang far over a tiny image, or are so few that the transformed weights cost more. */
-static bool winograd_pays(const dt_conv_dims *d, dt_cpu_conv_kind kind) {
+static bool winograd_pays(const dt_conv_dims *d, dt_cpu_conv_kind kind, int64_t images) {
     const int64_t h = kind == DT_CPU_CONV_DGRAD ? d->h : d->p, w = kind == DT_CPU_CONV_DGRAD ? d->w : d->q;
     const int64_t covered = dt_round_up(h, 4) * dt_round_up(w, 4);
-    return 5 * h * w >= 2 * covered && d->n * covered >= 8 * 16;
+    return 5 * h * w >= 2 * covered && images * covered >= 8 * 16;
 }
 
-dt_status dt_cpu_conv_plan_make(const dt_conv_dims *dims, dt_cpu_conv_kind kind, int32_t threads,
+dt_status dt_cpu_conv_plan_make(const dt_conv_dims *dims, dt_cpu_conv_kind kind, bool by_row, int32_t threads,
                                 dt_cpu_conv_plan *out) {
     dt_cpu_conv_algo algo = DT_CPU_CONV_ALGO_GEMM;
     if (dims_fit(dims)) {
-        if (dt_cpu_conv_winograd_applies(dims) && winograd_pays(dims, kind)) algo = DT_CPU_CONV_ALGO_WINOGRAD;
+        if (dt_cpu_conv_winograd_applies(dims) && winograd_pays(dims, kind, by_row ? 1 : dims->n))
+            algo = DT_CPU_CONV_ALGO_WINOGRAD;
         if (depthwise_applies(dims)) algo = DT_CPU_CONV_ALGO_DEPTHWISE;
     }
     return dt_cpu_conv_plan_algo(dims, kind, algo, threads, out);

@@ -39,8 +39,8 @@ typedef struct dt_cpu_conv_args {
     void *workspace; /* plan.workspace_bytes, 64-byte aligned; may be NULL if 0 */
 } dt_cpu_conv_args;
 
-/* Chooses algorithm and workspace. threads >= 1. Fails (DT_ERR_UNSUPPORTED) on sizes that overflow. */
-dt_status dt_cpu_conv_plan_make(const dt_conv_dims *dims, dt_cpu_conv_kind kind, int32_t threads,
+/* Chooses algorithm and workspace; by_row: an algorithm that any number of images gets. threads >= 1. Fails (DT_ERR_UNSUPPORTED) on sizes that overflow. */
+dt_status dt_cpu_conv_plan_make(const dt_conv_dims *dims, dt_cpu_conv_kind kind, bool by_row, int32_t threads,
                                 dt_cpu_conv_plan *out);
 /* The same with the algorithm given; fails (DT_ERR_UNSUPPORTED) where it does not apply. */
 dt_status dt_cpu_conv_plan_algo(const dt_conv_dims *dims, dt_cpu_conv_kind kind, dt_cpu_conv_algo algo,

@@ -108,6 +108,7 @@ static dt_status build(dt_onnx_run *r, dt_graph **out) {
     dt_graph *g;
     *out = NULL;
     DT_TRY(dt_graph_create(&g, r->options.compute, false));
+    g->by_row = r->options.by_row;
     dt_status st = add_inputs(r, g);
     if (st == DT_OK) st = dt_onnx_build(&o, g, r->made, r->needs);
     for (int32_t i = 0; i < r->m->graph.n_out && st == DT_OK; i++) {

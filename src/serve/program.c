@@ -58,6 +58,7 @@ static dt_status compile(dt_serve_model *m, const dt_host_tensor *in, dt_serve_p
     dt_serve_engine *e = m->engine;
     const size_t n_in = (size_t)m->info.n_in + 1;
     const dt_onnx_run_options o = {.plain = m->info.level == DT_LEVEL_NONE,
+                                   .by_row = m->info.level <= DT_LEVEL_BASIC,
                                    .compute = m->compute,
                                    .share = m->n_program > 0 ? m->program[0].run : NULL};
     *p = (dt_serve_program){.in = calloc(n_in, sizeof *p->in)};

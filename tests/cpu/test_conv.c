@@ -294,10 +294,10 @@ static void test_plan_refuses_overflow(void **state) {
     dt_conv_dims d = dims_of(&(problem){4, 8, 8, 16, 16, 3, 3, 1, 1, 1, 1, 1, 1, 1});
     dt_cpu_conv_plan plan;
     d.n = INT64_MAX / 8;
-    assert_int_equal(dt_cpu_conv_plan_make(&d, DT_CPU_CONV_FORWARD, 2, &plan), DT_ERR_UNSUPPORTED);
+    assert_int_equal(dt_cpu_conv_plan_make(&d, DT_CPU_CONV_FORWARD, false, 2, &plan), DT_ERR_UNSUPPORTED);
     d.n = 4;
     d.groups = 3;
-    assert_int_equal(dt_cpu_conv_plan_make(&d, DT_CPU_CONV_FORWARD, 2, &plan), DT_ERR_UNSUPPORTED);
+    assert_int_equal(dt_cpu_conv_plan_make(&d, DT_CPU_CONV_FORWARD, false, 2, &plan), DT_ERR_UNSUPPORTED);
 }
 
 int main(void) {

@@ -18,7 +18,7 @@
 enum { IN = 37, OUT = 11, ROWS = 16 };
 
 static dt_backend *cpu;
-static char file[64], fixed[64], joined[64], images[64];
+static char file[64], fixed[64], joined[64], images[64], small_images[64];
 
 static void ok(dt_status st) {
     if (st != DT_OK) fail_msg("%s", dt_error_text());
@@ -54,15 +54,15 @@ static void write_dense(const char *path, int64_t rows, bool over_rows) {
     dt_onnx_model_free(m);
 }
 
-static void write_images(const char *path) {
-    enum { C = 3, K = 20 };
+static void write_images(const char *path, int64_t side) {
+    enum { C = 3, K = 32 }; /* so many that all ways of convolving are there */
     dt_onnx_model *m;
     dt_onnx_draft draft, *d = &draft;
     ok(dt_onnx_draft_create(17, d));
     static float w[K * C * 9], v[K * K * 9], u[K * OUT];
     fill(w, K * C * 9, 3), fill(v, K * K * 9, 4), fill(u, K * OUT, 5);
     dt_onnx_draft_input(
-        d, &(dt_onnx_value_info){.name = "x", .type = DT_TENSOR_F32, .ndim = 4, .dim = {-1, C, 13, 13}});
+        d, &(dt_onnx_value_info){.name = "x", .type = DT_TENSOR_F32, .ndim = 4, .dim = {-1, C, side, side}});
     const dt_onnx_attr pads = dt_onnx_ints("pads", 4, (int64_t[]){1, 1, 1, 1});
     const char *x = dt_onnx_draft_op(
         d, "Conv", NULL,
@@ -92,10 +92,12 @@ static int set_up(void **state) {
     snprintf(fixed, sizeof fixed, "/tmp/dt_serving_%ld_fixed.onnx", (long)getpid());
     snprintf(joined, sizeof joined, "/tmp/dt_serving_%ld_joined.onnx", (long)getpid());
     snprintf(images, sizeof images, "/tmp/dt_serving_%ld_images.onnx", (long)getpid());
+    snprintf(small_images, sizeof small_images, "/tmp/dt_serving_%ld_small.onnx", (long)getpid());
     write_dense(file, -1, false);
     write_dense(fixed, 3, false);
     write_dense(joined, -1, true);
-    write_images(images);
+    write_images(images, 13);
+    write_images(small_images, 7);
     const dt_backend_options o = {.local_world = 1, .threads = 2};
     return dt_backend_cpu_create(&o, &cpu) == DT_OK ? 0 : 1;
 }
@@ -103,7 +105,7 @@ static int set_up(void **state) {
 static int tear_down(void **state) {
     (void)state;
     cpu->destroy(cpu);
-    unlink(file), unlink(fixed), unlink(joined), unlink(images);
+    unlink(file), unlink(fixed), unlink(joined), unlink(images), unlink(small_images);
     return 0;
 }
 
@@ -213,17 +215,17 @@ static void test_mates_change_no_bit(void **state) {
     dt_serve_engine_destroy(e);
 }
 
-/* Convolutions too have the bits that they have alone, in every bucket. */
-static void test_images_change_no_bit(void **state) {
-    (void)state;
+/* Convolutions too have the bits that they have alone, in every bucket; also where the fastest way for one image is not that
+ * for several. */
+static void check_images(dt_serve_engine *e, const char *path, int64_t side) {
     enum { SIZE = 3 * 13 * 13 };
-    dt_serve_engine *e = engine(1);
     dt_serve_model *m;
-    ok(dt_serve_load(e, images, &(dt_serve_model_options){.max_batch = 8}, &m));
+    ok(dt_serve_load(e, path, &(dt_serve_model_options){.max_batch = 8}, &m));
+    assert_false(dt_serve_model_get_info(m)->one_bucket);
     static float x[8 * SIZE], one[8 * OUT];
     fill(x, 8 * SIZE, 3);
     for (int64_t n = 1; n <= 8; n++) {
-        const dt_host_tensor in = {.type = DT_TENSOR_F32, .ndim = 4, .dim = {n, 3, 13, 13}, .data = x};
+        const dt_host_tensor in = {.type = DT_TENSOR_F32, .ndim = 4, .dim = {n, 3, side, side}, .data = x};
         dt_serve_request *r;
         ok(dt_serve_submit(m, &in, NULL, &r));
         ok(dt_serve_wait(r, -1));
@@ -233,6 +235,13 @@ static void test_images_change_no_bit(void **state) {
         dt_serve_request_drop(r);
     }
     dt_serve_model_drop(m);
+}
+
+static void test_images_change_no_bit(void **state) {
+    (void)state;
+    dt_serve_engine *e = engine(1);
+    check_images(e, images, 13);
+    check_images(e, small_images, 7);
     dt_serve_engine_destroy(e);
 }
 

@@ -309,6 +309,7 @@ typedef struct dt_graph {
     dt_vid metrics;   /* the value of role METRIC; -1: none */
     dt_dtype compute; /* dtype of activations and weights: f32, f16 or bf16 */
     bool training;    /* forward uses batch statistics and dropout */
+    bool by_row; /* a row's bits may not depend on how many there are: no kernel is chosen by their number */
 } dt_graph;
 
 /* An empty graph. `compute` is the dtype of activations, weights and their gradients. */

@@ -17,7 +17,8 @@ typedef struct dt_onnx_run_info {
 } dt_onnx_run_info;
 
 typedef struct dt_onnx_run_options {
-    bool plain; /* no fusions, and kernel by kernel */
+    bool plain;  /* no fusions, and kernel by kernel */
+    bool by_row; /* dt_graph.by_row; of backends that can */
     dt_dtype
         compute; /* F32, F16 or BF16: of weights and of what is computed; inputs and outputs stay as the file has them */
     /* Of the same model on the same device; outlives it. Its weights, and where it is large enough its memory for what is
