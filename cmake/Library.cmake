@@ -4,7 +4,7 @@ include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
 set(DT_HEADER ${CMAKE_SOURCE_DIR}/include/dtrain.h)
-set(DT_LIBRARY_ROOMS core cpu gpu data dist formats tensorflow model onnx quant train api)
+set(DT_LIBRARY_ROOMS core cpu gpu data dist formats tensorflow model onnx quant train serve api)
 set(DT_LIBRARY_DIR ${CMAKE_BINARY_DIR}/library)
 
 # The public functions: the names behind DT_API, and those of the list of activations.

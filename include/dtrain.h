@@ -16,11 +16,12 @@
  *   prints, nothing ends the process (one exception: dt_run_open under a launcher whose ranks never come).
  * - Options are structs passed by value; a field that is 0 means its default. Other numbers are checked: NaN,
  *   what is out of range, and what would be another number in fp32 are refused (DT_ERR_CONFIG). Texts are copied.
- * - Handles (dt_run, dt_net, dt_tensor, dt_data, dt_sampler, dt_netfile) are freed in any order; freeing NULL, or a handle twice, does
+ * - Handles (dt_run, dt_net, dt_tensor, dt_data, dt_sampler, dt_netfile, dt_service, dt_served, dt_request) are freed in any order; freeing NULL, or a handle twice, does
  *   nothing. A call with NULL or a freed handle returns DT_ERR_USAGE. A handle's memory is used again only
  *   after many others were freed.
  * - A handle is used by one thread at a time; different networks, and tensors, by different threads at once.
- *   A run may be used by several: dt_tensor_*, dt_net_create and dt_data_open take it from any thread.
+ *   A run may be used by several: dt_tensor_*, dt_net_create and dt_data_open take it from any thread; so may services,
+ *   served networks and requests, at once.
  * - A function that fails leaves its results as they were, or NULL where it gives a new handle, and what it
  *   was called on can be used further. After DT_ERR_DEVICE, or DT_ERR_PEER, close the run.
  * - Images are N H W C (rows of a batch, height, width, channels), weights of convolutions K R S C (out,
@@ -886,6 +887,157 @@ DT_API const char *dt_netfile_output(const dt_netfile *file, int32_t i);
  * an input that does not fit, by name; DT_ERR_UNSUPPORTED: what the device has no kernel for, all of it in one text: nothing is
  * computed elsewhere. */
 DT_API dt_status dt_netfile_run(dt_netfile *file, dt_tensor *const *in, dt_tensor **out);
+
+/* ---- serving ----
+ *
+ * Networks of any file, asked from many threads: requests that wait at the same time run together.
+ *
+ *     dt_service_open(run, (dt_service_options){0}, &service);
+ *     dt_service_load(service, "model.onnx", (dt_served_options){0}, &served);
+ *     dt_infer(served, in, out);
+ *
+ * All of it may be called from any thread, at once. What runs together never changes a result at the levels none and basic. */
+
+typedef struct dt_service dt_service;
+typedef struct dt_served dt_served;   /* a network that was loaded */
+typedef struct dt_request dt_request; /* an accepted request */
+
+/* Numbers in memory that is the caller's, but where another owner is named. */
+typedef struct dt_array {
+    dt_dtype dtype;
+    dt_shape shape;
+    void *data;
+    int64_t bytes; /* of data; 0 of what is read: as the shape says */
+} dt_array;
+
+typedef struct dt_service_options {
+    int64_t workers; /* threads that put batches together and run them; 0: 2. The device runs one at a time */
+    const char *affinity; /* of these, "0-3,8" of the cores that the process may use; NULL: all of those */
+    int64_t memory_cap_bytes; /* weights and programs of all networks; 0: none */
+    int64_t queue_limit;      /* requests that wait, of all networks; 0: 1024 */
+} dt_service_options;
+
+/* On the run's device, beside it. */
+DT_API dt_status dt_service_open(dt_run *run, dt_service_options options, dt_service **out);
+/* Accepts no more (DT_STOPPED), and waits until all that was accepted has its answer; what still waits after timeout_ms (-1: any
+ * time) is answered with DT_STOPPED. */
+DT_API dt_status dt_service_drain(dt_service *service, int64_t timeout_ms);
+/* Drains, without a limit, and ends. Networks and requests that are still held stay what they are. Not from a dt_request_done. */
+DT_API void dt_service_close(dt_service *service);
+
+typedef struct dt_served_options {
+    const char *name; /* NULL: of the file */
+    int64_t version;  /* 0: 1 */
+    const char *
+        config; /* of a file of weights alone: the configuration (TOML) of their network; NULL: the file says */
+    dt_level level;
+    dt_weights_form weights;
+    int64_t max_batch; /* rows at once; 0: 32. 1 where rows of a batch are not apart */
+    int64_t
+        max_delay_us; /* that the oldest request may wait for others, up to a day; 0: runs with who is there */
+    int64_t queue_limit; /* of this network; 0: the service's */
+    bool no_warm;        /* programs are compiled when first asked for, not when loaded */
+} dt_served_options;
+
+/* Anything with a network in it: a run or checkpoint of dtrain, ONNX, Keras, a SavedModel or GraphDef, weights of PyTorch or in
+ * safetensors that say of what network they are. DT_ERR_DATA, DT_ERR_CONFIG, DT_ERR_CHECKPOINT; DT_ERR_UNSUPPORTED: ops that
+ * nobody here knows, a level whose results differ too much, a form of weights that is not there; DT_ERR_MEMORY: beyond the cap. */
+DT_API dt_status dt_service_load(dt_service *service, const char *path, dt_served_options options,
+                                 dt_served **out);
+/* One holder more, and one less: the last one frees it, once its requests are answered. */
+DT_API dt_status dt_served_hold(dt_served *served);
+DT_API void dt_served_drop(dt_served *served);
+
+typedef struct dt_served_info {
+    const char *name, *format, *path; /* the network's, as all names here */
+    int64_t version, max_batch;
+    bool batched;    /* rows of different requests may run together */
+    bool one_bucket; /* every run has max_batch rows: with fewer, results would have other bits */
+    dt_level level;
+    dt_weights_form weights;
+    int32_t n_input, n_output;
+    double
+        level_error; /* largest difference from level none, in parts of the largest number, when loaded; -1: not looked at */
+    int64_t weight_bytes;
+} dt_served_info;
+DT_API dt_status dt_served_get_info(const dt_served *served, dt_served_info *out);
+
+typedef struct dt_served_value {
+    const char *name;
+    dt_dtype dtype;          /* DT_DTYPE_COUNT: the file does not say, or it is none of these */
+    int32_t ndim;            /* -1: not told */
+    int64_t dim[DT_MAX_DIM]; /* -1: any */
+} dt_served_value;
+DT_API dt_status dt_served_input(const dt_served *served, int32_t i, dt_served_value *out);
+DT_API dt_status dt_served_output(const dt_served *served, int32_t i, dt_served_value *out);
+
+/* in: one for each input, out: gets one for each output. Where out[i].data is NULL it gets memory, freed by dt_array_free; else
+ * out[i].bytes of room are there, and DT_ERR_USAGE where they are too few (shape then says what was needed). */
+DT_API dt_status dt_infer(dt_served *served, const dt_array *in, dt_array *out);
+DT_API void dt_array_free(dt_array *array);
+
+/* status as of dt_request_wait; error "" where that is DT_OK. Exactly once for each accepted request, from a thread of the
+ * service, or of who cancels or drains. Results are there (dt_request_output), and `request` may be dropped. */
+typedef void dt_request_done(void *arg, dt_request *request, dt_status status, const char *error);
+
+typedef struct dt_submit_options {
+    dt_request_done *done; /* NULL: somebody waits */
+    void *arg;
+    int64_t deadline_us; /* from now; what has not begun by then is answered with DT_ERR_TIMEOUT. 0: none */
+    int32_t priority;    /* 0 (usual) to 7; lower first */
+} dt_submit_options;
+
+/* Arrays are read until the request is answered. DT_ERR_BUSY: the queue is full; DT_ERR_USAGE: an input that does not fit, by
+ * name; DT_STOPPED: the service is draining. Nothing was accepted then. */
+DT_API dt_status dt_submit(dt_served *served, const dt_array *in, dt_submit_options options,
+                           dt_request **out);
+/* The answer; DT_ERR_TIMEOUT: none yet after timeout_ms (-1: any time), and it goes on; dt_request_is_answered tells this from a
+ * deadline. */
+DT_API dt_status dt_request_wait(dt_request *request, int64_t timeout_ms);
+DT_API bool dt_request_is_answered(const dt_request *request);
+/* One that has not begun is answered with DT_STOPPED, else nothing changes. Whether it was so. */
+DT_API bool dt_request_cancel(dt_request *request);
+/* Output i of one that was answered with DT_OK; data are the request's. */
+DT_API dt_status dt_request_output(const dt_request *request, int32_t i, dt_array *out);
+typedef struct dt_request_timing {
+    double queue_s, input_s, compute_s,
+        output_s;  /* waiting, gathering rows, the batch's run, cutting results */
+    int64_t batch; /* rows that ran together */
+} dt_request_timing;
+DT_API dt_status dt_request_times(const dt_request *request,
+                                  dt_request_timing *out); /* answered with DT_OK */
+DT_API void dt_request_drop(dt_request *request); /* an answer that is still to come goes to `done` alone */
+
+enum { DT_BATCH_BUCKETS = 16 };
+typedef struct dt_service_counts {
+    int64_t accepted, succeeded, failed, refused, cancelled, expired; /* requests */
+    int64_t waiting, running;                                         /* now */
+    int64_t rows, runs;                                               /* rows answered, batches run */
+    int64_t batch_runs[DT_BATCH_BUCKETS];                             /* of up to 2^i rows */
+    double queue_s, input_s, compute_s, output_s;                     /* sums over requests */
+    /* From submission to answer, within 1 % of what was measured. */
+    double latency_min_s, latency_avg_s, latency_max_s, latency_p50_s, latency_p90_s, latency_p99_s,
+        latency_p999_s;
+} dt_service_counts;
+DT_API dt_status dt_service_stats(const dt_service *service, dt_service_counts *out); /* gone networks too */
+DT_API dt_status dt_served_stats(const dt_served *served, dt_service_counts *out);
+
+typedef struct dt_service_usage {
+    int64_t rss_bytes, host_bytes, memory_limit_bytes; /* limit: of the control group; -1: none */
+    double cpu_seconds, cpu_limit;                     /* of the process; cores that it may use */
+    int64_t device_bytes, device_used_bytes;           /* of a GPU; used: by this service. 0 without one */
+    double device_utilisation;                         /* 0 to 1; -1: not known */
+    int64_t network_bytes;                             /* weights and programs */
+} dt_service_usage;
+DT_API dt_status dt_service_resources(const dt_service *service, dt_service_usage *out);
+
+/* Where the time of a run with these inputs goes, kernel by kernel, for people: means over `runs` runs, beside the requests, which
+ * wait meanwhile. The text is the network's, until its next profile. */
+DT_API dt_status dt_served_profile(dt_served *served, const dt_array *in, int64_t runs, const char **text);
+
+/* Memory that the device reads fastest from, zeroed; freed by dt_service_buffer_free, or with the service. */
+DT_API dt_status dt_service_buffer(dt_service *service, int64_t bytes, void **out);
+DT_API void dt_service_buffer_free(dt_service *service, void *data);
 
 #ifdef __cplusplus
 }

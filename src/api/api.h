@@ -11,6 +11,7 @@
 #include "core/types.h"
 #include "dist/comm.h"
 #include "dtrain.h"
+#include "formats/tensors.h"
 
 /* ---- handles ---- */
 
@@ -21,6 +22,9 @@ typedef enum dt_handle_kind {
     DT_HANDLE_DATA,
     DT_HANDLE_SAMPLER,
     DT_HANDLE_FILE,
+    DT_HANDLE_SERVICE,
+    DT_HANDLE_SERVED,
+    DT_HANDLE_REQUEST,
     DT_HANDLE_KINDS
 } dt_handle_kind;
 
@@ -118,6 +122,9 @@ dt_shape_text dt_shape_to_text(dt_shape s);
 /* A tensor over memory of `be` that somebody else owns. */
 dt_status dt_tensor_over(dt_run *run, dt_backend *be, dt_dtype dtype, dt_shape shape, void *data,
                          dt_tensor **out);
+
+/* How files call a type; DT_TENSOR_TYPES: they have none such. */
+extern const dt_tensor_type dt_file_type[DT_DTYPE_COUNT];
 
 /* Zeros in host memory. */
 dt_status dt_tensor_zeros_host(dt_run *run, dt_dtype dtype, dt_shape shape, dt_tensor **out);

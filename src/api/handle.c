@@ -8,8 +8,9 @@
 /* Freed handles whose memory is kept for a while. */
 enum { KEPT = 256, FIRST_CAP = 64 };
 
-static const char *const kind_name[DT_HANDLE_KINDS] = {"run",      "tensor",  "network",
-                                                       "data set", "sampler", "network in a file"};
+static const char *const kind_name[DT_HANDLE_KINDS] = {"run",      "tensor",         "network",
+                                                       "data set", "sampler",        "network in a file",
+                                                       "service",  "served network", "request"};
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static const dt_handle **live; /* open addressing; NULL: free. cap is a power of two */

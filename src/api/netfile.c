@@ -68,7 +68,7 @@ const char *dt_netfile_output(const dt_netfile *file, int32_t i) {
     return i >= 0 && i < file->model->graph.n_out ? file->model->graph.out[i].name : NULL;
 }
 
-static const dt_tensor_type type_of[DT_DTYPE_COUNT] = {
+const dt_tensor_type dt_file_type[DT_DTYPE_COUNT] = {
     [DT_DTYPE_F32] = DT_TENSOR_F32, [DT_DTYPE_F16] = DT_TENSOR_F16, [DT_DTYPE_BF16] = DT_TENSOR_BF16,
     [DT_DTYPE_U8] = DT_TENSOR_U8,   [DT_DTYPE_I32] = DT_TENSOR_I32, [DT_DTYPE_I64] = DT_TENSOR_I64,
     [DT_DTYPE_F64] = DT_TENSOR_F64, [DT_DTYPE_I8] = DT_TENSOR_I8,   [DT_DTYPE_BOOL] = DT_TENSOR_BOOL,
@@ -78,7 +78,7 @@ static dt_status take_inputs(dt_netfile *f, dt_tensor *const *in) {
     for (int32_t i = 0; i < f->model->graph.n_in; i++) {
         const dt_tensor *t = in[i];
         DT_TRY(dt_handle_check(DT_HANDLE_TENSOR, t, "dt_netfile_run", f->model->graph.in[i].name));
-        f->in[i] = (dt_host_tensor){.type = type_of[t->dtype], .ndim = t->shape.ndim};
+        f->in[i] = (dt_host_tensor){.type = dt_file_type[t->dtype], .ndim = t->shape.ndim};
         memcpy(f->in[i].dim, t->shape.dim, sizeof f->in[i].dim);
         f->in[i].data = malloc((size_t)t->bytes + 1);
         if (!f->in[i].data)
@@ -105,7 +105,7 @@ static dt_status compute(dt_netfile *f) {
 static dt_status give_output(const dt_netfile *f, int32_t i, dt_tensor **out) {
     const dt_host_tensor *t = &f->out[i];
     dt_dtype dtype = DT_DTYPE_F32;
-    while (dtype < DT_DTYPE_COUNT && type_of[dtype] != t->type) dtype++;
+    while (dtype < DT_DTYPE_COUNT && dt_file_type[dtype] != t->type) dtype++;
     if (dtype == DT_DTYPE_COUNT)
         return dt_fail(DT_ERR_UNSUPPORTED, "dt_netfile_run: output %s is %s, of which there are no tensors",
                        f->model->graph.out[i].name, dt_tensor_type_name(t->type));

@@ -446,3 +446,56 @@ dt_status dt_onnx_run_again(dt_onnx_run *r) {
     DT_TRY(run(r));
     return r->be->stream_sync(r->be, NULL);
 }
+
+/* ---- profiling ---- */
+
+/* Events that keep the time; NULL where a kernel is done when its run returns. */
+typedef struct timer {
+    dt_event *from, *to;
+} timer;
+
+static dt_status time_kernel(dt_backend *be, const dt_kernel *k, const timer *t, double *sum) {
+    if (!t->from) {
+        const double begin = dt_time_s();
+        DT_TRY(k->run(k->ctx, NULL));
+        *sum += dt_time_s() - begin;
+        return DT_OK;
+    }
+    double seconds;
+    DT_TRY(be->event_record(be, t->from, NULL));
+    DT_TRY(k->run(k->ctx, NULL));
+    DT_TRY(be->event_record(be, t->to, NULL));
+    DT_TRY(be->event_sync(be, t->to));
+    DT_TRY(be->timer_elapsed(be, t->from, t->to, &seconds));
+    *sum += seconds;
+    return DT_OK;
+}
+
+dt_status dt_onnx_run_profile(dt_onnx_run *r, int64_t times, dt_onnx_kernel_time **out, int32_t *n) {
+    dt_backend *be = r->be;
+    const dt_program *p = r->program;
+    timer t = {NULL, NULL};
+    *out = NULL, *n = 0;
+    if (!p) return DT_OK;
+    dt_onnx_kernel_time *row = calloc((size_t)p->n_kernel + 1, sizeof *row);
+    if (!row) return dt_fail(DT_ERR_MEMORY, "no memory for a profile");
+    dt_status st = DT_OK;
+    if (be->timer_create) st = be->timer_create(be, &t.from);
+    if (be->timer_create && st == DT_OK) st = be->timer_create(be, &t.to);
+    for (int64_t i = 0; i < times && st == DT_OK; i++)
+        for (int32_t k = 0; k < p->n_kernel && st == DT_OK; k++)
+            st = time_kernel(be, &p->kernel[k], &t, &row[k].seconds);
+    for (int32_t k = 0; k < p->n_kernel && st == DT_OK; k++) {
+        const dt_node *node = &p->graph->node[p->kernel[k].node];
+        row[k].name = p->graph->value[node->out[0]].name;
+        row[k].label = p->kernel[k].label ? p->kernel[k].label : dt_op_name(node);
+        row[k].seconds /= (double)times;
+    }
+    if (t.from) be->event_destroy(be, t.from);
+    if (t.to) be->event_destroy(be, t.to);
+    if (st == DT_OK)
+        *out = row, *n = p->n_kernel;
+    else
+        free(row);
+    return st;
+}

@@ -351,6 +351,10 @@ void dt_serve_engine_unref(dt_serve_engine *e) {
 
 /* ---- what callers do with requests ---- */
 
+static int64_t rows_of(const dt_serve_model *m, const dt_host_tensor *in) {
+    return m->info.batched ? in[0].dim[0] : 1;
+}
+
 static dt_status check_input(const dt_serve_model *m, int32_t i, const dt_host_tensor *t, int64_t rows) {
     const dt_serve_io *io = &m->info.in[i];
     if (io->type != DT_TENSOR_TYPES && t->type != io->type)
@@ -371,6 +375,15 @@ static dt_status check_input(const dt_serve_model *m, int32_t i, const dt_host_t
     return DT_OK;
 }
 
+dt_status dt_serve_check(const dt_serve_model *m, const dt_host_tensor *in) {
+    const int64_t rows = rows_of(m, in);
+    for (int32_t i = 0; i < m->info.n_in; i++) DT_TRY(check_input(m, i, &in[i], rows));
+    if (m->info.batched && rows > m->info.max_batch)
+        return dt_fail(DT_ERR_USAGE, "%lld rows at once, the model takes up to %lld", (long long)rows,
+                       (long long)m->info.max_batch);
+    return DT_OK;
+}
+
 dt_status dt_serve_submit(dt_serve_model *m, const dt_host_tensor *in, const dt_serve_submit_options *o,
                           dt_serve_request **out) {
     dt_serve_engine *e = m->engine;
@@ -379,11 +392,8 @@ dt_status dt_serve_submit(dt_serve_model *m, const dt_host_tensor *in, const dt_
     if (how.priority < 0 || how.priority >= DT_SERVE_PRIORITIES || how.deadline_us < 0)
         return dt_fail(DT_ERR_USAGE, "a priority is 0 to %d, a deadline no less than 0",
                        DT_SERVE_PRIORITIES - 1);
-    const int64_t rows = m->info.batched ? in[0].dim[0] : 1;
-    for (int32_t i = 0; i < m->info.n_in; i++) DT_TRY(check_input(m, i, &in[i], rows));
-    if (m->info.batched && rows > m->info.max_batch)
-        return dt_fail(DT_ERR_USAGE, "%lld rows at once, the model takes up to %lld", (long long)rows,
-                       (long long)m->info.max_batch);
+    DT_TRY(dt_serve_check(m, in));
+    const int64_t rows = rows_of(m, in);
     dt_serve_request *r = calloc(1, sizeof *r);
     if (!r) return dt_fail(DT_ERR_MEMORY, "no memory for a request");
     r->model = m;

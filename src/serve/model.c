@@ -8,6 +8,7 @@
 #include "train/network_load.h"
 
 enum { MAX_BATCH = 32, MAX_BATCH_MOST = 65536 };
+#define DELAY_MOST_US (INT64_C(24) * 3600 * 1000000)
 
 static dt_status copy_io(const dt_onnx_value_info *from, int32_t n, const dt_serve_io **out) {
     dt_serve_io *io = calloc((size_t)n + 1, sizeof *io);
@@ -98,12 +99,14 @@ dt_status dt_serve_load(dt_serve_engine *e, const char *path, const dt_serve_mod
     *out = NULL;
     static const dt_serve_model_options none = {.version = 0};
     if (!o) o = &none;
-    if (o->max_batch < 0 || o->max_batch > MAX_BATCH_MOST || o->max_delay_us < 0 || o->queue_limit < 0 ||
-        o->level < DT_LEVEL_DEFAULT || o->level > DT_LEVEL_EXTREME)
-        return dt_fail(DT_ERR_USAGE,
-                       "a model has batches of 1 to %d rows, a delay and a queue limit of no less than 0, "
-                       "and a level from none to extreme",
-                       MAX_BATCH_MOST);
+    if (o->max_batch < 0 || o->max_batch > MAX_BATCH_MOST || o->max_delay_us < 0 ||
+        o->max_delay_us > DELAY_MOST_US || o->queue_limit < 0 || o->level < DT_LEVEL_DEFAULT ||
+        o->level > DT_LEVEL_EXTREME)
+        return dt_fail(
+            DT_ERR_USAGE,
+            "a model has batches of 1 to %d rows, a delay of 0 to a day, a queue limit of no less than 0, "
+            "and a level from none to extreme",
+            MAX_BATCH_MOST);
     dt_serve_model *m = calloc(1, sizeof *m);
     if (!m) return dt_fail(DT_ERR_MEMORY, "no memory for a model");
     m->engine = e;

@@ -77,6 +77,9 @@ struct dt_serve_engine {
 
 int64_t dt_serve_now_ns(void);
 
+/* Whether the model takes these inputs. */
+dt_status dt_serve_check(const dt_serve_model *m, const dt_host_tensor *in);
+
 /* program.c: whether inputs of two calls have the same types and, from dimension `from` on, shapes. */
 bool dt_serve_same_inputs(const dt_serve_model *m, const dt_host_tensor *a, const dt_host_tensor *b,
                           int32_t from);

@@ -211,6 +211,36 @@ typedef struct row {
 #s, #field, offsetof(dt_##s##_options, field), TYPE_OF(s, field), try_##s, (double)(good),           \
             (double)(also)                                                                                   \
     }
+/* A network that is served. */
+static dt_status try_service(const void *options) {
+    dt_service *s;
+    const dt_status st = dt_service_open(run, *(const dt_service_options *)options, &s);
+    dt_service_close(s);
+    return st;
+}
+static dt_status served(const dt_served_options *o, const dt_submit_options *submit) {
+    static float x[3 * 17 * 19];
+    dt_service *s;
+    dt_served *m = NULL;
+    dt_request *r = NULL;
+    OK(dt_service_open(run, (dt_service_options){.workers = 1}, &s));
+    dt_status st = dt_service_load(s, DT_SOURCE_DIR "/tests/golden/onnx/nets/images/model.onnx", *o, &m);
+    const dt_array in = {.dtype = DT_DTYPE_F32, .shape = DT_SHAPE(1, 3, 17, 19), .data = x};
+    if (st == DT_OK) st = dt_submit(m, &in, *submit, &r);
+    dt_request_drop(r);
+    dt_served_drop(m);
+    dt_service_close(s);
+    return st;
+}
+static dt_status try_served(const void *options) {
+    dt_served_options o = *(const dt_served_options *)options;
+    o.no_warm = true;
+    return served(&o, &(dt_submit_options){0});
+}
+static dt_status try_submit(const void *options) {
+    return served(&(dt_served_options){.no_warm = true}, options);
+}
+
 enum { NONE = 0 };
 
 static const row rows[] = {
@@ -310,6 +340,15 @@ static const row rows[] = {
     R(sampler, top_k, 3, NONE),
     R(sampler, top_p, 0.5, NONE),
     R(sampler, seed, 3, INT64_MAX),
+    R(service, workers, 1, NONE),
+    R(service, memory_cap_bytes, 1, INT64_MAX),
+    R(service, queue_limit, 1, NONE),
+    R(served, version, 2, INT64_MAX),
+    R(served, max_batch, 2, NONE),
+    R(served, max_delay_us, 1, NONE),
+    R(served, queue_limit, 1, NONE),
+    R(submit, deadline_us, 1000000, INT64_MAX),
+    R(submit, priority, 7, NONE),
 };
 enum { N_ROW = sizeof rows / sizeof rows[0] };
 

@@ -39,4 +39,13 @@ dt_status dt_onnx_run_go(dt_onnx_run *r, const dt_host_tensor *in, dt_host_tenso
 dt_status dt_onnx_run_again(dt_onnx_run *r);
 const dt_onnx_run_info *dt_onnx_run_get_info(const dt_onnx_run *r);
 
+/* A kernel of the program, as it ran. */
+typedef struct dt_onnx_kernel_time {
+    const char *name, *label; /* of what it makes; what it is: the run's */
+    double seconds;
+} dt_onnx_kernel_time;
+/* The program `times` times over the inputs that it has, each kernel by itself: mean times, [*n] in the order in which they run,
+ * the caller's to free. *n is 0 where it is by_definition. */
+dt_status dt_onnx_run_profile(dt_onnx_run *r, int64_t times, dt_onnx_kernel_time **out, int32_t *n);
+
 #endif

@@ -6,6 +6,8 @@
 #ifndef DT_SERVE_ENGINE_H
 #define DT_SERVE_ENGINE_H
 
+#include <stdio.h>
+
 #include "core/backend.h"
 #include "onnx/op.h" /* dt_host_tensor */
 
@@ -124,6 +126,10 @@ typedef struct dt_serve_stats {
 void dt_serve_model_stats(const dt_serve_model *m, dt_serve_stats *out);
 void dt_serve_engine_stats(const dt_serve_engine *e,
                            dt_serve_stats *out); /* of all its models, also gone ones */
+
+/* Where the time of a run with these inputs goes, kernel by kernel, as a table: means over `runs` runs of a program of its own, while
+ * requests wait. */
+dt_status dt_serve_model_profile(dt_serve_model *m, const dt_host_tensor *in, int64_t runs, FILE *out);
 
 typedef struct dt_serve_resources {
     int64_t rss_bytes, host_total_bytes, memory_limit_bytes; /* limit: of the control group; -1: none */
