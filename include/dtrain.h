@@ -172,7 +172,11 @@ typedef struct dt_pool_options {
     int64_t pad;    /* on each side; DT_PAD_SAME: (kernel - 1) / 2 */
 } dt_pool_options;
 
-typedef enum dt_upsample_mode { DT_UPSAMPLE_NEAREST = 0, DT_UPSAMPLE_BILINEAR } dt_upsample_mode;
+typedef enum dt_upsample_mode {
+    DT_UPSAMPLE_NEAREST = 0,
+    DT_UPSAMPLE_BILINEAR,
+    DT_UPSAMPLE_BICUBIC
+} dt_upsample_mode;
 
 typedef struct dt_upsample_options {
     int64_t scale;         /* by how much sides grow; 0: 2 */

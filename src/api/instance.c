@@ -23,6 +23,7 @@ static dt_status copy_values(const dt_graph *from, int64_t rows, dt_graph *to, d
         new->zero_row = old->zero_row;
         new->decay = old->decay;
         new->stored_c = old->stored_c;
+        memcpy(new->grid, old->grid, sizeof new->grid);
     }
     return DT_OK;
 }

@@ -270,6 +270,7 @@ static const row rows[] = {
     R(upsample, height, 5, NONE),
     R(upsample, width, 7, NONE),
     R(upsample, mode, DT_UPSAMPLE_BILINEAR, NONE),
+    R(upsample, mode, DT_UPSAMPLE_BICUBIC, NONE),
     R(recurrent, hidden, 8, NONE),
     R(recurrent, layers, 2, NONE),
     R(recurrent, dropout, 0.5, NONE),

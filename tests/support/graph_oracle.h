@@ -950,6 +950,18 @@ static inline void oracle_global_avgpool(oracle_node *x) {
     }
 }
 
+/* Of Keys' kernel with a = -0.75 at `at`, the part of pixel i of n, which stands for those beyond it where it is the
+ * first or the last. */
+static inline double oracle_cubic(double at, int64_t i, int64_t n) {
+    double sum = 0;
+    for (int64_t k = -3; k < n + 3; k++) {
+        const double x = fabs(at - (double)k), a = -0.75;
+        if (x >= 2 || (k < 0 ? 0 : k < n ? k : n - 1) != i) continue;
+        sum += x <= 1 ? (a + 2) * x * x * x - (a + 3) * x * x + 1 : a * (x * x * x - 5 * x * x + 8 * x - 4);
+    }
+    return sum;
+}
+
 /* The part of pixel i of n_in in pixel o of n_out, as PyTorch's documentation has it. */
 static inline double oracle_part(dt_resample_mode mode, int64_t o, int64_t n_out, int64_t i, int64_t n_in) {
     const double ratio = (double)n_in / (double)n_out;
@@ -958,6 +970,7 @@ static inline double oracle_part(dt_resample_mode mode, int64_t o, int64_t n_out
         const int64_t first = o * n_in / n_out, last = ((o + 1) * n_in + n_out - 1) / n_out;
         return i >= first && i < last ? 1 / (double)(last - first) : 0;
     }
+    if (mode == DT_RESAMPLE_BICUBIC) return oracle_cubic(((double)o + 0.5) * ratio - 0.5, i, n_in);
     const double at = mode == DT_RESAMPLE_BILINEAR ? fmax(((double)o + 0.5) * ratio - 0.5, 0)
                       : n_out > 1                  ? (double)(o * (n_in - 1)) / (double)(n_out - 1)
                                                    : 0;

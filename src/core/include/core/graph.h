@@ -75,8 +75,10 @@ typedef struct dt_value {
     bool decay;       /* for PARAM: weight decay applies (not to BN parameters and biases) */
     int64_t stored_c; /* for PARAM: last dim in checkpoints when the device pads channels (the rest is 0); 0:
                          all */
-    bool frozen;      /* for PARAM: keeps its value; has no gradient */
-    bool constant;    /* for PARAM: frozen whatever is said of it */
+    int64_t grid
+        [2]; /* for PARAM: height and width of the grid whose places its last rows (of dimension 1) are; 0: none */
+    bool frozen;   /* for PARAM: keeps its value; has no gradient */
+    bool constant; /* for PARAM: frozen whatever is said of it */
     const float *
         init_data; /* for PARAM and STATE: what it begins as instead; the graph's (dt_graph_own). NULL: init */
     int32_t
@@ -133,6 +135,7 @@ typedef enum dt_resample_mode {
     DT_RESAMPLE_BILINEAR,
     DT_RESAMPLE_ALIGNED, /* bilinear, corners on corners */
     DT_RESAMPLE_MEAN,    /* of the part that a pixel is, of about in / out pixels */
+    DT_RESAMPLE_BICUBIC,
     DT_RESAMPLE_COUNT
 } dt_resample_mode;
 
