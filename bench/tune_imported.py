@@ -51,15 +51,15 @@ class Grey(torch.nn.Module):
         return self.net(torch.cat([x, x, x], 1))
 
 
-def export(name, path):
+def export(name, path, classes=1000):
     maker, side, options = NETWORKS[name]
     torch.manual_seed(1)
     if maker == "timm":
         import timm
-        net = timm.create_model(name, num_classes=1000, **options)
+        net = timm.create_model(name, num_classes=classes, **options)
     else:
         import torchvision
-        net = torchvision.models.get_model(name, weights=None, num_classes=1000, **options)
+        net = torchvision.models.get_model(name, weights=None, num_classes=classes, **options)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(Grey(net).eval(), torch.randn(2, 1, side, side), path, opset_version=17, dynamo=False, input_names=["image"],
