@@ -835,14 +835,14 @@ dt_status dt_onnx_read_into(dt_onnx_model *m, const char *path) {
 dt_status dt_onnx_read(const char *path, dt_onnx_model **out) {
     *out = NULL;
     dt_onnx_model *m;
-    dt_status st = dt_onnx_model_create(OPSET_MIN, &m);
-    if (st == DT_OK) st = dt_onnx_read_into(m, path);
-    if (st == DT_OK) {
+    DT_TRY(dt_onnx_model_create(OPSET_MIN, &m));
+    dt_status st = dt_onnx_read_into(m, path);
+    if (st != DT_OK) dt_error_context("%s", path);
+    if (dt_onnx_check_files(m) != DT_OK) st = DT_ERR_DATA; /* what was read may be what is missing */
+    if (st == DT_OK)
         *out = m;
-        return DT_OK;
-    }
-    dt_onnx_model_free(m);
-    dt_error_context("%s", path);
+    else
+        dt_onnx_model_free(m);
     return st;
 }
 
