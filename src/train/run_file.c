@@ -13,7 +13,7 @@
 #include "core/text.h"
 #include "data/npy.h"
 #include "onnx/run.h"
-#include "tensorflow/network.h"
+#include "train/network_load.h"
 #include "train/session.h"
 
 /* ---- .npy ---- */
@@ -263,7 +263,7 @@ static dt_status run_on(dt_backend *be, const dt_onnx_model *m, const dt_run_fil
 dt_status dt_run_file(const dt_config *c, const dt_run_file_options *o, const dt_sink *sink) {
     dt_onnx_model *m;
     dt_backend *be = NULL;
-    DT_TRY(dt_network_read(o->path, &m));
+    DT_TRY(dt_network_load(o->path, o->config, &m));
     dt_host_tensor *in = calloc((size_t)m->graph.n_in + 1, sizeof *in);
     dt_status st = in ? read_inputs(&m->graph, o, in) : dt_fail(DT_ERR_MEMORY, "no memory for the inputs");
     if (st == DT_OK && o->output) st = check_names(&m->graph);
