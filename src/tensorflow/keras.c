@@ -152,7 +152,7 @@ static void call_layer(model *m, size_t index, const json_t *arg, int64_t node, 
                        .config = json_object_get(layer, "config"),
                        .arg = arg,
                        .n_in = n_in};
-    memcpy(c.in, in, (size_t)n_in * sizeof *in);
+    if (n_in > 0) memcpy(c.in, in, (size_t)n_in * sizeof *in);
     if (is_model(type)) {
         model inner = {.r = m->r,
                        .config = c.config,
