@@ -886,12 +886,13 @@ DT_API dt_status dt_sampler_next(dt_sampler *sampler, int32_t *token, const char
 
 /* ---- networks in files ----
  *
- * A network that another program wrote, run as it is on the run's device: an ONNX model, Keras' .keras or .h5, a SavedModel, a
- * frozen GraphDef. */
+ * A network run as it is on the run's device, whoever wrote it: a run or checkpoint of dtrain, an ONNX model, Keras' .keras or
+ * .h5, a SavedModel, a frozen GraphDef. */
 
 typedef struct dt_netfile dt_netfile;
 
-/* DT_ERR_DATA: no such file, damaged, or with ops that nobody here knows, all of them in the text. */
+/* DT_ERR_DATA: no such file, damaged, or with ops that nobody here knows, all of them in the text; DT_ERR_CHECKPOINT, DT_ERR_IO:
+ * of what dtrain trained, which goes through files in $TMPDIR that are gone when it returns. */
 DT_API dt_status dt_netfile_open(dt_run *run, const char *path, dt_netfile **out);
 DT_API void dt_netfile_free(dt_netfile *file);
 /* Names of input and output i, from 0; NULL behind the last. */

@@ -344,6 +344,7 @@ dt_status dt_onnx_run_create(dt_backend *be, const dt_onnx_model *m, const dt_ho
         st = dt_fail(DT_ERR_UNSUPPORTED, "%s does not compute in %s", be->info.name,
                      dt_dtype_name(r->options.compute));
     if (st == DT_OK) st = set_up(r, in);
+    if (st == DT_OK) st = dt_onnx_check_files(m);
     if (st == DT_OK)
         *out = r;
     else
@@ -434,11 +435,14 @@ static dt_status run(dt_onnx_run *r) {
 }
 
 dt_status dt_onnx_run_go(dt_onnx_run *r, const dt_host_tensor *in, dt_host_tensor *out) {
-    if (r->info.by_definition) return dt_onnx_eval_run(r->eval, in, out);
+    if (r->info.by_definition) {
+        DT_TRY(dt_onnx_eval_run(r->eval, in, out));
+        return dt_onnx_check_files(r->m);
+    }
     for (int32_t i = 0; i < r->m->graph.n_in; i++) DT_TRY(feed(r, i, &in[i]));
     DT_TRY(run(r));
     for (int32_t i = 0; i < r->m->graph.n_out; i++) DT_TRY(fetch(r, i, &out[i]));
-    return DT_OK;
+    return dt_onnx_check_files(r->m);
 }
 
 dt_status dt_onnx_run_again(dt_onnx_run *r) {

@@ -506,6 +506,7 @@ dt_status dt_weights_read(const dt_weight_list *net, const dt_init_options *o, d
     if (st == DT_OK) {
         st = read_source(&s, net, o, out);
         if (st != DT_OK) dt_error_context("%s", out->path);
+        if (s.file && dt_tensors_check(s.file) != DT_OK) st = DT_ERR_DATA;
     }
     close_source(&s);
     return st;
