@@ -79,24 +79,31 @@ static void count_answer(dt_serve_counts *c, const dt_serve_request *r, int64_t 
     s->last_ns = clock_ns;
 }
 
-/* Takes the engine's reference of it; status and error are set. Called without the lock. */
-static void answer(dt_serve_request *r) {
-    dt_serve_engine *e = r->model->engine;
+void dt_serve_count_answer(dt_serve_model *m, const dt_serve_request *r, int64_t ns) {
     struct timespec t;
     clock_gettime(CLOCK_REALTIME, &t);
     const int64_t clock_ns = (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-    const int64_t ns = dt_serve_now_ns() - r->submitted_ns;
-    pthread_mutex_lock(&e->lock);
-    count_answer(&r->model->counts, r, ns, clock_ns);
-    count_answer(&e->counts, r, ns, clock_ns);
-    pthread_mutex_unlock(&e->lock);
+    pthread_mutex_lock(&m->engine->lock);
+    count_answer(&m->counts, r, ns, clock_ns);
+    count_answer(&m->engine->counts, r, ns, clock_ns);
+    pthread_mutex_unlock(&m->engine->lock);
+}
+
+void dt_serve_one_less(dt_serve_engine *e) {
+    e->n_running--;
+    if (e->n_running == 0 && e->n_waiting == 0) pthread_cond_broadcast(&e->idle);
+}
+
+/* Takes the engine's reference of it; status and error are set. Called without the lock. */
+static void answer(dt_serve_request *r) {
+    dt_serve_engine *e = r->model->engine;
+    dt_serve_count_answer(r->model, r, dt_serve_now_ns() - r->submitted_ns);
     /* Before the state says so: who waits may free what the callback uses. */
     if (r->how.done) r->how.done(r->how.arg, r, r->status, r->error);
     pthread_mutex_lock(&e->lock);
     r->state = DT_SERVE_ANSWERED;
     pthread_cond_broadcast(&r->answered);
-    e->n_running--;
-    if (e->n_running == 0 && e->n_waiting == 0) pthread_cond_broadcast(&e->idle);
+    dt_serve_one_less(e);
     e->refs++;
     request_unref(r);
     dt_serve_engine_unref(e);
@@ -141,13 +148,16 @@ static int64_t due_ns(const dt_serve_model *m) {
     return oldest_ns(m) + m->options.max_delay_us * 1000;
 }
 
-/* The model whose turn it is: the most urgent request, of those the oldest. *wake: when there may be one. */
-static dt_serve_model *pick(dt_serve_engine *e, int64_t *wake) {
+/* What is to be done next: the most urgent request, of those the oldest, or texts whose turn it is, which are as urgent as usual
+ * requests. *wake: when there may be something. */
+static dt_serve_model *pick(dt_serve_engine *e, int64_t *wake, bool *texts) {
     const int64_t now = dt_serve_now_ns();
-    dt_serve_model *best = NULL;
+    dt_serve_model *best = NULL, *text = NULL;
+    int64_t since = INT64_MAX, one;
     *wake = INT64_MAX;
     for (dt_serve_model *m = e->models; m; m = m->next) {
         const dt_serve_request *h = head(m);
+        if (dt_serve_texts_due(m, &one) && one < since) text = m, since = one;
         if (!h || m->busy) continue;
         const int64_t due = due_ns(m);
         if (due > now) {
@@ -159,7 +169,9 @@ static dt_serve_model *pick(dt_serve_engine *e, int64_t *wake) {
             (h->how.priority == b->how.priority && h->submitted_ns < b->submitted_ns))
             best = m;
     }
-    return best;
+    const dt_serve_request *b = best ? head(best) : NULL;
+    *texts = text && (!b || b->how.priority > 0 || since < b->submitted_ns);
+    return *texts ? text : best;
 }
 
 /* Requests that run together, and such whose time is over. */
@@ -238,8 +250,11 @@ static void *work(void *arg) {
     pthread_mutex_lock(&e->lock);
     for (;;) {
         int64_t wake;
-        dt_serve_model *m = pick(e, &wake);
-        if (m) {
+        bool texts;
+        dt_serve_model *m = pick(e, &wake, &texts);
+        if (m && texts) {
+            dt_serve_texts_turn(m);
+        } else if (m) {
             serve(e, m);
         } else {
             if (e->stop) break;
@@ -291,7 +306,7 @@ dt_status dt_serve_engine_create(const dt_serve_engine_options *o, dt_serve_engi
     if (e->options.workers == 0) e->options.workers = WORKERS;
     e->refs = 1;
     pthread_mutex_init(&e->lock, NULL);
-    pthread_mutex_init(&e->device, NULL);
+    dt_turns_init(&e->device);
     cond_init(&e->work), cond_init(&e->idle);
     e->worker = calloc((size_t)e->options.workers, sizeof *e->worker);
     for (int32_t i = 0; e->worker && i < e->options.workers; i++) {
@@ -314,6 +329,8 @@ void dt_serve_engine_drain(dt_serve_engine *e, int64_t timeout_ms) {
     pthread_cond_broadcast(&e->work);
     while (e->n_waiting + e->n_running > 0 && cond_wait(&e->idle, &e->lock, until)) {
     }
+    const bool late = e->n_waiting + e->n_running > 0;
+    for (dt_serve_model *m = late ? e->models : NULL; m;) m = dt_serve_texts_stop(m) ? e->models : m->next;
     while (e->n_waiting > 0) {
         dt_serve_request *r = NULL;
         for (dt_serve_model *m = e->models; m && !r; m = m->next)
@@ -344,7 +361,7 @@ void dt_serve_engine_unref(dt_serve_engine *e) {
     pthread_mutex_unlock(&e->lock);
     if (!last) return;
     pthread_cond_destroy(&e->work), pthread_cond_destroy(&e->idle);
-    pthread_mutex_destroy(&e->lock), pthread_mutex_destroy(&e->device);
+    pthread_mutex_destroy(&e->lock), dt_turns_fini(&e->device);
     free(e->worker);
     free(e);
 }
@@ -384,6 +401,16 @@ dt_status dt_serve_check(const dt_serve_model *m, const dt_host_tensor *in) {
     return DT_OK;
 }
 
+dt_status dt_serve_may_wait(dt_serve_model *m, int64_t n) {
+    dt_serve_engine *e = m->engine;
+    const int64_t limit = m->options.queue_limit > 0 ? m->options.queue_limit : e->options.queue_limit;
+    if (!e->draining && n < limit && e->n_waiting < e->options.queue_limit) return DT_OK;
+    m->counts.sums.refused++, e->counts.sums.refused++;
+    if (e->draining) return dt_fail(DT_STOPPED, "the engine is ending and takes no more requests");
+    return dt_fail(DT_ERR_BUSY, "%lld requests wait already, no more may: later again",
+                   (long long)(n >= limit ? n : e->n_waiting));
+}
+
 dt_status dt_serve_submit(dt_serve_model *m, const dt_host_tensor *in, const dt_serve_submit_options *o,
                           dt_serve_request **out) {
     dt_serve_engine *e = m->engine;
@@ -411,15 +438,8 @@ dt_status dt_serve_submit(dt_serve_model *m, const dt_host_tensor *in, const dt_
     if (how.deadline_us > 0)
         r->deadline_ns = r->submitted_ns + dt_min_i64(how.deadline_us, INT64_MAX / 4000) * 1000;
     pthread_mutex_lock(&e->lock);
-    const int64_t limit = m->options.queue_limit > 0 ? m->options.queue_limit : e->options.queue_limit;
-    dt_status st = DT_OK;
-    if (e->draining)
-        st = dt_fail(DT_STOPPED, "the engine is ending and takes no more requests");
-    else if (m->n_waiting >= limit || e->n_waiting >= e->options.queue_limit)
-        st = dt_fail(DT_ERR_BUSY, "%lld requests wait already, no more may: later again",
-                     (long long)(m->n_waiting >= limit ? m->n_waiting : e->n_waiting));
+    const dt_status st = dt_serve_may_wait(m, m->n_waiting);
     if (st != DT_OK) {
-        m->counts.sums.refused++, e->counts.sums.refused++;
         pthread_mutex_unlock(&e->lock);
         request_free(r);
         return st;
@@ -500,8 +520,8 @@ void dt_serve_model_stats(const dt_serve_model *m, dt_serve_stats *out) {
     pthread_mutex_lock(&e->lock);
     stats_of(&m->counts, out);
     const dt_serve_stats *s = &m->counts.sums;
-    out->waiting = m->n_waiting;
-    out->running = s->accepted - s->succeeded - s->failed - s->cancelled - s->expired - m->n_waiting;
+    out->waiting = m->n_waiting + dt_serve_texts_waiting(m);
+    out->running = s->accepted - s->succeeded - s->failed - s->cancelled - s->expired - out->waiting;
     pthread_mutex_unlock(&e->lock);
 }
 

@@ -5,6 +5,7 @@
 #include <pthread.h>
 
 #include "latency.h"
+#include "turns.h"
 #include "onnx/run.h"
 #include "serve/engine.h"
 
@@ -26,6 +27,8 @@ struct dt_serve_request {
     char error[DT_SERVE_ERROR_MAX];
     pthread_cond_t answered;
 };
+
+typedef struct dt_serve_texts dt_serve_texts;
 
 typedef struct dt_serve_counts {
     dt_serve_stats sums; /* without latency */
@@ -59,12 +62,13 @@ struct dt_serve_model {
     int64_t *staged_bytes;  /* [n_in] room there */
     dt_host_tensor *result; /* [n_out] of a run */
     dt_serve_counts counts;
+    dt_serve_texts *texts; /* NULL: it makes none */
 };
 
 struct dt_serve_engine {
     dt_serve_engine_options options;
     pthread_mutex_t lock;
-    pthread_mutex_t device; /* held while a program is compiled or runs */
+    dt_turns device; /* held while a program is compiled or runs */
     pthread_cond_t work, idle;
     pthread_t *worker;
     int32_t n_worker;
@@ -93,6 +97,28 @@ int64_t dt_serve_bucket(const dt_serve_model *m, int64_t rows);
 
 /* batch.c: runs these requests, which have the same shapes but for rows, and sets their status, results and times. */
 void dt_serve_batch_run(dt_serve_model *m, dt_serve_request *const *r, int32_t n);
+
+/* texts.c: where the file has a network that makes texts; m->texts NULL: it has none. */
+dt_status dt_serve_texts_open(dt_serve_model *m);
+void dt_serve_texts_close(dt_serve_model *m);
+/* With the lock held. Whether there is something to do for a worker, and since when. */
+bool dt_serve_texts_due(const dt_serve_model *m, int64_t *since_ns);
+int64_t dt_serve_texts_waiting(const dt_serve_model *m);
+/* With the lock held, which it gives up for most of its time: a token for all. */
+void dt_serve_texts_turn(dt_serve_model *m);
+/* With the lock held: the running ones end with their next turn. True: one that waited was ended, without the lock, and there may be
+ * more. */
+bool dt_serve_texts_stop(dt_serve_model *m);
+
+/* program.c: takes so many bytes of the cap, or gives them back; false where it forbids it. */
+bool dt_serve_account(dt_serve_engine *e, int64_t bytes);
+
+/* engine.c, with the lock held: whether one more may wait beside n of the model. A refusal is counted. */
+dt_status dt_serve_may_wait(dt_serve_model *m, int64_t n);
+/* With the lock held: one that ran does so no more. */
+void dt_serve_one_less(dt_serve_engine *e);
+/* Without the lock. */
+void dt_serve_count_answer(dt_serve_model *m, const dt_serve_request *r, int64_t ns);
 
 /* With the lock held. */
 void dt_serve_model_unref(dt_serve_model *m);

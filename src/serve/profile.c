@@ -56,9 +56,9 @@ dt_status dt_serve_model_profile(dt_serve_model *m, const dt_host_tensor *in, in
     DT_TRY(dt_serve_check(m, in));
     dt_host_tensor *result = calloc((size_t)m->info.n_out + 1, sizeof *result);
     if (!result) return dt_fail(DT_ERR_MEMORY, "no memory for results");
-    pthread_mutex_lock(&m->engine->device);
+    dt_turns_take(&m->engine->device);
     const dt_status st = measure(m, in, result, runs, out);
-    pthread_mutex_unlock(&m->engine->device);
+    dt_turns_give(&m->engine->device);
     free(result);
     return st;
 }

@@ -35,6 +35,7 @@ typedef struct dt_serve_model_options {
     int64_t max_batch;    /* rows at once; 0: 32, or 1 where the file fixes the first dimension */
     int64_t max_delay_us; /* that the oldest request may wait for mates; 0: runs with who is there */
     int64_t queue_limit;  /* of this model; 0: the engine's */
+    int64_t text_rows;    /* texts that it makes at once; 0: 16, fewer where the memory cap wants it */
     bool no_warm;         /* programs are compiled when first asked for, not when loaded */
 } dt_serve_model_options;
 
