@@ -50,6 +50,10 @@ static dt_status read_seed(dt_json_in *j, void *to) {
     return DT_OK;
 }
 
+static dt_status read_no_stop(dt_json_in *j, void *to) {
+    return dt_json_bool(j, &((dt_serve_text_options *)to)->no_stop);
+}
+
 /* Of a request, or in its "parameters". */
 static const struct {
     const char *name;
@@ -58,7 +62,7 @@ static const struct {
     {"max_tokens", read_max},  {"temperature", read_temperature},
     {"top_p", read_top_p},     {"top_k", read_top_k},
     {"seed", read_seed},       {"stop", read_stop},
-    {"stop_words", read_stop},
+    {"stop_words", read_stop}, {"ignore_eos", read_no_stop},
 };
 enum { N_PARAMETER = sizeof parameters / sizeof parameters[0] };
 

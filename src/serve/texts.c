@@ -304,7 +304,7 @@ static dt_status begin(dt_serve_texts *s, int64_t row) {
         const int64_t room = dt_generator_capacity(g) - now.n_prompt;
         DT_TRY(dt_generator_begin(g, row, prompt, t->n_prompt, dt_min_i64(room, DT_SERVE_TOKENS), 0));
     }
-    dt_generator_set_draw(g, row, &t->how.draw);
+    dt_generator_set_draw(g, row, &t->how.draw, t->how.no_stop);
     return DT_OK;
 }
 

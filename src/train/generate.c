@@ -12,6 +12,7 @@ typedef struct text {
     int64_t from, read; /* the decoder's row holds tokens [from, read) */
     uint64_t salt;
     dt_draw_options draw;
+    bool no_stop;
     uint8_t *bytes; /* of what was drawn */
     int64_t n_bytes, cap_bytes;
     dt_text_end end;
@@ -159,13 +160,15 @@ dt_status dt_generator_begin(dt_generator *g, int64_t row, const uint8_t *prompt
                           .most = most,
                           .salt = hash(&tokens, sample),
                           .draw = g->o.draw,
+                          .no_stop = g->o.no_stop,
                           .end = most > 0 ? DT_TEXT_GOES_ON : DT_TEXT_FULL,
                           .there = true};
     return DT_OK;
 }
 
-void dt_generator_set_draw(dt_generator *g, int64_t row, const dt_draw_options *draw) {
+void dt_generator_set_draw(dt_generator *g, int64_t row, const dt_draw_options *draw, bool no_stop) {
     g->text[row].draw = *draw;
+    g->text[row].no_stop = no_stop;
 }
 
 /* ---- steps ---- */
@@ -225,7 +228,7 @@ static dt_status draw(dt_generator *g, int64_t row, const float *logits) {
     text *t = &g->text[row];
     int32_t id;
     DT_TRY(dt_draw_token(&t->draw, logits, g->words, t->salt, (uint64_t)t->tokens.n, g->room, &id));
-    if (id == g->info.end && !g->o.no_stop) {
+    if (id == g->info.end && !t->no_stop) {
         t->end = DT_TEXT_STOPPED;
         return DT_OK;
     }

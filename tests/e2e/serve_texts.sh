@@ -30,8 +30,10 @@ ask "$url/v2" && want 200 '"generate"'
 
 for net in attention lstm; do
     for seed in 3 4; do
-        sampled $net 'the old ' 25 $seed >want.json
-        ask -d "$(body 'the old ' 25 $seed)" "$url/v2/models/$net/generate" && want 200 '"finish_reason":"'
+        [ $seed = 3 ] && prompt='the old ' || prompt='the old fox sees the grey dog, and' # more than a chunk
+        [ $seed = 3 ] && n=25 || n=9
+        sampled $net "$prompt" $n $seed >want.json
+        ask -d "$(body "$prompt" $n $seed)" "$url/v2/models/$net/generate" && want 200 '"finish_reason":"'
         [ "$(text_of answer)" = "$(cat want.json)" ] || fail "$net: $(cat answer), dtrain sample says $(cat want.json)"
     done
 done
@@ -90,22 +92,22 @@ done
 ask -d '{"text_input":"a","id":"7"}' "$url/v2/models/attention/generate" && want 200 '^{"id":"7"'
 
 # running NET: texts that have a place now.
-running() { curl -s "$url/metrics" | sed -n "s/^dtrain_texts_running{model=\"$1\",.*} //p"; }
+running() { curl -s "$url/metrics" >metrics && sed -n "s/^dtrain_texts_running{model=\"$1\",.*} //p" metrics; }
 idle() { [ "$(running "$1")" = 0 ]; }
 
 # Clients that go away in the middle of a text give up their places.
 for i in 1 2 3 4 5 6; do
-    curl -s -N -m 0.3 -o /dev/null -d '{"text_input":"a","max_tokens":1000000}' "$url/v2/models/lstm/generate_stream" || true
-    curl -s -m 0.3 -o /dev/null -d '{"text_input":"a","max_tokens":1000000}' "$url/v2/models/lstm/generate" || true
+    curl -s -N -m 0.3 -o /dev/null -d '{"text_input":"a","max_tokens":1000000,"ignore_eos":true}' "$url/v2/models/lstm/generate_stream" || true
+    curl -s -m 0.3 -o /dev/null -d '{"text_input":"a","max_tokens":1000000,"ignore_eos":true}' "$url/v2/models/lstm/generate" || true
 done
 await 20 idle lstm
 ask "$url/metrics" && want 200
-expect answer '^dtrain_requests_total\{model="lstm",version="1",result="cancelled"\} 12$' 1
+expect answer '^dtrain_requests_total.model="lstm",version="1",result="cancelled". 12$' 1
 
 # More than wait: 503, and when to come again.
 hold=()
 for i in $(seq 44); do
-    curl -s -N -o /dev/null -d '{"text_input":"a","max_tokens":1000000}' "$url/v2/models/lstm/generate_stream" &
+    curl -s -N -o /dev/null -d '{"text_input":"a","max_tokens":1000000,"ignore_eos":true}' "$url/v2/models/lstm/generate_stream" &
     hold+=($!)
 done
 full() {

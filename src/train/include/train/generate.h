@@ -62,8 +62,8 @@ void dt_generator_free(dt_generator *g); /* accepts NULL */
  * than the network has places for; DT_ERR_DATA: no prompt of this tokenizer. The row is then as before. */
 dt_status dt_generator_begin(dt_generator *g, int64_t row, const uint8_t *prompt, int64_t n, int64_t most,
                              uint64_t sample);
-/* Draws of the row's text from here on; it begins with those of the generator. */
-void dt_generator_set_draw(dt_generator *g, int64_t row, const dt_draw_options *draw);
+/* Of the row's text from here on, instead of the generator's. */
+void dt_generator_set_draw(dt_generator *g, int64_t row, const dt_draw_options *draw, bool no_stop);
 /* A token more in each text that goes on and has read its prompt. Of a failure that is a text's own (DT_ERR_NONFINITE)
  * that text ends, DT_TEXT_FAILED, and the others have their token. */
 dt_status dt_generator_step(dt_generator *g);
