@@ -89,6 +89,7 @@ static dt_status run(dt_serve_model *m, dt_serve_request *const *r, int32_t n, i
     int64_t at = 0;
     for (int32_t k = 0; k < n; k++) {
         r[k]->status = take(m, r[k], at, bucket);
+        if (r[k]->status == DT_OK) r[k]->status = dt_serve_hooks_after(m, r[k]);
         if (r[k]->status != DT_OK) fail(r[k], r[k]->status);
         at += r[k]->rows;
     }

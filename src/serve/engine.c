@@ -44,9 +44,10 @@ static int64_t time_from_now(int64_t ms) {
 
 /* ---- requests ---- */
 
-static void request_free(dt_serve_request *r) {
+void dt_serve_request_unmake(dt_serve_request *r) {
     for (int32_t i = 0; r->out && i < r->model->info.n_out; i++) free(r->out[i].data);
-    free(r->in), free(r->out);
+    for (int32_t i = 0; r->made && i < r->model->info.n_in; i++) free(r->made[i]);
+    free(r->made), free(r->in), free(r->out);
     pthread_cond_destroy(&r->answered);
     free(r);
 }
@@ -55,7 +56,7 @@ static void request_free(dt_serve_request *r) {
 static void request_unref(dt_serve_request *r) {
     dt_serve_model *m = r->model;
     if (--r->refs > 0) return;
-    request_free(r);
+    dt_serve_request_unmake(r);
     dt_serve_model_unref(m);
 }
 
@@ -372,8 +373,8 @@ static int64_t rows_of(const dt_serve_model *m, const dt_host_tensor *in) {
     return m->info.batched ? in[0].dim[0] : 1;
 }
 
-static dt_status check_input(const dt_serve_model *m, int32_t i, const dt_host_tensor *t, int64_t rows) {
-    const dt_serve_io *io = &m->info.in[i];
+static dt_status check_input(const dt_serve_model *m, const dt_serve_io *io, const dt_host_tensor *t,
+                             int64_t rows) {
     if (io->type != DT_TENSOR_TYPES && t->type != io->type)
         return dt_fail(DT_ERR_USAGE, "input %s is %s, the model takes %s", io->name,
                        dt_tensor_type_name(t->type), dt_tensor_type_name(io->type));
@@ -392,9 +393,9 @@ static dt_status check_input(const dt_serve_model *m, int32_t i, const dt_host_t
     return DT_OK;
 }
 
-dt_status dt_serve_check(const dt_serve_model *m, const dt_host_tensor *in) {
+dt_status dt_serve_check(const dt_serve_model *m, const dt_serve_io *io, const dt_host_tensor *in) {
     const int64_t rows = rows_of(m, in);
-    for (int32_t i = 0; i < m->info.n_in; i++) DT_TRY(check_input(m, i, &in[i], rows));
+    for (int32_t i = 0; i < m->info.n_in; i++) DT_TRY(check_input(m, &io[i], &in[i], rows));
     if (m->info.batched && rows > m->info.max_batch)
         return dt_fail(DT_ERR_USAGE, "%lld rows at once, the model takes up to %lld", (long long)rows,
                        (long long)m->info.max_batch);
@@ -411,6 +412,25 @@ dt_status dt_serve_may_wait(dt_serve_model *m, int64_t n) {
                    (long long)(n >= limit ? n : e->n_waiting));
 }
 
+dt_status dt_serve_request_make(dt_serve_model *m, const dt_host_tensor *in, dt_serve_request **out) {
+    dt_serve_request *r = calloc(1, sizeof *r);
+    if (!r) return dt_fail(DT_ERR_MEMORY, "no memory for a request");
+    r->model = m;
+    cond_init(&r->answered);
+    r->in = calloc((size_t)m->info.n_in + 1, sizeof *r->in);
+    r->out = calloc((size_t)m->info.n_out + 1, sizeof *r->out);
+    dt_status st = r->in && r->out ? DT_OK : dt_fail(DT_ERR_MEMORY, "no memory for a request");
+    if (st == DT_OK) memcpy(r->in, in, (size_t)m->info.n_in * sizeof *in);
+    if (st == DT_OK) st = dt_serve_hooks_before(m, r);
+    if (st == DT_OK) {
+        r->rows = rows_of(m, r->in);
+        *out = r;
+    } else {
+        dt_serve_request_unmake(r);
+    }
+    return st;
+}
+
 dt_status dt_serve_submit(dt_serve_model *m, const dt_host_tensor *in, const dt_serve_submit_options *o,
                           dt_serve_request **out) {
     dt_serve_engine *e = m->engine;
@@ -419,21 +439,10 @@ dt_status dt_serve_submit(dt_serve_model *m, const dt_host_tensor *in, const dt_
     if (how.priority < 0 || how.priority >= DT_SERVE_PRIORITIES || how.deadline_us < 0)
         return dt_fail(DT_ERR_USAGE, "a priority is 0 to %d, a deadline no less than 0",
                        DT_SERVE_PRIORITIES - 1);
-    DT_TRY(dt_serve_check(m, in));
-    const int64_t rows = rows_of(m, in);
-    dt_serve_request *r = calloc(1, sizeof *r);
-    if (!r) return dt_fail(DT_ERR_MEMORY, "no memory for a request");
-    r->model = m;
-    cond_init(&r->answered);
-    r->in = calloc((size_t)m->info.n_in + 1, sizeof *r->in);
-    r->out = calloc((size_t)m->info.n_out + 1, sizeof *r->out);
-    if (!r->in || !r->out) {
-        request_free(r);
-        return dt_fail(DT_ERR_MEMORY, "no memory for a request");
-    }
-    memcpy(r->in, in, (size_t)m->info.n_in * sizeof *in);
+    dt_serve_request *r;
+    DT_TRY(dt_serve_request_make(m, in, &r));
     r->how = how;
-    r->rows = rows;
+    const int64_t rows = r->rows;
     r->submitted_ns = dt_serve_now_ns();
     if (how.deadline_us > 0)
         r->deadline_ns = r->submitted_ns + dt_min_i64(how.deadline_us, INT64_MAX / 4000) * 1000;
@@ -441,7 +450,7 @@ dt_status dt_serve_submit(dt_serve_model *m, const dt_host_tensor *in, const dt_
     const dt_status st = dt_serve_may_wait(m, m->n_waiting);
     if (st != DT_OK) {
         pthread_mutex_unlock(&e->lock);
-        request_free(r);
+        dt_serve_request_unmake(r);
         return st;
     }
     r->refs = 2;

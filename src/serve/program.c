@@ -104,7 +104,7 @@ dt_status dt_serve_program_get(dt_serve_model *m, const dt_host_tensor *in, dt_s
 /* Inputs of `rows` rows, all dimensions being known; numbers of one element to the next are unlike, whole ones 0 or 1. */
 static dt_status draw(const dt_serve_model *m, int64_t rows, dt_host_tensor *in) {
     for (int32_t i = 0; i < m->info.n_in; i++) {
-        const dt_serve_io *io = &m->info.in[i];
+        const dt_serve_io *io = &m->net_in[i];
         in[i] = (dt_host_tensor){.type = io->type, .ndim = io->ndim};
         memcpy(in[i].dim, io->dim, sizeof in[i].dim);
         if (m->info.batched) in[i].dim[0] = rows;
@@ -128,7 +128,7 @@ static void drop(const dt_serve_model *m, dt_host_tensor *in) {
 
 static bool all_known(const dt_serve_model *m) {
     for (int32_t i = 0; i < m->info.n_in; i++) {
-        const dt_serve_io *io = &m->info.in[i];
+        const dt_serve_io *io = &m->net_in[i];
         if (io->ndim < 0 || io->type == DT_TENSOR_TYPES) return false;
         for (int32_t d = m->info.batched ? 1 : 0; d < io->ndim; d++)
             if (io->dim[d] < 0) return false;

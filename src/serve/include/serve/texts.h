@@ -28,7 +28,7 @@ enum { DT_SERVE_STOPS_MAX = 16 };
 typedef struct dt_serve_text_options {
     int64_t max_tokens; /* DT_TEXT_ALL: as many as there is room for, at most DT_SERVE_TOKENS */
     dt_draw_options draw;
-    bool no_stop; /* goes on past the end of a document */
+    bool no_stop;                         /* goes on past the end of a document */
     const char *stop[DT_SERVE_STOPS_MAX]; /* [n_stop] the text ends before the first of these; copied */
     int32_t n_stop;
     dt_serve_told *told;
