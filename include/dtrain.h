@@ -95,6 +95,14 @@ typedef enum dt_level {
     DT_LEVEL_EXTREME      /* and what the file has quantised computed so */
 } dt_level;
 
+/* What becomes of images of bytes on their way into a network: (byte / 255 - mean) / stddev, channel by channel. */
+typedef enum dt_image_form {
+    DT_IMAGE_AS_IS = 0, /* nothing: requests have the network's own input */
+    DT_IMAGE_UNIT,      /* mean 0, stddev 1 */
+    DT_IMAGE_IMAGENET,  /* mean 0.485 0.456 0.406, stddev 0.229 0.224 0.225 */
+    DT_IMAGE_TRAINED    /* as the network's file says of what it was trained on */
+} dt_image_form;
+
 /* Weights of dense layers, as a served network keeps them. */
 typedef enum dt_weights_form {
     DT_WEIGHTS_AS_STORED = 0,
