@@ -66,23 +66,32 @@ static void *own(cpu_backend *be, size_t bytes) {
 
 /* ---- convolution and dense ---- */
 
-/* The end of a convolution with a scale. */
-static dt_status apply_in_place(const bound *c) {
+/* The end of a convolution. */
+static dt_status end_in_place(const bound *c) {
     const dt_conv_dims *dims = &c->conv.dims;
-    void *const *from = c->node.b.in, *in[] = {[DT_APPLY_IN_X] = c->node.b.out[DT_CONV_OUT_Y],
+    const int64_t n_y = dims->n * dims->p * dims->q * dims->k;
+    const int32_t act = c->node.attr.window.act;
+    float *y = c->node.b.out[DT_CONV_OUT_Y];
+    void *const *from = c->node.b.in, *in[] = {[DT_APPLY_IN_X] = y,
                                                [DT_APPLY_IN_SCALE] = from[DT_CONV_IN_SCALE],
                                                [DT_APPLY_IN_SHIFT] = from[DT_CONV_IN_SHIFT],
                                                [DT_APPLY_IN_RES] = from[DT_CONV_IN_RES],
                                                [DT_APPLY_IN_RES_SCALE] = from[DT_CONV_IN_RES_SCALE],
                                                [DT_APPLY_IN_RES_SHIFT] = from[DT_CONV_IN_RES_SHIFT]};
+    if (!from[DT_CONV_IN_SCALE]) {
+        dt_cpu_end(y, from[DT_CONV_IN_RES], n_y, act, c->node.threads);
+        return DT_OK;
+    }
     dt_cpu_node d = {.op = DT_OP_BN_APPLY,
-                     .attr.norm.relu = c->node.attr.window.relu,
+                     .attr.norm.relu = c->node.attr.window.act == DT_ACT_RELU,
                      .threads = c->node.threads,
                      .c = dims->k};
     d.m = dims->n * dims->p * dims->q;
-    d.n_elem = d.m * d.c;
+    d.n_elem = n_y;
     d.b = (dt_binding){.in = in, .out = c->node.b.out};
-    return dt_cpu_bn_apply(&d, NULL);
+    DT_TRY(dt_cpu_bn_apply(&d, NULL));
+    if (act != DT_ACT_RELU) dt_cpu_end(y, NULL, n_y, act, c->node.threads);
+    return DT_OK;
 }
 
 /* The end of a gradient with a second one or a mask. */
@@ -117,20 +126,24 @@ static dt_status run_conv(void *ctx, dt_stream *stream) {
     }
     dt_cpu_conv_run(&c->conv, &a);
     if (c->conv.kind == DT_CPU_CONV_DGRAD) mask_in_place(c);
-    return c->conv.kind == DT_CPU_CONV_FORWARD && b->in[DT_CONV_IN_SCALE] ? apply_in_place(c) : DT_OK;
+    return c->conv.kind == DT_CPU_CONV_FORWARD ? end_in_place(c) : DT_OK;
 }
 
 /* For dense nodes: m rows, c input features, k output features. */
 static dt_status run_dense(void *node, dt_stream *stream) {
     (void)stream;
     const dt_cpu_node *d = node;
-    if (d->few) return dt_cpu_dense_few(d);
+    const bool forward = d->op == DT_OP_DENSE;
     dt_cpu_product p = dt_cpu_dense_product(d->op, d->m, d->c, d->k);
     p.a = d->b.in[d->op == DT_OP_DENSE_WGRAD ? 1 : 0];
     p.b = d->b.in[d->op == DT_OP_DENSE_WGRAD ? 0 : 1];
-    p.bias = d->op == DT_OP_DENSE ? d->b.in[DT_DENSE_IN_BIAS] : NULL;
+    p.bias = forward ? d->b.in[DT_DENSE_IN_BIAS] : NULL;
     p.out = d->b.out[0];
-    dt_cpu_product_run(&p, d->threads, d->b.workspace);
+    if (d->few)
+        dt_cpu_dense_few(d);
+    else
+        dt_cpu_product_run(&p, d->threads, d->b.workspace);
+    if (forward) dt_cpu_end(p.out, d->b.in[DT_DENSE_IN_RES], d->m * d->k, d->attr.dense.act, d->threads);
     return DT_OK;
 }
 

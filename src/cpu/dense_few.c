@@ -54,7 +54,7 @@ DT_CPU_SIMD static void columns(float *y, const float *x, const float *w, const 
     for (int64_t k = 0; k < n; k++) y[k] = (bias ? bias[k] : 0.0f) + sum_of(&sum[k]);
 }
 
-dt_status dt_cpu_dense_few(const dt_cpu_node *d) {
+void dt_cpu_dense_few(const dt_cpu_node *d) {
     const float *x = d->b.in[DT_DENSE_IN_X], *w = d->b.in[DT_DENSE_IN_W], *bias = d->b.in[DT_DENSE_IN_BIAS];
     float *y = d->b.out[0];
 #pragma omp parallel for schedule(static) num_threads(d->threads) if (d->m * d->c * d->k > DT_CPU_GRAIN)
@@ -62,7 +62,6 @@ dt_status dt_cpu_dense_few(const dt_cpu_node *d) {
         for (int64_t r = 0; r < d->m; r++)
             columns(y + r * d->k + k, x + r * d->c, w + k * d->c, bias ? bias + k : NULL, d->c,
                     dt_min_i64(COLS, d->k - k));
-    return DT_OK;
 }
 
 bool dt_cpu_is_few(const dt_graph *g, const dt_node *n) {

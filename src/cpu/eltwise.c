@@ -57,6 +57,21 @@ dt_status dt_cpu_unary_bwd(void *node, dt_stream *stream) {
     return map_run(d, d->b.in[1], map_table[d->attr.unary.fn][1]);
 }
 
+DT_CPU_SIMD static void add_to(float *y, const float *res, int64_t n) {
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) y[i] += res[i];
+}
+
+void dt_cpu_end(float *y, const float *res, int64_t n, int32_t act, int32_t threads) {
+    if (!res && !act) return;
+#pragma omp parallel for schedule(static) num_threads(threads) if (n > DT_CPU_GRAIN)
+    for (int64_t i = 0; i < n; i += DT_CPU_GRAIN) {
+        const int64_t len = dt_min_i64(DT_CPU_GRAIN, n - i);
+        if (res) add_to(y + i, res + i, len);
+        if (act) map_table[act - 1][0](y + i, y + i, NULL, len, 0, 0);
+    }
+}
+
 /* Element e takes word e % 4 of the draw with counter (step << 24 | micro, e / 4); it is kept when u >= p. */
 DT_CPU_SIMD static void dropout_piece(float *y, const float *x, int64_t first, int64_t n, uint64_t key,
                                       uint64_t counter_hi, float p) {

@@ -105,6 +105,8 @@ dt_status dt_cpu_bn_gram_dx(void *node, dt_stream *stream);
 /* eltwise.c */
 dt_status dt_cpu_unary(void *node, dt_stream *stream);
 dt_status dt_cpu_unary_bwd(void *node, dt_stream *stream);
+/* y [n] = act(y + res) in place, act as CONV's; res NULL: none. */
+void dt_cpu_end(float *y, const float *res, int64_t n, int32_t act, int32_t threads);
 dt_status dt_cpu_dropout(void *node, dt_stream *stream); /* and its backward: the same map */
 /* binary.c */
 dt_status dt_cpu_binary(void *node, dt_stream *stream);
@@ -119,7 +121,7 @@ dt_status dt_cpu_cache(void *node, dt_stream *stream);
 /* dense_few.c: whether it is a dense layer of one place of each row in a decoding graph; then its run, for rows m, inputs c
  * and outputs k. */
 bool dt_cpu_is_few(const dt_graph *g, const dt_node *n);
-dt_status dt_cpu_dense_few(const dt_cpu_node *d);
+void dt_cpu_dense_few(const dt_cpu_node *d);
 /* concat.c */
 dt_status dt_cpu_concat(void *node, dt_stream *stream);
 dt_status dt_cpu_slice(void *node, dt_stream *stream);

@@ -42,10 +42,11 @@ static dt_status try_blas(dt_cuda *cu, const dt_graph *g, const dt_node *n, cons
                           dt_prep *p) {
     dt_conv_prep *c = &p->conv;
     if (n->op != DT_OP_CONV || !dt_node_has(n, DT_CONV_IN_SCALE) || dt_node_has(n, DT_CONV_IN_RES_SCALE) ||
-        !dt_op_conv_is_product(g, n))
+        !dt_op_conv_is_product(g, n) ||
+        (n->attr.window.act != DT_ACT_NONE && n->attr.window.act != DT_ACT_RELU))
         return DT_OK;
-    const double algo_s = c->own_apply || c->algo->seconds <= 0 ? 1e30 : c->algo->seconds;
-    return dt_blas_apply_choose(cu, p->t, d->n * d->p * d->q, d->c, d->k, n->attr.window.relu,
+    const double algo_s = c->own_end || c->algo->seconds <= 0 ? 1e30 : c->algo->seconds;
+    return dt_blas_apply_choose(cu, p->t, d->n * d->p * d->q, d->c, d->k, n->attr.window.act == DT_ACT_RELU,
                                 dt_node_has(n, DT_CONV_IN_RES), algo_s, &c->blas);
 }
 
@@ -70,7 +71,9 @@ dt_status dt_lower_conv_prepare(dt_cuda *cu, const dt_graph *g, const dt_node *n
     c->own_prologue = c->i_pre >= 0 && !fused;
     c->own_stats = stats && !fused;
     c->own_epilogue = sums && !fused;
-    c->own_apply = forward && dt_node_has(n, DT_CONV_IN_SCALE) && !fused;
+    c->own_end = forward && !fused &&
+                 (n->attr.window.act || dt_node_has(n, DT_CONV_IN_SCALE) || dt_node_has(n, DT_CONV_IN_BIAS) ||
+                  dt_node_has(n, DT_CONV_IN_RES));
     c->own_mask = dgrad && (dt_node_has(n, DT_DGRAD_IN_DX2) || dt_node_has(n, DT_DGRAD_IN_Y)) && !fused;
     DT_TRY(try_blas(cu, g, n, d, p));
     c->plan_at = dt_prep_take(p, c->blas.use ? c->blas.bytes : c->algo->workspace_bytes);
@@ -226,10 +229,24 @@ static dt_status prologue(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     return dt_launch_status(dt_gpu_bn_apply(&cu->gpu, k->prep->t, &a, s), k);
 }
 
-/* Scale, shift, residual and ReLU after a plain convolution, in place. */
-static dt_status apply(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+/* What a plain convolution does not do of the node's end, in place. */
+static dt_status end(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     const dt_conv_dims *d = &k->prep->conv.algo->spec.d;
+    const int32_t act = k->prep->node.attr.window.act;
     void *const *in = k->b.in;
+    const bool applied = in[DT_CONV_IN_SCALE] != NULL;
+    if (!applied || (act != DT_ACT_NONE && act != DT_ACT_RELU)) {
+        const dt_gpu_end_args e = {.y = k->b.out[0],
+                                   .scale = in[DT_CONV_IN_SCALE],
+                                   .shift = in[applied ? DT_CONV_IN_SHIFT : DT_CONV_IN_BIAS],
+                                   .res = in[DT_CONV_IN_RES],
+                                   .rscale = in[DT_CONV_IN_RES_SCALE],
+                                   .rshift = in[DT_CONV_IN_RES_SHIFT],
+                                   .rows = d->n * d->p * d->q,
+                                   .c = d->k,
+                                   .act = act};
+        return dt_launch_status(dt_gpu_end(&cu->gpu, k->prep->t, &e, s), k);
+    }
     const dt_gpu_bn_apply_args a = {.x = k->b.out[0],
                                     .scale = in[DT_CONV_IN_SCALE],
                                     .shift = in[DT_CONV_IN_SHIFT],
@@ -239,7 +256,7 @@ static dt_status apply(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
                                     .y = k->b.out[0],
                                     .rows = d->n * d->p * d->q,
                                     .c = d->k,
-                                    .relu = k->prep->node.attr.window.relu};
+                                    .relu = act == DT_ACT_RELU};
     return dt_launch_status(dt_gpu_bn_apply(&cu->gpu, k->prep->t, &a, s), k);
 }
 
@@ -255,10 +272,7 @@ dt_status dt_lower_conv_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     DT_TRY(prologue(cu, k, s));
     DT_TRY(fold(k, s));
     DT_TRY(dt_lower_execute(cu, k, k->prep->conv.algo->plan, s));
-    if (c->own_apply) DT_TRY(apply(cu, k, s));
-    if (in[DT_CONV_IN_BIAS])
-        DT_TRY(dt_launch_status(
-            dt_gpu_bias_add(&cu->gpu, k->prep->t, k->b.out[0], in[DT_CONV_IN_BIAS], rows, d->k, s), k));
+    if (c->own_end) DT_TRY(end(cu, k, s));
     if (c->own_stats)
         DT_TRY(
             dt_launch_status(dt_gpu_bn_stats(&cu->gpu, k->prep->t, k->b.out[0], k->b.out[DT_CONV_OUT_STATS],

@@ -8,9 +8,9 @@ dt_conv_kind dt_conv_kind_of(const dt_node *n) {
                                                                                 : DT_CONV_D;
     if (n->op == DT_OP_CONV_WGRAD) return dt_node_has(n, DT_WGRAD_IN_PRE_SCALE) ? DT_CONV_SBR_W : DT_CONV_W;
     const bool applied = dt_node_has(n, DT_CONV_IN_SCALE), residual = dt_node_has(n, DT_CONV_IN_RES);
-    if (applied && n->attr.window.relu && residual)
+    if (applied && n->attr.window.act == DT_ACT_RELU && residual)
         return dt_node_has(n, DT_CONV_IN_RES_SCALE) ? DT_CONV_F_APPLY_RES2 : DT_CONV_F_APPLY_RES;
-    if (applied) return n->attr.window.relu || residual ? DT_CONV_F : DT_CONV_F_APPLY;
+    if (applied) return n->attr.window.act || residual ? DT_CONV_F : DT_CONV_F_APPLY;
     if (dt_node_has(n, DT_CONV_IN_PRE_SCALE))
         return DT_CONV_SBR_STATS; /* there is no engine without statistics */
     return dt_node_makes(n, DT_CONV_OUT_STATS) ? DT_CONV_F_STATS : DT_CONV_F;

@@ -80,6 +80,15 @@ dt_status dt_lower_dense_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     }
     cublasStatus_t st = cublasLtMatmul(cu->blas, d->matmul, &one, a, d->a, b, d->b, &zero, k->b.out[0], d->d,
                                        k->b.out[0], d->d, &d->algo, k->b.workspace, d->plan_bytes, s);
+    if (st == CUBLAS_STATUS_SUCCESS && p->node.op == DT_OP_DENSE &&
+        (k->b.in[DT_DENSE_IN_RES] || p->node.attr.dense.act)) {
+        const dt_gpu_end_args e = {.y = k->b.out[0],
+                                   .res = k->b.in[DT_DENSE_IN_RES],
+                                   .rows = d->n,
+                                   .c = d->k,
+                                   .act = p->node.attr.dense.act};
+        return dt_launch_status(dt_gpu_end(&cu->gpu, p->t, &e, s), k);
+    }
     if (st == CUBLAS_STATUS_SUCCESS) return DT_OK;
     dt_status failed = dt_cublas_fail(st, "cublasLtMatmul", __FILE__, __LINE__);
     dt_error_context("%s", p->label);

@@ -25,7 +25,7 @@ typedef struct dt_conv_prep {
     int64_t fold_at;                          /* the folded weight; -1: not folded */
     int64_t plan_at, t_at, f32_at, reduce_at; /* plan's own, vectors or x in T, f32 vectors, reduction */
     int32_t i_pre;                            /* the slot of pre_scale, pre_shift after it; -1: none */
-    bool own_prologue, own_stats, own_epilogue, own_apply,
+    bool own_prologue, own_stats, own_epilogue, own_end,
         own_mask;       /* done by our kernels around a plain convolution */
     dt_blas_apply blas; /* use: in place of the algorithm; its workspace is at plan_at */
 } dt_conv_prep;

@@ -108,8 +108,12 @@ typedef struct dt_window_attr {
     int32_t pad_begin[2], pad_end[2];          /* above and left, below and right */
     int32_t groups;
     int32_t size[2]; /* backward: H, W of the result */
-    bool relu;       /* CONV with a scale: ends in a ReLU */
+    int32_t act;     /* CONV: the function that it ends in (dt_act) */
 } dt_window_attr;
+
+typedef struct dt_dense_attr {
+    int32_t act; /* the function that it ends in (dt_act) */
+} dt_dense_attr;
 
 typedef struct dt_norm_attr {
     int32_t rows;        /* that batch statistics cover */
@@ -253,6 +257,7 @@ typedef struct dt_call_attr {
 typedef union dt_attr {
     uint8_t bytes[80]; /* all of it: first, so that {0} clears whatever family is meant */
     dt_window_attr window;
+    dt_dense_attr dense;
     dt_norm_attr norm;
     dt_input_attr input;
     dt_resample_attr resample;
