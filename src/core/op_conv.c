@@ -191,7 +191,7 @@ const dt_op_row dt_row_conv = {
         "pre_scale x is relu(x * pre_scale + pre_shift). y = act(y + res); with scale act(y * scale + shift "
         "+ res [* res_scale + res_shift]). act: 1 + a function without scalars, 0 none. "
         "stats: sum and sum of squares of y per channel.",
-    .in = {T("x", .rank = 4), WEIGHT("w", .rank = 4), F32("bias", OPT, LEN(DT_CONV_IN_W, 0)),
+    .in = {T("x", .rank = 4), WEIGHT("w", .rank = 4), FLOAT("bias", OPT, LEN(DT_CONV_IN_W, 0)),
            F32("pre_scale", OPT, LEN(DT_CONV_IN_X, LAST), NEEDS(DT_CONV_IN_PRE_SHIFT)),
            F32("pre_shift", OPT, LEN(DT_CONV_IN_X, LAST), NEEDS(DT_CONV_IN_PRE_SCALE)),
            F32("scale", OPT, LEN(DT_CONV_IN_W, 0), NEEDS(DT_CONV_IN_SHIFT)),

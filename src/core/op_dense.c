@@ -73,7 +73,7 @@ const dt_op_row dt_row_dense = {
     .name = "dense",
     .doc =
         "y [...,K] = act(x [...,C] w^T + bias + res), w [K,C]. act: 1 + a function without scalars, 0 none.",
-    .in = {T("x"), WEIGHT("w", .rank = 2), F32("bias", OPT, LEN(DT_DENSE_IN_W, 0)), T("res", OPT)},
+    .in = {T("x"), WEIGHT("w", .rank = 2), FLOAT("bias", OPT, LEN(DT_DENSE_IN_W, 0)), T("res", OPT)},
     .out = {T("y")},
     .attr = {A(dense, act)},
     .infer = infer_dense,

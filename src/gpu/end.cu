@@ -25,7 +25,7 @@ __global__ void __launch_bounds__(THREADS)
     end_kernel(Op op, dt_gpu_end_args a, int64_t n_vec, int64_t c_vec) {
     const int64_t stride = (int64_t)gridDim.x * THREADS;
     T *y = (T *)a.y;
-    const T *res = (const T *)a.res;
+    const T *res = (const T *)a.res, *bias = (const T *)a.bias;
     for (int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x; i < n_vec; i += stride) {
         const int64_t c0 = i % c_vec * V;
         Pack<T, V> p = load<T, V>(y + i * V), r = p;
@@ -36,6 +36,7 @@ __global__ void __launch_bounds__(THREADS)
             float v = to_float(p.v[j]);
             if (a.scale) v *= a.scale[c];
             if (a.shift) v += a.shift[c];
+            if (bias) v += to_float(bias[c]);
             if (res) v += a.rscale ? fmaf(to_float(r.v[j]), a.rscale[c], a.rshift[c]) : to_float(r.v[j]);
             p.v[j] = from_float<T>(op(v));
         }

@@ -287,11 +287,11 @@ cudaError_t dt_gpu_rope(const dt_gpu *gpu, dt_dtype t, const dt_gpu_rope_args *a
 cudaError_t dt_gpu_position(const dt_gpu *gpu, dt_dtype t, const dt_gpu_rope_args *a,
                             const dt_rope_attr *attr, cudaStream_t s);
 
-/* end.cu: the end of a product, in place: y T [rows,C] = act(y * scale + shift + res * rscale + rshift). NULL: not
+/* end.cu: the end of a product, in place: y T [rows,C] = act(y * scale + shift + bias + res * rscale + rshift). NULL: not
  * there, but rscale goes with rshift. act: as CONV's. */
 typedef struct dt_gpu_end_args {
     void *y;
-    const void *res;
+    const void *res, *bias; /* bias T [C] */
     const float *scale, *shift, *rscale, *rshift;
     int64_t rows, c;
     int32_t act;

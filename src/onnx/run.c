@@ -250,9 +250,6 @@ static dt_status compile(dt_onnx_run *r, dt_graph *g) {
     const dt_compile_options o = {.be = r->be, .fuse = !r->options.plain};
     const dt_store_options so = {.compute = r->options.compute};
     for (int32_t i = 0; i < r->m->graph.n_in; i++) r->input[i] = r->in[i].value;
-    dt_status st = dt_axis_build_frozen(g, &r->axis);
-    if (st != DT_OK) dt_graph_destroy(g);
-    DT_TRY(st);
     DT_TRY(dt_compile(g, &o, &r->axis, &r->program));
     g = r->program->graph;
     for (dt_nid i = 0; i < g->n_node; i++) {
