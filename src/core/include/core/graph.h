@@ -314,6 +314,8 @@ typedef struct dt_graph {
     dt_vid metrics;   /* the value of role METRIC; -1: none */
     dt_dtype compute; /* dtype of activations and weights: f32, f16 or bf16 */
     bool training;    /* forward uses batch statistics and dropout */
+    bool
+        fixed; /* parameters never change once a program of it is bound: kernels may keep them in another form */
     bool by_row; /* a row's bits may not depend on how many there are: no kernel is chosen by their number */
 } dt_graph;
 
