@@ -23,7 +23,7 @@ enum { ALIGN_BYTES = 64, LABEL_MAX = 160 };
 typedef struct pack {
     struct pack *next;
     const void *weights;
-    int32_t form; /* 1 + dt_cpu_conv_algo; 0: of a product */
+    int64_t form; /* of a convolution: how its plan says that they lie; 0: of a product */
     int64_t bytes;
     float *data;
     int32_t refs;
@@ -94,7 +94,7 @@ static void drop_pack(cpu_backend *be, pack *p) {
 }
 
 /* What others have packed of these weights, or room for it: *made. Held by `by`. */
-static dt_status hold_pack(cpu_backend *be, owned *by, const void *weights, int32_t form, int64_t bytes,
+static dt_status hold_pack(cpu_backend *be, owned *by, const void *weights, int64_t form, int64_t bytes,
                            bool *made) {
     pack *p = be->packs;
     while (p && (p->weights != weights || p->form != form || p->bytes != bytes)) p = p->next;
@@ -505,7 +505,8 @@ static dt_status bind_conv(cpu_backend *be, const dt_node *n, const dt_prep *pre
     c->node.team = prep->conv.team;
     snprintf(c->label, sizeof c->label, "%s", prep->conv.label);
     if (!c->conv.kept) return DT_OK;
-    DT_TRY(hold_pack(be, &c->head, w, 1 + (int32_t)c->conv.algo, c->conv.packed_bytes, &made));
+    const int64_t form = 1 + (int64_t)c->conv.algo + (int64_t)c->conv.form * DT_CPU_CONV_ALGOS;
+    DT_TRY(hold_pack(be, &c->head, w, form, c->conv.packed_bytes, &made));
     if (made) dt_cpu_conv_pack(&c->conv, w, c->head.pack->data);
     return DT_OK;
 }

@@ -12,6 +12,7 @@
 enum {
     TILE_BYTES = 256 * 1024, /* gathered windows of one block */
     TILE_ROWS_MAX = 252,
+    TAPS_MAX = 64, /* of an axis of a kernel of which the taps are looked at */
     WGRAD_ROWS_MAX = 1024,
     SHARE_COLS = 32,                     /* wgrad: columns that make a share worth taking */
     SUM_BYTES = 1200 * 1024,             /* wgrad: sums that stay in L2 */
@@ -24,6 +25,7 @@ typedef struct part {
     int64_t rows, depth;
     dt_cpu_scatter to;
     int64_t r_last, s_last, r_step, s_step; /* dgrad: tap t is weight row r_last - t*r_step */
+    int64_t r_first, s_first;               /* forward: the taps before see nothing of any image */
 } part;
 
 static int64_t gcd(int64_t a, int64_t b) {
@@ -48,6 +50,23 @@ static void axis_taps(int64_t residue, int64_t size, int64_t taps, int64_t strid
     *off = (*first + pad - *tap_last * dil) / stride; /* exact: the residues agree */
 }
 
+/* Of an axis the taps that see a pixel for any output: all but where images are smaller than the kernel. */
+static void seeing_taps(int64_t size, int64_t n_out, int64_t taps, int64_t stride, int64_t pad, int64_t dil,
+                        int64_t *first, int64_t *count) {
+    int64_t last = 0;
+    *first = -1;
+    for (int64_t t = 0; t < taps; t++)
+        for (int64_t i = 0; i < n_out; i++) {
+            const int64_t at = i * stride - pad + t * dil;
+            if (at < 0 || at >= size) continue;
+            if (*first < 0) *first = t;
+            last = t;
+            break;
+        }
+    if (*first < 0) *first = 0;
+    *count = last + 1 - *first;
+}
+
 static int64_t part_count(const dt_cpu_conv_plan *plan) {
     return plan->kind == DT_CPU_CONV_FORWARD ? 1 : plan->dims.stride_h * plan->dims.stride_w;
 }
@@ -70,6 +89,11 @@ static part part_get(const dt_cpu_conv_plan *plan, int64_t index) {
                               .dil_w = d->dil_w,
                               .taps_h = d->r,
                               .taps_w = d->s};
+        if (plan->kept && d->r < TAPS_MAX && d->s < TAPS_MAX) {
+            seeing_taps(d->h, d->p, d->r, d->stride_h, d->pad_h, d->dil_h, &t.r_first, &t.g.taps_h);
+            seeing_taps(d->w, d->q, d->s, d->stride_w, d->pad_w, d->dil_w, &t.s_first, &t.g.taps_w);
+            t.g.off_h += t.r_first * d->dil_h, t.g.off_w += t.s_first * d->dil_w;
+        }
     } else {
         t.g = (dt_cpu_gather){
             .src_h = d->p, .src_w = d->q, .src_c = d->k, .c = d->k / d->groups, .stride_h = 1, .stride_w = 1};
@@ -112,7 +136,12 @@ static void part_pack(const dt_cpu_conv_plan *plan, const part *t, const float *
     const int64_t cg = d->c / d->groups, kg = d->k / d->groups, row = d->r * d->s * cg;
     const float *wg = w + group * kg * row;
     if (plan->kind == DT_CPU_CONV_FORWARD) {
-        dt_cpu_pack_panel(dst, nr, dt_min_i64(nr, kg - index * nr), t->depth, wg + index * nr * row, 1, row);
+        const float *from = wg + index * nr * row + (t->r_first * d->s + t->s_first) * cg;
+        const int64_t n = dt_min_i64(nr, kg - index * nr), line = t->g.taps_w * cg;
+        const bool whole = t->g.taps_w == d->s; /* taps of all rows stand side by side */
+        for (int64_t th = 0; th < (whole ? 1 : t->g.taps_h); th++)
+            dt_cpu_pack_panel(dst + th * line * nr, nr, n, whole ? t->depth : line, from + th * d->s * cg, 1,
+                              row);
         return;
     }
     for (int64_t th = 0; th < t->g.taps_h; th++)
@@ -197,6 +226,15 @@ void dt_cpu_conv_gemm_plan(dt_cpu_conv_plan *plan) {
     plan->thread_bytes = plan->tile * (dt_cpu_pitch(depth) + n) * fl;
     plan->packed_bytes = d->groups * dt_round_up(n, simd->nr) *
                          (d->r * d->s * (plan->kind == DT_CPU_CONV_FORWARD ? d->c : d->k) / d->groups) * fl;
+    plan->form = 0;
+    if (plan->kept) {
+        const part t = part_get(plan, 0);
+        plan->packed_bytes = d->groups * dt_round_up(n, simd->nr) * t.depth * fl;
+        if (t.g.taps_h < d->r || t.g.taps_w < d->s)
+            plan->form =
+                (int32_t)(1 + ((t.r_first * TAPS_MAX + t.s_first) * TAPS_MAX + t.g.taps_h) * TAPS_MAX +
+                          t.g.taps_w);
+    }
     plan->shared_bytes = plan->kept ? 0 : plan->packed_bytes;
 }
 

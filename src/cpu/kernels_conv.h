@@ -19,6 +19,7 @@ typedef enum dt_cpu_conv_algo {
     DT_CPU_CONV_ALGO_WINOGRAD, /* F(4x4,3x3) and its two gradients */
     DT_CPU_CONV_ALGO_DEPTHWISE /* loops over taps, vectors over channels: groups == C == K */
 } dt_cpu_conv_algo;
+enum { DT_CPU_CONV_ALGOS = DT_CPU_CONV_ALGO_DEPTHWISE + 1 };
 
 typedef struct dt_cpu_conv_plan {
     dt_conv_dims dims;
@@ -28,6 +29,7 @@ typedef struct dt_cpu_conv_plan {
     bool team;               /* how threads are had: dt_cpu_crew */
     bool kept;               /* packed weights come with each run, and none are in the workspace */
     int64_t packed_bytes;    /* of packed weights; 0: the kind has none */
+    int32_t form;            /* and how they lie there, besides what the algorithm says */
     int64_t tile;            /* rows (GEMM) or image tiles (Winograd) of one block */
     int64_t shared_bytes;    /* first part of the workspace: packed weights, common to all threads */
     int64_t thread_bytes;    /* then one part of this size per thread */
@@ -53,7 +55,7 @@ dt_status dt_cpu_conv_plan_algo(const dt_conv_dims *dims, dt_cpu_conv_kind kind,
                                 int32_t threads, dt_cpu_conv_plan *out);
 void dt_cpu_conv_run(const dt_cpu_conv_plan *plan, const dt_cpu_conv_args *args);
 /* The plan of weights that never change: they are packed once, into packed_bytes, 64-byte aligned, and read by all runs. How
- * they lie there depends on the algorithm and on the sizes of w alone. */
+ * they lie there depends on the algorithm, `form` and the sizes of w alone. */
 void dt_cpu_conv_plan_keep(dt_cpu_conv_plan *plan);
 void dt_cpu_conv_pack(const dt_cpu_conv_plan *plan, const float *w, float *packed);
 
