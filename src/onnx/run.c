@@ -109,6 +109,7 @@ static dt_status build(dt_onnx_run *r, dt_graph **out) {
     *out = NULL;
     DT_TRY(dt_graph_create(&g, r->options.compute, false));
     g->by_row = r->options.by_row;
+    g->fixed = true;
     dt_status st = add_inputs(r, g);
     if (st == DT_OK) st = dt_onnx_build(&o, g, r->made, r->needs);
     for (int32_t i = 0; i < r->m->graph.n_out && st == DT_OK; i++) {
@@ -250,9 +251,6 @@ static dt_status compile(dt_onnx_run *r, dt_graph *g) {
     const dt_compile_options o = {.be = r->be, .fuse = !r->options.plain};
     const dt_store_options so = {.compute = r->options.compute};
     for (int32_t i = 0; i < r->m->graph.n_in; i++) r->input[i] = r->in[i].value;
-    dt_status st = dt_axis_build_frozen(g, &r->axis);
-    if (st != DT_OK) dt_graph_destroy(g);
-    DT_TRY(st);
     DT_TRY(dt_compile(g, &o, &r->axis, &r->program));
     g = r->program->graph;
     for (dt_nid i = 0; i < g->n_node; i++) {
@@ -274,7 +272,10 @@ static dt_status compile(dt_onnx_run *r, dt_graph *g) {
                                    .act_bytes = fits ? other->plan.act_bytes : 0};
     if (r->borrowed)
         r->info.device_bytes = (fits ? 0 : r->program->plan.act_bytes) + r->program->plan.input_bytes;
-    return dt_program_bind(r->program, r->store, &po);
+    const int64_t kept = r->be->kept_bytes;
+    DT_TRY(dt_program_bind(r->program, r->store, &po));
+    r->info.device_bytes += r->be->kept_bytes - kept;
+    return DT_OK;
 }
 
 /* Room for the results, and in the file's types. */

@@ -183,7 +183,15 @@ static inline void oracle_apply(oracle_node *x, const double *from, double *cons
         const int64_t k = i % n_c;
         double y = from[i] * in[0][k] + in[1][k];
         if (in[2]) y += in[3] ? in[2][i] * in[3][k] + in[4][k] : in[2][i];
-        x->out[0][i] = (x->n->op == DT_OP_CONV ? x->t->window.relu : x->t->norm.relu) ? fmax(y, 0) : y;
+        x->out[0][i] = x->t->norm.relu && x->n->op != DT_OP_CONV ? fmax(y, 0) : y;
+    }
+}
+
+/* out = act(out [+ res]), as CONV and DENSE end. */
+static inline void oracle_product_end(oracle_node *x, const double *res, int32_t act, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        const double y = x->out[0][i] + (res ? res[i] : 0);
+        x->out[0][i] = act ? op_unary((dt_unary)(act - 1), 0, y, 0, 0) : y;
     }
 }
 
@@ -233,6 +241,9 @@ static inline void oracle_conv(oracle_node *x) {
     }
     if (forward && x->in[DT_CONV_IN_SCALE])
         oracle_apply(x, x->out[0], x->in + DT_CONV_IN_SCALE, d.n * d.p * d.q, d.k);
+    if (forward)
+        oracle_product_end(x, x->in[DT_CONV_IN_SCALE] ? NULL : x->in[DT_CONV_IN_RES], x->t->window.act,
+                           d.n * d.p * d.q * d.k);
     if (dgrad && x->in[DT_DGRAD_IN_C]) {
         const double *c = x->in[DT_DGRAD_IN_C], *scale = x->in[DT_DGRAD_IN_SCALE],
                      *shift = x->in[DT_DGRAD_IN_SHIFT];
@@ -258,6 +269,7 @@ static inline void oracle_dense(oracle_node *x) {
                 if (!forward && !wgrad) x->out[0][n * c + i] += x->in[0][n * k + j] * x->in[1][j * c + i];
             }
         }
+    if (forward) oracle_product_end(x, x->in[DT_DENSE_IN_RES], x->t->dense.act, rows * k);
 }
 
 /* Mean and biased variance per channel. */

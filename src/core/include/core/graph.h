@@ -110,8 +110,12 @@ typedef struct dt_window_attr {
     int32_t pad_begin[2], pad_end[2];          /* above and left, below and right */
     int32_t groups;
     int32_t size[2]; /* backward: H, W of the result */
-    bool relu;       /* CONV with a scale: ends in a ReLU */
+    int32_t act;     /* CONV: the function that it ends in (dt_act) */
 } dt_window_attr;
+
+typedef struct dt_dense_attr {
+    int32_t act; /* the function that it ends in (dt_act) */
+} dt_dense_attr;
 
 typedef struct dt_norm_attr {
     int32_t rows;        /* that batch statistics cover */
@@ -256,6 +260,7 @@ typedef struct dt_call_attr {
 typedef union dt_attr {
     uint8_t bytes[80]; /* all of it: first, so that {0} clears whatever family is meant */
     dt_window_attr window;
+    dt_dense_attr dense;
     dt_norm_attr norm;
     dt_input_attr input;
     dt_resample_attr resample;
@@ -312,6 +317,8 @@ typedef struct dt_graph {
     dt_vid metrics;   /* the value of role METRIC; -1: none */
     dt_dtype compute; /* dtype of activations and weights: f32, f16 or bf16 */
     bool training;    /* forward uses batch statistics and dropout */
+    bool
+        fixed; /* parameters never change once a program of it is bound: kernels may keep them in another form */
     bool by_row; /* a row's bits may not depend on how many there are: no kernel is chosen by their number */
 } dt_graph;
 
