@@ -54,6 +54,7 @@ dt_reduce_kind: "reduction", \
                          dt_resample_mode: "resampling",                                                     \
                          dt_recurrent_kind: "recurrence",                                                    \
                          const dt_call *: "call",                                                            \
+                         const dt_qproduct *: "product",                                                            \
                          dt_dtype: "type"),                                                                  \
         .offset = offsetof(dt_attr, family_.field), .size = sizeof FIELD(family_, field),                    \
         .count = sizeof FIELD(family_, field) / _Generic(FIELD(family_, field),                                \

@@ -14,6 +14,7 @@
 #include "kernels.h"
 #include "kernels_attention.h"
 #include "kernels_conv.h"
+#include "quant.h"
 
 enum { ALIGN_BYTES = 64, LABEL_MAX = 160 };
 #define HUGE_PAGE_BYTES  ((int64_t)2 << 20)
@@ -47,6 +48,7 @@ struct dt_prep {
     owned head;
     dt_cpu_conv_plan conv; /* of a convolution */
     dt_cpu_attention attention;
+    dt_cpu_qplan *qplan; /* of a QPRODUCT */
     int64_t workspace_bytes;
 };
 
@@ -58,6 +60,7 @@ typedef struct bound {
     dt_cpu_conv_plan conv;
     dt_cpu_attention attention;
     dt_cpu_product product; /* of DENSE and its gradients, without its operands */
+    const dt_cpu_qplan *qplan;
 } bound;
 
 static cpu_backend *cpu(dt_backend *be) {
@@ -251,6 +254,27 @@ static dt_status run_call(void *ctx, dt_stream *stream) {
     return call->run(call, c->node.b.in, c->node.b.out);
 }
 
+static dt_status run_qproduct(void *ctx, dt_stream *stream) {
+    (void)stream;
+    const bound *c = ctx;
+    (c->qplan->q->bits == 4 ? dt_cpu_q4_run : dt_cpu_qproduct_run)(c->qplan, &c->node.b);
+    return DT_OK;
+}
+
+static dt_status prepare_qproduct(cpu_backend *be, const dt_graph *g, const dt_node *n, dt_prep *p) {
+    int64_t bytes;
+    DT_TRY(dt_cpu_qplan_bytes(g, n, &bytes));
+    struct {
+        owned head;
+        dt_cpu_qplan plan;
+    } *q = own(be, sizeof *q + (size_t)bytes);
+    if (!q) return dt_fail(DT_ERR_MEMORY, "no memory for %lld bytes of packed weights", (long long)bytes);
+    p->qplan = &q->plan;
+    dt_cpu_qplan_make(g, n, be->threads, dt_cpu_qsimd_get(), q + 1, p->qplan);
+    p->workspace_bytes = dt_cpu_qplan_workspace(p->qplan);
+    return DT_OK;
+}
+
 /* ---- the lowering table ---- */
 
 typedef enum family {
@@ -259,7 +283,8 @@ typedef enum family {
     FAMILY_DENSE,
     FAMILY_BLOCKS,
     FAMILY_ATTENTION,
-    FAMILY_CALL
+    FAMILY_CALL,
+    FAMILY_QPRODUCT
 } family;
 
 /* Which operand gives n, h, w, c: the op's main one, or output 0; the other of the two gives p, q, k. */
@@ -310,6 +335,9 @@ static const lowering lowering_table[] = {
     [DT_OP_LOSS] = {.run = dt_cpu_loss},
     [DT_OP_CAST] = {.run = dt_cpu_cast},
     [DT_OP_CALL] = {.run = run_call, .family = FAMILY_CALL},
+    [DT_OP_QUANTIZE] = {.run = dt_cpu_quantize, .bytes = dt_cpu_quantize_bytes},
+    [DT_OP_DEQUANTIZE] = {.run = dt_cpu_dequantize},
+    [DT_OP_QPRODUCT] = {.run = run_qproduct, .family = FAMILY_QPRODUCT},
     [DT_OP_BN_STATS] = {.run = dt_cpu_bn_stats, .n_sum = 2},
     [DT_OP_BN_FINALIZE] = {.run = dt_cpu_bn_finalize},
     [DT_OP_BN_FOLD] = {.run = dt_cpu_bn_fold},
@@ -462,6 +490,8 @@ static dt_status prepare(dt_backend *be, const dt_graph *g, dt_nid node, dt_prep
         DT_TRY(dt_cpu_attention_plan(g, n, threads, &p->attention));
         p->attention.team = !g->training;
         p->workspace_bytes = p->attention.workspace_bytes;
+    } else if (row->family == FAMILY_QPRODUCT) {
+        DT_TRY(prepare_qproduct(cpu(be), g, n, p));
     } else if (row->family != FAMILY_CALL) {
         dt_cpu_node d = {.threads = threads};
         node_sizes(g, n, &d);
@@ -481,7 +511,8 @@ static dt_status prepare(dt_backend *be, const dt_graph *g, dt_nid node, dt_prep
 
 /* Whether its run functions are those of this file. */
 static bool takes_bound(family f) {
-    return f == FAMILY_CONV || f == FAMILY_DENSE || f == FAMILY_ATTENTION || f == FAMILY_CALL;
+    return f == FAMILY_CONV || f == FAMILY_DENSE || f == FAMILY_ATTENTION || f == FAMILY_CALL ||
+           f == FAMILY_QPRODUCT;
 }
 
 /* The operands as rows of bytes. */
@@ -536,6 +567,12 @@ static dt_status bind(dt_backend *be, const dt_graph *g, dt_nid node, dt_prep *p
     } else if (row->family == FAMILY_CALL) {
         c->node.attr = n->attr;
         snprintf(c->label, sizeof c->label, "call %s", n->attr.call.call->name);
+    } else if (row->family == FAMILY_QPRODUCT) {
+        const dt_conv_dims *d = &prep->qplan->dims;
+        c->qplan = prep->qplan;
+        snprintf(c->label, sizeof c->label, "qproduct%d %lldx%lld/%lld %lld->%lld [%s]", prep->qplan->q->bits,
+                 (long long)d->r, (long long)d->s, (long long)d->stride_h, (long long)d->c, (long long)d->k,
+                 prep->qplan->simd->name);
     } else {
         node_sizes(g, n, &c->node);
         if (row->family == FAMILY_BLOCKS) DT_TRY(bind_blocks(be, g, n, &c->node));

@@ -172,7 +172,7 @@ static double small_cost(const dt_cost_card *card, const dt_graph *g, const dt_n
     return GRAM_SMALL_S;
 }
 
-/* A function of the host. */
+/* A function of the host, or what the CPU alone has kernels for. */
 static double call_cost(const dt_cost_card *card, const dt_graph *g, const dt_node *n) {
     (void)card, (void)g, (void)n;
     return INFINITY;
@@ -186,7 +186,8 @@ static cost_function *const cost_table[DT_OP_COUNT] = {
     [DT_OP_BN_STATS] = stats_cost,     [DT_OP_BN_APPLY] = apply_cost,     [DT_OP_BN_REDUCE] = gather_cost,
     [DT_OP_BN_DX] = gather_cost,       [DT_OP_BN_MASK] = mask_cost,       [DT_OP_GRAM] = gram_cost,
     [DT_OP_GRAM_CROSS] = cross_cost,   [DT_OP_BN_GRAM_DX] = gram_dx_cost, [DT_OP_BN_GRAM] = bn_gram_cost,
-    [DT_OP_BN_GRAM_GRAD] = small_cost, [DT_OP_CALL] = call_cost,
+    [DT_OP_BN_GRAM_GRAD] = small_cost, [DT_OP_CALL] = call_cost,          [DT_OP_QUANTIZE] = call_cost,
+    [DT_OP_DEQUANTIZE] = call_cost,    [DT_OP_QPRODUCT] = call_cost,
 };
 
 double dt_cost_of(const dt_cost_card *card, const dt_graph *g, const dt_node *node, int32_t n) {

@@ -1,6 +1,7 @@
 /* Compiles a model as a graph of constants, and runs it. */
 #include "onnx/run.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -102,15 +103,27 @@ static dt_status widen(dt_graph *g, const char *name, dt_vid *v) {
     return dt_graph_add_node(g, cast, DT_OP_CAST, &to, 1, &from, v);
 }
 
+/* Whether the device has products of 8 and 4 bits, and they are asked for. */
+static dt_status can_quantise(dt_onnx_run *r, dt_graph *g, bool *out) {
+    dt_node product;
+    DT_TRY(dt_graph_blank_node(g, DT_OP_QPRODUCT, NULL, DT_PHASE_FORWARD, &product));
+    *out = !r->options.plain && g->compute == DT_DTYPE_F32 && isfinite(r->be->cost(r->be, g, &product, 1));
+    return DT_OK;
+}
+
 static dt_status build(dt_onnx_run *r, dt_graph **out) {
-    const dt_onnx_build_options o = {
-        .model = r->m, .in = r->in, .kernels = r->be->info.is_gpu, .budget = BUDGET};
+    dt_onnx_build_options o = {.model = r->m,
+                               .in = r->in,
+                               .kernels = r->be->info.is_gpu,
+                               .exact = r->options.by_row,
+                               .budget = BUDGET};
     dt_graph *g;
     *out = NULL;
     DT_TRY(dt_graph_create(&g, r->options.compute, false));
     g->by_row = r->options.by_row;
     g->fixed = true;
-    dt_status st = add_inputs(r, g);
+    dt_status st = can_quantise(r, g, &o.quantised);
+    if (st == DT_OK) st = add_inputs(r, g);
     if (st == DT_OK) st = dt_onnx_build(&o, g, r->made, r->needs);
     for (int32_t i = 0; i < r->m->graph.n_out && st == DT_OK; i++) {
         char name[DT_FIELD_NAME_MAX];

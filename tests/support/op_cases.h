@@ -7,6 +7,7 @@
 #include "core/edit.h"
 #include "core/mix.h"
 #include "core/pass.h"
+#include "core/qproduct.h"
 #include "core/rng.h"
 #include "op_run.h"
 #include "op_scalar.h"
@@ -45,9 +46,10 @@ typedef enum op_kind {
     IN_MIX,      /* i32 [N,DT_MIX_INTS]: rows alone, mixed, cut, erased to 0 and to noise */
     IN_EDIT,     /* i32 [N,DT_EDIT_INTS]: none, each edit alone, all in some order, one twice */
     IN_K_LENGTH, /* i32 lengths of sequences as input 0's second dimension, all kinds of them, some too long */
-    IN_Q_LENGTH, /* the same, none 0 */
-    IN_SEGMENT,  /* i32 documents of 1 to 5 positions, ascending */
-    IN_LSE       /* f32, above what scores sum up to; every seventh -infinity */
+    IN_Q_LENGTH,   /* the same, none 0 */
+    IN_SEGMENT,    /* i32 documents of 1 to 5 positions, ascending */
+    IN_BYTE_SCALE, /* f32 [rows, 2], 0.25 and 90 in each */
+    IN_LSE         /* f32, above what scores sum up to; every seventh -infinity */
 } op_kind;
 
 typedef struct op_in {
@@ -110,6 +112,66 @@ static const dt_call op_call = {.name = "2 a + b",
                                 .out = {{.dtype = DT_DTYPE_F32, .ndim = 2, .dim = {4, 5}},
                                         {.dtype = DT_DTYPE_I32, .ndim = 2, .dim = {4, 5}}},
                                 .run = op_call_run};
+
+/* What the products below are of. Scales are powers of two: no rounding is in doubt. */
+static const int8_t op_q_dense[] = {
+    -67, 24, 12, -94, -33, 107, 27, -6, 33, 21, -111, 28, -124, 105, 87,
+};
+static const int8_t op_q_conv[] = {
+    -7,   -61, 14,  -68,  -78, 127, 56,  -7, 11,   87, 13,  -6,   -26, 36, 93,  -89,
+    -68,  35,  -89, 95,   110, 6,   -28, 62, -124, 44, 71,  -111, -87, 67, 118, 24,
+    -117, -50, 72,  -120, 83,  94,  -59, -6, 25,   57, 108, 97,   -28, 55, 74,  108,
+};
+static const uint8_t op_q_bits[] = {
+    218, 202, 227, 68, 187, 49, 18,  69,  253, 111, 132, 223, 154, 215, 197, 179, 208, 118,
+    172, 14,  143, 83, 167, 53, 108, 136, 145, 63,  32,  246, 247, 45,  176, 34,  210, 77,
+};
+static const uint8_t op_q_zero[] = {
+    0, 9, 13, 13, 3, 1, 1, 12, 10,
+};
+static const float op_q_scale[] = {0.25f, 0.125f, 0.5f, 0.0625f, 0.03125f, 0.015625f, 0.0078125f, 0.25f, 1};
+static const int32_t op_q_bias[] = {100, -250, 3, 0};
+static const float op_q_shift[] = {0.5f, -1, 2};
+static const dt_qproduct op_q_rows = {.dense = true,
+                                      .k = 3,
+                                      .depth = 5,
+                                      .bits = 8,
+                                      .w = op_q_dense,
+                                      .w_scale = op_q_scale,
+                                      .bias_f32 = op_q_shift,
+                                      .act = 1 + DT_UNARY_RELU,
+                                      .y_type = DT_DTYPE_F32};
+static const dt_qproduct op_q_image = {.window = {.kernel = {3, 2},
+                                                  .stride = {2, 1},
+                                                  .dilation = {1, 1},
+                                                  .pad_begin = {1, 1},
+                                                  .pad_end = {1, 0},
+                                                  .groups = 1},
+                                       .k = 4,
+                                       .depth = 12,
+                                       .bits = 8,
+                                       .w = op_q_conv,
+                                       .w_scale = op_q_scale,
+                                       .x = {0.0625f, 117},
+                                       .bias = op_q_bias,
+                                       .has_mid = true,
+                                       .mid = {2, 120},
+                                       .res = {0.5f, 128},
+                                       .act = 1 + DT_UNARY_RELU,
+                                       .y_type = DT_DTYPE_U8,
+                                       .y = {1, 3}};
+static const dt_qproduct op_q_whole = {
+    .dense = true, .k = 3, .depth = 5, .bits = 8, .w = op_q_dense, .x = {1, 9}, .y_type = DT_DTYPE_I32};
+static const dt_qproduct op_q_few = {.dense = true,
+                                     .k = 3,
+                                     .depth = 20,
+                                     .bits = 4,
+                                     .block = 8,
+                                     .w4 = op_q_bits,
+                                     .w4_scale = op_q_scale,
+                                     .w4_zero = op_q_zero,
+                                     .bias_f32 = op_q_shift,
+                                     .y_type = DT_DTYPE_F32};
 
 static const op_case op_case_table[] = {
     {.name = "input gray",
@@ -2493,6 +2555,60 @@ static const op_case op_case_table[] = {
      .attr = {.call.call = &op_call},
      .in = {{IN_VEC, {4, 5}}, {IN_VEC, {4, 5}}},
      .wanted = 2},
+    {.name = "quantize",
+     .op = DT_OP_QUANTIZE,
+     .attr = {.quantize = {.scale = 0.0078125f, .zero = 101}},
+     .in = {{IN_VEC, {4, 5}}},
+     .eval = true},
+    {.name = "quantize to i8",
+     .op = DT_OP_QUANTIZE,
+     .attr = {.quantize = {.scale = 0.015625f, .zero = -20, .is_signed = true}},
+     .in = {{IN_VEC, {3, 7, 2}}},
+     .eval = true},
+    {.name = "quantize each row",
+     .op = DT_OP_QUANTIZE,
+     .attr = {.quantize = {.per = DT_QUANTIZE_ROW}},
+     .in = {{IN_VEC, {3, 2, 19}}},
+     .wanted = 2,
+     .eval = true},
+    {.name = "quantize each of the first dimension",
+     .op = DT_OP_QUANTIZE,
+     .attr = {.quantize = {.per = DT_QUANTIZE_FIRST}},
+     .in = {{IN_VEC, {3, 2, 19}}},
+     .wanted = 2,
+     .eval = true},
+    {.name = "quantize all",
+     .op = DT_OP_QUANTIZE,
+     .attr = {.quantize = {.per = DT_QUANTIZE_ALL}},
+     .in = {{IN_VEC, {700, 190}}},
+     .wanted = 2,
+     .eval = true,
+     .large = true},
+    {.name = "dequantize",
+     .op = DT_OP_DEQUANTIZE,
+     .attr = {.quantize = {.scale = 0.3f, .zero = 77}},
+     .in = {{IN_BYTE, {5, 9}}},
+     .eval = true},
+    {.name = "qproduct of rows",
+     .op = DT_OP_QPRODUCT,
+     .attr = {.qproduct.product = &op_q_rows},
+     .in = {{IN_BYTE, {4, 5}}, {IN_BYTE_SCALE, {2, 2}}},
+     .eval = true},
+    {.name = "qproduct of images",
+     .op = DT_OP_QPRODUCT,
+     .attr = {.qproduct.product = &op_q_image},
+     .in = {{IN_BYTE, {2, 6, 5, 2}}, {0}, {IN_BYTE, {2, 3, 5, 4}}},
+     .eval = true},
+    {.name = "qproduct to sums",
+     .op = DT_OP_QPRODUCT,
+     .attr = {.qproduct.product = &op_q_whole},
+     .in = {{IN_BYTE, {4, 5}}},
+     .eval = true},
+    {.name = "qproduct of 4 bits",
+     .op = DT_OP_QPRODUCT,
+     .attr = {.qproduct.product = &op_q_few},
+     .in = {{IN_VEC, {7, 20}}},
+     .eval = true},
     {.name = "conv_dgrad large",
      .op = DT_OP_CONV_DGRAD,
      .attr = {OP_CONV(3, 3, 1, 1), .window.size = {18, 15}},
@@ -2738,6 +2854,9 @@ static inline void *op_case_data(const op_case *c, int32_t i, dt_dtype round_to)
             break;
         case IN_POS:
             f[e] = 0.5f + u;
+            break;
+        case IN_BYTE_SCALE:
+            f[e] = e % 2 ? 90 : 0.25f;
             break;
         case IN_ZERO:
             f[e] = 0;

@@ -257,6 +257,27 @@ typedef struct dt_call_attr {
     const dt_call *call; /* core/call.h; outlives the graph */
 } dt_call_attr;
 
+/* What the scales of a QUANTIZE are of: given, or measured of all numbers, of each of the first dimension, of each row. */
+typedef enum dt_quantize_range {
+    DT_QUANTIZE_GIVEN = 0,
+    DT_QUANTIZE_ALL,
+    DT_QUANTIZE_FIRST,
+    DT_QUANTIZE_ROW,
+    DT_QUANTIZE_COUNT
+} dt_quantize_range;
+
+typedef struct dt_quantize_attr { /* QUANTIZE, DEQUANTIZE */
+    float scale;
+    int32_t zero;
+    int32_t per; /* dt_quantize_range */
+    bool is_signed;
+} dt_quantize_attr;
+
+typedef struct dt_qproduct dt_qproduct;
+typedef struct dt_qproduct_attr {
+    const dt_qproduct *product; /* core/qproduct.h; outlives the graph */
+} dt_qproduct_attr;
+
 typedef union dt_attr {
     uint8_t bytes[80]; /* all of it: first, so that {0} clears whatever family is meant */
     dt_window_attr window;
@@ -280,6 +301,8 @@ typedef union dt_attr {
     dt_recurrent_attr recurrent;
     dt_cache_attr cache;
     dt_call_attr call;
+    dt_quantize_attr quantize;
+    dt_qproduct_attr qproduct;
 } dt_attr;
 
 /* Operands stand in slots, which the op's row names (op.h): in[slot], out[slot], -1 where a slot is empty.
