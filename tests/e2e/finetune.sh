@@ -67,7 +67,7 @@ expect six.log '^weights 7 of 9 from a/.*; drawn anew: layer9.weight, layer9.bia
 expect six/metrics.jsonl '"drawn": \["layer9.weight", "layer9.bias"\]' 1
 train 1 none.log base.toml run.out_dir=none model.init_from=nothing
 expect_code 3
-expect none.log 'nothing: No such file' 1
+expect none.log 'model.init_from: nothing: No such file' 1
 # Low-rank adapters on a file's weights: equal on one rank and two, resumed as they were, merged into a plain network.
 # shellcheck disable=SC2086 # options
 {
