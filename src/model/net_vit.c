@@ -75,11 +75,11 @@ static dt_vid fit_table(dt_builder *b, dt_vid table, int64_t tokens, const int64
 static dt_vid embed(dt_builder *b, const vit_names *n, const dt_vit_shape *net, dt_vid x, int64_t tokens) {
     const dt_value image = b->g->value[x];
     if (image.dim[1] % net->patch || image.dim[2] % net->patch) {
-        b->status = dt_fail(DT_ERR_CONFIG,
-                            "images of %lldx%lld are not whole patches of %lld: set their size "
-                            "(data.image_size, data.val_size, "
-                            "train.stage_sizes) to a multiple of it, or model.patch",
-                            (long long)image.dim[1], (long long)image.dim[2], (long long)net->patch);
+        b->status =
+            dt_fail(DT_ERR_CONFIG,
+                    "images of %lldx%lld are not whole patches of %lld: set data.image_size, or their size "
+                    "in evaluation or in a stage, to a multiple",
+                    (long long)image.dim[1], (long long)image.dim[2], (long long)net->patch);
         return -1;
     }
     const dt_conv2d_options patch = {.channels = net->width, .kernel = net->patch, .stride = net->patch};

@@ -55,6 +55,8 @@ expect_code 2
 expect rows.log 'model.init_rename: no name begins with, or fits, "encoder."' 1
 train_ok 1 drawn.log base.toml run.out_dir=drawn model.freeze=all_but_head train.steps=2 schedule.warmup_steps=0
 expect drawn.log 'all_but_head" without model.init_from' 1
+train_ok 1 drawn.log base.toml run.out_dir=drawn_lora lora.rank=2 lora.targets=layer9 train.steps=2 schedule.warmup_steps=0
+expect drawn.log 'lora.rank without model.init_from' 1
 
 # Another number of classes wants another head.
 sed 's/^channels = 4/channels = 6/' base.toml >six.toml
