@@ -76,7 +76,9 @@ static dt_vid embed(dt_builder *b, const vit_names *n, const dt_vit_shape *net, 
     const dt_value image = b->g->value[x];
     if (image.dim[1] % net->patch || image.dim[2] % net->patch) {
         b->status =
-            dt_fail(DT_ERR_CONFIG, "images of %lldx%lld are not whole patches of %lld: set data.image_size",
+            dt_fail(DT_ERR_CONFIG,
+                    "images of %lldx%lld are not whole patches of %lld: set data.image_size, or their size "
+                    "in evaluation or in a stage, to a multiple",
                     (long long)image.dim[1], (long long)image.dim[2], (long long)net->patch);
         return -1;
     }

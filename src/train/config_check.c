@@ -31,11 +31,14 @@ static bool check_length(const dt_config *c, char *text, size_t size) {
 }
 
 static bool check_micro_batch(const dt_config *c, char *text, size_t size) {
-    int64_t micro = c->train.micro_batch, global = c->train.global_batch;
+    int64_t micro = c->train.micro_batch, global = c->train.global_batch, tokens = c->train.global_tokens;
     if (micro == 0 || global % micro == 0) return false;
-    if (micro > global)
-        return WRONG("%lld is larger than train.global_batch = %lld", (long long)micro, (long long)global);
-    return WRONG("%lld does not divide train.global_batch = %lld", (long long)micro, (long long)global);
+    const char *verb = micro > global ? "is larger than" : "does not divide";
+    if (tokens > 0)
+        return WRONG("%lld %s the %lld samples of data.context = %lld that train.global_tokens = %lld are",
+                     (long long)micro, verb, (long long)global, (long long)c->data.context,
+                     (long long)tokens);
+    return WRONG("%lld %s train.global_batch = %lld", (long long)micro, verb, (long long)global);
 }
 
 static bool check_global_tokens(const dt_config *c, char *text, size_t size) {
