@@ -144,9 +144,8 @@ enum MHD_Result dt_http_infer_answer(dt_http_exchange *x) {
     }
     dt_status st = out && classes ? DT_OK : dt_fail(DT_ERR_MEMORY, "no memory for an answer");
     for (int32_t i = 0; st == DT_OK && i < x->form.n_out; i++)
-        if (x->form.out[i].classes && x->form.out[i].binary)
-            st = dt_infer_classes(&x->form.out[i], x->model, out[i], false, &classes[i]);
-    if (st == DT_OK) st = dt_infer_write(&x->form, x->model, m, out, classes, &json);
+        if (x->form.out[i].classes) st = dt_infer_classes(&x->form.out[i], x->model, out[i], &classes[i]);
+    if (st == DT_OK) st = dt_infer_write(&x->form, m, out, classes, &json);
     if (st != DT_OK) {
         free_classes(classes, x->form.n_out);
         free(out), free(json.s);

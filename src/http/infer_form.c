@@ -16,7 +16,7 @@ static const struct {
     {DT_TENSOR_I64, "INT64"},  {DT_TENSOR_F16, "FP16"}, {DT_TENSOR_BF16, "BF16"},  {DT_TENSOR_F32, "FP32"},
     {DT_TENSOR_F64, "FP64"},
 };
-enum { N_TYPE = sizeof types / sizeof types[0] };
+enum { N_TYPE = sizeof types / sizeof types[0], CLASSES_MAX = 1024 };
 
 const char *dt_infer_type_name(dt_tensor_type type) {
     for (int i = 0; i < N_TYPE; i++)
@@ -119,7 +119,8 @@ static dt_status read_parameters(dt_json_in *j, entry *e) {
             e->has_binary = true;
         } else if (strcmp(name, "classification") == 0) {
             DT_TRY(dt_json_whole(j, &e->classes));
-            if (e->classes < 0) return dt_json_fail(j, "classification below 0");
+            if (e->classes < 0 || e->classes > CLASSES_MAX)
+                return dt_json_fail(j, "classification %lld: 0 to %d", (long long)e->classes, CLASSES_MAX);
         } else if (strncmp(name, "shared_memory", 13) == 0) {
             return dt_json_fail(j, "shared memory is not supported");
         } else {
@@ -427,44 +428,7 @@ static void put_data(dt_http_text *json, const dt_host_tensor *t, bool plain_nan
     }
 }
 
-static int64_t row_of(const dt_host_tensor *t) {
-    return t->ndim > 0 ? t->dim[t->ndim - 1] : 1;
-}
-
-static int64_t classes_of(const dt_infer_output *o, const dt_host_tensor *t) {
-    return dt_min_i64(o->classes, row_of(t));
-}
-
-dt_status dt_infer_classes(const dt_infer_output *o, const dt_serve_model *model, const dt_host_tensor *t,
-                           bool json, dt_http_text *text) {
-    const int64_t n = row_of(t), k = classes_of(o, t), rows = n > 0 ? dt_host_n_elem(t) / n : 0;
-    int64_t *index = malloc((size_t)(k + 1) * sizeof *index);
-    if (!index) return dt_fail(DT_ERR_MEMORY, "no memory for an answer");
-    for (int64_t r = 0; r < rows; r++) {
-        dt_serve_top_k(t, r, k, index);
-        for (int64_t i = 0; i < k; i++) {
-            dt_http_text one = {0};
-            const char *name = dt_serve_label(model, index[i]);
-            dt_http_putf(&one, "%f:%lld%s%s", dt_host_f64(t, r * n + index[i]), (long long)index[i],
-                         *name ? ":" : "", name);
-            if (json) {
-                dt_http_put(text, r + i ? "," : "");
-                dt_http_put_quoted(text, one.s ? one.s : "");
-            } else if (!one.lost && dt_http_room(text, 4 + one.n)) {
-                const uint32_t bytes = (uint32_t)one.n; /* of little-endian machines, as all numbers here */
-                memcpy(text->s + text->n, &bytes, sizeof bytes);
-                memcpy(text->s + text->n + 4, one.s, one.n);
-                text->n += 4 + one.n;
-            }
-            text->lost = text->lost || one.lost;
-            free(one.s);
-        }
-    }
-    free(index);
-    return text->lost ? dt_fail(DT_ERR_MEMORY, "no memory for an answer") : DT_OK;
-}
-
-dt_status dt_infer_write(const dt_infer_form *f, const dt_serve_model *model, const dt_serve_model_info *m,
+dt_status dt_infer_write(const dt_infer_form *f, const dt_serve_model_info *m,
                          const dt_host_tensor *const *out, const dt_http_text *classes, dt_http_text *json) {
     dt_http_put(json, "{\"model_name\":");
     dt_http_put_quoted(json, m->name);
@@ -486,15 +450,16 @@ dt_status dt_infer_write(const dt_infer_form *f, const dt_serve_model *model, co
         dt_http_put_quoted(json, io->name);
         dt_http_putf(json, ",\"datatype\":\"%s\",\"shape\":[", type);
         for (int32_t i = 0; i < t->ndim; i++)
-            dt_http_putf(json, i ? ",%lld" : "%lld",
-                         (long long)(o->classes && i == t->ndim - 1 ? classes_of(o, t) : t->dim[i]));
+            dt_http_putf(
+                json, i ? ",%lld" : "%lld",
+                (long long)(o->classes && i == t->ndim - 1 ? dt_infer_class_count(o, t) : t->dim[i]));
         if (o->binary) {
             dt_http_putf(json, "],\"parameters\":{\"binary_data_size\":%lld}}",
                          (long long)(o->classes ? (int64_t)classes[k].n : dt_host_bytes(t)));
         } else {
             dt_http_put(json, "],\"data\":[");
             if (o->classes)
-                DT_TRY(dt_infer_classes(o, model, t, true, json));
+                dt_http_put(json, classes[k].s ? classes[k].s : "");
             else
                 put_data(json, t, f->plain_nan);
             dt_http_put(json, "]}");

@@ -32,12 +32,15 @@ dt_status dt_infer_read(const dt_serve_model_info *m, const char *body, size_t n
                         dt_infer_form *out);
 void dt_infer_form_free(dt_infer_form *f);
 
-/* Texts in place of numbers for the outputs that classes are asked of: a BYTES tensor of each, as JSON has it in `text`, or
- * with each text's length in front. */
+/* How many classes of each row an output that is asked for them tells. */
+static inline int64_t dt_infer_class_count(const dt_infer_output *o, const dt_host_tensor *t) {
+    return dt_min_i64(o->classes, t->ndim > 0 ? t->dim[t->ndim - 1] : 1);
+}
+/* infer_classes.c: the elements of that BYTES tensor: of a binary output each behind its length, else as JSON's list has them. */
 dt_status dt_infer_classes(const dt_infer_output *o, const dt_serve_model *model, const dt_host_tensor *t,
-                           bool json, dt_http_text *text);
-/* The JSON of the answer, in whose form binary outputs stand with their sizes. */
-dt_status dt_infer_write(const dt_infer_form *f, const dt_serve_model *model, const dt_serve_model_info *m,
+                           dt_http_text *text);
+/* classes [n_out]: of outputs that are asked for them; NULL: none is. The JSON of the answer, in whose form binary outputs stand with their sizes. */
+dt_status dt_infer_write(const dt_infer_form *f, const dt_serve_model_info *m,
                          const dt_host_tensor *const *out, const dt_http_text *classes, dt_http_text *json);
 
 #endif
