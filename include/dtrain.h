@@ -949,6 +949,11 @@ DT_API dt_status dt_service_drain(dt_service *service, int64_t timeout_ms);
 /* Drains, without a limit, and ends. Networks and requests that are still held stay what they are. Not from a dt_request_done. */
 DT_API void dt_service_close(dt_service *service);
 
+/* A step around a network, from any thread; other than DT_OK it becomes the request's answer. Before it, of the n inputs of a
+ * request as they were given: to change one, array[i].data is pointed at memory of malloc, with type and shape, which is the service's from then on.
+ * Behind it, of the n outputs: their data may be changed, or freed and replaced so. */
+typedef dt_status dt_served_hook(void *arg, int32_t n, dt_array *array);
+
 typedef struct dt_served_options {
     const char *name; /* NULL: of the file */
     int64_t version;  /* 0: 1 */
@@ -961,6 +966,12 @@ typedef struct dt_served_options {
         max_delay_us; /* that the oldest request may wait for others, up to a day; 0: runs with who is there */
     int64_t queue_limit; /* of this network; 0: the service's */
     bool no_warm;        /* programs are compiled when first asked for, not when loaded */
+    dt_image_form image; /* the only input is given as images of bytes, U8 N H W C */
+    const char *softmax; /* of the output of that name, over its last dimension; NULL: of none */
+    const char *labels;  /* a file with a class's name a line; NULL: those that the network's file says */
+    dt_served_hook *before,
+        *after; /* before the images' bytes are looked at, and after the softmax; NULL: none */
+    void *hook_arg;
 } dt_served_options;
 
 /* Anything with a network in it: a run or checkpoint of dtrain, ONNX, Keras, a SavedModel or GraphDef, weights of PyTorch or in
@@ -994,6 +1005,17 @@ typedef struct dt_served_value {
 } dt_served_value;
 DT_API dt_status dt_served_input(const dt_served *served, int32_t i, dt_served_value *out);
 DT_API dt_status dt_served_output(const dt_served *served, int32_t i, dt_served_value *out);
+
+/* The name of class i, the network's; "" where it has none. */
+DT_API const char *dt_served_label(const dt_served *served, int64_t i);
+/* Over the last dimension of floats, in place. */
+DT_API dt_status dt_array_softmax(dt_array *array);
+/* index [rows, k]: places of the k largest numbers of each row, a last dimension, in descending order, of equals the first. */
+DT_API dt_status dt_array_top_k(const dt_array *array, int64_t k, int64_t *index);
+/* A text as tokens of the network's tokenizer, I32 [n], freed by dt_array_free; and such tokens' bytes, with a zero behind them,
+ * freed by free. DT_ERR_UNSUPPORTED: no language network that was trained here. */
+DT_API dt_status dt_served_encode(const dt_served *served, const char *text, size_t n, dt_array *tokens);
+DT_API dt_status dt_served_decode(const dt_served *served, const dt_array *tokens, char **text, size_t *n);
 
 /* in: one for each input, out: gets one for each output. Where out[i].data is NULL it gets memory, freed by dt_array_free; else
  * out[i].bytes of room are there, and DT_ERR_USAGE where they are too few (shape then says what was needed). */

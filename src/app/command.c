@@ -111,6 +111,19 @@ static const dt_option serve_options[] = {
     END,
 };
 
+static const dt_option optimize_options[] = {
+    {TEXT("config", "FILE.toml"), .otherwise = "the file says",
+     .help = "of a file of weights alone: the configuration of its network"},
+    {NUMBER("rows", 1, 65536), .help = "at once"},
+    {NUMBER("runs", 10, 10000), .help = "of each level, in turn"},
+    {TEXT("profile", "none|basic|aggressive|extreme"), .otherwise = "not",
+     .help = "also where the time goes at this level, kernel by kernel"},
+    {TEXT("device", "auto|cpu|cuda"), .otherwise = "auto: a GPU where there is one",
+     .help = "where the network runs"},
+    {NUMBER("threads", 0, 4096), .otherwise = "all cores that it may use", .help = "of the CPU's kernels"},
+    END,
+};
+
 static const dt_option inspect_options[] = {
     {TEXT("model", "NAME"), .help = "a built-in network by its name, in place of CONFIG.toml"},
     {NUMBER("input", 0, 1 << 20), .otherwise = "as published",
@@ -348,6 +361,12 @@ const dt_verb dt_verb_table[] = {
          "dtrain serve --model resnet=resnet50.onnx --port 8000  # http://127.0.0.1:8000\n"
          "dtrain serve --model mnist=runs/quickstart --max-delay-us 2000  # the newest checkpoint of a run\n"
          "dtrain serve --repository models --host 0.0.0.0 --grace-s 5  # all models of a directory"},
+    {"optimize", dt_verb_optimize, .usage = "MODEL [OPTION...]",
+     .help = "what each level makes of a network: passes, time, error; writes nothing",
+     .about =
+         "MODEL: as for serve. The levels run in turn on the same drawn numbers; the error is the largest "
+         "difference\nfrom level none in parts of the largest number.",
+     .option = optimize_options, .example = "dtrain optimize resnet50.onnx --rows 8 --profile basic"},
     {"inspect", dt_verb_inspect, .ranks = true, .config = true,
      .usage = "CONFIG.toml|--model NAME|WEIGHTS [OPTION...] [section.key=value ...]",
      .help = "layers, memory and buckets of a network, or the tensors of a file; trains nothing",

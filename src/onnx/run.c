@@ -261,7 +261,7 @@ static void list_called(dt_onnx_run *r, const dt_graph *g) {
 }
 
 static dt_status compile(dt_onnx_run *r, dt_graph *g) {
-    const dt_compile_options o = {.be = r->be, .fuse = !r->options.plain};
+    const dt_compile_options o = {.be = r->be, .fuse = !r->options.plain, .tell = r->options.tell};
     const dt_store_options so = {.compute = r->options.compute};
     for (int32_t i = 0; i < r->m->graph.n_in; i++) r->input[i] = r->in[i].value;
     DT_TRY(dt_compile(g, &o, &r->axis, &r->program));

@@ -124,7 +124,7 @@ dt_status dt_serve_load(dt_serve_engine *e, const char *path, const dt_serve_mod
     if (st == DT_OK) st = fill(m, o);
     if (st == DT_OK) st = dt_serve_model_probe(m);
     if (st == DT_OK) st = dt_serve_hooks_open(m);
-    if (st == DT_OK) st = dt_serve_texts_open(m);
+    if (st == DT_OK && !o->no_texts) st = dt_serve_texts_open(m);
     m->options.name = m->options.config = m->options.softmax = m->options.labels = NULL;
     pthread_mutex_lock(&e->lock);
     if (st == DT_OK && e->draining) st = dt_fail(DT_STOPPED, "the engine is ending and takes no more models");

@@ -109,6 +109,12 @@ dt_status dt_serve_program_get(dt_serve_model *m, const dt_host_tensor *in, dt_s
 void dt_serve_programs_free(dt_serve_model *m);
 /* Fills in what the info says of batches and of the level, and compiles what is to be warm. */
 dt_status dt_serve_model_probe(dt_serve_model *m);
+/* Numbers for the network's inputs, of rows where batched, all other sizes being known; dt_serve_drop_inputs frees them. */
+bool dt_serve_all_known(const dt_serve_model *m);
+dt_status dt_serve_draw(const dt_serve_model *m, int64_t rows, dt_host_tensor **out);
+void dt_serve_drop_inputs(const dt_serve_model *m, dt_host_tensor *in); /* accepts NULL */
+/* Largest difference in parts of the largest number of b; infinite where only one of two is finite. */
+double dt_serve_difference(const double *a, const double *b, int64_t n);
 /* Rows that a run of so many has. */
 int64_t dt_serve_bucket(const dt_serve_model *m, int64_t rows);
 

@@ -121,12 +121,20 @@ static dt_status draw(const dt_serve_model *m, int64_t rows, dt_host_tensor *in)
     return DT_OK;
 }
 
-static void drop(const dt_serve_model *m, dt_host_tensor *in) {
+void dt_serve_drop_inputs(const dt_serve_model *m, dt_host_tensor *in) {
     for (int32_t i = 0; in && i < m->info.n_in; i++) free(in[i].data);
     free(in);
 }
 
-static bool all_known(const dt_serve_model *m) {
+dt_status dt_serve_draw(const dt_serve_model *m, int64_t rows, dt_host_tensor **out) {
+    *out = calloc((size_t)m->info.n_in + 1, sizeof **out);
+    if (!*out) return dt_fail(DT_ERR_MEMORY, "no memory for inputs");
+    const dt_status st = draw(m, rows, *out);
+    if (st != DT_OK) dt_serve_drop_inputs(m, *out);
+    return st;
+}
+
+bool dt_serve_all_known(const dt_serve_model *m) {
     for (int32_t i = 0; i < m->info.n_in; i++) {
         const dt_serve_io *io = &m->net_in[i];
         if (io->ndim < 0 || io->type == DT_TENSOR_TYPES) return false;
@@ -162,7 +170,7 @@ static dt_status results(dt_serve_model *m, int64_t rows, const dt_host_tensor *
 }
 
 /* Largest difference in parts of the largest number of b. Such as are not finite count where only one is. */
-static double difference(const double *a, const double *b, int64_t n) {
+double dt_serve_difference(const double *a, const double *b, int64_t n) {
     double most = 0, worst = 0;
     for (int64_t i = 0; i < n; i++) {
         if (isfinite(b[i])) most = fmax(most, fabs(b[i]));
@@ -175,11 +183,10 @@ static double difference(const double *a, const double *b, int64_t n) {
 }
 
 static dt_status results_of(dt_serve_model *m, int64_t bucket, double **out, int64_t *n) {
-    dt_host_tensor *in = calloc((size_t)m->info.n_in + 1, sizeof *in);
-    if (!in) return dt_fail(DT_ERR_MEMORY, "no memory for inputs");
-    dt_status st = draw(m, bucket, in);
-    if (st == DT_OK) st = results(m, 1, in, out, n);
-    drop(m, in);
+    dt_host_tensor *in;
+    DT_TRY(dt_serve_draw(m, bucket, &in));
+    const dt_status st = results(m, 1, in, out, n);
+    dt_serve_drop_inputs(m, in);
     return st;
 }
 
@@ -191,7 +198,7 @@ static dt_status probe_rows(dt_serve_model *m) {
     bool rows = st == DT_OK;
     for (int64_t b = 1; b < m->info.max_batch && rows && (b == 1 || !m->options.no_warm); b *= 2) {
         st = results_of(m, b, &other, &n_other);
-        rows = st == DT_OK && n == n_other && difference(other, whole, n) <= 1e-3;
+        rows = st == DT_OK && n == n_other && dt_serve_difference(other, whole, n) <= 1e-3;
         const size_t bytes = (size_t)n * sizeof *whole;
         if (rows && m->info.level <= DT_LEVEL_BASIC && memcmp(whole, other, bytes) != 0)
             m->info.one_bucket = true;
@@ -221,7 +228,7 @@ static dt_status probe_level(dt_serve_model *m) {
         dt_serve_programs_free(m);
         m->info.level = level, m->compute = compute;
     }
-    if (st == DT_OK) m->info.level_error = n == n_exact ? difference(fast, exact, n) : INFINITY;
+    if (st == DT_OK) m->info.level_error = n == n_exact ? dt_serve_difference(fast, exact, n) : INFINITY;
     free(fast), free(exact);
     const double most = level <= DT_LEVEL_BASIC ? 1e-5 : 1e-2;
     if (st == DT_OK && !(m->info.level_error <= most))
@@ -234,7 +241,7 @@ static dt_status probe_level(dt_serve_model *m) {
 }
 
 dt_status dt_serve_model_probe(dt_serve_model *m) {
-    if (!all_known(m)) return DT_OK;
+    if (!dt_serve_all_known(m)) return DT_OK;
     if (m->info.level >= DT_LEVEL_AGGRESSIVE) DT_TRY(probe_level(m));
     if (m->info.batched && m->info.max_batch > 1) return probe_rows(m);
     double *y = NULL;

@@ -372,6 +372,10 @@ bool dt_serve_texts_stop(dt_serve_model *m) {
     return true;
 }
 
+const dt_tokenizer *dt_serve_tokenizer(const dt_serve_model *m) {
+    return m->texts ? dt_texts_tokenizer(m->texts->net) : NULL;
+}
+
 void dt_serve_texts_get_info(const dt_serve_model *m, dt_serve_texts_info *out) {
     dt_serve_engine *e = m->engine;
     const dt_serve_texts *s = m->texts;

@@ -63,6 +63,10 @@ dt_generator *dt_texts_generator(dt_texts *t) {
     return t->speaker.generator;
 }
 
+const dt_tokenizer *dt_texts_tokenizer(const dt_texts *t) {
+    return t->net.trained.facts.tokenizer;
+}
+
 int64_t dt_texts_bytes(const dt_texts *t) {
     const dt_store *s = dt_engine_program(t->net.engine, true)->store;
     int64_t bytes = dt_decoding_bytes(t->speaker.decoder);

@@ -113,6 +113,7 @@ typedef struct dt_axis_args {
 
 typedef struct dt_device_info {
     char name[128];
+    char bus[16];                    /* of a GPU: its address, "0000:17:00.0" */
     int64_t total_bytes, free_bytes; /* memory of the device (of the host for the CPU) */
     bool is_gpu;
 } dt_device_info;

@@ -41,6 +41,7 @@ typedef struct dt_serve_model_options {
     int64_t max_delay_us; /* that the oldest request may wait for mates; 0: runs with who is there */
     int64_t queue_limit;  /* of this model; 0: the engine's */
     int64_t text_rows;    /* texts that it makes at once; 0: 16, fewer where the memory cap wants it */
+    bool no_texts;        /* a language network is served without its texts */
     bool no_warm;         /* programs are compiled when first asked for, not when loaded */
     dt_image_form
         image; /* the only input takes images as UINT8 N H W C, from which the network's own is made */
@@ -151,12 +152,17 @@ void dt_serve_engine_stats(const dt_serve_engine *e,
  * requests wait. */
 dt_status dt_serve_model_profile(dt_serve_model *m, const dt_host_tensor *in, int64_t runs, FILE *out);
 
+/* For people: what the passes of each level did, and each level's time, memory and error on drawn numbers beside level none; with
+ * `profile` also where the time at the model's level goes. DT_ERR_UNSUPPORTED: sizes are open besides the rows. */
+dt_status dt_serve_model_optimize(dt_serve_model *m, int64_t rows, int64_t runs, bool profile, FILE *out);
+
 typedef struct dt_serve_resources {
     int64_t rss_bytes, host_total_bytes, memory_limit_bytes; /* limit: of the control group; -1: none */
     double cpu_seconds, cpu_limit;                           /* of this process; cores that it may use */
-    int64_t device_used_bytes, device_total_bytes;           /* 0 without a GPU */
-    double device_utilisation;                               /* 0 to 1; -1: not known */
-    int64_t model_bytes;                                     /* weights and programs of all models */
+    int64_t device_used_bytes,
+        device_total_bytes; /* 0 without a GPU; used: of all processes where the driver tells, else model_bytes */
+    double device_utilisation; /* 0 to 1; -1: not known */
+    int64_t model_bytes;       /* weights and programs of all models */
 } dt_serve_resources;
 dt_status dt_serve_resources_read(const dt_serve_engine *e, dt_serve_resources *out);
 

@@ -44,6 +44,9 @@ dt_status dt_serve_text_submit(dt_serve_model *m, const char *prompt, int64_t n_
 void dt_serve_text_cancel(dt_serve_text *t);
 void dt_serve_text_drop(dt_serve_text *t); /* accepts NULL */
 
+/* The tokenizer of its texts, the model's; NULL: it makes none. */
+const dt_tokenizer *dt_serve_tokenizer(const dt_serve_model *m);
+
 typedef struct dt_serve_texts_info {
     int64_t rows;             /* texts at once; 0: the model makes none */
     int64_t capacity;         /* tokens of a text with its prompt; INT64_MAX: any */
