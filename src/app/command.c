@@ -90,6 +90,8 @@ static const dt_option serve_options[] = {
      .help = "rows of several requests that run together"},
     {NUMBER("max-delay-us", 0, 60000000), .otherwise = "none",
      .help = "that a request waits for others to run with"},
+    {NUMBER("texts", 0, 4096), .otherwise = "16, fewer where --memory-mib wants it",
+     .help = "of a language network: texts that it makes at once; each has memory of its own for its tokens"},
     {NUMBER("queue", 0, 1 << 24), .otherwise = "1024",
      .help = "requests that wait; one more is answered with 503"},
     {NUMBER("workers", 0, 1024), .otherwise = "one for each device", .help = "threads that run batches"},

@@ -122,7 +122,8 @@ dt_status dt_verb_serve(dt_app *app, const dt_args *args) {
                   .level = (dt_level)choice(dt_level_names, dt_args_text(args, "level")),
                   .weights = (dt_weights_form)choice(forms, dt_args_text(args, "weights")),
                   .max_batch = dt_args_number(args, "max-batch"),
-                  .max_delay_us = dt_args_number(args, "max-delay-us")},
+                  .max_delay_us = dt_args_number(args, "max-delay-us"),
+                  .text_rows = dt_args_number(args, "texts")},
         .say = say,
         .arg = stdout,
     };

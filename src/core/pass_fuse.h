@@ -18,6 +18,9 @@ static inline dt_nid dt_pass_sum(const dt_graph *g, dt_vid v) {
     return i >= 0 && dt_op_is_sum(g, &g->node[i]) ? i : -1;
 }
 
+/* pass.c: who reads `from`, views and what is kept among them, has `to`. */
+void dt_pass_replace_uses(dt_graph *g, dt_vid from, dt_vid to);
+
 /* pass_pool.c */
 dt_status dt_fuse_pool_prologue(dt_graph *g, dt_backend *be, dt_nid i);
 dt_status dt_fuse_pool_bn(dt_graph *g, dt_backend *be, dt_nid i);

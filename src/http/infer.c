@@ -12,7 +12,7 @@ static double now_s(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static int socket_of(dt_http_exchange *x) {
+int dt_http_socket_of(dt_http_exchange *x) {
     const union MHD_ConnectionInfo *i =
         MHD_get_connection_info(x->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
     return i ? i->connect_fd : -1;
@@ -26,7 +26,7 @@ static void on_done(void *arg, dt_serve_request *r, dt_status status, const char
     if (status != DT_OK && error) x->error = strdup(error);
     /* Who submitted it looks at `done` once it is watched, so one of the two ends the watch. */
     atomic_store(&x->done, true);
-    dt_http_watch_remove(s->watch, atomic_load(&x->watched), socket_of(x));
+    dt_http_watch_remove(s->watch, atomic_load(&x->watched), dt_http_socket_of(x));
     MHD_resume_connection(x->connection); /* x may end from here on */
     atomic_fetch_sub(&s->suspended, 1);
 }
@@ -44,9 +44,9 @@ static enum MHD_Result submit(dt_http_exchange *x) {
         on_done(x, NULL, st, dt_error_text());
         return MHD_YES;
     }
-    const uint64_t watched = dt_http_watch_add(s->watch, socket_of(x), x);
+    const uint64_t watched = dt_http_watch_add(s->watch, dt_http_socket_of(x), x);
     atomic_store(&x->watched, watched);
-    if (atomic_load(&x->done)) dt_http_watch_remove(s->watch, watched, socket_of(x));
+    if (atomic_load(&x->done)) dt_http_watch_remove(s->watch, watched, dt_http_socket_of(x));
     return MHD_YES;
 }
 
@@ -107,7 +107,7 @@ static struct MHD_Response *respond(dt_http_exchange *x, const dt_host_tensor *c
     return r;
 }
 
-static void count_answer(dt_http_exchange *x) {
+void dt_http_count_answer(dt_http_exchange *x) {
     const int64_t ns = (int64_t)(1e9 * (now_s() - x->start_s));
     dt_http_entry *e = x->entry;
     atomic_fetch_add(&e->answered, 1);
@@ -149,6 +149,6 @@ enum MHD_Result dt_http_infer_answer(dt_http_exchange *x) {
              1e-6 * (double)t.queue_ns, 1e-6 * (double)t.input_ns, 1e-6 * (double)t.compute_ns,
              1e-6 * (double)t.output_ns, (long long)t.batch);
     (void)MHD_add_response_header(r, "Server-Timing", timing);
-    count_answer(x);
+    dt_http_count_answer(x);
     return dt_http_queue(x, 200, r);
 }

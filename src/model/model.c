@@ -40,7 +40,8 @@ static dt_status build_row(const dt_model_row *row, const dt_model_options *o, c
                     .bn_eps = o->bn_eps,
                     .bn_momentum = o->bn_momentum,
                     .label_smoothing = in->label_smoothing,
-                    .mixed = in->mixed};
+                    .mixed = in->mixed,
+                    .table_side = in->table_side};
     int64_t outputs = dt_task_outputs(&b, o, in);
     if (outputs == 0 && row->reads == DT_READS_TOKENS)
         outputs = row->outputs; /* tokens without a vocabulary */

@@ -84,7 +84,7 @@ static dt_status make_room(dt_low *w) {
 static dt_lv *add_value(dt_low *w, const char *name) {
     DT_ASSERT(w->n_value < w->cap_value);
     dt_lv *v = &w->value[w->n_value];
-    *v = (dt_lv){.name = name, .plain = -1, .last = -1};
+    *v = (dt_lv){.name = name, .plain = -1, .last = -1, .byte = {-1, -1}, .measured = -1};
     w->by_name[place_of(w, name)] = w->n_value++;
     return v;
 }
@@ -364,6 +364,14 @@ static dt_low_fn *find_lowering(const char *domain, const char *name) {
     return NULL;
 }
 
+/* What is asked first where there are kernels of 8 and 4 bits. */
+static dt_low_fn *find_quantised(const char *domain, const char *name) {
+    for (const dt_low_row *r = domain[0] ? dt_low_quantized_microsoft : dt_low_quantized; r->name; r++)
+        if (strcmp(r->name, name) == 0 && (!domain[0] || strcmp(domain, "com.microsoft") == 0))
+            return r->lower;
+    return NULL;
+}
+
 bool dt_onnx_op_has_nodes(const char *domain, const char *name) {
     return find_lowering(domain, name) != NULL;
 }
@@ -416,12 +424,15 @@ static dt_status lower_node(dt_low *w, const dt_low_node *n, bool *needs) {
     if (strcmp(n->node->op, "If") == 0 && n->in[0] && dt_low_known(n->in[0])) return lower_if(w, n, needs);
     if (has_body(n->node)) return need_all(w, n, needs);
     DT_TRY(infer(w, n, needs));
+    dt_low_note_code(n);
     if (all_known(n)) return DT_OK;
     for (int32_t i = 0; i < n->n_in; i++)
         if (n->in[i] && !n->in[i]->ready)
             return dt_fail(DT_ERR_USAGE, "it reads '%s', which has no value", n->in[i]->name);
-    dt_low_fn *f = find_lowering(n->node->domain, n->node->op);
-    if (!f || !f(w, n)) {
+    dt_low_fn *small = w->o->quantised ? find_quantised(n->node->domain, n->node->op) : NULL,
+              *f = find_lowering(n->node->domain, n->node->op);
+    if (small && small(w, n)) return w->st;
+    if (w->st == DT_OK && (!f || !f(w, n))) {
         DT_ASSERT(w->st != DT_OK || w->g->n_node >= before);
         dt_low_call(w, n);
     }

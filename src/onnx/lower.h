@@ -6,6 +6,13 @@
 #include "core/call.h"
 #include "onnx/build.h"
 
+/* What a DequantizeLinear is of. */
+typedef struct dt_low_code {
+    struct dt_lv *of; /* NULL: it is none */
+    const struct dt_lv *scale, *zero;
+    int32_t axis;
+} dt_low_code;
+
 /* A value of the model. Floats of 16 bits are f32 here: they are computed in the graph's type. */
 typedef struct dt_lv {
     const char *name;
@@ -18,6 +25,9 @@ typedef struct dt_lv {
     bool ready;
     uint64_t from;      /* inputs of the model that it depends on, bit i; of the 64th on bit 63 */
     dt_vid plain, last; /* graph values, in the file's order and with dimension 1 at the end; -1 */
+    dt_vid byte[2];     /* likewise, of numbers of 8 bits as lower_quantize.c keeps them; -1 */
+    dt_vid measured;    /* the scales of what a DynamicQuantizeLinear made; -1 */
+    dt_low_code code;
 } dt_lv;
 
 typedef struct dt_low_block {
@@ -65,7 +75,7 @@ typedef struct dt_low_row {
     dt_low_fn *lower;
 } dt_low_row;
 extern const dt_low_row dt_low_elementwise[], dt_low_microsoft[], dt_low_moves[], dt_low_layers[],
-    dt_low_norms[], dt_low_recurrent[];
+    dt_low_norms[], dt_low_recurrent[], dt_low_quantized[], dt_low_quantized_microsoft[];
 
 static inline dt_lv *dt_low_in(const dt_low_node *n, int32_t i) {
     return i < n->n_in ? n->in[i] : NULL;
@@ -95,6 +105,8 @@ bool dt_low_scalar(const dt_low_node *n, int32_t slot, double otherwise, double 
 /* All its elements are the same one. */
 bool dt_low_uniform(const dt_lv *v, float *out);
 
+/* `name` as the graph takes it, made unique. */
+const char *dt_low_free_name(dt_low *w, const char *name, char text[DT_NAME_MAX]);
 /* Adds a node whose name begins with `name`. */
 dt_vid dt_low_add(dt_low *w, const char *name, dt_op op, const dt_attr *attr, int32_t n_in, const dt_vid *in);
 /* v itself where nothing changes. */
@@ -144,6 +156,17 @@ int32_t dt_low_reader(const dt_low *w, const char *name);
 /* The value of a node that is done is y. */
 void dt_low_alias(dt_low *w, const char *name, const dt_lv *y);
 dt_lv *dt_low_find(const dt_low *w, const char *name);
+/* lower_layers.c: of a Conv of images whose filters have these sides; false: it has no such window. */
+bool dt_low_conv_window(const dt_low_node *n, const dt_lv *x, const dt_lv *y, const int64_t *kernel,
+                        dt_window_attr *out);
+/* lower_quantize.c */
+/* Remembers what a DequantizeLinear is of. */
+void dt_low_note_code(const dt_low_node *n);
+/* Makes the graph value of what is 8 bits so far; dt_low_decodes_last: whether with dimension 1 at the end. */
+void dt_low_decode(dt_low *w, dt_lv *v);
+bool dt_low_decodes_last(const dt_lv *v);
+/* v in 8 bits by ranges that are measured; false: w->st says why. */
+bool dt_low_measure(dt_low *w, const char *name, dt_vid v, const dt_attr *t, dt_vid *y, dt_vid *scale);
 /* A call of the node's definition. */
 void dt_low_call(dt_low *w, const dt_low_node *n);
 

@@ -125,6 +125,15 @@ static dt_vid filters(dt_low *w, dt_lv *f, int64_t padded) {
     return v;
 }
 
+bool dt_low_conv_window(const dt_low_node *n, const dt_lv *x, const dt_lv *y, const int64_t *kernel,
+                        dt_window_attr *out) {
+    const int64_t groups = dt_onnx_attr_int(n->node, "group", 1);
+    window k;
+    if (groups < 1 || groups > INT32_MAX || !read_window(n, x, y, kernel, &k) || k.sides > 2) return false;
+    *out = window_attr(&k, groups).window;
+    return true;
+}
+
 static bool lower_conv(dt_low *w, const dt_low_node *n) {
     dt_lv *x = dt_low_in(n, 0), *f = dt_low_in(n, 1), *b = dt_low_in(n, 2), *y = dt_low_out(n, 0);
     const int64_t groups = dt_onnx_attr_int(n->node, "group", 1);
@@ -482,6 +491,10 @@ static bool lower_resize(dt_low *w, const dt_low_node *n) {
         how = DT_RESAMPLE_BILINEAR;
     else if (strcmp(mode, "linear") == 0 && strcmp(place, "align_corners") == 0)
         how = DT_RESAMPLE_ALIGNED;
+    else if (strcmp(mode, "cubic") == 0 && half &&
+             dt_onnx_attr_float(n->node, "cubic_coeff_a", -0.75f) == -0.75f &&
+             dt_onnx_attr_int(n->node, "exclude_outside", 0) == 0)
+        how = DT_RESAMPLE_BICUBIC;
     else
         return false;
     const dt_attr t = {.resample = {.mode = how, .size = {(int32_t)y->t.dim[2], (int32_t)y->t.dim[3]}}};

@@ -30,6 +30,7 @@ static bool lower_transpose(dt_low *w, const dt_low_node *n) {
     const int32_t ndim = x->t.ndim;
     const int64_t have = dt_onnx_attr_ints(n->node, "perm", &given);
     for (int32_t i = 0; i < ndim; i++) perm[i] = have == ndim ? (int32_t)given[i] : ndim - 1 - i;
+    dt_low_decode(w, x);
     /* Of the two orders of both, those between which nothing moves. */
     for (int32_t k = 0; k < 4; k++) {
         const bool from_last = k & 1, to_last = k >> 1;

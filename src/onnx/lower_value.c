@@ -83,7 +83,7 @@ static void plain_name(const char *name, char text[DT_NAME_MAX]) {
 }
 
 /* The same, made unique. */
-static const char *free_name(dt_low *w, const char *name, char text[DT_NAME_MAX]) {
+const char *dt_low_free_name(dt_low *w, const char *name, char text[DT_NAME_MAX]) {
     plain_name(name, text);
     const int used = (int)strlen(text);
     for (int32_t k = 2; dt_graph_find(w->g, text) >= 0; k++)
@@ -95,7 +95,8 @@ dt_vid dt_low_add(dt_low *w, const char *name, dt_op op, const dt_attr *attr, in
                   const dt_vid *in) {
     char text[DT_NAME_MAX];
     dt_vid out = -1;
-    if (w->st == DT_OK) w->st = dt_graph_add_node(w->g, free_name(w, name, text), op, attr, n_in, in, &out);
+    if (w->st == DT_OK)
+        w->st = dt_graph_add_node(w->g, dt_low_free_name(w, name, text), op, attr, n_in, in, &out);
     return w->st == DT_OK ? out : -1;
 }
 
@@ -233,8 +234,8 @@ static dt_vid param(dt_low *w, const char *origin, const float *data, dt_dtype d
             (p->init_data == data || memcmp(p->init_data, data, (size_t)n * sizeof *data) == 0))
             return v;
     }
-    w->st = dt_graph_add_value(w->g, free_name(w, origin, text), DT_ROLE_PARAM, dtype, ndim > 0 ? ndim : 1,
-                               ndim > 0 ? dim : (int64_t[]){1}, &v);
+    w->st = dt_graph_add_value(w->g, dt_low_free_name(w, origin, text), DT_ROLE_PARAM, dtype,
+                               ndim > 0 ? ndim : 1, ndim > 0 ? dim : (int64_t[]){1}, &v);
     if (w->st != DT_OK) return -1;
     dt_value *p = &w->g->value[v];
     p->init_data = data;
@@ -259,7 +260,8 @@ dt_vid dt_low_state(dt_low *w, const char *origin, const float *data, int64_t n)
     char text[DT_NAME_MAX];
     dt_vid v;
     if (w->st != DT_OK) return -1;
-    w->st = dt_graph_add_value(w->g, free_name(w, origin, text), DT_ROLE_STATE, DT_DTYPE_F32, 1, &n, &v);
+    w->st =
+        dt_graph_add_value(w->g, dt_low_free_name(w, origin, text), DT_ROLE_STATE, DT_DTYPE_F32, 1, &n, &v);
     if (w->st != DT_OK) return -1;
     w->g->value[v].init_data = data;
     return v;
@@ -362,10 +364,11 @@ static dt_vid constant(dt_low *w, dt_lv *v, bool trains) {
 /* ---- the two orders ---- */
 
 bool dt_low_is_last(const dt_lv *v) {
-    return v->plain < 0 && v->last >= 0;
+    return (v->plain < 0 && v->last >= 0) || dt_low_decodes_last(v);
 }
 
 dt_vid dt_low_plain(dt_low *w, dt_lv *v) {
+    dt_low_decode(w, v);
     if (w->st != DT_OK || v->plain >= 0) return v->plain;
     if (dt_low_known(v)) return v->plain = constant(w, v, true);
     DT_ASSERT(v->last >= 0);
@@ -375,6 +378,7 @@ dt_vid dt_low_plain(dt_low *w, dt_lv *v) {
 }
 
 dt_vid dt_low_last(dt_low *w, dt_lv *v) {
+    dt_low_decode(w, v);
     if (w->st != DT_OK || v->last >= 0) return v->last;
     DT_ASSERT(v->t.ndim >= 3);
     int32_t perm[DT_MAX_DIM];

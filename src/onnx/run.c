@@ -1,6 +1,7 @@
 /* Compiles a model as a graph of constants, and runs it. */
 #include "onnx/run.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -102,14 +103,27 @@ static dt_status widen(dt_graph *g, const char *name, dt_vid *v) {
     return dt_graph_add_node(g, cast, DT_OP_CAST, &to, 1, &from, v);
 }
 
+/* Whether the device has products of 8 and 4 bits, and they are asked for. */
+static dt_status can_quantise(dt_onnx_run *r, dt_graph *g, bool *out) {
+    dt_node product;
+    DT_TRY(dt_graph_blank_node(g, DT_OP_QPRODUCT, NULL, DT_PHASE_FORWARD, &product));
+    *out = !r->options.plain && g->compute == DT_DTYPE_F32 && isfinite(r->be->cost(r->be, g, &product, 1));
+    return DT_OK;
+}
+
 static dt_status build(dt_onnx_run *r, dt_graph **out) {
-    const dt_onnx_build_options o = {
-        .model = r->m, .in = r->in, .kernels = r->be->info.is_gpu, .budget = BUDGET};
+    dt_onnx_build_options o = {.model = r->m,
+                               .in = r->in,
+                               .kernels = r->be->info.is_gpu,
+                               .exact = r->options.by_row,
+                               .budget = BUDGET};
     dt_graph *g;
     *out = NULL;
     DT_TRY(dt_graph_create(&g, r->options.compute, false));
     g->by_row = r->options.by_row;
-    dt_status st = add_inputs(r, g);
+    g->fixed = true;
+    dt_status st = can_quantise(r, g, &o.quantised);
+    if (st == DT_OK) st = add_inputs(r, g);
     if (st == DT_OK) st = dt_onnx_build(&o, g, r->made, r->needs);
     for (int32_t i = 0; i < r->m->graph.n_out && st == DT_OK; i++) {
         char name[DT_FIELD_NAME_MAX];
@@ -250,9 +264,6 @@ static dt_status compile(dt_onnx_run *r, dt_graph *g) {
     const dt_compile_options o = {.be = r->be, .fuse = !r->options.plain};
     const dt_store_options so = {.compute = r->options.compute};
     for (int32_t i = 0; i < r->m->graph.n_in; i++) r->input[i] = r->in[i].value;
-    dt_status st = dt_axis_build_frozen(g, &r->axis);
-    if (st != DT_OK) dt_graph_destroy(g);
-    DT_TRY(st);
     DT_TRY(dt_compile(g, &o, &r->axis, &r->program));
     g = r->program->graph;
     for (dt_nid i = 0; i < g->n_node; i++) {
@@ -274,7 +285,10 @@ static dt_status compile(dt_onnx_run *r, dt_graph *g) {
                                    .act_bytes = fits ? other->plan.act_bytes : 0};
     if (r->borrowed)
         r->info.device_bytes = (fits ? 0 : r->program->plan.act_bytes) + r->program->plan.input_bytes;
-    return dt_program_bind(r->program, r->store, &po);
+    const int64_t kept = r->be->kept_bytes;
+    DT_TRY(dt_program_bind(r->program, r->store, &po));
+    r->info.device_bytes += r->be->kept_bytes - kept;
+    return DT_OK;
 }
 
 /* Room for the results, and in the file's types. */

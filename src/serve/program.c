@@ -44,8 +44,7 @@ static int32_t least_used(const dt_serve_model *m) {
     return least;
 }
 
-/* False where the cap forbids it. */
-static bool account(dt_serve_engine *e, int64_t bytes) {
+bool dt_serve_account(dt_serve_engine *e, int64_t bytes) {
     pthread_mutex_lock(&e->lock);
     const int64_t cap = e->options.memory_cap_bytes;
     const bool fits = cap == 0 || e->model_bytes + bytes <= cap;
@@ -66,7 +65,7 @@ static dt_status compile(dt_serve_model *m, const dt_host_tensor *in, dt_serve_p
     memcpy(p->in, in, (size_t)m->info.n_in * sizeof *in);
     dt_status st = dt_onnx_run_create(e->options.be, m->m, in, &o, &p->run);
     if (st == DT_OK) p->bytes = dt_onnx_run_get_info(p->run)->device_bytes;
-    while (st == DT_OK && !account(e, p->bytes)) {
+    while (st == DT_OK && !dt_serve_account(e, p->bytes)) {
         const int32_t old = least_used(m);
         if (old < 0) {
             st = dt_fail(DT_ERR_MEMORY,
@@ -89,10 +88,10 @@ dt_status dt_serve_program_get(dt_serve_model *m, const dt_host_tensor *in, dt_s
         return DT_OK;
     }
     dt_serve_program p;
-    pthread_mutex_lock(&m->engine->device);
+    dt_turns_take(&m->engine->device);
     dt_status st = compile(m, in, &p);
     if (st == DT_OK && m->n_program == DT_SERVE_PROGRAMS_MAX) forget(m, least_used(m));
-    pthread_mutex_unlock(&m->engine->device);
+    dt_turns_give(&m->engine->device);
     DT_TRY(st);
     p.used = ++m->n_used;
     m->program[m->n_program] = p;
@@ -105,7 +104,7 @@ dt_status dt_serve_program_get(dt_serve_model *m, const dt_host_tensor *in, dt_s
 /* Inputs of `rows` rows, all dimensions being known; numbers of one element to the next are unlike, whole ones 0 or 1. */
 static dt_status draw(const dt_serve_model *m, int64_t rows, dt_host_tensor *in) {
     for (int32_t i = 0; i < m->info.n_in; i++) {
-        const dt_serve_io *io = &m->info.in[i];
+        const dt_serve_io *io = &m->net_in[i];
         in[i] = (dt_host_tensor){.type = io->type, .ndim = io->ndim};
         memcpy(in[i].dim, io->dim, sizeof in[i].dim);
         if (m->info.batched) in[i].dim[0] = rows;
@@ -129,7 +128,7 @@ static void drop(const dt_serve_model *m, dt_host_tensor *in) {
 
 static bool all_known(const dt_serve_model *m) {
     for (int32_t i = 0; i < m->info.n_in; i++) {
-        const dt_serve_io *io = &m->info.in[i];
+        const dt_serve_io *io = &m->net_in[i];
         if (io->ndim < 0 || io->type == DT_TENSOR_TYPES) return false;
         for (int32_t d = m->info.batched ? 1 : 0; d < io->ndim; d++)
             if (io->dim[d] < 0) return false;
@@ -143,9 +142,9 @@ static dt_status results(dt_serve_model *m, int64_t rows, const dt_host_tensor *
     dt_serve_program *p;
     *out = NULL, *n = 0;
     DT_TRY(dt_serve_program_get(m, in, &p));
-    pthread_mutex_lock(&m->engine->device);
+    dt_turns_take(&m->engine->device);
     const dt_status st = dt_onnx_run_go(p->run, in, m->result);
-    pthread_mutex_unlock(&m->engine->device);
+    dt_turns_give(&m->engine->device);
     DT_TRY(st);
     for (int32_t i = 0; i < m->info.n_out; i++) {
         const dt_host_tensor *y = &m->result[i];

@@ -164,8 +164,11 @@ static bool check_nesterov(const dt_config *c, char *text, size_t size) {
 }
 
 static bool check_milestones(const dt_config *c, char *text, size_t size) {
-    if (c->schedule.kind == DT_SCHEDULE_STEP && c->schedule.n_milestones == 0)
-        return WRONG("schedule.kind = \"step\" needs milestones, e.g. [30.0, 60.0]");
+    if (c->schedule.kind == DT_SCHEDULE_STEP &&
+        (c->schedule.n_milestones == 0) == (c->schedule.every_epochs == 0))
+        return WRONG("schedule.kind = \"step\" needs milestones, e.g. [30.0, 60.0], or "
+                     "schedule.every_epochs, and takes one "
+                     "of the two");
     for (int32_t i = 1; i < c->schedule.n_milestones; i++)
         if (c->schedule.milestones[i] <= c->schedule.milestones[i - 1])
             return WRONG("must ascend, but %g follows %g", c->schedule.milestones[i],

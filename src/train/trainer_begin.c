@@ -33,6 +33,9 @@ static void tell(const dt_trainer *t, const dt_weights *w) {
             w->averaged ? ", averaged" : "");
     if (w->taken_off[0]) fprintf(out, "; \"%s\" taken off its names", w->taken_off);
     if (w->put_before[0]) fprintf(out, "; \"%s\" put before its names", w->put_before);
+    if (w->grid[0][0] > 0)
+        fprintf(out, "; positions of %lldx%lld patches resampled to %lldx%lld", (long long)w->grid[0][0],
+                (long long)w->grid[0][1], (long long)w->grid[1][0], (long long)w->grid[1][1]);
     if (w->n_transposed > 0) fprintf(out, "; %d recognised as [in, out]", w->n_transposed);
     tell_names(out, "drawn anew", w->n_fresh, fresh, w);
     tell_names(out, "not taken", w->n_ignored, ignored, w);

@@ -13,6 +13,7 @@
 #include "core/broadcast.h"
 #include "core/graph.h"
 #include "core/op.h"
+#include "core/qproduct.h"
 #include "core/rng.h"
 #include "core/step.h"
 #include "op_scalar.h"
@@ -183,7 +184,15 @@ static inline void oracle_apply(oracle_node *x, const double *from, double *cons
         const int64_t k = i % n_c;
         double y = from[i] * in[0][k] + in[1][k];
         if (in[2]) y += in[3] ? in[2][i] * in[3][k] + in[4][k] : in[2][i];
-        x->out[0][i] = (x->n->op == DT_OP_CONV ? x->t->window.relu : x->t->norm.relu) ? fmax(y, 0) : y;
+        x->out[0][i] = x->t->norm.relu && x->n->op != DT_OP_CONV ? fmax(y, 0) : y;
+    }
+}
+
+/* out = act(out [+ res]), as CONV and DENSE end. */
+static inline void oracle_product_end(oracle_node *x, const double *res, int32_t act, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        const double y = x->out[0][i] + (res ? res[i] : 0);
+        x->out[0][i] = act ? op_unary((dt_unary)(act - 1), 0, y, 0, 0) : y;
     }
 }
 
@@ -233,6 +242,9 @@ static inline void oracle_conv(oracle_node *x) {
     }
     if (forward && x->in[DT_CONV_IN_SCALE])
         oracle_apply(x, x->out[0], x->in + DT_CONV_IN_SCALE, d.n * d.p * d.q, d.k);
+    if (forward)
+        oracle_product_end(x, x->in[DT_CONV_IN_SCALE] ? NULL : x->in[DT_CONV_IN_RES], x->t->window.act,
+                           d.n * d.p * d.q * d.k);
     if (dgrad && x->in[DT_DGRAD_IN_C]) {
         const double *c = x->in[DT_DGRAD_IN_C], *scale = x->in[DT_DGRAD_IN_SCALE],
                      *shift = x->in[DT_DGRAD_IN_SHIFT];
@@ -258,6 +270,7 @@ static inline void oracle_dense(oracle_node *x) {
                 if (!forward && !wgrad) x->out[0][n * c + i] += x->in[0][n * k + j] * x->in[1][j * c + i];
             }
         }
+    if (forward) oracle_product_end(x, x->in[DT_DENSE_IN_RES], x->t->dense.act, rows * k);
 }
 
 /* Mean and biased variance per channel. */
@@ -950,6 +963,18 @@ static inline void oracle_global_avgpool(oracle_node *x) {
     }
 }
 
+/* Of Keys' kernel with a = -0.75 at `at`, the part of pixel i of n, which stands for those beyond it where it is the
+ * first or the last. */
+static inline double oracle_cubic(double at, int64_t i, int64_t n) {
+    double sum = 0;
+    for (int64_t k = -3; k < n + 3; k++) {
+        const double x = fabs(at - (double)k), a = -0.75;
+        if (x >= 2 || (k < 0 ? 0 : k < n ? k : n - 1) != i) continue;
+        sum += x <= 1 ? (a + 2) * x * x * x - (a + 3) * x * x + 1 : a * (x * x * x - 5 * x * x + 8 * x - 4);
+    }
+    return sum;
+}
+
 /* The part of pixel i of n_in in pixel o of n_out, as PyTorch's documentation has it. */
 static inline double oracle_part(dt_resample_mode mode, int64_t o, int64_t n_out, int64_t i, int64_t n_in) {
     const double ratio = (double)n_in / (double)n_out;
@@ -958,6 +983,7 @@ static inline double oracle_part(dt_resample_mode mode, int64_t o, int64_t n_out
         const int64_t first = o * n_in / n_out, last = ((o + 1) * n_in + n_out - 1) / n_out;
         return i >= first && i < last ? 1 / (double)(last - first) : 0;
     }
+    if (mode == DT_RESAMPLE_BICUBIC) return oracle_cubic(((double)o + 0.5) * ratio - 0.5, i, n_in);
     const double at = mode == DT_RESAMPLE_BILINEAR ? fmax(((double)o + 0.5) * ratio - 0.5, 0)
                       : n_out > 1                  ? (double)(o * (n_in - 1)) / (double)(n_out - 1)
                                                    : 0;
@@ -1293,6 +1319,88 @@ static inline void oracle_call(oracle_node *x) {
     }
 }
 
+/* One number of 8 bits, within [low, low + 255]. */
+static inline double oracle_byte(double v, double zero, double low) {
+    return fmin(fmax(nearbyint(v) + zero, low), low + 255);
+}
+
+static inline void oracle_quantize(oracle_node *x) {
+    const dt_quantize_attr *t = &x->t->quantize;
+    const double low = t->is_signed ? -128 : 0;
+    const int64_t groups = x->out[1] ? dt_value_n_elem(&x->o->g->value[x->n->out[1]]) / 2 : 1,
+                  n = x->n_elem / groups;
+    for (int64_t g = 0; g < groups; g++) {
+        float scale = t->scale, zero = (float)t->zero;
+        if (x->out[1]) {
+            float least = 0, most = 0;
+            for (int64_t i = g * n; i < (g + 1) * n; i++) {
+                least = fminf(least, (float)x->in[0][i]);
+                most = fmaxf(most, (float)x->in[0][i]);
+            }
+            scale = (most - least) / 255;
+            zero = fminf(fmaxf(nearbyintf(-least / scale), 0), 255);
+            x->out[1][2 * g] = (double)scale, x->out[1][2 * g + 1] = (double)zero;
+        }
+        for (int64_t i = g * n; i < (g + 1) * n; i++)
+            x->out[0][i] = oracle_byte((double)((float)x->in[0][i] / scale), (double)zero, low);
+    }
+}
+
+static inline void oracle_dequantize(oracle_node *x) {
+    for (int64_t i = 0; i < x->n_elem; i++)
+        x->out[0][i] = (x->in[0][i] - x->t->quantize.zero) * (double)x->t->quantize.scale;
+}
+
+/* Weight i of channel k. */
+static inline double oracle_weight(const dt_qproduct *q, int64_t k, int64_t i) {
+    if (q->bits == 8) return (double)q->w[k * q->depth + i] * (q->w_scale ? (double)q->w_scale[k] : 1);
+    const int64_t blocks = dt_ceil_div(q->depth, q->block), b = k * blocks + i / q->block, at = i % q->block;
+    const int v = q->w4[b * (q->block / 2) + at / 2] >> at % 2 * 4 & 15;
+    return (v - (q->w4_zero ? q->w4_zero[b] : 8)) * (double)q->w4_scale[b];
+}
+
+static inline void oracle_qproduct(oracle_node *x) {
+    const dt_qproduct *q = x->t->qproduct.product;
+    const dt_value *in = &x->o->g->value[x->n->in[0]], *out = &x->o->g->value[x->n->out[0]];
+    const int64_t m = dt_value_n_elem(out) / q->k;
+    const int64_t each = x->in[1] ? m / x->o->g->value[x->n->in[1]].dim[0] : 1;
+    const bool added = x->in[2] != NULL;
+    for (int64_t r = 0; r < m; r++)
+        for (int64_t k = 0; k < q->k; k++) {
+            double sum = 0, scale = q->bits == 4 ? 1 : (double)q->x.scale,
+                   zero = q->bits == 4 ? 0 : q->x.zero;
+            if (x->in[1]) scale = x->in[1][r / each * 2], zero = x->in[1][r / each * 2 + 1];
+            for (int64_t i = 0; i < q->depth; i++) {
+                double v = zero;
+                if (q->dense) {
+                    v = x->in[0][r * q->depth + i];
+                } else {
+                    const dt_window_attr *t = &q->window;
+                    const int64_t c = in->dim[3] / t->groups, tap = i / c,
+                                  pixel = r % (out->dim[1] * out->dim[2]);
+                    const int64_t h = pixel / out->dim[2] * t->stride[0] - t->pad_begin[0] +
+                                      tap / t->kernel[1] * t->dilation[0],
+                                  w = pixel % out->dim[2] * t->stride[1] - t->pad_begin[1] +
+                                      tap % t->kernel[1] * t->dilation[1],
+                                  n = r / (out->dim[1] * out->dim[2]),
+                                  from = k / (q->k / t->groups) * c + i % c;
+                    if (h >= 0 && h < in->dim[1] && w >= 0 && w < in->dim[2])
+                        v = x->in[0][((n * in->dim[1] + h) * in->dim[2] + w) * in->dim[3] + from];
+                }
+                sum += (v - zero) * scale * oracle_weight(q, k, i);
+            }
+            if (q->bias) sum += q->bias[k] * scale * (double)q->w_scale[k];
+            if (q->bias_f32) sum += (double)q->bias_f32[k];
+            if (q->has_mid)
+                sum = (oracle_byte(sum / (double)q->mid.scale, q->mid.zero, 0) - q->mid.zero) *
+                      (double)q->mid.scale;
+            if (added) sum += (x->in[2][r * q->k + k] - q->res.zero) * (double)q->res.scale;
+            if (q->act) sum = fmax(sum, 0);
+            if (q->y_type == DT_DTYPE_U8) sum = oracle_byte(sum / (double)q->y.scale, q->y.zero, 0);
+            x->out[0][r * q->k + k] = sum;
+        }
+}
+
 static void (*const oracle_table[DT_OP_COUNT])(oracle_node *x) = {
     [DT_OP_EDIT] = oracle_edit,
     [DT_OP_INPUT] = oracle_input,
@@ -1331,6 +1439,9 @@ static void (*const oracle_table[DT_OP_COUNT])(oracle_node *x) = {
     [DT_OP_LOSS] = oracle_loss_op,
     [DT_OP_CAST] = oracle_cast,
     [DT_OP_CALL] = oracle_call,
+    [DT_OP_QUANTIZE] = oracle_quantize,
+    [DT_OP_DEQUANTIZE] = oracle_dequantize,
+    [DT_OP_QPRODUCT] = oracle_qproduct,
     [DT_OP_BN_STATS] = oracle_bn_stats,
     [DT_OP_BN_FINALIZE] = oracle_bn_finalize,
     [DT_OP_BN_SYNC] = oracle_bn_sync,

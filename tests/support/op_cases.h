@@ -7,6 +7,7 @@
 #include "core/edit.h"
 #include "core/mix.h"
 #include "core/pass.h"
+#include "core/qproduct.h"
 #include "core/rng.h"
 #include "op_run.h"
 #include "op_scalar.h"
@@ -45,9 +46,10 @@ typedef enum op_kind {
     IN_MIX,      /* i32 [N,DT_MIX_INTS]: rows alone, mixed, cut, erased to 0 and to noise */
     IN_EDIT,     /* i32 [N,DT_EDIT_INTS]: none, each edit alone, all in some order, one twice */
     IN_K_LENGTH, /* i32 lengths of sequences as input 0's second dimension, all kinds of them, some too long */
-    IN_Q_LENGTH, /* the same, none 0 */
-    IN_SEGMENT,  /* i32 documents of 1 to 5 positions, ascending */
-    IN_LSE       /* f32, above what scores sum up to; every seventh -infinity */
+    IN_Q_LENGTH,   /* the same, none 0 */
+    IN_SEGMENT,    /* i32 documents of 1 to 5 positions, ascending */
+    IN_BYTE_SCALE, /* f32 [rows, 2], 0.25 and 90 in each */
+    IN_LSE         /* f32, above what scores sum up to; every seventh -infinity */
 } op_kind;
 
 typedef struct op_in {
@@ -79,9 +81,11 @@ typedef struct op_case {
 #define OP_UNEVEN(size_, step)                                                                               \
     .window.kernel = {size_, size_}, .window.stride = {step, step}, .window.pad_begin = {0, 1},              \
     .window.pad_end = {1, 2}, .window.dilation = {1, 1}, .window.groups = 1
-#define OP_LOSS         .loss.weight = 1
-#define OP_RNN(kind_)   .recurrent.kind = kind_
-#define OP_RNN_R(kind_) .recurrent.kind = kind_, .recurrent.reverse = true
+#define OP_LOSS .loss.weight = 1
+/* A product that ends in a function. */
+#define OP_ENDS(family, fn) .family.act = 1 + DT_UNARY_##fn
+#define OP_RNN(kind_)       .recurrent.kind = kind_
+#define OP_RNN_R(kind_)     .recurrent.kind = kind_, .recurrent.reverse = true
 /* Results of RECURRENT and its gradient. */
 #define OP_KEPT     (1u << DT_RNN_OUT_ACT | 1u << DT_RNN_OUT_CELL)
 #define OP_LAST_H   (1u << DT_RNN_OUT_H)
@@ -108,6 +112,66 @@ static const dt_call op_call = {.name = "2 a + b",
                                 .out = {{.dtype = DT_DTYPE_F32, .ndim = 2, .dim = {4, 5}},
                                         {.dtype = DT_DTYPE_I32, .ndim = 2, .dim = {4, 5}}},
                                 .run = op_call_run};
+
+/* What the products below are of. Scales are powers of two: no rounding is in doubt. */
+static const int8_t op_q_dense[] = {
+    -67, 24, 12, -94, -33, 107, 27, -6, 33, 21, -111, 28, -124, 105, 87,
+};
+static const int8_t op_q_conv[] = {
+    -7,   -61, 14,  -68,  -78, 127, 56,  -7, 11,   87, 13,  -6,   -26, 36, 93,  -89,
+    -68,  35,  -89, 95,   110, 6,   -28, 62, -124, 44, 71,  -111, -87, 67, 118, 24,
+    -117, -50, 72,  -120, 83,  94,  -59, -6, 25,   57, 108, 97,   -28, 55, 74,  108,
+};
+static const uint8_t op_q_bits[] = {
+    218, 202, 227, 68, 187, 49, 18,  69,  253, 111, 132, 223, 154, 215, 197, 179, 208, 118,
+    172, 14,  143, 83, 167, 53, 108, 136, 145, 63,  32,  246, 247, 45,  176, 34,  210, 77,
+};
+static const uint8_t op_q_zero[] = {
+    0, 9, 13, 13, 3, 1, 1, 12, 10,
+};
+static const float op_q_scale[] = {0.25f, 0.125f, 0.5f, 0.0625f, 0.03125f, 0.015625f, 0.0078125f, 0.25f, 1};
+static const int32_t op_q_bias[] = {100, -250, 3, 0};
+static const float op_q_shift[] = {0.5f, -1, 2};
+static const dt_qproduct op_q_rows = {.dense = true,
+                                      .k = 3,
+                                      .depth = 5,
+                                      .bits = 8,
+                                      .w = op_q_dense,
+                                      .w_scale = op_q_scale,
+                                      .bias_f32 = op_q_shift,
+                                      .act = 1 + DT_UNARY_RELU,
+                                      .y_type = DT_DTYPE_F32};
+static const dt_qproduct op_q_image = {.window = {.kernel = {3, 2},
+                                                  .stride = {2, 1},
+                                                  .dilation = {1, 1},
+                                                  .pad_begin = {1, 1},
+                                                  .pad_end = {1, 0},
+                                                  .groups = 1},
+                                       .k = 4,
+                                       .depth = 12,
+                                       .bits = 8,
+                                       .w = op_q_conv,
+                                       .w_scale = op_q_scale,
+                                       .x = {0.0625f, 117},
+                                       .bias = op_q_bias,
+                                       .has_mid = true,
+                                       .mid = {2, 120},
+                                       .res = {0.5f, 128},
+                                       .act = 1 + DT_UNARY_RELU,
+                                       .y_type = DT_DTYPE_U8,
+                                       .y = {1, 3}};
+static const dt_qproduct op_q_whole = {
+    .dense = true, .k = 3, .depth = 5, .bits = 8, .w = op_q_dense, .x = {1, 9}, .y_type = DT_DTYPE_I32};
+static const dt_qproduct op_q_few = {.dense = true,
+                                     .k = 3,
+                                     .depth = 20,
+                                     .bits = 4,
+                                     .block = 8,
+                                     .w4 = op_q_bits,
+                                     .w4_scale = op_q_scale,
+                                     .w4_zero = op_q_zero,
+                                     .bias_f32 = op_q_shift,
+                                     .y_type = DT_DTYPE_F32};
 
 static const op_case op_case_table[] = {
     {.name = "input gray",
@@ -305,7 +369,7 @@ static const op_case op_case_table[] = {
      .large = true},
     {.name = "conv 1x1 applied residual relu",
      .op = DT_OP_CONV,
-     .attr = {OP_CONV(1, 1, 1, 0), .window.relu = true},
+     .attr = {OP_CONV(1, 1, 1, 0), .window.act = DT_ACT_RELU},
      .in = {[DT_CONV_IN_X] = {IN_ACT, {4, 9, 7, 64}},
             [DT_CONV_IN_W] = {IN_ACT, {256, 1, 1, 64}},
             [DT_CONV_IN_SCALE] = {IN_VEC, {256}},
@@ -314,7 +378,7 @@ static const op_case op_case_table[] = {
      .large = true},
     {.name = "conv 1x1 applied residual scaled relu",
      .op = DT_OP_CONV,
-     .attr = {OP_CONV(1, 1, 1, 0), .window.relu = true},
+     .attr = {OP_CONV(1, 1, 1, 0), .window.act = DT_ACT_RELU},
      .in = {[DT_CONV_IN_X] = {IN_ACT, {2, 5, 7, 32}},
             [DT_CONV_IN_W] = {IN_ACT, {64, 1, 1, 32}},
             [DT_CONV_IN_SCALE] = {IN_VEC, {64}},
@@ -325,11 +389,80 @@ static const op_case op_case_table[] = {
      .large = true},
     {.name = "conv 3x3 applied narrow",
      .op = DT_OP_CONV,
-     .attr = {OP_CONV(3, 3, 1, 1), .window.relu = true},
+     .attr = {OP_CONV(3, 3, 1, 1), .window.act = DT_ACT_RELU},
      .in = {[DT_CONV_IN_X] = {IN_ACT, {2, 4, 3, 3}},
             [DT_CONV_IN_W] = {IN_ACT, {5, 3, 3, 3}},
             [DT_CONV_IN_SCALE] = {IN_VEC, {5}},
             [DT_CONV_IN_SHIFT] = {IN_VEC, {5}},
+            [DT_CONV_IN_RES] = {IN_ACT, {2, 4, 3, 5}}},
+     .large = true},
+
+    {.name = "conv 3x3 applied gelu",
+     .op = DT_OP_CONV,
+     .attr = {OP_CONV(3, 3, 1, 1), OP_ENDS(window, GELU)},
+     .in = {[DT_CONV_IN_X] = {IN_ACT, {2, 5, 3, 16}},
+            [DT_CONV_IN_W] = {IN_ACT, {24, 3, 3, 16}},
+            [DT_CONV_IN_SCALE] = {IN_VEC, {24}},
+            [DT_CONV_IN_SHIFT] = {IN_VEC, {24}},
+            [DT_CONV_IN_RES] = {IN_ACT, {2, 5, 3, 24}},
+            [DT_CONV_IN_RES_SCALE] = {IN_VEC, {24}},
+            [DT_CONV_IN_RES_SHIFT] = {IN_VEC, {24}}},
+     .large = true},
+    {.name = "conv 3x3 bias relu",
+     .op = DT_OP_CONV,
+     .attr = {OP_CONV(3, 3, 1, 1), OP_ENDS(window, RELU)},
+     .in = {{IN_ACT, {2, 9, 7, 16}}, {IN_ACT, {32, 3, 3, 16}}, {IN_VEC, {32}}},
+     .large = true},
+    {.name = "conv 3x3 bias residual",
+     .op = DT_OP_CONV,
+     .attr = {OP_CONV(3, 3, 1, 1)},
+     .in = {[DT_CONV_IN_X] = {IN_ACT, {2, 5, 7, 16}},
+            [DT_CONV_IN_W] = {IN_ACT, {24, 3, 3, 16}},
+            [DT_CONV_IN_BIAS] = {IN_VEC, {24}},
+            [DT_CONV_IN_RES] = {IN_ACT, {2, 5, 7, 24}}},
+     .large = true},
+    {.name = "conv 1x1 bias residual relu",
+     .op = DT_OP_CONV,
+     .attr = {OP_CONV(1, 1, 1, 0), OP_ENDS(window, RELU)},
+     .in = {[DT_CONV_IN_X] = {IN_ACT, {4, 9, 7, 64}},
+            [DT_CONV_IN_W] = {IN_ACT, {128, 1, 1, 64}},
+            [DT_CONV_IN_BIAS] = {IN_VEC, {128}},
+            [DT_CONV_IN_RES] = {IN_ACT, {4, 9, 7, 128}}},
+     .large = true},
+    {.name = "conv 1x1 residual relu",
+     .op = DT_OP_CONV,
+     .attr = {OP_CONV(1, 1, 1, 0), OP_ENDS(window, RELU)},
+     .in = {[DT_CONV_IN_X] = {IN_ACT, {2, 5, 7, 32}},
+            [DT_CONV_IN_W] = {IN_ACT, {64, 1, 1, 32}},
+            [DT_CONV_IN_RES] = {IN_ACT, {2, 5, 7, 64}}},
+     .large = true},
+    {.name = "conv 1x1 bias silu",
+     .op = DT_OP_CONV,
+     .attr = {OP_CONV(1, 1, 1, 0), OP_ENDS(window, SILU)},
+     .in = {{IN_ACT, {2, 5, 7, 32}}, {IN_ACT, {16, 1, 1, 32}}, {IN_VEC, {16}}},
+     .large = true},
+    {.name = "conv depthwise bias hardswish",
+     .op = DT_OP_CONV,
+     .attr = {.window.kernel = {3, 3},
+              .window.stride = {1, 1},
+              .window.pad_begin = {1, 1},
+              .window.pad_end = {1, 1},
+              .window.dilation = {1, 1},
+              .window.groups = 6,
+              OP_ENDS(window, HARDSWISH)},
+     .in = {{IN_ACT, {2, 6, 5, 6}}, {IN_ACT, {6, 3, 3, 1}}, {IN_VEC, {6}}},
+     .large = true},
+    {.name = "conv 7x7/2 stem bias relu",
+     .op = DT_OP_CONV,
+     .attr = {OP_CONV(7, 7, 2, 3), OP_ENDS(window, RELU)},
+     .in = {{IN_ACT, {2, 32, 32, 4}}, {IN_ACT, {64, 7, 7, 4}}, {IN_VEC, {64}}},
+     .large = true},
+    {.name = "conv 3x3 narrow bias residual relu",
+     .op = DT_OP_CONV,
+     .attr = {OP_CONV(3, 3, 1, 1), OP_ENDS(window, RELU)},
+     .in = {[DT_CONV_IN_X] = {IN_ACT, {2, 4, 3, 3}},
+            [DT_CONV_IN_W] = {IN_ACT, {5, 3, 3, 3}},
+            [DT_CONV_IN_BIAS] = {IN_VEC, {5}},
             [DT_CONV_IN_RES] = {IN_ACT, {2, 4, 3, 5}}},
      .large = true},
 
@@ -521,6 +654,42 @@ static const op_case op_case_table[] = {
     {.name = "dense large",
      .op = DT_OP_DENSE,
      .in = {{IN_ACT, {65, 300}}, {IN_ACT, {130, 300}}, {IN_VEC, {130}}},
+     .large = true},
+    {.name = "dense residual",
+     .op = DT_OP_DENSE,
+     .in = {[DT_DENSE_IN_X] = {IN_ACT, {3, 7, 24}},
+            [DT_DENSE_IN_W] = {IN_ACT, {32, 24}},
+            [DT_DENSE_IN_RES] = {IN_ACT, {3, 7, 32}}},
+     .large = true},
+    {.name = "dense bias residual relu",
+     .op = DT_OP_DENSE,
+     .attr = {OP_ENDS(dense, RELU)},
+     .in = {[DT_DENSE_IN_X] = {IN_ACT, {5, 13}},
+            [DT_DENSE_IN_W] = {IN_ACT, {7, 13}},
+            [DT_DENSE_IN_BIAS] = {IN_VEC, {7}},
+            [DT_DENSE_IN_RES] = {IN_ACT, {5, 7}}},
+     .large = true},
+    {.name = "dense bias gelu",
+     .op = DT_OP_DENSE,
+     .attr = {OP_ENDS(dense, GELU)},
+     .in = {{IN_ACT, {2, 17, 64}}, {IN_ACT, {256, 64}}, {IN_VEC, {256}}},
+     .large = true},
+    {.name = "dense bias gelu_tanh",
+     .op = DT_OP_DENSE,
+     .attr = {OP_ENDS(dense, GELU_TANH)},
+     .in = {{IN_ACT, {2, 17, 64}}, {IN_ACT, {256, 64}}, {IN_VEC, {256}}},
+     .large = true},
+    {.name = "dense sigmoid",
+     .op = DT_OP_DENSE,
+     .attr = {OP_ENDS(dense, SIGMOID)},
+     .in = {{IN_ACT, {33, 40}}, {IN_ACT, {9, 40}}},
+     .large = true},
+    {.name = "dense large bias residual",
+     .op = DT_OP_DENSE,
+     .in = {[DT_DENSE_IN_X] = {IN_ACT, {65, 304}},
+            [DT_DENSE_IN_W] = {IN_ACT, {136, 304}},
+            [DT_DENSE_IN_BIAS] = {IN_VEC, {136}},
+            [DT_DENSE_IN_RES] = {IN_ACT, {65, 136}}},
      .large = true},
 
     {.name = "batchnorm",
@@ -1430,6 +1599,9 @@ static const op_case op_case_table[] = {
     OP_RESAMPLE("resample bilinear smaller", DT_OP_RESAMPLE, DT_RESAMPLE_BILINEAR, 3, 4, IN_ACT, 2, 7, 6, 3),
     OP_RESAMPLE("resample aligned", DT_OP_RESAMPLE, DT_RESAMPLE_ALIGNED, 7, 5, IN_ACT, 2, 3, 4, 8),
     OP_RESAMPLE("resample aligned to one", DT_OP_RESAMPLE, DT_RESAMPLE_ALIGNED, 1, 3, IN_ACT, 2, 3, 1, 4),
+    OP_RESAMPLE("resample bicubic", DT_OP_RESAMPLE, DT_RESAMPLE_BICUBIC, 7, 10, IN_ACT, 2, 3, 5, 8),
+    OP_RESAMPLE("resample bicubic smaller", DT_OP_RESAMPLE, DT_RESAMPLE_BICUBIC, 3, 4, IN_ACT, 2, 7, 9, 3),
+    OP_RESAMPLE("resample bicubic of one", DT_OP_RESAMPLE, DT_RESAMPLE_BICUBIC, 5, 2, IN_ACT, 1, 1, 2, 4),
     OP_RESAMPLE("resample means", DT_OP_RESAMPLE, DT_RESAMPLE_MEAN, 3, 2, IN_ACT, 2, 7, 5, 4),
     OP_RESAMPLE("resample means larger", DT_OP_RESAMPLE, DT_RESAMPLE_MEAN, 7, 3, IN_ACT, 2, 4, 3, 3),
     OP_RESAMPLE("adaptive_maxpool", DT_OP_ADAPTIVE_MAXPOOL, DT_RESAMPLE_NEAREST, 3, 2, IN_DISTINCT, 2, 7, 5,
@@ -1439,6 +1611,9 @@ static const op_case op_case_table[] = {
     OP_RESAMPLE("resample_bwd nearest", DT_OP_RESAMPLE_BWD, DT_RESAMPLE_NEAREST, 3, 9, IN_ACT, 2, 7, 6, 8),
     OP_RESAMPLE("resample_bwd bilinear", DT_OP_RESAMPLE_BWD, DT_RESAMPLE_BILINEAR, 31, 4, IN_ACT, 3, 62, 17,
                 72),
+    OP_RESAMPLE("resample_bwd bicubic", DT_OP_RESAMPLE_BWD, DT_RESAMPLE_BICUBIC, 14, 5, IN_ACT, 2, 24, 2, 8),
+    OP_RESAMPLE("resample_bwd bicubic smaller", DT_OP_RESAMPLE_BWD, DT_RESAMPLE_BICUBIC, 31, 12, IN_ACT, 2, 7,
+                5, 3),
     OP_RESAMPLE("resample_bwd aligned", DT_OP_RESAMPLE_BWD, DT_RESAMPLE_ALIGNED, 5, 13, IN_ACT, 2, 29, 6, 7),
     OP_RESAMPLE("resample_bwd means", DT_OP_RESAMPLE_BWD, DT_RESAMPLE_MEAN, 29, 31, IN_ACT, 3, 7, 7, 64),
     {.name = "resample bilinear large",
@@ -2380,6 +2555,60 @@ static const op_case op_case_table[] = {
      .attr = {.call.call = &op_call},
      .in = {{IN_VEC, {4, 5}}, {IN_VEC, {4, 5}}},
      .wanted = 2},
+    {.name = "quantize",
+     .op = DT_OP_QUANTIZE,
+     .attr = {.quantize = {.scale = 0.0078125f, .zero = 101}},
+     .in = {{IN_VEC, {4, 5}}},
+     .eval = true},
+    {.name = "quantize to i8",
+     .op = DT_OP_QUANTIZE,
+     .attr = {.quantize = {.scale = 0.015625f, .zero = -20, .is_signed = true}},
+     .in = {{IN_VEC, {3, 7, 2}}},
+     .eval = true},
+    {.name = "quantize each row",
+     .op = DT_OP_QUANTIZE,
+     .attr = {.quantize = {.per = DT_QUANTIZE_ROW}},
+     .in = {{IN_VEC, {3, 2, 19}}},
+     .wanted = 2,
+     .eval = true},
+    {.name = "quantize each of the first dimension",
+     .op = DT_OP_QUANTIZE,
+     .attr = {.quantize = {.per = DT_QUANTIZE_FIRST}},
+     .in = {{IN_VEC, {3, 2, 19}}},
+     .wanted = 2,
+     .eval = true},
+    {.name = "quantize all",
+     .op = DT_OP_QUANTIZE,
+     .attr = {.quantize = {.per = DT_QUANTIZE_ALL}},
+     .in = {{IN_VEC, {700, 190}}},
+     .wanted = 2,
+     .eval = true,
+     .large = true},
+    {.name = "dequantize",
+     .op = DT_OP_DEQUANTIZE,
+     .attr = {.quantize = {.scale = 0.3f, .zero = 77}},
+     .in = {{IN_BYTE, {5, 9}}},
+     .eval = true},
+    {.name = "qproduct of rows",
+     .op = DT_OP_QPRODUCT,
+     .attr = {.qproduct.product = &op_q_rows},
+     .in = {{IN_BYTE, {4, 5}}, {IN_BYTE_SCALE, {2, 2}}},
+     .eval = true},
+    {.name = "qproduct of images",
+     .op = DT_OP_QPRODUCT,
+     .attr = {.qproduct.product = &op_q_image},
+     .in = {{IN_BYTE, {2, 6, 5, 2}}, {0}, {IN_BYTE, {2, 3, 5, 4}}},
+     .eval = true},
+    {.name = "qproduct to sums",
+     .op = DT_OP_QPRODUCT,
+     .attr = {.qproduct.product = &op_q_whole},
+     .in = {{IN_BYTE, {4, 5}}},
+     .eval = true},
+    {.name = "qproduct of 4 bits",
+     .op = DT_OP_QPRODUCT,
+     .attr = {.qproduct.product = &op_q_few},
+     .in = {{IN_VEC, {7, 20}}},
+     .eval = true},
     {.name = "conv_dgrad large",
      .op = DT_OP_CONV_DGRAD,
      .attr = {OP_CONV(3, 3, 1, 1), .window.size = {18, 15}},
@@ -2625,6 +2854,9 @@ static inline void *op_case_data(const op_case *c, int32_t i, dt_dtype round_to)
             break;
         case IN_POS:
             f[e] = 0.5f + u;
+            break;
+        case IN_BYTE_SCALE:
+            f[e] = e % 2 ? 90 : 0.25f;
             break;
         case IN_ZERO:
             f[e] = 0;

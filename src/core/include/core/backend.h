@@ -122,7 +122,9 @@ struct dt_backend {
     int64_t align_bytes;
     dt_device_info info;
     int32_t host_threads; /* host threads this rank may use: its share of the cores */
-    dt_ranks ranks;       /* set by who knows them; none at first */
+    int64_t
+        kept_bytes; /* memory that bound kernels hold besides what they were given: weights in other forms */
+    dt_ranks ranks; /* set by who knows them; none at first */
 
     dt_status (*alloc)(dt_backend *be, dt_memkind kind, int64_t bytes, void **out);
     void (*free)(dt_backend *be, dt_memkind kind, void *ptr);

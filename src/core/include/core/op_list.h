@@ -38,6 +38,10 @@
     OP(LOSS, loss)                                                                                           \
     OP(CAST, cast)                                                                                           \
     OP(CALL, call)                                                                                           \
+    /* made of imported networks in 8 and 4 bits */                                                          \
+    OP(QUANTIZE, quantize)                                                                                   \
+    OP(DEQUANTIZE, dequantize)                                                                               \
+    OP(QPRODUCT, qproduct)                                                                                   \
     /* made by passes out of BATCHNORM */                                                                    \
     OP(BN_STATS, bn_stats)                                                                                   \
     OP(BN_FINALIZE, bn_finalize)                                                                             \
