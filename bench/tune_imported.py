@@ -230,15 +230,19 @@ def tune(args, name):
 
 
 def text_loss(args, session):
+    """Of every token but the first; the last row is filled up, which what comes before it does not see."""
     with h5py.File(f"{args.text}/val/shard-00000-of-00001.h5") as f:
         tokens = f["tokens"][:].astype(np.int64)
-    rows, loss = (len(tokens) - 1) // CONTEXT, 0.0
+    n, loss = len(tokens) - 1, 0.0
+    rows = -(-n // CONTEXT)
+    tokens = np.pad(tokens, (0, rows * CONTEXT + 1 - len(tokens)))
     for i in range(0, rows, 64):
         at = np.arange(i, min(i + 64, rows))[:, None] * CONTEXT + np.arange(CONTEXT)
         logits = session.run(None, {session.get_inputs()[0].name: tokens[at]})[0].astype(np.float64)
         z = logits - logits.max(2, keepdims=True)
-        loss += (np.log(np.exp(z).sum(2)) - np.take_along_axis(z, tokens[at + 1][..., None], 2)[..., 0]).sum()
-    return loss / (rows * CONTEXT)
+        each = np.log(np.exp(z).sum(2)) - np.take_along_axis(z, tokens[at + 1][..., None], 2)[..., 0]
+        loss += each[at < n].sum()
+    return loss / n
 
 
 def tune_text(args, name):
