@@ -403,41 +403,110 @@ static dt_status match(dt_graph *g, dt_nid i) {
     return DT_OK;
 }
 
-/* A transpose after which all numbers lie as they did in the root of its view. */
-static dt_status drop_transpose(dt_graph *g, dt_nid i) {
+/* A transpose after which all numbers lie as they did in the root of its view; several in a row become one. */
+static dt_status join_transposes(dt_graph *g, dt_nid i) {
     const dt_vid y = g->node[i].out[0];
     view v;
     view_of(g, y, false, &v);
-    if (v.root == y || v.offset || !is_row(&v, 0, v.begin[v.ndim], dt_value_n_elem(&g->value[v.root])) ||
-        dt_graph_is_kept(g, y))
-        return DT_OK;
+    const int32_t n = v.begin[v.ndim];
+    const int64_t n_elem = dt_value_n_elem(&g->value[v.root]);
+    if (v.root == y || v.offset || dt_graph_is_kept(g, y)) return DT_OK;
     const dt_value shape = g->value[y];
-    dt_vid same;
-    DT_TRY(add_reshape(g, v.root, shape.ndim, shape.dim, &same));
+    dt_vid now = v.root;
+    if (!is_row(&v, 0, n, n_elem)) {
+        int32_t perm[PARTS] = {0};
+        int64_t dim[PARTS], stride = 1;
+        if (v.n_move < 2 || n > DT_MAX_DIM) return DT_OK;
+        for (int32_t k = 0; k < n; k++) {
+            for (int32_t j = 0; j < n; j++) perm[k] += v.part[j].stride > v.part[k].stride;
+            dim[perm[k]] = v.part[k].size;
+            stride *= v.part[k].size;
+        }
+        if (stride != n_elem) return DT_OK;
+        DT_TRY(add_reshape(g, now, n, dim, &now));
+        DT_TRY(add_transpose(g, now, n, perm, &now));
+    }
+    DT_TRY(add_reshape(g, now, shape.ndim, shape.dim, &now));
     dt_graph_remove_node(g, i);
-    dt_pass_replace_uses(g, y, same);
+    dt_pass_replace_uses(g, y, now);
     g->value[y].producer = -1;
     return DT_OK;
 }
 
-dt_status dt_pass_find_attention(dt_graph *g) {
-    bool any = false, done;
-    for (dt_nid i = 0, n = g->n_node; i < n; i++) {
-        const int32_t before = g->n_node;
-        if (g->node[i].op == DT_OP_MATMUL) DT_TRY(match(g, i));
-        any = any || g->n_node != before;
-    }
-    if (!any) return DT_OK;
-    DT_TRY(put_in_order(g));
-    for (dt_nid i = 0, n = g->n_node; i < n; i++) {
-        if (g->node[i].op != DT_OP_DENSE) continue;
-        const dt_value *w = &g->value[g->node[i].in[DT_DENSE_IN_W]];
-        if (w->dim[0] <= w->dim[1]) DT_TRY(lift(g, i, &done));
-    }
-    DT_TRY(put_in_order(g));
+/* A dense layer whose result takes another shape, rows alone, has that shape itself: what stands behind it sees it. */
+static dt_status reshape_before_dense(dt_graph *g, dt_nid i) {
+    const dt_vid y = g->node[i].out[0], v = g->node[i].in[0];
+    const dt_node *dense = only_maker(g, v, DT_OP_DENSE);
+    const dt_value shape = g->value[y];
+    if (!dense || shape.ndim < 1 || dense->attr.dense.act || dt_node_has(dense, DT_DENSE_IN_RES) ||
+        shape.dim[shape.ndim - 1] != g->value[v].dim[g->value[v].ndim - 1] || dt_graph_is_kept(g, y))
+        return DT_OK;
+    const dt_nid id = g->value[v].producer;
+    int64_t dim[DT_MAX_DIM];
+    for (int32_t k = 0; k < shape.ndim; k++) dim[k] = shape.dim[k];
+    dt_vid in[3] = {dense->in[DT_DENSE_IN_X], dense->in[DT_DENSE_IN_W], dense->in[DT_DENSE_IN_BIAS]}, now;
+    dim[shape.ndim - 1] = g->value[in[1]].dim[1];
+    DT_TRY(add_reshape(g, in[0], shape.ndim, dim, &in[0]));
+    DT_TRY(add(g, v, DT_OP_DENSE, NULL, 3, in, &now));
+    dt_graph_remove_node(g, i);
+    dt_graph_remove_node(g, id);
+    dt_pass_replace_uses(g, y, now);
+    g->value[y].producer = g->value[v].producer = -1;
+    return DT_OK;
+}
+
+/* A convolution of windows side by side is a dense layer of them; libraries are slow at a few channels. */
+static dt_status patches(dt_graph *g, dt_nid i) {
+    const dt_node n = g->node[i];
+    const dt_window_attr *t = &n.attr.window;
+    const dt_conv_dims d = dt_op_conv_dims(g, &n);
+    enum { FEW = 8 };
+    bool side_by_side =
+        d.groups == 1 && d.c <= FEW && d.r * d.s > 1 && d.h == d.p * d.r && d.w == d.q * d.s && !t->act;
+    for (int32_t k = 0; k < 2; k++)
+        side_by_side = side_by_side && t->stride[k] == t->kernel[k] && t->pad_begin[k] == 0 &&
+                       t->pad_end[k] == 0 && t->dilation[k] <= 1;
+    for (int32_t k = DT_CONV_IN_PRE_SCALE; k < n.n_in; k++) side_by_side = side_by_side && n.in[k] < 0;
+    const dt_vid y = n.out[0], w = n.in[DT_CONV_IN_W];
+    const float *numbers = dt_pass_known(g, w);
+    if (!side_by_side || !numbers || dt_node_makes(&n, DT_CONV_OUT_STATS) || dt_graph_is_kept(g, y) ||
+        g->value[w].stored_c)
+        return DT_OK;
+    const int64_t wide = d.r * d.s * d.c;
+    float *copy = malloc((size_t)(d.k * wide) * sizeof *copy);
+    if (!copy) return dt_fail(DT_ERR_MEMORY, "no memory for weights of patches");
+    memcpy(copy, numbers, (size_t)(d.k * wide) * sizeof *copy);
+    dt_vid in[3] = {-1, -1, n.in[DT_CONV_IN_BIAS]}, now;
+    DT_TRY(dt_pass_add_constant(g, w, "patches", g->value[w].dtype, 2, (int64_t[]){d.k, wide}, copy, &in[1]));
+    DT_TRY(add_reshape(g, n.in[DT_CONV_IN_X], 6, (int64_t[]){d.n, d.p, d.r, d.q, d.s, d.c}, &now));
+    DT_TRY(add_transpose(g, now, 6, (int32_t[]){0, 1, 3, 2, 4, 5}, &now));
+    DT_TRY(add_reshape(g, now, 4, (int64_t[]){d.n, d.p, d.q, wide}, &in[0]));
+    DT_TRY(add(g, y, DT_OP_DENSE, NULL, 3, in, &now));
+    dt_graph_remove_node(g, i);
+    dt_pass_replace_uses(g, y, now);
+    g->value[y].producer = -1;
+    return DT_OK;
+}
+
+/* Of the nodes that are there now and of this op. */
+static dt_status each(dt_graph *g, dt_op op, dt_status (*change)(dt_graph *g, dt_nid i)) {
     for (dt_nid i = 0, n = g->n_node; i < n; i++)
-        if (g->node[i].op == DT_OP_TRANSPOSE) DT_TRY(drop_transpose(g, i));
-    DT_TRY(put_in_order(g));
+        if (g->node[i].op == op) DT_TRY(change(g, i));
+    return put_in_order(g);
+}
+
+static dt_status lift_narrow(dt_graph *g, dt_nid i) {
+    const dt_value *w = &g->value[g->node[i].in[DT_DENSE_IN_W]];
+    bool done;
+    return w->dim[0] <= w->dim[1] ? lift(g, i, &done) : DT_OK;
+}
+
+dt_status dt_pass_find_attention(dt_graph *g) {
+    DT_TRY(each(g, DT_OP_CONV, patches));
+    DT_TRY(each(g, DT_OP_MATMUL, match));
+    DT_TRY(each(g, DT_OP_DENSE, lift_narrow));
+    DT_TRY(each(g, DT_OP_TRANSPOSE, join_transposes));
+    DT_TRY(each(g, DT_OP_RESHAPE, reshape_before_dense));
     DT_TRY(dt_pass_remove_dead(g));
     return dt_graph_validate(g);
 }
