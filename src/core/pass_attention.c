@@ -318,15 +318,15 @@ static dt_status pack_dense(dt_graph *g, const rows *const part[3], dt_vid *out)
     return add(g, part[0]->v.root, DT_OP_DENSE, NULL, 3, in, out);
 }
 
-/* What is added to scores: nothing, or what hides later keys from each query. */
+/* What is added to scores: nothing, or, for every row and head alike, what hides later keys from each query. */
 static bool read_mask(const dt_graph *g, dt_vid v, int64_t t, int64_t s, bool *causal) {
     const float *m = dt_pass_known(g, v), hidden = -1e4f;
     const dt_value *p = &g->value[v];
-    bool zero = m != NULL, triangle = m != NULL && dt_value_n_elem(p) == t * s && p->ndim >= 2 &&
-                                      p->dim[p->ndim - 1] == s && p->dim[p->ndim - 2] == t;
+    bool zero = m != NULL,
+         triangle = m && p->ndim >= 2 && p->dim[p->ndim - 1] == s && p->dim[p->ndim - 2] == t;
     for (int64_t i = 0; m && i < dt_value_n_elem(p); i++) {
         zero = zero && m[i] == 0;
-        if (triangle) triangle = i % s > i / s + (s - t) ? m[i] <= hidden : m[i] == 0;
+        if (triangle) triangle = i % s > i / s % t + (s - t) ? m[i] <= hidden : m[i] == 0;
     }
     *causal = *causal || (triangle && !zero);
     return zero || triangle;

@@ -124,9 +124,9 @@ static dt_graph *heads(int64_t b, bool packed, bool causal) {
     y = add(g, "scores", DT_OP_MATMUL, NULL, 2, (dt_vid[]){part[0], y});
     y = add(g, "scaled", DT_OP_UNARY, &scale, 1, &y);
     if (causal) {
-        float *m = check_alloc(sizeof(float) * T * T);
-        for (int32_t i = 0; i < T * T; i++) m[i] = i % T > i / T ? -3.4e38f : 0;
-        const dt_vid mask = constant(g, "mask", 4, (int64_t[]){1, 1, T, T}, 0, 1);
+        float *m = check_alloc(sizeof(float) * (size_t)(b * T * T));
+        for (int32_t i = 0; i < b * T * T; i++) m[i] = i % T > i / T % T ? -3.4e38f : 0;
+        const dt_vid mask = constant(g, "mask", 4, (int64_t[]){b, 1, T, T}, 0, 1);
         check_ok(dt_graph_own(g, m, free));
         g->value[mask].init_data = m;
         y = add(g, "masked", DT_OP_BINARY, &plus, 2, (dt_vid[]){y, mask});
