@@ -30,6 +30,10 @@ static dt_status fold_constants(const work *w) {
     return dt_pass_fold_constants(w->g);
 }
 
+static dt_status find_attention(const work *w) {
+    return dt_pass_find_attention(w->g);
+}
+
 static dt_status fuse_bn_act(const work *w) {
     return dt_pass_fuse_bn_act(w->g);
 }
@@ -95,6 +99,8 @@ typedef struct pass_row {
 } pass_row;
 
 static const pass_row pass_table[] = {
+    {"attention", "attention out of its products, softmax and transposes", find_attention,
+     FUSION | EVALUATION | CONSTANT},
     {"constants", "batch norm of known statistics goes into the weights before it", fold_constants,
      FUSION | EVALUATION | CONSTANT},
     {"batchnorm relu", "batch norm takes in the sum and the ReLU behind it", fuse_bn_act, FUSION},

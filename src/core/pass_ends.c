@@ -48,7 +48,7 @@ static bool is_bare(dt_node *n, const product_row *row) {
 /* ---- constants ---- */
 
 /* Numbers that are never others: nothing of the graph is trained. */
-static const float *known(const dt_graph *g, dt_vid v) {
+const float *dt_pass_known(const dt_graph *g, dt_vid v) {
     if (v < 0) return NULL;
     const dt_value *p = &g->value[v];
     const bool constant = p->role == DT_ROLE_PARAM || p->role == DT_ROLE_STATE;
@@ -56,8 +56,8 @@ static const float *known(const dt_graph *g, dt_vid v) {
 }
 
 /* A constant like `from` with n numbers of its own, which are the graph's. */
-static dt_status add_constant(dt_graph *g, dt_vid from, const char *what, dt_dtype dtype, int32_t ndim,
-                              const int64_t *dim, float *data, dt_vid *out) {
+dt_status dt_pass_add_constant(dt_graph *g, dt_vid from, const char *what, dt_dtype dtype, int32_t ndim,
+                               const int64_t *dim, float *data, dt_vid *out) {
     char name[DT_NAME_MAX];
     snprintf(name, sizeof name, "%.*s:%s", DT_NAME_MAX - 24, g->value[from].name, what);
     for (int32_t k = 2; dt_graph_find(g, name) >= 0; k++)
@@ -79,11 +79,12 @@ static dt_status fold_batchnorm(dt_graph *g, dt_nid i) {
     if (id < 0 || !is_bare(&g->node[id], row) || bn->attr.norm.relu || dt_node_has(bn, DT_BN_IN_RES))
         return DT_OK;
     const dt_node *n = &g->node[id];
-    const float *w = known(g, n->in[row->w]), *gamma = known(g, bn->in[DT_BN_IN_GAMMA]),
-                *beta = known(g, bn->in[DT_BN_IN_BETA]), *mean = known(g, bn->in[DT_BN_IN_RMEAN]),
-                *var = known(g, bn->in[DT_BN_IN_RVAR]);
+    const float *w = dt_pass_known(g, n->in[row->w]), *gamma = dt_pass_known(g, bn->in[DT_BN_IN_GAMMA]),
+                *beta = dt_pass_known(g, bn->in[DT_BN_IN_BETA]),
+                *mean = dt_pass_known(g, bn->in[DT_BN_IN_RMEAN]),
+                *var = dt_pass_known(g, bn->in[DT_BN_IN_RVAR]);
     const bool biased = dt_node_has(n, row->bias);
-    const float *bias = biased ? known(g, n->in[row->bias]) : NULL;
+    const float *bias = biased ? dt_pass_known(g, n->in[row->bias]) : NULL;
     if (!w || !gamma || !beta || !mean || !var || (biased && !bias)) return DT_OK;
     for (int32_t k = DT_BN_OUT_MEAN; k <= DT_BN_OUT_SHIFT; k++)
         if (dt_node_makes(bn, k) && dt_graph_use_count(g, bn->out[k]) > 0) return DT_OK;
@@ -100,13 +101,13 @@ static dt_status fold_batchnorm(dt_graph *g, dt_nid i) {
         shift[c] = (float)(beta[c] + ((bias ? bias[c] : 0.0) - mean[c]) * scale);
     }
     dt_vid new_w = -1, new_bias = -1;
-    dt_status st =
-        add_constant(g, n->in[row->w], "folded", weight.dtype, weight.ndim, weight.dim, folded, &new_w);
+    dt_status st = dt_pass_add_constant(g, n->in[row->w], "folded", weight.dtype, weight.ndim, weight.dim,
+                                        folded, &new_w);
     if (st != DT_OK) {
         free(shift);
         return st;
     }
-    DT_TRY(add_constant(g, n->in[row->w], "shift", DT_DTYPE_F32, 1, &k, shift, &new_bias));
+    DT_TRY(dt_pass_add_constant(g, n->in[row->w], "shift", DT_DTYPE_F32, 1, &k, shift, &new_bias));
     g->node[id].in[row->w] = new_w;
     g->node[id].in[row->bias] = new_bias;
     const dt_vid y = g->node[i].out[DT_BN_OUT_Y];
@@ -118,7 +119,7 @@ static dt_status fold_batchnorm(dt_graph *g, dt_nid i) {
 /* A bias in the type of the products, as libraries want it beside 16-bit ones. */
 static dt_status round_bias(dt_graph *g, dt_nid i, const product_row *row) {
     const dt_vid v = dt_node_has(&g->node[i], row->bias) ? g->node[i].in[row->bias] : -1;
-    const float *data = known(g, v);
+    const float *data = dt_pass_known(g, v);
     const dt_dtype t = dt_op_type(g, &g->node[i]);
     if (!data || g->value[v].dtype == t || g->value[v].ndim != 1) return DT_OK;
     const dt_value from = g->value[v];
@@ -126,7 +127,7 @@ static dt_status round_bias(dt_graph *g, dt_nid i, const product_row *row) {
     if (!copy) return dt_fail(DT_ERR_MEMORY, "no memory for a bias");
     for (int64_t k = 0; k < from.dim[0]; k++) copy[k] = data[k];
     dt_vid rounded;
-    DT_TRY(add_constant(g, v, dt_dtype_name(t), t, 1, from.dim, copy, &rounded));
+    DT_TRY(dt_pass_add_constant(g, v, dt_dtype_name(t), t, 1, from.dim, copy, &rounded));
     g->node[i].in[row->bias] = rounded;
     return DT_OK;
 }

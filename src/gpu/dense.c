@@ -48,8 +48,12 @@ static dt_status choose_end(dt_cuda *cu, const dt_graph *g, const dt_node *n, dt
 /* What the product does not do of the node's end, in place. */
 static dt_status own_end(dt_cuda *cu, const dt_bound *k, const void *residual, cudaStream_t s) {
     const dt_dense_prep *d = &k->prep->dense;
-    const dt_gpu_end_args e = {
-        .y = k->b.out[0], .res = residual, .rows = d->n, .c = d->k, .act = k->prep->node.attr.dense.act};
+    const int32_t act = k->prep->node.attr.dense.act;
+    if (!residual)
+        return dt_launch_status(dt_gpu_unary(&cu->gpu, k->prep->t, (dt_unary)(act - 1), 0, 0, k->b.out[0],
+                                             k->b.out[0], d->n * d->k, s),
+                                k);
+    const dt_gpu_end_args e = {.y = k->b.out[0], .res = residual, .rows = d->n, .c = d->k, .act = act};
     return dt_launch_status(dt_gpu_end(&cu->gpu, k->prep->t, &e, s), k);
 }
 
