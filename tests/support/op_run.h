@@ -255,7 +255,9 @@ static inline void op_check_bounds(op_run *r) {
         const dt_value *val = &r->g->value[v];
         op_check_guards(r, &r->value[v], val->name);
         if (op_is_input(r, v)) continue;
-        if (r->g->node[val->producer].op == DT_OP_EDIT) continue; /* whose bytes may be any */
+        const dt_op op = r->g->node[val->producer].op;
+        const bool any = op == DT_OP_EDIT || op == DT_OP_QUANTIZE || op == DT_OP_QPRODUCT;
+        if (any && val->dtype != DT_DTYPE_F32) continue; /* whose bytes may be any */
         int64_t size = (int64_t)dt_dtype_size(val->dtype);
         uint8_t *host = op_zalloc(r->value[v].bytes);
         op_read_bytes(r, v, host);
