@@ -213,6 +213,7 @@ static inline float *op_read(op_run *r, dt_vid v) {
             out[i] = op_from16(val->dtype, bits);
         }
         if (val->dtype == DT_DTYPE_U8) out[i] = (float)(uint8_t)raw[i];
+        if (val->dtype == DT_DTYPE_I8) out[i] = (float)(int8_t)raw[i];
         if (val->dtype == DT_DTYPE_I32) {
             int32_t whole;
             memcpy(&whole, raw + i * 4, 4);
