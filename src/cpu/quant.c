@@ -208,45 +208,71 @@ static piece piece_of(const dt_cpu_qplan *p, char *own, int64_t row, int64_t row
     return s;
 }
 
+/* The first tap of a row of the result, perhaps outside of the image; whether all of the window is inside. */
+typedef struct corner {
+    int64_t h, w;
+    const uint8_t *image;
+    bool inside;
+} corner;
+
+static corner corner_of(const dt_cpu_qplan *p, const uint8_t *x, int64_t row) {
+    const dt_conv_dims *d = &p->dims;
+    const int64_t image = row / (d->p * d->q), at = row % (d->p * d->q);
+    corner c = {.h = at / d->q * d->stride_h - d->pad_h, .w = at % d->q * d->stride_w - d->pad_w};
+    c.image = x + image * d->h * d->w * d->c;
+    c.inside =
+        c.h >= 0 && c.w >= 0 && c.h + (d->r - 1) * d->dil_h < d->h && c.w + (d->s - 1) * d->dil_w < d->w;
+    return c;
+}
+
 /* Where every tap of every row begins: channel c0 of its pixel. */
 static void find_rows(const dt_cpu_qplan *p, const uint8_t *x, int64_t c0, const piece *s) {
     const dt_conv_dims *d = &p->dims;
     for (int64_t r = 0; r < s->rows; r++) {
-        const int64_t m = s->row + r, image = m / (d->p * d->q), at = m % (d->p * d->q);
-        const int64_t h0 = at / d->q * d->stride_h - d->pad_h, w0 = at % d->q * d->stride_w - d->pad_w;
-        const uint8_t *from = x + image * d->h * d->w * d->c + c0;
+        const corner k = corner_of(p, x + c0, s->row + r);
         const uint8_t **to = s->at + r;
-        for (int64_t i = 0; i < d->r; i++) {
-            const int64_t h = h0 + i * d->dil_h;
+        int64_t from = (k.h * d->w + k.w) * d->c;
+        for (int64_t i = 0; i < d->r; i++, from += d->dil_h * d->w * d->c) {
+            const int64_t h = k.h + i * d->dil_h;
+            const bool high = k.inside || (h >= 0 && h < d->h);
             for (int64_t j = 0; j < d->s; j++, to += DT_CPU_Q_ROWS) {
-                const int64_t w = w0 + j * d->dil_w;
-                *to = h < 0 || h >= d->h || w < 0 || w >= d->w ? s->outside : from + (h * d->w + w) * d->c;
+                const int64_t w = k.w + j * d->dil_w;
+                *to = k.inside || (high && w >= 0 && w < d->w) ? k.image + from + j * d->dil_w * d->c
+                                                               : s->outside;
             }
         }
     }
+}
+
+/* A few bytes, for which a call would take longer. */
+DT_CPU_INLINE void copy_few(uint8_t *to, const uint8_t *from, int64_t n) {
+    int64_t i = 0;
+    for (; i + 4 <= n; i += 4) memcpy(to + i, from + i, 4);
+    for (; i < n; i++) to[i] = from[i];
 }
 
 /* The same of rows that are copied, tap after tap. */
 static void copy_rows(const dt_cpu_qplan *p, const uint8_t *x, int64_t c0, const piece *s) {
     const dt_conv_dims *d = &p->dims;
     const int64_t c = d->c / d->groups, wide = d->s * c;
+    const bool whole = d->dil_w == 1 && c == d->c;
     for (int64_t r = 0; r < s->rows; r++) {
-        const int64_t m = s->row + r, image = m / (d->p * d->q), at = m % (d->p * d->q);
-        const int64_t h0 = at / d->q * d->stride_h - d->pad_h, w0 = at % d->q * d->stride_w - d->pad_w;
-        const uint8_t *from = x + image * d->h * d->w * d->c + c0;
+        const corner k = corner_of(p, x + c0, s->row + r);
+        int64_t from = (k.h * d->w + k.w) * d->c;
         uint8_t *to = s->copy + r * p->step;
         s->at[r] = to;
         memset(to + p->step - 4, 0, 4); /* what the depth is rounded up by: weights are 0 there */
-        for (int64_t i = 0; i < d->r; i++, to += wide) {
-            const int64_t h = h0 + i * d->dil_h;
-            if (h >= 0 && h < d->h && w0 >= 0 && w0 + d->s <= d->w && d->dil_w == 1 && c == d->c) {
-                memcpy(to, from + (h * d->w + w0) * d->c, (size_t)wide);
+        for (int64_t i = 0; i < d->r; i++, to += wide, from += d->dil_h * d->w * d->c) {
+            const int64_t h = k.h + i * d->dil_h;
+            const bool high = h >= 0 && h < d->h;
+            if (whole && high && k.w >= 0 && k.w + d->s <= d->w) {
+                copy_few(to, k.image + from, wide);
                 continue;
             }
             for (int64_t j = 0; j < d->s; j++) {
-                const int64_t w = w0 + j * d->dil_w;
-                const bool in = h >= 0 && h < d->h && w >= 0 && w < d->w;
-                memcpy(to + j * c, in ? from + (h * d->w + w) * d->c : s->outside, (size_t)c);
+                const int64_t w = k.w + j * d->dil_w;
+                copy_few(to + j * c,
+                         high && w >= 0 && w < d->w ? k.image + from + j * d->dil_w * d->c : s->outside, c);
             }
         }
     }

@@ -213,6 +213,7 @@ static inline float *op_read(op_run *r, dt_vid v) {
             out[i] = op_from16(val->dtype, bits);
         }
         if (val->dtype == DT_DTYPE_U8) out[i] = (float)(uint8_t)raw[i];
+        if (val->dtype == DT_DTYPE_I8) out[i] = (float)(int8_t)raw[i];
         if (val->dtype == DT_DTYPE_I32) {
             int32_t whole;
             memcpy(&whole, raw + i * 4, 4);
@@ -255,7 +256,9 @@ static inline void op_check_bounds(op_run *r) {
         const dt_value *val = &r->g->value[v];
         op_check_guards(r, &r->value[v], val->name);
         if (op_is_input(r, v)) continue;
-        if (r->g->node[val->producer].op == DT_OP_EDIT) continue; /* whose bytes may be any */
+        const dt_op op = r->g->node[val->producer].op;
+        const bool any = op == DT_OP_EDIT || op == DT_OP_QUANTIZE || op == DT_OP_QPRODUCT;
+        if (any && val->dtype != DT_DTYPE_F32) continue; /* whose bytes may be any */
         int64_t size = (int64_t)dt_dtype_size(val->dtype);
         uint8_t *host = op_zalloc(r->value[v].bytes);
         op_read_bytes(r, v, host);
