@@ -95,6 +95,14 @@ typedef enum dt_level {
     DT_LEVEL_EXTREME      /* and what the file has quantised computed so */
 } dt_level;
 
+/* What becomes of images of bytes on their way into a network: (byte / 255 - mean) / stddev, channel by channel. */
+typedef enum dt_image_form {
+    DT_IMAGE_AS_IS = 0, /* nothing: requests have the network's own input */
+    DT_IMAGE_UNIT,      /* mean 0, stddev 1 */
+    DT_IMAGE_IMAGENET,  /* mean 0.485 0.456 0.406, stddev 0.229 0.224 0.225 */
+    DT_IMAGE_TRAINED    /* as the network's file says of what it was trained on */
+} dt_image_form;
+
 /* Weights of dense layers, as a served network keeps them. */
 typedef enum dt_weights_form {
     DT_WEIGHTS_AS_STORED = 0,
@@ -172,7 +180,11 @@ typedef struct dt_pool_options {
     int64_t pad;    /* on each side; DT_PAD_SAME: (kernel - 1) / 2 */
 } dt_pool_options;
 
-typedef enum dt_upsample_mode { DT_UPSAMPLE_NEAREST = 0, DT_UPSAMPLE_BILINEAR } dt_upsample_mode;
+typedef enum dt_upsample_mode {
+    DT_UPSAMPLE_NEAREST = 0,
+    DT_UPSAMPLE_BILINEAR,
+    DT_UPSAMPLE_BICUBIC
+} dt_upsample_mode;
 
 typedef struct dt_upsample_options {
     int64_t scale;         /* by how much sides grow; 0: 2 */
@@ -470,6 +482,8 @@ DT_API dt_var dt_input(dt_net *net, const char *name, dt_dtype dtype, dt_shape r
 typedef struct dt_image_options {
     int64_t height, width, channels; /* 1 to 4 channels */
     float mean[4], stddev[4]; /* per channel, of values 0..1; all 0: 0.5. Else every stddev is above 0 */
+    bool erased,
+        mixed; /* "image", fed in training by a data set that erases; that mixes (dt_data_open_options) */
 } dt_image_options;
 /* An input of bytes [height, width, channels], as (byte / 255 - mean) / stddev. */
 DT_API dt_var dt_image_input(dt_net *net, const char *name, dt_image_options options);
@@ -791,10 +805,19 @@ typedef struct dt_data_open_options {
     int64_t pad_crop;    /* training on images: a random crop out of so many zeros on each side; 0: none */
     bool random_resized; /* training on images: a random crop of random size, resized */
     bool flip;           /* training on images: half of them mirrored */
-    bool unverified;     /* checksums of samples are not compared */
-    int32_t threads;     /* that read ahead; 0: one, with a GPU one a core */
-    int64_t context;     /* text: tokens of a sample, into which it is cut; 0: 1024 */
-    bool isolated; /* text: nothing is learnt of one document for another; rows have the field "segment" */
+    /* Training on images, as [augment] has it (docs/config.md): colour jitter, the probability of grey, the least area of
+     * random_resized (0: 0.08), operations drawn from a list, how often a sample stands in an epoch (0: once). */
+    double brightness, contrast, saturation, hue, grayscale, scale_min;
+    const char *policy;                   /* "randaugment", "trivialaugment"; NULL: none */
+    int64_t policy_ops, policy_magnitude; /* randaugment; 0: 2 and 9 */
+    int64_t repeats;
+    /* Of a network whose dt_image_input has what dt_data_image gives for this data: the probability of a rectangle being
+     * erased; rows mixed with others, lambda of Beta(this, this), and their labels in losses of cross_entropy. */
+    double erase, mixup, cutmix;
+    bool unverified; /* checksums of samples are not compared */
+    int32_t threads; /* that read ahead; 0: one, with a GPU one a core */
+    int64_t context; /* text: tokens of a sample, into which it is cut; 0: 1024 */
+    bool isolated;   /* text: nothing is learnt of one document for another; rows have the field "segment" */
     /* Of the path "synthetic"; 0 and NULL: as [data] has it (docs/config.md). */
     const char *fields; /* "x:f32[13] y:f32"; NULL: images of size image_size */
     int64_t rows, classes, image_size, channels;
@@ -810,7 +833,7 @@ DT_API int64_t dt_data_n_rows(const dt_data *data);
 DT_API int64_t dt_data_n_classes(const dt_data *data);
 /* Type and shape of a row of the field of that name, as stored; either may be NULL. */
 DT_API dt_status dt_data_field(const dt_data *data, const char *name, dt_dtype *type, dt_shape *shape);
-/* Size, mean and deviation of its images, for dt_image_input. Networks may take them smaller: the centre. */
+/* Size, mean and deviation of its images, and whether it erases and mixes them, for dt_image_input. Networks may take them smaller: the centre. */
 DT_API dt_status dt_data_image(const dt_data *data, dt_image_options *out);
 
 /* Fills the network's inputs with the next batch. In training that of the network's step, without end: an epoch
@@ -871,12 +894,13 @@ DT_API dt_status dt_sampler_next(dt_sampler *sampler, int32_t *token, const char
 
 /* ---- networks in files ----
  *
- * A network that another program wrote, run as it is on the run's device: an ONNX model, Keras' .keras or .h5, a SavedModel, a
- * frozen GraphDef. */
+ * A network run as it is on the run's device, whoever wrote it: a run or checkpoint of dtrain, an ONNX model, Keras' .keras or
+ * .h5, a SavedModel, a frozen GraphDef. */
 
 typedef struct dt_netfile dt_netfile;
 
-/* DT_ERR_DATA: no such file, damaged, or with ops that nobody here knows, all of them in the text. */
+/* DT_ERR_DATA: no such file, damaged, or with ops that nobody here knows, all of them in the text; DT_ERR_CHECKPOINT, DT_ERR_IO:
+ * of what dtrain trained, which goes through files in $TMPDIR that are gone when it returns. */
 DT_API dt_status dt_netfile_open(dt_run *run, const char *path, dt_netfile **out);
 DT_API void dt_netfile_free(dt_netfile *file);
 /* Names of input and output i, from 0; NULL behind the last. */
@@ -925,6 +949,11 @@ DT_API dt_status dt_service_drain(dt_service *service, int64_t timeout_ms);
 /* Drains, without a limit, and ends. Networks and requests that are still held stay what they are. Not from a dt_request_done. */
 DT_API void dt_service_close(dt_service *service);
 
+/* A step around a network, from any thread; other than DT_OK it becomes the request's answer. Before it, of the n inputs of a
+ * request as they were given: to change one, array[i].data is pointed at memory of malloc, with type and shape, which is the service's from then on.
+ * Behind it, of the n outputs: their data may be changed, or freed and replaced so. */
+typedef dt_status dt_served_hook(void *arg, int32_t n, dt_array *array);
+
 typedef struct dt_served_options {
     const char *name; /* NULL: of the file */
     int64_t version;  /* 0: 1 */
@@ -937,6 +966,12 @@ typedef struct dt_served_options {
         max_delay_us; /* that the oldest request may wait for others, up to a day; 0: runs with who is there */
     int64_t queue_limit; /* of this network; 0: the service's */
     bool no_warm;        /* programs are compiled when first asked for, not when loaded */
+    dt_image_form image; /* the only input is given as images of bytes, U8 N H W C */
+    const char *softmax; /* of the output of that name, over its last dimension; NULL: of none */
+    const char *labels;  /* a file with a class's name a line; NULL: those that the network's file says */
+    dt_served_hook *before,
+        *after; /* before the images' bytes are looked at, and after the softmax; NULL: none */
+    void *hook_arg;
 } dt_served_options;
 
 /* Anything with a network in it: a run or checkpoint of dtrain, ONNX, Keras, a SavedModel or GraphDef, weights of PyTorch or in
@@ -970,6 +1005,17 @@ typedef struct dt_served_value {
 } dt_served_value;
 DT_API dt_status dt_served_input(const dt_served *served, int32_t i, dt_served_value *out);
 DT_API dt_status dt_served_output(const dt_served *served, int32_t i, dt_served_value *out);
+
+/* The name of class i, the network's; "" where it has none. */
+DT_API const char *dt_served_label(const dt_served *served, int64_t i);
+/* Over the last dimension of floats, in place. */
+DT_API dt_status dt_array_softmax(dt_array *array);
+/* index [rows, k]: places of the k largest numbers of each row, a last dimension, in descending order, of equals the first. */
+DT_API dt_status dt_array_top_k(const dt_array *array, int64_t k, int64_t *index);
+/* A text as tokens of the network's tokenizer, I32 [n], freed by dt_array_free; and such tokens' bytes, with a zero behind them,
+ * freed by free. DT_ERR_UNSUPPORTED: no language network that was trained here. */
+DT_API dt_status dt_served_encode(const dt_served *served, const char *text, size_t n, dt_array *tokens);
+DT_API dt_status dt_served_decode(const dt_served *served, const dt_array *tokens, char **text, size_t *n);
 
 /* in: one for each input, out: gets one for each output. Where out[i].data is NULL it gets memory, freed by dt_array_free; else
  * out[i].bytes of room are there, and DT_ERR_USAGE where they are too few (shape then says what was needed). */

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "data/augment.h"
 #include "data/loader.h"
 #include "net.h"
 
@@ -20,16 +21,55 @@ struct dt_data {
     } feed[2];             /* by dt_mode */
 };
 
+static dt_status fill_policy(const dt_data_open_options *o, dt_augment_options *a) {
+    static const char *const policies[] = {[DT_POLICY_NONE] = "none",
+                                           [DT_POLICY_RANDAUGMENT] = "randaugment",
+                                           [DT_POLICY_TRIVIALAUGMENT] = "trivialaugment"};
+    const int64_t n = sizeof policies / sizeof policies[0];
+    a->policy = DT_POLICY_NONE;
+    while (o->policy && a->policy < n && strcmp(policies[a->policy], o->policy) != 0) a->policy++;
+    if (a->policy == n)
+        return dt_fail(DT_ERR_CONFIG,
+                       "dt_data_open: policy is \"%.40s\", expected randaugment or trivialaugment",
+                       o->policy);
+    if ((o->policy_ops > 0 || o->policy_magnitude > 0) && a->policy != DT_POLICY_RANDAUGMENT)
+        return dt_fail(DT_ERR_CONFIG,
+                       "dt_data_open: policy_ops and policy_magnitude are for the policy randaugment");
+    if (o->policy_ops > 0) a->policy_ops = o->policy_ops;
+    if (o->policy_magnitude > 0) a->policy_magnitude = o->policy_magnitude;
+    return DT_OK;
+}
+
 static dt_status fill_options(const dt_data_open_options *o, const char *path, dt_data *d) {
     const struct {
         const char *field;
         int64_t value, most;
-    } number[] = {{"pad_crop", o->pad_crop, 1024},      {"threads", o->threads, 1024},
-                  {"rows", o->rows, 1000000000000},     {"classes", o->classes, 1 << 20},
-                  {"image_size", o->image_size, 16384}, {"channels", o->channels, 4},
-                  {"context", o->context, 1 << 24}};
+    } number[] = {{"pad_crop", o->pad_crop, 1024},
+                  {"threads", o->threads, 1024},
+                  {"rows", o->rows, 1000000000000},
+                  {"classes", o->classes, 1 << 20},
+                  {"image_size", o->image_size, 16384},
+                  {"channels", o->channels, 4},
+                  {"context", o->context, 1 << 24},
+                  {"policy_ops", o->policy_ops, 8},
+                  {"policy_magnitude", o->policy_magnitude, 255},
+                  {"repeats", o->repeats, 64}};
+    const struct {
+        const char *field;
+        double value, most;
+    } share[] = {{"brightness", o->brightness, 100},
+                 {"contrast", o->contrast, 100},
+                 {"saturation", o->saturation, 100},
+                 {"hue", o->hue, 0.5},
+                 {"grayscale", o->grayscale, 1},
+                 {"scale_min", o->scale_min, 1},
+                 {"erase", o->erase, 1},
+                 {"mixup", o->mixup, 1000},
+                 {"cutmix", o->cutmix, 1000}};
     for (size_t i = 0; i < sizeof number / sizeof number[0]; i++)
         DT_TRY(dt_check_whole("dt_data_open", number[i].field, number[i].value, 1, number[i].most));
+    for (size_t i = 0; i < sizeof share / sizeof share[0]; i++)
+        DT_TRY(dt_check_real("dt_data_open", share[i].field, share[i].value, 0, share[i].most));
     if (o->classes == 1) return dt_fail(DT_ERR_CONFIG, "dt_data_open: classes is 1, expected 2 or more");
     if (o->pad_crop > 0 && o->random_resized)
         return dt_fail(DT_ERR_CONFIG, "dt_data_open: pad_crop and random_resized: one of them is possible");
@@ -49,10 +89,19 @@ static dt_status fill_options(const dt_data_open_options *o, const char *path, d
     d->options.workers = o->threads;
     d->options.verify = !o->unverified;
     d->augment.flip = o->flip;
+    d->augment.brightness = o->brightness, d->augment.contrast = o->contrast;
+    d->augment.saturation = o->saturation, d->augment.hue = o->hue;
+    d->augment.grayscale = o->grayscale, d->augment.erase = o->erase;
+    d->augment.mixup = o->mixup, d->augment.cutmix = o->cutmix;
+    if (o->repeats > 0) d->augment.repeats = o->repeats;
+    DT_TRY(fill_policy(o, &d->augment));
     d->augment.crop = o->random_resized ? DT_CROP_RANDOM_RESIZED
                       : o->pad_crop > 0 ? DT_CROP_PAD
                                         : DT_CROP_NONE;
     if (o->pad_crop > 0) d->augment.pad = o->pad_crop;
+    if (o->scale_min > 0 && !o->random_resized)
+        return dt_fail(DT_ERR_CONFIG, "dt_data_open: scale_min is for random_resized");
+    if (o->scale_min > 0) d->augment.scale_min = o->scale_min;
     DT_TRY(dt_section_settle(&dt_augment_section, "dt_data_open", &d->augment));
     DT_TRY(dt_section_settle(&dt_data_section, "dt_data_open", &d->options));
     if (strcmp(path, "synthetic") == 0 && !fields[0] && o->image_size == 0)
@@ -70,7 +119,17 @@ static dt_status check_kind(const dt_data_open_options *o, const dt_data *d) {
                    {"isolated", "text", o->isolated, text},
                    {"pad_crop", "images", o->pad_crop > 0, images},
                    {"random_resized", "images", o->random_resized, images},
-                   {"flip", "images", o->flip, images}};
+                   {"flip", "images", o->flip, images},
+                   {"brightness", "images", o->brightness > 0, images},
+                   {"contrast", "images", o->contrast > 0, images},
+                   {"saturation", "images", o->saturation > 0, images},
+                   {"hue", "images", o->hue > 0, images},
+                   {"grayscale", "images", o->grayscale > 0, images},
+                   {"policy", "images", d->augment.policy != DT_POLICY_NONE, images},
+                   {"repeats", "images", o->repeats > 0, images},
+                   {"erase", "images", o->erase > 0, images},
+                   {"mixup", "images", o->mixup > 0, images},
+                   {"cutmix", "images", o->cutmix > 0, images}};
     for (size_t i = 0; i < sizeof options / sizeof options[0]; i++)
         if (options[i].set && !options[i].counts)
             return dt_fail(DT_ERR_CONFIG, "dt_data_open: %s is for %s, and %s is %s", options[i].field,
@@ -150,6 +209,8 @@ dt_status dt_data_image(const dt_data *data, dt_image_options *out) {
         out->mean[c] = (float)data->info.mean[c];
         out->stddev[c] = (float)data->info.stddev[c];
     }
+    out->mixed = dt_augment_mixes(&data->augment);
+    out->erased = dt_augment_has_mix_rows(&data->augment) && !out->mixed;
     return DT_OK;
 }
 
@@ -167,6 +228,12 @@ static dt_status open_feed(dt_data *d, dt_net *net, dt_mode mode) {
             "the network's input \"image\" is not of bytes [height, width, %lld], as the images of %s "
             "are",
             (long long)d->info.channels, d->options.train);
+    if (image && !eval &&
+        (dt_augment_mixes(&d->augment) != (dt_net_find_input(net, "partner") != NULL) ||
+         dt_augment_has_mix_rows(&d->augment) != (dt_net_find_input(net, "mix") != NULL)))
+        return dt_fail(DT_ERR_DATA, "the data's erase, mixup and cutmix are for a network whose "
+                                    "dt_image_input has erased and mixed as "
+                                    "dt_data_image gives them for this data");
     const dt_loader_options o = {
         .data = &d->options,
         .augment = &d->augment,
@@ -196,11 +263,15 @@ static dt_status open_feed(dt_data *d, dt_net *net, dt_mode mode) {
 }
 
 /* The batch's fields into the inputs of their names. */
-static dt_status fill_inputs(const dt_data *d, dt_net *net, const dt_batch *b) {
+static dt_status fill_inputs(const dt_data *d, dt_net *net, const dt_batch *b, bool eval) {
     for (int32_t i = 0; i < net->n_input; i++) {
         dt_net_input *in = &net->input[i];
         const dt_field *f = NULL;
         int32_t k = 0;
+        if (eval && in->mixes) {
+            in->rows = 0;
+            continue;
+        }
         while (k < b->n_field && strcmp(b->field[k].name, in->field.name) != 0) k++;
         if (k < b->n_field) f = &b->field[k];
         if (!f || f->dtype != in->field.dtype || dt_field_bytes(f) != dt_field_bytes(&in->field))
@@ -235,7 +306,7 @@ dt_status dt_net_next(dt_net *net, dt_data *data, dt_mode mode, bool *more) {
     }
     dt_status st = dt_loader_next(loader, &b, NULL);
     if (st == DT_OK) {
-        if (b.n_valid > 0) st = fill_inputs(data, net, &b);
+        if (b.n_valid > 0) st = fill_inputs(data, net, &b, eval);
         dt_loader_release(loader, &b);
     }
     if (st != DT_OK) {

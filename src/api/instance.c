@@ -23,6 +23,7 @@ static dt_status copy_values(const dt_graph *from, int64_t rows, dt_graph *to, d
         new->zero_row = old->zero_row;
         new->decay = old->decay;
         new->stored_c = old->stored_c;
+        memcpy(new->grid, old->grid, sizeof new->grid);
     }
     return DT_OK;
 }
@@ -37,6 +38,9 @@ static dt_status copy_node(const dt_graph *from, const dt_node *n, dt_graph *to,
         return DT_OK;
     }
     if (!to->training && n->op == DT_OP_XENT) attr.loss.smoothing = 0;
+    if (!to->training && n->op == DT_OP_INPUT && n->n_in > DT_INPUT_MIX) in[DT_INPUT_MIX] = -1;
+    if (!to->training && n->op == DT_OP_XENT && n->n_in > DT_XENT_IN_PARTNER)
+        in[DT_XENT_IN_PARTNER] = in[DT_XENT_IN_SHARE] = -1;
     /* What nobody reads was for a gradient. */
     for (int32_t j = 0; j < n->n_out; j++)
         if (n->out[j] >= 0 && (to->training || dt_graph_use_count(from, n->out[j]) > 0)) wanted |= 1u << j;

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/mix.h"
 #include "core/op.h"
 #include "model/layer.h"
 #include "model/model.h"
@@ -169,6 +170,23 @@ static dt_status check_image(const dt_image_options *o) {
     return DT_OK;
 }
 
+/* The inputs that say how rows are erased and mixed, as the loader names them; returns the one that the image needs. */
+static dt_vid add_mix(dt_net *net, const char *name, bool mixed) {
+    if (strcmp(name, "image") != 0) {
+        dt_net_refuse(net, dt_fail(DT_ERR_USAGE,
+                                   "dt_image_input: erased and mixed are for the input \"image\", not \"%s\"",
+                                   name));
+        return -1;
+    }
+    const int32_t first = net->n_input;
+    const dt_vid mix = add_input(net, "mix", DT_DTYPE_I32, DT_SHAPE(DT_MIX_INTS));
+    if (mixed) add_input(net, "partner", DT_DTYPE_I32, DT_SHAPE_SCALAR);
+    if (mixed) add_input(net, "share", DT_DTYPE_F32, DT_SHAPE_SCALAR);
+    for (int32_t i = first; i < net->n_input; i++) net->input[i].mixes = true;
+    net->b.mixed = mixed;
+    return mix;
+}
+
 dt_var dt_image_input(dt_net *net, const char *name, dt_image_options o) {
     if (!net_of(DT_LITERAL(dt_var){net, 0}, __func__)) return DT_NO_VAR;
     if (!holds(net, check_image(&o))) return DT_NO_VAR;
@@ -181,7 +199,9 @@ dt_var dt_image_input(dt_net *net, const char *name, dt_image_options o) {
     }
     char scaled[DT_NAME_MAX];
     snprintf(scaled, sizeof scaled, "%s/scaled", name);
-    return made(net, dt_build_op(&net->b, scaled, DT_OP_INPUT, &t, 2, (dt_vid[]){image, -1}));
+    const dt_vid mix = o.erased || o.mixed ? add_mix(net, name, o.mixed) : -1;
+    if ((o.erased || o.mixed) && mix < 0) return DT_NO_VAR;
+    return made(net, dt_build_op(&net->b, scaled, DT_OP_INPUT, &t, 3, (dt_vid[]){image, -1, mix}));
 }
 
 /* ---- layers ---- */

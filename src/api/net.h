@@ -12,6 +12,7 @@ typedef struct dt_net_input {
     dt_field field;
     void *data;   /* [batch] rows, memory of net->be */
     int64_t rows; /* set; 0: none yet */
+    bool mixes;   /* says what becomes of rows in training; evaluation does not read it */
 } dt_net_input;
 
 typedef enum dt_net_phase {

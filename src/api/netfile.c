@@ -4,7 +4,7 @@
 
 #include "api.h"
 #include "onnx/run.h"
-#include "tensorflow/network.h"
+#include "train/network_load.h"
 
 struct dt_netfile {
     dt_handle head;
@@ -20,7 +20,7 @@ dt_status dt_netfile_open(dt_run *run, const char *path, dt_netfile **out) {
     DT_CHECK_POINTER(out);
     *out = NULL;
     dt_onnx_model *m;
-    DT_TRY(dt_network_read(path, &m));
+    DT_TRY(dt_network_load(path, NULL, &m));
     dt_netfile *f = dt_handle_new(DT_HANDLE_FILE, sizeof *f);
     if (!f) {
         dt_onnx_model_free(m);

@@ -5,7 +5,9 @@
 #include <string.h>
 
 #include "api.h"
+#include "data/tokenizer.h"
 #include "serve/engine.h"
+#include "serve/texts.h"
 
 enum { MAX_BATCH_MOST = 65536 };
 #define DAY_US (INT64_C(24) * 3600 * 1000000)
@@ -16,6 +18,13 @@ typedef struct buffer {
     void *data;
 } buffer;
 
+/* The functions around a network. */
+typedef struct around {
+    struct around *next;
+    dt_served_hook *before, *after;
+    void *arg;
+} around;
+
 /* What a service, its networks and their requests stand on; the last of them ends it. */
 typedef struct core {
     int32_t refs;
@@ -23,6 +32,7 @@ typedef struct core {
     dt_backend *be;
     dt_serve_engine *engine; /* until the service is closed */
     buffer *buffers;
+    around *arounds;
 } core;
 
 struct dt_service {
@@ -68,6 +78,10 @@ static void core_drop(core *c) {
         next = b->next;
         c->be->free(c->be, DT_MEM_HOST, b->data);
         free(b);
+    }
+    for (around *a = c->arounds, *next; a; a = next) {
+        next = a->next;
+        free(a);
     }
     if (c->be) c->be->destroy(c->be);
     dt_run_drop(c->run);
@@ -219,6 +233,54 @@ void dt_service_buffer_free(dt_service *service, void *data) {
 
 /* ---- networks ---- */
 
+static dt_status view(const dt_host_tensor *t, int32_t i, dt_array *out);
+
+/* A hook of the caller's on tensors of the engine's. */
+static dt_status call_hook(dt_served_hook *hook, void *arg, int32_t n, dt_host_tensor *t) {
+    dt_array *array = calloc((size_t)n + 1, sizeof *array);
+    dt_status st = array ? DT_OK : dt_fail(DT_ERR_MEMORY, "no memory for arrays");
+    for (int32_t i = 0; i < n && st == DT_OK; i++) st = view(&t[i], i, &array[i]);
+    if (st == DT_OK) st = hook(arg, n, array);
+    for (int32_t i = 0; i < n && array; i++) {
+        const dt_array *a = &array[i];
+        const bool known = a->dtype >= DT_DTYPE_F32 && a->dtype < DT_DTYPE_COUNT && a->shape.ndim >= 0 &&
+                           a->shape.ndim <= DT_MAX_DIM && dt_file_type[a->dtype] != DT_TENSOR_TYPES;
+        t[i].data = a->data; /* whatever else it is: who owns what must stay right */
+        if (!known) {
+            if (st == DT_OK)
+                st = dt_fail(DT_ERR_USAGE, "array %d of a hook has no type or shape that there is", i);
+            continue;
+        }
+        t[i].type = dt_file_type[a->dtype], t[i].ndim = a->shape.ndim;
+        memcpy(t[i].dim, a->shape.dim, sizeof t[i].dim);
+    }
+    free(array);
+    return st;
+}
+
+static dt_status before(void *arg, int32_t n, dt_host_tensor *t) {
+    const around *a = arg;
+    return call_hook(a->before, a->arg, n, t);
+}
+
+static dt_status after(void *arg, int32_t n, dt_host_tensor *t) {
+    const around *a = arg;
+    return call_hook(a->after, a->arg, n, t);
+}
+
+/* As long as the core: requests may outlive their network's handle. */
+static dt_status keep_around(core *c, const dt_served_options *o, around **out) {
+    around *a = malloc(sizeof *a);
+    if (!a) return dt_fail(DT_ERR_MEMORY, "no memory for a network");
+    *a = (around){.before = o->before, .after = o->after, .arg = o->hook_arg};
+    pthread_mutex_lock(&lock);
+    a->next = c->arounds;
+    c->arounds = a;
+    pthread_mutex_unlock(&lock);
+    *out = a;
+    return DT_OK;
+}
+
 dt_status dt_service_load(dt_service *service, const char *path, dt_served_options options, dt_served **out) {
     DT_TRY(dt_handle_check(DT_HANDLE_SERVICE, service, __func__, "service"));
     DT_CHECK_POINTER(path);
@@ -228,6 +290,11 @@ dt_status dt_service_load(dt_service *service, const char *path, dt_served_optio
     DT_TRY(dt_check_whole(__func__, "max_batch", options.max_batch, 1, MAX_BATCH_MOST));
     DT_TRY(dt_check_whole(__func__, "max_delay_us", options.max_delay_us, 1, DAY_US));
     DT_TRY(dt_check_whole(__func__, "queue_limit", options.queue_limit, 1, INT32_MAX));
+    if (options.image < DT_IMAGE_AS_IS || options.image > DT_IMAGE_TRAINED)
+        return dt_fail(DT_ERR_CONFIG, "dt_service_load: image = %d is none of dt_image_form",
+                       (int)options.image);
+    around *a = NULL;
+    if (options.before || options.after) DT_TRY(keep_around(service->core, &options, &a));
     const dt_serve_model_options o = {.name = options.name,
                                       .version = options.version,
                                       .config = options.config,
@@ -236,7 +303,13 @@ dt_status dt_service_load(dt_service *service, const char *path, dt_served_optio
                                       .max_batch = options.max_batch,
                                       .max_delay_us = options.max_delay_us,
                                       .queue_limit = options.queue_limit,
-                                      .no_warm = options.no_warm};
+                                      .no_warm = options.no_warm,
+                                      .image = options.image,
+                                      .softmax = options.softmax,
+                                      .labels = options.labels,
+                                      .before = options.before ? before : NULL,
+                                      .after = options.after ? after : NULL,
+                                      .hook_arg = a};
     dt_serve_model *model;
     DT_TRY(dt_serve_load(service->core->engine, path, &o, &model));
     dt_served *s = dt_handle_new(DT_HANDLE_SERVED, sizeof *s);
@@ -383,6 +456,99 @@ void dt_array_free(dt_array *array) {
     free(array->data);
     array->data = NULL;
     array->bytes = 0;
+}
+
+const char *dt_served_label(const dt_served *served, int64_t i) {
+    return dt_handle_is(DT_HANDLE_SERVED, served) ? dt_serve_label(served->model, i) : "";
+}
+
+dt_status dt_array_softmax(dt_array *array) {
+    dt_host_tensor t;
+    DT_CHECK_POINTER(array);
+    DT_TRY(take_array(__func__, "array", array, &t));
+    if (!dt_host_is(&t, DT_HOST_FLOATS) || !t.data)
+        return dt_fail(DT_ERR_USAGE, "dt_array_softmax: expected floats");
+    dt_serve_softmax(&t);
+    return DT_OK;
+}
+
+dt_status dt_array_top_k(const dt_array *array, int64_t k, int64_t *index) {
+    dt_host_tensor t;
+    DT_CHECK_POINTER(array);
+    DT_CHECK_POINTER(index);
+    DT_TRY(take_array(__func__, "array", array, &t));
+    const int64_t n = t.ndim > 0 ? t.dim[t.ndim - 1] : 1;
+    if (k < 1 || k > n || !t.data)
+        return dt_fail(DT_ERR_USAGE, "dt_array_top_k: the %lld largest of %lld numbers", (long long)k,
+                       (long long)n);
+    for (int64_t r = 0; r < dt_host_n_elem(&t) / n; r++) dt_serve_top_k(&t, r, k, index + r * k);
+    return DT_OK;
+}
+
+static dt_status tokenizer_of(const dt_served *served, const char *function, const dt_tokenizer **out) {
+    DT_TRY(check_served(served, function));
+    *out = dt_serve_tokenizer(served->model);
+    if (*out) return DT_OK;
+    return dt_fail(DT_ERR_UNSUPPORTED, "%s: %s is no run with a language network, and has no tokenizer",
+                   function, dt_serve_model_get_info(served->model)->name);
+}
+
+dt_status dt_served_encode(const dt_served *served, const char *text, size_t n, dt_array *tokens) {
+    const dt_tokenizer *t;
+    dt_coder *coder;
+    dt_tokens ids = {0};
+    DT_TRY(tokenizer_of(served, __func__, &t));
+    DT_CHECK_POINTER(text);
+    DT_CHECK_POINTER(tokens);
+    DT_TRY(dt_coder_new(t, &coder));
+    dt_status st = dt_coder_encode(coder, (const uint8_t *)text, (int64_t)n, &ids);
+    dt_coder_free(coder);
+    if (st == DT_OK && ids.n == 0) st = dt_tokens_reserve(&ids, 1);
+    if (st != DT_OK) {
+        free(ids.id);
+        return st;
+    }
+    *tokens = (dt_array){.dtype = DT_DTYPE_I32,
+                         .shape = DT_SHAPE(ids.n),
+                         .data = ids.id,
+                         .bytes = ids.n * (int64_t)sizeof *ids.id};
+    return DT_OK;
+}
+
+static void put_token(const dt_tokenizer *t, int32_t id, FILE *out) {
+    const uint8_t *bytes = NULL;
+    const int32_t n = dt_tokenizer_bytes(t, id, &bytes);
+    if (n > 0) fwrite(bytes, 1, (size_t)n, out);
+}
+
+dt_status dt_served_decode(const dt_served *served, const dt_array *tokens, char **text, size_t *n) {
+    const dt_tokenizer *t;
+    dt_tokenizer_info info;
+    dt_host_tensor in;
+    DT_TRY(tokenizer_of(served, __func__, &t));
+    DT_CHECK_POINTER(tokens);
+    DT_CHECK_POINTER(text);
+    DT_CHECK_POINTER(n);
+    DT_TRY(take_array(__func__, "tokens", tokens, &in));
+    dt_tokenizer_info_get(t, &info);
+    char *page = NULL;
+    size_t size = 0;
+    FILE *out = in.type == DT_TENSOR_I32 ? open_memstream(&page, &size) : NULL;
+    if (!out) return dt_fail(DT_ERR_USAGE, "dt_served_decode: expected tokens as I32");
+    dt_status st = DT_OK;
+    for (int64_t i = 0; i < dt_host_n_elem(&in) && st == DT_OK; i++) {
+        const int32_t id = ((const int32_t *)in.data)[i];
+        if (id < 0 || id >= info.n_vocab)
+            st = dt_fail(DT_ERR_USAGE, "dt_served_decode: token %d: there are 0 to %d", id, info.n_vocab - 1);
+        else
+            put_token(t, id, out);
+    }
+    if (fclose(out) != 0 && st == DT_OK) st = dt_fail(DT_ERR_MEMORY, "no memory for a text");
+    if (st == DT_OK)
+        *text = page, *n = size;
+    else
+        free(page);
+    return st;
 }
 
 /* ---- requests ---- */

@@ -56,10 +56,18 @@ static const dt_option sample_options[] = {
     END,
 };
 
+/* Of verbs that take whatever has a network in it. */
+#define NETWORK_CONFIG                                                                                       \
+    {                                                                                                        \
+        TEXT("config", "FILE.toml"), .otherwise = "the file says",                                           \
+                                     .help = "of a file of weights alone: the configuration of its network"  \
+    }
+
 static const dt_option run_options[] = {
     {TEXT("input", "NAME=FILE.npy"), .otherwise = "must be given, each of them",
      .help = "an array for the input of that name; of further inputs NAME=FILE.npy behind it"},
     {TEXT("output", "DIR"), .otherwise = "nothing is written", .help = "where the outputs go, as NAME.npy"},
+    NETWORK_CONFIG,
     {NUMBER("times", 0, 1000000), .otherwise = "once", .help = "runs after the first, whose times are told"},
     {FLAG("plain"), .help = "node by node, without fusions"},
     END,
@@ -71,8 +79,7 @@ static const dt_option serve_options[] = {
     {TEXT("repository", "DIR"), .help = "all models of DIR/NAME/VERSION/file, a version is a number"},
     {TEXT("versions", "latest|all"), .otherwise = "latest",
      .help = "of a repository's models: which are loaded"},
-    {TEXT("config", "FILE.toml"), .otherwise = "the file says",
-     .help = "of a file of weights alone: the configuration of its network"},
+    NETWORK_CONFIG,
     {FLAG("control"), .otherwise = "403", .help = "clients may load, reload and unload models"},
     {TEXT("host", "HOST"), .otherwise = "127.0.0.1", .help = "to listen at; 0.0.0.0 is all of this host's"},
     {TEXT("port", "N"), .otherwise = "8000", .help = "to listen at; 0: any that is free"},
@@ -83,6 +90,8 @@ static const dt_option serve_options[] = {
      .help = "rows of several requests that run together"},
     {NUMBER("max-delay-us", 0, 60000000), .otherwise = "none",
      .help = "that a request waits for others to run with"},
+    {NUMBER("texts", 0, 4096), .otherwise = "16, fewer where --memory-mib wants it",
+     .help = "of a language network: texts that it makes at once; each has memory of its own for its tokens"},
     {NUMBER("queue", 0, 1 << 24), .otherwise = "1024",
      .help = "requests that wait; one more is answered with 503"},
     {NUMBER("workers", 0, 1024), .otherwise = "one for each device", .help = "threads that run batches"},
@@ -99,6 +108,19 @@ static const dt_option serve_options[] = {
     {NUMBER("grace-s", 0, 86400), .otherwise = "0",
      .help = "after SIGTERM: how long requests are accepted while it is not ready any more"},
     {NUMBER("exit-s", 30, 86400), .help = "then: how long it waits for those that were accepted"},
+    END,
+};
+
+static const dt_option optimize_options[] = {
+    {TEXT("config", "FILE.toml"), .otherwise = "the file says",
+     .help = "of a file of weights alone: the configuration of its network"},
+    {NUMBER("rows", 1, 65536), .help = "at once"},
+    {NUMBER("runs", 10, 10000), .help = "of each level, in turn"},
+    {TEXT("profile", "none|basic|aggressive|extreme"), .otherwise = "not",
+     .help = "also where the time goes at this level, kernel by kernel"},
+    {TEXT("device", "auto|cpu|cuda"), .otherwise = "auto: a GPU where there is one",
+     .help = "where the network runs"},
+    {NUMBER("threads", 0, 4096), .otherwise = "all cores that it may use", .help = "of the CPU's kernels"},
     END,
 };
 
@@ -125,6 +147,7 @@ static const dt_option quantize_options[] = {
     {TEXT("data", "DATASET|NAME=X.npy,..."), .otherwise = "data.train of the run",
      .help = "what the scales of activations are chosen by: a data set, or an array for each input"},
     {NUMBER("samples", 512, 1 << 24), .help = "of --data, from all over it"},
+    NETWORK_CONFIG,
     {TEXT("method", "minmax|percentile|entropy"), .otherwise = "minmax",
      .help = "static: the range of a tensor is all that was seen, 99.99 % of it, or that of the least "
              "divergence"},
@@ -307,18 +330,20 @@ const dt_verb dt_verb_table[] = {
                 "each, the likeliest words\n"
                 "dtrain sample runs/text/checkpoints/best --top-k 40 --top-p 0.95 --samples 3  # three of "
                 "the best evaluated one"},
-    {"run", dt_verb_run, .usage = "FILE.onnx --input NAME=FILE.npy ... [OPTION...] [section.key=value ...]",
+    {"run", dt_verb_run, .usage = "MODEL --input NAME=FILE.npy ... [OPTION...] [section.key=value ...]",
      .help = "a network in a file, on arrays in files",
      .about =
-         "Names and shapes of its inputs: dtrain inspect FILE.onnx. Dimensions that the file leaves open are "
-         "those "
-         "of the arrays.\n"
+         "MODEL: a run or checkpoint, an ONNX model, a network of Keras or TensorFlow, or weights with "
+         "--config.\n"
+         "Names and shapes of its inputs: dtrain inspect MODEL. Dimensions that the file leaves open are "
+         "those of the arrays.\n"
          "run.device chooses where; what a GPU has no kernel for is refused, all of it in one message, and "
          "never\n"
          "computed elsewhere.",
      .option = run_options,
      .example =
          "dtrain run resnet18.onnx --input image=x.npy --output out  # out/logits.npy\n"
+         "dtrain run runs/quickstart --input image=x.npy --output out  # the newest checkpoint of a run\n"
          "dtrain run bert.onnx --input input_ids=ids.npy attention_mask=mask.npy --times 20 run.device=cpu  "
          "# how long it takes"},
     {"serve", dt_verb_serve, .usage = "--model NAME=PATH [NAME=PATH ...] [OPTION...]",
@@ -336,12 +361,18 @@ const dt_verb dt_verb_table[] = {
          "dtrain serve --model resnet=resnet50.onnx --port 8000  # http://127.0.0.1:8000\n"
          "dtrain serve --model mnist=runs/quickstart --max-delay-us 2000  # the newest checkpoint of a run\n"
          "dtrain serve --repository models --host 0.0.0.0 --grace-s 5  # all models of a directory"},
+    {"optimize", dt_verb_optimize, .usage = "MODEL [OPTION...]",
+     .help = "what each level makes of a network: passes, time, error; writes nothing",
+     .about =
+         "MODEL: as for serve. The levels run in turn on the same drawn numbers; the error is the largest "
+         "difference\nfrom level none in parts of the largest number.",
+     .option = optimize_options, .example = "dtrain optimize resnet50.onnx --rows 8 --profile basic"},
     {"inspect", dt_verb_inspect, .ranks = true, .config = true,
      .usage = "CONFIG.toml|--model NAME|WEIGHTS [OPTION...] [section.key=value ...]",
      .help = "layers, memory and buckets of a network, or the tensors of a file; trains nothing",
      .about = "Needs no data where the configuration says data.image_size and model.classes, and none with "
               "--model.\nWEIGHTS: a file in safetensors, the index of several, a state_dict of PyTorch, an "
-              "ONNX model, a checkpoint\nor a run.",
+              "ONNX model, a network\nof Keras or TensorFlow, a checkpoint or a run.",
      .option = inspect_options,
      .example = "dtrain inspect configs/resnet50.toml train.micro_batch=64  # does it fit?\n"
                 "mpirun -np 8 dtrain inspect configs/resnet50.toml  # what a rank of eight does\n"
@@ -367,7 +398,8 @@ const dt_verb dt_verb_table[] = {
          "# to evaluate it"},
     {"quantize", dt_verb_quantize, .usage = "MODEL OUT.onnx [OPTION...] [section.key=value ...]",
      .help = "a network in 8 or 4 bits, as an ONNX model",
-     .about = "MODEL: a run, a checkpoint or a network's file. Written are ONNX's own nodes, which ONNX "
+     .about = "MODEL: a run or checkpoint, an ONNX model, a network of Keras or TensorFlow, or weights with "
+              "--config.\nWritten are ONNX's own nodes, which ONNX "
               "Runtime and others "
               "run, too.\n"
               "What the scales are chosen by (--data) is never what --report compares on. run.threads says "

@@ -18,6 +18,7 @@ dt_status dt_verb_quantize(dt_app *app, const dt_args *args) {
                        "quantize needs what to read and what to write: dtrain quantize MODEL OUT.onnx");
     DT_TRY(dt_app_check_overrides(args->argc - 3, args->argv + 3));
     const dt_quantize_options o = {.in = args->argv[1],
+                                   .config = dt_args_text(args, "config"),
                                    .out = args->argv[2],
                                    .form = text_or(args, "form", "static"),
                                    .method = text_or(args, "method", "minmax"),

@@ -16,8 +16,7 @@ dt_status dt_verb_run(dt_app *app, const dt_args *args) {
     dt_console console = dt_console_of(stdout, stderr);
     const dt_sink sink = dt_console_sink(&console);
     if (args->argc < 2)
-        return dt_fail(DT_ERR_USAGE,
-                       "run needs a network: dtrain run FILE.onnx --input NAME=x.npy --output DIR");
+        return dt_fail(DT_ERR_USAGE, "run needs a network: dtrain run MODEL --input NAME=x.npy --output DIR");
     const char **input = calloc((size_t)args->argc + 1, sizeof *input),
                **key = calloc((size_t)args->argc + 1, sizeof *key);
     int n_input = 0, n_key = 0;
@@ -36,6 +35,7 @@ dt_status dt_verb_run(dt_app *app, const dt_args *args) {
     dt_status st =
         dt_config_parse(&c, "command line", "[data]\ntrain = \".\"\n[train]\nsteps = 1\n", n_key, key);
     const dt_run_file_options o = {.path = args->argv[1],
+                                   .config = dt_args_text(args, "config"),
                                    .n_input = n_input,
                                    .input = input,
                                    .output = dt_args_text(args, "output"),

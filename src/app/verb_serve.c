@@ -6,7 +6,7 @@
 #include <time.h>
 
 #include "http/server.h"
-#include "train/session.h"
+#include "serve_backend.h"
 #include "verbs.h"
 
 static void say(void *arg, const char *line) {
@@ -39,25 +39,6 @@ static int choice(const char *const *names, const char *name) {
     for (int i = 0; name && names[i]; i++)
         if (strcmp(names[i], name) == 0) return i;
     return 0;
-}
-
-static dt_status open_backend(const dt_args *args, dt_backend **be) {
-    char device[64], threads[64];
-    const char *key[2];
-    int n = 0;
-    dt_config c; /* no data are read, but a configuration has some */
-    if (dt_args_text(args, "device")) {
-        snprintf(device, sizeof device, "run.device=%s", dt_args_text(args, "device"));
-        key[n++] = device;
-    }
-    if (dt_args_has(args, "threads")) {
-        snprintf(threads, sizeof threads, "run.threads=%lld", (long long)dt_args_number(args, "threads"));
-        key[n++] = threads;
-    }
-    dt_status st = dt_config_parse(&c, "command line", "[data]\ntrain = \".\"\n[train]\nsteps = 1\n", n, key);
-    if (st == DT_OK) st = dt_session_backend(&c, NULL, be);
-    dt_config_fini(&c);
-    return st;
 }
 
 /* Loads what there is, says where it answers, and ends with the first SIGTERM or SIGINT; a second one ends at once. SIGHUP
@@ -99,7 +80,7 @@ dt_status dt_verb_serve(dt_app *app, const dt_args *args) {
     sigaddset(&signals, SIGTERM), sigaddset(&signals, SIGINT), sigaddset(&signals, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
     signal(SIGPIPE, SIG_IGN);
-    dt_status st = open_backend(args, &be);
+    dt_status st = dt_serve_backend(args, &be);
     const dt_serve_engine_options eo = {.be = be,
                                         .workers = (int32_t)dt_args_number(args, "workers"),
                                         .affinity = dt_args_text(args, "affinity"),
@@ -119,10 +100,11 @@ dt_status dt_verb_serve(dt_app *app, const dt_args *args) {
         .all_versions =
             choice((const char *const[]){"latest", "all", NULL}, dt_args_text(args, "versions")) == 1,
         .model = {.config = dt_args_text(args, "config"),
-                  .level = (dt_level)choice(dt_level_names, dt_args_text(args, "level")),
+                  .level = dt_level_of(dt_args_text(args, "level")),
                   .weights = (dt_weights_form)choice(forms, dt_args_text(args, "weights")),
                   .max_batch = dt_args_number(args, "max-batch"),
-                  .max_delay_us = dt_args_number(args, "max-delay-us")},
+                  .max_delay_us = dt_args_number(args, "max-delay-us"),
+                  .text_rows = dt_args_number(args, "texts")},
         .say = say,
         .arg = stdout,
     };

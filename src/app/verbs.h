@@ -13,7 +13,7 @@ typedef struct dt_app {
 } dt_app;
 
 dt_verb_fn dt_verb_train, dt_verb_eval, dt_verb_predict, dt_verb_sample, dt_verb_run, dt_verb_serve,
-    dt_verb_convert, dt_verb_quantize, dt_verb_inspect, dt_verb_config, dt_verb_data_import,
+    dt_verb_optimize, dt_verb_convert, dt_verb_quantize, dt_verb_inspect, dt_verb_config, dt_verb_data_import,
     dt_verb_data_info, dt_verb_data_show, dt_verb_data_verify, dt_verb_bench_step, dt_verb_bench_op,
     dt_verb_bench_data, dt_verb_bench_comm, dt_verb_profile, dt_verb_ops, dt_verb_models, dt_verb_man,
     dt_verb_completion;

@@ -82,11 +82,11 @@ static void lay_state(dt_axis *a, dt_axis_segment *s, const dt_graph *g, dt_vid 
     }
 }
 
-/* Behind the segments, in the order of the graph's values. */
-static void lay_frozen(dt_axis *a, dt_graph *g) {
+/* Behind the segments, in the order of the graph's values. left_out [n_value]; NULL: none. */
+static void lay_frozen(dt_axis *a, dt_graph *g, const bool *left_out) {
     for (dt_vid v = 0; v < g->n_value; v++) {
         dt_value *p = &g->value[v];
-        if (p->role != DT_ROLE_PARAM || !p->frozen) continue;
+        if (p->role != DT_ROLE_PARAM || !p->frozen || (left_out && left_out[v])) continue;
         const int32_t i = a->n_segment + a->n_frozen++;
         describe(p, &a->param[i]);
         a->segment[i] = (dt_axis_segment){.offset = a->n_frozen_elem,
@@ -116,9 +116,16 @@ static dt_status create_axis(const dt_graph *g, dt_axis **out) {
 
 dt_status dt_axis_build_frozen(dt_graph *g, dt_axis **out) {
     for (dt_vid v = 0; v < g->n_value; v++) g->value[v].frozen |= g->value[v].role == DT_ROLE_PARAM;
-    DT_TRY(create_axis(g, out));
-    lay_frozen(*out, g);
-    return DT_OK;
+    bool *left_out = malloc((size_t)g->n_value + 1);
+    if (!left_out) return dt_fail(DT_ERR_MEMORY, "no memory for the parameter axis");
+    for (dt_vid v = 0; v < g->n_value; v++) left_out[v] = !dt_graph_is_kept(g, v);
+    for (dt_nid i = 0; i < g->n_node; i++)
+        for (int32_t k = 0; k < g->node[i].n_in; k++)
+            if (g->node[i].in[k] >= 0) left_out[g->node[i].in[k]] = false;
+    const dt_status st = create_axis(g, out);
+    if (st == DT_OK) lay_frozen(*out, g, left_out);
+    free(left_out);
+    return st;
 }
 
 dt_status dt_axis_build(dt_graph *g, int32_t n_bucket, float weight_decay, bool decay_all, dt_axis **out) {
@@ -143,7 +150,7 @@ dt_status dt_axis_build(dt_graph *g, int32_t n_bucket, float weight_decay, bool 
             a->n_elem = a->n_state[DT_STATE_ELEMENT];
         }
     }
-    lay_frozen(a, g);
+    lay_frozen(a, g, NULL);
     if (a->n_segment == 0) {
         dt_axis_destroy(a);
         return dt_fail(DT_ERR_CONFIG, "the model has no parameters to train");

@@ -15,7 +15,9 @@ enum {
     LOWERING = 4,  /* on the way to a program, not where only the axis is made */
     RECOMPUTE = 8, /* where activations are computed again */
     KEPT = 16,     /* where they are not */
-    SYNCED = 32    /* where ranks share their batch statistics */
+    SYNCED = 32,   /* where ranks share their batch statistics */
+    EVALUATION = 64,
+    CONSTANT = 128 /* where nothing has an axis, for nothing is trained */
 };
 
 typedef struct work {
@@ -23,6 +25,14 @@ typedef struct work {
     const dt_compile_options *o;
     dt_axis **axis;
 } work;
+
+static dt_status fold_constants(const work *w) {
+    return dt_pass_fold_constants(w->g);
+}
+
+static dt_status find_attention(const work *w) {
+    return dt_pass_find_attention(w->g);
+}
 
 static dt_status fuse_bn_act(const work *w) {
     return dt_pass_fuse_bn_act(w->g);
@@ -40,6 +50,7 @@ static dt_status differentiate(const work *w) {
 /* Before the device's choices: the axis must be the same on every rank and device. */
 static dt_status lay_on_axis(const work *w) {
     const dt_axis_options *a = &w->o->axis;
+    if (!*w->axis && !w->g->training) return dt_axis_build_frozen(w->g, w->axis);
     if (!w->g->training || a->made) return dt_axis_assign(*w->axis, w->g);
     DT_TRY(dt_axis_build(w->g, a->n_bucket, a->weight_decay, a->decay_all, w->axis));
     if (a->groups) dt_optim_groups_apply(a->groups, *w->axis);
@@ -60,6 +71,10 @@ static dt_status check(const work *w) {
 
 static dt_status gram_batchnorm(const work *w) {
     return dt_pass_gram_batchnorm(w->g, w->o->be);
+}
+
+static dt_status ends(const work *w) {
+    return dt_pass_ends(w->g, w->o->be);
 }
 
 static dt_status fuse_for_backend(const work *w) {
@@ -84,6 +99,10 @@ typedef struct pass_row {
 } pass_row;
 
 static const pass_row pass_table[] = {
+    {"attention", "attention out of its products, softmax and transposes", find_attention,
+     FUSION | EVALUATION | CONSTANT},
+    {"constants", "batch norm of known statistics goes into the weights before it", fold_constants,
+     FUSION | EVALUATION | CONSTANT},
     {"batchnorm relu", "batch norm takes in the sum and the ReLU behind it", fuse_bn_act, FUSION},
     {"groups", "marks the parameters that are frozen", apply_groups, TRAINING},
     {"differentiate", "appends the backward nodes of the loss", differentiate, TRAINING},
@@ -96,6 +115,8 @@ static const pass_row pass_table[] = {
     /* First of the fusions: it replaces what the others would take apart. */
     {"gram batchnorm", "batch norm around 1x1 convolutions from Gram matrices, where that is faster",
      gram_batchnorm, LOWERING | FUSION},
+    {"ends", "products end in the batch norm, the sum and the function behind them", ends,
+     EVALUATION | LOWERING | FUSION},
     {"fuse", "neighbours that the device computes faster together", fuse_for_backend, LOWERING | FUSION},
     {"recompute", "backward computes again what it does not find kept", recompute,
      TRAINING | LOWERING | RECOMPUTE},
@@ -130,7 +151,8 @@ dt_status dt_compile(dt_graph *g, const dt_compile_options *o, dt_axis **axis, d
         const pass_row *row = &pass_table[i];
         if ((row->when & TRAINING && !training) || (row->when & FUSION && !o->fuse) ||
             (row->when & LOWERING && !out) || (row->when & RECOMPUTE && !again) ||
-            (row->when & KEPT && again) || (row->when & SYNCED && o->rows_all == 0))
+            (row->when & KEPT && again) || (row->when & EVALUATION && training) ||
+            (row->when & CONSTANT && *axis) || (row->when & SYNCED && o->rows_all == 0))
             continue;
         st = row->run(&w);
         if (st == DT_OK && o->tell) tell(o->tell, row, g, count);

@@ -1,4 +1,4 @@
-/* Two programs over one set of caches: one reads CHUNK places of each row at once, the other one. Which of them reads a
+/* Two programs over one set of caches: one reads a chunk of places of each row at once, the other one. Which of them reads a
  * place follows from the row's own tokens, so that a row's numbers are the same in any company. */
 #include "core/decoding.h"
 
@@ -8,8 +8,6 @@
 #include "core/compile.h"
 #include "core/half.h"
 #include "core/op.h"
-
-enum { CHUNK = 32 };
 
 typedef struct part {
     dt_program *p;
@@ -91,7 +89,7 @@ dt_status dt_decoding_create(const dt_decoding_options *o, dt_decoding **out) {
     d->length = calloc((size_t)o->rows, sizeof *d->length);
     d->read = calloc((size_t)o->rows, sizeof *d->read);
     dt_status st = d->length && d->read ? DT_OK : dt_fail(DT_ERR_MEMORY, "no memory for a decoder");
-    if (st == DT_OK) st = prepare(d, o, CHUNK, &d->chunk);
+    if (st == DT_OK) st = prepare(d, o, DT_DECODING_CHUNK, &d->chunk);
     if (st == DT_OK) st = prepare(d, o, 1, &d->one);
     if (st == DT_OK) st = bind(d, o);
     if (st == DT_OK)

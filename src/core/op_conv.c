@@ -89,6 +89,10 @@ static dt_status infer_conv(const dt_graph *g, const dt_node *n, dt_value *out) 
     if (applied && (dt_node_has(n, DT_CONV_IN_BIAS) || dt_node_has(n, DT_CONV_IN_PRE_SCALE) ||
                     dt_node_makes(n, DT_CONV_OUT_STATS)))
         return dt_fail(DT_ERR_CONFIG, "a normalised result beside a bias, a prologue or statistics");
+    if ((t->act || dt_node_has(n, DT_CONV_IN_RES)) &&
+        (dt_node_has(n, DT_CONV_IN_PRE_SCALE) || dt_node_makes(n, DT_CONV_OUT_STATS)))
+        return dt_fail(DT_ERR_CONFIG, "a function or a sum at the end, beside a prologue or statistics");
+    DT_TRY(dt_infer_act(t->act));
     if (groups < 1 || c % groups || k % groups)
         return dt_fail(DT_ERR_CONFIG, "groups %d does not divide %lld input and %lld output channels",
                        t->groups, (long long)c, (long long)k);
@@ -146,6 +150,8 @@ static dt_status infer_conv_wgrad(const dt_graph *g, const dt_node *n, dt_value 
 static dt_status grad_conv(dt_graph *g, dt_nid id, const dt_vid *dout, const bool *want, dt_vid *din) {
     const dt_node n = g->node[id];
     const dt_vid x = n.in[DT_CONV_IN_X], w = n.in[DT_CONV_IN_W], bias = n.in[DT_CONV_IN_BIAS], dy = dout[0];
+    if (n.attr.window.act || dt_node_has(&n, DT_CONV_IN_RES) || dt_node_has(&n, DT_CONV_IN_SCALE))
+        return dt_fail(DT_ERR_INTERNAL, "a fused convolution is not differentiated");
     const dt_attr t = dt_grad_window(g, &n.attr, x);
     /* The weight gradient first: its bucket can start while the data gradient runs. */
     if (want[DT_CONV_IN_W])
@@ -179,20 +185,22 @@ static double conv_flops(const dt_graph *g, const dt_node *n) {
 
 const dt_op_row dt_row_conv = {
     .name = "conv",
-    .doc = "y [N,P,Q,K] = x [N,H,W,C] * w [K,R,S,C/G] + bias, cross-correlation as PyTorch's "
-           "Conv2d, P = (H + pad_begin + pad_end - dilation (R-1) - 1) / stride + 1. With "
-           "pre_scale x is relu(x * pre_scale + pre_shift). With scale y ends as bn_apply's. "
-           "stats: sum and sum of squares of y per channel.",
-    .in = {T("x", .rank = 4), WEIGHT("w", .rank = 4), F32("bias", OPT, LEN(DT_CONV_IN_W, 0)),
+    .doc =
+        "y [N,P,Q,K] = x [N,H,W,C] * w [K,R,S,C/G] + bias, cross-correlation as PyTorch's "
+        "Conv2d, P = (H + pad_begin + pad_end - dilation (R-1) - 1) / stride + 1. With "
+        "pre_scale x is relu(x * pre_scale + pre_shift). y = act(y + res); with scale act(y * scale + shift "
+        "+ res [* res_scale + res_shift]). act: 1 + a function without scalars, 0 none. "
+        "stats: sum and sum of squares of y per channel.",
+    .in = {T("x", .rank = 4), WEIGHT("w", .rank = 4), FLOAT("bias", OPT, LEN(DT_CONV_IN_W, 0)),
            F32("pre_scale", OPT, LEN(DT_CONV_IN_X, LAST), NEEDS(DT_CONV_IN_PRE_SHIFT)),
            F32("pre_shift", OPT, LEN(DT_CONV_IN_X, LAST), NEEDS(DT_CONV_IN_PRE_SCALE)),
            F32("scale", OPT, LEN(DT_CONV_IN_W, 0), NEEDS(DT_CONV_IN_SHIFT)),
-           F32("shift", OPT, LEN(DT_CONV_IN_W, 0), NEEDS(DT_CONV_IN_SCALE)),
-           T("res", OPT, NEEDS(DT_CONV_IN_SCALE)),
-           F32("res_scale", OPT, LEN(DT_CONV_IN_W, 0), NEEDS2(DT_CONV_IN_RES, DT_CONV_IN_RES_SHIFT)),
+           F32("shift", OPT, LEN(DT_CONV_IN_W, 0), NEEDS(DT_CONV_IN_SCALE)), T("res", OPT),
+           F32("res_scale", OPT, LEN(DT_CONV_IN_W, 0),
+               .needs = 1u << DT_CONV_IN_SCALE | 1u << DT_CONV_IN_RES | 1u << DT_CONV_IN_RES_SHIFT),
            F32("res_shift", OPT, LEN(DT_CONV_IN_W, 0), NEEDS2(DT_CONV_IN_RES, DT_CONV_IN_RES_SCALE))},
     .out = {T("y"), F32("stats", OPT)},
-    .attr = {CONVOLUTION, A(window, relu)},
+    .attr = {CONVOLUTION, A(window, act)},
     .infer = infer_conv,
     .grad = grad_conv,
     .flops = conv_flops,

@@ -7,13 +7,24 @@ static void set_last(dt_value *out, const dt_value *v, int64_t last) {
     out->dim[out->ndim - 1] = last;
 }
 
+dt_status dt_infer_act(int32_t act) {
+    if (act < 0 || act > DT_UNARY_COUNT)
+        return dt_fail(DT_ERR_CONFIG, "there is no function %d to end in", act);
+    if (act > 0 && dt_unary_table[act - 1].param[0].name)
+        return dt_fail(DT_ERR_CONFIG, "a product does not end in %s, which has a scalar",
+                       dt_unary_table[act - 1].name);
+    return DT_OK;
+}
+
 static dt_status infer_dense(const dt_graph *g, const dt_node *n, dt_value *out) {
     const dt_value *x = dt_infer_in(g, n, DT_DENSE_IN_X), *w = dt_infer_in(g, n, DT_DENSE_IN_W);
     if (w->dim[1] != dt_infer_last(x))
         return dt_fail(DT_ERR_CONFIG, "weight %s is %s, expected [K,%lld]", w->name, dt_value_shape_text(w),
                        (long long)dt_infer_last(x));
     set_last(&out[0], x, w->dim[0]);
-    return DT_OK;
+    if (dt_node_has(n, DT_DENSE_IN_RES) && !dt_infer_same_dims(&out[0], dt_infer_in(g, n, DT_DENSE_IN_RES)))
+        return dt_infer_misfit(g, n, DT_DENSE_IN_RES);
+    return dt_infer_act(n->attr.dense.act);
 }
 
 static dt_status infer_dense_dgrad(const dt_graph *g, const dt_node *n, dt_value *out) {
@@ -41,6 +52,8 @@ static dt_status grad_dense(dt_graph *g, dt_nid id, const dt_vid *dout, const bo
     const dt_node n = g->node[id];
     const dt_vid x = n.in[DT_DENSE_IN_X], w = n.in[DT_DENSE_IN_W], bias = n.in[DT_DENSE_IN_BIAS],
                  dy = dout[0];
+    if (n.attr.dense.act || dt_node_has(&n, DT_DENSE_IN_RES))
+        return dt_fail(DT_ERR_INTERNAL, "a fused product is not differentiated");
     if (want[DT_DENSE_IN_W])
         DT_TRY(dt_grad_add_node(g, w, DT_OP_DENSE_WGRAD, NULL, 2, (dt_vid[]){x, dy}, &din[DT_DENSE_IN_W]));
     if (want[DT_DENSE_IN_BIAS])
@@ -58,9 +71,11 @@ static double dense_flops(const dt_graph *g, const dt_node *n) {
 
 const dt_op_row dt_row_dense = {
     .name = "dense",
-    .doc = "y [...,K] = x [...,C] w^T + bias, w [K,C].",
-    .in = {T("x"), WEIGHT("w", .rank = 2), F32("bias", OPT, LEN(DT_DENSE_IN_W, 0))},
+    .doc =
+        "y [...,K] = act(x [...,C] w^T + bias + res), w [K,C]. act: 1 + a function without scalars, 0 none.",
+    .in = {T("x"), WEIGHT("w", .rank = 2), FLOAT("bias", OPT, LEN(DT_DENSE_IN_W, 0)), T("res", OPT)},
     .out = {T("y")},
+    .attr = {A(dense, act)},
     .infer = infer_dense,
     .grad = grad_dense,
     .flops = dense_flops,

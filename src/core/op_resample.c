@@ -54,7 +54,7 @@ static dt_status grad_adaptive_maxpool(dt_graph *g, dt_nid id, const dt_vid *dou
 const dt_op_row dt_row_resample = {
     .name = "resample",
     .doc = "y [N,P,Q,C] = x [N,H,W,C] in `size`, as PyTorch's interpolate (nearest, bilinear, bilinear with "
-           "align_corners) or adaptive_avg_pool2d.",
+           "align_corners, bicubic) or adaptive_avg_pool2d.",
     .in = {T("x", .rank = 4)},
     .out = {T("y")},
     .attr = {A(resample, mode), A(resample, size)},

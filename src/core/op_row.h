@@ -112,6 +112,9 @@ dt_status dt_grad_add_of(dt_graph *g, dt_vid of, dt_op op, const dt_attr *attr, 
 double dt_flops_main(const dt_graph *g, const dt_node *n);
 double dt_flops_main4(const dt_graph *g, const dt_node *n);
 
+/* Whether attr.act is a function that a product may end in. */
+dt_status dt_infer_act(int32_t act);
+
 /* op_conv.c: P and Q of an image of h x w. */
 dt_status dt_infer_windows(const dt_window_attr *t, int64_t h, int64_t w, int64_t *p, int64_t *q);
 /* The pooled image of v. */

@@ -8,7 +8,7 @@
 
 #include "pass_fuse.h"
 
-static void replace_uses(dt_graph *g, dt_vid from, dt_vid to) {
+void dt_pass_replace_uses(dt_graph *g, dt_vid from, dt_vid to) {
     for (dt_nid i = 0; i < g->n_node; i++)
         for (int32_t j = 0; j < g->node[i].n_in; j++)
             if (g->node[i].in[j] == from) g->node[i].in[j] = to;
@@ -63,7 +63,7 @@ dt_status dt_pass_fuse_bn_act(dt_graph *g) {
         bn->in[DT_BN_IN_RES] = residual;
         if (residual >= 0) dt_graph_remove_node(g, g->value[x].producer);
         dt_graph_remove_node(g, i);
-        replace_uses(g, y, bn->out[DT_BN_OUT_Y]);
+        dt_pass_replace_uses(g, y, bn->out[DT_BN_OUT_Y]);
     }
     dt_graph_compact(g);
     return DT_OK;

@@ -18,6 +18,15 @@ static inline dt_nid dt_pass_sum(const dt_graph *g, dt_vid v) {
     return i >= 0 && dt_op_is_sum(g, &g->node[i]) ? i : -1;
 }
 
+/* pass.c: who reads `from`, views and what is kept among them, has `to`. */
+void dt_pass_replace_uses(dt_graph *g, dt_vid from, dt_vid to);
+
+/* pass_ends.c, of graphs of which nothing is trained: the numbers of a parameter or a statistic; NULL: not known. */
+const float *dt_pass_known(const dt_graph *g, dt_vid v);
+/* A constant named after `from`; data, which the graph takes, is malloc's. */
+dt_status dt_pass_add_constant(dt_graph *g, dt_vid from, const char *what, dt_dtype dtype, int32_t ndim,
+                               const int64_t *dim, float *data, dt_vid *out);
+
 /* pass_pool.c */
 dt_status dt_fuse_pool_prologue(dt_graph *g, dt_backend *be, dt_nid i);
 dt_status dt_fuse_pool_bn(dt_graph *g, dt_backend *be, dt_nid i);

@@ -147,7 +147,7 @@ static dt_status propose_forward(dt_rewrite *r, const site *s, const dt_vid *mad
     n->out[DT_BN_GRAM_OUT_WCOV] = made[WCOV];
 
     a = conv->attr;
-    a.window.relu = apply->attr.norm.relu;
+    a.window.act = apply->attr.norm.relu ? DT_ACT_RELU : DT_ACT_NONE;
     DT_TRY(dt_rewrite_put(r, s->apply, DT_OP_CONV, &a, &n));
     n->in[DT_CONV_IN_X] = conv->in[DT_CONV_IN_X];
     n->in[DT_CONV_IN_W] = conv->in[DT_CONV_IN_W];
@@ -238,14 +238,14 @@ static dt_status swap_residual(dt_graph *g, dt_backend *be, dt_nid i) {
     const dt_nid id = dt_graph_maker(g, res, DT_OP_CONV);
     if (id < 0 || dt_graph_use_count(g, res) != 1) return DT_OK;
     const dt_node *conv = &g->node[id];
-    if (!dt_node_has(conv, DT_CONV_IN_SCALE) || conv->attr.window.relu || dt_node_has(conv, DT_CONV_IN_RES))
+    if (!dt_node_has(conv, DT_CONV_IN_SCALE) || conv->attr.window.act || dt_node_has(conv, DT_CONV_IN_RES))
         return DT_OK;
     dt_rewrite r;
     dt_node *n;
     dt_rewrite_begin(&r, g, be);
     DT_TRY(dt_rewrite_drop(&r, id));
     DT_TRY(dt_rewrite_put(&r, i, DT_OP_CONV, &conv->attr, &n));
-    n->attr.window.relu = apply->attr.norm.relu;
+    n->attr.window.act = apply->attr.norm.relu ? DT_ACT_RELU : DT_ACT_NONE;
     for (int32_t k = 0; k < n->n_in; k++) n->in[k] = conv->in[k];
     for (int32_t k = 0; k < 3; k++) n->in[DT_CONV_IN_RES + k] = apply->in[DT_APPLY_IN_X + k];
     n->out[0] = apply->out[0];

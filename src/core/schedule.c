@@ -33,6 +33,10 @@ static const dt_key_row schedule_keys[] = {
      .help = "Fraction of the run, at its end, in which the learning rate falls"},
     {FLOAT("gamma", gamma, 0, 1), .flags = DT_KEY_MATHS | DT_KEY_OPEN_MIN, .fallback = "0.1",
      .only = "schedule.kind = step", .help = "Factor on the learning rate at each milestone"},
+    {FLOAT("every_epochs", every_epochs, 0, 1e9), LATER_MATHS, .fallback = "0.0",
+     .only = "schedule.kind = step",
+     .help = "In place of milestones: epochs between two drops, counted from the begin of the run; one in "
+             "the middle of an epoch comes with its end. 0: milestones decide"},
     {FLOATS("milestones", milestones, n_milestones, 0, 1e9), .flags = DT_KEY_MATHS | DT_KEY_OPEN_MIN,
      .fallback = "[]", .only = "schedule.kind = step",
      .help = "Epochs after which the learning rate drops, ascending"},
@@ -73,6 +77,10 @@ double dt_schedule_lr(const dt_schedule_options *o, double lr, int64_t step, int
     }
     case DT_SCHEDULE_STEP: {
         double factor = 1; /* a quotient may round to just above the step at which an epoch is full */
+        if (o->every_epochs > 0) {
+            const double epoch = floor(((double)step + 1e-6) / steps_per_epoch);
+            return lr * pow(o->gamma, floor(epoch / o->every_epochs * (1 + 1e-12)));
+        }
         for (int32_t i = 0; i < o->n_milestones; i++)
             if ((double)step + 1e-6 >= o->milestones[i] * steps_per_epoch) factor *= o->gamma;
         return lr * factor;

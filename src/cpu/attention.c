@@ -337,6 +337,7 @@ DT_CPU_SIMD static void scaled(float *out, const float *x, int64_t n, float by) 
 
 typedef struct forward {
     const dt_cpu_attention *plan;
+    void *workspace;
     const float *q, *k, *v;
     float *y, *lse;
     masks masks;
@@ -387,6 +388,16 @@ static void forward_block(const forward *f, int64_t row, int64_t head, int64_t t
     }
 }
 
+/* A block of queries of a head of a row. */
+static void forward_item(const void *arg, int64_t item, int32_t worker) {
+    const forward *f = arg;
+    const dt_attention_dims *a = &f->plan->dims;
+    const int64_t blocks = dt_ceil_div(a->t, QUERIES);
+    scratch s;
+    scratch_make(f->plan, false, (char *)f->workspace + worker * f->plan->thread_bytes, &s);
+    forward_block(f, item / blocks / a->heads, item / blocks % a->heads, item % blocks * QUERIES, &s);
+}
+
 void dt_cpu_attention_run(const dt_cpu_attention *plan, const dt_binding *b) {
     const dt_attention_dims *a = &plan->dims;
     if (plan->one) {
@@ -394,6 +405,7 @@ void dt_cpu_attention_run(const dt_cpu_attention *plan, const dt_binding *b) {
         return;
     }
     const forward f = {.plan = plan,
+                       .workspace = b->workspace,
                        .q = b->in[DT_ATTENTION_IN_Q],
                        .k = b->in[a->packed ? DT_ATTENTION_IN_Q : DT_ATTENTION_IN_K],
                        .v = b->in[a->packed ? DT_ATTENTION_IN_Q : DT_ATTENTION_IN_V],
@@ -402,15 +414,8 @@ void dt_cpu_attention_run(const dt_cpu_attention *plan, const dt_binding *b) {
                        .masks = {b->in[DT_ATTENTION_IN_LENGTHS], b->in[DT_ATTENTION_IN_Q_LENGTHS],
                                  b->in[DT_ATTENTION_IN_SEGMENTS]},
                        .step = b->params};
-#pragma omp parallel num_threads(plan->threads)
-    {
-        scratch s;
-        scratch_make(plan, false, (char *)b->workspace + omp_get_thread_num() * plan->thread_bytes, &s);
-#pragma omp for collapse(3) schedule(dynamic)
-        for (int64_t row = 0; row < a->b; row++)
-            for (int64_t head = 0; head < a->heads; head++)
-                for (int64_t t0 = 0; t0 < a->t; t0 += QUERIES) forward_block(&f, row, head, t0, &s);
-    }
+    const dt_cpu_stage stage = {a->b * a->heads * dt_ceil_div(a->t, QUERIES), forward_item, false};
+    dt_cpu_share((dt_cpu_crew){plan->threads, plan->team}, &stage, 1, &f);
 }
 
 /* ---- backward ---- */

@@ -1,7 +1,6 @@
 /* Attention of one query of each row, in evaluation: a step of a text over the keys and values that it has so far. A
  * head of a row is one piece of work, and reads each key and each value once. */
 #include <math.h>
-#include <omp.h>
 #include <string.h>
 
 #include "core/scalar.h"
@@ -96,13 +95,22 @@ static void run_head(const dt_cpu_attention *plan, const dt_binding *b, int64_t 
         total > 0 ? top + dt_logf(total) : -INFINITY;
 }
 
+typedef struct work {
+    const dt_cpu_attention *plan;
+    const dt_binding *b;
+} work;
+
+static void head_item(const void *arg, int64_t item, int32_t worker) {
+    const work *k = arg;
+    const int64_t heads = k->plan->dims.heads;
+    char *room = (char *)k->b->workspace + worker * k->plan->thread_bytes;
+    run_head(k->plan, k->b, item / heads, item % heads, (float *)(void *)room);
+}
+
 void dt_cpu_attention_one_run(const dt_cpu_attention *plan, const dt_binding *b) {
     const dt_attention_dims *a = &plan->dims;
-    const int64_t heads = a->b * a->heads;
-#pragma omp parallel num_threads(plan->threads) if (heads * a->s * a->d > DT_CPU_GRAIN)
-    {
-        float *room = (float *)(void *)((char *)b->workspace + omp_get_thread_num() * plan->thread_bytes);
-#pragma omp for schedule(dynamic)
-        for (int64_t i = 0; i < heads; i++) run_head(plan, b, i / a->heads, i % a->heads, room);
-    }
+    const work k = {plan, b};
+    const dt_cpu_stage stage = {a->b * a->heads, head_item, false};
+    const bool worth = stage.n * a->s * a->d > DT_CPU_GRAIN;
+    dt_cpu_share((dt_cpu_crew){worth ? plan->threads : 1, plan->team}, &stage, 1, &k);
 }

@@ -20,16 +20,28 @@ enum { ALIGN_BYTES = 64, LABEL_MAX = 160 };
 #define HUGE_PAGE_BYTES  ((int64_t)2 << 20)
 #define HOST_BYTES_PER_S 10e9 /* only what is compared with what matters */
 
+/* Weights as kernels read them, for all programs that read these: made once, where graphs say that they stay (dt_graph.fixed). */
+typedef struct pack {
+    struct pack *next;
+    const void *weights;
+    int64_t form; /* of a convolution: how its plan says that they lie; 0: of a product */
+    int64_t bytes;
+    float *data;
+    int32_t refs;
+} pack;
+
 /* Something freed with the backend. */
 typedef struct owned {
     struct owned *next;
     dt_cpu_axis *axis; /* NULL: memory only */
+    pack *pack;        /* held; NULL: none */
 } owned;
 
 typedef struct cpu_backend {
     dt_backend base;
     int32_t threads;
     owned *first;
+    pack *packs;
 } cpu_backend;
 
 struct dt_prep {
@@ -47,6 +59,7 @@ typedef struct bound {
     dt_cpu_node node;
     dt_cpu_conv_plan conv;
     dt_cpu_attention attention;
+    dt_cpu_product product; /* of DENSE and its gradients, without its operands */
     const dt_cpu_qplan *qplan;
 } bound;
 
@@ -67,25 +80,72 @@ static void *own(cpu_backend *be, size_t bytes) {
     return o;
 }
 
+/* ---- weights that stay ---- */
+
+static bool stays(const dt_graph *g, dt_vid w) {
+    return g->fixed && g->value[dt_graph_root(g, w)].role == DT_ROLE_PARAM;
+}
+
+static void drop_pack(cpu_backend *be, pack *p) {
+    if (!p || --p->refs > 0) return;
+    pack **at = &be->packs;
+    while (*at != p) at = &(*at)->next;
+    *at = p->next;
+    be->base.kept_bytes -= p->bytes;
+    be->base.free(&be->base, DT_MEM_DEVICE, p->data);
+    free(p);
+}
+
+/* What others have packed of these weights, or room for it: *made. Held by `by`. */
+static dt_status hold_pack(cpu_backend *be, owned *by, const void *weights, int64_t form, int64_t bytes,
+                           bool *made) {
+    pack *p = be->packs;
+    while (p && (p->weights != weights || p->form != form || p->bytes != bytes)) p = p->next;
+    *made = !p;
+    if (!p) {
+        p = malloc(sizeof *p);
+        if (!p) return dt_fail(DT_ERR_MEMORY, "no memory for weights of %lld bytes", (long long)bytes);
+        *p = (pack){.next = be->packs, .weights = weights, .form = form, .bytes = bytes};
+        void *data;
+        const dt_status st = be->base.alloc(&be->base, DT_MEM_DEVICE, bytes, &data);
+        if (st != DT_OK) {
+            free(p);
+            return st;
+        }
+        p->data = data;
+        be->packs = p;
+        be->base.kept_bytes += bytes;
+    }
+    p->refs++;
+    by->pack = p;
+    return DT_OK;
+}
+
 /* ---- convolution and dense ---- */
 
 /* The end of a convolution with a scale. */
-static dt_status apply_in_place(const bound *c) {
+static dt_status end_in_place(const bound *c) {
     const dt_conv_dims *dims = &c->conv.dims;
-    void *const *from = c->node.b.in, *in[] = {[DT_APPLY_IN_X] = c->node.b.out[DT_CONV_OUT_Y],
+    const int64_t n_y = dims->n * dims->p * dims->q * dims->k;
+    const int32_t act = c->node.attr.window.act;
+    float *y = c->node.b.out[DT_CONV_OUT_Y];
+    void *const *from = c->node.b.in, *in[] = {[DT_APPLY_IN_X] = y,
                                                [DT_APPLY_IN_SCALE] = from[DT_CONV_IN_SCALE],
                                                [DT_APPLY_IN_SHIFT] = from[DT_CONV_IN_SHIFT],
                                                [DT_APPLY_IN_RES] = from[DT_CONV_IN_RES],
                                                [DT_APPLY_IN_RES_SCALE] = from[DT_CONV_IN_RES_SCALE],
                                                [DT_APPLY_IN_RES_SHIFT] = from[DT_CONV_IN_RES_SHIFT]};
     dt_cpu_node d = {.op = DT_OP_BN_APPLY,
-                     .attr.norm.relu = c->node.attr.window.relu,
+                     .attr.norm.relu = c->node.attr.window.act == DT_ACT_RELU,
                      .threads = c->node.threads,
+                     .team = c->conv.team,
                      .c = dims->k};
     d.m = dims->n * dims->p * dims->q;
-    d.n_elem = d.m * d.c;
+    d.n_elem = n_y;
     d.b = (dt_binding){.in = in, .out = c->node.b.out};
-    return dt_cpu_bn_apply(&d, NULL);
+    DT_TRY(dt_cpu_bn_apply(&d, NULL));
+    if (act != DT_ACT_RELU) dt_cpu_end(y, NULL, n_y, act, dt_cpu_crew_of(&d, true));
+    return DT_OK;
 }
 
 /* The end of a gradient with a second one or a mask. */
@@ -106,10 +166,13 @@ static dt_status run_conv(void *ctx, dt_stream *stream) {
     (void)stream;
     const bound *c = ctx;
     const dt_binding *b = &c->node.b;
-    dt_cpu_conv_args a = {.out = b->out[0], .workspace = b->workspace};
+    dt_cpu_conv_args a = {
+        .out = b->out[0], .workspace = b->workspace, .packed = c->head.pack ? c->head.pack->data : NULL};
+    const bool scaled = c->conv.kind == DT_CPU_CONV_FORWARD && b->in[DT_CONV_IN_SCALE];
     switch (c->conv.kind) {
     case DT_CPU_CONV_FORWARD:
         a.x = b->in[DT_CONV_IN_X], a.w = b->in[DT_CONV_IN_W], a.bias = b->in[DT_CONV_IN_BIAS];
+        if (!scaled) a.res = b->in[DT_CONV_IN_RES], a.act = c->node.attr.window.act;
         break;
     case DT_CPU_CONV_DGRAD:
         a.dy = b->in[DT_DGRAD_IN_DY], a.w = b->in[DT_DGRAD_IN_W];
@@ -120,26 +183,41 @@ static dt_status run_conv(void *ctx, dt_stream *stream) {
     }
     dt_cpu_conv_run(&c->conv, &a);
     if (c->conv.kind == DT_CPU_CONV_DGRAD) mask_in_place(c);
-    return c->conv.kind == DT_CPU_CONV_FORWARD && b->in[DT_CONV_IN_SCALE] ? apply_in_place(c) : DT_OK;
+    return scaled ? end_in_place(c) : DT_OK;
 }
 
 /* For dense nodes: m rows, c input features, k output features. */
-static dt_status run_dense(void *node, dt_stream *stream) {
+static dt_status run_dense(void *ctx, dt_stream *stream) {
     (void)stream;
-    const dt_cpu_node *d = node;
-    if (d->few) return dt_cpu_dense_few(d);
-    dt_cpu_product p = dt_cpu_dense_product(d->op, d->m, d->c, d->k);
+    const bound *c = ctx;
+    const dt_cpu_node *d = &c->node;
+    const bool forward = d->op == DT_OP_DENSE;
+    if (d->few) {
+        dt_cpu_dense_few(d);
+        dt_cpu_end(d->b.out[0], d->b.in[DT_DENSE_IN_RES], d->m * d->k, d->attr.dense.act,
+                   dt_cpu_crew_of(d, true));
+        return DT_OK;
+    }
+    dt_cpu_product p = c->product;
+    p.packed = c->head.pack ? c->head.pack->data : NULL;
     p.a = d->b.in[d->op == DT_OP_DENSE_WGRAD ? 1 : 0];
     p.b = d->b.in[d->op == DT_OP_DENSE_WGRAD ? 0 : 1];
-    p.bias = d->op == DT_OP_DENSE ? d->b.in[DT_DENSE_IN_BIAS] : NULL;
+    p.bias = forward ? d->b.in[DT_DENSE_IN_BIAS] : NULL;
     p.out = d->b.out[0];
+    if (forward) p.res = d->b.in[DT_DENSE_IN_RES], p.act = d->attr.dense.act;
     dt_cpu_product_run(&p, d->threads, d->b.workspace);
     return DT_OK;
 }
 
+static dt_cpu_product product_of(const dt_cpu_node *d) {
+    dt_cpu_product p = dt_cpu_dense_product(d->op, d->m, d->c, d->k);
+    p.team = d->team, p.kept = d->kept;
+    return p;
+}
+
 static int64_t dense_bytes(const dt_cpu_node *d) {
     if (d->few) return 0;
-    const dt_cpu_product p = dt_cpu_dense_product(d->op, d->m, d->c, d->k);
+    const dt_cpu_product p = product_of(d);
     return dt_cpu_product_bytes(&p, d->threads);
 }
 
@@ -147,7 +225,7 @@ static dt_status run_matmul(void *node, dt_stream *stream) {
     (void)stream;
     const dt_cpu_node *d = node;
     dt_cpu_matmul(&d->matmul, &d->attr.matmul, d->b.in[DT_MATMUL_IN_A], d->b.in[DT_MATMUL_IN_B], d->b.out[0],
-                  d->threads, d->b.workspace);
+                  dt_cpu_crew_of(d, true), d->b.workspace);
     return DT_OK;
 }
 
@@ -311,6 +389,7 @@ static int64_t dim_or_1(const dt_value *v, int32_t i) {
 static void node_sizes(const dt_graph *g, const dt_node *n, dt_cpu_node *d) {
     const lowering *row = &lowering_table[n->op];
     d->op = n->op;
+    d->team = !g->training;
     d->attr = n->attr;
     d->n_in = n->n_in;
     const dt_value *in = &g->value[n->in[dt_op_get(n->op)->main]], *out = &g->value[n->out[0]];
@@ -318,6 +397,7 @@ static void node_sizes(const dt_graph *g, const dt_node *n, dt_cpu_node *d) {
         const dt_value *w = n->op == DT_OP_DENSE_WGRAD ? out : &g->value[n->in[1]];
         d->m = dt_value_n_elem(in) / in->dim[in->ndim - 1], d->c = w->dim[1], d->k = w->dim[0];
         d->few = dt_cpu_is_few(g, n);
+        d->kept = n->op == DT_OP_DENSE && !d->few && stays(g, n->in[DT_DENSE_IN_W]);
         return;
     }
     const dt_value *main = row->main == MAIN_IN ? in : out, *other = row->main == MAIN_IN ? out : in;
@@ -403,9 +483,12 @@ static dt_status prepare(dt_backend *be, const dt_graph *g, dt_nid node, dt_prep
     if (row->family == FAMILY_CONV) {
         dt_conv_dims dims = dt_op_conv_dims(g, n);
         DT_TRY(dt_cpu_conv_plan_make(&dims, row->conv, g->by_row, threads, &p->conv));
+        p->conv.team = !g->training;
+        if (n->op == DT_OP_CONV && stays(g, n->in[DT_CONV_IN_W])) dt_cpu_conv_plan_keep(&p->conv);
         p->workspace_bytes = p->conv.workspace_bytes;
     } else if (row->family == FAMILY_ATTENTION) {
         DT_TRY(dt_cpu_attention_plan(g, n, threads, &p->attention));
+        p->attention.team = !g->training;
         p->workspace_bytes = p->attention.workspace_bytes;
     } else if (row->family == FAMILY_QPRODUCT) {
         DT_TRY(prepare_qproduct(cpu(be), g, n, p));
@@ -428,7 +511,8 @@ static dt_status prepare(dt_backend *be, const dt_graph *g, dt_nid node, dt_prep
 
 /* Whether its run functions are those of this file. */
 static bool takes_bound(family f) {
-    return f == FAMILY_CONV || f == FAMILY_ATTENTION || f == FAMILY_CALL || f == FAMILY_QPRODUCT;
+    return f == FAMILY_CONV || f == FAMILY_DENSE || f == FAMILY_ATTENTION || f == FAMILY_CALL ||
+           f == FAMILY_QPRODUCT;
 }
 
 /* The operands as rows of bytes. */
@@ -444,6 +528,32 @@ static dt_status bind_blocks(dt_backend *be, const dt_graph *g, const dt_node *n
     return DT_OK;
 }
 
+static dt_status bind_conv(cpu_backend *be, const dt_node *n, const dt_prep *prep, bound *c) {
+    const float *w = c->node.b.in[DT_CONV_IN_W];
+    bool made = false;
+    c->conv = prep->conv;
+    c->node.attr = n->attr;
+    c->node.team = prep->conv.team;
+    snprintf(c->label, sizeof c->label, "%s", prep->conv.label);
+    if (!c->conv.kept) return DT_OK;
+    const int64_t form = 1 + (int64_t)c->conv.algo + (int64_t)c->conv.form * DT_CPU_CONV_ALGOS;
+    DT_TRY(hold_pack(be, &c->head, w, form, c->conv.packed_bytes, &made));
+    if (made) dt_cpu_conv_pack(&c->conv, w, c->head.pack->data);
+    return DT_OK;
+}
+
+static dt_status bind_dense(cpu_backend *be, bound *c) {
+    const dt_cpu_node *d = &c->node;
+    bool made = false;
+    c->product = product_of(d);
+    if (!d->kept) return DT_OK;
+    const int64_t bytes = dt_cpu_product_packed_bytes(&c->product);
+    DT_TRY(hold_pack(be, &c->head, d->b.in[DT_DENSE_IN_W], 0, bytes, &made));
+    c->product.b = d->b.in[DT_DENSE_IN_W];
+    if (made) dt_cpu_product_pack(&c->product, d->threads, c->head.pack->data);
+    return DT_OK;
+}
+
 static dt_status bind(dt_backend *be, const dt_graph *g, dt_nid node, dt_prep *prep, const dt_binding *b,
                       dt_kernel *out) {
     const dt_node *n = &g->node[node];
@@ -453,9 +563,7 @@ static dt_status bind(dt_backend *be, const dt_graph *g, dt_nid node, dt_prep *p
     c->node.b = *b;
     c->node.threads = cpu(be)->threads;
     if (row->family == FAMILY_CONV) {
-        c->conv = prep->conv;
-        c->node.attr = n->attr;
-        snprintf(c->label, sizeof c->label, "%s", prep->conv.label);
+        DT_TRY(bind_conv(cpu(be), n, prep, c));
     } else if (row->family == FAMILY_CALL) {
         c->node.attr = n->attr;
         snprintf(c->label, sizeof c->label, "call %s", n->attr.call.call->name);
@@ -468,6 +576,7 @@ static dt_status bind(dt_backend *be, const dt_graph *g, dt_nid node, dt_prep *p
     } else {
         node_sizes(g, n, &c->node);
         if (row->family == FAMILY_BLOCKS) DT_TRY(bind_blocks(be, g, n, &c->node));
+        if (row->family == FAMILY_DENSE) DT_TRY(bind_dense(cpu(be), c));
         c->attention = prep->attention;
         snprintf(c->label, sizeof c->label, "%s %s", dt_op_name(n),
                  dt_value_shape_text(
@@ -617,10 +726,10 @@ static double cost(dt_backend *be, const dt_graph *g, const dt_node *node, int32
 }
 
 static void release(dt_backend *be, void *first) {
-    (void)be;
     for (owned *o = first, *next; o; o = next) {
         next = o->next;
         dt_cpu_axis_destroy(o->axis);
+        drop_pack(cpu(be), o->pack);
         free(o);
     }
 }

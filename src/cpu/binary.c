@@ -80,20 +80,24 @@ static void run_piece(const dt_cpu_node *d, int64_t at, int64_t n) {
     map_table[d->attr.binary.fn][0]((float *)d->b.out[0] + at, NULL, x, y, n);
 }
 
+/* Pieces [from, to). */
+static void run_pieces(const void *arg, int64_t from, int64_t to) {
+    const dt_cpu_node *d = arg;
+    const bool plain = d->space.n == 1 && d->space.stride[DT_SPACE_A][0] && d->space.stride[DT_SPACE_B][0];
+    const int64_t begin = from * PIECE, end = dt_min_i64(to * PIECE, d->n_elem);
+    const float *a = d->b.in[DT_BINARY_IN_A], *b = d->b.in[DT_BINARY_IN_B];
+    if (plain)
+        map_table[d->attr.binary.fn][0]((float *)d->b.out[0] + begin, NULL, a + begin, b + begin,
+                                        end - begin);
+    else
+        for (int64_t at = begin; at < end; at += PIECE) run_piece(d, at, dt_min_i64(PIECE, end - at));
+}
+
 dt_status dt_cpu_binary(void *node, dt_stream *stream) {
     (void)stream;
     const dt_cpu_node *d = node;
-    const bool plain = d->space.n == 1 && d->space.stride[DT_SPACE_A][0] && d->space.stride[DT_SPACE_B][0];
-    float *out = d->b.out[0];
-    const float *a = d->b.in[DT_BINARY_IN_A], *b = d->b.in[DT_BINARY_IN_B];
-#pragma omp parallel for schedule(static) num_threads(d->threads) if (d->n_elem > DT_CPU_GRAIN)
-    for (int64_t i = 0; i < d->n_elem; i += DT_CPU_GRAIN) {
-        const int64_t n = dt_min_i64(DT_CPU_GRAIN, d->n_elem - i);
-        if (plain)
-            map_table[d->attr.binary.fn][0](out + i, NULL, a + i, b + i, n);
-        else
-            for (int64_t at = i; at < i + n; at += PIECE) run_piece(d, at, dt_min_i64(PIECE, i + n - at));
-    }
+    dt_cpu_share_range(dt_cpu_crew_of(d, d->n_elem > DT_CPU_GRAIN), dt_ceil_div(d->n_elem, PIECE), run_pieces,
+                       d);
     return DT_OK;
 }
 
@@ -177,12 +181,45 @@ static int64_t sum_task(const sums *d, const cut *c, int64_t task, int64_t chunk
 }
 
 /* Nothing is repeated: one pass. */
-static void run_plain(const dt_cpu_node *d, const sums *s) {
+typedef struct plain {
+    const dt_cpu_node *d;
+    const sums *s;
+} plain;
+
+static void plain_pieces(const void *arg, int64_t from, int64_t to) {
     static const int64_t start[DT_SPACE_OPERANDS];
-    float *out = d->b.out[0];
-#pragma omp parallel for schedule(static) num_threads(d->threads) if (d->n_elem > DT_CPU_GRAIN)
-    for (int64_t at = 0; at < d->n_elem; at += PIECE)
-        (void)terms(s, &d->space, start, at, dt_min_i64(PIECE, d->n_elem - at), out + at);
+    const plain *p = arg;
+    const int64_t n = p->d->n_elem;
+    for (int64_t at = from * PIECE; at < dt_min_i64(to * PIECE, n); at += PIECE)
+        (void)terms(p->s, &p->d->space, start, at, dt_min_i64(PIECE, n - at), (float *)p->d->b.out[0] + at);
+}
+
+static void run_plain(const dt_cpu_node *d, const sums *s) {
+    const plain p = {d, s};
+    dt_cpu_share_range(dt_cpu_crew_of(d, d->n_elem > DT_CPU_GRAIN), dt_ceil_div(d->n_elem, PIECE),
+                       plain_pieces, &p);
+}
+
+typedef struct tasks {
+    const sums *s;
+    const cut *c;
+    float *out;
+    double *partial;
+} tasks;
+
+static void run_tasks(const void *arg, int64_t from, int64_t to) {
+    const tasks *t = arg;
+    const cut *c = t->c;
+    for (int64_t i = from; i < to; i++) {
+        double sum[PIECE];
+        int64_t first;
+        const int64_t n = sum_task(t->s, c, i / c->n_chunk, i % c->n_chunk, &first, sum);
+        for (int64_t k = 0; k < n; k++)
+            if (c->n_chunk > 1)
+                t->partial[i % c->n_chunk * c->n_kept + first + k] = sum[k];
+            else
+                t->out[first + k] = (float)sum[k];
+    }
 }
 
 void dt_cpu_sums(const dt_cpu_node *d, dt_binary fn, int32_t operand) {
@@ -196,17 +233,8 @@ void dt_cpu_sums(const dt_cpu_node *d, dt_binary fn, int32_t operand) {
         run_plain(d, &s);
         return;
     }
-#pragma omp parallel for schedule(static) num_threads(d->threads) if (d->n_elem > DT_CPU_GRAIN)
-    for (int64_t i = 0; i < c.n_task * c.n_chunk; i++) {
-        double sum[PIECE];
-        int64_t first;
-        const int64_t n = sum_task(&s, &c, i / c.n_chunk, i % c.n_chunk, &first, sum);
-        for (int64_t k = 0; k < n; k++)
-            if (c.n_chunk > 1)
-                partial[i % c.n_chunk * c.n_kept + first + k] = sum[k];
-            else
-                out[first + k] = (float)sum[k];
-    }
+    const tasks t = {&s, &c, out, partial};
+    dt_cpu_share_range(dt_cpu_crew_of(d, d->n_elem > DT_CPU_GRAIN), c.n_task * c.n_chunk, run_tasks, &t);
     for (int64_t k = 0; c.n_chunk > 1 && k < c.n_kept; k++) {
         double sum = 0;
         for (int64_t i = 0; i < c.n_chunk; i++) sum += partial[i * c.n_kept + k];

@@ -32,16 +32,20 @@ static int32_t to_whole(dt_dtype from, const void *x, int64_t i) {
     return (int32_t)dt_max_i64(dt_min_i64(v, INT32_MAX), INT32_MIN);
 }
 
-dt_status dt_cpu_cast(void *node, dt_stream *stream) {
-    (void)stream;
-    const dt_cpu_node *d = node;
+static void cast_some(const void *arg, int64_t from, int64_t to) {
+    const dt_cpu_node *d = arg;
     const bool whole = d->attr.cast.dtype == DT_DTYPE_I32;
-#pragma omp parallel for schedule(static) num_threads(d->threads) if (d->n_elem > DT_CPU_GRAIN)
-    for (int64_t i = 0; i < d->n_elem; i++) {
+    for (int64_t i = from; i < to; i++) {
         if (whole)
             ((int32_t *)d->b.out[0])[i] = to_whole(d->from, d->b.in[0], i);
         else
             ((float *)d->b.out[0])[i] = to_float(d->from, d->b.in[0], i);
     }
+}
+
+dt_status dt_cpu_cast(void *node, dt_stream *stream) {
+    (void)stream;
+    const dt_cpu_node *d = node;
+    dt_cpu_share_range(dt_cpu_crew_of(d, d->n_elem > DT_CPU_GRAIN), d->n_elem, cast_some, d);
     return DT_OK;
 }

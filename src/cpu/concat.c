@@ -3,23 +3,40 @@
 
 #include "kernels.h"
 
-enum { GRAIN_BYTES = 128 * 1024 };
+enum { GRAIN_BYTES = 128 * 1024, LINE_BYTES = 256 };
 
-/* `rows` stretches of `bytes`, the next one a pitch later. */
+/* `rows` stretches of `bytes`, the next one a pitch later; one stretch of all: in pieces. */
+typedef struct copy {
+    char *dst;
+    const char *src;
+    int64_t dst_pitch, src_pitch, bytes;
+} copy;
+
+static void copy_pieces(const void *arg, int64_t from, int64_t to) {
+    const copy *c = arg;
+    const int64_t at = from * LINE_BYTES, end = dt_min_i64(to * LINE_BYTES, c->bytes);
+    memcpy(c->dst + at, c->src + at, (size_t)(end - at));
+}
+
+static void copy_stretches(const void *arg, int64_t from, int64_t to) {
+    const copy *c = arg;
+    for (int64_t r = from; r < to; r++)
+        memcpy(c->dst + r * c->dst_pitch, c->src + r * c->src_pitch, (size_t)c->bytes);
+}
+
 static void copy_rows(const dt_cpu_node *d, char *dst, int64_t dst_pitch, const char *src, int64_t src_pitch,
                       int64_t bytes) {
     const int64_t rows = d->blocks[0].rows;
     if (rows * bytes == 0) return;
+    const dt_cpu_crew crew = dt_cpu_crew_of(d, rows * bytes > GRAIN_BYTES);
     if (rows == 1) dst_pitch = src_pitch = bytes;
     if (dst_pitch == bytes && src_pitch == bytes) {
-        const int64_t all = rows * bytes;
-#pragma omp parallel for schedule(static) num_threads(d->threads) if (all > GRAIN_BYTES)
-        for (int64_t at = 0; at < all; at += GRAIN_BYTES)
-            memcpy(dst + at, src + at, (size_t)dt_min_i64(GRAIN_BYTES, all - at));
+        const copy c = {.dst = dst, .src = src, .bytes = rows * bytes};
+        dt_cpu_share_range(crew, dt_ceil_div(c.bytes, LINE_BYTES), copy_pieces, &c);
         return;
     }
-#pragma omp parallel for schedule(static) num_threads(d->threads) if (rows * bytes > GRAIN_BYTES)
-    for (int64_t r = 0; r < rows; r++) memcpy(dst + r * dst_pitch, src + r * src_pitch, (size_t)bytes);
+    const copy c = {dst, src, dst_pitch, src_pitch, bytes};
+    dt_cpu_share_range(crew, rows, copy_stretches, &c);
 }
 
 /* blocks: of every input, then of the output. */

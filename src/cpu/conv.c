@@ -15,20 +15,24 @@ static const struct {
     const char *name;
     bool (*applies)(const dt_conv_dims *dims);
     void (*plan)(dt_cpu_conv_plan *plan);
+    void (*pack)(const dt_cpu_conv_plan *plan, const float *w, float *packed);
     void (*run[3])(const dt_cpu_conv_plan *plan, const dt_cpu_conv_args *args); /* by kind */
 } algo_table[] = {
     [DT_CPU_CONV_ALGO_GEMM] = {"gemm",
                                always_applies,
                                dt_cpu_conv_gemm_plan,
+                               dt_cpu_conv_gemm_pack,
                                {dt_cpu_conv_gemm_run, dt_cpu_conv_gemm_run, dt_cpu_conv_gemm_wgrad}},
     [DT_CPU_CONV_ALGO_WINOGRAD] = {"winograd",
                                    dt_cpu_conv_winograd_applies,
                                    dt_cpu_conv_winograd_plan,
+                                   dt_cpu_conv_winograd_pack,
                                    {dt_cpu_conv_winograd_run, dt_cpu_conv_winograd_run,
                                     dt_cpu_conv_winograd_wgrad}},
     [DT_CPU_CONV_ALGO_DEPTHWISE] = {"depthwise",
                                     depthwise_applies,
                                     dt_cpu_conv_depthwise_plan,
+                                    dt_cpu_conv_depthwise_pack,
                                     {dt_cpu_conv_depthwise_run, dt_cpu_conv_depthwise_run,
                                      dt_cpu_conv_depthwise_run}},
 };
@@ -48,6 +52,13 @@ static bool dims_fit(const dt_conv_dims *d) {
            size_fits(d->k, d->r, d->s, d->c);
 }
 
+static void fill_in(dt_cpu_conv_plan *plan) {
+    algo_table[plan->algo].plan(plan);
+    plan->shared_bytes = dt_round_up(plan->shared_bytes, 64);
+    plan->thread_bytes = dt_round_up(plan->thread_bytes, 64);
+    plan->workspace_bytes = plan->shared_bytes + plan->thread_bytes * plan->threads;
+}
+
 dt_status dt_cpu_conv_plan_algo(const dt_conv_dims *dims, dt_cpu_conv_kind kind, dt_cpu_conv_algo algo,
                                 int32_t threads, dt_cpu_conv_plan *out) {
     const dt_conv_dims *d = dims;
@@ -62,10 +73,7 @@ dt_status dt_cpu_conv_plan_algo(const dt_conv_dims *dims, dt_cpu_conv_kind kind,
     out->kind = kind;
     out->algo = algo;
     out->threads = threads;
-    algo_table[algo].plan(out);
-    out->shared_bytes = dt_round_up(out->shared_bytes, 64);
-    out->thread_bytes = dt_round_up(out->thread_bytes, 64);
-    out->workspace_bytes = out->shared_bytes + out->thread_bytes * threads;
+    fill_in(out);
     snprintf(out->label, sizeof out->label, "%s %ldx%ld/%ld %ld->%ld [%s]", kind_name[kind], (long)d->r,
              (long)d->s, (long)d->stride_h, (long)d->c, (long)d->k, algo_table[algo].name);
     return DT_OK;
@@ -87,6 +95,15 @@ dt_status dt_cpu_conv_plan_make(const dt_conv_dims *dims, dt_cpu_conv_kind kind,
         if (depthwise_applies(dims)) algo = DT_CPU_CONV_ALGO_DEPTHWISE;
     }
     return dt_cpu_conv_plan_algo(dims, kind, algo, threads, out);
+}
+
+void dt_cpu_conv_plan_keep(dt_cpu_conv_plan *plan) {
+    plan->kept = plan->kind == DT_CPU_CONV_FORWARD;
+    fill_in(plan);
+}
+
+void dt_cpu_conv_pack(const dt_cpu_conv_plan *plan, const float *w, float *packed) {
+    algo_table[plan->algo].pack(plan, w, packed);
 }
 
 void dt_cpu_conv_run(const dt_cpu_conv_plan *plan, const dt_cpu_conv_args *args) {

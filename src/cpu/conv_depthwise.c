@@ -12,7 +12,8 @@ static int64_t wgrad_parts(const dt_conv_dims *d) {
 void dt_cpu_conv_depthwise_plan(dt_cpu_conv_plan *plan) {
     const dt_conv_dims *d = &plan->dims;
     const int64_t bytes = d->r * d->s * d->c * (int64_t)sizeof(float);
-    plan->shared_bytes = plan->kind == DT_CPU_CONV_WGRAD ? wgrad_parts(d) * bytes : bytes; /* [R*S, C] */
+    plan->packed_bytes = plan->kind == DT_CPU_CONV_WGRAD ? 0 : bytes; /* [R*S, C] */
+    plan->shared_bytes = plan->kind == DT_CPU_CONV_WGRAD ? wgrad_parts(d) * bytes : plan->kept ? 0 : bytes;
 }
 
 /* Output pixel of image row p, column q lies under tap (r, s) at input pixel (h, w); false outside the
@@ -41,6 +42,8 @@ static void forward_row(const dt_conv_dims *d, const dt_cpu_conv_args *args, con
                                   taps + (r * d->s + s) * d->c, y);
             }
     }
+    const int64_t at = (image * d->p + p) * d->q * d->c, n = d->q * d->c;
+    dt_cpu_end_rows(args->out + at, args->res ? args->res + at : NULL, n, 1, n, args->act);
 }
 
 static void dgrad_image(const dt_conv_dims *d, const dt_cpu_conv_args *args, const float *taps,
@@ -92,25 +95,45 @@ static void wgrad_run(const dt_cpu_conv_plan *plan, const dt_cpu_conv_args *args
     }
 }
 
+/* A run. */
+typedef struct work {
+    const dt_cpu_conv_plan *plan;
+    const dt_cpu_conv_args *args;
+    const float *taps; /* [R*S, C] */
+} work;
+
+static void turn_taps(const dt_conv_dims *d, const float *w, float *taps) {
+    const int64_t n_tap = d->r * d->s;
+    for (int64_t c = 0; c < d->c; c++)
+        for (int64_t tap = 0; tap < n_tap; tap++) taps[tap * d->c + c] = w[c * n_tap + tap];
+}
+
+void dt_cpu_conv_depthwise_pack(const dt_cpu_conv_plan *plan, const float *w, float *packed) {
+    turn_taps(&plan->dims, w, packed);
+}
+
+static void forward_item(const void *arg, int64_t item, int32_t worker) {
+    (void)worker;
+    const work *k = arg;
+    forward_row(&k->plan->dims, k->args, k->taps, item / k->plan->dims.p, item % k->plan->dims.p);
+}
+
+static void dgrad_item(const void *arg, int64_t item, int32_t worker) {
+    (void)worker;
+    const work *k = arg;
+    dgrad_image(&k->plan->dims, k->args, k->taps, item);
+}
+
 void dt_cpu_conv_depthwise_run(const dt_cpu_conv_plan *plan, const dt_cpu_conv_args *args) {
     const dt_conv_dims *d = &plan->dims;
     if (plan->kind == DT_CPU_CONV_WGRAD) {
         wgrad_run(plan, args);
         return;
     }
-    float *taps = args->workspace;
-    const int64_t n_tap = d->r * d->s;
-    for (int64_t c = 0; c < d->c; c++)
-        for (int64_t tap = 0; tap < n_tap; tap++) taps[tap * d->c + c] = args->w[c * n_tap + tap];
-#pragma omp parallel num_threads(plan->threads)
-    {
-        if (plan->kind == DT_CPU_CONV_FORWARD) {
-#pragma omp for collapse(2) schedule(static)
-            for (int64_t image = 0; image < d->n; image++)
-                for (int64_t p = 0; p < d->p; p++) forward_row(d, args, taps, image, p);
-        } else {
-#pragma omp for schedule(static)
-            for (int64_t image = 0; image < d->n; image++) dgrad_image(d, args, taps, image);
-        }
-    }
+    const work k = {plan, args, plan->kept ? args->packed : args->workspace};
+    if (!plan->kept) turn_taps(d, args->w, args->workspace);
+    const dt_cpu_stage stage = plan->kind == DT_CPU_CONV_FORWARD
+                                   ? (dt_cpu_stage){d->n * d->p, forward_item, true}
+                                   : (dt_cpu_stage){d->n, dgrad_item, true};
+    dt_cpu_share(dt_cpu_conv_crew(plan), &stage, 1, &k);
 }

@@ -12,6 +12,7 @@
 enum {
     TILE_BYTES = 256 * 1024, /* gathered windows of one block */
     TILE_ROWS_MAX = 252,
+    TAPS_MAX = 64, /* of an axis of a kernel of which the taps are looked at */
     WGRAD_ROWS_MAX = 1024,
     SHARE_COLS = 32,                     /* wgrad: columns that make a share worth taking */
     SUM_BYTES = 1200 * 1024,             /* wgrad: sums that stay in L2 */
@@ -24,6 +25,7 @@ typedef struct part {
     int64_t rows, depth;
     dt_cpu_scatter to;
     int64_t r_last, s_last, r_step, s_step; /* dgrad: tap t is weight row r_last - t*r_step */
+    int64_t r_first, s_first;               /* forward: the taps before see nothing of any image */
 } part;
 
 static int64_t gcd(int64_t a, int64_t b) {
@@ -48,6 +50,23 @@ static void axis_taps(int64_t residue, int64_t size, int64_t taps, int64_t strid
     *off = (*first + pad - *tap_last * dil) / stride; /* exact: the residues agree */
 }
 
+/* Of an axis the taps that see a pixel for any output: all but where images are smaller than the kernel. */
+static void seeing_taps(int64_t size, int64_t n_out, int64_t taps, int64_t stride, int64_t pad, int64_t dil,
+                        int64_t *first, int64_t *count) {
+    int64_t last = 0;
+    *first = -1;
+    for (int64_t t = 0; t < taps; t++)
+        for (int64_t i = 0; i < n_out; i++) {
+            const int64_t at = i * stride - pad + t * dil;
+            if (at < 0 || at >= size) continue;
+            if (*first < 0) *first = t;
+            last = t;
+            break;
+        }
+    if (*first < 0) *first = 0;
+    *count = last + 1 - *first;
+}
+
 static int64_t part_count(const dt_cpu_conv_plan *plan) {
     return plan->kind == DT_CPU_CONV_FORWARD ? 1 : plan->dims.stride_h * plan->dims.stride_w;
 }
@@ -70,6 +89,11 @@ static part part_get(const dt_cpu_conv_plan *plan, int64_t index) {
                               .dil_w = d->dil_w,
                               .taps_h = d->r,
                               .taps_w = d->s};
+        if (plan->kept && d->r < TAPS_MAX && d->s < TAPS_MAX) {
+            seeing_taps(d->h, d->p, d->r, d->stride_h, d->pad_h, d->dil_h, &t.r_first, &t.g.taps_h);
+            seeing_taps(d->w, d->q, d->s, d->stride_w, d->pad_w, d->dil_w, &t.s_first, &t.g.taps_w);
+            t.g.off_h += t.r_first * d->dil_h, t.g.off_w += t.s_first * d->dil_w;
+        }
     } else {
         t.g = (dt_cpu_gather){
             .src_h = d->p, .src_w = d->q, .src_c = d->k, .c = d->k / d->groups, .stride_h = 1, .stride_w = 1};
@@ -112,7 +136,12 @@ static void part_pack(const dt_cpu_conv_plan *plan, const part *t, const float *
     const int64_t cg = d->c / d->groups, kg = d->k / d->groups, row = d->r * d->s * cg;
     const float *wg = w + group * kg * row;
     if (plan->kind == DT_CPU_CONV_FORWARD) {
-        dt_cpu_pack_panel(dst, nr, dt_min_i64(nr, kg - index * nr), t->depth, wg + index * nr * row, 1, row);
+        const float *from = wg + index * nr * row + (t->r_first * d->s + t->s_first) * cg;
+        const int64_t n = dt_min_i64(nr, kg - index * nr), line = t->g.taps_w * cg;
+        const bool whole = t->g.taps_w == d->s; /* taps of all rows stand side by side */
+        for (int64_t th = 0; th < (whole ? 1 : t->g.taps_h); th++)
+            dt_cpu_pack_panel(dst + th * line * nr, nr, n, whole ? t->depth : line, from + th * d->s * cg, 1,
+                              row);
         return;
     }
     for (int64_t th = 0; th < t->g.taps_h; th++)
@@ -195,8 +224,23 @@ void dt_cpu_conv_gemm_plan(dt_cpu_conv_plan *plan) {
     plan->tile = dt_min_i64(plan->tile, dt_ceil_div(rows, 4 * plan->threads));
     plan->tile = dt_round_up(dt_max_i64(1, dt_min_i64(plan->tile, TILE_ROWS_MAX)), simd->mr);
     plan->thread_bytes = plan->tile * (dt_cpu_pitch(depth) + n) * fl;
-    plan->shared_bytes = d->groups * dt_round_up(n, simd->nr) *
+    plan->packed_bytes = d->groups * dt_round_up(n, simd->nr) *
                          (d->r * d->s * (plan->kind == DT_CPU_CONV_FORWARD ? d->c : d->k) / d->groups) * fl;
+    plan->form = 0;
+    if (plan->kept) {
+        const part t = part_get(plan, 0);
+        plan->packed_bytes = d->groups * dt_round_up(n, simd->nr) * t.depth * fl;
+        if (t.g.taps_h < d->r || t.g.taps_w < d->s)
+            plan->form =
+                (int32_t)(1 + ((t.r_first * TAPS_MAX + t.s_first) * TAPS_MAX + t.g.taps_h) * TAPS_MAX +
+                          t.g.taps_w);
+    }
+    plan->shared_bytes = plan->kept ? 0 : plan->packed_bytes;
+}
+
+/* What FORWARD ends in, of rows of the output from element `at` on. */
+static void end_block(const dt_cpu_conv_args *args, int64_t at, int64_t ld, int64_t rows, int64_t cols) {
+    dt_cpu_end_rows(args->out + at, args->res ? args->res + at : NULL, ld, rows, cols, args->act);
 }
 
 /* Columns [col0, col1) of rows [row0, row0 + n_row) of one group. */
@@ -210,6 +254,7 @@ static void part_block(const dt_cpu_conv_plan *plan, const part *t, const dt_cpu
     float *out = args->out + group * n + col0;
     if (t->depth == 0) {
         simd->scatter(&t->to, NULL, row0, n_row, col1 - col0, out, 0);
+        end_block(args, row0 * channels + group * n + col0, channels, n_row, col1 - col0);
         return;
     }
     dt_cpu_gather g = t->g;
@@ -228,52 +273,78 @@ static void part_block(const dt_cpu_conv_plan *plan, const part *t, const dt_cpu
     simd->gemm_nn(n_row, col1 - col0, t->depth, a, lda, packed + col0 * t->depth, bias, 0,
                   strided ? tile : out + row0 * channels, strided ? n : channels, false);
     if (strided) simd->scatter(&t->to, tile, row0, n_row, col1 - col0, out, n);
+    end_block(args, row0 * channels + group * n + col0, channels, n_row, col1 - col0);
+}
+
+/* A run, and how its work is cut. */
+typedef struct work {
+    const dt_cpu_conv_plan *plan;
+    const dt_cpu_conv_args *args;
+    const float *w;
+    float *to;           /* where weights are packed: part by part, [group][panel][depth][nr] */
+    const float *packed; /* the same */
+    int64_t panels, tiles, per, splits;
+} work;
+
+static int64_t panels_of(const dt_cpu_conv_plan *plan) {
+    return dt_ceil_div(out_channels(plan) / plan->dims.groups, dt_cpu_simd_get()->nr);
+}
+
+static void pack_item(const void *arg, int64_t item, int32_t worker) {
+    (void)worker;
+    const work *k = arg;
+    const int64_t nr = dt_cpu_simd_get()->nr, groups = k->plan->dims.groups;
+    float *to = k->to;
+    for (int64_t i = 0; i < part_count(k->plan); i++) {
+        const part t = part_get(k->plan, i);
+        part_pack(k->plan, &t, k->w, item / k->panels, item % k->panels, nr, to + item * nr * t.depth);
+        to += groups * k->panels * nr * t.depth;
+    }
+}
+
+void dt_cpu_conv_gemm_pack(const dt_cpu_conv_plan *plan, const float *w, float *packed) {
+    const work k = {.plan = plan, .w = w, .to = packed, .panels = panels_of(plan)};
+    const dt_cpu_stage stage = {plan->dims.groups * k.panels, pack_item, true};
+    dt_cpu_share(dt_cpu_conv_crew(plan), &stage, 1, &k);
+}
+
+/* All parts of one stretch of the images in turn: they read the same source. */
+static void run_item(const void *arg, int64_t item, int32_t worker) {
+    const work *k = arg;
+    const dt_cpu_conv_plan *plan = k->plan;
+    const dt_conv_dims *d = &plan->dims;
+    const int64_t nr = dt_cpu_simd_get()->nr, n = out_channels(plan) / d->groups;
+    const int64_t split = item % k->splits, group = item / k->splits % d->groups,
+                  tile = item / k->splits / d->groups;
+    char *own = (char *)k->args->workspace + plan->shared_bytes + worker * plan->thread_bytes;
+    const float *packed = k->packed;
+    for (int64_t i = 0; i < part_count(plan); i++) {
+        const part t = part_get(plan, i);
+        const int64_t group_size = k->panels * nr * t.depth;
+        const int64_t row0 = t.rows * tile / k->tiles, row1 = t.rows * (tile + 1) / k->tiles;
+        if (row0 < row1)
+            part_block(plan, &t, k->args, packed + group * group_size, group, row0, row1 - row0,
+                       split * k->per * nr, dt_min_i64(n, (split + 1) * k->per * nr), (float *)(void *)own);
+        packed += d->groups * group_size;
+    }
 }
 
 void dt_cpu_conv_gemm_run(const dt_cpu_conv_plan *plan, const dt_cpu_conv_args *args) {
-    const dt_cpu_simd *simd = dt_cpu_simd_get();
     const dt_conv_dims *d = &plan->dims;
-    const int64_t n = out_channels(plan) / d->groups, panels = dt_ceil_div(n, simd->nr);
+    work k = {.plan = plan, .args = args, .w = args->w};
     int64_t rows = 0;
     for (int64_t i = 0; i < part_count(plan); i++) rows = dt_max_i64(rows, part_get(plan, i).rows);
-    const int64_t tiles = dt_ceil_div(rows, plan->tile);
+    k.panels = panels_of(plan);
+    k.tiles = dt_ceil_div(rows, plan->tile);
     /* few rows: share the columns too */
-    const int64_t want = tiles >= 2 * plan->threads ? 1 : 2 * plan->threads / tiles;
-    const int64_t per = dt_ceil_div(panels, dt_min_i64(want, panels));
-    const int64_t splits = dt_ceil_div(panels, per);
-#pragma omp parallel num_threads(plan->threads)
-    {
-        char *own = (char *)args->workspace + plan->shared_bytes + omp_get_thread_num() * plan->thread_bytes;
-        float *packed = args->workspace; /* part by part: [group][panel][depth][nr] */
-        for (int64_t i = 0; i < part_count(plan); i++) {
-            const part t = part_get(plan, i);
-            const int64_t panel_size = simd->nr * t.depth;
-#pragma omp for collapse(2) schedule(static) nowait
-            for (int64_t group = 0; group < d->groups; group++)
-                for (int64_t p = 0; p < panels; p++)
-                    part_pack(plan, &t, args->w, group, p, simd->nr,
-                              packed + (group * panels + p) * panel_size);
-            packed += d->groups * panels * panel_size;
-        }
-#pragma omp barrier
-        /* all parts of one stretch of the images in turn: they read the same source */
-#pragma omp for collapse(3) schedule(dynamic)
-        for (int64_t tile = 0; tile < tiles; tile++)
-            for (int64_t group = 0; group < d->groups; group++)
-                for (int64_t split = 0; split < splits; split++) {
-                    packed = args->workspace;
-                    for (int64_t i = 0; i < part_count(plan); i++) {
-                        const part t = part_get(plan, i);
-                        const int64_t group_size = panels * simd->nr * t.depth;
-                        const int64_t row0 = t.rows * tile / tiles, row1 = t.rows * (tile + 1) / tiles;
-                        if (row0 < row1)
-                            part_block(plan, &t, args, packed + group * group_size, group, row0, row1 - row0,
-                                       split * per * simd->nr, dt_min_i64(n, (split + 1) * per * simd->nr),
-                                       (float *)(void *)own);
-                        packed += d->groups * group_size;
-                    }
-                }
-    }
+    const int64_t want = k.tiles >= 2 * plan->threads ? 1 : 2 * plan->threads / k.tiles;
+    k.per = dt_ceil_div(k.panels, dt_min_i64(want, k.panels));
+    k.splits = dt_ceil_div(k.panels, k.per);
+    k.to = args->workspace;
+    k.packed = plan->kept ? args->packed : k.to;
+    const dt_cpu_stage stage[] = {{plan->kept ? 0 : d->groups * k.panels, pack_item, true},
+                                  {k.tiles * d->groups * k.splits, run_item, false}};
+    dt_cpu_share(dt_cpu_conv_crew(plan), stage, 2, &k);
 }
 
 /* Columns [col0, col1) and rows [k0, k1) of dw [K, cols], summed over rows [row0, row1) of the windows. */

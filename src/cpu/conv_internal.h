@@ -17,6 +17,10 @@ static inline bool dt_cpu_rows_collide(int64_t ld) {
     return ld % 1024 == 0;
 }
 
+static inline dt_cpu_crew dt_cpu_conv_crew(const dt_cpu_conv_plan *plan) {
+    return (dt_cpu_crew){plan->threads, plan->team};
+}
+
 /* A gradient of weights is a sum over pixels, taken in parts: first each part, then their sum in order. How
  * many there are follows from the sizes of the convolution and never from the number of threads, so that the
  * result is the same bits for any number. dt_cpu_conv_parts: at most `most`, at least 1, and a number that
@@ -31,17 +35,20 @@ void dt_cpu_conv_add_parts(float *out, const float *part, int64_t size, int64_t 
 void dt_cpu_pack_panel(float *dst, int64_t nr, int64_t n, int64_t n_row, const float *src, int64_t step_row,
                        int64_t step_col);
 
-/* Each sets tile, shared_bytes and thread_bytes; dims, kind, algo and threads are set. */
+/* Each sets tile, packed_bytes, shared_bytes and thread_bytes; dims, kind, algo, threads and kept are set. */
 void dt_cpu_conv_gemm_plan(dt_cpu_conv_plan *plan);
+void dt_cpu_conv_gemm_pack(const dt_cpu_conv_plan *plan, const float *w, float *packed);
 void dt_cpu_conv_gemm_run(const dt_cpu_conv_plan *plan, const dt_cpu_conv_args *args);
 void dt_cpu_conv_gemm_wgrad(const dt_cpu_conv_plan *plan, const dt_cpu_conv_args *args);
 
 bool dt_cpu_conv_winograd_applies(const dt_conv_dims *dims);
 void dt_cpu_conv_winograd_plan(dt_cpu_conv_plan *plan);
+void dt_cpu_conv_winograd_pack(const dt_cpu_conv_plan *plan, const float *w, float *packed);
 void dt_cpu_conv_winograd_run(const dt_cpu_conv_plan *plan, const dt_cpu_conv_args *args);
 void dt_cpu_conv_winograd_wgrad(const dt_cpu_conv_plan *plan, const dt_cpu_conv_args *args);
 
 void dt_cpu_conv_depthwise_plan(dt_cpu_conv_plan *plan);
+void dt_cpu_conv_depthwise_pack(const dt_cpu_conv_plan *plan, const float *w, float *packed);
 void dt_cpu_conv_depthwise_run(const dt_cpu_conv_plan *plan, const dt_cpu_conv_args *args);
 
 #endif

@@ -115,7 +115,7 @@ static layout layout_get(const dt_cpu_conv_plan *plan) {
     l.phased =
         wgrad ? l.grid.across == 0 : floats_bytes(VALUES * FUSED_TILES_MIN * l.pitch) > FUSED_INPUT_BYTES;
     l.cut = l.dst_c;
-    if (l.phased) {
+    if (l.phased && !plan->kept) {
         const int64_t most = PASS_BYTES / floats_bytes(VALUES * l.src_c) / l.nr * l.nr;
         l.cut = dt_min_i64(l.dst_c, dt_max_i64(l.nr, most));
     }
@@ -145,9 +145,10 @@ void dt_cpu_conv_winograd_plan(dt_cpu_conv_plan *plan) {
     }
     l = layout_get(plan);
     const int64_t values = VALUES * (l.step + l.out_step);
-    const int64_t weights = wgrad ? 0 : VALUES * l.weight_step;
+    const int64_t weights = wgrad || plan->kept ? 0 : VALUES * l.weight_step;
     const int64_t sums = wgrad ? VALUES * l.sum_step : 0;
     const int64_t parts = wgrad ? (l.grid.parts - 1) * 9 * l.src_c * l.dst_c : 0;
+    plan->packed_bytes = wgrad ? 0 : floats_bytes(VALUES * l.weight_step);
     plan->shared_bytes = floats_bytes(zeros + weights + (l.phased ? values + sums : parts));
     plan->thread_bytes = l.phased ? 0 : floats_bytes(values + sums);
 }
@@ -193,12 +194,16 @@ static void transform_grad(const layout *l, const float *dy, const float *zeros,
 
 /* Channels [c0, c0 + n) of one output tile. */
 static void transform_output(const layout *l, const float *values, int64_t tile, int64_t c0, int64_t n,
-                             const float *bias, float *out) {
+                             const dt_cpu_conv_args *args) {
     int64_t image, h, w;
     tile_place(l, tile, &image, &h, &w);
-    float *dst = out + ((image * l->dst_h + h) * l->dst_w + w) * l->dst_c + c0;
-    l->simd->winograd_output(values, l->out_step, n, bias ? bias + c0 : NULL, dst, l->dst_w * l->dst_c,
-                             l->dst_c, dt_min_i64(TILE, l->dst_h - h), dt_min_i64(TILE, l->dst_w - w));
+    const int64_t at = ((image * l->dst_h + h) * l->dst_w + w) * l->dst_c + c0, line = l->dst_w * l->dst_c;
+    const int64_t rows = dt_min_i64(TILE, l->dst_h - h), cols = dt_min_i64(TILE, l->dst_w - w);
+    l->simd->winograd_output(values, l->out_step, n, args->bias ? args->bias + c0 : NULL, args->out + at,
+                             line, l->dst_c, rows, cols);
+    for (int64_t i = 0; i < rows; i++)
+        dt_cpu_end_rows(args->out + at + i * line, args->res ? args->res + at + i * line : NULL, l->dst_c,
+                        cols, n, args->act);
 }
 
 /* Weights of output panel `panel` and 16 source channels from c0, transformed; `weights` starts at panel
@@ -236,7 +241,7 @@ static void fused_block(const layout *l, const dt_cpu_conv_args *args, const flo
                              weights + v * l->weight_step + panel * l->panel_size, NULL, 0,
                              products + v * l->out_step, l->out_pitch, false);
         for (int64_t t = t0; t < t1; t++)
-            transform_output(l, products + (t - t0) * l->out_pitch, t, c0, n, args->bias, args->out);
+            transform_output(l, products + (t - t0) * l->out_pitch, t, c0, n, args);
     }
 }
 
@@ -246,51 +251,97 @@ static int64_t columns_per_item(const dt_cpu_conv_plan *plan, int64_t columns, i
     return dt_round_up(dt_ceil_div(columns, items), unit);
 }
 
-/* All threads of a team: output channels [c0, c0 + n) of every tile. */
-static void phased_pass(const dt_cpu_conv_plan *plan, const layout *l, const dt_cpu_conv_args *args,
-                        const float *src, const float *zeros, const float *weights, int64_t c0, int64_t n,
-                        float *values) {
-    float *products = values + VALUES * l->step;
-    const int64_t per = columns_per_item(plan, n, l->nr);
-    for (int64_t t0 = 0; t0 < l->tiles; t0 += plan->tile) {
-        const int64_t t1 = dt_min_i64(t0 + plan->tile, l->tiles);
-        if (c0 == 0 || l->tiles > plan->tile) { /* else they are there from the pass before */
-#pragma omp for schedule(static)
-            for (int64_t t = t0; t < t1; t++) transform_input(l, src, zeros, t, values + (t - t0) * l->pitch);
-        }
-#pragma omp for collapse(2) schedule(dynamic)
-        for (int64_t v = 0; v < VALUES; v++)
-            for (int64_t c = 0; c < n; c += per)
-                l->simd->gemm_nn(t1 - t0, dt_min_i64(per, n - c), l->src_c, values + v * l->step, l->pitch,
-                                 weights + v * l->weight_step + c * l->src_c, NULL, 0,
-                                 products + v * l->out_step + c, l->out_pitch, false);
-#pragma omp for schedule(static)
-        for (int64_t t = t0; t < t1; t++)
-            transform_output(l, products + (t - t0) * l->out_pitch, t, c0, n, args->bias, args->out);
-    }
+/* What runs at once: output channels [c0, c0 + n), of which the weights are there, of tiles [t0, t1). */
+typedef struct work {
+    const dt_cpu_conv_plan *plan;
+    const layout *l;
+    const dt_cpu_conv_args *args;
+    const float *src, *zeros, *w;
+    float *to;            /* where weights go */
+    const float *weights; /* the same */
+    float *values;        /* phased: transformed inputs, then products */
+    int64_t c0, n, t0, t1, per;
+} work;
+
+static void filter_item(const void *arg, int64_t item, int32_t worker) {
+    (void)worker;
+    const work *k = arg;
+    const int64_t cuts = k->l->src_c / 16, first = k->c0 / k->l->nr;
+    transform_filter(k->plan, k->l, k->w, first + item / cuts, first, item % cuts * 16, k->to);
+}
+
+static void fused_item(const void *arg, int64_t item, int32_t worker) {
+    const work *k = arg;
+    const int64_t t0 = item * k->plan->tile;
+    char *own = (char *)k->args->workspace + k->plan->shared_bytes + worker * k->plan->thread_bytes;
+    fused_block(k->l, k->args, k->src, k->zeros, k->weights, t0, dt_min_i64(t0 + k->plan->tile, k->l->tiles),
+                (float *)(void *)own);
+}
+
+static void input_item(const void *arg, int64_t item, int32_t worker) {
+    (void)worker;
+    const work *k = arg;
+    transform_input(k->l, k->src, k->zeros, k->t0 + item, k->values + item * k->l->pitch);
+}
+
+static void product_item(const void *arg, int64_t item, int32_t worker) {
+    (void)worker;
+    const work *k = arg;
+    const layout *l = k->l;
+    const int64_t cuts = dt_ceil_div(k->n, k->per), v = item / cuts, c = item % cuts * k->per;
+    l->simd->gemm_nn(k->t1 - k->t0, dt_min_i64(k->per, k->n - c), l->src_c, k->values + v * l->step, l->pitch,
+                     k->weights + v * l->weight_step + c * l->src_c, NULL, 0,
+                     k->values + VALUES * l->step + v * l->out_step + c, l->out_pitch, false);
+}
+
+static void output_item(const void *arg, int64_t item, int32_t worker) {
+    (void)worker;
+    const work *k = arg;
+    transform_output(k->l, k->values + VALUES * k->l->step + item * k->l->out_pitch, k->t0 + item, k->c0,
+                     k->n, k->args);
+}
+
+static dt_cpu_stage filter_stage(const layout *l, int64_t n) {
+    return (dt_cpu_stage){dt_ceil_div(n, l->nr) * (l->src_c / 16), filter_item, true};
+}
+
+void dt_cpu_conv_winograd_pack(const dt_cpu_conv_plan *plan, const float *w, float *packed) {
+    const layout l = layout_get(plan);
+    const work k = {.plan = plan, .l = &l, .w = w, .to = packed};
+    const dt_cpu_stage stage = filter_stage(&l, l.dst_c);
+    dt_cpu_share(dt_cpu_conv_crew(plan), &stage, 1, &k);
 }
 
 void dt_cpu_conv_winograd_run(const dt_cpu_conv_plan *plan, const dt_cpu_conv_args *args) {
     const layout l = layout_get(plan);
-    const float *src = plan->kind == DT_CPU_CONV_DGRAD ? args->dy : args->x;
-    float *zeros = args->workspace, *weights = zeros + dt_max_i64(l.src_c, l.dst_c);
-    float *values = weights + VALUES * l.weight_step; /* phased */
-    char *parts = (char *)args->workspace + plan->shared_bytes;
+    float *zeros = args->workspace;
+    work k = {.plan = plan,
+              .l = &l,
+              .args = args,
+              .src = plan->kind == DT_CPU_CONV_DGRAD ? args->dy : args->x,
+              .zeros = zeros,
+              .w = args->w,
+              .to = zeros + dt_max_i64(l.src_c, l.dst_c)};
+    k.weights = plan->kept ? args->packed : k.to;
+    k.values = k.to + (plan->kept ? 0 : VALUES * l.weight_step);
     memset(zeros, 0, (size_t)floats_bytes(dt_max_i64(l.src_c, l.dst_c)));
-#pragma omp parallel num_threads(plan->threads)
-    for (int64_t c = 0; c < l.dst_c; c += l.cut) {
-        const int64_t n = dt_min_i64(l.cut, l.dst_c - c), first = c / l.nr;
-#pragma omp for collapse(2) schedule(static)
-        for (int64_t panel = first; panel < first + dt_ceil_div(n, l.nr); panel++)
-            for (int64_t c0 = 0; c0 < l.src_c; c0 += 16)
-                transform_filter(plan, &l, args->w, panel, first, c0, weights);
-        if (l.phased) {
-            phased_pass(plan, &l, args, src, zeros, weights, c, n, values);
-        } else {
-            float *own = (float *)(void *)(parts + omp_get_thread_num() * plan->thread_bytes);
-#pragma omp for schedule(dynamic)
-            for (int64_t t0 = 0; t0 < l.tiles; t0 += plan->tile)
-                fused_block(&l, args, src, zeros, weights, t0, dt_min_i64(t0 + plan->tile, l.tiles), own);
+    for (k.c0 = 0; k.c0 < l.dst_c; k.c0 += l.cut) {
+        k.n = dt_min_i64(l.cut, l.dst_c - k.c0);
+        k.per = columns_per_item(plan, k.n, l.nr);
+        dt_cpu_stage filter = filter_stage(&l, k.n);
+        if (plan->kept) filter.n = 0;
+        if (!l.phased) {
+            const dt_cpu_stage stage[] = {filter, {dt_ceil_div(l.tiles, plan->tile), fused_item, false}};
+            dt_cpu_share(dt_cpu_conv_crew(plan), stage, 2, &k);
+        }
+        for (k.t0 = 0; l.phased && k.t0 < l.tiles; k.t0 = k.t1, filter.n = 0) {
+            k.t1 = dt_min_i64(k.t0 + plan->tile, l.tiles);
+            const bool inputs = k.c0 == 0 || l.tiles > plan->tile; /* else there from the channels before */
+            const dt_cpu_stage stage[] = {filter,
+                                          {inputs ? k.t1 - k.t0 : 0, input_item, true},
+                                          {VALUES * dt_ceil_div(k.n, k.per), product_item, false},
+                                          {k.t1 - k.t0, output_item, true}};
+            dt_cpu_share(dt_cpu_conv_crew(plan), stage, 4, &k);
         }
     }
 }

@@ -2,7 +2,6 @@
  * then each takes blocks of rows, and of panels where rows are few. A gradient of weights, whose depth is long, reads both
  * matrices along it in stretches: a thread's rows of the first are copied, the second is read where it lies. A sum runs
  * along the depth in order, however it is cut, so bits do not depend on the number of threads. */
-#include <omp.h>
 #include <string.h>
 
 #include "conv_internal.h"
@@ -44,7 +43,7 @@ static void cut_items(const dt_cpu_product *p, int32_t threads, int64_t mr, int6
 static cut cut_of(const dt_cpu_product *p, int32_t threads) {
     const dt_cpu_simd *simd = dt_cpu_simd_get();
     cut c = {.nr = simd->nr, .panels = dt_ceil_div(p->cols, simd->nr), .in_place = p->turn_a && !p->turn_b};
-    c.packed = c.in_place ? 0 : dt_round_up(c.panels * c.nr * p->depth, 16);
+    c.packed = c.in_place || p->kept ? 0 : dt_round_up(c.panels * c.nr * p->depth, 16);
     c.tiles = c.splits = 1;
     if (p->rows == 0) return c;
     c.high = dt_round_up(simd->mr, simd->lanes);
@@ -132,7 +131,8 @@ static void block(const dt_cpu_product *p, const cut *c, const float *packed, fl
     }
     if (!p->turn_a) {
         simd->gemm_nn(m, col1 - col0, p->depth, p->a + row0 * p->depth, p->depth, packed + col0 * p->depth,
-                      p->bias ? p->bias + col0 : NULL, 0, out + col0, p->cols, p->rows * p->cols > STREAM);
+                      p->bias ? p->bias + col0 : NULL, 0, out + col0, p->cols,
+                      p->rows * p->cols > STREAM && !p->res && !p->act);
         return;
     }
     const int64_t blocks = dt_ceil_div(m, simd->mr);
@@ -157,27 +157,60 @@ static void block(const dt_cpu_product *p, const cut *c, const float *packed, fl
 
 static void without_depth(const dt_cpu_product *p) {
     for (int64_t i = 0; i < p->rows * p->cols; i++) p->out[i] = p->bias ? p->bias[i % p->cols] : 0;
+    dt_cpu_end_rows(p->out, p->res, p->cols, p->rows, p->cols, p->act);
+}
+
+/* A run. */
+typedef struct work {
+    const dt_cpu_product *p;
+    cut c;
+    float *to;           /* where the second matrix is packed */
+    const float *packed; /* the same */
+    float *own;
+} work;
+
+static void pack_item(const void *arg, int64_t item, int32_t worker) {
+    (void)worker;
+    const work *k = arg;
+    pack(k->p, &k->c, item, k->to);
+}
+
+static void block_item(const void *arg, int64_t item, int32_t worker) {
+    const work *k = arg;
+    const dt_cpu_product *p = k->p;
+    const cut *c = &k->c;
+    const int64_t tile = item / c->splits, split = item % c->splits;
+    const int64_t row0 = p->rows * tile / c->tiles, row1 = p->rows * (tile + 1) / c->tiles,
+                  col0 = c->panels * split / c->splits * c->nr,
+                  col1 = dt_min_i64(p->cols, c->panels * (split + 1) / c->splits * c->nr);
+    block(p, c, k->packed, k->own + worker * c->own, row0, row1, col0, col1);
+    const int64_t at = row0 * p->cols + col0;
+    dt_cpu_end_rows(p->out + at, p->res ? p->res + at : NULL, p->cols, row1 - row0, col1 - col0, p->act);
+}
+
+int64_t dt_cpu_product_packed_bytes(const dt_cpu_product *p) {
+    return dt_round_up(p->cols, dt_cpu_simd_get()->nr) * p->depth * (int64_t)sizeof(float);
+}
+
+void dt_cpu_product_pack(const dt_cpu_product *p, int32_t threads, float *packed) {
+    const work k = {.p = p, .c = cut_of(p, threads), .to = packed};
+    const dt_cpu_stage stage = {k.c.panels, pack_item, true};
+    dt_cpu_share((dt_cpu_crew){threads, p->team}, &stage, 1, &k);
 }
 
 void dt_cpu_product_run(const dt_cpu_product *p, int32_t threads, void *workspace) {
-    const cut c = cut_of(p, threads);
-    float *packed = workspace;
+    work k = {.p = p, .c = cut_of(p, threads), .to = workspace};
     if (p->depth == 0) {
         without_depth(p);
         return;
     }
-#pragma omp parallel num_threads(threads) if (p->rows * p->cols * p->depth > WORK_ALONE)
-    {
-        float *own = packed + c.packed + omp_get_thread_num() * c.own;
-#pragma omp for schedule(static)
-        for (int64_t i = 0; i < (c.in_place ? 0 : c.panels); i++) pack(p, &c, i, packed);
-#pragma omp for collapse(2) schedule(dynamic)
-        for (int64_t tile = 0; tile < c.tiles; tile++)
-            for (int64_t split = 0; split < c.splits; split++)
-                block(p, &c, packed, own, p->rows * tile / c.tiles, p->rows * (tile + 1) / c.tiles,
-                      c.panels * split / c.splits * c.nr,
-                      dt_min_i64(p->cols, c.panels * (split + 1) / c.splits * c.nr));
-    }
+    const bool packs = !k.c.in_place && !p->kept;
+    k.packed = p->kept ? p->packed : k.to;
+    k.own = k.to + k.c.packed;
+    const dt_cpu_stage stage[] = {{packs ? k.c.panels : 0, pack_item, true},
+                                  {k.c.tiles * k.c.splits, block_item, false}};
+    const bool alone = p->rows * p->cols * p->depth <= WORK_ALONE;
+    dt_cpu_share((dt_cpu_crew){alone ? 1 : threads, p->team}, stage, 2, &k);
 }
 
 dt_cpu_product dt_cpu_dense_product(dt_op op, int64_t n, int64_t c, int64_t k) {
@@ -199,16 +232,35 @@ int64_t dt_cpu_matmul_bytes(const dt_matmul_dims *d, const dt_matmul_attr *t, in
     return dealt ? threads * dt_cpu_product_bytes(&p, 1) : dt_cpu_product_bytes(&p, threads);
 }
 
+/* A batch of products, each one thread's. */
+typedef struct batch {
+    dt_cpu_product first;
+    int64_t a, b, out; /* from one to the next */
+    char *workspace;
+    int64_t bytes; /* of it, of a thread */
+} batch;
+
+static void dealt_item(const void *arg, int64_t item, int32_t worker) {
+    const batch *k = arg;
+    dt_cpu_product p = k->first;
+    p.a += item * k->a, p.b += item * k->b, p.out += item * k->out;
+    dt_cpu_product_run(&p, 1, k->workspace + worker * k->bytes);
+}
+
 void dt_cpu_matmul(const dt_matmul_dims *d, const dt_matmul_attr *t, const float *a, const float *b, float *y,
-                   int32_t threads, void *workspace) {
+                   dt_cpu_crew crew, void *workspace) {
     bool dealt;
-    const dt_cpu_product first = first_of(d, t, &dealt);
-    const int64_t bytes = dealt ? dt_cpu_product_bytes(&first, 1) : 0;
-#pragma omp parallel for schedule(static) num_threads(threads) if (dealt)
+    batch k = {first_of(d, t, &dealt), d->m * d->k, d->k * d->n, d->m * d->n, workspace, 0};
+    k.first.a = a, k.first.b = b, k.first.out = y, k.first.team = crew.team;
+    if (dealt) {
+        k.bytes = dt_cpu_product_bytes(&k.first, 1);
+        const dt_cpu_stage stage = {d->batch, dealt_item, true};
+        dt_cpu_share(crew, &stage, 1, &k);
+        return;
+    }
     for (int64_t i = 0; i < d->batch; i++) {
-        dt_cpu_product p = first;
-        p.a = a + i * d->m * d->k, p.b = b + i * d->k * d->n, p.out = y + i * d->m * d->n;
-        dt_cpu_product_run(&p, dealt ? 1 : threads,
-                           (char *)workspace + (dealt ? omp_get_thread_num() * bytes : 0));
+        dt_cpu_product p = k.first;
+        p.a += i * k.a, p.b += i * k.b, p.out += i * k.out;
+        dt_cpu_product_run(&p, crew.threads, workspace);
     }
 }

@@ -54,15 +54,20 @@ DT_CPU_SIMD static void columns(float *y, const float *x, const float *w, const 
     for (int64_t k = 0; k < n; k++) y[k] = (bias ? bias[k] : 0.0f) + sum_of(&sum[k]);
 }
 
-dt_status dt_cpu_dense_few(const dt_cpu_node *d) {
+/* Groups [from, to) of COLS outputs. */
+static void groups(const void *arg, int64_t from, int64_t to) {
+    const dt_cpu_node *d = arg;
     const float *x = d->b.in[DT_DENSE_IN_X], *w = d->b.in[DT_DENSE_IN_W], *bias = d->b.in[DT_DENSE_IN_BIAS];
     float *y = d->b.out[0];
-#pragma omp parallel for schedule(static) num_threads(d->threads) if (d->m * d->c * d->k > DT_CPU_GRAIN)
-    for (int64_t k = 0; k < d->k; k += COLS)
+    for (int64_t k = from * COLS; k < dt_min_i64(to * COLS, d->k); k += COLS)
         for (int64_t r = 0; r < d->m; r++)
             columns(y + r * d->k + k, x + r * d->c, w + k * d->c, bias ? bias + k : NULL, d->c,
                     dt_min_i64(COLS, d->k - k));
-    return DT_OK;
+}
+
+void dt_cpu_dense_few(const dt_cpu_node *d) {
+    dt_cpu_share_range(dt_cpu_crew_of(d, d->m * d->c * d->k > DT_CPU_GRAIN), dt_ceil_div(d->k, COLS), groups,
+                       d);
 }
 
 bool dt_cpu_is_few(const dt_graph *g, const dt_node *n) {

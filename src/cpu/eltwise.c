@@ -3,6 +3,7 @@
 
 #include "core/rng.h"
 #include "core/scalar.h"
+#include "kernels_conv.h"
 
 typedef void (*map_fn)(float *out, const float *in, const float *v, int64_t n, float a, float b);
 
@@ -36,12 +37,26 @@ DT_UNARY_LIST(MAP)
 static const map_fn map_table[DT_UNARY_COUNT][2] = {DT_UNARY_LIST(ROW)};
 #undef ROW
 
+enum { LINE = 64 }; /* elements: what is cut begins at a line of the caches */
+
+typedef struct map {
+    const dt_cpu_node *d;
+    const float *v;
+    map_fn fn;
+} map;
+
+static void map_lines(const void *arg, int64_t from, int64_t to) {
+    const map *m = arg;
+    const dt_cpu_node *d = m->d;
+    const int64_t at = from * LINE, n = dt_min_i64(to * LINE, d->n_elem) - at;
+    m->fn((float *)d->b.out[0] + at, (const float *)d->b.in[0] + at, m->v ? m->v + at : NULL, n,
+          d->attr.unary.a, d->attr.unary.b);
+}
+
 static dt_status map_run(const dt_cpu_node *d, const float *v, map_fn fn) {
-    float *out = d->b.out[0];
-    const float *in = d->b.in[0], a = d->attr.unary.a, b = d->attr.unary.b;
-#pragma omp parallel for schedule(static) num_threads(d->threads) if (d->n_elem > DT_CPU_GRAIN)
-    for (int64_t i = 0; i < d->n_elem; i += DT_CPU_GRAIN)
-        fn(out + i, in + i, v ? v + i : NULL, dt_min_i64(DT_CPU_GRAIN, d->n_elem - i), a, b);
+    const map m = {d, v, fn};
+    dt_cpu_share_range(dt_cpu_crew_of(d, d->n_elem > DT_CPU_GRAIN), dt_ceil_div(d->n_elem, LINE), map_lines,
+                       &m);
     return DT_OK;
 }
 
@@ -55,6 +70,40 @@ dt_status dt_cpu_unary_bwd(void *node, dt_stream *stream) {
     (void)stream;
     const dt_cpu_node *d = node;
     return map_run(d, d->b.in[1], map_table[d->attr.unary.fn][1]);
+}
+
+DT_CPU_SIMD static void add_to(float *y, const float *res, int64_t n) {
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) y[i] += res[i];
+}
+
+void dt_cpu_end_rows(float *y, const float *res, int64_t ld, int64_t rows, int64_t cols, int32_t act) {
+    if (!res && !act) return;
+    if (ld == cols) cols *= rows, rows = 1;
+    for (int64_t r = 0; r < rows; r++) {
+        if (res) add_to(y + r * ld, res + r * ld, cols);
+        if (act) map_table[act - 1][0](y + r * ld, y + r * ld, NULL, cols, 0, 0);
+    }
+}
+
+typedef struct end {
+    float *y;
+    const float *res;
+    int64_t n;
+    int32_t act;
+} end;
+
+static void end_lines(const void *arg, int64_t from, int64_t to) {
+    const end *e = arg;
+    const int64_t at = from * LINE, n = dt_min_i64(to * LINE, e->n) - at;
+    dt_cpu_end_rows(e->y + at, e->res ? e->res + at : NULL, n, 1, n, e->act);
+}
+
+void dt_cpu_end(float *y, const float *res, int64_t n, int32_t act, dt_cpu_crew crew) {
+    const end e = {y, res, n, act};
+    if (!res && !act) return;
+    if (n <= DT_CPU_GRAIN) crew.threads = 1;
+    dt_cpu_share_range(crew, dt_ceil_div(n, LINE), end_lines, &e);
 }
 
 /* Element e takes word e % 4 of the draw with counter (step << 24 | micro, e / 4); it is kept when u >= p. */

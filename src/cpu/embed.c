@@ -20,16 +20,19 @@ static dt_status need_rows(const int32_t *index, int64_t m, int64_t rows) {
     return DT_OK;
 }
 
+static void copy_rows(const void *arg, int64_t from, int64_t to) {
+    const dt_cpu_node *d = arg;
+    const float *w = d->b.in[DT_EMBED_IN_WEIGHT];
+    float *y = d->b.out[0];
+    for (int64_t r = from; r < to; r++)
+        memcpy(y + r * d->c, w + row_of(d, d->b.in[DT_EMBED_IN_INDEX], r) * d->c, (size_t)d->c * sizeof *y);
+}
+
 dt_status dt_cpu_embed(void *node, dt_stream *stream) {
     (void)stream;
     const dt_cpu_node *d = node;
-    const float *w = d->b.in[DT_EMBED_IN_WEIGHT];
-    const int32_t *index = d->b.in[DT_EMBED_IN_INDEX];
-    float *y = d->b.out[0];
-    DT_TRY(need_rows(index, d->m, d->rows));
-#pragma omp parallel for schedule(static) num_threads(d->threads) if (d->n_elem > DT_CPU_GRAIN)
-    for (int64_t r = 0; r < d->m; r++)
-        memcpy(y + r * d->c, w + row_of(d, index, r) * d->c, (size_t)d->c * sizeof *y);
+    DT_TRY(need_rows(d->b.in[DT_EMBED_IN_INDEX], d->m, d->rows));
+    dt_cpu_share_range(dt_cpu_crew_of(d, d->n_elem > DT_CPU_GRAIN), d->m, copy_rows, d);
     return DT_OK;
 }
 

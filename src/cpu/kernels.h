@@ -11,6 +11,7 @@
 #include "core/broadcast.h"
 #include "core/op.h"
 #include "core/simd.h"
+#include "team.h"
 
 #define DT_CPU_INLINE static inline __attribute__((always_inline))
 
@@ -27,6 +28,7 @@ typedef struct dt_cpu_node {
     dt_attr attr;
     dt_binding b;
     int32_t threads;
+    bool team;     /* how threads are had: dt_cpu_crew */
     dt_dtype from; /* of the main operand: CAST */
     int64_t n, h, w,
         c; /* dims of the main operand: the larger image of a pool, the output of INPUT; c is the last */
@@ -37,9 +39,15 @@ typedef struct dt_cpu_node {
     dt_cache_dims cache;
     int64_t rows, tables; /* of a table, and how many: EMBED and its gradient */
     bool few;             /* a dense layer that dense_few.c computes */
+    bool kept;            /* a dense layer whose weights are packed once */
     int32_t n_in;
     const dt_blocks *blocks; /* of CONCAT and SLICE: of each input, then of the output */
 } dt_cpu_node;
+
+/* Who computes it; `worth`: it is enough work for more than one. */
+static inline dt_cpu_crew dt_cpu_crew_of(const dt_cpu_node *d, bool worth) {
+    return (dt_cpu_crew){worth ? d->threads : 1, d->team};
+}
 
 /* How a matrix of m rows and c columns is cut: n_chunk chunks of rows, n_tile tiles of columns. */
 typedef struct dt_cpu_split {
@@ -105,6 +113,8 @@ dt_status dt_cpu_bn_gram_dx(void *node, dt_stream *stream);
 /* eltwise.c */
 dt_status dt_cpu_unary(void *node, dt_stream *stream);
 dt_status dt_cpu_unary_bwd(void *node, dt_stream *stream);
+/* y [n] = act(y + res) in place, act as CONV's; res NULL: none. */
+void dt_cpu_end(float *y, const float *res, int64_t n, int32_t act, dt_cpu_crew crew);
 dt_status dt_cpu_dropout(void *node, dt_stream *stream); /* and its backward: the same map */
 /* binary.c */
 dt_status dt_cpu_binary(void *node, dt_stream *stream);
@@ -119,7 +129,7 @@ dt_status dt_cpu_cache(void *node, dt_stream *stream);
 /* dense_few.c: whether it is a dense layer of one place of each row in a decoding graph; then its run, for rows m, inputs c
  * and outputs k. */
 bool dt_cpu_is_few(const dt_graph *g, const dt_node *n);
-dt_status dt_cpu_dense_few(const dt_cpu_node *d);
+void dt_cpu_dense_few(const dt_cpu_node *d);
 /* concat.c */
 dt_status dt_cpu_concat(void *node, dt_stream *stream);
 dt_status dt_cpu_slice(void *node, dt_stream *stream);

@@ -4,10 +4,12 @@
 
 #include "core/backend.h"
 #include "core/op.h"
+#include "team.h"
 
 typedef struct dt_cpu_attention {
     dt_attention_dims dims;
     int32_t threads;
+    bool team;                   /* how threads are had: dt_cpu_crew */
     bool one;                    /* attention_one.c runs it */
     int64_t chunk_keys, n_chunk; /* of a gradient: keys that are one piece of work */
     int64_t shared_bytes;        /* first part of the workspace: dq by chunk of keys */

@@ -55,17 +55,15 @@ DT_CPU_SIMD static void apply_row(float *y, const float *x, int64_t c, float mid
     }
 }
 
-dt_status dt_cpu_layernorm(void *node, dt_stream *stream) {
-    (void)stream;
-    const dt_cpu_node *d = node;
+static void norm_rows(const void *arg, int64_t from, int64_t to) {
+    const dt_cpu_node *d = arg;
     const bool centred = d->op == DT_OP_LAYERNORM;
     const float *x = d->b.in[DT_LN_IN_X], *gamma = d->b.in[DT_LN_IN_GAMMA],
                 *beta = centred ? d->b.in[DT_LN_IN_BETA] : NULL;
     float *y = d->b.out[DT_LN_OUT_Y], *rstd = d->b.out[DT_LN_OUT_RSTD],
           *mean = centred ? d->b.out[DT_LN_OUT_MEAN] : NULL;
     const double c = (double)d->c, eps = (double)d->attr.norm.eps;
-#pragma omp parallel for schedule(static) num_threads(d->threads) if (d->n_elem > DT_CPU_GRAIN)
-    for (int64_t r = 0; r < d->m; r++) {
+    for (int64_t r = from; r < to; r++) {
         const float *row = x + r * d->c;
         const float mid = centred ? (float)(sum_row(row, d->c) / c) : 0;
         double sum, square;
@@ -77,6 +75,12 @@ dt_status dt_cpu_layernorm(void *node, dt_stream *stream) {
         if (mean) mean[r] = (float)((double)mid + low);
         apply_row(y + r * d->c, row, d->c, mid, (float)low, rstd[r], gamma, beta);
     }
+}
+
+dt_status dt_cpu_layernorm(void *node, dt_stream *stream) {
+    (void)stream;
+    const dt_cpu_node *d = node;
+    dt_cpu_share_range(dt_cpu_crew_of(d, d->n_elem > DT_CPU_GRAIN), d->m, norm_rows, d);
     return DT_OK;
 }
 

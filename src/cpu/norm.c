@@ -155,16 +155,15 @@ DT_CPU_SIMD static void apply_piece(float *y, const float *x, const float *res, 
     if (kind == RES_SCALED && !relu) apply_rows(y, x, res, v, a, RES_SCALED, false);
 }
 
-dt_status dt_cpu_bn_apply(void *node, dt_stream *stream) {
-    (void)stream;
-    const dt_cpu_node *d = node;
+/* Chunks [from, to) of the rows. */
+static void apply_chunks(const void *arg, int64_t from, int64_t to) {
+    const dt_cpu_node *d = arg;
     void *const *in = d->b.in;
     residual kind = !in[DT_APPLY_IN_RES] ? RES_NONE : in[DT_APPLY_IN_RES_SCALE] ? RES_SCALED : RES_PLAIN;
     const float *x = in[DT_APPLY_IN_X], *res = kind == RES_NONE ? x : in[DT_APPLY_IN_RES];
     float *y = d->b.out[0];
     int64_t chunk = dt_cpu_chunk_rows(d->m, d->c);
-#pragma omp parallel for schedule(static) num_threads(d->threads) if (d->n_elem > DT_CPU_GRAIN)
-    for (int64_t row = 0; row < d->m; row += chunk) {
+    for (int64_t row = from * chunk; row < dt_min_i64(to * chunk, d->m); row += chunk) {
         dt_cpu_wide v = dt_cpu_wide_make(dt_min_i64(chunk, d->m - row), d->c, d->c);
         float buf[4][DT_CPU_WIDE];
         apply_params a = {dt_cpu_widen(buf[0], in[DT_APPLY_IN_SCALE], &v),
@@ -176,6 +175,13 @@ dt_status dt_cpu_bn_apply(void *node, dt_stream *stream) {
         int64_t at = row * d->c;
         apply_piece(y + at, x + at, res + at, &v, &a, kind, d->attr.norm.relu);
     }
+}
+
+dt_status dt_cpu_bn_apply(void *node, dt_stream *stream) {
+    (void)stream;
+    const dt_cpu_node *d = node;
+    dt_cpu_share_range(dt_cpu_crew_of(d, d->n_elem > DT_CPU_GRAIN),
+                       dt_ceil_div(d->m, dt_cpu_chunk_rows(d->m, d->c)), apply_chunks, d);
     return DT_OK;
 }
 

@@ -131,13 +131,17 @@ static void orthogonalise(const dt_cpu_muon *m, const dt_axis_segment *s) {
     const products p = products_of(s);
     const int64_t side = side_of(s);
     for (int32_t i = 0; i < DT_MUON_STEPS; i++) {
-        dt_cpu_matmul(&p.gram, &p.square, m->x, m->x, m->gram, m->threads, m->workspace);
-        dt_cpu_matmul(&p.poly, &plain, m->gram, m->gram, m->poly, m->threads, m->workspace);
+        dt_cpu_matmul(&p.gram, &p.square, m->x, m->x, m->gram, (dt_cpu_crew){m->threads, false},
+                      m->workspace);
+        dt_cpu_matmul(&p.poly, &plain, m->gram, m->gram, m->poly, (dt_cpu_crew){m->threads, false},
+                      m->workspace);
         mix_all(m, DT_MUON_C, m->poly, DT_MUON_B, m->gram, side * side);
         if (p.square.turn_a)
-            dt_cpu_matmul(&p.step, &plain, m->x, m->poly, m->y, m->threads, m->workspace);
+            dt_cpu_matmul(&p.step, &plain, m->x, m->poly, m->y, (dt_cpu_crew){m->threads, false},
+                          m->workspace);
         else
-            dt_cpu_matmul(&p.step, &plain, m->poly, m->x, m->y, m->threads, m->workspace);
+            dt_cpu_matmul(&p.step, &plain, m->poly, m->x, m->y, (dt_cpu_crew){m->threads, false},
+                          m->workspace);
         mix_all(m, DT_MUON_A, m->x, 1, m->y, s->n_elem);
     }
 }

@@ -78,12 +78,15 @@ DT_CPU_SIMD static void maxpool_row(const dt_cpu_node *d, int64_t image, int64_t
     }
 }
 
+static void maxpool_rows(const void *arg, int64_t from, int64_t to) {
+    const dt_cpu_node *d = arg;
+    for (int64_t i = from; i < to; i++) maxpool_row(d, i / d->p, i % d->p);
+}
+
 dt_status dt_cpu_maxpool(void *node, dt_stream *stream) {
     (void)stream;
     const dt_cpu_node *d = node;
-#pragma omp parallel for collapse(2) schedule(static) num_threads(d->threads) if (d->n_elem > DT_CPU_GRAIN)
-    for (int64_t n = 0; n < d->n; n++)
-        for (int64_t p = 0; p < d->p; p++) maxpool_row(d, n, p);
+    dt_cpu_share_range(dt_cpu_crew_of(d, d->n_elem > DT_CPU_GRAIN), d->n * d->p, maxpool_rows, d);
     return DT_OK;
 }
 
@@ -157,12 +160,15 @@ DT_CPU_SIMD static void avgpool_row(const dt_cpu_node *d, int64_t image, int64_t
     }
 }
 
+static void avgpool_rows(const void *arg, int64_t from, int64_t to) {
+    const dt_cpu_node *d = arg;
+    for (int64_t i = from; i < to; i++) avgpool_row(d, i / d->p, i % d->p);
+}
+
 dt_status dt_cpu_avgpool(void *node, dt_stream *stream) {
     (void)stream;
     const dt_cpu_node *d = node;
-#pragma omp parallel for collapse(2) schedule(static) num_threads(d->threads) if (d->n_elem > DT_CPU_GRAIN)
-    for (int64_t n = 0; n < d->n; n++)
-        for (int64_t p = 0; p < d->p; p++) avgpool_row(d, n, p);
+    dt_cpu_share_range(dt_cpu_crew_of(d, d->n_elem > DT_CPU_GRAIN), d->n * d->p, avgpool_rows, d);
     return DT_OK;
 }
 
@@ -194,20 +200,25 @@ DT_CPU_SIMD static void add_double(double *sum, const float *x, int64_t n) {
     for (int64_t i = 0; i < n; i++) sum[i] += (double)x[i];
 }
 
+/* Tiles of channels, of all images in turn. */
+static void mean_tiles(const void *arg, int64_t from, int64_t to) {
+    const dt_cpu_node *d = arg;
+    const int64_t area = d->h * d->w, tiles = dt_ceil_div(d->c, TILE);
+    for (int64_t t = from; t < to; t++) {
+        const int64_t n = t / tiles, c0 = t % tiles * TILE, cols = dt_min_i64(TILE, d->c - c0);
+        const float *x = (const float *)d->b.in[0] + n * area * d->c + c0;
+        float *y = (float *)d->b.out[0] + n * d->c + c0;
+        double sum[TILE] = {0};
+        for (int64_t i = 0; i < area; i++) add_double(sum, x + i * d->c, cols);
+        for (int64_t i = 0; i < cols; i++) y[i] = (float)(sum[i] / (double)area);
+    }
+}
+
 dt_status dt_cpu_global_avgpool(void *node, dt_stream *stream) {
     (void)stream;
     const dt_cpu_node *d = node;
-    int64_t area = d->h * d->w;
-#pragma omp parallel for collapse(2) schedule(static) num_threads(d->threads) if (d->n_elem > DT_CPU_GRAIN)
-    for (int64_t n = 0; n < d->n; n++)
-        for (int64_t c0 = 0; c0 < d->c; c0 += TILE) {
-            const float *x = (const float *)d->b.in[0] + n * area * d->c + c0;
-            float *y = (float *)d->b.out[0] + n * d->c + c0;
-            int64_t cols = dt_min_i64(TILE, d->c - c0);
-            double sum[TILE] = {0};
-            for (int64_t i = 0; i < area; i++) add_double(sum, x + i * d->c, cols);
-            for (int64_t i = 0; i < cols; i++) y[i] = (float)(sum[i] / (double)area);
-        }
+    dt_cpu_share_range(dt_cpu_crew_of(d, d->n_elem > DT_CPU_GRAIN), d->n * dt_ceil_div(d->c, TILE),
+                       mean_tiles, d);
     return DT_OK;
 }
 

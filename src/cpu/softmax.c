@@ -76,14 +76,18 @@ DT_CPU_SIMD static void softmax_bwd_row(float *dx, const float *dy, const float 
     }
 }
 
+static void softmax_rows(const void *arg, int64_t from, int64_t to) {
+    const dt_cpu_node *d = arg;
+    float *y = d->b.out[0];
+    const float *x = d->b.in[0];
+    for (int64_t r = from; r < to; r++)
+        softmax_row(y + r * d->c, x + r * d->c, d->c, d->op == DT_OP_LOG_SOFTMAX);
+}
+
 dt_status dt_cpu_softmax(void *node, dt_stream *stream) {
     (void)stream;
     const dt_cpu_node *d = node;
-    float *y = d->b.out[0];
-    const float *x = d->b.in[0];
-#pragma omp parallel for schedule(static) num_threads(d->threads) if (d->n_elem > DT_CPU_GRAIN)
-    for (int64_t r = 0; r < d->m; r++)
-        softmax_row(y + r * d->c, x + r * d->c, d->c, d->op == DT_OP_LOG_SOFTMAX);
+    dt_cpu_share_range(dt_cpu_crew_of(d, d->n_elem > DT_CPU_GRAIN), d->m, softmax_rows, d);
     return DT_OK;
 }
 

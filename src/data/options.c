@@ -30,9 +30,10 @@ static const dt_key_row data_keys[] = {
     {INT("val_size", val_size, 0, 16384), .flags = DT_KEY_LATER, .fallback = "0", .only = "images",
      .help =
          "The same in evaluation, where it is to be another, such as more pixels than in training; 0: as in "
-         "training. Networks whose weights depend on the size cannot have it. With augment.crop = pad "
-         "smaller "
-         "images are padded to it; augment.eval_resize enlarges them"},
+         "training. Networks whose weights depend on the size cannot have it, but vision transformers can, "
+         "whose "
+         "positions are interpolated (bicubic). With augment.crop = pad smaller images are padded to it; "
+         "augment.eval_resize enlarges them"},
     {INT("channels", channels, 0, 4), .fallback = "0", .only = "images",
      .help = "Channels of the images; data with another number is refused. 0: as many as the data has"},
     {INT("workers", workers, 0, 1024), .fallback = "0",

@@ -127,7 +127,7 @@ const char *dt_onnx_draft_constant(dt_onnx_draft *d, const char *name, dt_tensor
         dt_onnx_draft_fail(d, "constant \"%s\": a shape that no tensor has", name ? name : "");
         return "";
     }
-    memcpy(t.dim, dim, (size_t)ndim * sizeof *dim);
+    if (ndim > 0) memcpy(t.dim, dim, (size_t)ndim * sizeof *dim);
     t.name = name_of(d, name, "constant");
     if (!keep) t.data = copied(d, data, t.n_bytes);
     dt_onnx_tensor *list = one_more(d, g->constant, &g->n_constant, &d->cap_constant, sizeof *list);

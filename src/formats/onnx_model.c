@@ -23,6 +23,11 @@ dt_status dt_onnx_model_create(int64_t version, dt_onnx_model **out) {
     return DT_OK;
 }
 
+dt_status dt_onnx_check_files(const dt_onnx_model *m) {
+    for (int32_t i = 0; i < m->n_file; i++) DT_TRY(dt_file_check(&m->file[i]));
+    return DT_OK;
+}
+
 void dt_onnx_model_free(dt_onnx_model *m) {
     if (!m) return;
     for (int32_t i = 0; i < m->n_file; i++) dt_file_unmap(&m->file[i]);

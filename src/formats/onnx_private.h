@@ -57,16 +57,41 @@ typedef struct dt_onnx_reader {
     int64_t inlined_bytes, n_call;
 } dt_onnx_reader;
 
+/* onnx_take.c */
+dt_status dt_onnx_no_memory(void);
 /* The new item, zero-filled; NULL without memory. */
 void *dt_onnx_list_add(dt_onnx_list *l);
 /* Moves the items into the model; an error or not, the list is empty. */
 dt_status dt_onnx_list_keep(dt_onnx_reader *rd, dt_onnx_list *l, const void *out, int32_t *n);
+
+void dt_onnx_list_free(dt_onnx_list *l);
 
 /* Memory of the model; what functions take is bounded (scope). *out: a pointer of any type. */
 dt_status dt_onnx_take(dt_onnx_reader *rd, const dt_onnx_scope *scope, int64_t bytes, void *out);
 /* UTF-8 without NUL; of a name also without control characters. */
 dt_status dt_onnx_take_text(dt_onnx_reader *rd, const dt_onnx_scope *scope, const dt_pb *r,
                             const dt_pb_field *f, bool is_name, const char **out);
+
+/* onnx_attr.c. Those in the fields of that number. */
+dt_status dt_onnx_read_attrs(dt_onnx_reader *rd, const dt_onnx_scope *scope, const dt_pb *r, int32_t field,
+                             const dt_onnx_attr **out, int32_t *n_out);
+
+/* onnx_graph.c. A node, or those of the function that it calls, behind `nodes`. */
+dt_status dt_onnx_read_node(dt_onnx_reader *rd, const dt_onnx_scope *scope, dt_pb r, dt_onnx_list *nodes);
+dt_status dt_onnx_read_graph(dt_onnx_reader *rd, const dt_onnx_scope *scope, dt_pb r, dt_onnx_graph *out);
+
+/* onnx_function.c */
+const char *dt_onnx_plain_domain(const char *domain); /* "" for "ai.onnx" */
+dt_status dt_onnx_read_opset(dt_onnx_reader *rd, const dt_pb *r, const dt_pb_field *at, dt_onnx_opset *out);
+dt_status dt_onnx_read_function(dt_onnx_reader *rd, const dt_pb *r, const dt_pb_field *at);
+/* After the last: they are found by name from here on. */
+dt_status dt_onnx_sort_functions(dt_onnx_reader *rd);
+const dt_onnx_function *dt_onnx_find_function(const dt_onnx_reader *rd, const char *domain, const char *name,
+                                              const char *overload);
+/* Its nodes in the place of a call, which `outer`, a function or NULL, makes. */
+dt_status dt_onnx_inline(dt_onnx_reader *rd, const dt_onnx_scope *outer, const dt_onnx_function *fn,
+                         const dt_onnx_node *call, dt_onnx_list *nodes);
+dt_status dt_onnx_rename_value(dt_onnx_reader *rd, const dt_onnx_scope *scope, const char **name);
 
 /* onnx_tensor.c. *why: not NULL where its type is none that can be held; then *out has a name and nothing else. */
 dt_status dt_onnx_read_tensor(dt_onnx_reader *rd, const dt_onnx_scope *scope, dt_pb r, dt_onnx_tensor *out,

@@ -205,13 +205,14 @@ static dt_status map_external(dt_onnx_reader *rd, const char *location, dt_mappe
         return dt_fail(DT_ERR_DATA, "data in \"%.200s\": no regular file of one name with anything in it",
                        location);
     }
-    void *byte = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-    const int error = errno;
+    const dt_status status = dt_file_map_open(fd, location, out);
     close(fd);
-    if (byte == MAP_FAILED)
-        return dt_fail(DT_ERR_IO, "data in \"%.200s\" cannot be mapped: %s", location, strerror(error));
+    if (status != DT_OK) {
+        dt_error_context("data in \"%.200s\"", location);
+        return status;
+    }
     if (rd->m->n_file > 0) memcpy(file, rd->m->file, (size_t)rd->m->n_file * sizeof *file);
-    *out = file[rd->m->n_file] = (dt_mapped_file){byte, (int64_t)st.st_size};
+    file[rd->m->n_file] = *out;
     rd->m->file = file;
     rd->m->n_file++;
     return DT_OK;

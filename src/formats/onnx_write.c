@@ -225,7 +225,7 @@ static dt_status write_outside(const char *path, const outside *out) {
         fwrite(t->data, 1, (size_t)t->n_bytes, f.file);
         if (i + 1 < out->n) fwrite(zero, 1, (size_t)(round_up(t->n_bytes) - t->n_bytes), f.file);
     }
-    return dt_out_file_close(&f, DT_OK);
+    return dt_out_file_close(&f, dt_files_check());
 }
 
 static dt_status write_inside(const char *path, const dt_pb_writer *w) {
@@ -239,7 +239,7 @@ static dt_status write_inside(const char *path, const dt_pb_writer *w) {
         at = b->at;
     }
     fwrite(w->byte + at, 1, w->n - at, f.file);
-    return dt_out_file_close(&f, DT_OK);
+    return dt_out_file_close(&f, dt_files_check());
 }
 
 dt_status dt_onnx_write_limit(const dt_onnx_model *m, const char *path, int64_t inside_bytes_max) {

@@ -60,12 +60,12 @@ dt_status dt_tensors_open(const char *path, dt_tensors **out) {
     dt_tensors *t = calloc(1, sizeof *t);
     if (t) t->path = strdup(path);
     dt_status status = t && t->path ? read_file(t, path) : dt_fail(DT_ERR_MEMORY, "no memory to open it");
-    if (status == DT_OK) {
+    if (status != DT_OK) dt_error_context("%s", path);
+    if (t && dt_tensors_check(t) != DT_OK) status = DT_ERR_DATA; /* what was read may be what is missing */
+    if (status == DT_OK)
         *out = t;
-        return DT_OK;
-    }
-    dt_error_context("%s", path);
-    dt_tensors_close(t);
+    else
+        dt_tensors_close(t);
     return status;
 }
 

@@ -85,22 +85,24 @@ static dt_status check_fields(dt_pb r) {
 }
 
 dt_status dt_pb_open(const uint8_t *bytes, int64_t n, dt_pb *out) {
-    *out = (dt_pb){.at = bytes, .end = bytes + n, .file = bytes};
-    return check_fields(*out);
+    const dt_pb whole = {.at = bytes, .end = bytes + n, .file = bytes};
+    DT_TRY(check_fields(whole));
+    *out = whole;
+    return DT_OK;
 }
 
 dt_status dt_pb_enter(const dt_pb *r, const dt_pb_field *f, dt_pb *out) {
     DT_TRY(dt_pb_want(r, f, DT_PB_BYTES));
     if (r->depth >= DT_PB_DEPTH_MAX) return dt_pb_fail(r, f, "messages nested deeper than 64");
-    *out = (dt_pb){.at = f->at, .end = f->at + f->n, .file = r->file, .depth = r->depth + 1};
-    return check_fields(*out);
+    const dt_pb inner = {.at = f->at, .end = f->at + f->n, .file = r->file, .depth = r->depth + 1};
+    DT_TRY(check_fields(inner));
+    *out = inner;
+    return DT_OK;
 }
 
 bool dt_pb_next(dt_pb *r, dt_pb_field *out) {
     bool more;
-    const dt_status st = dt_pb_step(r, out, &more);
-    DT_ASSERT(st == DT_OK); /* the message was checked when it was entered */
-    return more;
+    return dt_pb_step(r, out, &more) == DT_OK && more;
 }
 
 static int fixed_bytes(dt_pb_wire wire) {

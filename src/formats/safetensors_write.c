@@ -94,7 +94,7 @@ static dt_status write_file(const char *path, int64_t n, const dt_file_tensor *c
     fwrite(header, 1, header_bytes, f.file);
     for (int64_t i = 0; i < n; i++)
         if (sorted[i]->n_bytes > 0) fwrite(sorted[i]->data, 1, (size_t)sorted[i]->n_bytes, f.file);
-    return dt_out_file_close(&f, DT_OK);
+    return dt_out_file_close(&f, dt_files_check());
 }
 
 dt_status dt_safetensors_write(const char *path, int64_t n, const dt_file_tensor *tensor, int64_t n_note,

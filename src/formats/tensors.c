@@ -1,14 +1,9 @@
 /* What all formats share: types, sizes, the sorted listing, reading numbers. */
 #include "formats/tensors.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "core/half.h"
 #include "readers.h"
@@ -119,32 +114,17 @@ const char *dt_tensors_note(const dt_tensors *t, const char *key) {
     return found ? found->value : NULL;
 }
 
-dt_status dt_file_map(const char *path, dt_mapped_file *out) {
-    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    struct stat st;
-    if (fd < 0) return dt_fail(DT_ERR_DATA, "%s", strerror(errno));
-    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_size == 0) {
-        close(fd);
-        return dt_fail(DT_ERR_DATA, "no regular file with anything in it");
-    }
-    void *byte = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-    const int error = errno;
-    close(fd);
-    if (byte == MAP_FAILED) return dt_fail(DT_ERR_IO, "cannot be mapped: %s", strerror(error));
-    *out = (dt_mapped_file){byte, (int64_t)st.st_size};
-    return DT_OK;
-}
-
-void dt_file_unmap(const dt_mapped_file *f) {
-    if (f->byte) munmap((void *)(uintptr_t)f->byte, (size_t)f->n_bytes);
-}
-
 dt_status dt_tensors_map(dt_tensors *t, const char *path, dt_mapped_file **out) {
     dt_mapped_file *file = realloc(t->file, ((size_t)t->n_file + 1) * sizeof *file);
     if (!file) return dt_fail(DT_ERR_MEMORY, "no memory to open it");
     t->file = file;
     DT_TRY(dt_file_map(path, &file[t->n_file]));
     *out = &file[t->n_file++];
+    return DT_OK;
+}
+
+dt_status dt_tensors_check(const dt_tensors *t) {
+    for (int32_t i = 0; i < t->n_file; i++) DT_TRY(dt_file_check(&t->file[i]));
     return DT_OK;
 }
 

@@ -178,7 +178,7 @@ static dt_status write_archive(const char *path, int64_t n, member *m) {
     DT_TRY(dt_out_file_open(path, &f));
     for (int64_t i = 0; i < n; i++) put_member(f.file, &m[i]);
     put_directory(f.file, n, m);
-    return dt_out_file_close(&f, DT_OK);
+    return dt_out_file_close(&f, dt_files_check());
 }
 
 dt_status dt_torch_write(const char *path, int64_t n, const dt_file_tensor *tensor) {

@@ -4,6 +4,8 @@
  * for times is. */
 #include "algo.h"
 
+#include "timing.h"
+
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -281,6 +283,15 @@ static double time_runs(dt_cuda *cu, const scratch *s, cudnnBackendDescriptor_t 
     return (double)ms * 1e-3 / n;
 }
 
+typedef struct execution {
+    cudnnBackendDescriptor_t plan, pack;
+} execution;
+
+static bool execute(dt_cuda *cu, const void *arg) {
+    const execution *e = arg;
+    return cudnnBackendExecute(cu->dnn, e->plan, e->pack) == CUDNN_STATUS_SUCCESS;
+}
+
 static double time_candidate(dt_cuda *cu, const scratch *s, uint32_t uids, const candidate *c, double best) {
     dt_dnn_builder b = {.handle = cu->dnn};
     cudnnBackendDescriptor_t pack = dt_dnn_pack(&b, uids, s->ptr, s->workspace);
@@ -288,6 +299,13 @@ static double time_candidate(dt_cuda *cu, const scratch *s, uint32_t uids, const
         b.st == CUDNN_STATUS_SUCCESS ? time_runs(cu, s, c->plan, pack, 1) : -1; /* loads the kernel too */
     if (t >= 0 && t < best * ABSURD) {
         t = time_runs(cu, s, c->plan, pack, 1);
+        const execution e = {c->plan, pack};
+        const double captured =
+            t >= 0 && t < DT_TIMING_SMALL_S ? dt_timing_captured(cu, s->begin, s->end, execute, &e) : -1;
+        if (captured > 0) {
+            dt_dnn_release(&b);
+            return captured;
+        }
         int32_t runs = t > 0 ? (int32_t)(WINDOW_S / t) : 1;
         runs = runs < 1 ? 1 : runs > RUNS_MAX ? RUNS_MAX : runs;
         int windows = t < WINDOW_S ? WINDOWS : 1; /* a long run is its own average */

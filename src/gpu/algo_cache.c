@@ -14,7 +14,7 @@
 
 enum { SPEC_FIELDS = 18, FILE_MAX = 8 * 1024 * 1024 };
 static const int64_t NANOSECONDS_MAX = (int64_t)3600 * 1000 * 1000 * 1000; /* an hour: nonsense */
-static const char MAGIC[] = "dtrain engines 2";
+static const char MAGIC[] = "dtrain engines 3";
 
 static void spec_fields(const dt_conv_spec *s, int64_t v[SPEC_FIELDS]) {
     const dt_conv_dims *d = &s->d;

@@ -18,6 +18,10 @@ typedef enum dt_conv_kind {
     DT_CONV_F_APPLY_RES,  /* y = relu(conv * scale + shift + res) */
     DT_CONV_F_APPLY_RES2, /* y = relu(conv * scale + shift + res * rscale + rshift) */
     DT_CONV_D_ADD_MASK,   /* dx plus another gradient, masked by y > 0 */
+    DT_CONV_F_BIAS,       /* y = conv + bias, bias in T */
+    DT_CONV_F_BIAS_RELU,
+    DT_CONV_F_BIAS_RES, /* y = conv + res + bias */
+    DT_CONV_F_BIAS_RES_RELU,
     DT_CONV_KIND_COUNT
 } dt_conv_kind;
 
@@ -31,6 +35,7 @@ typedef enum dt_blas_kind {
     DT_BLAS_APPLY_RELU,
     DT_BLAS_APPLY_RES,
     DT_BLAS_APPLY_RES_RELU,
+    DT_BLAS_END,        /* with what it ends in as r, s and p (blas_end.c) */
     DT_CACHE_ATTENTION, /* cuDNN's: h places of k heads of c (attention_dnn.c) */
     DT_CACHE_ATTENTION_BWD,
     DT_CACHE_KIND_COUNT

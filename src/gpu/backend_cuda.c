@@ -125,6 +125,7 @@ static dt_status read_card(dt_cuda *cu) {
     size_t free_bytes = 0, total = 0;
     DT_CUDA_TRY(cudaGetDeviceProperties(&prop, cu->device));
     snprintf(cu->base.info.name, sizeof cu->base.info.name, "%.100s", prop.name);
+    DT_CUDA_TRY(cudaDeviceGetPCIBusId(cu->base.info.bus, (int)sizeof cu->base.info.bus, cu->device));
     cu->gpu.sm_count = prop.multiProcessorCount;
     if (!dt_gpu_has_code()) {
         (void)cudaGetLastError();

@@ -110,6 +110,23 @@ dt_status dt_blas_product_choose(dt_cuda *cu, const dt_graph *g, const dt_node *
 dt_status dt_blas_product_run(dt_cuda *cu, const dt_blas_product *b, const void *first, const void *second,
                               void *out, float *sums, void *workspace, cudaStream_t s);
 
+/* blas_end.c: y T [rows,k] = act(x [rows,c] w^T [k,c] + bias T [k] + residual), of evaluation. use false: cuBLASLt has
+ * nothing, or nothing may be timed. Run with a = w, b = x, c = residual, d = y, vector = bias. */
+typedef struct dt_blas_end_shape {
+    dt_dtype t;
+    int64_t rows, c, k;
+    int32_t act;
+    bool bias, residual;
+} dt_blas_end_shape;
+typedef struct dt_blas_end {
+    bool use;
+    double seconds;
+    dt_blas_matmul matmul;
+} dt_blas_end;
+/* Whether it has that function. */
+bool dt_blas_ends_in(int32_t act);
+dt_status dt_blas_end_choose(dt_cuda *cu, const dt_blas_end_shape *shape, dt_blas_end *out);
+
 /* conv_blas.c: a 1x1 convolution with apply as one product, y = act(x w'^T + shift [+ residual]), x T
  * [rows,c], w T [k,c], y and residual T [rows,k]. w' = scale w is rounded to T, or scale multiplies the
  * sums. */

@@ -42,11 +42,55 @@ static dt_status try_blas(dt_cuda *cu, const dt_graph *g, const dt_node *n, cons
                           dt_prep *p) {
     dt_conv_prep *c = &p->conv;
     if (n->op != DT_OP_CONV || !dt_node_has(n, DT_CONV_IN_SCALE) || dt_node_has(n, DT_CONV_IN_RES_SCALE) ||
-        !dt_op_conv_is_product(g, n))
+        !dt_op_conv_is_product(g, n) ||
+        (n->attr.window.act != DT_ACT_NONE && n->attr.window.act != DT_ACT_RELU))
         return DT_OK;
-    const double algo_s = c->own_apply || c->algo->seconds <= 0 ? 1e30 : c->algo->seconds;
-    return dt_blas_apply_choose(cu, p->t, d->n * d->p * d->q, d->c, d->k, n->attr.window.relu,
+    const double algo_s = c->own_end || c->algo->seconds <= 0 ? 1e30 : c->algo->seconds;
+    return dt_blas_apply_choose(cu, p->t, d->n * d->p * d->q, d->c, d->k, n->attr.window.act == DT_ACT_RELU,
                                 dt_node_has(n, DT_CONV_IN_RES), algo_s, &c->blas);
+}
+
+/* Seconds of a pass of ours over the result, and over a residual. */
+static double pass_s(const dt_graph *g, const dt_node *n) {
+    const double launch_s = 1.5e-6, bytes_per_s = 3.5e12;
+    const double y = (double)dt_value_bytes(&g->value[n->out[0]]);
+    return launch_s + y * (dt_node_has(n, DT_CONV_IN_RES) ? 3 : 2) / bytes_per_s;
+}
+
+/* Of evaluation, ending in a bias: the fastest of cuDNN's fused engine, cuDNN's plain one with a pass of ours, and, of 1x1,
+ * a product of cuBLASLt. */
+static dt_status choose_end(dt_cuda *cu, const dt_graph *g, const dt_node *n, dt_prep *p) {
+    dt_conv_prep *c = &p->conv;
+    const dt_conv_dims d = dt_op_conv_dims(g, n);
+    const bool biased = dt_node_has(n, DT_CONV_IN_BIAS), residual = dt_node_has(n, DT_CONV_IN_RES);
+    const int32_t act = n->attr.window.act;
+    if (g->training || cu->deterministic || dt_node_has(n, DT_CONV_IN_SCALE) ||
+        (!biased && !residual && !act) || dt_conv_pre_slot(n) >= 0 || dt_node_makes(n, DT_CONV_OUT_STATS) ||
+        (biased && g->value[n->in[DT_CONV_IN_BIAS]].dtype != p->t))
+        return DT_OK;
+    const dt_conv_spec plain_spec = dt_conv_spec_of(cu, g, n, DT_CONV_F);
+    const dt_algo *plain = dt_algos_find(cu, &plain_spec);
+    const bool fused = dt_conv_ends_in_bias((dt_conv_kind)c->algo->spec.kind);
+    double best =
+        c->algo->usable && c->algo->seconds > 0 ? c->algo->seconds + (fused ? 0 : pass_s(g, n)) : 1e30;
+    if (fused && plain && plain->known && plain->usable && plain->seconds > 0 &&
+        plain->seconds + pass_s(g, n) < best) {
+        DT_TRY(require_graph(cu, g, n, DT_CONV_F, &c->algo));
+        best = plain->seconds + pass_s(g, n);
+    }
+    if (!dt_op_conv_is_product(g, n)) return DT_OK;
+    c->own_act = !dt_blas_ends_in(act);
+    const dt_blas_end_shape shape = {.t = p->t,
+                                     .rows = d.n * d.p * d.q,
+                                     .c = d.c,
+                                     .k = d.k,
+                                     .act = c->own_act ? DT_ACT_NONE : act,
+                                     .bias = biased,
+                                     .residual = residual};
+    DT_TRY(dt_blas_end_choose(cu, &shape, &c->end));
+    const double s = c->end.seconds + (c->own_act ? pass_s(g, n) : 0);
+    if (c->end.use && s >= best && !cu->take_candidate) c->end.use = false;
+    return DT_OK;
 }
 
 dt_status dt_lower_conv_prepare(dt_cuda *cu, const dt_graph *g, const dt_node *n, dt_prep *p) {
@@ -55,6 +99,7 @@ dt_status dt_lower_conv_prepare(dt_cuda *cu, const dt_graph *g, const dt_node *n
     DT_TRY(require_graph(cu, g, n, dt_conv_fusable(cu, g, n) ? kind : plain, &c->algo));
     if (!c->algo->usable && c->algo->spec.kind != (int32_t)plain)
         DT_TRY(require_graph(cu, g, n, plain, &c->algo));
+    if (kind != plain || n->op == DT_OP_CONV) DT_TRY(choose_end(cu, g, n, p));
     const dt_conv_spec spec = c->algo->spec;
     dt_conv_spec_text(&spec, p->label, sizeof p->label - 16);
     if (!c->algo->usable)
@@ -70,10 +115,16 @@ dt_status dt_lower_conv_prepare(dt_cuda *cu, const dt_graph *g, const dt_node *n
     c->own_prologue = c->i_pre >= 0 && !fused;
     c->own_stats = stats && !fused;
     c->own_epilogue = sums && !fused;
-    c->own_apply = forward && dt_node_has(n, DT_CONV_IN_SCALE) && !fused;
+    c->bias_is_t = forward && dt_node_has(n, DT_CONV_IN_BIAS) && p->t != DT_DTYPE_F32 &&
+                   g->value[n->in[DT_CONV_IN_BIAS]].dtype == p->t;
+    c->own_end = forward && !fused && !c->end.use &&
+                 (n->attr.window.act || dt_node_has(n, DT_CONV_IN_SCALE) || dt_node_has(n, DT_CONV_IN_BIAS) ||
+                  dt_node_has(n, DT_CONV_IN_RES));
     c->own_mask = dgrad && (dt_node_has(n, DT_DGRAD_IN_DX2) || dt_node_has(n, DT_DGRAD_IN_Y)) && !fused;
     DT_TRY(try_blas(cu, g, n, d, p));
-    c->plan_at = dt_prep_take(p, c->blas.use ? c->blas.bytes : c->algo->workspace_bytes);
+    c->plan_at = dt_prep_take(p, c->blas.use  ? c->blas.bytes
+                                 : c->end.use ? c->end.matmul.bytes
+                                              : c->algo->workspace_bytes);
     c->t_at = c->f32_at = c->reduce_at = c->fold_at = -1;
     if (d->c != dt_op_conv_dims(g, n).c)
         c->fold_at = dt_prep_take(p, dt_conv_uid_elems(&spec, DT_UID_W) * (int64_t)dt_dtype_size(p->t));
@@ -91,7 +142,7 @@ dt_status dt_lower_conv_prepare(dt_cuda *cu, const dt_graph *g, const dt_node *n
     }
     size_t used = 0;
     while (p->label[used]) used++;
-    if (c->blas.use)
+    if (c->blas.use || c->end.use)
         snprintf(p->label + used, sizeof p->label - used, " [cublaslt]");
     else
         snprintf(p->label + used, sizeof p->label - used, " [%lld]", (long long)c->algo->choice.engine);
@@ -112,6 +163,7 @@ static void forward_pointers(const dt_bound *k, void **ptr) {
     ptr[DT_UID_KSCALE] = in[DT_CONV_IN_SCALE];
     ptr[DT_UID_KSHIFT] = in[DT_CONV_IN_SHIFT];
     ptr[DT_UID_RES] = in[DT_CONV_IN_RES];
+    ptr[DT_UID_BIAS] = in[DT_CONV_IN_BIAS];
     ptr[DT_UID_RSCALE] = in[DT_CONV_IN_RES_SCALE];
     ptr[DT_UID_RSHIFT] = in[DT_CONV_IN_RES_SHIFT];
 }
@@ -156,7 +208,7 @@ dt_status dt_lower_adopt_pack(dt_cuda *cu, dt_bound *k) {
 dt_status dt_lower_conv_bind(dt_cuda *cu, dt_bound *k) {
     const dt_conv_prep *c = &k->prep->conv;
     void *ptr[DT_UID_COUNT] = {0};
-    if (c->blas.use) return DT_OK;
+    if (c->blas.use || c->end.use) return DT_OK;
     if (k->prep->node.op == DT_OP_CONV)
         forward_pointers(k, ptr);
     else if (k->prep->node.op == DT_OP_CONV_DGRAD)
@@ -226,10 +278,28 @@ static dt_status prologue(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     return dt_launch_status(dt_gpu_bn_apply(&cu->gpu, k->prep->t, &a, s), k);
 }
 
-/* Scale, shift, residual and ReLU after a plain convolution, in place. */
-static dt_status apply(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
+/* What a plain convolution does not do of the node's end, in place. */
+static dt_status end(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
     const dt_conv_dims *d = &k->prep->conv.algo->spec.d;
+    const dt_conv_prep *c = &k->prep->conv;
+    const int32_t act = k->prep->node.attr.window.act;
     void *const *in = k->b.in;
+    const bool applied = in[DT_CONV_IN_SCALE] != NULL;
+    if (!applied || (act != DT_ACT_NONE && act != DT_ACT_RELU)) {
+        const dt_gpu_end_args e = {.y = k->b.out[0],
+                                   .scale = in[DT_CONV_IN_SCALE],
+                                   .shift = applied        ? in[DT_CONV_IN_SHIFT]
+                                            : c->bias_is_t ? NULL
+                                                           : in[DT_CONV_IN_BIAS],
+                                   .bias = c->bias_is_t ? in[DT_CONV_IN_BIAS] : NULL,
+                                   .res = in[DT_CONV_IN_RES],
+                                   .rscale = in[DT_CONV_IN_RES_SCALE],
+                                   .rshift = in[DT_CONV_IN_RES_SHIFT],
+                                   .rows = d->n * d->p * d->q,
+                                   .c = d->k,
+                                   .act = act};
+        return dt_launch_status(dt_gpu_end(&cu->gpu, k->prep->t, &e, s), k);
+    }
     const dt_gpu_bn_apply_args a = {.x = k->b.out[0],
                                     .scale = in[DT_CONV_IN_SCALE],
                                     .shift = in[DT_CONV_IN_SHIFT],
@@ -239,7 +309,7 @@ static dt_status apply(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
                                     .y = k->b.out[0],
                                     .rows = d->n * d->p * d->q,
                                     .c = d->k,
-                                    .relu = k->prep->node.attr.window.relu};
+                                    .relu = act == DT_ACT_RELU};
     return dt_launch_status(dt_gpu_bn_apply(&cu->gpu, k->prep->t, &a, s), k);
 }
 
@@ -252,13 +322,21 @@ dt_status dt_lower_conv_run(dt_cuda *cu, const dt_bound *k, cudaStream_t s) {
         return dt_blas_apply_run(cu, &c->blas, in[DT_CONV_IN_X], in[DT_CONV_IN_W], in[DT_CONV_IN_SCALE],
                                  in[DT_CONV_IN_SHIFT], in[DT_CONV_IN_RES], k->b.out[DT_CONV_OUT_Y],
                                  dt_bound_workspace(k, c->plan_at), s);
+    if (c->end.use) {
+        const dt_blas_operands o = {.a = in[DT_CONV_IN_W],
+                                    .b = in[DT_CONV_IN_X],
+                                    .c = in[DT_CONV_IN_RES],
+                                    .d = k->b.out[DT_CONV_OUT_Y],
+                                    .vector = in[DT_CONV_IN_BIAS],
+                                    .workspace = dt_bound_workspace(k, c->plan_at)};
+        DT_TRY(dt_blas_run(cu, &c->end.matmul, &o, s));
+        const dt_gpu_end_args e = {.y = o.d, .rows = rows, .c = d->k, .act = k->prep->node.attr.window.act};
+        return c->own_act ? dt_launch_status(dt_gpu_end(&cu->gpu, k->prep->t, &e, s), k) : DT_OK;
+    }
     DT_TRY(prologue(cu, k, s));
     DT_TRY(fold(k, s));
     DT_TRY(dt_lower_execute(cu, k, k->prep->conv.algo->plan, s));
-    if (c->own_apply) DT_TRY(apply(cu, k, s));
-    if (in[DT_CONV_IN_BIAS])
-        DT_TRY(dt_launch_status(
-            dt_gpu_bias_add(&cu->gpu, k->prep->t, k->b.out[0], in[DT_CONV_IN_BIAS], rows, d->k, s), k));
+    if (c->own_end) DT_TRY(end(cu, k, s));
     if (c->own_stats)
         DT_TRY(
             dt_launch_status(dt_gpu_bn_stats(&cu->gpu, k->prep->t, k->b.out[0], k->b.out[DT_CONV_OUT_STATS],

@@ -8,22 +8,35 @@ dt_conv_kind dt_conv_kind_of(const dt_node *n) {
                                                                                 : DT_CONV_D;
     if (n->op == DT_OP_CONV_WGRAD) return dt_node_has(n, DT_WGRAD_IN_PRE_SCALE) ? DT_CONV_SBR_W : DT_CONV_W;
     const bool applied = dt_node_has(n, DT_CONV_IN_SCALE), residual = dt_node_has(n, DT_CONV_IN_RES);
-    if (applied && n->attr.window.relu && residual)
+    if (applied && n->attr.window.act == DT_ACT_RELU && residual)
         return dt_node_has(n, DT_CONV_IN_RES_SCALE) ? DT_CONV_F_APPLY_RES2 : DT_CONV_F_APPLY_RES;
-    if (applied) return n->attr.window.relu || residual ? DT_CONV_F : DT_CONV_F_APPLY;
+    if (applied) return n->attr.window.act || residual ? DT_CONV_F : DT_CONV_F_APPLY;
     if (dt_node_has(n, DT_CONV_IN_PRE_SCALE))
         return DT_CONV_SBR_STATS; /* there is no engine without statistics */
-    return dt_node_makes(n, DT_CONV_OUT_STATS) ? DT_CONV_F_STATS : DT_CONV_F;
+    if (dt_node_makes(n, DT_CONV_OUT_STATS)) return DT_CONV_F_STATS;
+    const bool relu = n->attr.window.act == DT_ACT_RELU;
+    if (!dt_node_has(n, DT_CONV_IN_BIAS) || (n->attr.window.act != DT_ACT_NONE && !relu)) return DT_CONV_F;
+    return residual ? (relu ? DT_CONV_F_BIAS_RES_RELU : DT_CONV_F_BIAS_RES)
+                    : (relu ? DT_CONV_F_BIAS_RELU : DT_CONV_F_BIAS);
 }
 
 dt_conv_kind dt_conv_plain_kind(dt_conv_kind kind) {
     static const dt_conv_kind PLAIN[DT_CONV_KIND_COUNT] = {
-        [DT_CONV_F] = DT_CONV_F,           [DT_CONV_F_STATS] = DT_CONV_F,
-        [DT_CONV_SBR_STATS] = DT_CONV_F,   [DT_CONV_D] = DT_CONV_D,
-        [DT_CONV_D_BN] = DT_CONV_D,        [DT_CONV_W] = DT_CONV_W,
-        [DT_CONV_SBR_W] = DT_CONV_W,       [DT_CONV_F_APPLY] = DT_CONV_F,
-        [DT_CONV_F_APPLY_RES] = DT_CONV_F, [DT_CONV_F_APPLY_RES2] = DT_CONV_F,
+        [DT_CONV_F] = DT_CONV_F,
+        [DT_CONV_F_STATS] = DT_CONV_F,
+        [DT_CONV_SBR_STATS] = DT_CONV_F,
+        [DT_CONV_D] = DT_CONV_D,
+        [DT_CONV_D_BN] = DT_CONV_D,
+        [DT_CONV_W] = DT_CONV_W,
+        [DT_CONV_SBR_W] = DT_CONV_W,
+        [DT_CONV_F_APPLY] = DT_CONV_F,
+        [DT_CONV_F_APPLY_RES] = DT_CONV_F,
+        [DT_CONV_F_APPLY_RES2] = DT_CONV_F,
         [DT_CONV_D_ADD_MASK] = DT_CONV_D,
+        [DT_CONV_F_BIAS] = DT_CONV_F,
+        [DT_CONV_F_BIAS_RELU] = DT_CONV_F,
+        [DT_CONV_F_BIAS_RES] = DT_CONV_F,
+        [DT_CONV_F_BIAS_RES_RELU] = DT_CONV_F,
     };
     return PLAIN[kind];
 }
@@ -33,6 +46,10 @@ int32_t dt_conv_pre_slot(const dt_node *n) {
                          : n->op == DT_OP_CONV_WGRAD ? DT_WGRAD_IN_PRE_SCALE
                                                      : -1;
     return slot >= 0 && dt_node_has(n, slot) ? slot : -1;
+}
+
+bool dt_conv_ends_in_bias(dt_conv_kind kind) {
+    return kind >= DT_CONV_F_BIAS && kind <= DT_CONV_F_BIAS_RES_RELU;
 }
 
 bool dt_conv_has_bias(const dt_node *n) {
@@ -71,6 +88,10 @@ bool dt_conv_spec_fusable(const dt_graph *g, const dt_node *n, int64_t c) {
     const dt_conv_dims d = dt_op_conv_dims(g, n);
     const bool applied = n->op == DT_OP_CONV && dt_node_has(n, DT_CONV_IN_SCALE);
     const bool both = applied || dt_conv_kind_of(n) == DT_CONV_D_ADD_MASK; /* engines for bf16 too */
+    /* Of evaluation: cuDNN says of which channels. */
+    if (dt_conv_ends_in_bias(dt_conv_kind_of(n)))
+        return !g->training && dt_op_type(g, n) != DT_DTYPE_F32 && d.groups == 1 &&
+               g->value[n->in[DT_CONV_IN_BIAS]].dtype == dt_op_type(g, n);
     const bool dtype = dt_op_type(g, n) == DT_DTYPE_F16 || (dt_op_type(g, n) == DT_DTYPE_BF16 && both);
     return dtype && d.groups == 1 && c % 8 == 0 && d.k % 8 == 0 && !dt_conv_has_bias(n);
 }

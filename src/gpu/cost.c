@@ -53,9 +53,19 @@ static double time_of(const dt_cost_card *card, const dt_graph *g, const dt_node
     return s > 0 ? s : INFINITY;
 }
 
+/* What a bias, a sum and a function add to a convolution of evaluation: no more than a pass of ours after it, and cuDNN and
+ * cuBLASLt mostly do it for nothing. */
+static double end_cost(const dt_cost_card *card, const dt_graph *g, const dt_node *n) {
+    const bool residual = dt_node_has(n, DT_CONV_IN_RES);
+    if (!residual && !n->attr.window.act) return 0;
+    return LAUNCH_S + pass(card, g, n->out[0]) + (residual ? pass(card, g, n->in[DT_CONV_IN_RES]) : 0);
+}
+
 static double conv_cost(const dt_cost_card *card, const dt_graph *g, const dt_node *n) {
     const dt_conv_kind kind = dt_conv_kind_of(n), plain = dt_conv_plain_kind(kind);
     const bool applied = n->op == DT_OP_CONV && dt_node_has(n, DT_CONV_IN_SCALE);
+    if (n->op == DT_OP_CONV && !applied && (kind == plain || dt_conv_ends_in_bias(kind)))
+        return time_of(card, g, n, plain) + end_cost(card, g, n);
     if (kind == plain && !applied) return time_of(card, g, n, plain);
     if (!dt_conv_spec_fusable(g, n, card->form(card->arg, g, n, DT_CONV_F).d.c)) return INFINITY;
     if ((applied || kind == DT_CONV_D_ADD_MASK) && !dt_op_conv_is_product(g, n)) return INFINITY;

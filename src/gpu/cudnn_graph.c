@@ -33,6 +33,10 @@ static const struct {
     [DT_CONV_F_APPLY_RES] = {"fprop+bn+add+relu", CONV_BITS | APPLY_BITS | BIT(DT_UID_RES)},
     [DT_CONV_F_APPLY_RES2] = {"fprop+bn+bn+add+relu", CONV_BITS | APPLY_BITS | RES2_BITS},
     [DT_CONV_D_ADD_MASK] = {"dgrad+add+drelu", CONV_BITS | BIT(DT_UID_DX2) | BIT(DT_UID_MASK)},
+    [DT_CONV_F_BIAS] = {"fprop+bias", CONV_BITS | BIT(DT_UID_BIAS)},
+    [DT_CONV_F_BIAS_RELU] = {"fprop+bias+relu", CONV_BITS | BIT(DT_UID_BIAS)},
+    [DT_CONV_F_BIAS_RES] = {"fprop+add+bias", CONV_BITS | BIT(DT_UID_RES) | BIT(DT_UID_BIAS)},
+    [DT_CONV_F_BIAS_RES_RELU] = {"fprop+add+bias+relu", CONV_BITS | BIT(DT_UID_RES) | BIT(DT_UID_BIAS)},
 };
 
 /* The tensors of a convolution by id: image-like, weight, or a vector of C or K channels. */
@@ -49,6 +53,7 @@ static const struct {
     [DT_UID_EQ_X] = {SHAPE_C, true},   [DT_UID_EQ_BIAS] = {SHAPE_C, true}, [DT_UID_KSCALE] = {SHAPE_K, true},
     [DT_UID_KSHIFT] = {SHAPE_K, true}, [DT_UID_RES] = {SHAPE_Y, false},    [DT_UID_RSCALE] = {SHAPE_K, true},
     [DT_UID_RSHIFT] = {SHAPE_K, true}, [DT_UID_DX2] = {SHAPE_X, false},    [DT_UID_MASK] = {SHAPE_X, false},
+    [DT_UID_BIAS] = {SHAPE_K, false},
 };
 
 void dt_conv_spec_text(const dt_conv_spec *spec, char *out, size_t size) {
@@ -368,6 +373,23 @@ static void conv_apply(graph_ops *g) {
     pointwise(g, CUDNN_POINTWISE_RELU_FWD, sum, NULL, y);
 }
 
+/* A convolution that ends in a sum, a bias and a ReLU, in the order of cuDNN's own pattern. */
+static void conv_bias(graph_ops *g) {
+    const dt_conv_kind kind = (dt_conv_kind)g->spec->kind;
+    const bool sum = kind == DT_CONV_F_BIAS_RES || kind == DT_CONV_F_BIAS_RES_RELU,
+               relu = kind == DT_CONV_F_BIAS_RELU || kind == DT_CONV_F_BIAS_RES_RELU;
+    cudnnBackendDescriptor_t v = intermediate(g, DT_UID_Y), y = real(g, DT_UID_Y);
+    convolution(g, &FPROP, real(g, DT_UID_X), real(g, DT_UID_W), v);
+    if (sum) {
+        cudnnBackendDescriptor_t added = intermediate(g, DT_UID_Y);
+        pointwise(g, CUDNN_POINTWISE_ADD, v, real(g, DT_UID_RES), added);
+        v = added;
+    }
+    cudnnBackendDescriptor_t biased = relu ? intermediate(g, DT_UID_Y) : y;
+    pointwise(g, CUDNN_POINTWISE_ADD, v, real(g, DT_UID_BIAS), biased);
+    if (relu) pointwise(g, CUDNN_POINTWISE_RELU_FWD, biased, NULL, y);
+}
+
 cudnnBackendDescriptor_t dt_dnn_conv_graph(dt_dnn_builder *b, const dt_conv_spec *spec) {
     graph_ops g = {.b = b, .spec = spec};
     cudnnBackendDescriptor_t x, y;
@@ -400,6 +422,12 @@ cudnnBackendDescriptor_t dt_dnn_conv_graph(dt_dnn_builder *b, const dt_conv_spec
     case DT_CONV_F_APPLY_RES:
     case DT_CONV_F_APPLY_RES2:
         conv_apply(&g);
+        break;
+    case DT_CONV_F_BIAS:
+    case DT_CONV_F_BIAS_RELU:
+    case DT_CONV_F_BIAS_RES:
+    case DT_CONV_F_BIAS_RES_RELU:
+        conv_bias(&g);
         break;
     case DT_CONV_KIND_COUNT:
         return NULL;

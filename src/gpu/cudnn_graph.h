@@ -34,6 +34,7 @@ typedef enum dt_conv_uid {
     DT_UID_RSHIFT,
     DT_UID_DX2,
     DT_UID_MASK,
+    DT_UID_BIAS,
     DT_UID_COUNT
 } dt_conv_uid;
 

@@ -287,14 +287,22 @@ cudaError_t dt_gpu_rope(const dt_gpu *gpu, dt_dtype t, const dt_gpu_rope_args *a
 cudaError_t dt_gpu_position(const dt_gpu *gpu, dt_dtype t, const dt_gpu_rope_args *a,
                             const dt_rope_attr *attr, cudaStream_t s);
 
+/* end.cu: the end of a product, in place: y T [rows,C] = act(y * scale + shift + bias + res * rscale + rshift). NULL: not
+ * there, but rscale goes with rshift. act: as CONV's. */
+typedef struct dt_gpu_end_args {
+    void *y;
+    const void *res, *bias; /* bias T [C] */
+    const float *scale, *shift, *rscale, *rshift;
+    int64_t rows, c;
+    int32_t act;
+} dt_gpu_end_args;
+cudaError_t dt_gpu_end(const dt_gpu *gpu, dt_dtype t, const dt_gpu_end_args *a, cudaStream_t s);
+
 /* pointwise.cu */
 /* y = x * keep / (1-p), the draw of core/op.h; also its backward. row_elem: elements of a row where whole rows
  * are dropped, else 0. */
 cudaError_t dt_gpu_dropout(const dt_gpu *gpu, dt_dtype t, const void *x, void *y, int64_t n, int64_t row_elem,
                            float p, uint64_t salt, const dt_step_params *params, cudaStream_t s);
-/* y T [rows,C] += b f32 [C] */
-cudaError_t dt_gpu_bias_add(const dt_gpu *gpu, dt_dtype t, void *y, const float *b, int64_t rows, int64_t c,
-                            cudaStream_t s);
 /* Two f32 vectors of n elements to T, into out and out + n. `b` may be NULL. */
 cudaError_t dt_gpu_cast_vectors(dt_dtype t, const float *a, const float *b, void *out, int64_t n,
                                 cudaStream_t s);

@@ -174,7 +174,62 @@ __global__ void __launch_bounds__(THREADS)
         }
 }
 
+/* Few rows: a block for each, which keeps its numbers, so that there are loads enough under way. */
+enum { FEW_THREADS = 128, FEW_ROWS = 1024, FEW_PACKS = 2 };
+
+__device__ __forceinline__ float block_sum(float v, float *smem) {
+    for (int o = WARP / 2; o > 0; o /= 2) v += __shfl_xor_sync(0xffffffffu, v, o);
+    if (threadIdx.x % WARP == 0) smem[threadIdx.x / WARP] = v;
+    __syncthreads();
+    v = 0;
+#pragma unroll
+    for (int w = 0; w < FEW_THREADS / WARP; w++) v += smem[w];
+    return v;
+}
+
+template <typename T, int V>
+__global__ void __launch_bounds__(FEW_THREADS)
+    norm_few_kernel(const T *x, const float *gamma, const float *beta, T *y, float *rstd_out, float *mean_out,
+                    int64_t c, float eps) {
+    __shared__ float smem[2][FEW_THREADS / WARP];
+    const int64_t row = blockIdx.x;
+    float value[FEW_PACKS][V], scale[FEW_PACKS][V], shift[FEW_PACKS][V], sum = 0, squares = 0;
+#pragma unroll
+    for (int u = 0; u < FEW_PACKS; u++) {
+        const int64_t i = ((int64_t)u * FEW_THREADS + threadIdx.x) * V;
+        if (i >= c) continue;
+        const Pack<T, V> p = load<T, V>(x + row * c + i);
+        load_floats<V>(gamma, i, 1.0f, scale[u]);
+        load_floats<V>(beta, i, 0.0f, shift[u]);
+#pragma unroll
+        for (int j = 0; j < V; j++) sum += value[u][j] = to_float(p.v[j]);
+    }
+    const float mean = block_sum(sum, smem[0]) / (float)c;
+#pragma unroll
+    for (int u = 0; u < FEW_PACKS; u++)
+        if (((int64_t)u * FEW_THREADS + threadIdx.x) * V < c)
+#pragma unroll
+            for (int j = 0; j < V; j++) squares = fmaf(value[u][j] - mean, value[u][j] - mean, squares);
+    const float rstd = 1.0f / sqrtf(block_sum(squares, smem[1]) / (float)c + eps);
+    if (threadIdx.x == 0) rstd_out[row] = rstd, mean_out[row] = mean;
+#pragma unroll
+    for (int u = 0; u < FEW_PACKS; u++) {
+        const int64_t i = ((int64_t)u * FEW_THREADS + threadIdx.x) * V;
+        if (i >= c) continue;
+        Pack<T, V> p;
+#pragma unroll
+        for (int j = 0; j < V; j++)
+            p.v[j] = from_float<T>(fmaf((value[u][j] - mean) * rstd, scale[u][j], shift[u][j]));
+        store<T, V>(y + row * c + i, p);
+    }
+}
+
 template <typename T, int V, int GROUP> void launch(const dt_gpu_layernorm_args &a, cudaStream_t s) {
+    if (V > 1 && sizeof(T) == 2 && a.mean && a.rows <= FEW_ROWS && a.c <= FEW_PACKS * FEW_THREADS * V) {
+        norm_few_kernel<T, V><<<(unsigned)a.rows, FEW_THREADS, 0, s>>>((const T *)a.x, a.gamma, a.beta,
+                                                                       (T *)a.y, a.rstd, a.mean, a.c, a.eps);
+        return;
+    }
     const unsigned grid = (unsigned)ceil_div(a.rows, THREADS / GROUP);
     if (a.mean)
         norm_kernel<T, V, GROUP, true><<<grid, THREADS, 0, s>>>((const T *)a.x, a.gamma, a.beta, (T *)a.y,

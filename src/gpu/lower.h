@@ -25,9 +25,12 @@ typedef struct dt_conv_prep {
     int64_t fold_at;                          /* the folded weight; -1: not folded */
     int64_t plan_at, t_at, f32_at, reduce_at; /* plan's own, vectors or x in T, f32 vectors, reduction */
     int32_t i_pre;                            /* the slot of pre_scale, pre_shift after it; -1: none */
-    bool own_prologue, own_stats, own_epilogue, own_apply,
+    bool own_prologue, own_stats, own_epilogue, own_end,
         own_mask;       /* done by our kernels around a plain convolution */
     dt_blas_apply blas; /* use: in place of the algorithm; its workspace is at plan_at */
+    dt_blas_end end;    /* likewise */
+    bool own_act;       /* the function is ours even so */
+    bool bias_is_t;     /* else f32 */
 } dt_conv_prep;
 
 typedef struct dt_dense_prep {
@@ -36,7 +39,9 @@ typedef struct dt_dense_prep {
     cublasLtMatrixLayout_t a, b, d;
     cublasLtMatmulAlgo_t algo;
     size_t plan_bytes;
-    bool bias16; /* the bias goes through the workspace in T */
+    bool bias16;     /* the bias goes through the workspace in T */
+    dt_blas_end end; /* use: in place of the above */
+    bool own_end;    /* residual and function, or with end the function alone, by a kernel of ours */
 } dt_dense_prep;
 
 /* GRAM to BN_GRAM_DX: output and input channels, and offsets into the workspace. */

@@ -1,4 +1,4 @@
-/* Element-wise kernels: dropout, bias, casts, and random data for timing. One pass over memory. */
+/* Element-wise kernels: dropout, casts, and random data for timing. One pass over memory. */
 #include "core/rng.h"
 #include "vec.cuh"
 
@@ -57,13 +57,6 @@ void dropout_rows(const T *x, T *y, int64_t n, int64_t row_elem, float p, uint64
     dropout_rows_kernel<T, V><<<grid, THREADS, 0, s>>>(x, y, row_elem, rows, p, salt, params);
 }
 
-template <typename T>
-__global__ void __launch_bounds__(THREADS) bias_kernel(T *y, const float *b, int64_t n, int64_t c) {
-    const int64_t stride = (int64_t)gridDim.x * THREADS;
-    for (int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x; i < n; i += stride)
-        y[i] = from_float<T>(to_float(y[i]) + b[i % c]);
-}
-
 template <typename T> __global__ void cast_kernel(const float *a, const float *b, T *out, int64_t n) {
     int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x;
     if (i >= n) return;
@@ -116,12 +109,6 @@ cudaError_t dt_gpu_dropout(const dt_gpu *gpu, dt_dtype t, const void *x, void *y
     }
     DT_WITH_TYPE(t, dropout_kernel<T><<<grid_for(gpu, ceil_div(n, 4), 1), THREADS, 0, s>>>(
                         (const T *)x, (T *)y, n, p, salt, params));
-    return cudaPeekAtLastError();
-}
-
-cudaError_t dt_gpu_bias_add(const dt_gpu *gpu, dt_dtype t, void *y, const float *b, int64_t rows, int64_t c,
-                            cudaStream_t s) {
-    DT_WITH_TYPE(t, bias_kernel<T><<<grid_for(gpu, rows * c, 1), THREADS, 0, s>>>((T *)y, b, rows * c, c));
     return cudaPeekAtLastError();
 }
 

@@ -10,7 +10,7 @@ void dt_http_describe_server(dt_http_server *s, dt_http_text *t) {
     dt_http_put_quoted(t, dt_version());
     dt_http_put(
         t, ",\"extensions\":[\"binary_tensor_data\",\"model_repository\",\"schedule_policy\",\"statistics\","
-           "\"model_configuration\"]");
+           "\"model_configuration\",\"generate\",\"classification\"]");
     dt_http_putf(t, ",\"control\":%s,\"phase\":%d}", s->o.control ? "true" : "false", atomic_load(&s->phase));
 }
 

@@ -16,7 +16,7 @@ static const struct {
     {DT_TENSOR_I64, "INT64"},  {DT_TENSOR_F16, "FP16"}, {DT_TENSOR_BF16, "BF16"},  {DT_TENSOR_F32, "FP32"},
     {DT_TENSOR_F64, "FP64"},
 };
-enum { N_TYPE = sizeof types / sizeof types[0] };
+enum { N_TYPE = sizeof types / sizeof types[0], CLASSES_MAX = 1024 };
 
 const char *dt_infer_type_name(dt_tensor_type type) {
     for (int i = 0; i < N_TYPE; i++)
@@ -32,7 +32,7 @@ static bool has_json(dt_tensor_type type) {
 typedef struct entry {
     char name[DT_JSON_WORD];
     bool has_name, has_type, has_shape, has_data, binary, has_binary;
-    int64_t binary_bytes;
+    int64_t binary_bytes, classes;
     dt_host_tensor t;
     const char *data; /* where its JSON stands, before type and shape; NULL: it was read */
     void *own;        /* its elements, until the form has them */
@@ -118,9 +118,9 @@ static dt_status read_parameters(dt_json_in *j, entry *e) {
             DT_TRY(dt_json_bool(j, &e->binary));
             e->has_binary = true;
         } else if (strcmp(name, "classification") == 0) {
-            int64_t k = 0;
-            DT_TRY(dt_json_whole(j, &k));
-            if (k != 0) return dt_json_fail(j, "classification is not supported: ask for the output itself");
+            DT_TRY(dt_json_whole(j, &e->classes));
+            if (e->classes < 0 || e->classes > CLASSES_MAX)
+                return dt_json_fail(j, "classification %lld: 0 to %d", (long long)e->classes, CLASSES_MAX);
         } else if (strncmp(name, "shared_memory", 13) == 0) {
             return dt_json_fail(j, "shared memory is not supported");
         } else {
@@ -244,7 +244,7 @@ static dt_status read_output(reading *r, entry *e) {
     for (int32_t k = 0; k < r->form->n_out; k++)
         if (r->form->out[k].index == i) return dt_json_fail(j, "output \"%.64s\" is there twice", e->name);
     r->form->out[r->form->n_out++] =
-        (dt_infer_output){.index = i, .binary = e->binary, .told = e->has_binary};
+        (dt_infer_output){.index = i, .binary = e->binary, .told = e->has_binary, .classes = e->classes};
     return DT_OK;
 }
 
@@ -368,7 +368,7 @@ static dt_status check_all(const reading *r) {
                            r->m->in[i].name, dt_count_text(r->m->n_in, "input").s, r->n_done);
     for (int32_t i = 0; i < r->form->n_out; i++) {
         const dt_serve_io *io = &r->m->out[r->form->out[i].index];
-        if (!r->form->out[i].binary && !has_json(io->type))
+        if (!r->form->out[i].binary && !r->form->out[i].classes && !has_json(io->type))
             return dt_fail(DT_ERR_USAGE, "output \"%s\" has no form in JSON: ask for it as binary data",
                            io->name);
     }
@@ -429,7 +429,7 @@ static void put_data(dt_http_text *json, const dt_host_tensor *t, bool plain_nan
 }
 
 dt_status dt_infer_write(const dt_infer_form *f, const dt_serve_model_info *m,
-                         const dt_host_tensor *const *out, dt_http_text *json) {
+                         const dt_host_tensor *const *out, const dt_http_text *classes, dt_http_text *json) {
     dt_http_put(json, "{\"model_name\":");
     dt_http_put_quoted(json, m->name);
     dt_http_putf(json, ",\"model_version\":\"%lld\"", (long long)m->version);
@@ -441,19 +441,27 @@ dt_status dt_infer_write(const dt_infer_form *f, const dt_serve_model_info *m,
     for (int32_t k = 0; k < f->n_out; k++) {
         const dt_serve_io *io = &m->out[f->out[k].index];
         const dt_host_tensor *t = out[k];
-        const char *type = dt_infer_type_name(t->type);
+        const dt_infer_output *o = &f->out[k];
+        const char *type = o->classes ? "BYTES" : dt_infer_type_name(t->type);
         if (!type)
             return dt_fail(DT_ERR_UNSUPPORTED, "output \"%s\" is of a type that answers do not have",
                            io->name);
         dt_http_put(json, k ? ",{\"name\":" : "{\"name\":");
         dt_http_put_quoted(json, io->name);
         dt_http_putf(json, ",\"datatype\":\"%s\",\"shape\":[", type);
-        for (int32_t i = 0; i < t->ndim; i++) dt_http_putf(json, i ? ",%lld" : "%lld", (long long)t->dim[i]);
-        if (f->out[k].binary) {
-            dt_http_putf(json, "],\"parameters\":{\"binary_data_size\":%lld}}", (long long)dt_host_bytes(t));
+        for (int32_t i = 0; i < t->ndim; i++)
+            dt_http_putf(
+                json, i ? ",%lld" : "%lld",
+                (long long)(o->classes && i == t->ndim - 1 ? dt_infer_class_count(o, t) : t->dim[i]));
+        if (o->binary) {
+            dt_http_putf(json, "],\"parameters\":{\"binary_data_size\":%lld}}",
+                         (long long)(o->classes ? (int64_t)classes[k].n : dt_host_bytes(t)));
         } else {
             dt_http_put(json, "],\"data\":[");
-            put_data(json, t, f->plain_nan);
+            if (o->classes)
+                dt_http_put(json, classes[k].s ? classes[k].s : "");
+            else
+                put_data(json, t, f->plain_nan);
             dt_http_put(json, "]}");
         }
     }

@@ -12,6 +12,7 @@ const char *dt_infer_type_name(dt_tensor_type type);
 typedef struct dt_infer_output {
     int32_t index;     /* of the model's outputs */
     bool binary, told; /* told: of it alone, not of all outputs */
+    int64_t classes;   /* so many of the largest numbers of each row, as "value:place:name"; 0: the numbers */
 } dt_infer_output;
 
 typedef struct dt_infer_form {
@@ -31,8 +32,15 @@ dt_status dt_infer_read(const dt_serve_model_info *m, const char *body, size_t n
                         dt_infer_form *out);
 void dt_infer_form_free(dt_infer_form *f);
 
-/* The JSON of the answer, in whose form binary outputs stand with their sizes. */
+/* How many classes of each row an output that is asked for them tells. */
+static inline int64_t dt_infer_class_count(const dt_infer_output *o, const dt_host_tensor *t) {
+    return dt_min_i64(o->classes, t->ndim > 0 ? t->dim[t->ndim - 1] : 1);
+}
+/* infer_classes.c: the elements of that BYTES tensor: of a binary output each behind its length, else as JSON's list has them. */
+dt_status dt_infer_classes(const dt_infer_output *o, const dt_serve_model *model, const dt_host_tensor *t,
+                           dt_http_text *text);
+/* classes [n_out]: of outputs that are asked for them; NULL: none is. The JSON of the answer, in whose form binary outputs stand with their sizes. */
 dt_status dt_infer_write(const dt_infer_form *f, const dt_serve_model_info *m,
-                         const dt_host_tensor *const *out, dt_http_text *json);
+                         const dt_host_tensor *const *out, const dt_http_text *classes, dt_http_text *json);
 
 #endif

@@ -112,25 +112,43 @@ static dt_status character(dt_json_in *j, char out[4], int *n) {
     return DT_OK;
 }
 
-/* out NULL: passed over. */
-static dt_status text(dt_json_in *j, char *out, int room) {
+/* out NULL: passed over. *n_used: bytes of it; NULL. */
+static dt_status text(dt_json_in *j, char *out, size_t room, size_t *n_used) {
     char piece[4];
-    int used = 0, n;
+    size_t used = 0;
+    int n;
     DT_TRY(dt_json_want(j, '"'));
     for (;;) {
         DT_TRY(character(j, piece, &n));
         if (n == 0) break;
         if (!out) continue;
-        if (used + n >= room) return dt_json_fail(j, "a name of more than %d bytes", room - 1);
+        if (used + (size_t)n >= room) return dt_json_fail(j, "a name of more than %zu bytes", room - 1);
         memcpy(out + used, piece, (size_t)n);
-        used += n;
+        used += (size_t)n;
     }
     if (out) out[used] = '\0';
+    if (n_used) *n_used = used;
     return DT_OK;
 }
 
 dt_status dt_json_word(dt_json_in *j, char out[DT_JSON_WORD]) {
-    return text(j, out, DT_JSON_WORD);
+    return text(j, out, DT_JSON_WORD, NULL);
+}
+
+dt_status dt_json_long(dt_json_in *j, char **out, size_t *n) {
+    const dt_json_in begin = *j;
+    *out = NULL;
+    DT_TRY(text(j, NULL, 0, NULL));
+    const size_t room = (size_t)(j->at - begin.at) + 1; /* escapes are longer than what they mean */
+    char *s = malloc(room);
+    if (!s) return dt_fail(DT_ERR_MEMORY, "no memory for a text");
+    *j = begin;
+    const dt_status st = text(j, s, room, n);
+    if (st == DT_OK)
+        *out = s;
+    else
+        free(s);
+    return st;
 }
 
 dt_status dt_json_bool(dt_json_in *j, bool *out) {
@@ -243,6 +261,15 @@ dt_status dt_json_whole(dt_json_in *j, int64_t *out) {
     return as_whole(j, &x, INT64_MIN, INT64_MAX, out);
 }
 
+dt_status dt_json_number(dt_json_in *j, double *out) {
+    number x;
+    skip_space(j);
+    if (j->at >= j->end) return dt_json_fail(j, "it ends, expected a number");
+    DT_TRY(read_number(j, &x));
+    DT_TRY(as_double(j, &x, out));
+    return isfinite(*out) ? DT_OK : dt_json_fail(j, "expected a finite number");
+}
+
 dt_status dt_json_member(dt_json_in *j, bool *first, char name[DT_JSON_WORD], bool *more) {
     *more = !dt_json_take(j, '}');
     if (!*more) return DT_OK;
@@ -274,7 +301,7 @@ dt_status dt_json_skip(dt_json_in *j) {
             closes[depth++] = *j->at++ == '{' ? '}' : ']';
             opened = true;
         } else if (*j->at == '"') {
-            DT_TRY(text(j, NULL, 0));
+            DT_TRY(text(j, NULL, 0, NULL));
         } else if (*j->at == 't' || *j->at == 'f') {
             DT_TRY(dt_json_bool(j, &ignored));
         } else if (!take_word(j, "null")) {
@@ -289,7 +316,7 @@ dt_status dt_json_skip(dt_json_in *j) {
             }
             if (!opened) DT_TRY(dt_json_want(j, ','));
             if (close == '}') {
-                DT_TRY(text(j, NULL, 0));
+                DT_TRY(text(j, NULL, 0, NULL));
                 DT_TRY(dt_json_want(j, ':'));
             }
             break;

@@ -1,4 +1,4 @@
-/* JSON from outside, read once from front to back: no tree, no recursion, no memory of its own. */
+/* JSON from outside, read once from front to back: no tree, no recursion, no memory of its own but for long texts. */
 #ifndef DT_HTTP_JSON_IN_H
 #define DT_HTTP_JSON_IN_H
 
@@ -21,9 +21,13 @@ bool dt_json_at_end(dt_json_in *j);
 dt_status dt_json_want(dt_json_in *j, char c);
 /* A text of less than DT_JSON_WORD bytes, unescaped: UTF-8 without U+0000. */
 dt_status dt_json_word(dt_json_in *j, char out[DT_JSON_WORD]);
+/* A text of any length, as that; the caller's to free, ended by a 0. */
+dt_status dt_json_long(dt_json_in *j, char **out, size_t *n);
 dt_status dt_json_bool(dt_json_in *j, bool *out);
 /* A whole number. */
 dt_status dt_json_whole(dt_json_in *j, int64_t *out);
+/* A finite number. */
+dt_status dt_json_number(dt_json_in *j, double *out);
 /* Any value, nested at most DT_JSON_DEPTH deep. */
 dt_status dt_json_skip(dt_json_in *j);
 /* Members of an object, of which '{' was taken: *more false at its end. `first` starts true. */

@@ -7,6 +7,7 @@
 typedef struct row {
     const dt_http_listed *l;
     dt_serve_stats s;
+    dt_serve_texts_info texts;
 } row;
 
 typedef double figure_fn(const row *r);
@@ -69,6 +70,22 @@ static double weights(const row *r) {
     return (double)dt_serve_model_get_info(r->l->model)->weight_bytes;
 }
 
+static double text_tokens(const row *r) {
+    return (double)r->texts.tokens;
+}
+static double text_steps(const row *r) {
+    return (double)r->texts.steps;
+}
+static double texts_waiting(const row *r) {
+    return (double)r->texts.waiting;
+}
+static double texts_running(const row *r) {
+    return (double)r->texts.running;
+}
+static double text_bytes(const row *r) {
+    return (double)r->texts.bytes;
+}
+
 /* Rows of one name stand together. */
 static const struct {
     const char *name, *kind, *help, *label; /* label: besides model and version; NULL */
@@ -95,6 +112,11 @@ static const struct {
     {"dtrain_latency_seconds", NULL, NULL, "quantile=\"0.99\"", p99, 1},
     {"dtrain_latency_seconds", NULL, NULL, "quantile=\"0.999\"", p999, 1},
     {"dtrain_weight_bytes", "gauge", "Weights in memory", NULL, weights, 1},
+    {"dtrain_text_tokens_total", "counter", "Tokens of texts", NULL, text_tokens, 1},
+    {"dtrain_text_steps_total", "counter", "Steps of all texts together", NULL, text_steps, 1},
+    {"dtrain_texts_waiting", "gauge", "Texts in the queue", NULL, texts_waiting, 1},
+    {"dtrain_texts_running", "gauge", "Texts that have a place", NULL, texts_running, 1},
+    {"dtrain_text_bytes", "gauge", "Weights and places of texts", NULL, text_bytes, 1},
     {"nv_inference_request_success", "counter", "Successful requests", NULL, success, 1},
     {"nv_inference_request_failure", "counter", "Failed requests", "reason=\"BACKEND\"", failed, 1},
     {"nv_inference_request_failure", NULL, NULL, "reason=\"REJECTED\"", refused, 1},
@@ -200,6 +222,7 @@ dt_status dt_http_metrics(dt_http_server *s, dt_http_text *t) {
     for (int32_t i = 0; r && i < n; i++)
         if (l[i].model) {
             r[n_row].l = &l[i];
+            dt_serve_texts_get_info(l[i].model, &r[n_row].texts);
             dt_serve_model_stats(l[i].model, &r[n_row++].s);
         }
     for (int k = 0; r && k < N_FIGURE; k++) {

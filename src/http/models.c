@@ -1,3 +1,4 @@
+#include "model_text.h"
 #include "models.h"
 
 #include <dirent.h>
@@ -34,7 +35,7 @@ void dt_http_models_fini(dt_http_models *m) {
     for (int32_t i = 0; i < m->n; i++) {
         dt_http_entry *e = m->entry[i];
         free_versions(e->version, e->n_version);
-        free(e->name), free(e->path), free(e->reason), free(e);
+        free(e->name), free(e->path), free(e->words), free(e->reason), free(e);
     }
     free(m->entry);
     pthread_mutex_destroy(&m->lock);
@@ -66,7 +67,8 @@ dt_status dt_http_models_add(dt_http_models *m, const char *name, const char *pa
     if (!e) return no_memory();
     e->name = strdup(name);
     e->path = path ? strdup(path) : NULL;
-    dt_status st = e->name && (e->path || !path) ? DT_OK : no_memory();
+    e->words = e->path ? strdup(dt_http_model_split(e->path)) : NULL;
+    dt_status st = e->name && ((e->path && e->words) || !path) ? DT_OK : no_memory();
     pthread_mutex_lock(&m->lock);
     if (st == DT_OK && find(m, name)) st = dt_fail(DT_ERR_CONFIG, "there are two models called \"%s\"", name);
     dt_http_entry **entry = st == DT_OK ? realloc(m->entry, (size_t)(m->n + 1) * sizeof *entry) : NULL;
@@ -74,7 +76,7 @@ dt_status dt_http_models_add(dt_http_models *m, const char *name, const char *pa
     if (entry) m->entry = entry;
     if (st == DT_OK) m->entry[m->n++] = e;
     pthread_mutex_unlock(&m->lock);
-    if (st != DT_OK) free(e->name), free(e->path), free(e);
+    if (st != DT_OK) free(e->name), free(e->path), free(e->words), free(e);
     return st;
 }
 
@@ -199,6 +201,29 @@ static void say(const dt_http_models *m, const char *format, ...) {
     if (m->o->say) m->o->say(m->o->arg, line);
 }
 
+/* What the entry's words, or the file DIR/NAME/serve of a repository, ask for. *kept holds the texts of `o`. */
+static dt_status take_words(const dt_http_models *m, const dt_http_entry *e, dt_serve_model_options *o,
+                            char **kept) {
+    enum { WORDS_MAX = 4096 };
+    char path[4096];
+    *kept = calloc(1, WORDS_MAX);
+    if (!*kept) return no_memory();
+    if (e->words) {
+        if (strlen(e->words) >= WORDS_MAX) return dt_fail(DT_ERR_CONFIG, "%s: too many words", e->name);
+        memcpy(*kept, e->words, strlen(e->words));
+        return dt_http_model_words(*kept, o);
+    }
+    snprintf(path, sizeof path, "%s/%s/serve", m->o->repository, e->name);
+    FILE *f = fopen(path, "re");
+    if (!f) return DT_OK;
+    const size_t n = fread(*kept, 1, WORDS_MAX, f);
+    fclose(f);
+    if (n == WORDS_MAX) return dt_fail(DT_ERR_CONFIG, "%s: too many words", path);
+    const dt_status st = dt_http_model_words(*kept, o);
+    if (st != DT_OK) dt_error_context("%s", path);
+    return st;
+}
+
 dt_status dt_http_models_load(dt_http_models *m, const char *name) {
     dt_http_version *v = NULL;
     int32_t n = 0;
@@ -212,14 +237,17 @@ dt_status dt_http_models_load(dt_http_models *m, const char *name) {
         pthread_mutex_unlock(&m->loading);
         return st;
     }
-    st = list_versions(m, e, &v, &n);
+    dt_serve_model_options o = m->o->model;
+    char *kept = NULL;
+    st = take_words(m, e, &o, &kept);
+    if (st == DT_OK) st = list_versions(m, e, &v, &n);
     for (int32_t i = 0; st == DT_OK && i < n; i++) {
-        dt_serve_model_options o = m->o->model;
         o.name = name;
         o.version = v[i].number;
         st = dt_serve_load(m->o->engine, v[i].path, &o, &v[i].model);
         if (st == DT_OK) say(m, "%s, version %lld: loaded from %s", name, (long long)v[i].number, v[i].path);
     }
+    free(kept);
     dt_http_version *old = v;
     int32_t n_old = n;
     char *reason = st == DT_OK ? NULL : strdup(dt_error_text());

@@ -21,6 +21,7 @@ typedef struct dt_http_version {
 /* An entry stays until the server ends. */
 typedef struct dt_http_entry {
     char *name, *path; /* path NULL: in the repository */
+    char *words; /* what else was asked for (model_text.h); NULL: a repository's file says, if there is one */
     int32_t n_version; /* loaded, the newest last */
     dt_http_version *version;
     char *reason; /* why there is none; NULL: it was not asked for */
@@ -37,6 +38,7 @@ typedef struct dt_http_models {
 
 dt_status dt_http_models_init(dt_http_models *m, const dt_http_options *o);
 void dt_http_models_fini(dt_http_models *m);
+/* path: NULL: in the repository; else a path, and words behind it (model_text.h). */
 dt_status dt_http_models_add(dt_http_models *m, const char *name, const char *path);
 /* Adds what the repository has of new names. */
 dt_status dt_http_models_scan(dt_http_models *m);

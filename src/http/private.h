@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 
 #include "http/server.h"
+#include "generate_form.h"
 #include "infer_form.h"
 #include "models.h"
 #include "watch.h"
@@ -35,6 +36,7 @@ typedef enum dt_http_stage {
     DT_HTTP_READING,
     DT_HTTP_INFERRING,
     DT_HTTP_WORKING,
+    DT_HTTP_TELLING,
     DT_HTTP_ANSWERED
 } dt_http_stage;
 
@@ -64,6 +66,7 @@ typedef struct dt_http_exchange {
     dt_http_entry *entry;
     dt_infer_form form;
     dt_serve_request *request;
+    struct dt_http_telling *telling; /* of a text; NULL */
     _Atomic uint64_t watched;
     _Atomic bool done;
     /* What came of it, or of a load: */
@@ -89,6 +92,13 @@ enum MHD_Result dt_http_route(dt_http_exchange *x, const char *url, const char *
 /* infer.c */
 enum MHD_Result dt_http_infer(dt_http_exchange *x, const char *name, int64_t version);
 enum MHD_Result dt_http_infer_answer(dt_http_exchange *x);
+int dt_http_socket_of(dt_http_exchange *x);
+void dt_http_count_answer(dt_http_exchange *x);
+/* generate.c */
+enum MHD_Result dt_http_generate(dt_http_exchange *x, const char *name, int64_t version, bool stream);
+enum MHD_Result dt_http_generate_answer(dt_http_exchange *x);
+void dt_http_telling_cancel(struct dt_http_telling *t); /* accepts NULL, and what has ended */
+void dt_http_telling_free(struct dt_http_telling *t);   /* accepts NULL */
 /* describe.c: JSON about the server and its models, and metrics.c: the text for Prometheus. */
 void dt_http_describe_server(dt_http_server *s, dt_http_text *t);
 void dt_http_describe_model(const dt_serve_model_info *m, const dt_http_listed *all, int32_t n,

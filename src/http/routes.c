@@ -139,6 +139,14 @@ static enum MHD_Result infer(dt_http_exchange *x, const place *p) {
     return dt_http_infer(x, p->name, p->version);
 }
 
+static enum MHD_Result generate(dt_http_exchange *x, const place *p) {
+    return dt_http_generate(x, p->name, p->version, false);
+}
+
+static enum MHD_Result generate_stream(dt_http_exchange *x, const place *p) {
+    return dt_http_generate(x, p->name, p->version, true);
+}
+
 static enum MHD_Result repository_index(dt_http_exchange *x, const place *p) {
     (void)p;
     dt_http_listed *l = NULL;
@@ -230,6 +238,10 @@ static const struct {
     {"GET", "v2/models/{m}/versions/{v}/stats", stats},
     {"POST", "v2/models/{m}/infer", infer},
     {"POST", "v2/models/{m}/versions/{v}/infer", infer},
+    {"POST", "v2/models/{m}/generate", generate},
+    {"POST", "v2/models/{m}/versions/{v}/generate", generate},
+    {"POST", "v2/models/{m}/generate_stream", generate_stream},
+    {"POST", "v2/models/{m}/versions/{v}/generate_stream", generate_stream},
     {"POST", "v2/repository/index", repository_index},
     {"POST", "v2/repository/models/{m}/load", load},
     {"POST", "v2/repository/models/{m}/unload", unload},
@@ -275,6 +287,7 @@ static bool fits(const char *pattern, const char *path, place *p) {
 enum MHD_Result dt_http_route(dt_http_exchange *x, const char *url, const char *method) {
     if (x->stage == DT_HTTP_INFERRING) return dt_http_infer_answer(x);
     if (x->stage == DT_HTTP_WORKING) return worked(x);
+    if (x->stage == DT_HTTP_TELLING) return dt_http_generate_answer(x);
     char path[1024];
     const char *allow = NULL;
     if (snprintf(path, sizeof path, "%s", url + (*url == '/')) >= (int)sizeof path)

@@ -47,13 +47,15 @@ static void hold_exchange(void *x) {
 
 static void exchange_gone(void *arg) {
     dt_http_exchange *x = arg;
-    (void)dt_serve_cancel(x->request);
+    if (x->request) (void)dt_serve_cancel(x->request);
+    dt_http_telling_cancel(x->telling);
     dt_http_exchange_drop(x);
 }
 
 void dt_http_exchange_drop(dt_http_exchange *x) {
     if (atomic_fetch_sub(&x->refs, 1) > 1) return;
     dt_serve_request_drop(x->request);
+    dt_http_telling_free(x->telling);
     dt_infer_form_free(&x->form);
     dt_serve_model_drop(x->model);
     atomic_fetch_sub(&x->server->bodies_bytes, (int64_t)x->body_room);
@@ -194,6 +196,7 @@ static void on_end(void *arg, struct MHD_Connection *connection, void **held,
     dt_http_exchange *x = *held;
     *held = NULL;
     if (!x) return;
+    if (!atomic_load(&x->done)) dt_http_telling_cancel(x->telling);
     dt_http_exchange_drop(x);
     atomic_fetch_sub(&s->exchanges, 1);
 }

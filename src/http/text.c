@@ -43,18 +43,35 @@ void dt_http_putf(dt_http_text *t, const char *format, ...) {
     t->n += (size_t)n;
 }
 
+/* A character of `size` bytes, 0 of what is none, as JSON has it. */
+static void put_character(dt_http_text *t, const char *s, int size, const char *none) {
+    char piece[8];
+    if (size == 0) {
+        dt_http_put(t, none);
+        return;
+    }
+    memcpy(piece, s, (size_t)size), piece[size] = '\0';
+    if (*s == '"' || *s == '\\')
+        snprintf(piece, sizeof piece, "\\%c", *s);
+    else if ((unsigned char)*s < 0x20 || *s == 0x7f)
+        snprintf(piece, sizeof piece, "\\u%04x", (unsigned)*s);
+    dt_http_put(t, piece);
+}
+
 void dt_http_put_quoted(dt_http_text *t, const char *s) {
     dt_http_put(t, "\"");
-    while (*s) {
-        const int n = dt_utf8_bytes(s);
-        char piece[8] = "?";
-        if (n > 0) memcpy(piece, s, (size_t)n), piece[n] = '\0';
-        if (*s == '"' || *s == '\\')
-            snprintf(piece, sizeof piece, "\\%c", *s);
-        else if ((unsigned char)*s < 0x20)
-            snprintf(piece, sizeof piece, "\\u%04x", (unsigned)*s);
-        dt_http_put(t, piece);
-        s += n > 0 ? n : 1;
+    for (int n; *s; s += n > 0 ? n : 1) put_character(t, s, n = dt_utf8_bytes(s), "?");
+    dt_http_put(t, "\"");
+}
+
+void dt_http_put_quoted_bytes(dt_http_text *t, const char *s, size_t n) {
+    dt_http_put(t, "\"");
+    for (size_t i = 0; i < n;) {
+        char four[5] = {0};
+        memcpy(four, s + i, n - i < 4 ? n - i : 4);
+        const int size = four[0] ? dt_utf8_bytes(four) : 1;
+        put_character(t, four, size, "\\ufffd");
+        i += size > 0 ? (size_t)size : 1;
     }
     dt_http_put(t, "\"");
 }

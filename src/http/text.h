@@ -20,6 +20,8 @@ void dt_http_put(dt_http_text *t, const char *s);
 void dt_http_putf(dt_http_text *t, const char *format, ...) DT_PRINTF(2, 3);
 /* In quotes, escaped for JSON; bytes that are not UTF-8 become "?". */
 void dt_http_put_quoted(dt_http_text *t, const char *s);
+/* The same of n bytes, whatever they are; what is not UTF-8 becomes U+FFFD. */
+void dt_http_put_quoted_bytes(dt_http_text *t, const char *s, size_t n);
 void dt_http_put_whole(dt_http_text *t, int64_t value);
 
 #endif

@@ -50,7 +50,7 @@ LAYER_SECTION(pool, pool_keys);
 #undef KEYS_OF
 
 #define KEYS_OF dt_upsample_options
-static const char *const upsample_modes[] = {"nearest", "bilinear", NULL};
+static const char *const upsample_modes[] = {"nearest", "bilinear", "bicubic", NULL};
 static const dt_key_row upsample_keys[] = {
     {INT("scale", scale, 1, 1024), .fallback = "2", .only = "height = 0",
      .help = "By how much height and width grow"},
@@ -59,7 +59,7 @@ static const dt_key_row upsample_keys[] = {
     {INT("width", width, 0, 1 << 20), .fallback = "0", .only = "height > 0",
      .help = "Of the result; 0: as the height"},
     {CHOICE("mode", mode, upsample_modes), .fallback = "nearest",
-     .help = "The nearest pixel, or between the four nearest"},
+     .help = "The nearest pixel, or between the nearest four or sixteen"},
     {BOOL("align_corners", align_corners), .fallback = "false", .only = "mode = bilinear",
      .help = "Corner pixels lie on corner pixels"},
 };

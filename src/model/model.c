@@ -8,19 +8,24 @@
 #include "model/task.h"
 #include "nets.h"
 
+/* Whether the data are of a kind that it reads: told first, as tasks and outputs follow from the network. */
+static dt_status check_kind(const dt_model_row *row, const dt_model_input *in) {
+    const bool tokens = row->reads == DT_READS_TOKENS, chooses = row->reads == DT_READS_FIELDS;
+    if (in->n_vocab > 0 && !tokens && !chooses)
+        return dt_fail(DT_ERR_CONFIG,
+                       "it reads images or rows of numbers, and the data is text: dtrain models says "
+                       "which networks read tokens; or set model.name = \"layers\" and write one as "
+                       "[[model.layers]]");
+    if (in->height > 0 && tokens)
+        return dt_fail(DT_ERR_CONFIG, "it reads tokens, and the data are images: set data.train to a set "
+                                      "that data import text has made");
+    return DT_OK;
+}
+
 /* The value that the network of this row is given; -1: it is to choose by itself. */
 static dt_vid read_input(dt_builder *b, const dt_model_row *row, const dt_model_options *o,
                          const dt_model_input *in) {
     const bool tokens = row->reads == DT_READS_TOKENS, chooses = row->reads == DT_READS_FIELDS;
-    if (b->status == DT_OK && in->n_vocab > 0 && !tokens && !chooses)
-        b->status = dt_fail(DT_ERR_CONFIG,
-                            "it reads images or rows of numbers, and the data is text: dtrain models says "
-                            "which networks read tokens; or set model.name = \"layers\" and write one as "
-                            "[[model.layers]]");
-    if (b->status == DT_OK && in->height > 0 && tokens)
-        b->status =
-            dt_fail(DT_ERR_CONFIG, "it reads tokens, and the data are images: set data.train to a set "
-                                   "that data import text has made");
     if (b->status != DT_OK) return -1;
     if (in->height > 0) return dt_build_image(b, in);
     if (tokens) return dt_build_input_as(b, "tokens", DT_DTYPE_I32);
@@ -40,8 +45,10 @@ static dt_status build_row(const dt_model_row *row, const dt_model_options *o, c
                     .bn_eps = o->bn_eps,
                     .bn_momentum = o->bn_momentum,
                     .label_smoothing = in->label_smoothing,
-                    .mixed = in->mixed};
-    int64_t outputs = dt_task_outputs(&b, o, in);
+                    .mixed = in->mixed,
+                    .table_side = in->table_side,
+                    .status = check_kind(row, in)};
+    int64_t outputs = b.status == DT_OK ? dt_task_outputs(&b, o, in) : 0;
     if (outputs == 0 && row->reads == DT_READS_TOKENS)
         outputs = row->outputs; /* tokens without a vocabulary */
     const dt_vid x = read_input(&b, row, o, in);

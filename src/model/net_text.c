@@ -58,6 +58,15 @@ void dt_text_open(dt_text_net *n, dt_builder *b, dt_vid tokens, const dt_model_o
     n->hidden =
         set_or(o->hidden, o->channels > 0 || shape->hidden == 0 ? hidden(n->channels) : shape->hidden);
     n->positions = set_or(o->positions, v->dim[1]);
+    if (n->heads > 0 && n->channels % n->heads != 0 && b->status == DT_OK)
+        b->status = dt_fail(DT_ERR_CONFIG, "model.heads: %lld heads do not divide model.channels = %lld",
+                            (long long)n->heads, (long long)n->channels);
+    if (n->positions < v->dim[1] && b->status == DT_OK)
+        b->status =
+            dt_fail(DT_ERR_CONFIG,
+                    "model.positions = %lld, but its input has %lld steps: set as many or more, or a shorter "
+                    "data.context",
+                    (long long)n->positions, (long long)v->dim[1]);
 }
 
 dt_text_name dt_text_join(const char *prefix, const char *suffix) {

@@ -1,6 +1,7 @@
 /* Vision transformers (Dosovitskiy et al. 2021), with torchvision's names and initial weights or timm's, and with a second
  * token (DeiT, Touvron et al. 2021). */
 #include <math.h>
+#include <string.h>
 
 #include "nets.h"
 
@@ -51,22 +52,47 @@ static dt_vid add_token(dt_builder *b, const char *name, dt_vid table, int64_t a
     return dt_build_add(b, dt_net_join("%s/table", name).s, table, row);
 }
 
+/* The vectors of a table's first grid, behind those of `tokens`, for another one (bicubic, as transformers has it). */
+static dt_vid fit_table(dt_builder *b, dt_vid table, int64_t tokens, const int64_t *from, const int64_t *to) {
+    if (b->status != DT_OK || (from[0] == to[0] && from[1] == to[1])) return table;
+    const int64_t width = b->g->value[table].dim[2], n = from[0] * from[1];
+    const dt_attr first = {.shape = {.axis = 1, .length = tokens}},
+                  rest = {.shape = {.axis = 1, .begin = tokens, .length = n}},
+                  grid = {.reshape = {.ndim = 4, .dim = {1, from[0], from[1], width}}},
+                  size = {.resample = {.mode = DT_RESAMPLE_BICUBIC,
+                                       .size = {(int32_t)to[0], (int32_t)to[1]}}},
+                  rows = {.reshape = {.ndim = 3, .dim = {1, to[0] * to[1], width}}};
+    dt_vid x = tokens > 0 ? dt_build_op(b, "places.grid", DT_OP_SLICE, &rest, 1, &table) : table;
+    x = dt_build_op(b, "places.image", DT_OP_RESHAPE, &grid, 1, &x);
+    x = dt_build_op(b, "places.resized", DT_OP_RESAMPLE, &size, 1, &x);
+    x = dt_build_op(b, "places.rows", DT_OP_RESHAPE, &rows, 1, &x);
+    if (tokens == 0) return x;
+    const dt_vid head = dt_build_op(b, "places.tokens", DT_OP_SLICE, &first, 1, &table);
+    return dt_build_op(b, "places", DT_OP_CONCAT, &(dt_attr){.shape.axis = 1}, 2, (dt_vid[]){head, x});
+}
+
 /* Patches of the image as steps [N, T, C], after those of the tokens, with what says their places. */
 static dt_vid embed(dt_builder *b, const vit_names *n, const dt_vit_shape *net, dt_vid x, int64_t tokens) {
     const dt_value image = b->g->value[x];
     if (image.dim[1] % net->patch || image.dim[2] % net->patch) {
         b->status =
-            dt_fail(DT_ERR_CONFIG, "images of %lldx%lld are not whole patches of %lld: set data.image_size",
+            dt_fail(DT_ERR_CONFIG,
+                    "images of %lldx%lld are not whole patches of %lld: set data.image_size, or their size "
+                    "in evaluation or in a stage, to a multiple",
                     (long long)image.dim[1], (long long)image.dim[2], (long long)net->patch);
         return -1;
     }
     const dt_conv2d_options patch = {.channels = net->width, .kernel = net->patch, .stride = net->patch};
     x = dt_build_conv(b, n->patch, x, &patch);
-    x = dt_net_places(b, "patches", x);
     if (b->status != DT_OK) return -1;
-    const int64_t steps = b->g->value[x].dim[1] + tokens, dim[] = {1, steps, net->width};
+    const int64_t grid[] = {b->g->value[x].dim[1], b->g->value[x].dim[2]}, side = b->table_side / net->patch,
+                  own[] = {side > 0 ? side : grid[0], side > 0 ? side : grid[1]};
+    x = dt_net_places(b, "patches", x);
+    const int64_t steps = grid[0] * grid[1] + tokens, dim[] = {1, own[0] * own[1] + tokens, net->width};
     const dt_attr after = {.shape = {.axis = 1, .begin = tokens, .length = steps}};
     dt_vid table = dt_net_param(b, n->position, 3, dim, DT_INIT_NORMAL, 0.02);
+    if (table >= 0) memcpy(b->g->value[table].grid, own, sizeof own);
+    table = fit_table(b, table, tokens, own, grid);
     if (tokens > 0) x = dt_build_op(b, "steps", DT_OP_PAD, &after, 1, &x);
     if (tokens > 0) table = add_token(b, n->token, table, 0, net->timm ? 1e-6 : 0);
     if (tokens > 1) table = add_token(b, "dist_token", table, 1, 0.02);

@@ -407,14 +407,17 @@ static const char *parts(dt_onnx_exporter *x, const dt_node *n, const char *in, 
 static const char *resized(dt_onnx_exporter *x, const dt_node *n, const char *in) {
     static const char *const place[] = {[DT_RESAMPLE_NEAREST] = "asymmetric",
                                         [DT_RESAMPLE_BILINEAR] = "half_pixel",
-                                        [DT_RESAMPLE_ALIGNED] = "align_corners"};
+                                        [DT_RESAMPLE_ALIGNED] = "align_corners",
+                                        [DT_RESAMPLE_BICUBIC] = "half_pixel"};
     const dt_resample_attr *t = &n->attr.resample;
-    const bool nearest = t->mode == DT_RESAMPLE_NEAREST;
+    const bool nearest = t->mode == DT_RESAMPLE_NEAREST, cubic = t->mode == DT_RESAMPLE_BICUBIC;
     const char *front = OP("Shape", NULL, ONE(in), DT_ONNX_ATTR(dt_onnx_int("end", 2)));
     const char *size = OP("Concat", NULL, TWO(front, ints(x, 2, (int64_t[]){t->size[0], t->size[1]})),
                           DT_ONNX_ATTR(dt_onnx_int("axis", 0)));
     return OP("Resize", dt_onnx_result(x, n), DT_ONNX_IN(in, "", "", size),
-              DT_ONNX_ATTR(dt_onnx_word("mode", nearest ? "nearest" : "linear"),
+              DT_ONNX_ATTR(dt_onnx_word("mode", nearest ? "nearest"
+                                                : cubic ? "cubic"
+                                                        : "linear"),
                            dt_onnx_word("coordinate_transformation_mode", place[t->mode]),
                            dt_onnx_word(nearest ? "nearest_mode" : NULL, "floor")));
 }

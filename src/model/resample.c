@@ -18,15 +18,15 @@ dt_vid dt_build_upsample(dt_builder *b, const char *name, dt_vid x, const dt_ups
                   width = o->width > 0    ? o->width
                           : o->height > 0 ? o->height
                                           : dim[2] * scale;
-    const bool bilinear = o->mode == DT_UPSAMPLE_BILINEAR;
+    static const dt_resample_mode modes[] = {[DT_UPSAMPLE_NEAREST] = DT_RESAMPLE_NEAREST,
+                                             [DT_UPSAMPLE_BILINEAR] = DT_RESAMPLE_BILINEAR,
+                                             [DT_UPSAMPLE_BICUBIC] = DT_RESAMPLE_BICUBIC};
     if (height > INT32_MAX || width > INT32_MAX) {
         b->status = dt_fail(DT_ERR_CONFIG, "%s (upsample) of %s: too large a result, %lld x %lld", name,
                             dt_value_shape_text(&b->g->value[x]), (long long)height, (long long)width);
         return -1;
     }
-    const dt_attr t = {.resample = {.mode = !bilinear          ? DT_RESAMPLE_NEAREST
-                                            : o->align_corners ? DT_RESAMPLE_ALIGNED
-                                                               : DT_RESAMPLE_BILINEAR,
+    const dt_attr t = {.resample = {.mode = o->align_corners ? DT_RESAMPLE_ALIGNED : modes[o->mode],
                                     .size = {(int32_t)height, (int32_t)width}}};
     return dt_build_op(b, name, DT_OP_RESAMPLE, &t, 1, &x);
 }

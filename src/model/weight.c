@@ -6,6 +6,7 @@
 
 #include "core/axis.h"
 #include "core/op.h"
+#include "core/resample.h"
 #include "model/lora.h"
 
 /* The operand in which a convolution, plain or transposed, has its weight. */
@@ -76,6 +77,7 @@ dt_status dt_weight_list_make(const dt_graph *g, dt_weight_list *out) {
         w->ndim = from->ndim;
         memcpy(w->dim, from->dim, sizeof w->dim);
         if (from->stored_c) w->dim[w->ndim - 1] = from->stored_c;
+        memcpy(w->grid, from->grid, sizeof w->grid);
         w->n_elem = 1;
         for (int32_t d = 0; d < w->ndim; d++) w->n_elem *= w->dim[d];
         find_layout(g, v, w);
@@ -137,4 +139,24 @@ void dt_weight_to_file(const dt_weight *w, const float *own, float *file) {
 void dt_weight_from_file(const dt_weight *w, const float *file, float *own) {
     const turn t = turn_of(w);
     transpose(t.n, t.cols, t.rows, file, own);
+}
+
+void dt_weight_regrid(const dt_weight *w, const int64_t from[2], const float *table, float *own) {
+    const int64_t c = w->dim[w->ndim - 1], n_before = w->n_elem - w->grid[0] * w->grid[1] * c;
+    const dt_resample_side down = {DT_RESAMPLE_BICUBIC, (int32_t)from[0], (int32_t)w->grid[0]},
+                           across = {DT_RESAMPLE_BICUBIC, (int32_t)from[1], (int32_t)w->grid[1]};
+    memcpy(own, table, (size_t)n_before * sizeof *own);
+    table += n_before, own += n_before;
+    memset(own, 0, (size_t)(w->n_elem - n_before) * sizeof *own);
+    for (int32_t p = 0; p < down.to; p++)
+        for (int32_t q = 0; q < across.to; q++, own += c) {
+            const dt_resample_span rows = dt_resample_sources(&down, p),
+                                   columns = dt_resample_sources(&across, q);
+            for (int32_t h = rows.first; h < rows.last; h++)
+                for (int32_t x = columns.first; x < columns.last; x++) {
+                    const float part = dt_resample_weight(&down, p, h) * dt_resample_weight(&across, q, x);
+                    const float *row = table + (h * across.from + x) * c;
+                    for (int64_t i = 0; i < c; i++) own[i] += part * row[i];
+                }
+        }
 }

@@ -2,6 +2,7 @@
  * leave becomes a call. */
 #include "onnx/build.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -268,6 +269,15 @@ static bool keeps_weight(const dt_low_node *n) {
     return one_of(n->node->op, names);
 }
 
+/* Exporters write equal tensors once, each other one as its Identity under its own name: in a network that is new, all
+ * norms' statistics. Tied weights are one tensor without such a node. */
+static bool is_other_weight(const dt_low *w, const dt_low_node *n) {
+    const dt_lv *x = n->in[0];
+    const char *name = n->out[0]->name;
+    const bool named = (isalpha((unsigned char)name[0]) || name[0] == '_') && !strpbrk(name, "/:");
+    return w->o->rows > 0 && strcmp(n->node->op, "Identity") == 0 && x->origin == x->name && named;
+}
+
 /* Of a weight it takes rows, or repeats it: that is trained, and not a copy. */
 static bool takes_weight(const dt_low *w, const dt_low_node *n) {
     static const char *const names[] = {"Gather", "Expand", NULL};
@@ -330,7 +340,7 @@ static dt_status infer(dt_low *w, const dt_low_node *n, bool *needs) {
     const dt_lv *x = dt_low_in(n, 0);
     if (st == DT_OK && w->st == DT_OK && x && x->weight && n->out[0] && dt_low_known(n->out[0]) &&
         keeps_weight(n)) {
-        n->out[0]->origin = x->origin;
+        n->out[0]->origin = is_other_weight(w, n) ? n->out[0]->name : x->origin;
         n->out[0]->weight = dt_low_is_real(n->out[0]);
     }
     if (st == DT_OK && strcmp(n->node->op, "Constant") == 0 && n->out[0]) {

@@ -491,6 +491,10 @@ static bool lower_resize(dt_low *w, const dt_low_node *n) {
         how = DT_RESAMPLE_BILINEAR;
     else if (strcmp(mode, "linear") == 0 && strcmp(place, "align_corners") == 0)
         how = DT_RESAMPLE_ALIGNED;
+    else if (strcmp(mode, "cubic") == 0 && half &&
+             dt_onnx_attr_float(n->node, "cubic_coeff_a", -0.75f) == -0.75f &&
+             dt_onnx_attr_int(n->node, "exclude_outside", 0) == 0)
+        how = DT_RESAMPLE_BICUBIC;
     else
         return false;
     const dt_attr t = {.resample = {.mode = how, .size = {(int32_t)y->t.dim[2], (int32_t)y->t.dim[3]}}};

@@ -82,7 +82,7 @@ typedef struct kind {
 static const kind kinds[] = {
     {"RNN", 1, 1, {"Tanh"}}, {"GRU", 3, 2, {"Sigmoid", "Tanh"}}, {"LSTM", 4, 3, {"Sigmoid", "Tanh", "Tanh"}}};
 
-enum { X, W, R, B, LENGTHS, INITIAL_H, INITIAL_C, PEEPHOLE };
+enum { X, W, R, B, LENGTHS, INITIAL_H, INITIAL_C, PEEPHOLE, W_SCALE, W_ZERO, R_SCALE, R_ZERO };
 
 typedef struct recurrent {
     const kind *kind;
@@ -91,6 +91,7 @@ typedef struct recurrent {
     activation act[2][3];
     double clip; /* 0: none */
     bool linear_before_reset, input_forget;
+    bool dynamic; /* weights [directions, in, gates] in 8 bits; inputs are quantised to u8 as they come */
 } recurrent;
 
 static dt_status read_activations(const dt_onnx_call *c, recurrent *r) {
@@ -130,22 +131,33 @@ static dt_status read_recurrent(const dt_onnx_call *c, recurrent *r) {
                      .batch_first = c->version >= 14 && dt_onnx_attr_int(c->node, "layout", 0) != 0,
                      .clip = (double)dt_onnx_attr_float(c->node, "clip", 0),
                      .linear_before_reset = dt_onnx_attr_int(c->node, "linear_before_reset", 0) != 0,
-                     .input_forget = dt_onnx_attr_int(c->node, "input_forget", 0) != 0};
+                     .input_forget = dt_onnx_attr_int(c->node, "input_forget", 0) != 0,
+                     .dynamic = strcmp(c->node->op, "DynamicQuantizeLSTM") == 0};
     if (!both && !r->reverse && strcmp(direction, "forward") != 0)
         return dt_onnx_refuse(c, "direction \"%s\" is unknown", direction);
-    while (strcmp(r->kind->op, c->node->op) != 0) r->kind++;
+    while (strcmp(r->kind->op, r->dynamic ? "LSTM" : c->node->op) != 0) r->kind++;
     DT_TRY(dt_onnx_rank(c, X, 3, 3));
     DT_TRY(dt_onnx_rank(c, R, 3, 3));
     r->steps = x->dim[r->batch_first], r->rows = x->dim[!r->batch_first], r->in = x->dim[2];
-    r->hidden = c->in[R]->dim[2];
+    r->hidden = c->in[R]->dim[r->dynamic ? 1 : 2];
     if (r->hidden < 1 || r->hidden > 1 << 24 ||
         dt_onnx_attr_int(c->node, "hidden_size", r->hidden) != r->hidden)
         return dt_onnx_refuse(c, "a hidden size of %lld",
                               (long long)dt_onnx_attr_int(c->node, "hidden_size", r->hidden));
     const int64_t d = r->directions, h = r->hidden, gates = r->kind->gates * h;
     const int64_t state[] = {r->batch_first ? r->rows : d, r->batch_first ? d : r->rows, h};
-    DT_TRY(dt_onnx_shape_of(c, W, 3, (const int64_t[]){d, gates, r->in}));
-    DT_TRY(dt_onnx_shape_of(c, R, 3, (const int64_t[]){d, gates, h}));
+    if (r->dynamic) {
+        DT_TRY(dt_onnx_shape_of(c, W, 3, (const int64_t[]){d, r->in, gates}));
+        DT_TRY(dt_onnx_shape_of(c, R, 3, (const int64_t[]){d, h, gates}));
+        for (int32_t i = W_SCALE; i <= R_ZERO; i++) {
+            if (!dt_onnx_in(c, i)) return dt_onnx_refuse(c, "without input %d", i);
+            DT_TRY(dt_onnx_rank(c, i, 1, 2));
+            DT_TRY(dt_onnx_shape_of(c, i, c->in[i]->ndim, (const int64_t[]){d, gates}));
+        }
+    } else {
+        DT_TRY(dt_onnx_shape_of(c, W, 3, (const int64_t[]){d, gates, r->in}));
+        DT_TRY(dt_onnx_shape_of(c, R, 3, (const int64_t[]){d, gates, h}));
+    }
     DT_TRY(dt_onnx_shape_of(c, B, 2, (const int64_t[]){d, 2 * gates}));
     DT_TRY(dt_onnx_shape_of(c, LENGTHS, 1, &r->rows));
     DT_TRY(dt_onnx_shape_of(c, INITIAL_H, 3, state));
@@ -158,8 +170,16 @@ static dt_status infer_recurrent(const dt_onnx_call *c) {
     recurrent r;
     DT_TRY(dt_onnx_expect(c, X, DT_HOST_FLOATS));
     DT_TRY(dt_onnx_expect(c, LENGTHS, DT_HOST_IS(DT_TENSOR_I32)));
-    for (int32_t i = 1; i < c->n_in; i++)
-        if (i != LENGTHS) DT_TRY(dt_onnx_same_type(c, X, i));
+    const bool dynamic = strcmp(c->node->op, "DynamicQuantizeLSTM") == 0;
+    for (int32_t i = 1; i < c->n_in; i++) {
+        if (i == LENGTHS) continue;
+        if (dynamic && (i == W || i == R))
+            DT_TRY(dt_onnx_expect(c, i, DT_HOST_BYTES));
+        else if (i == W_ZERO || i == R_ZERO)
+            DT_TRY(dt_onnx_same_type(c, i == W_ZERO ? W : R, i));
+        else
+            DT_TRY(dt_onnx_same_type(c, X, i));
+    }
     DT_TRY(read_recurrent(c, &r));
     const dt_tensor_type type = c->in[X]->type;
     const int64_t t = r.steps, d = r.directions, b = r.rows, h = r.hidden;
@@ -234,6 +254,36 @@ static dt_status step_gru(const recurrent *r, const direction *d, const double *
     return DT_OK;
 }
 
+/* The weights of slot `slot` (W or R), turned to [directions, gates, columns], as the numbers that they stand for. */
+static dt_status load_small(const dt_onnx_call *c, const recurrent *r, int32_t slot, double **out) {
+    const int32_t at_scale = slot == W ? W_SCALE : R_SCALE, at_zero = at_scale + 1;
+    const int64_t gates = r->kind->gates * r->hidden, k = c->in[slot]->dim[1];
+    const bool each = c->in[at_scale]->ndim == 2, each_zero = c->in[at_zero]->ndim == 2;
+    double *q, *scale, *zero;
+    DT_TRY(dt_onnx_load(c, slot, &q));
+    DT_TRY(dt_onnx_load(c, at_scale, &scale));
+    DT_TRY(dt_onnx_load(c, at_zero, &zero));
+    DT_TRY(dt_onnx_doubles(c, r->directions * gates * k, out));
+    for (int64_t d = 0; d < r->directions; d++)
+        for (int64_t g = 0; g < gates; g++)
+            for (int64_t i = 0; i < k; i++)
+                (*out)[(d * gates + g) * k + i] =
+                    (q[(d * k + i) * gates + g] - zero[each_zero ? d * gates + g : d]) *
+                    scale[each ? d * gates + g : d];
+    return DT_OK;
+}
+
+/* Numbers as they come back from u8, of one scale for all. */
+static void through_bytes(double *x, int64_t n) {
+    double low = 0, high = 0;
+    for (int64_t i = 0; i < n; i++) low = fmin(low, x[i]), high = fmax(high, x[i]);
+    double scale = (double)(float)((high - low) / 255);
+    if (scale == 0) scale = 1;
+    const double zero = nearbyint(fmin(fmax(-low / scale, 0), 255));
+    for (int64_t i = 0; i < n; i++)
+        x[i] = (fmin(fmax((double)nearbyintf((float)x[i] / (float)scale) + zero, 0), 255) - zero) * scale;
+}
+
 static dt_status run_recurrent(const dt_onnx_call *c) {
     recurrent r;
     DT_TRY(read_recurrent(c, &r));
@@ -241,8 +291,9 @@ static dt_status run_recurrent(const dt_onnx_call *c) {
     double *x, *w, *rec, *bias, *first_h, *first_c, *peep, *line, *xw, *hr, *h, *cell, *room;
     void *p;
     DT_TRY(dt_onnx_load(c, X, &x));
-    DT_TRY(dt_onnx_load(c, W, &w));
-    DT_TRY(dt_onnx_load(c, R, &rec));
+    DT_TRY(r.dynamic ? load_small(c, &r, W, &w) : dt_onnx_load(c, W, &w));
+    DT_TRY(r.dynamic ? load_small(c, &r, R, &rec) : dt_onnx_load(c, R, &rec));
+    if (r.dynamic) through_bytes(x, r.steps * rows * r.in);
     DT_TRY(dt_onnx_load(c, B, &bias));
     DT_TRY(dt_onnx_load(c, INITIAL_H, &first_h));
     DT_TRY(dt_onnx_load(c, INITIAL_C, &first_c));
@@ -285,7 +336,11 @@ static dt_status run_recurrent(const dt_onnx_call *c) {
                            sizeof *line * (size_t)r.in);
             }
             DT_TRY(dt_gemm_transposed(rows, gates, r.in, line, dir.w, xw));
-            DT_TRY(dt_gemm_transposed(rows, gates, n, h, dir.r, hr));
+            if (r.dynamic) {
+                memcpy(room, h, sizeof *h * (size_t)(rows * n));
+                through_bytes(room, rows * n);
+            }
+            DT_TRY(dt_gemm_transposed(rows, gates, n, r.dynamic ? room : h, dir.r, hr));
             if (r.kind->gates == 3) DT_TRY(step_gru(&r, &dir, xw, hr, h, room, runs));
             for (int64_t b = 0; b < rows; b++) {
                 if (!runs[b]) continue;
@@ -314,5 +369,6 @@ const dt_onnx_op dt_onnx_ops_recurrent[] = {
     ROW("RNN", 7, 6, 2),
     ROW("GRU", 7, 6, 2),
     ROW("LSTM", 7, 8, 3),
+    {"com.microsoft", "DynamicQuantizeLSTM", 1, 3, 12, 3, infer_recurrent, run_recurrent, false},
     {.name = NULL},
 };

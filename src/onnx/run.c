@@ -121,6 +121,7 @@ static dt_status build(dt_onnx_run *r, dt_graph **out) {
     *out = NULL;
     DT_TRY(dt_graph_create(&g, r->options.compute, false));
     g->by_row = r->options.by_row;
+    g->fixed = true;
     dt_status st = can_quantise(r, g, &o.quantised);
     if (st == DT_OK) st = add_inputs(r, g);
     if (st == DT_OK) st = dt_onnx_build(&o, g, r->made, r->needs);
@@ -260,12 +261,9 @@ static void list_called(dt_onnx_run *r, const dt_graph *g) {
 }
 
 static dt_status compile(dt_onnx_run *r, dt_graph *g) {
-    const dt_compile_options o = {.be = r->be, .fuse = !r->options.plain};
+    const dt_compile_options o = {.be = r->be, .fuse = !r->options.plain, .tell = r->options.tell};
     const dt_store_options so = {.compute = r->options.compute};
     for (int32_t i = 0; i < r->m->graph.n_in; i++) r->input[i] = r->in[i].value;
-    dt_status st = dt_axis_build_frozen(g, &r->axis);
-    if (st != DT_OK) dt_graph_destroy(g);
-    DT_TRY(st);
     DT_TRY(dt_compile(g, &o, &r->axis, &r->program));
     g = r->program->graph;
     for (dt_nid i = 0; i < g->n_node; i++) {
@@ -287,7 +285,10 @@ static dt_status compile(dt_onnx_run *r, dt_graph *g) {
                                    .act_bytes = fits ? other->plan.act_bytes : 0};
     if (r->borrowed)
         r->info.device_bytes = (fits ? 0 : r->program->plan.act_bytes) + r->program->plan.input_bytes;
-    return dt_program_bind(r->program, r->store, &po);
+    const int64_t kept = r->be->kept_bytes;
+    DT_TRY(dt_program_bind(r->program, r->store, &po));
+    r->info.device_bytes += r->be->kept_bytes - kept;
+    return DT_OK;
 }
 
 /* Room for the results, and in the file's types. */
@@ -357,6 +358,7 @@ dt_status dt_onnx_run_create(dt_backend *be, const dt_onnx_model *m, const dt_ho
         st = dt_fail(DT_ERR_UNSUPPORTED, "%s does not compute in %s", be->info.name,
                      dt_dtype_name(r->options.compute));
     if (st == DT_OK) st = set_up(r, in);
+    if (st == DT_OK) st = dt_onnx_check_files(m);
     if (st == DT_OK)
         *out = r;
     else
@@ -447,11 +449,14 @@ static dt_status run(dt_onnx_run *r) {
 }
 
 dt_status dt_onnx_run_go(dt_onnx_run *r, const dt_host_tensor *in, dt_host_tensor *out) {
-    if (r->info.by_definition) return dt_onnx_eval_run(r->eval, in, out);
+    if (r->info.by_definition) {
+        DT_TRY(dt_onnx_eval_run(r->eval, in, out));
+        return dt_onnx_check_files(r->m);
+    }
     for (int32_t i = 0; i < r->m->graph.n_in; i++) DT_TRY(feed(r, i, &in[i]));
     DT_TRY(run(r));
     for (int32_t i = 0; i < r->m->graph.n_out; i++) DT_TRY(fetch(r, i, &out[i]));
-    return DT_OK;
+    return dt_onnx_check_files(r->m);
 }
 
 dt_status dt_onnx_run_again(dt_onnx_run *r) {

@@ -66,9 +66,9 @@ static dt_status take(const dt_serve_model *m, dt_serve_request *r, int64_t at, 
 static dt_status go(dt_serve_model *m, const dt_host_tensor *in) {
     dt_serve_program *p;
     DT_TRY(dt_serve_program_get(m, in, &p));
-    pthread_mutex_lock(&m->engine->device);
+    dt_turns_take(&m->engine->device);
     const dt_status st = dt_onnx_run_go(p->run, in, m->result);
-    pthread_mutex_unlock(&m->engine->device);
+    dt_turns_give(&m->engine->device);
     return st;
 }
 
@@ -89,6 +89,7 @@ static dt_status run(dt_serve_model *m, dt_serve_request *const *r, int32_t n, i
     int64_t at = 0;
     for (int32_t k = 0; k < n; k++) {
         r[k]->status = take(m, r[k], at, bucket);
+        if (r[k]->status == DT_OK) r[k]->status = dt_serve_hooks_after(m, r[k]);
         if (r[k]->status != DT_OK) fail(r[k], r[k]->status);
         at += r[k]->rows;
     }

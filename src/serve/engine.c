@@ -44,9 +44,10 @@ static int64_t time_from_now(int64_t ms) {
 
 /* ---- requests ---- */
 
-static void request_free(dt_serve_request *r) {
+void dt_serve_request_unmake(dt_serve_request *r) {
     for (int32_t i = 0; r->out && i < r->model->info.n_out; i++) free(r->out[i].data);
-    free(r->in), free(r->out);
+    for (int32_t i = 0; r->made && i < r->model->info.n_in; i++) free(r->made[i]);
+    free(r->made), free(r->in), free(r->out);
     pthread_cond_destroy(&r->answered);
     free(r);
 }
@@ -55,7 +56,7 @@ static void request_free(dt_serve_request *r) {
 static void request_unref(dt_serve_request *r) {
     dt_serve_model *m = r->model;
     if (--r->refs > 0) return;
-    request_free(r);
+    dt_serve_request_unmake(r);
     dt_serve_model_unref(m);
 }
 
@@ -79,24 +80,31 @@ static void count_answer(dt_serve_counts *c, const dt_serve_request *r, int64_t 
     s->last_ns = clock_ns;
 }
 
-/* Takes the engine's reference of it; status and error are set. Called without the lock. */
-static void answer(dt_serve_request *r) {
-    dt_serve_engine *e = r->model->engine;
+void dt_serve_count_answer(dt_serve_model *m, const dt_serve_request *r, int64_t ns) {
     struct timespec t;
     clock_gettime(CLOCK_REALTIME, &t);
     const int64_t clock_ns = (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-    const int64_t ns = dt_serve_now_ns() - r->submitted_ns;
-    pthread_mutex_lock(&e->lock);
-    count_answer(&r->model->counts, r, ns, clock_ns);
-    count_answer(&e->counts, r, ns, clock_ns);
-    pthread_mutex_unlock(&e->lock);
+    pthread_mutex_lock(&m->engine->lock);
+    count_answer(&m->counts, r, ns, clock_ns);
+    count_answer(&m->engine->counts, r, ns, clock_ns);
+    pthread_mutex_unlock(&m->engine->lock);
+}
+
+void dt_serve_one_less(dt_serve_engine *e) {
+    e->n_running--;
+    if (e->n_running == 0 && e->n_waiting == 0) pthread_cond_broadcast(&e->idle);
+}
+
+/* Takes the engine's reference of it; status and error are set. Called without the lock. */
+static void answer(dt_serve_request *r) {
+    dt_serve_engine *e = r->model->engine;
+    dt_serve_count_answer(r->model, r, dt_serve_now_ns() - r->submitted_ns);
     /* Before the state says so: who waits may free what the callback uses. */
     if (r->how.done) r->how.done(r->how.arg, r, r->status, r->error);
     pthread_mutex_lock(&e->lock);
     r->state = DT_SERVE_ANSWERED;
     pthread_cond_broadcast(&r->answered);
-    e->n_running--;
-    if (e->n_running == 0 && e->n_waiting == 0) pthread_cond_broadcast(&e->idle);
+    dt_serve_one_less(e);
     e->refs++;
     request_unref(r);
     dt_serve_engine_unref(e);
@@ -141,13 +149,16 @@ static int64_t due_ns(const dt_serve_model *m) {
     return oldest_ns(m) + m->options.max_delay_us * 1000;
 }
 
-/* The model whose turn it is: the most urgent request, of those the oldest. *wake: when there may be one. */
-static dt_serve_model *pick(dt_serve_engine *e, int64_t *wake) {
+/* What is to be done next: the most urgent request, of those the oldest, or texts whose turn it is, which are as urgent as usual
+ * requests. *wake: when there may be something. */
+static dt_serve_model *pick(dt_serve_engine *e, int64_t *wake, bool *texts) {
     const int64_t now = dt_serve_now_ns();
-    dt_serve_model *best = NULL;
+    dt_serve_model *best = NULL, *text = NULL;
+    int64_t since = INT64_MAX, one;
     *wake = INT64_MAX;
     for (dt_serve_model *m = e->models; m; m = m->next) {
         const dt_serve_request *h = head(m);
+        if (dt_serve_texts_due(m, &one) && one < since) text = m, since = one;
         if (!h || m->busy) continue;
         const int64_t due = due_ns(m);
         if (due > now) {
@@ -159,7 +170,9 @@ static dt_serve_model *pick(dt_serve_engine *e, int64_t *wake) {
             (h->how.priority == b->how.priority && h->submitted_ns < b->submitted_ns))
             best = m;
     }
-    return best;
+    const dt_serve_request *b = best ? head(best) : NULL;
+    *texts = text && (!b || b->how.priority > 0 || since < b->submitted_ns);
+    return *texts ? text : best;
 }
 
 /* Requests that run together, and such whose time is over. */
@@ -238,8 +251,11 @@ static void *work(void *arg) {
     pthread_mutex_lock(&e->lock);
     for (;;) {
         int64_t wake;
-        dt_serve_model *m = pick(e, &wake);
-        if (m) {
+        bool texts;
+        dt_serve_model *m = pick(e, &wake, &texts);
+        if (m && texts) {
+            dt_serve_texts_turn(m);
+        } else if (m) {
             serve(e, m);
         } else {
             if (e->stop) break;
@@ -291,7 +307,7 @@ dt_status dt_serve_engine_create(const dt_serve_engine_options *o, dt_serve_engi
     if (e->options.workers == 0) e->options.workers = WORKERS;
     e->refs = 1;
     pthread_mutex_init(&e->lock, NULL);
-    pthread_mutex_init(&e->device, NULL);
+    dt_turns_init(&e->device);
     cond_init(&e->work), cond_init(&e->idle);
     e->worker = calloc((size_t)e->options.workers, sizeof *e->worker);
     for (int32_t i = 0; e->worker && i < e->options.workers; i++) {
@@ -314,6 +330,8 @@ void dt_serve_engine_drain(dt_serve_engine *e, int64_t timeout_ms) {
     pthread_cond_broadcast(&e->work);
     while (e->n_waiting + e->n_running > 0 && cond_wait(&e->idle, &e->lock, until)) {
     }
+    const bool late = e->n_waiting + e->n_running > 0;
+    for (dt_serve_model *m = late ? e->models : NULL; m;) m = dt_serve_texts_stop(m) ? e->models : m->next;
     while (e->n_waiting > 0) {
         dt_serve_request *r = NULL;
         for (dt_serve_model *m = e->models; m && !r; m = m->next)
@@ -344,7 +362,7 @@ void dt_serve_engine_unref(dt_serve_engine *e) {
     pthread_mutex_unlock(&e->lock);
     if (!last) return;
     pthread_cond_destroy(&e->work), pthread_cond_destroy(&e->idle);
-    pthread_mutex_destroy(&e->lock), pthread_mutex_destroy(&e->device);
+    pthread_mutex_destroy(&e->lock), dt_turns_fini(&e->device);
     free(e->worker);
     free(e);
 }
@@ -355,8 +373,8 @@ static int64_t rows_of(const dt_serve_model *m, const dt_host_tensor *in) {
     return m->info.batched ? in[0].dim[0] : 1;
 }
 
-static dt_status check_input(const dt_serve_model *m, int32_t i, const dt_host_tensor *t, int64_t rows) {
-    const dt_serve_io *io = &m->info.in[i];
+static dt_status check_input(const dt_serve_model *m, const dt_serve_io *io, const dt_host_tensor *t,
+                             int64_t rows) {
     if (io->type != DT_TENSOR_TYPES && t->type != io->type)
         return dt_fail(DT_ERR_USAGE, "input %s is %s, the model takes %s", io->name,
                        dt_tensor_type_name(t->type), dt_tensor_type_name(io->type));
@@ -375,13 +393,42 @@ static dt_status check_input(const dt_serve_model *m, int32_t i, const dt_host_t
     return DT_OK;
 }
 
-dt_status dt_serve_check(const dt_serve_model *m, const dt_host_tensor *in) {
+dt_status dt_serve_check(const dt_serve_model *m, const dt_serve_io *io, const dt_host_tensor *in) {
     const int64_t rows = rows_of(m, in);
-    for (int32_t i = 0; i < m->info.n_in; i++) DT_TRY(check_input(m, i, &in[i], rows));
+    for (int32_t i = 0; i < m->info.n_in; i++) DT_TRY(check_input(m, &io[i], &in[i], rows));
     if (m->info.batched && rows > m->info.max_batch)
         return dt_fail(DT_ERR_USAGE, "%lld rows at once, the model takes up to %lld", (long long)rows,
                        (long long)m->info.max_batch);
     return DT_OK;
+}
+
+dt_status dt_serve_may_wait(dt_serve_model *m, int64_t n) {
+    dt_serve_engine *e = m->engine;
+    const int64_t limit = m->options.queue_limit > 0 ? m->options.queue_limit : e->options.queue_limit;
+    if (!e->draining && n < limit && e->n_waiting < e->options.queue_limit) return DT_OK;
+    m->counts.sums.refused++, e->counts.sums.refused++;
+    if (e->draining) return dt_fail(DT_STOPPED, "the engine is ending and takes no more requests");
+    return dt_fail(DT_ERR_BUSY, "%lld requests wait already, no more may: later again",
+                   (long long)(n >= limit ? n : e->n_waiting));
+}
+
+dt_status dt_serve_request_make(dt_serve_model *m, const dt_host_tensor *in, dt_serve_request **out) {
+    dt_serve_request *r = calloc(1, sizeof *r);
+    if (!r) return dt_fail(DT_ERR_MEMORY, "no memory for a request");
+    r->model = m;
+    cond_init(&r->answered);
+    r->in = calloc((size_t)m->info.n_in + 1, sizeof *r->in);
+    r->out = calloc((size_t)m->info.n_out + 1, sizeof *r->out);
+    dt_status st = r->in && r->out ? DT_OK : dt_fail(DT_ERR_MEMORY, "no memory for a request");
+    if (st == DT_OK) memcpy(r->in, in, (size_t)m->info.n_in * sizeof *in);
+    if (st == DT_OK) st = dt_serve_hooks_before(m, r);
+    if (st == DT_OK) {
+        r->rows = rows_of(m, r->in);
+        *out = r;
+    } else {
+        dt_serve_request_unmake(r);
+    }
+    return st;
 }
 
 dt_status dt_serve_submit(dt_serve_model *m, const dt_host_tensor *in, const dt_serve_submit_options *o,
@@ -392,36 +439,18 @@ dt_status dt_serve_submit(dt_serve_model *m, const dt_host_tensor *in, const dt_
     if (how.priority < 0 || how.priority >= DT_SERVE_PRIORITIES || how.deadline_us < 0)
         return dt_fail(DT_ERR_USAGE, "a priority is 0 to %d, a deadline no less than 0",
                        DT_SERVE_PRIORITIES - 1);
-    DT_TRY(dt_serve_check(m, in));
-    const int64_t rows = rows_of(m, in);
-    dt_serve_request *r = calloc(1, sizeof *r);
-    if (!r) return dt_fail(DT_ERR_MEMORY, "no memory for a request");
-    r->model = m;
-    cond_init(&r->answered);
-    r->in = calloc((size_t)m->info.n_in + 1, sizeof *r->in);
-    r->out = calloc((size_t)m->info.n_out + 1, sizeof *r->out);
-    if (!r->in || !r->out) {
-        request_free(r);
-        return dt_fail(DT_ERR_MEMORY, "no memory for a request");
-    }
-    memcpy(r->in, in, (size_t)m->info.n_in * sizeof *in);
+    dt_serve_request *r;
+    DT_TRY(dt_serve_request_make(m, in, &r));
     r->how = how;
-    r->rows = rows;
+    const int64_t rows = r->rows;
     r->submitted_ns = dt_serve_now_ns();
     if (how.deadline_us > 0)
         r->deadline_ns = r->submitted_ns + dt_min_i64(how.deadline_us, INT64_MAX / 4000) * 1000;
     pthread_mutex_lock(&e->lock);
-    const int64_t limit = m->options.queue_limit > 0 ? m->options.queue_limit : e->options.queue_limit;
-    dt_status st = DT_OK;
-    if (e->draining)
-        st = dt_fail(DT_STOPPED, "the engine is ending and takes no more requests");
-    else if (m->n_waiting >= limit || e->n_waiting >= e->options.queue_limit)
-        st = dt_fail(DT_ERR_BUSY, "%lld requests wait already, no more may: later again",
-                     (long long)(m->n_waiting >= limit ? m->n_waiting : e->n_waiting));
+    const dt_status st = dt_serve_may_wait(m, m->n_waiting);
     if (st != DT_OK) {
-        m->counts.sums.refused++, e->counts.sums.refused++;
         pthread_mutex_unlock(&e->lock);
-        request_free(r);
+        dt_serve_request_unmake(r);
         return st;
     }
     r->refs = 2;
@@ -500,8 +529,8 @@ void dt_serve_model_stats(const dt_serve_model *m, dt_serve_stats *out) {
     pthread_mutex_lock(&e->lock);
     stats_of(&m->counts, out);
     const dt_serve_stats *s = &m->counts.sums;
-    out->waiting = m->n_waiting;
-    out->running = s->accepted - s->succeeded - s->failed - s->cancelled - s->expired - m->n_waiting;
+    out->waiting = m->n_waiting + dt_serve_texts_waiting(m);
+    out->running = s->accepted - s->succeeded - s->failed - s->cancelled - s->expired - out->waiting;
     pthread_mutex_unlock(&e->lock);
 }
 

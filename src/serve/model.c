@@ -67,6 +67,7 @@ static dt_status fill(dt_serve_model *m, const dt_serve_model_options *o) {
                        "bits first, dtrain quantize",
                        m->name);
     DT_TRY(copy_io(g->in, g->n_in, &info->in));
+    DT_TRY(copy_io(g->in, g->n_in, &m->net_in));
     DT_TRY(copy_io(g->out, g->n_out, &info->out));
     info->batched = has_rows(g);
     info->max_batch = !info->batched ? 1 : o->max_batch > 0 ? o->max_batch : MAX_BATCH;
@@ -82,11 +83,14 @@ static dt_status fill(dt_serve_model *m, const dt_serve_model_options *o) {
 }
 
 static void model_free(dt_serve_model *m) {
-    pthread_mutex_lock(&m->engine->device);
+    dt_serve_texts_close(m);
+    dt_turns_take(&m->engine->device);
     dt_serve_programs_free(m);
-    pthread_mutex_unlock(&m->engine->device);
+    dt_turns_give(&m->engine->device);
     for (int32_t i = 0; m->staged && i < m->info.n_in; i++) free(m->staged[i].data);
-    free((void *)(uintptr_t)m->info.in), free((void *)(uintptr_t)m->info.out);
+    dt_serve_hooks_close(m);
+    free((void *)(uintptr_t)m->info.in), free((void *)(uintptr_t)m->net_in),
+        free((void *)(uintptr_t)m->info.out);
     free(m->staged), free(m->staged_bytes), free(m->result);
     dt_onnx_model_free(m->m);
     free(m->name), free(m->path);
@@ -100,13 +104,14 @@ dt_status dt_serve_load(dt_serve_engine *e, const char *path, const dt_serve_mod
     static const dt_serve_model_options none = {.version = 0};
     if (!o) o = &none;
     if (o->max_batch < 0 || o->max_batch > MAX_BATCH_MOST || o->max_delay_us < 0 ||
-        o->max_delay_us > DELAY_MOST_US || o->queue_limit < 0 || o->level < DT_LEVEL_DEFAULT ||
-        o->level > DT_LEVEL_EXTREME)
-        return dt_fail(
-            DT_ERR_USAGE,
-            "a model has batches of 1 to %d rows, a delay of 0 to a day, a queue limit of no less than 0, "
-            "and a level from none to extreme",
-            MAX_BATCH_MOST);
+        o->max_delay_us > DELAY_MOST_US || o->queue_limit < 0 || o->text_rows < 0 ||
+        o->level < DT_LEVEL_DEFAULT || o->level > DT_LEVEL_EXTREME)
+        return dt_fail(DT_ERR_USAGE,
+                       "a model has batches of 1 to %d rows, a delay of 0 to a day, a queue limit and texts "
+                       "at once of no "
+                       "less than 0, "
+                       "and a level from none to extreme",
+                       MAX_BATCH_MOST);
     dt_serve_model *m = calloc(1, sizeof *m);
     if (!m) return dt_fail(DT_ERR_MEMORY, "no memory for a model");
     m->engine = e;
@@ -118,7 +123,9 @@ dt_status dt_serve_load(dt_serve_engine *e, const char *path, const dt_serve_mod
     if (st == DT_OK) st = dt_onnx_check_ops(m->m);
     if (st == DT_OK) st = fill(m, o);
     if (st == DT_OK) st = dt_serve_model_probe(m);
-    m->options.name = m->options.config = NULL;
+    if (st == DT_OK) st = dt_serve_hooks_open(m);
+    if (st == DT_OK && !o->no_texts) st = dt_serve_texts_open(m);
+    m->options.name = m->options.config = m->options.softmax = m->options.labels = NULL;
     pthread_mutex_lock(&e->lock);
     if (st == DT_OK && e->draining) st = dt_fail(DT_STOPPED, "the engine is ending and takes no more models");
     if (st == DT_OK) {

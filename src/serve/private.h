@@ -5,6 +5,7 @@
 #include <pthread.h>
 
 #include "latency.h"
+#include "turns.h"
 #include "onnx/run.h"
 #include "serve/engine.h"
 
@@ -18,7 +19,8 @@ struct dt_serve_request {
     int32_t refs;
     dt_serve_state state;
     dt_serve_submit_options how;
-    dt_host_tensor *in, *out; /* [n_in] the caller's data; [n_out] own data */
+    dt_host_tensor *in, *out; /* [n_in] the caller's data, or what was made of them; [n_out] own data */
+    void **made;              /* [n_in] own data of inputs, NULL where there are none; NULL: there are none */
     int64_t rows;
     int64_t submitted_ns, deadline_ns; /* CLOCK_MONOTONIC; 0: none */
     dt_serve_times times;
@@ -26,6 +28,8 @@ struct dt_serve_request {
     char error[DT_SERVE_ERROR_MAX];
     pthread_cond_t answered;
 };
+
+typedef struct dt_serve_texts dt_serve_texts;
 
 typedef struct dt_serve_counts {
     dt_serve_stats sums; /* without latency */
@@ -39,6 +43,11 @@ typedef struct dt_serve_program {
     int64_t used; /* when, by the model's count */
     int64_t bytes;
 } dt_serve_program;
+
+typedef struct dt_serve_images {
+    float mean[4], stddev[4];
+    bool planar; /* the network's channels come before height and width */
+} dt_serve_images;
 
 struct dt_serve_model {
     dt_serve_engine *engine;
@@ -59,12 +68,18 @@ struct dt_serve_model {
     int64_t *staged_bytes;  /* [n_in] room there */
     dt_host_tensor *result; /* [n_out] of a run */
     dt_serve_counts counts;
+    dt_serve_texts *texts;     /* NULL: it makes none */
+    const dt_serve_io *net_in; /* the network's inputs, where info.in says what requests have */
+    dt_serve_images image;
+    int32_t softmax; /* output; -1: none */
+    char **label;    /* [n_label] */
+    int64_t n_label;
 };
 
 struct dt_serve_engine {
     dt_serve_engine_options options;
     pthread_mutex_t lock;
-    pthread_mutex_t device; /* held while a program is compiled or runs */
+    dt_turns device; /* held while a program is compiled or runs */
     pthread_cond_t work, idle;
     pthread_t *worker;
     int32_t n_worker;
@@ -77,8 +92,14 @@ struct dt_serve_engine {
 
 int64_t dt_serve_now_ns(void);
 
-/* Whether the model takes these inputs. */
-dt_status dt_serve_check(const dt_serve_model *m, const dt_host_tensor *in);
+/* Whether these are such inputs. */
+dt_status dt_serve_check(const dt_serve_model *m, const dt_serve_io *io, const dt_host_tensor *in);
+
+/* hooks.c: what the options ask for around the network; what a request's inputs become, checked; and its results. */
+dt_status dt_serve_hooks_open(dt_serve_model *m);
+void dt_serve_hooks_close(dt_serve_model *m);
+dt_status dt_serve_hooks_before(const dt_serve_model *m, dt_serve_request *r);
+dt_status dt_serve_hooks_after(const dt_serve_model *m, dt_serve_request *r);
 
 /* program.c: whether inputs of two calls have the same types and, from dimension `from` on, shapes. */
 bool dt_serve_same_inputs(const dt_serve_model *m, const dt_host_tensor *a, const dt_host_tensor *b,
@@ -88,11 +109,43 @@ dt_status dt_serve_program_get(dt_serve_model *m, const dt_host_tensor *in, dt_s
 void dt_serve_programs_free(dt_serve_model *m);
 /* Fills in what the info says of batches and of the level, and compiles what is to be warm. */
 dt_status dt_serve_model_probe(dt_serve_model *m);
+/* Numbers for the network's inputs, of rows where batched, all other sizes being known; dt_serve_drop_inputs frees them. */
+bool dt_serve_all_known(const dt_serve_model *m);
+dt_status dt_serve_draw(const dt_serve_model *m, int64_t rows, dt_host_tensor **out);
+void dt_serve_drop_inputs(const dt_serve_model *m, dt_host_tensor *in); /* accepts NULL */
+/* Largest difference in parts of the largest number of b; infinite where only one of two is finite. */
+double dt_serve_difference(const double *a, const double *b, int64_t n);
 /* Rows that a run of so many has. */
 int64_t dt_serve_bucket(const dt_serve_model *m, int64_t rows);
 
 /* batch.c: runs these requests, which have the same shapes but for rows, and sets their status, results and times. */
 void dt_serve_batch_run(dt_serve_model *m, dt_serve_request *const *r, int32_t n);
+
+/* texts.c: where the file has a network that makes texts; m->texts NULL: it has none. */
+dt_status dt_serve_texts_open(dt_serve_model *m);
+void dt_serve_texts_close(dt_serve_model *m);
+/* With the lock held. Whether there is something to do for a worker, and since when. */
+bool dt_serve_texts_due(const dt_serve_model *m, int64_t *since_ns);
+int64_t dt_serve_texts_waiting(const dt_serve_model *m);
+/* With the lock held, which it gives up for most of its time: a token for all. */
+void dt_serve_texts_turn(dt_serve_model *m);
+/* With the lock held: the running ones end with their next turn. True: one that waited was ended, without the lock, and there may be
+ * more. */
+bool dt_serve_texts_stop(dt_serve_model *m);
+
+/* program.c: takes so many bytes of the cap, or gives them back; false where it forbids it. */
+bool dt_serve_account(dt_serve_engine *e, int64_t bytes);
+
+/* engine.c, with the lock held: whether one more may wait beside n of the model. A refusal is counted. */
+dt_status dt_serve_may_wait(dt_serve_model *m, int64_t n);
+/* With the lock held: one that ran does so no more. */
+void dt_serve_one_less(dt_serve_engine *e);
+/* Without the lock. */
+void dt_serve_count_answer(dt_serve_model *m, const dt_serve_request *r, int64_t ns);
+
+/* A request of these inputs that nobody has accepted yet, checked; and its end. */
+dt_status dt_serve_request_make(dt_serve_model *m, const dt_host_tensor *in, dt_serve_request **out);
+void dt_serve_request_unmake(dt_serve_request *r);
 
 /* With the lock held. */
 void dt_serve_model_unref(dt_serve_model *m);

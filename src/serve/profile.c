@@ -53,12 +53,17 @@ dt_status dt_serve_model_profile(dt_serve_model *m, const dt_host_tensor *in, in
     enum { RUNS_MAX = 10000 };
     if (runs < 1 || runs > RUNS_MAX)
         return dt_fail(DT_ERR_USAGE, "%lld runs: a profile takes 1 to %d", (long long)runs, RUNS_MAX);
-    DT_TRY(dt_serve_check(m, in));
+    dt_serve_request *as; /* what is before the network is no part of its profile */
+    DT_TRY(dt_serve_request_make(m, in, &as));
     dt_host_tensor *result = calloc((size_t)m->info.n_out + 1, sizeof *result);
-    if (!result) return dt_fail(DT_ERR_MEMORY, "no memory for results");
-    pthread_mutex_lock(&m->engine->device);
-    const dt_status st = measure(m, in, result, runs, out);
-    pthread_mutex_unlock(&m->engine->device);
+    if (!result) {
+        dt_serve_request_unmake(as);
+        return dt_fail(DT_ERR_MEMORY, "no memory for results");
+    }
+    dt_turns_take(&m->engine->device);
+    const dt_status st = measure(m, as->in, result, runs, out);
+    dt_turns_give(&m->engine->device);
     free(result);
+    dt_serve_request_unmake(as);
     return st;
 }

@@ -44,8 +44,7 @@ static int32_t least_used(const dt_serve_model *m) {
     return least;
 }
 
-/* False where the cap forbids it. */
-static bool account(dt_serve_engine *e, int64_t bytes) {
+bool dt_serve_account(dt_serve_engine *e, int64_t bytes) {
     pthread_mutex_lock(&e->lock);
     const int64_t cap = e->options.memory_cap_bytes;
     const bool fits = cap == 0 || e->model_bytes + bytes <= cap;
@@ -66,7 +65,7 @@ static dt_status compile(dt_serve_model *m, const dt_host_tensor *in, dt_serve_p
     memcpy(p->in, in, (size_t)m->info.n_in * sizeof *in);
     dt_status st = dt_onnx_run_create(e->options.be, m->m, in, &o, &p->run);
     if (st == DT_OK) p->bytes = dt_onnx_run_get_info(p->run)->device_bytes;
-    while (st == DT_OK && !account(e, p->bytes)) {
+    while (st == DT_OK && !dt_serve_account(e, p->bytes)) {
         const int32_t old = least_used(m);
         if (old < 0) {
             st = dt_fail(DT_ERR_MEMORY,
@@ -89,10 +88,10 @@ dt_status dt_serve_program_get(dt_serve_model *m, const dt_host_tensor *in, dt_s
         return DT_OK;
     }
     dt_serve_program p;
-    pthread_mutex_lock(&m->engine->device);
+    dt_turns_take(&m->engine->device);
     dt_status st = compile(m, in, &p);
     if (st == DT_OK && m->n_program == DT_SERVE_PROGRAMS_MAX) forget(m, least_used(m));
-    pthread_mutex_unlock(&m->engine->device);
+    dt_turns_give(&m->engine->device);
     DT_TRY(st);
     p.used = ++m->n_used;
     m->program[m->n_program] = p;
@@ -105,7 +104,7 @@ dt_status dt_serve_program_get(dt_serve_model *m, const dt_host_tensor *in, dt_s
 /* Inputs of `rows` rows, all dimensions being known; numbers of one element to the next are unlike, whole ones 0 or 1. */
 static dt_status draw(const dt_serve_model *m, int64_t rows, dt_host_tensor *in) {
     for (int32_t i = 0; i < m->info.n_in; i++) {
-        const dt_serve_io *io = &m->info.in[i];
+        const dt_serve_io *io = &m->net_in[i];
         in[i] = (dt_host_tensor){.type = io->type, .ndim = io->ndim};
         memcpy(in[i].dim, io->dim, sizeof in[i].dim);
         if (m->info.batched) in[i].dim[0] = rows;
@@ -122,14 +121,22 @@ static dt_status draw(const dt_serve_model *m, int64_t rows, dt_host_tensor *in)
     return DT_OK;
 }
 
-static void drop(const dt_serve_model *m, dt_host_tensor *in) {
+void dt_serve_drop_inputs(const dt_serve_model *m, dt_host_tensor *in) {
     for (int32_t i = 0; in && i < m->info.n_in; i++) free(in[i].data);
     free(in);
 }
 
-static bool all_known(const dt_serve_model *m) {
+dt_status dt_serve_draw(const dt_serve_model *m, int64_t rows, dt_host_tensor **out) {
+    *out = calloc((size_t)m->info.n_in + 1, sizeof **out);
+    if (!*out) return dt_fail(DT_ERR_MEMORY, "no memory for inputs");
+    const dt_status st = draw(m, rows, *out);
+    if (st != DT_OK) dt_serve_drop_inputs(m, *out);
+    return st;
+}
+
+bool dt_serve_all_known(const dt_serve_model *m) {
     for (int32_t i = 0; i < m->info.n_in; i++) {
-        const dt_serve_io *io = &m->info.in[i];
+        const dt_serve_io *io = &m->net_in[i];
         if (io->ndim < 0 || io->type == DT_TENSOR_TYPES) return false;
         for (int32_t d = m->info.batched ? 1 : 0; d < io->ndim; d++)
             if (io->dim[d] < 0) return false;
@@ -143,9 +150,9 @@ static dt_status results(dt_serve_model *m, int64_t rows, const dt_host_tensor *
     dt_serve_program *p;
     *out = NULL, *n = 0;
     DT_TRY(dt_serve_program_get(m, in, &p));
-    pthread_mutex_lock(&m->engine->device);
+    dt_turns_take(&m->engine->device);
     const dt_status st = dt_onnx_run_go(p->run, in, m->result);
-    pthread_mutex_unlock(&m->engine->device);
+    dt_turns_give(&m->engine->device);
     DT_TRY(st);
     for (int32_t i = 0; i < m->info.n_out; i++) {
         const dt_host_tensor *y = &m->result[i];
@@ -163,7 +170,7 @@ static dt_status results(dt_serve_model *m, int64_t rows, const dt_host_tensor *
 }
 
 /* Largest difference in parts of the largest number of b. Such as are not finite count where only one is. */
-static double difference(const double *a, const double *b, int64_t n) {
+double dt_serve_difference(const double *a, const double *b, int64_t n) {
     double most = 0, worst = 0;
     for (int64_t i = 0; i < n; i++) {
         if (isfinite(b[i])) most = fmax(most, fabs(b[i]));
@@ -176,11 +183,10 @@ static double difference(const double *a, const double *b, int64_t n) {
 }
 
 static dt_status results_of(dt_serve_model *m, int64_t bucket, double **out, int64_t *n) {
-    dt_host_tensor *in = calloc((size_t)m->info.n_in + 1, sizeof *in);
-    if (!in) return dt_fail(DT_ERR_MEMORY, "no memory for inputs");
-    dt_status st = draw(m, bucket, in);
-    if (st == DT_OK) st = results(m, 1, in, out, n);
-    drop(m, in);
+    dt_host_tensor *in;
+    DT_TRY(dt_serve_draw(m, bucket, &in));
+    const dt_status st = results(m, 1, in, out, n);
+    dt_serve_drop_inputs(m, in);
     return st;
 }
 
@@ -192,7 +198,7 @@ static dt_status probe_rows(dt_serve_model *m) {
     bool rows = st == DT_OK;
     for (int64_t b = 1; b < m->info.max_batch && rows && (b == 1 || !m->options.no_warm); b *= 2) {
         st = results_of(m, b, &other, &n_other);
-        rows = st == DT_OK && n == n_other && difference(other, whole, n) <= 1e-3;
+        rows = st == DT_OK && n == n_other && dt_serve_difference(other, whole, n) <= 1e-3;
         const size_t bytes = (size_t)n * sizeof *whole;
         if (rows && m->info.level <= DT_LEVEL_BASIC && memcmp(whole, other, bytes) != 0)
             m->info.one_bucket = true;
@@ -222,7 +228,7 @@ static dt_status probe_level(dt_serve_model *m) {
         dt_serve_programs_free(m);
         m->info.level = level, m->compute = compute;
     }
-    if (st == DT_OK) m->info.level_error = n == n_exact ? difference(fast, exact, n) : INFINITY;
+    if (st == DT_OK) m->info.level_error = n == n_exact ? dt_serve_difference(fast, exact, n) : INFINITY;
     free(fast), free(exact);
     const double most = level <= DT_LEVEL_BASIC ? 1e-5 : 1e-2;
     if (st == DT_OK && !(m->info.level_error <= most))
@@ -235,7 +241,7 @@ static dt_status probe_level(dt_serve_model *m) {
 }
 
 dt_status dt_serve_model_probe(dt_serve_model *m) {
-    if (!all_known(m)) return DT_OK;
+    if (!dt_serve_all_known(m)) return DT_OK;
     if (m->info.level >= DT_LEVEL_AGGRESSIVE) DT_TRY(probe_level(m));
     if (m->info.batched && m->info.max_batch > 1) return probe_rows(m);
     double *y = NULL;

@@ -7,6 +7,7 @@
 
 #include "core/cores.h"
 #include "core/quota.h"
+#include "nvml.h"
 #include "private.h"
 
 static int64_t read_number(const char *path, const char *format) {
@@ -41,5 +42,6 @@ dt_status dt_serve_resources_read(const dt_serve_engine *engine, dt_serve_resour
         .device_utilisation = -1,
         .model_bytes = model_bytes,
     };
+    if (be->info.is_gpu) (void)dt_nvml_read(be->info.bus, &out->device_utilisation, &out->device_used_bytes);
     return DT_OK;
 }

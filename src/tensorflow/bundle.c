@@ -62,12 +62,14 @@ static bool take_varint(span *s, uint64_t *out) {
     return false;
 }
 
-/* The entries of a block, without its list of restarts. */
-static dt_status open_block(const dt_mapped_file *f, span *handle, span *out) {
+/* The entries of a block, without its list of restarts. Blocks lie one behind the other: *last is where the one before ends. */
+static dt_status open_block(const dt_mapped_file *f, span *handle, uint64_t *last, span *out) {
     uint64_t offset, n;
     if (!take_varint(handle, &offset) || !take_varint(handle, &n) || offset > (uint64_t)f->n_bytes ||
         n > (uint64_t)f->n_bytes - offset || (uint64_t)f->n_bytes - offset - n < TRAILER_BYTES || n < 4)
         return damaged("a block outside of it");
+    if (offset < *last) return damaged("blocks that overlap");
+    *last = offset + n + TRAILER_BYTES;
     const uint8_t *at = f->byte + offset, *end = at + n;
     if (end[0] != 0)
         return dt_fail(DT_ERR_DATA, "the index of its variables is compressed, which is not read");
@@ -174,13 +176,16 @@ static dt_status read_index(dt_onnx_model *m, const dt_mapped_file *f, dt_tf_bun
     char key[KEY_MAX + 1] = "";
     size_t n_key = 0;
     int64_t cap = 0;
-    DT_TRY(open_block(f, &footer, &index));
+    uint64_t ignored = 0, last = 0;
+    DT_TRY(open_block(f, &footer, &ignored, &index));
     while (index.at < index.end) {
         DT_TRY(next_entry(&index, key, &n_key, &value));
-        DT_TRY(open_block(f, &value, &block));
+        DT_TRY(open_block(f, &value, &last, &block));
         DT_TRY(read_block(m, block, b, &cap));
     }
     if (b->n > 0) qsort(b->entry, (size_t)b->n, sizeof *b->entry, by_key);
+    for (int64_t i = 1; i < b->n; i++)
+        if (by_key(&b->entry[i - 1], &b->entry[i]) == 0) return damaged("two variables of one name");
     return DT_OK;
 }
 
@@ -203,13 +208,16 @@ dt_status dt_tf_bundle_open(dt_onnx_model *m, const char *prefix, dt_tf_bundle *
     enum { SHARDS_MAX = 1024 };
     char path[PATH_MAX];
     dt_mapped_file index;
-    int64_t last = -1;
+    int64_t first = 0, last = -1;
     *out = (dt_tf_bundle){.n = 0};
     snprintf(path, sizeof path, "%s.index", prefix);
     DT_TRY(map_more(m, path, &index));
     DT_TRY(read_index(m, &index, out));
-    for (int64_t i = 0; i < out->n; i++) last = dt_max_i64(last, out->entry[i].shard);
-    if (last >= SHARDS_MAX) return damaged("the number of a file");
+    for (int64_t i = 0; i < out->n; i++) {
+        first = dt_min_i64(first, out->entry[i].shard);
+        last = dt_max_i64(last, out->entry[i].shard);
+    }
+    if (first < 0 || last >= SHARDS_MAX) return damaged("the number of a file");
     dt_mapped_file *shard = dt_onnx_alloc(m, (last + 1) * (int64_t)sizeof *shard);
     if (!shard) return dt_fail(DT_ERR_MEMORY, "no memory for a list of files");
     for (; out->n_shard <= last; out->n_shard++) {

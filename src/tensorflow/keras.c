@@ -152,7 +152,7 @@ static void call_layer(model *m, size_t index, const json_t *arg, int64_t node, 
                        .config = json_object_get(layer, "config"),
                        .arg = arg,
                        .n_in = n_in};
-    memcpy(c.in, in, (size_t)n_in * sizeof *in);
+    if (n_in > 0) memcpy(c.in, in, (size_t)n_in * sizeof *in);
     if (is_model(type)) {
         model inner = {.r = m->r,
                        .config = c.config,
@@ -550,8 +550,13 @@ dt_status dt_keras_read(const char *path, dt_onnx_model **out) {
     dt_status st = dt_file_map(path, &f);
     const bool h5 = st == DT_OK && begins(&f, h5_magic, sizeof h5_magic);
     if (st == DT_OK && !h5) st = read_archive(&f, out);
+    if (dt_file_check(&f) != DT_OK) {
+        dt_onnx_model_free(*out);
+        *out = NULL;
+        st = DT_ERR_DATA;
+    }
     dt_file_unmap(&f);
-    if (h5) st = read_h5(path, out);
+    if (st == DT_OK && h5) st = read_h5(path, out);
     if (st != DT_OK && !strstr(dt_error_text(), path)) dt_error_context("%s", path);
     if (st != DT_OK) return st;
     (*out)->path = dt_onnx_text(*out, "%s", path);

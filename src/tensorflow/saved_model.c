@@ -495,6 +495,7 @@ dt_status dt_saved_model_read(const char *path, dt_onnx_model **out) {
     if (st == DT_OK && !(r.d.m->path = dt_onnx_text(r.d.m, "%s", path)))
         st = dt_fail(DT_ERR_MEMORY, "no memory for a path");
     if (st != DT_OK && !strstr(dt_error_text(), path)) dt_error_context("%s", path);
+    if (dt_onnx_check_files(r.d.m) != DT_OK) st = DT_ERR_DATA;
     if (st != DT_OK) r.d.status = st;
     return dt_onnx_draft_end(&r.d, out);
 }

@@ -31,11 +31,14 @@ static bool check_length(const dt_config *c, char *text, size_t size) {
 }
 
 static bool check_micro_batch(const dt_config *c, char *text, size_t size) {
-    int64_t micro = c->train.micro_batch, global = c->train.global_batch;
+    int64_t micro = c->train.micro_batch, global = c->train.global_batch, tokens = c->train.global_tokens;
     if (micro == 0 || global % micro == 0) return false;
-    if (micro > global)
-        return WRONG("%lld is larger than train.global_batch = %lld", (long long)micro, (long long)global);
-    return WRONG("%lld does not divide train.global_batch = %lld", (long long)micro, (long long)global);
+    const char *verb = micro > global ? "is larger than" : "does not divide";
+    if (tokens > 0)
+        return WRONG("%lld %s the %lld samples of data.context = %lld that train.global_tokens = %lld are",
+                     (long long)micro, verb, (long long)global, (long long)c->data.context,
+                     (long long)tokens);
+    return WRONG("%lld %s train.global_batch = %lld", (long long)micro, verb, (long long)global);
 }
 
 static bool check_global_tokens(const dt_config *c, char *text, size_t size) {
@@ -164,8 +167,11 @@ static bool check_nesterov(const dt_config *c, char *text, size_t size) {
 }
 
 static bool check_milestones(const dt_config *c, char *text, size_t size) {
-    if (c->schedule.kind == DT_SCHEDULE_STEP && c->schedule.n_milestones == 0)
-        return WRONG("schedule.kind = \"step\" needs milestones, e.g. [30.0, 60.0]");
+    if (c->schedule.kind == DT_SCHEDULE_STEP &&
+        (c->schedule.n_milestones == 0) == (c->schedule.every_epochs == 0))
+        return WRONG("schedule.kind = \"step\" needs milestones, e.g. [30.0, 60.0], or "
+                     "schedule.every_epochs, and takes one "
+                     "of the two");
     for (int32_t i = 1; i < c->schedule.n_milestones; i++)
         if (c->schedule.milestones[i] <= c->schedule.milestones[i - 1])
             return WRONG("must ascend, but %g follows %g", c->schedule.milestones[i],

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "engine_internal.h"
+#include "formats/mapped.h"
 
 static void free_tensors(int32_t n, dt_ckpt_tensor *tensor) {
     for (int32_t i = 0; i < n; i++) free((char *)(uintptr_t)tensor[i].name);
@@ -34,7 +35,11 @@ dt_status dt_engine_begin_given(dt_engine *e, int32_t *n) {
     dt_ckpt_tensor *tensor;
     dt_status st = list_given(e, n, &tensor);
     if (e->mpi) st = dt_comm_agree(e->mpi, st);
-    if (st == DT_OK && *n > 0) st = dt_engine_begin_with(e, *n, tensor);
+    if (st == DT_OK && *n > 0) {
+        st = dt_engine_begin_with(e, *n, tensor);
+        if (st == DT_OK) st = dt_files_check(); /* they lie in the network's file */
+        if (e->mpi) st = dt_comm_agree(e->mpi, st);
+    }
     free_tensors(*n, tensor);
     return st;
 }

@@ -67,6 +67,7 @@ static dt_status model_input(const dt_engine *e, const dt_dataset_info *d, int64
     DT_TRY(dt_data_image_input(&data, &augment, c->model.classes, d, training, e->be->info.is_gpu, &image));
     in->height = image.height;
     in->width = image.width;
+    in->table_side = c->data.image_size;
     in->channels = image.channels;
     in->padded_channels = e->any_gpu ? dt_round_up(image.channels, 4) : image.channels;
     in->classes = image.classes;

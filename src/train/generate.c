@@ -11,6 +11,8 @@ typedef struct text {
     int64_t n_prompt, most;
     int64_t from, read; /* the decoder's row holds tokens [from, read) */
     uint64_t salt;
+    dt_draw_options draw;
+    bool no_stop;
     uint8_t *bytes; /* of what was drawn */
     int64_t n_bytes, cap_bytes;
     dt_text_end end;
@@ -28,8 +30,10 @@ struct dt_generator {
     void *room;
 };
 
-const char *const dt_text_end_names[] = {
-    [DT_TEXT_GOES_ON] = "", [DT_TEXT_FULL] = "tokens", [DT_TEXT_STOPPED] = "stop"};
+const char *const dt_text_end_names[] = {[DT_TEXT_GOES_ON] = "",
+                                         [DT_TEXT_FULL] = "tokens",
+                                         [DT_TEXT_STOPPED] = "stop",
+                                         [DT_TEXT_FAILED] = "failed"};
 
 static dt_status no_memory(void) {
     return dt_fail(DT_ERR_MEMORY, "out of memory for texts");
@@ -38,6 +42,7 @@ static dt_status no_memory(void) {
 static dt_status check(const dt_generator_options *o, const dt_tokenizer_info *info) {
     const int64_t words = dt_decoding_words(o->decoder);
     DT_TRY(dt_draw_check(&o->draw));
+    DT_ASSERT(o->most_read % DT_DECODING_CHUNK == 0 && (o->most_read == 0 || !o->no_cache));
     if (words < info->n_vocab)
         return dt_fail(DT_ERR_CONFIG, "the network tells %lld tokens apart, its tokenizer has %d",
                        (long long)words, info->n_vocab);
@@ -154,9 +159,16 @@ dt_status dt_generator_begin(dt_generator *g, int64_t row, const uint8_t *prompt
                           .n_prompt = tokens.n,
                           .most = most,
                           .salt = hash(&tokens, sample),
+                          .draw = g->o.draw,
+                          .no_stop = g->o.no_stop,
                           .end = most > 0 ? DT_TEXT_GOES_ON : DT_TEXT_FULL,
                           .there = true};
     return DT_OK;
+}
+
+void dt_generator_set_draw(dt_generator *g, int64_t row, const dt_draw_options *draw, bool no_stop) {
+    g->text[row].draw = *draw;
+    g->text[row].no_stop = no_stop;
 }
 
 /* ---- steps ---- */
@@ -180,7 +192,8 @@ static dt_status prepare(dt_generator *g, int64_t row) {
     }
     g->token[row] = t->tokens.id + t->read;
     g->n[row] = t->tokens.n - t->read;
-    t->read = t->tokens.n;
+    if (g->o.most_read > 0) g->n[row] = dt_min_i64(g->n[row], g->o.most_read);
+    t->read += g->n[row];
     return DT_OK;
 }
 
@@ -214,8 +227,8 @@ static dt_status add_token(dt_generator *g, text *t, int32_t id) {
 static dt_status draw(dt_generator *g, int64_t row, const float *logits) {
     text *t = &g->text[row];
     int32_t id;
-    DT_TRY(dt_draw_token(&g->o.draw, logits, g->words, t->salt, (uint64_t)t->tokens.n, g->room, &id));
-    if (id == g->info.end && !g->o.no_stop) {
+    DT_TRY(dt_draw_token(&t->draw, logits, g->words, t->salt, (uint64_t)t->tokens.n, g->room, &id));
+    if (id == g->info.end && !t->no_stop) {
         t->end = DT_TEXT_STOPPED;
         return DT_OK;
     }
@@ -229,9 +242,14 @@ dt_status dt_generator_step(dt_generator *g) {
     const float *logits;
     for (int64_t r = 0; r < g->o.rows; r++) DT_TRY(prepare(g, r));
     DT_TRY(dt_decoding_read(g->o.decoder, g->token, g->n, &logits));
-    for (int64_t r = 0; r < g->o.rows; r++)
-        if (g->n[r] > 0) DT_TRY(draw(g, r, logits + r * words));
-    return DT_OK;
+    dt_status first = DT_OK;
+    for (int64_t r = 0; r < g->o.rows; r++) {
+        if (g->n[r] == 0 || g->text[r].read < g->text[r].tokens.n) continue;
+        const dt_status st = draw(g, r, logits + r * words);
+        if (st != DT_OK) g->text[r].end = DT_TEXT_FAILED;
+        if (first == DT_OK) first = st;
+    }
+    return first;
 }
 
 void dt_generator_end(dt_generator *g, int64_t row) {

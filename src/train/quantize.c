@@ -19,10 +19,6 @@ enum { ROWS = 32 };
 
 /* ---- the network ---- */
 
-static dt_status read_network(const dt_quantize_options *o, dt_onnx_model **out) {
-    return dt_ckpt_is_at(o->in) ? dt_network_load(o->in, NULL, out) : dt_network_read(o->in, out);
-}
-
 static int64_t constant_bytes(const dt_onnx_model *m) {
     int64_t n = 0;
     for (int32_t i = 0; i < m->graph.n_constant; i++) n += m->graph.constant[i].n_bytes;
@@ -226,7 +222,7 @@ static dt_status quantize(job *j, const dt_config *c, const dt_sink *sink) {
         return dt_fail(DT_ERR_USAGE, "--compensate is of --form int4");
     if (!dt_names_onnx(o->out)) return dt_fail(DT_ERR_USAGE, "%s: the name of a model ends in .onnx", o->out);
     const dt_backend_options be = {.local_world = 1, .threads = (int32_t)c->run.threads};
-    DT_TRY(read_network(o, &j->whole));
+    DT_TRY(dt_network_load(o->in, o->config, &j->whole));
     DT_TRY(dt_quant_create(j->whole, &qo, &j->q));
     DT_TRY(open_samples(j));
     DT_TRY(dt_backend_cpu_create(&be, &j->be));

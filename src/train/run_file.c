@@ -3,11 +3,9 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -15,7 +13,7 @@
 #include "core/text.h"
 #include "data/npy.h"
 #include "onnx/run.h"
-#include "tensorflow/network.h"
+#include "train/network_load.h"
 #include "train/session.h"
 
 /* ---- .npy ---- */
@@ -52,19 +50,14 @@ static void put_in_order(const dt_npy *a, const uint8_t *from, uint8_t *to) {
 }
 
 dt_status dt_array_file_read(const char *path, dt_host_tensor *out) {
-    struct stat s;
-    const int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0 || fstat(fd, &s) != 0 || !S_ISREG(s.st_mode)) {
-        const dt_status st = dt_fail(DT_ERR_DATA, "%s: %s", path, fd < 0 ? strerror(errno) : "not a file");
-        if (fd >= 0) close(fd);
+    dt_mapped_file f;
+    dt_npy a;
+    dt_status st = dt_file_map(path, &f);
+    if (st != DT_OK) {
+        dt_error_context("%s", path);
         return st;
     }
-    const uint8_t *byte =
-        s.st_size > 0 ? mmap(NULL, (size_t)s.st_size, PROT_READ, MAP_PRIVATE, fd, 0) : MAP_FAILED;
-    close(fd);
-    if (byte == MAP_FAILED) return dt_fail(DT_ERR_DATA, "%s: cannot be read, or is empty", path);
-    dt_npy a;
-    dt_status st = dt_npy_parse_any(path, byte, s.st_size, &a);
+    st = dt_npy_parse_any(path, f.byte, f.n_bytes, &a);
     if (st == DT_OK) {
         *out = (dt_host_tensor){.type = DT_TENSOR_TYPES, .ndim = a.ndim};
         memcpy(out->dim, a.dim, sizeof out->dim);
@@ -74,8 +67,9 @@ dt_status dt_array_file_read(const char *path, dt_host_tensor *out) {
         if (!out->data)
             st = dt_fail(DT_ERR_MEMORY, "%s: no memory for %lld numbers", path, (long long)a.n_elem);
     }
-    if (st == DT_OK) put_in_order(&a, byte + a.data_offset, out->data);
-    munmap((void *)(uintptr_t)byte, (size_t)s.st_size);
+    if (st == DT_OK) put_in_order(&a, f.byte + a.data_offset, out->data);
+    if (dt_file_check(&f) != DT_OK) st = DT_ERR_DATA;
+    dt_file_unmap(&f);
     return st;
 }
 
@@ -269,7 +263,7 @@ static dt_status run_on(dt_backend *be, const dt_onnx_model *m, const dt_run_fil
 dt_status dt_run_file(const dt_config *c, const dt_run_file_options *o, const dt_sink *sink) {
     dt_onnx_model *m;
     dt_backend *be = NULL;
-    DT_TRY(dt_network_read(o->path, &m));
+    DT_TRY(dt_network_load(o->path, o->config, &m));
     dt_host_tensor *in = calloc((size_t)m->graph.n_in + 1, sizeof *in);
     dt_status st = in ? read_inputs(&m->graph, o, in) : dt_fail(DT_ERR_MEMORY, "no memory for the inputs");
     if (st == DT_OK && o->output) st = check_names(&m->graph);

@@ -22,7 +22,7 @@ static dt_status check_task(const dt_text_net *n, const dt_config *c) {
 }
 
 static dt_status open_engine(dt_text_net *n, dt_comm *mpi) {
-    DT_TRY(dt_session_backend(&n->c, mpi, &n->be));
+    if (!n->borrows) DT_TRY(dt_session_backend(&n->c, mpi, &n->be));
     const dt_engine_options o = {.config = &n->c,
                                  .be = n->be,
                                  .mpi = mpi,
@@ -43,9 +43,30 @@ dt_status dt_text_net_open(const dt_config *c, dt_comm *mpi, const dt_sink *sink
     return dt_engine_eval_begin(out->engine, out->c.train.ema > 0);
 }
 
+static dt_status read_own(const char *path, dt_text_net *n) {
+    DT_TRY(dt_ckpt_load_at(path, &n->trained.ckpt));
+    const dt_ckpt *k = n->trained.ckpt;
+    DT_TRY(dt_config_parse(&n->own, k->path, k->config_text, 0, NULL));
+    DT_TRY(dt_ckpt_check_adapters(k, n->own.model.lora.rank));
+    if (k->data_text) DT_TRY(dt_data_facts_parse(k->data_text, &n->trained.facts));
+    n->trained.has_facts = k->data_text != NULL;
+    return dt_trained_find_facts(&n->own, k->path, &n->trained);
+}
+
+dt_status dt_text_net_open_at(const char *path, dt_backend *be, dt_text_net *out) {
+    *out = (dt_text_net){.be = be, .borrows = true};
+    dt_config_init(&out->own);
+    DT_TRY(read_own(path, out));
+    DT_TRY(check_task(out, &out->own));
+    adapt(out, &out->own, 1);
+    DT_TRY(open_engine(out, NULL));
+    return dt_engine_eval_begin(out->engine, out->c.train.ema > 0);
+}
+
 void dt_text_net_close(dt_text_net *n) {
     dt_engine_destroy(n->engine);
-    if (n->be) n->be->destroy(n->be);
+    if (n->be && !n->borrows) n->be->destroy(n->be);
+    if (n->borrows) dt_config_fini(&n->own);
     dt_trained_free(&n->trained);
     n->engine = NULL;
     n->be = NULL;

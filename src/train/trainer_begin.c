@@ -33,6 +33,9 @@ static void tell(const dt_trainer *t, const dt_weights *w) {
             w->averaged ? ", averaged" : "");
     if (w->taken_off[0]) fprintf(out, "; \"%s\" taken off its names", w->taken_off);
     if (w->put_before[0]) fprintf(out, "; \"%s\" put before its names", w->put_before);
+    if (w->grid[0][0] > 0)
+        fprintf(out, "; positions of %lldx%lld patches resampled to %lldx%lld", (long long)w->grid[0][0],
+                (long long)w->grid[0][1], (long long)w->grid[1][0], (long long)w->grid[1][1]);
     if (w->n_transposed > 0) fprintf(out, "; %d recognised as [in, out]", w->n_transposed);
     tell_names(out, "drawn anew", w->n_fresh, fresh, w);
     tell_names(out, "not taken", w->n_ignored, ignored, w);
@@ -67,6 +70,10 @@ static void warn_of_no_use(const dt_trainer *t, int32_t n_given) {
                 "model.freeze = \"all_but_head\" without model.init_from: the last layer is trained on what "
                 "drawn "
                 "weights give");
+    if (c->model.lora.rank > 0 && !c->model.init.from[0] && n_given == 0)
+        dt_tell(t->sink, DT_NEWS_WARNING,
+                "lora.rank without model.init_from: adapters are trained beside weights that are drawn and "
+                "stay so");
     if (c->train.sync_batch_norm && !has_state(dt_engine_program(t->session.engine, false)->graph))
         dt_tell(t->sink, DT_NEWS_WARNING, "train.sync_batch_norm: the network has no batch norm");
     for (int32_t k = 1; k < dt_stage_count(c); k++) {
@@ -90,7 +97,9 @@ dt_status dt_trainer_begin(dt_trainer *t) {
     if (t->root) warn_of_no_use(t, n_given);
     if (!o->from[0]) return DT_OK;
     /* One rank reads, so that all have the same whatever their hosts hold. */
-    DT_TRY(dt_comm_agree(t->mpi, t->root ? dt_weights_read(dt_engine_weights(e), o, &t->weights) : DT_OK));
+    dt_status st = t->root ? dt_weights_read(dt_engine_weights(e), o, &t->weights) : DT_OK;
+    if (st != DT_OK) dt_error_context("model.init_from");
+    DT_TRY(dt_comm_agree(t->mpi, st));
     DT_TRY(dt_engine_begin_with(e, t->weights.n, t->weights.tensor));
     if (t->root) {
         tell(t, &t->weights);

@@ -1,6 +1,7 @@
 /* Names first, then shapes, then numbers: nothing is read of a file that does not fit. */
 #include "train/weights.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,6 +32,7 @@ typedef struct source {
 typedef struct match {
     entry *from; /* NULL: it is drawn */
     dt_weight as;
+    int64_t side; /* of the file's square grid, where it has another table of positions; 0: the network's */
 } match;
 
 /* Constants that PyTorch keeps beside weights. */
@@ -257,13 +259,29 @@ static bool is_transposed(const dt_init_options *o, const char *name) {
     return false;
 }
 
+/* Whether it is the network's table of positions for another square of patches. */
+static bool is_other_grid(const entry *e, match *m) {
+    const dt_weight *w = &m->as;
+    const int32_t n = e->own ? e->own->ndim : e->file->ndim;
+    const int64_t *dim = e->own ? e->own->dim : e->file->dim;
+    if (w->grid[0] == 0 || n < 2 || n > w->ndim || dim[n - 1] != w->dim[w->ndim - 1] ||
+        (n > 2 && dim[0] != 1))
+        return false;
+    const int64_t before = w->dim[w->ndim - 2] - w->grid[0] * w->grid[1], places = dim[n - 2] - before,
+                  side = places > 0 && places < 1 << 24 ? (int64_t)lround(sqrt((double)places)) : 0;
+    m->side = side * side == places ? side : 0;
+    return m->side > 0;
+}
+
 /* Whether the entry has the weight's shape; how it lies goes to m->as. */
 static bool fits(const entry *e, const dt_init_options *o, match *m, int32_t *n_transposed) {
     dt_weight *w = &m->as;
     int64_t dim[DT_MAX_DIM];
     if (e->own) {
         w->layout = DT_WEIGHT_SAME;
-        return e->own->ndim == w->ndim && memcmp(e->own->dim, w->dim, (size_t)w->ndim * sizeof *w->dim) == 0;
+        return (e->own->ndim == w->ndim &&
+                memcmp(e->own->dim, w->dim, (size_t)w->ndim * sizeof *w->dim) == 0) ||
+               is_other_grid(e, m);
     }
     if (w->ndim == 2 && is_transposed(o, w->name)) w->layout = DT_WEIGHT_TRANSPOSED;
     const int32_t ndim = dt_weight_file_dims(w, dim);
@@ -272,6 +290,7 @@ static bool fits(const entry *e, const dt_init_options *o, match *m, int32_t *n_
         w->layout = DT_WEIGHT_SAME; /* a file of another program than the one that turns them */
         return true;
     }
+    if (is_other_grid(e, m)) return true;
     if (w->layout != DT_WEIGHT_SAME || w->ndim != 2 || e->file->ndim != 2 || e->file->dim[0] != w->dim[1] ||
         e->file->dim[1] != w->dim[0])
         return false;
@@ -423,19 +442,26 @@ static dt_status read_one(const match *m, dt_ckpt_tensor *out, float *room) {
     memcpy(out->dim, w->dim, sizeof out->dim);
     out->data = malloc(bytes);
     if (!out->data) return dt_fail(DT_ERR_MEMORY, "no memory for %s (%zu bytes)", w->name, bytes);
-    if (m->from->own) {
-        memcpy(out->data, m->from->own->data, bytes);
-        return DT_OK;
-    }
-    DT_TRY(dt_file_tensor_read(m->from->file, room));
-    dt_weight_from_file(w, room, out->data);
+    const float *own = m->from->own ? m->from->own->data : room;
+    if (!m->from->own) DT_TRY(dt_file_tensor_read(m->from->file, room));
+    if (m->side > 0)
+        dt_weight_regrid(w, (int64_t[]){m->side, m->side}, own, out->data);
+    else if (m->from->own)
+        memcpy(out->data, own, bytes);
+    else
+        dt_weight_from_file(w, own, out->data);
     return DT_OK;
 }
 
 static dt_status read_all(const dt_weight_list *net, const match *m, const misfits *f, dt_weights *out) {
     int64_t most = 1;
     dt_status st = DT_OK;
-    for (int32_t i = 0; i < net->n; i++) most = dt_max_i64(most, net->weight[i].n_elem);
+    for (int32_t i = 0; i < net->n; i++) {
+        most = dt_max_i64(most, m[i].from && m[i].from->file ? m[i].from->file->n_elem : 0);
+        if (!m[i].from || m[i].side == 0) continue;
+        out->grid[0][0] = out->grid[0][1] = m[i].side;
+        memcpy(out->grid[1], m[i].as.grid, sizeof out->grid[1]);
+    }
     float *room = malloc((size_t)most * sizeof *room);
     out->tensor = calloc((size_t)net->n + 1, sizeof *out->tensor);
     out->fresh = calloc((size_t)net->n + 1, sizeof *out->fresh);
@@ -480,6 +506,7 @@ dt_status dt_weights_read(const dt_weight_list *net, const dt_init_options *o, d
     if (st == DT_OK) {
         st = read_source(&s, net, o, out);
         if (st != DT_OK) dt_error_context("%s", out->path);
+        if (s.file && dt_tensors_check(s.file) != DT_OK) st = DT_ERR_DATA;
     }
     close_source(&s);
     return st;

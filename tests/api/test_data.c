@@ -187,6 +187,46 @@ static void images(void **state) {
     dt_net_free(net), dt_data_free(data), dt_run_close(run);
 }
 
+/* Images whose colours are changed, that are erased and mixed: learnt, and evaluated as they are. */
+static void edited_images(void **state) {
+    (void)state;
+    dt_run *run = open_cpu();
+    const dt_data_open_options as_they_are = {.image_size = 8, .channels = 3, .classes = 4, .rows = 40};
+    for (int mixed = 0; mixed < 3; mixed++) {
+        dt_data *data, *plain;
+        dt_net *net;
+        dt_image_options image;
+        dt_data_open_options o = as_they_are;
+        o.brightness = 0.2, o.hue = 0.1, o.grayscale = 0.1, o.policy = "trivialaugment", o.repeats = 2;
+        if (mixed > 0) o.erase = 0.3;
+        if (mixed > 1) o.mixup = 0.2, o.cutmix = 1;
+        OK(dt_data_open(run, "synthetic", o, &data));
+        OK(dt_data_open(run, "synthetic", as_they_are, &plain));
+        OK(dt_data_image(data, &image));
+        assert_true(image.erased == (mixed == 1) && image.mixed == (mixed == 2));
+        OK(dt_net_create(run, (dt_net_options){.batch = 8, .optimizer = {.name = "adam"}}, &net));
+        dt_var y = dt_input(net, "label", DT_DTYPE_I32, DT_SHAPE_SCALAR);
+        dt_var x = dt_dense(dt_image_input(net, "image", image), (dt_dense_options){.channels = 4});
+        dt_loss("cross_entropy", x, y, (dt_loss_options){0});
+        OK(dt_net_fit(net, data, (dt_fit_options){.epochs = 60}));
+        OK(dt_net_evaluate(net, plain));
+        assert_true(metric(net, "rows") == 40 && metric(net, "top1") > 0.4);
+        if (mixed > 0)
+            FAILS(DT_ERR_DATA, "as dt_data_image gives them",
+                  dt_net_fit(net, plain, (dt_fit_options){.steps = 1}));
+        dt_net_free(net), dt_data_free(plain), dt_data_free(data);
+    }
+    dt_data *data = NULL;
+    dt_data_open_options wrong = as_they_are;
+    wrong.policy = "auto";
+    FAILS(DT_ERR_CONFIG, "expected randaugment or trivialaugment",
+          dt_data_open(run, "synthetic", wrong, &data));
+    dt_data_open_options rows = table;
+    rows.hue = 0.1;
+    FAILS(DT_ERR_CONFIG, "hue is for images", dt_data_open(run, "synthetic", rows, &data));
+    dt_run_close(run);
+}
+
 /* A small network that tells the next letter of a text; documents apart or joined. */
 static void text(void **state) {
     (void)state;
@@ -280,8 +320,8 @@ static void refused(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(questions), cmocka_unit_test(training), cmocka_unit_test(evaluating),
-        cmocka_unit_test(texts),     cmocka_unit_test(images),   cmocka_unit_test(text),
-        cmocka_unit_test(refused),
+        cmocka_unit_test(texts),     cmocka_unit_test(images),   cmocka_unit_test(edited_images),
+        cmocka_unit_test(text),      cmocka_unit_test(refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

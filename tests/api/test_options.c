@@ -151,7 +151,9 @@ static dt_status try_loss(const void *options) {
 static dt_status try_data_open(const void *options) {
     dt_data_open_options o = *(const dt_data_open_options *)options;
     dt_data *d = NULL;
-    if (o.pad_crop != 0) o.image_size = 8;
+    if (o.scale_min != 0) o.random_resized = true;
+    if (o.policy_ops != 0 || o.policy_magnitude != 0) o.policy = "randaugment";
+    if (o.context == 0 && o.rows == 0) o.image_size = o.image_size != 0 ? o.image_size : 8;
     if (o.image_size == 0 && o.context == 0) o.fields = "x:f32[2] y:i32";
     const dt_status st = dt_data_open(run, o.context != 0 ? text_set : "synthetic", o, &d);
     dt_data_free(d);
@@ -270,6 +272,7 @@ static const row rows[] = {
     R(upsample, height, 5, NONE),
     R(upsample, width, 7, NONE),
     R(upsample, mode, DT_UPSAMPLE_BILINEAR, NONE),
+    R(upsample, mode, DT_UPSAMPLE_BICUBIC, NONE),
     R(recurrent, hidden, 8, NONE),
     R(recurrent, layers, 2, NONE),
     R(recurrent, dropout, 0.5, NONE),
@@ -322,6 +325,18 @@ static const row rows[] = {
     R(loss, positives, 0.5, NONE),
     R(loss, smoothing, 0.5, NONE),
     R(data_open, pad_crop, 2, NONE),
+    R(data_open, brightness, 0.5, NONE),
+    R(data_open, contrast, 0.5, NONE),
+    R(data_open, saturation, 0.5, NONE),
+    R(data_open, hue, 0.25, NONE),
+    R(data_open, grayscale, 0.5, NONE),
+    R(data_open, scale_min, 0.5, NONE),
+    R(data_open, policy_ops, 2, NONE),
+    R(data_open, policy_magnitude, 9, NONE),
+    R(data_open, repeats, 3, NONE),
+    R(data_open, erase, 0.5, NONE),
+    R(data_open, mixup, 0.5, NONE),
+    R(data_open, cutmix, 0.5, NONE),
     R(data_open, threads, 1, NONE),
     R(data_open, context, 5, NONE),
     R(data_open, rows, 10, NONE),

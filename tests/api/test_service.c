@@ -1,6 +1,7 @@
 /* Networks that are served by a program. */
 #include "api_test.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <unistd.h>
@@ -37,6 +38,84 @@ static int tear_down(void **state) {
     dt_service_close(service);
     dt_run_close(run);
     return 0;
+}
+
+static dt_status halve(void *arg, int32_t n, dt_array *a) {
+    atomic_fetch_add((atomic_int *)arg, 1);
+    if (n != 1 || a->dtype != DT_DTYPE_F32) return DT_ERR_USAGE;
+    float *made = malloc((size_t)a->bytes);
+    for (int64_t i = 0; i < a->bytes / 4; i++) made[i] = ((const float *)a->data)[i] / 2;
+    a->data = made;
+    return DT_OK;
+}
+
+static dt_status negate(void *arg, int32_t n, dt_array *a) {
+    (void)arg, (void)n;
+    float *y = a->data;
+    for (int64_t i = 0; i < a->bytes / 4; i++) y[i] = -y[i];
+    return y[0] > 1e30f ? DT_ERR_DATA : DT_OK;
+}
+
+/* Halved before and negated behind, it is what the network says of halves. */
+static void test_functions_around(void **state) {
+    (void)state;
+    static float half[ROW];
+    atomic_int calls = 0;
+    dt_served *around;
+    float y[OUT], got[OUT];
+    for (int i = 0; i < ROW; i++) half[i] = x[i] / 2;
+    dt_array in = rows_of(half, 1), out = {.data = y, .bytes = sizeof y};
+    OK(dt_infer(served, &in, &out));
+    OK(dt_service_load(service, IMAGES,
+                       (dt_served_options){.before = halve, .after = negate, .hook_arg = &calls}, &around));
+    in = rows_of(x, 1), out = (dt_array){.data = got, .bytes = sizeof got};
+    OK(dt_infer(around, &in, &out));
+    assert_int_equal(atomic_load(&calls), 1);
+    for (int i = 0; i < OUT; i++) assert_true(got[i] == -y[i]);
+    dt_served_drop(around);
+}
+
+/* Bytes are what their numbers are; a softmax sums to one; the largest come first. */
+static void test_images_and_classes(void **state) {
+    (void)state;
+    static uint8_t bytes[ROW];
+    static float numbers[ROW];
+    const int h = 17, w = 19;
+    float y[OUT], plain[OUT];
+    int64_t best[3];
+    dt_served *images;
+    for (int p = 0; p < h * w; p++)
+        for (int c = 0; c < 3; c++) {
+            const int v = (p * 31 + c * 77) % 256;
+            bytes[p * 3 + c] = (uint8_t)v;
+            numbers[c * h * w + p] = (float)v / 255;
+        }
+    dt_array in = rows_of(numbers, 1), out = {.data = plain, .bytes = sizeof plain};
+    OK(dt_infer(served, &in, &out));
+    OK(dt_array_softmax(&out));
+    OK(dt_service_load(service, IMAGES, (dt_served_options){.image = DT_IMAGE_UNIT, .softmax = "y"},
+                       &images));
+    in = (dt_array){.dtype = DT_DTYPE_U8, .shape = DT_SHAPE(1, h, w, 3), .data = bytes};
+    out = (dt_array){.data = y, .bytes = sizeof y};
+    OK(dt_infer(images, &in, &out));
+    float sum = 0;
+    for (int i = 0; i < OUT; i++) assert_true(y[i] == plain[i]), sum += y[i];
+    assert_true(fabsf(sum - 1) < 1e-5f);
+    OK(dt_array_top_k(&out, 3, best));
+    for (int k = 1; k < 3; k++) assert_true(y[best[k - 1]] >= y[best[k]]);
+    for (int i = 0; i < OUT; i++) assert_true(y[best[0]] >= y[i]);
+    FAILS(DT_ERR_USAGE, "largest", dt_array_top_k(&out, OUT + 1, best));
+    assert_string_equal(dt_served_label(images, 0), "");
+    in = rows_of(numbers, 1);
+    FAILS(DT_ERR_USAGE, "input x", dt_infer(images, &in, &out));
+    dt_array tokens;
+    char *text;
+    size_t n;
+    FAILS(DT_ERR_UNSUPPORTED, "tokenizer", dt_served_encode(images, "a", 1, &tokens));
+    FAILS(DT_ERR_UNSUPPORTED, "tokenizer", dt_served_decode(images, &in, &text, &n));
+    dt_served_drop(images);
+    FAILS(DT_ERR_USAGE, "softmax",
+          dt_service_load(service, IMAGES, (dt_served_options){.softmax = "z"}, &images));
 }
 
 static void test_what_is_served(void **state) {
@@ -293,6 +372,8 @@ int main(void) {
         cmocka_unit_test(test_holders),
         cmocka_unit_test(test_ends),
         cmocka_unit_test(test_profile_and_resources),
+        cmocka_unit_test(test_functions_around),
+        cmocka_unit_test(test_images_and_classes),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

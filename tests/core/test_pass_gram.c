@@ -169,7 +169,7 @@ static void test_sites_of_the_bottlenecks(void **state) {
             n->op == DT_OP_CONV_DGRAD && dt_node_has(n, DT_DGRAD_IN_Y) && dt_node_has(n, DT_DGRAD_IN_DX2);
         n_sums += n->op == DT_OP_GRAM_CROSS && dt_node_makes(n, DT_CROSS_OUT_DBETA);
         if (n->op != DT_OP_CONV || !dt_node_has(n, DT_CONV_IN_SCALE)) continue;
-        n_relu += n->attr.window.relu, n_plain += !n->attr.window.relu,
+        n_relu += n->attr.window.act == DT_ACT_RELU, n_plain += n->attr.window.act == DT_ACT_NONE,
             n_scaled += dt_node_has(n, DT_CONV_IN_RES_SCALE);
         assert_int_equal(n->phase, DT_PHASE_FORWARD);
     }

@@ -39,6 +39,21 @@ static void test_epochs_are_not_rounded(void **state) {
     assert_true(dt_schedule_lr(&c, LR, 5, 11, 130.0 / 128) == 0.4);
 }
 
+/* timm's EfficientNet: 0.97 every 2.4 epochs, at the ends of epochs 3, 5, 8, 10, 12. */
+static void test_drops_every_so_often(void **state) {
+    (void)state;
+    dt_schedule_options c = schedule(DT_SCHEDULE_STEP);
+    c.warmup_steps = 0;
+    c.n_milestones = 0;
+    c.every_epochs = 2.4;
+    c.gamma = 0.97;
+    static const int drops[] = {0, 0, 0, 1, 1, 2, 2, 2, 3, 3, 4, 4, 5};
+    for (int64_t epoch = 0; epoch < 13; epoch++)
+        for (int64_t step = (epoch * 50 + 2) / 3; step < ((epoch + 1) * 50 + 2) / 3; step++)
+            assert_true(fabs(dt_schedule_lr(&c, LR, step, 1000, 50.0 / 3) - 0.4 * pow(0.97, drops[epoch])) <
+                        1e-15);
+}
+
 static double at(const dt_schedule_options *c, int64_t step) {
     return dt_schedule_lr(c, LR, step, TOTAL, PER_EPOCH);
 }
@@ -179,10 +194,15 @@ static void test_ema(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_formulas),   cmocka_unit_test(test_corners),
-        cmocka_unit_test(test_monotone),   cmocka_unit_test(test_warmup_epochs),
-        cmocka_unit_test(test_no_span),    cmocka_unit_test(test_epochs_are_not_rounded),
-        cmocka_unit_test(test_first_step), cmocka_unit_test(test_ema),
+        cmocka_unit_test(test_formulas),
+        cmocka_unit_test(test_corners),
+        cmocka_unit_test(test_monotone),
+        cmocka_unit_test(test_warmup_epochs),
+        cmocka_unit_test(test_no_span),
+        cmocka_unit_test(test_epochs_are_not_rounded),
+        cmocka_unit_test(test_drops_every_so_often),
+        cmocka_unit_test(test_first_step),
+        cmocka_unit_test(test_ema),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

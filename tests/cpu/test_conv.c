@@ -49,6 +49,10 @@ static const problem problem_table[] = {
     {5, 33, 33, 3, 16, 3, 3, 1, 1, 1, 1, 1, 1, 1},
     {3, 32, 32, 64, 32, 1, 1, 1, 1, 0, 0, 1, 1, 1},
     {6, 40, 40, 8, 12, 3, 3, 2, 2, 1, 1, 1, 1, 4},
+    {2, 1, 1, 32, 48, 3, 3, 1, 1, 1, 1, 1, 1, 1}, /* images smaller than the kernel */
+    {3, 1, 2, 24, 40, 7, 5, 2, 2, 3, 2, 1, 1, 1},
+    {1, 2, 1, 8, 16, 5, 3, 1, 1, 2, 1, 1, 1, 2},
+    {2, 2, 2, 16, 33, 3, 3, 2, 2, 1, 1, 1, 1, 1},
 };
 
 static const char *const isa_table[] = {"avx512", "avx2", "generic"};
@@ -161,6 +165,27 @@ static float *check_plan(const dt_cpu_conv_plan *plan, const dt_cpu_conv_args *i
     return first;
 }
 
+/* The same bits where the weights are packed before, and with a team in place of OpenMP's threads. */
+static void check_kept(const dt_cpu_conv_plan *plain, const dt_cpu_conv_args *inputs, const double *want,
+                       int64_t n_out, const float *one) {
+    dt_cpu_conv_plan plan = *plain;
+    dt_cpu_conv_args args = *inputs;
+    dt_cpu_conv_plan_keep(&plan);
+    plan.team = true;
+    const int64_t n_packed = plan.packed_bytes / (int64_t)sizeof(float);
+    float *packed = plan.kept ? poisoned(n_packed) : NULL;
+    if (packed) {
+        dt_cpu_conv_pack(&plan, args.w, packed);
+        check_guard(packed, n_packed, "packed weights", plan.label);
+        args.w = NULL, args.packed = packed;
+    }
+    float *got = check_plan(&plan, &args, want, n_out);
+    if (memcmp(one, got, (size_t)n_out * sizeof *got) != 0)
+        fail_msg("%s on %s: other bits with packed weights", plan.label, dt_cpu_conv_isa());
+    free(got);
+    free(packed);
+}
+
 /* One algorithm with 1 to 17 threads: the same bits. */
 static void check_algo(const dt_conv_dims *d, dt_cpu_conv_kind kind, dt_cpu_conv_algo algo,
                        const dt_cpu_conv_args *args, const double *want, int64_t n_out) {
@@ -174,6 +199,7 @@ static void check_algo(const dt_conv_dims *d, dt_cpu_conv_kind kind, dt_cpu_conv
         if (memcmp(one, got, (size_t)n_out * sizeof *got) != 0)
             fail_msg("%s on %s: other bits with %d threads than with 1", plan.label, dt_cpu_conv_isa(),
                      plan.threads);
+        check_kept(&plan, args, want, n_out, one);
         if (got != one) free(got);
     }
     free(one);
@@ -228,6 +254,27 @@ static void run_dense(dt_cpu_conv_kind kind, int64_t n, int64_t c, int64_t k, co
     free(workspace);
 }
 
+/* The same bits from weights that were packed before, by a team. */
+static void check_kept_dense(int64_t n, int64_t c, int64_t k, const dt_cpu_conv_args *args,
+                             const float *want) {
+    enum { THREADS = 3 };
+    dt_cpu_product p = dt_cpu_dense_product(DT_OP_DENSE, n, c, k);
+    p.b = args->w, p.kept = p.team = true;
+    const int64_t n_packed = dt_cpu_product_packed_bytes(&p) / (int64_t)sizeof(float),
+                  n_float = dt_cpu_product_bytes(&p, THREADS) / (int64_t)sizeof(float);
+    float *packed = poisoned(n_packed), *workspace = poisoned(n_float), *got = poisoned(n * k);
+    dt_cpu_product_pack(&p, THREADS, packed);
+    check_guard(packed, n_packed, "packed weights", "dense");
+    p.a = args->x, p.b = NULL, p.bias = args->bias, p.packed = packed, p.out = got;
+    dt_cpu_product_run(&p, THREADS, workspace);
+    check_guard(workspace, n_float, "workspace", "dense");
+    check_guard(got, n * k, "output", "dense");
+    assert_memory_equal(got, want, (size_t)(n * k) * sizeof *got);
+    free(packed);
+    free(workspace);
+    free(got);
+}
+
 static void test_dense_matches_reference(void **state) {
     (void)state;
     static const int64_t shape_table[][3] = {
@@ -249,6 +296,7 @@ static void test_dense_matches_reference(void **state) {
             run_dense((dt_cpu_conv_kind)kind, n, c, k, &args, 2, got);
             check_guard(got, n_out[kind], "output", "dense");
             assert_true(relative_error(got, want, n_out[kind]) < 1e-6);
+            if (kind == DT_CPU_CONV_FORWARD) check_kept_dense(n, c, k, &args, got);
             free(got);
             free(want);
         }

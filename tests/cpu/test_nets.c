@@ -126,6 +126,7 @@ static void take_line(golden *g, const char *word, char *rest) {
     if (strcmp(word, "batch") == 0) g->in.batch = atoll(rest);
     if (strcmp(word, "exact") == 0) g->exact = atoi(rest) != 0;
     if (strcmp(word, "seed") == 0) g->seed = atoi(rest);
+    if (strcmp(word, "table") == 0) g->in.table_side = atoll(rest);
     if (strcmp(word, "outputs") == 0) g->in.classes = atoll(rest);
     if (strcmp(word, "field") == 0) take_field(g, rest);
     if (strcmp(word, "p") == 0) g->parameter[g->n_parameter++] = rest;

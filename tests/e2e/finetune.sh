@@ -55,6 +55,8 @@ expect_code 2
 expect rows.log 'model.init_rename: no name begins with, or fits, "encoder."' 1
 train_ok 1 drawn.log base.toml run.out_dir=drawn model.freeze=all_but_head train.steps=2 schedule.warmup_steps=0
 expect drawn.log 'all_but_head" without model.init_from' 1
+train_ok 1 drawn.log base.toml run.out_dir=drawn_lora lora.rank=2 lora.targets=layer9 train.steps=2 schedule.warmup_steps=0
+expect drawn.log 'lora.rank without model.init_from' 1
 
 # Another number of classes wants another head.
 sed 's/^channels = 4/channels = 6/' base.toml >six.toml
@@ -67,7 +69,7 @@ expect six.log '^weights 7 of 9 from a/.*; drawn anew: layer9.weight, layer9.bia
 expect six/metrics.jsonl '"drawn": \["layer9.weight", "layer9.bias"\]' 1
 train 1 none.log base.toml run.out_dir=none model.init_from=nothing
 expect_code 3
-expect none.log 'nothing: No such file' 1
+expect none.log 'model.init_from: nothing: No such file' 1
 # Low-rank adapters on a file's weights: equal on one rank and two, resumed as they were, merged into a plain network.
 # shellcheck disable=SC2086 # options
 {

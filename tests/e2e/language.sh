@@ -163,4 +163,20 @@ sed 's/^type = "lstm"/&\nlast = true/' lstm.toml >flat.toml
 refused flat.log 2 'expected logits for each place' flat.toml
 refused bits.log 2 'ids does not say how many bytes' lstm.toml "${ids[@]}" train.global_batch=2 checkpoint.best_metric=eval_bits_per_byte
 refused images.log 2 'learns text, and the data are images' lstm.toml data.train=data/train data.val=
+# What does not fit a built-in network is told in the words of its keys.
+{
+    printf '[model]\nname = "gpt2"\ntask = "language"\nblocks = 1\nchannels = 32\nheads = 2\n'
+    settings
+} >gpt2.toml
+sed -E '/^(blocks|channels|heads) /d; s/gpt2/vit_tiny_patch16/' gpt2.toml >vit.toml
+refused positions.log 2 'model.positions = 32, but its input has 48 steps: set as many or more, or a shorter data.context' gpt2.toml \
+    model.positions=32
+refused heads.log 2 'model.heads: 3 heads do not divide model.channels = 32' gpt2.toml model.heads=3
+refused vocab.log 2 "model.vocab = 100, but the data.s vocabulary is of 257" gpt2.toml model.vocab=100
+refused micro.log 2 'train.micro_batch: 3 is larger than the 2 samples of data.context = 48 that train.global_tokens = 96 are' gpt2.toml \
+    train.global_tokens=96 train.micro_batch=3
+for task in classify language; do
+    refused vit.log 2 'model vit_tiny_patch16: it reads images or rows of numbers, and the data is text' vit.toml model.task=$task
+done
+refused tokens.log 2 'model gpt2: it reads tokens, and the data are images' gpt2.toml data.train=data/train data.val=
 pass "text is learnt"

@@ -19,6 +19,26 @@ expect inspect.log '^[0-9]+ nodes: .*Conv ' 1
 expect inspect.log '^layer5.weight +F32 +16x8x3x3 +4608$' 1
 expect inspect.log '^"dtrain.step": "40"$' 1
 
+# dtrain run takes the run, its checkpoint, its model and its weights alone, and they say the same.
+{
+    printf '\x93NUMPY\x01\x00\x76\x00%-117s\n' "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 1, 16, 16), }"
+    for ((i = 0; i < 512; i++)); do
+        printf -v number '\\x00\\x00\\x%02x\\x3f' $((i % 128))
+        printf '%b' "$number"
+    done
+} >x.npy
+train_ok 0 convert.log convert a alone.pt
+i=0
+for from in a.onnx a "$(newest a)" "alone.pt --config base.toml"; do
+    # shellcheck disable=SC2086 # options
+    train_ok 0 run$i.log run $from --input image=x.npy --output out$i
+    cmp out0/logits.npy out$i/logits.npy || fail "$from is another network: $(cat run$i.log)"
+    i=$((i + 1))
+done
+train 0 lost.log run a.onnx --input image=x.npy --config base.toml
+expect_code 2
+expect lost.log 'a configuration is for files of weights alone' 1
+
 # Back as a run, and as what another begins with.
 train_ok 0 convert.log convert a.onnx back
 train_ok 0 eval.log eval base.toml run.out_dir=a

@@ -38,8 +38,17 @@ i.set_data_from_numpy(x)
 for answer in [client.async_infer(model, [i]) for _ in range(40)]:
     assert np.array_equal(answer.get_result().as_numpy(out["name"]), y)
 
+classes = [triton.InferRequestedOutput(out["name"], binary_data=b, class_count=2) for b in (True, False)]
+named = [client.infer(model, [i], outputs=[c]).as_numpy(out["name"]) for c in classes]
+assert named[0].shape == named[1].shape == (3, 2), named
+for r in range(3):
+    for k in range(2):
+        value, place = named[0][r, k].decode().split(":")[:2]
+        assert int(place) == np.argsort(-y[r], kind="stable")[k] and abs(float(value) - y[r, int(place)]) < 1e-5, named
+        assert named[0][r, k] == (named[1][r, k].encode() if isinstance(named[1][r, k], str) else named[1][r, k])
+
 stats = client.get_inference_statistics(model)["model_stats"][0]
-assert int(stats["inference_stats"]["success"]["count"]) == 53 and int(stats["inference_count"]) == 159, stats
+assert int(stats["inference_stats"]["success"]["count"]) == 55 and int(stats["inference_count"]) == 165, stats
 for wrong in (lambda: ask(x.reshape(-1), True, True), lambda: client.get_model_metadata("none"), lambda: client.load_model(model)):
     try:
         wrong()
@@ -47,7 +56,7 @@ for wrong in (lambda: ask(x.reshape(-1), True, True), lambda: client.get_model_m
         assert e.message(), e
     else:
         raise AssertionError("accepted")
-print("tritonclient: 53 inferences, all of one answer")
+print("tritonclient: 55 inferences, all of one answer")
 
 try:
     import asyncio

@@ -36,6 +36,21 @@ for other in 'train.stage_sizes=[16,12]' 'train.stage_strengths=[1,0]'; do
     if (close_losses plain "other-${other//[^a-z]/}" 1e-4) >/dev/null; then fail "$other changes nothing"; fi
 done
 
+# A vision transformer has positions for data.image_size, between which it finds those of other sizes; one that goes on with
+# the weights of another size has its own.
+awk '/^\[\[model/ { off = 1; next } /^\[/ { off = 0 } !off' base.toml >vit.toml
+vit=(vit.toml model.name=vit_tiny_patch16 model.patch=4 data.train=data/small data.val= data.image_size=16 train.ema=0
+    train.global_batch=8 augment.crop=random_resized optim.kind=adamw optim.lr=1e-3 schedule.kind=constant schedule.warmup_steps=0)
+stages_vit=('train.stage_epochs=[0,0.03]' 'train.stage_sizes=[12,16]')
+train_ok 0 vit.log "${vit[@]}" "${stages_vit[@]}" train.steps=4 run.out_dir=vit
+train_ok 0 vit-half.log "${vit[@]}" "${stages_vit[@]}" train.steps=3 run.out_dir=vit-half
+train_ok 0 vit-rest.log "${vit[@]}" "${stages_vit[@]}" train.steps=4 run.out_dir=vit-half
+same_run vit vit-half
+train_ok 0 vit-24.log "${vit[@]}" train.steps=1 data.image_size=24 model.init_from=vit run.out_dir=vit-24
+expect vit-24.log 'weights [0-9]+ of [0-9]+ from vit/.*; positions of 4x4 patches resampled to 6x6' 1
+train 0 vit-20.log inspect "${vit[@]}" data.val=data/val data.val_size=20 augment.eval_resize=20
+expect_code 0
+
 train 0 inspect.log inspect "${common[@]}" "${stages[@]}"
 expect_code 0
 expect inspect.log '^2 +0.5 +8 +[0-9.]+ [KM]iB +images of 16 x 16, augmentation x 0.5$' 1

@@ -140,6 +140,14 @@ def make_sides(o):
     o.case("global_maxpool1d", lambda x: F.adaptive_max_pool1d(first(x), 1)[..., 0], o.normal(2, 9, 6).round())
 
 
+def make_bicubic(o):
+    def size(**kw):
+        return lambda x: last(F.interpolate(first(x), mode="bicubic", **kw))
+
+    o.case("upsample bicubic", size(scale_factor=2), o.normal(2, 5, 7, 4))
+    o.case("upsample bicubic to a size", size(size=(3, 13)), o.normal(2, 5, 7, 4))
+
+
 if __name__ == "__main__":
     torch.use_deterministic_algorithms(True)
     torch.set_num_threads(1)
@@ -148,3 +156,4 @@ if __name__ == "__main__":
     make_moves(o)
     make_resample(o)
     make_sides(o)
+    make_bicubic(o)

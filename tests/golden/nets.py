@@ -75,10 +75,11 @@ def own_parameters(net):
 
 class Case:
     """One network at a size that is quick to compute. exact: fp32 says little of it, so the test computes it in double. make: gives the reference. fields: of tokens and rows, name ->
-    (shape of a row, number below which they lie; 0: floats in [-1, 1)); None: an image of `side` pixels. task: its loss."""
+    (shape of a row, number below which they lie; 0: floats in [-1, 1)); None: an image of `side` pixels. task: its loss. table:
+    side of the images that the learnt positions are of."""
 
     def __init__(self, model, make, side=64, batch=2, channels=3, outputs=10, keys=(), lr=0.001, fields=None,
-                 task="classify", forward=None, renamed=None, file=None, seeds=(0,), exact=False):
+                 task="classify", forward=None, renamed=None, file=None, seeds=(0,), exact=False, table=None):
         self.__dict__.update(locals())
         self.file = file or model
 
@@ -207,6 +208,7 @@ def make(case):
         lines += [f"image {case.side} {case.channels}"]
     else:
         lines += [f"field {k} {below} {' '.join(map(str, shape))}".rstrip() for k, (shape, below) in case.fields.items()]
+    lines += [f"table {case.table}"] if case.table else []
     lines += ["exact 1"] if case.exact else []
     lines += [f"fp32 {error:.2g}", f"parameters {len(grads)} {sum(g.numel() for g in grads)}"]
     for (name, p), g in zip(own_parameters(net), grads):
@@ -243,6 +245,18 @@ def vision(name):
 
 def classifier(name, **k):
     return lambda: vision(name)(num_classes=10, **k)
+
+
+def fitted(table, new_size, num_prefix_tokens=1, **_):
+    """timm's resample_abs_pos_embed in double and without antialias, as transformers has it."""
+    head, grid = table[:, :num_prefix_tokens], table[:, num_prefix_tokens:]
+    side = int(grid.shape[1] ** 0.5)
+    grid = grid.reshape(1, side, side, -1).permute(0, 3, 1, 2)
+    grid = nn.functional.interpolate(grid, size=new_size, mode="bicubic", align_corners=False)
+    return torch.cat([head, grid.permute(0, 2, 3, 1).flatten(1, 2)], 1)
+
+
+timm.models.vision_transformer.resample_abs_pos_embed = fitted
 
 
 def patches(name, size, **k):
@@ -321,6 +335,8 @@ CASES = [
     Case("convnext_tiny", classifier("convnext_tiny"), keys=(DROP_PATH,)),
     Case("vit_b_16", classifier("vit_b_16", image_size=48), side=48),
     Case("vit_tiny_patch16", patches("vit_tiny_patch16_224", 16, img_size=48, **TIMM), side=48),
+    Case("vit_tiny_patch16", patches("vit_tiny_patch16_224", 16, img_size=48, dynamic_img_size=True, **TIMM), side=80,
+         table=48, file="vit_table"),
     Case("vit_tiny_patch8", patches("vit_tiny_patch16_224", 8, img_size=32, class_token=False, global_pool="avg",
                                     fc_norm=False, **TIMM), side=32, keys=(("pool", '"mean"'),), file="vit_mean"),
     Case("mlp", mlp, side=28, channels=1, batch=8, renamed=without_flatten),

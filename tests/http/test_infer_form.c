@@ -259,16 +259,16 @@ static void test_answer(void **state) {
     char id[] = "q\"\x01";
     dt_infer_form f = {.id = id, .n_out = 1, .out = &o};
     dt_http_text json = {0};
-    assert_int_equal(dt_infer_write(&f, &one, out, &json), DT_OK);
+    assert_int_equal(dt_infer_write(&f, &one, out, NULL, &json), DT_OK);
     assert_string_equal(
         json.s,
         "{\"model_name\":\"m\",\"model_version\":\"3\",\"id\":\"q\\\"\\u0001\",\"outputs\":[{\"name\":\"y\","
         "\"datatype\":\"FP32\",\"shape\":[1,3],\"data\":[0.100000001,null,null]}]}");
     f.plain_nan = true, f.id = NULL, json.n = 0;
-    assert_int_equal(dt_infer_write(&f, &one, out, &json), DT_OK);
+    assert_int_equal(dt_infer_write(&f, &one, out, NULL, &json), DT_OK);
     assert_non_null(strstr(json.s, "[0.100000001,NaN,-Infinity]"));
     o.binary = true, json.n = 0;
-    assert_int_equal(dt_infer_write(&f, &one, out, &json), DT_OK);
+    assert_int_equal(dt_infer_write(&f, &one, out, NULL, &json), DT_OK);
     assert_non_null(strstr(json.s, "\"shape\":[1,3],\"parameters\":{\"binary_data_size\":12}}"));
     free(json.s);
 }

@@ -2,8 +2,8 @@
  * was.
  *
  *     test_onnx_export                      the small ones, by the plain evaluator
- *     test_onnx_export DIRECTORY [NAME...]  every network, or these: NAME.onnx with its inputs and outputs, for
- *                                           bench/check_export.py */
+ *     test_onnx_export DIRECTORY [--whole] [NAME...]  every network, or these: NAME.onnx with its inputs and outputs, for
+ *                                           bench/check_export.py; the largest with few of their blocks, or whole */
 #include <stdio.h>
 #include <unistd.h>
 
@@ -272,8 +272,8 @@ static void put_raw(const char *dir, const char *name, const char *what, const c
     assert_int_equal(fclose(f), 0);
 }
 
-/* Sizes at which a network is quick to compute, and its largest have fewer blocks. */
-static void put_network(const char *dir, const dt_model_row *row) {
+/* Sizes at which a network is quick to compute, and its largest have fewer blocks, unless they are to be whole. */
+static void put_network(const char *dir, const dt_model_row *row, bool whole) {
     enum { MUCH = 400000000 };
     network n = {.row = NULL};
     char path[512];
@@ -286,7 +286,7 @@ static void put_network(const char *dir, const dt_model_row *row) {
     snprintf(o.name, sizeof o.name, "%s", row->name);
     const dt_model_input in = dt_model_published(row, field);
     check_ok(dt_model_build(&o, &in, DT_DTYPE_F32, false, &g));
-    const bool large = dt_model_n_param(g) > MUCH;
+    const bool large = !whole && dt_model_n_param(g) > MUCH;
     dt_graph_destroy(g);
     const bool patch14 = strstr(row->name, "14") != NULL;
     open_network(&n, row->name, row->input == 28 ? 28 : patch14 ? 56 : 64, large ? "blocks = 6\n" : "");
@@ -311,10 +311,11 @@ static void put_network(const char *dir, const dt_model_row *row) {
 }
 
 int main(int argc, char **argv) {
+    const bool whole = argc > 2 && strcmp(argv[2], "--whole") == 0;
     for (int i = 0; argc > 1 && i < dt_model_count; i++) {
-        bool named = argc == 2;
-        for (int k = 2; k < argc; k++) named |= strcmp(argv[k], dt_model_table[i].name) == 0;
-        if (named && dt_model_table[i].input > 0) put_network(argv[1], &dt_model_table[i]);
+        bool named = argc == 2 + whole;
+        for (int k = 2 + whole; k < argc; k++) named |= strcmp(argv[k], dt_model_table[i].name) == 0;
+        if (named && dt_model_table[i].input > 0) put_network(argv[1], &dt_model_table[i], whole);
     }
     const struct CMUnitTest tests[] = {cmocka_unit_test(networks_are_the_same)};
     return argc > 1 ? 0 : cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Writes small networks as PyTorch exports them, with its outputs, for onnx_node_tests: make_nets.py OUT_DIR."""
+"""Writes small networks as PyTorch exports them, with its outputs, for onnx_node_tests: make_nets.py OUT_DIR. Of an LSTM that
+ONNX Runtime quantises (DynamicQuantizeLSTM) the outputs are ONNX Runtime's."""
 import os
 import sys
 import warnings
@@ -101,12 +102,34 @@ def write(out, name, net, x):
         f.write("1e-4 1e-5\n")
 
 
+def write_quantised(out):
+    import onnxruntime
+    from onnxruntime.quantization import quantize_dynamic
+    folder = os.path.join(out, "quantised")
+    os.makedirs(os.path.join(folder, "test_data_set_0"), exist_ok=True)
+    path = os.path.join(folder, "model.onnx")
+    net, x = nn.LSTM(6, 5, 2, bidirectional=True).eval(), torch.randn(4, 1, 6)
+    torch.onnx.export(net, (x,), path, opset_version=17, input_names=["x"], output_names=["y"], dynamo=False)
+    quantize_dynamic(path, path, per_channel=True)
+    model = onnx.load(path)
+    model.producer_version = ""
+    del model.metadata_props[:], model.graph.value_info[:]
+    onnx.save(model, path)
+    y = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, {"x": x.numpy()})
+    for name, t in ("input_0", x.numpy()), *((f"output_{i}", t) for i, t in enumerate(y)):
+        with open(os.path.join(folder, "test_data_set_0", f"{name}.pb"), "wb") as f:
+            f.write(numpy_helper.from_array(t).SerializeToString())
+    with open(os.path.join(folder, "tolerance"), "w") as f:
+        f.write("1e-5 1e-6\n")
+
+
 def main():
     out = sys.argv[1]
     torch.manual_seed(1)
     write(out, "images", Images(), torch.randn(2, 3, 17, 19))
     write(out, "patches", Patches(), torch.randn(2, 3, 16, 16))
     write(out, "words", Words(), torch.randint(0, 20, (3, 9)))
+    write_quantised(out)
 
 
 main()

@@ -568,6 +568,39 @@ static void test_weights(void **state) {
     dt_onnx_model_free(k.m);
 }
 
+/* Exporters write equal tensors once and the others as Identities of it: in training each is a weight of its own, under the
+ * name that it has there. A tensor that two layers read is one weight. */
+static void test_equal_weights(void **state) {
+    (void)state;
+    maker k;
+    begin(&k, 17);
+    input(&k, "x", DT_TENSOR_F32, 2, (int64_t[]){3, 4});
+    weight(&k, "one.weight", true, 1, (int64_t[]){4});
+    weight(&k, "one.running_mean", false, 1, (int64_t[]){4});
+    weight(&k, "tied", false, 2, (int64_t[]){4, 4});
+    add(&k, "Identity", "one.weight", "one.running_var");
+    add(&k, "Identity", "one.weight", "two.weight");
+    add(&k, "Identity", "two.weight", "two.running_var");
+    add(&k, "Identity", "one.running_mean", "two.running_mean");
+    add(&k, "Identity", "tied", "/Identity_output_0");
+    add(&k, "BatchNormalization", "x one.weight one.running_mean one.running_mean one.running_var", "a");
+    add(&k, "MatMul", "a tied", "b");
+    add(&k, "BatchNormalization", "b two.weight two.running_mean two.running_mean two.running_var", "c");
+    add(&k, "MatMul", "c /Identity_output_0", "y");
+    output(&k, "y");
+    dt_graph *g = built(&k, 3, 0, false, DT_OK);
+    static const char *const names[] = {"one.weight", "two.weight", "one.running_mean", "two.running_mean"};
+    for (int i = 0; i < 4; i++) assert_int_equal(param(g, names[i])->role, DT_ROLE_PARAM);
+    assert_int_equal(param(g, "one.running_var")->role, DT_ROLE_STATE);
+    assert_int_equal(param(g, "two.running_var")->role, DT_ROLE_STATE);
+    int32_t n_matrix = 0;
+    for (dt_vid v = 0; v < g->n_value; v++)
+        n_matrix += g->value[v].role == DT_ROLE_PARAM && g->value[v].ndim == 2;
+    assert_int_equal(n_matrix, 1);
+    dt_graph_destroy(g);
+    dt_onnx_model_free(k.m);
+}
+
 /* What is kept does not depend on the number of rows: a token that is repeated for each, zeros in the shape of a batch. */
 static void test_rows(void **state) {
     (void)state;
@@ -654,6 +687,7 @@ int main(void) {
         cmocka_unit_test(test_calls),
         cmocka_unit_test(test_no_transposition_inside),
         cmocka_unit_test(test_weights),
+        cmocka_unit_test(test_equal_weights),
         cmocka_unit_test(test_rows),
         cmocka_unit_test(test_needed_values),
         cmocka_unit_test(test_masks),

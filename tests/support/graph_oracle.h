@@ -184,7 +184,15 @@ static inline void oracle_apply(oracle_node *x, const double *from, double *cons
         const int64_t k = i % n_c;
         double y = from[i] * in[0][k] + in[1][k];
         if (in[2]) y += in[3] ? in[2][i] * in[3][k] + in[4][k] : in[2][i];
-        x->out[0][i] = (x->n->op == DT_OP_CONV ? x->t->window.relu : x->t->norm.relu) ? fmax(y, 0) : y;
+        x->out[0][i] = x->t->norm.relu && x->n->op != DT_OP_CONV ? fmax(y, 0) : y;
+    }
+}
+
+/* out = act(out [+ res]), as CONV and DENSE end. */
+static inline void oracle_product_end(oracle_node *x, const double *res, int32_t act, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        const double y = x->out[0][i] + (res ? res[i] : 0);
+        x->out[0][i] = act ? op_unary((dt_unary)(act - 1), 0, y, 0, 0) : y;
     }
 }
 
@@ -234,6 +242,9 @@ static inline void oracle_conv(oracle_node *x) {
     }
     if (forward && x->in[DT_CONV_IN_SCALE])
         oracle_apply(x, x->out[0], x->in + DT_CONV_IN_SCALE, d.n * d.p * d.q, d.k);
+    if (forward)
+        oracle_product_end(x, x->in[DT_CONV_IN_SCALE] ? NULL : x->in[DT_CONV_IN_RES], x->t->window.act,
+                           d.n * d.p * d.q * d.k);
     if (dgrad && x->in[DT_DGRAD_IN_C]) {
         const double *c = x->in[DT_DGRAD_IN_C], *scale = x->in[DT_DGRAD_IN_SCALE],
                      *shift = x->in[DT_DGRAD_IN_SHIFT];
@@ -259,6 +270,7 @@ static inline void oracle_dense(oracle_node *x) {
                 if (!forward && !wgrad) x->out[0][n * c + i] += x->in[0][n * k + j] * x->in[1][j * c + i];
             }
         }
+    if (forward) oracle_product_end(x, x->in[DT_DENSE_IN_RES], x->t->dense.act, rows * k);
 }
 
 /* Mean and biased variance per channel. */
@@ -951,6 +963,18 @@ static inline void oracle_global_avgpool(oracle_node *x) {
     }
 }
 
+/* Of Keys' kernel with a = -0.75 at `at`, the part of pixel i of n, which stands for those beyond it where it is the
+ * first or the last. */
+static inline double oracle_cubic(double at, int64_t i, int64_t n) {
+    double sum = 0;
+    for (int64_t k = -3; k < n + 3; k++) {
+        const double x = fabs(at - (double)k), a = -0.75;
+        if (x >= 2 || (k < 0 ? 0 : k < n ? k : n - 1) != i) continue;
+        sum += x <= 1 ? (a + 2) * x * x * x - (a + 3) * x * x + 1 : a * (x * x * x - 5 * x * x + 8 * x - 4);
+    }
+    return sum;
+}
+
 /* The part of pixel i of n_in in pixel o of n_out, as PyTorch's documentation has it. */
 static inline double oracle_part(dt_resample_mode mode, int64_t o, int64_t n_out, int64_t i, int64_t n_in) {
     const double ratio = (double)n_in / (double)n_out;
@@ -959,6 +983,7 @@ static inline double oracle_part(dt_resample_mode mode, int64_t o, int64_t n_out
         const int64_t first = o * n_in / n_out, last = ((o + 1) * n_in + n_out - 1) / n_out;
         return i >= first && i < last ? 1 / (double)(last - first) : 0;
     }
+    if (mode == DT_RESAMPLE_BICUBIC) return oracle_cubic(((double)o + 0.5) * ratio - 0.5, i, n_in);
     const double at = mode == DT_RESAMPLE_BILINEAR ? fmax(((double)o + 0.5) * ratio - 0.5, 0)
                       : n_out > 1                  ? (double)(o * (n_in - 1)) / (double)(n_out - 1)
                                                    : 0;

@@ -16,6 +16,7 @@
 #include "cpu/cpu.h"
 #include "data/h5.h"
 #include "onnx/run.h"
+#include "table.h"
 #include "tensorflow/network.h"
 
 #define FOLDER DT_TEST_DATA "/keras/"
@@ -237,50 +238,95 @@ static void refused(void **state) {
     unlink(path);
 }
 
-/* A variable of a SavedModel that changed is told by its checksum. */
-static void changed_variable(void **state) {
-    (void)state;
-    char dir[] = "/tmp/dt_saved_XXXXXX", path[256], more[256];
+/* ---- SavedModels ---- */
+
+static const char *const saved_part[] = {"saved_model.pb", "variables/variables.index",
+                                         "variables/variables.data-00000-of-00001"};
+
+static void write_part(const char *dir, int i, const uint8_t *at, size_t n) {
+    char path[256];
+    snprintf(path, sizeof path, "%s/%s", dir, saved_part[i]);
+    FILE *f = fopen(path, "wb");
+    assert_non_null(f);
+    assert_int_equal(fwrite(at, 1, n, f), n);
+    fclose(f);
+}
+
+/* A copy of nested.saved. */
+static void copy_saved(char *dir) {
+    char path[256];
     assert_non_null(mkdtemp(dir));
-    snprintf(more, sizeof more, "%s/variables", dir);
-    assert_int_equal(mkdir(more, 0700), 0);
-    static const char *const part[] = {"saved_model.pb", "variables/variables.index",
-                                       "variables/variables.data-00000-of-00001"};
-    for (int damage = 0; damage < 2; damage++) {
-        for (size_t i = 0; i < 3; i++) {
-            snprintf(path, sizeof path, "nested.saved/%s", part[i]);
-            bytes b = load(path);
-            for (size_t k = 0; damage && i == 2 && k < b.n; k += 4) b.at[k] ^= 1;
-            snprintf(path, sizeof path, "%s/%s", dir, part[i]);
-            FILE *f = fopen(path, "wb");
-            assert_non_null(f);
-            assert_int_equal(fwrite(b.at, 1, b.n, f), b.n);
-            fclose(f);
-            free(b.at);
-        }
-        dt_onnx_model *m;
-        const dt_status st = dt_network_read(dir, &m);
-        if (damage) {
-            assert_int_equal(st, DT_ERR_DATA);
-            assert_non_null(strstr(dt_error_text(), "checksum"));
-        } else {
-            ok(st);
-            dt_onnx_model_free(m);
-        }
+    snprintf(path, sizeof path, "%s/variables", dir);
+    assert_int_equal(mkdir(path, 0700), 0);
+    for (int i = 0; i < 3; i++) {
+        snprintf(path, sizeof path, "nested.saved/%s", saved_part[i]);
+        bytes b = load(path);
+        write_part(dir, i, b.at, b.n);
+        free(b.at);
     }
-    for (size_t i = 3; i-- > 0;) {
-        snprintf(path, sizeof path, "%s/%s", dir, part[i]);
+}
+
+static void remove_saved(const char *dir) {
+    char path[256];
+    for (int i = 3; i-- > 0;) {
+        snprintf(path, sizeof path, "%s/%s", dir, saved_part[i]);
         unlink(path);
     }
-    rmdir(more);
+    snprintf(path, sizeof path, "%s/variables", dir);
+    rmdir(path);
     rmdir(dir);
+}
+
+static void check_refused(const char *dir, const char *text) {
+    dt_onnx_model *m;
+    assert_int_equal(dt_network_read(dir, &m), DT_ERR_DATA);
+    if (!strstr(dt_error_text(), text)) fail_msg("%s instead of: %s", dt_error_text(), text);
+}
+
+/* A variable that changed is told by its checksum. */
+static void changed_variable(void **state) {
+    (void)state;
+    char dir[] = "/tmp/dt_saved_XXXXXX";
+    copy_saved(dir);
+    dt_onnx_model *m;
+    ok(dt_network_read(dir, &m));
+    dt_onnx_model_free(m);
+    bytes b = load("nested.saved/variables/variables.data-00000-of-00001");
+    for (size_t k = 0; k < b.n; k += 4) b.at[k] ^= 1;
+    write_part(dir, 2, b.at, b.n);
+    free(b.at);
+    check_refused(dir, "checksum");
+    remove_saved(dir);
+}
+
+/* Tables of variables that are well-formed but cannot be. */
+static void impossible_tables(void **state) {
+    (void)state;
+    static const uint8_t below[] = {0x18, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01},
+                         plain[] = {0x08, 0x01};
+    static const uint8_t beyond[] = {0, 1, 3, 'z', 0, 0xff, 0x7f};
+    char dir[] = "/tmp/dt_saved_XXXXXX";
+    uint8_t entries[128], table[128 + TABLE_MORE];
+    copy_saved(dir);
+    size_t n = table_entry("v", below, sizeof below, entries);
+    write_part(dir, 1, table, table_of(entries, n, NULL, 0, 1, table));
+    check_refused(dir, "the number of a file");
+    n = table_entry("v", plain, sizeof plain, entries);
+    write_part(dir, 1, table, table_of(entries, n, NULL, 0, 2, table));
+    check_refused(dir, "blocks that overlap");
+    n += table_entry("v", plain, sizeof plain, entries + n);
+    write_part(dir, 1, table, table_of(entries, n, NULL, 0, 1, table));
+    check_refused(dir, "two variables of one name");
+    write_part(dir, 1, table, table_of(entries, n, beyond, sizeof beyond, 0, table));
+    check_refused(dir, "a block outside of it");
+    remove_saved(dir);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(windows), cmocka_unit_test(nested),           cmocka_unit_test(sequence),
         cmocka_unit_test(tensors), cmocka_unit_test(no_network),       cmocka_unit_test(damaged),
-        cmocka_unit_test(refused), cmocka_unit_test(changed_variable),
+        cmocka_unit_test(refused), cmocka_unit_test(changed_variable), cmocka_unit_test(impossible_tables),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

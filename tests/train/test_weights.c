@@ -268,6 +268,46 @@ static void head_is_the_last_layer(void **state) {
     rig_close(&r);
 }
 
+/* A table of positions for other images, beside PyTorch's interpolate of these nine places. */
+static void positions_of_other_images(void **state) {
+    (void)state;
+    static const float place[9] = {1, -2, 0.5F, 0.25F, 3, -1, 2, 0, -0.5F};
+    static const double want[16] = {
+        1.2987889647483826,  -1.4550230503082275, -1.6648173928260803, 0.8205972909927368,
+        0.24188238382339478, 1.319838523864746,   0.9237261414527893,  -0.6609905958175659,
+        0.6783464550971985,  2.2458035945892334,  1.4074872136116028,  -1.2324577569961548,
+        2.293636977672577,   0.6555619239807129,  -0.5621636509895325, -0.4819680452346802};
+    enum { C = 192 };
+    rig r;
+    rig_open(&r, "[model]\nname = \"vit_tiny_patch16\"\npatch = 2\n[train]\nglobal_batch = 16\n");
+    dt_init_options o = from_file();
+    o.strict = false;
+    for (int64_t rows = 10; rows >= 9; rows--) {
+        draft d = {.n = 0};
+        draft_add(&d, "", "pos_embed", 3, (int64_t[]){1, rows, C}, 0);
+        float *table = (float *)(uintptr_t)d.tensor[0].data;
+        for (int64_t i = 0; i < rows * C; i++)
+            table[i] = i < C ? (float)i : place[i / C - 1] * (float)(1 + i % C);
+        draft_write(&d);
+        dt_weights w;
+        const dt_status st = dt_weights_read(dt_engine_weights(r.e), &o, &w);
+        if (rows == 9) { /* eight places are no square */
+            CHECK_ERROR(st, DT_ERR_CONFIG, "of another shape (1): pos_embed [1,9,192] instead of [1,17,192]");
+        } else {
+            check_ok(st);
+            assert_true(w.grid[0][0] == 3 && w.grid[0][1] == 3 && w.grid[1][0] == 4 && w.grid[1][1] == 4);
+            const float *own = tensor_of(&w, "param/pos_embed")->data;
+            for (int64_t i = 0; i < C; i++) assert_true(own[i] == (float)i);
+            for (int64_t i = 0; i < 16 * C; i++) {
+                const double v = want[i / C] * (double)(1 + i % C);
+                assert_true(fabs((double)own[C + i] - v) <= 2e-6 * (double)(1 + i % C));
+            }
+        }
+        dt_weights_free(&w);
+    }
+    rig_close(&r);
+}
+
 static int make_file(void **state) {
     (void)state;
     const int fd = mkstemp(path);
@@ -287,6 +327,7 @@ int main(void) {
         cmocka_unit_test(one_message_for_all),
         cmocka_unit_test(runs_begin_with_them),
         cmocka_unit_test(head_is_the_last_layer),
+        cmocka_unit_test(positions_of_other_images),
     };
     return cmocka_run_group_tests(tests, make_file, remove_file);
 }

@@ -50,7 +50,8 @@ typedef struct dt_axis {
  * axis_offset of every PARAM and GRAD, and cuts `n_bucket` buckets (fewer if there are fewer parameters; the last one small: nothing is left to hide
  * it behind). `weight_decay` goes to segments whose parameter has decay set (all of them if decay_all). */
 dt_status dt_axis_build(dt_graph *g, int32_t n_bucket, float weight_decay, bool decay_all, dt_axis **out);
-/* Of a graph that is not trained and has none of a training graph's: all its PARAMs are frozen. */
+/* Of a graph that is not trained and has none of a training graph's: all its PARAMs are frozen, and those that nobody
+ * reads left out. */
 dt_status dt_axis_build_frozen(dt_graph *g, dt_axis **out);
 void dt_axis_destroy(dt_axis *a); /* accepts NULL */
 

@@ -113,6 +113,7 @@ typedef struct dt_axis_args {
 
 typedef struct dt_device_info {
     char name[128];
+    char bus[16];                    /* of a GPU: its address, "0000:17:00.0" */
     int64_t total_bytes, free_bytes; /* memory of the device (of the host for the CPU) */
     bool is_gpu;
 } dt_device_info;
@@ -122,7 +123,9 @@ struct dt_backend {
     int64_t align_bytes;
     dt_device_info info;
     int32_t host_threads; /* host threads this rank may use: its share of the cores */
-    dt_ranks ranks;       /* set by who knows them; none at first */
+    int64_t
+        kept_bytes; /* memory that bound kernels hold besides what they were given: weights in other forms */
+    dt_ranks ranks; /* set by who knows them; none at first */
 
     dt_status (*alloc)(dt_backend *be, dt_memkind kind, int64_t bytes, void **out);
     void (*free)(dt_backend *be, dt_memkind kind, void *ptr);

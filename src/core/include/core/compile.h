@@ -35,7 +35,8 @@ typedef struct dt_compile_options {
 } dt_compile_options;
 
 /* Compiles g, which it takes in any case. A training graph is differentiated and laid on a new axis, *axis, unless that is made;
- * an evaluation graph of the same model is laid on that one. The program is prepared, without memory
+ * an evaluation graph of the same model is laid on that one, and one with *axis NULL
+ * is of constants (core/axis.h: dt_axis_build_frozen). The program is prepared, without memory
  * (dt_program_bind). With out NULL only the axis is made, for runs that evaluate alone. */
 dt_status dt_compile(dt_graph *g, const dt_compile_options *o, dt_axis **axis, dt_program **out);
 

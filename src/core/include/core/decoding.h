@@ -6,6 +6,10 @@
 #include "core/decode.h"
 #include "core/program.h"
 
+/* Places that a run reads of a row at once, where there are as many. A text may be read in parts of a multiple of these: its
+ * numbers are the same. */
+enum { DT_DECODING_CHUNK = 32 };
+
 typedef struct dt_decoding_options {
     dt_store *store;             /* of the weights; outlives the decoder */
     const dt_graph *forward;     /* for evaluation, of any number of rows; read by create alone */

@@ -75,8 +75,10 @@ typedef struct dt_value {
     bool decay;       /* for PARAM: weight decay applies (not to BN parameters and biases) */
     int64_t stored_c; /* for PARAM: last dim in checkpoints when the device pads channels (the rest is 0); 0:
                          all */
-    bool frozen;      /* for PARAM: keeps its value; has no gradient */
-    bool constant;    /* for PARAM: frozen whatever is said of it */
+    int64_t grid
+        [2]; /* for PARAM: height and width of the grid whose places its last rows (of dimension 1) are; 0: none */
+    bool frozen;   /* for PARAM: keeps its value; has no gradient */
+    bool constant; /* for PARAM: frozen whatever is said of it */
     const float *
         init_data; /* for PARAM and STATE: what it begins as instead; the graph's (dt_graph_own). NULL: init */
     int32_t
@@ -108,8 +110,12 @@ typedef struct dt_window_attr {
     int32_t pad_begin[2], pad_end[2];          /* above and left, below and right */
     int32_t groups;
     int32_t size[2]; /* backward: H, W of the result */
-    bool relu;       /* CONV with a scale: ends in a ReLU */
+    int32_t act;     /* CONV: the function that it ends in (dt_act) */
 } dt_window_attr;
+
+typedef struct dt_dense_attr {
+    int32_t act; /* the function that it ends in (dt_act) */
+} dt_dense_attr;
 
 typedef struct dt_norm_attr {
     int32_t rows;        /* that batch statistics cover */
@@ -133,6 +139,7 @@ typedef enum dt_resample_mode {
     DT_RESAMPLE_BILINEAR,
     DT_RESAMPLE_ALIGNED, /* bilinear, corners on corners */
     DT_RESAMPLE_MEAN,    /* of the part that a pixel is, of about in / out pixels */
+    DT_RESAMPLE_BICUBIC,
     DT_RESAMPLE_COUNT
 } dt_resample_mode;
 
@@ -274,6 +281,7 @@ typedef struct dt_qproduct_attr {
 typedef union dt_attr {
     uint8_t bytes[80]; /* all of it: first, so that {0} clears whatever family is meant */
     dt_window_attr window;
+    dt_dense_attr dense;
     dt_norm_attr norm;
     dt_input_attr input;
     dt_resample_attr resample;
@@ -332,6 +340,8 @@ typedef struct dt_graph {
     dt_vid metrics;   /* the value of role METRIC; -1: none */
     dt_dtype compute; /* dtype of activations and weights: f32, f16 or bf16 */
     bool training;    /* forward uses batch statistics and dropout */
+    bool
+        fixed; /* parameters never change once a program of it is bound: kernels may keep them in another form */
     bool by_row; /* a row's bits may not depend on how many there are: no kernel is chosen by their number */
 } dt_graph;
 

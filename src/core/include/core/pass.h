@@ -39,6 +39,19 @@ extern const char *const dt_recompute_names[];
  * *extra_flops: those of the copies. After fuse_for_backend. */
 dt_status dt_pass_recompute(dt_graph *g, dt_recompute level, double *extra_flops);
 
+/* Of a graph of which nothing is ever trained: batch norm by known statistics goes into the weights of the product before
+ * it, and biases of 16-bit products become 16-bit. New parameters, so before the axis; sums in double, rounded once. */
+dt_status dt_pass_fold_constants(dt_graph *g);
+
+/* Of such a graph: softmax(q k^T) v out of products, whatever transposes, reshapes and slices lie around them, becomes
+ * ATTENTION; three dense layers of one input before it become one, windows side by side a dense layer, and transposes that
+ * undo each other go. */
+dt_status dt_pass_find_attention(dt_graph *g);
+
+/* Of a graph that is not trained: what the result of CONV or DENSE passes at once, batch norm, a sum or a function
+ * without scalars, becomes the product's end where the device says that this is faster. After split. */
+dt_status dt_pass_ends(dt_graph *g, dt_backend *be);
+
 /* Drops nodes whose results nobody reads. */
 dt_status dt_pass_remove_dead(dt_graph *g);
 

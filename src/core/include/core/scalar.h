@@ -227,6 +227,9 @@ typedef enum dt_unary { DT_UNARY_LIST(DT_UNARY_CONSTANT) DT_UNARY_COUNT } dt_una
 #define DT_BINARY_CONSTANT(NAME, name, value, rx, gx, ry, gy) DT_BINARY_##NAME,
 typedef enum dt_binary { DT_BINARY_LIST(DT_BINARY_CONSTANT) DT_BINARY_COUNT } dt_binary;
 
+/* The function of one variable that a product ends in, as its attribute act: 1 + the function, which has no scalars. */
+enum { DT_ACT_NONE = 0, DT_ACT_RELU = 1 + DT_UNARY_RELU };
+
 enum { DT_SCALARS_MAX = 2 };
 typedef struct dt_scalar_param {
     const char *name; /* NULL ends the list */

@@ -28,6 +28,7 @@ typedef struct dt_schedule_options {
     double gamma;                                  /* step */
     double milestones[DT_SCHEDULE_MILESTONES_MAX]; /* step: epochs */
     int32_t n_milestones;
+    double every_epochs; /* step, in place of milestones; 0: they decide */
 } dt_schedule_options;
 extern const dt_section dt_schedule_section;
 
@@ -39,7 +40,8 @@ double dt_schedule_warmup(const dt_schedule_options *o, double steps_per_epoch);
  * W); with warmup_start 0 from lr / (W + 1), whence step t has lr * (t + 1) / (W + 1): a first step of rate 0
  * would change nothing. Then, with u = (step - warmup) / (total - warmup) in [0, 1): constant lr; cosine
  * lr*(final + (1-final)*(1+cos(pi u))/2); linear lr*(1 - (1-final)*u); polynomial lr*(final +
- * (1-final)*(1-u)^power); step lr*gamma^(milestones passed, in epochs); wsd (warm-up, stable, decay) lr until
+ * (1-final)*(1-u)^power); step lr*gamma^(milestones passed, in epochs, or whole multiples of
+ * every_epochs in the epochs that are done, as timm has it); wsd (warm-up, stable, decay) lr until
  * S = (1 - cooldown) * total, then with v = (step - S) / (total - S) lr*(1 - (1-final)*v), wsd_sqrt lr*(1 -
  * (1-final)*sqrt(v)) (the 1-sqrt cooldown of Hagele et al. 2024, arXiv 2405.18392). An epoch is n_samples /
  * global_batch steps, not a whole number of them. */

@@ -103,6 +103,8 @@ typedef struct dt_onnx_model {
 /* A model without anything, opset `version` of ai.onnx, for who writes or translates one. */
 dt_status dt_onnx_model_create(int64_t version, dt_onnx_model **out);
 void dt_onnx_model_free(dt_onnx_model *m); /* accepts NULL */
+/* DT_ERR_DATA where a file that it maps became shorter: for who has read its constants. */
+dt_status dt_onnx_check_files(const dt_onnx_model *m);
 
 /* Zero-filled memory, aligned for any type, that ends with the model; NULL where there is none. */
 void *dt_onnx_alloc(dt_onnx_model *m, int64_t bytes);

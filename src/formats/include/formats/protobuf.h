@@ -35,11 +35,13 @@ typedef struct dt_pb_field {
     int64_t n;
 } dt_pb_field;
 
-/* A message of n bytes, all of whose fields are well-formed. DT_ERR_DATA with the offset where they are not. */
+/* A message of n bytes, all of whose fields are well-formed. DT_ERR_DATA with the offset where they are not; *out is then
+ * what it was. */
 dt_status dt_pb_open(const uint8_t *bytes, int64_t n, dt_pb *out);
 /* The message that a field is. DT_ERR_DATA where it is none, or nested too deep. */
 dt_status dt_pb_enter(const dt_pb *r, const dt_pb_field *f, dt_pb *out);
-/* The next field; false at the message's end. */
+/* The next field; false at the message's end, which is also where its file was cut off after the message was entered
+ * (formats/mapped.h). */
 bool dt_pb_next(dt_pb *r, dt_pb_field *out);
 /* The same of bytes that nobody looked at before. */
 dt_status dt_pb_step(dt_pb *r, dt_pb_field *out, bool *more);

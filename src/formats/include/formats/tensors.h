@@ -5,6 +5,7 @@
 
 #include "core/status.h"
 #include "core/types.h"
+#include "formats/mapped.h"
 
 /* Types of elements that such files have, more than dtrain computes with; safetensors' own order, then what
  * only ONNX has. */
@@ -53,15 +54,6 @@ typedef struct dt_tensor_note {
     const char *key, *value; /* UTF-8 */
 } dt_tensor_note;
 
-typedef struct dt_mapped_file {
-    const uint8_t *byte;
-    int64_t n_bytes;
-} dt_mapped_file;
-
-/* A file in memory, for reading. Errors say what is wrong with it, and the caller its path. */
-dt_status dt_file_map(const char *path, dt_mapped_file *out);
-void dt_file_unmap(const dt_mapped_file *f); /* accepts what was never mapped, all 0 */
-
 typedef struct dt_tensors {
     char *path;
     const char *format; /* "safetensors" */
@@ -81,6 +73,8 @@ dt_status dt_tensors_open(const char *path, dt_tensors **out);
 /* Whether the file begins as one of a format that is read here, or as such a one that is not read any more. */
 bool dt_tensors_knows(const char *path);
 void dt_tensors_close(dt_tensors *t); /* accepts NULL */
+/* DT_ERR_DATA where a file that it lists became shorter: for who has read tensors of it. */
+dt_status dt_tensors_check(const dt_tensors *t);
 
 /* Writes tensors in the format that the name asks for: PyTorch's where it ends in .pt or .pth, which holds no notes, else
  * safetensors. Errors as of these. */

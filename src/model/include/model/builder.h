@@ -17,6 +17,7 @@ typedef struct dt_builder {
     double bn_eps, bn_momentum; /* of batch norms without their own; 0: 1e-5 and 0.1 */
     double label_smoothing;     /* of the loss of a training graph */
     bool mixed;                 /* labels of rows are mixed with others': dt_model_input */
+    int64_t table_side;         /* dt_model_input */
     dt_status status;
     int32_t
         n_silent; /* nodes that dropout does not count: between images and dense layers, colours that a device edits */
@@ -30,7 +31,8 @@ typedef struct dt_model_input {
     int64_t padded_channels; /* >= channels: what the device wants, if only convolutions of one group
                                 read the image */
     int64_t classes;
-    int64_t n_vocab;       /* tokens are 0 to n_vocab - 1; 0: they are none, or it is not known */
+    int64_t table_side; /* of the images, in pixels, whose places learnt vectors are for; 0: of those fed */
+    int64_t n_vocab;    /* tokens are 0 to n_vocab - 1; 0: they are none, or it is not known */
     const dt_field *field; /* of the data beside the image; NULL: a label */
     int32_t n_field;
     bool source_crop; /* the device crops from source images of src_height x src_width */

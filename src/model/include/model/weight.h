@@ -24,7 +24,9 @@ typedef struct dt_weight {
     int64_t n_elem;
     dt_weight_layout layout;
     int64_t pixels; /* IMAGE_ROWS: H W */
-    int32_t layer;  /* by dt_weight_list_layers */
+    int64_t
+        grid[2]; /* height and width of the grid that its last rows (of dimension 1) are places of; 0: none */
+    int32_t layer; /* by dt_weight_list_layers */
 } dt_weight;
 
 typedef struct dt_weight_list {
@@ -49,5 +51,8 @@ int32_t dt_weight_file_dims(const dt_weight *w, int64_t dim[DT_MAX_DIM]);
 /* n_elem numbers from the one layout to the other; the two do not overlap. */
 void dt_weight_from_file(const dt_weight *w, const float *file, float *own);
 void dt_weight_to_file(const dt_weight *w, const float *own, float *file);
+/* A table of positions, in its own layout, from one whose last rows are of a grid of from[0] x from[1]: bicubic, as
+ * PyTorch's interpolate without antialias and align_corners. What is before the grid stays. */
+void dt_weight_regrid(const dt_weight *w, const int64_t from[2], const float *table, float *own);
 
 #endif

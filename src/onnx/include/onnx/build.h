@@ -26,7 +26,7 @@ typedef struct dt_onnx_build_options {
     bool
         kernels; /* arithmetic of kernels in place of calls where there are both: for gradients, and other devices */
     bool quantised; /* products of 8 and 4 bits are kernels: the device has them */
-    bool exact;     /* quantised: weights of 8 bits alone stay with floats, and no row's bits depend on another */
+    bool exact; /* quantised: weights of 8 bits alone stay with floats, and no row's bits depend on another */
     int32_t n_out;  /* the first so many of graph.out are wanted; 0: all */
     int64_t budget; /* bytes that folded constants may take; 0: 4 GiB, or half of the memory there is */
 } dt_onnx_build_options;

@@ -2,6 +2,8 @@
 #ifndef DT_ONNX_RUN_H
 #define DT_ONNX_RUN_H
 
+#include <stdio.h>
+
 #include "core/backend.h"
 #include "onnx/op.h"
 
@@ -24,6 +26,7 @@ typedef struct dt_onnx_run_options {
     /* Of the same model on the same device; outlives it. Its weights, and where it is large enough its memory for what is
      * computed, are used, as far as they are the same: then not both at a time. NULL: nobody's. */
     dt_onnx_run *share;
+    FILE *tell; /* what each pass did (core/compile.h), while it is made; NULL: nobody */
 } dt_onnx_run_options;
 
 /* For these inputs, one for each of graph.in: their types and shapes count, and values from which shapes follow. `be` and

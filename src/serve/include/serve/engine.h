@@ -25,6 +25,11 @@ typedef struct dt_serve_engine_options {
     int64_t queue_limit;      /* requests that wait, of all models; 0: 1024 */
 } dt_serve_engine_options;
 
+/* A step of the caller's, from any thread; what it returns other than DT_OK becomes the request's answer. Before: t[i] are the request's inputs, whose data are
+ * the requester's; a step that changes some points t[i] at memory of malloc, which is the request's from then on. After: t[i] are
+ * the request's results, whose data are of malloc and may be replaced (and freed) so. */
+typedef dt_status dt_serve_hook(void *arg, int32_t n, dt_host_tensor *t);
+
 typedef struct dt_serve_model_options {
     const char *name; /* of the model; NULL: of the file */
     int64_t version;  /* 0: 1 */
@@ -35,7 +40,16 @@ typedef struct dt_serve_model_options {
     int64_t max_batch;    /* rows at once; 0: 32, or 1 where the file fixes the first dimension */
     int64_t max_delay_us; /* that the oldest request may wait for mates; 0: runs with who is there */
     int64_t queue_limit;  /* of this model; 0: the engine's */
+    int64_t text_rows;    /* texts that it makes at once; 0: 16, fewer where the memory cap wants it */
+    bool no_texts;        /* a language network is served without its texts */
     bool no_warm;         /* programs are compiled when first asked for, not when loaded */
+    dt_image_form
+        image; /* the only input takes images as UINT8 N H W C, from which the network's own is made */
+    const char *softmax; /* of this output, over its last dimension; NULL: of none */
+    const char *labels;  /* a file with a class's name a line; NULL: those that the model's file says */
+    dt_serve_hook *before,
+        *after; /* around the network: before the image's bytes are looked at, after the softmax; NULL: none */
+    void *hook_arg;
 } dt_serve_model_options;
 
 dt_status dt_serve_engine_create(const dt_serve_engine_options *o, dt_serve_engine **out);
@@ -76,6 +90,13 @@ typedef struct dt_serve_model_info {
     int64_t weight_bytes; /* of the device */
 } dt_serve_model_info;
 const dt_serve_model_info *dt_serve_model_get_info(const dt_serve_model *m);
+
+/* The name of a class, the model's; "": it has none. */
+const char *dt_serve_label(const dt_serve_model *m, int64_t i);
+/* Over the last dimension, in place. */
+void dt_serve_softmax(dt_host_tensor *t);
+/* Places of the k largest numbers of a row, a last dimension of at least k, in descending order, of equals the first one. */
+void dt_serve_top_k(const dt_host_tensor *t, int64_t row, int64_t k, int64_t *index);
 
 typedef struct dt_serve_times {
     int64_t queue_ns, input_ns, compute_ns, output_ns; /* of a request; compute is the batch's */
@@ -131,12 +152,17 @@ void dt_serve_engine_stats(const dt_serve_engine *e,
  * requests wait. */
 dt_status dt_serve_model_profile(dt_serve_model *m, const dt_host_tensor *in, int64_t runs, FILE *out);
 
+/* For people: what the passes of each level did, and each level's time, memory and error on drawn numbers beside level none; with
+ * `profile` also where the time at the model's level goes. DT_ERR_UNSUPPORTED: sizes are open besides the rows. */
+dt_status dt_serve_model_optimize(dt_serve_model *m, int64_t rows, int64_t runs, bool profile, FILE *out);
+
 typedef struct dt_serve_resources {
     int64_t rss_bytes, host_total_bytes, memory_limit_bytes; /* limit: of the control group; -1: none */
     double cpu_seconds, cpu_limit;                           /* of this process; cores that it may use */
-    int64_t device_used_bytes, device_total_bytes;           /* 0 without a GPU */
-    double device_utilisation;                               /* 0 to 1; -1: not known */
-    int64_t model_bytes;                                     /* weights and programs of all models */
+    int64_t device_used_bytes,
+        device_total_bytes; /* 0 without a GPU; used: of all processes where the driver tells, else model_bytes */
+    double device_utilisation; /* 0 to 1; -1: not known */
+    int64_t model_bytes;       /* weights and programs of all models */
 } dt_serve_resources;
 dt_status dt_serve_resources_read(const dt_serve_engine *e, dt_serve_resources *out);
 

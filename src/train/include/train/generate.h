@@ -33,10 +33,13 @@ typedef struct dt_generator_options {
     bool
         window; /* a text that fills the decoder's capacity goes on from its last half; else that is refused beforehand */
     bool no_cache; /* every token is told from all before it anew: to compare with */
+    int64_t
+        most_read; /* places of a text that a step reads at most, so that a long prompt holds nobody up: a multiple of
+                          DT_DECODING_CHUNK, which changes no text; 0: all. Not with no_cache */
 } dt_generator_options;
 
-typedef enum dt_text_end { DT_TEXT_GOES_ON = 0, DT_TEXT_FULL, DT_TEXT_STOPPED } dt_text_end;
-extern const char *const dt_text_end_names[]; /* "", "tokens", "stop" */
+typedef enum dt_text_end { DT_TEXT_GOES_ON = 0, DT_TEXT_FULL, DT_TEXT_STOPPED, DT_TEXT_FAILED } dt_text_end;
+extern const char *const dt_text_end_names[]; /* "", "tokens", "stop", "failed" */
 
 /* A text so far; valid until the next call for its generator. */
 typedef struct dt_generated {
@@ -59,7 +62,10 @@ void dt_generator_free(dt_generator *g); /* accepts NULL */
  * than the network has places for; DT_ERR_DATA: no prompt of this tokenizer. The row is then as before. */
 dt_status dt_generator_begin(dt_generator *g, int64_t row, const uint8_t *prompt, int64_t n, int64_t most,
                              uint64_t sample);
-/* A token more in each text that goes on. */
+/* Of the row's text from here on, instead of the generator's. */
+void dt_generator_set_draw(dt_generator *g, int64_t row, const dt_draw_options *draw, bool no_stop);
+/* A token more in each text that goes on and has read its prompt. Of a failure that is a text's own (DT_ERR_NONFINITE)
+ * that text ends, DT_TEXT_FAILED, and the others have their token. */
 dt_status dt_generator_step(dt_generator *g);
 void dt_generator_get(const dt_generator *g, int64_t row, dt_generated *out);
 /* The row is no text any more. */

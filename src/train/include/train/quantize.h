@@ -6,14 +6,15 @@
 #include "train/sink.h"
 
 typedef struct dt_quantize_options {
-    const char *in, *out; /* whatever dt_convert makes an .onnx of; the .onnx to be written */
-    const char *form;     /* "static", "int8", "int4" */
-    const char *method;   /* "minmax", "percentile", "entropy": of static */
-    const char *data;     /* samples to observe (samples.h); NULL: the run's data.train */
-    int64_t samples;      /* of them */
-    const char *keep;     /* nodes that stay in fp32; NULL: none */
-    bool compensate;      /* int4 */
-    bool report;          /* compare both on `val`; NULL: the run's data.val */
+    const char *in, *config; /* as of dt_network_load() */
+    const char *out;         /* the .onnx to be written */
+    const char *form;        /* "static", "int8", "int4" */
+    const char *method;      /* "minmax", "percentile", "entropy": of static */
+    const char *data;        /* samples to observe (samples.h); NULL: the run's data.train */
+    int64_t samples;         /* of them */
+    const char *keep;        /* nodes that stay in fp32; NULL: none */
+    bool compensate;         /* int4 */
+    bool report;             /* compare both on `val`; NULL: the run's data.val */
     const char *val, *labels;
 } dt_quantize_options;
 

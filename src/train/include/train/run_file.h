@@ -6,7 +6,7 @@
 #include "train/sink.h"
 
 typedef struct dt_run_file_options {
-    const char *path; /* an .onnx */
+    const char *path, *config; /* as of dt_network_load() */
     int n_input;
     const char *const *input; /* "NAME=FILE.npy"; of a network with one input also "FILE.npy" */
     const char *output;       /* a directory, made where it is not there; NULL: nothing is written */
