@@ -202,7 +202,7 @@ static void test_products(void **state) {
 /* A file whose checksum is right, but one line is not. */
 static void test_nonsense_is_ignored(void **state) {
     (void)state;
-    static const char HEAD[] = "dtrain engines 2\nTest Card 80GB, cuDNN 91900\n";
+    static const char HEAD[] = "dtrain engines 3\nTest Card 80GB, cuDNN 91900\n";
     static const char SPEC[] = "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16";
     const struct {
         int kind, dtype;

@@ -21,8 +21,7 @@ static dt_attr conv_attr(const shape *s) {
                      .window.pad_end = {pad, pad},
                      .window.dilation = {1, 1},
                      .window.groups = 1,
-                     .window.size = {(int32_t)s->h, (int32_t)s->w},
-                     .window.act = DT_ACT_RELU};
+                     .window.size = {(int32_t)s->h, (int32_t)s->w}};
 }
 
 static const dt_attr apply = {.norm.relu = true};
@@ -109,7 +108,6 @@ static dt_graph *build_forward(const shape *s, dt_dtype t, bool fused, bool prol
     bn.norm.rows = (int32_t)(s->n * out_side(s, s->h) * out_side(s, s->w));
     if (prologue && !fused)
         op_ok(dt_graph_add_node(g, "apply", DT_OP_BN_APPLY, &apply, 3, (dt_vid[]){x, scale, shift}, &x));
-    if (!fused) a.window.act = DT_ACT_NONE;
     const bool pre = fused && prologue;
     const dt_vid in[] = {[DT_CONV_IN_X] = x,
                          [DT_CONV_IN_W] = w,
