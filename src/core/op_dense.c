@@ -21,7 +21,10 @@ static dt_status infer_dense(const dt_graph *g, const dt_node *n, dt_value *out)
     if (w->dim[1] != dt_infer_last(x))
         return dt_fail(DT_ERR_CONFIG, "weight %s is %s, expected [K,%lld]", w->name, dt_value_shape_text(w),
                        (long long)dt_infer_last(x));
-    set_last(&out[0], x, w->dim[0]);
+    if (dt_node_makes(n, DT_DENSE_OUT_PRE) && n->attr.dense.act == 0)
+        return dt_fail(DT_ERR_CONFIG, "what no function is applied to is the result itself");
+    set_last(&out[DT_DENSE_OUT_Y], x, w->dim[0]);
+    set_last(&out[DT_DENSE_OUT_PRE], x, w->dim[0]);
     if (dt_node_has(n, DT_DENSE_IN_RES) && !dt_infer_same_dims(&out[0], dt_infer_in(g, n, DT_DENSE_IN_RES)))
         return dt_infer_misfit(g, n, DT_DENSE_IN_RES);
     return dt_infer_act(n->attr.dense.act);
@@ -29,8 +32,17 @@ static dt_status infer_dense(const dt_graph *g, const dt_node *n, dt_value *out)
 
 static dt_status infer_dense_dgrad(const dt_graph *g, const dt_node *n, dt_value *out) {
     const dt_value *dy = dt_infer_in(g, n, 0), *w = dt_infer_in(g, n, 1);
+    const int32_t act = n->attr.dense.act;
     if (w->dim[0] != dt_infer_last(dy)) return dt_infer_misfit(g, n, 1);
     set_last(&out[0], dy, w->dim[1]);
+    DT_TRY(dt_infer_act(act));
+    if (dt_node_has(n, DT_DENSE_DGRAD_IN_PRE) != (act != 0))
+        return dt_fail(DT_ERR_CONFIG, "a function's gradient needs what the function was of");
+    if (act && dt_unary_table[act - 1].of_y)
+        return dt_fail(DT_ERR_CONFIG, "the gradient of %s is not made of what it was of",
+                       dt_unary_table[act - 1].name);
+    if (act && !dt_infer_same_dims(&out[0], dt_infer_in(g, n, DT_DENSE_DGRAD_IN_PRE)))
+        return dt_infer_misfit(g, n, DT_DENSE_DGRAD_IN_PRE);
     return DT_OK;
 }
 
@@ -39,7 +51,8 @@ static dt_status infer_dense_wgrad(const dt_graph *g, const dt_node *n, dt_value
     dt_value like_x;
     set_last(&like_x, dy, dt_infer_last(x));
     if (!dt_infer_same_dims(x, &like_x)) return dt_infer_misfit(g, n, 1);
-    DT_INFER_SET(&out[0], dt_op_type(g, n), dt_infer_last(dy), dt_infer_last(x));
+    DT_INFER_SET(&out[DT_DENSE_WGRAD_OUT_DW], dt_op_type(g, n), dt_infer_last(dy), dt_infer_last(x));
+    DT_INFER_SET(&out[DT_DENSE_WGRAD_OUT_DB], dt_op_type(g, n), dt_infer_last(dy));
     return DT_OK;
 }
 
@@ -71,10 +84,10 @@ static double dense_flops(const dt_graph *g, const dt_node *n) {
 
 const dt_op_row dt_row_dense = {
     .name = "dense",
-    .doc =
-        "y [...,K] = act(x [...,C] w^T + bias + res), w [K,C]. act: 1 + a function without scalars, 0 none.",
+    .doc = "y [...,K] = act(pre), pre = x [...,C] w^T + bias + res, w [K,C]. act: 1 + a function without "
+           "scalars, 0 none.",
     .in = {T("x"), WEIGHT("w", .rank = 2), FLOAT("bias", OPT, LEN(DT_DENSE_IN_W, 0)), T("res", OPT)},
-    .out = {T("y")},
+    .out = {T("y"), T("pre", OPT)},
     .attr = {A(dense, act)},
     .infer = infer_dense,
     .grad = grad_dense,
@@ -83,9 +96,10 @@ const dt_op_row dt_row_dense = {
 
 const dt_op_row dt_row_dense_dgrad = {
     .name = "dense_dgrad",
-    .doc = "dx [...,C] = dy [...,K] w [K,C].",
-    .in = {T("dy"), T("w", .rank = 2)},
+    .doc = "dx [...,C] = dy [...,K] w [K,C], times the gradient of act at pre.",
+    .in = {T("dy"), T("w", .rank = 2), T("pre", OPT)},
     .out = {T("dx")},
+    .attr = {A(dense, act)},
     .flags = DT_OP_INTERNAL,
     .infer = infer_dense_dgrad,
     .flops = dense_flops,
@@ -93,9 +107,9 @@ const dt_op_row dt_row_dense_dgrad = {
 
 const dt_op_row dt_row_dense_wgrad = {
     .name = "dense_wgrad",
-    .doc = "dw [K,C] = dy^T x of dy [...,K] and x [...,C].",
+    .doc = "dw [K,C] = dy^T x of dy [...,K] and x [...,C]; db [K] as bias_grad's of dy.",
     .in = {T("x"), T("dy")},
-    .out = {T("dw")},
+    .out = {T("dw"), T("db", OPT)},
     .flags = DT_OP_INTERNAL,
     .infer = infer_dense_wgrad,
     .flops = dense_flops,

@@ -37,7 +37,7 @@ static dt_status infer_groupnorm(const dt_graph *g, const dt_node *n, dt_value *
 
 static dt_status infer_norm_bwd(const dt_graph *g, const dt_node *n, dt_value *out) {
     const dt_value *x = dt_infer_in(g, n, DT_LN_BWD_IN_X);
-    for (int32_t i = DT_LN_BWD_IN_RSTD; i < n->n_in; i++)
+    for (int32_t i = DT_LN_BWD_IN_RSTD; i < dt_op_norm_dx2(n->op) && i < n->n_in; i++)
         if (i != DT_LN_BWD_IN_GAMMA && dt_value_n_elem(dt_infer_in(g, n, i)) != stats_of(n, x))
             return dt_infer_misfit(g, n, i);
     dt_infer_like(&out[DT_LN_BWD_OUT_DX], x);
@@ -83,6 +83,8 @@ static double norm_bwd_flops(const dt_graph *g, const dt_node *n) {
 #define BWD_IN                                                                                               \
     T("dy"), T("x", SAME(DT_LN_BWD_IN_DY)), F32("rstd"), F32("gamma", OPT, LEN(DT_LN_BWD_IN_DY, LAST))
 
+#define DX2 T("dx2", OPT, SAME(DT_LN_BWD_IN_DY))
+
 const dt_op_row dt_row_layernorm = {
     .name = "layernorm",
     .doc = "y = (x - mean) * rstd * gamma + beta over the last dimension, rstd = 1 / sqrt(var + eps), "
@@ -126,8 +128,8 @@ const dt_op_row dt_row_groupnorm = {
 const dt_op_row dt_row_layernorm_bwd = {
     .name = "layernorm_bwd",
     .doc = "With xh = (x - mean) * rstd and d = dy * gamma: dx = rstd * (d - mean of d - xh * mean of d xh) "
-           "of each row; dgamma = sum of dy xh, dbeta = sum of dy over the rows, in a fixed order.",
-    .in = {BWD_IN, F32("mean")},
+           "of each row, + dx2; dgamma = sum of dy xh, dbeta = sum of dy over the rows, in a fixed order.",
+    .in = {BWD_IN, F32("mean"), DX2},
     .out = {T("dx"), T("dgamma", OPT), T("dbeta", OPT)},
     .flags = DT_OP_INTERNAL,
     IN_PLACE(DT_LN_BWD_IN_DY, DT_LN_BWD_OUT_DX),
@@ -137,10 +139,11 @@ const dt_op_row dt_row_layernorm_bwd = {
 
 const dt_op_row dt_row_rmsnorm_bwd = {
     .name = "rmsnorm_bwd",
-    .doc = "With xh = x * rstd and d = dy * gamma: dx = rstd * (d - xh * mean of d xh) of each row; dgamma = "
-           "sum of dy xh over the rows, in a fixed order. length: sum in place of mean, 0 where rstd is 1 / "
+    .doc = "With xh = x * rstd and d = dy * gamma: dx = rstd * (d - xh * mean of d xh) of each row, + dx2; "
+           "dgamma = sum of dy xh over the rows, in a fixed order. length: sum in place of mean, 0 where "
+           "rstd is 1 / "
            "eps.",
-    .in = {BWD_IN},
+    .in = {BWD_IN, DX2},
     .out = {T("dx"), T("dgamma", OPT)},
     .flags = DT_OP_INTERNAL,
     IN_PLACE(DT_LN_BWD_IN_DY, DT_LN_BWD_OUT_DX),

@@ -268,10 +268,13 @@ typedef struct fusion_row {
 
 /* In this order: a prologue needs statistics in the same convolution on some backends. */
 static const fusion_row fusion_table[] = {
-    {DT_OP_BN_STATS, fuse_conv_stats},    {DT_OP_BN_APPLY, fuse_prologue},
-    {DT_OP_BN_REDUCE, fuse_dgrad_bn},     {DT_OP_BN_APPLY, fuse_dual_apply},
-    {DT_OP_BN_REDUCE, fuse_second_grad},  {DT_OP_MAXPOOL, dt_fuse_pool_prologue},
-    {DT_OP_MAXPOOL_BWD, dt_fuse_pool_bn},
+    {DT_OP_BN_STATS, fuse_conv_stats},       {DT_OP_BN_APPLY, fuse_prologue},
+    {DT_OP_BN_REDUCE, fuse_dgrad_bn},        {DT_OP_BN_APPLY, fuse_dual_apply},
+    {DT_OP_BN_REDUCE, fuse_second_grad},     {DT_OP_MAXPOOL, dt_fuse_pool_prologue},
+    {DT_OP_MAXPOOL_BWD, dt_fuse_pool_bn},    {DT_OP_BIAS_GRAD, dt_fuse_bias_grad},
+    {DT_OP_LAYERNORM_BWD, dt_fuse_norm_sum}, {DT_OP_RMSNORM_BWD, dt_fuse_norm_sum},
+    {DT_OP_BINARY, dt_fuse_dense_sum},       {DT_OP_UNARY_BWD, dt_fuse_dense_act_grad},
+    {DT_OP_UNARY, dt_fuse_dense_act},
 };
 
 dt_status dt_pass_fuse_for_backend(dt_graph *g, dt_backend *be) {

@@ -18,6 +18,13 @@ static inline dt_nid dt_pass_sum(const dt_graph *g, dt_vid v) {
     return i >= 0 && dt_op_is_sum(g, &g->node[i]) ? i : -1;
 }
 
+/* pass_rows.c */
+dt_status dt_fuse_bias_grad(dt_graph *g, dt_backend *be, dt_nid i);
+dt_status dt_fuse_norm_sum(dt_graph *g, dt_backend *be, dt_nid i);
+dt_status dt_fuse_dense_sum(dt_graph *g, dt_backend *be, dt_nid i);
+dt_status dt_fuse_dense_act(dt_graph *g, dt_backend *be, dt_nid i);
+dt_status dt_fuse_dense_act_grad(dt_graph *g, dt_backend *be, dt_nid i);
+
 /* pass.c: who reads `from`, views and what is kept among them, has `to`. */
 void dt_pass_replace_uses(dt_graph *g, dt_vid from, dt_vid to);
 

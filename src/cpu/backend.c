@@ -186,17 +186,47 @@ static dt_status run_conv(void *ctx, dt_stream *stream) {
     return scaled ? end_in_place(c) : DT_OK;
 }
 
+static dt_status dense_bias_grad(const dt_cpu_node *d) {
+    void *in[] = {d->b.in[DT_DENSE_WGRAD_IN_DY]}, *out[] = {d->b.out[DT_DENSE_WGRAD_OUT_DB]};
+    dt_cpu_node sums = {.threads = d->threads,
+                        .m = d->m,
+                        .c = d->k,
+                        .n_elem = d->m * d->k,
+                        .b = {.in = in, .out = out, .workspace = d->b.workspace}};
+    return dt_cpu_bias_grad(&sums, NULL);
+}
+
+/* What the function is of is kept beside its result. */
+static dt_status end_kept(const dt_cpu_node *d, float *pre) {
+    float *y = d->b.out[DT_DENSE_OUT_Y];
+    const int64_t n = d->m * d->k;
+    memcpy(pre, y, (size_t)n * sizeof *pre);
+    dt_cpu_end(y, NULL, n, d->attr.dense.act, dt_cpu_crew_of(d, true));
+    return DT_OK;
+}
+
+static dt_status dense_act_grad(const dt_cpu_node *d) {
+    void *in[] = {d->b.out[0], d->b.in[DT_DENSE_DGRAD_IN_PRE]}, *out[] = {d->b.out[0]};
+    dt_cpu_node back = {.op = DT_OP_UNARY_BWD,
+                        .attr.unary.fn = (dt_unary)(d->attr.dense.act - 1),
+                        .threads = d->threads,
+                        .n_elem = d->m * d->c,
+                        .b = {.in = in, .out = out}};
+    return dt_cpu_unary_bwd(&back, NULL);
+}
+
 /* For dense nodes: m rows, c input features, k output features. */
 static dt_status run_dense(void *ctx, dt_stream *stream) {
     (void)stream;
     const bound *c = ctx;
     const dt_cpu_node *d = &c->node;
     const bool forward = d->op == DT_OP_DENSE;
+    float *pre = forward ? d->b.out[DT_DENSE_OUT_PRE] : NULL;
     if (d->few) {
         dt_cpu_dense_few(d);
-        dt_cpu_end(d->b.out[0], d->b.in[DT_DENSE_IN_RES], d->m * d->k, d->attr.dense.act,
+        dt_cpu_end(d->b.out[0], d->b.in[DT_DENSE_IN_RES], d->m * d->k, pre ? 0 : d->attr.dense.act,
                    dt_cpu_crew_of(d, true));
-        return DT_OK;
+        return pre ? end_kept(d, pre) : DT_OK;
     }
     dt_cpu_product p = c->product;
     p.packed = c->head.pack ? c->head.pack->data : NULL;
@@ -204,9 +234,11 @@ static dt_status run_dense(void *ctx, dt_stream *stream) {
     p.b = d->b.in[d->op == DT_OP_DENSE_WGRAD ? 0 : 1];
     p.bias = forward ? d->b.in[DT_DENSE_IN_BIAS] : NULL;
     p.out = d->b.out[0];
-    if (forward) p.res = d->b.in[DT_DENSE_IN_RES], p.act = d->attr.dense.act;
+    if (forward) p.res = d->b.in[DT_DENSE_IN_RES], p.act = pre ? 0 : d->attr.dense.act;
     dt_cpu_product_run(&p, d->threads, d->b.workspace);
-    return DT_OK;
+    if (d->op == DT_OP_DENSE_DGRAD && d->attr.dense.act) return dense_act_grad(d);
+    if (d->op == DT_OP_DENSE_WGRAD && d->b.out[DT_DENSE_WGRAD_OUT_DB]) return dense_bias_grad(d);
+    return pre ? end_kept(d, pre) : DT_OK;
 }
 
 static dt_cpu_product product_of(const dt_cpu_node *d) {
@@ -218,7 +250,8 @@ static dt_cpu_product product_of(const dt_cpu_node *d) {
 static int64_t dense_bytes(const dt_cpu_node *d) {
     if (d->few) return 0;
     const dt_cpu_product p = product_of(d);
-    return dt_cpu_product_bytes(&p, d->threads);
+    return dt_max_i64(dt_cpu_product_bytes(&p, d->threads),
+                      d->op == DT_OP_DENSE_WGRAD ? dt_cpu_reduce_bytes(d->m, d->k, 1) : 0);
 }
 
 static dt_status run_matmul(void *node, dt_stream *stream) {
@@ -708,10 +741,15 @@ static bool has_poor_kernel(const dt_node *n) {
         {DT_OP_MAXPOOL, DT_MAXPOOL_IN_PRE_SCALE},
         {DT_OP_BN_REDUCE, DT_REDUCE_IN_DYP},
         {DT_OP_BN_DX, DT_DX_IN_DYP},
+        {DT_OP_DENSE_DGRAD, DT_DENSE_DGRAD_IN_PRE},
+        {DT_OP_LAYERNORM_BWD, DT_LN_BWD_IN_MEAN + 1},
+        {DT_OP_RMSNORM_BWD, DT_LN_BWD_IN_MEAN},
     };
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
         if (n->op == table[i].op && dt_node_has(n, table[i].in)) return true;
-    return n->op == DT_OP_GRAM || (n->op == DT_OP_CONV && dt_node_makes(n, DT_CONV_OUT_STATS));
+    return n->op == DT_OP_GRAM || (n->op == DT_OP_CONV && dt_node_makes(n, DT_CONV_OUT_STATS)) ||
+           (n->op == DT_OP_DENSE && dt_node_makes(n, DT_DENSE_OUT_PRE)) ||
+           (n->op == DT_OP_DENSE_WGRAD && dt_node_makes(n, DT_DENSE_WGRAD_OUT_DB));
 }
 
 /* A pass over memory; what a convolution costs beside that is the same in all that is compared here. */

@@ -191,6 +191,12 @@ dt_status dt_cpu_layernorm_bwd(void *node, dt_stream *stream) {
     for (int64_t k = 0; k < s.n_chunk; k++)
         back_chunk(d, k, k * s.chunk_rows, dt_min_i64(s.chunk_rows, d->m - k * s.chunk_rows),
                    dgamma || dbeta);
+    const float *dx2 = d->b.in[dt_op_norm_dx2(d->op)];
+    float *dx = d->b.out[DT_LN_BWD_OUT_DX];
+    if (dx2) {
+#pragma omp parallel for simd schedule(static) num_threads(d->threads) if (d->n_elem > DT_CPU_GRAIN)
+        for (int64_t i = 0; i < d->n_elem; i++) dx[i] += dx2[i];
+    }
     if (!dgamma && !dbeta) return DT_OK;
 #pragma omp parallel for schedule(static) num_threads(d->threads) if (s.n_chunk * d->c > DT_CPU_GRAIN)
     for (int64_t i = 0; i < d->c; i++) {

@@ -35,6 +35,7 @@ typedef enum dt_blas_kind {
     DT_BLAS_APPLY_RELU,
     DT_BLAS_APPLY_RES,
     DT_BLAS_APPLY_RES_RELU,
+    DT_BLAS_DENSE,      /* r: the op, s: what it ends in, groups: its parts (dense_blas.c) */
     DT_BLAS_END,        /* with what it ends in as r, s and p (blas_end.c) */
     DT_CACHE_ATTENTION, /* cuDNN's: h places of k heads of c (attention_dnn.c) */
     DT_CACHE_ATTENTION_BWD,

@@ -46,71 +46,89 @@ dt_status dt_blas_describe(dt_cuda *cu, const dt_blas_shape *s, dt_blas_matmul *
     for (size_t i = 0; i < sizeof attributes / sizeof attributes[0]; i++)
         DT_CUBLAS_TRY(cublasLtMatmulDescSetAttribute(out->desc, attributes[i].name, attributes[i].value,
                                                      attributes[i].size));
+    const int64_t d_rows = s->trans_a ? s->a_cols : s->a_rows;
+    if (s->aux)
+        DT_CUBLAS_TRY(cublasLtMatmulDescSetAttribute(out->desc, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, &d_rows,
+                                                     sizeof d_rows));
     DT_TRY(dt_blas_layout(cu, s->t, s->a_rows, s->a_cols, &out->a));
     DT_TRY(dt_blas_layout(cu, s->t, s->b_rows, s->b_cols, &out->b));
-    return dt_blas_layout(cu, s->out, s->trans_a ? s->a_cols : s->a_rows, s->trans_b ? s->b_rows : s->b_cols,
-                          &out->d);
+    return dt_blas_layout(cu, s->out, d_rows, s->trans_b ? s->b_rows : s->b_cols, &out->d);
 }
 
-static dt_status set_vector(const dt_blas_matmul *m, const void *vector) {
-    if (vector)
-        DT_CUBLAS_TRY(cublasLtMatmulDescSetAttribute(m->desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &vector,
-                                                     sizeof vector));
+/* Pointers of the epilogue: the nodes of a shape share a descriptor. */
+static dt_status set_pointers(const dt_blas_matmul *m, const void *vector, const void *aux) {
+    const struct {
+        cublasLtMatmulDescAttributes_t name;
+        const void *value;
+    } pointers[] = {{CUBLASLT_MATMUL_DESC_BIAS_POINTER, vector},
+                    {CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, aux}};
+    for (size_t i = 0; i < sizeof pointers / sizeof pointers[0]; i++)
+        if (pointers[i].value)
+            DT_CUBLAS_TRY(cublasLtMatmulDescSetAttribute(m->desc, pointers[i].name, &pointers[i].value,
+                                                         sizeof pointers[i].value));
     return DT_OK;
 }
 
-int32_t dt_blas_find(dt_cuda *cu, const dt_blas_matmul *m, const void *vector, dt_blas_algos found) {
-    const uint64_t limit = DT_BLAS_WORKSPACE;
+/* What an algorithm may count on. */
+typedef struct wish {
+    uint64_t bytes;      /* of workspace */
+    uint32_t a, b, c, d; /* alignment */
+} wish;
+
+/* The algorithms that should be fastest; *n: how many. */
+static cublasStatus_t ask(const dt_cuda *cu, const dt_blas_matmul *m, const wish *w, int cap,
+                          cublasLtMatmulHeuristicResult_t *found, int *n) {
+    static const uint32_t scheme = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE; /* no sums in 16 bits */
+    const struct {
+        cublasLtMatmulPreferenceAttributes_t name;
+        const void *value;
+        size_t size;
+    } attributes[] = {{CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &w->bytes, sizeof w->bytes},
+                      {CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &scheme, sizeof scheme},
+                      {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, &w->a, sizeof w->a},
+                      {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, &w->b, sizeof w->b},
+                      {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, &w->c, sizeof w->c},
+                      {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, &w->d, sizeof w->d}};
     cublasLtMatmulPreference_t pref = NULL;
-    const uint32_t scheme = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE; /* no sums in 16 bits */
-    const uint32_t align_a = ALIGN_WEIGHT;
-    int n = 0;
-    if (set_vector(m, vector) != DT_OK) return 0;
-    if (cublasLtMatmulPreferenceCreate(&pref) != CUBLAS_STATUS_SUCCESS) return 0;
-    cublasStatus_t st = cublasLtMatmulPreferenceSetAttribute(pref, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
-                                                             &limit, sizeof limit);
+    *n = 0;
+    cublasStatus_t st = cublasLtMatmulPreferenceCreate(&pref);
+    if (st != CUBLAS_STATUS_SUCCESS) return st;
+    for (size_t i = 0; i < sizeof attributes / sizeof attributes[0] && st == CUBLAS_STATUS_SUCCESS; i++)
+        st = cublasLtMatmulPreferenceSetAttribute(pref, attributes[i].name, attributes[i].value,
+                                                  attributes[i].size);
     if (st == CUBLAS_STATUS_SUCCESS)
-        st = cublasLtMatmulPreferenceSetAttribute(pref, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &scheme,
-                                                  sizeof scheme);
-    if (st == CUBLAS_STATUS_SUCCESS)
-        st = cublasLtMatmulPreferenceSetAttribute(pref, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, &align_a,
-                                                  sizeof align_a);
-    if (st == CUBLAS_STATUS_SUCCESS)
-        st = cublasLtMatmulAlgoGetHeuristic(cu->blas, m->desc, m->a, m->b, m->d, m->d, pref, DT_BLAS_ALGOS,
-                                            found, &n);
+        st = cublasLtMatmulAlgoGetHeuristic(cu->blas, m->desc, m->a, m->b, m->d, m->d, pref, cap, found, n);
     (void)cublasLtMatmulPreferenceDestroy(pref);
-    if (st != CUBLAS_STATUS_SUCCESS) return 0;
-    int32_t usable = 0;
+    return st;
+}
+
+static int32_t find(const dt_cuda *cu, const dt_blas_matmul *m, const void *vector, const void *aux,
+                    const wish *w, dt_blas_algos found) {
+    int n, usable = 0;
+    if (set_pointers(m, vector, aux) != DT_OK ||
+        ask(cu, m, w, DT_BLAS_ALGOS, found, &n) != CUBLAS_STATUS_SUCCESS)
+        return 0;
     for (int i = 0; i < n; i++)
         if (found[i].state == CUBLAS_STATUS_SUCCESS) found[usable++] = found[i];
     return usable;
 }
 
+int32_t dt_blas_find(dt_cuda *cu, const dt_blas_matmul *m, const void *vector, dt_blas_algos found) {
+    static const wish w = {DT_BLAS_WORKSPACE, ALIGN_WEIGHT, ALIGN, ALIGN, ALIGN};
+    return find(cu, m, vector, NULL, &w, found);
+}
+
+static const wish anywhere = {32u << 20, 16, 16, 16, 16};
+
+int32_t dt_blas_find_anywhere(dt_cuda *cu, const dt_blas_matmul *m, const void *vector, const void *aux,
+                              dt_blas_algos found) {
+    return find(cu, m, vector, aux, &anywhere, found);
+}
+
 dt_status dt_blas_first(dt_cuda *cu, dt_blas_matmul *m, const char *label) {
-    static const uint64_t limit = 32u << 20;
-    static const uint32_t align = 16,
-                          scheme = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE; /* no sums in 16 bits */
-    static const struct {
-        cublasLtMatmulPreferenceAttributes_t name;
-        const void *value;
-        size_t size;
-    } attributes[] = {{CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &limit, sizeof limit},
-                      {CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &scheme, sizeof scheme},
-                      {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, &align, sizeof align},
-                      {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, &align, sizeof align},
-                      {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, &align, sizeof align},
-                      {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, &align, sizeof align}};
-    cublasLtMatmulPreference_t pref = NULL;
     cublasLtMatmulHeuristicResult_t found;
-    int n = 0;
-    DT_CUBLAS_TRY(cublasLtMatmulPreferenceCreate(&pref));
-    cublasStatus_t st = CUBLAS_STATUS_SUCCESS;
-    for (size_t i = 0; i < sizeof attributes / sizeof attributes[0] && st == CUBLAS_STATUS_SUCCESS; i++)
-        st = cublasLtMatmulPreferenceSetAttribute(pref, attributes[i].name, attributes[i].value,
-                                                  attributes[i].size);
-    if (st == CUBLAS_STATUS_SUCCESS)
-        st = cublasLtMatmulAlgoGetHeuristic(cu->blas, m->desc, m->a, m->b, m->d, m->d, pref, 1, &found, &n);
-    (void)cublasLtMatmulPreferenceDestroy(pref);
+    int n;
+    const cublasStatus_t st = ask(cu, m, &anywhere, 1, &found, &n);
     if (st != CUBLAS_STATUS_SUCCESS || n == 0)
         return dt_fail(DT_ERR_UNSUPPORTED, "cuBLASLt has no algorithm for %s: %s", label,
                        cublasLtGetStatusString(st));
@@ -128,7 +146,7 @@ dt_blas_matmul dt_blas_with(const dt_blas_matmul *m, const cublasLtMatmulHeurist
 
 dt_status dt_blas_run(dt_cuda *cu, const dt_blas_matmul *m, const dt_blas_operands *o, cudaStream_t s) {
     const float one = 1.0f, zero = 0.0f;
-    DT_TRY(set_vector(m, o->vector)); /* the nodes of a shape share a descriptor */
+    DT_TRY(set_pointers(m, o->vector, o->aux));
     DT_CUBLAS_TRY(cublasLtMatmul(cu->blas, m->desc, o->alpha ? o->alpha : &one, o->a, m->a, o->b, m->b,
                                  o->c ? &one : &zero, o->c ? o->c : o->d, m->d, o->d, m->d, &m->algo,
                                  o->workspace, (size_t)m->bytes, s));

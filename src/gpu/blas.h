@@ -17,6 +17,7 @@ typedef struct dt_blas_shape {
     cublasLtEpilogue_t epilogue;
     bool tf32;         /* f32 operands may be rounded to it */
     bool alpha_vector; /* rows of D times f32 [D's rows] on the device */
+    bool aux;          /* the epilogue has a matrix like D besides */
 } dt_blas_shape;
 
 typedef struct dt_blas_matmul {
@@ -30,6 +31,7 @@ typedef struct dt_blas_operands {
     const void *a, *b, *c; /* c NULL: none */
     void *d;
     void *vector;       /* the epilogue's bias, or its gradient; NULL: none */
+    void *aux;          /* the epilogue's matrix; NULL: none */
     const float *alpha; /* alpha_vector's; NULL: 1 */
     void *workspace;    /* 256-aligned */
 } dt_blas_operands;
@@ -44,6 +46,9 @@ dt_status dt_blas_describe(dt_cuda *cu, const dt_blas_shape *s, dt_blas_matmul *
 /* The algorithms that should be fastest, for operands that are 256-aligned, A 128-aligned; returns how many.
  * vector: any such pointer, if the epilogue wants one. */
 int32_t dt_blas_find(dt_cuda *cu, const dt_blas_matmul *m, const void *vector, dt_blas_algos found);
+/* The same for operands that are 16-aligned. aux: like vector. */
+int32_t dt_blas_find_anywhere(dt_cuda *cu, const dt_blas_matmul *m, const void *vector, const void *aux,
+                              dt_blas_algos found);
 /* The algorithm that should be fastest into m, for operands that are 16-aligned, without timing. label: for the error
  * where there is none. */
 dt_status dt_blas_first(dt_cuda *cu, dt_blas_matmul *m, const char *label);
@@ -109,6 +114,33 @@ dt_status dt_blas_product_choose(dt_cuda *cu, const dt_graph *g, const dt_node *
  * x, [sums f32 [k]], first x, second dz. BN_GRAM_DX: out T [rows,c] = dz wa, first wa, second dz. */
 dt_status dt_blas_product_run(dt_cuda *cu, const dt_blas_product *b, const void *first, const void *second,
                               void *out, float *sums, void *workspace, cudaStream_t s);
+
+/* dense_blas.c: DENSE and its gradients, with what stands around the product in it or apart.
+ * y = act(x w^T + bias + res), pre what act is of; dx = dy w act'(pre); dw = dy^T x, db the columns' sums of dy. */
+typedef struct dt_dense_form {
+    dt_op op;
+    dt_dtype t;
+    int64_t n, c, k;                   /* rows, inputs, outputs */
+    int32_t act;                       /* 1 + dt_unary; 0: none */
+    bool bias, bias_f32, res, pre, db; /* bias_f32: else of t */
+} dt_dense_form;
+typedef struct dt_dense_product {
+    dt_dense_form form;
+    dt_blas_matmul matmul;
+    bool whole;               /* act and db are in the epilogue */
+    int64_t bias_at, plan_at; /* in the workspace; the sums of db are at plan_at, after the product */
+    int64_t bytes;            /* of workspace */
+} dt_dense_product;
+typedef struct dt_dense_operands {
+    const void *first, *second; /* x and w; dy and w; x and dy */
+    const void *bias, *res;
+    void *pre, *out, *db, *workspace; /* workspace: 256-aligned */
+} dt_dense_operands;
+/* Whether cuBLASLt may have all of the form in one product. */
+bool dt_dense_has_epilogue(const dt_cuda *cu, const dt_dense_form *f);
+/* Algorithms with all in the epilogue and with the parts apart are timed, but for f32 and under deterministic. */
+dt_status dt_dense_choose(dt_cuda *cu, const dt_dense_form *f, const char *label, dt_dense_product *out);
+dt_status dt_dense_run(dt_cuda *cu, const dt_dense_product *p, const dt_dense_operands *o, cudaStream_t s);
 
 /* blas_end.c: y T [rows,k] = act(x [rows,c] w^T [k,c] + bias T [k] + residual), of evaluation. use false: cuBLASLt has
  * nothing, or nothing may be timed. Run with a = w, b = x, c = residual, d = y, vector = bias. */

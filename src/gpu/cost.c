@@ -113,6 +113,22 @@ static double mask_cost(const dt_cost_card *card, const dt_graph *g, const dt_no
     return dt_node_makes(n, DT_BN_MASK_OUT_DZ) ? plain_cost(card, g, n) : LAUNCH_S;
 }
 
+static double last(const dt_graph *g, dt_vid v) {
+    return (double)g->value[v].dim[g->value[v].ndim - 1];
+}
+
+/* What of training cuBLASLt's epilogues have (dense_blas.c). */
+static double dense_cost(const dt_cost_card *card, const dt_graph *g, const dt_node *n) {
+    const int32_t act = n->op == DT_OP_DENSE_WGRAD ? 0 : n->attr.dense.act;
+    const bool ends = act || (n->op == DT_OP_DENSE && dt_node_has(n, DT_DENSE_IN_RES)) ||
+                      (n->op == DT_OP_DENSE_WGRAD && dt_node_makes(n, DT_DENSE_WGRAD_OUT_DB));
+    if (!g->training || !ends) return plain_cost(card, g, n);
+    if (!card->epilogues || dt_op_type(g, n) == DT_DTYPE_F32 || fmod(last(g, n->in[0]), 8) != 0 ||
+        fmod(last(g, n->out[0]), 8) != 0 || (act && act != 1 + DT_UNARY_GELU_TANH))
+        return INFINITY;
+    return plain_cost(card, g, n);
+}
+
 /* Operands of a product of matrices as a convolution of 1x1 has them. */
 static dt_node as_conv(dt_op op, dt_vid *in, dt_vid *out) {
     return (dt_node){.op = op,
@@ -121,10 +137,6 @@ static dt_node as_conv(dt_op op, dt_vid *in, dt_vid *out) {
                      .n_out = 1,
                      .in = in,
                      .out = out};
-}
-
-static double last(const dt_graph *g, dt_vid v) {
-    return (double)g->value[v].dim[g->value[v].ndim - 1];
 }
 
 static double gram_cost(const dt_cost_card *card, const dt_graph *g, const dt_node *n) {
@@ -182,6 +194,7 @@ typedef double cost_function(const dt_cost_card *card, const dt_graph *g, const 
 
 /* Of the ops that are not here: passes over their operands. */
 static cost_function *const cost_table[DT_OP_COUNT] = {
+    [DT_OP_DENSE] = dense_cost,        [DT_OP_DENSE_DGRAD] = dense_cost,  [DT_OP_DENSE_WGRAD] = dense_cost,
     [DT_OP_CONV] = conv_cost,          [DT_OP_CONV_DGRAD] = conv_cost,    [DT_OP_CONV_WGRAD] = conv_cost,
     [DT_OP_BN_STATS] = stats_cost,     [DT_OP_BN_APPLY] = apply_cost,     [DT_OP_BN_REDUCE] = gather_cost,
     [DT_OP_BN_DX] = gather_cost,       [DT_OP_BN_MASK] = mask_cost,       [DT_OP_GRAM] = gram_cost,

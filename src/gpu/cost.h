@@ -8,6 +8,7 @@
 typedef struct dt_cost_card {
     double bytes_per_s; /* that our kernels reach of its memory */
     int32_t sm_count;
+    bool epilogues; /* products of training may end in more than a bias: not under train.deterministic */
     /* Seconds of the node as a convolution of that kind, in its faster form; negative where it cannot run or
      * was not timed. */
     double (*seconds)(void *arg, const dt_graph *g, const dt_node *n, dt_conv_kind kind);

@@ -136,6 +136,7 @@ double dt_cuda_cost(dt_backend *be, const dt_graph *g, const dt_node *node, int3
     dt_cuda *cu = dt_cuda_of(be);
     const dt_cost_card card = {.bytes_per_s = memory_rate(cu),
                                .sm_count = cu->gpu.sm_count,
+                               .epilogues = !cu->deterministic,
                                .seconds = seconds,
                                .form = form,
                                .arg = cu};

@@ -16,6 +16,7 @@
 typedef struct dt_algos dt_algos;                   /* algo.h */
 typedef struct dt_gram_choice dt_gram_choice;       /* gram_blas.c */
 typedef struct dt_apply_choice dt_apply_choice;     /* conv_blas.c */
+typedef struct dt_dense_choice dt_dense_choice;     /* dense_blas.c */
 typedef struct dt_end_choice dt_end_choice;         /* blas_end.c */
 typedef struct dt_attention_plan dt_attention_plan; /* attention_dnn.c */
 
@@ -37,9 +38,10 @@ typedef struct dt_cuda {
     cudaStream_t dnn_stream; /* the stream dnn is set to */
     cublasLtHandle_t blas;
     dt_algos *algos;
-    dt_gram_choice *gram_choice;   /* made so far */
-    dt_apply_choice *apply_choice; /* made so far */
-    dt_end_choice *end_choice;
+    dt_gram_choice *gram_choice;       /* made so far */
+    dt_apply_choice *apply_choice;     /* made so far */
+    dt_dense_choice *dense_choice;     /* made so far */
+    dt_end_choice *end_choice;         /* made so far */
     dt_attention_plan *attention_plan; /* made so far */
     int32_t take_candidate;            /* candidate.h; 0: the fastest */
     bool first_list_fails;             /* candidate.h */

@@ -180,6 +180,7 @@ cudaError_t dt_gpu_layernorm(dt_dtype t, const dt_gpu_layernorm_args *a, cudaStr
 typedef struct dt_gpu_layernorm_bwd_args {
     const void *dy, *x;
     const float *rstd, *mean, *gamma; /* mean NULL: RMSNORM */
+    const void *dx2;                  /* added to dx; NULL: nothing */
     void *dx;                         /* may be dy */
     void *dgamma, *dbeta;             /* T [C]; NULL: not wanted */
     float *workspace;                 /* dt_gpu_layernorm_bwd_bytes */

@@ -72,22 +72,27 @@ __global__ void __launch_bounds__(THREADS)
     }
 }
 
-/* Sums of d xh and of d, d = dy * gamma, over a row, to its threads. */
+/* What a pack of a row adds to the sums of d xh and of d, d = dy * gamma. */
+template <typename T, int V>
+__device__ __forceinline__ void add_sums(const Pack<T, V> &p, const Pack<T, V> &q, const float *gamma,
+                                         int64_t at, float mean, float rstd, float &s1, float &s2) {
+    float scale[V];
+    load_floats<V>(gamma, at, 1.0f, scale);
+#pragma unroll
+    for (int j = 0; j < V; j++) {
+        const float d = to_float(p.v[j]) * scale[j];
+        s1 = fmaf(d, (to_float(q.v[j]) - mean) * rstd, s1);
+        s2 += d;
+    }
+}
+
+/* The sums over a row, to its threads. */
 template <typename T, int V, int GROUP>
 __device__ float2 back_sums(const T *dy, const T *x, const float *gamma, float mean, float rstd, int64_t c,
                             float *smem) {
     float s1 = 0, s2 = 0;
-    for (int64_t i = threadIdx.x % GROUP * V; i < c; i += GROUP * V) {
-        const Pack<T, V> p = load<T, V>(dy + i), q = load<T, V>(x + i);
-        float scale[V];
-        load_floats<V>(gamma, i, 1.0f, scale);
-#pragma unroll
-        for (int j = 0; j < V; j++) {
-            const float d = to_float(p.v[j]) * scale[j];
-            s1 = fmaf(d, (to_float(q.v[j]) - mean) * rstd, s1);
-            s2 += d;
-        }
-    }
+    for (int64_t i = threadIdx.x % GROUP * V; i < c; i += GROUP * V)
+        add_sums<T, V>(load<T, V>(dy + i), load<T, V>(x + i), gamma, i, mean, rstd, s1, s2);
     s1 = group_reduce<GROUP>(s1, plus, smem);
     return make_float2(s1, group_reduce<GROUP>(s2, plus, smem));
 }
@@ -123,28 +128,44 @@ __global__ void __launch_bounds__(THREADS)
         const T *dy = (const T *)a.dy + row * c, *x = (const T *)a.x + row * c;
         T *dx = (T *)a.dx + row * c;
         const float mean = a.mean ? a.mean[row] : 0.0f, rstd = a.rstd[row];
-        const float2 s =
-            row_sums ? row_sums[row] : back_sums<T, V, GROUP>(dy, x, a.gamma, mean, rstd, c, smem);
+        Pack<T, V> p[N], q[N]; /* both are read once */
+        float s1 = 0, s2 = 0;
+#pragma unroll
+        for (int k = 0; k < N; k++) {
+            const int64_t i = tile + ((int64_t)k * GROUP + lane) * V;
+            if (i < c) p[k] = load<T, V>(dy + i), q[k] = load<T, V>(x + i);
+        }
+        if (row_sums) {
+            s1 = row_sums[row].x, s2 = row_sums[row].y;
+        } else {
+#pragma unroll
+            for (int k = 0; k < N; k++) {
+                const int64_t i = ((int64_t)k * GROUP + lane) * V;
+                if (i < c) add_sums<T, V>(p[k], q[k], a.gamma, i, mean, rstd, s1, s2);
+            }
+            s1 = group_reduce<GROUP>(s1, plus, smem);
+            s2 = group_reduce<GROUP>(s2, plus, smem);
+        }
         const bool bounded =
             a.length && rstd >= (float)(1.0 / (double)a.eps); /* eps took its length's place */
-        const float m1 = a.length ? (bounded ? 0.0f : s.x) : s.x / (float)c,
-                    m2 = a.mean ? s.y / (float)c : 0.0f;
+        const float m1 = a.length ? (bounded ? 0.0f : s1) : s1 / (float)c, m2 = a.mean ? s2 / (float)c : 0.0f;
 #pragma unroll
         for (int k = 0; k < N; k++) {
             const int64_t i = tile + ((int64_t)k * GROUP + lane) * V;
             if (i >= c) continue;
-            Pack<T, V> p = load<T, V>(dy + i);
-            const Pack<T, V> q = load<T, V>(x + i);
             float scale[V];
+            Pack<T, V> more;
             load_floats<V>(a.gamma, i, 1.0f, scale);
+            if (a.dx2) more = load<T, V>((const T *)a.dx2 + row * c + i);
 #pragma unroll
             for (int j = 0; j < V; j++) {
-                const float d = to_float(p.v[j]), xh = (to_float(q.v[j]) - mean) * rstd;
+                const float d = to_float(p[k].v[j]), xh = (to_float(q[k].v[j]) - mean) * rstd;
                 dgamma[k * V + j] = fmaf(d, xh, dgamma[k * V + j]);
                 dbeta[k * V + j] += d;
-                p.v[j] = from_float<T>(rstd * (d * scale[j] - m2 - xh * m1));
+                const float own = rstd * (d * scale[j] - m2 - xh * m1);
+                p[k].v[j] = from_float<T>(a.dx2 ? own + to_float(more.v[j]) : own);
             }
-            store<T, V>(dx + i, p);
+            store<T, V>(dx + i, p[k]);
         }
     }
     if (!partial) return;
@@ -286,7 +307,8 @@ int64_t dt_gpu_layernorm_bwd_bytes(const dt_gpu *gpu, int64_t rows, int64_t c) {
 
 cudaError_t dt_gpu_layernorm_bwd(const dt_gpu *gpu, dt_dtype t, const dt_gpu_layernorm_bwd_args *a,
                                  cudaStream_t s) {
-    const bool al = aligned16(a->dy) && aligned16(a->x) && aligned16(a->dx) && aligned16(a->gamma);
+    const bool al =
+        aligned16(a->dy) && aligned16(a->x) && aligned16(a->dx) && aligned16(a->gamma) && aligned16(a->dx2);
     DT_WITH_TYPE(t, {
         constexpr int W = WIDE<T>;
         const bool wide = al && a->c % W == 0;

@@ -192,6 +192,7 @@ static dt_status run_layernorm_bwd(dt_cuda *cu, const dt_bound *k, cudaStream_t 
                                          .rstd = in(k, DT_LN_BWD_IN_RSTD),
                                          .mean = centred ? in(k, DT_LN_BWD_IN_MEAN) : NULL,
                                          .gamma = in(k, DT_LN_BWD_IN_GAMMA),
+                                         .dx2 = in(k, dt_op_norm_dx2(p->node.op)),
                                          .dx = k->b.out[DT_LN_BWD_OUT_DX],
                                          .dgamma = k->b.out[DT_LN_BWD_OUT_DGAMMA],
                                          .dbeta = centred ? k->b.out[DT_LN_BWD_OUT_DBETA] : NULL,

@@ -33,17 +33,6 @@ typedef struct dt_conv_prep {
     bool bias_is_t;     /* else f32 */
 } dt_conv_prep;
 
-typedef struct dt_dense_prep {
-    int64_t n, c, k;
-    cublasLtMatmulDesc_t matmul;
-    cublasLtMatrixLayout_t a, b, d;
-    cublasLtMatmulAlgo_t algo;
-    size_t plan_bytes;
-    bool bias16;     /* the bias goes through the workspace in T */
-    dt_blas_end end; /* use: in place of the above */
-    bool own_end;    /* residual and function, or with end the function alone, by a kernel of ours */
-} dt_dense_prep;
-
 /* GRAM to BN_GRAM_DX: output and input channels, and offsets into the workspace. */
 typedef struct dt_gram_prep {
     int64_t k, c;
@@ -100,7 +89,7 @@ struct dt_prep {
     char label[128];
     union {
         dt_conv_prep conv;
-        dt_dense_prep dense;
+        dt_dense_product dense;
         dt_gram_prep gram;
         dt_matmul_prep matmul;
         dt_binary_prep binary;

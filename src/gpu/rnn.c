@@ -27,14 +27,29 @@ dt_status dt_lower_rnn_prepare(dt_cuda *cu, const dt_graph *g, const dt_node *n,
              n->attr.recurrent.reverse ? " reverse" : "", (long long)r->b, (long long)r->t, (long long)r->h,
              dt_dtype_name(p->t));
     /* Row-major u [B,wide] = state w^T, rec [B,H] = du w and dw [wide,H] = dgates^T prev, in cuBLASLt's order. */
-    const dt_blas_shape forward = {
-        p->t, DT_DTYPE_F32, true, false, r->h, r->wide, r->h, r->b, CUBLASLT_EPILOGUE_DEFAULT, false, false};
-    const dt_blas_shape backward = {
-        p->t,  DT_DTYPE_F32, false, false, r->h, r->wide, r->wide, r->b, CUBLASLT_EPILOGUE_DEFAULT,
-        false, false};
-    const dt_blas_shape weight = {
-        p->t,  p->t, false, true, r->h, r->b * r->t, r->wide, r->b * r->t, CUBLASLT_EPILOGUE_DEFAULT,
-        false, false};
+    const dt_blas_shape forward = {.t = p->t,
+                                   .trans_a = true,
+                                   .a_rows = r->h,
+                                   .a_cols = r->wide,
+                                   .b_rows = r->h,
+                                   .b_cols = r->b,
+                                   .out = DT_DTYPE_F32,
+                                   .epilogue = CUBLASLT_EPILOGUE_DEFAULT};
+    const dt_blas_shape backward = {.t = p->t,
+                                    .a_rows = r->h,
+                                    .a_cols = r->wide,
+                                    .b_rows = r->wide,
+                                    .b_cols = r->b,
+                                    .out = DT_DTYPE_F32,
+                                    .epilogue = CUBLASLT_EPILOGUE_DEFAULT};
+    const dt_blas_shape weight = {.t = p->t,
+                                  .trans_b = true,
+                                  .a_rows = r->h,
+                                  .a_cols = r->b * r->t,
+                                  .b_rows = r->wide,
+                                  .b_cols = r->b * r->t,
+                                  .out = p->t,
+                                  .epilogue = CUBLASLT_EPILOGUE_DEFAULT};
     if (all > 0) DT_TRY(prepare_product(cu, p, back ? &backward : &forward, &r->step));
     r->has_weight = back && all > 0 && dt_node_makes(n, DT_RNN_BWD_OUT_DW);
     if (r->has_weight) DT_TRY(prepare_product(cu, p, &weight, &r->weight));

@@ -2,8 +2,7 @@
  * and the fused ones by the CPU backend, whose answers about fusions a test replaces. */
 #include <stdio.h>
 
-#include "graph_check.h"
-#include "graph_program.h"
+#include "same_function.h"
 #include "stand_in.h"
 #include "test_model.h"
 
@@ -79,34 +78,6 @@ static dt_graph *fused(const dt_graph *g, dt_backend *be, uint32_t fusions) {
     check_ok(dt_pass_remove_dead(f));
     graph_need_sound(f);
     return f;
-}
-
-/* What matters of a graph: everything that outlives a program. */
-static bool is_result(const dt_graph *g, dt_vid v) {
-    const dt_role role = g->value[v].role;
-    return role == DT_ROLE_METRIC || role == DT_ROLE_STATE || role == DT_ROLE_GRAD ||
-           v == dt_graph_output(g, "logits");
-}
-
-/* The fused graph gives what the plain one does: by the oracle, and on the CPU. Takes both. */
-static void need_same(dt_backend *be, dt_graph *g, dt_graph *f, dt_axis *axis, const char *what) {
-    oracle plain = oracle_open(g, &live_step), after = oracle_open(f, &live_step);
-    oracle_reset(&plain, axis), oracle_reset(&after, axis);
-    oracle_run(&plain, g->n_node), oracle_run(&after, f->n_node);
-    dt_graph *bound = graph_clone(f); /* binding adds workspaces */
-    live l = live_open(be, axis, bound, NULL);
-    check_ok(dt_program_run(l.program, NULL, NULL));
-    for (dt_vid v = 0; v < g->n_value; v++) {
-        if (!is_result(g, v)) continue;
-        double d = check_distance(after.data[v], plain.data[v], dt_value_n_elem(&g->value[v]));
-        if (!(d <= 1e-9)) fail_msg("%s: %s is off by %.2e", what, g->value[v].name, d);
-        d = live_distance(&l, &plain, v);
-        if (!(d <= 2e-4)) fail_msg("%s: %s on the CPU is off by %.2e", what, g->value[v].name, d);
-    }
-    oracle_close(&plain), oracle_close(&after);
-    live_close(&l);
-    dt_graph_destroy(g), dt_graph_destroy(f);
-    dt_axis_destroy(axis);
 }
 
 static void test_pool_fusions_keep_the_function(void **state) {

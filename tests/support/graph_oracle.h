@@ -261,6 +261,10 @@ static inline void oracle_dense(oracle_node *x) {
     int64_t rows = x->m, k = wgrad ? other->dim[other->ndim - 1] : other->dim[0];
     int64_t c = wgrad ? x->c : other->dim[1];
     oracle_zero(x, 0);
+    if (wgrad && x->out[DT_DENSE_WGRAD_OUT_DB]) {
+        oracle_zero(x, DT_DENSE_WGRAD_OUT_DB);
+        for (int64_t i = 0; i < rows * k; i++) x->out[DT_DENSE_WGRAD_OUT_DB][i % k] += x->in[1][i];
+    }
     for (int64_t n = 0; n < rows; n++)
         for (int64_t j = 0; j < k; j++) {
             if (forward && x->in[DT_DENSE_IN_BIAS]) x->out[0][n * k + j] = x->in[DT_DENSE_IN_BIAS][j];
@@ -270,7 +274,17 @@ static inline void oracle_dense(oracle_node *x) {
                 if (!forward && !wgrad) x->out[0][n * c + i] += x->in[0][n * k + j] * x->in[1][j * c + i];
             }
         }
-    if (forward) oracle_product_end(x, x->in[DT_DENSE_IN_RES], x->t->dense.act, rows * k);
+    if (forward && x->out[DT_DENSE_OUT_PRE]) {
+        oracle_product_end(x, x->in[DT_DENSE_IN_RES], 0, rows * k);
+        memcpy(x->out[DT_DENSE_OUT_PRE], x->out[0], (size_t)(rows * k) * sizeof(double));
+        oracle_product_end(x, NULL, x->t->dense.act, rows * k);
+    } else if (forward) {
+        oracle_product_end(x, x->in[DT_DENSE_IN_RES], x->t->dense.act, rows * k);
+    } else if (!wgrad && x->t->dense.act) {
+        for (int64_t i = 0; i < rows * c; i++)
+            x->out[0][i] *=
+                op_unary((dt_unary)(x->t->dense.act - 1), 1, x->in[DT_DENSE_DGRAD_IN_PRE][i], 0, 0);
+    }
 }
 
 /* Mean and biased variance per channel. */
@@ -825,6 +839,8 @@ static inline void oracle_norm_bwd(oracle_node *x) {
                          xh = (x->in[1][i] - (mean ? mean[k] : 0)) * rstd[k];
             if (pass == 1) {
                 x->out[0][i] = rstd[k] * (d - m2[k] - xh * m1[k]);
+                if (x->n->op != DT_OP_GROUPNORM_BWD && x->in[dt_op_norm_dx2(x->n->op)])
+                    x->out[0][i] += x->in[dt_op_norm_dx2(x->n->op)][i];
                 continue;
             }
             if (!x->t->norm.length)

@@ -21,6 +21,10 @@ enum {
     FUSED_POOL_BN,        /* BN_REDUCE, BN_DX: gather their gradient from a pool */
     FUSED_GRAM,           /* nodes of batch norm from Gram matrices */
     FUSED_DGRAD_MASK,     /* CONV_DGRAD: adds another gradient and masks */
+    FUSED_DENSE_SUM,      /* DENSE: adds a residual */
+    FUSED_DENSE_ACT,      /* DENSE, DENSE_DGRAD: a function and its gradient */
+    FUSED_BIAS_GRAD,      /* DENSE_WGRAD: the gradient of the bias */
+    FUSED_NORM_SUM,       /* LAYERNORM_BWD, RMSNORM_BWD: add another gradient */
     FUSED_COUNT
 };
 
@@ -44,12 +48,18 @@ static inline uint32_t fused_in(const dt_node *n) {
         {DT_OP_BN_MASK, DT_BN_MASK_IN_DY2, FUSED_SECOND},
         {DT_OP_MAXPOOL, DT_MAXPOOL_IN_PRE_SCALE, FUSED_POOL_PROLOGUE},
         {DT_OP_GRAM, -1, FUSED_GRAM},
+        {DT_OP_DENSE, DT_DENSE_IN_RES, FUSED_DENSE_SUM},
+        {DT_OP_DENSE_DGRAD, DT_DENSE_DGRAD_IN_PRE, FUSED_DENSE_ACT},
+        {DT_OP_LAYERNORM_BWD, DT_LN_BWD_IN_MEAN + 1, FUSED_NORM_SUM},
+        {DT_OP_RMSNORM_BWD, DT_LN_BWD_IN_MEAN, FUSED_NORM_SUM},
     };
     uint32_t bits = 0;
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
         if (n->op == table[i].op && (table[i].in < 0 || dt_node_has(n, table[i].in)))
             bits |= 1u << table[i].what;
     if (n->op == DT_OP_CONV && dt_node_makes(n, DT_CONV_OUT_STATS)) bits |= 1u << FUSED_STATS;
+    if (n->op == DT_OP_DENSE && n->attr.dense.act) bits |= 1u << FUSED_DENSE_ACT;
+    if (n->op == DT_OP_DENSE_WGRAD && dt_node_makes(n, DT_DENSE_WGRAD_OUT_DB)) bits |= 1u << FUSED_BIAS_GRAD;
     return bits;
 }
 
