@@ -136,8 +136,6 @@ typedef struct dt_dense_operands {
     const void *bias, *res;
     void *pre, *out, *db, *workspace; /* workspace: 256-aligned */
 } dt_dense_operands;
-/* Whether cuBLASLt may have all of the form in one product. */
-bool dt_dense_has_epilogue(const dt_cuda *cu, const dt_dense_form *f);
 /* Algorithms with all in the epilogue and with the parts apart are timed, but for f32 and under deterministic. */
 dt_status dt_dense_choose(dt_cuda *cu, const dt_dense_form *f, const char *label, dt_dense_product *out);
 dt_status dt_dense_run(dt_cuda *cu, const dt_dense_product *p, const dt_dense_operands *o, cudaStream_t s);

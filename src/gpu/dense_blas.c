@@ -25,7 +25,8 @@ static bool knows_act(const dt_dense_form *f) {
     return f->act == 1 + DT_UNARY_GELU_TANH || (f->act == 1 + DT_UNARY_RELU && !f->pre);
 }
 
-bool dt_dense_has_epilogue(const dt_cuda *cu, const dt_dense_form *f) {
+/* Whether cuBLASLt may have all of the form in one product. */
+static bool has_epilogue(const dt_cuda *cu, const dt_dense_form *f) {
     return f->t != DT_DTYPE_F32 && !cu->deterministic && f->c % 8 == 0 && f->k % 8 == 0 && knows_act(f);
 }
 
@@ -167,7 +168,7 @@ static dt_status contest(dt_cuda *cu, const dt_dense_form *f, bool apart, dt_den
 }
 
 dt_status dt_dense_choose(dt_cuda *cu, const dt_dense_form *f, const char *label, dt_dense_product *out) {
-    const bool whole = dt_dense_has_epilogue(cu, f), apart = f->act || f->db;
+    const bool whole = has_epilogue(cu, f), apart = f->act || f->db;
     dt_blas_matmul m = {0};
     for (const dt_dense_choice *q = cu->dense_choice; q; q = q->next)
         if (is_same(&q->product.form, f)) {
