@@ -106,7 +106,7 @@ expect answer '^dtrain_requests_total.model="lstm",version="1",result="cancelled
 
 # More than wait: 503, and when to come again.
 hold=()
-for i in $(seq 44); do
+for i in $(seq 60); do
     curl -s -N -o /dev/null -d '{"text_input":"a","max_tokens":1000000,"ignore_eos":true}' "$url/v2/models/lstm/generate_stream" &
     hold+=($!)
 done

@@ -163,5 +163,5 @@ refused bare.log 2 'the text has no classes: import it with --label' classify.to
 refused task.log 2 'it is for model.task = "language", and that is "masked_language"' masked.toml model.name=gpt2
 refused vocab.log 2 'model.vocab = 200, but the data.s vocabulary is of 258' masked.toml model.vocab=200
 refused tokens.log 2 'train.global_tokens: 100 is no multiple of data.context = 40' masked.toml train.global_tokens=100
-refused images.log 2 'learns text, and the data are images|would be ignored' masked.toml data.train=data/train data.val=
+refused images.log 2 'it reads tokens, and the data are images' masked.toml data.train=data/train data.val=
 pass "hidden words and classes of texts are learnt"

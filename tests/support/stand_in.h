@@ -11,20 +11,21 @@
 
 /* What a node may do beside its op. */
 enum {
-    FUSED_STATS,          /* CONV: statistics of its result */
-    FUSED_PROLOGUE,       /* CONV: normalises what it reads */
-    FUSED_WGRAD_PROLOGUE, /* CONV_WGRAD: likewise */
-    FUSED_DGRAD_BN,       /* CONV_DGRAD: the sums of BN_REDUCE */
-    FUSED_DUAL,           /* BN_APPLY, or a CONV that ends as one: normalises the residual too */
-    FUSED_SECOND,         /* BN_REDUCE, BN_DX, BN_MASK: add two gradients */
-    FUSED_POOL_PROLOGUE,  /* MAXPOOL: normalises what it reads */
-    FUSED_POOL_BN,        /* BN_REDUCE, BN_DX: gather their gradient from a pool */
-    FUSED_GRAM,           /* nodes of batch norm from Gram matrices */
-    FUSED_DGRAD_MASK,     /* CONV_DGRAD: adds another gradient and masks */
-    FUSED_DENSE_SUM,      /* DENSE: adds a residual */
-    FUSED_DENSE_ACT,      /* DENSE, DENSE_DGRAD: a function and its gradient */
-    FUSED_BIAS_GRAD,      /* DENSE_WGRAD: the gradient of the bias */
-    FUSED_NORM_SUM,       /* LAYERNORM_BWD, RMSNORM_BWD: add another gradient */
+    FUSED_STATS,                     /* CONV: statistics of its result */
+    FUSED_PROLOGUE,                  /* CONV: normalises what it reads */
+    FUSED_WGRAD_PROLOGUE,            /* CONV_WGRAD: likewise */
+    FUSED_DGRAD_BN,                  /* CONV_DGRAD: the sums of BN_REDUCE */
+    FUSED_DUAL,                      /* BN_APPLY, or a CONV that ends as one: normalises the residual too */
+    FUSED_SECOND,                    /* BN_REDUCE, BN_DX, BN_MASK: add two gradients */
+    FUSED_POOL_PROLOGUE,             /* MAXPOOL: normalises what it reads */
+    FUSED_POOL_BN,                   /* BN_REDUCE, BN_DX: gather their gradient from a pool */
+    FUSED_GRAM,                      /* nodes of batch norm from Gram matrices */
+    FUSED_DGRAD_MASK,                /* CONV_DGRAD: adds another gradient and masks */
+    FUSED_OF_ROWS,                   /* from here on of transformers */
+    FUSED_DENSE_SUM = FUSED_OF_ROWS, /* DENSE: adds a residual */
+    FUSED_DENSE_ACT,                 /* DENSE, DENSE_DGRAD: a function and its gradient */
+    FUSED_BIAS_GRAD,                 /* DENSE_WGRAD: the gradient of the bias */
+    FUSED_NORM_SUM,                  /* LAYERNORM_BWD, RMSNORM_BWD: add another gradient */
     FUSED_COUNT
 };
 
