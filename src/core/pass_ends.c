@@ -178,13 +178,13 @@ static dt_status end_in_function(dt_graph *g, dt_backend *be, dt_nid i) {
     return DT_OK;
 }
 
-static dt_status end_in_sum(dt_graph *g, dt_backend *be, dt_nid i) {
+dt_status dt_pass_end_in_sum(dt_graph *g, dt_backend *be, dt_nid i, bool dense_alone) {
     if (!dt_op_is_sum(g, &g->node[i])) return DT_OK;
     for (int32_t k = 0; k < 2; k++) {
         const product_row *row;
         const dt_vid other = g->node[i].in[1 - k];
         const dt_nid id = product_of(g, g->node[i].in[k], &row);
-        if (id < 0 || !is_bare(&g->node[id], row)) continue;
+        if (id < 0 || !is_bare(&g->node[id], row) || (dense_alone && row->op != DT_OP_DENSE)) continue;
         dt_rewrite r;
         dt_node *n;
         DT_TRY(propose(&r, g, be, id, i, &n));
@@ -213,7 +213,7 @@ static dt_status end_in_apply(dt_graph *g, dt_backend *be, dt_nid i) {
 
 dt_status dt_pass_ends(dt_graph *g, dt_backend *be) {
     for (dt_nid i = 0; i < g->n_node; i++) {
-        if (g->node[i].op == DT_OP_BINARY) DT_TRY(end_in_sum(g, be, i));
+        if (g->node[i].op == DT_OP_BINARY) DT_TRY(dt_pass_end_in_sum(g, be, i, false));
         if (g->node[i].op == DT_OP_UNARY) DT_TRY(end_in_function(g, be, i));
         if (g->node[i].op == DT_OP_BN_APPLY) DT_TRY(end_in_apply(g, be, i));
     }

@@ -34,6 +34,9 @@ const float *dt_pass_known(const dt_graph *g, dt_vid v);
 dt_status dt_pass_add_constant(dt_graph *g, dt_vid from, const char *what, dt_dtype dtype, int32_t ndim,
                                const int64_t *dim, float *data, dt_vid *out);
 
+/* pass_ends.c: a product takes in the sum of its result and a value, and stands in its place, where that pays. */
+dt_status dt_pass_end_in_sum(dt_graph *g, dt_backend *be, dt_nid i, bool dense_alone);
+
 /* pass_pool.c */
 dt_status dt_fuse_pool_prologue(dt_graph *g, dt_backend *be, dt_nid i);
 dt_status dt_fuse_pool_bn(dt_graph *g, dt_backend *be, dt_nid i);

@@ -39,34 +39,9 @@ dt_status dt_fuse_norm_sum(dt_graph *g, dt_backend *be, dt_nid i) {
     return DT_OK;
 }
 
-/* The layer that makes v for one reader, and ends in nothing; -1: none. */
-static dt_nid bare_dense(const dt_graph *g, dt_vid v, int32_t uses) {
-    const dt_nid id = dt_graph_maker(g, v, DT_OP_DENSE);
-    if (id < 0 || dt_graph_use_count(g, v) != uses || dt_graph_is_kept(g, v)) return -1;
-    const dt_node *n = &g->node[id];
-    return n->attr.dense.act || dt_node_has(n, DT_DENSE_IN_RES) ? -1 : id;
-}
-
-/* In training a residual is added by the layer before it; it stands where the sum stood. */
+/* Convolutions of training have no such kernels. */
 dt_status dt_fuse_dense_sum(dt_graph *g, dt_backend *be, dt_nid i) {
-    const dt_node *add = &g->node[i];
-    if (!g->training || add->phase != DT_PHASE_FORWARD || !dt_op_is_sum(g, add) || add->in[0] == add->in[1])
-        return DT_OK;
-    for (int32_t k = 0; k < 2; k++) {
-        const dt_nid id = bare_dense(g, add->in[k], 1);
-        dt_rewrite r;
-        dt_node *n;
-        if (id < 0) continue;
-        const dt_node *dense = &g->node[id];
-        dt_rewrite_begin(&r, g, be);
-        DT_TRY(dt_rewrite_drop(&r, id));
-        DT_TRY(dt_rewrite_put(&r, i, DT_OP_DENSE, &dense->attr, &n));
-        for (int32_t s = 0; s < DT_DENSE_IN_RES; s++) n->in[s] = dense->in[s];
-        n->in[DT_DENSE_IN_RES] = add->in[1 - k];
-        n->out[DT_DENSE_OUT_Y] = add->out[0];
-        if (dt_rewrite_take(&r)) break;
-    }
-    return DT_OK;
+    return g->training && g->node[i].phase == DT_PHASE_FORWARD ? dt_pass_end_in_sum(g, be, i, true) : DT_OK;
 }
 
 /* In training a layer ends in the function after it, and keeps what that was of for its gradient, if that is a product's
@@ -74,11 +49,14 @@ dt_status dt_fuse_dense_sum(dt_graph *g, dt_backend *be, dt_nid i) {
 dt_status dt_fuse_dense_act(dt_graph *g, dt_backend *be, dt_nid i) {
     const dt_node *unary = &g->node[i];
     const dt_vid pre = unary->in[0];
-    const dt_nid id = bare_dense(g, pre, 2),
+    const dt_nid id = dt_graph_maker(g, pre, DT_OP_DENSE),
                  back = dt_graph_reader(g, pre, DT_OP_DENSE_DGRAD, DT_DENSE_DGRAD_IN_PRE);
     dt_rewrite r;
     dt_node *n;
-    if (!g->training || id < 0 || back < 0) return DT_OK;
+    if (!g->training || id < 0 || back < 0 || g->node[id].attr.dense.act ||
+        dt_node_has(&g->node[id], DT_DENSE_IN_RES) || dt_graph_use_count(g, pre) != 2 ||
+        dt_graph_is_kept(g, pre))
+        return DT_OK;
     dt_rewrite_begin(&r, g, be);
     DT_TRY(dt_rewrite_drop(&r, i));
     DT_TRY(dt_rewrite_edit(&r, id, &n));

@@ -3,7 +3,6 @@
 #include <stdio.h>
 
 #include "same_function.h"
-#include "stand_in.h"
 #include "test_model.h"
 
 enum { PROLOGUE = 1u << FUSED_POOL_PROLOGUE, BN = 1u << FUSED_POOL_BN, SECOND = 1u << FUSED_SECOND };
@@ -38,13 +37,6 @@ static const dt_model_input small_input = {.batch = 3,
                                            .mean = {0.5f, 0.4f},
                                            .stddev = {0.3f, 0.2f}};
 
-static uint32_t can; /* what the CPU is said to have kernels for */
-
-static double cost(dt_backend *be, const dt_graph *g, const dt_node *node, int32_t n) {
-    (void)be;
-    return stand_in_price(can, g, node, n);
-}
-
 /* The network of a window, differentiated if training, split. */
 static dt_graph *network(const char *window, const char *extra, bool training, dt_axis **axis) {
     char text[2048];
@@ -69,17 +61,6 @@ static dt_graph *network(const char *window, const char *extra, bool training, d
     return g;
 }
 
-/* Fuses a copy; every node of it fits its op's own rule. */
-static dt_graph *fused(const dt_graph *g, dt_backend *be, uint32_t fusions) {
-    dt_graph *f = graph_clone(g);
-    can = fusions;
-    be->cost = cost;
-    check_ok(dt_pass_fuse_for_backend(f, be));
-    check_ok(dt_pass_remove_dead(f));
-    graph_need_sound(f);
-    return f;
-}
-
 static void test_pool_fusions_keep_the_function(void **state) {
     (void)state;
     static const uint32_t sets[] = {0, PROLOGUE, BN, SECOND, BN | SECOND, PROLOGUE | BN | SECOND};
@@ -89,7 +70,7 @@ static void test_pool_fusions_keep_the_function(void **state) {
             const uint32_t set = sets[k / N_WINDOW];
             dt_axis *axis;
             char what[160];
-            dt_graph *g = network(windows[k % N_WINDOW], "", training, &axis), *f = fused(g, be, set);
+            dt_graph *g = network(windows[k % N_WINDOW], "", training, &axis), *f = same_fused(g, be, set);
             snprintf(what, sizeof what, "fusions 0x%x, %s", set, training ? "training" : "evaluation");
             const bool bn = training && set & BN;
             assert_int_equal(graph_count(f, DT_OP_BN_APPLY),
@@ -111,7 +92,7 @@ static void test_other_readers_are_kept(void **state) {
         "[[model.layers]]\ntype = \"add\"\nfrom = \"late\"\nwith = \"end\"\n";
     dt_backend *be = live_backend();
     dt_axis *axis;
-    dt_graph *g = network(windows[0], second, true, &axis), *f = fused(g, be, PROLOGUE | BN | SECOND);
+    dt_graph *g = network(windows[0], second, true, &axis), *f = same_fused(g, be, PROLOGUE | BN | SECOND);
     assert_int_equal(graph_count(f, DT_OP_BN_APPLY), graph_count(g, DT_OP_BN_APPLY));
     assert_int_equal(graph_count(f, DT_OP_MAXPOOL_BWD), 1);
     need_same(be, g, f, axis, "a second reader");

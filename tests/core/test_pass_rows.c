@@ -3,7 +3,6 @@
 #include <stdio.h>
 
 #include "same_function.h"
-#include "stand_in.h"
 #include "test_model.h"
 
 enum {
@@ -34,13 +33,6 @@ static const dt_model_input small_input = {.batch = 3,
                                            .mean = {0.5f, 0.4f},
                                            .stddev = {0.3f, 0.2f}};
 
-static uint32_t can; /* what the CPU is said to have kernels for */
-
-static double cost(dt_backend *be, const dt_graph *g, const dt_node *node, int32_t n) {
-    (void)be;
-    return stand_in_price(can, g, node, n);
-}
-
 static dt_graph *network(const char *norm, const char *function, const char *more, dt_axis **axis) {
     char text[2048];
     dt_model_options c;
@@ -54,16 +46,6 @@ static dt_graph *network(const char *norm, const char *function, const char *mor
     return g;
 }
 
-static dt_graph *fused(const dt_graph *g, dt_backend *be, uint32_t fusions) {
-    dt_graph *f = graph_clone(g);
-    can = fusions;
-    be->cost = cost;
-    check_ok(dt_pass_fuse_for_backend(f, be));
-    check_ok(dt_pass_remove_dead(f));
-    graph_need_sound(f);
-    return f;
-}
-
 static void test_block_fusions_keep_the_function(void **state) {
     (void)state;
     static const char *const norms[] = {"layernorm", "rmsnorm"};
@@ -72,7 +54,7 @@ static void test_block_fusions_keep_the_function(void **state) {
         const uint32_t set = (k & 1 ? SUM : 0) | (k & 2 ? ACT : 0) | (k & 4 ? BIAS : 0) | (k & 8 ? NORM : 0);
         dt_axis *axis;
         char what[80];
-        dt_graph *g = network(norms[k >> 4], "gelu_tanh", "", &axis), *f = fused(g, be, set);
+        dt_graph *g = network(norms[k >> 4], "gelu_tanh", "", &axis), *f = same_fused(g, be, set);
         snprintf(what, sizeof what, "fusions 0x%x, %s", set, norms[k >> 4]);
         assert_int_equal(graph_count(f, DT_OP_UNARY), set & ACT ? 0 : 1);
         assert_int_equal(graph_count(f, DT_OP_UNARY_BWD), set & ACT ? 0 : 1);
@@ -91,11 +73,11 @@ static void test_others_are_kept(void **state) {
         "[[model.layers]]\ntype = \"add\"\nfrom = \"late\"\nwith = \"sum\"\n";
     dt_backend *be = live_backend();
     dt_axis *axis;
-    dt_graph *g = network("layernorm", "relu", "", &axis), *f = fused(g, be, ACT);
+    dt_graph *g = network("layernorm", "relu", "", &axis), *f = same_fused(g, be, ACT);
     assert_int_equal(graph_count(f, DT_OP_UNARY), 1);
     assert_int_equal(graph_count(f, DT_OP_UNARY_BWD), 1);
     need_same(be, g, f, axis, "relu");
-    g = network("layernorm", "gelu_tanh", second, &axis), f = fused(g, be, SUM | ACT | BIAS | NORM);
+    g = network("layernorm", "gelu_tanh", second, &axis), f = same_fused(g, be, SUM | ACT | BIAS | NORM);
     assert_int_equal(graph_count(f, DT_OP_UNARY), 1);
     need_same(be, g, f, axis, "other readers");
     be->destroy(be);
